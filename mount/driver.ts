@@ -28,6 +28,9 @@ export interface MountOptions {
   readonly writebackCache?: boolean
 }
 
+/** How a driver is started: resolves when the mount answers. @throws MountError where it cannot be mounted. */
+export type Mount = (operations: Operations, options: MountOptions) => Promise<Driver>
+
 /** A mount that is being served. */
 export interface Driver {
   /** Resolves when the mount is gone and every operation that it asked for has settled. Never rejects. */
