@@ -1,0 +1,117 @@
+/**
+ * Brings a position index up to the file: reads on where the index ends, in batches, each one SQLite transaction.
+ * Killed in between, it goes on after the last batch. Between batches the event loop has its turn.
+ */
+import { setImmediate, setTimeout } from 'node:timers/promises'
+import { CorruptRecordError, StoreError } from '../errors.ts'
+import { oid, tid, type Oid, type Tid } from '../ids.ts'
+import { followBackPointer } from './back-pointer.ts'
+import { POINTER_LENGTH, type TransactionHeader } from './format.ts'
+import type { PositionIndex, RecordPosition } from './position-index.ts'
+import { readRecords, readTransaction, type ScannedFile, type Tail } from './scan.ts'
+
+/** How many records are kept in memory, and at most lost to a kill unless one transaction is bigger. */
+const BATCH_RECORDS = 1 << 15
+
+const TURN_MS = 20
+const MAX_WAIT_MS = 120_000
+
+/** Told how far a scan is. */
+export interface Progress {
+  (scannedBytes: number, totalBytes: number): void
+}
+
+/**
+ * Indexes what `file` has more than `index`; resolves to the tail that it found, if any.
+ * @throws CannotOpenError where the file is damaged; nothing of the batch is kept then.
+ */
+export async function extendIndex(
+  file: ScannedFile,
+  index: PositionIndex,
+  progress?: Progress,
+): Promise<Tail | undefined> {
+  // Most often nothing is new, and that is told without a lock.
+  const next = readTransaction(file, index.end, index.last.tid)
+  if (next === undefined || 'tail' in next) return next?.tail
+  let pos = 0
+  for (;;) {
+    await begin(index)
+    try {
+      const { done, ...end } = await indexBatch(file, index, Math.max(pos, index.end))
+      index.commit()
+      pos = end.pos
+      progress?.(pos, file.size)
+      if (done) return end.tail
+    } catch (error) {
+      index.rollback()
+      throw error
+    }
+    await setImmediate()
+  }
+}
+
+/** Waits for its turn to write: another store, of this process or another, may be indexing the same file. */
+async function begin(index: PositionIndex): Promise<void> {
+  for (let waitedMs = 0; !index.begin(); waitedMs += TURN_MS) {
+    if (waitedMs >= MAX_WAIT_MS)
+      throw new StoreError('another process is writing the same index and makes no progress: end it, or wait')
+    await setTimeout(TURN_MS)
+  }
+}
+
+interface BatchEnd {
+  readonly pos: number
+  readonly done: boolean
+  readonly tail: Tail | undefined
+}
+
+async function indexBatch(file: ScannedFile, index: PositionIndex, start: number): Promise<BatchEnd> {
+  let pos = start
+  for (let records = 0; records < BATCH_RECORDS;) {
+    const found = readTransaction(file, pos, index.last.tid)
+    if (found === undefined) return { pos, done: true, tail: undefined }
+    if ('tail' in found) return { pos, done: true, tail: found.tail }
+    const { header } = found
+    if (header.status !== 'u') records += await indexTransaction(file, index, header)
+    records++
+    pos = header.pos + header.length + POINTER_LENGTH
+  }
+  return { pos, done: false, tail: undefined }
+}
+
+/** Adds a transaction; the number of its records. */
+async function indexTransaction(
+  file: ScannedFile,
+  index: PositionIndex,
+  header: TransactionHeader,
+): Promise<number> {
+  const seq = index.last.seq + 1
+  const transactionTid = tid(header.tid)
+  let batch: RecordPosition[] = []
+  let objects = 0
+  let bytes = 0
+  for (const record of readRecords(file, header)) {
+    const recordOid = oid(record.oid)
+    batch.push({ oid: recordOid, pos: record.pos, length: record.length })
+    objects++
+    bytes += record.length || indirectLength(file.fd, recordOid, transactionTid, record.pos)
+    if (batch.length === BATCH_RECORDS) {
+      index.addRecords(seq, batch)
+      batch = []
+      await setImmediate()
+    }
+  }
+  index.addRecords(seq, batch)
+  index.addTransaction({ seq, tid: transactionTid, pos: header.pos, length: header.length, objects, bytes })
+  return objects
+}
+
+/** The length that an indirect record's data has; a damaged one is told of when it is loaded. */
+function indirectLength(fd: number, oid: Oid, tid: Tid, pos: number): number {
+  try {
+    return followBackPointer(fd, oid, tid, pos)?.length ?? 0
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return 0
+    throw error
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * A ZODB FileStorage (`Data.fs`) as a store that only reads, beside whoever writes it.
+ *
+ * The file is followed: whoever asks for the newest sees every transaction that is whole by then. When a pack
+ * has put another file in its place, or the file has become shorter, it is opened and indexed anew; what is under way
+ * ends on the file that it began with.
+ *
+ * Memory is bounded whatever the file's size: positions are in an index on disk (see position-index.ts), data is read
+ * when it is asked for.
+ */
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { CannotOpenError, StoreError } from '../errors.ts'
+import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import type { ChangeSet, Revision, RevisionPart, Store, TransactionInfo, TransactionRange } from '../store.ts'
+import type { Progress } from './extend-index.ts'
+import { defaultCacheDirectory } from './index-cache.ts'
+import { IndexedFile, type IndexedFileOptions } from './indexed-file.ts'
+
+export interface FileStorageOptions {
+  /** Where the index is kept; {@link defaultCacheDirectory} unless told. */
+  readonly cacheDirectory?: string
+  /** Told, in a sentence, what a person should know: a torn tail, a cache that cannot be written. */
+  readonly warn?: (message: string) => void
+  /** Told how far the first scan is. */
+  readonly progress?: Progress
+}
+
+/** How many oids are looked up, and how many transactions listed, before others have their turn. */
+const LOAD_OIDS = 1024
+const PAGE_TRANSACTIONS = 256
+
+/**
+ * Opens a FileStorage for reading; resolves when it is indexed, which is quick where it was opened before.
+ * @throws CannotOpenError where it is missing, no FileStorage, damaged, or holds oids beyond 2^53.
+ */
+export async function openFileStorage(path: string, options: FileStorageOptions = {}): Promise<Store> {
+  const storage = new FileStorage(resolve(path), {
+    cacheDirectory: options.cacheDirectory ?? defaultCacheDirectory(),
+    warn: options.warn ?? (() => {}),
+    progress: options.progress,
+  })
+  try {
+    await storage.lastTid()
+  } catch (error) {
+    await storage.close()
+    if (error instanceof CannotOpenError) throw error
+    throw new CannotOpenError(`${path} cannot be read: ${messageOf(error)}`, { cause: error })
+  }
+  return storage
+}
+
+class FileStorage implements Store {
+  readonly name: string
+  readonly readOnly = true
+  readonly #options: IndexedFileOptions
+  #file: IndexedFile
+  #refreshing: Promise<void> | undefined
+  #closed = false
+
+  constructor(path: string, options: IndexedFileOptions) {
+    this.name = path
+    this.#options = options
+    this.#file = openFile(path, options)
+  }
+
+  async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
+    return this.#use(at, async file => {
+      if (oids.length <= LOAD_OIDS) return file.load(oids, at)
+      const revisions: (Revision | undefined)[] = []
+      for (let first = 0; first < oids.length; first += LOAD_OIDS)
+        for (const revision of await file.load(oids.slice(first, first + LOAD_OIDS), at))
+          revisions.push(revision)
+      return revisions
+    })
+  }
+
+  async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
+    return this.#use(at, file => file.loadPart(oid, at, off, len))
+  }
+
+  async revisions(
+    oid: Oid,
+    { after = TID_NONE, upTo = TID_MAX }: { readonly after?: Tid; readonly upTo?: Tid } = {},
+  ): Promise<readonly Tid[]> {
+    return this.#use(upTo, async file => file.revisions(oid, after, upTo))
+  }
+
+  async lastTid(): Promise<Tid> {
+    return this.#use(TID_MAX, async file => file.lastTid)
+  }
+
+  async *transactions(range: TransactionRange = {}): AsyncGenerator<TransactionInfo, void, undefined> {
+    const { reverse = false } = range
+    let { after = TID_NONE, upTo = TID_MAX, limit = Infinity } = range
+    while (limit > 0) {
+      const count = Math.min(limit, PAGE_TRANSACTIONS)
+      const page = await this.#use(upTo, async file => file.transactions(after, upTo, reverse, count))
+      yield* page
+      const last = page.at(-1)
+      if (last === undefined) return
+      limit -= page.length
+      if (reverse) upTo = (last.tid - 1n) as Tid
+      else after = last.tid
+      await setImmediate()
+    }
+  }
+
+  async *changes(after: Tid, upTo: Tid = TID_MAX): AsyncGenerator<ChangeSet, void, undefined> {
+    const file = await this.#use(upTo, async file => file.acquire())
+    try {
+      for (const change of file.changes(after, upTo)) {
+        if (this.#closed) throw this.#closedError()
+        yield change
+      }
+    } catch (error) {
+      throw this.#asStoreError(error)
+    } finally {
+      file.release()
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#refreshing?.catch(() => {})
+    this.#file.release()
+  }
+
+  /** Runs `work` on the file, which is brought up to date first where `at` may be newer than what is known. */
+  async #use<T>(at: Tid, work: (file: IndexedFile) => Promise<T>): Promise<T> {
+    try {
+      if (this.#closed) throw this.#closedError()
+      if (at > this.#file.lastTid) await this.#refresh()
+      if (this.#closed) throw this.#closedError()
+      const file = this.#file.acquire()
+      try {
+        return await work(file)
+      } finally {
+        file.release()
+      }
+    } catch (error) {
+      throw this.#asStoreError(error)
+    }
+  }
+
+  async #refresh(): Promise<void> {
+    // One that is under way may have looked before the caller's moment: wait for it, then look again.
+    while (this.#refreshing !== undefined) await this.#refreshing.catch(() => {})
+    const stats = statSync(this.name, { bigint: true, throwIfNoEntry: false })
+    // While a pack renames, nothing may be there for a moment.
+    if (stats === undefined || (this.#file.is(stats) && this.#file.isCurrent(stats))) return
+    this.#refreshing = this.#file.is(stats) ? this.#file.extend() : this.#replace()
+    try {
+      await this.#refreshing
+    } finally {
+      this.#refreshing = undefined
+    }
+  }
+
+  async #replace(): Promise<void> {
+    const file = openFile(this.name, this.#options)
+    try {
+      await file.extend()
+    } catch (error) {
+      file.release()
+      throw error
+    }
+    this.#file.release()
+    this.#file = file
+  }
+
+  #closedError(): StoreError {
+    return new StoreError(`${this.name} was closed`)
+  }
+
+  #asStoreError(error: unknown): StoreError {
+    if (error instanceof StoreError) return error
+    return new StoreError(`${this.name} cannot be read: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+function openFile(path: string, options: IndexedFileOptions): IndexedFile {
+  try {
+    return new IndexedFile(path, options)
+  } catch (error) {
+    if (error instanceof CannotOpenError) throw error
+    throw new CannotOpenError(`${path} cannot be opened: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

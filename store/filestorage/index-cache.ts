@@ -1,0 +1,107 @@
+/**
+ * Where a FileStorage's position index is kept between two uses: a file in the user's cache directory, named for
+ * the path and the identity (device, inode, birth) of the FileStorage.
+ *
+ * - A cached index is believed when places spread over the file agree with it; otherwise it is made anew. ZODB's
+ *   own `Data.fs.index` is not used: it knows newest records only, and nothing tells whether it is right.
+ * - Packing replaces the file, which makes another identity and so another index; those of the files that
+ *   the path led to before are removed.
+ * - A directory that cannot be written, or a cache that cannot be used, costs time only: the index is then a
+ *   temporary file.
+ */
+import { createHash } from 'node:crypto'
+import { mkdirSync, readdirSync, rmSync, type BigIntStats } from 'node:fs'
+import { homedir } from 'node:os'
+import { basename, join } from 'node:path'
+import { decodeTransactionHeader, POINTER_LENGTH, readPosition, TRANSACTION_HEADER_LENGTH } from './format.ts'
+import { isBusy, PositionIndex } from './position-index.ts'
+import type { ScannedFile } from './scan.ts'
+
+/** How many transactions of a cached index are compared with the file. */
+const SAMPLES = 64
+
+/** `$XDG_CACHE_HOME/zblkfs/filestorage`, in `~/.cache` unless told. */
+export function defaultCacheDirectory(): string {
+  const base = process.env['XDG_CACHE_HOME']
+  return join(
+    base !== undefined && base.startsWith('/') ? base : join(homedir(), '.cache'),
+    'zblkfs',
+    'filestorage',
+  )
+}
+
+/**
+ * Opens the index of a file, as far as it is there already.
+ * @param realPath The file's path without symbolic links.
+ * @param warn Told where the cache cannot be used.
+ */
+export function openIndex(
+  file: ScannedFile,
+  realPath: string,
+  stats: BigIntStats,
+  directory: string,
+  warn: (message: string) => void,
+): PositionIndex {
+  const identity = `${realPath} ${stats.dev}:${stats.ino}:${stats.birthtimeNs}`
+  const path = join(directory, `${digest(realPath)}-${digest(identity)}.sqlite`)
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    removeOthers(directory, path)
+    return openVerified(file, path, identity)
+  } catch (error) {
+    warn(
+      `the index of ${file.path} cannot be kept in ${path} (${error instanceof Error ? error.message : String(error)}): ` +
+        'it goes into a temporary file and is made anew each time',
+    )
+    return new PositionIndex('', identity)
+  }
+}
+
+/** Opens the cached index and compares it with the file; makes it anew where it does not agree. */
+function openVerified(file: ScannedFile, path: string, identity: string): PositionIndex {
+  try {
+    const index = new PositionIndex(path, identity)
+    if (agrees(file, index)) return index
+    index.close()
+  } catch (error) {
+    // Unreadable or of another version: removing it is right, unless another process is just making it.
+    if (isBusy(error)) throw error
+  }
+  removeIndex(path)
+  return new PositionIndex(path, identity)
+}
+
+function agrees(file: ScannedFile, index: PositionIndex): boolean {
+  const { last } = index
+  if (index.end > file.size) return false
+  const step = Math.max(1, Math.floor(last.seq / SAMPLES))
+  for (let seq = last.seq; seq > 0; seq -= step) {
+    const [row] = index.transactions(seq - 1, seq, false, 1)
+    if (row === undefined) return false
+    const head = file.window.peek(row.pos, TRANSACTION_HEADER_LENGTH)
+    const end = file.window.peek(row.pos + row.length, POINTER_LENGTH)
+    if (head === undefined || end === undefined) return false
+    const header = decodeTransactionHeader(head, 0, row.pos)
+    if (header.tid !== row.tid || header.length !== row.length || readPosition(end, 0) !== row.length)
+      return false
+    if (header.status !== ' ' && header.status !== 'p') return false
+  }
+  return true
+}
+
+/** Removes the indexes of files that the same path led to before. */
+function removeOthers(directory: string, path: string): void {
+  const keep = basename(path)
+  const family = keep.slice(0, keep.indexOf('-') + 1)
+  for (const name of readdirSync(directory))
+    if (name.startsWith(family) && name.endsWith('.sqlite') && name !== keep)
+      removeIndex(join(directory, name))
+}
+
+function removeIndex(path: string): void {
+  for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true })
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 20)
+}

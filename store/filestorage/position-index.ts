@@ -1,0 +1,250 @@
+/**
+ * Where a FileStorage's records stand: a SQLite database, so that the memory in use does not grow with the file.
+ *
+ * | table                                              | what                                                     |
+ * |----------------------------------------------------|----------------------------------------------------------|
+ * | `file(identity)`                                   | which file this is about, one row                        |
+ * | `txn(seq, tid, pos, length, objects, bytes)`       | whole transactions, numbered from 1 in the file's order  |
+ * | `record(oid, seq, pos, length)`                    | an object's record in a transaction; length 0: indirect  |
+ *
+ * Records are found by `seq`, not by tid, because small integers make a smaller and quicker tree. A transaction's
+ * row is written after its records, in the same SQLite transaction or a later one: records whose `seq` is above
+ * {@link PositionIndex.last} do not count.
+ *
+ * Several processes may extend one index at once: a write begins by looking at what is there already.
+ */
+import Database from 'better-sqlite3'
+import type { Oid, Tid } from '../ids.ts'
+import { TID_NONE } from '../ids.ts'
+import { MAGIC_LENGTH, POINTER_LENGTH } from './format.ts'
+
+/** The format of the index; another one is made anew. */
+const VERSION = 1
+
+/** What stands first in a file and what last, as far as it is indexed. */
+export interface IndexedTransaction {
+  readonly seq: number
+  readonly tid: Tid
+  readonly pos: number
+  readonly length: number
+}
+
+export interface TransactionRow extends IndexedTransaction {
+  readonly objects: number
+  readonly bytes: number
+}
+
+/** Where a record stands. */
+export interface RecordPosition {
+  readonly oid: Oid
+  readonly pos: number
+  readonly length: number
+}
+
+interface RawTransaction {
+  readonly seq: bigint
+  readonly tid: bigint
+  readonly pos: bigint
+  readonly length: bigint
+  readonly objects: bigint
+  readonly bytes: bigint
+}
+
+const NOTHING: IndexedTransaction = { seq: 0, tid: TID_NONE, pos: MAGIC_LENGTH, length: -POINTER_LENGTH }
+
+/** How many transactions' ids are kept at hand. */
+const MAX_TIDS = 4096
+
+/** How long a statement waits for another process, blocking this one. */
+const BUSY_TIMEOUT_MS = 2000
+
+const SCHEMA = `
+  CREATE TABLE file (identity TEXT NOT NULL);
+  CREATE TABLE txn (
+    seq INTEGER PRIMARY KEY, tid INTEGER NOT NULL UNIQUE, pos INTEGER NOT NULL, length INTEGER NOT NULL,
+    objects INTEGER NOT NULL, bytes INTEGER NOT NULL
+  );
+  CREATE TABLE record (
+    oid INTEGER NOT NULL, seq INTEGER NOT NULL, pos INTEGER NOT NULL, length INTEGER NOT NULL,
+    PRIMARY KEY (oid, seq)
+  ) WITHOUT ROWID;
+  PRAGMA user_version = ${VERSION};
+`
+
+function prepare(db: Database.Database) {
+  const columns = 'seq, tid, pos, length, objects, bytes'
+  return {
+    identity: db.prepare<[], string>('SELECT identity FROM file').pluck(),
+    last: db
+      .prepare<[], RawTransaction>(`SELECT ${columns} FROM txn ORDER BY seq DESC LIMIT 1`)
+      .safeIntegers(),
+    upTo: db
+      .prepare<[bigint], number>('SELECT seq FROM txn WHERE tid <= ? ORDER BY tid DESC LIMIT 1')
+      .pluck(),
+    tid: db.prepare<[number], bigint>('SELECT tid FROM txn WHERE seq = ?').pluck().safeIntegers(),
+    ascending: db
+      .prepare<[number, number, number], RawTransaction>(
+        `SELECT ${columns} FROM txn WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?`,
+      )
+      .safeIntegers(),
+    descending: db
+      .prepare<[number, number, number], RawTransaction>(
+        `SELECT ${columns} FROM txn WHERE seq > ? AND seq <= ? ORDER BY seq DESC LIMIT ?`,
+      )
+      .safeIntegers(),
+    record: db.prepare<[number, number], { seq: number; pos: number; length: number }>(
+      'SELECT seq, pos, length FROM record WHERE oid = ? AND seq <= ? ORDER BY seq DESC LIMIT 1',
+    ),
+    revisions: db
+      .prepare<[number, number, number], number>(
+        'SELECT seq FROM record WHERE oid = ? AND seq > ? AND seq <= ? ORDER BY seq DESC',
+      )
+      .pluck(),
+    addTransaction: db.prepare(`INSERT INTO txn (${columns}) VALUES (?, ?, ?, ?, ?, ?)`),
+    addRecord: db.prepare('INSERT OR REPLACE INTO record (oid, seq, pos, length) VALUES (?, ?, ?, ?)'),
+  }
+}
+
+export class PositionIndex {
+  readonly #db: Database.Database
+  readonly #sql: ReturnType<typeof prepare>
+  readonly #tids = new Map<number, Tid>()
+  #last: IndexedTransaction
+
+  /** Opens the index in the SQLite file `path`, or makes one there; '' is a nameless temporary file. */
+  constructor(path: string, identity: string) {
+    this.#db = new Database(path, { timeout: BUSY_TIMEOUT_MS })
+    try {
+      if (path !== '') this.#db.pragma('journal_mode = WAL')
+      this.#db.pragma('synchronous = NORMAL')
+      if (this.#version() === 0) this.#create(identity)
+      if (this.#version() !== VERSION) throw new Error('the index has another version')
+      this.#sql = prepare(this.#db)
+      if (this.#sql.identity.get() !== identity) throw new Error('the index is about another file')
+      this.#last = this.#readLast()
+    } catch (error) {
+      this.#db.close()
+      throw error
+    }
+  }
+
+  /** The last whole transaction that is indexed; `seq` 0 where there is none. */
+  get last(): IndexedTransaction {
+    return this.#last
+  }
+
+  /** The position where indexing goes on. */
+  get end(): number {
+    return this.#last.pos + this.#last.length + POINTER_LENGTH
+  }
+
+  /** The number of the newest transaction with `tid <= at`; 0 where there is none. */
+  seqUpTo(at: Tid): number {
+    return at >= this.#last.tid ? this.#last.seq : (this.#sql.upTo.get(at) ?? 0)
+  }
+
+  /** The tid of the transaction of that number. */
+  tidOf(seq: number): Tid {
+    const known = this.#tids.get(seq)
+    if (known !== undefined) return known
+    const tid = this.#sql.tid.get(seq) as Tid | undefined
+    if (tid === undefined) throw new Error(`the index has no transaction ${seq}`)
+    if (this.#tids.size === MAX_TIDS) this.#tids.clear()
+    this.#tids.set(seq, tid)
+    return tid
+  }
+
+  /** Transactions numbered `(after, upTo]`. */
+  transactions(after: number, upTo: number, reverse: boolean, limit: number): TransactionRow[] {
+    const statement = reverse ? this.#sql.descending : this.#sql.ascending
+    return statement.all(after, upTo, limit).map(transactionRow)
+  }
+
+  /** An object's newest record of the transactions up to number `seq`. */
+  find(
+    oid: Oid,
+    seq: number,
+  ): { readonly seq: number; readonly pos: number; readonly length: number } | undefined {
+    return this.#sql.record.get(oid, seq)
+  }
+
+  /** The numbers in `(after, upTo]` of the transactions that hold a record of the object, newest first. */
+  revisions(oid: Oid, after: number, upTo: number): readonly number[] {
+    return this.#sql.revisions.all(oid, after, upTo)
+  }
+
+  /** Begins to write, if no other connection does: none will until {@link commit} or {@link rollback}. */
+  begin(): boolean {
+    // Waiting here would block the event loop, and with it another connection of this process.
+    this.#db.pragma('busy_timeout = 0')
+    try {
+      this.#db.exec('BEGIN IMMEDIATE')
+    } catch (error) {
+      if (isBusy(error)) return false
+      throw error
+    } finally {
+      this.#db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`)
+    }
+    this.#last = this.#readLast()
+    return true
+  }
+
+  /** Adds records to transaction `seq`. They count when it has been added itself. */
+  addRecords(seq: number, records: RecordPosition[]): void {
+    // Ascending oids touch each page of the tree once.
+    records.sort((a, b) => a.oid - b.oid || a.pos - b.pos)
+    for (const { oid, pos, length } of records) this.#sql.addRecord.run(oid, seq, pos, length)
+  }
+
+  addTransaction(row: TransactionRow): void {
+    this.#sql.addTransaction.run(row.seq, row.tid, row.pos, row.length, row.objects, row.bytes)
+    this.#last = row
+  }
+
+  commit(): void {
+    this.#db.exec('COMMIT')
+  }
+
+  rollback(): void {
+    if (this.#db.inTransaction) this.#db.exec('ROLLBACK')
+    this.#last = this.#readLast()
+  }
+
+  close(): void {
+    this.#db.close()
+  }
+
+  #version(): unknown {
+    return this.#db.pragma('user_version', { simple: true })
+  }
+
+  #create(identity: string): void {
+    const create = this.#db.transaction(() => {
+      if (this.#version() !== 0) return
+      this.#db.exec(SCHEMA)
+      this.#db.prepare('INSERT INTO file (identity) VALUES (?)').run(identity)
+    })
+    create.immediate()
+  }
+
+  #readLast(): IndexedTransaction {
+    const row = this.#sql.last.get()
+    return row === undefined ? NOTHING : transactionRow(row)
+  }
+}
+
+/** Whether SQLite says that another connection is in the way. */
+export function isBusy(error: unknown): boolean {
+  return error instanceof Database.SqliteError && error.code === 'SQLITE_BUSY'
+}
+
+function transactionRow(raw: RawTransaction): TransactionRow {
+  return {
+    seq: Number(raw.seq),
+    tid: raw.tid as Tid,
+    pos: Number(raw.pos),
+    length: Number(raw.length),
+    objects: Number(raw.objects),
+    bytes: Number(raw.bytes),
+  }
+}
