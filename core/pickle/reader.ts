@@ -1,0 +1,410 @@
+/**
+ * Reads pickles of the protocols 1 to 3 without executing anything.
+ *
+ * A pickle is a program for a machine with a stack and a memo; this is the machine. Where Python's would call
+ * something, this one makes an Opaque. Several pickles may follow one another in the bytes and share the memo,
+ * as the two of a ZODB record do.
+ *
+ * Input is not trusted. Every step consumes input, every length is checked before anything of that length is
+ * made, and what one record can make is bounded (`VALUES_MAX`); so time and memory are bounded by the input's
+ * length, and values nest at most `DEPTH_MAX` deep without cycles. Whatever is wrong is a PickleError.
+ */
+import { oid, type Oid } from '../../store/ids.ts'
+import { decodeText } from './text.ts'
+import * as op from './opcodes.ts'
+import { ByteString, Float, Global, Opaque, Ref, Tuple, type PickleValue } from './value.ts'
+
+/** Bytes that are not a pickle, or not one that we understand. */
+export class PickleError extends Error {
+  override readonly name = 'PickleError'
+}
+
+/** How many values one record may make; a list, dictionary or object to be counts as `CONTAINER_COST`. */
+const VALUES_MAX = 1 << 20
+const CONTAINER_COST = 16
+const DEPTH_MAX = 100
+/** Longer byte strings stay views of the input. */
+const BYTE_STRING_MAX = 65_536
+
+export class PickleReader {
+  /** Called with every strong persistent reference, in the order of the input. */
+  onRef: (ref: Ref) => void = () => {}
+  readonly #bytes: Buffer
+  readonly #memo: PickleValue[] = []
+  readonly #stack: PickleValue[] = []
+  readonly #marks: number[] = []
+  #pos = 0
+  #budget = VALUES_MAX
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = Buffer.isBuffer(bytes)
+      ? bytes
+      : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+
+  /** Where the next pickle begins. */
+  get position(): number {
+    return this.#pos
+  }
+
+  /** Runs one pickle up to its STOP and returns what it leaves. @throws PickleError */
+  load(): PickleValue {
+    const bytes = this.#bytes
+    const stack = this.#stack
+    stack.length = 0
+    this.#marks.length = 0
+    for (;;) {
+      const opcode = bytes[this.#pos++]
+      switch (opcode) {
+        case op.STOP: {
+          const value = this.#pop()
+          if (stack.length !== 0 || this.#marks.length !== 0) throw new PickleError('values are left over')
+          return value
+        }
+        case op.PROTO: {
+          const protocol = this.#u8()
+          if (protocol > 3) throw new PickleError(`pickle protocol ${protocol} is not known`)
+          break
+        }
+        case op.MARK:
+          this.#spend(1)
+          this.#marks.push(stack.length)
+          break
+        case op.BINPUT:
+          this.#put(this.#u8())
+          break
+        case op.LONG_BINPUT:
+          this.#put(this.#u32())
+          break
+        case op.BINGET:
+          this.#get(this.#u8())
+          break
+        case op.LONG_BINGET:
+          this.#get(this.#u32())
+          break
+        case op.SHORT_BINBYTES:
+        case op.SHORT_BINSTRING:
+          this.#pushBytes(this.#u8())
+          break
+        case op.BINBYTES:
+        case op.BINSTRING:
+          this.#pushBytes(this.#u32())
+          break
+        case op.BINUNICODE:
+          this.#push(this.#text(this.#u32()))
+          break
+        case op.GLOBAL:
+          this.#push(this.#global())
+          break
+        case op.TUPLE1:
+        case op.TUPLE2:
+        case op.TUPLE3:
+          this.#push(new Tuple(this.#popFrom(stack.length - (opcode - op.TUPLE1 + 1))))
+          break
+        case op.TUPLE:
+          this.#push(new Tuple(this.#popMark()))
+          break
+        case op.EMPTY_TUPLE:
+          this.#push(new Tuple([]))
+          break
+        case op.BINPERSID:
+          this.#push(this.#reference(this.#pop()))
+          break
+        case op.NONE:
+          this.#push(null)
+          break
+        case op.NEWTRUE:
+        case op.NEWFALSE:
+          this.#push(opcode === op.NEWTRUE)
+          break
+        case op.BININT1:
+          this.#push(this.#u8())
+          break
+        case op.BININT2:
+          this.#push(bytes.readUInt16LE(this.#take(2)))
+          break
+        case op.BININT:
+          this.#push(bytes.readInt32LE(this.#take(4)))
+          break
+        case op.LONG1:
+          this.#push(this.#long(this.#u8()))
+          break
+        case op.LONG4:
+          this.#push(this.#long(this.#u32()))
+          break
+        case op.INT:
+        case op.LONG:
+          this.#push(this.#decimal(opcode))
+          break
+        case op.BINFLOAT:
+          this.#push(new Float(bytes.readDoubleBE(this.#take(8))))
+          break
+        case op.EMPTY_LIST:
+          this.#spend(CONTAINER_COST)
+          this.#push([])
+          break
+        case op.APPEND:
+          this.#append(this.#popFrom(stack.length - 1))
+          break
+        case op.APPENDS:
+          this.#append(this.#popMark())
+          break
+        case op.EMPTY_DICT:
+          this.#spend(CONTAINER_COST)
+          this.#push(new Map())
+          break
+        case op.SETITEM:
+          this.#setItems(this.#popFrom(stack.length - 2))
+          break
+        case op.SETITEMS:
+          this.#setItems(this.#popMark())
+          break
+        case op.REDUCE:
+        case op.NEWOBJ: {
+          const args = this.#pop()
+          this.#push(this.#opaque(this.#pop(), args))
+          break
+        }
+        case op.OBJ: {
+          const [callable, ...args] = this.#popMark()
+          if (callable === undefined) throw new PickleError('an object has no class')
+          this.#push(this.#opaque(callable, new Tuple(args)))
+          break
+        }
+        case op.BUILD: {
+          const state = this.#pop()
+          const target = this.#top()
+          if (!(target instanceof Opaque)) throw new PickleError('a state is set on what has none')
+          target.state = state
+          break
+        }
+        case op.POP:
+          if (this.#marks.at(-1) === stack.length) this.#marks.pop()
+          else this.#pop()
+          break
+        case op.POP_MARK:
+          this.#popMark()
+          break
+        case op.DUP:
+          this.#push(this.#top())
+          break
+        case undefined:
+          throw new PickleError('it ends in the middle of a pickle')
+        default:
+          throw new PickleError(`opcode 0x${opcode.toString(16)} is not known`)
+      }
+    }
+  }
+
+  #spend(cost: number): void {
+    this.#budget -= cost
+    if (this.#budget < 0) throw new PickleError(`it holds more than ${VALUES_MAX} values`)
+  }
+
+  /** Steps over `len` bytes and returns where they begin. */
+  #take(len: number): number {
+    const start = this.#pos
+    if (len > this.#bytes.length - start) throw new PickleError('it ends in the middle of a value')
+    this.#pos = start + len
+    return start
+  }
+
+  #u8(): number {
+    const value = this.#bytes[this.#pos++]
+    if (value === undefined) throw new PickleError('it ends in the middle of an opcode')
+    return value
+  }
+
+  #u32(): number {
+    return this.#bytes.readUInt32LE(this.#take(4))
+  }
+
+  /** Up to the next newline, without it. */
+  #line(): string {
+    const start = this.#pos
+    const end = this.#bytes.indexOf(0x0a, start)
+    if (end < 0) throw new PickleError('it ends in the middle of a line')
+    this.#pos = end + 1
+    const line = decodeText(this.#bytes, start, end)
+    if (line === undefined) throw new PickleError('a name is not UTF-8')
+    return line
+  }
+
+  #push(value: PickleValue): void {
+    this.#spend(1)
+    this.#stack.push(value)
+  }
+
+  #pop(): PickleValue {
+    const value = this.#top()
+    this.#stack.pop()
+    return value
+  }
+
+  /** The topmost value above the topmost mark. */
+  #top(): PickleValue {
+    const value = this.#stack.at(-1)
+    if (value === undefined || this.#stack.length === this.#marks.at(-1))
+      throw new PickleError('the stack is empty')
+    return value
+  }
+
+  #popFrom(start: number): PickleValue[] {
+    if (start < (this.#marks.at(-1) ?? 0)) throw new PickleError('the stack is empty')
+    return this.#stack.splice(start)
+  }
+
+  #popMark(): PickleValue[] {
+    const start = this.#marks.pop()
+    if (start === undefined) throw new PickleError('there is no mark')
+    return this.#stack.splice(start)
+  }
+
+  #put(index: number): void {
+    if (index >= VALUES_MAX) throw new PickleError(`memo number ${index} is too large`)
+    this.#memo[index] = this.#top()
+  }
+
+  #get(index: number): void {
+    const value = this.#memo[index]
+    if (value === undefined) throw new PickleError(`memo number ${index} was never set`)
+    this.#push(value)
+  }
+
+  #pushBytes(len: number): void {
+    const start = this.#take(len)
+    const end = start + len
+    this.#push(
+      len <= BYTE_STRING_MAX
+        ? new ByteString(this.#bytes.toString('latin1', start, end))
+        : this.#bytes.subarray(start, end),
+    )
+  }
+
+  #text(len: number): string {
+    const start = this.#take(len)
+    const text = decodeText(this.#bytes, start, start + len)
+    if (text === undefined) throw new PickleError('a text is not UTF-8')
+    return text
+  }
+
+  #global(): Global {
+    const module = this.#line()
+    const name = this.#line()
+    if (module === '' || name === '') throw new PickleError('a class has no name')
+    return new Global(module, name)
+  }
+
+  /** A little-endian two's complement integer of `len` bytes. */
+  #long(len: number): number | bigint {
+    const start = this.#take(len)
+    if (len === 0) return 0
+    if (len > 1024) throw new PickleError(`an int of ${len} bytes is too large`)
+    const hex = Buffer.from(this.#bytes.subarray(start, start + len).toReversed()).toString('hex')
+    return integer(BigInt.asIntN(len * 8, BigInt(`0x${hex}`)))
+  }
+
+  #decimal(opcode: typeof op.INT | typeof op.LONG): number | bigint | boolean {
+    const line = this.#line()
+    if (opcode === op.INT && line === '01') return true
+    if (opcode === op.INT && line === '00') return false
+    const digits = opcode === op.LONG && line.endsWith('L') ? line.slice(0, -1) : line
+    if (!/^-?[0-9]{1,1000}$/.test(digits)) throw new PickleError('a decimal number is none')
+    return integer(BigInt(digits))
+  }
+
+  #opaque(callable: PickleValue, args: PickleValue): Opaque {
+    this.#spend(CONTAINER_COST)
+    return new Opaque(callable, args)
+  }
+
+  /** What a persistent id stands for. Source: ZODB/serialize.py, "Persistent references". */
+  #reference(id: PickleValue): Ref | Opaque {
+    if (Array.isArray(id)) return this.#opaque(null, id)
+    const [bytes, type] = id instanceof Tuple && id.items.length === 2 ? id.items : [id]
+    const ref = new Ref(oidOf(bytes), type instanceof Global ? type.className : '')
+    this.onRef(ref)
+    return ref
+  }
+
+  #append(values: readonly PickleValue[]): void {
+    const target = this.#top()
+    const items = target instanceof Opaque ? target.items : target
+    if (!Array.isArray(items)) throw new PickleError('items are appended to what is no list')
+    for (const value of values) items.push(value)
+  }
+
+  #setItems(flat: readonly PickleValue[]): void {
+    const target = this.#top()
+    if (flat.length % 2 !== 0) throw new PickleError('a key has no value')
+    for (let i = 0; i < flat.length; i += 2) {
+      const key = flat[i] as PickleValue
+      const value = flat[i + 1] as PickleValue
+      if (target instanceof Map) target.set(keyOf(key), value)
+      else if (target instanceof Opaque) target.entries.push([key, value])
+      else throw new PickleError('items are set in what is no dictionary')
+    }
+  }
+}
+
+const integer = (value: bigint): number | bigint => {
+  const n = Number(value)
+  return Number.isSafeInteger(n) ? n : value
+}
+
+/** Reads a persistent id's 8 bytes big-endian. */
+function oidOf(value: PickleValue | undefined): Oid {
+  if (!(value instanceof ByteString) || value.latin1.length !== 8)
+    throw new PickleError('an oid is not 8 bytes')
+  const text = value.latin1
+  let high = 0
+  let low = 0
+  for (let i = 0; i < 4; i++) {
+    high = high * 256 + text.charCodeAt(i)
+    low = low * 256 + text.charCodeAt(i + 4)
+  }
+  if (high >= 0x20_0000) throw new PickleError('an oid is 2^53 or more')
+  return oid(high * 2 ** 32 + low)
+}
+
+/** A dictionary's key in the form in which a Map finds it. */
+function keyOf(key: PickleValue): PickleValue {
+  if (key instanceof ByteString) return ByteString.key(key.latin1)
+  if (Array.isArray(key) || key instanceof Map || key instanceof Uint8Array)
+    throw new PickleError('a dictionary has a key that cannot be one')
+  return key
+}
+
+/** Checks that a value has no cycles and does not nest too deeply. @throws PickleError */
+export function checkDepth(value: PickleValue): void {
+  const heights = new Map<object, number>()
+  const measure = (value: PickleValue, depth: number): number => {
+    const parts = partsOf(value)
+    if (parts === undefined) return 0
+    let height = heights.get(parts.owner)
+    if (height === undefined) {
+      if (depth >= DEPTH_MAX) throw new PickleError(`values nest more than ${DEPTH_MAX} deep`)
+      heights.set(parts.owner, Number.NaN)
+      height = 0
+      for (const part of parts.parts) height = Math.max(height, measure(part, depth + 1))
+      height++
+      heights.set(parts.owner, height)
+    }
+    if (Number.isNaN(height)) throw new PickleError('a value contains itself')
+    if (depth + height > DEPTH_MAX) throw new PickleError(`values nest more than ${DEPTH_MAX} deep`)
+    return height
+  }
+  measure(value, 0)
+}
+
+function partsOf(value: PickleValue): { owner: object; parts: Iterable<PickleValue> } | undefined {
+  if (value instanceof Tuple) return { owner: value, parts: value.items }
+  if (Array.isArray(value)) return { owner: value, parts: value }
+  if (value instanceof Map) return { owner: value, parts: [...value.keys(), ...value.values()] }
+  if (value instanceof Opaque)
+    return {
+      owner: value,
+      parts: [value.callable, value.args, value.state, ...value.items, ...value.entries.flat()],
+    }
+  return undefined
+}

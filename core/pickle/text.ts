@@ -1,0 +1,35 @@
+/** Python's text as bytes: UTF-8 in which a lone surrogate is encoded like any other character ("surrogatepass"). */
+
+const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const SURROGATE = /(\xed[\xa0-\xbf][\x80-\xbf])/
+
+/** Decodes `[start, end)`; undefined where it is not such text. */
+export function decodeText(bytes: Buffer, start: number, end: number): string | undefined {
+  const text = bytes.toString('utf8', start, end)
+  if (!text.includes('\ufffd')) return text
+  try {
+    return bytes
+      .toString('latin1', start, end)
+      .split(SURROGATE)
+      .map(part => (SURROGATE.test(part) ? surrogate(part) : strict.decode(Buffer.from(part, 'latin1'))))
+      .join('')
+  } catch {
+    return undefined
+  }
+}
+
+const surrogate = (part: string): string =>
+  String.fromCharCode(0xd000 | ((part.charCodeAt(1) & 0x3f) << 6) | (part.charCodeAt(2) & 0x3f))
+
+/** The inverse of {@link decodeText}. */
+export function encodeText(text: string): Uint8Array {
+  if (text.isWellFormed()) return Buffer.from(text, 'utf8')
+  return Buffer.concat(
+    Array.from(text, character => {
+      const code = character.charCodeAt(0)
+      return character.isWellFormed()
+        ? Buffer.from(character, 'utf8')
+        : Buffer.of(0xed, 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f))
+    }),
+  )
+}

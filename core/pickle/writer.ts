@@ -1,0 +1,231 @@
+/**
+ * Writes pickles of protocol 3, byte for byte as Python 3's zodbpickle does for ZODB.
+ *
+ * Python writes an object that it meets again as a reference to the memo (BINGET), and tells "again" by
+ * identity. So do we for Tuples, arrays, Maps and ByteStrings. By content we share what Python has as one object:
+ * - classes;
+ * - an oid: every reference to an object carries the object's own `_p_oid`;
+ * - text: the names in states are interned;
+ * - byte strings of length 0 and 1, which CPython has once each.
+ */
+import type { Oid } from '../../store/ids.ts'
+import { ByteString, Float, Global, Ref, Tuple, type PickleValue } from './value.ts'
+import { encodeText } from './text.ts'
+import * as op from './opcodes.ts'
+
+/** How many items one SETITEMS or APPENDS carries. */
+const BATCH = 1000
+const DEPTH_MAX = 100
+
+export class PickleWriter {
+  #buffer = Buffer.allocUnsafe(1024)
+  #length = 0
+  #memoized = 0
+  #depth = 0
+  readonly #byIdentity = new Map<object, number>()
+  readonly #byContent = new Map<string, number>()
+
+  /** Appends a pickle of `value`. @throws TypeError for what has no place in our records. */
+  dump(value: PickleValue): this {
+    this.#op(op.PROTO)
+    this.#op(3)
+    this.#save(value)
+    this.#op(op.STOP)
+    return this
+  }
+
+  /** What was written. */
+  bytes(): Uint8Array {
+    return Uint8Array.prototype.slice.call(this.#buffer, 0, this.#length)
+  }
+
+  #save(value: PickleValue): void {
+    if (value === null) this.#op(op.NONE)
+    else if (typeof value === 'boolean') this.#op(value ? op.NEWTRUE : op.NEWFALSE)
+    else if (typeof value === 'number' || typeof value === 'bigint') this.#saveInteger(value)
+    else if (typeof value === 'string') this.#shared(`s${value}`, () => this.#saveText(value))
+    else if (value instanceof Ref) this.#saveRef(value)
+    else if (value instanceof Global) this.#saveGlobal(value)
+    else if (value instanceof Float) this.#saveFloat(value)
+    else if (value instanceof ByteString) this.#saveByteString(value)
+    else if (value instanceof Uint8Array) this.#once(value, () => this.#saveBytes(value))
+    else this.#saveContainer(value)
+  }
+
+  #saveContainer(value: PickleValue): void {
+    if (++this.#depth > DEPTH_MAX) throw new TypeError(`values nest more than ${DEPTH_MAX} deep`)
+    if (value instanceof Tuple) {
+      if (value.items.length === 0) this.#op(op.EMPTY_TUPLE)
+      else this.#once(value, () => this.#saveTuple(value))
+    } else if (value instanceof Map) this.#saveMap(value)
+    else if (Array.isArray(value)) this.#saveList(value)
+    else throw new TypeError('an object of an unknown class cannot be written')
+    this.#depth--
+  }
+
+  #saveInteger(value: number | bigint): void {
+    if (typeof value === 'number' && !Number.isSafeInteger(value))
+      throw new TypeError(`${value} is not an integer: use Float or bigint`)
+    if (value >= 0 && value <= 0xff) this.#number(op.BININT1, Number(value), 1)
+    else if (value >= 0 && value <= 0xffff) this.#number(op.BININT2, Number(value), 2)
+    else if (value >= -0x8000_0000 && value <= 0x7fff_ffff) this.#number(op.BININT, Number(value), 4)
+    else this.#saveLong(BigInt(value))
+  }
+
+  /** LONG1: the shortest little-endian two's complement. */
+  #saveLong(value: bigint): void {
+    const magnitude = value < 0n ? ~value : value
+    const len = Math.floor(magnitude.toString(2).length / 8) + 1
+    if (len > 0xff) throw new TypeError('an int of more than 254 bytes cannot be written')
+    const hex = BigInt.asUintN(len * 8, value).toString(16)
+    this.#number(op.LONG1, len, 1)
+    this.#raw(Buffer.from(hex.padStart(len * 2, '0'), 'hex').toReversed())
+  }
+
+  #saveFloat(value: Float): void {
+    this.#op(op.BINFLOAT)
+    const bytes = Buffer.allocUnsafe(8)
+    bytes.writeDoubleBE(value.value)
+    this.#raw(bytes)
+  }
+
+  #saveText(text: string): void {
+    const bytes = encodeText(text)
+    this.#number(op.BINUNICODE, bytes.length, 4)
+    this.#raw(bytes)
+  }
+
+  #saveByteString(value: ByteString): void {
+    if (value.latin1.length <= 1) this.#shared(`b${value.latin1}`, () => this.#saveBytes(value.bytes))
+    else this.#once(value, () => this.#saveBytes(value.bytes))
+  }
+
+  #saveBytes(bytes: Uint8Array): void {
+    if (bytes.length <= 0xff) this.#number(op.SHORT_BINBYTES, bytes.length, 1)
+    else this.#number(op.BINBYTES, bytes.length, 4)
+    this.#raw(bytes)
+  }
+
+  #saveGlobal({ module, name }: Global): void {
+    this.#shared(`c${module}\n${name}`, () => {
+      this.#op(op.GLOBAL)
+      this.#raw(encodeText(`${module}\n${name}\n`))
+    })
+  }
+
+  /** The tuple of a reference is a new one each time, so it takes a memo number and is never met again. */
+  #saveRef(ref: Ref): void {
+    this.#shared(`o${ref.oid}`, () => this.#saveOid(ref.oid))
+    if (ref.className !== '') {
+      this.#saveGlobal(Global.of(ref.className))
+      this.#op(op.TUPLE2)
+      this.#put()
+    }
+    this.#op(op.BINPERSID)
+  }
+
+  #saveOid(oid: Oid): void {
+    this.#number(op.SHORT_BINBYTES, 8, 1)
+    this.#reserve(8)
+    this.#buffer.writeUInt32BE(Math.floor(oid / 2 ** 32), this.#length)
+    this.#buffer.writeUInt32BE(oid >>> 0, this.#length + 4)
+    this.#length += 8
+  }
+
+  #saveTuple({ items }: Tuple): void {
+    if (items.length > 3) this.#op(op.MARK)
+    for (const item of items) this.#save(item)
+    this.#op(items.length > 3 ? op.TUPLE : op.TUPLE1 + items.length - 1)
+  }
+
+  #saveList(list: readonly PickleValue[]): void {
+    if (!this.#once(list, () => this.#op(op.EMPTY_LIST))) return
+    if (list.length === 1) {
+      for (const item of list) this.#save(item)
+      this.#op(op.APPEND)
+      return
+    }
+    for (let start = 0; start < list.length; start += BATCH) {
+      this.#op(op.MARK)
+      for (const item of list.slice(start, start + BATCH)) this.#save(item)
+      this.#op(op.APPENDS)
+    }
+  }
+
+  #saveMap(map: ReadonlyMap<PickleValue, PickleValue>): void {
+    if (!this.#once(map, () => this.#op(op.EMPTY_DICT)) || map.size === 0) return
+    const batched = map.size > 1
+    let count = 0
+    for (const [key, value] of map) {
+      if (batched && count % BATCH === 0) this.#op(op.MARK)
+      this.#save(key)
+      this.#save(value)
+      count++
+      if (batched && count % BATCH === 0) this.#op(op.SETITEMS)
+    }
+    if (!batched) this.#op(op.SETITEM)
+    else {
+      // Python finds out only afterwards that a batch was the last: a full one is followed by an empty one.
+      if (count % BATCH === 0) this.#op(op.MARK)
+      this.#op(op.SETITEMS)
+    }
+  }
+
+  /** Writes an object, or a reference to it where it was written before. @returns whether it was new. */
+  #once(value: object, write: () => void): boolean {
+    const index = this.#byIdentity.get(value)
+    if (index !== undefined) this.#get(index)
+    else {
+      write()
+      this.#byIdentity.set(value, this.#put())
+    }
+    return index === undefined
+  }
+
+  /** As {@link #once}, for what Python has once per content. */
+  #shared(content: string, write: () => void): void {
+    const index = this.#byContent.get(content)
+    if (index !== undefined) this.#get(index)
+    else {
+      write()
+      this.#byContent.set(content, this.#put())
+    }
+  }
+
+  #put(): number {
+    const index = this.#memoized++
+    if (index <= 0xff) this.#number(op.BINPUT, index, 1)
+    else this.#number(op.LONG_BINPUT, index, 4)
+    return index
+  }
+
+  #get(index: number): void {
+    if (index <= 0xff) this.#number(op.BINGET, index, 1)
+    else this.#number(op.LONG_BINGET, index, 4)
+  }
+
+  #op(opcode: number): void {
+    this.#reserve(1)
+    this.#buffer[this.#length++] = opcode
+  }
+
+  /** An opcode and its little-endian argument of `len` bytes. */
+  #number(opcode: number, value: number, len: 1 | 2 | 4): void {
+    this.#reserve(5)
+    this.#buffer[this.#length++] = opcode
+    for (let shift = 0; shift < len * 8; shift += 8) this.#buffer[this.#length++] = value >>> shift
+  }
+
+  #raw(bytes: Uint8Array): void {
+    this.#reserve(bytes.length)
+    this.#buffer.set(bytes, this.#length)
+    this.#length += bytes.length
+  }
+
+  #reserve(len: number): void {
+    if (this.#length + len <= this.#buffer.length) return
+    const grown = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + len))
+    grown.set(this.#buffer.subarray(0, this.#length))
+    this.#buffer = grown
+  }
+}
