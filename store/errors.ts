@@ -44,6 +44,7 @@ export class CorruptRecordError extends StoreError {
   override readonly name = 'CorruptRecordError'
   readonly oid: Oid
   readonly tid: Tid
+  readonly reason: string
   constructor(oid: Oid, tid: Tid, reason: string, options?: ErrorOptions) {
     super(
       `object ${formatOid(oid)} of transaction ${formatTid(tid)} is damaged (${reason}): ` +
@@ -52,6 +53,7 @@ export class CorruptRecordError extends StoreError {
     )
     this.oid = oid
     this.tid = tid
+    this.reason = reason
   }
 }
 

@@ -1,0 +1,67 @@
+/**
+ * Keeps the WAL short. SQLite's own checkpoints would run inside a commit and count pages; these run after it, when
+ * its answer is already out.
+ *
+ * A PASSIVE checkpoint copies what it can and waits for nobody. When it has copied all of the WAL and no reader
+ * is in it, the next commit begins it anew. Readers that take turns can prevent that for long; past
+ * {@link RESTART_BYTES} a RESTART waits a moment for them to leave, which delays writers but not readers.
+ */
+import type { Database } from 'better-sqlite3'
+import { PAGE_BYTES } from './schema.ts'
+
+const PASSIVE_BYTES = 32 << 20
+const RESTART_BYTES = 96 << 20
+
+interface CheckpointRow {
+  readonly busy: number
+  readonly log: number
+  readonly checkpointed: number
+}
+
+export class Checkpoints {
+  readonly #db: Database
+  #count = 0
+  #failure: string | undefined
+  /** Frames of the WAL that the last checkpoint had copied. */
+  #copied = 0
+
+  constructor(db: Database) {
+    this.#db = db
+    db.pragma('wal_autocheckpoint = 0')
+    db.pragma(`journal_size_limit = ${RESTART_BYTES}`)
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  get failure(): string | undefined {
+    return this.#failure
+  }
+
+  /** To be called after each commit. Never throws: what could not be copied stays in the WAL, safe. */
+  afterCommit(): void {
+    try {
+      const { log } = this.#run('NOOP')
+      if (log < this.#copied) this.#copied = 0
+      if ((log - this.#copied) * PAGE_BYTES < PASSIVE_BYTES) return
+      this.#count++
+      const { checkpointed } = this.#run(log * PAGE_BYTES < RESTART_BYTES ? 'PASSIVE' : 'RESTART')
+      this.#copied = Math.max(0, checkpointed)
+      this.#failure = undefined
+    } catch (error) {
+      this.#failure = error instanceof Error ? error.message : String(error)
+    }
+  }
+
+  /** Copies everything into the database and empties the WAL. */
+  truncate(): void {
+    this.#run('TRUNCATE')
+    this.#copied = 0
+  }
+
+  #run(mode: 'NOOP' | 'PASSIVE' | 'RESTART' | 'TRUNCATE'): CheckpointRow {
+    const [row] = this.#db.pragma(`wal_checkpoint(${mode})`) as [CheckpointRow]
+    return row
+  }
+}

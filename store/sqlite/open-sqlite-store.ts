@@ -1,0 +1,177 @@
+/**
+ * Opening a database: everything that can be wrong with a path is found out here and said in words. The database
+ * file itself is only ever opened by SQLite: closing a descriptor of it would drop SQLite's locks (fcntl(2)).
+ */
+import { closeSync, fsyncSync, openSync, realpathSync, statSync, type Stats } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import Database from 'better-sqlite3'
+import { CannotOpenError } from '../errors.ts'
+import { APPLICATION_ID, createSchema, FORMAT_VERSION } from './schema.ts'
+import { SqliteStore, WritableSqliteStore } from './sqlite-store.ts'
+import { WriterClient } from './writer-client.ts'
+import { WriterLock } from './writer-lock.ts'
+
+export interface OpenOptions {
+  /** Opens for reading only, beside a writer or without one. */
+  readonly readOnly?: boolean
+  /** Makes the database where there is none. */
+  readonly create?: boolean
+  /** What this process wants the database for, told to those who are refused meanwhile. */
+  readonly purpose?: string
+  /** SQLite's page cache for reading. */
+  readonly cacheSizeBytes?: number
+}
+
+const DEFAULT_CACHE_BYTES = 16 << 20
+const BUSY_TIMEOUT_MS = 5000
+
+/**
+ * Opens the database at `path`.
+ * @throws LockedError where another writer has it; CannotOpenError, with cause and next step, for all else.
+ */
+export function openSqliteStore(
+  path: string,
+  options: OpenOptions & { readonly readOnly: true },
+): Promise<SqliteStore>
+export function openSqliteStore(
+  path: string,
+  options?: OpenOptions & { readonly readOnly?: false },
+): Promise<WritableSqliteStore>
+export async function openSqliteStore(path: string, options: OpenOptions = {}): Promise<SqliteStore> {
+  const { readOnly = false, create = false, purpose = 'no purpose told', cacheSizeBytes } = options
+  const file = findFile(path, create && !readOnly)
+  const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
+  if (readOnly) return new SqliteStore(file, openForReading(file, cacheBytes))
+  const lock = explain(file, () => WriterLock.take(file, purpose))
+  try {
+    if (create) createFile(file)
+    // The writer would make a WAL database of whatever it is given.
+    openForReading(file, cacheBytes).close()
+    const { client, nextOid } = await WriterClient.start(file)
+    return new WritableSqliteStore(file, openForReading(file, cacheBytes), client, lock, nextOid)
+  } catch (error) {
+    lock.release()
+    throw asCannotOpen(error, file)
+  }
+}
+
+/** The path without links, so that one database has one name. */
+function findFile(path: string, create: boolean): string {
+  const wanted = resolve(path)
+  const found = explain(wanted, () => statSync(wanted, { throwIfNoEntry: false }))
+  if (found !== undefined) return checkFile(realpathSync(wanted), found, create)
+  if (!create) {
+    throw new CannotOpenError(`${path} does not exist: check the name, or let 'zblkfs mount' create it`)
+  }
+  const parent = dirname(wanted)
+  const parentFound = explain(parent, () => statSync(parent, { throwIfNoEntry: false }))
+  if (parentFound?.isDirectory() !== true) {
+    throw new CannotOpenError(`${path} cannot be created: ${parent} is not a directory; create it first`)
+  }
+  return join(realpathSync(parent), basename(wanted))
+}
+
+function checkFile(path: string, found: Stats, create: boolean): string {
+  if (found.isDirectory()) {
+    throw new CannotOpenError(`${path} is a directory: name the database file`)
+  }
+  if (!found.isFile()) throw new CannotOpenError(`${path} is not a regular file: name the database file`)
+  if (found.size === 0 && !create) {
+    throw new CannotOpenError(`${path} is empty: check the name, or let 'zblkfs mount' make it a database`)
+  }
+  return path
+}
+
+/** Makes a database where there is none, readable by its owner alone; SQLite gives the WAL the same permissions. */
+function createFile(file: string): void {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found !== undefined && found.size > 0) return
+  if (found === undefined) {
+    closeSync(openSync(file, 'wx', 0o600))
+    const parent = openSync(dirname(file), 'r')
+    fsyncSync(parent)
+    closeSync(parent)
+  }
+  const db = new Database(file, { fileMustExist: true })
+  try {
+    createSchema(db)
+    db.pragma('journal_mode = WAL')
+  } finally {
+    db.close()
+  }
+}
+
+function openForReading(file: string, cacheSizeBytes: number): Database.Database {
+  return explain(file, () => {
+    const db = openReadOnly(file)
+    try {
+      checkFormat(db, file)
+      db.pragma('query_only = 1')
+      db.pragma(`cache_size = -${Math.ceil(cacheSizeBytes / 1024)}`)
+      return db
+    } catch (error) {
+      db.close()
+      throw error
+    }
+  })
+}
+
+/** A database on a read-only medium has no room for the WAL's index; it can be read as one that does not change. */
+function openReadOnly(file: string): Database.Database {
+  const db = new Database(file, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  try {
+    db.pragma('user_version')
+    return db
+  } catch (error) {
+    db.close()
+    const walBytes = statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0
+    const cannotOpen = error instanceof Database.SqliteError && error.code === 'SQLITE_CANTOPEN'
+    if (!cannotOpen || walBytes > 0) throw error
+    return new Database(`${pathToFileURL(file).href}?immutable=1`, { readonly: true, fileMustExist: true })
+  }
+}
+
+/** Refuses what is not a database of ours, or of a format that only a later version knows. */
+function checkFormat(db: Database.Database, file: string): void {
+  const application = db.pragma('application_id', { simple: true })
+  if (application !== APPLICATION_ID) {
+    throw new CannotOpenError(
+      `${file} is a SQLite database of another program (application id ${String(application)}): choose another name`,
+    )
+  }
+  const version = Number(db.pragma('user_version', { simple: true }))
+  if (version !== FORMAT_VERSION) {
+    throw new CannotOpenError(
+      `${file} has format ${version}, this version of zblkfs knows ${FORMAT_VERSION}: use the newest zblkfs`,
+    )
+  }
+}
+
+/** Runs what opens something; whatever goes wrong is said as the reason why `path` cannot be opened. */
+function explain<T>(path: string, open: () => T): T {
+  try {
+    return open()
+  } catch (error) {
+    throw asCannotOpen(error, path)
+  }
+}
+
+function asCannotOpen(error: unknown, path: string): unknown {
+  if (error instanceof CannotOpenError || !(error instanceof Error)) return error
+  const code = 'code' in error ? String(error.code) : ''
+  return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message)}`, { cause: error })
+}
+
+function reason(code: string, message: string): string {
+  if (code === 'SQLITE_NOTADB') return 'it is not a SQLite database; check the name'
+  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_ERROR') {
+    return `it is damaged or cut short (${message}); restore it from a copy, or see what 'zblkfs fsck' can save`
+  }
+  if (code === 'EACCES' || code === 'EPERM' || code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') {
+    return 'permission denied; check the permissions of the file and of its directory'
+  }
+  if (code === 'ENOSPC' || code === 'SQLITE_FULL') return 'no space left; free some space'
+  if (code === 'EROFS') return 'its filesystem is read-only; mount it with -o ro'
+  return `${message}${code === '' ? '' : ` (${code})`}; check the path and the disk`
+}

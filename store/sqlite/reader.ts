@@ -1,0 +1,311 @@
+/**
+ * Everything that is read from a database, over one connection, synchronously: a read of what SQLite or the kernel
+ * has in memory costs microseconds, less than handing it to another thread.
+ *
+ * `load` looks neighbouring oids up with one query and reads the bytes of neighbouring records with another, as
+ * they were written one after the other. Each call reads one state of the database.
+ */
+import type { Database, Statement } from 'better-sqlite3'
+import { CorruptRecordError } from '../errors.ts'
+import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import type { ChangeSet, Revision, RevisionPart, TransactionInfo, TransactionRange } from '../store.ts'
+import { rowSum } from './checksum.ts'
+import { LogDamageError, LogReader, type LogSpan } from './log-reader.ts'
+
+/** Fewer neighbours than this are looked up one by one. */
+const RANGE_OIDS = 4
+
+/** So many rows are fetched at once, beyond what is needed, before a range query skips an object's older states. */
+const OLDER_ROWS = 16
+
+/** Records whose bytes lie closer together than this are read at once, in spans of this length at most. */
+const SPAN_GAP_BYTES = 16_384
+const SPAN_BYTES = 4 << 20
+
+/** How many rows of a long list are read at a time. */
+const BATCH_ROWS = 1024
+
+/** A row of `revision`, numbers as SQLite's REAL so that only the tid becomes a bigint. */
+type RevisionRow = [
+  oid: number,
+  tid: bigint,
+  sum: number,
+  head: Buffer | null,
+  pos: number | null,
+  len: number,
+  tail: Buffer | null,
+]
+const ROW = 'CAST(oid AS REAL), tid, CAST(sum AS REAL), head, CAST(pos AS REAL), CAST(len AS REAL), tail'
+
+/** Where a record is, checked. */
+export interface StoredRecord {
+  readonly oid: Oid
+  readonly tid: Tid
+  /** Null: the object was un-created. */
+  readonly head: Uint8Array | null
+  readonly pos: number | null
+  readonly len: number
+  readonly tail: Uint8Array | null
+}
+
+/** A record's whole length in bytes. */
+export const recordSize = (record: StoredRecord): number =>
+  (record.head?.length ?? 0) + record.len + (record.tail?.length ?? 0)
+
+function checked(row: RevisionRow): StoredRecord {
+  const [oid, tid, sum, head, pos, len, tail] = row
+  if (rowSum(oid, tid, head, pos, len, tail) !== sum) {
+    throw new CorruptRecordError(oid as Oid, tid as Tid, 'the checksum of its index entry differs')
+  }
+  return { oid: oid as Oid, tid: tid as Tid, head, pos, len, tail }
+}
+
+export class Reader {
+  readonly #log: LogReader
+  readonly #point: Statement<[number, bigint], RevisionRow>
+  readonly #range: Statement<[number, number, bigint, number], RevisionRow>
+  readonly #revisions: Statement<[number, bigint, bigint], bigint>
+  readonly #last: Statement<[], bigint>
+  readonly #changes: Statement<[bigint, bigint, bigint, number, number], [tid: bigint, oid: number]>
+  readonly #transactions: Record<'up' | 'down', Statement<[bigint, bigint, number]>>
+  readonly #begin: Statement
+  readonly #end: Statement
+
+  constructor(db: Database) {
+    this.#log = new LogReader(db)
+    this.#point = db
+      .prepare<[number, bigint], RevisionRow>(
+        `SELECT ${ROW} FROM revision WHERE oid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1`,
+      )
+      .safeIntegers()
+      .raw(true)
+    this.#range = db
+      .prepare<[number, number, bigint, number], RevisionRow>(
+        `SELECT ${ROW} FROM revision WHERE oid >= ? AND oid <= ? AND tid <= ? ORDER BY oid, tid DESC LIMIT ?`,
+      )
+      .safeIntegers()
+      .raw(true)
+    this.#revisions = db
+      .prepare<[number, bigint, bigint], bigint>(
+        'SELECT tid FROM revision WHERE oid = ? AND tid > ? AND tid <= ? ORDER BY tid DESC',
+      )
+      .safeIntegers()
+      .pluck()
+    this.#last = db.prepare<[], bigint>('SELECT max(tid) FROM txn').safeIntegers().pluck()
+    // Two seeks rather than one comparison of pairs, which SQLite's index use stops short of.
+    this.#changes = db
+      .prepare<[bigint, bigint, bigint, number, number], [bigint, number]>(
+        `SELECT tid, CAST(oid AS REAL) FROM revision INDEXED BY revision_by_tid
+         WHERE tid >= ? AND tid <= ? AND (tid > ? OR oid > ?) ORDER BY tid, oid LIMIT ?`,
+      )
+      .safeIntegers()
+      .raw(true)
+    const transactions = (order: string): Statement<[bigint, bigint, number]> =>
+      db
+        .prepare<[bigint, bigint, number]>(
+          `SELECT tid, user, description, extension, CAST(objects AS REAL), CAST(bytes AS REAL)
+           FROM txn WHERE tid > ? AND tid <= ? ORDER BY tid ${order} LIMIT ?`,
+        )
+        .safeIntegers()
+        .raw(true)
+    this.#transactions = { up: transactions('ASC'), down: transactions('DESC') }
+    this.#begin = db.prepare('BEGIN')
+    this.#end = db.prepare('COMMIT')
+  }
+
+  lastTid(): Tid {
+    return (this.#last.get() ?? TID_NONE) as Tid
+  }
+
+  load(oids: readonly Oid[], at: Tid): readonly (Revision | undefined)[] {
+    return this.#inOneState(() => {
+      const records = this.#find(oids, at)
+      const spans = this.#readSpans(records)
+      return records.map((record, index) => {
+        if (record === undefined || record.head === null) return undefined
+        return { tid: record.tid, record: assemble(record, spans[index]) }
+      })
+    })
+  }
+
+  loadPart(oid: Oid, at: Tid, off: number, len: number): RevisionPart | undefined {
+    return this.#inOneState(() => {
+      const record = this.find(oid, at)
+      if (record === undefined || record.head === null) return undefined
+      return { tid: record.tid, size: recordSize(record), bytes: this.readPart(record, off, len) }
+    })
+  }
+
+  /** The newest state with `tid <= at`, without its bytes in the log. */
+  find(oid: Oid, at: Tid): StoredRecord | undefined {
+    const row = this.#point.get(oid, at)
+    return row === undefined ? undefined : checked(row)
+  }
+
+  /** Bytes `[off, off + len)` of a record, cut at its end. */
+  readPart(record: StoredRecord, off: number, len: number): Uint8Array {
+    const head = record.head ?? NO_BYTES
+    const tail = record.tail ?? NO_BYTES
+    const end = Math.min(off + len, recordSize(record))
+    const bytes = Buffer.allocUnsafeSlow(Math.max(0, end - off))
+    if (off < head.length) bytes.set(head.subarray(off, end))
+    const lo = Math.max(off, head.length)
+    const hi = Math.min(end, head.length + record.len)
+    if (record.pos !== null && lo < hi) {
+      const pos = record.pos + lo - head.length
+      reportDamage(record, () => this.#log.read(pos, hi - lo).copy(pos, hi - lo, bytes, lo - off))
+    }
+    const tailStart = head.length + record.len
+    if (end > tailStart) {
+      const from = Math.max(0, off - tailStart)
+      bytes.set(tail.subarray(from, end - tailStart), tailStart + from - off)
+    }
+    return bytes
+  }
+
+  revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] {
+    return this.#revisions.all(oid, after, upTo) as Tid[]
+  }
+
+  /** Transactions in batches, so that a caller who stops early, or takes long, holds nothing. */
+  *transactions(range: TransactionRange): Generator<TransactionInfo> {
+    const { reverse = false, limit = Number.POSITIVE_INFINITY } = range
+    let after: bigint = range.after ?? TID_NONE
+    let upTo: bigint = range.upTo ?? TID_MAX
+    let left = limit
+    while (left > 0) {
+      const count = Math.min(left, BATCH_ROWS)
+      const rows = this.#transactions[reverse ? 'down' : 'up'].all(after, upTo, count) as [
+        bigint,
+        string,
+        string,
+        Buffer,
+        number,
+        number,
+      ][]
+      for (const [tid, user, description, extension, objects, bytes] of rows) {
+        yield { tid: tid as Tid, user, description, extension, objects, bytes }
+        if (reverse) upTo = tid - 1n
+        else after = tid
+      }
+      if (rows.length < count) return
+      left -= rows.length
+    }
+  }
+
+  *changes(after: Tid, upTo: Tid): Generator<ChangeSet> {
+    let tid: bigint = after + 1n
+    let oid = -1
+    for (;;) {
+      const rows = this.#changes.all(tid, upTo, tid, oid, BATCH_ROWS)
+      let set: { tid: Tid; oids: Oid[] } | undefined
+      for (const [rowTid, rowOid] of rows) {
+        if (set?.tid !== rowTid) {
+          if (set !== undefined) yield set
+          set = { tid: rowTid as Tid, oids: [] }
+        }
+        set.oids.push(rowOid as Oid)
+        tid = rowTid
+        oid = rowOid
+      }
+      if (set !== undefined) yield set
+      if (rows.length < BATCH_ROWS) return
+    }
+  }
+
+  #find(oids: readonly Oid[], at: Tid): (StoredRecord | undefined)[] {
+    const found: (StoredRecord | undefined)[] = oids.map(() => undefined)
+    let start = 0
+    while (start < oids.length) {
+      let end = start + 1
+      while (end < oids.length && oids[end] === (oids[end - 1] ?? 0) + 1) end++
+      const first = oids[start] ?? toOid(0)
+      if (end - start < RANGE_OIDS) {
+        for (let index = start; index < end; index++) found[index] = this.find(oids[index] ?? first, at)
+      } else {
+        this.#findRange(first, end - start, at, start, found)
+      }
+      start = end
+    }
+    return found
+  }
+
+  /** Looks `count` neighbouring oids up, passing by older states without reading all of them. */
+  #findRange(first: Oid, count: number, at: Tid, index: number, found: (StoredRecord | undefined)[]): void {
+    const end = first + count
+    let next: number = first
+    while (next < end) {
+      const limit = end - next + OLDER_ROWS
+      const rows = this.#range.all(next, end - 1, at, limit)
+      for (const row of rows) {
+        if (row[0] < next) continue
+        found[index + row[0] - first] = checked(row)
+        next = row[0] + 1
+      }
+      if (rows.length < limit) return
+    }
+  }
+
+  /** Reads what the records have in the log: one read for those that lie together. */
+  #readSpans(records: readonly (StoredRecord | undefined)[]): (LogSpan | undefined)[] {
+    const spans: (LogSpan | undefined)[] = records.map(() => undefined)
+    let start = 0
+    while (start < records.length) {
+      const first = records[start]
+      if (first === undefined || first.pos === null) {
+        start++
+        continue
+      }
+      let spanEnd = first.pos + first.len
+      let end = start + 1
+      for (; end < records.length; end++) {
+        const record = records[end]
+        if (record === undefined || record.pos === null) continue
+        const near = record.pos >= first.pos && record.pos <= spanEnd + SPAN_GAP_BYTES
+        if (!near || record.pos + record.len - first.pos > SPAN_BYTES) break
+        spanEnd = Math.max(spanEnd, record.pos + record.len)
+      }
+      const pos = first.pos
+      const span = reportDamage(first, () => this.#log.read(pos, spanEnd - pos))
+      spans.fill(span, start, end)
+      start = end
+    }
+    return spans
+  }
+
+  #inOneState<T>(read: () => T): T {
+    this.#begin.run()
+    try {
+      return read()
+    } finally {
+      this.#end.run()
+    }
+  }
+}
+
+const NO_BYTES = new Uint8Array(0)
+
+function assemble(record: StoredRecord, span: LogSpan | undefined): Uint8Array {
+  const head = record.head ?? NO_BYTES
+  if (record.pos === null && record.tail === null) return head
+  const bytes = Buffer.allocUnsafeSlow(recordSize(record))
+  bytes.set(head)
+  const pos = record.pos
+  if (pos !== null) {
+    reportDamage(record, () => {
+      if (span === undefined) throw new LogDamageError('bytes are missing')
+      span.copy(pos, record.len, bytes, head.length)
+    })
+  }
+  if (record.tail !== null) bytes.set(record.tail, head.length + record.len)
+  return bytes
+}
+
+function reportDamage<T>(record: StoredRecord, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (!(error instanceof LogDamageError)) throw error
+    throw new CorruptRecordError(record.oid, record.tid, error.message, { cause: error })
+  }
+}

@@ -1,0 +1,26 @@
+import Database from 'better-sqlite3'
+import { NoSpaceError, StoreError } from '../errors.ts'
+
+/**
+ * SQLite's failure as one of ours. Errors that are ours already pass unchanged, and so do those of our own mistakes
+ * (TypeError and the like).
+ */
+export function storeError(error: unknown, path: string): unknown {
+  if (!(error instanceof Database.SqliteError)) return error
+  const { code, message } = error
+  if (code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_SHMSIZE') {
+    return new NoSpaceError(
+      `no space left for ${path}: what was committed is safe; free some space and go on`,
+      { cause: error },
+    )
+  }
+  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
+    return new StoreError(`${path} is damaged (${message}): run 'zblkfs fsck' on it`, { cause: error })
+  }
+  if (code.startsWith('SQLITE_IOERR')) {
+    return new StoreError(`reading or writing ${path} failed (${message}, ${code}): check its disk`, {
+      cause: error,
+    })
+  }
+  return new StoreError(`${path}: ${message} (${code})`, { cause: error })
+}

@@ -1,0 +1,153 @@
+/**
+ * The SQLite store's two halves: reading, on the event loop's thread over a connection of its own, and writing,
+ * through the thread of writer.ts. schema.ts has the format, open-sqlite-store.ts what is checked before.
+ */
+import { statSync } from 'node:fs'
+import type { Database } from 'better-sqlite3'
+import { StoreError } from '../errors.ts'
+import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import type {
+  ChangeSet,
+  NewTransaction,
+  Revision,
+  RevisionPart,
+  Store,
+  TransactionInfo,
+  TransactionRange,
+  WritableStore,
+} from '../store.ts'
+import type { WriterStats } from './messages.ts'
+import { Reader } from './reader.ts'
+import { storeError } from './sqlite-errors.ts'
+import type { WriterClient } from './writer-client.ts'
+import type { WriterLock } from './writer-lock.ts'
+
+/** How large a database is now, and what was done to it since it was opened here. */
+export interface SqliteStoreStats {
+  readonly databaseBytes: number
+  readonly walBytes: number
+  /** Absent where the store is read-only. */
+  readonly writer?: WriterStats
+}
+
+/** A database opened for reading, beside its writer where there is one. */
+export class SqliteStore implements Store {
+  readonly name: string
+  readonly readOnly: boolean = true
+  readonly #db: Database
+  readonly #reader: Reader
+  #closed = false
+
+  constructor(name: string, db: Database) {
+    this.name = name
+    this.#db = db
+    this.#reader = new Reader(db)
+  }
+
+  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
+    return this.#read(reader => reader.load(oids, at))
+  }
+
+  async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
+    return this.#read(reader => reader.loadPart(oid, at, off, len))
+  }
+
+  async revisions(oid: Oid, { after = TID_NONE, upTo = TID_MAX } = {}): Promise<readonly Tid[]> {
+    return this.#read(reader => reader.revisions(oid, after, upTo))
+  }
+
+  async lastTid(): Promise<Tid> {
+    return this.#read(reader => reader.lastTid())
+  }
+
+  transactions(range: TransactionRange = {}): AsyncIterable<TransactionInfo> {
+    return this.#iterate(reader => reader.transactions(range))
+  }
+
+  changes(after: Tid, upTo: Tid = TID_MAX): AsyncIterable<ChangeSet> {
+    return this.#iterate(reader => reader.changes(after, upTo))
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#db.close()
+  }
+
+  stats(): SqliteStoreStats {
+    const size = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0
+    return { databaseBytes: size(this.name), walBytes: size(`${this.name}-wal`) }
+  }
+
+  #read<T>(read: (reader: Reader) => T): T {
+    if (this.#closed) throw new StoreError(`${this.name} is closed`)
+    try {
+      return read(this.#reader)
+    } catch (error) {
+      throw storeError(error, this.name)
+    }
+  }
+
+  async *#iterate<T>(start: (reader: Reader) => Iterator<T>): AsyncGenerator<T> {
+    const items = this.#read(start)
+    for (;;) {
+      const item = this.#read(() => items.next())
+      if (item.done === true) return
+      yield item.value
+    }
+  }
+}
+
+/** A database opened for writing: the only one, as long as its lock is held. */
+export class WritableSqliteStore extends SqliteStore implements WritableStore {
+  override readonly readOnly = false
+  readonly #writer: WriterClient
+  readonly #lock: WriterLock
+  #nextOid: number
+  #closing: Promise<void> | undefined
+
+  constructor(name: string, db: Database, writer: WriterClient, lock: WriterLock, nextOid: number) {
+    super(name, db)
+    this.#writer = writer
+    this.#lock = lock
+    this.#nextOid = nextOid
+  }
+
+  newOids(count: number): Oid {
+    const first = toOid(this.#nextOid)
+    this.#nextOid = toOid(this.#nextOid + count)
+    return first
+  }
+
+  async commit(transaction: NewTransaction): Promise<Tid> {
+    if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
+    // Objects that come with their oids (a copy from elsewhere) must not meet ours.
+    for (const { oid } of transaction.changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
+    return await this.#writer.commit(transaction, this.#nextOid)
+  }
+
+  /** Says what this process does with the database ("mounted at /x"), for those who are refused because of it. */
+  describe(purpose: string): void {
+    this.#lock.describe(purpose)
+  }
+
+  override stats(): SqliteStoreStats {
+    const { stats } = this.#writer
+    return stats === undefined ? super.stats() : { ...super.stats(), writer: stats }
+  }
+
+  override close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    // The reader leaves first: the last connection, one that may write, tidies the WAL away.
+    await super.close()
+    try {
+      await this.#writer.close()
+    } finally {
+      this.#lock.release()
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/** The worker thread that owns the connection which writes. Its other end is writer-client.ts. */
+import { parentPort, workerData } from 'node:worker_threads'
+import Database from 'better-sqlite3'
+import { Checkpoints } from './checkpoints.ts'
+import { Committer } from './committer.ts'
+import { toWire, type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
+import { storeError } from './sqlite-errors.ts'
+import { decodeTransaction } from './wire.ts'
+
+const { path } = workerData as WriterData
+/** Room for the pages of a commit of bulk data, so that SQLite does not write them twice. */
+const CACHE_KIB = 65_536
+const BUSY_TIMEOUT_MS = 1000
+
+function main(port: NonNullable<typeof parentPort>): void {
+  const reply = (message: WriterReply): void => port.postMessage(message)
+  const attempt = (work: () => void): void => {
+    try {
+      work()
+    } catch (error) {
+      reply({ kind: 'error', error: toWire(storeError(error, path)) })
+    }
+  }
+  attempt(() => {
+    const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+    db.pragma('journal_mode = WAL')
+    db.pragma('synchronous = FULL')
+    db.pragma(`cache_size = -${CACHE_KIB}`)
+    const checkpoints = new Checkpoints(db)
+    // What an earlier process wrote to the WAL and died before it synced is on disk after this.
+    checkpoints.truncate()
+    const committer = new Committer(db)
+    const done = (): void =>
+      reply({
+        kind: 'done',
+        lastTid: committer.lastTid,
+        nextOid: committer.nextOid,
+        stats: {
+          commits: committer.commits,
+          committedBytes: committer.committedBytes,
+          checkpoints: checkpoints.count,
+          checkpointFailure: checkpoints.failure,
+        },
+      })
+    done()
+    port.on('message', (request: WriterRequest) => {
+      attempt(() => {
+        if (request.kind === 'commit') {
+          committer.commit(decodeTransaction(request.transaction), request.nextOid)
+          done()
+          checkpoints.afterCommit()
+        } else {
+          close(db, checkpoints)
+          done()
+          port.close()
+        }
+      })
+    })
+  })
+}
+
+function close(db: Database.Database, checkpoints: Checkpoints): void {
+  try {
+    checkpoints.truncate()
+  } catch {
+    // What cannot be copied (a full disk) stays in the WAL, where the next open finds it: nothing is lost.
+  }
+  db.close()
+}
+
+if (parentPort !== null) main(parentPort)
