@@ -44,7 +44,9 @@ export interface RecordHeader {
   /** A double: not exact from 2^53 on, but then still beyond the largest safe integer. */
   readonly oid: number
   readonly tid: bigint
-  /** Where the record's transaction stands. */
+  /** `prev`. */
+  readonly previous: number
+  /** `tpos`: where the record's transaction stands. */
   readonly transaction: number
   readonly versionLength: number
   /** The data's length; 0: a back pointer follows. */
@@ -69,6 +71,18 @@ export function decodeTransactionHeader(bytes: Buffer, off: number, pos: number)
   }
 }
 
+/** The inverse of {@link decodeTransactionHeader}: 23 bytes. */
+export function encodeTransactionHeader(header: TransactionHeader): Buffer {
+  const bytes = Buffer.alloc(TRANSACTION_HEADER_LENGTH)
+  bytes.writeBigUInt64BE(header.tid, 0)
+  bytes.writeBigUInt64BE(BigInt(header.length), 8)
+  bytes.write(header.status, 16, 'latin1')
+  bytes.writeUInt16BE(header.userLength, 17)
+  bytes.writeUInt16BE(header.descriptionLength, 19)
+  bytes.writeUInt16BE(header.extensionLength, 21)
+  return bytes
+}
+
 /** The length of a transaction's header and the texts after it. */
 export function preambleLength(header: TransactionHeader): number {
   return TRANSACTION_HEADER_LENGTH + header.userLength + header.descriptionLength + header.extensionLength
@@ -80,10 +94,23 @@ export function decodeRecordHeader(bytes: Buffer, off: number, pos: number): Rec
     pos,
     oid: readPosition(bytes, off),
     tid: bytes.readBigUInt64BE(off + 8),
+    previous: readPosition(bytes, off + 16),
     transaction: readPosition(bytes, off + 24),
     versionLength: bytes.readUInt16BE(off + 32),
     length: readPosition(bytes, off + 34),
   }
+}
+
+/** The inverse of {@link decodeRecordHeader}: 42 bytes. */
+export function encodeRecordHeader(header: RecordHeader): Buffer {
+  const bytes = Buffer.alloc(RECORD_HEADER_LENGTH)
+  bytes.writeBigUInt64BE(BigInt(header.oid), 0)
+  bytes.writeBigUInt64BE(header.tid, 8)
+  bytes.writeBigUInt64BE(BigInt(header.previous), 16)
+  bytes.writeBigUInt64BE(BigInt(header.transaction), 24)
+  bytes.writeUInt16BE(header.versionLength, 32)
+  bytes.writeBigUInt64BE(BigInt(header.length), 34)
+  return bytes
 }
 
 /** A file's damage, told to a person. */

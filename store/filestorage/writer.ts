@@ -1,0 +1,260 @@
+/**
+ * Writes a FileStorage that ZODB opens: transactions are appended, each as ZODB itself would have written it.
+ *
+ * A transaction is begun with status 'c' and gets its length and status ' ' when all of it is in the file, so that
+ * one that was cut short is what every reader skips. Only {@link FileStorageWriter.close} waits for the disk: a
+ * file whose writer was not closed is to be thrown away.
+ *
+ * What must be known of earlier records (their positions, for `prev`) is in a position index on disk, not in memory.
+ */
+import { fstatSync, readFileSync, realpathSync } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { CannotOpenError, StoreError } from '../errors.ts'
+import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
+import { extendIndex } from './extend-index.ts'
+import {
+  encodeRecordHeader,
+  encodeTransactionHeader,
+  MAGIC,
+  POINTER_LENGTH,
+  preambleLength,
+} from './format.ts'
+import { defaultCacheDirectory, openIndex } from './index-cache.ts'
+import { PositionIndex, type RecordPosition } from './position-index.ts'
+import { checkMagic } from './scan.ts'
+import { Window } from './window.ts'
+
+/** One object's state in a transaction; null: from here on it does not exist. */
+export interface RecordToWrite {
+  readonly oid: Oid
+  readonly record: Uint8Array | null
+}
+
+export interface TransactionToWrite {
+  /** Later than the one before. */
+  readonly tid: Tid
+  readonly user: string
+  readonly description: string
+  /** A pickle, or nothing. */
+  readonly extension: Uint8Array
+  /** Each object once. */
+  readonly records: Iterable<RecordToWrite> | AsyncIterable<RecordToWrite>
+}
+
+/** What is collected before it is written. */
+const BUFFER_BYTES = 1024 * 1024
+/** How many positions are collected before they are indexed. */
+const BATCH_RECORDS = 1 << 14
+/** What the lengths of user, description and extension have room for. */
+const MAX_TEXT_BYTES = 0xffff
+
+export class FileStorageWriter {
+  readonly #path: string
+  readonly #file: FileHandle
+  readonly #index: PositionIndex
+  #pending: Uint8Array[] = []
+  #pendingBytes = 0
+  /** Where the pending bytes go. */
+  #pos: number
+
+  private constructor(path: string, file: FileHandle, index: PositionIndex, pos: number) {
+    this.#path = path
+    this.#file = file
+    this.#index = index
+    this.#pos = pos
+  }
+
+  /** Begins a new file. @throws CannotOpenError where there is one already. */
+  static async create(path: string): Promise<FileStorageWriter> {
+    const file = await openHandle(path, 'wx+')
+    const writer = new FileStorageWriter(path, file, new PositionIndex('', path), 0)
+    await writer.#write(Buffer.from(MAGIC, 'latin1'))
+    await writer.#flush()
+    return writer
+  }
+
+  /**
+   * Goes on at the end of a FileStorage, which no other process may be writing; a torn tail is cut off.
+   * @throws CannotOpenError as `openFileStorage`, and where a living process holds ZODB's lock file.
+   */
+  static async reopen(path: string, cacheDirectory = defaultCacheDirectory()): Promise<FileStorageWriter> {
+    checkLock(path)
+    const file = await openHandle(path, 'r+')
+    try {
+      const stats = fstatSync(file.fd, { bigint: true })
+      const scanned = { path, fd: file.fd, window: new Window(file.fd), size: Number(stats.size) }
+      checkMagic(scanned)
+      const index = openIndex(scanned, realpathSync(path), stats, cacheDirectory, () => {})
+      const tail = await extendIndex(scanned, index)
+      const end = tail?.pos ?? scanned.size
+      await file.truncate(end)
+      return new FileStorageWriter(path, file, index, end)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  /** The last transaction's tid; TID_NONE where there is none. */
+  get lastTid(): Tid {
+    return this.#index.last.tid
+  }
+
+  /** Appends a transaction. When it fails the file is as it was. @throws StoreError */
+  async append(transaction: TransactionToWrite): Promise<void> {
+    if (transaction.tid <= this.lastTid)
+      throw new StoreError(
+        `transaction ${formatTid(transaction.tid)} cannot be appended to ${this.#path}, whose last is ${formatTid(this.lastTid)}`,
+      )
+    const start = this.#pos
+    if (!this.#index.begin())
+      throw new StoreError(`${this.#path} is being indexed by another process: try again later`)
+    try {
+      await this.#append(transaction, start)
+      this.#index.commit()
+    } catch (error) {
+      this.#index.rollback()
+      this.#pending = []
+      this.#pendingBytes = 0
+      this.#pos = start
+      await this.#file.truncate(start)
+      throw error
+    }
+  }
+
+  /** Waits until all is on disk, and closes the file. */
+  async close(): Promise<void> {
+    try {
+      await this.#file.sync()
+    } finally {
+      this.#index.close()
+      await this.#file.close()
+    }
+    const directory = await open(dirname(this.#path))
+    try {
+      await directory.sync()
+    } finally {
+      await directory.close()
+    }
+  }
+
+  async #append({ tid, records, ...texts }: TransactionToWrite, start: number): Promise<void> {
+    const user = this.#text('user', Buffer.from(texts.user))
+    const description = this.#text('description', Buffer.from(texts.description))
+    const extension = this.#text('extension', texts.extension)
+    const header = {
+      pos: start,
+      tid,
+      length: 0,
+      status: 'c',
+      userLength: user.length,
+      descriptionLength: description.length,
+      extensionLength: extension.length,
+    }
+    await this.#write(encodeTransactionHeader(header), user, description, extension)
+    const counts = await this.#appendRecords(tid, start, start + preambleLength(header), records)
+    const length = counts.end - start
+    const second = Buffer.alloc(POINTER_LENGTH)
+    second.writeBigUInt64BE(BigInt(length))
+    await this.#write(second)
+    await this.#flush()
+    await writeFully(this.#file, encodeTransactionHeader({ ...header, length, status: ' ' }), start)
+    this.#index.addTransaction({ seq: this.#index.last.seq + 1, tid, pos: start, length, ...counts })
+  }
+
+  async #appendRecords(tid: Tid, transaction: number, start: number, records: TransactionToWrite['records']) {
+    const { seq } = this.#index.last
+    let batch: RecordPosition[] = []
+    let pos = start
+    let objects = 0
+    let bytes = 0
+    for await (const { oid, record } of records) {
+      if (record?.length === 0)
+        throw new StoreError(
+          `object ${formatOid(oid)} has an empty record, for which a FileStorage has no form`,
+        )
+      const length = record?.length ?? 0
+      const previous = this.#index.find(oid, seq)?.pos ?? 0
+      const header = encodeRecordHeader({ pos, oid, tid, previous, transaction, versionLength: 0, length })
+      const data = record ?? Buffer.alloc(POINTER_LENGTH)
+      await this.#write(header, data)
+      batch.push({ oid, pos, length })
+      if (batch.length === BATCH_RECORDS) {
+        this.#index.addRecords(seq + 1, batch)
+        batch = []
+      }
+      pos += header.length + data.length
+      objects++
+      bytes += length
+    }
+    this.#index.addRecords(seq + 1, batch)
+    return { end: pos, objects, bytes }
+  }
+
+  #text(what: string, bytes: Uint8Array): Uint8Array {
+    if (bytes.length > MAX_TEXT_BYTES)
+      throw new StoreError(
+        `a ${what} of ${bytes.length} bytes does not fit into a FileStorage: ${MAX_TEXT_BYTES} do`,
+      )
+    return bytes
+  }
+
+  async #write(...pieces: readonly Uint8Array[]): Promise<void> {
+    for (const piece of pieces) {
+      this.#pending.push(piece)
+      this.#pendingBytes += piece.length
+    }
+    if (this.#pendingBytes >= BUFFER_BYTES) await this.#flush()
+  }
+
+  async #flush(): Promise<void> {
+    await writeFully(this.#file, Buffer.concat(this.#pending, this.#pendingBytes), this.#pos)
+    this.#pos += this.#pendingBytes
+    this.#pending = []
+    this.#pendingBytes = 0
+  }
+}
+
+async function openHandle(path: string, flags: string): Promise<FileHandle> {
+  try {
+    return await open(path, flags)
+  } catch (error) {
+    const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST'
+    throw new CannotOpenError(
+      exists ? `${path} exists already: name a new file` : `${path} cannot be written: ${String(error)}`,
+      { cause: error },
+    )
+  }
+}
+
+/** ZODB writes its process id into `Data.fs.lock`, and leaves the file there when it ends. */
+function checkLock(path: string): void {
+  let text: string
+  try {
+    text = readFileSync(`${path}.lock`, 'latin1')
+  } catch {
+    return
+  }
+  const holder = Number.parseInt(text.trim(), 10)
+  if (holder > 0 && holder !== process.pid && isAlive(holder))
+    throw new CannotOpenError(
+      `${path} is in use by process ${holder}: end it first (or remove ${path}.lock, if that process has nothing to do with it)`,
+    )
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+async function writeFully(file: FileHandle, bytes: Uint8Array, pos: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, pos + done)
+    done += bytesWritten
+  }
+}

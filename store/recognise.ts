@@ -1,0 +1,71 @@
+/** Which kind of database a file holds, told by its content. */
+import { open, stat } from 'node:fs/promises'
+import Database from 'better-sqlite3'
+import { CannotOpenError } from './errors.ts'
+import { MAGIC, MAGIC_LENGTH, MAGIC_PYTHON_2 } from './filestorage/format.ts'
+import { relStorageSchema } from './relstorage/schema.ts'
+import { APPLICATION_ID } from './sqlite/schema.ts'
+
+/** 'none': nothing is there, or an empty file: room for a new database. */
+export type DatabaseKind = 'sqlite' | 'filestorage' | 'relstorage' | 'none'
+
+const SQLITE_MAGIC = 'SQLite format 3\0'
+
+/**
+ * Tells what `path` is: zblkfs's own SQLite database, a ZODB FileStorage, or a RelStorage SQLite database. Whether
+ * its version is one that we know, and whether it is whole, is for opening it to say.
+ * @throws CannotOpenError where it is something else, or cannot be read.
+ */
+export async function recognise(path: string): Promise<DatabaseKind> {
+  const magic = await readStart(path)
+  if (magic === undefined || magic === '') return 'none'
+  const start = magic.slice(0, MAGIC_LENGTH)
+  if (start === MAGIC || start === MAGIC_PYTHON_2) return 'filestorage'
+  if (magic === SQLITE_MAGIC) return recogniseSqlite(path)
+  throw new CannotOpenError(
+    `${path} is no database that zblkfs knows: neither its own, nor a ZODB FileStorage, nor a RelStorage SQLite database`,
+  )
+}
+
+/** The file's first bytes; undefined where there is no file. */
+async function readStart(path: string): Promise<string | undefined> {
+  try {
+    const stats = await stat(path)
+    if (stats.isDirectory()) throw new CannotOpenError(`${path} is a directory: name the database file in it`)
+    // Opening a FIFO would wait for a writer.
+    if (!stats.isFile()) throw new CannotOpenError(`${path} is not a regular file: name a database file`)
+    const file = await open(path, 'r')
+    try {
+      const bytes = Buffer.alloc(SQLITE_MAGIC.length)
+      const { bytesRead } = await file.read(bytes, 0, bytes.length, 0)
+      return bytes.toString('latin1', 0, bytesRead)
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw cannotRead(path, error)
+  }
+}
+
+function recogniseSqlite(path: string): DatabaseKind {
+  let db: Database.Database | undefined
+  try {
+    db = new Database(path, { readonly: true, fileMustExist: true })
+    if (db.pragma('application_id', { simple: true }) === APPLICATION_ID) return 'sqlite'
+    if (relStorageSchema(db) !== undefined) return 'relstorage'
+  } catch (error) {
+    throw cannotRead(path, error)
+  } finally {
+    db?.close()
+  }
+  throw new CannotOpenError(
+    `${path} is a SQLite database of another program: name a database of zblkfs's, or a new file`,
+  )
+}
+
+function cannotRead(path: string, error: unknown): CannotOpenError {
+  if (error instanceof CannotOpenError) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new CannotOpenError(`${path} cannot be read: ${message}`, { cause: error })
+}

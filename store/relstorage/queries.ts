@@ -1,0 +1,90 @@
+/** What is asked of a RelStorage database, in the SQL of its schema. All integers come as bigints. */
+import type Database from 'better-sqlite3'
+import type { RelStorageSchema } from './schema.ts'
+
+export interface StateRow {
+  readonly tid: bigint
+  readonly size: bigint
+  /** Not a Buffer: NULL where the object does not exist, or damage. */
+  readonly state: unknown
+}
+
+export interface TransactionRow {
+  readonly tid: bigint
+  readonly username: unknown
+  readonly description: unknown
+  readonly extension: unknown
+  readonly objects: bigint
+  readonly bytes: bigint
+}
+
+export type Queries = ReturnType<typeof prepareQueries>
+
+/** Prepares the statements; their parameters stand in the order of the question marks. */
+export function prepareQueries(db: Database.Database, schema: RelStorageSchema) {
+  const newest = 'FROM object_state WHERE zoid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1'
+  const row = isWithoutRowid(db) ? 'zoid' : 'rowid'
+  const transactions = schema === 'history-free' ? HISTORY_FREE_TRANSACTIONS : TRANSACTIONS
+  const tids = schema === 'history-free' ? 'object_state' : '"transaction"'
+  return {
+    zoids: db
+      .prepare<[], { lowest: bigint | null; highest: bigint | null }>(
+        'SELECT (SELECT min(zoid) FROM object_state) AS lowest, (SELECT max(zoid) FROM object_state) AS highest',
+      )
+      .safeIntegers(),
+    lastTid: db.prepare<[], bigint | null>(`SELECT max(tid) FROM ${tids}`).pluck().safeIntegers(),
+    state: db
+      .prepare<[number, bigint], StateRow>(`SELECT tid, state_size AS size, state ${newest}`)
+      .safeIntegers(),
+    part: db
+      .prepare<[number, number, number, bigint], StateRow & { readonly stored: bigint | null }>(
+        `SELECT tid, state_size AS size, length(state) AS stored, substr(state, ?, ?) AS state ${newest}`,
+      )
+      .safeIntegers(),
+    revisions: db
+      .prepare<[number, bigint, bigint], bigint>(
+        'SELECT tid FROM object_state WHERE zoid = ? AND tid > ? AND tid <= ? ORDER BY tid DESC',
+      )
+      .pluck()
+      .safeIntegers(),
+    /** after, upTo, limit. */
+    ascending: db
+      .prepare<[bigint, bigint, number], TransactionRow>(`${transactions} ORDER BY tid LIMIT ?`)
+      .safeIntegers(),
+    descending: db
+      .prepare<[bigint, bigint, number], TransactionRow>(`${transactions} ORDER BY tid DESC LIMIT ?`)
+      .safeIntegers(),
+    nextChange: db
+      .prepare<[bigint, bigint], bigint | null>(
+        'SELECT min(tid) FROM object_state WHERE tid > ? AND tid <= ?',
+      )
+      .pluck()
+      .safeIntegers(),
+    /** tid, the last row before, limit. */
+    changed: db
+      .prepare<[bigint, bigint, number], { readonly row: bigint; readonly zoid: bigint }>(
+        `SELECT ${row} AS row, zoid FROM object_state WHERE tid = ? AND ${row} > ? ORDER BY ${row} LIMIT ?`,
+      )
+      .safeIntegers(),
+  }
+}
+
+const TRANSACTIONS = `
+  SELECT tid, username, description, extension,
+    (SELECT count(*) FROM object_state WHERE object_state.tid = t.tid) AS objects,
+    (SELECT coalesce(sum(state_size), 0) FROM object_state WHERE object_state.tid = t.tid) AS bytes
+  FROM "transaction" AS t WHERE tid > ? AND tid <= ?`
+
+const HISTORY_FREE_TRANSACTIONS = `
+  SELECT tid, NULL AS username, NULL AS description, NULL AS extension, count(*) AS objects,
+    coalesce(sum(state_size), 0) AS bytes
+  FROM object_state WHERE tid > ? AND tid <= ? GROUP BY tid`
+
+function isWithoutRowid(db: Database.Database): boolean {
+  return (
+    db
+      .prepare("SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = 'object_state'")
+      .pluck()
+      .get() === 1
+  )
+}

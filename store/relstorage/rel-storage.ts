@@ -1,0 +1,176 @@
+/**
+ * A RelStorage SQLite database (`main.sqlite3`) as a store that only reads, beside whoever writes it.
+ *
+ * A call sees what is committed when it begins; SQLite's WAL lets the writer go on meanwhile. What a
+ * history-preserving database has at one `at` does not change. A **history-free** one keeps each object's newest
+ * record only: what has changed since `at` is not found at `at` any more, its transactions are those that still have
+ * a record, and they have no texts.
+ */
+import { resolve } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import Database from 'better-sqlite3'
+import { CannotOpenError, CorruptRecordError, StoreError } from '../errors.ts'
+import { oid as oidOf, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import type { ChangeSet, Revision, RevisionPart, Store, TransactionInfo, TransactionRange } from '../store.ts'
+import { prepareQueries, type Queries, type StateRow, type TransactionRow } from './queries.ts'
+import { relStorageSchema } from './schema.ts'
+
+/** How many transactions are listed before others have their turn. */
+const PAGE_TRANSACTIONS = 256
+/** How many oids a piece of a ChangeSet has. */
+const MAX_CHANGE_OIDS = 10_000
+
+/**
+ * Opens a RelStorage database for reading.
+ * @throws CannotOpenError where it is missing, no SQLite database, of no schema of RelStorage's, or holds oids
+ * beyond 2^53.
+ */
+export async function openRelStorage(path: string): Promise<Store> {
+  const name = resolve(path)
+  let db: Database.Database | undefined
+  try {
+    db = new Database(name, { readonly: true, fileMustExist: true })
+    const schema = relStorageSchema(db)
+    if (schema === undefined)
+      throw new CannotOpenError(
+        `${name} is a SQLite database, but not one of RelStorage's: it has none of its schemas`,
+      )
+    const queries = prepareQueries(db, schema)
+    const { lowest, highest } = queries.zoids.get() ?? { lowest: null, highest: null }
+    for (const zoid of [lowest, highest])
+      if (zoid !== null && (zoid < 0n || zoid > BigInt(Number.MAX_SAFE_INTEGER)))
+        throw new CannotOpenError(
+          `${name} holds object ${zoid}, whose id is beyond 2^53: zblkfs cannot name it`,
+        )
+    return new RelStorage(name, db, queries)
+  } catch (error) {
+    db?.close()
+    if (error instanceof CannotOpenError) throw error
+    throw new CannotOpenError(`${name} cannot be opened as a RelStorage database: ${messageOf(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+class RelStorage implements Store {
+  readonly name: string
+  readonly readOnly = true
+  readonly #db: Database.Database
+  readonly #queries: Queries
+
+  constructor(name: string, db: Database.Database, queries: Queries) {
+    this.name = name
+    this.#db = db
+    this.#queries = queries
+  }
+
+  async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
+    // One SQLite transaction: the writer may commit between two queries.
+    return this.#query(queries => this.#db.transaction(() => oids.map(oid => revision(queries, oid, at)))())
+  }
+
+  /** Reads the whole record and cuts: SQLite gives no part of a value for less. */
+  async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
+    const row = this.#query(queries => queries.part.get(off + 1, len, oid, at))
+    if (row === undefined || row.stored === null) return undefined
+    return { tid: row.tid as Tid, size: Number(row.size), bytes: bytesOf(oid, row, row.stored) }
+  }
+
+  async revisions(
+    oid: Oid,
+    { after = TID_NONE, upTo = TID_MAX }: { readonly after?: Tid; readonly upTo?: Tid } = {},
+  ): Promise<readonly Tid[]> {
+    return this.#query(queries => queries.revisions.all(oid, after, upTo) as Tid[])
+  }
+
+  async lastTid(): Promise<Tid> {
+    return this.#query(queries => (queries.lastTid.get() ?? TID_NONE) as Tid)
+  }
+
+  async *transactions(range: TransactionRange = {}): AsyncGenerator<TransactionInfo, void, undefined> {
+    const { reverse = false } = range
+    let { after = TID_NONE, upTo = TID_MAX, limit = Infinity } = range
+    while (limit > 0) {
+      const page = this.#query(({ ascending, descending }) =>
+        (reverse ? descending : ascending).all(after, upTo, Math.min(limit, PAGE_TRANSACTIONS)),
+      )
+      for (const row of page) yield transactionInfo(row)
+      const last = page.at(-1)
+      if (last === undefined) return
+      limit -= page.length
+      if (reverse) upTo = (last.tid - 1n) as Tid
+      else after = last.tid as Tid
+      await setImmediate()
+    }
+  }
+
+  async *changes(after: Tid, upTo: Tid = TID_MAX): AsyncGenerator<ChangeSet, void, undefined> {
+    const next = (tid: bigint) => this.#query(({ nextChange }) => nextChange.get(tid, upTo) ?? undefined)
+    for (let tid = next(after); tid !== undefined; tid = next(tid)) {
+      for (let row = -1n; ;) {
+        const rows = this.#query(({ changed }) => changed.all(tid, row, MAX_CHANGE_OIDS))
+        const last = rows.at(-1)
+        if (last === undefined) break
+        yield { tid: tid as Tid, oids: rows.map(({ zoid }) => this.#oid(zoid)) }
+        row = last.row
+        await setImmediate()
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#db.close()
+  }
+
+  #query<T>(ask: (queries: Queries) => T): T {
+    if (!this.#db.open) throw new StoreError(`${this.name} was closed`)
+    try {
+      return ask(this.#queries)
+    } catch (error) {
+      if (error instanceof StoreError) throw error
+      throw new StoreError(`${this.name} cannot be read: ${messageOf(error)}`, { cause: error })
+    }
+  }
+
+  #oid(zoid: bigint): Oid {
+    if (zoid >= 0n && zoid <= BigInt(Number.MAX_SAFE_INTEGER)) return oidOf(zoid)
+    throw new StoreError(`${this.name} holds object ${zoid}, whose id is beyond 2^53: zblkfs cannot name it`)
+  }
+}
+
+function revision(queries: Queries, oid: Oid, at: Tid): Revision | undefined {
+  const row = queries.state.get(oid, at)
+  if (row === undefined || row.state === null) return undefined
+  const size = row.state instanceof Uint8Array ? BigInt(row.state.length) : -1n
+  return { tid: row.tid as Tid, record: bytesOf(oid, row, size) }
+}
+
+/** The row's bytes, `stored` being how many bytes the whole record has. */
+function bytesOf(oid: Oid, row: StateRow, stored: bigint): Uint8Array {
+  const { state, size, tid } = row
+  if (!(state instanceof Uint8Array)) throw new CorruptRecordError(oid, tid as Tid, 'its state is no blob')
+  if (stored !== size)
+    throw new CorruptRecordError(oid, tid as Tid, `it has ${stored} bytes where ${size} are noted`)
+  return state
+}
+
+function transactionInfo(row: TransactionRow): TransactionInfo {
+  return {
+    tid: row.tid as Tid,
+    user: text(row.username),
+    description: text(row.description),
+    extension: row.extension instanceof Uint8Array ? row.extension : new Uint8Array(),
+    objects: Number(row.objects),
+    bytes: Number(row.bytes),
+  }
+}
+
+/** RelStorage keeps texts as blobs; older versions, as text. */
+function text(value: unknown): string {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8')
+  return typeof value === 'string' ? value : ''
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
