@@ -1,0 +1,62 @@
+/** Mounting by mount(2), for root. */
+import { closeSync, constants as fsConstants, openSync } from 'node:fs'
+import { getSystemErrorMessage } from 'node:util'
+import { MountError, type MountOptions } from '../driver.ts'
+import { FILE_SYSTEM_TYPE } from './mount-point.ts'
+import { errno, mount } from './system-calls.ts'
+
+/** mount(2)'s flags. Source: linux/mount.h. */
+const MountFlag = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8 } as const
+
+/** st_mode of the root directory, in octal. */
+const ROOT_MODE = '40000'
+
+/**
+ * Mounts at `mountPoint`, a real path.
+ * @returns the descriptor of /dev/fuse on which the mount is served, non-blocking.
+ * @throws MountError.
+ */
+export function mountAsRoot(mountPoint: string, options: MountOptions): number {
+  const fd = openDevice()
+  const flags =
+    (options.readOnly ? MountFlag.RDONLY : 0) |
+    (options.suid ? 0 : MountFlag.NOSUID) |
+    (options.dev ? 0 : MountFlag.NODEV) |
+    (options.noExec ? MountFlag.NOEXEC : 0)
+  const data = [
+    `fd=${fd}`,
+    `rootmode=${ROOT_MODE}`,
+    `user_id=${process.getuid?.() ?? 0}`,
+    `group_id=${process.getgid?.() ?? 0}`,
+    'default_permissions',
+    ...(options.allowOther ? ['allow_other'] : []),
+  ]
+  if (mount(options.source, mountPoint, FILE_SYSTEM_TYPE, flags, data.join(',')) === 0) return fd
+  const code = errno()
+  closeSync(fd)
+  const reason = getSystemErrorMessage(-code)
+  throw new MountError(
+    `mount(2) refuses ${mountPoint} (${reason}): mounting needs CAP_SYS_ADMIN; in a container, run it with ` +
+      '--cap-add SYS_ADMIN --device /dev/fuse',
+  )
+}
+
+/** @throws MountError where there is no /dev/fuse or we may not use it. */
+function openDevice(): number {
+  const { O_RDWR, O_NONBLOCK } = fsConstants
+  try {
+    return openSync('/dev/fuse', O_RDWR | O_NONBLOCK)
+  } catch (error) {
+    throw deviceError(error)
+  }
+}
+
+/** Why /dev/fuse cannot be opened, and what to do about it. */
+export function deviceError(error: unknown): MountError {
+  const reason = error instanceof Error ? error.message : String(error)
+  return new MountError(
+    `/dev/fuse cannot be opened (${reason}): load the module with 'modprobe fuse'; in a container, pass ` +
+      '--device /dev/fuse',
+    { cause: error },
+  )
+}

@@ -1,0 +1,129 @@
+/**
+ * Mounting through fusermount3, for ordinary users: it is setuid root, mounts, and passes the descriptor of /dev/fuse
+ * back over a socket whose number stands in _FUSE_COMMFD (one byte with SCM_RIGHTS).
+ */
+import { spawn } from 'node:child_process'
+import { accessSync, closeSync, constants as fsConstants } from 'node:fs'
+import { text } from 'node:stream/consumers'
+import { MountError, type MountOptions } from '../driver.ts'
+import { deviceError } from './mount-as-root.ts'
+import { addressOf, fcntl, recvmsg, socketpair } from './system-calls.ts'
+
+const FUSERMOUNT = 'fusermount3'
+
+/** Source: linux/socket.h, linux/fcntl.h. */
+const AF_UNIX = 1
+const SOCK_STREAM = 1
+const SOCK_CLOEXEC = 0o2000000
+const MSG_DONTWAIT = 0x40
+const MSG_CMSG_CLOEXEC = 0x40000000
+const F_SETFL = 4
+
+/**
+ * Mounts at `mountPoint`, a real path.
+ * @returns the descriptor of /dev/fuse on which the mount is served, non-blocking.
+ * @throws MountError.
+ */
+export async function mountAsUser(mountPoint: string, options: MountOptions): Promise<number> {
+  try {
+    accessSync('/dev/fuse', fsConstants.R_OK | fsConstants.W_OK)
+  } catch (error) {
+    throw deviceError(error)
+  }
+  const pair = new Int32Array(2)
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) !== 0)
+    throw new MountError('socketpair(2) failed: raise the limit on open files (ulimit -n)')
+  const [ours = -1, theirs = -1] = pair
+  try {
+    const output = await runFusermount(['-o', mountOptionsText(options), '--', mountPoint], theirs)
+    if (output.exitCode !== 0) throw refusal(mountPoint, output.stderr)
+    const fd = receiveDescriptor(ours)
+    if (fd === undefined) throw new MountError(`${FUSERMOUNT} mounted ${mountPoint} but passed no descriptor`)
+    fcntl(fd, F_SETFL, fsConstants.O_RDWR | fsConstants.O_NONBLOCK)
+    return fd
+  } finally {
+    closeSync(ours)
+    closeSync(theirs)
+  }
+}
+
+/** Unmounts with fusermount3, which an ordinary user may do with mounts of their own. @throws MountError. */
+export async function unmountAsUser(mountPoint: string, lazy: boolean): Promise<void> {
+  const output = await runFusermount([lazy ? '-uz' : '-u', '--', mountPoint])
+  if (output.exitCode === 0) return
+  if (/busy/i.test(output.stderr)) throw busyError(mountPoint)
+  throw new MountError(`${FUSERMOUNT} cannot unmount ${mountPoint}: ${output.stderr}`)
+}
+
+/** What to say when something on a mount is open. */
+export const busyError = (mountPoint: string): MountError =>
+  new MountError(
+    `${mountPoint} is in use: see by whom with 'fuser -vm ${mountPoint}', or unmount it lazily with -z`,
+  )
+
+interface Output {
+  readonly exitCode: number | null
+  readonly stderr: string
+}
+
+async function runFusermount(parameters: readonly string[], socket?: number): Promise<Output> {
+  const child = spawn(FUSERMOUNT, parameters, {
+    stdio: ['ignore', 'ignore', 'pipe', ...(socket === undefined ? [] : [socket])],
+    env: { ...process.env, ...(socket !== undefined && { _FUSE_COMMFD: '3' }) },
+  })
+  const exit = new Promise<number | null>((resolve, reject) => {
+    child.once('error', error =>
+      reject(
+        new MountError(`${FUSERMOUNT} cannot be run (${error.message}): install the package fuse3`, {
+          cause: error,
+        }),
+      ),
+    )
+    child.once('close', resolve)
+  })
+  const [exitCode, stderr] = await Promise.all([exit, child.stderr ? text(child.stderr) : ''])
+  return { exitCode, stderr: stderr.trim() }
+}
+
+/** -o's value. fusermount3 sets nosuid and nodev by itself and lets root alone lift them. */
+function mountOptionsText(options: MountOptions): string {
+  return [
+    `fsname=${options.source.replaceAll(/[\\,]/g, String.raw`\$&`)}`,
+    'subtype=zblkfs',
+    'default_permissions',
+    ...(options.readOnly ? ['ro'] : []),
+    ...(options.suid ? ['suid'] : []),
+    ...(options.dev ? ['dev'] : []),
+    ...(options.noExec ? ['noexec'] : []),
+    ...(options.allowOther ? ['allow_other'] : []),
+  ].join(',')
+}
+
+function refusal(mountPoint: string, stderr: string): MountError {
+  if (stderr.includes('user_allow_other'))
+    return new MountError(
+      "allow_other is refused: only root may use it unless the line 'user_allow_other' stands in /etc/fuse.conf",
+    )
+  if (/Operation not permitted/.test(stderr))
+    return new MountError(
+      `${FUSERMOUNT} may not mount (${stderr}): it must be owned by root and setuid ('chmod u+s'), which the ` +
+        'package fuse3 sees to',
+    )
+  return new MountError(`${FUSERMOUNT} cannot mount ${mountPoint}: ${stderr}`)
+}
+
+/**
+ * Receives one descriptor, close-on-exec; undefined where none came.
+ *
+ * struct msghdr (56 bytes): name, u32 namelen, iov, iovlen, control, controllen, flags, 8 bytes each. struct cmsghdr:
+ * u64 len, u32 level, u32 type, then the descriptor in 4 bytes.
+ */
+function receiveDescriptor(socket: number): number | undefined {
+  const byte = new Uint8Array(8)
+  const vector = new BigUint64Array([addressOf(byte), 1n])
+  const control = new DataView(new ArrayBuffer(24))
+  const message = new BigUint64Array(7)
+  message.set([0n, 0n, addressOf(vector), 1n, addressOf(control), BigInt(control.byteLength)])
+  const received = recvmsg(socket, addressOf(message), MSG_DONTWAIT | MSG_CMSG_CLOEXEC)
+  return received > 0 && control.getBigUint64(0, true) === 20n ? control.getInt32(16, true) : undefined
+}

@@ -1,0 +1,31 @@
+/** What is mounted, as the kernel lists it. Reading the list touches no mount, so a dead one cannot hang it. */
+import { readFileSync } from 'node:fs'
+
+/** A line of /proc/self/mountinfo. Source: proc_pid_mountinfo(5). */
+export interface MountedDirectory {
+  readonly mountPoint: string
+  /** Device number as `MAJOR:MINOR`, also the name of the mount's directory in /sys/class/bdi. */
+  readonly device: string
+  readonly type: string
+  readonly source: string
+}
+
+/** Every mount of this process's namespace, in the order they were made. */
+export function mountTable(): readonly MountedDirectory[] {
+  return readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .flatMap(line => {
+      const [left, right] = line.split(' - ')
+      const [, , device, , mountPoint] = left?.split(' ') ?? []
+      const [type, source] = right?.split(' ') ?? []
+      if (device === undefined || mountPoint === undefined || type === undefined) return []
+      return [{ device, mountPoint: unescape(mountPoint), type, source: unescape(source ?? '') }]
+    })
+}
+
+/** What is mounted at a directory, given by its real path: the uppermost mount there. */
+export const mountedAt = (mountPoint: string): MountedDirectory | undefined =>
+  mountTable().findLast(entry => entry.mountPoint === mountPoint)
+
+const unescape = (text: string): string =>
+  text.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))

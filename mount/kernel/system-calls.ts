@@ -1,0 +1,79 @@
+/**
+ * The system calls that Node has no function for, through koffi. Each returns what the C function returns;
+ * where that is -1, {@link errno} tells why. Memory is passed by address: `addressOf` a buffer stays right as long
+ * as the buffer lives, so whoever keeps an address keeps the buffer.
+ */
+import koffi from 'koffi'
+
+const libc = koffi.load('libc.so.6')
+type NativeFunction = ReturnType<typeof libc.func>
+
+/** The error of the last call, or of the asynchronous call whose callback is running. */
+export const errno = (): number => koffi.errno()
+
+/** Where a buffer's bytes lie. */
+export const addressOf = (buffer: ArrayBufferView): bigint => koffi.address(buffer)
+
+export const read = libc.func('long read(int fd, void *buffer, size_t length)') as (
+  fd: number,
+  buffer: bigint,
+  length: number,
+) => number
+
+const writevFunction = libc.func('long writev(int fd, void *vectors, int count)')
+
+/** `vectors` holds `count` pairs of an address and a length, 8 bytes each. */
+export const writev = writevFunction as (fd: number, vectors: bigint, count: number) => number
+
+/** A call in a thread of Node's pool: its result, and its errno where that is -1. */
+export interface Outcome {
+  readonly result: number
+  readonly errno: number
+}
+
+/** {@link writev} in another thread. The caller keeps what `vectors` points to until it has ended. */
+export const writevElsewhere = (fd: number, vectors: bigint, count: number): Promise<Outcome> =>
+  elsewhere(writevFunction, fd, vectors, count)
+
+export const mount = libc.func(
+  'int mount(str source, str target, str type, unsigned long flags, str options)',
+) as (source: string, target: string, type: string, flags: number, options: string) => number
+
+const umount2Function = libc.func('int umount2(str target, int flags)')
+
+/** umount2(2) in another thread: it may need this one to answer requests. */
+export const umount2 = (target: string, flags: number): Promise<Outcome> =>
+  elsewhere(umount2Function, target, flags)
+
+/** `pair` receives two descriptors. */
+export const socketpair = libc.func(
+  'int socketpair(int domain, int type, int protocol, _Out_ int *pair)',
+) as (domain: number, type: number, protocol: number, pair: Int32Array) => number
+
+/** `message` is the address of a struct msghdr. */
+export const recvmsg = libc.func('long recvmsg(int fd, void *message, int flags)') as (
+  fd: number,
+  message: bigint,
+  flags: number,
+) => number
+
+export const fcntl = libc.func('int fcntl(int fd, int command, long argument)') as (
+  fd: number,
+  command: number,
+  argument: number,
+) => number
+
+/** Calls `listener` from the event loop whenever `fd` is readable or has failed; returns what ends that. */
+export function watch(fd: number, listener: () => void): () => void {
+  const handle = koffi.node.poll(fd, listener)
+  return () => handle.close()
+}
+
+function elsewhere(call: NativeFunction, ...parameters: readonly unknown[]): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    call.async(...parameters, (error: Error | null, result: number) => {
+      if (error) reject(error)
+      else resolve({ result, errno: result < 0 ? koffi.errno() : 0 })
+    })
+  })
+}
