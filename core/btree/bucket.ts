@@ -1,0 +1,129 @@
+/**
+ * A BTree's leaf: entries in order, and the way to the next leaf.
+ * State: `((k0, v0, k1, v1, ...),)`, or `((...), ref next)`.
+ */
+import { Persistent, type Jar } from '../persistent.ts'
+import type { Oid } from '../../store/ids.ts'
+import { Ref, Tuple, type PickleValue } from '../pickle/value.ts'
+import { IO, LO, OO, type KeyKind, type ObjectKey } from './kind.ts'
+
+/** A leaf's entries: `values[i]` belongs to `keys[i]`, keys ascend strictly. */
+export interface Entries<K> {
+  readonly keys: K[]
+  readonly values: PickleValue[]
+}
+
+/** Takes `(k0, v0, k1, v1, ...)` apart. Returns the reason where it is something else. */
+export function decodeEntries<K>(items: PickleValue | undefined, kind: KeyKind<K>): Entries<K> | string {
+  if (!(items instanceof Tuple) || items.items.length % 2 !== 0) return 'a bucket holds no pairs'
+  const keys: K[] = []
+  const values: PickleValue[] = []
+  for (let i = 0; i < items.items.length; i += 2) {
+    const key = kind.decode(items.items[i] ?? null)
+    if (key === undefined) return 'a key is of a wrong type or out of range'
+    const last = keys.at(-1)
+    if (last !== undefined && kind.compare(last, key) >= 0) return 'keys do not ascend'
+    keys.push(key)
+    values.push(items.items[i + 1] ?? null)
+  }
+  return { keys, values }
+}
+
+/** The inverse of {@link decodeEntries}. */
+export function encodeEntries<K extends PickleValue>({ keys, values }: Entries<K>): Tuple {
+  return new Tuple(keys.flatMap((key, i): PickleValue[] => [key, values[i] ?? null]))
+}
+
+/** The first position whose key is `>= key`, or `> key` when `after`. */
+export function position<K>(keys: readonly K[], key: K, kind: KeyKind<K>, after = false): number {
+  let lo = 0
+  let hi = keys.length
+  while (lo < hi) {
+    const middle = (lo + hi) >>> 1
+    const order = kind.compare(keys[middle] as K, key)
+    if (order < 0 || (after && order === 0)) lo = middle + 1
+    else hi = middle
+  }
+  return lo
+}
+
+export abstract class Bucket<K extends PickleValue> extends Persistent {
+  readonly kind: KeyKind<K>
+  #entries: Entries<K> | undefined
+  #next: Ref | undefined
+
+  constructor(jar: Jar, oid: Oid, className: string, kind: KeyKind<K>) {
+    super(jar, oid, className)
+    this.kind = kind
+  }
+
+  /** Its entries, to be read. */
+  get entries(): Entries<K> {
+    if (this.#entries === undefined) throw this.ghostError()
+    return this.#entries
+  }
+
+  /** Its entries, to be changed. */
+  change(): Entries<K> {
+    this.changing()
+    return this.entries
+  }
+
+  get next(): Ref | undefined {
+    return this.#next
+  }
+
+  /** Fills a new bucket, or sets what follows. */
+  fill(entries: Entries<K>, next: Ref | undefined): void {
+    this.changing()
+    this.#entries = entries
+    this.#next = next
+  }
+
+  override get sizeBytes(): number {
+    return 200 + 90 * (this.#entries?.keys.length ?? 0)
+  }
+
+  protected override decode(state: PickleValue): void {
+    if (!(state instanceof Tuple) || state.items.length < 1 || state.items.length > 2)
+      throw this.corrupt("a bucket's state is no tuple of entries and the next bucket")
+    const entries = decodeEntries(state.items[0], this.kind)
+    if (typeof entries === 'string') throw this.corrupt(entries)
+    const next = state.items[1]
+    if (next !== undefined && !(next instanceof Ref)) throw this.corrupt("a bucket's next is no reference")
+    this.#entries = entries
+    this.#next = next
+  }
+
+  protected override encode(): PickleValue {
+    const entries = encodeEntries(this.entries)
+    return new Tuple(this.#next === undefined ? [entries] : [entries, this.#next])
+  }
+
+  protected override clear(): void {
+    this.#entries = undefined
+    this.#next = undefined
+  }
+
+  protected override initialize(): void {
+    this.#entries = { keys: [], values: [] }
+  }
+}
+
+export class IOBucket extends Bucket<number> {
+  constructor(jar: Jar, oid: Oid, className: string) {
+    super(jar, oid, className, IO)
+  }
+}
+
+export class LOBucket extends Bucket<number> {
+  constructor(jar: Jar, oid: Oid, className: string) {
+    super(jar, oid, className, LO)
+  }
+}
+
+export class OOBucket extends Bucket<ObjectKey> {
+  constructor(jar: Jar, oid: Oid, className: string) {
+    super(jar, oid, className, OO)
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * What tells one family of BTrees from another: its keys and its nodes' sizes.
+ * Source: BTrees' max_leaf_size and max_internal_size.
+ */
+import { ByteString, type PickleValue } from '../pickle/value.ts'
+
+/** A key of an OOBTree: bytes or text, one kind in one tree. */
+export type ObjectKey = ByteString | string
+
+export interface KeyKind<K> {
+  /** The class name of trees, and of their buckets. */
+  readonly tree: string
+  readonly bucket: string
+  /** A bucket with more entries splits. */
+  readonly maxLeaf: number
+  /** An inner node with more children splits; a root with twice as many. */
+  readonly maxInternal: number
+  /** Negative, 0 or positive, as `a` is before, equal to or after `b`. */
+  compare(a: K, b: K): number
+  /** The key that a pickle value is; undefined where it is none. */
+  decode(value: PickleValue): K | undefined
+  /** Why it cannot be a key of this family; undefined where it can. */
+  refuse(key: K): string | undefined
+}
+
+function integers(prefix: string, lo: number, hi: number): KeyKind<number> {
+  const within = (key: unknown): key is number =>
+    Number.isSafeInteger(key) && lo <= Number(key) && Number(key) < hi
+  return {
+    tree: `BTrees.${prefix}BTree.${prefix}BTree`,
+    bucket: `BTrees.${prefix}BTree.${prefix}Bucket`,
+    maxLeaf: 60,
+    maxInternal: 500,
+    compare: (a, b) => a - b,
+    decode: value => (within(value) ? value : undefined),
+    refuse: key => (within(key) ? undefined : `${key} is not in [${lo}, ${hi})`),
+  }
+}
+
+/** 32-bit integers to objects. */
+export const IO = integers('IO', -(2 ** 31), 2 ** 31)
+
+/** 64-bit integers to objects; of them only those that a double holds exactly. */
+export const LO = integers('LO', Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+
+/** Objects to objects; of objects only bytes and text. */
+export const OO: KeyKind<ObjectKey> = {
+  tree: 'BTrees.OOBTree.OOBTree',
+  bucket: 'BTrees.OOBTree.OOBucket',
+  maxLeaf: 30,
+  maxInternal: 250,
+  compare(a, b) {
+    if (typeof a === 'string' && typeof b === 'string') return compareText(a, b)
+    if (typeof a === 'string' || typeof b === 'string') return typeof a === 'string' ? 1 : -1
+    return a.latin1 < b.latin1 ? -1 : a.latin1 > b.latin1 ? 1 : 0
+  },
+  decode: value => (typeof value === 'string' || value instanceof ByteString ? value : undefined),
+  refuse: () => undefined,
+}
+
+/** By code points, as Python orders text, where JavaScript's `<` orders by UTF-16 units. */
+function compareText(a: string, b: string): number {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i)
+    const y = b.charCodeAt(i)
+    if (x === y) continue
+    return rank(x) - rank(y)
+  }
+  return a.length - b.length
+}
+
+/** Surrogates stand for code points beyond all other units. */
+const rank = (unit: number): number => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit)

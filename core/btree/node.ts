@@ -1,0 +1,115 @@
+/**
+ * A BTree's node and its record. A node has children (all buckets, or all nodes), or, while everything fits into
+ * one bucket that was never an object of its own, that bucket's entries **inlined**. Its state is one of
+ *
+ * | form | state                                       | what it is                                              |
+ * |------|---------------------------------------------|---------------------------------------------------------|
+ * | 1    | `None`                                      | empty                                                   |
+ * | 2    | `((((k0, v0, ...),),),)`                    | inlined entries                                         |
+ * | 3    | `((c0, k1, c1, k2, ...), ref firstbucket)`  | children; child i has the keys in `[k_i, k_i+1)`        |
+ * | 4    | `((ref bucket,), ref bucket)`               | one bucket that is an object; it is never inlined again |
+ */
+import type { Oid } from '../../store/ids.ts'
+import { Persistent, type Jar } from '../persistent.ts'
+import { Ref, Tuple, type PickleValue } from '../pickle/value.ts'
+import { decodeEntries, encodeEntries, type Entries } from './bucket.ts'
+import type { KeyKind } from './kind.ts'
+
+/** A node's content: either `inlined`, or children with `separators[i]` between child i and child i + 1. */
+export interface NodeContent<K> {
+  inlined: Entries<K> | undefined
+  children: Ref[]
+  separators: K[]
+  /** The leftmost bucket below; undefined without children. */
+  first: Ref | undefined
+}
+
+export abstract class BTreeNode<K extends PickleValue> extends Persistent {
+  readonly kind: KeyKind<K>
+  #content: NodeContent<K> | undefined
+
+  constructor(jar: Jar, oid: Oid, className: string, kind: KeyKind<K>) {
+    super(jar, oid, className)
+    this.kind = kind
+  }
+
+  /** Its content, to be read. */
+  get content(): Readonly<NodeContent<K>> {
+    if (this.#content === undefined) throw this.ghostError()
+    return this.#content
+  }
+
+  /** Its content, to be changed. */
+  change(): NodeContent<K> {
+    this.changing()
+    if (this.#content === undefined) throw this.ghostError()
+    return this.#content
+  }
+
+  override get sizeBytes(): number {
+    const content = this.#content
+    return 300 + 90 * ((content?.children.length ?? 0) + (content?.inlined?.keys.length ?? 0))
+  }
+
+  protected override decode(state: PickleValue): void {
+    this.#content = state === null ? emptyContent() : this.#decodeChildren(state)
+  }
+
+  #decodeChildren(state: PickleValue): NodeContent<K> {
+    const [data, first] = state instanceof Tuple ? state.items : []
+    if (!(data instanceof Tuple) || data.items.length % 2 !== 1)
+      throw this.corrupt("a tree's state is none of the four forms")
+    const inlined = data.items[0]
+    if (inlined instanceof Tuple) {
+      const entries = decodeEntries(inlined.items[0], this.kind)
+      if (typeof entries === 'string') throw this.corrupt(entries)
+      return { ...emptyContent<K>(), inlined: entries }
+    }
+    if (!(first instanceof Ref)) throw this.corrupt("a tree's first bucket is no reference")
+    const content: NodeContent<K> = { ...emptyContent<K>(), first }
+    for (const [i, item] of data.items.entries()) {
+      if (i % 2 === 0) content.children.push(this.#decodeChild(item))
+      else content.separators.push(this.#decodeSeparator(item, content.separators.at(-1)))
+    }
+    return content
+  }
+
+  #decodeChild(item: PickleValue): Ref {
+    if (!(item instanceof Ref)) throw this.corrupt('a child of a tree is no reference')
+    if (item.className !== this.kind.tree && item.className !== this.kind.bucket)
+      throw this.corrupt(`a child of a ${this.className} is a ${item.className}`)
+    return item
+  }
+
+  #decodeSeparator(item: PickleValue, last: K | undefined): K {
+    const key = this.kind.decode(item)
+    if (key === undefined) throw this.corrupt('a separator is of a wrong type or out of range')
+    if (last !== undefined && this.kind.compare(last, key) >= 0)
+      throw this.corrupt('separators do not ascend')
+    return key
+  }
+
+  protected override encode(): PickleValue {
+    const { inlined, children, separators, first } = this.content
+    if (inlined !== undefined) return new Tuple([new Tuple([new Tuple([encodeEntries(inlined)])])])
+    if (first === undefined) return null
+    const data: PickleValue[] = []
+    for (const [i, child] of children.entries()) {
+      if (i > 0) data.push(separators[i - 1] ?? null)
+      data.push(child)
+    }
+    return new Tuple([new Tuple(data), first])
+  }
+
+  protected override clear(): void {
+    this.#content = undefined
+  }
+
+  protected override initialize(): void {
+    this.#content = emptyContent()
+  }
+}
+
+function emptyContent<K>(): NodeContent<K> {
+  return { inlined: undefined, children: [], separators: [], first: undefined }
+}

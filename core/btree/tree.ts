@@ -1,0 +1,473 @@
+/**
+ * A BTree: an ordered map kept in small records, that grows, splits and empties as ZODB's BTrees do.
+ *
+ * - A bucket or node that has grown beyond its maximum splits at `length >> 1`; the right part's first key becomes
+ *   the separator. The root splits at twice its maximum: it moves its content into a new child, which splits.
+ * - Deleting merges nothing. An emptied bucket is unlinked; a separator equal to the deleted key moves on to the
+ *   smallest key below it.
+ *
+ * Every operation is an **attempt**: plain synchronous code over the nodes in memory, which, when it meets a ghost,
+ * gives up before it has changed anything; the ghost is loaded and the attempt repeated. So an operation sees and
+ * makes a tree that is whole, whatever else goes on between its attempts. Operations that change one tree must not
+ * run at the same time (those that read may).
+ *
+ * A damaged tree (loops, wrong types, keys out of order on the way) is a CorruptRecordError.
+ */
+import type { Oid } from '../../store/ids.ts'
+import type { Jar, Persistent } from '../persistent.ts'
+import type { PickleValue, Ref } from '../pickle/value.ts'
+import { Bucket, position, type Entries } from './bucket.ts'
+import { IO, LO, OO, type KeyKind, type ObjectKey } from './kind.ts'
+import { BTreeNode, type NodeContent } from './node.ts'
+
+/** Entries `[lo, hi)` (`(lo, hi)` with `after`), ascending, or from the end when `reverse`. */
+export interface KeyRange<K> {
+  readonly lo?: K | undefined
+  readonly after?: boolean
+  readonly hi?: K | undefined
+  readonly reverse?: boolean
+}
+
+/** What an attempt gives up with: load this, then try again. */
+class Missing {
+  readonly ghost: Persistent
+  constructor(ghost: Persistent) {
+    this.ghost = ghost
+  }
+}
+
+interface Step<K extends PickleValue> {
+  readonly node: BTreeNode<K>
+  /** Which child the way goes through. */
+  readonly index: number
+}
+
+/** The way from the root to a leaf: a bucket, or the root itself where entries are inlined. */
+interface Path<K extends PickleValue> {
+  readonly steps: readonly Step<K>[]
+  readonly leaf: Bucket<K> | BTreeNode<K>
+  readonly entries: Entries<K>
+}
+
+/** No tree that fits on a disk is deeper; a deeper one has a loop. */
+const MAX_DEPTH = 32
+
+const NO_ENTRIES: Entries<never> = { keys: [], values: [] }
+
+export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
+  #version = 0
+
+  constructor(jar: Jar, oid: Oid, className: string, kind: KeyKind<K>) {
+    super(jar, oid, className, kind)
+  }
+
+  /** The value of a key; undefined where there is none. */
+  async get(key: K): Promise<PickleValue | undefined> {
+    return this.#attempt(() => {
+      const path = this.#descend(key)
+      if (path instanceof Missing) return path
+      const at = this.#find(path.entries, key)
+      return at < 0 ? undefined : path.entries.values[at]
+    })
+  }
+
+  /** Sets a key's value. Resolves to whether the key is new. @throws RangeError for a key out of range. */
+  async set(key: K, value: PickleValue): Promise<boolean> {
+    const refused = this.kind.refuse(key)
+    if (refused !== undefined) throw new RangeError(`no key for a ${this.className}: ${refused}`)
+    return this.#attempt(() => {
+      const path = this.#descend(key)
+      if (path instanceof Missing) return path
+      return this.#missingToSplit(path) ?? this.#set(path, key, value)
+    })
+  }
+
+  /** Removes a key. Resolves to whether it was there. */
+  async delete(key: K): Promise<boolean> {
+    return this.#attempt(() => {
+      const path = this.#descend(key)
+      if (path instanceof Missing) return path
+      const at = this.#find(path.entries, key)
+      if (at < 0) return false
+      if (path.leaf instanceof Bucket && path.entries.keys.length === 1) return this.#deleteLast(path, key)
+      this.#version++
+      removeEntry(path.leaf, at)
+      for (const step of path.steps) this.#moveSeparator(step, key, path.entries.keys[0])
+      return true
+    })
+  }
+
+  /** Removes everything. */
+  async clearAll(): Promise<void> {
+    await this.activate()
+    this.#version++
+    Object.assign(this.change(), { inlined: undefined, children: [], separators: [], first: undefined })
+  }
+
+  /** The smallest key `>= from`; undefined where there is none. */
+  async minKey(from?: K): Promise<K | undefined> {
+    return (await this.batch({ lo: from }, 1)).keys[0]
+  }
+
+  /** The largest key `< below`; undefined where there is none. */
+  async maxKey(below?: K): Promise<K | undefined> {
+    return (await this.batch({ hi: below, reverse: true }, 1)).keys[0]
+  }
+
+  /** The number of entries. Reads every bucket. */
+  async count(): Promise<number> {
+    let count = 0
+    let range: KeyRange<K> = {}
+    for (;;) {
+      const { keys } = await this.batch(range, Infinity)
+      const last = keys.at(-1)
+      if (last === undefined) return count
+      count += keys.length
+      range = { lo: last, after: true }
+    }
+  }
+
+  /** The first entries of a range: at least one if there is one, at most `limit`, at most a bucket's. */
+  async batch(range: KeyRange<K>, limit: number): Promise<Entries<K>> {
+    return this.#attempt(() =>
+      range.reverse === true ? this.#last(range, limit) : this.#first(range, limit),
+    )
+  }
+
+  /** The entries of a range, one after the other. The tree may change meanwhile: it goes on by key. */
+  async *range(range: KeyRange<K> = {}): AsyncGenerator<[K, PickleValue]> {
+    let rest = range
+    for (;;) {
+      const { keys, values } = await this.batch(rest, Infinity)
+      if (keys.length === 0) return
+      const version = this.#version
+      for (const [i, key] of keys.entries()) {
+        rest = range.reverse === true ? { ...range, hi: key } : { ...range, lo: key, after: true }
+        yield [key, values[i] ?? null]
+        if (version !== this.#version) break
+      }
+    }
+  }
+
+  protected override clear(): void {
+    this.#version++
+    super.clear()
+  }
+
+  async #attempt<T>(attempt: () => T | Missing): Promise<T> {
+    for (;;) {
+      if (this.status === 'ghost') await this.activate()
+      const result = attempt()
+      if (!(result instanceof Missing)) {
+        this.jar.touch(this)
+        return result
+      }
+      await result.ghost.activate()
+    }
+  }
+
+  // ---- ways
+
+  /** The way to the leaf that has `key`, if any has; undefined stands for the smallest key. */
+  #descend(key: K | undefined): Path<K> | Missing {
+    const steps: Step<K>[] = []
+    for (let node: BTreeNode<K> = this; ;) {
+      const { inlined, children, separators } = node.content
+      if (inlined !== undefined || children.length === 0)
+        return { steps, leaf: node, entries: inlined ?? NO_ENTRIES }
+      const index = key === undefined ? 0 : position(separators, key, this.kind, true)
+      steps.push({ node, index })
+      const child = this.#child(node, index, steps.length)
+      if (child.status === 'ghost') return new Missing(child)
+      this.jar.touch(child)
+      if (child instanceof Bucket) return { steps, leaf: child, entries: child.entries }
+      node = child
+    }
+  }
+
+  #child(node: BTreeNode<K>, index: number, depth: number): BTreeNode<K> | Bucket<K> {
+    const ref = node.content.children[index]
+    if (ref === undefined) throw node.corrupt(`it has no child ${index}`)
+    if (depth > MAX_DEPTH) throw this.corrupt(`it is deeper than ${MAX_DEPTH} nodes, so it has a loop`)
+    return this.#resolve(node, ref)
+  }
+
+  #resolve(from: Persistent & { corrupt(reason: string): Error }, ref: Ref): BTreeNode<K> | Bucket<K> {
+    const object = this.jar.resolve(ref)
+    if (object instanceof BTreeNode || object instanceof Bucket) {
+      if (object.kind === this.kind) return object as BTreeNode<K> | Bucket<K>
+    }
+    throw from.corrupt(`it refers to a ${object.className} as a part of a ${this.className}`)
+  }
+
+  #resolveBucket(from: Persistent & { corrupt(reason: string): Error }, ref: Ref): Bucket<K> {
+    const bucket = this.#resolve(from, ref)
+    if (bucket instanceof Bucket) return bucket
+    throw from.corrupt(`what follows a bucket is a ${bucket.className}`)
+  }
+
+  /** The bucket before that of a path; undefined for the first. */
+  #before({ steps }: Path<K>): Bucket<K> | Missing | undefined {
+    const at = steps.findLastIndex(({ index }) => index > 0)
+    const turn = steps[at]
+    if (turn === undefined) return undefined
+    let child = this.#child(turn.node, turn.index - 1, at + 1)
+    for (let depth = at + 2; ; depth++) {
+      if (child.status === 'ghost') return new Missing(child)
+      if (child instanceof Bucket) return child
+      child = this.#child(child, child.content.children.length - 1, depth)
+    }
+  }
+
+  #find({ keys }: Entries<K>, key: K): number {
+    const at = position(keys, key, this.kind)
+    const found = keys[at]
+    return found !== undefined && this.kind.compare(found, key) === 0 ? at : -1
+  }
+
+  // ---- ranges
+
+  #first({ lo, after, hi }: KeyRange<K>, limit: number): Entries<K> | Missing {
+    const path = this.#descend(lo)
+    if (path instanceof Missing) return path
+    let { entries, leaf } = path
+    let from = lo === undefined ? 0 : position(entries.keys, lo, this.kind, after ?? false)
+    while (from === entries.keys.length && leaf instanceof Bucket && leaf.next !== undefined) {
+      const last = entries.keys.at(-1)
+      const next = this.#resolveBucket(leaf, leaf.next)
+      if (next.status === 'ghost') return new Missing(next)
+      const first = next.entries.keys[0]
+      if (first === undefined) throw next.corrupt('a bucket of a tree is empty')
+      if (last !== undefined && this.kind.compare(last, first) >= 0)
+        throw next.corrupt('it does not ascend from the bucket before it')
+      leaf = next
+      entries = next.entries
+      from = lo === undefined ? 0 : position(entries.keys, lo, this.kind, after ?? false)
+    }
+    const end = hi === undefined ? entries.keys.length : position(entries.keys, hi, this.kind)
+    const to = Math.min(end, from + limit)
+    return { keys: entries.keys.slice(from, to), values: entries.values.slice(from, to) }
+  }
+
+  #last({ lo, after, hi }: KeyRange<K>, limit: number): Entries<K> | Missing {
+    const path = hi === undefined ? this.#descendLast() : this.#descend(hi)
+    if (path instanceof Missing) return path
+    let { entries } = path
+    let end = hi === undefined ? entries.keys.length : position(entries.keys, hi, this.kind)
+    if (end === 0) {
+      const before = this.#before(path)
+      if (before === undefined) return NO_ENTRIES
+      if (before instanceof Missing) return before
+      entries = before.entries
+      end = entries.keys.length
+      const last = entries.keys.at(-1)
+      if (hi !== undefined && last !== undefined && this.kind.compare(last, hi) >= 0)
+        throw before.corrupt('its keys reach beyond its separator')
+    }
+    const start = lo === undefined ? 0 : position(entries.keys, lo, this.kind, after ?? false)
+    const from = Math.max(start, end - limit)
+    return {
+      keys: entries.keys.slice(from, end).reverse(),
+      values: entries.values.slice(from, end).reverse(),
+    }
+  }
+
+  #descendLast(): Path<K> | Missing {
+    const steps: Step<K>[] = []
+    for (let node: BTreeNode<K> = this; ;) {
+      const { inlined, children } = node.content
+      if (inlined !== undefined || children.length === 0)
+        return { steps, leaf: node, entries: inlined ?? NO_ENTRIES }
+      const index = children.length - 1
+      steps.push({ node, index })
+      const child = this.#child(node, index, steps.length)
+      if (child.status === 'ghost') return new Missing(child)
+      if (child instanceof Bucket) return { steps, leaf: child, entries: child.entries }
+      node = child
+    }
+  }
+
+  // ---- changes
+
+  #set(path: Path<K>, key: K, value: PickleValue): boolean {
+    const { leaf, entries } = path
+    const at = position(entries.keys, key, this.kind)
+    const found = entries.keys[at]
+    const isNew = found === undefined || this.kind.compare(found, key) !== 0
+    if (!isNew) {
+      changeEntries(leaf).values[at] = value
+      return false
+    }
+    this.#version++
+    const { keys, values } = changeEntries(leaf)
+    keys.splice(at, 0, key)
+    values.splice(at, 0, value)
+    if (leaf instanceof BTreeNode) this.#splitInlined(leaf)
+    else this.#splitUpwards(path, leaf)
+    return true
+  }
+
+  /** Inlined entries that became too many become two buckets. */
+  #splitInlined(root: BTreeNode<K>): void {
+    const { inlined } = root.content
+    if (inlined === undefined || inlined.keys.length <= this.kind.maxLeaf) return
+    const bucket = this.#newBucket()
+    bucket.fill(inlined, undefined)
+    const right = this.#splitBucket(bucket)
+    Object.assign(root.change(), {
+      inlined: undefined,
+      children: [bucket.ref, right.ref],
+      separators: [right.entries.keys[0]],
+      first: bucket.ref,
+    })
+  }
+
+  /** Splitting a node of nodes looks into the child in its middle, which may be a ghost. */
+  #missingToSplit({ steps }: Path<K>): Missing | undefined {
+    for (const [level, { node }] of steps.entries()) {
+      const { children } = node.content
+      if (children.length < this.kind.maxInternal || children[0]?.className !== this.kind.tree) continue
+      const half = (children.length + 1) >> 1
+      for (const index of [half - 1, half]) {
+        const child = this.#child(node, index, level)
+        if (child.status === 'ghost') return new Missing(child)
+      }
+    }
+    return undefined
+  }
+
+  #splitUpwards({ steps }: Path<K>, leaf: Bucket<K>): void {
+    let child: Bucket<K> | BTreeNode<K> = leaf
+    for (let level = steps.length - 1; level >= 0; level--) {
+      const { node, index } = steps[level] as Step<K>
+      const tooBig: boolean =
+        child instanceof Bucket
+          ? child.entries.keys.length > this.kind.maxLeaf
+          : child.content.children.length > this.kind.maxInternal
+      if (!tooBig) return
+      this.#splitChild(node, index, child)
+      child = node
+    }
+    if (this.content.children.length >= 2 * this.kind.maxInternal) this.#splitRoot()
+  }
+
+  #splitChild(parent: BTreeNode<K>, index: number, child: Bucket<K> | BTreeNode<K>): void {
+    const content = parent.change()
+    if (child instanceof Bucket) {
+      const right = this.#splitBucket(child)
+      content.children.splice(index + 1, 0, right.ref)
+      content.separators.splice(index, 0, right.entries.keys[0] as K)
+    } else {
+      const { right, separator } = this.#splitNode(child)
+      content.children.splice(index + 1, 0, right.ref)
+      content.separators.splice(index, 0, separator)
+    }
+  }
+
+  #splitBucket(left: Bucket<K>): Bucket<K> {
+    const right = this.#newBucket()
+    const { keys, values } = left.change()
+    const half = keys.length >> 1
+    right.fill({ keys: keys.splice(half), values: values.splice(half) }, left.next)
+    left.fill({ keys, values }, right.ref)
+    return right
+  }
+
+  #splitNode(left: BTreeNode<K>): { right: BTreeNode<K>; separator: K } {
+    const right = this.jar.createNamed(this.kind.tree) as BTreeNode<K>
+    const content = left.change()
+    const half = content.children.length >> 1
+    const children = content.children.splice(half)
+    const [separator, ...separators] = content.separators.splice(half - 1)
+    const [leftmost] = children
+    if (leftmost === undefined || separator === undefined)
+      throw left.corrupt('a node to be split has no children')
+    const object = this.#resolve(left, leftmost)
+    const first = object instanceof Bucket ? leftmost : object.content.first
+    Object.assign(right.change(), { children, separators, first })
+    return { right, separator }
+  }
+
+  #splitRoot(): void {
+    const child = this.jar.createNamed(this.kind.tree) as BTreeNode<K>
+    const content = this.change()
+    Object.assign(child.change(), content)
+    Object.assign(content, { inlined: undefined, children: [child.ref], separators: [] })
+    this.#splitChild(this, 0, child)
+  }
+
+  /** Removes the only entry of a path's bucket, and with it the bucket. */
+  #deleteLast(path: Path<K>, key: K): boolean | Missing {
+    const bucket = path.leaf as Bucket<K>
+    const before = this.#before(path)
+    if (before instanceof Missing) return before
+    const follows = bucket.next
+    const next = follows === undefined ? undefined : this.#resolveBucket(bucket, follows)
+    if (next?.status === 'ghost') return new Missing(next)
+    this.#version++
+    before?.fill(before.change(), follows)
+    let isFirst = true
+    for (const { node, index } of path.steps.toReversed()) {
+      const child = this.#child(node, index, 0)
+      const isEmpty = child === bucket || (child instanceof BTreeNode && child.content.children.length === 0)
+      if (isEmpty) {
+        removeChild(node.change(), index)
+        this.jar.discard(child)
+      } else if (next !== undefined) this.#moveSeparator({ node, index }, key, next.entries.keys[0])
+      isFirst &&= index === 0
+      if (isFirst) node.change().first = node.content.children.length > 0 ? follows : undefined
+    }
+    return true
+  }
+
+  /** Where a separator on the way equals the deleted key, the smallest key left below takes its place. */
+  #moveSeparator({ node, index }: Step<K>, key: K, smallest: K | undefined): void {
+    const separator = node.content.separators[index - 1]
+    if (index === 0 || separator === undefined || smallest === undefined) return
+    if (this.kind.compare(separator, key) === 0) node.change().separators[index - 1] = smallest
+  }
+
+  #newBucket(): Bucket<K> {
+    return this.jar.createNamed(this.kind.bucket) as Bucket<K>
+  }
+}
+
+/** A leaf's entries, to be changed. An empty root begins to inline. */
+function changeEntries<K extends PickleValue>(leaf: Bucket<K> | BTreeNode<K>): Entries<K> {
+  if (leaf instanceof Bucket) return leaf.change()
+  return (leaf.change().inlined ??= { keys: [], values: [] })
+}
+
+function removeEntry<K extends PickleValue>(leaf: Bucket<K> | BTreeNode<K>, at: number): void {
+  const { keys, values } = changeEntries(leaf)
+  keys.splice(at, 1)
+  values.splice(at, 1)
+  if (leaf instanceof BTreeNode && keys.length === 0) leaf.change().inlined = undefined
+}
+
+/** Removes a child, and with it the separator before it (of the first child, the one after it). */
+function removeChild<K>({ children, separators }: NodeContent<K>, index: number): void {
+  children.splice(index, 1)
+  separators.splice(Math.max(0, index - 1), 1)
+}
+
+export class IOBTree extends BTree<number> {
+  static readonly CLASS_NAME = IO.tree
+  constructor(jar: Jar, oid: Oid, className: string) {
+    super(jar, oid, className, IO)
+  }
+}
+
+export class LOBTree extends BTree<number> {
+  static readonly CLASS_NAME = LO.tree
+  constructor(jar: Jar, oid: Oid, className: string) {
+    super(jar, oid, className, LO)
+  }
+}
+
+export class OOBTree extends BTree<ObjectKey> {
+  static readonly CLASS_NAME = OO.tree
+  constructor(jar: Jar, oid: Oid, className: string) {
+    super(jar, oid, className, OO)
+  }
+}

@@ -1,0 +1,20 @@
+/** Small operations on bytes that the object database shares. */
+
+/** The pieces one after the other; a single piece as it is. */
+export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
+  const filled = pieces.filter(({ length }) => length > 0)
+  const [only] = filled
+  if (only !== undefined && filled.length === 1) return only
+  return Buffer.concat(filled)
+}
+
+/** A buffer's length without the zeros that it ends with. */
+export function trimmedLength(bytes: Uint8Array): number {
+  let end = bytes.length
+  if (end > 0 && bytes[end - 1] !== 0) return end
+  while (end >= 64 && ZEROS.compare(bytes, end - 64, end) === 0) end -= 64
+  while (end > 0 && bytes[end - 1] === 0) end--
+  return end
+}
+
+const ZEROS = Buffer.alloc(64)

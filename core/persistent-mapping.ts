@@ -1,0 +1,90 @@
+/**
+ * A small mapping kept in one record: the root, the superblock, inodes.
+ * State: `{'data': {...}}`. Source: persistent.mapping.PersistentMapping.
+ */
+import { Persistent } from './persistent.ts'
+import { ByteString, entry, type PickleValue } from './pickle/value.ts'
+
+/** Keys are text. Byte-string keys, as Python 2 wrote them, are read as latin1 and written back as text. */
+export class PersistentMapping extends Persistent {
+  static readonly CLASS_NAME = 'persistent.mapping.PersistentMapping'
+  #data: Map<string, PickleValue> | undefined
+
+  get size(): number {
+    return this.#entries().size
+  }
+
+  has(key: string): boolean {
+    return this.#entries().has(key)
+  }
+
+  /** The value of a key; undefined where there is none. What is handed out must not be changed in place. */
+  get(key: string): PickleValue | undefined {
+    return this.#entries().get(key)
+  }
+
+  entries(): IterableIterator<[string, PickleValue]> {
+    return this.#entries().entries()
+  }
+
+  set(key: string, value: PickleValue): void {
+    this.changing()
+    this.#entries().set(key, value)
+  }
+
+  /** Whether there was such a key. */
+  delete(key: string): boolean {
+    if (!this.#entries().has(key)) return false
+    this.changing()
+    return this.#entries().delete(key)
+  }
+
+  override get sizeBytes(): number {
+    if (this.#data === undefined) return 0
+    let bytes = 200
+    for (const [key, value] of this.#data) bytes += 2 * key.length + weigh(value)
+    return bytes
+  }
+
+  protected override decode(state: PickleValue): void {
+    const data = state instanceof Map ? entry(state, 'data') : undefined
+    if (!(data instanceof Map)) throw this.corrupt("a mapping's state is no {'data': {...}}")
+    const entries = new Map<string, PickleValue>()
+    for (const [key, value] of data) {
+      const text = key instanceof ByteString ? key.latin1 : key
+      if (typeof text !== 'string') throw this.corrupt('a key of a mapping is not text')
+      entries.set(text, value)
+    }
+    this.#data = entries
+  }
+
+  protected override encode(): PickleValue {
+    return new Map<PickleValue, PickleValue>([['data', new Map(this.#entries())]])
+  }
+
+  protected override clear(): void {
+    this.#data = undefined
+  }
+
+  protected override initialize(): void {
+    this.#data = new Map()
+  }
+
+  #entries(): Map<string, PickleValue> {
+    if (this.#data === undefined) throw this.ghostError()
+    return this.#data
+  }
+}
+
+/** About how many bytes of memory a value takes. */
+function weigh(value: PickleValue): number {
+  if (value instanceof Uint8Array) return 100 + value.length
+  if (typeof value === 'string') return 30 + 2 * value.length
+  if (value instanceof ByteString) return 60 + value.latin1.length
+  if (value instanceof Map) {
+    let bytes = 100
+    for (const [key, entry] of value) bytes += weigh(key) + weigh(entry)
+    return bytes
+  }
+  return 60
+}

@@ -1,0 +1,108 @@
+/**
+ * Blocks of a file, in the two formats of wendelin.core (bigfile/file_zodb.py):
+ *
+ * - **ZBlk0**: the whole block's data in one record.
+ * - **ZBlk1**: a tree, `chunktab`, from the offset in the block to a ZData each. Chunks do not overlap; where there
+ *   is none, the block is zero. Its own record changes with any of its chunks.
+ *
+ * Data is kept without the zeros that it ends with. Reading and writing files does not go through ZBlk0 and ZData
+ * objects but takes their records apart; as objects they serve those who look at single ones.
+ */
+import { Persistent } from '../persistent.ts'
+import { ByteString, Ref, type PickleValue } from '../pickle/value.ts'
+import { ZBLK0, ZDATA } from '../record.ts'
+import { IOBTree } from '../btree/tree.ts'
+
+abstract class DataObject extends Persistent {
+  #data: Uint8Array | undefined
+
+  /** Its bytes, not to be changed. */
+  get data(): Uint8Array {
+    if (this.#data === undefined) throw this.ghostError()
+    return this.#data
+  }
+
+  /** Replaces its bytes, which must not change any more. */
+  setData(data: Uint8Array): void {
+    this.changing()
+    this.#data = data
+  }
+
+  override get sizeBytes(): number {
+    return 200 + (this.#data?.length ?? 0)
+  }
+
+  protected override decode(state: PickleValue): void {
+    if (state instanceof Uint8Array) this.#data = state
+    else if (state instanceof ByteString) this.#data = state.bytes
+    else throw this.corrupt(`the state of a ${this.className} is not a string of bytes`)
+  }
+
+  protected override encode(): PickleValue {
+    return this.data
+  }
+
+  protected override clear(): void {
+    this.#data = undefined
+  }
+
+  protected override initialize(): void {
+    this.#data = new Uint8Array(0)
+  }
+}
+
+/** A chunk of a ZBlk1. */
+export class ZData extends DataObject {
+  static readonly CLASS_NAME = ZDATA
+}
+
+/** A block as one record. */
+export class ZBlk0 extends DataObject {
+  static readonly CLASS_NAME = ZBLK0
+}
+
+/** A block as a tree of chunks. State: a bare reference to the tree. */
+export class ZBlk1 extends Persistent {
+  static readonly CLASS_NAME = 'wendelin.bigfile.file_zodb.ZBlk1'
+  #chunktab: IOBTree | undefined
+
+  /** The tree of chunks, a ghost most of the time. */
+  get chunktab(): IOBTree {
+    if (this.#chunktab === undefined) throw this.ghostError()
+    return this.#chunktab
+  }
+
+  /** Gives a new block its tree. */
+  setChunktab(chunktab: IOBTree): void {
+    this.changing()
+    this.#chunktab = chunktab
+  }
+
+  /** Has its record written with the next transaction: the signal that one of its chunks has changed. */
+  markChanged(): void {
+    this.changing()
+  }
+
+  override get sizeBytes(): number {
+    return 500
+  }
+
+  protected override decode(state: PickleValue): void {
+    if (!(state instanceof Ref)) throw this.corrupt("a ZBlk1's state is no reference")
+    const chunktab = this.jar.resolve(state)
+    if (!(chunktab instanceof IOBTree)) throw this.corrupt(`its chunks are in a ${chunktab.className}`)
+    this.#chunktab = chunktab
+  }
+
+  protected override encode(): PickleValue {
+    return this.chunktab.ref
+  }
+
+  protected override clear(): void {
+    this.#chunktab = undefined
+  }
+
+  protected override initialize(): void {
+    this.#chunktab = undefined
+  }
+}
