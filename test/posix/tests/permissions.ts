@@ -1,0 +1,252 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, chownSync, copyFileSync, linkSync, mkdirSync, openSync, readdirSync } from 'node:fs'
+import { renameSync, rmdirSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { asUser, exists, fails, needsRoot, permissions, stat, withFd, type Tests } from '../directory.ts'
+import { truncate, utimensat } from '../syscalls.ts'
+
+const OWNER = 1001
+const OTHER = 1002
+const GROUP = 2001
+
+/** What each of owner, group and others may do with a mode's three digits. */
+const READ = 4
+const WRITE = 2
+const SEARCH = 1
+
+const errorCode = (error: NodeJS.ErrnoException | undefined): string | undefined => error?.code
+
+export const permissionChecks: Tests = {
+  'owner, group and others are let in by their own digit of the mode': dir => {
+    needsRoot()
+    const path = dir.file('file', 'x')
+    chownSync(path, OWNER, GROUP)
+    const people = [
+      { shift: 6, uid: OWNER, groups: [GROUP] },
+      { shift: 3, uid: OTHER, groups: [GROUP] },
+      { shift: 0, uid: OTHER, groups: [] },
+    ]
+    for (const { shift, uid, groups } of people) {
+      for (let digit = 0; digit < 8; digit++) {
+        chmodSync(path, (0o777 & ~(7 << shift)) | (digit << shift))
+        asUser(
+          uid,
+          9,
+          () => {
+            for (const [flag, bit] of [
+              ['r', READ],
+              ['r+', READ | WRITE],
+            ] as const) {
+              if ((digit & bit) === bit) withFd(path, flag, () => undefined)
+              else fails('EACCES', () => openSync(path, flag))
+            }
+          },
+          groups,
+        )
+      }
+    }
+  },
+
+  'a directory is listed with r, searched with x, changed with w and x': dir => {
+    needsRoot()
+    const path = dir.directory('directory')
+    dir.file('directory/file', 'x')
+    for (let digit = 0; digit < 8; digit++) {
+      chmodSync(path, 0o770 | digit)
+      asUser(OTHER, OTHER, () => {
+        if (digit & READ) assert.deepEqual(readdirSync(path), ['file'])
+        else fails('EACCES', () => void readdirSync(path))
+        if (digit & SEARCH) statSync(`${path}/file`)
+        else fails('EACCES', () => void statSync(`${path}/file`))
+        if ((digit & (WRITE | SEARCH)) === (WRITE | SEARCH)) {
+          writeFileSync(`${path}/new`, '')
+          renameSync(`${path}/new`, `${path}/newer`)
+          unlinkSync(`${path}/newer`)
+          mkdirSync(`${path}/made`)
+          rmdirSync(`${path}/made`)
+        } else {
+          fails('EACCES', () => openSync(`${path}/new`, 'w'))
+          fails('EACCES', () => mkdirSync(`${path}/made`))
+          fails('EACCES', () => symlinkSync('x', `${path}/link`))
+          fails('EACCES', () => unlinkSync(`${path}/file`))
+        }
+      })
+    }
+    assert.ok(exists(`${path}/file`))
+  },
+
+  'a rename and a link need leave to change both directories': dir => {
+    needsRoot()
+    const mine = dir.directory('mine')
+    const theirs = dir.directory('theirs')
+    chownSync(mine, OWNER, OWNER)
+    writeFileSync(`${mine}/file`, '')
+    writeFileSync(`${theirs}/file`, '')
+    chownSync(`${mine}/file`, OWNER, OWNER)
+    asUser(OWNER, OWNER, () => {
+      fails('EACCES', () => renameSync(`${mine}/file`, `${theirs}/new`))
+      fails('EACCES', () => renameSync(`${theirs}/file`, `${mine}/new`))
+      fails('EACCES', () => linkSync(`${mine}/file`, `${theirs}/new`))
+      renameSync(`${mine}/file`, `${mine}/renamed`)
+    })
+  },
+
+  'only the owner changes a mode, only root an owner': dir => {
+    needsRoot()
+    const path = dir.file('file')
+    chownSync(path, OWNER, OWNER)
+    asUser(OTHER, OTHER, () => {
+      fails('EPERM', () => chmodSync(path, 0o777))
+      fails('EPERM', () => chownSync(path, OTHER, OTHER))
+    })
+    asUser(OWNER, OWNER, () => {
+      chmodSync(path, 0o600)
+      fails('EPERM', () => chownSync(path, OTHER, OWNER))
+      fails('EPERM', () => chownSync(path, OWNER, GROUP))
+    })
+    asUser(OWNER, OWNER, () => chownSync(path, OWNER, GROUP), [GROUP])
+    assert.equal(stat(path).gid, BigInt(GROUP))
+    assert.equal(permissions(path), 0o600)
+  },
+
+  'only the owner sets times, but who may write may set them to now': dir => {
+    needsRoot()
+    const path = dir.file('file', '', 0o666)
+    chmodSync(path, 0o666)
+    chownSync(path, OWNER, OWNER)
+    asUser(OTHER, OTHER, () => {
+      fails('EPERM', () => utimesSync(path, 1, 1))
+      utimensat(path, 'now', 'now')
+    })
+    chmodSync(path, 0o644)
+    asUser(OTHER, OTHER, () => fails('EACCES', () => utimensat(path, 'now', 'now')))
+    asUser(OWNER, OWNER, () => utimesSync(path, 1, 1))
+  },
+
+  'truncating by name needs leave to write': dir => {
+    needsRoot()
+    const path = dir.file('file', 'content')
+    chownSync(path, OWNER, OWNER)
+    asUser(OTHER, OTHER, () => fails('EACCES', () => truncate(path, 0)))
+    asUser(OWNER, OWNER, () => truncate(path, 3))
+    assert.equal(stat(path).size, 3n)
+  },
+
+  'root may do what the mode forbids, but execute nothing that nobody may': dir => {
+    needsRoot()
+    const path = dir.at('program')
+    copyFileSync('/bin/true', path)
+    chmodSync(path, 0)
+    withFd(path, 'r+', () => undefined)
+    assert.equal(spawnSync(path).error === undefined, false)
+    chmodSync(path, 0o100)
+    assert.equal(spawnSync(path).status, 0)
+  },
+
+  'a program runs from here, and not while it is open for writing': dir => {
+    const path = dir.at('program')
+    copyFileSync('/bin/true', path)
+    chmodSync(path, 0o755)
+    assert.equal(spawnSync(path).status, 0)
+    withFd(path, 'r+', () => {
+      assert.equal(errorCode(spawnSync(path).error), 'ETXTBSY')
+    })
+  },
+
+  'the mode of a file is checked when it is opened, not later': dir => {
+    needsRoot()
+    const path = dir.file('file', 'x')
+    chownSync(path, OWNER, OWNER)
+    asUser(OWNER, OWNER, () =>
+      withFd(path, 'r+', fd => {
+        chmodSync(path, 0)
+        assert.equal(stat(fd).size, 1n)
+        fails('EACCES', () => openSync(path, 'r'))
+      }),
+    )
+  },
+}
+
+export const setIdAndSticky: Tests = {
+  'a setgid directory passes its group on, and itself to directories': dir => {
+    needsRoot()
+    const path = dir.directory('shared')
+    chownSync(path, 0, GROUP)
+    chmodSync(path, 0o2777)
+    asUser(OWNER, OWNER, () => {
+      writeFileSync(`${path}/file`, '')
+      mkdirSync(`${path}/below`, 0o755)
+      symlinkSync('x', `${path}/link`)
+    })
+    for (const name of ['file', 'below', 'link'])
+      assert.equal(stat(`${path}/${name}`).gid, BigInt(GROUP), name)
+    assert.equal(permissions(`${path}/below`) & 0o2000, 0o2000)
+    assert.equal(permissions(`${path}/file`) & 0o2000, 0)
+  },
+
+  'a sticky directory lets only owners remove and rename': dir => {
+    needsRoot()
+    const path = dir.directory('sticky')
+    chmodSync(path, 0o1777)
+    for (const [name, uid] of [
+      ['mine', OWNER],
+      ['theirs', OTHER],
+    ] as const) {
+      writeFileSync(`${path}/${name}`, '')
+      chownSync(`${path}/${name}`, uid, uid)
+    }
+    asUser(OWNER, OWNER, () => {
+      fails('EPERM', () => unlinkSync(`${path}/theirs`))
+      fails('EPERM', () => renameSync(`${path}/theirs`, `${path}/x`))
+      fails('EPERM', () => renameSync(`${path}/mine`, `${path}/theirs`))
+      unlinkSync(`${path}/mine`)
+    })
+    assert.equal(permissions(path), 0o1777)
+  },
+
+  'a change of owner drops setuid and setgid': dir => {
+    needsRoot()
+    const path = dir.file('file')
+    for (const mode of [0o4755, 0o2755, 0o6755]) {
+      chownSync(path, OWNER, OWNER)
+      chmodSync(path, mode)
+      assert.equal(permissions(path), mode)
+      chownSync(path, OTHER, OTHER)
+      assert.equal(permissions(path), 0o755, mode.toString(8))
+    }
+    chownSync(path, OWNER, OWNER)
+    chmodSync(path, 0o6755)
+    asUser(OWNER, OWNER, () => chownSync(path, OWNER, GROUP), [GROUP])
+    assert.equal(permissions(path), 0o755)
+  },
+
+  'a write by anybody but root drops setuid and setgid': dir => {
+    needsRoot()
+    const path = dir.file('file', 'content')
+    chownSync(path, OWNER, OWNER)
+    chmodSync(path, 0o6777)
+    asUser(OWNER, OWNER, () => withFd(path, 'r+', fd => writeFileSync(fd, 'x')))
+    assert.equal(permissions(path), 0o777)
+    chmodSync(path, 0o6777)
+    asUser(OTHER, OTHER, () => truncate(path, 0))
+    assert.equal(permissions(path), 0o777)
+  },
+
+  'a write by root keeps setuid and setgid': dir => {
+    needsRoot()
+    const path = dir.file('file', 'content')
+    chmodSync(path, 0o6755)
+    withFd(path, 'r+', fd => writeFileSync(fd, 'x'))
+    assert.equal(permissions(path), 0o6755)
+  },
+
+  'chmod by somebody outside the group drops setgid': dir => {
+    needsRoot()
+    const path = dir.file('file')
+    chownSync(path, OWNER, GROUP)
+    asUser(OWNER, OWNER, () => chmodSync(path, 0o2755))
+    assert.equal(permissions(path), 0o755)
+    asUser(OWNER, OWNER, () => chmodSync(path, 0o2755), [GROUP])
+    assert.equal(permissions(path), 0o2755)
+  },
+}
