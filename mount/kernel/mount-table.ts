@@ -8,6 +8,8 @@ export interface MountedDirectory {
   readonly device: string
   readonly type: string
   readonly source: string
+  /** The mount's and the filesystem's options; a FUSE mount's say `user_id=` of who mounted. */
+  readonly options: readonly string[]
 }
 
 /** Every mount of this process's namespace, in the order they were made. */
@@ -16,10 +18,11 @@ export function mountTable(): readonly MountedDirectory[] {
     .split('\n')
     .flatMap(line => {
       const [left, right] = line.split(' - ')
-      const [, , device, , mountPoint] = left?.split(' ') ?? []
-      const [type, source] = right?.split(' ') ?? []
+      const [, , device, , mountPoint, mountOptions] = left?.split(' ') ?? []
+      const [type, source, superOptions] = right?.split(' ') ?? []
       if (device === undefined || mountPoint === undefined || type === undefined) return []
-      return [{ device, mountPoint: unescape(mountPoint), type, source: unescape(source ?? '') }]
+      const options = `${mountOptions ?? ''},${superOptions ?? ''}`.split(',')
+      return [{ device, mountPoint: unescape(mountPoint), type, source: unescape(source ?? ''), options }]
     })
 }
 

@@ -1,0 +1,125 @@
+/**
+ * How a command talks to the daemon of a mount: over a Unix socket, a call and its answer each one line of JSON.
+ *
+ *     -> {"call":"sync","parameters":{"message":"before the upgrade"}}
+ *     <- {"result":{"tid":"040a1b2c3d4e5f60"}}
+ *     <- {"error":"the disk is full: ..."}
+ *
+ * A connection carries one call. Every call has a time limit, so that a daemon which is stopped or gone is told and
+ * not waited for; calls that wait for the disk have a long one.
+ */
+import { connect } from 'node:net'
+import { once } from 'node:events'
+
+/** What a daemon tells of its mount. */
+export interface MountStatus {
+  readonly pid: number
+  readonly database: string
+  readonly directory: string
+  readonly driver: string
+  readonly readOnly: boolean
+  /** When it was mounted, ISO 8601. */
+  readonly since: string
+  /** The last transaction, 16 hex digits. */
+  readonly tid: string
+  readonly residentBytes: number
+}
+
+/** Every call: what it takes and what it gives. */
+export interface ControlCalls {
+  readonly status: { readonly parameters: Readonly<Record<string, never>>; readonly result: MountStatus }
+  /** Stores everything up to now; `message` describes the transaction. */
+  readonly sync: {
+    readonly parameters: { readonly message?: string }
+    readonly result: { readonly tid: string }
+  }
+  /** Stores everything, unmounts, and ends the daemon. Lazily: in use or not. */
+  readonly unmount: {
+    readonly parameters: { readonly lazy: boolean }
+    readonly result: { readonly tid: string; readonly pid: number }
+  }
+}
+
+export type CallName = keyof ControlCalls
+export type Parameters<Name extends CallName> = ControlCalls[Name]['parameters']
+export type Result<Name extends CallName> = ControlCalls[Name]['result']
+
+export type ControlRequest = {
+  readonly [Name in CallName]: { readonly call: Name; readonly parameters: Parameters<Name> }
+}[CallName]
+
+export type ControlResponse = { readonly result: unknown } | { readonly error: string }
+
+/** Lines longer than this are no calls or answers of ours. */
+export const LINE_MAX_LENGTH = 1 << 20
+
+/** No daemon answers: it is gone, stopped, or another user's. */
+export class NoAnswerError extends Error {
+  override readonly name = 'NoAnswerError'
+  readonly reason: 'gone' | 'silent' | 'forbidden'
+  constructor(reason: NoAnswerError['reason'], message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.reason = reason
+  }
+}
+
+/** The daemon answered that the call failed. */
+export class CallFailedError extends Error {
+  override readonly name = 'CallFailedError'
+}
+
+/**
+ * Calls the daemon at the first of `paths` where one listens.
+ * @throws NoAnswerError; CallFailedError with the daemon's message.
+ */
+export async function callDaemon<Name extends CallName>(
+  paths: readonly string[],
+  call: Name,
+  parameters: Parameters<Name>,
+  timeoutMs: number,
+): Promise<Result<Name>> {
+  let failure = new NoAnswerError('gone', 'the daemon is gone')
+  for (const path of paths) {
+    try {
+      const line = await exchange(path, JSON.stringify({ call, parameters }), timeoutMs)
+      const response = JSON.parse(line) as ControlResponse
+      if ('error' in response) throw new CallFailedError(response.error)
+      return response.result as Result<Name>
+    } catch (error) {
+      if (!(error instanceof NoAnswerError)) throw error
+      failure = error
+      if (error.reason !== 'gone') break
+    }
+  }
+  throw failure
+}
+
+async function exchange(path: string, request: string, timeoutMs: number): Promise<string> {
+  const signal = AbortSignal.timeout(timeoutMs)
+  const socket = connect(path)
+  socket.setEncoding('utf8')
+  let received = ''
+  try {
+    await once(socket, 'connect', { signal })
+    socket.write(`${request}\n`)
+    socket.on('data', (data: string) => (received += data))
+    await once(socket, 'end', { signal })
+  } catch (error) {
+    throw noAnswer(error, timeoutMs)
+  } finally {
+    socket.destroy()
+  }
+  if (!received.endsWith('\n')) throw new NoAnswerError('gone', 'the daemon ended before it had answered')
+  return received
+}
+
+function noAnswer(error: unknown, timeoutMs: number): NoAnswerError {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'EACCES' || code === 'EPERM')
+    return new NoAnswerError('forbidden', "the mount is another user's", { cause: error })
+  if (error instanceof Error && error.name === 'AbortError')
+    return new NoAnswerError('silent', `the daemon has not answered within ${timeoutMs / 1000} s`, {
+      cause: error,
+    })
+  return new NoAnswerError('gone', 'the daemon is gone', { cause: error })
+}

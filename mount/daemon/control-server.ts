@@ -1,0 +1,88 @@
+/** The daemon's side of the control socket. */
+import { chmod, rm } from 'node:fs/promises'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { Logger } from 'pino'
+import {
+  type CallName,
+  type ControlCalls,
+  type ControlResponse,
+  LINE_MAX_LENGTH,
+} from './control-protocol.ts'
+
+/** How long a client may take to say what it wants. */
+const REQUEST_TIMEOUT_MS = 10_000
+
+/** What the daemon does for each call. A rejection's message is the client's answer. */
+export type CallHandlers = {
+  readonly [Name in CallName]: (
+    parameters: ControlCalls[Name]['parameters'],
+  ) => Promise<ControlCalls[Name]['result']>
+}
+
+export class ControlServer {
+  readonly #server: Server
+  readonly #path: string
+
+  private constructor(server: Server, path: string) {
+    this.#server = server
+    this.#path = path
+  }
+
+  /** Listens at `path` with mode 0600; what a dead daemon left there is removed. */
+  static async listen(path: string, handlers: CallHandlers, log: Logger): Promise<ControlServer> {
+    await rm(path, { force: true })
+    const server = createServer({ allowHalfOpen: true }, socket => serveConnection(socket, handlers, log))
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(path, resolve)
+    })
+    await chmod(path, 0o600)
+    return new ControlServer(server, path)
+  }
+
+  /** Accepts no more calls and removes the socket; answers under way are still sent. */
+  async close(): Promise<void> {
+    this.#server.close()
+    await rm(this.#path, { force: true })
+  }
+}
+
+function serveConnection(socket: Socket, handlers: CallHandlers, log: Logger): void {
+  let received = ''
+  socket.setEncoding('utf8')
+  socket.setTimeout(REQUEST_TIMEOUT_MS, () => socket.destroy())
+  socket.on('error', error => log.debug({ err: error }, 'a control connection broke'))
+  socket.on('end', () => socket.end())
+  socket.on('data', (data: string) => {
+    received += data
+    const end = received.indexOf('\n')
+    if (end < 0) {
+      if (received.length > LINE_MAX_LENGTH) socket.destroy()
+      return
+    }
+    socket.removeAllListeners('data').removeAllListeners('end').setTimeout(0)
+    void answer(received.slice(0, end), handlers, log).then(response =>
+      socket.end(`${JSON.stringify(response)}\n`),
+    )
+  })
+}
+
+async function answer(line: string, handlers: CallHandlers, log: Logger): Promise<ControlResponse> {
+  try {
+    const request: unknown = JSON.parse(line)
+    const call = field(request, 'call')
+    if (typeof call !== 'string' || !Object.hasOwn(handlers, call))
+      return { error: `this daemon knows no call ${JSON.stringify(call)}: it is of another version` }
+    const handler = handlers[call as CallName] as (parameters: unknown) => Promise<unknown>
+    return { result: await handler(field(request, 'parameters') ?? {}) }
+  } catch (error) {
+    log.warn({ err: error }, 'a control call failed')
+    return { error: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+    ? (value as Record<string, unknown>)[name]
+    : undefined
+}

@@ -1,0 +1,176 @@
+/**
+ * One mount while it is served: a filesystem, a driver, and the control socket.
+ *
+ * It ends in one of three ways, and in each all is stored before the database is let go of:
+ *
+ * 1. `stop`, for the `unmount` call: store, unmount, store what came in between, close. Where storing or
+ *    unmounting fails, the mount stays and the caller learns why.
+ * 2. `terminate`, for a signal: the same, but a mount that is in use is taken away from its users.
+ * 3. Somebody else unmounted: the driver is done; store and close. There is nobody to tell when that fails, so it is
+ *    logged and tried again.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { formatTid, type Tid } from '../../store/ids.ts'
+import { type Driver, MountError } from '../driver.ts'
+import { mountedAt } from '../kernel/mount-table.ts'
+import { makeControlPath } from './control-path.ts'
+import type { MountStatus } from './control-protocol.ts'
+import { ControlServer } from './control-server.ts'
+import type { MountSettings } from './mount-settings.ts'
+import type { ServedFileSystem } from './served-file-system.ts'
+import { showAs } from './show-as.ts'
+import { startDriver } from './start-driver.ts'
+
+const CLOSE_RETRY_MS = 5000
+/** How long a lazy unmount waits for the mount's users before it leaves them to themselves. */
+const LAZY_WAIT_MS = 1000
+
+export class MountServer {
+  /** Resolves when all is stored and the database is let go of; the process may end then. */
+  readonly ended: Promise<void>
+  readonly #fileSystem: ServedFileSystem
+  readonly #driver: Driver
+  readonly #driverName: string
+  readonly #settings: MountSettings
+  readonly #log: Logger
+  readonly #since = new Date().toISOString()
+  #lastTid: Tid
+  #closing: Promise<Tid> | undefined
+  #control: ControlServer | undefined
+
+  private constructor(
+    fileSystem: ServedFileSystem,
+    started: { readonly name: string; readonly driver: Driver },
+    settings: MountSettings,
+    log: Logger,
+    lastTid: Tid,
+  ) {
+    this.#fileSystem = fileSystem
+    this.#driver = started.driver
+    this.#driverName = started.name
+    this.#settings = settings
+    this.#log = log
+    this.#lastTid = lastTid
+    this.ended = this.#driver.done
+      .then(() => this.#closeFileSystem())
+      .then(() => this.#control?.close())
+      .then(() => log.info({ tid: formatTid(this.#lastTid) }, 'all is stored, the mount is gone'))
+  }
+
+  /** Mounts. When it rejects, nothing is mounted and the filesystem is closed. */
+  static async start(
+    fileSystem: ServedFileSystem,
+    settings: MountSettings,
+    log: Logger,
+  ): Promise<MountServer> {
+    let server: MountServer
+    try {
+      const lastTid = await fileSystem.lastTid()
+      const started = await startDriver(settings.driver, showAs(fileSystem, settings.shown), {
+        mountPoint: settings.directory,
+        source: settings.fsname ?? settings.database,
+        log,
+        readOnly: settings.readOnly,
+        allowOther: settings.allowOther,
+        suid: settings.suid,
+        dev: settings.dev,
+        nonEmpty: settings.nonEmpty,
+      })
+      server = new MountServer(fileSystem, started, settings, log, lastTid)
+    } catch (error) {
+      await fileSystem.close()
+      throw error
+    }
+    try {
+      await server.#listen()
+    } catch (error) {
+      await server.terminate()
+      throw error
+    }
+    return server
+  }
+
+  /** Stores everything up to now. */
+  async sync(message?: string): Promise<Tid> {
+    this.#lastTid = await this.#fileSystem.sync(message)
+    return this.#lastTid
+  }
+
+  /** Stores and unmounts; resolves to the last tid. @throws StoreError, MountError; then the mount stays. */
+  async stop(lazy: boolean): Promise<Tid> {
+    await this.sync()
+    const unmounted = this.#driver.unmount(lazy)
+    if (lazy) {
+      unmounted.catch((error: unknown) => this.#log.error({ err: error }, 'the lazy unmount failed'))
+      const isGone = await Promise.race([unmounted.then(() => true), sleep(LAZY_WAIT_MS, false)])
+      if (!isGone) return this.#lastTid
+    } else await unmounted
+    return await this.#closeFileSystem()
+  }
+
+  /** Stores and unmounts, in use or not. @throws StoreError where storing fails; then the mount stays. */
+  async terminate(): Promise<Tid> {
+    try {
+      return await this.stop(false)
+    } catch (error) {
+      if (!(error instanceof MountError)) throw error
+      this.#log.warn({ err: error }, 'the mount is taken away from its users')
+      await this.stop(true)
+      return await this.#closeFileSystem()
+    }
+  }
+
+  /** The last stored transaction that the server knows of. */
+  get lastTid(): Tid {
+    return this.#lastTid
+  }
+
+  async #listen(): Promise<void> {
+    const mount = mountedAt(this.#settings.directory)
+    if (mount === undefined) throw new MountError(`${this.#settings.directory} was unmounted at once`)
+    const path = await makeControlPath(mount.device)
+    this.#control = await ControlServer.listen(
+      path,
+      {
+        status: () => this.#status(),
+        sync: async ({ message }) => ({ tid: formatTid(await this.sync(message)) }),
+        unmount: async ({ lazy }) => ({ tid: formatTid(await this.stop(lazy)), pid: process.pid }),
+      },
+      this.#log,
+    )
+  }
+
+  async #status(): Promise<MountStatus> {
+    const { database, directory, readOnly } = this.#settings
+    return {
+      pid: process.pid,
+      database,
+      directory,
+      driver: this.#driverName,
+      readOnly,
+      since: this.#since,
+      tid: formatTid(await this.#fileSystem.lastTid()),
+      residentBytes: process.memoryUsage.rss(),
+    }
+  }
+
+  /** Closes once, however many ask; tries until it succeeds. */
+  #closeFileSystem(): Promise<Tid> {
+    this.#closing ??= this.#closeUntilStored()
+    return this.#closing
+  }
+
+  async #closeUntilStored(): Promise<Tid> {
+    for (;;) {
+      try {
+        this.#lastTid = await this.#fileSystem.sync()
+        await this.#fileSystem.close()
+        return this.#lastTid
+      } catch (error) {
+        this.#log.error({ err: error }, 'not all is stored: trying again')
+        await sleep(CLOSE_RETRY_MS)
+      }
+    }
+  }
+}

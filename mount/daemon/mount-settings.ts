@@ -1,0 +1,33 @@
+/** Everything that one mount is told: what the command's options become. Paths are absolute, and canonical. */
+export interface MountSettings {
+  readonly database: string
+  readonly directory: string
+  readonly driver: DriverChoice
+  readonly readOnly: boolean
+  /** The moment that is mounted, as a person wrote it; absent: the present. */
+  readonly at?: string
+  readonly zblkFormat: ZblkFormat
+  readonly cacheSizeBytes?: number
+  readonly dirtySizeBytes?: number
+  readonly commitIntervalMs?: number
+  readonly allowOther: boolean
+  readonly suid: boolean
+  readonly dev: boolean
+  readonly nonEmpty: boolean
+  /** What the mount is listed by; absent: the database's path. */
+  readonly fsname?: string
+  readonly shown: ShownOwnership
+}
+
+/** What every file is shown to belong to, and which permission bits are hidden; absent: as stored. */
+export interface ShownOwnership {
+  readonly uid?: number
+  readonly gid?: number
+  readonly umask?: number
+}
+
+export const DRIVERS = ['auto', 'kernel', 'fuse-native'] as const
+export type DriverChoice = (typeof DRIVERS)[number]
+
+export const ZBLK_FORMATS = ['auto', 'zblk0', 'zblk1'] as const
+export type ZblkFormat = (typeof ZBLK_FORMATS)[number]

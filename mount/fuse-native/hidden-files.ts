@@ -1,0 +1,39 @@
+/**
+ * Files that are unlinked while they are open.
+ *
+ * libfuse, being by path, does not unlink an open file: it renames it to `.fuse_hidden` and 16 hex digits in the
+ * same directory and unlinks that at the last close. Here the rename becomes the unlink that it stands for, and
+ * the made-up name is kept in a table, with one reference to the inode, until libfuse unlinks it. So the name never
+ * reaches the database, and a crash leaves none behind. The table holds at most as many entries as files are open.
+ *
+ * The name is unique on a mount, so that it is found whatever becomes of the directories above it.
+ */
+import type { Ino } from '../operations.ts'
+import { splitPath } from './paths.ts'
+
+const HIDDEN_NAME = /^\.fuse_hidden[0-9a-f]{16}$/
+
+export class HiddenFiles {
+  readonly #inos = new Map<string, Ino>()
+
+  /** Whether a path's last component is such a name. */
+  static isHidden(path: string): boolean {
+    return HIDDEN_NAME.test(splitPath(path).last)
+  }
+
+  add(path: string, ino: Ino): void {
+    this.#inos.set(splitPath(path).last, ino)
+  }
+
+  /** The inode that is hidden under a path. */
+  get(path: string): Ino | undefined {
+    return this.#inos.size === 0 ? undefined : this.#inos.get(splitPath(path).last)
+  }
+
+  /** Forgets a path; returns the inode that was hidden under it. */
+  take(path: string): Ino | undefined {
+    const ino = this.get(path)
+    if (ino !== undefined) this.#inos.delete(splitPath(path).last)
+    return ino
+  }
+}

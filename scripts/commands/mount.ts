@@ -1,0 +1,117 @@
+/** `zblkfs mount DB DIR`: checks what can be checked, then serves the mount in the background or here. */
+import { resolve } from 'node:path'
+import { Command, Option } from 'commander'
+import type { Logger } from 'pino'
+import { checkMountPoint } from '../../mount/kernel/mount-point.ts'
+import { type MountSettings, ZBLK_FORMATS } from '../../mount/daemon/mount-settings.ts'
+import { MountServer } from '../../mount/daemon/mount-server.ts'
+import { openFileSystem } from '../../mount/daemon/open-file-system.ts'
+import { formatTid } from '../../store/ids.ts'
+import { reportStart, startDaemon } from '../daemon-process.ts'
+import { EXIT_FAILURE, UsageError } from '../failure.ts'
+import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
+import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
+
+interface Options {
+  readonly foreground?: boolean
+  readonly daemon?: boolean
+  readonly option: readonly string[]
+  readonly zblkFormat?: string
+  readonly logLevel: LogLevel
+}
+
+export function mountCommand(): Command {
+  return new Command('mount')
+    .description('Mount a database on a directory. A database that does not exist is created.')
+    .argument('<db>', 'the database: one file')
+    .argument('<dir>', 'an empty directory')
+    .option('-f, --foreground', 'stay in the foreground, log to the terminal; Ctrl-C unmounts')
+    .option(
+      '-o, --option <options>',
+      'mount options, see below',
+      (list, lists: string[]) => [...lists, list],
+      [],
+    )
+    .addOption(new Option('--zblk-format <format>', 'as -o zblk_format=').choices(ZBLK_FORMATS))
+    .addOption(new Option('--log-level <level>', 'how much is logged').choices(LOG_LEVELS).default('info'))
+    .addOption(new Option('--daemon').hideHelp())
+    .addHelpText('after', `\n${describeMountOptions()}`)
+    .action(mount)
+}
+
+async function mount(database: string, path: string, options: Options): Promise<void> {
+  const lists = [...options.option, ...(options.zblkFormat ? [`zblk_format=${options.zblkFormat}`] : [])]
+  const parsed = parseMountOptions(lists)
+  const directory = checkMountPoint(path, parsed.nonEmpty)
+  const settings: MountSettings = { ...parsed, database: resolve(database), directory }
+  if (`${settings.database}/`.startsWith(`${directory}/`))
+    throw new UsageError(`${database} lies in ${path}, where the mount would hide it: mount elsewhere`)
+
+  if (options.daemon === true) await runInBackground(settings, options.logLevel)
+  else if (options.foreground === true) await runHere(settings, options.logLevel)
+  else {
+    const parameters = ['mount', settings.database, directory, '--log-level', options.logLevel]
+    await startDaemon([...parameters, ...lists.flatMap(list => ['-o', list])], logPathFor(directory))
+    console.log(`${database} is mounted at ${path}`)
+  }
+}
+
+/** Serves in the process that {@link startDaemon} started. */
+async function runInBackground(settings: MountSettings, level: LogLevel): Promise<void> {
+  process.title = `zblkfs ${settings.database} ${settings.directory}`
+  process.umask(0o077)
+  const log = logToFile(logPathFor(settings.directory), level)
+  process.on('uncaughtException', error => {
+    log.fatal({ err: error }, 'a mistake in zblkfs ended the daemon')
+    process.exit(EXIT_FAILURE)
+  })
+  const server = await serve(settings, log).catch(async (error: unknown) => {
+    log.error({ err: error }, 'not mounted')
+    await reportStart({ failed: error instanceof Error ? error.message : String(error) })
+    process.exit(EXIT_FAILURE)
+  })
+  const ended = untilEnded(server, log)
+  await reportStart({ mounted: settings.directory })
+  await ended
+  process.exit(0)
+}
+
+async function runHere(settings: MountSettings, level: LogLevel): Promise<void> {
+  const log = logToTerminal(level)
+  const server = await serve(settings, log)
+  console.log(`${settings.database} is mounted at ${settings.directory}`)
+  await untilEnded(server, log)
+  console.log(`${settings.directory} is unmounted, all is stored (transaction ${formatTid(server.lastTid)})`)
+  process.exit(0)
+}
+
+async function serve(settings: MountSettings, log: Logger): Promise<MountServer> {
+  return await MountServer.start(await openFileSystem(settings, log), settings, log)
+}
+
+/**
+ * Resolves when the mount has ended, by whatever cause. SIGTERM, SIGINT and SIGHUP store and unmount; where storing
+ * fails the daemon stays, because it holds the only copy, and a second signal gives that up.
+ */
+async function untilEnded(server: MountServer, log: Logger): Promise<void> {
+  let signals = 0
+  const terminated = new Promise<void>(resolve => {
+    const terminate = async (signal: NodeJS.Signals): Promise<void> => {
+      signals += 1
+      log.info({ signal }, 'storing and unmounting')
+      try {
+        await server.terminate()
+        resolve()
+      } catch (error) {
+        log.error(
+          { err: error },
+          'not all can be stored: mend the cause and repeat; a second signal gives up',
+        )
+        if (signals > 1) process.exit(EXIT_FAILURE)
+      }
+    }
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+      process.on(signal, () => void terminate(signal))
+  })
+  await Promise.race([server.ended, terminated])
+}

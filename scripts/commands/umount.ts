@@ -1,0 +1,81 @@
+/** `zblkfs umount DIR`: stores everything, unmounts, and waits until the daemon is gone. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Command } from 'commander'
+import { controlPaths } from '../../mount/daemon/control-path.ts'
+import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
+import type { MountedDirectory } from '../../mount/kernel/mount-table.ts'
+import { unmount } from '../../mount/unmount.ts'
+import { CommandError } from '../failure.ts'
+import { findMount } from '../find-mount.ts'
+
+const UNMOUNT_TIMEOUT_MS = 600_000
+/** With -l nobody wants to wait for a daemon that is stopped. */
+const LAZY_TIMEOUT_MS = 10_000
+const EXIT_POLL_MS = 20
+const EXIT_TIMEOUT_MS = 10_000
+
+export function umountCommand(): Command {
+  return new Command('umount')
+    .description('Store everything and unmount; return when the daemon is gone.')
+    .argument('<dir>', 'the mount')
+    .option('-l, --lazy', 'also where it is in use or dead: take it out of the tree at once')
+    .action(async (directory: string, { lazy = false }: { readonly lazy?: boolean }) => {
+      const mount = await findMount(directory)
+      try {
+        console.log(await askDaemon(mount, lazy))
+      } catch (error) {
+        if (!(error instanceof NoAnswerError)) throw error
+        console.log(await unmountWithoutDaemon(mount, lazy, error))
+      }
+    })
+}
+
+async function askDaemon(mount: MountedDirectory, lazy: boolean): Promise<string> {
+  const paths = await controlPaths(mount.device, ownerOf(mount))
+  const timeoutMs = lazy ? LAZY_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
+  const { tid, pid } = await callDaemon(paths, 'unmount', { lazy }, timeoutMs)
+  const stored = `${mount.mountPoint} is unmounted, all is stored (transaction ${tid})`
+  if (await hasEnded(pid, lazy ? EXIT_POLL_MS : EXIT_TIMEOUT_MS)) return stored
+  return lazy
+    ? `${stored}; process ${pid} serves who still uses it, and ends with the last of them`
+    : `${stored}; process ${pid} is still ending`
+}
+
+/** Nobody answers: what is left is to take the mount away. A live daemon then stores what it has and ends. */
+async function unmountWithoutDaemon(
+  mount: MountedDirectory,
+  lazy: boolean,
+  { reason, message }: NoAnswerError,
+): Promise<string> {
+  const { mountPoint } = mount
+  if (reason === 'forbidden') throw new CommandError(`${mountPoint}: ${message}; ask that user, or root`)
+  if (reason === 'silent' && !lazy)
+    throw new CommandError(
+      `${mountPoint}: ${message}; take it away with 'zblkfs umount -l ${mountPoint}', it stores all when it goes on`,
+    )
+  await unmount(mountPoint, true)
+  if (listMounts().some(({ device }) => device === mount.device))
+    throw new CommandError(`${mountPoint} is still mounted elsewhere: see /proc/self/mountinfo`)
+  return reason === 'silent'
+    ? `${mountPoint} is unmounted; its daemon does not answer, and stores what it has when it goes on`
+    : `${mountPoint} is unmounted; its daemon had died, so that changes since the last fsync or commit may be missing`
+}
+
+async function hasEnded(pid: number, timeoutMs: number): Promise<boolean> {
+  const end = Date.now() + timeoutMs
+  for (;;) {
+    if (!isAlive(pid)) return true
+    if (Date.now() >= end) return false
+    await sleep(EXIT_POLL_MS)
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}

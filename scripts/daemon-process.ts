@@ -1,0 +1,64 @@
+/**
+ * Starting the daemon of a mount in the background, and what it tells the command that started it.
+ *
+ * The command runs itself again, with `--daemon`, in a session of its own: no terminal, nothing inherited but an
+ * IPC channel, standard output and error in the log file. It waits for one message: the mount answers, or why it
+ * does not. Then the channel is closed and the daemon is on its own.
+ */
+import { spawn } from 'node:child_process'
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import { CommandError } from './failure.ts'
+
+/** What the daemon reports. */
+export type StartReport = { readonly mounted: string } | { readonly failed: string }
+
+/** How much of what a dead daemon wrote is shown. */
+const LAST_WORDS_LENGTH = 2000
+
+/**
+ * Starts `zblkfs ARGUMENTS --daemon`; resolves to its pid when the mount answers.
+ * @throws CommandError with the daemon's reason, or with its last words when it died without one.
+ */
+export async function startDaemon(parameters: readonly string[], logPath: string): Promise<number> {
+  const log = openSync(logPath, 'a', 0o600)
+  const before = fstatSync(log).size
+  const main = process.argv[1] ?? ''
+  const child = spawn(process.execPath, [...process.execArgv, main, ...parameters, '--daemon'], {
+    detached: true,
+    cwd: '/',
+    stdio: ['ignore', log, log, 'ipc'],
+  })
+  closeSync(log)
+  const interrupt = (): void => void child.kill('SIGTERM')
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
+  const report = await new Promise<StartReport>((resolve, reject) => {
+    child.once('message', message => resolve(message as StartReport))
+    child.once('error', error =>
+      reject(new CommandError(`the daemon cannot be started: ${error.message}`, { cause: error })),
+    )
+    child.once('exit', (code, signal) =>
+      resolve({
+        failed: `the daemon ended (${signal ?? `exit code ${code}`}) before it had mounted: ${lastWords(logPath, before)}`,
+      }),
+    )
+  })
+  process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+  if ('failed' in report) throw new CommandError(report.failed)
+  child.unref()
+  child.disconnect()
+  return child.pid ?? 0
+}
+
+function lastWords(logPath: string, from: number): string {
+  const words = readFileSync(logPath).subarray(from).toString('utf8').trim()
+  return `${words === '' ? 'it said nothing;' : words.slice(-LAST_WORDS_LENGTH)}\nsee ${logPath}`
+}
+
+/** Reports to the command that started this process. */
+export async function reportStart(report: StartReport): Promise<void> {
+  await new Promise<void>(resolve => {
+    if (process.send === undefined || !process.connected) resolve()
+    else process.send(report, undefined, undefined, () => resolve())
+  })
+  if (process.connected) process.disconnect()
+}

@@ -1,0 +1,56 @@
+/** Where the daemon logs: JSON lines in a file, or plain lines on a terminal when it stays in the foreground. */
+import { mkdirSync, writeSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Logger, pino, stdTimeFunctions } from 'pino'
+import { RotatingFile } from './rotating-file.ts'
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+const STDERR = 2
+
+/**
+ * The log file of a mount: in /var/log/zblkfs for root, in $XDG_STATE_HOME/zblkfs (~/.local/state/zblkfs) for others,
+ * in the directory for temporary files where neither can be written. Named after the mount point.
+ */
+export function logPathFor(directory: string): string {
+  const name = (directory.slice(1).replaceAll('/', '-') || 'root').slice(-200)
+  const state = process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state')
+  const directories = [
+    process.getuid?.() === 0 ? '/var/log/zblkfs' : join(state, 'zblkfs'),
+    join(tmpdir(), `zblkfs-${process.getuid?.() ?? 0}`),
+  ]
+  for (const directory of directories) {
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      return join(directory, `${name}.log`)
+    } catch {
+      continue
+    }
+  }
+  throw new Error(`no directory for the log: make ${directories.join(' or ')} writable`)
+}
+
+/** A log of JSON lines in a file of bounded size. */
+export function logToFile(path: string, level: LogLevel): Logger {
+  return pino({ level, base: null, timestamp: stdTimeFunctions.isoTime }, new RotatingFile(path))
+}
+
+/** A log of plain lines on the terminal. */
+export function logToTerminal(level: LogLevel): Logger {
+  const write = (line: string): void => {
+    const { level, msg, err, ...rest } = JSON.parse(line) as {
+      readonly level: string
+      readonly msg?: string
+      readonly err?: { readonly message?: string; readonly stack?: string }
+    }
+    const details = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+    const cause = err === undefined ? [] : [`(${err.message ?? ''})`]
+    writeSync(STDERR, `${[`${level}:`, msg ?? '', ...details, ...cause].join(' ')}\n`)
+  }
+  return pino(
+    { level, base: null, timestamp: false, formatters: { level: label => ({ level: label }) } },
+    { write },
+  )
+}

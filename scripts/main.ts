@@ -1,0 +1,42 @@
+/** The `zblkfs` command: its subcommands, and how failures become messages and exit codes. */
+import { Command, CommanderError } from 'commander'
+import packageJson from '../package.json' with { type: 'json' }
+import { CannotOpenError, StoreError } from '../store/errors.ts'
+import { MountError } from '../mount/driver.ts'
+import { CallFailedError } from '../mount/daemon/control-protocol.ts'
+import { mountCommand } from './commands/mount.ts'
+import { statusCommand } from './commands/status.ts'
+import { syncCommand } from './commands/sync.ts'
+import { umountCommand } from './commands/umount.ts'
+import { CommandError, EXIT_FAILURE, EXIT_USAGE, UsageError } from './failure.ts'
+
+/** Errors whose message says all that a person needs; others are mistakes of ours and come with their stack. */
+const EXPECTED = [CommandError, MountError, CannotOpenError, StoreError, CallFailedError]
+
+const program = new Command('zblkfs')
+  .description('Mount a transactional object database as a directory of big files.')
+  .version(packageJson.version)
+  .exitOverride()
+  .configureHelp({ showGlobalOptions: true })
+  .showHelpAfterError("see 'zblkfs --help'")
+
+for (const command of [mountCommand(), umountCommand(), statusCommand(), syncCommand()])
+  program.addCommand(command.exitOverride().showHelpAfterError(`see 'zblkfs ${command.name()} --help'`))
+
+process.exitCode = await run(process.argv)
+
+async function run(argv: readonly string[]): Promise<number> {
+  try {
+    await program.parseAsync(argv)
+    return 0
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
+    if (error instanceof UsageError) {
+      console.error(`zblkfs: ${error.message}`)
+      return EXIT_USAGE
+    }
+    const expected = EXPECTED.some(type => error instanceof type)
+    console.error(expected && error instanceof Error ? `zblkfs: ${error.message}` : error)
+    return EXIT_FAILURE
+  }
+}

@@ -1,0 +1,178 @@
+/** The options of `zblkfs mount`: `-o key=value,...` as mount(8) writes them, into MountSettings. */
+import {
+  type DriverChoice,
+  DRIVERS,
+  type MountSettings,
+  ZBLK_FORMATS,
+  type ZblkFormat,
+} from '../mount/daemon/mount-settings.ts'
+import { UsageError } from './failure.ts'
+import { parseDurationMs, parseSizeBytes } from './units.ts'
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] }
+type Settings = Writable<Omit<MountSettings, 'database' | 'directory' | 'shown'>> & {
+  shown: Writable<MountSettings['shown']>
+}
+
+/** One option: whether it takes a value, how it is explained, and what it sets. */
+interface MountOption {
+  /** What stands for the value in the help; absent: the option takes none. */
+  readonly value?: string
+  readonly help: string
+  apply(settings: Settings, value: string): void
+}
+
+const ID_MAX = 0xffff_fffe
+
+/** All of them, in the order of the help. */
+export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
+  ro: { help: 'read-only; works beside a running writer', apply: settings => (settings.readOnly = true) },
+  rw: { help: 'read and write (the default)', apply: settings => (settings.readOnly = false) },
+  at: {
+    value: 'WHEN',
+    help: 'one moment of the past (a tid, time, age or tag), read-only',
+    apply(settings, value) {
+      settings.at = value
+      settings.readOnly = true
+    },
+  },
+  driver: {
+    value: DRIVERS.join('|'),
+    help: 'which FUSE driver serves the mount',
+    apply(settings, value) {
+      settings.driver = oneOf<DriverChoice>('driver', value, DRIVERS)
+    },
+  },
+  zblk_format: {
+    value: ZBLK_FORMATS.join('|'),
+    help: 'how blocks are stored: whole (zblk0) or in chunks (zblk1)',
+    apply(settings, value) {
+      settings.zblkFormat = oneOf<ZblkFormat>('zblk_format', value, ZBLK_FORMATS)
+    },
+  },
+  cache_size: {
+    value: 'SIZE',
+    help: 'memory for cached objects, as 64M',
+    apply(settings, value) {
+      settings.cacheSizeBytes = size('cache_size', value)
+    },
+  },
+  dirty_size: {
+    value: 'SIZE',
+    help: 'memory for what is written and not yet stored, as 64M',
+    apply(settings, value) {
+      settings.dirtySizeBytes = size('dirty_size', value)
+    },
+  },
+  commit_interval: {
+    value: 'TIME',
+    help: 'how long a change may stay unstored without an fsync, as 5s',
+    apply(settings, value) {
+      const intervalMs = parseDurationMs(value)
+      if (intervalMs === undefined || intervalMs === 0)
+        throw new UsageError(`commit_interval=${value} is no time: write it as 5s or 500ms`)
+      settings.commitIntervalMs = intervalMs
+    },
+  },
+  allow_other: { help: 'other users may use the mount', apply: settings => (settings.allowOther = true) },
+  uid: {
+    value: 'ID',
+    help: 'show this user as the owner of every file',
+    apply(settings, value) {
+      settings.shown.uid = id('uid', value)
+    },
+  },
+  gid: {
+    value: 'ID',
+    help: 'show this group as the group of every file',
+    apply(settings, value) {
+      settings.shown.gid = id('gid', value)
+    },
+  },
+  umask: {
+    value: 'OCTAL',
+    help: 'hide these permission bits of every file',
+    apply(settings, value) {
+      if (!/^[0-7]{1,4}$/.test(value))
+        throw new UsageError(`umask=${value} is no mask: write it in octal, as 022`)
+      settings.shown.umask = Number.parseInt(value, 8)
+    },
+  },
+  suid: { help: 'setuid programs work (off by default)', apply: settings => (settings.suid = true) },
+  nosuid: { help: 'setuid programs do not work (the default)', apply: settings => (settings.suid = false) },
+  dev: { help: 'device nodes work (off by default)', apply: settings => (settings.dev = true) },
+  nodev: { help: 'device nodes do not work (the default)', apply: settings => (settings.dev = false) },
+  nonempty: {
+    help: 'mount over a directory that has entries, hiding them',
+    apply: settings => (settings.nonEmpty = true),
+  },
+  fsname: {
+    value: 'NAME',
+    help: 'what the mount is listed by (the database by default)',
+    apply(settings, value) {
+      settings.fsname = value
+    },
+  },
+}
+
+/**
+ * Reads the values of `-o`, each a list with commas.
+ * @throws UsageError that names the option, and the valid ones where it is unknown.
+ */
+export function parseMountOptions(lists: readonly string[]): Omit<MountSettings, 'database' | 'directory'> {
+  const settings: Settings = {
+    driver: 'auto',
+    readOnly: false,
+    zblkFormat: 'auto',
+    allowOther: false,
+    suid: false,
+    dev: false,
+    nonEmpty: false,
+    shown: {},
+  }
+  for (const text of lists.flatMap(list => list.split(','))) {
+    if (text === '') continue
+    const equals = text.indexOf('=')
+    const name = (equals < 0 ? text : text.slice(0, equals)).replaceAll('-', '_')
+    const value = equals < 0 ? undefined : text.slice(equals + 1)
+    const option = Object.hasOwn(MOUNT_OPTIONS, name) ? MOUNT_OPTIONS[name] : undefined
+    if (option === undefined)
+      throw new UsageError(
+        `there is no mount option '${name}': the options are ${Object.keys(MOUNT_OPTIONS).join(', ')}`,
+      )
+    if (option.value !== undefined && (value === undefined || value === ''))
+      throw new UsageError(`the mount option ${name} needs a value: ${name}=${option.value}`)
+    if (option.value === undefined && value !== undefined)
+      throw new UsageError(`the mount option ${name} takes no value`)
+    option.apply(settings, value ?? '')
+  }
+  return settings
+}
+
+/** The options as lines of a help text. */
+export function describeMountOptions(): string {
+  const lines = Object.entries(MOUNT_OPTIONS).map(([name, { value, help }]) => {
+    const form = value === undefined ? name : `${name}=${value}`
+    return form.length > 24 ? `  ${form}\n${' '.repeat(28)}${help}` : `  ${form.padEnd(26)}${help}`
+  })
+  return ['Mount options (-o, several with commas):', ...lines].join('\n')
+}
+
+function oneOf<T extends string>(name: string, value: string, choices: readonly T[]): T {
+  const found = choices.find(choice => choice === value)
+  if (found === undefined) throw new UsageError(`${name}=${value} is unknown: it is ${choices.join(', ')}`)
+  return found
+}
+
+function size(name: string, value: string): number {
+  const bytes = parseSizeBytes(value)
+  if (bytes === undefined || bytes === 0)
+    throw new UsageError(`${name}=${value} is no size: write it as 64M or 1G`)
+  return bytes
+}
+
+function id(name: string, value: string): number {
+  if (!/^\d{1,10}$/.test(value) || Number(value) > ID_MAX)
+    throw new UsageError(`${name}=${value} is no number of a user or group: see 'id -u' and 'id -g'`)
+  return Number(value)
+}

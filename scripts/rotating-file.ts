@@ -1,0 +1,34 @@
+/** A log file that cannot fill a disk: at its bound it becomes NAME.1, in place of the one before. */
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs'
+
+const SIZE_MAX_BYTES = 8 << 20
+
+export class RotatingFile {
+  readonly #path: string
+  #fd: number
+  #sizeBytes: number
+
+  constructor(path: string) {
+    this.#path = path
+    this.#fd = openSync(path, 'a', 0o600)
+    this.#sizeBytes = fstatSync(this.#fd).size
+  }
+
+  /** Appends a line. */
+  write(line: string): void {
+    try {
+      if (this.#sizeBytes >= SIZE_MAX_BYTES) this.#rotate()
+      this.#sizeBytes += writeSync(this.#fd, line)
+    } catch {
+      // A line that cannot be written is lost: a full disk must not end what is being logged.
+    }
+  }
+
+  #rotate(): void {
+    renameSync(this.#path, `${this.#path}.1`)
+    const fd = openSync(this.#path, 'a', 0o600)
+    closeSync(this.#fd)
+    this.#fd = fd
+    this.#sizeBytes = 0
+  }
+}
