@@ -74,7 +74,7 @@ export abstract class Bucket<K extends PickleValue> extends Persistent {
   }
 
   /** Fills a new bucket, or sets what follows. */
-  fill(entries: Entries<K>, next: Ref | undefined): void {
+  assign(entries: Entries<K>, next: Ref | undefined): void {
     this.changing()
     this.#entries = entries
     this.#next = next

@@ -32,7 +32,7 @@ function integers(prefix: string, lo: number, hi: number): KeyKind<number> {
     maxLeaf: 60,
     maxInternal: 500,
     compare: (a, b) => a - b,
-    decode: value => (within(value) ? value : undefined),
+    decode: value => (typeof value === 'number' && within(value) ? value : undefined),
     refuse: key => (within(key) ? undefined : `${key} is not in [${lo}, ${hi})`),
   }
 }

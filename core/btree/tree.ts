@@ -17,7 +17,7 @@ import type { Oid } from '../../store/ids.ts'
 import type { Jar, Persistent } from '../persistent.ts'
 import type { PickleValue, Ref } from '../pickle/value.ts'
 import { Bucket, position, type Entries } from './bucket.ts'
-import { IO, LO, OO, type KeyKind, type ObjectKey } from './kind.ts'
+import { IO, LO, OO, type ObjectKey } from './kind.ts'
 import { BTreeNode, type NodeContent } from './node.ts'
 
 /** Entries `[lo, hi)` (`(lo, hi)` with `after`), ascending, or from the end when `reverse`. */
@@ -56,10 +56,6 @@ const NO_ENTRIES: Entries<never> = { keys: [], values: [] }
 
 export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
   #version = 0
-
-  constructor(jar: Jar, oid: Oid, className: string, kind: KeyKind<K>) {
-    super(jar, oid, className, kind)
-  }
 
   /** The value of a key; undefined where there is none. */
   async get(key: K): Promise<PickleValue | undefined> {
@@ -170,19 +166,32 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
 
   /** The way to the leaf that has `key`, if any has; undefined stands for the smallest key. */
   #descend(key: K | undefined): Path<K> | Missing {
-    const steps: Step<K>[] = []
-    for (let node: BTreeNode<K> = this; ;) {
-      const { inlined, children, separators } = node.content
-      if (inlined !== undefined || children.length === 0)
-        return { steps, leaf: node, entries: inlined ?? NO_ENTRIES }
-      const index = key === undefined ? 0 : position(separators, key, this.kind, true)
-      steps.push({ node, index })
-      const child = this.#child(node, index, steps.length)
-      if (child.status === 'ghost') return new Missing(child)
-      this.jar.touch(child)
-      if (child instanceof Bucket) return { steps, leaf: child, entries: child.entries }
-      node = child
+    return this.#down(this, [], ({ separators }) =>
+      key === undefined ? 0 : position(separators, key, this.kind, true),
+    )
+  }
+
+  #descendLast(): Path<K> | Missing {
+    return this.#down(this, [], ({ children }) => children.length - 1)
+  }
+
+  #down(
+    node: BTreeNode<K>,
+    steps: Step<K>[],
+    choose: (content: Readonly<NodeContent<K>>) => number,
+  ): Path<K> | Missing {
+    const { inlined, children } = node.content
+    if (inlined !== undefined || children.length === 0) {
+      if (steps.length > 0) throw node.corrupt('a node within a tree has no children')
+      return { steps, leaf: node, entries: inlined ?? NO_ENTRIES }
     }
+    const index = choose(node.content)
+    steps.push({ node, index })
+    const child = this.#child(node, index, steps.length)
+    if (child.status === 'ghost') return new Missing(child)
+    this.jar.touch(child)
+    if (child instanceof Bucket) return { steps, leaf: child, entries: child.entries }
+    return this.#down(child, steps, choose)
   }
 
   #child(node: BTreeNode<K>, index: number, depth: number): BTreeNode<K> | Bucket<K> {
@@ -267,23 +276,8 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
     const start = lo === undefined ? 0 : position(entries.keys, lo, this.kind, after ?? false)
     const from = Math.max(start, end - limit)
     return {
-      keys: entries.keys.slice(from, end).reverse(),
-      values: entries.values.slice(from, end).reverse(),
-    }
-  }
-
-  #descendLast(): Path<K> | Missing {
-    const steps: Step<K>[] = []
-    for (let node: BTreeNode<K> = this; ;) {
-      const { inlined, children } = node.content
-      if (inlined !== undefined || children.length === 0)
-        return { steps, leaf: node, entries: inlined ?? NO_ENTRIES }
-      const index = children.length - 1
-      steps.push({ node, index })
-      const child = this.#child(node, index, steps.length)
-      if (child.status === 'ghost') return new Missing(child)
-      if (child instanceof Bucket) return { steps, leaf: child, entries: child.entries }
-      node = child
+      keys: entries.keys.slice(from, end).toReversed(),
+      values: entries.values.slice(from, end).toReversed(),
     }
   }
 
@@ -312,7 +306,7 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
     const { inlined } = root.content
     if (inlined === undefined || inlined.keys.length <= this.kind.maxLeaf) return
     const bucket = this.#newBucket()
-    bucket.fill(inlined, undefined)
+    bucket.assign(inlined, undefined)
     const right = this.#splitBucket(bucket)
     Object.assign(root.change(), {
       inlined: undefined,
@@ -368,8 +362,8 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
     const right = this.#newBucket()
     const { keys, values } = left.change()
     const half = keys.length >> 1
-    right.fill({ keys: keys.splice(half), values: values.splice(half) }, left.next)
-    left.fill({ keys, values }, right.ref)
+    right.assign({ keys: keys.splice(half), values: values.splice(half) }, left.next)
+    left.assign({ keys, values }, right.ref)
     return right
   }
 
@@ -405,7 +399,7 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
     const next = follows === undefined ? undefined : this.#resolveBucket(bucket, follows)
     if (next?.status === 'ghost') return new Missing(next)
     this.#version++
-    before?.fill(before.change(), follows)
+    before?.assign(before.change(), follows)
     let isFirst = true
     for (const { node, index } of path.steps.toReversed()) {
       const child = this.#child(node, index, 0)

@@ -1,0 +1,128 @@
+/** Verifies a BTree as a whole, as ZODB's BTree.check() does, and tells what holds it together. */
+import type { Persistent } from '../persistent.ts'
+import type { PickleValue, Ref } from '../pickle/value.ts'
+import type { Oid } from '../../store/ids.ts'
+import { Bucket } from './bucket.ts'
+import { BTreeNode } from './node.ts'
+
+/** What a walk over a whole tree has found. */
+export interface TreeFacts {
+  readonly entries: number
+  /** Buckets that are objects; 0 while entries are inlined. */
+  readonly buckets: number
+  readonly nodes: number
+  readonly depth: number
+}
+
+interface Walk<K extends PickleValue> {
+  readonly seen: Set<Oid>
+  /** The bucket met last, in order of keys. */
+  previous: Bucket<K> | undefined
+  /** What it says follows it. */
+  expected: Ref | undefined
+  leafDepth: number | undefined
+  entries: number
+  buckets: number
+  nodes: number
+}
+
+/** Keys in `[lo, hi)`. */
+interface Bounds<K> {
+  readonly lo: K | undefined
+  readonly hi: K | undefined
+}
+
+/**
+ * Reads every node and bucket of a tree and verifies it: keys ascend and lie between the separators around them,
+ * buckets follow one another as their chain says, every leaf is at the same depth, every node knows its first
+ * bucket, nothing is empty, too large, of another family, or met twice.
+ * @throws CorruptRecordError that names the object and the reason; ObjectNotFoundError.
+ */
+export async function checkTree<K extends PickleValue>(root: BTreeNode<K>): Promise<TreeFacts> {
+  const walk: Walk<K> = {
+    seen: new Set(),
+    previous: undefined,
+    expected: undefined,
+    leafDepth: undefined,
+    entries: 0,
+    buckets: 0,
+    nodes: 0,
+  }
+  await checkNode(root, { lo: undefined, hi: undefined }, 1, walk, 2 * root.kind.maxInternal - 1)
+  if (walk.expected !== undefined)
+    throw (walk.previous ?? root).corrupt(`the last bucket is followed by ${walk.expected.oid}`)
+  const { entries, buckets, nodes, leafDepth = 1 } = walk
+  return { entries, buckets, nodes, depth: leafDepth }
+}
+
+async function checkNode<K extends PickleValue>(
+  node: BTreeNode<K>,
+  bounds: Bounds<K>,
+  depth: number,
+  walk: Walk<K>,
+  maxChildren: number,
+): Promise<void> {
+  meet(node, walk)
+  walk.nodes++
+  await node.activate()
+  const { inlined, children, separators, first } = node.content
+  if (children.length === 0) {
+    if (depth > 1) throw node.corrupt('a node within a tree has no children')
+    walk.entries += inlined?.keys.length ?? 0
+    return
+  }
+  if (children.length > maxChildren) throw node.corrupt(`it has ${children.length} children`)
+  for (const key of separators) checkBounds(node, key, bounds)
+  const [type] = children
+  for (const [i, ref] of children.entries()) {
+    if (ref.className !== type?.className) throw node.corrupt('its children are of two kinds')
+    const child = node.jar.resolve(ref)
+    const within: Bounds<K> = { lo: separators[i - 1] ?? bounds.lo, hi: separators[i] ?? bounds.hi }
+    if (child instanceof Bucket) {
+      if (i === 0 && first?.oid !== child.oid) throw node.corrupt('its first bucket is not its first child')
+      await checkBucket(child as Bucket<K>, within, depth + 1, walk)
+    } else if (child instanceof BTreeNode) {
+      await checkNode(child as BTreeNode<K>, within, depth + 1, walk, node.kind.maxInternal)
+      await node.activate()
+      if (i === 0 && (child as BTreeNode<K>).status !== 'ghost' && child.content.first?.oid !== first?.oid)
+        throw node.corrupt("its first bucket is not its first child's")
+    } else throw node.corrupt(`its child ${ref.oid} is a ${ref.className}`)
+  }
+}
+
+async function checkBucket<K extends PickleValue>(
+  bucket: Bucket<K>,
+  bounds: Bounds<K>,
+  depth: number,
+  walk: Walk<K>,
+): Promise<void> {
+  meet(bucket, walk)
+  if (walk.buckets > 0 && walk.expected?.oid !== bucket.oid)
+    throw (walk.previous ?? bucket).corrupt(`the bucket after it should be ${bucket.oid}`)
+  walk.leafDepth ??= depth
+  if (walk.leafDepth !== depth) throw bucket.corrupt('it is not as deep as other buckets')
+  await bucket.activate()
+  const { keys } = bucket.entries
+  if (keys.length === 0) throw bucket.corrupt('a bucket of a tree is empty')
+  if (keys.length > bucket.kind.maxLeaf) throw bucket.corrupt(`it has ${keys.length} entries`)
+  for (const key of keys) checkBounds(bucket, key, bounds)
+  walk.previous = bucket
+  walk.expected = bucket.next
+  walk.entries += keys.length
+  walk.buckets++
+}
+
+function checkBounds<K extends PickleValue>(
+  object: Bucket<K> | BTreeNode<K>,
+  key: K,
+  { lo, hi }: Bounds<K>,
+): void {
+  const { compare } = object.kind
+  if ((lo !== undefined && compare(key, lo) < 0) || (hi !== undefined && compare(key, hi) >= 0))
+    throw object.corrupt('a key of it is not between the separators above it')
+}
+
+function meet<K extends PickleValue>(object: Persistent, { seen }: Walk<K>): void {
+  if (seen.has(object.oid)) throw object.corrupt('it stands in the tree twice')
+  seen.add(object.oid)
+}
