@@ -1,0 +1,35 @@
+/** The real command, run as a person would run it. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+/** scripts/zblkfs of this checkout. */
+export const ZBLKFS = fileURLToPath(new URL('../../scripts/zblkfs', import.meta.url))
+
+const TIMEOUT_MS = 60_000
+
+export interface CommandResult {
+  readonly stdout: string
+  readonly stderr: string
+  /** undefined: it was killed, after its time was over. */
+  readonly exitCode: number | undefined
+}
+
+/** Runs a program to its end, or for a minute. Never rejects for what the program does. */
+export function runProgram(program: string, parameters: readonly string[]): Promise<CommandResult> {
+  return new Promise((resolve, reject) => {
+    execFile(
+      program,
+      parameters,
+      { timeout: TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: 64 << 20 },
+      (error, stdout, stderr) => {
+        if (error === null) resolve({ stdout, stderr, exitCode: 0 })
+        else if (typeof error.code === 'string') reject(error)
+        else resolve({ stdout, stderr, exitCode: error.code ?? undefined })
+      },
+    )
+  })
+}
+
+/** Runs `zblkfs PARAMETERS`. */
+export const runZblkfs = (...parameters: readonly string[]): Promise<CommandResult> =>
+  runProgram(ZBLKFS, parameters)
