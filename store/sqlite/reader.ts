@@ -15,8 +15,8 @@ import { LogDamageError, LogReader, type LogSpan } from './log-reader.ts'
 /** Fewer neighbours than this are looked up one by one. */
 const RANGE_OIDS = 4
 
-/** So many rows are fetched at once, beyond what is needed, before a range query skips an object's older states. */
-const OLDER_ROWS = 16
+/** How many rows of other states a range query may read. */
+const OTHER_ROWS = 64
 
 /** Records whose bytes lie closer together than this are read at once, in spans of this length at most. */
 const SPAN_GAP_BYTES = 16_384
@@ -63,10 +63,10 @@ function checked(row: RevisionRow): StoredRecord {
 export class Reader {
   readonly #log: LogReader
   readonly #point: Statement<[number, bigint], RevisionRow>
-  readonly #range: Statement<[number, number, bigint, number], RevisionRow>
+  readonly #range: Statement<[number, number, number], RevisionRow>
   readonly #revisions: Statement<[number, bigint, bigint], bigint>
   readonly #last: Statement<[], bigint>
-  readonly #changes: Statement<[bigint, bigint, bigint, number, number], [tid: bigint, oid: number]>
+  readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
   readonly #transactions: Record<'up' | 'down', Statement<[bigint, bigint, number]>>
   readonly #begin: Statement
   readonly #end: Statement
@@ -80,8 +80,8 @@ export class Reader {
       .safeIntegers()
       .raw(true)
     this.#range = db
-      .prepare<[number, number, bigint, number], RevisionRow>(
-        `SELECT ${ROW} FROM revision WHERE oid >= ? AND oid <= ? AND tid <= ? ORDER BY oid, tid DESC LIMIT ?`,
+      .prepare<[number, number, number], RevisionRow>(
+        `SELECT ${ROW} FROM revision WHERE oid >= ? AND oid <= ? ORDER BY oid, tid DESC LIMIT ?`,
       )
       .safeIntegers()
       .raw(true)
@@ -92,11 +92,10 @@ export class Reader {
       .safeIntegers()
       .pluck()
     this.#last = db.prepare<[], bigint>('SELECT max(tid) FROM txn').safeIntegers().pluck()
-    // Two seeks rather than one comparison of pairs, which SQLite's index use stops short of.
     this.#changes = db
-      .prepare<[bigint, bigint, bigint, number, number], [bigint, number]>(
-        `SELECT tid, CAST(oid AS REAL) FROM revision INDEXED BY revision_by_tid
-         WHERE tid >= ? AND tid <= ? AND (tid > ? OR oid > ?) ORDER BY tid, oid LIMIT ?`,
+      .prepare<[bigint, number, bigint, number], [bigint, number]>(
+        `SELECT tid, CAST(oid AS REAL) FROM revision
+         WHERE (tid, oid) > (?, ?) AND tid <= ? ORDER BY tid, oid LIMIT ?`,
       )
       .safeIntegers()
       .raw(true)
@@ -194,10 +193,10 @@ export class Reader {
   }
 
   *changes(after: Tid, upTo: Tid): Generator<ChangeSet> {
-    let tid: bigint = after + 1n
-    let oid = -1
+    let tid: bigint = after
+    let oid = Number.MAX_SAFE_INTEGER
     for (;;) {
-      const rows = this.#changes.all(tid, upTo, tid, oid, BATCH_ROWS)
+      const rows = this.#changes.all(tid, oid, upTo, BATCH_ROWS)
       let set: { tid: Tid; oids: Oid[] } | undefined
       for (const [rowTid, rowOid] of rows) {
         if (set?.tid !== rowTid) {
@@ -230,20 +229,22 @@ export class Reader {
     return found
   }
 
-  /** Looks `count` neighbouring oids up, passing by older states without reading all of them. */
+  /**
+   * Looks `count` neighbouring oids up by reading their newest rows. Where these are mostly other states than
+   * the one asked for, as in a long history, it costs less to look for the rest one by one.
+   */
   #findRange(first: Oid, count: number, at: Tid, index: number, found: (StoredRecord | undefined)[]): void {
-    const end = first + count
+    const limit = count + OTHER_ROWS
+    const rows = this.#range.all(first, first + count - 1, limit)
     let next: number = first
-    while (next < end) {
-      const limit = end - next + OLDER_ROWS
-      const rows = this.#range.all(next, end - 1, at, limit)
-      for (const row of rows) {
-        if (row[0] < next) continue
-        found[index + row[0] - first] = checked(row)
-        next = row[0] + 1
-      }
-      if (rows.length < limit) return
+    for (const row of rows) {
+      const [oid, tid] = row
+      if (oid < next || tid > at) continue
+      found[index + oid - first] = checked(row)
+      next = oid + 1
     }
+    if (rows.length < limit) return
+    for (; next < first + count; next++) found[index + next - first] = this.find(toOid(next), at)
   }
 
   /** Reads what the records have in the log: one read for those that lie together. */
