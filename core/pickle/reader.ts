@@ -25,6 +25,10 @@ const CONTAINER_COST = 16
 const DEPTH_MAX = 100
 /** Longer byte strings stay views of the input. */
 const BYTE_STRING_MAX = 65_536
+/** In bytes; V8's own bound on strings is twice that. */
+const TEXT_MAX = 2 ** 28
+/** In bytes: names of classes, decimal numbers. */
+const LINE_MAX = 4096
 
 export class PickleReader {
   /** Called with every strong persistent reference, in the order of the input. */
@@ -223,6 +227,7 @@ export class PickleReader {
   #line(): string {
     const start = this.#pos
     const end = this.#bytes.indexOf(0x0a, start)
+    if (end > start + LINE_MAX) throw new PickleError('a line is too long')
     if (end < 0) throw new PickleError('it ends in the middle of a line')
     this.#pos = end + 1
     const line = decodeText(this.#bytes, start, end)
@@ -282,6 +287,7 @@ export class PickleReader {
   }
 
   #text(len: number): string {
+    if (len > TEXT_MAX) throw new PickleError(`a text of ${len} bytes is too long`)
     const start = this.#take(len)
     const text = decodeText(this.#bytes, start, start + len)
     if (text === undefined) throw new PickleError('a text is not UTF-8')
@@ -309,7 +315,7 @@ export class PickleReader {
     if (opcode === op.INT && line === '01') return true
     if (opcode === op.INT && line === '00') return false
     const digits = opcode === op.LONG && line.endsWith('L') ? line.slice(0, -1) : line
-    if (!/^-?[0-9]{1,1000}$/.test(digits)) throw new PickleError('a decimal number is none')
+    if (!/^-?[0-9]+$/.test(digits)) throw new PickleError('a decimal number is none')
     return integer(BigInt(digits))
   }
 
@@ -377,18 +383,19 @@ function keyOf(key: PickleValue): PickleValue {
 
 /** Checks that a value has no cycles and does not nest too deeply. @throws PickleError */
 export function checkDepth(value: PickleValue): void {
-  const heights = new Map<object, number>()
+  /** How many levels a container has; NaN while that is being found out. */
+  const heights = new Map<PickleValue, number>()
   const measure = (value: PickleValue, depth: number): number => {
-    const parts = partsOf(value)
-    if (parts === undefined) return 0
-    let height = heights.get(parts.owner)
+    let height = heights.get(value)
     if (height === undefined) {
+      const parts = partsOf(value)
+      if (parts === undefined) return 0
       if (depth >= DEPTH_MAX) throw new PickleError(`values nest more than ${DEPTH_MAX} deep`)
-      heights.set(parts.owner, Number.NaN)
+      heights.set(value, Number.NaN)
       height = 0
-      for (const part of parts.parts) height = Math.max(height, measure(part, depth + 1))
+      for (const part of parts) height = Math.max(height, measure(part, depth + 1))
       height++
-      heights.set(parts.owner, height)
+      heights.set(value, height)
     }
     if (Number.isNaN(height)) throw new PickleError('a value contains itself')
     if (depth + height > DEPTH_MAX) throw new PickleError(`values nest more than ${DEPTH_MAX} deep`)
@@ -397,14 +404,11 @@ export function checkDepth(value: PickleValue): void {
   measure(value, 0)
 }
 
-function partsOf(value: PickleValue): { owner: object; parts: Iterable<PickleValue> } | undefined {
-  if (value instanceof Tuple) return { owner: value, parts: value.items }
-  if (Array.isArray(value)) return { owner: value, parts: value }
-  if (value instanceof Map) return { owner: value, parts: [...value.keys(), ...value.values()] }
+function partsOf(value: PickleValue): readonly PickleValue[] | undefined {
+  if (value instanceof Tuple) return value.items
+  if (Array.isArray(value)) return value
+  if (value instanceof Map) return [...value.keys(), ...value.values()]
   if (value instanceof Opaque)
-    return {
-      owner: value,
-      parts: [value.callable, value.args, value.state, ...value.items, ...value.entries.flat()],
-    }
+    return [value.callable, value.args, value.state, ...value.items, ...value.entries.flat()]
   return undefined
 }
