@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import { isRunning } from '../../mount/daemon/is-running.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../../mount/kernel/mount-table.ts'
 import { unmount } from '../../mount/unmount.ts'
@@ -65,17 +66,8 @@ async function unmountWithoutDaemon(
 async function hasEnded(pid: number, timeoutMs: number): Promise<boolean> {
   const end = Date.now() + timeoutMs
   for (;;) {
-    if (!isAlive(pid)) return true
+    if (!isRunning(pid)) return true
     if (Date.now() >= end) return false
     await sleep(EXIT_POLL_MS)
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
   }
 }

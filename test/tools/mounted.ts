@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
+import { isRunning } from '../../mount/daemon/is-running.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { mountedAt } from '../../mount/kernel/mount-table.ts'
 import { runProgram, runZblkfs } from './run-zblkfs.ts'
@@ -110,23 +111,13 @@ class MountedDatabase implements TestMount {
 
   async kill(): Promise<void> {
     if (this.#pid !== 0) {
-      sendSignal(this.#pid, 'SIGKILL')
-      while (sendSignal(this.#pid, 0)) await sleep(POLL_MS)
+      if (isRunning(this.#pid)) process.kill(this.#pid, 'SIGKILL')
+      while (isRunning(this.#pid)) await sleep(POLL_MS)
       this.#pid = 0
     }
     while (mountedAt(this.dir) !== undefined) {
       const { exitCode, stderr } = await runProgram('umount', ['-l', this.dir])
       if (exitCode !== 0) throw new Error(`umount -l ${this.dir}: ${stderr}`)
     }
-  }
-}
-
-/** False where there is no such process. */
-function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {
-  try {
-    process.kill(pid, signal)
-    return true
-  } catch {
-    return false
   }
 }

@@ -1,0 +1,103 @@
+#!/bin/sh
+# zblkfs's main job, from a new database to comparing what is read back after a second mount. Installs what is
+# missing first, says what it does, and leaves nothing behind, also when it is interrupted.
+#
+#   scripts/demo.sh         with a file of 1 GiB
+#   scripts/demo.sh 256     with a file of 256 MiB
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+mib=${1:-1024}
+case $mib in
+  *[!0-9]* | '' | 0)
+    echo "demo: '$mib' is no size in MiB: try '$0 256'" >&2
+    exit 2
+    ;;
+esac
+
+zblkfs() { "$root/scripts/zblkfs" "$@"; }
+say() { printf '\n== %s\n' "$*"; }
+fail() {
+  echo "demo: $*" >&2
+  exit 1
+}
+
+work=
+clean_up() {
+  status=$?
+  trap - EXIT INT TERM HUP
+  if [ -n "$work" ]; then
+    if grep -q " $work/files " /proc/self/mountinfo; then
+      zblkfs umount -l "$work/files" >/dev/null 2>&1 || true
+    fi
+    rm -rf "$work"
+  fi
+  exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+"$root/scripts/setup.sh"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/zblkfs-demo-XXXXXX")
+free_mib=$(df -Pm "$work" | awk 'NR == 2 { print $4 }')
+if [ "$free_mib" -lt $((mib * 3 / 2 + 64)) ]; then
+  fail "$work has $free_mib MiB free, and $((mib * 3 / 2 + 64)) are needed: set TMPDIR, or try '$0 64'"
+fi
+db=$work/demo.zblk
+files=$work/files
+big=$files/big
+mkdir "$files"
+
+database_bytes() { stat -c %s "$db" "$db-wal" 2>/dev/null | awk '{ sum += $1 } END { print sum }'; }
+daemon_pid() { zblkfs status --json | grep -A9 "\"directory\": \"$files\"" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p'; }
+memory_mib() { awk '/^VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(daemon_pid)/status"; }
+sum_of() { cat "$1" | sha256sum | cut -d ' ' -f 1; }
+
+say "Mounting a new database: everything in the directory is kept in one file"
+echo "$ zblkfs mount $db $files"
+zblkfs mount "$db" "$files"
+memory_before=$(memory_mib)
+
+say "Writing a file of $mib MiB of random bytes with dd"
+mkfifo "$work/copy"
+sha256sum <"$work/copy" | cut -d ' ' -f 1 >"$work/written" &
+head -c "${mib}M" /dev/urandom | tee "$work/copy" | dd of="$big" bs=1M iflag=fullblock conv=fsync status=none
+wait
+written=$(cat "$work/written")
+ls -l "$big"
+echo "sha256 of what was written    $written"
+
+say "Reading it with cat"
+read_back=$(sum_of "$big")
+echo "sha256 of what is read        $read_back"
+[ "$read_back" = "$written" ] || fail "what is read is not what was written"
+memory_after=$(memory_mib)
+echo "The daemon's resident memory: $memory_before MiB before, $memory_after MiB after $((2 * mib)) MiB went through it"
+
+say "Overwriting 4 KiB in its middle"
+zblkfs sync "$files" >/dev/null
+before=$(database_bytes)
+head -c 4096 /dev/urandom | dd of="$big" bs=4096 seek=$((mib * 128)) count=1 iflag=fullblock conv=notrunc,fsync status=none
+transaction=$(zblkfs sync "$files")
+after=$(database_bytes)
+changed=$(sum_of "$big")
+[ "$changed" != "$written" ] || fail "the change cannot be read"
+echo "The database of $before bytes grew by $((after - before)) bytes; the change is transaction $transaction"
+
+say "Unmounting, mounting again, reading once more"
+zblkfs umount "$files"
+zblkfs mount "$db" "$files"
+again=$(sum_of "$big")
+echo "sha256 before the unmount     $changed"
+echo "sha256 now                    $again"
+[ "$again" = "$changed" ] || fail "what is read after the second mount is not what was written"
+zblkfs umount "$files"
+
+say "All equal. What to try next:"
+cat <<EOF
+  mkdir -p ~/files && $root/scripts/zblkfs mount ~/files.zblk ~/files     a database of your own
+  $root/scripts/zblkfs status                                             what is mounted
+  $root/scripts/zblkfs umount ~/files                                     store everything, and unmount
+  $root/scripts/zblkfs mount --help                                       all options
+EOF

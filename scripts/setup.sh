@@ -1,0 +1,75 @@
+#!/bin/sh
+# Installs what zblkfs needs on a Debian or Ubuntu machine and is not there yet: system packages (with sudo where
+# one is not root) and npm packages in this checkout. Says what it does. Elsewhere it says what is missing.
+#
+#   scripts/setup.sh           what a mount needs
+#   scripts/setup.sh --tests   also what the tests use
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+
+say() { echo "setup: $*"; }
+fail() {
+  echo "setup: $*" >&2
+  exit 1
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+is_known() { apt-cache show "$1" >/dev/null 2>&1; }
+
+# The library and the program of FUSE; the tests also drive other programs on mounts and read our records in Python.
+packages="fuse3"
+if [ "${1-}" = --tests ]; then
+  packages="$packages fio e2fsprogs rsync git attr acl qemu-utils sqlite3 time tar
+    python3 python3-persistent python3-btrees python3-zodbpickle"
+fi
+has node || packages="$packages nodejs"
+has npm || packages="$packages npm"
+
+if ! has apt-get; then
+  missing=
+  has fusermount3 || missing="$missing fuse3"
+  has npm || missing="$missing nodejs npm"
+  ldconfig -p 2>/dev/null | grep -q 'libfuse\.so\.2' || missing="$missing libfuse2"
+  [ -z "$missing" ] || say "this is no Debian or Ubuntu: install these yourself if they are missing:$missing"
+else
+  # libfuse2 has another name on newer systems; it is for the fuse-native driver alone.
+  wanted=
+  for package in $packages; do
+    is_installed "$package" || wanted="$wanted $package"
+  done
+  libfuse=libfuse2
+  is_installed libfuse2 || is_installed libfuse2t64 || wanted="$wanted $libfuse"
+  if [ -n "$wanted" ]; then
+    if [ "$(id -u)" = 0 ]; then
+      as_root=
+    elif has sudo; then
+      as_root=sudo
+    else
+      fail "run this as root, which is needed once: apt-get install$wanted"
+    fi
+    say "fetching the list of packages (apt-get update)"
+    $as_root apt-get update -qq || say "apt-get update failed; going on with the list that is there"
+    if is_known libfuse2t64; then
+      wanted=$(echo "$wanted" | sed "s/ $libfuse\$/ libfuse2t64/")
+    fi
+    say "installing$wanted (apt-get install)"
+    # shellcheck disable=SC2086 # a list of packages
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >/dev/null ||
+      fail "apt-get could not install$wanted"
+  fi
+fi
+
+# A Node that is too old for zblkfs is enough to install the right one, which is one of the npm packages.
+stamp=$root/node_modules/.package-lock.json
+if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$root/node_modules/.bin/node" ]; then
+  has npm || fail "npm is missing: install Node with npm (https://nodejs.org), then run this again"
+  say "installing the npm packages, Node among them (npm ci)"
+  (cd "$root" && npm ci --no-audit --no-fund --loglevel=error) || fail "npm ci failed"
+fi
+
+if [ ! -e /dev/fuse ]; then
+  say "there is no /dev/fuse: load the kernel module (modprobe fuse); start a container with"
+  say "  --device /dev/fuse --cap-add SYS_ADMIN"
+  fail "without it nothing can be mounted"
+fi
+say "all is there"

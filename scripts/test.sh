@@ -1,0 +1,60 @@
+#!/bin/sh
+# Installs what the tests need, checks format, lint and types, runs all tests, and prints as its last line
+# `N passed, N failed`. Exits with 0 when nothing failed.
+#
+# As root the tests run in process and mount namespaces of their own, so that a run that is killed in the middle, by
+# whatever signal, leaves no daemon and no mount.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$root"
+scripts/setup.sh --tests
+export PATH="$root/node_modules/.bin:$PATH"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/zblkfs-run-XXXXXX")
+export TMPDIR="$work"
+clean_up() {
+  status=$?
+  trap - EXIT INT TERM HUP
+  awk -v below="$work/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | while read -r mount; do
+    scripts/zblkfs umount -l "$mount" >/dev/null 2>&1 || true
+  done
+  rm -rf "$work"
+  exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Reaps what the tests orphan, which the first process of a namespace has to.
+alone() {
+  if [ "$(id -u)" = 0 ] && unshare --mount --pid --fork --mount-proc true 2>/dev/null; then
+    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc sh -c '"$@"; exit $?' sh "$@"
+  else
+    "$@"
+  fi
+}
+
+passed=0
+failed=0
+for check in format lint types; do
+  echo "== npm run check:$check"
+  if npm run --silent "check:$check"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+done
+
+echo "== vitest run $*"
+report=$work/report.json
+alone vitest run --reporter=default --reporter=json --outputFile.json="$report" "$@" ||
+  echo "vitest ended with exit code $?"
+# No report, or one that says failure without a failed test (a file that does not load), is a failure too.
+counts=$(node -e '
+  const report = JSON.parse(require("fs").readFileSync(process.argv[1], "utf8"))
+  const failed = report.numFailedTests + report.testResults.filter(
+    file => file.status === "failed" && file.assertionResults.every(({ status }) => status !== "failed"),
+  ).length
+  console.log(report.numPassedTests, Math.max(failed, report.success ? 0 : 1))
+' "$report" 2>/dev/null) || counts="0 1"
+passed=$((passed + ${counts% *}))
+failed=$((failed + ${counts#* }))
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
