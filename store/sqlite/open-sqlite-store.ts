@@ -6,8 +6,8 @@ import { closeSync, fsyncSync, openSync, realpathSync, statSync, type Stats } fr
 import { basename, dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import Database from 'better-sqlite3'
-import { CannotOpenError } from '../errors.ts'
-import { APPLICATION_ID, createSchema, FORMAT_VERSION } from './schema.ts'
+import { CannotOpenError, StoreError } from '../errors.ts'
+import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from './schema.ts'
 import { SqliteStore, WritableSqliteStore } from './sqlite-store.ts'
 import { WriterClient } from './writer-client.ts'
 import { WriterLock } from './writer-lock.ts'
@@ -42,14 +42,18 @@ export async function openSqliteStore(path: string, options: OpenOptions = {}): 
   const { readOnly = false, create = false, purpose = 'no purpose told', cacheSizeBytes } = options
   const file = findFile(path, create && !readOnly)
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
-  if (readOnly) return new SqliteStore(file, openForReading(file, cacheBytes))
+  if (readOnly) return explain(file, () => openForReading(file, cacheBytes, db => new SqliteStore(file, db)))
   const lock = explain(file, () => WriterLock.take(file, purpose))
   try {
     if (create) createFile(file)
-    // The writer would make a WAL database of whatever it is given.
-    openForReading(file, cacheBytes).close()
+    checkForWriting(file)
     const { client, nextOid } = await WriterClient.start(file)
-    return new WritableSqliteStore(file, openForReading(file, cacheBytes), client, lock, nextOid)
+    try {
+      return openForReading(file, cacheBytes, db => new WritableSqliteStore(file, db, client, lock, nextOid))
+    } catch (error) {
+      await client.close()
+      throw error
+    }
   } catch (error) {
     lock.release()
     throw asCannotOpen(error, file)
@@ -102,19 +106,26 @@ function createFile(file: string): void {
   }
 }
 
-function openForReading(file: string, cacheSizeBytes: number): Database.Database {
-  return explain(file, () => {
-    const db = openReadOnly(file)
-    try {
-      checkFormat(db, file)
-      db.pragma('query_only = 1')
-      db.pragma(`cache_size = -${Math.ceil(cacheSizeBytes / 1024)}`)
-      return db
-    } catch (error) {
-      db.close()
-      throw error
-    }
-  })
+/** The writer would make a WAL database of whatever it is given; and what this connection makes, it tidies away. */
+function checkForWriting(file: string): void {
+  const db = new Database(file, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  try {
+    checkFormat(db, file)
+  } finally {
+    db.close()
+  }
+}
+
+function openForReading<T>(file: string, cacheSizeBytes: number, use: (db: Database.Database) => T): T {
+  const db = openReadOnly(file)
+  try {
+    checkFormat(db, file)
+    db.pragma(`cache_size = -${Math.ceil(cacheSizeBytes / 1024)}`)
+    return use(db)
+  } catch (error) {
+    db.close()
+    throw error
+  }
 }
 
 /** A database on a read-only medium has no room for the WAL's index; it can be read as one that does not change. */
@@ -146,6 +157,7 @@ function checkFormat(db: Database.Database, file: string): void {
       `${file} has format ${version}, this version of zblkfs knows ${FORMAT_VERSION}: use the newest zblkfs`,
     )
   }
+  checkTables(db)
 }
 
 /** Runs what opens something; whatever goes wrong is said as the reason why `path` cannot be opened. */
@@ -159,6 +171,8 @@ function explain<T>(path: string, open: () => T): T {
 
 function asCannotOpen(error: unknown, path: string): unknown {
   if (error instanceof CannotOpenError || !(error instanceof Error)) return error
+  // What the writer's thread met has its path and reason already.
+  if (error instanceof StoreError) return new CannotOpenError(error.message, { cause: error })
   const code = 'code' in error ? String(error.code) : ''
   return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message)}`, { cause: error })
 }

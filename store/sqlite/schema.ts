@@ -85,3 +85,8 @@ export function createSchema(db: Database): void {
     db.pragma(`user_version = ${FORMAT_VERSION}`)
   })()
 }
+
+/** Looks for each table once. @throws SqliteError where one is missing or its place in the file is damaged. */
+export function checkTables(db: Database): void {
+  for (const table of ['txn', 'revision', 'log', 'meta']) db.prepare(`SELECT 1 FROM ${table} LIMIT 1`).get()
+}

@@ -1,0 +1,109 @@
+/** Bytes that changed on the disk are found out and never given to anybody. */
+import { copyFile, open, readFile, rm, stat } from 'node:fs/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { CannotOpenError, CorruptRecordError, StoreError } from '../../../store/errors.ts'
+import { oid as toOid, TID_MAX, TID_NONE, type Oid } from '../../../store/ids.ts'
+import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+let directory: string
+let path: string
+const records = new Map<Oid, Uint8Array>()
+
+beforeAll(async () => {
+  directory = await temporaryDirectory()
+  path = `${directory}/test.db`
+  const store = await openSqliteStore(path, { create: true })
+  for (let index = 0; index < 40; index++) {
+    const head = Buffer.from(`head of object ${index}, which is the same for ever`)
+    const body = new Uint8Array(index % 2 === 0 ? 4096 : 70_000).map(
+      (_, at) => (at * 31 + index) >>> (at & 7),
+    )
+    const inline = index % 5 === 0
+    const oid = store.newOids(1)
+    records.set(oid, inline ? head : Buffer.concat([head, body]))
+    const record = inline ? { head } : { head, body: [body] }
+    await store.commit({ changes: [{ oid, base: TID_NONE, record }] })
+  }
+  await store.close()
+})
+afterAll(async () => await rm(directory, { recursive: true, force: true }))
+
+test(
+  'a byte that changed on disk, wherever it is, is an error or makes no difference',
+  { timeout: 300_000 },
+  async () => {
+    const { size } = await stat(path)
+    const damaged = `${directory}/damaged.db`
+    await copyFile(path, damaged)
+    const file = await open(damaged, 'r+')
+    const oids = [...records.keys()]
+    let found = 0
+    const step = Math.max(1, Math.floor(size / 400))
+    for (let at = 13; at < size; at += step) {
+      const byte = Buffer.alloc(1)
+      await file.read(byte, 0, 1, at)
+      await file.write(Buffer.of(byte.readUInt8() ^ 0x40), 0, 1, at)
+      try {
+        const store = await openSqliteStore(damaged, { readOnly: true })
+        try {
+          for (const oid of oids) found += (await readsRight(store, oid)) ? 0 : 1
+        } finally {
+          await store.close()
+        }
+      } catch (error) {
+        expect(error, `opening with byte ${at} changed`).toBeInstanceOf(CannotOpenError)
+        found++
+      }
+      await file.write(byte, 0, 1, at)
+    }
+    await file.close()
+    expect(found).toBeGreaterThan(100)
+  },
+)
+
+/** False where the damage is reported; fails where it is served. */
+async function readsRight(
+  store: Awaited<ReturnType<typeof openSqliteStore>> | Reading,
+  oid: Oid,
+): Promise<boolean> {
+  const expected = records.get(oid) ?? new Uint8Array(0)
+  try {
+    const [revision] = await store.load([oid], TID_MAX)
+    const part = await store.loadPart(oid, TID_MAX, 10, 500)
+    // A key that is damaged cannot be found; that is no wrong byte, and fsck compares the keys with the transactions.
+    if (revision === undefined) return false
+    expect(Buffer.compare(revision.record, expected), `object ${oid} whole`).toBe(0)
+    expect(
+      Buffer.compare(part?.bytes ?? Buffer.of(), expected.subarray(10, 510)),
+      `object ${oid} in part`,
+    ).toBe(0)
+    return true
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error
+    return false
+  }
+}
+
+type Reading = Pick<Awaited<ReturnType<typeof openSqliteStore>>, 'load' | 'loadPart'>
+
+test('the error names the object and its transaction, and the other objects are read', async () => {
+  const damaged = `${directory}/one.db`
+  const needle = Buffer.from('head of object 5,')
+  const bytes = await readFile(path)
+  const at = bytes.indexOf(needle)
+  await copyFile(path, damaged)
+  const file = await open(damaged, 'r+')
+  await file.write(Buffer.from('HEAD'), 0, 4, at)
+  await file.close()
+  const store = await openSqliteStore(damaged, { readOnly: true })
+  const oid = toOid(6)
+  const [tid] = await store.revisions(oid)
+  const error: unknown = await store.load([oid], TID_MAX).catch((reason: unknown) => reason)
+  expect(error).toBeInstanceOf(CorruptRecordError)
+  expect(error).toMatchObject({ oid, tid })
+  expect((await store.load([toOid(5), toOid(7)], TID_MAX)).every(revision => revision !== undefined)).toBe(
+    true,
+  )
+  await store.close()
+})

@@ -1,0 +1,191 @@
+/** What is refused, and in which words; who may open what beside whom. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, chown, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import Database from 'better-sqlite3'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { CannotOpenError, LockedError } from '../../../store/errors.ts'
+import { TID_MAX, TID_NONE } from '../../../store/ids.ts'
+import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+let directory: string
+let path: string
+beforeEach(async () => {
+  directory = await temporaryDirectory()
+  path = `${directory}/test.db`
+})
+afterEach(async () => await rm(directory, { recursive: true, force: true }))
+
+async function makeDatabase(bytes = 300_000): Promise<void> {
+  const store = await openSqliteStore(path, { create: true })
+  const record = { head: new Uint8Array(0), body: [new Uint8Array(bytes)] }
+  await store.commit({ changes: [{ oid: store.newOids(1), base: TID_NONE, record }] })
+  await store.close()
+}
+
+async function changeDatabase(sql: string): Promise<void> {
+  await makeDatabase()
+  const db = new Database(path)
+  db.exec(sql)
+  db.close()
+}
+
+const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
+  'a file that is not there': { make: async () => {}, says: /does not exist: check the name/ },
+  'a directory': {
+    make: async () => await mkdir(path),
+    says: /is a directory: name the database file/,
+  },
+  'an empty file': { make: async () => await writeFile(path, ''), says: /is empty: check the name/ },
+  'a text file': {
+    make: async () => await writeFile(path, 'to be or not to be\n'.repeat(100)),
+    says: /is not a SQLite database; check the name/,
+  },
+  'a database of another program': {
+    make: async () => {
+      const db = new Database(path)
+      db.exec('CREATE TABLE t (x)')
+      db.close()
+    },
+    says: /database of another program \(application id 0\): choose another name/,
+  },
+  'a newer format': {
+    make: async () => await changeDatabase('PRAGMA user_version = 99'),
+    says: /has format 99, this version of zblkfs knows 1: use the newest zblkfs/,
+  },
+  'a database that was cut short': {
+    make: async () => {
+      await makeDatabase()
+      await truncate(path, 100_000)
+    },
+    says: /damaged or cut short .*restore it from a copy/,
+  },
+  'a database cut within its first page': {
+    make: async () => {
+      await makeDatabase()
+      await truncate(path, 1000)
+    },
+    says: /cannot be opened: it is .*(damaged|not a SQLite database)/,
+  },
+  'a database without one of its tables': {
+    make: async () => await changeDatabase('DROP TABLE log'),
+    says: /damaged or cut short .*no such table/,
+  },
+}
+
+describe('opening refuses', () => {
+  for (const [what, { make, says }] of Object.entries(refused)) {
+    for (const readOnly of [false, true]) {
+      test(`${what}, ${readOnly ? 'for reading' : 'for writing'}, and leaves nothing behind`, async () => {
+        await make()
+        const before = await readdir(directory)
+        const error: unknown = await (
+          readOnly ? openSqliteStore(path, { readOnly }) : openSqliteStore(path)
+        ).catch((reason: unknown) => reason)
+        expect(error).toBeInstanceOf(CannotOpenError)
+        expect(String(error)).toMatch(says)
+        expect(String(error)).toContain(path)
+        // A connection that only reads cannot remove the empty WAL that it needs.
+        const after = await readdir(directory)
+        const kept = readOnly ? after.filter(name => !/-(wal|shm)$/.test(name)) : after
+        expect(kept).toEqual(before)
+      })
+    }
+  }
+
+  test('to create a database in a directory that is not there', async () => {
+    const opening = openSqliteStore(`${directory}/no/such.db`, { create: true })
+    await expect(opening).rejects.toThrow(
+      /no\/such\.db cannot be created: .*\/no is not a directory; create it first/,
+    )
+  })
+
+  test.runIf(process.getuid?.() === 0)('what the permissions forbid', async () => {
+    await makeDatabase()
+    await chmod(directory, 0o755)
+    await chmod(path, 0o600)
+    await chown(directory, 65_534, 65_534)
+    const source = `
+      import { openSqliteStore } from ${JSON.stringify(new URL('../../../store/sqlite/open-sqlite-store.ts', import.meta.url).href)}
+      process.setgid(65534); process.setuid(65534)
+      await openSqliteStore(${JSON.stringify(path)}, { readOnly: true }).catch((error) => console.log(String(error)))
+      await openSqliteStore(${JSON.stringify(path)}).catch((error) => console.log(String(error)))`
+    const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', source])
+    let output = ''
+    child.stdout.on('data', (data: Buffer) => (output += data.toString()))
+    await once(child, 'close')
+    expect(output.trim().split('\n')).toEqual([
+      `CannotOpenError: ${path} cannot be opened: permission denied; check the permissions of the file and of its directory`,
+      `CannotOpenError: ${path} cannot be opened: permission denied; check the permissions of the file and of its directory`,
+    ])
+  })
+})
+
+describe('opening', () => {
+  test('creates a database that only its owner can read', async () => {
+    const store = await openSqliteStore(path, { create: true })
+    await store.commit({
+      changes: [{ oid: store.newOids(1), base: TID_NONE, record: { head: Uint8Array.of(1) } }],
+    })
+    for (const suffix of ['', '-wal', '-shm']) expect((await stat(path + suffix)).mode & 0o777).toBe(0o600)
+    await store.close()
+    expect(await readdir(directory)).toEqual(['test.db'])
+  })
+
+  test('refuses a second writer and tells who the first is, as it describes itself at that time', async () => {
+    const store = await openSqliteStore(path, { create: true, purpose: 'an import' })
+    const error: unknown = await openSqliteStore(path).catch((reason: unknown) => reason)
+    expect(error).toBeInstanceOf(LockedError)
+    expect(error).toMatchObject({ holder: `process ${process.pid} (an import)` })
+    store.describe('mounted at /mnt/x')
+    await expect(openSqliteStore(`${directory}/../${directory.split('/').at(-1)}/test.db`)).rejects.toThrow(
+      `${path} is in use by process ${process.pid} (mounted at /mnt/x): unmount it there first, or mount it read-only with -o ro`,
+    )
+    await store.close()
+    await (await openSqliteStore(path)).close()
+  })
+
+  test('needs no clean-up after a writer in another process was killed', async () => {
+    const child = spawn(process.execPath, [new URL('crash-child.ts', import.meta.url).pathname, path, '1'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    await once(child.stdout, 'data')
+    await expect(openSqliteStore(path)).rejects.toThrow(`is in use by process ${child.pid} (a test)`)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    const store = await openSqliteStore(path)
+    expect(await store.lastTid()).toBeGreaterThan(TID_NONE)
+    await store.close()
+  })
+
+  test('for reading sees what a writer in another process commits', async () => {
+    await makeDatabase()
+    const reader = await openSqliteStore(path, { readOnly: true })
+    const before = await reader.lastTid()
+    const child = spawn(process.execPath, [new URL('crash-child.ts', import.meta.url).pathname, path, '1'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    await once(child.stdout, 'data')
+    const after = await reader.lastTid()
+    expect(after).toBeGreaterThan(before)
+    let objects = 0
+    for await (const { oids } of reader.changes(before, after)) {
+      expect((await reader.load(oids, after)).every(revision => revision !== undefined)).toBe(true)
+      objects += oids.length
+    }
+    expect(objects).toBeGreaterThan(0)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    await reader.close()
+  })
+
+  test('for reading leaves the database as it is', async () => {
+    await makeDatabase()
+    const before = await readFile(path)
+    const reader = await openSqliteStore(path, { readOnly: true })
+    await reader.load([], TID_MAX)
+    await reader.close()
+    expect(Buffer.compare(await readFile(path), before)).toBe(0)
+  })
+})

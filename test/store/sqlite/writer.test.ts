@@ -1,0 +1,101 @@
+import { rm, stat } from 'node:fs/promises'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { TID_NONE, type Oid } from '../../../store/ids.ts'
+import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { decodeTransaction, encodeTransaction } from '../../../store/sqlite/wire.ts'
+import { oid as toOid, tid as toTid } from '../../../store/ids.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+let directory: string
+beforeEach(async () => {
+  directory = await temporaryDirectory()
+})
+afterEach(async () => await rm(directory, { recursive: true, force: true }))
+
+test('the WAL stays short under constant load', { timeout: 300_000 }, async () => {
+  const path = `${directory}/test.db`
+  const store = await openSqliteStore(path, { create: true })
+  const oid = store.newOids(1)
+  const body = [new Uint8Array(new SharedArrayBuffer(8 << 20))]
+  let base = TID_NONE
+  let longest = 0
+  for (let count = 0; count < 40; count++) {
+    const first = store.commit({ changes: [{ oid, base, record: { head: new Uint8Array(0), body } }] })
+    base = await first
+    longest = Math.max(longest, store.stats().walBytes)
+  }
+  expect(longest).toBeLessThan(128 << 20)
+  expect(store.stats().writer).toMatchObject({
+    commits: 40,
+    committedBytes: 40 * (8 << 20),
+    checkpointFailure: undefined,
+  })
+  await store.close()
+  expect((await stat(path)).size).toBeGreaterThan(40 * (8 << 20))
+})
+
+test('a change to a small part of a database costs less than 64 KiB of file', async () => {
+  const path = `${directory}/test.db`
+  let store = await openSqliteStore(path, { create: true })
+  const first = store.newOids(600)
+  const body = new Uint8Array(2 << 20).fill(3)
+  let tid = await store.commit({
+    changes: [{ oid: first, base: TID_NONE, record: { head: new Uint8Array(60), body: [body] } }],
+  })
+  for (let count = 0; count < 20; count++) {
+    await store.close()
+    const before = (await stat(path)).size
+    store = await openSqliteStore(path)
+    const rows = [1, 2, 3].map(index => ({
+      oid: (first + index) as Oid,
+      base: count === 0 ? TID_NONE : tid,
+      record: { head: new Uint8Array(1000) },
+    }))
+    const chunk = {
+      oid: (first + 4) as Oid,
+      base: count === 0 ? TID_NONE : tid,
+      record: { head: new Uint8Array(60), body: [body.subarray(0, 4096)] },
+    }
+    tid = await store.commit({ changes: [...rows, chunk] })
+    await store.close()
+    expect((await stat(path)).size - before).toBeLessThanOrEqual(64 << 10)
+    store = await openSqliteStore(path)
+  }
+  await store.close()
+})
+
+test('a transaction arrives in the other thread as it was, bytes in shared memory by reference', () => {
+  const memory = new SharedArrayBuffer(100)
+  const viewed = new Uint8Array(memory, 10, 50).fill(5)
+  const transaction = {
+    description: 'words',
+    user: 'ada',
+    extension: Uint8Array.of(1, 2),
+    tid: toTid(77n),
+    changes: [
+      { oid: toOid(2 ** 53 - 1), base: toTid(5n), record: null },
+      {
+        oid: toOid(1),
+        base: TID_NONE,
+        record: { head: Uint8Array.of(1), body: [viewed, Uint8Array.of(6, 7)], tail: Uint8Array.of(8) },
+      },
+      {
+        oid: toOid(2),
+        base: toTid(9n),
+        record: {
+          head: Uint8Array.of(9),
+          body: { oid: toOid(4), tid: toTid(3n), off: 1, len: 2 },
+          tail: Uint8Array.of(),
+        },
+      },
+      { oid: toOid(3), base: toTid(9n), record: { head: Uint8Array.of(), tail: Uint8Array.of() } },
+    ],
+  }
+  const wire = encodeTransaction(transaction)
+  const cloned = structuredClone(wire, { transfer: [wire.copied] })
+  const decoded = decodeTransaction(cloned)
+  expect(decoded).toEqual(transaction)
+  viewed.fill(6)
+  const body = decoded.changes[1]?.record?.body
+  expect(Array.isArray(body) && (body as Uint8Array[])[0]?.[0]).toBe(6)
+})
