@@ -22,8 +22,12 @@ export class PickleWriter {
   #length = 0
   #memoized = 0
   #depth = 0
-  readonly #byIdentity = new Map<object, number>()
-  readonly #byContent = new Map<string, number>()
+  /** Memo numbers: of objects, and of what is shared by content. */
+  readonly #objects = new Map<object, number>()
+  readonly #oids = new Map<Oid, number>()
+  readonly #classes = new Map<string, number>()
+  readonly #texts = new Map<string, number>()
+  readonly #tinyBytes = new Map<string, number>()
 
   /** Appends a pickle of `value`. @throws TypeError for what has no place in our records. */
   dump(value: PickleValue): this {
@@ -43,12 +47,12 @@ export class PickleWriter {
     if (value === null) this.#op(op.NONE)
     else if (typeof value === 'boolean') this.#op(value ? op.NEWTRUE : op.NEWFALSE)
     else if (typeof value === 'number' || typeof value === 'bigint') this.#saveInteger(value)
-    else if (typeof value === 'string') this.#shared(`s${value}`, () => this.#saveText(value))
+    else if (typeof value === 'string') this.#saveText(value)
     else if (value instanceof Ref) this.#saveRef(value)
-    else if (value instanceof Global) this.#saveGlobal(value)
+    else if (value instanceof Global) this.#saveClass(value.className, value)
     else if (value instanceof Float) this.#saveFloat(value)
     else if (value instanceof ByteString) this.#saveByteString(value)
-    else if (value instanceof Uint8Array) this.#once(value, () => this.#saveBytes(value))
+    else if (value instanceof Uint8Array) this.#saveOnce(this.#objects, value, value)
     else this.#saveContainer(value)
   }
 
@@ -56,7 +60,7 @@ export class PickleWriter {
     if (++this.#depth > DEPTH_MAX) throw new TypeError(`values nest more than ${DEPTH_MAX} deep`)
     if (value instanceof Tuple) {
       if (value.items.length === 0) this.#op(op.EMPTY_TUPLE)
-      else this.#once(value, () => this.#saveTuple(value))
+      else this.#saveTuple(value)
     } else if (value instanceof Map) this.#saveMap(value)
     else if (Array.isArray(value)) this.#saveList(value)
     else throw new TypeError('an object of an unknown class cannot be written')
@@ -90,34 +94,42 @@ export class PickleWriter {
   }
 
   #saveText(text: string): void {
+    if (this.#isMemoized(this.#texts, text)) return
     const bytes = encodeText(text)
     this.#number(op.BINUNICODE, bytes.length, 4)
     this.#raw(bytes)
+    this.#memoize(this.#texts, text)
   }
 
   #saveByteString(value: ByteString): void {
-    if (value.latin1.length <= 1) this.#shared(`b${value.latin1}`, () => this.#saveBytes(value.bytes))
-    else this.#once(value, () => this.#saveBytes(value.bytes))
+    if (value.latin1.length > 1) this.#saveOnce(this.#objects, value, value.bytes)
+    else this.#saveOnce(this.#tinyBytes, value.latin1, value.bytes)
   }
 
-  #saveBytes(bytes: Uint8Array): void {
+  #saveOnce<K>(memo: Map<K, number>, key: K, bytes: Uint8Array): void {
+    if (this.#isMemoized(memo, key)) return
     if (bytes.length <= 0xff) this.#number(op.SHORT_BINBYTES, bytes.length, 1)
     else this.#number(op.BINBYTES, bytes.length, 4)
     this.#raw(bytes)
+    this.#memoize(memo, key)
   }
 
-  #saveGlobal({ module, name }: Global): void {
-    this.#shared(`c${module}\n${name}`, () => {
-      this.#op(op.GLOBAL)
-      this.#raw(encodeText(`${module}\n${name}\n`))
-    })
+  #saveClass(className: string, global?: Global): void {
+    if (this.#isMemoized(this.#classes, className)) return
+    const { module, name } = global ?? Global.of(className)
+    this.#op(op.GLOBAL)
+    this.#raw(encodeText(`${module}\n${name}\n`))
+    this.#memoize(this.#classes, className)
   }
 
   /** The tuple of a reference is a new one each time, so it takes a memo number and is never met again. */
-  #saveRef(ref: Ref): void {
-    this.#shared(`o${ref.oid}`, () => this.#saveOid(ref.oid))
-    if (ref.className !== '') {
-      this.#saveGlobal(Global.of(ref.className))
+  #saveRef({ oid, className }: Ref): void {
+    if (!this.#isMemoized(this.#oids, oid)) {
+      this.#saveOid(oid)
+      this.#memoize(this.#oids, oid)
+    }
+    if (className !== '') {
+      this.#saveClass(className)
       this.#op(op.TUPLE2)
       this.#put()
     }
@@ -132,14 +144,19 @@ export class PickleWriter {
     this.#length += 8
   }
 
-  #saveTuple({ items }: Tuple): void {
+  #saveTuple(tuple: Tuple): void {
+    if (this.#isMemoized(this.#objects, tuple)) return
+    const { items } = tuple
     if (items.length > 3) this.#op(op.MARK)
     for (const item of items) this.#save(item)
     this.#op(items.length > 3 ? op.TUPLE : op.TUPLE1 + items.length - 1)
+    this.#memoize(this.#objects, tuple)
   }
 
   #saveList(list: readonly PickleValue[]): void {
-    if (!this.#once(list, () => this.#op(op.EMPTY_LIST))) return
+    if (this.#isMemoized(this.#objects, list)) return
+    this.#op(op.EMPTY_LIST)
+    this.#memoize(this.#objects, list)
     if (list.length === 1) {
       for (const item of list) this.#save(item)
       this.#op(op.APPEND)
@@ -153,7 +170,10 @@ export class PickleWriter {
   }
 
   #saveMap(map: ReadonlyMap<PickleValue, PickleValue>): void {
-    if (!this.#once(map, () => this.#op(op.EMPTY_DICT)) || map.size === 0) return
+    if (this.#isMemoized(this.#objects, map)) return
+    this.#op(op.EMPTY_DICT)
+    this.#memoize(this.#objects, map)
+    if (map.size === 0) return
     const batched = map.size > 1
     let count = 0
     for (const [key, value] of map) {
@@ -171,25 +191,16 @@ export class PickleWriter {
     }
   }
 
-  /** Writes an object, or a reference to it where it was written before. @returns whether it was new. */
-  #once(value: object, write: () => void): boolean {
-    const index = this.#byIdentity.get(value)
-    if (index !== undefined) this.#get(index)
-    else {
-      write()
-      this.#byIdentity.set(value, this.#put())
-    }
-    return index === undefined
+  /** Whether this was written before; if so, writes a reference to it. */
+  #isMemoized<K>(memo: ReadonlyMap<K, number>, key: K): boolean {
+    const index = memo.get(key)
+    if (index === undefined) return false
+    this.#get(index)
+    return true
   }
 
-  /** As {@link #once}, for what Python has once per content. */
-  #shared(content: string, write: () => void): void {
-    const index = this.#byContent.get(content)
-    if (index !== undefined) this.#get(index)
-    else {
-      write()
-      this.#byContent.set(content, this.#put())
-    }
+  #memoize<K>(memo: Map<K, number>, key: K): void {
+    memo.set(key, this.#put())
   }
 
   #put(): number {
