@@ -9,7 +9,10 @@ import { APPLICATION_ID } from './sqlite/schema.ts'
 /** 'none': nothing is there, or an empty file: room for a new database. */
 export type DatabaseKind = 'sqlite' | 'filestorage' | 'relstorage' | 'none'
 
+/** How a SQLite database begins; its application id stands further on. */
 const SQLITE_MAGIC = 'SQLite format 3\0'
+const APPLICATION_ID_OFFSET = 68
+const SQLITE_HEADER_LENGTH = 100
 
 /**
  * Tells what `path` is: zblkfs's own SQLite database, a ZODB FileStorage, or a RelStorage SQLite database. Whether
@@ -17,18 +20,23 @@ const SQLITE_MAGIC = 'SQLite format 3\0'
  * @throws CannotOpenError where it is something else, or cannot be read.
  */
 export async function recognise(path: string): Promise<DatabaseKind> {
-  const magic = await readStart(path)
-  if (magic === undefined || magic === '') return 'none'
-  const start = magic.slice(0, MAGIC_LENGTH)
-  if (start === MAGIC || start === MAGIC_PYTHON_2) return 'filestorage'
-  if (magic === SQLITE_MAGIC) return recogniseSqlite(path)
+  const start = await readStart(path)
+  if (start === undefined || start.length === 0) return 'none'
+  const magic = start.toString('latin1', 0, MAGIC_LENGTH)
+  if (magic === MAGIC || magic === MAGIC_PYTHON_2) return 'filestorage'
+  if (start.toString('latin1', 0, SQLITE_MAGIC.length) === SQLITE_MAGIC) {
+    // Ours is told without opening it: it may be locked, or in a directory where no WAL can be made.
+    const ours =
+      start.length === SQLITE_HEADER_LENGTH && start.readUInt32BE(APPLICATION_ID_OFFSET) === APPLICATION_ID
+    return ours ? 'sqlite' : recogniseSqlite(path)
+  }
   throw new CannotOpenError(
     `${path} is no database that zblkfs knows: neither its own, nor a ZODB FileStorage, nor a RelStorage SQLite database`,
   )
 }
 
 /** The file's first bytes; undefined where there is no file. */
-async function readStart(path: string): Promise<string | undefined> {
+async function readStart(path: string): Promise<Buffer | undefined> {
   try {
     const stats = await stat(path)
     if (stats.isDirectory()) throw new CannotOpenError(`${path} is a directory: name the database file in it`)
@@ -36,9 +44,9 @@ async function readStart(path: string): Promise<string | undefined> {
     if (!stats.isFile()) throw new CannotOpenError(`${path} is not a regular file: name a database file`)
     const file = await open(path, 'r')
     try {
-      const bytes = Buffer.alloc(SQLITE_MAGIC.length)
+      const bytes = Buffer.alloc(SQLITE_HEADER_LENGTH)
       const { bytesRead } = await file.read(bytes, 0, bytes.length, 0)
-      return bytes.toString('latin1', 0, bytesRead)
+      return bytes.subarray(0, bytesRead)
     } finally {
       await file.close()
     }

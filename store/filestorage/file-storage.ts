@@ -67,10 +67,11 @@ class FileStorage implements Store {
 
   async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
     return this.#use(at, async file => {
-      if (oids.length <= LOAD_OIDS) return file.load(oids, at)
+      // The file may grow between two parts of a long list; what is told must be of one moment.
+      const upTo = at < file.lastTid ? at : file.lastTid
       const revisions: (Revision | undefined)[] = []
       for (let first = 0; first < oids.length; first += LOAD_OIDS)
-        for (const revision of await file.load(oids.slice(first, first + LOAD_OIDS), at))
+        for (const revision of await file.load(oids.slice(first, first + LOAD_OIDS), upTo))
           revisions.push(revision)
       return revisions
     })
@@ -150,7 +151,7 @@ class FileStorage implements Store {
     while (this.#refreshing !== undefined) await this.#refreshing.catch(() => {})
     const stats = statSync(this.name, { bigint: true, throwIfNoEntry: false })
     // While a pack renames, nothing may be there for a moment.
-    if (stats === undefined || (this.#file.is(stats) && this.#file.isCurrent(stats))) return
+    if (stats === undefined || this.#file.isCurrent(stats)) return
     this.#refreshing = this.#file.is(stats) ? this.#file.extend() : this.#replace()
     try {
       await this.#refreshing

@@ -14,7 +14,7 @@ import { mkdirSync, readdirSync, rmSync, type BigIntStats } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
 import { decodeTransactionHeader, POINTER_LENGTH, readPosition, TRANSACTION_HEADER_LENGTH } from './format.ts'
-import { isBusy, PositionIndex } from './position-index.ts'
+import { isBusy, PositionIndex, type IndexedTransaction } from './position-index.ts'
 import type { ScannedFile } from './scan.ts'
 
 /** How many transactions of a cached index are compared with the file. */
@@ -72,21 +72,22 @@ function openVerified(file: ScannedFile, path: string, identity: string): Positi
 }
 
 function agrees(file: ScannedFile, index: PositionIndex): boolean {
-  const { last } = index
-  if (index.end > file.size) return false
-  const step = Math.max(1, Math.floor(last.seq / SAMPLES))
-  for (let seq = last.seq; seq > 0; seq -= step) {
+  const { seq: last } = index.last
+  const step = Math.max(1, Math.floor(last / SAMPLES))
+  for (let seq = last; seq > 0; seq -= step) {
     const [row] = index.transactions(seq - 1, seq, false, 1)
-    if (row === undefined) return false
-    const head = file.window.peek(row.pos, TRANSACTION_HEADER_LENGTH)
-    const end = file.window.peek(row.pos + row.length, POINTER_LENGTH)
-    if (head === undefined || end === undefined) return false
-    const header = decodeTransactionHeader(head, 0, row.pos)
-    if (header.tid !== row.tid || header.length !== row.length || readPosition(end, 0) !== row.length)
-      return false
-    if (header.status !== ' ' && header.status !== 'p') return false
+    if (row === undefined || !standsIn(file, row)) return false
   }
-  return true
+  return index.end <= file.size
+}
+
+/** Whether the transaction stands in the file where the index says. */
+export function standsIn(file: ScannedFile, { tid, pos, length }: IndexedTransaction): boolean {
+  const head = file.window.peek(pos, TRANSACTION_HEADER_LENGTH)
+  const end = file.window.peek(pos + length, POINTER_LENGTH)
+  if (head === undefined || end === undefined || readPosition(end, 0) !== length) return false
+  const header = decodeTransactionHeader(head, 0, pos)
+  return header.tid === tid && header.length === length && (header.status === ' ' || header.status === 'p')
 }
 
 /** Removes the indexes of files that the same path led to before. */

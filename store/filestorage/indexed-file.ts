@@ -18,7 +18,7 @@ import {
   RECORD_HEADER_LENGTH,
   TRANSACTION_HEADER_LENGTH,
 } from './format.ts'
-import { openIndex } from './index-cache.ts'
+import { openIndex, standsIn } from './index-cache.ts'
 import type { PositionIndex, TransactionRow } from './position-index.ts'
 import { checkMagic, readRecords, type Tail } from './scan.ts'
 import { readFully, Window } from './window.ts'
@@ -85,22 +85,23 @@ export class IndexedFile {
     return this.#index.last.tid
   }
 
-  /** Whether `stats` is about this file, and it has not lost what was indexed. */
+  /** Whether `stats` is about this file, and what was indexed last still stands in it. */
   is(stats: BigIntStats): boolean {
-    return (
-      stats.ino === this.#identity.ino &&
-      stats.dev === this.#identity.dev &&
-      stats.birthtimeNs === this.#identity.birthtimeNs &&
-      stats.size >= BigInt(this.#index.end)
-    )
+    const { ino, dev, birthtimeNs } = this.#identity
+    if (stats.ino !== ino || stats.dev !== dev || stats.birthtimeNs !== birthtimeNs) return false
+    if (this.#index.last.seq === 0) return true
+    this.#window.reset()
+    return stats.size >= BigInt(this.#index.end) && standsIn(this.#file(stats), this.#index.last)
   }
 
-  /** Whether everything of the file is known, `stats` being its own now. */
+  /** Whether `stats` shows that nothing is new. */
   isCurrent(stats: BigIntStats): boolean {
     // A transaction under way is finished by one byte, perhaps within one tick of mtime: a tail is looked at again.
     return (
       this.#tail === undefined &&
       this.#scanned !== undefined &&
+      this.#scanned.ino === stats.ino &&
+      this.#scanned.dev === stats.dev &&
       this.#scanned.size === stats.size &&
       this.#scanned.mtimeNs === stats.mtimeNs
     )
