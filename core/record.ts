@@ -13,7 +13,9 @@
  */
 import { CorruptRecordError } from '../store/errors.ts'
 import type { Oid, Tid } from '../store/ids.ts'
-import { checkDepth, PickleError, PickleReader } from './pickle/reader.ts'
+import { checkDepth } from './pickle/depth.ts'
+import { PickleError } from './pickle/input.ts'
+import { PickleReader } from './pickle/reader.ts'
 import { ByteString, Global, Tuple, type PickleValue, type Ref } from './pickle/value.ts'
 import { PickleWriter } from './pickle/writer.ts'
 import * as op from './pickle/opcodes.ts'

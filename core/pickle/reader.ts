@@ -7,58 +7,46 @@
  *
  * Input is not trusted. Every step consumes input, every length is checked before anything of that length is
  * made, and what one record can make is bounded (`VALUES_MAX`); so time and memory are bounded by the input's
- * length, and values nest at most `DEPTH_MAX` deep without cycles. Whatever is wrong is a PickleError.
+ * length. What a value may look like inside is for checkDepth to say. Whatever is wrong is a PickleError.
  */
 import { oid, type Oid } from '../../store/ids.ts'
-import { decodeText } from './text.ts'
+import { PickleError, PickleInput } from './input.ts'
 import * as op from './opcodes.ts'
 import { ByteString, Float, Global, Opaque, Ref, Tuple, type PickleValue } from './value.ts'
-
-/** Bytes that are not a pickle, or not one that we understand. */
-export class PickleError extends Error {
-  override readonly name = 'PickleError'
-}
 
 /** How many values one record may make; a list, dictionary or object to be counts as `CONTAINER_COST`. */
 const VALUES_MAX = 1 << 20
 const CONTAINER_COST = 16
-const DEPTH_MAX = 100
 /** Longer byte strings stay views of the input. */
 const BYTE_STRING_MAX = 65_536
-/** In bytes; V8's own bound on strings is twice that. */
-const TEXT_MAX = 2 ** 28
-/** In bytes: names of classes, decimal numbers. */
-const LINE_MAX = 4096
 
+/** The machine; {@link PickleReader.load} runs it once per pickle. */
 export class PickleReader {
   /** Called with every strong persistent reference, in the order of the input. */
   onRef: (ref: Ref) => void = () => {}
-  readonly #bytes: Buffer
+  readonly #input: PickleInput
   readonly #memo: PickleValue[] = []
   readonly #stack: PickleValue[] = []
   readonly #marks: number[] = []
-  #pos = 0
   #budget = VALUES_MAX
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.isBuffer(bytes)
-      ? bytes
-      : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#input = new PickleInput(bytes)
   }
 
   /** Where the next pickle begins. */
   get position(): number {
-    return this.#pos
+    return this.#input.position
   }
 
   /** Runs one pickle up to its STOP and returns what it leaves. @throws PickleError */
   load(): PickleValue {
-    const bytes = this.#bytes
+    const input = this.#input
     const stack = this.#stack
     stack.length = 0
     this.#marks.length = 0
     for (;;) {
-      const opcode = bytes[this.#pos++]
+      const opcode = input.next()
       switch (opcode) {
         case op.STOP: {
           const value = this.#pop()
@@ -66,7 +54,7 @@ export class PickleReader {
           return value
         }
         case op.PROTO: {
-          const protocol = this.#u8()
+          const protocol = input.u8()
           if (protocol > 3) throw new PickleError(`pickle protocol ${protocol} is not known`)
           break
         }
@@ -75,27 +63,27 @@ export class PickleReader {
           this.#marks.push(stack.length)
           break
         case op.BINPUT:
-          this.#put(this.#u8())
+          this.#put(input.u8())
           break
         case op.LONG_BINPUT:
-          this.#put(this.#u32())
+          this.#put(input.u32())
           break
         case op.BINGET:
-          this.#get(this.#u8())
+          this.#get(input.u8())
           break
         case op.LONG_BINGET:
-          this.#get(this.#u32())
+          this.#get(input.u32())
           break
         case op.SHORT_BINBYTES:
         case op.SHORT_BINSTRING:
-          this.#pushBytes(this.#u8())
+          this.#pushBytes(input.u8())
           break
         case op.BINBYTES:
         case op.BINSTRING:
-          this.#pushBytes(this.#u32())
+          this.#pushBytes(input.u32())
           break
         case op.BINUNICODE:
-          this.#push(this.#text(this.#u32()))
+          this.#push(input.text(input.u32()))
           break
         case op.GLOBAL:
           this.#push(this.#global())
@@ -131,26 +119,28 @@ export class PickleReader {
           this.#push(opcode === op.NEWTRUE)
           break
         case op.BININT1:
-          this.#push(this.#u8())
+          this.#push(input.u8())
           break
         case op.BININT2:
-          this.#push(bytes.readUInt16LE(this.#take(2)))
+          this.#push(input.u16())
           break
         case op.BININT:
-          this.#push(bytes.readInt32LE(this.#take(4)))
+          this.#push(input.i32())
           break
         case op.LONG1:
-          this.#push(this.#long(this.#u8()))
+          this.#push(input.long(input.u8()))
           break
         case op.LONG4:
-          this.#push(this.#long(this.#u32()))
+          this.#push(input.long(input.u32()))
           break
         case op.INT:
+          this.#push(input.decimalOrBool())
+          break
         case op.LONG:
-          this.#push(this.#decimal(opcode))
+          this.#push(input.decimalLong())
           break
         case op.BINFLOAT:
-          this.#push(new Float(bytes.readDoubleBE(this.#take(8))))
+          this.#push(new Float(input.double()))
           break
         case op.EMPTY_LIST:
           this.#spend(CONTAINER_COST)
@@ -216,36 +206,6 @@ export class PickleReader {
     if (this.#budget < 0) throw new PickleError(`it holds more than ${VALUES_MAX} values`)
   }
 
-  /** Steps over `len` bytes and returns where they begin. */
-  #take(len: number): number {
-    const start = this.#pos
-    if (len > this.#bytes.length - start) throw new PickleError('it ends in the middle of a value')
-    this.#pos = start + len
-    return start
-  }
-
-  #u8(): number {
-    const value = this.#bytes[this.#pos++]
-    if (value === undefined) throw new PickleError('it ends in the middle of an opcode')
-    return value
-  }
-
-  #u32(): number {
-    return this.#bytes.readUInt32LE(this.#take(4))
-  }
-
-  /** Up to the next newline, without it. */
-  #line(): string {
-    const start = this.#pos
-    const end = this.#bytes.indexOf(0x0a, start)
-    if (end > start + LINE_MAX) throw new PickleError('a line is too long')
-    if (end < 0) throw new PickleError('it ends in the middle of a line')
-    this.#pos = end + 1
-    const line = decodeText(this.#bytes, start, end)
-    if (line === undefined) throw new PickleError('a name is not UTF-8')
-    return line
-  }
-
   #push(value: PickleValue): void {
     this.#spend(1)
     this.#stack.push(value)
@@ -284,49 +244,14 @@ export class PickleReader {
   }
 
   #pushBytes(len: number): void {
-    const start = this.#take(len)
-    if (len === 8) this.#push(new ByteString(this.#latin1Of8(start)))
-    else if (len > BYTE_STRING_MAX) this.#push(this.#bytes.subarray(start, start + len))
-    else this.#push(new ByteString(this.#bytes.toString('latin1', start, start + len)))
-  }
-
-  /** Oids are by far the most frequent byte strings; this is several times as fast as Buffer's toString. */
-  #latin1Of8(start: number): string {
-    const byte = (i: number): number => this.#bytes[start + i] ?? 0
-    return String.fromCharCode(byte(0), byte(1), byte(2), byte(3), byte(4), byte(5), byte(6), byte(7))
-  }
-
-  #text(len: number): string {
-    if (len > TEXT_MAX) throw new PickleError(`a text of ${len} bytes is too long`)
-    const start = this.#take(len)
-    const text = decodeText(this.#bytes, start, start + len)
-    if (text === undefined) throw new PickleError('a text is not UTF-8')
-    return text
+    this.#push(len > BYTE_STRING_MAX ? this.#input.view(len) : new ByteString(this.#input.latin1(len)))
   }
 
   #global(): Global {
-    const module = this.#line()
-    const name = this.#line()
+    const module = this.#input.line()
+    const name = this.#input.line()
     if (module === '' || name === '') throw new PickleError('a class has no name')
     return new Global(module, name)
-  }
-
-  /** A little-endian two's complement integer of `len` bytes. */
-  #long(len: number): number | bigint {
-    const start = this.#take(len)
-    if (len === 0) return 0
-    if (len > 1024) throw new PickleError(`an int of ${len} bytes is too large`)
-    const hex = Buffer.from(this.#bytes.subarray(start, start + len).toReversed()).toString('hex')
-    return integer(BigInt.asIntN(len * 8, BigInt(`0x${hex}`)))
-  }
-
-  #decimal(opcode: typeof op.INT | typeof op.LONG): number | bigint | boolean {
-    const line = this.#line()
-    if (opcode === op.INT && line === '01') return true
-    if (opcode === op.INT && line === '00') return false
-    const digits = opcode === op.LONG && line.endsWith('L') ? line.slice(0, -1) : line
-    if (!/^-?[0-9]+$/.test(digits)) throw new PickleError('a decimal number is none')
-    return integer(BigInt(digits))
   }
 
   #opaque(callable: PickleValue, args: PickleValue): Opaque {
@@ -363,11 +288,6 @@ export class PickleReader {
   }
 }
 
-const integer = (value: bigint): number | bigint => {
-  const n = Number(value)
-  return Number.isSafeInteger(n) ? n : value
-}
-
 /** Reads a persistent id's 8 bytes big-endian. */
 function oidOf(value: PickleValue | undefined): Oid {
   if (!(value instanceof ByteString) || value.latin1.length !== 8)
@@ -389,37 +309,4 @@ function keyOf(key: PickleValue): PickleValue {
   if (Array.isArray(key) || key instanceof Map || key instanceof Uint8Array)
     throw new PickleError('a dictionary has a key that cannot be one')
   return key
-}
-
-/** Checks that a value has no cycles and does not nest too deeply. @throws PickleError */
-export function checkDepth(value: PickleValue): void {
-  /** How many levels a container has; NaN while that is being found out. */
-  const heights = new Map<PickleValue, number>()
-  const measure = (value: PickleValue, depth: number): number => {
-    if (typeof value !== 'object' || value === null || value instanceof Ref) return 0
-    let height = heights.get(value)
-    if (height === undefined) {
-      const parts = partsOf(value)
-      if (parts === undefined) return 0
-      if (depth >= DEPTH_MAX) throw new PickleError(`values nest more than ${DEPTH_MAX} deep`)
-      heights.set(value, Number.NaN)
-      height = 0
-      for (const part of parts) height = Math.max(height, measure(part, depth + 1))
-      height++
-      heights.set(value, height)
-    }
-    if (Number.isNaN(height)) throw new PickleError('a value contains itself')
-    if (depth + height > DEPTH_MAX) throw new PickleError(`values nest more than ${DEPTH_MAX} deep`)
-    return height
-  }
-  measure(value, 0)
-}
-
-function partsOf(value: PickleValue): readonly PickleValue[] | undefined {
-  if (value instanceof Tuple) return value.items
-  if (Array.isArray(value)) return value
-  if (value instanceof Map) return [...value.keys(), ...value.values()]
-  if (value instanceof Opaque)
-    return [value.callable, value.args, value.state, ...value.items, ...value.entries.flat()]
-  return undefined
 }

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { checkDepth, PickleError, PickleReader } from '../../core/pickle/reader.ts'
+import { checkDepth } from '../../core/pickle/depth.ts'
+import { PickleError } from '../../core/pickle/input.ts'
+import { PickleReader } from '../../core/pickle/reader.ts'
 import {
   ByteString,
   entry,
