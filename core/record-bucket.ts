@@ -13,7 +13,7 @@ import { CorruptRecordError } from '../store/errors.ts'
 import { oid as toOid, type Oid, type Tid } from '../store/ids.ts'
 import * as op from './pickle/opcodes.ts'
 import { Ref, Tuple } from './pickle/value.ts'
-import { decodeRecord, encodeRecord } from './record.ts'
+import { currentClassName, decodeRecord, encodeRecord } from './record.ts'
 
 /** A bucket: `keys[i]` leads to the object `oids[i]` of the class `classNames[i]`. */
 export interface BucketEntries {
@@ -132,8 +132,9 @@ class BucketScan {
     const module = this.#line()
     const name = this.#line()
     this.#classMemos.push(this.#memo)
-    this.#classes.push(`${module}.${name}`)
-    return module !== '' && name !== '' && this.#put() ? `${module}.${name}` : undefined
+    const className = currentClassName(`${module}.${name}`)
+    this.#classes.push(className)
+    return module !== '' && name !== '' && this.#put() ? className : undefined
   }
 
   /** A line of ASCII; '' where it is not. */

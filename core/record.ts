@@ -20,10 +20,9 @@ import { ByteString, Global, Tuple, type PickleValue, type Ref } from './pickle/
 import { PickleWriter } from './pickle/writer.ts'
 import * as op from './pickle/opcodes.ts'
 
-/** The classes whose state is one string of bytes. `ZBlk` is what early data calls ZBlk0. */
+/** The classes whose state is one string of bytes. */
 export const ZDATA = 'wendelin.bigfile.file_zodb.ZData'
 export const ZBLK0 = 'wendelin.bigfile.file_zodb.ZBlk0'
-const ZBLK = 'wendelin.bigfile.file_zodb.ZBlk'
 export type DataClass = typeof ZDATA | typeof ZBLK0
 
 /** How many bytes of a record are enough for {@link dataPosition}. */
@@ -50,15 +49,18 @@ export interface DataFrame {
   readonly tail: Uint8Array
 }
 
+/** What a class is called today: early data calls ZBlk0 `ZBlk`, in records and in references to them. */
+export const currentClassName = (className: string): string =>
+  className === 'wendelin.bigfile.file_zodb.ZBlk' ? ZBLK0 : className
+
 /** Reads a record of any class. @throws CorruptRecordError */
 export function decodeRecord(bytes: Uint8Array, oid: Oid, tid: Tid): DecodedRecord {
   return orCorrupt(oid, tid, () => {
-    const reader = new PickleReader(bytes)
+    const reader = readerOf(bytes)
     const className = loadClass(reader)
-    const dataClass = dataClassOf(className)
-    if (dataClass !== undefined) {
+    if (isDataClass(className)) {
       const { off, len } = locate(bytes, bytes.length, reader.position)
-      return { className: dataClass, state: bytes.subarray(off, off + len) }
+      return { className, state: bytes.subarray(off, off + len) }
     }
     const state = reader.load()
     if (reader.position !== bytes.length) throw new PickleError('something follows the state')
@@ -92,10 +94,9 @@ export function dataPosition(bytes: Uint8Array, total: number, oid: Oid, tid: Ti
     if (startsWith(bytes, head))
       return { className, ...orCorrupt(oid, tid, () => locate(bytes, total, head.length)) }
   return orCorrupt(oid, tid, () => {
-    const reader = new PickleReader(bytes)
-    const name = loadClass(reader)
-    const className = dataClassOf(name)
-    if (className === undefined) throw new PickleError(`it is a ${name}, not a block or chunk of data`)
+    const reader = readerOf(bytes)
+    const className = loadClass(reader)
+    if (!isDataClass(className)) throw new PickleError(`it is a ${className}, not a block or chunk of data`)
     return { className, ...locate(bytes, total, reader.position) }
   })
 }
@@ -122,8 +123,7 @@ export function encodeDataHead(className: DataClass, len: number): DataFrame {
 /** The `module.name` of a record's class, '' where it does not begin with one; the state is not looked at. */
 export function classOfRecord(bytes: Uint8Array): string {
   try {
-    const className = loadClass(new PickleReader(bytes))
-    return dataClassOf(className) ?? className
+    return loadClass(readerOf(bytes))
   } catch (error) {
     if (error instanceof PickleError) return ''
     throw error
@@ -137,7 +137,7 @@ export function classOfRecord(bytes: Uint8Array): string {
 export function references(bytes: Uint8Array, oid: Oid, tid: Tid): Ref[] {
   return orCorrupt(oid, tid, () => {
     const refs: Ref[] = []
-    const reader = new PickleReader(bytes)
+    const reader = readerOf(bytes)
     reader.onRef = ref => refs.push(ref)
     reader.load()
     reader.load()
@@ -155,9 +155,12 @@ const DATA_HEADS: ReadonlyMap<DataClass, Uint8Array> = new Map([
 ])
 const DATA_TAIL = Uint8Array.of(op.BINPUT, 1, op.STOP)
 
-function dataClassOf(className: string): DataClass | undefined {
-  if (className === ZBLK) return ZBLK0
-  return className === ZDATA || className === ZBLK0 ? className : undefined
+const isDataClass = (className: string): className is DataClass => className === ZDATA || className === ZBLK0
+
+function readerOf(bytes: Uint8Array): PickleReader {
+  const reader = new PickleReader(bytes)
+  reader.rename = currentClassName
+  return reader
 }
 
 function startsWith(bytes: Uint8Array, head: Uint8Array): boolean {
@@ -174,7 +177,7 @@ function loadClass(reader: PickleReader): string {
   if (type instanceof Global) return type.className
   if (type instanceof Tuple && type.items.length === 2) {
     const [module, name] = type.items.map(nameOf)
-    if (module !== undefined && name !== undefined) return `${module}.${name}`
+    if (module !== undefined && name !== undefined) return currentClassName(`${module}.${name}`)
   }
   throw new PickleError('it does not begin with a class')
 }

@@ -24,6 +24,8 @@ const BYTE_STRING_MAX = 65_536
 export class PickleReader {
   /** Called with every strong persistent reference, in the order of the input. */
   onRef: (ref: Ref) => void = () => {}
+  /** What a class is called today. */
+  rename: (className: string) => string = className => className
   readonly #input: PickleInput
   readonly #memo: PickleValue[] = []
   readonly #stack: PickleValue[] = []
@@ -251,7 +253,9 @@ export class PickleReader {
     const module = this.#input.line()
     const name = this.#input.line()
     if (module === '' || name === '') throw new PickleError('a class has no name')
-    return new Global(module, name)
+    const global = new Global(module, name)
+    const className = this.rename(global.className)
+    return className === global.className ? global : Global.of(className)
   }
 
   #opaque(callable: PickleValue, args: PickleValue): Opaque {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { ByteString, Global, Ref, Tuple, type PickleValue } from '../../core/pickle/value.ts'
+import { decodeBucket } from '../../core/record-bucket.ts'
 import {
   classOfRecord,
   DATA_HEAD_MAX,
@@ -116,6 +117,10 @@ describe('a class is read', () => {
     const record = latin1('\x80\x02cwendelin.bigfile.file_zodb\nZBlk\nq\x01.\x80\x02U\x02hiq\x02.')
     expect(classOfRecord(record)).toBe(ZBLK0)
     expect(dataPosition(record, record.length, OID, TID)).toEqual({ className: ZBLK0, off: 42, len: 2 })
+    const old = new Ref(oid(5), 'wendelin.bigfile.file_zodb.ZBlk')
+    const bucket = encodeRecord('BTrees.LOBTree.LOBucket', new Tuple([new Tuple([7, old])]))
+    expect(references(bucket, OID, TID)).toEqual([new Ref(oid(5), ZBLK0)])
+    expect(decodeBucket(bucket, OID, TID).classNames).toEqual([ZBLK0])
   })
 
   it.each(['', '.', 'K\x01.', 'cm\n\nq\x00.', ')K\x01\x86.', '\x80\x04cm\nC\n.'])(
