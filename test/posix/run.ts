@@ -30,6 +30,15 @@ function explain(error: unknown): string {
   return `${error.message}${place === undefined ? '' : ` (${place.trim()})`}`
 }
 
+/** Removes what a test left. What cannot be removed is no failure of a test that has ended. */
+function tidy(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true })
+  } catch (error) {
+    writeSync(2, `${String(error)}\n`)
+  }
+}
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -62,10 +71,10 @@ async function main(): Promise<void> {
         const outcome = error instanceof Skipped ? 'skipped' : 'failed'
         report({ name, outcome, ms: ms(), message: explain(error) })
       }
-      rmSync(path, { recursive: true, force: true })
+      tidy(path)
     }
   }
-  rmSync(base, { recursive: true, force: true })
+  tidy(base)
 }
 
 if (import.meta.main) await main()

@@ -1,0 +1,31 @@
+/** Where a program's test works: a mount, or, to prove the test, a directory of the host (ZBLKFS_TEST_HOST=1). */
+import { chmodSync, mkdtempSync } from 'node:fs'
+import { mkdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { withMount, type TestMount } from '../tools/mounted.ts'
+
+/** What a test of a program needs of a mount. */
+export type Place = Pick<TestMount, 'dir' | 'scratch' | 'remount' | 'kill'>
+
+/** Whether the tests run on the host's filesystem. */
+export const onHost = process.env['ZBLKFS_TEST_HOST'] !== undefined
+
+/** Gives `body` a place that other users reach too. */
+export async function withPlace(body: (place: Place) => Promise<void>): Promise<void> {
+  if (!onHost)
+    return withMount({ options: ['allow_other'] }, async mount => {
+      chmodSync(mount.scratch, 0o755)
+      await body(mount)
+    })
+  const scratch = mkdtempSync(join(tmpdir(), 'zblkfs-programs-'))
+  chmodSync(scratch, 0o755)
+  const dir = join(scratch, 'mnt')
+  await mkdir(dir)
+  const nothing = (): Promise<void> => Promise.resolve()
+  try {
+    await body({ dir, scratch, remount: nothing, kill: nothing })
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
+}
