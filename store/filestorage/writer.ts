@@ -81,16 +81,18 @@ export class FileStorageWriter {
   static async reopen(path: string, cacheDirectory = defaultCacheDirectory()): Promise<FileStorageWriter> {
     checkLock(path)
     const file = await openHandle(path, 'r+')
+    let index: PositionIndex | undefined
     try {
       const stats = fstatSync(file.fd, { bigint: true })
       const scanned = { path, fd: file.fd, window: new Window(file.fd), size: Number(stats.size) }
       checkMagic(scanned)
-      const index = openIndex(scanned, realpathSync(path), stats, cacheDirectory, () => {})
+      index = openIndex(scanned, realpathSync(path), stats, cacheDirectory, () => {})
       const tail = await extendIndex(scanned, index)
       const end = tail?.pos ?? scanned.size
       await file.truncate(end)
       return new FileStorageWriter(path, file, index, end)
     } catch (error) {
+      index?.close()
       await file.close()
       throw error
     }
