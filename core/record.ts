@@ -58,6 +58,7 @@ export function decodeRecord(bytes: Uint8Array, oid: Oid, tid: Tid): DecodedReco
   return orCorrupt(oid, tid, () => {
     const reader = readerOf(bytes)
     const className = loadClass(reader)
+    if (className === '') throw new PickleError('it does not begin with a class')
     if (isDataClass(className)) {
       const { off, len } = locate(bytes, bytes.length, reader.position)
       return { className, state: bytes.subarray(off, off + len) }
@@ -96,7 +97,7 @@ export function dataPosition(bytes: Uint8Array, total: number, oid: Oid, tid: Ti
   return orCorrupt(oid, tid, () => {
     const reader = readerOf(bytes)
     const className = loadClass(reader)
-    if (!isDataClass(className)) throw new PickleError(`it is a ${className}, not a block or chunk of data`)
+    if (!isDataClass(className)) throw new PickleError(`it is a '${className}', not a block or chunk of data`)
     return { className, ...locate(bytes, total, reader.position) }
   })
 }
@@ -139,7 +140,10 @@ export function references(bytes: Uint8Array, oid: Oid, tid: Tid): Ref[] {
     const refs: Ref[] = []
     const reader = readerOf(bytes)
     reader.onRef = ref => refs.push(ref)
-    reader.load()
+    if (isDataClass(loadClass(reader))) {
+      locate(bytes, bytes.length, reader.position)
+      return refs
+    }
     reader.load()
     if (reader.position !== bytes.length) throw new PickleError('something follows the state')
     return refs
@@ -170,7 +174,7 @@ function startsWith(bytes: Uint8Array, head: Uint8Array): boolean {
   return true
 }
 
-/** Reads the class pickle. */
+/** Reads the class pickle; '' where it is something else. */
 function loadClass(reader: PickleReader): string {
   const meta = reader.load()
   const type = meta instanceof Tuple && meta.items.length === 2 ? meta.items[0] : meta
@@ -179,7 +183,7 @@ function loadClass(reader: PickleReader): string {
     const [module, name] = type.items.map(nameOf)
     if (module !== undefined && name !== undefined) return currentClassName(`${module}.${name}`)
   }
-  throw new PickleError('it does not begin with a class')
+  return ''
 }
 
 function nameOf(value: PickleValue): string | undefined {

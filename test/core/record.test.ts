@@ -185,6 +185,12 @@ describe('references', () => {
     expect(references(record, OID, TID)).toEqual([new Ref(oid(5), 'm.A'), new Ref(oid(6), '')])
   })
 
+  it('are listed where it is not known what class it is', () => {
+    const record = latin1('K\x01K\x02K\x03\x87.U\x08\x00\x00\x00\x00\x00\x00\x00\x05Q.')
+    expect(references(record, OID, TID)).toEqual([new Ref(oid(5), '')])
+    expect(classOfRecord(record)).toBe('')
+  })
+
   it.each([
     ['an oid of 7 bytes', 'U\x07\x00\x00\x00\x00\x00\x00\x01Q.'],
     ['an oid from 2^53 on', 'U\x08\x00\x20\x00\x00\x00\x00\x00\x00Q.'],
