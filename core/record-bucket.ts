@@ -134,7 +134,7 @@ class BucketScan {
     this.#classMemos.push(this.#memo)
     const className = currentClassName(`${module}.${name}`)
     this.#classes.push(className)
-    return module !== '' && name !== '' && this.#put() ? className : undefined
+    return module !== '' && name !== '' && !name.includes('.') && this.#put() ? className : undefined
   }
 
   /** A line of ASCII; '' where it is not. */

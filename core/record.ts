@@ -180,16 +180,14 @@ function loadClass(reader: PickleReader): string {
   const type = meta instanceof Tuple && meta.items.length === 2 ? meta.items[0] : meta
   if (type instanceof Global) return type.className
   if (type instanceof Tuple && type.items.length === 2) {
-    const [module, name] = type.items.map(nameOf)
-    if (module !== undefined && name !== undefined) return currentClassName(`${module}.${name}`)
+    const [module = '', name = ''] = type.items.map(textOf)
+    if (/^[^\n]+$/.test(module) && /^[^\n.]+$/.test(name)) return currentClassName(`${module}.${name}`)
   }
   return ''
 }
 
-function nameOf(value: PickleValue): string | undefined {
-  const name = value instanceof ByteString ? value.latin1 : value
-  return typeof name === 'string' && name !== '' ? name : undefined
-}
+const textOf = (value: PickleValue): string =>
+  value instanceof ByteString ? value.latin1 : typeof value === 'string' ? value : ''
 
 /** Finds the one string of bytes that the state pickle at `start` is, in a record of `total` bytes. */
 function locate(bytes: Uint8Array, total: number, start: number): { off: number; len: number } {

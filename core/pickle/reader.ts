@@ -252,7 +252,7 @@ export class PickleReader {
   #global(): Global {
     const module = this.#input.line()
     const name = this.#input.line()
-    if (module === '' || name === '') throw new PickleError('a class has no name')
+    if (module === '' || name === '' || name.includes('.')) throw new PickleError('a class has no name')
     const global = new Global(module, name)
     const className = this.rename(global.className)
     return className === global.className ? global : Global.of(className)

@@ -38,9 +38,11 @@ export class Global {
     this.className = `${module}.${name}`
   }
 
-  /** The class of a `module.name`. */
+  /** The class of a `module.name`. @throws TypeError where it is none. */
   static of(className: string): Global {
     const dot = className.lastIndexOf('.')
+    if (dot <= 0 || dot === className.length - 1 || className.includes('\n'))
+      throw new TypeError(`'${className}' is not the name of a class`)
     return new Global(className.slice(0, dot), className.slice(dot + 1))
   }
 }

@@ -128,6 +128,7 @@ describe('a pickle is refused', () => {
     ['has text longer than strings can be', 'X\xff\xff\xff\xff.', /too long/],
     ['has text that is not UTF-8', 'X\x01\x00\x00\x00\xff.', /UTF-8/],
     ['has a class without a name', 'cm\n\n.', /no name/],
+    ['has a class whose name ends in a dot', 'cm\nC.\n.', /no name/],
     ['has a class that does not end', 'cm\nC', /line/],
     ['has an int that is none', 'I1e5\n.', /decimal/],
     ['has an int of a million digits', `L${'9'.repeat(1_000_000)}L\n.`, /too long/],

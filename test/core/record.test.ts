@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { ByteString, Global, Ref, Tuple, type PickleValue } from '../../core/pickle/value.ts'
+import { ByteString, Global, Opaque, Ref, Tuple, type PickleValue } from '../../core/pickle/value.ts'
 import { decodeBucket } from '../../core/record-bucket.ts'
 import {
   classOfRecord,
@@ -199,6 +199,19 @@ describe('references', () => {
     expect(() => references(latin1(`cm\nC\n.${state}`), OID, TID)).toThrow(CorruptRecordError)
     expect(() => decode(latin1(`cm\nC\n.${state}`))).toThrow(CorruptRecordError)
   })
+})
+
+it.each<[string, PickleValue]>([
+  ['C', null],
+  ['m.', null],
+  ['.C', null],
+  ['m.C', 1.5],
+  ['m.C', Number.NaN],
+  ['m.C', 2 ** 53],
+  ['m.C', new Opaque(new Global('os', 'system'), new Tuple([]))],
+  ['m.C', new Ref(OID, 'C')],
+])('a record of the class %j with the state %o is not written', (className, state) => {
+  expect(() => encodeRecord(className, state)).toThrow(TypeError)
 })
 
 it('an error names the object and the transaction and says what to do', () => {
