@@ -14,3 +14,9 @@ export const EXT4: Exclusions = {
 export const TMPFS: Exclusions = {
   'fallocate: ZERO_RANGE zeroes, and grows unless KEEP_SIZE': 'ZERO_RANGE is not supported',
 }
+
+/** A mount through the kernel driver. */
+export const KERNEL: Exclusions = {}
+
+/** A mount through fuse-native. */
+export const FUSE_NATIVE: Exclusions = {}
