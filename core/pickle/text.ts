@@ -2,16 +2,25 @@
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const SURROGATE = /(\xed[\xa0-\xbf][\x80-\xbf])/
+/** In bytes: in longer texts nobody looks for lone surrogates, each of which costs an object. */
+const SURROGATES_MAX = 65_536
 
 /** Decodes `[start, end)`; undefined where it is not such text. */
 export function decodeText(bytes: Buffer, start: number, end: number): string | undefined {
   const text = bytes.toString('utf8', start, end)
+  // What stands for bytes that are no UTF-8 may also be in the text itself.
   if (!text.includes('\ufffd')) return text
+  const parts =
+    end - start > SURROGATES_MAX
+      ? [bytes.toString('latin1', start, end)]
+      : bytes.toString('latin1', start, end).split(SURROGATE)
   try {
-    return bytes
-      .toString('latin1', start, end)
-      .split(SURROGATE)
-      .map(part => (SURROGATE.test(part) ? surrogate(part) : strict.decode(Buffer.from(part, 'latin1'))))
+    return parts
+      .map(part =>
+        part.length === 3 && SURROGATE.test(part)
+          ? surrogate(part)
+          : strict.decode(Buffer.from(part, 'latin1')),
+      )
       .join('')
   } catch {
     return undefined
