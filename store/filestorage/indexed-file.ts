@@ -19,7 +19,7 @@ import {
   TRANSACTION_HEADER_LENGTH,
 } from './format.ts'
 import { openIndex, standsIn } from './index-cache.ts'
-import type { PositionIndex, TransactionRow } from './position-index.ts'
+import type { FoundRecord, PositionIndex, TransactionRow } from './position-index.ts'
 import { checkMagic, readRecords, type Tail } from './scan.ts'
 import { readFully, Window } from './window.ts'
 
@@ -29,6 +29,8 @@ const read = promisify(readCallback)
 const MAX_GAP_BYTES = 16 * 1024
 /** ...and together they are not longer than this (a single one may be). */
 const MAX_RUN_BYTES = 2 * 1024 * 1024
+/** How many such runs are read at once. */
+const PARALLEL_READS = 4
 /** What one read(2) may be asked for. */
 const MAX_READ_BYTES = 2 ** 30
 /** How many oids a piece of a ChangeSet has. */
@@ -125,19 +127,24 @@ export class IndexedFile {
   async load(oids: readonly Oid[], at: Tid): Promise<(Revision | undefined)[]> {
     const revisions: (Revision | undefined)[] = oids.map(() => undefined)
     const seq = this.#index.seqUpTo(at)
-    const located = oids.flatMap((oid, slot) => this.#locate(oid, seq, slot) ?? [])
+    const found = this.#index.find(
+      [...oids].sort((a, b) => a - b),
+      seq,
+    )
+    const located = oids.flatMap((oid, slot) => this.#locate(oid, found.get(oid), slot) ?? [])
     located.sort((a, b) => a.pos - b.pos)
     for (let first = 0; first < located.length;) {
-      const run = runOf(located, first)
-      for (const [place, record] of await this.#readRun(run))
-        revisions[place.slot] = { tid: place.tid, record }
-      first += run.length
+      const runs: (readonly Located[])[] = []
+      for (; runs.length < PARALLEL_READS && first < located.length; first += runs.at(-1)?.length ?? 0)
+        runs.push(runOf(located, first))
+      for (const records of await Promise.all(runs.map(async run => this.#readRun(run))))
+        for (const [place, record] of records) revisions[place.slot] = { tid: place.tid, record }
     }
     return revisions
   }
 
   async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
-    const place = this.#locate(oid, this.#index.seqUpTo(at), 0)
+    const place = this.#locate(oid, this.#index.find([oid], this.#index.seqUpTo(at)).get(oid), 0)
     if (place === undefined) return undefined
     const header = Buffer.allocUnsafe(RECORD_HEADER_LENGTH)
     readFully(this.#fd, header, place.pos)
@@ -205,8 +212,7 @@ export class IndexedFile {
     return { path: this.#path, fd: this.#fd, window: this.#window, size: Number(stats.size) }
   }
 
-  #locate(oid: Oid, seq: number, slot: number): Located | undefined {
-    const found = this.#index.find(oid, seq)
+  #locate(oid: Oid, found: FoundRecord | undefined, slot: number): Located | undefined {
     if (found === undefined) return undefined
     const tid = this.#index.tidOf(found.seq)
     if (found.length > 0) return { slot, oid, tid, pos: found.pos, length: found.length, indirect: false }

@@ -41,6 +41,13 @@ export interface RecordPosition {
   readonly length: number
 }
 
+/** An object's record, and the number of the transaction that wrote it. */
+export interface FoundRecord {
+  readonly seq: number
+  readonly pos: number
+  readonly length: number
+}
+
 interface RawTransaction {
   readonly seq: bigint
   readonly tid: bigint
@@ -54,6 +61,12 @@ const NOTHING: IndexedTransaction = { seq: 0, tid: TID_NONE, pos: MAGIC_LENGTH, 
 
 /** How many transactions' ids are kept at hand. */
 const MAX_TIDS = 4096
+
+/** Oids this far from one another are neighbours; so many of them are found by one query... */
+const MAX_OID_GAP = 4
+const MIN_RUN = 4
+/** ...unless they have more revisions than this, on average. */
+const ROWS_PER_OID = 4
 
 /** How long a statement waits for another process, blocking this one. */
 const BUSY_TIMEOUT_MS = 2000
@@ -92,9 +105,15 @@ function prepare(db: Database.Database) {
         `SELECT ${columns} FROM txn WHERE seq > ? AND seq <= ? ORDER BY seq DESC LIMIT ?`,
       )
       .safeIntegers(),
-    record: db.prepare<[number, number], { seq: number; pos: number; length: number }>(
+    record: db.prepare<[number, number], FoundRecord>(
       'SELECT seq, pos, length FROM record WHERE oid = ? AND seq <= ? ORDER BY seq DESC LIMIT 1',
     ),
+    /** The first and the last oid, seq, limit. */
+    range: db
+      .prepare<[number, number, number, number], [oid: number, seq: number, pos: number, length: number]>(
+        'SELECT oid, seq, pos, length FROM record WHERE oid >= ? AND oid <= ? AND seq <= ? ORDER BY oid, seq LIMIT ?',
+      )
+      .raw(),
     revisions: db
       .prepare<[number, number, number], number>(
         'SELECT seq FROM record WHERE oid = ? AND seq > ? AND seq <= ? ORDER BY seq DESC',
@@ -160,12 +179,11 @@ export class PositionIndex {
     return statement.all(after, upTo, limit).map(transactionRow)
   }
 
-  /** An object's newest record of the transactions up to number `seq`. */
-  find(
-    oid: Oid,
-    seq: number,
-  ): { readonly seq: number; readonly pos: number; readonly length: number } | undefined {
-    return this.#sql.record.get(oid, seq)
+  /** Each object's newest record of the transactions up to number `seq`; `oids` ascend. May tell of others, too. */
+  find(oids: readonly Oid[], seq: number): Map<number, FoundRecord> {
+    const found = new Map<number, FoundRecord>()
+    for (let first = 0; first < oids.length;) first = this.#findRun(oids, first, seq, found)
+    return found
   }
 
   /** The numbers in `(after, upTo]` of the transactions that hold a record of the object, newest first. */
@@ -225,6 +243,33 @@ export class PositionIndex {
       this.#db.prepare('INSERT INTO file (identity) VALUES (?)').run(identity)
     })
     create.immediate()
+  }
+
+  /** Finds neighbours by one query; where the next ones begin. */
+  #findRun(oids: readonly Oid[], first: number, seq: number, found: Map<number, FoundRecord>): number {
+    const firstOid = oids[first] ?? 0
+    let end = first
+    let lastOid = firstOid
+    for (let oid = oids[end]; oid !== undefined && oid - lastOid <= MAX_OID_GAP; oid = oids[++end])
+      lastOid = oid
+    if (end - first < MIN_RUN) {
+      for (const oid of oids.slice(first, end)) this.#findOne(oid, seq, found)
+      return end
+    }
+    const limit = (end - first) * ROWS_PER_OID
+    const rows = this.#sql.range.all(firstOid, lastOid, seq, limit)
+    for (const [oid, seq, pos, length] of rows) found.set(oid, { seq, pos, length })
+    const cutOff = rows[limit - 1]?.[0]
+    if (cutOff === undefined) return end
+    // Long histories: this object's may go on. It is looked up by itself, and those after it are another run.
+    this.#findOne(cutOff, seq, found)
+    for (end = first; (oids[end] ?? Infinity) <= cutOff;) end++
+    return end
+  }
+
+  #findOne(oid: number, seq: number, found: Map<number, FoundRecord>): void {
+    const record = this.#sql.record.get(oid, seq)
+    if (record !== undefined) found.set(oid, record)
   }
 
   #readLast(): IndexedTransaction {

@@ -177,7 +177,7 @@ export class FileStorageWriter {
           `object ${formatOid(oid)} has an empty record, for which a FileStorage has no form`,
         )
       const length = record?.length ?? 0
-      const previous = this.#index.find(oid, seq)?.pos ?? 0
+      const previous = this.#index.find([oid], seq).get(oid)?.pos ?? 0
       const header = encodeRecordHeader({ pos, oid, tid, previous, transaction, versionLength: 0, length })
       const data = record ?? Buffer.alloc(POINTER_LENGTH)
       await this.#write(header, data)

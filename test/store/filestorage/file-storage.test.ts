@@ -222,6 +222,25 @@ describe('a FileStorage', () => {
     expect((await store.revisions(oid(0)))[0]).toBe(700n)
   })
 
+  test('with objects of long histories among others gives each its newest revision', async () => {
+    const file = new HandFile()
+    const changedOften = [3, 4, 8]
+    file.add({ tid: 1n, records: Array.from({ length: 12 }, (_, i) => ({ oid: i, data: `first ${i}` })) })
+    for (let i = 2; i <= 120; i++)
+      file.add({ tid: BigInt(i), records: changedOften.map(oid => ({ oid, data: `${oid} at ${i}` })) })
+    const store = await temp.current.open(temp.current.write(file.bytes))
+    const oids = [11, 0, 8, 1, 2, 3, 4, 5, 6, 8, 7, 9, 10, 12].map(value => oid(value))
+    for (const at of [1, 2, 50, 120]) {
+      const texts = (await store.load(oids, tid(BigInt(at)))).map(revision => revision?.record.toString())
+      expect(texts).toEqual(
+        oids.map(oid => {
+          if (oid === 12) return undefined
+          return changedOften.includes(oid) && at > 1 ? `${oid} at ${at}` : `first ${oid}`
+        }),
+      )
+    }
+  })
+
   test('rejects everything after it was closed', async () => {
     const store = await temp.current.open(temp.current.write(history().bytes))
     await store.close()
