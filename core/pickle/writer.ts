@@ -5,8 +5,7 @@
  * identity. So do we for Tuples, arrays, Maps and ByteStrings. By content we share what Python has as one object:
  * - classes;
  * - an oid: every reference to an object carries the object's own `_p_oid`;
- * - text: the names in states are interned;
- * - byte strings of length 0 and 1, which CPython has once each.
+ * - text: the names in states are interned.
  */
 import type { Oid } from '../../store/ids.ts'
 import { ByteString, Float, Global, Ref, Tuple, type PickleValue } from './value.ts'
@@ -27,7 +26,6 @@ export class PickleWriter {
   readonly #oids = new Map<Oid, number>()
   readonly #classes = new Map<string, number>()
   readonly #texts = new Map<string, number>()
-  readonly #tinyBytes = new Map<string, number>()
 
   /** Appends a pickle of `value`. @throws TypeError for what has no place in our records. */
   dump(value: PickleValue): this {
@@ -51,8 +49,8 @@ export class PickleWriter {
     else if (value instanceof Ref) this.#saveRef(value)
     else if (value instanceof Global) this.#saveClass(value.className, value)
     else if (value instanceof Float) this.#saveFloat(value)
-    else if (value instanceof ByteString) this.#saveByteString(value)
-    else if (value instanceof Uint8Array) this.#saveOnce(this.#objects, value, value)
+    else if (value instanceof ByteString) this.#saveBytes(value, value.bytes)
+    else if (value instanceof Uint8Array) this.#saveBytes(value, value)
     else this.#saveContainer(value)
   }
 
@@ -101,17 +99,12 @@ export class PickleWriter {
     this.#memoize(this.#texts, text)
   }
 
-  #saveByteString(value: ByteString): void {
-    if (value.latin1.length > 1) this.#saveOnce(this.#objects, value, value.bytes)
-    else this.#saveOnce(this.#tinyBytes, value.latin1, value.bytes)
-  }
-
-  #saveOnce<K>(memo: Map<K, number>, key: K, bytes: Uint8Array): void {
-    if (this.#isMemoized(memo, key)) return
+  #saveBytes(value: object, bytes: Uint8Array): void {
+    if (this.#isMemoized(this.#objects, value)) return
     if (bytes.length <= 0xff) this.#number(op.SHORT_BINBYTES, bytes.length, 1)
     else this.#number(op.BINBYTES, bytes.length, 4)
     this.#raw(bytes)
-    this.#memoize(memo, key)
+    this.#memoize(this.#objects, value)
   }
 
   #saveClass(className: string, global?: Global): void {

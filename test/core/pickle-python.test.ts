@@ -66,6 +66,11 @@ function expectPythonsBytes(cases: readonly Case[]): void {
 const CLASSES = ['m.A', 'm.B', 'BTrees.IOBTree.IOBucket', 'wendelin.bigfile.file_zodb.ZBlk1']
 const someText = fc.string({ unit: 'binary', maxLength: 20 })
 const someBytes = fc.oneof(fc.uint8Array({ maxLength: 3 }), fc.uint8Array({ minLength: 253, maxLength: 260 }))
+/** CPython has byte strings of length 0 and 1 once each. */
+const byteString = (bytes: Uint8Array): ByteString => {
+  const made = ByteString.from(bytes)
+  return bytes.length <= 1 ? ByteString.key(made.latin1) : made
+}
 const someInteger = fc
   .oneof(
     fc.integer(),
@@ -84,7 +89,7 @@ const { state: someState } = fc.letrec<{ state: PickleValue }>(again => ({
     fc.constantFrom(null, true, false),
     someInteger,
     someText,
-    someBytes.map(bytes => ByteString.from(bytes)),
+    someBytes.map(byteString),
     fc.double().map(value => new Float(value)),
     someRef,
     fc.constantFrom(...CLASSES).map(name => Global.of(name)),
