@@ -123,6 +123,11 @@ export interface Notifier {
   invalidateInode(ino: Ino, off: bigint, len: bigint): void
   /** What the kernel knows of a name, its absence included. */
   invalidateEntry(parent: Ino, name: Name): void
+  /**
+   * Resolves when the kernel has forgotten all that it was told to so far. Never await it within an operation, nor
+   * with a lock that one may need: the kernel may have to wait for operations before it can forget.
+   */
+  settled(): Promise<void>
 }
 
 export interface Operations {

@@ -8,11 +8,7 @@ import { busyError, mountAsUser, unmountAsUser } from './mount-as-user.ts'
 import { checkMountPoint } from './mount-point.ts'
 import { raiseReadAhead } from './read-ahead.ts'
 import { Session } from './session.ts'
-import { umount2 } from './system-calls.ts'
-
-/** umount2(2)'s flags. Source: sys/mount.h. */
-const MNT_DETACH = 2
-const UMOUNT_NOFOLLOW = 8
+import { umount2, UnmountFlag } from './system-calls.ts'
 
 const isRoot = (): boolean => process.getuid?.() === 0
 
@@ -50,7 +46,10 @@ class KernelDriver implements Driver {
   }
 
   async #unmountAsRoot(lazy: boolean): Promise<void> {
-    const { result, errno } = await umount2(this.#mountPoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0))
+    const { result, errno } = await umount2(
+      this.#mountPoint,
+      UnmountFlag.NOFOLLOW | (lazy ? UnmountFlag.DETACH : 0),
+    )
     if (result === 0 || errno === constants.errno.EINVAL) return // EINVAL: it is no mount any more.
     if (errno === constants.errno.EBUSY) throw busyError(this.#mountPoint)
     throw new MountError(`${this.#mountPoint} cannot be unmounted: ${getSystemErrorMessage(-errno)}`)

@@ -6,7 +6,7 @@
  * A handler that throws has sent nothing: the session sends the errno. Source of the layouts: linux/fuse.h.
  */
 import { ErrnoError } from '../errno.ts'
-import type { DirectoryEntry, Entry, Operations } from '../operations.ts'
+import type { DirectoryEntry, Entry, Notifier, Operations } from '../operations.ts'
 import { directoryEntriesIn, directoryEntryBytes } from './abi/directory.ts'
 import {
   AllocateFlag,
@@ -27,6 +27,7 @@ import type { Replies } from './replies.ts'
 export interface HandlerContext {
   readonly operations: Operations
   readonly replies: Replies
+  readonly notifier: Notifier
   /** The length of fuse_setxattr_in, which the kernel and we agreed on. */
   readonly setxattrBytes: 8 | 16
 }
@@ -35,6 +36,9 @@ export type Handler = (request: RequestHeader, message: Message, context: Handle
 
 /** The most that one copy_file_range may copy where its answer has 32 bits. */
 const COPY_MAX = 0x7fff_f000n
+
+/** The setuid and setgid bits of a mode. */
+const SUIDGID = 0o6000
 
 const NAMES: Readonly<Record<number, Handler>> = {
   [Opcode.LOOKUP]: async (request, message, { operations, replies }) => {
@@ -123,20 +127,21 @@ const INODES: Readonly<Record<number, Handler>> = {
 }
 
 const FILES: Readonly<Record<number, Handler>> = {
-  [Opcode.OPEN]: async (request, message, { operations, replies }) => {
+  [Opcode.OPEN]: async (request, message, context) => {
+    const { operations, replies } = context
     const [flags, kill] = [message.u32(0), (message.u32(4) & OPEN_KILL_SUIDGID) !== 0]
-    if (kill) await operations.setattr(request.ino, { killSuidgid: true }, request.caller)
+    if (kill) await killSuidgid(request, context)
     replies.opened(request, await operations.open(request.ino, flags, request.caller))
   },
   [Opcode.READ]: async (request, message, { operations, replies }) => {
     const [fh, off, size] = [message.fh(0), message.bigU64(8), message.u32(16)]
     replies.data(request, await operations.read(request.ino, fh, off, size), size)
   },
-  [Opcode.WRITE]: async (request, message, { operations, replies }) => {
+  [Opcode.WRITE]: async (request, message, context) => {
+    const { operations, replies } = context
     const [fh, off, size, flags] = [message.fh(0), message.bigU64(8), message.u32(16), message.u32(20)]
     const data = message.data(40, size)
-    if (flags & WRITE_KILL_SUIDGID)
-      await operations.setattr(request.ino, { killSuidgid: true }, request.caller)
+    if (flags & WRITE_KILL_SUIDGID) await killSuidgid(request, context)
     replies.count(request, await operations.write(request.ino, fh, off, data))
   },
   [Opcode.FLUSH]: async (request, message, { operations, replies }) => {
@@ -224,6 +229,17 @@ async function rename(
   }
   await operations.rename(request.ino, name, newParent, newName, flags, request.caller)
   replies.empty(request)
+}
+
+/**
+ * Takes setuid and setgid away before a write or a truncation by somebody without CAP_FSETID. The kernel asks for it
+ * every time and does not expect the mode to change, so it is told where it did.
+ */
+async function killSuidgid(request: RequestHeader, { operations, notifier }: HandlerContext): Promise<void> {
+  const { mode } = await operations.getattr(request.ino)
+  if ((mode & SUIDGID) === 0) return
+  await operations.setattr(request.ino, { killSuidgid: true }, request.caller)
+  notifier.invalidateInode(request.ino, -1n, 0n)
 }
 
 /** Answers getxattr and listxattr: with size 0 the kernel asks for the length alone. */

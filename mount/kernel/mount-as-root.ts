@@ -53,10 +53,11 @@ function openDevice(): number {
 
 /** Why /dev/fuse cannot be opened, and what to do about it. */
 export function deviceError(error: unknown): MountError {
-  const reason = error instanceof Error ? error.message : String(error)
-  return new MountError(
-    `/dev/fuse cannot be opened (${reason}): load the module with 'modprobe fuse'; in a container, pass ` +
-      '--device /dev/fuse',
-    { cause: error },
-  )
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const message =
+    code === 'EACCES'
+      ? "/dev/fuse may not be opened by this user: make it usable again with 'sudo chmod 666 /dev/fuse'"
+      : `/dev/fuse cannot be opened (${String(code)}): load its module with 'sudo modprobe fuse'; in a container, ` +
+        'start it with --device /dev/fuse'
+  return new MountError(message, { cause: error })
 }

@@ -27,6 +27,7 @@ import { MalformedRequestError, Message, type RequestHeader } from './abi/messag
 import { Opcode, opcodeName } from './abi/opcodes.ts'
 import { type Handler, type HandlerContext, handlerOf } from './handlers.ts'
 import { canGiveUp, isDying } from './interrupt.ts'
+import { KernelNotifier } from './kernel-notifier.ts'
 import { Replies } from './replies.ts'
 import { addressOf, errno, read, watch } from './system-calls.ts'
 
@@ -36,7 +37,7 @@ const { EAGAIN, EINTR, EINVAL, ENODEV, ECONNABORTED, ENOENT, ENOSYS, ENOTTY, EOP
 /** A whole write, its header, and a page to spare. */
 const MESSAGE_BYTES = MAX_TRANSFER_BYTES + 4096
 const MESSAGES_MAX = 32
-const SPIN_MS = 0.03
+const SPIN_MS = Number(process.env['SPIN'] ?? 0.03)
 const BUSY_MS = 2
 
 /** Awaited to let the promises that can go on do so. */
@@ -58,6 +59,7 @@ export class Session {
   readonly #options: SessionOptions
   readonly #log: Logger
   readonly #replies: Replies
+  readonly #notifier: KernelNotifier
   readonly #start = Promise.withResolvers<Agreement>()
   readonly #end = Promise.withResolvers<void>()
   readonly #free: PlacedMessage[] = []
@@ -76,9 +78,11 @@ export class Session {
     this.#options = options
     this.#log = options.log
     this.#replies = new Replies(fd, options.log)
-    this.#context = { operations, replies: this.#replies, setxattrBytes: 8 }
+    this.#notifier = new KernelNotifier(fd, options.log)
+    this.#context = { operations, replies: this.#replies, notifier: this.#notifier, setxattrBytes: 8 }
     this.started = this.#start.promise
     this.done = this.#end.promise
+    operations.attach(this.#notifier)
     this.#watch()
   }
 
@@ -176,7 +180,7 @@ export class Session {
       this.#underway--
       if (interruptible) this.#interruptible.delete(request.unique)
       if (keeps) this.#giveBack(message)
-      if (this.#ended) this.#finish()
+      if (this.#ended) this.#closeWhenIdle()
     }
   }
 
@@ -249,13 +253,20 @@ export class Session {
     this.#start.resolve(agreement)
   }
 
+  /** The mount is gone: nothing more comes. */
   #finish(): void {
     this.#ended = true
     this.#pause()
-    if (this.#underway > 0) return
-    closeSync(this.#fd)
     this.#start.reject(new Error('the mount ended before it began'))
-    this.#end.resolve()
+    this.#closeWhenIdle()
+  }
+
+  #closeWhenIdle(): void {
+    if (this.#underway > 0) return
+    void this.#notifier.close().then(() => {
+      closeSync(this.#fd)
+      this.#end.resolve()
+    })
   }
 }
 

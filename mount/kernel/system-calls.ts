@@ -41,6 +41,9 @@ export const mount = libc.func(
 
 const umount2Function = libc.func('int umount2(str target, int flags)')
 
+/** umount2(2)'s flags. Source: sys/mount.h. */
+export const UnmountFlag = { FORCE: 1, DETACH: 2, NOFOLLOW: 8 } as const
+
 /** umount2(2) in another thread: it may need this one to answer requests. */
 export const umount2 = (target: string, flags: number): Promise<Outcome> =>
   elsewhere(umount2Function, target, flags)
