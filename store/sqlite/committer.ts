@@ -55,7 +55,7 @@ export class Committer {
     this.#commit = db.prepare('COMMIT')
     this.#rollback = db.prepare('ROLLBACK')
     this.#newest = db
-      .prepare<[number], bigint>('SELECT tid FROM revision WHERE oid = ? ORDER BY tid DESC LIMIT 1')
+      .prepare<[number], bigint>('SELECT tid FROM revision NOT INDEXED WHERE oid = ? LIMIT 1')
       .safeIntegers()
       .pluck()
     this.#insertRevision = db.prepare(

@@ -22,6 +22,9 @@ const OTHER_ROWS = 64
 const SPAN_GAP_BYTES = 16_384
 const SPAN_BYTES = 4 << 20
 
+/** What a record that is kept may keep alive beside itself. */
+const SLAB_BYTES = 32_768
+
 /** How many rows of a long list are read at a time. */
 const BATCH_ROWS = 1024
 
@@ -75,7 +78,8 @@ export class Reader {
     this.#log = new LogReader(db)
     this.#point = db
       .prepare<[number, bigint], RevisionRow>(
-        `SELECT ${ROW} FROM revision WHERE oid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1`,
+        // The primary key's order, newest first: asking for it with ORDER BY doubles the time of a look-up.
+        `SELECT ${ROW} FROM revision NOT INDEXED WHERE oid = ? AND tid <= ? LIMIT 1`,
       )
       .safeIntegers()
       .raw(true)
@@ -120,9 +124,10 @@ export class Reader {
     return this.#inOneState(() => {
       const records = this.#find(oids, at)
       const spans = this.#readSpans(records)
+      const slabs = new Slabs(records)
       return records.map((record, index) => {
         if (record === undefined || record.head === null) return undefined
-        return { tid: record.tid, record: assemble(record, spans[index]) }
+        return { tid: record.tid, record: assemble(record, spans[index], slabs) }
       })
     })
   }
@@ -286,10 +291,10 @@ export class Reader {
 
 const NO_BYTES = new Uint8Array(0)
 
-function assemble(record: StoredRecord, span: LogSpan | undefined): Uint8Array {
+function assemble(record: StoredRecord, span: LogSpan | undefined, slabs: Slabs): Uint8Array {
   const head = record.head ?? NO_BYTES
   if (record.pos === null && record.tail === null) return head
-  const bytes = Buffer.allocUnsafeSlow(recordSize(record))
+  const bytes = slabs.take(recordSize(record))
   bytes.set(head)
   const pos = record.pos
   if (pos !== null) {
@@ -308,5 +313,29 @@ function reportDamage<T>(record: StoredRecord, read: () => T): T {
   } catch (error) {
     if (!(error instanceof LogDamageError)) throw error
     throw new CorruptRecordError(record.oid, record.tid, error.message, { cause: error })
+  }
+}
+
+/**
+ * Memory for the records of one call: several short ones share an allocation, as a block's chunks are many and go
+ * as they came, together.
+ */
+class Slabs {
+  #left: number
+  #slab = NO_BYTES
+
+  constructor(records: readonly (StoredRecord | undefined)[]) {
+    this.#left = 0
+    for (const record of records) if (record !== undefined) this.#left += recordSize(record)
+  }
+
+  take(length: number): Uint8Array {
+    if (length > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(Math.max(length, Math.min(SLAB_BYTES, this.#left)))
+    }
+    const bytes = this.#slab.subarray(0, length)
+    this.#slab = this.#slab.subarray(length)
+    this.#left -= length
+    return bytes
   }
 }

@@ -19,19 +19,19 @@ test('the WAL stays short under constant load', { timeout: 300_000 }, async () =
   const body = [new Uint8Array(new SharedArrayBuffer(8 << 20))]
   let base = TID_NONE
   let longest = 0
-  for (let count = 0; count < 40; count++) {
+  for (let count = 0; count < 24; count++) {
     const first = store.commit({ changes: [{ oid, base, record: { head: new Uint8Array(0), body } }] })
     base = await first
     longest = Math.max(longest, store.stats().walBytes)
   }
   expect(longest).toBeLessThan(128 << 20)
   expect(store.stats().writer).toMatchObject({
-    commits: 40,
-    committedBytes: 40 * (8 << 20),
+    commits: 24,
+    committedBytes: 24 * (8 << 20),
     checkpointFailure: undefined,
   })
   await store.close()
-  expect((await stat(path)).size).toBeGreaterThan(40 * (8 << 20))
+  expect((await stat(path)).size).toBeGreaterThan(24 * (8 << 20))
 })
 
 test('a change to a small part of a database costs less than 64 KiB of file', async () => {
@@ -42,26 +42,21 @@ test('a change to a small part of a database costs less than 64 KiB of file', as
   let tid = await store.commit({
     changes: [{ oid: first, base: TID_NONE, record: { head: new Uint8Array(60), body: [body] } }],
   })
-  for (let count = 0; count < 20; count++) {
-    await store.close()
+  await store.close()
+  for (let count = 0; count < 8; count++) {
     const before = (await stat(path)).size
     store = await openSqliteStore(path)
+    const base = count === 0 ? TID_NONE : tid
     const rows = [1, 2, 3].map(index => ({
       oid: (first + index) as Oid,
-      base: count === 0 ? TID_NONE : tid,
+      base,
       record: { head: new Uint8Array(1000) },
     }))
-    const chunk = {
-      oid: (first + 4) as Oid,
-      base: count === 0 ? TID_NONE : tid,
-      record: { head: new Uint8Array(60), body: [body.subarray(0, 4096)] },
-    }
-    tid = await store.commit({ changes: [...rows, chunk] })
+    const record = { head: new Uint8Array(60), body: [body.subarray(0, 4096)] }
+    tid = await store.commit({ changes: [...rows, { oid: (first + 4) as Oid, base, record }] })
     await store.close()
     expect((await stat(path)).size - before).toBeLessThanOrEqual(64 << 10)
-    store = await openSqliteStore(path)
   }
-  await store.close()
 })
 
 test('a transaction arrives in the other thread as it was, bytes in shared memory by reference', () => {
