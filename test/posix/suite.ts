@@ -19,6 +19,8 @@ export interface SuiteOptions {
   readonly entries?: number
   /** How long one test may take. */
   readonly testTimeoutMs?: number
+  /** What runs the tests, as run.ts does. */
+  readonly program?: string
 }
 
 type Line = Outcome | { readonly started: string }
@@ -30,7 +32,7 @@ function runChild(
   outcomes: Outcome[],
 ): Promise<string | undefined> {
   return new Promise(resolve => {
-    const child = spawn(process.execPath, [RUN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     let running: string | undefined
     let errors = ''
     let timer: NodeJS.Timeout | undefined
@@ -42,6 +44,7 @@ function runChild(
       child.unref()
       if (running !== undefined) outcomes.push({ name: running, outcome: 'failed', ms: timeoutMs, message })
       resolve(running)
+      running = undefined
     }
     const watch = (): void => {
       clearTimeout(timer)
@@ -65,7 +68,7 @@ function runChild(
 /** Runs the whole suite on a directory. */
 export async function runSuite(dir: string, options: SuiteOptions = {}): Promise<readonly Outcome[]> {
   const outcomes: Outcome[] = []
-  const fixed = [dir, '--entries', `${options.entries ?? 5000}`]
+  const fixed = [options.program ?? RUN, dir, '--entries', `${options.entries ?? 5000}`]
   let after: string | undefined
   do {
     const args = after === undefined ? fixed : [...fixed, '--after', after]

@@ -92,7 +92,9 @@ export const concurrency: Tests = {
   'readers see a replaced file whole, old or new': async dir => {
     const path = dir.file('file', 'a'.repeat(5000))
     const state = { reading: true }
-    const readers = inChildren(2, 'readWhole', path, '300').finally(() => (state.reading = false))
+    const stop = (): void => void (state.reading = false)
+    const readers = inChildren(2, 'readWhole', path, '300')
+    readers.then(stop, stop)
     for (let round = 0; state.reading; round++) {
       writeFileSync(dir.at('next'), 'abcdefgh'[round % 8]!.repeat(5000))
       renameSync(dir.at('next'), path)
