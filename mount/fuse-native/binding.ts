@@ -19,6 +19,7 @@
  * Source: fuse_thread_locals_t in fuse-native.c.
  */
 import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
 import { MountError } from '../driver.ts'
 
 /** Answers a callback: a negative errno, 0 or a length, then results. */
@@ -29,6 +30,9 @@ export type Callback = (signal: Signal, ...parameters: never[]) => void
 
 /** An instance of the package's class, with the parts that are underlined in its source. */
 export interface Fuse {
+  /** The native half's state. */
+  readonly _thread: Buffer
+  readonly mnt: string
   readonly _handlers: ((locals: Buffer, ...rest: unknown[]) => unknown)[]
   _fuseOptions: () => string
   mount(done: (error: Error | null) => void): void
@@ -41,10 +45,17 @@ type FuseClass = new (
   options: { readonly timeout: false },
 ) => Fuse
 
+interface NativeHalf {
+  /** Does not unmount; lets go of the event loop. */
+  fuse_native_unmount(directory: string, thread: Buffer): void
+}
+
+const require = createRequire(import.meta.url)
+
 /** Loads the package. @throws MountError where it or libfuse2 is missing. */
 export function loadFuseNative(): FuseClass {
   try {
-    return createRequire(import.meta.url)('fuse-native') as FuseClass
+    return require('fuse-native') as FuseClass
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     if (message.includes('libfuse'))
@@ -58,6 +69,13 @@ export function loadFuseNative(): FuseClass {
       { cause: error },
     )
   }
+}
+
+/** Lets the process end: an instance keeps the event loop alive, also when its mount is gone. */
+export function letGo(fuse: Fuse): void {
+  const main = require.resolve('fuse-native')
+  const load = createRequire(main)('node-gyp-build') as (directory: string) => NativeHalf
+  load(dirname(main)).fuse_native_unmount(fuse.mnt, fuse._thread)
 }
 
 const LOCALS_LENGTH = 360

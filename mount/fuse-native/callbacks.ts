@@ -236,12 +236,14 @@ export class Callbacks {
   }
 
   async rmdir(path: string): Promise<Answer> {
+    await this.#refuseHiddenIn(path)
     await this.#walker.withParent(path, (parent, name) => this.#operations.rmdir(parent, name, this.#caller))
     return DONE
   }
 
   async rename(path: string, newPath: string): Promise<Answer> {
     if (HiddenFiles.isHidden(newPath) && (await this.#hide(path, newPath))) return DONE
+    await this.#refuseHiddenIn(newPath)
     await this.#walker.withParent(path, (parent, name) =>
       this.#walker.withParent(newPath, (newParent, newName) =>
         this.#operations.rename(parent, name, newParent, newName, {}, this.#caller),
@@ -299,13 +301,20 @@ export class Callbacks {
       try {
         if (!this.#handles.has(ino)) return false
         await this.#operations.unlink(parent, name, this.#caller)
-        this.#hidden.add(hiddenPath, ino)
+        this.#hidden.add(hiddenPath, ino, parent)
         kept = true
       } finally {
         if (!kept) this.#operations.forget(ino, 1)
       }
       return true
     })
+  }
+
+  /** @throws ErrnoError ENOTEMPTY where `path` is a directory that open files were unlinked from. */
+  async #refuseHiddenIn(path: string): Promise<void> {
+    if (this.#hidden.isEmpty) return
+    const isIn = await this.#walker.withInode(path, async ino => this.#hidden.isIn(ino)).catch(() => false) // There is no such path: what follows says so.
+    if (isIn) throw new ErrnoError('ENOTEMPTY')
   }
 
   async #withInode<T>(path: string, use: (ino: Ino) => Promise<T>): Promise<T> {

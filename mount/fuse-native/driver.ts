@@ -9,7 +9,7 @@ import { type Driver, type MountOptions, MountError } from '../driver.ts'
 import { errnoOf } from '../errno.ts'
 import type { Operations } from '../operations.ts'
 import { unmount } from '../unmount.ts'
-import { type Fuse, loadFuseNative, type Signal } from './binding.ts'
+import { type Fuse, letGo, loadFuseNative, type Signal } from './binding.ts'
 import { type Answer, Callbacks } from './callbacks.ts'
 
 const FUSE_DEVICE = '/dev/fuse'
@@ -65,7 +65,7 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
     })
   })
   const descriptor = fuseDescriptors().find(fd => !before.has(fd))
-  const done = descriptor === undefined ? new Promise<void>(() => {}) : closed(descriptor)
+  const done = (descriptor === undefined ? Promise.resolve() : closed(descriptor)).then(() => letGo(fuse))
   return {
     done,
     async unmount(lazy = false) {

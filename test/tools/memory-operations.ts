@@ -258,7 +258,7 @@ export class MemoryOperations implements Operations {
     const { xattrs } = this.#node(ino)
     if (flags & 1 && xattrs.has(name)) throw new ErrnoError('EEXIST')
     if (flags & 2 && !xattrs.has(name)) throw new ErrnoError('ENODATA')
-    xattrs.set(name, value)
+    xattrs.set(name, Uint8Array.from(value))
   }
   async listxattr(ino: Ino): Promise<readonly string[]> {
     return [...this.#node(ino).xattrs.keys()]
