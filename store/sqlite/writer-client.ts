@@ -80,9 +80,8 @@ export class WriterClient {
 
   async #request(request: WriterRequest, transfer: readonly ArrayBuffer[]): Promise<Done> {
     if (this.#failure !== undefined) throw this.#failure
-    const answer = this.#answer()
     this.#worker.postMessage(request, transfer)
-    return await answer
+    return await this.#answer()
   }
 
   #answer(): Promise<Done> {

@@ -1,5 +1,6 @@
 import { rm, stat } from 'node:fs/promises'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { Worker } from 'node:worker_threads'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { TID_NONE, type Oid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
 import { decodeTransaction, encodeTransaction } from '../../../store/sqlite/wire.ts'
@@ -57,6 +58,34 @@ test('a change to a small part of a database costs less than 64 KiB of file', as
     await store.close()
     expect((await stat(path)).size - before).toBeLessThanOrEqual(64 << 10)
   }
+})
+
+test('when the writing thread dies, commits that wait and later ones are rejected, and reads go on', async () => {
+  const path = `${directory}/test.db`
+  const posted = vi.spyOn(Worker.prototype, 'postMessage')
+  const store = await openSqliteStore(path, { create: true })
+  const oid = store.newOids(1)
+  const tid = await store.commit({ changes: [{ oid, base: TID_NONE, record: { head: Uint8Array.of(1) } }] })
+  const worker = posted.mock.contexts.at(-1) as Worker
+  posted.mockRestore()
+  const body = [new Uint8Array(30 << 20)]
+  const waiting = [0, 1].map(async index => {
+    const changes = [
+      { oid: (oid + 1 + index) as Oid, base: TID_NONE, record: { head: new Uint8Array(0), body } },
+    ]
+    return await store.commit({ changes })
+  })
+  const settled = Promise.allSettled(waiting)
+  await worker.terminate()
+  for (const { status } of await settled) expect(status).toBe('rejected')
+  await expect(store.commit({ changes: [] })).rejects.toThrow(
+    `the writer of ${path} has ended: what was committed is safe; mount the database again`,
+  )
+  expect((await store.load([oid], tid))[0]?.tid).toBe(tid)
+  await store.close()
+  const again = await openSqliteStore(path)
+  expect(await again.lastTid()).toBeGreaterThanOrEqual(tid)
+  await again.close()
 })
 
 test('a transaction arrives in the other thread as it was, bytes in shared memory by reference', () => {
