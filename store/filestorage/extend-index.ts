@@ -1,6 +1,6 @@
 /**
  * Brings a position index up to the file: reads on where the index ends, in batches, each one SQLite transaction.
- * Killed in between, it goes on after the last batch. Between batches the event loop has its turn.
+ * Killed in between, it goes on after the last batch. The event loop has its turn every few milliseconds.
  */
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { CorruptRecordError, StoreError } from '../errors.ts'
@@ -13,7 +13,12 @@ import { readRecords, readTransaction, type ScannedFile, type Tail } from './sca
 /** How many records are kept in memory, and at most lost to a kill unless one transaction is bigger. */
 const BATCH_RECORDS = 1 << 15
 
-const TURN_MS = 20
+/** How long others may wait for the event loop, and after how many records that is looked at. */
+const MAX_TURN_MS = 10
+const RECORDS_PER_LOOK = 64
+
+/** How often, and for how long, another writer of the index is waited for. */
+const RETRY_MS = 20
 const MAX_WAIT_MS = 120_000
 
 /** Told how far a scan is. */
@@ -33,11 +38,12 @@ export async function extendIndex(
   // Most often nothing is new, and that is told without a lock.
   const next = readTransaction(file, index.end, index.last.tid)
   if (next === undefined || 'tail' in next) return next?.tail
+  const turn = new Turn()
   let pos = 0
   for (;;) {
     await begin(index)
     try {
-      const { done, ...end } = await indexBatch(file, index, Math.max(pos, index.end))
+      const { done, ...end } = await indexBatch(file, index, Math.max(pos, index.end), turn)
       index.commit()
       pos = end.pos
       progress?.(pos, file.size)
@@ -46,16 +52,27 @@ export async function extendIndex(
       index.rollback()
       throw error
     }
+    await turn.give()
+  }
+}
+
+/** Lets others have the event loop when this has had it for a while: reads may wait for the disk. */
+class Turn {
+  #startMs = performance.now()
+
+  async give(): Promise<void> {
+    if (performance.now() - this.#startMs < MAX_TURN_MS) return
     await setImmediate()
+    this.#startMs = performance.now()
   }
 }
 
 /** Waits for its turn to write: another store, of this process or another, may be indexing the same file. */
 async function begin(index: PositionIndex): Promise<void> {
-  for (let waitedMs = 0; !index.begin(); waitedMs += TURN_MS) {
+  for (let waitedMs = 0; !index.begin(); waitedMs += RETRY_MS) {
     if (waitedMs >= MAX_WAIT_MS)
       throw new StoreError('another process is writing the same index and makes no progress: end it, or wait')
-    await setTimeout(TURN_MS)
+    await setTimeout(RETRY_MS)
   }
 }
 
@@ -65,14 +82,20 @@ interface BatchEnd {
   readonly tail: Tail | undefined
 }
 
-async function indexBatch(file: ScannedFile, index: PositionIndex, start: number): Promise<BatchEnd> {
+async function indexBatch(
+  file: ScannedFile,
+  index: PositionIndex,
+  start: number,
+  turn: Turn,
+): Promise<BatchEnd> {
   let pos = start
   for (let records = 0; records < BATCH_RECORDS;) {
     const found = readTransaction(file, pos, index.last.tid)
     if (found === undefined) return { pos, done: true, tail: undefined }
     if ('tail' in found) return { pos, done: true, tail: found.tail }
     const { header } = found
-    if (header.status !== 'u') records += await indexTransaction(file, index, header)
+    if (header.status !== 'u') records += await indexTransaction(file, index, header, turn)
+    await turn.give()
     records++
     pos = header.pos + header.length + POINTER_LENGTH
   }
@@ -84,6 +107,7 @@ async function indexTransaction(
   file: ScannedFile,
   index: PositionIndex,
   header: TransactionHeader,
+  turn: Turn,
 ): Promise<number> {
   const seq = index.last.seq + 1
   const transactionTid = tid(header.tid)
@@ -98,8 +122,8 @@ async function indexTransaction(
     if (batch.length === BATCH_RECORDS) {
       index.addRecords(seq, batch)
       batch = []
-      await setImmediate()
     }
+    if (objects % RECORDS_PER_LOOK === 0) await turn.give()
   }
   index.addRecords(seq, batch)
   index.addTransaction({ seq, tid: transactionTid, pos: header.pos, length: header.length, objects, bytes })

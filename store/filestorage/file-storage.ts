@@ -114,6 +114,7 @@ class FileStorage implements Store {
       for (const change of file.changes(after, upTo)) {
         if (this.#closed) throw this.#closedError()
         yield change
+        await setImmediate()
       }
     } catch (error) {
       throw this.#asStoreError(error)

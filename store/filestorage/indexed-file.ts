@@ -4,9 +4,17 @@
  * Records that lie near one another are read together. Every record read is compared with what the index says of
  * it, so that a file changed behind our back is an error and never wrong bytes.
  */
-import { closeSync, fstatSync, openSync, read as readCallback, realpathSync, type BigIntStats } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  openSync,
+  read as readCallback,
+  realpathSync,
+  statSync,
+  type BigIntStats,
+} from 'node:fs'
 import { promisify } from 'node:util'
-import { CorruptRecordError, StoreError } from '../errors.ts'
+import { CannotOpenError, CorruptRecordError, StoreError } from '../errors.ts'
 import { oid, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo } from '../store.ts'
 import { followBackPointer } from './back-pointer.ts'
@@ -34,7 +42,7 @@ const PARALLEL_READS = 4
 /** What one read(2) may be asked for. */
 const MAX_READ_BYTES = 2 ** 30
 /** How many oids a piece of a ChangeSet has. */
-const MAX_CHANGE_OIDS = 10_000
+const MAX_CHANGE_OIDS = 4096
 
 /** Where an object's data is: `pos` is the position of the header of the record that has it. */
 interface Located {
@@ -70,6 +78,8 @@ export class IndexedFile {
   constructor(path: string, options: IndexedFileOptions) {
     this.#path = path
     this.#options = options
+    // Opening a FIFO would wait for a writer.
+    if (!statSync(path).isFile()) throw new CannotOpenError(`${path} is not a regular file`)
     this.#fd = openSync(path, 'r')
     try {
       this.#window = new Window(this.#fd)

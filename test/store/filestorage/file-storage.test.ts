@@ -1,4 +1,6 @@
 import { appendFileSync, renameSync, truncateSync, writeFileSync } from 'node:fs'
+import { fork } from 'node:child_process'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { CannotOpenError, StoreError } from '../../../store/errors.ts'
 import { oid, tid, TID_MAX, TID_NONE } from '../../../store/ids.ts'
@@ -280,6 +282,32 @@ describe('a FileStorage that another process writes', () => {
     expect(temp.current.warnings).toEqual([])
   })
 
+  test('shows whole transactions only, while it commits and gives up as ZODB does', async () => {
+    const path = temp.current.write('FS30')
+    const store = await temp.current.open(path)
+    const appender = fork(join(import.meta.dirname, 'appender.ts'), [path])
+    const exited = new Promise(resolve => appender.on('exit', resolve))
+    const oids = Array.from({ length: 20 }, (_, i) => oid(i))
+    const seen = new Set<bigint>()
+    let last = TID_NONE
+    while (last < 300n) {
+      const at = await store.lastTid()
+      expect(at).toBeGreaterThanOrEqual(last)
+      last = at
+      seen.add(at)
+      const records = await store.load(oids, at)
+      const expected = at === 0n ? '' : `at ${at} `
+      expect(new Set(records.map(revision => revision?.record.toString().slice(0, expected.length)))).toEqual(
+        new Set([at === 0n ? undefined : expected]),
+      )
+    }
+    expect(await exited).toBe(0)
+    expect(seen.size).toBeGreaterThan(5)
+    expect((await allTransactions(store)).map(({ tid }) => tid)).toEqual(
+      Array.from({ length: 300 }, (_, i) => BigInt(i + 1)),
+    )
+  })
+
   test('that gave a transaction up shows the one that took its place', async () => {
     const path = temp.current.write(
       history().add({ tid: 40n, status: 'c', records: [{ oid: 1, data: 'lost' }] }).bytes,
@@ -343,9 +371,12 @@ describe('opening a FileStorage', () => {
   test.each([
     ['a missing file', undefined, 'no such file'],
     ['an empty file', '', 'is not a FileStorage'],
+    ['a directory', { name: '.' }, 'is not a regular file'],
     ['another file', 'SQLite format 3\0', 'is not a FileStorage'],
   ])('%s is refused by name', async (_, content, message) => {
-    const path = content === undefined ? `${temp.current.directory}/missing.fs` : temp.current.write(content)
+    const { directory } = temp.current
+    const path =
+      typeof content === 'string' ? temp.current.write(content) : join(directory, content?.name ?? 'missing')
     await expect(temp.current.open(path)).rejects.toThrow(CannotOpenError)
     await expect(temp.current.open(path)).rejects.toThrow(message)
     await expect(temp.current.open(path)).rejects.toThrow(path)

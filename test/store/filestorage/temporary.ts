@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
 import { openFileStorage } from '../../../store/filestorage/file-storage.ts'
-import { oid, tid, TID_MAX, TID_NONE } from '../../../store/ids.ts'
+import { oid, tid as toTid, TID_MAX, TID_NONE } from '../../../store/ids.ts'
 import type { ChangeSet, Store, TransactionInfo } from '../../../store/store.ts'
 
 export interface Temporary {
@@ -60,7 +60,7 @@ export async function textOf(
   object: number,
   at: bigint = TID_MAX,
 ): Promise<string | undefined> {
-  const [revision] = await store.load([oid(object)], tid(at))
+  const [revision] = await store.load([oid(object)], toTid(at))
   return revision && Buffer.from(revision.record).toString('latin1')
 }
 
@@ -70,8 +70,13 @@ export async function allTransactions(store: Store): Promise<TransactionInfo[]> 
   return all
 }
 
+/** The changes after a transaction, the pieces of a big one put together. */
 export async function allChanges(store: Store, after: bigint = TID_NONE): Promise<ChangeSet[]> {
   const all: ChangeSet[] = []
-  for await (const change of store.changes(tid(after))) all.push(change)
+  for await (const { tid, oids } of store.changes(toTid(after))) {
+    const last = all.at(-1)
+    if (last?.tid === tid) all[all.length - 1] = { tid, oids: [...last.oids, ...oids] }
+    else all.push({ tid, oids })
+  }
   return all
 }
