@@ -113,12 +113,12 @@ export class Session {
       if (!message) return this.#pause()
       const length = read(this.#fd, message.address, MESSAGE_BYTES)
       const now = performance.now()
-      if (length >= 0) {
+      if (length > 0) {
         if (!this.#dispatch(message, length)) this.#free.push(message)
         last = now
       } else {
         this.#free.push(message)
-        const code = errno()
+        const code = length === 0 ? ENODEV : errno()
         if (code === ENODEV || code === ECONNABORTED) return this.#finish()
         // EINTR: a signal; ENOENT: a request was withdrawn while it was handed over. Both: look again.
         if (code !== EAGAIN && code !== EINTR && code !== ENOENT) {

@@ -141,7 +141,14 @@ describe('an ordinary user', () => {
     const mount = await start({ uid: NOBODY })
     const holder = spawn(
       'setpriv',
-      [`--reuid=${NOBODY}`, '--clear-groups', 'bash', '-c', `cd ${mount.path}; echo in; sleep 60`],
+      [
+        `--reuid=${NOBODY}`,
+        `--regid=${NOBODY}`,
+        '--clear-groups',
+        'bash',
+        '-c',
+        `cd ${mount.path}; echo in; sleep 60`,
+      ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     )
     await once(holder.stdout, 'data')
