@@ -1,0 +1,132 @@
+import { chmod, mkdir, mkdtemp, rm, stat } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { callDaemon, CallFailedError, NoAnswerError } from '../../../mount/daemon/control-protocol.ts'
+import { type CallHandlers, ControlServer } from '../../../mount/daemon/control-server.ts'
+
+const log = pino({ level: 'silent' })
+const handlers: CallHandlers = {
+  status: () => Promise.reject(new Error('no status today')),
+  sync: async ({ message = 'none' }) => ({ tid: `after ${message}` }),
+  unmount: () => new Promise(() => {}),
+}
+
+let directory: string
+let path: string
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'zblkfs-control-'))
+  path = join(directory, 'x.sock')
+})
+afterEach(async () => {
+  await rm(directory, { recursive: true })
+})
+
+async function withServer(body: () => Promise<void>): Promise<void> {
+  const server = await ControlServer.listen(path, handlers, log)
+  try {
+    await body()
+  } finally {
+    await server.close()
+  }
+}
+
+async function reasonOf(call: Promise<unknown>): Promise<string> {
+  const error = await call.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  expect(error).toBeInstanceOf(NoAnswerError)
+  return (error as NoAnswerError).reason
+}
+
+/** Sends raw bytes; resolves to what comes back. */
+function send(text: string): Promise<string> {
+  return new Promise(resolve => {
+    let received = ''
+    connect(path)
+      .setEncoding('utf8')
+      .on('data', (data: string) => (received += data))
+      .on('error', () => {})
+      .on('close', () => resolve(received))
+      .end(text)
+  })
+}
+
+test('a call is answered, with what it was given', async () => {
+  await withServer(async () => {
+    expect(await callDaemon([path], 'sync', { message: 'a "quoted"\nline' }, 5000)).toEqual({
+      tid: 'after a "quoted"\nline',
+    })
+    expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: 'after none' })
+  })
+})
+
+test('a call that fails comes back with its message', async () => {
+  await withServer(async () => {
+    const call = callDaemon([path], 'status', {}, 5000)
+    await expect(call).rejects.toThrow(CallFailedError)
+    await expect(call).rejects.toThrow('no status today')
+  })
+})
+
+test('the socket is for its owner alone', async () => {
+  await withServer(async () => {
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
+  })
+})
+
+test('a daemon that does not answer is silent, not waited for', async () => {
+  await withServer(async () => {
+    expect(await reasonOf(callDaemon([path], 'unmount', { lazy: false }, 100))).toBe('silent')
+  })
+})
+
+test('where nobody listens any more, the daemon is gone', async () => {
+  expect(await reasonOf(callDaemon([path], 'status', {}, 1000))).toBe('gone')
+  expect(await reasonOf(callDaemon([], 'status', {}, 1000))).toBe('gone')
+  await withServer(async () => {})
+  expect(await reasonOf(callDaemon([path], 'status', {}, 1000))).toBe('gone')
+})
+
+test('a daemon that dies while it works is gone', async () => {
+  const server = createServer(socket => socket.once('data', () => socket.destroy()))
+  await new Promise<void>(resolve => server.listen(path, resolve))
+  expect(await reasonOf(callDaemon([path], 'status', {}, 5000))).toBe('gone')
+  server.close()
+})
+
+test('a socket that a dead daemon left is taken over', async () => {
+  await withServer(async () => {
+    await withServer(async () => {
+      expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: 'after none' })
+    })
+  })
+})
+
+test.each(['{"call":"format"}', '{"call":"constructor"}', 'no json', '[]', 'null', '{"call":1}'])(
+  'the line %s is answered with an error',
+  async line => {
+    await withServer(async () => {
+      expect(JSON.parse(await send(`${line}\n`))).toHaveProperty('error')
+    })
+  },
+)
+
+test('a line without end is cut off', async () => {
+  await withServer(async () => {
+    expect(await send('x'.repeat(3 << 20))).toBe('')
+  })
+})
+
+test('paths are tried in order until one answers', async () => {
+  await withServer(async () => {
+    const other = join(directory, 'other')
+    await mkdir(other)
+    await chmod(other, 0o700)
+    const paths = [join(other, 'x.sock'), path]
+    expect(await callDaemon(paths, 'sync', {}, 5000)).toEqual({ tid: 'after none' })
+  })
+})
