@@ -1,27 +1,34 @@
 /**
- * The checksums of the format: CRC-32 (zlib's), over the bytes of the log unit by unit, and over a revision's row.
+ * The checksums of the format: XXH64 with seed 0, over the bytes of the log unit by unit, and over a revision's row.
  * A row's sum covers its key too, so that a row which turns up under another oid or tid is found out.
  */
-import { crc32 } from 'node:zlib'
+import xxhash from 'xxhash-wasm'
 import { INLINE_BYTES, UNIT_BYTES } from './schema.ts'
 
-/** Four bytes, little-endian, for each unit of an extent. */
+const SUM_BYTES = 8
+
+const hash = await xxhash()
+
+/** Eight bytes, little-endian, for each unit of an extent. */
 export function extentSums(bytes: Uint8Array): Uint8Array {
   const units = Math.ceil(bytes.length / UNIT_BYTES)
-  const sums = Buffer.allocUnsafe(units * 4)
+  const sums = Buffer.allocUnsafe(units * SUM_BYTES)
   for (let unit = 0; unit < units; unit++) {
-    sums.writeUInt32LE(crc32(bytes.subarray(unit * UNIT_BYTES, (unit + 1) * UNIT_BYTES)), unit * 4)
+    sums.writeBigUInt64LE(
+      hash.h64Raw(bytes.subarray(unit * UNIT_BYTES, (unit + 1) * UNIT_BYTES)),
+      unit * SUM_BYTES,
+    )
   }
   return sums
 }
 
 /** Whether `bytes`, which begin with unit `firstUnit` of an extent, are what `sums` say. */
 export function unitsAreIntact(bytes: Uint8Array, sums: Buffer, firstUnit: number): boolean {
-  let at = firstUnit * 4
-  for (let off = 0; off < bytes.length; off += UNIT_BYTES, at += 4) {
-    if (at + 4 > sums.length) return false
+  let at = firstUnit * SUM_BYTES
+  for (let off = 0; off < bytes.length; off += UNIT_BYTES, at += SUM_BYTES) {
+    if (at + SUM_BYTES > sums.length) return false
     const unit = off === 0 && bytes.length <= UNIT_BYTES ? bytes : bytes.subarray(off, off + UNIT_BYTES)
-    if (sums.readUInt32LE(at) !== crc32(unit)) return false
+    if (sums.readBigUInt64LE(at) !== hash.h64Raw(unit)) return false
   }
   return true
 }
@@ -31,7 +38,7 @@ const KEY_BYTES = 32
 const scratch = new Uint8Array(KEY_BYTES + 4 * INLINE_BYTES)
 const key = new DataView(scratch.buffer)
 
-/** The sum of a `revision` row. */
+/** The sum of a `revision` row: the low 32 bits of the hash. */
 export function rowSum(
   oid: number,
   tid: bigint,
@@ -51,5 +58,5 @@ export function rowSum(
   if (end > scratch.length) return -1
   if (head !== null) scratch.set(head, KEY_BYTES)
   if (tail !== null) scratch.set(tail, headEnd)
-  return crc32(scratch.subarray(0, end))
+  return Number(BigInt.asUintN(32, hash.h64Raw(scratch.subarray(0, end))))
 }
