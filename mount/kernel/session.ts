@@ -37,7 +37,7 @@ const { EAGAIN, EINTR, EINVAL, ENODEV, ECONNABORTED, ENOENT, ENOSYS, ENOTTY, EOP
 /** A whole write, its header, and a page to spare. */
 const MESSAGE_BYTES = MAX_TRANSFER_BYTES + 4096
 const MESSAGES_MAX = 32
-const SPIN_MS = Number(process.env['SPIN'] ?? 0.03)
+const SPIN_MS = 0.1
 const BUSY_MS = 2
 
 /** Awaited to let the promises that can go on do so. */
