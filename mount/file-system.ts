@@ -1,0 +1,455 @@
+/**
+ * The filesystem: {@link Operations} over the objects of a database, with write-back, the past, and made-up files.
+ *
+ * Inode numbers tell which tree an inode is of (file-system/tree.ts): the live one, one of the past (views.ts), or
+ * the made-up one (file-system/control-files.ts). Operations of one kind are together in a file each:
+ * names, rename, metadata, file-data, space, directories. They share file-system/context.ts, which says how locks
+ * are taken. file-system/write-back.ts says when changes become transactions.
+ *
+ * Who may do what is checked by the kernel (default_permissions), which knows the caller's groups and capabilities.
+ */
+import { pino, type Logger } from 'pino'
+import { Connection, type ConnectionStatistics, type ZBlkFormat } from '../core/connection.ts'
+import { parseMoment, transactionAt } from '../core/moment.ts'
+import { Superblock } from '../core/superblock.ts'
+import { CannotOpenError } from '../store/errors.ts'
+import { formatTid, TID_NONE, type Tid } from '../store/ids.ts'
+import type { Store, WritableStore } from '../store/store.ts'
+import { ErrnoError, type ErrnoName } from './errno.ts'
+import { Bookkeeping } from './file-system/bookkeeping.ts'
+import { systemClock, type Clock } from './file-system/clock.ts'
+import { Context } from './file-system/context.ts'
+import { ControlFiles, isControlIno } from './file-system/control-files.ts'
+import { Directories } from './file-system/directories.ts'
+import { FileData } from './file-system/file-data.ts'
+import { Files } from './file-system/files.ts'
+import { Handles } from './file-system/handles.ts'
+import { Metadata } from './file-system/metadata.ts'
+import { Names } from './file-system/names.ts'
+import { OperationCounts, type OperationName } from './file-system/operation-counts.ts'
+import { rename } from './file-system/rename.ts'
+import { CONTROL_NAME } from './file-system/reserved-names.ts'
+import { availableBytes, spaceStatistics } from './file-system/space-statistics.ts'
+import { Space } from './file-system/space.ts'
+import { Tree } from './file-system/tree.ts'
+import { WriteBack } from './file-system/write-back.ts'
+import { ReadWriteLock } from './locks.ts'
+import {
+  ROOT_INO,
+  type AllocateMode,
+  type AttributeChanges,
+  type Attributes,
+  type Caller,
+  type DirectoryEntry,
+  type Entry,
+  type Fh,
+  type FileSystemStatistics,
+  type Ino,
+  type Name,
+  type OpenFile,
+  type Operations,
+  type RenameFlags,
+} from './operations.ts'
+import { Views } from './views.ts'
+
+/** What a filesystem is opened with; what is absent has a default. */
+export interface FileSystemOptions {
+  /** A moment as a person writes it: only that one is shown, read-only. */
+  readonly at?: string
+  /** The bound for objects kept in memory, in bytes. */
+  readonly cacheSizeBytes?: number
+  /** The bound for changes that are not stored yet, in bytes. */
+  readonly dirtySizeBytes?: number
+  /** How long after the first change it is stored. */
+  readonly commitIntervalMs?: number
+  readonly zblkFormat?: ZBlkFormat
+  /** Whom the root directory of a new filesystem belongs to: whoever runs this process, if absent. */
+  readonly owner?: { readonly uid: number; readonly gid: number }
+  readonly log?: Logger
+}
+
+/** Sizes in bytes. */
+export interface FileSystemStats {
+  /** How often each was asked for. */
+  readonly operations: Readonly<Record<string, number>>
+  readonly bytesRead: number
+  readonly bytesWritten: number
+  readonly commits: number
+  readonly cacheBytes: number
+  readonly dirtyBytes: number
+  /** Of the live tree. */
+  readonly inodesInUse: number
+  readonly openMoments: number
+  /** In memory, by class and status. */
+  readonly objects: ConnectionStatistics['classes']
+  readonly residentBytes: number
+}
+
+const DEFAULTS = { cacheSizeBytes: 64 << 20, dirtySizeBytes: 64 << 20, commitIntervalMs: 5000 }
+
+export class FileSystem implements Operations {
+  readonly #store: Store
+  readonly #context: Context
+  readonly #writeBack: WriteBack | undefined
+  readonly #names: Names
+  readonly #metadata: Metadata
+  readonly #data: FileData
+  readonly #files: Files
+  readonly #space: Space
+  readonly #directories: Directories
+  readonly #control: ControlFiles
+  readonly #counts = new OperationCounts()
+  #closed: Promise<void> | undefined
+
+  private constructor(store: Store, context: Context, writeBack: WriteBack | undefined, config: object) {
+    this.#store = store
+    this.#context = context
+    this.#writeBack = writeBack
+    this.#data = new FileData(context)
+    this.#names = new Names(context)
+    this.#metadata = new Metadata(context, this.#data)
+    this.#files = new Files(context, this.#data, this.#names)
+    this.#space = new Space(context, this.#data, () => availableBytes(store.name))
+    this.#directories = new Directories(context, this.#data)
+    this.#control = new ControlFiles(
+      {
+        at: () => `${formatTid(context.live.connection.at)}\n`,
+        stats: () => `${JSON.stringify(this.stats(), undefined, 2)}\n`,
+        config: () => `${JSON.stringify(config, undefined, 2)}\n`,
+      },
+      context.handles,
+      processOwner(),
+      context.nowNs(),
+    )
+  }
+
+  /**
+   * Opens the filesystem in a database; makes one where the database is empty. The filesystem closes the store.
+   * @throws CannotOpenError, StoreError; then the store is the caller's.
+   */
+  static async open(store: Store | WritableStore, options: FileSystemOptions = {}): Promise<FileSystem> {
+    const { cacheSizeBytes, dirtySizeBytes, commitIntervalMs } = { ...DEFAULTS, ...options }
+    const log = options.log ?? pino({ level: 'silent' })
+    const nowNs = systemClock()
+    const at = options.at === undefined ? undefined : await findMoment(store, options.at, cacheSizeBytes)
+    const connection = await Connection.open(store, {
+      cacheSizeBytes,
+      ...(at !== undefined && { at }),
+      ...(options.zblkFormat !== undefined && { zblkFormat: options.zblkFormat }),
+    })
+    const superblock = await openSuperblock(connection, options.owner ?? processOwner(), nowNs)
+    const { readOnly } = connection
+    const live = new Tree(
+      { number: 0, generation: 0, rootOid: await superblock.rootOid(), readOnly },
+      connection,
+    )
+    const bookkeeping = await Bookkeeping.start(superblock, live)
+    const gate = new ReadWriteLock()
+    const writeBack = readOnly
+      ? undefined
+      : new WriteBack({
+          connection,
+          gate,
+          commitIntervalMs,
+          dirtySizeBytes,
+          log,
+          beforePrepare: () => bookkeeping.prepare(),
+        })
+    if (connection.hasPending) writeBack?.touch(0)
+    const views = new Views({ store, superblock, cacheSizeBytes })
+    const handles = new Handles()
+    const context = new Context({ live, views, handles, bookkeeping, writeBack, gate, nowNs })
+    const fileSystem = new FileSystem(store, context, writeBack, {
+      database: store.name,
+      readOnly,
+      ...(options.at !== undefined && { at: options.at }),
+      zblkFormat: connection.zblkFormat,
+      cacheSizeBytes,
+      dirtySizeBytes,
+      commitIntervalMs,
+    })
+    await writeBack?.sync()
+    return fileSystem
+  }
+
+  // ---- names
+
+  async lookup(parent: Ino, name: Name): Promise<Entry> {
+    this.#counts.count('lookup')
+    if (isControlIno(parent)) return this.#control.lookup(parent, name)
+    if (parent === ROOT_INO && name === CONTROL_NAME) return this.#control.directory
+    return await this.#names.lookup(parent, name)
+  }
+
+  forget(ino: Ino, count: number): void {
+    this.#counts.count('forget')
+    if (!isControlIno(ino)) this.#names.forget(ino, count)
+  }
+
+  async symlink(parent: Ino, name: Name, target: Uint8Array, caller: Caller): Promise<Entry> {
+    this.#change('symlink', parent)
+    return await this.#names.symlink(parent, name, target, caller)
+  }
+
+  async mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Promise<Entry> {
+    this.#change('mknod', parent)
+    return await this.#names.mknod(parent, name, mode, rdev, caller)
+  }
+
+  async mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Promise<Entry> {
+    this.#change('mkdir', parent)
+    return await this.#names.mkdir(parent, name, mode, caller)
+  }
+
+  async link(ino: Ino, parent: Ino, name: Name): Promise<Entry> {
+    this.#change('link', parent, ino)
+    return await this.#names.link(ino, parent, name)
+  }
+
+  async unlink(parent: Ino, name: Name): Promise<void> {
+    this.#change('unlink', parent)
+    await this.#names.unlink(parent, name)
+  }
+
+  async rmdir(parent: Ino, name: Name): Promise<void> {
+    this.#change('rmdir', parent)
+    await this.#names.rmdir(parent, name)
+  }
+
+  async rename(parent: Ino, name: Name, newParent: Ino, newName: Name, flags: RenameFlags): Promise<void> {
+    this.#change('rename', parent, newParent)
+    await rename(this.#context, { parent, name }, { parent: newParent, name: newName }, flags)
+  }
+
+  // ---- attributes
+
+  async getattr(ino: Ino): Promise<Attributes> {
+    this.#counts.count('getattr')
+    return isControlIno(ino) ? this.#control.attributes(ino) : await this.#metadata.getattr(ino)
+  }
+
+  async setattr(ino: Ino, changes: AttributeChanges): Promise<Attributes> {
+    this.#change('setattr', ino)
+    return await this.#metadata.setattr(ino, changes)
+  }
+
+  async readlink(ino: Ino): Promise<Uint8Array> {
+    this.#counts.count('readlink')
+    assertStored(ino, 'EINVAL')
+    return await this.#metadata.readlink(ino)
+  }
+
+  async getxattr(ino: Ino, name: string): Promise<Uint8Array> {
+    this.#counts.count('getxattr')
+    assertStored(ino, 'ENODATA')
+    return await this.#metadata.getxattr(ino, name)
+  }
+
+  async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
+    this.#change('setxattr', ino)
+    await this.#metadata.setxattr(ino, name, value, flags)
+  }
+
+  async listxattr(ino: Ino): Promise<readonly string[]> {
+    this.#counts.count('listxattr')
+    return isControlIno(ino) ? [] : await this.#metadata.listxattr(ino)
+  }
+
+  async removexattr(ino: Ino, name: string): Promise<void> {
+    this.#change('removexattr', ino)
+    await this.#metadata.removexattr(ino, name)
+  }
+
+  // ---- files
+
+  async open(ino: Ino, flags: number): Promise<OpenFile> {
+    this.#counts.count('open')
+    return await (isControlIno(ino) ? this.#control : this.#files).open(ino, flags)
+  }
+
+  async create(
+    parent: Ino,
+    name: Name,
+    mode: number,
+    flags: number,
+    caller: Caller,
+  ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
+    this.#change('create', parent)
+    return await this.#files.create(parent, name, mode, flags, caller)
+  }
+
+  async read(ino: Ino, fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]> {
+    this.#counts.count('read')
+    if (isControlIno(ino)) return this.#control.read(fh, off, len)
+    const pieces = await this.#data.read(ino, off, len)
+    for (const { length } of pieces) this.#counts.bytesRead += length
+    return pieces
+  }
+
+  async write(ino: Ino, _fh: Fh, off: bigint, data: Uint8Array): Promise<number> {
+    this.#change('write', ino)
+    const written = await this.#data.write(ino, off, data)
+    this.#counts.bytesWritten += written
+    return written
+  }
+
+  /** Closing stores nothing by itself: who must know calls fsync. */
+  flush(): Promise<void> {
+    this.#counts.count('flush')
+    return Promise.resolve()
+  }
+
+  async release(_ino: Ino, fh: Fh): Promise<void> {
+    this.#counts.count('release')
+    await Promise.resolve(this.#files.release(fh))
+  }
+
+  /** Covers everything before it, on the whole filesystem. */
+  async fsync(): Promise<void> {
+    this.#counts.count('fsync')
+    await this.#writeBack?.sync()
+  }
+
+  async allocate(ino: Ino, _fh: Fh, mode: AllocateMode, off: bigint, len: bigint): Promise<void> {
+    this.#change('allocate', ino)
+    await this.#space.allocate(ino, mode, off, len)
+  }
+
+  async seek(ino: Ino, _fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
+    this.#counts.count('seek')
+    assertStored(ino, 'EINVAL')
+    return await this.#space.seek(ino, off, whence)
+  }
+
+  async copyFileRange(
+    from: { readonly ino: Ino; readonly fh: Fh; readonly off: bigint },
+    to: { readonly ino: Ino; readonly fh: Fh; readonly off: bigint },
+    len: bigint,
+  ): Promise<bigint> {
+    this.#change('copyFileRange', to.ino)
+    assertStored(from.ino, 'EOPNOTSUPP')
+    return await this.#space.copy(from, to, len)
+  }
+
+  // ---- directories
+
+  async opendir(ino: Ino): Promise<Fh> {
+    this.#counts.count('opendir')
+    return isControlIno(ino) ? this.#control.opendir(ino) : await this.#directories.open(ino)
+  }
+
+  async readdir(ino: Ino, fh: Fh, cookie: bigint, limit: number): Promise<readonly DirectoryEntry[]> {
+    this.#counts.count('readdir')
+    if (isControlIno(ino)) return this.#control.readdir(cookie, limit)
+    return await this.#directories.read(ino, fh, cookie, limit)
+  }
+
+  async releasedir(_ino: Ino, fh: Fh): Promise<void> {
+    this.#counts.count('releasedir')
+    await Promise.resolve(this.#files.release(fh))
+  }
+
+  async fsyncdir(): Promise<void> {
+    this.#counts.count('fsyncdir')
+    await this.#writeBack?.sync()
+  }
+
+  // ---- the whole
+
+  async statfs(): Promise<FileSystemStatistics> {
+    this.#counts.count('statfs')
+    return await spaceStatistics(this.#store.name, this.#context.bookkeeping.usage)
+  }
+
+  /** Nothing changes but through the kernel, so it has nothing to be told. */
+  attach(): void {}
+
+  /** The last stored transaction that this filesystem shows. */
+  lastTid(): Promise<Tid> {
+    return Promise.resolve(this.#context.live.connection.at)
+  }
+
+  /**
+   * Stores everything up to now; resolves to the last transaction's tid.
+   * @param message - describes the transaction; if absent, the files that it changes do.
+   * @throws StoreError; nothing is lost, and it may be repeated.
+   */
+  async sync(message?: string): Promise<Tid> {
+    return this.#writeBack === undefined ? await this.lastTid() : await this.#writeBack.sync(message)
+  }
+
+  /** Stores everything and closes the store. @throws StoreError; then it is still open, and this may be repeated. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close().catch((error: unknown) => {
+      this.#closed = undefined
+      throw error
+    })
+    return this.#closed
+  }
+
+  /** The moments that are open: what a pack must leave alone. */
+  get openTids(): readonly Tid[] {
+    const { live, views } = this.#context
+    return live.readOnly ? [live.connection.at, ...views.openTids] : views.openTids
+  }
+
+  /** What `/.zblkfs/stats` tells. */
+  stats(): FileSystemStats {
+    const { connection } = this.#context.live
+    const { classes, cacheBytes } = connection.statistics()
+    return {
+      operations: this.#counts.byName,
+      bytesRead: this.#counts.bytesRead,
+      bytesWritten: this.#counts.bytesWritten,
+      commits: this.#writeBack?.commits ?? 0,
+      cacheBytes,
+      dirtyBytes: this.#writeBack?.dirtyBytes ?? 0,
+      inodesInUse: this.#context.live.nodeCount,
+      openMoments: this.#context.views.openTids.length,
+      objects: classes,
+      residentBytes: process.memoryUsage.rss(),
+    }
+  }
+
+  async #close(): Promise<void> {
+    await this.#writeBack?.close()
+    await this.#store.close()
+  }
+
+  /** Counts a change. @throws ErrnoError EPERM where it is of what is made up. */
+  #change(name: OperationName, ...inos: readonly Ino[]): void {
+    this.#counts.count(name)
+    for (const ino of inos) assertStored(ino, 'EPERM')
+  }
+}
+
+type Owner = NonNullable<FileSystemOptions['owner']>
+
+const processOwner = (): Owner => ({ uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 })
+
+/** The superblock of a database; a new one where the database is empty and can be written. */
+async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock): Promise<Superblock> {
+  if (connection.at !== TID_NONE) return await Superblock.open(connection)
+  if (connection.readOnly)
+    throw new CannotOpenError(
+      `${connection.store.name} is empty: mount it for writing once to make a filesystem`,
+    )
+  return Superblock.create(connection, owner, nowNs())
+}
+
+async function findMoment(store: Store, text: string, cacheSizeBytes: number): Promise<Tid> {
+  const present = await Connection.open(store, { at: await store.lastTid(), cacheSizeBytes })
+  const superblock = await Superblock.open(present)
+  const nowMs = Date.now()
+  const tid = await transactionAt(store, parseMoment(text, nowMs), nowMs, name => superblock.tag(name))
+  if (tid === undefined)
+    throw new CannotOpenError(
+      `${store.name} has no moment '${text}': 'zblkfs log' lists those that it has, 'zblkfs tag -l' their names`,
+    )
+  return tid
+}
+
+/** @throws ErrnoError `code` for what is made up. */
+function assertStored(ino: Ino, code: ErrnoName): void {
+  if (isControlIno(ino)) throw new ErrnoError(code)
+}

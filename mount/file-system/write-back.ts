@@ -1,0 +1,177 @@
+/**
+ * When changes become transactions: at fsync and sync, on a timer, at the dirty bound, and at the end.
+ *
+ * One commit is under way at a time, and at most one is queued behind it; whoever needs a commit before that one has
+ * begun shares it (so fsyncs that arrive together cost one). A commit
+ *
+ * 1. waits for the one under way,
+ * 2. takes the gate alone, which no change passes, and prepares: what is pending is a prefix of all operations,
+ * 3. gives the gate back and lets the store write. Reads and changes go on.
+ *
+ * When it fails, nothing is lost: what it carried is committed by the next one, at the next fsync or tick of the
+ * timer. Until then data is not accepted, and nothing else beyond the bound: the failure is what writers get.
+ */
+import type { Logger } from 'pino'
+import type { Connection } from '../../core/connection.ts'
+import type { Tid } from '../../store/ids.ts'
+import type { ReadWriteLock } from '../locks.ts'
+import { ChangedFiles } from './changed-files.ts'
+import type { Node } from './node.ts'
+
+export interface WriteBackOptions {
+  readonly connection: Connection
+  readonly gate: ReadWriteLock
+  /** How long after the first change it is committed. */
+  readonly commitIntervalMs: number
+  /** How much may be held in memory, in bytes. A commit is begun at half of it. */
+  readonly dirtySizeBytes: number
+  readonly log: Logger
+  /** Called with the gate held alone, before the changes are serialised. */
+  readonly beforePrepare: () => Promise<void>
+}
+
+export class WriteBack {
+  readonly #options: WriteBackOptions
+  readonly #changedFiles = new ChangedFiles()
+  #messages: string[] = []
+  /** Changes that no prepare has seen, roughly, in bytes; undefined: there are none. */
+  #unpreparedBytes: number | undefined
+  /** Prepared changes that no commit has stored. */
+  #hasPrepared = false
+  #underWay: Promise<Tid> | undefined
+  #queued: Promise<Tid> | undefined
+  #failure: { readonly error: unknown } | undefined
+  #timer: NodeJS.Timeout | undefined
+  #commits = 0
+
+  constructor(options: WriteBackOptions) {
+    this.#options = options
+  }
+
+  /** How many transactions were stored. */
+  get commits(): number {
+    return this.#commits
+  }
+
+  /** The bytes of changes in memory that are not stored yet. */
+  get dirtyBytes(): number {
+    return this.#options.connection.dirtyBytes + (this.#unpreparedBytes ?? 0)
+  }
+
+  get isDirty(): boolean {
+    return this.#hasPrepared || this.#unpreparedBytes !== undefined
+  }
+
+  /** Waits until a change may be made. Call it before the gate is taken. @throws what the last commit failed with. */
+  admitChange(): Promise<void> | undefined {
+    return this.dirtyBytes < this.#options.dirtySizeBytes ? undefined : this.#waitForRoom()
+  }
+
+  /** The same for a write of data, which is refused as soon as it is known that it could not be stored. */
+  admitData(): Promise<void> | undefined {
+    if (this.#failure !== undefined) throw this.#failure.error
+    return this.admitChange()
+  }
+
+  /** A change was made, while the gate was held: of this inode, and in memory beside its data of so many bytes. */
+  changed(node: Node, bytes: number): void {
+    this.#changedFiles.note(node)
+    this.touch(bytes)
+  }
+
+  /** A change was made that concerns no file. */
+  touch(bytes: number): void {
+    this.#unpreparedBytes = (this.#unpreparedBytes ?? 0) + bytes
+    this.#timer ??= setTimeout(() => this.#tick(), this.#options.commitIntervalMs)
+    if (this.dirtyBytes * 2 >= this.#options.dirtySizeBytes && this.#failure === undefined && !this.#isBusy)
+      this.#commitInBackground()
+  }
+
+  /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError. */
+  async sync(message?: string): Promise<Tid> {
+    if (message !== undefined) this.#messages.push(message)
+    if (this.#unpreparedBytes !== undefined || message !== undefined) return await this.#commit()
+    if (this.#underWay !== undefined) return await this.#underWay
+    return this.isDirty ? await this.#commit() : this.#options.connection.at
+  }
+
+  /** Stores everything and stops the timer. @throws StoreError; it may be repeated then. */
+  async close(): Promise<void> {
+    while (this.isDirty) await this.sync()
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  get #isBusy(): boolean {
+    return this.#underWay !== undefined || this.#queued !== undefined
+  }
+
+  async #waitForRoom(): Promise<void> {
+    while (this.dirtyBytes >= this.#options.dirtySizeBytes) {
+      if (this.#failure !== undefined) throw this.#failure.error
+      await (this.#underWay ?? this.#commit())
+    }
+  }
+
+  #tick(): void {
+    this.#timer = undefined
+    this.#commitInBackground()
+  }
+
+  /** Its failure is kept for writers, and logged. */
+  #commitInBackground(): void {
+    this.#commit().catch(() => undefined)
+  }
+
+  #commit(): Promise<Tid> {
+    if (this.#queued !== undefined) return this.#queued
+    const queued = this.#runQueued().finally(() => {
+      if (this.#underWay === queued) this.#underWay = undefined
+      if (this.#queued === queued) this.#queued = undefined
+    })
+    this.#queued = queued
+    return queued
+  }
+
+  async #runQueued(): Promise<Tid> {
+    // Also leaves the caller the time to note what is queued.
+    await this.#underWay?.catch(() => undefined)
+    const { connection, gate, beforePrepare, log, commitIntervalMs } = this.#options
+    await gate.alone()
+    this.#underWay = this.#queued
+    this.#queued = undefined
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    let description: string | undefined
+    try {
+      try {
+        await beforePrepare()
+        await connection.prepare()
+        this.#hasPrepared = connection.hasPending
+        this.#unpreparedBytes = undefined
+        description = this.#describe()
+      } finally {
+        gate.release()
+      }
+      if (!this.#hasPrepared) return connection.at
+      const tid = await connection.commit({ description })
+      this.#hasPrepared = false
+      this.#failure = undefined
+      this.#commits++
+      return tid
+    } catch (error) {
+      if (description !== undefined) this.#messages.unshift(description)
+      this.#failure = { error }
+      this.#timer ??= setTimeout(() => this.#tick(), commitIntervalMs)
+      log.error({ err: error }, 'changes could not be stored: they are kept in memory, and tried again')
+      throw error
+    }
+  }
+
+  #describe(): string {
+    const messages = this.#messages
+    this.#messages = []
+    const files = this.#changedFiles.take()
+    return messages.length > 0 ? messages.join('; ') : files
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * A lock that many share or one holds alone, given out in the order asked for: who waits for it alone is passed by
+ * nobody, so a steady stream of sharers cannot starve it. Not re-entrant.
+ *
+ * Taking a free lock takes no turn of the event loop: `shared` and `alone` return nothing then, a promise otherwise.
+ *
+ *     const wait = lock.shared()
+ *     if (wait !== undefined) await wait
+ *     try { ... } finally { lock.release() }
+ */
+interface Waiter {
+  readonly alone: boolean
+  readonly grant: () => void
+}
+
+export class ReadWriteLock {
+  /** How many share it; -1 while one holds it alone. */
+  #holders = 0
+  readonly #waiting: Waiter[] = []
+
+  get isFree(): boolean {
+    return this.#holders === 0 && this.#waiting.length === 0
+  }
+
+  /** Takes it together with others. */
+  shared(): Promise<void> | undefined {
+    return this.tryShared() ? undefined : this.#wait(false)
+  }
+
+  /** Takes it alone. */
+  alone(): Promise<void> | undefined {
+    if (!this.isFree) return this.#wait(true)
+    this.#holders = -1
+    return undefined
+  }
+
+  /** Takes it together with others if that needs no waiting. */
+  tryShared(): boolean {
+    if (this.#holders < 0 || this.#waiting.length > 0) return false
+    this.#holders++
+    return true
+  }
+
+  /** Gives it back. */
+  release(): void {
+    if (this.#holders === 0) throw new Error('a lock was released that nobody holds')
+    this.#holders = this.#holders < 0 ? 0 : this.#holders - 1
+    this.#grant()
+  }
+
+  #wait(alone: boolean): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#waiting.push({ alone, grant: resolve })
+    return promise
+  }
+
+  #grant(): void {
+    for (;;) {
+      const next = this.#waiting[0]
+      if (next === undefined || this.#holders < 0 || (next.alone && this.#holders > 0)) return
+      this.#waiting.shift()
+      this.#holders = next.alone ? -1 : this.#holders + 1
+      next.grant()
+    }
+  }
+}

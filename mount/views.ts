@@ -1,0 +1,155 @@
+/**
+ * The moments of the past that somebody looks at, each a {@link Tree} of its own.
+ *
+ * A view lives as long as the kernel refers to an inode of it or an operation on it is under way; two names of the same
+ * moment lead to the same view. What a view costs is bounded whatever is read through it: of all views only the
+ * {@link ATTACHED_MAX} used last have a connection with a cache of objects; another gets one when it is used again.
+ */
+import { Connection } from '../core/connection.ts'
+import { parseMoment, transactionAt } from '../core/moment.ts'
+import { Superblock } from '../core/superblock.ts'
+import { CannotOpenError } from '../store/errors.ts'
+import type { Tid } from '../store/ids.ts'
+import type { Store } from '../store/store.ts'
+import { ErrnoError } from './errno.ts'
+import { Tree, TREE_NUMBERS } from './file-system/tree.ts'
+
+const ATTACHED_MAX = 16
+/** A view's cache is this part of the live tree's. */
+const CACHE_PART = 16
+
+interface View {
+  readonly tid: Tid
+  readonly tree: Tree
+  attaching: Promise<void> | undefined
+}
+
+export interface ViewsOptions {
+  readonly store: Store
+  /** Where tags are looked up. */
+  readonly superblock: Superblock
+  /** The live tree's, in bytes. */
+  readonly cacheSizeBytes: number
+}
+
+export class Views {
+  readonly #options: ViewsOptions
+  /** By number, the one used last at the end. */
+  readonly #views = new Map<number, View>()
+  readonly #byTid = new Map<Tid, Promise<View>>()
+  #nextNumber = 1
+  #generation = 0
+
+  constructor(options: ViewsOptions) {
+    this.#options = options
+  }
+
+  /** The moments that are open: what a pack must leave alone. */
+  get openTids(): readonly Tid[] {
+    return [...this.#views.values()].map(({ tid }) => tid)
+  }
+
+  /**
+   * The tree as of a moment as a person writes it; undefined where there is none. Its root has one user more: the
+   * caller lets go of it.
+   */
+  async find(text: string): Promise<Tree | undefined> {
+    const nowMs = Date.now()
+    const { store, superblock } = this.#options
+    const tid = await transactionAt(store, parseMoment(text, nowMs), nowMs, name => superblock.tag(name))
+    if (tid === undefined) return undefined
+    for (;;) {
+      const view = await this.#open(tid)
+      if (view === undefined) return undefined
+      if (this.#views.get(view.tree.number) !== view) continue
+      view.tree.root.users++
+      view.tree.users++
+      return view.tree
+    }
+  }
+
+  /** The tree of a number. @throws ErrnoError ESTALE */
+  tree(number: number): Tree {
+    const view = this.#views.get(number)
+    if (view === undefined) throw new ErrnoError('ESTALE', `nothing of tree ${number} is in use`)
+    return view.tree
+  }
+
+  /** The tree of a number, if it is in use. */
+  known(number: number): Tree | undefined {
+    return this.#views.get(number)?.tree
+  }
+
+  /** Sees to it that a tree that has a user has a connection. */
+  async attach(tree: Tree): Promise<void> {
+    const view = this.#views.get(tree.number)
+    if (view === undefined) throw new ErrnoError('ESTALE')
+    this.#views.delete(tree.number)
+    this.#views.set(tree.number, view)
+    if (tree.isAttached) return
+    view.attaching ??= this.#connect(view.tid)
+      .then(connection => tree.attach(connection))
+      .finally(() => (view.attaching = undefined))
+    await view.attaching
+    this.#detachOldest()
+  }
+
+  /** Drops a view that nobody uses. */
+  settle(tree: Tree): void {
+    const view = this.#views.get(tree.number)
+    if (view === undefined || tree.isInUse || tree.users > 0) return
+    this.#views.delete(tree.number)
+    this.#byTid.delete(view.tid)
+  }
+
+  async #open(tid: Tid): Promise<View | undefined> {
+    let opening = this.#byTid.get(tid)
+    if (opening === undefined) {
+      opening = this.#make(tid)
+      this.#byTid.set(tid, opening)
+    }
+    try {
+      return await opening
+    } catch (error) {
+      this.#byTid.delete(tid)
+      // There was no filesystem yet.
+      if (error instanceof CannotOpenError) return undefined
+      throw error
+    }
+  }
+
+  async #make(tid: Tid): Promise<View> {
+    const connection = await this.#connect(tid)
+    const rootOid = await (await Superblock.open(connection)).rootOid()
+    const identity = { number: this.#freeNumber(), generation: ++this.#generation, rootOid, readOnly: true }
+    const view: View = { tid, tree: new Tree(identity, connection), attaching: undefined }
+    this.#views.set(identity.number, view)
+    this.#detachOldest()
+    return view
+  }
+
+  #connect(tid: Tid): Promise<Connection> {
+    const { store, cacheSizeBytes } = this.#options
+    return Connection.open(store, { at: tid, cacheSizeBytes: Math.floor(cacheSizeBytes / CACHE_PART) })
+  }
+
+  #freeNumber(): number {
+    for (let tries = 0; tries < TREE_NUMBERS; tries++) {
+      const number = this.#nextNumber
+      this.#nextNumber = number + 2 < TREE_NUMBERS ? number + 1 : 1
+      if (!this.#views.has(number)) return number
+    }
+    throw new ErrnoError('ENFILE', 'too many moments are in use at once')
+  }
+
+  #detachOldest(): void {
+    const attached = [...this.#views.values()].filter(({ tree }) => tree.isAttached)
+    let excess = attached.length - ATTACHED_MAX
+    for (const { tree } of attached) {
+      if (excess <= 0) return
+      if (tree.users > 0) continue
+      tree.detach()
+      excess--
+    }
+  }
+}
