@@ -1,61 +1,19 @@
-/**
- * One FileStorage file (one inode), open and indexed: what stands where, and reading it.
- *
- * Records that lie near one another are read together. Every record read is compared with what the index says of
- * it, so that a file changed behind our back is an error and never wrong bytes.
- */
-import {
-  closeSync,
-  fstatSync,
-  openSync,
-  read as readCallback,
-  realpathSync,
-  statSync,
-  type BigIntStats,
-} from 'node:fs'
-import { promisify } from 'node:util'
-import { CannotOpenError, CorruptRecordError, StoreError } from '../errors.ts'
+/** One FileStorage file (one inode), open and indexed: the same reads as a store's, of what is indexed by then. */
+import { closeSync, fstatSync, openSync, realpathSync, statSync, type BigIntStats } from 'node:fs'
+import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo } from '../store.ts'
 import { followBackPointer } from './back-pointer.ts'
 import { extendIndex, type Progress } from './extend-index.ts'
-import {
-  decodeRecordHeader,
-  decodeTransactionHeader,
-  preambleLength,
-  RECORD_HEADER_LENGTH,
-  TRANSACTION_HEADER_LENGTH,
-} from './format.ts'
+import { decodeTransactionHeader, preambleLength, TRANSACTION_HEADER_LENGTH } from './format.ts'
 import { openIndex, standsIn } from './index-cache.ts'
+import { readPartAt, readRecordsAt, type Located } from './record-reader.ts'
 import type { FoundRecord, PositionIndex, TransactionRow } from './position-index.ts'
 import { checkMagic, readRecords, type Tail } from './scan.ts'
 import { readFully, Window } from './window.ts'
 
-const read = promisify(readCallback)
-
-/** Records are read together when no more than this lies between them... */
-const MAX_GAP_BYTES = 16 * 1024
-/** ...and together they are not longer than this (a single one may be). */
-const MAX_RUN_BYTES = 2 * 1024 * 1024
-/** How many such runs are read at once. */
-const PARALLEL_READS = 4
-/** What one read(2) may be asked for. */
-const MAX_READ_BYTES = 2 ** 30
 /** How many oids a piece of a ChangeSet has. */
 const MAX_CHANGE_OIDS = 4096
-
-/** Where an object's data is: `pos` is the position of the header of the record that has it. */
-interface Located {
-  /** The asker's number for it. */
-  readonly slot: number
-  readonly oid: Oid
-  /** Of the object's record; an earlier one may have the data. */
-  readonly tid: Tid
-  readonly pos: number
-  readonly length: number
-  /** The data is an earlier record's, found through back pointers. */
-  readonly indirect: boolean
-}
 
 export interface IndexedFileOptions {
   readonly cacheDirectory: string
@@ -142,29 +100,15 @@ export class IndexedFile {
       seq,
     )
     const located = oids.flatMap((oid, slot) => this.#locate(oid, found.get(oid), slot) ?? [])
-    located.sort((a, b) => a.pos - b.pos)
-    for (let first = 0; first < located.length;) {
-      const runs: (readonly Located[])[] = []
-      for (; runs.length < PARALLEL_READS && first < located.length; first += runs.at(-1)?.length ?? 0)
-        runs.push(runOf(located, first))
-      for (const records of await Promise.all(runs.map(async run => this.#readRun(run))))
-        for (const [place, record] of records) revisions[place.slot] = { tid: place.tid, record }
-    }
+    for await (const records of readRecordsAt(this.#fd, this.#path, located))
+      for (const { place, record } of records) revisions[place.slot] = { tid: place.tid, record }
     return revisions
   }
 
   async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
     const place = this.#locate(oid, this.#index.find([oid], this.#index.seqUpTo(at)).get(oid), 0)
     if (place === undefined) return undefined
-    const header = Buffer.allocUnsafe(RECORD_HEADER_LENGTH)
-    readFully(this.#fd, header, place.pos)
-    checkHeader(place, header, 0)
-    const from = Math.min(off, place.length)
-    const bytes = await this.#read(
-      place.pos + RECORD_HEADER_LENGTH + from,
-      Math.min(len, place.length - from),
-      place,
-    )
+    const bytes = await readPartAt(this.#fd, this.#path, place, off, len)
     return { tid: place.tid, size: place.length, bytes }
   }
 
@@ -230,40 +174,6 @@ export class IndexedFile {
     return target && { slot, oid, tid, ...target, indirect: true }
   }
 
-  async #readRun(run: readonly Located[]): Promise<[Located, Buffer][]> {
-    const [first] = run
-    const last = run.at(-1)
-    if (first === undefined || last === undefined) return []
-    const bytes = await this.#read(
-      first.pos,
-      last.pos + RECORD_HEADER_LENGTH + last.length - first.pos,
-      first,
-    )
-    return run.map(place => {
-      const off = place.pos - first.pos
-      checkHeader(place, bytes, off)
-      const record = bytes.subarray(off + RECORD_HEADER_LENGTH, off + RECORD_HEADER_LENGTH + place.length)
-      // A copy, lest a small record that is kept keeps the whole run.
-      return [place, run.length === 1 ? record : Buffer.from(record)]
-    })
-  }
-
-  async #read(pos: number, length: number, of: Located): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafeSlow(length)
-    for (let done = 0; done < length;) {
-      const { bytesRead } = await read(
-        this.#fd,
-        bytes,
-        done,
-        Math.min(length - done, MAX_READ_BYTES),
-        pos + done,
-      )
-      if (bytesRead === 0) throw new CorruptRecordError(of.oid, of.tid, `${this.#path} ends before it`)
-      done += bytesRead
-    }
-    return bytes
-  }
-
   #transactionInfo(row: TransactionRow): TransactionInfo {
     const head = Buffer.allocUnsafe(TRANSACTION_HEADER_LENGTH)
     if (readFully(this.#fd, head, row.pos) < head.length) throw this.#changed()
@@ -285,28 +195,4 @@ export class IndexedFile {
   #changed(): StoreError {
     return new StoreError(`${this.#path} is not what it was when it was indexed: was it written over?`)
   }
-}
-
-/** From `first` on, the records (by ascending position) that are read together. */
-function runOf(located: readonly Located[], first: number): readonly Located[] {
-  let next = first
-  let start = 0
-  let end = 0
-  for (let place = located[next]; place !== undefined; place = located[++next]) {
-    if (next === first) start = end = place.pos
-    const recordEnd = Math.max(end, place.pos + RECORD_HEADER_LENGTH + place.length)
-    if (next > first && (place.pos - end > MAX_GAP_BYTES || recordEnd - start > MAX_RUN_BYTES)) break
-    end = recordEnd
-  }
-  return located.slice(first, next)
-}
-
-function checkHeader(place: Located, bytes: Buffer, off: number): void {
-  const header = decodeRecordHeader(bytes, off, place.pos)
-  if (
-    header.oid !== place.oid ||
-    header.length !== place.length ||
-    (!place.indirect && header.tid !== place.tid)
-  )
-    throw new CorruptRecordError(place.oid, place.tid, `its record at byte ${place.pos} has another header`)
 }

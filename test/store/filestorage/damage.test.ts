@@ -237,6 +237,18 @@ describe('back pointers', () => {
     expect(await textOf(store, 2)).toBe('zwei')
   })
 
+  test('that lead into the data of a record find what stands there, whole', async () => {
+    // A record within a record, which ends where the outer one does not.
+    const inner = new HandFile().add({ tid: 1n, records: [{ oid: 1, data: 'inner' }] }).bytes.subarray(27, -8)
+    const data = Buffer.concat([inner, Buffer.alloc(500, '.')])
+    const file = new HandFile().add({ tid: 1n, records: [{ oid: 2, data, name: 'outer' }] })
+    file.add({ tid: 2n, records: [{ oid: 1, data: { back: file.position('outer') + 42 } }] })
+    const store = await temp.current.open(temp.current.write(file.bytes))
+    const [one, two] = await store.load([oid(1), oid(2)], TID_MAX)
+    expect(Buffer.from(one!.record).toString()).toBe('inner')
+    expect(Buffer.compare(two!.record, data)).toBe(0)
+  })
+
   test("that lead to another object's record are damage", async () => {
     const file = new HandFile()
       .add({ tid: 1n, records: [{ oid: 2, data: 'two', name: 'other' }] })

@@ -1,0 +1,135 @@
+/**
+ * Reading records whose places in the file are known. Those that lie near one another are read together, and each
+ * is compared with what is known of it, so that a file changed behind our back is an error and never wrong bytes.
+ */
+import { read as readCallback } from 'node:fs'
+import { promisify } from 'node:util'
+import { CorruptRecordError } from '../errors.ts'
+import type { Oid, Tid } from '../ids.ts'
+import { decodeRecordHeader, RECORD_HEADER_LENGTH } from './format.ts'
+import { readFully } from './window.ts'
+
+const read = promisify(readCallback)
+
+/** Records are read together when no more than this lies between them... */
+const MAX_GAP_BYTES = 16 * 1024
+/** ...and together they are not longer than this (a single one may be). */
+const MAX_RUN_BYTES = 2 * 1024 * 1024
+/** How many such runs are read at once. */
+const PARALLEL_READS = 4
+/** What one read(2) may be asked for. */
+const MAX_READ_BYTES = 2 ** 30
+
+/** Where an object's data is: `pos` is the position of the header of the record that has it. */
+export interface Located {
+  /** The asker's number for it. */
+  readonly slot: number
+  readonly oid: Oid
+  /** Of the object's record; an earlier one may have the data. */
+  readonly tid: Tid
+  readonly pos: number
+  readonly length: number
+  /** The data is an earlier record's, found through back pointers. */
+  readonly indirect: boolean
+}
+
+/** A record, and where it was. */
+export interface ReadRecord {
+  readonly place: Located
+  readonly record: Uint8Array
+}
+
+/** The records at these places, in the file's order, as many at a time as were read. @throws CorruptRecordError */
+export async function* readRecordsAt(
+  fd: number,
+  path: string,
+  places: readonly Located[],
+): AsyncGenerator<readonly ReadRecord[], void, undefined> {
+  const sorted = places.toSorted((a, b) => a.pos - b.pos)
+  for (let first = 0; first < sorted.length;) {
+    const runs: (readonly Located[])[] = []
+    for (; runs.length < PARALLEL_READS && first < sorted.length; first += runs.at(-1)?.length ?? 0)
+      runs.push(runOf(sorted, first))
+    yield* await Promise.all(runs.map(async run => readRun(fd, path, run)))
+  }
+}
+
+/** Bytes `[off, off + len)` of the record, cut at its end. @throws CorruptRecordError */
+export async function readPartAt(
+  fd: number,
+  path: string,
+  place: Located,
+  off: number,
+  len: number,
+): Promise<Uint8Array> {
+  const header = Buffer.allocUnsafe(RECORD_HEADER_LENGTH)
+  if (readFully(fd, header, place.pos) < header.length) throw endsBefore(path, place)
+  checkHeader(place, header, 0)
+  const from = Math.min(off, place.length)
+  return readBytes(
+    fd,
+    path,
+    place,
+    place.pos + RECORD_HEADER_LENGTH + from,
+    Math.min(len, place.length - from),
+  )
+}
+
+async function readRun(fd: number, path: string, run: readonly Located[]): Promise<ReadRecord[]> {
+  const [first] = run
+  if (first === undefined) return []
+  // Damage can make records overlap: the last one may not be the one that ends last.
+  const end = run.reduce((end, { pos, length }) => Math.max(end, pos + RECORD_HEADER_LENGTH + length), 0)
+  const bytes = await readBytes(fd, path, first, first.pos, end - first.pos)
+  return run.map(place => {
+    const off = place.pos - first.pos
+    checkHeader(place, bytes, off)
+    const record = bytes.subarray(off + RECORD_HEADER_LENGTH, off + RECORD_HEADER_LENGTH + place.length)
+    // A copy, lest a small record that is kept keeps the whole run.
+    return { place, record: run.length === 1 ? record : Buffer.from(record) }
+  })
+}
+
+async function readBytes(
+  fd: number,
+  path: string,
+  of: Located,
+  pos: number,
+  length: number,
+): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafeSlow(length)
+  for (let done = 0; done < length;) {
+    const { bytesRead } = await read(fd, bytes, done, Math.min(length - done, MAX_READ_BYTES), pos + done)
+    if (bytesRead === 0) throw endsBefore(path, of)
+    done += bytesRead
+  }
+  return bytes
+}
+
+function endsBefore(path: string, { oid, tid }: Located): CorruptRecordError {
+  return new CorruptRecordError(oid, tid, `${path} ends before it does`)
+}
+
+/** From `first` on, the records (by ascending position) that are read together. */
+function runOf(located: readonly Located[], first: number): readonly Located[] {
+  let next = first
+  let start = 0
+  let end = 0
+  for (let place = located[next]; place !== undefined; place = located[++next]) {
+    if (next === first) start = end = place.pos
+    const recordEnd = Math.max(end, place.pos + RECORD_HEADER_LENGTH + place.length)
+    if (next > first && (place.pos - end > MAX_GAP_BYTES || recordEnd - start > MAX_RUN_BYTES)) break
+    end = recordEnd
+  }
+  return located.slice(first, next)
+}
+
+function checkHeader(place: Located, bytes: Buffer, off: number): void {
+  const header = decodeRecordHeader(bytes, off, place.pos)
+  if (
+    header.oid !== place.oid ||
+    header.length !== place.length ||
+    (!place.indirect && header.tid !== place.tid)
+  )
+    throw new CorruptRecordError(place.oid, place.tid, `its record at byte ${place.pos} has another header`)
+}
