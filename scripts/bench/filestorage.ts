@@ -1,7 +1,7 @@
 /**
  * Indexes and reads a big FileStorage, and prints how long it takes and what memory it holds meanwhile.
  *
- *     node scripts/zodb/bench-filestorage.ts [GiB]
+ *     npm run bench:filestorage -- [GiB]
  *
  * The file (2 GiB unless told, in the temporary directory, removed afterwards) is sparse: three quarters of it are
  * records of 2 MiB, the rest records of 4 KiB, in transactions of 32 MiB; headers are written, data are holes.
