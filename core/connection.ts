@@ -24,6 +24,7 @@ import type { Jar, Persistent, PersistentClass } from './persistent.ts'
 import { PersistentMapping } from './persistent-mapping.ts'
 import type { Ref } from './pickle/value.ts'
 import { decodeRecord, encodeRecord } from './record.ts'
+import { LayoutCache } from './zblk/layout-cache.ts'
 import { PendingRecords, type PendingRecord } from './transaction.ts'
 
 /** How blocks are stored: 'auto' chooses per block. */
@@ -52,11 +53,14 @@ export interface Participant {
   abort(): void
 }
 
-const ENCODED_TAIL = new Uint8Array(0)
+const NOTHING = new Uint8Array(0)
+const MINIMUM_LAYOUT_BYTES = 1 << 18
 
 export class Connection implements Jar {
   readonly store: Store
   readonly zblkFormat: ZBlkFormat
+  /** Where the data of blocks lies; a quarter of the cache. */
+  readonly layouts: LayoutCache
   readonly #writable: WritableStore | undefined
   readonly #cache: ObjectCache
   readonly #pending = new PendingRecords()
@@ -78,7 +82,9 @@ export class Connection implements Jar {
     this.#at = at
     this.#writable = writable
     this.zblkFormat = options.zblkFormat ?? 'auto'
-    this.#cache = new ObjectCache(options.cacheSizeBytes)
+    const layoutBytes = Math.max(MINIMUM_LAYOUT_BYTES, Math.floor(options.cacheSizeBytes / 4))
+    this.layouts = new LayoutCache(layoutBytes)
+    this.#cache = new ObjectCache(options.cacheSizeBytes - layoutBytes)
   }
 
   /** Opens a view. With `at`, or over a store that only reads, it cannot be changed. */
@@ -113,6 +119,10 @@ export class Connection implements Jar {
   /** What a reference refers to. @throws as {@link Connection.get}. */
   resolve(ref: Ref): Persistent {
     return this.get(ref.oid, ref.className)
+  }
+
+  known(oid: Oid): Persistent | undefined {
+    return this.#cache.get(oid)
   }
 
   /** The root mapping, up to date. @throws CannotOpenError where the database has none yet. */
@@ -234,7 +244,7 @@ export class Connection implements Jar {
     }
     for (const object of this.#cache.changed) {
       const head = encodeRecord(object.className, object.capture())
-      this.#pending.put(object.oid, object.className, { head, tail: ENCODED_TAIL }, object.tid)
+      this.#pending.put(object.oid, object.className, { head }, object.tid)
       object.settled()
       this.#cache.hold(object)
     }
@@ -276,6 +286,7 @@ export class Connection implements Jar {
   invalidate(oids: Iterable<Oid>): void {
     this.#invalidations++
     for (const oid of oids) {
+      this.layouts.forget(oid)
       const object = this.#cache.get(oid)
       if (object !== undefined) this.#ghost(object)
     }
@@ -290,7 +301,7 @@ export class Connection implements Jar {
   statistics(): ConnectionStatistics {
     return {
       classes: this.#cache.counts(),
-      cacheBytes: this.#cache.sizeBytes,
+      cacheBytes: this.#cache.sizeBytes + this.layouts.sizeBytes,
       overlayBytes: this.#overlayBytes,
       pendingBytes: this.#pending.sizeBytes,
     }
@@ -338,7 +349,7 @@ export class Connection implements Jar {
       if (object.status !== 'ghost' || this.#pending.get(object.oid)?.source !== source) return
       pieces = [part.bytes]
     } else if (body !== undefined) pieces = body
-    this.#restore(object, joinBytes([head, ...pieces, tail ?? ENCODED_TAIL]), TID_NONE)
+    this.#restore(object, joinBytes([head, ...pieces, tail ?? NOTHING]), TID_NONE)
   }
 
   #restore(object: Persistent, record: Uint8Array, tid: Tid): void {

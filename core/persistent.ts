@@ -36,6 +36,8 @@ export interface Jar {
   loadMany(objects: readonly Persistent[]): Promise<void>
   /** The one object of that oid: the one in memory, or a new ghost. @throws CorruptRecordError for another class. */
   resolve(ref: Ref): Persistent
+  /** The object of that oid, if it is in memory. */
+  known(oid: Oid): Persistent | undefined
   /** A new, empty, changed object of a class, by its name in records. @throws ReadOnlyError. */
   createNamed(className: string): Persistent
   /** Called before an up to date object changes. @throws ReadOnlyError. */

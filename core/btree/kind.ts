@@ -16,11 +16,11 @@ export interface KeyKind<K> {
   /** An inner node with more children splits; a root with twice as many. */
   readonly maxInternal: number
   /** Negative, 0 or positive, as `a` is before, equal to or after `b`. */
-  compare(a: K, b: K): number
+  readonly compare: (a: K, b: K) => number
   /** The key that a pickle value is; undefined where it is none. */
-  decode(value: PickleValue): K | undefined
+  readonly decode: (value: PickleValue) => K | undefined
   /** Why it cannot be a key of this family; undefined where it can. */
-  refuse(key: K): string | undefined
+  readonly refuse: (key: K) => string | undefined
 }
 
 function integers(prefix: string, lo: number, hi: number): KeyKind<number> {
@@ -33,7 +33,7 @@ function integers(prefix: string, lo: number, hi: number): KeyKind<number> {
     maxInternal: 500,
     compare: (a, b) => a - b,
     decode: value => (typeof value === 'number' && within(value) ? value : undefined),
-    refuse: key => (within(key) ? undefined : `${key} is not in [${lo}, ${hi})`),
+    refuse: key => (within(key) ? undefined : `${String(key)} is not in [${lo}, ${hi})`),
   }
 }
 

@@ -29,11 +29,11 @@ export class ZBigFile extends Persistent {
     return this.#blktab
   }
 
-  /** Gives a new file its tree. */
-  setBlktab(blktab: LOBTree): void {
+  /** Gives a new file its block size and its tree. */
+  begin(blksize: number, blktab: LOBTree): void {
     this.changing()
     this.#blktab = blktab
-    this.#blksize = BLKSIZE
+    this.#blksize = blksize
   }
 
   override get sizeBytes(): number {

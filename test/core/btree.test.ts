@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkTree } from '../../core/btree/check.ts'
 import { IOBTree, LOBTree, OOBTree } from '../../core/btree/tree.ts'

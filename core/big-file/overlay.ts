@@ -1,0 +1,180 @@
+/**
+ * What was written to a block and is not serialised yet: runs of whole chunks, in order, disjoint. A run has bytes,
+ * or stands for zeros. What no run covers is as it is stored.
+ *
+ * Runs of bytes lie in shared memory, so that the store's writer can take them over without a copy. They are patched
+ * in place until they are taken into a record; then the overlay that had them is gone. A run that is appended to
+ * gets room to grow, up to double its length.
+ */
+
+/** Writers cut chunks at this many bytes, and at its multiples. */
+export const CHUNK_BYTES = 4096
+
+const MAX_ROOM_BYTES = 1 << 20
+
+/** Bytes `[lo, hi)` of a block, whole chunks (but at the end of a block of odd size); no `bytes`: zeros. */
+export interface Run {
+  readonly lo: number
+  readonly hi: number
+  readonly bytes: Uint8Array | undefined
+}
+
+/** A part of a block as a reader wants it. */
+export type Segment =
+  | { readonly kind: 'bytes'; readonly lo: number; readonly hi: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'zeros' | 'stored'; readonly lo: number; readonly hi: number }
+
+/** A run whose buffer may be longer than it is. */
+interface GrowingRun {
+  lo: number
+  hi: number
+  buffer: Uint8Array | undefined
+}
+
+export class Overlay {
+  readonly #blksize: number
+  readonly #runs: GrowingRun[] = []
+
+  constructor(blksize: number) {
+    this.#blksize = blksize
+  }
+
+  get isEmpty(): boolean {
+    return this.#runs.length === 0
+  }
+
+  /** The bytes of memory in use. */
+  get sizeBytes(): number {
+    let bytes = 0
+    for (const { lo, hi, buffer } of this.#runs) if (buffer !== undefined) bytes += hi - lo
+    return bytes
+  }
+
+  /** The runs, in order. */
+  get runs(): readonly Run[] {
+    return this.#runs.map(({ lo, hi, buffer }) => ({ lo, hi, bytes: buffer?.subarray(0, hi - lo) }))
+  }
+
+  /** Whether runs cover all of `[lo, hi)`. */
+  covers(lo: number, hi: number): boolean {
+    let at = lo
+    for (let i = this.#firstAfter(lo); at < hi; i++) {
+      const run = this.#runs[i]
+      if (run === undefined || run.lo > at) return false
+      at = run.hi
+    }
+    return true
+  }
+
+  /** `[lo, hi)` in segments, in order; bytes are views, valid until the next change. */
+  segments(lo: number, hi: number): Segment[] {
+    const segments: Segment[] = []
+    let at = lo
+    for (let i = this.#firstAfter(lo); at < hi; i++) {
+      const run = this.#runs[i]
+      const start = Math.min(run?.lo ?? hi, hi)
+      if (start > at) segments.push({ kind: 'stored', lo: at, hi: start })
+      if (run === undefined || start >= hi) break
+      const from = Math.max(at, start)
+      const to = Math.min(run.hi, hi)
+      if (run.buffer === undefined) segments.push({ kind: 'zeros', lo: from, hi: to })
+      else
+        segments.push({
+          kind: 'bytes',
+          lo: from,
+          hi: to,
+          bytes: run.buffer.subarray(from - run.lo, to - run.lo),
+        })
+      at = to
+    }
+    return segments
+  }
+
+  /**
+   * Writes `data` at `off`. A chunk that is written in part must be covered already, or what is stored of it be
+   * given as `base`: by the offset of the chunk, up to a chunk's bytes.
+   */
+  write(off: number, data: Uint8Array, base: ReadonlyMap<number, Uint8Array>): void {
+    const end = off + data.length
+    for (let at = off; at < end;) {
+      const i = this.#firstAfter(at)
+      const run = this.#runs[i]
+      if (run !== undefined && run.lo <= at) {
+        const to = Math.min(end, run.hi)
+        if (run.buffer === undefined) this.#replace(floor(at), this.#ceil(to))
+        else {
+          run.buffer.set(data.subarray(at - off, to - off), at - run.lo)
+          at = to
+        }
+      } else {
+        const to = Math.min(this.#ceil(end), run?.lo ?? this.#blksize)
+        this.#add(i, floor(at), to, base)
+      }
+    }
+  }
+
+  /** Makes `[lo, hi)`, whole chunks, zeros. */
+  zero(lo: number, hi: number): void {
+    const i = this.#cut(lo, hi)
+    const before = this.#runs[i - 1]
+    if (before !== undefined && before.buffer === undefined && before.hi === lo) before.hi = hi
+    else this.#runs.splice(i, 0, { lo, hi, buffer: undefined })
+  }
+
+  /** Replaces whole chunks of zeros by as many bytes. */
+  #replace(lo: number, hi: number): void {
+    const i = this.#cut(lo, hi)
+    this.#runs.splice(i, 0, { lo, hi, buffer: allocate(hi - lo) })
+  }
+
+  /** Covers the gap `[lo, hi)` before run `i` with what is stored there, to be written over. */
+  #add(i: number, lo: number, hi: number, base: ReadonlyMap<number, Uint8Array>): void {
+    let run = this.#runs[i - 1]
+    const isAppended = run?.buffer !== undefined && run.hi === lo
+    if (isAppended && run?.buffer !== undefined && run.buffer.length >= hi - run.lo) run.hi = hi
+    else {
+      const room = isAppended && run !== undefined ? Math.min(MAX_ROOM_BYTES, 2 * (run.hi - run.lo)) : 0
+      const limit = (this.#runs[i]?.lo ?? this.#blksize) - lo
+      run = { lo, hi, buffer: allocate(Math.max(hi - lo, Math.min(room, limit))) }
+      this.#runs.splice(i, 0, run)
+    }
+    for (const chunk of new Set([lo, floor(hi - 1)])) {
+      const bytes = base.get(chunk)
+      if (bytes !== undefined) run.buffer?.set(bytes, chunk - run.lo)
+    }
+  }
+
+  /** Uncovers `[lo, hi)`. Returns where a run that covers it belongs. */
+  #cut(lo: number, hi: number): number {
+    const i = this.#firstAfter(lo)
+    let end = i
+    const kept: GrowingRun[] = []
+    for (let run = this.#runs[end]; run !== undefined && run.lo < hi; run = this.#runs[++end]) {
+      if (run.lo < lo) kept.push({ lo: run.lo, hi: lo, buffer: run.buffer?.subarray(0, lo - run.lo) })
+      if (run.hi > hi)
+        kept.push({ lo: hi, hi: run.hi, buffer: run.buffer?.subarray(hi - run.lo, run.hi - run.lo) })
+    }
+    this.#runs.splice(i, end - i, ...kept)
+    return i + (kept[0] !== undefined && kept[0].lo < lo ? 1 : 0)
+  }
+
+  /** The first run that ends after `off`. */
+  #firstAfter(off: number): number {
+    let lo = 0
+    let hi = this.#runs.length
+    while (lo < hi) {
+      const middle = (lo + hi) >>> 1
+      if ((this.#runs[middle]?.hi ?? 0) <= off) lo = middle + 1
+      else hi = middle
+    }
+    return lo
+  }
+
+  #ceil(off: number): number {
+    return Math.min(this.#blksize, floor(off + CHUNK_BYTES - 1))
+  }
+}
+
+const floor = (off: number): number => off - (off % CHUNK_BYTES)
+
+const allocate = (length: number): Uint8Array => new Uint8Array(new SharedArrayBuffer(length))

@@ -1,0 +1,91 @@
+/**
+ * Where a ZBlk1's chunks are: offsets and oids in two flat arrays, read off its chunktab; and the **recursive
+ * deactivation** that goes with it. Serving a block must leave nothing behind but the ZBlk1 and its chunktab as a
+ * ghost, so each bucket becomes a ghost as soon as its entries are taken, and each node when its children are done,
+ * whatever the depth and whatever was in memory before. Changed objects stay.
+ */
+import { Bucket } from '../btree/bucket.ts'
+import { BTreeNode } from '../btree/node.ts'
+import type { Persistent } from '../persistent.ts'
+import { Ref, type PickleValue } from '../pickle/value.ts'
+import type { Oid } from '../../store/ids.ts'
+import { ZData, type ZBlk1 } from './zblk.ts'
+
+/** Chunk i begins at `offs[i]` of its block and is the ZData `oids[i]`. Offsets ascend. */
+export interface ChunkIndex {
+  readonly offs: Int32Array
+  readonly oids: Float64Array
+}
+
+/** Buckets loaded at once: those of a whole block as writers cut it. */
+const GROUP = 32
+const MAX_DEPTH = 32
+
+interface Collected {
+  readonly offs: number[]
+  readonly oids: Oid[]
+}
+
+/**
+ * Reads the index of a block and deactivates its whole chunk tree, ZData objects included.
+ * @throws CorruptRecordError where the tree is no tree or its keys are outside of `[0, blksize)`.
+ */
+export async function loadChunkIndex(block: ZBlk1, blksize: number): Promise<ChunkIndex> {
+  await block.activate()
+  const collected: Collected = { offs: [], oids: [] }
+  await collect(block.chunktab, collected, blksize, 1)
+  return { offs: Int32Array.from(collected.offs), oids: Float64Array.from(collected.oids) }
+}
+
+/** Deactivates a block's whole chunk tree. */
+export async function deactivateChunks(block: ZBlk1, blksize: number): Promise<void> {
+  await loadChunkIndex(block, blksize)
+}
+
+async function collect(
+  node: BTreeNode<number>,
+  collected: Collected,
+  blksize: number,
+  depth: number,
+): Promise<void> {
+  if (depth > MAX_DEPTH) throw node.corrupt(`it is deeper than ${MAX_DEPTH} nodes, so it has a loop`)
+  // Another reader of the block may deactivate what this one has just loaded.
+  while (node.status === 'ghost') await node.activate()
+  const { inlined, children } = node.content
+  if (inlined !== undefined) take(node, inlined.keys, inlined.values, collected, blksize)
+  for (let i = 0; i < children.length; i += GROUP) {
+    const group = children.slice(i, i + GROUP).map(ref => node.jar.resolve(ref))
+    const buckets = group.filter(child => child instanceof Bucket)
+    await node.jar.loadMany(buckets)
+    for (const child of group) {
+      if (child instanceof Bucket) {
+        while (child.status === 'ghost') await child.activate()
+        const { keys, values } = (child as Bucket<number>).entries
+        take(child, keys, values, collected, blksize)
+        child.deactivate()
+      } else if (child instanceof BTreeNode)
+        await collect(child as BTreeNode<number>, collected, blksize, depth + 1)
+      else throw node.corrupt(`its child ${child.oid} is a ${child.className}`)
+    }
+  }
+  node.deactivate()
+}
+
+function take(
+  from: Persistent,
+  keys: readonly number[],
+  values: readonly PickleValue[],
+  { offs, oids }: Collected,
+  blksize: number,
+): void {
+  for (const [i, key] of keys.entries()) {
+    const value = values[i]
+    if (!(value instanceof Ref) || value.className !== ZData.CLASS_NAME)
+      throw from.corrupt(`the chunk at ${key} is no reference to a ZData`)
+    if (key < 0 || key >= blksize) throw from.corrupt(`a chunk begins at ${key}, outside of the block`)
+    if (key <= (offs.at(-1) ?? -1)) throw from.corrupt(`the chunk at ${key} does not ascend`)
+    offs.push(key)
+    oids.push(value.oid)
+    from.jar.known(value.oid)?.deactivate()
+  }
+}

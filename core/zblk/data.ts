@@ -1,0 +1,117 @@
+/**
+ * The data of ZData and ZBlk0 records, read without an object each: from what is pending, else from the store.
+ */
+import { joinBytes } from '../bytes.ts'
+import type { Connection } from '../connection.ts'
+import { DATA_HEAD_MAX, dataPosition, decodeData, encodeDataHead, type DataClass } from '../record.ts'
+import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
+import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import type { RecordSlice, RecordSource } from '../../store/store.ts'
+
+/** Bytes in memory, or in a stored record. */
+export type Body = readonly Uint8Array[] | RecordSlice
+
+/** The data of a record, where it is. */
+export interface StoredData {
+  readonly body: Body
+  /** In bytes. */
+  readonly len: number
+  /** The transaction of the record; TID_NONE where it is pending. */
+  readonly tid: Tid
+}
+
+/** Finds an object's data, without reading it. @throws ObjectNotFoundError, CorruptRecordError. */
+export async function findData(connection: Connection, oid: Oid): Promise<StoredData> {
+  const pending = connection.pendingRecord(oid)
+  if (pending !== undefined) return pendingData(pending.source, oid)
+  const { at } = connection
+  const part = await connection.store.loadPart(oid, at, 0, DATA_HEAD_MAX)
+  if (part === undefined) throw new ObjectNotFoundError(oid, at)
+  const { off, len } = dataPosition(part.bytes, part.size, oid, part.tid)
+  return { body: { oid, tid: part.tid, off, len }, len, tid: part.tid }
+}
+
+/** The data of many objects, each whole. @throws ObjectNotFoundError, CorruptRecordError. */
+export async function loadData(connection: Connection, oids: readonly Oid[]): Promise<Uint8Array[]> {
+  const found: (Uint8Array | undefined)[] = []
+  const stored: number[] = []
+  for (const [i, oid] of oids.entries()) {
+    const pending = connection.pendingRecord(oid)
+    if (pending === undefined) stored.push(i)
+    else {
+      const { body } = pendingData(pending.source, oid)
+      found[i] = 'oid' in body ? await readSlice(connection, body) : joinBytes(body)
+    }
+  }
+  const { at } = connection
+  const revisions = stored.length === 0 ? [] : await connection.store.load(pick(oids, stored), at)
+  for (const [j, i] of stored.entries()) {
+    const oid = oids[i] as Oid
+    const revision = revisions[j]
+    if (revision === undefined) throw new ObjectNotFoundError(oid, at)
+    found[i] = decodeData(revision.record, oid, revision.tid)
+  }
+  return found as Uint8Array[]
+}
+
+/** Bytes `[off, off + len)` of data, in pieces; fewer where it ends. */
+export async function readBody(
+  connection: Connection,
+  body: Body,
+  off: number,
+  len: number,
+): Promise<readonly Uint8Array[]> {
+  const part = cutBody(body, off, len)
+  return 'oid' in part ? [await readSlice(connection, part)] : part
+}
+
+/** Bytes `[off, off + len)` of a body as a body; fewer where it ends. Copies nothing. */
+export function cutBody(body: Body, off: number, len: number): Body {
+  if ('oid' in body) {
+    const from = Math.min(off, body.len)
+    return { ...body, off: body.off + from, len: Math.min(len, body.len - from) }
+  }
+  const pieces: Uint8Array[] = []
+  let at = 0
+  for (const piece of body) {
+    const from = Math.max(off - at, 0)
+    const to = Math.min(off + len - at, piece.length)
+    if (from < to) pieces.push(from === 0 && to === piece.length ? piece : piece.subarray(from, to))
+    at += piece.length
+  }
+  return pieces
+}
+
+/** The length of a body in bytes. */
+export function bodyBytes(body: Body): number {
+  if ('oid' in body) return body.len
+  let bytes = 0
+  for (const piece of body) bytes += piece.length
+  return bytes
+}
+
+/** A record of data that lies somewhere already. */
+export const dataRecord = (className: DataClass, body: Body): RecordSource => ({
+  ...encodeDataHead(className, bodyBytes(body)),
+  body,
+})
+
+async function readSlice(connection: Connection, { oid, tid, off, len }: RecordSlice): Promise<Uint8Array> {
+  if (len === 0) return NOTHING
+  const part = await connection.store.loadPart(oid, tid, off, len)
+  if (part === undefined) throw new ObjectNotFoundError(oid, tid)
+  if (part.bytes.length !== len) throw new CorruptRecordError(oid, tid, 'its record is shorter than it was')
+  return part.bytes
+}
+
+const NOTHING = new Uint8Array(0)
+
+/** A pending record's data: its body, or within its head where an object was serialised as a whole. */
+function pendingData({ head, body }: RecordSource, oid: Oid): StoredData {
+  const data = body ?? [decodeData(head, oid, TID_NONE)]
+  return { body: data, len: bodyBytes(data), tid: TID_NONE }
+}
+
+function pick(oids: readonly Oid[], positions: readonly number[]): readonly Oid[] {
+  return positions.length === oids.length ? oids : positions.map(i => oids[i] as Oid)
+}

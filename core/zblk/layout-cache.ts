@@ -1,0 +1,48 @@
+/**
+ * Remembers, per block, where its data lies, within a bound of bytes, so that reading a few bytes of a block takes
+ * one call to the store and not a walk through its tree.
+ *
+ * A layout found while the block changed must not be remembered: whoever looks one up takes the `epoch` before, and
+ * hands it in with the layout.
+ */
+import { LRUCache } from 'lru-cache'
+import type { Oid } from '../../store/ids.ts'
+import type { ChunkIndex } from './chunk-index.ts'
+import type { StoredData } from './data.ts'
+
+/** A ZBlk0's data, or a ZBlk1's chunks. */
+export type BlockLayout = StoredData | ChunkIndex
+
+export class LayoutCache {
+  readonly #layouts: LRUCache<Oid, BlockLayout>
+  #epoch = 0
+
+  constructor(sizeBytes: number) {
+    this.#layouts = new LRUCache({
+      maxSize: sizeBytes,
+      sizeCalculation: layout => 200 + ('offs' in layout ? 12 * layout.offs.length : 0),
+    })
+  }
+
+  get sizeBytes(): number {
+    return this.#layouts.calculatedSize
+  }
+
+  /** Counts the moments at which a layout may have changed. */
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  get(block: Oid): BlockLayout | undefined {
+    return this.#layouts.get(block)
+  }
+
+  set(block: Oid, layout: BlockLayout, epoch: number): void {
+    if (epoch === this.#epoch) this.#layouts.set(block, layout)
+  }
+
+  forget(block: Oid): void {
+    this.#epoch++
+    this.#layouts.delete(block)
+  }
+}

@@ -1,0 +1,322 @@
+import * as fc from 'fast-check'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { BigFile } from '../../core/big-file.ts'
+import { checkTree } from '../../core/btree/check.ts'
+import { Connection, type ZBlkFormat } from '../../core/connection.ts'
+import { Ref } from '../../core/pickle/value.ts'
+import { ZBigFile } from '../../core/zblk/zbigfile.ts'
+import type { ZBlk1 } from '../../core/zblk/zblk.ts'
+import { MemoryStore } from '../tools/memory-store.ts'
+
+const BLK = 64 << 10
+const CHUNK = 4096
+
+let store: MemoryStore
+beforeEach(() => {
+  store = new MemoryStore()
+})
+
+async function create(zblkFormat: ZBlkFormat = 'auto', blksize = BLK): Promise<[BigFile, Connection]> {
+  const connection = await Connection.open(store, { cacheSizeBytes: 4 << 20, zblkFormat })
+  return [BigFile.create(connection, blksize), connection]
+}
+
+async function reopen(file: BigFile, zblkFormat: ZBlkFormat = 'auto'): Promise<[BigFile, Connection]> {
+  const connection = await Connection.open(store, { cacheSizeBytes: 4 << 20, zblkFormat })
+  const object = connection.get(file.file.oid, ZBigFile.CLASS_NAME) as ZBigFile
+  return [await BigFile.open(connection, object), connection]
+}
+
+async function commit(connection: Connection): Promise<void> {
+  await connection.prepare()
+  await connection.commit()
+}
+
+const read = async (file: BigFile, off: number, len: number): Promise<Buffer> =>
+  Buffer.concat(await file.read(BigInt(off), len))
+
+function pattern(length: number, seed: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  for (let i = 0; i < length; i++) bytes[i] = ((i * 31 + seed * 17) % 255) + 1
+  return bytes
+}
+
+async function formatOf(file: BigFile, blk: number): Promise<string | undefined> {
+  const ref = await file.file.blktab.get(blk)
+  return ref instanceof Ref ? ref.className.split('.').at(-1) : undefined
+}
+
+describe('BigFile', () => {
+  it('reads zeros where nothing was written', async () => {
+    const [file] = await create()
+    expect(await read(file, 12_345, 100)).toEqual(Buffer.alloc(100))
+    expect(await read(file, 3 * BLK - 10, 3 * BLK)).toEqual(Buffer.alloc(3 * BLK))
+  })
+
+  it('works beyond 2^53 and at the end of what can be addressed', async () => {
+    const [file, connection] = await create('auto', 2 << 20)
+    const off = 2n ** 63n - 5000n
+    await file.write(off, pattern(4999, 1))
+    await commit(connection)
+    const [again] = await reopen(file)
+    expect(Buffer.concat(await again.read(off, 4999))).toEqual(pattern(4999, 1))
+    expect(await again.seekData(0n)).toBe(2n ** 63n - 8192n)
+  })
+
+  describe('in format auto', () => {
+    it('makes ZBlk0 of blocks written whole and ZBlk1 of others', async () => {
+      const [file, connection] = await create()
+      await file.write(0n, pattern(BLK + 100, 1))
+      await commit(connection)
+      expect([await formatOf(file, 0), await formatOf(file, 1)]).toEqual(['ZBlk0', 'ZBlk1'])
+    })
+
+    it('makes a ZBlk0 of a block that was filled by appending when it is left', async () => {
+      const [file, connection] = await create()
+      for (let off = 0; off < BLK + 1000; off += 1000) {
+        await file.write(BigInt(off), pattern(1000, off))
+        await commit(connection)
+        expect(await formatOf(file, 0)).toBe(off + 1000 <= BLK ? 'ZBlk1' : 'ZBlk0')
+      }
+      const [again] = await reopen(file)
+      for (let off = 0; off < BLK + 1000; off += 1000)
+        expect(await read(again, off, 1000)).toEqual(pattern(1000, off))
+    })
+
+    it('migrates a full ZBlk1 when a later transaction begins the next block', async () => {
+      const [file, connection] = await create()
+      await file.write(0n, pattern(BLK / 2, 1))
+      await commit(connection)
+      await file.write(BigInt(BLK / 2), pattern(BLK / 2, 2))
+      await commit(connection)
+      expect(await formatOf(file, 0)).toBe('ZBlk1')
+      await file.write(BigInt(BLK), pattern(10, 3))
+      await commit(connection)
+      expect(await formatOf(file, 0)).toBe('ZBlk0')
+      const [again] = await reopen(file)
+      expect(await read(again, 0, BLK)).toEqual(Buffer.concat([pattern(BLK / 2, 1), pattern(BLK / 2, 2)]))
+    })
+
+    it('cuts a ZBlk0 by slices for a small change, reading nothing of it', async () => {
+      const [file, connection] = await create()
+      await file.write(0n, pattern(BLK, 1))
+      await commit(connection)
+      const [again, other] = await reopen(file)
+      store.reads.bytes = 0
+      const sources: unknown[] = []
+      store.beforeCommit = ({ changes }) => {
+        for (const { record } of changes) sources.push(record?.body)
+        return Promise.resolve()
+      }
+      await again.write(BigInt(8 * CHUNK), pattern(CHUNK, 2))
+      await commit(other)
+      expect(await formatOf(again, 0)).toBe('ZBlk1')
+      expect(sources.filter(body => body !== undefined && 'oid' in (body as object))).toHaveLength(2)
+      expect(store.reads.bytes).toBeLessThan(2000)
+      const expected = pattern(BLK, 1)
+      pattern(CHUNK, 2).copy(expected, 8 * CHUNK)
+      const [third, last] = await reopen(file)
+      expect(await read(third, 0, BLK)).toEqual(expected)
+      await third.write(BigInt(2 * CHUNK + 5), pattern(100, 3))
+      pattern(100, 3).copy(expected, 2 * CHUNK + 5)
+      await commit(last)
+      expect(await read((await reopen(file))[0], 0, BLK)).toEqual(expected)
+    })
+  })
+
+  it('keeps the format that it is told to', async () => {
+    for (const [format, name] of [
+      ['zblk0', 'ZBlk0'],
+      ['zblk1', 'ZBlk1'],
+    ] as const) {
+      const [file, connection] = await create(format)
+      await file.write(0n, pattern(BLK, 1))
+      await file.write(BigInt(BLK + 5), pattern(10, 2))
+      await commit(connection)
+      await file.write(77n, pattern(10, 3))
+      await commit(connection)
+      expect([await formatOf(file, 0), await formatOf(file, 1)]).toEqual([name, name])
+      const expected = pattern(BLK, 1)
+      pattern(10, 3).copy(expected, 77)
+      expect(await read((await reopen(file))[0], 0, BLK)).toEqual(expected)
+    }
+  })
+
+  it('hands out the oids of a block in order and next to one another', async () => {
+    const [file, connection] = await create('zblk1', 2 << 20)
+    await file.write(0n, pattern(2 << 20, 1))
+    await commit(connection)
+    const block = connection.resolve((await file.file.blktab.get(0)) as Ref) as ZBlk1
+    await block.activate()
+    const oids: number[] = []
+    for await (const [, chunk] of block.chunktab.range()) oids.push((chunk as Ref).oid)
+    expect(oids).toEqual(Array.from({ length: 512 }, (_, i) => oids[0]! + i))
+    expect(await checkTree(block.chunktab)).toMatchObject({ entries: 512, buckets: 17 })
+  })
+
+  it('rewrites the record of a ZBlk1 with each change of its chunks, and of the chunks those that changed', async () => {
+    const [file, connection] = await create('zblk1')
+    await file.write(0n, pattern(BLK, 1))
+    await commit(connection)
+    const block = (await file.file.blktab.get(0)) as Ref
+    let changed: number[] = []
+    store.beforeCommit = ({ changes }) => {
+      changed = changes.map(({ oid }) => oid)
+      return Promise.resolve()
+    }
+    await file.write(BigInt(CHUNK), pattern(CHUNK, 2))
+    await commit(connection)
+    expect(changed).toHaveLength(2)
+    expect(changed).toContain(block.oid)
+  })
+
+  it('patches small appends in place and counts the memory that they take', async () => {
+    const [file, connection] = await create()
+    for (let i = 0; i < 100; i++) await file.write(BigInt(i * 100), pattern(100, i))
+    expect(connection.dirtyBytes).toBe(3 * CHUNK)
+    await connection.prepare()
+    await connection.commit()
+    expect(connection.dirtyBytes).toBe(0)
+  })
+
+  it('keeps the entry of a block that became zero, and drops those that were cut off', async () => {
+    const [file, connection] = await create()
+    await file.write(0n, pattern(3 * BLK, 1))
+    await commit(connection)
+    await file.write(0n, Buffer.alloc(BLK))
+    await file.truncate(BigInt(BLK + 10))
+    await commit(connection)
+    expect([await formatOf(file, 0), await formatOf(file, 1), await formatOf(file, 2)]).toEqual([
+      'ZBlk0',
+      'ZBlk1',
+      undefined,
+    ])
+    const expected = Buffer.alloc(3 * BLK)
+    pattern(3 * BLK, 1).copy(expected, BLK, BLK, BLK + 10)
+    expect(await read((await reopen(file))[0], 0, 3 * BLK)).toEqual(expected)
+  })
+
+  it('goes on reading while it is prepared and committed', async () => {
+    const [file, connection] = await create('zblk1')
+    const data = pattern(4 * BLK, 1)
+    await file.write(0n, data)
+    await commit(connection)
+    const state = { done: false }
+    let reads = 0
+    const reading = (async () => {
+      while (!state.done) {
+        const off = (reads++ * 10_007) % (3 * BLK)
+        expect((await read(file, off, BLK)).equals(data.subarray(off, off + BLK))).toBe(true)
+        await new Promise(resolve => setImmediate(resolve))
+      }
+    })()
+    store.beforeCommit = () => new Promise(resolve => setImmediate(resolve))
+    for (let i = 0; i < 50; i++) {
+      const off = (i * 7919) % (4 * BLK - 20_000)
+      await file.write(BigInt(off), data.subarray(off, off + 20_000))
+      await commit(connection)
+    }
+    state.done = true
+    await reading
+    expect(reads).toBeGreaterThan(50)
+  })
+
+  it('is what a plain file is, whatever is done to it, over commits, failures and reloads', async () => {
+    const off = fc.integer({ min: 0, max: 4 * BLK })
+    const len = fc.oneof(
+      fc.integer({ min: 1, max: 300 }),
+      fc.integer({ min: 1, max: 2 * BLK }),
+      fc.constant(CHUNK),
+    )
+    const kind = fc.constantFrom(
+      ...([
+        'write',
+        'write',
+        'write',
+        'align',
+        'zero',
+        'truncate',
+        'commit',
+        'fail',
+        'reload',
+        'seek',
+        'abort',
+      ] as const),
+    )
+    const format = fc.constantFrom<ZBlkFormat>('auto', 'auto', 'zblk0', 'zblk1')
+    await fc.assert(
+      fc.asyncProperty(
+        format,
+        fc.array(fc.record({ kind, off, len, seed: fc.integer({ min: 0, max: 255 }) }), { maxLength: 40 }),
+        async (format, operations) => {
+          store = new MemoryStore()
+          let [file, connection] = await create(format)
+          await commit(connection)
+          let stored = 0
+          file.onGrowth = bytes => (stored = bytes === -Infinity ? 0 : stored + bytes)
+          const model = Buffer.alloc(8 * BLK)
+          let saved = Buffer.from(model)
+          let savedStored = 0
+          for (const { kind, off, len, seed } of operations) {
+            if (kind === 'write') {
+              const data = seed === 0 ? Buffer.alloc(len) : pattern(len, seed)
+              await file.write(BigInt(off), data)
+              data.copy(model, off)
+            } else if (kind === 'align') {
+              const start = off - (off % CHUNK)
+              const data = pattern(Math.ceil(len / CHUNK) * CHUNK, seed)
+              await file.write(BigInt(start), data)
+              data.copy(model, start)
+            } else if (kind === 'zero') {
+              await file.zero(BigInt(off), BigInt(len))
+              model.fill(0, off, off + len)
+            } else if (kind === 'truncate') {
+              await file.truncate(BigInt(off))
+              model.fill(0, off)
+            } else if (kind === 'abort') {
+              connection.abort()
+              file = await BigFile.open(connection, file.file)
+              saved.copy(model)
+              stored = savedStored
+            } else if (kind === 'seek') await expectSeek(file, model, off)
+            else {
+              await connection.prepare()
+              if (kind === 'fail') {
+                store.beforeCommit = () => Promise.reject(new Error('full'))
+                await expect(connection.commit()).rejects.toThrow('full')
+                store.beforeCommit = () => Promise.resolve()
+                continue
+              }
+              await connection.commit()
+              expect(connection.dirtyBytes).toBe(0)
+              saved = Buffer.from(model)
+              savedStored = stored
+              if (kind === 'reload') {
+                const { onGrowth } = file
+                ;[file, connection] = await reopen(file, format)
+                file.onGrowth = onGrowth
+                expect((await read(file, 0, model.length)).equals(model)).toBe(true)
+                await checkTree(file.file.blktab)
+              }
+            }
+            expect((await read(file, off, len)).equals(model.subarray(off, off + len))).toBe(true)
+          }
+          expect((await read(file, 0, model.length)).equals(model)).toBe(true)
+          await commit(connection)
+          expect((await read((await reopen(file))[0], 0, model.length)).equals(model)).toBe(true)
+        },
+      ),
+      { numRuns: 300 },
+    )
+  })
+})
+
+/** What is not found as data is zeros, and what is called a hole is. */
+async function expectSeek(file: BigFile, model: Buffer, off: number): Promise<void> {
+  const data = await file.seekData(BigInt(off))
+  expect(model.subarray(off, Number(data ?? model.length)).every(byte => byte === 0)).toBe(true)
+  const hole = Number(await file.seekHole(BigInt(off)))
+  expect(hole).toBeGreaterThanOrEqual(off)
+  const end = Math.ceil((hole + 1) / CHUNK) * CHUNK
+  expect(model.subarray(hole, Math.min(end, model.length)).every(byte => byte === 0)).toBe(true)
+}
