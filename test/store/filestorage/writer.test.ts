@@ -88,6 +88,25 @@ describe('a written FileStorage', () => {
     expect(Buffer.compare(readFileSync(path), fileStorageOf(history))).toBe(0)
   })
 
+  test('is followed by a store that shares its index, transaction by transaction', async () => {
+    const history = madeUpHistory()
+    const path = await write(history.slice(0, 10))
+    const store = await temp.current.open(path)
+    const writer = await FileStorageWriter.reopen(path, temp.current.cacheDirectory)
+    for (const transaction of history.slice(10)) {
+      await appendAll(writer, [transaction])
+      expect(await store.lastTid()).toBe(transaction.tid)
+      const objects = [...transaction.records]
+      const loaded = await store.load(
+        objects.map(([oid]) => oid),
+        transaction.tid,
+      )
+      for (const [i, [, record]] of objects.entries())
+        expect(Buffer.from(loaded[i]?.record ?? []).equals(record ?? Buffer.alloc(0))).toBe(true)
+    }
+    await writer.close()
+  })
+
   test('takes big records and many of them from an asynchronous source', async () => {
     const path = join(temp.current.directory, 'big.fs')
     const writer = await FileStorageWriter.create(path)
