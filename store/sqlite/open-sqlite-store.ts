@@ -2,9 +2,17 @@
  * Opening a database: everything that can be wrong with a path is found out here and said in words. The database
  * file itself is only ever opened by SQLite: closing a descriptor of it would drop SQLite's locks (fcntl(2)).
  */
-import { closeSync, fsyncSync, openSync, realpathSync, statSync, type Stats } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fsyncSync,
+  openSync,
+  realpathSync,
+  statSync,
+  type Stats,
+} from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import Database from 'better-sqlite3'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from './schema.ts'
@@ -117,7 +125,7 @@ function checkForWriting(file: string): void {
 }
 
 function openForReading<T>(file: string, cacheSizeBytes: number, use: (db: Database.Database) => T): T {
-  const db = openReadOnly(file)
+  const db = new Database(file, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkFormat(db, file)
     db.pragma(`cache_size = -${Math.ceil(cacheSizeBytes / 1024)}`)
@@ -125,21 +133,6 @@ function openForReading<T>(file: string, cacheSizeBytes: number, use: (db: Datab
   } catch (error) {
     db.close()
     throw error
-  }
-}
-
-/** A database on a read-only medium has no room for the WAL's index; it can be read as one that does not change. */
-function openReadOnly(file: string): Database.Database {
-  const db = new Database(file, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
-  try {
-    db.pragma('user_version')
-    return db
-  } catch (error) {
-    db.close()
-    const walBytes = statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0
-    const cannotOpen = error instanceof Database.SqliteError && error.code === 'SQLITE_CANTOPEN'
-    if (!cannotOpen || walBytes > 0) throw error
-    return new Database(`${pathToFileURL(file).href}?immutable=1`, { readonly: true, fileMustExist: true })
   }
 }
 
@@ -174,18 +167,31 @@ function asCannotOpen(error: unknown, path: string): unknown {
   // What the writer's thread met has its path and reason already.
   if (error instanceof StoreError) return new CannotOpenError(error.message, { cause: error })
   const code = 'code' in error ? String(error.code) : ''
-  return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message)}`, { cause: error })
+  return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message, dirname(path))}`, {
+    cause: error,
+  })
 }
 
-function reason(code: string, message: string): string {
+function reason(code: string, message: string, directory: string): string {
   if (code === 'SQLITE_NOTADB') return 'it is not a SQLite database; check the name'
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_ERROR') {
     return `it is damaged or cut short (${message}); restore it from a copy, or see what 'zblkfs fsck' can save`
+  }
+  if (code === 'EROFS' || (code === 'SQLITE_CANTOPEN' && isReadOnly(directory))) {
+    return 'its filesystem is read-only, and even a reader needs room beside it; copy it to another one'
   }
   if (code === 'EACCES' || code === 'EPERM' || code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') {
     return 'permission denied; check the permissions of the file and of its directory'
   }
   if (code === 'ENOSPC' || code === 'SQLITE_FULL') return 'no space left; free some space'
-  if (code === 'EROFS') return 'its filesystem is read-only; mount it with -o ro'
   return `${message}${code === '' ? '' : ` (${code})`}; check the path and the disk`
+}
+
+function isReadOnly(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK)
+    return false
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EROFS'
+  }
 }

@@ -1,11 +1,11 @@
 /** What is refused, and in which words; who may open what beside whom. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, chown, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import Database from 'better-sqlite3'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { CannotOpenError, LockedError } from '../../../store/errors.ts'
-import { TID_MAX, TID_NONE } from '../../../store/ids.ts'
+import { oid as toOid, TID_MAX, TID_NONE } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -188,4 +188,24 @@ describe('opening', () => {
     await reader.close()
     expect(Buffer.compare(await readFile(path), before)).toBe(0)
   })
+
+  test.runIf(process.getuid?.() === 0)(
+    'for reading works on a read-only medium; for writing says so',
+    async () => {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', directory])
+      try {
+        await makeDatabase()
+        execFileSync('mount', ['-o', 'remount,ro', directory])
+        await expect(openSqliteStore(path)).rejects.toThrow(
+          'its filesystem is read-only; mount it with -o ro',
+        )
+        const reader = await openSqliteStore(path, { readOnly: true })
+        const [revision] = await reader.load([toOid(1)], TID_MAX)
+        expect(revision?.record.length).toBe(300_000)
+        await reader.close()
+      } finally {
+        execFileSync('umount', ['-l', directory])
+      }
+    },
+  )
 })
