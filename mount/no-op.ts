@@ -21,7 +21,8 @@ import {
 const { S_IFDIR, S_IFREG } = constants
 const BIG = 2 as Ino
 const SINK = 3 as Ino
-const FH = 1 as Fh
+/** Handles are numbered up to here, and then from 1 again. */
+const FH_MAX = 2 ** 31 - 1
 const BUFFER_BYTES = 1 << 20
 const FOREVER_MS = 3600_000
 
@@ -38,6 +39,7 @@ const FILES: readonly DirectoryEntry[] = [
 export class NoOpFileSystem implements Operations {
   readonly #buffer = Buffer.alloc(BUFFER_BYTES, 'zblkfs ')
   #sinkSize = 0n
+  #lastFh = 0
 
   async lookup(parent: Ino, name: Name): Promise<Entry> {
     const file = parent === ROOT_INO ? FILES.find(entry => entry.name === name) : undefined
@@ -62,7 +64,7 @@ export class NoOpFileSystem implements Operations {
 
   async open(ino: Ino, flags: number): Promise<OpenFile> {
     if (ino === SINK && flags & constants.O_TRUNC) this.#sinkSize = 0n
-    return { fh: FH, keepCache: true, directIo: false }
+    return { fh: this.#newFh(), keepCache: true, directIo: false }
   }
   async read(_ino: Ino, _fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]> {
     const start = Number(off % BigInt(BUFFER_BYTES))
@@ -79,7 +81,7 @@ export class NoOpFileSystem implements Operations {
   async fsync(): Promise<void> {}
 
   async opendir(): Promise<Fh> {
-    return FH
+    return this.#newFh()
   }
   async readdir(_ino: Ino, _fh: Fh, cookie: bigint, limit: number): Promise<readonly DirectoryEntry[]> {
     return FILES.slice(Number(cookie), Number(cookie) + limit)
@@ -118,6 +120,11 @@ export class NoOpFileSystem implements Operations {
   readonly setxattr = unsupported
   readonly listxattr = unsupported
   readonly removexattr = unsupported
+
+  #newFh(): Fh {
+    this.#lastFh = (this.#lastFh % FH_MAX) + 1
+    return this.#lastFh as Fh
+  }
 
   #attributes(ino: Ino): Attributes {
     const size = ino === BIG ? NO_OP_FILE_BYTES : ino === SINK ? this.#sinkSize : 0n

@@ -117,7 +117,7 @@ function randomReads(directory: string, jobs: number): number {
       '--randrepeat=0',
       '--output-format=json',
     ],
-    { encoding: 'utf8', timeout: 120_000, stdio: ['ignore', 'pipe', 'ignore'] },
+    { encoding: 'utf8', timeout: 120_000, stdio: ['ignore', 'pipe', 'pipe'] },
   )
   const report = JSON.parse(output.slice(output.indexOf('{'))) as {
     readonly jobs: readonly { readonly read: { readonly iops: number } }[]
