@@ -1,6 +1,7 @@
 /** The daemon's side of the control socket. */
 import { chmod, rm } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import {
   type CallName,
@@ -11,6 +12,7 @@ import {
 
 /** How long a client may take to say what it wants. */
 const REQUEST_TIMEOUT_MS = 10_000
+const CLOSE_TIMEOUT_MS = 2000
 
 /** What the daemon does for each call. A rejection's message is the client's answer. */
 export type CallHandlers = {
@@ -40,10 +42,11 @@ export class ControlServer {
     return new ControlServer(server, path)
   }
 
-  /** Accepts no more calls and removes the socket; answers under way are still sent. */
+  /** Accepts no more calls, removes the socket, and waits for answers under way to be sent, for a bounded time. */
   async close(): Promise<void> {
-    this.#server.close()
+    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
     await rm(this.#path, { force: true })
+    await Promise.race([closed, sleep(CLOSE_TIMEOUT_MS, undefined, { ref: false })])
   }
 }
 

@@ -98,6 +98,17 @@ test('a daemon that dies while it works is gone', async () => {
   server.close()
 })
 
+test('closing waits until the answers under way are sent', async () => {
+  let answer: ((result: { readonly tid: string }) => void) | undefined
+  const sync = (): Promise<{ readonly tid: string }> => new Promise(resolve => (answer = resolve))
+  const server = await ControlServer.listen(path, { ...handlers, sync }, log)
+  const call = callDaemon([path], 'sync', {}, 5000)
+  while (answer === undefined) await new Promise(resolve => setImmediate(resolve))
+  answer({ tid: 'last' })
+  await server.close()
+  expect(await call).toEqual({ tid: 'last' })
+})
+
 test('a socket that a dead daemon left is taken over', async () => {
   await withServer(async () => {
     await withServer(async () => {
