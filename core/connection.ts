@@ -179,6 +179,10 @@ export class Connection implements Jar {
     this.#cache.touch(object)
   }
 
+  release(object: Persistent): void {
+    this.#cache.hold(object)
+  }
+
   discard(object: Persistent): void {
     this.#ghost(object)
   }

@@ -44,6 +44,8 @@ export interface Jar {
   register(object: Persistent): void
   /** Forgets an object that nothing refers to any more, and its changes. */
   discard(object: Persistent): void
+  /** Called when an object has become a ghost, to hold it no longer. */
+  release(object: Persistent): void
   /** Called when an object that has a state is used. */
   touch(object: Persistent): void
 }
@@ -96,7 +98,9 @@ export abstract class Persistent {
 
   /** Makes it a ghost, unless it is changed. */
   deactivate(): void {
-    if (this.#status === 'up to date') this.#forget()
+    if (this.#status !== 'up to date') return
+    this.#forget()
+    this.jar.release(this)
   }
 
   /** Makes it a ghost whatever it is: changes are lost. */

@@ -97,7 +97,10 @@ export class Blocks {
     const ref = await this.find(blk)
     if (ref === undefined) return fill([], lo, hi)
     const layout = await this.layout(blk, ref)
-    if ('offs' in layout) return this.#readChunks(ref, layout, lo, hi)
+    if ('offs' in layout) {
+      await this.#deactivate(ref)
+      return this.#readChunks(ref, layout, lo, hi)
+    }
     const bytes = lo < layout.len ? await readBody(this.connection, layout.body, lo, hi - lo) : []
     let at = lo
     return fill(
@@ -123,6 +126,13 @@ export class Blocks {
       else extents.push({ lo, hi })
     }
     return extents
+  }
+
+  /** Deactivates the chunk tree that somebody brought to life after the block's index was taken. */
+  async #deactivate(ref: Ref): Promise<void> {
+    const block = this.connection.known(ref.oid)
+    if (block instanceof ZBlk1 && block.status !== 'ghost' && block.chunktab.status === 'up to date')
+      await loadChunkIndex(block, this.blksize)
   }
 
   async #load(ref: Ref): Promise<BlockLayout> {

@@ -37,11 +37,6 @@ export async function loadChunkIndex(block: ZBlk1, blksize: number): Promise<Chu
   return { offs: Int32Array.from(collected.offs), oids: Float64Array.from(collected.oids) }
 }
 
-/** Deactivates a block's whole chunk tree. */
-export async function deactivateChunks(block: ZBlk1, blksize: number): Promise<void> {
-  await loadChunkIndex(block, blksize)
-}
-
 async function collect(
   node: BTreeNode<number>,
   collected: Collected,
