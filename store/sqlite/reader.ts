@@ -64,6 +64,7 @@ function checked(row: RevisionRow): StoredRecord {
 }
 
 export class Reader {
+  readonly #db: Database
   readonly #log: LogReader
   readonly #point: Statement<[number, bigint], RevisionRow>
   readonly #range: Statement<[number, number, number], RevisionRow>
@@ -75,6 +76,7 @@ export class Reader {
   readonly #end: Statement
 
   constructor(db: Database) {
+    this.#db = db
     this.#log = new LogReader(db)
     this.#point = db
       .prepare<[number, bigint], RevisionRow>(
@@ -284,7 +286,8 @@ export class Reader {
     try {
       return read()
     } finally {
-      this.#end.run()
+      // Some errors end the transaction by themselves; ending it again would hide them.
+      if (this.#db.inTransaction) this.#end.run()
     }
   }
 }

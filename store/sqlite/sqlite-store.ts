@@ -44,7 +44,6 @@ export class SqliteStore implements Store {
     this.#reader = new Reader(db)
   }
 
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
     return this.#read(reader => reader.load(oids, at))
   }
