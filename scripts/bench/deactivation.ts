@@ -74,7 +74,7 @@ async function experiment(store: Store, oid: Oid, mode: 'on' | 'off'): Promise<v
 
   console.log(`\nDeactivation ${mode}: objects that each block of ${BLKSIZE >> 20} MiB adds`)
   console.log('class        ghosts  up to date  changed')
-  for (const [name, counts] of Object.entries(after).toSorted()) {
+  for (const [name, counts] of Object.entries(after)) {
     const added = (state: keyof ClassCounts): string =>
       String((counts[state] - (before[name]?.[state] ?? 0)) / (BLOCKS - warm))
     if (['ghosts', 'upToDate', 'changed'].every(state => added(state as keyof ClassCounts) === '0')) continue

@@ -1,0 +1,165 @@
+/**
+ * `npm run bench:core [-- --mib N]`: files without FUSE, over the SQLite store, warm.
+ *
+ * Each line gives what the core does, what the bare minimum for the same bytes costs in the same run (a copy in
+ * memory, the store asked for the same records, a file written and synced), and the ratio. Only ratios within one
+ * run mean something. `node --prof scripts/bench/core.ts` tells where the time goes.
+ */
+import { createHash, randomFillSync } from 'node:crypto'
+import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { BigFile } from '../../core/big-file.ts'
+import { Connection, type ZBlkFormat } from '../../core/connection.ts'
+import { Ref } from '../../core/pickle/value.ts'
+import { BLKSIZE, ZBigFile } from '../../core/zblk/zbigfile.ts'
+import { ZBlk1 } from '../../core/zblk/zblk.ts'
+import type { Oid } from '../../store/ids.ts'
+import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import type { WritableStore } from '../../store/store.ts'
+
+const { values } = parseArgs({ options: { mib: { type: 'string', default: '128' } } })
+const bytes = Number(values.mib) << 20
+const COMMIT_BYTES = 32 << 20
+const WRITE_BYTES = 1 << 20
+const CACHE_BYTES = 64 << 20
+const ROUNDS = 5
+
+const source = randomFillSync(new Uint8Array(bytes))
+const directory = mkdtempSync(join(tmpdir(), 'zblkfs-bench-core-'))
+
+async function seconds(run: () => unknown): Promise<number> {
+  const start = process.hrtime.bigint()
+  await run()
+  return Number(process.hrtime.bigint() - start) / 1e9
+}
+
+/** The median time of some rounds, after one to warm up. */
+async function median(run: () => unknown): Promise<number> {
+  await run()
+  const times: number[] = []
+  for (let i = 0; i < ROUNDS; i++) times.push(await seconds(run))
+  return times.toSorted((a, b) => a - b)[ROUNDS >> 1] ?? 0
+}
+
+function print(what: string, core: number, floor: number, unit: string): void {
+  const format = (value: number): string => value.toFixed(value < 10 ? 2 : 0).padStart(9)
+  console.log(
+    `${what.padEnd(62)}${format(core)}${format(floor)} ${unit.padEnd(8)}${(core / floor).toFixed(2)}`,
+  )
+}
+
+async function store(to: WritableStore, zblkFormat: ZBlkFormat): Promise<Oid> {
+  const connection = await Connection.open(to, { cacheSizeBytes: CACHE_BYTES, zblkFormat })
+  const file = BigFile.create(connection)
+  for (let off = 0; off < bytes; off += WRITE_BYTES) {
+    await file.write(BigInt(off), source.subarray(off, off + WRITE_BYTES))
+    if (connection.dirtyBytes < COMMIT_BYTES) continue
+    await connection.prepare()
+    await connection.commit()
+  }
+  await connection.prepare()
+  await connection.commit()
+  return file.file.oid
+}
+
+function writePlainFile(): void {
+  const fd = openSync(join(directory, 'plain'), 'w')
+  for (let off = 0; off < bytes; off += COMMIT_BYTES) {
+    writeSync(fd, source.subarray(off, off + COMMIT_BYTES))
+    fdatasyncSync(fd)
+  }
+  closeSync(fd)
+}
+
+async function open(from: WritableStore, file: Oid): Promise<[BigFile, Connection]> {
+  const connection = await Connection.open(from, { cacheSizeBytes: CACHE_BYTES })
+  const object = connection.get(file, ZBigFile.CLASS_NAME)
+  if (!(object instanceof ZBigFile)) throw new Error('the file is none')
+  return [await BigFile.open(connection, object), connection]
+}
+
+async function load(file: BigFile, step: number): Promise<void> {
+  for (let off = 0; off < bytes; off += step) await file.read(BigInt(off), step)
+}
+
+async function isEqual(file: BigFile): Promise<boolean> {
+  const hash = createHash('sha256')
+  for (let off = 0; off < bytes; off += WRITE_BYTES)
+    for (const piece of await file.read(BigInt(off), WRITE_BYTES)) hash.update(piece)
+  return hash.digest('hex') === createHash('sha256').update(source).digest('hex')
+}
+
+/** The oids of what holds the bytes of each block. */
+async function dataOids(file: BigFile): Promise<Oid[][]> {
+  const blocks: Oid[][] = []
+  for await (const [, ref] of file.file.blktab.range()) {
+    const block = ref instanceof Ref ? file.file.jar.resolve(ref) : undefined
+    if (block === undefined) throw new Error('a block is none')
+    if (!(block instanceof ZBlk1)) {
+      blocks.push([block.oid])
+      continue
+    }
+    await block.activate()
+    const oids: Oid[] = []
+    for await (const [, chunk] of block.chunktab.range()) if (chunk instanceof Ref) oids.push(chunk.oid)
+    blocks.push(oids)
+  }
+  return blocks
+}
+
+async function bench(to: WritableStore, format: 'zblk0' | 'zblk1'): Promise<void> {
+  const rate = (seconds: number): number => bytes / 1e6 / seconds
+  const name = format === 'zblk0' ? 'ZBlk0' : 'ZBlk1'
+  let oid: Oid | undefined
+  const storing = await seconds(async () => (oid = await store(to, format)))
+  if (oid === undefined) throw new Error('nothing was stored')
+  print(
+    `${name} store, beside a plain file, both synced`,
+    rate(storing),
+    rate(await median(writePlainFile)),
+    'MB/s',
+  )
+
+  const [file, connection] = await open(to, oid)
+  if (!(await isEqual(file))) throw new Error(`${name}: what was read is not what was written`)
+  const copying = await median(() => {
+    for (let off = 0; off < bytes; off += BLKSIZE) Uint8Array.from(source.subarray(off, off + BLKSIZE))
+  })
+  const oids = await dataOids(file)
+  const raw = await median(async () => {
+    for (const block of oids) await to.load(block, connection.at)
+  })
+  const fresh = await median(async () => load((await open(to, oid as Oid))[0], BLKSIZE))
+  print(`${name} load, blocks met for the first time, beside memory copy`, rate(fresh), rate(copying), 'MB/s')
+  print(`${name} load, blocks met for the first time, beside store.load`, rate(fresh), rate(raw), 'MB/s')
+  const again = await median(() => load(file, WRITE_BYTES))
+  print(`${name} load by 1 MiB, indexes known, beside store.load`, rate(again), rate(raw), 'MB/s')
+
+  const reads = 20_000
+  const offsets = Array.from({ length: reads }, (_, i) => BigInt(((i * 7919) % (bytes / 4096)) * 4096))
+  const flat = oids.flat()
+  const random = await median(async () => {
+    for (const off of offsets) await file.read(off, 4096)
+  })
+  const parts = await median(async () => {
+    for (let i = 0; i < reads; i++) await to.loadPart(flat[i % flat.length] as Oid, connection.at, 50, 4096)
+  })
+  print(`${name} random 4 KiB reads, beside store.loadPart`, reads / random, reads / parts, '1/s')
+  const objects = Object.values(connection.statistics().classes)
+  const live = objects.reduce((sum, { ghosts, upToDate, changed }) => sum + ghosts + upToDate + changed, 0)
+  console.log(
+    `${name}: ${(live / oids.length).toFixed(1)} objects in memory per block of ${flat.length / oids.length} records`,
+  )
+}
+
+const to = await openSqliteStore(join(directory, 'db'), { create: true })
+try {
+  console.log(`${bytes >> 20} MiB; core, floor, unit, core / floor`)
+  await bench(to, 'zblk1')
+  await bench(to, 'zblk0')
+} finally {
+  await to.close()
+  rmSync(directory, { recursive: true, force: true })
+}
