@@ -58,7 +58,8 @@ export async function unmountAsUser(mountPoint: string, lazy: boolean): Promise<
 /** What to say when something on a mount is open. */
 export const busyError = (mountPoint: string): MountError =>
   new MountError(
-    `${mountPoint} is in use: see by whom with 'fuser -vm ${mountPoint}', or unmount it lazily with -z`,
+    `${mountPoint} is in use: see by whom with 'fuser -vm ${mountPoint}', or take it away all the same with ` +
+      `'zblkfs umount -l ${mountPoint}'`,
   )
 
 interface Output {

@@ -5,6 +5,8 @@
  * 2. `#serve` then reads requests as fast as they come. Between two reads it lets microtasks run, so operations
  *    that wait for nothing outside answer at once. When there is no request it looks again for {@link SPIN_MS}:
  *    a caller that has its answer usually asks again within microseconds, and waking up costs more than looking.
+ *    Where others want the processor, looking takes it from the caller too: having lost it meanwhile, `#serve` does
+ *    not look again for {@link REST_MS}.
  * 3. It goes back to the event loop when nothing came, and at the latest after {@link BUSY_MS}, so that
  *    timers, the store's worker and the control socket have their turn under any load.
  *
@@ -37,7 +39,10 @@ const { EAGAIN, EINTR, EINVAL, ENODEV, ECONNABORTED, ENOENT, ENOSYS, ENOTTY, EOP
 /** A whole write, its header, and a page to spare. */
 const MESSAGE_BYTES = MAX_TRANSFER_BYTES + 4096
 const MESSAGES_MAX = 32
-const SPIN_MS = 0.1
+const SPIN_MS = 0.05
+/** Between two looks in a row there is a microsecond, unless another process had this processor in between. */
+const PREEMPTED_MS = 0.3
+const REST_MS = 100
 const BUSY_MS = 2
 
 /** Awaited to let the promises that can go on do so. */
@@ -67,6 +72,8 @@ export class Session {
   readonly #interruptible = new Map<number, RequestHeader>()
   #messages = 0
   #underway = 0
+  /** Until when it goes to the event loop as soon as there is no request. */
+  #restUntil = 0
   #ended = false
   #context: HandlerContext
   #unwatch: (() => void) | undefined
@@ -108,6 +115,7 @@ export class Session {
   async #serve(): Promise<void> {
     const start = performance.now()
     let last = start
+    let looked = Infinity
     while (!this.#ended) {
       const message = this.#takeMessage()
       if (!message) return this.#pause()
@@ -116,6 +124,7 @@ export class Session {
       if (length > 0) {
         if (!this.#dispatch(message, length)) this.#free.push(message)
         last = now
+        looked = Infinity
       } else {
         this.#free.push(message)
         const code = length === 0 ? ENODEV : errno()
@@ -125,7 +134,9 @@ export class Session {
           this.#log.fatal({ errno: code }, 'reading /dev/fuse failed: the mount ends')
           return this.#finish()
         }
-        if (now - last > SPIN_MS) return
+        if (now - looked > PREEMPTED_MS) this.#restUntil = now + REST_MS
+        if (now - last > SPIN_MS || now < this.#restUntil) return
+        looked = now
       }
       if (now - start > BUSY_MS) return
       await MICROTASKS
