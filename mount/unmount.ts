@@ -43,7 +43,7 @@ async function explain(mountPoint: string, failure: unknown): Promise<MountError
   const who = users.length > 0 ? ` by ${users.slice(0, USERS_SHOWN).join(', ')}` : ''
   const more = users.length > USERS_SHOWN ? ` and ${users.length - USERS_SHOWN} more` : ''
   return new MountError(
-    `${mountPoint} is in use${who}${more}: end what uses it, or take it away lazily with ` +
+    `${mountPoint} is in use${who}${more}: end what uses it, or take it away all the same with ` +
       `'zblkfs umount -l ${mountPoint}'`,
   )
 }

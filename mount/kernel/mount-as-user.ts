@@ -47,30 +47,15 @@ export async function mountAsUser(mountPoint: string, options: MountOptions): Pr
   }
 }
 
-/** Unmounts with fusermount3, which an ordinary user may do with mounts of their own. @throws MountError. */
-export async function unmountAsUser(mountPoint: string, lazy: boolean): Promise<void> {
-  const output = await runFusermount([lazy ? '-uz' : '-u', '--', mountPoint])
-  if (output.exitCode === 0) return
-  if (/busy/i.test(output.stderr)) throw busyError(mountPoint)
-  throw new MountError(`${FUSERMOUNT} cannot unmount ${mountPoint}: ${output.stderr}`)
-}
-
-/** What to say when something on a mount is open. */
-export const busyError = (mountPoint: string): MountError =>
-  new MountError(
-    `${mountPoint} is in use: see by whom with 'fuser -vm ${mountPoint}', or take it away all the same with ` +
-      `'zblkfs umount -l ${mountPoint}'`,
-  )
-
 interface Output {
   readonly exitCode: number | null
   readonly stderr: string
 }
 
-async function runFusermount(parameters: readonly string[], socket?: number): Promise<Output> {
+async function runFusermount(parameters: readonly string[], socket: number): Promise<Output> {
   const child = spawn(FUSERMOUNT, parameters, {
-    stdio: ['ignore', 'ignore', 'pipe', ...(socket === undefined ? [] : [socket])],
-    env: { ...process.env, ...(socket !== undefined && { _FUSE_COMMFD: '3' }) },
+    stdio: ['ignore', 'ignore', 'pipe', socket],
+    env: { ...process.env, _FUSE_COMMFD: '3' },
   })
   const exit = new Promise<number | null>((resolve, reject) => {
     child.once('error', error =>

@@ -12,7 +12,7 @@ import { findMount } from '../find-mount.ts'
 
 const UNMOUNT_TIMEOUT_MS = 600_000
 /** With -l nobody wants to wait for a daemon that is stopped. */
-const LAZY_TIMEOUT_MS = 10_000
+const LAZY_TIMEOUT_MS = 5000
 const EXIT_POLL_MS = 20
 const EXIT_TIMEOUT_MS = 10_000
 

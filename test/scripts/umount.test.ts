@@ -1,0 +1,137 @@
+import { open, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { isRunning } from '../../mount/daemon/is-running.ts'
+import { mountedAt } from '../../mount/kernel/mount-table.ts'
+import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
+import { withMount } from '../tools/mounted.ts'
+
+const DRIVERS = ['kernel', 'fuse-native'] as const
+
+describe.each(DRIVERS)('with the driver %s', driver => {
+  test('umount of a mount in use fails and says what to do; -l takes it away, and its user goes on', async () => {
+    await withMount({ driver }, async mount => {
+      const file = await open(join(mount.dir, 'file'), 'w+')
+      await file.write('before')
+      const refused = await runZblkfs('umount', mount.dir)
+      expect(refused).toMatchObject({ exitCode: 1, stdout: '' })
+      expect(refused.stderr).toMatch(/is in use.*zblkfs umount -l/)
+      const lazy = await runZblkfs('umount', '-l', mount.dir)
+      expect(lazy).toMatchObject({ exitCode: 0, stderr: '' })
+      expect(lazy.stdout).toMatch(/all is stored.*serves who still uses it/)
+      expect(mountedAt(mount.dir)).toBeUndefined()
+      await file.write(' after')
+      const pid = mount.pid()
+      await file.close()
+      await expect.poll(() => isRunning(pid), { timeout: 10_000 }).toBe(false)
+      await mount.remount()
+      expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('before after')
+    })
+  })
+
+  test('umount(8) and fusermount3 store and end the daemon too', async () => {
+    await withMount({ driver }, async mount => {
+      for (const command of [
+        ['umount', mount.dir],
+        ['fusermount3', '-u', mount.dir],
+      ]) {
+        const [program = '', ...parameters] = command
+        await writeFile(join(mount.dir, program), program)
+        expect(await runProgram(program, parameters)).toMatchObject({ exitCode: 0 })
+        const pid = mount.pid()
+        await expect.poll(() => isRunning(pid), { timeout: 10_000 }).toBe(false)
+        await mount.remount()
+        expect(await readFile(join(mount.dir, program), 'utf8')).toBe(program)
+      }
+    })
+  })
+
+  test('SIGTERM stores and unmounts, in use or not', async () => {
+    await withMount({ driver }, async mount => {
+      const file = await open(join(mount.dir, 'file'), 'w+')
+      try {
+        await file.write('kept')
+        process.kill(mount.pid(), 'SIGTERM')
+        await expect.poll(() => isRunning(mount.pid()), { timeout: 10_000 }).toBe(false)
+        expect(mountedAt(mount.dir)).toBeUndefined()
+      } finally {
+        await file.close().catch(() => {})
+      }
+      await mount.remount()
+      expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
+    })
+  })
+
+  test('a daemon that is stopped is told by status within seconds, and umount -l does not wait for it', async () => {
+    await withMount({ driver }, async mount => {
+      await writeFile(join(mount.dir, 'file'), 'kept')
+      process.kill(mount.pid(), 'SIGSTOP')
+      const status = await runProgram('timeout', ['10', process.execPath, ...statusCommand])
+      expect(status.exitCode).toBe(0)
+      expect(find(status.stdout, mount.dir)).toMatchObject({ state: 'silent' })
+      const lazy = await runZblkfs('umount', '-l', mount.dir)
+      expect(lazy).toMatchObject({ exitCode: 0 })
+      expect(lazy.stdout).toMatch(/does not answer/)
+      expect(mountedAt(mount.dir)).toBeUndefined()
+      process.kill(mount.pid(), 'SIGCONT')
+      await expect.poll(() => isRunning(mount.pid()), { timeout: 10_000 }).toBe(false)
+      await mount.remount()
+      expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
+    })
+  })
+
+  test('a daemon that was killed is told by status, taken away by umount, and mounted again', async () => {
+    await withMount({ driver }, async mount => {
+      await writeFile(join(mount.dir, 'file'), 'kept')
+      const { stdout: tid } = await runZblkfs('sync', mount.dir, '-m', 'before the crash')
+      expect(tid).toMatch(/^[0-9a-f]{16}\n$/)
+      process.kill(mount.pid(), 'SIGKILL')
+      await expect.poll(() => isRunning(mount.pid()), { timeout: 10_000 }).toBe(false)
+      const status = await runZblkfs('status', '--json')
+      expect(find(status.stdout, mount.dir)).toMatchObject({ state: 'gone', reason: 'the daemon is gone' })
+      expect((await runZblkfs('sync', mount.dir)).stderr).toMatch(
+        /the daemon is gone; take the dead mount away/,
+      )
+      const taken = await runZblkfs('umount', mount.dir)
+      expect(taken).toMatchObject({ exitCode: 0 })
+      expect(taken.stdout).toMatch(/its daemon had died/)
+      await mount.remount()
+      expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
+    })
+  })
+})
+
+test('a directory that is no mount is named, with where to look', async () => {
+  for (const command of ['umount', 'sync']) {
+    const result = await runZblkfs(command, '/usr')
+    expect(result).toMatchObject({ exitCode: 1, stdout: '' })
+    expect(result.stderr).toMatch(/\/usr is no zblkfs mount: 'zblkfs status' lists the mounts/)
+  }
+})
+
+test('sync takes any path in the mount, and a symbolic link to it', async () => {
+  await withMount({}, async mount => {
+    await writeFile(join(mount.dir, 'file'), 'x')
+    const link = join(mount.scratch, 'link')
+    await runProgram('ln', ['-s', mount.dir, link])
+    for (const path of [mount.dir, join(mount.dir, 'file'), link])
+      expect((await runZblkfs('sync', path)).stdout).toMatch(/^[0-9a-f]{16}\n$/)
+  })
+})
+
+test('status tells a person in a line each', async () => {
+  await withMount({}, async mount => {
+    const { stdout, exitCode } = await runZblkfs('status')
+    expect(exitCode).toBe(0)
+    expect(stdout.split('\n').find(line => line.startsWith(`${mount.dir} `))).toMatch(
+      /data\.zblk {2}writable, (kernel|fuse-native), process \d+, \d+(\.\d)? MiB, transaction [0-9a-f]{16}, since /,
+    )
+  })
+})
+
+const statusCommand = [join(import.meta.dirname, '../../scripts/main.ts'), 'status', '--json']
+
+function find(json: string, directory: string): unknown {
+  const lines = JSON.parse(json) as readonly { readonly directory: string }[]
+  return lines.find(line => line.directory === directory)
+}
