@@ -71,6 +71,13 @@ export class BigFile implements Participant {
     return this.#overlays.size > 0
   }
 
+  /** How many bytes of it are in memory. */
+  get dirtyBytes(): number {
+    let bytes = 0
+    for (const overlay of this.#overlays.values()) bytes += overlay.sizeBytes
+    return bytes
+  }
+
   /** Bytes `[off, off + len)`, in pieces that follow one another, `len` bytes in all. They must not be changed. */
   async read(off: bigint, len: number): Promise<Uint8Array[]> {
     const parts: (Uint8Array[] | BlockPart)[] = []

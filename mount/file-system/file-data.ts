@@ -39,7 +39,7 @@ export class FileData {
 
   /** Writes all of `data`. @throws ErrnoError EFBIG, EINVAL */
   write(ino: Ino, off: bigint, data: Uint8Array): Promise<number> {
-    return this.#context.change(ino, 'data', async (node, inode) => {
+    return this.#context.change(ino, data.length, async (node, inode) => {
       assertRegular(inode)
       assertRange(off, BigInt(data.length))
       await this.writeBytes(node, off, data)
@@ -68,7 +68,10 @@ export class FileData {
 
   /** Makes a range of a node that is locked alone and activated read as zeros. {@link FileData.finishChange} follows. */
   async zeroBytes(node: Node, off: bigint, len: bigint): Promise<void> {
-    if (node.inode.data !== undefined) await (await this.#open(node)).zero(off, len)
+    if (node.inode.data === undefined) return
+    const file = await this.#open(node)
+    await file.zero(off, len)
+    node.unstoredBytes = Math.min(node.unstoredBytes, file.dirtyBytes)
   }
 
   /** The first offset of data, or of a hole, in a node that is locked and activated; undefined where there is none. */
@@ -90,7 +93,7 @@ export class FileData {
       const file = await this.#open(node)
       await file.truncate(size)
       await node.inode.activate()
-      if (!file.isDirty) node.unstoredBytes = 0
+      node.unstoredBytes = Math.min(node.unstoredBytes, file.dirtyBytes)
     }
     node.inode.size = size
     this.#context.bookkeeping.wrote(node)
