@@ -6,7 +6,10 @@ import { join } from 'node:path'
 import { withMount, type TestMount } from '../tools/mounted.ts'
 
 /** What a test of a program needs of a mount. */
-export type Place = Pick<TestMount, 'dir' | 'scratch' | 'remount' | 'kill'>
+export interface Place extends Pick<TestMount, 'dir' | 'scratch' | 'kill'> {
+  /** Unmounts and mounts again. */
+  readonly remount: () => Promise<void>
+}
 
 /** Whether the tests run on the host's filesystem. */
 export const onHost = process.env['ZBLKFS_TEST_HOST'] !== undefined
@@ -15,8 +18,9 @@ export const onHost = process.env['ZBLKFS_TEST_HOST'] !== undefined
 export async function withPlace(body: (place: Place) => Promise<void>): Promise<void> {
   if (!onHost)
     return withMount({ options: ['allow_other'] }, async mount => {
-      chmodSync(mount.scratch, 0o755)
-      await body(mount)
+      const { dir, scratch } = mount
+      chmodSync(scratch, 0o755)
+      await body({ dir, scratch, remount: () => mount.remount(), kill: () => mount.kill() })
     })
   const scratch = mkdtempSync(join(tmpdir(), 'zblkfs-programs-'))
   chmodSync(scratch, 0o755)

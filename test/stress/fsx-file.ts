@@ -87,10 +87,10 @@ export class FsxFile {
 
   /** Does the next operation and compares. @throws FsxFailure */
   async step(): Promise<void> {
-    const choice = this.#random.below(1000)
+    const choice = this.#random.below(10_000)
     this.#count++
-    if (choice < 2) await this.#remount()
-    else if (choice < 4) await this.#travel()
+    if (choice < REMOUNTS) await this.#remount()
+    else if (choice < REMOUNTS + TRAVELS) await this.#travel()
     else {
       const operation = chosen(choice)
       try {
@@ -332,25 +332,29 @@ export class FsxFile {
   }
 }
 
-/** How often each operation is done, of 1000; the rest is remounts and travels. */
+/** How often, of 10,000 operations, what costs a harness much is done. */
+const REMOUNTS = 2
+const TRAVELS = 6
+
+/** How often each of the others is done. */
 const WEIGHTS: Readonly<Record<Operation, number>> = {
-  read: 230,
-  write: 300,
-  mapRead: 90,
-  mapWrite: 100,
-  truncate: 70,
-  punchHole: 40,
-  zeroRange: 40,
-  allocate: 20,
-  copyRange: 45,
-  seek: 40,
-  sync: 5,
-  reopen: 16,
+  read: 2300,
+  write: 3000,
+  mapRead: 900,
+  mapWrite: 1000,
+  truncate: 700,
+  punchHole: 450,
+  zeroRange: 450,
+  allocate: 202,
+  copyRange: 450,
+  seek: 400,
+  sync: 60,
+  reopen: 80,
 }
 
-/** The operation that a number in [4, 1000) stands for. */
+/** The operation that a number in [REMOUNTS + TRAVELS, 10,000) stands for. */
 function chosen(choice: number): Operation {
-  let rest = choice - 4
+  let rest = choice - REMOUNTS - TRAVELS
   for (const [operation, weight] of Object.entries(WEIGHTS) as [Operation, number][]) {
     if (rest < weight) return operation
     rest -= weight

@@ -42,7 +42,7 @@ describe('fsx', () => {
     let moments = 0
     const run = await runFsx(
       dir,
-      { operations: 3000, seed: 99, timeoutMs: 100_000 },
+      { operations: 6000, seed: 99, timeoutMs: 100_000 },
       {
         remount: async () => void remounts++,
         moment: async path => {
