@@ -1,0 +1,135 @@
+import { describe, expect, it } from 'vitest'
+import { BigFile } from '../../core/big-file.ts'
+import { IOBucket } from '../../core/btree/bucket.ts'
+import { checkTree } from '../../core/btree/check.ts'
+import { IOBTree } from '../../core/btree/tree.ts'
+import { Connection } from '../../core/connection.ts'
+import { Ref, Tuple, type PickleValue } from '../../core/pickle/value.ts'
+import { encodeData, encodeRecord, ZDATA } from '../../core/record.ts'
+import { BLKSIZE, ZBigFile } from '../../core/zblk/zbigfile.ts'
+import type { ZBlk1 } from '../../core/zblk/zblk.ts'
+import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
+import type { Oid } from '../../store/ids.ts'
+import { MemoryStore } from '../tools/memory-store.ts'
+
+interface Victim {
+  readonly store: MemoryStore
+  readonly file: Oid
+  readonly tree: Oid
+  readonly buckets: readonly Ref[]
+  readonly chunks: readonly Ref[]
+}
+
+/** A block of 512 chunks. */
+async function victim(): Promise<Victim> {
+  const store = new MemoryStore()
+  const connection = await Connection.open(store, { cacheSizeBytes: 8 << 20, zblkFormat: 'zblk1' })
+  const file = BigFile.create(connection)
+  await file.write(0n, new Uint8Array(BLKSIZE).fill(7))
+  await connection.prepare()
+  await connection.commit()
+  const { chunktab } = connection.resolve((await file.file.blktab.get(0)) as Ref) as ZBlk1
+  const chunks: Ref[] = []
+  for await (const [, chunk] of chunktab.range()) chunks.push(chunk as Ref)
+  return { store, file: file.file.oid, tree: chunktab.oid, buckets: chunktab.content.children, chunks }
+}
+
+const tree = (state: PickleValue): Uint8Array => encodeRecord(IOBTree.CLASS_NAME, state)
+const bucket = (...state: PickleValue[]): Uint8Array =>
+  encodeRecord('BTrees.IOBTree.IOBucket', new Tuple(state))
+const tuple = (...items: PickleValue[]): Tuple => new Tuple(items)
+
+const DAMAGES: Record<string, (victim: Victim) => void> = {
+  'a tree that is its own child': ({ store, tree: oid, buckets }) => {
+    store.damage(oid, tree(tuple(tuple(new Ref(oid, IOBTree.CLASS_NAME)), buckets[0]!)))
+  },
+  'a tree of another class': ({ store, tree: oid }) => {
+    store.damage(oid, encodeRecord('BTrees.LOBTree.LOBTree', null))
+  },
+  'a missing bucket': ({ store, buckets }) => {
+    store.damage(buckets[3]!.oid, undefined)
+  },
+  'a missing chunk': ({ store, chunks }) => {
+    store.damage(chunks[100]!.oid, undefined)
+  },
+  'a bucket that stands in the tree twice': ({ store, tree: oid, buckets }) => {
+    store.damage(oid, tree(tuple(tuple(buckets[0]!, 4096 * 30, buckets[0]!), buckets[0]!)))
+  },
+  'keys out of order': ({ store, buckets, chunks }) => {
+    store.damage(buckets[0]!.oid, bucket(tuple(4096, chunks[1]!, 0, chunks[0]!), buckets[1]!))
+  },
+  'a key beyond the block': ({ store, buckets, chunks }) => {
+    store.damage(buckets.at(-1)!.oid, bucket(tuple(BLKSIZE, chunks[1]!)))
+  },
+  'a chunk that is a number': ({ store, buckets }) => {
+    store.damage(buckets[0]!.oid, bucket(tuple(0, 1), buckets[1]!))
+  },
+  'a chunk that overlaps the next': ({ store, chunks }) => {
+    const { head, body, tail } = encodeData(ZDATA, new Uint8Array(5000).fill(1))
+    store.damage(chunks[5]!.oid, Buffer.concat([head, body, tail]))
+  },
+  'a chunk that reaches beyond the block': ({ store, chunks }) => {
+    const { head, body, tail } = encodeData(ZDATA, new Uint8Array(5000).fill(1))
+    store.damage(chunks.at(-1)!.oid, Buffer.concat([head, body, tail]))
+  },
+  'half a record': ({ store, buckets }) => {
+    store.damage(buckets[2]!.oid, bucket(tuple(0, 1)).subarray(0, 50))
+  },
+}
+
+describe('a damaged chunk tree', () => {
+  for (const [name, damage] of Object.entries(DAMAGES))
+    it(`is a clear error to who reads the block: ${name}`, async () => {
+      const damaged = await victim()
+      damage(damaged)
+      const connection = await Connection.open(damaged.store, { cacheSizeBytes: 8 << 20 })
+      const file = await BigFile.open(
+        connection,
+        connection.get(damaged.file, ZBigFile.CLASS_NAME) as ZBigFile,
+      )
+      const error: unknown = await file.read(0n, BLKSIZE).then(
+        () => undefined,
+        (error: unknown) => error,
+      )
+      expect(error instanceof CorruptRecordError || error instanceof ObjectNotFoundError).toBe(true)
+    })
+})
+
+describe('checkTree', () => {
+  const broken: Record<string, (victim: Victim) => void> = {
+    'is its own child': DAMAGES['a tree that is its own child']!,
+    'has a bucket twice': DAMAGES['a bucket that stands in the tree twice']!,
+    'has keys outside of their separators': ({ store, buckets, chunks }) => {
+      store.damage(buckets[2]!.oid, bucket(tuple(4096, chunks[0]!), buckets[3]!))
+    },
+    'has a chain that leaves a bucket out': ({ store, buckets, chunks }) => {
+      store.damage(buckets[0]!.oid, bucket(tuple(0, chunks[0]!), buckets[2]!))
+    },
+    'has an empty bucket': ({ store, buckets }) => {
+      store.damage(buckets[0]!.oid, bucket(tuple(), buckets[1]!))
+    },
+    'has a last bucket that is followed by another': ({ store, buckets, chunks }) => {
+      store.damage(buckets.at(-1)!.oid, bucket(tuple(BLKSIZE - 4096, chunks[0]!), buckets[0]!))
+    },
+    'has another first bucket than it says': ({ store, tree: oid, buckets }) => {
+      store.damage(oid, tree(tuple(tuple(buckets[0]!, 4096 * 30, buckets[1]!), buckets[1]!)))
+    },
+  }
+  for (const [name, damage] of Object.entries(broken))
+    it(`finds a tree that ${name}`, async () => {
+      const damaged = await victim()
+      damage(damaged)
+      const connection = await Connection.open(damaged.store, { cacheSizeBytes: 8 << 20 })
+      await expect(checkTree(connection.get(damaged.tree, IOBTree.CLASS_NAME) as IOBTree)).rejects.toThrow(
+        CorruptRecordError,
+      )
+    })
+
+  it('finds nothing in a whole one', async () => {
+    const { store, tree: oid } = await victim()
+    const connection = await Connection.open(store, { cacheSizeBytes: 8 << 20 })
+    const { entries } = await checkTree(connection.get(oid, IOBTree.CLASS_NAME) as IOBTree)
+    expect(entries).toBe(512)
+    expect(connection.get(oid, IOBTree.CLASS_NAME)).not.toBeInstanceOf(IOBucket)
+  })
+})
