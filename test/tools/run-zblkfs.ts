@@ -15,12 +15,16 @@ export interface CommandResult {
 }
 
 /** Runs a program to its end, or for a minute. Never rejects for what the program does. */
-export function runProgram(program: string, parameters: readonly string[]): Promise<CommandResult> {
+export function runProgram(
+  program: string,
+  parameters: readonly string[],
+  timeoutMs = TIMEOUT_MS,
+): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
     execFile(
       program,
       parameters,
-      { timeout: TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: 64 << 20 },
+      { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 64 << 20 },
       (error, stdout, stderr) => {
         if (error === null) resolve({ stdout, stderr, exitCode: 0 })
         else if (typeof error.code === 'string') reject(error)
