@@ -65,7 +65,8 @@ export class Blocks {
       if (this.#changing?.blk === blk) await this.#changing.done
       const { epoch } = layouts
       const layout = await this.#load(ref)
-      layouts.set(ref.oid, layout, epoch)
+      // What is pending has its bytes in memory, which are not to be held for longer than that.
+      if ('offs' in layout || 'oid' in layout.body) layouts.set(ref.oid, layout, epoch)
       if (epoch === layouts.epoch || !('offs' in layout)) return layout
     }
   }
