@@ -34,11 +34,10 @@ alone() {
   fi
 }
 
-passed=0
 failed=0
 for check in format lint types; do
   echo "== npm run check:$check"
-  if npm run --silent "check:$check"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  npm run --silent "check:$check" || failed=$((failed + 1))
 done
 
 echo "== vitest run $*"
@@ -53,7 +52,7 @@ counts=$(node -e '
   ).length
   console.log(report.numPassedTests, Math.max(failed, report.success ? 0 : 1))
 ' "$report" 2>/dev/null) || counts="0 1"
-passed=$((passed + ${counts% *}))
+passed=${counts% *}
 failed=$((failed + ${counts#* }))
 
 echo "$passed passed, $failed failed"
