@@ -1,14 +1,13 @@
 /** The kernel driver: mounts, speaks the FUSE protocol over /dev/fuse, unmounts. */
-import { constants } from 'node:os'
-import { getSystemErrorMessage } from 'node:util'
 import { type Driver, type Mount, MountError, type MountOptions } from '../driver.ts'
+import { unmount } from '../unmount.ts'
 import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 import { mountAsRoot } from './mount-as-root.ts'
-import { busyError, mountAsUser, unmountAsUser } from './mount-as-user.ts'
+import { mountAsUser } from './mount-as-user.ts'
 import { checkMountPoint } from './mount-point.ts'
+import { mountedAt } from './mount-table.ts'
 import { raiseReadAhead } from './read-ahead.ts'
 import { Session } from './session.ts'
-import { umount2, UnmountFlag } from './system-calls.ts'
 
 const isRoot = (): boolean => process.getuid?.() === 0
 
@@ -40,18 +39,7 @@ class KernelDriver implements Driver {
   }
 
   async unmount(lazy = false): Promise<void> {
-    if (isRoot()) await this.#unmountAsRoot(lazy)
-    else await unmountAsUser(this.#mountPoint, lazy)
+    if (mountedAt(this.#mountPoint)) await unmount(this.#mountPoint, lazy)
     await this.done
-  }
-
-  async #unmountAsRoot(lazy: boolean): Promise<void> {
-    const { result, errno } = await umount2(
-      this.#mountPoint,
-      UnmountFlag.NOFOLLOW | (lazy ? UnmountFlag.DETACH : 0),
-    )
-    if (result === 0 || errno === constants.errno.EINVAL) return // EINVAL: it is no mount any more.
-    if (errno === constants.errno.EBUSY) throw busyError(this.#mountPoint)
-    throw new MountError(`${this.#mountPoint} cannot be unmounted: ${getSystemErrorMessage(-errno)}`)
   }
 }

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { getSystemErrorMessage } from 'node:util'
 import { MountError } from '../driver.ts'
-import { unmountAsUser } from './mount-as-user.ts'
+import { unmount } from '../unmount.ts'
 import { mountedAt } from './mount-table.ts'
 import { umount2, UnmountFlag } from './system-calls.ts'
 
@@ -16,7 +16,7 @@ export async function forceUnmount(mountPoint: string): Promise<void> {
   const mounted = mountedAt(mountPoint)
   if (!mounted) throw new MountError(`${mountPoint} is not mounted: see 'zblkfs status' for what is`)
   abortConnection(mounted.device)
-  if (process.getuid?.() !== 0) return await unmountAsUser(mountPoint, true)
+  if (process.getuid?.() !== 0) return await unmount(mountPoint, true)
   const flags = UnmountFlag.FORCE | UnmountFlag.DETACH | UnmountFlag.NOFOLLOW
   const { result, errno } = await umount2(mountPoint, flags)
   if (result < 0) throw new MountError(`${mountPoint} cannot be unmounted: ${getSystemErrorMessage(-errno)}`)

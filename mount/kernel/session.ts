@@ -23,8 +23,14 @@ import type { Logger } from 'pino'
 import { errnoOf } from '../errno.ts'
 import type { Ino, Operations } from '../operations.ts'
 import { InitFlag } from './abi/flags.ts'
-import { type Agreement, agree, MAX_TRANSFER_BYTES, PROTOCOL_MAJOR, PROTOCOL_MINOR_MIN } from './abi/init.ts'
-import { readInit } from './abi/init.ts'
+import {
+  type Agreement,
+  agree,
+  MAX_TRANSFER_BYTES,
+  PROTOCOL_MAJOR,
+  PROTOCOL_MINOR_MIN,
+  readInit,
+} from './abi/init.ts'
 import { MalformedRequestError, Message, type RequestHeader } from './abi/message.ts'
 import { Opcode, opcodeName } from './abi/opcodes.ts'
 import { type Handler, type HandlerContext, handlerOf } from './handlers.ts'

@@ -1,5 +1,5 @@
 /** How mounts begin and end, and what is left when they end badly. */
-import { spawn, spawnSync } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -24,11 +24,13 @@ const NOBODY = 65534
 
 let directory: string
 const mounts: ServedMount[] = []
+const children: ChildProcessWithoutNullStreams[] = []
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'zblkfs-kernel-life-'))
 })
 afterEach(async () => {
   for (const mount of mounts.splice(0)) await mount.stop()
+  for (const child of children.splice(0)) child.kill('SIGKILL')
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -36,6 +38,13 @@ async function start(options?: Parameters<typeof ServedMount.start>[0]): Promise
   const mount = await ServedMount.start(options)
   mounts.push(mount)
   return mount
+}
+
+/** Starts a program that is ended after the test, whatever became of it. */
+function launch(command: string, parameters: readonly string[]): ChildProcessWithoutNullStreams {
+  const child = spawn(command, parameters)
+  children.push(child)
+  return child
 }
 
 describe('mounting as root', () => {
@@ -139,20 +148,16 @@ describe('an ordinary user', () => {
 
   test('is told that a mount is in use', async () => {
     const mount = await start({ uid: NOBODY })
-    const holder = spawn(
-      'setpriv',
-      [
-        `--reuid=${NOBODY}`,
-        `--regid=${NOBODY}`,
-        '--clear-groups',
-        'bash',
-        '-c',
-        `cd ${mount.path}; echo in; sleep 60`,
-      ],
-      { stdio: ['ignore', 'pipe', 'inherit'] },
-    )
+    const holder = launch('setpriv', [
+      `--reuid=${NOBODY}`,
+      `--regid=${NOBODY}`,
+      '--clear-groups',
+      'bash',
+      '-c',
+      `cd ${mount.path}; echo in; sleep 60`,
+    ])
     await once(holder.stdout, 'data')
-    await expect(mount.order({ do: 'unmount' })).rejects.toThrow(/is in use: see by whom/)
+    await expect(mount.order({ do: 'unmount' })).rejects.toThrow(/is in use by process/)
     holder.kill('SIGKILL')
   })
 })
@@ -160,11 +165,9 @@ describe('an ordinary user', () => {
 describe('unmounting', () => {
   test('a mount in use is refused, a lazy unmount ends with its last user', async () => {
     const mount = await start()
-    const holder = spawn('bash', ['-c', `cd ${mount.path}; echo in; read; touch last; ls`], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    })
+    const holder = launch('bash', ['-c', `cd ${mount.path}; echo in; read; touch last; ls`])
     await once(holder.stdout, 'data')
-    await expect(mount.order({ do: 'unmount' })).rejects.toThrow(/is in use/)
+    await expect(mount.order({ do: 'unmount' })).rejects.toThrow(/is in use by process/)
     const unmounted = mount.order({ do: 'unmount', lazy: true })
     await sleep(100)
     expect(mountedAt(mount.path)).toBeUndefined()
@@ -189,7 +192,7 @@ describe('a server that fails', () => {
     const mount = await start()
     mount.run('echo x > f')
     await mount.order({ do: 'hold-fsync' })
-    const waiting = spawn('bash', ['-c', `sync ${mount.path}/f 2>&1 || echo failed`])
+    const waiting = launch('bash', ['-c', `sync ${mount.path}/f 2>&1 || echo failed`])
     await sleep(300)
     const exit = once(mount.server, 'exit')
     mount.server.kill('SIGKILL')
@@ -202,7 +205,7 @@ describe('a server that fails', () => {
   test('stopped: a forced unmount leaves nobody waiting', async () => {
     const mount = await start()
     mount.server.kill('SIGSTOP')
-    const waiting = spawn('timeout', ['20', 'stat', `${mount.path}/f`], { stdio: 'ignore' })
+    const waiting = launch('timeout', ['20', 'stat', `${mount.path}/f`])
     const exit = once(waiting, 'exit')
     await sleep(200)
     await forceUnmount(mount.path)
@@ -217,7 +220,7 @@ describe('a server that fails', () => {
     const mount = await start()
     mount.run('echo x > f')
     await mount.order({ do: 'hold-fsync' })
-    const waiting = spawn('sync', [`${mount.path}/f`])
+    const waiting = launch('sync', [`${mount.path}/f`])
     const exit = once(waiting, 'exit')
     await sleep(300)
     waiting.kill('SIGKILL')
@@ -230,7 +233,7 @@ describe('a server that fails', () => {
     const mount = await start()
     mount.run('echo x > f')
     await mount.order({ do: 'hold-fsync' })
-    const waiting = spawn('python3', [
+    const waiting = launch('python3', [
       '-c',
       'import os, signal, sys; signal.signal(signal.SIGUSR1, lambda *_: None); ' +
         `fd = os.open('${mount.path}/f', os.O_RDWR); print('open', flush=True); os.fsync(fd); print('synced')`,
@@ -242,6 +245,6 @@ describe('a server that fails', () => {
     expect(waiting.exitCode).toBeNull()
     await mount.order({ do: 'release-fsync' })
     const [output] = (await once(waiting.stdout, 'data')) as [Buffer]
-    expect(String(output)).toBe('synced\n')
+    expect(String(output)).toMatch(/^synced/)
   })
 })
