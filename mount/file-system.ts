@@ -85,7 +85,8 @@ export interface FileSystemStats {
   readonly residentBytes: number
 }
 
-const DEFAULTS = { cacheSizeBytes: 64 << 20, dirtySizeBytes: 64 << 20, commitIntervalMs: 5000 }
+const DEFAULT_SIZE_BYTES = 64 << 20
+const DEFAULT_COMMIT_INTERVAL_MS = 5000
 
 export class FileSystem implements Operations {
   readonly #store: Store
@@ -128,7 +129,8 @@ export class FileSystem implements Operations {
    * @throws CannotOpenError, StoreError; then the store is the caller's.
    */
   static async open(store: Store | WritableStore, options: FileSystemOptions = {}): Promise<FileSystem> {
-    const { cacheSizeBytes, dirtySizeBytes, commitIntervalMs } = { ...DEFAULTS, ...options }
+    const { cacheSizeBytes = DEFAULT_SIZE_BYTES, dirtySizeBytes = DEFAULT_SIZE_BYTES } = options
+    const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS } = options
     const log = options.log ?? pino({ level: 'silent' })
     const nowNs = systemClock()
     const at = options.at === undefined ? undefined : await findMoment(store, options.at, cacheSizeBytes)

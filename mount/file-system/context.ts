@@ -38,6 +38,9 @@ export interface ContextParts {
 /** About what a changed inode takes in memory, in bytes. */
 export const INODE_CHANGE_BYTES = 1500
 
+/** What a change of size or a hole writes: chunks at the edges, in bytes. */
+export const SMALL_CHANGE_BYTES = 8192
+
 export class Context {
   readonly live: Tree
   readonly views: Views
@@ -125,19 +128,22 @@ export class Context {
     }
   }
 
-  /** Runs a change of one inode; `also` are locked with it. @throws ReadOnlyError */
+  /**
+   * Runs a change of one inode, which writes about so many bytes of data; `also` are locked with it.
+   * @throws ReadOnlyError
+   */
   async change<T>(
     ino: Ino,
-    kind: 'data' | 'attributes',
+    dataBytes: number,
     work: (node: Node, inode: Inode) => T | Promise<T>,
     also: readonly Node[] = [],
   ): Promise<T> {
     const node = await this.enter(ino)
     try {
       this.assertWritable(node)
-      const room = kind === 'data' ? this.writeBack.admitData() : this.writeBack.admitChange()
-      if (room !== undefined) await room
-      return await this.#throughGate(() => this.lockAll([node, ...also], () => work(node, node.inode)))
+      return await this.#throughGate(dataBytes, () =>
+        this.lockAll([node, ...also], () => work(node, node.inode)),
+      )
     } finally {
       this.leave(node)
     }
@@ -152,9 +158,7 @@ export class Context {
         nodes.push(node)
         this.assertWritable(node)
       }
-      const room = this.writeBack.admitChange()
-      if (room !== undefined) await room
-      return await this.#throughGate(async () => {
+      return await this.#throughGate(0, async () => {
         const wait = this.#namespace.alone()
         if (wait !== undefined) await wait
         try {
@@ -206,13 +210,20 @@ export class Context {
     if (node.tree.readOnly) throw new ErrnoError('EROFS', 'the past cannot be changed')
   }
 
-  async #throughGate<T>(work: () => Promise<T>): Promise<T> {
-    const wait = this.#gate.shared()
-    if (wait !== undefined) await wait
+  async #throughGate<T>(dataBytes: number, work: () => Promise<T>): Promise<T> {
+    const { writeBack } = this
+    const room = writeBack.admit(dataBytes)
+    if (room !== undefined) await room
     try {
-      return await work()
+      const wait = this.#gate.shared()
+      if (wait !== undefined) await wait
+      try {
+        return await work()
+      } finally {
+        this.#gate.release()
+      }
     } finally {
-      this.#gate.release()
+      writeBack.leave(dataBytes)
     }
   }
 }

@@ -42,6 +42,7 @@ export class FileData {
     return this.#context.change(ino, data.length, async (node, inode) => {
       assertRegular(inode)
       assertRange(off, BigInt(data.length))
+      if (data.length === 0) return 0
       await this.writeBytes(node, off, data)
       await this.finishChange(node, off + BigInt(data.length))
       return data.length

@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { ErrnoError } from '../errno.ts'
 import type { Caller, Entry, Fh, Ino, Name, OpenFile } from '../operations.ts'
 import { isDirectory, setTimes } from './attributes.ts'
-import type { Context } from './context.ts'
+import { SMALL_CHANGE_BYTES, type Context } from './context.ts'
 import { dropPrivileges, type FileData } from './file-data.ts'
 import type { Names } from './names.ts'
 import type { Node } from './node.ts'
@@ -64,7 +64,7 @@ export class Files {
   }
 
   #empty(ino: Ino): Promise<void> {
-    return this.#context.change(ino, 'data', async (node, inode) => {
+    return this.#context.change(ino, SMALL_CHANGE_BYTES, async (node, inode) => {
       await this.#data.resize(node, 0n)
       await inode.activate()
       dropPrivileges(inode)

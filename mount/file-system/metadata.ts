@@ -4,7 +4,7 @@ import type { Inode } from '../../core/inode.ts'
 import { ErrnoError } from '../errno.ts'
 import type { AttributeChanges, Attributes, Ino } from '../operations.ts'
 import { attributesOf, dropCapabilities, isDirectory, isRegular, setTimes, typeOf } from './attributes.ts'
-import type { Context } from './context.ts'
+import { SMALL_CHANGE_BYTES, type Context } from './context.ts'
 import { dropPrivileges, type FileData } from './file-data.ts'
 import type { Node } from './node.ts'
 
@@ -34,8 +34,8 @@ export class Metadata {
 
   /** Who may do it is the kernel's to check. @throws ErrnoError EISDIR, EINVAL, EFBIG for sizes. */
   setattr(ino: Ino, changes: AttributeChanges): Promise<Attributes> {
-    const kind = changes.size === undefined ? 'attributes' : 'data'
-    return this.#context.change(ino, kind, async (node, inode) => {
+    const dataBytes = changes.size === undefined ? 0 : SMALL_CHANGE_BYTES
+    return this.#context.change(ino, dataBytes, async (node, inode) => {
       const nowNs = this.#context.nowNs()
       if (changes.size !== undefined) {
         await this.#data.resize(node, changes.size)
@@ -109,7 +109,7 @@ export class Metadata {
   }
 
   #changeXattrs(ino: Ino, name: string, change: (xattrs: Map<string, Uint8Array>) => void): Promise<void> {
-    return this.#context.change(ino, 'attributes', (node: Node, inode: Inode) => {
+    return this.#context.change(ino, 0, (node: Node, inode: Inode) => {
       if (name.startsWith('user.') && !isRegular(inode) && !isDirectory(inode)) throw new ErrnoError('EPERM')
       const xattrs = new Map(inode.xattrs)
       change(xattrs)

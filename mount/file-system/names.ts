@@ -104,6 +104,7 @@ export class Names {
       if (node.tree !== directory.tree) throw new ErrnoError('EXDEV')
       return await context.lockAll([directory, node], async () => {
         const { inode } = node
+        assertDirectory(directory.inode)
         if (isDirectory(inode)) throw new ErrnoError('EPERM')
         if (inode.nlink === 0) throw new ErrnoError('ENOENT')
         if (inode.nlink >= LINK_MAX) throw new ErrnoError('EMLINK')

@@ -2,7 +2,7 @@
 import { ErrnoError } from '../errno.ts'
 import type { AllocateMode, Ino } from '../operations.ts'
 import { assertRegular, S_ISGID, S_ISUID } from './attributes.ts'
-import type { Context } from './context.ts'
+import { SMALL_CHANGE_BYTES, type Context } from './context.ts'
 import { assertRange, dropPrivileges, min, type FileData } from './file-data.ts'
 import type { Node } from './node.ts'
 
@@ -38,7 +38,7 @@ export class Space {
     const isPlain = !mode.punchHole && !mode.zeroRange
     if (isPlain && len > BigInt(await this.#availableBytes()))
       throw new ErrnoError('ENOSPC', 'the disk that the database is on has less space')
-    await this.#context.change(ino, 'data', async (node, inode) => {
+    await this.#context.change(ino, SMALL_CHANGE_BYTES, async (node, inode) => {
       assertRegular(inode)
       if (!isPlain) await this.#data.zeroBytes(node, off, len)
       await this.#data.finishChange(node, mode.keepSize ? 0n : off + len)
@@ -70,7 +70,7 @@ export class Space {
     try {
       return await context.change(
         to.ino,
-        'data',
+        Number(min(len, COPY_MAX_BYTES)),
         target => this.#copyLocked(source, from.off, target, to.off, len),
         [source],
       )

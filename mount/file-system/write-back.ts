@@ -36,6 +36,8 @@ export class WriteBack {
   #messages: string[] = []
   /** Changes that no prepare has seen, roughly, in bytes; undefined: there are none. */
   #unpreparedBytes: number | undefined
+  /** What is being written by changes that were admitted and are not made yet. */
+  #admittedBytes = 0
   /** Prepared changes that no commit has stored. */
   #hasPrepared = false
   #underWay: Promise<Tid> | undefined
@@ -62,15 +64,21 @@ export class WriteBack {
     return this.#hasPrepared || this.#unpreparedBytes !== undefined
   }
 
-  /** Waits until a change may be made. Call it before the gate is taken. @throws what the last commit failed with. */
-  admitChange(): Promise<void> | undefined {
-    return this.dirtyBytes < this.#options.dirtySizeBytes ? undefined : this.#waitForRoom()
+  /**
+   * Waits until a change of so many bytes of data (or of none) may be made. To be called before the gate is taken;
+   * {@link WriteBack.leave} follows. Data is refused as soon as it is known that it could not be stored.
+   * @throws what the last commit failed with.
+   */
+  admit(dataBytes: number): Promise<void> | undefined {
+    if (dataBytes > 0 && this.#failure !== undefined) throw this.#failure.error
+    if (!this.#hasRoom(dataBytes)) return this.#waitForRoom(dataBytes)
+    this.#admittedBytes += dataBytes
+    return undefined
   }
 
-  /** The same for a write of data, which is refused as soon as it is known that it could not be stored. */
-  admitData(): Promise<void> | undefined {
-    if (this.#failure !== undefined) throw this.#failure.error
-    return this.admitChange()
+  /** An admitted change was made, or not. */
+  leave(dataBytes: number): void {
+    this.#admittedBytes -= dataBytes
   }
 
   /** A change was made, while the gate was held: of this inode, and in memory beside its data of so many bytes. */
@@ -106,11 +114,18 @@ export class WriteBack {
     return this.#underWay !== undefined || this.#queued !== undefined
   }
 
-  async #waitForRoom(): Promise<void> {
-    while (this.dirtyBytes >= this.#options.dirtySizeBytes) {
+  /** Whoever is alone may pass, however much it is. */
+  #hasRoom(dataBytes: number): boolean {
+    const bytes = this.dirtyBytes + this.#admittedBytes
+    return bytes === 0 || bytes + dataBytes < this.#options.dirtySizeBytes
+  }
+
+  async #waitForRoom(dataBytes: number): Promise<void> {
+    while (!this.#hasRoom(dataBytes)) {
       if (this.#failure !== undefined) throw this.#failure.error
       await (this.#underWay ?? this.#commit())
     }
+    this.#admittedBytes += dataBytes
   }
 
   #tick(): void {
