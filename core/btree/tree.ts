@@ -14,11 +14,12 @@
  * A damaged tree (loops, wrong types, keys out of order on the way) is a CorruptRecordError.
  */
 import type { Oid } from '../../store/ids.ts'
-import type { Jar, Persistent } from '../persistent.ts'
-import type { PickleValue, Ref } from '../pickle/value.ts'
+import type { Jar } from '../persistent.ts'
+import type { PickleValue } from '../pickle/value.ts'
 import { Bucket, position, type Entries } from './bucket.ts'
 import { IO, LO, OO, type ObjectKey } from './kind.ts'
 import { BTreeNode, type NodeContent } from './node.ts'
+import { Missing, NO_ENTRIES, TreePaths, type Path, type Step } from './tree-paths.ts'
 
 /** Entries `[lo, hi)` (`(lo, hi)` with `after`), ascending, or from the end when `reverse`. */
 export interface KeyRange<K> {
@@ -28,39 +29,13 @@ export interface KeyRange<K> {
   readonly reverse?: boolean
 }
 
-/** What an attempt gives up with: load this, then try again. */
-class Missing {
-  readonly ghost: Persistent
-  constructor(ghost: Persistent) {
-    this.ghost = ghost
-  }
-}
-
-interface Step<K extends PickleValue> {
-  readonly node: BTreeNode<K>
-  /** Which child the way goes through. */
-  readonly index: number
-}
-
-/** The way from the root to a leaf: a bucket, or the root itself where entries are inlined. */
-interface Path<K extends PickleValue> {
-  readonly steps: readonly Step<K>[]
-  readonly leaf: Bucket<K> | BTreeNode<K>
-  readonly entries: Entries<K>
-}
-
-/** No tree that fits on a disk is deeper; a deeper one has a loop. */
-const MAX_DEPTH = 32
-
-const NO_ENTRIES: Entries<never> = { keys: [], values: [] }
-
-export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
+export abstract class BTree<K extends PickleValue> extends TreePaths<K> {
   #version = 0
 
   /** The value of a key; undefined where there is none. */
   async get(key: K): Promise<PickleValue | undefined> {
     return this.#attempt(() => {
-      const path = this.#descend(key)
+      const path = this.descend(key)
       if (path instanceof Missing) return path
       const at = this.#find(path.entries, key)
       return at < 0 ? undefined : path.entries.values[at]
@@ -72,7 +47,7 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
     const refused = this.kind.refuse(key)
     if (refused !== undefined) throw new RangeError(`no key for a ${this.className}: ${refused}`)
     return this.#attempt(() => {
-      const path = this.#descend(key)
+      const path = this.descend(key)
       if (path instanceof Missing) return path
       return this.#missingToSplit(path) ?? this.#set(path, key, value)
     })
@@ -81,7 +56,7 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
   /** Removes a key. Resolves to whether it was there. */
   async delete(key: K): Promise<boolean> {
     return this.#attempt(() => {
-      const path = this.#descend(key)
+      const path = this.descend(key)
       if (path instanceof Missing) return path
       const at = this.#find(path.entries, key)
       if (at < 0) return false
@@ -162,72 +137,6 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
     }
   }
 
-  // ---- ways
-
-  /** The way to the leaf that has `key`, if any has; undefined stands for the smallest key. */
-  #descend(key: K | undefined): Path<K> | Missing {
-    return this.#down(this, [], ({ separators }) =>
-      key === undefined ? 0 : position(separators, key, this.kind, true),
-    )
-  }
-
-  #descendLast(): Path<K> | Missing {
-    return this.#down(this, [], ({ children }) => children.length - 1)
-  }
-
-  #down(
-    node: BTreeNode<K>,
-    steps: Step<K>[],
-    choose: (content: Readonly<NodeContent<K>>) => number,
-  ): Path<K> | Missing {
-    const { inlined, children } = node.content
-    if (inlined !== undefined || children.length === 0) {
-      if (steps.length > 0) throw node.corrupt('a node within a tree has no children')
-      return { steps, leaf: node, entries: inlined ?? NO_ENTRIES }
-    }
-    const index = choose(node.content)
-    steps.push({ node, index })
-    const child = this.#child(node, index, steps.length)
-    if (child.status === 'ghost') return new Missing(child)
-    this.jar.touch(child)
-    if (child instanceof Bucket) return { steps, leaf: child, entries: child.entries }
-    return this.#down(child, steps, choose)
-  }
-
-  #child(node: BTreeNode<K>, index: number, depth: number): BTreeNode<K> | Bucket<K> {
-    const ref = node.content.children[index]
-    if (ref === undefined) throw node.corrupt(`it has no child ${index}`)
-    if (depth > MAX_DEPTH) throw this.corrupt(`it is deeper than ${MAX_DEPTH} nodes, so it has a loop`)
-    return this.#resolve(node, ref)
-  }
-
-  #resolve(from: Persistent & { corrupt(reason: string): Error }, ref: Ref): BTreeNode<K> | Bucket<K> {
-    const object = this.jar.resolve(ref)
-    if (object instanceof BTreeNode || object instanceof Bucket) {
-      if (object.kind === this.kind) return object as BTreeNode<K> | Bucket<K>
-    }
-    throw from.corrupt(`it refers to a ${object.className} as a part of a ${this.className}`)
-  }
-
-  #resolveBucket(from: Persistent & { corrupt(reason: string): Error }, ref: Ref): Bucket<K> {
-    const bucket = this.#resolve(from, ref)
-    if (bucket instanceof Bucket) return bucket
-    throw from.corrupt(`what follows a bucket is a ${bucket.className}`)
-  }
-
-  /** The bucket before that of a path; undefined for the first. */
-  #before({ steps }: Path<K>): Bucket<K> | Missing | undefined {
-    const at = steps.findLastIndex(({ index }) => index > 0)
-    const turn = steps[at]
-    if (turn === undefined) return undefined
-    let child = this.#child(turn.node, turn.index - 1, at + 1)
-    for (let depth = at + 2; ; depth++) {
-      if (child.status === 'ghost') return new Missing(child)
-      if (child instanceof Bucket) return child
-      child = this.#child(child, child.content.children.length - 1, depth)
-    }
-  }
-
   #find({ keys }: Entries<K>, key: K): number {
     const at = position(keys, key, this.kind)
     const found = keys[at]
@@ -237,13 +146,13 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
   // ---- ranges
 
   #first({ lo, after, hi }: KeyRange<K>, limit: number): Entries<K> | Missing {
-    const path = this.#descend(lo)
+    const path = this.descend(lo)
     if (path instanceof Missing) return path
     let { entries, leaf } = path
     let from = lo === undefined ? 0 : position(entries.keys, lo, this.kind, after ?? false)
     while (from === entries.keys.length && leaf instanceof Bucket && leaf.next !== undefined) {
       const last = entries.keys.at(-1)
-      const next = this.#resolveBucket(leaf, leaf.next)
+      const next = this.resolveBucket(leaf, leaf.next)
       if (next.status === 'ghost') return new Missing(next)
       const first = next.entries.keys[0]
       if (first === undefined) throw next.corrupt('a bucket of a tree is empty')
@@ -259,12 +168,12 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
   }
 
   #last({ lo, after, hi }: KeyRange<K>, limit: number): Entries<K> | Missing {
-    const path = hi === undefined ? this.#descendLast() : this.#descend(hi)
+    const path = hi === undefined ? this.descendLast() : this.descend(hi)
     if (path instanceof Missing) return path
     let { entries } = path
     let end = hi === undefined ? entries.keys.length : position(entries.keys, hi, this.kind)
     if (end === 0) {
-      const before = this.#before(path)
+      const before = this.before(path)
       if (before === undefined) return NO_ENTRIES
       if (before instanceof Missing) return before
       entries = before.entries
@@ -323,7 +232,7 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
       if (children.length < this.kind.maxInternal || children[0]?.className !== this.kind.tree) continue
       const half = (children.length + 1) >> 1
       for (const index of [half - 1, half]) {
-        const child = this.#child(node, index, level)
+        const child = this.child(node, index, level)
         if (child.status === 'ghost') return new Missing(child)
       }
     }
@@ -376,7 +285,7 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
     const [leftmost] = children
     if (leftmost === undefined || separator === undefined)
       throw left.corrupt('a node to be split has no children')
-    const object = this.#resolve(left, leftmost)
+    const object = this.resolve(left, leftmost)
     const first = object instanceof Bucket ? leftmost : object.content.first
     Object.assign(right.change(), { children, separators, first })
     return { right, separator }
@@ -393,16 +302,16 @@ export abstract class BTree<K extends PickleValue> extends BTreeNode<K> {
   /** Removes the only entry of a path's bucket, and with it the bucket. */
   #deleteLast(path: Path<K>, key: K): boolean | Missing {
     const bucket = path.leaf as Bucket<K>
-    const before = this.#before(path)
+    const before = this.before(path)
     if (before instanceof Missing) return before
     const follows = bucket.next
-    const next = follows === undefined ? undefined : this.#resolveBucket(bucket, follows)
+    const next = follows === undefined ? undefined : this.resolveBucket(bucket, follows)
     if (next?.status === 'ghost') return new Missing(next)
     this.#version++
     before?.assign(before.change(), follows)
     let isFirst = true
     for (const { node, index } of path.steps.toReversed()) {
-      const child = this.#child(node, index, 0)
+      const child = this.child(node, index, 0)
       const isEmpty = child === bucket || (child instanceof BTreeNode && child.content.children.length === 0)
       if (isEmpty) {
         removeChild(node.change(), index)
