@@ -99,12 +99,16 @@ test('a daemon that dies while it works is gone', async () => {
 })
 
 test('closing waits until the answers under way are sent', async () => {
-  let answer: ((result: { readonly tid: string }) => void) | undefined
-  const sync = (): Promise<{ readonly tid: string }> => new Promise(resolve => (answer = resolve))
+  const called = Promise.withResolvers<void>()
+  const answered = Promise.withResolvers<{ readonly tid: string }>()
+  const sync = (): Promise<{ readonly tid: string }> => {
+    called.resolve()
+    return answered.promise
+  }
   const server = await ControlServer.listen(path, { ...handlers, sync }, log)
   const call = callDaemon([path], 'sync', {}, 5000)
-  while (answer === undefined) await new Promise(resolve => setImmediate(resolve))
-  answer({ tid: 'last' })
+  await called.promise
+  answered.resolve({ tid: 'last' })
   await server.close()
   expect(await call).toEqual({ tid: 'last' })
 })
