@@ -1,26 +1,6 @@
 /** A filesystem in plain objects: what random operations on a real one are compared with. */
 import { createHash } from 'node:crypto'
-
-export type Step =
-  | { readonly do: 'mkdir' | 'unlink' | 'rmdir'; readonly path: string }
-  | {
-      readonly do: 'write'
-      readonly path: string
-      readonly off: number
-      readonly length: number
-      readonly fill: number
-    }
-  | { readonly do: 'truncate'; readonly path: string; readonly off: number }
-  | { readonly do: 'punch'; readonly path: string; readonly off: number; readonly length: number }
-  | { readonly do: 'rename' | 'exchange' | 'link'; readonly path: string; readonly to: string }
-  | {
-      readonly do: 'copy'
-      readonly path: string
-      readonly to: string
-      readonly off: number
-      readonly length: number
-    }
-  | { readonly do: 'sync' | 'reopen' }
+import type { Step } from './file-system-steps.ts'
 
 class ModelFile {
   bytes: Buffer = Buffer.alloc(0)
