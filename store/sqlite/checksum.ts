@@ -38,6 +38,22 @@ const KEY_BYTES = 32
 const scratch = new Uint8Array(KEY_BYTES + 4 * INLINE_BYTES)
 const key = new DataView(scratch.buffer)
 
+/** What the sum of a `txn` row covers: all that a pack leaves as it is. */
+export interface SummedTransaction {
+  readonly tid: bigint
+  readonly user: string
+  readonly description: string
+  readonly extension: Uint8Array
+  readonly nextOid: number
+}
+
+/** The sum of a `txn` row: the low 32 bits of the hash. */
+export function transactionSum(row: SummedTransaction): number {
+  const fields = [row.tid, row.nextOid, row.user.length, row.user, row.description].join('\0')
+  const bytes = Buffer.concat([Buffer.from(fields), row.extension])
+  return Number(BigInt.asUintN(32, hash.h64Raw(bytes)))
+}
+
 /** The sum of a `revision` row: the low 32 bits of the hash. */
 export function rowSum(
   oid: number,

@@ -9,7 +9,7 @@ import type { Database, Statement } from 'better-sqlite3'
 import { ConflictError, ObjectNotFoundError, StoreError } from '../errors.ts'
 import { formatTid, nextTid, TID_NONE, type Tid } from '../ids.ts'
 import type { NewTransaction, ObjectChange, RecordSlice, RecordSource } from '../store.ts'
-import { rowSum } from './checksum.ts'
+import { rowSum, transactionSum } from './checksum.ts'
 import { LogWriter } from './log-writer.ts'
 import { Reader, recordSize } from './reader.ts'
 import { INLINE_BYTES } from './schema.ts'
@@ -40,7 +40,10 @@ export class Committer {
   readonly #insertRevision: Statement<
     [number, bigint, number, Uint8Array | null, number | null, number, Uint8Array | null]
   >
-  readonly #insertTransaction: Statement<[bigint, string, string, Uint8Array, number, number, number, number]>
+  readonly #insertTransaction: Statement<
+    [bigint, string, string, Uint8Array, number, number, number, number, number]
+  >
+  readonly #moveLogEnd: Statement<[number, bigint]>
   #lastTid: Tid
   /** No object with this oid or a later one has a revision. */
   #nextOid: number
@@ -62,9 +65,10 @@ export class Committer {
       'INSERT INTO revision (oid, tid, sum, head, pos, len, tail) VALUES (?, ?, ?, ?, ?, ?, ?)',
     )
     this.#insertTransaction = db.prepare(
-      `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, sum)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     )
+    this.#moveLogEnd = db.prepare('UPDATE txn SET log_end = ? WHERE tid = ?')
     const last = db
       .prepare<[], Record<keyof Totals, bigint>>(
         'SELECT tid, next_oid, log_end FROM txn ORDER BY tid DESC LIMIT 1',
@@ -74,6 +78,24 @@ export class Committer {
     this.#lastTid = (last?.tid ?? TID_NONE) as Tid
     this.#nextOid = Number(last?.next_oid ?? 1n)
     this.#logEnd = Number(last?.log_end ?? 0n)
+    this.#checkEnds(db)
+  }
+
+  /** An oid or a position that is used must never be given out again: what the last transaction says is not trusted alone. */
+  #checkEnds(db: Database): void {
+    const ends = db
+      .prepare<[], { readonly tid: number; readonly oid: number; readonly pos: number }>(
+        `SELECT coalesce((SELECT max(tid) FROM revision), 0) <= ${this.#lastTid} AS tid,
+           coalesce((SELECT max(oid) FROM revision), 0) < ${this.#nextOid} AS oid,
+           coalesce((SELECT pos + length(bytes) FROM log ORDER BY pos DESC LIMIT 1), 0) <= ${this.#logEnd} AS pos`,
+      )
+      .get()
+    const wrong = Object.entries(ends ?? {}).find(([, isRight]) => isRight !== 1)
+    if (wrong !== undefined)
+      throw new StoreError(
+        `the last transaction, ${formatTid(this.#lastTid)}, is damaged (its last ${wrong[0]} is not the last): ` +
+          "run 'zblkfs fsck --repair' on the database",
+      )
   }
 
   get lastTid(): Tid {
@@ -119,6 +141,23 @@ export class Committer {
     }
   }
 
+  /**
+   * Appends to the log within the caller's SQLite transaction; `append` gives the position. Where that transaction
+   * fails afterwards, these positions are a gap.
+   */
+  extendLog(write: (append: (bytes: Uint8Array) => number) => void): void {
+    this.#log.begin(this.#logEnd)
+    write(bytes => {
+      this.#log.startRun(bytes.length)
+      const pos = this.#log.end
+      this.#log.append(bytes)
+      return pos
+    })
+    this.#log.flush()
+    this.#moveLogEnd.run(this.#log.end, this.#lastTid)
+    this.#logEnd = this.#log.end
+  }
+
   #chooseTid(wanted: Tid | undefined): Tid {
     if (wanted === undefined) return nextTid(Date.now(), this.#lastTid)
     if (wanted > this.#lastTid) return wanted
@@ -146,16 +185,11 @@ export class Committer {
       if (oid >= nextOid) nextOid = oid + 1
     }
     this.#log.flush()
-    this.#insertTransaction.run(
-      tid,
-      transaction.user ?? '',
-      transaction.description ?? '',
-      transaction.extension ?? NO_BYTES,
-      transaction.changes.length,
-      bytes,
-      nextOid,
-      this.#log.end,
-    )
+    const { user = '', description = '', extension = NO_BYTES } = transaction
+    const logEnd = this.#log.end
+    const sum = transactionSum({ tid, user, description, extension, nextOid })
+    const { length } = transaction.changes
+    this.#insertTransaction.run(tid, user, description, extension, length, bytes, nextOid, logEnd, sum)
     return { nextOid, bytes }
   }
 

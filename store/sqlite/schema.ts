@@ -4,7 +4,9 @@
  * | table      | a row is                                                                                           |
  * |------------|----------------------------------------------------------------------------------------------------|
  * | `txn`      | a transaction; `next_oid` and `log_end` are what they were when it was made, so that a commit      |
- * |            | touches no other place, and the last row tells where to go on                                      |
+ * |            | touches no other place, and the last row tells where to go on. `objects` and `bytes` are true of   |
+ * |            | the revisions that are kept: a revision that got lost is found out by them. `sum` covers the rest, |
+ * |            | but for `log_end`                                                                                  |
  * | `revision` | what an object was from `tid` on: `head + log[pos, pos + len) + tail`; `head` is NULL from where   |
  * |            | the object no longer exists; `pos` is NULL where there are no bytes in the log                     |
  * | `log`      | an extent: up to {@link EXTENT_BYTES} bytes of the log from `pos` on, and a checksum for each      |
@@ -47,7 +49,8 @@ const SCHEMA = `
     objects INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     next_oid INTEGER NOT NULL,
-    log_end INTEGER NOT NULL
+    log_end INTEGER NOT NULL,
+    sum INTEGER NOT NULL
   ) STRICT;
 
   CREATE TABLE revision (
