@@ -1,6 +1,9 @@
 /**
- * Where a mount's control socket stands: `MAJOR:MINOR.sock` of the mount's device in a directory of the user who
- * mounted. Both sides find it from /proc/self/mountinfo alone, whatever their environment says.
+ * Where a mount's control socket stands: `MAJOR:MINOR.PID.sock` of the mount's device and the daemon in a directory
+ * of the user who mounted. Both sides find it from /proc/self/mountinfo alone, whatever their environment says.
+ *
+ * The kernel gives a device's number to the next mount while the daemon that had it is still ending: with the pid in
+ * its name, a daemon that removes its socket does not remove its successor's.
  *
  * | user   | first choice          | where that cannot be written |
  * |--------|-----------------------|------------------------------|
@@ -9,7 +12,7 @@
  *
  * The directory has mode 0700 and belongs to the user; one that does not is not used, by either side.
  */
-import { lstat, mkdir } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 const PERMISSIONS = 0o777
@@ -19,22 +22,30 @@ const directories = (uid: number): readonly string[] => [
   `/tmp/zblkfs-${uid}`,
 ]
 
-const socketName = (device: string): string => `${device}.sock`
+/** The sockets in a directory that stand for a device. */
+async function socketsIn(directory: string, device: string): Promise<readonly string[]> {
+  const names = await readdir(directory).catch(() => [])
+  return names
+    .filter(name => name.startsWith(`${device}.`) && name.endsWith('.sock'))
+    .map(name => join(directory, name))
+}
 
 /** The paths at which a mount's socket may stand, likeliest first. */
 export async function controlPaths(device: string, uid: number): Promise<readonly string[]> {
   const paths: string[] = []
   for (const directory of directories(uid))
-    if (await belongsTo(directory, uid)) paths.push(join(directory, socketName(device)))
+    if (await belongsTo(directory, uid)) paths.push(...(await socketsIn(directory, device)))
   return paths
 }
 
-/** The path for a socket of ours, its directory made. @throws Error where none can be made. */
+/** The path for a socket of ours, its directory made, and what others left for the device removed. @throws Error where none can be made. */
 export async function makeControlPath(device: string): Promise<string> {
   const uid = process.getuid?.() ?? 0
   for (const directory of directories(uid)) {
     await mkdir(directory, { mode: 0o700 }).catch(() => {})
-    if (await belongsTo(directory, uid)) return join(directory, socketName(device))
+    if (!(await belongsTo(directory, uid))) continue
+    for (const left of await socketsIn(directory, device)) await rm(left, { force: true })
+    return join(directory, `${device}.${process.pid}.sock`)
   }
   throw new Error(
     `no directory for the control socket: make ${directories(uid).join(' or ')} with mode 0700, owned by you`,
