@@ -39,6 +39,7 @@ export const FUSE_NATIVE: Exclusions = {
   'symlinks: a target is any bytes, up to 4095 of them, and never empty': NO_BYTES,
   'directories: a removed directory that is open or a working directory is empty and takes no names': BY_PATH,
   'concurrency: readers see a replaced file whole, old or new': { sometimes: BY_PATH },
+  'permissions: what somebody makes is theirs': 'fuse-native does not pass on who asks',
   'rename: RENAME_NOREPLACE refuses to replace': NO_FLAGS,
   'rename: RENAME_EXCHANGE swaps two files': NO_FLAGS,
   'rename: RENAME_EXCHANGE swaps a file and a directory of different parents': NO_FLAGS,

@@ -23,11 +23,11 @@ const JOBS = [
 
 describe.skipIf(!has('fio'))('fio with verify', () => {
   it.each(JOBS)('$name are found again, after a remount too', async ({ options }) => {
-    await withPlace(async ({ dir, remount }) => {
+    await withPlace(async ({ dir, scratch, remount }) => {
       const fio = `fio --name=job --directory=${dir} ${options} --verify=crc32c --randseed=4711 --output-format=terse`
-      await sh(`${fio} --do_verify=1 --verify_fatal=1`)
+      await sh(`${fio} --do_verify=1 --verify_fatal=1`, { cwd: scratch })
       await remount()
-      await sh(`${fio} --verify_only=1 --verify_fatal=1`)
+      await sh(`${fio} --verify_only=1 --verify_fatal=1`, { cwd: scratch })
     })
   })
 })

@@ -4,11 +4,12 @@
 # Debian has both (apt-get install fio stress-ng). What is not installed is named and left out.
 set -eu
 
-dir=${1:?usage: test/stress/public.sh DIR [SECONDS]}
+dir=$(realpath "${1:?usage: test/stress/public.sh DIR [SECONDS]}")
 seconds=${2:-10}
 work=$dir/public-stress.$$
 mkdir "$work"
 trap 'rm -rf "$work"' EXIT
+cd "$work" # fio leaves its state where it runs
 failed=
 
 if command -v fio >/dev/null; then

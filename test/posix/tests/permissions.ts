@@ -47,6 +47,21 @@ export const permissionChecks: Tests = {
     }
   },
 
+  'what somebody makes is theirs': dir => {
+    needsRoot()
+    const path = dir.directory('shared')
+    chmodSync(path, 0o777)
+    asUser(OWNER, GROUP, () => {
+      writeFileSync(`${path}/file`, '')
+      mkdirSync(`${path}/below`)
+      symlinkSync('x', `${path}/link`)
+    })
+    for (const name of ['file', 'below', 'link']) {
+      const { uid, gid } = stat(`${path}/${name}`)
+      assert.deepEqual([uid, gid], [BigInt(OWNER), BigInt(GROUP)], name)
+    }
+  },
+
   'a directory is listed with r, searched with x, changed with w and x': dir => {
     needsRoot()
     const path = dir.directory('directory')
