@@ -8,22 +8,16 @@
  *
  * Who may do what is checked by the kernel (default_permissions), which knows the caller's groups and capabilities.
  */
-import { pino, type Logger } from 'pino'
-import { Connection, type ConnectionStatistics, type ZBlkFormat } from '../core/connection.ts'
-import { parseMoment, transactionAt } from '../core/moment.ts'
-import { Superblock } from '../core/superblock.ts'
-import { CannotOpenError } from '../store/errors.ts'
-import { formatTid, TID_NONE, type Tid } from '../store/ids.ts'
+import type { ConnectionStatistics } from '../core/connection.ts'
+import { formatTid, type Tid } from '../store/ids.ts'
 import type { Store, WritableStore } from '../store/store.ts'
 import { ErrnoError, type ErrnoName } from './errno.ts'
-import { Bookkeeping } from './file-system/bookkeeping.ts'
-import { systemClock, type Clock } from './file-system/clock.ts'
-import { Context } from './file-system/context.ts'
+import { assemble, processOwner, type Assembly, type FileSystemOptions } from './file-system/assembly.ts'
+import type { Context } from './file-system/context.ts'
 import { ControlFiles, isControlIno } from './file-system/control-files.ts'
 import { Directories } from './file-system/directories.ts'
 import { FileData } from './file-system/file-data.ts'
 import { Files } from './file-system/files.ts'
-import { Handles } from './file-system/handles.ts'
 import { Metadata } from './file-system/metadata.ts'
 import { Names } from './file-system/names.ts'
 import { OperationCounts, type OperationName } from './file-system/operation-counts.ts'
@@ -31,9 +25,7 @@ import { rename } from './file-system/rename.ts'
 import { CONTROL_NAME } from './file-system/reserved-names.ts'
 import { availableBytes, spaceStatistics } from './file-system/space-statistics.ts'
 import { Space } from './file-system/space.ts'
-import { Tree } from './file-system/tree.ts'
-import { WriteBack } from './file-system/write-back.ts'
-import { ReadWriteLock } from './locks.ts'
+import type { WriteBack } from './file-system/write-back.ts'
 import {
   ROOT_INO,
   type AllocateMode,
@@ -50,23 +42,8 @@ import {
   type Operations,
   type RenameFlags,
 } from './operations.ts'
-import { Views } from './views.ts'
 
-/** What a filesystem is opened with; what is absent has a default. */
-export interface FileSystemOptions {
-  /** A moment as a person writes it: only that one is shown, read-only. */
-  readonly at?: string
-  /** The bound for objects kept in memory, in bytes. */
-  readonly cacheSizeBytes?: number
-  /** The bound for changes that are not stored yet, in bytes. */
-  readonly dirtySizeBytes?: number
-  /** How long after the first change it is stored. */
-  readonly commitIntervalMs?: number
-  readonly zblkFormat?: ZBlkFormat
-  /** Whom the root directory of a new filesystem belongs to: whoever runs this process, if absent. */
-  readonly owner?: { readonly uid: number; readonly gid: number }
-  readonly log?: Logger
-}
+export type { FileSystemOptions } from './file-system/assembly.ts'
 
 /** Sizes in bytes. */
 export interface FileSystemStats {
@@ -85,9 +62,6 @@ export interface FileSystemStats {
   readonly residentBytes: number
 }
 
-const DEFAULT_SIZE_BYTES = 64 << 20
-const DEFAULT_COMMIT_INTERVAL_MS = 5000
-
 export class FileSystem implements Operations {
   readonly #store: Store
   readonly #context: Context
@@ -102,7 +76,7 @@ export class FileSystem implements Operations {
   readonly #counts = new OperationCounts()
   #closed: Promise<void> | undefined
 
-  private constructor(store: Store, context: Context, writeBack: WriteBack | undefined, config: object) {
+  private constructor(store: Store, { context, writeBack, config }: Assembly) {
     this.#store = store
     this.#context = context
     this.#writeBack = writeBack
@@ -129,49 +103,7 @@ export class FileSystem implements Operations {
    * @throws CannotOpenError, StoreError; then the store is the caller's.
    */
   static async open(store: Store | WritableStore, options: FileSystemOptions = {}): Promise<FileSystem> {
-    const { cacheSizeBytes = DEFAULT_SIZE_BYTES, dirtySizeBytes = DEFAULT_SIZE_BYTES } = options
-    const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS } = options
-    const log = options.log ?? pino({ level: 'silent' })
-    const nowNs = systemClock()
-    const at = options.at === undefined ? undefined : await findMoment(store, options.at, cacheSizeBytes)
-    const connection = await Connection.open(store, {
-      cacheSizeBytes,
-      ...(at !== undefined && { at }),
-      ...(options.zblkFormat !== undefined && { zblkFormat: options.zblkFormat }),
-    })
-    const superblock = await openSuperblock(connection, options.owner ?? processOwner(), nowNs)
-    const { readOnly } = connection
-    const live = new Tree(
-      { number: 0, generation: 0, rootOid: await superblock.rootOid(), readOnly },
-      connection,
-    )
-    const bookkeeping = await Bookkeeping.start(superblock, live)
-    const gate = new ReadWriteLock()
-    const writeBack = readOnly
-      ? undefined
-      : new WriteBack({
-          connection,
-          gate,
-          commitIntervalMs,
-          dirtySizeBytes,
-          log,
-          beforePrepare: () => bookkeeping.prepare(),
-        })
-    if (connection.hasPending) writeBack?.touch(0)
-    const views = new Views({ store, superblock, cacheSizeBytes })
-    const handles = new Handles()
-    const context = new Context({ live, views, handles, bookkeeping, writeBack, gate, nowNs })
-    const fileSystem = new FileSystem(store, context, writeBack, {
-      database: store.name,
-      readOnly,
-      ...(options.at !== undefined && { at: options.at }),
-      zblkFormat: connection.zblkFormat,
-      cacheSizeBytes,
-      dirtySizeBytes,
-      commitIntervalMs,
-    })
-    await writeBack?.sync()
-    return fileSystem
+    return new FileSystem(store, await assemble(store, options))
   }
 
   // ---- names
@@ -423,32 +355,6 @@ export class FileSystem implements Operations {
     this.#counts.count(name)
     for (const ino of inos) assertStored(ino, 'EPERM')
   }
-}
-
-type Owner = NonNullable<FileSystemOptions['owner']>
-
-const processOwner = (): Owner => ({ uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 })
-
-/** The superblock of a database; a new one where the database is empty and can be written. */
-async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock): Promise<Superblock> {
-  if (connection.at !== TID_NONE) return await Superblock.open(connection)
-  if (connection.readOnly)
-    throw new CannotOpenError(
-      `${connection.store.name} is empty: mount it for writing once to make a filesystem`,
-    )
-  return Superblock.create(connection, owner, nowNs())
-}
-
-async function findMoment(store: Store, text: string, cacheSizeBytes: number): Promise<Tid> {
-  const present = await Connection.open(store, { at: await store.lastTid(), cacheSizeBytes })
-  const superblock = await Superblock.open(present)
-  const nowMs = Date.now()
-  const tid = await transactionAt(store, parseMoment(text, nowMs), nowMs, name => superblock.tag(name))
-  if (tid === undefined)
-    throw new CannotOpenError(
-      `${store.name} has no moment '${text}': 'zblkfs log' lists those that it has, 'zblkfs tag -l' their names`,
-    )
-  return tid
 }
 
 /** @throws ErrnoError `code` for what is made up. */

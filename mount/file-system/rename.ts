@@ -133,8 +133,10 @@ async function assertReplaceable(node: Node, target: Node): Promise<void> {
 /** @throws ErrnoError EINVAL where `directory` is `node` or somewhere below it. */
 async function assertNotWithin(directory: Node, node: Node): Promise<void> {
   const { tree } = directory
-  let at: Oid = directory.oid
-  while (at !== tree.rootOid) {
+  const passed = new Set<Oid>()
+  for (let at = directory.oid; at !== tree.rootOid;) {
+    if (passed.has(at)) throw tree.connection.corrupt(at, 'it is a directory within itself')
+    passed.add(at)
     if (at === node.oid) throw new ErrnoError('EINVAL', 'a directory cannot be moved into itself')
     const inode = tree.inodeAt(at)
     await inode.activate()

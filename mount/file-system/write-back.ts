@@ -103,11 +103,21 @@ export class WriteBack {
     return this.isDirty ? await this.#commit() : this.#options.connection.at
   }
 
+  /** Stores what was made before there was anybody to change it. @throws StoreError; then there is nothing left to do. */
+  async storeFirst(): Promise<void> {
+    this.touch(0)
+    try {
+      await this.sync()
+    } catch (error) {
+      this.#stopTimer()
+      throw error
+    }
+  }
+
   /** Stores everything and stops the timer. @throws StoreError; it may be repeated then. */
   async close(): Promise<void> {
     while (this.isDirty) await this.sync()
-    clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#stopTimer()
   }
 
   get #isBusy(): boolean {
@@ -126,6 +136,11 @@ export class WriteBack {
       await (this.#underWay ?? this.#commit())
     }
     this.#admittedBytes += dataBytes
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
   }
 
   #tick(): void {
@@ -155,8 +170,7 @@ export class WriteBack {
     await gate.alone()
     this.#underWay = this.#queued
     this.#queued = undefined
-    clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#stopTimer()
     let description: string | undefined
     try {
       try {

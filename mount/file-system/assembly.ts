@@ -1,0 +1,107 @@
+/** Opens a database as a filesystem: puts together what {@link FileSystem} consists of. */
+import { pino, type Logger } from 'pino'
+import { Connection, type ZBlkFormat } from '../../core/connection.ts'
+import { parseMoment, transactionAt } from '../../core/moment.ts'
+import { Superblock } from '../../core/superblock.ts'
+import { CannotOpenError } from '../../store/errors.ts'
+import { TID_NONE, type Tid } from '../../store/ids.ts'
+import type { Store, WritableStore } from '../../store/store.ts'
+import { ReadWriteLock } from '../locks.ts'
+import { Views } from '../views.ts'
+import { Bookkeeping } from './bookkeeping.ts'
+import { systemClock, type Clock } from './clock.ts'
+import { Context } from './context.ts'
+import { Handles } from './handles.ts'
+import { Tree } from './tree.ts'
+import { WriteBack } from './write-back.ts'
+
+/** What a filesystem is opened with; what is absent has a default. */
+export interface FileSystemOptions {
+  /** A moment as a person writes it: only that one is shown, read-only. */
+  readonly at?: string
+  /** The bound for objects kept in memory, in bytes. */
+  readonly cacheSizeBytes?: number
+  /** The bound for changes that are not stored yet, in bytes. */
+  readonly dirtySizeBytes?: number
+  /** How long after the first change it is stored. */
+  readonly commitIntervalMs?: number
+  readonly zblkFormat?: ZBlkFormat
+  /** Whom the root directory of a new filesystem belongs to: whoever runs this process, if absent. */
+  readonly owner?: { readonly uid: number; readonly gid: number }
+  readonly log?: Logger
+}
+
+/** The parts of a filesystem. */
+export interface Assembly {
+  readonly context: Context
+  /** Absent where nothing can be written. */
+  readonly writeBack: WriteBack | undefined
+  /** How it was opened, for people. */
+  readonly config: Readonly<Record<string, unknown>>
+}
+
+const DEFAULT_SIZE_BYTES = 64 << 20
+const DEFAULT_COMMIT_INTERVAL_MS = 5000
+
+/** Opens a store's filesystem, and makes one where the store is empty. @throws CannotOpenError, StoreError. */
+export async function assemble(store: Store | WritableStore, options: FileSystemOptions): Promise<Assembly> {
+  const { cacheSizeBytes = DEFAULT_SIZE_BYTES, dirtySizeBytes = DEFAULT_SIZE_BYTES } = options
+  const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS, log = pino({ level: 'silent' }) } = options
+  const nowNs = systemClock()
+  const at = options.at === undefined ? undefined : await findMoment(store, options.at, cacheSizeBytes)
+  const connection = await Connection.open(store, {
+    cacheSizeBytes,
+    ...(at !== undefined && { at }),
+    ...(options.zblkFormat !== undefined && { zblkFormat: options.zblkFormat }),
+  })
+  const { readOnly, zblkFormat } = connection
+  const superblock = await openSuperblock(connection, options.owner ?? processOwner(), nowNs)
+  const identity = { number: 0, generation: 0, rootOid: await superblock.rootOid(), readOnly }
+  const live = new Tree(identity, connection)
+  const bookkeeping = await Bookkeeping.start(superblock, live)
+  const gate = new ReadWriteLock()
+  const beforePrepare = (): Promise<void> => bookkeeping.prepare()
+  const writeBack = readOnly
+    ? undefined
+    : new WriteBack({ connection, gate, commitIntervalMs, dirtySizeBytes, log, beforePrepare })
+  if (connection.hasPending) await writeBack?.storeFirst()
+  const views = new Views({ store, superblock, cacheSizeBytes })
+  const context = new Context({ live, views, handles: new Handles(), bookkeeping, writeBack, gate, nowNs })
+  const config = {
+    database: store.name,
+    readOnly,
+    ...(options.at !== undefined && { at: options.at }),
+    zblkFormat,
+    cacheSizeBytes,
+    dirtySizeBytes,
+    commitIntervalMs,
+  }
+  return { context, writeBack, config }
+}
+
+type Owner = NonNullable<FileSystemOptions['owner']>
+
+/** Whoever runs this process. */
+export const processOwner = (): Owner => ({ uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 })
+
+/** The superblock of a database; a new one where the database is empty and can be written. */
+async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock): Promise<Superblock> {
+  if (connection.at !== TID_NONE) return await Superblock.open(connection)
+  if (connection.readOnly)
+    throw new CannotOpenError(
+      `${connection.store.name} is empty: mount it for writing once to make a filesystem`,
+    )
+  return Superblock.create(connection, owner, nowNs())
+}
+
+async function findMoment(store: Store, text: string, cacheSizeBytes: number): Promise<Tid> {
+  const present = await Connection.open(store, { at: await store.lastTid(), cacheSizeBytes })
+  const superblock = await Superblock.open(present)
+  const nowMs = Date.now()
+  const tid = await transactionAt(store, parseMoment(text, nowMs), nowMs, name => superblock.tag(name))
+  if (tid === undefined)
+    throw new CannotOpenError(
+      `${store.name} has no moment '${text}': 'zblkfs log' lists those that it has, 'zblkfs tag -l' their names`,
+    )
+  return tid
+}
