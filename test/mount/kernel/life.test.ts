@@ -140,6 +140,21 @@ describe('an ordinary user', () => {
     )
   })
 
+  test('is told to install fuse3 where there is no fusermount3', async () => {
+    await expect(ServedMount.start({ uid: NOBODY, searchPath: '/nowhere' })).rejects.toThrow(
+      /fusermount3 cannot be run \(.*ENOENT\): install the package fuse3/,
+    )
+  })
+
+  test('is told to make /dev/fuse usable where it is not', async () => {
+    chmodSync('/dev/fuse', 0o600)
+    try {
+      await expect(ServedMount.start({ uid: NOBODY })).rejects.toThrow(/chmod 666 \/dev\/fuse/)
+    } finally {
+      chmodSync('/dev/fuse', 0o666)
+    }
+  })
+
   test('cannot mount on a directory of somebody else', async () => {
     await expect(ServedMount.start({ uid: NOBODY, mountPoint: '/mnt' })).rejects.toThrow(
       /fusermount3 cannot mount \/mnt|cannot be listed|not empty/,

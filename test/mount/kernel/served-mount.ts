@@ -17,6 +17,8 @@ import { MemoryOperations } from '../../tools/memory-operations.ts'
 type ServerOptions = Partial<Omit<MountOptions, 'log'>> & {
   readonly uid?: number
   readonly driver?: 'kernel' | 'fuse-native'
+  /** Where the server finds programs. */
+  readonly searchPath?: string
 }
 
 /** What the server can be told to do. */
@@ -50,6 +52,7 @@ export class ServedMount {
     const settings: ServerOptions = { mountPoint: path, source: 'memory', ...options }
     const server = fork(import.meta.filename, [JSON.stringify(settings)], {
       ...(options.uid !== undefined && { uid: options.uid, gid: options.uid }),
+      ...(options.searchPath !== undefined && { env: { PATH: options.searchPath } }),
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
     const mount = new ServedMount(directory, path, server)
