@@ -215,7 +215,7 @@ export class FsxFile {
     const data = this.#data(len)
     using map = new sys.Mapping(this.#fd, off + len - start, { off: start })
     data.copy(map.bytes, off - start)
-    if (this.#random.below(2) === 0) map.sync()
+    if (this.#random.below(8) === 0) map.sync()
     data.copy(this.#model, off)
     return `[${off}, ${off + len})`
   }
