@@ -25,6 +25,8 @@ const PERMISSIONS = 0o7777
 /** As many as XFS allows. */
 const LINK_MAX = 2 ** 31 - 1
 const TARGET_MAX_BYTES = 4095
+/** `@2h` leads to another moment soon. */
+const MOMENT_TIMEOUT_MS = 1000
 /** About what a new inode and its entry take in memory until they are serialised, in bytes. */
 const CREATION_BYTES = 4000
 
@@ -171,7 +173,7 @@ export class Names {
     try {
       await context.views.attach(tree)
       await root.inode.activate()
-      return entryOf(root)
+      return { ...entryOf(root), entryTimeoutMs: MOMENT_TIMEOUT_MS }
     } finally {
       context.leave(root)
     }

@@ -182,12 +182,13 @@ export class WriteBack {
       } finally {
         gate.release()
       }
-      if (!this.#hasPrepared) return connection.at
-      const tid = await connection.commit({ description })
-      this.#hasPrepared = false
+      if (this.#hasPrepared) {
+        await connection.commit({ description })
+        this.#hasPrepared = false
+        this.#commits++
+      }
       this.#failure = undefined
-      this.#commits++
-      return tid
+      return connection.at
     } catch (error) {
       if (description !== undefined) this.#messages.unshift(description)
       this.#failure = { error }

@@ -84,6 +84,16 @@ describe('which moment a name leads to', () => {
     expect(await codeOf(paths.stat(`${at(old)}/${at(old)}`))).toBe('ENOENT')
   })
 
+  test('is asked for again after a second, though what is in it is remembered', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    await paths.write('file', 'content')
+    const moment = at(await paths.fs.sync())
+    expect(await paths.at(moment, (_ino, entry) => Promise.resolve(entry?.entryTimeoutMs))).toBe(1000)
+    expect(
+      await paths.at(`${moment}/file`, (_ino, entry) => Promise.resolve(entry?.entryTimeoutMs)),
+    ).toBeGreaterThan(60_000)
+  })
+
   test('a file of the same name comes before a tag', async () => {
     const paths = await openPaths(temporaryDatabase())
     await paths.mkdir('@types')
