@@ -1,5 +1,4 @@
 /** `zblkfs mount DB DIR`: checks what can be checked, then serves the mount in the background or here. */
-import { resolve } from 'node:path'
 import { Command, Option } from 'commander'
 import type { Logger } from 'pino'
 import { checkMountPoint } from '../../mount/kernel/mount-point.ts'
@@ -11,6 +10,7 @@ import { reportStart, startDaemon } from '../daemon-process.ts'
 import { EXIT_FAILURE, UsageError } from '../failure.ts'
 import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
 import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
+import { databasePath } from '../zodb/database-path.ts'
 
 interface Options {
   readonly foreground?: boolean
@@ -23,7 +23,7 @@ interface Options {
 export function mountCommand(): Command {
   return new Command('mount')
     .description('Mount a database on a directory. A database that does not exist is created.')
-    .argument('<db>', 'the database: one file')
+    .argument('<db>', 'the database: one file; of ZODB: Data.fs or [relstorage:]main.sqlite3, read-only')
     .argument('<dir>', 'an empty directory')
     .option('-f, --foreground', 'stay in the foreground, log to the terminal; Ctrl-C unmounts')
     .option(
@@ -43,7 +43,7 @@ async function mount(database: string, path: string, options: Options): Promise<
   const lists = [...options.option, ...(options.zblkFormat ? [`zblk_format=${options.zblkFormat}`] : [])]
   const parsed = parseMountOptions(lists)
   const directory = checkMountPoint(path, parsed.nonEmpty)
-  const settings: MountSettings = { ...parsed, database: resolve(database), directory }
+  const settings: MountSettings = { ...parsed, database: databasePath(database), directory }
   if (`${settings.database}/`.startsWith(`${directory}/`))
     throw new UsageError(`${database} lies in ${path}, where the mount would hide it: mount elsewhere`)
 
@@ -86,7 +86,8 @@ async function runHere(settings: MountSettings, level: LogLevel): Promise<void> 
 }
 
 async function serve(settings: MountSettings, log: Logger): Promise<MountServer> {
-  return await MountServer.start(await openFileSystem(settings, log), settings, log)
+  const opened = await openFileSystem(settings, log)
+  return await MountServer.start(opened.fileSystem, opened.settings, log)
 }
 
 /**

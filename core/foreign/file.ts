@@ -1,0 +1,22 @@
+/** A ZBigFile of a foreign database: as big as its last block says. */
+import { BigFile } from '../big-file.ts'
+import type { Connection } from '../connection.ts'
+import { ZBigFile } from '../zblk/zbigfile.ts'
+import type { Oid } from '../../store/ids.ts'
+
+export interface ForeignFile {
+  readonly object: ZBigFile
+  readonly data: BigFile
+  /** (last block + 1) * blksize: in bytes. */
+  readonly size: bigint
+}
+
+/** @throws ObjectNotFoundError; CorruptRecordError where the oid is something else's. */
+export async function openForeignFile(connection: Connection, oid: Oid): Promise<ForeignFile> {
+  const object = connection.get(oid, ZBigFile.CLASS_NAME)
+  if (!(object instanceof ZBigFile)) throw object.corrupt('it is no ZBigFile')
+  const data = await BigFile.open(connection, object)
+  const last = (await object.blktab.maxKey()) ?? -1
+  if (last < -1) throw object.corrupt('a block has a negative number')
+  return { object, data, size: BigInt(last + 1) * BigInt(data.blksize) }
+}

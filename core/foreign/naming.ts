@@ -1,0 +1,177 @@
+/**
+ * How a database of somebody else's is read as a tree of names: which classes stand for directories and files, and what
+ * the entries of a directory are. Objects of other classes are skipped: never executed, never loaded.
+ *
+ * | class                                        | is                                                           |
+ * |----------------------------------------------|--------------------------------------------------------------|
+ * | PersistentMapping, OOBTree                   | a directory; text keys name their entries in UTF-8, bytes as they are |
+ * | LOBTree, IOBTree                             | a directory; keys are written in decimal                     |
+ * | ZBigFile                                     | a file                                                       |
+ * | ZBigArray                                    | a file: that of its `zfile`                                  |
+ *
+ * Names have one character per byte. What no directory can hold ('', '.', '..', with '/' or NUL, over 255 bytes) is
+ * skipped as well.
+ */
+import { BTree } from '../btree/tree.ts'
+import { IO, LO, OO } from '../btree/kind.ts'
+import type { Connection } from '../connection.ts'
+import { PersistentMapping } from '../persistent-mapping.ts'
+import { ByteString, Ref, type PickleValue } from '../pickle/value.ts'
+import { ZBigFile } from '../zblk/zbigfile.ts'
+import { ZBIGARRAY } from './array.ts'
+
+export type ForeignKind = 'directory' | 'file' | 'array'
+
+export interface ForeignEntry {
+  /** One character per byte. */
+  readonly name: string
+  readonly kind: ForeignKind
+  readonly ref: Ref
+}
+
+/** Told why something has no place among the names. */
+export type OnSkip = (reason: string) => void
+
+const NAME_MAX_BYTES = 255
+
+const KINDS: ReadonlyMap<string, ForeignKind> = new Map<string, ForeignKind>([
+  [PersistentMapping.CLASS_NAME, 'directory'],
+  [OO.tree, 'directory'],
+  [LO.tree, 'directory'],
+  [IO.tree, 'directory'],
+  [ZBigFile.CLASS_NAME, 'file'],
+  [ZBIGARRAY, 'array'],
+])
+
+/** A directory of a foreign database, in one view of it. */
+export class ForeignDirectory {
+  readonly #object: PersistentMapping | BTree<PickleValue>
+  readonly #onSkip: OnSkip
+
+  private constructor(object: PersistentMapping | BTree<PickleValue>, onSkip: OnSkip) {
+    this.#object = object
+    this.#onSkip = onSkip
+  }
+
+  /** @throws CorruptRecordError where it is of no class that is a directory. */
+  static async open(connection: Connection, ref: Ref, onSkip: OnSkip): Promise<ForeignDirectory> {
+    const object = connection.resolve(ref)
+    if (!(object instanceof PersistentMapping || object instanceof BTree))
+      throw object.corrupt(`a ${object.className} is no directory`)
+    await object.activate()
+    return new ForeignDirectory(object as PersistentMapping | BTree<PickleValue>, onSkip)
+  }
+
+  /** What a name leads to; undefined where there is no such name. */
+  async get(name: string): Promise<ForeignEntry | undefined> {
+    const object = this.#object
+    await object.activate()
+    if (object instanceof PersistentMapping) {
+      const text = textOf(name)
+      return text === undefined ? undefined : this.#entry(name, object.get(text))
+    }
+    for (const key of keysOf(name, object)) {
+      const value = await object.get(key)
+      if (value !== undefined) return this.#entry(name, value)
+    }
+    return undefined
+  }
+
+  /** The first entries after a name (from the start where it is undefined), about `limit` of them; none at the end. */
+  async after(name: string | undefined, limit: number): Promise<readonly ForeignEntry[]> {
+    const object = this.#object
+    await object.activate()
+    return object instanceof PersistentMapping
+      ? this.#afterInMapping(object, name, limit)
+      : await this.#afterInTree(object, name, limit)
+  }
+
+  #afterInMapping(mapping: PersistentMapping, after: string | undefined, limit: number): ForeignEntry[] {
+    const found: ForeignEntry[] = []
+    for (const [key, value] of mapping.entries()) {
+      const entry = this.#entry(nameOf(key), value)
+      if (entry !== undefined && (after === undefined || entry.name > after)) found.push(entry)
+    }
+    return found.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(0, limit)
+  }
+
+  async #afterInTree(
+    tree: BTree<PickleValue>,
+    after: string | undefined,
+    limit: number,
+  ): Promise<ForeignEntry[]> {
+    const found: ForeignEntry[] = []
+    let lo = after === undefined ? undefined : await keyLike(tree, after)
+    while (found.length < limit) {
+      const { keys, values } = await tree.batch({ lo, after: lo !== undefined }, limit - found.length)
+      if (keys.length === 0) break
+      for (const [i, key] of keys.entries()) {
+        const entry = this.#entry(nameOf(key), values[i])
+        if (entry !== undefined) found.push(entry)
+      }
+      lo = keys.at(-1)
+    }
+    return found
+  }
+
+  #entry(name: string | undefined, value: PickleValue | undefined): ForeignEntry | undefined {
+    if (name === undefined || !isName(name)) {
+      if (value !== undefined) this.#skip(`${JSON.stringify(name)} cannot be a file's name`)
+      return undefined
+    }
+    if (value === undefined) return undefined
+    if (!(value instanceof Ref)) {
+      this.#skip(`${name} is a plain value`)
+      return undefined
+    }
+    const kind = KINDS.get(value.className)
+    if (kind === undefined) {
+      this.#skip(`${name} is a ${value.className || 'class that is not told'}, which is not known here`)
+      return undefined
+    }
+    return { name, kind, ref: value }
+  }
+
+  #skip(reason: string): void {
+    this.#onSkip(`${this.#object.className} ${this.#object.oid}: ${reason}`)
+  }
+}
+
+const isName = (name: string): boolean =>
+  name !== '' &&
+  name !== '.' &&
+  name !== '..' &&
+  name.length <= NAME_MAX_BYTES &&
+  !name.includes('/') &&
+  !name.includes('\0')
+
+/** The name that a key gives; undefined where it gives none that leads back to it. */
+function nameOf(key: PickleValue): string | undefined {
+  if (key instanceof ByteString) return key.latin1
+  if (typeof key === 'number') return String(key)
+  if (typeof key !== 'string') return undefined
+  const name = Buffer.from(key, 'utf8').toString('latin1')
+  return textOf(name) === key ? name : undefined
+}
+
+/** The text of a name in UTF-8; undefined where it is something else. */
+function textOf(name: string): string | undefined {
+  const bytes = Buffer.from(name, 'latin1')
+  const text = bytes.toString('utf8')
+  return Buffer.from(text, 'utf8').equals(bytes) ? text : undefined
+}
+
+/** The keys of a tree that have this name. */
+function keysOf(name: string, { kind }: BTree<PickleValue>): PickleValue[] {
+  if (kind.tree !== OO.tree) return /^(0|-?[1-9]\d{0,15})$/.test(name) ? [Number(name)] : []
+  const text = textOf(name)
+  return text === undefined ? [new ByteString(name)] : [text, new ByteString(name)]
+}
+
+/** A name as a key of the sort that the tree's keys are. */
+async function keyLike(tree: BTree<PickleValue>, name: string): Promise<PickleValue | undefined> {
+  const first = await tree.minKey()
+  if (typeof first === 'string') return textOf(name)
+  if (typeof first === 'number') return Number(name)
+  return new ByteString(name)
+}
