@@ -63,8 +63,10 @@ fi
 stamp=$root/node_modules/.package-lock.json
 if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$root/node_modules/.bin/node" ]; then
   has npm || fail "npm is missing: install Node with npm (https://nodejs.org), then run this again"
-  say "installing the npm packages, Node among them (npm ci)"
-  (cd "$root" && npm ci --no-audit --no-fund --loglevel=error) || fail "npm ci failed"
+  # Not npm ci, which refuses a lock file that does not list the optional packages of other platforms.
+  say "installing the npm packages that package-lock.json names, Node among them (npm install)"
+  (cd "$root" && npm install --no-save --no-audit --no-fund --loglevel=error) || fail "npm install failed"
+  touch "$stamp"
 fi
 
 if [ ! -e /dev/fuse ]; then
