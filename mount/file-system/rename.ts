@@ -35,8 +35,9 @@ export function rename(
     if (oldDirectory === undefined || newDirectory === undefined) throw new ErrnoError('EINVAL')
     if (oldDirectory.tree !== newDirectory.tree) throw new ErrnoError('EXDEV')
     const node = await find(context, oldDirectory, from.name)
-    const target = await find(context, newDirectory, to.name)
+    let target: Node | undefined
     try {
+      target = await find(context, newDirectory, to.name)
       if (node === undefined) throw new ErrnoError(isReserved(oldDirectory, from.name) ? 'EPERM' : 'ENOENT')
       if (target === undefined && isReserved(newDirectory, to.name)) throw new ErrnoError('EPERM')
       if (target !== undefined && flags.noReplace === true) throw new ErrnoError('EEXIST')

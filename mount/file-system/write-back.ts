@@ -60,8 +60,9 @@ export class WriteBack {
     return this.#options.connection.dirtyBytes + (this.#unpreparedBytes ?? 0)
   }
 
+  /** Whether something is not stored, or being stored. */
   get isDirty(): boolean {
-    return this.#hasPrepared || this.#unpreparedBytes !== undefined
+    return this.#hasPrepared || this.#unpreparedBytes !== undefined || this.#isBusy
   }
 
   /**
@@ -172,12 +173,14 @@ export class WriteBack {
     this.#queued = undefined
     this.#stopTimer()
     let description: string | undefined
+    // What is let go of while this goes on is for the next one.
+    const unpreparedBytes = this.#unpreparedBytes
+    this.#unpreparedBytes = undefined
     try {
       try {
         await beforePrepare()
         await connection.prepare()
         this.#hasPrepared = connection.hasPending
-        this.#unpreparedBytes = undefined
         description = this.#describe()
       } finally {
         gate.release()
@@ -191,6 +194,7 @@ export class WriteBack {
       return connection.at
     } catch (error) {
       if (description !== undefined) this.#messages.unshift(description)
+      else this.#unpreparedBytes = (this.#unpreparedBytes ?? 0) + (unpreparedBytes ?? 0)
       this.#failure = { error }
       this.#timer ??= setTimeout(() => this.#tick(), commitIntervalMs)
       log.error({ err: error }, 'changes could not be stored: they are kept in memory, and tried again')
