@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander'
 import type { Logger } from 'pino'
 import { checkMountPoint } from '../../mount/kernel/mount-point.ts'
+import { returnFreedMemory } from '../../mount/daemon/allocator.ts'
 import { type MountSettings, ZBLK_FORMATS } from '../../mount/daemon/mount-settings.ts'
 import { MountServer } from '../../mount/daemon/mount-server.ts'
 import { openFileSystem } from '../../mount/daemon/open-file-system.ts'
@@ -86,6 +87,7 @@ async function runHere(settings: MountSettings, level: LogLevel): Promise<void> 
 }
 
 async function serve(settings: MountSettings, log: Logger): Promise<MountServer> {
+  returnFreedMemory()
   const opened = await openFileSystem(settings, log)
   return await MountServer.start(opened.fileSystem, opened.settings, log)
 }
