@@ -125,6 +125,12 @@ export interface Store {
   /** The last committed transaction's tid; TID_NONE where there is none. */
   lastTid(): Promise<Tid>
 
+  /**
+   * Whether the state at `at` is known: a pack forgets moments, and what `load` gives for these is no state that
+   * ever was. Absent where nothing is forgotten.
+   */
+  isKept?(at: Tid): Promise<boolean>
+
   /** The kept transactions of a range. */
   transactions(range?: TransactionRange): AsyncIterable<TransactionInfo>
 

@@ -11,6 +11,8 @@ import { PAGE_BYTES } from './schema.ts'
 
 const PASSIVE_BYTES = 32 << 20
 const RESTART_BYTES = 96 << 20
+/** How long the end of a pack waits for readers to leave the WAL. */
+const SETTLE_TIMEOUT_MS = 50
 
 interface CheckpointRow {
   readonly busy: number
@@ -58,6 +60,17 @@ export class Checkpoints {
   truncate(): void {
     this.#run('TRUNCATE')
     this.#copied = 0
+  }
+
+  /** The same where no reader is in the way for long; else as far as it goes. */
+  settle(): void {
+    const timeoutMs = Number(this.#db.pragma('busy_timeout', { simple: true }))
+    this.#db.pragma(`busy_timeout = ${SETTLE_TIMEOUT_MS}`)
+    try {
+      this.truncate()
+    } finally {
+      this.#db.pragma(`busy_timeout = ${timeoutMs}`)
+    }
   }
 
   #run(mode: 'NOOP' | 'PASSIVE' | 'RESTART' | 'TRUNCATE'): CheckpointRow {

@@ -10,6 +10,7 @@ import { ConflictError, ObjectNotFoundError, StoreError } from '../errors.ts'
 import { formatTid, nextTid, TID_NONE, type Tid } from '../ids.ts'
 import type { NewTransaction, ObjectChange, RecordSlice, RecordSource } from '../store.ts'
 import { rowSum, transactionSum } from './checksum.ts'
+import { extendedLogEnd, LOG_END } from './log-end.ts'
 import { LogWriter } from './log-writer.ts'
 import { Reader, recordSize } from './reader.ts'
 import { INLINE_BYTES } from './schema.ts'
@@ -43,7 +44,7 @@ export class Committer {
   readonly #insertTransaction: Statement<
     [bigint, string, string, Uint8Array, number, number, number, number, number]
   >
-  readonly #moveLogEnd: Statement<[number, bigint]>
+  readonly #noteLogEnd: Statement<[string, number]>
   #lastTid: Tid
   /** No object with this oid or a later one has a revision. */
   #nextOid: number
@@ -68,7 +69,7 @@ export class Committer {
       `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, sum)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     )
-    this.#moveLogEnd = db.prepare('UPDATE txn SET log_end = ? WHERE tid = ?')
+    this.#noteLogEnd = db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)')
     const last = db
       .prepare<[], Record<keyof Totals, bigint>>(
         'SELECT tid, next_oid, log_end FROM txn ORDER BY tid DESC LIMIT 1',
@@ -77,7 +78,7 @@ export class Committer {
       .get()
     this.#lastTid = (last?.tid ?? TID_NONE) as Tid
     this.#nextOid = Number(last?.next_oid ?? 1n)
-    this.#logEnd = Number(last?.log_end ?? 0n)
+    this.#logEnd = Math.max(Number(last?.log_end ?? 0n), extendedLogEnd(db))
     this.#checkEnds(db)
   }
 
@@ -154,7 +155,7 @@ export class Committer {
       return pos
     })
     this.#log.flush()
-    this.#moveLogEnd.run(this.#log.end, this.#lastTid)
+    this.#noteLogEnd.run(LOG_END, this.#log.end)
     this.#logEnd = this.#log.end
   }
 

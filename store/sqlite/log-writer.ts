@@ -6,6 +6,12 @@ import { EXTENT_BYTES, UNIT_BYTES } from './schema.ts'
 const ALIGN_BYTES = 4 * UNIT_BYTES
 
 /**
+ * Every extent begins at a multiple of this, so that a pack can tell by a bit for each so many bytes which extents
+ * nothing points to.
+ */
+export const GRAIN_BYTES = 128
+
+/**
  * Appends to the log within a transaction. Bytes are gathered into whole extents; a run that covers an extent by
  * itself is stored from where it lies. `flush` before the transaction ends.
  */
@@ -26,7 +32,7 @@ export class LogWriter {
 
   /** Begins a transaction whose bytes go to `pos` and on; what an earlier one left unflushed is forgotten. */
   begin(pos: number): void {
-    this.#flushed = pos
+    this.#flushed = alignedUp(pos)
     this.#fill = 0
   }
 
@@ -57,6 +63,7 @@ export class LogWriter {
     const bytes = this.#staged.subarray(0, this.#fill)
     this.#fill = 0
     this.#store(bytes)
+    this.#flushed = alignedUp(this.#flushed)
   }
 
   #store(bytes: Uint8Array): void {
@@ -64,3 +71,5 @@ export class LogWriter {
     this.#flushed += bytes.length
   }
 }
+
+const alignedUp = (pos: number): number => Math.ceil(pos / GRAIN_BYTES) * GRAIN_BYTES

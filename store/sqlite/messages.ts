@@ -7,6 +7,7 @@ import {
   StoreError,
 } from '../errors.ts'
 import { oid as toOid, tid as toTid } from '../ids.ts'
+import type { PackStep, PackStepResult } from './pack-steps.ts'
 import type { WireTransaction } from './wire.ts'
 
 /** Given to the worker when it starts. */
@@ -16,11 +17,19 @@ export interface WriterData {
 
 export type WriterRequest =
   | { readonly kind: 'commit'; readonly transaction: WireTransaction; readonly nextOid: number }
+  | { readonly kind: 'pack'; readonly step: PackStep }
   | { readonly kind: 'close' }
 
 /** The first comes when the writer is ready; then one for each request, in their order. */
 export type WriterReply =
-  | { readonly kind: 'done'; readonly lastTid: bigint; readonly nextOid: number; readonly stats: WriterStats }
+  | {
+      readonly kind: 'done'
+      readonly lastTid: bigint
+      readonly nextOid: number
+      readonly stats: WriterStats
+      /** What a pack's step did. */
+      readonly packed?: PackStepResult
+    }
   | { readonly kind: 'error'; readonly error: WireError }
 
 /** What the writer counts. */

@@ -16,7 +16,9 @@ import type {
   TransactionRange,
   WritableStore,
 } from '../store.ts'
+import { isKept, type KeptMoments, readKeptMoments } from './kept-moments.ts'
 import type { WriterStats } from './messages.ts'
+import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { Reader } from './reader.ts'
 import { storeError } from './sqlite-errors.ts'
 import type { WriterClient } from './writer-client.ts'
@@ -66,6 +68,16 @@ export class SqliteStore implements Store {
 
   changes(after: Tid, upTo: Tid = TID_MAX): AsyncIterable<ChangeSet> {
     return this.#iterate(reader => reader.changes(after, upTo))
+  }
+
+  /** Which moments the last pack left. */
+  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  async keptMoments(): Promise<KeptMoments> {
+    return this.#read(() => readKeptMoments(this.#db))
+  }
+
+  async isKept(at: Tid): Promise<boolean> {
+    return isKept(await this.keptMoments(), at)
   }
 
   async close(): Promise<void> {
@@ -123,6 +135,12 @@ export class WritableSqliteStore extends SqliteStore implements WritableStore {
     // Objects that come with their oids (a copy from elsewhere) must not meet ours.
     for (const { oid } of transaction.changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
     return await this.#writer.commit(transaction, this.#nextOid)
+  }
+
+  /** Does one step of a pack, after the commits that were asked for before it. @throws as commit. */
+  async packStep(step: PackStep): Promise<PackStepResult> {
+    if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
+    return await this.#writer.pack(step)
   }
 
   /** Says what this process does with the database ("mounted at /x"), for those who are refused because of it. */

@@ -13,6 +13,7 @@ import {
   type WriterRequest,
   type WriterStats,
 } from './messages.ts'
+import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { encodeTransaction } from './wire.ts'
 
 /** The same file's name, run from source or compiled. */
@@ -68,6 +69,13 @@ export class WriterClient {
       encoded.copied,
     ])
     return lastTid as Tid
+  }
+
+  /** Does a step of a pack after what is queued. */
+  async pack(step: PackStep): Promise<PackStepResult> {
+    const { packed } = await this.#request({ kind: 'pack', step }, [])
+    if (packed === undefined) throw new StoreError(`the writer of ${this.#path} did not pack`)
+    return packed
   }
 
   /** Ends the thread after what is queued. */

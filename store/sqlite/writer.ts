@@ -4,6 +4,8 @@ import Database from 'better-sqlite3'
 import { Checkpoints } from './checkpoints.ts'
 import { Committer } from './committer.ts'
 import { toWire, type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
+import type { PackStepResult } from './pack-steps.ts'
+import { PackWriter } from './pack-writer.ts'
 import { storeError } from './sqlite-errors.ts'
 import { decodeTransaction } from './wire.ts'
 
@@ -30,7 +32,8 @@ function main(port: NonNullable<typeof parentPort>): void {
     // What an earlier process wrote to the WAL and died before it synced is on disk after this.
     checkpoints.truncate()
     const committer = new Committer(db)
-    const done = (): void =>
+    const packWriter = new PackWriter(db, committer, checkpoints)
+    const done = (packed?: PackStepResult): void =>
       reply({
         kind: 'done',
         lastTid: committer.lastTid,
@@ -41,6 +44,7 @@ function main(port: NonNullable<typeof parentPort>): void {
           checkpoints: checkpoints.count,
           checkpointFailure: checkpoints.failure,
         },
+        ...(packed && { packed }),
       })
     done()
     port.on('message', (request: WriterRequest) => {
@@ -48,6 +52,9 @@ function main(port: NonNullable<typeof parentPort>): void {
         if (request.kind === 'commit') {
           committer.commit(decodeTransaction(request.transaction), request.nextOid)
           done()
+          checkpoints.afterCommit()
+        } else if (request.kind === 'pack') {
+          done(packWriter.run(request.step))
           checkpoints.afterCommit()
         } else {
           close(db, checkpoints)
