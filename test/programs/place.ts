@@ -17,7 +17,7 @@ export const onHost = process.env['ZBLKFS_TEST_HOST'] !== undefined
 /** Gives `body` a place that other users reach too. */
 export async function withPlace(body: (place: Place) => Promise<void>): Promise<void> {
   if (!onHost)
-    return withMount({ options: ['allow_other'] }, async mount => {
+    return withMount({ options: process.getuid?.() === 0 ? ['allow_other'] : [] }, async mount => {
       const { dir, scratch } = mount
       chmodSync(scratch, 0o755)
       await body({ dir, scratch, remount: () => mount.remount(), kill: () => mount.kill() })
