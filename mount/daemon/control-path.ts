@@ -22,9 +22,14 @@ const directories = (uid: number): readonly string[] => [
   `/tmp/zblkfs-${uid}`,
 ]
 
-/** The sockets in a directory that stand for a device. */
+/**
+ * The sockets in a directory that stand for a device. Where the directory may not be read, a path in it: whoever
+ * connects to that learns that it is another user's.
+ */
 async function socketsIn(directory: string, device: string): Promise<readonly string[]> {
-  const names = await readdir(directory).catch(() => [])
+  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) =>
+    error.code === 'EACCES' ? [`${device}.sock`] : [],
+  )
   return names
     .filter(name => name.startsWith(`${device}.`) && name.endsWith('.sock'))
     .map(name => join(directory, name))
