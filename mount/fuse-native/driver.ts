@@ -60,7 +60,10 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
       if (error === null) resolve()
       else
         reject(
-          new MountError(`libfuse2 does not mount ${options.mountPoint}: ${error.message}`, { cause: error }),
+          new MountError(
+            `libfuse2 does not mount ${options.mountPoint} (${error.message}; the log has what it said): use -o driver=kernel`,
+            { cause: error },
+          ),
         )
     })
   })
