@@ -9,7 +9,12 @@
  * | target                           | bytes: where a symbolic link leads                           |
  * | xattrs                           | dict of bytes to bytes; absent where there are none          |
  * | data                             | ref ZBigFile: a regular file's, once it has been written     |
- * | entries, parent                  | ref OOBTree, ref inode: a directory's                        |
+ * | entries                          | ref OOBTree: a directory's                                   |
+ * | parent, name                     | ref inode, bytes: the directory and the name that it was     |
+ * |                                  | entered by last; absent where that name is gone              |
+ *
+ * A directory's `parent` is always right. Everything else about `parent` and `name` is a hint, by which changed inodes
+ * are named without a search: another name of the same inode may be gone or there, so it is compared with the entries.
  */
 import type { Oid } from '../store/ids.ts'
 import type { Connection } from './connection.ts'
@@ -151,12 +156,31 @@ export class Inode {
     this.#mapping.set('entries', value)
   }
 
-  /** The inode of the directory that a directory is in; the root's is the root. */
+  /** The inode of the directory that it is in, of a file by its last name; the root's is the root. */
   get parent(): Ref | undefined {
     return this.#ref('parent')
   }
   set parent(value: Ref) {
     this.#mapping.set('parent', value)
+  }
+
+  /** The name that it was entered by last, one character per byte. */
+  get name(): string | undefined {
+    const value = this.#mapping.get('name')
+    return value instanceof ByteString ? value.latin1 : undefined
+  }
+
+  /** Notes the name that it was entered by. */
+  named(parent: Ref, name: string): void {
+    this.#mapping.set('parent', parent)
+    this.#mapping.set('name', new ByteString(name))
+  }
+
+  /** Forgets a name that is gone, if it is the one that was noted. */
+  unnamed(parent: Oid, name: string): void {
+    if (this.name !== name || this.parent?.oid !== parent) return
+    this.#mapping.delete('name')
+    if (this.entries === undefined) this.#mapping.delete('parent')
   }
 
   /** Extended attributes by name, one character per byte. */

@@ -112,7 +112,8 @@ export class Names {
         if (inode.nlink >= LINK_MAX) throw new ErrnoError('EMLINK')
         if ((await this.#findTaken(directory, name)) !== undefined) throw new ErrnoError('EEXIST')
         await this.#add(directory, name, inode)
-        await inode.activate()
+        await activateAll([directory, node])
+        inode.named(directory.inode.ref, name)
         inode.nlink++
         setTimes(inode, context.nowNs(), 'ctime')
         node.name = { parent: directory.oid, name }
@@ -128,6 +129,7 @@ export class Names {
       if (isDirectory(node.inode)) throw new ErrnoError('EISDIR')
       await Directory.of(directory.tree.connection, directory.inode).delete(name)
       await activateAll([directory, node])
+      node.inode.unnamed(directory.oid, name)
       node.inode.nlink--
     })
   }
@@ -143,6 +145,7 @@ export class Names {
       await directory.inode.activate()
       await Directory.of(connection, directory.inode).delete(name)
       await activateAll([directory, node])
+      node.inode.unnamed(directory.oid, name)
       node.inode.nlink = 0
       directory.inode.nlink--
     })
@@ -190,7 +193,7 @@ export class Names {
           if (wanted.orExisting !== true) throw new ErrnoError('EEXIST')
           return await this.#enterFound(directory, name, existing)
         }
-        const inode = this.#newInode(directory, wanted, caller)
+        const inode = this.#newInode(directory, name, wanted, caller)
         await this.#add(directory, name, inode)
         if (isDirectory(inode)) directory.inode.nlink++
         context.bookkeeping.created()
@@ -207,7 +210,7 @@ export class Names {
     })
   }
 
-  #newInode(directory: Node, { mode, rdev = 0, target }: NewEntry, { uid, gid }: Caller): Inode {
+  #newInode(directory: Node, name: Name, { mode, rdev = 0, target }: NewEntry, { uid, gid }: Caller): Inode {
     const { tree, inode: parent } = directory
     const inherits = (parent.mode & S_ISGID) !== 0
     const isDirectoryWanted = (mode & S_IFMT) === S_IFDIR
@@ -221,6 +224,7 @@ export class Names {
     })
     if (target !== undefined) inode.target = target
     if (isDirectoryWanted) Directory.create(tree.connection, inode, parent)
+    inode.named(parent.ref, name)
     return inode
   }
 

@@ -77,8 +77,9 @@ async function replace(context: Context, from: Side<Node>, to: Side<Node | undef
     if (isReplacedDirectory) to.directory.inode.nlink--
     if (target.inode.nlink === 0) context.bookkeeping.orphaned(target)
   }
-  if (isMovedDirectory) moveDirectory(node, from.directory, to.directory)
-  node.name = { parent: to.directory.oid, name: to.name }
+  if (isMovedDirectory) moveDirectory(from.directory, to.directory)
+  target?.inode.unnamed(to.directory.oid, to.name)
+  enterName(node, to)
   finish(context, all)
 }
 
@@ -93,10 +94,10 @@ async function exchange(context: Context, from: Side<Node>, to: Side<Node>): Pro
   await entriesOf(from.directory).set(from.name, to.node.inode)
 
   await activateAll(all)
-  if (isDirectory(from.node.inode)) moveDirectory(from.node, from.directory, to.directory)
-  if (isDirectory(to.node.inode)) moveDirectory(to.node, to.directory, from.directory)
-  from.node.name = { parent: to.directory.oid, name: to.name }
-  to.node.name = { parent: from.directory.oid, name: from.name }
+  if (isDirectory(from.node.inode)) moveDirectory(from.directory, to.directory)
+  if (isDirectory(to.node.inode)) moveDirectory(to.directory, from.directory)
+  enterName(from.node, to)
+  enterName(to.node, from)
   finish(context, all)
 }
 
@@ -114,9 +115,13 @@ function finish(context: Context, [from, to, ...moved]: readonly Node[]): void {
   }
 }
 
-function moveDirectory({ inode }: Node, from: Node, to: Node): void {
+function enterName(node: Node, { directory, name }: Side<Node | undefined>): void {
+  node.inode.named(directory.inode.ref, name)
+  node.name = { parent: directory.oid, name }
+}
+
+function moveDirectory(from: Node, to: Node): void {
   if (from === to) return
-  inode.parent = to.inode.ref
   from.inode.nlink--
   to.inode.nlink++
 }
