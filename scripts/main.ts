@@ -4,6 +4,7 @@ import packageJson from '../package.json' with { type: 'json' }
 import { CannotOpenError, StoreError } from '../store/errors.ts'
 import { MountError } from '../mount/driver.ts'
 import { CallFailedError } from '../mount/daemon/control-protocol.ts'
+import { fsckCommand } from './commands/fsck.ts'
 import { mountCommand } from './commands/mount.ts'
 import { statusCommand } from './commands/status.ts'
 import { syncCommand } from './commands/sync.ts'
@@ -20,7 +21,7 @@ const program = new Command('zblkfs')
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError("see 'zblkfs --help'")
 
-for (const command of [mountCommand(), umountCommand(), statusCommand(), syncCommand()])
+for (const command of [mountCommand(), umountCommand(), statusCommand(), syncCommand(), fsckCommand()])
   program.addCommand(command.exitOverride().showHelpAfterError(`see 'zblkfs ${command.name()} --help'`))
 
 process.exitCode = await run(process.argv)
@@ -28,7 +29,7 @@ process.exitCode = await run(process.argv)
 async function run(argv: readonly string[]): Promise<number> {
   try {
     await program.parseAsync(argv)
-    return 0
+    return Number(process.exitCode ?? 0)
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
     if (error instanceof UsageError) {

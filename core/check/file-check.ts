@@ -1,0 +1,300 @@
+/**
+ * Checks one file's bytes: the trees that lead to them, whether they are there, and that none lie beyond its end.
+ * Repairing makes holes of what is lost, in whole chunks, and leaves the rest where it is.
+ */
+import { BigFile } from '../big-file.ts'
+import { storedBytes } from '../big-file/apply.ts'
+import { Blocks, type Extent } from '../big-file/blocks.ts'
+import { CHUNK_BYTES } from '../big-file/overlay.ts'
+import { IOBTree, LOBTree } from '../btree/tree.ts'
+import type { Connection } from '../connection.ts'
+import type { Inode } from '../inode.ts'
+import { Ref, type PickleValue } from '../pickle/value.ts'
+import { DATA_HEAD_MAX, dataPosition, ZBLK0 } from '../record.ts'
+import { CorruptRecordError } from '../../store/errors.ts'
+import type { Oid } from '../../store/ids.ts'
+import { ZBigFile } from '../zblk/zbigfile.ts'
+import { ZBlk1 } from '../zblk/zblk.ts'
+import type { Damage } from './damage.ts'
+import type { Findings, LostPart } from './findings.ts'
+import { faultOf, type Fault, type Trees } from './trees.ts'
+
+/** What is to be done to a file, block by block. */
+type Fix =
+  | { readonly kind: 'drop'; readonly blk: number }
+  | {
+      readonly kind: 'rebuild'
+      readonly block: ZBlk1
+      readonly chunktab: IOBTree
+      readonly lost: ReadonlySet<number>
+    }
+  | { readonly kind: 'zero'; readonly lo: bigint; readonly hi: bigint }
+
+interface FileInHand {
+  readonly inode: Inode
+  readonly path: string
+  readonly size: bigint
+  readonly file: ZBigFile
+  readonly blocks: Blocks
+  readonly fixes: Fix[]
+}
+
+const HOLE = 'it is a hole now'
+
+export class FileCheck {
+  readonly #connection: Connection
+  readonly #findings: Findings
+  readonly #trees: Trees
+  readonly #report: (damage: Damage) => void
+  readonly #repair: boolean
+
+  constructor(
+    connection: Connection,
+    findings: Findings,
+    trees: Trees,
+    report: (damage: Damage) => void,
+    repair: boolean,
+  ) {
+    this.#connection = connection
+    this.#findings = findings
+    this.#trees = trees
+    this.#report = report
+    this.#repair = repair
+  }
+
+  /** Checks a regular file that is activated; resolves to how many bytes it stores. */
+  async check(inode: Inode, path: string): Promise<number> {
+    const { data, size } = inode
+    if (data === undefined) return 0
+    const opened = await this.#open(data)
+    if ('reason' in opened) {
+      this.#lost({ path, lo: 0n, hi: size }, opened)
+      if (!this.#repair) return 0
+      await inode.activate()
+      inode.object.delete('data')
+      return 0
+    }
+    const blocks = new Blocks(this.#connection, opened)
+    const inHand = { inode, path, size, file: opened, blocks, fixes: [] }
+    const stored = await this.#checkBlocks(inHand)
+    if (!this.#repair || inHand.fixes.length === 0) return stored
+    return await this.#fix(inHand)
+  }
+
+  async #open(ref: Ref): Promise<ZBigFile | Fault> {
+    try {
+      const object = this.#connection.resolve(ref)
+      if (!(object instanceof ZBigFile))
+        return { oid: ref.oid, reason: `a file's data is a ${object.className}` }
+      return (await this.#trees.fault(object)) ?? object
+    } catch (error) {
+      return faultOf(error)
+    }
+  }
+
+  /** Returns how many bytes are stored. */
+  async #checkBlocks(inHand: FileInHand): Promise<number> {
+    const { path, size, file, blocks } = inHand
+    const blksize = BigInt(blocks.blksize)
+    const tree = await this.#trees.check(blocks.blktab)
+    let stored = 0
+    let holes = false
+    for await (const part of this.#trees.parts<number>(blocks.blktab)) {
+      if ('fault' in part) {
+        holes = true
+        this.#lost(
+          {
+            path,
+            lo: BigInt(part.lo ?? 0) * blksize,
+            hi: part.hi === undefined ? size : BigInt(part.hi) * blksize,
+          },
+          part.fault,
+        )
+        continue
+      }
+      for (const [i, blk] of part.keys.entries())
+        stored += await this.#checkBlock(inHand, blk, part.values[i] ?? null)
+    }
+    if (tree === undefined && !holes) return stored
+    if (tree !== undefined && !holes)
+      this.#report({ kind: 'file', path, ...tree, ...this.#done('its tree of blocks is made anew') })
+    if (this.#repair) {
+      const rebuilt = await this.#trees.rebuild<number>(blocks.blktab)
+      await file.activate()
+      file.begin(blocks.blksize, rebuilt as LOBTree)
+    }
+    return stored
+  }
+
+  async #checkBlock(inHand: FileInHand, blk: number, value: PickleValue): Promise<number> {
+    const { path, size, blocks, fixes } = inHand
+    const lo = BigInt(blk) * BigInt(blocks.blksize)
+    const end = lo + BigInt(blocks.blksize)
+    const hi = end < size ? end : size
+    if (blk < 0 || lo >= size) {
+      this.#report({
+        kind: 'file',
+        path,
+        lo,
+        hi: end,
+        reason: 'a block is stored beyond the end of the file',
+        ...this.#done('it is dropped'),
+      })
+      fixes.push({ kind: 'drop', blk })
+      return 0
+    }
+    try {
+      const ref = value instanceof Ref ? value : undefined
+      if (ref === undefined || (ref.className !== ZBLK0 && ref.className !== ZBlk1.CLASS_NAME))
+        throw blocks.blktab.corrupt(
+          `block ${blk} is ${ref === undefined ? 'no reference' : `a ${ref.className}`}`,
+        )
+      const isWhole =
+        ref.className === ZBLK0
+          ? this.#checkWhole(inHand, blk, ref)
+          : await this.#checkChunks(inHand, blk, ref)
+      if (!(await isWhole)) return 0
+      const extents = await blocks.extents(blk)
+      this.#checkEnd(inHand, blk, extents.at(-1))
+      return await storedBytes(blocks, blk)
+    } catch (error) {
+      this.#lost({ path, lo, hi }, faultOf(error))
+      fixes.push({ kind: 'drop', blk })
+      return 0
+    }
+  }
+
+  #checkEnd({ path, size, blocks, fixes }: FileInHand, blk: number, last: Extent | undefined): void {
+    const end = BigInt(blk) * BigInt(blocks.blksize) + BigInt(last?.hi ?? 0)
+    if (last === undefined || end <= size) return
+    this.#report({
+      kind: 'file',
+      path,
+      lo: size,
+      hi: end,
+      reason: 'bytes are stored beyond the end of the file',
+      ...this.#done('they are dropped'),
+    })
+    fixes.push({ kind: 'zero', lo: size, hi: end })
+  }
+
+  /** A block in one record, of which a part may be lost. */
+  async #checkWhole(inHand: FileInHand, blk: number, ref: Ref): Promise<boolean> {
+    const lost = this.#findings.lostOf(ref.oid)
+    if (lost.length === 0) return true
+    this.#findings.named(ref.oid)
+    const off = await this.#dataOffset(ref.oid, lost)
+    const start = BigInt(blk) * BigInt(inHand.blocks.blksize)
+    for (const part of lost) {
+      const lo = start + BigInt(down(Math.max(0, (part.lo ?? 0) - off)))
+      const hi = start + BigInt(Math.min(up((part.hi ?? 0) - off), inHand.blocks.blksize))
+      this.#lost(
+        { path: inHand.path, lo, hi: hi < inHand.size ? hi : inHand.size },
+        { oid: ref.oid, ...part },
+      )
+      inHand.fixes.push({ kind: 'zero', lo, hi })
+    }
+    return false
+  }
+
+  /** Where the data begins in a record of which only parts are lost. @throws CorruptRecordError where more is. */
+  async #dataOffset(oid: Oid, lost: readonly LostPart[]): Promise<number> {
+    const whole = lost.find(({ lo, hi }) => lo === undefined || hi === undefined)
+    if (whole !== undefined) throw new CorruptRecordError(oid, whole.tid, whole.reason)
+    const first = Math.min(...lost.map(({ lo = 0 }) => lo))
+    const { at, store } = this.#connection
+    const part = await store.loadPart(oid, at, 0, Math.min(first, DATA_HEAD_MAX))
+    if (part === undefined) return 0
+    // What follows the head is not needed to find the data: it may be lost.
+    const head = Buffer.concat([
+      part.bytes,
+      new Uint8Array(Math.max(0, Math.min(DATA_HEAD_MAX, part.size) - part.bytes.length)),
+    ])
+    return dataPosition(head, part.size, oid, part.tid).off
+  }
+
+  /** A block that is a tree of chunks. False where something of it is lost. */
+  async #checkChunks(inHand: FileInHand, blk: number, ref: Ref): Promise<boolean> {
+    const { path, size, blocks, fixes } = inHand
+    const block = this.#connection.resolve(ref)
+    const fault =
+      block instanceof ZBlk1
+        ? await this.#trees.fault(block)
+        : { oid: ref.oid, reason: `it is a ${block.className}` }
+    if (fault !== undefined || !(block instanceof ZBlk1))
+      throw new CorruptRecordError(ref.oid, fault?.tid ?? this.#connection.at, fault?.reason ?? '')
+    const { chunktab } = block
+    const tree = await this.#trees.check(chunktab)
+    const start = BigInt(blk) * BigInt(blocks.blksize)
+    const lostChunks = new Set<number>()
+    let isWhole = tree === undefined
+    let isNamed = false
+    const name = (lo: number, hi: number, fault: Fault): void => {
+      isWhole = false
+      isNamed = true
+      const to = start + BigInt(hi)
+      this.#lost({ path, lo: start + BigInt(lo), hi: to < size ? to : size }, fault)
+    }
+    for await (const part of this.#trees.parts<number>(chunktab)) {
+      if ('fault' in part) {
+        name(part.lo ?? 0, part.hi ?? blocks.blksize, part.fault)
+        continue
+      }
+      for (const [i, off] of part.keys.entries()) {
+        const fault = this.#chunkFault(off, part.values[i] ?? null, chunktab, blocks.blksize)
+        if (fault === undefined) continue
+        lostChunks.add(off)
+        name(off, part.keys[i + 1] ?? Math.min(blocks.blksize, off + CHUNK_BYTES), fault)
+      }
+    }
+    if (tree !== undefined && !isNamed) name(0, blocks.blksize, tree)
+    if (!isWhole) fixes.push({ kind: 'rebuild', block, chunktab, lost: lostChunks })
+    else chunktab.deactivate()
+    return isWhole
+  }
+
+  #chunkFault(off: number, value: PickleValue, chunktab: IOBTree, blksize: number): Fault | undefined {
+    if (!(value instanceof Ref) || value.className !== 'wendelin.bigfile.file_zodb.ZData')
+      return { oid: chunktab.oid, reason: `the chunk at ${off} is no reference to a ZData` }
+    if (off < 0 || off >= blksize)
+      return { oid: chunktab.oid, reason: `a chunk begins at ${off}, outside of its block` }
+    const [lost] = this.#findings.lostOf(value.oid)
+    if (lost === undefined) return undefined
+    this.#findings.named(value.oid)
+    return { oid: value.oid, tid: lost.tid, reason: lost.reason }
+  }
+
+  /** Makes holes of what is lost; resolves to how many bytes are stored then. */
+  async #fix({ file, fixes }: FileInHand): Promise<number> {
+    await file.activate()
+    const { blktab } = file
+    for (const fix of fixes) {
+      if (fix.kind === 'drop') await blktab.delete(fix.blk)
+      else if (fix.kind === 'rebuild') {
+        const rebuilt = await this.#trees.rebuild<number>(fix.chunktab)
+        for (const off of fix.lost) await rebuilt.delete(off)
+        await fix.block.activate()
+        fix.block.setChunktab(rebuilt as IOBTree)
+        this.#connection.layouts.forget(fix.block.oid)
+      }
+    }
+    const bytes = await BigFile.open(this.#connection, file)
+    for (const fix of fixes) if (fix.kind === 'zero') await bytes.zero(fix.lo, fix.hi - fix.lo)
+    await bytes.prepare()
+    const blocks = new Blocks(this.#connection, file)
+    let stored = 0
+    for await (const [blk] of blktab.range()) stored += await storedBytes(blocks, blk)
+    return stored
+  }
+
+  #lost(range: { readonly path: string; readonly lo: bigint; readonly hi: bigint }, fault: Fault): void {
+    this.#report({ kind: 'file', ...range, ...fault, ...this.#done(HOLE) })
+  }
+
+  #done(repaired: string): { readonly repaired?: string } {
+    return this.#repair ? { repaired } : {}
+  }
+}
+
+const down = (off: number): number => off - (off % CHUNK_BYTES)
+const up = (off: number): number => Math.ceil(off / CHUNK_BYTES) * CHUNK_BYTES

@@ -1,0 +1,125 @@
+/** Which inodes a walk has met, and where; in a temporary database, because there may be any number. */
+import type { Database } from 'better-sqlite3'
+import type { Oid } from '../../store/ids.ts'
+import type { Usage } from '../superblock.ts'
+
+export interface MetInode {
+  readonly oid: Oid
+  readonly isDirectory: boolean
+  /** The directory that it was met in; absent where it has no name. */
+  readonly parent: Oid | undefined
+  readonly name: string
+  readonly stored: number
+}
+
+interface InodeRow {
+  readonly oid: Oid
+  readonly directory: number
+  readonly parent: Oid | null
+  readonly name: string
+}
+
+export class InodeTable {
+  readonly #db: Database
+  readonly #enter
+  readonly #get
+  #count = 0
+  #walked = 0
+
+  constructor(db: Database) {
+    this.#db = db
+    db.exec(`
+      CREATE TABLE inode (
+        id INTEGER PRIMARY KEY, oid INTEGER UNIQUE NOT NULL, directory INTEGER NOT NULL,
+        parent INTEGER, name TEXT NOT NULL, names INTEGER NOT NULL, stored INTEGER NOT NULL
+      );
+      CREATE INDEX inode_by_parent ON inode (parent) WHERE directory = 1;
+      CREATE TABLE lost_inode (oid INTEGER PRIMARY KEY);
+      CREATE TABLE lost_child (oid INTEGER PRIMARY KEY);
+    `)
+    this.#enter = db.prepare<[number, number, number | null, string, number, number]>(
+      'INSERT INTO inode (oid, directory, parent, name, names, stored) VALUES (?, ?, ?, ?, ?, ?)',
+    )
+    this.#get = db.prepare<[number], InodeRow>('SELECT oid, directory, parent, name FROM inode WHERE oid = ?')
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  enter({ oid, isDirectory, parent, name, stored }: MetInode): void {
+    this.#enter.run(oid, isDirectory ? 1 : 0, parent ?? null, name, parent === undefined ? 0 : 1, stored)
+    this.#count++
+  }
+
+  get(oid: Oid): { readonly isDirectory: boolean } | undefined {
+    const row = this.#get.get(oid)
+    return row === undefined ? undefined : { isDirectory: row.directory === 1 }
+  }
+
+  addName(oid: Oid): void {
+    this.#db.prepare('UPDATE inode SET names = names + 1 WHERE oid = ?').run(oid)
+  }
+
+  /** Each directory once, in the order in which they were met. */
+  nextDirectory(): Oid | undefined {
+    const row = this.#db
+      .prepare<[number], { id: number; oid: Oid }>(
+        'SELECT id, oid FROM inode WHERE id > ? AND directory = 1 ORDER BY id LIMIT 1',
+      )
+      .get(this.#walked)
+    this.#walked = row?.id ?? this.#walked
+    return row?.oid
+  }
+
+  /** The first path that led to an inode. */
+  pathOf(oid: Oid): string {
+    const names: string[] = []
+    for (let row = this.#get.get(oid); row !== undefined; row = this.#get.get(row.parent)) {
+      if (row.parent === row.oid) return `/${names.reverse().join('/')}`
+      if (row.parent === null) break
+      names.push(row.name)
+    }
+    return `(no name)/#${oid}`
+  }
+
+  /** How many links each inode has: names, and for a directory its own '.' and the '..' of those in it. */
+  *links(): Generator<{ readonly oid: Oid; readonly links: number }> {
+    const next = this.#db.prepare<[number], { id: number; oid: Oid; links: number }>(
+      `SELECT id, oid,
+         CASE directory WHEN 0 THEN names WHEN 1 THEN CASE WHEN parent IS NULL THEN 0 ELSE 2 + (
+           SELECT count(*) FROM inode AS child WHERE child.parent = inode.oid AND child.directory = 1 AND child.oid <> inode.oid
+         ) END END AS links
+       FROM inode WHERE id > ? ORDER BY id LIMIT 1`,
+    )
+    for (let row = next.get(0); row !== undefined; row = next.get(row.id)) yield row
+  }
+
+  usage(): Usage {
+    const sum = this.#db.prepare<[], Usage>(
+      'SELECT coalesce(sum(stored), 0) AS bytes, count(*) AS inodes FROM inode',
+    )
+    return sum.get() ?? { bytes: 0, inodes: 0 }
+  }
+
+  addLost(oid: Oid): void {
+    this.#db.prepare('INSERT OR IGNORE INTO lost_inode (oid) VALUES (?)').run(oid)
+  }
+
+  addLostChild(oid: Oid): void {
+    this.#db.prepare('INSERT OR IGNORE INTO lost_child (oid) VALUES (?)').run(oid)
+  }
+
+  /** Takes a lost inode that was not met meanwhile: one that no other leads to, as long as there is one. */
+  nextLost(): Oid | undefined {
+    const found = this.#db
+      .prepare<[], Oid>(
+        `SELECT oid FROM lost_inode WHERE oid NOT IN (SELECT oid FROM inode)
+         ORDER BY EXISTS (SELECT 1 FROM lost_child WHERE lost_child.oid = lost_inode.oid), oid LIMIT 1`,
+      )
+      .pluck()
+      .get()
+    if (found !== undefined) this.#db.prepare('DELETE FROM lost_inode WHERE oid = ?').run(found)
+    return found
+  }
+}

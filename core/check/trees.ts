@@ -1,0 +1,136 @@
+/** BTrees that may be damaged: what can be read of them, what cannot, and new ones made of what is left. */
+import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
+import { checkTree } from '../btree/check.ts'
+import { BTree } from '../btree/tree.ts'
+import { Bucket, type Entries } from '../btree/bucket.ts'
+import { BTreeNode } from '../btree/node.ts'
+import type { Connection } from '../connection.ts'
+import type { PickleValue, Ref } from '../pickle/value.ts'
+import type { Oid, Tid } from '../../store/ids.ts'
+import type { Findings } from './findings.ts'
+
+/** What is wrong with an object, and which. */
+export interface Fault {
+  readonly oid: Oid
+  readonly tid?: Tid
+  readonly reason: string
+}
+
+/** A part of a tree: entries in order, or the keys `[lo, hi)` whose entries cannot be read. */
+export type TreePart<K> =
+  Entries<K> | { readonly lo: K | undefined; readonly hi: K | undefined; readonly fault: Fault }
+
+const MAX_DEPTH = 32
+
+/** What an error says of an object; other errors (of the disk, of ours) are thrown on. */
+export function faultOf(error: unknown): Fault {
+  if (error instanceof CorruptRecordError) return { oid: error.oid, tid: error.tid, reason: error.reason }
+  if (error instanceof ObjectNotFoundError) return { oid: error.oid, reason: 'it does not exist' }
+  throw error
+}
+
+export class Trees {
+  readonly #connection: Connection
+  readonly #findings: Findings
+
+  constructor(connection: Connection, findings: Findings) {
+    this.#connection = connection
+    this.#findings = findings
+  }
+
+  /** Why an object's present state cannot be used; undefined where it can. It is activated then. */
+  async fault(object: { readonly oid: Oid; activate(): Promise<void> }): Promise<Fault | undefined> {
+    const [lost] = this.#findings.lostOf(object.oid)
+    if (lost !== undefined) {
+      this.#findings.named(object.oid)
+      return { oid: object.oid, tid: lost.tid, reason: lost.reason }
+    }
+    try {
+      await object.activate()
+      return undefined
+    } catch (error) {
+      return faultOf(error)
+    }
+  }
+
+  /** What is wrong with a tree as a whole; undefined where it is right. */
+  async check<K extends PickleValue>(tree: BTree<K>): Promise<Fault | undefined> {
+    const fault = await this.fault(tree)
+    if (fault !== undefined) return fault
+    try {
+      await checkTree(tree)
+      return undefined
+    } catch (error) {
+      return faultOf(error)
+    }
+  }
+
+  /** A tree's entries as far as they can be read, in order, and where they cannot. */
+  async *parts<K extends PickleValue>(
+    node: BTreeNode<K>,
+    lo?: K,
+    hi?: K,
+    depth: number = 1,
+  ): AsyncGenerator<TreePart<K>> {
+    const fault = await this.fault(node)
+    if (fault !== undefined || depth > MAX_DEPTH) {
+      yield { lo, hi, fault: fault ?? { oid: node.oid, reason: 'it is its own child' } }
+      return
+    }
+    const { inlined, children, separators } = node.content
+    if (inlined !== undefined) yield within(inlined, node, lo, hi)
+    for (const [i, ref] of children.entries()) {
+      const from = separators[i - 1] ?? lo
+      const to = separators[i] ?? hi
+      const child = this.#resolve(ref)
+      if (child instanceof BTreeNode && child.kind === node.kind)
+        yield* this.parts(child as BTreeNode<K>, from, to, depth + 1)
+      else if (child instanceof Bucket && child.kind === node.kind) {
+        const fault = await this.fault(child)
+        yield fault === undefined
+          ? within((child as Bucket<K>).entries, node, from, to)
+          : { lo: from, hi: to, fault }
+      } else {
+        const reason =
+          'fault' in child ? child.fault.reason : `it is a ${child.className} in a ${node.className}`
+        yield { lo: from, hi: to, fault: { oid: ref.oid, reason } }
+      }
+    }
+  }
+
+  /** A new tree with what can be read of another. @throws ReadOnlyError */
+  async rebuild<K extends PickleValue>(tree: BTree<K>): Promise<BTree<K>> {
+    const made = this.#connection.createNamed(tree.className)
+    if (!(made instanceof BTree)) throw new TypeError(`a ${tree.className} is no tree`)
+    for await (const part of this.parts(tree)) {
+      if ('fault' in part) continue
+      for (const [i, key] of part.keys.entries()) await made.set(key, part.values[i] ?? null)
+    }
+    return made as BTree<K>
+  }
+
+  #resolve(ref: Ref): ReturnType<Connection['resolve']> | { readonly fault: Fault } {
+    try {
+      return this.#connection.resolve(ref)
+    } catch (error) {
+      return { fault: faultOf(error) }
+    }
+  }
+}
+
+/** A copy of those entries that lie between the separators around them: others no search finds. */
+function within<K extends PickleValue>(
+  { keys, values }: Entries<K>,
+  { kind }: BTreeNode<K>,
+  lo: K | undefined,
+  hi: K | undefined,
+): Entries<K> {
+  const found: Entries<K> = { keys: [], values: [] }
+  for (const [i, key] of keys.entries()) {
+    if ((lo !== undefined && kind.compare(key, lo) < 0) || (hi !== undefined && kind.compare(key, hi) >= 0))
+      continue
+    found.keys.push(key)
+    found.values.push(values[i] ?? null)
+  }
+  return found
+}

@@ -1,0 +1,110 @@
+/** `zblkfs fsck DB|DIR`: checks a database, mounted or not, and repairs it if it is asked to. */
+import { stat } from 'node:fs/promises'
+import { Command } from 'commander'
+import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
+import { describeDamage, type Damage } from '../../core/check/damage.ts'
+import { findMountOf, ownerOf } from '../../mount/daemon/mounts.ts'
+import { controlPaths } from '../../mount/daemon/control-path.ts'
+import { callDaemon } from '../../mount/daemon/control-protocol.ts'
+import { CannotOpenError, LockedError } from '../../store/errors.ts'
+import { recognise } from '../../store/recognise.ts'
+import { UsageError } from '../failure.ts'
+import { ProgressBar } from '../progress-bar.ts'
+
+const EXIT_REPAIRED = 1
+const EXIT_DAMAGED = 4
+const STATUS_TIMEOUT_MS = 10_000
+
+interface Options {
+  readonly data?: boolean
+  readonly repair?: boolean
+  readonly json?: boolean
+}
+
+export function fsckCommand(): Command {
+  return new Command('fsck')
+    .description('Check a database, mounted or not, and name what is damaged by path and range.')
+    .argument('<db|dir>', 'the database, or a mount of it')
+    .option('--data', 'read and check every byte, not only what leads to them')
+    .option('--repair', 'save what can be saved; the database must not be mounted')
+    .option('--json', 'one JSON object: damages and a summary')
+    .addHelpText('after', '\nExit code: 0 nothing found, 1 all repaired, 2 wrong usage, 4 damages are left.')
+    .action(async (target: string, options: Options) => {
+      process.exitCode = await fsck(await databaseOf(target), options)
+    })
+}
+
+async function fsck(path: string, { data = false, repair = false, json = false }: Options): Promise<number> {
+  const kind = await recognise(path)
+  if (kind === 'none') throw new UsageError(`${path} does not exist or is empty: check the name`)
+  if (kind !== 'sqlite')
+    throw new UsageError(`${path} is a ${kind} database: only zblkfs's own can be checked`)
+  const damages: Damage[] = []
+  const bar = new ProgressBar()
+  const report = (damage: Damage): void => {
+    if (json) damages.push(damage)
+    else bar.print(describeDamage(damage))
+  }
+  const startedMs = Date.now()
+  let summary: CheckSummary
+  try {
+    summary = await checkDatabase(path, { data, repair, report, progress: bar.update.bind(bar) })
+  } catch (error) {
+    if (!(error instanceof CannotOpenError) || error instanceof LockedError) throw refused(error)
+    bar.stop()
+    console.error(`zblkfs: ${error.message}`)
+    console.error(
+      `Copy ${path} (and ${path}-wal) before anything else. If there is no older copy to restore, see what SQLite can save:\n` +
+        `  sqlite3 ${path} .recover | sqlite3 NEW && zblkfs fsck --repair NEW`,
+    )
+    return EXIT_DAMAGED
+  } finally {
+    bar.stop()
+  }
+  if (json) console.log(JSON.stringify({ database: path, damages, summary }, jsonValue, 2))
+  else console.log(describeSummary(path, summary, { data, repair }, Date.now() - startedMs))
+  if (summary.left > 0) return EXIT_DAMAGED
+  return summary.found > 0 ? EXIT_REPAIRED : 0
+}
+
+const refused = (error: unknown): unknown =>
+  error instanceof LockedError
+    ? new UsageError(
+        `${error.message.split(':')[0] ?? ''}: unmount it to repair it ('zblkfs umount'); without --repair it is checked beside the mount`,
+      )
+    : error
+
+/** The database that is meant: by its own name, or by that of a mount. */
+async function databaseOf(target: string): Promise<string> {
+  const mount = await findMountOf(target)
+  if (mount !== undefined) {
+    const paths = await controlPaths(mount.device, ownerOf(mount))
+    return (await callDaemon(paths, 'status', {}, STATUS_TIMEOUT_MS)).database
+  }
+  const found = await stat(target).catch(() => undefined)
+  if (found?.isDirectory() === true)
+    throw new UsageError(`${target} is a directory where nothing is mounted: name the database file`)
+  return target
+}
+
+function describeSummary(
+  path: string,
+  { found, left, unreachable, inodes }: CheckSummary,
+  { data, repair }: { readonly data: boolean; readonly repair: boolean },
+  durationMs: number,
+): string {
+  const what = `${inodes} files and directories, ${data ? 'every byte' : 'without the bytes of files (--data)'}, ${(durationMs / 1000).toFixed(1)} s`
+  const garbage =
+    unreachable === 0 ? '' : `; ${unreachable} objects are in no use any more ('zblkfs pack' frees them)`
+  if (found === 0) return `${path} is clean: ${what}${garbage}`
+  if (left === 0) return `${path} had ${found} damages, all repaired: ${what}${garbage}`
+  const next = repair
+    ? 'these could not be repaired'
+    : `'zblkfs fsck --repair' saves what can be saved; copy the database first`
+  return `${path} has ${left} damages: ${next} (${what})${garbage}`
+}
+
+const jsonValue = (key: string, value: unknown): unknown => {
+  if (typeof value === 'bigint') return key === 'tid' ? value.toString(16).padStart(16, '0') : Number(value)
+  return key === 'oid' && typeof value === 'number' ? value.toString(16).padStart(16, '0') : value
+}

@@ -1,0 +1,291 @@
+/**
+ * Looks for damage in a database below its objects: what SQLite finds, and what the checksums and counts of the format
+ * find beyond it. SQLite's pages have no checksums, so a changed bit may lose or move rows without an error:
+ *
+ * | what changed                              | is found by                                                   |
+ * |-------------------------------------------|---------------------------------------------------------------|
+ * | a row's content or key                    | the row's sum, which covers its key                           |
+ * | a row is gone (a cell count, a pointer)   | `txn.objects` and `txn.bytes`, compared with a whole scan     |
+ * | a row stands elsewhere, or twice          | the order of the scan                                         |
+ * | the index disagrees with the table        | SQLite's integrity check, and the search for what is lost     |
+ * | the schema                                | its text, compared with that of a new database                |
+ * | bytes of the log                          | the sums of its units                                         |
+ * | extents that are gone or overlap          | what revisions point to, compared with the extents there are  |
+ *
+ * A whole scan reads the rows in the order of the tree, not by key, so it finds those that no search finds. Rows are
+ * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
+ * the database, so that a writer beside is in no way.
+ */
+import Database from 'better-sqlite3'
+import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
+import { rowSum, transactionSum, unitsAreIntact } from './checksum.ts'
+import { createSchema, UNIT_BYTES } from './schema.ts'
+
+/** Something that is not as it was written. */
+export interface StoreDamage {
+  /** 'revision': an object's state cannot be read at all; 'data': a part of its bytes. */
+  readonly kind: 'structure' | 'transaction' | 'revision' | 'data'
+  readonly reason: string
+  readonly oid?: Oid
+  readonly tid?: Tid
+  /** For 'data': which bytes of the record, `[lo, hi)`. */
+  readonly lo?: number
+  readonly hi?: number
+}
+
+/** Is told how much of a scan is done. */
+export type Progress = (what: string, done: number, total: number) => void
+
+/** A whole row of `revision`, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
+export type RevisionCells = [bigint, bigint, bigint, Buffer | null, bigint | null, bigint, Buffer | null]
+type LogRow = [pos: number, length: number, sums: Buffer, bytes: Buffer | null]
+interface TransactionRow {
+  readonly tid: bigint
+  readonly user: string
+  readonly description: string
+  readonly extension: Buffer
+  readonly objects: bigint
+  readonly bytes: bigint
+  readonly next_oid: bigint
+  readonly sum: bigint
+}
+
+/** SQLite stops looking after so many. */
+const STRUCTURE_MAX = 1000
+const FLUSH_ENTRIES = 100_000
+const PROGRESS_ROWS = 5000
+
+export class StoreCheck {
+  readonly #db: Database.Database
+  readonly #marks = new Database('')
+  readonly #upTo: bigint
+  readonly #progress: Progress
+
+  /** @param db a connection of its own, for reading. @param upTo later transactions are left out. */
+  constructor(db: Database.Database, upTo: Tid, progress: Progress) {
+    this.#db = db
+    this.#upTo = upTo
+    this.#progress = progress
+    this.#marks.pragma('journal_mode = OFF')
+    this.#marks.exec(`
+      CREATE TABLE gap (lo INTEGER PRIMARY KEY, hi INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
+      CREATE TABLE counted (tid INTEGER PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL);
+      CREATE TABLE wrong (tid INTEGER PRIMARY KEY);
+      CREATE TABLE present (tid INTEGER, oid INTEGER, PRIMARY KEY (tid, oid)) WITHOUT ROWID;
+    `)
+  }
+
+  close(): void {
+    this.#marks.close()
+  }
+
+  /** All of it. With `data` every byte of the log is read. */
+  *run(data: boolean): Generator<StoreDamage> {
+    yield* this.#guard(this.#structure())
+    yield* this.#guard(this.#log(data))
+    yield* this.#guard(this.#revisions())
+    yield* this.#guard(this.#transactions())
+    yield* this.#guard(this.#lost())
+  }
+
+  /** What SQLite throws on its way is damage too; the next scan may still find its own. */
+  *#guard(damages: Generator<StoreDamage>): Generator<StoreDamage> {
+    this.#db.exec('BEGIN')
+    try {
+      yield* damages
+    } catch (error) {
+      if (!(error instanceof Database.SqliteError)) throw error
+      yield { kind: 'structure', reason: `SQLite cannot read on: ${error.message}` }
+    } finally {
+      if (this.#db.inTransaction) this.#db.exec('COMMIT')
+    }
+  }
+
+  *#structure(): Generator<StoreDamage> {
+    for (const check of ['quick_check', 'integrity_check']) {
+      this.#progress(`SQLite's ${check}`, 0, 1)
+      const table = check === 'quick_check' ? STRUCTURE_MAX : "'revision'"
+      const lines = this.#db.pragma(`${check}(${table})`) as Record<string, string>[]
+      let found = 0
+      for (const line of lines) {
+        const reason = String(Object.values(line)[0])
+        if (reason === 'ok') continue
+        found++
+        yield { kind: 'structure', reason }
+      }
+      if (found > 0) break
+    }
+    const schema = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name'
+    const wanted = new Database(':memory:')
+    createSchema(wanted)
+    const expected = JSON.stringify(wanted.prepare(schema).all())
+    wanted.close()
+    if (JSON.stringify(this.#db.prepare(schema).all()) !== expected)
+      yield { kind: 'structure', reason: 'its schema is not that of its format' }
+  }
+
+  *#log(data: boolean): Generator<StoreDamage> {
+    const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
+    const rows = this.#db
+      .prepare<[], LogRow>(`SELECT pos, length(bytes), sums, ${data ? 'bytes' : 'NULL'} FROM log NOT INDEXED`)
+      .raw()
+    let end = 0
+    let count = 0
+    for (const [pos, length, sums, bytes] of rows.iterate()) {
+      if (pos < end)
+        yield { kind: 'structure', reason: `the log's extent at ${pos} overlaps the one before it` }
+      if (pos > end) this.#gap(end, pos, 'its bytes are missing in the log')
+      if (bytes !== null) {
+        for (let lo = 0; lo < length; lo += UNIT_BYTES) {
+          const hi = Math.min(lo + UNIT_BYTES, length)
+          if (unitsAreIntact(bytes.subarray(lo, hi), sums, lo / UNIT_BYTES)) continue
+          this.#gap(pos + lo, pos + hi, 'the checksum of its bytes in the log differs')
+        }
+      }
+      end = Math.max(end, pos + length)
+      if (++count % PROGRESS_ROWS === 0) this.#progress('the log', end, total)
+    }
+    this.#gap(end, Number.MAX_SAFE_INTEGER, 'its bytes are missing in the log')
+  }
+
+  *#revisions(): Generator<StoreDamage> {
+    const total = this.#number('SELECT coalesce(sum(objects), 0) FROM txn')
+    let counts = new Map<bigint, { objects: number; bytes: number }>()
+    let before: { readonly oid: bigint; readonly tid: bigint } | undefined
+    let done = 0
+    for (const row of this.#scan()) {
+      const [oid, tid, , head, pos, len, tail] = row
+      if (++done % PROGRESS_ROWS === 0) this.#progress('revisions', done, total)
+      if (tid > this.#upTo) continue
+      if (!isGoodRow(row)) {
+        yield { kind: 'revision', ...ids(oid, tid), reason: 'the checksum of its index entry differs' }
+        continue
+      }
+      if (before !== undefined && !(before.oid < oid || (before.oid === oid && before.tid > tid)))
+        yield { kind: 'structure', reason: `${nameOf(oid, tid)} does not stand in order` }
+      before = { oid, tid }
+      const count = counts.get(tid) ?? { objects: 0, bytes: 0 }
+      counts.set(tid, count)
+      count.objects++
+      count.bytes += (head?.length ?? 0) + Number(len) + (tail?.length ?? 0)
+      if (counts.size >= FLUSH_ENTRIES) {
+        this.#flush(counts)
+        counts = new Map()
+      }
+      if (pos !== null) yield* this.#missing(oid, tid, head?.length ?? 0, Number(pos), Number(len))
+    }
+    this.#flush(counts)
+  }
+
+  /** Which bytes of a record are in no extent, or in a damaged one. */
+  *#missing(oid: bigint, tid: bigint, headLength: number, pos: number, len: number): Generator<StoreDamage> {
+    const gaps = this.#marks
+      .prepare<[number, number, number], { lo: number; hi: number; reason: string }>(
+        `SELECT lo, hi, reason FROM gap
+         WHERE lo >= coalesce((SELECT max(lo) FROM gap WHERE lo <= ?), 0) AND lo < ? AND hi > ?`,
+      )
+      .all(pos, pos + len, pos)
+    for (const { lo, hi, reason } of gaps) {
+      yield {
+        kind: 'data',
+        ...ids(oid, tid),
+        lo: headLength + Math.max(lo, pos) - pos,
+        hi: headLength + Math.min(hi, pos + len) - pos,
+        reason,
+      }
+    }
+  }
+
+  *#transactions(): Generator<StoreDamage> {
+    const counted = this.#marks
+      .prepare<[bigint], { objects: number; bytes: number }>('SELECT * FROM counted WHERE tid = ?')
+      .safeIntegers(false)
+    const drop = this.#marks.prepare('DELETE FROM counted WHERE tid = ?')
+    const rows = this.#db.prepare<[], TransactionRow>('SELECT * FROM txn NOT INDEXED').safeIntegers()
+    let before = -1n
+    for (const row of rows.iterate()) {
+      const { tid } = row
+      if (tid > this.#upTo) continue
+      const sum = transactionSum({ ...row, nextOid: Number(row.next_oid) })
+      if (sum !== Number(row.sum))
+        yield { kind: 'transaction', tid: tid as Tid, reason: 'the checksum of its entry differs' }
+      if (tid <= before)
+        yield { kind: 'structure', reason: `transaction ${hex(tid)} does not stand in order` }
+      before = tid
+      const { objects, bytes } = counted.get(tid) ?? { objects: 0, bytes: 0 }
+      drop.run(tid)
+      if (objects === Number(row.objects) && bytes === Number(row.bytes)) continue
+      this.#wrong(tid)
+      const what = `it has ${objects} objects with ${bytes} bytes, but had ${row.objects} with ${row.bytes}`
+      yield { kind: 'transaction', tid: tid as Tid, reason: what }
+    }
+    const left = this.#marks.prepare<[], bigint>('SELECT tid FROM counted').pluck().safeIntegers()
+    for (const tid of left.iterate()) {
+      yield { kind: 'transaction', tid: tid as Tid, reason: 'its entry is gone, its objects are there' }
+    }
+  }
+
+  /** Names the revisions that transactions have lost, as far as the index by transaction still knows them. */
+  *#lost(): Generator<StoreDamage> {
+    if (this.#marks.prepare('SELECT 1 FROM wrong').get() === undefined) return
+    const isWrong = this.#marks.prepare('SELECT 1 FROM wrong WHERE tid = ?')
+    const note = this.#marks.prepare('INSERT OR IGNORE INTO present (tid, oid) VALUES (?, ?)')
+    for (const row of this.#scan())
+      if (isWrong.get(row[1]) !== undefined && isGoodRow(row)) note.run(row[1], row[0])
+    const indexed = this.#db
+      .prepare<[], [bigint, bigint]>(
+        'SELECT oid, tid FROM revision INDEXED BY revision_by_tid ORDER BY tid, oid',
+      )
+      .raw()
+      .safeIntegers()
+    const isPresent = this.#marks.prepare('SELECT 1 FROM present WHERE tid = ? AND oid = ?')
+    for (const [oid, tid] of indexed.iterate())
+      if (isWrong.get(tid) !== undefined && isPresent.get(tid, oid) === undefined)
+        yield { kind: 'revision', ...ids(oid, tid), reason: 'its index entry is lost' }
+  }
+
+  #scan(): IterableIterator<RevisionCells> {
+    return this.#db
+      .prepare<[], RevisionCells>('SELECT oid, tid, sum, head, pos, len, tail FROM revision NOT INDEXED')
+      .raw()
+      .safeIntegers()
+      .iterate()
+  }
+
+  #gap(lo: number, hi: number, reason: string): void {
+    this.#marks.prepare('INSERT OR REPLACE INTO gap (lo, hi, reason) VALUES (?, ?, ?)').run(lo, hi, reason)
+  }
+
+  #wrong(tid: bigint): void {
+    this.#marks.prepare('INSERT OR IGNORE INTO wrong (tid) VALUES (?)').run(tid)
+  }
+
+  #flush(counts: ReadonlyMap<bigint, { readonly objects: number; readonly bytes: number }>): void {
+    const add = this.#marks.prepare(
+      `INSERT INTO counted (tid, objects, bytes) VALUES (?, ?, ?) ON CONFLICT (tid)
+       DO UPDATE SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes`,
+    )
+    this.#marks.transaction(() => {
+      for (const [tid, { objects, bytes }] of counts) add.run(tid, objects, bytes)
+    })()
+  }
+
+  #number(query: string): number {
+    return Number(this.#db.prepare<[], bigint>(query).pluck().safeIntegers().get() ?? 0n)
+  }
+}
+
+/** Whether a row is what was written, its key included. */
+export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {
+  const length = Number(len)
+  if (oid < 0n || oid > BigInt(Number.MAX_SAFE_INTEGER) || length < 0 || length > 0xffff_ffff) return false
+  return rowSum(Number(oid), tid, head, pos === null ? null : Number(pos), length, tail) === Number(sum)
+}
+
+const hex = (tid: bigint): string => formatTid(tid as Tid)
+const nameOf = (oid: bigint, tid: bigint): string =>
+  `object ${formatOid(Number(oid) as Oid)} of transaction ${hex(tid)}`
+const ids = (oid: bigint, tid: bigint): { readonly oid: Oid; readonly tid: Tid } => ({
+  oid: Number(oid) as Oid,
+  tid: tid as Tid,
+})

@@ -1,0 +1,129 @@
+/**
+ * Changes one byte of a database after the other and looks what becomes of it. Whatever byte it is,
+ *
+ * - reading the whole filesystem, now and at each moment of the past, gives what was written or an error, and
+ * - fsck finds something, unless every read gives what was written: then the byte is unused.
+ */
+import { readFile, writeFile } from 'node:fs/promises'
+import { checkDatabase } from '../../../core/check/check-database.ts'
+import type { Damage } from '../../../core/check/damage.ts'
+import { FileSystem } from '../../../mount/file-system.ts'
+import { StoreError } from '../../../store/errors.ts'
+import { formatTid } from '../../../store/ids.ts'
+import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { Random } from '../../stress/random.ts'
+import { Paths } from '../../tools/paths.ts'
+import { FAILED, readTree } from './small-database.ts'
+
+/** What a database holds: all trees by moment, '' being the present. */
+type Trees = ReadonlyMap<string, ReadonlyMap<string, string>>
+
+export interface FlipOutcome {
+  readonly at: number
+  readonly mask: number
+  /** Wrong content that was served. */
+  readonly wrong: readonly string[]
+  /** Reads that failed. */
+  readonly failed: readonly string[]
+  readonly damages: readonly Damage[]
+}
+
+export class Flips {
+  readonly #original: Buffer
+  readonly #damaged: string
+  readonly #expected: Trees
+  readonly #moments: readonly string[]
+
+  private constructor(original: Buffer, damaged: string, expected: Trees) {
+    this.#original = original
+    this.#damaged = damaged
+    this.#expected = expected
+    this.#moments = [...expected.keys()]
+  }
+
+  /** @param path a database that nobody has open. @param damaged where copies go. */
+  static async of(path: string, damaged: string): Promise<Flips> {
+    const store = await openSqliteStore(path, { readOnly: true })
+    const moments = ['']
+    for await (const { tid } of store.transactions()) moments.push(formatTid(tid))
+    await store.close()
+    return new Flips(await readFile(path), damaged, await readAll(path, moments))
+  }
+
+  get size(): number {
+    return this.#original.length
+  }
+
+  /** Changes the byte at `at` in a copy. */
+  async flip(at: number, mask: number): Promise<FlipOutcome> {
+    const bytes = Buffer.from(this.#original)
+    bytes[at] = (bytes[at] ?? 0) ^ mask
+    await writeFile(this.#damaged, bytes)
+    const wrong: string[] = []
+    const failed: string[] = []
+    const found = await readAll(this.#damaged, this.#moments)
+    for (const [moment, tree] of this.#expected)
+      compare(moment, tree, found.get(moment) ?? new Map(), wrong, failed)
+    return { at, mask, wrong, failed, damages: await check(this.#damaged) }
+  }
+}
+
+/** Whether an outcome keeps both promises. */
+export const isSafe = ({ wrong, failed, damages }: FlipOutcome): boolean =>
+  wrong.length === 0 && (failed.length === 0 || damages.length > 0)
+
+/** A mask that changes one bit, or several. */
+export const randomMask = (random: Random): number =>
+  random.below(2) === 0 ? 1 << random.below(8) : 1 + random.below(255)
+
+async function check(path: string): Promise<Damage[]> {
+  const damages: Damage[] = []
+  const report = (damage: Damage): void => void damages.push(damage)
+  try {
+    await checkDatabase(path, { data: true, repair: false, report, progress: () => undefined })
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error
+    damages.push({ kind: 'structure', reason: error.message })
+  }
+  return damages
+}
+
+async function readAll(path: string, moments: readonly string[]): Promise<Trees> {
+  const trees = new Map<string, ReadonlyMap<string, string>>()
+  for (const moment of moments) {
+    try {
+      const store = await openSqliteStore(path, { readOnly: true })
+      try {
+        const fs = await FileSystem.open(store, moment === '' ? {} : { at: moment })
+        trees.set(moment, await readTree(new Paths(fs)))
+      } finally {
+        await store.close()
+      }
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      trees.set(moment, new Map([['', `${FAILED}${error.message}`]]))
+    }
+  }
+  return trees
+}
+
+function compare(
+  moment: string,
+  expected: ReadonlyMap<string, string>,
+  found: ReadonlyMap<string, string>,
+  wrong: string[],
+  failed: string[],
+): void {
+  const failures = [...found].filter(([, content]) => content.startsWith(FAILED)).map(([path]) => path)
+  for (const path of failures) failed.push(`${moment}:${path}`)
+  for (const [path, content] of expected) {
+    const seen = found.get(path)
+    if (seen === content) continue
+    if (seen?.startsWith(FAILED) === true) continue
+    // What lies below a directory that cannot be read is not seen.
+    if (seen === undefined && failures.some(above => path === above || path.startsWith(`${above}/`))) continue
+    wrong.push(`${moment}:${path}: ${seen ?? 'is not there'}`)
+  }
+  for (const path of found.keys())
+    if (!expected.has(path) && !failures.includes(path)) wrong.push(`${moment}:${path}: was never there`)
+}

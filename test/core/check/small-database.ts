@@ -1,0 +1,66 @@
+/** A small database with every kind of thing in it, and some history. */
+import { createHash } from 'node:crypto'
+import type { Paths } from '../../tools/paths.ts'
+import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { FileSystem } from '../../../mount/file-system.ts'
+import { Paths as PathsOf } from '../../tools/paths.ts'
+
+/** Bytes that differ from place to place and from seed to seed. */
+export const pattern = (length: number, seed: number): Buffer =>
+  Buffer.from(Uint8Array.from({ length }, (_, at) => (Math.imul(at + 1, 2_654_435_761) >>> 13) ^ (seed * 31)))
+
+/** Makes it at `path`. `small`: without files of blocks. */
+export async function makeSmallDatabase(path: string, small = false): Promise<void> {
+  const store = await openSqliteStore(path, { create: true })
+  const fs = await FileSystem.open(store, { owner: { uid: 0, gid: 0 } })
+  const paths = new PathsOf(fs)
+  await paths.mkdir('/a')
+  await paths.mkdir('/a/b')
+  await paths.write('/a/text', 'hello')
+  await paths.write('/a/b/chunks', pattern(small ? 9000 : 70_000, 1))
+  await paths.symlink('../text', '/a/b/link')
+  await paths.link('/a/text', '/a/b/second')
+  await fs.sync('first')
+  if (!small) {
+    await paths.write('/a/whole', pattern(2 << 20, 2))
+    await paths.write('/a/whole', pattern(100_000, 3), BigInt(2 << 20))
+    await paths.mkdir('/many')
+    for (let i = 0; i < 100; i++) await paths.write(`/many/file ${i}`, `content ${i}`)
+  }
+  await fs.sync('second')
+  await paths.write('/a/b/chunks', pattern(3000, 4), 5000n)
+  await paths.write('/a/text', 'HELLO again')
+  await paths.rename('/a/text', '/a/renamed')
+  await paths.write('/gone', 'gone soon')
+  await fs.sync('third')
+  await paths.unlink('/gone')
+  await fs.close()
+}
+
+/** What a tree holds, by path: a hash of a file's bytes, a link's target, or the error that reading gives. */
+export async function readTree(paths: Paths, path = ''): Promise<Map<string, string>> {
+  const tree = new Map<string, string>()
+  const read = async (name: string): Promise<void> => {
+    const { mode } = await paths.stat(name)
+    const type = mode & 0o170000
+    if (type === 0o040000) {
+      tree.set(name, 'directory')
+      for (const below of await paths.list(name))
+        await read(`${name}/${below}`).catch((error: unknown) => tree.set(`${name}/${below}`, failure(error)))
+    } else if (type === 0o120000) tree.set(name, `-> ${await paths.readlink(name)}`)
+    else
+      tree.set(
+        name,
+        createHash('sha256')
+          .update(await paths.read(name))
+          .digest('hex'),
+      )
+  }
+  await read(path).catch((error: unknown) => tree.set(path, failure(error)))
+  return tree
+}
+
+export const FAILED = 'cannot be read: '
+
+const failure = (error: unknown): string =>
+  `${FAILED}${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`
