@@ -61,7 +61,8 @@ function offsetMs(zone: string): number {
 /**
  * The newest transaction at or before a moment.
  * @param tag looks a tag up.
- * @returns undefined before the first transaction, after the last (for a time: after now), and for unknown tags.
+ * @returns undefined before the first transaction, after the last (for a time: after now), for unknown tags, and
+ * for moments that a pack has forgotten.
  */
 export async function transactionAt(
   store: Store,
@@ -70,7 +71,7 @@ export async function transactionAt(
   tag: (name: string) => Promise<Tid | undefined>,
 ): Promise<Tid | undefined> {
   const upTo = await latest(store, moment, nowMs, tag)
-  if (upTo === undefined || upTo === TID_NONE) return undefined
+  if (upTo === undefined || upTo === TID_NONE || (await store.isKept?.(upTo)) === false) return undefined
   for await (const transaction of store.transactions({ upTo, reverse: true, limit: 1 }))
     return transaction.tid
   return undefined

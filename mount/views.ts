@@ -44,9 +44,9 @@ export class Views {
     this.#options = options
   }
 
-  /** The moments that are open: what a pack must leave alone. */
+  /** The moments that are open or being opened: what a pack must leave alone. */
   get openTids(): readonly Tid[] {
-    return [...this.#views.values()].map(({ tid }) => tid)
+    return [...this.#byTid.keys()]
   }
 
   /**

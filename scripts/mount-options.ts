@@ -74,6 +74,16 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
       settings.commitIntervalMs = intervalMs
     },
   },
+  history: {
+    value: 'TIME|all|0',
+    help: 'how long the past is kept, as 7d (the default); 0: only the present',
+    apply(settings, value) {
+      const historyMs = value === 'all' ? Number.POSITIVE_INFINITY : parseDurationMs(value)
+      if (historyMs === undefined)
+        throw new UsageError(`history=${value} is no time: write it as 7d or 12h, 'all', or 0`)
+      settings.historyMs = historyMs
+    },
+  },
   allow_other: { help: 'other users may use the mount', apply: settings => (settings.allowOther = true) },
   uid: {
     value: 'ID',

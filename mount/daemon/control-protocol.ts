@@ -8,6 +8,7 @@
  * A connection carries one call. Every call has a time limit, so that a daemon which is stopped or gone is told and
  * not waited for; calls that wait for the disk have a long one.
  */
+import type { PackProgress, PackReport } from '../../core/pack/messages.ts'
 import { connect } from 'node:net'
 import { once } from 'node:events'
 
@@ -25,6 +26,13 @@ export interface MountStatus {
   readonly residentBytes: number
 }
 
+/** A pack that was begun by a call. */
+export type PackStatus =
+  | { readonly state: 'none' }
+  | { readonly state: 'running'; readonly progress?: PackProgress }
+  | { readonly state: 'done'; readonly report: PackReport }
+  | { readonly state: 'failed'; readonly message: string }
+
 /** Every call: what it takes and what it gives. */
 export interface ControlCalls {
   readonly status: { readonly parameters: Readonly<Record<string, never>>; readonly result: MountStatus }
@@ -32,6 +40,21 @@ export interface ControlCalls {
   readonly sync: {
     readonly parameters: { readonly message?: string }
     readonly result: { readonly tid: string }
+  }
+  /** Begins a pack to a moment as a person writes it; absent: to where the mount's history begins. */
+  readonly pack: {
+    readonly parameters: { readonly before?: string }
+    readonly result: Readonly<Record<string, never>>
+  }
+  /** How far the last pack that was begun by hand is. */
+  readonly packStatus: {
+    readonly parameters: Readonly<Record<string, never>>
+    readonly result: PackStatus
+  }
+  /** Ends a pack that was begun by hand. */
+  readonly packCancel: {
+    readonly parameters: Readonly<Record<string, never>>
+    readonly result: Readonly<Record<string, never>>
   }
   /** Stores everything, unmounts, and ends the daemon. Lazily: in use or not. */
   readonly unmount: {

@@ -11,12 +11,14 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { StoreError } from '../../store/errors.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import { type Driver, MountError } from '../driver.ts'
 import { mountedAt } from '../kernel/mount-table.ts'
 import { makeControlPath } from './control-path.ts'
 import type { MountStatus } from './control-protocol.ts'
 import { ControlServer } from './control-server.ts'
+import type { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from './served-file-system.ts'
 import { showAs } from './show-as.ts'
@@ -34,6 +36,7 @@ export class MountServer {
   readonly #driverName: string
   readonly #settings: MountSettings
   readonly #log: Logger
+  readonly #packer: MountPacker | undefined
   readonly #since = new Date().toISOString()
   #lastTid: Tid
   #closing: Promise<Tid> | undefined
@@ -45,6 +48,7 @@ export class MountServer {
     settings: MountSettings,
     log: Logger,
     lastTid: Tid,
+    packer: MountPacker | undefined,
   ) {
     this.#fileSystem = fileSystem
     this.#driver = started.driver
@@ -52,6 +56,8 @@ export class MountServer {
     this.#settings = settings
     this.#log = log
     this.#lastTid = lastTid
+    this.#packer = packer
+    packer?.watch()
     this.ended = this.#driver.done
       .then(() => this.#closeFileSystem())
       .then(() => this.#control?.close())
@@ -63,6 +69,7 @@ export class MountServer {
     fileSystem: ServedFileSystem,
     settings: MountSettings,
     log: Logger,
+    packer?: MountPacker,
   ): Promise<MountServer> {
     let server: MountServer
     try {
@@ -77,7 +84,7 @@ export class MountServer {
         dev: settings.dev,
         nonEmpty: settings.nonEmpty,
       })
-      server = new MountServer(fileSystem, started, settings, log, lastTid)
+      server = new MountServer(fileSystem, started, settings, log, lastTid, packer)
     } catch (error) {
       await fileSystem.close()
       throw error
@@ -135,9 +142,25 @@ export class MountServer {
       {
         status: () => this.#status(),
         sync: async ({ message }) => ({ tid: formatTid(await this.sync(message)) }),
+        pack: async ({ before }) => {
+          await this.#packerOrFail().start(before)
+          return {}
+        },
+        packStatus: () => Promise.resolve(this.#packerOrFail().status),
+        packCancel: async () => {
+          await this.#packerOrFail().cancel()
+          return {}
+        },
         unmount: async ({ lazy }) => ({ tid: formatTid(await this.stop(lazy)), pid: process.pid }),
       },
       this.#log,
+    )
+  }
+
+  #packerOrFail(): MountPacker {
+    if (this.#packer !== undefined) return this.#packer
+    throw new StoreError(
+      `${this.#settings.directory} is mounted read-only: pack where it is mounted for writing`,
     )
   }
 
@@ -164,6 +187,7 @@ export class MountServer {
   async #closeUntilStored(): Promise<Tid> {
     for (;;) {
       try {
+        await this.#packer?.close()
         this.#lastTid = await this.#fileSystem.sync()
         await this.#fileSystem.close()
         return this.#lastTid

@@ -10,6 +10,8 @@ export interface MountSettings {
   readonly cacheSizeBytes?: number
   readonly dirtySizeBytes?: number
   readonly commitIntervalMs?: number
+  /** How long history is kept, in milliseconds; Infinity: all of it. Absent: {@link DEFAULT_HISTORY_MS}. */
+  readonly historyMs?: number
   readonly allowOther: boolean
   readonly suid: boolean
   readonly dev: boolean
@@ -25,6 +27,8 @@ export interface ShownOwnership {
   readonly gid?: number
   readonly umask?: number
 }
+
+export const DEFAULT_HISTORY_MS = 7 * 86_400_000
 
 export const DRIVERS = ['auto', 'kernel', 'fuse-native'] as const
 export type DriverChoice = (typeof DRIVERS)[number]

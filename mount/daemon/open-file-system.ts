@@ -4,16 +4,20 @@ import { openFileStorage } from '../../store/filestorage/file-storage.ts'
 import { recognise, type DatabaseKind } from '../../store/recognise.ts'
 import { openRelStorage } from '../../store/relstorage/rel-storage.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import type { Store } from '../../store/store.ts'
 import { FileSystem } from '../file-system.ts'
 import { ZodbFileSystem } from '../zodb/zodb-file-system.ts'
-import type { MountSettings } from './mount-settings.ts'
+import { MountPacker } from './mount-packer.ts'
+import { DEFAULT_HISTORY_MS, type MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from './served-file-system.ts'
 
 export interface OpenedFileSystem {
   readonly fileSystem: ServedFileSystem
   /** The settings as they hold for this database: a ZODB database of somebody else's is only read. */
   readonly settings: MountSettings
+  /** Absent where nothing can be packed: a database of somebody else's, or one that is only read. */
+  readonly packer?: MountPacker
 }
 
 /**
@@ -25,12 +29,15 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
   const isForeign = kind === 'filestorage' || kind === 'relstorage'
   const store = await openStore(kind, settings, log)
   try {
-    return isForeign
-      ? {
-          fileSystem: await ZodbFileSystem.open(store, { ...settings, log }),
-          settings: { ...settings, readOnly: true },
-        }
-      : { fileSystem: await FileSystem.open(store, { ...settings, log }), settings }
+    if (isForeign)
+      return {
+        fileSystem: await ZodbFileSystem.open(store, { ...settings, log }),
+        settings: { ...settings, readOnly: true },
+      }
+    const fileSystem = await FileSystem.open(store, { ...settings, log })
+    if (!(store instanceof WritableSqliteStore)) return { fileSystem, settings }
+    const packer = new MountPacker(store, fileSystem, settings.historyMs ?? DEFAULT_HISTORY_MS, log)
+    return { fileSystem, settings, packer }
   } catch (error) {
     await store.close()
     throw error

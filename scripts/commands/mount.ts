@@ -89,7 +89,7 @@ async function runHere(settings: MountSettings, level: LogLevel): Promise<void> 
 async function serve(settings: MountSettings, log: Logger): Promise<MountServer> {
   returnFreedMemory()
   const opened = await openFileSystem(settings, log)
-  return await MountServer.start(opened.fileSystem, opened.settings, log)
+  return await MountServer.start(opened.fileSystem, opened.settings, log, opened.packer)
 }
 
 /**

@@ -72,6 +72,7 @@ export class Reader {
   readonly #last: Statement<[], bigint>
   readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
   readonly #transactions: Record<'up' | 'down', Statement<[bigint, bigint, number]>>
+  readonly #bytes: Statement<[bigint, bigint], number>
   readonly #begin: Statement
   readonly #end: Statement
 
@@ -114,6 +115,9 @@ export class Reader {
         .safeIntegers()
         .raw(true)
     this.#transactions = { up: transactions('ASC'), down: transactions('DESC') }
+    this.#bytes = db
+      .prepare<[bigint, bigint], number>('SELECT total(bytes) FROM txn WHERE tid > ? AND tid <= ?')
+      .pluck()
     this.#begin = db.prepare('BEGIN')
     this.#end = db.prepare('COMMIT')
   }
@@ -171,6 +175,11 @@ export class Reader {
 
   revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] {
     return this.#revisions.all(oid, after, upTo) as Tid[]
+  }
+
+  /** The sum of the records' lengths of the transactions `(after, upTo]`, as far as they are kept. */
+  committedBytes(after: Tid, upTo: Tid): number {
+    return this.#bytes.get(after, upTo) ?? 0
   }
 
   /** Transactions in batches, so that a caller who stops early, or takes long, holds nothing. */

@@ -76,6 +76,12 @@ export class SqliteStore implements Store {
     return this.#read(() => readKeptMoments(this.#db))
   }
 
+  /** The sum of the records, in bytes, of the transactions `(after, upTo]`, as far as they are kept. */
+  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  async committedBytes(after: Tid, upTo: Tid): Promise<number> {
+    return this.#read(reader => reader.committedBytes(after, upTo))
+  }
+
   async isKept(at: Tid): Promise<boolean> {
     return isKept(await this.keptMoments(), at)
   }

@@ -11,6 +11,9 @@ const log = pino({ level: 'silent' })
 const handlers: CallHandlers = {
   status: () => Promise.reject(new Error('no status today')),
   sync: async ({ message = 'none' }) => ({ tid: `after ${message}` }),
+  pack: () => Promise.resolve({}),
+  packStatus: () => Promise.resolve({ state: 'none' }),
+  packCancel: () => Promise.resolve({}),
   unmount: () => new Promise(() => {}),
 }
 

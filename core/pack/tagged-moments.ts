@@ -1,0 +1,45 @@
+/** The moments that a database's own records ask to be kept, and those that a person names. */
+import { CannotOpenError, StoreError } from '../../store/errors.ts'
+import { TID_MAX, TID_NONE, tidFromTime, type Tid, tid as toTid } from '../../store/ids.ts'
+import type { Store } from '../../store/store.ts'
+import { Connection } from '../connection.ts'
+import { parseMoment } from '../moment.ts'
+import { Superblock } from '../superblock.ts'
+
+const CACHE_BYTES = 1 << 20
+
+/** The superblock of the state at `at`; undefined where there is no filesystem of ours. */
+export async function superblockAt(store: Store, at: Tid): Promise<Superblock | undefined> {
+  if (at === TID_NONE) return undefined
+  try {
+    return await Superblock.open(await Connection.open(store, { at, cacheSizeBytes: CACHE_BYTES }))
+  } catch (error) {
+    if (error instanceof CannotOpenError) return undefined
+    throw error
+  }
+}
+
+/** The moments that stored tags name. */
+export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
+  const superblock = await superblockAt(store, await store.lastTid())
+  const tags: Tid[] = []
+  if (superblock === undefined) return tags
+  for await (const [, value] of (await superblock.tags()).range())
+    if (typeof value === 'number' || typeof value === 'bigint') tags.push(toTid(BigInt(value)))
+  return tags
+}
+
+/**
+ * The moment from which on history is to be kept, as a person writes it (core/moment.ts).
+ * @throws StoreError for a tag that does not exist.
+ */
+export async function momentNamed(store: Store, text: string): Promise<Tid> {
+  const nowMs = Date.now()
+  const moment = parseMoment(text, nowMs)
+  if ('tid' in moment) return moment.tid
+  if ('timeMs' in moment) return moment.timeMs >= nowMs ? TID_MAX : tidFromTime(Math.max(moment.timeMs, 0))
+  const superblock = await superblockAt(store, await store.lastTid())
+  const tagged = await superblock?.tag(moment.tag)
+  if (tagged !== undefined) return tagged
+  throw new StoreError(`${store.name} has no moment '${text}': write a tid, a time, an age as 7d, or a tag`)
+}
