@@ -48,6 +48,8 @@ db=$work/demo.zblk
 files=$work/files
 big=$files/big
 mkdir "$files"
+# The daemon's log goes with the rest.
+export XDG_STATE_HOME="$work"
 
 # What the database keeps, data and objects' records, without the room that its pages have left.
 stored_bytes() {

@@ -1,5 +1,5 @@
 /** Where the daemon logs: JSON lines in a file, or plain lines on a terminal when it stays in the foreground. */
-import { mkdirSync, writeSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, writeSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Logger, pino, stdTimeFunctions } from 'pino'
@@ -11,19 +11,19 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
 const STDERR = 2
 
 /**
- * The log file of a mount: in /var/log/zblkfs for root, in $XDG_STATE_HOME/zblkfs (~/.local/state/zblkfs) for others,
- * in the directory for temporary files where neither can be written. Named after the mount point.
+ * The log file of a mount: in $XDG_STATE_HOME/zblkfs where that is set, else in /var/log/zblkfs for root and in
+ * ~/.local/state/zblkfs for others; in the directory for temporary files where that cannot be written. Named after the
+ * mount point.
  */
 export function logPathFor(directory: string): string {
+  const isRoot = process.getuid?.() === 0
   const name = (directory.slice(1).replaceAll('/', '-') || 'root').slice(-200)
-  const state = process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state')
-  const directories = [
-    process.getuid?.() === 0 ? '/var/log/zblkfs' : join(state, 'zblkfs'),
-    join(tmpdir(), `zblkfs-${process.getuid?.() ?? 0}`),
-  ]
+  const state = process.env['XDG_STATE_HOME'] ?? (isRoot ? '/var/log' : join(homedir(), '.local', 'state'))
+  const directories = [join(state, 'zblkfs'), join(tmpdir(), `zblkfs-${process.getuid?.() ?? 0}`)]
   for (const directory of directories) {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
+      accessSync(directory, constants.W_OK | constants.X_OK)
       return join(directory, `${name}.log`)
     } catch {
       continue

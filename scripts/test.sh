@@ -11,7 +11,10 @@ scripts/setup.sh --tests
 export PATH="$root/node_modules/.bin:$PATH"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/zblkfs-run-XXXXXX")
+# Some tests are other users.
+chmod 755 "$work"
 export TMPDIR="$work"
+export XDG_STATE_HOME="$work"
 clean_up() {
   status=$?
   trap - EXIT INT TERM HUP
