@@ -217,8 +217,11 @@ export class BigFile implements Participant {
   }
 
   #forget(blk: number): void {
-    this.#connection.account(-(this.#overlays.get(blk)?.sizeBytes ?? 0))
+    const overlay = this.#overlays.get(blk)
+    if (overlay === undefined) return
+    this.#connection.account(-overlay.sizeBytes)
     this.#overlays.delete(blk)
+    overlay.letGo()
   }
 
   async #zeroPart({ blk, lo, hi }: BlockPart): Promise<void> {

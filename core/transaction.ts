@@ -10,6 +10,7 @@
  */
 import type { NewTransaction, ObjectChange, RecordSource } from '../store/store.ts'
 import type { Oid, Tid } from '../store/ids.ts'
+import { slabs } from './big-file/slabs.ts'
 
 /** A serialised state that the store does not have yet. */
 export interface PendingRecord {
@@ -59,7 +60,9 @@ export class PendingRecords {
       base: before !== undefined ? before.base : this.#underWay?.has(oid) === true ? undefined : base,
       sizeBytes: sourceBytes(source),
     }
-    this.#sizeBytes += entry.sizeBytes - (before?.sizeBytes ?? 0)
+    hold(entry)
+    this.#sizeBytes += entry.sizeBytes
+    if (before !== undefined) this.#drop(before)
     this.#pending.set(oid, entry)
   }
 
@@ -80,7 +83,7 @@ export class PendingRecords {
   succeed(tid: Tid): Iterable<Oid> {
     const done = this.#settle()
     for (const [oid, entry] of done) {
-      this.#sizeBytes -= entry.sizeBytes
+      this.#drop(entry)
       const later = this.#pending.get(oid)
       if (later !== undefined) later.base = tid
     }
@@ -94,7 +97,7 @@ export class PendingRecords {
       const failed = merged.get(oid)
       if (failed !== undefined) {
         entry.base = failed.base
-        this.#sizeBytes -= failed.sizeBytes
+        this.#drop(failed)
       }
       merged.set(oid, entry)
     }
@@ -105,8 +108,13 @@ export class PendingRecords {
   drop(): Iterable<Oid> {
     const dropped = this.#pending
     this.#pending = new Map()
-    for (const { sizeBytes } of dropped.values()) this.#sizeBytes -= sizeBytes
+    for (const entry of dropped.values()) this.#drop(entry)
     return dropped.keys()
+  }
+
+  #drop(entry: Entry): void {
+    this.#sizeBytes -= entry.sizeBytes
+    for (const piece of pieces(entry.source)) slabs.letGo(piece)
   }
 
   #settle(): Map<Oid, Entry> {
@@ -117,8 +125,15 @@ export class PendingRecords {
   }
 }
 
-function sourceBytes({ head, body, tail }: RecordSource): number {
-  let bytes = ENTRY_BYTES + head.length + (tail?.length ?? 0)
-  if (Array.isArray(body)) for (const piece of body as readonly Uint8Array[]) bytes += piece.length
+const pieces = ({ body }: RecordSource): readonly Uint8Array[] =>
+  body === undefined || 'oid' in body ? [] : body
+
+function hold({ source }: Entry): void {
+  for (const piece of pieces(source)) slabs.hold(piece)
+}
+
+function sourceBytes(source: RecordSource): number {
+  let bytes = ENTRY_BYTES + source.head.length + (source.tail?.length ?? 0)
+  for (const piece of pieces(source)) bytes += piece.length
   return bytes
 }

@@ -2,10 +2,10 @@
  * What was written to a block and is not serialised yet: runs of whole chunks, in order, disjoint. A run has bytes,
  * or stands for zeros. What no run covers is as it is stored.
  *
- * Runs of bytes lie in shared memory, so that the store's writer can take them over without a copy. They are patched
- * in place until they are taken into a record; then the overlay that had them is gone. A run that is appended to
- * gets room to grow, up to double its length.
+ * Runs of bytes lie in memory of {@link slabs}. They are patched in place until they are taken into a record; then the
+ * overlay that had them is gone. A run that is appended to gets room to grow, up to double its length.
  */
+import { slabs } from './slabs.ts'
 
 /** Writers cut chunks at this many bytes, and at its multiples. */
 export const CHUNK_BYTES = 4096
@@ -124,7 +124,7 @@ export class Overlay {
   /** Replaces whole chunks of zeros by as many bytes. */
   #replace(lo: number, hi: number): void {
     const i = this.#cut(lo, hi)
-    this.#runs.splice(i, 0, { lo, hi, buffer: allocate(hi - lo) })
+    this.#runs.splice(i, 0, { lo, hi, buffer: slabs.take(hi - lo) })
   }
 
   /** Covers the gap `[lo, hi)` before run `i` with what is stored there, to be written over. */
@@ -135,13 +135,18 @@ export class Overlay {
     else {
       const room = isAppended && run !== undefined ? Math.min(MAX_ROOM_BYTES, 2 * (run.hi - run.lo)) : 0
       const limit = (this.#runs[i]?.lo ?? this.#blksize) - lo
-      run = { lo, hi, buffer: allocate(Math.max(hi - lo, Math.min(room, limit))) }
+      run = { lo, hi, buffer: slabs.take(Math.max(hi - lo, Math.min(room, limit))) }
       this.#runs.splice(i, 0, run)
     }
     for (const chunk of new Set([lo, floor(hi - 1)])) {
       const bytes = base.get(chunk)
       if (bytes !== undefined) run.buffer?.set(bytes, chunk - run.lo)
     }
+  }
+
+  /** Gives its memory back. It is not to be used any more. */
+  letGo(): void {
+    for (const { buffer } of this.#runs.splice(0)) if (buffer !== undefined) slabs.letGo(buffer)
   }
 
   /** Uncovers `[lo, hi)`. Returns where a run that covers it belongs. */
@@ -154,7 +159,9 @@ export class Overlay {
       if (run.hi > hi)
         kept.push({ lo: hi, hi: run.hi, buffer: run.buffer?.subarray(hi - run.lo, run.hi - run.lo) })
     }
-    this.#runs.splice(i, end - i, ...kept)
+    for (const { buffer } of kept) if (buffer !== undefined) slabs.hold(buffer)
+    for (const { buffer } of this.#runs.splice(i, end - i, ...kept))
+      if (buffer !== undefined) slabs.letGo(buffer)
     return i + (kept[0] !== undefined && kept[0].lo < lo ? 1 : 0)
   }
 
@@ -176,5 +183,3 @@ export class Overlay {
 }
 
 const floor = (off: number): number => off - (off % CHUNK_BYTES)
-
-const allocate = (length: number): Uint8Array => new Uint8Array(new SharedArrayBuffer(length))

@@ -1,7 +1,6 @@
 /**
  * The data of ZData and ZBlk0 records, read without an object each: from what is pending, else from the store.
  */
-import { joinBytes } from '../bytes.ts'
 import type { Connection } from '../connection.ts'
 import { DATA_HEAD_MAX, dataPosition, decodeData, encodeDataHead, type DataClass } from '../record.ts'
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
@@ -40,7 +39,7 @@ export async function loadData(connection: Connection, oids: readonly Oid[]): Pr
     if (pending === undefined) stored.push(i)
     else {
       const { body } = pendingData(pending.source, oid)
-      found[i] = 'oid' in body ? await readSlice(connection, body) : joinBytes(body)
+      found[i] = 'oid' in body ? await readSlice(connection, body) : copied(body)
     }
   }
   const { at } = connection
@@ -62,7 +61,7 @@ export async function readBody(
   len: number,
 ): Promise<readonly Uint8Array[]> {
   const part = cutBody(body, off, len)
-  return 'oid' in part ? [await readSlice(connection, part)] : part
+  return 'oid' in part ? [await readSlice(connection, part)] : [copied(part)]
 }
 
 /** Bytes `[off, off + len)` of a body as a body; fewer where it ends. Copies nothing. */
@@ -105,6 +104,9 @@ async function readSlice(connection: Connection, { oid, tid, off, len }: RecordS
 }
 
 const NOTHING = new Uint8Array(0)
+
+/** Memory of pending data is used again when it is stored. */
+const copied = (body: readonly Uint8Array[]): Uint8Array => Buffer.concat(body)
 
 /** A pending record's data: its body, or within its head where an object was serialised as a whole. */
 function pendingData({ head, body }: RecordSource, oid: Oid): StoredData {

@@ -44,7 +44,7 @@ const { EAGAIN, EINTR, EINVAL, ENODEV, ECONNABORTED, ENOENT, ENOSYS, ENOTTY, EOP
 
 /** A whole write, its header, and a page to spare. */
 const MESSAGE_BYTES = MAX_TRANSFER_BYTES + 4096
-const MESSAGES_MAX = 32
+const MESSAGES_MAX = 12
 const SPIN_MS = 0.05
 /** Between two looks in a row there is a microsecond, unless another process had this processor in between. */
 const PREEMPTED_MS = 0.3

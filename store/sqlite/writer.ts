@@ -10,8 +10,8 @@ import { storeError } from './sqlite-errors.ts'
 import { decodeTransaction } from './wire.ts'
 
 const { path } = workerData as WriterData
-/** Room for the pages of a commit of bulk data, so that SQLite does not write them twice. */
-const CACHE_KIB = 65_536
+/** Room for the pages of the index that a commit changes; those of bulk data are written once, whenever they go. */
+const CACHE_KIB = 8192
 const BUSY_TIMEOUT_MS = 1000
 
 function main(port: NonNullable<typeof parentPort>): void {
