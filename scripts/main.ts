@@ -4,8 +4,16 @@ import packageJson from '../package.json' with { type: 'json' }
 import { CannotOpenError, StoreError } from '../store/errors.ts'
 import { MountError } from '../mount/driver.ts'
 import { CallFailedError } from '../mount/daemon/control-protocol.ts'
+import { dfCommand } from './commands/df.ts'
+import { exportCommand } from './commands/export.ts'
+import { catCommand } from './commands/cat.ts'
+import { diffCommand } from './commands/diff.ts'
 import { fsckCommand } from './commands/fsck.ts'
+import { importCommand } from './commands/import.ts'
+import { logCommand } from './commands/log.ts'
+import { lsCommand } from './commands/ls.ts'
 import { mountCommand } from './commands/mount.ts'
+import { packCommand } from './commands/pack.ts'
 import { statusCommand } from './commands/status.ts'
 import { syncCommand } from './commands/sync.ts'
 import { umountCommand } from './commands/umount.ts'
@@ -21,7 +29,15 @@ const program = new Command('zblkfs')
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError("see 'zblkfs --help'")
 
-for (const command of [mountCommand(), umountCommand(), statusCommand(), syncCommand(), fsckCommand()])
+for (const command of [
+  mountCommand(),
+  umountCommand(),
+  statusCommand(),
+  syncCommand(),
+  fsckCommand(),
+  packCommand(),
+  dfCommand(),
+])
   program.addCommand(command.exitOverride().showHelpAfterError(`see 'zblkfs ${command.name()} --help'`))
 
 process.exitCode = await run(process.argv)

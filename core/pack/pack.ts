@@ -15,7 +15,7 @@
  */
 import { Worker } from 'node:worker_threads'
 import { StoreError } from '../../store/errors.ts'
-import { TID_NONE, type Tid } from '../../store/ids.ts'
+import type { Tid } from '../../store/ids.ts'
 import {
   formatKeptMoments,
   isKept,
@@ -25,6 +25,7 @@ import {
 } from '../../store/sqlite/kept-moments.ts'
 import { fromWire, toWire } from '../../store/sqlite/messages.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
+import { newestUpTo } from './moments.ts'
 import type { PackData, PackMessage, PackProgress, PackReport, StepAnswer } from './messages.ts'
 
 export type { PackPhase, PackProgress, PackReport } from './messages.ts'
@@ -90,12 +91,6 @@ async function settleMoments(store: WritableSqliteStore, options: PackOptions): 
     await settle?.()
   }
   return kept ?? before
-}
-
-/** A moment between two transactions is the state of the earlier. */
-async function newestUpTo(store: WritableSqliteStore, moment: Tid): Promise<Tid> {
-  for await (const { tid } of store.transactions({ upTo: moment, reverse: true, limit: 1 })) return tid
-  return TID_NONE
 }
 
 function runThread(

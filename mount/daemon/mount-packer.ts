@@ -7,7 +7,7 @@
  */
 import type { Logger } from 'pino'
 import { pack, type PackOptions, type PackReport } from '../../core/pack/pack.ts'
-import { momentNamed, superblockAt, taggedMoments } from '../../core/pack/tagged-moments.ts'
+import { momentNamed, superblockAt, taggedMoments } from '../../core/pack/moments.ts'
 import { StoreError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'

@@ -1,4 +1,4 @@
-/** The moments that a database's own records ask to be kept, and those that a person names. */
+/** Moments as a pack needs them: those that tags name, those that a person names. */
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid, tid as toTid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -17,6 +17,12 @@ export async function superblockAt(store: Store, at: Tid): Promise<Superblock | 
     if (error instanceof CannotOpenError) return undefined
     throw error
   }
+}
+
+/** The transaction whose state a moment shows; TID_NONE before the first. */
+export async function newestUpTo(store: Store, moment: Tid): Promise<Tid> {
+  for await (const { tid } of store.transactions({ upTo: moment, reverse: true, limit: 1 })) return tid
+  return TID_NONE
 }
 
 /** The moments that stored tags name. */
