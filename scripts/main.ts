@@ -29,15 +29,23 @@ const program = new Command('zblkfs')
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError("see 'zblkfs --help'")
 
-for (const command of [
-  mountCommand(),
-  umountCommand(),
-  statusCommand(),
-  syncCommand(),
-  fsckCommand(),
-  packCommand(),
-  dfCommand(),
-])
+const COMMANDS = [
+  mountCommand,
+  umountCommand,
+  statusCommand,
+  syncCommand,
+  logCommand,
+  diffCommand,
+  lsCommand,
+  catCommand,
+  packCommand,
+  fsckCommand,
+  importCommand,
+  exportCommand,
+  dfCommand,
+]
+
+for (const command of COMMANDS.map(make => make()))
   program.addCommand(command.exitOverride().showHelpAfterError(`see 'zblkfs ${command.name()} --help'`))
 
 process.exitCode = await run(process.argv)

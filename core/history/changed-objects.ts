@@ -1,0 +1,56 @@
+/** Which objects the transactions of a range changed: a set that stays small in memory however many there are. */
+import type { Oid, Tid } from '../../store/ids.ts'
+import { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
+import type { Store } from '../../store/store.ts'
+
+/** What records of mappings hold right behind their first bytes, whatever wrote them. */
+const MAPPING = 'persistent.mapping\nPersistentMapping'
+/** Enough of a record to tell a mapping; less than what stands before the data in one of data. */
+const HEAD_BYTES = 40
+
+export class ChangedObjects {
+  readonly #oids = new PagedBitmap()
+  #end = 0
+
+  /** What `(after, upTo]` changed. The caller closes it. */
+  static async between(store: Store, after: Tid, upTo: Tid): Promise<ChangedObjects> {
+    const changed = new ChangedObjects()
+    try {
+      for await (const { oids } of store.changes(after, upTo)) for (const oid of oids) changed.#add(oid)
+      return changed
+    } catch (error) {
+      changed.close()
+      throw error
+    }
+  }
+
+  has(oid: Oid): boolean {
+    return this.#oids.has(oid)
+  }
+
+  /** All of them, ascending. */
+  *oids(): Generator<Oid> {
+    for (let oid = this.#find(0); oid < this.#end; oid = this.#find(oid + 1)) yield oid as Oid
+  }
+
+  close(): void {
+    this.#oids.close()
+  }
+
+  #add(oid: Oid): void {
+    this.#oids.add(oid)
+    this.#end = Math.max(this.#end, oid + 1)
+  }
+
+  #find(from: number): number {
+    return this.#oids.find(true, from, this.#end)
+  }
+}
+
+/** Those of `oids` that are mappings at a moment, as inodes are; only the first bytes of each record are read. */
+export async function* mappingsAmong(store: Store, oids: Iterable<Oid>, at: Tid): AsyncGenerator<Oid> {
+  for (const oid of oids) {
+    const part = await store.loadPart(oid, at, 0, HEAD_BYTES)
+    if (part !== undefined && Buffer.from(part.bytes).includes(MAPPING)) yield oid
+  }
+}

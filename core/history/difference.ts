@@ -1,0 +1,230 @@
+/**
+ * What differs between two moments, in work proportional to what the transactions in between changed:
+ *
+ * 1. the objects they changed; the inodes among them. A change of data or entries always changes the inode as well.
+ * 2. of directories among these, the entries that differ: names that came and went. One that went and one that came
+ *    for the same inode are a renaming.
+ * 3. of the other inodes that both moments have, attributes and data.
+ */
+import { constants } from 'node:fs'
+import { OOBTree } from '../btree/tree.ts'
+import type { Inode } from '../inode.ts'
+import { ByteString, Ref } from '../pickle/value.ts'
+import type { Oid, Tid } from '../../store/ids.ts'
+import type { Store } from '../../store/store.ts'
+import { ChangedObjects, mappingsAmong } from './changed-objects.ts'
+import { changedRanges, type ByteRange } from './file-difference.ts'
+import { MomentView } from './moment-view.ts'
+import { differingEntries } from './tree-difference.ts'
+
+const { S_IFMT, S_IFDIR } = constants
+
+/** One path that differs. Paths are relative to the root, one character per byte. */
+export interface Difference {
+  readonly kind: 'added' | 'removed' | 'renamed' | 'changed'
+  /** In the later moment; of what was removed, in the earlier. */
+  readonly path: string
+  /** Where it was before it was renamed. */
+  readonly from?: string
+  /** st_mode, in the later moment where it is there. */
+  readonly mode: number
+  readonly sizeBefore?: bigint
+  readonly sizeAfter?: bigint
+  /** Which attributes changed: mode, uid, gid, size, rdev, target, xattrs, mtime. */
+  readonly attributes: readonly string[]
+  /** Which bytes of a file that both have changed, in whole chunks. */
+  readonly ranges: readonly ByteRange[]
+}
+
+export interface DifferenceOptions {
+  /** Only what is there or below it, in either moment. */
+  readonly path?: string
+}
+
+/** More ranges of one file are not told apart: from there on one covers the rest. */
+const RANGES_MAX = 65_536
+
+/** An inode's name that is there in one moment only. */
+interface Name {
+  readonly oid: Oid
+  readonly path: string
+}
+
+/** Everything that differs: names first, in no particular order. @throws CannotOpenError, StoreError */
+export async function* differences(
+  store: Store,
+  before: Tid,
+  after: Tid,
+  { path = '' }: DifferenceOptions = {},
+): AsyncGenerator<Difference> {
+  if (before > after) {
+    for await (const difference of differences(store, after, before, { path })) yield reverse(difference)
+    return
+  }
+  const views = { a: await MomentView.open(store, before), b: await MomentView.open(store, after) }
+  const changed = await ChangedObjects.between(store, before, after)
+  try {
+    const comparison = new Comparison(views.a, views.b, changed)
+    for await (const difference of comparison.run(at => isWithin(at, path))) yield difference
+  } finally {
+    changed.close()
+  }
+}
+
+class Comparison {
+  readonly #before: MomentView
+  readonly #after: MomentView
+  readonly #changed: ChangedObjects
+  readonly #removed = new Map<Oid, string[]>()
+  readonly #added = new Map<Oid, string[]>()
+
+  constructor(before: MomentView, after: MomentView, changed: ChangedObjects) {
+    this.#before = before
+    this.#after = after
+    this.#changed = changed
+  }
+
+  async *run(isWanted: (path: string) => boolean): AsyncGenerator<Difference> {
+    for await (const oid of this.#inodes()) await this.#compareNames(oid)
+    for (const [oid, paths] of this.#removed) {
+      const added = this.#added.get(oid) ?? []
+      for (const from of paths) {
+        const path = added.shift()
+        if (!isWanted(from) && (path === undefined || !isWanted(path))) continue
+        if (path === undefined) yield await this.#nameOnly('removed', { oid, path: from })
+        else yield await this.#content(oid, { kind: 'renamed', path, from })
+      }
+    }
+    for (const [oid, paths] of this.#added)
+      for (const path of paths) if (isWanted(path)) yield await this.#nameOnly('added', { oid, path })
+    for await (const oid of this.#inodes()) {
+      const path = await this.#commonPath(oid)
+      if (path === undefined || !isWanted(path)) continue
+      const difference = await this.#content(oid, { kind: 'changed', path })
+      if (difference.attributes.length > 0 || difference.ranges.length > 0) yield difference
+    }
+  }
+
+  #inodes(): AsyncGenerator<Oid> {
+    return mappingsAmong(this.#after.connection.store, this.#changed.oids(), this.#after.at)
+  }
+
+  /** A path that an inode had and still has, or has beside one that it had; undefined where it was named above. */
+  async #commonPath(oid: Oid): Promise<string | undefined> {
+    const [old, now] = [await inodeAt(this.#before, oid), await inodeAt(this.#after, oid)]
+    if (old === undefined || now === undefined || old.nlink === 0 || now.nlink === 0) return undefined
+    if (this.#removed.has(oid) && this.#added.has(oid)) return undefined
+    const path = await this.#before.pathOf(oid)
+    if (path !== undefined && (await this.#after.find(path))?.oid === oid) return path
+    return await this.#after.pathOf(oid)
+  }
+
+  async #compareNames(oid: Oid): Promise<void> {
+    const [old, now] = [await inodeAt(this.#before, oid), await inodeAt(this.#after, oid)]
+    const [before, after] = [entriesOf(this.#before, old), entriesOf(this.#after, now)]
+    if (before === undefined && after === undefined) return
+    const hasChanged = (oid: Oid): boolean => this.#changed.has(oid)
+    let paths: readonly [string | undefined, string | undefined] | undefined
+    for await (const { key, before: from, after: to } of differingEntries({ before, after, hasChanged })) {
+      if (!(key instanceof ByteString)) continue
+      paths ??= [
+        old === undefined ? undefined : await this.#before.pathOf(oid),
+        now === undefined ? undefined : await this.#after.pathOf(oid),
+      ]
+      note(this.#removed, from, paths[0], key.latin1)
+      note(this.#added, to, paths[1], key.latin1)
+    }
+  }
+
+  async #nameOnly(kind: 'added' | 'removed', { oid, path }: Name): Promise<Difference> {
+    const inode = await inodeAt(kind === 'added' ? this.#after : this.#before, oid)
+    if (inode === undefined) throw this.#after.connection.corrupt(oid, 'a name leads to nothing')
+    const size = kind === 'added' ? { sizeAfter: inode.size } : { sizeBefore: inode.size }
+    return { kind, path, mode: inode.mode, ...size, attributes: [], ranges: [] }
+  }
+
+  /** Compares an inode that both moments have. */
+  async #content(
+    oid: Oid,
+    about: { readonly kind: 'renamed' | 'changed'; readonly path: string; readonly from?: string },
+  ): Promise<Difference> {
+    const [old, now] = [await inodeAt(this.#before, oid), await inodeAt(this.#after, oid)]
+    if (old === undefined || now === undefined)
+      throw this.#after.connection.corrupt(oid, 'a name leads to nothing')
+    await old.activate()
+    const state = { mode: now.mode, sizeBefore: old.size, sizeAfter: now.size }
+    const attributes = changedAttributes(old, now)
+    const ranges: ByteRange[] = []
+    const states = [
+      { connection: this.#before.connection, data: old.data, size: old.size },
+      { connection: this.#after.connection, data: now.data, size: now.size },
+    ] as const
+    for await (const range of changedRanges(...states, oid => this.#changed.has(oid))) {
+      const last = ranges.length === RANGES_MAX ? ranges.pop() : undefined
+      ranges.push(last === undefined ? range : { lo: last.lo, hi: range.hi })
+    }
+    return { ...about, ...state, attributes, ranges }
+  }
+}
+
+function changedAttributes(old: Inode, now: Inode): string[] {
+  const isDirectory = (now.mode & S_IFMT) === S_IFDIR
+  const pairs: Readonly<Record<string, readonly [unknown, unknown]>> = {
+    mode: [old.mode, now.mode],
+    uid: [old.uid, now.uid],
+    gid: [old.gid, now.gid],
+    size: [old.size, now.size],
+    rdev: [old.rdev, now.rdev],
+    target: [latin1(old.target), latin1(now.target)],
+    xattrs: [xattrsOf(old), xattrsOf(now)],
+    // A directory's changes with its entries, which are told by themselves.
+    ...(!isDirectory && { mtime: [old.time('mtime'), now.time('mtime')] }),
+  }
+  return Object.entries(pairs)
+    .filter(([, [before, after]]) => before !== after)
+    .map(([name]) => name)
+}
+
+const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
+const xattrsOf = (inode: Inode): string =>
+  [...inode.xattrs]
+    .map(([name, value]) => JSON.stringify([name, latin1(value)]))
+    .sort()
+    .join()
+
+/** An inode by its oid, activated; undefined for a mapping that is none (the root, the superblock). */
+async function inodeAt(view: MomentView, oid: Oid): Promise<Inode | undefined> {
+  const inode = await view.inode(oid)
+  return inode?.object.has('nlink') === true ? inode : undefined
+}
+
+function entriesOf({ connection }: MomentView, inode: Inode | undefined): OOBTree | undefined {
+  const ref = inode?.entries
+  const tree = ref === undefined ? undefined : connection.resolve(ref)
+  return tree instanceof OOBTree ? tree : undefined
+}
+
+function note(names: Map<Oid, string[]>, value: unknown, directory: string | undefined, name: string): void {
+  if (!(value instanceof Ref) || directory === undefined) return
+  const paths = names.get(value.oid) ?? []
+  paths.push(directory === '' ? name : `${directory}/${name}`)
+  names.set(value.oid, paths)
+}
+
+/** Whether a path is `top` or below it; the root is above everything. */
+export const isWithin = (path: string, top: string): boolean =>
+  top === '' || path === top || path.startsWith(`${top}/`)
+
+/** The same difference, seen from the later moment to the earlier. */
+function reverse(difference: Difference): Difference {
+  const { kind, path, from, sizeBefore, sizeAfter, ...rest } = difference
+  const sizes = {
+    ...(sizeAfter !== undefined && { sizeBefore: sizeAfter }),
+    ...(sizeBefore !== undefined && { sizeAfter: sizeBefore }),
+  }
+  if (kind === 'added') return { kind: 'removed', path, ...sizes, ...rest }
+  if (kind === 'removed') return { kind: 'added', path, ...sizes, ...rest }
+  return from === undefined
+    ? { kind, path, ...sizes, ...rest }
+    : { kind, path: from, from: path, ...sizes, ...rest }
+}

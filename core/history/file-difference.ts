@@ -1,0 +1,161 @@
+/**
+ * Which bytes of a file differ between two moments, told from objects and their revisions.
+ *
+ * Of the file's tree of blocks the buckets are read, of a block that changed its chunks' index; a chunk that has
+ * another oid, or was changed by a transaction in between, differs. Only where chunks are longer than
+ * {@link CHUNK_BYTES} (blocks stored whole, and what is left of them) is data read and compared, so that the answer
+ * is in chunks there as well.
+ */
+import { LOBTree } from '../btree/tree.ts'
+import { Blocks, type Extent } from '../big-file/blocks.ts'
+import { CHUNK_BYTES } from '../big-file/overlay.ts'
+import type { Connection } from '../connection.ts'
+import type { Ref } from '../pickle/value.ts'
+import { findData } from '../zblk/data.ts'
+import type { ChunkIndex } from '../zblk/chunk-index.ts'
+import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
+import type { Oid } from '../../store/ids.ts'
+import { changedEntries } from './tree-difference.ts'
+
+/** Bytes `[lo, hi)` of a file. */
+export interface ByteRange {
+  readonly lo: bigint
+  readonly hi: bigint
+}
+
+/** A file's data at a moment. */
+export interface FileState {
+  readonly connection: Connection
+  /** Absent where nothing was ever written. */
+  readonly data: Ref | undefined
+  /** In bytes. */
+  readonly size: bigint
+}
+
+/** A part of a block, and whether its bytes have to be compared to know. */
+interface Candidate extends Extent {
+  readonly isLong: boolean
+}
+
+/** Ranges that differ, in whole chunks, ascending and apart, within the larger size. */
+export async function* changedRanges(
+  before: FileState,
+  after: FileState,
+  hasChanged: (oid: Oid) => boolean,
+): AsyncGenerator<ByteRange> {
+  const [a, b] = [await blocksOf(before), await blocksOf(after)]
+  const blksize = (b ?? a)?.blksize ?? BLKSIZE
+  if (a !== undefined && b !== undefined && a.blksize !== b.blksize)
+    throw b.connection.corrupt(b.blktab.oid, "its file's block size was another before")
+  const end = before.size > after.size ? before.size : after.size
+  let open: ByteRange | undefined
+  for await (const { key: blk } of changedEntries({ before: a?.blktab, after: b?.blktab, hasChanged })) {
+    for (const { lo, hi } of await changedExtents(a, b, blk, hasChanged)) {
+      const from = BigInt(blk) * BigInt(blksize) + BigInt(lo)
+      const to = from + BigInt(hi - lo)
+      if (from >= end) continue
+      if (open?.hi === from) open = { lo: open.lo, hi: to < end ? to : end }
+      else {
+        if (open !== undefined) yield open
+        open = { lo: from, hi: to < end ? to : end }
+      }
+    }
+  }
+  if (open !== undefined) yield open
+}
+
+async function blocksOf({ connection, data }: FileState): Promise<Blocks | undefined> {
+  if (data === undefined) return undefined
+  const file = connection.resolve(data)
+  if (!(file instanceof ZBigFile)) throw connection.corrupt(data.oid, "a file's data is no ZBigFile")
+  await file.activate()
+  if (!(file.blktab instanceof LOBTree)) throw connection.corrupt(data.oid, 'its blocks are in no LOBTree')
+  return new Blocks(connection, file)
+}
+
+/** What differs of one block, in whole chunks. */
+async function changedExtents(
+  before: Blocks | undefined,
+  after: Blocks | undefined,
+  blk: number,
+  hasChanged: (oid: Oid) => boolean,
+): Promise<readonly Extent[]> {
+  const [from, to] = [await indexOf(before, blk), await indexOf(after, blk)]
+  const candidates: Candidate[] = []
+  const add = (lo: number, hi: number, isLong: boolean): void => {
+    const start = lo - (lo % CHUNK_BYTES)
+    const end = Math.ceil(hi / CHUNK_BYTES) * CHUNK_BYTES
+    const last = candidates.at(-1)
+    if (last !== undefined && last.hi >= start)
+      candidates[candidates.length - 1] = {
+        lo: last.lo,
+        hi: Math.max(last.hi, end),
+        isLong: last.isLong || isLong,
+      }
+    else if (start < end) candidates.push({ lo: start, hi: end, isLong })
+  }
+  for (const [off, oids] of mergeChunks(from, to)) {
+    if (oids.before === oids.after && oids.before !== undefined && !hasChanged(oids.before)) continue
+    const lengths = [await lengthOf(before, oids.before), await lengthOf(after, oids.after)]
+    add(
+      off,
+      off + Math.max(...lengths),
+      lengths.some(length => length > CHUNK_BYTES),
+    )
+  }
+  const extents: Extent[] = []
+  for (const candidate of candidates)
+    if (!candidate.isLong || before === undefined || after === undefined) extents.push(candidate)
+    else extents.push(...(await compareBytes(before, after, blk, candidate)))
+  return extents
+}
+
+/** Where a block's chunks are. A block stored whole is one chunk. */
+async function indexOf(blocks: Blocks | undefined, blk: number): Promise<ChunkIndex> {
+  const ref = await blocks?.find(blk)
+  if (blocks === undefined || ref === undefined) return { offs: new Int32Array(0), oids: new Float64Array(0) }
+  const layout = await blocks.layout(blk, ref)
+  return 'offs' in layout ? layout : { offs: Int32Array.of(0), oids: Float64Array.of(ref.oid) }
+}
+
+function* mergeChunks(
+  before: ChunkIndex,
+  after: ChunkIndex,
+): Generator<[number, { readonly before: Oid | undefined; readonly after: Oid | undefined }]> {
+  let [i, j] = [0, 0]
+  while (i < before.offs.length || j < after.offs.length) {
+    const [from, to] = [before.offs[i] ?? Infinity, after.offs[j] ?? Infinity]
+    const off = Math.min(from, to)
+    yield [
+      off,
+      {
+        before: from === off ? (before.oids[i++] as Oid) : undefined,
+        after: to === off ? (after.oids[j++] as Oid) : undefined,
+      },
+    ]
+  }
+}
+
+async function lengthOf(blocks: Blocks | undefined, oid: Oid | undefined): Promise<number> {
+  return blocks === undefined || oid === undefined ? 0 : (await findData(blocks.connection, oid)).len
+}
+
+async function compareBytes(
+  before: Blocks,
+  after: Blocks,
+  blk: number,
+  { lo, hi }: Extent,
+): Promise<readonly Extent[]> {
+  const end = Math.min(hi, after.blksize)
+  const old = Buffer.concat(await before.read(blk, lo, end))
+  const now = Buffer.concat(await after.read(blk, lo, end))
+  const extents: { lo: number; hi: number }[] = []
+  for (let off = 0; off < now.length; off += CHUNK_BYTES) {
+    const chunk = now.subarray(off, off + CHUNK_BYTES)
+    if (chunk.equals(old.subarray(off, off + CHUNK_BYTES))) continue
+    const last = extents.at(-1)
+    if (last?.hi === lo + off) last.hi += chunk.length
+    else extents.push({ lo: lo + off, hi: lo + off + chunk.length })
+  }
+  return extents
+}

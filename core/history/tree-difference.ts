@@ -1,0 +1,125 @@
+/**
+ * What differs between two states of a BTree, without loading what they share: a bucket that both have and no
+ * transaction in between changed holds the same entries.
+ */
+import { Bucket, type Entries } from '../btree/bucket.ts'
+import { BTreeNode } from '../btree/node.ts'
+import type { BTree } from '../btree/tree.ts'
+import { Ref, type PickleValue } from '../pickle/value.ts'
+import type { Oid } from '../../store/ids.ts'
+
+/** A key whose values differ, or may. */
+export interface EntryPair<K> {
+  readonly key: K
+  readonly before: PickleValue | undefined
+  readonly after: PickleValue | undefined
+}
+
+export interface TreePair<K extends PickleValue> {
+  readonly before: BTree<K> | undefined
+  readonly after: BTree<K> | undefined
+  /** Whether an object changed between the two moments. */
+  readonly hasChanged: (oid: Oid) => boolean
+}
+
+/** A leaf: entries inlined into the tree, or a bucket to be loaded. */
+type Leaf<K extends PickleValue> = Entries<K> | Bucket<K>
+
+const DEPTH_MAX = 32
+/** Buckets loaded at once. */
+const GROUP = 32
+
+/** The keys whose values are references to different objects, or are there on one side only; ascending. */
+export async function* differingEntries<K extends PickleValue>(
+  pair: TreePair<K>,
+): AsyncGenerator<EntryPair<K>> {
+  for await (const entry of compare(pair, false)) if (oidOf(entry.before) !== oidOf(entry.after)) yield entry
+}
+
+/** The same, and the keys whose object, the same on both sides, has changed. Reads every bucket. */
+export function changedEntries<K extends PickleValue>(pair: TreePair<K>): AsyncGenerator<EntryPair<K>> {
+  return compare(pair, true)
+}
+
+async function* compare<K extends PickleValue>(
+  { before, after, hasChanged }: TreePair<K>,
+  looksIntoShared: boolean,
+): AsyncGenerator<EntryPair<K>> {
+  const kind = (before ?? after)?.kind
+  if (kind === undefined) return
+  const [left, right] = [await leavesOf(before), await leavesOf(after)]
+  const inLeft = new Set(left.filter(leaf => leaf instanceof Bucket).map(({ oid }) => oid))
+  const shared = new Set<Oid>()
+  for (const leaf of right)
+    if (leaf instanceof Bucket && inLeft.has(leaf.oid) && !hasChanged(leaf.oid)) shared.add(leaf.oid)
+
+  const lefts = entriesOf(left, shared, looksIntoShared ? hasChanged : undefined)
+  const rights = entriesOf(right, shared, undefined)
+  let [a, b] = [await lefts.next(), await rights.next()]
+  while (a.done !== true || b.done !== true) {
+    const order = a.done === true ? 1 : b.done === true ? -1 : kind.compare(a.value.key, b.value.key)
+    if (order < 0 && a.done !== true) {
+      const { key, value, isShared } = a.value
+      yield { key, before: value, after: isShared ? value : undefined }
+      a = await lefts.next()
+    } else if (order > 0 && b.done !== true) {
+      yield { key: b.value.key, before: undefined, after: b.value.value }
+      b = await rights.next()
+    } else if (a.done !== true && b.done !== true) {
+      const [from, to] = [oidOf(a.value.value), oidOf(b.value.value)]
+      if (from !== to || from === undefined || hasChanged(from))
+        yield { key: a.value.key, before: a.value.value, after: b.value.value }
+      ;[a, b] = [await lefts.next(), await rights.next()]
+    }
+  }
+}
+
+async function leavesOf<K extends PickleValue>(tree: BTree<K> | undefined): Promise<Leaf<K>[]> {
+  const leaves: Leaf<K>[] = []
+  if (tree !== undefined) await collect(tree, leaves, 1)
+  return leaves
+}
+
+async function collect<K extends PickleValue>(
+  node: BTreeNode<K>,
+  leaves: Leaf<K>[],
+  depth: number,
+): Promise<void> {
+  if (depth > DEPTH_MAX) throw node.corrupt(`it is deeper than ${DEPTH_MAX} nodes, so it has a loop`)
+  await node.activate()
+  const { inlined, children } = node.content
+  if (inlined !== undefined) leaves.push(inlined)
+  for (const ref of children) {
+    const child = node.jar.resolve(ref)
+    if (child instanceof Bucket) leaves.push(child as Bucket<K>)
+    else if (child instanceof BTreeNode) await collect(child as BTreeNode<K>, leaves, depth + 1)
+    else throw node.corrupt(`its child ${child.oid} is a ${child.className}`)
+  }
+}
+
+/** The entries of leaves; of those that are shared, the ones whose object `hasChanged`, or none. */
+async function* entriesOf<K extends PickleValue>(
+  leaves: readonly Leaf<K>[],
+  shared: ReadonlySet<Oid>,
+  hasChanged: ((oid: Oid) => boolean) | undefined,
+): AsyncGenerator<{ readonly key: K; readonly value: PickleValue; readonly isShared: boolean }> {
+  const isShared = (leaf: Leaf<K>): boolean => leaf instanceof Bucket && shared.has(leaf.oid)
+  const wanted = hasChanged === undefined ? leaves.filter(leaf => !isShared(leaf)) : leaves
+  for (const [i, leaf] of wanted.entries()) {
+    if (leaf instanceof Bucket) {
+      if (i % GROUP === 0)
+        await leaf.jar.loadMany(wanted.slice(i, i + GROUP).filter(leaf => leaf instanceof Bucket))
+      await leaf.activate()
+    }
+    const { keys, values } = leaf instanceof Bucket ? leaf.entries : leaf
+    if (leaf instanceof Bucket) leaf.deactivate()
+    for (const [j, key] of keys.entries()) {
+      const value = values[j] ?? null
+      if (!isShared(leaf)) yield { key, value, isShared: false }
+      else if (value instanceof Ref && hasChanged?.(value.oid) === true) yield { key, value, isShared: true }
+    }
+  }
+}
+
+const oidOf = (value: PickleValue | undefined): Oid | undefined =>
+  value instanceof Ref ? value.oid : undefined

@@ -1,0 +1,45 @@
+/** `zblkfs cat DB PATH`: a file's bytes, now or at a moment, without a mount. */
+import { once } from 'node:events'
+import { constants } from 'node:fs'
+import { Command } from 'commander'
+import { BigFile } from '../../core/big-file.ts'
+import { ZBigFile } from '../../core/zblk/zbigfile.ts'
+import { MomentView } from '../../core/history/moment-view.ts'
+import { formatTid } from '../../store/ids.ts'
+import { CommandError } from '../failure.ts'
+import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
+
+const { S_IFMT, S_IFREG } = constants
+const PIECE_BYTES = 2 << 20
+
+export function catCommand(): Command {
+  return new Command('cat')
+    .description("Write a file's bytes as of a moment to the standard output, without mounting.")
+    .argument('<db|dir>', 'a database, a mount, or a path in a mount')
+    .argument('[path]', 'a path in it')
+    .option('--at <when>', 'a tid, a time, an age, or a tag', 'now')
+    .action(async (place: string, inner: string | undefined, { at }: { readonly at: string }) => {
+      const { database, path } = await findSource(place, inner)
+      await withStore(database, async store =>
+        write(await MomentView.open(store, await momentOf(store, at)), path),
+      )
+    })
+}
+
+async function write(view: MomentView, path: string): Promise<void> {
+  const inode = await view.find(path)
+  if (inode === undefined) throw new CommandError(`there is no ${shownPath(path)} at ${formatTid(view.at)}`)
+  if ((inode.mode & S_IFMT) !== S_IFREG) throw new CommandError(`${shownPath(path)} is not a regular file`)
+  const { size, data } = inode
+  const object = data === undefined ? undefined : view.connection.resolve(data)
+  const file = object instanceof ZBigFile ? await BigFile.open(view.connection, object) : undefined
+  // Who read it may stop to.
+  process.stdout.on('error', () => process.exit(0))
+  for (let off = 0n; off < size; off += BigInt(PIECE_BYTES)) {
+    const len = Number(size - off < BigInt(PIECE_BYTES) ? size - off : BigInt(PIECE_BYTES))
+    const pieces = (await file?.read(off, len)) ?? [new Uint8Array(len)]
+    for (const piece of pieces)
+      if (!process.stdout.write(piece))
+        await Promise.race([once(process.stdout, 'drain'), once(process.stdout, 'close')])
+  }
+}

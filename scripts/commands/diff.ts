@@ -1,0 +1,61 @@
+/** `zblkfs diff A B [PATH]`: what differs between two moments. */
+import { Command } from 'commander'
+import { differences, type Difference } from '../../core/history/difference.ts'
+import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
+import { paged } from '../pager.ts'
+import { formatBytes } from '../units.ts'
+import { databaseOption, type DatabaseOption } from './database-option.ts'
+
+const RANGES_SHOWN = 10
+const MARKS = { added: '+', removed: '-', renamed: '>', changed: '*' } as const
+
+interface Options extends DatabaseOption {
+  readonly json?: boolean
+}
+
+export function diffCommand(): Command {
+  return new Command('diff')
+    .description('Show which files two moments differ in, and which bytes of them.')
+    .argument('<a>', 'a moment: a tid, a time, an age, a tag, or now')
+    .argument('<b>', 'another')
+    .argument('[path]', 'only this file or directory; without --db, a path in the mount', '')
+    .addOption(databaseOption())
+    .option('--json', 'a line of JSON each')
+    .action(async (a: string, b: string, path: string, { db, json = false }: Options) => {
+      const source = db === undefined ? await findSource(path || '.') : await findSource(db, path)
+      await withStore(source.database, async store => {
+        const [before, after] = [await momentOf(store, a), await momentOf(store, b)]
+        await paged(async line => {
+          for await (const difference of differences(store, before, after, { path: source.path }))
+            if (!(await line(json ? asJson(difference) : asText(difference)))) return
+        })
+      })
+    })
+}
+
+function asJson({ path, from, mode, sizeBefore, sizeAfter, ranges, ...rest }: Difference): string {
+  return JSON.stringify({
+    ...rest,
+    path: shownPath(path),
+    ...(from !== undefined && { from: shownPath(from) }),
+    mode: mode.toString(8),
+    // Sizes and offsets may be beyond what every reader's numbers hold.
+    ...(sizeBefore !== undefined && { sizeBefore: String(sizeBefore) }),
+    ...(sizeAfter !== undefined && { sizeAfter: String(sizeAfter) }),
+    ranges: ranges.map(({ lo, hi }) => [String(lo), String(hi)]),
+  })
+}
+
+function asText({ kind, path, from, sizeBefore, sizeAfter, attributes, ranges }: Difference): string {
+  const name = from === undefined ? shownPath(path) : `${shownPath(from)} -> ${shownPath(path)}`
+  const details = attributes.filter(attribute => attribute !== 'mtime' && attribute !== 'size')
+  if (sizeBefore !== undefined && sizeAfter !== undefined && sizeBefore !== sizeAfter)
+    details.push(`${formatBytes(Number(sizeBefore))} -> ${formatBytes(Number(sizeAfter))}`)
+  const bytes = ranges.reduce((sum, { lo, hi }) => sum + (hi - lo), 0n)
+  if (bytes > 0n) details.push(`${formatBytes(Number(bytes))} changed`)
+  if (details.length === 0 && kind === 'changed') details.push(...attributes)
+  const lines = [`${MARKS[kind]} ${name}${details.length === 0 ? '' : `  (${details.join(', ')})`}`]
+  for (const { lo, hi } of ranges.slice(0, RANGES_SHOWN)) lines.push(`    [${lo}, ${hi})`)
+  if (ranges.length > RANGES_SHOWN) lines.push(`    and ${ranges.length - RANGES_SHOWN} more ranges`)
+  return lines.join('\n')
+}

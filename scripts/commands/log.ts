@@ -1,0 +1,88 @@
+/** `zblkfs log DB|DIR [PATH]`: the transactions, newest first. */
+import { Command } from 'commander'
+import { log, type LoggedTransaction } from '../../core/history/log.ts'
+import { MomentView } from '../../core/history/moment-view.ts'
+import { formatTid, tid, timeFromTid, type Oid, type Tid } from '../../store/ids.ts'
+import type { Store } from '../../store/store.ts'
+import { CommandError, UsageError } from '../failure.ts'
+import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
+import { paged } from '../pager.ts'
+import { formatBytes } from '../units.ts'
+
+const FILES_SHOWN = 20
+
+interface Options {
+  readonly json?: boolean
+  readonly since?: string
+  readonly until?: string
+  readonly number?: string
+}
+
+export function logCommand(): Command {
+  return new Command('log')
+    .description('List the transactions, newest first, with what each changed.')
+    .argument('<db|dir>', 'a database, a mount, or a path in a mount')
+    .argument('[path]', 'only transactions that changed this file, or something in this directory')
+    .option('-n, --number <count>', 'at most so many')
+    .option('--since <when>', 'only those after this moment: a tid, a time, an age, or a tag')
+    .option('--until <when>', 'only those up to this moment')
+    .option('--json', 'a line of JSON each')
+    .action(async (place: string, inner: string | undefined, options: Options) => {
+      const { database, path } = await findSource(place, inner)
+      await withStore(database, store => list(store, path, options))
+    })
+}
+
+async function list(
+  store: Store,
+  path: string,
+  { json = false, since, until, number }: Options,
+): Promise<void> {
+  const limit = number === undefined ? Infinity : Number(number)
+  if (Number.isNaN(limit) || limit < 0) throw new UsageError(`-n ${number} is not a number of transactions`)
+  const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
+  const after = since === undefined ? undefined : await momentOf(store, since)
+  const of = path === '' ? undefined : await oidOf(store, path, upTo)
+  const options = { upTo, limit, ...(after !== undefined && { after }), ...(of !== undefined && { of }) }
+  await paged(async line => {
+    for await (const transaction of log(store, options))
+      if (!(await line(json ? asJson(transaction) : asText(transaction)))) return
+  })
+}
+
+async function oidOf(store: Store, path: string, at: Tid): Promise<Oid> {
+  const inode = await (await MomentView.open(store, at)).find(path)
+  if (inode !== undefined) return inode.oid
+  throw new CommandError(
+    `there is no ${shownPath(path)} at ${formatTid(at)}: name a moment when it was there with --until`,
+  )
+}
+
+/** The first moment of a tid's second is of little use to people: milliseconds. */
+export const shownTime = (at: Tid): string => new Date(timeFromTid(tid(at))).toISOString()
+
+function asJson({ info, files, fileCount }: LoggedTransaction): string {
+  const { tid, description, user, objects, bytes } = info
+  return JSON.stringify({
+    tid: formatTid(tid),
+    time: shownTime(tid),
+    message: description,
+    user,
+    files: files.map(shownPath),
+    fileCount,
+    objects,
+    bytes,
+  })
+}
+
+function asText({ info, files, fileCount }: LoggedTransaction): string {
+  const { tid, description, bytes } = info
+  const count = `${fileCount} ${fileCount === 1 ? 'file' : 'files'}`
+  const lines = [`${formatTid(tid)}  ${shownTime(tid)}  ${count}, ${formatBytes(bytes)}`]
+  const shown = files.slice(0, FILES_SHOWN).map(shownPath)
+  // A message made up of the files' names would tell them twice.
+  if (description !== '' && description !== shown.join(', ')) lines.push(`    ${description}`)
+  for (const file of shown) lines.push(`  ${file}`)
+  if (fileCount > shown.length) lines.push(`  and ${fileCount - shown.length} more`)
+  return lines.join('\n')
+}

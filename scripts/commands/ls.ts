@@ -1,0 +1,66 @@
+/** `zblkfs ls DB [PATH]`: a directory of a database, now or at a moment, without a mount. */
+import { constants } from 'node:fs'
+import { Command } from 'commander'
+import { Directory } from '../../core/directory.ts'
+import type { Inode } from '../../core/inode.ts'
+import { MomentView } from '../../core/history/moment-view.ts'
+import { formatTid } from '../../store/ids.ts'
+import { CommandError } from '../failure.ts'
+import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
+import { paged } from '../pager.ts'
+
+const { S_IFMT, S_IFDIR, S_IFLNK } = constants
+const TYPES: Readonly<Record<number, string>> = {
+  [S_IFDIR]: 'd',
+  [constants.S_IFREG]: '-',
+  [S_IFLNK]: 'l',
+  [constants.S_IFIFO]: 'p',
+  [constants.S_IFSOCK]: 's',
+  [constants.S_IFCHR]: 'c',
+  [constants.S_IFBLK]: 'b',
+}
+const BATCH = 256
+
+export function lsCommand(): Command {
+  return new Command('ls')
+    .description('List a directory of a database as of a moment, without mounting it.')
+    .argument('<db|dir>', 'a database, a mount, or a path in a mount')
+    .argument('[path]', 'a path in it')
+    .option('--at <when>', 'a tid, a time, an age, or a tag', 'now')
+    .action(async (place: string, inner: string | undefined, { at }: { readonly at: string }) => {
+      const { database, path } = await findSource(place, inner)
+      await withStore(database, async store =>
+        list(await MomentView.open(store, await momentOf(store, at)), path),
+      )
+    })
+}
+
+async function list(view: MomentView, path: string): Promise<void> {
+  const inode = await view.find(path)
+  if (inode === undefined) throw new CommandError(`there is no ${shownPath(path)} at ${formatTid(view.at)}`)
+  await paged(async line => {
+    if ((inode.mode & S_IFMT) !== S_IFDIR) {
+      await line(asText(inode, path.slice(path.lastIndexOf('/') + 1)))
+      return
+    }
+    for (let after: string | undefined; ;) {
+      await inode.activate()
+      const entries = await Directory.of(view.connection, inode).after(after, BATCH)
+      if (entries.length === 0) return
+      for (const { name, oid } of entries) {
+        after = name
+        const child = await view.inode(oid)
+        if (child === undefined) throw view.connection.corrupt(oid, `${shownPath(name)} leads to nothing`)
+        if (!(await line(asText(child, name)))) return
+      }
+    }
+  })
+}
+
+function asText(inode: Inode, name: string): string {
+  const { mode, uid, gid, size, target } = inode
+  const time = new Date(Number(inode.time('mtime') / 1_000_000n)).toISOString().slice(0, 19)
+  const link = (mode & S_IFMT) === S_IFLNK ? ` -> ${Buffer.from(target).toString()}` : ''
+  const permissions = [6, 3, 0].map(shift => ((mode >> shift) & 7).toString()).join('')
+  return `${TYPES[mode & S_IFMT] ?? '?'}${permissions}  ${uid}:${gid}  ${size}  ${time}  ${shownPath(name)}${link}`
+}

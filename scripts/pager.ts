@@ -1,0 +1,42 @@
+/** Output that may be long: through a pager where a person reads it, line by line and with back-pressure elsewhere. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import type { Writable } from 'node:stream'
+
+/** Writes a line; resolves to whether anybody still reads. */
+export type WriteLine = (line: string) => Promise<boolean>
+
+/** Runs `write`, whose lines go through $PAGER (or less) if the output is a terminal. */
+export async function paged(write: (line: WriteLine) => Promise<void>): Promise<void> {
+  if (process.stdout.isTTY) await throughPager(write)
+  else await into(process.stdout, write)
+}
+
+async function throughPager(write: (line: WriteLine) => Promise<void>): Promise<void> {
+  const command = process.env['PAGER'] || 'less -FRX'
+  const pager = spawn('/bin/sh', ['-c', command], { stdio: ['pipe', 'inherit', 'inherit'] })
+  const ended = once(pager, 'close')
+  // Ctrl-C is the pager's.
+  const ignore = (): void => undefined
+  process.on('SIGINT', ignore)
+  try {
+    await into(pager.stdin, write)
+    pager.stdin.end()
+    await ended
+  } finally {
+    process.off('SIGINT', ignore)
+  }
+}
+
+async function into(output: Writable, write: (line: WriteLine) => Promise<void>): Promise<void> {
+  let isBroken = false
+  output.on('error', (error: NodeJS.ErrnoException) => {
+    isBroken = true
+    if (error.code !== 'EPIPE') throw error
+  })
+  await write(async line => {
+    if (isBroken) return false
+    if (!output.write(`${line}\n`)) await Promise.race([once(output, 'drain'), once(output, 'close')])
+    return !isBroken
+  })
+}
