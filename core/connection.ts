@@ -16,7 +16,7 @@
  */
 import { CannotOpenError, CorruptRecordError, ObjectNotFoundError, ReadOnlyError } from '../store/errors.ts'
 import { formatTid, ROOT_OID, TID_NONE, type Oid, type Tid } from '../store/ids.ts'
-import type { RecordSource, Store, WritableStore } from '../store/store.ts'
+import type { NewTransaction, RecordSource, Store, WritableStore } from '../store/store.ts'
 import { joinBytes } from './bytes.ts'
 import { classNamed } from './classes.ts'
 import { ObjectCache, type ClassCounts } from './object-cache.ts'
@@ -260,7 +260,7 @@ export class Connection implements Jar {
    * stays pending and the next commit carries it. One at a time.
    * @throws ConflictError, NoSpaceError, StoreError, ReadOnlyError.
    */
-  async commit(about: { readonly description?: string; readonly user?: string } = {}): Promise<Tid> {
+  async commit(about: Omit<NewTransaction, 'changes'> = {}): Promise<Tid> {
     const store = this.#writer()
     if (this.#torn) throw new Error('the last prepare has failed: repeat it before the commit')
     const changes = this.#pending.begin()

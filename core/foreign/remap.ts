@@ -1,0 +1,68 @@
+/**
+ * Records of a foreign database as records of ours: the same states in the words of today's Python 3, with other oids.
+ * Only the classes that big files are made of; nothing else is ever followed or copied.
+ */
+import { IO, LO } from '../btree/kind.ts'
+import { Ref, Tuple, type PickleValue } from '../pickle/value.ts'
+import {
+  classOfRecord,
+  currentClassName,
+  dataPosition,
+  decodeRecord,
+  encodeRecord,
+  ZBLK0,
+  ZDATA,
+} from '../record.ts'
+import { dataRecord } from '../zblk/data.ts'
+import { ZBigFile } from '../zblk/zbigfile.ts'
+import { ZBlk1 } from '../zblk/zblk.ts'
+import { CorruptRecordError } from '../../store/errors.ts'
+import type { Oid, Tid } from '../../store/ids.ts'
+import type { RecordSource } from '../../store/store.ts'
+
+const CLASSES: ReadonlySet<string> = new Set([
+  ZBigFile.CLASS_NAME,
+  ZBlk1.CLASS_NAME,
+  ZBLK0,
+  ZDATA,
+  LO.tree,
+  LO.bucket,
+  IO.tree,
+  IO.bucket,
+])
+
+export interface RemappedRecord {
+  readonly className: string
+  readonly source: RecordSource
+  /** The length of a block's or chunk's data; 0 for everything else. */
+  readonly dataBytes: number
+}
+
+/**
+ * @param remap gives the new oid of an object that the record refers to.
+ * @throws CorruptRecordError, also where something else than a part of a big file is met.
+ */
+export function remapRecord(
+  record: Uint8Array,
+  oid: Oid,
+  tid: Tid,
+  remap: (ref: Ref) => Oid,
+): RemappedRecord {
+  const className = classOfRecord(record)
+  if (className === ZBLK0 || className === ZDATA) {
+    const { off, len } = dataPosition(record, record.length, oid, tid)
+    return { className, source: dataRecord(className, [record.subarray(off, off + len)]), dataBytes: len }
+  }
+  if (!CLASSES.has(className))
+    throw new CorruptRecordError(oid, tid, `a ${className || 'record without a class'} is no part of a file`)
+  const { state } = decodeRecord(record, oid, tid)
+  const translate = (value: PickleValue): PickleValue => {
+    if (value instanceof Tuple) return new Tuple(value.items.map(translate))
+    if (!(value instanceof Ref)) return value
+    const target = currentClassName(value.className)
+    if (!CLASSES.has(target))
+      throw new CorruptRecordError(oid, tid, `it refers to a ${target || 'class that is not told'}`)
+    return new Ref(remap(value), target)
+  }
+  return { className, source: { head: encodeRecord(className, translate(state)) }, dataBytes: 0 }
+}

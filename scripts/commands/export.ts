@@ -1,0 +1,108 @@
+/** `zblkfs export DB Data.fs`: a FileStorage that ZODB opens, with all transactions; with `--from`, more of them. */
+import { existsSync } from 'node:fs'
+import { rename, rm, stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { Command } from 'commander'
+import { CannotOpenError } from '../../store/errors.ts'
+import { FileStorageWriter } from '../../store/filestorage/writer.ts'
+import { formatTid, parseTid, tid as tidOf, TID_NONE, type Tid } from '../../store/ids.ts'
+import { recognise } from '../../store/recognise.ts'
+import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import type { Store } from '../../store/store.ts'
+import { CommandError, UsageError } from '../failure.ts'
+import { exportTransactions, type ExportResult } from '../zodb/export-database.ts'
+import { ByteProgress } from '../zodb/progress.ts'
+
+export function exportCommand(): Command {
+  return new Command('export')
+    .description('Write a database as a FileStorage that ZODB opens, with all transactions.')
+    .argument('<db>', 'the database; it may be mounted')
+    .argument('<file>', 'the FileStorage, a new file (Data.fs)')
+    .option('--from <tid>', 'append what came after this transaction to an export that ends with it')
+    .action(exportFile)
+}
+
+async function exportFile(db: string, file: string, { from }: { readonly from?: string }): Promise<void> {
+  const after = from === undefined ? undefined : parseTid(from)
+  if (from !== undefined && after === undefined)
+    throw new UsageError(`--from ${from}: a transaction is written as 16 hex digits`)
+  const kind = await recognise(resolve(db))
+  if (kind === 'filestorage' || kind === 'relstorage')
+    throw new CannotOpenError(`${db} is a ZODB database already: only zblkfs's own are exported`)
+  const source = await openSqliteStore(resolve(db), { readOnly: true })
+  const progress = new ByteProgress()
+  try {
+    const path = resolve(file)
+    const { size } = await stat(source.name)
+    const run = (writer: FileStorageWriter, after: Tid): Promise<ExportResult> =>
+      exportInto(source, writer, after, bytes => progress.add('exporting', bytes, size))
+    const { transactions, records } =
+      after === undefined ? await exportNew(path, run) : await exportMore(path, source, after, run)
+    progress.stop()
+    console.log(
+      `exported ${transactions} transactions, ${records} records; ${file} ends with transaction ${formatTid(await source.lastTid())}`,
+    )
+  } finally {
+    progress.stop()
+    await source.close()
+  }
+}
+
+type Run = (writer: FileStorageWriter, after: Tid) => Promise<ExportResult>
+
+async function exportInto(
+  source: Store,
+  writer: FileStorageWriter,
+  after: Tid,
+  progress: (bytes: number) => void,
+): Promise<ExportResult> {
+  const upTo = await source.lastTid()
+  const warn = (message: string): void => console.error(`zblkfs: ${message}`)
+  return await exportTransactions({ source, writer, after, upTo, progress, warn })
+}
+
+/** Writes beside the file and renames: a file of that name is a whole export. */
+async function exportNew(path: string, run: Run): Promise<ExportResult> {
+  if (existsSync(path))
+    throw new CommandError(`${path} exists already: name a new file, or append to it with --from`)
+  const temporary = `${path}.part-${process.pid}`
+  await rm(temporary, { force: true })
+  const writer = await FileStorageWriter.create(temporary)
+  try {
+    let result: ExportResult
+    try {
+      result = await run(writer, TID_NONE)
+    } finally {
+      await writer.close()
+    }
+    await rename(temporary, path)
+    return result
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+}
+
+async function exportMore(path: string, source: Store, from: Tid, run: Run): Promise<ExportResult> {
+  if (!(await hasTransaction(source, from)))
+    throw new CommandError(
+      `${source.name} has no transaction ${formatTid(from)}: 'zblkfs log' lists those it has`,
+    )
+  const writer = await FileStorageWriter.reopen(path)
+  try {
+    if (writer.lastTid !== from)
+      throw new CommandError(
+        `${path} ends with transaction ${formatTid(writer.lastTid)}, not ${formatTid(from)}: append with --from ${formatTid(writer.lastTid)}`,
+      )
+    return await run(writer, from)
+  } finally {
+    await writer.close()
+  }
+}
+
+async function hasTransaction(store: Store, tid: Tid): Promise<boolean> {
+  if (tid === TID_NONE) return false
+  for await (const found of store.transactions({ after: tidOf(tid - 1n), upTo: tid }))
+    return found.tid === tid
+  return false
+}

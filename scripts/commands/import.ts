@@ -1,0 +1,84 @@
+/** `zblkfs import SRC DB`: the big files of a ZODB database, as files of ours. */
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { Command } from 'commander'
+import { CannotOpenError, ObjectNotFoundError } from '../../store/errors.ts'
+import { recognise } from '../../store/recognise.ts'
+import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { CommandError } from '../failure.ts'
+import { formatBytes } from '../units.ts'
+import { databasePath } from '../zodb/database-path.ts'
+import { importDatabase } from '../zodb/import/import-database.ts'
+import { openZodb } from '../zodb/open-source.ts'
+import { ByteProgress } from '../zodb/progress.ts'
+
+interface Options {
+  readonly into: string
+  readonly history?: boolean
+}
+
+export function importCommand(): Command {
+  return new Command('import')
+    .description("Copy the big files of a ZODB database into one of zblkfs's.")
+    .argument('<src>', "Data.fs, or RelStorage's main.sqlite3")
+    .argument('<db>', 'the database; made if it does not exist')
+    .option('--into <path>', 'the directory in the database that they are put in', '/')
+    .option('--history', 'with all transactions and their ids, not just the last state')
+    .addHelpText(
+      'after',
+      '\nFiles get the names that the root mapping leads to; those without one are in bigfile/, named by their oids.' +
+        '\nAn import that was interrupted goes on where it was when it is repeated.',
+    )
+    .action(importFiles)
+}
+
+async function importFiles(src: string, db: string, { into, history = false }: Options): Promise<void> {
+  const path = resolve(db)
+  const kind = await recognise(path)
+  if (kind !== 'sqlite' && kind !== 'none')
+    throw new CannotOpenError(`${db} is a ZODB database: name one of zblkfs's own, or a new file`)
+  const source = await openZodb(databasePath(src))
+  const progress = new ByteProgress()
+  try {
+    const { size } = await stat(source.name)
+    const target = await openSqliteStore(path, { create: true, purpose: `an import from ${source.name}` })
+    try {
+      const { files, transactions, comparedBytes } = await importDatabase({
+        source,
+        target,
+        mapPath: `${path}.import`,
+        into: normalise(into),
+        history,
+        progress: (phase, bytes) => progress.add(phase === 'copy' ? 'copying' : 'comparing', bytes, size),
+      })
+      progress.stop()
+      console.log(
+        `imported ${count(files, 'file')} in ${count(transactions, 'transaction')}; compared ${formatBytes(comparedBytes)} of blocks: all are the same`,
+      )
+    } finally {
+      await target.close()
+    }
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError && history)
+      throw new CommandError(
+        `${src} does not have all of its history (${error.message}): import without --history`,
+        { cause: error },
+      )
+    throw error
+  } finally {
+    progress.stop()
+    await source.close()
+  }
+}
+
+/** A path in the database: one character per byte, without slashes around it. */
+function normalise(path: string): string {
+  const names = Buffer.from(path, 'utf8')
+    .toString('latin1')
+    .split('/')
+    .filter(name => name !== '' && name !== '.')
+  if (names.includes('..')) throw new CommandError(`--into ${path}: '..' has no meaning here`)
+  return names.join('/')
+}
+
+const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`

@@ -1,0 +1,90 @@
+/**
+ * Exports a database of ours as a FileStorage: transaction by transaction, record by record, as they are. Our records are
+ * ZODB's already; `root['zblkfs']` leads through stock classes to every file's ZBigFile.
+ *
+ * What a FileStorage has no room for is cut, and said: texts of more than 65,535 bytes. Bytes that records share in our
+ * database are written out in each.
+ */
+import { formatTid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import type { FileStorageWriter, RecordToWrite } from '../../store/filestorage/writer.ts'
+import type { Store, TransactionInfo } from '../../store/store.ts'
+
+export interface ExportOptions {
+  readonly source: Store
+  readonly writer: FileStorageWriter
+  /** The transactions `(after, upTo]` are exported. */
+  readonly after: Tid
+  readonly upTo: Tid
+  /** Told of the bytes of records written. */
+  readonly progress?: (bytes: number) => void
+  /** Told what could not be kept. */
+  readonly warn?: (message: string) => void
+}
+
+export interface ExportResult {
+  readonly transactions: number
+  readonly records: number
+}
+
+/** Records loaded at once; a record may be as big as a block. */
+const BATCH = 8
+const MAX_TEXT_BYTES = 0xffff
+
+/** Appends transactions to a FileStorage. When it fails, those before the failure are in it. @throws StoreError */
+export async function exportTransactions(options: ExportOptions): Promise<ExportResult> {
+  const { source, writer, after, upTo, warn } = options
+  let transactions = 0
+  let records = 0
+  for await (const info of source.transactions({ after, upTo })) {
+    await writer.append({
+      ...cutTexts(info, message => warn?.(`transaction ${formatTid(info.tid)}: ${message}`)),
+      tid: info.tid,
+      records: recordsOf(options, info.tid, () => records++),
+    })
+    transactions++
+  }
+  return { transactions, records }
+}
+
+async function* recordsOf(
+  { source, progress }: ExportOptions,
+  tid: Tid,
+  onRecord: () => void,
+): AsyncGenerator<RecordToWrite> {
+  const before = (tid - 1n) as Tid
+  for await (const { oids } of source.changes(before > TID_NONE ? before : TID_NONE, tid))
+    for (let i = 0; i < oids.length; i += BATCH) {
+      const batch: readonly Oid[] = oids.slice(i, i + BATCH)
+      const revisions = await source.load(batch, tid)
+      for (const [j, oid] of batch.entries()) {
+        const record = revisions[j]?.record ?? null
+        onRecord()
+        progress?.(record?.length ?? 0)
+        yield { oid, record }
+      }
+    }
+}
+
+type Texts = Pick<TransactionInfo, 'user' | 'description' | 'extension'>
+
+/** Texts as a FileStorage can hold them. */
+function cutTexts({ user, description, extension }: Texts, warn: (message: string) => void): Texts {
+  const cut = (what: string, text: string): string => {
+    const bytes = Buffer.from(text, 'utf8')
+    if (bytes.length <= MAX_TEXT_BYTES) return text
+    warn(`its ${what} of ${bytes.length} bytes is cut at ${MAX_TEXT_BYTES}`)
+    // Not in the middle of a character.
+    let end = MAX_TEXT_BYTES
+    while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--
+    return bytes.toString('utf8', 0, end)
+  }
+  if (extension.length > MAX_TEXT_BYTES)
+    warn(
+      `its extension of ${extension.length} bytes is left out: a FileStorage has room for ${MAX_TEXT_BYTES}`,
+    )
+  return {
+    user: cut('user', user),
+    description: cut('description', description),
+    extension: extension.length > MAX_TEXT_BYTES ? new Uint8Array(0) : extension,
+  }
+}

@@ -1,0 +1,329 @@
+/**
+ * Where an import stands, in a SQLite file beside the database, removed when the import is complete: which foreign
+ * object has become which of ours, what is still to be copied, and the files with their names.
+ *
+ * What is done to it between two commits of the database, a **step**, is kept or undone as a whole, together with that
+ * commit: `prepareStep` writes the step to disk with the tid that the commit will have, and, by triggers, how to undo
+ * it. Who opens the map later asks the database whether that commit took place.
+ */
+import Database from 'better-sqlite3'
+import { oid as oidOf, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
+
+/** An object that is part of a big file. */
+export interface MappedObject {
+  readonly oid: Oid
+  readonly ours: Oid
+  /** The ZBigFile that it was reached from first. */
+  readonly file: Oid
+  /** Our transaction that has its last copied state; TID_NONE: it was never copied. */
+  readonly written: Tid
+}
+
+export interface MappedFile {
+  readonly file: Oid
+  /** Its inode's oid of ours; undefined while it has no name. */
+  readonly inode: Oid | undefined
+  /** About how many bytes are stored for it. */
+  readonly stored: number
+}
+
+const TABLES = {
+  object: { key: 'oid', columns: ['oid', 'ours', 'file', 'copied', 'written', 'dirty'] },
+  file: { key: 'oid', columns: ['oid', 'inode', 'stored', 'touched'] },
+  path: { key: 'name', columns: ['name', 'file', 'seen'] },
+  state: { key: 'key', columns: ['key', 'value'] },
+} as const
+
+const SCHEMA = `
+  CREATE TABLE object (
+    oid INTEGER PRIMARY KEY, ours INTEGER NOT NULL, file INTEGER NOT NULL,
+    copied INTEGER NOT NULL, written INTEGER NOT NULL, dirty INTEGER NOT NULL
+  );
+  CREATE INDEX object_dirty ON object (oid) WHERE dirty = 1;
+  CREATE TABLE file (oid INTEGER PRIMARY KEY, inode INTEGER, stored INTEGER NOT NULL, touched INTEGER NOT NULL);
+  CREATE TABLE path (name TEXT PRIMARY KEY, file INTEGER NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE INDEX path_file ON path (file);
+  CREATE TABLE state (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+`
+
+/** For each table: what rows were before the step, noted by triggers. */
+const undoSchema = (): string =>
+  Object.entries(TABLES)
+    .map(([table, { key, columns }]) => {
+      const old = columns.map(column => `OLD.${column}`).join(', ')
+      return `
+        CREATE TABLE undo_${table} (was INTEGER, ${columns.join(', ')}, PRIMARY KEY (${key})) WITHOUT ROWID;
+        CREATE TRIGGER ${table}_insert AFTER INSERT ON ${table} BEGIN
+          INSERT OR IGNORE INTO undo_${table} (was, ${key}) VALUES (0, NEW.${key}); END;
+        CREATE TRIGGER ${table}_update AFTER UPDATE ON ${table} BEGIN
+          INSERT OR IGNORE INTO undo_${table} VALUES (1, ${old}); END;
+        CREATE TRIGGER ${table}_delete AFTER DELETE ON ${table} BEGIN
+          INSERT OR IGNORE INTO undo_${table} VALUES (1, ${old}); END;`
+    })
+    .join('')
+
+interface ObjectRow {
+  readonly oid: bigint
+  readonly ours: bigint
+  readonly file: bigint
+  readonly written: bigint
+}
+
+export class ImportMap {
+  readonly #db: Database.Database
+  readonly #sql: ReturnType<typeof prepare>
+  #isBegun = false
+
+  private constructor(db: Database.Database) {
+    this.#db = db
+    this.#sql = prepare(db)
+  }
+
+  /**
+   * Opens the map at `path`, or begins one.
+   * @param wasCommitted tells whether the database has that transaction: whether the last step took place.
+   */
+  static async open(path: string, wasCommitted: (tid: Tid) => Promise<boolean>): Promise<ImportMap> {
+    const db = new Database(path)
+    db.pragma('journal_mode = WAL')
+    db.pragma('synchronous = FULL')
+    if (db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'state'").get() === undefined)
+      db.transaction(() => db.exec(SCHEMA + undoSchema()))()
+    const map = new ImportMap(db)
+    try {
+      const step = map.#sql.state.get('step')
+      map.#isBegun = step !== undefined
+      map.#settle(typeof step !== 'string' || (await wasCommitted(tidOf(BigInt(step)))))
+    } catch (error) {
+      db.close()
+      throw error
+    }
+    db.exec('BEGIN')
+    return map
+  }
+
+  /** Whether it is needed to go on: something of the import was committed, or may have been. */
+  get isBegun(): boolean {
+    return this.#isBegun
+  }
+
+  /** What the import was begun with; undefined in a new map. */
+  get purpose(): string | undefined {
+    const value = this.#sql.state.get('purpose')
+    return typeof value === 'string' ? value : undefined
+  }
+  set purpose(value: string) {
+    this.#sql.setState.run('purpose', value)
+  }
+
+  /** The last transaction of the source that is copied; TID_NONE before the first. */
+  get done(): Tid {
+    const value = this.#sql.state.get('done')
+    return typeof value === 'string' ? tidOf(BigInt(value)) : TID_NONE
+  }
+  set done(value: Tid) {
+    this.#sql.setState.run('done', String(value))
+  }
+
+  /** The last transaction of the source that is to be copied: what comes later is left alone. */
+  get upTo(): Tid {
+    const value = this.#sql.state.get('upTo')
+    return typeof value === 'string' ? tidOf(BigInt(value)) : TID_NONE
+  }
+  set upTo(value: Tid) {
+    this.#sql.setState.run('upTo', String(value))
+  }
+
+  /** Puts the step on disk: it holds if the database's next commit, `tid`, takes place. */
+  prepareStep(tid: Tid): void {
+    this.#sql.setState.run('step', String(tid))
+    this.#db.exec('COMMIT')
+    this.#isBegun = true
+  }
+
+  /** The commit took place: the next step begins. */
+  endStep(): void {
+    this.#db.exec('BEGIN')
+    this.#dropUndo()
+  }
+
+  // ---- objects
+
+  get(oid: Oid): MappedObject | undefined {
+    const row = this.#sql.get.get(oid)
+    return row === undefined ? undefined : mappedObject(row)
+  }
+
+  /** An object that was met for the first time, to be copied. */
+  add(oid: Oid, ours: Oid, file: Oid): void {
+    this.#sql.add.run(oid, ours, file)
+    if (oid === file) this.#sql.addFile.run(oid)
+  }
+
+  /** An object has changed in a transaction of the source; false where it is not part of a file. */
+  markChanged(oid: Oid, tid: Tid): boolean {
+    return this.#sql.mark.run(tid, oid).changes > 0
+  }
+
+  /** Some objects that are to be copied. */
+  nextToCopy(limit: number): MappedObject[] {
+    return this.#sql.dirty.all(limit).map(mappedObject)
+  }
+
+  /** An object's state as of a transaction of the source is on its way. */
+  setCopied(oid: Oid, copied: Tid): void {
+    this.#sql.copied.run(copied, oid)
+  }
+
+  /** It will be in this transaction of ours. */
+  setWritten(oid: Oid, written: Tid): void {
+    this.#sql.written.run(written, oid)
+  }
+
+  // ---- files
+
+  /** Something of a file was copied, with so many bytes of data. */
+  touch(file: Oid, bytes: number): void {
+    this.#sql.touch.run(bytes, file)
+  }
+
+  /** Files of which something was copied since the last {@link ImportMap.settleFile}, after `after`; all when `all`. */
+  *files(all: boolean): Generator<MappedFile> {
+    for (let after = -1n; ;) {
+      const row = this.#sql.files.get(after, all ? 1 : 0)
+      if (row === undefined) return
+      yield {
+        file: oidOf(row.oid),
+        inode: row.inode === null ? undefined : oidOf(row.inode),
+        stored: Number(row.stored),
+      }
+      after = row.oid
+    }
+  }
+
+  file(file: Oid): MappedFile | undefined {
+    const row = this.#sql.file.get(file)
+    if (row === undefined) return undefined
+    return { file, inode: row.inode === null ? undefined : oidOf(row.inode), stored: Number(row.stored) }
+  }
+
+  setInode(file: Oid, inode: Oid | undefined): void {
+    this.#sql.setInode.run(inode ?? null, file)
+  }
+
+  settleFile(file: Oid, stored: number): void {
+    this.#sql.settleFile.run(stored, file)
+  }
+
+  // ---- names, one character per byte
+
+  /** A name that leads to a file at transaction `tid`; resolves to the file that it led to before. */
+  seePath(name: string, file: Oid, tid: Tid): Oid | undefined {
+    const before = this.#sql.pathFile.get(name)
+    this.#sql.setPath.run(name, file, tid)
+    return before === undefined ? undefined : oidOf(before)
+  }
+
+  /** A file that no name was seen of at `tid`. */
+  nextUnnamed(tid: Tid): Oid | undefined {
+    const row = this.#sql.unnamed.get(tid)
+    return row === undefined ? undefined : oidOf(row)
+  }
+
+  /** A name that was not seen at `tid`, and is forgotten by this. */
+  takeVanished(tid: Tid): { readonly name: string; readonly file: Oid } | undefined {
+    const row = this.#sql.vanished.get(tid)
+    if (row === undefined) return undefined
+    this.#sql.dropPath.run(row.name)
+    return { name: row.name, file: oidOf(row.file) }
+  }
+
+  /** All names, in order. */
+  *paths(): Generator<{ readonly name: string; readonly file: Oid }> {
+    for (let after = ''; ;) {
+      const row = this.#sql.nextPath.get(after)
+      if (row === undefined) return
+      yield { name: row.name, file: oidOf(row.file) }
+      after = row.name
+    }
+  }
+
+  close(): void {
+    if (this.#db.inTransaction) this.#db.exec('ROLLBACK')
+    this.#db.close()
+  }
+
+  #settle(tookPlace: boolean): void {
+    this.#db.transaction(() => {
+      if (!tookPlace)
+        for (const [table, { key, columns }] of Object.entries(TABLES)) {
+          this.#db.exec(`DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM undo_${table})`)
+          const list = columns.join(', ')
+          this.#db.exec(`INSERT INTO ${table} SELECT ${list} FROM undo_${table} WHERE was = 1`)
+        }
+      this.#dropUndo()
+    })()
+  }
+
+  #dropUndo(): void {
+    for (const table of Object.keys(TABLES)) this.#db.exec(`DELETE FROM undo_${table}`)
+  }
+}
+
+const mappedObject = (row: ObjectRow): MappedObject => ({
+  oid: oidOf(row.oid),
+  ours: oidOf(row.ours),
+  file: oidOf(row.file),
+  written: tidOf(row.written),
+})
+
+function prepare(db: Database.Database) {
+  const object = 'SELECT oid, ours, file, written FROM object'
+  const file = 'SELECT oid, inode, stored FROM file'
+  interface FileRow {
+    readonly oid: bigint
+    readonly inode: bigint | null
+    readonly stored: bigint
+  }
+  interface PathRow {
+    readonly name: string
+    readonly file: bigint
+  }
+  return {
+    state: db.prepare<[string]>('SELECT value FROM state WHERE key = ?').pluck(),
+    setState: db.prepare(
+      'INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+    ),
+    get: db.prepare<[number], ObjectRow>(`${object} WHERE oid = ?`).safeIntegers(),
+    add: db.prepare('INSERT INTO object VALUES (?, ?, ?, 0, 0, 1)'),
+    mark: db.prepare('UPDATE object SET dirty = dirty OR copied < ? WHERE oid = ?'),
+    dirty: db.prepare<[number], ObjectRow>(`${object} WHERE dirty = 1 ORDER BY oid LIMIT ?`).safeIntegers(),
+    copied: db.prepare('UPDATE object SET copied = ?, dirty = 0 WHERE oid = ?'),
+    written: db.prepare('UPDATE object SET written = ? WHERE oid = ?'),
+    addFile: db.prepare('INSERT INTO file VALUES (?, NULL, 0, 1)'),
+    touch: db.prepare('UPDATE file SET touched = 1, stored = stored + ? WHERE oid = ?'),
+    files: db
+      .prepare<[bigint, number], FileRow>(`${file} WHERE oid > ? AND (touched = 1 OR ?) ORDER BY oid LIMIT 1`)
+      .safeIntegers(),
+    file: db.prepare<[number], FileRow>(`${file} WHERE oid = ?`).safeIntegers(),
+    setInode: db.prepare('UPDATE file SET inode = ? WHERE oid = ?'),
+    settleFile: db.prepare('UPDATE file SET stored = ?, touched = 0 WHERE oid = ?'),
+    pathFile: db.prepare<[string], bigint>('SELECT file FROM path WHERE name = ?').pluck().safeIntegers(),
+    setPath: db.prepare(
+      'INSERT INTO path VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET file = excluded.file, seen = excluded.seen',
+    ),
+    unnamed: db
+      .prepare<[bigint], bigint>(
+        'SELECT oid FROM file WHERE NOT EXISTS (SELECT 1 FROM path WHERE path.file = file.oid AND seen = ?) LIMIT 1',
+      )
+      .pluck()
+      .safeIntegers(),
+    vanished: db
+      .prepare<[bigint], PathRow>('SELECT name, file FROM path WHERE seen <> ? LIMIT 1')
+      .safeIntegers(),
+    dropPath: db.prepare('DELETE FROM path WHERE name = ?'),
+    nextPath: db
+      .prepare<[string], PathRow>('SELECT name, file FROM path WHERE name > ? ORDER BY name LIMIT 1')
+      .safeIntegers(),
+  }
+}

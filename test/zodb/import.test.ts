@@ -1,0 +1,167 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  importDatabase,
+  type ImportOptions,
+  type ImportResult,
+} from '../../scripts/zodb/import/import-database.ts'
+import { formatTid, parseTid } from '../../store/ids.ts'
+import { openFileStorage } from '../../store/filestorage/file-storage.ts'
+import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { temporaryDirectory } from '../mount/zodb/foreign-paths.ts'
+import { codeOf, type Paths } from '../tools/paths.ts'
+import { openPaths } from '../tools/temporary-database.ts'
+import { DATABASES, difference, type Database } from './manifest.ts'
+
+type Choices = Partial<Pick<ImportOptions, 'into' | 'history' | 'partBytes' | 'progress'>>
+
+/** Imports a FileStorage into a database, made if it is not there. */
+async function importInto(path: string, database: string, choices: Choices = {}): Promise<ImportResult> {
+  const source = await openFileStorage(path, { cacheDirectory: temporaryDirectory() })
+  const target = await openSqliteStore(database, { create: true })
+  try {
+    return await importDatabase({
+      source,
+      target,
+      mapPath: `${database}.import`,
+      into: '',
+      history: false,
+      ...choices,
+    })
+  } finally {
+    await source.close()
+    await target.close()
+  }
+}
+
+async function expectFiles(paths: Paths, { manifest }: Database, at: string, tid: string): Promise<void> {
+  const { files, txns } = manifest()
+  for (const [name, state] of Object.entries(txns.find(each => each.tid === tid)!.files)) {
+    const bytes = await paths.read(`${at}${name}`)
+    expect(difference(bytes, state, files[name]!.blksize), `${name} at ${tid}`).toBeUndefined()
+  }
+}
+
+const [tiny] = DATABASES as [Database]
+const lastOf = ({ manifest }: Database): string => manifest().txns.at(-1)!.tid
+
+describe.each(DATABASES)('importing $name', database => {
+  it.skipIf(database.missing)('with its history gives every file at every transaction', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    const { txns, files } = database.manifest()
+    const result = await importInto(database.path, path, { history: true })
+    expect(result.files).toBe(Object.keys(files).length)
+    expect(existsSync(`${path}.import`)).toBe(false)
+    const paths = await openPaths(path)
+    for (const { tid } of txns) await expectFiles(paths, database, `@${tid}/`, tid)
+    await expectFiles(paths, database, '', lastOf(database))
+    const store = await openSqliteStore(path, { readOnly: true })
+    onTestFinished(() => store.close())
+    const tids: string[] = []
+    for await (const { tid } of store.transactions()) tids.push(formatTid(tid))
+    for (const { tid } of txns) expect(tids).toContain(tid)
+  })
+
+  it.skipIf(database.missing)('without history gives the last state with its tid', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    expect((await importInto(database.path, path)).transactions).toBe(1)
+    const paths = await openPaths(path)
+    await expectFiles(paths, database, '', lastOf(database))
+    expect(formatTid(await paths.fs.lastTid())).toBe(lastOf(database))
+  })
+})
+
+describe('an import', () => {
+  it('goes into a directory of a database that has files already, with a new tid', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    const before = await openPaths(path)
+    await before.write('mine', 'hello')
+    await before.fs.close()
+    await importInto(tiny.path, path, { into: 'from/zodb' })
+    const paths = await openPaths(path)
+    await expectFiles(paths, tiny, 'from/zodb/', lastOf(tiny))
+    expect(String(await paths.read('mine'))).toBe('hello')
+    expect((await paths.fs.lastTid()) > parseTid(lastOf(tiny))!).toBe(true)
+  })
+
+  it('refuses to keep a history that begins before the last transaction of the database', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    const before = await openPaths(path)
+    await before.write('mine', 'hello')
+    await before.fs.close()
+    await expect(importInto(tiny.path, path, { history: true })).rejects.toThrow('the history cannot be kept')
+  })
+
+  it('overwrites nothing', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    const before = await openPaths(path)
+    await before.write('B', 'hello')
+    await before.fs.close()
+    await expect(importInto(tiny.path, path)).rejects.toThrow('/B exists in the database already')
+    expect(existsSync(`${path}.import`)).toBe(false)
+    const paths = await openPaths(path)
+    expect(String(await paths.read('B'))).toBe('hello')
+    expect(await codeOf(paths.stat('A'))).toBe('ENOENT')
+  })
+
+  it('commits a transaction that is too big for memory in parts', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    await importInto(tiny.path, path, { history: true, partBytes: 100_000 })
+    const paths = await openPaths(path)
+    for (const { tid } of tiny.manifest().txns) await expectFiles(paths, tiny, `@${tid}/`, tid)
+  })
+
+  it('that was interrupted anywhere goes on where it was', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    let budget = 300_000
+    let tries = 0
+    for (; ; tries++) {
+      let left = budget
+      const interrupt = (_phase: string, bytes: number): void => {
+        left -= bytes
+        if (left < 0) throw new Error('interrupted')
+      }
+      try {
+        await importInto(tiny.path, path, { history: true, partBytes: 100_000, progress: interrupt })
+        break
+      } catch (error) {
+        expect(String(error)).toContain('interrupted')
+        if (tries > 12) budget *= 2
+      }
+    }
+    expect(tries).toBeGreaterThan(5)
+    const paths = await openPaths(path)
+    for (const { tid } of tiny.manifest().txns) await expectFiles(paths, tiny, `@${tid}/`, tid)
+  })
+
+  it('makes files that can be written, block for block of the size that they had', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    await importInto(tiny.path, path)
+    const paths = await openPaths(path)
+    for (const name of ['A', 'B', 'C']) {
+      const expected = await paths.read(name)
+      const data = Buffer.from('written over '.repeat(3000))
+      for (const off of [5000, 8190, 262_140, 300_001]) {
+        data.copy(expected, off)
+        await paths.write(name, data.subarray(0, Math.max(0, expected.length - off)), BigInt(off))
+      }
+      await paths.fs.sync()
+      expect((await paths.read(name)).equals(expected), name).toBe(true)
+    }
+    await paths.fs.close()
+    const again = await openPaths(path)
+    expect((await again.stat('B')).size).toBe(BigInt(tiny.manifest().txns.at(-1)!.files['B']!.size))
+  })
+
+  it('counts what the files take on disk', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    await importInto(tiny.path, path, { history: true })
+    const paths = await openPaths(path)
+    const { files: total } = await paths.fs.statfs()
+    expect(total % 2 ** 40).toBe(4)
+    const { blocks } = await paths.stat('A')
+    expect(blocks).toBeGreaterThan(0)
+    expect(BigInt(blocks) * 512n).toBeLessThanOrEqual((await paths.stat('A')).size)
+  })
+})
