@@ -78,8 +78,11 @@ export class BigFile implements Participant {
     return bytes
   }
 
-  /** Bytes `[off, off + len)`, in pieces that follow one another, `len` bytes in all. They must not be changed. */
-  async read(off: bigint, len: number): Promise<Uint8Array[]> {
+  /**
+   * Bytes `[off, off + len)`, in pieces that follow one another, `len` bytes in all. They must not be changed. Where
+   * `into` is given, of at least that length, pieces may lie in it.
+   */
+  async read(off: bigint, len: number, into?: Uint8Array): Promise<Uint8Array[]> {
     const parts: (Uint8Array[] | BlockPart)[] = []
     for (const part of this.#parts(off, len)) {
       const overlay = this.#overlays.get(part.blk)
@@ -92,9 +95,17 @@ export class BigFile implements Participant {
         }
     }
     const pieces: Uint8Array[] = []
-    for (const part of parts)
-      for (const piece of Array.isArray(part) ? part : await this.#blocks.read(part.blk, part.lo, part.hi))
-        pieces.push(piece)
+    let done = 0
+    for (const part of parts) {
+      if (Array.isArray(part)) {
+        pieces.push(...part)
+        done += lengthOf(part)
+        continue
+      }
+      const { blk, lo, hi } = part
+      const room = into?.subarray(done, (done += hi - lo))
+      for (const piece of await this.#blocks.read(blk, lo, hi, room)) pieces.push(piece)
+    }
     return pieces
   }
 
@@ -293,6 +304,9 @@ export class BigFile implements Participant {
     return extents
   }
 }
+
+const lengthOf = (pieces: readonly Uint8Array[]): number =>
+  pieces.reduce((sum, { length }) => sum + length, 0)
 
 function zeros(count: number): Uint8Array[] {
   const pieces: Uint8Array[] = []

@@ -212,10 +212,10 @@ export class FileSystem implements Operations {
     return await this.#files.create(parent, name, mode, flags, caller)
   }
 
-  async read(ino: Ino, fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]> {
+  async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
     this.#counts.count('read')
     if (isControlIno(ino)) return this.#control.read(fh, off, len)
-    const pieces = await this.#data.read(ino, off, len)
+    const pieces = await this.#data.read(ino, off, len, into)
     for (const { length } of pieces) this.#counts.bytesRead += length
     return pieces
   }

@@ -163,8 +163,11 @@ export interface Operations {
     flags: number,
     caller: Caller,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }>
-  /** Up to `len` bytes from `off`, fewer only at the end of the file; in pieces, to be sent one after the other. */
-  read(ino: Ino, fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]>
+  /**
+   * Up to `len` bytes from `off`, fewer only at the end of the file; in pieces, to be sent one after the other. They may
+   * lie in `into`, where that is given: memory for `len` bytes, which is the operation's until it has settled.
+   */
+  read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]>
   /** Writes all of `data`; resolves to its length. */
   write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array): Promise<number>
   /** close(2) of one descriptor of the handle. */

@@ -114,10 +114,11 @@ export interface Store {
   load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]>
 
   /**
-   * Bytes `[off, off + len)` of the newest revision with `tid <= at`, without reading (much) more than them.
+   * Bytes `[off, off + len)` of the newest revision with `tid <= at`, without reading (much) more than them; a store
+   * may put them into `into`, of at least `len` bytes, and give a part of that.
    * @throws as {@link Store.load}.
    */
-  loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined>
+  loadPart(oid: Oid, at: Tid, off: number, len: number, into?: Uint8Array): Promise<RevisionPart | undefined>
 
   /** The tids in `(after, upTo]` of the kept revisions of `oid`, newest first. */
   revisions(oid: Oid, range?: { readonly after?: Tid; readonly upTo?: Tid }): Promise<readonly Tid[]>

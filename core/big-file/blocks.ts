@@ -93,16 +93,16 @@ export class Blocks {
     }
   }
 
-  /** Bytes `[lo, hi)` of a stored block, in pieces that follow one another. */
-  async read(blk: number, lo: number, hi: number): Promise<Uint8Array[]> {
+  /** Bytes `[lo, hi)` of a stored block, in pieces that follow one another; some may lie in `into`, of that length. */
+  async read(blk: number, lo: number, hi: number, into?: Uint8Array): Promise<Uint8Array[]> {
     const ref = await this.find(blk)
     if (ref === undefined) return fill([], lo, hi)
     const layout = await this.layout(blk, ref)
     if ('offs' in layout) {
       await this.#deactivate(ref)
-      return this.#readChunks(ref, layout, lo, hi)
+      return this.#readChunks(ref, layout, lo, hi, into)
     }
-    const bytes = lo < layout.len ? await readBody(this.connection, layout.body, lo, hi - lo) : []
+    const bytes = lo < layout.len ? await readBody(this.connection, layout.body, lo, hi - lo, into) : []
     let at = lo
     return fill(
       bytes.map(bytes => ({ lo: (at += bytes.length) - bytes.length, bytes })),
@@ -145,7 +145,13 @@ export class Blocks {
     return loadChunkIndex(await this.zblk1(ref), this.blksize)
   }
 
-  async #readChunks(block: Ref, index: ChunkIndex, lo: number, hi: number): Promise<Uint8Array[]> {
+  async #readChunks(
+    block: Ref,
+    index: ChunkIndex,
+    lo: number,
+    hi: number,
+    into?: Uint8Array,
+  ): Promise<Uint8Array[]> {
     const { offs, oids } = index
     const first = Math.max(0, firstAfter(offs, lo) - 1)
     const end = firstAfter(offs, hi - 1)
@@ -161,7 +167,15 @@ export class Blocks {
         this.#checkChunk(block, off, data.len, next)
         const from = Math.max(lo - off, 0)
         const pieces =
-          from < data.len ? await readBody(this.connection, data.body, from, hi - off - from) : []
+          from < data.len
+            ? await readBody(
+                this.connection,
+                data.body,
+                from,
+                hi - off - from,
+                into?.subarray(off + from - lo),
+              )
+            : []
         if (pieces.length > 0) placed[i - first] = { lo: off + from, bytes: joined(pieces) }
       }
     }

@@ -53,15 +53,16 @@ export async function loadData(connection: Connection, oids: readonly Oid[]): Pr
   return found as Uint8Array[]
 }
 
-/** Bytes `[off, off + len)` of data, in pieces; fewer where it ends. */
+/** Bytes `[off, off + len)` of data, in pieces; fewer where it ends. `into`: memory for as many that may be used. */
 export async function readBody(
   connection: Connection,
   body: Body,
   off: number,
   len: number,
+  into?: Uint8Array,
 ): Promise<readonly Uint8Array[]> {
   const part = cutBody(body, off, len)
-  return 'oid' in part ? [await readSlice(connection, part)] : [copied(part)]
+  return 'oid' in part ? [await readSlice(connection, part, into)] : [copied(part)]
 }
 
 /** Bytes `[off, off + len)` of a body as a body; fewer where it ends. Copies nothing. */
@@ -95,9 +96,13 @@ export const dataRecord = (className: DataClass, body: Body): RecordSource => ({
   body,
 })
 
-async function readSlice(connection: Connection, { oid, tid, off, len }: RecordSlice): Promise<Uint8Array> {
+async function readSlice(
+  connection: Connection,
+  { oid, tid, off, len }: RecordSlice,
+  into?: Uint8Array,
+): Promise<Uint8Array> {
   if (len === 0) return NOTHING
-  const part = await connection.store.loadPart(oid, tid, off, len)
+  const part = await connection.store.loadPart(oid, tid, off, len, into)
   if (part === undefined) throw new ObjectNotFoundError(oid, tid)
   if (part.bytes.length !== len) throw new CorruptRecordError(oid, tid, 'its record is shorter than it was')
   return part.bytes

@@ -29,11 +29,11 @@ export class FileData {
   }
 
   /** @throws ErrnoError EISDIR, EINVAL */
-  read(ino: Ino, off: bigint, len: number): Promise<readonly Uint8Array[]> {
+  read(ino: Ino, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
     return this.#context.read(ino, async (node, inode) => {
       assertRegular(inode)
       this.noteAccess(node, inode)
-      return await this.readBytes(node, off, len)
+      return await this.readBytes(node, off, len, into)
     })
   }
 
@@ -50,13 +50,13 @@ export class FileData {
   }
 
   /** Bytes of a node that is locked and activated, cut at its size. */
-  async readBytes(node: Node, off: bigint, len: number): Promise<readonly Uint8Array[]> {
+  async readBytes(node: Node, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
     const { size, data } = node.inode
     if (off < 0n) throw new ErrnoError('EINVAL')
     if (off >= size) return []
     const wanted = Math.min(len, Number(min(size - off, BigInt(len))))
     if (data === undefined) return zeros(wanted)
-    return await (await this.#open(node)).read(off, wanted)
+    return await (await this.#open(node)).read(off, wanted, into)
   }
 
   /** Puts bytes into a node that is locked alone and activated. {@link FileData.finishChange} follows. */

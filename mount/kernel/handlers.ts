@@ -21,12 +21,14 @@ import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 import type { Message, RequestHeader } from './abi/message.ts'
 import { Opcode } from './abi/opcodes.ts'
 import { readSetattr } from './abi/setattr.ts'
+import type { ReadBuffers } from './read-buffers.ts'
 import type { Replies } from './replies.ts'
 
 /** What handlers work with. */
 export interface HandlerContext {
   readonly operations: Operations
   readonly replies: Replies
+  readonly readBuffers: ReadBuffers
   readonly notifier: Notifier
   /** The length of fuse_setxattr_in, which the kernel and we agreed on. */
   readonly setxattrBytes: 8 | 16
@@ -133,9 +135,15 @@ const FILES: Readonly<Record<number, Handler>> = {
     if (kill) await killSuidgid(request, context)
     replies.opened(request, await operations.open(request.ino, flags, request.caller))
   },
-  [Opcode.READ]: async (request, message, { operations, replies }) => {
+  [Opcode.READ]: async (request, message, { operations, replies, readBuffers }) => {
     const [fh, off, size] = [message.fh(0), message.bigU64(8), message.u32(16)]
-    replies.data(request, await operations.read(request.ino, fh, off, size), size)
+    const buffer = readBuffers.take()
+    try {
+      const into = size <= buffer.length ? buffer : undefined
+      replies.data(request, await operations.read(request.ino, fh, off, size, into), size)
+    } finally {
+      readBuffers.giveBack(buffer)
+    }
   },
   [Opcode.WRITE]: async (request, message, context) => {
     const { operations, replies } = context

@@ -36,6 +36,7 @@ import { Opcode, opcodeName } from './abi/opcodes.ts'
 import { type Handler, type HandlerContext, handlerOf } from './handlers.ts'
 import { canGiveUp, isDying } from './interrupt.ts'
 import { KernelNotifier } from './kernel-notifier.ts'
+import { ReadBuffers } from './read-buffers.ts'
 import { Replies } from './replies.ts'
 import { addressOf, errno, read, watch } from './system-calls.ts'
 
@@ -92,7 +93,13 @@ export class Session {
     this.#log = options.log
     this.#replies = new Replies(fd, options.log)
     this.#notifier = new KernelNotifier(fd, options.log)
-    this.#context = { operations, replies: this.#replies, notifier: this.#notifier, setxattrBytes: 8 }
+    this.#context = {
+      operations,
+      replies: this.#replies,
+      readBuffers: new ReadBuffers(),
+      notifier: this.#notifier,
+      setxattrBytes: 8,
+    }
     this.started = this.#start.promise
     this.done = this.#end.promise
     operations.attach(this.#notifier)

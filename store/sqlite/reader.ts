@@ -138,11 +138,11 @@ export class Reader {
     })
   }
 
-  loadPart(oid: Oid, at: Tid, off: number, len: number): RevisionPart | undefined {
+  loadPart(oid: Oid, at: Tid, off: number, len: number, into?: Uint8Array): RevisionPart | undefined {
     return this.#inOneState(() => {
       const record = this.find(oid, at)
       if (record === undefined || record.head === null) return undefined
-      return { tid: record.tid, size: recordSize(record), bytes: this.readPart(record, off, len) }
+      return { tid: record.tid, size: recordSize(record), bytes: this.readPart(record, off, len, into) }
     })
   }
 
@@ -152,12 +152,13 @@ export class Reader {
     return row === undefined ? undefined : checked(row)
   }
 
-  /** Bytes `[off, off + len)` of a record, cut at its end. */
-  readPart(record: StoredRecord, off: number, len: number): Uint8Array {
+  /** Bytes `[off, off + len)` of a record, cut at its end; in `into`, where that is given. */
+  readPart(record: StoredRecord, off: number, len: number, into?: Uint8Array): Uint8Array {
     const head = record.head ?? NO_BYTES
     const tail = record.tail ?? NO_BYTES
     const end = Math.min(off + len, recordSize(record))
-    const bytes = Buffer.allocUnsafeSlow(Math.max(0, end - off))
+    const length = Math.max(0, end - off)
+    const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length)
     if (off < head.length) bytes.set(head.subarray(off, end))
     const lo = Math.max(off, head.length)
     const hi = Math.min(end, head.length + record.len)

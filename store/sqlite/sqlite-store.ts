@@ -50,8 +50,14 @@ export class SqliteStore implements Store {
     return this.#read(reader => reader.load(oids, at))
   }
 
-  async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
-    return this.#read(reader => reader.loadPart(oid, at, off, len))
+  async loadPart(
+    oid: Oid,
+    at: Tid,
+    off: number,
+    len: number,
+    into?: Uint8Array,
+  ): Promise<RevisionPart | undefined> {
+    return this.#read(reader => reader.loadPart(oid, at, off, len, into))
   }
 
   async revisions(oid: Oid, { after = TID_NONE, upTo = TID_MAX } = {}): Promise<readonly Tid[]> {
