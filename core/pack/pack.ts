@@ -35,6 +35,9 @@ const THREAD_FILE = new URL(
   import.meta.url,
 )
 
+/** A bound for the thread's heap, far above what it needs; a pack that would need more fails and loses nothing. */
+const THREAD_LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 16 }
+
 export interface PackOptions {
   /** The state at this moment is kept, and every later one; TID_NONE keeps all, TID_MAX the present alone. */
   readonly from: Tid
@@ -62,7 +65,7 @@ export async function pack(store: WritableSqliteStore, options: PackOptions): Pr
     rest: options.rest ?? 0,
     spareBytes: options.spareBytes ?? 0,
   }
-  const worker = new Worker(THREAD_FILE, { workerData: data })
+  const worker = new Worker(THREAD_FILE, { workerData: data, resourceLimits: THREAD_LIMITS })
   const stop = (): void => void worker.terminate()
   options.signal?.addEventListener('abort', stop, { once: true })
   try {

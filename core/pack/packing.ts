@@ -53,7 +53,6 @@ export class Packing {
   /** @throws CorruptRecordError for a record that leads on and cannot be read; then nothing was dropped. */
   async run(): Promise<PackReport> {
     const start = performance.now()
-    await this.#step({ kind: 'settle' })
     const bytesBefore = this.#reader.fileBytes().total
     const { logEnd } = this.#reader.totals()
     const live = new PagedBitmap()

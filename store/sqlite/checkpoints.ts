@@ -10,6 +10,7 @@ import type { Database } from 'better-sqlite3'
 import { PAGE_BYTES } from './schema.ts'
 
 const PASSIVE_BYTES = 32 << 20
+const PACK_BYTES = 8 << 20
 const RESTART_BYTES = 96 << 20
 /** How long the end of a pack waits for readers to leave the WAL. */
 const SETTLE_TIMEOUT_MS = 50
@@ -43,10 +44,19 @@ export class Checkpoints {
 
   /** To be called after each commit. Never throws: what could not be copied stays in the WAL, safe. */
   afterCommit(): void {
+    this.#passive(PASSIVE_BYTES)
+  }
+
+  /** The same after a step of a pack, in smaller pieces: commits wait for them. */
+  afterPackStep(): void {
+    this.#passive(PACK_BYTES)
+  }
+
+  #passive(passiveBytes: number): void {
     try {
       const { log } = this.#run('NOOP')
       if (log < this.#copied) this.#copied = 0
-      if ((log - this.#copied) * PAGE_BYTES < PASSIVE_BYTES) return
+      if ((log - this.#copied) * PAGE_BYTES < passiveBytes) return
       this.#count++
       const { checkpointed } = this.#run(log * PAGE_BYTES < RESTART_BYTES ? 'PASSIVE' : 'RESTART')
       this.#copied = Math.max(0, checkpointed)

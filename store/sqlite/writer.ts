@@ -55,7 +55,7 @@ function main(port: NonNullable<typeof parentPort>): void {
           checkpoints.afterCommit()
         } else if (request.kind === 'pack') {
           done(packWriter.run(request.step))
-          checkpoints.afterCommit()
+          checkpoints.afterPackStep()
         } else {
           close(db, checkpoints)
           done()
