@@ -5,10 +5,12 @@ import { Command } from 'commander'
 import { CannotOpenError, ObjectNotFoundError } from '../../store/errors.ts'
 import { recognise } from '../../store/recognise.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import type { Store, WritableStore } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { formatBytes } from '../units.ts'
 import { databasePath } from '../zodb/database-path.ts'
 import { importDatabase } from '../zodb/import/import-database.ts'
+import { isExport, restoreExport } from '../zodb/import/restore-export.ts'
 import { openZodb } from '../zodb/open-source.ts'
 import { ByteProgress } from '../zodb/progress.ts'
 
@@ -26,7 +28,8 @@ export function importCommand(): Command {
     .option('--history', 'with all transactions and their ids, not just the last state')
     .addHelpText(
       'after',
-      '\nFiles get the names that the root mapping leads to; those without one are in bigfile/, named by their oids.' +
+      '\nWhat zblkfs export has written is restored as it was, into a new database.' +
+        '\nElse files get the names that the root mapping leads to; those without one are in bigfile/, named by their oids.' +
         '\nAn import that was interrupted goes on where it was when it is repeated.',
     )
     .action(importFiles)
@@ -43,18 +46,13 @@ async function importFiles(src: string, db: string, { into, history = false }: O
     const { size } = await stat(source.name)
     const target = await openSqliteStore(path, { create: true, purpose: `an import from ${source.name}` })
     try {
-      const { files, transactions, comparedBytes } = await importDatabase({
-        source,
-        target,
-        mapPath: `${path}.import`,
-        into: normalise(into),
-        history,
-        progress: (phase, bytes) => progress.add(phase === 'copy' ? 'copying' : 'comparing', bytes, size),
-      })
+      const report = (phase: 'copy' | 'compare', bytes: number): void =>
+        progress.add(phase === 'copy' ? 'copying' : 'comparing', bytes, size)
+      const message = (await isExport(source))
+        ? await restore(source, target, into, report)
+        : await copy(source, target, { into, history }, report)
       progress.stop()
-      console.log(
-        `imported ${count(files, 'file')} in ${count(transactions, 'transaction')}; compared ${formatBytes(comparedBytes)} of blocks: all are the same`,
-      )
+      console.log(message)
     } finally {
       await target.close()
     }
@@ -69,6 +67,39 @@ async function importFiles(src: string, db: string, { into, history = false }: O
     progress.stop()
     await source.close()
   }
+}
+
+type Report = (phase: 'copy' | 'compare', bytes: number) => void
+
+async function copy(
+  source: Store,
+  target: WritableStore,
+  options: Options,
+  progress: Report,
+): Promise<string> {
+  const { files, transactions, comparedBytes } = await importDatabase({
+    source,
+    target,
+    mapPath: `${target.name}.import`,
+    into: normalise(options.into),
+    history: options.history ?? false,
+    progress,
+  })
+  return `imported ${count(files, 'file')} in ${count(transactions, 'transaction')}; compared ${formatBytes(comparedBytes)} of blocks: all are the same`
+}
+
+async function restore(
+  source: Store,
+  target: WritableStore,
+  into: string,
+  progress: Report,
+): Promise<string> {
+  if (normalise(into) !== '')
+    throw new CommandError(
+      `${source.name} was exported by zblkfs and can only be restored as a whole: leave out --into, and name a new database`,
+    )
+  const { transactions, records } = await restoreExport({ source, target, progress })
+  return `restored ${count(transactions, 'transaction')}; compared ${count(records, 'record')}: all are the same`
 }
 
 /** A path in the database: one character per byte, without slashes around it. */
