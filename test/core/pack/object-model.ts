@@ -38,17 +38,20 @@ export class ObjectModel {
   readonly #revisions = new Map<Oid, ModelRevision[]>()
   readonly #random: Random
   readonly #maxDataBytes: number
+  readonly #isTidy: boolean
 
-  constructor(random: Random, maxDataBytes = 40_000) {
+  /** `isTidy`: only what the root reaches is changed, referred to, or shared, as a program does beside a pack. */
+  constructor(random: Random, { maxDataBytes = 40_000, isTidy = false } = {}) {
     this.#random = random
     this.#maxDataBytes = maxDataBytes
+    this.#isTidy = isTidy
   }
 
   /** Commits a random transaction to the store and notes it. */
   async commit(store: WritableSqliteStore): Promise<Tid> {
     const random = this.#random
     const states = new Map<Oid, { source: RecordSource | null; state: State }>()
-    const live = [...this.#revisions.keys()].filter(oid => this.#newest(oid)?.state != null)
+    const live = this.#usable()
     const nodes = live.filter(oid => (this.#newest(oid)?.state?.refs.length ?? 0) > 0 || oid === ROOT_OID)
     const fresh = Array.from({ length: 1 + random(4) }, () => store.newOids(1))
     for (const oid of fresh) states.set(oid, random(3) === 0 ? this.#node([...live, ...fresh]) : this.#data())
@@ -131,6 +134,14 @@ export class ObjectModel {
     return this.#revisions.get(oid)?.at(-1)
   }
 
+  #usable(): Oid[] {
+    const reached = new Set<Oid>([ROOT_OID])
+    if (this.#isTidy)
+      for (const oid of reached) for (const ref of this.#newest(oid)?.state?.refs ?? []) reached.add(ref)
+    const oids = this.#isTidy ? [...reached] : [...this.#revisions.keys()]
+    return oids.filter(oid => (this.#newest(oid)?.state ?? null) !== null)
+  }
+
   #data(): { source: RecordSource; state: State } {
     const random = this.#random
     const shared = random(2) === 0 ? this.#slice() : undefined
@@ -148,7 +159,7 @@ export class ObjectModel {
   /** A part of another object's data, or all of it. */
   #slice(): { source: RecordSource; state: State } | undefined {
     const random = this.#random
-    const oids = [...this.#revisions.keys()]
+    const oids = this.#usable()
     const from = this.#newest(oids[random(oids.length)] as Oid)
     if (from === undefined || from.state === null || from.state.refs.length > 0 || from.oid === ROOT_OID)
       return undefined

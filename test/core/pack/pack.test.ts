@@ -1,11 +1,21 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { pack } from '../../../core/pack/pack.ts'
-import { TID_MAX, type Tid } from '../../../store/ids.ts'
+import { PersistentMapping } from '../../../core/persistent-mapping.ts'
+import { Ref } from '../../../core/pickle/value.ts'
+import { encodeData, encodeRecord, ZDATA } from '../../../core/record.ts'
+import { CorruptRecordError } from '../../../store/errors.ts'
+import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import type { RecordSource } from '../../../store/store.ts'
 import { temporaryDatabase } from '../../tools/temporary-database.ts'
 import { checkTables, ObjectModel, seeded, storedRevisions } from './object-model.ts'
 
+const PACKING_CHILD = fileURLToPath(new URL('packing-child.ts', import.meta.url))
 const SEEDS = Array.from({ length: 12 }, (_, index) => index + 1)
 
 test.each(SEEDS)('what kept moments see stays, everything else goes: seed %i', async seed => {
@@ -42,5 +52,153 @@ test.each(SEEDS)('what kept moments see stays, everything else goes: seed %i', a
     }
   }
   await store.close()
-  expect((await stat(path)).size).toBeGreaterThan(0)
+})
+
+test.each([1, 2, 3])('what is committed and read while a pack runs is whole: seed %i', async seed => {
+  const random = seeded(seed)
+  const path = temporaryDatabase()
+  const store = await openSqliteStore(path, { create: true })
+  const model = new ObjectModel(random, { isTidy: true })
+  for (let count = 0; count < 150; count++) await model.commit(store)
+  const from = model.tids[120] as Tid
+  const tags = [model.tids[30] as Tid, model.tids[70] as Tid]
+  const packed = new AbortController()
+  const packing = pack(store, { from, moments: () => Promise.resolve(tags), rest: 1 }).finally(() =>
+    packed.abort(),
+  )
+  let commits = 0
+  while (!packed.signal.aborted) {
+    await model.commit(store)
+    commits++
+    if (commits % 5 === 0) await model.check(store, (random(2) === 0 ? from : tags[random(2)]) as Tid)
+    await sleep(1)
+  }
+  await packing
+  expect(commits).toBeGreaterThan(5)
+  const kept = [from, ...tags, ...model.tids.filter(tid => tid > from)]
+  for (const moment of kept) await model.check(store, moment)
+  await pack(store, { from, moments: () => Promise.resolve(tags) })
+  expect(storedRevisions(path)).toEqual(model.expected(from, tags))
+  checkTables(path)
+  for (const moment of kept) await model.check(store, moment)
+  await store.close()
+})
+
+test.each([1, 2])('a pack that is killed loses nothing, and the next does the rest: seed %i', async seed => {
+  const random = seeded(seed)
+  const path = temporaryDatabase()
+  const model = new ObjectModel(random)
+  let store = await openSqliteStore(path, { create: true })
+  for (let count = 0; count < 120; count++) await model.commit(store)
+  const from = model.tids[90] as Tid
+  const tags = [model.tids[50] as Tid]
+  const kept = [...tags, ...model.tids.filter(tid => tid >= from)]
+  const sizes = new Set([storedRevisions(path).size])
+  for (let kill = 0; kill < 5; kill++) {
+    await store.close()
+    const child = spawn(process.execPath, [PACKING_CHILD, path, `${from}`, `${tags[0]}`], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    // The first two steps note which moments are kept.
+    let stepsLeft = 3 + random(4)
+    child.stdout.on('data', (letters: Buffer) => {
+      stepsLeft -= letters.length
+      if (stepsLeft <= 0) child.kill('SIGKILL')
+    })
+    await once(child, 'exit')
+    store = await openSqliteStore(path)
+    sizes.add(storedRevisions(path).size)
+    for (const moment of [tags[0], from, model.tids.at(-1)]) await model.check(store, moment as Tid)
+  }
+  expect(sizes.size, 'how many different states the kills left').toBeGreaterThan(1)
+  await pack(store, { from, moments: () => Promise.resolve(tags) })
+  expect(storedRevisions(path)).toEqual(model.expected(from, tags))
+  checkTables(path)
+  for (const moment of kept) await model.check(store, moment)
+  await store.close()
+})
+
+test('a pack that is ended early loses nothing and leaves the store usable', async () => {
+  const path = temporaryDatabase()
+  const model = new ObjectModel(seeded(1))
+  const store = await openSqliteStore(path, { create: true })
+  for (let count = 0; count < 60; count++) await model.commit(store)
+  const ended = new AbortController()
+  const packing = pack(store, { from: TID_MAX, rest: 20, signal: ended.signal })
+  setTimeout(() => ended.abort(new Error('enough')), 100)
+  await expect(packing).rejects.toThrow('enough')
+  await model.check(store, model.tids.at(-1) as Tid)
+  await pack(store, { from: TID_MAX })
+  expect(storedRevisions(path)).toEqual(model.expected(model.tids.at(-1) as Tid, []))
+  await store.close()
+})
+
+test('scattered remains are moved together: the file is little larger than what is left in it', async () => {
+  const path = temporaryDatabase()
+  const model = new ObjectModel(seeded(5), { maxDataBytes: 60_000 })
+  const store = await openSqliteStore(path, { create: true })
+  for (let count = 0; count < 400; count++) await model.commit(store)
+  const before = storedRevisions(path)
+  await pack(store, { from: TID_MAX })
+  const left = storedRevisions(path)
+  expect(left.size).toBeLessThan(before.size / 3)
+  await store.close()
+  const { size } = await stat(path)
+  const overhead = 10 * 32_768
+  expect(size).toBeLessThan(model.bytes(left) * 1.1 + overhead)
+})
+
+test('what was moved goes on sharing its bytes', async () => {
+  const path = temporaryDatabase()
+  const store = await openSqliteStore(path, { create: true })
+  const oids = Array.from({ length: 12 }, () => store.newOids(1))
+  const [root, kept, ...copies] = oids
+  const data = new Uint8Array(400_000).fill(7)
+  const { head, body, tail } = encodeData(ZDATA, data)
+  const mapping = (oids: readonly Oid[]): RecordSource => ({
+    head: encodeRecord(
+      PersistentMapping.CLASS_NAME,
+      new Map([['data', new Map(oids.map((oid, index) => [`${index}`, new Ref(oid, ZDATA)]))]]),
+    ),
+  })
+  const garbage = Array.from({ length: 5 }, () => store.newOids(1))
+  const original = await store.commit({
+    changes: [
+      { oid: ROOT_OID, base: TID_NONE, record: mapping([kept as Oid, ...copies]) },
+      ...garbage.flatMap(oid => [{ oid, base: TID_NONE, record: { head, body: [body], tail } }]),
+      { oid: kept as Oid, base: TID_NONE, record: { head, body: [body.subarray(0, 40_000)], tail } },
+      { oid: root as Oid, base: TID_NONE, record: { head, body: [body], tail } },
+    ],
+  })
+  const slice = { oid: kept as Oid, tid: original, off: head.length, len: 40_000 }
+  await store.commit({
+    changes: copies.map(oid => ({ oid, base: TID_NONE, record: { head, body: slice, tail } })),
+  })
+  const { bytesMoved } = await pack(store, { from: TID_MAX })
+  expect(bytesMoved).toBe(40_000)
+  const [first, ...others] = await store.load([kept as Oid, ...copies], TID_MAX)
+  for (const other of others)
+    expect(Buffer.compare(other?.record ?? Buffer.of(), first?.record ?? Buffer.of())).toBe(0)
+  await store.close()
+  expect((await stat(path)).size).toBeLessThan(12 * 32_768)
+})
+
+test('a database without a root object is refused', async () => {
+  const store = await openSqliteStore(temporaryDatabase(), { create: true })
+  const oid = store.newOids(1)
+  await store.commit({ changes: [{ oid, base: TID_NONE, record: { head: Uint8Array.of(1) } }] })
+  await expect(pack(store, { from: TID_MAX })).rejects.toThrow('no root object')
+  await store.close()
+})
+
+test('a record that leads on and cannot be read ends the pack before anything is dropped', async () => {
+  const path = temporaryDatabase()
+  const store = await openSqliteStore(path, { create: true })
+  const first = await store.commit({
+    changes: [{ oid: ROOT_OID, base: TID_NONE, record: { head: Uint8Array.of(1, 2, 3) } }],
+  })
+  await store.commit({ changes: [{ oid: ROOT_OID, base: first, record: { head: Uint8Array.of(1, 2) } }] })
+  await expect(pack(store, { from: TID_MAX })).rejects.toThrow(CorruptRecordError)
+  expect(storedRevisions(path).size).toBe(2)
+  await store.close()
 })
