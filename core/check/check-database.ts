@@ -16,6 +16,7 @@ import { readKeptMoments } from '../../store/sqlite/kept-moments.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import { Reader } from '../../store/sqlite/reader.ts'
 import { lossName, noteLosses, repairRows } from '../../store/sqlite/repair-rows.ts'
+import { storeError } from '../../store/sqlite/sqlite-errors.ts'
 import { StoreCheck, type Progress, type StoreDamage } from '../../store/sqlite/store-check.ts'
 import { WriterLock } from '../../store/sqlite/writer-lock.ts'
 import { Connection } from '../connection.ts'
@@ -51,7 +52,13 @@ const NOTED = 'noted as lost for good; the present is whole'
  *   StoreError where its tables are beyond repair.
  */
 export async function checkDatabase(path: string, options: CheckOptions): Promise<CheckSummary> {
-  return options.repair ? await repair(path, options) : await check(path, options)
+  // Says in words why it cannot be opened, where it cannot.
+  await (await openSqliteStore(path, { readOnly: true })).close()
+  try {
+    return options.repair ? await repair(path, options) : await check(path, options)
+  } catch (error) {
+    throw storeError(error, path)
+  }
 }
 
 async function check(path: string, options: CheckOptions): Promise<CheckSummary> {
@@ -152,6 +159,9 @@ class Run {
       }
       tables.close()
       return { needsRows, unreachable: this.#checkObjects(lookUps, upTo) }
+    } catch (error) {
+      this.#takeFailure(error)
+      return { needsRows: true, unreachable: 0 }
     } finally {
       scans.close()
       lookUps.close()
@@ -172,8 +182,8 @@ class Run {
       await fileSystem.run()
       return fileSystem.count
     } catch (error) {
-      if (repair || !(error instanceof StoreError)) throw error
-      this.#report({ kind: 'structure', reason: error.message })
+      if (repair) throw error
+      this.#takeFailure(error)
       return 0
     } finally {
       db.close()
@@ -183,8 +193,10 @@ class Run {
 
   /** What is lost of objects that nothing shows any more. */
   reportUnnamed(): void {
+    const db = this.#connect()
     for (const { oid, tid, reason } of this.#findings.unnamed())
-      this.#report({ kind: 'record', oid, tid, reason, past: true })
+      if (!isAccepted(db, { oid, tid })) this.#report({ kind: 'record', oid, tid, reason, past: true })
+    db.close()
   }
 
   #checkObjects(db: Database.Database, upTo: Tid): number {
@@ -196,15 +208,16 @@ class Run {
       const objects = new ObjectCheck(parts)
       for (const damage of objects.run()) if (!isAccepted(db, damage)) this.#report(damage)
       return objects.unreachable()
-    } catch (error) {
-      if (error instanceof Database.SqliteError)
-        this.#report({ kind: 'structure', reason: `SQLite cannot read on: ${error.message}` })
-      else if (error instanceof StoreError) this.#report({ kind: 'structure', reason: error.message })
-      else throw error
-      return 0
     } finally {
       if (db.inTransaction) db.exec('COMMIT')
     }
+  }
+
+  /** What ends a part of the check is a damage too. */
+  #takeFailure(error: unknown): void {
+    const known = storeError(error, this.#path)
+    if (!(known instanceof StoreError)) throw known
+    this.#report({ kind: 'structure', reason: known.message })
   }
 
   #take(damage: StoreDamage, db: Database.Database, repair: boolean): void {
@@ -215,7 +228,7 @@ class Run {
     } else if (oid !== undefined && tid !== undefined) {
       const newest = newestTid(db, oid)
       const isCurrent = newest === undefined || newest <= tid
-      if (isCurrent || !isAccepted(db, damage)) this.#findings.addLost({ ...damage, oid, tid }, isCurrent)
+      this.#findings.addLost({ ...damage, oid, tid }, isCurrent)
     }
   }
 

@@ -6,11 +6,11 @@ import { BigFile } from '../big-file.ts'
 import { storedBytes } from '../big-file/apply.ts'
 import { Blocks, type Extent } from '../big-file/blocks.ts'
 import { CHUNK_BYTES } from '../big-file/overlay.ts'
-import { IOBTree, LOBTree } from '../btree/tree.ts'
+import type { IOBTree, LOBTree } from '../btree/tree.ts'
 import type { Connection } from '../connection.ts'
 import type { Inode } from '../inode.ts'
 import { Ref, type PickleValue } from '../pickle/value.ts'
-import { DATA_HEAD_MAX, dataPosition, ZBLK0 } from '../record.ts'
+import { DATA_HEAD_MAX, dataPosition, ZBLK0, ZDATA } from '../record.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
 import type { Oid } from '../../store/ids.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
@@ -99,7 +99,7 @@ export class FileCheck {
     const tree = await this.#trees.check(blocks.blktab)
     let stored = 0
     let holes = false
-    for await (const part of this.#trees.parts<number>(blocks.blktab)) {
+    for await (const part of this.#trees.parts(blocks.blktab)) {
       if ('fault' in part) {
         holes = true
         this.#lost(
@@ -119,9 +119,9 @@ export class FileCheck {
     if (tree !== undefined && !holes)
       this.#report({ kind: 'file', path, ...tree, ...this.#done('its tree of blocks is made anew') })
     if (this.#repair) {
-      const rebuilt = await this.#trees.rebuild<number>(blocks.blktab)
+      const rebuilt = await this.#trees.rebuild(blocks.blktab)
       await file.activate()
-      file.begin(blocks.blksize, rebuilt as LOBTree)
+      file.begin(blocks.blksize, rebuilt)
     }
     return stored
   }
@@ -180,19 +180,22 @@ export class FileCheck {
 
   /** A block in one record, of which a part may be lost. */
   async #checkWhole(inHand: FileInHand, blk: number, ref: Ref): Promise<boolean> {
-    const lost = this.#findings.lostOf(ref.oid)
+    return await this.#checkData(inHand, blk, 0, ref.oid)
+  }
+
+  /** Data that begins at `start` of a block. False where bytes of it are lost. @throws CorruptRecordError where all are. */
+  async #checkData(inHand: FileInHand, blk: number, start: number, oid: Oid): Promise<boolean> {
+    const lost = this.#findings.lostOf(oid)
     if (lost.length === 0) return true
-    this.#findings.named(ref.oid)
-    const off = await this.#dataOffset(ref.oid, lost)
-    const start = BigInt(blk) * BigInt(inHand.blocks.blksize)
-    for (const part of lost) {
-      const lo = start + BigInt(down(Math.max(0, (part.lo ?? 0) - off)))
-      const hi = start + BigInt(Math.min(up((part.hi ?? 0) - off), inHand.blocks.blksize))
-      this.#lost(
-        { path: inHand.path, lo, hi: hi < inHand.size ? hi : inHand.size },
-        { oid: ref.oid, ...part },
-      )
-      inHand.fixes.push({ kind: 'zero', lo, hi })
+    this.#findings.named(oid)
+    const { path, size, blocks, fixes } = inHand
+    const off = await this.#dataOffset(oid, lost)
+    const base = BigInt(blk) * BigInt(blocks.blksize)
+    for (const { lo = 0, hi = 0, tid, reason } of lost) {
+      const from = base + BigInt(down(start + Math.max(0, lo - off)))
+      const to = base + BigInt(Math.min(up(start + hi - off), blocks.blksize))
+      this.#lost({ path, lo: from, hi: to < size ? to : size }, { oid, tid, reason })
+      fixes.push({ kind: 'zero', lo: from, hi: to })
     }
     return false
   }
@@ -229,20 +232,23 @@ export class FileCheck {
     const lostChunks = new Set<number>()
     let isWhole = tree === undefined
     let isNamed = false
+    let hasHoles = false
     const name = (lo: number, hi: number, fault: Fault): void => {
       isWhole = false
       isNamed = true
       const to = start + BigInt(hi)
       this.#lost({ path, lo: start + BigInt(lo), hi: to < size ? to : size }, fault)
     }
-    for await (const part of this.#trees.parts<number>(chunktab)) {
+    for await (const part of this.#trees.parts(chunktab)) {
       if ('fault' in part) {
         name(part.lo ?? 0, part.hi ?? blocks.blksize, part.fault)
         continue
       }
       for (const [i, off] of part.keys.entries()) {
-        const fault = this.#chunkFault(off, part.values[i] ?? null, chunktab, blocks.blksize)
-        if (fault === undefined) continue
+        const fault = await this.#checkChunk(inHand, blk, off, part.values[i] ?? null, chunktab)
+        if (fault === 'whole') continue
+        hasHoles = true
+        if (fault === 'part') continue
         lostChunks.add(off)
         name(off, part.keys[i + 1] ?? Math.min(blocks.blksize, off + CHUNK_BYTES), fault)
       }
@@ -250,18 +256,25 @@ export class FileCheck {
     if (tree !== undefined && !isNamed) name(0, blocks.blksize, tree)
     if (!isWhole) fixes.push({ kind: 'rebuild', block, chunktab, lost: lostChunks })
     else chunktab.deactivate()
-    return isWhole
+    return isWhole && !hasHoles
   }
 
-  #chunkFault(off: number, value: PickleValue, chunktab: IOBTree, blksize: number): Fault | undefined {
-    if (!(value instanceof Ref) || value.className !== 'wendelin.bigfile.file_zodb.ZData')
-      return { oid: chunktab.oid, reason: `the chunk at ${off} is no reference to a ZData` }
-    if (off < 0 || off >= blksize)
-      return { oid: chunktab.oid, reason: `a chunk begins at ${off}, outside of its block` }
-    const [lost] = this.#findings.lostOf(value.oid)
-    if (lost === undefined) return undefined
-    this.#findings.named(value.oid)
-    return { oid: value.oid, tid: lost.tid, reason: lost.reason }
+  async #checkChunk(
+    inHand: FileInHand,
+    blk: number,
+    off: number,
+    value: PickleValue,
+    { oid }: IOBTree,
+  ): Promise<Fault | 'whole' | 'part'> {
+    if (!(value instanceof Ref) || value.className !== ZDATA)
+      return { oid, reason: `the chunk at ${off} is no reference to a ZData` }
+    if (off < 0 || off >= inHand.blocks.blksize)
+      return { oid, reason: `a chunk begins at ${off}, outside of its block` }
+    try {
+      return (await this.#checkData(inHand, blk, off, value.oid)) ? 'whole' : 'part'
+    } catch (error) {
+      return faultOf(error)
+    }
   }
 
   /** Makes holes of what is lost; resolves to how many bytes are stored then. */
@@ -271,10 +284,10 @@ export class FileCheck {
     for (const fix of fixes) {
       if (fix.kind === 'drop') await blktab.delete(fix.blk)
       else if (fix.kind === 'rebuild') {
-        const rebuilt = await this.#trees.rebuild<number>(fix.chunktab)
+        const rebuilt = await this.#trees.rebuild(fix.chunktab)
         for (const off of fix.lost) await rebuilt.delete(off)
         await fix.block.activate()
-        fix.block.setChunktab(rebuilt as IOBTree)
+        fix.block.setChunktab(rebuilt)
         this.#connection.layouts.forget(fix.block.oid)
       }
     }

@@ -23,7 +23,7 @@ import { classOfRecord, decodeRecord, encodeRecord } from '../record.ts'
 import { Superblock } from '../superblock.ts'
 import { oid as toOid, ROOT_OID, TID_NONE, type Oid } from '../../store/ids.ts'
 import type { Progress } from '../../store/sqlite/store-check.ts'
-import { ZBigFile } from '../zblk/zbigfile.ts'
+import type { ZBigFile } from '../zblk/zbigfile.ts'
 import type { Damage } from './damage.ts'
 import { FileCheck } from './file-check.ts'
 import type { Findings } from './findings.ts'
@@ -412,6 +412,8 @@ export class FileSystemCheck {
     const made = this.#newDirectory(PRIVATE_MODE, root)
     await directory.set(LOST_AND_FOUND, made)
     this.#inodes.enter({ oid: made.oid, isDirectory: true, parent: rootOid, name: LOST_AND_FOUND, stored: 0 })
+    // It is walked: all that will be in it is entered by who puts it there.
+    this.#inodes.nextDirectory()
     return made
   }
 

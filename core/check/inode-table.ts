@@ -76,7 +76,7 @@ export class InodeTable {
   pathOf(oid: Oid): string {
     const names: string[] = []
     for (let row = this.#get.get(oid); row !== undefined; row = this.#get.get(row.parent)) {
-      if (row.parent === row.oid) return `/${names.reverse().join('/')}`
+      if (row.parent === row.oid) return `/${names.toReversed().join('/')}`
       if (row.parent === null) break
       names.push(row.name)
     }

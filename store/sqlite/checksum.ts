@@ -49,6 +49,8 @@ export interface SummedTransaction {
 
 /** The sum of a `txn` row: the low 32 bits of the hash. */
 export function transactionSum(row: SummedTransaction): number {
+  // A damaged row may hold values of any type.
+  if (typeof row.user !== 'string' || !(row.extension instanceof Uint8Array)) return -1
   const fields = [row.tid, row.nextOid, row.user.length, row.user, row.description].join('\0')
   const bytes = Buffer.concat([Buffer.from(fields), row.extension])
   return Number(BigInt.asUintN(32, hash.h64Raw(bytes)))

@@ -1,6 +1,7 @@
 import type { Database, Statement } from 'better-sqlite3'
 import { unitsAreIntact } from './checksum.ts'
 import { EXTENT_BYTES, UNIT_BYTES } from './schema.ts'
+import { madeGarbage } from './young-garbage.ts'
 
 /** An extent, or those of its units that were asked for, `from` bytes from its start on. */
 type ExtentRow = [pos: number, sums: Buffer, bytes: Buffer, from: number]
@@ -74,16 +75,22 @@ export class LogReader {
 
   /** Reads `[pos, pos + len)`. @throws LogDamageError where a checksum differs. */
   read(pos: number, len: number): LogSpan {
+    madeGarbage(len)
     const end = pos + len
     const rows = len <= PART_BYTES ? this.#part.all(pos, end) : this.#whole.all(pos - EXTENT_BYTES, end)
     const pieces: Piece[] = []
     for (const [extent, sums, bytes, from] of rows) {
       const start = extent + from
       if (start + bytes.length <= pos) continue
-      if (!unitsAreIntact(bytes, sums, from / UNIT_BYTES)) {
-        throw new LogDamageError(`checksum of its data at ${start} differs`)
+      if (unitsAreIntact(bytes, sums, from / UNIT_BYTES)) pieces.push({ start, bytes })
+      else {
+        // What is damaged may be beside what was asked for.
+        const lo = Math.floor(Math.max(0, pos - start) / UNIT_BYTES) * UNIT_BYTES
+        const part = bytes.subarray(lo, Math.ceil((end - start) / UNIT_BYTES) * UNIT_BYTES)
+        if (!unitsAreIntact(part, sums, (from + lo) / UNIT_BYTES))
+          throw new LogDamageError(`checksum of its data at ${start + lo} differs`)
+        pieces.push({ start: start + lo, bytes: part })
       }
-      pieces.push({ start, bytes })
     }
     return new LogSpan(pieces)
   }

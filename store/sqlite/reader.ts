@@ -6,10 +6,10 @@
  * they were written one after the other. Each call reads one state of the database.
  */
 import type { Database, Statement } from 'better-sqlite3'
-import { CorruptRecordError } from '../errors.ts'
-import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { CorruptRecordError, StoreError } from '../errors.ts'
+import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo, TransactionRange } from '../store.ts'
-import { rowSum } from './checksum.ts'
+import { rowSum, transactionSum } from './checksum.ts'
 import { LogDamageError, LogReader, type LogSpan } from './log-reader.ts'
 
 /** Fewer neighbours than this are looked up one by one. */
@@ -70,6 +70,7 @@ export class Reader {
   readonly #range: Statement<[number, number, number], RevisionRow>
   readonly #revisions: Statement<[number, bigint, bigint], bigint>
   readonly #last: Statement<[], bigint>
+  readonly #newest: Statement<[bigint], bigint>
   readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
   readonly #transactions: Record<'up' | 'down', Statement<[bigint, bigint, number]>>
   readonly #bytes: Statement<[bigint, bigint], number>
@@ -99,6 +100,10 @@ export class Reader {
       .safeIntegers()
       .pluck()
     this.#last = db.prepare<[], bigint>('SELECT max(tid) FROM txn').safeIntegers().pluck()
+    this.#newest = db
+      .prepare<[bigint], bigint>('SELECT max(tid) FROM revision INDEXED BY revision_by_tid WHERE tid <= ?')
+      .safeIntegers()
+      .pluck()
     this.#changes = db
       .prepare<[bigint, number, bigint, number], [bigint, number]>(
         `SELECT tid, CAST(oid AS REAL) FROM revision
@@ -109,7 +114,8 @@ export class Reader {
     const transactions = (order: string): Statement<[bigint, bigint, number]> =>
       db
         .prepare<[bigint, bigint, number]>(
-          `SELECT tid, user, description, extension, CAST(objects AS REAL), CAST(bytes AS REAL)
+          `SELECT tid, user, description, extension, CAST(objects AS REAL), CAST(bytes AS REAL),
+             CAST(next_oid AS REAL), CAST(sum AS REAL)
            FROM txn WHERE tid > ? AND tid <= ? ORDER BY tid ${order} LIMIT ?`,
         )
         .safeIntegers()
@@ -123,7 +129,15 @@ export class Reader {
   }
 
   lastTid(): Tid {
-    return (this.#last.get() ?? TID_NONE) as Tid
+    const last = (this.#last.get() ?? TID_NONE) as Tid
+    this.#checkNewest(last, TID_MAX)
+    return last
+  }
+
+  /** An earlier moment must not be taken for one whose transaction's entry is damaged. */
+  #checkNewest(found: Tid, upTo: bigint): void {
+    const newest = (this.#newest.get(upTo) ?? TID_NONE) as Tid
+    if (newest > found) throw new StoreError(damagedTransaction(newest))
   }
 
   load(oids: readonly Oid[], at: Tid): readonly (Revision | undefined)[] {
@@ -198,8 +212,13 @@ export class Reader {
         Buffer,
         number,
         number,
+        number,
+        number,
       ][]
-      for (const [tid, user, description, extension, objects, bytes] of rows) {
+      if (reverse && after < upTo) this.#checkNewest((rows[0]?.[0] ?? after) as Tid, upTo)
+      for (const [tid, user, description, extension, objects, bytes, nextOid, sum] of rows) {
+        if (transactionSum({ tid, user, description, extension, nextOid }) !== sum)
+          throw new StoreError(damagedTransaction(tid as Tid))
         yield { tid: tid as Tid, user, description, extension, objects, bytes }
         if (reverse) upTo = tid - 1n
         else after = tid
@@ -283,12 +302,28 @@ export class Reader {
         if (!near || record.pos + record.len - first.pos > SPAN_BYTES) break
         spanEnd = Math.max(spanEnd, record.pos + record.len)
       }
-      const pos = first.pos
-      const span = reportDamage(first, () => this.#log.read(pos, spanEnd - pos))
-      spans.fill(span, start, end)
+      const span = this.#readSpan(first.pos, spanEnd)
+      if (span !== undefined) spans.fill(span, start, end)
+      else for (let index = start; index < end; index++) spans[index] = this.#readRecord(records[index])
       start = end
     }
     return spans
+  }
+
+  /** Undefined where something in it is damaged: then each record is read by itself, to tell whose it is. */
+  #readSpan(pos: number, end: number): LogSpan | undefined {
+    try {
+      return this.#log.read(pos, end - pos)
+    } catch (error) {
+      if (error instanceof LogDamageError) return undefined
+      throw error
+    }
+  }
+
+  #readRecord(record: StoredRecord | undefined): LogSpan | undefined {
+    if (record === undefined || record.pos === null) return undefined
+    const { pos, len } = record
+    return reportDamage(record, () => this.#log.read(pos, len))
   }
 
   #inOneState<T>(read: () => T): T {
@@ -301,6 +336,9 @@ export class Reader {
     }
   }
 }
+
+const damagedTransaction = (tid: Tid): string =>
+  `the entry of transaction ${formatTid(tid)} is damaged: run 'zblkfs fsck' on the database`
 
 const NO_BYTES = new Uint8Array(0)
 

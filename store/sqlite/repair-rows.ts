@@ -20,8 +20,10 @@ interface TransactionRow {
 export function repairRows(path: string): void {
   const db = new Database(path, { fileMustExist: true })
   try {
-    db.function('is_good', { safeIntegers: true, deterministic: true }, (...cells: unknown[]) =>
-      isGoodRow(cells as unknown as RevisionCells) ? 1 : 0,
+    db.function(
+      'is_good',
+      { safeIntegers: true, deterministic: true, varargs: true },
+      (...cells: unknown[]) => (isGoodRow(cells as unknown as RevisionCells) ? 1 : 0),
     )
     db.transaction(() => {
       db.exec(`

@@ -132,6 +132,13 @@ export class StoreCheck {
     let end = 0
     let count = 0
     for (const [pos, length, sums, bytes] of rows.iterate()) {
+      if (!Buffer.isBuffer(sums) || !(bytes === null ? !data : Buffer.isBuffer(bytes))) {
+        yield {
+          kind: 'structure',
+          reason: `the log's extent at ${pos} has values of other types than it was written with`,
+        }
+        continue
+      }
       if (pos < end)
         yield { kind: 'structure', reason: `the log's extent at ${pos} overlaps the one before it` }
       if (pos > end) this.#gap(end, pos, 'its bytes are missing in the log')
@@ -156,7 +163,7 @@ export class StoreCheck {
     for (const row of this.#scan()) {
       const [oid, tid, , head, pos, len, tail] = row
       if (++done % PROGRESS_ROWS === 0) this.#progress('revisions', done, total)
-      if (tid > this.#upTo) continue
+      if (tid > this.#upTo && isGoodRow(row)) continue
       if (!isGoodRow(row)) {
         yield { kind: 'revision', ...ids(oid, tid), reason: 'the checksum of its index entry differs' }
         continue
@@ -205,6 +212,10 @@ export class StoreCheck {
     let before = -1n
     for (const row of rows.iterate()) {
       const { tid } = row
+      if (!isTransaction(row)) {
+        yield { kind: 'transaction', reason: 'an entry has values of other types than it was written with' }
+        continue
+      }
       if (tid > this.#upTo) continue
       const sum = transactionSum({ ...row, nextOid: Number(row.next_oid) })
       if (sum !== Number(row.sum))
@@ -277,15 +288,29 @@ export class StoreCheck {
 
 /** Whether a row is what was written, its key included. */
 export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {
+  const isBlob = (cell: unknown): boolean => cell === null || Buffer.isBuffer(cell)
+  if (![oid, tid, sum, pos ?? 0n, len].every(cell => typeof cell === 'bigint')) return false
+  if (!isBlob(head) || !isBlob(tail)) return false
   const length = Number(len)
   if (oid < 0n || oid > BigInt(Number.MAX_SAFE_INTEGER) || length < 0 || length > 0xffff_ffff) return false
   return rowSum(Number(oid), tid, head, pos === null ? null : Number(pos), length, tail) === Number(sum)
 }
 
+/** Whether a row's values are of the types that its columns have: a damaged page may say otherwise. */
+function isTransaction(row: TransactionRow): boolean {
+  const { tid, user, description, extension, objects, bytes, next_oid, sum } = row
+  return (
+    [tid, objects, bytes, next_oid, sum].every(value => typeof value === 'bigint') &&
+    [user, description].every(value => typeof value === 'string') &&
+    Buffer.isBuffer(extension)
+  )
+}
+
 const hex = (tid: bigint): string => formatTid(tid as Tid)
 const nameOf = (oid: bigint, tid: bigint): string =>
   `object ${formatOid(Number(oid) as Oid)} of transaction ${hex(tid)}`
-const ids = (oid: bigint, tid: bigint): { readonly oid: Oid; readonly tid: Tid } => ({
-  oid: Number(oid) as Oid,
-  tid: tid as Tid,
+/** A damaged row may hold anything: what is no id is named by 0. */
+const ids = (oid: unknown, tid: unknown): { readonly oid: Oid; readonly tid: Tid } => ({
+  oid: (typeof oid === 'bigint' ? Number(BigInt.asUintN(53, oid)) : 0) as Oid,
+  tid: (typeof tid === 'bigint' ? BigInt.asUintN(63, tid) : 0n) as Tid,
 })

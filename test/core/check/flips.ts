@@ -11,7 +11,7 @@ import { FileSystem } from '../../../mount/file-system.ts'
 import { StoreError } from '../../../store/errors.ts'
 import { formatTid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
-import { Random } from '../../stress/random.ts'
+import type { Random } from '../../stress/random.ts'
 import { Paths } from '../../tools/paths.ts'
 import { FAILED, readTree } from './small-database.ts'
 
@@ -52,6 +52,10 @@ export class Flips {
 
   get size(): number {
     return this.#original.length
+  }
+
+  isZero(at: number): boolean {
+    return this.#original[at] === 0
   }
 
   /** Changes the byte at `at` in a copy. */

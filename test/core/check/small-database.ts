@@ -6,8 +6,15 @@ import { FileSystem } from '../../../mount/file-system.ts'
 import { Paths as PathsOf } from '../../tools/paths.ts'
 
 /** Bytes that differ from place to place and from seed to seed. */
-export const pattern = (length: number, seed: number): Buffer =>
-  Buffer.from(Uint8Array.from({ length }, (_, at) => (Math.imul(at + 1, 2_654_435_761) >>> 13) ^ (seed * 31)))
+export function pattern(length: number, seed: number): Buffer {
+  const words = Uint32Array.from({ length: Math.ceil(length / 4) }, (_, at) => {
+    let mixed = Math.imul(at + 1, 0x9e37_79b9) ^ Math.imul(seed, 0x85eb_ca6b)
+    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85eb_ca6b)
+    mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2_ae35)
+    return mixed ^ (mixed >>> 16)
+  })
+  return Buffer.from(words.buffer, 0, length)
+}
 
 /** Makes it at `path`. `small`: without files of blocks. */
 export async function makeSmallDatabase(path: string, small = false): Promise<void> {
