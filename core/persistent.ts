@@ -58,6 +58,7 @@ export abstract class Persistent {
   readonly className: string
   #status: Status = 'ghost'
   #tid: Tid = TID_NONE
+  #isNew = false
 
   constructor(jar: Jar, oid: Oid, className: string) {
     this.jar = jar
@@ -72,6 +73,11 @@ export abstract class Persistent {
   /** The transaction of the state that it has; TID_NONE for a ghost, and where it was never committed. */
   get tid(): Tid {
     return this.#tid
+  }
+
+  /** Whether it was made here and has not been serialised yet: no record can refer to it. */
+  get isNew(): boolean {
+    return this.#isNew
   }
 
   get ref(): Ref {
@@ -131,6 +137,7 @@ export abstract class Persistent {
     this.#tid = record?.tid ?? TID_NONE
     if (record === undefined) this.initialize()
     else this.decode(record.state)
+    this.#isNew = record === undefined
     this.#status = record === undefined ? 'changed' : 'up to date'
   }
 
@@ -142,6 +149,7 @@ export abstract class Persistent {
   /** For the connection: what was changed is serialised now. */
   settled(): void {
     if (this.#status === 'changed') this.#status = 'up to date'
+    this.#isNew = false
   }
 
   /** For the connection: the transaction that its state has become part of. */

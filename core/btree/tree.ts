@@ -320,7 +320,19 @@ export abstract class BTree<K extends PickleValue> extends TreePaths<K> {
       isFirst &&= index === 0
       if (isFirst) node.change().first = node.content.children.length > 0 ? follows : undefined
     }
+    this.#inlineNewBucket()
     return true
+  }
+
+  /** A bucket that is left alone, and that no record knows of yet, is inlined again. */
+  #inlineNewBucket(): void {
+    const [ref, other] = this.content.children
+    if (ref === undefined || other !== undefined) return
+    const bucket = this.jar.known(ref.oid)
+    if (!(bucket instanceof Bucket) || !bucket.isNew) return
+    const inlined = bucket.entries as Entries<K>
+    Object.assign(this.change(), { inlined, children: [], separators: [], first: undefined })
+    this.jar.discard(bucket)
   }
 
   /** Where a separator on the way equals the deleted key, the smallest key left below takes its place. */

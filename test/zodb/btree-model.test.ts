@@ -87,7 +87,7 @@ describe.skipIf(PYTHON === undefined)("a tree's records are those that BTrees wr
     const seed = Number(process.env['FC_SEED'] ?? Random.seed())
     console.log(`seed ${seed}`)
     const random = new Random(seed)
-    for (let i = 0; i < 25; i++) await expectPythonsTrees(family, randomCommits(family, random))
+    for (let i = 0; i < 12; i++) await expectPythonsTrees(family, randomCommits(family, random))
   })
 
   it('when one bucket has become an object, and is not inlined again', async () => {
