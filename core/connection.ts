@@ -36,6 +36,11 @@ export interface ConnectionOptions {
   /** The bound for objects that are up to date, in bytes of memory. */
   readonly cacheSizeBytes: number
   readonly zblkFormat?: ZBlkFormat
+  /**
+   * How long a chunk of a ZBlk1 may be where data is written in long runs, in bytes; a block's length when absent.
+   * 4096 cuts blocks as wendelin.core does.
+   */
+  readonly chunkBytesMax?: number
 }
 
 export interface ConnectionStatistics {
@@ -59,6 +64,7 @@ const MINIMUM_LAYOUT_BYTES = 1 << 18
 export class Connection implements Jar {
   readonly store: Store
   readonly zblkFormat: ZBlkFormat
+  readonly chunkBytesMax: number
   /** Where the data of blocks lies; a quarter of the cache. */
   readonly layouts: LayoutCache
   readonly #writable: WritableStore | undefined
@@ -82,6 +88,7 @@ export class Connection implements Jar {
     this.#at = at
     this.#writable = writable
     this.zblkFormat = options.zblkFormat ?? 'auto'
+    this.chunkBytesMax = options.chunkBytesMax ?? Infinity
     const layoutBytes = Math.max(MINIMUM_LAYOUT_BYTES, Math.floor(options.cacheSizeBytes / 4))
     this.layouts = new LayoutCache(layoutBytes)
     this.#cache = new ObjectCache(options.cacheSizeBytes - layoutBytes)
@@ -201,6 +208,7 @@ export class Connection implements Jar {
   putRecord(oid: Oid, className: string, source: RecordSource, base: Tid): void {
     this.#writer()
     this.#pending.put(oid, className, source, base)
+    this.layouts.forget(oid)
     this.#cache.get(oid)?.invalidate()
   }
 

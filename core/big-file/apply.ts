@@ -7,9 +7,10 @@
  * | its end, so that it is full, and the next block | ZBlk0: it was filled by appending, and is left            |
  * | anything else                                   | ZBlk1; a ZBlk0 becomes one without its data being touched |
  *
- * In a ZBlk1 each chunk that was written becomes a ZData of at most {@link CHUNK_BYTES}, of the oid that it had. A
- * longer chunk (such as what is left of a ZBlk0) is cut around what was written: the parts are new ZData that share
- * the stored bytes. It is never changed in place, so that those who are reading it find it as it was.
+ * In a ZBlk1 each chunk of {@link CHUNK_BYTES} that was written becomes a ZData, of the oid that it had; but a run from
+ * {@link LONG_BYTES} on becomes one long chunk, which costs a read of it one record instead of hundreds. A long chunk
+ * (or what is left of a ZBlk0) is cut around what is written later: the parts are new ZData that share the stored
+ * bytes. It is never changed in place, so that those who are reading it find it as it was.
  */
 import { IOBTree } from '../btree/tree.ts'
 import { trimmedLength } from '../bytes.ts'
@@ -20,6 +21,9 @@ import { ZBlk1 } from '../zblk/zblk.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { pushZeros, type Blocks, type Extent } from './blocks.ts'
 import { CHUNK_BYTES, type Overlay, type Run } from './overlay.ts'
+
+/** Shorter runs may well be changed again as they were written, by the page: their chunks keep their places. */
+const LONG_BYTES = 65_536
 
 /** What is to be done to a ZBlk1's chunks. */
 interface Plan {
@@ -210,6 +214,13 @@ async function planRun(
   plan: Plan,
 ): Promise<void> {
   for (let off = lo; off < hi; off += CHUNK_BYTES) {
+    const end = Math.min(hi, off + blocks.connection.chunkBytesMax)
+    const long = bytes === undefined ? 0 : lengthWithoutHoles(bytes.subarray(off - lo, end - lo))
+    if (bytes !== undefined && long >= LONG_BYTES) {
+      planLongChunk(off, bytes.subarray(off - lo, off - lo + long), known, plan)
+      off += wholeChunks(long) - CHUNK_BYTES
+      continue
+    }
     const oid = known.get(off)
     const chunk = bytes?.subarray(off - lo, Math.min(off + CHUNK_BYTES, hi) - lo)
     const length = chunk === undefined ? 0 : trimmedLength(chunk)
@@ -223,6 +234,22 @@ async function planRun(
     if (oid === undefined) addPut(plan, off, body, length)
     else plan.rewrites.push({ oid, tid: (await findData(blocks.connection, oid)).tid, body })
   }
+}
+
+/** Up to the first chunk that is all zero, and without the zeros before it. */
+function lengthWithoutHoles(bytes: Uint8Array): number {
+  let end = 0
+  while (end < bytes.length && trimmedLength(bytes.subarray(end, end + CHUNK_BYTES)) > 0) end += CHUNK_BYTES
+  return trimmedLength(bytes.subarray(0, end))
+}
+
+function planLongChunk(off: number, data: Uint8Array, known: ReadonlyMap<number, Oid>, plan: Plan): void {
+  for (let slot = off; slot < off + data.length; slot += CHUNK_BYTES) {
+    if (!known.has(slot)) continue
+    plan.deletes.add(slot)
+    plan.growth -= CHUNK_BYTES
+  }
+  addPut(plan, off, [data], data.length)
 }
 
 function addPut(plan: Plan, off: number, body: Body, len: number): void {

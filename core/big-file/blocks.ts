@@ -6,12 +6,12 @@ import type { Connection } from '../connection.ts'
 import { Ref } from '../pickle/value.ts'
 import { ZBLK0, ZDATA } from '../record.ts'
 import { loadChunkIndex, type ChunkIndex } from '../zblk/chunk-index.ts'
-import { findData, loadData, readBody } from '../zblk/data.ts'
+import { findData, loadData, readBody, type StoredData } from '../zblk/data.ts'
 import type { BlockLayout } from '../zblk/layout-cache.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import type { LOBTree } from '../btree/tree.ts'
-import type { Oid } from '../../store/ids.ts'
+import { TID_NONE, type Oid } from '../../store/ids.ts'
 import { CHUNK_BYTES } from './overlay.ts'
 
 /** Bytes `[lo, hi)` of a block. */
@@ -163,7 +163,7 @@ export class Blocks {
       if (next - off <= CHUNK_BYTES) {
         if (next > lo) small.push(i)
       } else {
-        const data = await findData(this.connection, oids[i] as Oid)
+        const data = await this.#longChunk(oids[i] as Oid)
         this.#checkChunk(block, off, data.len, next)
         const from = Math.max(lo - off, 0)
         const pieces =
@@ -196,6 +196,17 @@ export class Blocks {
         }
     }
     return fill(placed, lo, hi)
+  }
+
+  /** A long chunk's data. Where it is stored is remembered, so that reading a part takes one call to the store. */
+  async #longChunk(oid: Oid): Promise<StoredData> {
+    const { layouts } = this.connection
+    const known = layouts.get(oid)
+    if (known !== undefined && 'body' in known) return known
+    const { epoch } = layouts
+    const data = await findData(this.connection, oid)
+    if (data.tid !== TID_NONE) layouts.set(oid, data, epoch)
+    return data
   }
 
   #checkChunk(block: Ref, off: number, len: number, next: number): void {

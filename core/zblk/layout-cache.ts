@@ -10,7 +10,7 @@ import type { Oid } from '../../store/ids.ts'
 import type { ChunkIndex } from './chunk-index.ts'
 import type { StoredData } from './data.ts'
 
-/** A ZBlk0's data, or a ZBlk1's chunks. */
+/** The data of a ZBlk0 or of a long chunk, or a ZBlk1's chunks. */
 export type BlockLayout = StoredData | ChunkIndex
 
 export class LayoutCache {

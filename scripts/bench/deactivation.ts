@@ -87,7 +87,11 @@ async function experiment(store: Store, oid: Oid, mode: 'on' | 'off'): Promise<v
 const directory = await mkdtemp(join(tmpdir(), 'zblkfs-deactivation-'))
 try {
   const store = await openSqliteStore(join(directory, 'db'), { create: true })
-  const connection = await Connection.open(store, { cacheSizeBytes: CACHE_BYTES.on, zblkFormat: 'zblk1' })
+  const connection = await Connection.open(store, {
+    cacheSizeBytes: CACHE_BYTES.on,
+    zblkFormat: 'zblk1',
+    chunkBytesMax: 4096,
+  })
   const file = BigFile.create(connection)
   const data = new Uint8Array(BLKSIZE).map((_, i) => (i % 251) + 1)
   for (let blk = 0; blk < BLOCKS; blk++) {

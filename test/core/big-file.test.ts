@@ -16,8 +16,12 @@ beforeEach(() => {
   store = new MemoryStore()
 })
 
-async function create(zblkFormat: ZBlkFormat = 'auto', blksize = BLK): Promise<[BigFile, Connection]> {
-  const connection = await Connection.open(store, { cacheSizeBytes: 4 << 20, zblkFormat })
+async function create(
+  zblkFormat: ZBlkFormat = 'auto',
+  blksize = BLK,
+  chunkBytesMax = Infinity,
+): Promise<[BigFile, Connection]> {
+  const connection = await Connection.open(store, { cacheSizeBytes: 4 << 20, zblkFormat, chunkBytesMax })
   return [BigFile.create(connection, blksize), connection]
 }
 
@@ -143,7 +147,7 @@ describe('BigFile', () => {
   })
 
   it('hands out the oids of a block in order and next to one another', async () => {
-    const [file, connection] = await create('zblk1', 2 << 20)
+    const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
     await file.write(0n, pattern(2 << 20, 1))
     await commit(connection)
     const block = connection.resolve((await file.file.blktab.get(0)) as Ref) as ZBlk1
@@ -155,7 +159,7 @@ describe('BigFile', () => {
   })
 
   it('rewrites the record of a ZBlk1 with each change of its chunks, and of the chunks those that changed', async () => {
-    const [file, connection] = await create('zblk1')
+    const [file, connection] = await create('zblk1', BLK, CHUNK)
     await file.write(0n, pattern(BLK, 1))
     await commit(connection)
     const block = (await file.file.blktab.get(0)) as Ref
@@ -168,6 +172,33 @@ describe('BigFile', () => {
     await commit(connection)
     expect(changed).toHaveLength(2)
     expect(changed).toContain(block.oid)
+  })
+
+  it('makes one chunk of a long run, cuts it around later changes, and leaves holes out', async () => {
+    const [file, connection] = await create('zblk1', 2 << 20)
+    const expected = pattern(2 << 20, 1)
+    expected.fill(0, 1 << 20, (1 << 20) + 2 * CHUNK)
+    await file.write(0n, expected)
+    await commit(connection)
+    const offsets = async (): Promise<number[]> => {
+      const block = connection.resolve((await file.file.blktab.get(0)) as Ref) as ZBlk1
+      await block.activate()
+      const found: number[] = []
+      for await (const [off] of block.chunktab.range()) found.push(off)
+      return found
+    }
+    expect(await offsets()).toEqual([0, (1 << 20) + 2 * CHUNK])
+    expect(await file.seekHole(0n)).toBe(1n << 20n)
+    pattern(CHUNK, 2).copy(expected, 16 * CHUNK)
+    await file.write(BigInt(16 * CHUNK), pattern(CHUNK, 2))
+    await commit(connection)
+    expect(await offsets()).toEqual([0, 16 * CHUNK, 17 * CHUNK, (1 << 20) + 2 * CHUNK])
+    for (let off = 0; off < 2 << 20; off += 100_003)
+      expect(await read(file, off, 5000)).toEqual(Buffer.concat([expected.subarray(off, off + 5000)], 5000))
+    await file.write(0n, expected)
+    await commit(connection)
+    expect(await offsets()).toEqual([0, (1 << 20) + 2 * CHUNK])
+    expect(await read((await reopen(file))[0], 0, 2 << 20)).toEqual(expected)
   })
 
   it('patches small appends in place and counts the memory that they take', async () => {

@@ -23,7 +23,11 @@ interface Victim {
 /** A block of 512 chunks. */
 async function victim(): Promise<Victim> {
   const store = new MemoryStore()
-  const connection = await Connection.open(store, { cacheSizeBytes: 8 << 20, zblkFormat: 'zblk1' })
+  const connection = await Connection.open(store, {
+    cacheSizeBytes: 8 << 20,
+    zblkFormat: 'zblk1',
+    chunkBytesMax: 4096,
+  })
   const file = BigFile.create(connection)
   await file.write(0n, new Uint8Array(BLKSIZE).fill(7))
   await connection.prepare()

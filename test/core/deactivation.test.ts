@@ -18,7 +18,11 @@ let file: BigFile
 
 beforeEach(async () => {
   store = new MemoryStore()
-  const writing = await Connection.open(store, { cacheSizeBytes: 64 << 20, zblkFormat: 'zblk1' })
+  const writing = await Connection.open(store, {
+    cacheSizeBytes: 64 << 20,
+    zblkFormat: 'zblk1',
+    chunkBytesMax: 4096,
+  })
   const written = BigFile.create(writing)
   for (let blk = 0; blk < BLOCKS; blk++) await written.write(BigInt(blk * BLKSIZE), data)
   await writing.prepare()
