@@ -87,32 +87,26 @@ export class PagedBitmap {
     let count = 0
     for (let index = lo; index < hi;) {
       const bit = index % PAGE_BITS
-      if (bit % 8 === 0 && hi - index >= 8) {
-        count += BITS_SET[this.#page(index)?.bits[bit >> 3] ?? 0] ?? 0
-        index += 8
-      } else {
-        if (this.has(index)) count++
-        index++
-      }
+      const end = Math.min(PAGE_BITS, bit + hi - index)
+      const page = this.#page(index)
+      if (page !== undefined) count += countBits(page.bits, bit, end)
+      index += end - bit
     }
     return count
   }
 
   /** The least integer in `[from, end)` that is there (`present`), or is not; `end` where there is none. */
   find(present: boolean, from: number, end: number): number {
-    const skipped = present ? 0 : 0xff
     let index = from
     while (index < end) {
       const page = this.#page(index)
-      if (page === undefined) {
-        if (!present) return index
-        index = this.#nextPage(index)
-        continue
-      }
-      const bit = index % PAGE_BITS
-      if (bit % 8 === 0 && page.bits[bit >> 3] === skipped) index += 8
-      else if (this.has(index) === present) return index
-      else index++
+      if (page !== undefined) {
+        const bit = index % PAGE_BITS
+        const found = findBit(page.bits, present, bit)
+        index += found - bit
+        if (found < PAGE_BITS) return Math.min(index, end)
+      } else if (present) index = this.#nextPage(index)
+      else return index
     }
     return end
   }
@@ -168,3 +162,27 @@ const BITS_SET = Uint8Array.from({ length: 256 }, (_, byte) => {
   for (let bits = byte; bits !== 0; bits >>= 1) count += bits & 1
   return count
 })
+
+/** How many of the bits `[lo, hi)` are set. */
+function countBits(bits: Uint8Array, lo: number, hi: number): number {
+  let count = 0
+  let bit = lo
+  const isSet = (bit: number): number => ((bits[bit >> 3] ?? 0) >> (bit & 7)) & 1
+  for (; bit < hi && (bit & 7) !== 0; bit++) count += isSet(bit)
+  for (; bit + 8 <= hi; bit += 8) count += BITS_SET[bits[bit >> 3] ?? 0] ?? 0
+  for (; bit < hi; bit++) count += isSet(bit)
+  return count
+}
+
+/** The first bit from `from` on that is set (`present`), or is not; {@link PAGE_BITS} where there is none. */
+function findBit(bits: Uint8Array, present: boolean, from: number): number {
+  const skipped = present ? 0 : 0xff
+  let bit = from
+  while (bit < PAGE_BITS) {
+    const byte = bits[bit >> 3] ?? 0
+    if (byte === skipped) bit = (bit | 7) + 1
+    else if (((byte >> (bit & 7)) & 1) === (present ? 1 : 0)) return bit
+    else bit++
+  }
+  return PAGE_BITS
+}

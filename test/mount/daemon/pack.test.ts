@@ -1,0 +1,102 @@
+/** Packs of mounted databases, as people see them. */
+import { mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import type { PackReport } from '../../../core/pack/messages.ts'
+import { runZblkfs } from '../../tools/run-zblkfs.ts'
+import { withMount } from '../../tools/mounted.ts'
+
+const MIB = 1 << 20
+const WAIT_MS = 30_000
+
+const bytesOf = async (path: string): Promise<number> => (await stat(path)).size
+
+async function run(...parameters: readonly string[]): Promise<string> {
+  const { stdout, stderr, exitCode } = await runZblkfs(...parameters)
+  expect(stderr).toBe('')
+  expect(exitCode).toBe(0)
+  return stdout
+}
+
+async function packed(...parameters: readonly string[]): Promise<PackReport> {
+  return JSON.parse(await run('pack', '--json', ...parameters)) as PackReport
+}
+
+test('with history=0 the room of a deleted file comes back by itself', async () => {
+  await withMount({ options: ['history=0'] }, async ({ dir, db }) => {
+    await writeFile(join(dir, 'kept'), Buffer.alloc(2 * MIB, 1))
+    await writeFile(join(dir, 'big'), Buffer.alloc(24 * MIB, 7))
+    await run('sync', dir)
+    await rm(join(dir, 'big'))
+    await run('sync', dir)
+    const end = Date.now() + WAIT_MS
+    while ((await bytesOf(db)) > 4 * MIB && Date.now() < end) await sleep(100)
+    expect(await bytesOf(db)).toBeLessThan(4 * MIB)
+    expect(Buffer.compare(await readFile(join(dir, 'kept')), Buffer.alloc(2 * MIB, 1))).toBe(0)
+  })
+})
+
+test('a mount is packed while it is in use: what is open stays, what is forgotten cannot be opened', async () => {
+  await withMount({}, async mount => {
+    const { dir, db } = mount
+    const file = join(dir, 'a')
+    await writeFile(file, Buffer.alloc(8 * MIB, 1))
+    const first = (await run('sync', dir)).trim()
+    await writeFile(file, Buffer.alloc(8 * MIB, 2))
+    const second = (await run('sync', dir)).trim()
+    await writeFile(file, Buffer.alloc(8 * MIB, 3))
+    await run('sync', dir)
+    expect((await packed(dir)).revisionsDropped, 'within seven days nothing goes').toBe(0)
+    const past = await open(join(dir, `@${first}`, 'a'))
+    try {
+      const report = await packed(dir, '--keep', '0')
+      expect(report.revisionsDropped).toBeGreaterThan(0)
+      await expect(stat(join(dir, `@${second}`))).rejects.toThrow('ENOENT')
+      const bytes = Buffer.alloc(8 * MIB)
+      await past.read(bytes, 0, bytes.length, 0)
+      expect(Buffer.compare(bytes, Buffer.alloc(8 * MIB, 1))).toBe(0)
+    } finally {
+      await past.close()
+    }
+    expect(Buffer.compare(await readFile(file), Buffer.alloc(8 * MIB, 3))).toBe(0)
+    await mount.unmount()
+    await packed(db, '--keep', '0')
+    expect(await bytesOf(db)).toBeLessThan(9 * MIB)
+    const usage = JSON.parse(await run('df', '--json', '--to', '0s', db)) as Record<string, number>
+    expect(usage['fileBytes']).toBe(await bytesOf(db))
+    expect(usage['liveBytes']).toBeGreaterThan(8 * MIB)
+    expect(usage['historyBytes']).toBe(0)
+  })
+})
+
+test('df tells what a pack would give back, and a pack by the name of the database finds the mount', async () => {
+  await withMount({ options: ['history=all'] }, async ({ dir, db }) => {
+    await mkdir(join(dir, 'd'))
+    await writeFile(join(dir, 'd', 'file'), Buffer.alloc(4 * MIB, 5))
+    await writeFile(join(dir, 'gone'), Buffer.alloc(6 * MIB, 6))
+    await run('sync', dir)
+    await rm(join(dir, 'gone'))
+    await run('sync', dir)
+    const lines = (await run('df', '--files', '--json', '--to', '0s', dir)).trim().split('\n')
+    const [file, usage] = lines.map(line => JSON.parse(line) as Record<string, unknown>)
+    expect(file).toEqual({ path: '/d/file', sizeBytes: 4 * MIB, storedBytes: 4 * MIB })
+    expect(usage?.['historyBytes']).toBeGreaterThan(6 * MIB)
+    const { bytesBefore, bytesAfter } = await packed('--keep', '0', db)
+    const promised = Number(usage?.['packFreesBytes'])
+    expect(bytesBefore - bytesAfter).toBeGreaterThan(promised * 0.95)
+    expect(bytesBefore - bytesAfter).toBeLessThan(promised * 1.2)
+  })
+})
+
+test('wrong usage is told in words', async () => {
+  const both = await runZblkfs('pack', '--keep', '1d', '--before', '2d', 'x.db')
+  expect(both).toMatchObject({ exitCode: 2 })
+  expect(both.stderr).toContain('give one of them')
+  const odd = await runZblkfs('pack', '--keep', 'soon', 'x.db')
+  expect(odd).toMatchObject({ exitCode: 2 })
+  expect(odd.stderr).toContain('--keep soon is no time')
+  const missing = await runZblkfs('pack', '/tmp/zblkfs-there-is-none.db')
+  expect(missing).toMatchObject({ exitCode: 1 })
+  expect(missing.stderr).toContain('does not exist')
+})
