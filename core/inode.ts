@@ -149,6 +149,12 @@ export class Inode {
     this.#mapping.set('data', value)
   }
 
+  /** Gives it other data, or none. */
+  replaceData(value: Ref | undefined): void {
+    if (value === undefined) this.#mapping.delete('data')
+    else this.data = value
+  }
+
   get entries(): Ref | undefined {
     return this.#ref('entries')
   }

@@ -110,6 +110,23 @@ export class Superblock {
     return typeof value === 'number' || typeof value === 'bigint' ? tid(BigInt(value)) : undefined
   }
 
+  /** Gives a name to a transaction. */
+  async setTag(name: string, at: Tid): Promise<void> {
+    await (await this.tags()).set(new ByteString(name), at)
+  }
+
+  /** Takes a name away. Resolves to whether it was there. */
+  async deleteTag(name: string): Promise<boolean> {
+    return await (await this.tags()).delete(new ByteString(name))
+  }
+
+  /** Every tag, in the order of the names. */
+  async *allTags(): AsyncGenerator<{ readonly name: string; readonly tid: Tid }> {
+    for await (const [key, value] of (await this.tags()).range())
+      if (key instanceof ByteString && (typeof value === 'number' || typeof value === 'bigint'))
+        yield { name: key.latin1, tid: tid(BigInt(value)) }
+  }
+
   #ref(key: string): Ref {
     const value = this.#mapping.get(key)
     if (value instanceof Ref) return value

@@ -9,6 +9,7 @@
  * Who may do what is checked by the kernel (default_permissions), which knows the caller's groups and capabilities.
  */
 import type { ConnectionStatistics } from '../core/connection.ts'
+import { ReadOnlyError } from '../store/errors.ts'
 import { formatTid, type Tid } from '../store/ids.ts'
 import type { Store, WritableStore } from '../store/store.ts'
 import { ErrnoError, type ErrnoName } from './errno.ts'
@@ -18,6 +19,8 @@ import { ControlFiles, isControlIno } from './file-system/control-files.ts'
 import { Directories } from './file-system/directories.ts'
 import { FileData } from './file-system/file-data.ts'
 import { Files } from './file-system/files.ts'
+import { History } from './file-system/history.ts'
+import { KernelCaches } from './file-system/kernel-caches.ts'
 import { Metadata } from './file-system/metadata.ts'
 import { Names } from './file-system/names.ts'
 import { OperationCounts, type OperationName } from './file-system/operation-counts.ts'
@@ -38,6 +41,7 @@ import {
   type FileSystemStatistics,
   type Ino,
   type Name,
+  type Notifier,
   type OpenFile,
   type Operations,
   type RenameFlags,
@@ -74,9 +78,12 @@ export class FileSystem implements Operations {
   readonly #directories: Directories
   readonly #control: ControlFiles
   readonly #counts = new OperationCounts()
+  readonly #caches = new KernelCaches()
+  readonly #history: History
   #closed: Promise<void> | undefined
 
-  private constructor(store: Store, { context, writeBack, config }: Assembly) {
+  private constructor(store: Store, { context, superblock, writeBack, config }: Assembly) {
+    this.#history = new History(context, superblock, this.#caches)
     this.#store = store
     this.#context = context
     this.#writeBack = writeBack
@@ -295,8 +302,16 @@ export class FileSystem implements Operations {
     return await spaceStatistics(this.#store.name, this.#context.bookkeeping.usage)
   }
 
-  /** Nothing changes but through the kernel, so it has nothing to be told. */
-  attach(): void {}
+  /** The kernel is told of what changes without its doing. */
+  attach(notifier: Notifier): void {
+    this.#caches.attach(notifier)
+  }
+
+  /** What changes the present by means of the past. @throws ReadOnlyError where nothing can be changed. */
+  get history(): History {
+    if (this.#writeBack === undefined) throw new ReadOnlyError(`${this.#store.name} is only read here`)
+    return this.#history
+  }
 
   /** The last stored transaction that this filesystem shows. */
   lastTid(): Promise<Tid> {

@@ -31,7 +31,11 @@ export class MomentView {
 
   /** @throws CannotOpenError where there was no filesystem yet. */
   static async open(store: Store, at: Tid, cacheSizeBytes: number = CACHE_BYTES): Promise<MomentView> {
-    const connection = await Connection.open(store, { at, cacheSizeBytes })
+    return await MomentView.of(await Connection.open(store, { at, cacheSizeBytes }))
+  }
+
+  /** What a connection sees. @throws as {@link MomentView.open}. */
+  static async of(connection: Connection): Promise<MomentView> {
     const superblock = await Superblock.open(connection)
     return new MomentView(connection, superblock, await superblock.rootOid())
   }

@@ -34,6 +34,7 @@ export interface FileSystemOptions {
 /** The parts of a filesystem. */
 export interface Assembly {
   readonly context: Context
+  readonly superblock: Superblock
   /** Absent where nothing can be written. */
   readonly writeBack: WriteBack | undefined
   /** How it was opened, for people. */
@@ -61,9 +62,10 @@ export async function assemble(store: Store | WritableStore, options: FileSystem
   const bookkeeping = await Bookkeeping.start(superblock, live)
   const gate = new ReadWriteLock()
   const beforePrepare = (): Promise<void> => bookkeeping.prepare()
+  const remember = (): (() => Promise<void>) => rememberNodes(live, bookkeeping)
   const writeBack = readOnly
     ? undefined
-    : new WriteBack({ connection, gate, commitIntervalMs, dirtySizeBytes, log, beforePrepare })
+    : new WriteBack({ connection, gate, commitIntervalMs, dirtySizeBytes, log, beforePrepare, remember })
   if (connection.hasPending) await writeBack?.storeFirst()
   const views = new Views({ store, superblock, cacheSizeBytes })
   const context = new Context({ live, views, handles: new Handles(), bookkeeping, writeBack, gate, nowNs })
@@ -76,7 +78,20 @@ export async function assemble(store: Store | WritableStore, options: FileSystem
     dirtySizeBytes,
     commitIntervalMs,
   }
-  return { context, writeBack, config }
+  return { context, superblock, writeBack, config }
+}
+
+/** What the inodes in use are like now; what it gives takes them back to that, when the connection has aborted. */
+function rememberNodes(live: Tree, bookkeeping: Bookkeeping): () => Promise<void> {
+  const firstNew = live.connection.newOids(1)
+  const recall = bookkeeping.remember()
+  return async () => {
+    await recall()
+    for (const node of live.nodes) {
+      node.revert(bookkeeping.isOrphan(node))
+      if (node.oid > firstNew) node.vanish()
+    }
+  }
 }
 
 type Owner = NonNullable<FileSystemOptions['owner']>

@@ -80,11 +80,17 @@ export function attributesOf({ ino, inode, unstoredBytes }: Node): Attributes {
 export function entryOf(node: Node): Entry {
   const { readOnly, generation } = node.tree
   const attributes = attributesOf(node)
+  const { nlink } = attributes
   node.lookups++
   return {
     attributes,
     generation,
-    entryTimeoutMs: readOnly ? PAST_TIMEOUT_MS : ENTRY_TIMEOUT_MS,
+    // Of several names one is remembered here, by which the kernel can be told to forget it.
+    entryTimeoutMs: readOnly
+      ? PAST_TIMEOUT_MS
+      : nlink > 1 && !isDirectory(node.inode)
+        ? ATTRIBUTES_TIMEOUT_MS
+        : ENTRY_TIMEOUT_MS,
     attributesTimeoutMs: readOnly ? PAST_TIMEOUT_MS : ATTRIBUTES_TIMEOUT_MS,
   }
 }

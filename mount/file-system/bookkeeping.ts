@@ -21,6 +21,8 @@ export class Bookkeeping {
   readonly #orphans = new Set<Node>()
   /** Those that the superblock has. */
   readonly #recorded = new Set<Oid>()
+  /** Those that the superblock has, but should not. */
+  readonly #adopted = new Set<Oid>()
 
   private constructor(superblock: Superblock, usage: Usage) {
     this.#superblock = superblock
@@ -43,6 +45,11 @@ export class Bookkeeping {
     this.#count(0, 1)
   }
 
+  /** So many bytes and inodes came without having been written. */
+  added(bytes: number, inodes: number): void {
+    this.#count(bytes, inodes)
+  }
+
   /** A file's data was changed. */
   wrote(node: Node): void {
     this.#written.add(node)
@@ -52,6 +59,46 @@ export class Bookkeeping {
   orphaned(node: Node): void {
     node.isOrphan = true
     this.#orphans.add(node)
+  }
+
+  /** An inode that had no name has one now. */
+  adopted(node: Node): void {
+    node.isOrphan = false
+    this.#orphans.delete(node)
+    if (this.#recorded.delete(node.oid)) this.#adopted.add(node.oid)
+  }
+
+  /** What is known beside the database, which has just been brought up to date by {@link Bookkeeping.prepare}. */
+  remember(): () => Promise<void> {
+    const orphans = new Set(this.#orphans)
+    const recorded = new Set(this.#recorded)
+    return async () => await this.#recall(orphans, recorded)
+  }
+
+  /** Puts back what was remembered: everything since was taken back. */
+  async #recall(orphans: ReadonlySet<Node>, recorded: ReadonlySet<Oid>): Promise<void> {
+    this.#written.clear()
+    this.#orphans.clear()
+    this.#recorded.clear()
+    this.#adopted.clear()
+    for (const node of orphans) this.#orphans.add(node)
+    for (const oid of recorded) this.#recorded.add(oid)
+    this.#usage = await this.#superblock.usage()
+    this.#usageChanged = false
+  }
+
+  /** Reads anew what somebody else has changed in the superblock; an inode that has a name again is no orphan. */
+  async reload(live: Tree): Promise<void> {
+    for (const node of live.nodes) {
+      if (!node.isOrphan) continue
+      await node.inode.activate()
+      if (node.inode.nlink > 0) this.adopted(node)
+    }
+    this.#usage = await this.#superblock.usage()
+  }
+
+  isOrphan(node: Node): boolean {
+    return this.#orphans.has(node)
   }
 
   /** Whether letting go of a node leaves something to do. */
@@ -78,8 +125,10 @@ export class Bookkeeping {
   }
 
   async #settleOrphans(): Promise<void> {
-    if (this.#orphans.size === 0) return
+    if (this.#orphans.size === 0 && this.#adopted.size === 0) return
     const recorded = await this.#superblock.orphans()
+    for (const oid of this.#adopted) await recorded.delete(oid)
+    this.#adopted.clear()
     for (const node of this.#orphans) {
       if (this.hasToDrop(node)) {
         await this.#drop(node.inode)

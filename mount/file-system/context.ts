@@ -141,9 +141,7 @@ export class Context {
     const node = await this.enter(ino)
     try {
       this.assertWritable(node)
-      return await this.#throughGate(dataBytes, () =>
-        this.lockAll([node, ...also], () => work(node, node.inode)),
-      )
+      return await this.through(dataBytes, () => this.lockAll([node, ...also], () => work(node, node.inode)))
     } finally {
       this.leave(node)
     }
@@ -158,7 +156,7 @@ export class Context {
         nodes.push(node)
         this.assertWritable(node)
       }
-      return await this.#throughGate(0, async () => {
+      return await this.through(0, async () => {
         const wait = this.#namespace.alone()
         if (wait !== undefined) await wait
         try {
@@ -210,7 +208,8 @@ export class Context {
     if (node.tree.readOnly) throw new ErrnoError('EROFS', 'the past cannot be changed')
   }
 
-  async #throughGate<T>(dataBytes: number, work: () => Promise<T>): Promise<T> {
+  /** Runs a change of things that no inode in use stands for. @throws ReadOnlyError */
+  async through<T>(dataBytes: number, work: () => Promise<T>): Promise<T> {
     const { writeBack } = this
     const room = writeBack.admit(dataBytes)
     if (room !== undefined) await room

@@ -5,6 +5,7 @@
 import type { BigFile } from '../../core/big-file.ts'
 import type { Inode } from '../../core/inode.ts'
 import type { Oid } from '../../store/ids.ts'
+import { ErrnoError } from '../errno.ts'
 import { ReadWriteLock } from '../locks.ts'
 import type { Ino } from '../operations.ts'
 import type { Tree } from './tree.ts'
@@ -28,6 +29,7 @@ export class Node {
   /** A name that it was found by, and in which directory: for people. */
   name: { readonly parent: Oid; readonly name: string } | undefined
   #inode: Inode | undefined
+  #isGone = false
 
   constructor(tree: Tree, oid: Oid, ino: Ino) {
     this.tree = tree
@@ -35,8 +37,9 @@ export class Node {
     this.ino = ino
   }
 
-  /** Its inode, to be activated before use. */
+  /** Its inode, to be activated before use. @throws ErrnoError ESTALE where its making was taken back. */
   get inode(): Inode {
+    if (this.#isGone) throw new ErrnoError('ESTALE', 'the transaction that made it was taken back')
     return (this.#inode ??= this.tree.inodeAt(this.oid))
   }
 
@@ -68,6 +71,20 @@ export class Node {
   /** Whether something is still to be written into the inode. */
   get isUnsettled(): boolean {
     return this.file?.isDirty === true || this.#isEmptied || this.#growth !== 0
+  }
+
+  /** Forgets everything about its data that is not stored: it was taken back. */
+  revert(isOrphan: boolean): void {
+    this.isOrphan = isOrphan
+    this.file = undefined
+    this.#isEmptied = false
+    this.#growth = 0
+    this.unstoredBytes = 0
+  }
+
+  /** Its inode was never stored and never will be. */
+  vanish(): void {
+    this.#isGone = true
   }
 
   /** Forgets what belongs to a connection that is given up. */

@@ -68,6 +68,11 @@ export class Tree {
     return this.#nodes.size > 0
   }
 
+  /** Those in use. */
+  get nodes(): Iterable<Node> {
+    return this.#nodes.values()
+  }
+
   /** How many inodes are in use. */
   get nodeCount(): number {
     return this.#nodes.size

@@ -13,6 +13,7 @@
  */
 import type { Logger } from 'pino'
 import type { Connection } from '../../core/connection.ts'
+import { NoSpaceError, StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { ReadWriteLock } from '../locks.ts'
 import { ChangedFiles } from './changed-files.ts'
@@ -28,6 +29,8 @@ export interface WriteBackOptions {
   readonly log: Logger
   /** Called with the gate held alone, before the changes are serialised. */
   readonly beforePrepare: () => Promise<void>
+  /** Called when all is stored; what it gives puts everything beside the database back to how it is then. */
+  readonly remember: () => () => Promise<void>
 }
 
 export class WriteBack {
@@ -45,6 +48,8 @@ export class WriteBack {
   #failure: { readonly error: unknown } | undefined
   #timer: NodeJS.Timeout | undefined
   #commits = 0
+  /** Takes back what was changed since a transaction was begun; while there is one, nothing is stored. */
+  #recall: (() => Promise<void>) | undefined
 
   constructor(options: WriteBackOptions) {
     this.#options = options
@@ -91,6 +96,7 @@ export class WriteBack {
   /** A change was made that concerns no file. */
   touch(bytes: number): void {
     this.#unpreparedBytes = (this.#unpreparedBytes ?? 0) + bytes
+    if (this.isDeferring) return
     this.#timer ??= setTimeout(() => this.#tick(), this.#options.commitIntervalMs)
     if (this.dirtyBytes * 2 >= this.#options.dirtySizeBytes && this.#failure === undefined && !this.#isBusy)
       this.#commitInBackground()
@@ -98,6 +104,7 @@ export class WriteBack {
 
   /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError. */
   async sync(message?: string): Promise<Tid> {
+    if (this.isDeferring) return this.#options.connection.at
     if (message !== undefined) this.#messages.push(message)
     if (this.#unpreparedBytes !== undefined || message !== undefined) return await this.#commit()
     if (this.#underWay !== undefined) return await this.#underWay
@@ -115,8 +122,122 @@ export class WriteBack {
     }
   }
 
-  /** Stores everything and stops the timer. @throws StoreError; it may be repeated then. */
+  // ---- transactions that somebody delimits
+
+  /** Whether everything that is changed waits for {@link WriteBack.end}. */
+  get isDeferring(): boolean {
+    return this.#recall !== undefined
+  }
+
+  /**
+   * Runs `work` when all is stored, while nothing else changes, and stores what it does as a transaction of its own.
+   * Where it fails, nothing of it is left. @throws what it throws, StoreError
+   */
+  async isolate(message: string, work: () => Promise<void>): Promise<Tid> {
+    return await this.#alone(async () => {
+      this.#assertNotDeferring()
+      await this.#storeAll()
+      const recall = this.#options.remember()
+      try {
+        await work()
+        await this.#storeAll(message)
+      } catch (error) {
+        await this.#takeBack(recall)
+        throw error
+      }
+      return this.#options.connection.at
+    })
+  }
+
+  /** From here on nothing is stored until {@link WriteBack.end} or {@link WriteBack.rollBack}. @throws StoreError */
+  async begin(): Promise<void> {
+    await this.#alone(async () => {
+      this.#assertNotDeferring()
+      await this.#storeAll()
+      this.#recall = this.#options.remember()
+    })
+  }
+
+  /** Stores everything since {@link WriteBack.begin} as one transaction; where that fails, takes it back. @throws StoreError */
+  async end(message?: string): Promise<Tid> {
+    return await this.#alone(async () => {
+      const recall = this.#recall
+      if (recall === undefined) throw new StoreError('no transaction was begun')
+      this.#recall = undefined
+      try {
+        await this.#storeAll(message)
+      } catch (error) {
+        await this.#takeBack(recall)
+        throw error
+      }
+      return this.#options.connection.at
+    })
+  }
+
+  /** Takes back everything since {@link WriteBack.begin}. */
+  async rollBack(): Promise<void> {
+    await this.#alone(async () => {
+      const recall = this.#recall
+      this.#recall = undefined
+      if (recall !== undefined) await this.#takeBack(recall)
+    })
+  }
+
+  #assertNotDeferring(): void {
+    if (this.isDeferring)
+      throw new StoreError('a transaction is under way on this mount: repeat this when it has ended')
+  }
+
+  async #alone<T>(work: () => Promise<T>): Promise<T> {
+    const { gate } = this.#options
+    await gate.alone()
+    try {
+      await this.#underWay?.catch(() => undefined)
+      return await work()
+    } finally {
+      gate.release()
+    }
+  }
+
+  /** With the gate held alone, and no commit under way. */
+  async #storeAll(message?: string): Promise<void> {
+    const { connection, beforePrepare } = this.#options
+    this.#stopTimer()
+    let description: string | undefined
+    try {
+      await beforePrepare()
+      await connection.prepare()
+      this.#unpreparedBytes = undefined
+      this.#hasPrepared = connection.hasPending
+      description = this.#describe()
+      if (this.#hasPrepared) {
+        await connection.commit({ description: message ?? description })
+        this.#hasPrepared = false
+        this.#commits++
+      }
+      this.#failure = undefined
+    } catch (error) {
+      if (description !== undefined) this.#messages.unshift(description)
+      this.touch(0)
+      throw error
+    }
+  }
+
+  /** With the gate held alone. */
+  async #takeBack(recall: () => Promise<void>): Promise<void> {
+    this.#options.connection.abort()
+    await recall()
+    this.#stopTimer()
+    this.#unpreparedBytes = undefined
+    this.#hasPrepared = false
+    this.#failure = undefined
+    this.#messages = []
+    this.#changedFiles.take()
+  }
+
+  /** Stores everything and stops the timer; a transaction that was not ended is taken back. @throws StoreError; it may be repeated then. */
   async close(): Promise<void> {
+    if (this.isDeferring) await this.rollBack()
     while (this.isDirty) await this.sync()
     this.#stopTimer()
   }
@@ -134,6 +255,10 @@ export class WriteBack {
   async #waitForRoom(dataBytes: number): Promise<void> {
     while (!this.#hasRoom(dataBytes)) {
       if (this.#failure !== undefined) throw this.#failure.error
+      if (this.isDeferring)
+        throw new NoSpaceError(
+          `a transaction may change ${this.#options.dirtySizeBytes} bytes at most: mount with a larger dirty_size`,
+        )
       await (this.#underWay ?? this.#commit())
     }
     this.#admittedBytes += dataBytes
@@ -172,6 +297,10 @@ export class WriteBack {
     this.#underWay = this.#queued
     this.#queued = undefined
     this.#stopTimer()
+    if (this.isDeferring) {
+      gate.release()
+      return connection.at
+    }
     let description: string | undefined
     // What is let go of while this goes on is for the next one.
     const unpreparedBytes = this.#unpreparedBytes

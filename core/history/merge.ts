@@ -1,0 +1,145 @@
+/**
+ * What an object should be when a change from `before` to `after` is taken back and it has changed to `now` since:
+ * three states in, one out, or none where the later changes cannot be told apart from the one that is taken back.
+ *
+ * - mappings (inodes, the superblock): key by key. Counts are put back by what they grew; times stay.
+ * - buckets, and trees that inline their entries: entry by entry, as long as the bucket has kept its place in the tree.
+ */
+import { ByteString, Tuple, type PickleValue } from '../pickle/value.ts'
+import { encodeRecord, type DecodedRecord } from '../record.ts'
+import { PersistentMapping } from '../persistent-mapping.ts'
+import { IO, LO, OO, type KeyKind } from '../btree/kind.ts'
+
+/** Numbers that are sums of what many changes did. */
+const COUNTS: ReadonlySet<string> = new Set(['bytes', 'inodes', 'stored', 'nlink'])
+/** What tells of changes as such: a later one has the last word. */
+const TIMES: ReadonlySet<string> = new Set(['atime', 'mtime', 'ctime'])
+
+/** The merged state; undefined where there is none. All three are of one class. */
+export function mergeBack(
+  before: DecodedRecord,
+  after: DecodedRecord,
+  now: DecodedRecord,
+): PickleValue | undefined {
+  const { className } = now
+  if (before.className !== className || after.className !== className) return undefined
+  const states = [before.state, after.state, now.state] as const
+  if (className === PersistentMapping.CLASS_NAME) return mergeMappings(...states)
+  for (const kind of [OO, LO, IO]) {
+    if (className === kind.bucket) return mergeBuckets(kind as KeyKind<PickleValue>, ...states)
+    if (className === kind.tree) return mergeInlined(kind as KeyKind<PickleValue>, ...states)
+  }
+  return undefined
+}
+
+/** Whether two states of a mapping differ in nothing but times. */
+export function differsInTimesOnly(a: DecodedRecord, b: DecodedRecord): boolean {
+  const [left, right] = [dataOf(a.state), dataOf(b.state)]
+  if (left === undefined || right === undefined) return false
+  const keys = [...new Set([...left.keys(), ...right.keys()])]
+  return keys.every(key => TIMES.has(String(key)) || isSame(left.get(key), right.get(key)))
+}
+
+function mergeMappings(before: PickleValue, after: PickleValue, now: PickleValue): PickleValue | undefined {
+  const [old, made, current] = [dataOf(before), dataOf(after), dataOf(now)]
+  if (old === undefined || made === undefined || current === undefined) return undefined
+  const merged = new Map(current)
+  for (const key of new Set([...old.keys(), ...made.keys()])) {
+    const [was, became, is] = [old.get(key), made.get(key), current.get(key)]
+    if (isSame(was, became) || isSame(is, was)) continue
+    if (isSame(is, became)) put(merged, key, was)
+    else if (COUNTS.has(String(key))) {
+      const count = Number(is) + Number(was) - Number(became)
+      // Somebody has removed it since, or it would have less than nothing.
+      if (!(count >= 0) || (key === 'nlink' && (is === 0 || count === 0))) return undefined
+      merged.set(key, count)
+    } else if (!TIMES.has(String(key))) return undefined
+  }
+  return new Map<PickleValue, PickleValue>([['data', merged]])
+}
+
+function mergeInlined(
+  kind: KeyKind<PickleValue>,
+  ...states: readonly [PickleValue, PickleValue, PickleValue]
+): PickleValue | undefined {
+  const entries = states.map(inlinedOf)
+  const [before, after, now] = entries
+  if (before === undefined || after === undefined || now === undefined) return undefined
+  const merged = mergeEntries(kind, before, after, now)
+  if (merged === undefined) return undefined
+  return merged.items.length === 0 ? null : new Tuple([new Tuple([new Tuple([merged])])])
+}
+
+function mergeBuckets(
+  kind: KeyKind<PickleValue>,
+  before: PickleValue,
+  after: PickleValue,
+  now: PickleValue,
+): PickleValue | undefined {
+  if (!(before instanceof Tuple && after instanceof Tuple && now instanceof Tuple)) return undefined
+  const [[old, oldNext], [made, madeNext], [current, next]] = [before.items, after.items, now.items]
+  if (!(old instanceof Tuple && made instanceof Tuple && current instanceof Tuple)) return undefined
+  if (!isSame(oldNext, next) || !isSame(madeNext, next)) return undefined
+  const merged = mergeEntries(kind, old, made, current)
+  // A bucket without entries has no place in a tree.
+  if (merged === undefined || merged.items.length === 0) return undefined
+  return new Tuple(next === undefined ? [merged] : [merged, next])
+}
+
+function mergeEntries(
+  kind: KeyKind<PickleValue>,
+  before: Tuple,
+  after: Tuple,
+  now: Tuple,
+): Tuple | undefined {
+  const [old, made, merged] = [entriesOf(before), entriesOf(after), entriesOf(now)]
+  for (const id of new Set([...old.keys(), ...made.keys()])) {
+    const [was, became, is] = [old.get(id), made.get(id), merged.get(id)]
+    if (isSame(was?.value, became?.value) || isSame(is?.value, was?.value)) continue
+    if (!isSame(is?.value, became?.value)) return undefined
+    put(merged, id, was)
+  }
+  const sorted = [...merged.values()].sort((a, b) => kind.compare(a.key, b.key))
+  return new Tuple(sorted.flatMap(({ key, value }) => [key, value]))
+}
+
+interface Entry {
+  readonly key: PickleValue
+  readonly value: PickleValue
+}
+
+function entriesOf({ items }: Tuple): Map<string, Entry> {
+  const entries = new Map<string, Entry>()
+  for (let i = 0; i < items.length; i += 2) {
+    const key = items[i] ?? null
+    const id = key instanceof ByteString ? `bytes ${key.latin1}` : `${typeof key} ${String(key)}`
+    entries.set(id, { key, value: items[i + 1] ?? null })
+  }
+  return entries
+}
+
+/** The entries that a tree inlines, none for an empty one; undefined where it has children. */
+function inlinedOf(state: PickleValue): Tuple | undefined {
+  if (state === null) return new Tuple([])
+  const [data] = state instanceof Tuple ? state.items : []
+  const [bucket] = data instanceof Tuple ? data.items : []
+  const [entries] = bucket instanceof Tuple ? bucket.items : []
+  return entries instanceof Tuple ? entries : undefined
+}
+
+function dataOf(state: PickleValue): ReadonlyMap<PickleValue, PickleValue> | undefined {
+  const data = state instanceof Map ? state.get('data') : undefined
+  return data instanceof Map ? data : undefined
+}
+
+function put<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {
+  if (value === undefined) map.delete(key)
+  else map.set(key, value)
+}
+
+/** Whether two values would be written alike. */
+function isSame(a: PickleValue | undefined, b: PickleValue | undefined): boolean {
+  if (a === b) return true
+  if (a === undefined || b === undefined) return false
+  return Buffer.compare(encodeRecord('a.b', a), encodeRecord('a.b', b)) === 0
+}

@@ -1,0 +1,109 @@
+/**
+ * Makes a file of the data of another, or of an earlier moment's, without reading or copying it.
+ *
+ * Objects can be changed, so no two files share any; what they share is bytes in the store. The new file has a tree, blocks
+ * and chunks of its own, and each record of data is a slice of the record that it was made from. A later change of
+ * either file makes a new record of that file alone. The work is in proportion to the number of records.
+ *
+ * What is made is made in steps, so that a file of any size takes bounded memory: between two steps the caller may
+ * let others work, and commit. Until the caller refers to it, nobody sees it.
+ */
+import { IOBTree, LOBTree } from '../btree/tree.ts'
+import { Blocks } from '../big-file/blocks.ts'
+import type { Connection } from '../connection.ts'
+import { Ref } from '../pickle/value.ts'
+import { ZBLK0, ZDATA, type DataClass } from '../record.ts'
+import { dataRecord, findData } from '../zblk/data.ts'
+import { ZBigFile } from '../zblk/zbigfile.ts'
+import { ZBlk1 } from '../zblk/zblk.ts'
+import { TID_NONE, type Oid } from '../../store/ids.ts'
+
+/** About what a record takes in memory until it is committed, in bytes. */
+export const SHARED_RECORD_BYTES = 1000
+
+export class SharedFile {
+  readonly #source: Blocks
+  readonly #target: Connection
+  readonly #file: ZBigFile
+  /** The next block. */
+  #next = 0
+
+  private constructor(source: Blocks, target: Connection, file: ZBigFile) {
+    this.#source = source
+    this.#target = target
+    this.#file = file
+  }
+
+  /**
+   * Begins a file in `target` with the data that `source` has, a file of a view that does not change.
+   * @throws ReadOnlyError, StoreError
+   */
+  static async begin(source: Connection, data: Ref, target: Connection): Promise<SharedFile> {
+    const from = source.resolve(data)
+    if (!(from instanceof ZBigFile)) throw source.corrupt(data.oid, "a file's data is no ZBigFile")
+    await from.activate()
+    const blocks = new Blocks(source, from)
+    const file = target.create(ZBigFile)
+    file.begin(blocks.blksize, target.create(LOBTree))
+    return new SharedFile(blocks, target, file)
+  }
+
+  /** The file that is made. */
+  get ref(): Ref {
+    return this.#file.ref
+  }
+
+  /**
+   * Makes about so many records; resolves to how many, 0 when all are made. No prepare may run meanwhile.
+   * @throws CorruptRecordError, StoreError
+   */
+  async step(records: number): Promise<number> {
+    let made = 0
+    while (made < records) {
+      const { keys } = await this.#source.blktab.batch({ lo: this.#next }, records)
+      if (keys.length === 0) break
+      for (const blk of keys) {
+        if (made >= records) break
+        made += await this.#shareBlock(blk)
+        this.#next = blk + 1
+      }
+    }
+    return made
+  }
+
+  async #shareBlock(blk: number): Promise<number> {
+    const ref = await this.#source.find(blk)
+    if (ref === undefined) return 0
+    const layout = await this.#source.layout(blk, ref)
+    await this.#file.activate()
+    const { blktab } = this.#file
+    if (!('offs' in layout)) {
+      const [oid] = await this.#shareRecords(ZBLK0, [ref.oid])
+      await blktab.set(blk, new Ref(oid as Oid, ZBLK0))
+      return 1
+    }
+    const chunks = await this.#shareRecords(
+      ZDATA,
+      Array.from(layout.oids, oid => oid as Oid),
+    )
+    const block = this.#target.create(ZBlk1)
+    const chunktab = this.#target.create(IOBTree)
+    block.setChunktab(chunktab)
+    for (const [i, oid] of chunks.entries()) await chunktab.set(layout.offs[i] as number, new Ref(oid, ZDATA))
+    await blktab.set(blk, block.ref)
+    return 1 + chunks.length
+  }
+
+  async #shareRecords(className: DataClass, from: readonly Oid[]): Promise<readonly Oid[]> {
+    if (from.length === 0) return []
+    const first = this.#target.newOids(from.length)
+    const made: Oid[] = []
+    for (const [i, oid] of from.entries()) {
+      const { body } = await findData(this.#source.connection, oid)
+      const to = (first + i) as Oid
+      this.#target.putRecord(to, className, dataRecord(className, body), TID_NONE)
+      made.push(to)
+    }
+    return made
+  }
+}

@@ -1,0 +1,242 @@
+import { describe, expect, test } from 'vitest'
+import { formatTid, tid, type Tid } from '../../../store/ids.ts'
+import { codeOf } from '../../tools/paths.ts'
+import { openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
+import { treeOf } from '../../tools/tree-hash.ts'
+
+const CHUNK = 4096
+const MiB = 1 << 20
+
+const message = (doing: Promise<unknown>): Promise<string> =>
+  doing.then(
+    () => 'done',
+    (error: unknown) => (error instanceof Error ? error.message : String(error)),
+  )
+
+describe('tags', () => {
+  test('name moments, are moved and taken away', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    await paths.write('file', 'one')
+    const one = await fs.sync()
+    expect(await fs.history.tag('first')).toEqual({ name: 'first', tid: one })
+    await paths.write('file', 'two')
+    await fs.history.tag('second')
+    expect((await paths.read('@first/file')).toString()).toBe('one')
+    expect((await paths.read('@second/file')).toString()).toBe('two')
+    await fs.history.tag('second', formatTid(one))
+    await fs.history.untag('first')
+    expect(await message(fs.history.untag('first'))).toContain('there is no tag first')
+    expect(await message(fs.history.tag('2h'))).toContain('cannot be a tag')
+    expect(await message(fs.history.tag('a/b'))).toContain('cannot be a tag')
+    expect(await message(fs.history.tag('x', '2999-01-01'))).toContain('there is no moment')
+  })
+})
+
+describe('undo', () => {
+  test('takes the last transactions back, one by one', async () => {
+    const paths = await openPaths(temporaryDatabase(), { commitIntervalMs: 1e9 })
+    const { fs } = paths
+    await paths.mkdir('dir')
+    await paths.write('dir/file', Buffer.alloc(3 * MiB, 1))
+    await paths.write('other', 'other')
+    const made: [Tid, string][] = [[await fs.sync(), await contents(paths)]]
+    const steps: (() => Promise<unknown>)[] = [
+      () => paths.write('dir/file', 'x', 5n),
+      () => paths.truncate('dir/file', 100n),
+      () => paths.unlink('other'),
+      () => paths.rename('dir', 'renamed'),
+      () => paths.write('new', Buffer.alloc(10 * CHUNK, 7)),
+      () => paths.link('new', 'renamed/link'),
+      () => paths.symlink('new', 'symlink'),
+      () => paths.rmdir('renamed').catch(() => paths.mkdir('renamed/below')),
+      () => paths.at('new', ino => fs.setattr(ino, { mode: 0o600 })),
+      async () => {
+        for (let i = 0; i < 100; i++) await paths.write(`many${i}`, String(i))
+      },
+    ]
+    for (const step of steps) {
+      await step()
+      made.push([await fs.sync(), await contents(paths)])
+    }
+    for (let i = steps.length; i > 0; i--) {
+      await fs.history.undo(made[i]![0])
+      expect(await contents(paths), `after undoing step ${i}`).toBe(made[i - 1]![1])
+    }
+    await paths.write('still', 'works')
+    await fs.sync()
+  })
+
+  test('leaves later changes of other files, names and chunks alone', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    await paths.write('file', Buffer.alloc(8 * CHUNK, 1))
+    await fs.sync()
+    await paths.write('file', Buffer.alloc(CHUNK, 2), 0n)
+    await paths.write('unwanted', 'x')
+    const unwanted = await fs.sync()
+    await paths.write('file', Buffer.alloc(CHUNK, 3), BigInt(4 * CHUNK))
+    await paths.write('wanted', 'y')
+    await fs.sync()
+    await fs.history.undo(unwanted)
+    expect(await paths.list('')).toEqual(['file', 'wanted'])
+    const expected = Buffer.alloc(8 * CHUNK, 1)
+    expected.fill(3, 4 * CHUNK, 5 * CHUNK)
+    expect((await paths.read('file')).equals(expected)).toBe(true)
+  })
+
+  test('is refused, with what stands in its way, where later changes are of the same', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    await paths.write('file', Buffer.alloc(CHUNK, 1))
+    const first = await fs.sync()
+    await paths.write('file', 'later')
+    const later = await fs.sync()
+    const before = await treeOf(paths, '')
+    const last = await fs.sync()
+    expect(await message(fs.history.undo(first))).toMatch(
+      new RegExp(`${formatTid(first)} cannot be undone[^]*${formatTid(later)}  file`),
+    )
+    expect(await message(fs.history.undo(tid(later + 1n)))).toContain('there is no transaction')
+    expect(await treeOf(paths, '')).toBe(before)
+    expect(await fs.sync()).toBe(last)
+  })
+})
+
+describe('restore and clone', () => {
+  test('a file becomes what it was, keeps its inode, and shares its bytes', async () => {
+    const path = temporaryDatabase()
+    const paths = await openPaths(path)
+    const { fs } = paths
+    const old = Buffer.concat([Buffer.alloc(4 * MiB, 1), Buffer.alloc(10 * CHUNK, 2)])
+    await paths.write('dir-less', old)
+    const then = formatTid(await fs.sync())
+    const { ino } = await paths.stat('dir-less')
+    await paths.write('dir-less', Buffer.alloc(CHUNK, 9), 100n)
+    await paths.truncate('dir-less', 500n)
+    await fs.sync()
+    const stored = (await paths.stat('dir-less')).blocks
+    await fs.history.restore('dir-less', then)
+    expect((await paths.read('dir-less')).equals(old)).toBe(true)
+    expect((await paths.stat('dir-less')).ino).toBe(ino)
+    expect((await paths.stat('dir-less')).blocks).toBeGreaterThan(stored)
+    await paths.unlink('dir-less')
+    await fs.sync()
+    await fs.history.restore('dir-less', then, 'back')
+    expect((await paths.read('back')).equals(old)).toBe(true)
+    expect(await message(fs.history.restore('nothing', then))).toContain('was not there')
+    expect(await message(fs.history.restore('dir-less', then, 'no/where'))).toContain('no directory')
+  })
+
+  test('a directory is restored with everything below it', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    await paths.mkdir('top')
+    await paths.mkdir('top/below', 0o700)
+    await paths.write('top/below/file', Buffer.alloc(3 * CHUNK, 5))
+    await paths.link('top/below/file', 'top/link')
+    await paths.symlink('below/file', 'top/symlink')
+    const then = formatTid(await fs.sync())
+    const tree = await contents(paths, 'top')
+    const { files: filesThen } = { files: (await fs.statfs()).files - (await fs.statfs()).filesFree }
+    for (const file of ['top/below/file', 'top/link', 'top/symlink']) await paths.unlink(file)
+    await paths.rmdir('top/below')
+    await paths.rmdir('top')
+    await fs.sync()
+    await fs.history.restore('top', then)
+    expect(await contents(paths, 'top')).toBe(tree)
+    expect((await fs.statfs()).files - (await fs.statfs()).filesFree).toBe(filesThen)
+    await paths.write('top/link', 'changed')
+    expect((await paths.read('top/below/file')).subarray(0, 7).toString()).toBe('changed')
+    expect(await message(fs.history.restore('top', then))).toContain('is there already')
+  })
+
+  test('100 clones are edited independently', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    const content = Buffer.concat([Buffer.alloc(2 * MiB, 1), Buffer.alloc(20 * CHUNK, 2)])
+    await paths.write('source', content)
+    for (let i = 0; i < 100; i++) {
+      await fs.history.clone('source', `clone${i}`)
+      await paths.write(`clone${i}`, `this is clone ${i}`, BigInt(i * 5000))
+      await paths.write('source', `source ${i}`, BigInt(i * 7000))
+      Buffer.from(`source ${i}`).copy(content, i * 7000)
+    }
+    await fs.sync()
+    for (const i of [0, 1, 57, 99]) {
+      const expected = Buffer.concat([Buffer.alloc(2 * MiB, 1), Buffer.alloc(20 * CHUNK, 2)])
+      for (let j = 0; j < i; j++) Buffer.from(`source ${j}`).copy(expected, j * 7000)
+      Buffer.from(`this is clone ${i}`).copy(expected, i * 5000)
+      expect((await paths.read(`clone${i}`)).equals(expected), `clone ${i}`).toBe(true)
+    }
+    expect((await paths.read('source')).equals(content)).toBe(true)
+    await paths.mkdir('directory')
+    await fs.history.clone('clone5', 'directory')
+    expect(await paths.list('directory')).toEqual(['clone5'])
+    expect(await message(fs.history.clone('clone5', 'clone6'))).toContain('is there already')
+  })
+})
+
+describe('a transaction that somebody delimits', () => {
+  test('is one transaction, whatever is synced meanwhile', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    const before = await fs.sync()
+    await fs.history.begin()
+    await paths.write('a', 'a')
+    expect(await fs.sync()).toBe(before)
+    await paths.write('b', 'b')
+    expect(await message(fs.history.tag('x'))).toContain('a transaction is under way')
+    const after = await fs.history.commit('both')
+    expect(await paths.list(`@${formatTid(before)}`)).toEqual([])
+    expect(await paths.list(`@${formatTid(after)}`)).toEqual(['a', 'b'])
+  })
+
+  test('leaves nothing when it is rolled back', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    await paths.mkdir('dir')
+    await paths.write('dir/file', Buffer.alloc(3 * MiB, 1))
+    await paths.write('other', 'other')
+    await fs.sync()
+    const before = await treeOf(paths, '')
+    const open = await paths.open('other')
+    await fs.history.begin()
+    await paths.write('dir/file', 'changed', 77n)
+    await paths.truncate('dir/file', 1000n)
+    await paths.rename('dir', 'renamed')
+    await paths.unlink('other')
+    const made = await paths.create('new')
+    await fs.write(made.ino, made.fh, 0n, Buffer.from('new'))
+    await fs.history.rollBack()
+    expect(await treeOf(paths, '')).toBe(before)
+    expect((await paths.readAt(open, 0n, 10)).toString()).toBe('other')
+    expect(await codeOf(fs.write(made.ino, made.fh, 0n, Buffer.from('x')))).toBe('ESTALE')
+    await paths.close(made)
+    await paths.close(open)
+    await paths.write('dir/file', 'goes on')
+    const last = await fs.sync()
+    expect(await treeOf(paths, '')).toBe(await treeOf(paths, `@${formatTid(last)}`))
+  })
+
+  test('is refused more than may be held in memory', async () => {
+    const paths = await openPaths(temporaryDatabase(), { dirtySizeBytes: 2 * MiB })
+    await paths.fs.history.begin()
+    const file = await paths.create('file')
+    let code = 'nothing'
+    for (let i = 0; i < 64 && code === 'nothing'; i++)
+      code = await codeOf(paths.fs.write(file.ino, file.fh, BigInt(i * 65_536), Buffer.alloc(65_536, 1)))
+    expect(code).toBe('NoSpaceError')
+    await paths.fs.history.rollBack()
+    expect(await paths.list('')).toEqual([])
+  })
+})
+
+/** A tree without the times of changes of inodes. */
+async function contents(paths: Awaited<ReturnType<typeof openPaths>>, top = ''): Promise<string> {
+  const tree = await treeOf(paths, top)
+  return tree
+    .split('\n')
+    .map(line => line.split(' ').toSpliced(7, 1).join(' '))
+    .join('\n')
+}
