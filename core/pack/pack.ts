@@ -24,6 +24,7 @@ import {
   type KeptMoments,
 } from '../../store/sqlite/kept-moments.ts'
 import { fromWire, toWire } from '../../store/sqlite/messages.ts'
+import { pinnedMoments } from '../../store/sqlite/reader-pin.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import { newestUpTo } from './moments.ts'
 import type { PackData, PackMessage, PackProgress, PackReport, StepAnswer } from './messages.ts'
@@ -41,7 +42,10 @@ const THREAD_LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 1
 export interface PackOptions {
   /** The state at this moment is kept, and every later one; TID_NONE keeps all, TID_MAX the present alone. */
   readonly from: Tid
-  /** The moments before it that are kept as well: tags, and those in use. Asked for twice. */
+  /**
+   * The moments before it that are kept as well: tags, and those in use in this process. Asked for twice. Those that
+   * other processes read are known (store/sqlite/reader-pin.ts).
+   */
   readonly moments?: () => Promise<readonly Tid[]>
   /** Stores everything that is prepared; called twice. */
   readonly settle?: () => Promise<unknown>
@@ -85,7 +89,7 @@ async function settleMoments(store: WritableSqliteStore, options: PackOptions): 
   const from = newest > before.from ? newest : before.from
   let kept: KeptMoments | undefined
   for (let round = 0; round < 2; round++) {
-    const wanted = [...(kept?.earlier ?? []), ...(await moments())]
+    const wanted = [...(kept?.earlier ?? []), ...(await moments()), ...pinnedMoments(store.name)]
     kept = keptMoments(
       from,
       wanted.filter(moment => isKept(before, moment)),

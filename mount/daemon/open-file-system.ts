@@ -4,13 +4,16 @@ import { openFileStorage } from '../../store/filestorage/file-storage.ts'
 import { recognise, type DatabaseKind } from '../../store/recognise.ts'
 import { openRelStorage } from '../../store/relstorage/rel-storage.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
-import { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
+import { SqliteStore, WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import type { Store } from '../../store/store.ts'
 import { FileSystem } from '../file-system.ts'
 import { ZodbFileSystem } from '../zodb/zodb-file-system.ts'
 import { MountPacker } from './mount-packer.ts'
 import { DEFAULT_HISTORY_MS, type MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from './served-file-system.ts'
+
+/** How often a mount that only reads looks whether other moments are open in it. */
+const PIN_INTERVAL_MS = 1000
 
 export interface OpenedFileSystem {
   readonly fileSystem: ServedFileSystem
@@ -35,7 +38,10 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
         settings: { ...settings, readOnly: true },
       }
     const fileSystem = await FileSystem.open(store, { ...settings, log })
-    if (!(store instanceof WritableSqliteStore)) return { fileSystem, settings }
+    if (!(store instanceof WritableSqliteStore)) {
+      if (store instanceof SqliteStore) await keepPinned(store, fileSystem, log)
+      return { fileSystem, settings }
+    }
     const packer = new MountPacker(store, fileSystem, settings.historyMs ?? DEFAULT_HISTORY_MS, log)
     return { fileSystem, settings, packer }
   } catch (error) {
@@ -53,4 +59,25 @@ async function openStore(
   if (kind === 'relstorage') return await openRelStorage(database)
   if (readOnly) return await openSqliteStore(database, { readOnly: true })
   return await openSqliteStore(database, { create: true, purpose: `mounted at ${directory}` })
+}
+
+/** Tells packs of the process that writes which moments are looked at here. */
+async function keepPinned(store: SqliteStore, fileSystem: FileSystem, log: Logger): Promise<void> {
+  let pinned = fileSystem.openTids
+  if (!(await store.pin(pinned))) {
+    log.warn(
+      `nothing can be written beside ${store.name}: what is looked at here may be packed away meanwhile`,
+    )
+    return
+  }
+  const timer = setInterval(() => {
+    const moments = fileSystem.openTids
+    if (moments.join() === pinned.join()) return
+    pinned = moments
+    store.pin(moments).catch((error: unknown) => {
+      log.debug({ err: error }, 'moments in use were not pinned')
+      clearInterval(timer)
+    })
+  }, PIN_INTERVAL_MS)
+  timer.unref()
 }

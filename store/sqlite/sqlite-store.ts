@@ -5,7 +5,7 @@
 import { statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
 import { StoreError } from '../errors.ts'
-import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type {
   ChangeSet,
   NewTransaction,
@@ -19,6 +19,7 @@ import type {
 import { isKept, type KeptMoments, readKeptMoments } from './kept-moments.ts'
 import type { WriterStats } from './messages.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
+import { ReaderPin } from './reader-pin.ts'
 import { Reader } from './reader.ts'
 import { storeError } from './sqlite-errors.ts'
 import type { WriterClient } from './writer-client.ts'
@@ -39,6 +40,7 @@ export class SqliteStore implements Store {
   readonly #db: Database
   readonly #reader: Reader
   #closed = false
+  #pin: ReaderPin | undefined
 
   constructor(name: string, db: Database) {
     this.name = name
@@ -76,6 +78,28 @@ export class SqliteStore implements Store {
     return this.#iterate(reader => reader.changes(after, upTo))
   }
 
+  /**
+   * Says that these moments are read here, and no others, so that a pack by another process keeps them. Resolves to
+   * whether that could be said: where the directory of the database cannot be written, it cannot.
+   * @throws StoreError where one of them is forgotten already.
+   */
+  async pin(moments: readonly Tid[]): Promise<boolean> {
+    if (this.#closed) throw new StoreError(`${this.name} is closed`)
+    try {
+      this.#pin ??= new ReaderPin(this.name)
+      this.#pin.set(moments)
+    } catch {
+      return false
+    }
+    const kept = await this.keptMoments()
+    const forgotten = moments.find(moment => !isKept(kept, moment))
+    if (forgotten !== undefined)
+      throw new StoreError(
+        `${this.name}: transaction ${formatTid(forgotten)} was forgotten by a pack: open it again`,
+      )
+    return true
+  }
+
   /** Which moments the last pack left. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async keptMoments(): Promise<KeptMoments> {
@@ -95,6 +119,8 @@ export class SqliteStore implements Store {
   async close(): Promise<void> {
     this.#closed = true
     this.#db.close()
+    this.#pin?.release()
+    this.#pin = undefined
   }
 
   stats(): SqliteStoreStats {

@@ -4,15 +4,8 @@
  * file's content tells people who holds it, and nothing depends on it.
  */
 import { closeSync, fstatSync, ftruncateSync, openSync, readSync, rmSync, statSync, writeSync } from 'node:fs'
-import koffi from 'koffi'
 import { LockedError } from '../errors.ts'
-
-const LOCK_EX = 2
-const LOCK_NB = 4
-const flock = koffi.load(null).func('int flock(int fd, int operation)') as (
-  fd: number,
-  operation: number,
-) => number
+import { tryLock } from './flock.ts'
 
 export class WriterLock {
   readonly #path: string
@@ -28,7 +21,7 @@ export class WriterLock {
     const path = `${database}-lock`
     for (;;) {
       const fd = openSync(path, 'a+', 0o600)
-      if (flock(fd, LOCK_EX | LOCK_NB) !== 0) {
+      if (!tryLock(fd)) {
         const holder = readHolder(fd)
         closeSync(fd)
         throw new LockedError(database, holder)

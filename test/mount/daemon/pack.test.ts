@@ -1,5 +1,5 @@
 /** Packs of mounted databases, as people see them. */
-import { mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
@@ -63,6 +63,7 @@ test('a mount is packed while it is in use: what is open stays, what is forgotte
     await mount.unmount()
     await packed(db, '--keep', '0')
     expect(await bytesOf(db)).toBeLessThan(9 * MIB)
+    expect(await run('fsck', '--data', db)).toContain('is clean')
     const usage = JSON.parse(await run('df', '--json', '--to', '0s', db)) as Record<string, number>
     expect(usage['fileBytes']).toBe(await bytesOf(db))
     expect(usage['liveBytes']).toBeGreaterThan(8 * MIB)
@@ -99,4 +100,25 @@ test('wrong usage is told in words', async () => {
   const missing = await runZblkfs('pack', '/tmp/zblkfs-there-is-none.db')
   expect(missing).toMatchObject({ exitCode: 1 })
   expect(missing.stderr).toContain('does not exist')
+})
+
+test('what another mount looks at stays, until that mount is gone', async () => {
+  await withMount({}, async ({ dir, db, scratch }) => {
+    const other = join(scratch, 'other')
+    await mkdir(other)
+    await writeFile(join(dir, 'a'), Buffer.alloc(4 * MIB, 1))
+    await run('sync', dir)
+    await run('mount', '-o', 'ro', db, other)
+    try {
+      await writeFile(join(dir, 'a'), Buffer.alloc(4 * MIB, 2))
+      await run('sync', dir)
+      await packed(dir, '--keep', '0')
+      expect(Buffer.compare(await readFile(join(other, 'a')), Buffer.alloc(4 * MIB, 1))).toBe(0)
+    } finally {
+      await run('umount', other)
+    }
+    await packed(dir, '--keep', '0')
+    expect(await bytesOf(db)).toBeLessThan(5 * MIB)
+    expect((await readdir(scratch)).filter(name => name.includes('reader'))).toEqual([])
+  })
 })
