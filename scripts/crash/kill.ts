@@ -1,0 +1,12 @@
+/** `npm run test:crash -- [--kills N] [--seed S]`: kills a mount's daemon again and again, and compares what is left. */
+import { parseArgs } from 'node:util'
+import { killRepeatedly } from '../../test/crash/kills.ts'
+import { Random } from '../../test/stress/random.ts'
+
+const { values } = parseArgs({ options: { kills: { type: 'string' }, seed: { type: 'string' } } })
+const kills = Number(values.kills ?? 50)
+const seed = Number(values.seed ?? Random.seed())
+console.log(`${kills} kills, seed ${seed}`)
+const startedMs = Date.now()
+const result = await killRepeatedly({ kills, seed, log: line => console.log(line) })
+console.log(`nothing was lost: ${JSON.stringify(result)}, ${Math.round((Date.now() - startedMs) / 1000)} s`)

@@ -1,0 +1,19 @@
+/** A daemon that is killed loses nothing that was synced. `npm run test:crash -- --kills N --seed S` kills more often. */
+import { expect, test } from 'vitest'
+import { Random } from '../stress/random.ts'
+import { killRepeatedly } from './kills.ts'
+
+const KILLS = Number(process.env['CRASH_KILLS'] ?? 50)
+const SEED = Number(process.env['CRASH_SEED'] ?? Random.seed())
+
+test(
+  `after ${KILLS} kills of the daemon the tree is a prefix of what was done, all that was synced in it (CRASH_SEED=${SEED})`,
+  { timeout: 400_000 },
+  async () => {
+    const result = await killRepeatedly({ kills: KILLS, seed: SEED })
+    console.log(JSON.stringify(result))
+    // A harness that never interrupts anything would prove nothing.
+    expect(result.operations).toBeGreaterThan(10 * KILLS)
+    expect(result.killsWithLoss).toBeGreaterThan(0)
+  },
+)

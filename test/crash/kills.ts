@@ -1,0 +1,124 @@
+/**
+ * Kills the daemon of a mount at random moments while a random workload runs on it, and looks at what is left.
+ *
+ * What was done is recorded operation by operation, with the hash of the whole tree after each. After the kill the
+ * database is mounted again and its tree must be one of those states: not older than the last sync that returned, nor
+ * newer than the operation that was under way. fsck must find nothing. The next round goes on from there.
+ *
+ * A seed repeats the operations and the delays; when exactly the kill comes is up to the machine.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { checkDatabase } from '../../core/check/check-database.ts'
+import { describeDamage } from '../../core/check/damage.ts'
+import { Random } from '../stress/random.ts'
+import { withMount, type TestMount } from '../tools/mounted.ts'
+import { TreeModel, type Operation } from './tree-model.ts'
+import { hashTree, nextOperation, perform } from './workload.ts'
+
+export interface KillOptions {
+  readonly kills: number
+  readonly seed: number
+  /** Is told about each kill. */
+  readonly log?: (line: string) => void
+}
+
+export interface KillResult {
+  readonly kills: number
+  readonly operations: number
+  readonly syncs: number
+  /** Operations that were done after the last commit, and are gone. */
+  readonly lostOperations: number
+  /** Kills after which something that no sync had covered was missing: those in the middle of things. */
+  readonly killsWithLoss: number
+}
+
+interface Round {
+  readonly operations: readonly Operation[]
+  /** The tree after so many operations; the last may not have happened. */
+  readonly states: readonly bigint[]
+  /** How many operations the last sync that returned covers. */
+  readonly synced: number
+  readonly syncs: number
+}
+
+const DELAY_MAX_MS = 700
+/** The dead mount answers with one of these. */
+const KILLED = ['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENODEV', 'EINTR']
+
+/** @throws Error that names the seed and the kill where something was lost or damaged. */
+export async function killRepeatedly({ kills, seed, log }: KillOptions): Promise<KillResult> {
+  const random = new Random(seed)
+  const total = { kills, operations: 0, syncs: 0, lostOperations: 0, killsWithLoss: 0 }
+  await withMount({ options: optionsOf(random) }, async mount => {
+    let model = new TreeModel()
+    for (let kill = 1; kill <= kills; kill++) {
+      const round = await runUntilKilled(mount, model.clone(), random)
+      await mount.remount(optionsOf(random))
+      const found = await hashTree(mount.dir)
+      // The latest: an operation may change nothing, or back what another did.
+      const kept = round.states.lastIndexOf(found)
+      if (kept < round.synced)
+        throw new Error(
+          `seed ${seed}, kill ${kill}: the tree is ${kept < 0 ? 'none that there was' : `that after operation ${kept}`}, ` +
+            `but ${round.synced} were synced and ${round.operations.length} begun: ${JSON.stringify(round.operations.slice(-20))}`,
+        )
+      for (const operation of round.operations.slice(0, kept)) model.apply(operation)
+      await checkNothingIsDamaged(mount.db, `seed ${seed}, kill ${kill}`)
+      const lost = Math.max(0, round.operations.length - 1 - kept)
+      total.operations += round.operations.length
+      total.syncs += round.syncs
+      total.lostOperations += lost
+      total.killsWithLoss += lost > 0 ? 1 : 0
+      log?.(`kill ${kill}: ${round.operations.length} operations, ${round.synced} synced, ${kept} kept`)
+      model = model.clone()
+    }
+  })
+  return total
+}
+
+/** Small bounds and short times, so that many commits and checkpoints are under way. */
+const optionsOf = (random: Random): string[] => [
+  `commit_interval=${[20, 100, 1000][random.below(3)]}ms`,
+  `dirty_size=${[1, 4, 64][random.below(3)]}M`,
+]
+
+async function runUntilKilled(mount: TestMount, model: TreeModel, random: Random): Promise<Round> {
+  const operations: Operation[] = []
+  const states = [model.hash]
+  let synced = 0
+  let syncs = 0
+  let isKilled = false
+  const killed = sleep(random.below(DELAY_MAX_MS)).then(async () => {
+    isKilled = true
+    await mount.kill()
+  })
+  // Each round has a stream of its own: how far it comes does not change the next.
+  const stream = new Random(random.below(2 ** 32))
+  for (;;) {
+    const operation = nextOperation(model, stream)
+    operations.push(operation)
+    model.apply(operation)
+    states.push(model.hash)
+    try {
+      await perform(mount.dir, operation)
+    } catch (error) {
+      if (isKilled && error instanceof Error && 'code' in error && KILLED.includes(String(error.code))) break
+      // The directory below the mount point is empty.
+      if (isKilled && error instanceof Error && 'code' in error && error.code === 'ENOENT') break
+      throw error
+    }
+    if (operation.kind !== 'sync') continue
+    synced = operations.length
+    syncs++
+  }
+  await killed
+  return { operations, states, synced, syncs }
+}
+
+async function checkNothingIsDamaged(database: string, what: string): Promise<void> {
+  const damages: string[] = []
+  const report = (damage: Parameters<typeof describeDamage>[0]): void =>
+    void damages.push(describeDamage(damage))
+  await checkDatabase(database, { data: true, repair: false, report, progress: () => undefined })
+  if (damages.length > 0) throw new Error(`${what}: fsck finds ${damages.slice(0, 5).join('; ')}`)
+}
