@@ -16,7 +16,7 @@ export async function openForeignFile(connection: Connection, oid: Oid): Promise
   const object = connection.get(oid, ZBigFile.CLASS_NAME)
   if (!(object instanceof ZBigFile)) throw object.corrupt('it is no ZBigFile')
   const data = await BigFile.open(connection, object)
-  const last = (await object.blktab.maxKey()) ?? -1
-  if (last < -1) throw object.corrupt('a block has a negative number')
-  return { object, data, size: BigInt(last + 1) * BigInt(data.blksize) }
+  const last = await object.blktab.maxKey()
+  if (last !== undefined && last < 0) throw object.corrupt('a block has a negative number')
+  return { object, data, size: BigInt((last ?? -1) + 1) * BigInt(data.blksize) }
 }
