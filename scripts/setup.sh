@@ -16,29 +16,31 @@ has() { command -v "$1" >/dev/null 2>&1; }
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 is_known() { apt-cache show "$1" >/dev/null 2>&1; }
 
-# The library and the program of FUSE; the tests also drive other programs on mounts and read our records in Python.
+# fusermount3 mounts for ordinary users; the tests also drive other programs on mounts and read our records in Python.
 packages="fuse3"
+programs="fusermount3"
 if [ "${1-}" = --tests ]; then
-  packages="$packages fio e2fsprogs rsync git attr acl qemu-utils sqlite3 time tar
+  packages="$packages acl attr e2fsprogs fio git mount openssl procps qemu-utils rsync sqlite3 tar
     python3 python3-persistent python3-btrees python3-zodbpickle"
+  programs="$programs setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
 fi
 has node || packages="$packages nodejs"
 has npm || packages="$packages npm"
 
 if ! has apt-get; then
   missing=
-  has fusermount3 || missing="$missing fuse3"
-  has npm || missing="$missing nodejs npm"
-  ldconfig -p 2>/dev/null | grep -q 'libfuse\.so\.2' || missing="$missing libfuse2"
-  [ -z "$missing" ] || say "this is no Debian or Ubuntu: install these yourself if they are missing:$missing"
+  for program in $programs npm; do
+    has "$program" || missing="$missing $program"
+  done
+  ldconfig -p 2>/dev/null | grep -q 'libfuse\.so\.2' || missing="$missing libfuse.so.2"
+  [ -z "$missing" ] || say "this is no Debian or Ubuntu: install the packages that have these:$missing"
 else
-  # libfuse2 has another name on newer systems; it is for the fuse-native driver alone.
   wanted=
   for package in $packages; do
     is_installed "$package" || wanted="$wanted $package"
   done
-  libfuse=libfuse2
-  is_installed libfuse2 || is_installed libfuse2t64 || wanted="$wanted $libfuse"
+  # For the fuse-native driver alone; newer systems have it by another name.
+  is_installed libfuse2 || is_installed libfuse2t64 || wanted="$wanted libfuse2"
   if [ -n "$wanted" ]; then
     if [ "$(id -u)" = 0 ]; then
       as_root=
@@ -50,7 +52,7 @@ else
     say "fetching the list of packages (apt-get update)"
     $as_root apt-get update -qq || say "apt-get update failed; going on with the list that is there"
     if is_known libfuse2t64; then
-      wanted=$(echo "$wanted" | sed "s/ $libfuse\$/ libfuse2t64/")
+      wanted=$(echo "$wanted" | sed 's/ libfuse2$/ libfuse2t64/')
     fi
     say "installing$wanted (apt-get install)"
     # shellcheck disable=SC2086 # a list of packages
@@ -63,9 +65,11 @@ fi
 stamp=$root/node_modules/.package-lock.json
 if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$root/node_modules/.bin/node" ]; then
   has npm || fail "npm is missing: install Node with npm (https://nodejs.org), then run this again"
-  # Not npm ci, which refuses a lock file that does not list the optional packages of other platforms.
-  say "installing the npm packages that package-lock.json names, Node among them (npm install)"
-  (cd "$root" && npm install --no-save --no-audit --no-fund --loglevel=error) || fail "npm install failed"
+  say "installing the npm packages that package-lock.json names, Node among them (npm ci)"
+  # Of the packages' scripts only Node's is run, which fetches it: the others would ask for a compiler, to build what
+  # they bring along.
+  (cd "$root" && npm ci --include=dev --ignore-scripts --no-audit --no-fund --loglevel=error &&
+    npm rebuild node --loglevel=error >/dev/null) || fail "npm could not install them"
   touch "$stamp"
 fi
 
