@@ -29,7 +29,12 @@ export async function startDaemon(parameters: readonly string[], logPath: string
     stdio: ['ignore', log, log, 'ipc'],
   })
   closeSync(log)
-  const interrupt = (): void => void child.kill('SIGTERM')
+  const exited = new Promise<void>(resolve => child.once('exit', () => resolve()))
+  let isInterrupted = false
+  const interrupt = (): void => {
+    isInterrupted = true
+    child.kill('SIGTERM')
+  }
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
   const report = await new Promise<StartReport>((resolve, reject) => {
     child.once('message', message => resolve(message as StartReport))
@@ -44,6 +49,10 @@ export async function startDaemon(parameters: readonly string[], logPath: string
   })
   process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
   if ('failed' in report) throw new CommandError(report.failed)
+  if (isInterrupted) {
+    await exited
+    throw new CommandError('interrupted: nothing is mounted')
+  }
   child.unref()
   child.disconnect()
   return child.pid ?? 0

@@ -47,7 +47,11 @@ export function logToTerminal(level: LogLevel): Logger {
     }
     const details = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
     const cause = err === undefined ? [] : [`(${err.message ?? ''})`]
-    writeSync(STDERR, `${[`${level}:`, msg ?? '', ...details, ...cause].join(' ')}\n`)
+    try {
+      writeSync(STDERR, `${[`${level}:`, msg ?? '', ...details, ...cause].join(' ')}\n`)
+    } catch {
+      // The terminal is gone, or takes no more: what is being logged goes on, it may be the storing of data.
+    }
   }
   return pino(
     { level, base: null, timestamp: false, formatters: { level: label => ({ level: label }) } },

@@ -3,12 +3,12 @@
  *
  * It runs where the kernel driver cannot. What it cannot do, and why, stands in docs/drivers.md.
  */
-import { accessSync, constants, readdirSync, readlinkSync } from 'node:fs'
+import { accessSync, constants, readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Driver, type MountOptions, MountError } from '../driver.ts'
 import { errnoOf } from '../errno.ts'
 import type { Operations } from '../operations.ts'
-import { unmount } from '../unmount.ts'
+import { OwnMount } from '../own-mount.ts'
 import { type Fuse, letGo, loadFuseNative, type Signal } from './binding.ts'
 import { type Answer, Callbacks } from './callbacks.ts'
 
@@ -54,6 +54,8 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
     options.log.error({ err: error }, 'an operation failed unexpectedly')
   })
 
+  // Before it is mounted: afterwards it would ask us.
+  const mountPoint = realpathSync(options.mountPoint)
   const before = new Set(fuseDescriptors())
   await new Promise<void>((resolve, reject) => {
     fuse.mount(error => {
@@ -69,13 +71,8 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
   })
   const descriptor = fuseDescriptors().find(fd => !before.has(fd))
   const done = (descriptor === undefined ? Promise.resolve() : closed(descriptor)).then(() => letGo(fuse))
-  return {
-    done,
-    async unmount(lazy = false) {
-      await unmount(options.mountPoint, lazy)
-      await done
-    },
-  }
+  const mount = new OwnMount(mountPoint, done)
+  return { done, unmount: (lazy = false) => mount.unmount(lazy) }
 }
 
 /** libfuse would say so on standard error alone. */

@@ -1,11 +1,10 @@
 /** The kernel driver: mounts, speaks the FUSE protocol over /dev/fuse, unmounts. */
 import { type Driver, type Mount, MountError, type MountOptions } from '../driver.ts'
-import { unmount } from '../unmount.ts'
+import { OwnMount } from '../own-mount.ts'
 import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 import { mountAsRoot } from './mount-as-root.ts'
 import { mountAsUser } from './mount-as-user.ts'
 import { checkMountPoint } from './mount-point.ts'
-import { mountedAt } from './mount-table.ts'
 import { raiseReadAhead } from './read-ahead.ts'
 import { Session } from './session.ts'
 
@@ -31,15 +30,14 @@ const sessionOptions = ({ log, writebackCache = false }: MountOptions) => ({ log
 
 class KernelDriver implements Driver {
   readonly done: Promise<void>
-  readonly #mountPoint: string
+  readonly #mount: OwnMount
 
   constructor(mountPoint: string, session: Session) {
-    this.#mountPoint = mountPoint
     this.done = session.done
+    this.#mount = new OwnMount(mountPoint, this.done)
   }
 
-  async unmount(lazy = false): Promise<void> {
-    if (mountedAt(this.#mountPoint)) await unmount(this.#mountPoint, lazy)
-    await this.done
+  unmount(lazy = false): Promise<void> {
+    return this.#mount.unmount(lazy)
   }
 }

@@ -66,12 +66,12 @@ async function runInBackground(settings: MountSettings, level: LogLevel): Promis
     log.fatal({ err: error }, 'a mistake in zblkfs ended the daemon')
     process.exit(EXIT_FAILURE)
   })
-  const server = await serve(settings, log).catch(async (error: unknown) => {
+  const { server, onSignal } = await serve(settings, log).catch(async (error: unknown) => {
     log.error({ err: error }, 'not mounted')
     await reportStart({ failed: error instanceof Error ? error.message : String(error) })
     process.exit(EXIT_FAILURE)
   })
-  const ended = untilEnded(server, log)
+  const ended = untilEnded(server, onSignal, log)
   await reportStart({ mounted: settings.directory })
   await ended
   process.exit(0)
@@ -79,42 +79,68 @@ async function runInBackground(settings: MountSettings, level: LogLevel): Promis
 
 async function runHere(settings: MountSettings, level: LogLevel): Promise<void> {
   const log = logToTerminal(level)
-  const server = await serve(settings, log)
+  process.stdout.on('error', () => {}) // Whoever read it is gone; the mount stays.
+  const { server, onSignal } = await serve(settings, log)
   console.log(`${settings.database} is mounted at ${settings.directory}`)
-  await untilEnded(server, log)
+  await untilEnded(server, onSignal, log)
   console.log(`${settings.directory} is unmounted, all is stored (transaction ${formatTid(server.lastTid)})`)
   process.exit(0)
 }
 
-async function serve(settings: MountSettings, log: Logger): Promise<MountServer> {
+/** From here on `handle` gets the signals that ask for an end, those that came before included. */
+type OnSignal = (handle: (signal: NodeJS.Signals) => void) => void
+
+/** Mounts. A signal meanwhile waits: the process must not end and leave a dead mount behind. */
+async function serve(
+  settings: MountSettings,
+  log: Logger,
+): Promise<{ readonly server: MountServer; readonly onSignal: OnSignal }> {
   returnFreedMemory()
   const opened = await openFileSystem(settings, log)
-  return await MountServer.start(opened.fileSystem, opened.settings, log, opened.packer)
+  const onSignal = collectSignals()
+  return {
+    server: await MountServer.start(opened.fileSystem, opened.settings, log, opened.packer),
+    onSignal,
+  }
+}
+
+function collectSignals(): OnSignal {
+  const early: NodeJS.Signals[] = []
+  let take = (signal: NodeJS.Signals): void => void early.push(signal)
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => take(signal))
+  return handle => {
+    take = handle
+    for (const signal of early.splice(0)) handle(signal)
+  }
 }
 
 /**
  * Resolves when the mount has ended, by whatever cause. SIGTERM, SIGINT and SIGHUP store and unmount; where storing
- * fails the daemon stays, because it holds the only copy, and a second signal gives that up.
+ * fails the daemon stays, because it holds the only copy, and a signal after that was logged gives it up.
  */
-async function untilEnded(server: MountServer, log: Logger): Promise<void> {
-  let signals = 0
+async function untilEnded(server: MountServer, onSignal: OnSignal, log: Logger): Promise<void> {
+  let terminating: Promise<unknown> | undefined
+  let hasFailed = false
   const terminated = new Promise<void>(resolve => {
     const terminate = async (signal: NodeJS.Signals): Promise<void> => {
-      signals += 1
+      const isRepeated = hasFailed
       log.info({ signal }, 'storing and unmounting')
       try {
-        await server.terminate()
+        // While the first signal is being followed, another one asks whether storing is what that waits for.
+        if (terminating !== undefined) return void (await server.sync())
+        terminating = server.terminate().finally(() => (terminating = undefined))
+        await terminating
         resolve()
       } catch (error) {
+        hasFailed = true
         log.error(
           { err: error },
-          'not all can be stored: mend the cause and repeat; a second signal gives up',
+          'not all can be stored: mend the cause and repeat; another signal then gives up',
         )
-        if (signals > 1) process.exit(EXIT_FAILURE)
+        if (isRepeated) process.exit(EXIT_FAILURE)
       }
     }
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
-      process.on(signal, () => void terminate(signal))
+    onSignal(signal => void terminate(signal))
   })
   await Promise.race([server.ended, terminated])
 }

@@ -29,6 +29,27 @@ describe.each(DRIVERS)('with the driver %s', driver => {
     })
   })
 
+  test('after umount -l a signal still ends the daemon, and leaves alone what was mounted there since', async () => {
+    await withMount({ driver }, async mount => {
+      const file = await open(join(mount.dir, 'file'), 'w+')
+      try {
+        await file.write('kept')
+        const pid = mount.pid()
+        expect(await runZblkfs('umount', '-l', mount.dir)).toMatchObject({ exitCode: 0 })
+        const other = await runZblkfs('mount', join(mount.scratch, 'other.zblk'), mount.dir)
+        expect(other).toMatchObject({ exitCode: 0, stderr: '' })
+        process.kill(pid, 'SIGTERM')
+        await expect.poll(() => isRunning(pid), { timeout: 10_000 }).toBe(false)
+        expect(mountedAt(mount.dir)?.source).toBe(join(mount.scratch, 'other.zblk'))
+      } finally {
+        await file.close().catch(() => {})
+      }
+      expect(await runZblkfs('umount', mount.dir)).toMatchObject({ exitCode: 0 })
+      await mount.remount()
+      expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
+    })
+  })
+
   test('umount(8) and fusermount3 store and end the daemon too', async () => {
     await withMount({ driver }, async mount => {
       for (const command of [
