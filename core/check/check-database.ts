@@ -53,7 +53,7 @@ const NOTED = 'noted as lost for good; the present is whole'
  */
 export async function checkDatabase(path: string, options: CheckOptions): Promise<CheckSummary> {
   // Says in words why it cannot be opened, where it cannot.
-  await (await openSqliteStore(path, { readOnly: true })).close()
+  await (await openSqliteStore(path, { readOnly: true, trustIndex: true })).close()
   try {
     return options.repair ? await repair(path, options) : await check(path, options)
   } catch (error) {
@@ -172,8 +172,8 @@ class Run {
   async checkFileSystem(): Promise<number> {
     const { repair, progress } = this.#options
     const store = repair
-      ? await openSqliteStore(this.#path, { purpose: REPAIR_PURPOSE })
-      : await openSqliteStore(this.#path, { readOnly: true })
+      ? await openSqliteStore(this.#path, { purpose: REPAIR_PURPOSE, trustIndex: true })
+      : await openSqliteStore(this.#path, { readOnly: true, trustIndex: true })
     const db = this.#connect()
     try {
       const connection = await Connection.open(store, { cacheSizeBytes: CACHE_BYTES })

@@ -529,7 +529,8 @@ export class FileSystemCheck {
     let last = -1
     for (;;) {
       const found = next.get(last)
-      if (found === undefined) return
+      // A damaged index may lead back, or to what is no oid.
+      if (!Number.isSafeInteger(found) || found === undefined || found <= last) return
       last = found
       const oid = toOid(found)
       if (this.#findings.lostOf(oid).length > 0) continue

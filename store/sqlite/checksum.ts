@@ -1,6 +1,7 @@
 /**
- * The checksums of the format: XXH64 with seed 0, over the bytes of the log unit by unit, and over a revision's row.
- * A row's sum covers its key too, so that a row which turns up under another oid or tid is found out.
+ * The checksums of the format: XXH64, over the bytes of the log unit by unit, over a revision's row, and over a
+ * transaction's. Each covers where it belongs, so that what turns up elsewhere is found out: a row's its key, a
+ * unit's its position in the log, which is the seed.
  */
 import xxhash from 'xxhash-wasm'
 import { INLINE_BYTES, UNIT_BYTES } from './schema.ts'
@@ -9,26 +10,30 @@ const SUM_BYTES = 8
 
 const hash = await xxhash()
 
-/** Eight bytes, little-endian, for each unit of an extent. */
-export function extentSums(bytes: Uint8Array): Uint8Array {
+/** Eight bytes, little-endian, for each unit of an extent that begins at `pos`. */
+export function extentSums(bytes: Uint8Array, pos: number): Uint8Array {
   const units = Math.ceil(bytes.length / UNIT_BYTES)
   const sums = Buffer.allocUnsafe(units * SUM_BYTES)
   for (let unit = 0; unit < units; unit++) {
     sums.writeBigUInt64LE(
-      hash.h64Raw(bytes.subarray(unit * UNIT_BYTES, (unit + 1) * UNIT_BYTES)),
+      hash.h64Raw(
+        bytes.subarray(unit * UNIT_BYTES, (unit + 1) * UNIT_BYTES),
+        BigInt(pos + unit * UNIT_BYTES),
+      ),
       unit * SUM_BYTES,
     )
   }
   return sums
 }
 
-/** Whether `bytes`, which begin with unit `firstUnit` of an extent, are what `sums` say. */
-export function unitsAreIntact(bytes: Uint8Array, sums: Buffer, firstUnit: number): boolean {
+/** Whether `bytes`, which begin with unit `firstUnit` of the extent at `pos`, are what `sums` say. */
+export function unitsAreIntact(bytes: Uint8Array, sums: Buffer, firstUnit: number, pos: number): boolean {
+  const start = pos + firstUnit * UNIT_BYTES
   let at = firstUnit * SUM_BYTES
   for (let off = 0; off < bytes.length; off += UNIT_BYTES, at += SUM_BYTES) {
     if (at + SUM_BYTES > sums.length) return false
     const unit = off === 0 && bytes.length <= UNIT_BYTES ? bytes : bytes.subarray(off, off + UNIT_BYTES)
-    if (sums.readBigUInt64LE(at) !== hash.h64Raw(unit)) return false
+    if (sums.readBigUInt64LE(at) !== hash.h64Raw(unit, BigInt(start + off))) return false
   }
   return true
 }

@@ -82,12 +82,12 @@ export class LogReader {
     for (const [extent, sums, bytes, from] of rows) {
       const start = extent + from
       if (start + bytes.length <= pos) continue
-      if (unitsAreIntact(bytes, sums, from / UNIT_BYTES)) pieces.push({ start, bytes })
+      if (unitsAreIntact(bytes, sums, from / UNIT_BYTES, extent)) pieces.push({ start, bytes })
       else {
         // What is damaged may be beside what was asked for.
         const lo = Math.floor(Math.max(0, pos - start) / UNIT_BYTES) * UNIT_BYTES
         const part = bytes.subarray(lo, Math.ceil((end - start) / UNIT_BYTES) * UNIT_BYTES)
-        if (!unitsAreIntact(part, sums, (from + lo) / UNIT_BYTES))
+        if (!unitsAreIntact(part, sums, (from + lo) / UNIT_BYTES, extent))
           throw new LogDamageError(`checksum of its data at ${start + lo} differs`)
         pieces.push({ start: start + lo, bytes: part })
       }

@@ -67,7 +67,7 @@ export class LogWriter {
   }
 
   #store(bytes: Uint8Array): void {
-    this.#insert.run(this.#flushed, extentSums(bytes), bytes)
+    this.#insert.run(this.#flushed, extentSums(bytes, this.#flushed), bytes)
     this.#flushed += bytes.length
   }
 }

@@ -10,7 +10,7 @@
  * | the index disagrees with the table        | SQLite's integrity check, and the search for what is lost     |
  * | the schema                                | its text, compared with that of a new database                |
  * | bytes of the log                          | the sums of its units                                         |
- * | extents that are gone or overlap          | what revisions point to, compared with the extents there are  |
+ * | extents that are gone, moved, or overlap   | what revisions point to, compared with the extents there are  |
  *
  * A whole scan reads the rows in the order of the tree, not by key, so it finds those that no search finds. Rows are
  * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
@@ -145,7 +145,7 @@ export class StoreCheck {
       if (bytes !== null) {
         for (let lo = 0; lo < length; lo += UNIT_BYTES) {
           const hi = Math.min(lo + UNIT_BYTES, length)
-          if (unitsAreIntact(bytes.subarray(lo, hi), sums, lo / UNIT_BYTES)) continue
+          if (unitsAreIntact(bytes.subarray(lo, hi), sums, lo / UNIT_BYTES, pos)) continue
           this.#gap(pos + lo, pos + hi, 'the checksum of its bytes in the log differs')
         }
       }
