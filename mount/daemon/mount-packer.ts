@@ -3,7 +3,7 @@
  * enough can be expected to come back. One at a time; a pack by hand ends one in the background, and takes over.
  *
  * What a pack to moment H would free is known well without looking: what was written since the last pack's moment P,
- * less the growth of what the files take. Both are numbers that are stored with each transaction.
+ * less the growth of what the files take. Both are numbers that every transaction has stored.
  */
 import type { Logger } from 'pino'
 import { pack, type PackOptions, type PackReport } from '../../core/pack/pack.ts'
@@ -25,8 +25,14 @@ const WORTH_MIN_BYTES = 4 << 20
 const WORTH_PART = 0.05
 /** Free pages that stay in the file for what is written next. */
 const SPARE_PART = 0.02
-/** In the background a pack works a fifth of the time. */
-const BACKGROUND_REST = 4
+/** What a revision takes in the index, about, in bytes. */
+const REVISION_BYTES = 250
+/** How long a pack in the background rests after its work, by what part of the file it is expected to free. */
+const RESTS: readonly (readonly [part: number, rest: number])[] = [
+  [0.1, 4],
+  [0.25, 2],
+  [Number.POSITIVE_INFINITY, 0.5],
+]
 
 interface Running {
   readonly isBackground: boolean
@@ -40,6 +46,8 @@ export class MountPacker {
   readonly #historyMs: number
   readonly #log: Logger
   #running: Running | undefined
+  /** What the last pack in the background moved, and so added to the log. */
+  #movedBytes = 0
   #status: PackStatus = { state: 'none' }
   #timer: NodeJS.Timeout | undefined
   #closed = false
@@ -106,9 +114,10 @@ export class MountPacker {
       if (isWorthIt && this.#running === undefined) {
         const report = await this.#run(true, {
           from,
-          rest: BACKGROUND_REST,
+          rest: RESTS.find(([part]) => expectedBytes < databaseBytes * part)?.[1] ?? 0,
           spareBytes: databaseBytes * SPARE_PART,
         })
+        this.#movedBytes = report.bytesMoved
         this.#log.info({ expectedBytes, ...report }, 'packed in the background')
       }
     } catch (error) {
@@ -118,14 +127,15 @@ export class MountPacker {
     this.#schedule(factor)
   }
 
-  /** The bytes that the records have which a pack to `moment` would drop. */
+  /** What the revisions take, about, which a pack to `moment` would drop. */
   async #expectedBytes(moment: Tid): Promise<number> {
     const { from: packed } = await this.#store.keptMoments()
     const lastTid = await this.#store.lastTid()
     const from = moment > lastTid ? lastTid : moment
     if (from <= packed) return 0
+    const { logBytes, revisions } = await this.#store.added(packed, from)
     const growth = (await this.#storedBytes(from)) - (await this.#storedBytes(packed))
-    return (await this.#store.committedBytes(packed, from)) - growth
+    return logBytes - this.#movedBytes + revisions * REVISION_BYTES - growth
   }
 
   /** What the files took at a moment. */

@@ -51,6 +51,12 @@ export interface StoredRecord {
   readonly tail: Uint8Array | null
 }
 
+/** What transactions added to a database: bytes of the log, and revisions that are still kept. */
+export interface Added {
+  readonly logBytes: number
+  readonly revisions: number
+}
+
 /** A record's whole length in bytes. */
 export const recordSize = (record: StoredRecord): number =>
   (record.head?.length ?? 0) + record.len + (record.tail?.length ?? 0)
@@ -73,7 +79,8 @@ export class Reader {
   readonly #newest: Statement<[bigint], bigint>
   readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
   readonly #transactions: Record<'up' | 'down', Statement<[bigint, bigint, number]>>
-  readonly #bytes: Statement<[bigint, bigint], number>
+  readonly #objects: Statement<[bigint, bigint], number>
+  readonly #logEnd: Statement<[bigint], number>
   readonly #begin: Statement
   readonly #end: Statement
 
@@ -121,8 +128,11 @@ export class Reader {
         .safeIntegers()
         .raw(true)
     this.#transactions = { up: transactions('ASC'), down: transactions('DESC') }
-    this.#bytes = db
-      .prepare<[bigint, bigint], number>('SELECT total(bytes) FROM txn WHERE tid > ? AND tid <= ?')
+    this.#objects = db
+      .prepare<[bigint, bigint], number>('SELECT total(objects) FROM txn WHERE tid > ? AND tid <= ?')
+      .pluck()
+    this.#logEnd = db
+      .prepare<[bigint], number>('SELECT log_end FROM txn WHERE tid <= ? ORDER BY tid DESC LIMIT 1')
       .pluck()
     this.#begin = db.prepare('BEGIN')
     this.#end = db.prepare('COMMIT')
@@ -192,9 +202,10 @@ export class Reader {
     return this.#revisions.all(oid, after, upTo) as Tid[]
   }
 
-  /** The sum of the records' lengths of the transactions `(after, upTo]`, as far as they are kept. */
-  committedBytes(after: Tid, upTo: Tid): number {
-    return this.#bytes.get(after, upTo) ?? 0
+  /** What the transactions `(after, upTo]` added. */
+  added(after: Tid, upTo: Tid): Added {
+    const logBytes = (this.#logEnd.get(upTo) ?? 0) - (this.#logEnd.get(after) ?? 0)
+    return { logBytes, revisions: this.#objects.get(after, upTo) ?? 0 }
   }
 
   /** Transactions in batches, so that a caller who stops early, or takes long, holds nothing. */

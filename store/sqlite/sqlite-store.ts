@@ -20,7 +20,7 @@ import { isKept, type KeptMoments, readKeptMoments } from './kept-moments.ts'
 import type { WriterStats } from './messages.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { ReaderPin } from './reader-pin.ts'
-import { Reader } from './reader.ts'
+import { Reader, type Added } from './reader.ts'
 import { storeError } from './sqlite-errors.ts'
 import type { WriterClient } from './writer-client.ts'
 import type { WriterLock } from './writer-lock.ts'
@@ -106,10 +106,10 @@ export class SqliteStore implements Store {
     return this.#read(() => readKeptMoments(this.#db))
   }
 
-  /** The sum of the records, in bytes, of the transactions `(after, upTo]`, as far as they are kept. */
+  /** What the transactions `(after, upTo]` added to the database; a pack's moving of bytes meanwhile is in it. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
-  async committedBytes(after: Tid, upTo: Tid): Promise<number> {
-    return this.#read(reader => reader.committedBytes(after, upTo))
+  async added(after: Tid, upTo: Tid): Promise<Added> {
+    return this.#read(reader => reader.added(after, upTo))
   }
 
   async isKept(at: Tid): Promise<boolean> {
