@@ -9,7 +9,6 @@
  * Who may do what is checked by the kernel (default_permissions), which knows the caller's groups and capabilities.
  */
 import type { ConnectionStatistics } from '../core/connection.ts'
-import { ReadOnlyError } from '../store/errors.ts'
 import { formatTid, type Tid } from '../store/ids.ts'
 import type { Store, WritableStore } from '../store/store.ts'
 import { ErrnoError, type ErrnoName } from './errno.ts'
@@ -307,10 +306,9 @@ export class FileSystem implements Operations {
     this.#caches.attach(notifier)
   }
 
-  /** What changes the present by means of the past. @throws ReadOnlyError where nothing can be changed. */
-  get history(): History {
-    if (this.#writeBack === undefined) throw new ReadOnlyError(`${this.#store.name} is only read here`)
-    return this.#history
+  /** What changes the present by means of the past; undefined where nothing can be changed. */
+  get history(): History | undefined {
+    return this.#writeBack === undefined ? undefined : this.#history
   }
 
   /** The last stored transaction that this filesystem shows. */

@@ -76,7 +76,7 @@ export async function withStore<T>(database: string, use: (store: Store) => Prom
 export async function momentOf(store: Store, when: string): Promise<Tid> {
   if (when === 'now') return await store.lastTid()
   const nowMs = Date.now()
-  const found = await transactionAt(store, parseMoment(when, nowMs), nowMs, async name =>
+  const found = await transactionAt(store, parseMoment(storedName(when), nowMs), nowMs, async name =>
     (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
   )
   if (found !== undefined) return found
@@ -87,9 +87,12 @@ export async function momentOf(store: Store, when: string): Promise<Tid> {
 
 /** A path as its tree has it: one character per byte. */
 export function innerPath(path: string): string {
-  const parts = Buffer.from(path, 'utf8').toString('latin1').split('/')
+  const parts = storedName(path).split('/')
   return parts.filter(part => part !== '' && part !== '.').join('/')
 }
+
+/** A name as the database has it: one character per byte. */
+export const storedName = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
 
 /** A path for people. */
 export const shownPath = (path: string): string => Buffer.from(path, 'latin1').toString('utf8') || '/'

@@ -16,6 +16,11 @@ import { mountCommand } from './commands/mount.ts'
 import { packCommand } from './commands/pack.ts'
 import { statusCommand } from './commands/status.ts'
 import { syncCommand } from './commands/sync.ts'
+import { tagCommand } from './commands/tag.ts'
+import { undoCommand } from './commands/undo.ts'
+import { restoreCommand } from './commands/restore.ts'
+import { cloneCommand } from './commands/clone.ts'
+import { txnCommand } from './commands/txn.ts'
 import { umountCommand } from './commands/umount.ts'
 import { CommandError, EXIT_FAILURE, EXIT_USAGE, UsageError } from './failure.ts'
 
@@ -38,6 +43,11 @@ const COMMANDS = [
   diffCommand,
   lsCommand,
   catCommand,
+  tagCommand,
+  undoCommand,
+  restoreCommand,
+  cloneCommand,
+  txnCommand,
   packCommand,
   fsckCommand,
   importCommand,

@@ -77,6 +77,9 @@ async function describe(
   const { tid } = info
   const views = [await viewAt(store, tid), await viewAt(store, toTid(tid - 1n))]
   const files: string[] = []
+  /** Directories in which something is named: that their entries changed goes without saying. */
+  const passed = new Set<Oid>()
+  const directories: { readonly oid: Oid; readonly path: string }[] = []
   let fileCount = 0
   let isWithin = below === undefined
   for await (const { oids } of store.changes(toTid(tid - 1n), tid))
@@ -84,17 +87,38 @@ async function describe(
       const chain = await chainOf(views, oid)
       if (chain === undefined) continue
       isWithin ||= oid === below || chain.some(entry => entry.oid === below)
-      fileCount++
-      if (files.length < FILES_MAX) files.push(chain.map(({ name }) => name).join('/'))
+      const path = chain.map(({ name }) => name).join('/')
+      const parent = chain.at(-2)?.oid ?? rootOf(views)
+      if (parent !== undefined && parent !== oid && passed.size < FILES_MAX) passed.add(parent)
+      if (await isDirectoryIn(views, oid)) directories.push({ oid, path })
+      else {
+        fileCount++
+        if (files.length < FILES_MAX) files.push(path)
+      }
     }
-  return isWithin ? { info, files: files.sort(), fileCount } : undefined
+  if (!isWithin) return undefined
+  for (const { oid, path } of directories) {
+    if (passed.has(oid)) continue
+    fileCount++
+    if (files.length < FILES_MAX) files.push(path)
+  }
+  return { info, files: files.sort(), fileCount }
+}
+
+type Views = readonly (MomentView | undefined)[]
+
+const rootOf = (views: Views): Oid | undefined => views.find(view => view !== undefined)?.rootOid
+
+async function isDirectoryIn(views: Views, oid: Oid): Promise<boolean> {
+  for (const view of views) {
+    const inode = await view?.inode(oid)
+    if (inode !== undefined) return (inode.mode & S_IFMT) === S_IFDIR
+  }
+  return false
 }
 
 /** The way to an inode, in the first view in which it has one. */
-async function chainOf(
-  views: readonly (MomentView | undefined)[],
-  oid: Oid,
-): Promise<Awaited<ReturnType<MomentView['chainOf']>>> {
+async function chainOf(views: Views, oid: Oid): Promise<Awaited<ReturnType<MomentView['chainOf']>>> {
   for (const view of views) {
     const inode = await view?.inode(oid)
     if (inode?.object.has('nlink') !== true) continue

@@ -37,7 +37,7 @@ export function differsInTimesOnly(a: DecodedRecord, b: DecodedRecord): boolean 
   const [left, right] = [dataOf(a.state), dataOf(b.state)]
   if (left === undefined || right === undefined) return false
   const keys = [...new Set([...left.keys(), ...right.keys()])]
-  return keys.every(key => TIMES.has(String(key)) || isSame(left.get(key), right.get(key)))
+  return keys.every(key => isOneOf(TIMES, key) || isSame(left.get(key), right.get(key)))
 }
 
 function mergeMappings(before: PickleValue, after: PickleValue, now: PickleValue): PickleValue | undefined {
@@ -48,12 +48,12 @@ function mergeMappings(before: PickleValue, after: PickleValue, now: PickleValue
     const [was, became, is] = [old.get(key), made.get(key), current.get(key)]
     if (isSame(was, became) || isSame(is, was)) continue
     if (isSame(is, became)) put(merged, key, was)
-    else if (COUNTS.has(String(key))) {
+    else if (isOneOf(COUNTS, key)) {
       const count = Number(is) + Number(was) - Number(became)
       // Somebody has removed it since, or it would have less than nothing.
       if (!(count >= 0) || (key === 'nlink' && (is === 0 || count === 0))) return undefined
       merged.set(key, count)
-    } else if (!TIMES.has(String(key))) return undefined
+    } else if (!isOneOf(TIMES, key)) return undefined
   }
   return new Map<PickleValue, PickleValue>([['data', merged]])
 }
@@ -112,7 +112,7 @@ function entriesOf({ items }: Tuple): Map<string, Entry> {
   const entries = new Map<string, Entry>()
   for (let i = 0; i < items.length; i += 2) {
     const key = items[i] ?? null
-    const id = key instanceof ByteString ? `bytes ${key.latin1}` : `${typeof key} ${String(key)}`
+    const id = key instanceof ByteString ? `bytes ${key.latin1}` : JSON.stringify(key)
     entries.set(id, { key, value: items[i + 1] ?? null })
   }
   return entries
@@ -131,6 +131,9 @@ function dataOf(state: PickleValue): ReadonlyMap<PickleValue, PickleValue> | und
   const data = state instanceof Map ? state.get('data') : undefined
   return data instanceof Map ? data : undefined
 }
+
+const isOneOf = (names: ReadonlySet<string>, key: PickleValue): boolean =>
+  typeof key === 'string' && names.has(key)
 
 function put<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {
   if (value === undefined) map.delete(key)

@@ -5,7 +5,7 @@
  *     <- {"result":{"tid":"040a1b2c3d4e5f60"}}
  *     <- {"error":"the disk is full: ..."}
  *
- * A connection carries one call. Every call has a time limit, so that a daemon which is stopped or gone is told and
+ * A connection carries one call (but for a transaction, see transaction-session.ts). Every call has a time limit, so that a daemon which is stopped or gone is told and
  * not waited for; calls that wait for the disk have a long one.
  */
 import type { PackProgress, PackReport } from '../../core/pack/messages.ts'
@@ -55,6 +55,29 @@ export interface ControlCalls {
   readonly packCancel: {
     readonly parameters: Readonly<Record<string, never>>
     readonly result: Readonly<Record<string, never>>
+  }
+  /** Names a moment, the present if absent. Names and paths have one character per byte. */
+  readonly tag: {
+    readonly parameters: { readonly name: string; readonly when?: string }
+    readonly result: { readonly tid: string }
+  }
+  readonly untag: {
+    readonly parameters: { readonly name: string }
+    readonly result: Readonly<Record<string, never>>
+  }
+  /** Takes a transaction back by a new one. */
+  readonly undo: {
+    readonly parameters: { readonly tid: string }
+    readonly result: { readonly tid: string }
+  }
+  /** Makes a path what it was at a moment. */
+  readonly restore: {
+    readonly parameters: { readonly path: string; readonly at: string; readonly to?: string }
+    readonly result: { readonly tid: string }
+  }
+  readonly clone: {
+    readonly parameters: { readonly source: string; readonly target: string }
+    readonly result: { readonly tid: string }
   }
   /** Stores everything, unmounts, and ends the daemon. Lazily: in use or not. */
   readonly unmount: {

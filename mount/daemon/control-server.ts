@@ -9,6 +9,7 @@ import {
   type ControlResponse,
   LINE_MAX_LENGTH,
 } from './control-protocol.ts'
+import { serveTransaction, type TransactionHandler } from './transaction-session.ts'
 
 /** How long a client may take to say what it wants. */
 const REQUEST_TIMEOUT_MS = 10_000
@@ -31,9 +32,16 @@ export class ControlServer {
   }
 
   /** Listens at `path` with mode 0600; what a dead daemon left there is removed. */
-  static async listen(path: string, handlers: CallHandlers, log: Logger): Promise<ControlServer> {
+  static async listen(
+    path: string,
+    handlers: CallHandlers,
+    log: Logger,
+    transactions?: TransactionHandler,
+  ): Promise<ControlServer> {
     await rm(path, { force: true })
-    const server = createServer({ allowHalfOpen: true }, socket => serveConnection(socket, handlers, log))
+    const server = createServer({ allowHalfOpen: true }, socket =>
+      serveConnection(socket, handlers, log, transactions),
+    )
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen(path, resolve)
@@ -50,7 +58,12 @@ export class ControlServer {
   }
 }
 
-function serveConnection(socket: Socket, handlers: CallHandlers, log: Logger): void {
+function serveConnection(
+  socket: Socket,
+  handlers: CallHandlers,
+  log: Logger,
+  transactions: TransactionHandler | undefined,
+): void {
   let received = ''
   socket.setEncoding('utf8')
   socket.setTimeout(REQUEST_TIMEOUT_MS, () => socket.destroy())
@@ -64,10 +77,22 @@ function serveConnection(socket: Socket, handlers: CallHandlers, log: Logger): v
       return
     }
     socket.removeAllListeners('data').removeAllListeners('end').setTimeout(0)
+    if (transactions !== undefined && isTransaction(received.slice(0, end))) {
+      void serveTransaction(socket, transactions, log)
+      return
+    }
     void answer(received.slice(0, end), handlers, log).then(response =>
       socket.end(`${JSON.stringify(response)}\n`),
     )
   })
+}
+
+function isTransaction(line: string): boolean {
+  try {
+    return field(JSON.parse(line), 'call') === 'transaction'
+  } catch {
+    return false
+  }
 }
 
 async function answer(line: string, handlers: CallHandlers, log: Logger): Promise<ControlResponse> {

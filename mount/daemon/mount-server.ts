@@ -18,6 +18,7 @@ import { mountedAt } from '../kernel/mount-table.ts'
 import { makeControlPath } from './control-path.ts'
 import type { MountStatus } from './control-protocol.ts'
 import { ControlServer } from './control-server.ts'
+import { assertForgetting, historyCalls, historyOf } from './history-calls.ts'
 import type { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from './served-file-system.ts'
@@ -151,10 +152,23 @@ export class MountServer {
           await this.#packerOrFail().cancel()
           return {}
         },
+        ...historyCalls(this.#fileSystem, this.#canForget),
         unmount: async ({ lazy }) => ({ tid: formatTid(await this.stop(lazy)), pid: process.pid }),
       },
       this.#log,
+      {
+        begin: async () => {
+          assertForgetting(this.#canForget)
+          await historyOf(this.#fileSystem).begin()
+        },
+        commit: message => historyOf(this.#fileSystem).commit(message),
+        rollBack: () => historyOf(this.#fileSystem).rollBack(),
+      },
     )
+  }
+
+  get #canForget(): boolean {
+    return this.#driverName === 'kernel'
   }
 
   #packerOrFail(): MountPacker {

@@ -84,11 +84,12 @@ export class History {
   }
 
   /**
-   * Makes a path what it was at a moment, or makes it so under another name. A file that is there keeps its inode.
+   * Makes a path what it was at a moment, or makes it so under another name. A file that is there keeps its inode;
+   * it is in the way unless `replaces`.
    * @throws StoreError with the next step, ErrnoError
    */
-  async restore(path: string, when: string, to: string = path): Promise<Tid> {
-    return await this.#graft(path, when, to, `restore ${text(to)} as of ${when}`, true)
+  async restore(path: string, when: string, to: string = path, replaces = true): Promise<Tid> {
+    return await this.#graft(path, when, to, `restore ${text(to)} as of ${when}`, replaces)
   }
 
   /** Makes an independent copy that shares all bytes; in a directory that is there, under the source's name. */

@@ -14,6 +14,11 @@ const handlers: CallHandlers = {
   pack: () => Promise.resolve({}),
   packStatus: () => Promise.resolve({ state: 'none' }),
   packCancel: () => Promise.resolve({}),
+  tag: () => Promise.resolve({ tid: '' }),
+  untag: () => Promise.resolve({}),
+  undo: () => Promise.resolve({ tid: '' }),
+  restore: () => Promise.resolve({ tid: '' }),
+  clone: () => Promise.resolve({ tid: '' }),
   unmount: () => new Promise(() => {}),
 }
 

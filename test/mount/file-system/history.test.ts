@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { historyOf } from '../../../mount/daemon/history-calls.ts'
 import { formatTid, tid, type Tid } from '../../../store/ids.ts'
 import { codeOf } from '../../tools/paths.ts'
 import { openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
@@ -19,17 +20,17 @@ describe('tags', () => {
     const { fs } = paths
     await paths.write('file', 'one')
     const one = await fs.sync()
-    expect(await fs.history.tag('first')).toEqual({ name: 'first', tid: one })
+    expect(await historyOf(fs).tag('first')).toEqual({ name: 'first', tid: one })
     await paths.write('file', 'two')
-    await fs.history.tag('second')
+    await historyOf(fs).tag('second')
     expect((await paths.read('@first/file')).toString()).toBe('one')
     expect((await paths.read('@second/file')).toString()).toBe('two')
-    await fs.history.tag('second', formatTid(one))
-    await fs.history.untag('first')
-    expect(await message(fs.history.untag('first'))).toContain('there is no tag first')
-    expect(await message(fs.history.tag('2h'))).toContain('cannot be a tag')
-    expect(await message(fs.history.tag('a/b'))).toContain('cannot be a tag')
-    expect(await message(fs.history.tag('x', '2999-01-01'))).toContain('there is no moment')
+    await historyOf(fs).tag('second', formatTid(one))
+    await historyOf(fs).untag('first')
+    expect(await message(historyOf(fs).untag('first'))).toContain('there is no tag first')
+    expect(await message(historyOf(fs).tag('2h'))).toContain('cannot be a tag')
+    expect(await message(historyOf(fs).tag('a/b'))).toContain('cannot be a tag')
+    expect(await message(historyOf(fs).tag('x', '2999-01-01'))).toContain('there is no moment')
   })
 })
 
@@ -60,7 +61,7 @@ describe('undo', () => {
       made.push([await fs.sync(), await contents(paths)])
     }
     for (let i = steps.length; i > 0; i--) {
-      await fs.history.undo(made[i]![0])
+      await historyOf(fs).undo(made[i]![0])
       expect(await contents(paths), `after undoing step ${i}`).toBe(made[i - 1]![1])
     }
     await paths.write('still', 'works')
@@ -78,7 +79,7 @@ describe('undo', () => {
     await paths.write('file', Buffer.alloc(CHUNK, 3), BigInt(4 * CHUNK))
     await paths.write('wanted', 'y')
     await fs.sync()
-    await fs.history.undo(unwanted)
+    await historyOf(fs).undo(unwanted)
     expect(await paths.list('')).toEqual(['file', 'wanted'])
     const expected = Buffer.alloc(8 * CHUNK, 1)
     expected.fill(3, 4 * CHUNK, 5 * CHUNK)
@@ -94,10 +95,10 @@ describe('undo', () => {
     const later = await fs.sync()
     const before = await treeOf(paths, '')
     const last = await fs.sync()
-    expect(await message(fs.history.undo(first))).toMatch(
+    expect(await message(historyOf(fs).undo(first))).toMatch(
       new RegExp(`${formatTid(first)} cannot be undone[^]*${formatTid(later)}  file`),
     )
-    expect(await message(fs.history.undo(tid(later + 1n)))).toContain('there is no transaction')
+    expect(await message(historyOf(fs).undo(tid(later + 1n)))).toContain('there is no transaction')
     expect(await treeOf(paths, '')).toBe(before)
     expect(await fs.sync()).toBe(last)
   })
@@ -116,16 +117,16 @@ describe('restore and clone', () => {
     await paths.truncate('dir-less', 500n)
     await fs.sync()
     const stored = (await paths.stat('dir-less')).blocks
-    await fs.history.restore('dir-less', then)
+    await historyOf(fs).restore('dir-less', then)
     expect((await paths.read('dir-less')).equals(old)).toBe(true)
     expect((await paths.stat('dir-less')).ino).toBe(ino)
     expect((await paths.stat('dir-less')).blocks).toBeGreaterThan(stored)
     await paths.unlink('dir-less')
     await fs.sync()
-    await fs.history.restore('dir-less', then, 'back')
+    await historyOf(fs).restore('dir-less', then, 'back')
     expect((await paths.read('back')).equals(old)).toBe(true)
-    expect(await message(fs.history.restore('nothing', then))).toContain('was not there')
-    expect(await message(fs.history.restore('dir-less', then, 'no/where'))).toContain('no directory')
+    expect(await message(historyOf(fs).restore('nothing', then))).toContain('was not there')
+    expect(await message(historyOf(fs).restore('dir-less', then, 'no/where'))).toContain('no directory')
   })
 
   test('a directory is restored with everything below it', async () => {
@@ -143,12 +144,12 @@ describe('restore and clone', () => {
     await paths.rmdir('top/below')
     await paths.rmdir('top')
     await fs.sync()
-    await fs.history.restore('top', then)
+    await historyOf(fs).restore('top', then)
     expect(await contents(paths, 'top')).toBe(tree)
     expect((await fs.statfs()).files - (await fs.statfs()).filesFree).toBe(filesThen)
     await paths.write('top/link', 'changed')
     expect((await paths.read('top/below/file')).subarray(0, 7).toString()).toBe('changed')
-    expect(await message(fs.history.restore('top', then))).toContain('is there already')
+    expect(await message(historyOf(fs).restore('top', then))).toContain('is there already')
   })
 
   test('100 clones are edited independently', async () => {
@@ -157,7 +158,7 @@ describe('restore and clone', () => {
     const content = Buffer.concat([Buffer.alloc(2 * MiB, 1), Buffer.alloc(20 * CHUNK, 2)])
     await paths.write('source', content)
     for (let i = 0; i < 100; i++) {
-      await fs.history.clone('source', `clone${i}`)
+      await historyOf(fs).clone('source', `clone${i}`)
       await paths.write(`clone${i}`, `this is clone ${i}`, BigInt(i * 5000))
       await paths.write('source', `source ${i}`, BigInt(i * 7000))
       Buffer.from(`source ${i}`).copy(content, i * 7000)
@@ -171,9 +172,9 @@ describe('restore and clone', () => {
     }
     expect((await paths.read('source')).equals(content)).toBe(true)
     await paths.mkdir('directory')
-    await fs.history.clone('clone5', 'directory')
+    await historyOf(fs).clone('clone5', 'directory')
     expect(await paths.list('directory')).toEqual(['clone5'])
-    expect(await message(fs.history.clone('clone5', 'clone6'))).toContain('is there already')
+    expect(await message(historyOf(fs).clone('clone5', 'clone6'))).toContain('is there already')
   })
 })
 
@@ -182,12 +183,12 @@ describe('a transaction that somebody delimits', () => {
     const paths = await openPaths(temporaryDatabase())
     const { fs } = paths
     const before = await fs.sync()
-    await fs.history.begin()
+    await historyOf(fs).begin()
     await paths.write('a', 'a')
     expect(await fs.sync()).toBe(before)
     await paths.write('b', 'b')
-    expect(await message(fs.history.tag('x'))).toContain('a transaction is under way')
-    const after = await fs.history.commit('both')
+    expect(await message(historyOf(fs).tag('x'))).toContain('a transaction is under way')
+    const after = await historyOf(fs).commit('both')
     expect(await paths.list(`@${formatTid(before)}`)).toEqual([])
     expect(await paths.list(`@${formatTid(after)}`)).toEqual(['a', 'b'])
   })
@@ -201,14 +202,14 @@ describe('a transaction that somebody delimits', () => {
     await fs.sync()
     const before = await treeOf(paths, '')
     const open = await paths.open('other')
-    await fs.history.begin()
+    await historyOf(fs).begin()
     await paths.write('dir/file', 'changed', 77n)
     await paths.truncate('dir/file', 1000n)
     await paths.rename('dir', 'renamed')
     await paths.unlink('other')
     const made = await paths.create('new')
     await fs.write(made.ino, made.fh, 0n, Buffer.from('new'))
-    await fs.history.rollBack()
+    await historyOf(fs).rollBack()
     expect(await treeOf(paths, '')).toBe(before)
     expect((await paths.readAt(open, 0n, 10)).toString()).toBe('other')
     expect(await codeOf(fs.write(made.ino, made.fh, 0n, Buffer.from('x')))).toBe('ESTALE')
@@ -221,13 +222,13 @@ describe('a transaction that somebody delimits', () => {
 
   test('is refused more than may be held in memory', async () => {
     const paths = await openPaths(temporaryDatabase(), { dirtySizeBytes: 2 * MiB })
-    await paths.fs.history.begin()
+    await historyOf(paths.fs).begin()
     const file = await paths.create('file')
     let code = 'nothing'
     for (let i = 0; i < 64 && code === 'nothing'; i++)
       code = await codeOf(paths.fs.write(file.ino, file.fh, BigInt(i * 65_536), Buffer.alloc(65_536, 1)))
     expect(code).toBe('NoSpaceError')
-    await paths.fs.history.rollBack()
+    await historyOf(paths.fs).rollBack()
     expect(await paths.list('')).toEqual([])
   })
 })

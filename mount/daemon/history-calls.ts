@@ -1,0 +1,50 @@
+/** The calls that change the present by means of the past. */
+import { parseTid, formatTid } from '../../store/ids.ts'
+import { ReadOnlyError, StoreError } from '../../store/errors.ts'
+import type { History } from '../file-system/history.ts'
+import type { CallHandlers } from './control-server.ts'
+import type { ServedFileSystem } from './served-file-system.ts'
+
+export type HistoryCallName = 'tag' | 'untag' | 'undo' | 'restore' | 'clone'
+type HistoryCalls = Pick<CallHandlers, HistoryCallName>
+
+/** @param canForget whether the driver can make the kernel forget what it remembers. */
+export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): HistoryCalls {
+  const history = (): History => historyOf(fileSystem)
+  return {
+    tag: async ({ name, when }) => {
+      const tag = await history().tag(name, when)
+      return { tid: formatTid(tag.tid) }
+    },
+    untag: async ({ name }) => {
+      await history().untag(name)
+      return {}
+    },
+    undo: async ({ tid }) => {
+      assertForgetting(canForget)
+      const undone = parseTid(tid)
+      if (undone === undefined) throw new StoreError(`${tid} is no transaction: it has 16 hex digits`)
+      return { tid: formatTid(await history().undo(undone)) }
+    },
+    restore: async ({ path, at, to }) => {
+      if (to === undefined) assertForgetting(canForget)
+      return { tid: formatTid(await history().restore(path, at, to, canForget)) }
+    },
+    clone: async ({ source, target }) => ({ tid: formatTid(await history().clone(source, target)) }),
+  }
+}
+
+/** @throws ReadOnlyError */
+export function historyOf({ history }: ServedFileSystem): History {
+  if (history === undefined) throw new ReadOnlyError('this mount is only read: nothing in it can be changed')
+  return history
+}
+
+/** @throws StoreError where the kernel would go on showing what is no longer so. */
+export function assertForgetting(canForget: boolean): void {
+  if (!canForget)
+    throw new StoreError(
+      'the fuse-native driver cannot tell the kernel to forget what it has cached: ' +
+        'mount with -o driver=kernel, or use the command on the database while it is not mounted',
+    )
+}

@@ -1,0 +1,76 @@
+/**
+ * A transaction that a client delimits, over a control connection that stays open for as long as it lasts:
+ *
+ *     -> {"call":"transaction","parameters":{}}
+ *     <- {"result":{}}                               it has begun
+ *     -> {"commit":{"message":"the upgrade"}}        or {"rollBack":{}}
+ *     <- {"result":{"tid":"040a1b2c3d4e5f60"}}
+ *
+ * A client that dies, or closes the connection, has its transaction taken back.
+ */
+import type { Socket } from 'node:net'
+import type { Logger } from 'pino'
+import { formatTid, type Tid } from '../../store/ids.ts'
+
+/** What a transaction is carried out by. */
+export interface TransactionHandler {
+  begin(): Promise<void>
+  commit(message?: string): Promise<Tid>
+  rollBack(): Promise<void>
+}
+
+/** How a client ends a transaction. */
+export type TransactionEnd =
+  { readonly commit: { readonly message?: string } } | { readonly rollBack: Readonly<Record<string, never>> }
+
+/** Serves a connection whose call has been read. Never rejects. */
+export async function serveTransaction(
+  socket: Socket,
+  handler: TransactionHandler,
+  log: Logger,
+): Promise<void> {
+  const asked = nextLine(socket)
+  const answer = (response: unknown): void => void socket.write(`${JSON.stringify(response)}\n`)
+  try {
+    await handler.begin()
+    answer({ result: {} })
+    try {
+      const end = parseEnd(await asked)
+      if (end !== undefined && 'commit' in end)
+        answer({ result: { tid: formatTid(await handler.commit(end.commit.message)) } })
+      else {
+        await handler.rollBack()
+        log.info('a transaction was taken back')
+        answer({ result: {} })
+      }
+    } catch (error) {
+      await handler.rollBack()
+      throw error
+    }
+  } catch (error) {
+    log.warn({ err: error }, 'a transaction failed')
+    answer({ error: error instanceof Error ? error.message : String(error) })
+  } finally {
+    socket.end()
+  }
+}
+
+/** The next line, '' where the connection ends before. */
+function nextLine(socket: Socket): Promise<string> {
+  return new Promise(resolve => {
+    let received = ''
+    socket.on('data', (data: string) => {
+      received += data
+      const end = received.indexOf('\n')
+      if (end >= 0) resolve(received.slice(0, end))
+    })
+    for (const event of ['end', 'close', 'error']) socket.once(event, () => resolve(''))
+  })
+}
+
+/** undefined where it is nothing that ends a transaction well. */
+function parseEnd(line: string): TransactionEnd | undefined {
+  if (line === '') return undefined
+  const value = JSON.parse(line) as TransactionEnd
+  return typeof value === 'object' && value !== null ? value : undefined
+}

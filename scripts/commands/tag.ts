@@ -1,0 +1,52 @@
+/** `zblkfs tag NAME [WHEN]`, `tag -l`, `tag -d NAME`: names for moments. */
+import { Command } from 'commander'
+import { MomentView } from '../../core/history/moment-view.ts'
+import { formatTid, timeFromTid } from '../../store/ids.ts'
+import { UsageError } from '../failure.ts'
+import { change } from '../history-changes.ts'
+import { findSource, shownPath, storedName, withStore, type HistorySource } from '../history-source.ts'
+import { paged } from '../pager.ts'
+import { databaseOption, type DatabaseOption } from './database-option.ts'
+
+interface Options extends DatabaseOption {
+  readonly list?: boolean
+  readonly delete?: string
+  readonly json?: boolean
+}
+
+export function tagCommand(): Command {
+  return new Command('tag')
+    .description('Name a moment: it is kept by pack, and shown as /@NAME/ in the mount.')
+    .argument('[name]', 'the name; one that exists is moved')
+    .argument('[when]', 'a tid, a time, an age, or a tag; if absent, now')
+    .option('-l, --list', 'list the tags')
+    .option('-d, --delete <name>', 'take a name away')
+    .option('--json', 'with -l: a line of JSON each')
+    .addOption(databaseOption())
+    .action(async (name: string | undefined, when: string | undefined, options: Options) => {
+      const { list = false, delete: deleted, json = false } = options
+      if ([list, deleted !== undefined, name !== undefined].filter(Boolean).length > 1)
+        throw new UsageError('give either a name, or -l, or -d NAME')
+      const source = await findSource(options.db ?? '.')
+      if (deleted !== undefined) await change(source, 'untag', { name: storedName(deleted) })
+      else if (name === undefined) await printTags(source, json)
+      else {
+        const moment = when === undefined || when === 'now' ? {} : { when: storedName(when) }
+        const { tid } = await change(source, 'tag', { name: storedName(name), ...moment })
+        console.log(`${name} is ${tid}`)
+      }
+    })
+}
+
+async function printTags({ database }: HistorySource, json: boolean): Promise<void> {
+  await withStore(database, async store => {
+    const { superblock } = await MomentView.open(store, await store.lastTid())
+    await paged(async line => {
+      for await (const tag of superblock.allTags()) {
+        const [name, tid] = [shownPath(tag.name), formatTid(tag.tid)]
+        const time = new Date(timeFromTid(tag.tid)).toISOString()
+        if (!(await line(json ? JSON.stringify({ name, tid, time }) : `${tid}  ${time}  ${name}`))) return
+      }
+    })
+  })
+}

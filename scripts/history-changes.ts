@@ -1,0 +1,36 @@
+/**
+ * Where a command's change of the present is made: by the daemon that has the database mounted for writing, or, where
+ * none has, by this process, which opens the database for as long as it takes.
+ */
+import type { HistoryCallName } from '../mount/daemon/history-calls.ts'
+import { historyCalls } from '../mount/daemon/history-calls.ts'
+import type { Parameters, Result } from '../mount/daemon/control-protocol.ts'
+import { FileSystem } from '../mount/file-system.ts'
+import { openSqliteStore } from '../store/sqlite/open-sqlite-store.ts'
+import { callMount } from './find-mount.ts'
+import { mountOf, type HistorySource } from './history-source.ts'
+
+/** Everything dirty is stored first, which may wait for a slow disk. */
+const TIMEOUT_MS = 3_600_000
+
+/** @throws LockedError where somebody else writes the database; CallFailedError, StoreError with cause and next step. */
+export async function change<Name extends HistoryCallName>(
+  { database, mount }: HistorySource,
+  call: Name,
+  parameters: Parameters<Name>,
+): Promise<Result<Name>> {
+  const serving = mount ?? (await mountOf(database))
+  if (serving !== undefined) return await callMount(serving, call, parameters, TIMEOUT_MS)
+  const store = await openSqliteStore(database, { purpose: `zblkfs ${call}` })
+  const fileSystem = await FileSystem.open(store).catch(async (error: unknown) => {
+    await store.close()
+    throw error
+  })
+  try {
+    const handlers = historyCalls(fileSystem, true)
+    const handler = handlers[call] as (parameters: Parameters<Name>) => Promise<Result<Name>>
+    return await handler(parameters)
+  } finally {
+    await fileSystem.close()
+  }
+}
