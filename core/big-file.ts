@@ -113,7 +113,10 @@ export class BigFile implements Participant {
   async write(off: bigint, data: Uint8Array): Promise<void> {
     const parts = this.#parts(off, data.length)
     const bases: ReadonlyMap<number, Uint8Array>[] = []
-    for (const part of parts) bases.push(await this.#edges(part))
+    for (const part of parts) {
+      await this.#assertReadable(part.blk)
+      bases.push(await this.#edges(part))
+    }
     this.#connection.join(this)
     let done = 0
     for (const [i, { blk, lo, hi }] of parts.entries()) {
@@ -205,6 +208,13 @@ export class BigFile implements Participant {
     return parts
   }
 
+  /** What cannot be read cannot be changed: found out now, and not when all that others wrote is to be stored. */
+  async #assertReadable(blk: number): Promise<void> {
+    if (this.#overlays.has(blk)) return
+    const ref = await this.#blocks.find(blk)
+    if (ref !== undefined) await this.#blocks.layout(blk, ref)
+  }
+
   /** What is stored of the chunks that a write covers in part, by their offset. */
   async #edges({ blk, lo, hi }: BlockPart): Promise<Map<number, Uint8Array>> {
     const bases = new Map<number, Uint8Array>()
@@ -237,6 +247,7 @@ export class BigFile implements Participant {
 
   async #zeroPart({ blk, lo, hi }: BlockPart): Promise<void> {
     if (lo >= hi || (!this.#overlays.has(blk) && (await this.#blocks.find(blk)) === undefined)) return
+    await this.#assertReadable(blk)
     const first = Math.min(hi, Math.ceil(lo / CHUNK_BYTES) * CHUNK_BYTES)
     const last = hi === this.blksize ? hi : Math.max(first, hi - (hi % CHUNK_BYTES))
     const edges = [

@@ -18,6 +18,7 @@ import { Ref } from '../pickle/value.ts'
 import { ZBLK0, ZDATA } from '../record.ts'
 import { cutBody, dataRecord, findData, type Body, type StoredData } from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
+import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { pushZeros, type Blocks, type Extent } from './blocks.ts'
 import { CHUNK_BYTES, type Overlay, type Run } from './overlay.ts'
@@ -57,12 +58,16 @@ export async function applyOverlay(
   return isWhole ? storeWhole(blocks, blk, overlay, stored) : storeChunks(blocks, blk, runs, stored)
 }
 
-/** Makes a full ZBlk1 that was left behind a ZBlk0. */
+/** Makes a full ZBlk1 that was left behind a ZBlk0. One that cannot be read stays as it is. */
 export async function migrateLeft(blocks: Blocks, blk: number, empty: Overlay): Promise<void> {
   const stored = await blocks.find(blk)
   if (stored?.className !== ZBlk1.CLASS_NAME) return
-  const [extent] = await blocks.extents(blk)
-  if (extent?.lo === 0 && extent.hi === blocks.blksize) await storeWhole(blocks, blk, empty, stored)
+  try {
+    const [extent] = await blocks.extents(blk)
+    if (extent?.lo === 0 && extent.hi === blocks.blksize) await storeWhole(blocks, blk, empty, stored)
+  } catch (error) {
+    if (!(error instanceof CorruptRecordError || error instanceof ObjectNotFoundError)) throw error
+  }
 }
 
 /** Whether runs cover a block, alone or (`withStored`) by adding its end to what is stored. */
