@@ -49,15 +49,24 @@ else
     else
       fail "run this as root, which is needed once: apt-get install$wanted"
     fi
+    # A new machine may be in the middle of its own updates.
+    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300"
     say "fetching the list of packages (apt-get update)"
-    $as_root apt-get update -qq || say "apt-get update failed; going on with the list that is there"
-    if is_known libfuse2t64; then
-      wanted=$(echo "$wanted" | sed 's/ libfuse2$/ libfuse2t64/')
+    $apt update || say "apt-get update failed; going on with the list that is there"
+    ! is_known libfuse2t64 || wanted=$(echo "$wanted" | sed 's/ libfuse2$/ libfuse2t64/')
+    available=
+    for package in $wanted; do
+      if is_known "$package"; then
+        available="$available $package"
+      else
+        say "there is no package $package here: going on without it"
+      fi
+    done
+    if [ -n "$available" ]; then
+      say "installing$available (apt-get install)"
+      # shellcheck disable=SC2086 # a list of packages
+      $apt install -y --no-install-recommends $available >/dev/null || fail "apt-get could not install$available"
     fi
-    say "installing$wanted (apt-get install)"
-    # shellcheck disable=SC2086 # a list of packages
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >/dev/null ||
-      fail "apt-get could not install$wanted"
   fi
 fi
 
@@ -73,6 +82,9 @@ if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$r
   touch "$stamp"
 fi
 
+if [ "${1-}" = --tests ] && [ ! -d /usr/lib/postgresql ]; then
+  say "PostgreSQL is left out, as its package would start a server: without it its tests are skipped"
+fi
 if [ ! -e /dev/fuse ]; then
   say "there is no /dev/fuse: load the kernel module (modprobe fuse); start a container with"
   say "  --device /dev/fuse --cap-add SYS_ADMIN"
