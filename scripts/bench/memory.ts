@@ -1,0 +1,94 @@
+/**
+ * `npm run bench:memory [-- --size 8G]`: the daemon's resident memory while a file is written and then read in
+ * sequence, for each block format, as a curve. At the end of reading it is to be at most 16 MiB above what it was
+ * after an eighth of the file (1 GiB of 8). Needs as much room on the disk as the file is long, and a tenth.
+ */
+import { randomFillSync } from 'node:crypto'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { parseSizeBytes } from '../units.ts'
+import { dropPages, memoryMib, MIB } from './measure.ts'
+import { mountZblkfs, unmountZblkfs } from './places.ts'
+
+const POINTS = 8
+const GROWTH_MAX_MIB = 16
+const BAR_MIB = 8
+
+const { values } = parseArgs({ options: { size: { type: 'string', default: '8G' } } })
+const sizeBytes = parseSizeBytes(values.size)
+if (sizeBytes === undefined || sizeBytes < POINTS * MIB)
+  throw new Error(`--size ${values.size}: write it as 8G or 512M, at least ${POINTS}M`)
+const stepMib = Math.floor(sizeBytes / MIB / POINTS)
+
+const buffer = Buffer.alloc(MIB)
+
+function show(done: number, mib: number): void {
+  console.log(
+    `  ${String(done).padStart(6)} MiB  ${mib.toFixed(0).padStart(4)}  ${'#'.repeat(mib / BAR_MIB)}`,
+  )
+}
+
+/** Calls `step` for each MiB; returns the memory after each eighth. */
+function curve(pid: number, step: () => void): number[] {
+  const points: number[] = []
+  for (let point = 1; point <= POINTS; point++) {
+    for (let i = 0; i < stepMib; i++) step()
+    const mib = memoryMib(pid, 'VmRSS')
+    points.push(mib)
+    show(point * stepMib, mib)
+  }
+  return points
+}
+
+async function measure(root: string, format: string): Promise<boolean> {
+  const directory = join(root, format)
+  const database = join(root, `${format}.db`)
+  mkdirSync(directory)
+  const pid = await mountZblkfs(database, directory, format)
+  try {
+    const file = join(directory, 'file')
+    console.log(
+      `\n${format}: resident MiB at the start ${memoryMib(pid, 'VmRSS').toFixed(0)}; while writing:`,
+    )
+    const writing = openSync(file, 'w')
+    curve(pid, () => writeSync(writing, randomFillSync(buffer)))
+    fsyncSync(writing)
+    closeSync(writing)
+    dropPages(file)
+    console.log(`${format}: resident MiB while reading:`)
+    const reading = openSync(file, 'r')
+    const points = curve(pid, () => readSync(reading, buffer))
+    closeSync(reading)
+    const growth = (points.at(-1) ?? Number.NaN) - (points[0] ?? Number.NaN)
+    const isFlat = growth <= GROWTH_MAX_MIB
+    console.log(
+      `${format}: ${growth.toFixed(1)} MiB more at the end than after an eighth (at most ${GROWTH_MAX_MIB}): ` +
+        `${isFlat ? 'flat' : 'NOT FLAT'}; at most ${memoryMib(pid, 'VmHWM').toFixed(0)} MiB at any time; ` +
+        `database of ${(statSync(database).size / MIB).toFixed(0)} MiB`,
+    )
+    return isFlat
+  } finally {
+    unmountZblkfs(directory)
+    rmSync(database, { force: true })
+  }
+}
+
+const root = mkdtempSync(join(tmpdir(), 'zblkfs-bench-memory-'))
+try {
+  const isFlat = [await measure(root, 'zblk0'), await measure(root, 'zblk1')]
+  if (isFlat.includes(false)) process.exitCode = 1
+} finally {
+  rmSync(root, { recursive: true, force: true })
+}
