@@ -77,8 +77,13 @@ if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$r
   say "installing the npm packages that package-lock.json names, Node among them (npm ci)"
   # Of the packages' scripts only Node's is run, which fetches it: the others would ask for a compiler, to build what
   # they bring along.
-  (cd "$root" && npm ci --include=dev --ignore-scripts --no-audit --no-fund --loglevel=error &&
-    npm rebuild node --loglevel=error >/dev/null) || fail "npm could not install them"
+  flags="--include=dev --ignore-scripts --no-audit --no-fund --loglevel=error"
+  # shellcheck disable=SC2086 # a list of options
+  (cd "$root" && npm ci $flags && npm rebuild node --loglevel=error >/dev/null) || fail "npm ci failed"
+  # An npm that is run by an old Node leaves out the optional packages that ask for a newer one.
+  # shellcheck disable=SC2086
+  (cd "$root" && PATH="$root/node_modules/.bin:$PATH" NODE_OPTIONS=--no-deprecation npm install --no-save $flags) ||
+    fail "npm install failed"
   touch "$stamp"
 fi
 
