@@ -216,8 +216,13 @@ class Run {
   /** What ends a part of the check is a damage too. */
   #takeFailure(error: unknown): void {
     const known = storeError(error, this.#path)
-    if (!(known instanceof StoreError)) throw known
-    this.#report({ kind: 'structure', reason: known.message })
+    // Damaged tables may give values that no column has; whoever meets them first says so.
+    const isOdd = known instanceof TypeError || known instanceof RangeError
+    if (!isOdd && !(known instanceof StoreError)) throw known
+    const reason = isOdd
+      ? `the check cannot go on: a value is none that can be there (${known.message})`
+      : known.message
+    this.#report({ kind: 'structure', reason })
   }
 
   #take(damage: StoreDamage, db: Database.Database, repair: boolean): void {

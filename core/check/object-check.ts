@@ -91,6 +91,7 @@ export class ObjectCheck {
   *#visit(oid: Oid): Generator<Damage> {
     let until: bigint = TID_MAX
     for (const tid of this.#tids.all(oid, this.#parts.upTo)) {
+      if (typeof tid !== 'bigint') continue
       if (this.#seen.sees(oid, tid)) yield* this.#visitState(oid, tid as Tid, until as Tid)
       until = tid - 1n
     }

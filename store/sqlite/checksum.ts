@@ -61,6 +61,8 @@ export function transactionSum(row: SummedTransaction): number {
   return Number(BigInt.asUintN(32, hash.h64Raw(bytes)))
 }
 
+const isBlob = (value: unknown): boolean => value === null || value instanceof Uint8Array
+
 /** The sum of a `revision` row: the low 32 bits of the hash. */
 export function rowSum(
   oid: number,
@@ -70,6 +72,8 @@ export function rowSum(
   len: number,
   tail: Uint8Array | null,
 ): number {
+  // A damaged row may hold values of any type.
+  if (!isBlob(head) || !isBlob(tail)) return -1
   key.setFloat64(0, oid)
   key.setBigInt64(8, tid)
   key.setFloat64(16, pos ?? -1)

@@ -63,6 +63,10 @@ export const recordSize = (record: StoredRecord): number =>
 
 function checked(row: RevisionRow): StoredRecord {
   const [oid, tid, sum, head, pos, len, tail] = row
+  if (typeof tid !== 'bigint' || typeof oid !== 'number')
+    throw new StoreError(
+      "an entry of the index has no object and transaction: run 'zblkfs fsck' on the database",
+    )
   if (rowSum(oid, tid, head, pos, len, tail) !== sum) {
     throw new CorruptRecordError(oid as Oid, tid as Tid, 'the checksum of its index entry differs')
   }

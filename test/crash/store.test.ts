@@ -1,0 +1,123 @@
+/**
+ * A machine that stops in the middle of a commit or a checkpoint: what was not synced may be there in part, in any
+ * order. Made of copies: the files as they were synced last, and of what was written since, sectors chosen at random.
+ */
+import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { checkDatabase } from '../../core/check/check-database.ts'
+import { describeDamage } from '../../core/check/damage.ts'
+import { FileSystem } from '../../mount/file-system.ts'
+import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { pattern } from '../core/check/small-database.ts'
+import { Random } from '../stress/random.ts'
+import { Paths } from '../tools/paths.ts'
+
+const SEED = Number(process.env['CRASH_SEED'] ?? Random.seed())
+const COMMITS = 12
+const TRIES = 60
+const SECTOR = 4096
+
+/** The files after a commit. */
+interface Synced {
+  readonly db: Buffer
+  readonly wal: Buffer
+}
+
+let directory: string
+/** `synced[k]`: after k commits. */
+const synced: Synced[] = []
+let checkpointed: Buffer
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'zblkfs-torn-'))
+  const path = join(directory, 'store.zblkfs')
+  const store = await openSqliteStore(path, { create: true })
+  const fs = await FileSystem.open(store, { commitIntervalMs: 1e9 })
+  const paths = new Paths(fs)
+  const snapshot = async (): Promise<void> => {
+    synced.push({ db: await readFile(path), wal: await readFile(`${path}-wal`) })
+  }
+  await paths.write('/number', '0')
+  await fs.sync()
+  await snapshot()
+  for (let k = 1; k <= COMMITS; k++) {
+    await paths.write('/number', String(k))
+    await paths.write(`/file ${k}`, pattern(k % 3 === 0 ? 300_000 : 5000, k))
+    if (k > 2) await paths.unlink(`/file ${k - 2}`)
+    await fs.sync()
+    await snapshot()
+  }
+  const copy = join(directory, 'checkpoint.zblkfs')
+  await copyFile(path, copy)
+  await copyFile(`${path}-wal`, `${copy}-wal`)
+  const db = new Database(copy)
+  db.pragma('wal_checkpoint(TRUNCATE)')
+  db.close()
+  checkpointed = await readFile(copy)
+  await fs.close()
+})
+afterAll(async () => await rm(directory, { recursive: true, force: true }))
+
+/** Of what is beyond or differs from `before`, each sector of `after` is there or not; the end may be cut. */
+function torn(before: Buffer, after: Buffer, random: Random): Buffer {
+  const length = before.length + random.below(Math.max(1, after.length - before.length + 1))
+  const bytes = Buffer.alloc(Math.max(length, before.length))
+  before.copy(bytes)
+  const kept = random.next()
+  for (let at = 0; at < bytes.length; at += SECTOR)
+    if (random.next() < kept) after.copy(bytes, at, at, Math.min(at + SECTOR, bytes.length))
+  return bytes
+}
+
+/** How many commits a database has; everything in it is looked at. */
+async function commitsIn(db: Buffer, wal: Buffer): Promise<number> {
+  const path = join(directory, 'torn.zblkfs')
+  for (const end of ['', '-wal', '-shm']) await rm(path + end, { force: true })
+  await writeFile(path, db)
+  await writeFile(`${path}-wal`, wal)
+  const store = await openSqliteStore(path)
+  const fs = await FileSystem.open(store)
+  const paths = new Paths(fs)
+  const k = Number(await paths.read('/number'))
+  for (const j of [k - 1, k].filter(j => j > 0))
+    expect((await paths.read(`/file ${j}`)).equals(pattern(j % 3 === 0 ? 300_000 : 5000, j))).toBe(true)
+  expect((await paths.list('')).length).toBe(1 + Math.min(k, 2))
+  // It can be written again.
+  await paths.write('/after', 'the crash')
+  await fs.close()
+  const damages: string[] = []
+  await checkDatabase(path, {
+    data: true,
+    repair: false,
+    report: damage => void damages.push(describeDamage(damage)),
+    progress: () => undefined,
+  })
+  expect(damages).toEqual([])
+  return k
+}
+
+test(`a commit of which any part reached the disk is there as a whole or not at all, and those before it are (CRASH_SEED=${SEED})`, async () => {
+  const random = new Random(SEED)
+  let absent = 0
+  for (let count = 0; count < TRIES; count++) {
+    const k = random.below(COMMITS)
+    const before = synced[k]!
+    const after = synced[k + 1]!
+    const found = await commitsIn(before.db, torn(before.wal, after.wal, random))
+    expect([k, k + 1], `try ${count}`).toContain(found)
+    absent += found === k ? 1 : 0
+  }
+  expect(absent).toBeGreaterThan(0)
+})
+
+test(`a checkpoint of which any part reached the disk loses nothing (CRASH_SEED=${SEED})`, async () => {
+  const random = new Random(SEED + 1)
+  const last = synced[COMMITS]!
+  expect(checkpointed.equals(last.db)).toBe(false)
+  for (let count = 0; count < 20; count++)
+    expect(await commitsIn(torn(last.db, checkpointed, random), last.wal), `try ${count}`).toBe(COMMITS)
+  expect((await stat(join(directory, 'store.zblkfs'))).size).toBeGreaterThan(0)
+})

@@ -1,0 +1,72 @@
+/** The command as a person runs it. */
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { expect, test } from 'vitest'
+import { makeSmallDatabase } from '../core/check/small-database.ts'
+import { withMount } from '../tools/mounted.ts'
+import { runZblkfs } from '../tools/run-zblkfs.ts'
+import { temporaryDatabase } from '../tools/temporary-database.ts'
+
+test('a clean database is clean, a damaged one is named and repaired, and the exit codes say so', async () => {
+  const path = temporaryDatabase()
+  await makeSmallDatabase(path, true)
+  const clean = await runZblkfs('fsck', '--data', path)
+  expect(clean).toMatchObject({ exitCode: 0, stderr: '' })
+  expect(clean.stdout).toMatch(/is clean: 6 files and directories, every byte/)
+
+  const db = new Database(path)
+  db.exec("DELETE FROM revision WHERE instr(head, 'hello') OR instr(head, 'HELLO')")
+  db.close()
+  const damaged = await runZblkfs('fsck', path)
+  expect(damaged.exitCode).toBe(4)
+  expect(damaged.stdout).toMatch(/^\/a\/(renamed|b\/second) bytes \[0, \d+\): it does not exist/m)
+  expect(damaged.stdout).toContain("'zblkfs fsck --repair' saves what can be saved")
+
+  const json = JSON.parse((await runZblkfs('fsck', '--json', path)).stdout) as {
+    damages: { path?: string; lo?: number }[]
+  }
+  expect(json.damages).toContainEqual(expect.objectContaining({ kind: 'file', lo: 0 }))
+
+  const repaired = await runZblkfs('fsck', '--repair', path)
+  expect(repaired.exitCode).toBe(1)
+  expect(repaired.stdout).toContain('; repaired: ')
+  expect(await runZblkfs('fsck', '--data', path)).toMatchObject({ exitCode: 0 })
+})
+
+test('what cannot be checked is refused in words', async () => {
+  const path = temporaryDatabase()
+  expect(await runZblkfs('fsck', path)).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringContaining('does not exist or is empty') as string,
+  })
+  expect(await runZblkfs('fsck')).toMatchObject({ exitCode: 2 })
+  await writeFile(path, 'SQLite format 3\0'.padEnd(200, 'zblk'))
+  expect((await runZblkfs('fsck', path)).exitCode).not.toBe(0)
+})
+
+test('a database that SQLite cannot open: what to do is said', async () => {
+  const path = temporaryDatabase()
+  await makeSmallDatabase(path, true)
+  const bytes = await readFile(path)
+  bytes.write('CREATE TABLE txn )', bytes.indexOf('CREATE TABLE txn ('))
+  await writeFile(path, bytes)
+  const result = await runZblkfs('fsck', path)
+  expect(result.exitCode).toBe(4)
+  expect(result.stderr).toContain('.recover')
+})
+
+test('beside a running mount it is checked, by either name, and not repaired', async () => {
+  await withMount({}, async ({ dir, db }) => {
+    await writeFile(join(dir, 'file'), 'content')
+    expect(await runZblkfs('sync', dir)).toMatchObject({ exitCode: 0 })
+    for (const name of [db, dir]) {
+      const { exitCode, stdout } = await runZblkfs('fsck', '--data', name)
+      expect(stdout).toContain('is clean: 2 files and directories')
+      expect(exitCode).toBe(0)
+    }
+    const refused = await runZblkfs('fsck', '--repair', dir)
+    expect(refused).toMatchObject({ exitCode: 2, stdout: '' })
+    expect(refused.stderr).toMatch(/is in use by process \d+ \(mounted at .*\): unmount it to repair it/)
+  })
+})
