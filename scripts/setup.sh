@@ -79,7 +79,8 @@ if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$r
   # they bring along.
   flags="--include=dev --ignore-scripts --no-audit --no-fund --loglevel=error"
   # shellcheck disable=SC2086 # a list of options
-  (cd "$root" && npm ci $flags && npm rebuild node --loglevel=error >/dev/null) || fail "npm ci failed"
+  (cd "$root" && npm ci $flags && npm rebuild node --loglevel=error >/dev/null) ||
+    fail "npm ci failed: it needs npm 8 or later (this is npm $(npm --version)) and the registry in reach"
   # An npm that is run by an old Node leaves out the optional packages that ask for a newer one.
   # shellcheck disable=SC2086
   (cd "$root" && PATH="$root/node_modules/.bin:$PATH" NODE_OPTIONS=--no-deprecation npm install --no-save $flags) ||
