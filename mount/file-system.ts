@@ -325,6 +325,11 @@ export class FileSystem implements Operations {
     return this.#writeBack === undefined ? await this.lastTid() : await this.#writeBack.sync(message)
   }
 
+  /** Stores everything while nothing is under way that may go on to take bytes of the past, for a pack. @throws StoreError */
+  async settle(): Promise<void> {
+    await this.#writeBack?.settle()
+  }
+
   /** Stores everything and closes the store. @throws StoreError; then it is still open, and this may be repeated. */
   close(): Promise<void> {
     this.#closed ??= this.#close().catch((error: unknown) => {

@@ -157,7 +157,7 @@ export class MountPacker {
       ...options,
       signal: abort.signal,
       moments: async () => [...this.#fileSystem.openTids, ...(await taggedMoments(this.#store))],
-      settle: () => this.#fileSystem.sync(),
+      settle: () => this.#fileSystem.settle(),
     })
     const settled = packing.then(
       () => undefined,

@@ -122,6 +122,19 @@ export class WriteBack {
     }
   }
 
+  /**
+   * Stores everything while nothing is under way, an undo for instance: what was taken from a moment of the past is stored
+   * with it. @throws StoreError; also during a transaction that somebody delimits.
+   */
+  async settle(): Promise<void> {
+    // Most of it without keeping anybody waiting.
+    await this.sync()
+    await this.#alone(async () => {
+      this.#assertNotDeferring()
+      if (this.isDirty) await this.#storeAll()
+    })
+  }
+
   // ---- transactions that somebody delimits
 
   /** Whether everything that is changed waits for {@link WriteBack.end}. */

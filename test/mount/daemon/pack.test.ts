@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { PackReport } from '../../../core/pack/messages.ts'
-import { runZblkfs } from '../../tools/run-zblkfs.ts'
+import { runZblkfs, ZBLKFS } from '../../tools/run-zblkfs.ts'
 import { withMount } from '../../tools/mounted.ts'
 
 const MIB = 1 << 20
@@ -120,5 +120,16 @@ test('what another mount looks at stays, until that mount is gone', async () => 
     await packed(dir, '--keep', '0')
     expect(await bytesOf(db)).toBeLessThan(5 * MIB)
     expect((await readdir(scratch)).filter(name => name.includes('reader'))).toEqual([])
+  })
+})
+
+test('a pack is refused during a transaction that somebody delimits', async () => {
+  await withMount({}, async ({ dir, scratch }) => {
+    const script = join(scratch, 'in-transaction.sh')
+    await writeFile(script, `${ZBLKFS} pack --keep 0 ${dir}; echo exit $?`)
+    const { stdout, stderr } = await runZblkfs('txn', dir, '--', 'sh', script)
+    expect(stderr + stdout).toContain('a transaction is under way')
+    expect(stdout).toContain('exit 1')
+    await packed(dir, '--keep', '0')
   })
 })
