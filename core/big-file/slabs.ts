@@ -11,7 +11,7 @@
 const POOLED_BYTES = 65_536
 
 /** How much is kept for later at most. */
-const FREE_BYTES = 64 << 20
+const FREE_BYTES = 32 << 20
 
 export class Slabs {
   readonly #holders = new Map<ArrayBufferLike, number>()

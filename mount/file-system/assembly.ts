@@ -41,12 +41,13 @@ export interface Assembly {
   readonly config: Readonly<Record<string, unknown>>
 }
 
-const DEFAULT_SIZE_BYTES = 64 << 20
+const DEFAULT_CACHE_BYTES = 64 << 20
+const DEFAULT_DIRTY_BYTES = 32 << 20
 const DEFAULT_COMMIT_INTERVAL_MS = 5000
 
 /** Opens a store's filesystem, and makes one where the store is empty. @throws CannotOpenError, StoreError. */
 export async function assemble(store: Store | WritableStore, options: FileSystemOptions): Promise<Assembly> {
-  const { cacheSizeBytes = DEFAULT_SIZE_BYTES, dirtySizeBytes = DEFAULT_SIZE_BYTES } = options
+  const { cacheSizeBytes = DEFAULT_CACHE_BYTES, dirtySizeBytes = DEFAULT_DIRTY_BYTES } = options
   const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS, log = pino({ level: 'silent' }) } = options
   const nowNs = systemClock()
   const at = options.at === undefined ? undefined : await findMoment(store, options.at, cacheSizeBytes)
