@@ -80,7 +80,7 @@ class Waits {
     return result
   }
 
-  toString(): string {
+  describe(): string {
     const sorted = this.#waits.toSorted((a, b) => a - b)
     const at = (part: number): string => (sorted[Math.floor((sorted.length - 1) * part)] ?? 0).toFixed(1)
     return `median ${at(0.5)} ms, 99 % ${at(0.99)} ms, longest ${at(1)} ms (${sorted.length})`
@@ -106,7 +106,7 @@ async function use(
     heapBytes = Math.max(heapBytes, process.memoryUsage.rss())
   }
   console.log(
-    `${what}\n  commits     ${commits}\n  reads       ${reads}\n  ${COMMIT_PAUSE_MS} ms sleeps ${loop}`,
+    `${what}\n  commits     ${commits.describe()}\n  reads       ${reads.describe()}\n  ${COMMIT_PAUSE_MS} ms sleeps ${loop.describe()}`,
   )
   console.log(`  resident at most ${(heapBytes / 2 ** 20).toFixed(0)} MiB`)
 }
