@@ -28,6 +28,8 @@ import { startDriver } from './start-driver.ts'
 const CLOSE_RETRY_MS = 5000
 /** How long a lazy unmount waits for the mount's users before it leaves them to themselves. */
 const LAZY_WAIT_MS = 1000
+/** How long an unmounted mount may need to end; afterwards somebody else still has it. */
+const END_WAIT_MS = 5000
 
 export class MountServer {
   /** Resolves when all is stored and the database is let go of; the process may end then. */
@@ -105,28 +107,28 @@ export class MountServer {
     return this.#lastTid
   }
 
-  /** Stores and unmounts; resolves to the last tid. @throws StoreError, MountError; then the mount stays. */
+  /**
+   * Stores and unmounts; resolves to the last tid. A mount that others keep (its users, when it is unmounted lazily;
+   * other mount namespaces, which have copies of it) is served on. @throws StoreError, MountError; then the mount stays.
+   */
   async stop(lazy: boolean): Promise<Tid> {
     await this.sync()
-    const unmounted = this.#driver.unmount(lazy)
-    if (lazy) {
-      unmounted.catch((error: unknown) => this.#log.error({ err: error }, 'the lazy unmount failed'))
-      const isGone = await Promise.race([unmounted.then(() => true), sleep(LAZY_WAIT_MS, false)])
-      if (!isGone) return this.#lastTid
-    } else await unmounted
-    return await this.#closeFileSystem()
+    const unmounted = this.#driver.unmount(lazy).then(() => true)
+    unmounted.catch((error: unknown) => this.#log.warn({ err: error }, 'not unmounted'))
+    const isGone = await Promise.race([unmounted, sleep(lazy ? LAZY_WAIT_MS : END_WAIT_MS, false)])
+    return isGone ? await this.#closeFileSystem() : await this.sync()
   }
 
   /** Stores and unmounts, in use or not. @throws StoreError where storing fails; then the mount stays. */
   async terminate(): Promise<Tid> {
     try {
-      return await this.stop(false)
+      await this.stop(false)
     } catch (error) {
       if (!(error instanceof MountError)) throw error
       this.#log.warn({ err: error }, 'the mount is taken away from its users')
       await this.stop(true)
-      return await this.#closeFileSystem()
     }
+    return await this.#closeFileSystem()
   }
 
   /** The last stored transaction that the server knows of. */

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { open, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -45,6 +47,24 @@ describe.each(DRIVERS)('with the driver %s', driver => {
         await file.close().catch(() => {})
       }
       expect(await runZblkfs('umount', mount.dir)).toMatchObject({ exitCode: 0 })
+      await mount.remount()
+      expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
+    })
+  })
+
+  test('a mount that another mount namespace has a copy of is unmounted all the same, and a signal ends it', async () => {
+    await withMount({ driver }, async mount => {
+      const others = spawn('unshare', ['-m', '--propagation', 'private', 'sh', '-c', 'echo; exec sleep 60'])
+      await once(others.stdout, 'data')
+      try {
+        await writeFile(join(mount.dir, 'file'), 'kept')
+        expect(await runZblkfs('umount', mount.dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(mountedAt(mount.dir)).toBeUndefined()
+        process.kill(mount.pid(), 'SIGTERM')
+        await expect.poll(() => isRunning(mount.pid()), { timeout: 20_000 }).toBe(false)
+      } finally {
+        others.kill()
+      }
       await mount.remount()
       expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
     })
