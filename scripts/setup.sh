@@ -75,6 +75,9 @@ stamp=$root/node_modules/.package-lock.json
 if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$root/node_modules/.bin/node" ]; then
   has npm || fail "npm is missing: install Node with npm (https://nodejs.org), then run this again"
   say "installing the npm packages that package-lock.json names, Node among them (npm ci)"
+  # What is cut off is done again.
+  trap 'rm -f "$stamp"' EXIT
+  trap 'exit 130' INT TERM HUP
   # Of the packages' scripts only Node's is run, which fetches it: the others would ask for a compiler, to build what
   # they bring along.
   flags="--include=dev --ignore-scripts --no-audit --no-fund --loglevel=error"
@@ -86,6 +89,7 @@ if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$r
   (cd "$root" && PATH="$root/node_modules/.bin:$PATH" NODE_OPTIONS=--no-deprecation npm install --no-save $flags) ||
     fail "npm install failed"
   touch "$stamp"
+  trap - EXIT INT TERM HUP
 fi
 
 if [ "${1-}" = --tests ] && [ ! -d /usr/lib/postgresql ]; then
