@@ -76,6 +76,11 @@ export class TreeModel {
     return this.#hash
   }
 
+  /** Of each path; the exclusive or of them is {@link TreeModel.hash}. */
+  hashes(): ReadonlyMap<string, bigint> {
+    return new Map([...this.#files].map(([path, file]) => [path, hashDigest(path, file)]))
+  }
+
   paths(type: Described['type']): string[] {
     return [...this.#files].filter(([, file]) => file.type === type).map(([path]) => path)
   }

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Random } from '../stress/random.ts'
-import { contentOf, hashOf, type Operation, type TreeModel } from './tree-model.ts'
+import { contentOf, type Described, hashOf, type Operation, type TreeModel } from './tree-model.ts'
 
 const FILES_MAX = 60
 const SIZE_MAX = 400_000
@@ -108,18 +108,22 @@ async function using(
 
 /** The hash of a tree as it is, read through the filesystem. */
 export async function hashTree(root: string): Promise<bigint> {
-  let hash = 0n
-  for (const entry of await fs.readdir(root, { recursive: true })) {
-    const path = join(root, entry)
-    const { mode, nlink: links } = await fs.lstat(path)
-    const type = mode & 0o170000
-    const name = `/${entry}`
-    const permissions = mode & 0o7777
-    if (type === 0o040000)
-      hash ^= hashOf(name, { type: 'directory', mode: 0, links: 1, content: Buffer.alloc(0) })
-    else if (type === 0o120000)
-      hash ^= hashOf(name, { type: 'link', mode: 0, links, content: Buffer.from(await fs.readlink(path)) })
-    else hash ^= hashOf(name, { type: 'file', mode: permissions, links, content: await fs.readFile(path) })
-  }
-  return hash
+  return [...(await hashPaths(root)).values()].reduce((hash, one) => hash ^ one, 0n)
+}
+
+/** Of each path below `root`. */
+export async function hashPaths(root: string): Promise<ReadonlyMap<string, bigint>> {
+  const hashes = new Map<string, bigint>()
+  for (const entry of await fs.readdir(root, { recursive: true }))
+    hashes.set(`/${entry}`, hashOf(`/${entry}`, await describe(join(root, entry))))
+  return hashes
+}
+
+async function describe(path: string): Promise<Described> {
+  const { mode, nlink: links } = await fs.lstat(path)
+  const type = mode & 0o170000
+  if (type === 0o040000) return { type: 'directory', mode: 0, links: 1, content: Buffer.alloc(0) }
+  if (type === 0o120000)
+    return { type: 'link', mode: 0, links, content: Buffer.from(await fs.readlink(path)) }
+  return { type: 'file', mode: mode & 0o7777, links, content: await fs.readFile(path) }
 }
