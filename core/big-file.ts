@@ -16,6 +16,7 @@ import { Blocks, pushZeros, type Extent } from './big-file/blocks.ts'
 import { CHUNK_BYTES, Overlay } from './big-file/overlay.ts'
 import { joinBytes } from './bytes.ts'
 import { LOBTree } from './btree/tree.ts'
+import { Turns } from './turns.ts'
 import { BLKSIZE, ZBigFile } from './zblk/zbigfile.ts'
 
 /** A part of a block, by its position in the file. */
@@ -149,7 +150,9 @@ export class BigFile implements Participant {
 
   /** The first offset `>= off` of data, in whole chunks; undefined where there is none. */
   async seekData(off: bigint): Promise<bigint | undefined> {
+    const turns = new Turns()
     for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
+      await turns.pass()
       const next = await this.#nextBlock(blk)
       if (next === undefined) return undefined
       if (next > blk) from = 0
@@ -161,7 +164,9 @@ export class BigFile implements Participant {
 
   /** The first offset `>= off` of a hole, in whole chunks. Beyond all data there is one. */
   async seekHole(off: bigint): Promise<bigint> {
+    const turns = new Turns()
     for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
+      await turns.pass()
       for (const { lo, hi } of await this.#extents(blk)) if (lo <= from) from = Math.max(from, hi)
       if (from < this.blksize) return this.#offset(blk, from)
     }
@@ -171,7 +176,9 @@ export class BigFile implements Participant {
 
   async prepare(): Promise<void> {
     const auto = this.#connection.zblkFormat === 'auto'
+    const turns = new Turns()
     for (const blk of [...this.#overlays.keys()].sort((a, b) => a - b)) {
+      await turns.pass()
       const overlay = this.#overlays.get(blk)
       if (overlay === undefined) continue
       const isNew = (await this.#blocks.find(blk)) === undefined
@@ -273,10 +280,12 @@ export class BigFile implements Participant {
       this.onGrowth(-Infinity)
       return
     }
+    const turns = new Turns()
     for (;;) {
       const { keys } = await blktab.batch({ lo, ...(hi === Infinity ? {} : { hi }) }, Infinity)
       if (keys.length === 0) return
       for (const blk of keys) {
+        await turns.pass()
         this.onGrowth(-(await storedBytes(this.#blocks, blk)))
         await blktab.delete(blk)
       }
