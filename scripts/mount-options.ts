@@ -23,6 +23,8 @@ interface MountOption {
 }
 
 const ID_MAX = 0xffff_fffe
+/** 24 days: timers count up to 2^31 ms, and take more for none at all. */
+const COMMIT_INTERVAL_MAX_MS = 24 * 86_400_000
 
 /** All of them, in the order of the help. */
 export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
@@ -71,6 +73,8 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
       const intervalMs = parseDurationMs(value)
       if (intervalMs === undefined || intervalMs === 0)
         throw new UsageError(`commit_interval=${value} is no time: write it as 5s or 500ms`)
+      if (intervalMs > COMMIT_INTERVAL_MAX_MS)
+        throw new UsageError(`commit_interval=${value} is too long: at most 24d`)
       settings.commitIntervalMs = intervalMs
     },
   },

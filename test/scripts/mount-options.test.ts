@@ -47,6 +47,7 @@ describe('is a usage error that says what would do', () => {
     ['cache_size', /needs a value: cache_size=SIZE/],
     ['at=', /needs a value/],
     ['commit_interval=soon', /5s/],
+    ['commit_interval=30d', /at most 24d/],
     ['ro=yes', /takes no value/],
     ['umask=888', /octal/],
     ['uid=root', /id -u/],
