@@ -12,6 +12,7 @@ import { randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { median, memoryMib, MIB, sha256 } from './measure.ts'
 import { isAvailable, openPlace, PLACES, type Place, type PlaceName } from './places.ts'
@@ -51,6 +52,10 @@ const { values } = parseArgs({
   },
 })
 
+let isInterrupted = false
+/** Programs under way are waited for, mounts taken away. */
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => (isInterrupted = true))
+
 async function main(): Promise<void> {
   const mib = Number(values.mib ?? (values.quick ? 256 : 2048))
   const rounds = Number(values.rounds ?? (values.quick ? 2 : 3))
@@ -70,7 +75,7 @@ async function main(): Promise<void> {
       const isAsked = workload.name.includes(values.only)
       if (!isAsked && workload !== sequentialWrite) continue
       if (!values.json) process.stderr.write(`${workload.name} ...\n`)
-      results.push(measure(workload, places, setting, isAsked ? rounds : 0))
+      results.push(await measure(workload, places, setting, isAsked ? rounds : 0))
       if (workload === sequentialRead || workload === sequentialWrite) await compare(places, expected)
     }
     const saved = readBaseline()
@@ -92,11 +97,18 @@ async function makeSource(path: string, mib: number): Promise<void> {
   await once(stream, 'close')
 }
 
-function measure(workload: Workload, all: readonly Place[], setting: Setting, rounds: number): Result {
+async function measure(
+  workload: Workload,
+  all: readonly Place[],
+  setting: Setting,
+  rounds: number,
+): Promise<Result> {
   const places = all.filter(({ name }) => workload.places.includes(name))
   const runs = new Map<PlaceName, number[]>(places.map(({ name }) => [name, []]))
   for (let round = 0; round <= rounds; round++)
     for (const place of round % 2 === 0 ? places : places.toReversed()) {
+      await setImmediate()
+      if (isInterrupted) throw new Error('interrupted')
       const figure = workload.run(place, setting)
       if (round > 0) runs.get(place.name)?.push(figure)
     }
