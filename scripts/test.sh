@@ -11,10 +11,11 @@ scripts/setup.sh --tests
 export PATH="$root/node_modules/.bin:$PATH"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/zblkfs-run-XXXXXX")
-# Some tests are other users.
+# Some tests are other users, whose daemons keep logs too.
 chmod 755 "$work"
+mkdir -m 1777 "$work/state"
 export TMPDIR="$work"
-export XDG_STATE_HOME="$work"
+export XDG_STATE_HOME="$work/state"
 clean_up() {
   status=$?
   trap - EXIT INT TERM HUP
