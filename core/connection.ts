@@ -343,7 +343,8 @@ export class Connection implements Jar {
       stored.map(({ oid }) => oid),
       at,
     )
-    if (invalidations !== this.#invalidations) return
+    // What was read is of a view that has gone on meanwhile: the caller asks again.
+    if (invalidations !== this.#invalidations || at !== this.#at) return
     for (const [i, object] of stored.entries()) {
       if (object.status !== 'ghost' || this.#pending.get(object.oid) !== undefined) continue
       const revision = revisions[i]

@@ -111,7 +111,8 @@ export class Views {
     try {
       return await opening
     } catch (error) {
-      this.#byTid.delete(tid)
+      // Another who waited may have been here before, and somebody may have begun again since.
+      if (this.#byTid.get(tid) === opening) this.#byTid.delete(tid)
       // There was no filesystem yet.
       if (error instanceof CannotOpenError) return undefined
       throw error

@@ -236,8 +236,22 @@ async function planRun(
       continue
     }
     const body = [length === chunk.length ? chunk : chunk.subarray(0, length)]
-    if (oid === undefined) addPut(plan, off, body, length)
-    else plan.rewrites.push({ oid, tid: (await findData(blocks.connection, oid)).tid, body })
+    const base = oid === undefined ? undefined : await readableData(blocks, oid)
+    if (oid !== undefined && base !== undefined) plan.rewrites.push({ oid, tid: base.tid, body })
+    else {
+      if (oid !== undefined) plan.growth -= CHUNK_BYTES
+      addPut(plan, off, body, length)
+    }
+  }
+}
+
+/** What is replaced as a whole need not be readable: undefined where it is damaged or missing. */
+async function readableData(blocks: Blocks, oid: Oid): Promise<StoredData | undefined> {
+  try {
+    return await findData(blocks.connection, oid)
+  } catch (error) {
+    if (error instanceof CorruptRecordError || error instanceof ObjectNotFoundError) return undefined
+    throw error
   }
 }
 
