@@ -81,23 +81,26 @@ export class StoreCheck {
 
   /** All of it. With `data` every byte of the log is read. */
   *run(data: boolean): Generator<StoreDamage> {
-    yield* this.#guard(this.#structure())
-    yield* this.#guard(this.#log(data))
-    yield* this.#guard(this.#revisions())
-    yield* this.#guard(this.#transactions())
-    yield* this.#guard(this.#lost())
+    // One snapshot: beside a mount that packs, the next would have other revisions, at other places of the log.
+    this.#db.exec('BEGIN')
+    try {
+      yield* this.#guard(this.#structure())
+      yield* this.#guard(this.#log(data))
+      yield* this.#guard(this.#revisions())
+      yield* this.#guard(this.#transactions())
+      yield* this.#guard(this.#lost())
+    } finally {
+      if (this.#db.inTransaction) this.#db.exec('COMMIT')
+    }
   }
 
   /** What SQLite throws on its way is damage too; the next scan may still find its own. */
   *#guard(damages: Generator<StoreDamage>): Generator<StoreDamage> {
-    this.#db.exec('BEGIN')
     try {
       yield* damages
     } catch (error) {
       if (!(error instanceof Database.SqliteError)) throw error
       yield { kind: 'structure', reason: `SQLite cannot read on: ${error.message}` }
-    } finally {
-      if (this.#db.inTransaction) this.#db.exec('COMMIT')
     }
   }
 

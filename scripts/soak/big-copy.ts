@@ -1,0 +1,67 @@
+/**
+ * A copy far larger than memory may be: `npm run test:copy -- [--gib N] [--dirty-size SIZE]`.
+ *
+ * `cp` copies a file of N GiB (10) of random bytes onto a mount with a small bound for what is not stored yet. Prints the
+ * daemon's memory as it goes, in how many transactions it was stored, and whether what is read back after a remount is
+ * what was copied. It needs twice the file's room below $TMPDIR.
+ */
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { withMount } from '../../test/tools/mounted.ts'
+import { runProgram } from '../../test/tools/run-zblkfs.ts'
+import { formatBytes } from '../units.ts'
+import { bytesOf, DaemonWatch, spreadOf, thirdsOf } from './daemon-watch.ts'
+
+const SAMPLE_MS = 250
+const TIMEOUT_PER_GIB_MS = 240_000
+const { values } = parseArgs({
+  options: { gib: { type: 'string', default: '10' }, 'dirty-size': { type: 'string', default: '64M' } },
+})
+const bytes = Math.round(Number(values.gib) * 2 ** 30)
+
+async function run(command: string, cwd: string): Promise<string> {
+  const timeoutMs = 10_000 + (bytes / 2 ** 30) * TIMEOUT_PER_GIB_MS
+  const { stdout, stderr, exitCode } = await runProgram('sh', ['-c', `cd "$0" && ${command}`, cwd], timeoutMs)
+  if (exitCode !== 0) throw new Error(`${command}: exit code ${exitCode}: ${stderr}`)
+  return stdout.trim()
+}
+
+console.log(`cp of ${formatBytes(bytes)}, dirty_size=${values['dirty-size']}`)
+await withMount({ options: [`dirty_size=${values['dirty-size']}`] }, async mount => {
+  const { dir, db, scratch } = mount
+  const key = `-aes-128-ctr -pass pass:${Date.now()} -nosalt`
+  const expected = await run(
+    `head -c ${bytes} /dev/zero | openssl enc ${key} 2>/dev/null | tee source | sha256sum`,
+    scratch,
+  )
+  const watch = new DaemonWatch(mount.pid(), db, SAMPLE_MS)
+  const startMs = performance.now()
+  await run(`cp source "${dir}/copy" && sync "${dir}/copy"`, scratch)
+  const copySeconds = (performance.now() - startMs) / 1000
+  watch.stop()
+  await rm(join(scratch, 'source'))
+  const { commits } = JSON.parse(await readFile(join(dir, '.zblkfs', 'stats'), 'utf8')) as {
+    readonly commits: number
+  }
+  await mount.remount()
+  const reading = new DaemonWatch(mount.pid(), db, SAMPLE_MS)
+  const isSame = (await run(`sha256sum < "${dir}/copy"`, scratch)) === expected
+  reading.stop()
+
+  const resident = watch.samples.map(({ residentBytes }) => residentBytes)
+  const show = (values: readonly number[]): string => values.map(formatBytes).join(' ')
+  const [middle, last] = thirdsOf(watch.samples, ({ residentBytes }) => residentBytes)
+  console.log(`${copySeconds.toFixed(1)} s, ${formatBytes(bytes / copySeconds)}/s, ${commits} transactions`)
+  console.log(
+    `resident while it is copied: ${show(spreadOf(resident))} (smallest, middle, largest of ${resident.length})`,
+  )
+  console.log(`  of its second third: ${show(middle)}; of its last: ${show(last)}`)
+  console.log(
+    `resident while it is read back: ${show(spreadOf(reading.samples.map(sample => sample.residentBytes)))}`,
+  )
+  console.log(
+    `the database: ${formatBytes(await bytesOf(db))}; what is read back is ${isSame ? '' : 'NOT '}the same`,
+  )
+  if (!isSame) process.exitCode = 1
+})

@@ -1,0 +1,42 @@
+/** What a soak run found, in words, and what of it is not as it must be. */
+import { formatBytes } from '../units.ts'
+import type { Spread } from './daemon-watch.ts'
+import type { SoakResult } from './soak-day.ts'
+import { isWithinATenth, type SpaceUse } from './space.ts'
+
+/** What is flat is in its last third at most so much above the second: in bytes and as a part; in descriptors. */
+const RESIDENT_SLACK_BYTES = 16 << 20
+const RESIDENT_SLACK_PART = 0.1
+const DESCRIPTORS_SLACK = 4
+
+/** Everything that was lost or wrong has ended the run before; here is what grew. */
+export function failuresOf({ resident, descriptors, space, warnings }: SoakResult): readonly string[] {
+  const [[, before], [, after]] = resident
+  const [[, , descriptorsBefore], [, , descriptorsAfter]] = descriptors
+  return [
+    ...(after > before * (1 + RESIDENT_SLACK_PART) + RESIDENT_SLACK_BYTES ? ['resident memory grows'] : []),
+    ...(descriptorsAfter > descriptorsBefore + DESCRIPTORS_SLACK ? ['file descriptors grow'] : []),
+    ...(isWithinATenth(space) ? [] : ['the database is larger than what it holds and a tenth']),
+    ...warnings.map(warning => `the daemon logged ${warning}`),
+  ]
+}
+
+export function describeResult(result: SoakResult): string {
+  const { resident, descriptors, space } = result
+  return [
+    `${result.operations} operations wrote ${formatBytes(result.bytesWritten)}; ${result.looks} looks at a whole directory meanwhile, ${result.momentsRead} at one of the past`,
+    `${result.kills} kills, ${result.killsWithLoss} with something not yet stored: ${result.lostOperations} operations, the oldest ${result.oldestLostMs} ms old; ${result.remounts} remounts`,
+    `${result.backgroundPacks} packs in the background`,
+    `resident: ${bytes(resident[0])}, then ${bytes(resident[1])} (smallest, middle, largest in two thirds of the long life)`,
+    `descriptors: ${descriptors[0].join(' ')}, then ${descriptors[1].join(' ')}`,
+    `database and its log, at work: ${bytes(result.fileBytes)}`,
+    `at the end of work: ${describeSpace(result.spaceAtWork)}`,
+    `at rest, after ${(space.waitedMs / 1000).toFixed(0)} s: ${describeSpace(space)}`,
+  ].join('\n')
+}
+
+const bytes = (spread: Spread): string => spread.map(formatBytes).join(' ')
+
+const describeSpace = ({ fileBytes, neededBytes, liveBytes }: SpaceUse): string =>
+  `${formatBytes(fileBytes)} for ${formatBytes(neededBytes)} of live data and history, ${formatBytes(liveBytes)} of it live: ` +
+  (fileBytes / neededBytes).toFixed(3)

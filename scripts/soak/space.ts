@@ -1,0 +1,51 @@
+/** Whether a database is as large as what it must hold: live data, the kept history, and a tenth. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { runZblkfs } from '../../test/tools/run-zblkfs.ts'
+
+/** In bytes, by `zblkfs df`. */
+export interface SpaceUse {
+  readonly fileBytes: number
+  /** What the present state and the kept history need. */
+  readonly neededBytes: number
+  readonly liveBytes: number
+}
+
+const POLL_MS = 2000
+
+/** @throws Error where the command fails. */
+export async function spaceOf(database: string, historyMs: number): Promise<SpaceUse> {
+  const to = `${historyMs / 1000}s`
+  const { stdout, stderr, exitCode } = await runZblkfs('df', '--json', '--to', to, database)
+  if (exitCode !== 0) throw new Error(`zblkfs df: exit code ${exitCode}: ${stderr}`)
+  const usage = JSON.parse(stdout) as {
+    readonly fileBytes: number
+    readonly freeBytes: number
+    readonly liveBytes: number
+    readonly historyBytes: number
+    readonly packFreesBytes: number
+  }
+  const droppedBytes = usage.packFreesBytes - usage.freeBytes
+  return {
+    fileBytes: usage.fileBytes,
+    neededBytes: usage.liveBytes + usage.historyBytes - droppedBytes,
+    liveBytes: usage.liveBytes,
+  }
+}
+
+export const isWithinATenth = ({ fileBytes, neededBytes }: SpaceUse): boolean =>
+  fileBytes <= 1.1 * neededBytes
+
+/** Waits until the packs in the background are through, or the time is over; how it is then. */
+export async function settledSpace(
+  database: string,
+  historyMs: number,
+  timeoutMs: number,
+): Promise<SpaceUse & { readonly waitedMs: number }> {
+  const startMs = performance.now()
+  for (;;) {
+    const use = await spaceOf(database, historyMs)
+    const waitedMs = Math.round(performance.now() - startMs)
+    if (isWithinATenth(use) || waitedMs > timeoutMs) return { ...use, waitedMs }
+    await sleep(POLL_MS)
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * One of the processes of a soak run: `node worker.ts DIR NAME KIND HISTORY_MS`, with an IPC channel to the parent.
+ *
+ * It changes files in DIR/NAME, which is there and which nobody else touches, and keeps a model of it. From time to time it compares the
+ * whole with the model, remembers a moment, and looks at a moment that it remembers. When the mount dies it stops, and
+ * says when it is asked how much of what it did is left.
+ */
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { hashPaths, hashTree, perform } from '../../test/crash/workload.ts'
+import { TreeModel } from '../../test/crash/tree-model.ts'
+import { Random } from '../../test/stress/random.ts'
+import { Journal, monotonicMs, type Kept } from './journal.ts'
+import { next, type Kind } from './operations.ts'
+
+/** What the parent asks for. */
+export type Ask =
+  /** Work until the next `pause`, or until the mount dies. */
+  | { readonly ask: 'work'; readonly seed: number }
+  /** Has no answer but that of `work`. */
+  | { readonly ask: 'pause' }
+  /** What is left, when all that had returned at this time had been synced. */
+  | { readonly ask: 'look'; readonly syncedMs: number }
+  /** Nothing may be missing. */
+  | { readonly ask: 'compare' }
+
+/** How `work` ended. */
+export interface Worked {
+  readonly operations: number
+  readonly bytesWritten: number
+  readonly looks: number
+  readonly momentsRead: number
+  /** When the last fsync that returned was begun; 0: there was none. */
+  readonly syncedMs: number
+  /** What the mount answered when it died; absent: it did not. */
+  readonly died?: string
+}
+
+export interface Failed {
+  readonly failed: string
+}
+
+/** A file's operation on a mount that died fails with one of these; below the empty mount point, with ENOENT. */
+const DEAD = new Set(['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENODEV', 'EINTR', 'ENOENT'])
+const LOOK_EVERY = 400
+const MOMENT_EVERY = 150
+const MOMENTS_MAX = 20
+/** A moment that is younger than this part of the history must be there. */
+const KEPT_PART = 0.5
+
+interface Remembered {
+  readonly tid: string
+  readonly hash: bigint
+  readonly timeMs: number
+}
+
+class SoakWorker {
+  readonly #mount: string
+  readonly #name: string
+  readonly #kind: Kind
+  readonly #historyMs: number
+  #journal = new Journal(new TreeModel())
+  #moments: Remembered[] = []
+  #isPaused = false
+
+  constructor(mount: string, name: string, kind: Kind, historyMs: number) {
+    this.#mount = mount
+    this.#name = name
+    this.#kind = kind
+    this.#historyMs = historyMs
+  }
+
+  get #root(): string {
+    return join(this.#mount, this.#name)
+  }
+
+  pause(): void {
+    this.#isPaused = true
+  }
+
+  async work(seed: number): Promise<Worked> {
+    const random = new Random(seed)
+    const counts = { operations: 0, bytesWritten: 0, looks: 0, momentsRead: 0, syncedMs: 0 }
+    this.#isPaused = false
+    try {
+      while (!this.#isPaused) {
+        const operation = next(this.#kind, this.#journal.model, random)
+        this.#journal.begin(operation)
+        await perform(this.#root, operation)
+        this.#journal.end()
+        counts.operations++
+        if (operation.kind === 'write') counts.bytesWritten += operation.len
+        if (operation.kind === 'sync') {
+          counts.syncedMs = this.#journal.settle()
+          await this.#remember()
+        }
+        if (counts.operations % LOOK_EVERY === 0) {
+          await this.compare()
+          counts.looks++
+        }
+        if (counts.operations % MOMENT_EVERY === 0 && (await this.#lookBack(random))) counts.momentsRead++
+      }
+      return counts
+    } catch (error) {
+      const code = codeOf(error)
+      if (code === undefined || !DEAD.has(code)) throw error
+      return { ...counts, died: code }
+    }
+  }
+
+  /** @throws Error where the tree is not what it should be. */
+  async compare(): Promise<void> {
+    const found = await hashTree(this.#root)
+    if (found !== this.#journal.model.hash) throw await this.#difference('not what was written')
+  }
+
+  /** Goes on from what is left. */
+  async look(syncedMs: number): Promise<Kept> {
+    this.#journal.noteSynced(syncedMs)
+    const kept = this.#journal.find(await hashTree(this.#root))
+    if (kept.count === undefined)
+      throw await this.#difference(`none of the trees since operation ${kept.synced}, which was synced`)
+    this.#journal.goBack(kept.count)
+    return kept
+  }
+
+  async #difference(what: string): Promise<Error> {
+    const { count, paths } = this.#journal.nearest(await hashPaths(this.#root))
+    const { length } = this.#journal
+    return new Error(
+      `${this.#root} is ${what}; of ${length} operations it is nearest to what it was after ${count}, but differs ` +
+        `in ${paths.join(', ')}. The operations around that:\n` +
+        this.#journal.describe(count - 5, count + 5),
+    )
+  }
+
+  /** To be called when all is stored and nothing was done since. */
+  async #remember(): Promise<void> {
+    const tid = (await readFile(join(this.#mount, '.zblkfs', 'at'), 'utf8')).trim()
+    this.#moments.push({ tid, hash: this.#journal.model.hash, timeMs: monotonicMs() })
+    if (this.#moments.length > MOMENTS_MAX) this.#moments.shift()
+  }
+
+  /** Whether there was a moment to be looked at. */
+  async #lookBack(random: Random): Promise<boolean> {
+    const youngMs = monotonicMs() - this.#historyMs * KEPT_PART
+    this.#moments = this.#moments.filter(({ timeMs }) => timeMs > youngMs)
+    const moment = this.#moments[random.below(this.#moments.length)]
+    if (moment === undefined) return false
+    const root = join(this.#mount, `@${moment.tid}`, this.#name)
+    const what = `${root}, ${Math.round(monotonicMs() - moment.timeMs)} ms ago,`
+    const hash = await hashTree(root).catch(async (error: unknown) => {
+      // Only where the mount is dead it may be missing.
+      await stat(this.#root)
+      throw new Error(`${what} cannot be read: ${String(error)}`)
+    })
+    if (hash !== moment.hash) throw new Error(`${what} is not what was there`)
+    return true
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined
+}
+
+const describe = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : '')
+
+async function answer(worker: SoakWorker, ask: Exclude<Ask, { readonly ask: 'pause' }>): Promise<object> {
+  if (ask.ask === 'work') return await worker.work(ask.seed)
+  if (ask.ask === 'look') return await worker.look(ask.syncedMs)
+  await worker.compare()
+  return {}
+}
+
+function main(): void {
+  const [mount, name, kind, historyMs] = process.argv.slice(2)
+  if (mount === undefined || name === undefined || (kind !== 'small' && kind !== 'bulk'))
+    throw new Error('usage: node worker.ts DIR NAME small|bulk HISTORY_MS')
+  const worker = new SoakWorker(mount, name, kind, Number(historyMs))
+  process.on('message', (ask: Ask) => {
+    if (ask.ask === 'pause') return worker.pause()
+    answer(worker, ask).then(
+      reply => process.send?.(reply),
+      (error: unknown) => process.send?.({ failed: describe(error) } satisfies Failed),
+    )
+  })
+  // Without its parent there is nothing to do.
+  process.on('disconnect', () => process.exit())
+}
+
+if (import.meta.main) main()
