@@ -14,7 +14,7 @@ import type { Store, WritableStore } from '../store/store.ts'
 import { ErrnoError, type ErrnoName } from './errno.ts'
 import { assemble, processOwner, type Assembly, type FileSystemOptions } from './file-system/assembly.ts'
 import type { Context } from './file-system/context.ts'
-import { ControlFiles, isControlIno } from './file-system/control-files.ts'
+import { ControlFiles, isControlIno, paddedJson } from './file-system/control-files.ts'
 import { Directories } from './file-system/directories.ts'
 import { FileData } from './file-system/file-data.ts'
 import { Files } from './file-system/files.ts'
@@ -95,7 +95,7 @@ export class FileSystem implements Operations {
     this.#control = new ControlFiles(
       {
         at: () => `${formatTid(context.live.connection.at)}\n`,
-        stats: () => `${JSON.stringify(this.stats(), undefined, 2)}\n`,
+        stats: () => paddedJson(this.stats()),
         config: () => `${JSON.stringify(config, undefined, 2)}\n`,
       },
       context.handles,
@@ -116,8 +116,8 @@ export class FileSystem implements Operations {
 
   async lookup(parent: Ino, name: Name): Promise<Entry> {
     this.#counts.count('lookup')
-    if (isControlIno(parent)) return this.#control.lookup(parent, name)
-    if (parent === ROOT_INO && name === CONTROL_NAME) return this.#control.directory
+    if (isControlIno(parent)) return await this.#control.lookup(parent, name)
+    if (parent === ROOT_INO && name === CONTROL_NAME) return await this.#control.directory()
     return await this.#names.lookup(parent, name)
   }
 
@@ -165,7 +165,7 @@ export class FileSystem implements Operations {
 
   async getattr(ino: Ino): Promise<Attributes> {
     this.#counts.count('getattr')
-    return isControlIno(ino) ? this.#control.attributes(ino) : await this.#metadata.getattr(ino)
+    return await (isControlIno(ino) ? this.#control.attributes(ino) : this.#metadata.getattr(ino))
   }
 
   async setattr(ino: Ino, changes: AttributeChanges): Promise<Attributes> {

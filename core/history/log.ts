@@ -128,7 +128,9 @@ async function chainOf(views: Views, oid: Oid): Promise<Awaited<ReturnType<Momen
   return undefined
 }
 
+/** Undefined where there was no filesystem yet, and where a pack has forgotten what it was. */
 async function viewAt(store: Store, at: Tid): Promise<MomentView | undefined> {
+  if ((await store.isKept?.(at)) === false) return undefined
   try {
     return await MomentView.open(store, at, CACHE_BYTES)
   } catch (error) {

@@ -132,10 +132,10 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   // ---- names
 
   async lookup(parent: Ino, name: Name): Promise<Entry> {
-    if (isControlIno(parent)) return this.#control.lookup(parent, name)
+    if (isControlIno(parent)) return await this.#control.lookup(parent, name)
     const directory = this.#nodes.get(parent)
     if (directory === this.#nodes.root) {
-      if (name === CONTROL_NAME) return this.#control.directory
+      if (name === CONTROL_NAME) return await this.#control.directory()
       if (name.startsWith(MOMENT_PREFIX)) return await this.#lookupMoment(directory, name)
     }
     if (name === '.') return await this.#entry(this.#again(directory))
@@ -153,7 +153,7 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   // ---- attributes
 
   async getattr(ino: Ino): Promise<Attributes> {
-    return isControlIno(ino) ? this.#control.attributes(ino) : await this.#attributes(this.#nodes.get(ino))
+    return await (isControlIno(ino) ? this.#control.attributes(ino) : this.#attributes(this.#nodes.get(ino)))
   }
 
   async readlink(): Promise<Uint8Array> {
