@@ -4,7 +4,7 @@
  * pack has to carry away.
  */
 import type { Operation, TreeModel } from '../../test/crash/tree-model.ts'
-import { nextOperation } from '../../test/crash/workload.ts'
+import { inOneRequest, nextOperation } from '../../test/crash/workload.ts'
 import type { Random } from '../../test/stress/random.ts'
 
 /** `small`: many small files. `bulk`: a few files of several blocks. */
@@ -14,8 +14,8 @@ export type Kind = 'small' | 'bulk'
 const SYNC_PART = 50
 const BULK_FILES = 5
 const BULK_SIZE_MAX = 16 << 20
-/** A write(2) of at most a request's data, wherever it begins: the kernel would cut a longer one in two. */
-const WRITE_MAX = (1 << 20) - 4096
+/** What the kernel sends in one request. */
+const WRITE_MAX = 1 << 20
 
 export function next(kind: Kind, model: TreeModel, random: Random): Operation {
   for (;;) {
@@ -36,7 +36,7 @@ function proposeBulk(model: TreeModel, random: Random): Operation {
   const len = 1 + random.below(dice < 500 ? 8192 : WRITE_MAX)
   const isAppended = dice % 2 === 0 && size + len <= BULK_SIZE_MAX
   const off = isAppended ? size : random.below(BULK_SIZE_MAX - len)
-  return { kind: 'write', path, off, len, seed: random.below(2 ** 32) }
+  return inOneRequest({ path, off, len }, random)
 }
 
 const renamed = (path: string, to: string): Operation =>

@@ -7,6 +7,7 @@ import { contentOf, type Described, hashOf, type Operation, type TreeModel } fro
 const FILES_MAX = 60
 const SIZE_MAX = 400_000
 const WRITE_MAX = 120_000
+const PAGE_BYTES = 4096
 
 /** What comes next, for a tree as the model has it. */
 export function nextOperation(model: TreeModel, random: Random): Operation {
@@ -34,7 +35,7 @@ function propose(model: TreeModel, random: Random): Operation | undefined {
   if (dice < 50) {
     const off = random.below(2) === 0 ? model.sizeOf(path) : random.below(SIZE_MAX - WRITE_MAX)
     const len = 1 + random.below(random.below(3) === 0 ? WRITE_MAX : 6000)
-    return off + len > SIZE_MAX ? undefined : { kind: 'write', path, off, len, seed: random.below(2 ** 32) }
+    return off + len > SIZE_MAX ? undefined : inOneRequest({ path, off, len }, random)
   }
   if (dice < 56) return { kind: 'truncate', path, size: random.below(SIZE_MAX) }
   if (dice < 59) return { kind: 'chmod', path, mode: 0o600 + random.below(0o100) }
@@ -51,6 +52,22 @@ function propose(model: TreeModel, random: Random): Operation | undefined {
   }
   if (dice < 88) return proposeRename(model, random, path, pick(files) ?? path, made, pick(directories))
   return { kind: 'sync', path: random.below(4) === 0 ? '' : path }
+}
+
+/**
+ * A write that is atomic. The kernel cuts a write(2) that begins within a page at this page's end, unless it has the
+ * page: so half of these begin with the page, and half end with it.
+ */
+export function inOneRequest(
+  { path, off, len }: { readonly path: string; readonly off: number; readonly len: number },
+  random: Random,
+): Operation {
+  const within = off % PAGE_BYTES
+  const write = { kind: 'write' as const, path, seed: random.below(2 ** 32) }
+  if (within === 0 || within + len <= PAGE_BYTES) return { ...write, off, len }
+  return random.below(2) === 0
+    ? { ...write, off: off - within, len }
+    : { ...write, off, len: PAGE_BYTES - within }
 }
 
 function proposeRename(
