@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 import { withMount } from '../../test/tools/mounted.ts'
 import { runProgram } from '../../test/tools/run-zblkfs.ts'
 import { formatBytes } from '../units.ts'
-import { bytesOf, DaemonWatch, spreadOf, thirdsOf } from './daemon-watch.ts'
+import { bytesOf, DaemonWatch, type Sample, spreadOf, thirdsOf } from './daemon-watch.ts'
 
 const SAMPLE_MS = 250
 const TIMEOUT_PER_GIB_MS = 240_000
@@ -44,22 +44,19 @@ await withMount({ options: [`dirty_size=${values['dirty-size']}`] }, async mount
   const { commits } = JSON.parse(await readFile(join(dir, '.zblkfs', 'stats'), 'utf8')) as {
     readonly commits: number
   }
+  const show = (values: readonly number[]): string => values.map(formatBytes).join(' ')
+  const resident = (samples: readonly Sample[]): string =>
+    show(spreadOf(samples.map(({ residentBytes }) => residentBytes)))
+  const [middle, last] = thirdsOf(watch.samples, ({ residentBytes }) => residentBytes)
+  console.log(`${copySeconds.toFixed(1)} s, ${formatBytes(bytes / copySeconds)}/s, ${commits} transactions`)
+  console.log(`resident while it is copied: ${resident(watch.samples)} (smallest, middle, largest)`)
+  console.log(`  in the second third of that: ${show(middle)}; in the last: ${show(last)}`)
+
   await mount.remount()
   const reading = new DaemonWatch(mount.pid(), db, SAMPLE_MS)
   const isSame = (await run(`sha256sum < "${dir}/copy"`, scratch)) === expected
   reading.stop()
-
-  const resident = watch.samples.map(({ residentBytes }) => residentBytes)
-  const show = (values: readonly number[]): string => values.map(formatBytes).join(' ')
-  const [middle, last] = thirdsOf(watch.samples, ({ residentBytes }) => residentBytes)
-  console.log(`${copySeconds.toFixed(1)} s, ${formatBytes(bytes / copySeconds)}/s, ${commits} transactions`)
-  console.log(
-    `resident while it is copied: ${show(spreadOf(resident))} (smallest, middle, largest of ${resident.length})`,
-  )
-  console.log(`  of its second third: ${show(middle)}; of its last: ${show(last)}`)
-  console.log(
-    `resident while it is read back: ${show(spreadOf(reading.samples.map(sample => sample.residentBytes)))}`,
-  )
+  console.log(`resident while it is read back: ${resident(reading.samples)}`)
   console.log(
     `the database: ${formatBytes(await bytesOf(db))}; what is read back is ${isSame ? '' : 'NOT '}the same`,
   )

@@ -43,7 +43,7 @@ export interface TestMount {
   pid(): number
   /** Unmounts as `zblkfs umount` does, where it is mounted, and mounts again, with other options if given. */
   remount(options?: readonly string[]): Promise<void>
-  /** Unmounts as `zblkfs umount` does. */
+  /** Unmounts as `zblkfs umount` does; resolves when the daemon is gone. */
   unmount(): Promise<void>
   /** Kills the daemon (SIGKILL) and takes the dead mount away, as a crash of the process does. */
   kill(): Promise<void>
@@ -106,6 +106,8 @@ class MountedDatabase implements TestMount {
   async unmount(): Promise<void> {
     const { exitCode, stderr } = await runZblkfs('umount', this.dir)
     if (exitCode !== 0) throw new Error(`zblkfs umount: exit code ${exitCode}: ${stderr}`)
+    // Where the disk is busy the daemon may end later than the command waits for it.
+    while (isRunning(this.#pid)) await sleep(POLL_MS)
     this.#pid = 0
   }
 
