@@ -8,8 +8,8 @@
  * 2. takes the gate alone, which no change passes, and prepares: what is pending is a prefix of all operations,
  * 3. gives the gate back and lets the store write. Reads and changes go on.
  *
- * When it fails, nothing is lost: what it carried is committed by the next one, at the next fsync or tick of the
- * timer. Until then data is not accepted, and nothing else beyond the bound: the failure is what writers get.
+ * When it fails, nothing is lost: what it carried is committed by the next one: at the next fsync, tick of the timer, or
+ * write. Until one succeeds data is not accepted, and nothing else beyond the bound: the failure is what writers get.
  */
 import type { Logger } from 'pino'
 import type { Connection } from '../../core/connection.ts'
@@ -18,6 +18,9 @@ import type { Tid } from '../../store/ids.ts'
 import type { ReadWriteLock } from '../locks.ts'
 import { ChangedFiles } from './changed-files.ts'
 import type { Node } from './node.ts'
+
+/** After a failure it is not tried again for the sake of a write before so long. */
+const RETRY_MS = 250
 
 export interface WriteBackOptions {
   readonly connection: Connection
@@ -45,7 +48,7 @@ export class WriteBack {
   #hasPrepared = false
   #underWay: Promise<Tid> | undefined
   #queued: Promise<Tid> | undefined
-  #failure: { readonly error: unknown } | undefined
+  #failure: { readonly error: unknown; readonly atMs: number } | undefined
   #timer: NodeJS.Timeout | undefined
   #commits = 0
   /** Takes back what was changed since a transaction was begun; while there is one, nothing is stored. */
@@ -76,8 +79,7 @@ export class WriteBack {
    * @throws what the last commit failed with.
    */
   admit(dataBytes: number): Promise<void> | undefined {
-    if (dataBytes > 0 && this.#failure !== undefined) throw this.#failure.error
-    if (!this.#hasRoom(dataBytes)) return this.#waitForRoom(dataBytes)
+    if (!this.#isOpenTo(dataBytes)) return this.#waitForRoom(dataBytes)
     this.#admittedBytes += dataBytes
     return undefined
   }
@@ -259,6 +261,10 @@ export class WriteBack {
     return this.#underWay !== undefined || this.#queued !== undefined
   }
 
+  #isOpenTo(dataBytes: number): boolean {
+    return (dataBytes === 0 || this.#failure === undefined) && this.#hasRoom(dataBytes)
+  }
+
   /** Whoever is alone may pass, however much it is. */
   #hasRoom(dataBytes: number): boolean {
     const bytes = this.dirtyBytes + this.#admittedBytes
@@ -266,8 +272,9 @@ export class WriteBack {
   }
 
   async #waitForRoom(dataBytes: number): Promise<void> {
-    while (!this.#hasRoom(dataBytes)) {
-      if (this.#failure !== undefined) throw this.#failure.error
+    while (!this.#isOpenTo(dataBytes)) {
+      if (this.#failure !== undefined && performance.now() < this.#failure.atMs + RETRY_MS)
+        throw this.#failure.error
       if (this.isDeferring)
         throw new NoSpaceError(
           `a transaction may change ${this.#options.dirtySizeBytes} bytes at most: mount with a larger dirty_size`,
@@ -337,7 +344,7 @@ export class WriteBack {
     } catch (error) {
       if (description !== undefined) this.#messages.unshift(description)
       else this.#unpreparedBytes = (this.#unpreparedBytes ?? 0) + (unpreparedBytes ?? 0)
-      this.#failure = { error }
+      this.#failure = { error, atMs: performance.now() }
       this.#timer ??= setTimeout(() => this.#tick(), commitIntervalMs)
       log.error({ err: error }, 'changes could not be stored: they are kept in memory, and tried again')
       throw error
