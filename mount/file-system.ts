@@ -345,6 +345,11 @@ export class FileSystem implements Operations {
     return live.readOnly ? [live.connection.at, ...views.openTids] : views.openTids
   }
 
+  /** Has the kernel forget the moments before one that it only remembers, and nobody has looked at for so long. */
+  forgetIdleMoments(before: Tid, idleMs: number): void {
+    for (const text of this.#context.views.idleNames(before, idleMs)) this.#caches.forgetMoment(text)
+  }
+
   /** What `/.zblkfs/stats` tells. */
   stats(): FileSystemStats {
     const { connection } = this.#context.live

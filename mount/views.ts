@@ -15,6 +15,8 @@ import { ErrnoError } from './errno.ts'
 import { Tree, TREE_NUMBERS } from './file-system/tree.ts'
 
 const ATTACHED_MAX = 16
+/** Of the names that a view was found by the last so many are known. */
+const NAMES_MAX = 100
 /** A view's cache is this part of the live tree's. */
 const CACHE_PART = 16
 
@@ -22,6 +24,10 @@ interface View {
   readonly tid: Tid
   readonly tree: Tree
   attaching: Promise<void> | undefined
+  /** What it was found by: the kernel may remember it so. */
+  readonly names: Set<string>
+  /** When it was used last, of performance.now(). */
+  usedMs: number
 }
 
 export interface ViewsOptions {
@@ -62,10 +68,23 @@ export class Views {
       const view = await this.#open(tid)
       if (view === undefined) return undefined
       if (this.#views.get(view.tree.number) !== view) continue
+      rememberName(view, text)
       view.tree.root.users++
       view.tree.users++
       return view.tree
     }
+  }
+
+  /**
+   * What the views before a moment were found by that nobody has used for so long, and in which nothing is open: they
+   * may well be there because the kernel remembers them, which it may do for ever.
+   */
+  idleNames(before: Tid, idleMs: number): readonly string[] {
+    const sinceMs = performance.now() - idleMs
+    return [...this.#views.values()]
+      .filter(({ tid, usedMs }) => tid < before && usedMs <= sinceMs)
+      .filter(({ tree }) => tree.users === 0 && [...tree.nodes].every(({ handles }) => handles === 0))
+      .flatMap(({ names }) => [...names])
   }
 
   /** The tree of a number. @throws ErrnoError ESTALE */
@@ -86,6 +105,7 @@ export class Views {
     if (view === undefined) throw new ErrnoError('ESTALE')
     this.#views.delete(tree.number)
     this.#views.set(tree.number, view)
+    view.usedMs = performance.now()
     if (tree.isAttached) return
     view.attaching ??= this.#connect(view.tid)
       .then(connection => tree.attach(connection))
@@ -123,7 +143,8 @@ export class Views {
     const connection = await this.#connect(tid)
     const rootOid = await (await Superblock.open(connection)).rootOid()
     const identity = { number: this.#freeNumber(), generation: ++this.#generation, rootOid, readOnly: true }
-    const view: View = { tid, tree: new Tree(identity, connection), attaching: undefined }
+    const tree = new Tree(identity, connection)
+    const view: View = { tid, tree, attaching: undefined, names: new Set(), usedMs: performance.now() }
     this.#views.set(identity.number, view)
     this.#detachOldest()
     return view
@@ -153,4 +174,12 @@ export class Views {
       excess--
     }
   }
+}
+
+/** Those that it was found by last stand at the end. */
+function rememberName({ names }: View, name: string): void {
+  names.delete(name)
+  names.add(name)
+  const [oldest] = names
+  if (names.size > NAMES_MAX && oldest !== undefined) names.delete(oldest)
 }

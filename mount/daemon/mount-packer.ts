@@ -3,13 +3,15 @@
  * enough can be expected to come back. One at a time; a pack by hand ends one in the background, and takes over.
  *
  * What a pack to moment H would free is known well without looking: what was written since the last pack's moment P,
- * less the growth of what the files take. Both are numbers that every transaction has stored.
+ * less the growth of what the files take. Both are numbers that every transaction has stored. What comes back when a moment
+ * is no longer used that a pack had to leave, is not known: that is worth a pack, but none soon after another.
  */
 import type { Logger } from 'pino'
 import { pack, type PackOptions, type PackReport } from '../../core/pack/pack.ts'
 import { momentNamed, superblockAt, taggedMoments } from '../../core/pack/moments.ts'
 import { StoreError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
+import { pinnedMoments } from '../../store/sqlite/reader-pin.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import type { FileSystem } from '../file-system.ts'
 import type { PackStatus } from './control-protocol.ts'
@@ -20,6 +22,10 @@ const CHECK_MIN_MS = 1000
 const CHECK_MAX_MS = 600_000
 /** After a failure, so many times later. */
 const FAILED_FACTOR = 10
+/** A moment that nobody has looked at for so long is not kept for the kernel's memory of it alone. */
+const IDLE_MS = 60_000
+/** A pack for moments that are no longer used comes at least so long after the last, or the time that history is kept. */
+const RELEASED_MAX_MS = 3_600_000
 /** What must be expected to come back, in bytes and as a part of the file: well below a tenth. */
 const WORTH_MIN_BYTES = 4 << 20
 const WORTH_PART = 0.05
@@ -48,6 +54,8 @@ export class MountPacker {
   #running: Running | undefined
   /** What the last pack in the background moved, and so added to the log. */
   #movedBytes = 0
+  /** When a pack in the background ended last, of performance.now(). */
+  #packedMs = Number.NEGATIVE_INFINITY
   #status: PackStatus = { state: 'none' }
   #timer: NodeJS.Timeout | undefined
   #closed = false
@@ -109,15 +117,17 @@ export class MountPacker {
     try {
       const { databaseBytes } = this.#store.stats()
       const from = this.#historyStart()
+      this.#fileSystem.forgetIdleMoments(from, Math.min(IDLE_MS, this.#historyMs))
       const expectedBytes = await this.#expectedBytes(from)
       const isWorthIt = expectedBytes >= Math.max(WORTH_MIN_BYTES, databaseBytes * WORTH_PART)
-      if (isWorthIt && this.#running === undefined) {
+      if ((isWorthIt || (await this.#isReleased())) && this.#running === undefined) {
         const report = await this.#run(true, {
           from,
           rest: RESTS.find(([part]) => expectedBytes < databaseBytes * part)?.[1] ?? 0,
           spareBytes: databaseBytes * SPARE_PART,
         })
         this.#movedBytes = report.bytesMoved
+        this.#packedMs = performance.now()
         this.#log.info({ expectedBytes, ...report }, 'packed in the background')
       }
     } catch (error) {
@@ -138,6 +148,19 @@ export class MountPacker {
     return logBytes - this.#movedBytes + revisions * REVISION_BYTES - growth
   }
 
+  /** Whether a moment that the last pack had to leave is in nobody's use any more. */
+  async #isReleased(): Promise<boolean> {
+    if (performance.now() - this.#packedMs < Math.min(RELEASED_MAX_MS, this.#historyMs)) return false
+    const { earlier } = await this.#store.keptMoments()
+    if (earlier.length === 0) return false
+    const used = new Set([...(await this.#momentsInUse()), ...pinnedMoments(this.#store.name)])
+    return earlier.some(moment => !used.has(moment))
+  }
+
+  async #momentsInUse(): Promise<readonly Tid[]> {
+    return [...this.#fileSystem.openTids, ...(await taggedMoments(this.#store))]
+  }
+
   /** What the files took at a moment. */
   async #storedBytes(at: Tid): Promise<number> {
     const superblock = await superblockAt(this.#store, at)
@@ -156,7 +179,7 @@ export class MountPacker {
     const packing = pack(this.#store, {
       ...options,
       signal: abort.signal,
-      moments: async () => [...this.#fileSystem.openTids, ...(await taggedMoments(this.#store))],
+      moments: () => this.#momentsInUse(),
       settle: () => this.#fileSystem.settle(),
     })
     const settled = packing.then(

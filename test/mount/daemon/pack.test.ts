@@ -37,6 +37,29 @@ test('with history=0 the room of a deleted file comes back by itself', async () 
   })
 })
 
+test('a moment that somebody has looked at is kept no longer than it is used', async () => {
+  await withMount({ options: ['history=1s'] }, async ({ dir, db }) => {
+    await writeFile(join(dir, 'a'), Buffer.alloc(16 * MIB, 1))
+    const tid = (await run('sync', dir)).trim()
+    const past = await open(join(dir, `@${tid}`, 'a'))
+    try {
+      await writeFile(join(dir, 'a'), Buffer.alloc(MIB, 2))
+      await run('sync', dir)
+      await sleep(5000)
+      expect(await bytesOf(db)).toBeGreaterThan(16 * MIB)
+      const bytes = Buffer.alloc(16 * MIB)
+      await past.read(bytes, 0, bytes.length, 0)
+      expect(Buffer.compare(bytes, Buffer.alloc(16 * MIB, 1))).toBe(0)
+    } finally {
+      await past.close()
+    }
+    const end = Date.now() + WAIT_MS
+    while ((await bytesOf(db)) > 4 * MIB && Date.now() < end) await sleep(100)
+    expect(await bytesOf(db)).toBeLessThan(4 * MIB)
+    await expect(stat(join(dir, `@${tid}`))).rejects.toThrow('ENOENT')
+  })
+})
+
 test('a mount is packed while it is in use: what is open stays, what is forgotten cannot be opened', async () => {
   await withMount({}, async mount => {
     const { dir, db } = mount
