@@ -4,6 +4,7 @@
  * - A write goes into its block's {@link Overlay}; of what is stored it reads at most the chunk at either end, where
  *   it covers them in part. `prepare`, called by the connection, turns overlays into records (big-file/apply.ts).
  * - A read takes what the overlay has and the rest from the stored blocks (big-file/blocks.ts).
+ * - What is copied from another file of the database shares its stored bytes where it can ({@link BigFile.share}).
  * - There is no size here but that of what is stored: beyond it everything reads as zeros, and the caller, who knows
  *   the size, clips.
  *
@@ -12,11 +13,12 @@
  */
 import type { Connection, Participant } from './connection.ts'
 import { applyOverlay, migrateLeft, storedBytes } from './big-file/apply.ts'
-import { Blocks, pushZeros, type Extent } from './big-file/blocks.ts'
+import { Blocks, pushZeros, type Extent, type SharedPart } from './big-file/blocks.ts'
 import { CHUNK_BYTES, Overlay } from './big-file/overlay.ts'
 import { joinBytes } from './bytes.ts'
 import { LOBTree } from './btree/tree.ts'
 import { Turns } from './turns.ts'
+import { readBody } from './zblk/data.ts'
 import { BLKSIZE, ZBigFile } from './zblk/zbigfile.ts'
 
 /** A part of a block, by its position in the file. */
@@ -25,6 +27,11 @@ interface BlockPart {
   readonly lo: number
   readonly hi: number
 }
+
+/** A part of a block, with what is to be there: bytes of a stored record, bytes, or zeros. */
+type Piece =
+  | ({ readonly kind: 'shared' } & SharedPart)
+  | { readonly kind: 'bytes'; readonly lo: number; readonly bytes: Uint8Array }
 
 const FILES = new WeakMap<ZBigFile, BigFile>()
 
@@ -84,7 +91,7 @@ export class BigFile implements Participant {
    * `into` is given, of at least that length, pieces may lie in it.
    */
   async read(off: bigint, len: number, into?: Uint8Array): Promise<Uint8Array[]> {
-    const parts: (Uint8Array[] | BlockPart)[] = []
+    const parts: (Uint8Array[] | BlockPart | SharedPart)[] = []
     for (const part of this.#parts(off, len)) {
       const overlay = this.#overlays.get(part.blk)
       if (overlay === undefined) parts.push(part)
@@ -92,6 +99,7 @@ export class BigFile implements Participant {
         for (const segment of overlay.segments(part.lo, part.hi)) {
           if (segment.kind === 'stored') parts.push({ blk: part.blk, lo: segment.lo, hi: segment.hi })
           else if (segment.kind === 'bytes') parts.push([Uint8Array.from(segment.bytes)])
+          else if (segment.kind === 'shared') parts.push(segment)
           else parts.push(zeros(segment.hi - segment.lo))
         }
     }
@@ -103,9 +111,12 @@ export class BigFile implements Participant {
         done += lengthOf(part)
         continue
       }
-      const { blk, lo, hi } = part
+      const { lo, hi } = part
       const room = into?.subarray(done, (done += hi - lo))
-      for (const piece of await this.#blocks.read(blk, lo, hi, room)) pieces.push(piece)
+      if ('slice' in part) {
+        pieces.push(...(await readBody(this.#connection, part.slice, 0, hi - lo, room)))
+        pushZeros(pieces, hi - lo - part.slice.len)
+      } else for (const piece of await this.#blocks.read(part.blk, lo, hi, room)) pieces.push(piece)
     }
     return pieces
   }
@@ -123,6 +134,34 @@ export class BigFile implements Participant {
     for (const [i, { blk, lo, hi }] of parts.entries()) {
       const piece = data.subarray(done, (done += hi - lo))
       this.#change(blk, overlay => overlay.write(lo, piece, bases[i] ?? new Map()))
+    }
+  }
+
+  /**
+   * Makes `[to, to + len)` what `source`, maybe this file, has at `[from, from + len)`; all three in whole chunks. Stored
+   * bytes are shared: none is read. What is not stored yet is copied. Holes become holes. The ranges must not overlap.
+   * @throws ReadOnlyError, StoreError.
+   */
+  async share(source: BigFile, from: bigint, to: bigint, len: number): Promise<void> {
+    const turns = new Turns()
+    let done = 0n
+    for (const part of this.#parts(to, len)) {
+      await turns.pass()
+      await this.#assertReadable(part.blk)
+      const pieces: Piece[] = []
+      let at = part.lo
+      for (const { blk, lo, hi } of source.#parts(from + done, part.hi - part.lo)) {
+        pieces.push(...(await source.#pieces({ blk, lo, hi }, at - lo)))
+        at += hi - lo
+      }
+      done += BigInt(part.hi - part.lo)
+      this.#connection.join(this)
+      this.#change(part.blk, overlay => {
+        overlay.zero(part.lo, part.hi)
+        for (const piece of pieces)
+          if (piece.kind === 'bytes') overlay.write(piece.lo, piece.bytes, new Map())
+          else overlay.share(piece.lo, piece.hi, piece.slice)
+      })
     }
   }
 
@@ -181,7 +220,8 @@ export class BigFile implements Participant {
       await turns.pass()
       const overlay = this.#overlays.get(blk)
       if (overlay === undefined) continue
-      const isNew = (await this.#blocks.find(blk)) === undefined
+      const isShared = overlay.runs.some(({ slice }) => slice !== undefined)
+      const isNew = !isShared && (await this.#blocks.find(blk)) === undefined
       const isLeft = this.#overlays.has(blk + 1) && (await this.#blocks.find(blk + 1)) === undefined
       this.onGrowth(await applyOverlay(this.#blocks, blk, overlay, isLeft))
       this.#forget(blk)
@@ -231,9 +271,31 @@ export class BigFile implements Participant {
       const end = Math.min(this.blksize, chunk + CHUNK_BYTES)
       if (edge === chunk || edge === this.blksize || bases.has(chunk) || overlay?.covers(chunk, end) === true)
         continue
-      bases.set(chunk, joinBytes(await this.#blocks.read(blk, chunk, end)))
+      bases.set(chunk, joinBytes(await this.read(this.#offset(blk, chunk), end - chunk)))
     }
     return bases
+  }
+
+  /** What is in whole chunks of a block, for a block that has it `shift` bytes later. Gaps are holes. */
+  async #pieces({ blk, lo, hi }: BlockPart, shift: number): Promise<Piece[]> {
+    const pieces: Piece[] = []
+    const add = ({ lo, hi, slice }: SharedPart): void => {
+      pieces.push({ kind: 'shared', lo: lo + shift, hi: hi + shift, slice })
+    }
+    const segments = this.#overlays.get(blk)?.segments(lo, hi) ?? [{ kind: 'stored' as const, lo, hi }]
+    for (const segment of segments) {
+      if (segment.kind === 'shared') add(segment)
+      else if (segment.kind === 'bytes')
+        pieces.push({ kind: 'bytes', lo: segment.lo + shift, bytes: segment.bytes })
+      else if (segment.kind === 'stored') {
+        const parts = await this.#blocks.shareable(blk, segment.lo, segment.hi)
+        if (parts === undefined) {
+          const bytes = joinBytes(await this.#blocks.read(blk, segment.lo, segment.hi))
+          pieces.push({ kind: 'bytes', lo: segment.lo + shift, bytes })
+        } else for (const part of parts) add(part)
+      }
+    }
+    return pieces
   }
 
   #change(blk: number, change: (overlay: Overlay) => void): void {
@@ -312,7 +374,7 @@ export class BigFile implements Participant {
       { kind: 'stored' as const, lo: 0, hi: this.blksize },
     ]
     for (const segment of segments) {
-      if (segment.kind === 'bytes') add(segment.lo, segment.hi)
+      if (segment.kind === 'bytes' || segment.kind === 'shared') add(segment.lo, segment.hi)
       else if (segment.kind === 'stored')
         for (const { lo, hi } of stored) {
           const end = Math.min(this.blksize, Math.ceil(hi / CHUNK_BYTES) * CHUNK_BYTES)

@@ -4,22 +4,32 @@
  * | what was written                                | format 'auto' makes it                                    |
  * |-------------------------------------------------|-----------------------------------------------------------|
  * | the whole block                                 | ZBlk0                                                     |
+ * | the whole block, shared from one record         | ZBlk0, which shares the record's bytes                    |
  * | its end, so that it is full, and the next block | ZBlk0: it was filled by appending, and is left            |
  * | anything else                                   | ZBlk1; a ZBlk0 becomes one without its data being touched |
  *
  * In a ZBlk1 each chunk of {@link CHUNK_BYTES} that was written becomes a ZData, of the oid that it had; but a run from
  * {@link LONG_BYTES} on becomes one long chunk, which costs a read of it one record instead of hundreds. A long chunk
  * (or what is left of a ZBlk0) is cut around what is written later: the parts are new ZData that share the stored
- * bytes. It is never changed in place, so that those who are reading it find it as it was.
+ * bytes. A shared run becomes a chunk, however short, as its bytes are not to be read. It is never changed in place, so that those who are reading it find it as it was.
  */
 import { IOBTree } from '../btree/tree.ts'
 import { trimmedLength } from '../bytes.ts'
 import { Ref } from '../pickle/value.ts'
 import { ZBLK0, ZDATA } from '../record.ts'
-import { cutBody, dataRecord, findData, type Body, type StoredData } from '../zblk/data.ts'
+import {
+  bodyBytes,
+  cutBody,
+  dataRecord,
+  findData,
+  readBody,
+  type Body,
+  type StoredData,
+} from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import type { RecordSlice } from '../../store/store.ts'
 import { pushZeros, type Blocks, type Extent } from './blocks.ts'
 import { CHUNK_BYTES, type Overlay, type Run } from './overlay.ts'
 
@@ -50,7 +60,7 @@ export async function applyOverlay(
 ): Promise<number> {
   const { runs } = overlay
   const stored = await blocks.find(blk)
-  if (stored === undefined && runs.every(({ bytes }) => bytes === undefined)) return 0
+  if (stored === undefined && runs.every(isZeros)) return 0
   const format = blocks.connection.zblkFormat
   const isWhole =
     format === 'zblk0' ||
@@ -77,7 +87,9 @@ async function fills(
   runs: readonly Run[],
   withStored: boolean,
 ): Promise<boolean> {
-  const written: Extent[] = runs.filter(({ bytes }) => bytes !== undefined)
+  const isShared = runs.some(({ slice }) => slice !== undefined)
+  if (isShared) return isOneSlice(runs, blocks.blksize)
+  const written: Extent[] = runs.filter(run => !isZeros(run))
   if (written.at(-1)?.hi !== blocks.blksize || written.length !== runs.length) return false
   if (isOnePiece(written, blocks.blksize)) return true
   if (!withStored) return false
@@ -88,6 +100,11 @@ async function fills(
     blocks.blksize,
   )
 }
+
+const isZeros = ({ bytes, slice }: Run): boolean => bytes === undefined && slice === undefined
+
+const isOneSlice = ([run, ...others]: readonly Run[], blksize: number): boolean =>
+  run?.slice !== undefined && others.length === 0 && run.lo === 0 && run.hi === blksize
 
 function isOnePiece(extents: readonly Extent[], blksize: number): boolean {
   let end = 0
@@ -107,15 +124,11 @@ async function storeWhole(
   stored: Ref | undefined,
 ): Promise<number> {
   const before = await storedBytes(blocks, blk)
-  const pieces: Uint8Array[] = []
-  for (const segment of overlay.segments(0, blocks.blksize)) {
-    if (segment.kind === 'bytes') pieces.push(segment.bytes)
-    else if (segment.kind === 'zeros') pushZeros(pieces, segment.hi - segment.lo)
-    else pieces.push(...(await blocks.read(blk, segment.lo, segment.hi)))
-  }
-  const length = trim(pieces)
   const { connection } = blocks
-  const source = dataRecord(ZBLK0, pieces)
+  const { runs } = overlay
+  const slice = isOneSlice(runs, blocks.blksize) ? runs[0]?.slice : undefined
+  const body = slice ?? (await wholeBody(blocks, blk, overlay))
+  const source = dataRecord(ZBLK0, body)
   await blocks.whileChanging(blk, stored, async () => {
     if (stored?.className === ZBLK0) {
       const { tid } = await findData(connection, stored.oid)
@@ -126,18 +139,33 @@ async function storeWhole(
       await blocks.blktab.set(blk, new Ref(oid, ZBLK0))
     }
   })
-  return wholeChunks(length) - before
+  return wholeChunks(bodyBytes(body)) - before
 }
 
-/** Cuts the zeros at the end off. Returns the length in bytes. */
-function trim(pieces: Uint8Array[]): number {
+/** A block's bytes under its overlay. */
+async function wholeBody(blocks: Blocks, blk: number, overlay: Overlay): Promise<Uint8Array[]> {
+  const pieces: Uint8Array[] = []
+  for (const segment of overlay.segments(0, blocks.blksize)) {
+    const { kind, lo, hi } = segment
+    if (kind === 'bytes') pieces.push(segment.bytes)
+    else if (kind === 'stored') pieces.push(...(await blocks.read(blk, lo, hi)))
+    else if (kind === 'shared') {
+      pieces.push(...(await readBody(blocks.connection, segment.slice, 0, hi - lo)))
+      pushZeros(pieces, hi - lo - segment.slice.len)
+    } else pushZeros(pieces, hi - lo)
+  }
+  trim(pieces)
+  return pieces
+}
+
+/** Cuts the zeros at the end off. */
+function trim(pieces: Uint8Array[]): void {
   for (let last = pieces.pop(); last !== undefined; last = pieces.pop()) {
     const length = trimmedLength(last)
     if (length === 0) continue
     pieces.push(length === last.length ? last : last.subarray(0, length))
     break
   }
-  return pieces.reduce((sum, { length }) => sum + length, 0)
 }
 
 // ---- as ZBlk1
@@ -152,7 +180,9 @@ async function storeChunks(
   const known = new Map<number, Oid>()
   if (stored?.className === ZBLK0) cutAround(0, await findData(blocks.connection, stored.oid), runs, plan)
   else if (stored !== undefined) await planChunks(blocks, blk, stored, runs, known, plan)
-  for (const run of runs) await planRun(blocks, run, known, plan)
+  for (const run of runs)
+    if (run.slice === undefined) await planRun(blocks, run, known, plan)
+    else planShared(blocks, run.lo, run.slice, run.hi, known, plan)
   await blocks.whileChanging(blk, stored, () => carryOut(blocks, blk, stored, plan))
   return plan.growth
 }
@@ -222,7 +252,9 @@ async function planRun(
     const end = Math.min(hi, off + blocks.connection.chunkBytesMax)
     const long = bytes === undefined ? 0 : lengthWithoutHoles(bytes.subarray(off - lo, end - lo))
     if (bytes !== undefined && long >= LONG_BYTES) {
-      planLongChunk(off, bytes.subarray(off - lo, off - lo + long), known, plan)
+      const end = off + long
+      dropSlots(off, end, known, plan)
+      addPut(plan, off, [bytes.subarray(off - lo, end - lo)], long)
       off += wholeChunks(long) - CHUNK_BYTES
       continue
     }
@@ -262,13 +294,30 @@ function lengthWithoutHoles(bytes: Uint8Array): number {
   return trimmedLength(bytes.subarray(0, end))
 }
 
-function planLongChunk(off: number, data: Uint8Array, known: ReadonlyMap<number, Oid>, plan: Plan): void {
-  for (let slot = off; slot < off + data.length; slot += CHUNK_BYTES) {
+/** Makes chunks of shared bytes, and a hole of what follows them up to `hi`. */
+function planShared(
+  blocks: Blocks,
+  lo: number,
+  slice: RecordSlice,
+  hi: number,
+  known: ReadonlyMap<number, Oid>,
+  plan: Plan,
+): void {
+  dropSlots(lo, hi, known, plan)
+  const step = Math.min(blocks.connection.chunkBytesMax, slice.len)
+  for (let at = 0; at < slice.len; at += step) {
+    const body = cutBody(slice, at, step)
+    addPut(plan, lo + at, body, bodyBytes(body))
+  }
+}
+
+/** Removes the chunks of one slot each that `[lo, hi)` covers. */
+function dropSlots(lo: number, hi: number, known: ReadonlyMap<number, Oid>, plan: Plan): void {
+  for (let slot = lo; slot < hi; slot += CHUNK_BYTES) {
     if (!known.has(slot)) continue
     plan.deletes.add(slot)
     plan.growth -= CHUNK_BYTES
   }
-  addPut(plan, off, [data], data.length)
 }
 
 function addPut(plan: Plan, off: number, body: Body, len: number): void {

@@ -6,12 +6,13 @@ import type { Connection } from '../connection.ts'
 import { Ref } from '../pickle/value.ts'
 import { ZBLK0, ZDATA } from '../record.ts'
 import { loadChunkIndex, type ChunkIndex } from '../zblk/chunk-index.ts'
-import { findData, loadData, readBody, type StoredData } from '../zblk/data.ts'
+import { cutBody, findData, loadData, readBody, type StoredData } from '../zblk/data.ts'
 import type { BlockLayout } from '../zblk/layout-cache.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import type { LOBTree } from '../btree/tree.ts'
 import { TID_NONE, type Oid } from '../../store/ids.ts'
+import type { RecordSlice } from '../../store/store.ts'
 import { CHUNK_BYTES } from './overlay.ts'
 
 /** Bytes `[lo, hi)` of a block. */
@@ -24,6 +25,11 @@ export interface Extent {
 interface Placed {
   readonly lo: number
   readonly bytes: Uint8Array
+}
+
+/** Bytes `[lo, hi)` of a block as bytes that another may share: those of the slice, then zeros. */
+export interface SharedPart extends Extent {
+  readonly slice: RecordSlice
 }
 
 /** A block's entry in the file's tree may name its class as early data did. */
@@ -127,6 +133,36 @@ export class Blocks {
       else extents.push({ lo, hi })
     }
     return extents
+  }
+
+  /**
+   * The data within `[lo, hi)`, whole chunks, of a stored block, in order, as others may share it. Undefined where it
+   * cannot be shared: it is not in the store yet, or its chunks do not lie as ours.
+   */
+  async shareable(blk: number, lo: number, hi: number): Promise<SharedPart[] | undefined> {
+    const ref = await this.find(blk)
+    if (ref === undefined) return []
+    const layout = await this.layout(blk, ref)
+    const parts: SharedPart[] = []
+    const add = (off: number, { body, len }: StoredData): boolean => {
+      if (!('oid' in body) || off % CHUNK_BYTES !== 0) return false
+      const from = Math.max(lo, off)
+      const to = Math.min(hi, off + len)
+      if (from >= to) return true
+      const slice = cutBody(body, from - off, to - from) as RecordSlice
+      parts.push({ lo: from, hi: Math.min(hi, Math.ceil(to / CHUNK_BYTES) * CHUNK_BYTES), slice })
+      return true
+    }
+    if (!('offs' in layout)) return add(0, layout) ? parts : undefined
+    const { offs, oids } = layout
+    for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < offs.length && (offs[i] as number) < hi; i++) {
+      const off = offs[i] as number
+      const next = offs[i + 1] ?? this.blksize
+      const data = await this.#longChunk(oids[i] as Oid)
+      this.#checkChunk(ref, off, data.len, next)
+      if (next % CHUNK_BYTES !== 0 || !add(off, data)) return undefined
+    }
+    return parts
   }
 
   /** Deactivates the chunk tree that somebody brought to life after the block's index was taken. */

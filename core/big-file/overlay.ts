@@ -1,10 +1,11 @@
 /**
  * What was written to a block and is not serialised yet: runs of whole chunks, in order, disjoint. A run has bytes,
- * or stands for zeros. What no run covers is as it is stored.
+ * or is shared (a slice of a stored record, then zeros), or stands for zeros. What no run covers is as it is stored.
  *
  * Runs of bytes lie in memory of {@link slabs}. They are patched in place until they are taken into a record; then the
  * overlay that had them is gone. A run that is appended to gets room to grow, up to double its length.
  */
+import type { RecordSlice } from '../../store/store.ts'
 import { slabs } from './slabs.ts'
 
 /** Writers cut chunks at this many bytes, and at its multiples. */
@@ -12,23 +13,30 @@ export const CHUNK_BYTES = 4096
 
 const MAX_ROOM_BYTES = 1 << 20
 
-/** Bytes `[lo, hi)` of a block, whole chunks (but at the end of a block of odd size); no `bytes`: zeros. */
+/** About what a shared run, and later its record, takes in memory. */
+const SHARED_RUN_BYTES = 500
+
+/** Bytes `[lo, hi)` of a block, whole chunks (but at the end of a block of odd size); no `bytes`, no `slice`: zeros. */
 export interface Run {
   readonly lo: number
   readonly hi: number
   readonly bytes: Uint8Array | undefined
+  /** Stored bytes that it shares; fewer than the run is long where zeros follow. */
+  readonly slice: RecordSlice | undefined
 }
 
 /** A part of a block as a reader wants it. */
 export type Segment =
   | { readonly kind: 'bytes'; readonly lo: number; readonly hi: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'shared'; readonly lo: number; readonly hi: number; readonly slice: RecordSlice }
   | { readonly kind: 'zeros' | 'stored'; readonly lo: number; readonly hi: number }
 
 /** A run whose buffer may be longer than it is. */
 interface GrowingRun {
   lo: number
   hi: number
-  buffer: Uint8Array | undefined
+  readonly buffer: Uint8Array | undefined
+  readonly slice?: RecordSlice | undefined
 }
 
 export class Overlay {
@@ -46,21 +54,27 @@ export class Overlay {
   /** The bytes of memory in use. */
   get sizeBytes(): number {
     let bytes = 0
-    for (const { lo, hi, buffer } of this.#runs) if (buffer !== undefined) bytes += hi - lo
+    for (const { lo, hi, buffer, slice } of this.#runs)
+      bytes += buffer !== undefined ? hi - lo : slice !== undefined ? SHARED_RUN_BYTES : 0
     return bytes
   }
 
   /** The runs, in order. */
   get runs(): readonly Run[] {
-    return this.#runs.map(({ lo, hi, buffer }) => ({ lo, hi, bytes: buffer?.subarray(0, hi - lo) }))
+    return this.#runs.map(({ lo, hi, buffer, slice }) => ({
+      lo,
+      hi,
+      bytes: buffer?.subarray(0, hi - lo),
+      slice,
+    }))
   }
 
-  /** Whether runs cover all of `[lo, hi)`. */
+  /** Whether runs whose bytes are in memory, or zeros, cover all of `[lo, hi)`. */
   covers(lo: number, hi: number): boolean {
     let at = lo
     for (let i = this.#firstAfter(lo); at < hi; i++) {
       const run = this.#runs[i]
-      if (run === undefined || run.lo > at) return false
+      if (run === undefined || run.lo > at || run.slice !== undefined) return false
       at = run.hi
     }
     return true
@@ -77,7 +91,9 @@ export class Overlay {
       if (run === undefined || start >= hi) break
       const from = Math.max(at, start)
       const to = Math.min(run.hi, hi)
-      if (run.buffer === undefined) segments.push({ kind: 'zeros', lo: from, hi: to })
+      const slice = run.slice && cutSlice(run.slice, from - run.lo, to - run.lo)
+      if (slice !== undefined) segments.push({ kind: 'shared', lo: from, hi: to, slice })
+      else if (run.buffer === undefined) segments.push({ kind: 'zeros', lo: from, hi: to })
       else
         segments.push({
           kind: 'bytes',
@@ -91,8 +107,8 @@ export class Overlay {
   }
 
   /**
-   * Writes `data` at `off`. A chunk that is written in part must be covered already, or what is stored of it be
-   * given as `base`: by the offset of the chunk, up to a chunk's bytes.
+   * Writes `data` at `off`. A chunk that is written in part must be covered already, or what is stored or shared of
+   * it be given as `base`: by the offset of the chunk, up to a chunk's bytes.
    */
   write(off: number, data: Uint8Array, base: ReadonlyMap<number, Uint8Array>): void {
     const end = off + data.length
@@ -101,7 +117,8 @@ export class Overlay {
       const run = this.#runs[i]
       if (run !== undefined && run.lo <= at) {
         const to = Math.min(end, run.hi)
-        if (run.buffer === undefined) this.#replace(floor(at), this.#ceil(to))
+        if (run.slice !== undefined) this.#cut(floor(at), this.#ceil(to))
+        else if (run.buffer === undefined) this.#replace(floor(at), this.#ceil(to))
         else {
           run.buffer.set(data.subarray(at - off, to - off), at - run.lo)
           at = to
@@ -117,8 +134,13 @@ export class Overlay {
   zero(lo: number, hi: number): void {
     const i = this.#cut(lo, hi)
     const before = this.#runs[i - 1]
-    if (before !== undefined && before.buffer === undefined && before.hi === lo) before.hi = hi
+    if (before?.hi === lo && before.buffer === undefined && before.slice === undefined) before.hi = hi
     else this.#runs.splice(i, 0, { lo, hi, buffer: undefined })
+  }
+
+  /** Makes `[lo, hi)`, whole chunks, the bytes of `slice`, at most as many, and zeros. */
+  share(lo: number, hi: number, slice: RecordSlice): void {
+    this.#runs.splice(this.#cut(lo, hi), 0, { lo, hi, buffer: undefined, slice })
   }
 
   /** Replaces whole chunks of zeros by as many bytes. */
@@ -155,9 +177,8 @@ export class Overlay {
     let end = i
     const kept: GrowingRun[] = []
     for (let run = this.#runs[end]; run !== undefined && run.lo < hi; run = this.#runs[++end]) {
-      if (run.lo < lo) kept.push({ lo: run.lo, hi: lo, buffer: run.buffer?.subarray(0, lo - run.lo) })
-      if (run.hi > hi)
-        kept.push({ lo: hi, hi: run.hi, buffer: run.buffer?.subarray(hi - run.lo, run.hi - run.lo) })
+      if (run.lo < lo) kept.push(partOf(run, run.lo, lo))
+      if (run.hi > hi) kept.push(partOf(run, hi, run.hi))
     }
     for (const { buffer } of kept) if (buffer !== undefined) slabs.hold(buffer)
     for (const { buffer } of this.#runs.splice(i, end - i, ...kept))
@@ -180,6 +201,18 @@ export class Overlay {
   #ceil(off: number): number {
     return Math.min(this.#blksize, floor(off + CHUNK_BYTES - 1))
   }
+}
+
+const partOf = ({ lo: start, buffer, slice }: GrowingRun, lo: number, hi: number): GrowingRun => ({
+  lo,
+  hi,
+  buffer: buffer?.subarray(lo - start, hi - start),
+  slice: slice && cutSlice(slice, lo - start, hi - start),
+})
+
+/** Bytes `[lo, hi)` of a slice as a slice; undefined where it has ended. */
+function cutSlice({ oid, tid, off, len }: RecordSlice, lo: number, hi: number): RecordSlice | undefined {
+  return lo < len ? { oid, tid, off: off + lo, len: Math.min(hi, len) - lo } : undefined
 }
 
 const floor = (off: number): number => off - (off % CHUNK_BYTES)

@@ -67,6 +67,16 @@ export class FileData {
     node.unstoredBytes += data.length
   }
 
+  /**
+   * Puts bytes of another node, whole chunks at both ends, into a node that is locked alone and activated, as is the
+   * other. {@link FileData.finishChange} follows.
+   */
+  async shareBytes(source: Node, from: bigint, target: Node, to: bigint, len: number): Promise<void> {
+    const file = await this.#openToWrite(target)
+    await file.share(await this.#open(source), from, to, len)
+    target.unstoredBytes += len
+  }
+
   /** Makes a range of a node that is locked alone and activated read as zeros. {@link FileData.finishChange} follows. */
   async zeroBytes(node: Node, off: bigint, len: bigint): Promise<void> {
     if (node.inode.data === undefined) return

@@ -1,4 +1,5 @@
 /** fallocate, SEEK_DATA and SEEK_HOLE, copy_file_range. */
+import { CHUNK_BYTES } from '../../core/big-file/overlay.ts'
 import { ErrnoError } from '../errno.ts'
 import type { AllocateMode, Ino } from '../operations.ts'
 import { assertRegular, S_ISGID, S_ISUID } from './attributes.ts'
@@ -9,6 +10,10 @@ import type { Node } from './node.ts'
 /** The most data that one call copies; holes come on top. The kernel and its callers ask for the rest. */
 const COPY_MAX_BYTES = 8n << 20n
 const COPY_PIECE_BYTES = 1 << 20
+
+/** Less is copied: a record of its own would cost more than its bytes. */
+const SHARED_MIN_BYTES = 64n << 10n
+const CHUNK = BigInt(CHUNK_BYTES)
 
 /** A part of an open file. */
 export interface FilePosition {
@@ -57,7 +62,7 @@ export class Space {
   }
 
   /**
-   * Copies bytes, holes as holes; resolves to how many, fewer than `len` at the source's end and for much data.
+   * Copies bytes, holes as holes; whole chunks that lie alike in both share what is stored of them. Resolves to how many, fewer than `len` at the source's end and for much data.
    * @throws ErrnoError EINVAL where the ranges overlap, EISDIR, EFBIG
    */
   async copy(from: FilePosition, to: FilePosition, len: bigint): Promise<bigint> {
@@ -91,12 +96,34 @@ export class Space {
       off = data
       const hole = min((await this.#seek(source, off, 'hole')) ?? end, min(end, off + left))
       left -= hole - off
-      for (; off < hole; off = await this.#copyPiece(source, off, target, to + off - from, hole));
+      await this.#copyData(source, off, target, to + off - from, hole - off)
+      off = hole
     }
     if (off === from) return 0n
     await this.#data.finishChange(target, to + off - from)
     this.#data.noteAccess(source, source.inode)
     return off - from
+  }
+
+  /** Shares the whole chunks of a range without a large hole, where it can, and copies the rest. */
+  async #copyData(source: Node, from: bigint, target: Node, to: bigint, len: bigint): Promise<void> {
+    const end = from + len
+    const first = from + ((CHUNK - (from % CHUNK)) % CHUNK)
+    const last = end - (end % CHUNK)
+    // A moment of the past may be packed away before what is shared with it is stored.
+    const isShared = !source.tree.readOnly && from % CHUNK === to % CHUNK && last - first >= SHARED_MIN_BYTES
+    let off = from
+    const copyUpTo = async (end: bigint): Promise<void> => {
+      while (off < end) off = await this.#copyPiece(source, off, target, to + off - from, end)
+    }
+    if (isShared) {
+      await copyUpTo(first)
+      await source.inode.activate()
+      await target.inode.activate()
+      await this.#data.shareBytes(source, first, target, to + first - from, Number(last - first))
+      off = last
+    }
+    await copyUpTo(end)
   }
 
   async #copyPiece(source: Node, off: bigint, target: Node, to: bigint, end: bigint): Promise<bigint> {

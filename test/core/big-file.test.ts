@@ -227,6 +227,43 @@ describe('BigFile', () => {
     expect(await read((await reopen(file))[0], 0, 3 * BLK)).toEqual(expected)
   })
 
+  it.each<ZBlkFormat>(['auto', 'zblk1'])(
+    'shares the stored bytes of another file, reading none, in format %s',
+    async format => {
+      const [source, connection] = await create(format, 2 << 20, format === 'auto' ? Infinity : CHUNK)
+      const data = pattern((4 << 20) + 5000, 1)
+      await source.write(0n, data)
+      await commit(connection)
+      const target = BigFile.create(connection, 2 << 20)
+      let stored = 0
+      target.onGrowth = bytes => (stored += bytes)
+      const shared = (4 << 20) + 4096
+      store.reads.bytes = 0
+      await target.share(source, 0n, 0n, shared)
+      expect(connection.dirtyBytes).toBeLessThan(1 << 20)
+      let slices = 0
+      store.beforeCommit = ({ changes }) => {
+        for (const { record } of changes)
+          if (record?.body !== undefined && 'oid' in record.body) slices += record.body.len
+        return Promise.resolve()
+      }
+      await connection.prepare()
+      expect(store.reads.bytes).toBeLessThan(200 * 2000)
+      await source.write(100n, pattern(100, 2))
+      expect((await read(target, 0, shared)).equals(data.subarray(0, shared))).toBe(true)
+      await connection.commit()
+      expect([slices, stored]).toEqual([shared, shared])
+      expect(await formatOf(target, 0)).toBe(format === 'auto' ? 'ZBlk0' : 'ZBlk1')
+      await target.write(BigInt(3 * CHUNK + 7), pattern(10_000, 3))
+      await commit(connection)
+      const [first, second] = [Buffer.from(data), Buffer.from(data.subarray(0, shared))]
+      pattern(100, 2).copy(first, 100)
+      pattern(10_000, 3).copy(second, 3 * CHUNK + 7)
+      expect((await read((await reopen(source))[0], 0, data.length)).equals(first)).toBe(true)
+      expect((await read((await reopen(target))[0], 0, shared)).equals(second)).toBe(true)
+    },
+  )
+
   it('goes on reading while it is prepared and committed', async () => {
     const [file, connection] = await create('zblk1')
     const data = pattern(4 * BLK, 1)
@@ -264,6 +301,8 @@ describe('BigFile', () => {
         'write',
         'write',
         'write',
+        'share',
+        'share',
         'align',
         'zero',
         'truncate',
@@ -298,6 +337,12 @@ describe('BigFile', () => {
               const data = pattern(Math.ceil(len / CHUNK) * CHUNK, seed)
               await file.write(BigInt(start), data)
               data.copy(model, start)
+            } else if (kind === 'share') {
+              const from = off - (off % CHUNK)
+              const to = ((seed * 7 * CHUNK) % (4 * BLK)) + (seed % 2 === 0 ? 0 : from % BLK)
+              const length = Math.min(Math.ceil(len / CHUNK) * CHUNK, Math.abs(to - from))
+              await file.share(file, BigInt(from), BigInt(to), length)
+              model.copy(model, to, from, from + length)
             } else if (kind === 'zero') {
               await file.zero(BigInt(off), BigInt(len))
               model.fill(0, off, off + len)
