@@ -8,7 +8,7 @@ const SEED = Number(process.env['CRASH_SEED'] ?? Random.seed())
 
 test(
   `after ${KILLS} kills of the daemon the tree is a prefix of what was done, all that was synced in it (CRASH_SEED=${SEED})`,
-  { timeout: 400_000 },
+  { timeout: 900_000 },
   async () => {
     const result = await killRepeatedly({ kills: KILLS, seed: SEED })
     console.log(JSON.stringify(result))

@@ -8,7 +8,7 @@ const SEED = Number(process.env['SOAK_SEED'] ?? Random.seed())
 
 test(
   `several processes, packs in the background, kills and remounts: everything equals the model (SOAK_SEED=${SEED})`,
-  { timeout: 400_000 },
+  { timeout: 900_000 },
   async () => {
     const result = await soak({ minutes: 0.4, seed: SEED })
     console.log(JSON.stringify(result))
