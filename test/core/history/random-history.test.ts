@@ -67,7 +67,7 @@ function chunksOf({ ranges }: Difference, end: number): Set<number> {
 
 test(
   'every moment is shown as it was, differences are those of the bytes, and the last ten are undone one by one',
-  { timeout: LONG ? 3_600_000 : 120_000 },
+  { timeout: LONG ? 3_600_000 : 400_000 },
   async () => {
     const seed = Random.seed()
     console.log(`seed ${seed}`)
