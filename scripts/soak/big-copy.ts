@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 import { withMount } from '../../test/tools/mounted.ts'
 import { runProgram } from '../../test/tools/run-zblkfs.ts'
 import { formatBytes } from '../units.ts'
-import { bytesOf, DaemonWatch, type Sample, spreadOf, thirdsOf } from './daemon-watch.ts'
+import { bytesOf, DaemonWatch, type Sample, spreadOf } from './daemon-watch.ts'
 
 const SAMPLE_MS = 250
 const TIMEOUT_PER_GIB_MS = 240_000
@@ -47,10 +47,9 @@ await withMount({ options: [`dirty_size=${values['dirty-size']}`] }, async mount
   const show = (values: readonly number[]): string => values.map(formatBytes).join(' ')
   const resident = (samples: readonly Sample[]): string =>
     show(spreadOf(samples.map(({ residentBytes }) => residentBytes)))
-  const [middle, last] = thirdsOf(watch.samples, ({ residentBytes }) => residentBytes)
   console.log(`${copySeconds.toFixed(1)} s, ${formatBytes(bytes / copySeconds)}/s, ${commits} transactions`)
   console.log(`resident while it is copied: ${resident(watch.samples)} (smallest, middle, largest)`)
-  console.log(`  in the second third of that: ${show(middle)}; in the last: ${show(last)}`)
+  console.log(`  the middle of each tenth of that: ${show(tenths(watch.samples))}`)
 
   await mount.remount()
   const reading = new DaemonWatch(mount.pid(), db, SAMPLE_MS)
@@ -62,3 +61,10 @@ await withMount({ options: [`dirty_size=${values['dirty-size']}`] }, async mount
   )
   if (!isSame) process.exitCode = 1
 })
+
+function tenths(samples: readonly Sample[]): readonly number[] {
+  const bounds = Array.from({ length: 11 }, (_, i) => Math.floor((i * samples.length) / 10))
+  return bounds
+    .slice(1)
+    .map((end, i) => spreadOf(samples.slice(bounds[i], end).map(({ residentBytes }) => residentBytes))[1])
+}

@@ -11,6 +11,8 @@ export interface SpaceUse {
 }
 
 const POLL_MS = 2000
+/** A mount does not begin a pack for less. */
+const SPARE_MIN_BYTES = 4 << 20
 
 /** @throws Error where the command fails. */
 export async function spaceOf(database: string, historyMs: number): Promise<SpaceUse> {
@@ -33,7 +35,7 @@ export async function spaceOf(database: string, historyMs: number): Promise<Spac
 }
 
 export const isWithinATenth = ({ fileBytes, neededBytes }: SpaceUse): boolean =>
-  fileBytes <= 1.1 * neededBytes
+  fileBytes <= neededBytes + Math.max(neededBytes / 10, SPARE_MIN_BYTES)
 
 /** Waits until the packs in the background are through, or the time is over; how it is then. */
 export async function settledSpace(
