@@ -3,6 +3,7 @@ import { accessSync, constants, mkdirSync, writeSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Logger, pino, stdTimeFunctions } from 'pino'
+import { CommandError } from './failure.ts'
 import { RotatingFile } from './rotating-file.ts'
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
@@ -29,7 +30,7 @@ export function logPathFor(directory: string): string {
       continue
     }
   }
-  throw new Error(`no directory for the log: make ${directories.join(' or ')} writable`)
+  throw new CommandError(`there is no directory for the log: make ${directories.join(' or ')} writable`)
 }
 
 /** A log of JSON lines in a file of bounded size. */

@@ -12,7 +12,7 @@ export PATH="$root/node_modules/.bin:$PATH"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/zblkfs-run-XXXXXX")
 # Some tests are other users, whose daemons keep logs too.
-chmod 755 "$work"
+chmod 1777 "$work"
 mkdir -m 1777 "$work/state"
 export TMPDIR="$work"
 export XDG_STATE_HOME="$work/state"
