@@ -40,6 +40,18 @@ type RevisionRow = [
 ]
 const ROW = 'CAST(oid AS REAL), tid, CAST(sum AS REAL), head, CAST(pos AS REAL), CAST(len AS REAL), tail'
 
+/** A row of `txn`, as it is selected. */
+type TransactionRow = [
+  tid: bigint,
+  user: string,
+  description: string,
+  extension: Buffer,
+  objects: number,
+  bytes: number,
+  nextOid: number,
+  sum: number,
+]
+
 /** Where a record is, checked. */
 export interface StoredRecord {
   readonly oid: Oid
@@ -143,9 +155,11 @@ export class Reader {
   }
 
   lastTid(): Tid {
-    const last = (this.#last.get() ?? TID_NONE) as Tid
-    this.#checkNewest(last, TID_MAX)
-    return last
+    return this.#inOneState(() => {
+      const last = (this.#last.get() ?? TID_NONE) as Tid
+      this.#checkNewest(last, TID_MAX)
+      return last
+    })
   }
 
   /** An earlier moment must not be taken for one whose transaction's entry is damaged. */
@@ -220,17 +234,11 @@ export class Reader {
     let left = limit
     while (left > 0) {
       const count = Math.min(left, BATCH_ROWS)
-      const rows = this.#transactions[reverse ? 'down' : 'up'].all(after, upTo, count) as [
-        bigint,
-        string,
-        string,
-        Buffer,
-        number,
-        number,
-        number,
-        number,
-      ][]
-      if (reverse && after < upTo) this.#checkNewest((rows[0]?.[0] ?? after) as Tid, upTo)
+      const rows = this.#inOneState(() => {
+        const batch = this.#transactions[reverse ? 'down' : 'up'].all(after, upTo, count) as TransactionRow[]
+        if (reverse && after < upTo) this.#checkNewest((batch[0]?.[0] ?? after) as Tid, upTo)
+        return batch
+      })
       for (const [tid, user, description, extension, objects, bytes, nextOid, sum] of rows) {
         if (transactionSum({ tid, user, description, extension, nextOid }) !== sum)
           throw new StoreError(damagedTransaction(tid as Tid))
