@@ -152,7 +152,7 @@ class Run {
     let needsRows = false
     try {
       const upTo = lastTid(lookUps)
-      const tables = new StoreCheck(scans, upTo, progress)
+      const tables = new StoreCheck(scans, lookUps, upTo, progress)
       for (const damage of tables.run(data)) {
         needsRows ||= damage.kind !== 'data'
         this.#take(damage, lookUps, repair)

@@ -1,12 +1,13 @@
 /** How much of a database is what: measured with the eyes of a pack, which drops nothing. */
 import type { KeptMoments } from '../../store/sqlite/kept-moments.ts'
-import { GRAIN_BYTES } from '../../store/sqlite/log-writer.ts'
 import type { PackReader } from '../../store/sqlite/pack-reader.ts'
 import { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
+import { UNIT_BYTES } from '../../store/sqlite/schema.ts'
 import { mark } from './mark.ts'
+import { addLive } from './pack-log.ts'
 import { judge } from './sweep.ts'
 
-/** Bytes that several revisions share are counted once. */
+/** Bytes that several revisions share are counted once, those in the log in whole units. */
 export interface Measured {
   readonly revisions: number
   /** Of records in the index, and in the log. */
@@ -59,12 +60,11 @@ class Tally {
   add(entry: { readonly inlineBytes: number; readonly pos: number | undefined; readonly len: number }): void {
     this.#revisions++
     this.#inlineBytes += entry.inlineBytes
-    if (entry.pos === undefined) return
-    this.#log.addRange(Math.floor(entry.pos / GRAIN_BYTES), Math.ceil((entry.pos + entry.len) / GRAIN_BYTES))
+    if (entry.pos !== undefined) addLive(this.#log, entry.pos, entry.len)
   }
 
   result(logEnd: number): Measured {
-    const logBytes = this.#log.count(0, Math.ceil(logEnd / GRAIN_BYTES)) * GRAIN_BYTES
+    const logBytes = this.#log.count(0, Math.ceil(logEnd / UNIT_BYTES)) * UNIT_BYTES
     return { revisions: this.#revisions, bytes: this.#inlineBytes + logBytes }
   }
 

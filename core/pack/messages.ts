@@ -17,15 +17,15 @@ export type PackPhase = 'mark' | 'sweep' | 'log' | 'give back'
 
 /** What a pack did. */
 export interface PackReport {
-  /** The database's file, with the WAL copied into it. */
+  /** What the database takes on the disk, with the WAL copied into it. */
   readonly bytesBefore: number
   readonly bytesAfter: number
   readonly revisionsDropped: number
   /** Objects that nothing reaches. */
   readonly objectsDropped: number
   readonly transactionsForgotten: number
-  /** Bytes that were copied to lie close together. */
-  readonly bytesMoved: number
+  /** Bytes of the log that became holes, or went with their segment. */
+  readonly logBytesFreed: number
   readonly durationMs: number
   /** The longest time that a commit had to wait for a step. */
   readonly longestStepMs: number

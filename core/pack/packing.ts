@@ -9,21 +9,20 @@
  * 4. Transactions of which nothing is left are forgotten, and free pages go back to the host's filesystem.
  */
 import { isKept, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
-import { GRAIN_BYTES } from '../../store/sqlite/log-writer.ts'
 import type { PackReader } from '../../store/sqlite/pack-reader.ts'
 import type { PackStep, PackStepResult } from '../../store/sqlite/pack-steps.ts'
 import { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
 import { TID_NONE, type Tid } from '../../store/ids.ts'
 import { mark } from './mark.ts'
 import type { PackPhase, PackReport } from './messages.ts'
-import { packLog } from './pack-log.ts'
+import { addLive, packLog } from './pack-log.ts'
 import { StepSize } from './step-size.ts'
 import { judge } from './sweep.ts'
 
 const DROP_MIN_ROWS = 32
 const DROP_MAX_ROWS = 4096
-const GIVE_BACK_MIN_PAGES = 8
-const GIVE_BACK_MAX_PAGES = 1024
+const GIVE_BACK_MIN_PAGES = 64
+const GIVE_BACK_MAX_PAGES = 8192
 const PAUSE_ROWS = 1024
 
 export interface PackOutside {
@@ -56,12 +55,13 @@ export class Packing {
     const bytesBefore = this.#reader.fileBytes().total
     const { logEnd } = this.#reader.totals()
     const live = new PagedBitmap()
-    let bytesMoved = 0
+    let logBytesFreed = 0
     try {
-      await this.#markAndSweep(live)
-      const { movedBytes } = await packLog({
+      const upTo = await this.#markAndSweep(live)
+      logBytesFreed = await packLog({
         reader: this.#reader,
         live,
+        upTo,
         logEnd,
         step: step => this.#step(step),
         pause: done => {
@@ -69,7 +69,6 @@ export class Packing {
           return this.#outside.pause()
         },
       })
-      bytesMoved = movedBytes
     } finally {
       live.close()
     }
@@ -82,7 +81,7 @@ export class Packing {
       revisionsDropped: this.#revisionsDropped,
       objectsDropped: this.#objectsDropped,
       transactionsForgotten: this.#transactionsForgotten,
-      bytesMoved,
+      logBytesFreed,
       durationMs: performance.now() - start,
       longestStepMs: this.#longestStepMs,
     }
@@ -94,8 +93,11 @@ export class Packing {
     return result
   }
 
-  /** Drops what does not stay, and notes in `live` where the rest lies in the log. */
-  async #markAndSweep(live: PagedBitmap): Promise<void> {
+  /**
+   * Drops what does not stay, and notes in `live` where the rest lies in the log. Resolves to the transaction up to
+   * which nothing is missed.
+   */
+  async #markAndSweep(live: PagedBitmap): Promise<Tid> {
     const { lastTid, nextOid } = this.#reader.totals()
     const reached = await mark(this.#reader, this.#kept, lastTid, done => {
       this.#outside.progress('mark', Math.min(done, nextOid), nextOid)
@@ -103,6 +105,7 @@ export class Packing {
     })
     try {
       await this.#sweep(reached, lastTid, nextOid, live)
+      return lastTid
     } finally {
       reached.close()
     }
@@ -131,9 +134,7 @@ export class Packing {
       markedUpTo,
     )) {
       if (stays) {
-        if (entry.pos !== undefined) {
-          live.addRange(Math.floor(entry.pos / GRAIN_BYTES), Math.ceil((entry.pos + entry.len) / GRAIN_BYTES))
-        }
+        if (entry.pos !== undefined) addLive(live, entry.pos, entry.len)
       } else {
         oids.push(entry.oid)
         tids.push(entry.tid)

@@ -52,8 +52,6 @@ export class MountPacker {
   readonly #historyMs: number
   readonly #log: Logger
   #running: Running | undefined
-  /** What the last pack in the background moved, and so added to the log. */
-  #movedBytes = 0
   /** When a pack in the background ended last, of performance.now(). */
   #packedMs = Number.NEGATIVE_INFINITY
   #status: PackStatus = { state: 'none' }
@@ -126,7 +124,6 @@ export class MountPacker {
           rest: RESTS.find(([part]) => expectedBytes < databaseBytes * part)?.[1] ?? 0,
           spareBytes: databaseBytes * SPARE_PART,
         })
-        this.#movedBytes = report.bytesMoved
         this.#packedMs = performance.now()
         this.#log.info({ expectedBytes, ...report }, 'packed in the background')
       }
@@ -143,9 +140,9 @@ export class MountPacker {
     const lastTid = await this.#store.lastTid()
     const from = moment > lastTid ? lastTid : moment
     if (from <= packed) return 0
-    const { logBytes, revisions } = await this.#store.added(packed, from)
+    const { storedBytes, revisions } = await this.#store.added(packed, from)
     const growth = (await this.#storedBytes(from)) - (await this.#storedBytes(packed))
-    return logBytes - this.#movedBytes + revisions * REVISION_BYTES - growth
+    return storedBytes + revisions * REVISION_BYTES - growth
   }
 
   /** Whether a moment that the last pack had to leave is in nobody's use any more. */

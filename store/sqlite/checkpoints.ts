@@ -9,9 +9,9 @@
 import type { Database } from 'better-sqlite3'
 import { PAGE_BYTES } from './schema.ts'
 
-const PASSIVE_BYTES = 32 << 20
-const PACK_BYTES = 8 << 20
-const RESTART_BYTES = 96 << 20
+const PASSIVE_BYTES = 4 << 20
+const PACK_BYTES = 2 << 20
+const RESTART_BYTES = 16 << 20
 /** How long the end of a pack waits for readers to leave the WAL. */
 const SETTLE_TIMEOUT_MS = 50
 

@@ -4,43 +4,16 @@
  * unit's its position in the log, which is the seed.
  */
 import xxhash from 'xxhash-wasm'
-import { INLINE_BYTES, UNIT_BYTES } from './schema.ts'
-
-const SUM_BYTES = 8
+import { ROW_BYTES_MAX } from './schema.ts'
 
 const hash = await xxhash()
 
-/** Eight bytes, little-endian, for each unit of an extent that begins at `pos`. */
-export function extentSums(bytes: Uint8Array, pos: number): Uint8Array {
-  const units = Math.ceil(bytes.length / UNIT_BYTES)
-  const sums = Buffer.allocUnsafe(units * SUM_BYTES)
-  for (let unit = 0; unit < units; unit++) {
-    sums.writeBigUInt64LE(
-      hash.h64Raw(
-        bytes.subarray(unit * UNIT_BYTES, (unit + 1) * UNIT_BYTES),
-        BigInt(pos + unit * UNIT_BYTES),
-      ),
-      unit * SUM_BYTES,
-    )
-  }
-  return sums
-}
-
-/** Whether `bytes`, which begin with unit `firstUnit` of the extent at `pos`, are what `sums` say. */
-export function unitsAreIntact(bytes: Uint8Array, sums: Buffer, firstUnit: number, pos: number): boolean {
-  const start = pos + firstUnit * UNIT_BYTES
-  let at = firstUnit * SUM_BYTES
-  for (let off = 0; off < bytes.length; off += UNIT_BYTES, at += SUM_BYTES) {
-    if (at + SUM_BYTES > sums.length) return false
-    const unit = off === 0 && bytes.length <= UNIT_BYTES ? bytes : bytes.subarray(off, off + UNIT_BYTES)
-    if (sums.readBigUInt64LE(at) !== hash.h64Raw(unit, BigInt(start + off))) return false
-  }
-  return true
-}
+/** The checksum of a unit of the log, whose position is `pos`. */
+export const unitSum = (unit: Uint8Array, pos: number): bigint => hash.h64Raw(unit, BigInt(pos))
 
 /** One call over gathered bytes costs less than one for each part. */
 const KEY_BYTES = 32
-const scratch = new Uint8Array(KEY_BYTES + 4 * INLINE_BYTES)
+const scratch = new Uint8Array(KEY_BYTES + ROW_BYTES_MAX)
 const key = new DataView(scratch.buffer)
 
 /** What the sum of a `txn` row covers: all that a pack leaves as it is. */
@@ -50,13 +23,16 @@ export interface SummedTransaction {
   readonly description: string
   readonly extension: Uint8Array
   readonly nextOid: number
+  readonly logEnd: number
+  readonly stored: number
 }
 
 /** The sum of a `txn` row: the low 32 bits of the hash. */
 export function transactionSum(row: SummedTransaction): number {
   // A damaged row may hold values of any type.
   if (typeof row.user !== 'string' || !(row.extension instanceof Uint8Array)) return -1
-  const fields = [row.tid, row.nextOid, row.user.length, row.user, row.description].join('\0')
+  const { tid, nextOid, logEnd, stored, user, description } = row
+  const fields = [tid, nextOid, logEnd, stored, user.length, user, description].join('\0')
   const bytes = Buffer.concat([Buffer.from(fields), row.extension])
   return Number(BigInt.asUintN(32, hash.h64Raw(bytes)))
 }

@@ -1,8 +1,8 @@
 /**
  * Writes transactions, one after the other, over a connection of its own. Runs in the worker thread; synchronous.
  *
- * A record goes where it is read best: what is short into its row, a bulk body into the log. What the last
- * transaction left behind (`#lastTid`, `#nextOid`, `#logEnd`) is kept here and changes when a commit has succeeded,
+ * A record goes where it is read best: what is short into its row, a bulk body into the log. The log is synced before
+ * SQLite commits, so no transaction that is there points to bytes that are not. What the last transaction left behind (`#lastTid`, `#nextOid`, `#logEnd`) is kept here and changes when a commit has succeeded,
  * never before: nobody else writes these.
  */
 import type { Database, Statement } from 'better-sqlite3'
@@ -10,10 +10,11 @@ import { ConflictError, ObjectNotFoundError, StoreError } from '../errors.ts'
 import { formatTid, nextTid, TID_NONE, type Tid } from '../ids.ts'
 import type { NewTransaction, ObjectChange, RecordSlice, RecordSource } from '../store.ts'
 import { rowSum, transactionSum } from './checksum.ts'
-import { extendedLogEnd, LOG_END } from './log-end.ts'
+import type { LogFiles } from './log-files.ts'
 import { LogWriter } from './log-writer.ts'
+import { concat, draftOf, type Draft, totalLength } from './placement.ts'
 import { Reader, recordSize } from './reader.ts'
-import { INLINE_BYTES } from './schema.ts'
+import { INLINE_TRANSACTION_BYTES, UNIT_BYTES } from './schema.ts'
 
 const NO_BYTES = new Uint8Array(0)
 
@@ -25,10 +26,15 @@ interface Placed {
   readonly tail: Uint8Array | null
 }
 
-interface Totals {
-  tid: bigint
-  next_oid: number
-  log_end: number
+interface LastTransaction {
+  readonly tid: bigint
+  readonly user: string
+  readonly description: string
+  readonly extension: Buffer
+  readonly next_oid: bigint
+  readonly log_end: bigint
+  readonly stored: bigint
+  readonly sum: bigint
 }
 
 export class Committer {
@@ -42,9 +48,8 @@ export class Committer {
     [number, bigint, number, Uint8Array | null, number | null, number, Uint8Array | null]
   >
   readonly #insertTransaction: Statement<
-    [bigint, string, string, Uint8Array, number, number, number, number, number]
+    [bigint, string, string, Uint8Array, number, number, number, number, number, number]
   >
-  readonly #noteLogEnd: Statement<[string, number]>
   #lastTid: Tid
   /** No object with this oid or a later one has a revision. */
   #nextOid: number
@@ -52,9 +57,9 @@ export class Committer {
   #commits = 0
   #committedBytes = 0
 
-  constructor(db: Database) {
-    this.#reader = new Reader(db)
-    this.#log = new LogWriter(db)
+  constructor(db: Database, files: LogFiles) {
+    this.#reader = new Reader(db, files)
+    this.#log = new LogWriter(files)
     this.#begin = db.prepare('BEGIN IMMEDIATE')
     this.#commit = db.prepare('COMMIT')
     this.#rollback = db.prepare('ROLLBACK')
@@ -66,35 +71,36 @@ export class Committer {
       'INSERT INTO revision (oid, tid, sum, head, pos, len, tail) VALUES (?, ?, ?, ?, ?, ?, ?)',
     )
     this.#insertTransaction = db.prepare(
-      `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, sum)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     )
-    this.#noteLogEnd = db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)')
     const last = db
-      .prepare<[], Record<keyof Totals, bigint>>(
-        'SELECT tid, next_oid, log_end FROM txn ORDER BY tid DESC LIMIT 1',
-      )
+      .prepare<[], LastTransaction>('SELECT * FROM txn ORDER BY tid DESC LIMIT 1')
       .safeIntegers()
       .get()
     this.#lastTid = (last?.tid ?? TID_NONE) as Tid
     this.#nextOid = Number(last?.next_oid ?? 1n)
-    this.#logEnd = Math.max(Number(last?.log_end ?? 0n), extendedLogEnd(db))
-    this.#checkEnds(db)
+    this.#logEnd = Number(last?.log_end ?? 0n)
+    this.#checkEnds(db, last)
+    this.#log.begin(this.#logEnd)
   }
 
   /** An oid or a position that is used must never be given out again: what the last transaction says is not trusted alone. */
-  #checkEnds(db: Database): void {
+  #checkEnds(db: Database, last: LastTransaction | undefined): void {
     const ends = db
-      .prepare<[], { readonly tid: number; readonly oid: number; readonly pos: number }>(
+      .prepare<[], { readonly tid: number; readonly oid: number }>(
         `SELECT coalesce((SELECT max(tid) FROM revision), 0) <= ${this.#lastTid} AS tid,
-           coalesce((SELECT max(oid) FROM revision), 0) < ${this.#nextOid} AS oid,
-           coalesce((SELECT pos + length(bytes) FROM log ORDER BY pos DESC LIMIT 1), 0) <= ${this.#logEnd} AS pos`,
+           coalesce((SELECT max(oid) FROM revision), 0) < ${this.#nextOid} AS oid`,
       )
       .get()
-    const wrong = Object.entries(ends ?? {}).find(([, isRight]) => isRight !== 1)
+    const [nextOid, logEnd, stored] = [this.#nextOid, this.#logEnd, Number(last?.stored ?? 0n)]
+    const isSummed =
+      last === undefined || transactionSum({ ...last, nextOid, logEnd, stored }) === Number(last.sum)
+    const rights = Object.entries({ ...ends, checksum: isSummed ? 1 : 0 })
+    const wrong = rights.find(([, isRight]) => isRight !== 1)
     if (wrong !== undefined)
       throw new StoreError(
-        `the last transaction, ${formatTid(this.#lastTid)}, is damaged (its last ${wrong[0]} is not the last): ` +
+        `the last transaction, ${formatTid(this.#lastTid)}, is damaged (its ${wrong[0]} is wrong): ` +
           "run 'zblkfs fsck --repair' on the database",
       )
   }
@@ -124,6 +130,7 @@ export class Committer {
     this.#begin.run()
     try {
       const { nextOid, bytes } = this.#write(transaction, tid, reserved)
+      this.#log.sync()
       this.#commit.run()
       this.#commits++
       this.#committedBytes += bytes
@@ -138,25 +145,14 @@ export class Committer {
       } catch {
         // Nothing is under way any more: what was to be reached.
       }
+      try {
+        // A full disk gets its room back.
+        this.#log.begin(this.#logEnd)
+      } catch {
+        // The next transaction tries again.
+      }
       throw error
     }
-  }
-
-  /**
-   * Appends to the log within the caller's SQLite transaction; `append` gives the position. Where that transaction
-   * fails afterwards, these positions are a gap.
-   */
-  extendLog(write: (append: (bytes: Uint8Array) => number) => void): void {
-    this.#log.begin(this.#logEnd)
-    write(bytes => {
-      this.#log.startRun(bytes.length)
-      const pos = this.#log.end
-      this.#log.append(bytes)
-      return pos
-    })
-    this.#log.flush()
-    this.#noteLogEnd.run(LOG_END, this.#log.end)
-    this.#logEnd = this.#log.end
   }
 
   #chooseTid(wanted: Tid | undefined): Tid {
@@ -175,22 +171,39 @@ export class Committer {
     reserved: number,
   ): { readonly nextOid: number; readonly bytes: number } {
     this.#log.begin(this.#logEnd)
+    const drafts = transaction.changes.map(change => {
+      this.#checkConflict(change)
+      return change.record === null ? undefined : this.#draft(change.record)
+    })
+    const unitBytes = drafts.reduce((sum, draft) => sum + (draft ? totalLength(draft.units) : 0), 0)
+    const place = unitBytes < INLINE_TRANSACTION_BYTES ? inRow : this.#inLog
     let nextOid = Math.max(this.#nextOid, reserved)
     let bytes = 0
-    for (const change of transaction.changes) {
-      this.#checkConflict(change)
-      const { head, pos, len, tail } = change.record === null ? UNCREATED : this.#place(change.record)
-      const { oid } = change
+    let stored = unitBytes
+    drafts.forEach((draft, index) => {
+      const oid = transaction.changes[index]?.oid ?? 0
+      const { head, pos, len, tail } = draft === undefined ? UNCREATED : place(draft)
       this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
       bytes += (head?.length ?? 0) + len + (tail?.length ?? 0)
+      stored += (draft?.head.length ?? 0) + (draft?.tail.length ?? 0)
       if (oid >= nextOid) nextOid = oid + 1
-    }
-    this.#log.flush()
+    })
     const { user = '', description = '', extension = NO_BYTES } = transaction
     const logEnd = this.#log.end
-    const sum = transactionSum({ tid, user, description, extension, nextOid })
-    const { length } = transaction.changes
-    this.#insertTransaction.run(tid, user, description, extension, length, bytes, nextOid, logEnd, sum)
+    const sum = transactionSum({ tid, user, description, extension, nextOid, logEnd, stored })
+    const { length } = drafts
+    this.#insertTransaction.run(
+      tid,
+      user,
+      description,
+      extension,
+      length,
+      bytes,
+      nextOid,
+      logEnd,
+      stored,
+      sum,
+    )
     return { nextOid, bytes }
   }
 
@@ -199,65 +212,49 @@ export class Committer {
     if (current !== base) throw new ConflictError(oid, base, current)
   }
 
-  #place({ head, body, tail = NO_BYTES }: RecordSource): Placed {
-    if (body === undefined) return this.#placeParts(head, [], tail)
-    if (!('oid' in body)) return this.#placeParts(head, body, tail)
-    return this.#placeSlice(head, body, tail)
+  #draft({ head, body, tail = NO_BYTES }: RecordSource): Draft {
+    if (body === undefined) return draftOf(head, [], tail)
+    if (!('oid' in body)) return draftOf(head, body, tail)
+    return this.#draftSlice(head, body, tail)
   }
 
-  #placeParts(head: Uint8Array, body: readonly Uint8Array[], tail: Uint8Array): Placed {
-    const len = totalLength(body)
-    if (head.length + len + tail.length <= INLINE_BYTES) {
-      const inline = tail.length + len === 0 ? head : Buffer.concat([head, ...body, tail])
-      return { head: inline, pos: null, len: 0, tail: null }
-    }
-    // What does not fit into the row goes to the log; neighbouring bytes stay neighbours there.
-    const logged = [...body]
-    let rowHead: Uint8Array | null = head
-    let rowTail: Uint8Array | null = tail
-    if (head.length > INLINE_BYTES / 2) {
-      logged.unshift(head)
-      rowHead = NO_BYTES
-    }
-    if (tail.length > INLINE_BYTES / 2) {
-      logged.push(tail)
-      rowTail = null
-    }
-    const length = totalLength(logged)
-    this.#log.startRun(length)
-    const pos = this.#log.end
-    for (const part of logged) this.#log.append(part)
-    return { head: rowHead, pos, len: length, tail: rowTail !== null && rowTail.length > 0 ? rowTail : null }
-  }
-
-  /** Points to the bytes where they lie; copies them where they are not in the log as one run. */
-  #placeSlice(head: Uint8Array, slice: RecordSlice, tail: Uint8Array): Placed {
+  /** Points to the bytes in the log where they lie; copies what is in a row, or too short to be worth a pointer. */
+  #draftSlice(head: Uint8Array, slice: RecordSlice, tail: Uint8Array): Draft {
     const source = this.#reader.find(slice.oid, slice.tid)
     if (source === undefined || source.tid !== slice.tid || source.head === null) {
       throw new ObjectNotFoundError(slice.oid, slice.tid)
     }
-    if (slice.off < 0 || slice.len < 0 || slice.off + slice.len > recordSize(source)) {
+    const end = slice.off + slice.len
+    if (slice.off < 0 || slice.len < 0 || end > recordSize(source)) {
       throw new StoreError(
-        `bytes [${slice.off}, ${slice.off + slice.len}) are not within the ${recordSize(source)} bytes of the shared record`,
+        `bytes [${slice.off}, ${end}) are not within the ${recordSize(source)} bytes of the shared record`,
       )
     }
-    const inLog = slice.off - source.head.length
-    const shares = source.pos !== null && inLog >= 0 && inLog + slice.len <= source.len
-    const fits = head.length <= INLINE_BYTES / 2 && tail.length <= INLINE_BYTES / 2
-    if (!shares || !fits || slice.len <= INLINE_BYTES / 2) {
-      this.#log.flush()
-      return this.#placeParts(head, [this.#reader.readPart(source, slice.off, slice.len)], tail)
-    }
-    return {
-      head,
-      pos: (source.pos ?? 0) + inLog,
-      len: slice.len,
-      tail: tail.length > 0 ? tail : null,
-    }
+    const logStart = source.head.length
+    const lo = Math.max(slice.off, logStart)
+    const hi = Math.min(end, logStart + source.len)
+    const read = (from: number, to: number): Uint8Array =>
+      this.#reader.readPart(source, from, Math.max(0, to - from))
+    if (source.pos === null || hi - lo < UNIT_BYTES) return draftOf(head, [read(slice.off, end)], tail)
+    const before = concat(head, read(slice.off, lo))
+    const after = concat(read(hi, end), tail)
+    if (before.length >= 2 * UNIT_BYTES || after.length >= 2 * UNIT_BYTES)
+      return draftOf(head, [read(slice.off, end)], tail)
+    return { head: before, tail: after, units: [], shared: { pos: source.pos + lo - logStart, len: hi - lo } }
+  }
+
+  readonly #inLog = (draft: Draft): Placed => {
+    const { head, tail, units } = draft
+    if (units.length === 0) return inRow(draft)
+    const pos = this.#log.end
+    for (const part of units) this.#log.append(part)
+    return { head, pos, len: this.#log.end - pos, tail: tail.length > 0 ? tail : null }
   }
 }
 
 const UNCREATED: Placed = { head: null, pos: null, len: 0, tail: null }
 
-const totalLength = (parts: readonly Uint8Array[]): number =>
-  parts.reduce((sum, part) => sum + part.length, 0)
+function inRow({ head, tail, units, shared }: Draft): Placed {
+  if (shared === undefined) return { head: concat(head, ...units, tail), pos: null, len: 0, tail: null }
+  return { head, ...shared, tail: tail.length > 0 ? tail : null }
+}

@@ -15,6 +15,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
 import { CannotOpenError, StoreError } from '../errors.ts'
+import { findLogProblem } from './log-files.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from './schema.ts'
 import { SqliteStore, WritableSqliteStore } from './sqlite-store.ts'
 import { WriterClient } from './writer-client.ts'
@@ -62,14 +63,17 @@ export async function openSqliteStore(path: string, options: OpenOptions = {}): 
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
   const open = <T>(use: (db: Database.Database) => T): T =>
     openForReading(file, cacheBytes, db => {
-      if (!trustIndex) checkIndex(db, file)
+      if (!trustIndex) {
+        checkIndex(db, file)
+        checkLog(db, file)
+      }
       return use(db)
     })
   if (readOnly) return explain(file, () => open(db => new SqliteStore(file, db)))
   const lock = explain(file, () => WriterLock.take(file, purpose))
   try {
     if (create) createFile(file)
-    checkForWriting(file)
+    checkForWriting(file, trustIndex)
     const { client, nextOid } = await WriterClient.start(file)
     try {
       return open(db => new WritableSqliteStore(file, db, client, lock, nextOid))
@@ -130,10 +134,11 @@ function createFile(file: string): void {
 }
 
 /** The writer would make a WAL database of whatever it is given; and what this connection makes, it tidies away. */
-function checkForWriting(file: string): void {
+function checkForWriting(file: string, trustIndex: boolean): void {
   const db = new Database(file, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkFormat(db, file)
+    if (!trustIndex) checkLog(db, file)
   } finally {
     db.close()
   }
@@ -183,6 +188,12 @@ function checkIndex(db: Database.Database, file: string): void {
     `the index of ${file} is damaged (${found.slice(0, 3).join('; ')}): ` +
       "see what is concerned with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
   )
+}
+
+/** The log is beside the database, and is its own. */
+function checkLog(db: Database.Database, file: string): void {
+  const problem = findLogProblem(db)
+  if (problem !== undefined) throw new CannotOpenError(`${file} cannot be opened: ${problem}`)
 }
 
 /** Runs what opens something; whatever goes wrong is said as the reason why `path` cannot be opened. */

@@ -3,12 +3,10 @@
  * being emptied.
  */
 import Database from 'better-sqlite3'
-import { StoreError } from '../errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../ids.ts'
 import { type KeptMoments, readKeptMoments } from './kept-moments.ts'
-import { extendedLogEnd } from './log-end.ts'
+import { LogFiles, logBytesOnDisk } from './log-files.ts'
 import { Reader, recordSize } from './reader.ts'
-import { EXTENT_BYTES } from './schema.ts'
 
 const BATCH_ROWS = 1024
 const CACHE_KIB = 16_384
@@ -38,8 +36,9 @@ export interface Totals {
   readonly logEnd: number
 }
 
-/** The sizes of a database's file, in bytes. */
+/** What a database takes on the disk, in bytes. */
 export interface FileBytes {
+  /** The log included, which may have holes. */
   readonly total: number
   /** In pages that nothing uses. */
   readonly free: number
@@ -47,17 +46,20 @@ export interface FileBytes {
 
 export class PackReader {
   readonly #db: Database.Database
+  readonly #path: string
+  readonly #files: LogFiles
   readonly #reader: Reader
   readonly #rest: Database.Statement<[number, bigint, number], EntryRow>
   readonly #following: Database.Statement<[number, number], EntryRow>
   readonly #since: Database.Statement<[bigint], [pos: number, len: number]>
   readonly #transactions: Database.Statement<[bigint, bigint, number], [tid: bigint, objects: bigint]>
-  readonly #nextExtent: Database.Statement<[number], [pos: number, length: number]>
 
   constructor(path: string) {
     this.#db = new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
     this.#db.pragma(`cache_size = -${CACHE_KIB}`)
-    this.#reader = new Reader(this.#db)
+    this.#path = path
+    this.#files = new LogFiles(this.#db, 'read')
+    this.#reader = new Reader(this.#db, this.#files)
     const entries = <P extends unknown[]>(where: string): Database.Statement<P, EntryRow> =>
       this.#db
         .prepare<P, EntryRow>(`SELECT ${ENTRY} FROM revision NOT INDEXED WHERE ${where}`)
@@ -76,14 +78,10 @@ export class PackReader {
       )
       .safeIntegers()
       .raw(true)
-    this.#nextExtent = this.#db
-      .prepare<[number], [number, number]>(
-        'SELECT pos, length(bytes) FROM log WHERE pos >= ? ORDER BY pos LIMIT 1',
-      )
-      .raw(true)
   }
 
   close(): void {
+    this.#files.close()
     this.#db.close()
   }
 
@@ -98,14 +96,15 @@ export class PackReader {
     return {
       lastTid: (row?.[0] ?? TID_NONE) as Tid,
       nextOid: Number(row?.[1] ?? 0n),
-      logEnd: Math.max(Number(row?.[2] ?? 0n), extendedLogEnd(this.#db)),
+      logEnd: Number(row?.[2] ?? 0n),
     }
   }
 
   fileBytes(): FileBytes {
     const pragma = (name: string): number => Number(this.#db.pragma(name, { simple: true }))
     const pageBytes = pragma('page_size')
-    return { total: pragma('page_count') * pageBytes, free: pragma('freelist_count') * pageBytes }
+    const pages = pragma('page_count') * pageBytes
+    return { total: pages + logBytesOnDisk(this.#path), free: pragma('freelist_count') * pageBytes }
   }
 
   kept(): KeptMoments {
@@ -158,13 +157,14 @@ export class PackReader {
       .map(([tid, objects]) => ({ tid, isUsed: objects > 0n }))
   }
 
-  /** Where the first extent that begins at `pos` or later begins and ends. */
-  nextExtent(pos: number): { readonly pos: number; readonly end: number } | undefined {
-    const row = this.#nextExtent.get(pos)
-    if (row === undefined) return undefined
-    if (row[1] > EXTENT_BYTES)
-      throw new StoreError(`the log is damaged at ${row[0]}: run 'zblkfs fsck' on it`)
-    return { pos: row[0], end: row[0] + row[1] }
+  /** The log's segments, by index, in their order. */
+  segments(): readonly number[] {
+    return this.#files.indexes()
+  }
+
+  /** Whether the units `[lo, hi)` of one segment take any room. */
+  takesRoom(lo: number, hi: number): boolean {
+    return this.#files.takesRoom(lo, hi)
   }
 }
 

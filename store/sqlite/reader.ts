@@ -2,15 +2,18 @@
  * Everything that is read from a database, over one connection, synchronously: a read of what SQLite or the kernel
  * has in memory costs microseconds, less than handing it to another thread.
  *
- * `load` looks neighbouring oids up with one query and reads the bytes of neighbouring records with another, as
- * they were written one after the other. Each call reads one state of the database.
+ * `load` looks neighbouring oids up with one query and reads the bytes of neighbouring records with one call, as
+ * they were written one after the other. Each call reads one state of the database; but bytes of the log that a pack
+ * gives back meanwhile are gone. Then all is looked up once more, before it is called damage.
  */
 import type { Database, Statement } from 'better-sqlite3'
 import { CorruptRecordError, StoreError } from '../errors.ts'
 import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo, TransactionRange } from '../store.ts'
 import { rowSum, transactionSum } from './checksum.ts'
-import { LogDamageError, LogReader, type LogSpan } from './log-reader.ts'
+import { LogDamageError, LogFiles } from './log-files.ts'
+import { LogReader } from './log-reader.ts'
+import { madeGarbage } from './young-garbage.ts'
 
 /** Fewer neighbours than this are looked up one by one. */
 const RANGE_OIDS = 4
@@ -18,12 +21,13 @@ const RANGE_OIDS = 4
 /** How many rows of other states a range query may read. */
 const OTHER_ROWS = 64
 
-/** Records whose bytes lie closer together than this are read at once, in spans of this length at most. */
-const SPAN_GAP_BYTES = 16_384
-const SPAN_BYTES = 4 << 20
+/** Records whose bytes lie together are read at once, in spans of this length at most: a block's. */
+const SPAN_BYTES = 2 << 20
 
 /** What a record that is kept may keep alive beside itself. */
 const SLAB_BYTES = 32_768
+
+const NO_BYTES = new Uint8Array(0)
 
 /** How many rows of a long list are read at a time. */
 const BATCH_ROWS = 1024
@@ -50,6 +54,8 @@ type TransactionRow = [
   bytes: number,
   nextOid: number,
   sum: number,
+  logEnd: number,
+  stored: number,
 ]
 
 /** Where a record is, checked. */
@@ -63,9 +69,9 @@ export interface StoredRecord {
   readonly tail: Uint8Array | null
 }
 
-/** What transactions added to a database: bytes of the log, and revisions that are still kept. */
+/** What transactions added to a database: bytes, shared ones left out, and revisions that are still kept. */
 export interface Added {
-  readonly logBytes: number
+  readonly storedBytes: number
   readonly revisions: number
 }
 
@@ -87,7 +93,10 @@ function checked(row: RevisionRow): StoredRecord {
 
 export class Reader {
   readonly #db: Database
+  readonly #files: LogFiles
   readonly #log: LogReader
+  /** For the bytes of several records, before they are copied apart. */
+  #span = NO_BYTES
   readonly #point: Statement<[number, bigint], RevisionRow>
   readonly #range: Statement<[number, number, number], RevisionRow>
   readonly #revisions: Statement<[number, bigint, bigint], bigint>
@@ -95,14 +104,15 @@ export class Reader {
   readonly #newest: Statement<[bigint], bigint>
   readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
   readonly #transactions: Record<'up' | 'down', Statement<[bigint, bigint, number]>>
-  readonly #objects: Statement<[bigint, bigint], number>
-  readonly #logEnd: Statement<[bigint], number>
+  readonly #added: Statement<[bigint, bigint], [stored: number, objects: number]>
   readonly #begin: Statement
   readonly #end: Statement
 
-  constructor(db: Database) {
+  /** @param files the log's, where the caller has them open; else they are opened here, and {@link close} closes them. */
+  constructor(db: Database, files: LogFiles = new LogFiles(db, 'read')) {
     this.#db = db
-    this.#log = new LogReader(db)
+    this.#files = files
+    this.#log = new LogReader(files)
     this.#point = db
       .prepare<[number, bigint], RevisionRow>(
         // The primary key's order, newest first: asking for it with ORDER BY doubles the time of a look-up.
@@ -138,20 +148,24 @@ export class Reader {
       db
         .prepare<[bigint, bigint, number]>(
           `SELECT tid, user, description, extension, CAST(objects AS REAL), CAST(bytes AS REAL),
-             CAST(next_oid AS REAL), CAST(sum AS REAL)
+             CAST(next_oid AS REAL), CAST(sum AS REAL),
+             CAST(log_end AS REAL), CAST(stored AS REAL)
            FROM txn WHERE tid > ? AND tid <= ? ORDER BY tid ${order} LIMIT ?`,
         )
         .safeIntegers()
         .raw(true)
     this.#transactions = { up: transactions('ASC'), down: transactions('DESC') }
-    this.#objects = db
-      .prepare<[bigint, bigint], number>('SELECT total(objects) FROM txn WHERE tid > ? AND tid <= ?')
-      .pluck()
-    this.#logEnd = db
-      .prepare<[bigint], number>('SELECT log_end FROM txn WHERE tid <= ? ORDER BY tid DESC LIMIT 1')
-      .pluck()
+    this.#added = db
+      .prepare<[bigint, bigint], [number, number]>(
+        'SELECT total(stored), total(objects) FROM txn WHERE tid > ? AND tid <= ?',
+      )
+      .raw(true)
     this.#begin = db.prepare('BEGIN')
     this.#end = db.prepare('COMMIT')
+  }
+
+  close(): void {
+    this.#files.close()
   }
 
   lastTid(): Tid {
@@ -171,11 +185,14 @@ export class Reader {
   load(oids: readonly Oid[], at: Tid): readonly (Revision | undefined)[] {
     return this.#inOneState(() => {
       const records = this.#find(oids, at)
-      const spans = this.#readSpans(records)
       const slabs = new Slabs(records)
-      return records.map((record, index) => {
-        if (record === undefined || record.head === null) return undefined
-        return { tid: record.tid, record: assemble(record, spans[index], slabs) }
+      const found = records.map(record =>
+        record === undefined || record.head === null ? undefined : assemble(record, slabs),
+      )
+      this.#readLogged(records, found)
+      return found.map((bytes, index) => {
+        const tid = records[index]?.tid
+        return bytes === undefined || tid === undefined ? undefined : { tid, record: bytes }
       })
     })
   }
@@ -200,13 +217,13 @@ export class Reader {
     const tail = record.tail ?? NO_BYTES
     const end = Math.min(off + len, recordSize(record))
     const length = Math.max(0, end - off)
-    const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length)
+    const bytes = into?.subarray(0, length) ?? newBytes(length)
     if (off < head.length) bytes.set(head.subarray(off, end))
     const lo = Math.max(off, head.length)
     const hi = Math.min(end, head.length + record.len)
     if (record.pos !== null && lo < hi) {
       const pos = record.pos + lo - head.length
-      reportDamage(record, () => this.#log.read(pos, hi - lo).copy(pos, hi - lo, bytes, lo - off))
+      reportDamage(record, () => this.#log.read(pos, bytes.subarray(lo - off, hi - off)))
     }
     const tailStart = head.length + record.len
     if (end > tailStart) {
@@ -222,8 +239,8 @@ export class Reader {
 
   /** What the transactions `(after, upTo]` added. */
   added(after: Tid, upTo: Tid): Added {
-    const logBytes = (this.#logEnd.get(upTo) ?? 0) - (this.#logEnd.get(after) ?? 0)
-    return { logBytes, revisions: this.#objects.get(after, upTo) ?? 0 }
+    const [storedBytes, revisions] = this.#added.get(after, upTo) ?? [0, 0]
+    return { storedBytes, revisions }
   }
 
   /** Transactions in batches, so that a caller who stops early, or takes long, holds nothing. */
@@ -239,8 +256,8 @@ export class Reader {
         if (reverse && after < upTo) this.#checkNewest((batch[0]?.[0] ?? after) as Tid, upTo)
         return batch
       })
-      for (const [tid, user, description, extension, objects, bytes, nextOid, sum] of rows) {
-        if (transactionSum({ tid, user, description, extension, nextOid }) !== sum)
+      for (const [tid, user, description, extension, objects, bytes, nextOid, sum, logEnd, stored] of rows) {
+        if (transactionSum({ tid, user, description, extension, nextOid, logEnd, stored }) !== sum)
           throw new StoreError(damagedTransaction(tid as Tid))
         yield { tid: tid as Tid, user, description, extension, objects, bytes }
         if (reverse) upTo = tid - 1n
@@ -306,50 +323,74 @@ export class Reader {
     for (; next < first + count; next++) found[index + next - first] = this.find(toOid(next), at)
   }
 
-  /** Reads what the records have in the log: one read for those that lie together. */
-  #readSpans(records: readonly (StoredRecord | undefined)[]): (LogSpan | undefined)[] {
-    const spans: (LogSpan | undefined)[] = records.map(() => undefined)
+  /** Reads what the records have in the log into their places: one read for those that lie together. */
+  #readLogged(
+    records: readonly (StoredRecord | undefined)[],
+    found: readonly (Uint8Array | undefined)[],
+  ): void {
     let start = 0
     while (start < records.length) {
       const first = records[start]
-      if (first === undefined || first.pos === null) {
-        start++
-        continue
-      }
-      let spanEnd = first.pos + first.len
       let end = start + 1
-      for (; end < records.length; end++) {
-        const record = records[end]
-        if (record === undefined || record.pos === null) continue
-        const near = record.pos >= first.pos && record.pos <= spanEnd + SPAN_GAP_BYTES
-        if (!near || record.pos + record.len - first.pos > SPAN_BYTES) break
-        spanEnd = Math.max(spanEnd, record.pos + record.len)
+      if (first !== undefined && first.pos !== null) {
+        let length = first.len
+        for (; end < records.length; end++) {
+          const next = records[end]
+          if (next === undefined || next.pos !== first.pos + length || length + next.len > SPAN_BYTES) break
+          length += next.len
+        }
+        if (end === start + 1 || !this.#readSpan(first.pos, length, records, found, start, end)) {
+          for (let index = start; index < end; index++) this.#readOne(records[index], found[index])
+        }
       }
-      const span = this.#readSpan(first.pos, spanEnd)
-      if (span !== undefined) spans.fill(span, start, end)
-      else for (let index = start; index < end; index++) spans[index] = this.#readRecord(records[index])
       start = end
     }
-    return spans
   }
 
-  /** Undefined where something in it is damaged: then each record is read by itself, to tell whose it is. */
-  #readSpan(pos: number, end: number): LogSpan | undefined {
+  /** False where something in it is damaged: then each record is read by itself, to tell whose it is. */
+  #readSpan(
+    pos: number,
+    length: number,
+    records: readonly (StoredRecord | undefined)[],
+    found: readonly (Uint8Array | undefined)[],
+    start: number,
+    end: number,
+  ): boolean {
+    if (this.#span.length < length) this.#span = Buffer.allocUnsafeSlow(SPAN_BYTES)
     try {
-      return this.#log.read(pos, end - pos)
+      this.#log.read(pos, this.#span.subarray(0, length))
     } catch (error) {
-      if (error instanceof LogDamageError) return undefined
+      if (error instanceof LogDamageError) return false
       throw error
     }
+    for (let index = start, off = 0; index < end; index++) {
+      const record = records[index]
+      const len = record?.len ?? 0
+      found[index]?.set(this.#span.subarray(off, off + len), record?.head?.length)
+      off += len
+    }
+    return true
   }
 
-  #readRecord(record: StoredRecord | undefined): LogSpan | undefined {
-    if (record === undefined || record.pos === null) return undefined
-    const { pos, len } = record
-    return reportDamage(record, () => this.#log.read(pos, len))
+  #readOne(record: StoredRecord | undefined, bytes: Uint8Array | undefined): void {
+    if (record === undefined || record.pos === null || bytes === undefined) return
+    const { pos, len, head } = record
+    const off = head?.length ?? 0
+    reportDamage(record, () => this.#log.read(pos, bytes.subarray(off, off + len)))
   }
 
   #inOneState<T>(read: () => T): T {
+    try {
+      return this.#inTransaction(read)
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError && error.cause instanceof LogDamageError)) throw error
+      // In a state of somebody else's there is no later one to look at.
+      if (this.#db.inTransaction) throw error
+      return this.#inTransaction(read)
+    }
+  }
+
+  #inTransaction<T>(read: () => T): T {
     this.#begin.run()
     try {
       return read()
@@ -363,22 +404,19 @@ export class Reader {
 const damagedTransaction = (tid: Tid): string =>
   `the entry of transaction ${formatTid(tid)} is damaged: run 'zblkfs fsck' on the database`
 
-const NO_BYTES = new Uint8Array(0)
-
-function assemble(record: StoredRecord, span: LogSpan | undefined, slabs: Slabs): Uint8Array {
+/** A record without its bytes in the log: room for them is between its head and its tail. */
+function assemble(record: StoredRecord, slabs: Slabs): Uint8Array {
   const head = record.head ?? NO_BYTES
   if (record.pos === null && record.tail === null) return head
   const bytes = slabs.take(recordSize(record))
   bytes.set(head)
-  const pos = record.pos
-  if (pos !== null) {
-    reportDamage(record, () => {
-      if (span === undefined) throw new LogDamageError('bytes are missing')
-      span.copy(pos, record.len, bytes, head.length)
-    })
-  }
   if (record.tail !== null) bytes.set(record.tail, head.length + record.len)
   return bytes
+}
+
+function newBytes(length: number): Buffer<ArrayBuffer> {
+  madeGarbage(length)
+  return Buffer.allocUnsafeSlow(length)
 }
 
 function reportDamage<T>(record: StoredRecord, read: () => T): T {
@@ -405,7 +443,7 @@ class Slabs {
 
   take(length: number): Uint8Array {
     if (length > this.#slab.length) {
-      this.#slab = Buffer.allocUnsafeSlow(Math.max(length, Math.min(SLAB_BYTES, this.#left)))
+      this.#slab = newBytes(Math.max(length, Math.min(SLAB_BYTES, this.#left)))
     }
     const bytes = this.#slab.subarray(0, length)
     this.#slab = this.#slab.subarray(length)

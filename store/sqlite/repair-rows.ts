@@ -6,6 +6,10 @@
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
 import { transactionSum } from './checksum.ts'
+import { DATABASE_ID, newDatabaseId, readDatabaseId } from './database-id.ts'
+import { databaseIdOfLog, lastLogEnd, LogFiles } from './log-files.ts'
+import { tailOf } from './log-layout.ts'
+import { UNIT_BYTES } from './schema.ts'
 import { isGoodRow, type RevisionCells } from './store-check.ts'
 
 interface TransactionRow {
@@ -14,6 +18,8 @@ interface TransactionRow {
   readonly description: string
   readonly extension: Buffer
   readonly next_oid: bigint
+  readonly log_end: bigint
+  readonly stored: bigint
 }
 
 /** @throws SqliteError where the tables cannot be read through; then nothing was changed. */
@@ -36,15 +42,34 @@ export function repairRows(path: string): void {
       repairTransactions(db)
     })()
     db.exec('VACUUM')
+    repairLog(db)
   } finally {
     db.close()
   }
 }
 
+/** The database's id and the headers of its log files say the same again, and the last file is there. */
+function repairLog(db: Database.Database): void {
+  if (readDatabaseId(db) === undefined)
+    db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(
+      DATABASE_ID,
+      databaseIdOfLog(db.name) ?? newDatabaseId(),
+    )
+  const files = new LogFiles(db, 'write')
+  try {
+    const end = lastLogEnd(db)
+    const indexes = files.indexes()
+    if (end > 0 && !indexes.includes(tailOf(end).index)) files.create(tailOf(end).index)
+    for (const index of indexes) if (!files.hasHeader(index)) files.mendHeader(index)
+  } finally {
+    files.close()
+  }
+}
+
 function repairTransactions(db: Database.Database): void {
   db.exec(`
-    INSERT OR IGNORE INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, sum)
-      SELECT DISTINCT tid, '', 'entered again by zblkfs fsck', x'', 0, 0, 1, 0, 0 FROM revision;
+    INSERT OR IGNORE INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum)
+      SELECT DISTINCT tid, '', 'entered again by zblkfs fsck', x'', 0, 0, 1, 0, 0, 0 FROM revision;
     UPDATE txn SET objects = 0, bytes = 0;
     UPDATE txn SET objects = kept.objects, bytes = kept.bytes FROM (
       SELECT tid, count(*) AS objects,
@@ -53,19 +78,19 @@ function repairTransactions(db: Database.Database): void {
     ) AS kept WHERE txn.tid = kept.tid;
     UPDATE txn SET
       next_oid = max(next_oid, (SELECT coalesce(max(oid) + 1, 1) FROM revision)),
-      log_end = max(log_end, (SELECT coalesce(max(pos + length(bytes)), 0) FROM log),
-        (SELECT coalesce(max(pos + len), 0) FROM revision))
+      log_end = (SELECT coalesce(max(pos + len) + ${UNIT_BYTES - 1}, 0) FROM revision) / ${UNIT_BYTES} * ${UNIT_BYTES}
       WHERE tid = (SELECT max(tid) FROM txn);
   `)
   const update = db.prepare('UPDATE txn SET sum = ? WHERE tid = ?')
   const rows = db
-    .prepare<[bigint], TransactionRow>(
-      'SELECT tid, user, description, extension, next_oid FROM txn WHERE tid > ? ORDER BY tid LIMIT 1000',
-    )
+    .prepare<[bigint], TransactionRow>('SELECT * FROM txn WHERE tid > ? ORDER BY tid LIMIT 1000')
     .safeIntegers()
   for (let last = -1n; ;) {
     const batch = rows.all(last)
-    for (const row of batch) update.run(transactionSum({ ...row, nextOid: Number(row.next_oid) }), row.tid)
+    for (const row of batch) {
+      const [nextOid, logEnd, stored] = [Number(row.next_oid), Number(row.log_end), Number(row.stored)]
+      update.run(transactionSum({ ...row, nextOid, logEnd, stored }), row.tid)
+    }
     const end = batch.at(-1)
     if (end === undefined) return
     last = end.tid

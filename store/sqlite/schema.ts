@@ -1,26 +1,25 @@
 /**
- * The format of a database file: SQLite with these four tables.
+ * The format of a database: a SQLite file with these three tables, and beside it a directory of log files
+ * (log-layout.ts) that hold the bulk bytes.
  *
  * | table      | a row is                                                                                           |
  * |------------|----------------------------------------------------------------------------------------------------|
  * | `txn`      | a transaction; `next_oid` and `log_end` are what they were when it was made, so that a commit      |
  * |            | touches no other place, and the last row tells where to go on. `objects` and `bytes` are true of   |
- * |            | the revisions that are kept: a revision that got lost is found out by them. `sum` covers the rest, |
- * |            | but for `log_end`                                                                                  |
+ * |            | the revisions that are kept: a revision that got lost is found out by them. `stored` is what it    |
+ * |            | added, shared bytes left out. `sum` covers all but `objects` and `bytes`                           |
  * | `revision` | what an object was from `tid` on: `head + log[pos, pos + len) + tail`; `head` is NULL from where   |
  * |            | the object no longer exists; `pos` is NULL where there are no bytes in the log                     |
- * | `log`      | an extent: up to {@link EXTENT_BYTES} bytes of the log from `pos` on, and a checksum for each      |
- * |            | {@link UNIT_BYTES} of them, so that a part is checked without the rest                             |
- * | `meta`     | what a later process needs to know beside the data (how far a pack has come), by name              |
+ * | `meta`     | by name, what a later process needs to know beside the data: the database's id, and how far a pack |
+ * |            | has come                                                                                           |
  *
- * Positions in the log only grow; a position is never used again. A gap between extents is room that was given back:
- * an extent may be replaced by shorter ones, or none, when no revision points to the rest. Who points where is
- * found by reading `revision` through; a bit per unit of the log is enough to remember it.
+ * Positions in the log only grow; a position is never used again. Who points where is found by reading `revision`
+ * through; a bit for each {@link UNIT_BYTES} of the log is enough to remember it.
  *
- * `revision` has its newest rows first, so that "the newest before a moment" is the first row found. A row fits
- * its page: what is longer than {@link INLINE_BYTES} lies in the log.
+ * `revision` has its newest rows first, so that "the newest before a moment" is the first row found.
  */
 import type { Database } from 'better-sqlite3'
+import { DATABASE_ID, newDatabaseId } from './database-id.ts'
 
 /** `PRAGMA application_id`: "zblk". */
 export const APPLICATION_ID = 0x7a_62_6c_6b
@@ -28,17 +27,20 @@ export const APPLICATION_ID = 0x7a_62_6c_6b
 /** `PRAGMA user_version`. 1: the first. */
 export const FORMAT_VERSION = 1
 
-/** A compromise that docs/notes.md has the figures of: long pages make bulk data fast and small changes big. */
-export const PAGE_BYTES = 32_768
+/** Small, so that a commit of a few rows writes little; docs/notes.md has the figures. */
+export const PAGE_BYTES = 4096
 
-/** The longest extent whose row fits one page, checksums included: its parts are read without the rest. */
-export const EXTENT_BYTES = 32_640
-
-/** What one checksum of an extent covers. */
+/** The log is written, checked and given back in pieces of this length. What is shorter stands in its row. */
 export const UNIT_BYTES = 4096
 
-/** Records up to this long stand in their `revision` row, whatever they are made of. */
-export const INLINE_BYTES = 1024
+/**
+ * A transaction with less than this for the log keeps it in its rows: one sync instead of two, at the price that
+ * these bytes are written twice.
+ */
+export const INLINE_TRANSACTION_BYTES = 65_536
+
+/** No row has more inline: all that a small transaction has, and what is left of a record on both sides of its units. */
+export const ROW_BYTES_MAX = INLINE_TRANSACTION_BYTES + 6 * UNIT_BYTES
 
 const SCHEMA = `
   CREATE TABLE txn (
@@ -50,6 +52,7 @@ const SCHEMA = `
     bytes INTEGER NOT NULL,
     next_oid INTEGER NOT NULL,
     log_end INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
     sum INTEGER NOT NULL
   ) STRICT;
 
@@ -66,12 +69,6 @@ const SCHEMA = `
 
   CREATE INDEX revision_by_tid ON revision (tid);
 
-  CREATE TABLE log (
-    pos INTEGER PRIMARY KEY,
-    sums BLOB NOT NULL,
-    bytes BLOB NOT NULL
-  ) STRICT;
-
   CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value ANY
@@ -84,6 +81,7 @@ export function createSchema(db: Database): void {
   db.pragma('auto_vacuum = INCREMENTAL') // so that what a pack frees can go back to the host's filesystem
   db.transaction(() => {
     db.exec(SCHEMA)
+    db.prepare('INSERT INTO meta (name, value) VALUES (?, ?)').run(DATABASE_ID, newDatabaseId())
     db.pragma(`application_id = ${APPLICATION_ID}`)
     db.pragma(`user_version = ${FORMAT_VERSION}`)
   })()
@@ -91,5 +89,5 @@ export function createSchema(db: Database): void {
 
 /** Looks for each table once. @throws SqliteError where one is missing or its place in the file is damaged. */
 export function checkTables(db: Database): void {
-  for (const table of ['txn', 'revision', 'log', 'meta']) db.prepare(`SELECT 1 FROM ${table} LIMIT 1`).get()
+  for (const table of ['txn', 'revision', 'meta']) db.prepare(`SELECT 1 FROM ${table} LIMIT 1`).get()
 }

@@ -6,13 +6,11 @@ import { NoSpaceError, StoreError } from '../errors.ts'
  * (TypeError and the like).
  */
 export function storeError(error: unknown, path: string): unknown {
+  if (isSystemError(error)) return systemError(error, path)
   if (!(error instanceof Database.SqliteError)) return error
   const { code, message } = error
   if (code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_SHMSIZE') {
-    return new NoSpaceError(
-      `no space left for ${path}: what was committed is safe; free some space and go on`,
-      { cause: error },
-    )
+    return noSpace(path, error)
   }
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
     return new StoreError(`${path} is damaged (${message}): run 'zblkfs fsck' on it`, { cause: error })
@@ -24,3 +22,24 @@ export function storeError(error: unknown, path: string): unknown {
   }
   return new StoreError(`${path}: ${message} (${code})`, { cause: error })
 }
+
+/** What a call to the system failed with, on a file of the log. */
+interface SystemError extends Error {
+  readonly code: string
+  readonly syscall: string
+}
+
+const isSystemError = (error: unknown): error is SystemError =>
+  error instanceof Error && 'syscall' in error && 'code' in error
+
+const systemError = (error: SystemError, path: string): StoreError =>
+  error.code === 'ENOSPC' || error.code === 'EDQUOT'
+    ? noSpace(path, error)
+    : new StoreError(`reading or writing the log of ${path} failed (${error.message}): check its disk`, {
+        cause: error,
+      })
+
+const noSpace = (path: string, cause: Error): NoSpaceError =>
+  new NoSpaceError(`no space left for ${path}: what was committed is safe; free some space and go on`, {
+    cause,
+  })

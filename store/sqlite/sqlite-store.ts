@@ -17,6 +17,7 @@ import type {
   WritableStore,
 } from '../store.ts'
 import { isKept, type KeptMoments, readKeptMoments } from './kept-moments.ts'
+import { logBytesOnDisk } from './log-files.ts'
 import type { WriterStats } from './messages.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { ReaderPin } from './reader-pin.ts'
@@ -27,6 +28,7 @@ import type { WriterLock } from './writer-lock.ts'
 
 /** How large a database is now, and what was done to it since it was opened here. */
 export interface SqliteStoreStats {
+  /** On the disk, the log included. */
   readonly databaseBytes: number
   readonly walBytes: number
   /** Absent where the store is read-only. */
@@ -106,7 +108,7 @@ export class SqliteStore implements Store {
     return this.#read(() => readKeptMoments(this.#db))
   }
 
-  /** What the transactions `(after, upTo]` added to the database; a pack's moving of bytes meanwhile is in it. */
+  /** What the transactions `(after, upTo]` added to the database. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async added(after: Tid, upTo: Tid): Promise<Added> {
     return this.#read(reader => reader.added(after, upTo))
@@ -117,6 +119,7 @@ export class SqliteStore implements Store {
   }
 
   async close(): Promise<void> {
+    if (!this.#closed) this.#reader.close()
     this.#closed = true
     this.#db.close()
     this.#pin?.release()
@@ -125,7 +128,10 @@ export class SqliteStore implements Store {
 
   stats(): SqliteStoreStats {
     const size = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0
-    return { databaseBytes: size(this.name), walBytes: size(`${this.name}-wal`) }
+    return {
+      databaseBytes: size(this.name) + logBytesOnDisk(this.name),
+      walBytes: size(`${this.name}-wal`),
+    }
   }
 
   #read<T>(read: (reader: Reader) => T): T {

@@ -10,15 +10,21 @@
  * | the index disagrees with the table        | SQLite's integrity check, and the search for what is lost     |
  * | the schema                                | its text, compared with that of a new database                |
  * | bytes of the log                          | the sums of its units                                         |
- * | extents that are gone, moved, or overlap   | what revisions point to, compared with the extents there are  |
+ * | a log file is gone, foreign, or cut short | what revisions point to, compared with the files there are    |
  *
  * A whole scan reads the rows in the order of the tree, not by key, so it finds those that no search finds. Rows are
  * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
- * the database, so that a writer beside is in no way.
+ * the database, so that a writer beside is in no way. The log has no states: what a pack gives back meanwhile is no
+ * damage, so a revision whose bytes are not there is looked up once more, in the state of that time.
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
-import { rowSum, transactionSum, unitsAreIntact } from './checksum.ts'
+import { rowSum, transactionSum } from './checksum.ts'
+import { DATABASE_ID, readDatabaseId } from './database-id.ts'
+import { LogDamageError, LogFiles } from './log-files.ts'
+import { GROUP_BYTES } from './log-layout.ts'
+import { LogReader } from './log-reader.ts'
+import { PagedBitmap } from './paged-bitmap.ts'
 import { createSchema, UNIT_BYTES } from './schema.ts'
 
 /** Something that is not as it was written. */
@@ -38,7 +44,6 @@ export type Progress = (what: string, done: number, total: number) => void
 
 /** A whole row of `revision`, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
 export type RevisionCells = [bigint, bigint, bigint, Buffer | null, bigint | null, bigint, Buffer | null]
-type LogRow = [pos: number, length: number, sums: Buffer, bytes: Buffer | null]
 interface TransactionRow {
   readonly tid: bigint
   readonly user: string
@@ -47,6 +52,8 @@ interface TransactionRow {
   readonly objects: bigint
   readonly bytes: bigint
   readonly next_oid: bigint
+  readonly log_end: bigint
+  readonly stored: bigint
   readonly sum: bigint
 }
 
@@ -54,16 +61,23 @@ interface TransactionRow {
 const STRUCTURE_MAX = 1000
 const FLUSH_ENTRIES = 100_000
 const PROGRESS_ROWS = 5000
+/** Beyond every position that a row may name. */
+const POSITIONS_MAX = 2 ** 52
 
 export class StoreCheck {
   readonly #db: Database.Database
   readonly #marks = new Database('')
+  readonly #now: Database.Database
   readonly #upTo: bigint
   readonly #progress: Progress
 
-  /** @param db a connection of its own, for reading. @param upTo later transactions are left out. */
-  constructor(db: Database.Database, upTo: Tid, progress: Progress) {
+  /**
+   * @param db a connection of its own, for reading. @param now another, to look up what has become of a revision.
+   * @param upTo later transactions are left out.
+   */
+  constructor(db: Database.Database, now: Database.Database, upTo: Tid, progress: Progress) {
     this.#db = db
+    this.#now = now
     this.#upTo = upTo
     this.#progress = progress
     this.#marks.pragma('journal_mode = OFF')
@@ -128,34 +142,73 @@ export class StoreCheck {
   }
 
   *#log(data: boolean): Generator<StoreDamage> {
-    const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
-    const rows = this.#db
-      .prepare<[], LogRow>(`SELECT pos, length(bytes), sums, ${data ? 'bytes' : 'NULL'} FROM log NOT INDEXED`)
-      .raw()
-    let end = 0
-    let count = 0
-    for (const [pos, length, sums, bytes] of rows.iterate()) {
-      if (!Buffer.isBuffer(sums) || !(bytes === null ? !data : Buffer.isBuffer(bytes))) {
-        yield {
-          kind: 'structure',
-          reason: `the log's extent at ${pos} has values of other types than it was written with`,
-        }
-        continue
-      }
-      if (pos < end)
-        yield { kind: 'structure', reason: `the log's extent at ${pos} overlaps the one before it` }
-      if (pos > end) this.#gap(end, pos, 'its bytes are missing in the log')
-      if (bytes !== null) {
-        for (let lo = 0; lo < length; lo += UNIT_BYTES) {
-          const hi = Math.min(lo + UNIT_BYTES, length)
-          if (unitsAreIntact(bytes.subarray(lo, hi), sums, lo / UNIT_BYTES, pos)) continue
-          this.#gap(pos + lo, pos + hi, 'the checksum of its bytes in the log differs')
-        }
-      }
-      end = Math.max(end, pos + length)
-      if (++count % PROGRESS_ROWS === 0) this.#progress('the log', end, total)
+    if (readDatabaseId(this.#db) === undefined)
+      yield { kind: 'structure', reason: `its row of meta '${DATABASE_ID}' is damaged` }
+    const used = this.#usedUnits()
+    const files = new LogFiles(this.#db, 'read')
+    try {
+      yield* this.#headers(files)
+      this.#segments(new LogReader(files), used, data)
+    } finally {
+      files.close()
+      used.close()
     }
-    this.#gap(end, Number.MAX_SAFE_INTEGER, 'its bytes are missing in the log')
+  }
+
+  /** A bit for each unit that a revision points to. */
+  #usedUnits(): PagedBitmap {
+    const used = new PagedBitmap()
+    const rows = this.#db
+      .prepare<[], [pos: number, len: number]>(
+        `SELECT pos, len FROM revision NOT INDEXED
+         WHERE typeof(pos) = 'integer' AND typeof(len) = 'integer' AND pos >= 0 AND pos < ${POSITIONS_MAX}
+           AND len BETWEEN 1 AND ${0xffff_ffff}`,
+      )
+      .raw()
+    for (const [pos, len] of rows.iterate())
+      used.addRange(Math.floor(pos / UNIT_BYTES), Math.ceil((pos + len) / UNIT_BYTES))
+    return used
+  }
+
+  *#headers(files: LogFiles): Generator<StoreDamage> {
+    for (const index of files.indexes()) {
+      try {
+        if (files.hasHeader(index)) continue
+        yield { kind: 'structure', reason: `the header of log file ${index} is damaged` }
+      } catch (error) {
+        if (!(error instanceof LogDamageError)) throw error
+        yield { kind: 'structure', reason: error.message }
+      }
+    }
+  }
+
+  /** Looks for what is used in each segment; reads all of it where `data` is wanted, else the last unit of each group. */
+  #segments(log: LogReader, used: PagedBitmap, data: boolean): void {
+    const end = POSITIONS_MAX / UNIT_BYTES
+    const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
+    const bytes = Buffer.allocUnsafeSlow(GROUP_BYTES)
+    for (let lo = used.find(true, 0, end), count = 0; lo < end; count++) {
+      const pos = lo * UNIT_BYTES
+      const groupEnd = (pos - (pos % GROUP_BYTES) + GROUP_BYTES) / UNIT_BYTES
+      const hi = used.find(false, lo, groupEnd)
+      const from = data ? lo : hi - 1
+      this.#range(log, from * UNIT_BYTES, bytes.subarray(0, (hi - from) * UNIT_BYTES))
+      if (count % PROGRESS_ROWS === 0) this.#progress('the log', pos, Math.max(total, pos))
+      lo = used.find(true, hi, end)
+    }
+  }
+
+  /** Notes which units of a range cannot be read. */
+  #range(log: LogReader, pos: number, bytes: Uint8Array): void {
+    try {
+      log.read(pos, bytes)
+    } catch (error) {
+      if (!(error instanceof LogDamageError)) throw error
+      if (bytes.length === UNIT_BYTES) this.#gap(pos, pos + UNIT_BYTES, error.message)
+      else
+        for (let off = 0; off < bytes.length; off += UNIT_BYTES)
+          this.#range(log, pos + off, bytes.subarray(off, off + UNIT_BYTES))
+    }
   }
 
   *#revisions(): Generator<StoreDamage> {
@@ -187,7 +240,7 @@ export class StoreCheck {
     this.#flush(counts)
   }
 
-  /** Which bytes of a record are in no extent, or in a damaged one. */
+  /** Which bytes of a record are not in the log, or damaged there. */
   *#missing(oid: bigint, tid: bigint, headLength: number, pos: number, len: number): Generator<StoreDamage> {
     const gaps = this.#marks
       .prepare<[number, number, number], { lo: number; hi: number; reason: string }>(
@@ -195,6 +248,7 @@ export class StoreCheck {
          WHERE lo >= coalesce((SELECT max(lo) FROM gap WHERE lo <= ?), 0) AND lo < ? AND hi > ?`,
       )
       .all(pos, pos + len, pos)
+    if (gaps.length > 0 && !this.#isThere(oid, tid, pos)) return
     for (const { lo, hi, reason } of gaps) {
       yield {
         kind: 'data',
@@ -204,6 +258,12 @@ export class StoreCheck {
         reason,
       }
     }
+  }
+
+  /** Whether a revision is still there, and not packed away since the check began. */
+  #isThere(oid: bigint, tid: bigint, pos: number): boolean {
+    const row = 'SELECT 1 FROM revision NOT INDEXED WHERE oid = ? AND tid = ? AND pos = ?'
+    return this.#now.prepare(row).get(oid, tid, pos) !== undefined
   }
 
   *#transactions(): Generator<StoreDamage> {
@@ -220,7 +280,12 @@ export class StoreCheck {
         continue
       }
       if (tid > this.#upTo) continue
-      const sum = transactionSum({ ...row, nextOid: Number(row.next_oid) })
+      const sum = transactionSum({
+        ...row,
+        nextOid: Number(row.next_oid),
+        logEnd: Number(row.log_end),
+        stored: Number(row.stored),
+      })
       if (sum !== Number(row.sum))
         yield { kind: 'transaction', tid: tid as Tid, reason: 'the checksum of its entry differs' }
       if (tid <= before)
@@ -301,9 +366,9 @@ export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells):
 
 /** Whether a row's values are of the types that its columns have: a damaged page may say otherwise. */
 function isTransaction(row: TransactionRow): boolean {
-  const { tid, user, description, extension, objects, bytes, next_oid, sum } = row
+  const { tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum } = row
   return (
-    [tid, objects, bytes, next_oid, sum].every(value => typeof value === 'bigint') &&
+    [tid, objects, bytes, next_oid, log_end, stored, sum].every(value => typeof value === 'bigint') &&
     [user, description].every(value => typeof value === 'string') &&
     Buffer.isBuffer(extension)
   )

@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { Checkpoints } from './checkpoints.ts'
 import { Committer } from './committer.ts'
+import { LogFiles } from './log-files.ts'
 import { toWire, type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
 import type { PackStepResult } from './pack-steps.ts'
 import { PackWriter } from './pack-writer.ts'
@@ -10,7 +11,7 @@ import { storeError } from './sqlite-errors.ts'
 import { decodeTransaction } from './wire.ts'
 
 const { path } = workerData as WriterData
-/** Room for the pages of the index that a commit changes; those of bulk data are written once, whenever they go. */
+/** Room for the pages of the index that a commit changes. */
 const CACHE_KIB = 8192
 const BUSY_TIMEOUT_MS = 1000
 
@@ -31,8 +32,9 @@ function main(port: NonNullable<typeof parentPort>): void {
     const checkpoints = new Checkpoints(db)
     // What an earlier process wrote to the WAL and died before it synced is on disk after this.
     checkpoints.truncate()
-    const committer = new Committer(db)
-    const packWriter = new PackWriter(db, committer, checkpoints)
+    const files = new LogFiles(db, 'write')
+    const committer = new Committer(db, files)
+    const packWriter = new PackWriter(db, files, checkpoints)
     const done = (packed?: PackStepResult): void =>
       reply({
         kind: 'done',
@@ -57,6 +59,7 @@ function main(port: NonNullable<typeof parentPort>): void {
           done(packWriter.run(request.step))
           checkpoints.afterPackStep()
         } else {
+          files.close()
           close(db, checkpoints)
           done()
           port.close()
