@@ -159,6 +159,19 @@ const DATA_HEADS: ReadonlyMap<DataClass, Uint8Array> = new Map([
 ])
 const DATA_TAIL = Uint8Array.of(op.BINPUT, 1, op.STOP)
 
+/** How long the head is that {@link encodeDataHead} makes for other than few bytes: a store has it apart from them. */
+export const USUAL_HEAD_BYTES = encodeDataHead(ZBLK0, 0xffff).head.length
+
+/** Whether a record's first {@link USUAL_HEAD_BYTES} bytes are enough for {@link dataPosition}. */
+export function hasUsualHead(bytes: Uint8Array): boolean {
+  for (const head of DATA_HEADS.values()) {
+    if (!startsWith(bytes, head) || bytes[head.length] !== op.PROTO) continue
+    const opcode = bytes[head.length + 2]
+    return opcode === op.BINBYTES || opcode === op.SHORT_BINBYTES
+  }
+  return false
+}
+
 const isDataClass = (className: string): className is DataClass => className === ZDATA || className === ZBLK0
 
 function readerOf(bytes: Uint8Array): PickleReader {

@@ -15,9 +15,10 @@ import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { readKeptMoments } from '../../store/sqlite/kept-moments.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import { Reader } from '../../store/sqlite/reader.ts'
+import { repairLog } from '../../store/sqlite/repair-log.ts'
 import { lossName, noteLosses, repairRows } from '../../store/sqlite/repair-rows.ts'
 import { storeError } from '../../store/sqlite/sqlite-errors.ts'
-import { StoreCheck, type Progress, type StoreDamage } from '../../store/sqlite/store-check.ts'
+import { filesToCheck, StoreCheck, type Progress, type StoreDamage } from '../../store/sqlite/store-check.ts'
 import { WriterLock } from '../../store/sqlite/writer-lock.ts'
 import { Connection } from '../connection.ts'
 import type { Damage } from './damage.ts'
@@ -88,6 +89,7 @@ async function repair(path: string, options: CheckOptions): Promise<CheckSummary
   try {
     try {
       if (run.checkTablesAndObjects().needsRows) mendRows(path)
+      repairLog(path)
     } finally {
       lock.release()
     }
@@ -201,14 +203,16 @@ class Run {
 
   #checkObjects(db: Database.Database, upTo: Tid): number {
     const { progress } = this.#options
+    const files = filesToCheck(db)
     db.exec('BEGIN')
     try {
       const kept = readKeptMoments(db)
-      const parts = { db, reader: new Reader(db), findings: this.#findings, kept, upTo, progress }
+      const parts = { db, reader: new Reader(db, files), findings: this.#findings, kept, upTo, progress }
       const objects = new ObjectCheck(parts)
       for (const damage of objects.run()) if (!isAccepted(db, damage)) this.#report(damage)
       return objects.unreachable()
     } finally {
+      files.close()
       if (db.inTransaction) db.exec('COMMIT')
     }
   }

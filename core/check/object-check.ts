@@ -11,7 +11,16 @@ import { formatOid, ROOT_OID, TID_MAX, type Oid, type Tid } from '../../store/id
 import { KeptRevisions, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
 import { recordSize, type Reader } from '../../store/sqlite/reader.ts'
 import type { Progress } from '../../store/sqlite/store-check.ts'
-import { DATA_HEAD_MAX, dataPosition, decodeRecord, references, ZBLK0, ZDATA } from '../record.ts'
+import {
+  DATA_HEAD_MAX,
+  dataPosition,
+  decodeRecord,
+  hasUsualHead,
+  references,
+  USUAL_HEAD_BYTES,
+  ZBLK0,
+  ZDATA,
+} from '../record.ts'
 import type { Damage } from './damage.ts'
 import type { Findings } from './findings.ts'
 
@@ -124,7 +133,9 @@ export class ObjectCheck {
     const expected = this.#classOf.get(oid) ?? ''
     const size = recordSize(record)
     if (DATA_CLASSES.includes(expected)) {
-      const { className } = dataPosition(reader.readPart(record, 0, DATA_HEAD_MAX), size, oid, tid)
+      const start = reader.readPart(record, 0, USUAL_HEAD_BYTES)
+      const head = hasUsualHead(start) ? start : reader.readPart(record, 0, DATA_HEAD_MAX)
+      const { className } = dataPosition(head, size, oid, tid)
       this.#expect(oid, tid, className, expected)
       return []
     }

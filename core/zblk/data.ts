@@ -2,7 +2,15 @@
  * The data of ZData and ZBlk0 records, read without an object each: from what is pending, else from the store.
  */
 import type { Connection } from '../connection.ts'
-import { DATA_HEAD_MAX, dataPosition, decodeData, encodeDataHead, type DataClass } from '../record.ts'
+import {
+  DATA_HEAD_MAX,
+  dataPosition,
+  decodeData,
+  encodeDataHead,
+  hasUsualHead,
+  USUAL_HEAD_BYTES,
+  type DataClass,
+} from '../record.ts'
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import type { RecordSlice, RecordSource } from '../../store/store.ts'
@@ -24,7 +32,10 @@ export async function findData(connection: Connection, oid: Oid): Promise<Stored
   const pending = connection.pendingRecord(oid)
   if (pending !== undefined) return pendingData(pending.source, oid)
   const { at } = connection
-  const part = await connection.store.loadPart(oid, at, 0, DATA_HEAD_MAX)
+  const { store } = connection
+  const start = await store.loadPart(oid, at, 0, USUAL_HEAD_BYTES)
+  const isEnough = start === undefined || hasUsualHead(start.bytes)
+  const part = isEnough ? start : await store.loadPart(oid, at, 0, DATA_HEAD_MAX)
   if (part === undefined) throw new ObjectNotFoundError(oid, at)
   const { off, len } = dataPosition(part.bytes, part.size, oid, part.tid)
   return { body: { oid, tid: part.tid, off, len }, len, tid: part.tid }

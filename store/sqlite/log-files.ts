@@ -37,10 +37,10 @@ export class LogFiles {
     dispose: fd => closeSync(fd),
   })
 
-  /** @param db the database whose log it is. */
-  constructor(db: Database, use: 'read' | 'write') {
+  /** @param db the database whose log it is. @param id its id; undefined where that is damaged. */
+  constructor(db: Database, use: 'read' | 'write', id: string | undefined = readDatabaseId(db)) {
     this.#database = db.name
-    this.#id = readDatabaseId(db)
+    this.#id = id
     this.#flags = use === 'read' ? 'r' : 'r+'
   }
 

@@ -42,10 +42,10 @@ export class LogReader {
     const isThere =
       readSync(fd, target, 0, target.length, offsetOf(pos)) === target.length &&
       readSync(fd, sums, 0, sumsLength, sumOffsetOf(pos)) === sumsLength
-    if (!isThere) throw new LogDamageError(`its log file ends before its bytes at ${pos}`)
+    if (!isThere) throw new LogDamageError('its log file ends before its bytes')
     for (let off = 0, at = 0; off < target.length; off += UNIT_BYTES, at += SUM_BYTES) {
       if (unitSum(target.subarray(off, off + UNIT_BYTES), pos + off) !== sums.readBigUInt64LE(at))
-        throw new LogDamageError(`checksum of its data at ${pos + off} differs`)
+        throw new LogDamageError('the checksum of its bytes in the log differs')
     }
   }
 }

@@ -6,9 +6,6 @@
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
 import { transactionSum } from './checksum.ts'
-import { DATABASE_ID, newDatabaseId, readDatabaseId } from './database-id.ts'
-import { databaseIdOfLog, lastLogEnd, LogFiles } from './log-files.ts'
-import { tailOf } from './log-layout.ts'
 import { UNIT_BYTES } from './schema.ts'
 import { isGoodRow, type RevisionCells } from './store-check.ts'
 
@@ -42,27 +39,8 @@ export function repairRows(path: string): void {
       repairTransactions(db)
     })()
     db.exec('VACUUM')
-    repairLog(db)
   } finally {
     db.close()
-  }
-}
-
-/** The database's id and the headers of its log files say the same again, and the last file is there. */
-function repairLog(db: Database.Database): void {
-  if (readDatabaseId(db) === undefined)
-    db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(
-      DATABASE_ID,
-      databaseIdOfLog(db.name) ?? newDatabaseId(),
-    )
-  const files = new LogFiles(db, 'write')
-  try {
-    const end = lastLogEnd(db)
-    const indexes = files.indexes()
-    if (end > 0 && !indexes.includes(tailOf(end).index)) files.create(tailOf(end).index)
-    for (const index of indexes) if (!files.hasHeader(index)) files.mendHeader(index)
-  } finally {
-    files.close()
   }
 }
 

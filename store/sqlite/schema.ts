@@ -28,7 +28,7 @@ export const APPLICATION_ID = 0x7a_62_6c_6b
 export const FORMAT_VERSION = 1
 
 /** Small, so that a commit of a few rows writes little; docs/notes.md has the figures. */
-export const PAGE_BYTES = 4096
+export const PAGE_BYTES = 8192
 
 /** The log is written, checked and given back in pieces of this length. What is shorter stands in its row. */
 export const UNIT_BYTES = 4096

@@ -21,7 +21,7 @@ import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
 import { rowSum, transactionSum } from './checksum.ts'
 import { DATABASE_ID, readDatabaseId } from './database-id.ts'
-import { LogDamageError, LogFiles } from './log-files.ts'
+import { databaseIdOfLog, LogDamageError, LogFiles } from './log-files.ts'
 import { GROUP_BYTES } from './log-layout.ts'
 import { LogReader } from './log-reader.ts'
 import { PagedBitmap } from './paged-bitmap.ts'
@@ -70,6 +70,8 @@ export class StoreCheck {
   readonly #now: Database.Database
   readonly #upTo: bigint
   readonly #progress: Progress
+  /** Goes on where the next one has the same reason. */
+  #lastGap: { readonly lo: number; hi: number; readonly reason: string } | undefined
 
   /**
    * @param db a connection of its own, for reading. @param now another, to look up what has become of a revision.
@@ -145,10 +147,11 @@ export class StoreCheck {
     if (readDatabaseId(this.#db) === undefined)
       yield { kind: 'structure', reason: `its row of meta '${DATABASE_ID}' is damaged` }
     const used = this.#usedUnits()
-    const files = new LogFiles(this.#db, 'read')
+    const files = filesToCheck(this.#db)
     try {
       yield* this.#headers(files)
       this.#segments(new LogReader(files), used, data)
+      this.#endGap()
     } finally {
       files.close()
       used.close()
@@ -162,7 +165,7 @@ export class StoreCheck {
       .prepare<[], [pos: number, len: number]>(
         `SELECT pos, len FROM revision NOT INDEXED
          WHERE typeof(pos) = 'integer' AND typeof(len) = 'integer' AND pos >= 0 AND pos < ${POSITIONS_MAX}
-           AND len BETWEEN 1 AND ${0xffff_ffff}`,
+           AND len BETWEEN 1 AND 4294967295`,
       )
       .raw()
     for (const [pos, len] of rows.iterate())
@@ -332,7 +335,19 @@ export class StoreCheck {
   }
 
   #gap(lo: number, hi: number, reason: string): void {
+    const gap = this.#lastGap
+    if (gap !== undefined && gap.hi === lo && gap.reason === reason) gap.hi = hi
+    else {
+      this.#endGap()
+      this.#lastGap = { lo, hi, reason }
+    }
+  }
+
+  #endGap(): void {
+    if (this.#lastGap === undefined) return
+    const { lo, hi, reason } = this.#lastGap
     this.#marks.prepare('INSERT OR REPLACE INTO gap (lo, hi, reason) VALUES (?, ?, ?)').run(lo, hi, reason)
+    this.#lastGap = undefined
   }
 
   #wrong(tid: bigint): void {
@@ -353,6 +368,10 @@ export class StoreCheck {
     return Number(this.#db.prepare<[], bigint>(query).pluck().safeIntegers().get() ?? 0n)
   }
 }
+
+/** The log's files; where the database does not know its id any more, those that are beside it. */
+export const filesToCheck = (db: Database.Database): LogFiles =>
+  new LogFiles(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(db.name))
 
 /** Whether a row is what was written, its key included. */
 export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {

@@ -1,5 +1,5 @@
 /** Damage of each kind: found, named, repaired as far as it can be; afterwards nothing is found and the rest is as it was. */
-import { copyFile, open, readFile } from 'node:fs/promises'
+import { open, readFile, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -15,9 +15,11 @@ import { encodeRecord } from '../../../core/record.ts'
 import { Superblock } from '../../../core/superblock.ts'
 import { OOBTree } from '../../../core/btree/tree.ts'
 import type { Oid } from '../../../store/ids.ts'
+import { segmentPath } from '../../../store/sqlite/log-layout.ts'
 import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
 import { FileSystem } from '../../../mount/file-system.ts'
 import { Paths } from '../../tools/paths.ts'
+import { copyDatabase, removeDatabase } from '../../tools/database-files.ts'
 import { openPaths } from '../../tools/temporary-database.ts'
 import { makeSmallDatabase, pattern, readTree } from './small-database.ts'
 
@@ -53,14 +55,14 @@ const cases: readonly Case[] = [
   },
   {
     title: 'a flipped byte of a whole block',
-    damage: path => flipAt(path, pattern(2 << 20, 2).subarray(1_048_576, 1_048_640)),
+    damage: path => flipAt(segment(path), pattern(2 << 20, 2).subarray(1_048_576, 1_048_640)),
     named: /^\/a\/whole bytes \[1048576, 1052672\): the checksum of its bytes in the log differs/m,
     touched: /^\/a\/whole$/,
   },
   {
     title: 'a flipped byte of a chunk',
-    damage: path => flipAt(path, pattern(70_000, 1).subarray(40_960, 41_020)),
-    named: /^\/a\/b\/chunks bytes \[36864, 45056\): the checksum of its bytes in the log differs/m,
+    damage: path => flipAt(segment(path), pattern(70_000, 1).subarray(40_960, 41_020)),
+    named: /^\/a\/b\/chunks bytes \[40960, 45056\): the checksum of its bytes in the log differs/m,
     touched: /^\/a\/b\/chunks$/,
   },
   {
@@ -207,21 +209,33 @@ const cases: readonly Case[] = [
     named: /^transaction: the checksum of its entry differs/m,
   },
   {
-    title: 'an extent of the log that is gone',
-    damage: path =>
-      run(
-        path,
-        'DELETE FROM log WHERE pos = (SELECT pos FROM log WHERE length(bytes) > 30000 ORDER BY pos LIMIT 1 OFFSET 20)',
-      ),
-    named: /^\/a\/whole bytes \[\d+, \d+\): its bytes are missing in the log/m,
+    title: 'a log file that is gone',
+    damage: async path => await rm(segment(path)),
+    named: /^\/a\/whole bytes \[0, 2097152\): its log file .*00000000 is missing: put .*-log back beside/m,
+    touched: /^\/a\/(whole|b\/chunks)$/,
+  },
+  {
+    title: 'a log file that was cut short',
+    damage: async path => await truncate(segment(path), 1_000_000),
+    named: /^\/a\/whole bytes \[\d+, 2097152\): its log file ends before its bytes/m,
     touched: /^\/a\/whole$/,
+  },
+  {
+    title: 'a damaged header of a log file',
+    damage: path => flipAt(segment(path), Buffer.from('zblkfs log')),
+    named: /^structure: the header of log file 0 is damaged/m,
+  },
+  {
+    title: "a damaged id of the database's",
+    damage: path => run(path, "UPDATE meta SET value = 'f' || value WHERE name = 'database id'"),
+    named: /^structure: its row of meta 'database id' is damaged/m,
   },
 ]
 
 describe('fsck finds, names and repairs', () => {
   test.each(cases)('$title', async ({ damage, named, touched }) => {
     const path = copyPath()
-    await copyFile(original, path)
+    await copyDatabase(original, path)
     await damage(path)
 
     const found = await check(path, false)
@@ -242,7 +256,7 @@ describe('fsck finds, names and repairs', () => {
 
   test('nothing in a database that is whole, and changes nothing when it is to repair it', async () => {
     const path = copyPath()
-    await copyFile(original, path)
+    await copyDatabase(original, path)
     expect(await check(path, false)).toMatchObject({ lines: '', summary: { found: 0, left: 0, inodes: 108 } })
     const before = await readFile(path)
     expect(await check(path, true)).toMatchObject({ lines: '', summary: { found: 0, left: 0 } })
@@ -251,8 +265,8 @@ describe('fsck finds, names and repairs', () => {
 
   test('makes a hole of what is lost and keeps the bytes around it', async () => {
     const path = copyPath()
-    await copyFile(original, path)
-    await flipAt(path, pattern(2 << 20, 2).subarray(1_048_576, 1_048_640))
+    await copyDatabase(original, path)
+    await flipAt(segment(path), pattern(2 << 20, 2).subarray(1_048_576, 1_048_640))
     await check(path, true)
     const paths = await openPaths(path)
     const bytes = await paths.read('/a/whole')
@@ -263,7 +277,7 @@ describe('fsck finds, names and repairs', () => {
 
   test('puts what has lost its directory into lost+found, where it can be read', async () => {
     const path = copyPath()
-    await copyFile(original, path)
+    await copyDatabase(original, path)
     await edit(
       path,
       async ({ connection, at }) => void ((await at('/a')).entries = connection.create(OOBTree).ref),
@@ -323,12 +337,14 @@ async function flipIn(path: string, query: string): Promise<void> {
 async function flipAt(path: string, needle: Uint8Array): Promise<void> {
   const bytes = await readFile(path)
   const at = bytes.indexOf(needle)
-  expect(at).toBeGreaterThan(0)
+  expect(at).toBeGreaterThanOrEqual(0)
   const file = await open(path, 'r+')
   const middle = at + (needle.length >> 1)
   await file.write(Buffer.of(bytes[middle]! ^ 0x10), 0, 1, middle)
   await file.close()
 }
+
+const segment = (path: string): string => segmentPath(path, 0)
 
 /** The oids of some paths' inodes. */
 const inodes = new Map<string, number>()
@@ -351,6 +367,6 @@ async function check(path: string, repair: boolean): Promise<{ lines: string; su
 
 function copyPath(): string {
   const path = join(mkdtempSync(join(directory, 'copy-')), 'copy.zblkfs')
-  onTestFinished(() => rmSync(path, { force: true }))
+  onTestFinished(async () => await removeDatabase(path))
   return path
 }

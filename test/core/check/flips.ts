@@ -10,8 +10,10 @@ import type { Damage } from '../../../core/check/damage.ts'
 import { FileSystem } from '../../../mount/file-system.ts'
 import { StoreError } from '../../../store/errors.ts'
 import { formatTid } from '../../../store/ids.ts'
+import { segmentPath } from '../../../store/sqlite/log-layout.ts'
 import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
 import type { Random } from '../../stress/random.ts'
+import { copyDatabase } from '../../tools/database-files.ts'
 import { Paths } from '../../tools/paths.ts'
 import { FAILED, readTree } from './small-database.ts'
 
@@ -29,12 +31,13 @@ export interface FlipOutcome {
 }
 
 export class Flips {
-  readonly #original: Buffer
+  /** The SQLite file, then the log's. */
+  readonly #original: readonly Buffer[]
   readonly #damaged: string
   readonly #expected: Trees
   readonly #moments: readonly string[]
 
-  private constructor(original: Buffer, damaged: string, expected: Trees) {
+  private constructor(original: readonly Buffer[], damaged: string, expected: Trees) {
     this.#original = original
     this.#damaged = damaged
     this.#expected = expected
@@ -47,22 +50,38 @@ export class Flips {
     const moments = ['']
     for await (const { tid } of store.transactions()) moments.push(formatTid(tid))
     await store.close()
-    return new Flips(await readFile(path), damaged, await readAll(path, moments))
+    const original = [await readFile(path), await readFile(segmentPath(path, 0))]
+    await copyDatabase(path, damaged)
+    return new Flips(original, damaged, await readAll(path, moments))
   }
 
   get size(): number {
-    return this.#original.length
+    return this.#original.reduce((size, file) => size + file.length, 0)
   }
 
   isZero(at: number): boolean {
-    return this.#original[at] === 0
+    const { file, off } = this.#locate(at)
+    return file[off] === 0
   }
 
   /** Changes the byte at `at` in a copy. */
   async flip(at: number, mask: number): Promise<FlipOutcome> {
-    const bytes = Buffer.from(this.#original)
-    bytes[at] = (bytes[at] ?? 0) ^ mask
-    await writeFile(this.#damaged, bytes)
+    const { file, off, path } = this.#locate(at)
+    const bytes = Buffer.from(file)
+    bytes[off] = (bytes[off] ?? 0) ^ mask
+    await writeFile(path, bytes)
+    const outcome = await this.#look(at, mask)
+    await writeFile(path, file)
+    return outcome
+  }
+
+  #locate(at: number): { readonly file: Buffer; readonly off: number; readonly path: string } {
+    const [database = Buffer.of(), segment = Buffer.of()] = this.#original
+    if (at < database.length) return { file: database, off: at, path: this.#damaged }
+    return { file: segment, off: at - database.length, path: segmentPath(this.#damaged, 0) }
+  }
+
+  async #look(at: number, mask: number): Promise<FlipOutcome> {
     const wrong: string[] = []
     const failed: string[] = []
     const found = await readAll(this.#damaged, this.#moments)

@@ -28,7 +28,9 @@ export async function makeSmallDatabase(path: string, small = false): Promise<vo
   await paths.symlink('../text', '/a/b/link')
   await paths.link('/a/text', '/a/b/second')
   await fs.sync('first')
-  if (!small) {
+  // As much as goes to the log.
+  if (small) await paths.write('/a/logged', pattern(66_000, 5))
+  else {
     await paths.write('/a/whole', pattern(2 << 20, 2))
     await paths.write('/a/whole', pattern(100_000, 3), BigInt(2 << 20))
     await paths.mkdir('/many')

@@ -1,7 +1,18 @@
 /** What is refused, and in which words; who may open what beside whom. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, chown, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import Database from 'better-sqlite3'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { CannotOpenError, LockedError } from '../../../store/errors.ts'
@@ -57,7 +68,7 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
   'a database that was cut short': {
     make: async () => {
       await makeDatabase()
-      await truncate(path, 100_000)
+      await truncate(path, 20_000)
     },
     says: /damaged or cut short .*restore it from a copy/,
   },
@@ -68,8 +79,40 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
     },
     says: /cannot be opened: it is .*(damaged|not a SQLite database)/,
   },
+  'a database whose log is not beside it': {
+    make: async () => {
+      await makeDatabase()
+      await rename(`${path}-log`, `${path}-elsewhere`)
+    },
+    says: /log file .*test\.db-log\/00000000 is missing: put .*test\.db-log back beside .*test\.db$/,
+  },
+  'a database beside the log of another one': {
+    make: async () => {
+      await makeDatabase()
+      const own = `${path}-log`
+      await rename(own, `${path}-elsewhere`)
+      await rename(path, `${path}-first`)
+      await makeDatabase()
+      await rename(own, `${path}-second`)
+      await rename(`${path}-elsewhere`, own)
+      await rm(`${path}-first`)
+      await rm(`${path}-second`, { recursive: true })
+    },
+    says: /log file .*00000000 belongs to another database: put the right .*test\.db-log beside/,
+  },
+  'a database whose log was cut short': {
+    make: async () => {
+      await makeDatabase()
+      await truncate(`${path}-log/00000000`, 100_000)
+    },
+    says: /log file .*00000000 is cut short: restore both from one copy/,
+  },
+  'a database whose id is damaged': {
+    make: async () => await changeDatabase("UPDATE meta SET value = replace(value, 'a', 'b') || '0'"),
+    says: /the id of .*test\.db is damaged: run 'zblkfs fsck --repair'/,
+  },
   'a database without one of its tables': {
-    make: async () => await changeDatabase('DROP TABLE log'),
+    make: async () => await changeDatabase('DROP TABLE meta'),
     says: /damaged or cut short .*no such table/,
   },
 }

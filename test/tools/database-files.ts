@@ -1,0 +1,21 @@
+/** The files that a database is: its SQLite file, and the log beside it. */
+import { copyFile, cp, rm, stat } from 'node:fs/promises'
+import { logBytesOnDisk } from '../../store/sqlite/log-files.ts'
+import { logDirectory } from '../../store/sqlite/log-layout.ts'
+
+/** Copies a database that nobody has open. */
+export async function copyDatabase(from: string, to: string): Promise<void> {
+  await removeDatabase(to)
+  await copyFile(from, to)
+  if ((await stat(logDirectory(from)).catch(() => undefined)) !== undefined)
+    await cp(logDirectory(from), logDirectory(to), { recursive: true })
+}
+
+export async function removeDatabase(path: string): Promise<void> {
+  for (const end of ['', '-wal', '-shm']) await rm(path + end, { force: true })
+  await rm(logDirectory(path), { recursive: true, force: true })
+}
+
+/** What a database that nobody has open takes on the disk. */
+export const databaseBytes = async (path: string): Promise<number> =>
+  (await stat(path)).size + logBytesOnDisk(path)
