@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { StoreError } from '../errors.ts'
 import { DATABASE_ID, newDatabaseId, readDatabaseId } from './database-id.ts'
-import { databaseIdOfLog, lastLogEnd, LogFiles } from './log-files.ts'
+import { databaseIdOfLog, lastLogEnd, LogDamageError, LogFiles } from './log-files.ts'
 import { logDirectory, tailOf } from './log-layout.ts'
 
 /**
@@ -36,6 +36,9 @@ function mendFiles(files: LogFiles, end: number): void {
     const indexes = files.indexes()
     if (end > 0 && !indexes.includes(tailOf(end).index)) files.create(tailOf(end).index)
     for (const index of indexes) if (!files.hasHeader(index)) files.mendHeader(index)
+  } catch (error) {
+    if (!(error instanceof LogDamageError)) throw error
+    throw new StoreError(`nothing was repaired: ${error.message}`, { cause: error })
   } finally {
     files.close()
   }
