@@ -77,8 +77,14 @@ class FileStorage implements Store {
     })
   }
 
-  async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
-    return this.#use(at, file => file.loadPart(oid, at, off, len))
+  async loadPart(
+    oid: Oid,
+    at: Tid,
+    off: number,
+    len: number,
+    into?: Uint8Array,
+  ): Promise<RevisionPart | undefined> {
+    return this.#use(at, file => file.loadPart(oid, at, off, len, into))
   }
 
   async revisions(
