@@ -214,7 +214,8 @@ export class Session {
       this.#log.error({ err: error, opcode }, 'a malformed request')
       return EINVAL
     }
-    const code = errnoOf(error, error => this.#log.error({ err: error, opcode }, 'an operation failed'))
+    const { ino } = request
+    const code = errnoOf(error, error => this.#log.error({ err: error, opcode, ino }, 'an operation failed'))
     // ENOSYS would tell the kernel never to ask again.
     return code === ENOSYS ? EOPNOTSUPP : code
   }
