@@ -14,7 +14,12 @@ const read = promisify(readCallback)
 /** Records are read together when no more than this lies between them... */
 const MAX_GAP_BYTES = 16 * 1024
 /** ...and together they are not longer than this (a single one may be). */
-const MAX_RUN_BYTES = 2 * 1024 * 1024
+const MAX_RUN_BYTES = 1024 * 1024
+/**
+ * So much is read on this thread: mostly the kernel has it in memory, and to hand the work to another thread costs as
+ * much again. What is longer goes there, lest others wait.
+ */
+const MAX_READ_HERE_BYTES = 1024 * 1024
 /** How many such runs are read at once. */
 const PARALLEL_READS = 4
 /** What one read(2) may be asked for. */
@@ -89,6 +94,10 @@ async function readRun(fd: number, path: string, run: readonly Located[]): Promi
 }
 
 async function fill(bytes: Uint8Array, fd: number, path: string, of: Located, pos: number): Promise<void> {
+  if (bytes.length <= MAX_READ_HERE_BYTES) {
+    if (readFully(fd, bytes, pos) < bytes.length) throw endsBefore(path, of)
+    return
+  }
   for (let done = 0; done < bytes.length;) {
     const length = Math.min(bytes.length - done, MAX_READ_BYTES)
     const { bytesRead } = await read(fd, bytes, done, length, pos + done)
