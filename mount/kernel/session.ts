@@ -236,6 +236,9 @@ export class Session {
           return this.#replies.empty(request)
         case Opcode.IOCTL:
           return this.#replies.error(request, ENOTTY)
+        case Opcode.FLUSH:
+          // Closing stores nothing: the kernel is not to ask again.
+          return this.#replies.error(request, ENOSYS)
         default:
           this.#log.debug({ opcode: opcodeName(request.opcode) }, 'a request that is not supported')
           return this.#replies.error(request, ENOSYS)

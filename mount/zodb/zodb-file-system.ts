@@ -191,8 +191,6 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
     })
   }
 
-  async flush(): Promise<void> {}
-
   async release(ino: Ino, fh: Fh): Promise<void> {
     if (isControlIno(ino)) this.#controlHandles.remove(fh)
     else this.#closeFh(fh)
