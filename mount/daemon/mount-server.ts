@@ -67,10 +67,9 @@ export class MountServer {
     this.#lastTid = lastTid
     this.#packer = packer
     packer?.watch()
-    this.ended = this.#driver.done
-      .then(() => this.#closeFileSystem())
-      .finally(async () => await this.#control?.close())
-      .then(() => log.info({ tid: formatTid(this.#lastTid) }, 'all is stored, the mount is gone'))
+    this.ended = this.#untilEnded()
+    // Nobody may be waiting for it; why it rejects is logged.
+    this.ended.catch(() => undefined)
   }
 
   /** Mounts. When it rejects, nothing is mounted and the filesystem is closed. */
@@ -138,6 +137,16 @@ export class MountServer {
       await this.stop(true)
     }
     return await this.#closeFileSystem()
+  }
+
+  async #untilEnded(): Promise<void> {
+    await this.#driver.done
+    try {
+      await this.#closeFileSystem()
+    } finally {
+      await this.#control?.close()
+    }
+    this.#log.info({ tid: formatTid(this.#lastTid) }, 'all is stored, the mount is gone')
   }
 
   /** The last stored transaction that the server knows of. */
