@@ -12,8 +12,9 @@ import { rmSync } from 'node:fs'
 import { Blocks } from '../../../core/big-file/blocks.ts'
 import { storedBytes } from '../../../core/big-file/apply.ts'
 import { Connection } from '../../../core/connection.ts'
+import { readingForeign } from '../../../core/foreign/damage.ts'
 import { openForeignFile, type ForeignFile } from '../../../core/foreign/file.ts'
-import { ObjectNotFoundError } from '../../../store/errors.ts'
+import { CorruptRecordError, ObjectNotFoundError } from '../../../store/errors.ts'
 import {
   formatOid,
   formatTid,
@@ -220,18 +221,26 @@ class Importer {
       const found = await openIfThere(source, file)
       if (found === undefined) continue
       const { size } = found
-      const exact = isLast ? await this.#storedBytes(file) : stored
+      const exact = isLast ? await readingForeign(source.store, () => this.#storedBytes(file)) : stored
       await tree.update(inode, { size, stored: exact, timeNs })
       this.#map.settleFile(file, exact)
     }
   }
 
+  /** @throws CorruptRecordError about the source's file: what its copy is damaged in, it is damaged in. */
   async #storedBytes(file: Oid): Promise<number> {
     const ours = this.#map.get(file)?.ours ?? file
-    const { object } = await openForeignFile(this.#connection, ours)
-    const blocks = new Blocks(this.#connection, object)
     let bytes = 0
-    for await (const [blk] of blocks.blktab.range()) bytes += await storedBytes(blocks, blk)
+    try {
+      const { object } = await openForeignFile(this.#connection, ours)
+      const blocks = new Blocks(this.#connection, object)
+      for await (const [blk] of blocks.blktab.range()) bytes += await storedBytes(blocks, blk)
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError)) throw error
+      throw new CorruptRecordError(file, this.#map.upTo, `a block of the file: ${error.reason}`, {
+        cause: error,
+      })
+    }
     return bytes
   }
 
@@ -264,7 +273,7 @@ class Importer {
 /** A file; undefined where its creation was undone, from when on it stays as it was. */
 async function openIfThere(source: Connection, file: Oid): Promise<ForeignFile | undefined> {
   try {
-    return await openForeignFile(source, file)
+    return await readingForeign(source.store, () => openForeignFile(source, file))
   } catch (error) {
     if (error instanceof ObjectNotFoundError && error.oid === file) return undefined
     throw error
