@@ -3,7 +3,8 @@
  *
  * What was done is recorded operation by operation, with the hash of the whole tree after each. After the kill the
  * database is mounted again and its tree must be one of those states: not older than the last sync that returned, nor
- * newer than the operation that was under way. fsck must find nothing. The next round goes on from there.
+ * newer than the operation that was under way. fsck, which runs while it is mounted again, must find nothing. The next
+ * round goes on from there.
  *
  * A seed repeats the operations and the delays; when exactly the kill comes is up to the machine.
  */
@@ -79,7 +80,10 @@ async function kill(
   for (let kill = 1; kill <= kills; kill++) {
     const round = await runUntilKilled(mount, model.clone(), random)
     const interrupted = await mount.interrupted()
-    await mount.start(optionsOf(random))
+    await Promise.all([
+      mount.start(optionsOf(random)),
+      checkNothingIsDamaged(mount.db, `seed ${seed}, kill ${kill}`),
+    ])
     const found = await hashTree(mount.dir)
     // The latest: an operation may change nothing, or back what another did.
     const kept = round.states.lastIndexOf(found)
@@ -89,7 +93,6 @@ async function kill(
           `but ${round.synced} were synced and ${round.operations.length} begun: ${JSON.stringify(round.operations.slice(-20))}`,
       )
     for (const operation of round.operations.slice(0, kept)) model.apply(operation)
-    await checkNothingIsDamaged(mount.db, `seed ${seed}, kill ${kill}`)
     const lost = Math.max(0, round.operations.length - 1 - kept)
     total.operations += round.operations.length
     total.syncs += round.syncs
