@@ -1,9 +1,11 @@
 /** A workload in all places in turn, in one order and then in the other, after a round that is not counted. */
 import { forgetMemoryPeak, median, memoryMib } from './measure.ts'
-import type { Place, PlaceName } from './places/place.ts'
+import { PEERS, type Place, type PlaceName } from './places/place.ts'
 import { interrupted } from './programs.ts'
 import type { Figure, Memory, Result } from './result.ts'
 import type { Setting, Workload } from './workload.ts'
+
+const PEER_MS_MAX = 60_000
 
 /** Called for what did not work in a place; what it measured does not count. */
 export type OnFailure = (place: Place, workload: Workload, error: unknown) => Promise<void>
@@ -30,7 +32,9 @@ export async function measure(
     for (const place of round % 2 === 0 ? places : places.toReversed())
       try {
         interrupted.throwIfAborted()
+        const start = performance.now()
         const figure = await workload.run(place, setting, round)
+        assertNotSlow(place, performance.now() - start)
         if (round > 0) notes.get(place)?.runs.push(figure)
         notePeak(place, notes.get(place))
       } catch (error) {
@@ -55,6 +59,12 @@ export async function measure(
 function begin({ zblkfs }: Place): Notes {
   if (zblkfs !== undefined) forgetMemoryPeak(zblkfs.pid())
   return { runs: [], start: zblkfs && memoryMib(zblkfs.pid(), 'VmRSS'), peak: 0 }
+}
+
+/** A peer that has become stuck is not waited for again. */
+function assertNotSlow({ name }: Place, ms: number): void {
+  if (PEERS.some(peer => peer === name) && ms > PEER_MS_MAX)
+    throw new Error(`a round took ${Math.round(ms / 1000)} s, too long to go on`)
 }
 
 /** After each round: the daemon may be another one in the next. */

@@ -15,12 +15,14 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import koffi from 'koffi'
 
 const PAGE_BYTES = 4096
 const RECORD_BYTES_MIN = 100
 const SMALL_BYTES = 1024
 const MIB = 1 << 20
 const WRITER_FILE_MIB = 64
+const COPY_BYTES = 1 << 30
 /** Prime: lengths and contents go round without a pattern that a disk could like. */
 const STEP = 7919
 const WAITING = new Int32Array(new SharedArrayBuffer(4))
@@ -55,6 +57,24 @@ const TASKS: Readonly<Record<string, (...parameters: readonly string[]) => numbe
     if (sync === 'end') fsyncSync(fd)
     closeSync(fd)
     return Number(count)
+  },
+  /** `copyWithin FILE BYTES`: the first BYTES again, after them, shared by copy_file_range(2). */
+  copyWithin: (file = '', bytes) => {
+    const copy = koffi
+      .load(null)
+      .func(
+        'int64_t copy_file_range(int in, _Inout_ int64_t *inOff, int out, _Inout_ int64_t *outOff, size_t length, uint flags)',
+      )
+    const fd = openSync(file, 'r+')
+    const length = Number(bytes)
+    for (let done = 0; done < length;) {
+      const copied = Number(copy(fd, [done], fd, [length + done], Math.min(length - done, COPY_BYTES), 0))
+      if (copied <= 0) throw new Error(`${file}: copy_file_range failed at ${done}`)
+      done += copied
+    }
+    fsyncSync(fd)
+    closeSync(fd)
+    return length
   },
   /** `writeSteadily FILE MIB_PER_SECOND`: 1 MiB at a time, synced each second, until it is ended. */
   writeSteadily: (file = '', rate) => {

@@ -72,6 +72,10 @@ const OPEN: Readonly<Record<PlaceName, (directory: string, mib: number) => Promi
       '-f',
       '--test',
       '--quiet',
+      // Nothing here becomes consistent only eventually.
+      '--md5CacheSize=0',
+      '--md5CacheTime=0',
+      '--minWriteDelay=0',
       '--listBlocks',
       '--blockSize=128k',
       `--size=${mib}M`,
