@@ -12,9 +12,11 @@ export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
 export function trimmedLength(bytes: Uint8Array): number {
   let end = bytes.length
   if (end > 0 && bytes[end - 1] !== 0) return end
-  while (end >= 64 && ZEROS.compare(bytes, end - 64, end) === 0) end -= 64
+  for (const zeros of [ZEROS, FEW_ZEROS])
+    while (end >= zeros.length && zeros.compare(bytes, end - zeros.length, end) === 0) end -= zeros.length
   while (end > 0 && bytes[end - 1] === 0) end--
   return end
 }
 
-const ZEROS = Buffer.alloc(64)
+const ZEROS = Buffer.alloc(1024)
+const FEW_ZEROS = ZEROS.subarray(0, 64)

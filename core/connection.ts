@@ -26,6 +26,7 @@ import type { Ref } from './pickle/value.ts'
 import { decodeRecord, encodeRecord } from './record.ts'
 import { LayoutCache } from './zblk/layout-cache.ts'
 import { PendingRecords, type PendingRecord } from './transaction.ts'
+import { Turns } from './turns.ts'
 
 /** How blocks are stored: 'auto' chooses per block. */
 export type ZBlkFormat = 'auto' | 'zblk0' | 'zblk1'
@@ -245,16 +246,20 @@ export class Connection implements Jar {
   }
 
   /**
-   * Serialises all changes into pending records. The caller keeps changes away meanwhile. When it fails, nothing
-   * is lost and nothing can be committed until it has been repeated.
+   * Serialises all changes into pending records. The caller keeps changes away meanwhile; reads have their turns. When it
+   * fails, nothing is lost and nothing can be committed until it has been repeated.
    */
   async prepare(): Promise<void> {
     this.#torn = true
+    const turns = new Turns()
     for (const participant of this.#participants) {
+      await turns.pass()
       await participant.prepare()
       this.#participants.delete(participant)
     }
     for (const object of this.#cache.changed) {
+      const turn = turns.pass()
+      if (turn !== undefined) await turn
       const head = encodeRecord(object.className, object.capture())
       this.#pending.put(object.oid, object.className, { head }, object.tid)
       object.settled()

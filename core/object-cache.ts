@@ -20,6 +20,9 @@ export interface ClassCounts {
 /** A cache smaller than a few paths through a tree could not be worked with. */
 const MINIMUM_BYTES = 1 << 20
 
+/** What is kept of an object beside its state: the references and entries of tables by which it is found and bounded. */
+const OBJECT_BYTES = 300
+
 export class ObjectCache {
   readonly #known = new Map<Oid, WeakRef<Persistent>>()
   readonly #live: LRUCache<Oid, Persistent>
@@ -32,7 +35,7 @@ export class ObjectCache {
   constructor(sizeBytes: number) {
     this.#live = new LRUCache({
       maxSize: Math.max(sizeBytes, MINIMUM_BYTES),
-      sizeCalculation: object => Math.max(1, object.sizeBytes),
+      sizeCalculation: object => OBJECT_BYTES + object.sizeBytes,
       dispose: (object, _oid, reason) => {
         if (reason === 'evict') this.#evict(object)
       },

@@ -15,7 +15,11 @@ export class ErrnoError extends Error {
   override readonly name = 'ErrnoError'
   readonly code: ErrnoName
   constructor(code: ErrnoName, message: string = code) {
+    // It is an answer, given as often as a name is looked up that is not there: nobody reads where it was made.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
     super(message)
+    Error.stackTraceLimit = stackTraceLimit
     this.code = code
   }
 }

@@ -233,12 +233,6 @@ export class FileSystem implements Operations {
     return written
   }
 
-  /** Closing stores nothing by itself: who must know calls fsync. */
-  flush(): Promise<void> {
-    this.#counts.count('flush')
-    return Promise.resolve()
-  }
-
   async release(_ino: Ino, fh: Fh): Promise<void> {
     this.#counts.count('release')
     await Promise.resolve(this.#files.release(fh))

@@ -76,7 +76,6 @@ export class NoOpFileSystem implements Operations {
     if (ino === SINK && end > this.#sinkSize) this.#sinkSize = end
     return data.length
   }
-  async flush(): Promise<void> {}
   async release(): Promise<void> {}
   async fsync(): Promise<void> {}
 

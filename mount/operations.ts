@@ -170,9 +170,7 @@ export interface Operations {
   read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]>
   /** Writes all of `data`; resolves to its length. */
   write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array): Promise<number>
-  /** close(2) of one descriptor of the handle. */
-  flush(ino: Ino, fh: Fh): Promise<void>
-  /** The handle's last descriptor is gone. */
+  /** The handle's last descriptor is gone. Closing stores nothing by itself: who must know calls fsync. */
   release(ino: Ino, fh: Fh): Promise<void>
   fsync(ino: Ino, fh: Fh | undefined, dataOnly: boolean): Promise<void>
   allocate(ino: Ino, fh: Fh, mode: AllocateMode, off: bigint, len: bigint): Promise<void>

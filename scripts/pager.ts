@@ -36,7 +36,9 @@ async function into(output: Writable, write: (line: WriteLine) => Promise<void>)
   })
   await write(async line => {
     if (isBroken) return false
-    if (!output.write(`${line}\n`)) await Promise.race([once(output, 'drain'), once(output, 'close')])
+    // Waiting ends with an error too, which the listener above has judged.
+    if (!output.write(`${line}\n`))
+      await Promise.race([once(output, 'drain'), once(output, 'close')]).catch(() => undefined)
     return !isBroken
   })
 }

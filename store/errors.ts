@@ -27,13 +27,21 @@ export class ConflictError extends StoreError {
   }
 }
 
+/** What else an error about an object may say. */
+export interface DamageOptions extends ErrorOptions {
+  /** The next step, where the database is not one of ours. */
+  readonly advice?: string
+}
+
+const ADVICE = "run 'zblkfs fsck' on the database"
+
 /** No object of that oid exists at that tid. */
 export class ObjectNotFoundError extends StoreError {
   override readonly name = 'ObjectNotFoundError'
   readonly oid: Oid
   readonly at: Tid
-  constructor(oid: Oid, at: Tid) {
-    super(`object ${formatOid(oid)} does not exist at ${formatTid(at)}: run 'zblkfs fsck' on the database`)
+  constructor(oid: Oid, at: Tid, { advice = ADVICE, ...options }: DamageOptions = {}) {
+    super(`object ${formatOid(oid)} does not exist at ${formatTid(at)}: ${advice}`, options)
     this.oid = oid
     this.at = at
   }
@@ -45,10 +53,9 @@ export class CorruptRecordError extends StoreError {
   readonly oid: Oid
   readonly tid: Tid
   readonly reason: string
-  constructor(oid: Oid, tid: Tid, reason: string, options?: ErrorOptions) {
+  constructor(oid: Oid, tid: Tid, reason: string, { advice = ADVICE, ...options }: DamageOptions = {}) {
     super(
-      `object ${formatOid(oid)} of transaction ${formatTid(tid)} is damaged (${reason}): ` +
-        "run 'zblkfs fsck' on the database",
+      `object ${formatOid(oid)} of transaction ${formatTid(tid)} is damaged (${reason}): ${advice}`,
       options,
     )
     this.oid = oid
@@ -74,6 +81,11 @@ export class LockedError extends CannotOpenError {
     super(`${path} is in use by ${holder}: unmount it there first, or mount it read-only with -o ro`)
     this.holder = holder
   }
+}
+
+/** Nothing can be stored before the database is opened anew: what is not stored yet cannot be saved. */
+export class WriterGoneError extends StoreError {
+  override readonly name = 'WriterGoneError'
 }
 
 /** The disk, or what the database may use of it, is full. Nothing committed is lost. */

@@ -12,6 +12,10 @@
  * {@link LONG_BYTES} on becomes one long chunk, which costs a read of it one record instead of hundreds. A long chunk
  * (or what is left of a ZBlk0) is cut around what is written later: the parts are new ZData that share the stored
  * bytes. A shared run becomes a chunk, however short, as its bytes are not to be read. It is never changed in place, so that those who are reading it find it as it was.
+ *
+ * What is stored of a block may be damaged. That must keep nobody from storing, as everything is stored together: what
+ * is left of data that cannot be read is **lost**, a reference to a ZData that does not exist, so that its readers get an
+ * error as before, and what was written is stored beside it.
  */
 import { IOBTree } from '../btree/tree.ts'
 import { trimmedLength } from '../bytes.ts'
@@ -38,8 +42,8 @@ const LONG_BYTES = 65_536
 
 /** What is to be done to a ZBlk1's chunks. */
 interface Plan {
-  /** New chunks. */
-  readonly puts: { readonly off: number; readonly body: Body; readonly len: number }[]
+  /** New chunks; without a body: what is lost. */
+  readonly puts: { readonly off: number; readonly body: Body | undefined }[]
   /** Chunks that keep their oid. */
   readonly rewrites: { readonly oid: Oid; readonly tid: Tid; readonly body: Body }[]
   /** Offsets of chunks that go. */
@@ -65,18 +69,27 @@ export async function applyOverlay(
   const isWhole =
     format === 'zblk0' ||
     (format === 'auto' && (await fills(blocks, blk, runs, stored !== undefined && isLeft)))
-  return isWhole ? storeWhole(blocks, blk, overlay, stored) : storeChunks(blocks, blk, runs, stored)
+  const body = isWhole ? await wholeBody(blocks, blk, overlay) : undefined
+  return body === undefined ? storeChunks(blocks, blk, runs, stored) : storeWhole(blocks, blk, body, stored)
 }
 
 /** Makes a full ZBlk1 that was left behind a ZBlk0. One that cannot be read stays as it is. */
 export async function migrateLeft(blocks: Blocks, blk: number, empty: Overlay): Promise<void> {
   const stored = await blocks.find(blk)
   if (stored?.className !== ZBlk1.CLASS_NAME) return
+  const [extent] = (await ifReadable(() => blocks.extents(blk))) ?? []
+  if (extent?.lo !== 0 || extent.hi !== blocks.blksize) return
+  const body = await wholeBody(blocks, blk, empty)
+  if (body !== undefined) await storeWhole(blocks, blk, body, stored)
+}
+
+/** Undefined where it is damaged or missing. */
+async function ifReadable<T>(read: () => Promise<T>): Promise<T | undefined> {
   try {
-    const [extent] = await blocks.extents(blk)
-    if (extent?.lo === 0 && extent.hi === blocks.blksize) await storeWhole(blocks, blk, empty, stored)
+    return await read()
   } catch (error) {
-    if (!(error instanceof CorruptRecordError || error instanceof ObjectNotFoundError)) throw error
+    if (error instanceof CorruptRecordError || error instanceof ObjectNotFoundError) return undefined
+    throw error
   }
 }
 
@@ -93,8 +106,8 @@ async function fills(
   if (written.at(-1)?.hi !== blocks.blksize || written.length !== runs.length) return false
   if (isOnePiece(written, blocks.blksize)) return true
   if (!withStored) return false
-  const extents = await blocks.extents(blk)
-  if (extents.at(-1)?.hi === blocks.blksize) return false
+  const extents = await ifReadable(() => blocks.extents(blk))
+  if (extents === undefined || extents.at(-1)?.hi === blocks.blksize) return false
   return isOnePiece(
     [...written, ...extents].toSorted((a, b) => a.lo - b.lo),
     blocks.blksize,
@@ -117,23 +130,14 @@ function isOnePiece(extents: readonly Extent[], blksize: number): boolean {
 
 // ---- as ZBlk0
 
-async function storeWhole(
-  blocks: Blocks,
-  blk: number,
-  overlay: Overlay,
-  stored: Ref | undefined,
-): Promise<number> {
-  const before = await storedBytes(blocks, blk)
+async function storeWhole(blocks: Blocks, blk: number, body: Body, stored: Ref | undefined): Promise<number> {
+  const before = (await ifReadable(() => storedBytes(blocks, blk))) ?? 0
   const { connection } = blocks
-  const { runs } = overlay
-  const slice = isOneSlice(runs, blocks.blksize) ? runs[0]?.slice : undefined
-  const body = slice ?? (await wholeBody(blocks, blk, overlay))
   const source = dataRecord(ZBLK0, body)
   await blocks.whileChanging(blk, stored, async () => {
-    if (stored?.className === ZBLK0) {
-      const { tid } = await findData(connection, stored.oid)
-      connection.putRecord(stored.oid, ZBLK0, source, tid)
-    } else {
+    const base = stored?.className === ZBLK0 ? await readableData(blocks, stored.oid) : undefined
+    if (stored !== undefined && base !== undefined) connection.putRecord(stored.oid, ZBLK0, source, base.tid)
+    else {
       const oid = connection.newOids(1)
       connection.putRecord(oid, ZBLK0, source, TID_NONE)
       await blocks.blktab.set(blk, new Ref(oid, ZBLK0))
@@ -142,8 +146,15 @@ async function storeWhole(
   return wholeChunks(bodyBytes(body)) - before
 }
 
-/** A block's bytes under its overlay. */
-async function wholeBody(blocks: Blocks, blk: number, overlay: Overlay): Promise<Uint8Array[]> {
+/** A block's bytes under its overlay; undefined where they cannot be read. */
+async function wholeBody(blocks: Blocks, blk: number, overlay: Overlay): Promise<Body | undefined> {
+  const [run] = overlay.runs
+  if (run?.slice !== undefined && isOneSlice(overlay.runs, blocks.blksize))
+    return await storable(blocks, run.slice)
+  return await ifReadable(() => readWhole(blocks, blk, overlay))
+}
+
+async function readWhole(blocks: Blocks, blk: number, overlay: Overlay): Promise<Uint8Array[]> {
   const pieces: Uint8Array[] = []
   for (const segment of overlay.segments(0, blocks.blksize)) {
     const { kind, lo, hi } = segment
@@ -178,11 +189,13 @@ async function storeChunks(
 ): Promise<number> {
   const plan: Plan = { puts: [], rewrites: [], deletes: new Set(), growth: 0 }
   const known = new Map<number, Oid>()
-  if (stored?.className === ZBLK0) cutAround(0, await findData(blocks.connection, stored.oid), runs, plan)
-  else if (stored !== undefined) await planChunks(blocks, blk, stored, runs, known, plan)
+  if (stored?.className === ZBLK0) {
+    const data = await readableData(blocks, stored.oid)
+    await cutAround(blocks, 0, data, data?.len ?? blocks.blksize, runs, plan)
+  } else if (stored !== undefined) await planChunks(blocks, blk, stored, runs, known, plan)
   for (const run of runs)
     if (run.slice === undefined) await planRun(blocks, run, known, plan)
-    else planShared(blocks, run.lo, run.slice, run.hi, known, plan)
+    else await planShared(blocks, run.lo, run.slice, run.hi, known, plan)
   await blocks.whileChanging(blk, stored, () => carryOut(blocks, blk, stored, plan))
   return plan.growth
 }
@@ -208,7 +221,7 @@ async function planChunks(
     const oid = index.oids[i] as Oid
     const isSlot = off % CHUNK_BYTES === 0 && next - off <= CHUNK_BYTES
     if (isSlot) known.set(off, oid)
-    else await planLong(blocks, off, oid, runs, known, plan)
+    else await planLong(blocks, off, oid, next, runs, known, plan)
   }
 }
 
@@ -216,30 +229,46 @@ async function planLong(
   blocks: Blocks,
   off: number,
   oid: Oid,
+  next: number,
   runs: readonly Run[],
   known: Map<number, Oid>,
   plan: Plan,
 ): Promise<void> {
-  const data = await findData(blocks.connection, oid)
-  const end = off + data.len
+  const data = await readableData(blocks, oid)
+  const end = data === undefined ? next : off + data.len
   if (!runs.some(({ lo, hi }) => lo < end && hi > off)) return
-  if (off % CHUNK_BYTES === 0 && data.len <= CHUNK_BYTES) known.set(off, oid)
+  if (off % CHUNK_BYTES === 0 && end - off <= CHUNK_BYTES) known.set(off, oid)
   else {
     plan.deletes.add(off)
-    cutAround(off, data, runs, plan)
+    await cutAround(blocks, off, data, end, runs, plan)
   }
 }
 
-/** Makes chunks of what runs leave of data at `off`. */
-function cutAround(off: number, data: StoredData, runs: readonly Run[], plan: Plan): void {
-  plan.growth -= wholeChunks(data.len)
-  const end = off + data.len
+/** Makes chunks of what runs leave of data at `[off, end)`; undefined: it cannot be read. */
+async function cutAround(
+  blocks: Blocks,
+  off: number,
+  data: StoredData | undefined,
+  end: number,
+  runs: readonly Run[],
+  plan: Plan,
+): Promise<void> {
+  if (data !== undefined) plan.growth -= wholeChunks(data.len)
   let at = off
   for (const { lo, hi } of [...runs, { lo: end, hi: end }]) {
     const to = Math.min(lo, end)
-    if (at < to) addPut(plan, at, cutBody(data.body, at - off, to - at), to - at)
+    if (at < to) {
+      const body = data === undefined ? undefined : cutBody(data.body, at - off, to - at)
+      addPut(plan, at, body && (await storable(blocks, body)), to - at)
+    }
     at = Math.max(at, hi)
   }
+}
+
+/** A body that can be stored whatever it shares: less than a chunk is copied by a store, so it has to be readable. */
+async function storable({ connection }: Blocks, body: Body): Promise<Body | undefined> {
+  if (!('oid' in body) || body.len >= CHUNK_BYTES) return body
+  return await ifReadable(() => readBody(connection, body, 0, body.len))
 }
 
 async function planRun(
@@ -277,15 +306,9 @@ async function planRun(
   }
 }
 
-/** What is replaced as a whole need not be readable: undefined where it is damaged or missing. */
-async function readableData(blocks: Blocks, oid: Oid): Promise<StoredData | undefined> {
-  try {
-    return await findData(blocks.connection, oid)
-  } catch (error) {
-    if (error instanceof CorruptRecordError || error instanceof ObjectNotFoundError) return undefined
-    throw error
-  }
-}
+/** What is replaced need not be readable: undefined where it is damaged or missing. */
+const readableData = (blocks: Blocks, oid: Oid): Promise<StoredData | undefined> =>
+  ifReadable(() => findData(blocks.connection, oid))
 
 /** Up to the first chunk that is all zero, and without the zeros before it. */
 function lengthWithoutHoles(bytes: Uint8Array): number {
@@ -295,19 +318,19 @@ function lengthWithoutHoles(bytes: Uint8Array): number {
 }
 
 /** Makes chunks of shared bytes, and a hole of what follows them up to `hi`. */
-function planShared(
+async function planShared(
   blocks: Blocks,
   lo: number,
   slice: RecordSlice,
   hi: number,
   known: ReadonlyMap<number, Oid>,
   plan: Plan,
-): void {
+): Promise<void> {
   dropSlots(lo, hi, known, plan)
   const step = Math.min(blocks.connection.chunkBytesMax, slice.len)
   for (let at = 0; at < slice.len; at += step) {
     const body = cutBody(slice, at, step)
-    addPut(plan, lo + at, body, bodyBytes(body))
+    addPut(plan, lo + at, await storable(blocks, body), bodyBytes(body))
   }
 }
 
@@ -320,9 +343,9 @@ function dropSlots(lo: number, hi: number, known: ReadonlyMap<number, Oid>, plan
   }
 }
 
-function addPut(plan: Plan, off: number, body: Body, len: number): void {
-  plan.puts.push({ off, body, len })
-  plan.growth += wholeChunks(len)
+function addPut(plan: Plan, off: number, body: Body | undefined, len: number): void {
+  plan.puts.push({ off, body })
+  if (body !== undefined) plan.growth += wholeChunks(len)
 }
 
 async function carryOut(blocks: Blocks, blk: number, stored: Ref | undefined, plan: Plan): Promise<void> {
@@ -338,7 +361,7 @@ async function carryOut(blocks: Blocks, blk: number, stored: Ref | undefined, pl
   for (const off of deletes) await chunktab.delete(off)
   for (const [i, { off, body }] of puts.entries()) {
     const oid = (first + i) as Oid
-    connection.putRecord(oid, ZDATA, dataRecord(ZDATA, body), TID_NONE)
+    if (body !== undefined) connection.putRecord(oid, ZDATA, dataRecord(ZDATA, body), TID_NONE)
     await chunktab.set(off, new Ref(oid, ZDATA))
   }
   if (block.oid !== stored?.oid) await blocks.blktab.set(blk, block.ref)

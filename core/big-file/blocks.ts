@@ -37,6 +37,9 @@ const ZBLK = 'wendelin.bigfile.file_zodb.ZBlk'
 
 const ZEROS = new Uint8Array(64 << 10)
 
+/** Chunks up to this length that are read as a whole are loaded with one call, as many as there are. */
+const TOGETHER_BYTES = 256 << 10
+
 export class Blocks {
   readonly connection: Connection
   readonly blktab: LOBTree
@@ -192,12 +195,12 @@ export class Blocks {
     const first = Math.max(0, firstAfter(offs, lo) - 1)
     const end = firstAfter(offs, hi - 1)
     const placed: (Placed | undefined)[] = Array.from({ length: Math.max(0, end - first) })
-    const small: number[] = []
+    const together: number[] = []
     for (let i = first; i < end; i++) {
       const off = offs[i] as number
       const next = offs[i + 1] ?? this.blksize
-      if (next - off <= CHUNK_BYTES) {
-        if (next > lo) small.push(i)
+      if (next - off <= CHUNK_BYTES || (off >= lo && next <= hi && next - off <= TOGETHER_BYTES)) {
+        if (next > lo) together.push(i)
       } else {
         const data = await this.#longChunk(oids[i] as Oid)
         this.#checkChunk(block, off, data.len, next)
@@ -217,9 +220,9 @@ export class Blocks {
     }
     const chunks = await loadData(
       this.connection,
-      small.map(i => oids[i] as Oid),
+      together.map(i => oids[i] as Oid),
     )
-    for (const [j, i] of small.entries()) {
+    for (const [j, i] of together.entries()) {
       const off = offs[i] as number
       const bytes = chunks[j] as Uint8Array
       this.#checkChunk(block, off, bytes.length, offs[i + 1] ?? this.blksize)

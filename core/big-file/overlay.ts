@@ -42,6 +42,7 @@ interface GrowingRun {
 export class Overlay {
   readonly #blksize: number
   readonly #runs: GrowingRun[] = []
+  #sizeBytes = 0
 
   constructor(blksize: number) {
     this.#blksize = blksize
@@ -53,10 +54,7 @@ export class Overlay {
 
   /** The bytes of memory in use. */
   get sizeBytes(): number {
-    let bytes = 0
-    for (const { lo, hi, buffer, slice } of this.#runs)
-      bytes += buffer !== undefined ? hi - lo : slice !== undefined ? SHARED_RUN_BYTES : 0
-    return bytes
+    return this.#sizeBytes
   }
 
   /** The runs, in order. */
@@ -135,40 +133,49 @@ export class Overlay {
     const i = this.#cut(lo, hi)
     const before = this.#runs[i - 1]
     if (before?.hi === lo && before.buffer === undefined && before.slice === undefined) before.hi = hi
-    else this.#runs.splice(i, 0, { lo, hi, buffer: undefined })
+    else this.#splice(i, 0, { lo, hi, buffer: undefined })
   }
 
   /** Makes `[lo, hi)`, whole chunks, the bytes of `slice`, at most as many, and zeros. */
   share(lo: number, hi: number, slice: RecordSlice): void {
-    this.#runs.splice(this.#cut(lo, hi), 0, { lo, hi, buffer: undefined, slice })
+    this.#splice(this.#cut(lo, hi), 0, { lo, hi, buffer: undefined, slice })
   }
 
   /** Replaces whole chunks of zeros by as many bytes. */
   #replace(lo: number, hi: number): void {
     const i = this.#cut(lo, hi)
-    this.#runs.splice(i, 0, { lo, hi, buffer: slabs.take(hi - lo) })
+    this.#splice(i, 0, { lo, hi, buffer: slabs.take(hi - lo).fill(0) })
   }
 
   /** Covers the gap `[lo, hi)` before run `i` with what is stored there, to be written over. */
   #add(i: number, lo: number, hi: number, base: ReadonlyMap<number, Uint8Array>): void {
     let run = this.#runs[i - 1]
     const isAppended = run?.buffer !== undefined && run.hi === lo
-    if (isAppended && run?.buffer !== undefined && run.buffer.length >= hi - run.lo) run.hi = hi
-    else {
+    if (isAppended && run?.buffer !== undefined && run.buffer.length >= hi - run.lo) {
+      this.#sizeBytes += hi - run.hi
+      run.hi = hi
+    } else {
       const room = isAppended && run !== undefined ? Math.min(MAX_ROOM_BYTES, 2 * (run.hi - run.lo)) : 0
       const limit = (this.#runs[i]?.lo ?? this.#blksize) - lo
       run = { lo, hi, buffer: slabs.take(Math.max(hi - lo, Math.min(room, limit))) }
-      this.#runs.splice(i, 0, run)
+      this.#splice(i, 0, run)
     }
-    for (const chunk of new Set([lo, floor(hi - 1)])) {
-      const bytes = base.get(chunk)
-      if (bytes !== undefined) run.buffer?.set(bytes, chunk - run.lo)
-    }
+    // What is between is written as a whole.
+    const last = floor(hi - 1)
+    this.#fill(run, lo, base)
+    if (last !== lo) this.#fill(run, last, base)
+  }
+
+  /** Makes a chunk of a run what is stored of it, or zeros. */
+  #fill({ lo, hi, buffer }: GrowingRun, chunk: number, base: ReadonlyMap<number, Uint8Array>): void {
+    buffer?.fill(0, chunk - lo, Math.min(chunk + CHUNK_BYTES, hi) - lo)
+    const bytes = base.get(chunk)
+    if (bytes !== undefined) buffer?.set(bytes, chunk - lo)
   }
 
   /** Gives its memory back. It is not to be used any more. */
   letGo(): void {
-    for (const { buffer } of this.#runs.splice(0)) if (buffer !== undefined) slabs.letGo(buffer)
+    for (const { buffer } of this.#splice(0, this.#runs.length)) if (buffer !== undefined) slabs.letGo(buffer)
   }
 
   /** Uncovers `[lo, hi)`. Returns where a run that covers it belongs. */
@@ -181,9 +188,16 @@ export class Overlay {
       if (run.hi > hi) kept.push(partOf(run, hi, run.hi))
     }
     for (const { buffer } of kept) if (buffer !== undefined) slabs.hold(buffer)
-    for (const { buffer } of this.#runs.splice(i, end - i, ...kept))
-      if (buffer !== undefined) slabs.letGo(buffer)
+    for (const { buffer } of this.#splice(i, end - i, ...kept)) if (buffer !== undefined) slabs.letGo(buffer)
     return i + (kept[0] !== undefined && kept[0].lo < lo ? 1 : 0)
+  }
+
+  /** Puts runs in the place of `count` others, which it returns. */
+  #splice(i: number, count: number, ...runs: readonly GrowingRun[]): GrowingRun[] {
+    const removed = this.#runs.splice(i, count, ...runs)
+    for (const run of removed) this.#sizeBytes -= memoryOf(run)
+    for (const run of runs) this.#sizeBytes += memoryOf(run)
+    return removed
   }
 
   /** The first run that ends after `off`. */
@@ -202,6 +216,9 @@ export class Overlay {
     return Math.min(this.#blksize, floor(off + CHUNK_BYTES - 1))
   }
 }
+
+const memoryOf = ({ lo, hi, buffer, slice }: GrowingRun): number =>
+  buffer !== undefined ? hi - lo : slice !== undefined ? SHARED_RUN_BYTES : 0
 
 const partOf = ({ lo: start, buffer, slice }: GrowingRun, lo: number, hi: number): GrowingRun => ({
   lo,

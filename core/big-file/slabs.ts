@@ -2,13 +2,14 @@
  * Memory for written data, used again as soon as nobody holds it: data comes by the gigabyte, and what waits for a
  * garbage collection in two threads would be as much again as what is dirty.
  *
- * Buffers are shared memory, so that the store's writer can take them over without a copy. Each run of an overlay and
- * each pending record whose body lies in a buffer holds it once; at zero it is free. Nobody else may keep a view of
- * one across an await: what readers get is copied.
+ * Slabs are shared memory, so that the store's writer can take bytes over without a copy. A long buffer has a slab of
+ * its own; short ones lie side by side in one that several hold, as a slab costs each thread more than a short buffer.
+ * Each run of an overlay and each pending record whose body lies in a slab holds it once; at zero it is free. Nobody
+ * else may keep a view of one across an await: what readers get is copied.
  */
 
-/** Shorter buffers are left to the garbage collector. */
-const POOLED_BYTES = 65_536
+/** The length of slabs for several buffers; from half of it on a buffer has its own. */
+const SLAB_BYTES = 256 << 10
 
 /** How much is kept for later at most. */
 const FREE_BYTES = 32 << 20
@@ -18,16 +19,22 @@ export class Slabs {
   /** By length. */
   readonly #free = new Map<number, ArrayBufferLike[]>()
   #freeBytes = 0
+  /** Where short buffers are taken from, held once for that, and from which byte on. */
+  #open: ArrayBufferLike | undefined
+  #taken = 0
 
-  /** A zeroed buffer, held once. */
+  /** A buffer with whatever is in it, held once. */
   take(length: number): Uint8Array {
-    if (length < POOLED_BYTES) return new Uint8Array(new SharedArrayBuffer(length))
-    const known = this.#free.get(length)?.pop()
-    if (known !== undefined) this.#freeBytes -= length
-    const buffer = known ?? new SharedArrayBuffer(length)
-    this.#holders.set(buffer, 1)
-    const bytes = new Uint8Array(buffer)
-    return known === undefined ? bytes : bytes.fill(0)
+    if (length * 2 >= SLAB_BYTES) return new Uint8Array(this.#takeSlab(length))
+    if (this.#open === undefined || this.#taken + length > SLAB_BYTES) {
+      if (this.#open !== undefined) this.#letGo(this.#open)
+      this.#open = this.#takeSlab(SLAB_BYTES)
+      this.#taken = 0
+    }
+    const bytes = new Uint8Array(this.#open, this.#taken, length)
+    this.#taken += length
+    this.hold(bytes)
+    return bytes
   }
 
   hold({ buffer }: Uint8Array): void {
@@ -36,21 +43,35 @@ export class Slabs {
   }
 
   letGo({ buffer }: Uint8Array): void {
-    const holders = this.#holders.get(buffer)
+    this.#letGo(buffer)
+  }
+
+  #letGo(slab: ArrayBufferLike): void {
+    const holders = this.#holders.get(slab)
     if (holders === undefined) return
-    if (holders > 1) this.#holders.set(buffer, holders - 1)
-    else {
-      this.#holders.delete(buffer)
-      this.#keep(buffer)
+    if (holders > 1) {
+      this.#holders.set(slab, holders - 1)
+      if (holders === 2 && slab === this.#open) this.#taken = 0
+    } else {
+      this.#holders.delete(slab)
+      this.#keep(slab)
     }
   }
 
-  #keep(buffer: ArrayBufferLike): void {
-    if (this.#freeBytes + buffer.byteLength > FREE_BYTES) return
-    this.#freeBytes += buffer.byteLength
-    const free = this.#free.get(buffer.byteLength)
-    if (free === undefined) this.#free.set(buffer.byteLength, [buffer])
-    else free.push(buffer)
+  #takeSlab(length: number): ArrayBufferLike {
+    const known = this.#free.get(length)?.pop()
+    if (known !== undefined) this.#freeBytes -= length
+    const slab = known ?? new SharedArrayBuffer(length)
+    this.#holders.set(slab, 1)
+    return slab
+  }
+
+  #keep(slab: ArrayBufferLike): void {
+    if (this.#freeBytes + slab.byteLength > FREE_BYTES) return
+    this.#freeBytes += slab.byteLength
+    const free = this.#free.get(slab.byteLength)
+    if (free === undefined) this.#free.set(slab.byteLength, [slab])
+    else free.push(slab)
   }
 }
 

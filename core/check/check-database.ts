@@ -12,12 +12,13 @@
 import Database from 'better-sqlite3'
 import { StoreError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
-import { readKeptMoments } from '../../store/sqlite/kept-moments.ts'
+import { readKeptMoments, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import { Reader } from '../../store/sqlite/reader.ts'
 import { repairLog } from '../../store/sqlite/repair-log.ts'
 import { lossName, noteLosses, repairRows } from '../../store/sqlite/repair-rows.ts'
 import { storeError } from '../../store/sqlite/sqlite-errors.ts'
+import type { SqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import { filesToCheck, StoreCheck, type Progress, type StoreDamage } from '../../store/sqlite/store-check.ts'
 import { WriterLock } from '../../store/sqlite/writer-lock.ts'
 import { Connection } from '../connection.ts'
@@ -178,7 +179,7 @@ class Run {
       : await openSqliteStore(this.#path, { readOnly: true, trustIndex: true })
     const db = this.#connect()
     try {
-      const connection = await Connection.open(store, { cacheSizeBytes: CACHE_BYTES })
+      const connection = await openPresent(store)
       const parts = { connection, findings: this.#findings, report: this.#report, progress, db }
       const fileSystem = new FileSystemCheck(parts)
       await fileSystem.run()
@@ -204,10 +205,13 @@ class Run {
   #checkObjects(db: Database.Database, upTo: Tid): number {
     const { progress } = this.#options
     const files = filesToCheck(db)
-    db.exec('BEGIN')
+    const turn = (): KeptMoments => {
+      if (db.inTransaction) db.exec('COMMIT')
+      db.exec('BEGIN')
+      return readKeptMoments(db)
+    }
     try {
-      const kept = readKeptMoments(db)
-      const parts = { db, reader: new Reader(db, files), findings: this.#findings, kept, upTo, progress }
+      const parts = { db, reader: new Reader(db, files), findings: this.#findings, turn, upTo, progress }
       const objects = new ObjectCheck(parts)
       for (const damage of objects.run()) if (!isAccepted(db, damage)) this.#report(damage)
       return objects.unreachable()
@@ -245,6 +249,16 @@ class Run {
     const db = new Database(this.#path, { readonly: true, fileMustExist: true })
     db.pragma(`cache_size = -${CACHE_BYTES >> 10}`)
     return db
+  }
+}
+
+/** A view of the present that a pack beside leaves alone. */
+async function openPresent(store: SqliteStore): Promise<Connection> {
+  for (;;) {
+    const connection = await Connection.open(store, { cacheSizeBytes: CACHE_BYTES })
+    if (store.readOnly) await store.pin([connection.at]).catch(() => false)
+    // Else a pack was faster.
+    if (await store.isKept(connection.at)) return connection
   }
 }
 

@@ -4,6 +4,10 @@
  *
  * Objects are visited breadth first from the root; the queue and the marks are in a temporary database. Of data only
  * the beginning of the record is read. What is not reached is garbage until a pack frees it.
+ *
+ * A state of the database that is read for long keeps its `-wal` file growing beside a writer. So every
+ * {@link TURN_OBJECTS} objects a new one is begun. Between two a pack may have dropped states, but none that the moments see
+ * which it keeps: from then on only these are looked at.
  */
 import type { Database } from 'better-sqlite3'
 import { CorruptRecordError } from '../../store/errors.ts'
@@ -28,7 +32,8 @@ export interface ObjectCheckParts {
   readonly db: Database
   readonly reader: Reader
   readonly findings: Findings
-  readonly kept: KeptMoments
+  /** Begins a new state of the database to read; returns which moments are kept in it. */
+  readonly turn: () => KeptMoments
   /** Later states are left out. */
   readonly upTo: Tid
   readonly progress: Progress
@@ -36,10 +41,13 @@ export interface ObjectCheckParts {
 
 const DATA_CLASSES: readonly string[] = [ZDATA, ZBLK0]
 const PROGRESS_OBJECTS = 2000
+/** About a tenth of a second's. */
+const TURN_OBJECTS = 1000
 
 export class ObjectCheck {
   readonly #parts: ObjectCheckParts
-  readonly #seen: KeptRevisions
+  #seen: KeptRevisions
+  #upTo: Tid
   readonly #mark
   readonly #classOf
   readonly #push
@@ -49,7 +57,8 @@ export class ObjectCheck {
 
   constructor(parts: ObjectCheckParts) {
     this.#parts = parts
-    this.#seen = new KeptRevisions(parts.kept)
+    this.#seen = new KeptRevisions(parts.turn())
+    this.#upTo = parts.upTo
     const marks = parts.findings.db
     marks.exec(`
       CREATE TABLE mark (oid INTEGER PRIMARY KEY, class TEXT NOT NULL);
@@ -82,7 +91,15 @@ export class ObjectCheck {
       if (oid === undefined) return
       yield* this.#visit(oid as Oid)
       if (id % PROGRESS_OBJECTS === 0) progress('objects', id, Math.max(id, total))
+      if (id % TURN_OBJECTS === 0) this.#turn()
     }
+  }
+
+  #turn(): void {
+    const kept = this.#parts.turn()
+    this.#seen = new KeptRevisions(kept)
+    // What was the present may be forgotten: the oldest state that is known as a whole takes its place.
+    if (kept.from > this.#upTo) this.#upTo = kept.from
   }
 
   /** How many objects there are that nothing reaches. */
@@ -99,7 +116,7 @@ export class ObjectCheck {
 
   *#visit(oid: Oid): Generator<Damage> {
     let until: bigint = TID_MAX
-    for (const tid of this.#tids.all(oid, this.#parts.upTo)) {
+    for (const tid of this.#tids.all(oid, this.#upTo)) {
       if (typeof tid !== 'bigint') continue
       if (this.#seen.sees(oid, tid)) yield* this.#visitState(oid, tid as Tid, until as Tid)
       until = tid - 1n
@@ -112,7 +129,7 @@ export class ObjectCheck {
     const isPast = until !== TID_MAX
     try {
       for (const target of this.#read(oid, tid)) {
-        const state = this.#state.get(target.oid, until < this.#parts.upTo ? until : this.#parts.upTo)
+        const state = this.#state.get(target.oid, until < this.#upTo ? until : this.#upTo)
         this.#reach(target.oid, target.className)
         if (state === 1) continue
         const reason = `it refers to object ${formatOid(target.oid)}, which does not exist`

@@ -16,6 +16,9 @@ import * as op from './opcodes.ts'
 const BATCH = 1000
 const DEPTH_MAX = 100
 
+// oxlint-disable-next-line no-control-regex -- they are characters like others
+const ASCII = /^[\0-\x7f]*$/
+
 export class PickleWriter {
   #buffer = Buffer.allocUnsafe(1024)
   #length = 0
@@ -49,8 +52,8 @@ export class PickleWriter {
     else if (value instanceof Ref) this.#saveRef(value)
     else if (value instanceof Global) this.#saveClass(value.className, value)
     else if (value instanceof Float) this.#saveFloat(value)
-    else if (value instanceof ByteString) this.#saveBytes(value, value.bytes)
-    else if (value instanceof Uint8Array) this.#saveBytes(value, value)
+    else if (value instanceof ByteString) this.#saveByteString(value)
+    else if (value instanceof Uint8Array) this.#saveBytes(value)
     else this.#saveContainer(value)
   }
 
@@ -76,12 +79,27 @@ export class PickleWriter {
 
   /** LONG1: the shortest little-endian two's complement. */
   #saveLong(value: bigint): void {
+    if (BigInt.asIntN(64, value) === value) return this.#saveInt64(value)
     const magnitude = value < 0n ? ~value : value
     const len = Math.floor(magnitude.toString(2).length / 8) + 1
     if (len > 0xff) throw new TypeError('an int of more than 254 bytes cannot be written')
     const hex = BigInt.asUintN(len * 8, value).toString(16)
     this.#number(op.LONG1, len, 1)
     this.#raw(Buffer.from(hex.padStart(len * 2, '0'), 'hex').toReversed())
+  }
+
+  /** Times, most of all. */
+  #saveInt64(value: bigint): void {
+    this.#reserve(10)
+    const start = this.#length + 2
+    this.#buffer.writeBigInt64LE(value, start)
+    // Bytes at the end that repeat the sign are left out.
+    const sign = value < 0n ? 0xff : 0
+    let len = 8
+    const byte = (at: number): number => this.#buffer[start + at] ?? 0
+    while (len > 1 && byte(len - 1) === sign && (byte(len - 2) & 0x80) === (sign & 0x80)) len--
+    this.#number(op.LONG1, len, 1)
+    this.#length += len
   }
 
   #saveFloat(value: Float): void {
@@ -93,25 +111,44 @@ export class PickleWriter {
 
   #saveText(text: string): void {
     if (this.#isMemoized(this.#texts, text)) return
-    const bytes = encodeText(text)
-    this.#number(op.BINUNICODE, bytes.length, 4)
-    this.#raw(bytes)
+    if (ASCII.test(text)) {
+      this.#number(op.BINUNICODE, text.length, 4)
+      this.#characters(text)
+    } else {
+      const bytes = encodeText(text)
+      this.#number(op.BINUNICODE, bytes.length, 4)
+      this.#raw(bytes)
+    }
     this.#memoize(this.#texts, text)
   }
 
-  #saveBytes(value: object, bytes: Uint8Array): void {
+  #saveByteString(value: ByteString): void {
     if (this.#isMemoized(this.#objects, value)) return
-    if (bytes.length <= 0xff) this.#number(op.SHORT_BINBYTES, bytes.length, 1)
-    else this.#number(op.BINBYTES, bytes.length, 4)
-    this.#raw(bytes)
+    this.#bytesOf(value.latin1.length)
+    this.#characters(value.latin1)
     this.#memoize(this.#objects, value)
+  }
+
+  #saveBytes(value: Uint8Array): void {
+    if (this.#isMemoized(this.#objects, value)) return
+    this.#bytesOf(value.length)
+    this.#raw(value)
+    this.#memoize(this.#objects, value)
+  }
+
+  /** What stands before so many bytes. */
+  #bytesOf(length: number): void {
+    if (length <= 0xff) this.#number(op.SHORT_BINBYTES, length, 1)
+    else this.#number(op.BINBYTES, length, 4)
   }
 
   #saveClass(className: string, global?: Global): void {
     if (this.#isMemoized(this.#classes, className)) return
     const { module, name } = global ?? Global.of(className)
+    const lines = `${module}\n${name}\n`
     this.#op(op.GLOBAL)
-    this.#raw(encodeText(`${module}\n${name}\n`))
+    if (ASCII.test(lines)) this.#characters(lines)
+    else this.#raw(encodeText(lines))
     this.#memoize(this.#classes, className)
   }
 
@@ -224,6 +261,12 @@ export class PickleWriter {
     this.#reserve(bytes.length)
     this.#buffer.set(bytes, this.#length)
     this.#length += bytes.length
+  }
+
+  /** One byte for each character: short texts, for which a Buffer would cost more than the bytes. */
+  #characters(text: string): void {
+    this.#reserve(text.length)
+    for (let i = 0; i < text.length; i++) this.#buffer[this.#length++] = text.charCodeAt(i)
   }
 
   #reserve(len: number): void {

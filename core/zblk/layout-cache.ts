@@ -20,7 +20,7 @@ export class LayoutCache {
   constructor(sizeBytes: number) {
     this.#layouts = new LRUCache({
       maxSize: sizeBytes,
-      sizeCalculation: layout => 200 + ('offs' in layout ? 12 * layout.offs.length : 0),
+      sizeCalculation: layout => ('offs' in layout ? 700 + 12 * layout.offs.length : 300),
     })
   }
 

@@ -36,8 +36,9 @@ export class ZBigFile extends Persistent {
     this.#blksize = blksize
   }
 
+  /** What reads and writes its bytes lives as long as it has a state. */
   override get sizeBytes(): number {
-    return 500
+    return 1400
   }
 
   protected override decode(state: PickleValue): void {

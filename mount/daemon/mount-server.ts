@@ -8,11 +8,14 @@
  * 2. `terminate`, for a signal: the same, but a mount that is in use is taken away from its users.
  * 3. Somebody else unmounted: the driver is done; store and close. There is nobody to tell when that fails, so it is
  *    logged and tried again.
+ *
+ * Where nothing can be stored any more (the writer's thread has died), the mount is served until one of these ends it. The
+ * end then fails with what is lost, and so does the process.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { StoreError } from '../../store/errors.ts'
-import { formatTid, type Tid } from '../../store/ids.ts'
+import { StoreError, WriterGoneError } from '../../store/errors.ts'
+import { formatTid, timeFromTid, type Tid } from '../../store/ids.ts'
 import { type Driver, MountError } from '../driver.ts'
 import { mountedAt } from '../kernel/mount-table.ts'
 import { makeControlPath } from './control-path.ts'
@@ -32,7 +35,10 @@ const LAZY_WAIT_MS = 1000
 const END_WAIT_MS = 5000
 
 export class MountServer {
-  /** Resolves when all is stored and the database is let go of; the process may end then. */
+  /**
+   * Resolves when all is stored and the database is let go of; the process may end then. Rejects with a StoreError that
+   * says what is lost, where nothing can be stored any more.
+   */
   readonly ended: Promise<void>
   readonly #fileSystem: ServedFileSystem
   readonly #driver: Driver
@@ -61,10 +67,9 @@ export class MountServer {
     this.#lastTid = lastTid
     this.#packer = packer
     packer?.watch()
-    this.ended = this.#driver.done
-      .then(() => this.#closeFileSystem())
-      .then(() => this.#control?.close())
-      .then(() => log.info({ tid: formatTid(this.#lastTid) }, 'all is stored, the mount is gone'))
+    this.ended = this.#untilEnded()
+    // Nobody may be waiting for it; why it rejects is logged.
+    this.ended.catch(() => undefined)
   }
 
   /** Mounts. When it rejects, nothing is mounted and the filesystem is closed. */
@@ -109,10 +114,13 @@ export class MountServer {
 
   /**
    * Stores and unmounts; resolves to the last tid. A mount that others keep (its users, when it is unmounted lazily;
-   * other mount namespaces, which have copies of it) is served on. @throws StoreError, MountError; then the mount stays.
+   * other mount namespaces, which have copies of it) is served on. @throws StoreError, MountError; then the mount stays, unless nothing can be
+   * stored any more.
    */
   async stop(lazy: boolean): Promise<Tid> {
-    await this.sync()
+    await this.sync().catch((error: unknown) => {
+      if (!(error instanceof WriterGoneError)) throw error
+    })
     const unmounted = this.#driver.unmount(lazy).then(() => true)
     unmounted.catch((error: unknown) => this.#log.warn({ err: error }, 'not unmounted'))
     const isGone = await Promise.race([unmounted, sleep(lazy ? LAZY_WAIT_MS : END_WAIT_MS, false)])
@@ -129,6 +137,16 @@ export class MountServer {
       await this.stop(true)
     }
     return await this.#closeFileSystem()
+  }
+
+  async #untilEnded(): Promise<void> {
+    await this.#driver.done
+    try {
+      await this.#closeFileSystem()
+    } finally {
+      await this.#control?.close()
+    }
+    this.#log.info({ tid: formatTid(this.#lastTid) }, 'all is stored, the mount is gone')
   }
 
   /** The last stored transaction that the server knows of. */
@@ -194,7 +212,7 @@ export class MountServer {
     }
   }
 
-  /** Closes once, however many ask; tries until it succeeds. */
+  /** Closes once, however many ask; tries until it succeeds. @throws StoreError that says what is lost. */
   #closeFileSystem(): Promise<Tid> {
     this.#closing ??= this.#closeUntilStored()
     return this.#closing
@@ -208,9 +226,21 @@ export class MountServer {
         await this.#fileSystem.close()
         return this.#lastTid
       } catch (error) {
+        if (error instanceof WriterGoneError) throw await this.#lost(error)
         this.#log.error({ err: error }, 'not all is stored: trying again')
         await sleep(CLOSE_RETRY_MS)
       }
     }
+  }
+
+  async #lost(cause: WriterGoneError): Promise<StoreError> {
+    const tid = await this.#fileSystem.lastTid()
+    const lost = new StoreError(
+      `${this.#settings.directory} is unmounted, but what was changed after transaction ${formatTid(tid)} ` +
+        `(${new Date(timeFromTid(tid)).toISOString()}) is lost: ${cause.message}`,
+      { cause },
+    )
+    this.#log.fatal({ err: lost }, 'changes are lost')
+    return lost
   }
 }

@@ -8,6 +8,7 @@
  */
 import type { Inode } from '../../core/inode.ts'
 import type { Superblock, Usage } from '../../core/superblock.ts'
+import { Turns } from '../../core/turns.ts'
 import { oid, type Oid } from '../../store/ids.ts'
 import type { Node } from './node.ts'
 import type { Tree } from './tree.ts'
@@ -108,7 +109,11 @@ export class Bookkeeping {
 
   async prepare(): Promise<void> {
     await this.#settleOrphans()
-    for (const node of this.#written) await this.#settleData(node)
+    const turns = new Turns()
+    for (const node of this.#written) {
+      await turns.pass()
+      await this.#settleData(node)
+    }
     if (this.#usageChanged) await this.#superblock.setUsage(this.#usage)
     this.#usageChanged = false
   }
@@ -127,9 +132,11 @@ export class Bookkeeping {
   async #settleOrphans(): Promise<void> {
     if (this.#orphans.size === 0 && this.#adopted.size === 0) return
     const recorded = await this.#superblock.orphans()
+    const turns = new Turns()
     for (const oid of this.#adopted) await recorded.delete(oid)
     this.#adopted.clear()
     for (const node of this.#orphans) {
+      await turns.pass()
       if (this.hasToDrop(node)) {
         await this.#drop(node.inode)
         if (this.#recorded.delete(node.oid)) await recorded.delete(node.oid)

@@ -9,17 +9,22 @@
  * 3. gives the gate back and lets the store write. Reads and changes go on.
  *
  * When it fails, nothing is lost: what it carried is committed by the next one: at the next fsync, tick of the timer, or
- * write. Until one succeeds data is not accepted, and nothing else beyond the bound: the failure is what writers get.
+ * write. Until one succeeds data is not accepted, and nothing else beyond the bound. Whoever is not accepted waits for
+ * one attempt that was begun after he came, so that room which was made before is found, and gets its failure; all who
+ * wait share it.
+ *
+ * Who waits for room is served in the order of coming, so that small changes do not keep a large one out for ever.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Connection } from '../../core/connection.ts'
 import { NoSpaceError, StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
-import type { ReadWriteLock } from '../locks.ts'
+import { ReadWriteLock } from '../locks.ts'
 import { ChangedFiles } from './changed-files.ts'
 import type { Node } from './node.ts'
 
-/** After a failure it is not tried again for the sake of a write before so long. */
+/** After a failure the next attempt waits so long, however many want it. */
 const RETRY_MS = 250
 
 export interface WriteBackOptions {
@@ -48,7 +53,12 @@ export class WriteBack {
   #hasPrepared = false
   #underWay: Promise<Tid> | undefined
   #queued: Promise<Tid> | undefined
-  #failure: { readonly error: unknown; readonly atMs: number } | undefined
+  /** How many commits were begun. */
+  #attempts = 0
+  /** Of the last commit, where it failed. */
+  #failure: { readonly error: unknown; readonly attempt: number; readonly atMs: number } | undefined
+  /** Held alone by the first of those who wait for room; the others wait for it. */
+  readonly #line = new ReadWriteLock()
   #timer: NodeJS.Timeout | undefined
   #commits = 0
   /** Takes back what was changed since a transaction was begun; while there is one, nothing is stored. */
@@ -76,10 +86,11 @@ export class WriteBack {
   /**
    * Waits until a change of so many bytes of data (or of none) may be made. To be called before the gate is taken;
    * {@link WriteBack.leave} follows. Data is refused as soon as it is known that it could not be stored.
-   * @throws what the last commit failed with.
+   * @throws what a commit has failed with that was begun since.
    */
   admit(dataBytes: number): Promise<void> | undefined {
-    if (!this.#isOpenTo(dataBytes)) return this.#waitForRoom(dataBytes)
+    const isFirst = dataBytes === 0 || this.#line.isFree
+    if (!isFirst || !this.#isOpenTo(dataBytes)) return this.#waitForRoom(dataBytes)
     this.#admittedBytes += dataBytes
     return undefined
   }
@@ -109,7 +120,9 @@ export class WriteBack {
     if (this.isDeferring) return this.#options.connection.at
     if (message !== undefined) this.#messages.push(message)
     if (this.#unpreparedBytes !== undefined || message !== undefined) return await this.#commit()
-    if (this.#underWay !== undefined) return await this.#underWay
+    const tid = await this.#underWay?.catch(() => undefined)
+    if (tid !== undefined) return tid
+    // Where that has failed: it was begun before, and its cause may be gone.
     return this.isDirty ? await this.#commit() : this.#options.connection.at
   }
 
@@ -272,16 +285,22 @@ export class WriteBack {
   }
 
   async #waitForRoom(dataBytes: number): Promise<void> {
-    while (!this.#isOpenTo(dataBytes)) {
-      if (this.#failure !== undefined && performance.now() < this.#failure.atMs + RETRY_MS)
-        throw this.#failure.error
-      if (this.isDeferring)
-        throw new NoSpaceError(
-          `a transaction may change ${this.#options.dirtySizeBytes} bytes at most: mount with a larger dirty_size`,
-        )
-      await (this.#underWay ?? this.#commit())
+    const attemptsBefore = this.#attempts
+    const turn = this.#line.alone()
+    if (turn !== undefined) await turn
+    try {
+      while (!this.#isOpenTo(dataBytes)) {
+        if (this.#failure !== undefined && this.#failure.attempt > attemptsBefore) throw this.#failure.error
+        if (this.isDeferring)
+          throw new NoSpaceError(
+            `a transaction may change ${this.#options.dirtySizeBytes} bytes at most: mount with a larger dirty_size`,
+          )
+        await (this.#underWay ?? this.#commit()).catch(() => undefined)
+      }
+      this.#admittedBytes += dataBytes
+    } finally {
+      this.#line.release()
     }
-    this.#admittedBytes += dataBytes
   }
 
   #stopTimer(): void {
@@ -312,10 +331,13 @@ export class WriteBack {
   async #runQueued(): Promise<Tid> {
     // Also leaves the caller the time to note what is queued.
     await this.#underWay?.catch(() => undefined)
+    if (this.#failure !== undefined)
+      await sleep(Math.max(0, this.#failure.atMs + RETRY_MS - performance.now()))
     const { connection, gate, beforePrepare, log, commitIntervalMs } = this.#options
     await gate.alone()
     this.#underWay = this.#queued
     this.#queued = undefined
+    const attempt = ++this.#attempts
     this.#stopTimer()
     if (this.isDeferring) {
       gate.release()
@@ -344,7 +366,7 @@ export class WriteBack {
     } catch (error) {
       if (description !== undefined) this.#messages.unshift(description)
       else this.#unpreparedBytes = (this.#unpreparedBytes ?? 0) + (unpreparedBytes ?? 0)
-      this.#failure = { error, atMs: performance.now() }
+      this.#failure = { error, attempt, atMs: performance.now() }
       this.#timer ??= setTimeout(() => this.#tick(), commitIntervalMs)
       log.error({ err: error }, 'changes could not be stored: they are kept in memory, and tried again')
       throw error

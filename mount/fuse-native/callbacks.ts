@@ -136,12 +136,6 @@ export class Callbacks {
     return { result: length, values: [length] }
   }
 
-  async flush(_path: string, handle: number): Promise<Answer> {
-    const fh = toFh(handle)
-    await this.#operations.flush(this.#ino(fh), fh)
-    return DONE
-  }
-
   async release(_path: string, handle: number): Promise<Answer> {
     const fh = toFh(handle)
     const ino = this.#ino(fh)

@@ -34,7 +34,7 @@ const WITHOUT_PATH = new Set(['read', 'write'])
 /** The callbacks that are implemented; libfuse answers the others itself. */
 // prettier-ignore
 const NAMES = [
-  'getattr', 'fgetattr', 'statfs', 'readdir', 'readlink', 'open', 'create', 'read', 'write', 'flush', 'release',
+  'getattr', 'fgetattr', 'statfs', 'readdir', 'readlink', 'open', 'create', 'read', 'write', 'release',
   'fsync', 'fsyncdir', 'truncate', 'ftruncate', 'chmod', 'chown', 'utimens', 'mknod', 'mkdir', 'symlink', 'link',
   'unlink', 'rmdir', 'rename', 'getxattr', 'setxattr', 'listxattr', 'removexattr',
 ] as const satisfies readonly (keyof Callbacks)[]

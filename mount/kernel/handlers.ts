@@ -152,10 +152,6 @@ const FILES: Readonly<Record<number, Handler>> = {
     if (flags & WRITE_KILL_SUIDGID) await killSuidgid(request, context)
     replies.count(request, await operations.write(request.ino, fh, off, data))
   },
-  [Opcode.FLUSH]: async (request, message, { operations, replies }) => {
-    await operations.flush(request.ino, message.fh(0))
-    replies.empty(request)
-  },
   [Opcode.RELEASE]: async (request, message, { operations, replies }) => {
     await operations.release(request.ino, message.fh(0))
     replies.empty(request)

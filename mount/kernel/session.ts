@@ -214,7 +214,8 @@ export class Session {
       this.#log.error({ err: error, opcode }, 'a malformed request')
       return EINVAL
     }
-    const code = errnoOf(error, error => this.#log.error({ err: error, opcode }, 'an operation failed'))
+    const { ino } = request
+    const code = errnoOf(error, error => this.#log.error({ err: error, opcode, ino }, 'an operation failed'))
     // ENOSYS would tell the kernel never to ask again.
     return code === ENOSYS ? EOPNOTSUPP : code
   }
@@ -235,6 +236,9 @@ export class Session {
           return this.#replies.empty(request)
         case Opcode.IOCTL:
           return this.#replies.error(request, ENOTTY)
+        case Opcode.FLUSH:
+          // Closing stores nothing: the kernel is not to ask again.
+          return this.#replies.error(request, ENOSYS)
         default:
           this.#log.debug({ opcode: opcodeName(request.opcode) }, 'a request that is not supported')
           return this.#replies.error(request, ENOSYS)

@@ -12,6 +12,7 @@ import { Connection } from '../../core/connection.ts'
 import { Ref } from '../../core/pickle/value.ts'
 import { classOfRecord, DATA_HEAD_MAX } from '../../core/record.ts'
 import { LO } from '../../core/btree/kind.ts'
+import { readingForeign } from '../../core/foreign/damage.ts'
 import { openForeignFile } from '../../core/foreign/file.ts'
 import { ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
@@ -71,7 +72,11 @@ export class LiveView implements View {
     return this.#forgetting !== undefined
   }
 
-  async use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+  use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    return readingForeign(this.#store, () => this.#use(work))
+  }
+
+  async #use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
     for (let tries = 0; ; tries++) {
       const { at } = this
       try {

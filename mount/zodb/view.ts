@@ -3,6 +3,7 @@
  * `use` is how everything is read; see live-view.ts for the moment that moves.
  */
 import { Connection } from '../../core/connection.ts'
+import { readingForeign } from '../../core/foreign/damage.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 
@@ -34,7 +35,7 @@ export class PastViews {
   get(at: Tid): PastView {
     const known = this.#views.get(at)
     if (known !== undefined) return known
-    const view = new PastView(at, () => this.#connect(view))
+    const view = new PastView(this.#store, at, () => this.#connect(view))
     this.#views.set(at, view)
     return view
   }
@@ -68,14 +69,16 @@ class PastView implements View {
   readonly at: Tid
   readonly isLive = false
   connection: Promise<Connection> | undefined
+  readonly #store: Store
   readonly #connect: () => Promise<Connection>
 
-  constructor(at: Tid, connect: () => Promise<Connection>) {
+  constructor(store: Store, at: Tid, connect: () => Promise<Connection>) {
+    this.#store = store
     this.at = at
     this.#connect = connect
   }
 
   async use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
-    return await work(await this.#connect())
+    return await readingForeign(this.#store, async () => work(await this.#connect()))
   }
 }

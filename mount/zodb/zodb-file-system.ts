@@ -182,16 +182,14 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
     return { fh: this.#newFh(this.#again(node)), keepCache, directIo: false }
   }
 
-  async read(ino: Ino, fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]> {
+  async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
     if (isControlIno(ino)) return this.#control.read(fh, off, len)
     return await this.#withFile(this.#nodes.get(ino), async ({ object, data, size }, view) => {
       const wanted = off >= size ? 0 : Number(size - off < BigInt(len) ? size - off : BigInt(len))
       if (view instanceof LiveView) await view.note(object, off, wanted)
-      return wanted === 0 ? [] : await data.read(off, wanted)
+      return wanted === 0 ? [] : await data.read(off, wanted, into)
     })
   }
-
-  async flush(): Promise<void> {}
 
   async release(ino: Ino, fh: Fh): Promise<void> {
     if (isControlIno(ino)) this.#controlHandles.remove(fh)

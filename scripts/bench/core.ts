@@ -1,15 +1,30 @@
 /**
- * `npm run bench:core [-- --mib N]`: files without FUSE, over the SQLite store, warm.
+ * `npm run bench:core [-- --mib N] [--json] [--prof]`: files without FUSE, over the SQLite store, warm.
  *
  * Each line gives what the core does, what the bare minimum for the same bytes costs in the same run (a copy in
  * memory, the store asked for the same records, a file written and synced), and the ratio. Only ratios within one
- * run mean something. `node --prof scripts/bench/core.ts` tells where the time goes.
+ * run mean something. `ZBlk1, 4 KiB` has its blocks cut into chunks of 4 KiB each, as wendelin.core cuts them and as
+ * small writes leave them; in `ZBlk1` what was written in a long run is one chunk. `--prof` tells where the time goes:
+ * it prints the functions that took most, and leaves a profile that Chromium's developer tools open.
  */
+import { execFileSync } from 'node:child_process'
 import { createHash, randomFillSync } from 'node:crypto'
-import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  copyFileSync,
+  fdatasyncSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { BigFile } from '../../core/big-file.ts'
 import { Connection, type ZBlkFormat } from '../../core/connection.ts'
 import { Ref } from '../../core/pickle/value.ts'
@@ -18,16 +33,46 @@ import { ZBlk1 } from '../../core/zblk/zblk.ts'
 import type { Oid } from '../../store/ids.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import type { WritableStore } from '../../store/store.ts'
+import { type CpuProfile, hottestFunctions } from './cpu-profile.ts'
 
-const { values } = parseArgs({ options: { mib: { type: 'string', default: '128' } } })
+const { values } = parseArgs({
+  options: {
+    mib: { type: 'string', default: '128' },
+    json: { type: 'boolean', default: false },
+    prof: { type: 'boolean', default: false },
+  },
+})
 const bytes = Number(values.mib) << 20
 const COMMIT_BYTES = 32 << 20
 const WRITE_BYTES = 1 << 20
 const CACHE_BYTES = 64 << 20
 const ROUNDS = 5
+const ALLOCATION_BLOCKS = 4
+
+/** What is printed, for `--json`. */
+const rows: {
+  readonly name: string
+  readonly core: number
+  readonly floor: number
+  readonly unit: string
+}[] = []
+
+interface Format {
+  readonly name: string
+  readonly options: { readonly zblkFormat: ZBlkFormat; readonly chunkBytesMax?: number }
+}
+
+const FORMATS: readonly Format[] = [
+  { name: 'ZBlk1, 4 KiB', options: { zblkFormat: 'zblk1', chunkBytesMax: 4096 } },
+  { name: 'ZBlk1', options: { zblkFormat: 'zblk1' } },
+  { name: 'ZBlk0', options: { zblkFormat: 'zblk0' } },
+]
 
 const source = randomFillSync(new Uint8Array(bytes))
 const directory = mkdtempSync(join(tmpdir(), 'zblkfs-bench-core-'))
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 async function seconds(run: () => unknown): Promise<number> {
   const start = process.hrtime.bigint()
@@ -44,14 +89,16 @@ async function median(run: () => unknown): Promise<number> {
 }
 
 function print(what: string, core: number, floor: number, unit: string): void {
+  rows.push({ name: what, core, floor, unit })
+  if (values.json) return
   const format = (value: number): string => value.toFixed(value < 10 ? 2 : 0).padStart(9)
   console.log(
     `${what.padEnd(62)}${format(core)}${format(floor)} ${unit.padEnd(8)}${(core / floor).toFixed(2)}`,
   )
 }
 
-async function store(to: WritableStore, zblkFormat: ZBlkFormat): Promise<Oid> {
-  const connection = await Connection.open(to, { cacheSizeBytes: CACHE_BYTES, zblkFormat })
+async function store(to: WritableStore, { options }: Format): Promise<Oid> {
+  const connection = await Connection.open(to, { cacheSizeBytes: CACHE_BYTES, ...options })
   const file = BigFile.create(connection)
   for (let off = 0; off < bytes; off += WRITE_BYTES) {
     await file.write(BigInt(off), source.subarray(off, off + WRITE_BYTES))
@@ -109,9 +156,26 @@ async function dataOids(file: BigFile): Promise<Oid[][]> {
   return blocks
 }
 
-async function bench(to: WritableStore, format: 'zblk0' | 'zblk1'): Promise<void> {
+/** Bytes allocated on the heap and outside of it for each block that is read as a whole. */
+async function allocations(file: BigFile): Promise<{ readonly heap: number; readonly buffers: number }> {
+  const before: NodeJS.MemoryUsage[] = []
+  const after: NodeJS.MemoryUsage[] = []
+  for (let round = 0; round < ROUNDS; round++) {
+    collectGarbage()
+    before.push(process.memoryUsage())
+    for (let i = 0; i < ALLOCATION_BLOCKS; i++) await file.read(BigInt(i) * BigInt(BLKSIZE), BLKSIZE)
+    after.push(process.memoryUsage())
+  }
+  const perBlock = (what: 'heapUsed' | 'arrayBuffers'): number => {
+    const grown = after.map((usage, round) => usage[what] - (before[round]?.[what] ?? 0))
+    return (grown.toSorted((a, b) => a - b)[ROUNDS >> 1] ?? 0) / ALLOCATION_BLOCKS
+  }
+  return { heap: perBlock('heapUsed'), buffers: perBlock('arrayBuffers') }
+}
+
+async function bench(to: WritableStore, format: Format): Promise<void> {
   const rate = (seconds: number): number => bytes / 1e6 / seconds
-  const name = format === 'zblk0' ? 'ZBlk0' : 'ZBlk1'
+  const { name } = format
   let oid: Oid | undefined
   const storing = await seconds(async () => (oid = await store(to, format)))
   if (oid === undefined) throw new Error('nothing was stored')
@@ -149,17 +213,42 @@ async function bench(to: WritableStore, format: 'zblk0' | 'zblk1'): Promise<void
   print(`${name} random 4 KiB reads, beside store.loadPart`, reads / random, reads / parts, '1/s')
   const objects = Object.values(connection.statistics().classes)
   const live = objects.reduce((sum, { ghosts, upToDate, changed }) => sum + ghosts + upToDate + changed, 0)
-  console.log(
-    `${name}: ${(live / oids.length).toFixed(1)} objects in memory per block of ${flat.length / oids.length} records`,
-  )
+  const { heap, buffers } = await allocations(file)
+  const kib = (allocated: number): string => `${(allocated / 1024).toFixed(1)} KiB`
+  if (!values.json)
+    console.log(
+      `${name}: a block is ${flat.length / oids.length} records of data; in memory stay ` +
+        `${(live / oids.length).toFixed(1)} objects per block; reading one allocates ${kib(heap)} of heap ` +
+        `and ${kib(buffers)} of buffers`,
+    )
 }
 
-const to = await openSqliteStore(join(directory, 'db'), { create: true })
+/** Runs itself under the profiler, and prints which functions took most of the time. */
+function profile(): void {
+  const parameters = ['--cpu-prof', `--cpu-prof-dir=${directory}`, import.meta.filename, '--mib', values.mib]
+  execFileSync(process.execPath, parameters, { stdio: 'inherit' })
+  const name = readdirSync(directory).find(name => name.endsWith('.cpuprofile'))
+  if (name === undefined) throw new Error('there is no profile')
+  const kept = join(tmpdir(), 'zblkfs-core.cpuprofile')
+  copyFileSync(join(directory, name), kept)
+  const text = readFileSync(kept, 'utf8')
+  console.log(`\n${hottestFunctions(JSON.parse(text) as CpuProfile).join('\n')}\n\nthe profile: ${kept}`)
+}
+
+async function main(): Promise<void> {
+  const to = await openSqliteStore(join(directory, 'db'), { create: true })
+  try {
+    if (!values.json) console.log(`${bytes >> 20} MiB; core, floor, unit, core / floor`)
+    for (const format of FORMATS) await bench(to, format)
+    if (values.json) console.log(JSON.stringify(rows))
+  } finally {
+    await to.close()
+  }
+}
+
 try {
-  console.log(`${bytes >> 20} MiB; core, floor, unit, core / floor`)
-  await bench(to, 'zblk1')
-  await bench(to, 'zblk0')
+  if (values.prof) profile()
+  else await main()
 } finally {
-  await to.close()
   rmSync(directory, { recursive: true, force: true })
 }

@@ -156,7 +156,7 @@ async function serve(driver: string, mountPoint: string): Promise<void> {
   process.once('SIGTERM', () => void mounted.unmount())
   process.send?.('mounted')
   await mounted.done
-  process.disconnect()
+  if (process.connected) process.disconnect()
 }
 
 const [role, driver = '', mountPoint = ''] = process.argv.slice(2)

@@ -7,20 +7,20 @@ import { randomFillSync } from 'node:crypto'
 import {
   closeSync,
   fsyncSync,
-  mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readSync,
   rmSync,
-  statSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { parseSizeBytes } from '../units.ts'
-import { dropPages, memoryMib, MIB } from './measure.ts'
-import { mountZblkfs, unmountZblkfs } from './places.ts'
+import { databaseBytes, memoryMib, MIB } from './measure.ts'
+import { mountZblkfs } from './places/zblkfs.ts'
+import { dropPages, endOnSignals } from './programs.ts'
 
 const POINTS = 8
 const GROWTH_MAX_MIB = 16
@@ -55,8 +55,8 @@ function curve(pid: number, step: () => void): number[] {
 async function measure(root: string, format: string): Promise<boolean> {
   const directory = join(root, format)
   const database = join(root, `${format}.db`)
-  mkdirSync(directory)
-  const pid = await mountZblkfs(database, directory, format)
+  const zblkfs = await mountZblkfs(database, directory, [`zblk_format=${format}`])
+  const pid = zblkfs.pid()
   try {
     const file = join(directory, 'file')
     console.log(
@@ -66,7 +66,7 @@ async function measure(root: string, format: string): Promise<boolean> {
     curve(pid, () => writeSync(writing, randomFillSync(buffer)))
     fsyncSync(writing)
     closeSync(writing)
-    dropPages(file)
+    await dropPages(file)
     console.log(`${format}: resident MiB while reading:`)
     const reading = openSync(file, 'r')
     const points = curve(pid, () => readSync(reading, buffer))
@@ -76,15 +76,17 @@ async function measure(root: string, format: string): Promise<boolean> {
     console.log(
       `${format}: ${growth.toFixed(1)} MiB more at the end than after an eighth (at most ${GROWTH_MAX_MIB}): ` +
         `${isFlat ? 'flat' : 'NOT FLAT'}; at most ${memoryMib(pid, 'VmHWM').toFixed(0)} MiB at any time; ` +
-        `database of ${(statSync(database).size / MIB).toFixed(0)} MiB`,
+        `database of ${(databaseBytes(database) / MIB).toFixed(0)} MiB`,
     )
     return isFlat
   } finally {
-    unmountZblkfs(directory)
-    rmSync(database, { force: true })
+    await zblkfs.unmount()
+    for (const name of readdirSync(root))
+      if (name.startsWith(basename(database))) rmSync(join(root, name), { recursive: true })
   }
 }
 
+endOnSignals()
 const root = mkdtempSync(join(tmpdir(), 'zblkfs-bench-memory-'))
 try {
   const isFlat = [await measure(root, 'zblk0'), await measure(root, 'zblk1')]

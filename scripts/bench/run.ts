@@ -1,172 +1,198 @@
 /**
- * `npm run bench [-- --quick] [--json] [--mib N] [--rounds N] [--only TEXT] [--save]`: zblkfs beside its ceilings (the
- * no-op filesystem through the same driver, the host's filesystem) and its peers, on a mount, as programs see it.
+ * `npm run bench [-- --quick] [--json FILE] [--save] [--mib N] [--rounds N] [--only TEXT] [--places A,B]`: zblkfs beside
+ * its ceilings (the no-op filesystem through the same driver, the host's filesystem) and its peers, as programs see it.
  *
- * Workloads (workloads/, a file each) run in every place in turn, places in one order and then in the other, after a
- * round that is not counted. Between writing and reading, what was written is compared by sha256. Machines differ and
- * are noisy: what counts is the ratio to the ceiling within one run. `--quick` compares these with baseline.json and
- * marks what fell by more than a fifth; `--save` makes them the new baseline. Needs root, and fio.
+ * 1. Each place (places/) is mounted. A peer that is missing is named and left out.
+ * 2. Each workload (workloads/) runs in every place in turn (rounds.ts); afterwards the places must hold the same bytes,
+ *    which is not timed. The order matters: most workloads need the file that the first one writes.
+ * 3. Figures are printed as they come, and with `--json` written to the file after each workload. At the end: which
+ *    targets are met, who is ahead of whom, and what became worse since the baseline was saved (baseline.json).
+ *
+ * Machines differ and are noisy: what counts is the ratio to the ceiling within one run. Needs root, and fio.
  */
-import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { randomFillSync } from 'node:crypto'
-import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { median, memoryMib, MIB, sha256 } from './measure.ts'
-import { isAvailable, openPlace, PLACES, type Place, type PlaceName } from './places.ts'
-import { printResults, type Figures, type Result } from './report.ts'
+import { machine, ratiosOf, readBaseline, saveBaseline } from './baseline.ts'
+import { coreResults } from './core-results.ts'
+import { openPlace } from './places/open-place.ts'
+import { PEERS, PLACES, type Place, type PlaceName } from './places/place.ts'
+import { endOnSignals, sha256 } from './programs.ts'
+import { baselineLines, resultLines, targetLines } from './report.ts'
+import { memoryResult, type Result } from './result.ts'
+import { measure } from './rounds.ts'
+import { makeSource } from './source.ts'
 import type { Setting, Workload } from './workload.ts'
 import { appendEach, appendOnce } from './workloads/append.ts'
+import { mountTime } from './workloads/mount-time.ts'
 import { randomRead1, randomRead4 } from './workloads/random-read.ts'
-import { randomWriteEach, randomWriteOnce } from './workloads/random-write.ts'
-import { sequentialRead } from './workloads/sequential-read.ts'
+import {
+  randomWriteEach,
+  randomWriteGrowth,
+  randomWriteGrowthPresent,
+  randomWriteOnce,
+} from './workloads/random-write.ts'
+import {
+  rememberMoment,
+  sequentialRead,
+  sequentialReadBesideWriter,
+  sequentialReadOfPast,
+} from './workloads/sequential-read.ts'
 import { sequentialWrite } from './workloads/sequential-write.ts'
-import { createFiles, readFiles, removeFiles } from './workloads/small-files.ts'
+import { createFiles, listFiles, readFiles, removeFiles } from './workloads/small-files.ts'
 
-/** In this order: some need what others have written. */
 const WORKLOADS: readonly Workload[] = [
   sequentialWrite,
   sequentialRead,
+  sequentialReadBesideWriter,
   randomRead1,
   randomRead4,
   appendOnce,
   appendEach,
   createFiles,
+  listFiles,
   readFiles,
   removeFiles,
   randomWriteOnce,
   randomWriteEach,
+  sequentialReadOfPast,
+  randomWriteGrowth,
+  randomWriteGrowthPresent,
+  mountTime,
 ]
 const BASELINE = new URL('baseline.json', import.meta.url)
+const MEMORY_MIB_MAX = 200
+const FULL = { mib: 2048, rounds: 3, count: 16_384, seconds: 2 }
+const QUICK = { mib: 256, rounds: 3, count: 4096, seconds: 1 }
+const QUICK_PLACES: readonly PlaceName[] = ['auto', 'zblk1', 'no-op', 'host']
 
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
+    json: { type: 'string' },
     save: { type: 'boolean', default: false },
     mib: { type: 'string' },
     rounds: { type: 'string' },
     only: { type: 'string', default: '' },
+    places: { type: 'string' },
   },
 })
 
-let isInterrupted = false
-/** Programs under way are waited for, mounts taken away. */
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => (isInterrupted = true))
+class Bench {
+  readonly #places: Place[] = []
+  readonly #results: Result[] = []
+  readonly #failures: string[] = []
+
+  /** Opens what can be opened. @throws Error where it is zblkfs or a ceiling that cannot. */
+  async open(names: readonly PlaceName[], root: string, mib: number): Promise<void> {
+    for (const name of names)
+      try {
+        this.#places.push(await openPlace(name, root, mib))
+      } catch (error) {
+        if (!isOptional(name)) throw error
+        this.#fail(name, error)
+      }
+  }
+
+  async run(workload: Workload, setting: Setting, rounds: number): Promise<Result> {
+    const result = await measure(workload, this.#places, setting, rounds, async (place, { name }, error) => {
+      this.#fail(`${place.name}, ${name}`, error)
+      if (!isOptional(place.name)) process.exitCode = 1
+      this.#places.splice(this.#places.indexOf(place), 1)
+      await place.close()
+    })
+    if (workload === sequentialWrite) for (const place of this.#places) await rememberMoment(place)
+    this.add(result)
+    return result
+  }
+
+  add(result: Result): void {
+    this.#results.push(result)
+  }
+
+  get results(): readonly Result[] {
+    return this.#results
+  }
+
+  get failures(): readonly string[] {
+    return this.#failures
+  }
+
+  async close(): Promise<void> {
+    for (const place of this.#places.toReversed())
+      await place.close().catch((error: unknown) => this.#fail(place.name, error))
+  }
+
+  #fail(what: string, error: unknown): void {
+    this.#failures.push(`${what}: ${error instanceof Error ? error.message : String(error)}`)
+    console.log(`left out: ${this.#failures.at(-1)}`)
+  }
+}
+
+/** Peers, and the driver that is not always installed. */
+const isOptional = (name: PlaceName): boolean => ['fuse-native', 'no-op native', ...PEERS].includes(name)
+
+/** @throws Error for a name that no place has. */
+function placesAsked(): readonly PlaceName[] {
+  if (values.places === undefined) return values.quick ? QUICK_PLACES : PLACES
+  return values.places.split(',').map(asked => {
+    const name = PLACES.find(name => name === asked)
+    if (name === undefined) throw new Error(`--places ${asked}: the places are ${PLACES.join(', ')}`)
+    return name
+  })
+}
 
 async function main(): Promise<void> {
-  const mib = Number(values.mib ?? (values.quick ? 256 : 2048))
-  const rounds = Number(values.rounds ?? (values.quick ? 2 : 3))
-  if (!(mib > 0 && rounds > 0)) throw new Error('--mib and --rounds take numbers from 1 on')
+  const defaults = values.quick ? QUICK : FULL
+  const mib = Number(values.mib ?? defaults.mib)
+  const rounds = Number(values.rounds ?? defaults.rounds)
+  if (!(mib >= 64 && Number.isInteger(mib))) throw new Error('--mib takes a whole number from 64 on')
+  if (!(rounds >= 1 && Number.isInteger(rounds))) throw new Error('--rounds takes a whole number from 1 on')
+  const names = placesAsked()
+  endOnSignals()
+  const baseline = readBaseline(BASELINE)
   const root = mkdtempSync(join(tmpdir(), 'zblkfs-bench-'))
-  const places: Place[] = []
+  const bench = new Bench()
+  const report = (lines: readonly string[]): void => {
+    console.log(`${lines.join('\n')}\n`)
+    if (values.json === undefined) return
+    const { results, failures } = bench
+    writeFileSync(
+      values.json,
+      `${JSON.stringify({ machine: machine(), mib, rounds, results, failures }, undefined, 2)}\n`,
+    )
+  }
   try {
     const source = join(root, 'source')
     await makeSource(source, mib)
-    for (const name of PLACES) if (isAvailable(name)) places.push(await openPlace(name, root, mib))
-    const setting: Setting = { mib, source, count: values.quick ? 4096 : 16_384 }
-    const memory = new MemoryNotes(places)
-    const results: Result[] = []
-    const expected = await sha256(source)
+    await bench.open(names, root, mib)
+    const { count, seconds } = defaults
+    const setting: Setting = { mib, source, digest: await sha256(source), count, seconds }
+    report([
+      `${mib} MiB, medians of ${rounds} (least - most), on ${machine()}`,
+      'MiB: resident memory of the daemon at the start, the most, at the end',
+    ])
     for (const workload of WORKLOADS) {
-      // Later workloads need the file in any case.
       const isAsked = workload.name.includes(values.only)
-      if (!isAsked && workload !== sequentialWrite) continue
-      if (!values.json) process.stderr.write(`${workload.name} ...\n`)
-      results.push(await measure(workload, places, setting, isAsked ? rounds : 0))
-      if (workload === sequentialRead || workload === sequentialWrite) await compare(places, expected)
+      // Later workloads need the file in any case.
+      if (isAsked || workload === sequentialWrite)
+        report(resultLines(await bench.run(workload, setting, isAsked ? rounds : 1), baseline))
     }
-    const saved = readBaseline()
-    if (values.json)
-      console.log(JSON.stringify({ mib, rounds, results, memory: memory.rows() }, undefined, 2))
-    else printResults(results, memory.rows(), saved)
-    if (values.save) saveBaseline(results)
+    for (const result of [
+      ...('core'.includes(values.only) ? await coreResults(values.quick) : []),
+      ...(['peak', 'end'] as const).map(which => memoryResult(bench.results, which, MEMORY_MIB_MAX)),
+    ]) {
+      bench.add(result)
+      report(resultLines(result, baseline))
+    }
+    report(targetLines(bench.results))
+    if (baseline !== undefined) report(baselineLines(baseline, bench.results, machine()))
+    if (values.save) saveBaseline(BASELINE, { machine: machine(), mib, ratios: ratiosOf(bench.results) })
   } finally {
-    for (const place of places.toReversed()) await place.close()
+    await bench.close()
     rmSync(root, { recursive: true, force: true })
   }
-}
-
-async function makeSource(path: string, mib: number): Promise<void> {
-  const stream = createWriteStream(path)
-  for (let i = 0; i < mib; i++)
-    if (!stream.write(randomFillSync(Buffer.allocUnsafe(MIB)))) await once(stream, 'drain')
-  stream.end()
-  await once(stream, 'close')
-}
-
-async function measure(
-  workload: Workload,
-  all: readonly Place[],
-  setting: Setting,
-  rounds: number,
-): Promise<Result> {
-  const places = all.filter(({ name }) => workload.places.includes(name))
-  const runs = new Map<PlaceName, number[]>(places.map(({ name }) => [name, []]))
-  for (let round = 0; round <= rounds; round++)
-    for (const place of round % 2 === 0 ? places : places.toReversed()) {
-      await setImmediate()
-      if (isInterrupted) throw new Error('interrupted')
-      const figure = workload.run(place, setting)
-      if (round > 0) runs.get(place.name)?.push(figure)
-    }
-  const figures: Figures = Object.fromEntries(
-    [...runs].map(([name, found]) => [
-      name,
-      { median: median(found), least: Math.min(...found), most: Math.max(...found) },
-    ]),
-  )
-  const { name, unit, goal } = workload
-  return { name, unit, goal, figures }
-}
-
-/** @throws Error where a place gives other bytes than were written. */
-async function compare(places: readonly Place[], expected: string): Promise<void> {
-  for (const { name, read } of places)
-    if (name !== 'no-op' && (await sha256(read)) !== expected)
-      throw new Error(`${name}: what is read is not what was written`)
-}
-
-/** The daemons' memory: at the start, the most, and now. */
-class MemoryNotes {
-  readonly #start = new Map<Place, number>()
-
-  constructor(places: readonly Place[]) {
-    for (const place of places)
-      if (place.pid !== undefined) this.#start.set(place, memoryMib(place.pid, 'VmRSS'))
-  }
-
-  rows(): { readonly place: string; readonly start: number; readonly most: number; readonly end: number }[] {
-    return [...this.#start].map(([{ name, pid = 0 }, start]) => ({
-      place: name,
-      start,
-      most: memoryMib(pid, 'VmHWM'),
-      end: memoryMib(pid, 'VmRSS'),
-    }))
-  }
-}
-
-function readBaseline(): Record<string, number> {
-  try {
-    return JSON.parse(readFileSync(BASELINE, 'utf8')) as Record<string, number>
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
-    throw error
-  }
-}
-
-function saveBaseline(results: readonly Result[]): void {
-  const ratios: Record<string, number> = {}
-  for (const { name, goal, figures } of results)
-    for (const place of ['auto', 'zblk1']) {
-      const ceiling = figures['of' in goal ? goal.of : 'host']?.median
-      const figure = figures[place]?.median
-      if (figure !== undefined && ceiling !== undefined)
-        ratios[`${name}: ${place}`] = Number((figure / ceiling).toFixed(3))
-    }
-  writeFileSync(BASELINE, `${JSON.stringify(ratios, undefined, 2)}\n`)
 }
 
 await main().catch((error: unknown) => {

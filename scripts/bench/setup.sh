@@ -1,9 +1,12 @@
 #!/bin/sh
-# Installs what the benchmark compares zblkfs with (Debian, Ubuntu): fio, bindfs, fuse2fs. Needs root.
+# Installs what the benchmark compares zblkfs with (Debian, Ubuntu): fio, and the peers. Needs root.
 set -eu
+
+# What is needed as PROGRAM:PACKAGE.
 missing=
-for program in fio bindfs fuse2fs; do
-  command -v "$program" >/dev/null || missing="$missing $program"
+for needed in fio:fio bindfs:bindfs fuse2fs:fuse2fs s3backer:s3backer qemu-img:qemu-utils \
+  qemu-storage-daemon:qemu-system-common; do
+  command -v "${needed%%:*}" >/dev/null || missing="$missing ${needed#*:}"
 done
 if [ -z "$missing" ]; then
   echo "all that the benchmark needs is there"
@@ -11,5 +14,8 @@ if [ -z "$missing" ]; then
 fi
 echo "installing$missing"
 apt-get update -qq
-# shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing
+# Some distributions have a peer elsewhere or not at all: the benchmark leaves it out.
+for package in $missing; do
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" ||
+    echo "$package cannot be had" >&2
+done

@@ -1,7 +1,7 @@
 /** `zblkfs export DB Data.fs`: a FileStorage that ZODB opens, with all transactions; with `--from`, more of them. */
 import { existsSync } from 'node:fs'
 import { rename, rm, stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { Command } from 'commander'
 import { CannotOpenError } from '../../store/errors.ts'
 import { FileStorageWriter } from '../../store/filestorage/writer.ts'
@@ -10,6 +10,7 @@ import { recognise } from '../../store/recognise.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
+import { count } from '../zodb/count.ts'
 import { exportTransactions, type ExportResult } from '../zodb/export-database.ts'
 import { ByteProgress } from '../zodb/progress.ts'
 
@@ -34,42 +35,48 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
   try {
     const path = resolve(file)
     const { size } = await stat(source.name)
-    const run = (writer: FileStorageWriter, after: Tid): Promise<ExportResult> =>
+    const run = (writer: FileStorageWriter, after: Tid): Promise<Exported> =>
       exportInto(source, writer, after, bytes => progress.add('exporting', bytes, size))
-    const { transactions, records } =
+    const { transactions, records, lastTid } =
       after === undefined ? await exportNew(path, run) : await exportMore(path, source, after, run)
     progress.stop()
-    console.log(
-      `exported ${transactions} transactions, ${records} records; ${file} ends with transaction ${formatTid(await source.lastTid())}`,
-    )
+    const done = `exported ${count(transactions, 'transaction')}, ${count(records, 'record')}`
+    console.log(`${done}; ${file} ends with transaction ${formatTid(lastTid)}`)
   } finally {
     progress.stop()
     await source.close()
   }
 }
 
-type Run = (writer: FileStorageWriter, after: Tid) => Promise<ExportResult>
+/** What was exported, and with which transaction the file ends. */
+type Exported = ExportResult & { readonly lastTid: Tid }
+
+type Run = (writer: FileStorageWriter, after: Tid) => Promise<Exported>
 
 async function exportInto(
   source: Store,
   writer: FileStorageWriter,
   after: Tid,
   progress: (bytes: number) => void,
-): Promise<ExportResult> {
+): Promise<Exported> {
   const upTo = await source.lastTid()
   const warn = (message: string): void => console.error(`zblkfs: ${message}`)
-  return await exportTransactions({ source, writer, after, upTo, progress, warn })
+  const result = await exportTransactions({ source, writer, after, upTo, progress, warn })
+  return { ...result, lastTid: writer.lastTid }
 }
 
 /** Writes beside the file and renames: a file of that name is a whole export. */
-async function exportNew(path: string, run: Run): Promise<ExportResult> {
+async function exportNew(path: string, run: Run): Promise<Exported> {
   if (existsSync(path))
     throw new CommandError(`${path} exists already: name a new file, or append to it with --from`)
-  const temporary = `${path}.part-${process.pid}`
+  if (!existsSync(dirname(path)))
+    throw new CommandError(`${path} cannot be written: ${dirname(path)} does not exist; create it first`)
+  // What an export that was killed has left is of no use.
+  const temporary = `${path}.part`
   await rm(temporary, { force: true })
   const writer = await FileStorageWriter.create(temporary)
   try {
-    let result: ExportResult
+    let result: Exported
     try {
       result = await run(writer, TID_NONE)
     } finally {
@@ -83,7 +90,7 @@ async function exportNew(path: string, run: Run): Promise<ExportResult> {
   }
 }
 
-async function exportMore(path: string, source: Store, from: Tid, run: Run): Promise<ExportResult> {
+async function exportMore(path: string, source: Store, from: Tid, run: Run): Promise<Exported> {
   if (!(await hasTransaction(source, from)))
     throw new CommandError(
       `${source.name} has no transaction ${formatTid(from)}: 'zblkfs log' lists those it has`,

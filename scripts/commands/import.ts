@@ -3,11 +3,13 @@ import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { CannotOpenError, ObjectNotFoundError } from '../../store/errors.ts'
+import { formatTid, TID_NONE } from '../../store/ids.ts'
 import { recognise } from '../../store/recognise.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { formatBytes } from '../units.ts'
+import { count } from '../zodb/count.ts'
 import { databasePath } from '../zodb/database-path.ts'
 import { importDatabase } from '../zodb/import/import-database.ts'
 import { isExport, restoreExport } from '../zodb/import/restore-export.ts'
@@ -44,6 +46,8 @@ async function importFiles(src: string, db: string, { into, history = false }: O
   const progress = new ByteProgress()
   try {
     const { size } = await stat(source.name)
+    if ((await source.lastTid()) === TID_NONE)
+      throw new CommandError(`${source.name} has no whole transaction: there is nothing to import`)
     const target = await openSqliteStore(path, { create: true, purpose: `an import from ${source.name}` })
     try {
       const report = (phase: 'copy' | 'compare', bytes: number): void =>
@@ -77,7 +81,7 @@ async function copy(
   options: Options,
   progress: Report,
 ): Promise<string> {
-  const { files, transactions, comparedBytes } = await importDatabase({
+  const { files, transactions, comparedBytes, upTo } = await importDatabase({
     source,
     target,
     mapPath: `${target.name}.import`,
@@ -85,7 +89,16 @@ async function copy(
     history: options.history ?? false,
     progress,
   })
-  return `imported ${count(files, 'file')} in ${count(transactions, 'transaction')}; compared ${formatBytes(comparedBytes)} of blocks: all are the same`
+  const newest = await source.lastTid()
+  return [
+    `imported ${count(files, 'file')} in ${count(transactions, 'transaction')}; compared ${formatBytes(comparedBytes)} of blocks: all are the same`,
+    ...(files === 0 ? ['there is no ZBigFile in it'] : []),
+    ...(newest > upTo
+      ? [
+          `it is as of transaction ${formatTid(upTo)}; ${source.name} has gone on to ${formatTid(newest)} since`,
+        ]
+      : []),
+  ].join('\n')
 }
 
 async function restore(
@@ -111,5 +124,3 @@ function normalise(path: string): string {
   if (names.includes('..')) throw new CommandError(`--into ${path}: '..' has no meaning here`)
   return names.join('/')
 }
-
-const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`

@@ -73,8 +73,13 @@ async function runInBackground(settings: MountSettings, level: LogLevel): Promis
   })
   const ended = untilEnded(server, onSignal, log)
   await reportStart({ mounted: settings.directory })
-  await ended
-  process.exit(0)
+  // Why it rejects is in the log.
+  process.exit(
+    await ended.then(
+      () => 0,
+      () => EXIT_FAILURE,
+    ),
+  )
 }
 
 async function runHere(settings: MountSettings, level: LogLevel): Promise<void> {
@@ -82,7 +87,10 @@ async function runHere(settings: MountSettings, level: LogLevel): Promise<void> 
   process.stdout.on('error', () => {}) // Whoever read it is gone; the mount stays.
   const { server, onSignal } = await serve(settings, log)
   console.log(`${settings.database} is mounted at ${settings.directory}`)
-  await untilEnded(server, onSignal, log)
+  await untilEnded(server, onSignal, log).catch((error: unknown) => {
+    console.error(`zblkfs: ${error instanceof Error ? error.message : String(error)}`)
+    process.exit(EXIT_FAILURE)
+  })
   console.log(`${settings.directory} is unmounted, all is stored (transaction ${formatTid(server.lastTid)})`)
   process.exit(0)
 }

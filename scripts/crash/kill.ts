@@ -9,4 +9,9 @@ const seed = Number(values.seed ?? Random.seed())
 console.log(`${kills} kills, seed ${seed}`)
 const startedMs = Date.now()
 const result = await killRepeatedly({ kills, seed, log: line => console.log(line) })
-console.log(`nothing was lost: ${JSON.stringify(result)}, ${Math.round((Date.now() - startedMs) / 1000)} s`)
+const { operations, syncs, killsWithLoss, inCommits, inCheckpoints, inPacks } = result
+console.log(
+  `${operations} operations, ${syncs} syncs; ${inCommits} kills in commits, ${inCheckpoints} in checkpoints, ${inPacks} in packs; ` +
+    `${killsWithLoss} took changes with them that no sync had covered; ${Math.round((Date.now() - startedMs) / 1000)} s`,
+)
+console.log(`${kills} kills, 0 lost, seed ${seed}`)

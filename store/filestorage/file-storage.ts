@@ -70,15 +70,23 @@ class FileStorage implements Store {
       // The file may grow between two parts of a long list; what is told must be of one moment.
       const upTo = at < file.lastTid ? at : file.lastTid
       const revisions: (Revision | undefined)[] = []
-      for (let first = 0; first < oids.length; first += LOAD_OIDS)
+      for (let first = 0; first < oids.length; first += LOAD_OIDS) {
+        if (first > 0) await setImmediate()
         for (const revision of await file.load(oids.slice(first, first + LOAD_OIDS), upTo))
           revisions.push(revision)
+      }
       return revisions
     })
   }
 
-  async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
-    return this.#use(at, file => file.loadPart(oid, at, off, len))
+  async loadPart(
+    oid: Oid,
+    at: Tid,
+    off: number,
+    len: number,
+    into?: Uint8Array,
+  ): Promise<RevisionPart | undefined> {
+    return this.#use(at, file => file.loadPart(oid, at, off, len, into))
   }
 
   async revisions(

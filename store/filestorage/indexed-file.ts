@@ -105,10 +105,16 @@ export class IndexedFile {
     return revisions
   }
 
-  async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
+  async loadPart(
+    oid: Oid,
+    at: Tid,
+    off: number,
+    len: number,
+    into?: Uint8Array,
+  ): Promise<RevisionPart | undefined> {
     const place = this.#locate(oid, this.#index.find([oid], this.#index.seqUpTo(at)).get(oid), 0)
     if (place === undefined) return undefined
-    const bytes = await readPartAt(this.#fd, this.#path, place, off, len)
+    const bytes = await readPartAt(this.#fd, this.#path, place, { off, len, into })
     return { tid: place.tid, size: place.length, bytes }
   }
 

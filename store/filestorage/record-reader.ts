@@ -14,7 +14,12 @@ const read = promisify(readCallback)
 /** Records are read together when no more than this lies between them... */
 const MAX_GAP_BYTES = 16 * 1024
 /** ...and together they are not longer than this (a single one may be). */
-const MAX_RUN_BYTES = 2 * 1024 * 1024
+const MAX_RUN_BYTES = 1024 * 1024
+/**
+ * So much is read on this thread: mostly the kernel has it in memory, and to hand the work to another thread costs as
+ * much again. What is longer goes there, lest others wait.
+ */
+const MAX_READ_HERE_BYTES = 1024 * 1024
 /** How many such runs are read at once. */
 const PARALLEL_READS = 4
 /** What one read(2) may be asked for. */
@@ -54,25 +59,21 @@ export async function* readRecordsAt(
   }
 }
 
-/** Bytes `[off, off + len)` of the record, cut at its end. @throws CorruptRecordError */
+/** Bytes `[off, off + len)` of the record, cut at its end; in `into`, where that is given. @throws CorruptRecordError */
 export async function readPartAt(
   fd: number,
   path: string,
   place: Located,
-  off: number,
-  len: number,
+  { off, len, into }: { readonly off: number; readonly len: number; readonly into: Uint8Array | undefined },
 ): Promise<Uint8Array> {
   const header = Buffer.allocUnsafe(RECORD_HEADER_LENGTH)
   if (readFully(fd, header, place.pos) < header.length) throw endsBefore(path, place)
   checkHeader(place, header, 0)
   const from = Math.min(off, place.length)
-  return readBytes(
-    fd,
-    path,
-    place,
-    place.pos + RECORD_HEADER_LENGTH + from,
-    Math.min(len, place.length - from),
-  )
+  const length = Math.min(len, place.length - from)
+  const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length)
+  await fill(bytes, fd, path, place, place.pos + RECORD_HEADER_LENGTH + from)
+  return bytes
 }
 
 async function readRun(fd: number, path: string, run: readonly Located[]): Promise<ReadRecord[]> {
@@ -80,30 +81,29 @@ async function readRun(fd: number, path: string, run: readonly Located[]): Promi
   if (first === undefined) return []
   // Damage can make records overlap: the last one may not be the one that ends last.
   const end = run.reduce((end, { pos, length }) => Math.max(end, pos + RECORD_HEADER_LENGTH + length), 0)
-  const bytes = await readBytes(fd, path, first, first.pos, end - first.pos)
+  const bytes = Buffer.allocUnsafeSlow(end - first.pos)
+  await fill(bytes, fd, path, first, first.pos)
+  const wanted = run.reduce((sum, { length }) => sum + length, 0)
   return run.map(place => {
     const off = place.pos - first.pos
     checkHeader(place, bytes, off)
     const record = bytes.subarray(off + RECORD_HEADER_LENGTH, off + RECORD_HEADER_LENGTH + place.length)
-    // A copy, lest a small record that is kept keeps the whole run.
-    return { place, record: run.length === 1 ? record : Buffer.from(record) }
+    // Chunks go as they came, together. Where most was not asked for, a record that is kept must not keep it.
+    return { place, record: wanted * 2 >= bytes.length ? record : Buffer.from(record) }
   })
 }
 
-async function readBytes(
-  fd: number,
-  path: string,
-  of: Located,
-  pos: number,
-  length: number,
-): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(length)
-  for (let done = 0; done < length;) {
-    const { bytesRead } = await read(fd, bytes, done, Math.min(length - done, MAX_READ_BYTES), pos + done)
+async function fill(bytes: Uint8Array, fd: number, path: string, of: Located, pos: number): Promise<void> {
+  if (bytes.length <= MAX_READ_HERE_BYTES) {
+    if (readFully(fd, bytes, pos) < bytes.length) throw endsBefore(path, of)
+    return
+  }
+  for (let done = 0; done < bytes.length;) {
+    const length = Math.min(bytes.length - done, MAX_READ_BYTES)
+    const { bytesRead } = await read(fd, bytes, done, length, pos + done)
     if (bytesRead === 0) throw endsBefore(path, of)
     done += bytesRead
   }
-  return bytes
 }
 
 function endsBefore(path: string, { oid, tid }: Located): CorruptRecordError {

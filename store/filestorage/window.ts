@@ -44,7 +44,7 @@ export class Window {
 }
 
 /** Fills `bytes` from `pos` as far as the file goes; the number of bytes read. */
-export function readFully(fd: number, bytes: Buffer, pos: number): number {
+export function readFully(fd: number, bytes: Uint8Array, pos: number): number {
   let length = 0
   while (length < bytes.length) {
     const read = readSync(fd, bytes, length, bytes.length - length, pos + length)

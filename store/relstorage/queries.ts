@@ -36,11 +36,32 @@ export function prepareQueries(db: Database.Database, schema: RelStorageSchema) 
     state: db
       .prepare<[number, bigint], StateRow>(`SELECT tid, state_size AS size, state ${newest}`)
       .safeIntegers(),
-    part: db
-      .prepare<[number, number, number, bigint], StateRow & { readonly stored: bigint | null }>(
-        `SELECT tid, state_size AS size, length(state) AS stored, substr(state, ?, ?) AS state ${newest}`,
+    /** How many revisions two oids and those between them have up to a tid; the limit, where there are more. */
+    countBetween: db
+      .prepare<[number, number, bigint, number], number>(
+        'SELECT count(*) FROM (SELECT 1 FROM object_state WHERE zoid >= ? AND zoid <= ? AND tid <= ? LIMIT ?)',
+      )
+      .pluck(),
+    /** The newest revision of two oids and of each between them, in order. */
+    statesBetween: db
+      .prepare<[number, number, bigint], StateRow & { readonly zoid: bigint }>(
+        `SELECT zoid, tid, state_size AS size, state FROM
+           (SELECT zoid, max(tid) AS tid FROM object_state WHERE zoid >= ? AND zoid <= ? AND tid <= ? GROUP BY zoid)
+           JOIN object_state USING (zoid, tid) ORDER BY zoid`,
       )
       .safeIntegers(),
+    /** What is known of the newest revision without reading it. */
+    about: db
+      .prepare<[number, bigint], Omit<StateRow, 'state'> & { readonly stored: bigint | null }>(
+        `SELECT tid, state_size AS size, length(state) AS stored ${newest}`,
+      )
+      .safeIntegers(),
+    /** From where, counted from 1, and how many bytes; oid, tid. */
+    part: db
+      .prepare<[number, number, number, bigint]>(
+        'SELECT substr(state, ?, ?) FROM object_state WHERE zoid = ? AND tid = ?',
+      )
+      .pluck(),
     revisions: db
       .prepare<[number, bigint, bigint], bigint>(
         'SELECT tid FROM object_state WHERE zoid = ? AND tid > ? AND tid <= ? ORDER BY tid DESC',

@@ -9,10 +9,11 @@
 import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
-import { CannotOpenError, CorruptRecordError, StoreError } from '../errors.ts'
+import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid as oidOf, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, Store, TransactionInfo, TransactionRange } from '../store.ts'
-import { prepareQueries, type Queries, type StateRow, type TransactionRow } from './queries.ts'
+import { prepareQueries, type Queries, type TransactionRow } from './queries.ts'
+import { Records } from './records.ts'
 import { relStorageSchema } from './schema.ts'
 
 /** How many transactions are listed before others have their turn. */
@@ -57,23 +58,27 @@ class RelStorage implements Store {
   readonly readOnly = true
   readonly #db: Database.Database
   readonly #queries: Queries
+  readonly #records: Records
 
   constructor(name: string, db: Database.Database, queries: Queries) {
     this.name = name
     this.#db = db
     this.#queries = queries
+    this.#records = new Records(queries)
   }
 
   async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
-    // One SQLite transaction: the writer may commit between two queries.
-    return this.#query(queries => this.#db.transaction(() => oids.map(oid => revision(queries, oid, at)))())
+    return this.#inOneState(() => this.#records.load(oids, at))
   }
 
-  /** Reads the whole record and cuts: SQLite gives no part of a value for less. */
-  async loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
-    const row = this.#query(queries => queries.part.get(off + 1, len, oid, at))
-    if (row === undefined || row.stored === null) return undefined
-    return { tid: row.tid as Tid, size: Number(row.size), bytes: bytesOf(oid, row, row.stored) }
+  async loadPart(
+    oid: Oid,
+    at: Tid,
+    off: number,
+    len: number,
+    into?: Uint8Array,
+  ): Promise<RevisionPart | undefined> {
+    return this.#inOneState(() => this.#records.loadPart(oid, at, { off, len, into }))
   }
 
   async revisions(
@@ -122,6 +127,11 @@ class RelStorage implements Store {
     this.#db.close()
   }
 
+  /** In one SQLite transaction: the writer may commit between two queries. */
+  #inOneState<T>(read: () => T): T {
+    return this.#query(() => this.#db.transaction(read)())
+  }
+
   #query<T>(ask: (queries: Queries) => T): T {
     if (!this.#db.open) throw new StoreError(`${this.name} was closed`)
     try {
@@ -136,22 +146,6 @@ class RelStorage implements Store {
     if (zoid >= 0n && zoid <= BigInt(Number.MAX_SAFE_INTEGER)) return oidOf(zoid)
     throw new StoreError(`${this.name} holds object ${zoid}, whose id is beyond 2^53: zblkfs cannot name it`)
   }
-}
-
-function revision(queries: Queries, oid: Oid, at: Tid): Revision | undefined {
-  const row = queries.state.get(oid, at)
-  if (row === undefined || row.state === null) return undefined
-  const size = row.state instanceof Uint8Array ? BigInt(row.state.length) : -1n
-  return { tid: row.tid as Tid, record: bytesOf(oid, row, size) }
-}
-
-/** The row's bytes, `stored` being how many bytes the whole record has. */
-function bytesOf(oid: Oid, row: StateRow, stored: bigint): Uint8Array {
-  const { state, size, tid } = row
-  if (!(state instanceof Uint8Array)) throw new CorruptRecordError(oid, tid as Tid, 'its state is no blob')
-  if (stored !== size)
-    throw new CorruptRecordError(oid, tid as Tid, `it has ${stored} bytes where ${size} are noted`)
-  return state
 }
 
 function transactionInfo(row: TransactionRow): TransactionInfo {

@@ -3,7 +3,7 @@
  * whatever the reason, everything that waits and everything that comes later is rejected: nothing hangs.
  */
 import { Worker } from 'node:worker_threads'
-import { StoreError } from '../errors.ts'
+import { StoreError, WriterGoneError } from '../errors.ts'
 import type { Tid } from '../ids.ts'
 import type { NewTransaction } from '../store.ts'
 import {
@@ -107,7 +107,7 @@ export class WriterClient {
   }
 
   #fail(what: string, cause: unknown): void {
-    this.#failure ??= new StoreError(
+    this.#failure ??= new WriterGoneError(
       `the writer of ${this.#path} ${what}: what was committed is safe; mount the database again`,
       { cause },
     )

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { OOBTree } from '../../core/btree/tree.ts'
 import { Connection } from '../../core/connection.ts'
@@ -47,6 +48,22 @@ describe('Connection', () => {
     connection.createRoot().set('a', 1)
     await commit()
     expect((await (await Connection.open(store, OPTIONS)).root()).get('a')).toBe(1)
+  })
+
+  it('gives others their turns while it serialises, who read what is serialised and what is not', async () => {
+    const made = Array.from({ length: 20_000 }, (_, i) => mapping({ i }))
+    const [first, last] = [made[0] as PersistentMapping, made.at(-1) as PersistentMapping]
+    const prepared = connection.prepare().then(() => true)
+    let turns = 0
+    while (!(await Promise.race([prepared, nextTurn(false)]))) {
+      turns++
+      first.deactivate()
+      await Promise.all([first.activate(), last.activate()])
+      expect([first.get('i'), last.get('i')]).toEqual([0, 19_999])
+    }
+    expect(turns).toBeGreaterThan(2)
+    await connection.commit()
+    expect((await stored(last.oid)).get('i')).toBe(19_999)
   })
 
   it('has one object per oid', async () => {

@@ -70,3 +70,26 @@ test('beside a running mount it is checked, by either name, and not repaired', a
     expect(refused.stderr).toMatch(/is in use by process \d+ \(mounted at .*\): unmount it to repair it/)
   })
 })
+
+test('beside writers and packs that forget all history it finds nothing, again and again', async () => {
+  await withMount({ options: ['commit_interval=20ms'] }, async ({ dir }) => {
+    for (let i = 0; i < 600; i++) await writeFile(join(dir, `file ${i}`), `content ${i}`)
+    const ended = new AbortController()
+    const until = async (work: (round: number) => Promise<unknown>): Promise<void> => {
+      for (let round = 0; !ended.signal.aborted; round++) await work(round)
+    }
+    const beside = Promise.all([
+      until(round => writeFile(join(dir, `file ${(round * 7) % 600}`), `content of round ${round}`)),
+      until(() => runZblkfs('pack', '--keep', '0', dir)),
+    ])
+    try {
+      for (let i = 0; i < 6; i++) {
+        const result = await runZblkfs('fsck', '--data', dir)
+        expect(result).toMatchObject({ exitCode: 0, stderr: '' })
+      }
+    } finally {
+      ended.abort()
+      await beside
+    }
+  })
+})

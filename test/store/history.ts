@@ -86,7 +86,10 @@ export async function expectParts(
       const part = await store.loadPart(oid, at, off, len)
       const what = `bytes [${off}, ${off + len}) of ${formatOid(oid)}`
       expect(part?.size, what).toBe(size)
-      expectBytes(part?.bytes, record.subarray(Math.min(off, size), Math.min(off + len, size)), what)
+      const expected = record.subarray(Math.min(off, size), Math.min(off + len, size))
+      expectBytes(part?.bytes, expected, what)
+      const inMemory = await store.loadPart(oid, at, off, len, new Uint8Array(len + 1).fill(0xff))
+      expectBytes(inMemory?.bytes, expected, `${what} in memory given`)
     }
   }
 }

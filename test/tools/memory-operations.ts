@@ -180,7 +180,6 @@ export class MemoryOperations implements Operations {
     this.#write(this.#node(ino), off, data)
     return data.length
   }
-  async flush(): Promise<void> {}
   async release(ino: Ino, fh: Fh): Promise<void> {
     this.#handles.delete(fh)
     const node = this.#node(ino)

@@ -198,9 +198,10 @@ describe('a damaged database', () => {
 
   it.each(cases)('with %s is told so, by the mount and by the import', async (_, records, expected) => {
     const path = made.madeUpFile(records)
-    expect(await mountAll(path)).toMatch(expected)
-    expect(await importAll(path, false)).toMatch(expected)
-    expect(await importAll(path, true)).toMatch(expected)
+    for (const told of [await mountAll(path), await importAll(path, false), await importAll(path, true)]) {
+      expect(told).toMatch(expected)
+      expect(told).toContain(`look ${path} over with ZODB's fsrefs`)
+    }
   })
 
   it('without a root is refused', async () => {

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import {
@@ -7,11 +7,14 @@ import {
   type ImportResult,
 } from '../../scripts/zodb/import/import-database.ts'
 import { formatTid, parseTid } from '../../store/ids.ts'
+import { StoreError } from '../../store/errors.ts'
 import { openFileStorage } from '../../store/filestorage/file-storage.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import { temporaryDirectory } from '../mount/zodb/foreign-paths.ts'
+import * as made from '../mount/zodb/made-up.ts'
 import { codeOf, type Paths } from '../tools/paths.ts'
 import { openPaths } from '../tools/temporary-database.ts'
+import { HandFile } from '../tools/zodb-file.ts'
 import { DATABASES, difference, type Database } from './manifest.ts'
 
 type Choices = Partial<Pick<ImportOptions, 'into' | 'history' | 'partBytes' | 'progress'>>
@@ -93,6 +96,12 @@ describe('an import', () => {
     await expect(importInto(tiny.path, path, { history: true })).rejects.toThrow('the history cannot be kept')
   })
 
+  it('with its history, repeated when it is complete, says so', async () => {
+    const path = join(temporaryDirectory(), 'db')
+    await importInto(tiny.path, path, { history: true })
+    await expect(importInto(tiny.path, path, { history: true })).rejects.toThrow('has the history of')
+  })
+
   it('overwrites nothing', async () => {
     const path = join(temporaryDirectory(), 'db')
     const before = await openPaths(path)
@@ -133,6 +142,93 @@ describe('an import', () => {
     expect(tries).toBeGreaterThan(5)
     const paths = await openPaths(path)
     for (const { tid } of tiny.manifest().txns) await expectFiles(paths, tiny, `@${tid}/`, tid)
+  })
+
+  it('passes over transactions that change no file', async () => {
+    const file = new HandFile()
+    const block = (text: string) => ({ oid: 3, data: made.data(made.ZBLK0, text) })
+    file.add({
+      tid: 1n,
+      records: [
+        { oid: 0, data: made.mapping({ file: made.ref(1, made.ZBIGFILE), app: made.ref(9, made.MAPPING) }) },
+        { oid: 1, data: made.bigFile(4096, 2) },
+        { oid: 2, data: made.tree(made.LOTREE, 0, made.ref(3, made.ZBLK0)) },
+        block('one'),
+        { oid: 9, data: made.mapping({}) },
+      ],
+    })
+    for (const tid of [2n, 3n, 4n, 6n, 7n])
+      file.add({ tid, records: [{ oid: 9, data: made.mapping({ n: Number(tid) }) }] })
+    file.add({ tid: 8n, records: [block('eight')] })
+    file.add({ tid: 9n, records: [{ oid: 9, data: made.mapping({}) }] })
+    const source = join(temporaryDirectory(), 'Data.fs')
+    writeFileSync(source, file.bytes)
+    const path = join(temporaryDirectory(), 'db')
+    expect(await importInto(source, path, { history: true })).toMatchObject({ files: 1 })
+    const paths = await openPaths(path)
+    expect(String((await paths.read('file')).subarray(0, 5))).toBe('eight')
+    expect(String((await paths.read('@0000000000000001/file')).subarray(0, 3))).toBe('one')
+    expect(await paths.stat('file')).toMatchObject({
+      mtimeNs: (await paths.stat('@0000000000000008/file')).mtimeNs,
+    })
+  })
+
+  it('of a database cut short has its whole transactions, or says why not', async () => {
+    const whole = readFileSync(tiny.path)
+    const { txns } = tiny.manifest()
+    const source = join(temporaryDirectory(), 'Data.fs')
+    const reached = new Set<string>()
+    for (let end = 4; end < whole.length; end += 61_000) {
+      writeFileSync(source, whole.subarray(0, end))
+      const path = join(temporaryDirectory(), 'db')
+      const store = await openFileStorage(source, { cacheDirectory: temporaryDirectory() })
+      const last = formatTid(await store.lastTid())
+      await store.close()
+      const failure = await importInto(source, path, { history: true }).then(
+        () => undefined,
+        (error: unknown) => error,
+      )
+      if (failure !== undefined) {
+        expect(failure).toBeInstanceOf(StoreError)
+        continue
+      }
+      if (reached.has(last)) continue
+      reached.add(last)
+      const paths = await openPaths(path)
+      for (const { tid } of txns) if (tid <= last) await expectFiles(paths, tiny, `@${tid}/`, tid)
+      await paths.fs.close()
+    }
+    expect(reached.size).toBeGreaterThan(5)
+  })
+
+  it('that was interrupted goes on to what the source has got since', async () => {
+    const whole = readFileSync(tiny.path)
+    const source = join(temporaryDirectory(), 'Data.fs')
+    for (const [end, budget] of [
+      [900_000, 100_000],
+      [1_700_000, 600_000],
+      [2_900_000, 1_500_000],
+    ] as const) {
+      const path = join(temporaryDirectory(), 'db')
+      writeFileSync(source, whole.subarray(0, end))
+      let left = budget
+      const progress = (_phase: string, bytes: number): void => {
+        left -= bytes
+        if (left < 0) throw new Error('interrupted')
+      }
+      await expect(importInto(source, path, { history: true, partBytes: 100_000, progress })).rejects.toThrow(
+        'interrupted',
+      )
+      expect(existsSync(`${path}.import`)).toBe(true)
+      writeFileSync(source, whole.subarray(0, 300_000))
+      await expect(importInto(source, path, { history: true })).rejects.toThrow('when its import began')
+      writeFileSync(source, whole)
+      await importInto(source, path, { history: true, partBytes: 100_000 })
+      const paths = await openPaths(path)
+      for (const { tid } of tiny.manifest().txns) await expectFiles(paths, tiny, `@${tid}/`, tid)
+      await expectFiles(paths, tiny, '', lastOf(tiny))
+      await paths.fs.close()
+    }
   })
 
   it('makes files that can be written, block for block of the size that they had', async () => {

@@ -1,16 +1,57 @@
-import { MIB, work } from '../measure.ts'
+import { randomWrites } from '../fio.ts'
+import { databaseBytes, MIB } from '../measure.ts'
+import { sha256 } from '../programs.ts'
 import type { Workload } from '../workload.ts'
 
+const PAGE_BYTES = 4096
+
+/** Writes into the file that was written in sequence; on the host the same job. */
 const randomWrite = (sync: 'each' | 'end', atLeast: number, part: number): Workload => ({
   name: `random 4 KiB writes, ${sync === 'each' ? 'each synced' : 'synced at the end'}`,
   unit: '/s',
-  places: ['auto', 'zblk1', 'host', 'bindfs', 'fuse2fs'],
-  goal: { of: 'host', atLeast },
-  run: ({ written }, { mib, count: all }) => {
-    const { seconds, count } = work('randomWrites', written, mib * MIB, Math.ceil(all / part), sync)
-    return count / seconds
-  },
+  places: ['auto', 'zblk1', 'host', 'bindfs', 'fuse2fs', 'qemu', 's3backer'],
+  ceiling: 'host',
+  targets: [{ places: ['auto', 'zblk1'], of: 'host', atLeast }],
+  run: async ({ written }, { mib, count }, round) =>
+    await randomWrites(written, { bytes: mib * MIB, count: Math.ceil(count / part), sync, seed: round + 1 }),
+  digest: async ({ read }) => await sha256(read),
 })
 
 export const randomWriteOnce = randomWrite('end', 0.5, 1)
 export const randomWriteEach = randomWrite('each', 0.6, 8)
+
+/**
+ * What the database grows by for each byte that such writes change. It is packed before and after, to the same moment,
+ * so that what was there before the writes is kept beside what they wrote.
+ */
+export const randomWriteGrowth: Workload = {
+  name: 'growth by random 4 KiB writes, old data kept',
+  unit: 'B/B',
+  places: ['auto', 'zblk1'],
+  targets: [{ places: ['auto', 'zblk1'], atMost: 1.5 }],
+  roundsMax: 1,
+  run: async ({ zblkfs, written }, { mib, count }, round) => {
+    // Nothing to warm up.
+    if (round === 0 || zblkfs === undefined) return Number.NaN
+    const before = await zblkfs.sync()
+    await zblkfs.pack(before)
+    const bytes = databaseBytes(zblkfs.database)
+    await randomWrites(written, { bytes: mib * MIB, count, sync: 'end', seed: 1000 })
+    await zblkfs.pack(before)
+    return (databaseBytes(zblkfs.database) - bytes) / (count * PAGE_BYTES)
+  },
+}
+
+/** What it has grown by when the old data is dropped. */
+export const randomWriteGrowthPresent: Workload = {
+  ...randomWriteGrowth,
+  name: 'growth by random 4 KiB writes, old data dropped',
+  run: async ({ zblkfs, written }, { mib, count }, round) => {
+    if (round === 0 || zblkfs === undefined) return Number.NaN
+    await zblkfs.pack(await zblkfs.sync())
+    const bytes = databaseBytes(zblkfs.database)
+    await randomWrites(written, { bytes: mib * MIB, count, sync: 'end', seed: 2000 })
+    await zblkfs.pack(await zblkfs.sync())
+    return (databaseBytes(zblkfs.database) - bytes) / (count * PAGE_BYTES)
+  },
+}

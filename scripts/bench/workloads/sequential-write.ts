@@ -1,15 +1,32 @@
 import { rmSync } from 'node:fs'
-import { dd, MIB } from '../measure.ts'
+import { dd, run, sha256 } from '../programs.ts'
+import { MIB } from '../measure.ts'
 import type { Workload } from '../workload.ts'
 
 /** A new file, written by the MiB and synced. */
 export const sequentialWrite: Workload = {
   name: 'sequential write, synced',
   unit: 'MB/s',
-  places: ['auto', 'zblk1', 'host', 'no-op', 'bindfs', 'fuse2fs'],
-  goal: { of: 'host', atLeast: 0.6 },
-  run: ({ name, written }, { mib, source }) => {
-    if (name !== 'no-op') rmSync(written, { force: true })
-    return dd(mib * MIB, `if=${source}`, `of=${written}`, 'conv=fsync') / 1e6
+  places: [
+    'auto',
+    'zblk1',
+    'fuse-native',
+    'no-op',
+    'no-op native',
+    'host',
+    'bindfs',
+    'fuse2fs',
+    'qemu',
+    's3backer',
+  ],
+  ceiling: 'host',
+  targets: [{ places: ['auto', 'zblk1'], of: 'host', atLeast: 0.6 }],
+  run: async ({ name, directory, written }, { mib, source }) => {
+    // Where a single file is served, its blocks are given back instead, if the peer knows how.
+    if (directory === undefined)
+      await run('fallocate', '--punch-hole', '--length', `${mib}M`, written).catch(() => undefined)
+    else if (!name.startsWith('no-op')) rmSync(written, { force: true })
+    return await dd(mib * MIB, `if=${source}`, `of=${written}`, 'conv=fsync,notrunc')
   },
+  digest: async ({ read }) => await sha256(read),
 }

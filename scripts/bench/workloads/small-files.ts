@@ -1,40 +1,49 @@
 import { existsSync, rmSync } from 'node:fs'
-import { work } from '../measure.ts'
-import type { Place } from '../places.ts'
+import { join } from 'node:path'
+import { run, work } from '../programs.ts'
+import type { Place } from '../places/place.ts'
 import type { Setting, Workload } from '../workload.ts'
 
-const directoryOf = ({ directory }: Place): string => `${directory}/small`
+const COUNT_MAX = 10_000
 
-const smallFiles = (what: string, run: Workload['run']): Workload => ({
-  name: `files of 1 KiB, ${what}`,
-  unit: '/s',
-  places: ['auto', 'host', 'bindfs'],
-  goal: { atLeast: 3000 },
-  run,
-})
+const directoryOf = ({ directory = '' }: Place): string => join(directory, 'small')
 
-const rate = ({ seconds, count }: { readonly seconds: number; readonly count: number }): number =>
-  count / seconds
-
-const create = (place: Place, { count }: Setting): number =>
-  rate(work('createFiles', directoryOf(place), Math.ceil(count / 2)))
-
-/** What an earlier workload may have left, or removed. */
-function makeSure(place: Place, setting: Setting): void {
-  if (!existsSync(directoryOf(place))) create(place, setting)
+async function create(place: Place, { count: wanted }: Setting): Promise<number> {
+  const { seconds, count } = await work('createFiles', directoryOf(place), Math.min(wanted, COUNT_MAX))
+  return count / seconds
 }
 
-export const createFiles = smallFiles('created', (place, setting) => {
-  rmSync(directoryOf(place), { recursive: true, force: true })
-  return create(place, setting)
+/** Everything else needs the files; what an earlier workload may have left, or removed, or not made. */
+const withFiles =
+  (task: string): Workload['run'] =>
+  async (place, setting) => {
+    if (!existsSync(directoryOf(place))) await create(place, setting)
+    const { seconds, count } = await work(task, directoryOf(place))
+    return count / seconds
+  }
+
+const smallFiles = (what: string, rest: Pick<Workload, 'targets' | 'run' | 'digest'>): Workload => ({
+  name: `files of 1 KiB, ${what}`,
+  unit: '/s',
+  places: ['auto', 'host', 'bindfs', 'fuse2fs'],
+  ceiling: 'host',
+  ...rest,
 })
 
-export const readFiles = smallFiles('listed and read', (place, setting) => {
-  makeSure(place, setting)
-  return rate(work('readFiles', directoryOf(place)))
+export const createFiles = smallFiles('created', {
+  targets: [{ places: ['auto'], atLeast: 3000 }],
+  run: async (place, setting) => {
+    rmSync(directoryOf(place), { recursive: true, force: true })
+    return await create(place, setting)
+  },
+  digest: async place => await run('sh', '-c', 'cd "$1" && cat -- * | sha256sum', 'sh', directoryOf(place)),
 })
 
-export const removeFiles = smallFiles('removed', (place, setting) => {
-  makeSure(place, setting)
-  return rate(work('removeFiles', directoryOf(place)))
+export const listFiles = smallFiles('listed with their attributes', {
+  targets: [],
+  run: withFiles('listFiles'),
 })
+
+export const readFiles = smallFiles('read', { targets: [], run: withFiles('readFiles') })
+
+export const removeFiles = smallFiles('removed', { targets: [], run: withFiles('removeFiles') })

@@ -7,6 +7,7 @@
  * their own right before it, the last part the transaction's.
  */
 import type { Connection, Participant } from '../../../core/connection.ts'
+import { readingForeign } from '../../../core/foreign/damage.ts'
 import { remapRecord, type RemappedRecord } from '../../../core/foreign/remap.ts'
 import { IO, LO, OO } from '../../../core/btree/kind.ts'
 import { ZBIGARRAY } from '../../../core/foreign/array.ts'
@@ -116,7 +117,7 @@ export class Copier {
     for await (const { oids } of source.changes(after, upTo))
       for (const oid of oids) {
         if (map.markChanged(oid, upTo)) continue
-        const part = await source.loadPart(oid, upTo, 0, DATA_HEAD_MAX)
+        const part = await readingForeign(source, () => source.loadPart(oid, upTo, 0, DATA_HEAD_MAX))
         const className = part === undefined ? '' : classOfRecord(part.bytes)
         if (className === ZBigFile.CLASS_NAME) {
           map.add(oid, this.#newOid(), oid)
@@ -139,11 +140,11 @@ export class Copier {
    * @param tid the transaction of ours that the last part becomes.
    */
   async copy(at: Tid, tid: Tid): Promise<void> {
-    const { map, partBytes = PART_BYTES } = this.#options
+    const { source, map, partBytes = PART_BYTES } = this.#options
     for (;;) {
       const batch = map.nextToCopy(BATCH)
       if (batch.length === 0) return
-      await this.#copyBatch(batch, at)
+      await readingForeign(source, () => this.#copyBatch(batch, at))
       if (this.#records.sizeBytes > partBytes) await this.#commitPart(tid)
     }
   }

@@ -15,7 +15,8 @@ const FILE_MODE = 0o100644
 export interface FileState {
   readonly size: bigint
   readonly stored: number
-  readonly timeNs: bigint
+  /** When its bytes changed; absent where they did not. */
+  readonly timeNs?: bigint
 }
 
 export class FileTree {
@@ -86,10 +87,13 @@ export class FileTree {
   async update(file: Oid, { size, stored, timeNs }: FileState): Promise<void> {
     const inode = await this.#activated(file)
     const growth = stored - inode.stored
+    if (timeNs === undefined && growth === 0) return
     inode.size = size
     inode.stored = stored
-    inode.setTime('mtime', timeNs)
-    inode.setTime('ctime', timeNs)
+    if (timeNs !== undefined) {
+      inode.setTime('mtime', timeNs)
+      inode.setTime('ctime', timeNs)
+    }
     await this.#count(growth, 0)
   }
 

@@ -12,8 +12,9 @@ import { rmSync } from 'node:fs'
 import { Blocks } from '../../../core/big-file/blocks.ts'
 import { storedBytes } from '../../../core/big-file/apply.ts'
 import { Connection } from '../../../core/connection.ts'
+import { readingForeign } from '../../../core/foreign/damage.ts'
 import { openForeignFile, type ForeignFile } from '../../../core/foreign/file.ts'
-import { ObjectNotFoundError } from '../../../store/errors.ts'
+import { CorruptRecordError, ObjectNotFoundError } from '../../../store/errors.ts'
 import {
   formatOid,
   formatTid,
@@ -53,6 +54,8 @@ export interface ImportResult {
   readonly transactions: number
   /** Bytes of blocks compared. */
   readonly comparedBytes: number
+  /** The last transaction of the source that was imported. */
+  readonly upTo: Tid
 }
 
 const DEFAULT_CACHE_BYTES = 32 << 20
@@ -111,11 +114,18 @@ class Importer {
       throw new CommandError(
         `another import into ${target.name} was interrupted (${map.purpose}): repeat that one first, or remove ${options.mapPath} to give it up`,
       )
+    const newest = await source.lastTid()
+    if (map.purpose !== undefined && newest < map.upTo)
+      throw new CommandError(
+        `${source.name} ends with transaction ${formatTid(newest)}, but had ${formatTid(map.upTo)} when its import began: bring it back, or remove ${target.name} and ${options.mapPath} and begin anew`,
+      )
     if (map.purpose === undefined) {
       map.purpose = purpose
-      map.upTo = await source.lastTid()
+      map.upTo = newest
       if (history) await assertLater(source, target)
     }
+    // With history what has come since follows by itself; without, one moment is copied.
+    if (history) map.upTo = newest
     const cacheSizeBytes = options.cacheSizeBytes ?? DEFAULT_CACHE_BYTES
     const connection = await Connection.open(target, { cacheSizeBytes })
     const importer = new Importer(options, map, connection, cacheSizeBytes)
@@ -145,7 +155,7 @@ class Importer {
       const all = { tid: upTo, description, user: '', extension: new Uint8Array(0) }
       if (await this.#importTransaction(TID_NONE, all, true)) transactions++
     }
-    return { transactions, ...(await this.#compare()) }
+    return { transactions, upTo, ...(await this.#compare()) }
   }
 
   /** Resolves to whether there was something to import. */
@@ -215,27 +225,35 @@ class Importer {
   /** Sizes and times of the files that have changed; of all, exactly, at the end. */
   async #updateFiles(source: Connection, tree: FileTree, timeNs: bigint, isLast: boolean): Promise<void> {
     if (isLast) await this.#connection.prepare()
-    for (const { file, inode, stored } of this.#map.files(isLast)) {
+    for (const { file, inode, stored, isTouched } of this.#map.files(isLast)) {
       if (inode === undefined) continue
       const found = await openIfThere(source, file)
       if (found === undefined) continue
       const { size } = found
-      const exact = isLast ? await this.#storedBytes(file) : stored
-      await tree.update(inode, { size, stored: exact, timeNs })
+      const exact = isLast ? await readingForeign(source.store, () => this.#storedBytes(file)) : stored
+      await tree.update(inode, { size, stored: exact, ...(isTouched && { timeNs }) })
       this.#map.settleFile(file, exact)
     }
   }
 
+  /** @throws CorruptRecordError about the source's file: what its copy is damaged in, it is damaged in. */
   async #storedBytes(file: Oid): Promise<number> {
     const ours = this.#map.get(file)?.ours ?? file
-    const { object } = await openForeignFile(this.#connection, ours)
-    const blocks = new Blocks(this.#connection, object)
     let bytes = 0
-    for await (const [blk] of blocks.blktab.range()) bytes += await storedBytes(blocks, blk)
+    try {
+      const { object } = await openForeignFile(this.#connection, ours)
+      const blocks = new Blocks(this.#connection, object)
+      for await (const [blk] of blocks.blktab.range()) bytes += await storedBytes(blocks, blk)
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError)) throw error
+      throw new CorruptRecordError(file, this.#map.upTo, `a block of the file: ${error.reason}`, {
+        cause: error,
+      })
+    }
     return bytes
   }
 
-  async #compare(): Promise<Omit<ImportResult, 'transactions'>> {
+  async #compare(): Promise<Pick<ImportResult, 'files' | 'comparedBytes'>> {
     const { source, target, progress } = this.#options
     const cacheSizeBytes = this.#cacheSizeBytes
     const from = await Connection.open(source, { at: this.#map.upTo, cacheSizeBytes })
@@ -264,7 +282,7 @@ class Importer {
 /** A file; undefined where its creation was undone, from when on it stays as it was. */
 async function openIfThere(source: Connection, file: Oid): Promise<ForeignFile | undefined> {
   try {
-    return await openForeignFile(source, file)
+    return await readingForeign(source.store, () => openForeignFile(source, file))
   } catch (error) {
     if (error instanceof ObjectNotFoundError && error.oid === file) return undefined
     throw error
@@ -277,10 +295,22 @@ async function hasTransaction(store: Store, tid: Tid): Promise<boolean> {
   return false
 }
 
+/** What tells a store's last transaction from others. */
+async function lastTransaction(store: Store): Promise<string> {
+  for await (const { tid, description, user } of store.transactions({ reverse: true, limit: 1 }))
+    return `${formatTid(tid)} ${user} ${description}`
+  return ''
+}
+
 /** @throws CommandError where tids cannot be kept. */
 async function assertLater(source: Store, target: Store): Promise<void> {
   const last = await target.lastTid()
   if (last === TID_NONE) return
+  const [theirs, ours] = await Promise.all([source, target].map(lastTransaction))
+  if (theirs === ours)
+    throw new CommandError(
+      `${target.name} has the history of ${source.name} already: both end with transaction ${formatTid(last)}`,
+    )
   for await (const { tid } of source.transactions({ limit: 1 })) {
     if (tid > last) return
     throw new CommandError(

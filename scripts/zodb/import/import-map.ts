@@ -25,6 +25,8 @@ export interface MappedFile {
   readonly inode: Oid | undefined
   /** About how many bytes are stored for it. */
   readonly stored: number
+  /** Something of it was copied since the last {@link ImportMap.settleFile}. */
+  readonly isTouched: boolean
 }
 
 const TABLES = {
@@ -46,19 +48,24 @@ const SCHEMA = `
   CREATE TABLE state (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 `
 
-/** For each table: what rows were before the step, noted by triggers. */
+/**
+ * For each table: what rows were before the step, noted by triggers. Within those OR IGNORE would not do: the statement that
+ * fires them decides on conflicts, and an upsert decides otherwise.
+ */
 const undoSchema = (): string =>
   Object.entries(TABLES)
     .map(([table, { key, columns }]) => {
       const old = columns.map(column => `OLD.${column}`).join(', ')
+      const isNew = (row: string): string =>
+        `NOT EXISTS (SELECT 1 FROM undo_${table} WHERE ${key} = ${row}.${key})`
       return `
         CREATE TABLE undo_${table} (was INTEGER, ${columns.join(', ')}, PRIMARY KEY (${key})) WITHOUT ROWID;
         CREATE TRIGGER ${table}_insert AFTER INSERT ON ${table} BEGIN
-          INSERT OR IGNORE INTO undo_${table} (was, ${key}) VALUES (0, NEW.${key}); END;
+          INSERT INTO undo_${table} (was, ${key}) SELECT 0, NEW.${key} WHERE ${isNew('NEW')}; END;
         CREATE TRIGGER ${table}_update AFTER UPDATE ON ${table} BEGIN
-          INSERT OR IGNORE INTO undo_${table} VALUES (1, ${old}); END;
+          INSERT INTO undo_${table} SELECT 1, ${old} WHERE ${isNew('OLD')}; END;
         CREATE TRIGGER ${table}_delete AFTER DELETE ON ${table} BEGIN
-          INSERT OR IGNORE INTO undo_${table} VALUES (1, ${old}); END;`
+          INSERT INTO undo_${table} SELECT 1, ${old} WHERE ${isNew('OLD')}; END;`
     })
     .join('')
 
@@ -67,6 +74,13 @@ interface ObjectRow {
   readonly ours: bigint
   readonly file: bigint
   readonly written: bigint
+}
+
+interface FileRow {
+  readonly oid: bigint
+  readonly inode: bigint | null
+  readonly stored: bigint
+  readonly touched: bigint
 }
 
 export class ImportMap {
@@ -192,19 +206,14 @@ export class ImportMap {
     for (let after = -1n; ;) {
       const row = this.#sql.files.get(after, all ? 1 : 0)
       if (row === undefined) return
-      yield {
-        file: oidOf(row.oid),
-        inode: row.inode === null ? undefined : oidOf(row.inode),
-        stored: Number(row.stored),
-      }
+      yield mappedFile(row)
       after = row.oid
     }
   }
 
   file(file: Oid): MappedFile | undefined {
     const row = this.#sql.file.get(file)
-    if (row === undefined) return undefined
-    return { file, inode: row.inode === null ? undefined : oidOf(row.inode), stored: Number(row.stored) }
+    return row && mappedFile(row)
   }
 
   setInode(file: Oid, inode: Oid | undefined): void {
@@ -277,14 +286,16 @@ const mappedObject = (row: ObjectRow): MappedObject => ({
   written: tidOf(row.written),
 })
 
+const mappedFile = ({ oid, inode, stored, touched }: FileRow): MappedFile => ({
+  file: oidOf(oid),
+  inode: inode === null ? undefined : oidOf(inode),
+  stored: Number(stored),
+  isTouched: touched !== 0n,
+})
+
 function prepare(db: Database.Database) {
   const object = 'SELECT oid, ours, file, written FROM object'
-  const file = 'SELECT oid, inode, stored FROM file'
-  interface FileRow {
-    readonly oid: bigint
-    readonly inode: bigint | null
-    readonly stored: bigint
-  }
+  const file = 'SELECT oid, inode, stored, touched FROM file'
   interface PathRow {
     readonly name: string
     readonly file: bigint

@@ -4,6 +4,7 @@
  */
 import { PersistentMapping } from '../../../core/persistent-mapping.ts'
 import { Connection } from '../../../core/connection.ts'
+import { readingForeign } from '../../../core/foreign/damage.ts'
 import { classOfRecord, dataPosition, ZBLK0, ZDATA } from '../../../core/record.ts'
 import { CannotOpenError } from '../../../store/errors.ts'
 import { formatOid, formatTid, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
@@ -30,7 +31,7 @@ const CACHE_BYTES = 4 << 20
 export async function isExport(source: Store): Promise<boolean> {
   const connection = await Connection.open(source, { cacheSizeBytes: CACHE_BYTES })
   try {
-    const ref = (await connection.root()).get('zblkfs')
+    const ref = (await readingForeign(source, () => connection.root())).get('zblkfs')
     return ref !== undefined && ref !== null && typeof ref === 'object' && 'oid' in ref
       ? ref.className === PersistentMapping.CLASS_NAME
       : false
@@ -53,7 +54,14 @@ export async function restoreExport(options: RestoreOptions): Promise<RestoreRes
     const changes: ObjectChange[] = []
     for await (const [oid, revision] of revisionsOf(source, tid)) {
       const [base = TID_NONE] = await source.revisions(oid, { upTo: tidOf(tid - 1n) })
-      changes.push({ oid, base, record: revision === undefined ? null : sourceOf(revision.record, oid, tid) })
+      changes.push({
+        oid,
+        base,
+        record:
+          revision === undefined
+            ? null
+            : await readingForeign(source, () => sourceOf(revision.record, oid, tid)),
+      })
       options.progress?.('copy', revision?.record.length ?? 0)
     }
     await target.commit({ changes, user, description, extension, tid })
@@ -82,7 +90,7 @@ async function* revisionsOf(store: Store, tid: Tid): AsyncGenerator<[Oid, Revisi
   for await (const { oids } of store.changes(tidOf(tid - 1n), tid))
     for (let i = 0; i < oids.length; i += BATCH) {
       const batch = oids.slice(i, i + BATCH)
-      const revisions = await store.load(batch, tid)
+      const revisions = await readingForeign(store, () => store.load(batch, tid))
       for (const [j, oid] of batch.entries()) yield [oid, revisions[j]]
     }
 }

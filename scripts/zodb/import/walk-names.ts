@@ -1,5 +1,6 @@
 /** Walks the names of a foreign database: every path from its root mapping to a big file. */
 import type { Connection } from '../../../core/connection.ts'
+import { eachOfForeign } from '../../../core/foreign/damage.ts'
 import { readArray } from '../../../core/foreign/array.ts'
 import { ForeignDirectory } from '../../../core/foreign/naming.ts'
 import { PersistentMapping } from '../../../core/persistent-mapping.ts'
@@ -16,12 +17,12 @@ const BATCH = 500
 const MAX_DEPTH = 64
 
 /** A directory met in two places is walked in the first alone: a database may have loops. */
-export async function* walkNames(
+export function walkNames(
   connection: Connection,
   onSkip: (reason: string) => void,
 ): AsyncGenerator<NamedFile> {
   const seen = new Set<Oid>([ROOT_OID])
-  yield* walk(new Ref(ROOT_OID, PersistentMapping.CLASS_NAME), '', 0)
+  return eachOfForeign(connection.store, walk(new Ref(ROOT_OID, PersistentMapping.CLASS_NAME), '', 0))
 
   async function* walk(ref: Ref, prefix: string, depth: number): AsyncGenerator<NamedFile> {
     const directory = await ForeignDirectory.open(connection, ref, onSkip)

@@ -112,6 +112,28 @@ test('reads and changes go on while a commit is slow', async () => {
   expect((await (await stored(paths)).read('b')).toString()).toBe('during')
 })
 
+test('a large writer has its turn, although small ones leave it no room', async () => {
+  const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 4 * MIB })
+  paths.store.beforeCommit = () => sleep(20)
+  const file = await paths.create('a')
+  const written: number[] = []
+  const ended = new AbortController()
+  const small = async (): Promise<void> => {
+    while (!ended.signal.aborted && written.length < 300) {
+      const off = BigInt(written.length % 64) * BigInt(MIB)
+      written.push(await paths.fs.write(file.ino, file.fh, off, Buffer.alloc(MIB / 4, 1)))
+      await sleep(1)
+    }
+  }
+  const writing = small()
+  while (written.length < 8) await sleep(1)
+  const before = written.length
+  await paths.fs.write(file.ino, file.fh, BigInt(64 * MIB), Buffer.alloc(3 * MIB, 1))
+  ended.abort()
+  expect(written.length - before).toBeLessThan(50)
+  await writing
+})
+
 describe('on a full disk', () => {
   test('fsync and writes say so, reads go on, and nothing is lost when there is room again', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 20 })
@@ -126,6 +148,51 @@ describe('on a full disk', () => {
     expect((await (await stored(paths)).read('b')).toString()).toBe('content')
     await paths.write('b', 'more', 7n)
     expect((await paths.read('b')).toString()).toBe('contentmore')
+  })
+
+  test('what is asked for when there is room again is done, however young the failure', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9 })
+    for (let i = 0; i < 3; i++) {
+      await paths.write('a', 'content')
+      paths.store.beforeCommit = FULL
+      expect(await codeOf(paths.fs.fsync())).toBe('NoSpaceError')
+      paths.store.beforeCommit = FREE
+      await paths.write('a', `again ${i}`)
+      await paths.fs.fsync()
+    }
+    expect((await (await stored(paths)).read('a')).toString()).toBe('again 2')
+  })
+
+  test('a commit that began before there was room is no reason to refuse what came after', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9 })
+    await paths.write('a', 'content')
+    const slow = Promise.withResolvers<void>()
+    paths.store.beforeCommit = () => slow.promise
+    const first = codeOf(paths.fs.fsync())
+    await sleep(5)
+    paths.store.beforeCommit = FREE
+    const second = codeOf(paths.fs.fsync())
+    slow.reject(new NoSpaceError('the disk is full'))
+    expect(await first).toBe('NoSpaceError')
+    expect(await second).toBe('nothing')
+  })
+
+  test('any number of writers share an attempt', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9 })
+    const file = await paths.create('a')
+    let attempts = 0
+    paths.store.beforeCommit = () => {
+      attempts++
+      return FULL()
+    }
+    expect(await codeOf(paths.fs.fsync())).toBe('NoSpaceError')
+    const results = await Promise.all(
+      Array.from({ length: 100 }, (_, i) =>
+        codeOf(async () => paths.fs.write(file.ino, file.fh, BigInt(i), Buffer.from('x'))),
+      ),
+    )
+    expect(new Set(results)).toEqual(new Set(['NoSpaceError']))
+    expect(attempts).toBe(2)
   })
 
   test('writers at the bound are told, they do not wait for ever', async () => {

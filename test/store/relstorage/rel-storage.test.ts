@@ -114,6 +114,46 @@ describe('a RelStorage that is being written', () => {
     expect(await textOf(store, 2, 10n)).toBe('two')
   })
 
+  test.each([3, 100])('finds neighbours of which one has %i revisions', async count => {
+    const oids = Array.from({ length: 20 }, (_, i) => i)
+    const history = [
+      transaction(1n, ...oids.map((i): [number, string | null] => [i, i === 5 ? null : `${i}`])),
+    ]
+    for (let i = 2; i <= count; i++) history.push(transaction(BigInt(i), [7, `seven ${i}`]))
+    new PreservingDatabase(path).add(history).db.close()
+    const store = await open()
+    for (const at of [1n, 2n, TID_MAX]) {
+      // Neither in order nor all of them.
+      const asked = [9, ...oids.filter(i => i !== 12), 30]
+      const loaded = await store.load(
+        asked.map(i => oid(i)),
+        tid(at),
+      )
+      const seven = at === 1n ? '7' : `seven ${at === 2n ? 2 : count}`
+      expect(loaded.map(revision => revision && Buffer.from(revision.record).toString())).toEqual(
+        asked.map(i => (i === 5 || i === 30 ? undefined : i === 7 ? seven : `${i}`)),
+      )
+    }
+  })
+
+  test('reads parts of records of many MiB', async () => {
+    const text = Array.from({ length: 1 << 20 }, (_, i) => String(i).padStart(9)).join('')
+    const writer = new PreservingDatabase(path).add([transaction(1n, [1, text], [2, text.slice(0, 3 << 20)])])
+    onTestFinished(() => void writer.db.close())
+    const store = await open()
+    const partOf = async (object: number) => {
+      const part = await store.loadPart(oid(object), TID_MAX, 1 << 20, 9)
+      return part && { ...part, bytes: Buffer.from(part.bytes).toString() }
+    }
+    const bytes = text.slice(1 << 20, (1 << 20) + 9)
+    for (let i = 0; i < 2; i++) {
+      expect(await partOf(1)).toEqual({ tid: 1n, size: text.length, bytes })
+      expect(await partOf(2)).toEqual({ tid: 1n, size: 3 << 20, bytes })
+    }
+    writer.add([transaction(2n, [2, 'x'.repeat(2 << 20)])])
+    expect(await partOf(2)).toEqual({ tid: 2n, size: 2 << 20, bytes: 'x'.repeat(9) })
+  })
+
   test('with more objects in a transaction than one piece holds is told in pieces', async () => {
     const oids = Array.from({ length: 25_000 }, (_, i) => i)
     const records = oids.map((i): [number, string] => [i, `${i}`])

@@ -1,0 +1,47 @@
+/**
+ * `npm run bench:growth [-- --quick] [--out DIR]`: what grows with the size of a file, of the database, of the history.
+ *
+ * Writes docs/growth.md and the plots in docs/plots/ (or DIR). With `--quick` it measures small sizes and short histories,
+ * to try it, and writes into a directory that it names. Needs root and room for 10 GiB.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { machine } from './baseline.ts'
+import { historyGrowth } from './growth/history-growth.ts'
+import { growthPage } from './growth/page.ts'
+import { sizeGrowth } from './growth/size-growth.ts'
+import { endOnSignals } from './programs.ts'
+import { plotSvg } from './svg-plot.ts'
+
+const FULL = { fromGib: 1, realGib: 8, toGib: 64, transactions: 100_000 }
+const QUICK = { fromGib: 1 / 32, realGib: 1 / 8, toGib: 1 / 2, transactions: 1000 }
+
+const { values } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, out: { type: 'string' } },
+})
+const { transactions, ...sizes } = values.quick ? QUICK : FULL
+const docs = fileURLToPath(new URL('../../docs', import.meta.url))
+const out = values.out ?? (values.quick ? mkdtempSync(join(tmpdir(), 'zblkfs-growth-')) : docs)
+
+async function main(): Promise<void> {
+  endOnSignals()
+  const root = mkdtempSync(join(tmpdir(), 'zblkfs-bench-growth-'))
+  try {
+    const growths = [...(await sizeGrowth(root, sizes)), ...(await historyGrowth(root, transactions))]
+    mkdirSync(join(out, 'plots'), { recursive: true })
+    for (const { name, plot } of growths) writeFileSync(join(out, 'plots', `${name}.svg`), plotSvg(plot))
+    const command = `npm run bench:growth${values.quick ? ' -- --quick' : ''}`
+    writeFileSync(join(out, 'growth.md'), growthPage(growths, machine(), command))
+    console.log(`written: ${join(out, 'growth.md')}`)
+  } finally {
+    rmSync(root, { recursive: true, force: true })
+  }
+}
+
+await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
+})

@@ -1,0 +1,88 @@
+/** What grows with the length of the history: opening a moment nobody has looked at, and reading 4 KiB there. */
+import { closeSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { median } from '../measure.ts'
+import type { MountedZblkfs } from '../places/place.ts'
+import { mountZblkfs } from '../places/zblkfs.ts'
+import { interrupted } from '../programs.ts'
+import type { Growth } from './curve.ts'
+
+const PAGE_BYTES = 4096
+const FILE_PAGES = 256
+/** The shortest history, and how many moments are opened at each point. */
+const FROM = 10
+const STEP = 10
+/** So that signals are noticed. */
+const YIELD_EVERY = 100
+
+/** Measures histories of 10 to `transactions` transactions, each of which changes 4 KiB. */
+export async function historyGrowth(root: string, transactions: number): Promise<readonly Growth[]> {
+  const zblkfs = await mountZblkfs(join(root, 'history.db'), join(root, 'history'))
+  const early: [number, number][] = []
+  const late: [number, number][] = []
+  try {
+    let first: readonly string[] = []
+    let done = 0
+    for (let wanted = FROM; wanted <= transactions; wanted *= STEP) {
+      const last = await addTransactions(zblkfs, done, wanted)
+      if (done === 0) first = last
+      done = wanted
+      // Moments that were looked at are cached for a while: a new daemon knows none.
+      await zblkfs.unmount()
+      await zblkfs.mount()
+      early.push([wanted, median(first.map(tid => openMoment(zblkfs, tid)))])
+      late.push([wanted, median(last.map(tid => openMoment(zblkfs, tid)))])
+      console.log({ transactions: wanted, earlyMs: early.at(-1)?.[1], lateMs: late.at(-1)?.[1] })
+    }
+  } finally {
+    await zblkfs.unmount()
+  }
+  return [
+    {
+      name: 'moment-access',
+      plot: {
+        title: 'Opening a file of /@tid and reading 4 KiB of it',
+        x: { label: 'length of the history, transactions', scale: 'log' },
+        y: { label: 'ms, median', scale: 'linear' },
+        curves: [
+          { name: 'the first moments', points: early },
+          { name: 'the last moments', points: late },
+        ],
+      },
+      told:
+        `The median of ${FROM} moments, each of which this daemon has never looked at. A record as of a moment is ` +
+        'found by one look-up in an index, whose depth is the logarithm of the number of revisions.',
+    },
+  ]
+}
+
+/** Makes the transactions from `done` to `wanted`; resolves to the ids of the last ones. */
+async function addTransactions(
+  zblkfs: MountedZblkfs,
+  done: number,
+  wanted: number,
+): Promise<readonly string[]> {
+  const fd = openSync(join(zblkfs.directory, 'file'), done === 0 ? 'w' : 'r+')
+  const tids: string[] = []
+  for (let i = done; i < wanted; i++) {
+    interrupted.throwIfAborted()
+    writeSync(fd, Buffer.alloc(PAGE_BYTES, i), 0, PAGE_BYTES, (i % FILE_PAGES) * PAGE_BYTES)
+    fsyncSync(fd)
+    if (i % YIELD_EVERY === 0) await setImmediate()
+    if (i >= wanted - FROM) tids.push(await zblkfs.sync())
+  }
+  closeSync(fd)
+  return tids
+}
+
+/** How many milliseconds it takes. */
+function openMoment({ directory }: MountedZblkfs, tid: string): number {
+  const start = performance.now()
+  const fd = openSync(join(directory, `@${tid}`, 'file'), 'r')
+  const read = readSync(fd, Buffer.alloc(PAGE_BYTES))
+  const ms = performance.now() - start
+  closeSync(fd)
+  if (read !== PAGE_BYTES) throw new Error(`@${tid}: the file is shorter than it was`)
+  return ms
+}

@@ -1,0 +1,47 @@
+import type { Curve } from '../svg-plot.ts'
+import { factors, type Growth } from './curve.ts'
+
+const show = (value: number): string => Number(value.toPrecision(3)).toLocaleString('en')
+
+/** The page in docs/ that shows the plots, as Markdown. */
+export function growthPage(growths: readonly Growth[], machine: string, command: string): string {
+  return `# Growth
+
+What becomes slower or larger as files, databases and histories grow, as \`${command}\` measured it on one machine
+(${machine}). Figures of other machines differ; what counts is the shape of a curve.
+
+${growths.map(section).join('\n')}`
+}
+
+function section({ name, plot, told }: Growth): string {
+  const [first] = plot.curves
+  const header = [plot.x.label, ...plot.curves.map(curve => `${curve.name}, ${plot.y.label}`)]
+  const rows = (first?.points ?? []).map(([x], index) => [
+    show(x),
+    ...plot.curves.map(({ points }) => show(points[index]?.[1] ?? Number.NaN)),
+  ])
+  return `## ${plot.title}
+
+![${plot.title}](plots/${name}.svg)
+
+${told} ${plot.curves.map(comparison).join(' ')}
+
+${table([header, ...rows])}
+`
+}
+
+function comparison({ name, points }: Curve): string {
+  const { x, y } = factors(points)
+  return `From the first point to the last, over a factor of ${show(x)}: ${name} x ${show(y)}.`
+}
+
+/** Cells are padded as prettier does. */
+function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 3),
+  )
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' | ')} |`
+  const [header = [], ...rest] = rows
+  return [line(header), line(widths.map(width => '-'.repeat(width))), ...rest.map(line)].join('\n')
+}

@@ -1,0 +1,166 @@
+/**
+ * What grows with the size of a file and of its database.
+ *
+ * The file doubles from point to point: up to `realGib` by bytes that are written, above that by copying the first half
+ * with copy_file_range(2), which makes blocks and records of their own that share stored bytes. So the trees are those of
+ * a real file of that size, and what is read stays in the host's memory, which a disk's speed would hide.
+ */
+import { randomFillSync } from 'node:crypto'
+import { closeSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { databaseBytes, forgetMemoryPeak, median, memoryMib, MIB } from '../measure.ts'
+import type { MountedZblkfs } from '../places/place.ts'
+import { mountZblkfs } from '../places/zblkfs.ts'
+import { dd, dropPages, interrupted, work } from '../programs.ts'
+import type { Growth } from './curve.ts'
+
+const COMMITS = 100
+const MOUNTS = 3
+const MIB_PER_GIB = 1024
+/** Reading goes through the whole file up to here, and through this much of it above. */
+const READ_GIB_MAX = 16
+
+interface Point {
+  readonly gib: number
+  readonly databaseGib: number
+  readonly readMbPerSecond: number
+  readonly memoryPeakMib: number
+  readonly memoryEndMib: number
+  readonly commitMs: number
+  readonly mountMs: number
+}
+
+/** Measures sizes from `fromGib` to `toGib`. */
+export async function sizeGrowth(
+  root: string,
+  { fromGib, realGib, toGib }: { readonly fromGib: number; readonly realGib: number; readonly toGib: number },
+): Promise<readonly Growth[]> {
+  const zblkfs = await mountZblkfs(join(root, 'size.db'), join(root, 'size'))
+  try {
+    const file = join(zblkfs.directory, 'file')
+    const points: Point[] = []
+    let gib = 0
+    for (let wanted = fromGib; wanted <= toGib; wanted *= 2) {
+      if (wanted <= realGib) await writeReal(file, gib, wanted)
+      else await work('copyWithin', file, gib * MIB_PER_GIB * MIB)
+      gib = wanted
+      const point = await measure(zblkfs, file, gib)
+      console.log(point)
+      points.push(point)
+    }
+    return growths(points, realGib)
+  } finally {
+    await zblkfs.unmount()
+  }
+}
+
+async function writeReal(file: string, fromGib: number, toGib: number): Promise<void> {
+  const piece = Buffer.alloc(MIB)
+  const fd = openSync(file, 'a')
+  for (let i = fromGib * MIB_PER_GIB; i < toGib * MIB_PER_GIB; i++) {
+    interrupted.throwIfAborted()
+    writeSync(fd, randomFillSync(piece))
+    await setImmediate()
+  }
+  fsyncSync(fd)
+  closeSync(fd)
+}
+
+async function measure(zblkfs: MountedZblkfs, file: string, gib: number): Promise<Point> {
+  await zblkfs.sync()
+  if (statSync(file).size !== gib * MIB_PER_GIB * MIB) throw new Error(`${file} is not of ${gib} GiB`)
+  await dropPages(file)
+  forgetMemoryPeak(zblkfs.pid())
+  const mib = Math.min(gib, READ_GIB_MAX) * MIB_PER_GIB
+  // The last part: its tree is as deep, and reading it is no easier.
+  const skip = gib * MIB_PER_GIB - mib
+  const readMbPerSecond = await dd(mib * MIB, `if=${file}`, 'of=/dev/null', `skip=${skip}`, `count=${mib}`)
+  const memoryPeakMib = memoryMib(zblkfs.pid(), 'VmHWM')
+  const memoryEndMib = memoryMib(zblkfs.pid(), 'VmRSS')
+  const commitMs = commitTime(join(zblkfs.directory, 'small'))
+  const mounts: number[] = []
+  for (let i = 0; i < MOUNTS; i++) {
+    await zblkfs.unmount()
+    const start = performance.now()
+    await zblkfs.mount()
+    statSync(file)
+    mounts.push(performance.now() - start)
+  }
+  const databaseGib = databaseBytes(zblkfs.database) / MIB / MIB_PER_GIB
+  return { gib, databaseGib, readMbPerSecond, memoryPeakMib, memoryEndMib, commitMs, mountMs: median(mounts) }
+}
+
+/** The median of 4 KiB written and synced. */
+function commitTime(file: string): number {
+  const page = randomFillSync(Buffer.alloc(4096))
+  const fd = openSync(file, 'w')
+  const times: number[] = []
+  for (let i = 0; i < COMMITS; i++) {
+    const start = performance.now()
+    writeSync(fd, page, 0, page.length, i * page.length)
+    fsyncSync(fd)
+    times.push(performance.now() - start)
+  }
+  closeSync(fd)
+  return median(times)
+}
+
+function growths(points: readonly Point[], realGib: number): readonly Growth[] {
+  const fileSize = { label: 'file size, GiB', scale: 'log' } as const
+  const databaseSize = { label: 'size of what the database holds, GiB', scale: 'log' } as const
+  const curve = (name: string, y: (point: Point) => number) => ({
+    name,
+    points: points.map(point => [point.gib, y(point)] as const),
+  })
+  const disk = points.at(-1)?.databaseGib.toFixed(1)
+  return [
+    {
+      name: 'read-throughput',
+      plot: {
+        title: 'Sequential read',
+        x: fileSize,
+        y: { label: 'MB/s', scale: 'linear' },
+        curves: [curve('read by the MiB', point => point.readMbPerSecond)],
+      },
+      told:
+        `The mount's pages are dropped before each point. Up to ${realGib} GiB are written bytes; larger files have ` +
+        `blocks of their own that share these, so the last point's database takes ${disk} GiB of the disk. Of files ` +
+        `above ${READ_GIB_MAX} GiB the last ${READ_GIB_MAX} GiB are read. A block is found through a tree whose depth ` +
+        "is the logarithm of the size; where the database no longer fits into the host's memory, the disk is the bound.",
+    },
+    {
+      name: 'resident-memory',
+      plot: {
+        title: 'Resident memory of the daemon while a file is read',
+        x: fileSize,
+        y: { label: 'MiB', scale: 'linear' },
+        curves: [
+          curve('at most', point => point.memoryPeakMib),
+          curve('afterwards', point => point.memoryEndMib),
+        ],
+      },
+      told: 'The daemon is a new one at each point but the first, which has also written the file. Memory is bounded by the caches.',
+    },
+    {
+      name: 'commit-latency',
+      plot: {
+        title: '4 KiB written and synced',
+        x: databaseSize,
+        y: { label: 'ms, median', scale: 'linear' },
+        curves: [curve('commit', point => point.commitMs)],
+      },
+      told: `The median of ${COMMITS} writes to a small file beside the large one. A commit touches a path of each tree, not the whole.`,
+    },
+    {
+      name: 'mount-time',
+      plot: {
+        title: 'From mount to the first answered stat',
+        x: databaseSize,
+        y: { label: 'ms, median', scale: 'linear' },
+        curves: [curve('mount', point => point.mountMs)],
+      },
+      told: `The median of ${MOUNTS}. Mounting reads the superblock and the root; most of the time is Node's start.`,
+    },
+  ]
+}

@@ -1,0 +1,56 @@
+/** Filesystems that a process in the foreground serves: it is ended by its own id, whatever becomes of the mount. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { mountedAt } from '../../../mount/kernel/mount-table.ts'
+import { interrupted, tidy } from '../programs.ts'
+
+const POLL_MS = 20
+const MOUNT_TIMEOUT_MS = 10_000
+const END_TIMEOUT_MS = 10_000
+
+/** Starts a server; resolves when its mount is there, to what takes both away. @throws Error where it does not come up. */
+export async function serve(
+  mountPoint: string,
+  program: string,
+  ...parameters: readonly string[]
+): Promise<() => Promise<void>> {
+  // In a session of its own, so that Ctrl-C does not end it before it is unmounted.
+  const server = spawn(program, parameters, { detached: true, stdio: ['ignore', 'ignore', 'pipe'] })
+  let complaint = ''
+  server.stderr
+    .setEncoding('utf8')
+    .on('data', (text: string) => (complaint = (complaint + text).slice(-2000)))
+  const failure = once(server, 'error').then(([error]) => (complaint = String(error)))
+  const close = async (): Promise<void> => {
+    if (mountedAt(mountPoint) !== undefined)
+      await tidy('umount', mountPoint).catch(async () => await tidy('umount', '-l', mountPoint))
+    await end(server)
+  }
+  const limit = performance.now() + MOUNT_TIMEOUT_MS
+  while (mountedAt(mountPoint) === undefined) {
+    await Promise.race([sleep(POLL_MS), failure])
+    if (
+      server.pid === undefined ||
+      server.exitCode !== null ||
+      performance.now() > limit ||
+      interrupted.aborted
+    ) {
+      await close()
+      throw new Error(complaint.trim() || `${program} did not mount ${mountPoint}`)
+    }
+  }
+  return close
+}
+
+/** Most end by themselves when they are unmounted. */
+async function end(server: ChildProcess): Promise<void> {
+  const isGone = (): boolean =>
+    server.pid === undefined || server.exitCode !== null || server.signalCode !== null
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    if (isGone()) return
+    server.kill(signal)
+    const limit = performance.now() + END_TIMEOUT_MS
+    while (!isGone() && performance.now() < limit) await sleep(POLL_MS)
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Programs that the benchmarks run. They run beside this process, not instead of it, so that an interruption ends them
+ * at once and what was mounted is taken away.
+ */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const TIMEOUT_MS = 600_000
+const OUTPUT_BYTES_MAX = 64 << 20
+const SHORT_TIMEOUT_MS = 30_000
+
+const execute = promisify(execFile)
+const interruption = new AbortController()
+
+/** Aborted once the benchmark was interrupted (SIGINT, SIGTERM, SIGHUP) after `endOnSignals`. */
+export const { signal: interrupted } = interruption
+
+/** From now on signals end the programs under way; `run` rejects, and the caller's `finally` cleans up. */
+export function endOnSignals(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => interruption.abort(new Error('interrupted')))
+}
+
+/** Runs a program to its end; resolves to what it prints. @throws Error where it fails, takes too long or is interrupted. */
+export async function run(program: string, ...parameters: readonly string[]): Promise<string> {
+  interrupted.throwIfAborted()
+  try {
+    const { stdout } = await execute(program, parameters, {
+      encoding: 'utf8',
+      timeout: TIMEOUT_MS,
+      maxBuffer: OUTPUT_BYTES_MAX,
+      signal: interrupted,
+    })
+    return stdout
+  } catch (error) {
+    interrupted.throwIfAborted()
+    throw error
+  }
+}
+
+/** Runs a program that tidies up: after an interruption too, and not for long. @throws Error where it fails. */
+export async function tidy(program: string, ...parameters: readonly string[]): Promise<string> {
+  const { stdout } = await execute(program, parameters, { encoding: 'utf8', timeout: SHORT_TIMEOUT_MS })
+  return stdout
+}
+
+const WORKER = fileURLToPath(new URL('worker.ts', import.meta.url))
+
+/** Runs a task of worker.ts in a process of its own; resolves to the seconds that it took and how much it did. */
+export async function work(
+  task: string,
+  ...parameters: readonly (string | number)[]
+): Promise<{ readonly seconds: number; readonly count: number }> {
+  const output = await run(process.execPath, WORKER, task, ...parameters.map(String))
+  return JSON.parse(output) as { seconds: number; count: number }
+}
+
+/** Copies with dd by the MiB; resolves to MB/s, the program's start included. */
+export async function dd(bytes: number, ...parameters: readonly string[]): Promise<number> {
+  const start = performance.now()
+  await run('dd', 'bs=1M', 'status=none', ...parameters)
+  return bytes / 1e3 / (performance.now() - start)
+}
+
+/**
+ * Has the kernel forget the pages that it keeps of a file (posix_fadvise DONTNEED). Of a file on a mount these are the
+ * mount's: what the mount's server keeps, and the disk's pages below it, stay.
+ */
+export async function dropPages(file: string): Promise<void> {
+  await run('dd', `if=${file}`, 'iflag=nocache', 'count=0', 'status=none')
+}
+
+/** The digest of a file, 64 hex digits. */
+export const sha256 = async (file: string): Promise<string> => (await run('sha256sum', file)).slice(0, 64)

@@ -1,0 +1,97 @@
+/** A workload in all places in turn, in one order and then in the other, after a round that is not counted. */
+import { forgetMemoryPeak, median, memoryMib } from './measure.ts'
+import { PEERS, type Place, type PlaceName } from './places/place.ts'
+import { interrupted } from './programs.ts'
+import type { Figure, Memory, Result } from './result.ts'
+import type { Setting, Workload } from './workload.ts'
+
+const PEER_MS_MAX = 60_000
+
+/** Called for what did not work in a place; what it measured does not count. */
+export type OnFailure = (place: Place, workload: Workload, error: unknown) => Promise<void>
+
+interface Notes {
+  readonly runs: number[]
+  readonly start: number | undefined
+  peak: number
+}
+
+/** Runs a workload; places that fail are left out of the result. */
+export async function measure(
+  workload: Workload,
+  all: readonly Place[],
+  setting: Setting,
+  rounds: number,
+  onFailure: OnFailure,
+): Promise<Result> {
+  const notes = new Map(
+    all.filter(({ name }) => workload.places.includes(name)).map(place => [place, begin(place)]),
+  )
+  for (let round = 0; round <= Math.min(rounds, workload.roundsMax ?? rounds); round++) {
+    const places = [...notes.keys()]
+    for (const place of round % 2 === 0 ? places : places.toReversed())
+      try {
+        interrupted.throwIfAborted()
+        const start = performance.now()
+        const figure = await workload.run(place, setting, round)
+        assertNotSlow(place, performance.now() - start)
+        if (round > 0) notes.get(place)?.runs.push(figure)
+        notePeak(place, notes.get(place))
+      } catch (error) {
+        interrupted.throwIfAborted()
+        notes.delete(place)
+        await onFailure(place, workload, error)
+      }
+  }
+  await compare(workload, notes, setting, onFailure)
+  const { name, unit, ceiling, targets } = workload
+  const figures: Partial<Record<PlaceName, Figure>> = {}
+  const memory: Partial<Record<PlaceName, Memory>> = {}
+  // In the workload's order, not in that of mounting.
+  for (const [place, { runs, start, peak }] of notes) {
+    figures[place.name] = { median: median(runs), least: Math.min(...runs), most: Math.max(...runs) }
+    if (start !== undefined && place.zblkfs !== undefined)
+      memory[place.name] = { start, peak, end: memoryMib(place.zblkfs.pid(), 'VmRSS') }
+  }
+  return { name, unit, ...(ceiling === undefined ? {} : { ceiling }), targets, figures, memory }
+}
+
+function begin({ zblkfs }: Place): Notes {
+  if (zblkfs !== undefined) forgetMemoryPeak(zblkfs.pid())
+  return { runs: [], start: zblkfs && memoryMib(zblkfs.pid(), 'VmRSS'), peak: 0 }
+}
+
+/** A peer that has become stuck is not waited for again. */
+function assertNotSlow({ name }: Place, ms: number): void {
+  if (PEERS.some(peer => peer === name) && ms > PEER_MS_MAX)
+    throw new Error(`a round took ${Math.round(ms / 1000)} s, too long to go on`)
+}
+
+/** After each round: the daemon may be another one in the next. */
+function notePeak({ zblkfs }: Place, notes: Notes | undefined): void {
+  if (zblkfs !== undefined && notes !== undefined)
+    notes.peak = Math.max(notes.peak, memoryMib(zblkfs.pid(), 'VmHWM'))
+}
+
+/** The host is right; without it, what the run wrote in the first place. */
+async function compare(
+  workload: Workload,
+  notes: Map<Place, Notes>,
+  setting: Setting,
+  onFailure: OnFailure,
+): Promise<void> {
+  const { digest } = workload
+  if (digest === undefined) return
+  let expected: string | undefined = workload.places.includes('host') ? undefined : setting.digest
+  const places = [...notes.keys()].filter(({ name }) => !name.startsWith('no-op'))
+  for (const place of places.toSorted((a, b) => Number(b.name === 'host') - Number(a.name === 'host')))
+    try {
+      const found = await digest(place, setting)
+      expected ??= found
+      if (found !== expected) throw new Error('what is read is not what was written')
+    } catch (error) {
+      interrupted.throwIfAborted()
+      notes.delete(place)
+      await onFailure(place, workload, error)
+    }
+}

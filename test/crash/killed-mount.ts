@@ -1,0 +1,137 @@
+/**
+ * A mount whose daemon is killed (SIGKILL), at moments that are aimed at: the first sign of a commit or a checkpoint in
+ * the database's directory, or a while after a pack was begun. Where the kill has fallen is read from what SQLite had
+ * noted in its shared memory, which survives the process:
+ *
+ * | in `-shm`                                   | at      | means                                                       |
+ * |---------------------------------------------|---------|-------------------------------------------------------------|
+ * | szPage, mxFrame                             | 14, 16  | the page's size; the last frame of the last whole commit    |
+ * | nBackfill, nBackfillAttempted               | 96, 128 | what checkpoints have copied, and were about to copy        |
+ *
+ * A frame after the last one that counts, with the salt of the WAL's header: a commit was being written. Source:
+ * sqlite.org/walformat.html.
+ *
+ * The daemon stays in the foreground, so that starting it is starting one process, and the dead mount stays until
+ * {@link KilledMount.takeAway}: until then whoever uses it gets ENOTCONN.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { watch } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { controlPaths } from '../../mount/daemon/control-path.ts'
+import { callDaemon } from '../../mount/daemon/control-protocol.ts'
+import { ownerOf } from '../../mount/daemon/mounts.ts'
+import { mountedAt } from '../../mount/kernel/mount-table.ts'
+import { runProgram } from '../tools/run-zblkfs.ts'
+
+export type Aim = 'anything' | 'commit' | 'checkpoint' | 'pack'
+
+/** What a kill has interrupted. */
+export interface Interrupted {
+  readonly commit: boolean
+  readonly checkpoint: boolean
+  readonly pack: boolean
+}
+
+const MAIN = fileURLToPath(new URL('../../scripts/main.ts', import.meta.url))
+/** What is aimed at may not come. */
+const AIM_MS = 1500
+const CALL_MS = 10_000
+const WAL_HEADER_BYTES = 32
+const FRAME_HEADER_BYTES = 24
+
+export class KilledMount {
+  readonly dir: string
+  readonly db: string
+  readonly #scratch: string
+  #daemon: ChildProcess | undefined
+  #output = ''
+  #isPacking = false
+
+  /** @param scratch - an empty directory. */
+  constructor(scratch: string) {
+    this.#scratch = scratch
+    this.dir = join(scratch, 'mnt')
+    this.db = join(scratch, 'data.zblk')
+  }
+
+  /** Mounts. @throws Error with what the daemon wrote where it cannot. */
+  async start(options: readonly string[]): Promise<void> {
+    await mkdir(this.dir, { recursive: true })
+    const parameters = [MAIN, 'mount', '-f', '--log-level', 'error', this.db, this.dir]
+    const daemon = spawn(process.execPath, [...parameters, ...options.flatMap(option => ['-o', option])], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NODE_COMPILE_CACHE: join(this.#scratch, 'compiled') },
+    })
+    this.#daemon = daemon
+    this.#output = ''
+    daemon.stderr.on('data', (data: Buffer) => (this.#output += data.toString()))
+    const [first] = (await Promise.race([once(daemon.stdout, 'data'), once(daemon, 'close')])) as [unknown]
+    if (!Buffer.isBuffer(first)) throw new Error(`the daemon has ended: ${this.#output}`)
+  }
+
+  /** What the daemon wrote: nothing, unless something failed. */
+  get output(): string {
+    return this.#output
+  }
+
+  /** Kills the daemon after so long, or as soon after that as what is aimed at has begun. */
+  async kill(aim: Aim, afterMs: number): Promise<void> {
+    this.#isPacking = false
+    await sleep(afterMs)
+    if (aim === 'pack') await this.#beginPack(afterMs)
+    else if (aim !== 'anything') await this.#untilWritten(aim === 'commit' ? '-wal' : '')
+    await this.end()
+  }
+
+  /** Kills the daemon now. */
+  async end(): Promise<void> {
+    const daemon = this.#daemon
+    if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return
+    const exit = once(daemon, 'exit')
+    daemon.kill('SIGKILL')
+    await exit
+  }
+
+  /** Takes the dead mount away. */
+  async takeAway(): Promise<void> {
+    while (mountedAt(this.dir) !== undefined) await runProgram('umount', ['-l', this.dir])
+  }
+
+  /** What the kill has interrupted. To be asked before the next start. */
+  async interrupted(): Promise<Interrupted> {
+    const none = Buffer.alloc(0)
+    const shm = await readFile(`${this.db}-shm`).catch(() => none)
+    const wal = await readFile(`${this.db}-wal`).catch(() => none)
+    const pack = this.#isPacking
+    if (shm.length < 136 || wal.length < WAL_HEADER_BYTES) return { commit: false, checkpoint: false, pack }
+    const pageBytes = shm.readUInt16LE(14) === 1 ? 65_536 : shm.readUInt16LE(14)
+    const next = WAL_HEADER_BYTES + shm.readUInt32LE(16) * (FRAME_HEADER_BYTES + pageBytes)
+    const salt = wal.subarray(16, 24)
+    const commit = wal.length > next + 16 && wal.subarray(next + 8, next + 16).equals(salt)
+    return { commit, checkpoint: shm.readUInt32LE(96) !== shm.readUInt32LE(128), pack }
+  }
+
+  async #beginPack(forMs: number): Promise<void> {
+    const mount = mountedAt(this.dir)
+    if (mount === undefined) return
+    const paths = await controlPaths(mount.device, ownerOf(mount))
+    await callDaemon(paths, 'pack', { before: '0s' }, CALL_MS)
+    await sleep(forMs / 5)
+    this.#isPacking = (await callDaemon(paths, 'packStatus', {}, CALL_MS)).state === 'running'
+  }
+
+  /** Waits until a file of the database is written to. */
+  async #untilWritten(suffix: string): Promise<void> {
+    const name = basename(this.db) + suffix
+    const written = Promise.withResolvers<void>()
+    const watcher = watch(this.#scratch, (_, file) => {
+      if (file === name) written.resolve()
+    })
+    await Promise.race([written.promise, sleep(AIM_MS)])
+    watcher.close()
+  }
+}
