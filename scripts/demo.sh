@@ -51,14 +51,14 @@ mkdir "$files"
 # The daemon's log goes with the rest.
 export XDG_STATE_HOME="$work"
 
-# What the database keeps, data and objects' records, without the room that its pages have left.
+# What the transactions added, data and objects' records, without the room that pages have left.
 stored_bytes() {
   (cd "$root" && node_modules/.bin/node -e '
     const db = new (require("better-sqlite3"))(process.argv[1], { readonly: true })
-    const { bytes } = db.prepare(`SELECT (SELECT max(log_end) FROM txn) +
-      (SELECT sum(ifnull(length(head), 0) + ifnull(length(tail), 0)) FROM revision) AS bytes`).get()
-    console.log(bytes)' "$db")
+    console.log(db.prepare("SELECT sum(stored) FROM txn").pluck().get())' "$db")
 }
+# What the database takes on the disk: its file, and the log beside it.
+bytes_on_disk() { du -B1 -sc "$db" "$db-log" | tail -1 | cut -f1; }
 daemon_pid() { zblkfs status --json | grep -A9 "\"directory\": \"$files\"" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p'; }
 memory_mib() { awk '/^VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$(daemon_pid)/status"; }
 sum_of() { cat "$1" | sha256sum | cut -d ' ' -f 1; }
@@ -87,7 +87,7 @@ echo "The daemon's resident memory: $memory_before MiB before, $memory_after MiB
 say "Unmounting, which stores everything, and mounting again"
 zblkfs umount "$files"
 stored_before=$(stored_bytes)
-size_before=$(stat -c %s "$db")
+size_before=$(bytes_on_disk)
 zblkfs mount "$db" "$files"
 
 say "Overwriting 4 KiB in the middle of the file"
@@ -95,8 +95,8 @@ head -c 4096 /dev/urandom | dd of="$big" bs=4096 seek=$((mib * 128)) count=1 ifl
 changed=$(sum_of "$big")
 [ "$changed" != "$written" ] || fail "the change cannot be read"
 zblkfs umount "$files"
-echo "The database grew by $(($(stored_bytes) - stored_before)) bytes, and still keeps the old 4 KiB. (Its file of" \
-  "$size_before bytes grew by $(($(stat -c %s "$db") - size_before)): it grows by pages, which have some room.)"
+echo "The database grew by $(($(stored_bytes) - stored_before)) bytes, and still keeps the old 4 KiB. (On the disk" \
+  "it took $size_before bytes, and $(($(bytes_on_disk) - size_before)) more now: it grows by pages, which have some room.)"
 
 say "Mounting once more, and comparing"
 zblkfs mount "$db" "$files"

@@ -125,7 +125,7 @@ function mendRows(path: string): void {
     if (!(error instanceof Database.SqliteError)) throw error
     throw new StoreError(
       `the tables of ${path} cannot be read through (${error.message}), and nothing was changed: restore a copy, or ` +
-        `try what SQLite can save: sqlite3 ${path} .recover | sqlite3 NEW, then 'zblkfs fsck --repair NEW'`,
+        `try what SQLite can save: sqlite3 ${path} .recover | sqlite3 NEW, cp -r ${path}-log NEW-log, then 'zblkfs fsck --repair NEW'`,
       { cause: error },
     )
   }

@@ -16,6 +16,7 @@ import { PersistentMapping } from '../../core/persistent-mapping.ts'
 import { Ref, type PickleValue } from '../../core/pickle/value.ts'
 import { encodeData, encodeRecord, ZDATA } from '../../core/record.ts'
 import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { logBytesOnDisk } from '../../store/sqlite/log-files.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import type { ObjectChange } from '../../store/store.ts'
@@ -115,7 +116,7 @@ try {
   const store = await openSqliteStore(path, { create: true, purpose: 'a benchmark' })
   const left = await fill(store)
   console.log(
-    `${nodes * (CHILDREN + 1)} objects, half of them in use, ${(statSync(path).size / 2 ** 20).toFixed(0)} MiB`,
+    `${nodes * (CHILDREN + 1)} objects, half of them in use, ${((statSync(path).size + logBytesOnDisk(path)) / 2 ** 20).toFixed(0)} MiB`,
   )
   const quiet = use(store, left, AbortSignal.timeout(QUIET_MS), 'without a pack')
   await quiet

@@ -19,6 +19,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { logBytesOnDisk } from '../../store/sqlite/log-files.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import type { ObjectChange } from '../../store/store.ts'
@@ -195,11 +196,11 @@ async function benchSmallCommits(store: WritableSqliteStore, file: number): Prom
 
 async function benchGrowth(): Promise<void> {
   const commits = 100
-  const before = statSync(path).size
+  const before = statSync(path).size + logBytesOnDisk(path)
   const store = await openSqliteStore(path)
   await benchGrowthCommits(store, commits)
   await store.close()
-  const growth = (statSync(path).size - before) / commits
+  const growth = (statSync(path).size + logBytesOnDisk(path) - before) / commits
   print('file growth for such a commit, beside its 7 KiB of records', growth / 1024, 7, 'KiB')
 }
 
@@ -227,7 +228,7 @@ try {
   await benchReads(store, file, whole, chunked)
   await benchSmallCommits(store, file)
   await store.close()
-  print('bytes of file for a byte of data', statSync(path).size / (2 * bytes), 1, '')
+  print('bytes of file for a byte of data', (statSync(path).size + logBytesOnDisk(path)) / (2 * bytes), 1, '')
   await benchGrowth()
 } finally {
   closeSync(file)

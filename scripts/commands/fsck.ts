@@ -54,8 +54,8 @@ async function fsck(path: string, { data = false, repair = false, json = false }
     bar.stop()
     console.error(`zblkfs: ${error.message}`)
     console.error(
-      `Copy ${path} (and ${path}-wal) before anything else. If there is no older copy to restore, see what SQLite can save:\n` +
-        `  sqlite3 ${path} .recover | sqlite3 NEW && zblkfs fsck --repair NEW`,
+      `Copy ${path} (with ${path}-wal and ${path}-log) before anything else. If there is no older copy to restore, see what SQLite can save:\n` +
+        `  sqlite3 ${path} .recover | sqlite3 NEW && cp -r ${path}-log NEW-log && zblkfs fsck --repair NEW`,
     )
     return EXIT_DAMAGED
   } finally {

@@ -1,12 +1,13 @@
 /** What a daemon takes while it works, looked at from time to time: memory, descriptors, and room on the disk. */
 import { readdir, readFile, stat } from 'node:fs/promises'
+import { logBytesOnDisk } from '../../store/sqlite/log-files.ts'
 
 export interface Sample {
   /** Since the first. */
   readonly timeMs: number
   readonly residentBytes: number
   readonly descriptors: number
-  /** The database and its log. */
+  /** The database, its log and its WAL. */
   readonly fileBytes: number
 }
 
@@ -37,7 +38,7 @@ export class DaemonWatch {
 
   /** Fails where the process is gone; then there is nothing to note. */
   async #take(): Promise<void> {
-    const [status, descriptors, file, log] = await Promise.all([
+    const [status, descriptors, file, wal] = await Promise.all([
       readFile(`/proc/${this.#pid}/status`, 'latin1'),
       readdir(`/proc/${this.#pid}/fd`),
       bytesOf(this.#database),
@@ -47,7 +48,7 @@ export class DaemonWatch {
       timeMs: Math.round(performance.now() - this.#startMs),
       residentBytes: 1024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]),
       descriptors: descriptors.length,
-      fileBytes: file + log,
+      fileBytes: file + wal + logBytesOnDisk(this.#database),
     })
   }
 }

@@ -32,7 +32,8 @@ export class LogWriter {
   /** Bytes of a unit that is not complete yet. */
   #fill = 0
   #written = 0
-  #end = 0
+  /** Nowhere before the first {@link begin}: a process that died may have left something at whatever end. */
+  #end = -1
   #hasNewNames = false
   readonly #touched = new Set<number>()
 

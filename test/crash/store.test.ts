@@ -1,18 +1,27 @@
 /**
  * A machine that stops in the middle of a commit or a checkpoint: what was not synced may be there in part, in any
  * order. Made of copies: the files as they were synced last, and of what was written since, sectors chosen at random.
+ * A commit syncs the log before anything of it reaches the WAL; that it does is the last test.
  */
-import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { checkDatabase } from '../../core/check/check-database.ts'
 import { describeDamage } from '../../core/check/damage.ts'
 import { FileSystem } from '../../mount/file-system.ts'
+import { oid as toOid, TID_NONE } from '../../store/ids.ts'
+import { Committer } from '../../store/sqlite/committer.ts'
+import { LogFiles } from '../../store/sqlite/log-files.ts'
+import { LogWriter } from '../../store/sqlite/log-writer.ts'
+import { logDirectory, segmentPath } from '../../store/sqlite/log-layout.ts'
+import { createSchema } from '../../store/sqlite/schema.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import { pattern } from '../core/check/small-database.ts'
 import { Random } from '../stress/random.ts'
+import { removeDatabase } from '../tools/database-files.ts'
 import { Paths } from '../tools/paths.ts'
 
 const SEED = Number(process.env['CRASH_SEED'] ?? Random.seed())
@@ -24,6 +33,8 @@ const SECTOR = 4096
 interface Synced {
   readonly db: Buffer
   readonly wal: Buffer
+  /** The log's only segment. */
+  readonly log: Buffer
 }
 
 let directory: string
@@ -38,7 +49,8 @@ beforeAll(async () => {
   const fs = await FileSystem.open(store, { commitIntervalMs: 1e9 })
   const paths = new Paths(fs)
   const snapshot = async (): Promise<void> => {
-    synced.push({ db: await readFile(path), wal: await readFile(`${path}-wal`) })
+    const log = await readFile(segmentPath(path, 0)).catch(() => Buffer.alloc(0))
+    synced.push({ db: await readFile(path), wal: await readFile(`${path}-wal`), log })
   }
   await paths.write('/number', '0')
   await fs.sync()
@@ -73,10 +85,14 @@ function torn(before: Buffer, after: Buffer, random: Random): Buffer {
 }
 
 /** How many commits a database has; everything in it is looked at. */
-async function commitsIn(db: Buffer, wal: Buffer): Promise<number> {
+async function commitsIn(db: Buffer, wal: Buffer, log: Buffer): Promise<number> {
   const path = join(directory, 'torn.zblkfs')
-  for (const end of ['', '-wal', '-shm']) await rm(path + end, { force: true })
+  await removeDatabase(path)
   await writeFile(path, db)
+  if (log.length > 0) {
+    await mkdir(logDirectory(path))
+    await writeFile(segmentPath(path, 0), log)
+  }
   await writeFile(`${path}-wal`, wal)
   const store = await openSqliteStore(path)
   const fs = await FileSystem.open(store)
@@ -106,7 +122,12 @@ test(`a commit of which any part reached the disk is there as a whole or not at 
     const k = random.below(COMMITS)
     const before = synced[k]!
     const after = synced[k + 1]!
-    const found = await commitsIn(before.db, torn(before.wal, after.wal, random))
+    // While the log is written nothing of the commit is in the WAL; then the log is on the disk.
+    const isLogging = random.below(2) === 0
+    const found = isLogging
+      ? await commitsIn(before.db, before.wal, torn(before.log, after.log, random))
+      : await commitsIn(before.db, torn(before.wal, after.wal, random), after.log)
+    if (isLogging) expect(found, `try ${count}`).toBe(k)
     expect([k, k + 1], `try ${count}`).toContain(found)
     absent += found === k ? 1 : 0
   }
@@ -118,6 +139,40 @@ test(`a checkpoint of which any part reached the disk loses nothing (CRASH_SEED=
   const last = synced[COMMITS]!
   expect(checkpointed.equals(last.db)).toBe(false)
   for (let count = 0; count < 20; count++)
-    expect(await commitsIn(torn(last.db, checkpointed, random), last.wal), `try ${count}`).toBe(COMMITS)
+    expect(await commitsIn(torn(last.db, checkpointed, random), last.wal, last.log), `try ${count}`).toBe(
+      COMMITS,
+    )
   expect((await stat(join(directory, 'store.zblkfs'))).size).toBeGreaterThan(0)
 })
+
+test('SQLite commits when the log is synced, and writes nothing of a transaction before', () => {
+  const path = join(directory, 'order.zblkfs')
+  const db = new Database(path)
+  createSchema(db)
+  db.pragma('journal_mode = WAL')
+  db.pragma('wal_autocheckpoint = 0')
+  const steps: string[] = []
+  const sync = vi.spyOn(LogWriter.prototype, 'sync').mockImplementation(() => void steps.push('sync'))
+  const watched = new Proxy(db, {
+    get(target, name) {
+      if (name !== 'prepare') return Reflect.get(target, name, target) as unknown
+      return (source: string) => {
+        const statement = target.prepare(source)
+        if (source !== 'COMMIT') return statement
+        return { run: () => (steps.push(`commit after ${walLength(path)}`), statement.run()) }
+      }
+    },
+  })
+  const length = walLength(path)
+  const committer = new Committer(watched, new LogFiles(db, 'write'))
+  const body = [pattern(3 << 20, 1)]
+  const record = { head: new Uint8Array(0), body }
+  steps.length = 0
+  committer.commit({ changes: [{ oid: toOid(1), base: TID_NONE, record }] }, 0)
+  expect(steps).toEqual(['sync', `commit after ${length}`])
+  expect(walLength(path)).toBeGreaterThan(length)
+  sync.mockRestore()
+  db.close()
+})
+
+const walLength = (path: string): number => statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0

@@ -4,13 +4,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { PackReport } from '../../../core/pack/messages.ts'
+import { databaseBytes } from '../../tools/database-files.ts'
 import { runZblkfs, ZBLKFS } from '../../tools/run-zblkfs.ts'
 import { withMount } from '../../tools/mounted.ts'
 
 const MIB = 1 << 20
 const WAIT_MS = 30_000
-
-const bytesOf = async (path: string): Promise<number> => (await stat(path)).size
 
 async function run(...parameters: readonly string[]): Promise<string> {
   const { stdout, stderr, exitCode } = await runZblkfs(...parameters)
@@ -31,8 +30,8 @@ test('with history=0 the room of a deleted file comes back by itself', async () 
     await rm(join(dir, 'big'))
     await run('sync', dir)
     const end = Date.now() + WAIT_MS
-    while ((await bytesOf(db)) > 4 * MIB && Date.now() < end) await sleep(100)
-    expect(await bytesOf(db)).toBeLessThan(4 * MIB)
+    while ((await databaseBytes(db)) > 4 * MIB && Date.now() < end) await sleep(100)
+    expect(await databaseBytes(db)).toBeLessThan(4 * MIB)
     expect(Buffer.compare(await readFile(join(dir, 'kept')), Buffer.alloc(2 * MIB, 1))).toBe(0)
   })
 })
@@ -46,7 +45,7 @@ test('a moment that somebody has looked at is kept no longer than it is used', a
       await writeFile(join(dir, 'a'), Buffer.alloc(MIB, 2))
       await run('sync', dir)
       await sleep(5000)
-      expect(await bytesOf(db)).toBeGreaterThan(16 * MIB)
+      expect(await databaseBytes(db)).toBeGreaterThan(16 * MIB)
       const bytes = Buffer.alloc(16 * MIB)
       await past.read(bytes, 0, bytes.length, 0)
       expect(Buffer.compare(bytes, Buffer.alloc(16 * MIB, 1))).toBe(0)
@@ -54,8 +53,8 @@ test('a moment that somebody has looked at is kept no longer than it is used', a
       await past.close()
     }
     const end = Date.now() + WAIT_MS
-    while ((await bytesOf(db)) > 4 * MIB && Date.now() < end) await sleep(100)
-    expect(await bytesOf(db)).toBeLessThan(4 * MIB)
+    while ((await databaseBytes(db)) > 4 * MIB && Date.now() < end) await sleep(100)
+    expect(await databaseBytes(db)).toBeLessThan(4 * MIB)
     await expect(stat(join(dir, `@${tid}`))).rejects.toThrow('ENOENT')
   })
 })
@@ -85,10 +84,10 @@ test('a mount is packed while it is in use: what is open stays, what is forgotte
     expect(Buffer.compare(await readFile(file), Buffer.alloc(8 * MIB, 3))).toBe(0)
     await mount.unmount()
     await packed(db, '--keep', '0')
-    expect(await bytesOf(db)).toBeLessThan(9 * MIB)
+    expect(await databaseBytes(db)).toBeLessThan(9 * MIB)
     expect(await run('fsck', '--data', db)).toContain('is clean')
     const usage = JSON.parse(await run('df', '--json', '--to', '0s', db)) as Record<string, number>
-    expect(usage['fileBytes']).toBe(await bytesOf(db))
+    expect(usage['fileBytes']).toBe(await databaseBytes(db))
     expect(usage['liveBytes']).toBeGreaterThan(8 * MIB)
     expect(usage['historyBytes']).toBe(0)
   })
@@ -141,7 +140,7 @@ test('what another mount looks at stays, until that mount is gone', async () => 
       await run('umount', other)
     }
     await packed(dir, '--keep', '0')
-    expect(await bytesOf(db)).toBeLessThan(5 * MIB)
+    expect(await databaseBytes(db)).toBeLessThan(5 * MIB)
     expect((await readdir(scratch)).filter(name => name.includes('reader'))).toEqual([])
   })
 })
