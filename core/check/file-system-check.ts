@@ -60,6 +60,8 @@ export class FileSystemCheck {
   readonly #trees: Trees
   readonly #files: FileCheck
   readonly #inodes: InodeTable
+  /** How many inodes there should be. */
+  #expected = 0
   readonly #nowNs = BigInt(Date.now()) * 1_000_000n
 
   constructor({ connection, findings, report, progress, db }: FileSystemCheckParts) {
@@ -83,6 +85,8 @@ export class FileSystemCheck {
     const superblock = await this.#openSuperblock()
     const rootOid = await this.#openRoot(superblock)
     if (superblock === undefined || rootOid === undefined) return
+    const usage = await superblock.usage().catch(faultOf)
+    if ('inodes' in usage) this.#expected = usage.inodes
     await this.#checkTags(superblock)
     await this.#walk()
     await this.#checkOrphans(superblock)
@@ -303,7 +307,7 @@ export class FileSystemCheck {
   async #meet(inode: Inode, path: string, directory: Oid | undefined, name: string): Promise<void> {
     const { oid, mode, parent } = inode
     const type = mode & S_IFMT
-    this.#progress('files', this.#inodes.count, 0)
+    this.#progress('files', this.#inodes.count, this.#expected)
     if (type === S_IFDIR) {
       this.#inodes.enter({ oid, isDirectory: true, parent: directory, name, stored: inode.stored })
       if (directory === undefined || parent?.oid === directory) return
