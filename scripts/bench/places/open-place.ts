@@ -5,7 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { run, tidy } from '../programs.ts'
+import { run, runThrough } from '../programs.ts'
 import type { Place, PlaceName } from './place.ts'
 import { serve } from './servers.ts'
 import { mountZblkfs } from './zblkfs.ts'
@@ -98,7 +98,7 @@ const filesIn = (directory: string): { directory: string; written: string; read:
 async function openZblkfs(directory: string, options: readonly string[]): Promise<Opened> {
   const zblkfs = await mountZblkfs(`${directory}.db`, directory, options)
   const close = async (): Promise<void> => {
-    await zblkfs.unmount().catch(async () => await tidy('umount', '-l', directory))
+    await zblkfs.unmount().catch(async () => await runThrough('umount', '-l', directory))
   }
   return { ...filesIn(directory), zblkfs, close }
 }
