@@ -78,6 +78,9 @@ const OPEN: Readonly<Record<PlaceName, (directory: string, mib: number) => Promi
       '--minWriteDelay=0',
       '--listBlocks',
       '--blockSize=128k',
+      // Its test mode answers as late as a distant server, 100 ms for a block: many at a time.
+      '--blockCacheThreads=200',
+      '--readAhead=64',
       `--size=${mib}M`,
       // Without it the kernel writes by the page, at 1 MB/s.
       '-obig_writes',
