@@ -9,7 +9,7 @@ export class ProgressBar {
   #startedMs = 0
   #updatedMs = 0
 
-  /** `done` of `total`; 0: nobody knows. A new `what` begins a new bar. */
+  /** `done` of `total`; 0: nobody knows; 1: it is one step, which has no middle. A new `what` begins a new bar. */
   update(what: string, done: number, total: number): void {
     if (!process.stderr.isTTY) return
     const nowMs = Date.now()
@@ -20,10 +20,9 @@ export class ProgressBar {
       this.stop()
       this.#what = what
       this.#startedMs = nowMs
-      const format =
-        total > 0
-          ? ' {bar} {percentage}% | {rate}/s | {eta_formatted} left | {what}'
-          : ' {value} | {rate}/s | {what}'
+      const counted =
+        total > 1 ? '{bar} {percentage}% | {rate}/s | {eta_formatted} left' : '{value} | {rate}/s'
+      const format = total === 1 ? ' {what} ...' : ` ${counted} | {what}`
       this.#bar = new SingleBar({ format, clearOnComplete: true, hideCursor: true }, Presets.shades_classic)
       this.#bar.start(Math.max(total, 1), 0, { rate: 0, what })
     }

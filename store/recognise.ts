@@ -75,5 +75,7 @@ function recogniseSqlite(path: string): DatabaseKind {
 function cannotRead(path: string, error: unknown): CannotOpenError {
   if (error instanceof CannotOpenError) return error
   const message = error instanceof Error ? error.message : String(error)
-  return new CannotOpenError(`${path} cannot be read: ${message}`, { cause: error })
+  const isDamage = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_CORRUPT')
+  const advice = isDamage ? ": restore it from a copy, or see what sqlite3's .recover can save" : ''
+  return new CannotOpenError(`${path} cannot be read: ${message}${advice}`, { cause: error })
 }

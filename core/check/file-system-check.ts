@@ -23,6 +23,7 @@ import { classOfRecord, decodeRecord, encodeRecord } from '../record.ts'
 import { Superblock } from '../superblock.ts'
 import { oid as toOid, ROOT_OID, TID_NONE, type Oid } from '../../store/ids.ts'
 import type { Progress } from '../../store/sqlite/store-check.ts'
+import { Turns } from '../turns.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
 import type { Damage } from './damage.ts'
 import { FileCheck } from './file-check.ts'
@@ -60,6 +61,10 @@ export class FileSystemCheck {
   readonly #trees: Trees
   readonly #files: FileCheck
   readonly #inodes: InodeTable
+  /** Also for memory: an object that was looked up weakly stays until the event loop has had its turn. */
+  readonly #turns = new Turns()
+  /** How many inodes there should be. */
+  #expected = 0
   readonly #nowNs = BigInt(Date.now()) * 1_000_000n
 
   constructor({ connection, findings, report, progress, db }: FileSystemCheckParts) {
@@ -83,6 +88,8 @@ export class FileSystemCheck {
     const superblock = await this.#openSuperblock()
     const rootOid = await this.#openRoot(superblock)
     if (superblock === undefined || rootOid === undefined) return
+    const usage = await superblock.usage().catch(faultOf)
+    if ('inodes' in usage) this.#expected = usage.inodes
     await this.#checkTags(superblock)
     await this.#walk()
     await this.#checkOrphans(superblock)
@@ -249,6 +256,7 @@ export class FileSystemCheck {
 
   /** Whether an entry can stay. */
   async #checkEntry(directory: Oid, path: string, key: PickleValue, value: PickleValue): Promise<boolean> {
+    await this.#turns.pass()
     const name = key instanceof ByteString ? key.latin1 : undefined
     const below = `${path === '/' ? '' : path}/${name ?? '?'}`
     const drop = (reason: string, oid?: Oid): false => {
@@ -303,7 +311,7 @@ export class FileSystemCheck {
   async #meet(inode: Inode, path: string, directory: Oid | undefined, name: string): Promise<void> {
     const { oid, mode, parent } = inode
     const type = mode & S_IFMT
-    this.#progress('files', this.#inodes.count, 0)
+    this.#progress('files', this.#inodes.count, this.#expected)
     if (type === S_IFDIR) {
       this.#inodes.enter({ oid, isDirectory: true, parent: directory, name, stored: inode.stored })
       if (directory === undefined || parent?.oid === directory) return
@@ -532,6 +540,7 @@ export class FileSystemCheck {
       // A damaged index may lead back, or to what is no oid.
       if (!Number.isSafeInteger(found) || found === undefined || found <= last) return
       last = found
+      await this.#turns.pass()
       const oid = toOid(found)
       if (this.#findings.lostOf(oid).length > 0) continue
       try {

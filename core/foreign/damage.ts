@@ -21,7 +21,7 @@ export async function* eachOfForeign<T>(store: Store, pieces: AsyncIterable<T>):
 }
 
 function toldAs({ name }: Store, error: unknown): unknown {
-  const advice = `look ${name} over with ZODB's fsrefs (and fstest, a FileStorage), or restore it from a backup`
+  const advice = `look ${name} over with ZODB's fsrefs (and fstest, a FileStorage), or restore it from a copy`
   if (error instanceof CorruptRecordError)
     return new CorruptRecordError(error.oid, error.tid, error.reason, { advice, cause: error })
   if (error instanceof ObjectNotFoundError)

@@ -1,3 +1,4 @@
+import type { Oid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { Connection } from '../connection.ts'
 import { Directory } from '../directory.ts'
@@ -11,6 +12,8 @@ const DIRECTORY = 0o040000
 const REGULAR = 0o100000
 
 export interface FileSize {
+  /** Of its inode. */
+  readonly oid: Oid
   /** From the root on, one character per byte. */
   readonly path: string
   /** The length that programs see. */
@@ -38,7 +41,7 @@ async function* filesBelow(connection: Connection, inode: Inode, path: string): 
       await child.activate()
       const type = child.mode & TYPE_BITS
       const childPath = `${path}/${name}`
-      if (type === REGULAR) yield { path: childPath, sizeBytes: child.size, storedBytes: child.stored }
+      if (type === REGULAR) yield { oid, path: childPath, sizeBytes: child.size, storedBytes: child.stored }
       else if (type === DIRECTORY) yield* filesBelow(connection, child, childPath)
       last = name
     }

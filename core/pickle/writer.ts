@@ -39,9 +39,9 @@ export class PickleWriter {
     return this
   }
 
-  /** What was written. */
+  /** What was written; where it is short, in memory that others share. */
   bytes(): Uint8Array {
-    return Uint8Array.prototype.slice.call(this.#buffer, 0, this.#length)
+    return Buffer.from(this.#buffer.subarray(0, this.#length))
   }
 
   #save(value: PickleValue): void {

@@ -8,7 +8,7 @@ import { umount2, UnmountFlag } from './system-calls.ts'
 
 /**
  * Ends the connection behind a mount and takes it out of the tree: every process that waits for an answer gets an
- * error, and the server, when it wakes up, is told that the mount is gone. What was not committed is lost.
+ * error, and the server, when it wakes up, is told that the mount is gone and stores what it has.
  * @param mountPoint - its real path.
  * @throws MountError where it is not mounted, or is somebody else's.
  */

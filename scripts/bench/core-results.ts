@@ -13,7 +13,7 @@ interface Row {
 /** What bench:core says of loading ZBlk1 data with no FUSE, the store warm. */
 export async function coreResults(isQuick: boolean): Promise<readonly Result[]> {
   const rows = JSON.parse(
-    await run(process.execPath, CORE, '--json', '--mib', isQuick ? '64' : '256'),
+    await run(process.execPath, CORE, '--json', '--mib', isQuick ? '32' : '256'),
   ) as Row[]
   return ['ZBlk1', 'ZBlk1, 4 KiB'].flatMap(format => {
     const rate = rows.find(({ name }) => name.startsWith(`${format} load by 1 MiB`))?.core

@@ -1,8 +1,10 @@
 /**
- * `npm run bench:growth [-- --quick] [--out DIR]`: what grows with the size of a file, of the database, of the history.
+ * `npm run bench:growth [-- --quick] [--to GIB] [--real GIB] [--transactions N] [--out DIR]`: what grows with the size of
+ * a file, of the database, of the history.
  *
- * Writes docs/growth.md and the plots in docs/plots/ (or DIR). With `--quick` it measures small sizes and short histories,
- * to try it, and writes into a directory that it names. Needs root and room for 10 GiB.
+ * Writes docs/growth.md and the plots in docs/plots/ (or DIR). Files have up to `--to` GiB (64), up to `--real` GiB of
+ * them written (8); histories up to `--transactions` (100,000). With `--quick` sizes and histories are small, to try it,
+ * and a directory is made for what it writes. Needs root, and room for a quarter more than `--real`.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -20,20 +22,39 @@ const FULL = { fromGib: 1, realGib: 8, toGib: 64, transactions: 100_000 }
 const QUICK = { fromGib: 1 / 32, realGib: 1 / 8, toGib: 1 / 2, transactions: 1000 }
 
 const { values } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, out: { type: 'string' } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    to: { type: 'string' },
+    real: { type: 'string' },
+    transactions: { type: 'string' },
+    out: { type: 'string' },
+  },
 })
-const { transactions, ...sizes } = values.quick ? QUICK : FULL
+const defaults = values.quick ? QUICK : FULL
+const sizes = {
+  fromGib: defaults.fromGib,
+  realGib: Number(values.real ?? defaults.realGib),
+  toGib: Number(values.to ?? defaults.toGib),
+}
+const transactions = Number(values.transactions ?? defaults.transactions)
 const docs = fileURLToPath(new URL('../../docs', import.meta.url))
 const out = values.out ?? (values.quick ? mkdtempSync(join(tmpdir(), 'zblkfs-growth-')) : docs)
 
 async function main(): Promise<void> {
+  if (!(sizes.realGib >= sizes.fromGib && sizes.toGib >= sizes.realGib && transactions >= 10))
+    throw new Error(
+      `--real takes ${sizes.fromGib} or more, --to no less than --real, --transactions 10 or more`,
+    )
   endOnSignals()
   const root = mkdtempSync(join(tmpdir(), 'zblkfs-bench-growth-'))
   try {
     const growths = [...(await sizeGrowth(root, sizes)), ...(await historyGrowth(root, transactions))]
     mkdirSync(join(out, 'plots'), { recursive: true })
     for (const { name, plot } of growths) writeFileSync(join(out, 'plots', `${name}.svg`), plotSvg(plot))
-    const command = `npm run bench:growth${values.quick ? ' -- --quick' : ''}`
+    const command = [
+      'npm run bench:growth',
+      ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : []),
+    ].join(' ')
     writeFileSync(join(out, 'growth.md'), growthPage(growths, machine(), command))
     console.log(`written: ${join(out, 'growth.md')}`)
   } finally {

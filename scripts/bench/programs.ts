@@ -39,8 +39,8 @@ export async function run(program: string, ...parameters: readonly string[]): Pr
   }
 }
 
-/** Runs a program that tidies up: after an interruption too, and not for long. @throws Error where it fails. */
-export async function tidy(program: string, ...parameters: readonly string[]): Promise<string> {
+/** Runs a short program that has to come to its end, interrupted or not: one that mounts or unmounts. @throws Error where it fails. */
+export async function runThrough(program: string, ...parameters: readonly string[]): Promise<string> {
   const { stdout } = await execute(program, parameters, { encoding: 'utf8', timeout: SHORT_TIMEOUT_MS })
   return stdout
 }

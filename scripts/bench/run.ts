@@ -64,7 +64,7 @@ const WORKLOADS: readonly Workload[] = [
 const BASELINE = new URL('baseline.json', import.meta.url)
 const MEMORY_MIB_MAX = 200
 const FULL = { mib: 2048, rounds: 3, count: 16_384, seconds: 2 }
-const QUICK = { mib: 256, rounds: 3, count: 4096, seconds: 1 }
+const QUICK = { mib: 256, rounds: 3, count: 2048, seconds: 1 }
 const QUICK_PLACES: readonly PlaceName[] = ['auto', 'zblk1', 'no-op', 'host']
 
 const { values } = parseArgs({

@@ -25,15 +25,34 @@ const RIGHT = 20
 const TOP = 40
 const BOTTOM = 50
 const TICKS_MAX = 8
+const LIGHT = {
+  ink: '#1f2328',
+  faint: '#d1d9e0',
+  paper: '#ffffff',
+  curves: ['#0969da', '#bc4c00', '#1a7f37', '#8250df'],
+}
+const DARK = {
+  ink: '#f0f6fc',
+  faint: '#3d444d',
+  paper: '#0d1117',
+  curves: ['#4493f8', '#f0883e', '#3fb950', '#ab7df8'],
+}
+
+/** Without CSS variables, which not every program that shows SVG knows. */
+const colours = ({ ink, faint, paper, curves }: typeof LIGHT): string =>
+  [
+    `.paper { fill: ${paper} }`,
+    `text { fill: ${ink} }`,
+    `.grid { stroke: ${faint} }`,
+    ...curves.map((colour, index) => `.c${index} { color: ${colour} }`),
+  ].join(' ')
+
 const STYLE = `
-  svg { --ink: #1f2328; --faint: #d1d9e0; --paper: #ffffff; --c0: #0969da; --c1: #bc4c00; --c2: #1a7f37; --c3: #8250df }
-  @media (prefers-color-scheme: dark) {
-    svg { --ink: #f0f6fc; --faint: #3d444d; --paper: #0d1117; --c0: #4493f8; --c1: #f0883e; --c2: #3fb950; --c3: #ab7df8 }
-  }
-  text { font: 12px system-ui, sans-serif; fill: var(--ink) }
+  text { font: 12px system-ui, sans-serif }
   .title { font-size: 15px; font-weight: 600 }
-  .grid { stroke: var(--faint) }
-  .curve { fill: none; stroke-width: 2 }`
+  .curve { fill: none; stroke: currentColor; stroke-width: 2 }
+  ${colours(LIGHT)}
+  @media (prefers-color-scheme: dark) { ${colours(DARK)} }`
 
 /** From a value to a part of the axis, 0 to 1, and the values that are marked. */
 interface Scale {
@@ -60,7 +79,7 @@ export function plotSvg({ title, x, y, curves }: Plot): string {
   const lines = [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escape(title)}">`,
     `<style>${STYLE}\n</style>`,
-    `<rect width="${WIDTH}" height="${HEIGHT}" fill="var(--paper)"/>`,
+    `<rect width="${WIDTH}" height="${HEIGHT}" class="paper"/>`,
     `<text class="title" x="${LEFT}" y="22">${escape(title)}</text>`,
     ...yScale.ticks.map(
       tick =>
@@ -75,14 +94,18 @@ export function plotSvg({ title, x, y, curves }: Plot): string {
     `<text x="${(LEFT + right) / 2}" y="${HEIGHT - 12}" text-anchor="middle">${escape(x.label)}</text>`,
     `<text transform="rotate(-90)" x="${-(TOP + bottom) / 2}" y="16" text-anchor="middle">${escape(y.label)}</text>`,
     ...curves.flatMap(({ name, points }, index) => {
-      const colour = `var(--c${index % 4})`
-      const dots = points.map(([a, b]) => `<circle cx="${left(a)}" cy="${top(b)}" r="3" fill="${colour}"/>`)
+      const colour = `c${index % LIGHT.curves.length}`
+      const dots = points.map(
+        ([a, b]) => `<circle cx="${left(a)}" cy="${top(b)}" r="3" fill="currentColor"/>`,
+      )
       const path = points.map(([a, b]) => `${left(a)},${top(b)}`).join(' ')
       const legend = TOP + 14 + index * 16
       return [
-        `<polyline class="curve" stroke="${colour}" points="${path}"/>`,
+        `<g class="${colour}">`,
+        `<polyline class="curve" points="${path}"/>`,
         ...dots,
-        `<rect x="${LEFT + 10}" y="${legend - 8}" width="10" height="10" fill="${colour}"/>`,
+        `<rect x="${LEFT + 10}" y="${legend - 8}" width="10" height="10" fill="currentColor"/>`,
+        '</g>',
         `<text x="${LEFT + 26}" y="${legend}">${escape(name)}</text>`,
       ]
     }),

@@ -1,6 +1,6 @@
 /**
  * Mounts a big FileStorage and reads its one file through the mount; prints how fast, and what memory the daemon takes
- * meanwhile.
+ * meanwhile. At the end that is to be at most 16 MiB above what it was after the first GiB.
  *
  *     npm run bench:zodb -- [GiB]
  *
@@ -42,6 +42,7 @@ const GIB = 2 ** 30
 const CHUNK_BYTES = 4096
 const LEAF = 30
 const READ_BYTES = 1 << 20
+const GROWTH_MAX_MIB = 16
 
 /** Writes one transaction, record by record; the data of blocks and chunks are holes. */
 class SparseFile {
@@ -179,10 +180,19 @@ try {
     }[]
     const pid = list.find(mount => mount.directory === mountPoint)?.pid ?? 0
     console.log(`the daemon's memory: ${memoryOf(pid).residentMiB.toFixed(0)} MiB before reading`)
-    const seconds = readAll(join(mountPoint, 'root', 'big'), bytes =>
-      console.log(`  ${memoryOf(pid).residentMiB.toFixed(0)} MiB after ${bytes / GIB} GiB`),
+    const points: number[] = []
+    const seconds = readAll(join(mountPoint, 'root', 'big'), bytes => {
+      const { residentMiB } = memoryOf(pid)
+      points.push(residentMiB)
+      console.log(`  ${residentMiB.toFixed(0)} MiB after ${bytes / GIB} GiB`)
+    })
+    const growth = (points.at(-1) ?? Number.NaN) - (points[0] ?? Number.NaN)
+    const isFlat = growth <= GROWTH_MAX_MIB
+    if (!isFlat) process.exitCode = 1
+    console.log(
+      `  ${growth.toFixed(1)} MiB more at the end than after the first (at most ${GROWTH_MAX_MIB}): ` +
+        `${isFlat ? 'flat' : 'NOT FLAT'}; ${memoryOf(pid).peakMiB.toFixed(0)} MiB at its peak`,
     )
-    console.log(`  ${memoryOf(pid).peakMiB.toFixed(0)} MiB at its peak`)
     const rate = (gib * GIB) / 2 ** 20 / seconds
     const plain = length / 2 ** 20 / readAll(path)
     console.log(

@@ -1,5 +1,6 @@
 /** `zblkfs df DB|DIR`: where a database's room goes, and what a pack would give back. */
 import { Command } from 'commander'
+import { FileHistory } from '../../core/pack/file-history.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
 import { measureAll, measureKept, type OnMeasured } from '../../core/pack/measure.ts'
 import { momentNamed, newestUpTo, taggedMoments } from '../../core/pack/moments.ts'
@@ -39,7 +40,7 @@ export function dfCommand(): Command {
       "Show where a database's room goes: present, history, free; and what a pack would give back.",
     )
     .argument('<db|dir>', 'the database, or a mount of it')
-    .option('--files', 'list the files, with what is stored of each now')
+    .option('--files', 'list the files, with what is stored of each, now and of its past')
     .option('--to <moment>', 'the moment that a pack would keep history from', '7d')
     .option('--json', 'as JSON; with --files a line for each file')
     .action(async (path: string, options: Options) => {
@@ -56,14 +57,47 @@ export function dfCommand(): Command {
 }
 
 async function printFiles(store: SqliteStore, json: boolean): Promise<void> {
-  for await (const { path, sizeBytes, storedBytes } of fileSizes(store)) {
-    const name = Buffer.from(path, 'latin1').toString()
-    if (json) console.log(JSON.stringify({ path: name, sizeBytes: Number(sizeBytes), storedBytes }))
-    else
-      console.log(
-        `${formatBytes(storedBytes).padStart(10)}  of ${formatBytes(Number(sizeBytes)).padEnd(10)}  ${name}`,
-      )
+  const reader = new PackReader(store.name)
+  const bar = new ProgressBar()
+  try {
+    const history = await FileHistory.measure(reader, (done, total) =>
+      bar.update('objects, by file', done, total),
+    )
+    bar.stop()
+    try {
+      for await (const { oid, path, sizeBytes, storedBytes } of fileSizes(store))
+        printFile(
+          { path, sizeBytes: Number(sizeBytes), storedBytes, historyBytes: history.bytesOf(oid) },
+          json,
+        )
+      for (const { path, historyBytes } of history.gone())
+        printFile({ path, sizeBytes: 0, storedBytes: 0, historyBytes, gone: true }, json)
+    } finally {
+      history.close()
+    }
+  } finally {
+    bar.stop()
+    reader.close()
   }
+}
+
+/** In bytes. `gone`: only the past has it. */
+interface FileUsage {
+  readonly path: string
+  readonly sizeBytes: number
+  readonly storedBytes: number
+  readonly historyBytes: number
+  readonly gone?: true
+}
+
+function printFile({ path, ...usage }: FileUsage, json: boolean): void {
+  const name = Buffer.from(path, 'latin1').toString()
+  if (json) return console.log(JSON.stringify({ path: name, ...usage }))
+  const { storedBytes, sizeBytes, historyBytes, gone } = usage
+  const stored = `${formatBytes(storedBytes).padStart(10)} of ${formatBytes(sizeBytes).padEnd(10)}`
+  console.log(
+    `${stored} ${formatBytes(historyBytes).padStart(10)} of history  ${name}${gone === true ? ' (removed)' : ''}`,
+  )
 }
 
 async function measure(store: SqliteStore, to: string): Promise<Usage> {

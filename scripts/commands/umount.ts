@@ -5,36 +5,43 @@ import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
+import { forceUnmount } from '../../mount/kernel/force-unmount.ts'
 import type { MountedDirectory } from '../../mount/kernel/mount-table.ts'
 import { unmount } from '../../mount/unmount.ts'
 import { CommandError } from '../failure.ts'
 import { findMount } from '../find-mount.ts'
 
 const UNMOUNT_TIMEOUT_MS = 600_000
-/** With -l nobody wants to wait for a daemon that is stopped. */
-const LAZY_TIMEOUT_MS = 5000
+/** With -l or -f nobody wants to wait for a daemon that is stopped. */
+const IMPATIENT_TIMEOUT_MS = 5000
 const EXIT_POLL_MS = 20
 const EXIT_TIMEOUT_MS = 10_000
+
+interface Options {
+  readonly lazy?: boolean
+  readonly force?: boolean
+}
 
 export function umountCommand(): Command {
   return new Command('umount')
     .description('Store everything and unmount; return when the daemon is gone.')
     .argument('<dir>', 'the mount')
     .option('-l, --lazy', 'also where it is in use or dead: take it out of the tree at once')
-    .action(async (directory: string, { lazy = false }: { readonly lazy?: boolean }) => {
+    .option('-f, --force', 'also where its daemon does not answer: whoever waits for that gets an error')
+    .action(async (directory: string, options: Options) => {
       const mount = await findMount(directory)
       try {
-        console.log(await askDaemon(mount, lazy))
+        console.log(await askDaemon(mount, options))
       } catch (error) {
         if (!(error instanceof NoAnswerError)) throw error
-        console.log(await unmountWithoutDaemon(mount, lazy, error))
+        console.log(await unmountWithoutDaemon(mount, options, error))
       }
     })
 }
 
-async function askDaemon(mount: MountedDirectory, lazy: boolean): Promise<string> {
+async function askDaemon(mount: MountedDirectory, { lazy = false, force = false }: Options): Promise<string> {
   const paths = await controlPaths(mount.device, ownerOf(mount))
-  const timeoutMs = lazy ? LAZY_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
+  const timeoutMs = lazy || force ? IMPATIENT_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
   const { tid, pid } = await callDaemon(paths, 'unmount', { lazy }, timeoutMs)
   const stored = `${mount.mountPoint} is unmounted, all is stored (transaction ${tid})`
   if (await hasEnded(pid, lazy ? EXIT_POLL_MS : EXIT_TIMEOUT_MS)) return stored
@@ -46,17 +53,19 @@ async function askDaemon(mount: MountedDirectory, lazy: boolean): Promise<string
 /** Nobody answers: what is left is to take the mount away. A live daemon then stores what it has and ends. */
 async function unmountWithoutDaemon(
   mount: MountedDirectory,
-  lazy: boolean,
+  { lazy = false, force = false }: Options,
   { reason, message }: NoAnswerError,
 ): Promise<string> {
   const { mountPoint } = mount
   if (reason === 'forbidden') throw new CommandError(`${mountPoint}: ${message}; ask that user, or root`)
-  if (reason === 'silent' && !lazy)
+  if (reason === 'silent' && !lazy && !force)
     throw new CommandError(
-      `${mountPoint}: ${message}; take it away with 'zblkfs umount -l ${mountPoint}', it stores all when it goes on`,
+      `${mountPoint}: ${message}; take it away with 'zblkfs umount -l ${mountPoint}', or with -f, which ends what waits ` +
+        'for it too; it stores all when it goes on',
     )
-  await unmount(mountPoint, true)
-  if (listMounts().some(({ device }) => device === mount.device))
+  await (force ? forceUnmount(mountPoint) : unmount(mountPoint, true))
+  // The number of a device that is gone may have been given to another mount.
+  if (listMounts().some(({ device, source }) => device === mount.device && source === mount.source))
     throw new CommandError(`${mountPoint} is still mounted elsewhere: see /proc/self/mountinfo`)
   return reason === 'silent'
     ? `${mountPoint} is unmounted; its daemon does not answer, and stores what it has when it goes on`

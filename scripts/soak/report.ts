@@ -9,15 +9,38 @@ const RESIDENT_SLACK_BYTES = 16 << 20
 const RESIDENT_SLACK_PART = 0.1
 const DESCRIPTORS_SLACK = 4
 
-/** Everything that was lost or wrong has ended the run before; here is what grew. */
-export function failuresOf({ resident, descriptors, space, warnings }: SoakResult): readonly string[] {
-  const [[, before], [, after]] = resident
+/** One thing that must hold at the end, with its figures. */
+export interface Verdict {
+  readonly holds: boolean
+  readonly what: string
+}
+
+/** What was lost or wrong has ended the run before; the others are about what grew. */
+export function verdictsOf({ resident, descriptors, space, warnings }: SoakResult): readonly Verdict[] {
+  const [[, before, most], [, after, mostAfter]] = resident
   const [[, , descriptorsBefore], [, , descriptorsAfter]] = descriptors
   return [
-    ...(after > before * (1 + RESIDENT_SLACK_PART) + RESIDENT_SLACK_BYTES ? ['resident memory grows'] : []),
-    ...(descriptorsAfter > descriptorsBefore + DESCRIPTORS_SLACK ? ['file descriptors grow'] : []),
-    ...(isWithinATenth(space) ? [] : ['the database is larger than what it holds and a tenth']),
-    ...warnings.map(warning => `the daemon logged ${warning}`),
+    { holds: true, what: 'the tree is as in the model, before and after a remount, and fsck finds nothing' },
+    {
+      holds: isWithinATenth(space),
+      what:
+        `the database is no larger than live data, history and a tenth: ${formatBytes(space.fileBytes)} ` +
+        `for ${formatBytes(space.neededBytes)}`,
+    },
+    {
+      holds: after <= before * (1 + RESIDENT_SLACK_PART) + RESIDENT_SLACK_BYTES,
+      what:
+        `resident memory is flat: ${formatBytes(before)}, then ${formatBytes(after)} ` +
+        `(at most ${formatBytes(Math.max(most, mostAfter))})`,
+    },
+    {
+      holds: descriptorsAfter <= descriptorsBefore + DESCRIPTORS_SLACK,
+      what: `file descriptors are flat: at most ${descriptorsBefore}, then ${descriptorsAfter}`,
+    },
+    {
+      holds: warnings.length === 0,
+      what: `the daemon logged no warning${warnings.map(line => `: ${line}`).join('')}`,
+    },
   ]
 }
 

@@ -47,9 +47,10 @@ export async function openRelStorage(path: string): Promise<Store> {
   } catch (error) {
     db?.close()
     if (error instanceof CannotOpenError) throw error
-    throw new CannotOpenError(`${name} cannot be opened as a RelStorage database: ${messageOf(error)}`, {
-      cause: error,
-    })
+    throw new CannotOpenError(
+      `${name} cannot be opened as a RelStorage database: ${messageOf(error)}${advice(error)}`,
+      { cause: error },
+    )
   }
 }
 
@@ -138,7 +139,9 @@ class RelStorage implements Store {
       return ask(this.#queries)
     } catch (error) {
       if (error instanceof StoreError) throw error
-      throw new StoreError(`${this.name} cannot be read: ${messageOf(error)}`, { cause: error })
+      throw new StoreError(`${this.name} cannot be read: ${messageOf(error)}${advice(error)}`, {
+        cause: error,
+      })
     }
   }
 
@@ -163,6 +166,12 @@ function transactionInfo(row: TransactionRow): TransactionInfo {
 function text(value: unknown): string {
   if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8')
   return typeof value === 'string' ? value : ''
+}
+
+/** What helps where SQLite finds its own structures damaged. */
+function advice(error: unknown): string {
+  const isDamage = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_CORRUPT')
+  return isDamage ? ": restore it from a copy, or see what sqlite3's .recover can save" : ''
 }
 
 function messageOf(error: unknown): string {

@@ -1,14 +1,18 @@
 import type { Curve } from '../svg-plot.ts'
 import { factors, type Growth } from './curve.ts'
 
+const LINE = /(.{1,120})(?:\s+|$)/g
+
 const show = (value: number): string => Number(value.toPrecision(3)).toLocaleString('en')
 
 /** The page in docs/ that shows the plots, as Markdown. */
 export function growthPage(growths: readonly Growth[], machine: string, command: string): string {
+  const introduction =
+    `What becomes slower or larger as files, databases and histories grow, as \`${command}\` measured it on one ` +
+    `machine (${machine}). Figures of other machines differ; what counts is the shape of a curve.`
   return `# Growth
 
-What becomes slower or larger as files, databases and histories grow, as \`${command}\` measured it on one machine
-(${machine}). Figures of other machines differ; what counts is the shape of a curve.
+${wrap(introduction)}
 
 ${growths.map(section).join('\n')}`
 }
@@ -24,7 +28,7 @@ function section({ name, plot, told }: Growth): string {
 
 ![${plot.title}](plots/${name}.svg)
 
-${told} ${plot.curves.map(comparison).join(' ')}
+${wrap([told, ...plot.curves.map(comparison)].join(' '))}
 
 ${table([header, ...rows])}
 `
@@ -32,8 +36,11 @@ ${table([header, ...rows])}
 
 function comparison({ name, points }: Curve): string {
   const { x, y } = factors(points)
-  return `From the first point to the last, over a factor of ${show(x)}: ${name} x ${show(y)}.`
+  return `From the first point to the last, ${show(x)} times as far: ${name} x ${show(y)}.`
 }
+
+/** Lines of at most so many characters, where words allow it. */
+const wrap = (text: string): string => text.replaceAll(LINE, '$1\n').trimEnd()
 
 /** Cells are padded as prettier does. */
 function table(rows: readonly (readonly string[])[]): string {

@@ -140,7 +140,9 @@ function growths(points: readonly Point[], realGib: number): readonly Growth[] {
           curve('afterwards', point => point.memoryEndMib),
         ],
       },
-      told: 'The daemon is a new one at each point but the first, which has also written the file. Memory is bounded by the caches.',
+      told:
+        `Node and its modules, and the caches, which are bounded. Up to ${realGib} GiB the same daemon has also written ` +
+        'the second half of the file before, and keeps the buffers of that; above it has only copied.',
     },
     {
       name: 'commit-latency',

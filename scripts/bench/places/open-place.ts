@@ -5,7 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { run, tidy } from '../programs.ts'
+import { run, runThrough } from '../programs.ts'
 import type { Place, PlaceName } from './place.ts'
 import { serve } from './servers.ts'
 import { mountZblkfs } from './zblkfs.ts'
@@ -78,6 +78,9 @@ const OPEN: Readonly<Record<PlaceName, (directory: string, mib: number) => Promi
       '--minWriteDelay=0',
       '--listBlocks',
       '--blockSize=128k',
+      // Its test mode answers as late as a distant server, 100 ms for a block: many at a time.
+      '--blockCacheThreads=200',
+      '--readAhead=64',
       `--size=${mib}M`,
       // Without it the kernel writes by the page, at 1 MB/s.
       '-obig_writes',
@@ -98,7 +101,7 @@ const filesIn = (directory: string): { directory: string; written: string; read:
 async function openZblkfs(directory: string, options: readonly string[]): Promise<Opened> {
   const zblkfs = await mountZblkfs(`${directory}.db`, directory, options)
   const close = async (): Promise<void> => {
-    await zblkfs.unmount().catch(async () => await tidy('umount', '-l', directory))
+    await zblkfs.unmount().catch(async () => await runThrough('umount', '-l', directory))
   }
   return { ...filesIn(directory), zblkfs, close }
 }

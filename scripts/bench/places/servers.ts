@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mountedAt } from '../../../mount/kernel/mount-table.ts'
-import { interrupted, tidy } from '../programs.ts'
+import { interrupted, runThrough } from '../programs.ts'
 
 const POLL_MS = 20
 const MOUNT_TIMEOUT_MS = 10_000
@@ -24,7 +24,7 @@ export async function serve(
   const failure = once(server, 'error').then(([error]) => (complaint = String(error)))
   const close = async (): Promise<void> => {
     if (mountedAt(mountPoint) !== undefined)
-      await tidy('umount', mountPoint).catch(async () => await tidy('umount', '-l', mountPoint))
+      await runThrough('umount', mountPoint).catch(async () => await runThrough('umount', '-l', mountPoint))
     await end(server)
   }
   const limit = performance.now() + MOUNT_TIMEOUT_MS

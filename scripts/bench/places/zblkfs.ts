@@ -4,7 +4,7 @@ import { controlPaths } from '../../../mount/daemon/control-path.ts'
 import { callDaemon } from '../../../mount/daemon/control-protocol.ts'
 import { ownerOf } from '../../../mount/daemon/mounts.ts'
 import { type MountedDirectory, mountedAt } from '../../../mount/kernel/mount-table.ts'
-import { run, tidy } from '../programs.ts'
+import { run, runThrough } from '../programs.ts'
 import type { MountedZblkfs } from './place.ts'
 
 const CALL_TIMEOUT_MS = 60_000
@@ -24,7 +24,7 @@ export async function mountZblkfs(
   }
   const control = async () => await controlPaths(mounted().device, ownerOf(mounted()))
   const mount = async (): Promise<void> => {
-    await run(ZBLKFS, 'mount', database, directory, ...options.flatMap(option => ['-o', option]))
+    await runThrough(ZBLKFS, 'mount', database, directory, ...options.flatMap(option => ['-o', option]))
     ;({ pid } = await callDaemon(await control(), 'status', {}, CALL_TIMEOUT_MS))
   }
   mkdirSync(directory)
@@ -34,7 +34,7 @@ export async function mountZblkfs(
     directory,
     pid: () => pid,
     mount,
-    unmount: async () => void (await tidy(ZBLKFS, 'umount', directory)),
+    unmount: async () => void (await runThrough(ZBLKFS, 'umount', directory)),
     sync: async () => (await callDaemon(await control(), 'sync', {}, CALL_TIMEOUT_MS)).tid,
     pack: async before => void (await run(ZBLKFS, 'pack', directory, '--before', before)),
   }

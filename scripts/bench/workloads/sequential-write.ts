@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs'
-import { dd, run, sha256 } from '../programs.ts'
+import { dd, dropPages, run, sha256 } from '../programs.ts'
 import { MIB } from '../measure.ts'
 import type { Workload } from '../workload.ts'
 
@@ -26,7 +26,9 @@ export const sequentialWrite: Workload = {
     if (directory === undefined)
       await run('fallocate', '--punch-hole', '--length', `${mib}M`, written).catch(() => undefined)
     else if (!name.startsWith('no-op')) rmSync(written, { force: true })
-    return await dd(mib * MIB, `if=${source}`, `of=${written}`, 'conv=fsync,notrunc')
+    const rate = await dd(mib * MIB, `if=${source}`, `of=${written}`, 'conv=fsync,notrunc')
+    if (name !== 'host') await dropPages(written)
+    return rate
   },
   digest: async ({ read }) => await sha256(read),
 }

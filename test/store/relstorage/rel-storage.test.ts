@@ -6,6 +6,7 @@ import { assert, asyncProperty, integer, nat } from 'fast-check'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { CannotOpenError, CorruptRecordError, StoreError } from '../../../store/errors.ts'
 import { oid, tid, TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
+import { recognise } from '../../../store/recognise.ts'
 import { openRelStorage } from '../../../store/relstorage/rel-storage.ts'
 import type { Store } from '../../../store/store.ts'
 import { readFileStorage } from '../../tools/file-storage-reader.ts'
@@ -209,6 +210,13 @@ describe('a damaged RelStorage', () => {
     const store = await open()
     await expect(store.load([oid(1)], TID_MAX)).rejects.toThrow(CorruptRecordError)
     await expect(store.loadPart(oid(1), TID_MAX, 0, 1)).rejects.toThrow(CorruptRecordError)
+  })
+
+  test('file that is cut off is told of with what may help', async () => {
+    new PreservingDatabase(path).add(madeUpHistory().slice(0, 12)).db.close()
+    writeFileSync(path, readFileSync(path).subarray(0, 10_000))
+    await expect(openRelStorage(path)).rejects.toThrow(/malformed: restore it from a copy/)
+    await expect(recognise(path)).rejects.toThrow(/malformed: restore it from a copy/)
   })
 
   test('file fails with a StoreError, or not at all', async () => {
