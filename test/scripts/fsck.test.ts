@@ -13,7 +13,7 @@ test('a clean database is clean, a damaged one is named and repaired, and the ex
   await makeSmallDatabase(path, true)
   const clean = await runZblkfs('fsck', '--data', path)
   expect(clean).toMatchObject({ exitCode: 0, stderr: '' })
-  expect(clean.stdout).toMatch(/is clean: 6 files and directories, every byte/)
+  expect(clean.stdout).toMatch(/is clean: 7 files and directories, every byte/)
 
   const db = new Database(path)
   db.exec("DELETE FROM revision WHERE instr(head, 'hello') OR instr(head, 'HELLO')")

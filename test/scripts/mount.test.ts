@@ -158,7 +158,7 @@ describe('is refused with a message and exit code 1', () => {
     expectFailure(await runZblkfs('mount', db, dir), 1, /has format 99.*use the newest zblkfs/)
   })
 
-  test.each([4096, 100_000])('a database cut short at %d bytes', async length => {
+  test.each([4096, 20_000])('a database cut short at %d bytes', async length => {
     await runZblkfs('mount', db, dir)
     await writeFile(join(dir, 'file'), Buffer.alloc(1 << 20, 'x'))
     await runZblkfs('umount', dir)
