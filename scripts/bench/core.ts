@@ -70,6 +70,11 @@ const FORMATS: readonly Format[] = [
 
 const source = randomFillSync(new Uint8Array(bytes))
 const directory = mkdtempSync(join(tmpdir(), 'zblkfs-bench-core-'))
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    rmSync(directory, { recursive: true, force: true })
+    process.exit(1)
+  })
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
