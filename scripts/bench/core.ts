@@ -47,7 +47,7 @@ const COMMIT_BYTES = 32 << 20
 const WRITE_BYTES = 1 << 20
 const CACHE_BYTES = 64 << 20
 const ROUNDS = 5
-const ALLOCATION_BLOCKS = 4
+const ALLOCATION_BLOCKS = 16
 
 /** What is printed, for `--json`. */
 const rows: {
@@ -70,6 +70,11 @@ const FORMATS: readonly Format[] = [
 
 const source = randomFillSync(new Uint8Array(bytes))
 const directory = mkdtempSync(join(tmpdir(), 'zblkfs-bench-core-'))
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    rmSync(directory, { recursive: true, force: true })
+    process.exit(1)
+  })
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
@@ -156,21 +161,24 @@ async function dataOids(file: BigFile): Promise<Oid[][]> {
   return blocks
 }
 
-/** Bytes allocated on the heap and outside of it for each block that is read as a whole. */
-async function allocations(file: BigFile): Promise<{ readonly heap: number; readonly buffers: number }> {
-  const before: NodeJS.MemoryUsage[] = []
-  const after: NodeJS.MemoryUsage[] = []
-  for (let round = 0; round < ROUNDS; round++) {
+/** Bytes allocated on the heap and outside of it where a block is read as a whole: medians, one block at a time. */
+async function allocations(
+  file: BigFile,
+  blocks: number,
+): Promise<{ readonly heap: number; readonly buffers: number }> {
+  const heap: number[] = []
+  const buffers: number[] = []
+  for (let blk = 0; blk < blocks; blk++) {
+    // So that none is collected while the block is read.
     collectGarbage()
-    before.push(process.memoryUsage())
-    for (let i = 0; i < ALLOCATION_BLOCKS; i++) await file.read(BigInt(i) * BigInt(BLKSIZE), BLKSIZE)
-    after.push(process.memoryUsage())
+    const before = process.memoryUsage()
+    await file.read(BigInt(blk) * BigInt(BLKSIZE), BLKSIZE)
+    const after = process.memoryUsage()
+    heap.push(after.heapUsed - before.heapUsed)
+    buffers.push(after.arrayBuffers - before.arrayBuffers)
   }
-  const perBlock = (what: 'heapUsed' | 'arrayBuffers'): number => {
-    const grown = after.map((usage, round) => usage[what] - (before[round]?.[what] ?? 0))
-    return (grown.toSorted((a, b) => a - b)[ROUNDS >> 1] ?? 0) / ALLOCATION_BLOCKS
-  }
-  return { heap: perBlock('heapUsed'), buffers: perBlock('arrayBuffers') }
+  const middle = (values: number[]): number => values.toSorted((a, b) => a - b)[blocks >> 1] ?? 0
+  return { heap: middle(heap), buffers: middle(buffers) }
 }
 
 async function bench(to: WritableStore, format: Format): Promise<void> {
@@ -213,7 +221,7 @@ async function bench(to: WritableStore, format: Format): Promise<void> {
   print(`${name} random 4 KiB reads, beside store.loadPart`, reads / random, reads / parts, '1/s')
   const objects = Object.values(connection.statistics().classes)
   const live = objects.reduce((sum, { ghosts, upToDate, changed }) => sum + ghosts + upToDate + changed, 0)
-  const { heap, buffers } = await allocations(file)
+  const { heap, buffers } = await allocations(file, Math.min(ALLOCATION_BLOCKS, oids.length))
   const kib = (allocated: number): string => `${(allocated / 1024).toFixed(1)} KiB`
   if (!values.json)
     console.log(

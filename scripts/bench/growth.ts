@@ -7,7 +7,7 @@
  * and a directory is made for what it writes. Needs root, and room for a quarter more than `--real`.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -40,6 +40,12 @@ const transactions = Number(values.transactions ?? defaults.transactions)
 const docs = fileURLToPath(new URL('../../docs', import.meta.url))
 const out = values.out ?? (values.quick ? mkdtempSync(join(tmpdir(), 'zblkfs-growth-')) : docs)
 
+/** What was run, on which machine, and how busy that was before. */
+const [load = 0] = loadavg()
+const conditions = (): string =>
+  `\`npm run bench:growth\` with files of ${sizes.fromGib} to ${sizes.toGib} GiB, ${sizes.realGib} of them written, and ` +
+  `up to ${transactions.toLocaleString('en')} transactions, on ${machine()}, which had a load of ${load.toFixed(1)} before`
+
 async function main(): Promise<void> {
   if (!(sizes.realGib >= sizes.fromGib && sizes.toGib >= sizes.realGib && transactions >= 10))
     throw new Error(
@@ -51,11 +57,7 @@ async function main(): Promise<void> {
     const growths = [...(await sizeGrowth(root, sizes)), ...(await historyGrowth(root, transactions))]
     mkdirSync(join(out, 'plots'), { recursive: true })
     for (const { name, plot } of growths) writeFileSync(join(out, 'plots', `${name}.svg`), plotSvg(plot))
-    const command = [
-      'npm run bench:growth',
-      ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : []),
-    ].join(' ')
-    writeFileSync(join(out, 'growth.md'), growthPage(growths, machine(), command))
+    writeFileSync(join(out, 'growth.md'), growthPage(growths, conditions()))
     console.log(`written: ${join(out, 'growth.md')}`)
   } finally {
     rmSync(root, { recursive: true, force: true })

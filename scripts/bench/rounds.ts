@@ -49,7 +49,6 @@ export async function measure(
   const { name, unit, ceiling, targets } = workload
   const figures: Partial<Record<PlaceName, Figure>> = {}
   const memory: Partial<Record<PlaceName, Memory>> = {}
-  // In the workload's order, not in that of mounting.
   for (const [place, { runs, start, peak }] of notes) {
     figures[place.name] = { median: median(runs), least: Math.min(...runs), most: Math.max(...runs) }
     if (start !== undefined && place.zblkfs !== undefined)

@@ -101,6 +101,26 @@ describe('BigFile', () => {
       expect(await read(again, 0, BLK)).toEqual(Buffer.concat([pattern(BLK / 2, 1), pattern(BLK / 2, 2)]))
     })
 
+    it('reads the parts that many small changes have cut a block into with one call', async () => {
+      const [file, connection] = await create()
+      const expected = pattern(BLK, 1)
+      await file.write(0n, expected)
+      await commit(connection)
+      for (const chunk of [1, 5, 6, 11]) {
+        await file.write(BigInt(chunk * CHUNK), pattern(CHUNK, chunk))
+        pattern(CHUNK, chunk).copy(expected, chunk * CHUNK)
+      }
+      await commit(connection)
+      const [again] = await reopen(file)
+      await read(again, 0, 1)
+      store.reads.calls = 0
+      expect(await read(again, 0, BLK)).toEqual(expected)
+      expect(store.reads.calls).toBe(1)
+      expect(await read(again, 3 * CHUNK + 7, 5 * CHUNK)).toEqual(
+        expected.subarray(3 * CHUNK + 7, 8 * CHUNK + 7),
+      )
+    })
+
     it('cuts a ZBlk0 by slices for a small change, reading nothing of it', async () => {
       const [file, connection] = await create()
       await file.write(0n, pattern(BLK, 1))

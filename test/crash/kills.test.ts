@@ -15,5 +15,6 @@ test(
     // A harness that never interrupts anything would prove nothing.
     expect(result.operations).toBeGreaterThan(10 * KILLS)
     expect(result.killsWithLoss).toBeGreaterThan(0)
+    expect(result.inCommits + result.inCheckpoints + result.inPacks).toBeGreaterThan(0)
   },
 )

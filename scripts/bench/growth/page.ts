@@ -5,11 +5,11 @@ const LINE = /(.{1,120})(?:\s+|$)/g
 
 const show = (value: number): string => Number(value.toPrecision(3)).toLocaleString('en')
 
-/** The page in docs/ that shows the plots, as Markdown. */
-export function growthPage(growths: readonly Growth[], machine: string, command: string): string {
+/** The page in docs/ that shows the plots, as Markdown; `conditions` tells what was run, and where. */
+export function growthPage(growths: readonly Growth[], conditions: string): string {
   const introduction =
-    `What becomes slower or larger as files, databases and histories grow, as \`${command}\` measured it on one ` +
-    `machine (${machine}). Figures of other machines differ; what counts is the shape of a curve.`
+    `What becomes slower or larger as files, databases and histories grow: ${conditions}. Figures of other machines, ` +
+    'and of busy ones, differ; what counts is the shape of a curve.'
   return `# Growth
 
 ${wrap(introduction)}

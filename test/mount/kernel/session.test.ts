@@ -201,8 +201,8 @@ describe('requests', () => {
     expect(kernel.logged.join('')).toContain('a bug')
   })
 
-  test('what the driver has no use for is ENOSYS, ioctl ENOTTY', async () => {
-    for (const opcode of [34, 37, 40, 51, 999]) expect((await kernel.call(opcode, 1)).error).toBe(-38)
+  test('what the driver has no use for, a close that stores nothing included, is ENOSYS, ioctl ENOTTY', async () => {
+    for (const opcode of [25, 34, 37, 40, 51, 999]) expect((await kernel.call(opcode, 1)).error).toBe(-38)
     expect((await kernel.call(39, 1)).error).toBe(-25)
   })
 
