@@ -27,8 +27,8 @@ export const APPLICATION_ID = 0x7a_62_6c_6b
 /** `PRAGMA user_version`. 1: the first. */
 export const FORMAT_VERSION = 1
 
-/** Small, so that a commit of a few rows writes little; docs/notes.md has the figures. */
-export const PAGE_BYTES = 8192
+/** Small, so that a commit of a few rows writes little, and a 4 KiB body takes little more; docs/notes.md has the figures. */
+export const PAGE_BYTES = 4096
 
 /** The log is written, checked and given back in pieces of this length. What is shorter stands in its row. */
 export const UNIT_BYTES = 4096
