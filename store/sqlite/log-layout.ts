@@ -66,8 +66,8 @@ export const tailOf = (end: number): { readonly index: number; readonly length: 
   length: offsetOf(end - 1) + 1,
 })
 
+/** The end of the last whole unit before `pos`. */
 export const unitDown = (pos: number): number => pos - (pos % UNIT_BYTES)
-export const unitUp = (pos: number): number => unitDown(pos + UNIT_BYTES - 1)
 
 /** A range of a segment's file. */
 export interface FileRange {
