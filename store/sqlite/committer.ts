@@ -2,8 +2,9 @@
  * Writes transactions, one after the other, over a connection of its own. Runs in the worker thread; synchronous.
  *
  * A record goes where it is read best: what is short into its row, a bulk body into the log. The log is synced before
- * SQLite commits, so no transaction that is there points to bytes that are not. What the last transaction left behind (`#lastTid`, `#nextOid`, `#logEnd`) is kept here and changes when a commit has succeeded,
- * never before: nobody else writes these.
+ * SQLite commits, so no transaction that is there points to bytes that are not. What the last transaction left behind
+ * (`#lastTid`, `#nextOid`, `#logEnd`) is kept here and changes when a commit has succeeded, never before: nobody else
+ * writes these.
  */
 import type { Database, Statement } from 'better-sqlite3'
 import { ConflictError, ObjectNotFoundError, StoreError } from '../errors.ts'
@@ -15,6 +16,7 @@ import { LogWriter } from './log-writer.ts'
 import { concat, draftOf, type Draft, totalLength } from './placement.ts'
 import { Reader, recordSize } from './reader.ts'
 import { INLINE_TRANSACTION_BYTES, UNIT_BYTES } from './schema.ts'
+import { isNoSpace } from './sqlite-errors.ts'
 
 const NO_BYTES = new Uint8Array(0)
 
@@ -127,10 +129,12 @@ export class Committer {
   commit(transaction: NewTransaction, reserved: number): Tid {
     if (transaction.changes.length === 0) return this.#lastTid
     const tid = this.#chooseTid(transaction.tid)
+    let isInDoubt = false
     this.#begin.run()
     try {
       const { nextOid, bytes } = this.#write(transaction, tid, reserved)
       this.#log.sync()
+      isInDoubt = true
       this.#commit.run()
       this.#commits++
       this.#committedBytes += bytes
@@ -145,6 +149,8 @@ export class Committer {
       } catch {
         // Nothing is under way any more: what was to be reached.
       }
+      // What could not be synced may be found by the next process all the same: it must not find later bytes there.
+      if (isInDoubt && !isNoSpace(error)) this.#logEnd = this.#log.end
       try {
         // A full disk gets its room back.
         this.#log.begin(this.#logEnd)

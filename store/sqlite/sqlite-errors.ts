@@ -9,9 +9,7 @@ export function storeError(error: unknown, path: string): unknown {
   if (isSystemError(error)) return systemError(error, path)
   if (!(error instanceof Database.SqliteError)) return error
   const { code, message } = error
-  if (code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_SHMSIZE') {
-    return noSpace(path, error)
-  }
+  if (isNoSpace(error)) return noSpace(path, error)
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
     return new StoreError(`${path} is damaged (${message}): run 'zblkfs fsck' on it`, { cause: error })
   }
@@ -22,6 +20,11 @@ export function storeError(error: unknown, path: string): unknown {
   }
   return new StoreError(`${path}: ${message} (${code})`, { cause: error })
 }
+
+/** Whether SQLite had no room; then nothing of the transaction is in its files. */
+export const isNoSpace = (error: unknown): boolean =>
+  error instanceof Database.SqliteError &&
+  (error.code === 'SQLITE_FULL' || error.code === 'SQLITE_IOERR_SHMSIZE')
 
 /** What a call to the system failed with, on a file of the log. */
 interface SystemError extends Error {
