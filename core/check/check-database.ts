@@ -268,7 +268,7 @@ function lastTid(db: Database.Database): Tid {
 }
 
 function newestTid(db: Database.Database, oid: Oid): bigint | undefined {
-  const query = 'SELECT tid FROM revision NOT INDEXED WHERE oid = ? LIMIT 1'
+  const query = 'SELECT tid FROM revision INDEXED BY revision_by_oid WHERE oid = ? LIMIT 1'
   return db.prepare<[number], bigint>(query).pluck().safeIntegers().get(oid)
 }
 

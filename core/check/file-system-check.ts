@@ -532,7 +532,9 @@ export class FileSystemCheck {
   /** All mappings as they are now, those left out that cannot be read. */
   async *#mappings(): AsyncGenerator<PersistentMapping> {
     const next = this.#db
-      .prepare<[number], number>('SELECT oid FROM revision NOT INDEXED WHERE oid > ? ORDER BY oid LIMIT 1')
+      .prepare<[number], number>(
+        'SELECT oid FROM revision INDEXED BY revision_by_oid WHERE oid > ? ORDER BY oid LIMIT 1',
+      )
       .pluck()
     let last = -1
     for (;;) {

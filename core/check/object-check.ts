@@ -70,13 +70,15 @@ export class ObjectCheck {
     this.#next = marks.prepare<[number], number>('SELECT oid FROM queue WHERE id = ?').pluck()
     this.#tids = parts.db
       .prepare<[number, bigint], bigint>(
-        'SELECT tid FROM revision NOT INDEXED WHERE oid = ? AND tid <= ? ORDER BY tid DESC',
+        `SELECT tid FROM revision INDEXED BY revision_by_oid
+         WHERE oid = ? AND tid <= ? ORDER BY tid DESC`,
       )
       .pluck()
       .safeIntegers()
     this.#state = parts.db
       .prepare<[number, bigint], number>(
-        'SELECT head IS NOT NULL FROM revision NOT INDEXED WHERE oid = ? AND tid <= ? LIMIT 1',
+        `SELECT head IS NOT NULL FROM revision INDEXED BY revision_by_oid
+         WHERE oid = ? AND tid <= ? LIMIT 1`,
       )
       .pluck()
   }
@@ -106,7 +108,9 @@ export class ObjectCheck {
   unreachable(): number {
     let count = 0
     let last = -1
-    const oids = this.#parts.db.prepare<[], number>('SELECT oid FROM revision NOT INDEXED').pluck()
+    const oids = this.#parts.db
+      .prepare<[], number>('SELECT oid FROM revision INDEXED BY revision_by_oid ORDER BY oid')
+      .pluck()
     for (const oid of oids.iterate()) {
       if (oid !== last && this.#classOf.get(oid) === undefined) count++
       last = oid

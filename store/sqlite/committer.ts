@@ -66,7 +66,7 @@ export class Committer {
     this.#commit = db.prepare('COMMIT')
     this.#rollback = db.prepare('ROLLBACK')
     this.#newest = db
-      .prepare<[number], bigint>('SELECT tid FROM revision NOT INDEXED WHERE oid = ? LIMIT 1')
+      .prepare<[number], bigint>('SELECT tid FROM revision INDEXED BY revision_by_oid WHERE oid = ? LIMIT 1')
       .safeIntegers()
       .pluck()
     this.#insertRevision = db.prepare(

@@ -62,7 +62,7 @@ export class PackReader {
     this.#reader = new Reader(this.#db, this.#files)
     const entries = <P extends unknown[]>(where: string): Database.Statement<P, EntryRow> =>
       this.#db
-        .prepare<P, EntryRow>(`SELECT ${ENTRY} FROM revision NOT INDEXED WHERE ${where}`)
+        .prepare<P, EntryRow>(`SELECT ${ENTRY} FROM revision INDEXED BY revision_by_oid WHERE ${where}`)
         .safeIntegers()
         .raw(true)
     this.#rest = entries('oid = ? AND tid < ? ORDER BY oid, tid DESC LIMIT ?')

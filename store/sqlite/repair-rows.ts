@@ -31,7 +31,7 @@ export function repairRows(path: string): void {
     db.transaction(() => {
       db.exec(`
         CREATE TEMP TABLE good AS
-          SELECT * FROM revision NOT INDEXED WHERE is_good(oid, tid, sum, head, pos, len, tail) ORDER BY oid, tid DESC;
+          SELECT * FROM revision NOT INDEXED WHERE is_good(oid, tid, sum, head, pos, len, tail) ORDER BY id;
         DELETE FROM revision;
         INSERT OR IGNORE INTO revision SELECT * FROM good;
         DROP TABLE temp.good;

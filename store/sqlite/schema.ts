@@ -16,7 +16,9 @@
  * Positions in the log only grow; a position is never used again. Who points where is found by reading `revision`
  * through; a bit for each {@link UNIT_BYTES} of the log is enough to remember it.
  *
- * `revision` has its newest rows first, so that "the newest before a moment" is the first row found.
+ * Rows of `revision` stand as they were made, one transaction's together. Its index by oid has the newest first, so
+ * that "the newest before a moment" is the first entry found. A table with the oid as its key would spare a step, but
+ * SQLite compares such keys by reading whole rows where these are long.
  */
 import type { Database } from 'better-sqlite3'
 import { DATABASE_ID, newDatabaseId } from './database-id.ts'
@@ -57,17 +59,18 @@ const SCHEMA = `
   ) STRICT;
 
   CREATE TABLE revision (
+    id INTEGER PRIMARY KEY,
     oid INTEGER NOT NULL,
     tid INTEGER NOT NULL,
     sum INTEGER NOT NULL,
     head BLOB,
     pos INTEGER,
     len INTEGER NOT NULL,
-    tail BLOB,
-    PRIMARY KEY (oid, tid DESC)
-  ) STRICT, WITHOUT ROWID;
+    tail BLOB
+  ) STRICT;
 
-  CREATE INDEX revision_by_tid ON revision (tid);
+  CREATE UNIQUE INDEX revision_by_oid ON revision (oid, tid DESC);
+  CREATE INDEX revision_by_tid ON revision (tid, oid);
 
   CREATE TABLE meta (
     name TEXT PRIMARY KEY,

@@ -6,13 +6,13 @@
  * |-------------------------------------------|---------------------------------------------------------------|
  * | a row's content or key                    | the row's sum, which covers its key                           |
  * | a row is gone (a cell count, a pointer)   | `txn.objects` and `txn.bytes`, compared with a whole scan     |
- * | a row stands elsewhere, or twice          | the order of the scan                                         |
- * | the index disagrees with the table        | SQLite's integrity check, and the search for what is lost     |
+ * | a row stands elsewhere, or twice          | the order of the scan, and SQLite's integrity check           |
+ * | an index disagrees with the table         | SQLite's integrity check, and the search for what is lost     |
  * | the schema                                | its text, compared with that of a new database                |
  * | bytes of the log                          | the sums of its units                                         |
  * | a log file is gone, foreign, or cut short | what revisions point to, compared with the files there are    |
  *
- * A whole scan reads the rows in the order of the tree, not by key, so it finds those that no search finds. Rows are
+ * A whole scan reads the table through, not by an index, so it finds those that no search finds. Rows are
  * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
  * the database, so that a writer beside is in no way. The log has no states: what a pack gives back meanwhile is no
  * damage, so a revision whose bytes are not there is looked up once more, in the state of that time.
@@ -42,7 +42,7 @@ export interface StoreDamage {
 /** Is told how much of a scan is done. */
 export type Progress = (what: string, done: number, total: number) => void
 
-/** A whole row of `revision`, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
+/** A row of `revision` but for its id, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
 export type RevisionCells = [bigint, bigint, bigint, Buffer | null, bigint | null, bigint, Buffer | null]
 interface TransactionRow {
   readonly tid: bigint
@@ -217,9 +217,9 @@ export class StoreCheck {
   *#revisions(): Generator<StoreDamage> {
     const total = this.#number('SELECT coalesce(sum(objects), 0) FROM txn')
     let counts = new Map<bigint, { objects: number; bytes: number }>()
-    let before: { readonly oid: bigint; readonly tid: bigint } | undefined
+    let before = -1n
     let done = 0
-    for (const row of this.#scan()) {
+    for (const [id, ...row] of this.#scan()) {
       const [oid, tid, , head, pos, len, tail] = row
       if (++done % PROGRESS_ROWS === 0) this.#progress('revisions', done, total)
       if (tid > this.#upTo && isGoodRow(row)) continue
@@ -227,9 +227,8 @@ export class StoreCheck {
         yield { kind: 'revision', ...ids(oid, tid), reason: 'the checksum of its index entry differs' }
         continue
       }
-      if (before !== undefined && !(before.oid < oid || (before.oid === oid && before.tid > tid)))
-        yield { kind: 'structure', reason: `${nameOf(oid, tid)} does not stand in order` }
-      before = { oid, tid }
+      if (id <= before) yield { kind: 'structure', reason: `${nameOf(oid, tid)} does not stand in order` }
+      before = id
       const count = counts.get(tid) ?? { objects: 0, bytes: 0 }
       counts.set(tid, count)
       count.objects++
@@ -265,7 +264,7 @@ export class StoreCheck {
 
   /** Whether a revision is still there, and not packed away since the check began. */
   #isThere(oid: bigint, tid: bigint, pos: number): boolean {
-    const row = 'SELECT 1 FROM revision NOT INDEXED WHERE oid = ? AND tid = ? AND pos = ?'
+    const row = 'SELECT 1 FROM revision INDEXED BY revision_by_oid WHERE oid = ? AND tid = ? AND pos = ?'
     return this.#now.prepare(row).get(oid, tid, pos) !== undefined
   }
 
@@ -312,7 +311,7 @@ export class StoreCheck {
     if (this.#marks.prepare('SELECT 1 FROM wrong').get() === undefined) return
     const isWrong = this.#marks.prepare('SELECT 1 FROM wrong WHERE tid = ?')
     const note = this.#marks.prepare('INSERT OR IGNORE INTO present (tid, oid) VALUES (?, ?)')
-    for (const row of this.#scan())
+    for (const [, ...row] of this.#scan())
       if (isWrong.get(row[1]) !== undefined && isGoodRow(row)) note.run(row[1], row[0])
     const indexed = this.#db
       .prepare<[], [bigint, bigint]>(
@@ -326,9 +325,11 @@ export class StoreCheck {
         yield { kind: 'revision', ...ids(oid, tid), reason: 'its index entry is lost' }
   }
 
-  #scan(): IterableIterator<RevisionCells> {
+  #scan(): IterableIterator<[id: bigint, ...RevisionCells]> {
     return this.#db
-      .prepare<[], RevisionCells>('SELECT oid, tid, sum, head, pos, len, tail FROM revision NOT INDEXED')
+      .prepare<[], [bigint, ...RevisionCells]>(
+        'SELECT id, oid, tid, sum, head, pos, len, tail FROM revision NOT INDEXED',
+      )
       .raw()
       .safeIntegers()
       .iterate()

@@ -47,8 +47,7 @@ interface Case {
 const cases: readonly Case[] = [
   {
     title: "a flipped byte in an inode's row",
-    damage: path =>
-      flipIn(path, `SELECT head FROM revision WHERE oid = ${inodeOf('/a/renamed')} ORDER BY tid DESC`),
+    damage: path => flipIn(path, `oid = ${inodeOf('/a/renamed')} ORDER BY tid DESC`),
     named:
       /^\/a\/renamed: its inode: the checksum of its index entry differs \(object [0-9a-f]{16}, transaction [0-9a-f]{16}\)/m,
     touched: /^\/a\/(renamed|b\/second)$/,
@@ -70,7 +69,7 @@ const cases: readonly Case[] = [
     damage: path =>
       flipIn(
         path,
-        "SELECT head FROM revision WHERE head LIKE '%OOBucket%file 50%' OR instr(head, 'OOBucket') AND instr(head, 'file 50') ORDER BY tid DESC",
+        "head LIKE '%OOBucket%file 50%' OR instr(head, 'OOBucket') AND instr(head, 'file 50') ORDER BY tid DESC",
       ),
     named: /^\/many: entries cannot be read: the checksum of its index entry differs/m,
     touched: /^\/many\//,
@@ -165,7 +164,7 @@ const cases: readonly Case[] = [
   },
   {
     title: 'a damaged superblock',
-    damage: path => flipIn(path, "SELECT head FROM revision WHERE instr(head, 'orphans') ORDER BY tid DESC"),
+    damage: path => flipIn(path, "instr(head, 'orphans') ORDER BY tid DESC"),
     named: /^superblock: the superblock: the checksum of its index entry differs/m,
   },
   {
@@ -175,12 +174,12 @@ const cases: readonly Case[] = [
   },
   {
     title: 'a damaged root mapping',
-    damage: path => flipIn(path, 'SELECT head FROM revision WHERE oid = 0'),
+    damage: path => flipIn(path, 'oid = 0'),
     named: /^superblock: the root mapping: the checksum of its index entry differs/m,
   },
   {
     title: 'a damaged root directory',
-    damage: path => flipIn(path, `SELECT head FROM revision WHERE oid = ${inodeOf('/')} ORDER BY tid DESC`),
+    damage: path => flipIn(path, `oid = ${inodeOf('/')} ORDER BY tid DESC`),
     named: /^\/: the root directory: the checksum of its index entry differs/m,
   },
   {
@@ -326,21 +325,30 @@ function run(path: string, statement: string): void {
 }
 
 /** Changes a byte of the first value that a query gives, in the file. */
-async function flipIn(path: string, query: string): Promise<void> {
+/** Changes the head of the first revision that `where` finds. */
+async function flipIn(path: string, where: string): Promise<void> {
   const db = new Database(path, { readonly: true })
-  const head = db.prepare<[], Buffer>(query).pluck().get()!
+  const [sum, head] = db
+    .prepare<[], [number, Buffer]>(`SELECT sum, head FROM revision WHERE ${where}`)
+    .raw()
+    .get()!
   db.close()
-  await flipAt(path, head)
+  // A row has its sum before its head. Pages may have copies of it that are of no use any more.
+  const sumBytes = Buffer.alloc(4)
+  sumBytes.writeUInt32BE(sum)
+  await flipAt(path, Buffer.concat([sumBytes, head]))
 }
 
-/** Changes a byte in the middle of where these bytes stand in the file, first. */
+/** Changes a byte in the middle of these bytes, wherever they stand in the file. */
 async function flipAt(path: string, needle: Uint8Array): Promise<void> {
   const bytes = await readFile(path)
-  const at = bytes.indexOf(needle)
-  expect(at).toBeGreaterThanOrEqual(0)
   const file = await open(path, 'r+')
-  const middle = at + (needle.length >> 1)
-  await file.write(Buffer.of(bytes[middle]! ^ 0x10), 0, 1, middle)
+  let at = bytes.indexOf(needle)
+  expect(at).toBeGreaterThanOrEqual(0)
+  for (; at >= 0; at = bytes.indexOf(needle, at + 1)) {
+    const middle = at + (needle.length >> 1)
+    await file.write(Buffer.of(bytes[middle]! ^ 0x10), 0, 1, middle)
+  }
   await file.close()
 }
 
