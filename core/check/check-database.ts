@@ -15,7 +15,7 @@ import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { readKeptMoments, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
 import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
 import { Reader } from '../../store/sqlite/reader.ts'
-import { repairLog } from '../../store/sqlite/repair-log.ts'
+import { assertRepairable, repairLog } from '../../store/sqlite/repair-log.ts'
 import { lossName, noteLosses, repairRows } from '../../store/sqlite/repair-rows.ts'
 import { storeError } from '../../store/sqlite/sqlite-errors.ts'
 import type { SqliteStore } from '../../store/sqlite/sqlite-store.ts'
@@ -89,6 +89,7 @@ async function repair(path: string, options: CheckOptions): Promise<CheckSummary
   const run = new Run(path, options, report)
   try {
     try {
+      assertRepairable(path)
       if (run.checkTablesAndObjects().needsRows) mendRows(path)
       repairLog(path)
     } finally {

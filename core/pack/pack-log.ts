@@ -7,7 +7,7 @@
  * to erase what a later commit points to.
  */
 import type { Tid } from '../../store/ids.ts'
-import { SEGMENT_BYTES } from '../../store/sqlite/log-layout.ts'
+import { GROUP_BYTES, SEGMENT_BYTES } from '../../store/sqlite/log-layout.ts'
 import type { PackReader } from '../../store/sqlite/pack-reader.ts'
 import type { PackStep, PackStepResult } from '../../store/sqlite/pack-steps.ts'
 import type { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
@@ -62,14 +62,19 @@ class LogPack {
   }
 
   async #packSegment(segment: number): Promise<void> {
-    const { reader, live, pause } = this.#work
+    const { reader, live, logEnd, pause } = this.#work
+    const [start, end] = [segment * UNITS_PER_SEGMENT, (segment + 1) * UNITS_PER_SEGMENT]
+    if (end * UNIT_BYTES <= logEnd && live.find(true, start, end) === end) {
+      await this.#erase([[start * UNIT_BYTES, end * UNIT_BYTES]])
+      return
+    }
     let ranges: Range[] = []
     let bytes = 0
     let looked = 0
     for (const [lo, hi] of this.#deadRanges(segment)) {
       if (++looked % LOOK_RANGES === 0) await pause(lo)
       for (let at = lo; at < hi;) {
-        const end = Math.min(hi, at + this.#stepSize.value)
+        const end = this.#stepEnd(at, hi)
         if (reader.takesRoom(at, end)) {
           ranges.push([at, end])
           bytes += end - at
@@ -82,10 +87,14 @@ class LogPack {
       }
     }
     if (ranges.length > 0) await this.#erase(ranges)
-    const [start, end] = [segment * UNITS_PER_SEGMENT, (segment + 1) * UNITS_PER_SEGMENT]
-    const isFull = end * UNIT_BYTES <= this.#work.logEnd
-    if (isFull && live.find(true, start, end) === end)
-      await this.#erase([[start * UNIT_BYTES, end * UNIT_BYTES]])
+  }
+
+  /** A step ends where a group does, so that its checksums go with it. */
+  #stepEnd(at: number, hi: number): number {
+    const end = at + this.#stepSize.value
+    if (end >= hi) return hi
+    const groupEnd = end - (end % GROUP_BYTES)
+    return groupEnd > at ? groupEnd : Math.min(hi, groupEnd + GROUP_BYTES)
   }
 
   /** The ranges of a segment that nothing points to, before the log's end. */

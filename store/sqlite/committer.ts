@@ -16,7 +16,7 @@ import { LogWriter } from './log-writer.ts'
 import { concat, draftOf, type Draft, totalLength } from './placement.ts'
 import { Reader, recordSize } from './reader.ts'
 import { INLINE_TRANSACTION_BYTES, UNIT_BYTES } from './schema.ts'
-import { isNoSpace } from './sqlite-errors.ts'
+import { isFull } from './sqlite-errors.ts'
 
 const NO_BYTES = new Uint8Array(0)
 
@@ -150,7 +150,7 @@ export class Committer {
         // Nothing is under way any more: what was to be reached.
       }
       // What could not be synced may be found by the next process all the same: it must not find later bytes there.
-      if (isInDoubt && !isNoSpace(error)) this.#logEnd = this.#log.end
+      if (isInDoubt && !isFull(error)) this.#logEnd = this.#log.end
       try {
         // A full disk gets its room back.
         this.#log.begin(this.#logEnd)

@@ -1,4 +1,4 @@
-/** What Linux does with ranges of a file, and Node has no call for. */
+/** Ranges of files: what Linux does with them and Node has no call for, and what a disk says that cannot give one. */
 import koffi from 'koffi'
 
 const FALLOC_FL_KEEP_SIZE = 1
@@ -32,6 +32,10 @@ export function hasData(fd: number, offset: number, end: number): boolean {
   // Beyond the last byte of data it fails; so it does where the filesystem does not know, and then it says `offset`.
   return data >= 0 && data < end
 }
+
+/** Whether a disk could not give what it has. */
+export const isReadFailure = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'EIO'
 
 /** Begins to write a range to the disk, and waits for nothing. */
 export function startWriteOut(fd: number, offset: number, length: number): void {

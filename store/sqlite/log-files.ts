@@ -87,7 +87,7 @@ export class LogFiles {
     }
   }
 
-  /** Removes a segment; its room is free even where somebody has it open. */
+  /** Removes a segment; its room is free even where somebody has it open. @throws LogDamageError as {@link segment}. */
   remove(index: number): void {
     ftruncateSync(this.segment(index))
     this.#open.delete(index)
@@ -108,16 +108,17 @@ export class LogFiles {
     return fd !== undefined && fileRangesOf(lo, hi).some(({ offset, end }) => hasData(fd, offset, end))
   }
 
-  /** Cuts off what lies behind `end`: no transaction that was committed has it. */
+  /**
+   * Cuts off what lies behind `end`: no transaction that was committed has it.
+   * @throws LogDamageError where that is another database's; then nothing was cut off.
+   */
   cut(end: number): void {
     const tail = end === 0 ? { index: -1, length: 0 } : tailOf(end)
-    for (const index of this.indexes()) {
-      if (index < tail.index) continue
+    const indexes = this.indexes().filter(index => index >= tail.index)
+    for (const index of indexes) this.segment(index)
+    for (const index of indexes) {
       if (index === tail.index) ftruncateSync(this.segment(index), tail.length)
-      else {
-        this.#open.delete(index)
-        rmSync(segmentPath(this.#database, index), { force: true })
-      }
+      else this.remove(index)
     }
   }
 
@@ -182,7 +183,7 @@ export function findLogProblem(db: Database): string | undefined {
   const id = readDatabaseId(db)
   if (id === undefined) return damagedId(db.name)
   const end = lastLogEnd(db)
-  if (end === 0) return undefined
+  if (end === 0) return foreignLogProblem(db.name, id)
   const { index, length } = tailOf(end)
   const path = segmentPath(db.name, index)
   let fd: number
@@ -201,6 +202,16 @@ export function findLogProblem(db: Database): string | undefined {
   } finally {
     closeSync(fd)
   }
+}
+
+/** A database that has nothing in its log yet must not take another's for its own. */
+function foreignLogProblem(database: string, id: string): string | undefined {
+  const found = databaseIdOfLog(database)
+  if (found === undefined || found === id) return undefined
+  return (
+    `${logDirectory(database)} belongs to another database: ` +
+    `put that back beside it, or, where it is not needed, move ${logDirectory(database)} away`
+  )
 }
 
 /** The log's end as the last transaction knows it. */

@@ -1,5 +1,6 @@
 import { readSync } from 'node:fs'
 import { unitSum } from './checksum.ts'
+import { isReadFailure } from './file-ranges.ts'
 import { LogDamageError, type LogFiles } from './log-files.ts'
 import { GROUP_BYTES, offsetOf, segmentOf, SUM_BYTES, sumOffsetOf, unitDown } from './log-layout.ts'
 import { UNIT_BYTES } from './schema.ts'
@@ -40,12 +41,21 @@ export class LogReader {
     const sums = this.#sums
     const sumsLength = (target.length / UNIT_BYTES) * SUM_BYTES
     const isThere =
-      readSync(fd, target, 0, target.length, offsetOf(pos)) === target.length &&
-      readSync(fd, sums, 0, sumsLength, sumOffsetOf(pos)) === sumsLength
+      readAt(fd, target, target.length, offsetOf(pos)) && readAt(fd, sums, sumsLength, sumOffsetOf(pos))
     if (!isThere) throw new LogDamageError('its log file ends before its bytes')
     for (let off = 0, at = 0; off < target.length; off += UNIT_BYTES, at += SUM_BYTES) {
       if (unitSum(target.subarray(off, off + UNIT_BYTES), pos + off) !== sums.readBigUInt64LE(at))
         throw new LogDamageError('the checksum of its bytes in the log differs')
     }
+  }
+}
+
+/** False where the file ends before. @throws LogDamageError where the disk cannot give it. */
+function readAt(fd: number, target: Uint8Array, length: number, offset: number): boolean {
+  try {
+    return readSync(fd, target, 0, length, offset) === length
+  } catch (error) {
+    if (isReadFailure(error)) throw new LogDamageError('the disk cannot read its bytes (EIO)')
+    throw error
   }
 }

@@ -15,7 +15,8 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
 import { CannotOpenError, StoreError } from '../errors.ts'
-import { findLogProblem } from './log-files.ts'
+import { databaseIdOfLog, findLogProblem } from './log-files.ts'
+import { logDirectory } from './log-layout.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from './schema.ts'
 import { SqliteStore, WritableSqliteStore } from './sqlite-store.ts'
 import { WriterClient } from './writer-client.ts'
@@ -118,6 +119,11 @@ function checkFile(path: string, found: Stats, create: boolean): string {
 function createFile(file: string): void {
   const found = statSync(file, { throwIfNoEntry: false })
   if (found !== undefined && found.size > 0) return
+  if (databaseIdOfLog(file) !== undefined)
+    throw new CannotOpenError(
+      `${file} cannot be made: ${logDirectory(file)} belongs to a database that is not beside it; ` +
+        `put that back, or, where it is not needed, move ${logDirectory(file)} away`,
+    )
   if (found === undefined) {
     closeSync(openSync(file, 'wx', 0o600))
     const parent = openSync(dirname(file), 'r')

@@ -1,11 +1,12 @@
 /** Does the steps of a pack (pack-steps.ts) in the writer's thread. */
+import { randomUUID } from 'node:crypto'
 import type { Database, Statement } from 'better-sqlite3'
 import type { Checkpoints } from './checkpoints.ts'
-import { lastLogEnd, type LogFiles } from './log-files.ts'
+import { lastLogEnd, LogDamageError, type LogFiles } from './log-files.ts'
 import { SEGMENT_BYTES, segmentOf, tailOf } from './log-layout.ts'
 import { type EraseStep, type PackStep, type PackStepResult, RANGE_FIELDS } from './pack-steps.ts'
 
-/** A row of `meta` that is written to have everything before it on the disk. */
+/** A row of `meta` that is written to have everything before it on the disk: another value each time, or SQLite would not. */
 const SYNCED = 'pack synced'
 
 type Done = Partial<Omit<PackStepResult, 'durationMs'>>
@@ -19,8 +20,8 @@ export class PackWriter {
   readonly #discount: Statement<[number, number, bigint]>
   readonly #forget: Statement<[bigint]>
   readonly #used: Statement<[bigint], [pos: number, len: number]>
-  /** Whether something that was dropped may not be on the disk yet. */
-  #isUnsynced = false
+  /** Whether something that was dropped, by an earlier process perhaps, may not be on the disk yet. */
+  #isUnsynced = true
 
   constructor(db: Database, files: LogFiles, checkpoints: Checkpoints) {
     this.#db = db
@@ -115,7 +116,7 @@ export class PackWriter {
       if (users.some(([pos, len]) => pos < hi && pos + len > lo)) return { isStale: true }
     }
     if (this.#isUnsynced) {
-      this.#note.run(SYNCED, '')
+      this.#note.run(SYNCED, randomUUID())
       this.#isUnsynced = false
     }
     let bytes = 0
@@ -131,7 +132,13 @@ export class PackWriter {
     const index = segmentOf(lo)
     if (hi - lo < SEGMENT_BYTES || index >= tailOf(lastLogEnd(this.#db)).index)
       return this.#files.punch(lo, hi)
-    this.#files.remove(index)
-    return true
+    try {
+      this.#files.remove(index)
+      return true
+    } catch (error) {
+      // It is gone, or another database's: there is nothing to give back.
+      if (error instanceof LogDamageError) return false
+      throw error
+    }
   }
 }

@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs'
+import { existsSync, fsyncSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { StoreError } from '../errors.ts'
 import { DATABASE_ID, newDatabaseId, readDatabaseId } from './database-id.ts'
 import { databaseIdOfLog, lastLogEnd, LogDamageError, LogFiles } from './log-files.ts'
 import { logDirectory, tailOf } from './log-layout.ts'
+import { filesToCheck } from './store-check.ts'
 
 /**
  * Makes a database's id and the headers of its log files say the same again, and the last of these, which is written
@@ -13,17 +14,13 @@ import { logDirectory, tailOf } from './log-layout.ts'
 export function repairLog(path: string): void {
   const db = new Database(path, { fileMustExist: true })
   try {
-    if (readDatabaseId(db) === undefined)
+    const id = readDatabaseId(db)
+    const end = lastLogEnd(db)
+    assertIsThere(path, end)
+    if (id === undefined)
       db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(
         DATABASE_ID,
         databaseIdOfLog(path) ?? newDatabaseId(),
-      )
-    const end = lastLogEnd(db)
-    const directory = logDirectory(path)
-    if (end > 0 && !existsSync(directory))
-      throw new StoreError(
-        `${directory} is missing, and nothing was repaired: put it back beside ${path}, or, where it is lost for ` +
-          'good, make an empty directory of that name and repair again: what is lost becomes holes',
       )
     mendFiles(new LogFiles(db, 'write'), end)
   } finally {
@@ -31,14 +28,45 @@ export function repairLog(path: string): void {
   }
 }
 
+/** @throws StoreError where a repair would find no log, or another database's: nothing else may be repaired before. */
+export function assertRepairable(path: string): void {
+  const db = new Database(path, { readonly: true, fileMustExist: true })
+  const files = filesToCheck(db)
+  try {
+    assertIsThere(path, lastLogEnd(db))
+    for (const index of files.indexes()) files.segment(index)
+  } catch (error) {
+    if (error instanceof LogDamageError) throw nothingRepaired(error)
+    // What SQLite cannot read is for the repair to see.
+    if (!(error instanceof Database.SqliteError)) throw error
+  } finally {
+    files.close()
+    db.close()
+  }
+}
+
+function assertIsThere(path: string, end: number): void {
+  const directory = logDirectory(path)
+  if (end > 0 && !existsSync(directory))
+    throw new StoreError(
+      `${directory} is missing, and nothing was repaired: put it back beside ${path}, or, where it is lost for ` +
+        'good, make an empty directory of that name and repair again: what is lost becomes holes',
+    )
+}
+
+const nothingRepaired = (error: LogDamageError): StoreError =>
+  new StoreError(`nothing was repaired: ${error.message}`, { cause: error })
+
 function mendFiles(files: LogFiles, end: number): void {
   try {
     const indexes = files.indexes()
-    if (end > 0 && !indexes.includes(tailOf(end).index)) files.create(tailOf(end).index)
     for (const index of indexes) if (!files.hasHeader(index)) files.mendHeader(index)
+    if (end === 0 || indexes.includes(tailOf(end).index)) return
+    fsyncSync(files.create(tailOf(end).index))
+    files.syncNames()
   } catch (error) {
     if (!(error instanceof LogDamageError)) throw error
-    throw new StoreError(`nothing was repaired: ${error.message}`, { cause: error })
+    throw nothingRepaired(error)
   } finally {
     files.close()
   }

@@ -16,6 +16,7 @@
  */
 import { readSync } from 'node:fs'
 import { unitSum } from './checksum.ts'
+import { isReadFailure } from './file-ranges.ts'
 import { FORMAT_VERSION, UNIT_BYTES } from './schema.ts'
 
 const MAGIC = 'zblkfs log'
@@ -43,13 +44,17 @@ export function encodeSegmentHeader({ id, index }: SegmentHeader): Buffer {
   return header
 }
 
-/** Reads the header of an open file; undefined where it is damaged. */
+/** Reads the header of an open file; undefined where it is damaged, or the disk does not give it. */
 export function readSegmentHeader(fd: number): SegmentHeader | undefined {
   const header = Buffer.alloc(UNIT_BYTES)
-  readSync(fd, header, 0, UNIT_BYTES, 0)
-  const found = {
-    id: header.toString('hex', ID_OFFSET, ID_OFFSET + ID_BYTES),
-    index: Number(header.readBigUInt64LE(INDEX_OFFSET)),
+  try {
+    readSync(fd, header, 0, UNIT_BYTES, 0)
+  } catch (error) {
+    if (isReadFailure(error)) return undefined
+    throw error
   }
+  const index = Number(header.readBigUInt64LE(INDEX_OFFSET))
+  if (!Number.isSafeInteger(index)) return undefined
+  const found = { id: header.toString('hex', ID_OFFSET, ID_OFFSET + ID_BYTES), index }
   return header.equals(encodeSegmentHeader(found)) ? found : undefined
 }

@@ -9,7 +9,7 @@ export function storeError(error: unknown, path: string): unknown {
   if (isSystemError(error)) return systemError(error, path)
   if (!(error instanceof Database.SqliteError)) return error
   const { code, message } = error
-  if (isNoSpace(error)) return noSpace(path, error)
+  if (isFull(error) || code === 'SQLITE_IOERR_SHMSIZE') return noSpace(path, error)
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
     return new StoreError(`${path} is damaged (${message}): run 'zblkfs fsck' on it`, { cause: error })
   }
@@ -21,10 +21,9 @@ export function storeError(error: unknown, path: string): unknown {
   return new StoreError(`${path}: ${message} (${code})`, { cause: error })
 }
 
-/** Whether SQLite had no room; then nothing of the transaction is in its files. */
-export const isNoSpace = (error: unknown): boolean =>
-  error instanceof Database.SqliteError &&
-  (error.code === 'SQLITE_FULL' || error.code === 'SQLITE_IOERR_SHMSIZE')
+/** Whether SQLite had no room for a transaction in its WAL: then nothing of it will be found there. */
+export const isFull = (error: unknown): boolean =>
+  error instanceof Database.SqliteError && error.code === 'SQLITE_FULL'
 
 /** What a call to the system failed with, on a file of the log. */
 interface SystemError extends Error {

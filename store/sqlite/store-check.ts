@@ -22,7 +22,7 @@ import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
 import { rowSum, transactionSum } from './checksum.ts'
 import { DATABASE_ID, readDatabaseId } from './database-id.ts'
 import { databaseIdOfLog, LogDamageError, LogFiles } from './log-files.ts'
-import { GROUP_BYTES } from './log-layout.ts'
+import { GROUP_BYTES, SEGMENT_BYTES } from './log-layout.ts'
 import { LogReader } from './log-reader.ts'
 import { PagedBitmap } from './paged-bitmap.ts'
 import { createSchema, UNIT_BYTES } from './schema.ts'
@@ -60,6 +60,7 @@ interface TransactionRow {
 /** SQLite stops looking after so many. */
 const STRUCTURE_MAX = 1000
 const FLUSH_ENTRIES = 100_000
+const UNITS_PER_SEGMENT = SEGMENT_BYTES / UNIT_BYTES
 const PROGRESS_ROWS = 5000
 /** Beyond every position that a row may name. */
 const POSITIONS_MAX = 2 ** 52
@@ -149,7 +150,7 @@ export class StoreCheck {
     const used = this.#usedUnits()
     const files = filesToCheck(this.#db)
     try {
-      yield* this.#headers(files)
+      yield* this.#headers(files, used)
       this.#segments(new LogReader(files), used, data)
       this.#endGap()
     } finally {
@@ -173,8 +174,11 @@ export class StoreCheck {
     return used
   }
 
-  *#headers(files: LogFiles): Generator<StoreDamage> {
+  /** Of the segments that are used: one that nobody points to may be a rest, or on its way out. */
+  *#headers(files: LogFiles, used: PagedBitmap): Generator<StoreDamage> {
     for (const index of files.indexes()) {
+      const end = (index + 1) * UNITS_PER_SEGMENT
+      if (used.find(true, index * UNITS_PER_SEGMENT, end) === end) continue
       try {
         if (files.hasHeader(index)) continue
         yield { kind: 'structure', reason: `the header of log file ${index} is damaged` }
@@ -185,7 +189,7 @@ export class StoreCheck {
     }
   }
 
-  /** Looks for what is used in each segment; reads all of it where `data` is wanted, else the last unit of each group. */
+  /** Looks for what is used in each segment; reads all of it where `data` is wanted, or where the last unit of a group's cannot be read. */
   #segments(log: LogReader, used: PagedBitmap, data: boolean): void {
     const end = POSITIONS_MAX / UNIT_BYTES
     const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
@@ -194,8 +198,9 @@ export class StoreCheck {
       const pos = lo * UNIT_BYTES
       const groupEnd = (pos - (pos % GROUP_BYTES) + GROUP_BYTES) / UNIT_BYTES
       const hi = used.find(false, lo, groupEnd)
-      const from = data ? lo : hi - 1
-      this.#range(log, from * UNIT_BYTES, bytes.subarray(0, (hi - from) * UNIT_BYTES))
+      const all = bytes.subarray(0, (hi - lo) * UNIT_BYTES)
+      if (data || !canRead(log, (hi - 1) * UNIT_BYTES, bytes.subarray(0, UNIT_BYTES)))
+        this.#range(log, pos, all)
       if (count % PROGRESS_ROWS === 0) this.#progress('the log', pos, Math.max(total, pos))
       lo = used.find(true, hi, end)
     }
@@ -367,6 +372,16 @@ export class StoreCheck {
 
   #number(query: string): number {
     return Number(this.#db.prepare<[], bigint>(query).pluck().safeIntegers().get() ?? 0n)
+  }
+}
+
+function canRead(log: LogReader, pos: number, bytes: Uint8Array): boolean {
+  try {
+    log.read(pos, bytes)
+    return true
+  } catch (error) {
+    if (error instanceof LogDamageError) return false
+    throw error
   }
 }
 

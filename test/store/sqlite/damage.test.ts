@@ -1,9 +1,12 @@
 /** Bytes that changed on the disk are found out and never given to anybody. */
-import { open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { cp, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import Database from 'better-sqlite3'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CannotOpenError, CorruptRecordError, StoreError } from '../../../store/errors.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { repairLog } from '../../../store/sqlite/repair-log.ts'
+import { StoreCheck } from '../../../store/sqlite/store-check.ts'
 import { copyDatabase } from '../../tools/database-files.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -78,6 +81,84 @@ test('a log file that is gone or another one is named, with what to do, and the 
   await rename(`${gone}-elsewhere`, `${gone}-log`)
   for (const [oid] of inLog) expect(await readsRight(reader, oid)).toBe(true)
   await reader.close()
+})
+
+test('a new database does not take away the log that another one left behind', async () => {
+  const left = `${directory}/left.db`
+  await copyDatabase(path, left)
+  await rename(left, `${left}-moved`)
+  await expect(openSqliteStore(left, { create: true })).rejects.toThrow(
+    /left\.db cannot be made: .*left\.db-log belongs to a database that is not beside it; put that back/,
+  )
+  await rename(`${left}-moved`, left)
+  const reader = await openSqliteStore(left)
+  for (const [oid] of records) expect(await readsRight(reader, oid)).toBe(true)
+  await reader.close()
+})
+
+test('a database that has nothing in its log yet leaves alone that of another one', async () => {
+  const small = `${directory}/small.db`
+  const store = await openSqliteStore(small, { create: true })
+  const record = { head: Buffer.from('short') }
+  await store.commit({ changes: [{ oid: store.newOids(1), base: TID_NONE, record }] })
+  await store.close()
+  await cp(`${path}-log`, `${small}-log`, { recursive: true })
+  const { size } = await stat(`${small}-log/00000000`)
+  for (const readOnly of [true, false] as const)
+    await expect(openSqliteStore(small, { readOnly } as { readOnly: true })).rejects.toThrow(
+      /small\.db-log belongs to another database: put that back beside it/,
+    )
+  expect((await stat(`${small}-log/00000000`)).size).toBe(size)
+})
+
+test('a header of whatever bytes is a damaged one: the records are read, and a repair writes it anew', async () => {
+  const erased = `${directory}/erased.db`
+  await copyDatabase(path, erased)
+  const file = await open(`${erased}-log/00000000`, 'r+')
+  await file.write(Buffer.alloc(4096, 0xff), 0, 4096, 0)
+  await file.close()
+  const readAll = async (): Promise<void> => {
+    const reader = await openSqliteStore(erased)
+    for (const [oid] of records) expect(await readsRight(reader, oid)).toBe(true)
+    await reader.close()
+  }
+  await readAll()
+  repairLog(erased)
+  await readAll()
+  expect((await readFile(`${erased}-log/00000000`)).subarray(0, 10).toString()).toBe('zblkfs log')
+})
+
+test('a repair without the log changes nothing, not even a damaged id, so that the log still fits when it is back', async () => {
+  const lost = `${directory}/lost.db`
+  await copyDatabase(path, lost)
+  const db = new Database(lost)
+  db.exec("UPDATE meta SET value = 'damaged' WHERE name = 'database id'")
+  db.close()
+  await rename(`${lost}-log`, `${lost}-elsewhere`)
+  expect(() => repairLog(lost)).toThrow(/lost\.db-log is missing, and nothing was repaired/)
+  await rename(`${lost}-elsewhere`, `${lost}-log`)
+  repairLog(lost)
+  const reader = await openSqliteStore(lost)
+  for (const [oid] of records) expect(await readsRight(reader, oid)).toBe(true)
+  await reader.close()
+})
+
+test('the check without data names every record of a log file that is gone', async () => {
+  const gone = `${directory}/gone-all.db`
+  await copyDatabase(path, gone)
+  await rm(`${gone}-log/00000000`)
+  const named = async (data: boolean): Promise<number> => {
+    const [db, now] = [new Database(gone, { readonly: true }), new Database(gone, { readonly: true })]
+    const check = new StoreCheck(db, now, TID_MAX, () => undefined)
+    const found = [...check.run(data)].filter(({ kind }) => kind === 'data')
+    check.close()
+    db.close()
+    now.close()
+    return new Set(found.map(({ oid }) => oid)).size
+  }
+  const inLog = [...records.values()].filter(({ length }) => length > 70_000).length
+  expect(await named(true)).toBe(inLog)
+  expect(await named(false)).toBe(inLog)
 })
 
 /** False where the damage is reported; fails where it is served. */
