@@ -27,14 +27,15 @@ const ENDLESS = Array.from(
 
 /**
  * Starts endless inserts, kills the program after a while with `crash`, and gives the last id that it told. Only EXTRA
- * syncs the directory after a journal was deleted: with FULL the last transaction may be taken back after a crash.
+ * syncs the directory after a journal was deleted: with FULL the last transaction may be taken back after a crash. And
+ * without -bail it would go on to tell an id, from cached pages, after the insert had failed.
  */
 async function interrupted(
   path: string,
   mode: string,
   crash: (pid: number) => Promise<void>,
 ): Promise<number> {
-  const sqlite = spawn('sqlite3', [path], { stdio: ['pipe', 'pipe', 'ignore'] })
+  const sqlite = spawn('sqlite3', ['-bail', path], { stdio: ['pipe', 'pipe', 'ignore'] })
   let told = ''
   sqlite.stdout.on('data', (data: Buffer) => (told += data.toString()))
   sqlite.stdin
