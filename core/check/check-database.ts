@@ -162,7 +162,7 @@ class Run {
         this.#take(damage, lookUps, repair)
       }
       tables.close()
-      return { needsRows, unreachable: this.#checkObjects(lookUps, upTo) }
+      return { needsRows, unreachable: this.#checkObjects(lookUps, scans, upTo) }
     } catch (error) {
       this.#takeFailure(error)
       return { needsRows: true, unreachable: 0 }
@@ -203,8 +203,8 @@ class Run {
     db.close()
   }
 
-  #checkObjects(db: Database.Database, upTo: Tid): number {
-    const { progress } = this.#options
+  /** @param now a connection in no transaction. */
+  #checkObjects(db: Database.Database, now: Database.Database, upTo: Tid): number {
     const files = filesToCheck(db)
     const turn = (): KeptMoments => {
       if (db.inTransaction) db.exec('COMMIT')
@@ -212,7 +212,13 @@ class Run {
       return readKeptMoments(db)
     }
     try {
-      const parts = { db, reader: new Reader(db, files), findings: this.#findings, turn, upTo, progress }
+      const there = now.prepare<[number, bigint]>(
+        'SELECT 1 FROM revision INDEXED BY revision_by_oid WHERE oid = ? AND tid = ?',
+      )
+      const isThere = (oid: Oid, tid: Tid): boolean => there.get(oid, tid) !== undefined
+      const { progress } = this.#options
+      const reader = new Reader(db, files)
+      const parts = { db, reader, findings: this.#findings, turn, isThere, upTo, progress }
       const objects = new ObjectCheck(parts)
       for (const damage of objects.run()) if (!isAccepted(db, damage)) this.#report(damage)
       return objects.unreachable()

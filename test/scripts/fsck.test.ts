@@ -85,7 +85,7 @@ test('beside writers and packs that forget all history it finds nothing, again a
     try {
       for (let i = 0; i < 6; i++) {
         const result = await runZblkfs('fsck', '--data', dir)
-        expect(result).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(result, result.stdout).toMatchObject({ exitCode: 0, stderr: '' })
       }
     } finally {
       ended.abort()
