@@ -324,7 +324,6 @@ function run(path: string, statement: string): void {
   db.close()
 }
 
-/** Changes a byte of the first value that a query gives, in the file. */
 /** Changes the head of the first revision that `where` finds. */
 async function flipIn(path: string, where: string): Promise<void> {
   const db = new Database(path, { readonly: true })
@@ -334,9 +333,8 @@ async function flipIn(path: string, where: string): Promise<void> {
     .get()!
   db.close()
   // A row has its sum before its head. Pages may have copies of it that are of no use any more.
-  const sumBytes = Buffer.alloc(4)
-  sumBytes.writeUInt32BE(sum)
-  await flipAt(path, Buffer.concat([sumBytes, head]))
+  // SQLite keeps an integer in as few bytes as it needs: only the last one is always there.
+  await flipAt(path, Buffer.concat([Buffer.of(sum & 0xff), head]))
 }
 
 /** Changes a byte in the middle of these bytes, wherever they stand in the file. */
