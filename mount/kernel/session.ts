@@ -51,6 +51,8 @@ const SPIN_MS = 0.05
 const PREEMPTED_MS = 0.3
 const REST_MS = 100
 const BUSY_MS = 2
+/** So many promises one after the other may go on between two looks, while an operation is under way. */
+const HOPS = 64
 
 /** Awaited to let the promises that can go on do so. */
 const MICROTASKS = Promise.resolve()
@@ -127,7 +129,8 @@ export class Session {
 
   async #serve(): Promise<void> {
     const start = performance.now()
-    let last = start
+    /** When there was no request for the first time, and for the last. */
+    let idleSince = Infinity
     let looked = Infinity
     while (!this.#ended) {
       const message = this.#takeMessage()
@@ -136,8 +139,7 @@ export class Session {
       const now = performance.now()
       if (length > 0) {
         if (!this.#dispatch(message, length)) this.#free.push(message)
-        last = now
-        looked = Infinity
+        idleSince = looked = Infinity
       } else {
         this.#free.push(message)
         const code = length === 0 ? ENODEV : errno()
@@ -148,11 +150,15 @@ export class Session {
           return this.#finish()
         }
         if (now - looked > PREEMPTED_MS) this.#restUntil = now + REST_MS
-        if (now - last > SPIN_MS || now < this.#restUntil) return
+        idleSince = Math.min(idleSince, now)
+        if (now - idleSince > SPIN_MS || now < this.#restUntil) return
         looked = now
       }
       if (now - start > BUSY_MS) return
-      await MICROTASKS
+      for (let hop = 0; hop < HOPS; hop++) {
+        await MICROTASKS
+        if (this.#underway === 0) break
+      }
     }
   }
 

@@ -1,14 +1,19 @@
 import { readSync } from 'node:fs'
+import { LRUCache } from 'lru-cache'
 import { unitSum } from './checksum.ts'
 import { isReadFailure } from './file-ranges.ts'
 import { LogDamageError, type LogFiles } from './log-files.ts'
 import { GROUP_BYTES, offsetOf, segmentOf, SUM_BYTES, sumOffsetOf, unitDown } from './log-layout.ts'
 import { UNIT_BYTES } from './schema.ts'
 
+/** The checksums of so many groups of units are kept: 4 MiB, for 2 GiB of the log. */
+const GROUPS_KEPT = 1024
+
 /** Reads ranges of the log, every unit that is touched checked against its checksum. */
 export class LogReader {
   readonly #files: LogFiles
-  readonly #sums = Buffer.allocUnsafeSlow(UNIT_BYTES)
+  /** The checksums of groups that were read, by their position. */
+  readonly #groups = new LRUCache<number, Buffer>({ max: GROUPS_KEPT })
   readonly #unit = Buffer.allocUnsafeSlow(UNIT_BYTES)
 
   constructor(files: LogFiles) {
@@ -38,22 +43,37 @@ export class LogReader {
   /** Whole units of one group. */
   #readUnits(pos: number, target: Uint8Array): void {
     const fd = this.#files.segment(segmentOf(pos))
-    const sums = this.#sums
-    const sumsLength = (target.length / UNIT_BYTES) * SUM_BYTES
-    const isThere =
-      readAt(fd, target, target.length, offsetOf(pos)) && readAt(fd, sums, sumsLength, sumOffsetOf(pos))
-    if (!isThere) throw new LogDamageError('its log file ends before its bytes')
-    for (let off = 0, at = 0; off < target.length; off += UNIT_BYTES, at += SUM_BYTES) {
-      if (unitSum(target.subarray(off, off + UNIT_BYTES), pos + off) !== sums.readBigUInt64LE(at))
-        throw new LogDamageError('the checksum of its bytes in the log differs')
-    }
+    if (!readAt(fd, target, offsetOf(pos))) throw new LogDamageError(CUT_SHORT)
+    const group = pos - (pos % GROUP_BYTES)
+    const known = this.#groups.get(group)
+    if (known !== undefined && isIntact(pos, target, known)) return
+    // Not read before, or before these units had theirs.
+    const sums = Buffer.allocUnsafeSlow(UNIT_BYTES)
+    const length = readUpTo(fd, sums, sumOffsetOf(group))
+    if (length < ((pos - group + target.length) / UNIT_BYTES) * SUM_BYTES) throw new LogDamageError(CUT_SHORT)
+    if (!isIntact(pos, target, sums)) throw new LogDamageError('the checksum of its bytes in the log differs')
+    this.#groups.set(group, sums)
   }
 }
 
+const CUT_SHORT = 'its log file ends before its bytes'
+
+/** Whether units of a group are those that its checksums are of. */
+function isIntact(pos: number, units: Uint8Array, sums: Buffer): boolean {
+  let at = ((pos % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES
+  for (let off = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES)
+    if (unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== sums.readBigUInt64LE(at)) return false
+  return true
+}
+
 /** False where the file ends before. @throws LogDamageError where the disk cannot give it. */
-function readAt(fd: number, target: Uint8Array, length: number, offset: number): boolean {
+const readAt = (fd: number, target: Uint8Array, offset: number): boolean =>
+  readUpTo(fd, target, offset) === target.length
+
+/** Returns how many bytes there are; fewer where the file ends. @throws LogDamageError where the disk cannot give them. */
+function readUpTo(fd: number, target: Uint8Array, offset: number): number {
   try {
-    return readSync(fd, target, 0, length, offset) === length
+    return readSync(fd, target, 0, target.length, offset)
   } catch (error) {
     if (isReadFailure(error)) throw new LogDamageError('the disk cannot read its bytes (EIO)')
     throw error

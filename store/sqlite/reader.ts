@@ -7,6 +7,7 @@
  * gives back meanwhile are gone. Then all is looked up once more, before it is called damage.
  */
 import type { Database, Statement } from 'better-sqlite3'
+import { LRUCache } from 'lru-cache'
 import { CorruptRecordError, StoreError } from '../errors.ts'
 import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo, TransactionRange } from '../store.ts'
@@ -26,6 +27,12 @@ const SPAN_BYTES = 2 << 20
 
 /** What a record that is kept may keep alive beside itself. */
 const SLAB_BYTES = 32_768
+
+/** Where so many long records lie is remembered: a caller who reads parts of one asks for it again and again. */
+const RECENT_RECORDS = 1024
+
+/** What such a record may have outside of the log. */
+const RECENT_BYTES = 512
 
 const NO_BYTES = new Uint8Array(0)
 
@@ -97,6 +104,8 @@ export class Reader {
   readonly #log: LogReader
   /** For the bytes of several records, before they are copied apart. */
   #span = NO_BYTES
+  /** By oid; what it knows stays true, as a transaction's state of an object is never another. */
+  readonly #recent = new LRUCache<Oid, StoredRecord>({ max: RECENT_RECORDS })
   readonly #point: Statement<[number, bigint], RevisionRow>
   readonly #range: Statement<[number, number, number], RevisionRow>
   readonly #revisions: Statement<[number, bigint, bigint], bigint>
@@ -185,7 +194,7 @@ export class Reader {
   }
 
   load(oids: readonly Oid[], at: Tid): readonly (Revision | undefined)[] {
-    return this.#inOneState(() => {
+    const read = (): (Revision | undefined)[] => {
       const records = this.#find(oids, at)
       const slabs = new Slabs(records)
       const found = records.map(record =>
@@ -196,15 +205,33 @@ export class Reader {
         const tid = records[index]?.tid
         return bytes === undefined || tid === undefined ? undefined : { tid, record: bytes }
       })
-    })
+    }
+    // One query sees one state by itself.
+    return oids.length === 1 ? twiceOnLogDamage(read) : this.#inOneState(read)
   }
 
   loadPart(oid: Oid, at: Tid, off: number, len: number, into?: Uint8Array): RevisionPart | undefined {
-    return this.#inOneState(() => {
+    const known = this.#recent.get(oid)
+    if (known?.tid === at) {
+      try {
+        return this.#part(known, off, len, into)
+      } catch (error) {
+        // A pack may have given it up since; if not, it is looked up and fails once more.
+        if (!isLogDamage(error)) throw error
+        this.#recent.delete(oid)
+      }
+    }
+    return twiceOnLogDamage(() => {
       const record = this.find(oid, at)
       if (record === undefined || record.head === null) return undefined
-      return { tid: record.tid, size: recordSize(record), bytes: this.readPart(record, off, len, into) }
+      if (record.pos !== null && recordSize(record) - record.len <= RECENT_BYTES)
+        this.#recent.set(oid, record)
+      return this.#part(record, off, len, into)
     })
+  }
+
+  #part(record: StoredRecord, off: number, len: number, into?: Uint8Array): RevisionPart {
+    return { tid: record.tid, size: recordSize(record), bytes: this.readPart(record, off, len, into) }
   }
 
   /** The newest state with `tid <= at`, without its bytes in the log. */
@@ -382,14 +409,7 @@ export class Reader {
   }
 
   #inOneState<T>(read: () => T): T {
-    try {
-      return this.#inTransaction(read)
-    } catch (error) {
-      if (!(error instanceof CorruptRecordError && error.cause instanceof LogDamageError)) throw error
-      // In a state of somebody else's there is no later one to look at.
-      if (this.#db.inTransaction) throw error
-      return this.#inTransaction(read)
-    }
+    return twiceOnLogDamage(() => this.#inTransaction(read))
   }
 
   #inTransaction<T>(read: () => T): T {
@@ -400,6 +420,19 @@ export class Reader {
       // Some errors end the transaction by themselves; ending it again would hide them.
       if (this.#db.inTransaction) this.#end.run()
     }
+  }
+}
+
+const isLogDamage = (error: unknown): boolean =>
+  error instanceof CorruptRecordError && error.cause instanceof LogDamageError
+
+/** Bytes that a pack has given back meanwhile belong to a state that is no more: the next look does not find it. */
+function twiceOnLogDamage<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (!isLogDamage(error)) throw error
+    return read()
   }
 }
 
