@@ -14,7 +14,7 @@ import { CommandError } from './failure.ts'
  * buffers outside of it, which it collects often enough anyway. And it lets the old one become several times what is in
  * use before it collects it: here it is collected when it has grown by so much.
  */
-const MEMORY_FLAGS = ['--max-semi-space-size=4', '--heap-growing-percent=50']
+const MEMORY_FLAGS = ['--max-semi-space-size=2', '--heap-growing-percent=40']
 
 /** What the daemon reports. */
 export type StartReport = { readonly mounted: string } | { readonly failed: string }

@@ -234,7 +234,7 @@ async function planLong(
   known: Map<number, Oid>,
   plan: Plan,
 ): Promise<void> {
-  const data = await readableData(blocks, oid)
+  const data = await ifReadable(() => blocks.longChunk(oid))
   const end = data === undefined ? next : off + data.len
   if (!runs.some(({ lo, hi }) => lo < end && hi > off)) return
   if (off % CHUNK_BYTES === 0 && end - off <= CHUNK_BYTES) known.set(off, oid)

@@ -123,7 +123,7 @@ export class Overlay {
         }
       } else {
         const to = Math.min(this.#ceil(end), run?.lo ?? this.#blksize)
-        this.#add(i, floor(at), to, base)
+        this.#add(i, floor(at), to, base, { lo: at, hi: end })
       }
     }
   }
@@ -147,8 +147,14 @@ export class Overlay {
     this.#splice(i, 0, { lo, hi, buffer: slabs.take(hi - lo).fill(0) })
   }
 
-  /** Covers the gap `[lo, hi)` before run `i` with what is stored there, to be written over. */
-  #add(i: number, lo: number, hi: number, base: ReadonlyMap<number, Uint8Array>): void {
+  /** Covers the gap `[lo, hi)` before run `i` with what is stored there, as far as it is not written next. */
+  #add(
+    i: number,
+    lo: number,
+    hi: number,
+    base: ReadonlyMap<number, Uint8Array>,
+    written: { readonly lo: number; readonly hi: number },
+  ): void {
     let run = this.#runs[i - 1]
     const isAppended = run?.buffer !== undefined && run.hi === lo
     if (isAppended && run?.buffer !== undefined && run.buffer.length >= hi - run.lo) {
@@ -160,10 +166,9 @@ export class Overlay {
       run = { lo, hi, buffer: slabs.take(Math.max(hi - lo, Math.min(room, limit))) }
       this.#splice(i, 0, run)
     }
-    // What is between is written as a whole.
-    const last = floor(hi - 1)
-    this.#fill(run, lo, base)
-    if (last !== lo) this.#fill(run, last, base)
+    const [first, last] = [lo, floor(hi - 1)]
+    if (written.lo > first || written.hi < Math.min(first + CHUNK_BYTES, hi)) this.#fill(run, first, base)
+    if (last !== first && written.hi < hi) this.#fill(run, last, base)
   }
 
   /** Makes a chunk of a run what is stored of it, or zeros. */

@@ -41,7 +41,7 @@ export interface Assembly {
   readonly config: Readonly<Record<string, unknown>>
 }
 
-const DEFAULT_CACHE_BYTES = 32 << 20
+const DEFAULT_CACHE_BYTES = 16 << 20
 const DEFAULT_DIRTY_BYTES = 32 << 20
 const DEFAULT_COMMIT_INTERVAL_MS = 5000
 

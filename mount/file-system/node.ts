@@ -1,6 +1,6 @@
 /**
  * An inode in use: what the filesystem remembers of it while the kernel refers to it, a handle is open, or an
- * operation is under way. It holds no state of the inode that the database's cache does not bound.
+ * operation is under way. The kernel may refer to millions: of one that nobody uses no object is held here.
  */
 import type { BigFile } from '../../core/big-file.ts'
 import type { Inode } from '../../core/inode.ts'
@@ -87,7 +87,7 @@ export class Node {
     this.#isGone = true
   }
 
-  /** Forgets what belongs to a connection that is given up. */
+  /** Lets go of its objects, which are found again: the connection is given up, or nobody uses them for now. */
   detach(): void {
     this.#inode = undefined
     this.file = undefined

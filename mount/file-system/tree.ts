@@ -117,9 +117,11 @@ export class Tree {
     return this.#nodes.get(of)
   }
 
-  /** Drops a node that nobody needs: without references, users, and data that is not serialised yet. */
+  /** Drops what nobody needs of a node without users, handles, and data that is not serialised: its objects, or itself. */
   settle(node: Node): void {
-    if (node.isReferenced || node.users > 0 || node.isUnsettled || node.isOrphan) return
+    if (node.users > 0 || node.handles > 0 || node.isUnsettled) return
+    node.detach()
+    if (node.isReferenced || node.isOrphan) return
     if (this.#nodes.get(node.oid) === node) this.#nodes.delete(node.oid)
   }
 }

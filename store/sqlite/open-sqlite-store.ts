@@ -35,7 +35,7 @@ export interface OpenOptions {
   readonly trustIndex?: boolean
 }
 
-const DEFAULT_CACHE_BYTES = 16 << 20
+const DEFAULT_CACHE_BYTES = 4 << 20
 const BUSY_TIMEOUT_MS = 5000
 /** About a tenth of a second's work when a database is opened. */
 const INDEX_CHECK_REVISIONS = 100_000

@@ -9,7 +9,7 @@ import { LogFiles, logBytesOnDisk } from './log-files.ts'
 import { Reader, recordSize } from './reader.ts'
 
 const BATCH_ROWS = 1024
-const CACHE_KIB = 16_384
+const CACHE_KIB = 4096
 const BUSY_TIMEOUT_MS = 5000
 
 /** A row of `revision` without its bytes. */

@@ -12,7 +12,7 @@ import { decodeTransaction } from './wire.ts'
 
 const { path } = workerData as WriterData
 /** Room for the pages of the index that a commit changes. */
-const CACHE_KIB = 8192
+const CACHE_KIB = 4096
 const BUSY_TIMEOUT_MS = 1000
 
 function main(port: NonNullable<typeof parentPort>): void {

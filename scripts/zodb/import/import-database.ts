@@ -58,7 +58,7 @@ export interface ImportResult {
   readonly upTo: Tid
 }
 
-const DEFAULT_CACHE_BYTES = 32 << 20
+const DEFAULT_CACHE_BYTES = 16 << 20
 /** Where files are put that no name leads to. */
 const UNNAMED = 'bigfile'
 
