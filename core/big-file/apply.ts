@@ -6,6 +6,7 @@
  * | the whole block                                 | ZBlk0                                                     |
  * | the whole block, shared from one record         | ZBlk0, which shares the record's bytes                    |
  * | its end, so that it is full, and the next block | ZBlk0: it was filled by appending, and is left            |
+ * | its first chunk, and there is no other          | ZBlk0: a small file is one record less a tree for it      |
  * | anything else                                   | ZBlk1; a ZBlk0 becomes one without its data being touched |
  *
  * In a ZBlk1 each chunk of {@link CHUNK_BYTES} that was written becomes a ZData, of the oid that it had; but a run from
@@ -66,10 +67,13 @@ export async function applyOverlay(
   const stored = await blocks.find(blk)
   if (stored === undefined && runs.every(isZeros)) return 0
   const format = blocks.connection.zblkFormat
+  const isSmall = format === 'auto' && (await isOneChunk(blocks, runs, stored))
   const isWhole =
+    isSmall ||
     format === 'zblk0' ||
     (format === 'auto' && (await fills(blocks, blk, runs, stored !== undefined && isLeft)))
-  const body = isWhole ? await wholeBody(blocks, blk, overlay) : undefined
+  const end = isSmall ? CHUNK_BYTES : blocks.blksize
+  const body = isWhole ? await wholeBody(blocks, blk, overlay, end) : undefined
   return body === undefined ? storeChunks(blocks, blk, runs, stored) : storeWhole(blocks, blk, body, stored)
 }
 
@@ -79,7 +83,7 @@ export async function migrateLeft(blocks: Blocks, blk: number, empty: Overlay): 
   if (stored?.className !== ZBlk1.CLASS_NAME) return
   const [extent] = (await ifReadable(() => blocks.extents(blk))) ?? []
   if (extent?.lo !== 0 || extent.hi !== blocks.blksize) return
-  const body = await wholeBody(blocks, blk, empty)
+  const body = await wholeBody(blocks, blk, empty, blocks.blksize)
   if (body !== undefined) await storeWhole(blocks, blk, body, stored)
 }
 
@@ -114,6 +118,15 @@ async function fills(
   )
 }
 
+/** Whether a block is, with what was written, no longer than a chunk. One that is a ZBlk1 stays one. */
+async function isOneChunk(blocks: Blocks, runs: readonly Run[], stored: Ref | undefined): Promise<boolean> {
+  if (runs.some(({ hi, slice }) => hi > CHUNK_BYTES || slice !== undefined)) return false
+  if (stored === undefined) return true
+  if (stored.className !== ZBLK0) return false
+  const data = await readableData(blocks, stored.oid)
+  return data !== undefined && data.len <= CHUNK_BYTES
+}
+
 const isZeros = ({ bytes, slice }: Run): boolean => bytes === undefined && slice === undefined
 
 const isOneSlice = ([run, ...others]: readonly Run[], blksize: number): boolean =>
@@ -146,17 +159,22 @@ async function storeWhole(blocks: Blocks, blk: number, body: Body, stored: Ref |
   return wholeChunks(bodyBytes(body)) - before
 }
 
-/** A block's bytes under its overlay; undefined where they cannot be read. */
-async function wholeBody(blocks: Blocks, blk: number, overlay: Overlay): Promise<Body | undefined> {
+/** A block's bytes `[0, end)` under its overlay, all that it has; undefined where they cannot be read. */
+async function wholeBody(
+  blocks: Blocks,
+  blk: number,
+  overlay: Overlay,
+  end: number,
+): Promise<Body | undefined> {
   const [run] = overlay.runs
   if (run?.slice !== undefined && isOneSlice(overlay.runs, blocks.blksize))
     return await storable(blocks, run.slice)
-  return await ifReadable(() => readWhole(blocks, blk, overlay))
+  return await ifReadable(() => readWhole(blocks, blk, overlay, end))
 }
 
-async function readWhole(blocks: Blocks, blk: number, overlay: Overlay): Promise<Uint8Array[]> {
+async function readWhole(blocks: Blocks, blk: number, overlay: Overlay, end: number): Promise<Uint8Array[]> {
   const pieces: Uint8Array[] = []
-  for (const segment of overlay.segments(0, blocks.blksize)) {
+  for (const segment of overlay.segments(0, end)) {
     const { kind, lo, hi } = segment
     if (kind === 'bytes') pieces.push(segment.bytes)
     else if (kind === 'stored') pieces.push(...(await blocks.read(blk, lo, hi)))

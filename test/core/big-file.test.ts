@@ -70,9 +70,33 @@ describe('BigFile', () => {
   describe('in format auto', () => {
     it('makes ZBlk0 of blocks written whole and ZBlk1 of others', async () => {
       const [file, connection] = await create()
-      await file.write(0n, pattern(BLK + 100, 1))
+      await file.write(0n, pattern(BLK + 5000, 1))
       await commit(connection)
       expect([await formatOf(file, 0), await formatOf(file, 1)]).toEqual(['ZBlk0', 'ZBlk1'])
+    })
+
+    it('makes ZBlk0 of a first chunk alone, and ZBlk1 when there is more', async () => {
+      const [file, connection] = await create()
+      const expected = Buffer.alloc(3 * 4096)
+      const put = async (off: number, bytes: Uint8Array): Promise<void> => {
+        await file.write(BigInt(off), bytes)
+        await commit(connection)
+        expected.set(bytes, off)
+      }
+      for (const [off, length] of [
+        [100, 50],
+        [10, 2000],
+        [4000, 96],
+      ] as const) {
+        await put(off, pattern(length, off))
+        expect(await formatOf(file, 0)).toBe('ZBlk0')
+      }
+      await put(9000, pattern(10, 4))
+      expect(await formatOf(file, 0)).toBe('ZBlk1')
+      await put(20, pattern(30, 5))
+      expect(await formatOf(file, 0)).toBe('ZBlk1')
+      const [again] = await reopen(file)
+      expect(await read(again, 0, expected.length)).toEqual(expected)
     })
 
     it('makes a ZBlk0 of a block that was filled by appending when it is left', async () => {
@@ -80,7 +104,7 @@ describe('BigFile', () => {
       for (let off = 0; off < BLK + 1000; off += 1000) {
         await file.write(BigInt(off), pattern(1000, off))
         await commit(connection)
-        expect(await formatOf(file, 0)).toBe(off + 1000 <= BLK ? 'ZBlk1' : 'ZBlk0')
+        expect(await formatOf(file, 0)).toBe(off + 1000 <= 4096 || off + 1000 > BLK ? 'ZBlk0' : 'ZBlk1')
       }
       const [again] = await reopen(file)
       for (let off = 0; off < BLK + 1000; off += 1000)
