@@ -39,6 +39,7 @@ export interface Interrupted {
 const MAIN = fileURLToPath(new URL('../../scripts/main.ts', import.meta.url))
 /** What is aimed at may not come. */
 const AIM_MS = 1500
+const PACK_POLL_MS = 20
 const CALL_MS = 10_000
 const WAL_HEADER_BYTES = 32
 const FRAME_HEADER_BYTES = 24
@@ -115,10 +116,27 @@ export class KilledMount {
     return { commit, checkpoint: shm.readUInt32LE(96) !== shm.readUInt32LE(128), pack }
   }
 
-  async #beginPack(forMs: number): Promise<void> {
+  /** Packs to the present. @throws Error with what it has failed with. */
+  async pack(): Promise<void> {
+    const paths = await this.#control()
+    if (paths === undefined) return
+    await callDaemon(paths, 'pack', { before: '0s' }, CALL_MS)
+    for (;;) {
+      const status = await callDaemon(paths, 'packStatus', {}, CALL_MS)
+      if (status.state === 'done') return
+      if (status.state !== 'running') throw new Error(`the pack is ${JSON.stringify(status)}`)
+      await sleep(PACK_POLL_MS)
+    }
+  }
+
+  async #control(): Promise<Awaited<ReturnType<typeof controlPaths>> | undefined> {
     const mount = mountedAt(this.dir)
-    if (mount === undefined) return
-    const paths = await controlPaths(mount.device, ownerOf(mount))
+    return mount === undefined ? undefined : await controlPaths(mount.device, ownerOf(mount))
+  }
+
+  async #beginPack(forMs: number): Promise<void> {
+    const paths = await this.#control()
+    if (paths === undefined) return
     await callDaemon(paths, 'pack', { before: '0s' }, CALL_MS)
     await sleep(forMs / 5)
     this.#isPacking = (await callDaemon(paths, 'packStatus', {}, CALL_MS)).state === 'running'

@@ -49,6 +49,8 @@ interface Round {
 }
 
 const DELAY_MAX_MS = 700
+/** After so many a pack is left in peace: fsck reads all of the history after each. */
+const KILLS_A_PACK = 20
 /** The dead mount answers with one of these. */
 const KILLED = ['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENODEV', 'EINTR']
 const AIMS: readonly Aim[] = ['anything', 'anything', 'commit', 'checkpoint', 'pack']
@@ -107,6 +109,7 @@ async function kill(
         (where.length > 0 ? `; in the middle of a ${where.join(' and a ')}` : ''),
     )
     model = model.clone()
+    if (kill % KILLS_A_PACK === 0) await mount.pack()
   }
   return { kills, ...total, ...fell }
 }
