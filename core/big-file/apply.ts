@@ -120,7 +120,8 @@ async function fills(
 
 /** Whether a block is, with what was written, no longer than a chunk. One that is a ZBlk1 stays one. */
 async function isOneChunk(blocks: Blocks, runs: readonly Run[], stored: Ref | undefined): Promise<boolean> {
-  if (runs.some(({ hi, slice }) => hi > CHUNK_BYTES || slice !== undefined)) return false
+  // Zeros beyond it take nothing away from what is no longer than that.
+  if (runs.some(run => run.slice !== undefined || (run.hi > CHUNK_BYTES && !isZeros(run)))) return false
   if (stored === undefined) return true
   if (stored.className !== ZBLK0) return false
   const data = await readableData(blocks, stored.oid)
@@ -252,7 +253,7 @@ async function planLong(
   known: Map<number, Oid>,
   plan: Plan,
 ): Promise<void> {
-  const data = await ifReadable(() => blocks.longChunk(oid))
+  const data = await readableData(blocks, oid)
   const end = data === undefined ? next : off + data.len
   if (!runs.some(({ lo, hi }) => lo < end && hi > off)) return
   if (off % CHUNK_BYTES === 0 && end - off <= CHUNK_BYTES) known.set(off, oid)

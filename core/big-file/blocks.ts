@@ -161,7 +161,7 @@ export class Blocks {
     for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < offs.length && (offs[i] as number) < hi; i++) {
       const off = offs[i] as number
       const next = offs[i + 1] ?? this.blksize
-      const data = await this.longChunk(oids[i] as Oid)
+      const data = await this.#longChunk(oids[i] as Oid)
       this.#checkChunk(ref, off, data.len, next)
       if (next % CHUNK_BYTES !== 0 || !add(off, data)) return undefined
     }
@@ -202,7 +202,7 @@ export class Blocks {
       if (next - off <= CHUNK_BYTES || (off >= lo && next <= hi && next - off <= TOGETHER_BYTES)) {
         if (next > lo) together.push(i)
       } else {
-        const data = await this.longChunk(oids[i] as Oid)
+        const data = await this.#longChunk(oids[i] as Oid)
         this.#checkChunk(block, off, data.len, next)
         const from = Math.max(lo - off, 0)
         const pieces =
@@ -238,7 +238,7 @@ export class Blocks {
   }
 
   /** A long chunk's data. Where it is stored is remembered, so that reading a part takes one call to the store. */
-  async longChunk(oid: Oid): Promise<StoredData> {
+  async #longChunk(oid: Oid): Promise<StoredData> {
     const { layouts } = this.connection
     const known = layouts.get(oid)
     if (known !== undefined && 'body' in known) return known

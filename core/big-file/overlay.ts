@@ -147,7 +147,7 @@ export class Overlay {
     this.#splice(i, 0, { lo, hi, buffer: slabs.take(hi - lo).fill(0) })
   }
 
-  /** Covers the gap `[lo, hi)` before run `i` with what is stored there, as far as it is not written next. */
+  /** Covers the gap `[lo, hi)` before run `i`: chunks that `written` does not cover with what is stored of them. */
   #add(
     i: number,
     lo: number,
@@ -166,9 +166,9 @@ export class Overlay {
       run = { lo, hi, buffer: slabs.take(Math.max(hi - lo, Math.min(room, limit))) }
       this.#splice(i, 0, run)
     }
-    const [first, last] = [lo, floor(hi - 1)]
-    if (written.lo > first || written.hi < Math.min(first + CHUNK_BYTES, hi)) this.#fill(run, first, base)
-    if (last !== first && written.hi < hi) this.#fill(run, last, base)
+    const last = floor(hi - 1)
+    if (written.lo > lo || written.hi < Math.min(lo + CHUNK_BYTES, hi)) this.#fill(run, lo, base)
+    if (last !== lo && written.hi < hi) this.#fill(run, last, base)
   }
 
   /** Makes a chunk of a run what is stored of it, or zeros. */

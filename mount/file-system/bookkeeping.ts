@@ -150,10 +150,9 @@ export class Bookkeeping {
 
   #forget(node: Node): void {
     node.file?.abort()
-    node.file = undefined
+    node.revert(false)
     this.#written.delete(node)
     this.#orphans.delete(node)
-    node.isOrphan = false
     node.tree.settle(node)
   }
 

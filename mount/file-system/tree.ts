@@ -117,7 +117,7 @@ export class Tree {
     return this.#nodes.get(of)
   }
 
-  /** Drops what nobody needs of a node without users, handles, and data that is not serialised: its objects, or itself. */
+  /** A node that has no user, no handle and nothing unserialised lets go of its objects; one that nobody refers to goes. */
   settle(node: Node): void {
     if (node.users > 0 || node.handles > 0 || node.isUnsettled) return
     node.detach()

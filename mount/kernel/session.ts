@@ -6,7 +6,7 @@
  *    that wait for nothing outside answer at once. When there is no request it looks again for {@link SPIN_MS}:
  *    a caller that has its answer usually asks again within microseconds, and waking up costs more than looking.
  *    Where others want the processor, looking takes it from the caller too: having lost it meanwhile, `#serve` does
- *    not look again for {@link REST_MS}.
+ *    not look again for {@link REST_MS}. That shows in the time between two looks while no operation is under way.
  * 3. It goes back to the event loop when nothing came, and at the latest after {@link BUSY_MS}, so that
  *    timers, the store's worker and the control socket have their turn under any load.
  *
@@ -81,6 +81,8 @@ export class Session {
   readonly #interruptible = new Map<number, RequestHeader>()
   #messages = 0
   #underway = 0
+  /** Operations that have ended. */
+  #settled = 0
   /** Until when it goes to the event loop as soon as there is no request. */
   #restUntil = 0
   #ended = false
@@ -129,8 +131,9 @@ export class Session {
 
   async #serve(): Promise<void> {
     const start = performance.now()
-    /** When there was no request for the first time, and for the last. */
+    /** When there was no request for the first time since the last one. */
     let idleSince = Infinity
+    /** When there was none for the last time, and nothing to do. */
     let looked = Infinity
     while (!this.#ended) {
       const message = this.#takeMessage()
@@ -152,12 +155,14 @@ export class Session {
         if (now - looked > PREEMPTED_MS) this.#restUntil = now + REST_MS
         idleSince = Math.min(idleSince, now)
         if (now - idleSince > SPIN_MS || now < this.#restUntil) return
-        looked = now
+        // An operation that goes on takes its time until the next look: that would tell nothing.
+        looked = this.#underway === 0 ? now : Infinity
       }
       if (now - start > BUSY_MS) return
+      const settled = this.#settled
       for (let hop = 0; hop < HOPS; hop++) {
         await MICROTASKS
-        if (this.#underway === 0) break
+        if (this.#underway === 0 || this.#settled !== settled) break
       }
     }
   }
@@ -208,6 +213,7 @@ export class Session {
       this.#replies.error(request, this.#errnoOf(request, error))
     } finally {
       this.#underway--
+      this.#settled++
       if (interruptible) this.#interruptible.delete(request.unique)
       if (keeps) this.#giveBack(message)
       if (this.#ended) this.#closeWhenIdle()

@@ -6,14 +6,18 @@ import { LogDamageError, type LogFiles } from './log-files.ts'
 import { GROUP_BYTES, offsetOf, segmentOf, SUM_BYTES, sumOffsetOf, unitDown } from './log-layout.ts'
 import { UNIT_BYTES } from './schema.ts'
 
-/** The checksums of so many groups of units are kept: 4 MiB, for 2 GiB of the log. */
+/** A reader keeps the checksums of so many groups of units: 4 MiB, for 2 GiB of the log. */
 const GROUPS_KEPT = 1024
 
 /** Reads ranges of the log, every unit that is touched checked against its checksum. */
 export class LogReader {
   readonly #files: LogFiles
   /** The checksums of groups that were read, by their position. */
-  readonly #groups = new LRUCache<number, Buffer>({ max: GROUPS_KEPT })
+  readonly #groups = new LRUCache<number, Buffer>({
+    max: GROUPS_KEPT,
+    dispose: sums => void (this.#spare = sums),
+  })
+  #spare: Buffer | undefined
   readonly #unit = Buffer.allocUnsafeSlow(UNIT_BYTES)
 
   constructor(files: LogFiles) {
@@ -48,7 +52,8 @@ export class LogReader {
     const known = this.#groups.get(group)
     if (known !== undefined && isIntact(pos, target, known)) return
     // Not read before, or before these units had theirs.
-    const sums = Buffer.allocUnsafeSlow(UNIT_BYTES)
+    const sums = this.#spare ?? Buffer.allocUnsafeSlow(UNIT_BYTES)
+    this.#spare = undefined
     const length = readUpTo(fd, sums, sumOffsetOf(group))
     if (length < ((pos - group + target.length) / UNIT_BYTES) * SUM_BYTES) throw new LogDamageError(CUT_SHORT)
     if (!isIntact(pos, target, sums)) throw new LogDamageError('the checksum of its bytes in the log differs')

@@ -3,7 +3,7 @@
  * has in memory costs microseconds, less than handing it to another thread.
  *
  * `load` looks neighbouring oids up with one query and reads the bytes of neighbouring records with one call, as
- * they were written one after the other. Each call reads one state of the database; but bytes of the log that a pack
+ * they were written one after the other. Each call reads one state of the database, or a revision that it knows; but bytes of the log that a pack
  * gives back meanwhile are gone. Then all is looked up once more, before it is called damage.
  */
 import type { Database, Statement } from 'better-sqlite3'
@@ -224,9 +224,9 @@ export class Reader {
     return twiceOnLogDamage(() => {
       const record = this.find(oid, at)
       if (record === undefined || record.head === null) return undefined
-      if (record.pos !== null && recordSize(record) - record.len <= RECENT_BYTES)
-        this.#recent.set(oid, record)
-      return this.#part(record, off, len, into)
+      const part = this.#part(record, off, len, into)
+      if (record.pos !== null && part.size - record.len <= RECENT_BYTES) this.#recent.set(oid, record)
+      return part
     })
   }
 

@@ -91,6 +91,11 @@ describe('BigFile', () => {
         await put(off, pattern(length, off))
         expect(await formatOf(file, 0)).toBe('ZBlk0')
       }
+      await file.truncate(1500n)
+      await commit(connection)
+      expected.fill(0, 1500)
+      expect(await formatOf(file, 0)).toBe('ZBlk0')
+      expect(await read(file, 0, expected.length)).toEqual(expected)
       await put(9000, pattern(10, 4))
       expect(await formatOf(file, 0)).toBe('ZBlk1')
       await put(20, pattern(30, 5))

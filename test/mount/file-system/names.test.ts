@@ -203,4 +203,13 @@ describe('what has no name any more', () => {
     await paths.fs.fsync()
     expect(paths.fs.stats().inodesInUse).toBe(0)
   })
+
+  test('a file that is emptied and removed before it is stored leaves no node', async () => {
+    await paths.write('file', Buffer.alloc(3 << 20, 'x'))
+    await paths.fs.fsync()
+    await paths.truncate('file', 0n)
+    await paths.unlink('file')
+    await paths.fs.fsync()
+    expect(paths.fs.stats().inodesInUse).toBe(0)
+  })
 })
