@@ -16,8 +16,8 @@ const FREE_BYTES = 32 << 20
 
 export class Slabs {
   readonly #holders = new Map<ArrayBufferLike, number>()
-  /** By length. */
-  readonly #free = new Map<number, ArrayBufferLike[]>()
+  /** As they became free. */
+  readonly #free: ArrayBufferLike[] = []
   #freeBytes = 0
   /** Where short buffers are taken from, held once for that, and from which byte on. */
   #open: ArrayBufferLike | undefined
@@ -59,19 +59,23 @@ export class Slabs {
   }
 
   #takeSlab(length: number): ArrayBufferLike {
-    const known = this.#free.get(length)?.pop()
-    if (known !== undefined) this.#freeBytes -= length
-    const slab = known ?? new SharedArrayBuffer(length)
+    const slab = this.#takeFree(length) ?? new SharedArrayBuffer(length)
     this.#holders.set(slab, 1)
     return slab
   }
 
+  #takeFree(length: number): ArrayBufferLike | undefined {
+    const index = this.#free.findLastIndex(({ byteLength }) => byteLength === length)
+    if (index < 0) return undefined
+    this.#freeBytes -= length
+    return this.#free.splice(index, 1)[0]
+  }
+
+  /** In the place of those that nobody has wanted for longest, where there are too many: of another length perhaps. */
   #keep(slab: ArrayBufferLike): void {
-    if (this.#freeBytes + slab.byteLength > FREE_BYTES) return
+    this.#free.push(slab)
     this.#freeBytes += slab.byteLength
-    const free = this.#free.get(slab.byteLength)
-    if (free === undefined) this.#free.set(slab.byteLength, [slab])
-    else free.push(slab)
+    while (this.#freeBytes > FREE_BYTES) this.#freeBytes -= this.#free.shift()?.byteLength ?? 0
   }
 }
 
