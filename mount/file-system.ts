@@ -241,7 +241,7 @@ export class FileSystem implements Operations {
   /** Covers everything before it, on the whole filesystem. */
   async fsync(): Promise<void> {
     this.#counts.count('fsync')
-    await this.#writeBack?.sync()
+    await this.#writeBack?.fsync()
   }
 
   async allocate(ino: Ino, _fh: Fh, mode: AllocateMode, off: bigint, len: bigint): Promise<void> {
@@ -285,7 +285,7 @@ export class FileSystem implements Operations {
 
   async fsyncdir(): Promise<void> {
     this.#counts.count('fsyncdir')
-    await this.#writeBack?.sync()
+    await this.#writeBack?.fsync()
   }
 
   // ---- the whole

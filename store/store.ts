@@ -142,9 +142,35 @@ export interface Store {
   close(): Promise<void>
 }
 
+/** What follows the last transaction, on disk, and is in none yet. */
+export interface FoundIntents {
+  readonly entries: readonly Uint8Array[]
+  /** Whether one behind them is damaged, so that what came after it is lost. */
+  readonly isDamaged: boolean
+}
+
+/** Bytes that are on disk between two transactions; the next one makes them void. */
+export interface Intents {
+  /** What was added since the last transaction, perhaps by a process that died, in order. */
+  read(): Promise<FoundIntents>
+
+  /**
+   * Adds an entry to those that follow what is the last transaction when this is called. Only one call may be under
+   * way. Resolves to true when the entry is on disk; to false where it is not, for lack of room perhaps: then nothing
+   * can be added before the next transaction.
+   */
+  add(bytes: Uint8Array): Promise<boolean>
+}
+
 /** A store that can be written. */
 export interface WritableStore extends Store {
   readonly readOnly: false
+
+  /**
+   * For who is in a hurry: one write and one sync, where a transaction takes more. Absent where there is no such place.
+   * While there are entries that nobody has read, `commit` rejects.
+   */
+  readonly intents?: Intents | undefined
 
   /** Reserves `count` new oids and returns the first; they ascend without gaps. Never gives one twice. */
   newOids(count: number): Oid

@@ -5,15 +5,17 @@ import { parseMoment, transactionAt } from '../../core/moment.ts'
 import { Superblock } from '../../core/superblock.ts'
 import { CannotOpenError } from '../../store/errors.ts'
 import { TID_NONE, type Tid } from '../../store/ids.ts'
-import type { Store, WritableStore } from '../../store/store.ts'
+import type { Intents, Store, WritableStore } from '../../store/store.ts'
 import { ReadWriteLock } from '../locks.ts'
 import { Views } from '../views.ts'
 import { Bookkeeping } from './bookkeeping.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { Context } from './context.ts'
+import { FileData } from './file-data.ts'
 import { Handles } from './handles.ts'
 import { Tree } from './tree.ts'
 import { WriteBack } from './write-back.ts'
+import { writesOf } from './write-intents.ts'
 
 /** What a filesystem is opened with; what is absent has a default. */
 export interface FileSystemOptions {
@@ -64,12 +66,23 @@ export async function assemble(store: Store | WritableStore, options: FileSystem
   const gate = new ReadWriteLock()
   const beforePrepare = (): Promise<void> => bookkeeping.prepare()
   const remember = (): (() => Promise<void>) => rememberNodes(live, bookkeeping)
+  const intents = 'intents' in store ? store.intents : undefined
   const writeBack = readOnly
     ? undefined
-    : new WriteBack({ connection, gate, commitIntervalMs, dirtySizeBytes, log, beforePrepare, remember })
-  if (connection.hasPending) await writeBack?.storeFirst()
+    : new WriteBack({
+        connection,
+        intents,
+        gate,
+        commitIntervalMs,
+        dirtySizeBytes,
+        log,
+        beforePrepare,
+        remember,
+      })
   const views = new Views({ store, superblock, cacheSizeBytes })
   const context = new Context({ live, views, handles: new Handles(), bookkeeping, writeBack, gate, nowNs })
+  const isRepeated = intents !== undefined && !readOnly && (await repeatWrites(intents, context, log))
+  if (connection.hasPending || isRepeated) await writeBack?.storeFirst()
   const config = {
     database: store.name,
     readOnly,
@@ -80,6 +93,19 @@ export async function assemble(store: Store | WritableStore, options: FileSystem
     commitIntervalMs,
   }
   return { context, superblock, writeBack, config }
+}
+
+/** Makes the writes again that were synced and are in no transaction. Resolves to whether there were any. */
+async function repeatWrites(intents: Intents, context: Context, log: Logger): Promise<boolean> {
+  const { entries, isDamaged } = await intents.read()
+  const data = new FileData(context)
+  for (const entry of entries) for (const write of writesOf(entry)) await data.repeat(write)
+  if (isDamaged)
+    log.error(
+      { entries: entries.length },
+      'the intent log is damaged: synced writes that came behind these entries are lost',
+    )
+  return entries.length > 0
 }
 
 /** What the inodes in use are like now; what it gives takes them back to that, when the connection has aborted. */

@@ -23,6 +23,7 @@ import type { Handles } from './handles.ts'
 import type { Node } from './node.ts'
 import { treeNumberOf, type Tree } from './tree.ts'
 import type { WriteBack } from './write-back.ts'
+import type { PastWrite } from './write-intents.ts'
 
 export interface ContextParts {
   readonly live: Tree
@@ -95,7 +96,7 @@ export class Context {
 
   /** Drops what is no longer needed. To be called when a reference or handle is given back. */
   settle(node: Node): void {
-    if (this.bookkeeping.hasToDrop(node)) this.#writeBack?.touch(0)
+    if (this.bookkeeping.hasToDrop(node)) this.#writeBack?.touchLazily(0)
     node.tree.settle(node)
     if (node.tree !== this.live) this.views.settle(node.tree)
   }
@@ -193,12 +194,17 @@ export class Context {
     this.writeBack.changed(node, bytes)
   }
 
-  /** Runs a small change at once, without waiting, if changes may be made now; else it is left out. */
+  /** Notes that a file was written to. */
+  wrote(node: Node, bytes: number, write: PastWrite): void {
+    this.writeBack.wrote(node, bytes, write)
+  }
+
+  /** Runs a small change at once, without waiting, if changes may be made now; else it is left out. No fsync is for it. */
   changeIfFree(node: Node, work: () => void): void {
     if (node.tree.readOnly || !this.#gate.tryShared()) return
     try {
       work()
-      this.changed(node)
+      this.writeBack.touchLazily(INODE_CHANGE_BYTES)
     } finally {
       this.#gate.release()
     }

@@ -2,6 +2,7 @@
 import { BigFile } from '../../core/big-file.ts'
 import type { Inode } from '../../core/inode.ts'
 import { ZBigFile } from '../../core/zblk/zbigfile.ts'
+import { ObjectNotFoundError } from '../../store/errors.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Ino } from '../operations.ts'
 import {
@@ -14,6 +15,7 @@ import {
 } from './attributes.ts'
 import type { Context } from './context.ts'
 import type { Node } from './node.ts'
+import type { PastWrite } from './write-intents.ts'
 
 /** What holes are read from, in pieces. */
 const ZEROS = new Uint8Array(1 << 20)
@@ -43,10 +45,32 @@ export class FileData {
       assertRegular(inode)
       assertRange(off, BigInt(data.length))
       if (data.length === 0) return 0
-      await this.writeBytes(node, off, data)
-      await this.finishChange(node, off + BigInt(data.length))
+      const timeNs = await this.#write(node, off, data)
+      this.#context.wrote(node, WRITE_BYTES, { ino, off, timeNs, data })
       return data.length
     })
+  }
+
+  /**
+   * Makes a write again that no transaction has. Nobody else may be at work yet; the caller stores it with whatever
+   * else there is. An inode that nobody has a name for, or that is gone, is left as it is.
+   */
+  async repeat({ ino, off, data, timeNs }: PastWrite): Promise<void> {
+    const node = await this.#context.enter(ino)
+    try {
+      await node.inode.activate()
+      if (node.inode.nlink > 0) await this.#write(node, off, data, timeNs)
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError)) throw error
+    } finally {
+      this.#context.leave(node)
+    }
+  }
+
+  /** Returns when it was written. */
+  async #write(node: Node, off: bigint, data: Uint8Array, timeNs?: bigint): Promise<bigint> {
+    await this.writeBytes(node, off, data)
+    return await this.#finish(node, off + BigInt(data.length), timeNs)
   }
 
   /** Bytes of a node that is locked and activated, cut at its size. */
@@ -112,13 +136,19 @@ export class FileData {
 
   /** After data was changed up to `end`: the size, the times, and what else depends on it. */
   async finishChange(node: Node, end: bigint): Promise<void> {
+    await this.#finish(node, end)
+    this.#context.changed(node, WRITE_BYTES)
+  }
+
+  async #finish(node: Node, end: bigint, givenNs?: bigint): Promise<bigint> {
     const { inode } = node
     await inode.activate()
     if (end > inode.size) inode.size = end
-    setTimes(inode, this.#context.nowNs(), 'mtime', 'ctime')
+    const timeNs = givenNs ?? this.#context.nowNs()
+    setTimes(inode, timeNs, 'mtime', 'ctime')
     dropCapabilities(inode)
     this.#context.bookkeeping.wrote(node)
-    this.#context.changed(node, WRITE_BYTES)
+    return timeNs
   }
 
   /** Notes that a node was read, now and then. */

@@ -13,6 +13,10 @@
  * one attempt that was begun after he came, so that room which was made before is found, and gets its failure; all who
  * wait share it.
  *
+ * An fsync is in more of a hurry than that: as long as nothing but data was written since the last transaction, these
+ * writes go to the store's intent log (write-intents.ts), and the transaction comes later. One entry is added at a
+ * time, while no commit is under way; who comes meanwhile shares the next one.
+ *
  * Who waits for room is served in the order of coming, so that small changes do not keep a large one out for ever.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -20,15 +24,19 @@ import type { Logger } from 'pino'
 import type { Connection } from '../../core/connection.ts'
 import { NoSpaceError, StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
+import type { Intents } from '../../store/store.ts'
 import { ReadWriteLock } from '../locks.ts'
 import { ChangedFiles } from './changed-files.ts'
 import type { Node } from './node.ts'
+import { WriteIntents, type PastWrite } from './write-intents.ts'
 
 /** After a failure the next attempt waits so long, however many want it. */
 const RETRY_MS = 250
 
 export interface WriteBackOptions {
   readonly connection: Connection
+  /** The store's. */
+  readonly intents: Intents | undefined
   readonly gate: ReadWriteLock
   /** How long after the first change it is committed. */
   readonly commitIntervalMs: number
@@ -44,6 +52,8 @@ export interface WriteBackOptions {
 export class WriteBack {
   readonly #options: WriteBackOptions
   readonly #changedFiles = new ChangedFiles()
+  /** What was written since the last prepare. */
+  readonly #writes = new WriteIntents()
   #messages: string[] = []
   /** Changes that no prepare has seen, roughly, in bytes; undefined: there are none. */
   #unpreparedBytes: number | undefined
@@ -53,6 +63,9 @@ export class WriteBack {
   #hasPrepared = false
   #underWay: Promise<Tid> | undefined
   #queued: Promise<Tid> | undefined
+  /** The entry that is being added to the intent log, and the one after it: whether there could be one. */
+  #entry: Promise<boolean> | undefined
+  #nextEntry: Promise<boolean> | undefined
   /** How many commits were begun. */
   #attempts = 0
   /** Of the last commit, where it failed. */
@@ -106,13 +119,51 @@ export class WriteBack {
     this.touch(bytes)
   }
 
+  /** A file was written to, as {@link WriteBack.changed}. */
+  wrote(node: Node, bytes: number, write: PastWrite): void {
+    this.#changedFiles.note(node)
+    if (!this.isDeferring) this.#writes.note(write)
+    this.touchLazily(bytes)
+  }
+
   /** A change was made that concerns no file. */
   touch(bytes: number): void {
+    this.#writes.spoil()
+    this.touchLazily(bytes)
+  }
+
+  /** A change was made that no fsync is there for. */
+  touchLazily(bytes: number): void {
     this.#unpreparedBytes = (this.#unpreparedBytes ?? 0) + bytes
     if (this.isDeferring) return
     this.#timer ??= setTimeout(() => this.#tick(), this.#options.commitIntervalMs)
     if (this.dirtyBytes * 2 >= this.#options.dirtySizeBytes && this.#failure === undefined && !this.#isBusy)
       this.#commitInBackground()
+  }
+
+  /** Everything up to now is on disk when this resolves, in a transaction or to be found by the next mount. @throws StoreError. */
+  async fsync(): Promise<void> {
+    if (this.#options.intents === undefined || !(await this.#log())) await this.sync()
+  }
+
+  /** Resolves to whether the intent log has all that no transaction has. */
+  #log(): Promise<boolean> {
+    this.#nextEntry ??= this.#addNext()
+    return this.#nextEntry
+  }
+
+  async #addNext(): Promise<boolean> {
+    // Also leaves the caller the time to note what is next.
+    await this.#entry
+    await this.#underWay?.catch(() => undefined)
+    this.#entry = this.#nextEntry
+    this.#nextEntry = undefined
+    if (this.#isBusy || this.#hasPrepared || this.isDeferring || !this.#writes.isComplete) return false
+    const entry = this.#writes.take()
+    if (entry === undefined || (await this.#options.intents?.add(entry)) === true) return true
+    // It was taken: from here on only a transaction can tell.
+    this.#writes.spoil()
+    return false
   }
 
   /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError. */
@@ -239,6 +290,7 @@ export class WriteBack {
       this.#hasPrepared = connection.hasPending
       description = this.#describe()
       if (this.#hasPrepared) {
+        this.#writes.restart()
         await connection.commit({ description: message ?? description })
         this.#hasPrepared = false
         this.#commits++
@@ -254,6 +306,7 @@ export class WriteBack {
   /** With the gate held alone. */
   async #takeBack(recall: () => Promise<void>): Promise<void> {
     this.#options.connection.abort()
+    this.#writes.spoil()
     await recall()
     this.#stopTimer()
     this.#unpreparedBytes = undefined
@@ -352,6 +405,7 @@ export class WriteBack {
         await beforePrepare()
         await connection.prepare()
         this.#hasPrepared = connection.hasPending
+        if (this.#hasPrepared) this.#writes.restart()
         description = this.#describe()
       } finally {
         gate.release()
@@ -366,6 +420,7 @@ export class WriteBack {
     } catch (error) {
       if (description !== undefined) this.#messages.unshift(description)
       else this.#unpreparedBytes = (this.#unpreparedBytes ?? 0) + (unpreparedBytes ?? 0)
+      this.#writes.spoil()
       this.#failure = { error, attempt, atMs: performance.now() }
       this.#timer ??= setTimeout(() => this.#tick(), commitIntervalMs)
       log.error({ err: error }, 'changes could not be stored: they are kept in memory, and tried again')

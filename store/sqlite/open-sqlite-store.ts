@@ -75,11 +75,11 @@ export async function openSqliteStore(path: string, options: OpenOptions = {}): 
   try {
     if (create) createFile(file)
     checkForWriting(file, trustIndex)
-    const { client, nextOid } = await WriterClient.start(file)
+    const writer = await WriterClient.start(file)
     try {
-      return open(db => new WritableSqliteStore(file, db, client, lock, nextOid))
+      return open(db => new WritableSqliteStore(file, db, writer, lock))
     } catch (error) {
-      await client.close()
+      await writer.client.close()
       throw error
     }
   } catch (error) {

@@ -8,6 +8,7 @@ import { StoreError } from '../errors.ts'
 import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type {
   ChangeSet,
+  Intents,
   NewTransaction,
   Revision,
   RevisionPart,
@@ -16,6 +17,8 @@ import type {
   TransactionRange,
   WritableStore,
 } from '../store.ts'
+import { readDatabaseId } from './database-id.ts'
+import { IntentLog, waitingIntents } from './intent-log.ts'
 import { isKept, type KeptMoments, readKeptMoments } from './kept-moments.ts'
 import { logBytesOnDisk } from './log-files.ts'
 import type { WriterStats } from './messages.ts'
@@ -23,7 +26,7 @@ import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { ReaderPin } from './reader-pin.ts'
 import { Reader, type Added } from './reader.ts'
 import { storeError } from './sqlite-errors.ts'
-import type { WriterClient } from './writer-client.ts'
+import type { StartedWriter, WriterClient } from './writer-client.ts'
 import type { WriterLock } from './writer-lock.ts'
 
 /** How large a database is now, and what was done to it since it was opened here. */
@@ -158,14 +161,34 @@ export class WritableSqliteStore extends SqliteStore implements WritableStore {
   override readonly readOnly = false
   readonly #writer: WriterClient
   readonly #lock: WriterLock
+  /** Absent where the database's id is damaged: nobody could tell later whose its entries are. */
+  readonly #intentLog: IntentLog | undefined
+  /** Whether there are no entries that somebody would have to read before the next transaction. */
+  #areIntentsRead = false
+  #lastTid: Tid
   #nextOid: number
   #closing: Promise<void> | undefined
 
-  constructor(name: string, db: Database, writer: WriterClient, lock: WriterLock, nextOid: number) {
+  constructor(name: string, db: Database, { client, lastTid, nextOid }: StartedWriter, lock: WriterLock) {
     super(name, db)
-    this.#writer = writer
+    this.#writer = client
     this.#lock = lock
+    this.#lastTid = lastTid
     this.#nextOid = nextOid
+    const id = readDatabaseId(db)
+    this.#intentLog = id === undefined ? undefined : new IntentLog(name, id, () => this.#lastTid)
+  }
+
+  get intents(): Intents | undefined {
+    const log = this.#intentLog
+    if (log === undefined) return undefined
+    return {
+      read: async () => {
+        this.#areIntentsRead = true
+        return await log.read()
+      },
+      add: bytes => log.add(bytes),
+    }
   }
 
   newOids(count: number): Oid {
@@ -178,7 +201,17 @@ export class WritableSqliteStore extends SqliteStore implements WritableStore {
     if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
     // Objects that come with their oids (a copy from elsewhere) must not meet ours.
     for (const { oid } of transaction.changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
-    return await this.#writer.commit(transaction, this.#nextOid)
+    if (!this.#areIntentsRead) await this.#assertNoIntents()
+    this.#lastTid = await this.#writer.commit(transaction, this.#nextOid)
+    return this.#lastTid
+  }
+
+  /** A transaction would make void what nobody has taken. */
+  async #assertNoIntents(): Promise<void> {
+    const found = await this.#intentLog?.read()
+    if (found !== undefined && found.entries.length > 0)
+      throw new StoreError(waitingIntents(this.name, this.#lastTid, found.entries.length))
+    this.#areIntentsRead = true
   }
 
   /** Does one step of a pack, after the commits that were asked for before it. @throws as commit. */
@@ -205,6 +238,7 @@ export class WritableSqliteStore extends SqliteStore implements WritableStore {
   async #close(): Promise<void> {
     // The reader leaves first: the last connection, one that may write, tidies the WAL away.
     await super.close()
+    await this.#intentLog?.close()
     try {
       await this.#writer.close()
     } finally {

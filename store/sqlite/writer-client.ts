@@ -29,6 +29,13 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
+/** The writer when its thread has opened the database, and what it found. */
+export interface StartedWriter {
+  readonly client: WriterClient
+  readonly lastTid: Tid
+  readonly nextOid: number
+}
+
 export class WriterClient {
   readonly #worker: Worker
   readonly #path: string
@@ -46,9 +53,7 @@ export class WriterClient {
   }
 
   /** Starts the thread; resolves when it has opened the database. */
-  static async start(
-    path: string,
-  ): Promise<{ readonly client: WriterClient; readonly lastTid: Tid; readonly nextOid: number }> {
+  static async start(path: string): Promise<StartedWriter> {
     const client = new WriterClient(path)
     const { lastTid, nextOid } = await client.#answer().catch(async (error: unknown) => {
       await client.#worker.terminate()

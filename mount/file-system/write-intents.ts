@@ -1,0 +1,94 @@
+/**
+ * What was written since the last transaction, for the store's intent log: as long as these writes are all that was
+ * changed, an fsync has no more to put on disk than them, and they can be made again after a crash.
+ *
+ * | in a write | length | is                                          |
+ * |------------|--------|---------------------------------------------|
+ * | 0          | 8      | the inode, little-endian like all numbers   |
+ * | 8          | 8      | where in the file                           |
+ * | 16         | 8      | when, in nanoseconds since 1970             |
+ * | 24         | 8      | how many bytes                              |
+ * | 32         |        | the bytes                                   |
+ */
+import type { Ino } from '../operations.ts'
+
+/** A write that was made. */
+export interface PastWrite {
+  readonly ino: Ino
+  readonly off: bigint
+  readonly timeNs: bigint
+  readonly data: Uint8Array
+}
+
+/** More than this is as well stored as a transaction. */
+const STAGED_BYTES_MAX = 256 << 10
+const HEADER_BYTES = 32
+
+export class WriteIntents {
+  #staged: Uint8Array[] = []
+  #stagedBytes = 0
+  /** Whether what was changed since {@link restart} is known here, or on disk already. */
+  #isComplete = false
+
+  get isComplete(): boolean {
+    return this.#isComplete
+  }
+
+  /** From here on changes are noted: all before them are in a transaction, or on their way into one. */
+  restart(): void {
+    this.#clear()
+    this.#isComplete = true
+  }
+
+  /** There is something that only a transaction can put on disk. */
+  spoil(): void {
+    this.#clear()
+    this.#isComplete = false
+  }
+
+  /** Notes a write, whose data is copied. */
+  note(write: PastWrite): void {
+    if (!this.#isComplete) return
+    const bytes = HEADER_BYTES + write.data.length
+    if (this.#stagedBytes + bytes > STAGED_BYTES_MAX) return this.spoil()
+    this.#staged.push(encode(write))
+    this.#stagedBytes += bytes
+  }
+
+  /** What was noted since this was called last; undefined: nothing. */
+  take(): Uint8Array | undefined {
+    const staged = this.#staged
+    this.#clear()
+    return staged.length < 2 ? staged[0] : Buffer.concat(staged)
+  }
+
+  #clear(): void {
+    this.#staged = []
+    this.#stagedBytes = 0
+  }
+}
+
+function encode({ ino, off, timeNs, data }: PastWrite): Buffer {
+  const bytes = Buffer.allocUnsafe(HEADER_BYTES + data.length)
+  bytes.writeBigUInt64LE(BigInt(ino))
+  bytes.writeBigUInt64LE(off, 8)
+  bytes.writeBigInt64LE(timeNs, 16)
+  bytes.writeBigUInt64LE(BigInt(data.length), 24)
+  bytes.set(data, HEADER_BYTES)
+  return bytes
+}
+
+/** The writes of one entry of the log. */
+export function* writesOf(entry: Uint8Array): Generator<PastWrite> {
+  const bytes = Buffer.from(entry.buffer, entry.byteOffset, entry.length)
+  for (let at = 0; at < bytes.length;) {
+    const end = at + HEADER_BYTES + Number(bytes.readBigUInt64LE(at + 24))
+    yield {
+      ino: Number(bytes.readBigUInt64LE(at)) as Ino,
+      off: bytes.readBigUInt64LE(at + 8),
+      timeNs: bytes.readBigInt64LE(at + 16),
+      data: bytes.subarray(at + HEADER_BYTES, end),
+    }
+    at = end
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * A place for what is to be on disk before it becomes a transaction: `DATABASE-log/intents`, a file of fixed length
+ * that is written from its beginning after each transaction. Overwriting bytes that are there already is the least
+ * that a disk can be asked for: one write and one sync, without a change of the file's length or blocks.
+ *
+ * | in an entry | length | is                                                                                |
+ * |-------------|--------|-----------------------------------------------------------------------------------|
+ * | 0           | 8      | XXH64 of all that follows, bytes included                                         |
+ * | 8           | 8      | the transaction that it follows, little-endian like all numbers                   |
+ * | 16          | 8      | a random number, the same for all entries that follow the transaction             |
+ * | 24          | 4      | its place among these, from 0                                                     |
+ * | 28          | 4      | the number of its bytes                                                           |
+ * | 32          | 16     | the database's id                                                                 |
+ * | 48          |        | its bytes                                                                         |
+ *
+ * Each entry begins at a page, so that none is written again with a page that it shares. Entries count as long as the
+ * transaction that they follow is the last one: the next one makes all of them void without touching them.
+ */
+import { randomBytes } from 'node:crypto'
+import { closeSync, mkdirSync, openSync, readSync, write, writeSync } from 'node:fs'
+import { constants, open, type FileHandle } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { StoreError } from '../errors.ts'
+import { formatTid, type Tid } from '../ids.ts'
+import type { FoundIntents, Intents } from '../store.ts'
+import { unitSum } from './checksum.ts'
+import { logDirectory } from './log-layout.ts'
+
+/** Room for 256 writes of a page: their transaction takes little longer than they did. */
+export const INTENTS_BYTES = 2 << 20
+
+const PAGE_BYTES = 4096
+/** While the disk took less for the last entry, nobody minds that the event loop stands still for the next. */
+const QUICK_MS = 1
+const BASE_OFFSET = 8
+const NONCE_OFFSET = 16
+const INDEX_OFFSET = 24
+const LENGTH_OFFSET = 28
+const ID_OFFSET = 32
+const HEADER_BYTES = 48
+
+export const intentsPath = (database: string): string => join(logDirectory(database), 'intents')
+
+interface FoundEntry {
+  readonly nonce: bigint
+  readonly index: number
+  readonly bytes: Uint8Array
+  /** Where the next one begins. */
+  readonly end: number
+}
+
+export class IntentLog implements Intents {
+  readonly #database: string
+  readonly #id: string
+  readonly #lastTid: () => Tid
+  #file: FileHandle | undefined
+  /** What the next entry goes on from. */
+  #base: Tid | undefined
+  #nonce = 0n
+  #index = 0
+  #end = 0
+  #isAdding = false
+  /** The last write. */
+  #tookMs = Infinity
+
+  /** @param id the database's. @param lastTid tells the last transaction. */
+  constructor(database: string, id: string, lastTid: () => Tid) {
+    this.#database = database
+    this.#id = id
+    this.#lastTid = lastTid
+  }
+
+  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  async read(): Promise<FoundIntents> {
+    return readIntents(this.#database, this.#id, this.#lastTid())
+  }
+
+  async add(bytes: Uint8Array): Promise<boolean> {
+    if (this.#isAdding) throw new StoreError('an entry of the intent log is being added already')
+    this.#isAdding = true
+    try {
+      return await this.#add(bytes)
+    } finally {
+      this.#isAdding = false
+    }
+  }
+
+  /** Nothing may be being added. */
+  async close(): Promise<void> {
+    await this.#file?.close()
+    this.#file = undefined
+  }
+
+  async #add(bytes: Uint8Array): Promise<boolean> {
+    const base = this.#lastTid()
+    if (base !== this.#base) {
+      this.#base = base
+      this.#nonce = randomBytes(8).readBigUInt64LE()
+      this.#index = 0
+      this.#end = 0
+    }
+    const length = HEADER_BYTES + bytes.length
+    if (this.#end + length > INTENTS_BYTES) return false
+    try {
+      this.#file ??= await openOrMake(this.#database)
+      const bytesWritten = await this.#write(this.#file, this.#encode(base, bytes))
+      if (bytesWritten < length) throw new Error('the disk took a part')
+    } catch {
+      // A full disk, or a broken one: a transaction will tell. What is there of this entry must not be followed.
+      this.#end = INTENTS_BYTES
+      return false
+    }
+    this.#index++
+    this.#end += Math.ceil(length / PAGE_BYTES) * PAGE_BYTES
+    return true
+  }
+
+  /** A quick disk is waited for: that is less than two changes of threads take. */
+  async #write({ fd }: FileHandle, entry: Buffer): Promise<number> {
+    const startMs = performance.now()
+    const written =
+      this.#tookMs < QUICK_MS
+        ? writeSync(fd, entry, 0, entry.length, this.#end)
+        : await writeInPool(fd, entry, this.#end)
+    this.#tookMs = performance.now() - startMs
+    return written
+  }
+
+  #encode(base: Tid, bytes: Uint8Array): Buffer {
+    const entry = Buffer.allocUnsafeSlow(HEADER_BYTES + bytes.length)
+    entry.writeBigUInt64LE(base, BASE_OFFSET)
+    entry.writeBigUInt64LE(this.#nonce, NONCE_OFFSET)
+    entry.writeUInt32LE(this.#index, INDEX_OFFSET)
+    entry.writeUInt32LE(bytes.length, LENGTH_OFFSET)
+    entry.write(this.#id, ID_OFFSET, 'hex')
+    entry.set(bytes, HEADER_BYTES)
+    entry.writeBigUInt64LE(unitSum(entry.subarray(BASE_OFFSET), 0))
+    return entry
+  }
+}
+
+/** Reads what follows transaction `base`, in order, up to what is damaged or was not written whole. */
+export function readIntents(database: string, id: string, base: Tid): FoundIntents {
+  const file = readWhole(intentsPath(database))
+  const found: FoundEntry[] = []
+  let end = 0
+  for (;;) {
+    const entry = entryAt(file, end, id, base)
+    if (entry === undefined || entry.index !== found.length || entry.nonce !== (found[0] ?? entry).nonce)
+      break
+    found.push(entry)
+    ;({ end } = entry)
+  }
+  return { entries: found.map(({ bytes }) => bytes), isDamaged: isFollowed(file, end, id, base, found) }
+}
+
+/** Whether there is an entry behind what could be read: of the same run, or of one whose first entry is gone. */
+function isFollowed(file: Buffer, end: number, id: string, base: Tid, found: readonly FoundEntry[]): boolean {
+  for (let at = end; at < file.length; at += PAGE_BYTES) {
+    const entry = entryAt(file, at, id, base)
+    if (entry !== undefined && (found.length === 0 || entry.nonce === found[0]?.nonce)) return true
+  }
+  return false
+}
+
+function entryAt(file: Buffer, at: number, id: string, base: Tid): FoundEntry | undefined {
+  const header = file.subarray(at, at + HEADER_BYTES)
+  if (header.length < HEADER_BYTES || header.readBigUInt64LE(BASE_OFFSET) !== base) return undefined
+  if (header.toString('hex', ID_OFFSET, HEADER_BYTES) !== id) return undefined
+  const length = HEADER_BYTES + header.readUInt32LE(LENGTH_OFFSET)
+  const entry = file.subarray(at, at + length)
+  if (entry.length < length || unitSum(entry.subarray(BASE_OFFSET), 0) !== entry.readBigUInt64LE(0))
+    return undefined
+  return {
+    nonce: entry.readBigUInt64LE(NONCE_OFFSET),
+    index: entry.readUInt32LE(INDEX_OFFSET),
+    bytes: entry.subarray(HEADER_BYTES),
+    end: at + Math.ceil(length / PAGE_BYTES) * PAGE_BYTES,
+  }
+}
+
+function readWhole(path: string): Buffer {
+  let fd: number
+  try {
+    fd = openSync(path, 'r')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Buffer.alloc(0)
+    throw error
+  }
+  try {
+    const bytes = Buffer.allocUnsafeSlow(INTENTS_BYTES)
+    return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0))
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Opens the file so that each write is on disk when it returns; makes it where it is not there, or not whole. */
+async function openOrMake(database: string): Promise<FileHandle> {
+  const path = intentsPath(database)
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC
+  const file = await open(path, flags, 0o600)
+  try {
+    const { size } = await file.stat()
+    if (size !== INTENTS_BYTES) {
+      // Real zeros: room that was only reserved would have to be accounted for with the first write to it.
+      await file.truncate(0)
+      await file.writeFile(Buffer.alloc(INTENTS_BYTES))
+      await file.sync()
+      await syncNames(dirname(path))
+    }
+    return file
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+async function syncNames(directory: string): Promise<void> {
+  for (const path of [directory, dirname(directory)]) {
+    const handle = await open(path, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  }
+}
+
+const writeInPool = (fd: number, bytes: Buffer, position: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    write(fd, bytes, 0, bytes.length, position, (error, written) => {
+      if (error === null) resolve(written)
+      else reject(error)
+    })
+  })
+
+/** What is said where entries wait that nobody has taken. */
+export const waitingIntents = (database: string, base: Tid, count: number): string =>
+  `${database} has ${count === 1 ? 'a synced write' : `${count} synced writes`} that no transaction has yet ` +
+  `(they follow ${formatTid(base)}): mount it for writing once`
