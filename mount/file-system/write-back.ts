@@ -420,7 +420,6 @@ export class WriteBack {
     } catch (error) {
       if (description !== undefined) this.#messages.unshift(description)
       else this.#unpreparedBytes = (this.#unpreparedBytes ?? 0) + (unpreparedBytes ?? 0)
-      this.#writes.spoil()
       this.#failure = { error, attempt, atMs: performance.now() }
       this.#timer ??= setTimeout(() => this.#tick(), commitIntervalMs)
       log.error({ err: error }, 'changes could not be stored: they are kept in memory, and tried again')

@@ -65,8 +65,10 @@ export class KeptRevisions {
     }
     const moments = this.#moments
     if (tid > (moments[0] ?? TID_NONE)) return true
-    if (tid > (moments[this.#next] ?? -1n)) return false
-    while ((moments[this.#next] ?? -1n) >= tid) this.#next++
-    return true
+    const before = this.#next
+    // A damaged row may have a tid before all that there are.
+    for (let next = moments[before]; next !== undefined && next >= tid; next = moments[this.#next])
+      this.#next++
+    return this.#next > before
   }
 }

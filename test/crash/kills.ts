@@ -129,8 +129,9 @@ async function runUntilKilled(mount: KilledMount, model: TreeModel, random: Rand
   const killed = mount.kill(aim, random.below(DELAY_MAX_MS))
   // Each round has a stream of its own: how far it comes does not change the next.
   const stream = new Random(random.below(2 ** 32))
+  const mix = random.below(3) === 0 ? 'data' : 'all'
   for (;;) {
-    const operation = nextOperation(model, stream)
+    const operation = nextOperation(model, stream, mix)
     operations.push(operation)
     model.apply(operation)
     states.push(model.hash)

@@ -9,15 +9,22 @@ const SIZE_MAX = 400_000
 const WRITE_MAX = 120_000
 const PAGE_BYTES = 4096
 
+/** How often what is done: `data`: hardly anything but writes and syncs, as a database does. */
+export type Mix = 'all' | 'data'
+
+/** Of a write, of a sync. */
+const DATA_DICE = [14, 88]
+
 /** What comes next, for a tree as the model has it. */
-export function nextOperation(model: TreeModel, random: Random): Operation {
+export function nextOperation(model: TreeModel, random: Random, mix: Mix = 'all'): Operation {
   for (;;) {
-    const operation = propose(model, random)
+    const isData = mix === 'data' && random.below(20) > 0
+    const operation = propose(model, random, isData ? DATA_DICE[random.below(2)] : random.below(100))
     if (operation !== undefined) return operation
   }
 }
 
-function propose(model: TreeModel, random: Random): Operation | undefined {
+function propose(model: TreeModel, random: Random, dice = 0): Operation | undefined {
   const pick = (paths: readonly string[]): string | undefined => paths[random.below(paths.length)]
   const files = model.paths('file')
   const directories = ['', ...model.paths('directory')]
@@ -25,7 +32,6 @@ function propose(model: TreeModel, random: Random): Operation | undefined {
     const path = `${pick(directories) ?? ''}/n${random.below(200)}`
     return model.has(path) || path.split('/').length > 6 ? undefined : path
   }
-  const dice = random.below(100)
   const path = pick(files)
   const made = fresh()
   if (dice < 14 || path === undefined)

@@ -1,8 +1,10 @@
 /** A store in memory: the contract at its plainest, with a switch that makes commits fail or wait. */
+import { setImmediate as turn } from 'node:timers/promises'
 import { ConflictError, StoreError } from '../../store/errors.ts'
 import { oid, tid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import type {
   ChangeSet,
+  Intents,
   NewTransaction,
   RecordSource,
   Revision,
@@ -22,6 +24,35 @@ export class MemoryStore implements WritableStore {
   readonly #sets: ChangeSet[] = []
   #lastTid: Tid = TID_NONE
   #nextOid = 1
+  #entries: Uint8Array[] = []
+  /** Whether the intent log has room. */
+  hasRoom = true
+  readonly intents: Intents | undefined
+
+  /** @param options.hasIntents whether there is an intent log. */
+  constructor({ hasIntents = false } = {}) {
+    if (!hasIntents) return
+    this.intents = {
+      read: () => Promise.resolve({ entries: this.#entries, isDamaged: false }),
+      add: async entry => {
+        const { hasRoom } = this
+        if (hasRoom) this.#entries.push(entry)
+        await turn()
+        return hasRoom
+      },
+    }
+  }
+
+  /** What the next process would find if this one died now. */
+  found(): MemoryStore {
+    const found = new MemoryStore({ hasIntents: this.intents !== undefined })
+    for (const [oid, revisions] of this.#revisions) found.#revisions.set(oid, [...revisions])
+    found.#sets.push(...this.#sets)
+    found.#lastTid = this.#lastTid
+    found.#nextOid = this.#nextOid
+    found.#entries = [...this.#entries]
+    return found
+  }
 
   load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
     this.reads.calls++
@@ -76,6 +107,7 @@ export class MemoryStore implements WritableStore {
     }
     if (transaction.changes.length === 0) return this.#lastTid
     this.#lastTid = tid(this.#lastTid + 1n)
+    this.#entries = []
     for (const { oid, record } of transaction.changes) {
       const revisions = this.#revisions.get(oid) ?? []
       if (record !== null) revisions.push({ tid: this.#lastTid, record: this.#assemble(record) })

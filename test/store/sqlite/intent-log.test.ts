@@ -1,0 +1,200 @@
+/** What is added to the intent log is found by the next process, as long as no transaction came after it. */
+import { open, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { TID_NONE } from '../../../store/ids.ts'
+import { INTENTS_BYTES, intentsPath } from '../../../store/sqlite/intent-log.ts'
+import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import type { FoundIntents, NewTransaction } from '../../../store/store.ts'
+import type { WritableSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
+import { Random } from '../../stress/random.ts'
+import { copyDatabase } from '../../tools/database-files.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+const SEED = Number(process.env['CRASH_SEED'] ?? Random.seed())
+const PAGE = 4096
+
+let directory: string
+let path: string
+beforeEach(async () => {
+  directory = await temporaryDirectory()
+  path = `${directory}/test.db`
+})
+afterEach(async () => await rm(directory, { recursive: true, force: true }))
+
+const openStore = async (at = path): Promise<WritableSqliteStore> =>
+  await openSqliteStore(at, { create: true })
+
+const transaction = (store: WritableSqliteStore): NewTransaction => ({
+  changes: [{ oid: store.newOids(1), base: TID_NONE, record: { head: Buffer.from('record') } }],
+})
+
+const add = (store: WritableSqliteStore, text: string | Buffer): Promise<boolean> | undefined =>
+  store.intents?.add(Buffer.from(text))
+
+/** What a process that opens the database finds; it is closed again. */
+async function found(at = path): Promise<FoundIntents | undefined> {
+  const store = await openStore(at)
+  try {
+    return await store.intents?.read()
+  } finally {
+    await store.close()
+  }
+}
+
+const texts = (found: FoundIntents | undefined): string[] | undefined =>
+  found?.entries.map(entry => Buffer.from(entry).toString())
+
+/** A database with entries behind its last transaction. */
+async function withEntries(...entries: readonly (string | Buffer)[]): Promise<void> {
+  const store = await openStore()
+  await store.commit(transaction(store))
+  for (const entry of entries) expect(await add(store, entry)).toBe(true)
+  await store.close()
+}
+
+/** Writes over bytes of the log's file. */
+async function overwrite(at: number, bytes: Uint8Array): Promise<void> {
+  const file = await open(intentsPath(path), 'r+')
+  await file.write(bytes, 0, bytes.length, at)
+  await file.close()
+}
+
+describe('entries', () => {
+  test('are found in their order, whatever their length', async () => {
+    const long = Buffer.alloc(100_000, 'long ')
+    await withEntries('', 'one', long, 'three')
+    expect(texts(await found())).toEqual(['', 'one', long.toString(), 'three'])
+  })
+
+  test('are void after the next transaction, and those that follow it begin anew', async () => {
+    const store = await openStore()
+    await store.commit(transaction(store))
+    for (const entry of ['one', 'two', 'three']) await add(store, entry)
+    await store.commit(transaction(store))
+    expect(await store.intents?.read()).toEqual({ entries: [], isDamaged: false })
+    await add(store, 'later')
+    await store.close()
+    const after = await found()
+    expect(texts(after)).toEqual(['later'])
+    expect(after?.isDamaged).toBe(false)
+  })
+
+  test('of another process after the same transaction are not taken for the newer ones', async () => {
+    await withEntries('one', 'two', 'three')
+    const store = await openStore()
+    await store.intents?.read()
+    await add(store, 'new')
+    await store.close()
+    expect(texts(await found())).toEqual(['new'])
+  })
+
+  test('of another database are not taken', async () => {
+    await withEntries('one')
+    const other = `${directory}/other.db`
+    const store = await openStore(other)
+    await store.commit({ ...transaction(store), tid: await lastTid(path) })
+    await add(store, 'of the other')
+    await store.close()
+    await writeFile(intentsPath(other), await readFile(intentsPath(path)))
+    expect(await found(other)).toEqual({ entries: [], isDamaged: false })
+  })
+
+  test('that nobody has read keep a transaction from being stored over them', async () => {
+    await withEntries('one', 'two')
+    const store = await openStore()
+    await expect(store.commit(transaction(store))).rejects.toThrow(
+      /2 synced writes that no transaction has yet.*mount it/,
+    )
+    await store.intents?.read()
+    await store.commit(transaction(store))
+    await store.close()
+    expect(texts(await found())).toEqual([])
+  })
+
+  test('are refused when there is no room, and taken again after a transaction', async () => {
+    const store = await openStore()
+    await store.commit(transaction(store))
+    let count = 0
+    while ((await add(store, Buffer.alloc(100_000))) === true) count++
+    expect(count).toBe(Math.floor(INTENTS_BYTES / (Math.ceil(100_048 / PAGE) * PAGE)))
+    await store.commit(transaction(store))
+    expect(await add(store, 'one')).toBe(true)
+    expect((await stat(intentsPath(path))).size).toBe(INTENTS_BYTES)
+    await store.close()
+  })
+})
+
+const lastTid = async (at: string): Promise<NonNullable<NewTransaction['tid']>> => {
+  const store = await openSqliteStore(at, { readOnly: true })
+  try {
+    return await store.lastTid()
+  } finally {
+    await store.close()
+  }
+}
+
+describe('of a damaged log', () => {
+  test('what is before the damage is found, and it is told where more came after it', async () => {
+    await withEntries('one', 'two', 'three', 'four')
+    await overwrite(2 * PAGE + 50, Buffer.from([0]))
+    expect(texts(await found())).toEqual(['one', 'two'])
+    expect((await found())?.isDamaged).toBe(true)
+  })
+
+  test('the last entry is taken for one that was not written whole', async () => {
+    await withEntries('one', 'two')
+    await overwrite(PAGE + 50, Buffer.from([0]))
+    expect(texts(await found())).toEqual(['one'])
+    expect((await found())?.isDamaged).toBe(false)
+  })
+
+  test('the first entry does not hide that there were others', async () => {
+    await withEntries('one', 'two')
+    await overwrite(8, Buffer.alloc(8))
+    expect(await found()).toEqual({ entries: [], isDamaged: true })
+  })
+
+  test('a file that was cut is made whole again', async () => {
+    await withEntries('one', 'two')
+    await truncate(intentsPath(path), PAGE + 20)
+    expect(texts(await found())).toEqual(['one'])
+    const store = await openStore()
+    await store.intents?.read()
+    await store.commit(transaction(store))
+    expect(await add(store, 'new')).toBe(true)
+    await store.close()
+    expect(texts(await found())).toEqual(['new'])
+    expect((await stat(intentsPath(path))).size).toBe(INTENTS_BYTES)
+  })
+})
+
+test(`after a power failure in the middle of a write the entries before it are there, and it is whole or absent (CRASH_SEED=${SEED})`, async () => {
+  const random = new Random(SEED)
+  await withEntries('stale', Buffer.alloc(30_000, 's'), 'stale too')
+  const store = await openStore()
+  await store.intents?.read()
+  await store.commit(transaction(store))
+  const entries: string[] = []
+  const states = [await readFile(intentsPath(path))]
+  for (let count = 0; count < 12; count++) {
+    const entry = String(count).repeat(1 + random.below(20_000))
+    entries.push(entry)
+    await add(store, entry)
+    states.push(await readFile(intentsPath(path)))
+  }
+  await store.close()
+  const copy = `${directory}/copy.db`
+  await copyDatabase(path, copy)
+  for (let count = 0; count < entries.length; count++) {
+    const [before, after] = [states[count] ?? Buffer.of(), states[count + 1] ?? Buffer.of()]
+    for (let tries = 0; tries < 5; tries++) {
+      const torn = Buffer.from(before)
+      for (let at = 0; at < torn.length; at += 512)
+        if (random.below(2) === 0) after.copy(torn, at, at, at + 512)
+      await writeFile(intentsPath(copy), torn)
+      const left = texts(await found(copy)) ?? []
+      expect(left).toEqual(entries.slice(0, left.length))
+      expect(left.length).toBeGreaterThanOrEqual(count)
+    }
+  }
+})
