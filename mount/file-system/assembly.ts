@@ -100,6 +100,7 @@ async function repeatWrites(intents: Intents, context: Context, log: Logger): Pr
   const { entries, isDamaged } = await intents.read()
   const data = new FileData(context)
   for (const entry of entries) for (const write of writesOf(entry)) await data.repeat(write)
+  if (entries.length > 0) log.info({ entries: entries.length }, 'synced writes were made again after a crash')
   if (isDamaged)
     log.error(
       { entries: entries.length },

@@ -12,19 +12,20 @@ const PAGE_BYTES = 4096
 /** How often what is done: `data`: hardly anything but writes and syncs, as a database does. */
 export type Mix = 'all' | 'data'
 
-/** Of a write, of a sync. */
-const DATA_DICE = [14, 88]
+const WRITE_DICE = 14
+const SYNC_DICE = 88
 
 /** What comes next, for a tree as the model has it. */
 export function nextOperation(model: TreeModel, random: Random, mix: Mix = 'all'): Operation {
   for (;;) {
     const isData = mix === 'data' && random.below(20) > 0
-    const operation = propose(model, random, isData ? DATA_DICE[random.below(2)] : random.below(100))
+    const dataDice = random.below(2) === 0 ? WRITE_DICE : SYNC_DICE
+    const operation = propose(model, random, isData ? dataDice : random.below(100))
     if (operation !== undefined) return operation
   }
 }
 
-function propose(model: TreeModel, random: Random, dice = 0): Operation | undefined {
+function propose(model: TreeModel, random: Random, dice: number): Operation | undefined {
   const pick = (paths: readonly string[]): string | undefined => paths[random.below(paths.length)]
   const files = model.paths('file')
   const directories = ['', ...model.paths('directory')]

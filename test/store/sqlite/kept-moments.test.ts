@@ -15,7 +15,9 @@ test('a revision is seen from where kept moments begin, and by the moments befor
       const isState = (tid: bigint, at: bigint): boolean => newestFirst.find(other => other <= at) === tid
       const revisions = new KeptRevisions(kept)
       for (const tid of newestFirst)
-        expect(revisions.sees(1, tid)).toBe(tid > from || [from, ...kept.earlier].some(at => isState(tid, at)))
+        expect(revisions.sees(1, tid)).toBe(
+          tid > from || [from, ...kept.earlier].some(at => isState(tid, at)),
+        )
     }),
   )
 })
