@@ -19,12 +19,12 @@
 import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, readSync, write, writeSync } from 'node:fs'
 import { constants, open, type FileHandle } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { FoundIntents, Intents } from '../store.ts'
 import { unitSum } from './checksum.ts'
-import { logDirectory } from './log-layout.ts'
+import { intentsPath } from './log-layout.ts'
 
 /** Room for 256 writes of a page: their transaction takes little longer than they did. */
 export const INTENTS_BYTES = 2 << 20
@@ -38,8 +38,6 @@ const INDEX_OFFSET = 24
 const LENGTH_OFFSET = 28
 const ID_OFFSET = 32
 const HEADER_BYTES = 48
-
-export const intentsPath = (database: string): string => join(logDirectory(database), 'intents')
 
 interface FoundEntry {
   readonly nonce: bigint
@@ -239,4 +237,4 @@ const writeInPool = (fd: number, bytes: Buffer, position: number): Promise<numbe
 /** What is said where entries wait that nobody has taken. */
 export const waitingIntents = (database: string, base: Tid, count: number): string =>
   `${database} has ${count === 1 ? 'a synced write' : `${count} synced writes`} that no transaction has yet ` +
-  `(they follow ${formatTid(base)}): mount it for writing once`
+  `(after ${formatTid(base)}): mount it for writing once; where that fails, and they are not needed, remove ${intentsPath(database)}`

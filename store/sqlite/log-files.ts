@@ -15,6 +15,7 @@ import { dirname, join } from 'node:path'
 import type { Database } from 'better-sqlite3'
 import { LRUCache } from 'lru-cache'
 import { StoreError } from '../errors.ts'
+import { TID_NONE, type Tid } from '../ids.ts'
 import { readDatabaseId } from './database-id.ts'
 import { hasData, punchHole } from './file-ranges.ts'
 import { fileRangesOf, logDirectory, segmentIndex, segmentOf, segmentPath, tailOf } from './log-layout.ts'
@@ -217,6 +218,10 @@ function foreignLogProblem(database: string, id: string): string | undefined {
 /** The log's end as the last transaction knows it. */
 export const lastLogEnd = (db: Database): number =>
   db.prepare<[], number>('SELECT log_end FROM txn ORDER BY tid DESC LIMIT 1').pluck().get() ?? 0
+
+/** The last transaction that the table of transactions has. */
+export const lastTidOf = (db: Database): Tid =>
+  (db.prepare<[], bigint>('SELECT max(tid) FROM txn').pluck().safeIntegers().get() ?? TID_NONE) as Tid
 
 function segmentNames(database: string): readonly string[] {
   try {

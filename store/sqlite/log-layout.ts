@@ -38,6 +38,9 @@ export const logDirectory = (database: string): string => `${database}-log`
 export const segmentPath = (database: string, index: number): string =>
   join(logDirectory(database), String(index).padStart(NAME_DIGITS, '0'))
 
+/** Where the intent log is (intent-log.ts). */
+export const intentsPath = (database: string): string => join(logDirectory(database), 'intents')
+
 /** The index that a file's name is; undefined where it is none. */
 export const segmentIndex = (name: string): number | undefined =>
   /^\d{8,}$/.test(name) ? Number(name) : undefined

@@ -2,7 +2,8 @@ import { existsSync, fsyncSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { StoreError } from '../errors.ts'
 import { DATABASE_ID, newDatabaseId, readDatabaseId } from './database-id.ts'
-import { databaseIdOfLog, lastLogEnd, LogDamageError, LogFiles } from './log-files.ts'
+import { readIntents, waitingIntents } from './intent-log.ts'
+import { databaseIdOfLog, lastLogEnd, lastTidOf, LogDamageError, LogFiles } from './log-files.ts'
 import { logDirectory, tailOf } from './log-layout.ts'
 import { filesToCheck } from './store-check.ts'
 
@@ -28,12 +29,16 @@ export function repairLog(path: string): void {
   }
 }
 
-/** @throws StoreError where a repair would find no log, or another database's: nothing else may be repaired before. */
+/**
+ * @throws StoreError where a repair would find no log, or another database's, or make void what waits in the intent log:
+ *   nothing else may be repaired before.
+ */
 export function assertRepairable(path: string): void {
   const db = new Database(path, { readonly: true, fileMustExist: true })
   const files = filesToCheck(db)
   try {
     assertIsThere(path, lastLogEnd(db))
+    assertNothingWaits(db)
     for (const index of files.indexes()) files.segment(index)
   } catch (error) {
     if (error instanceof LogDamageError) throw nothingRepaired(error)
@@ -52,6 +57,13 @@ function assertIsThere(path: string, end: number): void {
       `${directory} is missing, and nothing was repaired: put it back beside ${path}, or, where it is lost for ` +
         'good, make an empty directory of that name and repair again: what is lost becomes holes',
     )
+}
+
+function assertNothingWaits(db: Database.Database): void {
+  const id = readDatabaseId(db) ?? databaseIdOfLog(db.name)
+  const last = lastTidOf(db)
+  const waiting = id === undefined ? 0 : readIntents(db.name, id, last).entries.length
+  if (waiting > 0) throw new StoreError(`nothing was repaired: ${waitingIntents(db.name, last, waiting)}`)
 }
 
 const nothingRepaired = (error: LogDamageError): StoreError =>

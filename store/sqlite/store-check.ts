@@ -11,6 +11,7 @@
  * | the schema                                | its text, compared with that of a new database                |
  * | bytes of the log                          | the sums of its units                                         |
  * | a log file is gone, foreign, or cut short | what revisions point to, compared with the files there are    |
+ * | the intent log                            | the sums of its entries: whole ones behind one that is not    |
  *
  * A whole scan reads the table through, not by an index, so it finds those that no search finds. Rows are
  * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
@@ -19,9 +20,11 @@
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
+import type { FoundIntents } from '../store.ts'
 import { rowSum, transactionSum } from './checksum.ts'
 import { DATABASE_ID, readDatabaseId } from './database-id.ts'
-import { databaseIdOfLog, LogDamageError, LogFiles } from './log-files.ts'
+import { readIntents } from './intent-log.ts'
+import { databaseIdOfLog, lastTidOf, LogDamageError, LogFiles } from './log-files.ts'
 import { GROUP_BYTES, SEGMENT_BYTES } from './log-layout.ts'
 import { LogReader } from './log-reader.ts'
 import { PagedBitmap } from './paged-bitmap.ts'
@@ -106,6 +109,7 @@ export class StoreCheck {
       yield* this.#guard(this.#revisions())
       yield* this.#guard(this.#transactions())
       yield* this.#guard(this.#lost())
+      yield* this.#guard(this.#intents())
     } finally {
       if (this.#db.inTransaction) this.#db.exec('COMMIT')
     }
@@ -328,6 +332,20 @@ export class StoreCheck {
     for (const [oid, tid] of indexed.iterate())
       if (isWrong.get(tid) !== undefined && isPresent.get(tid, oid) === undefined)
         yield { kind: 'revision', ...ids(oid, tid), reason: 'its index entry is lost' }
+  }
+
+  /** Beside a mount: an entry may be written while it is read, but not twice. */
+  *#intents(): Generator<StoreDamage> {
+    const id = readDatabaseId(this.#now)
+    if (id === undefined) return
+    const look = (): FoundIntents => readIntents(this.#now.name, id, lastTidOf(this.#now))
+    if (!look().isDamaged) return
+    const { entries, isDamaged } = look()
+    if (isDamaged)
+      yield {
+        kind: 'structure',
+        reason: `the intent log is damaged: synced writes behind its first ${entries.length} entries are lost`,
+      }
   }
 
   #scan(): IterableIterator<[id: bigint, ...RevisionCells]> {
