@@ -5,11 +5,12 @@
  * whole with the model, remembers a moment, and looks at a moment that it remembers. When the mount dies it stops, and
  * says when it is asked how much of what it did is left.
  */
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hashPaths, hashTree, perform } from '../../test/crash/workload.ts'
 import { TreeModel } from '../../test/crash/tree-model.ts'
 import { Random } from '../../test/stress/random.ts'
+import { callMount, findMount } from '../find-mount.ts'
 import { Journal, monotonicMs, type Kept } from './journal.ts'
 import { next, type Kind } from './operations.ts'
 
@@ -45,6 +46,7 @@ const DEAD = new Set(['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENODEV', 'EINTR', 'ENO
 const LOOK_EVERY = 400
 const MOMENT_EVERY = 150
 const MOMENTS_MAX = 20
+const SYNC_MS = 60_000
 /** A moment that is younger than this part of the history must be there. */
 const KEPT_PART = 0.5
 
@@ -92,7 +94,7 @@ class SoakWorker {
         if (operation.kind === 'write') counts.bytesWritten += operation.len
         if (operation.kind === 'sync') {
           counts.syncedMs = this.#journal.settle()
-          await this.#remember()
+          if (random.below(2) === 0) await this.#remember()
         }
         if (counts.operations % LOOK_EVERY === 0) {
           await this.compare()
@@ -134,9 +136,16 @@ class SoakWorker {
     )
   }
 
-  /** To be called when all is stored and nothing was done since. */
+  /** Makes a moment of what there is: an fsync of data alone would make none. */
   async #remember(): Promise<void> {
-    const tid = (await readFile(join(this.#mount, '.zblkfs', 'at'), 'utf8')).trim()
+    let tid: string
+    try {
+      ;({ tid } = await callMount(await findMount(this.#mount), 'sync', {}, SYNC_MS))
+    } catch {
+      // The daemon has died: the next operation finds out.
+      await stat(this.#root)
+      return
+    }
     this.#moments.push({ tid, hash: this.#journal.model.hash, timeMs: monotonicMs() })
     if (this.#moments.length > MOMENTS_MAX) this.#moments.shift()
   }
