@@ -91,7 +91,7 @@ size_before=$(bytes_on_disk)
 zblkfs mount "$db" "$files"
 
 say "Overwriting 4 KiB in the middle of the file"
-head -c 4096 /dev/urandom | dd of="$big" bs=4096 seek=$((mib * 128)) count=1 iflag=fullblock conv=notrunc,fsync status=none
+head -c 4096 /dev/urandom | dd of="$big" bs=4096 seek=$((mib * 128)) count=1 iflag=fullblock conv=notrunc status=none
 changed=$(sum_of "$big")
 [ "$changed" != "$written" ] || fail "the change cannot be read"
 zblkfs umount "$files"

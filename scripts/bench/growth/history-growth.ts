@@ -1,5 +1,5 @@
 /** What grows with the length of the history: opening a moment nobody has looked at, and reading 4 KiB there. */
-import { closeSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, futimesSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { median } from '../measure.ts'
@@ -65,6 +65,8 @@ async function addTransactions(
   for (let i = done; i < wanted; i++) {
     interrupted.throwIfAborted()
     writeSync(fd, Buffer.alloc(PAGE_BYTES, i), 0, PAGE_BYTES, (i % FILE_PAGES) * PAGE_BYTES)
+    // Data alone would make no transaction.
+    futimesSync(fd, i, i)
     fsyncSync(fd)
     if (i % YIELD_EVERY === 0) await setImmediate()
     if (i >= wanted - FROM) tids.push(await zblkfs.sync())
