@@ -121,8 +121,9 @@ export class WriteBack {
 
   /** A file was written to, as {@link WriteBack.changed}. */
   wrote(node: Node, bytes: number, write: PastWrite): void {
+    if (this.isDeferring) return this.changed(node, bytes)
     this.#changedFiles.note(node)
-    if (!this.isDeferring) this.#writes.note(write)
+    this.#writes.note(write)
     this.touchLazily(bytes)
   }
 

@@ -119,6 +119,17 @@ test('a write to a file that has no name any more is not made again', async () =
   expect((await found.read('b')).toString()).toContain('there')
 })
 
+test('an fsync right after the end of a transaction waits for it', async () => {
+  const paths = await begin(['a'])
+  paths.store.beforeCommit = () => sleep(20)
+  await paths.fs.history?.begin()
+  await paths.write('a', 'in the transaction')
+  const ended = paths.fs.history?.commit('done')
+  await paths.fs.fsync()
+  expect((await (await afterCrash(paths.store)).read('a')).toString()).toBe('in the transaction')
+  await ended
+})
+
 test('a transaction that was rolled back leaves nothing for the next process', async () => {
   const paths = await begin(['a'])
   await paths.write('a', 'kept')
