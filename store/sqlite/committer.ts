@@ -1,5 +1,5 @@
 /**
- * Writes transactions, one after the other, over a connection of its own. Runs in the worker thread; synchronous.
+ * Writes transactions over a connection of its own, in the worker thread. The next one is begun when the last one has ended.
  *
  * A record goes where it is read best: what is short into its row, a bulk body into the log. The log is synced before
  * SQLite commits, so no transaction that is there points to bytes that are not. What the last transaction left behind
@@ -125,15 +125,15 @@ export class Committer {
     return this.#nextOid
   }
 
-  /** Stores a transaction; on disk when this returns, absent when it throws. `reserved`: the first oid not given out. */
-  commit(transaction: NewTransaction, reserved: number): Tid {
+  /** Stores a transaction; on disk when this resolves, absent when it rejects. `reserved`: the first oid not given out. */
+  async commit(transaction: NewTransaction, reserved: number): Promise<Tid> {
     if (transaction.changes.length === 0) return this.#lastTid
     const tid = this.#chooseTid(transaction.tid)
     let isInDoubt = false
     this.#begin.run()
     try {
-      const { nextOid, bytes } = this.#write(transaction, tid, reserved)
-      this.#log.sync()
+      const { nextOid, bytes } = await this.#write(transaction, tid, reserved)
+      await this.#log.sync()
       isInDoubt = true
       this.#commit.run()
       this.#commits++
@@ -143,6 +143,7 @@ export class Committer {
       this.#logEnd = this.#log.end
       return tid
     } catch (error) {
+      await this.#log.settle()
       // SQLite has rolled back by itself after some errors, and then refuses to do so again.
       try {
         this.#rollback.run()
@@ -171,29 +172,29 @@ export class Committer {
   }
 
   /** Returns the oid from which on none is used, and the sum of the records' lengths. */
-  #write(
+  async #write(
     transaction: NewTransaction,
     tid: Tid,
     reserved: number,
-  ): { readonly nextOid: number; readonly bytes: number } {
+  ): Promise<{ readonly nextOid: number; readonly bytes: number }> {
     this.#log.begin(this.#logEnd)
     const drafts = transaction.changes.map(change => {
       this.#checkConflict(change)
       return change.record === null ? undefined : this.#draft(change.record)
     })
     const unitBytes = drafts.reduce((sum, draft) => sum + (draft ? totalLength(draft.units) : 0), 0)
-    const place = unitBytes < INLINE_TRANSACTION_BYTES ? inRow : this.#inLog
+    const isInRows = unitBytes < INLINE_TRANSACTION_BYTES
     let nextOid = Math.max(this.#nextOid, reserved)
     let bytes = 0
     let stored = unitBytes
-    drafts.forEach((draft, index) => {
+    for (const [index, draft] of drafts.entries()) {
       const oid = transaction.changes[index]?.oid ?? 0
-      const { head, pos, len, tail } = draft === undefined ? UNCREATED : place(draft)
+      const { head, pos, len, tail } = await this.#place(draft, isInRows)
       this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
       bytes += (head?.length ?? 0) + len + (tail?.length ?? 0)
       stored += (draft?.head.length ?? 0) + (draft?.tail.length ?? 0)
       if (oid >= nextOid) nextOid = oid + 1
-    })
+    }
     const { user = '', description = '', extension = NO_BYTES } = transaction
     const logEnd = this.#log.end
     const sum = transactionSum({ tid, user, description, extension, nextOid, logEnd, stored })
@@ -249,11 +250,12 @@ export class Committer {
     return { head: before, tail: after, units: [], shared: { pos: source.pos + lo - logStart, len: hi - lo } }
   }
 
-  readonly #inLog = (draft: Draft): Placed => {
+  async #place(draft: Draft | undefined, isInRow: boolean): Promise<Placed> {
+    if (draft === undefined) return UNCREATED
     const { head, tail, units } = draft
-    if (units.length === 0) return inRow(draft)
+    if (isInRow || units.length === 0) return inRow(draft)
     const pos = this.#log.end
-    for (const part of units) this.#log.append(part)
+    await this.#log.append(units)
     return { head, pos, len: this.#log.end - pos, tail: tail.length > 0 ? tail : null }
   }
 }

@@ -1,6 +1,7 @@
 /** The segments of a database's log (log-layout.ts) as open files, a bounded number of them. */
 import {
   closeSync,
+  constants,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -17,7 +18,7 @@ import { LRUCache } from 'lru-cache'
 import { StoreError } from '../errors.ts'
 import { TID_NONE, type Tid } from '../ids.ts'
 import { readDatabaseId } from './database-id.ts'
-import { hasData, punchHole } from './file-ranges.ts'
+import { hasData, isInvalidArgument, punchHole } from './file-ranges.ts'
 import { fileRangesOf, logDirectory, segmentIndex, segmentOf, segmentPath, tailOf } from './log-layout.ts'
 import { encodeSegmentHeader, readSegmentHeader } from './segment-header.ts'
 
@@ -37,6 +38,8 @@ export class LogFiles {
     max: OPEN_MAX,
     dispose: fd => closeSync(fd),
   })
+  /** The last segment that was written past the kernel's cache; false where that cannot be done. */
+  #direct: { readonly index: number; readonly fd: number } | false | undefined
 
   /** @param db the database whose log it is. @param id its id; undefined where that is damaged. */
   constructor(db: Database, use: 'read' | 'write', id: string | undefined = readDatabaseId(db)) {
@@ -47,6 +50,7 @@ export class LogFiles {
 
   close(): void {
     this.#open.clear()
+    this.#closeDirect()
   }
 
   /** The descriptor of a segment; good until the next call. @throws LogDamageError where it is missing, or not ours. */
@@ -64,11 +68,43 @@ export class LogFiles {
     return fd
   }
 
+  /**
+   * A descriptor of a segment that writes past the kernel's cache: whole pages, from memory that lies on a page. Good
+   * until the next call; undefined where the filesystem cannot.
+   */
+  direct(index: number): number | undefined {
+    if (this.#direct === false) return undefined
+    if (this.#direct?.index === index) return this.#direct.fd
+    this.#closeDirect()
+    try {
+      const fd = openSync(segmentPath(this.#database, index), constants.O_RDWR | constants.O_DIRECT)
+      this.#direct = { index, fd }
+      return fd
+    } catch (error) {
+      if (!isInvalidArgument(error)) throw error
+      this.#direct = false
+      return undefined
+    }
+  }
+
+  /** It cannot, though it did not say so at first. */
+  forgoDirect(): void {
+    this.#closeDirect()
+    this.#direct = false
+  }
+
+  #closeDirect(): void {
+    if (this.#direct === false) return
+    if (this.#direct !== undefined) closeSync(this.#direct.fd)
+    this.#direct = undefined
+  }
+
   /** Makes an empty segment, in the place of what a transaction that failed may have left there. */
   create(index: number): number {
     const directory = logDirectory(this.#database)
     mkdirSync(directory, { recursive: true, mode: 0o700 })
     this.#open.delete(index)
+    this.#closeDirect()
     const fd = openSync(segmentPath(this.#database, index), 'w+', 0o600)
     this.#open.set(index, fd)
     this.#writeHeader(fd, index)
@@ -92,6 +128,7 @@ export class LogFiles {
   remove(index: number): void {
     ftruncateSync(this.segment(index))
     this.#open.delete(index)
+    this.#closeDirect()
     rmSync(segmentPath(this.#database, index), { force: true })
   }
 

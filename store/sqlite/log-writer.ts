@@ -1,36 +1,35 @@
-import { fdatasyncSync, writevSync } from 'node:fs'
+import { fdatasyncSync, write as writeWithCallback, writeSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { unitSum } from './checksum.ts'
-import { startWriteOut } from './file-ranges.ts'
+import { isInvalidArgument, pageAligned, startWriteOut } from './file-ranges.ts'
 import type { LogFiles } from './log-files.ts'
-import {
-  GROUP_BYTES,
-  offsetOf,
-  SEGMENT_BYTES,
-  segmentOf,
-  SUM_BYTES,
-  sumOffsetOf,
-  tailOf,
-} from './log-layout.ts'
+import { GROUP_BYTES, offsetOf, SEGMENT_BYTES, segmentOf, SUM_BYTES, sumOffsetOf } from './log-layout.ts'
 import { UNIT_BYTES } from './schema.ts'
 
-/** How many units that lie across buffers are gathered before they are written. */
-const STAGED_UNITS = 64
-/** As many as the kernel takes at once, less one for the checksums. */
-const BUFFERS_MAX = 1023
+const write = promisify(writeWithCallback)
 
 /**
- * Appends whole units to the log. They are written from where they lie, a group at a time, and the disk begins with
- * them at once; they are durable after {@link sync}.
+ * From this length on bytes go to the disk past the kernel's cache, where the filesystem can do that: what is written in
+ * bulk is in the cache of the mount already, and finding a page for each of its units takes longer than the disk does.
+ */
+const DIRECT_BYTES = 256 << 10
+
+/**
+ * Appends whole units to the log, a group at a time. They are durable after {@link sync}.
+ *
+ * A group is put together in memory, its checksums before it as on disk, so that one call writes it; meanwhile the next one is
+ * put together.
  */
 export class LogWriter {
   readonly #files: LogFiles
-  readonly #staged = Buffer.allocUnsafeSlow(STAGED_UNITS * UNIT_BYTES)
-  readonly #sums = Buffer.alloc(UNIT_BYTES)
-  /** What is to be written next, from `#written` on. */
-  #buffers: Uint8Array[] = []
-  #stagedUnits = 0
+  /** The group that is put together, and one that may be on its way to the disk. */
+  #group = new Group()
+  #other = new Group()
+  /** Resolves when the other group is written; rejects where it cannot be. */
+  #underway: Promise<void> | undefined
   /** Bytes of a unit that is not complete yet. */
   #fill = 0
+  /** The units before this position are written, or on their way. */
   #written = 0
   /** Nowhere before the first {@link begin}: a process that died may have left something at whatever end. */
   #end = -1
@@ -46,104 +45,116 @@ export class LogWriter {
     return this.#end
   }
 
-  /** Begins to append at `end`, and cuts off what somebody may have left there. */
+  /** Begins to append at `end`, and cuts off what somebody may have left there. Nothing may be on its way ({@link settle}). */
   begin(end: number): void {
-    if (this.#end !== end || this.#touched.size > 0 || this.#buffers.length > 0) this.#files.cut(end)
+    if (this.#end !== end || this.#touched.size > 0 || this.#written !== this.#end) this.#files.cut(end)
     this.#end = end
     this.#written = end
     this.#fill = 0
-    this.#stagedUnits = 0
-    this.#buffers = []
     this.#touched.clear()
   }
 
-  /** The bytes of several calls must be whole units in all before {@link sync}, and must not change until then. */
-  append(bytes: Uint8Array): void {
-    let off = 0
-    while (off < bytes.length) {
-      const left = bytes.length - off
-      if (this.#fill === 0 && left >= UNIT_BYTES) {
-        const length = Math.min(left - (left % UNIT_BYTES), GROUP_BYTES - (this.#end % GROUP_BYTES))
-        this.#add(bytes.subarray(off, off + length))
-        off += length
-        continue
+  /** The bytes of several calls must be whole units in all before {@link sync}. */
+  async append(parts: readonly Uint8Array[]): Promise<void> {
+    for (const bytes of parts) {
+      for (let off = 0; off < bytes.length;) {
+        const at = (this.#end % GROUP_BYTES) + this.#fill
+        const part = bytes.subarray(off, off + GROUP_BYTES - at)
+        this.#group.units.set(part, at)
+        off += part.length
+        this.#fill += part.length
+        this.#complete()
+        if (this.#end % GROUP_BYTES === 0) await this.#write()
       }
-      const part = bytes.subarray(off, off + UNIT_BYTES - this.#fill)
-      this.#staged.set(part, this.#stagedUnits * UNIT_BYTES + this.#fill)
-      this.#fill += part.length
-      off += part.length
-      if (this.#fill === UNIT_BYTES) this.#addStaged()
     }
   }
 
-  /** What was appended is on disk when this returns. */
-  sync(): void {
-    this.#write()
+  /** What was appended is on disk when this resolves. */
+  async sync(): Promise<void> {
+    await this.#write()
+    await this.#underway
     for (const index of this.#touched) fdatasyncSync(this.#files.segment(index))
     if (this.#hasNewNames) this.#files.syncNames()
     this.#hasNewNames = false
     this.#touched.clear()
   }
 
-  #addStaged(): void {
-    const unit = this.#stagedUnits * UNIT_BYTES
-    this.#fill = 0
-    this.#stagedUnits++
-    this.#add(this.#staged.subarray(unit, unit + UNIT_BYTES))
-    if (this.#stagedUnits === STAGED_UNITS) this.#write()
+  /** Resolves when nothing is on its way to the disk, whether it has got there or not. */
+  async settle(): Promise<void> {
+    await this.#underway?.catch(() => undefined)
+    this.#underway = undefined
   }
 
-  /** Whole units of one group. */
-  #add(units: Uint8Array): void {
-    let at = ((this.#end % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES
-    for (let off = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES) {
-      const unit = units.length === UNIT_BYTES ? units : units.subarray(off, off + UNIT_BYTES)
-      this.#sums.writeBigUInt64LE(unitSum(unit, this.#end + off), at)
+  #complete(): void {
+    const { units, sums } = this.#group
+    for (; this.#fill >= UNIT_BYTES; this.#fill -= UNIT_BYTES, this.#end += UNIT_BYTES) {
+      const at = this.#end % GROUP_BYTES
+      sums.setBigUint64(sumAt(this.#end), unitSum(units.subarray(at, at + UNIT_BYTES), this.#end), true)
     }
-    this.#buffers.push(units)
-    this.#end += units.length
-    if (this.#end % GROUP_BYTES === 0 || this.#buffers.length === BUFFERS_MAX) this.#write()
   }
 
-  #write(): void {
-    const pos = this.#written
-    if (pos === this.#end) return
+  async #write(): Promise<void> {
+    const [pos, end] = [this.#written, this.#end]
+    if (pos === end) return
+    this.#written = end
     const index = segmentOf(pos)
-    const fd = pos % SEGMENT_BYTES === 0 ? this.#create(index) : this.#files.segment(index)
-    this.#touched.add(index)
-    const offset = offsetOf(pos)
-    if (pos % GROUP_BYTES === 0) {
-      this.#sums.fill(0, ((this.#end - pos) / UNIT_BYTES) * SUM_BYTES)
-      writeFully(fd, [this.#sums, ...this.#buffers], sumOffsetOf(pos))
-    } else {
-      const first = ((pos % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES
-      const count = ((this.#end - pos) / UNIT_BYTES) * SUM_BYTES
-      writeFully(fd, [this.#sums.subarray(first, first + count)], sumOffsetOf(pos))
-      writeFully(fd, this.#buffers, offset)
+    if (pos % SEGMENT_BYTES === 0) {
+      await this.#underway
+      this.#hasNewNames = true
+      this.#files.create(index)
     }
-    startWriteOut(fd, offset, tailOf(this.#end).length - offset)
-    this.#written = this.#end
-    this.#buffers = []
-    this.#stagedUnits = 0
+    this.#touched.add(index)
+    const from = pos % GROUP_BYTES
+    const to = from + end - pos
+    const sumsEnd = (to / UNIT_BYTES) * SUM_BYTES
+    const { memory, units } = this.#group
+    if (from === 0) {
+      memory.fill(0, sumsEnd, UNIT_BYTES)
+      await this.#put(index, memory.subarray(0, UNIT_BYTES + to), sumOffsetOf(pos))
+    } else {
+      // The entries before these are another transaction's.
+      this.#putBuffered(index, memory.subarray(sumAt(pos), sumsEnd), sumOffsetOf(pos))
+      await this.#put(index, units.subarray(from, to), offsetOf(pos))
+    }
   }
 
-  #create(index: number): number {
-    this.#hasNewNames = true
-    return this.#files.create(index)
+  /** Writes bytes of the group, or begins to: then the next ones go into the other group. */
+  async #put(index: number, bytes: Uint8Array, offset: number): Promise<void> {
+    await this.#underway
+    this.#underway = undefined
+    const fd = bytes.length < DIRECT_BYTES ? undefined : this.#files.direct(index)
+    if (fd === undefined) return this.#putBuffered(index, bytes, offset)
+    this.#underway = this.#putDirect(fd, index, bytes, offset)
+    // It is told when it is waited for.
+    this.#underway.catch(() => undefined)
+    ;[this.#group, this.#other] = [this.#other, this.#group]
+  }
+
+  async #putDirect(fd: number, index: number, bytes: Uint8Array, offset: number): Promise<void> {
+    try {
+      for (let done = 0; done < bytes.length;)
+        done += (await write(fd, bytes, done, bytes.length - done, offset + done)).bytesWritten
+    } catch (error) {
+      if (!isInvalidArgument(error)) throw error
+      this.#files.forgoDirect()
+      this.#putBuffered(index, bytes, offset)
+    }
+  }
+
+  #putBuffered(index: number, bytes: Uint8Array, offset: number): void {
+    const fd = this.#files.segment(index)
+    // A disk that runs full takes a part, and refuses the next.
+    for (let done = 0; done < bytes.length;)
+      done += writeSync(fd, bytes, done, bytes.length - done, offset + done)
+    startWriteOut(fd, offset, bytes.length)
   }
 }
 
-/** Writes all of it: a disk that runs full takes a part, and refuses the next. */
-function writeFully(fd: number, buffers: readonly Uint8Array[], offset: number): void {
-  let left = buffers
-  let at = offset
-  for (;;) {
-    let written = writevSync(fd, left, at)
-    at += written
-    let done = 0
-    while (done < left.length && written >= (left[done]?.length ?? 0)) written -= left[done++]?.length ?? 0
-    const next = left[done]
-    if (next === undefined) return
-    left = [next.subarray(written), ...left.slice(done + 1)]
-  }
+class Group {
+  readonly memory = pageAligned(UNIT_BYTES + GROUP_BYTES)
+  readonly units = this.memory.subarray(UNIT_BYTES)
+  readonly sums = new DataView(this.memory.buffer, this.memory.byteOffset, UNIT_BYTES)
 }
+
+/** Where the checksum of the unit at a position lies among those of its group. */
+const sumAt = (pos: number): number => ((pos % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES

@@ -17,14 +17,14 @@ const BUSY_TIMEOUT_MS = 1000
 
 function main(port: NonNullable<typeof parentPort>): void {
   const reply = (message: WriterReply): void => port.postMessage(message)
-  const attempt = (work: () => void): void => {
+  const attempt = async (work: () => void | Promise<void>): Promise<void> => {
     try {
-      work()
+      await work()
     } catch (error) {
       reply({ kind: 'error', error: toWire(storeError(error, path)) })
     }
   }
-  attempt(() => {
+  void attempt(() => {
     const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
     db.pragma('journal_mode = WAL')
     db.pragma('synchronous = FULL')
@@ -49,22 +49,24 @@ function main(port: NonNullable<typeof parentPort>): void {
         ...(packed && { packed }),
       })
     done()
+    const serve = async (request: WriterRequest): Promise<void> => {
+      if (request.kind === 'commit') {
+        await committer.commit(decodeTransaction(request.transaction), request.nextOid)
+        done()
+        checkpoints.afterCommit()
+      } else if (request.kind === 'pack') {
+        done(packWriter.run(request.step))
+        checkpoints.afterPackStep()
+      } else {
+        files.close()
+        close(db, checkpoints)
+        done()
+        port.close()
+      }
+    }
+    let last = Promise.resolve()
     port.on('message', (request: WriterRequest) => {
-      attempt(() => {
-        if (request.kind === 'commit') {
-          committer.commit(decodeTransaction(request.transaction), request.nextOid)
-          done()
-          checkpoints.afterCommit()
-        } else if (request.kind === 'pack') {
-          done(packWriter.run(request.step))
-          checkpoints.afterPackStep()
-        } else {
-          files.close()
-          close(db, checkpoints)
-          done()
-          port.close()
-        }
-      })
+      last = last.then(() => attempt(() => serve(request)))
     })
   })
 }

@@ -145,14 +145,17 @@ test(`a checkpoint of which any part reached the disk loses nothing (CRASH_SEED=
   expect((await stat(join(directory, 'store.zblkfs'))).size).toBeGreaterThan(0)
 })
 
-test('SQLite commits when the log is synced, and writes nothing of a transaction before', () => {
+test('SQLite commits when the log is synced, and writes nothing of a transaction before', async () => {
   const path = join(directory, 'order.zblkfs')
   const db = new Database(path)
   createSchema(db)
   db.pragma('journal_mode = WAL')
   db.pragma('wal_autocheckpoint = 0')
   const steps: string[] = []
-  const sync = vi.spyOn(LogWriter.prototype, 'sync').mockImplementation(() => void steps.push('sync'))
+  const sync = vi.spyOn(LogWriter.prototype, 'sync').mockImplementation(() => {
+    steps.push('sync')
+    return Promise.resolve()
+  })
   const watched = new Proxy(db, {
     get(target, name) {
       if (name !== 'prepare') return Reflect.get(target, name, target) as unknown
@@ -168,7 +171,7 @@ test('SQLite commits when the log is synced, and writes nothing of a transaction
   const body = [pattern(3 << 20, 1)]
   const record = { head: new Uint8Array(0), body }
   steps.length = 0
-  committer.commit({ changes: [{ oid: toOid(1), base: TID_NONE, record }] }, 0)
+  await committer.commit({ changes: [{ oid: toOid(1), base: TID_NONE, record }] }, 0)
   expect(steps).toEqual(['sync', `commit after ${length}`])
   expect(walLength(path)).toBeGreaterThan(length)
   sync.mockRestore()
