@@ -201,13 +201,16 @@ export class BigFile implements Participant {
     }
   }
 
-  /** The first offset `>= off` of a hole, in whole chunks. Beyond all data there is one. */
-  async seekHole(off: bigint): Promise<bigint> {
+  /** The first offset `>= off` of a hole, in whole chunks, where it is before `upTo`; else `upTo`. Beyond all data there is one. */
+  async seekHole(off: bigint, upTo: bigint): Promise<bigint> {
     const turns = new Turns()
     for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
+      if (this.#offset(blk, from) >= upTo) return upTo
       await turns.pass()
       for (const { lo, hi } of await this.#extents(blk)) if (lo <= from) from = Math.max(from, hi)
-      if (from < this.blksize) return this.#offset(blk, from)
+      if (from >= this.blksize) continue
+      const hole = this.#offset(blk, from)
+      return hole < upTo ? hole : upTo
     }
   }
 

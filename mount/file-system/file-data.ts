@@ -109,15 +109,23 @@ export class FileData {
     node.unstoredBytes = Math.min(node.unstoredBytes, file.dirtyBytes)
   }
 
-  /** The first offset of data, or of a hole, in a node that is locked and activated; undefined where there is none. */
-  async seekBytes(node: Node, off: bigint, whence: 'data' | 'hole'): Promise<bigint | undefined> {
+  /** The first offset `>= off` of data in a node that is locked and activated; undefined where there is none. */
+  async seekData(node: Node, off: bigint): Promise<bigint | undefined> {
+    const { size, data } = node.inode
+    if (off < 0n || off >= size || data === undefined) return undefined
+    const found = await (await this.#open(node)).seekData(off)
+    return found === undefined || found >= size ? undefined : found
+  }
+
+  /**
+   * The first offset `>= off` of a hole in a node that is locked and activated, where it is before `upTo`, else that or the
+   * end, whichever comes first; undefined beyond the end.
+   */
+  async seekHole(node: Node, off: bigint, upTo: bigint): Promise<bigint | undefined> {
     const { size, data } = node.inode
     if (off < 0n || off >= size) return undefined
-    if (data === undefined) return whence === 'data' ? undefined : off
-    const file = await this.#open(node)
-    if (whence === 'hole') return min(await file.seekHole(off), size)
-    const found = await file.seekData(off)
-    return found === undefined || found >= size ? undefined : found
+    if (data === undefined) return off
+    return await (await this.#open(node)).seekHole(off, min(size, upTo))
   }
 
   /** Sets the size of a node that is locked alone and activated; times are the caller's. @throws ErrnoError EFBIG, EINVAL */

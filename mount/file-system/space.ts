@@ -55,7 +55,10 @@ export class Space {
   seek(ino: Ino, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
     return this.#context.read(ino, async (node, inode) => {
       assertRegular(inode)
-      const found = await this.#data.seekBytes(node, off, whence)
+      const found =
+        whence === 'data'
+          ? await this.#data.seekData(node, off)
+          : await this.#data.seekHole(node, off, inode.size)
       if (found === undefined) throw new ErrnoError('ENXIO')
       return found
     })
@@ -91,10 +94,13 @@ export class Space {
     let off = from
     let left = COPY_MAX_BYTES
     while (off < end && left > 0n) {
-      const data = min((await this.#seek(source, off, 'data')) ?? end, end)
+      await source.inode.activate()
+      const data = min((await this.#data.seekData(source, off)) ?? end, end)
       if (data > off) await this.#data.zeroBytes(target, to + off - from, data - off)
       off = data
-      const hole = min((await this.#seek(source, off, 'hole')) ?? end, min(end, off + left))
+      const upTo = min(end, off + left)
+      await source.inode.activate()
+      const hole = (await this.#data.seekHole(source, off, upTo)) ?? upTo
       left -= hole - off
       await this.#copyData(source, off, target, to + off - from, hole - off)
       off = hole
@@ -133,10 +139,5 @@ export class Space {
     await target.inode.activate()
     await this.#data.writeBytes(target, to, bytes)
     return off + BigInt(piece)
-  }
-
-  async #seek(node: Node, off: bigint, whence: 'data' | 'hole'): Promise<bigint | undefined> {
-    await node.inode.activate()
-    return await this.#data.seekBytes(node, off, whence)
   }
 }

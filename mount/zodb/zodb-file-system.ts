@@ -202,7 +202,7 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
     if (isControlIno(ino)) throw new ErrnoError('EINVAL')
     return await this.#withFile(this.#nodes.get(ino), async ({ data, size }) => {
       if (off < 0n || off >= size) throw new ErrnoError('ENXIO')
-      const found = whence === 'data' ? await data.seekData(off) : await data.seekHole(off)
+      const found = whence === 'data' ? await data.seekData(off) : await data.seekHole(off, size)
       if (whence === 'data' && (found === undefined || found >= size)) throw new ErrnoError('ENXIO')
       return found === undefined || found > size ? size : found
     })

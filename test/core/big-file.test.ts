@@ -237,7 +237,8 @@ describe('BigFile', () => {
       return found
     }
     expect(await offsets()).toEqual([0, (1 << 20) + 2 * CHUNK])
-    expect(await file.seekHole(0n)).toBe(1n << 20n)
+    expect(await file.seekHole(0n, 1n << 40n)).toBe(1n << 20n)
+    expect(await file.seekHole(0n, 5n)).toBe(5n)
     pattern(CHUNK, 2).copy(expected, 16 * CHUNK)
     await file.write(BigInt(16 * CHUNK), pattern(CHUNK, 2))
     await commit(connection)
@@ -440,7 +441,9 @@ describe('BigFile', () => {
 async function expectSeek(file: BigFile, model: Buffer, off: number): Promise<void> {
   const data = await file.seekData(BigInt(off))
   expect(model.subarray(off, Number(data ?? model.length)).every(byte => byte === 0)).toBe(true)
-  const hole = Number(await file.seekHole(BigInt(off)))
+  const hole = Number(await file.seekHole(BigInt(off), 1n << 40n))
+  for (const upTo of [off, off + 5000, hole, hole + 1])
+    expect(await file.seekHole(BigInt(off), BigInt(upTo))).toBe(BigInt(Math.min(hole, upTo)))
   expect(hole).toBeGreaterThanOrEqual(off)
   const end = Math.ceil((hole + 1) / CHUNK) * CHUNK
   expect(model.subarray(hole, Math.min(end, model.length)).every(byte => byte === 0)).toBe(true)
