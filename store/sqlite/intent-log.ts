@@ -26,8 +26,8 @@ import type { FoundIntents, Intents } from '../store.ts'
 import { unitSum } from './checksum.ts'
 import { intentsPath } from './log-layout.ts'
 
-/** Room for 256 writes of a page: their transaction takes little longer than they did. */
-export const INTENTS_BYTES = 2 << 20
+/** Room for 1024 writes of a page, which follow one another on two: then one fsync waits for their transaction. */
+export const INTENTS_BYTES = 8 << 20
 
 const PAGE_BYTES = 4096
 /** While the disk took less for the last entry, nobody minds that the event loop stands still for the next. */
