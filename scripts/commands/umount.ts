@@ -47,7 +47,7 @@ async function askDaemon(mount: MountedDirectory, { lazy = false, force = false 
   if (await hasEnded(pid, lazy ? EXIT_POLL_MS : EXIT_TIMEOUT_MS)) return stored
   return lazy
     ? `${stored}; process ${pid} serves who still uses it, and ends with the last of them`
-    : `${stored}; process ${pid} is still ending`
+    : `${stored}; process ${pid} goes on: it is still ending, or another mount namespace has a copy of the mount`
 }
 
 /** Nobody answers: what is left is to take the mount away. A live daemon then stores what it has and ends. */

@@ -73,7 +73,9 @@ describe.each(DRIVERS)('with the driver %s', driver => {
       await once(others.stdout, 'data')
       try {
         await writeFile(join(mount.dir, 'file'), 'kept')
-        expect(await runZblkfs('umount', mount.dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        const unmounted = await runZblkfs('umount', mount.dir)
+        expect(unmounted).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(unmounted.stdout).toContain('another mount namespace has a copy')
         expect(mountedAt(mount.dir)).toBeUndefined()
         process.kill(mount.pid(), 'SIGTERM')
         await expect.poll(() => isRunning(mount.pid()), { timeout: 20_000 }).toBe(false)
