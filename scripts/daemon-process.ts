@@ -16,8 +16,11 @@ import { CommandError } from './failure.ts'
  */
 const MEMORY_FLAGS = ['--max-semi-space-size=2', '--heap-growing-percent=40']
 
-/** One heap of glibc's for all threads: each would keep what it has freed to itself. */
-const ENVIRONMENT = { MALLOC_ARENA_MAX: '1' }
+/**
+ * One heap of glibc's for all threads, from the first on: mount/daemon/allocator.ts comes after those of V8. And threads enough for
+ * calls that wait for one another: one that tells the kernel something may wait for a commit, which writes by another.
+ */
+const ENVIRONMENT = { MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '4' }
 
 /** What the daemon reports. */
 export type StartReport = { readonly mounted: string } | { readonly failed: string }
@@ -39,7 +42,7 @@ export async function startDaemon(parameters: readonly string[], logPath: string
     {
       detached: true,
       cwd: '/',
-      env: { ...ENVIRONMENT, ...process.env },
+      env: { ...process.env, ...ENVIRONMENT },
       stdio: ['ignore', log, log, 'ipc'],
     },
   )

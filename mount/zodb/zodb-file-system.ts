@@ -204,7 +204,7 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
       if (off < 0n || off >= size) throw new ErrnoError('ENXIO')
       const found = whence === 'data' ? await data.seekData(off) : await data.seekHole(off, size)
       if (whence === 'data' && (found === undefined || found >= size)) throw new ErrnoError('ENXIO')
-      return found === undefined || found > size ? size : found
+      return found ?? size
     })
   }
 

@@ -26,7 +26,7 @@ import type { FoundIntents, Intents } from '../store.ts'
 import { unitSum } from './checksum.ts'
 import { intentsPath } from './log-layout.ts'
 
-/** Room for 1024 writes of a page, which follow one another on two: then one fsync waits for their transaction. */
+/** Room for 1024 writes of a page, whose entries take two each: then an fsync waits for the transaction of all of them. */
 export const INTENTS_BYTES = 8 << 20
 
 const PAGE_BYTES = 4096
@@ -201,16 +201,24 @@ async function openOrMake(database: string): Promise<FileHandle> {
   const file = await open(path, flags, 0o600)
   try {
     const { size } = await file.stat()
-    if (size !== INTENTS_BYTES) {
-      // Real zeros: room that was only reserved would have to be accounted for with the first write to it.
-      await file.truncate(0)
-      await file.writeFile(Buffer.alloc(INTENTS_BYTES))
-      await file.sync()
-      await syncNames(dirname(path))
-    }
+    if (size !== INTENTS_BYTES) await fill(file, path)
     return file
   } catch (error) {
     await file.close()
+    throw error
+  }
+}
+
+/** Real zeros: room that was only reserved would have to be accounted for with the first write to it. */
+async function fill(file: FileHandle, path: string): Promise<void> {
+  try {
+    await file.truncate(0)
+    await file.writeFile(Buffer.alloc(INTENTS_BYTES))
+    await file.sync()
+    await syncNames(dirname(path))
+  } catch (error) {
+    // The transaction that is made instead needs the room that this took.
+    await file.truncate(0).catch(() => undefined)
     throw error
   }
 }

@@ -69,15 +69,19 @@ export class LogFiles {
   }
 
   /**
-   * A descriptor of a segment that writes past the kernel's cache: whole pages, from memory that lies on a page. Good
-   * until the next call; undefined where the filesystem cannot.
+   * A descriptor of a segment that writes past the kernel's cache: whole pages, from memory that lies on a page.
+   * Undefined where the filesystem cannot. Good until a segment is made or removed, another one is asked for, or all is closed:
+   * nothing may be on its way by then.
+   * @throws LogDamageError as {@link segment}.
    */
   direct(index: number): number | undefined {
     if (this.#direct === false) return undefined
     if (this.#direct?.index === index) return this.#direct.fd
     this.#closeDirect()
     try {
-      const fd = openSync(segmentPath(this.#database, index), constants.O_RDWR | constants.O_DIRECT)
+      // The file that was looked at, and no other that has its name by now.
+      const path = `/proc/self/fd/${this.segment(index)}`
+      const fd = openSync(path, constants.O_RDWR | constants.O_DIRECT)
       this.#direct = { index, fd }
       return fd
     } catch (error) {

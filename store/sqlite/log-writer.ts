@@ -112,7 +112,7 @@ export class LogWriter {
       memory.fill(0, sumsEnd, UNIT_BYTES)
       await this.#put(index, memory.subarray(0, UNIT_BYTES + to), sumOffsetOf(pos))
     } else {
-      // The entries before these are another transaction's.
+      // The entries before these are another transaction's. This is the first range of this one: nothing is on its way.
       this.#putBuffered(index, memory.subarray(sumAt(pos), sumsEnd), sumOffsetOf(pos))
       await this.#put(index, units.subarray(from, to), offsetOf(pos))
     }

@@ -7,6 +7,7 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs
 import { statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { checkDatabase } from '../../core/check/check-database.ts'
@@ -152,9 +153,9 @@ test('SQLite commits when the log is synced, and writes nothing of a transaction
   db.pragma('journal_mode = WAL')
   db.pragma('wal_autocheckpoint = 0')
   const steps: string[] = []
-  const sync = vi.spyOn(LogWriter.prototype, 'sync').mockImplementation(() => {
-    steps.push('sync')
-    return Promise.resolve()
+  const sync = vi.spyOn(LogWriter.prototype, 'sync').mockImplementation(async () => {
+    await nextTurn()
+    steps.push('synced')
   })
   const watched = new Proxy(db, {
     get(target, name) {
@@ -172,7 +173,7 @@ test('SQLite commits when the log is synced, and writes nothing of a transaction
   const record = { head: new Uint8Array(0), body }
   steps.length = 0
   await committer.commit({ changes: [{ oid: toOid(1), base: TID_NONE, record }] }, 0)
-  expect(steps).toEqual(['sync', `commit after ${length}`])
+  expect(steps).toEqual(['synced', `commit after ${length}`])
   expect(walLength(path)).toBeGreaterThan(length)
   sync.mockRestore()
   db.close()

@@ -69,4 +69,15 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
     expect((await again.load([oid], TID_MAX))[0]?.record.length).toBe(3 << 20)
     await again.close()
   })
+
+  test('an intent log for which there is no room leaves it to the transaction', async () => {
+    const store = await openSqliteStore(`${directory}/test.db`, { create: true })
+    await writeFile(`${directory}/ballast`, new Uint8Array(6 << 20))
+    await store.intents?.read()
+    expect(await store.intents?.add(new Uint8Array(100))).toBe(false)
+    const body = [new Uint8Array(3 << 20).fill(7)]
+    const changes = [{ oid: store.newOids(1), base: TID_NONE, record: { head: new Uint8Array(0), body } }]
+    await store.commit({ changes })
+    await store.close()
+  })
 })

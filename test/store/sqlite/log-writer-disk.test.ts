@@ -1,0 +1,141 @@
+/** What the log's writer does while the disk is slow, takes a part, or refuses. */
+import type * as Fs from 'node:fs'
+import { statSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import Database from 'better-sqlite3'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { LogFiles } from '../../../store/sqlite/log-files.ts'
+import { GROUP_BYTES, SEGMENT_BYTES, segmentPath } from '../../../store/sqlite/log-layout.ts'
+import { LogReader } from '../../../store/sqlite/log-reader.ts'
+import { LogWriter } from '../../../store/sqlite/log-writer.ts'
+import { createSchema } from '../../../store/sqlite/schema.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+type Write = (
+  fd: number,
+  bytes: Uint8Array,
+  off: number,
+  length: number,
+  position: number,
+) => Promise<{ bytesWritten: number }>
+
+/** The disk: what happened, and how much it takes of a write past the cache, or why none. */
+const disk = vi.hoisted(() => ({
+  events: [] as string[],
+  take: (length: number): number | Error => length,
+}))
+
+/** As util.promisify.custom is. */
+const PROMISIFIED = vi.hoisted(() => Symbol.for('nodejs.util.promisify.custom'))
+
+vi.mock('node:fs', async importOriginal => {
+  const fs = await importOriginal<typeof Fs>()
+  const slowly: Write = async (fd, bytes, off, length, position) => {
+    const taken = disk.take(length)
+    await sleep(20)
+    if (taken instanceof Error) throw taken
+    const bytesWritten = fs.writeSync(fd, bytes, off, taken, position)
+    disk.events.push('written')
+    return { bytesWritten }
+  }
+  const fdatasyncSync = (fd: number): void => {
+    disk.events.push('synced')
+    fs.fdatasyncSync(fd)
+  }
+  return { ...fs, fdatasyncSync, write: Object.assign(() => undefined, { [PROMISIFIED]: slowly }) }
+})
+
+const MIB = 1 << 20
+const path = (): string => `${directory}/test.zblk`
+let directory: string
+let files: LogFiles
+let writer: LogWriter
+
+beforeEach(async () => {
+  directory = await temporaryDirectory()
+  const db = new Database(path())
+  createSchema(db)
+  files = new LogFiles(db, 'write')
+  writer = new LogWriter(files)
+  disk.events.length = 0
+  disk.take = length => length
+})
+afterEach(async () => {
+  files.close()
+  await rm(directory, { recursive: true, force: true })
+})
+
+const failure = (code: string): Error => Object.assign(new Error(code), { code })
+const pattern = (length: number): Uint8Array =>
+  new Uint8Array(length).map((_, at) => (at * 7 + (at >> 12)) % 251)
+
+function expectInLog(pos: number, bytes: Uint8Array): void {
+  const read = Buffer.alloc(bytes.length)
+  new LogReader(files).read(pos, read)
+  expect(Buffer.compare(read, bytes)).toBe(0)
+}
+
+test('a sync comes after everything that was on its way', async () => {
+  const bytes = pattern(5 * MIB)
+  writer.begin(0)
+  await writer.append([bytes])
+  await writer.sync()
+  expect(disk.events).toEqual(['written', 'written', 'written', 'synced'])
+  expectInLog(0, bytes)
+})
+
+test('a write of which the disk takes a part goes on where that ended', async () => {
+  disk.take = length => Math.min(length, 3 << 18)
+  const bytes = pattern(5 * MIB)
+  writer.begin(0)
+  await writer.append([bytes.subarray(0, 1000), bytes.subarray(1000)])
+  await writer.sync()
+  expect(disk.events.length).toBeGreaterThan(6)
+  expectInLog(0, bytes)
+})
+
+test('where the filesystem refuses to write past the cache after all, it is written through it', async () => {
+  disk.take = () => failure('EINVAL')
+  const bytes = pattern(5 * MIB)
+  writer.begin(0)
+  await writer.append([bytes])
+  await writer.sync()
+  expect(disk.events).toEqual(['synced'])
+  expectInLog(0, bytes)
+})
+
+test('what cannot be written is told by the sync at the latest, and the next transaction takes its place', async () => {
+  const first = pattern(MIB)
+  writer.begin(0)
+  await writer.append([first])
+  await writer.sync()
+  let writes = 0
+  disk.take = length => (++writes === 2 ? failure('ENOSPC') : length)
+  const failed = (async () => {
+    writer.begin(MIB)
+    await writer.append([pattern(6 * MIB)])
+    await writer.sync()
+  })()
+  await expect(failed).rejects.toThrow('ENOSPC')
+  await writer.settle()
+  writer.begin(MIB)
+  const length = statSync(segmentPath(path(), 0)).size
+  expect(length).toBeLessThan(MIB + 5 * 4096)
+  const second = pattern(3 * MIB).toReversed()
+  await writer.append([second])
+  await writer.sync()
+  expectInLog(0, first)
+  expectInLog(MIB, second)
+})
+
+test('a segment ends and the next one begins while something is on its way', async () => {
+  files.create(0)
+  const pos = SEGMENT_BYTES - GROUP_BYTES
+  const bytes = pattern(3 * GROUP_BYTES)
+  writer.begin(pos)
+  await writer.append([bytes])
+  await writer.sync()
+  expect(disk.events).toEqual(['written', 'written', 'written', 'synced', 'synced'])
+  expectInLog(pos, bytes)
+})
