@@ -203,8 +203,8 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
     return await this.#withFile(this.#nodes.get(ino), async ({ data, size }) => {
       if (off < 0n || off >= size) throw new ErrnoError('ENXIO')
       const found = whence === 'data' ? await data.seekData(off) : await data.seekHole(off, size)
-      if (whence === 'data' && (found === undefined || found >= size)) throw new ErrnoError('ENXIO')
-      return found ?? size
+      if (found === undefined || (whence === 'data' && found >= size)) throw new ErrnoError('ENXIO')
+      return found
     })
   }
 

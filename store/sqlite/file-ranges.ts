@@ -5,7 +5,6 @@ const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2
 const SEEK_DATA = 3
 const SYNC_FILE_RANGE_WRITE = 2
-const PAGE_BYTES = 4096
 
 const libc = koffi.load(null)
 const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)') as (
@@ -41,14 +40,6 @@ export const isReadFailure = (error: unknown): boolean =>
 /** Whether the kernel says that a call cannot be made so: what cannot be written past its cache, for one. */
 export const isInvalidArgument = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === 'EINVAL'
-
-/** Memory that lies as a disk wants it of a write past the kernel's cache, with whatever is in it. */
-export function pageAligned(length: number): Buffer {
-  const bytes = Buffer.allocUnsafeSlow(length + PAGE_BYTES)
-  const beyond = Number(koffi.address(bytes) % BigInt(PAGE_BYTES))
-  const start = (PAGE_BYTES - beyond) % PAGE_BYTES
-  return bytes.subarray(start, start + length)
-}
 
 /** Begins to write a range to the disk, and waits for nothing. */
 export function startWriteOut(fd: number, offset: number, length: number): void {

@@ -1,7 +1,8 @@
 import { fdatasyncSync, write as writeWithCallback, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { alignedMemory } from './aligned-memory.ts'
 import { unitSum } from './checksum.ts'
-import { isInvalidArgument, pageAligned, startWriteOut } from './file-ranges.ts'
+import { isInvalidArgument, startWriteOut } from './file-ranges.ts'
 import type { LogFiles } from './log-files.ts'
 import { GROUP_BYTES, offsetOf, SEGMENT_BYTES, segmentOf, SUM_BYTES, sumOffsetOf } from './log-layout.ts'
 import { UNIT_BYTES } from './schema.ts'
@@ -151,7 +152,7 @@ export class LogWriter {
 }
 
 class Group {
-  readonly memory = pageAligned(UNIT_BYTES + GROUP_BYTES)
+  readonly memory = alignedMemory(UNIT_BYTES + GROUP_BYTES)
   readonly units = this.memory.subarray(UNIT_BYTES)
   readonly sums = new DataView(this.memory.buffer, this.memory.byteOffset, UNIT_BYTES)
 }
