@@ -8,7 +8,7 @@ import {
   type Result,
 } from '../mount/daemon/control-protocol.ts'
 import { findMountOf, ownerOf } from '../mount/daemon/mounts.ts'
-import type { MountedDirectory } from '../mount/kernel/mount-table.ts'
+import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CommandError } from './failure.ts'
 
 /** @throws CommandError where `path` is not in a mount of zblkfs. */

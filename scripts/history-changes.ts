@@ -5,8 +5,8 @@
 import type { HistoryCallName } from '../mount/daemon/history-calls.ts'
 import { historyCalls } from '../mount/daemon/history-calls.ts'
 import type { Parameters, Result } from '../mount/daemon/control-protocol.ts'
-import { FileSystem } from '../mount/file-system.ts'
-import { openSqliteStore } from '../store/sqlite/open-sqlite-store.ts'
+import { FileSystem } from '../core/file-system/file-system.ts'
+import { openSqliteStore } from '../store/sqlite/open/open-sqlite-store.ts'
 import { callMount } from './find-mount.ts'
 import { mountOf, type HistorySource } from './history-source.ts'
 

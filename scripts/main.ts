@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander'
 import packageJson from '../package.json' with { type: 'json' }
 import { CannotOpenError, StoreError } from '../store/errors.ts'
-import { MountError } from '../mount/driver.ts'
+import { MountError } from '../mount/drivers/driver.ts'
 import { CallFailedError } from '../mount/daemon/control-protocol.ts'
 import { dfCommand } from './commands/df.ts'
 import { exportCommand } from './commands/export.ts'

@@ -3,7 +3,7 @@ import { realpath, stat } from 'node:fs/promises'
 import { controlPaths } from '../mount/daemon/control-path.ts'
 import { callDaemon } from '../mount/daemon/control-protocol.ts'
 import { findMountOf, listMounts, ownerOf } from '../mount/daemon/mounts.ts'
-import type { MountedDirectory } from '../mount/kernel/mount-table.ts'
+import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { callMount } from './find-mount.ts'
 import { UsageError } from './failure.ts'
 

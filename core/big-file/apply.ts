@@ -20,8 +20,8 @@
  */
 import { IOBTree } from '../btree/tree.ts'
 import { trimmedLength } from '../bytes.ts'
-import { Ref } from '../pickle/value.ts'
-import { ZBLK0, ZDATA } from '../record.ts'
+import { Ref } from '../objects/pickle/value.ts'
+import { ZBLK0, ZDATA } from '../objects/record.ts'
 import {
   bodyBytes,
   cutBody,

@@ -2,9 +2,9 @@
  * The stored blocks of a file: which there are, where their data lies, and their bytes. No object is made per
  * chunk: bytes go from the store's records into the reply.
  */
-import type { Connection } from '../connection.ts'
-import { Ref } from '../pickle/value.ts'
-import { ZBLK0, ZDATA } from '../record.ts'
+import type { Connection } from '../objects/connection.ts'
+import { Ref } from '../objects/pickle/value.ts'
+import { ZBLK0, ZDATA } from '../objects/record.ts'
 import { loadChunkIndex, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { cutBody, findData, loadData, readBody, type StoredData } from '../zblk/data.ts'
 import type { BlockLayout } from '../zblk/layout-cache.ts'

@@ -6,7 +6,7 @@
  * overlay that had them is gone. A run that is appended to gets room to grow, up to double its length.
  */
 import type { RecordSlice } from '../../store/store.ts'
-import { slabs } from './slabs.ts'
+import { slabs } from '../../store/slabs.ts'
 
 /** Writers cut chunks at this many bytes, and at its multiples. */
 export const CHUNK_BYTES = 4096

@@ -2,9 +2,9 @@
  * A BTree's leaf: entries in order, and the way to the next leaf.
  * State: `((k0, v0, k1, v1, ...),)`, or `((...), ref next)`.
  */
-import { Persistent, type Jar } from '../persistent.ts'
+import { Persistent, type Jar } from '../objects/persistent.ts'
 import type { Oid } from '../../store/ids.ts'
-import { Ref, Tuple, type PickleValue } from '../pickle/value.ts'
+import { Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
 import { IO, LO, OO, type KeyKind, type ObjectKey } from './kind.ts'
 
 /** A leaf's entries: `values[i]` belongs to `keys[i]`, keys ascend strictly. */

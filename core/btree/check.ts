@@ -1,6 +1,6 @@
 /** Verifies a BTree as a whole, as ZODB's BTree.check() does, and tells what holds it together. */
-import type { Persistent } from '../persistent.ts'
-import type { PickleValue, Ref } from '../pickle/value.ts'
+import type { Persistent } from '../objects/persistent.ts'
+import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
 import { Bucket } from './bucket.ts'
 import { BTreeNode } from './node.ts'

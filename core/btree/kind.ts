@@ -2,7 +2,7 @@
  * What tells one family of BTrees from another: its keys and its nodes' sizes.
  * Source: BTrees' max_leaf_size and max_internal_size.
  */
-import { ByteString, type PickleValue } from '../pickle/value.ts'
+import { ByteString, type PickleValue } from '../objects/pickle/value.ts'
 
 /** A key of an OOBTree: bytes or text, one kind in one tree. */
 export type ObjectKey = ByteString | string

@@ -10,8 +10,8 @@
  * | 4    | `((ref bucket,), ref bucket)`               | one bucket that is an object; it is never inlined again |
  */
 import type { Oid } from '../../store/ids.ts'
-import { Persistent, type Jar } from '../persistent.ts'
-import { Ref, Tuple, type PickleValue } from '../pickle/value.ts'
+import { Persistent, type Jar } from '../objects/persistent.ts'
+import { Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
 import { decodeEntries, encodeEntries, type Entries } from './bucket.ts'
 import type { KeyKind } from './kind.ts'
 

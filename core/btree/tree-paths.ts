@@ -1,6 +1,6 @@
 /** The ways through a BTree: from its root down to a leaf, and to the leaf before. */
-import type { Persistent } from '../persistent.ts'
-import type { PickleValue, Ref } from '../pickle/value.ts'
+import type { Persistent } from '../objects/persistent.ts'
+import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import { Bucket, position, type Entries } from './bucket.ts'
 import { BTreeNode, type NodeContent } from './node.ts'
 

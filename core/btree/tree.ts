@@ -14,8 +14,8 @@
  * A damaged tree (loops, wrong types, keys out of order on the way) is a CorruptRecordError.
  */
 import type { Oid } from '../../store/ids.ts'
-import type { Jar } from '../persistent.ts'
-import type { PickleValue } from '../pickle/value.ts'
+import type { Jar } from '../objects/persistent.ts'
+import type { PickleValue } from '../objects/pickle/value.ts'
 import { Bucket, position, type Entries } from './bucket.ts'
 import { IO, LO, OO, type ObjectKey } from './kind.ts'
 import { BTreeNode, type NodeContent } from './node.ts'

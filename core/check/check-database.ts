@@ -1,7 +1,7 @@
 /**
  * `fsck`: everything that a database promises, looked at from the bottom up.
  *
- * 1. the tables (store/sqlite/store-check.ts): SQLite's structure, checksums, counts;
+ * 1. the tables (store/sqlite/check/store-check.ts): SQLite's structure, checksums, counts;
  * 2. the objects (object-check.ts): records and references, at every kept moment;
  * 3. the filesystem (file-system-check.ts): directories, files, counts, as they are now.
  *
@@ -12,16 +12,21 @@
 import Database from 'better-sqlite3'
 import { StoreError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
-import { readKeptMoments, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
-import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { readKeptMoments, type KeptMoments } from '../../store/kept-moments.ts'
+import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import { Reader } from '../../store/sqlite/reader.ts'
-import { assertRepairable, repairLog } from '../../store/sqlite/repair-log.ts'
-import { lossName, noteLosses, repairRows } from '../../store/sqlite/repair-rows.ts'
+import { assertRepairable, repairLog } from '../../store/sqlite/check/repair-log.ts'
+import { lossName, noteLosses, repairRows } from '../../store/sqlite/check/repair-rows.ts'
 import { storeError } from '../../store/sqlite/sqlite-errors.ts'
 import type { SqliteStore } from '../../store/sqlite/sqlite-store.ts'
-import { filesToCheck, StoreCheck, type Progress, type StoreDamage } from '../../store/sqlite/store-check.ts'
-import { WriterLock } from '../../store/sqlite/writer-lock.ts'
-import { Connection } from '../connection.ts'
+import {
+  filesToCheck,
+  StoreCheck,
+  type Progress,
+  type StoreDamage,
+} from '../../store/sqlite/check/store-check.ts'
+import { WriterLock } from '../../store/sqlite/open/writer-lock.ts'
+import { Connection } from '../objects/connection.ts'
 import type { Damage } from './damage.ts'
 import { FileSystemCheck } from './file-system-check.ts'
 import { Findings } from './findings.ts'

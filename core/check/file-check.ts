@@ -2,15 +2,15 @@
  * Checks one file's bytes: the trees that lead to them, whether they are there, and that none lie beyond its end.
  * Repairing makes holes of what is lost, in whole chunks, and leaves the rest where it is.
  */
-import { BigFile } from '../big-file.ts'
+import { BigFile } from '../big-file/big-file.ts'
 import { storedBytes } from '../big-file/apply.ts'
 import { Blocks, type Extent } from '../big-file/blocks.ts'
 import { CHUNK_BYTES } from '../big-file/overlay.ts'
 import type { IOBTree } from '../btree/tree.ts'
-import type { Connection } from '../connection.ts'
-import type { Inode } from '../inode.ts'
-import { Ref, type PickleValue } from '../pickle/value.ts'
-import { DATA_HEAD_MAX, dataPosition, ZBLK0, ZDATA } from '../record.ts'
+import type { Connection } from '../objects/connection.ts'
+import type { Inode } from '../tree/inode.ts'
+import { Ref, type PickleValue } from '../objects/pickle/value.ts'
+import { DATA_HEAD_MAX, dataPosition, ZBLK0, ZDATA } from '../objects/record.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
 import type { Oid } from '../../store/ids.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'

@@ -1,7 +1,7 @@
 /** Which inodes a walk has met, and where; in a temporary database, because there may be any number. */
 import type { Database } from 'better-sqlite3'
 import type { Oid } from '../../store/ids.ts'
-import type { Usage } from '../superblock.ts'
+import type { Usage } from '../tree/superblock.ts'
 
 export interface MetInode {
   readonly oid: Oid

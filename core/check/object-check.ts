@@ -12,9 +12,9 @@
 import type { Database } from 'better-sqlite3'
 import { CorruptRecordError } from '../../store/errors.ts'
 import { formatOid, ROOT_OID, TID_MAX, type Oid, type Tid } from '../../store/ids.ts'
-import { KeptRevisions, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
+import { KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'
 import { recordSize, type Reader } from '../../store/sqlite/reader.ts'
-import type { Progress } from '../../store/sqlite/store-check.ts'
+import type { Progress } from '../../store/sqlite/check/store-check.ts'
 import {
   DATA_HEAD_MAX,
   dataPosition,
@@ -24,7 +24,7 @@ import {
   USUAL_HEAD_BYTES,
   ZBLK0,
   ZDATA,
-} from '../record.ts'
+} from '../objects/record.ts'
 import type { Damage } from './damage.ts'
 import type { Findings } from './findings.ts'
 

@@ -3,9 +3,9 @@
  * State: its attributes, `_dtype`, `_shape`, `_stridev`, `_order` (later versions) and `zfile`, as a dict or as
  * `(dict, dict of slots)`. Source: wendelin.core, bigarray/array_zodb.py; numpy's dtype.__reduce__.
  */
-import type { Connection } from '../connection.ts'
-import { entry, ByteString, Global, Opaque, Ref, Tuple, type PickleValue } from '../pickle/value.ts'
-import { decodeRecord } from '../record.ts'
+import type { Connection } from '../objects/connection.ts'
+import { entry, ByteString, Global, Opaque, Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
+import { decodeRecord } from '../objects/record.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid } from '../../store/ids.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'

@@ -1,6 +1,6 @@
 /** A ZBigFile of a foreign database: as big as its last block says. */
-import { BigFile } from '../big-file.ts'
-import type { Connection } from '../connection.ts'
+import { BigFile } from '../big-file/big-file.ts'
+import type { Connection } from '../objects/connection.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import type { Oid } from '../../store/ids.ts'
 

@@ -14,9 +14,9 @@
  */
 import { BTree } from '../btree/tree.ts'
 import { IO, LO, OO } from '../btree/kind.ts'
-import type { Connection } from '../connection.ts'
-import { PersistentMapping } from '../persistent-mapping.ts'
-import { ByteString, Ref, type PickleValue } from '../pickle/value.ts'
+import type { Connection } from '../objects/connection.ts'
+import { PersistentMapping } from '../objects/persistent-mapping.ts'
+import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBIGARRAY } from './array.ts'
 

@@ -3,7 +3,7 @@
  * Only the classes that big files are made of; nothing else is ever followed or copied.
  */
 import { IO, LO } from '../btree/kind.ts'
-import { Ref, Tuple, type PickleValue } from '../pickle/value.ts'
+import { Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
 import {
   classOfRecord,
   currentClassName,
@@ -12,7 +12,7 @@ import {
   encodeRecord,
   ZBLK0,
   ZDATA,
-} from '../record.ts'
+} from '../objects/record.ts'
 import { dataRecord } from '../zblk/data.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'

@@ -1,6 +1,6 @@
 /** Which objects the transactions of a range changed: a set that stays small in memory however many there are. */
 import type { Oid, Tid } from '../../store/ids.ts'
-import { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { Store } from '../../store/store.ts'
 
 /** What records of mappings hold right behind their first bytes, whatever wrote them. */

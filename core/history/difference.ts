@@ -8,8 +8,8 @@
  */
 import { constants } from 'node:fs'
 import { OOBTree } from '../btree/tree.ts'
-import type { Inode } from '../inode.ts'
-import { ByteString, Ref } from '../pickle/value.ts'
+import type { Inode } from '../tree/inode.ts'
+import { ByteString, Ref } from '../objects/pickle/value.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { ChangedObjects, mappingsAmong } from './changed-objects.ts'

@@ -5,9 +5,9 @@
  * - mappings (inodes, the superblock): key by key. Counts are put back by what they grew; times stay.
  * - buckets, and trees that inline their entries: entry by entry, as long as the bucket has kept its place in the tree.
  */
-import { ByteString, Tuple, type PickleValue } from '../pickle/value.ts'
-import { encodeRecord, type DecodedRecord } from '../record.ts'
-import { PersistentMapping } from '../persistent-mapping.ts'
+import { ByteString, Tuple, type PickleValue } from '../objects/pickle/value.ts'
+import { encodeRecord, type DecodedRecord } from '../objects/record.ts'
+import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { IO, LO, OO, type KeyKind } from '../btree/kind.ts'
 
 /** Numbers that are sums of what many changes did. */

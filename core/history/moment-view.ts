@@ -4,10 +4,10 @@
  * Paths are relative to the root, without a leading slash, one character per byte; the root's is ''.
  */
 import { constants } from 'node:fs'
-import { Connection } from '../connection.ts'
-import { Directory } from '../directory.ts'
-import { Inode } from '../inode.ts'
-import { Superblock } from '../superblock.ts'
+import { Connection } from '../objects/connection.ts'
+import { Directory } from '../tree/directory.ts'
+import { Inode } from '../tree/inode.ts'
+import { Superblock } from '../tree/superblock.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'

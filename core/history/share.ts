@@ -10,9 +10,9 @@
  */
 import { IOBTree, LOBTree } from '../btree/tree.ts'
 import { Blocks } from '../big-file/blocks.ts'
-import type { Connection } from '../connection.ts'
-import { Ref } from '../pickle/value.ts'
-import { ZBLK0, ZDATA, type DataClass } from '../record.ts'
+import type { Connection } from '../objects/connection.ts'
+import { Ref } from '../objects/pickle/value.ts'
+import { ZBLK0, ZDATA, type DataClass } from '../objects/record.ts'
 import { dataRecord, findData } from '../zblk/data.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'

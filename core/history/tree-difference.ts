@@ -5,7 +5,7 @@
 import { Bucket, type Entries } from '../btree/bucket.ts'
 import { BTreeNode } from '../btree/node.ts'
 import type { BTree } from '../btree/tree.ts'
-import { Ref, type PickleValue } from '../pickle/value.ts'
+import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
 
 /** A key whose values differ, or may. */

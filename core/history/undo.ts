@@ -11,7 +11,7 @@
  *
  * What the transaction created is left without a name; nothing refers to it then. A clash takes nothing back.
  */
-import type { Connection } from '../connection.ts'
+import type { Connection } from '../objects/connection.ts'
 import {
   classOfRecord,
   dataPosition,
@@ -20,13 +20,13 @@ import {
   ZBLK0,
   ZDATA,
   type DataClass,
-} from '../record.ts'
+} from '../objects/record.ts'
 import { dataRecord } from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { formatTid, tid as toTid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { StoreError } from '../../store/errors.ts'
 import type { RecordSource, Revision, Store } from '../../store/store.ts'
-import { PersistentMapping } from '../persistent-mapping.ts'
+import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { differsInTimesOnly, mergeBack } from './merge.ts'
 
 /** Later transactions have changed what would be taken back. */

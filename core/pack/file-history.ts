@@ -8,12 +8,12 @@
  */
 import Database from 'better-sqlite3'
 import { formatOid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
-import { keptMoments } from '../../store/sqlite/kept-moments.ts'
-import type { PackReader, RevisionEntry } from '../../store/sqlite/pack-reader.ts'
-import { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
+import { keptMoments } from '../../store/kept-moments.ts'
+import type { PackReader, RevisionEntry } from '../../store/sqlite/pack/pack-reader.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { UNIT_BYTES } from '../../store/sqlite/schema.ts'
-import { ByteString, entry, Ref } from '../pickle/value.ts'
-import { decodeRecord, references, ZBLK0, ZDATA } from '../record.ts'
+import { ByteString, entry, Ref } from '../objects/pickle/value.ts'
+import { decodeRecord, references, ZBLK0, ZDATA } from '../objects/record.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { mark } from './mark.ts'
 

@@ -1,9 +1,9 @@
 import type { Oid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
-import { Connection } from '../connection.ts'
-import { Directory } from '../directory.ts'
-import { Inode } from '../inode.ts'
-import { Superblock } from '../superblock.ts'
+import { Connection } from '../objects/connection.ts'
+import { Directory } from '../tree/directory.ts'
+import { Inode } from '../tree/inode.ts'
+import { Superblock } from '../tree/superblock.ts'
 
 const CACHE_BYTES = 8 << 20
 const BATCH_ENTRIES = 256

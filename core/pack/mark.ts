@@ -8,10 +8,10 @@
  */
 import { StoreError } from '../../store/errors.ts'
 import { ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
-import { KeptRevisions, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
-import type { PackReader } from '../../store/sqlite/pack-reader.ts'
-import { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
-import { references, ZBLK0, ZDATA } from '../record.ts'
+import { KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'
+import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
+import { references, ZBLK0, ZDATA } from '../objects/record.ts'
 
 /** What is called between objects; what it waits for is waited for. */
 export type Pause = (objectsDone: number) => Promise<void> | undefined

@@ -1,7 +1,7 @@
 /** How much of a database is what: measured with the eyes of a pack, which drops nothing. */
-import type { KeptMoments } from '../../store/sqlite/kept-moments.ts'
-import type { PackReader } from '../../store/sqlite/pack-reader.ts'
-import { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
+import type { KeptMoments } from '../../store/kept-moments.ts'
+import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { UNIT_BYTES } from '../../store/sqlite/schema.ts'
 import { mark } from './mark.ts'
 import { addLive } from './pack-log.ts'

@@ -2,9 +2,9 @@
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid, tid as toTid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
-import { Connection } from '../connection.ts'
-import { parseMoment } from '../moment.ts'
-import { Superblock } from '../superblock.ts'
+import { Connection } from '../objects/connection.ts'
+import { parseMoment } from '../../store/moments.ts'
+import { Superblock } from '../tree/superblock.ts'
 
 const CACHE_BYTES = 1 << 20
 
@@ -36,7 +36,7 @@ export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
 }
 
 /**
- * The moment from which on history is to be kept, as a person writes it (core/moment.ts).
+ * The moment from which on history is to be kept, as a person writes it (store/moments.ts).
  * @throws StoreError for a tag that does not exist.
  */
 export async function momentNamed(store: Store, text: string): Promise<Tid> {

@@ -7,10 +7,10 @@
  * to erase what a later commit points to.
  */
 import type { Tid } from '../../store/ids.ts'
-import { GROUP_BYTES, SEGMENT_BYTES } from '../../store/sqlite/log-layout.ts'
-import type { PackReader } from '../../store/sqlite/pack-reader.ts'
-import type { PackStep, PackStepResult } from '../../store/sqlite/pack-steps.ts'
-import type { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
+import { GROUP_BYTES, SEGMENT_BYTES } from '../../store/segment-files/log-layout.ts'
+import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
+import type { PackStep, PackStepResult } from '../../store/sqlite/pack/pack-steps.ts'
+import type { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { UNIT_BYTES } from '../../store/sqlite/schema.ts'
 import { StepSize } from './step-size.ts'
 

@@ -22,9 +22,9 @@ import {
   KEPT_MOMENTS,
   keptMoments,
   type KeptMoments,
-} from '../../store/sqlite/kept-moments.ts'
-import { fromWire, toWire } from '../../store/sqlite/messages.ts'
-import { pinnedMoments } from '../../store/sqlite/reader-pin.ts'
+} from '../../store/kept-moments.ts'
+import { fromWire, toWire } from '../../store/sqlite/writer/messages.ts'
+import { pinnedMoments } from '../../store/sqlite/open/reader-pin.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import { newestUpTo } from './moments.ts'
 import type { PackData, PackMessage, PackProgress, PackReport, StepAnswer } from './messages.ts'
@@ -44,7 +44,7 @@ export interface PackOptions {
   readonly from: Tid
   /**
    * The moments before it that are kept as well: tags, and those in use in this process. Asked for twice. Those that
-   * other processes read are known (store/sqlite/reader-pin.ts).
+   * other processes read are known (store/sqlite/open/reader-pin.ts).
    */
   readonly moments?: () => Promise<readonly Tid[]>
   /** Stores everything that is prepared; called twice. */

@@ -8,10 +8,10 @@
  * 3. *Log*: room in the log is given back (pack-log.ts).
  * 4. Transactions of which nothing is left are forgotten, and free pages go back to the host's filesystem.
  */
-import { isKept, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
-import type { PackReader } from '../../store/sqlite/pack-reader.ts'
-import type { PackStep, PackStepResult } from '../../store/sqlite/pack-steps.ts'
-import { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
+import { isKept, type KeptMoments } from '../../store/kept-moments.ts'
+import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
+import type { PackStep, PackStepResult } from '../../store/sqlite/pack/pack-steps.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { TID_NONE, type Tid } from '../../store/ids.ts'
 import { mark } from './mark.ts'
 import type { PackPhase, PackReport } from './messages.ts'

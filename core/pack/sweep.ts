@@ -3,9 +3,9 @@
  * after the marking began stays whole, as it was reached then or is new.
  */
 import type { Tid } from '../../store/ids.ts'
-import { KeptRevisions, type KeptMoments } from '../../store/sqlite/kept-moments.ts'
-import type { RevisionEntry } from '../../store/sqlite/pack-reader.ts'
-import type { PagedBitmap } from '../../store/sqlite/paged-bitmap.ts'
+import { KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'
+import type { RevisionEntry } from '../../store/sqlite/pack/pack-reader.ts'
+import type { PagedBitmap } from '../../store/paged-bitmap.ts'
 
 export interface Judged {
   readonly entry: RevisionEntry

@@ -6,8 +6,8 @@
  */
 import { Bucket } from '../btree/bucket.ts'
 import { BTreeNode } from '../btree/node.ts'
-import type { Persistent } from '../persistent.ts'
-import { Ref, type PickleValue } from '../pickle/value.ts'
+import type { Persistent } from '../objects/persistent.ts'
+import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
 import { ZData, type ZBlk1 } from './zblk.ts'
 

@@ -1,7 +1,7 @@
 /**
  * The data of ZData and ZBlk0 records, read without an object each: from what is pending, else from the store.
  */
-import type { Connection } from '../connection.ts'
+import type { Connection } from '../objects/connection.ts'
 import {
   DATA_HEAD_MAX,
   dataPosition,
@@ -10,7 +10,7 @@ import {
   hasUsualHead,
   USUAL_HEAD_BYTES,
   type DataClass,
-} from '../record.ts'
+} from '../objects/record.ts'
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import type { RecordSlice, RecordSource } from '../../store/store.ts'

@@ -3,8 +3,8 @@
  * State: `(blksize, ref LOBTree)`. Source: wendelin.core, bigfile/file_zodb.py.
  */
 import { LOBTree } from '../btree/tree.ts'
-import { Persistent } from '../persistent.ts'
-import { Ref, Tuple, type PickleValue } from '../pickle/value.ts'
+import { Persistent } from '../objects/persistent.ts'
+import { Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
 
 /** The block size of files made here. */
 export const BLKSIZE = 2 << 20

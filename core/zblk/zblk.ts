@@ -8,9 +8,9 @@
  * Data is kept without the zeros that it ends with. Reading and writing files does not go through ZBlk0 and ZData
  * objects but takes their records apart; as objects they serve those who look at single ones.
  */
-import { Persistent } from '../persistent.ts'
-import { ByteString, Ref, type PickleValue } from '../pickle/value.ts'
-import { ZBLK0, ZDATA } from '../record.ts'
+import { Persistent } from '../objects/persistent.ts'
+import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
+import { ZBLK0, ZDATA } from '../objects/record.ts'
 import { IOBTree } from '../btree/tree.ts'
 
 abstract class DataObject extends Persistent {

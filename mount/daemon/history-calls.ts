@@ -1,9 +1,9 @@
 /** The calls that change the present by means of the past. */
 import { parseTid, formatTid } from '../../store/ids.ts'
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
-import type { History } from '../file-system/history.ts'
+import type { History } from '../../core/file-system/history/history.ts'
 import type { CallHandlers } from './control-server.ts'
-import type { ServedFileSystem } from './served-file-system.ts'
+import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 
 export type HistoryCallName = 'tag' | 'untag' | 'undo' | 'restore' | 'clone'
 type HistoryCalls = Pick<CallHandlers, HistoryCallName>

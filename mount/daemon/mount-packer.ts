@@ -11,9 +11,9 @@ import { pack, type PackOptions, type PackReport } from '../../core/pack/pack.ts
 import { momentNamed, superblockAt, taggedMoments } from '../../core/pack/moments.ts'
 import { StoreError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
-import { pinnedMoments } from '../../store/sqlite/reader-pin.ts'
+import { pinnedMoments } from '../../store/sqlite/open/reader-pin.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
-import type { FileSystem } from '../file-system.ts'
+import type { FileSystem } from '../../core/file-system/file-system.ts'
 import type { PackStatus } from './control-protocol.ts'
 
 /** A mount looks for something to pack this often within the time that it keeps history. */

@@ -1,3 +1,5 @@
+import type { ShownOwnership } from '../../core/file-system/show-as.ts'
+
 /** Everything that one mount is told: what the command's options become. Paths are absolute, and canonical. */
 export interface MountSettings {
   readonly database: string
@@ -19,13 +21,6 @@ export interface MountSettings {
   /** What the mount is listed by; absent: the database's path. */
   readonly fsname?: string
   readonly shown: ShownOwnership
-}
-
-/** What every file is shown to belong to, and which permission bits are hidden; absent: as stored. */
-export interface ShownOwnership {
-  readonly uid?: number
-  readonly gid?: number
-  readonly umask?: number
 }
 
 export const DEFAULT_HISTORY_MS = 7 * 86_400_000

@@ -2,8 +2,8 @@
 import { realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { FILE_SYSTEM_TYPE } from '../kernel/mount-point.ts'
-import { type MountedDirectory, mountTable } from '../kernel/mount-table.ts'
+import { FILE_SYSTEM_TYPE } from '../drivers/kernel/mount-point.ts'
+import { type MountedDirectory, mountTable } from '../mount-points/mount-table.ts'
 
 const RESOLVE_TIMEOUT_MS = 2000
 

@@ -3,14 +3,14 @@ import type { Logger } from 'pino'
 import { openFileStorage } from '../../store/filestorage/file-storage.ts'
 import { recognise, type DatabaseKind } from '../../store/recognise.ts'
 import { openRelStorage } from '../../store/relstorage/rel-storage.ts'
-import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import { SqliteStore, WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import type { Store } from '../../store/store.ts'
-import { FileSystem } from '../file-system.ts'
-import { ZodbFileSystem } from '../zodb/zodb-file-system.ts'
+import { FileSystem } from '../../core/file-system/file-system.ts'
+import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
 import { MountPacker } from './mount-packer.ts'
 import { DEFAULT_HISTORY_MS, type MountSettings } from './mount-settings.ts'
-import type { ServedFileSystem } from './served-file-system.ts'
+import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 
 /** How often a mount that only reads looks whether other moments are open in it. */
 const PIN_INTERVAL_MS = 1000

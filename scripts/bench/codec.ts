@@ -2,9 +2,16 @@
  * `node scripts/bench/codec.ts`: what reading and writing records costs, beside JSON of the same content in the
  * same run (for data: beside a copy of it). Only ratios within one run mean something.
  */
-import { Ref, Tuple } from '../../core/pickle/value.ts'
-import { decodeBucket } from '../../core/record-bucket.ts'
-import { decodeData, decodeRecord, encodeData, encodeRecord, references, ZDATA } from '../../core/record.ts'
+import { Ref, Tuple } from '../../core/objects/pickle/value.ts'
+import { decodeBucket } from '../../core/objects/record-bucket.ts'
+import {
+  decodeData,
+  decodeRecord,
+  encodeData,
+  encodeRecord,
+  references,
+  ZDATA,
+} from '../../core/objects/record.ts'
 import { oid, TID_NONE } from '../../store/ids.ts'
 
 const OID = oid(1)

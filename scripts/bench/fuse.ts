@@ -1,5 +1,5 @@
 /**
- * What the drivers reach with no storage behind them (mount/no-op.ts): `npm run bench:fuse [-- --rounds N] [--json]`.
+ * What the drivers reach with no storage behind them (mount/drivers/no-op.ts): `npm run bench:fuse [-- --rounds N] [--json]`.
  *
  * The drivers take turns within each round, in one order and then in the other, so that what else the machine does
  * falls on both. Figures of different runs do not compare; the ratios do. Needs fio, and root to drop the page cache.
@@ -11,8 +11,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
-import type { Mount } from '../../mount/driver.ts'
-import { NoOpFileSystem } from '../../mount/no-op.ts'
+import type { Mount } from '../../mount/drivers/driver.ts'
+import { NoOpFileSystem } from '../../mount/drivers/no-op.ts'
 
 const DRIVERS = ['kernel', 'fuse-native'] as const
 type DriverName = (typeof DRIVERS)[number]
@@ -149,8 +149,8 @@ async function withMount(driver: DriverName, work: (directory: string) => void):
 async function serve(driver: string, mountPoint: string): Promise<void> {
   const mount: Mount =
     driver === 'kernel'
-      ? (await import('../../mount/kernel/driver.ts')).mountKernel
-      : (await import('../../mount/fuse-native/driver.ts')).mountFuseNative
+      ? (await import('../../mount/drivers/kernel/driver.ts')).mountKernel
+      : (await import('../../mount/drivers/fuse-native/driver.ts')).mountFuseNative
   const log = pino({ level: 'error' }, pino.destination(2))
   const mounted = await mount(new NoOpFileSystem(), { mountPoint, source: 'no-op', log })
   process.once('SIGTERM', () => void mounted.unmount())

@@ -10,10 +10,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { differences } from '../../core/history/difference.ts'
 import { historyOf } from '../../mount/daemon/history-calls.ts'
-import { FileSystem } from '../../mount/file-system.ts'
-import { ROOT_INO, type Fh, type Ino, type Name } from '../../mount/operations.ts'
+import { FileSystem } from '../../core/file-system/file-system.ts'
+import { ROOT_INO, type Fh, type Ino, type Name } from '../../core/file-system/operations.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
-import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 
 const CALLER = { uid: 0, gid: 0, pid: 1 }
 const TRANSACTIONS = Number(process.argv[2] ?? 10_000)

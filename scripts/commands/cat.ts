@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { constants } from 'node:fs'
 import { Command } from 'commander'
-import { BigFile } from '../../core/big-file.ts'
+import { BigFile } from '../../core/big-file/big-file.ts'
 import { ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid } from '../../store/ids.ts'

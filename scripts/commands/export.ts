@@ -7,12 +7,12 @@ import { CannotOpenError } from '../../store/errors.ts'
 import { FileStorageWriter } from '../../store/filestorage/writer.ts'
 import { formatTid, parseTid, tid as tidOf, TID_NONE, type Tid } from '../../store/ids.ts'
 import { recognise } from '../../store/recognise.ts'
-import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
-import { count } from '../zodb/count.ts'
-import { exportTransactions, type ExportResult } from '../zodb/export-database.ts'
-import { ByteProgress } from '../zodb/progress.ts'
+import { count } from '../foreign/count.ts'
+import { exportTransactions, type ExportResult } from '../../core/foreign/export-database.ts'
+import { ByteProgress } from '../foreign/progress.ts'
 
 export function exportCommand(): Command {
   return new Command('export')

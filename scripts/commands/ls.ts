@@ -1,8 +1,8 @@
 /** `zblkfs ls DB [PATH]`: a directory of a database, now or at a moment, without a mount. */
 import { constants } from 'node:fs'
 import { Command } from 'commander'
-import { Directory } from '../../core/directory.ts'
-import type { Inode } from '../../core/inode.ts'
+import { Directory } from '../../core/tree/directory.ts'
+import type { Inode } from '../../core/tree/inode.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid } from '../../store/ids.ts'
 import { CommandError } from '../failure.ts'

@@ -1,7 +1,7 @@
 /** `zblkfs mount DB DIR`: checks what can be checked, then serves the mount in the background or here. */
 import { Command, Option } from 'commander'
 import type { Logger } from 'pino'
-import { checkMountPoint } from '../../mount/kernel/mount-point.ts'
+import { checkMountPoint } from '../../mount/drivers/kernel/mount-point.ts'
 import { returnFreedMemory } from '../../mount/daemon/allocator.ts'
 import { type MountSettings, ZBLK_FORMATS } from '../../mount/daemon/mount-settings.ts'
 import { MountServer } from '../../mount/daemon/mount-server.ts'
@@ -11,7 +11,7 @@ import { reportStart, startDaemon } from '../daemon-process.ts'
 import { EXIT_FAILURE, UsageError } from '../failure.ts'
 import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
 import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
-import { databasePath } from '../zodb/database-path.ts'
+import { databasePath } from '../foreign/database-path.ts'
 
 interface Options {
   readonly foreground?: boolean

@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon, type MountStatus, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
-import type { MountedDirectory } from '../../mount/kernel/mount-table.ts'
+import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import { formatBytes } from '../units.ts'
 
 const STATUS_TIMEOUT_MS = 1000

@@ -23,8 +23,8 @@ import { dirname } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { FoundIntents, Intents } from '../store.ts'
-import { unitSum } from './checksum.ts'
-import { intentsPath } from './log-layout.ts'
+import { unitSum } from '../segment-files/checksum.ts'
+import { intentsPath } from '../segment-files/log-layout.ts'
 
 /** Room for 1024 writes of a page, whose entries take two each: then an fsync waits for the transaction of all of them. */
 export const INTENTS_BYTES = 8 << 20

@@ -11,10 +11,10 @@ import { LRUCache } from 'lru-cache'
 import { CorruptRecordError, StoreError } from '../errors.ts'
 import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo, TransactionRange } from '../store.ts'
-import { rowSum, transactionSum } from './checksum.ts'
-import { LogDamageError, LogFiles } from './log-files.ts'
-import { LogReader } from './log-reader.ts'
-import { madeGarbage } from './young-garbage.ts'
+import { rowSum, transactionSum } from '../segment-files/checksum.ts'
+import { LogDamageError, LogFiles } from '../segment-files/log-files.ts'
+import { LogReader } from '../segment-files/log-reader.ts'
+import { madeGarbage } from '../gc-pacing.ts'
 
 /** Fewer neighbours than this are looked up one by one. */
 const RANGE_OIDS = 4

@@ -21,7 +21,7 @@
  * SQLite compares such keys by reading whole rows where these are long.
  */
 import type { Database } from 'better-sqlite3'
-import { DATABASE_ID, newDatabaseId } from './database-id.ts'
+import { DATABASE_ID, newDatabaseId } from './open/database-id.ts'
 
 /** `PRAGMA application_id`: "zblk". */
 export const APPLICATION_ID = 0x7a_62_6c_6b

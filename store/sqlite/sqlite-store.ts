@@ -17,17 +17,17 @@ import type {
   TransactionRange,
   WritableStore,
 } from '../store.ts'
-import { readDatabaseId } from './database-id.ts'
+import { readDatabaseId } from './open/database-id.ts'
 import { IntentLog, waitingIntents } from './intent-log.ts'
-import { isKept, type KeptMoments, readKeptMoments } from './kept-moments.ts'
-import { logBytesOnDisk } from './log-files.ts'
-import type { WriterStats } from './messages.ts'
-import type { PackStep, PackStepResult } from './pack-steps.ts'
-import { ReaderPin } from './reader-pin.ts'
+import { isKept, type KeptMoments, readKeptMoments } from '../kept-moments.ts'
+import { logBytesOnDisk } from '../segment-files/log-files.ts'
+import type { WriterStats } from './writer/messages.ts'
+import type { PackStep, PackStepResult } from './pack/pack-steps.ts'
+import { ReaderPin } from './open/reader-pin.ts'
 import { Reader, type Added } from './reader.ts'
 import { storeError } from './sqlite-errors.ts'
-import type { StartedWriter, WriterClient } from './writer-client.ts'
-import type { WriterLock } from './writer-lock.ts'
+import type { StartedWriter, WriterClient } from './writer/writer-client.ts'
+import type { WriterLock } from './open/writer-lock.ts'
 
 /** How large a database is now, and what was done to it since it was opened here. */
 export interface SqliteStoreStats {

@@ -2,8 +2,8 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkTree } from '../../core/btree/check.ts'
 import { IOBTree, LOBTree, OOBTree } from '../../core/btree/tree.ts'
-import { Connection } from '../../core/connection.ts'
-import { ByteString } from '../../core/pickle/value.ts'
+import { Connection } from '../../core/objects/connection.ts'
+import { ByteString } from '../../core/objects/pickle/value.ts'
 import { MemoryStore } from '../tools/memory-store.ts'
 
 const OPTIONS = { cacheSizeBytes: 1 << 20 }

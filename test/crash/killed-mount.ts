@@ -24,7 +24,7 @@ import { fileURLToPath } from 'node:url'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
-import { mountedAt } from '../../mount/kernel/mount-table.ts'
+import { mountedAt } from '../../mount/mount-points/mount-table.ts'
 import { runProgram } from '../tools/run-zblkfs.ts'
 
 export type Aim = 'anything' | 'commit' | 'checkpoint' | 'pack'

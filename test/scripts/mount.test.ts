@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { mountedAt } from '../../mount/kernel/mount-table.ts'
+import { mountedAt } from '../../mount/mount-points/mount-table.ts'
 import { type CommandResult, runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 import { withMount } from '../tools/mounted.ts'
 

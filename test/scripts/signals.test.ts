@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { mountedAt } from '../../mount/kernel/mount-table.ts'
+import { mountedAt } from '../../mount/mount-points/mount-table.ts'
 import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 
 const UNTIL = { timeout: 20_000, interval: 1 }

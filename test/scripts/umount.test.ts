@@ -4,7 +4,7 @@ import { open, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { isRunning } from '../../mount/daemon/is-running.ts'
-import { mountedAt } from '../../mount/kernel/mount-table.ts'
+import { mountedAt } from '../../mount/mount-points/mount-table.ts'
 import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
 import { withMount } from '../tools/mounted.ts'
 

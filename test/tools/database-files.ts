@@ -1,7 +1,7 @@
 /** The files that a database is: its SQLite file, and the log beside it. */
 import { copyFile, cp, rm, stat } from 'node:fs/promises'
-import { logBytesOnDisk } from '../../store/sqlite/log-files.ts'
-import { logDirectory } from '../../store/sqlite/log-layout.ts'
+import { logBytesOnDisk } from '../../store/segment-files/log-files.ts'
+import { logDirectory } from '../../store/segment-files/log-layout.ts'
 
 /** Copies a database that nobody has open. */
 export async function copyDatabase(from: string, to: string): Promise<void> {

@@ -3,7 +3,7 @@
  * driver's. Sparse files of any size: a file is a map of 64 KiB blocks.
  */
 import { constants } from 'node:fs'
-import { ErrnoError } from '../../mount/errno.ts'
+import { ErrnoError } from '../../core/file-system/errno.ts'
 import {
   type AllocateMode,
   type AttributeChanges,
@@ -20,7 +20,7 @@ import {
   type Operations,
   type RenameFlags,
   ROOT_INO,
-} from '../../mount/operations.ts'
+} from '../../core/file-system/operations.ts'
 
 const { S_IFMT, S_IFDIR, S_IFREG, S_IFLNK } = constants
 const BLOCK = 65536

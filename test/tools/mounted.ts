@@ -17,7 +17,7 @@ import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
-import { mountedAt } from '../../mount/kernel/mount-table.ts'
+import { mountedAt } from '../../mount/mount-points/mount-table.ts'
 import { runProgram, runZblkfs } from './run-zblkfs.ts'
 
 const STATUS_TIMEOUT_MS = 10_000

@@ -1,7 +1,7 @@
 /** A FileSystem used by paths, as the kernel uses it: looks names up one by one and gives every reference back. */
 import { constants } from 'node:fs'
-import { ErrnoError } from '../../mount/errno.ts'
-import type { FileSystem } from '../../mount/file-system.ts'
+import { ErrnoError } from '../../core/file-system/errno.ts'
+import type { FileSystem } from '../../core/file-system/file-system.ts'
 import {
   ROOT_INO,
   type Attributes,
@@ -11,7 +11,7 @@ import {
   type Ino,
   type Name,
   type RenameFlags,
-} from '../../mount/operations.ts'
+} from '../../core/file-system/operations.ts'
 
 export const ROOT_CALLER: Caller = { uid: 0, gid: 0, pid: 1 }
 

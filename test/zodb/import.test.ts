@@ -5,11 +5,11 @@ import {
   importDatabase,
   type ImportOptions,
   type ImportResult,
-} from '../../scripts/zodb/import/import-database.ts'
+} from '../../core/foreign/import/import-database.ts'
 import { formatTid, parseTid } from '../../store/ids.ts'
 import { StoreError } from '../../store/errors.ts'
 import { openFileStorage } from '../../store/filestorage/file-storage.ts'
-import { openSqliteStore } from '../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import { temporaryDirectory } from '../mount/zodb/foreign-paths.ts'
 import * as made from '../mount/zodb/made-up.ts'
 import { codeOf, type Paths } from '../tools/paths.ts'

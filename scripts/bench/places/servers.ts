@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { mountedAt } from '../../../mount/kernel/mount-table.ts'
+import { mountedAt } from '../../../mount/mount-points/mount-table.ts'
 import { interrupted, runThrough } from '../programs.ts'
 
 const POLL_MS = 20

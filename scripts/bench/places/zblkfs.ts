@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { controlPaths } from '../../../mount/daemon/control-path.ts'
 import { callDaemon } from '../../../mount/daemon/control-protocol.ts'
 import { ownerOf } from '../../../mount/daemon/mounts.ts'
-import { type MountedDirectory, mountedAt } from '../../../mount/kernel/mount-table.ts'
+import { type MountedDirectory, mountedAt } from '../../../mount/mount-points/mount-table.ts'
 import { run, runThrough } from '../programs.ts'
 import type { MountedZblkfs } from './place.ts'
 

@@ -1,8 +1,8 @@
 /** A small database with every kind of thing in it, and some history. */
 import { createHash } from 'node:crypto'
 import type { Paths } from '../../tools/paths.ts'
-import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
-import { FileSystem } from '../../../mount/file-system.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
+import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { Paths as PathsOf } from '../../tools/paths.ts'
 
 /** Bytes that differ from place to place and from seed to seed. */

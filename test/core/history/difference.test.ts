@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { differences, type Difference } from '../../../core/history/difference.ts'
-import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import type { Tid } from '../../../store/ids.ts'
 import { openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
 

@@ -3,7 +3,7 @@ import { writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pack } from '../../../core/pack/pack.ts'
 import { tid } from '../../../store/ids.ts'
-import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 
 const STEP_PAUSE_MS = 5
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { showAs } from '../../../mount/daemon/show-as.ts'
-import { type Name, ROOT_INO } from '../../../mount/operations.ts'
+import { showAs } from '../../../core/file-system/show-as.ts'
+import { type Name, ROOT_INO } from '../../../core/file-system/operations.ts'
 import { MemoryOperations } from '../../tools/memory-operations.ts'
 
 const caller = { uid: 7, gid: 8, pid: 9 }

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { mountedAt } from '../../../mount/kernel/mount-table.ts'
+import { mountedAt } from '../../../mount/mount-points/mount-table.ts'
 import { runProgram, runZblkfs } from '../../tools/run-zblkfs.ts'
 
 let scratch: string

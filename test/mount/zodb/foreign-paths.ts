@@ -3,8 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
-import type { FileSystem } from '../../../mount/file-system.ts'
-import { ZodbFileSystem, type ZodbFileSystemOptions } from '../../../mount/zodb/zodb-file-system.ts'
+import type { FileSystem } from '../../../core/file-system/file-system.ts'
+import {
+  ZodbFileSystem,
+  type ZodbFileSystemOptions,
+} from '../../../core/foreign/file-system/zodb-file-system.ts'
 import { openFileStorage } from '../../../store/filestorage/file-storage.ts'
 import type { Store } from '../../../store/store.ts'
 import { Paths } from '../../tools/paths.ts'

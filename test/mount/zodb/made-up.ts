@@ -1,8 +1,8 @@
 /** Databases made by hand, as an application's own classes might fill them. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { ByteString, Ref, Tuple, type PickleValue } from '../../../core/pickle/value.ts'
-import { encodeRecord } from '../../../core/record.ts'
+import { ByteString, Ref, Tuple, type PickleValue } from '../../../core/objects/pickle/value.ts'
+import { encodeRecord } from '../../../core/objects/record.ts'
 import { oid } from '../../../store/ids.ts'
 import { HandFile } from '../../tools/zodb-file.ts'
 import { temporaryDirectory } from './foreign-paths.ts'

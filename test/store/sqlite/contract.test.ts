@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises'
-import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { storeContract } from '../contract.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 

@@ -3,7 +3,7 @@
  * Arguments: the database, and the number of the first transaction.
  */
 import { writeSync } from 'node:fs'
-import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { TID_MAX, TID_NONE } from '../../../store/ids.ts'
 import { crashOids, crashRecord } from './crash-records.ts'
 

@@ -4,7 +4,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { NoSpaceError } from '../../../store/errors.ts'
 import { TID_MAX, TID_NONE, type Oid } from '../../../store/ids.ts'
-import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
 describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {

@@ -5,7 +5,7 @@ import { rm } from 'node:fs/promises'
 import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TID_MAX, TID_NONE } from '../../../store/ids.ts'
-import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
 let directory: string

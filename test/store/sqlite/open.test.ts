@@ -17,7 +17,7 @@ import Database from 'better-sqlite3'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { CannotOpenError, LockedError } from '../../../store/errors.ts'
 import { TID_MAX, TID_NONE } from '../../../store/ids.ts'
-import { openSqliteStore } from '../../../store/sqlite/open-sqlite-store.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
 let directory: string
@@ -150,7 +150,7 @@ describe('opening refuses', () => {
     await chmod(path, 0o600)
     await chown(directory, 65_534, 65_534)
     const source = `
-      import { openSqliteStore } from ${JSON.stringify(new URL('../../../store/sqlite/open-sqlite-store.ts', import.meta.url).href)}
+      import { openSqliteStore } from ${JSON.stringify(new URL('../../../store/sqlite/open/open-sqlite-store.ts', import.meta.url).href)}
       process.setgid(65534); process.setuid(65534)
       await openSqliteStore(${JSON.stringify(path)}, { readOnly: true }).catch((error) => console.log(String(error)))
       await openSqliteStore(${JSON.stringify(path)}).catch((error) => console.log(String(error)))`

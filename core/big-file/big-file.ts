@@ -1,0 +1,400 @@
+/**
+ * A file's bytes: a ZBigFile with what was written to it and is not serialised yet.
+ *
+ * - A write goes into its block's {@link Overlay}; of what is stored it reads at most the chunk at either end, where
+ *   it covers them in part. `prepare`, called by the connection, turns overlays into records (big-file/apply.ts).
+ * - A read takes what the overlay has and the rest from the stored blocks (big-file/blocks.ts).
+ * - What is copied from another file of the database shares its stored bytes where it can ({@link BigFile.share}).
+ * - There is no size here but that of what is stored: beyond it everything reads as zeros, and the caller, who knows
+ *   the size, clips.
+ *
+ * The caller sees to it that operations that change a file run alone on it (reads may run with one another and with
+ * `prepare`), and that none of them runs while the connection prepares.
+ */
+import type { Connection, Participant } from '../objects/connection.ts'
+import { applyOverlay, migrateLeft, storedBytes } from './apply.ts'
+import { Blocks, pushZeros, type Extent, type SharedPart } from './blocks.ts'
+import { CHUNK_BYTES, Overlay } from './overlay.ts'
+import { joinBytes } from '../bytes.ts'
+import { LOBTree } from '../btree/tree.ts'
+import { Turns } from '../turns.ts'
+import { readBody } from '../zblk/data.ts'
+import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
+
+/** A part of a block, by its position in the file. */
+interface BlockPart {
+  readonly blk: number
+  readonly lo: number
+  readonly hi: number
+}
+
+/** A part of a block, with what is to be there: bytes of a stored record, bytes, or zeros. */
+type Piece =
+  | ({ readonly kind: 'shared' } & SharedPart)
+  | { readonly kind: 'bytes'; readonly lo: number; readonly bytes: Uint8Array }
+
+const FILES = new WeakMap<ZBigFile, BigFile>()
+
+export class BigFile implements Participant {
+  readonly file: ZBigFile
+  /** Is told by how many bytes, in whole chunks, the stored data grows; -Infinity: nothing is stored any more. */
+  onGrowth: (bytes: number) => void = () => {}
+  readonly #connection: Connection
+  readonly #blocks: Blocks
+  readonly #overlays = new Map<number, Overlay>()
+
+  private constructor(connection: Connection, file: ZBigFile) {
+    this.file = file
+    this.#connection = connection
+    this.#blocks = new Blocks(connection, file)
+  }
+
+  /** The bytes of a stored file: one BigFile per object. @throws ObjectNotFoundError, CorruptRecordError. */
+  static async open(connection: Connection, file: ZBigFile): Promise<BigFile> {
+    await file.activate()
+    return BigFile.#of(connection, file)
+  }
+
+  /** A new, empty file; `blksize` in bytes, a multiple of a chunk's. @throws ReadOnlyError. */
+  static create(connection: Connection, blksize: number = BLKSIZE): BigFile {
+    const file = connection.create(ZBigFile)
+    file.begin(blksize, connection.create(LOBTree))
+    return BigFile.#of(connection, file)
+  }
+
+  static #of(connection: Connection, file: ZBigFile): BigFile {
+    const known = FILES.get(file)
+    if (known !== undefined) return known
+    const made = new BigFile(connection, file)
+    FILES.set(file, made)
+    return made
+  }
+
+  get blksize(): number {
+    return this.#blocks.blksize
+  }
+
+  /** Whether something was written that is not serialised. */
+  get isDirty(): boolean {
+    return this.#overlays.size > 0
+  }
+
+  /** How many bytes of it are in memory. */
+  get dirtyBytes(): number {
+    let bytes = 0
+    for (const overlay of this.#overlays.values()) bytes += overlay.sizeBytes
+    return bytes
+  }
+
+  /**
+   * Bytes `[off, off + len)`, in pieces that follow one another, `len` bytes in all. They must not be changed. Where
+   * `into` is given, of at least that length, pieces may lie in it.
+   */
+  async read(off: bigint, len: number, into?: Uint8Array): Promise<Uint8Array[]> {
+    const parts: (Uint8Array[] | BlockPart | SharedPart)[] = []
+    for (const part of this.#parts(off, len)) {
+      const overlay = this.#overlays.get(part.blk)
+      if (overlay === undefined) parts.push(part)
+      else
+        for (const segment of overlay.segments(part.lo, part.hi)) {
+          if (segment.kind === 'stored') parts.push({ blk: part.blk, lo: segment.lo, hi: segment.hi })
+          else if (segment.kind === 'bytes') parts.push([Uint8Array.from(segment.bytes)])
+          else if (segment.kind === 'shared') parts.push(segment)
+          else parts.push(zeros(segment.hi - segment.lo))
+        }
+    }
+    const pieces: Uint8Array[] = []
+    let done = 0
+    for (const part of parts) {
+      if (Array.isArray(part)) {
+        pieces.push(...part)
+        done += lengthOf(part)
+        continue
+      }
+      const { lo, hi } = part
+      const room = into?.subarray(done, (done += hi - lo))
+      if ('slice' in part) {
+        pieces.push(...(await readBody(this.#connection, part.slice, 0, hi - lo, room)))
+        pushZeros(pieces, hi - lo - part.slice.len)
+      } else for (const piece of await this.#blocks.read(part.blk, lo, hi, room)) pieces.push(piece)
+    }
+    return pieces
+  }
+
+  /** Writes `data` at `off`. It is copied: the caller may use it again. @throws ReadOnlyError, StoreError. */
+  async write(off: bigint, data: Uint8Array): Promise<void> {
+    const parts = this.#parts(off, data.length)
+    const bases: ReadonlyMap<number, Uint8Array>[] = []
+    for (const part of parts) {
+      await this.#assertReadable(part.blk)
+      bases.push(await this.#edges(part))
+    }
+    this.#connection.join(this)
+    let done = 0
+    for (const [i, { blk, lo, hi }] of parts.entries()) {
+      const piece = data.subarray(done, (done += hi - lo))
+      this.#change(blk, overlay => overlay.write(lo, piece, bases[i] ?? new Map()))
+    }
+  }
+
+  /**
+   * Makes `[to, to + len)` what `source`, maybe this file, has at `[from, from + len)`; all three in whole chunks. Stored
+   * bytes are shared: none is read. What is not stored yet is copied. Holes become holes. The ranges must not overlap.
+   * @throws ReadOnlyError, StoreError.
+   */
+  async share(source: BigFile, from: bigint, to: bigint, len: number): Promise<void> {
+    const turns = new Turns()
+    let done = 0n
+    for (const part of this.#parts(to, len)) {
+      await turns.pass()
+      await this.#assertReadable(part.blk)
+      const pieces: Piece[] = []
+      let at = part.lo
+      for (const { blk, lo, hi } of source.#parts(from + done, part.hi - part.lo)) {
+        pieces.push(...(await source.#pieces({ blk, lo, hi }, at - lo)))
+        at += hi - lo
+      }
+      done += BigInt(part.hi - part.lo)
+      this.#connection.join(this)
+      this.#change(part.blk, overlay => {
+        overlay.zero(part.lo, part.hi)
+        for (const piece of pieces)
+          if (piece.kind === 'bytes') overlay.write(piece.lo, piece.bytes, new Map())
+          else overlay.share(piece.lo, piece.hi, piece.slice)
+      })
+    }
+  }
+
+  /** Makes `[off, off + len)` a hole, which reads as zeros. */
+  async zero(off: bigint, len: bigint): Promise<void> {
+    const size = BigInt(this.blksize)
+    const end = off + len
+    const first = off / size
+    const last = end / size
+    const [head, tail] = [Number(off % size), Number(end % size)]
+    if (first === last) return this.#zeroPart({ blk: Number(first), lo: head, hi: tail })
+    if (head > 0) await this.#zeroPart({ blk: Number(first), lo: head, hi: this.blksize })
+    await this.#drop(Number(head > 0 ? first + 1n : first), Number(last))
+    if (tail > 0) await this.#zeroPart({ blk: Number(last), lo: 0, hi: tail })
+  }
+
+  /** Forgets everything from `size` on. */
+  async truncate(size: bigint): Promise<void> {
+    const blksize = BigInt(this.blksize)
+    const keep = Number((size + blksize - 1n) / blksize)
+    const rest = Number(size % blksize)
+    if (rest > 0) await this.#zeroPart({ blk: keep - 1, lo: rest, hi: this.blksize })
+    await this.#drop(keep, Infinity)
+  }
+
+  /** The first offset `>= off` of data, in whole chunks; undefined where there is none. */
+  async seekData(off: bigint): Promise<bigint | undefined> {
+    const turns = new Turns()
+    for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
+      await turns.pass()
+      const next = await this.#nextBlock(blk)
+      if (next === undefined) return undefined
+      if (next > blk) from = 0
+      blk = next
+      const extent = (await this.#extents(blk)).find(({ hi }) => hi > from)
+      if (extent !== undefined) return this.#offset(blk, Math.max(extent.lo, from))
+    }
+  }
+
+  /** The first offset `>= off` of a hole, in whole chunks, where it is before `upTo`; else `upTo`. Beyond all data there is one. */
+  async seekHole(off: bigint, upTo: bigint): Promise<bigint> {
+    const turns = new Turns()
+    for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
+      if (this.#offset(blk, from) >= upTo) return upTo
+      await turns.pass()
+      for (const { lo, hi } of await this.#extents(blk)) if (lo <= from) from = Math.max(from, hi)
+      if (from >= this.blksize) continue
+      const hole = this.#offset(blk, from)
+      return hole < upTo ? hole : upTo
+    }
+  }
+
+  // ---- as a participant of the connection's transaction
+
+  async prepare(): Promise<void> {
+    const auto = this.#connection.zblkFormat === 'auto'
+    const turns = new Turns()
+    for (const blk of [...this.#overlays.keys()].sort((a, b) => a - b)) {
+      await turns.pass()
+      const overlay = this.#overlays.get(blk)
+      if (overlay === undefined) continue
+      const isShared = overlay.runs.some(({ slice }) => slice !== undefined)
+      const isNew = !isShared && (await this.#blocks.find(blk)) === undefined
+      const isLeft = this.#overlays.has(blk + 1) && (await this.#blocks.find(blk + 1)) === undefined
+      this.onGrowth(await applyOverlay(this.#blocks, blk, overlay, isLeft))
+      this.#forget(blk)
+      if (auto && isNew && blk > 0) await migrateLeft(this.#blocks, blk - 1, new Overlay(this.blksize))
+    }
+  }
+
+  abort(): void {
+    for (const blk of this.#overlays.keys()) this.#forget(blk)
+  }
+
+  // ----
+
+  #position(off: bigint): [blk: number, from: number] {
+    const size = BigInt(this.blksize)
+    return [Number(off / size), Number(off % size)]
+  }
+
+  #offset(blk: number, from: number): bigint {
+    return BigInt(blk) * BigInt(this.blksize) + BigInt(from)
+  }
+
+  #parts(off: bigint, len: number): BlockPart[] {
+    const parts: BlockPart[] = []
+    let [blk, lo] = this.#position(off)
+    for (let left = len; left > 0; blk++, lo = 0) {
+      const hi = Math.min(this.blksize, lo + left)
+      parts.push({ blk, lo, hi })
+      left -= hi - lo
+    }
+    return parts
+  }
+
+  /** What cannot be read cannot be changed: found out now, and not when all that others wrote is to be stored. */
+  async #assertReadable(blk: number): Promise<void> {
+    if (this.#overlays.has(blk)) return
+    const ref = await this.#blocks.find(blk)
+    if (ref !== undefined) await this.#blocks.layout(blk, ref)
+  }
+
+  /** What is stored of the chunks that a write covers in part, by their offset. */
+  async #edges({ blk, lo, hi }: BlockPart): Promise<Map<number, Uint8Array>> {
+    const bases = new Map<number, Uint8Array>()
+    const overlay = this.#overlays.get(blk)
+    for (const edge of [lo, hi]) {
+      const chunk = edge - (edge % CHUNK_BYTES)
+      const end = Math.min(this.blksize, chunk + CHUNK_BYTES)
+      if (edge === chunk || edge === this.blksize || bases.has(chunk) || overlay?.covers(chunk, end) === true)
+        continue
+      bases.set(chunk, joinBytes(await this.read(this.#offset(blk, chunk), end - chunk)))
+    }
+    return bases
+  }
+
+  /** What is in whole chunks of a block, for a block that has it `shift` bytes later. Gaps are holes. */
+  async #pieces({ blk, lo, hi }: BlockPart, shift: number): Promise<Piece[]> {
+    const pieces: Piece[] = []
+    const add = ({ lo, hi, slice }: SharedPart): void => {
+      pieces.push({ kind: 'shared', lo: lo + shift, hi: hi + shift, slice })
+    }
+    const segments = this.#overlays.get(blk)?.segments(lo, hi) ?? [{ kind: 'stored' as const, lo, hi }]
+    for (const segment of segments) {
+      if (segment.kind === 'shared') add(segment)
+      else if (segment.kind === 'bytes')
+        pieces.push({ kind: 'bytes', lo: segment.lo + shift, bytes: segment.bytes })
+      else if (segment.kind === 'stored') {
+        const parts = await this.#blocks.shareable(blk, segment.lo, segment.hi)
+        if (parts === undefined) {
+          const bytes = joinBytes(await this.#blocks.read(blk, segment.lo, segment.hi))
+          pieces.push({ kind: 'bytes', lo: segment.lo + shift, bytes })
+        } else for (const part of parts) add(part)
+      }
+    }
+    return pieces
+  }
+
+  #change(blk: number, change: (overlay: Overlay) => void): void {
+    const overlay = this.#overlays.get(blk) ?? new Overlay(this.blksize)
+    this.#overlays.set(blk, overlay)
+    const before = overlay.sizeBytes
+    change(overlay)
+    this.#connection.account(overlay.sizeBytes - before)
+  }
+
+  #forget(blk: number): void {
+    const overlay = this.#overlays.get(blk)
+    if (overlay === undefined) return
+    this.#connection.account(-overlay.sizeBytes)
+    this.#overlays.delete(blk)
+    overlay.letGo()
+  }
+
+  async #zeroPart({ blk, lo, hi }: BlockPart): Promise<void> {
+    if (lo >= hi || (!this.#overlays.has(blk) && (await this.#blocks.find(blk)) === undefined)) return
+    await this.#assertReadable(blk)
+    const first = Math.min(hi, Math.ceil(lo / CHUNK_BYTES) * CHUNK_BYTES)
+    const last = hi === this.blksize ? hi : Math.max(first, hi - (hi % CHUNK_BYTES))
+    const edges = [
+      { blk, lo, hi: first },
+      { blk, lo: last, hi },
+    ].filter(({ lo, hi }) => lo < hi)
+    const bases: ReadonlyMap<number, Uint8Array>[] = []
+    for (const edge of edges) bases.push(await this.#edges(edge))
+    this.#connection.join(this)
+    this.#change(blk, overlay => {
+      for (const [i, { lo, hi }] of edges.entries())
+        overlay.write(lo, new Uint8Array(hi - lo), bases[i] ?? new Map())
+      if (first < last) overlay.zero(first, last)
+    })
+  }
+
+  /** Removes blocks `[lo, hi)`. */
+  async #drop(lo: number, hi: number): Promise<void> {
+    for (const blk of this.#overlays.keys()) if (lo <= blk && blk < hi) this.#forget(blk)
+    const { blktab } = this.#blocks
+    if (lo === 0 && hi === Infinity) {
+      if ((await blktab.minKey()) !== undefined) await blktab.clearAll()
+      this.onGrowth(-Infinity)
+      return
+    }
+    const turns = new Turns()
+    for (;;) {
+      const { keys } = await blktab.batch({ lo, ...(hi === Infinity ? {} : { hi }) }, Infinity)
+      if (keys.length === 0) return
+      for (const blk of keys) {
+        await turns.pass()
+        this.onGrowth(-(await storedBytes(this.#blocks, blk)))
+        await blktab.delete(blk)
+      }
+    }
+  }
+
+  /** The first block `>= blk` that is stored or overlaid. */
+  async #nextBlock(blk: number): Promise<number | undefined> {
+    let next = (await this.#blocks.blktab.minKey(blk)) ?? Infinity
+    for (const overlaid of this.#overlays.keys()) if (overlaid >= blk) next = Math.min(next, overlaid)
+    return next === Infinity ? undefined : next
+  }
+
+  /** Where a block has data, stored or overlaid, in whole chunks. */
+  async #extents(blk: number): Promise<Extent[]> {
+    const stored = await this.#blocks.extents(blk)
+    const extents: { lo: number; hi: number }[] = []
+    const add = (lo: number, hi: number): void => {
+      const last = extents.at(-1)
+      if (last !== undefined && last.hi >= lo) last.hi = Math.max(last.hi, hi)
+      else if (lo < hi) extents.push({ lo, hi })
+    }
+    const segments = this.#overlays.get(blk)?.segments(0, this.blksize) ?? [
+      { kind: 'stored' as const, lo: 0, hi: this.blksize },
+    ]
+    for (const segment of segments) {
+      if (segment.kind === 'bytes' || segment.kind === 'shared') add(segment.lo, segment.hi)
+      else if (segment.kind === 'stored')
+        for (const { lo, hi } of stored) {
+          const end = Math.min(this.blksize, Math.ceil(hi / CHUNK_BYTES) * CHUNK_BYTES)
+          const start = lo - (lo % CHUNK_BYTES)
+          if (start < segment.hi && end > segment.lo)
+            add(Math.max(start, segment.lo), Math.min(end, segment.hi))
+        }
+    }
+    return extents
+  }
+}
+
+const lengthOf = (pieces: readonly Uint8Array[]): number =>
+  pieces.reduce((sum, { length }) => sum + length, 0)
+
+function zeros(count: number): Uint8Array[] {
+  const pieces: Uint8Array[] = []
+  pushZeros(pieces, count)
+  return pieces
+}

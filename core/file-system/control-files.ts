@@ -1,0 +1,151 @@
+/**
+ * `/.zblkfs/`: made-up files that tell of the mount. Not listed by the root; read afresh at each open.
+ *
+ * | file     | content                                                       |
+ * |----------|---------------------------------------------------------------|
+ * | `at`     | the last transaction's tid, 16 hex digits                     |
+ * | `stats`  | JSON: operations, bytes, commits, memory                      |
+ * | `config` | JSON: how the filesystem was opened                           |
+ */
+import { constants } from 'node:fs'
+import { ErrnoError } from './errno.ts'
+import {
+  ROOT_INO,
+  type Attributes,
+  type DirectoryEntry,
+  type Entry,
+  type Fh,
+  type Ino,
+  type Name,
+  type OpenFile,
+} from './operations.ts'
+import { ENTRY_TIMEOUT_MS } from './operations/attributes.ts'
+import { COOKIE_PARENT, COOKIE_SELF } from './operations/directory-listing.ts'
+import type { Handles } from './nodes/handles.ts'
+import { INO_SPAN, TREE_NUMBERS, treeNumberOf } from './nodes/tree.ts'
+
+const { S_IFDIR, S_IFREG, O_WRONLY, O_RDWR } = constants
+const CONTROL_TREE = TREE_NUMBERS - 1
+const DIRECTORY_INO = (CONTROL_TREE * INO_SPAN + 1) as Ino
+const BLKSIZE = 4096
+/** How much longer a file may become between being looked at and being read. */
+const ROOM_BYTES = 64
+const PADDED_TO_BYTES = 512
+
+export const isControlIno = (ino: Ino): boolean => treeNumberOf(ino) === CONTROL_TREE
+
+/** Makes a file's content up. */
+export type ContentMaker = () => string | Promise<string>
+
+/**
+ * JSON of a value that changes, with spaces at its end: a driver without direct I/O reads as many bytes as the file
+ * had when it was looked at.
+ */
+export function paddedJson(value: unknown): string {
+  const text = JSON.stringify(value, undefined, 2)
+  const length = Math.ceil((text.length + ROOM_BYTES) / PADDED_TO_BYTES) * PADDED_TO_BYTES
+  return `${text.padEnd(length - 1)}\n`
+}
+
+export class ControlFiles {
+  readonly #files: readonly { readonly name: Name; readonly ino: Ino; readonly make: ContentMaker }[]
+  readonly #handles: Handles
+  readonly #owner: { readonly uid: number; readonly gid: number }
+  readonly #timeNs: bigint
+
+  constructor(
+    files: Readonly<Record<string, ContentMaker>>,
+    handles: Handles,
+    owner: { readonly uid: number; readonly gid: number },
+    timeNs: bigint,
+  ) {
+    this.#files = Object.entries(files).map(([name, make], i) => ({
+      name: name as Name,
+      ino: (DIRECTORY_INO + 1 + i) as Ino,
+      make,
+    }))
+    this.#handles = handles
+    this.#owner = owner
+    this.#timeNs = timeNs
+  }
+
+  /** The directory itself. */
+  directory(): Promise<Entry> {
+    return this.#entry(DIRECTORY_INO)
+  }
+
+  /** @throws ErrnoError ENOENT, ENOTDIR */
+  async lookup(parent: Ino, name: Name): Promise<Entry> {
+    if (parent !== DIRECTORY_INO) throw new ErrnoError('ENOTDIR')
+    const ino = name === '.' ? parent : this.#files.find(file => file.name === name)?.ino
+    if (ino === undefined) throw new ErrnoError('ENOENT')
+    return await this.#entry(ino)
+  }
+
+  /** @throws ErrnoError ENOENT */
+  async attributes(ino: Ino): Promise<Attributes> {
+    const isDirectory = ino === DIRECTORY_INO
+    const size = isDirectory ? 0 : (await this.#content(ino)).length
+    return {
+      ...this.#owner,
+      ino,
+      mode: isDirectory ? S_IFDIR | 0o555 : S_IFREG | 0o444,
+      nlink: isDirectory ? 2 : 1,
+      rdev: 0,
+      size: BigInt(size),
+      blocks: 0,
+      blksize: BLKSIZE,
+      atimeNs: this.#timeNs,
+      mtimeNs: this.#timeNs,
+      ctimeNs: this.#timeNs,
+      birthtimeNs: this.#timeNs,
+    }
+  }
+
+  /** @throws ErrnoError ENOENT, EISDIR, EACCES for writing */
+  async open(ino: Ino, flags: number): Promise<OpenFile> {
+    if (ino === DIRECTORY_INO) throw new ErrnoError('EISDIR')
+    if (flags & (O_WRONLY | O_RDWR)) throw new ErrnoError('EACCES')
+    const fh = this.#handles.add({ kind: 'made up', content: await this.#content(ino) })
+    return { fh, keepCache: false, directIo: true }
+  }
+
+  /** @throws ErrnoError EBADF */
+  read(fh: Fh, off: bigint, len: number): readonly Uint8Array[] {
+    const handle = this.#handles.get(fh)
+    if (handle.kind !== 'made up') throw new ErrnoError('EBADF')
+    const from = Number(off)
+    return from < handle.content.length ? [handle.content.subarray(from, from + len)] : []
+  }
+
+  /** @throws ErrnoError ENOTDIR */
+  opendir(ino: Ino): Fh {
+    if (ino !== DIRECTORY_INO) throw new ErrnoError('ENOTDIR')
+    return this.#handles.add({ kind: 'made up', content: new Uint8Array(0) })
+  }
+
+  readdir(cookie: bigint, limit: number): readonly DirectoryEntry[] {
+    const entries: DirectoryEntry[] = [
+      { name: '.' as Name, ino: DIRECTORY_INO, type: S_IFDIR, cookie: COOKIE_SELF },
+      { name: '..' as Name, ino: ROOT_INO, type: S_IFDIR, cookie: COOKIE_PARENT },
+    ]
+    for (const [i, { name, ino }] of this.#files.entries())
+      entries.push({ name, ino, type: S_IFREG, cookie: COOKIE_PARENT + 1n + BigInt(i) })
+    return entries.filter(entry => entry.cookie > cookie).slice(0, limit)
+  }
+
+  async #content(ino: Ino): Promise<Buffer> {
+    const file = this.#files.find(file => file.ino === ino)
+    if (file === undefined) throw new ErrnoError('ENOENT')
+    return Buffer.from(await file.make(), 'utf8')
+  }
+
+  async #entry(ino: Ino): Promise<Entry> {
+    return {
+      attributes: await this.attributes(ino),
+      generation: 0,
+      entryTimeoutMs: ENTRY_TIMEOUT_MS,
+      attributesTimeoutMs: ENTRY_TIMEOUT_MS,
+    }
+  }
+}

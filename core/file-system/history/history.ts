@@ -1,0 +1,273 @@
+/**
+ * What changes the present by means of the past: tags, undo, restore, clone, and transactions that somebody delimits.
+ * Paths are relative to the root, one character per byte.
+ */
+import { parseMoment, transactionAt } from '../../../store/moments.ts'
+import { Directory } from '../../tree/directory.ts'
+import { log, transactionAt as infoAt } from '../../history/log.ts'
+import { MomentView, partsOf } from '../../history/moment-view.ts'
+import { reversals } from '../../history/undo.ts'
+import type { Inode } from '../../tree/inode.ts'
+import type { Superblock } from '../../tree/superblock.ts'
+import { StoreError } from '../../../store/errors.ts'
+import { formatTid, tid as toTid, type Oid, type Tid } from '../../../store/ids.ts'
+import { ErrnoError } from '../errno.ts'
+import type { Name } from '../operations.ts'
+import { checkNewName, isDirectory, isRegular, setTimes } from '../operations/attributes.ts'
+import { activateAll, type Context } from '../context.ts'
+import { copyAttributes, Graft, type Copy } from './graft.ts'
+import type { KernelCaches } from '../nodes/kernel-caches.ts'
+import { isReserved } from '../reserved-names.ts'
+
+const TAG_MAX_BYTES = 254
+const FILES_NAMED = 5
+
+/** A moment's name. */
+export interface Tag {
+  readonly name: string
+  readonly tid: Tid
+}
+
+export class History {
+  readonly #context: Context
+  readonly #superblock: Superblock
+  readonly #caches: KernelCaches
+
+  constructor(context: Context, superblock: Superblock, caches: KernelCaches) {
+    this.#context = context
+    this.#superblock = superblock
+    this.#caches = caches
+  }
+
+  /** Names a moment, the present if absent; a name that exists is moved. @throws StoreError where there is none. */
+  async tag(name: string, when?: string): Promise<Tag> {
+    assertTagName(name)
+    const { connection } = this.#context.live
+    let tid = connection.at
+    await this.#context.writeBack.isolate(`tag ${text(name)}`, async () => {
+      tid = when === undefined ? connection.at : await this.#moment(when)
+      await this.#superblock.setTag(name, tid)
+    })
+    return { name, tid }
+  }
+
+  /** @throws StoreError where there is no such tag. */
+  async untag(name: string): Promise<void> {
+    await this.#context.writeBack.isolate(`delete tag ${text(name)}`, async () => {
+      if (!(await this.#superblock.deleteTag(name)))
+        throw new StoreError(`there is no tag ${text(name)}: 'zblkfs tag -l' lists those that there are`)
+    })
+  }
+
+  /** Takes a transaction back by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
+  async undo(undone: Tid): Promise<Tid> {
+    const { live, bookkeeping, writeBack } = this.#context
+    const { connection } = live
+    let message = `undo ${formatTid(undone)}`
+    for await (const { description } of infoAt(connection.store, undone))
+      if (description !== '') message += `: ${description}`
+    const tid = await writeBack.isolate(message, async () => {
+      const changed: Oid[] = []
+      const describe = (later: Tid): Promise<string> => this.#describe(later)
+      for await (const { oid, className, source, base } of reversals(connection, undone, describe)) {
+        connection.putRecord(oid, className, source, base)
+        changed.push(oid)
+      }
+      connection.invalidate(changed)
+      await bookkeeping.reload(live)
+      for (const oid of changed) live.known(oid)?.revert(live.known(oid)?.isOrphan ?? false)
+      for (const node of live.nodes) node.file = undefined
+      this.#caches.forgetTree(live)
+    })
+    await this.#caches.settled()
+    return tid
+  }
+
+  /**
+   * Makes a path what it was at a moment, or makes it so under another name. A file that is there keeps its inode;
+   * it is in the way unless `replaces`.
+   * @throws StoreError with the next step, ErrnoError
+   */
+  async restore(path: string, when: string, to: string = path, replaces = true): Promise<Tid> {
+    return await this.#graft(path, when, to, `restore ${text(to)} as of ${when}`, replaces)
+  }
+
+  /** Makes an independent copy that shares all bytes; in a directory that is there, under the source's name. */
+  async clone(source: string, target: string): Promise<Tid> {
+    this.#assertNoTransaction()
+    const now = await this.#context.writeBack.sync()
+    const view = await MomentView.of(this.#context.live.connection)
+    const existing = await view.find(target)
+    const name = partsOf(source).at(-1) ?? ''
+    const to = existing !== undefined && isDirectory(existing) ? `${target}/${name}` : target
+    return await this.#graft(source, formatTid(now), to, `clone ${text(source)} as ${text(to)}`, false)
+  }
+
+  /** From here on nothing is stored until {@link History.commit} or {@link History.rollBack}. @throws StoreError */
+  async begin(): Promise<void> {
+    await this.#context.writeBack.begin()
+  }
+
+  /** @throws StoreError; then everything since {@link History.begin} is taken back. */
+  async commit(message?: string): Promise<Tid> {
+    try {
+      return await this.#context.writeBack.end(message)
+    } catch (error) {
+      await this.#forgetAll()
+      throw error
+    }
+  }
+
+  /** Takes back everything since {@link History.begin}; afterwards the kernel has forgotten it as well. */
+  async rollBack(): Promise<void> {
+    await this.#context.writeBack.rollBack()
+    await this.#forgetAll()
+  }
+
+  async #forgetAll(): Promise<void> {
+    this.#caches.forgetTree(this.#context.live)
+    await this.#caches.settled()
+  }
+
+  #assertNoTransaction(): void {
+    if (this.#context.writeBack.isDeferring)
+      throw new StoreError('a transaction is under way on this mount: repeat this when it has ended')
+  }
+
+  async #graft(path: string, when: string, to: string, message: string, replaces: boolean): Promise<Tid> {
+    this.#assertNoTransaction()
+    const context = this.#context
+    const tree = await context.views.find(when)
+    if (tree === undefined)
+      throw new StoreError(`there is no moment '${when}': 'zblkfs log' lists those that there are`)
+    try {
+      await context.views.attach(tree)
+      const view = await MomentView.of(tree.connection)
+      const source = await view.find(path)
+      if (source === undefined || source.oid === view.rootOid)
+        throw new StoreError(`${text(path)} cannot be copied: it was not there at ${formatTid(view.at)}`)
+      const target = await this.#target(to, source, replaces)
+      const copy = await new Graft(context, view).copy(source, path)
+      try {
+        if (target.existing === undefined) await this.#enter(copy, target)
+        else await this.#replace(target.existing, copy)
+      } finally {
+        context.leave(copy.node)
+      }
+      const tid = await context.writeBack.sync(message)
+      await this.#caches.settled()
+      return tid
+    } finally {
+      context.leave(tree.root)
+    }
+  }
+
+  /** Where a copy is to go. @throws StoreError where something is in its way. */
+  async #target(
+    path: string,
+    source: Inode,
+    replaces: boolean,
+  ): Promise<{ readonly directory: Oid; readonly name: string; readonly existing: Oid | undefined }> {
+    const view = await MomentView.of(this.#context.live.connection)
+    const parts = partsOf(path)
+    const name = parts.at(-1)
+    const directory = await view.find(parts.slice(0, -1).join('/'))
+    if (name === undefined || directory === undefined || !isDirectory(directory))
+      throw new StoreError(`${text(path)} has no directory to be in: make it first`)
+    const { oid } = directory
+    checkNewName(name as Name)
+    const existing = await view.find(path)
+    await source.activate()
+    if (existing !== undefined && !(replaces && isRegular(existing) && isRegular(source)))
+      throw new StoreError(`${text(path)} is there already: choose another name, or move it away first`)
+    return { directory: oid, name, existing: existing?.oid }
+  }
+
+  /** Gives a copy its name. */
+  async #enter(
+    { node, stored, bytes, inodes }: Copy,
+    { directory: oid, name }: { readonly directory: Oid; readonly name: string },
+  ): Promise<void> {
+    const context = this.#context
+    await context.changeNames([context.live.inoOf(oid)], async (...[directory]) => {
+      if (directory === undefined) throw new ErrnoError('EINVAL')
+      await context.lockAll([directory, node], async () => {
+        const entries = Directory.of(context.live.connection, directory.inode)
+        if (directory.inode.nlink === 0) throw new ErrnoError('ENOENT')
+        if ((await entries.get(name)) !== undefined) throw new ErrnoError('EEXIST')
+        if (isReserved(directory, name as Name)) throw new ErrnoError('EPERM')
+        await entries.set(name, node.inode)
+        await activateAll([directory, node])
+        const { inode } = node
+        const nowNs = context.nowNs()
+        inode.named(directory.inode.ref, name)
+        inode.stored = stored
+        if (isDirectory(inode)) directory.inode.nlink++
+        inode.nlink = isDirectory(inode) ? inode.nlink + 2 : 1
+        setTimes(inode, nowNs, 'ctime')
+        setTimes(directory.inode, nowNs, 'mtime', 'ctime')
+        context.bookkeeping.adopted(node)
+        context.bookkeeping.added(bytes, inodes)
+        node.name = { parent: directory.oid, name }
+        context.changed(node)
+        context.changed(directory)
+      })
+    })
+  }
+
+  /** Gives a copy's content to a file that is there, which keeps its inode and names. */
+  async #replace(existing: Oid, { node: copy, stored }: Copy): Promise<void> {
+    const context = this.#context
+    const node = context.hold(context.live.node(existing))
+    try {
+      await context.change(node.ino, 0, async (node, inode) => {
+        await copy.inode.activate()
+        const { data } = copy.inode
+        node.file?.abort()
+        node.file = undefined
+        node.noteGrowth(-Infinity)
+        node.noteGrowth(stored)
+        inode.replaceData(data)
+        copyAttributes(copy.inode, inode)
+        setTimes(inode, context.nowNs(), 'ctime')
+        copy.inode.replaceData(undefined)
+        context.bookkeeping.wrote(node)
+        context.changed(node)
+        this.#caches.forgetNode(node)
+      })
+    } finally {
+      context.leave(node)
+    }
+  }
+
+  /** A transaction and its files, in one line. */
+  async #describe(tid: Tid): Promise<string> {
+    const { store } = this.#context.live.connection
+    for await (const { files, fileCount } of log(store, { after: toTid(tid - 1n), upTo: tid })) {
+      const named = files.slice(0, FILES_NAMED).map(text).join(', ')
+      return `${formatTid(tid)}  ${named}${fileCount > FILES_NAMED ? ` and ${fileCount - FILES_NAMED} more` : ''}`
+    }
+    return formatTid(tid)
+  }
+
+  async #moment(when: string): Promise<Tid> {
+    const { store } = this.#context.live.connection
+    const nowMs = Date.now()
+    const find = (name: string): Promise<Tid | undefined> => this.#superblock.tag(name)
+    const tid = await transactionAt(store, parseMoment(when, nowMs), nowMs, find)
+    if (tid !== undefined) return tid
+    throw new StoreError(`there is no moment '${when}': 'zblkfs log' lists those that there are`)
+  }
+}
+
+/** @throws StoreError */
+function assertTagName(name: string): void {
+  const isUsable = name !== '' && name.length <= TAG_MAX_BYTES && !/[/\0\n]/.test(name) && name !== 'now'
+  if (isUsable && 'tag' in parseMoment(name, 0)) return
+  throw new StoreError(
+    `'${text(name)}' cannot be a tag: it would be taken for a moment, is too long, or has a '/' in it`,
+  )
+}
+
+/** A path for people. */
+const text = (path: string): string => Buffer.from(path, 'latin1').toString('utf8') || '/'

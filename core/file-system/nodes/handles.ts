@@ -1,0 +1,37 @@
+/** Open files and directories by their handles: small integers, the lowest free one first. */
+import { ErrnoError } from '../errno.ts'
+import type { Fh } from '../operations.ts'
+import type { DirectoryListing } from '../operations/directory-listing.ts'
+import type { Node } from './node.ts'
+
+export type Handle =
+  | { readonly kind: 'file'; readonly node: Node }
+  | { readonly kind: 'directory'; readonly node: Node; readonly listing: DirectoryListing }
+  /** A made-up file, its content as it was when it was opened; a made-up directory has none. */
+  | { readonly kind: 'made up'; readonly content: Uint8Array }
+
+export class Handles {
+  readonly #handles: (Handle | undefined)[] = []
+  readonly #free: Fh[] = []
+
+  add(handle: Handle): Fh {
+    const fh = this.#free.pop() ?? (this.#handles.length as Fh)
+    this.#handles[fh] = handle
+    return fh
+  }
+
+  /** @throws ErrnoError EBADF */
+  get(fh: Fh): Handle {
+    const handle = this.#handles[fh]
+    if (handle === undefined) throw new ErrnoError('EBADF', `handle ${fh} is not open`)
+    return handle
+  }
+
+  /** @throws ErrnoError EBADF */
+  remove(fh: Fh): Handle {
+    const handle = this.get(fh)
+    this.#handles[fh] = undefined
+    this.#free.push(fh)
+    return handle
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * The moments of the past that somebody looks at, each a {@link Tree} of its own.
+ *
+ * A view lives as long as the kernel refers to an inode of it or an operation on it is under way; two names of the same
+ * moment lead to the same view. What a view costs is bounded whatever is read through it: of all views only the
+ * {@link ATTACHED_MAX} used last have a connection with a cache of objects; another gets one when it is used again.
+ */
+import { Connection } from '../../objects/connection.ts'
+import { parseMoment, transactionAt } from '../../../store/moments.ts'
+import { Superblock } from '../../tree/superblock.ts'
+import { CannotOpenError } from '../../../store/errors.ts'
+import type { Tid } from '../../../store/ids.ts'
+import type { Store } from '../../../store/store.ts'
+import { ErrnoError } from '../errno.ts'
+import { Tree, TREE_NUMBERS } from './tree.ts'
+
+const ATTACHED_MAX = 16
+/** Of the names that a view was found by the last so many are known. */
+const NAMES_MAX = 100
+/** A view's cache is this part of the live tree's. */
+const CACHE_PART = 16
+
+interface View {
+  readonly tid: Tid
+  readonly tree: Tree
+  attaching: Promise<void> | undefined
+  /** What it was found by: the kernel may remember it so. */
+  readonly names: Set<string>
+  /** When it was used last, of performance.now(). */
+  usedMs: number
+}
+
+export interface ViewsOptions {
+  readonly store: Store
+  /** Where tags are looked up. */
+  readonly superblock: Superblock
+  /** The live tree's, in bytes. */
+  readonly cacheSizeBytes: number
+}
+
+export class Views {
+  readonly #options: ViewsOptions
+  /** By number, the one used last at the end. */
+  readonly #views = new Map<number, View>()
+  readonly #byTid = new Map<Tid, Promise<View>>()
+  #nextNumber = 1
+  #generation = 0
+
+  constructor(options: ViewsOptions) {
+    this.#options = options
+  }
+
+  /** The moments that are open or being opened: what a pack must leave alone. */
+  get openTids(): readonly Tid[] {
+    return [...this.#byTid.keys()]
+  }
+
+  /**
+   * The tree as of a moment as a person writes it; undefined where there is none. Its root has one user more: the
+   * caller lets go of it.
+   */
+  async find(text: string): Promise<Tree | undefined> {
+    const nowMs = Date.now()
+    const { store, superblock } = this.#options
+    const tid = await transactionAt(store, parseMoment(text, nowMs), nowMs, name => superblock.tag(name))
+    if (tid === undefined) return undefined
+    for (;;) {
+      const view = await this.#open(tid)
+      if (view === undefined) return undefined
+      if (this.#views.get(view.tree.number) !== view) continue
+      rememberName(view, text)
+      view.tree.root.users++
+      view.tree.users++
+      return view.tree
+    }
+  }
+
+  /**
+   * What the views before a moment were found by that nobody has used for so long, and in which nothing is open: they
+   * may well be there because the kernel remembers them, which it may do for ever.
+   */
+  idleNames(before: Tid, idleMs: number): readonly string[] {
+    const sinceMs = performance.now() - idleMs
+    return [...this.#views.values()]
+      .filter(({ tid, usedMs }) => tid < before && usedMs <= sinceMs)
+      .filter(({ tree }) => tree.users === 0 && [...tree.nodes].every(({ handles }) => handles === 0))
+      .flatMap(({ names }) => [...names])
+  }
+
+  /** The tree of a number. @throws ErrnoError ESTALE */
+  tree(number: number): Tree {
+    const view = this.#views.get(number)
+    if (view === undefined) throw new ErrnoError('ESTALE', `nothing of tree ${number} is in use`)
+    return view.tree
+  }
+
+  /** The tree of a number, if it is in use. */
+  known(number: number): Tree | undefined {
+    return this.#views.get(number)?.tree
+  }
+
+  /** Sees to it that a tree that has a user has a connection. */
+  async attach(tree: Tree): Promise<void> {
+    const view = this.#views.get(tree.number)
+    if (view === undefined) throw new ErrnoError('ESTALE')
+    this.#views.delete(tree.number)
+    this.#views.set(tree.number, view)
+    view.usedMs = performance.now()
+    if (tree.isAttached) return
+    view.attaching ??= this.#connect(view.tid)
+      .then(connection => tree.attach(connection))
+      .finally(() => (view.attaching = undefined))
+    await view.attaching
+    this.#detachOldest()
+  }
+
+  /** Drops a view that nobody uses. */
+  settle(tree: Tree): void {
+    const view = this.#views.get(tree.number)
+    if (view === undefined || tree.isInUse || tree.users > 0) return
+    this.#views.delete(tree.number)
+    this.#byTid.delete(view.tid)
+  }
+
+  async #open(tid: Tid): Promise<View | undefined> {
+    let opening = this.#byTid.get(tid)
+    if (opening === undefined) {
+      opening = this.#make(tid)
+      this.#byTid.set(tid, opening)
+    }
+    try {
+      return await opening
+    } catch (error) {
+      // Another who waited may have been here before, and somebody may have begun again since.
+      if (this.#byTid.get(tid) === opening) this.#byTid.delete(tid)
+      // There was no filesystem yet.
+      if (error instanceof CannotOpenError) return undefined
+      throw error
+    }
+  }
+
+  async #make(tid: Tid): Promise<View> {
+    const connection = await this.#connect(tid)
+    const rootOid = await (await Superblock.open(connection)).rootOid()
+    const identity = { number: this.#freeNumber(), generation: ++this.#generation, rootOid, readOnly: true }
+    const tree = new Tree(identity, connection)
+    const view: View = { tid, tree, attaching: undefined, names: new Set(), usedMs: performance.now() }
+    this.#views.set(identity.number, view)
+    this.#detachOldest()
+    return view
+  }
+
+  #connect(tid: Tid): Promise<Connection> {
+    const { store, cacheSizeBytes } = this.#options
+    return Connection.open(store, { at: tid, cacheSizeBytes: Math.floor(cacheSizeBytes / CACHE_PART) })
+  }
+
+  #freeNumber(): number {
+    for (let tries = 0; tries < TREE_NUMBERS; tries++) {
+      const number = this.#nextNumber
+      this.#nextNumber = number + 2 < TREE_NUMBERS ? number + 1 : 1
+      if (!this.#views.has(number)) return number
+    }
+    throw new ErrnoError('ENFILE', 'too many moments are in use at once')
+  }
+
+  #detachOldest(): void {
+    const attached = [...this.#views.values()].filter(({ tree }) => tree.isAttached)
+    let excess = attached.length - ATTACHED_MAX
+    for (const { tree } of attached) {
+      if (excess <= 0) return
+      if (tree.users > 0) continue
+      tree.detach()
+      excess--
+    }
+  }
+}
+
+/** Those that it was found by last stand at the end. */
+function rememberName({ names }: View, name: string): void {
+  names.delete(name)
+  names.add(name)
+  const [oldest] = names
+  if (names.size > NAMES_MAX && oldest !== undefined) names.delete(oldest)
+}

@@ -1,0 +1,164 @@
+/**
+ * rename(2), all forms of it. The names hold still (the namespace is held), so what is found first is what is
+ * renamed. The new name is entered before the old one goes.
+ */
+import { Directory } from '../../tree/directory.ts'
+import type { Oid } from '../../../store/ids.ts'
+import { ErrnoError } from '../errno.ts'
+import type { Ino, Name, RenameFlags } from '../operations.ts'
+import { assertDirectory, checkName, isDirectory, setTimes } from './attributes.ts'
+import { activateAll, type Context } from '../context.ts'
+import type { Node } from '../nodes/node.ts'
+import { isReserved } from '../reserved-names.ts'
+
+/** One side of a renaming: a directory, a name in it, and what it leads to. */
+interface Side<Found extends Node | undefined> {
+  readonly directory: Node
+  readonly name: Name
+  readonly node: Found
+}
+
+/**
+ * @throws ErrnoError ENOENT, EEXIST, ENOTDIR, EISDIR, ENOTEMPTY, EXDEV, and EINVAL for a directory that would get
+ *   into itself.
+ */
+export function rename(
+  context: Context,
+  from: { readonly parent: Ino; readonly name: Name },
+  to: { readonly parent: Ino; readonly name: Name },
+  flags: RenameFlags,
+): Promise<void> {
+  checkName(from.name)
+  checkName(to.name)
+  if (flags.noReplace === true && flags.exchange === true) throw new ErrnoError('EINVAL')
+  return context.changeNames([from.parent, to.parent], async (...[oldDirectory, newDirectory]) => {
+    if (oldDirectory === undefined || newDirectory === undefined) throw new ErrnoError('EINVAL')
+    if (oldDirectory.tree !== newDirectory.tree) throw new ErrnoError('EXDEV')
+    const node = await find(context, oldDirectory, from.name)
+    let target: Node | undefined
+    try {
+      target = await find(context, newDirectory, to.name)
+      if (node === undefined) throw new ErrnoError(isReserved(oldDirectory, from.name) ? 'EPERM' : 'ENOENT')
+      if (target === undefined && isReserved(newDirectory, to.name)) throw new ErrnoError('EPERM')
+      if (target !== undefined && flags.noReplace === true) throw new ErrnoError('EEXIST')
+      if (target === undefined && flags.exchange === true) throw new ErrnoError('ENOENT')
+      if (node === target) return
+      const source = { directory: oldDirectory, name: from.name, node }
+      const locked = [oldDirectory, newDirectory, node, ...(target === undefined ? [] : [target])]
+      await context.lockAll(locked, async () => {
+        if (target !== undefined && flags.exchange === true)
+          await exchange(context, source, { directory: newDirectory, name: to.name, node: target })
+        else await replace(context, source, { directory: newDirectory, name: to.name, node: target })
+      })
+    } finally {
+      if (node !== undefined) context.leave(node)
+      if (target !== undefined) context.leave(target)
+    }
+  })
+}
+
+async function replace(context: Context, from: Side<Node>, to: Side<Node | undefined>): Promise<void> {
+  const { node } = from
+  const { node: target } = to
+  const isMovedDirectory = isDirectory(node.inode)
+  if (to.directory.inode.nlink === 0) throw new ErrnoError('ENOENT')
+  if (isMovedDirectory) await assertNotWithin(to.directory, node)
+  if (target !== undefined) await assertReplaceable(node, target)
+  await to.directory.inode.activate()
+  await entriesOf(to.directory).set(to.name, node.inode)
+  await from.directory.inode.activate()
+  await entriesOf(from.directory).delete(from.name)
+
+  const all = [from.directory, to.directory, node, ...(target === undefined ? [] : [target])]
+  await activateAll(all)
+  if (target !== undefined) {
+    const isReplacedDirectory = isDirectory(target.inode)
+    target.inode.nlink = isReplacedDirectory ? 0 : target.inode.nlink - 1
+    if (isReplacedDirectory) to.directory.inode.nlink--
+    if (target.inode.nlink === 0) context.bookkeeping.orphaned(target)
+  }
+  if (isMovedDirectory) moveDirectory(from.directory, to.directory)
+  target?.inode.unnamed(to.directory.oid, to.name)
+  enterName(node, to)
+  finish(context, all)
+}
+
+async function exchange(context: Context, from: Side<Node>, to: Side<Node>): Promise<void> {
+  if (isDirectory(from.node.inode)) await assertNotWithin(to.directory, from.node)
+  await to.node.inode.activate()
+  if (isDirectory(to.node.inode)) await assertNotWithin(from.directory, to.node)
+  const all = [from.directory, to.directory, from.node, to.node]
+  await activateAll(all)
+  await entriesOf(to.directory).set(to.name, from.node.inode)
+  await from.directory.inode.activate()
+  await entriesOf(from.directory).set(from.name, to.node.inode)
+
+  await activateAll(all)
+  if (isDirectory(from.node.inode)) moveDirectory(from.directory, to.directory)
+  if (isDirectory(to.node.inode)) moveDirectory(to.directory, from.directory)
+  enterName(from.node, to)
+  enterName(to.node, from)
+  finish(context, all)
+}
+
+/** Directories' times change with their entries, the inodes' because their names do. */
+function finish(context: Context, [from, to, ...moved]: readonly Node[]): void {
+  const nowNs = context.nowNs()
+  for (const directory of [from, to]) {
+    if (directory === undefined) continue
+    setTimes(directory.inode, nowNs, 'mtime', 'ctime')
+    context.changed(directory)
+  }
+  for (const node of moved) {
+    setTimes(node.inode, nowNs, 'ctime')
+    context.changed(node)
+  }
+}
+
+function enterName(node: Node, { directory, name }: Side<Node | undefined>): void {
+  node.inode.named(directory.inode.ref, name)
+  node.name = { parent: directory.oid, name }
+}
+
+function moveDirectory(from: Node, to: Node): void {
+  if (from === to) return
+  from.inode.nlink--
+  to.inode.nlink++
+}
+
+async function assertReplaceable(node: Node, target: Node): Promise<void> {
+  await activateAll([node, target])
+  if (!isDirectory(target.inode)) {
+    if (isDirectory(node.inode)) throw new ErrnoError('ENOTDIR')
+    return
+  }
+  if (!isDirectory(node.inode)) throw new ErrnoError('EISDIR')
+  if (!(await entriesOf(target).isEmpty())) throw new ErrnoError('ENOTEMPTY')
+}
+
+/** @throws ErrnoError EINVAL where `directory` is `node` or somewhere below it. */
+async function assertNotWithin(directory: Node, node: Node): Promise<void> {
+  const { tree } = directory
+  const passed = new Set<Oid>()
+  for (let at = directory.oid; at !== tree.rootOid;) {
+    if (passed.has(at)) throw tree.connection.corrupt(at, 'it is a directory within itself')
+    passed.add(at)
+    if (at === node.oid) throw new ErrnoError('EINVAL', 'a directory cannot be moved into itself')
+    const inode = tree.inodeAt(at)
+    await inode.activate()
+    const parent = inode.parent?.oid
+    if (parent === undefined || parent === at) return
+    at = parent
+  }
+  if (node.oid === tree.rootOid) throw new ErrnoError('EBUSY')
+}
+
+async function find(context: Context, directory: Node, name: Name): Promise<Node | undefined> {
+  await directory.inode.activate()
+  assertDirectory(directory.inode)
+  if (name === '.' || name === '..') throw new ErrnoError('EBUSY')
+  const oid = await entriesOf(directory).get(name)
+  return oid === undefined ? undefined : context.hold(directory.tree.node(oid))
+}
+
+const entriesOf = (directory: Node): Directory => Directory.of(directory.tree.connection, directory.inode)

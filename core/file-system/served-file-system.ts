@@ -1,0 +1,15 @@
+/** What the daemon needs of a filesystem beyond its operations. */
+import type { Tid } from '../../store/ids.ts'
+import type { History } from './history/history.ts'
+import type { Operations } from './operations.ts'
+
+export interface ServedFileSystem extends Operations {
+  /** Absent where nothing can be changed. */
+  readonly history?: History | undefined
+  /** Stores everything up to now; resolves to the last transaction's tid. */
+  sync(message?: string): Promise<Tid>
+  /** The last stored transaction's tid. */
+  lastTid(): Promise<Tid>
+  /** Stores everything and lets go of the database. May be repeated when it failed. */
+  close(): Promise<void>
+}

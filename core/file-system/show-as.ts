@@ -1,0 +1,43 @@
+/** Operations as seen through the mount options uid=, gid= and umask=. What is stored stays as it is. */
+import type { Attributes, Entry, Operations } from './operations.ts'
+
+/** What every file is shown to belong to, and which permission bits are hidden; absent: as stored. */
+export interface ShownOwnership {
+  readonly uid?: number
+  readonly gid?: number
+  readonly umask?: number
+}
+
+const PERMISSIONS = 0o777
+
+/** The same operations, with attributes changed where they are handed out. */
+export function showAs(operations: Operations, shown: ShownOwnership): Operations {
+  if (shown.uid === undefined && shown.gid === undefined && shown.umask === undefined) return operations
+  const { uid, gid, umask = 0 } = shown
+  const show = (attributes: Attributes): Attributes => ({
+    ...attributes,
+    mode: attributes.mode & ~(umask & PERMISSIONS),
+    ...(uid !== undefined && { uid }),
+    ...(gid !== undefined && { gid }),
+  })
+  const showEntry = (entry: Entry): Entry => ({ ...entry, attributes: show(entry.attributes) })
+  const changed: Partial<Operations> = {
+    lookup: async (...parameters) => showEntry(await operations.lookup(...parameters)),
+    getattr: async (...parameters) => show(await operations.getattr(...parameters)),
+    setattr: async (...parameters) => show(await operations.setattr(...parameters)),
+    symlink: async (...parameters) => showEntry(await operations.symlink(...parameters)),
+    mknod: async (...parameters) => showEntry(await operations.mknod(...parameters)),
+    mkdir: async (...parameters) => showEntry(await operations.mkdir(...parameters)),
+    link: async (...parameters) => showEntry(await operations.link(...parameters)),
+    create: async (...parameters) => {
+      const { entry, file } = await operations.create(...parameters)
+      return { entry: showEntry(entry), file }
+    },
+  }
+  return new Proxy(operations, {
+    get(target, name) {
+      const method: unknown = Reflect.get(changed, name) ?? Reflect.get(target, name)
+      return typeof method === 'function' ? method.bind(target) : method
+    },
+  })
+}

@@ -1,0 +1,169 @@
+/**
+ * The newest moment of a database that another process may be writing to.
+ *
+ * - It moves by {@link LiveView.refresh}: when the store has a later transaction, what was read and has changed since
+ *   is forgotten, here and, where there is a notifier, in the kernel.
+ * - Operations run while the moment stays, so that each sees one transaction's state; the moment moves between them.
+ * - A block's record changes with any of its chunks (wendelin.core sees to it), so that a changed ZBlk tells which pages are
+ *   stale. Where a tree of blocks has changed, every block that was served is looked up again.
+ * - A database without history has no old states: whatever is missing at the moment seen is looked for at the newest.
+ */
+import { Connection } from '../../objects/connection.ts'
+import { Ref } from '../../objects/pickle/value.ts'
+import { classOfRecord, DATA_HEAD_MAX } from '../../objects/record.ts'
+import { LO } from '../../btree/kind.ts'
+import { readingForeign } from '../damage.ts'
+import { openForeignFile } from '../file.ts'
+import { ZBigFile } from '../../zblk/zbigfile.ts'
+import { ObjectNotFoundError } from '../../../store/errors.ts'
+import type { Oid, Tid } from '../../../store/ids.ts'
+import type { Store } from '../../../store/store.ts'
+import { ReadWriteLock } from '../../file-system/locks.ts'
+import { ServedBlocks, type ServedBlock } from './served-blocks.ts'
+import type { View } from './view.ts'
+
+/** How often an operation moves on when an old state is gone. */
+const RETRIES = 5
+
+const STRUCTURE: ReadonlySet<string> = new Set([LO.tree, LO.bucket, ZBigFile.CLASS_NAME])
+
+/** What the kernel has to be told. */
+export interface Forgetting {
+  /** Bytes `[off, off + len)` of a file. */
+  pages(file: Oid, off: bigint, len: bigint): void
+  /** Sizes and times of all files. */
+  attributes(): void
+}
+
+export class LiveView implements View {
+  readonly isLive = true
+  readonly #store: Store
+  readonly #cacheSizeBytes: number
+  readonly #lock = new ReadWriteLock()
+  #connection: Connection
+  #served: ServedBlocks | undefined
+  #forgetting: Forgetting | undefined
+  #refreshing: Promise<boolean> | undefined
+
+  private constructor(store: Store, connection: Connection, cacheSizeBytes: number) {
+    this.#store = store
+    this.#connection = connection
+    this.#cacheSizeBytes = cacheSizeBytes
+  }
+
+  static async open(store: Store, cacheSizeBytes: number): Promise<LiveView> {
+    const at = await store.lastTid()
+    return new LiveView(store, await Connection.open(store, { at, cacheSizeBytes }), cacheSizeBytes)
+  }
+
+  get at(): Tid {
+    return this.#connection.at
+  }
+
+  /** From now on the kernel keeps pages, and is told what to forget. */
+  tell(forgetting: Forgetting): void {
+    this.#forgetting = forgetting
+    this.#served = new ServedBlocks(({ file, blk, blksize }) =>
+      forgetting.pages(file, BigInt(blk) * BigInt(blksize), BigInt(blksize)),
+    )
+  }
+
+  get tellsKernel(): boolean {
+    return this.#forgetting !== undefined
+  }
+
+  use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    return readingForeign(this.#store, () => this.#use(work))
+  }
+
+  async #use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    for (let tries = 0; ; tries++) {
+      const { at } = this
+      try {
+        return await this.#hold(() => work(this.#connection))
+      } catch (error) {
+        if (!(error instanceof ObjectNotFoundError) || tries >= RETRIES) throw error
+        await this.refresh()
+        if (this.at === at) throw error
+      }
+    }
+  }
+
+  /** Notes, for {@link LiveView.refresh}, that the kernel is given pages of a file. For use within `use`. */
+  async note(file: ZBigFile, off: bigint, len: number): Promise<void> {
+    const served = this.#served
+    if (served === undefined || len === 0) return
+    await file.activate()
+    const { blksize, blktab } = file
+    const end = off + BigInt(len)
+    for (let blk = Number(off / BigInt(blksize)); BigInt(blk) * BigInt(blksize) < end; blk++) {
+      const ref = await blktab.get(blk)
+      served.note({ file: file.oid, blk, blksize, object: ref instanceof Ref ? ref.oid : undefined })
+    }
+  }
+
+  /** Moves on to the newest transaction; resolves to whether there was one. */
+  refresh(): Promise<boolean> {
+    this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined))
+    return this.#refreshing
+  }
+
+  async #refresh(): Promise<boolean> {
+    if ((await this.#store.lastTid()) <= this.at) return false
+    const wait = this.#lock.alone()
+    if (wait !== undefined) await wait
+    try {
+      await this.#moveOn(await this.#store.lastTid())
+    } finally {
+      this.#lock.release()
+    }
+    return true
+  }
+
+  async #moveOn(at: Tid): Promise<void> {
+    const served = this.#served?.isEmpty === false ? this.#served : undefined
+    let isStructural = false
+    let isReplaced = false
+    for await (const { oids } of this.#store.changes(this.at, at)) {
+      for (const oid of oids) {
+        isReplaced ||= this.#connection.known(oid) instanceof ZBigFile
+        served?.changed(oid)
+        if (served !== undefined && !isStructural) isStructural = STRUCTURE.has(await this.#classOf(oid, at))
+      }
+      this.#connection.invalidate(oids)
+    }
+    // A file whose tree was replaced is seen anew by another connection.
+    if (isReplaced)
+      this.#connection = await Connection.open(this.#store, { at, cacheSizeBytes: this.#cacheSizeBytes })
+    else this.#connection.advance(at, [])
+    if (isStructural && served !== undefined)
+      for (const block of served.all()) if (await this.#isOther(block)) served.forget(block)
+    this.#forgetting?.attributes()
+  }
+
+  async #classOf(oid: Oid, at: Tid): Promise<string> {
+    const part = await this.#store.loadPart(oid, at, 0, DATA_HEAD_MAX)
+    return part === undefined ? '' : classOfRecord(part.bytes)
+  }
+
+  async #isOther({ file, blk, blksize, object }: ServedBlock): Promise<boolean> {
+    try {
+      const found = await openForeignFile(this.#connection, file)
+      const ref = await found.object.blktab.get(blk)
+      return found.data.blksize !== blksize || (ref instanceof Ref ? ref.oid : undefined) !== object
+    } catch {
+      // Whoever reads it next learns what is wrong with it.
+      return true
+    }
+  }
+
+  async #hold<T>(work: () => Promise<T>): Promise<T> {
+    const wait = this.#lock.shared()
+    if (wait !== undefined) await wait
+    try {
+      return await work()
+    } finally {
+      this.#lock.release()
+    }
+  }
+}

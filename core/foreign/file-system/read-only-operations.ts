@@ -1,0 +1,52 @@
+/** The operations that change something, each refused: what a filesystem that only reads begins with. */
+import { ErrnoError } from '../../file-system/errno.ts'
+import type { Attributes, Entry, OpenFile } from '../../file-system/operations.ts'
+
+export abstract class ReadOnlyOperations {
+  setattr(): Promise<Attributes> {
+    return refuse()
+  }
+  symlink(): Promise<Entry> {
+    return refuse()
+  }
+  mknod(): Promise<Entry> {
+    return refuse()
+  }
+  mkdir(): Promise<Entry> {
+    return refuse()
+  }
+  link(): Promise<Entry> {
+    return refuse()
+  }
+  unlink(): Promise<void> {
+    return refuse()
+  }
+  rmdir(): Promise<void> {
+    return refuse()
+  }
+  rename(): Promise<void> {
+    return refuse()
+  }
+  create(): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
+    return refuse()
+  }
+  write(): Promise<number> {
+    return refuse()
+  }
+  allocate(): Promise<void> {
+    return refuse()
+  }
+  copyFileRange(): Promise<bigint> {
+    return refuse()
+  }
+  setxattr(): Promise<void> {
+    return refuse()
+  }
+  removexattr(): Promise<void> {
+    return refuse()
+  }
+}
+
+async function refuse(): Promise<never> {
+  throw new ErrnoError('EROFS', "a ZODB database is only read; 'zblkfs import' makes one that can be written")
+}

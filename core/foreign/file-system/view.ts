@@ -1,0 +1,84 @@
+/**
+ * A moment of a foreign database: a connection, opened when it is used and given up when others are used more.
+ * `use` is how everything is read; see live-view.ts for the moment that moves.
+ */
+import { Connection } from '../../objects/connection.ts'
+import { readingForeign } from '../damage.ts'
+import type { Tid } from '../../../store/ids.ts'
+import type { Store } from '../../../store/store.ts'
+
+export interface View {
+  /** The moment that is seen. */
+  readonly at: Tid
+  readonly isLive: boolean
+  /** Runs `work` with a connection whose moment stays for so long. */
+  use<T>(work: (connection: Connection) => Promise<T>): Promise<T>
+}
+
+/** How many moments of the past have objects in memory at once. */
+const ATTACHED_MAX = 16
+
+/** The moments of the past that are in use, one view per transaction. */
+export class PastViews {
+  readonly #store: Store
+  readonly #cacheSizeBytes: number
+  readonly #views = new Map<Tid, PastView>()
+  /** Those with a connection, the one used last at the end. */
+  readonly #attached = new Set<PastView>()
+
+  /** @param cacheSizeBytes what each may keep in memory. */
+  constructor(store: Store, cacheSizeBytes: number) {
+    this.#store = store
+    this.#cacheSizeBytes = cacheSizeBytes
+  }
+
+  get(at: Tid): PastView {
+    const known = this.#views.get(at)
+    if (known !== undefined) return known
+    const view = new PastView(this.#store, at, () => this.#connect(view))
+    this.#views.set(at, view)
+    return view
+  }
+
+  /** Forgets a view that nobody refers to any more. */
+  drop(view: View): void {
+    if (!(view instanceof PastView)) return
+    this.#views.delete(view.at)
+    this.#attached.delete(view)
+  }
+
+  get openTids(): readonly Tid[] {
+    return [...this.#views.keys()]
+  }
+
+  #connect(view: PastView): Promise<Connection> {
+    this.#attached.delete(view)
+    this.#attached.add(view)
+    view.connection ??= Connection.open(this.#store, { at: view.at, cacheSizeBytes: this.#cacheSizeBytes })
+    const connection = view.connection
+    for (const oldest of this.#attached) {
+      if (this.#attached.size <= ATTACHED_MAX) break
+      oldest.connection = undefined
+      this.#attached.delete(oldest)
+    }
+    return connection
+  }
+}
+
+class PastView implements View {
+  readonly at: Tid
+  readonly isLive = false
+  connection: Promise<Connection> | undefined
+  readonly #store: Store
+  readonly #connect: () => Promise<Connection>
+
+  constructor(store: Store, at: Tid, connect: () => Promise<Connection>) {
+    this.#store = store
+    this.at = at
+    this.#connect = connect
+  }
+
+  async use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    return await readingForeign(this.#store, async () => work(await this.#connect()))
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * Copies what big files are made of, one transaction of the source after the other, into a connection of ours.
+ *
+ * A ZBigFile is copied from the transaction on in which it first appears, and with it whatever it leads to. What was
+ * changed earlier and is reached only now is copied in its state of now, so that every transaction of ours shows files as
+ * they were. A transaction too big for memory is committed in parts: the parts before the last get tids of
+ * their own right before it, the last part the transaction's.
+ */
+import type { Connection, Participant } from '../../objects/connection.ts'
+import { readingForeign } from '../damage.ts'
+import { remapRecord, type RemappedRecord } from '../remap.ts'
+import { IO, LO, OO } from '../../btree/kind.ts'
+import { ZBIGARRAY } from '../array.ts'
+import { PersistentMapping } from '../../objects/persistent-mapping.ts'
+import { classOfRecord, DATA_HEAD_MAX } from '../../objects/record.ts'
+import { ZBigFile } from '../../zblk/zbigfile.ts'
+import { ObjectNotFoundError, StoreError } from '../../../store/errors.ts'
+import { formatTid, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
+import type { Store } from '../../../store/store.ts'
+import type { ImportMap, MappedObject } from './import-map.ts'
+
+/** How much is collected before a part is committed. */
+export const PART_BYTES = 64 << 20
+const PART_BYTES_MAX = 1 << 30
+/** How far before a transaction's tid those of its parts begin: a hundredth of a second. */
+const PARTS_MAX = 1_000_000n
+/** Records loaded at once; a record may be as big as a block. */
+const BATCH = 16
+const CANDIDATES_MAX = 10_000
+/** Beside its bytes, what a record takes in memory. */
+const RECORD_BYTES = 300
+
+/** Objects that names may lead through: when one changes, names may have. */
+const NAMING: ReadonlySet<string> = new Set([
+  PersistentMapping.CLASS_NAME,
+  OO.tree,
+  OO.bucket,
+  LO.tree,
+  LO.bucket,
+  IO.tree,
+  IO.bucket,
+  ZBIGARRAY,
+])
+
+interface Copied extends RemappedRecord {
+  readonly object: MappedObject
+}
+
+/** Records on their way: handed to the connection when it prepares. */
+export class CopiedRecords implements Participant {
+  readonly #connection: Connection
+  #records: Copied[] = []
+  #prepared: Oid[] = []
+  #sizeBytes = 0
+
+  constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes
+  }
+
+  add(record: Copied): void {
+    this.#connection.join(this)
+    this.#records.push(record)
+    this.#sizeBytes += record.dataBytes + record.source.head.length + RECORD_BYTES
+  }
+
+  async prepare(): Promise<void> {
+    for (const { object, className, source } of this.#records)
+      this.#connection.putRecord(object.ours, className, source, object.written)
+    for (const { object } of this.#records) this.#prepared.push(object.oid)
+    this.abort()
+  }
+
+  abort(): void {
+    this.#records = []
+    this.#sizeBytes = 0
+  }
+
+  /** The objects that were handed over since this was asked last. */
+  takePrepared(): readonly Oid[] {
+    const prepared = this.#prepared
+    this.#prepared = []
+    return prepared
+  }
+}
+
+export interface CopierOptions {
+  readonly source: Store
+  readonly connection: Connection
+  readonly map: ImportMap
+  /** Told how many bytes of records were copied. */
+  readonly progress: (bytes: number) => void
+  /** Bound for tests. */
+  readonly partBytes?: number
+}
+
+export class Copier {
+  readonly #options: CopierOptions
+  readonly #records: CopiedRecords
+  #mayRename = false
+  /** Changed objects that may be directories. */
+  #candidates: Oid[] = []
+
+  constructor(options: CopierOptions) {
+    this.#options = options
+    this.#records = new CopiedRecords(options.connection)
+  }
+
+  /** Notes which objects of big files the transactions `(after, upTo]` have changed; new big files among them. */
+  async mark(after: Tid, upTo: Tid): Promise<void> {
+    const { source, map } = this.#options
+    this.#candidates = []
+    this.#mayRename = false
+    for await (const { oids } of source.changes(after, upTo))
+      for (const oid of oids) {
+        if (map.markChanged(oid, upTo)) continue
+        const part = await readingForeign(source, () => source.loadPart(oid, upTo, 0, DATA_HEAD_MAX))
+        const className = part === undefined ? '' : classOfRecord(part.bytes)
+        if (className === ZBigFile.CLASS_NAME) {
+          map.add(oid, this.#newOid(), oid)
+          this.#mayRename = true
+        } else if (part === undefined || NAMING.has(className)) this.#candidates.push(oid)
+        if (this.#candidates.length > CANDIDATES_MAX) {
+          this.#mayRename = true
+          this.#candidates = []
+        }
+      }
+  }
+
+  /** Whether names may have changed by what was marked, and copied since: trees of blocks name nothing. */
+  mayRename(): boolean {
+    return this.#mayRename || this.#candidates.some(oid => this.#options.map.get(oid) === undefined)
+  }
+
+  /**
+   * Copies what was noted, as of `at`; what does not fit into memory is committed by and by.
+   * @param tid the transaction of ours that the last part becomes.
+   */
+  async copy(at: Tid, tid: Tid): Promise<void> {
+    const { source, map, partBytes = PART_BYTES } = this.#options
+    for (;;) {
+      const batch = map.nextToCopy(BATCH)
+      if (batch.length === 0) return
+      await readingForeign(source, () => this.#copyBatch(batch, at))
+      if (this.#records.sizeBytes > partBytes) await this.#commitPart(tid)
+    }
+  }
+
+  /** Commits everything prepared or changed as `tid`. */
+  async commit(
+    tid: Tid,
+    about: { readonly description?: string; readonly user?: string; extension?: Uint8Array },
+  ): Promise<void> {
+    const { connection, map } = this.#options
+    await connection.prepare()
+    for (const oid of this.#records.takePrepared()) map.setWritten(oid, tid)
+    map.prepareStep(tid)
+    await connection.commit({ ...about, tid })
+    map.endStep()
+  }
+
+  async #copyBatch(batch: readonly MappedObject[], at: Tid): Promise<void> {
+    const { source, map, progress } = this.#options
+    const revisions = await source.load(
+      batch.map(({ oid }) => oid),
+      at,
+    )
+    const touched = new Map<Oid, number>()
+    for (const [i, object] of batch.entries()) {
+      const revision = revisions[i]
+      if (revision === undefined) {
+        // An object whose creation was undone stays as it was: nothing of that moment leads to it.
+        if (object.written === TID_NONE && object.oid !== object.file)
+          throw new ObjectNotFoundError(object.oid, at)
+      } else {
+        const remapped = remapRecord(revision.record, object.oid, revision.tid, ref =>
+          this.#ours(ref.oid, object.file),
+        )
+        this.#records.add({ ...remapped, object })
+        touched.set(object.file, (touched.get(object.file) ?? 0) + remapped.dataBytes)
+        progress(revision.record.length)
+      }
+      map.setCopied(object.oid, at)
+    }
+    for (const [file, bytes] of touched) map.touch(file, bytes)
+  }
+
+  #ours(oid: Oid, file: Oid): Oid {
+    const known = this.#options.map.get(oid)
+    if (known !== undefined) return known.ours
+    const ours = this.#newOid()
+    this.#options.map.add(oid, ours, file)
+    return ours
+  }
+
+  #newOid(): Oid {
+    return this.#options.connection.newOids(1)
+  }
+
+  async #commitPart(tid: Tid): Promise<void> {
+    const { connection } = this.#options
+    const soonest = connection.at + 1n
+    const part = tidOf(soonest > tid - PARTS_MAX ? soonest : tid - PARTS_MAX)
+    if (part >= tid) {
+      if (this.#records.sizeBytes > PART_BYTES_MAX)
+        throw new StoreError(
+          `transaction ${formatTid(tid)} is too big for memory, and there is no tid left before it for a part of it`,
+        )
+      return
+    }
+    await this.commit(part, { description: `a part of transaction ${formatTid(tid)}` })
+  }
+}

@@ -1,0 +1,154 @@
+/** The directories and inodes that imported files get: names added and removed as they come and go in the source. */
+import type { Connection } from '../../objects/connection.ts'
+import { Directory } from '../../tree/directory.ts'
+import { Inode } from '../../tree/inode.ts'
+import { Ref } from '../../objects/pickle/value.ts'
+import { Superblock } from '../../tree/superblock.ts'
+import { ZBigFile } from '../../zblk/zbigfile.ts'
+import { TID_NONE, type Oid } from '../../../store/ids.ts'
+import { ImportError } from './import-error.ts'
+
+const DIRECTORY_MODE = 0o040755
+const FILE_MODE = 0o100644
+
+/** What an imported file is at a moment. */
+export interface FileState {
+  readonly size: bigint
+  readonly stored: number
+  /** When its bytes changed; absent where they did not. */
+  readonly timeNs?: bigint
+}
+
+export class FileTree {
+  readonly #connection: Connection
+  readonly #superblock: Superblock
+  readonly #owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+
+  private constructor(connection: Connection, superblock: Superblock) {
+    this.#connection = connection
+    this.#superblock = superblock
+  }
+
+  /** The tree of our database; an empty one where the database is empty. */
+  static async open(connection: Connection, timeNs: bigint): Promise<FileTree> {
+    const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+    const superblock =
+      connection.at === TID_NONE
+        ? Superblock.create(connection, owner, timeNs)
+        : await Superblock.open(connection)
+    return new FileTree(connection, superblock)
+  }
+
+  /** @throws ImportError where something has that name already. */
+  async assertFree(path: string): Promise<void> {
+    let at = await this.#superblock.rootOid()
+    for (const name of names(path)) {
+      const inode = await this.#activated(at)
+      if (inode.entries === undefined) break
+      const found = await Directory.of(this.#connection, inode).get(name)
+      if (found === undefined) return
+      at = found
+    }
+    throw taken(path)
+  }
+
+  /** Makes an inode for a file of ours, without a name yet. */
+  createFile(file: Oid, timeNs: bigint): Oid {
+    const inode = Inode.create(this.#connection, { mode: FILE_MODE, ...this.#owner, nlink: 0, timeNs })
+    inode.data = new Ref(file, ZBigFile.CLASS_NAME)
+    return inode.oid
+  }
+
+  /** Gives an inode a name, in directories made as needed. @throws ImportError where something is in the way. */
+  async link(path: string, file: Oid, timeNs: bigint): Promise<void> {
+    const { directory, name } = await this.#makeParent(path, timeNs)
+    const entries = Directory.of(this.#connection, await this.#activated(directory))
+    if ((await entries.get(name)) !== undefined) throw taken(path)
+    const inode = await this.#activated(file)
+    inode.nlink += 1
+    if (inode.nlink === 1) await this.#count(0, 1)
+    await entries.set(name, inode)
+    await this.#touch(directory, timeNs)
+  }
+
+  /** Takes a name away; resolves to whether the inode has others. */
+  async unlink(path: string, file: Oid, timeNs: bigint): Promise<boolean> {
+    const { directory, name } = await this.#makeParent(path, timeNs)
+    await Directory.of(this.#connection, await this.#activated(directory)).delete(name)
+    await this.#touch(directory, timeNs)
+    const inode = await this.#activated(file)
+    inode.nlink -= 1
+    if (inode.nlink > 0) return true
+    await this.#count(-(await this.#activated(file)).stored, -1)
+    return false
+  }
+
+  /** Sets what a file is now. */
+  async update(file: Oid, { size, stored, timeNs }: FileState): Promise<void> {
+    const inode = await this.#activated(file)
+    const growth = stored - inode.stored
+    if (timeNs === undefined && growth === 0) return
+    inode.size = size
+    inode.stored = stored
+    if (timeNs !== undefined) {
+      inode.setTime('mtime', timeNs)
+      inode.setTime('ctime', timeNs)
+    }
+    await this.#count(growth, 0)
+  }
+
+  async #makeParent(
+    path: string,
+    timeNs: bigint,
+  ): Promise<{ readonly directory: Oid; readonly name: string }> {
+    const all = names(path)
+    const name = all.at(-1) ?? ''
+    let directory = await this.#superblock.rootOid()
+    for (const step of all.slice(0, -1)) directory = await this.#enter(directory, step, timeNs, path)
+    return { directory, name }
+  }
+
+  async #enter(parent: Oid, name: string, timeNs: bigint, path: string): Promise<Oid> {
+    const found = await Directory.of(this.#connection, await this.#activated(parent)).get(name)
+    if (found !== undefined) {
+      if ((await this.#activated(found)).entries !== undefined) return found
+      throw new ImportError(
+        `/${display(path)} cannot be made: ${display(name)} is no directory; choose another place with --into`,
+      )
+    }
+    const from = await this.#activated(parent)
+    const inode = Inode.create(this.#connection, { mode: DIRECTORY_MODE, ...this.#owner, nlink: 2, timeNs })
+    Directory.create(this.#connection, inode, from)
+    from.nlink += 1
+    await Directory.of(this.#connection, from).set(name, inode)
+    await this.#touch(parent, timeNs)
+    await this.#count(0, 1)
+    return inode.oid
+  }
+
+  async #touch(directory: Oid, timeNs: bigint): Promise<void> {
+    const inode = await this.#activated(directory)
+    inode.setTime('mtime', timeNs)
+    inode.setTime('ctime', timeNs)
+  }
+
+  async #activated(oid: Oid): Promise<Inode> {
+    const inode = Inode.at(this.#connection, oid)
+    await inode.activate()
+    return inode
+  }
+
+  async #count(bytes: number, inodes: number): Promise<void> {
+    if (bytes === 0 && inodes === 0) return
+    const usage = await this.#superblock.usage()
+    await this.#superblock.setUsage({ bytes: usage.bytes + bytes, inodes: usage.inodes + inodes })
+  }
+}
+
+const taken = (path: string): ImportError =>
+  new ImportError(`/${display(path)} exists in the database already: choose another place with --into`)
+
+const names = (path: string): string[] => path.split('/').filter(name => name !== '')
+
+/** A path for a person to read. */
+const display = (path: string): string => Buffer.from(path, 'latin1').toString('utf8')

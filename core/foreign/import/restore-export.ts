@@ -1,0 +1,127 @@
+/**
+ * Restores what `zblkfs export` has written: a FileStorage with a filesystem of ours in it becomes a database again, every
+ * transaction and record as it was, oids included. Afterwards all records are compared.
+ */
+import { PersistentMapping } from '../../objects/persistent-mapping.ts'
+import { Connection } from '../../objects/connection.ts'
+import { readingForeign } from '../damage.ts'
+import { classOfRecord, dataPosition, ZBLK0, ZDATA } from '../../objects/record.ts'
+import { CannotOpenError } from '../../../store/errors.ts'
+import { formatOid, formatTid, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
+import type { ObjectChange, RecordSource, Revision, Store, WritableStore } from '../../../store/store.ts'
+import { ImportError } from './import-error.ts'
+
+export interface RestoreOptions {
+  readonly source: Store
+  readonly target: WritableStore
+  /** Told of the bytes of records copied, and then of those compared. */
+  readonly progress?: (phase: 'copy' | 'compare', bytes: number) => void
+}
+
+export interface RestoreResult {
+  readonly transactions: number
+  readonly records: number
+}
+
+/** Records loaded at once; a record may be as big as a block. */
+const BATCH = 8
+const CACHE_BYTES = 4 << 20
+
+/** Whether a ZODB database has a filesystem of ours in it. */
+export async function isExport(source: Store): Promise<boolean> {
+  const connection = await Connection.open(source, { cacheSizeBytes: CACHE_BYTES })
+  try {
+    const ref = (await readingForeign(source, () => connection.root())).get('zblkfs')
+    return ref !== undefined && ref !== null && typeof ref === 'object' && 'oid' in ref
+      ? ref.className === PersistentMapping.CLASS_NAME
+      : false
+  } catch (error) {
+    if (error instanceof CannotOpenError) return false
+    throw error
+  }
+}
+
+/**
+ * Copies all transactions into a database that is empty, or that has the first of them from a restore that was
+ * interrupted. @throws ImportError where it has others.
+ */
+export async function restoreExport(options: RestoreOptions): Promise<RestoreResult> {
+  const { source, target } = options
+  const done = await target.lastTid()
+  if (done !== TID_NONE) await assertBegun(source, target, done)
+  const upTo = await source.lastTid()
+  for await (const { tid, user, description, extension } of source.transactions({ after: done, upTo })) {
+    const changes: ObjectChange[] = []
+    for await (const [oid, revision] of revisionsOf(source, tid)) {
+      const [base = TID_NONE] = await source.revisions(oid, { upTo: tidOf(tid - 1n) })
+      changes.push({
+        oid,
+        base,
+        record:
+          revision === undefined
+            ? null
+            : await readingForeign(source, () => sourceOf(revision.record, oid, tid)),
+      })
+      options.progress?.('copy', revision?.record.length ?? 0)
+    }
+    await target.commit({ changes, user, description, extension, tid })
+  }
+  return await compare(options, upTo)
+}
+
+/** @throws ImportError */
+async function assertBegun(source: Store, target: Store, done: Tid): Promise<void> {
+  const [theirs, ours] = await Promise.all([source, target].map(store => transactionsUpTo(store, done)))
+  if (theirs === ours) return
+  throw new ImportError(
+    `${source.name} was exported by zblkfs and can only be restored as a whole: import it into a new database`,
+  )
+}
+
+/** What tells a beginning of one history from that of another. */
+async function transactionsUpTo(store: Store, upTo: Tid): Promise<string> {
+  const found: string[] = []
+  for await (const { tid, objects, bytes } of store.transactions({ upTo, reverse: true, limit: 100 }))
+    found.push(`${formatTid(tid)} ${objects} ${bytes}`)
+  return found.join('\n')
+}
+
+async function* revisionsOf(store: Store, tid: Tid): AsyncGenerator<[Oid, Revision | undefined]> {
+  for await (const { oids } of store.changes(tidOf(tid - 1n), tid))
+    for (let i = 0; i < oids.length; i += BATCH) {
+      const batch = oids.slice(i, i + BATCH)
+      const revisions = await readingForeign(store, () => store.load(batch, tid))
+      for (const [j, oid] of batch.entries()) yield [oid, revisions[j]]
+    }
+}
+
+/** Bulk bytes go where the store keeps them. */
+function sourceOf(record: Uint8Array, oid: Oid, tid: Tid): RecordSource {
+  const className = classOfRecord(record)
+  if (className !== ZBLK0 && className !== ZDATA) return { head: record }
+  const { off, len } = dataPosition(record, record.length, oid, tid)
+  const body = [record.subarray(off, off + len)]
+  return { head: record.subarray(0, off), body, tail: record.subarray(off + len) }
+}
+
+async function compare({ source, target, progress }: RestoreOptions, upTo: Tid): Promise<RestoreResult> {
+  let transactions = 0
+  let records = 0
+  for await (const { tid } of source.transactions({ upTo })) {
+    transactions++
+    for await (const [oid, revision] of revisionsOf(source, tid)) {
+      const [ours] = await target.load([oid], tid)
+      const isSame =
+        revision === undefined
+          ? ours === undefined
+          : ours?.tid === revision.tid && Buffer.compare(ours.record, revision.record) === 0
+      if (!isSame)
+        throw new ImportError(
+          `object ${formatOid(oid)} of transaction ${formatTid(tid)} is not what ${source.name} has`,
+        )
+      records++
+      progress?.('compare', revision?.record.length ?? 0)
+    }
+  }
+  return { transactions, records }
+}

@@ -1,0 +1,429 @@
+/**
+ * A view of the database at one moment, with the objects that were met in it, and the transaction in the making.
+ *
+ * - `at` is the moment that is seen. It moves with the connection's own commits and with {@link Connection.advance}.
+ * - `get` and `resolve` give the one object of an oid; loading it asks what is pending first, then the store.
+ * - `prepare` serialises everything that changed into pending records, `commit` hands them to the store. Between
+ *   the two, and while the commit is under way, reads and new changes go on; what was prepared is what is committed.
+ *
+ * Invariants:
+ * - an object's state, or the newest pending record of its oid, or the store's revision at `at`: the first of
+ *   these that exists is what everybody sees;
+ * - a record in pending has as its base the revision that it replaces.
+ *
+ * The caller keeps changes away while `prepare` runs. Reads may go on: an overlaid byte stays in its overlay until
+ * the record that has it is pending.
+ */
+import {
+  CannotOpenError,
+  CorruptRecordError,
+  ObjectNotFoundError,
+  ReadOnlyError,
+} from '../../store/errors.ts'
+import { formatTid, ROOT_OID, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import type { NewTransaction, RecordSource, Store, WritableStore } from '../../store/store.ts'
+import { joinBytes } from '../bytes.ts'
+import { classNamed } from './classes.ts'
+import { ObjectCache, type ClassCounts } from './object-cache.ts'
+import type { Jar, Persistent, PersistentClass } from './persistent.ts'
+import { PersistentMapping } from './persistent-mapping.ts'
+import type { Ref } from './pickle/value.ts'
+import { decodeRecord, encodeRecord } from './record.ts'
+import { LayoutCache } from '../zblk/layout-cache.ts'
+import { PendingRecords, type PendingRecord } from './pending-records.ts'
+import { Turns } from '../turns.ts'
+
+/** How blocks are stored: 'auto' chooses per block. */
+export type ZBlkFormat = 'auto' | 'zblk0' | 'zblk1'
+
+export interface ConnectionOptions {
+  /** The moment to see; the store's last when absent. */
+  readonly at?: Tid
+  /** The bound for objects that are up to date, in bytes of memory. */
+  readonly cacheSizeBytes: number
+  readonly zblkFormat?: ZBlkFormat
+  /**
+   * How long a chunk of a ZBlk1 may be where data is written in long runs, in bytes; a block's length when absent.
+   * 4096 cuts blocks as wendelin.core does.
+   */
+  readonly chunkBytesMax?: number
+}
+
+export interface ConnectionStatistics {
+  readonly classes: Readonly<Record<string, ClassCounts>>
+  readonly cacheBytes: number
+  readonly overlayBytes: number
+  readonly pendingBytes: number
+}
+
+/** Something that keeps changes of its own until they are prepared: a file with overlaid bytes. */
+export interface Participant {
+  /** Turns its changes into changed objects and pending records. */
+  prepare(): Promise<void>
+  /** Forgets its changes. */
+  abort(): void
+}
+
+const NOTHING = new Uint8Array(0)
+const MINIMUM_LAYOUT_BYTES = 1 << 18
+
+export class Connection implements Jar {
+  readonly store: Store
+  readonly zblkFormat: ZBlkFormat
+  readonly chunkBytesMax: number
+  /** Where the data of blocks lies; a quarter of the cache. */
+  readonly layouts: LayoutCache
+  readonly #writable: WritableStore | undefined
+  readonly #cache: ObjectCache
+  readonly #pending = new PendingRecords()
+  readonly #participants = new Set<Participant>()
+  readonly #loading = new Map<Oid, Promise<void>>()
+  #at: Tid
+  #overlayBytes = 0
+  /** A prepare has failed half-way: what is pending is not a whole number of operations. */
+  #torn = false
+  #invalidations = 0
+
+  private constructor(
+    store: Store,
+    at: Tid,
+    writable: WritableStore | undefined,
+    options: ConnectionOptions,
+  ) {
+    this.store = store
+    this.#at = at
+    this.#writable = writable
+    this.zblkFormat = options.zblkFormat ?? 'auto'
+    this.chunkBytesMax = options.chunkBytesMax ?? Infinity
+    const layoutBytes = Math.max(MINIMUM_LAYOUT_BYTES, Math.floor(options.cacheSizeBytes / 4))
+    this.layouts = new LayoutCache(layoutBytes)
+    this.#cache = new ObjectCache(options.cacheSizeBytes - layoutBytes)
+  }
+
+  /** Opens a view. With `at`, or over a store that only reads, it cannot be changed. */
+  static async open(store: Store | WritableStore, options: ConnectionOptions): Promise<Connection> {
+    const writable = options.at === undefined && 'commit' in store && !store.readOnly ? store : undefined
+    return new Connection(store, options.at ?? (await store.lastTid()), writable, options)
+  }
+
+  get at(): Tid {
+    return this.#at
+  }
+
+  get readOnly(): boolean {
+    return this.#writable === undefined
+  }
+
+  // ---- objects
+
+  /** The one object of an oid, a ghost if it is new here. @throws CorruptRecordError where its class is another. */
+  get(oid: Oid, className: string): Persistent {
+    const known = this.#cache.get(oid)
+    if (known !== undefined) {
+      if (className !== '' && known.className !== className)
+        throw this.#corrupt(oid, `it is a ${known.className}, but is referred to as a ${className}`)
+      return known
+    }
+    const made = this.#construct(oid, className)
+    this.#cache.add(made)
+    return made
+  }
+
+  /** What a reference refers to. @throws as {@link Connection.get}. */
+  resolve(ref: Ref): Persistent {
+    return this.get(ref.oid, ref.className)
+  }
+
+  known(oid: Oid): Persistent | undefined {
+    return this.#cache.get(oid)
+  }
+
+  /** The root mapping, up to date. @throws CannotOpenError where the database has none yet. */
+  async root(): Promise<PersistentMapping> {
+    const root = this.get(ROOT_OID, PersistentMapping.CLASS_NAME)
+    if (!(root instanceof PersistentMapping))
+      throw this.#corrupt(ROOT_OID, 'the root is no PersistentMapping')
+    try {
+      await root.activate()
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError)) throw error
+      throw new CannotOpenError(`${this.store.name} has no root object: it was never set up`, {
+        cause: error,
+      })
+    }
+    return root
+  }
+
+  /** Makes the root mapping of a database that has none. */
+  createRoot(): PersistentMapping {
+    return this.#create(PersistentMapping, ROOT_OID, PersistentMapping.CLASS_NAME)
+  }
+
+  /** A new, empty object, changed, with an oid of its own. @throws ReadOnlyError. */
+  create<T extends Persistent>(of: PersistentClass<T> & { readonly CLASS_NAME: string }): T {
+    return this.#create(of, this.newOids(1), of.CLASS_NAME)
+  }
+
+  createNamed(className: string): Persistent {
+    return this.#create(this.#classOf(className, ROOT_OID), this.newOids(1), className)
+  }
+
+  /** Reserves `count` oids that follow one another. @throws ReadOnlyError. */
+  newOids(count: number): Oid {
+    return this.#writer().newOids(count)
+  }
+
+  async load(object: Persistent): Promise<void> {
+    while (object.status === 'ghost') await (this.#loading.get(object.oid) ?? this.#startLoad([object]))
+  }
+
+  async loadMany(objects: readonly Persistent[]): Promise<void> {
+    const ghosts = objects.filter(({ status, oid }) => status === 'ghost' && !this.#loading.has(oid))
+    if (ghosts.length > 0) await this.#startLoad(ghosts)
+    for (const object of objects) await object.activate()
+  }
+
+  register(object: Persistent): void {
+    this.#writer()
+    this.#cache.holdChanging(object)
+  }
+
+  touch(object: Persistent): void {
+    this.#cache.touch(object)
+  }
+
+  release(object: Persistent): void {
+    this.#cache.hold(object)
+  }
+
+  discard(object: Persistent): void {
+    this.#ghost(object)
+  }
+
+  // ---- records, for what is kept without an object each
+
+  /** The newest record of an object that is not in the store yet. */
+  pendingRecord(oid: Oid): PendingRecord | undefined {
+    return this.#pending.get(oid)
+  }
+
+  /**
+   * Sets an object's record directly, without an object. May only be called from {@link Participant.prepare}.
+   * @param base the transaction of the state that it replaces; TID_NONE for a new oid.
+   */
+  putRecord(oid: Oid, className: string, source: RecordSource, base: Tid): void {
+    this.#writer()
+    this.#pending.put(oid, className, source, base)
+    this.layouts.forget(oid)
+    this.#cache.get(oid)?.invalidate()
+  }
+
+  /** The error for a record of this view. */
+  corrupt(oid: Oid, reason: string): CorruptRecordError {
+    return this.#corrupt(oid, reason)
+  }
+
+  // ---- the transaction
+
+  /** The bytes in memory that no transaction has stored yet. */
+  get dirtyBytes(): number {
+    return this.#overlayBytes + this.#pending.sizeBytes
+  }
+
+  /** Whether a commit would store something: changes, prepared or not. */
+  get hasPending(): boolean {
+    return !this.#pending.isEmpty || this.#cache.hasChanged || this.#participants.size > 0
+  }
+
+  get isCommitting(): boolean {
+    return this.#pending.isCommitting
+  }
+
+  /** For participants: counts overlaid bytes. */
+  account(bytes: number): void {
+    this.#overlayBytes += bytes
+  }
+
+  /** For participants: asks to be prepared. @throws ReadOnlyError. */
+  join(participant: Participant): void {
+    this.#writer()
+    this.#participants.add(participant)
+  }
+
+  /**
+   * Serialises all changes into pending records. The caller keeps changes away meanwhile; reads have their turns. When it
+   * fails, nothing is lost and nothing can be committed until it has been repeated.
+   */
+  async prepare(): Promise<void> {
+    this.#torn = true
+    const turns = new Turns()
+    for (const participant of this.#participants) {
+      await turns.pass()
+      await participant.prepare()
+      this.#participants.delete(participant)
+    }
+    for (const object of this.#cache.changed) {
+      const turn = turns.pass()
+      if (turn !== undefined) await turn
+      const head = encodeRecord(object.className, object.capture())
+      this.#pending.put(object.oid, object.className, { head }, object.tid)
+      object.settled()
+      this.#cache.hold(object)
+    }
+    this.#torn = false
+  }
+
+  /**
+   * Commits what was prepared; resolves to the transaction's tid when it is on disk. When it fails, everything
+   * stays pending and the next commit carries it. One at a time.
+   * @throws ConflictError, NoSpaceError, StoreError, ReadOnlyError.
+   */
+  async commit(about: Omit<NewTransaction, 'changes'> = {}): Promise<Tid> {
+    const store = this.#writer()
+    if (this.#torn) throw new Error('the last prepare has failed: repeat it before the commit')
+    const changes = this.#pending.begin()
+    let tid: Tid
+    try {
+      tid = await store.commit({ changes, ...about })
+    } catch (error) {
+      this.#pending.fail()
+      throw error
+    }
+    this.#at = tid
+    for (const oid of this.#pending.succeed(tid)) this.#cache.get(oid)?.committedAs(tid)
+    return tid
+  }
+
+  /** Forgets every change that is not committed. No commit may be under way. */
+  abort(): void {
+    if (this.#pending.isCommitting) throw new Error('a commit is under way: wait for it before the abort')
+    for (const participant of this.#participants) participant.abort()
+    this.#participants.clear()
+    for (const object of this.#cache.changed) this.#ghost(object)
+    this.invalidate(this.#pending.drop())
+    this.#torn = false
+  }
+
+  /** Others have changed these objects: makes ghosts of them. Changed objects lose their changes. */
+  invalidate(oids: Iterable<Oid>): void {
+    this.#invalidations++
+    for (const oid of oids) {
+      this.layouts.forget(oid)
+      const object = this.#cache.get(oid)
+      if (object !== undefined) this.#ghost(object)
+    }
+  }
+
+  /** Sees a later moment, in which these objects are others. */
+  advance(at: Tid, changed: Iterable<Oid>): void {
+    this.#at = at
+    this.invalidate(changed)
+  }
+
+  statistics(): ConnectionStatistics {
+    return {
+      classes: this.#cache.counts(),
+      cacheBytes: this.#cache.sizeBytes + this.layouts.sizeBytes,
+      overlayBytes: this.#overlayBytes,
+      pendingBytes: this.#pending.sizeBytes,
+    }
+  }
+
+  // ----
+
+  #startLoad(objects: readonly Persistent[]): Promise<void> {
+    const loading = this.#loadRecords(objects).finally(() => {
+      for (const { oid } of objects) this.#loading.delete(oid)
+    })
+    for (const { oid } of objects) this.#loading.set(oid, loading)
+    return loading
+  }
+
+  async #loadRecords(objects: readonly Persistent[]): Promise<void> {
+    const stored: Persistent[] = []
+    for (const object of objects) {
+      const pending = this.#pending.get(object.oid)
+      if (pending === undefined) stored.push(object)
+      else await this.#restorePending(object, pending)
+    }
+    if (stored.length === 0) return
+    const invalidations = this.#invalidations
+    const at = this.#at
+    const revisions = await this.store.load(
+      stored.map(({ oid }) => oid),
+      at,
+    )
+    // What was read is of a view that has gone on meanwhile: the caller asks again.
+    if (invalidations !== this.#invalidations || at !== this.#at) return
+    for (const [i, object] of stored.entries()) {
+      if (object.status !== 'ghost' || this.#pending.get(object.oid) !== undefined) continue
+      const revision = revisions[i]
+      if (revision === undefined) throw new ObjectNotFoundError(object.oid, at)
+      this.#restore(object, revision.record, revision.tid)
+    }
+  }
+
+  async #restorePending(object: Persistent, { source }: PendingRecord): Promise<void> {
+    const { head, body, tail } = source
+    let pieces: readonly Uint8Array[] = []
+    if (body !== undefined && 'oid' in body) {
+      const part = await this.store.loadPart(body.oid, body.tid, body.off, body.len)
+      if (part === undefined) throw new ObjectNotFoundError(body.oid, body.tid)
+      if (object.status !== 'ghost' || this.#pending.get(object.oid)?.source !== source) return
+      pieces = [part.bytes]
+    } else if (body !== undefined) pieces = body
+    this.#restore(object, joinBytes([head, ...pieces, tail ?? NOTHING]), TID_NONE)
+  }
+
+  #restore(object: Persistent, record: Uint8Array, tid: Tid): void {
+    const { className, state } = decodeRecord(record, object.oid, tid)
+    if (className !== object.className)
+      throw new CorruptRecordError(
+        object.oid,
+        tid,
+        `it is a ${className}, but is referred to as a ${object.className}`,
+      )
+    object.restore({ state, tid })
+    this.#cache.hold(object)
+  }
+
+  #create<T extends Persistent>(of: PersistentClass<T>, oid: Oid, className: string): T {
+    this.#writer()
+    const object = new of(this, oid, className)
+    object.restore(undefined)
+    this.#cache.add(object)
+    this.#cache.hold(object)
+    return object
+  }
+
+  #construct(oid: Oid, className: string): Persistent {
+    return new (this.#classOf(className, oid))(this, oid, className)
+  }
+
+  #classOf(className: string, oid: Oid): PersistentClass {
+    const known = classNamed(className)
+    if (known === undefined)
+      throw this.#corrupt(
+        oid,
+        `it is referred to as a ${className || 'nothing'}, which is no class known here`,
+      )
+    return known
+  }
+
+  #ghost(object: Persistent): void {
+    object.invalidate()
+    this.#cache.hold(object)
+  }
+
+  #corrupt(oid: Oid, reason: string): CorruptRecordError {
+    return new CorruptRecordError(oid, this.#at, reason)
+  }
+
+  #writer(): WritableStore {
+    if (this.#writable === undefined)
+      throw new ReadOnlyError(
+        `${this.store.name} at ${formatTid(this.#at)} is only read and cannot be changed`,
+      )
+    return this.#writable
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * The objects of a connection, one per oid.
+ *
+ * - **Ghosts** are held weakly: an object that nobody uses is collected, its entry with it.
+ * - **Up to date** objects are held by an LRU bounded in bytes; what it pushes out becomes a ghost when the event
+ *   loop's turn is over, so that an object that was just activated can be used.
+ * - **Changed** objects are held until they are settled.
+ */
+import { LRUCache } from 'lru-cache'
+import type { Oid } from '../../store/ids.ts'
+import type { Persistent } from './persistent.ts'
+
+/** How many objects of a class there are in memory, by status. */
+export interface ClassCounts {
+  ghosts: number
+  upToDate: number
+  changed: number
+}
+
+/** A cache smaller than a few paths through a tree could not be worked with. */
+const MINIMUM_BYTES = 1 << 20
+
+/** What is kept of an object beside its state: the references and entries of tables by which it is found and bounded. */
+const OBJECT_BYTES = 300
+
+export class ObjectCache {
+  readonly #known = new Map<Oid, WeakRef<Persistent>>()
+  readonly #live: LRUCache<Oid, Persistent>
+  readonly #changed = new Map<Oid, Persistent>()
+  readonly #collected = new FinalizationRegistry<Oid>(oid => {
+    if (this.#known.get(oid)?.deref() === undefined) this.#known.delete(oid)
+  })
+  #evicted: Persistent[] = []
+
+  constructor(sizeBytes: number) {
+    this.#live = new LRUCache({
+      maxSize: Math.max(sizeBytes, MINIMUM_BYTES),
+      sizeCalculation: object => OBJECT_BYTES + object.sizeBytes,
+      dispose: (object, _oid, reason) => {
+        if (reason === 'evict') this.#evict(object)
+      },
+    })
+  }
+
+  /** The bytes of up to date objects. */
+  get sizeBytes(): number {
+    return this.#live.calculatedSize
+  }
+
+  /** The changed objects, in the order of their changes. */
+  get changed(): Iterable<Persistent> {
+    return this.#changed.values()
+  }
+
+  get hasChanged(): boolean {
+    return this.#changed.size > 0
+  }
+
+  get(oid: Oid): Persistent | undefined {
+    return this.#known.get(oid)?.deref()
+  }
+
+  /** Makes an object known: from now on it is the one of its oid. */
+  add(object: Persistent): void {
+    this.#known.set(object.oid, new WeakRef(object))
+    this.#collected.register(object, object.oid)
+  }
+
+  /** Holds an object according to its status, as the one used last. */
+  hold(object: Persistent): void {
+    const { oid, status } = object
+    if (status === 'up to date') {
+      this.#changed.delete(oid)
+      this.#live.set(oid, object)
+    } else {
+      this.#live.delete(oid)
+      if (status === 'changed') this.#changed.set(oid, object)
+      else this.#changed.delete(oid)
+    }
+  }
+
+  /** Marks an up to date object as the one used last. */
+  touch(object: Persistent): void {
+    if (object.status === 'up to date' && this.#live.get(object.oid) === undefined) this.hold(object)
+  }
+
+  /** Holds an object that is about to change. */
+  holdChanging(object: Persistent): void {
+    this.#live.delete(object.oid)
+    this.#changed.set(object.oid, object)
+  }
+
+  counts(): Record<string, ClassCounts> {
+    const counts: Record<string, ClassCounts> = {}
+    for (const [oid, reference] of this.#known) {
+      const object = reference.deref()
+      if (object === undefined) {
+        this.#known.delete(oid)
+        continue
+      }
+      const of = (counts[object.className] ??= { ghosts: 0, upToDate: 0, changed: 0 })
+      if (object.status === 'ghost') of.ghosts++
+      else if (object.status === 'changed') of.changed++
+      else of.upToDate++
+    }
+    return counts
+  }
+
+  #evict(object: Persistent): void {
+    this.#evicted.push(object)
+    if (this.#evicted.length === 1) setImmediate(() => this.#deactivateEvicted())
+  }
+
+  #deactivateEvicted(): void {
+    const evicted = this.#evicted
+    this.#evicted = []
+    for (const object of evicted) if (this.#live.peek(object.oid) !== object) object.deactivate()
+  }
+}

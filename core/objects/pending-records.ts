@@ -1,0 +1,139 @@
+/**
+ * The records of a transaction in the making: serialised, not yet committed.
+ *
+ *     put --> pending --begin--> under way --succeed--> gone (they are in the store)
+ *                ^                   |
+ *                +-------fail--------+   what was put since wins over what failed
+ *
+ * A record's **base** is the transaction that it was made from. It stays that of the first change when an object is
+ * changed again before a commit; where the object is part of the commit under way, it is settled with that commit.
+ */
+import type { NewTransaction, ObjectChange, RecordSource } from '../../store/store.ts'
+import type { Oid, Tid } from '../../store/ids.ts'
+import { slabs } from '../../store/slabs.ts'
+
+/** A serialised state that the store does not have yet. */
+export interface PendingRecord {
+  readonly className: string
+  readonly source: RecordSource
+}
+
+interface Entry extends PendingRecord {
+  /** undefined: whatever the commit under way makes of it. */
+  base: Tid | undefined
+  readonly sizeBytes: number
+}
+
+/** What an entry costs beside its bytes. */
+const ENTRY_BYTES = 200
+
+export class PendingRecords {
+  #pending = new Map<Oid, Entry>()
+  #underWay: Map<Oid, Entry> | undefined
+  #sizeBytes = 0
+
+  /** The bytes held in memory by records pending and under way. */
+  get sizeBytes(): number {
+    return this.#sizeBytes
+  }
+
+  /** Whether there is something that no commit has taken up yet. */
+  get isEmpty(): boolean {
+    return this.#pending.size === 0
+  }
+
+  get isCommitting(): boolean {
+    return this.#underWay !== undefined
+  }
+
+  /** The newest record of an object that is not in the store yet. */
+  get(oid: Oid): PendingRecord | undefined {
+    return this.#pending.get(oid) ?? this.#underWay?.get(oid)
+  }
+
+  /** Adds or replaces an object's record. `base` counts where the object is not pending already. */
+  put(oid: Oid, className: string, source: RecordSource, base: Tid): void {
+    const before = this.#pending.get(oid)
+    const entry: Entry = {
+      className,
+      source,
+      base: before !== undefined ? before.base : this.#underWay?.has(oid) === true ? undefined : base,
+      sizeBytes: sourceBytes(source),
+    }
+    hold(entry)
+    this.#sizeBytes += entry.sizeBytes
+    if (before !== undefined) this.#drop(before)
+    this.#pending.set(oid, entry)
+  }
+
+  /** Takes all that is pending under way: the changes for the store. */
+  begin(): NewTransaction['changes'] {
+    if (this.#underWay !== undefined) throw new Error('a commit is under way already')
+    this.#underWay = this.#pending
+    this.#pending = new Map()
+    const changes: ObjectChange[] = []
+    for (const [oid, { base, source }] of this.#underWay) {
+      if (base === undefined) throw new Error(`object ${oid} is pending on a commit that never settled`)
+      changes.push({ oid, base, record: source })
+    }
+    return changes
+  }
+
+  /** The commit under way has become `tid`. Returns its objects. */
+  succeed(tid: Tid): Iterable<Oid> {
+    const done = this.#settle()
+    for (const [oid, entry] of done) {
+      this.#drop(entry)
+      const later = this.#pending.get(oid)
+      if (later !== undefined) later.base = tid
+    }
+    return done.keys()
+  }
+
+  /** The commit under way has failed: everything is pending again. */
+  fail(): void {
+    const merged = this.#settle()
+    for (const [oid, entry] of this.#pending) {
+      const failed = merged.get(oid)
+      if (failed !== undefined) {
+        entry.base = failed.base
+        this.#drop(failed)
+      }
+      merged.set(oid, entry)
+    }
+    this.#pending = merged
+  }
+
+  /** Forgets what is pending. Returns its objects. */
+  drop(): Iterable<Oid> {
+    const dropped = this.#pending
+    this.#pending = new Map()
+    for (const entry of dropped.values()) this.#drop(entry)
+    return dropped.keys()
+  }
+
+  #drop(entry: Entry): void {
+    this.#sizeBytes -= entry.sizeBytes
+    for (const piece of pieces(entry.source)) slabs.letGo(piece)
+  }
+
+  #settle(): Map<Oid, Entry> {
+    const underWay = this.#underWay
+    if (underWay === undefined) throw new Error('no commit is under way')
+    this.#underWay = undefined
+    return underWay
+  }
+}
+
+const pieces = ({ body }: RecordSource): readonly Uint8Array[] =>
+  body === undefined || 'oid' in body ? [] : body
+
+function hold({ source }: Entry): void {
+  for (const piece of pieces(source)) slabs.hold(piece)
+}
+
+function sourceBytes(source: RecordSource): number {
+  let bytes = ENTRY_BYTES + source.head.length + (source.tail?.length ?? 0)
+  for (const piece of pieces(source)) bytes += piece.length
+  return bytes
+}

@@ -1,0 +1,165 @@
+/**
+ * An object of the database, in one of three states:
+ *
+ *     ghost --activate--> up to date --a change--> changed
+ *       ^                     |  ^                    |
+ *       +-----deactivate------+  +----serialised------+
+ *
+ * - A **ghost** knows its oid and its class, nothing else.
+ * - An **up to date** object has the state of the view it belongs to, and can be made a ghost at any time.
+ * - A **changed** object has a state that is nowhere else: deactivate leaves it alone until it was serialised.
+ *
+ * Objects refer to one another by {@link Ref}, not directly, so that none keeps another in memory (but a file its
+ * tree and a block its tree, each a ghost most of the time).
+ *
+ * After `await object.activate()` the object can be used until the next turn of the event loop; the cache makes
+ * ghosts only between turns. Code that awaits something else in between activates it again (which is free).
+ */
+import { CorruptRecordError } from '../../store/errors.ts'
+import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { Ref, type PickleValue } from './pickle/value.ts'
+
+export type Status = 'ghost' | 'up to date' | 'changed'
+
+/** What makes an object of a class: every subclass of {@link Persistent} that is not abstract. */
+export type PersistentClass<T extends Persistent = Persistent> = new (
+  jar: Jar,
+  oid: Oid,
+  className: string,
+) => T
+
+/** What an object needs of the connection that it belongs to. */
+export interface Jar {
+  /** Gives a ghost its state. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
+  load(object: Persistent): Promise<void>
+  /** The same for many, those that are no ghosts skipped, in as few store calls as possible. */
+  loadMany(objects: readonly Persistent[]): Promise<void>
+  /** The one object of that oid: the one in memory, or a new ghost. @throws CorruptRecordError for another class. */
+  resolve(ref: Ref): Persistent
+  /** The object of that oid, if it is in memory. */
+  known(oid: Oid): Persistent | undefined
+  /** A new, empty, changed object of a class, by its name in records. @throws ReadOnlyError. */
+  createNamed(className: string): Persistent
+  /** Called before an up to date object changes. @throws ReadOnlyError. */
+  register(object: Persistent): void
+  /** Forgets an object that nothing refers to any more, and its changes. */
+  discard(object: Persistent): void
+  /** Called when an object has become a ghost, to hold it no longer. */
+  release(object: Persistent): void
+  /** Called when an object that has a state is used. */
+  touch(object: Persistent): void
+}
+
+/** The base of all objects. A subclass keeps its state in fields and translates it from and to pickle values. */
+export abstract class Persistent {
+  readonly jar: Jar
+  readonly oid: Oid
+  /** `module.name`, as its records have it. */
+  readonly className: string
+  #status: Status = 'ghost'
+  #tid: Tid = TID_NONE
+  #isNew = false
+
+  constructor(jar: Jar, oid: Oid, className: string) {
+    this.jar = jar
+    this.oid = oid
+    this.className = className
+  }
+
+  get status(): Status {
+    return this.#status
+  }
+
+  /** The transaction of the state that it has; TID_NONE for a ghost, and where it was never committed. */
+  get tid(): Tid {
+    return this.#tid
+  }
+
+  /** Whether it was made here and has not been serialised yet: no record can refer to it. */
+  get isNew(): boolean {
+    return this.#isNew
+  }
+
+  get ref(): Ref {
+    return new Ref(this.oid, this.className)
+  }
+
+  /** About how many bytes of memory its state takes. */
+  abstract get sizeBytes(): number
+
+  /** Takes its state apart. @throws CorruptRecordError, made by {@link corrupt}. */
+  protected abstract decode(state: PickleValue): void
+  /** Its state as it goes into a record. */
+  protected abstract encode(): PickleValue
+  /** Forgets its state. */
+  protected abstract clear(): void
+  /** Gives a new object its first state. */
+  protected abstract initialize(): void
+
+  /** Loads its state, if it has none. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
+  async activate(): Promise<void> {
+    if (this.#status === 'ghost') await this.jar.load(this)
+    else this.jar.touch(this)
+  }
+
+  /** Makes it a ghost, unless it is changed. */
+  deactivate(): void {
+    if (this.#status !== 'up to date') return
+    this.#forget()
+    this.jar.release(this)
+  }
+
+  /** Makes it a ghost whatever it is: changes are lost. */
+  invalidate(): void {
+    if (this.#status !== 'ghost') this.#forget()
+  }
+
+  /** For subclasses: call before each change. @throws ReadOnlyError, where the view cannot be changed. */
+  protected changing(): void {
+    if (this.#status === 'changed') return
+    if (this.#status === 'ghost') throw this.ghostError()
+    this.jar.register(this)
+    this.#status = 'changed'
+  }
+
+  /** For subclasses: what their accessors throw when they have no state. */
+  protected ghostError(): Error {
+    return new Error(`${this.className} ${this.oid} is a ghost: activate it before it is used`)
+  }
+
+  /** For subclasses: the error for a state that their class does not allow. */
+  corrupt(reason: string, options?: ErrorOptions): CorruptRecordError {
+    return new CorruptRecordError(this.oid, this.#tid, reason, options)
+  }
+
+  /** For the connection: the state of a record, or (undefined) that of a new object. */
+  restore(record: { readonly state: PickleValue; readonly tid: Tid } | undefined): void {
+    this.#tid = record?.tid ?? TID_NONE
+    if (record === undefined) this.initialize()
+    else this.decode(record.state)
+    this.#isNew = record === undefined
+    this.#status = record === undefined ? 'changed' : 'up to date'
+  }
+
+  /** For the connection: the state to be serialised. */
+  capture(): PickleValue {
+    return this.encode()
+  }
+
+  /** For the connection: what was changed is serialised now. */
+  settled(): void {
+    if (this.#status === 'changed') this.#status = 'up to date'
+    this.#isNew = false
+  }
+
+  /** For the connection: the transaction that its state has become part of. */
+  committedAs(tid: Tid): void {
+    if (this.#status !== 'ghost') this.#tid = tid
+  }
+
+  #forget(): void {
+    this.#status = 'ghost'
+    this.#tid = TID_NONE
+    this.clear()
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * What a pickle's values are here.
+ *
+ * | Python              | here                                                                      |
+ * |---------------------|---------------------------------------------------------------------------|
+ * | None, True, False   | null, true, false                                                         |
+ * | int                 | number while it is a safe integer, bigint beyond                          |
+ * | float               | Float, so that 1.0 stays apart from 1                                     |
+ * | str                 | string                                                                    |
+ * | bytes, Python 2 str | ByteString up to 64 KiB, else a Uint8Array that looks into the record     |
+ * | tuple, list, dict   | Tuple, array, Map                                                         |
+ * | persistent object   | Ref                                                                       |
+ * | class               | Global                                                                    |
+ * | anything else       | Opaque: what Python would have called, which nobody here does             |
+ */
+import type { Oid } from '../../../store/ids.ts'
+
+/** A reference to another object of the database. */
+export class Ref {
+  readonly oid: Oid
+  /** `module.name`; '' where the record does not tell. */
+  readonly className: string
+  constructor(oid: Oid, className: string) {
+    this.oid = oid
+    this.className = className
+  }
+}
+
+/** A class (or function) named in a pickle. */
+export class Global {
+  readonly module: string
+  readonly name: string
+  /** `module.name`. */
+  readonly className: string
+  constructor(module: string, name: string) {
+    this.module = module
+    this.name = name
+    this.className = `${module}.${name}`
+  }
+
+  /** The class of a `module.name`. @throws TypeError where it is none. */
+  static of(className: string): Global {
+    const dot = className.lastIndexOf('.')
+    if (dot <= 0 || dot === className.length - 1 || className.includes('\n'))
+      throw new TypeError(`'${className}' is not the name of a class`)
+    return new Global(className.slice(0, dot), className.slice(dot + 1))
+  }
+}
+
+/** A Python tuple, told from a list by its class. */
+export class Tuple {
+  readonly items: readonly PickleValue[]
+  constructor(items: readonly PickleValue[]) {
+    this.items = items
+  }
+}
+
+/** A float. */
+export class Float {
+  readonly value: number
+  constructor(value: number) {
+    this.value = value
+  }
+}
+
+/**
+ * A string of bytes. As a dictionary's key it is always {@link ByteString.key}'s, one object per content, so
+ * that a Map finds it; elsewhere compare `latin1`, whose order is that of the bytes.
+ */
+export class ByteString {
+  /** One character per byte. */
+  readonly latin1: string
+  constructor(latin1: string) {
+    this.latin1 = latin1
+  }
+
+  static readonly #keys = new Map<string, WeakRef<ByteString>>()
+  static readonly #collected = new FinalizationRegistry<string>(latin1 => {
+    if (ByteString.#keys.get(latin1)?.deref() === undefined) ByteString.#keys.delete(latin1)
+  })
+
+  /** The one object that stands for these bytes as a key of Maps. */
+  static key(latin1: string): ByteString {
+    const known = ByteString.#keys.get(latin1)?.deref()
+    if (known !== undefined) return known
+    const made = new ByteString(latin1)
+    ByteString.#keys.set(latin1, new WeakRef(made))
+    ByteString.#collected.register(made, latin1)
+    return made
+  }
+
+  static from(bytes: Uint8Array): ByteString {
+    return new ByteString(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1'))
+  }
+
+  get bytes(): Uint8Array {
+    return Buffer.from(this.latin1, 'latin1')
+  }
+}
+
+/**
+ * What a pickle asks Python to make by a call: kept as it was said, never called.
+ * A weak reference, or one to another database, is an Opaque without a `callable`, `args` its persistent id.
+ */
+export class Opaque {
+  readonly callable: PickleValue
+  readonly args: PickleValue
+  /** What would be handed to `__setstate__`. */
+  state: PickleValue = null
+  /** What would be appended, and set by key. */
+  readonly items: PickleValue[] = []
+  readonly entries: [PickleValue, PickleValue][] = []
+  constructor(callable: PickleValue, args: PickleValue) {
+    this.callable = callable
+    this.args = args
+  }
+}
+
+export type PickleValue =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | ByteString
+  | Float
+  | Tuple
+  | PickleValue[]
+  | Map<PickleValue, PickleValue>
+  | Ref
+  | Global
+  | Opaque
+
+/** What a dictionary holds under a name, be it text (Python 3) or bytes (Python 2). */
+export function entry(
+  dictionary: ReadonlyMap<PickleValue, PickleValue>,
+  name: string,
+): PickleValue | undefined {
+  return dictionary.has(name) ? dictionary.get(name) : dictionary.get(ByteString.key(name))
+}

@@ -1,0 +1,77 @@
+/** A directory's entries: an OOBTree from name (bytes) to inode, in the order of the names' bytes. */
+import type { Oid } from '../../store/ids.ts'
+import { OOBTree } from '../btree/tree.ts'
+import type { Connection } from '../objects/connection.ts'
+import type { Inode } from './inode.ts'
+import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
+
+/** An entry's name has one character per byte. */
+export interface NamedInode {
+  readonly name: string
+  readonly oid: Oid
+}
+
+export class Directory {
+  readonly #tree: OOBTree
+
+  private constructor(tree: OOBTree) {
+    this.#tree = tree
+  }
+
+  /** The entries of a directory's inode, which is activated. @throws CorruptRecordError where it has none. */
+  static of(connection: Connection, inode: Inode): Directory {
+    const ref = inode.entries
+    const tree = ref === undefined ? undefined : connection.resolve(ref)
+    if (tree instanceof OOBTree) return new Directory(tree)
+    throw connection.corrupt(inode.oid, 'a directory has no tree of entries')
+  }
+
+  /** Gives a new directory's inode its entries, none at first. @throws ReadOnlyError. */
+  static create(connection: Connection, inode: Inode, parent: Inode): Directory {
+    const tree = connection.create(OOBTree)
+    inode.entries = tree.ref
+    inode.parent = parent.ref
+    return new Directory(tree)
+  }
+
+  /** The inode that a name leads to; undefined where there is no such name. */
+  async get(name: string): Promise<Oid | undefined> {
+    const value = await this.#tree.get(new ByteString(name))
+    return value === undefined ? undefined : this.#refOf(value).oid
+  }
+
+  /** Enters or replaces a name. */
+  async set(name: string, inode: Inode): Promise<void> {
+    await this.#tree.set(new ByteString(name), inode.ref)
+  }
+
+  /** Removes a name. */
+  async delete(name: string): Promise<void> {
+    await this.#tree.delete(new ByteString(name))
+  }
+
+  async isEmpty(): Promise<boolean> {
+    return (await this.#tree.minKey()) === undefined
+  }
+
+  /** The first entries after a name (from the start where it is undefined), at most `limit`; none at the end. */
+  async after(name: string | undefined, limit: number): Promise<readonly NamedInode[]> {
+    const found: NamedInode[] = []
+    let lo = name === undefined ? undefined : new ByteString(name)
+    while (found.length < limit) {
+      const { keys, values } = await this.#tree.batch({ lo, after: lo !== undefined }, limit - found.length)
+      if (keys.length === 0) break
+      for (const [i, key] of keys.entries()) {
+        if (!(key instanceof ByteString)) throw this.#tree.corrupt('a name in a directory is no bytes')
+        found.push({ name: key.latin1, oid: this.#refOf(values[i]).oid })
+        lo = key
+      }
+    }
+    return found
+  }
+
+  #refOf(value: PickleValue | undefined): Ref {
+    if (value instanceof Ref) return value
+    throw this.#tree.corrupt('an entry of a directory is no reference')
+  }
+}

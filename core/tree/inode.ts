@@ -1,0 +1,247 @@
+/**
+ * An inode: what a file, directory or link is beside its name, kept in a PersistentMapping.
+ *
+ * | key                              | value                                                       |
+ * |----------------------------------|-------------------------------------------------------------|
+ * | mode uid gid nlink size rdev     | int; `mode` as st_mode, with the type bits                   |
+ * | atime mtime ctime birthtime      | int, nanoseconds since 1970                                  |
+ * | stored                           | int: bytes that the file's data takes, for st_blocks         |
+ * | target                           | bytes: where a symbolic link leads                           |
+ * | xattrs                           | dict of bytes to bytes; absent where there are none          |
+ * | data                             | ref ZBigFile: a regular file's, once it has been written     |
+ * | entries                          | ref OOBTree: a directory's                                   |
+ * | parent, name                     | ref inode, bytes: the directory and the name that it was     |
+ * |                                  | entered by last; absent where that name is gone              |
+ *
+ * A directory's `parent` is always right. Everything else about `parent` and `name` is a hint, by which changed inodes
+ * are named without a search: another name of the same inode may be gone or there, so it is compared with the entries.
+ */
+import type { Oid } from '../../store/ids.ts'
+import type { Connection } from '../objects/connection.ts'
+import { PersistentMapping } from '../objects/persistent-mapping.ts'
+import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
+
+/** What a new inode begins with; every other number is 0. */
+export interface NewInode {
+  /** File type and permission bits. */
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly nlink: number
+  readonly rdev?: number
+  /** All four times. */
+  readonly timeNs: bigint
+}
+
+export type TimeKey = 'atime' | 'mtime' | 'ctime' | 'birthtime'
+
+/** A typed view of an inode's mapping. Everything but `oid`, `ref` and `activate` needs it activated. */
+export class Inode {
+  readonly #mapping: PersistentMapping
+
+  private constructor(mapping: PersistentMapping) {
+    this.#mapping = mapping
+  }
+
+  /** The inode of an oid, a ghost perhaps. @throws CorruptRecordError where something else has that oid. */
+  static at(connection: Connection, oid: Oid): Inode {
+    const object = connection.get(oid, PersistentMapping.CLASS_NAME)
+    if (!(object instanceof PersistentMapping)) throw connection.corrupt(oid, 'an inode is no mapping')
+    return new Inode(object)
+  }
+
+  /** A new inode with an oid of its own. @throws ReadOnlyError. */
+  static create(connection: Connection, { mode, uid, gid, nlink, rdev = 0, timeNs }: NewInode): Inode {
+    const mapping = connection.create(PersistentMapping)
+    const numbers = { mode, uid, gid, nlink, size: 0, rdev, stored: 0 }
+    for (const [key, value] of Object.entries(numbers)) mapping.set(key, value)
+    for (const key of ['atime', 'mtime', 'ctime', 'birthtime']) mapping.set(key, timeNs)
+    return new Inode(mapping)
+  }
+
+  get oid(): Oid {
+    return this.#mapping.oid
+  }
+
+  get ref(): Ref {
+    return this.#mapping.ref
+  }
+
+  /** The object that it is kept in. */
+  get object(): PersistentMapping {
+    return this.#mapping
+  }
+
+  /** Loads it; afterwards it can be used until the event loop's next turn. */
+  activate(): Promise<void> {
+    return this.#mapping.activate()
+  }
+
+  get mode(): number {
+    return this.#number('mode')
+  }
+  set mode(value: number) {
+    this.#mapping.set('mode', value)
+  }
+
+  get uid(): number {
+    return this.#number('uid')
+  }
+  set uid(value: number) {
+    this.#mapping.set('uid', value)
+  }
+
+  get gid(): number {
+    return this.#number('gid')
+  }
+  set gid(value: number) {
+    this.#mapping.set('gid', value)
+  }
+
+  get nlink(): number {
+    return this.#number('nlink')
+  }
+  set nlink(value: number) {
+    this.#mapping.set('nlink', value)
+  }
+
+  get rdev(): number {
+    return this.#number('rdev')
+  }
+
+  /** In bytes. */
+  get size(): bigint {
+    return this.#big('size')
+  }
+  set size(value: bigint) {
+    this.#mapping.set('size', shortest(value))
+  }
+
+  /** In bytes. */
+  get stored(): number {
+    return this.#number('stored')
+  }
+  set stored(value: number) {
+    this.#mapping.set('stored', value)
+  }
+
+  /** In nanoseconds since 1970. */
+  time(key: TimeKey): bigint {
+    return this.#big(key)
+  }
+
+  setTime(key: TimeKey, valueNs: bigint): void {
+    this.#mapping.set(key, shortest(valueNs))
+  }
+
+  /** Where a symbolic link leads; no bytes for everything else. */
+  get target(): Uint8Array {
+    return bytesOf(this.#mapping.get('target')) ?? new Uint8Array(0)
+  }
+  set target(value: Uint8Array) {
+    this.#mapping.set('target', ByteString.from(value))
+  }
+
+  get data(): Ref | undefined {
+    return this.#ref('data')
+  }
+  set data(value: Ref) {
+    this.#mapping.set('data', value)
+  }
+
+  /** Gives it other data, or none. */
+  replaceData(value: Ref | undefined): void {
+    if (value === undefined) this.#mapping.delete('data')
+    else this.data = value
+  }
+
+  get entries(): Ref | undefined {
+    return this.#ref('entries')
+  }
+  set entries(value: Ref) {
+    this.#mapping.set('entries', value)
+  }
+
+  /** The inode of the directory that it is in, of a file by its last name; the root's is the root. */
+  get parent(): Ref | undefined {
+    return this.#ref('parent')
+  }
+  set parent(value: Ref) {
+    this.#mapping.set('parent', value)
+  }
+
+  /** The name that it was entered by last, one character per byte. */
+  get name(): string | undefined {
+    const value = this.#mapping.get('name')
+    return value instanceof ByteString ? value.latin1 : undefined
+  }
+
+  /** Notes the name that it was entered by. */
+  named(parent: Ref, name: string): void {
+    this.#mapping.set('parent', parent)
+    this.#mapping.set('name', new ByteString(name))
+  }
+
+  /** Forgets a name that is gone, if it is the one that was noted. */
+  unnamed(parent: Oid, name: string): void {
+    if (this.name !== name || this.parent?.oid !== parent) return
+    this.#mapping.delete('name')
+    if (this.entries === undefined) this.#mapping.delete('parent')
+  }
+
+  /** Extended attributes by name, one character per byte. */
+  get xattrs(): ReadonlyMap<string, Uint8Array> {
+    const stored = this.#mapping.get('xattrs')
+    const xattrs = new Map<string, Uint8Array>()
+    if (!(stored instanceof Map)) return xattrs
+    for (const [key, value] of stored) {
+      const bytes = bytesOf(value)
+      if (!(key instanceof ByteString) || bytes === undefined)
+        throw this.#mapping.corrupt('an extended attribute is no bytes')
+      xattrs.set(key.latin1, bytes)
+    }
+    return xattrs
+  }
+  set xattrs(values: ReadonlyMap<string, Uint8Array>) {
+    if (values.size === 0) this.#mapping.delete('xattrs')
+    else {
+      const stored = new Map<PickleValue, PickleValue>()
+      for (const [name, value] of values) stored.set(ByteString.key(name), ByteString.from(value))
+      this.#mapping.set('xattrs', stored)
+    }
+  }
+
+  get hasXattrs(): boolean {
+    return this.#mapping.has('xattrs')
+  }
+
+  #number(key: string): number {
+    const value = this.#mapping.get(key)
+    if (typeof value !== 'number') throw this.#mapping.corrupt(`an inode's ${key} is no integer`)
+    return value
+  }
+
+  #big(key: string): bigint {
+    const value = this.#mapping.get(key)
+    if (typeof value === 'bigint') return value
+    if (typeof value !== 'number') throw this.#mapping.corrupt(`an inode's ${key} is no integer`)
+    return BigInt(value)
+  }
+
+  #ref(key: string): Ref | undefined {
+    const value = this.#mapping.get(key)
+    if (value === undefined || value instanceof Ref) return value
+    throw this.#mapping.corrupt(`an inode's ${key} is no reference`)
+  }
+}
+
+/** An integer as records are read: a number while it is a safe one. */
+function shortest(value: bigint): number | bigint {
+  const number = Number(value)
+  return Number.isSafeInteger(number) ? number : value
+}
+
+function bytesOf(value: PickleValue | undefined): Uint8Array | undefined {
+  if (value instanceof ByteString) return value.bytes
+  return value instanceof Uint8Array ? value : undefined
+}

@@ -1,0 +1,141 @@
+/**
+ * Where a filesystem begins: `root mapping['zblkfs']`, a PersistentMapping.
+ *
+ * | key     | value                                                                            |
+ * |---------|----------------------------------------------------------------------------------|
+ * | version | 1                                                                                |
+ * | root    | ref inode: the root directory                                                    |
+ * | orphans | ref LOBTree: inode number -> ref inode: unlinked, but still in use               |
+ * | tags    | ref OOBTree: name (bytes) -> tid as int                                          |
+ * | bytes   | int: the sum of all inodes' `stored`                                             |
+ * | inodes  | int: how many there are, orphans included                                        |
+ */
+import { CannotOpenError } from '../../store/errors.ts'
+import { tid, type Oid, type Tid } from '../../store/ids.ts'
+import { LOBTree, OOBTree } from '../btree/tree.ts'
+import type { Connection } from '../objects/connection.ts'
+import { Directory } from './directory.ts'
+import { Inode } from './inode.ts'
+import { PersistentMapping } from '../objects/persistent-mapping.ts'
+import { ByteString, Ref } from '../objects/pickle/value.ts'
+
+const KEY = 'zblkfs'
+const VERSION = 1
+const ROOT_MODE = 0o040755
+
+/** How much there is. */
+export interface Usage {
+  /** Bytes stored for the present state of all files. */
+  readonly bytes: number
+  readonly inodes: number
+}
+
+export class Superblock {
+  readonly #connection: Connection
+  readonly #mapping: PersistentMapping
+
+  private constructor(connection: Connection, mapping: PersistentMapping) {
+    this.#connection = connection
+    this.#mapping = mapping
+  }
+
+  /** The superblock of a view. @throws CannotOpenError where there is no filesystem, or a newer one, in it. */
+  static async open(connection: Connection): Promise<Superblock> {
+    const ref = (await connection.root()).get(KEY)
+    const { name } = connection.store
+    if (!(ref instanceof Ref))
+      throw new CannotOpenError(`${name} has no zblkfs filesystem in it: look into it with 'zblkfs zodb'`)
+    const mapping = connection.resolve(ref)
+    if (!(mapping instanceof PersistentMapping))
+      throw connection.corrupt(ref.oid, 'the superblock is no mapping')
+    await mapping.activate()
+    const version = mapping.get('version')
+    if (version !== VERSION)
+      throw new CannotOpenError(
+        `${name} has a filesystem of another version than ${VERSION}: use the zblkfs that made it`,
+      )
+    return new Superblock(connection, mapping)
+  }
+
+  /** Makes a filesystem with an empty root directory in a database that has no objects; nothing is committed. */
+  static create(connection: Connection, owner: { uid: number; gid: number }, timeNs: bigint): Superblock {
+    const mapping = connection.create(PersistentMapping)
+    const root = Inode.create(connection, { mode: ROOT_MODE, ...owner, nlink: 2, timeNs })
+    Directory.create(connection, root, root)
+    mapping.set('version', VERSION)
+    mapping.set('root', root.ref)
+    mapping.set('orphans', connection.create(LOBTree).ref)
+    mapping.set('tags', connection.create(OOBTree).ref)
+    mapping.set('bytes', 0)
+    mapping.set('inodes', 1)
+    connection.createRoot().set(KEY, mapping.ref)
+    return new Superblock(connection, mapping)
+  }
+
+  async rootOid(): Promise<Oid> {
+    await this.#mapping.activate()
+    return this.#ref('root').oid
+  }
+
+  async usage(): Promise<Usage> {
+    await this.#mapping.activate()
+    return { bytes: this.#number('bytes'), inodes: this.#number('inodes') }
+  }
+
+  async setUsage({ bytes, inodes }: Usage): Promise<void> {
+    await this.#mapping.activate()
+    this.#mapping.set('bytes', bytes)
+    this.#mapping.set('inodes', inodes)
+  }
+
+  /** From inode number to inode: the unlinked ones that are still in use. */
+  async orphans(): Promise<LOBTree> {
+    await this.#mapping.activate()
+    const tree = this.#connection.resolve(this.#ref('orphans'))
+    if (tree instanceof LOBTree) return tree
+    throw this.#mapping.corrupt('the orphans are in no tree')
+  }
+
+  /** From name to transaction. */
+  async tags(): Promise<OOBTree> {
+    await this.#mapping.activate()
+    const tree = this.#connection.resolve(this.#ref('tags'))
+    if (tree instanceof OOBTree) return tree
+    throw this.#mapping.corrupt('the tags are in no tree')
+  }
+
+  /** The transaction that a tag names; undefined where there is no such tag. */
+  async tag(name: string): Promise<Tid | undefined> {
+    const value = await (await this.tags()).get(new ByteString(name))
+    return typeof value === 'number' || typeof value === 'bigint' ? tid(BigInt(value)) : undefined
+  }
+
+  /** Gives a name to a transaction. */
+  async setTag(name: string, at: Tid): Promise<void> {
+    await (await this.tags()).set(new ByteString(name), at)
+  }
+
+  /** Takes a name away. Resolves to whether it was there. */
+  async deleteTag(name: string): Promise<boolean> {
+    return await (await this.tags()).delete(new ByteString(name))
+  }
+
+  /** Every tag, in the order of the names. */
+  async *allTags(): AsyncGenerator<{ readonly name: string; readonly tid: Tid }> {
+    for await (const [key, value] of (await this.tags()).range())
+      if (key instanceof ByteString && (typeof value === 'number' || typeof value === 'bigint'))
+        yield { name: key.latin1, tid: tid(BigInt(value)) }
+  }
+
+  #ref(key: string): Ref {
+    const value = this.#mapping.get(key)
+    if (value instanceof Ref) return value
+    throw this.#mapping.corrupt(`the superblock's ${key} is no reference`)
+  }
+
+  #number(key: string): number {
+    const value = this.#mapping.get(key)
+    if (typeof value === 'number') return value
+    throw this.#mapping.corrupt(`the superblock's ${key} is no integer`)
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The fuse-native driver: Operations through libfuse2's path-based interface.
+ *
+ * It runs where the kernel driver cannot. What it cannot do, and why, stands in docs/drivers.md.
+ */
+import { accessSync, constants, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Driver, type MountOptions, MountError } from '../driver.ts'
+import { errnoOf } from '../../../core/file-system/errno.ts'
+import type { Operations } from '../../../core/file-system/operations.ts'
+import { OwnMount } from '../../mount-points/own-mount.ts'
+import { type Fuse, letGo, loadFuseNative, type Signal } from './binding.ts'
+import { type Answer, Callbacks } from './callbacks.ts'
+
+const FUSE_DEVICE = '/dev/fuse'
+/** How often it is looked whether the mount is still there: libfuse's loop ends without telling anybody. */
+const WATCH_INTERVAL_MS = 200
+/** libfuse takes all options in 1024 bytes. */
+const SOURCE_MAX_LENGTH = 600
+
+/** Where a callback's buffer stands among its parameters; it is handed back with the answer. */
+const BUFFER_AT: Readonly<Record<string, number>> = {
+  read: 2,
+  write: 2,
+  getxattr: 2,
+  setxattr: 2,
+  listxattr: 1,
+}
+
+/** The callbacks that look into the native structure and those that do without the path. */
+const WITH_LOCALS = new Set(['readlink', 'utimens'])
+const WITHOUT_PATH = new Set(['read', 'write'])
+
+/** The callbacks that are implemented; libfuse answers the others itself. */
+// prettier-ignore
+const NAMES = [
+  'getattr', 'fgetattr', 'statfs', 'readdir', 'readlink', 'open', 'create', 'read', 'write', 'release',
+  'fsync', 'fsyncdir', 'truncate', 'ftruncate', 'chmod', 'chown', 'utimens', 'mknod', 'mkdir', 'symlink', 'link',
+  'unlink', 'rmdir', 'rename', 'getxattr', 'setxattr', 'listxattr', 'removexattr',
+] as const satisfies readonly (keyof Callbacks)[]
+
+type Handler = (...parameters: readonly unknown[]) => Promise<Answer>
+
+/** Serves `operations` through libfuse2. @throws MountError where libfuse2 is missing or does not mount. */
+export async function mountFuseNative(operations: Operations, options: MountOptions): Promise<Driver> {
+  const Fuse = loadFuseNative()
+  checkFuseDevice()
+  const caller = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, pid: 0 }
+  const fuse = new Fuse(options.mountPoint, Object.fromEntries(NAMES.map(name => [name, true])), {
+    timeout: false,
+  })
+  fuse._fuseOptions = () => `-o${libfuseOptions(options).join(',')}`
+  connect(fuse, new Callbacks(operations, caller), error => {
+    options.log.error({ err: error }, 'an operation failed unexpectedly')
+  })
+
+  // Before it is mounted: afterwards it would ask us.
+  const mountPoint = realpathSync(options.mountPoint)
+  const before = new Set(fuseDescriptors())
+  await new Promise<void>((resolve, reject) => {
+    fuse.mount(error => {
+      if (error === null) resolve()
+      else
+        reject(
+          new MountError(
+            `libfuse2 does not mount ${options.mountPoint} (${error.message}; the log has what it said): use -o driver=kernel`,
+            { cause: error },
+          ),
+        )
+    })
+  })
+  const descriptor = fuseDescriptors().find(fd => !before.has(fd))
+  const done = (descriptor === undefined ? Promise.resolve() : closed(descriptor)).then(() => letGo(fuse))
+  const mount = new OwnMount(mountPoint, done)
+  return { done, unmount: (lazy = false) => mount.unmount(lazy) }
+}
+
+/** libfuse would say so on standard error alone. */
+function checkFuseDevice(): void {
+  try {
+    accessSync(FUSE_DEVICE, constants.R_OK | constants.W_OK)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new MountError(
+      `${FUSE_DEVICE} cannot be opened (${reason}): load the module with 'modprobe fuse'; in a container, pass ` +
+        `--device ${FUSE_DEVICE}`,
+      { cause: error },
+    )
+  }
+}
+
+/** What fuse-native itself cannot be asked for. */
+function libfuseOptions(options: MountOptions): readonly string[] {
+  const source = options.source.slice(0, SOURCE_MAX_LENGTH).replaceAll(/[\\,]/g, '\\$&')
+  return [
+    'big_writes',
+    'default_permissions',
+    'auto_cache',
+    'use_ino',
+    'subtype=zblkfs',
+    `fsname=${source}`,
+    options.suid === true ? 'suid' : 'nosuid',
+    options.dev === true ? 'dev' : 'nodev',
+    ...(options.noExec === true ? ['noexec'] : []),
+    ...(options.readOnly === true ? ['ro'] : []),
+    ...(options.allowOther === true ? ['allow_other'] : []),
+    ...(options.nonEmpty === true ? ['nonempty'] : []),
+  ]
+}
+
+function connect(fuse: Fuse, callbacks: Callbacks, unexpected: (error: unknown) => void): void {
+  let locals: Buffer = Buffer.alloc(0)
+  fuse._handlers.forEach((handler, index) => {
+    fuse._handlers[index] = (handlerLocals, ...rest) => {
+      locals = handlerLocals
+      return handler(handlerLocals, ...rest)
+    }
+  })
+  for (const name of NAMES) {
+    const handler: Handler = callbacks[name].bind(callbacks) as Handler
+    const bufferAt = BUFFER_AT[name]
+    fuse[`_op_${name}`] = (signal: Signal, ...parameters: readonly unknown[]) => {
+      const given = WITHOUT_PATH.has(name) ? parameters.slice(1) : parameters
+      const buffer = bufferAt === undefined ? [] : [(parameters[bufferAt] as Buffer).buffer]
+      handler(...(WITH_LOCALS.has(name) ? [locals, ...given] : given)).then(
+        ({ result = 0, values = [] }) => signal(result, ...values, ...buffer),
+        (error: unknown) => {
+          const counts = WITHOUT_PATH.has(name) ? [0] : []
+          signal(-errnoOf(error, unexpected), ...counts, ...buffer)
+        },
+      )
+    }
+  }
+}
+
+/** The descriptors of /dev/fuse that this process has open. */
+function fuseDescriptors(): readonly string[] {
+  return readdirSync('/proc/self/fd').filter(isFuseDescriptor)
+}
+
+function isFuseDescriptor(fd: string): boolean {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`) === FUSE_DEVICE
+  } catch {
+    return false
+  }
+}
+
+/** Resolves when libfuse has closed its descriptor of /dev/fuse: when the mount is gone for everybody. */
+async function closed(descriptor: string): Promise<void> {
+  while (isFuseDescriptor(descriptor)) await sleep(WATCH_INTERVAL_MS)
+}

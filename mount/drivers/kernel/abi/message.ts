@@ -1,0 +1,127 @@
+/**
+ * A request as it was read from /dev/fuse, in a buffer that is used again for later ones.
+ *
+ * | at | bytes | struct fuse_in_header        |
+ * |----|-------|------------------------------|
+ * | 0  | 4     | len, this header included    |
+ * | 4  | 4     | opcode                       |
+ * | 8  | 8     | unique                       |
+ * | 16 | 8     | nodeid                       |
+ * | 24 | 4 x 3 | uid, gid, pid                |
+ * | 36 | 2     | total_extlen in 8 bytes      |
+ * | 38 | 2     | padding                      |
+ *
+ * The body follows: a structure that depends on the opcode, then names (each ended by a NUL) or data. Offsets
+ * below count from the start of the body. All numbers are little-endian: the kernel's own order on every machine
+ * that Node and we run on. Source: linux/fuse.h.
+ */
+import type { Caller, Fh, Ino, Name } from '../../../../core/file-system/operations.ts'
+
+/** Length of fuse_in_header in bytes. */
+export const IN_HEADER_BYTES = 40
+
+/** A request that is not as the protocol has it: it is shorter than its fields, or a number or name is impossible. */
+export class MalformedRequestError extends Error {
+  override readonly name = 'MalformedRequestError'
+}
+
+/** What is kept of a request until it has been answered. */
+export interface RequestHeader {
+  readonly opcode: number
+  /** Names the request in its answer. */
+  readonly unique: number
+  readonly ino: Ino
+  readonly caller: Caller
+}
+
+/** A buffer for requests, and the request that lies in it. */
+export class Message {
+  readonly bytes: Buffer
+  readonly #view: DataView
+  #end = 0
+
+  /** @param capacity - in bytes; the longest request that fits. */
+  constructor(capacity: number) {
+    this.bytes = Buffer.from(new ArrayBuffer(capacity))
+    this.#view = new DataView(this.bytes.buffer)
+  }
+
+  /**
+   * Takes the first `length` bytes as a request and reads its header.
+   * @throws MalformedRequestError where they are not one.
+   */
+  begin(length: number): RequestHeader {
+    this.#end = length
+    if (length < IN_HEADER_BYTES || this.#view.getUint32(0, true) !== length)
+      throw new MalformedRequestError(`a request of ${length} bytes disagrees with its header`)
+    const view = this.#view
+    return {
+      opcode: view.getUint32(4, true),
+      unique: this.u64(8 - IN_HEADER_BYTES),
+      ino: this.u64(16 - IN_HEADER_BYTES) as Ino,
+      caller: {
+        uid: view.getUint32(24, true),
+        gid: view.getUint32(28, true),
+        pid: view.getUint32(32, true),
+      },
+    }
+  }
+
+  u32(at: number): number {
+    return this.#view.getUint32(this.#position(at, 4), true)
+  }
+
+  /** An unsigned 64-bit number that must be below 2^53: an inode, a handle, a count. */
+  u64(at: number): number {
+    const position = this.#position(at, 8)
+    const high = this.#view.getUint32(position + 4, true)
+    if (high >= 2 ** 21) throw new MalformedRequestError(`the number at ${at} is not below 2^53`)
+    return high * 2 ** 32 + this.#view.getUint32(position, true)
+  }
+
+  fh(at: number): Fh {
+    return this.u64(at) as Fh
+  }
+
+  ino(at: number): Ino {
+    return this.u64(at) as Ino
+  }
+
+  /** An unsigned 64-bit number of any size: an offset, a length. */
+  bigU64(at: number): bigint {
+    return this.#view.getBigUint64(this.#position(at, 8), true)
+  }
+
+  bigI64(at: number): bigint {
+    return this.#view.getBigInt64(this.#position(at, 8), true)
+  }
+
+  /** The bytes `[at, at + length)` themselves: they change with the next request in this buffer. */
+  data(at: number, length: number): Buffer {
+    const position = this.#position(at, length)
+    return this.bytes.subarray(position, position + length)
+  }
+
+  /** The bytes up to the next NUL, one character each, and where the byte after that NUL stands. */
+  text(at: number): { readonly text: string; readonly next: number } {
+    const start = this.#position(at, 1)
+    const stop = this.bytes.indexOf(0, start)
+    if (stop < 0 || stop >= this.#end) throw new MalformedRequestError(`the name at ${at} does not end`)
+    return { text: this.bytes.toString('latin1', start, stop), next: stop + 1 - IN_HEADER_BYTES }
+  }
+
+  /** A name in a directory, and where the byte after its NUL stands. */
+  name(at: number): { readonly name: Name; readonly next: number } {
+    const { text, next } = this.text(at)
+    if (text.length === 0 || text.includes('/'))
+      throw new MalformedRequestError(`the name at ${at} is empty or has a '/'`)
+    return { name: text as Name, next }
+  }
+
+  #position(at: number, length: number): number {
+    const position = at + IN_HEADER_BYTES
+    if (position + length > this.#end)
+      throw new MalformedRequestError(`the request ends before the ${length} bytes at ${at}`)
+    return position
+  }
+}

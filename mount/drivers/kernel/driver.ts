@@ -1,0 +1,43 @@
+/** The kernel driver: mounts, speaks the FUSE protocol over /dev/fuse, unmounts. */
+import { type Driver, type Mount, MountError, type MountOptions } from '../driver.ts'
+import { OwnMount } from '../../mount-points/own-mount.ts'
+import { MAX_TRANSFER_BYTES } from './abi/init.ts'
+import { mountAsRoot } from './mount-as-root.ts'
+import { mountAsUser } from './mount-as-user.ts'
+import { checkMountPoint } from './mount-point.ts'
+import { raiseReadAhead } from './read-ahead.ts'
+import { Session } from './session.ts'
+
+const isRoot = (): boolean => process.getuid?.() === 0
+
+/** Mounts and serves through the FUSE protocol itself. Linux only. */
+export const mountKernel: Mount = async (operations, options) => {
+  const mountPoint = checkMountPoint(options.mountPoint, options.nonEmpty ?? false)
+  const fd = isRoot() ? mountAsRoot(mountPoint, options) : await mountAsUser(mountPoint, options)
+  const session = new Session(fd, operations, sessionOptions(options))
+  const driver = new KernelDriver(mountPoint, session)
+  try {
+    await session.started
+  } catch (error) {
+    await driver.unmount(true)
+    throw new MountError(`${options.mountPoint} cannot be served: ${String(error)}`, { cause: error })
+  }
+  raiseReadAhead(mountPoint, MAX_TRANSFER_BYTES / 1024, options.log)
+  return driver
+}
+
+const sessionOptions = ({ log, writebackCache = false }: MountOptions) => ({ log, writebackCache })
+
+class KernelDriver implements Driver {
+  readonly done: Promise<void>
+  readonly #mount: OwnMount
+
+  constructor(mountPoint: string, session: Session) {
+    this.done = session.done
+    this.#mount = new OwnMount(mountPoint, this.done)
+  }
+
+  unmount(lazy = false): Promise<void> {
+    return this.#mount.unmount(lazy)
+  }
+}

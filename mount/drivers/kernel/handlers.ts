@@ -1,0 +1,292 @@
+/**
+ * What each request means: its fields are read from the message, the operation is called, its result is sent.
+ *
+ * A handler reads all that it needs of the message before it first awaits; after that the message may hold another
+ * request. Only what WRITE hands on stays in place (the session keeps the message until the handler has ended).
+ * A handler that throws has sent nothing: the session sends the errno. Source of the layouts: linux/fuse.h.
+ */
+import { ErrnoError } from '../../../core/file-system/errno.ts'
+import type { DirectoryEntry, Entry, Notifier, Operations } from '../../../core/file-system/operations.ts'
+import { directoryEntriesIn, directoryEntryBytes } from './abi/directory.ts'
+import {
+  AllocateFlag,
+  FSYNC_FDATASYNC,
+  GETATTR_FH,
+  OPEN_KILL_SUIDGID,
+  RenameFlag,
+  Whence,
+  WRITE_KILL_SUIDGID,
+} from './abi/flags.ts'
+import { MAX_TRANSFER_BYTES } from './abi/init.ts'
+import type { Message, RequestHeader } from './abi/message.ts'
+import { Opcode } from './abi/opcodes.ts'
+import { readSetattr } from './abi/setattr.ts'
+import type { ReadBuffers } from './read-buffers.ts'
+import type { Replies } from './replies.ts'
+
+/** What handlers work with. */
+export interface HandlerContext {
+  readonly operations: Operations
+  readonly replies: Replies
+  readonly readBuffers: ReadBuffers
+  readonly notifier: Notifier
+  /** The length of fuse_setxattr_in, which the kernel and we agreed on. */
+  readonly setxattrBytes: 8 | 16
+}
+
+export type Handler = (request: RequestHeader, message: Message, context: HandlerContext) => Promise<void>
+
+/** The most that one copy_file_range may copy where its answer has 32 bits. */
+const COPY_MAX = 0x7fff_f000n
+
+/** The setuid and setgid bits of a mode. */
+const SUIDGID = 0o6000
+
+const NAMES: Readonly<Record<number, Handler>> = {
+  [Opcode.LOOKUP]: async (request, message, { operations, replies }) => {
+    const { name } = message.name(0)
+    replies.entry(request, await operations.lookup(request.ino, name, request.caller))
+  },
+  [Opcode.SYMLINK]: async (request, message, { operations, replies }) => {
+    const { name, next } = message.name(0)
+    const target = Buffer.from(message.text(next).text, 'latin1')
+    replies.entry(request, await operations.symlink(request.ino, name, target, request.caller))
+  },
+  [Opcode.MKNOD]: async (request, message, { operations, replies }) => {
+    const [mode, rdev] = [message.u32(0), message.u32(4)]
+    const { name } = message.name(16)
+    replies.entry(request, await operations.mknod(request.ino, name, mode, rdev, request.caller))
+  },
+  [Opcode.MKDIR]: async (request, message, { operations, replies }) => {
+    const mode = message.u32(0)
+    const { name } = message.name(8)
+    replies.entry(request, await operations.mkdir(request.ino, name, mode, request.caller))
+  },
+  [Opcode.LINK]: async (request, message, { operations, replies }) => {
+    const ino = message.ino(0)
+    const { name } = message.name(8)
+    replies.entry(request, await operations.link(ino, request.ino, name, request.caller))
+  },
+  [Opcode.UNLINK]: async (request, message, { operations, replies }) => {
+    await operations.unlink(request.ino, message.name(0).name, request.caller)
+    replies.empty(request)
+  },
+  [Opcode.RMDIR]: async (request, message, { operations, replies }) => {
+    await operations.rmdir(request.ino, message.name(0).name, request.caller)
+    replies.empty(request)
+  },
+  [Opcode.RENAME]: async (request, message, context) => rename(request, message, context, 8, 0),
+  [Opcode.RENAME2]: async (request, message, context) =>
+    rename(request, message, context, 16, message.u32(8)),
+  [Opcode.CREATE]: async (request, message, { operations, replies }) => {
+    const [flags, mode] = [message.u32(0), message.u32(4)]
+    const { name } = message.name(16)
+    const { entry, file } = await operations.create(request.ino, name, mode, flags, request.caller)
+    replies.created(request, entry, file)
+  },
+}
+
+const INODES: Readonly<Record<number, Handler>> = {
+  [Opcode.GETATTR]: async (request, message, { operations, replies }) => {
+    const fh = message.u32(0) & GETATTR_FH ? message.fh(8) : undefined
+    replies.attributes(request, await operations.getattr(request.ino, fh))
+  },
+  [Opcode.STATX]: async (request, message, { operations, replies }) => {
+    const fh = message.u32(0) & GETATTR_FH ? message.fh(8) : undefined
+    replies.statx(request, await operations.getattr(request.ino, fh))
+  },
+  [Opcode.SETATTR]: async (request, message, { operations, replies }) => {
+    const changes = readSetattr(message)
+    replies.attributes(request, await operations.setattr(request.ino, changes, request.caller))
+  },
+  [Opcode.READLINK]: async (request, _message, { operations, replies }) => {
+    replies.data(request, [await operations.readlink(request.ino)], MAX_TRANSFER_BYTES)
+  },
+  [Opcode.STATFS]: async (request, _message, { operations, replies }) => {
+    replies.statistics(request, await operations.statfs(request.ino))
+  },
+  [Opcode.SETXATTR]: async (request, message, { operations, replies, setxattrBytes }) => {
+    const [size, flags] = [message.u32(0), message.u32(4)]
+    const { text, next } = message.text(setxattrBytes)
+    const value = Buffer.from(message.data(next, size))
+    await operations.setxattr(request.ino, text, value, flags, request.caller)
+    replies.empty(request)
+  },
+  [Opcode.GETXATTR]: async (request, message, { operations, replies }) => {
+    const size = message.u32(0)
+    const value = await operations.getxattr(request.ino, message.text(8).text)
+    sendValue(request, replies, value, size)
+  },
+  [Opcode.LISTXATTR]: async (request, message, { operations, replies }) => {
+    const size = message.u32(0)
+    const names = await operations.listxattr(request.ino)
+    sendValue(request, replies, Buffer.from(names.map(name => `${name}\0`).join(''), 'latin1'), size)
+  },
+  [Opcode.REMOVEXATTR]: async (request, message, { operations, replies }) => {
+    await operations.removexattr(request.ino, message.text(0).text, request.caller)
+    replies.empty(request)
+  },
+}
+
+const FILES: Readonly<Record<number, Handler>> = {
+  [Opcode.OPEN]: async (request, message, context) => {
+    const { operations, replies } = context
+    const [flags, kill] = [message.u32(0), (message.u32(4) & OPEN_KILL_SUIDGID) !== 0]
+    if (kill) await killSuidgid(request, context)
+    replies.opened(request, await operations.open(request.ino, flags, request.caller))
+  },
+  [Opcode.READ]: async (request, message, { operations, replies, readBuffers }) => {
+    const [fh, off, size] = [message.fh(0), message.bigU64(8), message.u32(16)]
+    const buffer = readBuffers.take()
+    try {
+      const into = size <= buffer.length ? buffer : undefined
+      replies.data(request, await operations.read(request.ino, fh, off, size, into), size)
+    } finally {
+      readBuffers.giveBack(buffer)
+    }
+  },
+  [Opcode.WRITE]: async (request, message, context) => {
+    const { operations, replies } = context
+    const [fh, off, size, flags] = [message.fh(0), message.bigU64(8), message.u32(16), message.u32(20)]
+    const data = message.data(40, size)
+    if (flags & WRITE_KILL_SUIDGID) await killSuidgid(request, context)
+    replies.count(request, await operations.write(request.ino, fh, off, data))
+  },
+  [Opcode.RELEASE]: async (request, message, { operations, replies }) => {
+    await operations.release(request.ino, message.fh(0))
+    replies.empty(request)
+  },
+  [Opcode.FSYNC]: async (request, message, { operations, replies }) => {
+    const dataOnly = (message.u32(8) & FSYNC_FDATASYNC) !== 0
+    await operations.fsync(request.ino, message.fh(0), dataOnly)
+    replies.empty(request)
+  },
+  [Opcode.FALLOCATE]: async (request, message, { operations, replies }) => {
+    const [fh, off, len, mode] = [message.fh(0), message.bigU64(8), message.bigU64(16), message.u32(24)]
+    const { KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE } = AllocateFlag
+    if (mode & ~(KEEP_SIZE | PUNCH_HOLE | ZERO_RANGE))
+      throw new ErrnoError('EOPNOTSUPP', `fallocate's mode ${mode} is not supported`)
+    const flags = {
+      keepSize: (mode & KEEP_SIZE) !== 0,
+      punchHole: (mode & PUNCH_HOLE) !== 0,
+      zeroRange: (mode & ZERO_RANGE) !== 0,
+    }
+    await operations.allocate(request.ino, fh, flags, off, len)
+    replies.empty(request)
+  },
+  [Opcode.LSEEK]: async (request, message, { operations, replies }) => {
+    const [fh, off, whence] = [message.fh(0), message.bigU64(8), message.u32(16)]
+    if (whence !== Whence.DATA && whence !== Whence.HOLE) throw new ErrnoError('EINVAL')
+    const kind = whence === Whence.DATA ? 'data' : 'hole'
+    replies.big(request, await operations.seek(request.ino, fh, off, kind))
+  },
+  [Opcode.COPY_FILE_RANGE]: async (request, message, context) => {
+    context.replies.count(request, Number(await copy(request, message, context.operations, COPY_MAX)))
+  },
+  [Opcode.COPY_FILE_RANGE_64]: async (request, message, context) => {
+    context.replies.big(request, await copy(request, message, context.operations, undefined))
+  },
+}
+
+const DIRECTORIES: Readonly<Record<number, Handler>> = {
+  [Opcode.OPENDIR]: async (request, message, { operations, replies }) => {
+    replies.openedDirectory(request, await operations.opendir(request.ino, message.u32(0), request.caller))
+  },
+  [Opcode.READDIR]: async (request, message, { operations, replies }) => {
+    replies.directory(request, await readDirectory(request, message, operations, false))
+  },
+  [Opcode.READDIRPLUS]: async (request, message, { operations, replies }) => {
+    const entries = await readDirectory(request, message, operations, true)
+    const found: (Entry | undefined)[] = []
+    for (const entry of entries) found.push(await lookUpListed(request, entry, operations))
+    replies.directory(request, entries, found)
+  },
+  [Opcode.RELEASEDIR]: async (request, message, { operations, replies }) => {
+    await operations.releasedir(request.ino, message.fh(0))
+    replies.empty(request)
+  },
+  [Opcode.FSYNCDIR]: async (request, message, { operations, replies }) => {
+    await operations.fsyncdir(request.ino, message.fh(0))
+    replies.empty(request)
+  },
+}
+
+const HANDLERS: Readonly<Record<number, Handler>> = { ...NAMES, ...INODES, ...FILES, ...DIRECTORIES }
+
+/** The handler of an opcode; undefined where the kernel is to do without (ENOSYS). */
+export const handlerOf = (opcode: number): Handler | undefined => HANDLERS[opcode]
+
+async function rename(
+  request: RequestHeader,
+  message: Message,
+  { operations, replies }: HandlerContext,
+  namesAt: number,
+  bits: number,
+): Promise<void> {
+  if (bits & ~(RenameFlag.NOREPLACE | RenameFlag.EXCHANGE)) throw new ErrnoError('EINVAL')
+  const newParent = message.ino(0)
+  const { name, next } = message.name(namesAt)
+  const { name: newName } = message.name(next)
+  const flags = {
+    noReplace: (bits & RenameFlag.NOREPLACE) !== 0,
+    exchange: (bits & RenameFlag.EXCHANGE) !== 0,
+  }
+  await operations.rename(request.ino, name, newParent, newName, flags, request.caller)
+  replies.empty(request)
+}
+
+/**
+ * Takes setuid and setgid away before a write or a truncation by somebody without CAP_FSETID. The kernel asks for it
+ * every time and does not expect the mode to change, so it is told where it did.
+ */
+async function killSuidgid(request: RequestHeader, { operations, notifier }: HandlerContext): Promise<void> {
+  const { mode } = await operations.getattr(request.ino)
+  if ((mode & SUIDGID) === 0) return
+  await operations.setattr(request.ino, { killSuidgid: true }, request.caller)
+  notifier.invalidateInode(request.ino, -1n, 0n)
+}
+
+/** Answers getxattr and listxattr: with size 0 the kernel asks for the length alone. */
+function sendValue(request: RequestHeader, replies: Replies, value: Uint8Array, size: number): void {
+  if (size === 0) replies.count(request, value.length)
+  else if (value.length > size) throw new ErrnoError('ERANGE')
+  else replies.data(request, [value], size)
+}
+
+function copy(
+  request: RequestHeader,
+  message: Message,
+  operations: Operations,
+  limit: bigint | undefined,
+): Promise<bigint> {
+  const from = { ino: request.ino, fh: message.fh(0), off: message.bigU64(8) }
+  const to = { ino: message.ino(16), fh: message.fh(24), off: message.bigU64(32) }
+  const length = message.bigU64(40)
+  if (message.bigU64(48) !== 0n) throw new ErrnoError('EINVAL')
+  return operations.copyFileRange(from, to, limit !== undefined && length > limit ? limit : length)
+}
+
+/** As many entries as fit into the answer that was asked for. */
+async function readDirectory(
+  request: RequestHeader,
+  message: Message,
+  operations: Operations,
+  plus: boolean,
+): Promise<readonly DirectoryEntry[]> {
+  const [fh, cookie] = [message.fh(0), message.bigU64(8)]
+  const size = Math.min(message.u32(16), MAX_TRANSFER_BYTES)
+  const entries = await operations.readdir(request.ino, fh, cookie, directoryEntriesIn(size, plus))
+  let left = size
+  const tooMany = entries.findIndex(entry => (left -= directoryEntryBytes(entry, plus)) < 0)
+  return tooMany < 0 ? entries : entries.slice(0, tooMany)
+}
+
+/** What readdirplus tells of an entry; nothing where it is gone by now or not the kernel's to count. */
+async function lookUpListed(
+  request: RequestHeader,
+  entry: DirectoryEntry,
+  operations: Operations,
+): Promise<Entry | undefined> {
+  if (entry.name === '.' || entry.name === '..') return undefined
+  return operations.lookup(request.ino, entry.name, request.caller).catch(() => undefined)
+}

@@ -1,0 +1,87 @@
+/** Whether a directory can be mounted over, found out without touching what may be mounted there already. */
+import { lstatSync, readdirSync, realpathSync, type Stats } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { MountError } from '../driver.ts'
+import { mountedAt } from '../../mount-points/mount-table.ts'
+
+/** The type under which the kernel lists our mounts. */
+export const FILE_SYSTEM_TYPE = 'fuse.zblkfs'
+
+/**
+ * The real path of a mount point.
+ * @throws MountError where it is missing, no directory, in use by a mount of ours, or has entries (unless `nonEmpty`).
+ */
+export function checkMountPoint(path: string, nonEmpty: boolean): string {
+  const real = realParent(path)
+  const mounted = mountedAt(real)
+  if (mounted?.type === FILE_SYSTEM_TYPE)
+    throw new MountError(
+      `${path} is already mounted (${mounted.source}): unmount it first with 'zblkfs umount ${path}'`,
+    )
+  const stats = inspect(path, real)
+  if (stats.isSymbolicLink()) return checkMountPoint(follow(path), nonEmpty)
+  if (!stats.isDirectory())
+    throw new MountError(`${path} is not a directory: give an empty directory to mount on`)
+  if (!nonEmpty && entriesIn(path, real) > 0)
+    throw new MountError(
+      `${path} is not empty: give an empty directory, or mount over its entries with -o nonempty`,
+    )
+  return real
+}
+
+/** The path with every symbolic link followed but the last. */
+function realParent(path: string): string {
+  const absolute = resolve(path)
+  if (absolute === '/') return absolute
+  try {
+    return join(realpathSync(dirname(absolute)), basename(absolute))
+  } catch (error) {
+    throw missing(path, error)
+  }
+}
+
+function inspect(path: string, real: string): Stats {
+  try {
+    return lstatSync(real)
+  } catch (error) {
+    if (codeOf(error) === 'ENOTCONN')
+      throw new MountError(
+        `${path} is a mount whose server has died: free it with 'fusermount3 -uz ${path}'`,
+        {
+          cause: error,
+        },
+      )
+    throw missing(path, error)
+  }
+}
+
+function follow(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    throw missing(path, error)
+  }
+}
+
+function entriesIn(path: string, real: string): number {
+  try {
+    return readdirSync(real).length
+  } catch (error) {
+    throw new MountError(`${path} cannot be listed (${codeOf(error)}): mount on a directory of your own`, {
+      cause: error,
+    })
+  }
+}
+
+function missing(path: string, error: unknown): MountError {
+  const code = codeOf(error)
+  return code === 'ENOENT'
+    ? new MountError(`${path} does not exist: make it with 'mkdir -p ${path}'`, { cause: error })
+    : new MountError(`${path} cannot be reached (${code}): check the permissions on the way to it`, {
+        cause: error,
+      })
+}
+
+/** The code of a system error, `unknown` where it has none. */
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unknown'

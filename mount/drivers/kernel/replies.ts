@@ -1,0 +1,171 @@
+/**
+ * Answers, written to /dev/fuse with one writev each: header, structure and data where they lie.
+ *
+ * | at | bytes | struct fuse_out_header                     |
+ * |----|-------|--------------------------------------------|
+ * | 0  | 4     | len, this header included                  |
+ * | 4  | 4     | error: 0 or a negative errno               |
+ * | 8  | 8     | unique, of the request; 0: a notification  |
+ *
+ * Every answer is encoded and sent within one call, so one scratch buffer serves them all.
+ */
+import { constants } from 'node:os'
+import type { Logger } from 'pino'
+import type {
+  Attributes,
+  DirectoryEntry,
+  Entry,
+  Fh,
+  FileSystemStatistics,
+  OpenFile,
+} from '../../../core/file-system/operations.ts'
+import { writeAttributes, writeEntry, writeStatx } from './abi/attributes.ts'
+import { writeDirectoryEntry, writeDirectoryEntryPlus } from './abi/directory.ts'
+import { setU64 } from './abi/fields.ts'
+import { OpenFlag } from './abi/flags.ts'
+import { type Agreement, MAX_TRANSFER_BYTES, writeInit } from './abi/init.ts'
+import type { RequestHeader } from './abi/message.ts'
+import { opcodeName } from './abi/opcodes.ts'
+import { addressOf, errno, writev } from './system-calls.ts'
+
+const { ENOENT, ENODEV, ECONNABORTED, EIO } = constants.errno
+const OUT_HEADER_BYTES = 16
+/** The most buffers that one writev takes (IOV_MAX). */
+const VECTORS_MAX = 1024
+/** How long the kernel may believe attributes that it asked for by themselves. */
+const ATTRIBUTES_VALID_MS = 1000
+
+export class Replies {
+  readonly #fd: number
+  readonly #log: Logger
+  readonly #bytes = Buffer.from(new ArrayBuffer(OUT_HEADER_BYTES + MAX_TRANSFER_BYTES))
+  readonly #view = new DataView(this.#bytes.buffer)
+  readonly #vectors = new BigUint64Array(2 * VECTORS_MAX)
+  readonly #vectorsAddress = addressOf(this.#vectors)
+
+  constructor(fd: number, log: Logger) {
+    this.#fd = fd
+    this.#log = log
+    this.#vectors[0] = addressOf(this.#bytes)
+  }
+
+  empty(request: RequestHeader): void {
+    this.#send(request, 0)
+  }
+
+  /** @param errno - positive. */
+  error(request: RequestHeader, errno: number): void {
+    this.#send(request, 0, errno)
+  }
+
+  init(request: RequestHeader, agreement: Agreement): void {
+    this.#send(request, writeInit(this.#view, OUT_HEADER_BYTES, agreement))
+  }
+
+  entry(request: RequestHeader, entry: Entry): void {
+    this.#send(request, writeEntry(this.#view, OUT_HEADER_BYTES, entry))
+  }
+
+  attributes(request: RequestHeader, attributes: Attributes): void {
+    this.#send(request, writeAttributes(this.#view, OUT_HEADER_BYTES, attributes, ATTRIBUTES_VALID_MS))
+  }
+
+  statx(request: RequestHeader, attributes: Attributes): void {
+    this.#send(request, writeStatx(this.#view, OUT_HEADER_BYTES, attributes, ATTRIBUTES_VALID_MS))
+  }
+
+  opened(request: RequestHeader, file: OpenFile): void {
+    this.#send(request, this.#writeOpen(OUT_HEADER_BYTES, file))
+  }
+
+  openedDirectory(request: RequestHeader, fh: Fh): void {
+    this.#send(request, this.#writeOpen(OUT_HEADER_BYTES, { fh, keepCache: false, directIo: false }))
+  }
+
+  created(request: RequestHeader, entry: Entry, file: OpenFile): void {
+    const length = writeEntry(this.#view, OUT_HEADER_BYTES, entry)
+    this.#send(request, length + this.#writeOpen(OUT_HEADER_BYTES + length, file))
+  }
+
+  /** Bytes as they are: what was read, a link's target, an attribute's value. At most `limit` of them. */
+  data(request: RequestHeader, pieces: readonly Uint8Array[], limit: number): void {
+    if (pieces.length >= VECTORS_MAX) return this.data(request, [Buffer.concat(pieces)], limit)
+    let vector = 1
+    let left = limit
+    for (const piece of pieces) {
+      const length = Math.min(piece.length, left)
+      if (length === 0) continue
+      this.#vectors[2 * vector] = addressOf(piece)
+      this.#vectors[2 * vector + 1] = BigInt(length)
+      left -= length
+      vector++
+    }
+    this.#writev(request, OUT_HEADER_BYTES, limit - left, vector, 0)
+  }
+
+  /** A count of bytes, in 32 bits: what was written, how long an attribute is. */
+  count(request: RequestHeader, count: number): void {
+    setU64(this.#view, OUT_HEADER_BYTES, count)
+    this.#send(request, 8)
+  }
+
+  /** A number of 64 bits: an offset. */
+  big(request: RequestHeader, value: bigint): void {
+    this.#view.setBigUint64(OUT_HEADER_BYTES, value, true)
+    this.#send(request, 8)
+  }
+
+  /** Entries of a directory; with `found`, what readdirplus looked up, entry by entry. */
+  directory(
+    request: RequestHeader,
+    entries: readonly DirectoryEntry[],
+    found?: readonly (Entry | undefined)[],
+  ): void {
+    let at = OUT_HEADER_BYTES
+    for (const [index, entry] of entries.entries())
+      at += found
+        ? writeDirectoryEntryPlus(this.#bytes, this.#view, at, entry, found[index])
+        : writeDirectoryEntry(this.#bytes, this.#view, at, entry)
+    this.#send(request, at - OUT_HEADER_BYTES)
+  }
+
+  statistics(request: RequestHeader, statistics: FileSystemStatistics): void {
+    const view = this.#view
+    const { blocks, blocksFree, blocksAvailable, files, filesFree, blockSize, nameMax } = statistics
+    this.#bytes.fill(0, OUT_HEADER_BYTES, OUT_HEADER_BYTES + 80)
+    for (const [index, value] of [blocks, blocksFree, blocksAvailable, files, filesFree].entries())
+      setU64(view, OUT_HEADER_BYTES + index * 8, value)
+    for (const [index, value] of [blockSize, nameMax, blockSize].entries())
+      view.setUint32(OUT_HEADER_BYTES + 40 + index * 4, value, true)
+    this.#send(request, 80)
+  }
+
+  #writeOpen(at: number, file: OpenFile): number {
+    const flags = (file.directIo ? OpenFlag.DIRECT_IO : 0) | (file.keepCache ? OpenFlag.KEEP_CACHE : 0)
+    setU64(this.#view, at, file.fh)
+    setU64(this.#view, at + 8, flags)
+    return 16
+  }
+
+  /** Sends the `length` bytes that were encoded behind the header. */
+  #send(request: RequestHeader, length: number, errno = 0): void {
+    this.#writev(request, OUT_HEADER_BYTES + length, 0, 1, errno)
+  }
+
+  #writev(request: RequestHeader, head: number, data: number, vectors: number, code: number): void {
+    const view = this.#view
+    view.setUint32(0, head + data, true)
+    view.setInt32(4, -code, true)
+    setU64(view, 8, request.unique)
+    this.#vectors[1] = BigInt(head)
+    if (writev(this.#fd, this.#vectorsAddress, vectors) >= 0) return
+    const failure = errno()
+    // The kernel no longer waits for this answer: its caller was killed, or the mount is gone.
+    if (failure === ENOENT || failure === ENODEV || failure === ECONNABORTED) return
+    this.#log.error(
+      { opcode: opcodeName(request.opcode), errno: failure, bytes: head + data },
+      'the kernel refused an answer',
+    )
+    if (code !== EIO) this.error(request, EIO)
+  }
+}

@@ -1,0 +1,39 @@
+/** Which driver serves a mount. */
+import type { Driver, Mount, MountOptions } from './driver.ts'
+import type { Operations } from '../../core/file-system/operations.ts'
+import type { DriverChoice } from '../daemon/mount-settings.ts'
+
+type DriverName = Exclude<DriverChoice, 'auto'>
+
+/** Loaded when asked for, so that what one driver needs may be missing where the other runs. */
+const LOADERS: Readonly<Record<DriverName, () => Promise<Mount>>> = {
+  kernel: async () => (await import('./kernel/driver.ts')).mountKernel,
+  'fuse-native': async () => (await import('./fuse-native/driver.ts')).mountFuseNative,
+}
+
+/**
+ * Starts the driver asked for. `auto` is the kernel driver, and fuse-native where that one cannot be started.
+ * @throws MountError, the kernel driver's where both fail.
+ */
+export async function startDriver(
+  choice: DriverChoice,
+  operations: Operations,
+  options: MountOptions,
+): Promise<{ readonly name: DriverName; readonly driver: Driver }> {
+  const start = async (name: DriverName) => ({
+    name,
+    driver: await (await LOADERS[name]())(operations, options),
+  })
+  if (choice !== 'auto') return await start(choice)
+  try {
+    return await start('kernel')
+  } catch (error) {
+    options.log.warn({ err: error }, 'the kernel driver does not start: trying fuse-native')
+    try {
+      return await start('fuse-native')
+    } catch (second) {
+      options.log.warn({ err: second }, 'neither does fuse-native')
+      throw error
+    }
+  }
+}

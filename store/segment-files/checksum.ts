@@ -1,0 +1,65 @@
+/**
+ * The checksums of the format: XXH64, over the bytes of the log unit by unit, over a revision's row, and over a
+ * transaction's. Each covers where it belongs, so that what turns up elsewhere is found out: a row's its key, a
+ * unit's its position in the log, which is the seed.
+ */
+import xxhash from 'xxhash-wasm'
+import { ROW_BYTES_MAX } from '../sqlite/schema.ts'
+
+const hash = await xxhash()
+
+/** The checksum of a unit of the log, whose position is `pos`. */
+export const unitSum = (unit: Uint8Array, pos: number): bigint => hash.h64Raw(unit, BigInt(pos))
+
+/** One call over gathered bytes costs less than one for each part. */
+const KEY_BYTES = 32
+const scratch = new Uint8Array(KEY_BYTES + ROW_BYTES_MAX)
+const key = new DataView(scratch.buffer)
+
+/** What the sum of a `txn` row covers: all that a pack leaves as it is. */
+export interface SummedTransaction {
+  readonly tid: bigint
+  readonly user: string
+  readonly description: string
+  readonly extension: Uint8Array
+  readonly nextOid: number
+  readonly logEnd: number
+  readonly stored: number
+}
+
+/** The sum of a `txn` row: the low 32 bits of the hash. */
+export function transactionSum(row: SummedTransaction): number {
+  // A damaged row may hold values of any type.
+  if (typeof row.user !== 'string' || !(row.extension instanceof Uint8Array)) return -1
+  const { tid, nextOid, logEnd, stored, user, description } = row
+  const fields = [tid, nextOid, logEnd, stored, user.length, user, description].join('\0')
+  const bytes = Buffer.concat([Buffer.from(fields), row.extension])
+  return Number(BigInt.asUintN(32, hash.h64Raw(bytes)))
+}
+
+const isBlob = (value: unknown): boolean => value === null || value instanceof Uint8Array
+
+/** The sum of a `revision` row: the low 32 bits of the hash. */
+export function rowSum(
+  oid: number,
+  tid: bigint,
+  head: Uint8Array | null,
+  pos: number | null,
+  len: number,
+  tail: Uint8Array | null,
+): number {
+  // A damaged row may hold values of any type.
+  if (!isBlob(head) || !isBlob(tail)) return -1
+  key.setFloat64(0, oid)
+  key.setBigInt64(8, tid)
+  key.setFloat64(16, pos ?? -1)
+  key.setUint32(24, len)
+  key.setInt32(28, head === null ? -1 : head.length)
+  const headEnd = KEY_BYTES + (head?.length ?? 0)
+  const end = headEnd + (tail?.length ?? 0)
+  // A row that was damaged may be longer than any that was written.
+  if (end > scratch.length) return -1
+  if (head !== null) scratch.set(head, KEY_BYTES)
+  if (tail !== null) scratch.set(tail, headEnd)
+  return Number(BigInt.asUintN(32, hash.h64Raw(scratch.subarray(0, end))))
+}

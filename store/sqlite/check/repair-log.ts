@@ -1,0 +1,91 @@
+import { existsSync, fsyncSync } from 'node:fs'
+import Database from 'better-sqlite3'
+import { StoreError } from '../../errors.ts'
+import { DATABASE_ID, newDatabaseId, readDatabaseId } from '../open/database-id.ts'
+import { readIntents, waitingIntents } from '../intent-log.ts'
+import {
+  databaseIdOfLog,
+  lastLogEnd,
+  lastTidOf,
+  LogDamageError,
+  LogFiles,
+} from '../../segment-files/log-files.ts'
+import { logDirectory, tailOf } from '../../segment-files/log-layout.ts'
+import { filesToCheck } from './store-check.ts'
+
+/**
+ * Makes a database's id and the headers of its log files say the same again, and the last of these, which is written
+ * on, where it is lost. To be called by whoever holds the writer's lock, with nothing else open.
+ * @throws StoreError where there is no log at all: it may only have been left behind.
+ */
+export function repairLog(path: string): void {
+  const db = new Database(path, { fileMustExist: true })
+  try {
+    const id = readDatabaseId(db)
+    const end = lastLogEnd(db)
+    assertIsThere(path, end)
+    if (id === undefined)
+      db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(
+        DATABASE_ID,
+        databaseIdOfLog(path) ?? newDatabaseId(),
+      )
+    mendFiles(new LogFiles(db, 'write'), end)
+  } finally {
+    db.close()
+  }
+}
+
+/**
+ * @throws StoreError where a repair would find no log, or another database's, or make void what waits in the intent log:
+ *   nothing else may be repaired before.
+ */
+export function assertRepairable(path: string): void {
+  const db = new Database(path, { readonly: true, fileMustExist: true })
+  const files = filesToCheck(db)
+  try {
+    assertIsThere(path, lastLogEnd(db))
+    assertNothingWaits(db)
+    for (const index of files.indexes()) files.segment(index)
+  } catch (error) {
+    if (error instanceof LogDamageError) throw nothingRepaired(error)
+    // What SQLite cannot read is for the repair to see.
+    if (!(error instanceof Database.SqliteError)) throw error
+  } finally {
+    files.close()
+    db.close()
+  }
+}
+
+function assertIsThere(path: string, end: number): void {
+  const directory = logDirectory(path)
+  if (end > 0 && !existsSync(directory))
+    throw new StoreError(
+      `${directory} is missing, and nothing was repaired: put it back beside ${path}, or, where it is lost for ` +
+        'good, make an empty directory of that name and repair again: what is lost becomes holes',
+    )
+}
+
+function assertNothingWaits(db: Database.Database): void {
+  const id = readDatabaseId(db) ?? databaseIdOfLog(db.name)
+  const last = lastTidOf(db)
+  const waiting = id === undefined ? 0 : readIntents(db.name, id, last).entries.length
+  if (waiting > 0) throw new StoreError(`nothing was repaired: ${waitingIntents(db.name, last, waiting)}`)
+}
+
+const nothingRepaired = (error: LogDamageError): StoreError =>
+  new StoreError(`nothing was repaired: ${error.message}`, { cause: error })
+
+function mendFiles(files: LogFiles, end: number): void {
+  try {
+    const indexes = files.indexes()
+    for (const index of indexes) if (!files.hasHeader(index)) files.mendHeader(index)
+    if (end === 0 || indexes.includes(tailOf(end).index)) return
+    fsyncSync(files.create(tailOf(end).index))
+    files.syncNames()
+  } catch (error) {
+    if (!(error instanceof LogDamageError)) throw error
+    throw nothingRepaired(error)
+  } finally {
+    files.close()
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * Brings the tables back into an order that everything else can rely on, after damage that no transaction could mend:
+ * rows that are not what was written are removed, the rest is entered anew, and the counts of transactions become
+ * those of what is left. To be called by whoever holds the writer's lock, with nothing else open.
+ */
+import Database from 'better-sqlite3'
+import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
+import { transactionSum } from '../../segment-files/checksum.ts'
+import { UNIT_BYTES } from '../schema.ts'
+import { isGoodRow, type RevisionCells } from './store-check.ts'
+
+interface TransactionRow {
+  readonly tid: bigint
+  readonly user: string
+  readonly description: string
+  readonly extension: Buffer
+  readonly next_oid: bigint
+  readonly log_end: bigint
+  readonly stored: bigint
+}
+
+/** @throws SqliteError where the tables cannot be read through; then nothing was changed. */
+export function repairRows(path: string): void {
+  const db = new Database(path, { fileMustExist: true })
+  try {
+    db.function(
+      'is_good',
+      { safeIntegers: true, deterministic: true, varargs: true },
+      (...cells: unknown[]) => (isGoodRow(cells as unknown as RevisionCells) ? 1 : 0),
+    )
+    db.transaction(() => {
+      db.exec(`
+        CREATE TEMP TABLE good AS
+          SELECT * FROM revision NOT INDEXED WHERE is_good(oid, tid, sum, head, pos, len, tail) ORDER BY id;
+        DELETE FROM revision;
+        INSERT OR IGNORE INTO revision SELECT * FROM good;
+        DROP TABLE temp.good;
+      `)
+      repairTransactions(db)
+    })()
+    db.exec('VACUUM')
+  } finally {
+    db.close()
+  }
+}
+
+function repairTransactions(db: Database.Database): void {
+  db.exec(`
+    INSERT OR IGNORE INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum)
+      SELECT DISTINCT tid, '', 'entered again by zblkfs fsck', x'', 0, 0, 1, 0, 0, 0 FROM revision;
+    UPDATE txn SET objects = 0, bytes = 0;
+    UPDATE txn SET objects = kept.objects, bytes = kept.bytes FROM (
+      SELECT tid, count(*) AS objects,
+        sum(coalesce(length(head), 0) + len + coalesce(length(tail), 0)) AS bytes
+      FROM revision GROUP BY tid
+    ) AS kept WHERE txn.tid = kept.tid;
+    UPDATE txn SET
+      next_oid = max(next_oid, (SELECT coalesce(max(oid) + 1, 1) FROM revision)),
+      log_end = (SELECT coalesce(max(pos + len) + ${UNIT_BYTES - 1}, 0) FROM revision) / ${UNIT_BYTES} * ${UNIT_BYTES}
+      WHERE tid = (SELECT max(tid) FROM txn);
+  `)
+  const update = db.prepare('UPDATE txn SET sum = ? WHERE tid = ?')
+  const rows = db
+    .prepare<[bigint], TransactionRow>('SELECT * FROM txn WHERE tid > ? ORDER BY tid LIMIT 1000')
+    .safeIntegers()
+  for (let last = -1n; ;) {
+    const batch = rows.all(last)
+    for (const row of batch) {
+      const [nextOid, logEnd, stored] = [Number(row.next_oid), Number(row.log_end), Number(row.stored)]
+      update.run(transactionSum({ ...row, nextOid, logEnd, stored }), row.tid)
+    }
+    const end = batch.at(-1)
+    if (end === undefined) return
+    last = end.tid
+  }
+}
+
+/** The losses of the past that a repair has accepted: rows of `meta`. */
+const LOSS = 'lost'
+
+export const lossName = (oid: Oid, tid: Tid): string => `${LOSS} ${formatOid(oid)} ${formatTid(tid)}`
+
+/** Notes states of the past that are lost for good, so that they are not found again. Replaces earlier notes. */
+export function noteLosses(path: string, names: Iterable<string>): void {
+  const db = new Database(path, { fileMustExist: true })
+  try {
+    const note = db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 'accepted by zblkfs fsck')")
+    db.transaction(() => {
+      for (const name of names) note.run(name)
+    })()
+  } finally {
+    db.close()
+  }
+}

@@ -1,0 +1,437 @@
+/**
+ * Looks for damage in a database below its objects: what SQLite finds, and what the checksums and counts of the format
+ * find beyond it. SQLite's pages have no checksums, so a changed bit may lose or move rows without an error:
+ *
+ * | what changed                              | is found by                                                   |
+ * |-------------------------------------------|---------------------------------------------------------------|
+ * | a row's content or key                    | the row's sum, which covers its key                           |
+ * | a row is gone (a cell count, a pointer)   | `txn.objects` and `txn.bytes`, compared with a whole scan     |
+ * | a row stands elsewhere, or twice          | the order of the scan, and SQLite's integrity check           |
+ * | an index disagrees with the table         | SQLite's integrity check, and the search for what is lost     |
+ * | the schema                                | its text, compared with that of a new database                |
+ * | bytes of the log                          | the sums of its units                                         |
+ * | a log file is gone, foreign, or cut short | what revisions point to, compared with the files there are    |
+ * | the intent log                            | the sums of its entries: whole ones behind one that is not    |
+ *
+ * A whole scan reads the table through, not by an index, so it finds those that no search finds. Rows are
+ * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
+ * the database, so that a writer beside is in no way. The log has no states: what a pack gives back meanwhile is no
+ * damage, so a revision whose bytes are not there is looked up once more, in the state of that time.
+ */
+import Database from 'better-sqlite3'
+import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
+import type { FoundIntents } from '../../store.ts'
+import { rowSum, transactionSum } from '../../segment-files/checksum.ts'
+import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
+import { readIntents } from '../intent-log.ts'
+import { databaseIdOfLog, lastTidOf, LogDamageError, LogFiles } from '../../segment-files/log-files.ts'
+import { GROUP_BYTES, SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
+import { LogReader } from '../../segment-files/log-reader.ts'
+import { PagedBitmap } from '../../paged-bitmap.ts'
+import { createSchema, UNIT_BYTES } from '../schema.ts'
+
+/** Something that is not as it was written. */
+export interface StoreDamage {
+  /** 'revision': an object's state cannot be read at all; 'data': a part of its bytes. */
+  readonly kind: 'structure' | 'transaction' | 'revision' | 'data'
+  readonly reason: string
+  readonly oid?: Oid
+  readonly tid?: Tid
+  /** For 'data': which bytes of the record, `[lo, hi)`. */
+  readonly lo?: number
+  readonly hi?: number
+}
+
+/** Is told how much of a scan is done. */
+export type Progress = (what: string, done: number, total: number) => void
+
+/** A row of `revision` but for its id, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
+export type RevisionCells = [bigint, bigint, bigint, Buffer | null, bigint | null, bigint, Buffer | null]
+interface TransactionRow {
+  readonly tid: bigint
+  readonly user: string
+  readonly description: string
+  readonly extension: Buffer
+  readonly objects: bigint
+  readonly bytes: bigint
+  readonly next_oid: bigint
+  readonly log_end: bigint
+  readonly stored: bigint
+  readonly sum: bigint
+}
+
+/** SQLite stops looking after so many. */
+const STRUCTURE_MAX = 1000
+const FLUSH_ENTRIES = 100_000
+const UNITS_PER_SEGMENT = SEGMENT_BYTES / UNIT_BYTES
+const PROGRESS_ROWS = 5000
+/** Beyond every position that a row may name. */
+const POSITIONS_MAX = 2 ** 52
+
+export class StoreCheck {
+  readonly #db: Database.Database
+  readonly #marks = new Database('')
+  readonly #now: Database.Database
+  readonly #upTo: bigint
+  readonly #progress: Progress
+  /** Goes on where the next one has the same reason. */
+  #lastGap: { readonly lo: number; hi: number; readonly reason: string } | undefined
+
+  /**
+   * @param db a connection of its own, for reading. @param now another, to look up what has become of a revision.
+   * @param upTo later transactions are left out.
+   */
+  constructor(db: Database.Database, now: Database.Database, upTo: Tid, progress: Progress) {
+    this.#db = db
+    this.#now = now
+    this.#upTo = upTo
+    this.#progress = progress
+    this.#marks.pragma('journal_mode = OFF')
+    this.#marks.exec(`
+      CREATE TABLE gap (lo INTEGER PRIMARY KEY, hi INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
+      CREATE TABLE counted (tid INTEGER PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL);
+      CREATE TABLE wrong (tid INTEGER PRIMARY KEY);
+      CREATE TABLE present (tid INTEGER, oid INTEGER, PRIMARY KEY (tid, oid)) WITHOUT ROWID;
+    `)
+  }
+
+  close(): void {
+    this.#marks.close()
+  }
+
+  /** All of it. With `data` every byte of the log is read. */
+  *run(data: boolean): Generator<StoreDamage> {
+    // One snapshot: beside a mount that packs, the next would have other revisions, at other places of the log.
+    this.#db.exec('BEGIN')
+    try {
+      yield* this.#guard(this.#structure())
+      yield* this.#guard(this.#log(data))
+      yield* this.#guard(this.#revisions())
+      yield* this.#guard(this.#transactions())
+      yield* this.#guard(this.#lost())
+      yield* this.#guard(this.#intents())
+    } finally {
+      if (this.#db.inTransaction) this.#db.exec('COMMIT')
+    }
+  }
+
+  /** What SQLite throws on its way is damage too; the next scan may still find its own. */
+  *#guard(damages: Generator<StoreDamage>): Generator<StoreDamage> {
+    try {
+      yield* damages
+    } catch (error) {
+      if (!(error instanceof Database.SqliteError)) throw error
+      yield { kind: 'structure', reason: `SQLite cannot read on: ${error.message}` }
+    }
+  }
+
+  *#structure(): Generator<StoreDamage> {
+    for (const check of ['quick_check', 'integrity_check']) {
+      this.#progress(`SQLite's ${check}`, 0, 1)
+      const table = check === 'quick_check' ? STRUCTURE_MAX : "'revision'"
+      const lines = this.#db.pragma(`${check}(${table})`) as Record<string, string>[]
+      let found = 0
+      for (const line of lines) {
+        const reason = String(Object.values(line)[0])
+        if (reason === 'ok') continue
+        found++
+        yield { kind: 'structure', reason }
+      }
+      if (found > 0) break
+    }
+    const schema = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name'
+    const wanted = new Database(':memory:')
+    createSchema(wanted)
+    const expected = JSON.stringify(wanted.prepare(schema).all())
+    wanted.close()
+    if (JSON.stringify(this.#db.prepare(schema).all()) !== expected)
+      yield { kind: 'structure', reason: 'its schema is not that of its format' }
+  }
+
+  *#log(data: boolean): Generator<StoreDamage> {
+    if (readDatabaseId(this.#db) === undefined)
+      yield { kind: 'structure', reason: `its row of meta '${DATABASE_ID}' is damaged` }
+    const used = this.#usedUnits()
+    const files = filesToCheck(this.#db)
+    try {
+      yield* this.#headers(files, used)
+      this.#segments(new LogReader(files), used, data)
+      this.#endGap()
+    } finally {
+      files.close()
+      used.close()
+    }
+  }
+
+  /** A bit for each unit that a revision points to. */
+  #usedUnits(): PagedBitmap {
+    const used = new PagedBitmap()
+    const rows = this.#db
+      .prepare<[], [pos: number, len: number]>(
+        `SELECT pos, len FROM revision NOT INDEXED
+         WHERE typeof(pos) = 'integer' AND typeof(len) = 'integer' AND pos >= 0 AND pos < ${POSITIONS_MAX}
+           AND len BETWEEN 1 AND 4294967295`,
+      )
+      .raw()
+    for (const [pos, len] of rows.iterate())
+      used.addRange(Math.floor(pos / UNIT_BYTES), Math.ceil((pos + len) / UNIT_BYTES))
+    return used
+  }
+
+  /** Of the segments that are used: one that nobody points to may be a rest, or on its way out. */
+  *#headers(files: LogFiles, used: PagedBitmap): Generator<StoreDamage> {
+    for (const index of files.indexes()) {
+      const end = (index + 1) * UNITS_PER_SEGMENT
+      if (used.find(true, index * UNITS_PER_SEGMENT, end) === end) continue
+      try {
+        if (files.hasHeader(index)) continue
+        yield { kind: 'structure', reason: `the header of log file ${index} is damaged` }
+      } catch (error) {
+        if (!(error instanceof LogDamageError)) throw error
+        yield { kind: 'structure', reason: error.message }
+      }
+    }
+  }
+
+  /** Looks for what is used in each segment; reads all of it where `data` is wanted, or where the last unit of a group's cannot be read. */
+  #segments(log: LogReader, used: PagedBitmap, data: boolean): void {
+    const end = POSITIONS_MAX / UNIT_BYTES
+    const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
+    const bytes = Buffer.allocUnsafeSlow(GROUP_BYTES)
+    for (let lo = used.find(true, 0, end), count = 0; lo < end; count++) {
+      const pos = lo * UNIT_BYTES
+      const groupEnd = (pos - (pos % GROUP_BYTES) + GROUP_BYTES) / UNIT_BYTES
+      const hi = used.find(false, lo, groupEnd)
+      const all = bytes.subarray(0, (hi - lo) * UNIT_BYTES)
+      if (data || !canRead(log, (hi - 1) * UNIT_BYTES, bytes.subarray(0, UNIT_BYTES)))
+        this.#range(log, pos, all)
+      if (count % PROGRESS_ROWS === 0) this.#progress('the log', pos, Math.max(total, pos))
+      lo = used.find(true, hi, end)
+    }
+  }
+
+  /** Notes which units of a range cannot be read. */
+  #range(log: LogReader, pos: number, bytes: Uint8Array): void {
+    try {
+      log.read(pos, bytes)
+    } catch (error) {
+      if (!(error instanceof LogDamageError)) throw error
+      if (bytes.length === UNIT_BYTES) this.#gap(pos, pos + UNIT_BYTES, error.message)
+      else
+        for (let off = 0; off < bytes.length; off += UNIT_BYTES)
+          this.#range(log, pos + off, bytes.subarray(off, off + UNIT_BYTES))
+    }
+  }
+
+  *#revisions(): Generator<StoreDamage> {
+    const total = this.#number('SELECT coalesce(sum(objects), 0) FROM txn')
+    let counts = new Map<bigint, { objects: number; bytes: number }>()
+    let before = -1n
+    let done = 0
+    for (const [id, ...row] of this.#scan()) {
+      const [oid, tid, , head, pos, len, tail] = row
+      if (++done % PROGRESS_ROWS === 0) this.#progress('revisions', done, total)
+      if (tid > this.#upTo && isGoodRow(row)) continue
+      if (!isGoodRow(row)) {
+        yield { kind: 'revision', ...ids(oid, tid), reason: 'the checksum of its index entry differs' }
+        continue
+      }
+      if (id <= before) yield { kind: 'structure', reason: `${nameOf(oid, tid)} does not stand in order` }
+      before = id
+      const count = counts.get(tid) ?? { objects: 0, bytes: 0 }
+      counts.set(tid, count)
+      count.objects++
+      count.bytes += (head?.length ?? 0) + Number(len) + (tail?.length ?? 0)
+      if (counts.size >= FLUSH_ENTRIES) {
+        this.#flush(counts)
+        counts = new Map()
+      }
+      if (pos !== null) yield* this.#missing(oid, tid, head?.length ?? 0, Number(pos), Number(len))
+    }
+    this.#flush(counts)
+  }
+
+  /** Which bytes of a record are not in the log, or damaged there. */
+  *#missing(oid: bigint, tid: bigint, headLength: number, pos: number, len: number): Generator<StoreDamage> {
+    const gaps = this.#marks
+      .prepare<[number, number, number], { lo: number; hi: number; reason: string }>(
+        `SELECT lo, hi, reason FROM gap
+         WHERE lo >= coalesce((SELECT max(lo) FROM gap WHERE lo <= ?), 0) AND lo < ? AND hi > ?`,
+      )
+      .all(pos, pos + len, pos)
+    if (gaps.length > 0 && !this.#isThere(oid, tid, pos)) return
+    for (const { lo, hi, reason } of gaps) {
+      yield {
+        kind: 'data',
+        ...ids(oid, tid),
+        lo: headLength + Math.max(lo, pos) - pos,
+        hi: headLength + Math.min(hi, pos + len) - pos,
+        reason,
+      }
+    }
+  }
+
+  /** Whether a revision is still there, and not packed away since the check began. */
+  #isThere(oid: bigint, tid: bigint, pos: number): boolean {
+    const row = 'SELECT 1 FROM revision INDEXED BY revision_by_oid WHERE oid = ? AND tid = ? AND pos = ?'
+    return this.#now.prepare(row).get(oid, tid, pos) !== undefined
+  }
+
+  *#transactions(): Generator<StoreDamage> {
+    const counted = this.#marks
+      .prepare<[bigint], { objects: number; bytes: number }>('SELECT * FROM counted WHERE tid = ?')
+      .safeIntegers(false)
+    const drop = this.#marks.prepare('DELETE FROM counted WHERE tid = ?')
+    const rows = this.#db.prepare<[], TransactionRow>('SELECT * FROM txn NOT INDEXED').safeIntegers()
+    let before = -1n
+    for (const row of rows.iterate()) {
+      const { tid } = row
+      if (!isTransaction(row)) {
+        yield { kind: 'transaction', reason: 'an entry has values of other types than it was written with' }
+        continue
+      }
+      if (tid > this.#upTo) continue
+      const sum = transactionSum({
+        ...row,
+        nextOid: Number(row.next_oid),
+        logEnd: Number(row.log_end),
+        stored: Number(row.stored),
+      })
+      if (sum !== Number(row.sum))
+        yield { kind: 'transaction', tid: tid as Tid, reason: 'the checksum of its entry differs' }
+      if (tid <= before)
+        yield { kind: 'structure', reason: `transaction ${hex(tid)} does not stand in order` }
+      before = tid
+      const { objects, bytes } = counted.get(tid) ?? { objects: 0, bytes: 0 }
+      drop.run(tid)
+      if (objects === Number(row.objects) && bytes === Number(row.bytes)) continue
+      this.#wrong(tid)
+      const what = `it has ${objects} objects with ${bytes} bytes, but had ${row.objects} with ${row.bytes}`
+      yield { kind: 'transaction', tid: tid as Tid, reason: what }
+    }
+    const left = this.#marks.prepare<[], bigint>('SELECT tid FROM counted').pluck().safeIntegers()
+    for (const tid of left.iterate()) {
+      yield { kind: 'transaction', tid: tid as Tid, reason: 'its entry is gone, its objects are there' }
+    }
+  }
+
+  /** Names the revisions that transactions have lost, as far as the index by transaction still knows them. */
+  *#lost(): Generator<StoreDamage> {
+    if (this.#marks.prepare('SELECT 1 FROM wrong').get() === undefined) return
+    const isWrong = this.#marks.prepare('SELECT 1 FROM wrong WHERE tid = ?')
+    const note = this.#marks.prepare('INSERT OR IGNORE INTO present (tid, oid) VALUES (?, ?)')
+    for (const [, ...row] of this.#scan())
+      if (isWrong.get(row[1]) !== undefined && isGoodRow(row)) note.run(row[1], row[0])
+    const indexed = this.#db
+      .prepare<[], [bigint, bigint]>(
+        'SELECT oid, tid FROM revision INDEXED BY revision_by_tid ORDER BY tid, oid',
+      )
+      .raw()
+      .safeIntegers()
+    const isPresent = this.#marks.prepare('SELECT 1 FROM present WHERE tid = ? AND oid = ?')
+    for (const [oid, tid] of indexed.iterate())
+      if (isWrong.get(tid) !== undefined && isPresent.get(tid, oid) === undefined)
+        yield { kind: 'revision', ...ids(oid, tid), reason: 'its index entry is lost' }
+  }
+
+  /** Beside a mount: an entry may be written while it is read, but not twice. */
+  *#intents(): Generator<StoreDamage> {
+    const id = readDatabaseId(this.#now)
+    if (id === undefined) return
+    const look = (): FoundIntents => readIntents(this.#now.name, id, lastTidOf(this.#now))
+    if (!look().isDamaged) return
+    const { entries, isDamaged } = look()
+    if (isDamaged)
+      yield {
+        kind: 'structure',
+        reason: `the intent log is damaged: synced writes behind its first ${entries.length} entries are lost`,
+      }
+  }
+
+  #scan(): IterableIterator<[id: bigint, ...RevisionCells]> {
+    return this.#db
+      .prepare<[], [bigint, ...RevisionCells]>(
+        'SELECT id, oid, tid, sum, head, pos, len, tail FROM revision NOT INDEXED',
+      )
+      .raw()
+      .safeIntegers()
+      .iterate()
+  }
+
+  #gap(lo: number, hi: number, reason: string): void {
+    const gap = this.#lastGap
+    if (gap !== undefined && gap.hi === lo && gap.reason === reason) gap.hi = hi
+    else {
+      this.#endGap()
+      this.#lastGap = { lo, hi, reason }
+    }
+  }
+
+  #endGap(): void {
+    if (this.#lastGap === undefined) return
+    const { lo, hi, reason } = this.#lastGap
+    this.#marks.prepare('INSERT OR REPLACE INTO gap (lo, hi, reason) VALUES (?, ?, ?)').run(lo, hi, reason)
+    this.#lastGap = undefined
+  }
+
+  #wrong(tid: bigint): void {
+    this.#marks.prepare('INSERT OR IGNORE INTO wrong (tid) VALUES (?)').run(tid)
+  }
+
+  #flush(counts: ReadonlyMap<bigint, { readonly objects: number; readonly bytes: number }>): void {
+    const add = this.#marks.prepare(
+      `INSERT INTO counted (tid, objects, bytes) VALUES (?, ?, ?) ON CONFLICT (tid)
+       DO UPDATE SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes`,
+    )
+    this.#marks.transaction(() => {
+      for (const [tid, { objects, bytes }] of counts) add.run(tid, objects, bytes)
+    })()
+  }
+
+  #number(query: string): number {
+    return Number(this.#db.prepare<[], bigint>(query).pluck().safeIntegers().get() ?? 0n)
+  }
+}
+
+function canRead(log: LogReader, pos: number, bytes: Uint8Array): boolean {
+  try {
+    log.read(pos, bytes)
+    return true
+  } catch (error) {
+    if (error instanceof LogDamageError) return false
+    throw error
+  }
+}
+
+/** The log's files; where the database does not know its id any more, those that are beside it. */
+export const filesToCheck = (db: Database.Database): LogFiles =>
+  new LogFiles(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(db.name))
+
+/** Whether a row is what was written, its key included. */
+export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {
+  const isBlob = (cell: unknown): boolean => cell === null || Buffer.isBuffer(cell)
+  if (![oid, tid, sum, pos ?? 0n, len].every(cell => typeof cell === 'bigint')) return false
+  if (!isBlob(head) || !isBlob(tail)) return false
+  const length = Number(len)
+  if (oid < 0n || oid > BigInt(Number.MAX_SAFE_INTEGER) || length < 0 || length > 0xffff_ffff) return false
+  return rowSum(Number(oid), tid, head, pos === null ? null : Number(pos), length, tail) === Number(sum)
+}
+
+/** Whether a row's values are of the types that its columns have: a damaged page may say otherwise. */
+function isTransaction(row: TransactionRow): boolean {
+  const { tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum } = row
+  return (
+    [tid, objects, bytes, next_oid, log_end, stored, sum].every(value => typeof value === 'bigint') &&
+    [user, description].every(value => typeof value === 'string') &&
+    Buffer.isBuffer(extension)
+  )
+}
+
+const hex = (tid: bigint): string => formatTid(tid as Tid)
+const nameOf = (oid: bigint, tid: bigint): string =>
+  `object ${formatOid(Number(oid) as Oid)} of transaction ${hex(tid)}`
+/** A damaged row may hold anything: what is no id is named by 0. */
+const ids = (oid: unknown, tid: unknown): { readonly oid: Oid; readonly tid: Tid } => ({
+  oid: (typeof oid === 'bigint' ? Number(BigInt.asUintN(53, oid)) : 0) as Oid,
+  tid: (typeof tid === 'bigint' ? BigInt.asUintN(63, tid) : 0n) as Tid,
+})

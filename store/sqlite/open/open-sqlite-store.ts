@@ -1,0 +1,246 @@
+/**
+ * Opening a database: everything that can be wrong with a path is found out here and said in words. The database
+ * file itself is only ever opened by SQLite: closing a descriptor of it would drop SQLite's locks (fcntl(2)).
+ */
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fsyncSync,
+  openSync,
+  realpathSync,
+  statSync,
+  type Stats,
+} from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import Database from 'better-sqlite3'
+import { CannotOpenError, StoreError } from '../../errors.ts'
+import { databaseIdOfLog, findLogProblem } from '../../segment-files/log-files.ts'
+import { logDirectory } from '../../segment-files/log-layout.ts'
+import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../schema.ts'
+import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
+import { WriterClient } from '../writer/writer-client.ts'
+import { WriterLock } from './writer-lock.ts'
+
+export interface OpenOptions {
+  /** Opens for reading only, beside a writer or without one. */
+  readonly readOnly?: boolean
+  /** Makes the database where there is none. */
+  readonly create?: boolean
+  /** What this process wants the database for, told to those who are refused meanwhile. */
+  readonly purpose?: string
+  /** SQLite's page cache for reading. */
+  readonly cacheSizeBytes?: number
+  /** Opens although the index of revisions may be damaged: for who looks at the damage. */
+  readonly trustIndex?: boolean
+}
+
+const DEFAULT_CACHE_BYTES = 4 << 20
+const BUSY_TIMEOUT_MS = 5000
+/** About a tenth of a second's work when a database is opened. */
+const INDEX_CHECK_REVISIONS = 100_000
+
+/**
+ * Opens the database at `path`.
+ * @throws LockedError where another writer has it; CannotOpenError, with cause and next step, for all else.
+ */
+export function openSqliteStore(
+  path: string,
+  options: OpenOptions & { readonly readOnly: true },
+): Promise<SqliteStore>
+export function openSqliteStore(
+  path: string,
+  options?: OpenOptions & { readonly readOnly?: false },
+): Promise<WritableSqliteStore>
+export async function openSqliteStore(path: string, options: OpenOptions = {}): Promise<SqliteStore> {
+  const {
+    readOnly = false,
+    create = false,
+    purpose = 'no purpose told',
+    cacheSizeBytes,
+    trustIndex = false,
+  } = options
+  const file = findFile(path, create && !readOnly)
+  const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
+  const open = <T>(use: (db: Database.Database) => T): T =>
+    openForReading(file, cacheBytes, db => {
+      if (!trustIndex) {
+        checkIndex(db, file)
+        checkLog(db, file)
+      }
+      return use(db)
+    })
+  if (readOnly) return explain(file, () => open(db => new SqliteStore(file, db)))
+  const lock = explain(file, () => WriterLock.take(file, purpose))
+  try {
+    if (create) createFile(file)
+    checkForWriting(file, trustIndex)
+    const writer = await WriterClient.start(file)
+    try {
+      return open(db => new WritableSqliteStore(file, db, writer, lock))
+    } catch (error) {
+      await writer.client.close()
+      throw error
+    }
+  } catch (error) {
+    lock.release()
+    throw asCannotOpen(error, file)
+  }
+}
+
+/** The path without links, so that one database has one name. */
+function findFile(path: string, create: boolean): string {
+  const wanted = resolve(path)
+  const found = explain(wanted, () => statSync(wanted, { throwIfNoEntry: false }))
+  if (found !== undefined) return checkFile(realpathSync(wanted), found, create)
+  if (!create) {
+    throw new CannotOpenError(`${path} does not exist: check the name, or let 'zblkfs mount' create it`)
+  }
+  const parent = dirname(wanted)
+  const parentFound = explain(parent, () => statSync(parent, { throwIfNoEntry: false }))
+  if (parentFound?.isDirectory() !== true) {
+    throw new CannotOpenError(`${path} cannot be created: ${parent} is not a directory; create it first`)
+  }
+  return join(realpathSync(parent), basename(wanted))
+}
+
+function checkFile(path: string, found: Stats, create: boolean): string {
+  if (found.isDirectory()) {
+    throw new CannotOpenError(`${path} is a directory: name the database file`)
+  }
+  if (!found.isFile()) throw new CannotOpenError(`${path} is not a regular file: name the database file`)
+  if (found.size === 0 && !create) {
+    throw new CannotOpenError(`${path} is empty: check the name, or let 'zblkfs mount' make it a database`)
+  }
+  return path
+}
+
+/** Makes a database where there is none, readable by its owner alone; SQLite gives the WAL the same permissions. */
+function createFile(file: string): void {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found !== undefined && found.size > 0) return
+  if (databaseIdOfLog(file) !== undefined)
+    throw new CannotOpenError(
+      `${file} cannot be made: ${logDirectory(file)} belongs to a database that is not beside it; ` +
+        `put that back, or, where it is not needed, move ${logDirectory(file)} away`,
+    )
+  if (found === undefined) {
+    closeSync(openSync(file, 'wx', 0o600))
+    const parent = openSync(dirname(file), 'r')
+    fsyncSync(parent)
+    closeSync(parent)
+  }
+  const db = new Database(file, { fileMustExist: true })
+  try {
+    createSchema(db)
+    db.pragma('journal_mode = WAL')
+  } finally {
+    db.close()
+  }
+}
+
+/** The writer would make a WAL database of whatever it is given; and what this connection makes, it tidies away. */
+function checkForWriting(file: string, trustIndex: boolean): void {
+  const db = new Database(file, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  try {
+    checkFormat(db, file)
+    if (!trustIndex) checkLog(db, file)
+  } finally {
+    db.close()
+  }
+}
+
+function openForReading<T>(file: string, cacheSizeBytes: number, use: (db: Database.Database) => T): T {
+  const db = new Database(file, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  try {
+    checkFormat(db, file)
+    db.pragma(`cache_size = -${Math.ceil(cacheSizeBytes / 1024)}`)
+    return use(db)
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+/** Refuses what is not a database of ours, or of a format that only a later version knows. */
+function checkFormat(db: Database.Database, file: string): void {
+  const application = db.pragma('application_id', { simple: true })
+  if (application !== APPLICATION_ID) {
+    throw new CannotOpenError(
+      `${file} is a SQLite database of another program (application id ${String(application)}): choose another name`,
+    )
+  }
+  const version = Number(db.pragma('user_version', { simple: true }))
+  if (version !== FORMAT_VERSION) {
+    throw new CannotOpenError(
+      `${file} has format ${version}, this version of zblkfs knows ${FORMAT_VERSION}: use the newest zblkfs`,
+    )
+  }
+  checkTables(db)
+}
+
+/**
+ * Looks whether the index of revisions is whole, where that takes no time that anybody notices. SQLite's pages have
+ * no checksums: a damaged key could hide an object's newest state, and the one before it would be read in its place.
+ */
+function checkIndex(db: Database.Database, file: string): void {
+  const revisions = db.prepare<[], number>('SELECT coalesce(sum(objects), 0) FROM txn').pluck().get() ?? 0
+  if (revisions > INDEX_CHECK_REVISIONS) return
+  const found = (db.pragma("integrity_check('revision')") as Record<string, unknown>[]).map(row =>
+    String(Object.values(row)[0]),
+  )
+  if (found[0] === 'ok') return
+  throw new CannotOpenError(
+    `the index of ${file} is damaged (${found.slice(0, 3).join('; ')}): ` +
+      "see what is concerned with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
+  )
+}
+
+/** The log is beside the database, and is its own. */
+function checkLog(db: Database.Database, file: string): void {
+  const problem = findLogProblem(db)
+  if (problem !== undefined) throw new CannotOpenError(`${file} cannot be opened: ${problem}`)
+}
+
+/** Runs what opens something; whatever goes wrong is said as the reason why `path` cannot be opened. */
+function explain<T>(path: string, open: () => T): T {
+  try {
+    return open()
+  } catch (error) {
+    throw asCannotOpen(error, path)
+  }
+}
+
+function asCannotOpen(error: unknown, path: string): unknown {
+  if (error instanceof CannotOpenError || !(error instanceof Error)) return error
+  // What the writer's thread met has its path and reason already.
+  if (error instanceof StoreError) return new CannotOpenError(error.message, { cause: error })
+  const code = 'code' in error ? String(error.code) : ''
+  return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message, dirname(path))}`, {
+    cause: error,
+  })
+}
+
+function reason(code: string, message: string, directory: string): string {
+  if (code === 'SQLITE_NOTADB') return 'it is not a SQLite database; check the name'
+  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_ERROR') {
+    return `it is damaged or cut short (${message}); restore it from a copy, or see what 'zblkfs fsck' can save`
+  }
+  if (code === 'EROFS' || (code === 'SQLITE_CANTOPEN' && isReadOnly(directory))) {
+    return 'its filesystem is read-only, and even a reader needs room beside it; copy it to another one'
+  }
+  if (code === 'EACCES' || code === 'EPERM' || code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') {
+    return 'permission denied; check the permissions of the file and of its directory'
+  }
+  if (code === 'ENOSPC' || code === 'SQLITE_FULL') return 'no space left; free some space'
+  return `${message}${code === '' ? '' : ` (${code})`}; check the path and the disk`
+}
+
+function isReadOnly(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK)
+    return false
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EROFS'
+  }
+}

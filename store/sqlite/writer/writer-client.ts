@@ -1,0 +1,121 @@
+/**
+ * The event loop's end of the writer's thread: a queue of commits whose answers come in order. When the thread dies,
+ * whatever the reason, everything that waits and everything that comes later is rejected: nothing hangs.
+ */
+import { Worker } from 'node:worker_threads'
+import { StoreError, WriterGoneError } from '../../errors.ts'
+import type { Tid } from '../../ids.ts'
+import type { NewTransaction } from '../../store.ts'
+import {
+  fromWire,
+  type WriterData,
+  type WriterReply,
+  type WriterRequest,
+  type WriterStats,
+} from './messages.ts'
+import type { PackStep, PackStepResult } from '../pack/pack-steps.ts'
+import { encodeTransaction } from './wire.ts'
+
+/** The same file's name, run from source or compiled. */
+const WRITER_FILE = new URL(
+  `./writer${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`,
+  import.meta.url,
+)
+
+type Done = Extract<WriterReply, { kind: 'done' }>
+
+interface Waiting {
+  readonly resolve: (done: Done) => void
+  readonly reject: (error: Error) => void
+}
+
+/** The writer when its thread has opened the database, and what it found. */
+export interface StartedWriter {
+  readonly client: WriterClient
+  readonly lastTid: Tid
+  readonly nextOid: number
+}
+
+export class WriterClient {
+  readonly #worker: Worker
+  readonly #path: string
+  readonly #waiting: Waiting[] = []
+  #failure: Error | undefined
+  #stats: WriterStats | undefined
+
+  private constructor(path: string) {
+    this.#path = path
+    const workerData: WriterData = { path }
+    this.#worker = new Worker(WRITER_FILE, { workerData })
+    this.#worker.on('message', (reply: WriterReply) => this.#settle(reply))
+    this.#worker.on('error', error => this.#fail(`failed: ${String(error)}`, error))
+    this.#worker.on('exit', () => this.#fail('has ended', undefined))
+  }
+
+  /** Starts the thread; resolves when it has opened the database. */
+  static async start(path: string): Promise<StartedWriter> {
+    const client = new WriterClient(path)
+    const { lastTid, nextOid } = await client.#answer().catch(async (error: unknown) => {
+      await client.#worker.terminate()
+      throw error
+    })
+    return { client, lastTid: lastTid as Tid, nextOid }
+  }
+
+  get stats(): WriterStats | undefined {
+    return this.#stats
+  }
+
+  /** `nextOid`: the first oid that has not been given out. Resolves to the last transaction's tid. */
+  async commit(transaction: NewTransaction, nextOid: number): Promise<Tid> {
+    if (this.#failure !== undefined) throw this.#failure
+    const encoded = encodeTransaction(transaction)
+    const { lastTid } = await this.#request({ kind: 'commit', transaction: encoded, nextOid }, [
+      encoded.copied,
+    ])
+    return lastTid as Tid
+  }
+
+  /** Does a step of a pack after what is queued. */
+  async pack(step: PackStep): Promise<PackStepResult> {
+    const { packed } = await this.#request({ kind: 'pack', step }, [])
+    if (packed === undefined) throw new StoreError(`the writer of ${this.#path} did not pack`)
+    return packed
+  }
+
+  /** Ends the thread after what is queued. */
+  async close(): Promise<void> {
+    if (this.#failure !== undefined) return
+    const exited = new Promise(resolve => this.#worker.once('exit', resolve))
+    await this.#request({ kind: 'close' }, [])
+    await exited
+  }
+
+  async #request(request: WriterRequest, transfer: readonly ArrayBuffer[]): Promise<Done> {
+    if (this.#failure !== undefined) throw this.#failure
+    this.#worker.postMessage(request, transfer)
+    return await this.#answer()
+  }
+
+  #answer(): Promise<Done> {
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
+  }
+
+  #settle(reply: WriterReply): void {
+    const waiting = this.#waiting.shift()
+    if (reply.kind === 'done') {
+      this.#stats = reply.stats
+      waiting?.resolve(reply)
+    } else {
+      waiting?.reject(fromWire(reply.error))
+    }
+  }
+
+  #fail(what: string, cause: unknown): void {
+    this.#failure ??= new WriterGoneError(
+      `the writer of ${this.#path} ${what}: what was committed is safe; mount the database again`,
+      { cause },
+    )
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#failure)
+  }
+}

@@ -1,0 +1,83 @@
+/** The worker thread that owns the connection which writes. Its other end is writer-client.ts. */
+import { parentPort, workerData } from 'node:worker_threads'
+import Database from 'better-sqlite3'
+import { Checkpoints } from './checkpoints.ts'
+import { Committer } from './committer.ts'
+import { LogFiles } from '../../segment-files/log-files.ts'
+import { toWire, type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
+import type { PackStepResult } from '../pack/pack-steps.ts'
+import { PackWriter } from '../pack/pack-writer.ts'
+import { storeError } from '../sqlite-errors.ts'
+import { decodeTransaction } from './wire.ts'
+
+const { path } = workerData as WriterData
+/** Room for the pages of the index that a commit changes. */
+const CACHE_KIB = 4096
+const BUSY_TIMEOUT_MS = 1000
+
+function main(port: NonNullable<typeof parentPort>): void {
+  const reply = (message: WriterReply): void => port.postMessage(message)
+  const attempt = async (work: () => void | Promise<void>): Promise<void> => {
+    try {
+      await work()
+    } catch (error) {
+      reply({ kind: 'error', error: toWire(storeError(error, path)) })
+    }
+  }
+  void attempt(() => {
+    const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+    db.pragma('journal_mode = WAL')
+    db.pragma('synchronous = FULL')
+    db.pragma(`cache_size = -${CACHE_KIB}`)
+    const checkpoints = new Checkpoints(db)
+    // What an earlier process wrote to the WAL and died before it synced is on disk after this.
+    checkpoints.truncate()
+    const files = new LogFiles(db, 'write')
+    const committer = new Committer(db, files)
+    const packWriter = new PackWriter(db, files, checkpoints)
+    const done = (packed?: PackStepResult): void =>
+      reply({
+        kind: 'done',
+        lastTid: committer.lastTid,
+        nextOid: committer.nextOid,
+        stats: {
+          commits: committer.commits,
+          committedBytes: committer.committedBytes,
+          checkpoints: checkpoints.count,
+          checkpointFailure: checkpoints.failure,
+        },
+        ...(packed && { packed }),
+      })
+    done()
+    const serve = async (request: WriterRequest): Promise<void> => {
+      if (request.kind === 'commit') {
+        await committer.commit(decodeTransaction(request.transaction), request.nextOid)
+        done()
+        checkpoints.afterCommit()
+      } else if (request.kind === 'pack') {
+        done(packWriter.run(request.step))
+        checkpoints.afterPackStep()
+      } else {
+        files.close()
+        close(db, checkpoints)
+        done()
+        port.close()
+      }
+    }
+    let last = Promise.resolve()
+    port.on('message', (request: WriterRequest) => {
+      last = last.then(() => attempt(() => serve(request)))
+    })
+  })
+}
+
+function close(db: Database.Database, checkpoints: Checkpoints): void {
+  try {
+    checkpoints.truncate()
+  } catch {
+    // What cannot be copied (a full disk) stays in the WAL, where the next open finds it: nothing is lost.
+  }
+  db.close()
+}
+
+if (parentPort !== null) main(parentPort)

@@ -1,0 +1,61 @@
+/**
+ * What a store has at any moment is what a mount after a crash begins with. Every transaction of a random workload,
+ * the timer's and those at the dirty bound included, must be the tree as it was between two operations, and not
+ * before the last fsync that had returned.
+ */
+import * as fc from 'fast-check'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { FileSystem } from '../../../core/file-system/file-system.ts'
+import type { Store } from '../../../store/store.ts'
+import { perform, step } from '../../tools/file-system-steps.ts'
+import { MemoryStore } from '../../tools/memory-store.ts'
+import { Paths } from '../../tools/paths.ts'
+import { treeOf } from '../../tools/tree-hash.ts'
+
+const RUNS = Number(process.env['ZBLKFS_CRASH_RUNS'] ?? 30)
+
+/** A store as somebody finds it who does not write. */
+function found(store: MemoryStore): Store {
+  return {
+    name: store.name,
+    readOnly: true,
+    load: (oids, at) => store.load(oids, at),
+    loadPart: (oid, at, off, len) => store.loadPart(oid, at, off, len),
+    revisions: oid => store.revisions(oid),
+    lastTid: () => store.lastTid(),
+    transactions: () => store.transactions(),
+    changes: (after, upTo) => store.changes(after, upTo),
+    close: () => Promise.resolve(),
+  }
+}
+
+const storedTree = async (store: MemoryStore): Promise<string> =>
+  treeOf(new Paths(await FileSystem.open(found(store))), '')
+
+test('every stored moment is a prefix of the operations, no older than the last fsync', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { maxLength: 60, size: 'max' }),
+      fc.integer({ min: 0, max: 3 }),
+      async (steps, delayMs) => {
+        const store = new MemoryStore()
+        const fs = await FileSystem.open(store, { dirtySizeBytes: 100_000, commitIntervalMs: 2 })
+        const paths = new Paths(fs)
+        store.beforeCommit = () => sleep(delayMs)
+        const prefixes = [await treeOf(paths, '')]
+        let synced = 0
+        for (const one of steps) {
+          await perform(paths, one)
+          prefixes.push(await treeOf(paths, ''))
+          if (one.do === 'sync') synced = prefixes.length - 1
+          const at = prefixes.lastIndexOf(await storedTree(store))
+          expect(at).toBeGreaterThanOrEqual(synced)
+        }
+        await fs.close()
+        expect(await storedTree(store)).toBe(prefixes.at(-1))
+      },
+    ),
+    { numRuns: RUNS },
+  )
+})

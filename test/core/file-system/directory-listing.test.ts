@@ -1,0 +1,103 @@
+import { describe, expect, test } from 'vitest'
+import { DirectoryListing } from '../../../core/file-system/operations/directory-listing.ts'
+import type { DirectoryEntry, Fh, Ino, Name } from '../../../core/file-system/operations.ts'
+import type { Paths } from '../../tools/paths.ts'
+import { memoryPaths } from '../../tools/temporary-database.ts'
+
+/** A directory of files 000 to 199, opened. */
+async function open(): Promise<{
+  paths: Paths
+  ino: Ino
+  fh: Fh
+  next: (cookie: bigint, limit: number) => Promise<readonly DirectoryEntry[]>
+}> {
+  const paths = await memoryPaths()
+  await paths.mkdir('d')
+  const { attributes } = await paths.fs.lookup(1 as Ino, 'd' as Name)
+  for (let i = 0; i < 200; i++) await paths.write(`d/${name(i)}`, '')
+  const { ino } = attributes
+  const fh = await paths.fs.opendir(ino)
+  return { paths, ino, fh, next: (cookie, limit) => paths.fs.readdir(ino, fh, cookie, limit) }
+}
+
+const name = (i: number): string => String(i).padStart(3, '0')
+
+describe('a directory that changes while it is listed', () => {
+  test('gives what stays once, whatever is removed and added around it', async () => {
+    const { paths, next } = await open()
+    const seen: string[] = []
+    let cookie = 0n
+    for (let round = 0; ; round++) {
+      const batch = await next(cookie, 7)
+      if (batch.length === 0) break
+      for (const entry of batch) seen.push(entry.name)
+      cookie = batch.at(-1)!.cookie
+      // What was just given, what comes next, and something new on both sides.
+      const at = seen.length - 2
+      if (at % 3 === 0 && at < 199) await paths.unlink(`d/${name(at)}`)
+      await paths.unlink(`d/${seen.at(-1)!}`).catch(() => undefined)
+      await paths.write(`d/000-${round}`, '')
+      await paths.write(`d/zzz-${round}`, '')
+    }
+    const once = new Set(seen)
+    expect(once.size).toBe(seen.length)
+    for (const left of await paths.list('d')) if (/^\d{3}$/.test(left)) expect(once).toContain(left)
+  })
+
+  test('goes on from any cookie that it gave', async () => {
+    const { next } = await open()
+    const all = await next(0n, 1000)
+    for (const at of [0, 1, 2, 50, 201]) {
+      const rest = await next(all[at]!.cookie, 1000)
+      expect(rest).toEqual(all.slice(at + 1))
+    }
+  })
+
+  test('goes on behind an entry that is gone', async () => {
+    const { paths, next } = await open()
+    const all = await next(0n, 1000)
+    await paths.unlink(`d/${name(100)}`)
+    const [following] = await next(all.find(entry => entry.name === name(100))!.cookie, 1)
+    expect(following?.name).toBe(name(101))
+  })
+
+  test('begins anew at cookie 0, with what is there by then', async () => {
+    const { paths, next } = await open()
+    await next(0n, 1000)
+    await paths.unlink(`d/${name(0)}`)
+    const again = await next(0n, 1000)
+    expect(again).toHaveLength(201)
+    expect(again[2]?.name).toBe(name(1))
+  })
+})
+
+test('an old cookie misses nothing, though memory is bounded', () => {
+  const listing = new DirectoryListing()
+  let cookie = 2n
+  const count = 200_000
+  const cookies: bigint[] = []
+  for (let i = 0; i < count; i++)
+    cookies.push((cookie = listing.cookieOf(String(i).padStart(7, '0') as Name, cookie)))
+  for (const at of [0, 5, 1000, 100_000, count - 1]) {
+    const name = listing.nameAt(cookies[at]!)
+    expect(Number(name ?? -1)).toBeLessThanOrEqual(at)
+    expect(Number(name ?? -1)).toBeGreaterThan(at - 1100)
+  }
+})
+
+test('20,000 entries are made, listed, found and removed', async () => {
+  const paths = await memoryPaths()
+  await paths.mkdir('d')
+  const count = 20_000
+  await paths.at('d', async ino => {
+    for (let i = 0; i < count; i++) {
+      const { attributes } = await paths.fs.mknod(ino, `file${i}` as Name, 0o100644, 0, paths.caller)
+      paths.fs.forget(attributes.ino, 1)
+    }
+    expect(await paths.list('d', 1000)).toHaveLength(count)
+    for (let i = 0; i < count; i++) await paths.fs.unlink(ino, `file${i}` as Name)
+  })
+  expect(await paths.list('d')).toEqual([])
+  await paths.fs.sync()
+  await paths.rmdir('d')
+})

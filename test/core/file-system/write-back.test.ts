@@ -1,0 +1,246 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { FileSystem } from '../../../core/file-system/file-system.ts'
+import { NoSpaceError } from '../../../store/errors.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
+import { codeOf, Paths } from '../../tools/paths.ts'
+import { MemoryStore } from '../../tools/memory-store.ts'
+import { memoryPaths, openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
+
+const MIB = 1 << 20
+const FULL = (): Promise<void> => Promise.reject(new NoSpaceError('the disk is full'))
+const FREE = (): Promise<void> => Promise.resolve()
+
+/** What the store has, seen by another filesystem on it. */
+const stored = async ({ store }: Awaited<ReturnType<typeof memoryPaths>>): Promise<Paths> =>
+  new Paths(await FileSystem.open(store))
+
+describe('changes become transactions', () => {
+  test('at fsync, all of them', async () => {
+    const paths = await memoryPaths()
+    const { commits } = paths.fs.stats()
+    await paths.write('a', 'first')
+    await paths.write('b', 'second')
+    await paths.fs.fsync()
+    expect(paths.fs.stats().commits).toBe(commits + 1)
+    expect((await (await stored(paths)).read('b')).toString()).toBe('second')
+    await paths.fs.fsync()
+    expect(paths.fs.stats().commits).toBe(commits + 1)
+  })
+
+  test('on the timer', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 20 })
+    await paths.write('a', 'first')
+    for (let i = 0; i < 500 && paths.fs.stats().dirtyBytes > 0; i++) await sleep(10)
+    expect(await (await stored(paths)).list('')).toEqual(['a'])
+  })
+
+  test('when they reach half of the bound', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 8 * MIB })
+    const file = await paths.create('a')
+    for (let i = 0; i < 64; i++) {
+      await paths.fs.write(file.ino, file.fh, BigInt(i * MIB), Buffer.alloc(MIB, i))
+      expect(paths.fs.stats().dirtyBytes).toBeLessThan(10 * MIB)
+    }
+    expect(paths.fs.stats().commits).toBeGreaterThan(4)
+  })
+
+  test('when the filesystem is closed', async () => {
+    const paths = await memoryPaths()
+    await paths.write('a', 'first')
+    await paths.fs.close()
+    expect(await (await stored(paths)).list('')).toEqual(['a'])
+  })
+
+  test('with the names of the files as description, or a message', async () => {
+    const database = temporaryDatabase()
+    const paths = await openPaths(database)
+    await paths.mkdir('directory')
+    await paths.at('directory', () => paths.write('directory/file', 'x'))
+    await paths.fs.sync()
+    await paths.write('other', 'x')
+    await paths.fs.sync('before the upgrade')
+    await paths.fs.close()
+    const store = await openSqliteStore(database, { readOnly: true })
+    const descriptions: string[] = []
+    for await (const { description } of store.transactions({ reverse: true, limit: 2 }))
+      descriptions.push(description)
+    await store.close()
+    expect(descriptions[0]).toBe('before the upgrade')
+    expect(descriptions[1]).toMatch(/directory.*file/)
+  })
+
+  test('fsyncs that arrive together share one', async () => {
+    const paths = await memoryPaths()
+    const { commits } = paths.fs.stats()
+    for (let i = 0; i < 20; i++) await paths.write(`file${i}`, 'x')
+    await Promise.all(Array.from({ length: 20 }, () => paths.fs.fsync()))
+    expect(paths.fs.stats().commits).toBe(commits + 1)
+  })
+
+  test('an fsync during a commit covers what came after that commit began', async () => {
+    const paths = await memoryPaths()
+    const slow = Promise.withResolvers<void>()
+    await paths.write('a', 'x')
+    paths.store.beforeCommit = () => slow.promise
+    const first = paths.fs.fsync()
+    await sleep(5)
+    await paths.write('b', 'x')
+    const second = paths.fs.fsync()
+    paths.store.beforeCommit = FREE
+    slow.resolve()
+    await Promise.all([first, second])
+    expect(await (await stored(paths)).list('')).toEqual(['a', 'b'])
+  })
+})
+
+test('reads and changes go on while a commit is slow', async () => {
+  const paths = await memoryPaths()
+  const slow = Promise.withResolvers<void>()
+  await paths.write('a', 'before')
+  paths.store.beforeCommit = () => slow.promise
+  const commit = paths.fs.fsync()
+  await sleep(5)
+  expect((await paths.read('a')).toString()).toBe('before')
+  await paths.write('a', 'during')
+  await paths.rename('a', 'b')
+  expect((await paths.read('b')).toString()).toBe('during')
+  slow.resolve()
+  await commit
+  expect((await (await stored(paths)).read('a')).toString()).toBe('before')
+  await paths.fs.fsync()
+  expect((await (await stored(paths)).read('b')).toString()).toBe('during')
+})
+
+test('a large writer has its turn, although small ones leave it no room', async () => {
+  const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 4 * MIB })
+  paths.store.beforeCommit = () => sleep(20)
+  const file = await paths.create('a')
+  const written: number[] = []
+  const ended = new AbortController()
+  const small = async (): Promise<void> => {
+    while (!ended.signal.aborted && written.length < 300) {
+      const off = BigInt(written.length % 64) * BigInt(MIB)
+      written.push(await paths.fs.write(file.ino, file.fh, off, Buffer.alloc(MIB / 4, 1)))
+      await sleep(1)
+    }
+  }
+  const writing = small()
+  while (written.length < 8) await sleep(1)
+  const before = written.length
+  await paths.fs.write(file.ino, file.fh, BigInt(64 * MIB), Buffer.alloc(3 * MIB, 1))
+  ended.abort()
+  expect(written.length - before).toBeLessThan(50)
+  await writing
+})
+
+describe('on a full disk', () => {
+  test('fsync and writes say so, reads go on, and nothing is lost when there is room again', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 20 })
+    await paths.write('a', 'content')
+    paths.store.beforeCommit = FULL
+    expect(await codeOf(paths.fs.fsync())).toBe('NoSpaceError')
+    expect(await codeOf(paths.write('a', 'more', 7n))).toBe('NoSpaceError')
+    expect((await paths.read('a')).toString()).toBe('content')
+    await paths.rename('a', 'b')
+    paths.store.beforeCommit = FREE
+    for (let i = 0; i < 500 && paths.fs.stats().dirtyBytes > 0; i++) await sleep(10)
+    expect((await (await stored(paths)).read('b')).toString()).toBe('content')
+    await paths.write('b', 'more', 7n)
+    expect((await paths.read('b')).toString()).toBe('contentmore')
+  })
+
+  test('what is asked for when there is room again is done, however young the failure', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9 })
+    for (let i = 0; i < 3; i++) {
+      await paths.write('a', 'content')
+      paths.store.beforeCommit = FULL
+      expect(await codeOf(paths.fs.fsync())).toBe('NoSpaceError')
+      paths.store.beforeCommit = FREE
+      await paths.write('a', `again ${i}`)
+      await paths.fs.fsync()
+    }
+    expect((await (await stored(paths)).read('a')).toString()).toBe('again 2')
+  })
+
+  test('a commit that began before there was room is no reason to refuse what came after', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9 })
+    await paths.write('a', 'content')
+    const slow = Promise.withResolvers<void>()
+    paths.store.beforeCommit = () => slow.promise
+    const first = codeOf(paths.fs.fsync())
+    await sleep(5)
+    paths.store.beforeCommit = FREE
+    const second = codeOf(paths.fs.fsync())
+    slow.reject(new NoSpaceError('the disk is full'))
+    expect(await first).toBe('NoSpaceError')
+    expect(await second).toBe('nothing')
+  })
+
+  test('any number of writers share an attempt', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9 })
+    const file = await paths.create('a')
+    let attempts = 0
+    paths.store.beforeCommit = () => {
+      attempts++
+      return FULL()
+    }
+    expect(await codeOf(paths.fs.fsync())).toBe('NoSpaceError')
+    const results = await Promise.all(
+      Array.from({ length: 100 }, (_, i) =>
+        codeOf(async () => paths.fs.write(file.ino, file.fh, BigInt(i), Buffer.from('x'))),
+      ),
+    )
+    expect(new Set(results)).toEqual(new Set(['NoSpaceError']))
+    expect(attempts).toBe(2)
+  })
+
+  test('writers at the bound are told, they do not wait for ever', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 4 * MIB })
+    const file = await paths.create('a')
+    paths.store.beforeCommit = FULL
+    const results = await Promise.all(
+      Array.from({ length: 16 }, (_, i) =>
+        codeOf(async () => paths.fs.write(file.ino, file.fh, BigInt(i * MIB), Buffer.alloc(MIB, i + 1))),
+      ),
+    )
+    expect(new Set(results)).toEqual(new Set(['nothing', 'NoSpaceError']))
+    paths.store.beforeCommit = FREE
+    await paths.fs.fsync()
+    for (const [i, result] of results.entries()) {
+      const [first = 0] = await paths.readAt(file, BigInt(i * MIB), 1)
+      if (result === 'nothing') expect(first).toBe(i + 1)
+    }
+  })
+
+  test('changes of names go on up to the bound, and no further', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: MIB })
+    await paths.mkdir('directory')
+    paths.store.beforeCommit = FULL
+    expect(await codeOf(paths.fs.fsync())).toBe('NoSpaceError')
+    let made = 0
+    while (made < 10_000 && (await codeOf(paths.mkdir(`directory/${made}`))) === 'nothing') made++
+    expect(made).toBeGreaterThan(50)
+    expect(made).toBeLessThan(10_000)
+    expect(await paths.list('directory')).toHaveLength(made)
+    paths.store.beforeCommit = FREE
+    await paths.fs.fsync()
+    expect(await (await stored(paths)).list('directory')).toHaveLength(made)
+  })
+
+  test('close fails, and may be repeated', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9 })
+    await paths.write('a', 'content')
+    paths.store.beforeCommit = FULL
+    expect(await codeOf(paths.fs.close())).toBe('NoSpaceError')
+    paths.store.beforeCommit = FREE
+    await paths.fs.close()
+    expect((await (await stored(paths)).read('a')).toString()).toBe('content')
+  })
+
+  test('the first transaction of a new database is refused as an error', async () => {
+    const store = new MemoryStore()
+    store.beforeCommit = FULL
+    expect(await codeOf(FileSystem.open(store))).toBe('NoSpaceError')
+  })
+})

@@ -1,0 +1,209 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { OOBTree } from '../../../core/btree/tree.ts'
+import { Connection } from '../../../core/objects/connection.ts'
+import { PersistentMapping } from '../../../core/objects/persistent-mapping.ts'
+import { Ref } from '../../../core/objects/pickle/value.ts'
+import {
+  CannotOpenError,
+  ConflictError,
+  CorruptRecordError,
+  ObjectNotFoundError,
+  ReadOnlyError,
+} from '../../../store/errors.ts'
+import { oid, TID_NONE, type Oid } from '../../../store/ids.ts'
+import { collectGarbage } from '../../tools/collect-garbage.ts'
+import { MemoryStore } from '../../tools/memory-store.ts'
+
+const OPTIONS = { cacheSizeBytes: 1 << 20 }
+
+let store: MemoryStore
+let connection: Connection
+beforeEach(async () => {
+  store = new MemoryStore()
+  connection = await Connection.open(store, OPTIONS)
+})
+
+async function commit(): Promise<void> {
+  await connection.prepare()
+  await connection.commit()
+}
+
+async function stored(of: Oid): Promise<PersistentMapping> {
+  const other = await Connection.open(store, OPTIONS)
+  const mapping = other.get(of, PersistentMapping.CLASS_NAME) as PersistentMapping
+  await mapping.activate()
+  return mapping
+}
+
+function mapping(entries: Record<string, number>): PersistentMapping {
+  const made = connection.create(PersistentMapping)
+  for (const [key, value] of Object.entries(entries)) made.set(key, value)
+  return made
+}
+
+describe('Connection', () => {
+  it('says of a database without a root that it was never set up', async () => {
+    await expect(connection.root()).rejects.toThrow(CannotOpenError)
+    connection.createRoot().set('a', 1)
+    await commit()
+    expect((await (await Connection.open(store, OPTIONS)).root()).get('a')).toBe(1)
+  })
+
+  it('gives others their turns while it serialises, who read what is serialised and what is not', async () => {
+    const made = Array.from({ length: 20_000 }, (_, i) => mapping({ i }))
+    const [first, last] = [made[0] as PersistentMapping, made.at(-1) as PersistentMapping]
+    const prepared = connection.prepare().then(() => true)
+    let turns = 0
+    while (!(await Promise.race([prepared, nextTurn(false)]))) {
+      turns++
+      first.deactivate()
+      await Promise.all([first.activate(), last.activate()])
+      expect([first.get('i'), last.get('i')]).toEqual([0, 19_999])
+    }
+    expect(turns).toBeGreaterThan(2)
+    await connection.commit()
+    expect((await stored(last.oid)).get('i')).toBe(19_999)
+  })
+
+  it('has one object per oid', async () => {
+    const made = mapping({ a: 1 })
+    await commit()
+    expect(connection.get(made.oid, made.className)).toBe(made)
+    made.deactivate()
+    expect(made.status).toBe('ghost')
+    await Promise.all([made.activate(), made.activate(), connection.loadMany([made])])
+    expect(made.get('a')).toBe(1)
+    expect(store.reads.records).toBe(1)
+  })
+
+  it('holds ghosts weakly', async () => {
+    for (let i = 0; i < 100; i++) connection.get(oid(1000 + i), PersistentMapping.CLASS_NAME)
+    await collectGarbage()
+    expect(connection.statistics().classes).toEqual({})
+  })
+
+  it('sees what is pending as it would see what is stored', async () => {
+    const made = mapping({ a: 1 })
+    await connection.prepare()
+    made.deactivate()
+    await made.activate()
+    expect([made.get('a'), made.tid, store.reads.records]).toEqual([1, TID_NONE, 0])
+    made.set('a', 2)
+    await commit()
+    expect((await stored(made.oid)).get('a')).toBe(2)
+  })
+
+  it('commits what was prepared and no more', async () => {
+    const made = mapping({ a: 1 })
+    await connection.prepare()
+    made.set('a', 2)
+    await connection.commit()
+    expect((await stored(made.oid)).get('a')).toBe(1)
+    expect(connection.hasPending).toBe(true)
+    await commit()
+    expect((await stored(made.oid)).get('a')).toBe(2)
+    expect(connection.hasPending).toBe(false)
+  })
+
+  it('takes new changes while a commit is under way, and has the right base for them afterwards', async () => {
+    const made = mapping({ a: 1 })
+    await commit()
+    for (const outcome of ['succeeds', 'fails', 'succeeds']) {
+      made.set('a', Number(made.get('a')) + 1)
+      await connection.prepare()
+      let settle = (): void => {}
+      store.beforeCommit = () =>
+        new Promise((resolve, reject) => {
+          settle = () => (outcome === 'fails' ? reject(new Error('disk full')) : resolve())
+        })
+      const committing = connection.commit()
+      made.set('a', Number(made.get('a')) + 1)
+      await connection.prepare()
+      made.deactivate()
+      await made.activate()
+      settle()
+      if (outcome === 'fails') await expect(committing).rejects.toThrow('disk full')
+      else await committing
+      store.beforeCommit = () => Promise.resolve()
+      expect(connection.dirtyBytes).toBeGreaterThan(0)
+      await connection.commit()
+      expect(connection.dirtyBytes).toBe(0)
+      expect((await stored(made.oid)).get('a')).toBe(made.get('a'))
+    }
+    expect(made.get('a')).toBe(7)
+  })
+
+  it('reports a conflict, keeps what is pending, and goes on after an abort', async () => {
+    const made = mapping({ a: 1 })
+    await commit()
+    const other = await Connection.open(store, OPTIONS)
+    const theirs = other.get(made.oid, made.className) as PersistentMapping
+    await theirs.activate()
+    theirs.set('a', 5)
+    await other.prepare()
+    await other.commit()
+    made.set('a', 2)
+    await connection.prepare()
+    await expect(connection.commit()).rejects.toThrow(ConflictError)
+    await expect(connection.commit()).rejects.toThrow(ConflictError)
+    connection.abort()
+    connection.advance(other.at, [made.oid])
+    await made.activate()
+    expect(made.get('a')).toBe(5)
+    made.set('a', 6)
+    await commit()
+    expect((await stored(made.oid)).get('a')).toBe(6)
+  })
+
+  it('forgets on abort what was made and changed', async () => {
+    const made = mapping({ a: 1 })
+    await commit()
+    made.set('a', 2)
+    const never = mapping({ b: 1 })
+    await connection.prepare()
+    made.set('a', 3)
+    connection.abort()
+    await made.activate()
+    expect(made.get('a')).toBe(1)
+    await expect(never.activate()).rejects.toThrow(ObjectNotFoundError)
+    expect([connection.hasPending, connection.dirtyBytes]).toEqual([false, 0])
+  })
+
+  it('cannot be changed where it shows the past', async () => {
+    const made = mapping({ a: 1 })
+    await commit()
+    const { at } = connection
+    made.set('a', 2)
+    await commit()
+    const past = await Connection.open(store, { ...OPTIONS, at })
+    const before = past.get(made.oid, made.className) as PersistentMapping
+    await before.activate()
+    expect(before.get('a')).toBe(1)
+    expect(() => before.set('a', 3)).toThrow(ReadOnlyError)
+    expect(() => past.create(OOBTree)).toThrow(ReadOnlyError)
+  })
+
+  it('names an object whose class is not what a reference says, or is unknown', async () => {
+    const made = mapping({})
+    await commit()
+    const other = await Connection.open(store, OPTIONS)
+    await expect(other.get(made.oid, OOBTree.CLASS_NAME).activate()).rejects.toThrow(CorruptRecordError)
+    expect(() => other.resolve(new Ref(oid(99), 'some.Class'))).toThrow(CorruptRecordError)
+  })
+
+  it('keeps live objects within its bound', async () => {
+    const oids: Oid[] = []
+    for (let i = 0; i < 300; i++) {
+      const made = connection.create(PersistentMapping)
+      made.set('text', 'x'.repeat(5000))
+      oids.push(made.oid)
+    }
+    await commit()
+    for (const of of oids) await connection.get(of, PersistentMapping.CLASS_NAME).activate()
+    await new Promise(resolve => setImmediate(resolve))
+    const { classes, cacheBytes } = connection.statistics()
+    expect(cacheBytes).toBeLessThanOrEqual(2 << 20)
+    expect(classes[PersistentMapping.CLASS_NAME]!.upToDate).toBeLessThan(110)
+  })
+})

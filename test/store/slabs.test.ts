@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest'
+import { Slabs } from '../../store/slabs.ts'
+
+const CHUNK = 4096
+const SLAB = 256 << 10
+
+describe('Slabs', () => {
+  it('lays short buffers side by side and gives a long one memory of its own', () => {
+    const slabs = new Slabs()
+    const [first, second] = [slabs.take(CHUNK), slabs.take(CHUNK)]
+    expect(second.buffer).toBe(first.buffer)
+    expect(second.byteOffset).toBe(first.byteOffset + CHUNK)
+    expect(slabs.take(SLAB).buffer).not.toBe(first.buffer)
+  })
+
+  it('never gives out memory that somebody holds', () => {
+    const slabs = new Slabs()
+    const held: Uint8Array[] = []
+    for (let i = 0; i < 1000; i++) {
+      const bytes = slabs.take(((i * 7) % 40) * 1000 + 1).fill(i)
+      if (i % 3 === 0) slabs.letGo(bytes)
+      else held.push(bytes)
+    }
+    const [twice] = held
+    if (twice !== undefined) slabs.hold(twice)
+    for (const bytes of held) expect(new Set(bytes).size).toBe(1)
+    expect(held.map(([byte]) => byte)).toEqual(
+      Array.from({ length: 1000 }, (_, i) => i % 256).filter((_, i) => i % 3 !== 0),
+    )
+  })
+
+  it('uses memory again when the last holder has let go of it', () => {
+    const slabs = new Slabs()
+    const memory = new Set<ArrayBufferLike>()
+    for (let round = 0; round < 10; round++) {
+      const taken = Array.from({ length: 200 }, () => slabs.take(CHUNK))
+      const long = slabs.take(1 << 20)
+      slabs.hold(long)
+      for (const bytes of [...taken, long, long]) {
+        memory.add(bytes.buffer)
+        slabs.letGo(bytes)
+      }
+    }
+    // 200 chunks take 3.1 slabs.
+    expect(memory.size).toBe(5)
+  })
+})
