@@ -6,7 +6,7 @@ import type { HistoryCallName } from '../mount/daemon/history-calls.ts'
 import { historyCalls } from '../mount/daemon/history-calls.ts'
 import type { Parameters, Result } from '../mount/daemon/control-protocol.ts'
 import { FileSystem } from '../core/file-system/file-system.ts'
-import { openSqliteStore } from '../store/sqlite/open/open-sqlite-store.ts'
+import { openDatabase } from '../store/open-store.ts'
 import { callMount } from './find-mount.ts'
 import { mountOf, type HistorySource } from './history-source.ts'
 
@@ -21,7 +21,7 @@ export async function change<Name extends HistoryCallName>(
 ): Promise<Result<Name>> {
   const serving = mount ?? (await mountOf(database))
   if (serving !== undefined) return await callMount(serving, call, parameters, TIMEOUT_MS)
-  const store = await openSqliteStore(database, { purpose: `zblkfs ${call}` })
+  const store = await openDatabase(database, { purpose: `zblkfs ${call}` })
   const fileSystem = await FileSystem.open(store).catch(async (error: unknown) => {
     await store.close()
     throw error

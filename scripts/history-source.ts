@@ -13,7 +13,7 @@ import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CannotOpenError } from '../store/errors.ts'
 import type { Tid } from '../store/ids.ts'
 import { recognise } from '../store/recognise.ts'
-import { openSqliteStore } from '../store/sqlite/open/open-sqlite-store.ts'
+import { openDatabase } from '../store/open-store.ts'
 import type { Store } from '../store/store.ts'
 import { CommandError } from './failure.ts'
 import { callMount, findMount } from './find-mount.ts'
@@ -64,7 +64,7 @@ export async function withStore<T>(database: string, use: (store: Store) => Prom
   const kind = await recognise(database)
   if (kind !== 'sqlite')
     throw new CommandError(`${database} is no database of zblkfs: import it first ('zblkfs import')`)
-  const store = await openSqliteStore(database, { readOnly: true })
+  const store = await openDatabase(database, { readOnly: true })
   try {
     return await use(store)
   } finally {

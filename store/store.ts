@@ -17,6 +17,7 @@
  *
  * `test/store/contract.ts` is this text as tests; any store must pass it (a read-only one its read half).
  */
+import type { Capabilities } from './capabilities.ts'
 import type { Oid, Tid } from './ids.ts'
 
 /** One state of one object. */
@@ -101,10 +102,16 @@ export interface ChangeSet {
   readonly oids: readonly Oid[]
 }
 
-export interface Store {
-  /** What a person calls this database: its path, usually. */
+/** What every store offers. */
+export interface ReadableStore {
+  /** The name of this database for people: its path, usually. */
   readonly name: string
-  readonly readOnly: boolean
+
+  /** Whether the database is another program's: its objects are not one of our filesystems. */
+  readonly isForeign: boolean
+
+  /** What this store offers beside the contract. */
+  readonly capabilities: Capabilities
 
   /**
    * The newest revision with `tid <= at` of each oid, in the order asked; undefined where there is none. Many
@@ -142,35 +149,14 @@ export interface Store {
   close(): Promise<void>
 }
 
-/** What follows the last transaction, on disk, and is in none yet. */
-export interface FoundIntents {
-  readonly entries: readonly Uint8Array[]
-  /** Whether one behind them is damaged, so that what came after it is lost. */
-  readonly isDamaged: boolean
-}
-
-/** Bytes that are on disk between two transactions; the next one makes them void. */
-export interface Intents {
-  /** What was added since the last transaction, perhaps by a process that died, in order. */
-  read(): Promise<FoundIntents>
-
-  /**
-   * Adds an entry to those that follow what is the last transaction when this is called. Only one call may be under
-   * way. Resolves to true when the entry is on disk; to false where it is not, for lack of room perhaps: then nothing
-   * can be added before the next transaction.
-   */
-  add(bytes: Uint8Array): Promise<boolean>
+/** A store that can only be read. */
+export interface ReadOnlyStore extends ReadableStore {
+  readonly readOnly: true
 }
 
 /** A store that can be written. */
-export interface WritableStore extends Store {
+export interface WritableStore extends ReadableStore {
   readonly readOnly: false
-
-  /**
-   * For who is in a hurry: one write and one sync, where a transaction takes more. Absent where there is no such place.
-   * While there are entries that nobody has read, `commit` rejects.
-   */
-  readonly intents?: Intents | undefined
 
   /** Reserves `count` new oids and returns the first; they ascend without gaps. Never gives one twice. */
   newOids(count: number): Oid
@@ -182,3 +168,6 @@ export interface WritableStore extends Store {
    */
   commit(transaction: NewTransaction): Promise<Tid>
 }
+
+/** Any store; `readOnly` tells which. */
+export type Store = ReadOnlyStore | WritableStore

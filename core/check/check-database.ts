@@ -18,7 +18,7 @@ import { Reader } from '../../store/sqlite/reader.ts'
 import { assertRepairable, repairLog } from '../../store/sqlite/check/repair-log.ts'
 import { lossName, noteLosses, repairRows } from '../../store/sqlite/check/repair-rows.ts'
 import { storeError } from '../../store/sqlite/sqlite-errors.ts'
-import type { SqliteStore } from '../../store/sqlite/sqlite-store.ts'
+import type { SqliteStore, WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import {
   filesToCheck,
   StoreCheck,
@@ -265,7 +265,7 @@ class Run {
 }
 
 /** A view of the present that a pack beside leaves alone. */
-async function openPresent(store: SqliteStore): Promise<Connection> {
+async function openPresent(store: SqliteStore | WritableSqliteStore): Promise<Connection> {
   for (;;) {
     const connection = await Connection.open(store, { cacheSizeBytes: CACHE_BYTES })
     if (store.readOnly) await store.pin([connection.at]).catch(() => false)

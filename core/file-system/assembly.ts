@@ -5,7 +5,8 @@ import { parseMoment, transactionAt } from '../../store/moments.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { CannotOpenError } from '../../store/errors.ts'
 import { TID_NONE, type Tid } from '../../store/ids.ts'
-import type { Intents, Store, WritableStore } from '../../store/store.ts'
+import type { Intents } from '../../store/capabilities.ts'
+import type { Store } from '../../store/store.ts'
 import { ReadWriteLock } from './locks.ts'
 import { Views } from './nodes/views.ts'
 import { Bookkeeping } from './commit/bookkeeping.ts'
@@ -48,7 +49,7 @@ const DEFAULT_DIRTY_BYTES = 32 << 20
 const DEFAULT_COMMIT_INTERVAL_MS = 5000
 
 /** Opens a store's filesystem, and makes one where the store is empty. @throws CannotOpenError, StoreError. */
-export async function assemble(store: Store | WritableStore, options: FileSystemOptions): Promise<Assembly> {
+export async function assemble(store: Store, options: FileSystemOptions): Promise<Assembly> {
   const { cacheSizeBytes = DEFAULT_CACHE_BYTES, dirtySizeBytes = DEFAULT_DIRTY_BYTES } = options
   const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS, log = pino({ level: 'silent' }) } = options
   const nowNs = systemClock()
@@ -66,7 +67,7 @@ export async function assemble(store: Store | WritableStore, options: FileSystem
   const gate = new ReadWriteLock()
   const beforePrepare = (): Promise<void> => bookkeeping.prepare()
   const remember = (): (() => Promise<void>) => rememberNodes(live, bookkeeping)
-  const intents = 'intents' in store ? store.intents : undefined
+  const intents = store.capabilities.intents
   const writeBack = readOnly
     ? undefined
     : new WriteBack({

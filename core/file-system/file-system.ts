@@ -10,7 +10,7 @@
  */
 import type { ConnectionStatistics } from '../objects/connection.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
-import type { Store, WritableStore } from '../../store/store.ts'
+import type { Store } from '../../store/store.ts'
 import { ErrnoError, type ErrnoName } from './errno.ts'
 import { assemble, processOwner, type Assembly, type FileSystemOptions } from './assembly.ts'
 import type { Context } from './context.ts'
@@ -108,7 +108,7 @@ export class FileSystem implements Operations {
    * Opens the filesystem in a database; makes one where the database is empty. The filesystem closes the store.
    * @throws CannotOpenError, StoreError; then the store is the caller's.
    */
-  static async open(store: Store | WritableStore, options: FileSystemOptions = {}): Promise<FileSystem> {
+  static async open(store: Store, options: FileSystemOptions = {}): Promise<FileSystem> {
     return new FileSystem(store, await assemble(store, options))
   }
 

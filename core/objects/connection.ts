@@ -101,8 +101,8 @@ export class Connection implements Jar {
   }
 
   /** Opens a view. With `at`, or over a store that only reads, it cannot be changed. */
-  static async open(store: Store | WritableStore, options: ConnectionOptions): Promise<Connection> {
-    const writable = options.at === undefined && 'commit' in store && !store.readOnly ? store : undefined
+  static async open(store: Store, options: ConnectionOptions): Promise<Connection> {
+    const writable = options.at === undefined && !store.readOnly ? store : undefined
     return new Connection(store, options.at ?? (await store.lastTid()), writable, options)
   }
 

@@ -1,11 +1,7 @@
 /** Opens what is mounted: a store by what its file holds, and the filesystem in it. */
 import type { Logger } from 'pino'
-import { openFileStorage } from '../../store/filestorage/file-storage.ts'
-import { recognise, type DatabaseKind } from '../../store/recognise.ts'
-import { openRelStorage } from '../../store/relstorage/rel-storage.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
+import { openStore } from '../../store/open-store.ts'
 import { SqliteStore, WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
-import type { Store } from '../../store/store.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
 import { MountPacker } from './mount-packer.ts'
@@ -28,11 +24,15 @@ export interface OpenedFileSystem {
  * @throws CannotOpenError with cause and next step.
  */
 export async function openFileSystem(settings: MountSettings, log: Logger): Promise<OpenedFileSystem> {
-  const kind = await recognise(settings.database)
-  const isForeign = kind === 'filestorage' || kind === 'relstorage'
-  const store = await openStore(kind, settings, log)
+  const { database, directory, readOnly } = settings
+  const store = await openStore(database, {
+    readOnly,
+    create: true,
+    purpose: `mounted at ${directory}`,
+    warn: message => log.warn(message),
+  })
   try {
-    if (isForeign)
+    if (store.isForeign)
       return {
         fileSystem: await ZodbFileSystem.open(store, { ...settings, log }),
         settings: { ...settings, readOnly: true },
@@ -48,17 +48,6 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     await store.close()
     throw error
   }
-}
-
-async function openStore(
-  kind: DatabaseKind,
-  { database, directory, readOnly }: MountSettings,
-  log: Logger,
-): Promise<Store> {
-  if (kind === 'filestorage') return await openFileStorage(database, { warn: message => log.warn(message) })
-  if (kind === 'relstorage') return await openRelStorage(database)
-  if (readOnly) return await openSqliteStore(database, { readOnly: true })
-  return await openSqliteStore(database, { create: true, purpose: `mounted at ${directory}` })
 }
 
 /** Tells packs of the process that writes which moments are looked at here. */

@@ -31,7 +31,7 @@ import { Ref } from '../../core/objects/pickle/value.ts'
 import { BLKSIZE, ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { ZBlk1 } from '../../core/zblk/zblk.ts'
 import type { Oid } from '../../store/ids.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
+import { openDatabase } from '../../store/open-store.ts'
 import type { WritableStore } from '../../store/store.ts'
 import { type CpuProfile, hottestFunctions } from './cpu-profile.ts'
 
@@ -244,7 +244,7 @@ function profile(): void {
 }
 
 async function main(): Promise<void> {
-  const to = await openSqliteStore(join(directory, 'db'), { create: true })
+  const to = await openDatabase(join(directory, 'db'), { create: true })
   try {
     if (!values.json) console.log(`${bytes >> 20} MiB; core, floor, unit, core / floor`)
     for (const format of FORMATS) await bench(to, format)

@@ -18,7 +18,7 @@ import { BLKSIZE, ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { ZBlk1 } from '../../core/zblk/zblk.ts'
 import type { Oid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
+import { openDatabase } from '../../store/open-store.ts'
 
 const BLOCKS = 48
 /** What a mount's cache would be, and one that holds every object of the experiment. */
@@ -86,7 +86,7 @@ async function experiment(store: Store, oid: Oid, mode: 'on' | 'off'): Promise<v
 
 const directory = await mkdtemp(join(tmpdir(), 'zblkfs-deactivation-'))
 try {
-  const store = await openSqliteStore(join(directory, 'db'), { create: true })
+  const store = await openDatabase(join(directory, 'db'), { create: true })
   const connection = await Connection.open(store, {
     cacheSizeBytes: CACHE_BYTES.on,
     zblkFormat: 'zblk1',

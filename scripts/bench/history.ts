@@ -13,7 +13,7 @@ import { historyOf } from '../../mount/daemon/history-calls.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { ROOT_INO, type Fh, type Ino, type Name } from '../../core/file-system/operations.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
+import { openDatabase } from '../../store/open-store.ts'
 
 const CALLER = { uid: 0, gid: 0, pid: 1 }
 const TRANSACTIONS = Number(process.argv[2] ?? 10_000)
@@ -80,7 +80,7 @@ async function benchDifference(fs: FileSystem, path: string): Promise<void> {
   await fs.write(ino, fh, 40n * GiB, Buffer.alloc(CHUNK, 2))
   const after = await fs.sync()
   await fs.release(ino, fh)
-  const store = await openSqliteStore(path, { readOnly: true })
+  const store = await openDatabase(path, { readOnly: true })
   let told = ''
   const time = await median(ROUNDS, async () => {
     for await (const { path, ranges } of differences(store, before, after))
@@ -114,7 +114,7 @@ async function benchClone(fs: FileSystem): Promise<void> {
 const directory = await mkdtemp(join(tmpdir(), 'zblkfs-bench-history-'))
 try {
   const path = join(directory, 'db')
-  const fs = await FileSystem.open(await openSqliteStore(path, { create: true }))
+  const fs = await FileSystem.open(await openDatabase(path, { create: true }))
   await benchMoments(fs)
   await benchDifference(fs, path)
   await benchClone(fs)

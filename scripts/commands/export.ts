@@ -7,7 +7,7 @@ import { CannotOpenError } from '../../store/errors.ts'
 import { FileStorageWriter } from '../../store/filestorage/writer.ts'
 import { formatTid, parseTid, tid as tidOf, TID_NONE, type Tid } from '../../store/ids.ts'
 import { recognise } from '../../store/recognise.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
+import { openDatabase } from '../../store/open-store.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
@@ -30,7 +30,7 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
   const kind = await recognise(resolve(db))
   if (kind === 'filestorage' || kind === 'relstorage')
     throw new CannotOpenError(`${db} is a ZODB database already: only zblkfs's own are exported`)
-  const source = await openSqliteStore(resolve(db), { readOnly: true })
+  const source = await openDatabase(resolve(db), { readOnly: true })
   const progress = new ByteProgress()
   try {
     const path = resolve(file)

@@ -5,7 +5,7 @@ import { Command } from 'commander'
 import { CannotOpenError, ObjectNotFoundError } from '../../store/errors.ts'
 import { formatTid, TID_NONE } from '../../store/ids.ts'
 import { recognise } from '../../store/recognise.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
+import { openDatabase, openForeignDatabase } from '../../store/open-store.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { formatBytes } from '../units.ts'
@@ -13,7 +13,6 @@ import { count } from '../foreign/count.ts'
 import { databasePath } from '../foreign/database-path.ts'
 import { importDatabase } from '../../core/foreign/import/import-database.ts'
 import { isExport, restoreExport } from '../../core/foreign/import/restore-export.ts'
-import { openZodb } from '../foreign/open-source.ts'
 import { ByteProgress } from '../foreign/progress.ts'
 
 interface Options {
@@ -42,13 +41,15 @@ async function importFiles(src: string, db: string, { into, history = false }: O
   const kind = await recognise(path)
   if (kind !== 'sqlite' && kind !== 'none')
     throw new CannotOpenError(`${db} is a ZODB database: name one of zblkfs's own, or a new file`)
-  const source = await openZodb(databasePath(src))
+  const source = await openForeignDatabase(databasePath(src), {
+    warn: message => console.error(`zblkfs: ${message}`),
+  })
   const progress = new ByteProgress()
   try {
     const { size } = await stat(source.name)
     if ((await source.lastTid()) === TID_NONE)
       throw new CommandError(`${source.name} has no whole transaction: there is nothing to import`)
-    const target = await openSqliteStore(path, { create: true, purpose: `an import from ${source.name}` })
+    const target = await openDatabase(path, { create: true, purpose: `an import from ${source.name}` })
     try {
       const report = (phase: 'copy' | 'compare', bytes: number): void =>
         progress.add(phase === 'copy' ? 'copying' : 'comparing', bytes, size)

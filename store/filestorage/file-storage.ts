@@ -13,7 +13,16 @@ import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
-import type { ChangeSet, Revision, RevisionPart, Store, TransactionInfo, TransactionRange } from '../store.ts'
+import type {
+  ChangeSet,
+  Revision,
+  RevisionPart,
+  ReadOnlyStore,
+  TransactionInfo,
+  TransactionRange,
+} from '../store.ts'
+import { Polling } from '../polling.ts'
+import type { Capabilities } from '../capabilities.ts'
 import type { Progress } from './extend-index.ts'
 import { defaultCacheDirectory } from './index-cache.ts'
 import { IndexedFile, type IndexedFileOptions } from './indexed-file.ts'
@@ -35,7 +44,10 @@ const PAGE_TRANSACTIONS = 256
  * Opens a FileStorage for reading; resolves when it is indexed, which is quick where it was opened before.
  * @throws CannotOpenError where it is missing, no FileStorage, damaged, or holds oids beyond 2^53.
  */
-export async function openFileStorage(path: string, options: FileStorageOptions = {}): Promise<Store> {
+export async function openFileStorage(
+  path: string,
+  options: FileStorageOptions = {},
+): Promise<ReadOnlyStore> {
   const storage = new FileStorage(resolve(path), {
     cacheDirectory: options.cacheDirectory ?? defaultCacheDirectory(),
     warn: options.warn ?? (() => {}),
@@ -51,9 +63,11 @@ export async function openFileStorage(path: string, options: FileStorageOptions 
   return storage
 }
 
-class FileStorage implements Store {
+class FileStorage implements ReadOnlyStore {
   readonly name: string
   readonly readOnly = true
+  readonly isForeign = true
+  readonly capabilities: Capabilities = { watching: new Polling(() => this.lastTid()) }
   readonly #options: IndexedFileOptions
   #file: IndexedFile
   #refreshing: Promise<void> | undefined

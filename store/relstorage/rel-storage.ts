@@ -11,7 +11,16 @@ import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid as oidOf, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
-import type { ChangeSet, Revision, RevisionPart, Store, TransactionInfo, TransactionRange } from '../store.ts'
+import type {
+  ChangeSet,
+  Revision,
+  RevisionPart,
+  ReadOnlyStore,
+  TransactionInfo,
+  TransactionRange,
+} from '../store.ts'
+import { Polling } from '../polling.ts'
+import type { Capabilities } from '../capabilities.ts'
 import { prepareQueries, type Queries, type TransactionRow } from './queries.ts'
 import { Records } from './records.ts'
 import { relStorageSchema } from './schema.ts'
@@ -26,7 +35,7 @@ const MAX_CHANGE_OIDS = 10_000
  * @throws CannotOpenError where it is missing, no SQLite database, of no schema of RelStorage's, or holds oids
  * beyond 2^53.
  */
-export async function openRelStorage(path: string): Promise<Store> {
+export async function openRelStorage(path: string): Promise<ReadOnlyStore> {
   const name = resolve(path)
   let db: Database.Database | undefined
   try {
@@ -54,9 +63,11 @@ export async function openRelStorage(path: string): Promise<Store> {
   }
 }
 
-class RelStorage implements Store {
+class RelStorage implements ReadOnlyStore {
   readonly name: string
   readonly readOnly = true
+  readonly isForeign = true
+  readonly capabilities: Capabilities = { watching: new Polling(() => this.lastTid()) }
   readonly #db: Database.Database
   readonly #queries: Queries
   readonly #records: Records

@@ -22,7 +22,7 @@ import { constants, open, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
-import type { FoundIntents, Intents } from '../store.ts'
+import type { FoundIntents, Intents } from '../capabilities.ts'
 import { unitSum } from '../segment-files/checksum.ts'
 import { intentsPath } from '../segment-files/log-layout.ts'
 

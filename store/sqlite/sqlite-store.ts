@@ -4,21 +4,23 @@
  */
 import { statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
+import type { Capabilities, Intents } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
 import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type {
   ChangeSet,
-  Intents,
   NewTransaction,
   Revision,
   RevisionPart,
-  Store,
+  ReadableStore,
+  ReadOnlyStore,
   TransactionInfo,
   TransactionRange,
   WritableStore,
 } from '../store.ts'
 import { readDatabaseId } from './open/database-id.ts'
 import { IntentLog, waitingIntents } from './intent-log.ts'
+import { Polling } from '../polling.ts'
 import { isKept, type KeptMoments, readKeptMoments } from '../kept-moments.ts'
 import { logBytesOnDisk } from '../segment-files/log-files.ts'
 import type { WriterStats } from './writer/messages.ts'
@@ -38,10 +40,12 @@ export interface SqliteStoreStats {
   readonly writer?: WriterStats
 }
 
-/** A database opened for reading, beside its writer where there is one. */
-export class SqliteStore implements Store {
+/** What both kinds share: reading. */
+abstract class SqliteReads implements ReadableStore {
   readonly name: string
-  readonly readOnly: boolean = true
+  readonly isForeign = false
+  abstract readonly readOnly: boolean
+  abstract readonly capabilities: Capabilities
   readonly #db: Database
   readonly #reader: Reader
   #closed = false
@@ -156,9 +160,16 @@ export class SqliteStore implements Store {
   }
 }
 
+/** A database opened for reading, beside its writer where there is one. */
+export class SqliteStore extends SqliteReads implements ReadOnlyStore {
+  readonly readOnly = true
+  readonly capabilities: Capabilities = { watching: new Polling(() => this.lastTid()) }
+}
+
 /** A database opened for writing: the only one, as long as its lock is held. */
-export class WritableSqliteStore extends SqliteStore implements WritableStore {
-  override readonly readOnly = false
+export class WritableSqliteStore extends SqliteReads implements WritableStore {
+  readonly readOnly = false
+  readonly capabilities: Capabilities
   readonly #writer: WriterClient
   readonly #lock: WriterLock
   /** Absent where the database's id is damaged: nobody could tell later whose its entries are. */
@@ -177,11 +188,10 @@ export class WritableSqliteStore extends SqliteStore implements WritableStore {
     this.#nextOid = nextOid
     const id = readDatabaseId(db)
     this.#intentLog = id === undefined ? undefined : new IntentLog(name, id, () => this.#lastTid)
+    this.capabilities = { intents: this.#intentLog && this.#intents(this.#intentLog) }
   }
 
-  get intents(): Intents | undefined {
-    const log = this.#intentLog
-    if (log === undefined) return undefined
+  #intents(log: IntentLog): Intents {
     return {
       read: async () => {
         this.#areIntentsRead = true

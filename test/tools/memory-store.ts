@@ -2,9 +2,9 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { ConflictError, StoreError } from '../../store/errors.ts'
 import { oid, tid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import type { Capabilities, Intents } from '../../store/capabilities.ts'
 import type {
   ChangeSet,
-  Intents,
   NewTransaction,
   RecordSource,
   Revision,
@@ -16,6 +16,7 @@ import type {
 export class MemoryStore implements WritableStore {
   readonly name = 'memory'
   readonly readOnly = false
+  readonly isForeign = false
   /** Called before each commit; what it throws, the commit throws. */
   beforeCommit: (transaction: NewTransaction) => Promise<void> = () => Promise.resolve()
   /** What was asked for. */
@@ -27,12 +28,12 @@ export class MemoryStore implements WritableStore {
   #entries: Uint8Array[] = []
   /** Whether the intent log has room. */
   hasRoom = true
-  readonly intents: Intents | undefined
+  readonly capabilities: Capabilities = {}
 
   /** @param options.hasIntents whether there is an intent log. */
   constructor({ hasIntents = false } = {}) {
     if (!hasIntents) return
-    this.intents = {
+    const intents: Intents = {
       read: () => Promise.resolve({ entries: this.#entries, isDamaged: false }),
       add: async entry => {
         const { hasRoom } = this
@@ -41,11 +42,12 @@ export class MemoryStore implements WritableStore {
         return hasRoom
       },
     }
+    this.capabilities = { intents }
   }
 
   /** What the next process would find if this one died now. */
   found(): MemoryStore {
-    const found = new MemoryStore({ hasIntents: this.intents !== undefined })
+    const found = new MemoryStore({ hasIntents: this.capabilities.intents !== undefined })
     for (const [oid, revisions] of this.#revisions) found.#revisions.set(oid, [...revisions])
     found.#sets.push(...this.#sets)
     found.#lastTid = this.#lastTid

@@ -102,9 +102,9 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   readonly #open = new Map<Fh, Node | OpenDirectory>()
   readonly #log: Logger
   readonly #owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
-  readonly #following: NodeJS.Timeout | undefined
+  /** Stops following the database. */
+  readonly #unfollow: (() => void) | undefined
   #lastFh = 0
-  #hasFailed = false
   #closed: Promise<void> | undefined
 
   private constructor(store: Store, view: View, past: PastViews, options: ZodbFileSystemOptions) {
@@ -125,10 +125,16 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
       this.#owner,
       timeNs(view.at),
     )
-    if (view.isLive) {
-      this.#following = setInterval(() => void this.#follow(), followIntervalMs)
-      this.#following.unref()
-    }
+    if (view.isLive)
+      this.#unfollow = store.capabilities.watching?.watch({
+        after: view.at,
+        intervalMs: followIntervalMs,
+        onAdvance: async () => void (await this.sync()),
+        onError: error => {
+          if (this.#closed === undefined)
+            this.#log.warn({ err: error }, 'the database cannot be followed; what was read before is shown')
+        },
+      })
   }
 
   /** Opens the filesystem, which closes the store. @throws CannotOpenError, StoreError; then the store is the caller's. */
@@ -301,23 +307,12 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   }
 
   close(): Promise<void> {
-    clearInterval(this.#following)
+    this.#unfollow?.()
     this.#closed ??= this.#store.close()
     return this.#closed
   }
 
   // ----
-
-  async #follow(): Promise<void> {
-    try {
-      await this.sync()
-      this.#hasFailed = false
-    } catch (error) {
-      if (this.#closed === undefined && !this.#hasFailed)
-        this.#log.warn({ err: error }, 'the database cannot be followed; what was read before is shown')
-      this.#hasFailed = true
-    }
-  }
 
   async #lookupMoment(root: Node, name: Name): Promise<Entry> {
     const text = Buffer.from(name, 'latin1').toString('utf8').slice(MOMENT_PREFIX.length)

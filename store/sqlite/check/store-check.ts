@@ -20,7 +20,7 @@
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
-import type { FoundIntents } from '../../store.ts'
+import type { FoundIntents } from '../../capabilities.ts'
 import { rowSum, transactionSum } from '../../segment-files/checksum.ts'
 import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
 import { readIntents } from '../intent-log.ts'

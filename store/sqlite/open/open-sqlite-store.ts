@@ -52,7 +52,10 @@ export function openSqliteStore(
   path: string,
   options?: OpenOptions & { readonly readOnly?: false },
 ): Promise<WritableSqliteStore>
-export async function openSqliteStore(path: string, options: OpenOptions = {}): Promise<SqliteStore> {
+export async function openSqliteStore(
+  path: string,
+  options: OpenOptions = {},
+): Promise<SqliteStore | WritableSqliteStore> {
   const {
     readOnly = false,
     create = false,

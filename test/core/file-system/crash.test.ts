@@ -20,6 +20,8 @@ function found(store: MemoryStore): Store {
   return {
     name: store.name,
     readOnly: true,
+    isForeign: false,
+    capabilities: {},
     load: (oids, at) => store.load(oids, at),
     loadPart: (oid, at, off, len) => store.loadPart(oid, at, off, len),
     revisions: oid => store.revisions(oid),

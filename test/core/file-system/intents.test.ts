@@ -92,7 +92,7 @@ describe('an fsync', () => {
       await paths.fs.fsync()
     })
     await Promise.all(all)
-    expect((await store.found().intents?.read())?.entries.length).toBeLessThan(30)
+    expect((await store.found().capabilities.intents?.read())?.entries.length).toBeLessThan(30)
     expect(await treeOf(await afterCrash(store), '')).toBe(await treeOf(paths, ''))
   })
 

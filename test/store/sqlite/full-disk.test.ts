@@ -73,8 +73,8 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
   test('an intent log for which there is no room leaves it to the transaction', async () => {
     const store = await openSqliteStore(`${directory}/test.db`, { create: true })
     await writeFile(`${directory}/ballast`, new Uint8Array(6 << 20))
-    await store.intents?.read()
-    expect(await store.intents?.add(new Uint8Array(100))).toBe(false)
+    await store.capabilities.intents?.read()
+    expect(await store.capabilities.intents?.add(new Uint8Array(100))).toBe(false)
     const body = [new Uint8Array(3 << 20).fill(7)]
     const changes = [{ oid: store.newOids(1), base: TID_NONE, record: { head: new Uint8Array(0), body } }]
     await store.commit({ changes })

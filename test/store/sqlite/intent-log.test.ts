@@ -11,7 +11,8 @@ import { INTENTS_BYTES, readIntents } from '../../../store/sqlite/intent-log.ts'
 import { lastTidOf } from '../../../store/segment-files/log-files.ts'
 import { intentsPath } from '../../../store/segment-files/log-layout.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
-import type { FoundIntents, NewTransaction } from '../../../store/store.ts'
+import type { FoundIntents } from '../../../store/capabilities.ts'
+import type { NewTransaction } from '../../../store/store.ts'
 import type { WritableSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
 import { Random } from '../../stress/random.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
@@ -35,13 +36,13 @@ const transaction = (store: WritableSqliteStore): NewTransaction => ({
 })
 
 const add = (store: WritableSqliteStore, text: string | Buffer): Promise<boolean> | undefined =>
-  store.intents?.add(Buffer.from(text))
+  store.capabilities.intents?.add(Buffer.from(text))
 
 /** What a process that opens the database finds; it is closed again. */
 async function found(at = path): Promise<FoundIntents | undefined> {
   const store = await openStore(at)
   try {
-    return await store.intents?.read()
+    return await store.capabilities.intents?.read()
   } finally {
     await store.close()
   }
@@ -77,7 +78,7 @@ describe('entries', () => {
     await store.commit(transaction(store))
     for (const entry of ['one', 'two', 'three']) await add(store, entry)
     await store.commit(transaction(store))
-    expect(await store.intents?.read()).toEqual({ entries: [], isDamaged: false })
+    expect(await store.capabilities.intents?.read()).toEqual({ entries: [], isDamaged: false })
     await add(store, 'later')
     await store.close()
     const after = await found()
@@ -88,7 +89,7 @@ describe('entries', () => {
   test('of another process after the same transaction are not taken for the newer ones', async () => {
     await withEntries('one', 'two', 'three')
     const store = await openStore()
-    await store.intents?.read()
+    await store.capabilities.intents?.read()
     await add(store, 'new')
     await store.close()
     expect(texts(await found())).toEqual(['new'])
@@ -111,7 +112,7 @@ describe('entries', () => {
     await expect(store.commit(transaction(store))).rejects.toThrow(
       /2 synced writes that no transaction has yet.*mount it/,
     )
-    await store.intents?.read()
+    await store.capabilities.intents?.read()
     await store.commit(transaction(store))
     await store.close()
     expect(texts(await found())).toEqual([])
@@ -183,7 +184,7 @@ describe('of a damaged log', () => {
     await truncate(intentsPath(path), PAGE + 20)
     expect(texts(await found())).toEqual(['one'])
     const store = await openStore()
-    await store.intents?.read()
+    await store.capabilities.intents?.read()
     await store.commit(transaction(store))
     expect(await add(store, 'new')).toBe(true)
     await store.close()
@@ -196,7 +197,7 @@ test(`after a power failure in the middle of a write the entries before it are t
   const random = new Random(SEED)
   await withEntries('stale', Buffer.alloc(30_000, 's'), 'stale too')
   const store = await openStore()
-  await store.intents?.read()
+  await store.capabilities.intents?.read()
   await store.commit(transaction(store))
   const entries: string[] = []
   const states = [await readFile(intentsPath(path))]

@@ -1,0 +1,67 @@
+/**
+ * From a path to a store, whatever kind of database lies there. Layers above import this file and none of the
+ * folders below it.
+ */
+import { CannotOpenError } from './errors.ts'
+import { openFileStorage } from './filestorage/file-storage.ts'
+import { recognise } from './recognise.ts'
+import { openRelStorage } from './relstorage/rel-storage.ts'
+import { openSqliteStore, type OpenOptions } from './sqlite/open/open-sqlite-store.ts'
+import type { ReadOnlyStore, Store, WritableStore } from './store.ts'
+
+/** For a database of another program (a FileStorage, a RelStorage database). */
+export interface OpenForeignOptions {
+  /** Where the index of a FileStorage is kept, if not in the user's cache directory. */
+  readonly cacheDirectory?: string
+  /** Receives a sentence about what a person should know: a torn tail, a cache that cannot be written. */
+  readonly warn?: (message: string) => void
+  /** Receives the progress of the first scan of a FileStorage, in bytes. */
+  readonly progress?: (done: number, total: number) => void
+}
+
+/**
+ * Opens the database at `path`: one of our own, or a foreign one ({@link Store.isForeign}), which is only read,
+ * whatever `options` say.
+ * @throws LockedError where another writer has it open; CannotOpenError, with cause and next step, for all else.
+ */
+export async function openStore(
+  path: string,
+  options: OpenOptions & OpenForeignOptions = {},
+): Promise<Store> {
+  const kind = await recognise(path)
+  if (kind === 'filestorage') return await openFileStorage(path, options)
+  if (kind === 'relstorage') return await openRelStorage(path)
+  return options.readOnly === true
+    ? await openDatabase(path, { ...options, readOnly: true })
+    : await openDatabase(path, { ...options, readOnly: false })
+}
+
+/** Opens a database of our own. @throws as {@link openStore}; CannotOpenError where it is a foreign one. */
+export function openDatabase(
+  path: string,
+  options: OpenOptions & { readonly readOnly: true },
+): Promise<ReadOnlyStore>
+export function openDatabase(
+  path: string,
+  options?: OpenOptions & { readonly readOnly?: false },
+): Promise<WritableStore>
+export async function openDatabase(path: string, options: OpenOptions = {}): Promise<Store> {
+  return options.readOnly === true
+    ? await openSqliteStore(path, { ...options, readOnly: true })
+    : await openSqliteStore(path, { ...options, readOnly: false })
+}
+
+/** Opens a foreign database. @throws CannotOpenError where it is missing, damaged, or one of our own. */
+export async function openForeignDatabase(
+  path: string,
+  options: OpenForeignOptions = {},
+): Promise<ReadOnlyStore> {
+  const kind = await recognise(path)
+  if (kind === 'filestorage') return await openFileStorage(path, options)
+  if (kind === 'relstorage') return await openRelStorage(path)
+  throw new CannotOpenError(
+    kind === 'none'
+      ? `${path} does not exist or is empty: name a ZODB database (Data.fs, or RelStorage's main.sqlite3)`
+      : `${path} is a database of zblkfs's own: mount it, or copy its file`,
+  )
+}

@@ -1,0 +1,38 @@
+import type { Watcher, Watching } from './capabilities.ts'
+import type { Tid } from './ids.ts'
+
+/** Watching for a store that is not notified of commits: asks it for its last transaction at intervals. */
+export class Polling implements Watching {
+  readonly #lastTid: () => Promise<Tid>
+
+  constructor(lastTid: () => Promise<Tid>) {
+    this.#lastTid = lastTid
+  }
+
+  watch({ after, onAdvance, onError, intervalMs }: Watcher): () => void {
+    let known = after
+    let isPolling = false
+    let hasFailed = false
+    const poll = async (): Promise<void> => {
+      const lastTid = await this.#lastTid()
+      if (lastTid <= known) return
+      await onAdvance(lastTid)
+      known = lastTid
+    }
+    const timer = setInterval(() => {
+      if (isPolling) return
+      isPolling = true
+      poll()
+        .then(
+          () => (hasFailed = false),
+          (error: unknown) => {
+            if (!hasFailed) onError(error)
+            hasFailed = true
+          },
+        )
+        .finally(() => (isPolling = false))
+    }, intervalMs)
+    timer.unref()
+    return () => clearInterval(timer)
+  }
+}
