@@ -20,9 +20,9 @@ import {
   type OpenFile,
 } from './operations.ts'
 import { ENTRY_TIMEOUT_MS } from './operations/attributes.ts'
-import { COOKIE_PARENT, COOKIE_SELF } from './operations/directory-listing.ts'
-import type { Handles } from './nodes/handles.ts'
-import { INO_SPAN, TREE_NUMBERS, treeNumberOf } from './nodes/tree.ts'
+import { COOKIE_PARENT, COOKIE_SELF } from './operations/directory-cookies.ts'
+import type { Handles } from './inodes/handles.ts'
+import { INO_SPAN, TREE_NUMBERS, treeNumberOf } from './inodes/tree.ts'
 
 const { S_IFDIR, S_IFREG, O_WRONLY, O_RDWR } = constants
 const CONTROL_TREE = TREE_NUMBERS - 1

@@ -1,7 +1,7 @@
 /** Names in the root of the live tree that lead to what is made up: nobody can create, rename or remove them. */
 import { parseMoment } from '../../store/moments.ts'
 import type { Name } from './operations.ts'
-import type { Node } from './nodes/node.ts'
+import type { Node } from './inodes/node.ts'
 
 /** The directory of made-up files. */
 export const CONTROL_NAME = '.zblkfs'

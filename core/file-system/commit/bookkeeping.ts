@@ -10,8 +10,8 @@ import type { Inode } from '../../tree/inode.ts'
 import type { Superblock, Usage } from '../../tree/superblock.ts'
 import { Turns } from '../../turns.ts'
 import { oid, type Oid } from '../../../store/ids.ts'
-import type { Node } from '../nodes/node.ts'
-import type { Tree } from '../nodes/tree.ts'
+import type { Node } from '../inodes/node.ts'
+import type { Tree } from '../inodes/tree.ts'
 
 export class Bookkeeping {
   readonly #superblock: Superblock

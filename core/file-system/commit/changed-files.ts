@@ -1,5 +1,5 @@
 /** Which files a transaction changes, as its description for people: bounded, however many there are. */
-import type { Node } from '../nodes/node.ts'
+import type { Node } from '../inodes/node.ts'
 
 /** More are counted, not named. */
 const NAMED_MAX = 50

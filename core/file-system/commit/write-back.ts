@@ -27,7 +27,7 @@ import type { Tid } from '../../../store/ids.ts'
 import type { Intents } from '../../../store/capabilities.ts'
 import { ReadWriteLock } from '../locks.ts'
 import { ChangedFiles } from './changed-files.ts'
-import type { Node } from '../nodes/node.ts'
+import type { Node } from '../inodes/node.ts'
 import { WriteIntents, type PastWrite } from './write-intents.ts'
 
 /** After a failure the next attempt waits so long, however many want it. */

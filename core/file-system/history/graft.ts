@@ -13,7 +13,7 @@ import { Inode } from '../../tree/inode.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { setTimes } from '../operations/attributes.ts'
 import type { Context } from '../context.ts'
-import type { Node } from '../nodes/node.ts'
+import type { Node } from '../inodes/node.ts'
 
 const { S_IFMT, S_IFDIR } = constants
 /** Records made in one go. */

@@ -16,7 +16,7 @@ import type { Name } from '../operations.ts'
 import { checkNewName, isDirectory, isRegular, setTimes } from '../operations/attributes.ts'
 import { activateAll, type Context } from '../context.ts'
 import { copyAttributes, Graft, type Copy } from './graft.ts'
-import type { KernelCaches } from '../nodes/kernel-caches.ts'
+import type { KernelCaches } from '../inodes/kernel-caches.ts'
 import { isReserved } from '../reserved-names.ts'
 
 const TAG_MAX_BYTES = 254

@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import type { Inode, TimeKey } from '../../tree/inode.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Attributes, Entry, Name } from '../operations.ts'
-import type { Node } from '../nodes/node.ts'
+import type { Node } from '../inodes/node.ts'
 
 const { S_IFMT, S_IFDIR, S_IFREG, S_IFLNK } = constants
 export const S_ISUID = 0o4000

@@ -8,7 +8,7 @@ import { ErrnoError } from '../errno.ts'
 import type { Ino, Name, RenameFlags } from '../operations.ts'
 import { assertDirectory, checkName, isDirectory, setTimes } from './attributes.ts'
 import { activateAll, type Context } from '../context.ts'
-import type { Node } from '../nodes/node.ts'
+import type { Node } from '../inodes/node.ts'
 import { isReserved } from '../reserved-names.ts'
 
 /** One side of a renaming: a directory, a name in it, and what it leads to. */

@@ -4,8 +4,8 @@ import { ErrnoError } from '../errno.ts'
 import type { AllocateMode, Ino } from '../operations.ts'
 import { assertRegular, S_ISGID, S_ISUID } from './attributes.ts'
 import { SMALL_CHANGE_BYTES, type Context } from '../context.ts'
-import { assertRange, dropPrivileges, min, type FileData } from './file-data.ts'
-import type { Node } from '../nodes/node.ts'
+import { assertRange, dropPrivileges, min, type FileData } from './io.ts'
+import type { Node } from '../inodes/node.ts'
 
 /** The most data that one call copies; holes come on top. The kernel and its callers ask for the rest. */
 const COPY_MAX_BYTES = 8n << 20n

@@ -40,8 +40,8 @@ import {
   COOKIE_PARENT,
   COOKIE_SELF,
   DirectoryListing,
-} from '../../file-system/operations/directory-listing.ts'
-import { Handles } from '../../file-system/nodes/handles.ts'
+} from '../../file-system/operations/directory-cookies.ts'
+import { Handles } from '../../file-system/inodes/handles.ts'
 import { CONTROL_NAME, MOMENT_PREFIX } from '../../file-system/reserved-names.ts'
 import {
   type Attributes,

@@ -1,7 +1,7 @@
 /** Open files and directories by their handles: small integers, the lowest free one first. */
 import { ErrnoError } from '../errno.ts'
 import type { Fh } from '../operations.ts'
-import type { DirectoryListing } from '../operations/directory-listing.ts'
+import type { DirectoryListing } from '../operations/directory-cookies.ts'
 import type { Node } from './node.ts'
 
 export type Handle =

@@ -15,9 +15,9 @@ import {
   setTimes,
 } from './attributes.ts'
 import { activateAll, type Context } from '../context.ts'
-import type { Node } from '../nodes/node.ts'
+import type { Node } from '../inodes/node.ts'
 import { isLiveRoot, isReserved, MOMENT_PREFIX } from '../reserved-names.ts'
-import { treeNumberOf } from '../nodes/tree.ts'
+import { treeNumberOf } from '../inodes/tree.ts'
 
 const { S_IFMT, S_IFDIR, S_IFREG, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR } = constants
 const NODE_TYPES: readonly number[] = [S_IFREG, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR]

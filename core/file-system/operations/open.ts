@@ -4,9 +4,9 @@ import { ErrnoError } from '../errno.ts'
 import type { Caller, Entry, Fh, Ino, Name, OpenFile } from '../operations.ts'
 import { isDirectory, setTimes } from './attributes.ts'
 import { SMALL_CHANGE_BYTES, type Context } from '../context.ts'
-import { dropPrivileges, type FileData } from './file-data.ts'
-import type { Names } from './names.ts'
-import type { Node } from '../nodes/node.ts'
+import { dropPrivileges, type FileData } from './io.ts'
+import type { Names } from './create.ts'
+import type { Node } from '../inodes/node.ts'
 
 const { O_WRONLY, O_RDWR, O_TRUNC, O_EXCL } = constants
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { DirectoryListing } from '../../../core/file-system/operations/directory-listing.ts'
+import { DirectoryListing } from '../../../core/file-system/operations/directory-cookies.ts'
 import type { DirectoryEntry, Fh, Ino, Name } from '../../../core/file-system/operations.ts'
 import type { Paths } from '../../tools/paths.ts'
 import { memoryPaths } from '../../tools/temporary-database.ts'

@@ -14,7 +14,7 @@ import {
   withoutPrivileges,
 } from './attributes.ts'
 import type { Context } from '../context.ts'
-import type { Node } from '../nodes/node.ts'
+import type { Node } from '../inodes/node.ts'
 import type { PastWrite } from '../commit/write-intents.ts'
 
 /** What holes are read from, in pieces. */

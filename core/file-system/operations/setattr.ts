@@ -5,8 +5,8 @@ import { ErrnoError } from '../errno.ts'
 import type { AttributeChanges, Attributes, Ino } from '../operations.ts'
 import { attributesOf, dropCapabilities, isDirectory, isRegular, setTimes, typeOf } from './attributes.ts'
 import { SMALL_CHANGE_BYTES, type Context } from '../context.ts'
-import { dropPrivileges, type FileData } from './file-data.ts'
-import type { Node } from '../nodes/node.ts'
+import { dropPrivileges, type FileData } from './io.ts'
+import type { Node } from '../inodes/node.ts'
 
 const PERMISSIONS = 0o7777
 const XATTR_CREATE = 1

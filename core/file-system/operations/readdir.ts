@@ -5,9 +5,9 @@ import { ErrnoError } from '../errno.ts'
 import type { DirectoryEntry, Fh, Ino, Name } from '../operations.ts'
 import { assertDirectory, typeOf } from './attributes.ts'
 import type { Context } from '../context.ts'
-import { COOKIE_PARENT, COOKIE_SELF, DirectoryListing } from './directory-listing.ts'
-import type { FileData } from './file-data.ts'
-import type { Node } from '../nodes/node.ts'
+import { COOKIE_PARENT, COOKIE_SELF, DirectoryListing } from './directory-cookies.ts'
+import type { FileData } from './io.ts'
+import type { Node } from '../inodes/node.ts'
 
 /** Entries looked at in one go: their inodes are loaded together. */
 const BATCH_MAX = 256
