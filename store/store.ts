@@ -45,6 +45,21 @@ export interface RecordSlice {
   readonly len: number
 }
 
+/** A read of bytes `[off, off + into.length)` of the record of `oid` as written by transaction `tid`. */
+export interface SliceRead {
+  readonly oid: Oid
+  readonly tid: Tid
+  readonly off: number
+  /** Receives the bytes. */
+  readonly into: Uint8Array
+}
+
+/** Oids `[first, first + count)`. */
+export interface OidRange {
+  readonly first: Oid
+  readonly count: number
+}
+
 /**
  * A record to be stored: `head`, then `body`, then `tail`. Bulk data goes into `body`, as the buffers it already
  * lies in (they must not change until the commit has settled) or as a slice of a stored record, which a store
@@ -127,6 +142,14 @@ export interface ReadableStore {
    */
   loadPart(oid: Oid, at: Tid, off: number, len: number, into?: Uint8Array): Promise<RevisionPart | undefined>
 
+  /**
+   * Fills the memory of every read. The call is one batch: a store may reorder and merge reads. When it rejects, the
+   * memory holds anything.
+   * @throws ObjectNotFoundError where there is no such revision; CorruptRecordError where the record is damaged or ends
+   * before the slice does; StoreError.
+   */
+  readSlices(reads: readonly SliceRead[]): Promise<void>
+
   /** The tids in `(after, upTo]` of the kept revisions of `oid`, newest first. */
   revisions(oid: Oid, range?: { readonly after?: Tid; readonly upTo?: Tid }): Promise<readonly Tid[]>
 
@@ -158,8 +181,11 @@ export interface ReadOnlyStore extends ReadableStore {
 export interface WritableStore extends ReadableStore {
   readonly readOnly: false
 
-  /** Reserves `count` new oids and returns the first; they ascend without gaps. Never gives one twice. */
-  newOids(count: number): Oid
+  /**
+   * Allocates at least `count` new oids. Each range lies above those allocated before, and above every oid committed. No
+   * oid is allocated twice; those that no committed object has may be allocated again after the database is reopened.
+   */
+  allocateOids(count: number): Promise<OidRange>
 
   /**
    * Stores a transaction; resolves to its tid when it is on disk. With no changes it still waits until every

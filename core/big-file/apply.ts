@@ -152,7 +152,7 @@ async function storeWhole(blocks: Blocks, blk: number, body: Body, stored: Ref |
     const base = stored?.className === ZBLK0 ? await readableData(blocks, stored.oid) : undefined
     if (stored !== undefined && base !== undefined) connection.putRecord(stored.oid, ZBLK0, source, base.tid)
     else {
-      const oid = connection.newOids(1)
+      const oid = await connection.newOids(1)
       connection.putRecord(oid, ZBLK0, source, TID_NONE)
       await blocks.blktab.set(blk, new Ref(oid, ZBLK0))
     }
@@ -371,9 +371,10 @@ async function carryOut(blocks: Blocks, blk: number, stored: Ref | undefined, pl
   const { connection } = blocks
   const { puts, rewrites, deletes } = plan
   puts.sort((a, b) => a.off - b.off)
-  const first = puts.length > 0 ? connection.newOids(puts.length) : 0
-  const block = stored?.className === ZBlk1.CLASS_NAME ? await blocks.zblk1(stored) : connection.create(ZBlk1)
-  if (stored?.className !== ZBlk1.CLASS_NAME) block.setChunktab(connection.create(IOBTree))
+  const first = puts.length > 0 ? await connection.newOids(puts.length) : 0
+  const block =
+    stored?.className === ZBlk1.CLASS_NAME ? await blocks.zblk1(stored) : await connection.create(ZBlk1)
+  if (stored?.className !== ZBlk1.CLASS_NAME) block.setChunktab(await connection.create(IOBTree))
   const { chunktab } = block
   block.markChanged()
   for (const { oid, tid, body } of rewrites) connection.putRecord(oid, ZDATA, dataRecord(ZDATA, body), tid)

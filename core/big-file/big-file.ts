@@ -56,9 +56,9 @@ export class BigFile implements Participant {
   }
 
   /** A new, empty file; `blksize` in bytes, a multiple of a chunk's. @throws ReadOnlyError. */
-  static create(connection: Connection, blksize: number = BLKSIZE): BigFile {
-    const file = connection.create(ZBigFile)
-    file.begin(blksize, connection.create(LOBTree))
+  static async create(connection: Connection, blksize: number = BLKSIZE): Promise<BigFile> {
+    const file = await connection.create(ZBigFile)
+    file.begin(blksize, await connection.create(LOBTree))
     return BigFile.#of(connection, file)
   }
 

@@ -49,7 +49,11 @@ export abstract class BTree<K extends PickleValue> extends TreePaths<K> {
     return this.#attempt(() => {
       const path = this.descend(key)
       if (path instanceof Missing) return path
-      return this.#missingToSplit(path) ?? this.#set(path, key, value)
+      const missing = this.#missingToSplit(path)
+      if (missing !== undefined) return missing
+      // Every level may split, the leaf into two new buckets, and the root gets a new child.
+      const reserved = this.jar.reserveOids(path.steps.length + 3)
+      return reserved === undefined ? this.#set(path, key, value) : new Awaited(reserved)
     })
   }
 
@@ -125,15 +129,16 @@ export abstract class BTree<K extends PickleValue> extends TreePaths<K> {
     super.clear()
   }
 
-  async #attempt<T>(attempt: () => T | Missing): Promise<T> {
+  async #attempt<T>(attempt: () => T | Missing | Awaited): Promise<T> {
     for (;;) {
       if (this.status === 'ghost') await this.activate()
       const result = attempt()
-      if (!(result instanceof Missing)) {
+      if (result instanceof Missing) await result.ghost.activate()
+      else if (result instanceof Awaited) await result.done
+      else {
         this.jar.touch(this)
         return result
       }
-      await result.ghost.activate()
     }
   }
 
@@ -277,7 +282,7 @@ export abstract class BTree<K extends PickleValue> extends TreePaths<K> {
   }
 
   #splitNode(left: BTreeNode<K>): { right: BTreeNode<K>; separator: K } {
-    const right = this.jar.createNamed(this.kind.tree) as BTreeNode<K>
+    const right = this.jar.createReserved(this.kind.tree) as BTreeNode<K>
     const content = left.change()
     const half = content.children.length >> 1
     const children = content.children.splice(half)
@@ -292,7 +297,7 @@ export abstract class BTree<K extends PickleValue> extends TreePaths<K> {
   }
 
   #splitRoot(): void {
-    const child = this.jar.createNamed(this.kind.tree) as BTreeNode<K>
+    const child = this.jar.createReserved(this.kind.tree) as BTreeNode<K>
     const content = this.change()
     Object.assign(child.change(), content)
     Object.assign(content, { inlined: undefined, children: [child.ref], separators: [] })
@@ -343,7 +348,15 @@ export abstract class BTree<K extends PickleValue> extends TreePaths<K> {
   }
 
   #newBucket(): Bucket<K> {
-    return this.jar.createNamed(this.kind.bucket) as Bucket<K>
+    return this.jar.createReserved(this.kind.bucket) as Bucket<K>
+  }
+}
+
+/** What an attempt has to wait for, other than a ghost. */
+class Awaited {
+  readonly done: Promise<void>
+  constructor(done: Promise<void>) {
+    this.done = done
   }
 }
 

@@ -128,11 +128,11 @@ export class FileSystemCheck {
       await this.#commit(true)
       return await Superblock.open(this.#connection)
     }
-    const made = this.#connection.create(PersistentMapping)
+    const made = await this.#connection.create(PersistentMapping)
     made.set('version', 1)
     made.set('root', new Ref(await this.#findRootDirectory(), PersistentMapping.CLASS_NAME))
-    made.set('orphans', this.#connection.create(LOBTree).ref)
-    made.set('tags', this.#connection.create(OOBTree).ref)
+    made.set('orphans', (await this.#connection.create(LOBTree)).ref)
+    made.set('tags', (await this.#connection.create(OOBTree)).ref)
     made.set('bytes', 0)
     made.set('inodes', 1)
     await this.#overwrite(root, [['zblkfs', made.ref]])
@@ -147,12 +147,12 @@ export class FileSystemCheck {
       if (parent instanceof Ref && parent.oid === mapping.oid && mapping.get('entries') instanceof Ref)
         return mapping.oid
     }
-    return this.#newDirectory(ROOT_MODE).oid
+    return (await this.#newDirectory(ROOT_MODE)).oid
   }
 
-  #newDirectory(mode: number, parent?: Inode): Inode {
-    const made = Inode.create(this.#connection, { mode, uid: 0, gid: 0, nlink: 2, timeNs: this.#nowNs })
-    Directory.create(this.#connection, made, parent ?? made)
+  async #newDirectory(mode: number, parent?: Inode): Promise<Inode> {
+    const made = await Inode.create(this.#connection, { mode, uid: 0, gid: 0, nlink: 2, timeNs: this.#nowNs })
+    await Directory.create(this.#connection, made, parent ?? made)
     return made
   }
 
@@ -162,7 +162,7 @@ export class FileSystemCheck {
     const mapping = this.#mapping(rootOid)
     if (!(await this.#restorable(mapping, 'directory', 'the root directory', '/'))) {
       if (!this.#repair) return undefined
-      const made = this.#newDirectory(ROOT_MODE)
+      const made = await this.#newDirectory(ROOT_MODE)
       await this.#overwrite(mapping, made.object.entries())
       await mapping.activate()
       mapping.set('parent', mapping.ref)
@@ -197,7 +197,7 @@ export class FileSystemCheck {
     const old = await superblock[key]().catch(() => undefined)
     const made =
       old === undefined
-        ? this.#connection.create<OOBTree | LOBTree>(kind)
+        ? await this.#connection.create<OOBTree | LOBTree>(kind)
         : await this.#trees.rebuild(old as BTree<PickleValue>)
     const root = await this.#connection.root()
     const ref = root.get('zblkfs')
@@ -229,7 +229,7 @@ export class FileSystemCheck {
       this.#lost({ kind: 'directory', path, oid, reason: 'it has no tree of entries' }, 'it is empty now')
       if (!this.#repair) return
       await inode.activate()
-      inode.entries = this.#connection.create(OOBTree).ref
+      inode.entries = (await this.#connection.create(OOBTree)).ref
       return
     }
     const faults: Fault[] = []
@@ -417,7 +417,7 @@ export class FileSystemCheck {
       await directory.delete(LOST_AND_FOUND)
     }
     await root.activate()
-    const made = this.#newDirectory(PRIVATE_MODE, root)
+    const made = await this.#newDirectory(PRIVATE_MODE, root)
     await directory.set(LOST_AND_FOUND, made)
     this.#inodes.enter({ oid: made.oid, isDirectory: true, parent: rootOid, name: LOST_AND_FOUND, stored: 0 })
     // It is walked: all that will be in it is entered by who puts it there.
@@ -521,7 +521,7 @@ export class FileSystemCheck {
   /** Sets a mapping's record, whatever it was. */
   async #overwrite(mapping: PersistentMapping, entries: Iterable<[string, PickleValue]>): Promise<void> {
     const [base] = await this.#connection.store.revisions(mapping.oid)
-    const made = this.#connection.create(PersistentMapping)
+    const made = await this.#connection.create(PersistentMapping)
     for (const [key, value] of entries) made.set(key, value)
     const head = encodeRecord(PersistentMapping.CLASS_NAME, made.capture())
     this.#connection.discard(made)

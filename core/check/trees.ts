@@ -100,7 +100,7 @@ export class Trees {
 
   /** A new tree with what can be read of another. @throws ReadOnlyError */
   async rebuild<K extends PickleValue>(tree: BTree<K>): Promise<BTree<K>> {
-    const made = this.#connection.createNamed(tree.className)
+    const made = await this.#connection.createNamed(tree.className)
     if (!(made instanceof BTree)) throw new TypeError(`a ${tree.className} is no tree`)
     for await (const part of this.parts(tree)) {
       if ('fault' in part) continue

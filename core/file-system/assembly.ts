@@ -112,13 +112,13 @@ async function repeatWrites(intents: Intents, context: Context, log: Logger): Pr
 
 /** What the inodes in use are like now; what it gives takes them back to that, when the connection has aborted. */
 function rememberNodes(live: Tree, bookkeeping: Bookkeeping): () => Promise<void> {
-  const firstNew = live.connection.newOids(1)
+  const firstNew = live.connection.nextOid
   const recall = bookkeeping.remember()
   return async () => {
     await recall()
     for (const node of live.nodes) {
       node.revert(bookkeeping.isOrphan(node))
-      if (node.oid > firstNew) node.vanish()
+      if (node.oid >= firstNew) node.vanish()
     }
   }
 }
@@ -135,7 +135,7 @@ async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock
     throw new CannotOpenError(
       `${connection.store.name} is empty: mount it for writing once to make a filesystem`,
     )
-  return Superblock.create(connection, owner, nowNs())
+  return await Superblock.create(connection, owner, nowNs())
 }
 
 async function findMoment(store: Store, text: string, cacheSizeBytes: number): Promise<Tid> {

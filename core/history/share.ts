@@ -43,8 +43,8 @@ export class SharedFile {
     if (!(from instanceof ZBigFile)) throw source.corrupt(data.oid, "a file's data is no ZBigFile")
     await from.activate()
     const blocks = new Blocks(source, from)
-    const file = target.create(ZBigFile)
-    file.begin(blocks.blksize, target.create(LOBTree))
+    const file = await target.create(ZBigFile)
+    file.begin(blocks.blksize, await target.create(LOBTree))
     return new SharedFile(blocks, target, file)
   }
 
@@ -86,8 +86,8 @@ export class SharedFile {
       ZDATA,
       Array.from(layout.oids, oid => oid as Oid),
     )
-    const block = this.#target.create(ZBlk1)
-    const chunktab = this.#target.create(IOBTree)
+    const block = await this.#target.create(ZBlk1)
+    const chunktab = await this.#target.create(IOBTree)
     block.setChunktab(chunktab)
     for (const [i, oid] of chunks.entries()) await chunktab.set(layout.offs[i] as number, new Ref(oid, ZDATA))
     await blktab.set(blk, block.ref)
@@ -96,7 +96,7 @@ export class SharedFile {
 
   async #shareRecords(className: DataClass, from: readonly Oid[]): Promise<readonly Oid[]> {
     if (from.length === 0) return []
-    const first = this.#target.newOids(from.length)
+    const first = await this.#target.newOids(from.length)
     const made: Oid[] = []
     for (const [i, oid] of from.entries()) {
       const { body } = await findData(this.#source.connection, oid)

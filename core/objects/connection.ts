@@ -24,6 +24,7 @@ import { formatTid, ROOT_OID, TID_NONE, type Oid, type Tid } from '../../store/i
 import type { NewTransaction, RecordSource, Store, WritableStore } from '../../store/store.ts'
 import { joinBytes } from '../bytes.ts'
 import { classNamed } from './classes.ts'
+import { OidLease } from './oid-lease.ts'
 import { ObjectCache, type ClassCounts } from './object-cache.ts'
 import type { Jar, Persistent, PersistentClass } from './persistent.ts'
 import { PersistentMapping } from './persistent-mapping.ts'
@@ -74,6 +75,7 @@ export class Connection implements Jar {
   /** Where the data of blocks lies; a quarter of the cache. */
   readonly layouts: LayoutCache
   readonly #writable: WritableStore | undefined
+  readonly #oids: OidLease | undefined
   readonly #cache: ObjectCache
   readonly #pending = new PendingRecords()
   readonly #participants = new Set<Participant>()
@@ -93,6 +95,7 @@ export class Connection implements Jar {
     this.store = store
     this.#at = at
     this.#writable = writable
+    this.#oids = writable === undefined ? undefined : new OidLease(writable)
     this.zblkFormat = options.zblkFormat ?? 'auto'
     this.chunkBytesMax = options.chunkBytesMax ?? Infinity
     const layoutBytes = Math.max(MINIMUM_LAYOUT_BYTES, Math.floor(options.cacheSizeBytes / 4))
@@ -160,17 +163,36 @@ export class Connection implements Jar {
   }
 
   /** A new, empty object, changed, with an oid of its own. @throws ReadOnlyError. */
-  create<T extends Persistent>(of: PersistentClass<T> & { readonly CLASS_NAME: string }): T {
-    return this.#create(of, this.newOids(1), of.CLASS_NAME)
+  async create<T extends Persistent>(of: PersistentClass<T> & { readonly CLASS_NAME: string }): Promise<T> {
+    return this.#create(of, await this.newOids(1), of.CLASS_NAME)
   }
 
-  createNamed(className: string): Persistent {
-    return this.#create(this.#classOf(className, ROOT_OID), this.newOids(1), className)
+  /** As {@link Connection.create}, by the name of the class. */
+  async createNamed(className: string): Promise<Persistent> {
+    return this.#create(this.#classOf(className, ROOT_OID), await this.newOids(1), className)
   }
 
-  /** Reserves `count` oids that follow one another. @throws ReadOnlyError. */
-  newOids(count: number): Oid {
-    return this.#writer().newOids(count)
+  /** Every object that is created from now on has this oid or a higher one. */
+  get nextOid(): Oid {
+    return this.#lease().next
+  }
+
+  reserveOids(count: number): Promise<void> | undefined {
+    return this.#lease().reserve(count)
+  }
+
+  createReserved(className: string): Persistent {
+    return this.#create(this.#classOf(className, ROOT_OID), this.#lease().take(1), className)
+  }
+
+  /** The first of `count` new oids that follow one another, all above those given before. @throws ReadOnlyError. */
+  async newOids(count: number): Promise<Oid> {
+    const lease = this.#lease()
+    for (;;) {
+      const reserved = lease.reserve(count)
+      if (reserved === undefined) return lease.take(count)
+      await reserved
+    }
   }
 
   async load(object: Persistent): Promise<void> {
@@ -420,10 +442,18 @@ export class Connection implements Jar {
   }
 
   #writer(): WritableStore {
-    if (this.#writable === undefined)
-      throw new ReadOnlyError(
-        `${this.store.name} at ${formatTid(this.#at)} is only read and cannot be changed`,
-      )
+    if (this.#writable === undefined) throw this.#readOnlyError()
     return this.#writable
+  }
+
+  #lease(): OidLease {
+    if (this.#oids === undefined) throw this.#readOnlyError()
+    return this.#oids
+  }
+
+  #readOnlyError(): ReadOnlyError {
+    return new ReadOnlyError(
+      `${this.store.name} at ${formatTid(this.#at)} is only read and cannot be changed`,
+    )
   }
 }

@@ -38,8 +38,10 @@ export interface Jar {
   resolve(ref: Ref): Persistent
   /** The object of that oid, if it is in memory. */
   known(oid: Oid): Persistent | undefined
-  /** A new, empty, changed object of a class, by its name in records. @throws ReadOnlyError. */
-  createNamed(className: string): Persistent
+  /** Waits until `count` objects can be created at once; undefined where they can be now. @throws ReadOnlyError. */
+  reserveOids(count: number): Promise<void> | undefined
+  /** A new, empty, changed object of a class, by its name in records, with a reserved oid. @throws ReadOnlyError. */
+  createReserved(className: string): Persistent
   /** Called before an up to date object changes. @throws ReadOnlyError. */
   register(object: Persistent): void
   /** Forgets an object that nothing refers to any more, and its changes. */

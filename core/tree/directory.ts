@@ -27,8 +27,8 @@ export class Directory {
   }
 
   /** Gives a new directory's inode its entries, none at first. @throws ReadOnlyError. */
-  static create(connection: Connection, inode: Inode, parent: Inode): Directory {
-    const tree = connection.create(OOBTree)
+  static async create(connection: Connection, inode: Inode, parent: Inode): Promise<Directory> {
+    const tree = await connection.create(OOBTree)
     inode.entries = tree.ref
     inode.parent = parent.ref
     return new Directory(tree)

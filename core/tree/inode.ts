@@ -51,8 +51,11 @@ export class Inode {
   }
 
   /** A new inode with an oid of its own. @throws ReadOnlyError. */
-  static create(connection: Connection, { mode, uid, gid, nlink, rdev = 0, timeNs }: NewInode): Inode {
-    const mapping = connection.create(PersistentMapping)
+  static async create(
+    connection: Connection,
+    { mode, uid, gid, nlink, rdev = 0, timeNs }: NewInode,
+  ): Promise<Inode> {
+    const mapping = await connection.create(PersistentMapping)
     const numbers = { mode, uid, gid, nlink, size: 0, rdev, stored: 0 }
     for (const [key, value] of Object.entries(numbers)) mapping.set(key, value)
     for (const key of ['atime', 'mtime', 'ctime', 'birthtime']) mapping.set(key, timeNs)

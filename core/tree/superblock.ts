@@ -58,14 +58,18 @@ export class Superblock {
   }
 
   /** Makes a filesystem with an empty root directory in a database that has no objects; nothing is committed. */
-  static create(connection: Connection, owner: { uid: number; gid: number }, timeNs: bigint): Superblock {
-    const mapping = connection.create(PersistentMapping)
-    const root = Inode.create(connection, { mode: ROOT_MODE, ...owner, nlink: 2, timeNs })
-    Directory.create(connection, root, root)
+  static async create(
+    connection: Connection,
+    owner: { uid: number; gid: number },
+    timeNs: bigint,
+  ): Promise<Superblock> {
+    const mapping = await connection.create(PersistentMapping)
+    const root = await Inode.create(connection, { mode: ROOT_MODE, ...owner, nlink: 2, timeNs })
+    await Directory.create(connection, root, root)
     mapping.set('version', VERSION)
     mapping.set('root', root.ref)
-    mapping.set('orphans', connection.create(LOBTree).ref)
-    mapping.set('tags', connection.create(OOBTree).ref)
+    mapping.set('orphans', (await connection.create(LOBTree)).ref)
+    mapping.set('tags', (await connection.create(OOBTree)).ref)
     mapping.set('bytes', 0)
     mapping.set('inodes', 1)
     connection.createRoot().set(KEY, mapping.ref)

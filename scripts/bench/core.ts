@@ -104,7 +104,7 @@ function print(what: string, core: number, floor: number, unit: string): void {
 
 async function store(to: WritableStore, { options }: Format): Promise<Oid> {
   const connection = await Connection.open(to, { cacheSizeBytes: CACHE_BYTES, ...options })
-  const file = BigFile.create(connection)
+  const file = await BigFile.create(connection)
   for (let off = 0; off < bytes; off += WRITE_BYTES) {
     await file.write(BigInt(off), source.subarray(off, off + WRITE_BYTES))
     if (connection.dirtyBytes < COMMIT_BYTES) continue

@@ -92,7 +92,7 @@ try {
     zblkFormat: 'zblk1',
     chunkBytesMax: 4096,
   })
-  const file = BigFile.create(connection)
+  const file = await BigFile.create(connection)
   const data = new Uint8Array(BLKSIZE).map((_, i) => (i % 251) + 1)
   for (let blk = 0; blk < BLOCKS; blk++) {
     await file.write(BigInt(blk) * BigInt(BLKSIZE), data)

@@ -46,7 +46,7 @@ function node(children: readonly Oid[], className: string): Uint8Array {
 async function fill(store: WritableSqliteStore): Promise<readonly Oid[]> {
   const made: Oid[] = []
   for (let index = 0; index < nodes; index++) {
-    const first = store.newOids(CHILDREN + 1)
+    const first = (await store.allocateOids(CHILDREN + 1)).first
     made.push(first)
     const children = Array.from({ length: CHILDREN }, (_, child) => (first + 1 + child) as Oid)
     const changes: ObjectChange[] = [
@@ -96,7 +96,7 @@ async function use(
   what: string,
 ): Promise<void> {
   const [commits, reads, loop] = [new Waits(), new Waits(), new Waits()]
-  const own = store.newOids(1)
+  const own = (await store.allocateOids(1)).first
   let base: Tid = TID_NONE
   let heapBytes = 0
   for (let count = 0; !signal.aborted; count++) {

@@ -62,7 +62,7 @@ function random(end: number): () => number {
 /** 2 MiB bodies, or each cut into 512 of 4 KiB; returns the first oid. */
 async function writeBulk(store: WritableSqliteStore, chunked: boolean): Promise<Oid> {
   const perBlock = chunked ? BLOCK / CHUNK : 1
-  const first = store.newOids(blocks * perBlock)
+  const first = (await store.allocateOids(blocks * perBlock)).first
   let oid: number = first
   for (let block = 0; block < blocks; block += COMMIT_BLOCKS) {
     const changes: ObjectChange[] = []
@@ -173,7 +173,7 @@ async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, 
 
 async function benchSmallCommits(store: WritableSqliteStore, file: number): Promise<void> {
   const count = 1000
-  const rows = store.newOids(4)
+  const rows = (await store.allocateOids(4)).first
   let base: Tid = TID_NONE
   const commit = async (index: number): Promise<void> => {
     const changes = [0, 1, 2].map(at => ({
@@ -206,7 +206,7 @@ async function benchGrowth(): Promise<void> {
 
 async function benchGrowthCommits(store: WritableSqliteStore, commits: number): Promise<void> {
   for (let count = 0; count < commits; count++) {
-    const first = store.newOids(4)
+    const first = (await store.allocateOids(4)).first
     const changes = [0, 1, 2].map(at => ({
       oid: (first + at) as Oid,
       base: TID_NONE,

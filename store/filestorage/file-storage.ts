@@ -13,11 +13,13 @@ import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { readSlicesInTurn } from '../read-slices.ts'
 import type {
   ChangeSet,
   Revision,
   RevisionPart,
   ReadOnlyStore,
+  SliceRead,
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
@@ -101,6 +103,10 @@ class FileStorage implements ReadOnlyStore {
     into?: Uint8Array,
   ): Promise<RevisionPart | undefined> {
     return this.#use(at, file => file.loadPart(oid, at, off, len, into))
+  }
+
+  async readSlices(reads: readonly SliceRead[]): Promise<void> {
+    await readSlicesInTurn(this, reads)
   }
 
   async revisions(

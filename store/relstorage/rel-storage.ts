@@ -11,11 +11,13 @@ import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid as oidOf, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { readSlicesInTurn } from '../read-slices.ts'
 import type {
   ChangeSet,
   Revision,
   RevisionPart,
   ReadOnlyStore,
+  SliceRead,
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
@@ -91,6 +93,10 @@ class RelStorage implements ReadOnlyStore {
     into?: Uint8Array,
   ): Promise<RevisionPart | undefined> {
     return this.#inOneState(() => this.#records.loadPart(oid, at, { off, len, into }))
+  }
+
+  async readSlices(reads: readonly SliceRead[]): Promise<void> {
+    await readSlicesInTurn(this, reads)
   }
 
   async revisions(

@@ -8,9 +8,17 @@
  */
 import type { Database, Statement } from 'better-sqlite3'
 import { LRUCache } from 'lru-cache'
-import { CorruptRecordError, StoreError } from '../errors.ts'
+import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../errors.ts'
 import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
-import type { ChangeSet, Revision, RevisionPart, TransactionInfo, TransactionRange } from '../store.ts'
+import { TOO_SHORT } from '../read-slices.ts'
+import type {
+  ChangeSet,
+  Revision,
+  RevisionPart,
+  SliceRead,
+  TransactionInfo,
+  TransactionRange,
+} from '../store.ts'
 import { rowSum, transactionSum } from '../segment-files/checksum.ts'
 import { LogDamageError, LogFiles } from '../segment-files/log-files.ts'
 import { LogReader } from '../segment-files/log-reader.ts'
@@ -85,6 +93,34 @@ export interface Added {
 /** A record's whole length in bytes. */
 export const recordSize = (record: StoredRecord): number =>
   (record.head?.length ?? 0) + record.len + (record.tail?.length ?? 0)
+
+/** A range of the log to be read for a record. */
+interface LoggedRead {
+  readonly record: StoredRecord
+  readonly pos: number
+  readonly into: Uint8Array
+}
+
+/** Sorts ranges by position; those that follow one another in the log and in memory become one. */
+function merged(reads: LoggedRead[]): readonly LoggedRead[] {
+  if (reads.length < 2) return reads
+  const ranges: LoggedRead[] = []
+  for (const read of reads.sort((a, b) => a.pos - b.pos)) {
+    const last = ranges.at(-1)
+    const { pos, into } = read
+    const follows =
+      last !== undefined &&
+      last.record.pos === read.record.pos &&
+      last.pos + last.into.length === pos &&
+      last.into.buffer === into.buffer &&
+      last.into.byteOffset + last.into.length === into.byteOffset
+    if (follows) {
+      const joined = new Uint8Array(into.buffer, last.into.byteOffset, last.into.length + into.length)
+      ranges[ranges.length - 1] = { ...last, into: joined }
+    } else ranges.push(read)
+  }
+  return ranges
+}
 
 function checked(row: RevisionRow): StoredRecord {
   const [oid, tid, sum, head, pos, len, tail] = row
@@ -228,6 +264,47 @@ export class Reader {
       if (record.pos !== null && part.size - record.len <= RECENT_BYTES) this.#recent.set(oid, record)
       return part
     })
+  }
+
+  /** As {@link Store.readSlices}: rows first, then the log in the order of its bytes. */
+  readSlices(reads: readonly SliceRead[]): void {
+    const read = (): void => {
+      const logged: LoggedRead[] = []
+      for (const slice of reads) this.#readSlice(slice, logged)
+      try {
+        for (const range of merged(logged))
+          reportDamage(range.record, () => this.#log.read(range.pos, range.into))
+      } catch (error) {
+        // A pack may have released these places since they were remembered.
+        for (const { oid } of reads) this.#recent.delete(oid)
+        throw error
+      }
+    }
+    // One query sees one state by itself.
+    if (reads.length === 1) twiceOnLogDamage(read)
+    else this.#inOneState(read)
+  }
+
+  #readSlice({ oid, tid, off, into }: SliceRead, logged: LoggedRead[]): void {
+    const known = this.#recent.get(oid)
+    const record = known?.tid === tid ? known : this.find(oid, tid)
+    if (record?.tid !== tid || record.head === null) throw new ObjectNotFoundError(oid, tid)
+    const size = recordSize(record)
+    if (off + into.length > size) throw new CorruptRecordError(oid, tid, TOO_SHORT)
+    if (record.pos !== null && record !== known && size - record.len <= RECENT_BYTES)
+      this.#recent.set(oid, record)
+    const { head, tail, pos, len } = record
+    const end = off + into.length
+    if (off < head.length) into.set(head.subarray(off, end))
+    const tailStart = head.length + len
+    if (tail !== null && end > tailStart) {
+      const from = Math.max(off, tailStart)
+      into.set(tail.subarray(from - tailStart, end - tailStart), from - off)
+    }
+    const lo = Math.max(off, head.length)
+    const hi = Math.min(end, tailStart)
+    if (pos !== null && lo < hi)
+      logged.push({ record, pos: pos + lo - head.length, into: into.subarray(lo - off, hi - off) })
   }
 
   #part(record: StoredRecord, off: number, len: number, into?: Uint8Array): RevisionPart {

@@ -10,10 +10,12 @@ import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '
 import type {
   ChangeSet,
   NewTransaction,
+  OidRange,
   Revision,
   RevisionPart,
   ReadableStore,
   ReadOnlyStore,
+  SliceRead,
   TransactionInfo,
   TransactionRange,
   WritableStore,
@@ -69,6 +71,11 @@ abstract class SqliteReads implements ReadableStore {
     into?: Uint8Array,
   ): Promise<RevisionPart | undefined> {
     return this.#read(reader => reader.loadPart(oid, at, off, len, into))
+  }
+
+  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  async readSlices(reads: readonly SliceRead[]): Promise<void> {
+    this.#read(reader => reader.readSlices(reads))
   }
 
   async revisions(oid: Oid, { after = TID_NONE, upTo = TID_MAX } = {}): Promise<readonly Tid[]> {
@@ -201,10 +208,12 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
     }
   }
 
-  newOids(count: number): Oid {
+  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  async allocateOids(count: number): Promise<OidRange> {
+    if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
     const first = toOid(this.#nextOid)
     this.#nextOid = toOid(this.#nextOid + count)
-    return first
+    return { first, count }
   }
 
   async commit(transaction: NewTransaction): Promise<Tid> {

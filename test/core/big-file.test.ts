@@ -22,7 +22,7 @@ async function create(
   chunkBytesMax = Infinity,
 ): Promise<[BigFile, Connection]> {
   const connection = await Connection.open(store, { cacheSizeBytes: 4 << 20, zblkFormat, chunkBytesMax })
-  return [BigFile.create(connection, blksize), connection]
+  return [await BigFile.create(connection, blksize), connection]
 }
 
 async function reopen(file: BigFile, zblkFormat: ZBlkFormat = 'auto'): Promise<[BigFile, Connection]> {
@@ -284,7 +284,7 @@ describe('BigFile', () => {
       const data = pattern((4 << 20) + 5000, 1)
       await source.write(0n, data)
       await commit(connection)
-      const target = BigFile.create(connection, 2 << 20)
+      const target = await BigFile.create(connection, 2 << 20)
       let stored = 0
       target.onGrowth = bytes => (stored += bytes)
       const shared = (4 << 20) + 4096

@@ -89,7 +89,7 @@ async function shape(object: BTreeNode<PickleValue> | Bucket<PickleValue>): Prom
 
 async function ours(family: Family, operations: readonly Operation[]): Promise<unknown> {
   const connection = await Connection.open(new MemoryStore(), { cacheSizeBytes: 256 << 20 })
-  const tree = connection.create<BTree<PickleValue>>(CLASSES[family] as never)
+  const tree = await connection.create<BTree<PickleValue>>(CLASSES[family] as never)
   for (const [i, [operation, k]] of operations.entries()) {
     const key = family === 'OO' ? new ByteString(String(k).padStart(8, '0')) : k
     if (operation === 'set') await tree.set(key, 1)

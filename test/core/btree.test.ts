@@ -22,7 +22,7 @@ async function committed(tree: { jar: unknown }): Promise<void> {
 describe('BTree', () => {
   it('makes 17 buckets of 512 ascending keys: 16 of 30 and one of 32', async () => {
     const store = new MemoryStore()
-    const tree = (await Connection.open(store, OPTIONS)).create(IOBTree)
+    const tree = await (await Connection.open(store, OPTIONS)).create(IOBTree)
     for (let i = 0; i < 512; i++) expect(await tree.set(i * 4096, i)).toBe(true)
     expect(await checkTree(tree)).toEqual({ entries: 512, buckets: 17, nodes: 1, depth: 2 })
     await committed(tree)
@@ -34,7 +34,7 @@ describe('BTree', () => {
 
   it('splits its root at 1000 children and keeps its oid', async () => {
     const store = new MemoryStore()
-    const tree = (await Connection.open(store, { cacheSizeBytes: 16 << 20 })).create(LOBTree)
+    const tree = await (await Connection.open(store, { cacheSizeBytes: 16 << 20 })).create(LOBTree)
     for (let i = 0; i < 40_000; i++) await tree.set(i, null)
     const facts = await checkTree(tree)
     expect(facts).toMatchObject({ entries: 40_000, depth: 3 })
@@ -49,7 +49,7 @@ describe('BTree', () => {
 
   it('orders bytes and text as Python does', async () => {
     const connection = await Connection.open(new MemoryStore(), OPTIONS)
-    const bytes = connection.create(OOBTree)
+    const bytes = await connection.create(OOBTree)
     for (const key of ['\xff', 'a', '', 'ab', '\x80']) await bytes.set(new ByteString(key), null)
     expect((await bytes.batch({}, 10)).keys.map(key => (key as ByteString).latin1)).toEqual([
       '',
@@ -58,13 +58,13 @@ describe('BTree', () => {
       '\x80',
       '\xff',
     ])
-    const text = connection.create(OOBTree)
+    const text = await connection.create(OOBTree)
     for (const key of ['\u{1f600}', '\uffff', 'z']) await text.set(key, null)
     expect((await text.batch({}, 10)).keys).toEqual(['z', '\uffff', '\u{1f600}'])
   })
 
   it('goes on by key when it changes during a scan', async () => {
-    const tree = (await Connection.open(new MemoryStore(), OPTIONS)).create(IOBTree)
+    const tree = await (await Connection.open(new MemoryStore(), OPTIONS)).create(IOBTree)
     for (let i = 0; i < 200; i++) await tree.set(i, null)
     const seen: number[] = []
     for await (const [key] of tree.range()) {
@@ -77,7 +77,7 @@ describe('BTree', () => {
   })
 
   it('refuses a key that its family cannot hold', async () => {
-    const tree = (await Connection.open(new MemoryStore(), OPTIONS)).create(IOBTree)
+    const tree = await (await Connection.open(new MemoryStore(), OPTIONS)).create(IOBTree)
     await expect(tree.set(2 ** 31, null)).rejects.toThrow(RangeError)
   })
 
@@ -116,7 +116,7 @@ describe('BTree', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(operation, { maxLength: 60 }), async operations => {
         const store = new MemoryStore()
-        let tree = (await Connection.open(store, OPTIONS)).create(IOBTree)
+        let tree = await (await Connection.open(store, OPTIONS)).create(IOBTree)
         const model = new Map<number, number>()
         let step = 0
         for (const { kind, key, count } of operations) {

@@ -28,7 +28,7 @@ async function victim(): Promise<Victim> {
     zblkFormat: 'zblk1',
     chunkBytesMax: 4096,
   })
-  const file = BigFile.create(connection)
+  const file = await BigFile.create(connection)
   await file.write(0n, new Uint8Array(BLKSIZE).fill(7))
   await connection.prepare()
   await connection.commit()

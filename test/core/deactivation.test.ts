@@ -23,7 +23,7 @@ beforeEach(async () => {
     zblkFormat: 'zblk1',
     chunkBytesMax: 4096,
   })
-  const written = BigFile.create(writing)
+  const written = await BigFile.create(writing)
   for (let blk = 0; blk < BLOCKS; blk++) await written.write(BigInt(blk * BLKSIZE), data)
   await writing.prepare()
   await writing.commit()

@@ -4,7 +4,7 @@
  */
 import { assert, asyncProperty, integer } from 'fast-check'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { ConflictError, ObjectNotFoundError, StoreError } from '../../store/errors.ts'
+import { ConflictError, CorruptRecordError, ObjectNotFoundError, StoreError } from '../../store/errors.ts'
 import { oid as toOid, TID_MAX, TID_NONE, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { NewTransaction, ObjectChange, RecordSource, Store, WritableStore } from '../../store/store.ts'
 import {
@@ -17,6 +17,7 @@ import {
   type History,
   type WrittenTransaction,
 } from './history.ts'
+import { newOids } from '../tools/new-oids.ts'
 
 /** A database for one test. */
 export interface TestDatabase {
@@ -55,6 +56,42 @@ export function readableStoreContract(
       for (const [oid, { record }] of newest) await expectParts(store, oid, TID_MAX, record)
     })
 
+    test('slices of many records are read in one call, in any order, each into its memory', async () => {
+      const parts = history.flatMap(({ tid, records }) =>
+        [...records].flatMap(([oid, record]) => {
+          if (record === null) return []
+          const [off, middle] = [record.length >> 2, record.length >> 1]
+          return [
+            { oid, tid, off, end: middle, record },
+            { oid, tid, off: middle, end: record.length, record },
+            { oid, tid, off: 0, end: off, record },
+          ]
+        }),
+      )
+      const picked = parts.filter((_, index) => index % Math.max(1, Math.floor(parts.length / 200)) === 0)
+      const memory = new Uint8Array(picked.reduce((sum, { off, end }) => sum + end - off, 0))
+      let at = 0
+      const reads = picked.map(({ oid, tid, off, end }) => {
+        const into = memory.subarray(at, (at += end - off))
+        return { oid, tid, off, into }
+      })
+      await store.readSlices(reads.toReversed())
+      for (const [i, { oid, off, end, record }] of picked.entries())
+        expectBytes(reads[i]?.into, record.subarray(off, end), `bytes [${off}, ${end}) of ${oid}`)
+      await store.readSlices([])
+    })
+
+    test('a slice of a revision that does not exist, or beyond its end, is refused', async () => {
+      const [oid, { record, tid }] = [...stateAt(history, TID_MAX)][0] ?? expect.fail('it has no objects')
+      const into = new Uint8Array(1)
+      const missing = { oid: toOid(Number.MAX_SAFE_INTEGER - 5), tid, off: 0, into }
+      await expect(store.readSlices([missing])).rejects.toThrow(ObjectNotFoundError)
+      const never = { oid, tid: toTid(tid + 1n), off: 0, into }
+      await expect(store.readSlices([never])).rejects.toThrow(ObjectNotFoundError)
+      const beyond = { oid, tid, off: record.length, into }
+      await expect(store.readSlices([beyond])).rejects.toThrow(CorruptRecordError)
+    })
+
     test('an object that never was is undefined, alone and among others', async () => {
       const known = [...stateAt(history, TID_MAX).keys()].slice(0, 3)
       const missing = toOid(Number.MAX_SAFE_INTEGER - 5)
@@ -73,6 +110,8 @@ export function readableStoreContract(
       await store.close()
       await expect(store.load([], TID_MAX)).rejects.toThrow(StoreError)
       await expect(store.loadPart(toOid(0), TID_MAX, 0, 1)).rejects.toThrow(StoreError)
+      const read = { oid: toOid(0), tid: TID_MAX, off: 0, into: new Uint8Array(1) }
+      await expect(store.readSlices([read])).rejects.toThrow(StoreError)
       await expect(store.lastTid()).rejects.toThrow(StoreError)
       await expect(store.revisions(toOid(0))).rejects.toThrow(StoreError)
       await expect(store.transactions()[Symbol.asyncIterator]().next()).rejects.toThrow(StoreError)
@@ -106,7 +145,7 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
     })
 
     const add = async (record: RecordSource | Uint8Array): Promise<{ oid: Oid; tid: Tid }> => {
-      const oid = store.newOids(1)
+      const oid = (await store.allocateOids(1)).first
       const source = record instanceof Uint8Array ? { head: record } : record
       return { oid, tid: await store.commit({ changes: [{ oid, base: TID_NONE, record: source }] }) }
     }
@@ -139,16 +178,21 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
       expect(await store.commit({ changes: [] })).toBe(TID_NONE)
     })
 
-    test('oids ascend without gaps, are given once, and none that was used is given after a reopening', async () => {
-      const first = store.newOids(3)
-      expect(store.newOids(1)).toBe(first + 3)
-      const { oid } = await add(Uint8Array.of(1))
-      const far = toOid(oid + 1000)
+    test('ranges of oids ascend, do not overlap, and none that was used is allocated after a reopening', async () => {
+      const ranges = await Promise.all([3, 1, 4000, 1].map(async count => await store.allocateOids(count)))
+      let end = 0
+      for (const [i, { first, count }] of ranges.entries()) {
+        expect(first).toBeGreaterThanOrEqual(Math.max(end, 1))
+        expect(count).toBeGreaterThanOrEqual([3, 1, 4000, 1][i] ?? Infinity)
+        end = first + count
+      }
+      const far = toOid(end + 1000)
       await store.commit({ changes: [{ oid: far, base: TID_NONE, record: { head: Uint8Array.of(2) } }] })
-      expect(store.newOids(1)).toBe(far + 1)
+      expect((await store.allocateOids(1)).first).toBeGreaterThan(far)
       await store.close()
+      await expect(store.allocateOids(1)).rejects.toThrow(StoreError)
       store = await database.open()
-      expect(store.newOids(1)).toBeGreaterThan(far)
+      expect((await store.allocateOids(1)).first).toBeGreaterThan(far)
     })
 
     test('tids increase, whatever the clock says', async () => {
@@ -156,14 +200,18 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
       for (let index = 0; index < 20; index++) tids.push((await add(Uint8Array.of(index))).tid)
       expect(tids).toEqual([...new Set(tids)].toSorted((a, b) => (a < b ? -1 : 1)))
       const future = toTid((tids.at(-1) ?? TID_NONE) + (1n << 50n))
-      const changes = [{ oid: store.newOids(1), base: TID_NONE, record: { head: Uint8Array.of(1) } }]
+      const changes = [
+        { oid: (await store.allocateOids(1)).first, base: TID_NONE, record: { head: Uint8Array.of(1) } },
+      ]
       expect(await store.commit({ changes, tid: future })).toBe(future)
       expect((await add(Uint8Array.of(2))).tid).toBe(future + 1n)
     })
 
     test('a given tid that is not later than the last one is refused', async () => {
       const { tid } = await add(Uint8Array.of(1))
-      const changes = [{ oid: store.newOids(1), base: TID_NONE, record: { head: Uint8Array.of(1) } }]
+      const changes = [
+        { oid: (await store.allocateOids(1)).first, base: TID_NONE, record: { head: Uint8Array.of(1) } },
+      ]
       await expect(store.commit({ changes, tid })).rejects.toThrow(StoreError)
       expect(await store.lastTid()).toBe(tid)
     })
@@ -171,7 +219,7 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
     test('a change that was made from an older state is a conflict, and nothing of its transaction is stored', async () => {
       const { oid, tid } = await add(Uint8Array.of(1))
       const newer = await store.commit({ changes: [{ oid, base: tid, record: { head: Uint8Array.of(2) } }] })
-      const bystander = store.newOids(1)
+      const bystander = (await store.allocateOids(1)).first
       const late: NewTransaction = {
         changes: [
           { oid: bystander, base: TID_NONE, record: { head: new Uint8Array(100_000) } },
@@ -235,7 +283,7 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
 
     test('100,000 objects in one transaction are there, in order and out of it', async () => {
       const count = 100_000
-      const first = store.newOids(count)
+      const first = (await store.allocateOids(count)).first
       const record = (index: number): Uint8Array => Buffer.from(`object ${index}`)
       const oids = Array.from({ length: count }, (_, index) => toOid(first + index))
       const changes = oids.map((oid, index) => ({ oid, base: TID_NONE, record: { head: record(index) } }))
@@ -256,7 +304,7 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
     })
 
     test('an object with a long history is found at once, alone and among its neighbours', async () => {
-      const first = store.newOids(8)
+      const first = (await store.allocateOids(8)).first
       const oids = Array.from({ length: 8 }, (_, index) => toOid(first + index))
       let base = await store.commit({
         changes: oids.map(oid => ({ oid, base: TID_NONE, record: { head: Uint8Array.of(0) } })),
@@ -325,7 +373,7 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
     })
 
     test('commits that are queued together run in their order', async () => {
-      const oids = Array.from({ length: 50 }, () => store.newOids(1))
+      const oids = await newOids(store, 50)
       const tids = await Promise.all(
         oids.map(oid =>
           store.commit({ changes: [{ oid, base: TID_NONE, record: { head: Uint8Array.of(1) } }] }),
@@ -337,15 +385,17 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
 
     test('a commit of nothing waits for those before it and is no transaction', async () => {
       const { tid } = await add(Uint8Array.of(1))
-      const pending = add(new Uint8Array(1_000_000))
+      const [oid = toOid(0)] = await newOids(store, 1)
+      const record = { head: new Uint8Array(1_000_000) }
+      const pending = store.commit({ changes: [{ oid, base: TID_NONE, record }] })
       const nothing = await store.commit({ changes: [] })
-      expect(nothing).toBe((await pending).tid)
+      expect(nothing).toBe(await pending)
       expect(nothing).toBeGreaterThan(tid)
       expect(await store.lastTid()).toBe(nothing)
     })
 
     test('reads see whole transactions while others are committed', async () => {
-      const first = store.newOids(40)
+      const first = (await store.allocateOids(40)).first
       const oids = Array.from({ length: 40 }, (_, index) => toOid(first + index))
       const write = async (base: Tid, value: number): Promise<Tid> =>
         await store.commit({
@@ -374,9 +424,11 @@ export function storeContract(name: string, make: () => Promise<TestDatabase>): 
     })
 
     test('close waits for the commits under way, and what comes later is rejected', async () => {
-      const pending = add(randomBytes(5_000_000, 5))
+      const [oid = toOid(0)] = await newOids(store, 1)
+      const record = { head: randomBytes(5_000_000, 5) }
+      const pending = store.commit({ changes: [{ oid, base: TID_NONE, record }] })
       await store.close()
-      const { oid, tid } = await pending
+      const tid = await pending
       await expect(store.commit({ changes: [] })).rejects.toThrow(StoreError)
       store = await database.open()
       expect(await store.lastTid()).toBe(tid)
@@ -465,7 +517,7 @@ async function writeRandomHistory(store: WritableStore, seed: number): Promise<H
     const records = new Map<Oid, Uint8Array | null>()
     const changes: ObjectChange[] = []
     const old = [...newest.keys()].filter(() => below(4) === 0)
-    const fresh = Array.from({ length: below(count === 0 ? 20 : 6) }, () => store.newOids(1))
+    const fresh = await newOids(store, below(count === 0 ? 20 : 6))
     for (const oid of [...fresh, ...old]) {
       const base = newest.get(oid)?.tid ?? TID_NONE
       if (base !== TID_NONE && below(6) === 0) {

@@ -3,12 +3,15 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { ConflictError, StoreError } from '../../store/errors.ts'
 import { oid, tid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import type { Capabilities, Intents } from '../../store/capabilities.ts'
+import { readSlicesInTurn } from '../../store/read-slices.ts'
 import type {
   ChangeSet,
   NewTransaction,
+  OidRange,
   RecordSource,
   Revision,
   RevisionPart,
+  SliceRead,
   TransactionInfo,
   WritableStore,
 } from '../../store/store.ts'
@@ -77,6 +80,10 @@ export class MemoryStore implements WritableStore {
     return Promise.resolve({ tid: revision.tid, size: revision.record.length, bytes })
   }
 
+  readSlices(reads: readonly SliceRead[]): Promise<void> {
+    return readSlicesInTurn(this, reads)
+  }
+
   revisions(oid: Oid): Promise<readonly Tid[]> {
     return Promise.resolve((this.#revisions.get(oid) ?? []).map(({ tid }) => tid).toReversed())
   }
@@ -95,10 +102,11 @@ export class MemoryStore implements WritableStore {
     yield* this.#sets.filter(({ tid }) => tid > after && tid <= upTo)
   }
 
-  newOids(count: number): Oid {
+  async allocateOids(count: number): Promise<OidRange> {
+    await turn()
     const first = oid(this.#nextOid)
     this.#nextOid += count
-    return first
+    return { first, count }
   }
 
   async commit(transaction: NewTransaction): Promise<Tid> {

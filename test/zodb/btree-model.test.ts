@@ -44,7 +44,7 @@ async function expectPythonsTrees(family: Family, commits: Commits): Promise<voi
   ) as Record<string, string>[]
   const store = new MemoryStore()
   const connection = await Connection.open(store, { cacheSizeBytes: 64 << 20 })
-  const tree = connection.create(FAMILIES[family] as typeof OOBTree)
+  const tree = await connection.create(FAMILIES[family] as typeof OOBTree)
   for (const [step, operations] of commits.entries()) {
     for (const [operation, given] of operations) {
       const key = (typeof given === 'string' ? new ByteString(given) : given) as ByteString

@@ -50,7 +50,7 @@ export class Graft {
     const context = this.#context
     const node = await context.through(0, async () => {
       await top.activate()
-      const node = context.hold(context.live.node(this.#newInode(top).oid))
+      const node = context.hold(context.live.node((await this.#newInode(top)).oid))
       context.bookkeeping.created()
       context.bookkeeping.orphaned(node)
       context.changed(node, INODE_BYTES)
@@ -87,7 +87,7 @@ export class Graft {
     const context = this.#context
     const oid = await context.through(0, async () => {
       await inode.activate()
-      const copy = this.#newInode(inode)
+      const copy = await this.#newInode(inode)
       copy.nlink = isDirectory(inode) ? 2 : 0
       return copy.oid
     })
@@ -115,12 +115,13 @@ export class Graft {
   }
 
   /** A new inode with the attributes of an old one, without a name, data, or entries. */
-  #newInode(from: Inode): Inode {
+  async #newInode(from: Inode): Promise<Inode> {
     const { connection } = this.#context.live
     const { mode, uid, gid, rdev } = from
-    const inode = Inode.create(connection, { mode, uid, gid, rdev, nlink: 0, timeNs: 0n })
+    const inode = await Inode.create(connection, { mode, uid, gid, rdev, nlink: 0, timeNs: 0n })
+    await from.activate()
     copyAttributes(from, inode)
-    if (isDirectory(from)) Directory.create(connection, inode, inode)
+    if (isDirectory(from)) await Directory.create(connection, inode, inode)
     return inode
   }
 

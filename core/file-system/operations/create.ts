@@ -193,7 +193,7 @@ export class Names {
           if (wanted.orExisting !== true) throw new ErrnoError('EEXIST')
           return await this.#enterFound(directory, name, existing)
         }
-        const inode = this.#newInode(directory, name, wanted, caller)
+        const inode = await this.#newInode(directory, name, wanted, caller)
         await this.#add(directory, name, inode)
         if (isDirectory(inode)) directory.inode.nlink++
         context.bookkeeping.created()
@@ -210,11 +210,16 @@ export class Names {
     })
   }
 
-  #newInode(directory: Node, name: Name, { mode, rdev = 0, target }: NewEntry, { uid, gid }: Caller): Inode {
+  async #newInode(
+    directory: Node,
+    name: Name,
+    { mode, rdev = 0, target }: NewEntry,
+    { uid, gid }: Caller,
+  ): Promise<Inode> {
     const { tree, inode: parent } = directory
     const inherits = (parent.mode & S_ISGID) !== 0
     const isDirectoryWanted = (mode & S_IFMT) === S_IFDIR
-    const inode = Inode.create(tree.connection, {
+    const inode = await Inode.create(tree.connection, {
       mode: inherits && isDirectoryWanted ? mode | S_ISGID : mode,
       uid,
       gid: inherits ? parent.gid : gid,
@@ -223,7 +228,7 @@ export class Names {
       timeNs: this.#context.nowNs(),
     })
     if (target !== undefined) inode.target = target
-    if (isDirectoryWanted) Directory.create(tree.connection, inode, parent)
+    if (isDirectoryWanted) await Directory.create(tree.connection, inode, parent)
     inode.named(parent.ref, name)
     return inode
   }

@@ -177,7 +177,8 @@ export class FileData {
 
   async #openToWrite(node: Node): Promise<BigFile> {
     if (node.inode.data !== undefined) return await this.#open(node)
-    const file = BigFile.create(node.tree.connection)
+    const file = await BigFile.create(node.tree.connection)
+    await node.inode.activate()
     node.inode.data = file.file.ref
     return this.#attach(node, file)
   }

@@ -16,7 +16,7 @@ import { classOfRecord, DATA_HEAD_MAX } from '../../objects/record.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
 import { ObjectNotFoundError, StoreError } from '../../../store/errors.ts'
 import { formatTid, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
-import type { Store } from '../../../store/store.ts'
+import type { Revision, Store } from '../../../store/store.ts'
 import type { ImportMap, MappedObject } from './import-map.ts'
 
 /** How much is collected before a part is committed. */
@@ -120,7 +120,7 @@ export class Copier {
         const part = await readingForeign(source, () => source.loadPart(oid, upTo, 0, DATA_HEAD_MAX))
         const className = part === undefined ? '' : classOfRecord(part.bytes)
         if (className === ZBigFile.CLASS_NAME) {
-          map.add(oid, this.#newOid(), oid)
+          map.add(oid, await this.#newOid(), oid)
           this.#mayRename = true
         } else if (part === undefined || NAMING.has(className)) this.#candidates.push(oid)
         if (this.#candidates.length > CANDIDATES_MAX) {
@@ -176,9 +176,7 @@ export class Copier {
         if (object.written === TID_NONE && object.oid !== object.file)
           throw new ObjectNotFoundError(object.oid, at)
       } else {
-        const remapped = remapRecord(revision.record, object.oid, revision.tid, ref =>
-          this.#ours(ref.oid, object.file),
-        )
+        const remapped = await this.#remap(revision, object)
         this.#records.add({ ...remapped, object })
         touched.set(object.file, (touched.get(object.file) ?? 0) + remapped.dataBytes)
         progress(revision.record.length)
@@ -188,16 +186,23 @@ export class Copier {
     for (const [file, bytes] of touched) map.touch(file, bytes)
   }
 
-  #ours(oid: Oid, file: Oid): Oid {
-    const known = this.#options.map.get(oid)
-    if (known !== undefined) return known.ours
-    const ours = this.#newOid()
-    this.#options.map.add(oid, ours, file)
-    return ours
+  async #remap({ record, tid }: Revision, { oid, file }: MappedObject): Promise<RemappedRecord> {
+    const { map } = this.#options
+    const unknown = new Set<Oid>()
+    const remap = (): RemappedRecord =>
+      remapRecord(record, oid, tid, ref => {
+        const known = map.get(ref.oid)
+        if (known === undefined) unknown.add(ref.oid)
+        return known?.ours ?? ref.oid
+      })
+    const remapped = remap()
+    if (unknown.size === 0) return remapped
+    for (const theirs of unknown) map.add(theirs, await this.#newOid(), file)
+    return remap()
   }
 
-  #newOid(): Oid {
-    return this.#options.connection.newOids(1)
+  async #newOid(): Promise<Oid> {
+    return await this.#options.connection.newOids(1)
   }
 
   async #commitPart(tid: Tid): Promise<void> {

@@ -34,7 +34,7 @@ export class FileTree {
     const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
     const superblock =
       connection.at === TID_NONE
-        ? Superblock.create(connection, owner, timeNs)
+        ? await Superblock.create(connection, owner, timeNs)
         : await Superblock.open(connection)
     return new FileTree(connection, superblock)
   }
@@ -53,8 +53,8 @@ export class FileTree {
   }
 
   /** Makes an inode for a file of ours, without a name yet. */
-  createFile(file: Oid, timeNs: bigint): Oid {
-    const inode = Inode.create(this.#connection, { mode: FILE_MODE, ...this.#owner, nlink: 0, timeNs })
+  async createFile(file: Oid, timeNs: bigint): Promise<Oid> {
+    const inode = await Inode.create(this.#connection, { mode: FILE_MODE, ...this.#owner, nlink: 0, timeNs })
     inode.data = new Ref(file, ZBigFile.CLASS_NAME)
     return inode.oid
   }
@@ -117,8 +117,14 @@ export class FileTree {
       )
     }
     const from = await this.#activated(parent)
-    const inode = Inode.create(this.#connection, { mode: DIRECTORY_MODE, ...this.#owner, nlink: 2, timeNs })
-    Directory.create(this.#connection, inode, from)
+    const inode = await Inode.create(this.#connection, {
+      mode: DIRECTORY_MODE,
+      ...this.#owner,
+      nlink: 2,
+      timeNs,
+    })
+    await Directory.create(this.#connection, inode, from)
+    await from.activate()
     from.nlink += 1
     await Directory.of(this.#connection, from).set(name, inode)
     await this.#touch(parent, timeNs)

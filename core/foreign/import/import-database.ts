@@ -203,14 +203,14 @@ class Importer {
     const before = this.#map.seePath(name, file, at)
     if (before === file) return
     if (before !== undefined) await this.#unname(name, before, tree, timeNs)
-    const inode = this.#map.file(file)?.inode ?? this.#createInode(file, tree, timeNs)
+    const inode = this.#map.file(file)?.inode ?? (await this.#createInode(file, tree, timeNs))
     await tree.link(this.#pathOf(name), inode, timeNs)
   }
 
-  #createInode(file: Oid, tree: FileTree, timeNs: bigint): Oid {
+  async #createInode(file: Oid, tree: FileTree, timeNs: bigint): Promise<Oid> {
     const ours = this.#map.get(file)?.ours
     if (ours === undefined) throw new Error(`file ${file} is not in the map`)
-    const inode = tree.createFile(ours, timeNs)
+    const inode = await tree.createFile(ours, timeNs)
     this.#map.setInode(file, inode)
     this.#map.touch(file, 0)
     return inode

@@ -146,7 +146,8 @@ const cases: readonly Case[] = [
     damage: path =>
       edit(
         path,
-        async ({ connection, at }) => void ((await at('/a')).entries = connection.create(OOBTree).ref),
+        async ({ connection, at }) =>
+          void ((await at('/a')).entries = (await connection.create(OOBTree)).ref),
       ),
     named: /^lost: a directory that no directory leads to/m,
     touched: /^\/a\//,
@@ -279,7 +280,7 @@ describe('fsck finds, names and repairs', () => {
     await copyDatabase(original, path)
     await edit(
       path,
-      async ({ connection, at }) => void ((await at('/a')).entries = connection.create(OOBTree).ref),
+      async ({ connection, at }) => void ((await at('/a')).entries = (await connection.create(OOBTree)).ref),
     )
     await check(path, true)
     const paths = await openPaths(path)

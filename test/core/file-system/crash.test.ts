@@ -24,6 +24,7 @@ function found(store: MemoryStore): Store {
     capabilities: {},
     load: (oids, at) => store.load(oids, at),
     loadPart: (oid, at, off, len) => store.loadPart(oid, at, off, len),
+    readSlices: reads => store.readSlices(reads),
     revisions: oid => store.revisions(oid),
     lastTid: () => store.lastTid(),
     transactions: () => store.transactions(),

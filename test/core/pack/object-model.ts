@@ -12,6 +12,7 @@ import { lastLogEnd, LogFiles } from '../../../store/segment-files/log-files.ts'
 import { UNIT_BYTES } from '../../../store/sqlite/schema.ts'
 import type { WritableSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
 import type { ObjectChange, RecordSource } from '../../../store/store.ts'
+import { newOids } from '../../tools/new-oids.ts'
 
 export type Random = (end: number) => number
 
@@ -55,7 +56,7 @@ export class ObjectModel {
     const states = new Map<Oid, { source: RecordSource | null; state: State }>()
     const live = this.#usable()
     const nodes = live.filter(oid => (this.#newest(oid)?.state?.refs.length ?? 0) > 0 || oid === ROOT_OID)
-    const fresh = Array.from({ length: 1 + random(4) }, () => store.newOids(1))
+    const fresh = await newOids(store, 1 + random(4))
     for (const oid of fresh) states.set(oid, random(3) === 0 ? this.#node([...live, ...fresh]) : this.#data())
     const changed = random(3)
     for (let count = 0; count < changed && live.length > 0; count++) {

@@ -14,6 +14,7 @@ import type { RecordSource } from '../../../store/store.ts'
 import { databaseBytes } from '../../tools/database-files.ts'
 import { temporaryDatabase } from '../../tools/temporary-database.ts'
 import { checkTables, ObjectModel, seeded, storedRevisions } from './object-model.ts'
+import { newOids } from '../../tools/new-oids.ts'
 
 const PACKING_CHILD = fileURLToPath(new URL('packing-child.ts', import.meta.url))
 const SEEDS = Array.from({ length: 12 }, (_, index) => index + 1)
@@ -150,7 +151,7 @@ test('scattered remains: the database takes little more than what is left in it'
 test('what is shared stays, and stays shared, when the bytes around it go', async () => {
   const path = temporaryDatabase()
   const store = await openSqliteStore(path, { create: true })
-  const oids = Array.from({ length: 12 }, () => store.newOids(1))
+  const oids = await newOids(store, 12)
   const [root, kept, ...copies] = oids
   const data = new Uint8Array(400_000).fill(7)
   const { head, body, tail } = encodeData(ZDATA, data)
@@ -160,7 +161,7 @@ test('what is shared stays, and stays shared, when the bytes around it go', asyn
       new Map([['data', new Map(oids.map((oid, index) => [`${index}`, new Ref(oid, ZDATA)]))]]),
     ),
   })
-  const garbage = Array.from({ length: 5 }, () => store.newOids(1))
+  const garbage = await newOids(store, 5)
   const original = await store.commit({
     changes: [
       { oid: ROOT_OID, base: TID_NONE, record: mapping([kept as Oid, ...copies]) },
@@ -184,7 +185,7 @@ test('what is shared stays, and stays shared, when the bytes around it go', asyn
 
 test('a database without a root object is refused', async () => {
   const store = await openSqliteStore(temporaryDatabase(), { create: true })
-  const oid = store.newOids(1)
+  const oid = (await store.allocateOids(1)).first
   await store.commit({ changes: [{ oid, base: TID_NONE, record: { head: Uint8Array.of(1) } }] })
   await expect(pack(store, { from: TID_MAX })).rejects.toThrow('no root object')
   await store.close()

@@ -24,7 +24,7 @@ beforeAll(async () => {
       (_, at) => (at * 31 + index) >>> (at & 7),
     )
     const inline = index % 5 === 0
-    const oid = store.newOids(1)
+    const oid = (await store.allocateOids(1)).first
     records.set(oid, inline ? head : Buffer.concat([head, body]))
     const record = inline ? { head } : { head, body: [body] }
     await store.commit({ changes: [{ oid, base: TID_NONE, record }] })
@@ -100,7 +100,7 @@ test('a database that has nothing in its log yet leaves alone that of another on
   const small = `${directory}/small.db`
   const store = await openSqliteStore(small, { create: true })
   const record = { head: Buffer.from('short') }
-  await store.commit({ changes: [{ oid: store.newOids(1), base: TID_NONE, record }] })
+  await store.commit({ changes: [{ oid: (await store.allocateOids(1)).first, base: TID_NONE, record }] })
   await store.close()
   await cp(`${path}-log`, `${small}-log`, { recursive: true })
   const { size } = await stat(`${small}-log/00000000`)

@@ -25,7 +25,7 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
     let store = await openSqliteStore(path, { create: true })
     const committed: Oid[] = []
     const add = async (): Promise<void> => {
-      const oid = store.newOids(1)
+      const oid = (await store.allocateOids(1)).first
       const body = [new Uint8Array(500_000).fill(committed.length)]
       await store.commit({ changes: [{ oid, base: TID_NONE, record: { head: new Uint8Array(0), body } }] })
       committed.push(oid)
@@ -59,7 +59,7 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
   test('closing without room to tidy up loses nothing', async () => {
     const path = `${directory}/test.db`
     const store = await openSqliteStore(path, { create: true })
-    const oid = store.newOids(1)
+    const oid = (await store.allocateOids(1)).first
     const body = [new Uint8Array(3 << 20).fill(7)]
     await store.commit({ changes: [{ oid, base: TID_NONE, record: { head: new Uint8Array(0), body } }] })
     await writeFile(`${directory}/ballast`, new Uint8Array(20 << 20)).catch(() => undefined)
@@ -76,7 +76,9 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
     await store.capabilities.intents?.read()
     expect(await store.capabilities.intents?.add(new Uint8Array(100))).toBe(false)
     const body = [new Uint8Array(3 << 20).fill(7)]
-    const changes = [{ oid: store.newOids(1), base: TID_NONE, record: { head: new Uint8Array(0), body } }]
+    const changes = [
+      { oid: (await store.allocateOids(1)).first, base: TID_NONE, record: { head: new Uint8Array(0), body } },
+    ]
     await store.commit({ changes })
     await store.close()
   })

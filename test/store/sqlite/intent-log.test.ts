@@ -31,8 +31,10 @@ afterEach(async () => await rm(directory, { recursive: true, force: true }))
 const openStore = async (at = path): Promise<WritableSqliteStore> =>
   await openSqliteStore(at, { create: true })
 
-const transaction = (store: WritableSqliteStore): NewTransaction => ({
-  changes: [{ oid: store.newOids(1), base: TID_NONE, record: { head: Buffer.from('record') } }],
+const transaction = async (store: WritableSqliteStore): Promise<NewTransaction> => ({
+  changes: [
+    { oid: (await store.allocateOids(1)).first, base: TID_NONE, record: { head: Buffer.from('record') } },
+  ],
 })
 
 const add = (store: WritableSqliteStore, text: string | Buffer): Promise<boolean> | undefined =>
@@ -54,7 +56,7 @@ const texts = (found: FoundIntents | undefined): string[] | undefined =>
 /** A database with entries behind its last transaction. */
 async function withEntries(...entries: readonly (string | Buffer)[]): Promise<void> {
   const store = await openStore()
-  await store.commit(transaction(store))
+  await store.commit(await transaction(store))
   for (const entry of entries) expect(await add(store, entry)).toBe(true)
   await store.close()
 }
@@ -75,9 +77,9 @@ describe('entries', () => {
 
   test('are void after the next transaction, and those that follow it begin anew', async () => {
     const store = await openStore()
-    await store.commit(transaction(store))
+    await store.commit(await transaction(store))
     for (const entry of ['one', 'two', 'three']) await add(store, entry)
-    await store.commit(transaction(store))
+    await store.commit(await transaction(store))
     expect(await store.capabilities.intents?.read()).toEqual({ entries: [], isDamaged: false })
     await add(store, 'later')
     await store.close()
@@ -99,7 +101,7 @@ describe('entries', () => {
     await withEntries('one')
     const other = `${directory}/other.db`
     const store = await openStore(other)
-    await store.commit({ ...transaction(store), tid: await lastTid(path) })
+    await store.commit({ ...(await transaction(store)), tid: await lastTid(path) })
     await add(store, 'of the other')
     await store.close()
     await writeFile(intentsPath(other), await readFile(intentsPath(path)))
@@ -109,22 +111,22 @@ describe('entries', () => {
   test('that nobody has read keep a transaction from being stored over them', async () => {
     await withEntries('one', 'two')
     const store = await openStore()
-    await expect(store.commit(transaction(store))).rejects.toThrow(
+    await expect(store.commit(await transaction(store))).rejects.toThrow(
       /2 synced writes that no transaction has yet.*mount it/,
     )
     await store.capabilities.intents?.read()
-    await store.commit(transaction(store))
+    await store.commit(await transaction(store))
     await store.close()
     expect(texts(await found())).toEqual([])
   })
 
   test('are refused when there is no room, and taken again after a transaction', async () => {
     const store = await openStore()
-    await store.commit(transaction(store))
+    await store.commit(await transaction(store))
     let count = 0
     while ((await add(store, Buffer.alloc(100_000))) === true) count++
     expect(count).toBe(Math.floor(INTENTS_BYTES / (Math.ceil(100_048 / PAGE) * PAGE)))
-    await store.commit(transaction(store))
+    await store.commit(await transaction(store))
     expect(await add(store, 'one')).toBe(true)
     expect((await stat(intentsPath(path))).size).toBe(INTENTS_BYTES)
     await store.close()
@@ -185,7 +187,7 @@ describe('of a damaged log', () => {
     expect(texts(await found())).toEqual(['one'])
     const store = await openStore()
     await store.capabilities.intents?.read()
-    await store.commit(transaction(store))
+    await store.commit(await transaction(store))
     expect(await add(store, 'new')).toBe(true)
     await store.close()
     expect(texts(await found())).toEqual(['new'])
@@ -198,7 +200,7 @@ test(`after a power failure in the middle of a write the entries before it are t
   await withEntries('stale', Buffer.alloc(30_000, 's'), 'stale too')
   const store = await openStore()
   await store.capabilities.intents?.read()
-  await store.commit(transaction(store))
+  await store.commit(await transaction(store))
   const entries: string[] = []
   const states = [await readFile(intentsPath(path))]
   for (let count = 0; count < 12; count++) {

@@ -31,7 +31,7 @@ afterEach(async () => await rm(directory, { recursive: true, force: true }))
 async function makeDatabase(bytes = 300_000): Promise<void> {
   const store = await openSqliteStore(path, { create: true })
   const record = { head: new Uint8Array(0), body: [new Uint8Array(bytes)] }
-  await store.commit({ changes: [{ oid: store.newOids(1), base: TID_NONE, record }] })
+  await store.commit({ changes: [{ oid: (await store.allocateOids(1)).first, base: TID_NONE, record }] })
   await store.close()
 }
 
@@ -169,7 +169,9 @@ describe('opening', () => {
   test('creates a database that only its owner can read', async () => {
     const store = await openSqliteStore(path, { create: true })
     await store.commit({
-      changes: [{ oid: store.newOids(1), base: TID_NONE, record: { head: Uint8Array.of(1) } }],
+      changes: [
+        { oid: (await store.allocateOids(1)).first, base: TID_NONE, record: { head: Uint8Array.of(1) } },
+      ],
     })
     for (const suffix of ['', '-wal', '-shm']) expect((await stat(path + suffix)).mode & 0o777).toBe(0o600)
     await store.close()

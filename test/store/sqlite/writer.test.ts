@@ -17,7 +17,7 @@ afterEach(async () => await rm(directory, { recursive: true, force: true }))
 test('the WAL stays short under constant load', { timeout: 300_000 }, async () => {
   const path = `${directory}/test.db`
   const store = await openSqliteStore(path, { create: true })
-  const oid = store.newOids(1)
+  const oid = (await store.allocateOids(1)).first
   const body = [new Uint8Array(new SharedArrayBuffer(8 << 20))]
   let base = TID_NONE
   let longest = 0
@@ -39,7 +39,7 @@ test('the WAL stays short under constant load', { timeout: 300_000 }, async () =
 test('a change to a small part of a database costs less than 64 KiB of file', async () => {
   const path = `${directory}/test.db`
   let store = await openSqliteStore(path, { create: true })
-  const first = store.newOids(600)
+  const first = (await store.allocateOids(600)).first
   const body = new Uint8Array(2 << 20).fill(3)
   let tid = await store.commit({
     changes: [{ oid: first, base: TID_NONE, record: { head: new Uint8Array(60), body: [body] } }],
@@ -65,7 +65,7 @@ test('when the writing thread dies, commits that wait and later ones are rejecte
   const path = `${directory}/test.db`
   const posted = vi.spyOn(Worker.prototype, 'postMessage')
   const store = await openSqliteStore(path, { create: true })
-  const oid = store.newOids(1)
+  const oid = (await store.allocateOids(1)).first
   const tid = await store.commit({ changes: [{ oid, base: TID_NONE, record: { head: Uint8Array.of(1) } }] })
   const worker = posted.mock.contexts.at(-1) as Worker
   posted.mockRestore()

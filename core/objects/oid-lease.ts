@@ -1,0 +1,69 @@
+/**
+ * Oids for new objects, taken from ranges that the store has allocated. The next range is requested before the current
+ * one is used up, so that creating objects rarely waits for the store.
+ */
+import { oid, type Oid } from '../../store/ids.ts'
+import type { OidRange, WritableStore } from '../../store/store.ts'
+
+/** A range is twice as long as the one before it, within these bounds: a short session allocates few. */
+const RANGE_MIN = 64
+const RANGE_MAX = 4096
+
+export class OidLease {
+  readonly #store: WritableStore
+  #next = 0
+  #left = 0
+  #length = RANGE_MIN / 2
+  #requested: Promise<OidRange> | undefined
+
+  constructor(store: WritableStore) {
+    this.#store = store
+  }
+
+  /** Oids that are taken from now on are this one or higher. */
+  get next(): Oid {
+    return oid(this.#next)
+  }
+
+  /**
+   * Waits until {@link take} can give `count` oids; undefined where it can now. The caller takes them before it waits
+   * for anything else, or calls again.
+   */
+  reserve(count: number): Promise<void> | undefined {
+    if (this.#left < count) return this.#renew(count)
+    if (this.#left * 2 < this.#length) void this.#request(0)
+    return undefined
+  }
+
+  /** The first of `count` oids that follow one another, all above those taken before. They have been reserved. */
+  take(count: number): Oid {
+    if (count > this.#left) throw new Error(`${count} oids were taken, but not reserved`)
+    const first = oid(this.#next)
+    this.#next += count
+    this.#left -= count
+    return first
+  }
+
+  async #renew(count: number): Promise<void> {
+    while (this.#left < count) {
+      const requested = this.#request(count)
+      const range = await requested
+      // Another caller may have adopted it.
+      if (this.#requested !== requested) continue
+      this.#requested = undefined
+      this.#next = range.first
+      this.#left = range.count
+    }
+  }
+
+  #request(count: number): Promise<OidRange> {
+    if (this.#requested !== undefined) return this.#requested
+    this.#length = Math.min(RANGE_MAX, this.#length * 2)
+    const requested = this.#store.allocateOids(Math.max(count, this.#length))
+    this.#requested = requested
+    requested.catch(() => {
+      if (this.#requested === requested) this.#requested = undefined
+    })
+    return requested
+  }
+}
