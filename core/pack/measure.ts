@@ -2,7 +2,7 @@
 import type { KeptMoments } from '../../store/kept-moments.ts'
 import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
-import { UNIT_BYTES } from '../../store/sqlite/schema.ts'
+import { UNIT_BYTES } from '../../store/indexed/frame.ts'
 import { mark } from './mark.ts'
 import { addLive } from './pack-log.ts'
 import { judge } from './sweep.ts'

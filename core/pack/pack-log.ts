@@ -7,11 +7,11 @@
  * to erase what a later commit points to.
  */
 import type { Tid } from '../../store/ids.ts'
-import { GROUP_BYTES, SEGMENT_BYTES } from '../../store/segment-files/log-layout.ts'
+import { SEGMENT_BYTES } from '../../store/segment-files/log-layout.ts'
 import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
 import type { PackStep, PackStepResult } from '../../store/sqlite/pack/pack-steps.ts'
 import type { PagedBitmap } from '../../store/paged-bitmap.ts'
-import { UNIT_BYTES } from '../../store/sqlite/schema.ts'
+import { GROUP_BYTES, UNIT_BYTES } from '../../store/indexed/frame.ts'
 import { StepSize } from './step-size.ts'
 
 const STEP_MIN_BYTES = 1 << 20

@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 import { withMount } from '../../test/tools/mounted.ts'
 import { runProgram } from '../../test/tools/run-zblkfs.ts'
 import { formatBytes } from '../units.ts'
-import { logBytesOnDisk } from '../../store/segment-files/log-files.ts'
+import { logBytesOnDisk } from '../../store/sqlite/log.ts'
 import { bytesOf, DaemonWatch, type Sample, spreadOf } from './daemon-watch.ts'
 
 const SAMPLE_MS = 250

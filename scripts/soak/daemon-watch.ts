@@ -1,6 +1,6 @@
 /** What a daemon takes while it works, looked at from time to time: memory, descriptors, and room on the disk. */
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { logBytesOnDisk } from '../../store/segment-files/log-files.ts'
+import { logBytesOnDisk } from '../../store/sqlite/log.ts'
 
 export interface Sample {
   /** Since the first. */

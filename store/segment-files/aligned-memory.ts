@@ -2,7 +2,7 @@ import koffi from 'koffi'
 
 const ALIGNMENT = 4096
 
-/** Memory that lies as a disk wants it of a write past the kernel's cache, with whatever is in it. */
+/** Uninitialised memory that begins at a page, as a direct write requires. */
 export function alignedMemory(length: number): Buffer {
   const bytes = Buffer.allocUnsafeSlow(length + ALIGNMENT)
   const beyond = Number(koffi.address(bytes) % BigInt(ALIGNMENT))

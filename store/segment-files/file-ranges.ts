@@ -1,4 +1,4 @@
-/** Ranges of files: what Linux does with them and Node has no call for, and what a disk says that cannot give or take one. */
+/** Linux's calls on ranges of files that Node does not have, and the errors of a disk that cannot read or write one. */
 import koffi from 'koffi'
 
 const FALLOC_FL_KEEP_SIZE = 1
@@ -22,27 +22,27 @@ const syncFileRange = libc.func(
   'int sync_file_range(int fd, int64_t offset, int64_t nbytes, uint32_t flags)',
 ) as (fd: number, offset: number, length: number, flags: number) => number
 
-/** Gives a range's room back: it reads as zeros from now on. False where the filesystem cannot. */
+/** Frees a range: it reads as zeros from now on. False where the filesystem cannot. */
 export const punchHole = (fd: number, offset: number, length: number): boolean =>
   fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0
 
-/** Whether there is anything but a hole from `offset` on, before `end`. Where nobody knows, there is. */
+/** Whether there is anything but a hole in `[offset, end)`; true where the filesystem does not know. */
 export function hasData(fd: number, offset: number, end: number): boolean {
   const data = lseek(fd, offset, SEEK_DATA)
-  // Beyond the last byte of data it fails; so it does where the filesystem does not know, and then it says `offset`.
+  // Beyond the last byte of data it fails. A filesystem that does not know answers `offset`.
   return data >= 0 && data < end
 }
 
-/** Whether a disk could not give what it has. */
+/** Whether a disk could not read a range. */
 export const isReadFailure = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === 'EIO'
 
-/** Whether the kernel says that a call cannot be made so: what cannot be written past its cache, for one. */
+/** Whether the kernel rejects a call as it was made: a direct write to a file that allows none, for example. */
 export const isInvalidArgument = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === 'EINVAL'
 
-/** Begins to write a range to the disk, and waits for nothing. */
+/** Starts to write a range to the disk without waiting. */
 export function startWriteOut(fd: number, offset: number, length: number): void {
-  // It may fail; then the range is written when the file is synced.
+  // Best effort: what it does not write is written when the file is synced.
   syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE)
 }

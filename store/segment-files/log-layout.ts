@@ -1,47 +1,34 @@
 /**
- * Where the bytes of the log lie: in `DATABASE-log/`, a directory beside the database, in segments of
- * {@link SEGMENT_BYTES} of its positions, each a file named by its index.
+ * Where the bytes of the log lie: in a directory of segments of {@link SEGMENT_BYTES} positions, each a file named by
+ * its index.
  *
- * | in a segment              | is                                                                                  |
- * |---------------------------|-------------------------------------------------------------------------------------|
- * | 4096 bytes                | the header: whose segment it is, and which (segment-header.ts)                      |
- * | then, again and again:    |                                                                                     |
- * | 4096 bytes                | the checksums of the 512 units that follow, 8 bytes little-endian each: XXH64,      |
- * |                           | seeded by the unit's position (checksum.ts)                                         |
- * | 512 * 4096 bytes          | the units: a group. A position is never used again, so they are written once        |
+ * | in a segment | is                                                                  |
+ * |--------------|---------------------------------------------------------------------|
+ * | 4096 bytes   | the header: the database's id and the segment's index (segment-header.ts) |
+ * | the rest     | frames (frame.ts), the last one of them perhaps not whole           |
  *
- * A transaction's bytes begin at a unit and fill the last one, so a unit belongs to one transaction. A page of
- * checksums may be shared: the later transaction writes its own entries behind the earlier one's, and where a disk
- * writes the whole page for that, it writes the same bytes again for the rest. That a power failure then leaves
- * these as they were is what SQLite assumes of a disk as well ("powersafe overwrite").
+ * A position is never used again, so units are written once. A transaction's bytes begin at a unit and fill the last one,
+ * so a unit belongs to one transaction. A page of checksums may be shared: the later transaction writes its own entries
+ * behind the earlier one's, and a disk that writes the whole page for that writes the other entries again as they are.
+ * That a power failure leaves these intact is what SQLite assumes of a disk as well ("powersafe overwrite").
  *
- * Bytes behind the end that the last transaction names are left over from one that failed or died; they are cut off
- * or overwritten. Ranges that nothing points to are holes in the files; a segment without any other is removed.
+ * Bytes behind the end that the last transaction names are left over from a transaction that failed, or from a process that
+ * died; they are cut off or overwritten. Ranges that no revision points to are holes in the files; a segment that has
+ * nothing else is removed.
  */
 import { join } from 'node:path'
-import { UNIT_BYTES } from '../sqlite/schema.ts'
+import { FRAME_BYTES, GROUP_BYTES, sumAt, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
 
-/** The length of a checksum. */
-export const SUM_BYTES = 8
-
-/** The units whose checksums fill a page. */
-export const GROUP_BYTES = (UNIT_BYTES / SUM_BYTES) * UNIT_BYTES
-
-/** So many positions of the log, a multiple of {@link GROUP_BYTES}, are a segment. */
+/** The positions of a segment: a multiple of {@link GROUP_BYTES}. */
 export const SEGMENT_BYTES = 2 ** 30
 
-const STRIDE_BYTES = UNIT_BYTES + GROUP_BYTES
 const NAME_DIGITS = 8
 
-export const logDirectory = (database: string): string => `${database}-log`
+/** @param directory the log's. */
+export const segmentPath = (directory: string, index: number): string =>
+  join(directory, String(index).padStart(NAME_DIGITS, '0'))
 
-export const segmentPath = (database: string, index: number): string =>
-  join(logDirectory(database), String(index).padStart(NAME_DIGITS, '0'))
-
-/** Where the intent log is (intent-log.ts). */
-export const intentsPath = (database: string): string => join(logDirectory(database), 'intents')
-
-/** The index that a file's name is; undefined where it is none. */
+/** The index in a segment's file name; undefined for any other name. */
 export const segmentIndex = (name: string): number | undefined =>
   /^\d{8,}$/.test(name) ? Number(name) : undefined
 
@@ -50,27 +37,20 @@ export const segmentOf = (pos: number): number => Math.floor(pos / SEGMENT_BYTES
 /** Where the byte at a position lies in its segment. */
 export function offsetOf(pos: number): number {
   const within = pos % SEGMENT_BYTES
-  return UNIT_BYTES + Math.floor(within / GROUP_BYTES) * STRIDE_BYTES + UNIT_BYTES + (within % GROUP_BYTES)
+  return UNIT_BYTES + Math.floor(within / GROUP_BYTES) * FRAME_BYTES + UNIT_BYTES + (within % GROUP_BYTES)
 }
 
 /** Where the checksum of the unit at a position lies in its segment. */
 export function sumOffsetOf(pos: number): number {
   const within = pos % SEGMENT_BYTES
-  return (
-    UNIT_BYTES +
-    Math.floor(within / GROUP_BYTES) * STRIDE_BYTES +
-    Math.floor((within % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES
-  )
+  return UNIT_BYTES + Math.floor(within / GROUP_BYTES) * FRAME_BYTES + sumAt(unitDown(pos))
 }
 
-/** The segment that has the last byte before `end`, and how long it is when it ends there. */
+/** The segment of the last byte before `end`, and the length of its file if it ends there. */
 export const tailOf = (end: number): { readonly index: number; readonly length: number } => ({
   index: segmentOf(end - 1),
   length: offsetOf(end - 1) + 1,
 })
-
-/** The end of the last whole unit before `pos`. */
-export const unitDown = (pos: number): number => pos - (pos % UNIT_BYTES)
 
 /** A range of a segment's file. */
 export interface FileRange {
@@ -79,8 +59,8 @@ export interface FileRange {
 }
 
 /**
- * What of a segment's file is of no use any more when nothing points to the whole units `[lo, hi)` of it: these, and
- * the checksums of groups that are gone as a whole.
+ * The ranges of a segment's file that are no longer needed when no revision points to its whole units `[lo, hi)`: these
+ * units, and the checksums of groups that are released as a whole.
  */
 export function fileRangesOf(lo: number, hi: number): readonly FileRange[] {
   const ranges: FileRange[] = []

@@ -1,18 +1,18 @@
 import { readSync } from 'node:fs'
 import { LRUCache } from 'lru-cache'
-import { unitSum } from './checksum.ts'
+import { BulkDamageError } from '../indexed/bulk.ts'
+import { GROUP_BYTES, isIntact, SUM_BYTES, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
 import { isReadFailure } from './file-ranges.ts'
-import { LogDamageError, type LogFiles } from './log-files.ts'
-import { GROUP_BYTES, offsetOf, segmentOf, SUM_BYTES, sumOffsetOf, unitDown } from './log-layout.ts'
-import { UNIT_BYTES } from '../sqlite/schema.ts'
+import type { LogFiles } from './log-files.ts'
+import { offsetOf, segmentOf, sumOffsetOf } from './log-layout.ts'
 
-/** A reader keeps the checksums of so many groups of units: 4 MiB, for 2 GiB of the log. */
+/** Groups whose checksums a reader caches: 4 MiB, for 2 GiB of the log. */
 const GROUPS_KEPT = 1024
 
-/** Reads ranges of the log, every unit that is touched checked against its checksum. */
+/** Reads ranges of the log and verifies the checksum of every unit that they touch. */
 export class LogReader {
   readonly #files: LogFiles
-  /** The checksums of groups that were read, by their position. */
+  /** The checksums of groups that were read, by the group's position. */
   readonly #groups = new LRUCache<number, Buffer>({
     max: GROUPS_KEPT,
     dispose: sums => void (this.#spare = sums),
@@ -24,7 +24,7 @@ export class LogReader {
     this.#files = files
   }
 
-  /** Reads `[pos, pos + target.length)`. @throws LogDamageError where bytes are missing or not what was written. */
+  /** Reads `[pos, pos + target.length)`. @throws BulkDamageError where bytes are missing or not what was written. */
   read(pos: number, target: Uint8Array): void {
     let off = 0
     while (off < target.length) {
@@ -47,40 +47,34 @@ export class LogReader {
   /** Whole units of one group. */
   #readUnits(pos: number, target: Uint8Array): void {
     const fd = this.#files.segment(segmentOf(pos))
-    if (!readAt(fd, target, offsetOf(pos))) throw new LogDamageError(CUT_SHORT)
+    if (!readAt(fd, target, offsetOf(pos))) throw new BulkDamageError(CUT_SHORT)
     const group = pos - (pos % GROUP_BYTES)
     const known = this.#groups.get(group)
     if (known !== undefined && isIntact(pos, target, known)) return
-    // Not read before, or before these units had theirs.
+    // Not cached, or cached before these units were written.
     const sums = this.#spare ?? Buffer.allocUnsafeSlow(UNIT_BYTES)
     this.#spare = undefined
     const length = readUpTo(fd, sums, sumOffsetOf(group))
-    if (length < ((pos - group + target.length) / UNIT_BYTES) * SUM_BYTES) throw new LogDamageError(CUT_SHORT)
-    if (!isIntact(pos, target, sums)) throw new LogDamageError('the checksum of its bytes in the log differs')
+    if (length < ((pos - group + target.length) / UNIT_BYTES) * SUM_BYTES)
+      throw new BulkDamageError(CUT_SHORT)
+    if (!isIntact(pos, target, sums))
+      throw new BulkDamageError('the checksum of its bytes in the log differs')
     this.#groups.set(group, sums)
   }
 }
 
 const CUT_SHORT = 'its log file ends before its bytes'
 
-/** Whether units of a group are those that its checksums are of. */
-function isIntact(pos: number, units: Uint8Array, sums: Buffer): boolean {
-  let at = ((pos % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES
-  for (let off = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES)
-    if (unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== sums.readBigUInt64LE(at)) return false
-  return true
-}
-
-/** False where the file ends before. @throws LogDamageError where the disk cannot give it. */
+/** False where the file is too short. @throws BulkDamageError where the disk cannot read it. */
 const readAt = (fd: number, target: Uint8Array, offset: number): boolean =>
   readUpTo(fd, target, offset) === target.length
 
-/** Returns how many bytes there are; fewer where the file ends. @throws LogDamageError where the disk cannot give them. */
+/** Returns the number of bytes read; less than asked where the file ends. @throws BulkDamageError where the disk cannot read them. */
 function readUpTo(fd: number, target: Uint8Array, offset: number): number {
   try {
     return readSync(fd, target, 0, target.length, offset)
   } catch (error) {
-    if (isReadFailure(error)) throw new LogDamageError('the disk cannot read its bytes (EIO)')
+    if (isReadFailure(error)) throw new BulkDamageError('the disk cannot read its bytes (EIO)')
     throw error
   }
 }

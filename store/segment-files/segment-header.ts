@@ -11,40 +11,42 @@
  * | 48     | 8      | XXH64 of the bytes before it                           |
  * | 56     | 4040   | zeros                                                  |
  *
- * The bytes of the log have checksums of their own. A header that is damaged takes nothing from anybody; one that is whole
- * and of another database keeps its bytes from being taken for ours.
+ * The bytes of the log have checksums of their own, so a damaged header loses no data. An intact header of another
+ * database keeps that database's bytes from being read as ours.
  */
 import { readSync } from 'node:fs'
-import { unitSum } from './checksum.ts'
+import { xxh64 } from '../checksum.ts'
+import { UNIT_BYTES } from '../indexed/frame.ts'
 import { isReadFailure } from './file-ranges.ts'
-import { FORMAT_VERSION, UNIT_BYTES } from '../sqlite/schema.ts'
 
 const MAGIC = 'zblkfs log'
+/** The version of the segment format. 1: the first. */
+const VERSION = 1
 const VERSION_OFFSET = 16
 const INDEX_OFFSET = 24
 const ID_OFFSET = 32
 const ID_BYTES = 16
 const SUM_OFFSET = 48
 
-/** Whose segment a file is, and which. */
+/** Which segment of which database a file is. */
 export interface SegmentHeader {
   /** The database's, 32 hex digits. */
   readonly id: string
   readonly index: number
 }
 
-/** What a new segment begins with. */
+/** The first bytes of a new segment. */
 export function encodeSegmentHeader({ id, index }: SegmentHeader): Buffer {
   const header = Buffer.alloc(UNIT_BYTES)
   header.write(MAGIC, 'latin1')
-  header.writeUInt32LE(FORMAT_VERSION, VERSION_OFFSET)
+  header.writeUInt32LE(VERSION, VERSION_OFFSET)
   header.writeBigUInt64LE(BigInt(index), INDEX_OFFSET)
   header.write(id, ID_OFFSET, ID_BYTES, 'hex')
-  header.writeBigUInt64LE(unitSum(header.subarray(0, SUM_OFFSET), 0), SUM_OFFSET)
+  header.writeBigUInt64LE(xxh64(header.subarray(0, SUM_OFFSET)), SUM_OFFSET)
   return header
 }
 
-/** Reads the header of an open file; undefined where it is damaged, or the disk does not give it. */
+/** Reads the header of an open file; undefined where it is damaged, or the disk cannot read it. */
 export function readSegmentHeader(fd: number): SegmentHeader | undefined {
   const header = Buffer.alloc(UNIT_BYTES)
   try {

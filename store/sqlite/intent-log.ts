@@ -23,8 +23,8 @@ import { dirname } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { FoundIntents, Intents } from '../capabilities.ts'
-import { unitSum } from '../segment-files/checksum.ts'
-import { intentsPath } from '../segment-files/log-layout.ts'
+import { xxh64 } from '../checksum.ts'
+import { intentsPath } from './log.ts'
 
 /** Room for 1024 writes of a page, whose entries take two each: then an fsync waits for the transaction of all of them. */
 export const INTENTS_BYTES = 8 << 20
@@ -132,7 +132,7 @@ export class IntentLog implements Intents {
     entry.writeUInt32LE(bytes.length, LENGTH_OFFSET)
     entry.write(this.#id, ID_OFFSET, 'hex')
     entry.set(bytes, HEADER_BYTES)
-    entry.writeBigUInt64LE(unitSum(entry.subarray(BASE_OFFSET), 0))
+    entry.writeBigUInt64LE(xxh64(entry.subarray(BASE_OFFSET)))
     return entry
   }
 }
@@ -167,7 +167,7 @@ function entryAt(file: Buffer, at: number, id: string, base: Tid): FoundEntry | 
   if (header.toString('hex', ID_OFFSET, HEADER_BYTES) !== id) return undefined
   const length = HEADER_BYTES + header.readUInt32LE(LENGTH_OFFSET)
   const entry = file.subarray(at, at + length)
-  if (entry.length < length || unitSum(entry.subarray(BASE_OFFSET), 0) !== entry.readBigUInt64LE(0))
+  if (entry.length < length || xxh64(entry.subarray(BASE_OFFSET)) !== entry.readBigUInt64LE(0))
     return undefined
   return {
     nonce: entry.readBigUInt64LE(NONCE_OFFSET),

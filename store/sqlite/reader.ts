@@ -19,8 +19,10 @@ import type {
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
-import { rowSum, transactionSum } from '../segment-files/checksum.ts'
-import { LogDamageError, LogFiles } from '../segment-files/log-files.ts'
+import { BulkDamageError } from '../indexed/bulk.ts'
+import { rowSum, transactionSum } from './row-sums.ts'
+import type { LogFiles } from '../segment-files/log-files.ts'
+import { logFilesOf } from './log.ts'
 import { LogReader } from '../segment-files/log-reader.ts'
 import { madeGarbage } from '../gc-pacing.ts'
 
@@ -154,7 +156,7 @@ export class Reader {
   readonly #end: Statement
 
   /** @param files the log's, where the caller has them open; else they are opened here, and {@link close} closes them. */
-  constructor(db: Database, files: LogFiles = new LogFiles(db, 'read')) {
+  constructor(db: Database, files: LogFiles = logFilesOf(db, 'read')) {
     this.#db = db
     this.#files = files
     this.#log = new LogReader(files)
@@ -466,7 +468,7 @@ export class Reader {
     try {
       this.#log.read(pos, this.#span.subarray(0, length))
     } catch (error) {
-      if (error instanceof LogDamageError) return false
+      if (error instanceof BulkDamageError) return false
       throw error
     }
     for (let index = start, off = 0; index < end; index++) {
@@ -501,7 +503,7 @@ export class Reader {
 }
 
 const isLogDamage = (error: unknown): boolean =>
-  error instanceof CorruptRecordError && error.cause instanceof LogDamageError
+  error instanceof CorruptRecordError && error.cause instanceof BulkDamageError
 
 /** Bytes that a pack has given back meanwhile belong to a state that is no more: the next look does not find it. */
 function twiceOnLogDamage<T>(read: () => T): T {
@@ -535,7 +537,7 @@ function reportDamage<T>(record: StoredRecord, read: () => T): T {
   try {
     return read()
   } catch (error) {
-    if (!(error instanceof LogDamageError)) throw error
+    if (!(error instanceof BulkDamageError)) throw error
     throw new CorruptRecordError(record.oid, record.tid, error.message, { cause: error })
   }
 }

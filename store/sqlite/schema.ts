@@ -21,6 +21,7 @@
  * SQLite compares such keys by reading whole rows where these are long.
  */
 import type { Database } from 'better-sqlite3'
+import { UNIT_BYTES } from '../indexed/frame.ts'
 import { DATABASE_ID, newDatabaseId } from './open/database-id.ts'
 
 /** `PRAGMA application_id`: "zblk". */
@@ -31,9 +32,6 @@ export const FORMAT_VERSION = 1
 
 /** Small, so that a commit of a few rows writes little, and a 4 KiB body takes little more; docs/notes.md has the figures. */
 export const PAGE_BYTES = 4096
-
-/** The log is written, checked and given back in pieces of this length. What is shorter stands in its row. */
-export const UNIT_BYTES = 4096
 
 /**
  * A transaction with less than this for the log keeps it in its rows: one sync instead of two, at the price that

@@ -15,9 +15,9 @@ import { describeDamage } from '../../core/check/damage.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { oid as toOid, TID_NONE } from '../../store/ids.ts'
 import { Committer } from '../../store/sqlite/writer/committer.ts'
-import { LogFiles } from '../../store/segment-files/log-files.ts'
 import { LogWriter } from '../../store/segment-files/log-writer.ts'
-import { logDirectory, segmentPath } from '../../store/segment-files/log-layout.ts'
+import { segmentPath } from '../../store/segment-files/log-layout.ts'
+import { logDirectory, logFilesOf } from '../../store/sqlite/log.ts'
 import { createSchema } from '../../store/sqlite/schema.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import { pattern } from '../core/check/small-database.ts'
@@ -50,7 +50,7 @@ beforeAll(async () => {
   const fs = await FileSystem.open(store, { commitIntervalMs: 1e9 })
   const paths = new Paths(fs)
   const snapshot = async (): Promise<void> => {
-    const log = await readFile(segmentPath(path, 0)).catch(() => Buffer.alloc(0))
+    const log = await readFile(segmentPath(logDirectory(path), 0)).catch(() => Buffer.alloc(0))
     synced.push({ db: await readFile(path), wal: await readFile(`${path}-wal`), log })
   }
   await paths.write('/number', '0')
@@ -92,7 +92,7 @@ async function commitsIn(db: Buffer, wal: Buffer, log: Buffer): Promise<number> 
   await writeFile(path, db)
   if (log.length > 0) {
     await mkdir(logDirectory(path))
-    await writeFile(segmentPath(path, 0), log)
+    await writeFile(segmentPath(logDirectory(path), 0), log)
   }
   await writeFile(`${path}-wal`, wal)
   const store = await openSqliteStore(path)
@@ -168,7 +168,7 @@ test('SQLite commits when the log is synced, and writes nothing of a transaction
     },
   })
   const length = walLength(path)
-  const committer = new Committer(watched, new LogFiles(db, 'write'))
+  const committer = new Committer(watched, logFilesOf(db, 'write'))
   const body = [pattern(3 << 20, 1)]
   const record = { head: new Uint8Array(0), body }
   steps.length = 0

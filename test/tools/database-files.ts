@@ -1,7 +1,6 @@
 /** The files that a database is: its SQLite file, and the log beside it. */
 import { copyFile, cp, rm, stat } from 'node:fs/promises'
-import { logBytesOnDisk } from '../../store/segment-files/log-files.ts'
-import { logDirectory } from '../../store/segment-files/log-layout.ts'
+import { logBytesOnDisk, logDirectory } from '../../store/sqlite/log.ts'
 
 /** Copies a database that nobody has open. */
 export async function copyDatabase(from: string, to: string): Promise<void> {

@@ -3,14 +3,10 @@ import Database from 'better-sqlite3'
 import { StoreError } from '../../errors.ts'
 import { DATABASE_ID, newDatabaseId, readDatabaseId } from '../open/database-id.ts'
 import { readIntents, waitingIntents } from '../intent-log.ts'
-import {
-  databaseIdOfLog,
-  lastLogEnd,
-  lastTidOf,
-  LogDamageError,
-  LogFiles,
-} from '../../segment-files/log-files.ts'
-import { logDirectory, tailOf } from '../../segment-files/log-layout.ts'
+import { BulkDamageError } from '../../indexed/bulk.ts'
+import { databaseIdOfLog, type LogFiles } from '../../segment-files/log-files.ts'
+import { tailOf } from '../../segment-files/log-layout.ts'
+import { lastLogEnd, lastTidOf, logDirectory, logFilesOf } from '../log.ts'
 import { filesToCheck } from './store-check.ts'
 
 /**
@@ -27,9 +23,9 @@ export function repairLog(path: string): void {
     if (id === undefined)
       db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(
         DATABASE_ID,
-        databaseIdOfLog(path) ?? newDatabaseId(),
+        databaseIdOfLog(logDirectory(path)) ?? newDatabaseId(),
       )
-    mendFiles(new LogFiles(db, 'write'), end)
+    mendFiles(logFilesOf(db, 'write'), end)
   } finally {
     db.close()
   }
@@ -47,7 +43,7 @@ export function assertRepairable(path: string): void {
     assertNothingWaits(db)
     for (const index of files.indexes()) files.segment(index)
   } catch (error) {
-    if (error instanceof LogDamageError) throw nothingRepaired(error)
+    if (error instanceof BulkDamageError) throw nothingRepaired(error)
     // What SQLite cannot read is for the repair to see.
     if (!(error instanceof Database.SqliteError)) throw error
   } finally {
@@ -66,13 +62,13 @@ function assertIsThere(path: string, end: number): void {
 }
 
 function assertNothingWaits(db: Database.Database): void {
-  const id = readDatabaseId(db) ?? databaseIdOfLog(db.name)
+  const id = readDatabaseId(db) ?? databaseIdOfLog(logDirectory(db.name))
   const last = lastTidOf(db)
   const waiting = id === undefined ? 0 : readIntents(db.name, id, last).entries.length
   if (waiting > 0) throw new StoreError(`nothing was repaired: ${waitingIntents(db.name, last, waiting)}`)
 }
 
-const nothingRepaired = (error: LogDamageError): StoreError =>
+const nothingRepaired = (error: BulkDamageError): StoreError =>
   new StoreError(`nothing was repaired: ${error.message}`, { cause: error })
 
 function mendFiles(files: LogFiles, end: number): void {
@@ -83,7 +79,7 @@ function mendFiles(files: LogFiles, end: number): void {
     fsyncSync(files.create(tailOf(end).index))
     files.syncNames()
   } catch (error) {
-    if (!(error instanceof LogDamageError)) throw error
+    if (!(error instanceof BulkDamageError)) throw error
     throw nothingRepaired(error)
   } finally {
     files.close()

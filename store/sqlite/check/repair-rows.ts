@@ -5,8 +5,8 @@
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
-import { transactionSum } from '../../segment-files/checksum.ts'
-import { UNIT_BYTES } from '../schema.ts'
+import { UNIT_BYTES } from '../../indexed/frame.ts'
+import { transactionSum } from '../row-sums.ts'
 import { isGoodRow, type RevisionCells } from './store-check.ts'
 
 interface TransactionRow {

@@ -21,14 +21,17 @@
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
 import type { FoundIntents } from '../../capabilities.ts'
-import { rowSum, transactionSum } from '../../segment-files/checksum.ts'
+import { BulkDamageError } from '../../indexed/bulk.ts'
+import { GROUP_BYTES, UNIT_BYTES } from '../../indexed/frame.ts'
+import { rowSum, transactionSum } from '../row-sums.ts'
 import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
 import { readIntents } from '../intent-log.ts'
-import { databaseIdOfLog, lastTidOf, LogDamageError, LogFiles } from '../../segment-files/log-files.ts'
-import { GROUP_BYTES, SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
+import { databaseIdOfLog, type LogFiles } from '../../segment-files/log-files.ts'
+import { lastTidOf, logDirectory, logFilesOf } from '../log.ts'
+import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
 import { LogReader } from '../../segment-files/log-reader.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
-import { createSchema, UNIT_BYTES } from '../schema.ts'
+import { createSchema } from '../schema.ts'
 
 /** Something that is not as it was written. */
 export interface StoreDamage {
@@ -187,7 +190,7 @@ export class StoreCheck {
         if (files.hasHeader(index)) continue
         yield { kind: 'structure', reason: `the header of log file ${index} is damaged` }
       } catch (error) {
-        if (!(error instanceof LogDamageError)) throw error
+        if (!(error instanceof BulkDamageError)) throw error
         yield { kind: 'structure', reason: error.message }
       }
     }
@@ -215,7 +218,7 @@ export class StoreCheck {
     try {
       log.read(pos, bytes)
     } catch (error) {
-      if (!(error instanceof LogDamageError)) throw error
+      if (!(error instanceof BulkDamageError)) throw error
       if (bytes.length === UNIT_BYTES) this.#gap(pos, pos + UNIT_BYTES, error.message)
       else
         for (let off = 0; off < bytes.length; off += UNIT_BYTES)
@@ -398,14 +401,14 @@ function canRead(log: LogReader, pos: number, bytes: Uint8Array): boolean {
     log.read(pos, bytes)
     return true
   } catch (error) {
-    if (error instanceof LogDamageError) return false
+    if (error instanceof BulkDamageError) return false
     throw error
   }
 }
 
 /** The log's files; where the database does not know its id any more, those that are beside it. */
 export const filesToCheck = (db: Database.Database): LogFiles =>
-  new LogFiles(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(db.name))
+  logFilesOf(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(logDirectory(db.name)))
 
 /** Whether a row is what was written, its key included. */
 export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {

@@ -15,8 +15,8 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
 import { CannotOpenError, StoreError } from '../../errors.ts'
-import { databaseIdOfLog, findLogProblem } from '../../segment-files/log-files.ts'
-import { logDirectory } from '../../segment-files/log-layout.ts'
+import { databaseIdOfLog } from '../../segment-files/log-files.ts'
+import { findLogProblem, logDirectory } from '../log.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../schema.ts'
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
@@ -122,7 +122,7 @@ function checkFile(path: string, found: Stats, create: boolean): string {
 function createFile(file: string): void {
   const found = statSync(file, { throwIfNoEntry: false })
   if (found !== undefined && found.size > 0) return
-  if (databaseIdOfLog(file) !== undefined)
+  if (databaseIdOfLog(logDirectory(file)) !== undefined)
     throw new CannotOpenError(
       `${file} cannot be made: ${logDirectory(file)} belongs to a database that is not beside it; ` +
         `put that back, or, where it is not needed, move ${logDirectory(file)} away`,

@@ -5,7 +5,8 @@
 import Database from 'better-sqlite3'
 import { TID_NONE, type Oid, type Tid } from '../../ids.ts'
 import { type KeptMoments, readKeptMoments } from '../../kept-moments.ts'
-import { LogFiles, logBytesOnDisk } from '../../segment-files/log-files.ts'
+import type { LogFiles } from '../../segment-files/log-files.ts'
+import { logBytesOnDisk, logFilesOf } from '../log.ts'
 import { Reader, recordSize } from '../reader.ts'
 
 const BATCH_ROWS = 1024
@@ -58,7 +59,7 @@ export class PackReader {
     this.#db = new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
     this.#db.pragma(`cache_size = -${CACHE_KIB}`)
     this.#path = path
-    this.#files = new LogFiles(this.#db, 'read')
+    this.#files = logFilesOf(this.#db, 'read')
     this.#reader = new Reader(this.#db, this.#files)
     const entries = <P extends unknown[]>(where: string): Database.Statement<P, EntryRow> =>
       this.#db

@@ -2,7 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Database, Statement } from 'better-sqlite3'
 import type { Checkpoints } from '../writer/checkpoints.ts'
-import { lastLogEnd, LogDamageError, type LogFiles } from '../../segment-files/log-files.ts'
+import { BulkDamageError } from '../../indexed/bulk.ts'
+import type { LogFiles } from '../../segment-files/log-files.ts'
+import { lastLogEnd } from '../log.ts'
 import { SEGMENT_BYTES, segmentOf, tailOf } from '../../segment-files/log-layout.ts'
 import { type EraseStep, type PackStep, type PackStepResult, RANGE_FIELDS } from './pack-steps.ts'
 
@@ -137,7 +139,7 @@ export class PackWriter {
       return true
     } catch (error) {
       // It is gone, or another database's: there is nothing to give back.
-      if (error instanceof LogDamageError) return false
+      if (error instanceof BulkDamageError) return false
       throw error
     }
   }

@@ -1,5 +1,5 @@
 /** Where the parts of a record go: into its row, or, as whole units, into the log. */
-import { UNIT_BYTES } from '../schema.ts'
+import { UNIT_BYTES } from '../../indexed/frame.ts'
 
 const NO_BYTES = new Uint8Array(0)
 

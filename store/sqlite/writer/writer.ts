@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { Checkpoints } from './checkpoints.ts'
 import { Committer } from './committer.ts'
-import { LogFiles } from '../../segment-files/log-files.ts'
+import { logFilesOf } from '../log.ts'
 import { toWire, type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
 import type { PackStepResult } from '../pack/pack-steps.ts'
 import { PackWriter } from '../pack/pack-writer.ts'
@@ -32,7 +32,7 @@ function main(port: NonNullable<typeof parentPort>): void {
     const checkpoints = new Checkpoints(db)
     // What an earlier process wrote to the WAL and died before it synced is on disk after this.
     checkpoints.truncate()
-    const files = new LogFiles(db, 'write')
+    const files = logFilesOf(db, 'write')
     const committer = new Committer(db, files)
     const packWriter = new PackWriter(db, files, checkpoints)
     const done = (packed?: PackStepResult): void =>

@@ -16,6 +16,7 @@ import { Superblock } from '../../../core/tree/superblock.ts'
 import { OOBTree } from '../../../core/btree/tree.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { segmentPath } from '../../../store/segment-files/log-layout.ts'
+import { logDirectory } from '../../../store/sqlite/log.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { Paths } from '../../tools/paths.ts'
@@ -351,7 +352,7 @@ async function flipAt(path: string, needle: Uint8Array): Promise<void> {
   await file.close()
 }
 
-const segment = (path: string): string => segmentPath(path, 0)
+const segment = (path: string): string => segmentPath(logDirectory(path), 0)
 
 /** The oids of some paths' inodes. */
 const inodes = new Map<string, number>()

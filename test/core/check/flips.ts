@@ -11,6 +11,7 @@ import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { StoreError } from '../../../store/errors.ts'
 import { formatTid } from '../../../store/ids.ts'
 import { segmentPath } from '../../../store/segment-files/log-layout.ts'
+import { logDirectory } from '../../../store/sqlite/log.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import type { Random } from '../../stress/random.ts'
 import { copyDatabase } from '../../tools/database-files.ts'
@@ -50,7 +51,7 @@ export class Flips {
     const moments = ['']
     for await (const { tid } of store.transactions()) moments.push(formatTid(tid))
     await store.close()
-    const original = [await readFile(path), await readFile(segmentPath(path, 0))]
+    const original = [await readFile(path), await readFile(segmentPath(logDirectory(path), 0))]
     await copyDatabase(path, damaged)
     return new Flips(original, damaged, await readAll(path, moments))
   }
@@ -78,7 +79,7 @@ export class Flips {
   #locate(at: number): { readonly file: Buffer; readonly off: number; readonly path: string } {
     const [database = Buffer.of(), segment = Buffer.of()] = this.#original
     if (at < database.length) return { file: database, off: at, path: this.#damaged }
-    return { file: segment, off: at - database.length, path: segmentPath(this.#damaged, 0) }
+    return { file: segment, off: at - database.length, path: segmentPath(logDirectory(this.#damaged), 0) }
   }
 
   async #look(at: number, mask: number): Promise<FlipOutcome> {

@@ -8,8 +8,8 @@ import { PersistentMapping } from '../../../core/objects/persistent-mapping.ts'
 import { Ref, type PickleValue } from '../../../core/objects/pickle/value.ts'
 import { encodeData, encodeDataHead, encodeRecord, ZDATA } from '../../../core/objects/record.ts'
 import { ROOT_OID, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
-import { lastLogEnd, LogFiles } from '../../../store/segment-files/log-files.ts'
-import { UNIT_BYTES } from '../../../store/sqlite/schema.ts'
+import { lastLogEnd, logFilesOf } from '../../../store/sqlite/log.ts'
+import { UNIT_BYTES } from '../../../store/indexed/frame.ts'
 import type { WritableSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
 import type { ObjectChange, RecordSource } from '../../../store/store.ts'
 import { newOids } from '../../tools/new-oids.ts'
@@ -269,7 +269,7 @@ function unusedUnits(db: Database.Database): readonly number[] {
   const used = new Set<number>()
   for (const [pos, len] of rows)
     for (let unit = Math.floor(pos / UNIT_BYTES); unit * UNIT_BYTES < pos + len; unit++) used.add(unit)
-  const files = new LogFiles(db, 'read')
+  const files = logFilesOf(db, 'read')
   const unused: number[] = []
   for (let unit = 0; unit * UNIT_BYTES < lastLogEnd(db); unit++)
     if (!used.has(unit) && files.takesRoom(unit * UNIT_BYTES, (unit + 1) * UNIT_BYTES)) unused.push(unit)

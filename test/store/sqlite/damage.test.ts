@@ -74,7 +74,7 @@ test('a log file that is gone or another one is named, with what to do, and the 
   const inLog = [...records].filter(([, record]) => record.length > 70_000)
   for (const [oid] of inLog)
     await expect(reader.load([oid], TID_MAX)).rejects.toThrow(
-      /log file .*gone\.db-log\/00000000 is missing: put .*gone\.db-log back beside .*gone\.db/,
+      /log file .*gone\.db-log\/00000000 is missing: put .*gone\.db-log back beside the database/,
     )
   for (const [oid, record] of records)
     if (record.length < 5000) expect(await readsRight(reader, oid)).toBe(true)

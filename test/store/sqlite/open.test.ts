@@ -84,7 +84,7 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
       await makeDatabase()
       await rename(`${path}-log`, `${path}-elsewhere`)
     },
-    says: /log file .*test\.db-log\/00000000 is missing: put .*test\.db-log back beside .*test\.db$/,
+    says: /log file .*test\.db-log\/00000000 is missing: put .*test\.db-log back beside the database$/,
   },
   'a database beside the log of another one': {
     make: async () => {
@@ -98,7 +98,7 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
       await rm(`${path}-first`)
       await rm(`${path}-second`, { recursive: true })
     },
-    says: /log file .*00000000 belongs to another database: put the right .*test\.db-log beside/,
+    says: /log file .*00000000 belongs to another database: put the right .*test\.db-log in its place/,
   },
   'a database whose log was cut short': {
     make: async () => {
@@ -109,7 +109,7 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
   },
   'a database whose id is damaged': {
     make: async () => await changeDatabase("UPDATE meta SET value = replace(value, 'a', 'b') || '0'"),
-    says: /the id of .*test\.db is damaged: run 'zblkfs fsck --repair'/,
+    says: /the database's id is damaged: run 'zblkfs fsck --repair'/,
   },
   'a database without one of its tables': {
     make: async () => await changeDatabase('DROP TABLE meta'),

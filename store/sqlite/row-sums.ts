@@ -1,15 +1,9 @@
 /**
- * The checksums of the format: XXH64, over the bytes of the log unit by unit, over a revision's row, and over a
- * transaction's. Each covers where it belongs, so that what turns up elsewhere is found out: a row's its key, a
- * unit's its position in the log, which is the seed.
+ * The checksums of rows, which SQLite's pages do not have: of a revision's row and of a transaction's. Each covers the row's
+ * key, so that a row that turns up under another key is found.
  */
-import xxhash from 'xxhash-wasm'
-import { ROW_BYTES_MAX } from '../sqlite/schema.ts'
-
-const hash = await xxhash()
-
-/** The checksum of a unit of the log, whose position is `pos`. */
-export const unitSum = (unit: Uint8Array, pos: number): bigint => hash.h64Raw(unit, BigInt(pos))
+import { shortSum } from '../checksum.ts'
+import { ROW_BYTES_MAX } from './schema.ts'
 
 /** One call over gathered bytes costs less than one for each part. */
 const KEY_BYTES = 32
@@ -34,7 +28,7 @@ export function transactionSum(row: SummedTransaction): number {
   const { tid, nextOid, logEnd, stored, user, description } = row
   const fields = [tid, nextOid, logEnd, stored, user.length, user, description].join('\0')
   const bytes = Buffer.concat([Buffer.from(fields), row.extension])
-  return Number(BigInt.asUintN(32, hash.h64Raw(bytes)))
+  return shortSum(bytes)
 }
 
 const isBlob = (value: unknown): boolean => value === null || value instanceof Uint8Array
@@ -61,5 +55,5 @@ export function rowSum(
   if (end > scratch.length) return -1
   if (head !== null) scratch.set(head, KEY_BYTES)
   if (tail !== null) scratch.set(tail, headEnd)
-  return Number(BigInt.asUintN(32, hash.h64Raw(scratch.subarray(0, end))))
+  return shortSum(scratch.subarray(0, end))
 }

@@ -3,14 +3,13 @@ import type * as Fs from 'node:fs'
 import { statSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import Database from 'better-sqlite3'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { LogFiles } from '../../../store/segment-files/log-files.ts'
-import { GROUP_BYTES, SEGMENT_BYTES, segmentPath } from '../../../store/segment-files/log-layout.ts'
+import { GROUP_BYTES } from '../../../store/indexed/frame.ts'
+import { SEGMENT_BYTES, segmentPath } from '../../../store/segment-files/log-layout.ts'
 import { LogReader } from '../../../store/segment-files/log-reader.ts'
 import { LogWriter } from '../../../store/segment-files/log-writer.ts'
-import { createSchema } from '../../../store/sqlite/schema.ts'
-import { temporaryDirectory } from './temporary-directory.ts'
+import { temporaryDirectory } from '../sqlite/temporary-directory.ts'
 
 type Write = (
   fd: number,
@@ -47,16 +46,15 @@ vi.mock('node:fs', async importOriginal => {
 })
 
 const MIB = 1 << 20
-const path = (): string => `${directory}/test.zblk`
+const ID = '0123456789abcdef0123456789abcdef'
+const path = (): string => `${directory}/log`
 let directory: string
 let files: LogFiles
 let writer: LogWriter
 
 beforeEach(async () => {
   directory = await temporaryDirectory()
-  const db = new Database(path())
-  createSchema(db)
-  files = new LogFiles(db, 'write')
+  files = new LogFiles(path(), ID, 'write')
   writer = new LogWriter(files)
   disk.events.length = 0
   disk.take = length => length

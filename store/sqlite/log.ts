@@ -1,0 +1,36 @@
+/** The log of a SQLite database: the directory of segment files that lies beside the database file. */
+import { join } from 'node:path'
+import type { Database } from 'better-sqlite3'
+import { TID_NONE, type Tid } from '../ids.ts'
+import { bytesOnDisk, findProblem, LogFiles } from '../segment-files/log-files.ts'
+import { readDatabaseId } from './open/database-id.ts'
+
+export const logDirectory = (database: string): string => `${database}-log`
+
+/** Where the intent log is (intent-log.ts). */
+export const intentsPath = (database: string): string => join(logDirectory(database), 'intents')
+
+/** @param id the database's id; undefined where that is damaged. */
+export const logFilesOf = (
+  db: Database,
+  use: 'read' | 'write',
+  id: string | undefined = readDatabaseId(db),
+): LogFiles => new LogFiles(logDirectory(db.name), id, use)
+
+/** The bytes that a database's log takes on the disk: holes take none. */
+export const logBytesOnDisk = (database: string): number => bytesOnDisk(logDirectory(database))
+
+/** The log's end as of the last transaction. */
+export const lastLogEnd = (db: Database): number =>
+  db.prepare<[], number>('SELECT log_end FROM txn ORDER BY tid DESC LIMIT 1').pluck().get() ?? 0
+
+/** The last transaction in the table of transactions. */
+export const lastTidOf = (db: Database): Tid =>
+  (db.prepare<[], bigint>('SELECT max(tid) FROM txn').pluck().safeIntegers().get() ?? TID_NONE) as Tid
+
+/**
+ * Checks that the log that a database needs to go on lies beside it.
+ * @returns what is wrong with it, and the next step; undefined where nothing is.
+ */
+export const findLogProblem = (db: Database): string | undefined =>
+  findProblem(logDirectory(db.name), readDatabaseId(db), lastLogEnd(db))
