@@ -180,7 +180,7 @@ async function readWhole(blocks: Blocks, blk: number, overlay: Overlay, end: num
     if (kind === 'bytes') pieces.push(segment.bytes)
     else if (kind === 'stored') pieces.push(...(await blocks.read(blk, lo, hi)))
     else if (kind === 'shared') {
-      pieces.push(...(await readBody(blocks.connection, segment.slice, 0, hi - lo)))
+      pieces.push(...(await readBody(blocks.connection.records, segment.slice, 0, hi - lo)))
       pushZeros(pieces, hi - lo - segment.slice.len)
     } else pushZeros(pieces, hi - lo)
   }
@@ -287,7 +287,7 @@ async function cutAround(
 /** A body that can be stored whatever it shares: less than a chunk is copied by a store, so it has to be readable. */
 async function storable({ connection }: Blocks, body: Body): Promise<Body | undefined> {
   if (!('oid' in body) || body.len >= CHUNK_BYTES) return body
-  return await ifReadable(() => readBody(connection, body, 0, body.len))
+  return await ifReadable(() => readBody(connection.records, body, 0, body.len))
 }
 
 async function planRun(
@@ -327,7 +327,7 @@ async function planRun(
 
 /** What is replaced need not be readable: undefined where it is damaged or missing. */
 const readableData = (blocks: Blocks, oid: Oid): Promise<StoredData | undefined> =>
-  ifReadable(() => findData(blocks.connection, oid))
+  ifReadable(() => findData(blocks.connection.records, oid))
 
 /** Up to the first chunk that is all zero, and without the zeros before it. */
 function lengthWithoutHoles(bytes: Uint8Array): number {

@@ -114,7 +114,7 @@ export class BigFile implements Participant {
       const { lo, hi } = part
       const room = into?.subarray(done, (done += hi - lo))
       if ('slice' in part) {
-        pieces.push(...(await readBody(this.#connection, part.slice, 0, hi - lo, room)))
+        pieces.push(...(await readBody(this.#connection.records, part.slice, 0, hi - lo, room)))
         pushZeros(pieces, hi - lo - part.slice.len)
       } else for (const piece of await this.#blocks.read(part.blk, lo, hi, room)) pieces.push(piece)
     }

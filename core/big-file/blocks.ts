@@ -7,7 +7,7 @@ import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
 import { loadChunkIndex, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { cutBody, findData, loadData, readBody, type StoredData } from '../zblk/data.ts'
-import type { BlockLayout } from '../zblk/layout-cache.ts'
+import { LayoutCache, type BlockLayout } from '../zblk/layout-cache.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import type { LOBTree } from '../btree/tree.ts'
@@ -44,12 +44,14 @@ export class Blocks {
   readonly connection: Connection
   readonly blktab: LOBTree
   readonly blksize: number
+  readonly #layouts: LayoutCache
   /** The block that is being changed: its tree is not to be walked before that is done. */
   #changing: { readonly blk: number; readonly done: Promise<unknown> } | undefined
 
   /** @param file up to date. */
   constructor(connection: Connection, file: ZBigFile) {
     this.connection = connection
+    this.#layouts = LayoutCache.of(connection)
     this.blktab = file.blktab
     this.blksize = file.blksize
   }
@@ -67,7 +69,7 @@ export class Blocks {
 
   /** Where a block's data lies. */
   async layout(blk: number, ref: Ref): Promise<BlockLayout> {
-    const { layouts } = this.connection
+    const layouts = this.#layouts
     for (;;) {
       const known = layouts.get(ref.oid)
       if (known !== undefined) return known
@@ -90,7 +92,7 @@ export class Blocks {
 
   /** Runs a change of a block's tree, which those who read the block wait for. */
   async whileChanging<T>(blk: number, ref: Ref | undefined, change: () => Promise<T>): Promise<T> {
-    if (ref !== undefined) this.connection.layouts.forget(ref.oid)
+    if (ref !== undefined) this.#layouts.forget(ref.oid)
     const running = change()
     // Those who wait do not care how it ends.
     this.#changing = { blk, done: running.catch(() => undefined) }
@@ -98,7 +100,7 @@ export class Blocks {
       return await running
     } finally {
       this.#changing = undefined
-      if (ref !== undefined) this.connection.layouts.forget(ref.oid)
+      if (ref !== undefined) this.#layouts.forget(ref.oid)
     }
   }
 
@@ -111,7 +113,8 @@ export class Blocks {
       await this.#deactivate(ref)
       return this.#readChunks(ref, layout, lo, hi, into)
     }
-    const bytes = lo < layout.len ? await readBody(this.connection, layout.body, lo, hi - lo, into) : []
+    const bytes =
+      lo < layout.len ? await readBody(this.connection.records, layout.body, lo, hi - lo, into) : []
     let at = lo
     return fill(
       bytes.map(bytes => ({ lo: (at += bytes.length) - bytes.length, bytes })),
@@ -130,7 +133,9 @@ export class Blocks {
     for (const [i, lo] of layout.offs.entries()) {
       const next = layout.offs[i + 1] ?? Infinity
       const hi =
-        next - lo <= CHUNK_BYTES ? next : lo + (await findData(this.connection, layout.oids[i] as Oid)).len
+        next - lo <= CHUNK_BYTES
+          ? next
+          : lo + (await findData(this.connection.records, layout.oids[i] as Oid)).len
       const last = extents.at(-1)
       if (last?.hi === lo) last.hi = hi
       else extents.push({ lo, hi })
@@ -177,7 +182,7 @@ export class Blocks {
 
   async #load(ref: Ref): Promise<BlockLayout> {
     if (ref.className === ZBLK0) {
-      const data = await findData(this.connection, ref.oid)
+      const data = await findData(this.connection.records, ref.oid)
       if (data.len > this.blksize) throw this.connection.corrupt(ref.oid, 'it is longer than a block')
       return data
     }
@@ -208,7 +213,7 @@ export class Blocks {
         const pieces =
           from < data.len
             ? await readBody(
-                this.connection,
+                this.connection.records,
                 data.body,
                 from,
                 hi - off - from,
@@ -219,7 +224,7 @@ export class Blocks {
       }
     }
     const chunks = await loadData(
-      this.connection,
+      this.connection.records,
       together.map(i => oids[i] as Oid),
     )
     for (const [j, i] of together.entries()) {
@@ -239,11 +244,11 @@ export class Blocks {
 
   /** A long chunk's data. Where it is stored is remembered, so that reading a part takes one call to the store. */
   async #longChunk(oid: Oid): Promise<StoredData> {
-    const { layouts } = this.connection
+    const layouts = this.#layouts
     const known = layouts.get(oid)
     if (known !== undefined && 'body' in known) return known
     const { epoch } = layouts
-    const data = await findData(this.connection, oid)
+    const data = await findData(this.connection.records, oid)
     if (data.tid !== TID_NONE) layouts.set(oid, data, epoch)
     return data
   }

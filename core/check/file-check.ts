@@ -13,6 +13,7 @@ import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { DATA_HEAD_MAX, dataPosition, ZBLK0, ZDATA } from '../objects/record.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
 import type { Oid } from '../../store/ids.ts'
+import { LayoutCache } from '../zblk/layout-cache.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import type { Damage } from './damage.ts'
@@ -205,8 +206,7 @@ export class FileCheck {
     const whole = lost.find(({ lo, hi }) => lo === undefined || hi === undefined)
     if (whole !== undefined) throw new CorruptRecordError(oid, whole.tid, whole.reason)
     const first = Math.min(...lost.map(({ lo = 0 }) => lo))
-    const { at, store } = this.#connection
-    const part = await store.loadPart(oid, at, 0, Math.min(first, DATA_HEAD_MAX))
+    const part = await this.#connection.records.start(oid, Math.min(first, DATA_HEAD_MAX))
     if (part === undefined) return 0
     // What follows the head is not needed to find the data: it may be lost.
     const head = Buffer.concat([
@@ -288,7 +288,7 @@ export class FileCheck {
         for (const off of fix.lost) await rebuilt.delete(off)
         await fix.block.activate()
         fix.block.setChunktab(rebuilt)
-        this.#connection.layouts.forget(fix.block.oid)
+        LayoutCache.of(this.#connection).forget(fix.block.oid)
       }
     }
     const bytes = await BigFile.open(this.#connection, file)

@@ -19,7 +19,7 @@ import { Inode } from '../tree/inode.ts'
 import type { Persistent } from '../objects/persistent.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
-import { classOfRecord, decodeRecord, encodeRecord } from '../objects/record.ts'
+import { classOfRecord, decodeWritableRecord, encodeRecord } from '../objects/record.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { oid as toOid, ROOT_OID, TID_NONE, type Oid } from '../../store/ids.ts'
 import type { Progress } from '../../store/sqlite/check/store-check.ts'
@@ -499,14 +499,14 @@ export class FileSystemCheck {
 
   /** Gives an object the last state of it that can be read. */
   async #restore({ oid, className }: PersistentMapping | ZBigFile): Promise<boolean> {
-    const { store } = this.#connection
-    const tids = await store.revisions(oid)
+    const { records } = this.#connection
+    const tids = await records.revisions(oid)
     const lost = new Set(this.#findings.lostOf(oid).map(({ tid }) => tid))
     for (const tid of tids) {
       if (lost.has(tid)) continue
       try {
-        const [revision] = await store.load([oid], tid)
-        if (revision === undefined || decodeRecord(revision.record, oid, tid).className !== className)
+        const [revision] = await records.load([oid], tid)
+        if (revision === undefined || decodeWritableRecord(revision.record, oid, tid).className !== className)
           continue
         this.#connection.putRecord(oid, className, { head: revision.record }, tids[0] ?? tid)
         await this.#connection.get(oid, className).activate()
@@ -520,7 +520,7 @@ export class FileSystemCheck {
 
   /** Sets a mapping's record, whatever it was. */
   async #overwrite(mapping: PersistentMapping, entries: Iterable<[string, PickleValue]>): Promise<void> {
-    const [base] = await this.#connection.store.revisions(mapping.oid)
+    const [base] = await this.#connection.records.revisions(mapping.oid)
     const made = await this.#connection.create(PersistentMapping)
     for (const [key, value] of entries) made.set(key, value)
     const head = encodeRecord(PersistentMapping.CLASS_NAME, made.capture())
@@ -546,7 +546,7 @@ export class FileSystemCheck {
       const oid = toOid(found)
       if (this.#findings.lostOf(oid).length > 0) continue
       try {
-        const part = await this.#connection.store.loadPart(oid, this.#connection.at, 0, 128)
+        const part = await this.#connection.records.start(oid, 128)
         if (part === undefined || classOfRecord(part.bytes) !== PersistentMapping.CLASS_NAME) continue
         const mapping = this.#mapping(oid)
         await mapping.activate()

@@ -18,7 +18,7 @@ import type { Progress } from '../../store/sqlite/check/store-check.ts'
 import {
   DATA_HEAD_MAX,
   dataPosition,
-  decodeRecord,
+  decodeWritableRecord,
   hasUsualHead,
   references,
   USUAL_HEAD_BYTES,
@@ -165,7 +165,7 @@ export class ObjectCheck {
       return []
     }
     const bytes = reader.readPart(record, 0, size)
-    const { className } = decodeRecord(bytes, oid, tid)
+    const { className } = decodeWritableRecord(bytes, oid, tid)
     this.#expect(oid, tid, className, expected)
     return references(bytes, oid, tid)
   }

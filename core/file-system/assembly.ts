@@ -132,9 +132,7 @@ export const processOwner = (): Owner => ({ uid: process.getuid?.() ?? 0, gid: p
 async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock): Promise<Superblock> {
   if (connection.at !== TID_NONE) return await Superblock.open(connection)
   if (connection.readOnly)
-    throw new CannotOpenError(
-      `${connection.store.name} is empty: mount it for writing once to make a filesystem`,
-    )
+    throw new CannotOpenError(`${connection.name} is empty: mount it for writing once to make a filesystem`)
   return await Superblock.create(connection, owner, nowNs())
 }
 

@@ -82,7 +82,7 @@ export class FileSystem implements Operations {
   #closed: Promise<void> | undefined
 
   private constructor(store: Store, { context, superblock, writeBack, config }: Assembly) {
-    this.#history = new History(context, superblock, this.#caches)
+    this.#history = new History(store, context, superblock, this.#caches)
     this.#store = store
     this.#context = context
     this.#writeBack = writeBack

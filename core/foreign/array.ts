@@ -29,7 +29,7 @@ export interface ForeignArray {
 
 /** Reads a ZBigArray. @throws ObjectNotFoundError; CorruptRecordError where it leads to no file. */
 export async function readArray(connection: Connection, oid: Oid): Promise<ForeignArray> {
-  const [revision] = await connection.store.load([oid], connection.at)
+  const [revision] = await connection.records.load([oid])
   if (revision === undefined) throw new ObjectNotFoundError(oid, connection.at)
   const { state } = decodeRecord(revision.record, oid, revision.tid)
   const dictionaries = (state instanceof Tuple ? state.items : [state]).filter(item => item instanceof Map)

@@ -1,26 +1,31 @@
 /** Damage in a foreign database, told with what helps such a database: zblkfs's own fsck does not. */
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
-import type { Store } from '../../store/store.ts'
 
-/** Reads; what is damaged in `store` is told as damage of that. */
-export async function readingForeign<T>(store: Store, read: () => T | Promise<T>): Promise<T> {
+/** Reads; what is damaged in that database is told as damage of that. */
+export async function readingForeign<T>(
+  { name }: { readonly name: string },
+  read: () => T | Promise<T>,
+): Promise<T> {
   try {
     return await read()
   } catch (error) {
-    throw toldAs(store, error)
+    throw toldAs(name, error)
   }
 }
 
 /** The same for what is read piece by piece. What the user of the pieces throws stays as it is. */
-export async function* eachOfForeign<T>(store: Store, pieces: AsyncIterable<T>): AsyncGenerator<T> {
+export async function* eachOfForeign<T>(
+  { name }: { readonly name: string },
+  pieces: AsyncIterable<T>,
+): AsyncGenerator<T> {
   try {
     yield* pieces
   } catch (error) {
-    throw toldAs(store, error)
+    throw toldAs(name, error)
   }
 }
 
-function toldAs({ name }: Store, error: unknown): unknown {
+function toldAs(name: string, error: unknown): unknown {
   const advice = `look ${name} over with ZODB's fsrefs (and fstest, a FileStorage), or restore it from a copy`
   if (error instanceof CorruptRecordError)
     return new CorruptRecordError(error.oid, error.tid, error.reason, { advice, cause: error })

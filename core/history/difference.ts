@@ -64,7 +64,7 @@ export async function* differences(
   const views = { a: await MomentView.open(store, before), b: await MomentView.open(store, after) }
   const changed = await ChangedObjects.between(store, before, after)
   try {
-    const comparison = new Comparison(views.a, views.b, changed)
+    const comparison = new Comparison(store, views.a, views.b, changed)
     for await (const difference of comparison.run(at => isWithin(at, path))) yield difference
   } finally {
     changed.close()
@@ -72,13 +72,15 @@ export async function* differences(
 }
 
 class Comparison {
+  readonly #store: Store
   readonly #before: MomentView
   readonly #after: MomentView
   readonly #changed: ChangedObjects
   readonly #removed = new Map<Oid, string[]>()
   readonly #added = new Map<Oid, string[]>()
 
-  constructor(before: MomentView, after: MomentView, changed: ChangedObjects) {
+  constructor(store: Store, before: MomentView, after: MomentView, changed: ChangedObjects) {
+    this.#store = store
     this.#before = before
     this.#after = after
     this.#changed = changed
@@ -106,7 +108,7 @@ class Comparison {
   }
 
   #inodes(): AsyncGenerator<Oid> {
-    return mappingsAmong(this.#after.connection.store, this.#changed.oids(), this.#after.at)
+    return mappingsAmong(this.#store, this.#changed.oids(), this.#after.at)
   }
 
   /** A path that an inode had and still has, or has beside one that it had; undefined where it was named above. */

@@ -137,7 +137,7 @@ function* mergeChunks(
 }
 
 async function lengthOf(blocks: Blocks | undefined, oid: Oid | undefined): Promise<number> {
-  return blocks === undefined || oid === undefined ? 0 : (await findData(blocks.connection, oid)).len
+  return blocks === undefined || oid === undefined ? 0 : (await findData(blocks.connection.records, oid)).len
 }
 
 async function compareBytes(

@@ -99,7 +99,7 @@ export class SharedFile {
     const first = await this.#target.newOids(from.length)
     const made: Oid[] = []
     for (const [i, oid] of from.entries()) {
-      const { body } = await findData(this.#source.connection, oid)
+      const { body } = await findData(this.#source.connection.records, oid)
       const to = (first + i) as Oid
       this.#target.putRecord(to, className, dataRecord(className, body), TID_NONE)
       made.push(to)

@@ -11,7 +11,6 @@
  *
  * What the transaction created is left without a name; nothing refers to it then. A clash takes nothing back.
  */
-import type { Connection } from '../objects/connection.ts'
 import {
   classOfRecord,
   dataPosition,
@@ -58,11 +57,12 @@ export interface Reversal {
 const BATCH = 16
 
 /**
- * Finds what taking a transaction back means for a view in which everything is committed.
+ * Finds what taking a transaction back means at `at`, a moment of which nothing is pending.
  * @throws UndoClashError; StoreError where the transaction, or the state before it, is not kept.
  */
 export async function* reversals(
-  { store, at }: Connection,
+  store: Store,
+  at: Tid,
   undone: Tid,
   describe: (later: Tid) => Promise<string>,
 ): AsyncGenerator<Reversal> {

@@ -1,18 +1,19 @@
 /**
- * A view of the database at one moment, with the objects that were met in it, and the transaction in the making.
+ * A view of the database at one moment, the objects in memory that belong to it, and the transaction being built.
  *
- * - `at` is the moment that is seen. It moves with the connection's own commits and with {@link Connection.advance}.
- * - `get` and `resolve` give the one object of an oid; loading it asks what is pending first, then the store.
- * - `prepare` serialises everything that changed into pending records, `commit` hands them to the store. Between
- *   the two, and while the commit is under way, reads and new changes go on; what was prepared is what is committed.
+ * - `at` is the moment of the view. It moves with the connection's own commits and with {@link Connection.advance}.
+ * - `get` and `resolve` return the one object of an oid; loader.ts gives ghosts their state, records.ts reads records
+ *   without objects.
+ * - `prepare` serialises all changes into pending records, `commit` stores them. Between the two, and during the
+ *   commit, reads and new changes may run; what was prepared is what is committed.
  *
  * Invariants:
- * - an object's state, or the newest pending record of its oid, or the store's revision at `at`: the first of
- *   these that exists is what everybody sees;
- * - a record in pending has as its base the revision that it replaces.
+ * - every reader sees the first of these that exists: an object's state, the newest pending record of its oid, the
+ *   store's revision at `at`;
+ * - the base of a pending record is the revision that it replaces.
  *
- * The caller keeps changes away while `prepare` runs. Reads may go on: an overlaid byte stays in its overlay until
- * the record that has it is pending.
+ * No change may run during `prepare`. Reads may: an overlaid byte stays in its overlay until the record that has it is
+ * pending.
  */
 import {
   CannotOpenError,
@@ -20,18 +21,18 @@ import {
   ObjectNotFoundError,
   ReadOnlyError,
 } from '../../store/errors.ts'
-import { formatTid, ROOT_OID, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { formatTid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
 import type { NewTransaction, RecordSource, Store, WritableStore } from '../../store/store.ts'
-import { joinBytes } from '../bytes.ts'
 import { classNamed } from './classes.ts'
 import { OidLease } from './oid-lease.ts'
 import { ObjectCache, type ClassCounts } from './object-cache.ts'
 import type { Jar, Persistent, PersistentClass } from './persistent.ts'
 import { PersistentMapping } from './persistent-mapping.ts'
 import type { Ref } from './pickle/value.ts'
-import { decodeRecord, encodeRecord } from './record.ts'
-import { LayoutCache } from '../zblk/layout-cache.ts'
-import { PendingRecords, type PendingRecord } from './pending-records.ts'
+import { Loader } from './loader.ts'
+import { encodeRecord } from './record.ts'
+import { Records } from './records.ts'
+import { PendingRecords } from './pending-records.ts'
 import { Turns } from '../turns.ts'
 
 /** How blocks are stored: 'auto' chooses per block. */
@@ -48,6 +49,15 @@ export interface ConnectionOptions {
    * 4096 cuts blocks as wendelin.core does.
    */
   readonly chunkBytesMax?: number
+  /** Called for each changed object that cannot be serialised: its change is lost, and the others are stored. */
+  readonly onLeftOut?: (object: LeftOut) => void
+}
+
+/** An object whose change could not be serialised. */
+export interface LeftOut {
+  readonly oid: Oid
+  readonly className: string
+  readonly error: unknown
 }
 
 export interface ConnectionStatistics {
@@ -65,26 +75,35 @@ export interface Participant {
   abort(): void
 }
 
-const NOTHING = new Uint8Array(0)
-const MINIMUM_LAYOUT_BYTES = 1 << 18
+/** A cache of values that were derived from records. */
+export interface DerivedCache {
+  readonly sizeBytes: number
+  /** Called when the record of an object has changed. */
+  forget(oid: Oid): void
+}
+
+const MINIMUM_DERIVED_BYTES = 1 << 18
 
 export class Connection implements Jar {
-  readonly store: Store
+  /** The name of the database, for messages. */
+  readonly name: string
+  readonly records: Records
   readonly zblkFormat: ZBlkFormat
   readonly chunkBytesMax: number
-  /** Where the data of blocks lies; a quarter of the cache. */
-  readonly layouts: LayoutCache
+  /** How many bytes a {@link DerivedCache} may take: a quarter of the cache. */
+  readonly derivedBytesMax: number
   readonly #writable: WritableStore | undefined
   readonly #oids: OidLease | undefined
   readonly #cache: ObjectCache
   readonly #pending = new PendingRecords()
   readonly #participants = new Set<Participant>()
-  readonly #loading = new Map<Oid, Promise<void>>()
+  readonly #loader: Loader
+  readonly #onLeftOut: (object: LeftOut) => void
+  #derived: DerivedCache | undefined
   #at: Tid
   #overlayBytes = 0
   /** A prepare has failed half-way: what is pending is not a whole number of operations. */
   #torn = false
-  #invalidations = 0
 
   private constructor(
     store: Store,
@@ -92,20 +111,22 @@ export class Connection implements Jar {
     writable: WritableStore | undefined,
     options: ConnectionOptions,
   ) {
-    this.store = store
+    this.name = store.name
     this.#at = at
     this.#writable = writable
     this.#oids = writable === undefined ? undefined : new OidLease(writable)
     this.zblkFormat = options.zblkFormat ?? 'auto'
     this.chunkBytesMax = options.chunkBytesMax ?? Infinity
-    const layoutBytes = Math.max(MINIMUM_LAYOUT_BYTES, Math.floor(options.cacheSizeBytes / 4))
-    this.layouts = new LayoutCache(layoutBytes)
-    this.#cache = new ObjectCache(options.cacheSizeBytes - layoutBytes)
+    this.#onLeftOut = options.onLeftOut ?? (() => {})
+    this.derivedBytesMax = Math.max(MINIMUM_DERIVED_BYTES, Math.floor(options.cacheSizeBytes / 4))
+    this.#cache = new ObjectCache(options.cacheSizeBytes - this.derivedBytesMax)
+    this.records = new Records(store, this.#pending, this)
+    this.#loader = new Loader(this.records, this.#cache, writable !== undefined)
   }
 
-  /** Opens a view. With `at`, or over a store that only reads, it cannot be changed. */
+  /** Opens a view. It is read-only where `at` is given or the store is read-only. */
   static async open(store: Store, options: ConnectionOptions): Promise<Connection> {
-    const writable = options.at === undefined && !store.readOnly ? store : undefined
+    const writable = options.at !== undefined || store.readOnly ? undefined : store
     return new Connection(store, options.at ?? (await store.lastTid()), writable, options)
   }
 
@@ -150,7 +171,7 @@ export class Connection implements Jar {
       await root.activate()
     } catch (error) {
       if (!(error instanceof ObjectNotFoundError)) throw error
-      throw new CannotOpenError(`${this.store.name} has no root object: it was never set up`, {
+      throw new CannotOpenError(`${this.name} has no root object: it was never set up`, {
         cause: error,
       })
     }
@@ -195,14 +216,12 @@ export class Connection implements Jar {
     }
   }
 
-  async load(object: Persistent): Promise<void> {
-    while (object.status === 'ghost') await (this.#loading.get(object.oid) ?? this.#startLoad([object]))
+  load(object: Persistent): Promise<void> {
+    return this.#loader.load(object)
   }
 
-  async loadMany(objects: readonly Persistent[]): Promise<void> {
-    const ghosts = objects.filter(({ status, oid }) => status === 'ghost' && !this.#loading.has(oid))
-    if (ghosts.length > 0) await this.#startLoad(ghosts)
-    for (const object of objects) await object.activate()
+  loadMany(objects: readonly Persistent[]): Promise<void> {
+    return this.#loader.loadMany(objects)
   }
 
   register(object: Persistent): void {
@@ -224,11 +243,6 @@ export class Connection implements Jar {
 
   // ---- records, for what is kept without an object each
 
-  /** The newest record of an object that is not in the store yet. */
-  pendingRecord(oid: Oid): PendingRecord | undefined {
-    return this.#pending.get(oid)
-  }
-
   /**
    * Sets an object's record directly, without an object. May only be called from {@link Participant.prepare}.
    * @param base the transaction of the state that it replaces; TID_NONE for a new oid.
@@ -236,8 +250,13 @@ export class Connection implements Jar {
   putRecord(oid: Oid, className: string, source: RecordSource, base: Tid): void {
     this.#writer()
     this.#pending.put(oid, className, source, base)
-    this.layouts.forget(oid)
+    this.#derived?.forget(oid)
     this.#cache.get(oid)?.invalidate()
+  }
+
+  /** Attaches the cache that is told of changed records, instead of the one before. */
+  attach(derived: DerivedCache): void {
+    this.#derived = derived
   }
 
   /** The error for a record of this view. */
@@ -287,10 +306,7 @@ export class Connection implements Jar {
     for (const object of this.#cache.changed) {
       const turn = turns.pass()
       if (turn !== undefined) await turn
-      const head = encodeRecord(object.className, object.capture())
-      this.#pending.put(object.oid, object.className, { head }, object.tid)
-      object.settled()
-      this.#cache.hold(object)
+      this.#serialise(object)
     }
     this.#torn = false
   }
@@ -328,9 +344,9 @@ export class Connection implements Jar {
 
   /** Others have changed these objects: makes ghosts of them. Changed objects lose their changes. */
   invalidate(oids: Iterable<Oid>): void {
-    this.#invalidations++
+    this.#loader.invalidate()
     for (const oid of oids) {
-      this.layouts.forget(oid)
+      this.#derived?.forget(oid)
       const object = this.#cache.get(oid)
       if (object !== undefined) this.#ghost(object)
     }
@@ -345,7 +361,7 @@ export class Connection implements Jar {
   statistics(): ConnectionStatistics {
     return {
       classes: this.#cache.counts(),
-      cacheBytes: this.#cache.sizeBytes + this.layouts.sizeBytes,
+      cacheBytes: this.#cache.sizeBytes + (this.#derived?.sizeBytes ?? 0),
       overlayBytes: this.#overlayBytes,
       pendingBytes: this.#pending.sizeBytes,
     }
@@ -353,59 +369,19 @@ export class Connection implements Jar {
 
   // ----
 
-  #startLoad(objects: readonly Persistent[]): Promise<void> {
-    const loading = this.#loadRecords(objects).finally(() => {
-      for (const { oid } of objects) this.#loading.delete(oid)
-    })
-    for (const { oid } of objects) this.#loading.set(oid, loading)
-    return loading
-  }
-
-  async #loadRecords(objects: readonly Persistent[]): Promise<void> {
-    const stored: Persistent[] = []
-    for (const object of objects) {
-      const pending = this.#pending.get(object.oid)
-      if (pending === undefined) stored.push(object)
-      else await this.#restorePending(object, pending)
+  /** A change that cannot be serialised must not keep the others from being stored: it is dropped. */
+  #serialise(object: Persistent): void {
+    const { oid, className, tid } = object
+    let head: Uint8Array
+    try {
+      head = encodeRecord(className, object.capture())
+    } catch (error) {
+      this.#ghost(object)
+      this.#onLeftOut({ oid, className, error })
+      return
     }
-    if (stored.length === 0) return
-    const invalidations = this.#invalidations
-    const at = this.#at
-    const revisions = await this.store.load(
-      stored.map(({ oid }) => oid),
-      at,
-    )
-    // What was read is of a view that has gone on meanwhile: the caller asks again.
-    if (invalidations !== this.#invalidations || at !== this.#at) return
-    for (const [i, object] of stored.entries()) {
-      if (object.status !== 'ghost' || this.#pending.get(object.oid) !== undefined) continue
-      const revision = revisions[i]
-      if (revision === undefined) throw new ObjectNotFoundError(object.oid, at)
-      this.#restore(object, revision.record, revision.tid)
-    }
-  }
-
-  async #restorePending(object: Persistent, { source }: PendingRecord): Promise<void> {
-    const { head, body, tail } = source
-    let pieces: readonly Uint8Array[] = []
-    if (body !== undefined && 'oid' in body) {
-      const part = await this.store.loadPart(body.oid, body.tid, body.off, body.len)
-      if (part === undefined) throw new ObjectNotFoundError(body.oid, body.tid)
-      if (object.status !== 'ghost' || this.#pending.get(object.oid)?.source !== source) return
-      pieces = [part.bytes]
-    } else if (body !== undefined) pieces = body
-    this.#restore(object, joinBytes([head, ...pieces, tail ?? NOTHING]), TID_NONE)
-  }
-
-  #restore(object: Persistent, record: Uint8Array, tid: Tid): void {
-    const { className, state } = decodeRecord(record, object.oid, tid)
-    if (className !== object.className)
-      throw new CorruptRecordError(
-        object.oid,
-        tid,
-        `it is a ${className}, but is referred to as a ${object.className}`,
-      )
-    object.restore({ state, tid })
+    this.#pending.put(oid, className, { head }, tid)
+    object.settled()
     this.#cache.hold(object)
   }
 
@@ -452,8 +428,6 @@ export class Connection implements Jar {
   }
 
   #readOnlyError(): ReadOnlyError {
-    return new ReadOnlyError(
-      `${this.store.name} at ${formatTid(this.#at)} is only read and cannot be changed`,
-    )
+    return new ReadOnlyError(`${this.name} at ${formatTid(this.#at)} is only read and cannot be changed`)
   }
 }

@@ -13,7 +13,7 @@
  */
 import { CorruptRecordError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
-import { checkDepth } from './pickle/depth.ts'
+import { checkDepth, checkWritable } from './pickle/check-value.ts'
 import { PickleError } from './pickle/input.ts'
 import { PickleReader } from './pickle/reader.ts'
 import { ByteString, Global, Tuple, type PickleValue, type Ref } from './pickle/value.ts'
@@ -54,7 +54,14 @@ export const currentClassName = (className: string): string =>
   className === 'wendelin.bigfile.file_zodb.ZBlk' ? ZBLK0 : className
 
 /** Reads a record of any class. @throws CorruptRecordError */
-export function decodeRecord(bytes: Uint8Array, oid: Oid, tid: Tid): DecodedRecord {
+export const decodeRecord = (bytes: Uint8Array, oid: Oid, tid: Tid): DecodedRecord =>
+  decode(bytes, oid, tid, checkDepth)
+
+/** As {@link decodeRecord}; a state that {@link encodeRecord} could not write back is damage. @throws CorruptRecordError */
+export const decodeWritableRecord = (bytes: Uint8Array, oid: Oid, tid: Tid): DecodedRecord =>
+  decode(bytes, oid, tid, checkWritable)
+
+function decode(bytes: Uint8Array, oid: Oid, tid: Tid, check: (state: PickleValue) => void): DecodedRecord {
   return orCorrupt(oid, tid, () => {
     const reader = readerOf(bytes)
     const className = loadClass(reader)
@@ -65,7 +72,7 @@ export function decodeRecord(bytes: Uint8Array, oid: Oid, tid: Tid): DecodedReco
     }
     const state = reader.load()
     if (reader.position !== bytes.length) throw new PickleError('something follows the state')
-    checkDepth(state)
+    check(state)
     return { className, state }
   })
 }

@@ -42,7 +42,7 @@ export class Superblock {
   /** The superblock of a view. @throws CannotOpenError where there is no filesystem, or a newer one, in it. */
   static async open(connection: Connection): Promise<Superblock> {
     const ref = (await connection.root()).get(KEY)
-    const { name } = connection.store
+    const { name } = connection
     if (!(ref instanceof Ref))
       throw new CannotOpenError(`${name} has no zblkfs filesystem in it: look into it with 'zblkfs zodb'`)
     const mapping = connection.resolve(ref)

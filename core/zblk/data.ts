@@ -1,7 +1,7 @@
 /**
  * The data of ZData and ZBlk0 records, read without an object each: from what is pending, else from the store.
  */
-import type { Connection } from '../objects/connection.ts'
+import type { Records } from '../objects/records.ts'
 import {
   DATA_HEAD_MAX,
   dataPosition,
@@ -11,7 +11,7 @@ import {
   USUAL_HEAD_BYTES,
   type DataClass,
 } from '../objects/record.ts'
-import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
+import { ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import type { RecordSlice, RecordSource } from '../../store/store.ts'
 
@@ -28,33 +28,32 @@ export interface StoredData {
 }
 
 /** Finds an object's data, without reading it. @throws ObjectNotFoundError, CorruptRecordError. */
-export async function findData(connection: Connection, oid: Oid): Promise<StoredData> {
-  const pending = connection.pendingRecord(oid)
-  if (pending !== undefined) return pendingData(pending.source, oid)
-  const { at } = connection
-  const { store } = connection
-  const start = await store.loadPart(oid, at, 0, USUAL_HEAD_BYTES)
+export async function findData(records: Records, oid: Oid): Promise<StoredData> {
+  const pending = records.pending(oid)
+  if (pending !== undefined) return pendingData(pending, oid)
+  const { at } = records
+  const start = await records.start(oid, USUAL_HEAD_BYTES)
   const isEnough = start === undefined || hasUsualHead(start.bytes)
-  const part = isEnough ? start : await store.loadPart(oid, at, 0, DATA_HEAD_MAX)
+  const part = isEnough ? start : await records.start(oid, DATA_HEAD_MAX)
   if (part === undefined) throw new ObjectNotFoundError(oid, at)
   const { off, len } = dataPosition(part.bytes, part.size, oid, part.tid)
   return { body: { oid, tid: part.tid, off, len }, len, tid: part.tid }
 }
 
 /** The data of many objects, each whole. @throws ObjectNotFoundError, CorruptRecordError. */
-export async function loadData(connection: Connection, oids: readonly Oid[]): Promise<Uint8Array[]> {
+export async function loadData(records: Records, oids: readonly Oid[]): Promise<Uint8Array[]> {
   const found: (Uint8Array | undefined)[] = []
   const stored: number[] = []
   for (const [i, oid] of oids.entries()) {
-    const pending = connection.pendingRecord(oid)
+    const pending = records.pending(oid)
     if (pending === undefined) stored.push(i)
     else {
-      const { body } = pendingData(pending.source, oid)
-      found[i] = 'oid' in body ? await readSlice(connection, body) : copied(body)
+      const { body } = pendingData(pending, oid)
+      found[i] = 'oid' in body ? await readSlice(records, body) : copied(body)
     }
   }
-  const { at } = connection
-  const revisions = stored.length === 0 ? [] : await connection.store.load(pick(oids, stored), at)
+  const { at } = records
+  const revisions = stored.length === 0 ? [] : await records.load(pick(oids, stored))
   for (const [j, i] of stored.entries()) {
     const oid = oids[i] as Oid
     const revision = revisions[j]
@@ -66,14 +65,14 @@ export async function loadData(connection: Connection, oids: readonly Oid[]): Pr
 
 /** Bytes `[off, off + len)` of data, in pieces; fewer where it ends. `into`: memory for as many that may be used. */
 export async function readBody(
-  connection: Connection,
+  records: Records,
   body: Body,
   off: number,
   len: number,
   into?: Uint8Array,
 ): Promise<readonly Uint8Array[]> {
   const part = cutBody(body, off, len)
-  return 'oid' in part ? [await readSlice(connection, part, into)] : [copied(part)]
+  return 'oid' in part ? [await readSlice(records, part, into)] : [copied(part)]
 }
 
 /** Bytes `[off, off + len)` of a body as a body; fewer where it ends. Copies nothing. */
@@ -108,15 +107,14 @@ export const dataRecord = (className: DataClass, body: Body): RecordSource => ({
 })
 
 async function readSlice(
-  connection: Connection,
+  records: Records,
   { oid, tid, off, len }: RecordSlice,
   into?: Uint8Array,
 ): Promise<Uint8Array> {
   if (len === 0) return NOTHING
-  const part = await connection.store.loadPart(oid, tid, off, len, into)
-  if (part === undefined) throw new ObjectNotFoundError(oid, tid)
-  if (part.bytes.length !== len) throw new CorruptRecordError(oid, tid, 'its record is shorter than it was')
-  return part.bytes
+  const bytes = into?.subarray(0, len) ?? new Uint8Array(len)
+  await records.readSlices([{ oid, tid, off, into: bytes }])
+  return bytes
 }
 
 const NOTHING = new Uint8Array(0)

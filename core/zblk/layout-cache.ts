@@ -6,6 +6,7 @@
  * hands it in with the layout.
  */
 import { LRUCache } from 'lru-cache'
+import type { Connection, DerivedCache } from '../objects/connection.ts'
 import type { Oid } from '../../store/ids.ts'
 import type { ChunkIndex } from './chunk-index.ts'
 import type { StoredData } from './data.ts'
@@ -13,11 +14,23 @@ import type { StoredData } from './data.ts'
 /** The data of a ZBlk0 or of a long chunk, or a ZBlk1's chunks. */
 export type BlockLayout = StoredData | ChunkIndex
 
-export class LayoutCache {
+const CACHES = new WeakMap<Connection, LayoutCache>()
+
+export class LayoutCache implements DerivedCache {
   readonly #layouts: LRUCache<Oid, BlockLayout>
   #epoch = 0
 
-  constructor(sizeBytes: number) {
+  /** The cache of a connection. */
+  static of(connection: Connection): LayoutCache {
+    const known = CACHES.get(connection)
+    if (known !== undefined) return known
+    const made = new LayoutCache(connection.derivedBytesMax)
+    CACHES.set(connection, made)
+    connection.attach(made)
+    return made
+  }
+
+  private constructor(sizeBytes: number) {
     this.#layouts = new LRUCache({
       maxSize: sizeBytes,
       sizeCalculation: layout => ('offs' in layout ? 700 + 12 * layout.offs.length : 300),

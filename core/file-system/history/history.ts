@@ -10,6 +10,7 @@ import { reversals } from '../../history/undo.ts'
 import type { Inode } from '../../tree/inode.ts'
 import type { Superblock } from '../../tree/superblock.ts'
 import { StoreError } from '../../../store/errors.ts'
+import type { Store } from '../../../store/store.ts'
 import { formatTid, tid as toTid, type Oid, type Tid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Name } from '../operations.ts'
@@ -29,11 +30,13 @@ export interface Tag {
 }
 
 export class History {
+  readonly #store: Store
   readonly #context: Context
   readonly #superblock: Superblock
   readonly #caches: KernelCaches
 
-  constructor(context: Context, superblock: Superblock, caches: KernelCaches) {
+  constructor(store: Store, context: Context, superblock: Superblock, caches: KernelCaches) {
+    this.#store = store
     this.#context = context
     this.#superblock = superblock
     this.#caches = caches
@@ -64,12 +67,17 @@ export class History {
     const { live, bookkeeping, writeBack } = this.#context
     const { connection } = live
     let message = `undo ${formatTid(undone)}`
-    for await (const { description } of infoAt(connection.store, undone))
+    for await (const { description } of infoAt(this.#store, undone))
       if (description !== '') message += `: ${description}`
     const tid = await writeBack.isolate(message, async () => {
       const changed: Oid[] = []
       const describe = (later: Tid): Promise<string> => this.#describe(later)
-      for await (const { oid, className, source, base } of reversals(connection, undone, describe)) {
+      for await (const { oid, className, source, base } of reversals(
+        this.#store,
+        connection.at,
+        undone,
+        describe,
+      )) {
         connection.putRecord(oid, className, source, base)
         changed.push(oid)
       }
@@ -242,8 +250,7 @@ export class History {
 
   /** A transaction and its files, in one line. */
   async #describe(tid: Tid): Promise<string> {
-    const { store } = this.#context.live.connection
-    for await (const { files, fileCount } of log(store, { after: toTid(tid - 1n), upTo: tid })) {
+    for await (const { files, fileCount } of log(this.#store, { after: toTid(tid - 1n), upTo: tid })) {
       const named = files.slice(0, FILES_NAMED).map(text).join(', ')
       return `${formatTid(tid)}  ${named}${fileCount > FILES_NAMED ? ` and ${fileCount - FILES_NAMED} more` : ''}`
     }
@@ -251,10 +258,9 @@ export class History {
   }
 
   async #moment(when: string): Promise<Tid> {
-    const { store } = this.#context.live.connection
     const nowMs = Date.now()
     const find = (name: string): Promise<Tid | undefined> => this.#superblock.tag(name)
-    const tid = await transactionAt(store, parseMoment(when, nowMs), nowMs, find)
+    const tid = await transactionAt(this.#store, parseMoment(when, nowMs), nowMs, find)
     if (tid !== undefined) return tid
     throw new StoreError(`there is no moment '${when}': 'zblkfs log' lists those that there are`)
   }

@@ -452,7 +452,7 @@ async function resolveTarget(connection: Connection, entry: ForeignEntry): Promi
 
 /** Looked up by the record: an object must not be met under a class that it is not of. */
 async function isBigFile(connection: Connection, oid: Oid): Promise<boolean> {
-  const part = await connection.store.loadPart(oid, connection.at, 0, DATA_HEAD_MAX)
+  const part = await connection.records.start(oid, DATA_HEAD_MAX)
   return part !== undefined && classOfRecord(part.bytes) === ZBigFile.CLASS_NAME
 }
 

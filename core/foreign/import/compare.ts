@@ -19,12 +19,12 @@ export async function compareFiles(
   copy: Oid,
   progress: (bytes: number) => void,
 ): Promise<string | undefined> {
-  const a = await readingForeign(source.store, () => openForeignFile(source, file))
+  const a = await readingForeign(source, () => openForeignFile(source, file))
   const b = await openForeignFile(ours, copy)
   if (a.data.blksize !== b.data.blksize) return `its blksize is ${b.data.blksize}, not ${a.data.blksize}`
   if (a.size !== b.size) return `its size is ${b.size}, not ${a.size}`
   for (let blk = -1; ;) {
-    const next = await readingForeign(source.store, () => nextBlock(a, blk))
+    const next = await readingForeign(source, () => nextBlock(a, blk))
     if (next !== (await nextBlock(b, blk))) return `it has other blocks from ${blk + 1} on`
     if (next === undefined) return undefined
     blk = next
@@ -32,7 +32,7 @@ export async function compareFiles(
     for (let lo = 0; lo < blksize; lo += PIECE_BYTES) {
       const len = Math.min(PIECE_BYTES, blksize - lo)
       const off = BigInt(blk) * BigInt(blksize) + BigInt(lo)
-      const bytes = joinBytes(await readingForeign(source.store, () => a.data.read(off, len)))
+      const bytes = joinBytes(await readingForeign(source, () => a.data.read(off, len)))
       if (Buffer.compare(bytes, joinBytes(await b.data.read(off, len))) !== 0) return `block ${blk} differs`
       progress(len)
     }

@@ -230,7 +230,7 @@ class Importer {
       const found = await openIfThere(source, file)
       if (found === undefined) continue
       const { size } = found
-      const exact = isLast ? await readingForeign(source.store, () => this.#storedBytes(file)) : stored
+      const exact = isLast ? await readingForeign(source, () => this.#storedBytes(file)) : stored
       await tree.update(inode, { size, stored: exact, ...(isTouched && { timeNs }) })
       this.#map.settleFile(file, exact)
     }
@@ -282,7 +282,7 @@ class Importer {
 /** A file; undefined where its creation was undone, from when on it stays as it was. */
 async function openIfThere(source: Connection, file: Oid): Promise<ForeignFile | undefined> {
   try {
-    return await readingForeign(source.store, () => openForeignFile(source, file))
+    return await readingForeign(source, () => openForeignFile(source, file))
   } catch (error) {
     if (error instanceof ObjectNotFoundError && error.oid === file) return undefined
     throw error

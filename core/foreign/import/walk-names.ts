@@ -22,7 +22,7 @@ export function walkNames(
   onSkip: (reason: string) => void,
 ): AsyncGenerator<NamedFile> {
   const seen = new Set<Oid>([ROOT_OID])
-  return eachOfForeign(connection.store, walk(new Ref(ROOT_OID, PersistentMapping.CLASS_NAME), '', 0))
+  return eachOfForeign(connection, walk(new Ref(ROOT_OID, PersistentMapping.CLASS_NAME), '', 0))
 
   async function* walk(ref: Ref, prefix: string, depth: number): AsyncGenerator<NamedFile> {
     const directory = await ForeignDirectory.open(connection, ref, onSkip)

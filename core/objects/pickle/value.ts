@@ -38,11 +38,16 @@ export class Global {
     this.className = `${module}.${name}`
   }
 
-  /** The class of a `module.name`. @throws TypeError where it is none. */
-  static of(className: string): Global {
+  /** Whether a text is the `module.name` of a class. */
+  static isName(className: string): boolean {
     const dot = className.lastIndexOf('.')
-    if (dot <= 0 || dot === className.length - 1 || className.includes('\n'))
-      throw new TypeError(`'${className}' is not the name of a class`)
+    return dot > 0 && dot < className.length - 1 && !className.includes('\n')
+  }
+
+  /** The class of a `module.name`. @throws TypeError where the text is not one. */
+  static of(className: string): Global {
+    if (!Global.isName(className)) throw new TypeError(`'${className}' is not the name of a class`)
+    const dot = className.lastIndexOf('.')
     return new Global(className.slice(0, dot), className.slice(dot + 1))
   }
 }

@@ -10,11 +10,11 @@
 import type { Oid } from '../../../store/ids.ts'
 import { ByteString, Float, Global, Ref, Tuple, type PickleValue } from './value.ts'
 import { encodeText } from './text.ts'
+import { DEPTH_MAX } from './check-value.ts'
 import * as op from './opcodes.ts'
 
 /** How many items one SETITEMS or APPENDS carries. */
 const BATCH = 1000
-const DEPTH_MAX = 100
 
 // oxlint-disable-next-line no-control-regex -- they are characters like others
 const ASCII = /^[\0-\x7f]*$/

@@ -90,7 +90,7 @@ const cases: readonly Case[] = [
     damage: path =>
       edit(path, async ({ connection, at }) => {
         const inode = await at('/a/whole')
-        const [base] = await connection.store.revisions(inode.data!.oid)
+        const [base] = await connection.records.revisions(inode.data!.oid)
         connection.putRecord(
           inode.data!.oid,
           'BTrees.LOBTree.LOBTree',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { checkDepth } from '../../../core/objects/pickle/depth.ts'
+import { checkDepth } from '../../../core/objects/pickle/check-value.ts'
 import { PickleError } from '../../../core/objects/pickle/input.ts'
 import { PickleReader } from '../../../core/objects/pickle/reader.ts'
 import {

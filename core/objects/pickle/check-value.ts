@@ -1,0 +1,73 @@
+/** What decoded values must be, so that code that walks them ends, and so that they can be written back. */
+import { PickleError } from './input.ts'
+import { Global, Opaque, Ref, Tuple, type PickleValue } from './value.ts'
+
+/** How many containers may lie inside one another. */
+export const DEPTH_MAX = 100
+
+/** Integers `[-INTEGER_END, INTEGER_END)` fit into the 255 bytes of a LONG1. */
+const INTEGER_END = 1n << 2039n
+
+/** Checks that a value has no cycles and does not nest too deeply. @throws PickleError */
+export function checkDepth(value: PickleValue): void {
+  check(value, () => undefined)
+}
+
+/** As {@link checkDepth}, and checks that the writer accepts the value. @throws PickleError */
+export function checkWritable(value: PickleValue): void {
+  check(value, unwritable)
+}
+
+/** Why the writer cannot write a value, apart from what is inside it; undefined where it can. */
+function unwritable(value: PickleValue): string | undefined {
+  if (typeof value === 'number')
+    return Number.isSafeInteger(value) ? undefined : `${value} is not an integer: use Float or bigint`
+  if (typeof value === 'bigint')
+    return value >= -INTEGER_END && value < INTEGER_END
+      ? undefined
+      : 'an int of more than 254 bytes cannot be written'
+  if (value instanceof Opaque) return 'an object of an unknown class cannot be written'
+  if (value instanceof Ref || value instanceof Global) {
+    const { className } = value
+    return className === '' || Global.isName(className)
+      ? undefined
+      : `'${className}' is not the name of a class`
+  }
+  return undefined
+}
+
+function check(value: PickleValue, refuse: (value: PickleValue) => string | undefined): void {
+  /** How many levels a container has; NaN while that is being found out. */
+  const heights = new Map<PickleValue, number>()
+  const measure = (value: PickleValue, depth: number): number => {
+    const refused = refuse(value)
+    if (refused !== undefined) throw new PickleError(refused)
+    if (typeof value !== 'object' || value === null || value instanceof Ref) return 0
+    let height = heights.get(value)
+    if (height === undefined) {
+      const parts = partsOf(value)
+      if (parts === undefined) return 0
+      if (depth >= DEPTH_MAX) throw new PickleError(TOO_DEEP)
+      heights.set(value, Number.NaN)
+      height = 0
+      for (const part of parts) height = Math.max(height, measure(part, depth + 1))
+      height++
+      heights.set(value, height)
+    }
+    if (Number.isNaN(height)) throw new PickleError('a value contains itself')
+    if (depth + height > DEPTH_MAX) throw new PickleError(TOO_DEEP)
+    return height
+  }
+  measure(value, 0)
+}
+
+const TOO_DEEP = `values nest more than ${DEPTH_MAX} deep`
+
+function partsOf(value: PickleValue): readonly PickleValue[] | undefined {
+  if (value instanceof Tuple) return value.items
+  if (Array.isArray(value)) return value
+  if (value instanceof Map) return [...value.keys(), ...value.values()]
+  if (value instanceof Opaque)
+    return [value.callable, value.args, value.state, ...value.items, ...value.entries.flat()]
+  return undefined
+}
