@@ -1,0 +1,309 @@
+"""
+Reads a zblkfs database by docs/format.md alone: Python's standard library, and none of zblkfs's code.
+
+usage: read_database.py DATABASE [TID ...]
+
+Prints JSON: `moments`, the whole tree at each given transaction (at every kept one where none is given), and
+`problems`, every rule of docs/format.md that the database breaks, by its number. Bytes of names, targets and attributes are
+latin1 text; a file's content is its SHA-256. It is written to be read: it is slow, and holds a file in memory.
+"""
+
+import hashlib
+import io
+import json
+import pickle
+import re
+import sqlite3
+import stat
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+UNIT = 4096
+GROUP = 512 * UNIT
+SEGMENT = 1 << 30
+MASK = (1 << 64) - 1
+P1, P2, P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
+P4, P5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+
+
+class Damage(Exception):
+    """A rule is broken."""
+
+
+def rotate(value, bits):
+    return ((value << bits) | (value >> (64 - bits))) & MASK
+
+
+def lane(accumulator, word):
+    return rotate((accumulator + word * P2) & MASK, 31) * P1 & MASK
+
+
+def xxh64(data, seed=0):
+    """XXH64, see the specification of xxHash."""
+    at = 0
+    if len(data) >= 32:
+        lanes = [(seed + P1 + P2) & MASK, (seed + P2) & MASK, seed, (seed - P1) & MASK]
+        at = len(data) // 32 * 32
+        for words in struct.iter_unpack("<4Q", data[:at]):
+            lanes = [lane(accumulator, word) for accumulator, word in zip(lanes, words)]
+        h = sum(rotate(accumulator, bits) for accumulator, bits in zip(lanes, (1, 7, 12, 18))) & MASK
+        for accumulator in lanes:
+            h = ((h ^ lane(0, accumulator)) * P1 + P4) & MASK
+    else:
+        h = (seed + P5) & MASK
+    h = (h + len(data)) & MASK
+    while at + 8 <= len(data):
+        h = (rotate(h ^ lane(0, int.from_bytes(data[at : at + 8], "little")), 27) * P1 + P4) & MASK
+        at += 8
+    if at + 4 <= len(data):
+        h = (rotate(h ^ (int.from_bytes(data[at : at + 4], "little") * P1 & MASK), 23) * P2 + P3) & MASK
+        at += 4
+    for byte in data[at:]:
+        h = rotate(h ^ (byte * P5 & MASK), 11) * P1 & MASK
+    h = (h ^ (h >> 33)) * P2 & MASK
+    h = (h ^ (h >> 29)) * P3 & MASK
+    return h ^ (h >> 32)
+
+
+class Ref:
+    """A reference to an object: its oid and the class that it is said to have."""
+
+    def __init__(self, pid):
+        oid, self.class_name = pid if isinstance(pid, tuple) else (pid, "")
+        self.oid = int.from_bytes(oid, "big")
+
+
+class RecordUnpickler(pickle.Unpickler):
+    """Classes become their names; nothing is executed."""
+
+    def find_class(self, module, name):
+        return f"{module}.{name}"
+
+    def persistent_load(self, pid):
+        return Ref(pid)
+
+
+def decode(record):
+    """R22, R24: a class and a state, two pickles that share one memo."""
+    unpickler = RecordUnpickler(io.BytesIO(record))
+    class_name = unpickler.load()
+    return class_name, unpickler.load()
+
+
+class Database:
+    def __init__(self, path):
+        self.path = path
+        self.sql = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        self.checked_units = set()
+        self.files = {}
+        rule("R1", self.sql.execute("PRAGMA application_id").fetchone()[0] == 0x7A626C6B, "not a database")
+        rule("R2", self.sql.execute("PRAGMA user_version").fetchone()[0] == 1, "another version")
+        self.meta = dict(self.sql.execute("SELECT name, value FROM meta"))
+        self.id = self.meta.get("database id", "")
+        is_id = re.fullmatch("[0-9a-f]{32}", self.id) and f"{zlib.crc32(self.id[:24].encode()):08x}" == self.id[24:]
+        rule("R3", is_id, "the id of the database is damaged")
+
+    def transactions(self):
+        """R5: every kept transaction, the sums of all checked."""
+        kept = [int(tid, 16) for tid in self.meta.get("kept moments", "0" * 16).split(" ")]
+        columns = "tid, next_oid, log_end, stored, user, description, extension, sum"
+        rows = self.sql.execute(f"SELECT {columns} FROM txn ORDER BY tid")
+        for *numbers, user, description, extension, total in rows:
+            characters = len(user.encode("utf-16-le")) // 2
+            fields = "\0".join(str(field) for field in (*numbers, characters, user, description))
+            is_right = xxh64(fields.encode() + extension) & 0xFFFFFFFF == total
+            rule("R5", is_right, f"the sum of transaction {numbers[0]:016x}")
+            if numbers[0] >= kept[0] or numbers[0] in kept:
+                yield numbers[0]
+
+    def check_moment(self, at):
+        """R10: the row of the transaction that a moment ends with is there."""
+        newest = "SELECT max(tid) FROM {} WHERE tid <= ?"
+        transaction, revision = (
+            self.sql.execute(newest.format(table), (at,)).fetchone()[0] or 0 for table in ("txn", "revision")
+        )
+        rule("R10", revision <= transaction, f"transaction {revision:016x} has no row")
+
+    def record(self, oid, at):
+        """R8: an object's newest state at a moment; None where it does not exist then."""
+        row = self.sql.execute(
+            "SELECT tid, sum, head, pos, len, tail FROM revision WHERE oid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1",
+            (oid, at),
+        ).fetchone()
+        if row is None:
+            return None
+        tid, total, head, pos, length, tail = row
+        key = struct.pack(
+            ">dqdIi", oid, tid, -1 if pos is None else pos, length, -1 if head is None else len(head)
+        )
+        rule("R7", xxh64(key + (head or b"") + (tail or b"")) & 0xFFFFFFFF == total, f"the row of object {oid:x}")
+        if head is None:
+            return None
+        return head + (b"" if pos is None else self.log(pos, length)) + (tail or b"")
+
+    def log(self, pos, length):
+        """R14: bytes of the log, each unit that is touched compared with its checksum."""
+        first = pos - pos % UNIT
+        units = b"".join(self.unit(at) for at in range(first, pos + length, UNIT))
+        return units[pos - first : pos - first + length]
+
+    def unit(self, pos):
+        file = self.segment(pos // SEGMENT)
+        group = UNIT + pos % SEGMENT // GROUP * (UNIT + GROUP)
+        file.seek(group + UNIT + pos % GROUP)
+        data = file.read(UNIT)
+        if pos not in self.checked_units:
+            file.seek(group + pos % GROUP // UNIT * 8)
+            rule("R14", file.read(8) == xxh64(data, pos).to_bytes(8, "little"), f"the unit at {pos} of the log")
+            self.checked_units.add(pos)
+        return data
+
+    def segment(self, index):
+        if index not in self.files:
+            file = open(f"{self.path}-log/{index:08}", "rb")
+            header = struct.pack("<16sIIQ16s", b"zblkfs log", 1, 0, index, bytes.fromhex(self.id))
+            header += xxh64(header).to_bytes(8, "little")
+            rule("R12", file.read(UNIT) == header.ljust(UNIT, b"\0"), f"the header of segment {index}")
+            self.files[index] = file
+        return self.files[index]
+
+    def waiting_writes(self, last):
+        """R18: the writes that were synced after the last transaction and are in none yet."""
+        path = Path(f"{self.path}-log/intents")
+        log = path.read_bytes() if path.exists() else b""
+        at, first_nonce, writes = 0, None, []
+        for index in range(len(log) // UNIT):
+            total, base, nonce, place, length, id_ = struct.unpack_from("<QQQII16s", log, at)
+            entry = log[at : at + 48 + length]
+            is_next = base == last and place == index and id_.hex() == self.id and nonce == (first_nonce or nonce)
+            if not is_next or len(entry) < 48 + length or xxh64(entry[8:]) != total:
+                break
+            first_nonce = nonce
+            offset = 48
+            while offset < len(entry):
+                ino, off, time, size = struct.unpack_from("<QQqQ", entry, offset)
+                writes.append({"ino": ino, "off": off, "mtime": time, "hex": entry[offset + 32 :][:size].hex()})
+                offset += 32 + size
+            at += -(-len(entry) // UNIT) * UNIT
+            if at >= len(log):
+                break
+        return writes
+
+
+class Moment:
+    """The objects as of one transaction."""
+
+    def __init__(self, database, at):
+        self.database, self.at = database, at
+
+    def state(self, oid, *class_names):
+        record = self.database.record(oid, self.at)
+        rule("R23", record is not None, f"object {oid:x} is missing")
+        class_name, state = decode(record)
+        rule("R23", class_name in class_names, f"object {oid:x} is a {class_name}")
+        return state
+
+    def mapping(self, oid):
+        return self.state(oid, "persistent.mapping.PersistentMapping")["data"]
+
+    def items(self, oid, kind):
+        """R25, R26: the entries of a BTree, in order."""
+        state = self.state(oid, f"BTrees.{kind}BTree.{kind}BTree")
+        if state is None:
+            return
+        data = state[0]
+        if isinstance(data[0], tuple):
+            yield from pairs(data[0][0])
+            return
+        for child in data[::2]:
+            if child.class_name.endswith("Bucket"):
+                yield from pairs(self.state(child.oid, f"BTrees.{kind}BTree.{kind}Bucket")[0])
+            else:
+                yield from self.items(child.oid, kind)
+
+    def content(self, inode):
+        """R32 to R34: all bytes of a regular file."""
+        content = bytearray(inode["size"])
+        if "data" not in inode:
+            return content
+        module = "wendelin.bigfile.file_zodb"
+        blksize, blktab = self.state(inode["data"].oid, f"{module}.ZBigFile")
+        for number, block in self.items(blktab.oid, "LO"):
+            state = self.state(block.oid, f"{module}.ZBlk0", f"{module}.ZBlk1")
+            chunks = [(0, state)] if isinstance(state, bytes) else self.chunks(state, f"{module}.ZData")
+            for off, data in chunks:
+                rule("R33", off + len(data) <= blksize, f"block {block.oid:x} is longer than {blksize}")
+                start = number * blksize + off
+                part = data[: max(0, len(content) - start)]
+                content[start : start + len(part)] = part
+        return content
+
+    def chunks(self, chunktab, class_name):
+        return [(off, self.state(chunk.oid, class_name)) for off, chunk in self.items(chunktab.oid, "IO")]
+
+    def tree(self):
+        superblock = self.mapping(self.mapping(0)["zblkfs"].oid)
+        rule("R28", superblock["version"] == 1, "another version of the filesystem")
+        found, waiting = {}, [("", superblock["root"].oid)]
+        while waiting:
+            path, oid = waiting.pop()
+            try:
+                inode = self.mapping(oid)
+                found[path] = self.attributes(oid, inode)
+                if stat.S_ISDIR(inode["mode"]):
+                    for name, child in self.items(inode["entries"].oid, "OO"):
+                        waiting.append((f"{path}/{name.decode('latin1')}", child.oid))
+            except Damage as damage:
+                problems.append(f"{damage} (at {self.at:016x}, of /{path[1:]})")
+        return found
+
+    def attributes(self, oid, inode):
+        shown = {key: str(inode[key]) for key in ("mtime", "ctime", "atime", "birthtime")}
+        shown |= {key: inode[key] for key in ("mode", "uid", "gid", "nlink", "rdev", "size")}
+        shown["ino"] = oid
+        xattrs = inode.get("xattrs", {})
+        shown["xattrs"] = {name.decode("latin1"): value.hex() for name, value in sorted(xattrs.items())}
+        if stat.S_ISLNK(inode["mode"]):
+            shown["target"] = inode["target"].decode("latin1")
+            shown["size"] = len(inode["target"])
+        if stat.S_ISREG(inode["mode"]):
+            shown["sha256"] = hashlib.sha256(self.content(inode)).hexdigest()
+        return shown
+
+
+def pairs(entries):
+    return zip(entries[::2], entries[1::2])
+
+
+def rule(number, holds, what):
+    if not holds:
+        raise Damage(f"{number}: {what}")
+
+
+UNREADABLE = (
+    *(AttributeError, LookupError, OSError, TypeError, ValueError),
+    *(pickle.UnpicklingError, sqlite3.Error, struct.error),
+)
+problems = []
+
+
+def main(path, *wanted):
+    answer = {"moments": {}, "waiting": [], "problems": problems}
+    try:
+        database = Database(path)
+        kept = list(database.transactions())
+        for at in [int(tid, 16) for tid in wanted] or kept:
+            rule("R9", at in kept, f"{at:016x} is not a kept moment")
+            database.check_moment(at)
+            answer["moments"][f"{at:016x}"] = Moment(database, at).tree()
+        answer["waiting"] = database.waiting_writes(max(kept, default=0))
+    except Damage as damage:
+        problems.append(str(damage))
+    except UNREADABLE as error:
+        problems.append(f"damaged beyond the rules: {error!r}")
+    print(json.dumps(answer))
+
+
+main(*sys.argv[1:])
