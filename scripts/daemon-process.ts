@@ -5,6 +5,7 @@
  * IPC channel, standard output and error in the log file. It waits for one message: the mount answers, or why it
  * does not. Then the channel is closed and the daemon is on its own.
  */
+import { CodedError, fromWire, type WireError } from '../store/errors.ts'
 import { spawn } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { CommandError } from './failure.ts'
@@ -23,7 +24,7 @@ const MEMORY_FLAGS = ['--max-semi-space-size=2', '--heap-growing-percent=40']
 const ENVIRONMENT = { MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '4' }
 
 /** What the daemon reports. */
-export type StartReport = { readonly mounted: string } | { readonly failed: string }
+export type StartReport = { readonly mounted: string } | { readonly failed: WireError }
 
 /** How much of what a dead daemon wrote is shown. */
 const LAST_WORDS_LENGTH = 2000
@@ -61,12 +62,16 @@ export async function startDaemon(parameters: readonly string[], logPath: string
     )
     child.once('exit', (code, signal) =>
       resolve({
-        failed: `the daemon ended (${signal ?? `exit code ${code}`}) before it had mounted: ${lastWords(logPath, before)}`,
+        failed: {
+          code: 'failed',
+          message: `the daemon ended (${signal ?? `exit code ${code}`}) before it had mounted: ${lastWords(logPath, before)}`,
+          details: {},
+        },
       }),
     )
   })
   process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
-  if ('failed' in report) throw new CommandError(report.failed)
+  if ('failed' in report) throw reported(report.failed, logPath)
   if (isInterrupted) {
     await exited
     throw new CommandError('interrupted: nothing is mounted')
@@ -74,6 +79,14 @@ export async function startDaemon(parameters: readonly string[], logPath: string
   child.unref()
   child.disconnect()
   return child.pid ?? 0
+}
+
+/** Why the daemon did not mount. What has no code of ours is a mistake in the daemon: its log has the stack. */
+function reported(failed: WireError, logPath: string): CodedError {
+  const error = fromWire(failed)
+  return error instanceof CodedError
+    ? error
+    : new CommandError(`${error.message}; see ${logPath}`, { cause: error })
 }
 
 function lastWords(logPath: string, from: number): string {

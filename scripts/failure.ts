@@ -1,12 +1,16 @@
-/** How the command fails: an error that a person caused or can mend, as a message without a stack. */
+/** How a command fails: errors that a person caused or can correct, printed without a stack. */
+import { CodedError } from '../store/errors.ts'
 
 /** Wrong usage: exit code 2. */
-export class UsageError extends Error {
+export class UsageError extends CodedError {
   override readonly name = 'UsageError'
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, { ...options, code: 'usage' })
+  }
 }
 
-/** Something did not work, for a reason that the message tells: exit code 1. */
-export class CommandError extends Error {
+/** The command failed for the reason that the message gives: exit code 1. */
+export class CommandError extends CodedError {
   override readonly name = 'CommandError'
 }
 

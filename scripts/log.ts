@@ -1,8 +1,10 @@
 /** Where the daemon logs: JSON lines in a file, or plain lines on a terminal when it stays in the foreground. */
+import { CodedError } from '../store/errors.ts'
+import { adviceFor } from './advice.ts'
 import { accessSync, constants, mkdirSync, writeSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Logger, pino, stdTimeFunctions } from 'pino'
+import { type Logger, pino, stdSerializers, stdTimeFunctions } from 'pino'
 import { CommandError } from './failure.ts'
 import { RotatingFile } from './rotating-file.ts'
 
@@ -33,9 +35,19 @@ export function logPathFor(directory: string): string {
   throw new CommandError(`there is no directory for the log: make ${directories.join(' or ')} writable`)
 }
 
+/** An error as it is logged: with its code, and with what a person can do. */
+function withAdvice(error: Error): unknown {
+  const logged = stdSerializers.err(error)
+  const advice = error instanceof CodedError ? adviceFor(error) : undefined
+  return advice === undefined ? logged : { ...logged, advice }
+}
+
 /** A log of JSON lines in a file of bounded size. */
 export function logToFile(path: string, level: LogLevel): Logger {
-  return pino({ level, base: null, timestamp: stdTimeFunctions.isoTime }, new RotatingFile(path))
+  return pino(
+    { level, base: null, timestamp: stdTimeFunctions.isoTime, serializers: { err: withAdvice } },
+    new RotatingFile(path),
+  )
 }
 
 /** A log of plain lines on the terminal. */
@@ -44,10 +56,11 @@ export function logToTerminal(level: LogLevel): Logger {
     const { level, msg, err, ...rest } = JSON.parse(line) as {
       readonly level: string
       readonly msg?: string
-      readonly err?: { readonly message?: string; readonly stack?: string }
+      readonly err?: { readonly message?: string; readonly advice?: string }
     }
     const details = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
-    const cause = err === undefined ? [] : [`(${err.message ?? ''})`]
+    const advice = err?.advice === undefined ? '' : `: ${err.advice}`
+    const cause = err === undefined ? [] : [`(${err.message ?? ''}${advice})`]
     try {
       writeSync(STDERR, `${[`${level}:`, msg ?? '', ...details, ...cause].join(' ')}\n`)
     } catch {
@@ -55,7 +68,13 @@ export function logToTerminal(level: LogLevel): Logger {
     }
   }
   return pino(
-    { level, base: null, timestamp: false, formatters: { level: label => ({ level: label }) } },
+    {
+      level,
+      base: null,
+      timestamp: false,
+      serializers: { err: withAdvice },
+      formatters: { level: label => ({ level: label }) },
+    },
     { write },
   )
 }

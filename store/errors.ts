@@ -1,12 +1,107 @@
 /**
- * What can go wrong below the filesystem, as errors that carry what they speak of.
- * The mount maps each class to an errno in one place; the command prints their messages as they are, so a
- * message names the thing and the next step.
+ * What can fail on purpose, for programs and for people.
+ *
+ * Every error has a `code`, a stable string that survives threads, processes and releases, and a `kind`, which says
+ * what the caller must do:
+ *
+ * | kind    | the caller must                                                                      |
+ * |---------|--------------------------------------------------------------------------------------|
+ * | retry   | do the same again later: a condition outside (a lock, a full disk) may have passed   |
+ * | refresh | read the current state and make the change anew; never retry with the same base      |
+ * | give up | change the request, or stop: repeating it cannot help                                |
+ * | repair  | have the database checked: bytes in it are not what was written                      |
+ *
+ * A message names what failed and why. Which command helps is said by scripts/advice.ts, from the code. Errors cross
+ * threads and sockets as a {@link WireError}; core/file-system/errno.ts maps them to errno.
  */
-import { formatOid, formatTid, type Oid, type Tid } from './ids.ts'
+import { formatOid, formatTid, parseOid, parseTid, type Oid, type Tid } from './ids.ts'
+
+export type ErrorKind = 'retry' | 'refresh' | 'give up' | 'repair'
+
+/** Every code and its kind. A code is never renamed; a new one may be added. */
+const KINDS = {
+  // The store.
+  failed: 'give up',
+  usage: 'give up',
+  conflict: 'refresh',
+  'object-not-found': 'repair',
+  'corrupt-record': 'repair',
+  damaged: 'repair',
+  'damaged-file': 'repair',
+  'damaged-id': 'repair',
+  'damaged-index': 'repair',
+  'damaged-log': 'repair',
+  'read-only': 'give up',
+  'cannot-open': 'give up',
+  'no-database': 'give up',
+  'empty-database': 'give up',
+  'not-a-database': 'give up',
+  'no-file-system': 'give up',
+  locked: 'retry',
+  'writer-gone': 'give up',
+  'no-space': 'retry',
+  // History.
+  'bad-moment': 'give up',
+  'no-moment': 'give up',
+  'no-tag': 'give up',
+  'tag-exists': 'give up',
+  'no-transaction': 'give up',
+  'no-path': 'give up',
+  'path-exists': 'give up',
+  'undo-clash': 'refresh',
+  'transaction-open': 'retry',
+  'cannot-import': 'give up',
+  // Mounts.
+  'cannot-mount': 'give up',
+  'already-mounted': 'give up',
+  'dead-mount': 'give up',
+  'not-empty': 'give up',
+  'not-mounted': 'give up',
+  'mount-in-use': 'retry',
+  'driver-missing': 'give up',
+  'driver-limit': 'give up',
+  // The daemon of a mount.
+  'daemon-gone': 'give up',
+  'daemon-silent': 'retry',
+  'daemon-forbidden': 'give up',
+  'daemon-version': 'give up',
+  internal: 'give up',
+} as const satisfies Readonly<Record<string, ErrorKind>>
+
+export type ErrorCode = keyof typeof KINDS
+
+/** What an error carries beside its message, as strings. */
+export type ErrorDetails = Readonly<Record<string, string>>
+
+export interface CodedErrorOptions extends ErrorOptions {
+  readonly code?: ErrorCode
+  /** The file, directory or name that the error is about. */
+  readonly path?: string
+}
+
+/** Anything that fails on purpose. */
+export class CodedError extends Error {
+  override readonly name: string = 'CodedError'
+  readonly code: ErrorCode
+  readonly path: string | undefined
+  constructor(message: string, { code = 'failed', path, ...options }: CodedErrorOptions = {}) {
+    super(message, options)
+    this.code = code
+    this.path = path
+  }
+
+  get kind(): ErrorKind {
+    return KINDS[this.code]
+  }
+
+  /** What another process needs to make this error again. */
+  get details(): ErrorDetails {
+    return this.path === undefined ? {} : { path: this.path }
+  }
+}
 
 /** Anything a store or the object database reports on purpose. */
-export class StoreError extends Error {
+export class StoreError extends CodedError {
   override readonly name: string = 'StoreError'
 }
 
@@ -20,30 +115,42 @@ export class ConflictError extends StoreError {
     super(
       `object ${formatOid(oid)} was read at ${formatTid(base)} but changed by transaction ${formatTid(current)}: ` +
         'read it again and repeat the change',
+      { code: 'conflict' },
     )
     this.oid = oid
     this.base = base
     this.current = current
   }
+
+  override get details(): ErrorDetails {
+    return { oid: formatOid(this.oid), base: formatTid(this.base), current: formatTid(this.current) }
+  }
 }
 
 /** What else an error about an object may say. */
 export interface DamageOptions extends ErrorOptions {
-  /** The next step, where the database is not one of ours. */
-  readonly advice?: string
+  /** The name of the database, where it is one of ZODB: other tools check and repair it. */
+  readonly foreign?: string
 }
-
-const ADVICE = "run 'zblkfs fsck' on the database"
 
 /** No object of that oid exists at that tid. */
 export class ObjectNotFoundError extends StoreError {
   override readonly name = 'ObjectNotFoundError'
   readonly oid: Oid
   readonly at: Tid
-  constructor(oid: Oid, at: Tid, { advice = ADVICE, ...options }: DamageOptions = {}) {
-    super(`object ${formatOid(oid)} does not exist at ${formatTid(at)}: ${advice}`, options)
+  readonly foreign: string | undefined
+  constructor(oid: Oid, at: Tid, { foreign, ...options }: DamageOptions = {}) {
+    super(`object ${formatOid(oid)} does not exist at ${formatTid(at)}`, {
+      ...options,
+      code: 'object-not-found',
+    })
     this.oid = oid
     this.at = at
+    this.foreign = foreign
+  }
+
+  override get details(): ErrorDetails {
+    return { oid: formatOid(this.oid), at: formatTid(this.at), ...foreignDetail(this.foreign) }
   }
 }
 
@@ -53,42 +160,152 @@ export class CorruptRecordError extends StoreError {
   readonly oid: Oid
   readonly tid: Tid
   readonly reason: string
-  constructor(oid: Oid, tid: Tid, reason: string, { advice = ADVICE, ...options }: DamageOptions = {}) {
-    super(
-      `object ${formatOid(oid)} of transaction ${formatTid(tid)} is damaged (${reason}): ${advice}`,
-      options,
-    )
+  readonly foreign: string | undefined
+  constructor(oid: Oid, tid: Tid, reason: string, { foreign, ...options }: DamageOptions = {}) {
+    super(`object ${formatOid(oid)} of transaction ${formatTid(tid)} is damaged (${reason})`, {
+      ...options,
+      code: 'corrupt-record',
+    })
     this.oid = oid
     this.tid = tid
     this.reason = reason
+    this.foreign = foreign
+  }
+
+  override get details(): ErrorDetails {
+    const { oid, tid, reason, foreign } = this
+    return { oid: formatOid(oid), tid: formatTid(tid), reason, ...foreignDetail(foreign) }
   }
 }
 
-/** A change was asked of something that only reads. */
+const foreignDetail = (foreign: string | undefined): ErrorDetails =>
+  foreign === undefined ? {} : { foreign }
+
+/** A change of something that is only read. */
 export class ReadOnlyError extends StoreError {
   override readonly name = 'ReadOnlyError'
+  constructor(message: string, options: CodedErrorOptions = {}) {
+    super(message, { code: 'read-only', ...options })
+  }
 }
 
 /** The database cannot be opened: it is missing, foreign, newer, damaged, or in use. */
 export class CannotOpenError extends StoreError {
-  override readonly name = 'CannotOpenError'
+  override readonly name: string = 'CannotOpenError'
+  constructor(message: string, options: CodedErrorOptions = {}) {
+    super(message, { code: 'cannot-open', ...options })
+  }
 }
 
 /** Another process has the database open for writing. */
 export class LockedError extends CannotOpenError {
+  override readonly name = 'LockedError'
   readonly holder: string
   constructor(path: string, holder: string) {
-    super(`${path} is in use by ${holder}: unmount it there first, or mount it read-only with -o ro`)
+    super(`${path} is in use by ${holder}`, { code: 'locked', path })
     this.holder = holder
+  }
+
+  override get details(): ErrorDetails {
+    return { ...super.details, holder: this.holder }
   }
 }
 
 /** Nothing can be stored before the database is opened anew: what is not stored yet cannot be saved. */
 export class WriterGoneError extends StoreError {
   override readonly name = 'WriterGoneError'
+  constructor(message: string, options: CodedErrorOptions = {}) {
+    super(message, { code: 'writer-gone', ...options })
+  }
 }
 
 /** The disk, or what the database may use of it, is full. Nothing committed is lost. */
 export class NoSpaceError extends StoreError {
   override readonly name = 'NoSpaceError'
+  constructor(message: string, options: CodedErrorOptions = {}) {
+    super(message, { code: 'no-space', ...options })
+  }
+}
+
+/** An error on its way to another thread or process. */
+export interface WireError {
+  /** An {@link ErrorCode}, or the code of an error that is not ours (`EIO`); absent where it has none. */
+  readonly code?: string
+  readonly message: string
+  readonly details: ErrorDetails
+  /** Where it happened; between threads only. */
+  readonly stack?: string
+}
+
+export function toWire(error: unknown): WireError {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error))
+  const code = systemCode(error)
+  return {
+    message,
+    details: error instanceof CodedError ? error.details : {},
+    ...(code !== undefined && { code }),
+    ...(stack !== undefined && { stack }),
+  }
+}
+
+/** The error that {@link toWire} was given, of the class that its code has; an Error where the code is not ours. */
+export function fromWire(wire: WireError): Error {
+  const restored = restore(wire)
+  // Where it happened is worth more than where it was unpacked.
+  if (wire.stack !== undefined) restored.stack = wire.stack
+  return restored
+}
+
+function restore({ code, message, details }: WireError): Error {
+  if (code === undefined || !Object.hasOwn(KINDS, code))
+    return Object.assign(new Error(message), code === undefined ? {} : { code })
+  const known = code as ErrorCode
+  const options: CodedErrorOptions = {
+    code: known,
+    ...(details['path'] !== undefined && { path: details['path'] }),
+  }
+  return restoreObjectError(known, details) ?? restoreByCode(known, message, options, details)
+}
+
+/** The errors whose message is made of their details. */
+function restoreObjectError(code: ErrorCode, details: ErrorDetails): Error | undefined {
+  const oid = parseOid(details['oid'] ?? '')
+  if (oid === undefined) return undefined
+  const foreign = foreignDetail(details['foreign'])
+  const [base, current, at, tid] = ['base', 'current', 'at', 'tid'].map(name => parseTid(details[name] ?? ''))
+  if (code === 'conflict' && base !== undefined && current !== undefined)
+    return new ConflictError(oid, base, current)
+  if (code === 'object-not-found' && at !== undefined) return new ObjectNotFoundError(oid, at, foreign)
+  if (code === 'corrupt-record' && tid !== undefined)
+    return new CorruptRecordError(oid, tid, details['reason'] ?? '', foreign)
+  return undefined
+}
+
+/** Codes that only one class has. */
+const CLASSES: Readonly<
+  Partial<Record<ErrorCode, new (message: string, options: CodedErrorOptions) => Error>>
+> = {
+  'read-only': ReadOnlyError,
+  'cannot-open': CannotOpenError,
+  'no-database': CannotOpenError,
+  'empty-database': CannotOpenError,
+  'not-a-database': CannotOpenError,
+  'no-file-system': CannotOpenError,
+  'writer-gone': WriterGoneError,
+  'no-space': NoSpaceError,
+}
+
+function restoreByCode(
+  code: ErrorCode,
+  message: string,
+  options: CodedErrorOptions,
+  { path, holder }: ErrorDetails,
+): Error {
+  if (code === 'locked' && path !== undefined && holder !== undefined) return new LockedError(path, holder)
+  return new (CLASSES[code] ?? StoreError)(message, options)
+}
+
+/** The code of an error of Node's, SQLite's or ours; undefined where it has none. */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }

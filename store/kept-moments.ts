@@ -40,7 +40,7 @@ export const formatKeptMoments = ({ from, earlier }: KeptMoments): string =>
 function parse(text: unknown): KeptMoments {
   const [from, ...earlier] = (typeof text === 'string' ? text : '').split(' ').map(parseTid)
   if (from === undefined || earlier.includes(undefined))
-    throw new StoreError(`the list of kept moments is damaged: run 'zblkfs fsck' on the database`)
+    throw new StoreError('the list of kept moments is damaged', { code: 'damaged' })
   return keptMoments(
     from,
     earlier.filter(moment => moment !== undefined),

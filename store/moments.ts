@@ -12,6 +12,10 @@
 import { parseTid, TID_NONE, tidFromTime, type Tid } from './ids.ts'
 import type { Store } from './store.ts'
 
+/** How a moment may be written, for messages. */
+export const MOMENT_FORMS =
+  'a tid (16 hex digits), a time as 2026-11-22 or 2026-11-22T10:20, an age as 5min, 2h, 7d or 1w, or a tag'
+
 /** A transaction, a time in milliseconds since 1970, or a tag. */
 export type Moment = { readonly tid: Tid } | { readonly timeMs: number } | { readonly tag: string }
 

@@ -1,7 +1,7 @@
 /** Which kind of database a file holds, told by its content. */
 import { open, stat } from 'node:fs/promises'
 import Database from 'better-sqlite3'
-import { CannotOpenError } from './errors.ts'
+import { CannotOpenError, systemCode } from './errors.ts'
 import { MAGIC, MAGIC_LENGTH, MAGIC_PYTHON_2 } from './filestorage/format.ts'
 import { relStorageSchema } from './relstorage/schema.ts'
 import { APPLICATION_ID } from './sqlite/schema.ts'
@@ -32,6 +32,7 @@ export async function recognise(path: string): Promise<DatabaseKind> {
   }
   throw new CannotOpenError(
     `${path} is no database that zblkfs knows: neither its own, nor a ZODB FileStorage, nor a RelStorage SQLite database`,
+    { code: 'not-a-database', path },
   )
 }
 
@@ -51,7 +52,7 @@ async function readStart(path: string): Promise<Buffer | undefined> {
       await file.close()
     }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (systemCode(error) === 'ENOENT') return undefined
     throw cannotRead(path, error)
   }
 }
@@ -69,6 +70,7 @@ function recogniseSqlite(path: string): DatabaseKind {
   }
   throw new CannotOpenError(
     `${path} is a SQLite database of another program: name a database of zblkfs's, or a new file`,
+    { code: 'not-a-database', path },
   )
 }
 

@@ -130,9 +130,8 @@ function mendRows(path: string): void {
   } catch (error) {
     if (!(error instanceof Database.SqliteError)) throw error
     throw new StoreError(
-      `the tables of ${path} cannot be read through (${error.message}), and nothing was changed: restore a copy, or ` +
-        `try what SQLite can save: sqlite3 ${path} .recover | sqlite3 NEW, cp -r ${path}-log NEW-log, then 'zblkfs fsck --repair NEW'`,
-      { cause: error },
+      `the tables of ${path} cannot be read through (${error.message}), and nothing was changed`,
+      { code: 'damaged-file', path, cause: error },
     )
   }
 }

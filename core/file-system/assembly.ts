@@ -142,8 +142,6 @@ async function findMoment(store: Store, text: string, cacheSizeBytes: number): P
   const nowMs = Date.now()
   const tid = await transactionAt(store, parseMoment(text, nowMs), nowMs, name => superblock.tag(name))
   if (tid === undefined)
-    throw new CannotOpenError(
-      `${store.name} has no moment '${text}': 'zblkfs log' lists those that it has, 'zblkfs tag -l' their names`,
-    )
+    throw new CannotOpenError(`${store.name} has no moment '${text}'`, { code: 'no-moment' })
   return tid
 }

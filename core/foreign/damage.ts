@@ -26,10 +26,9 @@ export async function* eachOfForeign<T>(
 }
 
 function toldAs(name: string, error: unknown): unknown {
-  const advice = `look ${name} over with ZODB's fsrefs (and fstest, a FileStorage), or restore it from a copy`
   if (error instanceof CorruptRecordError)
-    return new CorruptRecordError(error.oid, error.tid, error.reason, { advice, cause: error })
+    return new CorruptRecordError(error.oid, error.tid, error.reason, { foreign: name, cause: error })
   if (error instanceof ObjectNotFoundError)
-    return new ObjectNotFoundError(error.oid, error.at, { advice, cause: error })
+    return new ObjectNotFoundError(error.oid, error.at, { foreign: name, cause: error })
   return error
 }

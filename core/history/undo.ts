@@ -38,6 +38,7 @@ export class UndoClashError extends StoreError {
     super(
       `transaction ${formatTid(undone)} cannot be undone: what it changed was changed again by\n` +
         `${details.map(line => `  ${line}`).join('\n')}\nundo these first, the newest first, or restore single files`,
+      { code: 'undo-clash' },
     )
     this.undone = undone
     this.later = later
@@ -89,7 +90,7 @@ async function assertUndoable(store: Store, undone: Tid): Promise<void> {
   let isThere = false
   for await (const { tid } of store.transactions({ after: toTid(undone - 1n), upTo: undone }))
     isThere ||= tid === undone
-  if (!isThere) throw new StoreError(`there is no ${name}: 'zblkfs log' lists those that there are`)
+  if (!isThere) throw new StoreError(`there is no ${name}`, { code: 'no-transaction' })
   const before = toTid(undone - 1n)
   let isFirst = true
   for await (const _ of store.transactions({ upTo: before, limit: 1 })) isFirst = false

@@ -1,5 +1,5 @@
 /** What the event loop and the pack's thread say to each other. */
-import type { WireError } from '../../store/sqlite/writer/messages.ts'
+import type { WireError } from '../../store/errors.ts'
 import type { PackStep, PackStepResult } from '../../store/sqlite/pack/pack-steps.ts'
 
 /** What a pack is doing, and how far it is. */

@@ -47,5 +47,5 @@ export async function momentNamed(store: Store, text: string): Promise<Tid> {
   const superblock = await superblockAt(store, await store.lastTid())
   const tagged = await superblock?.tag(moment.tag)
   if (tagged !== undefined) return tagged
-  throw new StoreError(`${store.name} has no moment '${text}': write a tid, a time, an age as 7d, or a tag`)
+  throw new StoreError(`${store.name} has no moment '${text}'`, { code: 'no-moment' })
 }

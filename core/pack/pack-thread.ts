@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { Tid } from '../../store/ids.ts'
-import { fromWire, toWire } from '../../store/sqlite/writer/messages.ts'
+import { fromWire, toWire } from '../../store/errors.ts'
 import { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
 import type { PackStep, PackStepResult } from '../../store/sqlite/pack/pack-steps.ts'
 import { storeError } from '../../store/sqlite/sqlite-errors.ts'

@@ -23,7 +23,7 @@ import {
   keptMoments,
   type KeptMoments,
 } from '../../store/kept-moments.ts'
-import { fromWire, toWire } from '../../store/sqlite/writer/messages.ts'
+import { fromWire, toWire } from '../../store/errors.ts'
 import { pinnedMoments } from '../../store/sqlite/open/reader-pin.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import { newestUpTo } from './moments.ts'

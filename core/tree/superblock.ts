@@ -44,7 +44,7 @@ export class Superblock {
     const ref = (await connection.root()).get(KEY)
     const { name } = connection
     if (!(ref instanceof Ref))
-      throw new CannotOpenError(`${name} has no zblkfs filesystem in it: look into it with 'zblkfs zodb'`)
+      throw new CannotOpenError(`${name} has no zblkfs filesystem in it`, { code: 'no-file-system' })
     const mapping = connection.resolve(ref)
     if (!(mapping instanceof PersistentMapping))
       throw connection.corrupt(ref.oid, 'the superblock is no mapping')

@@ -3,11 +3,12 @@
  *
  *     -> {"call":"sync","parameters":{"message":"before the upgrade"}}
  *     <- {"result":{"tid":"040a1b2c3d4e5f60"}}
- *     <- {"error":"the disk is full: ..."}
+ *     <- {"error":{"code":"no-space","message":"the disk is full: ...","details":{}}}
  *
  * A connection carries one call (but for a transaction, see transaction-session.ts). Every call has a time limit, so that a daemon which is stopped or gone is told and
  * not waited for; calls that wait for the disk have a long one.
  */
+import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
 import type { PackProgress, PackReport } from '../../core/pack/messages.ts'
 import { connect } from 'node:net'
 import { once } from 'node:events'
@@ -31,7 +32,7 @@ export type PackStatus =
   | { readonly state: 'none' }
   | { readonly state: 'running'; readonly progress?: PackProgress }
   | { readonly state: 'done'; readonly report: PackReport }
-  | { readonly state: 'failed'; readonly message: string }
+  | { readonly state: 'failed'; readonly error: WireError }
 
 /** Every call: what it takes and what it gives. */
 export interface ControlCalls {
@@ -94,29 +95,50 @@ export type ControlRequest = {
   readonly [Name in CallName]: { readonly call: Name; readonly parameters: Parameters<Name> }
 }[CallName]
 
-export type ControlResponse = { readonly result: unknown } | { readonly error: string }
+export type ControlResponse = { readonly result: unknown } | { readonly error: WireError }
 
 /** Lines longer than this are no calls or answers of ours. */
 export const LINE_MAX_LENGTH = 1 << 20
 
 /** No daemon answers: it is gone, stopped, or another user's. */
-export class NoAnswerError extends Error {
+export class NoAnswerError extends CodedError {
   override readonly name = 'NoAnswerError'
   readonly reason: 'gone' | 'silent' | 'forbidden'
   constructor(reason: NoAnswerError['reason'], message: string, options?: ErrorOptions) {
-    super(message, options)
+    super(message, { ...options, code: `daemon-${reason}` })
     this.reason = reason
   }
 }
 
-/** The daemon answered that the call failed. */
-export class CallFailedError extends Error {
+/** The call failed in the daemon for a reason that has no code: a mistake there, which its log has in full. */
+export class CallFailedError extends CodedError {
   override readonly name = 'CallFailedError'
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, { ...options, code: 'internal' })
+  }
+}
+
+/** What the daemon sends of an error: no stack, which is of no use elsewhere. */
+export function sentError(error: unknown): WireError {
+  const { stack: _, ...wire } = toWire(error)
+  return wire
+}
+
+/** An error that the daemon sent, of the class and with the code that it had there. */
+export function receivedError(wire: WireError): CodedError {
+  const error = fromWire(wire)
+  return error instanceof CodedError ? error : new CallFailedError(error.message, { cause: error })
+}
+
+/** What a response says. @throws CodedError */
+export function resultOf(response: ControlResponse): unknown {
+  if ('error' in response) throw receivedError(response.error)
+  return response.result
 }
 
 /**
  * Calls the daemon at the first of `paths` where one listens.
- * @throws NoAnswerError; CallFailedError with the daemon's message.
+ * @throws NoAnswerError; the daemon's error, a CodedError.
  */
 export async function callDaemon<Name extends CallName>(
   paths: readonly string[],
@@ -128,9 +150,7 @@ export async function callDaemon<Name extends CallName>(
   for (const path of paths) {
     try {
       const line = await exchange(path, JSON.stringify({ call, parameters }), timeoutMs)
-      const response = JSON.parse(line) as ControlResponse
-      if ('error' in response) throw new CallFailedError(response.error)
-      return response.result as Result<Name>
+      return resultOf(JSON.parse(line) as ControlResponse) as Result<Name>
     } catch (error) {
       if (!(error instanceof NoAnswerError)) throw error
       failure = error
@@ -160,7 +180,7 @@ async function exchange(path: string, request: string, timeoutMs: number): Promi
 }
 
 function noAnswer(error: unknown, timeoutMs: number): NoAnswerError {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = systemCode(error)
   if (code === 'EACCES' || code === 'EPERM')
     return new NoAnswerError('forbidden', "the mount is another user's", { cause: error })
   if (error instanceof Error && error.name === 'AbortError')

@@ -1,4 +1,5 @@
 /** The daemon's side of the control socket. */
+import { CodedError } from '../../store/errors.ts'
 import { chmod, rm } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -7,6 +8,7 @@ import {
   type CallName,
   type ControlCalls,
   type ControlResponse,
+  sentError,
   LINE_MAX_LENGTH,
 } from './control-protocol.ts'
 import { serveTransaction, type TransactionHandler } from './transaction-session.ts'
@@ -100,12 +102,18 @@ async function answer(line: string, handlers: CallHandlers, log: Logger): Promis
     const request: unknown = JSON.parse(line)
     const call = field(request, 'call')
     if (typeof call !== 'string' || !Object.hasOwn(handlers, call))
-      return { error: `this daemon knows no call ${JSON.stringify(call)}: it is of another version` }
+      return {
+        error: sentError(
+          new CodedError(`this daemon knows no call ${JSON.stringify(call)}: it is of another version`, {
+            code: 'daemon-version',
+          }),
+        ),
+      }
     const handler = handlers[call as CallName] as (parameters: unknown) => Promise<unknown>
     return { result: await handler(field(request, 'parameters') ?? {}) }
   } catch (error) {
     log.warn({ err: error }, 'a control call failed')
-    return { error: error instanceof Error ? error.message : String(error) }
+    return { error: sentError(error) }
   }
 }
 

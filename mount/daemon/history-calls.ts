@@ -43,8 +43,7 @@ export function historyOf({ history }: ServedFileSystem): History {
 /** @throws StoreError where the kernel would go on showing what is no longer so. */
 export function assertForgetting(canForget: boolean): void {
   if (!canForget)
-    throw new StoreError(
-      'the fuse-native driver cannot tell the kernel to forget what it has cached: ' +
-        'mount with -o driver=kernel, or use the command on the database while it is not mounted',
-    )
+    throw new StoreError('the fuse-native driver cannot tell the kernel to forget what it has cached', {
+      code: 'driver-limit',
+    })
 }

@@ -6,6 +6,7 @@
  * less the growth of what the files take. Both are numbers that every transaction has stored. What comes back when a moment
  * is no longer used that a pack had to leave, is not known: that is worth a pack, but none soon after another.
  */
+import { sentError } from './control-protocol.ts'
 import type { Logger } from 'pino'
 import { pack, type PackOptions, type PackReport } from '../../core/pack/pack.ts'
 import { momentNamed, superblockAt, taggedMoments } from '../../core/pack/moments.ts'
@@ -87,7 +88,7 @@ export class MountPacker {
       onProgress: progress => (this.#status = { state: 'running', progress }),
     }).then(
       report => (this.#status = { state: 'done', report }),
-      (error: unknown) => (this.#status = { state: 'failed', message: messageOf(error) }),
+      (error: unknown) => (this.#status = { state: 'failed', error: sentError(error) }),
     )
   }
 
@@ -197,5 +198,3 @@ export class MountPacker {
     await this.#running?.settled
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

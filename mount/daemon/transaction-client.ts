@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { createInterface, type Interface } from 'node:readline'
-import { CallFailedError, NoAnswerError, type ControlResponse } from './control-protocol.ts'
+import { NoAnswerError, resultOf, type ControlResponse } from './control-protocol.ts'
 import type { TransactionEnd } from './transaction-session.ts'
 
 export class RemoteTransaction {
@@ -18,7 +18,7 @@ export class RemoteTransaction {
 
   /**
    * Begins a transaction at the first of `paths` where a daemon listens.
-   * @throws NoAnswerError; CallFailedError where the daemon refuses.
+   * @throws NoAnswerError; CodedError where the daemon refuses.
    */
   static async begin(paths: readonly string[]): Promise<RemoteTransaction> {
     for (const path of paths) {
@@ -36,7 +36,7 @@ export class RemoteTransaction {
     throw new NoAnswerError('gone', 'the daemon is gone')
   }
 
-  /** Resolves to the transaction's tid. @throws CallFailedError; then it was taken back. */
+  /** Resolves to the transaction's tid. @throws CodedError; then it was taken back. */
   async commit(message?: string): Promise<string> {
     const { tid } = (await this.#end({ commit: message === undefined ? {} : { message } })) as { tid: string }
     return tid
@@ -59,8 +59,6 @@ export class RemoteTransaction {
     this.#socket.write(`${JSON.stringify(request)}\n`)
     const line = await this.#lines.next()
     if (line.done === true) throw new NoAnswerError('gone', 'the daemon ended during the transaction')
-    const response = JSON.parse(line.value) as ControlResponse
-    if ('error' in response) throw new CallFailedError(response.error)
-    return response.result
+    return resultOf(JSON.parse(line.value) as ControlResponse)
   }
 }

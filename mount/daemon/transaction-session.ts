@@ -8,6 +8,7 @@
  *
  * A client that dies, or closes the connection, has its transaction taken back.
  */
+import { sentError } from './control-protocol.ts'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { formatTid, type Tid } from '../../store/ids.ts'
@@ -49,7 +50,7 @@ export async function serveTransaction(
     }
   } catch (error) {
     log.warn({ err: error }, 'a transaction failed')
-    answer({ error: error instanceof Error ? error.message : String(error) })
+    answer({ error: sentError(error) })
   } finally {
     socket.end()
   }

@@ -4,6 +4,7 @@
  * A driver mounts, passes requests on, and ends when the mount is gone, whoever unmounted it. It never ends by
  * itself while the mount stands, and an operation that fails never ends it.
  */
+import { CodedError, type CodedErrorOptions } from '../../store/errors.ts'
 import type { Logger } from 'pino'
 import type { Operations } from '../../core/file-system/operations.ts'
 
@@ -44,6 +45,9 @@ export interface Driver {
 }
 
 /** A mount or unmount that did not happen; the message names the cause and the next step. */
-export class MountError extends Error {
+export class MountError extends CodedError {
   override readonly name = 'MountError'
+  constructor(message: string, options: CodedErrorOptions = {}) {
+    super(message, { code: 'cannot-mount', ...options })
+  }
 }

@@ -1,4 +1,5 @@
 /** Unmounts with the system's own programs, which know who may: umount for root, fusermount for others. */
+import { systemCode } from '../../store/errors.ts'
 import { execFile } from 'node:child_process'
 import { readdir, readFile, readlink } from 'node:fs/promises'
 import { promisify } from 'node:util'
@@ -30,8 +31,7 @@ export async function unmount(mountPoint: string, lazy: boolean): Promise<void> 
   throw await explain(mountPoint, failure)
 }
 
-const isMissingProgram = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && error.code === 'ENOENT'
+const isMissingProgram = (error: unknown): boolean => systemCode(error) === 'ENOENT'
 
 async function explain(mountPoint: string, failure: unknown): Promise<MountError> {
   if (isMissingProgram(failure))
@@ -42,10 +42,7 @@ async function explain(mountPoint: string, failure: unknown): Promise<MountError
   const users = await usersOf(mountPoint)
   const who = users.length > 0 ? ` by ${users.slice(0, USERS_SHOWN).join(', ')}` : ''
   const more = users.length > USERS_SHOWN ? ` and ${users.length - USERS_SHOWN} more` : ''
-  return new MountError(
-    `${mountPoint} is in use${who}${more}: end what uses it, or take it away all the same with ` +
-      `'zblkfs umount -l ${mountPoint}'`,
-  )
+  return new MountError(`${mountPoint} is in use${who}${more}`, { code: 'mount-in-use', path: mountPoint })
 }
 
 /** The processes with open files or a working directory below a directory, as far as we may see them. */

@@ -6,7 +6,7 @@ import { describeDamage, type Damage } from '../../core/check/damage.ts'
 import { findMountOf, ownerOf } from '../../mount/daemon/mounts.ts'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
-import { CannotOpenError, LockedError } from '../../store/errors.ts'
+import { CannotOpenError, LockedError, StoreError } from '../../store/errors.ts'
 import { recognise } from '../../store/recognise.ts'
 import { UsageError } from '../failure.ts'
 import { ProgressBar } from '../progress-bar.ts'
@@ -50,7 +50,7 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   try {
     summary = await checkDatabase(path, { data, repair, report, progress: bar.update.bind(bar) })
   } catch (error) {
-    if (!(error instanceof CannotOpenError) || error instanceof LockedError) throw refused(error)
+    if (!isUnreadable(error)) throw refused(error)
     bar.stop()
     console.error(`zblkfs: ${error.message}`)
     console.error(
@@ -67,10 +67,15 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   return summary.found > 0 ? EXIT_REPAIRED : 0
 }
 
+/** Whether the database is so damaged that it cannot be checked, let alone repaired. */
+const isUnreadable = (error: unknown): error is StoreError =>
+  (error instanceof CannotOpenError && !(error instanceof LockedError)) ||
+  (error instanceof StoreError && error.code === 'damaged-file')
+
 const refused = (error: unknown): unknown =>
   error instanceof LockedError
     ? new UsageError(
-        `${error.message.split(':')[0] ?? ''}: unmount it to repair it ('zblkfs umount'); without --repair it is checked beside the mount`,
+        `${error.message}: unmount it to repair it ('zblkfs umount'); without --repair it is checked beside the mount`,
       )
     : error
 

@@ -1,4 +1,6 @@
 /** `zblkfs mount DB DIR`: checks what can be checked, then serves the mount in the background or here. */
+import { CodedError, toWire } from '../../store/errors.ts'
+import { explain } from '../advice.ts'
 import { Command, Option } from 'commander'
 import type { Logger } from 'pino'
 import { checkMountPoint } from '../../mount/drivers/kernel/mount-point.ts'
@@ -68,7 +70,7 @@ async function runInBackground(settings: MountSettings, level: LogLevel): Promis
   })
   const { server, onSignal } = await serve(settings, log).catch(async (error: unknown) => {
     log.error({ err: error }, 'not mounted')
-    await reportStart({ failed: error instanceof Error ? error.message : String(error) })
+    await reportStart({ failed: toWire(error) })
     process.exit(EXIT_FAILURE)
   })
   const ended = untilEnded(server, onSignal, log)
@@ -88,7 +90,7 @@ async function runHere(settings: MountSettings, level: LogLevel): Promise<void> 
   const { server, onSignal } = await serve(settings, log)
   console.log(`${settings.database} is mounted at ${settings.directory}`)
   await untilEnded(server, onSignal, log).catch((error: unknown) => {
-    console.error(`zblkfs: ${error instanceof Error ? error.message : String(error)}`)
+    console.error(`zblkfs: ${error instanceof CodedError ? explain(error) : String(error)}`)
     process.exit(EXIT_FAILURE)
   })
   console.log(`${settings.directory} is unmounted, all is stored (transaction ${formatTid(server.lastTid)})`)

@@ -1,4 +1,5 @@
 /** `zblkfs pack DB|DIR`: drops history before a moment and what nothing reaches, mounted or not. */
+import { receivedError } from '../../mount/daemon/control-protocol.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { PackProgress, PackReport } from '../../core/pack/messages.ts'
@@ -94,7 +95,7 @@ async function packMounted(mount: MountedDirectory, before: string | undefined):
       }
       const status = await callMount(mount, 'packStatus', {}, CALL_TIMEOUT_MS)
       if (status.state === 'done') return status.report
-      if (status.state === 'failed') throw new CommandError(`${mount.mountPoint}: ${status.message}`)
+      if (status.state === 'failed') throw receivedError(status.error)
       if (status.state === 'running' && status.progress !== undefined) show(bar, status.progress)
       await sleep(POLL_MS)
     }

@@ -10,7 +10,7 @@
 import { fstatSync, readFileSync, realpathSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { CannotOpenError, StoreError } from '../errors.ts'
+import { CannotOpenError, StoreError, systemCode } from '../errors.ts'
 import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
 import { extendIndex } from './extend-index.ts'
 import {
@@ -222,7 +222,7 @@ async function openHandle(path: string, flags: string): Promise<FileHandle> {
   try {
     return await open(path, flags)
   } catch (error) {
-    const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST'
+    const exists = systemCode(error) === 'EEXIST'
     throw new CannotOpenError(
       exists ? `${path} exists already: name a new file` : `${path} cannot be written: ${String(error)}`,
       { cause: error },
@@ -250,7 +250,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0)
     return true
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    return systemCode(error) === 'EPERM'
   }
 }
 

@@ -1,4 +1,5 @@
 /** Linux's calls on ranges of files that Node does not have, and the errors of a disk that cannot read or write one. */
+import { systemCode } from '../errors.ts'
 import koffi from 'koffi'
 
 const FALLOC_FL_KEEP_SIZE = 1
@@ -34,12 +35,10 @@ export function hasData(fd: number, offset: number, end: number): boolean {
 }
 
 /** Whether a disk could not read a range. */
-export const isReadFailure = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && error.code === 'EIO'
+export const isReadFailure = (error: unknown): boolean => systemCode(error) === 'EIO'
 
 /** Whether the kernel rejects a call as it was made: a direct write to a file that allows none, for example. */
-export const isInvalidArgument = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && error.code === 'EINVAL'
+export const isInvalidArgument = (error: unknown): boolean => systemCode(error) === 'EINVAL'
 
 /** Starts to write a range to the disk without waiting. */
 export function startWriteOut(fd: number, offset: number, length: number): void {

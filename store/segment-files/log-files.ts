@@ -14,7 +14,7 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { LRUCache } from 'lru-cache'
-import { StoreError } from '../errors.ts'
+import { StoreError, systemCode } from '../errors.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import { hasData, isInvalidArgument, punchHole } from './file-ranges.ts'
 import { fileRangesOf, segmentIndex, segmentOf, segmentPath, tailOf } from './log-layout.ts'
@@ -176,7 +176,7 @@ export class LogFiles {
   }
 
   #writeHeader(fd: number, index: number): void {
-    if (this.#id === undefined) throw new StoreError(DAMAGED_ID)
+    if (this.#id === undefined) throw new StoreError(DAMAGED_ID, { code: 'damaged-id' })
     writeSync(fd, encodeSegmentHeader({ id: this.#id, index }), 0, undefined, 0)
   }
 
@@ -193,7 +193,7 @@ export class LogFiles {
     try {
       return openSync(path, this.#flags)
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+      if (systemCode(error) !== 'ENOENT') throw error
       throw new BulkDamageError(missingSegment(path))
     }
   }
@@ -220,14 +220,13 @@ export function findProblem(directory: string, id: string | undefined, end: numb
   try {
     fd = openSync(path, 'r')
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+    if (systemCode(error) !== 'ENOENT') throw error
     return missingSegment(path)
   }
   try {
     const problem = ownershipProblem(fd, id, index, path)
     if (problem !== undefined) return problem
-    if (fstatSync(fd).size < length)
-      return `its log file ${path} is cut short: restore both from one copy, or see what 'zblkfs fsck' can save`
+    if (fstatSync(fd).size < length) return `its log file ${path} is cut short`
     return undefined
   } finally {
     closeSync(fd)
@@ -248,7 +247,7 @@ function segmentNames(directory: string): readonly string[] {
   try {
     return readdirSync(directory).filter(name => segmentIndex(name) !== undefined)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    if (systemCode(error) === 'ENOENT') return []
     throw error
   }
 }
@@ -280,7 +279,7 @@ function ownershipProblem(
   return `its log file ${path} belongs to another ${owner}: put the right ${dirname(path)} in its place`
 }
 
-const DAMAGED_ID = "the database's id is damaged: run 'zblkfs fsck --repair' on it"
+const DAMAGED_ID = "the database's id is damaged"
 
 const missingSegment = (path: string): string =>
   `its log file ${path} is missing: put ${dirname(path)} back beside the database`

@@ -20,7 +20,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, readSync, write, writeSync } from 'node:fs'
 import { constants, open, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { StoreError } from '../errors.ts'
+import { StoreError, systemCode } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { FoundIntents, Intents } from '../capabilities.ts'
 import { xxh64 } from '../checksum.ts'
@@ -182,7 +182,7 @@ function readWhole(path: string): Buffer {
   try {
     fd = openSync(path, 'r')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Buffer.alloc(0)
+    if (systemCode(error) === 'ENOENT') return Buffer.alloc(0)
     throw error
   }
   try {

@@ -127,9 +127,7 @@ function merged(reads: LoggedRead[]): readonly LoggedRead[] {
 function checked(row: RevisionRow): StoredRecord {
   const [oid, tid, sum, head, pos, len, tail] = row
   if (typeof tid !== 'bigint' || typeof oid !== 'number')
-    throw new StoreError(
-      "an entry of the index has no object and transaction: run 'zblkfs fsck' on the database",
-    )
+    throw new StoreError('an entry of the index has no object and transaction', { code: 'damaged' })
   if (rowSum(oid, tid, head, pos, len, tail) !== sum) {
     throw new CorruptRecordError(oid as Oid, tid as Tid, 'the checksum of its index entry differs')
   }
@@ -228,7 +226,7 @@ export class Reader {
   /** An earlier moment must not be taken for one whose transaction's entry is damaged. */
   #checkNewest(found: Tid, upTo: bigint): void {
     const newest = (this.#newest.get(upTo) ?? TID_NONE) as Tid
-    if (newest > found) throw new StoreError(damagedTransaction(newest))
+    if (newest > found) throw damagedTransaction(newest)
   }
 
   load(oids: readonly Oid[], at: Tid): readonly (Revision | undefined)[] {
@@ -366,7 +364,7 @@ export class Reader {
       })
       for (const [tid, user, description, extension, objects, bytes, nextOid, sum, logEnd, stored] of rows) {
         if (transactionSum({ tid, user, description, extension, nextOid, logEnd, stored }) !== sum)
-          throw new StoreError(damagedTransaction(tid as Tid))
+          throw damagedTransaction(tid as Tid)
         yield { tid: tid as Tid, user, description, extension, objects, bytes }
         if (reverse) upTo = tid - 1n
         else after = tid
@@ -515,8 +513,8 @@ function twiceOnLogDamage<T>(read: () => T): T {
   }
 }
 
-const damagedTransaction = (tid: Tid): string =>
-  `the entry of transaction ${formatTid(tid)} is damaged: run 'zblkfs fsck' on the database`
+const damagedTransaction = (tid: Tid): StoreError =>
+  new StoreError(`the entry of transaction ${formatTid(tid)} is damaged`, { code: 'damaged' })
 
 /** A record without its bytes in the log: room for them is between its head and its tail. */
 function assemble(record: StoredRecord, slabs: Slabs): Uint8Array {

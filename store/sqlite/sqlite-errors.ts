@@ -11,7 +11,7 @@ export function storeError(error: unknown, path: string): unknown {
   const { code, message } = error
   if (isFull(error) || code === 'SQLITE_IOERR_SHMSIZE') return noSpace(path, error)
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
-    return new StoreError(`${path} is damaged (${message}): run 'zblkfs fsck' on it`, { cause: error })
+    return new StoreError(`${path} is damaged (${message})`, { code: 'damaged', path, cause: error })
   }
   if (code.startsWith('SQLITE_IOERR')) {
     return new StoreError(`reading or writing ${path} failed (${message}, ${code}): check its disk`, {
@@ -43,5 +43,6 @@ const systemError = (error: SystemError, path: string): StoreError =>
 
 const noSpace = (path: string, cause: Error): NoSpaceError =>
   new NoSpaceError(`no space left for ${path}: what was committed is safe; free some space and go on`, {
+    path,
     cause,
   })

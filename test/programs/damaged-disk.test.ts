@@ -14,7 +14,7 @@ interface LogLine {
   readonly level: number
   readonly msg: string
   readonly ino?: number
-  readonly err?: { readonly message: string; readonly oid?: number }
+  readonly err?: { readonly message: string; readonly oid?: number; readonly advice?: string }
 }
 
 /** Changes one bit of the only place among a database's files that has these bytes. */
@@ -76,8 +76,9 @@ test.each(['zblk0', 'zblk1'])(
       const line = lines.find(({ err }) => err?.message.includes('is damaged'))
       expect(line).toMatchObject({ level: 50, ino })
       expect(line?.err?.message).toMatch(
-        /^object [0-9a-f]{16} of transaction [0-9a-f]{16} is damaged \(.+\): run 'zblkfs fsck' on the database/,
+        /^object [0-9a-f]{16} of transaction [0-9a-f]{16} is damaged \(.+\)$/,
       )
+      expect(line?.err?.advice).toBe("run 'zblkfs fsck' on the database")
 
       const found = await runZblkfs('fsck', '--data', dir)
       expect(found.exitCode).toBe(4)

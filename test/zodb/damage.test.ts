@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { Tuple } from '../../core/objects/pickle/value.ts'
 import { encodeRecord } from '../../core/objects/record.ts'
 import { ErrnoError } from '../../core/file-system/errno.ts'
+import { explain } from '../../scripts/advice.ts'
 import { CommandError } from '../../scripts/failure.ts'
 import { importDatabase } from '../../core/foreign/import/import-database.ts'
 import { StoreError } from '../../store/errors.ts'
@@ -25,7 +26,7 @@ async function reasonOf(doing: () => Promise<unknown>): Promise<string> {
     return ''
   } catch (error) {
     if (error instanceof StoreError || error instanceof ErrnoError || error instanceof CommandError)
-      return error.message
+      return error instanceof StoreError ? explain(error) : error.message
     throw error
   }
 }

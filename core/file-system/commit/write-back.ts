@@ -265,7 +265,9 @@ export class WriteBack {
 
   #assertNotDeferring(): void {
     if (this.isDeferring)
-      throw new StoreError('a transaction is under way on this mount: repeat this when it has ended')
+      throw new StoreError('a transaction is under way on this mount: repeat this when it has ended', {
+        code: 'transaction-open',
+      })
   }
 
   async #alone<T>(work: () => Promise<T>): Promise<T> {

@@ -58,7 +58,7 @@ export class History {
   async untag(name: string): Promise<void> {
     await this.#context.writeBack.isolate(`delete tag ${text(name)}`, async () => {
       if (!(await this.#superblock.deleteTag(name)))
-        throw new StoreError(`there is no tag ${text(name)}: 'zblkfs tag -l' lists those that there are`)
+        throw new StoreError(`there is no tag ${text(name)}`, { code: 'no-tag' })
     })
   }
 
@@ -139,21 +139,24 @@ export class History {
 
   #assertNoTransaction(): void {
     if (this.#context.writeBack.isDeferring)
-      throw new StoreError('a transaction is under way on this mount: repeat this when it has ended')
+      throw new StoreError('a transaction is under way on this mount: repeat this when it has ended', {
+        code: 'transaction-open',
+      })
   }
 
   async #graft(path: string, when: string, to: string, message: string, replaces: boolean): Promise<Tid> {
     this.#assertNoTransaction()
     const context = this.#context
     const tree = await context.views.find(when)
-    if (tree === undefined)
-      throw new StoreError(`there is no moment '${when}': 'zblkfs log' lists those that there are`)
+    if (tree === undefined) throw new StoreError(`there is no moment '${when}'`, { code: 'no-moment' })
     try {
       await context.views.attach(tree)
       const view = await MomentView.of(tree.connection)
       const source = await view.find(path)
       if (source === undefined || source.oid === view.rootOid)
-        throw new StoreError(`${text(path)} cannot be copied: it was not there at ${formatTid(view.at)}`)
+        throw new StoreError(`${text(path)} cannot be copied: it was not there at ${formatTid(view.at)}`, {
+          code: 'no-path',
+        })
       const target = await this.#target(to, source, replaces)
       const copy = await new Graft(context, view).copy(source, path)
       try {
@@ -181,13 +184,15 @@ export class History {
     const name = parts.at(-1)
     const directory = await view.find(parts.slice(0, -1).join('/'))
     if (name === undefined || directory === undefined || !isDirectory(directory))
-      throw new StoreError(`${text(path)} has no directory to be in: make it first`)
+      throw new StoreError(`${text(path)} has no directory to be in: make it first`, { code: 'no-path' })
     const { oid } = directory
     checkNewName(name as Name)
     const existing = await view.find(path)
     await source.activate()
     if (existing !== undefined && !(replaces && isRegular(existing) && isRegular(source)))
-      throw new StoreError(`${text(path)} is there already: choose another name, or move it away first`)
+      throw new StoreError(`${text(path)} is there already: choose another name, or move it away first`, {
+        code: 'path-exists',
+      })
     return { directory: oid, name, existing: existing?.oid }
   }
 
@@ -262,7 +267,7 @@ export class History {
     const find = (name: string): Promise<Tid | undefined> => this.#superblock.tag(name)
     const tid = await transactionAt(this.#store, parseMoment(when, nowMs), nowMs, find)
     if (tid !== undefined) return tid
-    throw new StoreError(`there is no moment '${when}': 'zblkfs log' lists those that there are`)
+    throw new StoreError(`there is no moment '${when}'`, { code: 'no-moment' })
   }
 }
 

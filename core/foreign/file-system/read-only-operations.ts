@@ -48,5 +48,5 @@ export abstract class ReadOnlyOperations {
 }
 
 async function refuse(): Promise<never> {
-  throw new ErrnoError('EROFS', "a ZODB database is only read; 'zblkfs import' makes one that can be written")
+  throw new ErrnoError('EROFS', 'a ZODB database is only read')
 }

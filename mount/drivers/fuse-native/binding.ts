@@ -61,13 +61,13 @@ export function loadFuseNative(): FuseClass {
     if (message.includes('libfuse'))
       throw new MountError(
         `the fuse-native driver needs libfuse2, which cannot be loaded (${message}): ` +
-          'install libfuse2 (apt-get install libfuse2, or libfuse2t64), or use -o driver=kernel',
-        { cause: error },
+          'install libfuse2 (apt-get install libfuse2, or libfuse2t64)',
+        { code: 'driver-missing', cause: error },
       )
-    throw new MountError(
-      `the fuse-native package cannot be loaded (${message}): run npm install, or use -o driver=kernel`,
-      { cause: error },
-    )
+    throw new MountError(`the fuse-native package cannot be loaded (${message}): run npm install`, {
+      code: 'driver-missing',
+      cause: error,
+    })
   }
 }
 

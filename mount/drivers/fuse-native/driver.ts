@@ -63,8 +63,8 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
       else
         reject(
           new MountError(
-            `libfuse2 does not mount ${options.mountPoint} (${error.message}; the log has what it said): use -o driver=kernel`,
-            { cause: error },
+            `libfuse2 does not mount ${options.mountPoint} (${error.message}; the log has what it said)`,
+            { code: 'driver-missing', cause: error },
           ),
         )
     })

@@ -14,7 +14,8 @@ import { umount2, UnmountFlag } from './system-calls.ts'
  */
 export async function forceUnmount(mountPoint: string): Promise<void> {
   const mounted = mountedAt(mountPoint)
-  if (!mounted) throw new MountError(`${mountPoint} is not mounted: see 'zblkfs status' for what is`)
+  if (!mounted)
+    throw new MountError(`${mountPoint} is not mounted`, { code: 'not-mounted', path: mountPoint })
   abortConnection(mounted.device)
   if (process.getuid?.() !== 0) return await unmount(mountPoint, true)
   const flags = UnmountFlag.FORCE | UnmountFlag.DETACH | UnmountFlag.NOFOLLOW

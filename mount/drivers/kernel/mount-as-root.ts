@@ -1,4 +1,5 @@
 /** Mounting by mount(2), for root. */
+import { systemCode } from '../../../store/errors.ts'
 import { closeSync, constants as fsConstants, openSync } from 'node:fs'
 import { getSystemErrorMessage } from 'node:util'
 import { MountError, type MountOptions } from '../driver.ts'
@@ -53,7 +54,7 @@ function openDevice(): number {
 
 /** Why /dev/fuse cannot be opened, and what to do about it. */
 export function deviceError(error: unknown): MountError {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = systemCode(error)
   const message =
     code === 'EACCES'
       ? "/dev/fuse may not be opened by this user: make it usable again with 'sudo chmod 666 /dev/fuse'"

@@ -1,4 +1,5 @@
 /** Whether a directory can be mounted over, found out without touching what may be mounted there already. */
+import { systemCode } from '../../../store/errors.ts'
 import { lstatSync, readdirSync, realpathSync, type Stats } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { MountError } from '../driver.ts'
@@ -15,17 +16,13 @@ export function checkMountPoint(path: string, nonEmpty: boolean): string {
   const real = realParent(path)
   const mounted = mountedAt(real)
   if (mounted?.type === FILE_SYSTEM_TYPE)
-    throw new MountError(
-      `${path} is already mounted (${mounted.source}): unmount it first with 'zblkfs umount ${path}'`,
-    )
+    throw new MountError(`${path} is already mounted (${mounted.source})`, { code: 'already-mounted', path })
   const stats = inspect(path, real)
   if (stats.isSymbolicLink()) return checkMountPoint(follow(path), nonEmpty)
   if (!stats.isDirectory())
     throw new MountError(`${path} is not a directory: give an empty directory to mount on`)
   if (!nonEmpty && entriesIn(path, real) > 0)
-    throw new MountError(
-      `${path} is not empty: give an empty directory, or mount over its entries with -o nonempty`,
-    )
+    throw new MountError(`${path} is not empty`, { code: 'not-empty', path })
   return real
 }
 
@@ -83,5 +80,4 @@ function missing(path: string, error: unknown): MountError {
 }
 
 /** The code of a system error, `unknown` where it has none. */
-const codeOf = (error: unknown): string =>
-  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unknown'
+const codeOf = (error: unknown): string => systemCode(error) ?? 'unknown'

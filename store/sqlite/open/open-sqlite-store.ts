@@ -2,6 +2,7 @@
  * Opening a database: everything that can be wrong with a path is found out here and said in words. The database
  * file itself is only ever opened by SQLite: closing a descriptor of it would drop SQLite's locks (fcntl(2)).
  */
+import { readDatabaseId } from './database-id.ts'
 import {
   accessSync,
   closeSync,
@@ -14,7 +15,7 @@ import {
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
-import { CannotOpenError, StoreError } from '../../errors.ts'
+import { CannotOpenError, StoreError, systemCode } from '../../errors.ts'
 import { databaseIdOfLog } from '../../segment-files/log-files.ts'
 import { findLogProblem, logDirectory } from '../log.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../schema.ts'
@@ -97,7 +98,7 @@ function findFile(path: string, create: boolean): string {
   const found = explain(wanted, () => statSync(wanted, { throwIfNoEntry: false }))
   if (found !== undefined) return checkFile(realpathSync(wanted), found, create)
   if (!create) {
-    throw new CannotOpenError(`${path} does not exist: check the name, or let 'zblkfs mount' create it`)
+    throw new CannotOpenError(`${path} does not exist`, { code: 'no-database', path })
   }
   const parent = dirname(wanted)
   const parentFound = explain(parent, () => statSync(parent, { throwIfNoEntry: false }))
@@ -113,7 +114,7 @@ function checkFile(path: string, found: Stats, create: boolean): string {
   }
   if (!found.isFile()) throw new CannotOpenError(`${path} is not a regular file: name the database file`)
   if (found.size === 0 && !create) {
-    throw new CannotOpenError(`${path} is empty: check the name, or let 'zblkfs mount' make it a database`)
+    throw new CannotOpenError(`${path} is empty`, { code: 'empty-database', path })
   }
   return path
 }
@@ -193,16 +194,18 @@ function checkIndex(db: Database.Database, file: string): void {
     String(Object.values(row)[0]),
   )
   if (found[0] === 'ok') return
-  throw new CannotOpenError(
-    `the index of ${file} is damaged (${found.slice(0, 3).join('; ')}): ` +
-      "see what is concerned with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
-  )
+  throw new CannotOpenError(`the index of ${file} is damaged (${found.slice(0, 3).join('; ')})`, {
+    code: 'damaged-index',
+    path: file,
+  })
 }
 
 /** The log is beside the database, and is its own. */
 function checkLog(db: Database.Database, file: string): void {
   const problem = findLogProblem(db)
-  if (problem !== undefined) throw new CannotOpenError(`${file} cannot be opened: ${problem}`)
+  if (problem === undefined) return
+  const code = readDatabaseId(db) === undefined ? 'damaged-id' : 'damaged-log'
+  throw new CannotOpenError(`${file} cannot be opened: ${problem}`, { code, path: file })
 }
 
 /** Runs what opens something; whatever goes wrong is said as the reason why `path` cannot be opened. */
@@ -217,18 +220,21 @@ function explain<T>(path: string, open: () => T): T {
 function asCannotOpen(error: unknown, path: string): unknown {
   if (error instanceof CannotOpenError || !(error instanceof Error)) return error
   // What the writer's thread met has its path and reason already.
-  if (error instanceof StoreError) return new CannotOpenError(error.message, { cause: error })
-  const code = 'code' in error ? String(error.code) : ''
+  if (error instanceof StoreError)
+    return new CannotOpenError(error.message, { cause: error, code: error.code, path })
+  const code = systemCode(error) ?? ''
   return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message, dirname(path))}`, {
     cause: error,
+    code: isDamage(code) ? 'damaged-file' : 'cannot-open',
+    path,
   })
 }
 
+const isDamage = (code: string): boolean => code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_ERROR'
+
 function reason(code: string, message: string, directory: string): string {
   if (code === 'SQLITE_NOTADB') return 'it is not a SQLite database; check the name'
-  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_ERROR') {
-    return `it is damaged or cut short (${message}); restore it from a copy, or see what 'zblkfs fsck' can save`
-  }
+  if (isDamage(code)) return `it is damaged or cut short (${message})`
   if (code === 'EROFS' || (code === 'SQLITE_CANTOPEN' && isReadOnly(directory))) {
     return 'its filesystem is read-only, and even a reader needs room beside it; copy it to another one'
   }
@@ -244,6 +250,6 @@ function isReadOnly(directory: string): boolean {
     accessSync(directory, constants.W_OK)
     return false
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EROFS'
+    return systemCode(error) === 'EROFS'
   }
 }

@@ -103,8 +103,8 @@ export class Committer {
     const wrong = rights.find(([, isRight]) => isRight !== 1)
     if (wrong !== undefined)
       throw new StoreError(
-        `the last transaction, ${formatTid(this.#lastTid)}, is damaged (its ${wrong[0]} is wrong): ` +
-          "run 'zblkfs fsck --repair' on the database",
+        `the last transaction, ${formatTid(this.#lastTid)}, is damaged (its ${wrong[0]} is wrong)`,
+        { code: 'damaged-index' },
       )
   }
 

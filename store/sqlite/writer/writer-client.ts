@@ -3,16 +3,10 @@
  * whatever the reason, everything that waits and everything that comes later is rejected: nothing hangs.
  */
 import { Worker } from 'node:worker_threads'
-import { StoreError, WriterGoneError } from '../../errors.ts'
+import { StoreError, WriterGoneError, fromWire } from '../../errors.ts'
 import type { Tid } from '../../ids.ts'
 import type { NewTransaction } from '../../store.ts'
-import {
-  fromWire,
-  type WriterData,
-  type WriterReply,
-  type WriterRequest,
-  type WriterStats,
-} from './messages.ts'
+import { type WriterData, type WriterReply, type WriterRequest, type WriterStats } from './messages.ts'
 import type { PackStep, PackStepResult } from '../pack/pack-steps.ts'
 import { encodeTransaction } from './wire.ts'
 

@@ -1,10 +1,11 @@
 /** The worker thread that owns the connection which writes. Its other end is writer-client.ts. */
+import { toWire } from '../../errors.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { Checkpoints } from './checkpoints.ts'
 import { Committer } from './committer.ts'
 import { logFilesOf } from '../log.ts'
-import { toWire, type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
+import { type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
 import type { PackStepResult } from '../pack/pack-steps.ts'
 import { PackWriter } from '../pack/pack-writer.ts'
 import { storeError } from '../sqlite-errors.ts'

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { callDaemon, CallFailedError, NoAnswerError } from '../../../mount/daemon/control-protocol.ts'
+import { CodedError, LockedError } from '../../../store/errors.ts'
 import { type CallHandlers, ControlServer } from '../../../mount/daemon/control-server.ts'
 
 const log = pino({ level: 'silent' })
@@ -32,8 +33,8 @@ afterEach(async () => {
   await rm(directory, { recursive: true })
 })
 
-async function withServer(body: () => Promise<void>): Promise<void> {
-  const server = await ControlServer.listen(path, handlers, log)
+async function withServer(body: () => Promise<void>, served = handlers): Promise<void> {
+  const server = await ControlServer.listen(path, served, log)
   try {
     await body()
   } finally {
@@ -70,6 +71,20 @@ test('a call is answered, with what it was given', async () => {
     })
     expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: 'after none' })
   })
+})
+
+test('an error keeps its class, code and data on the way from the daemon', async () => {
+  const failing: CallHandlers = {
+    ...handlers,
+    status: () => Promise.reject(new LockedError('/db', 'process 7')),
+    sync: () => Promise.reject(new CodedError('no such moment', { code: 'no-moment' })),
+  }
+  await withServer(async () => {
+    const locked: unknown = await callDaemon([path], 'status', {}, 5000).catch((error: unknown) => error)
+    expect(locked).toBeInstanceOf(LockedError)
+    expect(locked).toMatchObject({ code: 'locked', kind: 'retry', holder: 'process 7', path: '/db' })
+    await expect(callDaemon([path], 'sync', {}, 5000)).rejects.toMatchObject({ code: 'no-moment' })
+  }, failing)
 })
 
 test('a call that fails comes back with its message', async () => {

@@ -43,12 +43,12 @@ async function changeDatabase(sql: string): Promise<void> {
 }
 
 const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
-  'a file that is not there': { make: async () => {}, says: /does not exist: check the name/ },
+  'a file that is not there': { make: async () => {}, says: /does not exist/ },
   'a directory': {
     make: async () => await mkdir(path),
     says: /is a directory: name the database file/,
   },
-  'an empty file': { make: async () => await writeFile(path, ''), says: /is empty: check the name/ },
+  'an empty file': { make: async () => await writeFile(path, ''), says: /is empty/ },
   'a text file': {
     make: async () => await writeFile(path, 'to be or not to be\n'.repeat(100)),
     says: /is not a SQLite database; check the name/,
@@ -70,7 +70,7 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
       await makeDatabase()
       await truncate(path, 20_000)
     },
-    says: /damaged or cut short .*restore it from a copy/,
+    says: /damaged or cut short/,
   },
   'a database cut within its first page': {
     make: async () => {
@@ -105,11 +105,11 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
       await makeDatabase()
       await truncate(`${path}-log/00000000`, 100_000)
     },
-    says: /log file .*00000000 is cut short: restore both from one copy/,
+    says: /log file .*00000000 is cut short/,
   },
   'a database whose id is damaged': {
     make: async () => await changeDatabase("UPDATE meta SET value = replace(value, 'a', 'b') || '0'"),
-    says: /the database's id is damaged: run 'zblkfs fsck --repair'/,
+    says: /the database's id is damaged/,
   },
   'a database without one of its tables': {
     make: async () => await changeDatabase('DROP TABLE meta'),
@@ -185,7 +185,7 @@ describe('opening', () => {
     expect(error).toMatchObject({ holder: `process ${process.pid} (an import)` })
     store.describe('mounted at /mnt/x')
     await expect(openSqliteStore(`${directory}/../${directory.split('/').at(-1)}/test.db`)).rejects.toThrow(
-      `${path} is in use by process ${process.pid} (mounted at /mnt/x): unmount it there first, or mount it read-only with -o ro`,
+      `${path} is in use by process ${process.pid} (mounted at /mnt/x)`,
     )
     await store.close()
     await (await openSqliteStore(path)).close()

@@ -103,7 +103,7 @@ describe('mount points that are refused', () => {
 
   test('one with entries, unless nonempty is asked for', async () => {
     writeFileSync(join(directory, 'file'), '')
-    await expect(refused(directory)).rejects.toThrow(/is not empty: .*-o nonempty/)
+    await expect(refused(directory)).rejects.toThrow(/is not empty/)
     const mount = await start({ mountPoint: directory, nonEmpty: true })
     await mount.order({ do: 'unmount' })
   })

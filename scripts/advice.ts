@@ -1,0 +1,54 @@
+/**
+ * What a person can do about an error: the one place where error codes become commands to run. Lower layers say what
+ * failed and why; they know no commands.
+ */
+import { type CodedError, CorruptRecordError, type ErrorCode, ObjectNotFoundError } from '../store/errors.ts'
+import { MOMENT_FORMS } from '../store/moments.ts'
+
+const FSCK = "run 'zblkfs fsck' on the database"
+const KERNEL_DRIVER = 'use -o driver=kernel'
+const LIST_MOMENTS = `'zblkfs log' lists the transactions, 'zblkfs tag -l' the tags; a moment is ${MOMENT_FORMS}`
+
+/** What helps, by code; a code that is not here has a message that says it all. */
+const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => string)>>> = {
+  'object-not-found': FSCK,
+  'corrupt-record': FSCK,
+  damaged: FSCK,
+  'damaged-file': "restore it from a copy, or see what 'zblkfs fsck' can save",
+  'damaged-log':
+    "restore the database and its -log directory from one copy, or see what 'zblkfs fsck' can save",
+  'damaged-id': "run 'zblkfs fsck --repair' on it",
+  'damaged-index':
+    "see what is damaged with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
+  locked: 'unmount it there first, or mount it read-only with -o ro',
+  'no-database': "check the name, or let 'zblkfs mount' create it",
+  'empty-database': "check the name, or let 'zblkfs mount' make it a database",
+  'bad-moment': `a moment is ${MOMENT_FORMS}`,
+  'no-moment': LIST_MOMENTS,
+  'no-tag': "'zblkfs tag -l' lists the tags",
+  'no-transaction': "'zblkfs log' lists the transactions",
+  'already-mounted': path => `unmount it first with 'zblkfs umount ${path}'`,
+  'dead-mount': path => `take it away with 'zblkfs umount -l ${path}', then mount again`,
+  'not-empty': 'give an empty directory, or mount over its entries with -o nonempty',
+  'not-mounted': "'zblkfs status' lists the mounts",
+  'mount-in-use': path => `end what uses it, or take it away all the same with 'zblkfs umount -l ${path}'`,
+  'driver-missing': KERNEL_DRIVER,
+  'driver-limit': 'mount with -o driver=kernel, or use the command on the database while it is not mounted',
+  'daemon-version': 'unmount and mount again with this version',
+  internal: 'the log of the mount has the details',
+}
+
+/** What a person can do about an error; undefined where its message says it. */
+export function adviceFor(error: CodedError): string | undefined {
+  const isObjectError = error instanceof ObjectNotFoundError || error instanceof CorruptRecordError
+  if (isObjectError && error.foreign !== undefined)
+    return `look ${error.foreign} over with ZODB's fsrefs (and fstest, a FileStorage), or restore it from a copy`
+  const advice = ADVICE[error.code]
+  return typeof advice === 'function' ? advice(error.path ?? 'DIR') : advice
+}
+
+/** An error as the command prints it: what failed, why, and what helps. */
+export function explain(error: CodedError): string {
+  const advice = adviceFor(error)
+  return advice === undefined ? error.message : `${error.message}: ${advice}`
+}

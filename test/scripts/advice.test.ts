@@ -1,0 +1,37 @@
+/** Commands that help are named in scripts/ alone. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { globSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { explain } from '../../scripts/advice.ts'
+import { CorruptRecordError, LockedError, StoreError } from '../../store/errors.ts'
+import { oid, tid } from '../../store/ids.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+/** A command or a mount option in quoted text, but not in a comment. */
+const COMMAND = /^(?!\s*(?:\*|\/\*|\/\/)).*['"`].*(?:'zblkfs [a-z]|-o (?:ro|driver|nonempty))/m
+
+test('no message below scripts/ names a command', () => {
+  const named = ['store', 'core', 'mount']
+    .flatMap(directory => globSync(`${directory}/**/*.ts`, { cwd: ROOT }))
+    .filter(file => COMMAND.test(readFileSync(join(ROOT, file), 'utf8')))
+  expect(named).toEqual([])
+})
+
+test('advice follows what failed', () => {
+  expect(explain(new LockedError('/db', 'process 7'))).toBe(
+    '/db is in use by process 7: unmount it there first, or mount it read-only with -o ro',
+  )
+  expect(explain(new StoreError('/m is in use', { code: 'mount-in-use', path: '/m' }))).toContain(
+    "'zblkfs umount -l /m'",
+  )
+  expect(explain(new StoreError('it failed'))).toBe('it failed')
+})
+
+test('damage of a ZODB database is not for our fsck', () => {
+  const reason = [oid(1), tid(1n), 'short'] as const
+  expect(explain(new CorruptRecordError(...reason))).toContain('zblkfs fsck')
+  const foreign = explain(new CorruptRecordError(...reason, { foreign: 'Data.fs' }))
+  expect(foreign).toContain('fsrefs')
+  expect(foreign).not.toContain('zblkfs fsck')
+})
