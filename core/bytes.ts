@@ -18,5 +18,12 @@ export function trimmedLength(bytes: Uint8Array): number {
   return end
 }
 
+/** Adds `count` bytes of zeros, which must not be changed. */
+export function pushZeros(pieces: Uint8Array[], count: number): void {
+  for (let left = count; left > 0; left -= MANY_ZEROS.length)
+    pieces.push(left >= MANY_ZEROS.length ? MANY_ZEROS : MANY_ZEROS.subarray(0, left))
+}
+
+const MANY_ZEROS = new Uint8Array(64 << 10)
 const ZEROS = Buffer.alloc(1024)
 const FEW_ZEROS = ZEROS.subarray(0, 64)

@@ -19,7 +19,7 @@
  * error as before, and what was written is stored beside it.
  */
 import { IOBTree } from '../btree/tree.ts'
-import { trimmedLength } from '../bytes.ts'
+import { pushZeros, trimmedLength } from '../bytes.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
 import {
@@ -35,7 +35,7 @@ import { ZBlk1 } from '../zblk/zblk.ts'
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import type { RecordSlice } from '../../store/store.ts'
-import { pushZeros, type Blocks, type Extent } from './blocks.ts'
+import type { Blocks, Extent } from './blocks.ts'
 import { CHUNK_BYTES, type Overlay, type Run } from './overlay.ts'
 
 /** Shorter runs may well be changed again as they were written, by the page: their chunks keep their places. */

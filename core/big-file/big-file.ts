@@ -13,12 +13,12 @@
  */
 import type { Connection, Participant } from '../objects/connection.ts'
 import { applyOverlay, migrateLeft, storedBytes } from './apply.ts'
-import { Blocks, pushZeros, type Extent, type SharedPart } from './blocks.ts'
+import { Blocks, type Extent, type SharedPart } from './blocks.ts'
 import { CHUNK_BYTES, Overlay } from './overlay.ts'
+import { Reply } from './reply.ts'
 import { joinBytes } from '../bytes.ts'
 import { LOBTree } from '../btree/tree.ts'
 import { Turns } from '../turns.ts'
-import { readBody } from '../zblk/data.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
 
 /** A part of a block, by its position in the file. */
@@ -87,38 +87,30 @@ export class BigFile implements Participant {
   }
 
   /**
-   * Bytes `[off, off + len)`, in pieces that follow one another, `len` bytes in all. They must not be changed. Where
-   * `into` is given, of at least that length, pieces may lie in it.
+   * Bytes `[off, off + len)`, in pieces that follow one another, `len` bytes in all. They must not be changed. With
+   * `into`, of at least that length, they lie in it, each at its position; zeros may lie elsewhere.
    */
   async read(off: bigint, len: number, into?: Uint8Array): Promise<Uint8Array[]> {
-    const parts: (Uint8Array[] | BlockPart | SharedPart)[] = []
-    for (const part of this.#parts(off, len)) {
-      const overlay = this.#overlays.get(part.blk)
-      if (overlay === undefined) parts.push(part)
+    const reply = new Reply(len, into)
+    const stored: (BlockPart & { readonly at: number })[] = []
+    let done = 0
+    // Overlaid bytes are copied before anything else runs.
+    for (const { blk, lo, hi } of this.#parts(off, len)) {
+      const start = done - lo
+      done += hi - lo
+      const segments = this.#overlays.get(blk)?.segments(lo, hi)
+      if (segments === undefined) stored.push({ blk, lo, hi, at: start + lo })
       else
-        for (const segment of overlay.segments(part.lo, part.hi)) {
-          if (segment.kind === 'stored') parts.push({ blk: part.blk, lo: segment.lo, hi: segment.hi })
-          else if (segment.kind === 'bytes') parts.push([Uint8Array.from(segment.bytes)])
-          else if (segment.kind === 'shared') parts.push(segment)
-          else parts.push(zeros(segment.hi - segment.lo))
+        for (const segment of segments) {
+          const at = start + segment.lo
+          if (segment.kind === 'stored') stored.push({ blk, lo: segment.lo, hi: segment.hi, at })
+          else if (segment.kind === 'bytes') reply.copy(at, segment.bytes)
+          else if (segment.kind === 'shared') reply.slice(at, segment.slice)
         }
     }
-    const pieces: Uint8Array[] = []
-    let done = 0
-    for (const part of parts) {
-      if (Array.isArray(part)) {
-        pieces.push(...part)
-        done += lengthOf(part)
-        continue
-      }
-      const { lo, hi } = part
-      const room = into?.subarray(done, (done += hi - lo))
-      if ('slice' in part) {
-        pieces.push(...(await readBody(this.#connection.records, part.slice, 0, hi - lo, room)))
-        pushZeros(pieces, hi - lo - part.slice.len)
-      } else for (const piece of await this.#blocks.read(part.blk, lo, hi, room)) pieces.push(piece)
-    }
-    return pieces
+    for (const { blk, lo, hi, at } of stored) await this.#blocks.plan(blk, lo, hi, reply, at)
+    await reply.fetch(this.#connection.records)
+    return reply.pieces()
   }
 
   /** Writes `data` at `off`. It is copied: the caller may use it again. @throws ReadOnlyError, StoreError. */
@@ -388,13 +380,4 @@ export class BigFile implements Participant {
     }
     return extents
   }
-}
-
-const lengthOf = (pieces: readonly Uint8Array[]): number =>
-  pieces.reduce((sum, { length }) => sum + length, 0)
-
-function zeros(count: number): Uint8Array[] {
-  const pieces: Uint8Array[] = []
-  pushZeros(pieces, count)
-  return pieces
 }

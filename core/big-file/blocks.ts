@@ -6,7 +6,7 @@ import type { Connection } from '../objects/connection.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
 import { loadChunkIndex, type ChunkIndex } from '../zblk/chunk-index.ts'
-import { cutBody, findData, loadData, readBody, type StoredData } from '../zblk/data.ts'
+import { cutBody, findData, type Body, type StoredData } from '../zblk/data.ts'
 import { LayoutCache, type BlockLayout } from '../zblk/layout-cache.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
@@ -14,17 +14,12 @@ import type { LOBTree } from '../btree/tree.ts'
 import { TID_NONE, type Oid } from '../../store/ids.ts'
 import type { RecordSlice } from '../../store/store.ts'
 import { CHUNK_BYTES } from './overlay.ts'
+import { Reply } from './reply.ts'
 
 /** Bytes `[lo, hi)` of a block. */
 export interface Extent {
   readonly lo: number
   readonly hi: number
-}
-
-/** Bytes `[lo, lo + bytes.length)` of a block. */
-interface Placed {
-  readonly lo: number
-  readonly bytes: Uint8Array
 }
 
 /** Bytes `[lo, hi)` of a block as bytes that another may share: those of the slice, then zeros. */
@@ -35,10 +30,8 @@ export interface SharedPart extends Extent {
 /** A block's entry in the file's tree may name its class as early data did. */
 const ZBLK = 'wendelin.bigfile.file_zodb.ZBlk'
 
-const ZEROS = new Uint8Array(64 << 10)
-
-/** Chunks up to this length that are read as a whole are loaded with one call, as many as there are. */
-const TOGETHER_BYTES = 256 << 10
+/** Chunks up to this length are loaded as whole records: cheaper than looking up where their data lies. */
+const SHORT_BYTES = 32 << 10
 
 export class Blocks {
   readonly connection: Connection
@@ -104,23 +97,23 @@ export class Blocks {
     }
   }
 
-  /** Bytes `[lo, hi)` of a stored block, in pieces that follow one another; some may lie in `into`, of that length. */
-  async read(blk: number, lo: number, hi: number, into?: Uint8Array): Promise<Uint8Array[]> {
+  /** Bytes `[lo, hi)` of a stored block, in pieces that follow one another. */
+  async read(blk: number, lo: number, hi: number): Promise<Uint8Array[]> {
+    const reply = new Reply(hi - lo)
+    await this.plan(blk, lo, hi, reply, 0)
+    await reply.fetch(this.connection.records)
+    return reply.pieces()
+  }
+
+  /** Plans a read of bytes `[lo, hi)` of a stored block, for position `at` of a reply. */
+  async plan(blk: number, lo: number, hi: number, reply: Reply, at: number): Promise<void> {
     const ref = await this.find(blk)
-    if (ref === undefined) return fill([], lo, hi)
+    if (ref === undefined) return
     const layout = await this.layout(blk, ref)
     if ('offs' in layout) {
       await this.#deactivate(ref)
-      return this.#readChunks(ref, layout, lo, hi, into)
-    }
-    const bytes =
-      lo < layout.len ? await readBody(this.connection.records, layout.body, lo, hi - lo, into) : []
-    let at = lo
-    return fill(
-      bytes.map(bytes => ({ lo: (at += bytes.length) - bytes.length, bytes })),
-      lo,
-      hi,
-    )
+      await this.#planChunks(ref, layout, { lo, hi }, reply, at)
+    } else addBody(reply, at, cutBody(layout.body, lo, hi - lo))
   }
 
   /** Which parts of a stored block there are, in order. */
@@ -189,57 +182,30 @@ export class Blocks {
     return loadChunkIndex(await this.zblk1(ref), this.blksize)
   }
 
-  async #readChunks(
+  async #planChunks(
     block: Ref,
-    index: ChunkIndex,
-    lo: number,
-    hi: number,
-    into?: Uint8Array,
-  ): Promise<Uint8Array[]> {
-    const { offs, oids } = index
-    const first = Math.max(0, firstAfter(offs, lo) - 1)
+    { offs, oids }: ChunkIndex,
+    { lo, hi }: Extent,
+    reply: Reply,
+    at: number,
+  ): Promise<void> {
     const end = firstAfter(offs, hi - 1)
-    const placed: (Placed | undefined)[] = Array.from({ length: Math.max(0, end - first) })
-    const together: number[] = []
-    for (let i = first; i < end; i++) {
+    for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < end; i++) {
       const off = offs[i] as number
       const next = offs[i + 1] ?? this.blksize
-      if (next - off <= CHUNK_BYTES || (off >= lo && next <= hi && next - off <= TOGETHER_BYTES)) {
-        if (next > lo) together.push(i)
-      } else {
-        const data = await this.#longChunk(oids[i] as Oid)
-        this.#checkChunk(block, off, data.len, next)
-        const from = Math.max(lo - off, 0)
-        const pieces =
-          from < data.len
-            ? await readBody(
-                this.connection.records,
-                data.body,
-                from,
-                hi - off - from,
-                into?.subarray(off + from - lo),
-              )
-            : []
-        if (pieces.length > 0) placed[i - first] = { lo: off + from, bytes: joined(pieces) }
+      if (next <= lo) continue
+      const from = Math.max(lo - off, 0)
+      const to = Math.min(hi, next) - off
+      const isShort = next - off <= CHUNK_BYTES || (from === 0 && off + to === next && to <= SHORT_BYTES)
+      const oid = oids[i] as Oid
+      const check = (length: number): void => this.#checkChunk(block, off, length, next)
+      if (isShort) reply.chunk({ oid, at: at + off + from - lo, from, to, check })
+      else {
+        const data = await this.#longChunk(oid)
+        check(data.len)
+        addBody(reply, at + off + from - lo, cutBody(data.body, from, to - from))
       }
     }
-    const chunks = await loadData(
-      this.connection.records,
-      together.map(i => oids[i] as Oid),
-    )
-    for (const [j, i] of together.entries()) {
-      const off = offs[i] as number
-      const bytes = chunks[j] as Uint8Array
-      this.#checkChunk(block, off, bytes.length, offs[i + 1] ?? this.blksize)
-      const from = Math.max(lo - off, 0)
-      const to = Math.min(hi - off, bytes.length)
-      if (from < to)
-        placed[i - first] = {
-          lo: off + from,
-          bytes: to - from === bytes.length ? bytes : bytes.subarray(from, to),
-        }
-    }
-    return fill(placed, lo, hi)
   }
 
   /** A long chunk's data. Where it is stored is remembered, so that reading a part takes one call to the store. */
@@ -276,25 +242,15 @@ function firstAfter(values: Int32Array, value: number): number {
   return lo
 }
 
-/** Fills the gaps between what is placed with zeros. */
-function fill(placed: readonly (Placed | undefined)[], lo: number, hi: number): Uint8Array[] {
-  const pieces: Uint8Array[] = []
-  let at = lo
-  for (const piece of placed) {
-    if (piece === undefined) continue
-    pushZeros(pieces, piece.lo - at)
-    pieces.push(piece.bytes)
-    at = piece.lo + piece.bytes.length
+/** Adds a body. One in memory is copied: its memory is used again as soon as it is stored. */
+function addBody(reply: Reply, at: number, body: Body): void {
+  if ('oid' in body) {
+    reply.slice(at, body)
+    return
   }
-  pushZeros(pieces, hi - at)
-  return pieces
+  let end = at
+  for (const piece of body) {
+    reply.copy(end, piece)
+    end += piece.length
+  }
 }
-
-/** Adds `count` bytes of zeros. */
-export function pushZeros(pieces: Uint8Array[], count: number): void {
-  for (let left = count; left > 0; left -= ZEROS.length)
-    pieces.push(left >= ZEROS.length ? ZEROS : ZEROS.subarray(0, left))
-}
-
-const joined = (pieces: readonly Uint8Array[]): Uint8Array =>
-  pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces)

@@ -1,0 +1,119 @@
+/**
+ * The bytes of a read: first planned, then fetched.
+ *
+ * While a read is planned, each part of it is added by its position in the reply: bytes in memory, slices of stored
+ * records, and short chunks, whose records are loaded whole. Planning may load tree nodes and layouts, but no data.
+ * `fetch` then reads all data in one call for the slices and one for the short chunks. What no part covers is zeros.
+ *
+ * With `into`, all bytes but zeros end up there, each at its position, so that the caller sends them without a copy.
+ */
+import type { Oid } from '../../store/ids.ts'
+import type { RecordSlice, SliceRead } from '../../store/store.ts'
+import { pushZeros } from '../bytes.ts'
+import type { Records } from '../objects/records.ts'
+import { loadData } from '../zblk/data.ts'
+
+/** Bytes `[from, to)` of a chunk's data, as far as it has them, for position `at` of the reply. */
+export interface ChunkRead {
+  readonly oid: Oid
+  readonly at: number
+  readonly from: number
+  readonly to: number
+  /** Called with the length of the chunk's data. @throws CorruptRecordError where it is too long for its place. */
+  readonly check: (length: number) => void
+}
+
+interface Placed {
+  readonly at: number
+  readonly bytes: Uint8Array
+}
+
+export class Reply {
+  readonly #length: number
+  readonly #into: Uint8Array | undefined
+  readonly #placed: Placed[] = []
+  readonly #slices: SliceRead[] = []
+  readonly #chunks: ChunkRead[] = []
+
+  /** @param into memory of at least `length` bytes. */
+  constructor(length: number, into?: Uint8Array) {
+    this.#length = length
+    this.#into = into
+  }
+
+  /** Adds bytes as they are: they must not change before the reply is used. */
+  place(at: number, bytes: Uint8Array): void {
+    if (bytes.length > 0) this.#placed.push({ at, bytes })
+  }
+
+  /** Adds a copy of bytes that may change. */
+  copy(at: number, bytes: Uint8Array): void {
+    if (this.#into === undefined) this.place(at, Uint8Array.from(bytes))
+    else {
+      this.#into.set(bytes, at)
+      this.place(at, this.#into.subarray(at, at + bytes.length))
+    }
+  }
+
+  slice(at: number, { oid, tid, off, len }: RecordSlice): void {
+    if (len === 0) return
+    const into = this.#into?.subarray(at, at + len) ?? Buffer.allocUnsafeSlow(len)
+    this.#slices.push({ oid, tid, off, into })
+    this.#placed.push({ at, bytes: into })
+  }
+
+  chunk(read: ChunkRead): void {
+    this.#chunks.push(read)
+  }
+
+  /** Reads what was planned. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
+  async fetch(records: Records): Promise<void> {
+    if (this.#chunks.length === 0) {
+      if (this.#slices.length > 0) await records.readSlices(this.#slices)
+      return
+    }
+    const slices = this.#slices.length > 0 ? records.readSlices(this.#slices) : undefined
+    await Promise.all([this.#fetchChunks(records), slices])
+  }
+
+  async #fetchChunks(records: Records): Promise<void> {
+    const data = await loadData(
+      records,
+      this.#chunks.map(({ oid }) => oid),
+    )
+    for (const [i, { at, from, to, check }] of this.#chunks.entries()) {
+      const bytes = data[i]
+      if (bytes === undefined) continue
+      check(bytes.length)
+      if (from >= bytes.length) continue
+      const part = from === 0 && to >= bytes.length ? bytes : bytes.subarray(from, to)
+      if (this.#into === undefined) this.place(at, part)
+      else this.copy(at, part)
+    }
+  }
+
+  /** The bytes of the reply, in pieces that follow one another. They must not be changed. */
+  pieces(): Uint8Array[] {
+    const pieces: Uint8Array[] = []
+    let end = 0
+    let run: { at: number; end: number } | undefined
+    const close = (): void => {
+      if (run !== undefined && this.#into !== undefined) pieces.push(this.#into.subarray(run.at, run.end))
+      run = undefined
+    }
+    if (this.#placed.length > 1) this.#placed.sort((a, b) => a.at - b.at)
+    for (const { at, bytes } of this.#placed) {
+      if (at > end) {
+        close()
+        pushZeros(pieces, at - end)
+      }
+      end = at + bytes.length
+      if (this.#into === undefined) pieces.push(bytes)
+      else if (run === undefined) run = { at, end }
+      else run.end = end
+    }
+    close()
+    pushZeros(pieces, this.#length - end)
+    return pieces
+  }
+}
