@@ -110,6 +110,12 @@ export abstract class Bucket<K extends PickleValue> extends Persistent {
   }
 }
 
+/** Whether an object is a bucket of a tree of that family. */
+export const isBucketOf = <K extends PickleValue>(
+  object: Persistent | undefined,
+  kind: KeyKind<K>,
+): object is Bucket<K> => object instanceof Bucket && object.kind === kind
+
 export class IOBucket extends Bucket<number> {
   constructor(jar: Jar, oid: Oid, className: string) {
     super(jar, oid, className, IO)

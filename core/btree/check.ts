@@ -2,8 +2,8 @@
 import type { Persistent } from '../objects/persistent.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
-import { Bucket } from './bucket.ts'
-import { BTreeNode } from './node.ts'
+import { isBucketOf, type Bucket } from './bucket.ts'
+import { isNodeOf, type BTreeNode } from './node.ts'
 
 /** What a walk over a whole tree has found. */
 export interface TreeFacts {
@@ -78,13 +78,13 @@ async function checkNode<K extends PickleValue>(
     if (ref.className !== type?.className) throw node.corrupt('its children are of two kinds')
     const child = node.jar.resolve(ref)
     const within: Bounds<K> = { lo: separators[i - 1] ?? bounds.lo, hi: separators[i] ?? bounds.hi }
-    if (child instanceof Bucket) {
+    if (isBucketOf(child, node.kind)) {
       if (i === 0 && first?.oid !== child.oid) throw node.corrupt('its first bucket is not its first child')
-      await checkBucket(child as Bucket<K>, within, depth + 1, walk)
-    } else if (child instanceof BTreeNode) {
-      await checkNode(child as BTreeNode<K>, within, depth + 1, walk, node.kind.maxInternal)
+      await checkBucket(child, within, depth + 1, walk)
+    } else if (isNodeOf(child, node.kind)) {
+      await checkNode(child, within, depth + 1, walk, node.kind.maxInternal)
       await node.activate()
-      if (i === 0 && (child as BTreeNode<K>).status !== 'ghost' && child.content.first?.oid !== first?.oid)
+      if (i === 0 && child.status !== 'ghost' && child.content.first?.oid !== first?.oid)
         throw node.corrupt("its first bucket is not its first child's")
     } else throw node.corrupt(`its child ${ref.oid} is a ${ref.className}`)
   }

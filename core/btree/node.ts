@@ -39,6 +39,12 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
     return this.#content
   }
 
+  /** Replaces its content. */
+  assign(content: NodeContent<K>): void {
+    this.changing()
+    this.#content = content
+  }
+
   /** Its content, to be changed. */
   change(): NodeContent<K> {
     this.changing()
@@ -109,6 +115,12 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
     this.#content = emptyContent()
   }
 }
+
+/** Whether an object is a node of a tree of that family. */
+export const isNodeOf = <K extends PickleValue>(
+  object: Persistent | undefined,
+  kind: KeyKind<K>,
+): object is BTreeNode<K> => object instanceof BTreeNode && object.kind === kind
 
 function emptyContent<K>(): NodeContent<K> {
   return { inlined: undefined, children: [], separators: [], first: undefined }

@@ -1,10 +1,10 @@
-/** The ways through a BTree: from its root down to a leaf, and to the leaf before. */
+/** Paths through a BTree: from its root down to a leaf, and to the leaves beside it. */
 import type { Persistent } from '../objects/persistent.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
-import { Bucket, position, type Entries } from './bucket.ts'
-import { BTreeNode, type NodeContent } from './node.ts'
+import { Bucket, isBucketOf, position, type Entries } from './bucket.ts'
+import { BTreeNode, isNodeOf, type NodeContent } from './node.ts'
 
-/** What an attempt gives up with: load this, then try again. */
+/** Returned by an attempt that cannot go on: load this ghost, then try again. */
 export class Missing {
   readonly ghost: Persistent
   constructor(ghost: Persistent) {
@@ -14,11 +14,11 @@ export class Missing {
 
 export interface Step<K extends PickleValue> {
   readonly node: BTreeNode<K>
-  /** Which child the way goes through. */
+  /** The child that the path continues with. */
   readonly index: number
 }
 
-/** The way from the root to a leaf: a bucket, or the root itself where entries are inlined. */
+/** The path from the root to a leaf: a bucket, or the root itself where entries are inlined. */
 export interface Path<K extends PickleValue> {
   readonly steps: readonly Step<K>[]
   readonly leaf: Bucket<K> | BTreeNode<K>
@@ -30,9 +30,9 @@ const MAX_DEPTH = 32
 
 export const NO_ENTRIES: Entries<never> = { keys: [], values: [] }
 
-/** A root that finds its leaves, as far as the nodes on the way are in memory. */
+/** A root that finds its leaves, as far as the nodes on the path are in memory. */
 export abstract class TreePaths<K extends PickleValue> extends BTreeNode<K> {
-  /** The way to the leaf that has `key`, if any has; undefined stands for the smallest key. */
+  /** The path to the leaf that has `key`, if any has; undefined stands for the smallest key. */
   protected descend(key: K | undefined): Path<K> | Missing {
     return this.#down(this, [], ({ separators }) =>
       key === undefined ? 0 : position(separators, key, this.kind, true),
@@ -50,7 +50,7 @@ export abstract class TreePaths<K extends PickleValue> extends BTreeNode<K> {
   ): Path<K> | Missing {
     const { inlined, children } = node.content
     if (inlined !== undefined || children.length === 0) {
-      if (steps.length > 0) throw node.corrupt('a node within a tree has no children')
+      if (steps.length > 0) throw node.corrupt(NO_CHILDREN)
       return { steps, leaf: node, entries: inlined ?? NO_ENTRIES }
     }
     const index = choose(node.content)
@@ -64,38 +64,54 @@ export abstract class TreePaths<K extends PickleValue> extends BTreeNode<K> {
 
   protected child(node: BTreeNode<K>, index: number, depth: number): BTreeNode<K> | Bucket<K> {
     const ref = node.content.children[index]
-    if (ref === undefined) throw node.corrupt(`it has no child ${index}`)
+    if (ref === undefined) throw node.corrupt(NO_CHILDREN)
     if (depth > MAX_DEPTH) throw this.corrupt(`it is deeper than ${MAX_DEPTH} nodes, so it has a loop`)
     return this.resolve(node, ref)
   }
 
-  protected resolve(
-    from: Persistent & { corrupt(reason: string): Error },
-    ref: Ref,
-  ): BTreeNode<K> | Bucket<K> {
+  protected resolve(from: Persistent, ref: Ref): BTreeNode<K> | Bucket<K> {
     const object = this.jar.resolve(ref)
-    if (object instanceof BTreeNode || object instanceof Bucket) {
-      if (object.kind === this.kind) return object as BTreeNode<K> | Bucket<K>
-    }
+    if (isNodeOf(object, this.kind) || isBucketOf(object, this.kind)) return object
     throw from.corrupt(`it refers to a ${object.className} as a part of a ${this.className}`)
-  }
-
-  protected resolveBucket(from: Persistent & { corrupt(reason: string): Error }, ref: Ref): Bucket<K> {
-    const bucket = this.resolve(from, ref)
-    if (bucket instanceof Bucket) return bucket
-    throw from.corrupt(`what follows a bucket is a ${bucket.className}`)
   }
 
   /** The bucket before that of a path; undefined for the first. */
   protected before({ steps }: Path<K>): Bucket<K> | Missing | undefined {
     const at = steps.findLastIndex(({ index }) => index > 0)
     const turn = steps[at]
-    if (turn === undefined) return undefined
-    let child = this.child(turn.node, turn.index - 1, at + 1)
-    for (let depth = at + 2; ; depth++) {
-      if (child.status === 'ghost') return new Missing(child)
-      if (child instanceof Bucket) return child
-      child = this.child(child, child.content.children.length - 1, depth)
-    }
+    return turn && this.#leafBelow(turn.node, turn.index - 1, at + 1, ({ children }) => children.length - 1)
+  }
+
+  /**
+   * The bucket after that of a path; undefined for the last. The nodes tell which it is: following the chain of buckets
+   * alone would walk as far as a damaged one leads.
+   * @throws CorruptRecordError where the chain differs.
+   */
+  protected after({ steps, leaf }: Path<K>): Bucket<K> | Missing | undefined {
+    if (!(leaf instanceof Bucket)) return undefined
+    const at = steps.findLastIndex(({ node, index }) => index + 1 < node.content.children.length)
+    const turn = steps[at]
+    const next = turn && this.#leafBelow(turn.node, turn.index + 1, at + 1, () => 0)
+    if (next instanceof Missing) return next
+    if (leaf.next?.oid !== next?.oid)
+      throw leaf.corrupt(
+        next === undefined
+          ? `the last bucket is followed by ${leaf.next?.oid}`
+          : `the bucket after it should be ${next.oid}`,
+      )
+    return next
+  }
+
+  #leafBelow(
+    node: BTreeNode<K>,
+    index: number,
+    depth: number,
+    choose: (content: Readonly<NodeContent<K>>) => number,
+  ): Bucket<K> | Missing {
+    const child = this.child(node, index, depth)
+    if (child.status === 'ghost') return new Missing(child)
+    return child instanceof Bucket ? child : this.#leafBelow(child, choose(child.content), depth + 1, choose)
   }
 }
+
+const NO_CHILDREN = 'a node within a tree has no children'

@@ -2,8 +2,8 @@
  * What differs between two states of a BTree, without loading what they share: a bucket that both have and no
  * transaction in between changed holds the same entries.
  */
-import { Bucket, type Entries } from '../btree/bucket.ts'
-import { BTreeNode } from '../btree/node.ts'
+import { Bucket, isBucketOf, type Entries } from '../btree/bucket.ts'
+import { isNodeOf, type BTreeNode } from '../btree/node.ts'
 import type { BTree } from '../btree/tree.ts'
 import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
@@ -91,8 +91,8 @@ async function collect<K extends PickleValue>(
   if (inlined !== undefined) leaves.push(inlined)
   for (const ref of children) {
     const child = node.jar.resolve(ref)
-    if (child instanceof Bucket) leaves.push(child as Bucket<K>)
-    else if (child instanceof BTreeNode) await collect(child as BTreeNode<K>, leaves, depth + 1)
+    if (isBucketOf(child, node.kind)) leaves.push(child)
+    else if (isNodeOf(child, node.kind)) await collect(child, leaves, depth + 1)
     else throw node.corrupt(`its child ${child.oid} is a ${child.className}`)
   }
 }

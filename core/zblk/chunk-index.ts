@@ -4,8 +4,9 @@
  * ghost, so each bucket becomes a ghost as soon as its entries are taken, and each node when its children are done,
  * whatever the depth and whatever was in memory before. Changed objects stay.
  */
-import { Bucket } from '../btree/bucket.ts'
-import { BTreeNode } from '../btree/node.ts'
+import { isBucketOf } from '../btree/bucket.ts'
+import { IO } from '../btree/kind.ts'
+import { isNodeOf, type BTreeNode } from '../btree/node.ts'
 import type { Persistent } from '../objects/persistent.ts'
 import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
@@ -20,6 +21,8 @@ export interface ChunkIndex {
 /** Buckets loaded at once: those of a whole block as writers cut it. */
 const GROUP = 32
 const MAX_DEPTH = 32
+/** An index of more would take more memory than the block is worth: writers cut the largest block into 65,536. */
+const CHUNKS_MAX = 1 << 20
 
 interface Collected {
   readonly offs: number[]
@@ -47,19 +50,20 @@ async function collect(
   // Another reader of the block may deactivate what this one has just loaded.
   while (node.status === 'ghost') await node.activate()
   const { inlined, children } = node.content
+  if (children.length === 0 && depth > 1) throw node.corrupt('a node within a tree has no children')
   if (inlined !== undefined) take(node, inlined.keys, inlined.values, collected, blksize)
   for (let i = 0; i < children.length; i += GROUP) {
     const group = children.slice(i, i + GROUP).map(ref => node.jar.resolve(ref))
-    const buckets = group.filter(child => child instanceof Bucket)
-    await node.jar.loadMany(buckets)
+    await node.jar.loadMany(group.filter(child => isBucketOf(child, IO)))
     for (const child of group) {
-      if (child instanceof Bucket) {
+      if (isBucketOf(child, IO)) {
         while (child.status === 'ghost') await child.activate()
-        const { keys, values } = (child as Bucket<number>).entries
+        const { keys, values } = child.entries
+        // So each step of the walk takes chunks, however often nodes refer to one another.
+        if (keys.length === 0) throw child.corrupt('a bucket of a tree is empty')
         take(child, keys, values, collected, blksize)
         child.deactivate()
-      } else if (child instanceof BTreeNode)
-        await collect(child as BTreeNode<number>, collected, blksize, depth + 1)
+      } else if (isNodeOf(child, IO)) await collect(child, collected, blksize, depth + 1)
       else throw node.corrupt(`its child ${child.oid} is a ${child.className}`)
     }
   }
@@ -78,6 +82,7 @@ function take(
     if (!(value instanceof Ref) || value.className !== ZData.CLASS_NAME)
       throw from.corrupt(`the chunk at ${key} is no reference to a ZData`)
     if (key < 0 || key >= blksize) throw from.corrupt(`a chunk begins at ${key}, outside of the block`)
+    if (offs.length >= CHUNKS_MAX) throw from.corrupt(`a block has more than ${CHUNKS_MAX} chunks`)
     if (key <= (offs.at(-1) ?? -1)) throw from.corrupt(`the chunk at ${key} does not ascend`)
     offs.push(key)
     oids.push(value.oid)

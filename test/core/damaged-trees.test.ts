@@ -137,3 +137,51 @@ describe('checkTree', () => {
     expect(connection.get(oid, IOBTree.CLASS_NAME)).not.toBeInstanceOf(IOBucket)
   })
 })
+
+describe('a damaged tree takes bounded work', () => {
+  it('where the chain of buckets leads elsewhere than the nodes', async () => {
+    const { store, tree: oid, buckets, chunks } = await victim()
+    // Between two buckets, the chain makes a detour over thousands of others, and comes back to where it began.
+    const writing = await Connection.open(store, { cacheSizeBytes: 8 << 20 })
+    const detour: IOBucket[] = []
+    for (let i = 0; i < 3000; i++)
+      detour.push((await writing.createNamed('BTrees.IOBTree.IOBucket')) as IOBucket)
+    for (const [i, { ref }] of detour.entries()) {
+      const entries = { keys: [29 * 4096 + 1 + i], values: [chunks[0]!] }
+      detour[(i || detour.length) - 1]!.assign(entries, ref)
+    }
+    await writing.prepare()
+    await writing.commit()
+    const keys = Array.from({ length: 30 }, (_, i) => [i * 4096, chunks[i]!]).flat()
+    store.damage(buckets[0]!.oid, bucket(tuple(...keys), detour[0]!.ref))
+    const connection = await Connection.open(store, { cacheSizeBytes: 8 << 20 })
+    const damaged = connection.get(oid, IOBTree.CLASS_NAME) as IOBTree
+    store.reads.records = 0
+    await expect(damaged.minKey(29 * 4096 + 100_000_000)).resolves.toBeUndefined()
+    await expect(damaged.minKey(29 * 4096 + 1)).rejects.toThrow(CorruptRecordError)
+    expect(store.reads.records).toBeLessThan(10)
+  })
+
+  it('where nodes without entries refer to one another many times', async () => {
+    const { store, tree: oid, file } = await victim()
+    const writing = await Connection.open(store, { cacheSizeBytes: 8 << 20 })
+    const empty = (await writing.createNamed('BTrees.IOBTree.IOBucket')) as IOBucket
+    await writing.prepare()
+    await writing.commit()
+    store.damage(empty.oid, bucket(tuple()))
+    let child = empty.ref
+    for (let level = 0; level < 25; level++) {
+      const node = await writing.create(IOBTree)
+      await writing.prepare()
+      await writing.commit()
+      store.damage(node.oid, tree(tuple(tuple(child, 1, child), empty.ref)))
+      child = node.ref
+    }
+    store.damage(oid, tree(tuple(tuple(child, 1, child), empty.ref)))
+    const connection = await Connection.open(store, { cacheSizeBytes: 8 << 20 })
+    const object = connection.get(file, ZBigFile.CLASS_NAME) as ZBigFile
+    store.reads.records = 0
+    await expect((await BigFile.open(connection, object)).read(0n, 10)).rejects.toThrow(CorruptRecordError)
+    expect(store.reads.records).toBeLessThan(100)
+  })
+})
