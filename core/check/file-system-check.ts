@@ -11,7 +11,6 @@
  * set. An object whose present state is lost, and which hardly changes (an inode, a file's object), gets its last state
  * that can be read.
  */
-import type { Database } from 'better-sqlite3'
 import { LOBTree, OOBTree, type BTree } from '../btree/tree.ts'
 import type { Connection } from '../objects/connection.ts'
 import { Directory } from '../tree/directory.ts'
@@ -21,8 +20,8 @@ import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { classOfRecord, decodeWritableRecord, encodeRecord } from '../objects/record.ts'
 import { Superblock } from '../tree/superblock.ts'
-import { oid as toOid, ROOT_OID, TID_NONE, type Oid } from '../../store/ids.ts'
-import type { Progress } from '../../store/sqlite/check/store-check.ts'
+import { ROOT_OID, TID_NONE, type Oid } from '../../store/ids.ts'
+import type { Progress, RevisionReader } from '../../store/capabilities.ts'
 import { Turns } from '../turns.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
 import type { Damage } from './damage.ts'
@@ -47,8 +46,8 @@ export interface FileSystemCheckParts {
   readonly findings: Findings
   readonly report: (damage: Damage) => void
   readonly progress: Progress
-  /** For reading which objects there are. */
-  readonly db: Database
+  /** Tells which objects exist. */
+  readonly reader: RevisionReader
 }
 
 export class FileSystemCheck {
@@ -56,7 +55,7 @@ export class FileSystemCheck {
   readonly #findings: Findings
   readonly #report: (damage: Damage) => void
   readonly #progress: Progress
-  readonly #db: Database
+  readonly #reader: RevisionReader
   readonly #repair: boolean
   readonly #trees: Trees
   readonly #files: FileCheck
@@ -67,21 +66,25 @@ export class FileSystemCheck {
   #expected = 0
   readonly #nowNs = BigInt(Date.now()) * 1_000_000n
 
-  constructor({ connection, findings, report, progress, db }: FileSystemCheckParts) {
+  constructor({ connection, findings, report, progress, reader }: FileSystemCheckParts) {
     this.#connection = connection
     this.#findings = findings
     this.#report = report
     this.#progress = progress
-    this.#db = db
+    this.#reader = reader
     this.#repair = !connection.readOnly
     this.#trees = new Trees(connection, findings)
     this.#files = new FileCheck(connection, findings, this.#trees, report, this.#repair)
-    this.#inodes = new InodeTable(findings.db)
+    this.#inodes = new InodeTable()
   }
 
   /** Files and directories that were met. */
   get count(): number {
     return this.#inodes.count
+  }
+
+  close(): void {
+    this.#inodes.close()
   }
 
   async run(): Promise<void> {
@@ -531,30 +534,20 @@ export class FileSystemCheck {
 
   /** All mappings as they are now, those left out that cannot be read. */
   async *#mappings(): AsyncGenerator<PersistentMapping> {
-    const next = this.#db
-      .prepare<[number], number>(
-        'SELECT oid FROM revision INDEXED BY revision_by_oid WHERE oid > ? ORDER BY oid LIMIT 1',
-      )
-      .pluck()
-    let last = -1
-    for (;;) {
-      const found = next.get(last)
-      // A damaged index may lead back, or to what is no oid.
-      if (!Number.isSafeInteger(found) || found === undefined || found <= last) return
-      last = found
-      await this.#turns.pass()
-      const oid = toOid(found)
-      if (this.#findings.lostOf(oid).length > 0) continue
-      try {
-        const part = await this.#connection.records.start(oid, 128)
-        if (part === undefined || classOfRecord(part.bytes) !== PersistentMapping.CLASS_NAME) continue
-        const mapping = this.#mapping(oid)
-        await mapping.activate()
-        yield mapping
-      } catch (error) {
-        faultOf(error)
+    for await (const oids of this.#reader.oids())
+      for (const oid of oids) {
+        await this.#turns.pass()
+        if (this.#findings.lostOf(oid).length > 0) continue
+        try {
+          const part = await this.#connection.records.start(oid, 128)
+          if (part === undefined || classOfRecord(part.bytes) !== PersistentMapping.CLASS_NAME) continue
+          const mapping = this.#mapping(oid)
+          await mapping.activate()
+          yield mapping
+        } catch (error) {
+          faultOf(error)
+        }
       }
-    }
   }
 
   async #commit(force: boolean): Promise<void> {

@@ -1,9 +1,9 @@
 /**
- * What is remembered while a database is checked: which states are damaged, who they belong to, and which objects
- * and inodes were met. It is a temporary database, because a database may have any number of objects.
+ * Remembers which states of objects are lost while a database is checked, and whether a damage was reported for them. In a
+ * scratch database: memory is bounded.
  */
-import Database from 'better-sqlite3'
-import type { Oid, Tid } from '../../store/ids.ts'
+import { oid as toOid, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
+import { openScratch } from '../../store/scratch.ts'
 
 /** A state of an object that cannot be read, or bytes `[lo, hi)` of its record that cannot. */
 export interface LostState {
@@ -26,34 +26,24 @@ interface LostRow {
 }
 
 export class Findings {
-  /** For tables of those who check. */
-  readonly db = new Database('')
-  readonly #add
-  readonly #current
-  readonly #any
+  readonly #db = openScratch(`
+    CREATE TABLE lost (
+      oid INTEGER NOT NULL, tid INTEGER NOT NULL, reason TEXT NOT NULL, lo INTEGER, hi INTEGER,
+      current INTEGER NOT NULL, named INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX lost_by_oid ON lost (oid, tid);
+  `)
+  readonly #add = this.#db.prepare<[number, bigint, string, number | null, number | null, number]>(
+    'INSERT INTO lost (oid, tid, reason, lo, hi, current) VALUES (?, ?, ?, ?, ?, ?)',
+  )
+  readonly #current = this.#db
+    .prepare<[number], LostRow>('SELECT * FROM lost WHERE oid = ? AND current = 1 ORDER BY lo')
+    .safeIntegers()
+  readonly #any = this.#db.prepare<[number, bigint]>('SELECT 1 FROM lost WHERE oid = ? AND tid = ?')
+  readonly #name = this.#db.prepare<[number]>('UPDATE lost SET named = 1 WHERE oid = ? AND current = 1')
   #hasCurrent = false
 
-  constructor() {
-    this.db.pragma('journal_mode = OFF')
-    // One transaction to the end: else every row would be one of its own, at ten times the cost.
-    this.db.exec(`
-      BEGIN;
-      CREATE TABLE lost (
-        oid INTEGER NOT NULL, tid INTEGER NOT NULL, reason TEXT NOT NULL, lo INTEGER, hi INTEGER,
-        current INTEGER NOT NULL, named INTEGER NOT NULL DEFAULT 0
-      );
-      CREATE INDEX lost_by_oid ON lost (oid, tid);
-    `)
-    this.#add = this.db.prepare<[number, bigint, string, number | null, number | null, number]>(
-      'INSERT INTO lost (oid, tid, reason, lo, hi, current) VALUES (?, ?, ?, ?, ?, ?)',
-    )
-    this.#current = this.db
-      .prepare<[number], LostRow>('SELECT * FROM lost WHERE oid = ? AND current = 1 ORDER BY lo')
-      .safeIntegers()
-    this.#any = this.db.prepare<[number, bigint]>('SELECT 1 FROM lost WHERE oid = ? AND tid = ?')
-  }
-
-  /** @param isCurrent it is what the object is now. */
+  /** @param isCurrent whether it is the object's present state. */
   addLost({ oid, tid, reason, lo, hi }: LostState, isCurrent: boolean): void {
     this.#hasCurrent ||= isCurrent
     this.#add.run(oid, tid, reason, lo ?? null, hi ?? null, isCurrent ? 1 : 0)
@@ -63,33 +53,32 @@ export class Findings {
     return this.#any.get(oid, tid) !== undefined
   }
 
-  /** What of an object's present state is lost: none where it is whole. */
+  /** What of an object's present state is lost; empty where it is whole. */
   lostOf(oid: Oid): readonly LostPart[] {
     if (!this.#hasCurrent) return []
     return this.#current.all(oid).map(partOf)
   }
 
-  /** Somebody has named the present state of an object as damaged, by what it belongs to. */
+  /** Notes that the loss of an object's present state was reported under what it belongs to. */
   named(oid: Oid): void {
-    if (this.#hasCurrent) this.db.prepare('UPDATE lost SET named = 1 WHERE oid = ? AND current = 1').run(oid)
+    if (this.#hasCurrent) this.#name.run(oid)
   }
 
-  /** What nobody has named. */
+  /** What was not {@link named}. */
   *unnamed(): Generator<LostState & { readonly isCurrent: boolean }> {
-    const rows = this.db
+    const rows = this.#db
       .prepare<[], LostRow & { current: bigint }>('SELECT * FROM lost WHERE named = 0 ORDER BY oid, tid, lo')
       .safeIntegers()
-    for (const row of rows.all())
-      yield { oid: Number(row.oid) as Oid, ...partOf(row), isCurrent: row.current === 1n }
+    for (const row of rows.all()) yield { oid: toOid(row.oid), ...partOf(row), isCurrent: row.current === 1n }
   }
 
   close(): void {
-    this.db.close()
+    this.#db.close()
   }
 }
 
 const partOf = ({ tid, reason, lo, hi }: LostRow): LostPart => ({
-  tid: tid as Tid,
+  tid: toTid(tid),
   reason,
   ...(lo !== null && hi !== null && { lo: Number(lo), hi: Number(hi) }),
 })

@@ -1,6 +1,6 @@
-/** Which inodes a walk has met, and where; in a temporary database, because there may be any number. */
-import type { Database } from 'better-sqlite3'
+/** The inodes that a walk has met, and where. In a scratch database: memory is bounded. */
 import type { Oid } from '../../store/ids.ts'
+import { openScratch } from '../../store/scratch.ts'
 import type { Usage } from '../tree/superblock.ts'
 
 export interface MetInode {
@@ -20,27 +20,26 @@ interface InodeRow {
 }
 
 export class InodeTable {
-  readonly #db: Database
-  readonly #enter
-  readonly #get
+  readonly #db = openScratch(`
+    CREATE TABLE inode (
+      id INTEGER PRIMARY KEY, oid INTEGER UNIQUE NOT NULL, directory INTEGER NOT NULL,
+      parent INTEGER, name TEXT NOT NULL, names INTEGER NOT NULL, stored INTEGER NOT NULL
+    );
+    CREATE INDEX inode_by_parent ON inode (parent) WHERE directory = 1;
+    CREATE TABLE lost_inode (oid INTEGER PRIMARY KEY);
+    CREATE TABLE lost_child (oid INTEGER PRIMARY KEY);
+  `)
+  readonly #enter = this.#db.prepare<[number, number, number | null, string, number, number]>(
+    'INSERT INTO inode (oid, directory, parent, name, names, stored) VALUES (?, ?, ?, ?, ?, ?)',
+  )
+  readonly #get = this.#db.prepare<[number], InodeRow>(
+    'SELECT oid, directory, parent, name FROM inode WHERE oid = ?',
+  )
   #count = 0
   #walked = 0
 
-  constructor(db: Database) {
-    this.#db = db
-    db.exec(`
-      CREATE TABLE inode (
-        id INTEGER PRIMARY KEY, oid INTEGER UNIQUE NOT NULL, directory INTEGER NOT NULL,
-        parent INTEGER, name TEXT NOT NULL, names INTEGER NOT NULL, stored INTEGER NOT NULL
-      );
-      CREATE INDEX inode_by_parent ON inode (parent) WHERE directory = 1;
-      CREATE TABLE lost_inode (oid INTEGER PRIMARY KEY);
-      CREATE TABLE lost_child (oid INTEGER PRIMARY KEY);
-    `)
-    this.#enter = db.prepare<[number, number, number | null, string, number, number]>(
-      'INSERT INTO inode (oid, directory, parent, name, names, stored) VALUES (?, ?, ?, ?, ?, ?)',
-    )
-    this.#get = db.prepare<[number], InodeRow>('SELECT oid, directory, parent, name FROM inode WHERE oid = ?')
+  close(): void {
+    this.#db.close()
   }
 
   get count(): number {

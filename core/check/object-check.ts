@@ -1,20 +1,28 @@
 /**
- * Looks at every object that can be reached, in every state of it that a kept moment sees: does its record decode, is
- * it of the class that others refer to it as, and does each reference lead to an object that is there at that time?
+ * Checks every object that can be reached, in every state of it that a kept moment sees: whether its record decodes, whether
+ * it has the class that others refer to it as, and whether each reference leads to an object that exists at that time.
  *
- * Objects are visited breadth first from the root; the queue and the marks are in a temporary database. Of data only
- * the beginning of the record is read. What is not reached is garbage until a pack frees it.
+ * Objects are visited breadth first from the root; the queue and the marks are in a scratch database. Of data only
+ * the beginning of the record is read. Objects that are not reached are garbage until a pack frees them.
  *
- * A state of the database that is read for long keeps its `-wal` file growing beside a writer. So every
- * {@link TURN_OBJECTS} objects a new one is begun. Between two a pack may have dropped states, but none that the moments see
- * which it keeps: from then on only these are looked at.
+ * A pack may drop revisions meanwhile, but none that a moment sees which it keeps, and it records first which those are.
+ * So the kept moments are read again before each batch, and before damage counts: where they have changed, the
+ * object is read once more.
  */
-import type { Database } from 'better-sqlite3'
+import type { Progress, RecordStart, RevisionReader } from '../../store/capabilities.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
-import { formatOid, ROOT_OID, TID_MAX, type Oid, type Tid } from '../../store/ids.ts'
-import { KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'
-import { recordSize, type Reader } from '../../store/sqlite/reader.ts'
-import type { Progress } from '../../store/sqlite/check/store-check.ts'
+import {
+  formatOid,
+  oid as toOid,
+  ROOT_OID,
+  TID_MAX,
+  tid as toTid,
+  type Oid,
+  type Tid,
+} from '../../store/ids.ts'
+import { ALL_MOMENTS, isSameMoments, KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'
+import { openScratch } from '../../store/scratch.ts'
+import type { Ref } from '../objects/pickle/value.ts'
 import {
   DATA_HEAD_MAX,
   dataPosition,
@@ -29,153 +37,199 @@ import type { Damage } from './damage.ts'
 import type { Findings } from './findings.ts'
 
 export interface ObjectCheckParts {
-  readonly db: Database
-  readonly reader: Reader
+  readonly reader: RevisionReader
   readonly findings: Findings
-  /** Begins a new state of the database to read; returns which moments are kept in it. */
-  readonly turn: () => KeptMoments
-  /** Whether a revision is there now, whatever there was when the state that is read began. */
-  readonly isThere: (oid: Oid, tid: Tid) => boolean
   /** Later states are left out. */
   readonly upTo: Tid
   readonly progress: Progress
 }
 
 const DATA_CLASSES: readonly string[] = [ZDATA, ZBLK0]
-const PROGRESS_OBJECTS = 2000
-/** About a tenth of a second's. */
-const TURN_OBJECTS = 1000
+/** Objects visited, and records in memory, at once. */
+const BATCH = 64
+const PROGRESS_OBJECTS = 2048
+
+/** A state that a kept moment sees. */
+interface State {
+  readonly oid: Oid
+  readonly tid: Tid
+  /** The last moment at which it is the object's state. */
+  readonly until: Tid
+}
+
+/** Damage of a state, unless it was packed away meanwhile. */
+interface Suspicion {
+  readonly state: State
+  readonly reason: string
+  /** The object to which a reference leads that does not exist; absent where the state itself is damaged. */
+  readonly missing?: Oid
+}
 
 export class ObjectCheck {
-  readonly #parts: ObjectCheckParts
-  #seen: KeptRevisions
+  readonly #reader: RevisionReader
+  readonly #findings: Findings
+  readonly #progress: Progress
   #upTo: Tid
-  readonly #mark
-  readonly #classOf
-  readonly #push
-  readonly #next
-  readonly #tids
-  readonly #state
+  #kept: KeptMoments = ALL_MOMENTS
+  readonly #db = openScratch(`
+    CREATE TABLE mark (oid INTEGER PRIMARY KEY, class TEXT NOT NULL);
+    CREATE TABLE queue (id INTEGER PRIMARY KEY, oid INTEGER NOT NULL);
+  `)
+  readonly #mark = this.#db.prepare<[number, string]>('INSERT OR IGNORE INTO mark (oid, class) VALUES (?, ?)')
+  readonly #classOf = this.#db.prepare<[number], string>('SELECT class FROM mark WHERE oid = ?').pluck()
+  readonly #push = this.#db.prepare<[number]>('INSERT INTO queue (oid) VALUES (?)')
+  readonly #next = this.#db
+    .prepare<[number], number>(`SELECT oid FROM queue WHERE id >= ? ORDER BY id LIMIT ${BATCH}`)
+    .pluck()
 
-  constructor(parts: ObjectCheckParts) {
-    this.#parts = parts
-    this.#seen = new KeptRevisions(parts.turn())
-    this.#upTo = parts.upTo
-    const marks = parts.findings.db
-    marks.exec(`
-      CREATE TABLE mark (oid INTEGER PRIMARY KEY, class TEXT NOT NULL);
-      CREATE TABLE queue (id INTEGER PRIMARY KEY, oid INTEGER NOT NULL);
-    `)
-    this.#mark = marks.prepare<[number, string]>('INSERT OR IGNORE INTO mark (oid, class) VALUES (?, ?)')
-    this.#classOf = marks.prepare<[number], string>('SELECT class FROM mark WHERE oid = ?').pluck()
-    this.#push = marks.prepare<[number]>('INSERT INTO queue (oid) VALUES (?)')
-    this.#next = marks.prepare<[number], number>('SELECT oid FROM queue WHERE id = ?').pluck()
-    this.#tids = parts.db
-      .prepare<[number, bigint], bigint>(
-        `SELECT tid FROM revision INDEXED BY revision_by_oid
-         WHERE oid = ? AND tid <= ? ORDER BY tid DESC`,
-      )
-      .pluck()
-      .safeIntegers()
-    this.#state = parts.db
-      .prepare<[number, bigint], number>(
-        `SELECT head IS NOT NULL FROM revision INDEXED BY revision_by_oid
-         WHERE oid = ? AND tid <= ? LIMIT 1`,
-      )
-      .pluck()
+  constructor({ reader, findings, upTo, progress }: ObjectCheckParts) {
+    this.#reader = reader
+    this.#findings = findings
+    this.#progress = progress
+    this.#upTo = upTo
+  }
+
+  close(): void {
+    this.#db.close()
   }
 
   /** Visits what can be reached. */
-  *run(): Generator<Damage> {
-    const { db, progress } = this.#parts
-    const total = Number(db.prepare('SELECT coalesce(max(next_oid), 0) FROM txn').pluck().get())
+  async *run(): AsyncGenerator<Damage> {
+    const { nextOid } = await this.#reader.totals()
     this.#reach(ROOT_OID, '')
-    for (let id = 1; ; id++) {
-      const oid = this.#next.get(id)
-      if (oid === undefined) return
-      yield* this.#visit(oid as Oid)
-      if (id % PROGRESS_OBJECTS === 0) progress('objects', id, Math.max(id, total))
-      if (id % TURN_OBJECTS === 0) this.#turn()
+    for (let id = 1; ;) {
+      const batch = this.#next.all(id)
+      if (batch.length === 0) return
+      await this.#refresh()
+      yield* this.#visit(batch.sort((a, b) => a - b))
+      id += batch.length
+      if ((id - 1) % PROGRESS_OBJECTS === 0) this.#progress('objects', id, Math.max(id, nextOid))
     }
   }
 
-  #turn(): void {
-    const kept = this.#parts.turn()
-    this.#seen = new KeptRevisions(kept)
-    // What was the present may be forgotten: the oldest state that is known as a whole takes its place.
-    if (kept.from > this.#upTo) this.#upTo = kept.from
-  }
-
-  /** How many objects there are that nothing reaches. */
-  unreachable(): number {
+  /** Counts the objects that nothing reaches. */
+  async unreachable(): Promise<number> {
     let count = 0
-    let last = -1
-    const oids = this.#parts.db
-      .prepare<[], number>('SELECT oid FROM revision INDEXED BY revision_by_oid ORDER BY oid')
-      .pluck()
-    for (const oid of oids.iterate()) {
-      if (oid !== last && this.#classOf.get(oid) === undefined) count++
-      last = oid
-    }
+    for await (const oids of this.#reader.oids())
+      for (const oid of oids) if (this.#classOf.get(oid) === undefined) count++
     return count
   }
 
-  *#visit(oid: Oid): Generator<Damage> {
-    let until: bigint = TID_MAX
-    for (const tid of this.#tids.all(oid, this.#upTo)) {
-      if (typeof tid !== 'bigint') continue
-      if (this.#seen.sees(oid, tid)) yield* this.#visitState(oid, tid as Tid, until as Tid)
-      until = tid - 1n
+  /** Reads again which moments are kept; resolves to whether that has changed. */
+  async #refresh(): Promise<boolean> {
+    const kept = await this.#reader.kept()
+    if (isSameMoments(kept, this.#kept)) return false
+    this.#kept = kept
+    // What was the present may be forgotten: the oldest state that is kept as a whole takes its place.
+    if (kept.from > this.#upTo) this.#upTo = kept.from
+    return true
+  }
+
+  async *#visit(oids: readonly number[]): AsyncGenerator<Damage> {
+    const suspicions = await this.#read(oids)
+    for (const oid of new Set(suspicions.map(({ state }) => state.oid))) {
+      let found: readonly Suspicion[] = suspicions.filter(({ state }) => state.oid === oid)
+      while (found.length > 0 && (await this.#refresh())) found = await this.#read([oid])
+      for (const suspicion of found) yield* this.#confirm(suspicion)
     }
   }
 
-  /** @param until the last moment at which it is the object's state. */
-  *#visitState(oid: Oid, tid: Tid, until: Tid): Generator<Damage> {
-    const { findings } = this.#parts
-    const isPast = until !== TID_MAX
-    try {
-      for (const target of this.#read(oid, tid)) {
-        const state = this.#state.get(target.oid, until < this.#upTo ? until : this.#upTo)
-        this.#reach(target.oid, target.className)
-        if (state === 1) continue
-        const reason = `it refers to object ${formatOid(target.oid)}, which does not exist`
-        if (!isPast) findings.addLost({ oid: target.oid, tid, reason: 'it does not exist' }, true)
-        else yield { kind: 'reference', oid, tid, reason, past: true }
+  *#confirm({ state: { oid, tid, until }, reason, missing }: Suspicion): Generator<Damage> {
+    const isCurrent = until === TID_MAX
+    if (missing === undefined) {
+      if (!this.#findings.isKnown(oid, tid)) this.#findings.addLost({ oid, tid, reason }, isCurrent)
+    } else if (isCurrent) this.#findings.addLost({ oid: missing, tid, reason: 'it does not exist' }, true)
+    else yield { kind: 'reference', oid, tid, reason, past: true }
+  }
+
+  async #read(oids: readonly number[]): Promise<readonly Suspicion[]> {
+    const seen = new KeptRevisions(this.#kept)
+    const suspicions: Suspicion[] = []
+    let last = -1
+    let until: bigint = TID_MAX
+    for await (const revisions of this.#reader.revisions(oids, this.#upTo)) {
+      const states: State[] = []
+      for (const { oid, tid, isTombstone } of revisions) {
+        if (oid !== last) until = TID_MAX
+        last = oid
+        // The store's own check names rows with other keys.
+        if (typeof tid !== 'bigint' || tid <= 0n) continue
+        if (seen.sees(oid, tid) && !isTombstone)
+          states.push({ oid: toOid(oid), tid: toTid(tid), until: toTid(until) })
+        until = tid - 1n
       }
+      suspicions.push(...(await this.#check(states)))
+    }
+    return suspicions
+  }
+
+  async #check(states: readonly State[]): Promise<readonly Suspicion[]> {
+    const isData = ({ oid }: State): boolean => DATA_CLASSES.includes(this.#classOf.get(oid) ?? '')
+    const suspicions: Suspicion[] = []
+    const data = states.filter(isData)
+    const heads = await this.#reader.records(data, USUAL_HEAD_BYTES)
+    for (const [index, state] of data.entries())
+      suspicions.push(...(await this.#checkState(state, await this.#wholeHead(state, heads[index]))))
+    const others = states.filter(state => !isData(state))
+    for (let first = 0; first < others.length; first += BATCH) {
+      const batch = others.slice(first, first + BATCH)
+      const records = await this.#reader.records(batch)
+      for (const [index, state] of batch.entries())
+        suspicions.push(...(await this.#checkState(state, records[index])))
+    }
+    return suspicions
+  }
+
+  /** As much of a data record as tells where its data lies. */
+  async #wholeHead(state: State, record: Found): Promise<Found> {
+    if (record === undefined || record instanceof CorruptRecordError || hasUsualHead(record.bytes))
+      return record
+    return (await this.#reader.records([state], DATA_HEAD_MAX))[0]
+  }
+
+  async #checkState(state: State, record: Found): Promise<readonly Suspicion[]> {
+    if (record === undefined) return []
+    let targets: readonly Ref[]
+    try {
+      if (record instanceof CorruptRecordError) throw record
+      targets = this.#targets(state, record)
     } catch (error) {
       if (!(error instanceof CorruptRecordError)) throw error
-      // The log has no states: what a pack has given back since this one began is no damage.
-      if (!this.#parts.isThere(oid, tid)) return
-      if (!findings.isKnown(oid, tid)) findings.addLost({ oid, tid, reason: error.reason }, !isPast)
+      return [{ state, reason: error.reason }]
     }
+    if (targets.length === 0) return []
+    for (const { oid, className } of targets) this.#reach(oid, className)
+    const at = state.until < this.#upTo ? state.until : this.#upTo
+    const exist = await this.#reader.exist(
+      targets.map(({ oid }) => oid),
+      at,
+    )
+    return targets.flatMap(({ oid }, index) =>
+      exist[index] === true
+        ? []
+        : [
+            {
+              state,
+              reason: `it refers to object ${formatOid(oid)}, which does not exist`,
+              missing: oid,
+            },
+          ],
+    )
   }
 
   /** What a state refers to. @throws CorruptRecordError */
-  #read(oid: Oid, tid: Tid): readonly { readonly oid: Oid; readonly className: string }[] {
-    const { reader } = this.#parts
-    const record = reader.find(oid, tid)
-    if (record === undefined || record.head === null) return []
+  #targets({ oid, tid }: State, { bytes, size }: RecordStart): readonly Ref[] {
     const expected = this.#classOf.get(oid) ?? ''
-    const size = recordSize(record)
-    if (DATA_CLASSES.includes(expected)) {
-      const start = reader.readPart(record, 0, USUAL_HEAD_BYTES)
-      const head = hasUsualHead(start) ? start : reader.readPart(record, 0, DATA_HEAD_MAX)
-      const { className } = dataPosition(head, size, oid, tid)
-      this.#expect(oid, tid, className, expected)
-      return []
-    }
-    const bytes = reader.readPart(record, 0, size)
-    const { className } = decodeWritableRecord(bytes, oid, tid)
-    this.#expect(oid, tid, className, expected)
-    return references(bytes, oid, tid)
-  }
-
-  #expect(oid: Oid, tid: Tid, className: string, expected: string): void {
+    const isData = DATA_CLASSES.includes(expected)
+    const { className } = isData ? dataPosition(bytes, size, oid, tid) : decodeWritableRecord(bytes, oid, tid)
     if (expected !== '' && className !== expected)
       throw new CorruptRecordError(oid, tid, `it is a ${className}, but is referred to as a ${expected}`)
+    return isData ? [] : references(bytes, oid, tid)
   }
 
   #reach(oid: Oid, className: string): void {
     if (this.#mark.run(oid, className).changes > 0) this.#push.run(oid)
   }
 }
+
+type Found = RecordStart | CorruptRecordError | undefined

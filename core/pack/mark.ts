@@ -1,32 +1,27 @@
 /**
- * Finds what can be reached from the root object through any kept revision of the objects on the way. That is a
- * little more than the kept moments need (an object may be reached by a way that no moment shows as a whole), simple, and safe.
+ * Finds what can be reached from the root object through any kept revision of the objects on the way. That is
+ * slightly more than the kept moments need (an object may be reached by a way that no single moment shows), but simple
+ * and safe. A store that packs imports this module (store/capabilities.ts, `MarkModule`).
  *
- * The objects found and those still to be looked into are two bitmaps, so that memory stays small however many there
- * are. They are looked into in the order of their oids, round after round, as neighbours lie together in the
- * database. Blocks and chunks of data, nearly all objects there are, lead nowhere and are not read.
+ * Two bitmaps hold the objects found and those still to be read, so that memory is bounded. Objects are read in the order
+ * of their oids, round after round, as neighbours lie together in the database. Blocks and chunks of data, nearly
+ * all objects of a database, refer to nothing and are not read.
  */
-import { StoreError } from '../../store/errors.ts'
-import { ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
+import type { Mark, RevisionReader } from '../../store/capabilities.ts'
+import { CorruptRecordError, StoreError } from '../../store/errors.ts'
+import { oid as toOid, ROOT_OID, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import { KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'
-import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
+import type { Ref } from '../objects/pickle/value.ts'
 import { references, ZBLK0, ZDATA } from '../objects/record.ts'
 
-/** What is called between objects; what it waits for is waited for. */
-export type Pause = (objectsDone: number) => Promise<void> | undefined
+/** Objects read at once. */
+const BATCH_OBJECTS = 64
+/** Records in memory at once. */
+const BATCH_RECORDS = 64
 
-/**
- * The objects that are reached by way of the revisions up to `upTo`. The caller closes the bitmap.
- * @throws CorruptRecordError for a record that cannot be read: what it refers to is not known.
- */
-export async function mark(
-  reader: PackReader,
-  kept: KeptMoments,
-  upTo: Tid,
-  pause: Pause = () => undefined,
-): Promise<PagedBitmap> {
-  if (reader.entriesOf(ROOT_OID, upTo).next().done === true)
+export const mark: Mark = async (reader, kept, upTo, pause = () => undefined) => {
+  if (!(await hasRevision(reader, ROOT_OID, upTo)))
     throw new StoreError('the database has no root object, so nothing in it can be told from garbage')
   const reached = new PagedBitmap()
   const waiting = new PagedBitmap()
@@ -35,18 +30,23 @@ export async function mark(
     waiting.add(ROOT_OID)
     let end = ROOT_OID + 1
     let done = 0
-    for (;;) {
-      const first = waiting.find(true, 0, end)
-      if (first === end) return reached
-      for (let oid = first; oid < end; oid = waiting.find(true, oid + 1, end)) {
-        waiting.delete(oid)
-        for (const reference of referencesOf(reader, kept, oid, upTo)) {
-          if (!reached.add(reference.oid) || isData(reference.className)) continue
-          waiting.add(reference.oid)
-          end = Math.max(end, reference.oid + 1)
-        }
-        await pause(++done)
+    for (let from = 0; ;) {
+      const batch = takeBatch(waiting, from, end)
+      const last = batch.at(-1)
+      if (last === undefined) {
+        if (from === 0) return reached
+        from = 0
+        continue
       }
+      from = last + 1
+      for await (const found of referencesOf(reader, kept, batch, upTo))
+        for (const { oid, className } of found) {
+          if (!reached.add(oid) || isData(className)) continue
+          waiting.add(oid)
+          end = Math.max(end, oid + 1)
+        }
+      done += batch.length
+      await pause(done)
     }
   } catch (error) {
     reached.close()
@@ -58,16 +58,39 @@ export async function mark(
 
 const isData = (className: string): boolean => className === ZDATA || className === ZBLK0
 
-function* referencesOf(
-  reader: PackReader,
+async function hasRevision(reader: RevisionReader, oid: Oid, upTo: Tid): Promise<boolean> {
+  for await (const batch of reader.revisions([oid], upTo)) if (batch.length > 0) return true
+  return false
+}
+
+/** Removes the first objects in `[from, end)` from the set. */
+function takeBatch(waiting: PagedBitmap, from: number, end: number): readonly number[] {
+  const batch: number[] = []
+  for (let oid = waiting.find(true, from, end); oid < end; oid = waiting.find(true, oid + 1, end)) {
+    waiting.delete(oid)
+    batch.push(oid)
+    if (batch.length === BATCH_OBJECTS) break
+  }
+  return batch
+}
+
+async function* referencesOf(
+  reader: RevisionReader,
   kept: KeptMoments,
-  oid: number,
+  oids: readonly number[],
   upTo: Tid,
-): Generator<{ readonly oid: Oid; readonly className: string }> {
-  const revisions = new KeptRevisions(kept)
-  for (const { tid, isMissing } of reader.entriesOf(oid, upTo)) {
-    if (!revisions.sees(oid, tid) || isMissing) continue
-    const record = reader.record(oid, tid)
-    if (record !== undefined) yield* references(record, oid as Oid, tid as Tid)
+): AsyncGenerator<readonly Ref[]> {
+  const seen = new KeptRevisions(kept)
+  for await (const revisions of reader.revisions(oids, upTo)) {
+    const wanted = revisions.filter(({ oid, tid, isTombstone }) => seen.sees(oid, tid) && !isTombstone)
+    for (let first = 0; first < wanted.length; first += BATCH_RECORDS) {
+      const batch = wanted.slice(first, first + BATCH_RECORDS)
+      const records = await reader.records(batch)
+      for (const [index, { oid, tid }] of batch.entries()) {
+        const record = records[index]
+        if (record instanceof CorruptRecordError) throw record
+        if (record !== undefined) yield references(record.bytes, toOid(oid), toTid(tid))
+      }
+    }
   }
 }

@@ -9,7 +9,7 @@
  * not waited for; calls that wait for the disk have a long one.
  */
 import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
-import type { PackProgress, PackReport } from '../../core/pack/messages.ts'
+import type { PackProgress, PackReport } from '../../store/capabilities.ts'
 import { connect } from 'node:net'
 import { once } from 'node:events'
 

@@ -1,40 +1,40 @@
 /**
- * Packs of a mounted database: those that somebody asks for, and those that the mount makes by itself, gently, when
- * enough can be expected to come back. One at a time; a pack by hand ends one in the background, and takes over.
+ * Packs of a mounted database: on request, and gently in the background when enough room can be expected to come
+ * back. One at a time; a requested pack ends one in the background and takes its place.
  *
- * What a pack to moment H would free is known well without looking: what was written since the last pack's moment P,
- * less the growth of what the files take. Both are numbers that every transaction has stored. What comes back when a moment
- * is no longer used that a pack had to leave, is not known: that is worth a pack, but none soon after another.
+ * What a pack to moment H would free is known without a scan: what was written since the last pack's moment P,
+ * less the growth of what the files take. Both are sums that every transaction has stored. What comes back when a moment
+ * is released that the last pack had to keep is not known: that is worth a pack, but not soon after another one.
  */
 import { sentError } from './control-protocol.ts'
 import type { Logger } from 'pino'
-import { pack, type PackOptions, type PackReport } from '../../core/pack/pack.ts'
+import type { FileSystem } from '../../core/file-system/file-system.ts'
 import { momentNamed, superblockAt, taggedMoments } from '../../core/pack/moments.ts'
+import { pack, type PackOptions } from '../../core/pack/pack.ts'
+import type { Measuring, Packing, PackReport } from '../../store/capabilities.ts'
 import { StoreError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
-import { pinnedMoments } from '../../store/sqlite/open/reader-pin.ts'
-import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
-import type { FileSystem } from '../../core/file-system/file-system.ts'
+import type { WritableStore } from '../../store/store.ts'
 import type { PackStatus } from './control-protocol.ts'
 
-/** A mount looks for something to pack this often within the time that it keeps history. */
+/** Checks for something to pack within the time that history is kept. */
 const CHECKS_PER_HISTORY = 50
 const CHECK_MIN_MS = 1000
 const CHECK_MAX_MS = 600_000
-/** After a failure, so many times later. */
+/** Delay of the next check after a failure, as a multiple. */
 const FAILED_FACTOR = 10
-/** A moment that nobody has looked at for so long is not kept for the kernel's memory of it alone. */
+/** A moment that only the kernel's caches still refer to is released after this time without a request. */
 const IDLE_MS = 60_000
-/** A pack for moments that are no longer used comes at least so long after the last, or the time that history is kept. */
+/** Least time between packs for released moments; at most the time that history is kept. */
 const RELEASED_MAX_MS = 3_600_000
-/** What must be expected to come back, in bytes and as a part of the file: well below a tenth. */
+/** What must be expected to come back, in bytes and as a part of the database: well below a tenth. */
 const WORTH_MIN_BYTES = 4 << 20
 const WORTH_PART = 0.05
-/** Free pages that stay in the file for what is written next. */
+/** The part of the database that may stay free for what is written next. */
 const SPARE_PART = 0.02
-/** What a revision takes in the index, about, in bytes. */
+/** What a revision takes in the index, approximately. */
 const REVISION_BYTES = 250
-/** How long a pack in the background rests after its work, by what part of the file it is expected to free. */
+/** The rest of a pack in the background (`PackOptions.rest`), by the part of the database that it is expected to free. */
 const RESTS: readonly (readonly [part: number, rest: number])[] = [
   [0.1, 4],
   [0.25, 2],
@@ -47,40 +47,65 @@ interface Running {
   readonly settled: Promise<void>
 }
 
+interface MountPackerParts {
+  readonly store: WritableStore
+  readonly packing: Packing
+  readonly measuring: Measuring
+  readonly fileSystem: FileSystem
+  readonly historyMs: number
+  readonly log: Logger
+}
+
 export class MountPacker {
-  readonly #store: WritableSqliteStore
+  readonly #store: WritableStore
+  readonly #packing: Packing
+  readonly #measuring: Measuring
   readonly #fileSystem: FileSystem
   readonly #historyMs: number
   readonly #log: Logger
   #running: Running | undefined
-  /** When a pack in the background ended last, of performance.now(). */
+  /** When the last pack in the background ended, by performance.now(). */
   #packedMs = Number.NEGATIVE_INFINITY
   #status: PackStatus = { state: 'none' }
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor(store: WritableSqliteStore, fileSystem: FileSystem, historyMs: number, log: Logger) {
+  private constructor({ store, packing, measuring, fileSystem, historyMs, log }: MountPackerParts) {
     this.#store = store
+    this.#packing = packing
+    this.#measuring = measuring
     this.#fileSystem = fileSystem
     this.#historyMs = historyMs
     this.#log = log
   }
 
-  /** Begins to pack in the background from time to time. */
+  /** Undefined where the store cannot be packed. */
+  static of(
+    store: WritableStore,
+    fileSystem: FileSystem,
+    historyMs: number,
+    log: Logger,
+  ): MountPacker | undefined {
+    const { packing, measuring } = store.capabilities
+    if (packing === undefined || measuring === undefined) return undefined
+    return new MountPacker({ store, packing, measuring, fileSystem, historyMs, log })
+  }
+
+  /** Starts packing in the background from time to time. */
   watch(): void {
     this.#schedule(1)
   }
 
-  /** How far the last pack that {@link start} began is. */
+  /** The state of the last pack that {@link start} began. */
   get status(): PackStatus {
     return this.#status
   }
 
-  /** Begins a pack by hand. @throws StoreError where one is under way, or for a moment that does not exist. */
+  /** Starts a requested pack. @throws StoreError where one is under way, or for a moment that does not exist. */
   async start(before?: string): Promise<void> {
     const from = before === undefined ? this.#historyStart() : await momentNamed(this.#store, before)
     if (this.#running?.isBackground === false)
-      throw new StoreError(`${this.#store.name} is being packed already: wait until that is done`)
+      throw new StoreError(`${this.#store.name} is being packed already: wait until that pack is done`)
     await this.#stop()
     this.#status = { state: 'running' }
     this.#run(false, {
@@ -92,12 +117,12 @@ export class MountPacker {
     )
   }
 
-  /** Ends a pack that was begun by hand; what is done is done. */
+  /** Ends a requested pack; what it has done stays. */
   async cancel(): Promise<void> {
     if (this.#running?.isBackground === false) await this.#stop()
   }
 
-  /** Ends what is under way, for good. */
+  /** Ends a pack under way; no other one starts. */
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#timer)
@@ -114,7 +139,7 @@ export class MountPacker {
   async #check(): Promise<void> {
     let factor = 1
     try {
-      const { databaseBytes } = this.#store.stats()
+      const { totalBytes: databaseBytes } = await this.#measuring.space()
       const from = this.#historyStart()
       this.#fileSystem.forgetIdleMoments(from, Math.min(IDLE_MS, this.#historyMs))
       const expectedBytes = await this.#expectedBytes(from)
@@ -130,28 +155,29 @@ export class MountPacker {
       }
     } catch (error) {
       factor = FAILED_FACTOR
-      if (!this.#closed) this.#log.warn({ err: error }, 'no pack in the background: trying again later')
+      if (!this.#closed) this.#log.warn({ err: error }, 'a pack in the background failed: trying again later')
     }
     this.#schedule(factor)
   }
 
-  /** What the revisions take, about, which a pack to `moment` would drop. */
+  /** Approximately what the revisions take that a pack to `moment` would drop. */
   async #expectedBytes(moment: Tid): Promise<number> {
-    const { from: packed } = await this.#store.keptMoments()
+    const { from: packed } = await this.#packing.kept()
     const lastTid = await this.#store.lastTid()
     const from = moment > lastTid ? lastTid : moment
     if (from <= packed) return 0
-    const { storedBytes, revisions } = await this.#store.added(packed, from)
+    const { storedBytes, revisions } = await this.#measuring.added(packed, from)
     const growth = (await this.#storedBytes(from)) - (await this.#storedBytes(packed))
     return storedBytes + revisions * REVISION_BYTES - growth
   }
 
-  /** Whether a moment that the last pack had to leave is in nobody's use any more. */
+  /** Whether a moment that the last pack had to keep is not in use any more. */
   async #isReleased(): Promise<boolean> {
     if (performance.now() - this.#packedMs < Math.min(RELEASED_MAX_MS, this.#historyMs)) return false
-    const { earlier } = await this.#store.keptMoments()
+    const { earlier } = await this.#packing.kept()
     if (earlier.length === 0) return false
-    const used = new Set([...(await this.#momentsInUse()), ...pinnedMoments(this.#store.name)])
+    const pinned = (await this.#store.capabilities.pinning?.pinned()) ?? []
+    const used = new Set([...(await this.#momentsInUse()), ...pinned])
     return earlier.some(moment => !used.has(moment))
   }
 
@@ -159,7 +185,7 @@ export class MountPacker {
     return [...this.#fileSystem.openTids, ...(await taggedMoments(this.#store))]
   }
 
-  /** What the files took at a moment. */
+  /** The bytes that files took at a moment. */
   async #storedBytes(at: Tid): Promise<number> {
     const superblock = await superblockAt(this.#store, at)
     return superblock === undefined ? 0 : (await superblock.usage()).bytes
@@ -194,7 +220,7 @@ export class MountPacker {
   }
 
   async #stop(): Promise<void> {
-    this.#running?.abort.abort(new StoreError('the pack was ended early: what it has done is done'))
+    this.#running?.abort.abort(new StoreError('the pack was ended early: what it has done stays'))
     await this.#running?.settled
   }
 }

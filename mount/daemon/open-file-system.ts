@@ -1,7 +1,7 @@
 /** Opens what is mounted: a store by what its file holds, and the filesystem in it. */
 import type { Logger } from 'pino'
 import { openStore } from '../../store/open-store.ts'
-import { SqliteStore, WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
+import type { Pinning } from '../../store/capabilities.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
 import { MountPacker } from './mount-packer.ts'
@@ -38,12 +38,13 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
         settings: { ...settings, readOnly: true },
       }
     const fileSystem = await FileSystem.open(store, { ...settings, log })
-    if (!(store instanceof WritableSqliteStore)) {
-      if (store instanceof SqliteStore) await keepPinned(store, fileSystem, log)
+    if (store.readOnly) {
+      const { pinning } = store.capabilities
+      if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
       return { fileSystem, settings }
     }
-    const packer = new MountPacker(store, fileSystem, settings.historyMs ?? DEFAULT_HISTORY_MS, log)
-    return { fileSystem, settings, packer }
+    const packer = MountPacker.of(store, fileSystem, settings.historyMs ?? DEFAULT_HISTORY_MS, log)
+    return { fileSystem, settings, ...(packer !== undefined && { packer }) }
   } catch (error) {
     await store.close()
     throw error
@@ -51,19 +52,22 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
 }
 
 /** Tells packs of the process that writes which moments are looked at here. */
-async function keepPinned(store: SqliteStore, fileSystem: FileSystem, log: Logger): Promise<void> {
+async function keepPinned(
+  database: string,
+  pinning: Pinning,
+  fileSystem: FileSystem,
+  log: Logger,
+): Promise<void> {
   let pinned = fileSystem.openTids
-  if (!(await store.pin(pinned))) {
-    log.warn(
-      `nothing can be written beside ${store.name}: what is looked at here may be packed away meanwhile`,
-    )
+  if (!(await pinning.pin(pinned))) {
+    log.warn(`nothing can be written beside ${database}: what is looked at here may be packed away meanwhile`)
     return
   }
   const timer = setInterval(() => {
     const moments = fileSystem.openTids
     if (moments.join() === pinned.join()) return
     pinned = moments
-    store.pin(moments).catch((error: unknown) => {
+    pinning.pin(moments).catch((error: unknown) => {
       log.debug({ err: error }, 'moments in use were not pinned')
       clearInterval(timer)
     })

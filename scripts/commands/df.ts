@@ -1,14 +1,15 @@
-/** `zblkfs df DB|DIR`: where a database's room goes, and what a pack would give back. */
+/** `zblkfs df DB|DIR`: what a database's room is used for, and what a pack would give back. */
 import { Command } from 'commander'
 import { FileHistory } from '../../core/pack/file-history.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
-import { measureAll, measureKept, type OnMeasured } from '../../core/pack/measure.ts'
+import { mark } from '../../core/pack/mark.ts'
 import { momentNamed, newestUpTo, taggedMoments } from '../../core/pack/moments.ts'
 import { formatTid } from '../../store/ids.ts'
 import { keptMoments } from '../../store/kept-moments.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
-import { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
-import type { SqliteStore } from '../../store/sqlite/sqlite-store.ts'
+import { openDatabase } from '../../store/open-store.ts'
+import type { Measuring, OnMeasured } from '../../store/capabilities.ts'
+import type { Store } from '../../store/store.ts'
+import { UsageError } from '../failure.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../serving-mount.ts'
 import { formatBytes } from '../units.ts'
@@ -19,17 +20,17 @@ interface Options {
   readonly json?: boolean
 }
 
-/** In bytes. What the file has beside these is indexes and the ends of pages. */
+/** In bytes. The rest of the file is indexes and the ends of pages. */
 interface Usage {
   readonly database: string
   readonly fileBytes: number
-  /** In pages that nothing uses. */
+  /** Unused pages. */
   readonly freeBytes: number
-  /** What the present state needs. */
+  /** Needed by the present state. */
   readonly liveBytes: number
-  /** What only the past needs, and what nothing needs any more. */
+  /** Needed by past states alone, or not needed any more. */
   readonly historyBytes: number
-  /** The moment that `packFreesBytes` is about. */
+  /** The moment to which `packFreesBytes` refers. */
   readonly packTo: string
   readonly packFreesBytes: number
 }
@@ -37,15 +38,15 @@ interface Usage {
 export function dfCommand(): Command {
   return new Command('df')
     .description(
-      "Show where a database's room goes: present, history, free; and what a pack would give back.",
+      "Show what a database's room is used for: present, history, free; and what a pack would give back.",
     )
     .argument('<db|dir>', 'the database, or a mount of it')
-    .option('--files', 'list the files, with what is stored of each, now and of its past')
-    .option('--to <moment>', 'the moment that a pack would keep history from', '7d')
-    .option('--json', 'as JSON; with --files a line for each file')
+    .option('--files', 'list the files, with the bytes stored of each, for the present and for its history')
+    .option('--to <moment>', 'the moment from which a pack would keep history', '7d')
+    .option('--json', 'print JSON; with --files one line per file')
     .action(async (path: string, options: Options) => {
       const { database } = await findTarget(path)
-      const store = await openSqliteStore(database, { readOnly: true })
+      const store = await openDatabase(database, { readOnly: true })
       try {
         if (options.files === true) await printFiles(store, options.json === true)
         const usage = await measure(store, options.to)
@@ -56,8 +57,8 @@ export function dfCommand(): Command {
     })
 }
 
-async function printFiles(store: SqliteStore, json: boolean): Promise<void> {
-  const reader = new PackReader(store.name)
+async function printFiles(store: Store, json: boolean): Promise<void> {
+  const reader = measuringOf(store).reader()
   const bar = new ProgressBar()
   try {
     const history = await FileHistory.measure(reader, (done, total) =>
@@ -70,7 +71,7 @@ async function printFiles(store: SqliteStore, json: boolean): Promise<void> {
           { path, sizeBytes: Number(sizeBytes), storedBytes, historyBytes: history.bytesOf(oid) },
           json,
         )
-      for (const { path, historyBytes } of history.gone())
+      for await (const { path, historyBytes } of history.gone())
         printFile({ path, sizeBytes: 0, storedBytes: 0, historyBytes, gone: true }, json)
     } finally {
       history.close()
@@ -81,7 +82,7 @@ async function printFiles(store: SqliteStore, json: boolean): Promise<void> {
   }
 }
 
-/** In bytes. `gone`: only the past has it. */
+/** In bytes. `gone`: the file was removed. */
 interface FileUsage {
   readonly path: string
   readonly sizeBytes: number
@@ -100,31 +101,39 @@ function printFile({ path, ...usage }: FileUsage, json: boolean): void {
   )
 }
 
-async function measure(store: SqliteStore, to: string): Promise<Usage> {
-  const reader = new PackReader(store.name)
+/** @throws UsageError where a store cannot tell what its room is used for. */
+function measuringOf(store: Store): Measuring {
+  const { measuring } = store.capabilities
+  if (measuring === undefined) throw new UsageError(`${store.name} cannot be measured`)
+  return measuring
+}
+
+async function measure(store: Store, to: string): Promise<Usage> {
+  const measuring = measuringOf(store)
+  const reader = measuring.reader()
   const bar = new ProgressBar()
   try {
     const progressOf =
       (what: string): OnMeasured =>
-      (_, done, total) =>
+      (done, total) =>
         bar.update(what, done, total)
-    const kept = await store.keptMoments()
+    const kept = await reader.kept()
     const wanted = await newestUpTo(store, await momentNamed(store, to))
     const from = wanted > kept.from ? wanted : kept.from
-    const all = measureAll(reader)
-    const { lastTid } = reader.totals()
-    const live = await measureKept(reader, keptMoments(lastTid, []), progressOf('objects, the present'))
+    const all = await measuring.all()
+    const present = keptMoments(await store.lastTid(), [])
+    const live = await measuring.left(present, mark, progressOf('objects, the present'))
     const tags = [...kept.earlier, ...(await taggedMoments(store))]
-    const left = await measureKept(reader, keptMoments(from, tags), progressOf('objects, the past'))
-    const { total, free } = reader.fileBytes()
+    const left = await measuring.left(keptMoments(from, tags), mark, progressOf('objects, the past'))
+    const { totalBytes, freeBytes } = await measuring.space()
     return {
       database: store.name,
-      fileBytes: total,
-      freeBytes: free,
+      fileBytes: totalBytes,
+      freeBytes,
       liveBytes: live.bytes,
       historyBytes: all.bytes - live.bytes,
       packTo: formatTid(from),
-      packFreesBytes: free + Math.max(0, all.bytes - left.bytes),
+      packFreesBytes: freeBytes + Math.max(0, all.bytes - left.bytes),
     }
   } finally {
     bar.stop()
@@ -138,7 +147,7 @@ function describe(usage: Usage, to: string): string {
   const lines: readonly (readonly [number, string])[] = [
     [fileBytes, usage.database],
     [liveBytes, 'the present state'],
-    [historyBytes, 'history, and what nothing uses any more'],
+    [historyBytes, 'history, and what is not used any more'],
     [other, 'indexes and the ends of pages'],
     [freeBytes, 'free pages'],
   ]

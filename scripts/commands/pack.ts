@@ -1,12 +1,12 @@
-/** `zblkfs pack DB|DIR`: drops history before a moment and what nothing reaches, mounted or not. */
+/** `zblkfs pack DB|DIR`: drops history before a moment and unreachable objects, mounted or not. */
 import { receivedError } from '../../mount/daemon/control-protocol.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
-import type { PackProgress, PackReport } from '../../core/pack/messages.ts'
 import { pack } from '../../core/pack/pack.ts'
 import { momentNamed, taggedMoments } from '../../core/pack/moments.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
+import type { PackProgress, PackReport } from '../../store/capabilities.ts'
+import { openDatabase } from '../../store/open-store.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { callMount } from '../find-mount.ts'
 import { ProgressBar } from '../progress-bar.ts'
@@ -18,10 +18,10 @@ const CALL_TIMEOUT_MS = 60_000
 const POLL_MS = 200
 
 const PHASES: Readonly<Record<PackProgress['phase'], string>> = {
-  mark: 'objects, finding what is in use',
-  sweep: 'objects, dropping what is not',
-  log: 'bytes, closing up what is left',
-  'give back': 'bytes, giving room back',
+  mark: 'objects, finding those in use',
+  sweep: 'objects, dropping the others',
+  bulk: 'bytes of data, giving room back',
+  'give back': 'bytes of the index, giving room back',
 }
 
 interface Options {
@@ -33,15 +33,15 @@ interface Options {
 export function packCommand(): Command {
   return new Command('pack')
     .description(
-      'Drop old history and what nothing reaches, and give the room back. Works while it is mounted.',
+      'Drop old history and unreachable objects, and give their room back. Works while the database is mounted.',
     )
     .argument('<db|dir>', 'the database, or a mount of it')
-    .option('--keep <time>', 'keep so much history, as 7d or 12h; 0: only the present (7d by default)')
+    .option('--keep <time>', 'history to keep, as 7d or 12h; 0 keeps only the present (7d by default)')
     .option('--before <moment>', 'keep history from this transaction, time or tag on')
     .option('--json', 'print what was done as JSON')
     .addHelpText(
       'after',
-      '\nTags and moments in use are kept, however old. It may be interrupted at any time.',
+      '\nTags and moments in use are kept, however old. A pack may be interrupted at any time.',
     )
     .action(async (path: string, options: Options) => {
       const before = momentOf(options)
@@ -51,18 +51,18 @@ export function packCommand(): Command {
     })
 }
 
-/** What history is kept from, as a moment; undefined: as the mount does, or {@link DEFAULT_KEEP}. */
+/** The moment from which history is kept; undefined for the mount's own setting, or {@link DEFAULT_KEEP}. */
 function momentOf({ keep, before }: Options): string | undefined {
   if (keep !== undefined && before !== undefined)
-    throw new UsageError('--keep and --before both say what to keep: give one of them')
+    throw new UsageError('--keep and --before exclude each other: give one of them')
   if (keep === undefined) return before
   const keepMs = parseDurationMs(keep)
-  if (keepMs === undefined) throw new UsageError(`--keep ${keep} is no time: write it as 7d, 12h or 0`)
+  if (keepMs === undefined) throw new UsageError(`--keep ${keep} is not a duration: write it as 7d, 12h or 0`)
   return `${keepMs / 1000}s`
 }
 
 async function packHere(database: string, before = DEFAULT_KEEP): Promise<PackReport> {
-  const store = await openSqliteStore(database, { purpose: 'being packed' })
+  const store = await openDatabase(database, { purpose: 'being packed' })
   const bar = new ProgressBar()
   const interrupted = new AbortController()
   const interrupt = (): void => interrupted.abort(stopped())
@@ -106,7 +106,7 @@ async function packMounted(mount: MountedDirectory, before: string | undefined):
 }
 
 const stopped = (): CommandError =>
-  new CommandError('the pack was ended early: what it has done is done, and the next one does the rest')
+  new CommandError('the pack was interrupted: what it has done stays, and the next one does the rest')
 
 const show = (bar: ProgressBar, { phase, done, total }: PackProgress): void =>
   bar.update(PHASES[phase], done, total)
@@ -115,7 +115,7 @@ function describe(database: string, report: PackReport): string {
   const { bytesBefore, bytesAfter, revisionsDropped, objectsDropped, durationMs } = report
   const freed = formatBytes(Math.max(0, bytesBefore - bytesAfter))
   return (
-    `${database}: ${freed} came back, ${formatBytes(bytesAfter)} are left ` +
+    `${database}: ${freed} freed, ${formatBytes(bytesAfter)} left ` +
     `(${revisionsDropped} old states and ${objectsDropped} unused objects dropped in ${(durationMs / 1000).toFixed(1)} s)`
   )
 }

@@ -19,6 +19,7 @@ import type {
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
+import type { Added } from '../capabilities.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import { rowSum, transactionSum } from './row-sums.ts'
 import type { LogFiles } from '../segment-files/log-files.ts'
@@ -84,12 +85,6 @@ export interface StoredRecord {
   readonly pos: number | null
   readonly len: number
   readonly tail: Uint8Array | null
-}
-
-/** What transactions added to a database: bytes, shared ones left out, and revisions that are still kept. */
-export interface Added {
-  readonly storedBytes: number
-  readonly revisions: number
 }
 
 /** A record's whole length in bytes. */

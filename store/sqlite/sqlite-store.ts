@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
-import type { Capabilities, Intents } from '../capabilities.ts'
+import type { Added, Capabilities, Intents, Pinning, Space } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
 import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type {
@@ -23,12 +23,17 @@ import type {
 import { readDatabaseId } from './open/database-id.ts'
 import { IntentLog, waitingIntents } from './intent-log.ts'
 import { Polling } from '../polling.ts'
-import { isKept, type KeptMoments, readKeptMoments } from '../kept-moments.ts'
+import { isKept, type KeptMoments } from '../kept-moments.ts'
+import { SqliteChecking } from './check/sqlite-checking.ts'
+import { readKeptMoments } from './kept-moments.ts'
 import { logBytesOnDisk } from './log.ts'
 import type { WriterStats } from './writer/messages.ts'
+import { spaceOf } from './pack/pack-reader.ts'
 import type { PackStep, PackStepResult } from './pack/pack-steps.ts'
-import { ReaderPin } from './open/reader-pin.ts'
-import { Reader, type Added } from './reader.ts'
+import { SqliteMeasuring } from './pack/sqlite-measuring.ts'
+import { SqlitePacking } from './pack/sqlite-packing.ts'
+import { pinnedMoments, ReaderPin } from './open/reader-pin.ts'
+import { Reader } from './reader.ts'
 import { storeError } from './sqlite-errors.ts'
 import type { StartedWriter, WriterClient } from './writer/writer-client.ts'
 import type { WriterLock } from './open/writer-lock.ts'
@@ -94,11 +99,7 @@ abstract class SqliteReads implements ReadableStore {
     return this.#iterate(reader => reader.changes(after, upTo))
   }
 
-  /**
-   * Says that these moments are read here, and no others, so that a pack by another process keeps them. Resolves to
-   * whether that could be said: where the directory of the database cannot be written, it cannot.
-   * @throws StoreError where one of them is forgotten already.
-   */
+  /** As {@link Pinning.pin}. */
   async pin(moments: readonly Tid[]): Promise<boolean> {
     if (this.#closed) throw new StoreError(`${this.name} is closed`)
     try {
@@ -116,16 +117,28 @@ abstract class SqliteReads implements ReadableStore {
     return true
   }
 
-  /** Which moments the last pack left. */
+  /** Which moments the last pack kept. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async keptMoments(): Promise<KeptMoments> {
     return this.#read(() => readKeptMoments(this.#db))
   }
 
-  /** What the transactions `(after, upTo]` added to the database. */
+  /** As {@link Measuring.added}. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async added(after: Tid, upTo: Tid): Promise<Added> {
     return this.#read(reader => reader.added(after, upTo))
+  }
+
+  /** What the database takes on the disk. */
+  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  async space(): Promise<Space> {
+    return this.#read(() => spaceOf(this.#db, this.name))
+  }
+
+  protected readonly pinning: Pinning = {
+    pin: moments => this.pin(moments),
+    // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+    pinned: async () => pinnedMoments(this.name),
   }
 
   async isKept(at: Tid): Promise<boolean> {
@@ -170,7 +183,12 @@ abstract class SqliteReads implements ReadableStore {
 /** A database opened for reading, beside its writer where there is one. */
 export class SqliteStore extends SqliteReads implements ReadOnlyStore {
   readonly readOnly = true
-  readonly capabilities: Capabilities = { watching: new Polling(() => this.lastTid()) }
+  readonly capabilities: Capabilities = {
+    watching: new Polling(() => this.lastTid()),
+    pinning: this.pinning,
+    measuring: new SqliteMeasuring(this),
+    checking: new SqliteChecking(this.name),
+  }
 }
 
 /** A database opened for writing: the only one, as long as its lock is held. */
@@ -195,7 +213,12 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
     this.#nextOid = nextOid
     const id = readDatabaseId(db)
     this.#intentLog = id === undefined ? undefined : new IntentLog(name, id, () => this.#lastTid)
-    this.capabilities = { intents: this.#intentLog && this.#intents(this.#intentLog) }
+    this.capabilities = {
+      intents: this.#intentLog && this.#intents(this.#intentLog),
+      pinning: this.pinning,
+      packing: new SqlitePacking(this),
+      measuring: new SqliteMeasuring(this),
+    }
   }
 
   #intents(log: IntentLog): Intents {

@@ -7,7 +7,7 @@ import { BulkDamageError } from '../../indexed/bulk.ts'
 import { databaseIdOfLog, type LogFiles } from '../../segment-files/log-files.ts'
 import { tailOf } from '../../segment-files/log-layout.ts'
 import { lastLogEnd, lastTidOf, logDirectory, logFilesOf } from '../log.ts'
-import { filesToCheck } from './store-check.ts'
+import { filesToCheck } from './storage-check.ts'
 
 /**
  * Makes a database's id and the headers of its log files say the same again, and the last of these, which is written

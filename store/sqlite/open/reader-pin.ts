@@ -1,10 +1,10 @@
 /**
- * The moments that a process reads which does not write: each such process has a file beside the database,
- * `DATABASE-reader-PID-NUMBER`, with the tids in it, and holds its lock (flock(2)) as long as it lives. Who packs
- * keeps these moments, and removes the files of processes that are gone.
+ * The moments that read-only processes are reading. Each such process has a file beside the database,
+ * `DATABASE-reader-PID-NUMBER`, with the tids in it, and holds the file's lock (flock(2)) while it lives. A pack keeps
+ * these moments, and removes the files of processes that have ended.
  *
- * A reader writes the file first and then looks whether the moments are still kept; a pack notes what it keeps first and
- * then looks for files. So one of the two sees the other.
+ * A reader writes its file first and then checks whether its moments are still kept; a pack records what it keeps first
+ * and then looks for files. So one of the two sees the other.
  */
 import { closeSync, ftruncateSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -26,7 +26,7 @@ export class ReaderPin {
     tryLock(this.#fd)
   }
 
-  /** These moments are read from now on, and no others. */
+  /** Replaces the moments that are read. */
   set(moments: readonly Tid[]): void {
     ftruncateSync(this.#fd)
     writeSync(this.#fd, moments.map(moment => `${formatTid(moment)}\n`).join(''), 0)
@@ -38,7 +38,7 @@ export class ReaderPin {
   }
 }
 
-/** The moments that other processes read. */
+/** The moments that live processes read. */
 export function pinnedMoments(database: string): readonly Tid[] {
   const directory = dirname(database)
   const prefix = prefixOf(database)
@@ -52,7 +52,7 @@ function readPin(path: string): readonly Tid[] {
   try {
     fd = openSync(path, 'r')
   } catch {
-    // Its reader has just gone.
+    // Its reader has ended meanwhile.
     return []
   }
   try {

@@ -1,4 +1,4 @@
-/** Does the steps of a pack (pack-steps.ts) in the writer's thread. */
+/** Runs the steps of a pack (pack-steps.ts) in the writer's thread. */
 import { randomUUID } from 'node:crypto'
 import type { Database, Statement } from 'better-sqlite3'
 import type { Checkpoints } from '../writer/checkpoints.ts'
@@ -8,7 +8,7 @@ import { lastLogEnd } from '../log.ts'
 import { SEGMENT_BYTES, segmentOf, tailOf } from '../../segment-files/log-layout.ts'
 import { type EraseStep, type PackStep, type PackStepResult, RANGE_FIELDS } from './pack-steps.ts'
 
-/** A row of `meta` that is written to have everything before it on the disk: another value each time, or SQLite would not. */
+/** A row of `meta` that is written to sync everything before it. Its value changes each time, else SQLite would skip the write. */
 const SYNCED = 'pack synced'
 
 type Done = Partial<Omit<PackStepResult, 'durationMs'>>
@@ -22,7 +22,7 @@ export class PackWriter {
   readonly #discount: Statement<[number, number, bigint]>
   readonly #forget: Statement<[bigint]>
   readonly #used: Statement<[bigint], [pos: number, len: number]>
-  /** Whether something that was dropped, by an earlier process perhaps, may not be on the disk yet. */
+  /** Whether a drop, of an earlier process perhaps, may not be on the disk yet. */
   #isUnsynced = true
 
   constructor(db: Database, files: LogFiles, checkpoints: Checkpoints) {
@@ -60,7 +60,7 @@ export class PackWriter {
   #do(step: PackStep): Done {
     switch (step.kind) {
       case 'note':
-        // What is noted here is relied on at once, and must outlive a crash.
+        // The caller relies on it at once: it must survive a crash.
         this.#note.run(step.name, step.value)
         return {}
       case 'drop':
@@ -106,7 +106,7 @@ export class PackWriter {
       dropped.set(tid, { objects: sum.objects + 1, bytes: sum.bytes + bytes })
       rows++
     }
-    // What is told of a transaction is true of what is kept of it.
+    // The sums of a transaction are those of its kept revisions.
     for (const [tid, { objects, bytes }] of dropped) this.#discount.run(objects, bytes, tid)
     return { rows }
   }
@@ -129,7 +129,7 @@ export class PackWriter {
     return { bytes }
   }
 
-  /** The last segment stays, as it is written on, and tells that the log is there. */
+  /** The last segment stays: it is appended to, and shows that the log is there. */
   #erase(lo: number, hi: number): boolean {
     const index = segmentOf(lo)
     if (hi - lo < SEGMENT_BYTES || index >= tailOf(lastLogEnd(this.#db)).index)
@@ -138,7 +138,7 @@ export class PackWriter {
       this.#files.remove(index)
       return true
     } catch (error) {
-      // It is gone, or another database's: there is nothing to give back.
+      // The segment is gone, or another database's: there is nothing to give back.
       if (error instanceof BulkDamageError) return false
       throw error
     }

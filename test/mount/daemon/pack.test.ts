@@ -3,7 +3,7 @@ import { mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/pro
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import type { PackReport } from '../../../core/pack/messages.ts'
+import type { PackReport } from '../../../store/capabilities.ts'
 import { databaseBytes } from '../../tools/database-files.ts'
 import { runZblkfs, ZBLKFS } from '../../tools/run-zblkfs.ts'
 import { withMount } from '../../tools/mounted.ts'
@@ -125,7 +125,7 @@ test('wrong usage is told in words', async () => {
   expect(both.stderr).toContain('give one of them')
   const odd = await runZblkfs('pack', '--keep', 'soon', 'x.db')
   expect(odd).toMatchObject({ exitCode: 2 })
-  expect(odd.stderr).toContain('--keep soon is no time')
+  expect(odd.stderr).toContain('--keep soon is not a duration')
   const missing = await runZblkfs('pack', '/tmp/zblkfs-there-is-none.db')
   expect(missing).toMatchObject({ exitCode: 1 })
   expect(missing.stderr).toContain('does not exist')

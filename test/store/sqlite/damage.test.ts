@@ -6,7 +6,7 @@ import { CannotOpenError, CorruptRecordError, StoreError } from '../../../store/
 import { oid as toOid, TID_MAX, TID_NONE, type Oid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { repairLog } from '../../../store/sqlite/check/repair-log.ts'
-import { StoreCheck } from '../../../store/sqlite/check/store-check.ts'
+import { StorageCheck } from '../../../store/sqlite/check/storage-check.ts'
 import { copyDatabase } from '../../tools/database-files.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -149,7 +149,7 @@ test('the check without data names every record of a log file that is gone', asy
   await rm(`${gone}-log/00000000`)
   const named = async (data: boolean): Promise<number> => {
     const [db, now] = [new Database(gone, { readonly: true }), new Database(gone, { readonly: true })]
-    const check = new StoreCheck(db, now, TID_MAX, () => undefined)
+    const check = new StorageCheck(db, now, TID_MAX, () => undefined)
     const found = [...check.run(data)].filter(({ kind }) => kind === 'data')
     check.close()
     db.close()

@@ -1,6 +1,6 @@
-/** How much is asked of the writer at a time: as much as it does in about {@link TARGET_MS}, found out by doing it. */
+/** The size of the writer's steps: adapted so that a step takes about {@link TARGET_MS}. */
 
-/** Commits and the disk's other users wait for a step, so it is short. */
+/** Commits and other users of the disk wait for a step, so it is short. */
 const TARGET_MS = 12
 
 export class StepSize {
@@ -18,8 +18,8 @@ export class StepSize {
     return this.#value
   }
 
-  /** The last step took so long. */
-  took(durationMs: number): void {
+  /** Adapts the size to the duration of the last step. */
+  adapt(durationMs: number): void {
     if (durationMs > TARGET_MS) this.#value = Math.max(this.#min, Math.floor(this.#value / 2))
     else if (durationMs * 2 < TARGET_MS) this.#value = Math.min(this.#max, this.#value * 2)
   }

@@ -20,7 +20,7 @@
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
-import type { FoundIntents } from '../../capabilities.ts'
+import type { FoundIntents, Progress, StorageDamage } from '../../capabilities.ts'
 import { BulkDamageError } from '../../indexed/bulk.ts'
 import { GROUP_BYTES, UNIT_BYTES } from '../../indexed/frame.ts'
 import { rowSum, transactionSum } from '../row-sums.ts'
@@ -32,21 +32,6 @@ import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
 import { LogReader } from '../../segment-files/log-reader.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
 import { createSchema } from '../schema.ts'
-
-/** Something that is not as it was written. */
-export interface StoreDamage {
-  /** 'revision': an object's state cannot be read at all; 'data': a part of its bytes. */
-  readonly kind: 'structure' | 'transaction' | 'revision' | 'data'
-  readonly reason: string
-  readonly oid?: Oid
-  readonly tid?: Tid
-  /** For 'data': which bytes of the record, `[lo, hi)`. */
-  readonly lo?: number
-  readonly hi?: number
-}
-
-/** Is told how much of a scan is done. */
-export type Progress = (what: string, done: number, total: number) => void
 
 /** A row of `revision` but for its id, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
 export type RevisionCells = [bigint, bigint, bigint, Buffer | null, bigint | null, bigint, Buffer | null]
@@ -71,7 +56,7 @@ const PROGRESS_ROWS = 5000
 /** Beyond every position that a row may name. */
 const POSITIONS_MAX = 2 ** 52
 
-export class StoreCheck {
+export class StorageCheck {
   readonly #db: Database.Database
   readonly #marks = new Database('')
   readonly #now: Database.Database
@@ -103,7 +88,7 @@ export class StoreCheck {
   }
 
   /** All of it. With `data` every byte of the log is read. */
-  *run(data: boolean): Generator<StoreDamage> {
+  *run(data: boolean): Generator<StorageDamage> {
     // One snapshot: beside a mount that packs, the next would have other revisions, at other places of the log.
     this.#db.exec('BEGIN')
     try {
@@ -119,7 +104,7 @@ export class StoreCheck {
   }
 
   /** What SQLite throws on its way is damage too; the next scan may still find its own. */
-  *#guard(damages: Generator<StoreDamage>): Generator<StoreDamage> {
+  *#guard(damages: Generator<StorageDamage>): Generator<StorageDamage> {
     try {
       yield* damages
     } catch (error) {
@@ -128,7 +113,7 @@ export class StoreCheck {
     }
   }
 
-  *#structure(): Generator<StoreDamage> {
+  *#structure(): Generator<StorageDamage> {
     for (const check of ['quick_check', 'integrity_check']) {
       this.#progress(`SQLite's ${check}`, 0, 1)
       const table = check === 'quick_check' ? STRUCTURE_MAX : "'revision'"
@@ -151,7 +136,7 @@ export class StoreCheck {
       yield { kind: 'structure', reason: 'its schema is not that of its format' }
   }
 
-  *#log(data: boolean): Generator<StoreDamage> {
+  *#log(data: boolean): Generator<StorageDamage> {
     if (readDatabaseId(this.#db) === undefined)
       yield { kind: 'structure', reason: `its row of meta '${DATABASE_ID}' is damaged` }
     const used = this.#usedUnits()
@@ -182,7 +167,7 @@ export class StoreCheck {
   }
 
   /** Of the segments that are used: one that nobody points to may be a rest, or on its way out. */
-  *#headers(files: LogFiles, used: PagedBitmap): Generator<StoreDamage> {
+  *#headers(files: LogFiles, used: PagedBitmap): Generator<StorageDamage> {
     for (const index of files.indexes()) {
       const end = (index + 1) * UNITS_PER_SEGMENT
       if (used.find(true, index * UNITS_PER_SEGMENT, end) === end) continue
@@ -226,7 +211,7 @@ export class StoreCheck {
     }
   }
 
-  *#revisions(): Generator<StoreDamage> {
+  *#revisions(): Generator<StorageDamage> {
     const total = this.#number('SELECT coalesce(sum(objects), 0) FROM txn')
     let counts = new Map<bigint, { objects: number; bytes: number }>()
     let before = -1n
@@ -255,7 +240,13 @@ export class StoreCheck {
   }
 
   /** Which bytes of a record are not in the log, or damaged there. */
-  *#missing(oid: bigint, tid: bigint, headLength: number, pos: number, len: number): Generator<StoreDamage> {
+  *#missing(
+    oid: bigint,
+    tid: bigint,
+    headLength: number,
+    pos: number,
+    len: number,
+  ): Generator<StorageDamage> {
     const gaps = this.#marks
       .prepare<[number, number, number], { lo: number; hi: number; reason: string }>(
         `SELECT lo, hi, reason FROM gap
@@ -280,7 +271,7 @@ export class StoreCheck {
     return this.#now.prepare(row).get(oid, tid, pos) !== undefined
   }
 
-  *#transactions(): Generator<StoreDamage> {
+  *#transactions(): Generator<StorageDamage> {
     const counted = this.#marks
       .prepare<[bigint], { objects: number; bytes: number }>('SELECT * FROM counted WHERE tid = ?')
       .safeIntegers(false)
@@ -319,7 +310,7 @@ export class StoreCheck {
   }
 
   /** Names the revisions that transactions have lost, as far as the index by transaction still knows them. */
-  *#lost(): Generator<StoreDamage> {
+  *#lost(): Generator<StorageDamage> {
     if (this.#marks.prepare('SELECT 1 FROM wrong').get() === undefined) return
     const isWrong = this.#marks.prepare('SELECT 1 FROM wrong WHERE tid = ?')
     const note = this.#marks.prepare('INSERT OR IGNORE INTO present (tid, oid) VALUES (?, ?)')
@@ -338,7 +329,7 @@ export class StoreCheck {
   }
 
   /** Beside a mount: an entry may be written while it is read, but not twice. */
-  *#intents(): Generator<StoreDamage> {
+  *#intents(): Generator<StorageDamage> {
     const id = readDatabaseId(this.#now)
     if (id === undefined) return
     const look = (): FoundIntents => readIntents(this.#now.name, id, lastTidOf(this.#now))

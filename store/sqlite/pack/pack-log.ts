@@ -1,40 +1,39 @@
 /**
- * Gives room in the log back: units that nothing points to become holes in their files, and a segment of which
- * nothing is left is removed. No bytes are moved. Where the filesystem cannot make holes, whole segments are what is left.
+ * Gives room in the log back: units to which no revision points become holes in their files, and a segment without any
+ * such unit left is removed. No bytes are moved. Where the filesystem cannot make holes, only whole segments go.
  *
- * Commits go on meanwhile. They point to bytes behind the log's end as it was, which is not looked at, or share bytes
+ * Commits go on meanwhile. They point to bytes behind the log's end as of the mark, which are not looked at, or share bytes
  * that are pointed to already. So before each step the pack catches up with what was committed, and the writer refuses
  * to erase what a later commit points to.
  */
-import type { Tid } from '../../store/ids.ts'
-import { SEGMENT_BYTES } from '../../store/segment-files/log-layout.ts'
-import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
-import type { PackStep, PackStepResult } from '../../store/sqlite/pack/pack-steps.ts'
-import type { PagedBitmap } from '../../store/paged-bitmap.ts'
-import { GROUP_BYTES, UNIT_BYTES } from '../../store/indexed/frame.ts'
+import { GROUP_BYTES, UNIT_BYTES } from '../../indexed/frame.ts'
+import type { PagedBitmap } from '../../paged-bitmap.ts'
+import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
+import type { PackReader } from './pack-reader.ts'
+import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { StepSize } from './step-size.ts'
 
 const STEP_MIN_BYTES = 1 << 20
 const STEP_MAX_BYTES = 128 << 20
 const STEP_RANGES = 256
-/** Short ranges are looked at in batches, so that a rest can be taken. */
+/** Ranges between two chances to rest. */
 const LOOK_RANGES = 256
 const STALE_MAX = 20
 const UNITS_PER_SEGMENT = SEGMENT_BYTES / UNIT_BYTES
 
-/** What a pack of the log needs of the rest. */
+/** What {@link packLog} works with. */
 export interface LogPackWork {
   readonly reader: PackReader
   /** The units of `[0, logEnd)` that revisions up to `upTo` point to, and maybe later ones. */
   readonly live: PagedBitmap
-  readonly upTo: Tid
+  readonly upTo: bigint
   readonly logEnd: number
   readonly step: (step: PackStep) => Promise<PackStepResult>
-  /** Called now and then with how far it is: positions of the log out of `logEnd`. */
+  /** Called from time to time with the position reached, of `logEnd`. */
   readonly pause: (doneBytes: number) => Promise<void> | undefined
 }
 
-/** Resolves to how many bytes of the log were given back. */
+/** Resolves to the bytes of the log that were given back. */
 export async function packLog(work: LogPackWork): Promise<number> {
   return await new LogPack(work).run()
 }
@@ -45,8 +44,8 @@ type Range = readonly [lo: number, hi: number]
 class LogPack {
   readonly #work: LogPackWork
   readonly #stepSize = new StepSize(STEP_MIN_BYTES, STEP_MAX_BYTES)
-  /** Transactions up to this one are known. */
-  #seen: Tid
+  /** What transactions up to this one point to is in `live`. */
+  #seen: bigint
   #freedBytes = 0
 
   constructor(work: LogPackWork) {
@@ -89,7 +88,7 @@ class LogPack {
     if (ranges.length > 0) await this.#erase(ranges)
   }
 
-  /** A step ends where a group does, so that its checksums go with it. */
+  /** A step ends where a group does, so that the group's checksums go with it. */
   #stepEnd(at: number, hi: number): number {
     const end = at + this.#stepSize.value
     if (end >= hi) return hi
@@ -97,7 +96,7 @@ class LogPack {
     return groupEnd > at ? groupEnd : Math.min(hi, groupEnd + GROUP_BYTES)
   }
 
-  /** The ranges of a segment that nothing points to, before the log's end. */
+  /** The ranges of a segment, before the log's end, to which no revision points. */
   *#deadRanges(segment: number): Generator<Range> {
     const { live, logEnd } = this.#work
     const end = Math.min((segment + 1) * UNITS_PER_SEGMENT, logEnd / UNIT_BYTES)
@@ -120,7 +119,7 @@ class LogPack {
         asOf: this.#seen,
         ranges: Float64Array.from(wanted.flat()),
       })
-      this.#stepSize.took(durationMs)
+      this.#stepSize.adapt(durationMs)
       this.#freedBytes += bytes
       if (!isStale) break
     }
@@ -132,17 +131,13 @@ class LogPack {
     return this.#work.live.find(true, lo / UNIT_BYTES, end) < end
   }
 
-  /** What was committed meanwhile stays where it points. */
+  /** Adds what was committed meanwhile to `live`. */
   #catchUp(): void {
     const { reader, live, logEnd } = this.#work
-    const { lastTid } = reader.totals()
+    const { lastTid } = reader.logEnd()
     if (lastTid === this.#seen) return
-    for (const [pos, len] of reader.usedSince(this.#seen)) if (pos < logEnd) addLive(live, pos, len)
+    for (const [pos, len] of reader.usedSince(this.#seen))
+      if (pos < logEnd) live.addRange(Math.floor(pos / UNIT_BYTES), Math.ceil((pos + len) / UNIT_BYTES))
     this.#seen = lastTid
   }
-}
-
-/** Notes that somebody points to the bytes `[pos, pos + len)` of the log: the units that they lie in stay. */
-export function addLive(live: PagedBitmap, pos: number, len: number): void {
-  live.addRange(Math.floor(pos / UNIT_BYTES), Math.ceil((pos + len) / UNIT_BYTES))
 }

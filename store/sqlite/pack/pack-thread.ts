@@ -1,26 +1,26 @@
-/** The thread that packs: it reads and decides, the store's writer does the steps. Its other end is pack.ts. */
+/** The thread that packs: it reads and decides, and the store's writer does the steps. Its other end is sqlite-packing.ts. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
-import type { Tid } from '../../store/ids.ts'
-import { fromWire, toWire } from '../../store/errors.ts'
-import { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
-import type { PackStep, PackStepResult } from '../../store/sqlite/pack/pack-steps.ts'
-import { storeError } from '../../store/sqlite/sqlite-errors.ts'
-import type { PackData, PackMessage, PackPhase, StepAnswer } from './messages.ts'
-import { Packing } from './packing.ts'
+import type { MarkModule, PackPhase } from '../../capabilities.ts'
+import { tid as toTid } from '../../ids.ts'
+import { storeError } from '../sqlite-errors.ts'
+import { fromWire, toWire } from '../../errors.ts'
+import type { PackData, PackMessage, StepAnswer } from './messages.ts'
+import { PackReader } from './pack-reader.ts'
+import { PackRun } from './pack-run.ts'
+import type { PackStep, PackStepResult } from './pack-steps.ts'
 
 const PROGRESS_MS = 100
-/** Rests are taken when this much time has been worked. */
+/** Work between two rests. */
 const WORK_MS = 10
 
 type Port = NonNullable<typeof parentPort>
 
-/** What the work itself knows of the outside. */
 class Outside {
   readonly #port: Port
   readonly #rest: number
-  #workedSince = performance.now()
-  #toldAt = 0
+  #workingSince = performance.now()
+  #reportedAt = 0
 
   constructor(port: Port, rest: number) {
     this.#port = port
@@ -37,17 +37,17 @@ class Outside {
 
   progress(phase: PackPhase, done: number, total: number): void {
     const now = performance.now()
-    if (now - this.#toldAt < PROGRESS_MS && done < total) return
-    this.#toldAt = now
+    if (now - this.#reportedAt < PROGRESS_MS && done < total) return
+    this.#reportedAt = now
     this.#post({ kind: 'progress', progress: { phase, done, total } })
   }
 
-  /** Rests, now and then. */
+  /** Rests once {@link WORK_MS} have passed since the last rest. */
   pause(): Promise<void> | undefined {
-    const workedMs = performance.now() - this.#workedSince
+    const workedMs = performance.now() - this.#workingSince
     if (this.#rest === 0 || workedMs < WORK_MS) return undefined
     return sleep(workedMs * this.#rest).then(() => {
-      this.#workedSince = performance.now()
+      this.#workingSince = performance.now()
     })
   }
 
@@ -59,11 +59,13 @@ class Outside {
 async function main(port: Port, data: PackData): Promise<void> {
   const post = (message: PackMessage): void => port.postMessage(message, [])
   try {
+    const { mark } = (await import(data.marker)) as MarkModule
     const reader = new PackReader(data.path)
     try {
-      const kept = { from: data.from as Tid, earlier: data.earlier as readonly Tid[] }
-      const packing = new Packing(reader, kept, data.spareBytes, new Outside(port, data.rest))
-      post({ kind: 'done', report: await packing.run() })
+      const kept = { from: toTid(data.from), earlier: data.earlier.map(toTid) }
+      const outside = new Outside(port, data.rest)
+      const run = new PackRun({ reader, kept, mark, spareBytes: data.spareBytes, outside })
+      post({ kind: 'done', report: await run.run() })
     } finally {
       reader.close()
     }

@@ -1,21 +1,20 @@
 /**
- * A pack, from one end to the other. Whatever it is interrupted by, what is done is done, and the next pack goes on
- * with what is left: nothing that it does depends on its having done the rest.
+ * A pack from end to end, in the thread of pack-thread.ts. No part relies on an earlier run having finished: an
+ * interrupted pack keeps what it has done, and the next one does the rest.
  *
- * 1. *Mark*: what can be reached (mark.ts).
+ * 1. *Mark*: the caller's module finds the objects that are reached.
  * 2. *Sweep*: reads all revisions in their order and drops those that no kept moment sees, and the objects that were
- *    not reached. What stays is noted in a bitmap of the log.
+ *    not reached. A bitmap of the log's units notes what stays.
  * 3. *Log*: room in the log is given back (pack-log.ts).
- * 4. Transactions of which nothing is left are forgotten, and free pages go back to the host's filesystem.
+ * 4. Transactions without a revision are forgotten, and free pages go back to the host's filesystem.
  */
-import { isKept, type KeptMoments } from '../../store/kept-moments.ts'
-import type { PackReader } from '../../store/sqlite/pack/pack-reader.ts'
-import type { PackStep, PackStepResult } from '../../store/sqlite/pack/pack-steps.ts'
-import { PagedBitmap } from '../../store/paged-bitmap.ts'
-import { TID_NONE, type Tid } from '../../store/ids.ts'
-import { mark } from './mark.ts'
-import type { PackPhase, PackReport } from './messages.ts'
-import { addLive, packLog } from './pack-log.ts'
+import type { Mark, PackPhase, PackReport } from '../../capabilities.ts'
+import { tid as toTid, TID_NONE } from '../../ids.ts'
+import { isKept, type KeptMoments } from '../../kept-moments.ts'
+import { PagedBitmap } from '../../paged-bitmap.ts'
+import { packLog } from './pack-log.ts'
+import type { PackReader } from './pack-reader.ts'
+import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { StepSize } from './step-size.ts'
 import { judge } from './sweep.ts'
 
@@ -25,15 +24,25 @@ const GIVE_BACK_MIN_PAGES = 64
 const GIVE_BACK_MAX_PAGES = 8192
 const PAUSE_ROWS = 1024
 
+/** The ways out of the run: the writer, the progress, and rests. */
 export interface PackOutside {
   step(step: PackStep): Promise<PackStepResult>
   progress(phase: PackPhase, done: number, total: number): void
   pause(): Promise<void> | undefined
 }
 
-export class Packing {
+export interface PackRunParts {
+  readonly reader: PackReader
+  readonly kept: KeptMoments
+  readonly mark: Mark
+  readonly spareBytes: number
+  readonly outside: PackOutside
+}
+
+export class PackRun {
   readonly #reader: PackReader
   readonly #kept: KeptMoments
+  readonly #mark: Mark
   readonly #spareBytes: number
   readonly #outside: PackOutside
   readonly #dropSize = new StepSize(DROP_MIN_ROWS, DROP_MAX_ROWS)
@@ -42,30 +51,31 @@ export class Packing {
   #transactionsForgotten = 0
   #longestStepMs = 0
 
-  constructor(reader: PackReader, kept: KeptMoments, spareBytes: number, outside: PackOutside) {
+  constructor({ reader, kept, mark, spareBytes, outside }: PackRunParts) {
     this.#reader = reader
     this.#kept = kept
+    this.#mark = mark
     this.#spareBytes = spareBytes
     this.#outside = outside
   }
 
-  /** @throws CorruptRecordError for a record that leads on and cannot be read; then nothing was dropped. */
+  /** @throws CorruptRecordError for a record whose references cannot be read; then nothing was dropped. */
   async run(): Promise<PackReport> {
     const start = performance.now()
-    const bytesBefore = this.#reader.fileBytes().total
-    const { logEnd } = this.#reader.totals()
+    const bytesBefore = this.#reader.space().totalBytes
+    const { logEnd } = this.#reader.logEnd()
     const live = new PagedBitmap()
-    let logBytesFreed = 0
+    let bulkBytesFreed = 0
     try {
       const upTo = await this.#markAndSweep(live)
-      logBytesFreed = await packLog({
+      bulkBytesFreed = await packLog({
         reader: this.#reader,
         live,
         upTo,
         logEnd,
         step: step => this.#step(step),
         pause: done => {
-          this.#outside.progress('log', done, logEnd)
+          this.#outside.progress('bulk', done, logEnd)
           return this.#outside.pause()
         },
       })
@@ -77,11 +87,11 @@ export class Packing {
     await this.#step({ kind: 'settle' })
     return {
       bytesBefore,
-      bytesAfter: this.#reader.fileBytes().total,
+      bytesAfter: this.#reader.space().totalBytes,
       revisionsDropped: this.#revisionsDropped,
       objectsDropped: this.#objectsDropped,
       transactionsForgotten: this.#transactionsForgotten,
-      logBytesFreed,
+      bulkBytesFreed,
       durationMs: performance.now() - start,
       longestStepMs: this.#longestStepMs,
     }
@@ -94,12 +104,12 @@ export class Packing {
   }
 
   /**
-   * Drops what does not stay, and notes in `live` where the rest lies in the log. Resolves to the transaction up to
-   * which nothing is missed.
+   * Drops what does not stay, and adds to `live` the units of the rest. Resolves to the transaction up to which `live` is
+   * complete.
    */
-  async #markAndSweep(live: PagedBitmap): Promise<Tid> {
-    const { lastTid, nextOid } = this.#reader.totals()
-    const reached = await mark(this.#reader, this.#kept, lastTid, done => {
+  async #markAndSweep(live: PagedBitmap): Promise<bigint> {
+    const { lastTid, nextOid } = await this.#reader.totals()
+    const reached = await this.#mark(this.#reader, this.#kept, lastTid, done => {
       this.#outside.progress('mark', Math.min(done, nextOid), nextOid)
       return this.#outside.pause()
     })
@@ -111,7 +121,7 @@ export class Packing {
     }
   }
 
-  async #sweep(reached: PagedBitmap, markedUpTo: Tid, nextOid: number, live: PagedBitmap): Promise<void> {
+  async #sweep(reached: PagedBitmap, markedUpTo: bigint, nextOid: number, live: PagedBitmap): Promise<void> {
     let oids: number[] = []
     let tids: bigint[] = []
     const drop = async (): Promise<void> => {
@@ -120,7 +130,7 @@ export class Packing {
         oids: Float64Array.from(oids),
         tids: BigInt64Array.from(tids),
       })
-      this.#dropSize.took(dropped.durationMs)
+      this.#dropSize.adapt(dropped.durationMs)
       this.#revisionsDropped += dropped.rows
       oids = []
       tids = []
@@ -133,9 +143,8 @@ export class Packing {
       reached,
       markedUpTo,
     )) {
-      if (stays) {
-        if (entry.pos !== undefined) addLive(live, entry.pos, entry.len)
-      } else {
+      if (stays) live.addRange(entry.unitLo, entry.unitHi)
+      else {
         oids.push(entry.oid)
         tids.push(entry.tid)
         if (isUnreached && entry.oid !== lastUnreached) {
@@ -159,7 +168,7 @@ export class Packing {
       const last = batch.at(-1)
       if (last === undefined) return
       after = last.tid
-      const unused = batch.filter(({ tid, isUsed }) => !isUsed && !isKept(this.#kept, tid as Tid))
+      const unused = batch.filter(({ tid, isUsed }) => !isUsed && !isKept(this.#kept, toTid(tid)))
       if (unused.length > 0) {
         const tids = BigInt64Array.from(unused, ({ tid }) => tid)
         this.#transactionsForgotten += (await this.#step({ kind: 'forget', tids })).rows
@@ -170,13 +179,13 @@ export class Packing {
 
   async #giveBack(): Promise<void> {
     const size = new StepSize(GIVE_BACK_MIN_PAGES, GIVE_BACK_MAX_PAGES)
-    const { free: freeAtFirst } = this.#reader.fileBytes()
+    const freeAtFirst = this.#reader.space().freeBytes
     const total = Math.max(0, freeAtFirst - this.#spareBytes)
     for (let before = freeAtFirst; before > this.#spareBytes;) {
       const { durationMs } = await this.#step({ kind: 'give back', pages: size.value })
-      size.took(durationMs)
-      const { free } = this.#reader.fileBytes()
-      // Nothing more comes back: where somebody else uses up what is freed, it is no use to insist.
+      size.adapt(durationMs)
+      const free = this.#reader.space().freeBytes
+      // Commits may use free pages as fast as they are given back: then stop.
       if (free >= before) return
       before = free
       this.#outside.progress('give back', Math.min(total, freeAtFirst - free), total)

@@ -1,0 +1,106 @@
+import Database from 'better-sqlite3'
+import type {
+  Checking,
+  RevisionReader,
+  StorageCheckOptions,
+  StorageDamage,
+  StorageRepair,
+} from '../../capabilities.ts'
+import { StoreError } from '../../errors.ts'
+import type { Oid, Tid } from '../../ids.ts'
+import { WriterLock } from '../open/writer-lock.ts'
+import { SqliteRevisionReader } from '../revision-reader.ts'
+import { storeError } from '../sqlite-errors.ts'
+import { assertRepairable, repairLog } from './repair-log.ts'
+import { lossName, noteLosses, repairRows } from './repair-rows.ts'
+import { filesToCheck, StorageCheck } from './storage-check.ts'
+
+const CACHE_KIB = 32 << 10
+
+export class SqliteChecking implements Checking {
+  readonly #path: string
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  async *storage({ upTo, everyByte, progress }: StorageCheckOptions): AsyncGenerator<StorageDamage> {
+    const scans = this.#connect()
+    const lookUps = this.#connect()
+    const check = new StorageCheck(scans, lookUps, upTo, progress)
+    try {
+      for (const damage of check.run(everyByte)) yield withIsCurrent(lookUps, damage)
+    } catch (error) {
+      throw storeError(error, this.#path)
+    } finally {
+      check.close()
+      scans.close()
+      lookUps.close()
+    }
+  }
+
+  reader(): RevisionReader {
+    return new SqliteRevisionReader(this.#path, filesToCheck)
+  }
+
+  async isAccepted(oid: Oid, tid: Tid): Promise<boolean> {
+    const db = this.#connect()
+    try {
+      return db.prepare('SELECT 1 FROM meta WHERE name = ?').get(lossName(oid, tid)) !== undefined
+    } catch (error) {
+      throw storeError(error, this.#path)
+    } finally {
+      db.close()
+    }
+  }
+
+  async accept(losses: readonly { readonly oid: Oid; readonly tid: Tid }[]): Promise<void> {
+    noteLosses(
+      this.#path,
+      losses.map(({ oid, tid }) => lossName(oid, tid)),
+    )
+  }
+
+  async beginRepair(purpose: string): Promise<StorageRepair> {
+    const lock = WriterLock.take(this.#path, purpose)
+    try {
+      assertRepairable(this.#path)
+    } catch (error) {
+      lock.release()
+      throw storeError(error, this.#path)
+    }
+    return {
+      mend: async index => {
+        if (index) mendRows(this.#path)
+        repairLog(this.#path)
+      },
+      end: async () => lock.release(),
+    }
+  }
+
+  #connect(): Database.Database {
+    const db = new Database(this.#path, { readonly: true, fileMustExist: true })
+    db.pragma(`cache_size = -${CACHE_KIB}`)
+    return db
+  }
+}
+
+function withIsCurrent(db: Database.Database, damage: StorageDamage): StorageDamage {
+  const { oid, tid } = damage
+  if (oid === undefined || tid === undefined) return damage
+  const query = 'SELECT tid FROM revision INDEXED BY revision_by_oid WHERE oid = ? LIMIT 1'
+  const newest = db.prepare<[number], bigint>(query).pluck().safeIntegers().get(oid)
+  return { ...damage, isCurrent: newest === undefined || newest <= tid }
+}
+
+function mendRows(path: string): void {
+  try {
+    repairRows(path)
+  } catch (error) {
+    if (!(error instanceof Database.SqliteError)) throw error
+    throw new StoreError(
+      `the tables of ${path} cannot be read through (${error.message}), and nothing was changed`,
+      { code: 'damaged-file', path, cause: error },
+    )
+  }
+}

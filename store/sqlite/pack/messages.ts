@@ -1,0 +1,27 @@
+/** The messages between the event loop and the thread that packs. */
+import type { PackProgress, PackReport } from '../../capabilities.ts'
+import type { WireError } from '../../errors.ts'
+import type { PackStep, PackStepResult } from './pack-steps.ts'
+
+/** The thread's `workerData`. */
+export interface PackData {
+  readonly path: string
+  readonly from: bigint
+  readonly earlier: readonly bigint[]
+  /** The URL of a MarkModule. */
+  readonly marker: string
+  /** How long to rest after each piece of work, as a multiple of the time that it took. */
+  readonly rest: number
+  /** Bytes of free pages that may stay in the file. */
+  readonly spareBytes: number
+}
+
+/** From the thread. It sends a step only after the answer to the one before. */
+export type PackMessage =
+  | { readonly kind: 'step'; readonly step: PackStep }
+  | { readonly kind: 'progress'; readonly progress: PackProgress }
+  | { readonly kind: 'done'; readonly report: PackReport }
+  | { readonly kind: 'failed'; readonly error: WireError }
+
+/** To the thread: the answer to a step. */
+export type StepAnswer = { readonly result: PackStepResult } | { readonly error: WireError }

@@ -1,0 +1,98 @@
+/**
+ * Packing of a SQLite database: the thread of pack-thread.ts reads and decides, over a connection of its own; the
+ * store's writer does what was decided in steps of some milliseconds, between commits. Reads wait for neither.
+ */
+import { Worker } from 'node:worker_threads'
+import type { Packing, PackReport, PackWork } from '../../capabilities.ts'
+import { fromWire, StoreError, toWire } from '../../errors.ts'
+import type { KeptMoments } from '../../kept-moments.ts'
+import { formatKeptMoments, KEPT_MOMENTS } from '../kept-moments.ts'
+import type { PackData, PackMessage, StepAnswer } from './messages.ts'
+import type { PackStep, PackStepResult } from './pack-steps.ts'
+
+const THREAD_FILE = new URL(
+  `./pack-thread${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`,
+  import.meta.url,
+)
+
+/** A bound for the thread's heap, far above what it needs; a pack that would need more fails and loses nothing. */
+const THREAD_LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 16 }
+
+/** The store that is packed. */
+export interface PackedStore {
+  readonly name: string
+  keptMoments(): Promise<KeptMoments>
+  packStep(step: PackStep): Promise<PackStepResult>
+}
+
+export class SqlitePacking implements Packing {
+  readonly #store: PackedStore
+
+  constructor(store: PackedStore) {
+    this.#store = store
+  }
+
+  kept(): Promise<KeptMoments> {
+    return this.#store.keptMoments()
+  }
+
+  async keep(moments: KeptMoments): Promise<void> {
+    await this.#store.packStep({ kind: 'note', name: KEPT_MOMENTS, value: formatKeptMoments(moments) })
+  }
+
+  async pack(work: PackWork): Promise<PackReport> {
+    const { kept, marker, rest, spareBytes, signal } = work
+    signal?.throwIfAborted()
+    const data: PackData = {
+      path: this.#store.name,
+      from: kept.from,
+      earlier: kept.earlier,
+      marker: marker.href,
+      rest,
+      spareBytes,
+    }
+    const worker = new Worker(THREAD_FILE, { workerData: data, resourceLimits: THREAD_LIMITS })
+    const stop = (): void => void worker.terminate()
+    signal?.addEventListener('abort', stop, { once: true })
+    try {
+      return await this.#follow(worker, work)
+    } finally {
+      signal?.removeEventListener('abort', stop)
+      await worker.terminate()
+    }
+  }
+
+  #follow(worker: Worker, { onProgress, signal }: PackWork): Promise<PackReport> {
+    return new Promise((resolve, reject) => {
+      const answer = (answer: StepAnswer): void => worker.postMessage(answer, [])
+      worker.on('message', (message: PackMessage) => {
+        switch (message.kind) {
+          case 'step':
+            this.#store.packStep(message.step).then(
+              result => answer({ result }),
+              (error: unknown) => answer({ error: toWire(error) }),
+            )
+            break
+          case 'progress':
+            onProgress(message.progress)
+            break
+          case 'done':
+            resolve(message.report)
+            break
+          case 'failed':
+            reject(fromWire(message.error))
+        }
+      })
+      worker.on('error', reject)
+      worker.on('exit', () => {
+        reject(
+          signal?.aborted === true
+            ? (signal.reason as Error)
+            : new StoreError(
+                `packing ${this.#store.name} ended early: nothing that is kept is lost; pack again`,
+              ),
+        )
+      })
+    })
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Decides for each revision whether it stays: a kept moment sees it, and its object is marked. Objects that were changed
+ * after the marking began stay whole: they were reached then, or are new.
+ */
+import type { StoredRevision } from '../../capabilities.ts'
+import { KeptRevisions, type KeptMoments } from '../../kept-moments.ts'
+import type { PagedBitmap } from '../../paged-bitmap.ts'
+
+export interface Judged {
+  readonly entry: StoredRevision
+  readonly stays: boolean
+  /** Whether its object is not marked. */
+  readonly isUnreached: boolean
+}
+
+/**
+ * Judges `entries`, in the order of oids and of each oid the newest first.
+ * @param reached the objects that a Mark found, as of `markedUpTo`.
+ */
+export function* judge(
+  entries: Iterable<StoredRevision>,
+  kept: KeptMoments,
+  reached: PagedBitmap,
+  markedUpTo: bigint,
+): Generator<Judged> {
+  const revisions = new KeptRevisions(kept)
+  let oid = -1
+  let isUnreached = false
+  /** The object's newest kept revisions, as far as they are tombstones: they go unless an older revision stays. */
+  let tombstones: StoredRevision[] = []
+  for (const entry of entries) {
+    if (entry.oid !== oid) {
+      yield* tombstones.map(entry => ({ entry, stays: false, isUnreached }))
+      tombstones = []
+      oid = entry.oid
+      isUnreached = entry.tid <= markedUpTo && !reached.has(oid)
+    }
+    const stays = revisions.sees(oid, entry.tid) && !isUnreached
+    if (stays && entry.isTombstone && entry.tid <= kept.from) {
+      tombstones.push(entry)
+      continue
+    }
+    if (stays) {
+      yield* tombstones.map(entry => ({ entry, stays, isUnreached }))
+      tombstones = []
+    }
+    yield { entry, stays, isUnreached }
+  }
+  yield* tombstones.map(entry => ({ entry, stays: false, isUnreached }))
+}
