@@ -6,29 +6,8 @@ import { Command, CommanderError } from 'commander'
 import packageJson from '../package.json' with { type: 'json' }
 import { CodedError } from '../store/errors.ts'
 import { explain } from './advice.ts'
+import { COMMANDS } from './command-table.ts'
 import { EXIT_FAILURE, EXIT_USAGE, UsageError } from './failure.ts'
-
-/** In the order of the help. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
-  mount: async () => (await import('./commands/mount.ts')).mountCommand(),
-  umount: async () => (await import('./commands/umount.ts')).umountCommand(),
-  status: async () => (await import('./commands/status.ts')).statusCommand(),
-  sync: async () => (await import('./commands/sync.ts')).syncCommand(),
-  log: async () => (await import('./commands/log.ts')).logCommand(),
-  diff: async () => (await import('./commands/diff.ts')).diffCommand(),
-  ls: async () => (await import('./commands/ls.ts')).lsCommand(),
-  cat: async () => (await import('./commands/cat.ts')).catCommand(),
-  tag: async () => (await import('./commands/tag.ts')).tagCommand(),
-  undo: async () => (await import('./commands/undo.ts')).undoCommand(),
-  restore: async () => (await import('./commands/restore.ts')).restoreCommand(),
-  clone: async () => (await import('./commands/clone.ts')).cloneCommand(),
-  txn: async () => (await import('./commands/txn.ts')).txnCommand(),
-  pack: async () => (await import('./commands/pack.ts')).packCommand(),
-  fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),
-  import: async () => (await import('./commands/import.ts')).importCommand(),
-  export: async () => (await import('./commands/export.ts')).exportCommand(),
-  df: async () => (await import('./commands/df.ts')).dfCommand(),
-}
 
 process.exitCode = await run(process.argv)
 

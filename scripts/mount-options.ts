@@ -114,6 +114,8 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
   },
   suid: { help: 'setuid programs work (off by default)', apply: settings => (settings.suid = true) },
   nosuid: { help: 'setuid programs do not work (the default)', apply: settings => (settings.suid = false) },
+  exec: { help: 'programs can be executed (the default)', apply: settings => (settings.noExec = false) },
+  noexec: { help: 'programs cannot be executed', apply: settings => (settings.noExec = true) },
   dev: { help: 'device nodes work (off by default)', apply: settings => (settings.dev = true) },
   nodev: { help: 'device nodes do not work (the default)', apply: settings => (settings.dev = false) },
   nonempty: {
@@ -130,6 +132,18 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
 }
 
 /**
+ * What mount(8), fstab(5) and systemd write for themselves: it says when and by whom something is mounted, or how
+ * access times are kept by filesystems of the kernel. Accepted without effect.
+ */
+const FOREIGN_OPTIONS = new Set(
+  (
+    'defaults auto noauto user nouser users nousers owner noowner group nogroup nofail _netdev ' +
+    'atime diratime nodiratime relatime norelatime strictatime nostrictatime lazytime nolazytime async'
+  ).split(' '),
+)
+const isForeign = (name: string): boolean => FOREIGN_OPTIONS.has(name) || /^x[-_]|^comment$/.test(name)
+
+/**
  * Reads the values of `-o`, each a list with commas.
  * @throws UsageError that names the option, and the valid ones where it is unknown.
  */
@@ -141,6 +155,7 @@ export function parseMountOptions(lists: readonly string[]): Omit<MountSettings,
     allowOther: false,
     suid: false,
     dev: false,
+    noExec: false,
     nonEmpty: false,
     shown: {},
   }
@@ -150,6 +165,7 @@ export function parseMountOptions(lists: readonly string[]): Omit<MountSettings,
     const name = (equals < 0 ? text : text.slice(0, equals)).replaceAll('-', '_')
     const value = equals < 0 ? undefined : text.slice(equals + 1)
     const option = Object.hasOwn(MOUNT_OPTIONS, name) ? MOUNT_OPTIONS[name] : undefined
+    if (option === undefined && isForeign(name)) continue
     if (option === undefined)
       throw new UsageError(
         `there is no mount option '${name}': the options are ${Object.keys(MOUNT_OPTIONS).join(', ')}`,

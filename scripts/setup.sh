@@ -20,9 +20,9 @@ is_known() { apt-cache show "$1" >/dev/null 2>&1; }
 packages="fuse3"
 programs="fusermount3"
 if [ "${1-}" = --tests ]; then
-  packages="$packages acl attr e2fsprogs fio git mount openssl procps qemu-utils rsync sqlite3 tar
+  packages="$packages acl attr debootstrap e2fsprogs fio git lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
     python3 python3-persistent python3-btrees python3-zodbpickle"
-  programs="$programs setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
+  programs="$programs debootstrap lintian setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
 fi
 has node || packages="$packages nodejs"
 has npm || packages="$packages npm"

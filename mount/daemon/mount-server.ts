@@ -89,6 +89,7 @@ export class MountServer {
         readOnly: settings.readOnly,
         allowOther: settings.allowOther,
         suid: settings.suid,
+        noExec: settings.noExec,
         dev: settings.dev,
         nonEmpty: settings.nonEmpty,
       })

@@ -17,6 +17,7 @@ export interface MountSettings {
   readonly allowOther: boolean
   readonly suid: boolean
   readonly dev: boolean
+  readonly noExec: boolean
   readonly nonEmpty: boolean
   /** What the mount is listed by; absent: the database's path. */
   readonly fsname?: string

@@ -1,4 +1,8 @@
-/** Unmounts with the system's own programs, which know who may: umount for root, fusermount for others. */
+/**
+ * Unmounts with the system's own programs, which know who may: umount for root, fusermount for others.
+ *
+ * umount calls no helper (-i): the helper of our own type calls `zblkfs umount`, which ends here.
+ */
 import { systemCode } from '../../store/errors.ts'
 import { execFile } from 'node:child_process'
 import { readdir, readFile, readlink } from 'node:fs/promises'
@@ -16,7 +20,7 @@ const USERS_SHOWN = 5
 export async function unmount(mountPoint: string, lazy: boolean): Promise<void> {
   const commands =
     process.getuid?.() === 0
-      ? [['umount', ...(lazy ? ['-l'] : []), mountPoint]]
+      ? [['umount', '-i', ...(lazy ? ['-l'] : []), mountPoint]]
       : ['fusermount3', 'fusermount'].map(name => [name, lazy ? '-uz' : '-u', mountPoint])
   let failure: unknown
   for (const [command = '', ...parameters] of commands) {

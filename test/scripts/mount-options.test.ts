@@ -10,6 +10,7 @@ test('without options a mount is writable, private, nosuid and nodev', () => {
     allowOther: false,
     suid: false,
     dev: false,
+    noExec: false,
     nonEmpty: false,
     shown: {},
   })
@@ -31,6 +32,13 @@ test('lists may be repeated, later options win, and - stands for _', () => {
     shown: { uid: 5, umask: 0o27 },
     fsname: 'x=y',
   })
+})
+
+test('options that mount(8), fstab(5) and systemd write for themselves change nothing', () => {
+  const list = 'defaults,nofail,user,_netdev,relatime,x-systemd.automount,x-gvfs-show,comment=x,noauto'
+  expect(parseMountOptions([list])).toEqual(parseMountOptions([]))
+  expect(parseMountOptions(['defaults,noexec'])).toMatchObject({ noExec: true })
+  expect(parseMountOptions(['noexec,exec'])).toMatchObject({ noExec: false })
 })
 
 test('a mount of the past is read-only', () => {

@@ -24,6 +24,7 @@ const { fileSystem, settings } = await openFileSystem(
     allowOther: false,
     suid: false,
     dev: false,
+    noExec: false,
     nonEmpty: false,
     shown: {},
   },

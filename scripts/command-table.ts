@@ -1,0 +1,27 @@
+/** The subcommands of `zblkfs`, each in a module that is loaded when the subcommand is needed. */
+import type { Command } from 'commander'
+
+/** In the order of the help. */
+export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  mount: async () => (await import('./commands/mount.ts')).mountCommand(),
+  umount: async () => (await import('./commands/umount.ts')).umountCommand(),
+  status: async () => (await import('./commands/status.ts')).statusCommand(),
+  sync: async () => (await import('./commands/sync.ts')).syncCommand(),
+  log: async () => (await import('./commands/log.ts')).logCommand(),
+  diff: async () => (await import('./commands/diff.ts')).diffCommand(),
+  ls: async () => (await import('./commands/ls.ts')).lsCommand(),
+  cat: async () => (await import('./commands/cat.ts')).catCommand(),
+  tag: async () => (await import('./commands/tag.ts')).tagCommand(),
+  undo: async () => (await import('./commands/undo.ts')).undoCommand(),
+  restore: async () => (await import('./commands/restore.ts')).restoreCommand(),
+  clone: async () => (await import('./commands/clone.ts')).cloneCommand(),
+  txn: async () => (await import('./commands/txn.ts')).txnCommand(),
+  pack: async () => (await import('./commands/pack.ts')).packCommand(),
+  fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),
+  import: async () => (await import('./commands/import.ts')).importCommand(),
+  export: async () => (await import('./commands/export.ts')).exportCommand(),
+  df: async () => (await import('./commands/df.ts')).dfCommand(),
+}
+
+/** Loads all of them. */
+export const loadCommands = (): Promise<Command[]> => Promise.all(Object.values(COMMANDS).map(load => load()))
