@@ -1,6 +1,6 @@
 import { readSync } from 'node:fs'
 import { LRUCache } from 'lru-cache'
-import { BulkDamageError } from '../indexed/bulk.ts'
+import { BulkDamageError, type BulkRead, type BulkReader } from '../indexed/bulk.ts'
 import { GROUP_BYTES, isIntact, SUM_BYTES, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
 import { isReadFailure } from './file-ranges.ts'
 import type { LogFiles } from './log-files.ts'
@@ -9,8 +9,11 @@ import { offsetOf, segmentOf, sumOffsetOf } from './log-layout.ts'
 /** Groups whose checksums a reader caches: 4 MiB, for 2 GiB of the log. */
 const GROUPS_KEPT = 1024
 
+/** The longest run of reads that is read at once and copied apart: a block's chunks. */
+const SPAN_BYTES = 2 << 20
+
 /** Reads ranges of the log and verifies the checksum of every unit that they touch. */
-export class LogReader {
+export class LogReader implements BulkReader {
   readonly #files: LogFiles
   /** The checksums of groups that were read, by the group's position. */
   readonly #groups = new LRUCache<number, Buffer>({
@@ -18,14 +21,52 @@ export class LogReader {
     dispose: sums => void (this.#spare = sums),
   })
   #spare: Buffer | undefined
+  /** For a run of reads, before they are copied apart. */
+  #span = Buffer.alloc(0)
   readonly #unit = Buffer.allocUnsafeSlow(UNIT_BYTES)
 
   constructor(files: LogFiles) {
     this.#files = files
   }
 
+  /** In the order of positions; reads that follow one another in the log are made with one call. @throws as {@link BulkReader.read}. */
+  read(reads: readonly BulkRead[]): void {
+    const [only] = reads
+    if (reads.length === 1 && only !== undefined) {
+      this.readAt(only.pos, only.into)
+      return
+    }
+    const sorted = isAscending(reads) ? reads : reads.toSorted((a, b) => a.pos - b.pos)
+    for (let start = 0, end = 0; start < sorted.length; start = end) {
+      const first = sorted[start]
+      if (first === undefined) return
+      let length = first.into.length
+      for (end = start + 1; end < sorted.length; end++) {
+        const next = sorted[end]
+        if (next?.pos !== first.pos + length || length + next.into.length > SPAN_BYTES) break
+        length += next.into.length
+      }
+      if (end === start + 1) this.readAt(first.pos, first.into)
+      else this.#readRun(sorted.slice(start, end), first, length)
+    }
+  }
+
+  /** Reads that follow one another in the log: straight into their memory where that is one piece too, else by way of a span. */
+  #readRun(run: readonly BulkRead[], { pos, into }: BulkRead, length: number): void {
+    if (isOnePiece(run)) {
+      this.readAt(pos, new Uint8Array(into.buffer, into.byteOffset, length))
+      return
+    }
+    if (this.#span.length < length) this.#span = Buffer.allocUnsafeSlow(SPAN_BYTES)
+    this.readAt(pos, this.#span.subarray(0, length))
+    for (const read of run) {
+      const off = read.pos - pos
+      read.into.set(this.#span.subarray(off, off + read.into.length))
+    }
+  }
+
   /** Reads `[pos, pos + target.length)`. @throws BulkDamageError where bytes are missing or not what was written. */
-  read(pos: number, target: Uint8Array): void {
+  readAt(pos: number, target: Uint8Array): void {
     let off = 0
     while (off < target.length) {
       const at = pos + off
@@ -62,6 +103,18 @@ export class LogReader {
     this.#groups.set(group, sums)
   }
 }
+
+const isAscending = (reads: readonly BulkRead[]): boolean =>
+  reads.every(({ pos }, index) => pos >= (reads[index - 1]?.pos ?? 0))
+
+/** Whether each read's memory follows that of the one before. */
+const isOnePiece = (reads: readonly BulkRead[]): boolean =>
+  reads.every(({ into }, index) => {
+    const last = index === 0 ? undefined : reads[index - 1]?.into
+    return (
+      last === undefined || (last.buffer === into.buffer && last.byteOffset + last.length === into.byteOffset)
+    )
+  })
 
 const CUT_SHORT = 'its log file ends before its bytes'
 

@@ -1,5 +1,6 @@
 import { fdatasyncSync, write as writeWithCallback, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
+import type { BulkWriter } from '../indexed/bulk.ts'
 import { alignedMemory } from './aligned-memory.ts'
 import { Frame, FRAME_BYTES, GROUP_BYTES, SUM_BYTES, sumAt, UNIT_BYTES } from '../indexed/frame.ts'
 import { isInvalidArgument, startWriteOut } from './file-ranges.ts'
@@ -20,7 +21,7 @@ const DIRECT_BYTES = 256 << 10
  * A frame is assembled in memory as it will lie on disk, so that one call writes it; the next frame is assembled while that call
  * is under way.
  */
-export class LogWriter {
+export class LogWriter implements BulkWriter {
   readonly #files: LogFiles
   /** The frame being assembled, and one that may be under way to the disk. */
   #frame = new Frame(alignedMemory(FRAME_BYTES))

@@ -11,7 +11,8 @@ import { UNIT_BYTES } from '../indexed/frame.ts'
 import type { LogFiles } from '../segment-files/log-files.ts'
 import { readKeptMoments } from './kept-moments.ts'
 import { logFilesOf } from './log.ts'
-import { Reader, recordSize } from './reader.ts'
+import { recordSize } from '../indexed/record-parts.ts'
+import { RecordReader } from './record-reader.ts'
 import { storeError } from './sqlite-errors.ts'
 
 const BATCH_ROWS = 1024
@@ -38,7 +39,7 @@ export class SqliteRevisionReader implements RevisionReader {
   protected readonly db: Database.Database
   protected readonly path: string
   protected readonly files: LogFiles
-  readonly #reader: Reader
+  readonly #reader: RecordReader
   readonly #rest: Database.Statement<[number, bigint, number], EntryRow>
   readonly #following: Database.Statement<[number, number], EntryRow>
   readonly #oids: Database.Statement<[number, number], number>
@@ -49,7 +50,7 @@ export class SqliteRevisionReader implements RevisionReader {
     this.db.pragma(`cache_size = -${CACHE_KIB}`)
     this.path = path
     this.files = openFiles(this.db)
-    this.#reader = new Reader(this.db, this.files)
+    this.#reader = new RecordReader(this.db, this.files)
     const entries = <P extends unknown[]>(where: string): Database.Statement<P, EntryRow> =>
       this.db.prepare<P, EntryRow>(`SELECT ${ENTRY} ${BY_OID} WHERE ${where}`).safeIntegers().raw(true)
     this.#rest = entries('oid = ? AND tid < ? ORDER BY oid, tid DESC LIMIT ?')

@@ -3,30 +3,23 @@
  * key, so that a row that turns up under another key is found.
  */
 import { shortSum } from '../checksum.ts'
-import { ROW_BYTES_MAX } from './schema.ts'
+import type { TransactionRow } from '../indexed/record-index.ts'
+import { ROW_BYTES_MAX } from '../indexed/placement.ts'
 
 /** One call over gathered bytes costs less than one for each part. */
 const KEY_BYTES = 32
 const scratch = new Uint8Array(KEY_BYTES + ROW_BYTES_MAX)
 const key = new DataView(scratch.buffer)
 
-/** What the sum of a `txn` row covers: all that a pack leaves as it is. */
-export interface SummedTransaction {
-  readonly tid: bigint
-  readonly user: string
-  readonly description: string
-  readonly extension: Uint8Array
-  readonly nextOid: number
-  readonly logEnd: number
-  readonly stored: number
-}
+/** What the sum of a `txn` row covers: all but the counts that a pack changes. */
+export type SummedTransaction = Omit<TransactionRow, 'tid' | 'objects' | 'bytes'> & { readonly tid: bigint }
 
 /** The sum of a `txn` row: the low 32 bits of the hash. */
 export function transactionSum(row: SummedTransaction): number {
   // A damaged row may hold values of any type.
   if (typeof row.user !== 'string' || !(row.extension instanceof Uint8Array)) return -1
-  const { tid, nextOid, logEnd, stored, user, description } = row
-  const fields = [tid, nextOid, logEnd, stored, user.length, user, description].join('\0')
+  const { tid, nextOid, bulkEnd, stored, user, description } = row
+  const fields = [tid, nextOid, bulkEnd, stored, user.length, user, description].join('\0')
   const bytes = Buffer.concat([Buffer.from(fields), row.extension])
   return shortSum(bytes)
 }

@@ -21,7 +21,6 @@
  * SQLite compares such keys by reading whole rows where these are long.
  */
 import type { Database } from 'better-sqlite3'
-import { UNIT_BYTES } from '../indexed/frame.ts'
 import { DATABASE_ID, newDatabaseId } from './open/database-id.ts'
 
 /** `PRAGMA application_id`: "zblk". */
@@ -32,15 +31,6 @@ export const FORMAT_VERSION = 1
 
 /** Small, so that a commit of a few rows writes little, and a 4 KiB body takes little more; docs/notes.md has the figures. */
 export const PAGE_BYTES = 4096
-
-/**
- * A transaction with less than this for the log keeps it in its rows: one sync instead of two, at the price that
- * these bytes are written twice.
- */
-export const INLINE_TRANSACTION_BYTES = 65_536
-
-/** No row has more inline: all that a small transaction has, and what is left of a record on both sides of its units. */
-export const ROW_BYTES_MAX = INLINE_TRANSACTION_BYTES + 6 * UNIT_BYTES
 
 const SCHEMA = `
   CREATE TABLE txn (

@@ -1,40 +1,32 @@
 /**
- * The SQLite store's two halves: reading, on the event loop's thread over a connection of its own, and writing,
- * through the thread of writer.ts. schema.ts has the format, open-sqlite-store.ts what is checked before.
+ * A store over a SQLite index and segment files. It reads on the event loop's thread over a connection of its own, and
+ * writes through the thread of writer.ts. schema.ts has the format; open-sqlite-store.ts opens and checks a database.
  */
 import { statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
-import type { Added, Capabilities, Intents, Pinning, Space } from '../capabilities.ts'
+import type { Added, Capabilities, Pinning, Space } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
-import { formatTid, oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
-import type {
-  ChangeSet,
-  NewTransaction,
-  OidRange,
-  Revision,
-  RevisionPart,
-  ReadableStore,
-  ReadOnlyStore,
-  SliceRead,
-  TransactionInfo,
-  TransactionRange,
-  WritableStore,
-} from '../store.ts'
+import { formatTid, type Tid } from '../ids.ts'
+import { IndexedStore } from '../indexed/indexed-store.ts'
+import { WriteHalf } from '../indexed/write-half.ts'
+import type { LogFiles } from '../segment-files/log-files.ts'
+import { LogReader } from '../segment-files/log-reader.ts'
+import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { readDatabaseId } from './open/database-id.ts'
 import { IntentLog, waitingIntents } from './intent-log.ts'
 import { Polling } from '../polling.ts'
 import { isKept, type KeptMoments } from '../kept-moments.ts'
 import { SqliteChecking } from './check/sqlite-checking.ts'
 import { readKeptMoments } from './kept-moments.ts'
-import { logBytesOnDisk } from './log.ts'
+import { logBytesOnDisk, logFilesOf } from './log.ts'
 import type { WriterStats } from './writer/messages.ts'
 import { spaceOf } from './pack/pack-reader.ts'
 import type { PackStep, PackStepResult } from './pack/pack-steps.ts'
 import { SqliteMeasuring } from './pack/sqlite-measuring.ts'
 import { SqlitePacking } from './pack/sqlite-packing.ts'
 import { pinnedMoments, ReaderPin } from './open/reader-pin.ts'
-import { Reader } from './reader.ts'
 import { storeError } from './sqlite-errors.ts'
+import { SqliteIndex } from './sqlite-index.ts'
 import type { StartedWriter, WriterClient } from './writer/writer-client.ts'
 import type { WriterLock } from './open/writer-lock.ts'
 
@@ -48,55 +40,21 @@ export interface SqliteStoreStats {
 }
 
 /** What both kinds share: reading. */
-abstract class SqliteReads implements ReadableStore {
-  readonly name: string
-  readonly isForeign = false
+abstract class SqliteReads extends IndexedStore {
   abstract readonly readOnly: boolean
-  abstract readonly capabilities: Capabilities
   readonly #db: Database
-  readonly #reader: Reader
+  readonly #index: SqliteIndex
+  readonly #files: LogFiles
   #closed = false
   #pin: ReaderPin | undefined
 
   constructor(name: string, db: Database) {
-    this.name = name
+    const index = new SqliteIndex(db)
+    const files = logFilesOf(db, 'read')
+    super({ name, index, bulk: new LogReader(files), explain: error => storeError(error, name) })
     this.#db = db
-    this.#reader = new Reader(db)
-  }
-
-  async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
-    return this.#read(reader => reader.load(oids, at))
-  }
-
-  async loadPart(
-    oid: Oid,
-    at: Tid,
-    off: number,
-    len: number,
-    into?: Uint8Array,
-  ): Promise<RevisionPart | undefined> {
-    return this.#read(reader => reader.loadPart(oid, at, off, len, into))
-  }
-
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
-  async readSlices(reads: readonly SliceRead[]): Promise<void> {
-    this.#read(reader => reader.readSlices(reads))
-  }
-
-  async revisions(oid: Oid, { after = TID_NONE, upTo = TID_MAX } = {}): Promise<readonly Tid[]> {
-    return this.#read(reader => reader.revisions(oid, after, upTo))
-  }
-
-  async lastTid(): Promise<Tid> {
-    return this.#read(reader => reader.lastTid())
-  }
-
-  transactions(range: TransactionRange = {}): AsyncIterable<TransactionInfo> {
-    return this.#iterate(reader => reader.transactions(range))
-  }
-
-  changes(after: Tid, upTo: Tid = TID_MAX): AsyncIterable<ChangeSet> {
-    return this.#iterate(reader => reader.changes(after, upTo))
+    this.#index = index
+    this.#files = files
   }
 
   /** As {@link Pinning.pin}. */
@@ -126,7 +84,7 @@ abstract class SqliteReads implements ReadableStore {
   /** As {@link Measuring.added}. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async added(after: Tid, upTo: Tid): Promise<Added> {
-    return this.#read(reader => reader.added(after, upTo))
+    return this.#read(() => this.#index.added(after, upTo))
   }
 
   /** What the database takes on the disk. */
@@ -145,9 +103,10 @@ abstract class SqliteReads implements ReadableStore {
     return isKept(await this.keptMoments(), at)
   }
 
-  async close(): Promise<void> {
-    if (!this.#closed) this.#reader.close()
+  override async close(): Promise<void> {
+    await super.close()
     this.#closed = true
+    this.#files.close()
     this.#db.close()
     this.#pin?.release()
     this.#pin = undefined
@@ -161,21 +120,12 @@ abstract class SqliteReads implements ReadableStore {
     }
   }
 
-  #read<T>(read: (reader: Reader) => T): T {
+  #read<T>(read: () => T): T {
     if (this.#closed) throw new StoreError(`${this.name} is closed`)
     try {
-      return read(this.#reader)
+      return read()
     } catch (error) {
       throw storeError(error, this.name)
-    }
-  }
-
-  async *#iterate<T>(start: (reader: Reader) => Iterator<T>): AsyncGenerator<T> {
-    const items = this.#read(start)
-    for (;;) {
-      const item = this.#read(() => items.next())
-      if (item.done === true) return
-      yield item.value
     }
   }
 }
@@ -197,72 +147,48 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
   readonly capabilities: Capabilities
   readonly #writer: WriterClient
   readonly #lock: WriterLock
-  /** Absent where the database's id is damaged: nobody could tell later whose its entries are. */
+  /** Absent where the database's id is damaged: entries could not be told from another database's. */
   readonly #intentLog: IntentLog | undefined
-  /** Whether there are no entries that somebody would have to read before the next transaction. */
-  #areIntentsRead = false
-  #lastTid: Tid
-  #nextOid: number
+  readonly #writing: WriteHalf
   #closing: Promise<void> | undefined
 
   constructor(name: string, db: Database, { client, lastTid, nextOid }: StartedWriter, lock: WriterLock) {
     super(name, db)
     this.#writer = client
     this.#lock = lock
-    this.#lastTid = lastTid
-    this.#nextOid = nextOid
     const id = readDatabaseId(db)
-    this.#intentLog = id === undefined ? undefined : new IntentLog(name, id, () => this.#lastTid)
+    this.#intentLog = id === undefined ? undefined : new IntentLog(name, id, () => this.#writing.lastTid)
+    this.#writing = new WriteHalf({
+      name,
+      lastTid,
+      nextOid,
+      commit: (transaction, next) => client.commit(transaction, next),
+      intents: this.#intentLog,
+      describeWaiting: (base, count) => waitingIntents(name, base, count),
+    })
     this.capabilities = {
-      intents: this.#intentLog && this.#intents(this.#intentLog),
+      intents: this.#writing.intents,
       pinning: this.pinning,
       packing: new SqlitePacking(this),
       measuring: new SqliteMeasuring(this),
     }
   }
 
-  #intents(log: IntentLog): Intents {
-    return {
-      read: async () => {
-        this.#areIntentsRead = true
-        return await log.read()
-      },
-      add: bytes => log.add(bytes),
-    }
+  allocateOids(count: number): Promise<OidRange> {
+    return this.#writing.allocateOids(count)
   }
 
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
-  async allocateOids(count: number): Promise<OidRange> {
-    if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
-    const first = toOid(this.#nextOid)
-    this.#nextOid = toOid(this.#nextOid + count)
-    return { first, count }
+  commit(transaction: NewTransaction): Promise<Tid> {
+    return this.#writing.commit(transaction)
   }
 
-  async commit(transaction: NewTransaction): Promise<Tid> {
-    if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
-    // Objects that come with their oids (a copy from elsewhere) must not meet ours.
-    for (const { oid } of transaction.changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
-    if (!this.#areIntentsRead) await this.#assertNoIntents()
-    this.#lastTid = await this.#writer.commit(transaction, this.#nextOid)
-    return this.#lastTid
-  }
-
-  /** A transaction would make void what nobody has taken. */
-  async #assertNoIntents(): Promise<void> {
-    const found = await this.#intentLog?.read()
-    if (found !== undefined && found.entries.length > 0)
-      throw new StoreError(waitingIntents(this.name, this.#lastTid, found.entries.length))
-    this.#areIntentsRead = true
-  }
-
-  /** Does one step of a pack, after the commits that were asked for before it. @throws as commit. */
+  /** Does one step of a pack, after the commits queued before it. @throws as commit. */
   async packStep(step: PackStep): Promise<PackStepResult> {
     if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
     return await this.#writer.pack(step)
   }
 
-  /** Says what this process does with the database ("mounted at /x"), for those who are refused because of it. */
+  /** Sets what the error of a process that is refused says about this one ("mounted at /x"). */
   describe(purpose: string): void {
     this.#lock.describe(purpose)
   }
@@ -273,12 +199,13 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
   }
 
   override close(): Promise<void> {
+    this.#writing.close()
     this.#closing ??= this.#close()
     return this.#closing
   }
 
   async #close(): Promise<void> {
-    // The reader leaves first: the last connection, one that may write, tidies the WAL away.
+    // The reader closes first: the last connection, one that may write, removes the WAL.
     await super.close()
     await this.#intentLog?.close()
     try {

@@ -66,8 +66,8 @@ function repairTransactions(db: Database.Database): void {
   for (let last = -1n; ;) {
     const batch = rows.all(last)
     for (const row of batch) {
-      const [nextOid, logEnd, stored] = [Number(row.next_oid), Number(row.log_end), Number(row.stored)]
-      update.run(transactionSum({ ...row, nextOid, logEnd, stored }), row.tid)
+      const [nextOid, bulkEnd, stored] = [Number(row.next_oid), Number(row.log_end), Number(row.stored)]
+      update.run(transactionSum({ ...row, nextOid, bulkEnd, stored }), row.tid)
     }
     const end = batch.at(-1)
     if (end === undefined) return

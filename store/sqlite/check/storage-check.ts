@@ -201,7 +201,7 @@ export class StorageCheck {
   /** Notes which units of a range cannot be read. */
   #range(log: LogReader, pos: number, bytes: Uint8Array): void {
     try {
-      log.read(pos, bytes)
+      log.readAt(pos, bytes)
     } catch (error) {
       if (!(error instanceof BulkDamageError)) throw error
       if (bytes.length === UNIT_BYTES) this.#gap(pos, pos + UNIT_BYTES, error.message)
@@ -288,7 +288,7 @@ export class StorageCheck {
       const sum = transactionSum({
         ...row,
         nextOid: Number(row.next_oid),
-        logEnd: Number(row.log_end),
+        bulkEnd: Number(row.log_end),
         stored: Number(row.stored),
       })
       if (sum !== Number(row.sum))
@@ -389,7 +389,7 @@ export class StorageCheck {
 
 function canRead(log: LogReader, pos: number, bytes: Uint8Array): boolean {
   try {
-    log.read(pos, bytes)
+    log.readAt(pos, bytes)
     return true
   } catch (error) {
     if (error instanceof BulkDamageError) return false

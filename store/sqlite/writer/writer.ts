@@ -3,7 +3,7 @@ import { toWire } from '../../errors.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { Checkpoints } from './checkpoints.ts'
-import { Committer } from './committer.ts'
+import { openCommitter } from './open-committer.ts'
 import { logFilesOf } from '../log.ts'
 import { type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
 import type { PackStepResult } from '../pack/pack-steps.ts'
@@ -25,7 +25,7 @@ function main(port: NonNullable<typeof parentPort>): void {
       reply({ kind: 'error', error: toWire(storeError(error, path)) })
     }
   }
-  void attempt(() => {
+  void attempt(async () => {
     const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
     db.pragma('journal_mode = WAL')
     db.pragma('synchronous = FULL')
@@ -34,7 +34,7 @@ function main(port: NonNullable<typeof parentPort>): void {
     // What an earlier process wrote to the WAL and died before it synced is on disk after this.
     checkpoints.truncate()
     const files = logFilesOf(db, 'write')
-    const committer = new Committer(db, files)
+    const committer = await openCommitter(db, files)
     const packWriter = new PackWriter(db, files, checkpoints)
     const done = (packed?: PackStepResult): void =>
       reply({

@@ -70,7 +70,7 @@ const pattern = (length: number): Uint8Array =>
 
 function expectInLog(pos: number, bytes: Uint8Array): void {
   const read = Buffer.alloc(bytes.length)
-  new LogReader(files).read(pos, read)
+  new LogReader(files).readAt(pos, read)
   expect(Buffer.compare(read, bytes)).toBe(0)
 }
 

@@ -1,15 +1,23 @@
-/** Where the parts of a record go: into its row, or, as whole units, into the log. */
-import { UNIT_BYTES } from '../../indexed/frame.ts'
+/** Decides where the parts of a record go: into its row, or, as whole units, into the bulk. */
+import { UNIT_BYTES } from './frame.ts'
+import { NO_BYTES } from './record-parts.ts'
 
-const NO_BYTES = new Uint8Array(0)
+/**
+ * A transaction with fewer bulk bytes than this keeps them in its rows: one sync instead of two, at the price that these
+ * bytes are written twice.
+ */
+export const INLINE_TRANSACTION_BYTES = 65_536
 
-/** A record to be stored: `head`, then what is for the log, then `tail`. */
+/** The most bytes in a row: all of a small transaction, and what is left of a record on both sides of its units. */
+export const ROW_BYTES_MAX = INLINE_TRANSACTION_BYTES + 6 * UNIT_BYTES
+
+/** A record to be stored: `head`, then what goes into the bulk, then `tail`. */
 export interface Draft {
   readonly head: Uint8Array
   readonly tail: Uint8Array
-  /** Whole units in all; none where the record has its bytes in its row, or shares them. */
+  /** Whole units in total; none where the record has all its bytes in its row, or shares them. */
   readonly units: readonly Uint8Array[]
-  /** Bytes of the log that are there already. */
+  /** Bulk bytes that are there already. */
   readonly shared?: { readonly pos: number; readonly len: number }
 }
 
@@ -21,7 +29,7 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
   return filled.length === 1 ? (filled[0] ?? NO_BYTES) : Buffer.concat(filled)
 }
 
-/** Puts as many whole units as there are into the log; what is shorter on either side stays in the row. */
+/** Puts as many whole units as there are into the bulk; shorter rests on either side stay in the row. */
 export function draftOf(head: Uint8Array, body: readonly Uint8Array[], tail: Uint8Array): Draft {
   const parts = [...body]
   const rowHead = head.length < UNIT_BYTES
@@ -35,7 +43,7 @@ export function draftOf(head: Uint8Array, body: readonly Uint8Array[], tail: Uin
   return { head: left, tail: concat(...rest, right), units }
 }
 
-/** The parts before and after the byte `at`. */
+/** The parts before and behind the byte `at`. */
 function split(
   parts: readonly Uint8Array[],
   at: number,

@@ -1,0 +1,65 @@
+/** The read half of a store over an index and a Bulk. Its subclasses know how these are opened, closed and written. */
+import type { Capabilities } from '../capabilities.ts'
+import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import type {
+  ChangeSet,
+  ReadableStore,
+  Revision,
+  RevisionPart,
+  SliceRead,
+  TransactionInfo,
+  TransactionRange,
+} from '../store.ts'
+import { Reader, type ReaderParts } from './reader.ts'
+
+export abstract class IndexedStore implements ReadableStore {
+  readonly name: string
+  readonly isForeign = false
+  abstract readonly capabilities: Capabilities
+  readonly #reader: Reader
+
+  constructor(parts: ReaderParts) {
+    this.name = parts.name
+    this.#reader = new Reader(parts)
+  }
+
+  load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
+    return this.#reader.load(oids, at)
+  }
+
+  loadPart(
+    oid: Oid,
+    at: Tid,
+    off: number,
+    len: number,
+    into?: Uint8Array,
+  ): Promise<RevisionPart | undefined> {
+    return this.#reader.loadPart(oid, at, off, len, into)
+  }
+
+  readSlices(reads: readonly SliceRead[]): Promise<void> {
+    return this.#reader.readSlices(reads)
+  }
+
+  revisions(oid: Oid, { after = TID_NONE, upTo = TID_MAX } = {}): Promise<readonly Tid[]> {
+    return this.#reader.revisions(oid, after, upTo)
+  }
+
+  lastTid(): Promise<Tid> {
+    return this.#reader.lastTid()
+  }
+
+  transactions(range: TransactionRange = {}): AsyncIterable<TransactionInfo> {
+    return this.#reader.transactions(range)
+  }
+
+  changes(after: Tid, upTo: Tid = TID_MAX): AsyncIterable<ChangeSet> {
+    return this.#reader.changes(after, upTo)
+  }
+
+  /** From the first call on every other method rejects. */
+  close(): Promise<void> {
+    this.#reader.close()
+    return Promise.resolve()
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * Reads records: rows from an index, their bulk bytes from a Bulk, all rows of a call first and then all bytes as one batch. Where
+ * both are local, a call completes without a turn of the event loop.
+ *
+ * Rows are of one state of the index, but bulk bytes have no states: a pack may release the bytes of a row between the
+ * two reads. So a call that meets damage looks everything up once more before it reports it. Rows of places that are
+ * read again and again are remembered, which is sound because a transaction's state of an object never changes.
+ */
+import { LRUCache } from 'lru-cache'
+import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../errors.ts'
+import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { pagedTransactions } from '../paged-transactions.ts'
+import { TOO_SHORT } from '../read-slices.ts'
+import type {
+  ChangeSet,
+  Revision,
+  RevisionPart,
+  SliceRead,
+  TransactionInfo,
+  TransactionRange,
+} from '../store.ts'
+import { BulkDamageError, type BulkReader } from './bulk.ts'
+import type { Index, RevisionKey, RevisionRow } from './record-index.ts'
+import { newBytes, partLength, planRead, RecordMemory, recordSize, type RecordRead } from './record-parts.ts'
+
+/** The number of remembered rows: callers read parts of the same few long records many times. */
+const RECENT_ROWS = 1024
+
+/** A row with more bytes than this is not remembered. */
+const RECENT_BYTES = 512
+
+/** The number of rows in a page of a long list. */
+const PAGE_ROWS = 1024
+
+const LAST_OID = toOid(Number.MAX_SAFE_INTEGER)
+
+export interface ReaderParts {
+  readonly index: Index
+  readonly bulk: BulkReader
+  /** The store's name, for messages. */
+  readonly name: string
+  /** Turns what index or bulk threw into an error of errors.ts; leaves other errors as they are. */
+  readonly explain: (error: unknown) => unknown
+}
+
+export class Reader {
+  readonly #index: Index
+  readonly #bulk: BulkReader
+  readonly #name: string
+  readonly #explain: (error: unknown) => unknown
+  /** By oid. */
+  readonly #recent = new LRUCache<Oid, RevisionRow>({ max: RECENT_ROWS })
+  #isClosed = false
+
+  constructor({ index, bulk, name, explain }: ReaderParts) {
+    this.#index = index
+    this.#bulk = bulk
+    this.#name = name
+    this.#explain = explain
+  }
+
+  /** From now on every call rejects. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
+    for (let isRetry = false; ; isRetry = true) {
+      try {
+        const found = this.#open().newest(oids, at)
+        const rows = found instanceof Promise ? await found : found
+        const memory = new RecordMemory(rows)
+        const reads: RecordRead[] = []
+        const records = rows.map(row => {
+          const record = memory.plan(row, reads)
+          return row === undefined || record === undefined ? undefined : { tid: row.tid, record }
+        })
+        const reading = this.#read(reads)
+        if (reading !== undefined) await reading
+        return records
+      } catch (error) {
+        if (isRetry || !isBulkDamage(error)) throw this.#explain(error)
+      }
+    }
+  }
+
+  async loadPart(
+    oid: Oid,
+    at: Tid,
+    off: number,
+    len: number,
+    into?: Uint8Array,
+  ): Promise<RevisionPart | undefined> {
+    for (let isRetry = false; ; isRetry = true) {
+      try {
+        const row = this.#recall(oid, at) ?? (await this.#find(oid, at))
+        if (row === undefined || row.head === null) return undefined
+        const length = partLength(row, off, len)
+        const bytes = into?.subarray(0, length) ?? newBytes(length)
+        const reads: RecordRead[] = []
+        planRead(row, off, bytes, reads)
+        const reading = this.#read(reads)
+        if (reading !== undefined) await reading
+        return { tid: row.tid, size: recordSize(row), bytes }
+      } catch (error) {
+        if (isRetry || !isBulkDamage(error)) throw this.#explain(error)
+        this.#recent.delete(oid)
+      }
+    }
+  }
+
+  async readSlices(slices: readonly SliceRead[]): Promise<void> {
+    for (let isRetry = false; ; isRetry = true) {
+      try {
+        const reads: RecordRead[] = []
+        const rows = slices.map(({ oid, tid }) => this.#recall(oid, tid))
+        if (rows.includes(undefined)) await this.#findMissing(slices, rows)
+        for (const [index, { oid, tid, off, into }] of slices.entries()) {
+          const row = rows[index]
+          if (row === undefined || row.head === null) throw new ObjectNotFoundError(oid, tid)
+          if (off + into.length > recordSize(row)) throw new CorruptRecordError(oid, tid, TOO_SHORT)
+          planRead(row, off, into, reads)
+        }
+        const reading = this.#read(reads)
+        if (reading !== undefined) await reading
+        return
+      } catch (error) {
+        if (isRetry || !isBulkDamage(error)) throw this.#explain(error)
+        for (const { oid } of slices) this.#recent.delete(oid)
+      }
+    }
+  }
+
+  revisions(oid: Oid, after: Tid, upTo: Tid): Promise<readonly Tid[]> {
+    return this.#ask(index => index.revisions(oid, after, upTo))
+  }
+
+  lastTid(): Promise<Tid> {
+    return this.#ask(index => index.lastTid())
+  }
+
+  transactions(range: TransactionRange): AsyncGenerator<TransactionInfo, void, undefined> {
+    return pagedTransactions(range, PAGE_ROWS, (after, upTo, reverse, limit) =>
+      this.#ask(index => index.transactions(after, upTo, reverse, limit)),
+    )
+  }
+
+  async *changes(after: Tid = TID_NONE, upTo: Tid = TID_MAX): AsyncGenerator<ChangeSet, void, undefined> {
+    for (let from = { tid: after, oid: LAST_OID }; ;) {
+      const start = from
+      const rows = await this.#ask(index => index.changes(start, upTo, PAGE_ROWS))
+      let set: { readonly tid: Tid; readonly oids: Oid[] } | undefined
+      for (const { tid, oid } of rows) {
+        if (set?.tid !== tid) {
+          if (set !== undefined) yield set
+          set = { tid, oids: [] }
+        }
+        set.oids.push(oid)
+        from = { tid, oid }
+      }
+      if (set !== undefined) yield set
+      if (rows.length < PAGE_ROWS) return
+    }
+  }
+
+  /** Runs `ask` on the index; rejects as the store reports errors. */
+  async #ask<T>(ask: (index: Index) => T | Promise<T>): Promise<T> {
+    try {
+      return await ask(this.#open())
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
+  #open(): Index {
+    if (this.#isClosed) throw new StoreError(`${this.#name} is closed`)
+    return this.#index
+  }
+
+  /** The remembered row of an object's state by transaction `tid`. */
+  #recall(oid: Oid, tid: Tid): RevisionRow | undefined {
+    const row = this.#isClosed ? undefined : this.#recent.get(oid)
+    return row?.tid === tid ? row : undefined
+  }
+
+  async #find(oid: Oid, at: Tid): Promise<RevisionRow | undefined> {
+    const found = this.#open().newest([oid], at)
+    const [row] = found instanceof Promise ? await found : found
+    this.#remember(row)
+    return row
+  }
+
+  /** Enters the rows that are not there yet. */
+  async #findMissing(keys: readonly RevisionKey[], rows: (RevisionRow | undefined)[]): Promise<void> {
+    const missing = keys.filter((_, index) => rows[index] === undefined)
+    const found = this.#open().find(missing)
+    const list = (found instanceof Promise ? await found : found)[Symbol.iterator]()
+    for (const [index, row] of rows.entries()) {
+      if (row !== undefined) continue
+      rows[index] = list.next().value
+      this.#remember(rows[index])
+    }
+  }
+
+  #remember(row: RevisionRow | undefined): void {
+    if (row !== undefined && row.pos !== null && recordSize(row) - row.len <= RECENT_BYTES)
+      this.#recent.set(row.oid, row)
+  }
+
+  /** @throws CorruptRecordError with a BulkDamageError as its cause. */
+  #read(reads: readonly RecordRead[]): void | Promise<void> {
+    if (reads.length === 0) return
+    try {
+      const reading = this.#bulk.read(reads)
+      return reading?.catch((error: unknown) => this.#readEach(reads, error))
+    } catch (error) {
+      return this.#readEach(reads, error)
+    }
+  }
+
+  /** Reads one after the other, to find which record is damaged. */
+  async #readEach(reads: readonly RecordRead[], failure: unknown): Promise<void> {
+    if (!(failure instanceof BulkDamageError)) throw failure
+    for (const read of reads) {
+      try {
+        await this.#bulk.read([read])
+      } catch (error) {
+        if (!(error instanceof BulkDamageError)) throw error
+        throw new CorruptRecordError(read.row.oid, read.row.tid, error.message, { cause: error })
+      }
+    }
+  }
+}
+
+const isBulkDamage = (error: unknown): boolean =>
+  error instanceof CorruptRecordError && error.cause instanceof BulkDamageError

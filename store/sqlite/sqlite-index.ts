@@ -1,0 +1,190 @@
+/**
+ * The reading side of the index (record-index.ts) in the tables of a SQLite database, over one connection. Calls are synchronous:
+ * reading what SQLite or the kernel has in memory takes microseconds, less than handing it to another thread.
+ *
+ * Neighbouring oids are looked up with one query. SQLite's pages have no checksums, so each row is verified, and the
+ * newest revision is compared with the last transaction where a lost entry of a transaction could go unseen.
+ */
+import type { Database, Statement } from 'better-sqlite3'
+import type { Added } from '../capabilities.ts'
+import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import type { Index, RevisionKey, RevisionRow } from '../indexed/record-index.ts'
+import type { TransactionInfo } from '../store.ts'
+import {
+  damagedTransaction,
+  isIntact,
+  revisionRow,
+  selectRevisions,
+  selectTransactions,
+  transactionInfo,
+  type RevisionCells,
+  type TransactionCells,
+} from './rows.ts'
+
+/** Fewer neighbours than this are looked up one by one. */
+const RANGE_OIDS = 4
+
+/** The number of rows of other states that a range query may read. */
+const OTHER_ROWS = 64
+
+export class SqliteIndex implements Index {
+  readonly #db: Database
+  readonly #point: Statement<[number, bigint], RevisionCells>
+  readonly #range: Statement<[number, number, number], RevisionCells>
+  readonly #revisions: Statement<[number, bigint, bigint], bigint>
+  readonly #last: Statement<[], bigint>
+  readonly #newest: Statement<[bigint], bigint>
+  readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
+  readonly #oldestTransactions: Statement<[bigint, bigint, number], TransactionCells>
+  readonly #newestTransactions: Statement<[bigint, bigint, number], TransactionCells>
+  readonly #added: Statement<[bigint, bigint], [stored: number, objects: number]>
+  readonly #begin: Statement
+  readonly #end: Statement
+
+  constructor(db: Database) {
+    this.#db = db
+    // The index's order, newest first: asking for it with ORDER BY doubles the time of a look-up.
+    this.#point = selectRevisions(db, 'INDEXED BY revision_by_oid WHERE oid = ? AND tid <= ? LIMIT 1')
+    this.#range = selectRevisions(
+      db,
+      'INDEXED BY revision_by_oid WHERE oid >= ? AND oid <= ? ORDER BY oid, tid DESC LIMIT ?',
+    )
+    this.#revisions = db
+      .prepare<[number, bigint, bigint], bigint>(
+        `SELECT tid FROM revision INDEXED BY revision_by_oid
+         WHERE oid = ? AND tid > ? AND tid <= ? ORDER BY tid DESC`,
+      )
+      .safeIntegers()
+      .pluck()
+    this.#last = db.prepare<[], bigint>('SELECT max(tid) FROM txn').safeIntegers().pluck()
+    this.#newest = db
+      .prepare<[bigint], bigint>('SELECT max(tid) FROM revision INDEXED BY revision_by_tid WHERE tid <= ?')
+      .safeIntegers()
+      .pluck()
+    this.#changes = db
+      .prepare<[bigint, number, bigint, number], [bigint, number]>(
+        `SELECT tid, CAST(oid AS REAL) FROM revision INDEXED BY revision_by_tid
+         WHERE (tid, oid) > (?, ?) AND tid <= ? ORDER BY tid, oid LIMIT ?`,
+      )
+      .safeIntegers()
+      .raw(true)
+    this.#oldestTransactions = selectTransactions(db, 'WHERE tid > ? AND tid <= ? ORDER BY tid LIMIT ?')
+    this.#newestTransactions = selectTransactions(db, 'WHERE tid > ? AND tid <= ? ORDER BY tid DESC LIMIT ?')
+    this.#added = db
+      .prepare<[bigint, bigint], [number, number]>(
+        'SELECT total(stored), total(objects) FROM txn WHERE tid > ? AND tid <= ?',
+      )
+      .raw(true)
+    this.#begin = db.prepare('BEGIN')
+    this.#end = db.prepare('COMMIT')
+  }
+
+  newest(oids: readonly Oid[], at: Tid): readonly (RevisionRow | undefined)[] {
+    // One query reads one state by itself.
+    const [first] = oids
+    return oids.length === 1 && first !== undefined
+      ? [this.newestOf(first, at)]
+      : this.#inOneState(() => this.#newestOfMany(oids, at))
+  }
+
+  /** As {@link SqliteIndex.newest}, for one object. */
+  newestOf(oid: Oid, at: Tid): RevisionRow | undefined {
+    const cells = this.#point.get(oid, at)
+    return cells === undefined ? undefined : revisionRow(cells)
+  }
+
+  find(keys: readonly RevisionKey[]): readonly (RevisionRow | undefined)[] {
+    const find = ({ oid, tid }: RevisionKey): RevisionRow | undefined => {
+      const row = this.newestOf(oid, tid)
+      return row?.tid === tid ? row : undefined
+    }
+    return keys.length === 1 ? keys.map(find) : this.#inOneState(() => keys.map(find))
+  }
+
+  revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] {
+    return this.#revisions.all(oid, after, upTo) as Tid[]
+  }
+
+  lastTid(): Tid {
+    return this.#inOneState(() => {
+      const last = (this.#last.get() ?? TID_NONE) as Tid
+      this.#checkNewest(last, TID_MAX)
+      return last
+    })
+  }
+
+  transactions(after: Tid, upTo: Tid, reverse: boolean, limit: number): readonly TransactionInfo[] {
+    return this.#inOneState(() => {
+      const page = reverse ? this.#newestTransactions : this.#oldestTransactions
+      const cells = page.all(after, upTo, limit)
+      if (reverse) this.#checkNewest((cells[0]?.[0] ?? after) as Tid, upTo)
+      const damaged = cells.findIndex(row => !isIntact(row))
+      return (damaged > 0 ? cells.slice(0, damaged) : cells).map(transactionInfo)
+    })
+  }
+
+  changes(after: RevisionKey, upTo: Tid, limit: number): readonly RevisionKey[] {
+    return this.#changes
+      .all(after.tid, after.oid, upTo, limit)
+      .map(([tid, oid]) => ({ tid: tid as Tid, oid: oid as Oid }))
+  }
+
+  /** What the transactions `(after, upTo]` added. */
+  added(after: Tid, upTo: Tid): Added {
+    const [storedBytes, revisions] = this.#added.get(after, upTo) ?? [0, 0]
+    return { storedBytes, revisions }
+  }
+
+  /** An earlier moment must not be taken for one whose transaction's entry is damaged. */
+  #checkNewest(found: Tid, upTo: Tid): void {
+    const newest = (this.#newest.get(upTo) ?? TID_NONE) as Tid
+    if (newest > found) throw damagedTransaction(newest)
+  }
+
+  #newestOfMany(oids: readonly Oid[], at: Tid): readonly (RevisionRow | undefined)[] {
+    const found: (RevisionRow | undefined)[] = oids.map(() => undefined)
+    for (let start = 0, end = 0; start < oids.length; start = end) {
+      const first = oids[start] ?? toOid(0)
+      end = start + 1
+      while (end < oids.length && oids[end] === first + end - start) end++
+      if (end - start < RANGE_OIDS)
+        for (let index = start; index < end; index++) found[index] = this.newestOf(oids[index] ?? first, at)
+      else this.#newestOfRange(first, end - start, at, start, found)
+    }
+    return found
+  }
+
+  /**
+   * Looks `count` neighbouring oids up by reading their newest rows. Where these are mostly other states than the one
+   * asked for, as in a long history, looking up the rest one by one costs less.
+   */
+  #newestOfRange(
+    first: Oid,
+    count: number,
+    at: Tid,
+    index: number,
+    found: (RevisionRow | undefined)[],
+  ): void {
+    const limit = count + OTHER_ROWS
+    const rows = this.#range.all(first, first + count - 1, limit)
+    let next: number = first
+    for (const cells of rows) {
+      const [oid, tid] = cells
+      if (oid < next || tid > at) continue
+      found[index + oid - first] = revisionRow(cells)
+      next = oid + 1
+    }
+    if (rows.length < limit) return
+    for (; next < first + count; next++) found[index + next - first] = this.newestOf(toOid(next), at)
+  }
+
+  #inOneState<T>(read: () => T): T {
+    this.#begin.run()
+    try {
+      return read()
+    } finally {
+      // Some errors end the transaction by themselves; ending it again would hide them.
+      if (this.#db.inTransaction) this.#end.run()
+    }
+  }
+}

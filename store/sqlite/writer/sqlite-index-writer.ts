@@ -1,0 +1,129 @@
+/** The writing side of the index (record-index.ts) in the tables of a SQLite database. */
+import type { Database, Statement } from 'better-sqlite3'
+import { StoreError } from '../../errors.ts'
+import { formatTid, TID_NONE, type Oid, type Tid } from '../../ids.ts'
+import type {
+  IndexTransaction,
+  IndexWriter,
+  RevisionKey,
+  RevisionRow,
+  TransactionRow,
+} from '../../indexed/record-index.ts'
+import { rowSum, transactionSum } from '../row-sums.ts'
+import { isIntact, selectTransactions, unverifiedTransactionRow, type TransactionCells } from '../rows.ts'
+import { isFull } from '../sqlite-errors.ts'
+import { SqliteIndex } from '../sqlite-index.ts'
+
+export class SqliteIndexWriter implements IndexWriter {
+  readonly #db: Database
+  readonly #index: SqliteIndex
+  readonly #newest: Statement<[number], bigint>
+  readonly #insertRevision: Statement<
+    [number, bigint, number, Uint8Array | null, number | null, number, Uint8Array | null]
+  >
+  readonly #insertTransaction: Statement<
+    [bigint, string, string, Uint8Array, number, number, number, number, number, number]
+  >
+  readonly #begin: Statement
+  readonly #commit: Statement
+  readonly #rollback: Statement
+
+  /** @param db a connection that writes. */
+  constructor(db: Database) {
+    this.#db = db
+    this.#index = new SqliteIndex(db)
+    this.#newest = db
+      .prepare<[number], bigint>('SELECT tid FROM revision INDEXED BY revision_by_oid WHERE oid = ? LIMIT 1')
+      .safeIntegers()
+      .pluck()
+    this.#insertRevision = db.prepare(
+      'INSERT INTO revision (oid, tid, sum, head, pos, len, tail) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    )
+    this.#insertTransaction = db.prepare(
+      `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    )
+    this.#begin = db.prepare('BEGIN IMMEDIATE')
+    this.#commit = db.prepare('COMMIT')
+    this.#rollback = db.prepare('ROLLBACK')
+  }
+
+  last(): TransactionRow | undefined {
+    const cells = selectTransactions<[]>(this.#db, 'ORDER BY tid DESC LIMIT 1').get()
+    const row = cells === undefined ? undefined : unverifiedTransactionRow(cells)
+    this.#checkEnds(cells, row?.tid ?? TID_NONE, row?.nextOid ?? 1)
+    return row
+  }
+
+  /** Compares the last transaction with the revisions: reusing an oid or a position would destroy data. */
+  #checkEnds(cells: TransactionCells | undefined, lastTid: Tid, nextOid: number): void {
+    const ends = this.#db
+      .prepare<[], { readonly tid: number; readonly oid: number }>(
+        `SELECT coalesce((SELECT max(tid) FROM revision), 0) <= ${lastTid} AS tid,
+           coalesce((SELECT max(oid) FROM revision), 0) < ${nextOid} AS oid`,
+      )
+      .get()
+    const isSummed = cells === undefined || isIntact(cells)
+    const rights = Object.entries({ ...ends, checksum: isSummed ? 1 : 0 })
+    const wrong = rights.find(([, isRight]) => isRight !== 1)
+    if (wrong !== undefined)
+      throw new StoreError(
+        `the last transaction, ${formatTid(lastTid)}, is damaged (its ${wrong[0]} is wrong)`,
+        { code: 'damaged-index' },
+      )
+  }
+
+  find(keys: readonly RevisionKey[]): readonly (RevisionRow | undefined)[] {
+    return keys.map(({ oid, tid }) => {
+      const row = this.#index.newestOf(oid, tid)
+      return row?.tid === tid ? row : undefined
+    })
+  }
+
+  newestTids(oids: readonly Oid[]): readonly Tid[] {
+    return oids.map(oid => (this.#newest.get(oid) ?? TID_NONE) as Tid)
+  }
+
+  begin(): IndexTransaction {
+    this.#begin.run()
+    let isInDoubt = false
+    return {
+      add: ({ oid, tid, head, pos, len, tail }) => {
+        this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
+      },
+      commit: row => {
+        this.#insert(row)
+        try {
+          this.#commit.run()
+        } catch (error) {
+          // A full disk takes nothing of the transaction into the WAL.
+          isInDoubt = !isFull(error)
+          throw error
+        }
+      },
+      get isInDoubt() {
+        return isInDoubt
+      },
+      rollback: () => {
+        // SQLite has rolled back by itself after some errors, and refuses to do so again.
+        if (this.#db.inTransaction) this.#rollback.run()
+      },
+    }
+  }
+
+  #insert(row: TransactionRow): void {
+    const { tid, user, description, extension, objects, bytes, nextOid, bulkEnd, stored } = row
+    this.#insertTransaction.run(
+      tid,
+      user,
+      description,
+      extension,
+      objects,
+      bytes,
+      nextOid,
+      bulkEnd,
+      stored,
+      transactionSum(row),
+    )
+  }
+}
