@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
-import { parseMoment, transactionAt } from '../store/moments.ts'
+import { resolveMoment } from '../store/moments.ts'
 import { MomentView } from '../core/history/moment-view.ts'
 import { callDaemon } from '../mount/daemon/control-protocol.ts'
 import { controlPaths } from '../mount/daemon/control-path.ts'
@@ -74,14 +74,8 @@ export async function withStore<T>(database: string, use: (store: Store) => Prom
 
 /** The transaction that a person means by WHEN. @throws CommandError where there is none. */
 export async function momentOf(store: Store, when: string): Promise<Tid> {
-  if (when === 'now') return await store.lastTid()
-  const nowMs = Date.now()
-  const found = await transactionAt(store, parseMoment(storedName(when), nowMs), nowMs, async name =>
+  return await resolveMoment(store, storedName(when), async name =>
     (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
-  )
-  if (found !== undefined) return found
-  throw new CommandError(
-    `${store.name} has no moment '${when}': 'zblkfs log' lists those that it has, 'zblkfs tag -l' their names`,
   )
 }
 

@@ -7,7 +7,8 @@ import {
   type ZblkFormat,
 } from '../mount/daemon/mount-settings.ts'
 import { UsageError } from './failure.ts'
-import { parseDurationMs, parseSizeBytes } from './units.ts'
+import { DURATION_FORMS, parseDurationMs } from '../store/moments.ts'
+import { parseSizeBytes } from './units.ts'
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] }
 type Settings = Writable<Omit<MountSettings, 'database' | 'directory' | 'shown'>> & {
@@ -72,7 +73,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     apply(settings, value) {
       const intervalMs = parseDurationMs(value)
       if (intervalMs === undefined || intervalMs === 0)
-        throw new UsageError(`commit_interval=${value} is no time: write it as 5s or 500ms`)
+        throw new UsageError(`commit_interval=${value} is not a duration: write ${DURATION_FORMS}`)
       if (intervalMs > COMMIT_INTERVAL_MAX_MS)
         throw new UsageError(`commit_interval=${value} is too long: at most 24d`)
       settings.commitIntervalMs = intervalMs
@@ -84,7 +85,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     apply(settings, value) {
       const historyMs = value === 'all' ? Number.POSITIVE_INFINITY : parseDurationMs(value)
       if (historyMs === undefined)
-        throw new UsageError(`history=${value} is no time: write it as 7d or 12h, 'all', or 0`)
+        throw new UsageError(`history=${value} is not a duration: write ${DURATION_FORMS}, 'all', or 0`)
       settings.historyMs = historyMs
     },
   },

@@ -1,15 +1,6 @@
-/** Sizes and times as people write them. */
+/** Sizes as people write them. */
 
 const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }
-const TIME_UNITS_MS: Readonly<Record<string, number>> = {
-  ms: 1,
-  '': 1000,
-  s: 1000,
-  m: 60_000,
-  min: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-}
 const DISPLAY_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB']
 
 /** `64M`, `64MiB`, `1.5g`, `4096`: in bytes, units being powers of 1024; undefined where it is no size. */
@@ -19,15 +10,6 @@ export function parseSizeBytes(text: string): number | undefined {
   if (match?.[1] === undefined || unit === undefined) return undefined
   const bytes = Math.round(Number(match[1]) * unit)
   return Number.isSafeInteger(bytes) ? bytes : undefined
-}
-
-/** `500ms`, `5s`, `2min`, `1h`, `7d`, `5` (seconds): in milliseconds; undefined where it is no time. */
-export function parseDurationMs(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim())
-  const unitText = (match?.[2] ?? '').toLowerCase()
-  const unit = Object.hasOwn(TIME_UNITS_MS, unitText) ? TIME_UNITS_MS[unitText] : undefined
-  if (match?.[1] === undefined || unit === undefined) return undefined
-  return Math.round(Number(match[1]) * unit)
 }
 
 /** `5.5 MiB`. */

@@ -1,48 +1,80 @@
 /**
- * Moments as people write them:
+ * Moments and durations as people write them: the one grammar, and the one resolver of "which moment is meant".
  *
- * | written                                          | means                                             |
- * |--------------------------------------------------|---------------------------------------------------|
- * | `040a1b2c3d4e5f60` (16 hex digits)               | that transaction                                  |
- * | `2026-11-22`, `2026-11-22T10:00`, `...T10:00:30.5` | that time on this machine's clock                |
- * | `2026-11-22T10:00Z`, `...T10:00+02:00`           | that time                                         |
- * | `90s`, `10min`, `2h`, `3d`, `1w`                 | so long ago                                       |
- * | anything else                                    | the tag of that name                              |
+ * | written                                            | means                                                  |
+ * |----------------------------------------------------|--------------------------------------------------------|
+ * | `now`                                              | the newest transaction                                 |
+ * | `040a1b2c3d4e5f60` (16 hex digits)                 | that transaction                                       |
+ * | `2026-11-22`, `2026-11-22T10:00`, `...T10:00:30.5` | that time in the zone of this process                  |
+ * | `2026-11-22T10:00Z`, `...T10:00+02:00`             | that time                                              |
+ * | `10:20`, `10:20:30`                                | the last time that the clock showed this               |
+ * | `500ms`, `90s`, `5m`, `5min`, `2h`, `3d`, `1w`     | that long ago; before the kept history: its beginning  |
+ * | `yesterday`                                        | 24 hours ago                                           |
+ * | anything else                                      | the tag of that name                                   |
+ *
+ * A moment shows the newest transaction at or before it. A number without a unit is no age and no duration.
  */
-import { parseTid, TID_NONE, tidFromTime, type Tid } from './ids.ts'
+import { StoreError } from './errors.ts'
+import { parseTid, tid as toTid, TID_NONE, tidFromTime, type Tid } from './ids.ts'
 import type { Store } from './store.ts'
 
 /** How a moment may be written, for messages. */
 export const MOMENT_FORMS =
-  'a tid (16 hex digits), a time as 2026-11-22 or 2026-11-22T10:20, an age as 5min, 2h, 7d or 1w, or a tag'
+  'now, a tid (16 hex digits), a time as 2026-11-22, 2026-11-22T10:20 or 10:20, an age as 5m, 2h, 7d or 1w, ' +
+  'yesterday, or a tag'
 
-/** A transaction, a time in milliseconds since 1970, or a tag. */
-export type Moment = { readonly tid: Tid } | { readonly timeMs: number } | { readonly tag: string }
+/** How a duration may be written, for messages. */
+export const DURATION_FORMS = '500ms, 30s, 5m, 12h, 7d or 1w'
 
+/** A transaction, a time or an age as a time (milliseconds since 1970), a tag, or the present. */
+export type Moment =
+  | { readonly tid: Tid }
+  | { readonly timeMs: number; readonly isAge?: true }
+  | { readonly tag: string }
+  | { readonly isNow: true }
+
+const SECOND_MS = 1000
+const MINUTE_MS = 60_000
+const HOUR_MS = 3_600_000
+const DAY_MS = 86_400_000
 const UNITS_MS: Readonly<Record<string, number>> = {
-  s: 1000,
-  min: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 7 * 86_400_000,
+  ms: 1,
+  s: SECOND_MS,
+  m: MINUTE_MS,
+  min: MINUTE_MS,
+  h: HOUR_MS,
+  d: DAY_MS,
+  w: 7 * DAY_MS,
 }
-const AGE = /^(\d+(?:\.\d+)?)(s|min|h|d|w)$/
-const TIME = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?)?$/
+const DURATION = /^(\d+(?:\.\d+)?)\s*([a-z]+)$/i
+const DATE_AND_TIME =
+  /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?)?$/
+const CLOCK = /^(\d\d?):(\d\d)(?::(\d\d))?$/
+
+/** `500ms`, `5s`, `2m`, `2min`, `1h`, `7d`, `1w`, and `0`: in milliseconds; undefined where it is no duration. */
+export function parseDurationMs(text: string): number | undefined {
+  const trimmed = text.trim()
+  if (trimmed === '0') return 0
+  const [, amount, unit] = DURATION.exec(trimmed) ?? []
+  const name = unit?.toLowerCase() ?? ''
+  const unitMs = Object.hasOwn(UNITS_MS, name) ? UNITS_MS[name] : undefined
+  return amount === undefined || unitMs === undefined ? undefined : Math.round(Number(amount) * unitMs)
+}
 
 /** What a person meant. `nowMs` is what ages count from, in milliseconds since 1970. */
 export function parseMoment(text: string, nowMs: number): Moment {
+  if (text === 'now') return { isNow: true }
   const tid = parseTid(text)
   if (tid !== undefined) return { tid }
-  const [, amount, unit] = AGE.exec(text) ?? []
-  if (amount !== undefined && unit !== undefined)
-    return { timeMs: nowMs - Number(amount) * (UNITS_MS[unit] ?? 0) }
-  const timeMs = parseTime(text)
+  const ageMs = text === 'yesterday' ? DAY_MS : /^\d\S*[a-z]$/i.test(text) ? parseDurationMs(text) : undefined
+  if (ageMs !== undefined) return { timeMs: nowMs - ageMs, isAge: true }
+  const timeMs = parseTime(text) ?? parseClock(text, nowMs)
   return timeMs === undefined ? { tag: text } : { timeMs }
 }
 
 /** Milliseconds since 1970; undefined where it is no time, or one that no calendar has. */
 function parseTime(text: string): number | undefined {
-  const fields = TIME.exec(text)
+  const fields = DATE_AND_TIME.exec(text)
   if (fields === null) return undefined
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = fields
     .slice(1, 7)
@@ -59,39 +91,97 @@ function parseTime(text: string): number | undefined {
 
 function offsetMs(zone: string): number {
   const minutes = Number(zone.slice(1, 3)) * 60 + Number(zone.slice(-2))
-  return (zone.startsWith('-') ? -minutes : minutes) * 60_000
+  return (zone.startsWith('-') ? -minutes : minutes) * MINUTE_MS
 }
+
+/** A time of day: today's, or yesterday's where today's is yet to come. */
+function parseClock(text: string, nowMs: number): number | undefined {
+  const fields = CLOCK.exec(text)
+  if (fields === null) return undefined
+  const [hour = 0, minute = 0, second = 0] = fields.slice(1).map(digits => Number(digits ?? 0))
+  if (hour > 23 || minute > 59 || second > 59) return undefined
+  const now = new Date(nowMs)
+  const on = (day: number): number =>
+    new Date(now.getFullYear(), now.getMonth(), day, hour, minute, second).getTime()
+  const today = on(now.getDate())
+  return today <= nowMs ? today : on(now.getDate() - 1)
+}
+
+/** A time for people, in the zone in which they write moments, with its offset: it can be given as a moment. */
+export function formatTime(timeMs: number): string {
+  const date = new Date(timeMs)
+  const minutes = -date.getTimezoneOffset()
+  const local = new Date(Math.floor(timeMs) + minutes * MINUTE_MS).toISOString().slice(0, -1)
+  const [hours, rest] = [Math.trunc(Math.abs(minutes) / 60), Math.abs(minutes) % 60]
+  const offset = [hours, rest].map(value => String(value).padStart(2, '0')).join(':')
+  return `${local}${minutes < 0 ? '-' : '+'}${offset}`
+}
+
+/** Looks a tag up. */
+export type FindTag = (name: string) => Promise<Tid | undefined>
 
 /**
  * The newest transaction at or before a moment.
- * @param tag looks a tag up.
- * @returns undefined before the first transaction, after the last (for a time: after now), for unknown tags, and
- * for moments that a pack has forgotten.
+ * @returns undefined before the first transaction (for an age: where there is none), after the last (for a time: after
+ * now), for unknown tags, and for moments that a pack has dropped.
  */
-export async function transactionAt(
+export async function findMoment(
   store: Store,
-  moment: Moment,
-  nowMs: number,
-  tag: (name: string) => Promise<Tid | undefined>,
+  text: string,
+  tag: FindTag,
+  nowMs: number = Date.now(),
 ): Promise<Tid | undefined> {
-  const upTo = await latest(store, moment, nowMs, tag)
-  if (upTo === undefined || upTo === TID_NONE || (await store.isKept?.(upTo)) === false) return undefined
-  for await (const transaction of store.transactions({ upTo, reverse: true, limit: 1 }))
-    return transaction.tid
-  return undefined
+  const moment = parseMoment(text, nowMs)
+  const upTo = await boundOf(store, moment, nowMs, tag)
+  const isKept = upTo !== undefined && upTo !== TID_NONE && (await store.isKept?.(upTo)) !== false
+  const found = isKept ? await newestUpTo(store, upTo) : undefined
+  return found === undefined && 'isAge' in moment ? await beginningOf(store) : found
 }
 
-async function latest(
-  store: Store,
-  moment: Moment,
-  nowMs: number,
-  tag: (name: string) => Promise<Tid | undefined>,
-): Promise<Tid | undefined> {
+/** As {@link findMoment}. @throws StoreError (no-moment) where there is none. */
+export async function resolveMoment(store: Store, text: string, tag: FindTag): Promise<Tid> {
+  const found = await findMoment(store, text, tag)
+  if (found !== undefined) return found
+  throw new StoreError(`${store.name} has no moment '${text}'`, { code: 'no-moment' })
+}
+
+/**
+ * A moment as a command sends it to a daemon, whose zone may be another: times in UTC, anything else as it is.
+ * @param text as written, in any encoding of names: only times, which are ASCII, change.
+ */
+export function momentToSend(text: string, nowMs: number = Date.now()): string {
+  const moment = parseMoment(text, nowMs)
+  return 'timeMs' in moment && moment.isAge !== true ? new Date(moment.timeMs).toISOString() : text
+}
+
+async function boundOf(store: Store, moment: Moment, nowMs: number, tag: FindTag): Promise<Tid | undefined> {
+  const lastTid = await store.lastTid()
+  if ('isNow' in moment) return lastTid
   if ('timeMs' in moment) return moment.timeMs > nowMs ? undefined : tidOfTime(moment.timeMs)
   const wanted = 'tid' in moment ? moment.tid : await tag(moment.tag)
-  return wanted === undefined || wanted > (await store.lastTid()) ? undefined : wanted
+  return wanted === undefined || wanted > lastTid ? undefined : wanted
 }
 
 /** Times before 1900 have no tid. */
 const tidOfTime = (timeMs: number): Tid | undefined =>
   timeMs < Date.UTC(1900, 0, 1) ? undefined : tidFromTime(timeMs)
+
+async function newestUpTo(store: Store, upTo: Tid): Promise<Tid | undefined> {
+  for await (const { tid } of store.transactions({ upTo, reverse: true, limit: 1 })) return tid
+  return undefined
+}
+
+/** The oldest moment of the kept history, single moments that tags keep aside. */
+async function beginningOf(store: Store): Promise<Tid | undefined> {
+  let first: Tid | undefined
+  for await (const { tid } of store.transactions({ limit: 1 })) first = tid
+  if (first === undefined || (await store.isKept?.(first)) !== false) return first
+  // Everything from some tid on is kept: the smallest such is found by halving.
+  let [dropped, kept] = [first, await store.lastTid()]
+  while (kept - dropped > 1n) {
+    const middle = toTid((dropped + kept) / 2n)
+    if ((await store.isKept?.(middle)) === false) dropped = middle
+    else kept = middle
+  }
+  return await newestUpTo(store, kept)
+}

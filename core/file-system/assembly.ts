@@ -1,7 +1,7 @@
 /** Opens a database as a filesystem: puts together what {@link FileSystem} consists of. */
 import { pino, type Logger } from 'pino'
 import { Connection, type ZBlkFormat } from '../objects/connection.ts'
-import { parseMoment, transactionAt } from '../../store/moments.ts'
+import { resolveMoment } from '../../store/moments.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { CannotOpenError } from '../../store/errors.ts'
 import { TID_NONE, type Tid } from '../../store/ids.ts'
@@ -139,9 +139,5 @@ async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock
 async function findMoment(store: Store, text: string, cacheSizeBytes: number): Promise<Tid> {
   const present = await Connection.open(store, { at: await store.lastTid(), cacheSizeBytes })
   const superblock = await Superblock.open(present)
-  const nowMs = Date.now()
-  const tid = await transactionAt(store, parseMoment(text, nowMs), nowMs, name => superblock.tag(name))
-  if (tid === undefined)
-    throw new CannotOpenError(`${store.name} has no moment '${text}'`, { code: 'no-moment' })
-  return tid
+  return await resolveMoment(store, text, name => superblock.tag(name))
 }

@@ -42,6 +42,7 @@ export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
 export async function momentNamed(store: Store, text: string): Promise<Tid> {
   const nowMs = Date.now()
   const moment = parseMoment(text, nowMs)
+  if ('isNow' in moment) return await store.lastTid()
   if ('tid' in moment) return moment.tid
   if ('timeMs' in moment) return moment.timeMs >= nowMs ? TID_MAX : tidFromTime(Math.max(moment.timeMs, 0))
   const superblock = await superblockAt(store, await store.lastTid())

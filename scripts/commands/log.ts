@@ -1,8 +1,9 @@
 /** `zblkfs log DB|DIR [PATH]`: the transactions, newest first. */
+import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { log, type LoggedTransaction } from '../../core/history/log.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
-import { formatTid, tid, timeFromTid, type Oid, type Tid } from '../../store/ids.ts'
+import { formatTid, timeFromTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
@@ -58,14 +59,11 @@ async function oidOf(store: Store, path: string, at: Tid): Promise<Oid> {
   )
 }
 
-/** The first moment of a tid's second is of little use to people: milliseconds. */
-export const shownTime = (at: Tid): string => new Date(timeFromTid(tid(at))).toISOString()
-
 function asJson({ info, files, fileCount }: LoggedTransaction): string {
   const { tid, description, user, objects, bytes } = info
   return JSON.stringify({
     tid: formatTid(tid),
-    time: shownTime(tid),
+    time: new Date(timeFromTid(tid)).toISOString(),
     message: description,
     user,
     files: files.map(shownPath),
@@ -78,7 +76,7 @@ function asJson({ info, files, fileCount }: LoggedTransaction): string {
 function asText({ info, files, fileCount }: LoggedTransaction): string {
   const { tid, description, bytes } = info
   const count = `${fileCount} ${fileCount === 1 ? 'file' : 'files'}`
-  const lines = [`${formatTid(tid)}  ${shownTime(tid)}  ${count}, ${formatBytes(bytes)}`]
+  const lines = [`${formatTid(tid)}  ${formatTime(timeFromTid(tid))}  ${count}, ${formatBytes(bytes)}`]
   const shown = files.slice(0, FILES_SHOWN).map(shownPath)
   // A message made up of the files' names would tell them twice.
   if (description !== '' && description !== shown.join(', ')) lines.push(`    ${description}`)

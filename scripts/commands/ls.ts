@@ -1,4 +1,5 @@
 /** `zblkfs ls DB [PATH]`: a directory of a database, now or at a moment, without a mount. */
+import { formatTime } from '../../store/moments.ts'
 import { constants } from 'node:fs'
 import { Command } from 'commander'
 import { Directory } from '../../core/tree/directory.ts'
@@ -59,7 +60,7 @@ async function list(view: MomentView, path: string): Promise<void> {
 
 function asText(inode: Inode, name: string): string {
   const { mode, uid, gid, size, target } = inode
-  const time = new Date(Number(inode.time('mtime') / 1_000_000n)).toISOString().slice(0, 19)
+  const time = formatTime(Number(inode.time('mtime') / 1_000_000n))
   const link = (mode & S_IFMT) === S_IFLNK ? ` -> ${Buffer.from(target).toString()}` : ''
   const permissions = [6, 3, 0].map(shift => ((mode >> shift) & 7).toString()).join('')
   return `${TYPES[mode & S_IFMT] ?? '?'}${permissions}  ${uid}:${gid}  ${size}  ${time}  ${shownPath(name)}${link}`

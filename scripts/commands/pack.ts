@@ -11,7 +11,8 @@ import { CommandError, UsageError } from '../failure.ts'
 import { callMount } from '../find-mount.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../serving-mount.ts'
-import { formatBytes, parseDurationMs } from '../units.ts'
+import { DURATION_FORMS, parseDurationMs } from '../../store/moments.ts'
+import { formatBytes } from '../units.ts'
 
 const DEFAULT_KEEP = '7d'
 const CALL_TIMEOUT_MS = 60_000
@@ -57,8 +58,9 @@ function momentOf({ keep, before }: Options): string | undefined {
     throw new UsageError('--keep and --before exclude each other: give one of them')
   if (keep === undefined) return before
   const keepMs = parseDurationMs(keep)
-  if (keepMs === undefined) throw new UsageError(`--keep ${keep} is not a duration: write it as 7d, 12h or 0`)
-  return `${keepMs / 1000}s`
+  if (keepMs === undefined)
+    throw new UsageError(`--keep ${keep} is not a duration: write ${DURATION_FORMS}, or 0`)
+  return `${keepMs}ms`
 }
 
 async function packHere(database: string, before = DEFAULT_KEEP): Promise<PackReport> {

@@ -1,4 +1,5 @@
 /** `zblkfs restore PATH --at WHEN [--to NEWPATH]`: a file or directory as it was, without copying data. */
+import { momentToSend } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { change } from '../history-changes.ts'
 import { findSource, innerPath, storedName } from '../history-source.ts'
@@ -22,7 +23,7 @@ export function restoreCommand(): Command {
         to === undefined ? undefined : db === undefined ? (await findSource(to)).path : innerPath(to)
       const { tid } = await change(source, 'restore', {
         path: source.path,
-        at: storedName(at),
+        at: momentToSend(storedName(at)),
         ...(newPath !== undefined && { to: newPath }),
       })
       console.log(`${to ?? path} is as it was (transaction ${tid})`)

@@ -1,4 +1,5 @@
 /** `zblkfs status`: every mount of this machine, the dead and the stopped ones included. */
+import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon, type MountStatus, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
@@ -44,5 +45,5 @@ function describe(line: MountLine): string {
   const { directory, database, driver, readOnly, pid, tid, residentBytes, since } = line
   const access = readOnly ? 'read-only' : 'writable'
   const memory = formatBytes(residentBytes)
-  return `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${since}`
+  return `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${formatTime(Date.parse(since))}`
 }

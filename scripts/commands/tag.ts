@@ -1,4 +1,5 @@
 /** `zblkfs tag NAME [WHEN]`, `tag -l`, `tag -d NAME`: names for moments. */
+import { formatTime, momentToSend } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, timeFromTid } from '../../store/ids.ts'
@@ -31,7 +32,7 @@ export function tagCommand(): Command {
       if (deleted !== undefined) await change(source, 'untag', { name: storedName(deleted) })
       else if (name === undefined) await printTags(source, json)
       else {
-        const moment = when === undefined || when === 'now' ? {} : { when: storedName(when) }
+        const moment = when === undefined || when === 'now' ? {} : { when: momentToSend(storedName(when)) }
         const { tid } = await change(source, 'tag', { name: storedName(name), ...moment })
         console.log(`${name} is ${tid}`)
       }
@@ -44,7 +45,8 @@ async function printTags({ database }: HistorySource, json: boolean): Promise<vo
     await paged(async line => {
       for await (const tag of superblock.allTags()) {
         const [name, tid] = [shownPath(tag.name), formatTid(tag.tid)]
-        const time = new Date(timeFromTid(tag.tid)).toISOString()
+        const timeMs = timeFromTid(tag.tid)
+        const time = json ? new Date(timeMs).toISOString() : formatTime(timeMs)
         if (!(await line(json ? JSON.stringify({ name, tid, time }) : `${tid}  ${time}  ${name}`))) return
       }
     })

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { formatBytes, parseDurationMs, parseSizeBytes } from '../../scripts/units.ts'
+import { formatBytes, parseSizeBytes } from '../../scripts/units.ts'
 
 test.each([
   ['0', 0],
@@ -15,22 +15,6 @@ test.each([
 
 test.each(['', 'M', '-1', '64X', '1e3', '64 M B', '99999999T', '1,5G'])('%j is no size', text => {
   expect(parseSizeBytes(text)).toBeUndefined()
-})
-
-test.each([
-  ['5', 5000],
-  ['5s', 5000],
-  ['500ms', 500],
-  ['1.5h', 5_400_000],
-  ['2min', 120_000],
-  ['2m', 120_000],
-  ['7d', 604_800_000],
-])('the time %s is %d ms', (text, ms) => {
-  expect(parseDurationMs(text)).toBe(ms)
-})
-
-test.each(['', 's', '-5s', '5 parsecs', '5constructor', '1h30m'])('%j is no time', text => {
-  expect(parseDurationMs(text)).toBeUndefined()
 })
 
 test.each([

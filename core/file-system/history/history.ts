@@ -2,7 +2,7 @@
  * What changes the present by means of the past: tags, undo, restore, clone, and transactions that somebody delimits.
  * Paths are relative to the root, one character per byte.
  */
-import { parseMoment, transactionAt } from '../../../store/moments.ts'
+import { parseMoment, resolveMoment } from '../../../store/moments.ts'
 import { Directory } from '../../tree/directory.ts'
 import { log, transactionAt as infoAt } from '../../history/log.ts'
 import { MomentView, partsOf } from '../../history/moment-view.ts'
@@ -263,11 +263,7 @@ export class History {
   }
 
   async #moment(when: string): Promise<Tid> {
-    const nowMs = Date.now()
-    const find = (name: string): Promise<Tid | undefined> => this.#superblock.tag(name)
-    const tid = await transactionAt(this.#store, parseMoment(when, nowMs), nowMs, find)
-    if (tid !== undefined) return tid
-    throw new StoreError(`there is no moment '${when}'`, { code: 'no-moment' })
+    return await resolveMoment(this.#store, when, name => this.#superblock.tag(name))
   }
 }
 

@@ -6,7 +6,7 @@
  * {@link ATTACHED_MAX} used last have a connection with a cache of objects; another gets one when it is used again.
  */
 import { Connection } from '../../objects/connection.ts'
-import { parseMoment, transactionAt } from '../../../store/moments.ts'
+import { findMoment } from '../../../store/moments.ts'
 import { Superblock } from '../../tree/superblock.ts'
 import { CannotOpenError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
@@ -60,9 +60,8 @@ export class Views {
    * caller lets go of it.
    */
   async find(text: string): Promise<Tree | undefined> {
-    const nowMs = Date.now()
     const { store, superblock } = this.#options
-    const tid = await transactionAt(store, parseMoment(text, nowMs), nowMs, name => superblock.tag(name))
+    const tid = await findMoment(store, text, name => superblock.tag(name))
     if (tid === undefined) return undefined
     for (;;) {
       const view = await this.#open(tid)

@@ -17,12 +17,11 @@ import type { Connection } from '../../objects/connection.ts'
 import { readArray, type ForeignArray } from '../array.ts'
 import { openForeignFile } from '../file.ts'
 import { ForeignDirectory, type ForeignEntry } from '../naming.ts'
-import { parseMoment, transactionAt } from '../../../store/moments.ts'
+import { findMoment, resolveMoment } from '../../../store/moments.ts'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
 import { Ref } from '../../objects/pickle/value.ts'
 import { classOfRecord, DATA_HEAD_MAX } from '../../objects/record.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
-import { CannotOpenError } from '../../../store/errors.ts'
 import {
   formatOid,
   formatTid,
@@ -137,11 +136,11 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
       })
   }
 
-  /** Opens the filesystem, which closes the store. @throws CannotOpenError, StoreError; then the store is the caller's. */
+  /** Opens the filesystem, which closes the store. @throws StoreError; then the store is the caller's. */
   static async open(store: Store, options: ZodbFileSystemOptions = {}): Promise<ZodbFileSystem> {
     const { cacheSizeBytes = DEFAULT_CACHE_BYTES } = options
     const past = new PastViews(store, Math.floor(cacheSizeBytes / PAST_CACHE_PART))
-    const at = options.at === undefined ? undefined : await findMoment(store, options.at)
+    const at = options.at === undefined ? undefined : await resolveMoment(store, options.at, noTags)
     const view = at === undefined ? await LiveView.open(store, cacheSizeBytes) : past.get(at)
     await view.use(connection => connection.root())
     return new ZodbFileSystem(store, view, past, options)
@@ -316,7 +315,7 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
 
   async #lookupMoment(root: Node, name: Name): Promise<Entry> {
     const text = Buffer.from(name, 'latin1').toString('utf8').slice(MOMENT_PREFIX.length)
-    const at = await momentOf(this.#store, text)
+    const at = await findMoment(this.#store, text, noTags)
     if (at === undefined) throw new ErrnoError('ENOENT')
     const view = this.#past.get(at)
     const node = this.#nodes.refer(root, `${MOMENT_PREFIX}${formatTid(at)}` as Name, { kind: 'top' }, view)
@@ -456,13 +455,4 @@ async function isBigFile(connection: Connection, oid: Oid): Promise<boolean> {
   return part !== undefined && classOfRecord(part.bytes) === ZBigFile.CLASS_NAME
 }
 
-function momentOf(store: Store, text: string): Promise<Tid | undefined> {
-  const nowMs = Date.now()
-  return transactionAt(store, parseMoment(text, nowMs), nowMs, async () => undefined)
-}
-
-async function findMoment(store: Store, text: string): Promise<Tid> {
-  const at = await momentOf(store, text)
-  if (at === undefined) throw new CannotOpenError(`${store.name} has no transaction at '${text}'`)
-  return at
-}
+const noTags = (): Promise<undefined> => Promise.resolve(undefined)
