@@ -25,6 +25,8 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'empty-database': "check the name, or let 'zblkfs mount' make it a database",
   'bad-moment': `a moment is ${MOMENT_FORMS}`,
   'no-moment': LIST_MOMENTS,
+  'tag-exists': '--force moves it',
+  'path-exists': "'zblkfs restore --force' replaces a file",
   'no-tag': "'zblkfs tag -l' lists the tags",
   'no-transaction': "'zblkfs log' lists the transactions",
   'already-mounted': path => `unmount it first with 'zblkfs umount ${path}'`,

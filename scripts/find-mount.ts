@@ -1,4 +1,4 @@
-/** The mount that a command's DIR means. */
+/** The mount that a command's DIR means, and calls of its daemon. */
 import { controlPaths } from '../mount/daemon/control-path.ts'
 import {
   callDaemon,
@@ -7,21 +7,25 @@ import {
   type Parameters,
   type Result,
 } from '../mount/daemon/control-protocol.ts'
-import { findMountOf, ownerOf } from '../mount/daemon/mounts.ts'
+import { ownerOf } from '../mount/daemon/mounts.ts'
+import { locate } from '../mount/mount-points/locate.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CommandError } from './failure.ts'
 
-/** @throws CommandError where `path` is not in a mount of zblkfs. */
-export async function findMount(path: string): Promise<MountedDirectory> {
-  const mount = await findMountOf(path)
+/** The mount that a path lies in. @throws CommandError where it lies in none. */
+export function findMount(path: string): MountedDirectory {
+  const { mount } = locate(path)
   if (mount === undefined)
-    throw new CommandError(`${path} is no zblkfs mount: 'zblkfs status' lists the mounts`)
+    throw new CommandError(`${path} is not in a zblkfs mount`, { code: 'not-mounted', path })
   return mount
 }
 
+/** How long a daemon may take to answer that it is alive: a stopped one is reported within seconds. */
+export const ALIVE_TIMEOUT_MS = 5000
+
 /**
  * Calls the daemon of a mount.
- * @throws CallFailedError with the daemon's message; CommandError where none answers.
+ * @throws the daemon's error, a CodedError; CommandError where no daemon answers.
  */
 export async function callMount<Name extends CallName>(
   mount: MountedDirectory,
@@ -30,11 +34,14 @@ export async function callMount<Name extends CallName>(
   timeoutMs: number,
 ): Promise<Result<Name>> {
   try {
-    return await callDaemon(await controlPaths(mount.device, ownerOf(mount)), call, parameters, timeoutMs)
+    const paths = await controlPaths(mount.device, ownerOf(mount))
+    if (timeoutMs > ALIVE_TIMEOUT_MS) await callDaemon(paths, 'status', {}, ALIVE_TIMEOUT_MS)
+    return await callDaemon(paths, call, parameters, timeoutMs)
   } catch (error) {
     if (!(error instanceof NoAnswerError)) throw error
     throw new CommandError(`${mount.mountPoint}: ${error.message}; ${nextStep(mount, error)}`, {
       cause: error,
+      code: error.code,
     })
   }
 }

@@ -2,9 +2,10 @@
  * What the commands about the past work on: a database, named by its file, by its mount, or by a path in its mount.
  * To read it, it is opened beside the daemon, which is not troubled.
  */
-import { statSync } from 'node:fs'
-import { relative, resolve } from 'node:path'
-import { resolveMoment } from '../store/moments.ts'
+import { stat } from 'node:fs/promises'
+import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
+import { followInside, locate } from '../mount/mount-points/locate.ts'
+import { parseMoment, resolveMoment } from '../store/moments.ts'
 import { MomentView } from '../core/history/moment-view.ts'
 import { callDaemon } from '../mount/daemon/control-protocol.ts'
 import { controlPaths } from '../mount/daemon/control-path.ts'
@@ -16,9 +17,11 @@ import { recognise } from '../store/recognise.ts'
 import { openDatabase } from '../store/open-store.ts'
 import type { Store } from '../store/store.ts'
 import { CommandError } from './failure.ts'
-import { callMount, findMount } from './find-mount.ts'
+import { callMount } from './find-mount.ts'
 
-const STATUS_TIMEOUT_MS = 10_000
+const STATUS_TIMEOUT_MS = 5000
+/** Every mount is asked, the stopped ones too. */
+const SEARCH_TIMEOUT_MS = 2000
 
 /** A database and a place in its tree. */
 export interface HistorySource {
@@ -28,32 +31,80 @@ export interface HistorySource {
   readonly mount: MountedDirectory | undefined
   /** Relative to the root, one character per byte. */
   readonly path: string
+  /** The moment that the path leads into (`/@WHEN/`), one character per byte. */
+  readonly moment?: string
 }
 
 /**
- * What a command's arguments mean.
+ * What a command's arguments mean. A file that is a database is that database, also where it lies in a mount.
  * @param place a database's file, or a path in a mount.
  * @param path a path within the tree, if the place is a database or a mount's directory.
- * @throws CommandError where the place is neither.
+ * @throws CommandError where the place is neither, or where the daemon of a mount does not answer.
  */
 export async function findSource(place: string, path = ''): Promise<HistorySource> {
-  if (isRegularFile(place) && (await isDatabase(place)))
-    return { database: resolve(place), mount: undefined, path: innerPath(path) }
-  const mount = await findMount(place)
-  const { database } = await callMount(mount, 'status', {}, STATUS_TIMEOUT_MS)
-  const inMount = relative(mount.mountPoint, resolve(place))
-  return { database, mount, path: innerPath(`${inMount.startsWith('..') ? '' : inMount}/${path}`) }
+  const found = await findPlace(place)
+  const { database, mount, inner } = found
+  return { database, mount, ...inMoment(innerPath(`${inner}/${path}`)) }
+}
+
+interface Place {
+  readonly database: string
+  readonly mount: MountedDirectory | undefined
+  readonly inner: string
+}
+
+export async function findPlace(place: string): Promise<Place> {
+  const outside = locate(place)
+  if (outside.mount === undefined) {
+    if (await isDatabase(outside.path)) return { database: outside.path, mount: undefined, inner: '' }
+    throw new CommandError(`${place} is neither in a zblkfs mount nor a database`, { code: 'not-mounted' })
+  }
+  // The daemon answers first: only then are the mount's own files looked at.
+  const status = await callMount(outside.mount, 'status', {}, STATUS_TIMEOUT_MS)
+  const { path, mount, inner } = await followInside(outside)
+  if (mount?.device !== outside.mount.device) return await findPlace(path)
+  if (path !== mount.mountPoint && (await isDatabase(path)))
+    return { database: path, mount: undefined, inner: '' }
+  return { database: status.database, mount, inner }
+}
+
+/** A path whose first part is a moment, apart from that. Tags are no reserved names: such a path may be a file's. */
+function inMoment(path: string): Pick<HistorySource, 'path' | 'moment'> {
+  const [first = '', ...rest] = path.split('/')
+  const when = first.startsWith(MOMENT_PREFIX) ? first.slice(MOMENT_PREFIX.length) : undefined
+  if (when === undefined || 'tag' in parseMoment(when, Date.now())) return { path }
+  return { path: rest.join('/'), moment: when }
+}
+
+/** Two places of which one command makes something. @throws CommandError where they are in different databases. */
+export function assertSameDatabase(
+  [one, first]: readonly [string, HistorySource],
+  [other, second]: readonly [string, HistorySource],
+): void {
+  if (first.database !== second.database)
+    throw new CommandError(
+      `${one} is in ${first.database}, ${other} in ${second.database}: copy between databases with cp`,
+    )
+}
+
+/** @throws CommandError where a path that is to be made lies in the past. */
+export function assertPresent(path: string, { moment }: HistorySource): void {
+  if (moment !== undefined) throw new CommandError(`${path} is in the past, which cannot be changed`)
 }
 
 /** The mount that serves a database for writing, if one does. */
 export async function mountOf(database: string): Promise<MountedDirectory | undefined> {
+  const wanted = await stat(database).catch(() => undefined)
   for (const mount of listMounts()) {
     try {
       const paths = await controlPaths(mount.device, ownerOf(mount))
-      const status = await callDaemon(paths, 'status', {}, STATUS_TIMEOUT_MS)
-      if (status.database === database && !status.readOnly) return mount
+      const status = await callDaemon(paths, 'status', {}, SEARCH_TIMEOUT_MS)
+      if (status.readOnly) continue
+      const served = await stat(status.database).catch(() => undefined)
+      const isSame = served?.dev === wanted?.dev && served?.ino === wanted?.ino && wanted !== undefined
+      if (isSame || status.database === database) return mount
     } catch {
-      // Dead, stopped, or somebody else's: not the one that is looked for, as far as anybody can tell.
+      // Dead, stopped, or another user's: the database's lock decides whether it can be written here.
     }
   }
   return undefined
@@ -91,12 +142,11 @@ export const storedName = (name: string): string => Buffer.from(name, 'utf8').to
 /** A path for people. */
 export const shownPath = (path: string): string => Buffer.from(path, 'latin1').toString('utf8') || '/'
 
-const isRegularFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true
-
-/** A file in a mount is no database, unless it is one. */
-async function isDatabase(path: string): Promise<boolean> {
+/** Whether a file is a database of any kind. A file that cannot be read is none. */
+export async function isDatabase(path: string): Promise<boolean> {
   try {
-    return (await recognise(path)) !== 'none'
+    const found = await stat(path).catch(() => undefined)
+    return found?.isFile() === true && (await recognise(path)) !== 'none'
   } catch (error) {
     if (error instanceof CannotOpenError) return false
     throw error

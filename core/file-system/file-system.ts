@@ -312,11 +312,15 @@ export class FileSystem implements Operations {
 
   /**
    * Stores everything up to now; resolves to the last transaction's tid.
-   * @param message - describes the transaction; if absent, the files that it changes do.
+   * @param message - describes the transaction; if absent, the files that it changes do. Where there is nothing to
+   *   store, a transaction is made for the message.
    * @throws StoreError; nothing is lost, and it may be repeated.
    */
   async sync(message?: string): Promise<Tid> {
-    return this.#writeBack === undefined ? await this.lastTid() : await this.#writeBack.sync(message)
+    if (this.#writeBack === undefined) return await this.lastTid()
+    const before = this.#context.live.connection.at
+    const tid = await this.#writeBack.sync(message)
+    return message === undefined ? tid : await this.#history.keepMessage(message, before, tid)
   }
 
   /** Stores everything while nothing is under way that may go on to take bytes of the past, for a pack. @throws StoreError */

@@ -108,6 +108,12 @@ export class Superblock {
     throw this.#mapping.corrupt('the tags are in no tree')
   }
 
+  /** Changes nothing, but makes a transaction of its own possible: one that has only a message. */
+  async touch(): Promise<void> {
+    await this.#mapping.activate()
+    this.#mapping.set('version', VERSION)
+  }
+
   /** The transaction that a tag names; undefined where there is no such tag. */
   async tag(name: string): Promise<Tid | undefined> {
     const value = await (await this.tags()).get(new ByteString(name))

@@ -59,7 +59,7 @@ export interface ControlCalls {
   }
   /** Names a moment, the present if absent. Names and paths have one character per byte. */
   readonly tag: {
-    readonly parameters: { readonly name: string; readonly when?: string }
+    readonly parameters: { readonly name: string; readonly when?: string; readonly force: boolean }
     readonly result: { readonly tid: string }
   }
   readonly untag: {
@@ -73,11 +73,17 @@ export interface ControlCalls {
   }
   /** Makes a path what it was at a moment. */
   readonly restore: {
-    readonly parameters: { readonly path: string; readonly at: string; readonly to?: string }
+    /** `force`: replaces a file that has the name `to`. */
+    readonly parameters: {
+      readonly path: string
+      readonly at: string
+      readonly to?: string
+      readonly force: boolean
+    }
     readonly result: { readonly tid: string }
   }
   readonly clone: {
-    readonly parameters: { readonly source: string; readonly target: string }
+    readonly parameters: { readonly source: string; readonly target: string; readonly at?: string }
     readonly result: { readonly tid: string }
   }
   /** Stores everything, unmounts, and ends the daemon. Lazily: in use or not. */

@@ -12,8 +12,8 @@ type HistoryCalls = Pick<CallHandlers, HistoryCallName>
 export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): HistoryCalls {
   const history = (): History => historyOf(fileSystem)
   return {
-    tag: async ({ name, when }) => {
-      const tag = await history().tag(name, when)
+    tag: async ({ name, when, force }) => {
+      const tag = await history().tag(name, when, force)
       return { tid: formatTid(tag.tid) }
     },
     untag: async ({ name }) => {
@@ -26,11 +26,13 @@ export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): 
       if (undone === undefined) throw new StoreError(`${tid} is no transaction: it has 16 hex digits`)
       return { tid: formatTid(await history().undo(undone)) }
     },
-    restore: async ({ path, at, to }) => {
+    restore: async ({ path, at, to, force }) => {
       if (to === undefined) assertForgetting(canForget)
-      return { tid: formatTid(await history().restore(path, at, to, canForget)) }
+      return {
+        tid: formatTid(await history().restore(path, at, to, canForget && (to === undefined || force))),
+      }
     },
-    clone: async ({ source, target }) => ({ tid: formatTid(await history().clone(source, target)) }),
+    clone: async ({ source, target, at }) => ({ tid: formatTid(await history().clone(source, target, at)) }),
   }
 }
 

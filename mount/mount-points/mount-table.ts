@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs'
 /** A line of /proc/self/mountinfo. Source: proc_pid_mountinfo(5). */
 export interface MountedDirectory {
   readonly mountPoint: string
+  /** The directory of the filesystem that is mounted there: `/`, but for a bind mount of a subdirectory. */
+  readonly root: string
   /** Device number as `MAJOR:MINOR`, also the name of the mount's directory in /sys/class/bdi. */
   readonly device: string
   readonly type: string
@@ -18,11 +20,20 @@ export function mountTable(): readonly MountedDirectory[] {
     .split('\n')
     .flatMap(line => {
       const [left, right] = line.split(' - ')
-      const [, , device, , mountPoint, mountOptions] = left?.split(' ') ?? []
+      const [, , device, root, mountPoint, mountOptions] = left?.split(' ') ?? []
       const [type, source, superOptions] = right?.split(' ') ?? []
       if (device === undefined || mountPoint === undefined || type === undefined) return []
       const options = `${mountOptions ?? ''},${superOptions ?? ''}`.split(',')
-      return [{ device, mountPoint: unescape(mountPoint), type, source: unescape(source ?? ''), options }]
+      return [
+        {
+          device,
+          root: unescape(root ?? '/'),
+          mountPoint: unescape(mountPoint),
+          type,
+          source: unescape(source ?? ''),
+          options,
+        },
+      ]
     })
 }
 

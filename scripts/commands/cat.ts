@@ -17,11 +17,11 @@ export function catCommand(): Command {
     .description("Write a file's bytes as of a moment to the standard output, without mounting.")
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
     .argument('[path]', 'a path in it')
-    .option('--at <when>', 'a tid, a time, an age, or a tag', 'now')
-    .action(async (place: string, inner: string | undefined, { at }: { readonly at: string }) => {
-      const { database, path } = await findSource(place, inner)
+    .option('--at <when>', 'a moment: a tid, a time, an age, or a tag; if absent, that of the path, or now')
+    .action(async (place: string, inner: string | undefined, { at }: { readonly at?: string }) => {
+      const { database, path, moment } = await findSource(place, inner)
       await withStore(database, async store =>
-        write(await MomentView.open(store, await momentOf(store, at)), path),
+        write(await MomentView.open(store, await momentOf(store, at ?? moment ?? 'now')), path),
       )
     })
 }

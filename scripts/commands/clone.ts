@@ -1,8 +1,8 @@
 /** `zblkfs clone SRC DST`: an independent copy that shares all bytes. */
 import { Command } from 'commander'
-import { CommandError } from '../failure.ts'
+import { momentToSend } from '../../store/moments.ts'
 import { change } from '../history-changes.ts'
-import { findSource, innerPath } from '../history-source.ts'
+import { assertPresent, assertSameDatabase, findSource, innerPath } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 
 export function cloneCommand(): Command {
@@ -13,10 +13,17 @@ export function cloneCommand(): Command {
     .addOption(databaseOption())
     .action(async (src: string, dst: string, { db }: DatabaseOption) => {
       const source = db === undefined ? await findSource(src) : await findSource(db, src)
-      const target = db === undefined ? await findSource(dst) : { ...source, path: innerPath(dst) }
-      if (source.database !== target.database)
-        throw new CommandError(`${src} and ${dst} are in different databases: copy with cp`)
-      const { tid } = await change(source, 'clone', { source: source.path, target: target.path })
+      const target =
+        db === undefined
+          ? await findSource(dst)
+          : { database: source.database, mount: source.mount, path: innerPath(dst) }
+      assertSameDatabase([src, source], [dst, target])
+      assertPresent(dst, target)
+      const { tid } = await change(target, 'clone', {
+        source: source.path,
+        target: target.path,
+        ...(source.moment !== undefined && { at: momentToSend(source.moment) }),
+      })
       console.log(`${src} is cloned to ${dst} (transaction ${tid})`)
     })
 }

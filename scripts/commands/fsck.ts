@@ -1,19 +1,15 @@
 /** `zblkfs fsck DB|DIR`: checks a database, mounted or not, and repairs it if it is asked to. */
-import { stat } from 'node:fs/promises'
 import { Command } from 'commander'
 import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
 import { describeDamage, type Damage } from '../../core/check/damage.ts'
-import { findMountOf, ownerOf } from '../../mount/daemon/mounts.ts'
-import { controlPaths } from '../../mount/daemon/control-path.ts'
-import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import { CannotOpenError, LockedError, StoreError } from '../../store/errors.ts'
 import { recognise } from '../../store/recognise.ts'
 import { UsageError } from '../failure.ts'
+import { findTarget } from '../serving-mount.ts'
 import { ProgressBar } from '../progress-bar.ts'
 
 const EXIT_REPAIRED = 1
 const EXIT_DAMAGED = 4
-const STATUS_TIMEOUT_MS = 10_000
 
 interface Options {
   readonly data?: boolean
@@ -30,7 +26,7 @@ export function fsckCommand(): Command {
     .option('--json', 'one JSON object: damages and a summary')
     .addHelpText('after', '\nExit code: 0 nothing found, 1 all repaired, 2 wrong usage, 4 damages are left.')
     .action(async (target: string, options: Options) => {
-      process.exitCode = await fsck(await databaseOf(target), options)
+      process.exitCode = await fsck((await findTarget(target)).database, options)
     })
 }
 
@@ -78,19 +74,6 @@ const refused = (error: unknown): unknown =>
         `${error.message}: unmount it to repair it ('zblkfs umount'); without --repair it is checked beside the mount`,
       )
     : error
-
-/** The database that is meant: by its own name, or by that of a mount. */
-async function databaseOf(target: string): Promise<string> {
-  const mount = await findMountOf(target)
-  if (mount !== undefined) {
-    const paths = await controlPaths(mount.device, ownerOf(mount))
-    return (await callDaemon(paths, 'status', {}, STATUS_TIMEOUT_MS)).database
-  }
-  const found = await stat(target).catch(() => undefined)
-  if (found?.isDirectory() === true)
-    throw new UsageError(`${target} is a directory where nothing is mounted: name the database file`)
-  return target
-}
 
 function describeSummary(
   path: string,

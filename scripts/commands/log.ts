@@ -29,10 +29,14 @@ export function logCommand(): Command {
     .option('--until <when>', 'only those up to this moment')
     .option('--json', 'a line of JSON each')
     .action(async (place: string, inner: string | undefined, options: Options) => {
-      const { database, path } = await findSource(place, inner)
-      await withStore(database, store => list(store, path, options))
+      const { database, path, moment } = await findSource(place, inner)
+      await withStore(database, store => list(store, path, { ...options, ...untilOf(moment, options) }))
     })
 }
+
+/** A path into a moment has the history up to that. */
+const untilOf = (moment: string | undefined, { until }: Options): Options =>
+  moment === undefined || until !== undefined ? {} : { until: moment }
 
 async function list(
   store: Store,

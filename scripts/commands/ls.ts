@@ -27,11 +27,11 @@ export function lsCommand(): Command {
     .description('List a directory of a database as of a moment, without mounting it.')
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
     .argument('[path]', 'a path in it')
-    .option('--at <when>', 'a tid, a time, an age, or a tag', 'now')
-    .action(async (place: string, inner: string | undefined, { at }: { readonly at: string }) => {
-      const { database, path } = await findSource(place, inner)
+    .option('--at <when>', 'a moment: a tid, a time, an age, or a tag; if absent, that of the path, or now')
+    .action(async (place: string, inner: string | undefined, { at }: { readonly at?: string }) => {
+      const { database, path, moment } = await findSource(place, inner)
       await withStore(database, async store =>
-        list(await MomentView.open(store, await momentOf(store, at)), path),
+        list(await MomentView.open(store, await momentOf(store, at ?? moment ?? 'now')), path),
       )
     })
 }

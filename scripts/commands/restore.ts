@@ -2,29 +2,38 @@
 import { momentToSend } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { change } from '../history-changes.ts'
-import { findSource, innerPath, storedName } from '../history-source.ts'
+import { UsageError } from '../failure.ts'
+import { assertPresent, assertSameDatabase, findSource, innerPath, storedName } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 
 interface Options extends DatabaseOption {
-  readonly at: string
+  readonly at?: string
   readonly to?: string
+  readonly force?: boolean
 }
 
 export function restoreCommand(): Command {
   return new Command('restore')
     .description('Make a file or directory what it was at a moment. Data is shared, not copied.')
     .argument('<path>', 'a path in a mount; with --db, a path in the database')
-    .requiredOption('--at <when>', 'a tid, a time, an age, or a tag')
-    .option('--to <newpath>', 'under another name')
+    .option('--at <when>', 'a tid, a time, an age, or a tag; if absent, the moment that the path leads into')
+    .option('--to <newpath>', 'under another name, which must be free')
+    .option('-f, --force', 'replace the file that has that name')
     .addOption(databaseOption())
-    .action(async (path: string, { at, to, db }: Options) => {
+    .action(async (path: string, { at, to, db, force = false }: Options) => {
       const source = db === undefined ? await findSource(path) : await findSource(db, path)
-      const newPath =
-        to === undefined ? undefined : db === undefined ? (await findSource(to)).path : innerPath(to)
-      const { tid } = await change(source, 'restore', {
+      const when = at === undefined ? source.moment : storedName(at)
+      if (when === undefined) throw new UsageError(`give a moment with --at, or a path in one (/@WHEN/)`)
+      let target = source
+      if (to !== undefined)
+        target = db === undefined ? await findSource(to) : { ...source, path: innerPath(to) }
+      assertSameDatabase([path, source], [to ?? path, target])
+      if (to !== undefined && db === undefined) assertPresent(to, target)
+      const { tid } = await change(target, 'restore', {
         path: source.path,
-        at: momentToSend(storedName(at)),
-        ...(newPath !== undefined && { to: newPath }),
+        at: momentToSend(when),
+        force,
+        ...(to !== undefined && { to: target.path }),
       })
       console.log(`${to ?? path} is as it was (transaction ${tid})`)
     })

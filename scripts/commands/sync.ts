@@ -11,7 +11,7 @@ export function syncCommand(): Command {
     .argument('<dir>', 'the mount, or a path in it')
     .option('-m, --message <text>', 'describe the transaction')
     .action(async (directory: string, { message }: { readonly message?: string }) => {
-      const mount = await findMount(directory)
+      const mount = findMount(directory)
       const parameters = message === undefined ? {} : { message }
       const { tid } = await callMount(mount, 'sync', parameters, SYNC_TIMEOUT_MS)
       console.log(tid)

@@ -13,19 +13,21 @@ interface Options extends DatabaseOption {
   readonly list?: boolean
   readonly delete?: string
   readonly json?: boolean
+  readonly force?: boolean
 }
 
 export function tagCommand(): Command {
   return new Command('tag')
     .description('Name a moment: it is kept by pack, and shown as /@NAME/ in the mount.')
-    .argument('[name]', 'the name; one that exists is moved')
+    .argument('[name]', 'the name')
     .argument('[when]', 'a tid, a time, an age, or a tag; if absent, now')
     .option('-l, --list', 'list the tags')
     .option('-d, --delete <name>', 'take a name away')
+    .option('-f, --force', 'move a name that exists')
     .option('--json', 'with -l: a line of JSON each')
     .addOption(databaseOption())
     .action(async (name: string | undefined, when: string | undefined, options: Options) => {
-      const { list = false, delete: deleted, json = false } = options
+      const { list = false, delete: deleted, json = false, force = false } = options
       if ([list, deleted !== undefined, name !== undefined].filter(Boolean).length > 1)
         throw new UsageError('give either a name, or -l, or -d NAME')
       const source = await findSource(options.db ?? '.')
@@ -33,7 +35,7 @@ export function tagCommand(): Command {
       else if (name === undefined) await printTags(source, json)
       else {
         const moment = when === undefined || when === 'now' ? {} : { when: momentToSend(storedName(when)) }
-        const { tid } = await change(source, 'tag', { name: storedName(name), ...moment })
+        const { tid } = await change(source, 'tag', { name: storedName(name), force, ...moment })
         console.log(`${name} is ${tid}`)
       }
     })

@@ -9,7 +9,7 @@ import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { RemoteTransaction } from '../../mount/daemon/transaction-client.ts'
 import { CommandError } from '../failure.ts'
-import { findMount } from '../find-mount.ts'
+import { ALIVE_TIMEOUT_MS, callMount, findMount } from '../find-mount.ts'
 
 const EXIT_NOT_FOUND = 127
 const EXIT_SIGNAL = 128
@@ -25,7 +25,8 @@ export function txnCommand(): Command {
     .option('-m, --message <text>', 'describe the transaction')
     .action(
       async (directory: string, command: readonly string[], { message }: { readonly message?: string }) => {
-        const mount = await findMount(directory)
+        const mount = findMount(directory)
+        await callMount(mount, 'status', {}, ALIVE_TIMEOUT_MS)
         const transaction = await RemoteTransaction.begin(await controlPaths(mount.device, ownerOf(mount)))
         const exitCode = await run(command)
         if (exitCode === 0) console.error(`transaction ${await transaction.commit(message)}`)

@@ -8,6 +8,7 @@ import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import { forceUnmount } from '../../mount/drivers/kernel/force-unmount.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import { unmount } from '../../mount/mount-points/unmount.ts'
+import { locate } from '../../mount/mount-points/locate.ts'
 import { CommandError } from '../failure.ts'
 import { findMount } from '../find-mount.ts'
 
@@ -29,7 +30,13 @@ export function umountCommand(): Command {
     .option('-l, --lazy', 'also where it is in use or dead: take it out of the tree at once')
     .option('-f, --force', 'also where its daemon does not answer: whoever waits for that gets an error')
     .action(async (directory: string, options: Options) => {
-      const mount = await findMount(directory)
+      const mount = findMountPoint(directory)
+      const other = bindSource(mount)
+      if (other !== undefined) {
+        await unmount(mount.mountPoint, options.lazy === true || options.force === true)
+        console.log(`${mount.mountPoint} is unmounted; ${other} stays mounted`)
+        return
+      }
       try {
         console.log(await askDaemon(mount, options))
       } catch (error) {
@@ -39,9 +46,27 @@ export function umountCommand(): Command {
     })
 }
 
+/** The mount at a directory. @throws CommandError where it is only a directory in one. */
+function findMountPoint(directory: string): MountedDirectory {
+  const mount = findMount(directory)
+  const { path } = locate(directory)
+  if (path !== mount.mountPoint)
+    throw new CommandError(
+      `${directory} is a directory in the mount ${mount.mountPoint}: name that to unmount it`,
+    )
+  return mount
+}
+
+/** The place of the mount that this is a copy of, if it is one: the first of its device that shows the whole tree. */
+function bindSource(mount: MountedDirectory): string | undefined {
+  const whole = listMounts().find(({ device, root }) => device === mount.device && root === '/')
+  return whole === undefined || whole.mountPoint === mount.mountPoint ? undefined : whole.mountPoint
+}
+
 async function askDaemon(mount: MountedDirectory, { lazy = false, force = false }: Options): Promise<string> {
   const paths = await controlPaths(mount.device, ownerOf(mount))
   const timeoutMs = lazy || force ? IMPATIENT_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
+  await callDaemon(paths, 'status', {}, IMPATIENT_TIMEOUT_MS)
   const { tid, pid } = await callDaemon(paths, 'unmount', { lazy }, timeoutMs)
   const stored = `${mount.mountPoint} is unmounted, all is stored (transaction ${tid})`
   if (await hasEnded(pid, lazy ? EXIT_POLL_MS : EXIT_TIMEOUT_MS)) return stored

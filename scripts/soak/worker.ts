@@ -140,7 +140,7 @@ class SoakWorker {
   async #remember(): Promise<void> {
     let tid: string
     try {
-      ;({ tid } = await callMount(await findMount(this.#mount), 'sync', {}, SYNC_MS))
+      ;({ tid } = await callMount(findMount(this.#mount), 'sync', {}, SYNC_MS))
     } catch {
       // The daemon has died: the next operation finds out.
       await stat(this.#root)

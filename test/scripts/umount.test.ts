@@ -180,7 +180,7 @@ test('a directory that is no mount is named, with where to look', async () => {
   for (const command of ['umount', 'sync']) {
     const result = await runZblkfs(command, '/usr')
     expect(result).toMatchObject({ exitCode: 1, stdout: '' })
-    expect(result.stderr).toMatch(/\/usr is no zblkfs mount: 'zblkfs status' lists the mounts/)
+    expect(result.stderr).toMatch(/\/usr is not in a zblkfs mount: 'zblkfs status' lists the mounts/)
   }
 })
 

@@ -42,16 +42,32 @@ export class History {
     this.#caches = caches
   }
 
-  /** Names a moment, the present if absent; a name that exists is moved. @throws StoreError where there is none. */
-  async tag(name: string, when?: string): Promise<Tag> {
+  /**
+   * Names a moment, the present if absent.
+   * @param moves - whether a name that another moment has is moved.
+   * @throws StoreError where there is no such moment, or the name is taken.
+   */
+  async tag(name: string, when?: string, moves = true): Promise<Tag> {
     assertTagName(name)
     const { connection } = this.#context.live
     let tid = connection.at
     await this.#context.writeBack.isolate(`tag ${text(name)}`, async () => {
       tid = when === undefined ? connection.at : await this.#moment(when)
+      const named = await this.#superblock.tag(name)
+      if (named !== undefined && named !== tid && !moves)
+        throw new StoreError(`the tag ${text(name)} exists already, for transaction ${formatTid(named)}`, {
+          code: 'tag-exists',
+        })
       await this.#superblock.setTag(name, tid)
     })
     return { name, tid }
+  }
+
+  /** A transaction of its own for a message, where none after `before` has it; resolves to the one that does, or `last`. */
+  async keepMessage(message: string, before: Tid, last: Tid): Promise<Tid> {
+    for await (const { description } of this.#store.transactions({ after: before }))
+      if (description.includes(message)) return last
+    return await this.#context.writeBack.isolate(message, () => this.#superblock.touch())
   }
 
   /** @throws StoreError where there is no such tag. */
@@ -100,15 +116,15 @@ export class History {
     return await this.#graft(path, when, to, `restore ${text(to)} as of ${when}`, replaces)
   }
 
-  /** Makes an independent copy that shares all bytes; in a directory that is there, under the source's name. */
-  async clone(source: string, target: string): Promise<Tid> {
+  /** Makes an independent copy, as of `at` or now, that shares all bytes; in a directory that is there, under the source's name. */
+  async clone(source: string, target: string, at?: string): Promise<Tid> {
     this.#assertNoTransaction()
     const now = await this.#context.writeBack.sync()
     const view = await MomentView.of(this.#context.live.connection)
     const existing = await view.find(target)
     const name = partsOf(source).at(-1) ?? ''
     const to = existing !== undefined && isDirectory(existing) ? `${target}/${name}` : target
-    return await this.#graft(source, formatTid(now), to, `clone ${text(source)} as ${text(to)}`, false)
+    return await this.#graft(source, at ?? formatTid(now), to, `clone ${text(source)} as ${text(to)}`, false)
   }
 
   /** From here on nothing is stored until {@link History.commit} or {@link History.rollBack}. @throws StoreError */

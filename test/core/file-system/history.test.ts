@@ -30,7 +30,7 @@ describe('tags', () => {
     expect(await message(historyOf(fs).untag('first'))).toContain('there is no tag first')
     expect(await message(historyOf(fs).tag('2h'))).toContain('cannot be a tag')
     expect(await message(historyOf(fs).tag('a/b'))).toContain('cannot be a tag')
-    expect(await message(historyOf(fs).tag('x', '2999-01-01'))).toContain('there is no moment')
+    expect(await message(historyOf(fs).tag('x', '2999-01-01'))).toContain('has no moment')
   })
 })
 

@@ -1,0 +1,111 @@
+/**
+ * Where a path leads: into which mount of zblkfs, and to which place in its tree. The kernel's list of mounts says it,
+ * with the root of each, so that bind mounts of a subdirectory are right. No mount of zblkfs is touched, because its
+ * daemon may be stopped or dead: links are followed outside of these mounts only (see {@link followInside}).
+ */
+import { lstatSync, readlinkSync } from 'node:fs'
+import { realpath } from 'node:fs/promises'
+import { basename, dirname, isAbsolute, join, relative } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { FILE_SYSTEM_TYPE } from '../drivers/kernel/mount-point.ts'
+import { MountError } from '../drivers/driver.ts'
+import { type MountedDirectory, mountTable } from './mount-table.ts'
+
+const LINKS_MAX = 40
+const FOLLOW_TIMEOUT_MS = 2000
+
+export interface Location {
+  /** Absolute; links outside of mounts of zblkfs are followed, but the last component is not if it is a link there. */
+  readonly path: string
+  /** The mount of zblkfs that it lies in. */
+  readonly mount: MountedDirectory | undefined
+  /** Relative to the root of the filesystem that is mounted there; '' for the root, and outside. */
+  readonly inner: string
+}
+
+/** @throws MountError where the path is relative and the working directory has no path, or links form a circle. */
+export function locate(path: string): Location {
+  const mounts = mountTable()
+  const parts = (isAbsolute(path) ? path : `${workingDirectory()}/${path}`).split('/')
+  let current = '/'
+  let links = 0
+  for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+    if (part === '' || part === '.') continue
+    if (part === '..') {
+      current = dirname(current)
+      continue
+    }
+    const next = join(current, part)
+    const target = isOurs(innermost(mounts, next)) ? undefined : linkTarget(next)
+    if (target === undefined) {
+      current = next
+      continue
+    }
+    if (++links > LINKS_MAX) throw new MountError(`${path} leads through too many symbolic links`)
+    parts.unshift(...target.split('/'))
+    if (isAbsolute(target)) current = '/'
+  }
+  const mount = innermost(mounts, current)
+  return mount !== undefined && isOurs(mount)
+    ? { path: current, mount, inner: innerOf(mount, current) }
+    : { path: current, mount: undefined, inner: '' }
+}
+
+/**
+ * The same with links inside the mount followed, the last component excepted. Only where the daemon answers: it is
+ * asked for each component.
+ */
+export async function followInside(location: Location): Promise<Location> {
+  if (location.mount === undefined || location.path === location.mount.mountPoint) return location
+  const parent = dirname(location.path)
+  const late = sleep(FOLLOW_TIMEOUT_MS, undefined, { ref: false })
+  // What is gone by now, or was never there, has no links to follow.
+  const real = await Promise.race([realpath(parent).catch(() => undefined), late])
+  return real === undefined || real === parent ? location : locate(join(real, basename(location.path)))
+}
+
+/** @throws MountError where it was removed, or is deeper than the kernel can say. */
+function workingDirectory(): string {
+  try {
+    return process.cwd()
+  } catch (error) {
+    throw new MountError(
+      'the working directory has no path (it was removed, or is too deep): change to another',
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+const isOurs = (mount: MountedDirectory | undefined): boolean => mount?.type === FILE_SYSTEM_TYPE
+
+function linkTarget(path: string): string | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
+      ? readlinkSync(path)
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** The mount that a path lies in; of several at the same place, the uppermost. */
+function innermost(mounts: readonly MountedDirectory[], path: string): MountedDirectory | undefined {
+  let found: MountedDirectory | undefined
+  for (const mount of mounts) {
+    const { mountPoint } = mount
+    const isAbove = path === mountPoint || path.startsWith(mountPoint === '/' ? '/' : `${mountPoint}/`)
+    if (isAbove && mountPoint.length >= (found?.mountPoint.length ?? 0)) found = mount
+  }
+  return found
+}
+
+/** The kernel's root field ends in this where the mounted directory was removed. */
+const DELETED = '//deleted'
+
+function innerOf({ mountPoint, root }: MountedDirectory, path: string): string {
+  if (root.endsWith(DELETED))
+    throw new MountError(`the directory that is mounted at ${mountPoint} was removed`)
+  return join(root, relative(mountPoint, path)).replace(/^\/+/, '').replace(/\/$/, '')
+}
