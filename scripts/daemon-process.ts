@@ -8,6 +8,7 @@
 import { CodedError, fromWire, type WireError } from '../store/errors.ts'
 import { spawn } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import { closeOnExec } from './inherited-descriptors.ts'
 import { CommandError } from './failure.ts'
 
 /**
@@ -37,6 +38,7 @@ export async function startDaemon(parameters: readonly string[], logPath: string
   const log = openSync(logPath, 'a', 0o600)
   const before = fstatSync(log).size
   const main = process.argv[1] ?? ''
+  closeOnExec()
   const child = spawn(
     process.execPath,
     [...process.execArgv, ...MEMORY_FLAGS, main, ...parameters, '--daemon'],

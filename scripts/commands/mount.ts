@@ -118,6 +118,9 @@ function collectSignals(): OnSignal {
   const early: NodeJS.Signals[] = []
   let take = (signal: NodeJS.Signals): void => void early.push(signal)
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => take(signal))
+  // By default these end a process, which would leave a dead mount behind.
+  for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGVTALRM', 'SIGPOLL'] as const)
+    process.on(signal, () => undefined)
   return handle => {
     take = handle
     for (const signal of early.splice(0)) handle(signal)
