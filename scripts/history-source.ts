@@ -139,9 +139,6 @@ export function innerPath(path: string): string {
 /** A name as the database has it: one character per byte. */
 export const storedName = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
 
-/** A path for people. */
-export const shownPath = (path: string): string => Buffer.from(path, 'latin1').toString('utf8') || '/'
-
 /** Whether a file is a database of any kind. A file that cannot be read is none. */
 export async function isDatabase(path: string): Promise<boolean> {
   try {

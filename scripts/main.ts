@@ -2,6 +2,7 @@
  * The `zblkfs` command: its subcommands, and how failures become messages and exit codes. A subcommand is loaded when
  * it is asked for, all of them only for the help: most of the time of a short command would go into loading the rest.
  */
+import { printableLines } from '../core/printable.ts'
 import { Command, CommanderError } from 'commander'
 import packageJson from '../package.json' with { type: 'json' }
 import { CodedError } from '../store/errors.ts'
@@ -27,7 +28,7 @@ async function run(argv: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? 0)
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
-    console.error(error instanceof CodedError ? `zblkfs: ${explain(error)}` : error)
+    console.error(error instanceof CodedError ? `zblkfs: ${printableLines(explain(error))}` : error)
     return error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE
   }
 }

@@ -1,4 +1,5 @@
 /** What fsck has found, in the words that a person gets. */
+import { printablePath } from '../printable.ts'
 import { formatOid, formatTid, type Oid, type Tid } from '../../store/ids.ts'
 
 export type DamageKind =
@@ -34,19 +35,11 @@ export interface Damage {
 /** One line. */
 export function describeDamage(damage: Damage): string {
   const { kind, path, lo, hi, oid, tid, reason, past, repaired } = damage
-  const where = path === undefined ? kind : printable(path)
+  const where = path === undefined ? kind : printablePath(path)
   const range = lo === undefined || hi === undefined ? '' : ` bytes [${lo}, ${hi})`
   const object = oid === undefined ? '' : `object ${formatOid(oid)}`
   const transaction = tid === undefined ? '' : `transaction ${formatTid(tid)}`
   const names = [object, transaction, past === true ? 'in the past only' : ''].filter(name => name !== '')
   const named = names.length === 0 ? '' : ` (${names.join(', ')})`
   return `${where}${range}: ${reason}${named}${repaired === undefined ? '' : `; repaired: ${repaired}`}`
-}
-
-/** A path's bytes as text: what is no UTF-8, or moves a terminal's cursor, is escaped. */
-function printable(latin1: string): string {
-  const text = Buffer.from(latin1, 'latin1').toString()
-  return Array.from(text, char =>
-    /[\p{Cc}\ufffd]/u.test(char) ? JSON.stringify(char).slice(1, -1) : char,
-  ).join('')
 }

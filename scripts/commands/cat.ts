@@ -1,4 +1,5 @@
 /** `zblkfs cat DB PATH`: a file's bytes, now or at a moment, without a mount. */
+import { printablePath } from '../../core/printable.ts'
 import { once } from 'node:events'
 import { constants } from 'node:fs'
 import { Command } from 'commander'
@@ -7,7 +8,7 @@ import { ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid } from '../../store/ids.ts'
 import { CommandError } from '../failure.ts'
-import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
+import { findSource, momentOf, withStore } from '../history-source.ts'
 
 const { S_IFMT, S_IFREG } = constants
 const PIECE_BYTES = 2 << 20
@@ -28,8 +29,10 @@ export function catCommand(): Command {
 
 async function write(view: MomentView, path: string): Promise<void> {
   const inode = await view.find(path)
-  if (inode === undefined) throw new CommandError(`there is no ${shownPath(path)} at ${formatTid(view.at)}`)
-  if ((inode.mode & S_IFMT) !== S_IFREG) throw new CommandError(`${shownPath(path)} is not a regular file`)
+  if (inode === undefined)
+    throw new CommandError(`there is no ${printablePath(path)} at ${formatTid(view.at)}`)
+  if ((inode.mode & S_IFMT) !== S_IFREG)
+    throw new CommandError(`${printablePath(path)} is not a regular file`)
   const { size, data } = inode
   const object = data === undefined ? undefined : view.connection.resolve(data)
   const file = object instanceof ZBigFile ? await BigFile.open(view.connection, object) : undefined

@@ -1,4 +1,5 @@
 /** `zblkfs df DB|DIR`: what a database's room is used for, and what a pack would give back. */
+import { decodedPath, printable } from '../../core/printable.ts'
 import { Command } from 'commander'
 import { FileHistory } from '../../core/pack/file-history.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
@@ -92,12 +93,12 @@ interface FileUsage {
 }
 
 function printFile({ path, ...usage }: FileUsage, json: boolean): void {
-  const name = Buffer.from(path, 'latin1').toString()
+  const name = decodedPath(path)
   if (json) return console.log(JSON.stringify({ path: name, ...usage }))
   const { storedBytes, sizeBytes, historyBytes, gone } = usage
   const stored = `${formatBytes(storedBytes).padStart(10)} of ${formatBytes(sizeBytes).padEnd(10)}`
   console.log(
-    `${stored} ${formatBytes(historyBytes).padStart(10)} of history  ${name}${gone === true ? ' (removed)' : ''}`,
+    `${stored} ${formatBytes(historyBytes).padStart(10)} of history  ${printable(name)}${gone === true ? ' (removed)' : ''}`,
   )
 }
 

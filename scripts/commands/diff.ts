@@ -1,7 +1,8 @@
 /** `zblkfs diff A B [PATH]`: what differs between two moments. */
+import { decodedPath, printablePath } from '../../core/printable.ts'
 import { Command } from 'commander'
 import { differences, type Difference } from '../../core/history/difference.ts'
-import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
+import { findSource, momentOf, withStore } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { formatBytes } from '../units.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
@@ -36,8 +37,8 @@ export function diffCommand(): Command {
 function asJson({ path, from, mode, sizeBefore, sizeAfter, ranges, ...rest }: Difference): string {
   return JSON.stringify({
     ...rest,
-    path: shownPath(path),
-    ...(from !== undefined && { from: shownPath(from) }),
+    path: decodedPath(path),
+    ...(from !== undefined && { from: decodedPath(from) }),
     mode: mode.toString(8),
     // Sizes and offsets may be beyond what every reader's numbers hold.
     ...(sizeBefore !== undefined && { sizeBefore: String(sizeBefore) }),
@@ -47,7 +48,7 @@ function asJson({ path, from, mode, sizeBefore, sizeAfter, ranges, ...rest }: Di
 }
 
 function asText({ kind, path, from, sizeBefore, sizeAfter, attributes, ranges }: Difference): string {
-  const name = from === undefined ? shownPath(path) : `${shownPath(from)} -> ${shownPath(path)}`
+  const name = from === undefined ? printablePath(path) : `${printablePath(from)} -> ${printablePath(path)}`
   const details = attributes.filter(attribute => attribute !== 'mtime' && attribute !== 'size')
   if (sizeBefore !== undefined && sizeAfter !== undefined && sizeBefore !== sizeAfter)
     details.push(`${formatBytes(Number(sizeBefore))} -> ${formatBytes(Number(sizeAfter))}`)

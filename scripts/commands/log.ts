@@ -1,4 +1,5 @@
 /** `zblkfs log DB|DIR [PATH]`: the transactions, newest first. */
+import { decodedPath, printable, printablePath } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { log, type LoggedTransaction } from '../../core/history/log.ts'
@@ -6,7 +7,7 @@ import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, timeFromTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
-import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
+import { findSource, momentOf, withStore } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { formatBytes } from '../units.ts'
 
@@ -59,7 +60,7 @@ async function oidOf(store: Store, path: string, at: Tid): Promise<Oid> {
   const inode = await (await MomentView.open(store, at)).find(path)
   if (inode !== undefined) return inode.oid
   throw new CommandError(
-    `there is no ${shownPath(path)} at ${formatTid(at)}: name a moment when it was there with --until`,
+    `there is no ${printablePath(path)} at ${formatTid(at)}: name a moment when it was there with --until`,
   )
 }
 
@@ -70,7 +71,7 @@ function asJson({ info, files, fileCount }: LoggedTransaction): string {
     time: new Date(timeFromTid(tid)).toISOString(),
     message: description,
     user,
-    files: files.map(shownPath),
+    files: files.map(decodedPath),
     fileCount,
     objects,
     bytes,
@@ -81,10 +82,10 @@ function asText({ info, files, fileCount }: LoggedTransaction): string {
   const { tid, description, bytes } = info
   const count = `${fileCount} ${fileCount === 1 ? 'file' : 'files'}`
   const lines = [`${formatTid(tid)}  ${formatTime(timeFromTid(tid))}  ${count}, ${formatBytes(bytes)}`]
-  const shown = files.slice(0, FILES_SHOWN).map(shownPath)
+  const shown = files.slice(0, FILES_SHOWN).map(decodedPath)
   // A message made up of the files' names would tell them twice.
-  if (description !== '' && description !== shown.join(', ')) lines.push(`    ${description}`)
-  for (const file of shown) lines.push(`  ${file}`)
+  if (description !== '' && description !== shown.join(', ')) lines.push(`    ${printable(description)}`)
+  for (const file of shown) lines.push(`  ${printable(file)}`)
   if (fileCount > shown.length) lines.push(`  and ${fileCount - shown.length} more`)
   return lines.join('\n')
 }

@@ -1,4 +1,5 @@
 /** `zblkfs ls DB [PATH]`: a directory of a database, now or at a moment, without a mount. */
+import { printablePath, printable } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { constants } from 'node:fs'
 import { Command } from 'commander'
@@ -7,7 +8,7 @@ import type { Inode } from '../../core/tree/inode.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid } from '../../store/ids.ts'
 import { CommandError } from '../failure.ts'
-import { findSource, momentOf, shownPath, withStore } from '../history-source.ts'
+import { findSource, momentOf, withStore } from '../history-source.ts'
 import { paged } from '../pager.ts'
 
 const { S_IFMT, S_IFDIR, S_IFLNK } = constants
@@ -38,7 +39,8 @@ export function lsCommand(): Command {
 
 async function list(view: MomentView, path: string): Promise<void> {
   const inode = await view.find(path)
-  if (inode === undefined) throw new CommandError(`there is no ${shownPath(path)} at ${formatTid(view.at)}`)
+  if (inode === undefined)
+    throw new CommandError(`there is no ${printablePath(path)} at ${formatTid(view.at)}`)
   await paged(async line => {
     if ((inode.mode & S_IFMT) !== S_IFDIR) {
       await line(asText(inode, path.slice(path.lastIndexOf('/') + 1)))
@@ -51,7 +53,7 @@ async function list(view: MomentView, path: string): Promise<void> {
       for (const { name, oid } of entries) {
         after = name
         const child = await view.inode(oid)
-        if (child === undefined) throw view.connection.corrupt(oid, `${shownPath(name)} leads to nothing`)
+        if (child === undefined) throw view.connection.corrupt(oid, `${printablePath(name)} leads to nothing`)
         if (!(await line(asText(child, name)))) return
       }
     }
@@ -61,7 +63,7 @@ async function list(view: MomentView, path: string): Promise<void> {
 function asText(inode: Inode, name: string): string {
   const { mode, uid, gid, size, target } = inode
   const time = formatTime(Number(inode.time('mtime') / 1_000_000n))
-  const link = (mode & S_IFMT) === S_IFLNK ? ` -> ${Buffer.from(target).toString()}` : ''
+  const link = (mode & S_IFMT) === S_IFLNK ? ` -> ${printable(Buffer.from(target).toString())}` : ''
   const permissions = [6, 3, 0].map(shift => ((mode >> shift) & 7).toString()).join('')
-  return `${TYPES[mode & S_IFMT] ?? '?'}${permissions}  ${uid}:${gid}  ${size}  ${time}  ${shownPath(name)}${link}`
+  return `${TYPES[mode & S_IFMT] ?? '?'}${permissions}  ${uid}:${gid}  ${size}  ${time}  ${printablePath(name)}${link}`
 }

@@ -1,4 +1,5 @@
 /** `zblkfs status`: every mount of this machine, the dead and the stopped ones included. */
+import { printable } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
@@ -40,10 +41,13 @@ async function inspect(mount: MountedDirectory): Promise<MountLine> {
 function describe(line: MountLine): string {
   if (line.state !== 'serving') {
     const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' takes it away`
-    return `${line.directory}  ${line.source}  ${line.reason}${next}`
+    return printable(`${line.directory}  ${line.source}  ${line.reason}${next}`)
   }
   const { directory, database, driver, readOnly, pid, tid, residentBytes, since } = line
   const access = readOnly ? 'read-only' : 'writable'
   const memory = formatBytes(residentBytes)
-  return `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${formatTime(Date.parse(since))}`
+  const sinceTime = formatTime(Date.parse(since))
+  return printable(
+    `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}`,
+  )
 }

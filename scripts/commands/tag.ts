@@ -1,11 +1,12 @@
 /** `zblkfs tag NAME [WHEN]`, `tag -l`, `tag -d NAME`: names for moments. */
+import { decodedPath, printable } from '../../core/printable.ts'
 import { formatTime, momentToSend } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, timeFromTid } from '../../store/ids.ts'
 import { UsageError } from '../failure.ts'
 import { change } from '../history-changes.ts'
-import { findSource, shownPath, storedName, withStore, type HistorySource } from '../history-source.ts'
+import { findSource, storedName, withStore, type HistorySource } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 
@@ -46,10 +47,11 @@ async function printTags({ database }: HistorySource, json: boolean): Promise<vo
     const { superblock } = await MomentView.open(store, await store.lastTid())
     await paged(async line => {
       for await (const tag of superblock.allTags()) {
-        const [name, tid] = [shownPath(tag.name), formatTid(tag.tid)]
+        const [name, tid] = [decodedPath(tag.name), formatTid(tag.tid)]
         const timeMs = timeFromTid(tag.tid)
         const time = json ? new Date(timeMs).toISOString() : formatTime(timeMs)
-        if (!(await line(json ? JSON.stringify({ name, tid, time }) : `${tid}  ${time}  ${name}`))) return
+        if (!(await line(json ? JSON.stringify({ name, tid, time }) : `${tid}  ${time}  ${printable(name)}`)))
+          return
       }
     })
   })

@@ -1,0 +1,27 @@
+/**
+ * Names and messages for a terminal. What a file is called, and what a transaction says of itself, is anyone's choice:
+ * a control character in it moves the cursor or forges a line. Every text for people goes through here; JSON has the
+ * text as it is.
+ */
+
+/** Control characters (C0, DEL, C1), line separators, changes of the writing direction, and bytes that are not UTF-8. */
+const UNSAFE = /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffd]/gu
+const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
+
+/** A text in one line, with what is unsafe on a terminal as `\n`, `\x1b` or `\u202e`. */
+export const printable = (text: string): string => text.replaceAll(UNSAFE, escape)
+
+/** The same for a text of several lines of our own making. */
+export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n')
+
+/** A stored name or path, which has one character per byte. */
+export const printablePath = (stored: string): string => printable(decodedPath(stored))
+
+/** A stored name or path as text, for programs. */
+export const decodedPath = (stored: string): string => Buffer.from(stored, 'latin1').toString('utf8') || '/'
+
+function escape(char: string): string {
+  const code = char.codePointAt(0) ?? 0
+  const hex = code.toString(16)
+  return SHORT[char] ?? (code < 0x100 ? `\\x${hex.padStart(2, '0')}` : `\\u${hex.padStart(4, '0')}`)
+}
