@@ -1,0 +1,108 @@
+/**
+ * The walls between layers that the linter cannot hold: imports of types count as imports, and branded ids are made in one
+ * place each.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { CASTS, PAST_THE_CONTRACT } from './layers-exceptions.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const LAYERS = ['store', 'core', 'mount', 'scripts']
+
+/** What measures or makes stores, and so names the kind of store that it is about. */
+const KNOWS_STORES = [/^scripts\/bench\//, /^scripts\/soak\//]
+
+/** Where each branded id may be made by a cast. */
+const CONSTRUCTORS: Readonly<Record<string, string>> = {
+  Oid: 'store/ids.ts',
+  Tid: 'store/ids.ts',
+  Ino: 'core/file-system/operations.ts',
+  Fh: 'core/file-system/operations.ts',
+  Name: 'core/file-system/operations.ts',
+}
+
+const NODE_AND_TREE = 'core/file-system/inodes/node.ts, core/file-system/inodes/tree.ts'
+
+const files = LAYERS.flatMap(layer =>
+  readdirSync(join(ROOT, layer), { recursive: true, encoding: 'utf8' })
+    .filter(name => name.endsWith('.ts'))
+    .map(name => `${layer}/${name}`),
+)
+const textOf = new Map(files.map(file => [file, readFileSync(join(ROOT, file), 'utf8')]))
+
+const importsOf = new Map(
+  [...textOf].map(([file, text]) => [
+    file,
+    [...text.matchAll(/\bfrom '(\.[^']+)'|\bimport\('(\.[^']+)'\)/g)].map(([, named, dynamic]) =>
+      relative(ROOT, join(ROOT, dirname(file), named ?? dynamic ?? '')),
+    ),
+  ]),
+)
+
+const layerOf = (file: string): number => LAYERS.indexOf(file.split('/')[0] ?? '')
+
+const breaking = (isBroken: (file: string, imported: string) => boolean): string[] =>
+  [...importsOf].flatMap(([file, imports]) =>
+    imports.filter(imported => isBroken(file, imported)).map(imported => `${file} -> ${imported}`),
+  )
+
+describe('imports', () => {
+  test('point down only', () => {
+    expect(breaking((file, imported) => layerOf(imported) > layerOf(file))).toEqual([])
+  })
+
+  test('reach a store by the files directly in store/, and none of its folders', () => {
+    const broken = breaking(
+      (file, imported) =>
+        layerOf(file) > 0 &&
+        /^store\/[^/]+\//.test(imported) &&
+        !PAST_THE_CONTRACT.includes(file) &&
+        !KNOWS_STORES.some(pattern => pattern.test(file)),
+    )
+    expect(broken).toEqual([])
+  })
+
+  test('have no cycles, those of types included', () => {
+    // A node and its tree are one thing in two files.
+    expect(cycles().filter(group => group !== NODE_AND_TREE)).toEqual([])
+  })
+})
+
+describe('branded ids', () => {
+  test.each(Object.entries(CONSTRUCTORS))('%s is cast in %s only', (brand, home) => {
+    const pattern = new RegExp(`\\bas ${brand}\\b`)
+    const casting = [...textOf]
+      .filter(([file, text]) => file !== home && pattern.test(text))
+      .map(([file]) => file)
+      .filter(file => !CASTS.includes(`${file} as ${brand}`))
+    expect(casting).toEqual([])
+  })
+})
+
+/** One line for each group of files that import one another. */
+function cycles(): string[] {
+  const indexes = new Map<string, number>()
+  const lows = new Map<string, number>()
+  const stack: string[] = []
+  const found: string[] = []
+  const visit = (file: string): number => {
+    const index = indexes.size
+    indexes.set(file, index)
+    stack.push(file)
+    let low = index
+    for (const imported of importsOf.get(file) ?? []) {
+      const seen = indexes.get(imported)
+      if (seen === undefined) low = Math.min(low, importsOf.has(imported) ? visit(imported) : low)
+      else if (stack.includes(imported)) low = Math.min(low, lows.get(imported) ?? seen)
+    }
+    lows.set(file, low)
+    if (low === index) {
+      const group = stack.splice(stack.indexOf(file))
+      if (group.length > 1) found.push(group.sort().join(', '))
+    }
+    return low
+  }
+  for (const file of files) if (!indexes.has(file)) visit(file)
+  return found
+}
