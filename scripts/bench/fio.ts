@@ -34,8 +34,8 @@ async function fio(
 }
 
 /**
- * Random 4 KiB reads a second of `jobs` processes for `seconds`, from a file's first `bytes`. They go past the kernel's
- * pages, so that each one reaches whoever serves the mount.
+ * Random 4 KiB reads a second of `jobs` processes for `seconds`, from a file's first `bytes`. They bypass the kernel's
+ * page cache, so that each one reaches the mount's server.
  */
 export async function randomReads(
   file: string,

@@ -1,6 +1,6 @@
 /**
  * `node scripts/bench/pack.ts [--objects N] [--chunk BYTES]`: packs a database of N objects (a million) of which half
- * is garbage, while somebody commits, reads and looks at the clock.
+ * is garbage, beside commits, reads and a clock.
  *
  * Prints how long commits, reads and the event loop had to wait, with the pack and without one, the heap of the
  * whole process, and the file before and after beside what it should hold.
@@ -88,7 +88,7 @@ class Waits {
   }
 }
 
-/** Somebody who uses the database until the signal comes. */
+/** Uses the database until the signal comes. */
 async function use(
   store: WritableSqliteStore,
   left: readonly Oid[],

@@ -34,7 +34,7 @@ export function resultLines(result: Result, baseline?: Baseline): readonly strin
   return [result.name, ...lines]
 }
 
-/** The targets of all workloads, and who is ahead of which peer. */
+/** The targets of all workloads, and which place is ahead of which peer. */
 export function targetLines(results: readonly Result[]): readonly string[] {
   const targets = results.flatMap(result =>
     verdictsOf(result).map(({ place, wanted, reached, isMet }) =>

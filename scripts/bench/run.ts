@@ -6,7 +6,7 @@
  * 2. Each workload (workloads/) runs in every place in turn (rounds.ts); afterwards the places must hold the same bytes,
  *    which is not timed. The order matters: most workloads need the file that the first one writes.
  * 3. Figures are printed as they come, and with `--json` written to the file after each workload. At the end: which
- *    targets are met, who is ahead of whom, and what became worse since the baseline was saved (baseline.json).
+ *    targets are met, comparisons with peers, and what became worse since the baseline was saved (baseline.json).
  *
  * Machines differ and are noisy: what counts is the ratio to the ceiling within one run. Needs root, and fio.
  */

@@ -1,10 +1,9 @@
 /**
- * What a process has done to its part of a mount, operation by operation, so that it can be told afterwards which of
- * it a crash has left.
+ * The operations of a process on its part of a mount, in order, to find out which of them a crash has left.
  *
  * - `states[k]` is the tree after k operations. The last operation may be one that never returned.
  * - Times are of the machine's monotonic clock, which all processes share.
- * - Every so many operations the model is copied (contents are shared), so that going back costs few of them.
+ * - The model is copied (contents shared) every {@link CHECKPOINT_OPERATIONS}, so that going back replays few operations.
  */
 import type { Operation, TreeModel } from '../../test/crash/tree-model.ts'
 
@@ -125,7 +124,7 @@ export class Journal {
     return nearest ?? { count: 0, paths: [] }
   }
 
-  /** Goes back to the tree after so many operations, and begins anew there. */
+  /** Goes back to the tree after the given number of operations, and begins anew there. */
   goBack(count: number): void {
     const stored = { count: 0, model: this.#stored }
     const before = this.#checkpoints.findLast(checkpoint => checkpoint.count <= count) ?? stored

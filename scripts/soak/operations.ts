@@ -10,7 +10,7 @@ import type { Random } from '../../test/stress/random.ts'
 /** `small`: many small files. `bulk`: a few files of several blocks. */
 export type Kind = 'small' | 'bulk'
 
-/** One of so many fsyncs that the crash harness proposes is done. */
+/** Of the fsyncs that the crash harness proposes, one in this many is done. */
 const SYNC_PART = 50
 const BULK_FILES = 5
 const BULK_SIZE_MAX = 16 << 20

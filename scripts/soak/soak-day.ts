@@ -135,7 +135,7 @@ class SoakDay {
   }
 
   async run(): Promise<SoakResult> {
-    // They are never lost: below a mount point without a mount nobody must find or make anything.
+    // Made once: a worker must not create anything below the mount point while the mount is gone.
     for (const [name] of WORKERS) await mkdir(join(this.#mount.dir, name))
     await this.#mount.remount()
     const totalMs = this.#options.minutes * 60_000
@@ -187,7 +187,7 @@ class SoakDay {
     this.#say(`remounted after ${seconds(lifeMs)}`)
   }
 
-  /** Lets everybody work for so long, and ends it; what they did when they have stopped, and what was seen of the daemon. */
+  /** Runs all workers for the given time and stops them. Returns what they did, and what was seen of the daemon. */
   async #live(
     lifeMs: number,
     finish: () => Promise<void> | void,
@@ -195,7 +195,7 @@ class SoakDay {
     const watch = new DaemonWatch(this.#mount.pid(), this.#mount.db, SAMPLE_MS)
     const working = Promise.all(this.#workers.map(worker => worker.work(this.#random.below(2 ** 32))))
     try {
-      // Whoever fails ends the day at once.
+      // A worker that fails ends the day at once.
       await Promise.race([sleep(lifeMs), working.then(assertAlive)])
       await finish()
       const worked = await working

@@ -32,7 +32,7 @@ export class WorkerProcess {
     this.#child.send({ ask: 'pause' } satisfies Ask)
   }
 
-  /** What is left after a crash. @throws Error where it is none of the states that may be. */
+  /** Returns which operations a crash has left. @throws Error where the tree is not a possible state. */
   async look(syncedMs: number): Promise<Kept> {
     return (await this.#ask({ ask: 'look', syncedMs }, ANSWER_TIMEOUT_MS)) as Kept
   }

@@ -1,9 +1,9 @@
 /**
  * One of the processes of a soak run: `node worker.ts DIR NAME KIND HISTORY_MS`, with an IPC channel to the parent.
  *
- * It changes files in DIR/NAME, which is there and which nobody else touches, and keeps a model of it. From time to time it compares the
- * whole with the model, remembers a moment, and looks at a moment that it remembers. When the mount dies it stops, and
- * says when it is asked how much of what it did is left.
+ * It changes files in DIR/NAME, an existing directory that no other process uses, and keeps a model of it. From time to
+ * time it compares the directory with the model, remembers a moment, and checks a remembered moment. When the mount dies
+ * it stops; asked by the parent, it answers which of its operations are left.
  */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'

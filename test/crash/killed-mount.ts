@@ -12,7 +12,7 @@
  * sqlite.org/walformat.html.
  *
  * The daemon stays in the foreground, so that starting it is starting one process, and the dead mount stays until
- * {@link KilledMount.takeAway}: until then whoever uses it gets ENOTCONN.
+ * {@link KilledMount.takeAway}: until then its users get ENOTCONN.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -79,7 +79,7 @@ export class KilledMount {
     return this.#output
   }
 
-  /** Kills the daemon after so long, or as soon after that as what is aimed at has begun. */
+  /** Kills the daemon `afterMs` from now, or at the first sign of `aim` after that. */
   async kill(aim: Aim, afterMs: number): Promise<void> {
     this.#isPacking = false
     await sleep(afterMs)

@@ -1,4 +1,4 @@
-/** Random operations, valid where they are made up, and how each is done to a directory. */
+/** Random operations, each valid for the tree that it was generated for, and how to perform them on a directory. */
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Random } from '../stress/random.ts'
@@ -9,7 +9,7 @@ const SIZE_MAX = 400_000
 const WRITE_MAX = 120_000
 const PAGE_BYTES = 4096
 
-/** How often what is done: `data`: hardly anything but writes and syncs, as a database does. */
+/** The mix of operations. `data`: almost only writes and syncs, as of a database. */
 export type Mix = 'all' | 'data'
 
 const WRITE_DICE = 14

@@ -1,6 +1,6 @@
 /**
- * What tests do in processes beside their own: `node child.ts ACTION ARGS...`, started by {@link inChild}.
- * An action that wants its parent to know that it has come so far prints `ready`.
+ * Actions that tests run in other processes: `node child.ts ACTION ARGS...`, started by {@link inChild}.
+ * An action prints `ready` when its parent may go on.
  */
 import { spawn } from 'node:child_process'
 import {

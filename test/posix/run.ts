@@ -2,8 +2,8 @@
  * Runs the suite in this process: `node test/posix/run.ts DIR [--only TEXT] [--after NAME] [--entries N]`.
  *
  * Each test has a directory of its own below DIR. Lines of JSON on standard output: `{"started": NAME}`, then
- * `{"name", "outcome": "passed" | "failed" | "skipped", "ms", "message"?}`. A test that hangs, hangs: whoever
- * wants to be safe from that starts this through `suite.ts`.
+ * `{"name", "outcome": "passed" | "failed" | "skipped", "ms", "message"?}`. A test that hangs blocks
+ * this process; `suite.ts` starts it as a child and ends one that hangs.
  */
 import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'

@@ -19,7 +19,7 @@ export class Random {
     return Math.floor(this.next() * bound)
   }
 
-  /** A seed nobody chose. */
+  /** A random seed. */
   static seed(): number {
     return Math.floor(Math.random() * 2 ** 32)
   }

@@ -2,7 +2,7 @@
 import { copyFile, cp, rm, stat } from 'node:fs/promises'
 import { logBytesOnDisk, logDirectory } from '../../store/sqlite/log.ts'
 
-/** Copies a database that nobody has open. */
+/** Copies a database that no process has open. */
 export async function copyDatabase(from: string, to: string): Promise<void> {
   await removeDatabase(to)
   await copyFile(from, to)
@@ -15,6 +15,6 @@ export async function removeDatabase(path: string): Promise<void> {
   await rm(logDirectory(path), { recursive: true, force: true })
 }
 
-/** What a database that nobody has open takes on the disk. */
+/** Returns how many bytes of disk a database takes that no process has open. */
 export const databaseBytes = async (path: string): Promise<number> =>
   (await stat(path)).size + logBytesOnDisk(path)

@@ -1,4 +1,4 @@
-/** What grows with the length of the history: opening a moment nobody has looked at, and reading 4 KiB there. */
+/** What grows with the length of the history: opening a moment for the first time, and reading 4 KiB there. */
 import { closeSync, fsyncSync, futimesSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'

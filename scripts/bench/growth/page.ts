@@ -39,7 +39,7 @@ function comparison({ name, points }: Curve): string {
   return `From the first point to the last, ${show(x)} times as far: ${name} x ${show(y)}.`
 }
 
-/** Lines of at most so many characters, where words allow it. */
+/** Breaks text into lines of at most the given width, where words allow it. */
 const wrap = (text: string): string => text.replaceAll(LINE, '$1\n').trimEnd()
 
 /** Cells are padded as prettier does. */

@@ -29,7 +29,7 @@ export const sequentialRead: Workload = {
   digest: async ({ read }) => await sha256(read),
 }
 
-/** The same while somebody writes 32 MiB/s to another file of the same mount, with a sync each second. */
+/** The same while another process writes 32 MiB/s to another file of the same mount, with a sync each second. */
 export const sequentialReadBesideWriter: Workload = {
   name: 'sequential read beside a writer of 32 MiB/s',
   unit: 'MB/s',

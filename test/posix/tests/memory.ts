@@ -159,7 +159,7 @@ async function withMapped(path: string, action: (map: Mapping) => Promise<void>)
   await action(map)
 }
 
-/** Page-aligned memory, as O_DIRECT wants it. */
+/** Page-aligned memory, as O_DIRECT requires. */
 function alignedMemory(len: number): Mapping {
   return withFd('/dev/zero', 'r+', fd => new Mapping(fd, len, { private: true }))
 }
