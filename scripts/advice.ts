@@ -20,6 +20,8 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'damaged-id': "run 'zblkfs fsck --repair' on it",
   'damaged-index':
     "see what is damaged with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
+  'not-whole':
+    "unmount the original with 'zblkfs umount' and copy it together with its -log directory; 'zblkfs fsck --repair' makes a database of what this copy has",
   locked: 'unmount it there first, or mount it read-only with -o ro',
   'no-database': "check the name, or let 'zblkfs mount' create it",
   'empty-database': "check the name, or let 'zblkfs mount' make it a database",

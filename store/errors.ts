@@ -39,6 +39,8 @@ const KINDS = {
   'no-file-system': 'give up',
   locked: 'retry',
   'writer-gone': 'give up',
+  'database-gone': 'give up',
+  'not-whole': 'give up',
   'no-space': 'retry',
   // History.
   'bad-moment': 'give up',
@@ -219,6 +221,21 @@ export class WriterGoneError extends StoreError {
   }
 }
 
+/**
+ * The database, or a file that belongs to it, was removed while it was open. Its bytes are there until it is closed, so
+ * nothing new is stored in it and it is not closed by itself.
+ */
+export class DatabaseGoneError extends StoreError {
+  override readonly name = 'DatabaseGoneError'
+  /** @param path what was removed. */
+  constructor(path: string) {
+    super(`${path} was removed while the database was open: nothing can be stored in it any more`, {
+      code: 'database-gone',
+      path,
+    })
+  }
+}
+
 /** The disk, or what the database may use of it, is full. Nothing committed is lost. */
 export class NoSpaceError extends StoreError {
   override readonly name = 'NoSpaceError'
@@ -301,6 +318,7 @@ function restoreByCode(
   options: CodedErrorOptions,
   { path, holder }: ErrorDetails,
 ): Error {
+  if (code === 'database-gone' && path !== undefined) return new DatabaseGoneError(path)
   if (code === 'locked' && path !== undefined && holder !== undefined) return new LockedError(path, holder)
   return new (CLASSES[code] ?? StoreError)(message, options)
 }

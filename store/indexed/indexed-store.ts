@@ -13,14 +13,19 @@ import type {
 import { Reader, type ReaderParts } from './reader.ts'
 
 export abstract class IndexedStore implements ReadableStore {
-  readonly name: string
   readonly isForeign = false
   abstract readonly capabilities: Capabilities
+  readonly #parts: ReaderParts
   readonly #reader: Reader
 
   constructor(parts: ReaderParts) {
-    this.name = parts.name
+    this.#parts = parts
     this.#reader = new Reader(parts)
+  }
+
+  /** May change: a database that is a file can be moved while it is open. */
+  get name(): string {
+    return this.#parts.name
   }
 
   load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {

@@ -1,32 +1,44 @@
-/** The segments of a log (log-layout.ts) as open files, a bounded number of them. */
+/**
+ * The segments of a log (log-layout.ts) as open files, a bounded number of them.
+ *
+ * The directory is held open from its first use: a log that is moved is written on where it is, and one that was removed
+ * is noticed. What lies there may come from someone else (an unpacked archive, a shared directory), so only regular files
+ * are opened, never through a link, and nothing is cut off or replaced but segments of this database.
+ */
 import {
   closeSync,
   constants,
   fstatSync,
   fsyncSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readdirSync,
+  readSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { LRUCache } from 'lru-cache'
-import { StoreError, systemCode } from '../errors.ts'
+import { DatabaseGoneError, StoreError } from '../errors.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import { hasData, isInvalidArgument, punchHole } from './file-ranges.ts'
+import { giveTo, isMissing, openSideFile, shown, SideFileError } from './held-path.ts'
+import { makeLogDirectory, openLogDirectory, type Owner, thisUser } from './log-directory.ts'
 import { fileRangesOf, segmentIndex, segmentOf, segmentPath, tailOf } from './log-layout.ts'
-import { encodeSegmentHeader, readSegmentHeader } from './segment-header.ts'
+import { encodeSegmentHeader, HEADER_BYTES, readSegmentHeader } from './segment-header.ts'
 
 const OPEN_MAX = 16
 const BLOCK_BYTES = 512
 
 export class LogFiles {
-  readonly #directory: string
+  /** Its path, through the descriptor of the database's directory where there is one. */
+  readonly #path: string
   readonly #id: string | undefined
-  readonly #flags: 'r' | 'r+'
+  readonly #use: 'read' | 'write'
+  readonly #owner: Owner
+  /** The directory. */
+  #directory: number | undefined
   readonly #open = new LRUCache<number, number>({
     max: OPEN_MAX,
     dispose: fd => closeSync(fd),
@@ -34,25 +46,42 @@ export class LogFiles {
   /** The last segment opened for direct writes; false where the filesystem allows none. */
   #direct: { readonly index: number; readonly fd: number } | false | undefined
 
-  /** @param directory the log's. @param id the database's; undefined where that is damaged. */
-  constructor(directory: string, id: string | undefined, use: 'read' | 'write') {
-    this.#directory = directory
+  /**
+   * @param directory the log's. @param id the database's; undefined where that is damaged.
+   * @param owner the database's owner; the files that root makes become theirs.
+   */
+  constructor(directory: string, id: string | undefined, use: 'read' | 'write', owner: Owner = thisUser()) {
+    this.#path = directory
     this.#id = id
-    this.#flags = use === 'read' ? 'r' : 'r+'
+    this.#use = use
+    this.#owner = owner
   }
 
   close(): void {
     this.#open.clear()
     this.#closeDirect()
+    if (this.#directory !== undefined) closeSync(this.#directory)
+    this.#directory = undefined
+  }
+
+  /** @throws DatabaseGoneError where the directory was removed, or a segment that is in use. */
+  assertThere(): void {
+    if (this.#directory !== undefined && fstatSync(this.#directory).nlink === 0)
+      throw new DatabaseGoneError(shown(this.#path))
+  }
+
+  /** As {@link LogFiles.assertThere}, of a segment that was written to. */
+  assertSegmentThere(index: number): void {
+    if (fstatSync(this.segment(index)).nlink === 0)
+      throw new DatabaseGoneError(shown(segmentPath(this.#path, index)))
   }
 
   /** The descriptor of a segment, valid until the next call. @throws BulkDamageError where it is missing or another database's. */
   segment(index: number): number {
     const open = this.#open.get(index)
     if (open !== undefined) return open
-    const path = segmentPath(this.#directory, index)
-    const fd = this.#openFile(path)
-    const problem = ownershipProblem(fd, this.#id, index, path)
+    const fd = this.#openFile(index)
+    const problem = ownershipProblem(fd, this.#id, index, segmentPath(this.#path, index))
     if (problem !== undefined) {
       closeSync(fd)
       throw new BulkDamageError(problem)
@@ -96,20 +125,23 @@ export class LogFiles {
     this.#direct = undefined
   }
 
-  /** Makes an empty segment; replaces a file that a failed transaction has left. */
+  /** Makes an empty segment; replaces one that a failed transaction has left. */
   create(index: number): number {
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 })
+    this.#directory ??= makeLogDirectory(this.#path, this.#owner)
     this.#open.delete(index)
     this.#closeDirect()
-    const fd = openSync(segmentPath(this.#directory, index), 'w+', 0o600)
+    const path = segmentPath(this.#heldPath(), index)
+    this.#removeLeftover(index, path)
+    const fd = openSideFile(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL)
     this.#open.set(index, fd)
+    giveTo(fd, this.#owner)
     this.#writeHeader(fd, index)
     return fd
   }
 
   /** Makes the names of new segments durable. */
   syncNames(): void {
-    for (const path of [this.#directory, dirname(this.#directory)]) {
+    for (const path of [this.#heldPath(), dirname(this.#path)]) {
       const fd = openSync(path, 'r')
       try {
         fsyncSync(fd)
@@ -124,7 +156,7 @@ export class LogFiles {
     ftruncateSync(this.segment(index))
     this.#open.delete(index)
     this.#closeDirect()
-    rmSync(segmentPath(this.#directory, index), { force: true })
+    rmSync(segmentPath(this.#heldPath(), index), { force: true })
   }
 
   /** Frees whole units of one segment; false where the filesystem cannot, or the segment is gone. */
@@ -143,12 +175,14 @@ export class LogFiles {
 
   /**
    * Cuts off what lies behind `end`, where no committed transaction has bytes.
-   * @throws BulkDamageError where the segment there is another database's; then nothing was cut off.
+   * @throws BulkDamageError, StoreError where a file there is not a segment of this log; then nothing was cut off.
    */
   cut(end: number): void {
     const tail = end === 0 ? { index: -1, length: 0 } : tailOf(end)
     const indexes = this.indexes().filter(index => index >= tail.index)
-    for (const index of indexes) this.segment(index)
+    const isCut = (index: number): boolean =>
+      index !== tail.index || fstatSync(this.segment(index)).size > tail.length
+    for (const index of indexes) if (isCut(index)) this.#assertOwn(index)
     for (const index of indexes) {
       if (index === tail.index) ftruncateSync(this.segment(index), tail.length)
       else this.remove(index)
@@ -157,7 +191,7 @@ export class LogFiles {
 
   /** The indexes of all segments, ascending. */
   indexes(): readonly number[] {
-    return segmentNames(this.#directory)
+    return segmentNames(this.#heldPath())
       .map(segmentIndex)
       .filter(index => index !== undefined)
       .sort((a, b) => a - b)
@@ -189,14 +223,46 @@ export class LogFiles {
     }
   }
 
-  #openFile(path: string): number {
+  #openFile(index: number): number {
+    const path = segmentPath(this.#heldPath(), index)
     try {
-      return openSync(path, this.#flags)
+      return openSideFile(path, this.#use === 'read' ? constants.O_RDONLY : constants.O_RDWR)
     } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error
-      throw new BulkDamageError(missingSegment(path))
+      if (error instanceof SideFileError) throw new BulkDamageError(error.message)
+      if (!isMissing(error)) throw error
+      throw new BulkDamageError(missingSegment(segmentPath(this.#path, index)))
     }
   }
+
+  /** Whose bytes are cut off has to be certain: a damaged header is not enough, one that was never written is. */
+  #assertOwn(index: number): void {
+    const fd = this.segment(index)
+    if (readSegmentHeader(fd) !== undefined || isBlank(fd)) return
+    throw new StoreError(
+      `${shown(segmentPath(this.#path, index))} is not a segment of this log, or its header is damaged`,
+      { code: 'damaged-log', path: shown(this.#path) },
+    )
+  }
+
+  #removeLeftover(index: number, path: string): void {
+    if (statSync(path, { throwIfNoEntry: false }) === undefined) return
+    this.#assertOwn(index)
+    this.#open.delete(index)
+    rmSync(path, { force: true })
+  }
+
+  /** The path of the directory through its descriptor; where there is none yet, its name. */
+  #heldPath(): string {
+    this.#directory ??= openLogDirectory(this.#path, this.#use === 'write' ? this.#owner : undefined)
+    return this.#directory === undefined ? this.#path : `/proc/self/fd/${this.#directory}`
+  }
+}
+
+/** Whether a segment's header was never written: a process died before, or the power failed. */
+function isBlank(fd: number): boolean {
+  const header = Buffer.alloc(HEADER_BYTES)
+  readSync(fd, header, 0, HEADER_BYTES, 0)
+  return header.every(byte => byte === 0)
 }
 
 /** The bytes that a log takes on the disk: holes take none. */
@@ -218,15 +284,16 @@ export function findProblem(directory: string, id: string | undefined, end: numb
   const path = segmentPath(directory, index)
   let fd: number
   try {
-    fd = openSync(path, 'r')
+    fd = openSideFile(path, constants.O_RDONLY)
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error
+    if (error instanceof SideFileError) return error.message
+    if (!isMissing(error)) throw error
     return missingSegment(path)
   }
   try {
     const problem = ownershipProblem(fd, id, index, path)
     if (problem !== undefined) return problem
-    if (fstatSync(fd).size < length) return `its log file ${path} is cut short`
+    if (fstatSync(fd).size < length) return `its log file ${shown(path)} is cut short`
     return undefined
   } finally {
     closeSync(fd)
@@ -237,9 +304,10 @@ export function findProblem(directory: string, id: string | undefined, end: numb
 function foreignLogProblem(directory: string, id: string): string | undefined {
   const found = databaseIdOfLog(directory)
   if (found === undefined || found === id) return undefined
+  const path = shown(directory)
   return (
-    `${directory} belongs to another database: ` +
-    `put that back beside it, or, where it is not needed, move ${directory} away`
+    `${path} belongs to another database: ` +
+    `put that back beside it, or, where it is not needed, move ${path} away`
   )
 }
 
@@ -247,7 +315,7 @@ function segmentNames(directory: string): readonly string[] {
   try {
     return readdirSync(directory).filter(name => segmentIndex(name) !== undefined)
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return []
+    if (isMissing(error)) return []
     throw error
   }
 }
@@ -255,7 +323,7 @@ function segmentNames(directory: string): readonly string[] {
 /** The database id in the first intact segment header of a log; undefined where there is none. */
 export function databaseIdOfLog(directory: string): string | undefined {
   const ids = segmentNames(directory).map(name => {
-    const fd = openSync(join(directory, name), 'r')
+    const fd = openSideFile(join(directory, name), constants.O_RDONLY)
     try {
       return readSegmentHeader(fd)?.id
     } finally {
@@ -276,10 +344,10 @@ function ownershipProblem(
   const header = readSegmentHeader(fd)
   if (header === undefined || (header.id === id && header.index === index)) return undefined
   const owner = header.id === id ? 'part of the log' : 'database'
-  return `its log file ${path} belongs to another ${owner}: put the right ${dirname(path)} in its place`
+  return `its log file ${shown(path)} belongs to another ${owner}: put the right ${shown(dirname(path))} in its place`
 }
 
 const DAMAGED_ID = "the database's id is damaged"
 
 const missingSegment = (path: string): string =>
-  `its log file ${path} is missing: put ${dirname(path)} back beside the database`
+  `its log file ${shown(path)} is missing: put ${shown(dirname(path))} back beside the database`

@@ -74,7 +74,10 @@ export class LogWriter implements BulkWriter {
   async sync(): Promise<void> {
     await this.#write()
     await this.#underway
-    for (const index of this.#touched) fdatasyncSync(this.#files.segment(index))
+    for (const index of this.#touched) {
+      fdatasyncSync(this.#files.segment(index))
+      this.#files.assertSegmentThere(index)
+    }
     if (this.#hasNewNames) this.#files.syncNames()
     this.#hasNewNames = false
     this.#touched.clear()

@@ -19,6 +19,9 @@ import { xxh64 } from '../checksum.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
 import { isReadFailure } from './file-ranges.ts'
 
+/** The length of a header. */
+export const HEADER_BYTES = UNIT_BYTES
+
 const MAGIC = 'zblkfs log'
 /** The version of the segment format. 1: the first. */
 const VERSION = 1

@@ -17,14 +17,17 @@
  * transaction that they follow is the last one: the next one makes all of them void without touching them.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, readSync, write, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, write, writeSync } from 'node:fs'
 import { constants, open, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { StoreError, systemCode } from '../errors.ts'
+import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { FoundIntents, Intents } from '../capabilities.ts'
 import { xxh64 } from '../checksum.ts'
-import { intentsPath } from './log.ts'
+import { giveTo, heldPath, isMissing, O_PATH, openSideFile } from '../segment-files/held-path.ts'
+import { makeLogDirectory } from '../segment-files/log-directory.ts'
+import { INTENTS_NAME, intentsPath, logDirectory } from './log.ts'
+import type { DatabasePlace } from './open/database-place.ts'
 
 /** Room for 1024 writes of a page, whose entries take two each: then an fsync waits for the transaction of all of them. */
 export const INTENTS_BYTES = 8 << 20
@@ -48,9 +51,11 @@ interface FoundEntry {
 }
 
 export class IntentLog implements Intents {
-  readonly #database: string
+  readonly #place: DatabasePlace
   readonly #id: string
   readonly #lastTid: () => Tid
+  /** The WAL, whose transactions the entries follow. */
+  readonly #wal: number
   #file: FileHandle | undefined
   /** What the next entry goes on from. */
   #base: Tid | undefined
@@ -61,16 +66,17 @@ export class IntentLog implements Intents {
   /** The last write. */
   #tookMs = Infinity
 
-  /** @param id the database's. @param lastTid tells the last transaction. */
-  constructor(database: string, id: string, lastTid: () => Tid) {
-    this.#database = database
+  /** @param id the database's. @param lastTid returns the last transaction. */
+  constructor(place: DatabasePlace, id: string, lastTid: () => Tid) {
+    this.#place = place
+    this.#wal = openSync(`${place.held}-wal`, O_PATH | constants.O_NOFOLLOW)
     this.#id = id
     this.#lastTid = lastTid
   }
 
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async read(): Promise<FoundIntents> {
-    return readIntents(this.#database, this.#id, this.#lastTid())
+    return readIntents(this.#place.held, this.#id, this.#lastTid())
   }
 
   async add(bytes: Uint8Array): Promise<boolean> {
@@ -83,8 +89,9 @@ export class IntentLog implements Intents {
     }
   }
 
-  /** Nothing may be being added. */
+  /** No call of {@link add} may be under way. */
   async close(): Promise<void> {
+    closeSync(this.#wal)
     await this.#file?.close()
     this.#file = undefined
   }
@@ -100,7 +107,8 @@ export class IntentLog implements Intents {
     const length = HEADER_BYTES + bytes.length
     if (this.#end + length > INTENTS_BYTES) return false
     try {
-      this.#file ??= await openOrMake(this.#database)
+      this.#file ??= await openOrMake(this.#place)
+      this.#assertThere(this.#file)
       const bytesWritten = await this.#write(this.#file, this.#encode(base, bytes))
       if (bytesWritten < length) throw new Error('the disk took a part')
     } catch {
@@ -111,6 +119,12 @@ export class IntentLog implements Intents {
     this.#index++
     this.#end += Math.ceil(length / PAGE_BYTES) * PAGE_BYTES
     return true
+  }
+
+  /** What is written to a file that was removed, or beside a database that was, is on no disk for anyone. */
+  #assertThere({ fd }: FileHandle): void {
+    for (const file of [fd, this.#place.fd, this.#wal])
+      if (fstatSync(file).nlink === 0) throw new Error('it was removed')
   }
 
   /** A quick disk is waited for: that is less than two changes of threads take. */
@@ -180,9 +194,9 @@ function entryAt(file: Buffer, at: number, id: string, base: Tid): FoundEntry | 
 function readWhole(path: string): Buffer {
   let fd: number
   try {
-    fd = openSync(path, 'r')
+    fd = openSideFile(path, constants.O_RDONLY)
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return Buffer.alloc(0)
+    if (isMissing(error)) return Buffer.alloc(0)
     throw error
   }
   try {
@@ -194,28 +208,38 @@ function readWhole(path: string): Buffer {
 }
 
 /** Opens the file so that each write is on disk when it returns; makes it where it is not there, or not whole. */
-async function openOrMake(database: string): Promise<FileHandle> {
-  const path = intentsPath(database)
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC
-  const file = await open(path, flags, 0o600)
+async function openOrMake(place: DatabasePlace): Promise<FileHandle> {
+  const owner = place.stat()
+  const directory = makeLogDirectory(logDirectory(place.held), owner)
   try {
-    const { size } = await file.stat()
-    if (size !== INTENTS_BYTES) await fill(file, path)
-    return file
-  } catch (error) {
-    await file.close()
-    throw error
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC
+    const file = await open(
+      heldPath(directory, INTENTS_NAME),
+      flags | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+      0o600,
+    )
+    try {
+      const stats = await file.stat()
+      if (!stats.isFile()) throw new Error('it is not a regular file')
+      giveTo(file.fd, owner)
+      if (stats.size !== INTENTS_BYTES) await fill(file, [`/proc/self/fd/${directory}`, dirname(place.held)])
+      return file
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  } finally {
+    closeSync(directory)
   }
 }
 
 /** Real zeros: room that was only reserved would have to be accounted for with the first write to it. */
-async function fill(file: FileHandle, path: string): Promise<void> {
+async function fill(file: FileHandle, directories: readonly string[]): Promise<void> {
   try {
     await file.truncate(0)
     await file.writeFile(Buffer.alloc(INTENTS_BYTES))
     await file.sync()
-    await syncNames(dirname(path))
+    for (const path of directories) await syncNames(path)
   } catch (error) {
     // The transaction that is made instead needs the room that this took.
     await file.truncate(0).catch(() => undefined)
@@ -224,13 +248,11 @@ async function fill(file: FileHandle, path: string): Promise<void> {
 }
 
 async function syncNames(directory: string): Promise<void> {
-  for (const path of [directory, dirname(directory)]) {
-    const handle = await open(path, 'r')
-    try {
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 

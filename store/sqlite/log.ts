@@ -1,21 +1,27 @@
 /** The log of a SQLite database: the directory of segment files that lies beside the database file. */
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Database } from 'better-sqlite3'
 import { TID_NONE, type Tid } from '../ids.ts'
 import { bytesOnDisk, findProblem, LogFiles } from '../segment-files/log-files.ts'
+import { pathOf } from './open/immutable.ts'
 import { readDatabaseId } from './open/database-id.ts'
 
 export const logDirectory = (database: string): string => `${database}-log`
 
-/** Where the intent log is (intent-log.ts). */
-export const intentsPath = (database: string): string => join(logDirectory(database), 'intents')
+/** The name of the intent log (intent-log.ts) in the directory of the log. */
+export const INTENTS_NAME = 'intents'
+
+/** Where the intent log is. */
+export const intentsPath = (database: string): string => join(logDirectory(database), INTENTS_NAME)
 
 /** @param id the database's id; undefined where that is damaged. */
 export const logFilesOf = (
   db: Database,
   use: 'read' | 'write',
   id: string | undefined = readDatabaseId(db),
-): LogFiles => new LogFiles(logDirectory(db.name), id, use)
+): LogFiles =>
+  new LogFiles(logDirectory(pathOf(db)), id, use, use === 'write' ? statSync(pathOf(db)) : undefined)
 
 /** The bytes that a database's log takes on the disk: holes take none. */
 export const logBytesOnDisk = (database: string): number => bytesOnDisk(logDirectory(database))
@@ -33,4 +39,4 @@ export const lastTidOf = (db: Database): Tid =>
  * @returns what is wrong with it, and the next step; undefined where nothing is.
  */
 export const findLogProblem = (db: Database): string | undefined =>
-  findProblem(logDirectory(db.name), readDatabaseId(db), lastLogEnd(db))
+  findProblem(logDirectory(pathOf(db)), readDatabaseId(db), lastLogEnd(db))

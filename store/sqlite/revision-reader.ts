@@ -2,7 +2,7 @@
  * Reads revisions for work that goes through a whole database, over a connection of its own. Each call is one
  * statement or few: no read lasts long enough to keep the WAL from being emptied.
  */
-import Database from 'better-sqlite3'
+import type Database from 'better-sqlite3'
 import type { RecordStart, RevisionReader, StoredRevision } from '../capabilities.ts'
 import { CorruptRecordError } from '../errors.ts'
 import { oid as toOid, TID_NONE, tid as toTid, type Oid, type Tid } from '../ids.ts'
@@ -13,6 +13,7 @@ import { readKeptMoments } from './kept-moments.ts'
 import { logFilesOf } from './log.ts'
 import { recordSize } from '../indexed/record-parts.ts'
 import { RecordReader } from './record-reader.ts'
+import { connectReadOnly } from './open/immutable.ts'
 import { storeError } from './sqlite-errors.ts'
 
 const BATCH_ROWS = 1024
@@ -46,7 +47,7 @@ export class SqliteRevisionReader implements RevisionReader {
   readonly #exists: Database.Statement<[number, bigint], number>
 
   constructor(path: string, openFiles: OpenFiles = db => logFilesOf(db, 'read')) {
-    this.db = new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+    this.db = connectReadOnly(path, BUSY_TIMEOUT_MS)
     this.db.pragma(`cache_size = -${CACHE_KIB}`)
     this.path = path
     this.files = openFiles(this.db)

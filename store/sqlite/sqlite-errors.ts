@@ -1,11 +1,13 @@
 import Database from 'better-sqlite3'
+import { shown } from '../segment-files/held-path.ts'
 import { NoSpaceError, StoreError } from '../errors.ts'
 
 /**
  * SQLite's failure as one of ours. Errors that are ours already pass unchanged, and so do those of our own mistakes
  * (TypeError and the like).
  */
-export function storeError(error: unknown, path: string): unknown {
+export function storeError(error: unknown, openedBy: string): unknown {
+  const path = shown(openedBy)
   if (isSystemError(error)) return systemError(error, path)
   if (!(error instanceof Database.SqliteError)) return error
   const { code, message } = error
@@ -37,9 +39,12 @@ const isSystemError = (error: unknown): error is SystemError =>
 const systemError = (error: SystemError, path: string): StoreError =>
   error.code === 'ENOSPC' || error.code === 'EDQUOT'
     ? noSpace(path, error)
-    : new StoreError(`reading or writing the log of ${path} failed (${error.message}): check its disk`, {
-        cause: error,
-      })
+    : new StoreError(
+        `reading or writing the log of ${path} failed (${shown(error.message)}): check its disk`,
+        {
+          cause: error,
+        },
+      )
 
 const noSpace = (path: string, cause: Error): NoSpaceError =>
   new NoSpaceError(`no space left for ${path}: what was committed is safe; free some space and go on`, {

@@ -28,6 +28,7 @@ import { pinnedMoments, ReaderPin } from './open/reader-pin.ts'
 import { storeError } from './sqlite-errors.ts'
 import { SqliteIndex } from './sqlite-index.ts'
 import type { StartedWriter, WriterClient } from './writer/writer-client.ts'
+import type { DatabasePlace } from './open/database-place.ts'
 import type { WriterLock } from './open/writer-lock.ts'
 
 /** How large a database is now, and what was done to it since it was opened here. */
@@ -42,16 +43,25 @@ export interface SqliteStoreStats {
 /** What both kinds share: reading. */
 abstract class SqliteReads extends IndexedStore {
   abstract readonly readOnly: boolean
+  readonly #place: DatabasePlace
   readonly #db: Database
   readonly #index: SqliteIndex
   readonly #files: LogFiles
   #closed = false
   #pin: ReaderPin | undefined
 
-  constructor(name: string, db: Database) {
+  constructor(place: DatabasePlace, db: Database) {
     const index = new SqliteIndex(db)
     const files = logFilesOf(db, 'read')
-    super({ name, index, bulk: new LogReader(files), explain: error => storeError(error, name) })
+    super({
+      get name() {
+        return place.path
+      },
+      index,
+      bulk: new LogReader(files),
+      explain: error => storeError(error, place.path),
+    })
+    this.#place = place
     this.#db = db
     this.#index = index
     this.#files = files
@@ -61,7 +71,7 @@ abstract class SqliteReads extends IndexedStore {
   async pin(moments: readonly Tid[]): Promise<boolean> {
     if (this.#closed) throw new StoreError(`${this.name} is closed`)
     try {
-      this.#pin ??= new ReaderPin(this.name)
+      this.#pin ??= new ReaderPin(this.#place.held)
       this.#pin.set(moments)
     } catch {
       return false
@@ -96,7 +106,7 @@ abstract class SqliteReads extends IndexedStore {
   protected readonly pinning: Pinning = {
     pin: moments => this.pin(moments),
     // oxlint-disable-next-line require-await -- errors are to reject, not to throw
-    pinned: async () => pinnedMoments(this.name),
+    pinned: async () => pinnedMoments(this.#place.held),
   }
 
   async isKept(at: Tid): Promise<boolean> {
@@ -115,8 +125,8 @@ abstract class SqliteReads extends IndexedStore {
   stats(): SqliteStoreStats {
     const size = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0
     return {
-      databaseBytes: size(this.name) + logBytesOnDisk(this.name),
-      walBytes: size(`${this.name}-wal`),
+      databaseBytes: size(this.#place.held) + logBytesOnDisk(this.#place.held),
+      walBytes: size(`${this.#place.held}-wal`),
     }
   }
 
@@ -133,11 +143,22 @@ abstract class SqliteReads extends IndexedStore {
 /** A database opened for reading, beside its writer where there is one. */
 export class SqliteStore extends SqliteReads implements ReadOnlyStore {
   readonly readOnly = true
+  readonly #place: DatabasePlace
   readonly capabilities: Capabilities = {
     watching: new Polling(() => this.lastTid()),
     pinning: this.pinning,
     measuring: new SqliteMeasuring(this),
     checking: new SqliteChecking(this.name),
+  }
+
+  constructor(place: DatabasePlace, db: Database) {
+    super(place, db)
+    this.#place = place
+  }
+
+  override async close(): Promise<void> {
+    await super.close()
+    this.#place.close()
   }
 }
 
@@ -152,19 +173,24 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
   readonly #writing: WriteHalf
   #closing: Promise<void> | undefined
 
-  constructor(name: string, db: Database, { client, lastTid, nextOid }: StartedWriter, lock: WriterLock) {
-    super(name, db)
+  constructor(
+    place: DatabasePlace,
+    db: Database,
+    { client, lastTid, nextOid }: StartedWriter,
+    lock: WriterLock,
+  ) {
+    super(place, db)
     this.#writer = client
     this.#lock = lock
     const id = readDatabaseId(db)
-    this.#intentLog = id === undefined ? undefined : new IntentLog(name, id, () => this.#writing.lastTid)
+    this.#intentLog = id === undefined ? undefined : new IntentLog(place, id, () => this.#writing.lastTid)
     this.#writing = new WriteHalf({
-      name,
+      name: place.path,
       lastTid,
       nextOid,
       commit: (transaction, next) => client.commit(transaction, next),
       intents: this.#intentLog,
-      describeWaiting: (base, count) => waitingIntents(name, base, count),
+      describeWaiting: (base, count) => waitingIntents(place.path, base, count),
     })
     this.capabilities = {
       intents: this.#writing.intents,

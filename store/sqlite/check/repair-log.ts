@@ -2,6 +2,7 @@ import { existsSync, fsyncSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { StoreError } from '../../errors.ts'
 import { DATABASE_ID, newDatabaseId, readDatabaseId } from '../open/database-id.ts'
+import { removeMark } from '../open/writing-mark.ts'
 import { readIntents, waitingIntents } from '../intent-log.ts'
 import { BulkDamageError } from '../../indexed/bulk.ts'
 import { databaseIdOfLog, type LogFiles } from '../../segment-files/log-files.ts'
@@ -26,6 +27,8 @@ export function repairLog(path: string): void {
         databaseIdOfLog(logDirectory(path)) ?? newDatabaseId(),
       )
     mendFiles(logFilesOf(db, 'write'), end)
+    // A copy without its WAL is a database of its own from now on.
+    removeMark(db)
   } finally {
     db.close()
   }

@@ -8,6 +8,7 @@ import type {
 } from '../../capabilities.ts'
 import { StoreError } from '../../errors.ts'
 import type { Oid, Tid } from '../../ids.ts'
+import { connectReadOnly } from '../open/immutable.ts'
 import { WriterLock } from '../open/writer-lock.ts'
 import { SqliteRevisionReader } from '../revision-reader.ts'
 import { storeError } from '../sqlite-errors.ts'
@@ -79,7 +80,7 @@ export class SqliteChecking implements Checking {
   }
 
   #connect(): Database.Database {
-    const db = new Database(this.#path, { readonly: true, fileMustExist: true })
+    const db = connectReadOnly(this.#path)
     db.pragma(`cache_size = -${CACHE_KIB}`)
     return db
   }

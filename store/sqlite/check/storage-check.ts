@@ -25,6 +25,7 @@ import { BulkDamageError } from '../../indexed/bulk.ts'
 import { GROUP_BYTES, UNIT_BYTES } from '../../indexed/frame.ts'
 import { rowSum, transactionSum } from '../row-sums.ts'
 import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
+import { pathOf } from '../open/immutable.ts'
 import { readIntents } from '../intent-log.ts'
 import { databaseIdOfLog, type LogFiles } from '../../segment-files/log-files.ts'
 import { lastTidOf, logDirectory, logFilesOf } from '../log.ts'
@@ -332,7 +333,7 @@ export class StorageCheck {
   *#intents(): Generator<StorageDamage> {
     const id = readDatabaseId(this.#now)
     if (id === undefined) return
-    const look = (): FoundIntents => readIntents(this.#now.name, id, lastTidOf(this.#now))
+    const look = (): FoundIntents => readIntents(pathOf(this.#now), id, lastTidOf(this.#now))
     if (!look().isDamaged) return
     const { entries, isDamaged } = look()
     if (isDamaged)
@@ -399,7 +400,7 @@ function canRead(log: LogReader, pos: number, bytes: Uint8Array): boolean {
 
 /** The log's files; where the database does not know its id any more, those that are beside it. */
 export const filesToCheck = (db: Database.Database): LogFiles =>
-  logFilesOf(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(logDirectory(db.name)))
+  logFilesOf(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(logDirectory(pathOf(db))))
 
 /** Whether a row is what was written, its key included. */
 export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {

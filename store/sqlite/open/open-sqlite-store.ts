@@ -1,6 +1,11 @@
 /**
- * Opening a database: everything that can be wrong with a path is found out here and said in words. The database
- * file itself is only ever opened by SQLite: closing a descriptor of it would drop SQLite's locks (fcntl(2)).
+ * Opens a database: everything that can be wrong with a path is found here and explained. The order is
+ *
+ * 1. the path without symbolic links, and the directory and the file held open (database-place.ts);
+ * 2. for writing, the lock (writer-lock.ts);
+ * 3. what SQLite will use beside the file: neither links nor files of other users;
+ * 4. whether the database is whole (writing-mark.ts), of this format, and has its log;
+ * 5. the connections.
  */
 import { readDatabaseId } from './database-id.ts'
 import {
@@ -8,6 +13,7 @@ import {
   closeSync,
   constants,
   fsyncSync,
+  lstatSync,
   openSync,
   realpathSync,
   statSync,
@@ -17,11 +23,16 @@ import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
 import { CannotOpenError, StoreError, systemCode } from '../../errors.ts'
 import { databaseIdOfLog } from '../../segment-files/log-files.ts'
+import { SideFileError } from '../../segment-files/held-path.ts'
 import { findLogProblem, logDirectory } from '../log.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../schema.ts'
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
-import { WriterLock } from './writer-lock.ts'
+import { DatabasePlace } from './database-place.ts'
+import { assertPlainFiles } from './plain-files.ts'
+import { immutableUri, isReadAlone } from './immutable.ts'
+import { inodeHolder, WriterLock } from './writer-lock.ts'
+import { assertWhole } from './writing-mark.ts'
 
 export interface OpenOptions {
   /** Opens for reading only, beside a writer or without one. */
@@ -66,22 +77,22 @@ export async function openSqliteStore(
   } = options
   const file = findFile(path, create && !readOnly)
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
-  const open = <T>(use: (db: Database.Database) => T): T =>
-    openForReading(file, cacheBytes, db => {
-      if (!trustIndex) {
-        checkIndex(db, file)
-        checkLog(db, file)
-      }
-      return use(db)
-    })
-  if (readOnly) return explain(file, () => open(db => new SqliteStore(file, db)))
+  if (readOnly) return explain(file, () => openReadOnly(file, cacheBytes, trustIndex))
   const lock = explain(file, () => WriterLock.take(file, purpose))
+  const { place } = lock
   try {
-    if (create) createFile(file)
-    checkForWriting(file, trustIndex)
-    const writer = await WriterClient.start(file)
+    if (create) createFile(lock)
+    assertPlainFiles(place)
+    if (!trustIndex) assertWhole(place)
+    checkForWriting(place, trustIndex)
+    const writer = await WriterClient.start(place)
     try {
-      return open(db => new WritableSqliteStore(file, db, writer, lock))
+      return new WritableSqliteStore(
+        place,
+        connectForReading(place.held, place, cacheBytes, trustIndex),
+        writer,
+        lock,
+      )
     } catch (error) {
       await writer.client.close()
       throw error
@@ -92,7 +103,33 @@ export async function openSqliteStore(
   }
 }
 
-/** The path without links, so that one database has one name. */
+function openReadOnly(file: string, cacheBytes: number, trustIndex: boolean): SqliteStore {
+  const place = new DatabasePlace(file)
+  try {
+    if (!place.openFile('read')) throw new CannotOpenError(`${file} does not exist: check the name`)
+    assertPlainFiles(place)
+    if (!trustIndex) assertWhole(place)
+    return new SqliteStore(place, connectForReading(nameToRead(place), place, cacheBytes, trustIndex))
+  } catch (error) {
+    place.close()
+    throw error
+  }
+}
+
+/** What SQLite opens, for a connection that only reads. @throws LockedError where a writer has the file under another name. */
+function nameToRead(place: DatabasePlace): string {
+  const hasWal = lstatSync(`${place.held}-wal`, { throwIfNoEntry: false }) !== undefined
+  // The writer's WAL lies beside its own name for the file: without it, an old state would be read.
+  if (place.isLockedElsewhere) {
+    if (hasWal) return place.held
+    throw new CannotOpenError(
+      `${place.path} is in use by ${inodeHolder(place.stat())}: read it under that name, or unmount it there first`,
+    )
+  }
+  return isReadAlone(place.held) && place.keepWriterOut() ? immutableUri(place.held) : place.held
+}
+
+/** The path without symbolic links. */
 function findFile(path: string, create: boolean): string {
   const wanted = resolve(path)
   const found = explain(wanted, () => statSync(wanted, { throwIfNoEntry: false }))
@@ -120,21 +157,24 @@ function checkFile(path: string, found: Stats, create: boolean): string {
 }
 
 /** Makes a database where there is none, readable by its owner alone; SQLite gives the WAL the same permissions. */
-function createFile(file: string): void {
-  const found = statSync(file, { throwIfNoEntry: false })
+function createFile(lock: WriterLock): void {
+  const { place } = lock
+  const found = statSync(place.held, { throwIfNoEntry: false })
   if (found !== undefined && found.size > 0) return
-  if (databaseIdOfLog(logDirectory(file)) !== undefined)
+  if (databaseIdOfLog(logDirectory(place.held)) !== undefined)
     throw new CannotOpenError(
-      `${file} cannot be made: ${logDirectory(file)} belongs to a database that is not beside it; ` +
-        `put that back, or, where it is not needed, move ${logDirectory(file)} away`,
+      `${place.path} cannot be made: ${logDirectory(place.path)} belongs to a database that is not beside it; ` +
+        `put that back, or, where it is not needed, move ${logDirectory(place.path)} away`,
     )
+  assertPlainFiles(place)
   if (found === undefined) {
-    closeSync(openSync(file, 'wx', 0o600))
-    const parent = openSync(dirname(file), 'r')
+    closeSync(openSync(place.held, 'wx', 0o600))
+    const parent = openSync(dirname(place.held), 'r')
     fsyncSync(parent)
     closeSync(parent)
+    lock.lockInode()
   }
-  const db = new Database(file, { fileMustExist: true })
+  const db = new Database(place.held, { fileMustExist: true })
   try {
     createSchema(db)
     db.pragma('journal_mode = WAL')
@@ -143,23 +183,33 @@ function createFile(file: string): void {
   }
 }
 
-/** The writer would make a WAL database of whatever it is given; and what this connection makes, it tidies away. */
-function checkForWriting(file: string, trustIndex: boolean): void {
-  const db = new Database(file, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+/** The writer would make a WAL database of any SQLite file; this connection removes the files that it makes. */
+function checkForWriting(place: DatabasePlace, trustIndex: boolean): void {
+  const db = new Database(place.held, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
-    checkFormat(db, file)
-    if (!trustIndex) checkLog(db, file)
+    checkFormat(db, place.path)
+    if (!trustIndex) checkLog(db, place.path)
   } finally {
     db.close()
   }
 }
 
-function openForReading<T>(file: string, cacheSizeBytes: number, use: (db: Database.Database) => T): T {
-  const db = new Database(file, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+/** @param path the database's, or a URI of it. */
+function connectForReading(
+  path: string,
+  place: DatabasePlace,
+  cacheSizeBytes: number,
+  trustIndex: boolean,
+): Database.Database {
+  const db = new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
-    checkFormat(db, file)
+    checkFormat(db, place.path)
     db.pragma(`cache_size = -${Math.ceil(cacheSizeBytes / 1024)}`)
-    return use(db)
+    if (!trustIndex) {
+      checkIndex(db, place.path)
+      checkLog(db, place.path)
+    }
+    return db
   } catch (error) {
     db.close()
     throw error
@@ -219,7 +269,9 @@ function explain<T>(path: string, open: () => T): T {
 
 function asCannotOpen(error: unknown, path: string): unknown {
   if (error instanceof CannotOpenError || !(error instanceof Error)) return error
-  // What the writer's thread met has its path and reason already.
+  if (error instanceof SideFileError)
+    return new CannotOpenError(`${path} cannot be opened: ${error.message}`, { cause: error, path })
+  // An error of the writer's thread has its path and reason already.
   if (error instanceof StoreError)
     return new CannotOpenError(error.message, { cause: error, code: error.code, path })
   const code = systemCode(error) ?? ''
@@ -236,7 +288,10 @@ function reason(code: string, message: string, directory: string): string {
   if (code === 'SQLITE_NOTADB') return 'it is not a SQLite database; check the name'
   if (isDamage(code)) return `it is damaged or cut short (${message})`
   if (code === 'EROFS' || (code === 'SQLITE_CANTOPEN' && isReadOnly(directory))) {
-    return 'its filesystem is read-only, and even a reader needs room beside it; copy it to another one'
+    return (
+      'its filesystem is read-only; mount it with -o ro, and where it was not unmounted before it was put there, ' +
+      'copy it to another filesystem'
+    )
   }
   if (code === 'EACCES' || code === 'EPERM' || code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') {
     return 'permission denied; check the permissions of the file and of its directory'

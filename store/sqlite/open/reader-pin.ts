@@ -5,11 +5,25 @@
  *
  * A reader writes its file first and then checks whether its moments are still kept; a pack records what it keeps first
  * and then looks for files. So one of the two sees the other.
+ *
+ * A pin counts only where it belongs to the database's owner, to root, or to the user who packs: any other user who may
+ * make files in the directory could otherwise keep history for ever.
  */
-import { closeSync, ftruncateSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { formatTid, parseTid, type Tid } from '../../ids.ts'
-import { tryLock } from './flock.ts'
+import { isTrusted, openSideFile, SideFileError } from '../../segment-files/held-path.ts'
+import { tryLock } from './file-locks.ts'
 
 let count = 0
 
@@ -19,10 +33,12 @@ export class ReaderPin {
   readonly #path: string
   readonly #fd: number
 
-  /** @throws where the directory of `database` cannot be written. */
+  /** @throws where no file can be made in the directory of `database`. */
   constructor(database: string) {
     this.#path = join(dirname(database), `${prefixOf(database)}${process.pid}-${++count}`)
-    this.#fd = openSync(this.#path, 'w', 0o600)
+    // A process that died may have had this pid. Where the name is a link, that goes, not what it points to.
+    rmSync(this.#path, { force: true })
+    this.#fd = openSideFile(this.#path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL)
     tryLock(this.#fd)
   }
 
@@ -42,20 +58,23 @@ export class ReaderPin {
 export function pinnedMoments(database: string): readonly Tid[] {
   const directory = dirname(database)
   const prefix = prefixOf(database)
+  const owner = statSync(database, { throwIfNoEntry: false })?.uid ?? 0
   return readdirSync(directory)
     .filter(name => name.startsWith(prefix))
-    .flatMap(name => readPin(join(directory, name)))
+    .flatMap(name => readPin(join(directory, name), owner))
 }
 
-function readPin(path: string): readonly Tid[] {
+function readPin(path: string, owner: number): readonly Tid[] {
   let fd: number
   try {
-    fd = openSync(path, 'r')
-  } catch {
-    // Its reader has ended meanwhile.
-    return []
+    fd = openSideFile(path, constants.O_RDONLY)
+  } catch (error) {
+    // Not a pin of ours, another user's, or its reader has just removed it.
+    if (error instanceof SideFileError || (error instanceof Error && 'code' in error)) return []
+    throw error
   }
   try {
+    if (!isTrusted(fstatSync(fd).uid, owner)) return []
     if (tryLock(fd)) {
       rmSync(path, { force: true })
       return []

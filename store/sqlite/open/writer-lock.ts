@@ -1,55 +1,194 @@
 /**
- * One writer per database among all processes: an flock(2) on a file beside the database, held for the life of the
- * open store. The kernel lets go of it however the process ends, and a pid that was used again fools nobody. The
- * file's content tells people who holds it, and nothing depends on it.
+ * One writer per database among all processes. The lock has two parts, both held for the life of the open store and
+ * released by the kernel however the process ends:
+ *
+ * 1. flock(2) on `DATABASE-lock`. It is there before the database is, so that one process creates it, and its content
+ *    describes the holder to people; nothing else depends on the content.
+ * 2. The lock of the database's inode (file-locks.ts). It refuses a writer that knows the database by another name: a hard
+ *    link, a bind mount, the name after a rename.
  */
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync, rmSync, statSync, writeSync } from 'node:fs'
-import { LockedError } from '../../errors.ts'
-import { tryLock } from './flock.ts'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+  type Stats,
+} from 'node:fs'
+import { CannotOpenError, LockedError } from '../../errors.ts'
+import { isTrusted, openSideFile, shown } from '../../segment-files/held-path.ts'
+import { DatabasePlace } from './database-place.ts'
+import { tryLock } from './file-locks.ts'
+import { userName } from './user-name.ts'
+
+const HOLDER_MAX_BYTES = 4096
 
 export class WriterLock {
-  readonly #path: string
+  readonly place: DatabasePlace
   readonly #fd: number
 
-  private constructor(path: string, fd: number) {
-    this.#path = path
+  private constructor(place: DatabasePlace, fd: number) {
+    this.place = place
     this.#fd = fd
   }
 
-  /** Takes the lock of `database`. @throws LockedError with what its holder says of itself. */
-  static take(database: string, purpose: string): WriterLock {
-    const path = `${database}-lock`
-    for (;;) {
-      const fd = openSync(path, 'a+', 0o600)
-      if (!tryLock(fd)) {
-        const holder = readHolder(fd)
-        closeSync(fd)
-        throw new LockedError(database, holder)
-      }
-      // The holder before us may have removed the file between our opening and our locking it.
-      if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) {
-        const lock = new WriterLock(path, fd)
+  /**
+   * Takes the lock of the database at `path`, which has no symbolic links; without a file there, the first part of it.
+   * @throws LockedError that describes the holder; CannotOpenError where the lock file is not to be trusted.
+   */
+  static take(path: string, purpose: string): WriterLock {
+    const place = new DatabasePlace(path)
+    try {
+      const fd = lockFile(place)
+      try {
+        const lock = new WriterLock(place, fd)
+        lock.lockInode()
         lock.describe(purpose)
         return lock
+      } catch (error) {
+        rmSync(lockPath(place), { force: true })
+        closeSync(fd)
+        throw error
       }
-      closeSync(fd)
+    } catch (error) {
+      place.close()
+      throw error
     }
   }
 
-  /** Says what this process does with the database, for those who are refused. */
-  describe(purpose: string): void {
-    ftruncateSync(this.#fd)
-    writeSync(this.#fd, `process ${process.pid} (${purpose})`)
+  /** Takes the second part of the lock, once there is a file. @throws LockedError */
+  lockInode(): void {
+    if (!this.place.openFile('write')) return
+    if (!this.place.tryLock()) throw new LockedError(this.place.path, inodeHolder(this.place.stat()))
   }
 
+  /** Describes what this process does with the database, for those that are refused. */
+  describe(purpose: string): void {
+    ftruncateSync(this.#fd)
+    writeSync(this.#fd, `process ${process.pid} (${purpose})`, 0)
+  }
+
+  /** No connection of this process to the database may be open. */
   release(): void {
-    rmSync(this.#path, { force: true })
+    rmSync(lockPath(this.place), { force: true })
     closeSync(this.#fd)
+    this.place.close()
   }
 }
 
-function readHolder(fd: number): string {
-  const bytes = Buffer.alloc(4096)
+const lockPath = (place: DatabasePlace): string => `${place.held}-lock`
+
+/** Opens and locks the lock file. */
+function lockFile(place: DatabasePlace): number {
+  const path = lockPath(place)
+  for (;;) {
+    const fd = openLockFile(place, path)
+    let isOurs = false
+    try {
+      if (!tryLock(fd)) throw new LockedError(place.path, holderOf(fd) ?? 'another process')
+      assertOwnLockFile(place, fd)
+      // The previous holder may have removed the file between our opening it and our locking it.
+      isOurs = statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino
+      if (isOurs) return fd
+    } finally {
+      if (!isOurs) closeSync(fd)
+    }
+  }
+}
+
+function openLockFile(place: DatabasePlace, path: string): number {
+  try {
+    return openSideFile(path, constants.O_RDWR | constants.O_CREAT)
+  } catch (error) {
+    const found = lstatSync(path, { throwIfNoEntry: false })
+    const isForeign = found !== undefined && found.uid !== process.geteuid?.()
+    if (
+      isForeign &&
+      error instanceof Error &&
+      'code' in error &&
+      (error.code === 'EACCES' || error.code === 'EPERM')
+    )
+      throw new LockedError(place.path, `${userName(found.uid)}, the owner of ${shown(path)}`)
+    throw error
+  }
+}
+
+/** What is written to the lock file must not go to a file of another purpose that was linked there. */
+function assertOwnLockFile(place: DatabasePlace, fd: number): void {
+  const { uid, nlink } = fstatSync(fd)
+  const owner = statSync(place.held, { throwIfNoEntry: false })?.uid ?? process.geteuid?.() ?? 0
+  const path = shown(lockPath(place))
+  if (!isTrusted(uid, owner))
+    throw new CannotOpenError(
+      `${place.path} cannot be opened: ${path} belongs to ${userName(uid)}, who does not own the database; remove it`,
+    )
+  if (nlink > 1)
+    throw new CannotOpenError(`${place.path} cannot be opened: ${path} has another hard link; remove it`)
+}
+
+/** What the holder says of itself, and whose process it is where that is another user's; undefined where it says nothing. */
+function holderOf(fd: number): string | undefined {
+  const bytes = Buffer.alloc(HOLDER_MAX_BYTES)
   const length = readSync(fd, bytes, 0, bytes.length, 0)
-  return length === 0 ? 'another process' : bytes.toString('utf8', 0, length)
+  if (length === 0) return undefined
+  // Another user may have written it.
+  const holder = bytes.toString('utf8', 0, length).replaceAll(/\p{Cc}/gu, '?')
+  const { uid } = fstatSync(fd)
+  return uid === process.geteuid?.() ? holder : `${holder} of ${userName(uid)}`
+}
+
+/**
+ * Describes the process that has the lock of an inode, as far as this user may see it. The kernel lists a
+ * descriptor's locks in its fdinfo, which touches no file: one of a dead mount would make stat(2) wait.
+ */
+export function inodeHolder({ ino }: Stats): string {
+  for (const pid of namesIn('/proc').filter(name => /^\d+$/.test(name))) {
+    for (const fd of namesIn(`/proc/${pid}/fdinfo`)) {
+      const info = contentOf(`/proc/${pid}/fdinfo/${fd}`)
+      const isHolder = info.split('\n').some(line => line.includes('OFDLCK') && line.includes(`:${ino} `))
+      if (!isHolder) continue
+      const path = readlinkSync(`/proc/${pid}/fd/${fd}`)
+      return describedBy(path) ?? `process ${pid}, as ${path}`
+    }
+  }
+  return 'another process, under another name'
+}
+
+function contentOf(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return ''
+  }
+}
+
+/** The text of the lock file beside the name under which the holder has the database. */
+function describedBy(path: string): string | undefined {
+  let fd: number
+  try {
+    fd = openSideFile(`${path}-lock`, constants.O_RDONLY)
+  } catch {
+    return undefined
+  }
+  try {
+    const holder = holderOf(fd)
+    return holder === undefined ? undefined : `${holder}, as ${path}`
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory)
+  } catch {
+    return []
+  }
 }

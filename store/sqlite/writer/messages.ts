@@ -5,7 +5,10 @@ import type { WireTransaction } from './wire.ts'
 
 /** Given to the worker when it starts. */
 export interface WriterData {
+  /** The database's, through the descriptor of its directory. */
   readonly path: string
+  /** The descriptor of the database file. */
+  readonly fd: number
 }
 
 export type WriterRequest =

@@ -7,6 +7,7 @@ import { StoreError, WriterGoneError, fromWire } from '../../errors.ts'
 import type { Tid } from '../../ids.ts'
 import type { NewTransaction } from '../../store.ts'
 import { type WriterData, type WriterReply, type WriterRequest, type WriterStats } from './messages.ts'
+import type { DatabasePlace } from '../open/database-place.ts'
 import type { PackStep, PackStepResult } from '../pack/pack-steps.ts'
 import { encodeTransaction } from './wire.ts'
 
@@ -37,9 +38,9 @@ export class WriterClient {
   #failure: Error | undefined
   #stats: WriterStats | undefined
 
-  private constructor(path: string) {
-    this.#path = path
-    const workerData: WriterData = { path }
+  private constructor(place: DatabasePlace) {
+    this.#path = place.path
+    const workerData: WriterData = { path: place.held, fd: place.fd }
     this.#worker = new Worker(WRITER_FILE, { workerData })
     this.#worker.on('message', (reply: WriterReply) => this.#settle(reply))
     this.#worker.on('error', error => this.#fail(`failed: ${String(error)}`, error))
@@ -47,8 +48,8 @@ export class WriterClient {
   }
 
   /** Starts the thread; resolves when it has opened the database. */
-  static async start(path: string): Promise<StartedWriter> {
-    const client = new WriterClient(path)
+  static async start(place: DatabasePlace): Promise<StartedWriter> {
+    const client = new WriterClient(place)
     const { lastTid, nextOid } = await client.#answer().catch(async (error: unknown) => {
       await client.#worker.terminate()
       throw error

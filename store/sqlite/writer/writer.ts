@@ -9,9 +9,10 @@ import { type WriterData, type WriterReply, type WriterRequest } from './message
 import type { PackStepResult } from '../pack/pack-steps.ts'
 import { PackWriter } from '../pack/pack-writer.ts'
 import { storeError } from '../sqlite-errors.ts'
+import { Guard } from './guard.ts'
 import { decodeTransaction } from './wire.ts'
 
-const { path } = workerData as WriterData
+const { path, fd } = workerData as WriterData
 /** Room for the pages of the index that a commit changes. */
 const CACHE_KIB = 4096
 const BUSY_TIMEOUT_MS = 1000
@@ -34,6 +35,7 @@ function main(port: NonNullable<typeof parentPort>): void {
     // What an earlier process wrote to the WAL and died before it synced is on disk after this.
     checkpoints.truncate()
     const files = logFilesOf(db, 'write')
+    const guard = new Guard(path, fd, db, files, checkpoints)
     const committer = await openCommitter(db, files)
     const packWriter = new PackWriter(db, files, checkpoints)
     const done = (packed?: PackStepResult): void =>
@@ -52,13 +54,16 @@ function main(port: NonNullable<typeof parentPort>): void {
     done()
     const serve = async (request: WriterRequest): Promise<void> => {
       if (request.kind === 'commit') {
+        guard.beforeChange()
         await committer.commit(decodeTransaction(request.transaction), request.nextOid)
         done()
         checkpoints.afterCommit()
       } else if (request.kind === 'pack') {
+        guard.beforeChange()
         done(packWriter.run(request.step))
         checkpoints.afterPackStep()
       } else {
+        guard.close()
         files.close()
         close(db, checkpoints)
         done()

@@ -1,5 +1,5 @@
 /** What is refused, and in which words; who may open what beside whom. */
-import { execFileSync, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmod,
@@ -233,21 +233,4 @@ describe('opening', () => {
     await reader.close()
     expect(Buffer.compare(await readFile(path), before)).toBe(0)
   })
-
-  test.runIf(process.getuid?.() === 0)(
-    'says that a read-only medium has no room for what even a reader needs',
-    async () => {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', directory])
-      try {
-        await makeDatabase()
-        execFileSync('mount', ['-o', 'remount,ro', directory])
-        for (const readOnly of [false, true]) {
-          const opening = readOnly ? openSqliteStore(path, { readOnly }) : openSqliteStore(path)
-          await expect(opening).rejects.toThrow(/its filesystem is read-only, .*; copy it to another one/)
-        }
-      } finally {
-        execFileSync('umount', ['-l', directory])
-      }
-    },
-  )
 })

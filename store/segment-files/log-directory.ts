@@ -1,0 +1,62 @@
+/**
+ * The directory of a log. It belongs to the owner of the database and only they may write to it: another user
+ * could move the segments away, or put links in their place.
+ */
+import { closeSync, constants, fstatSync, mkdirSync, openSync, type Stats } from 'node:fs'
+import { StoreError } from '../errors.ts'
+import { giveTo, isMissing, isTrusted, shown } from './held-path.ts'
+
+const GROUP_AND_OTHERS_WRITE = 0o022
+
+/** The owner of a database, and of its log. */
+export type Owner = Pick<Stats, 'uid' | 'gid'>
+
+/** The user of this process. */
+export const thisUser = (): Owner => ({ uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 })
+
+/**
+ * Opens the directory; undefined where there is none.
+ * @param owner the database's, where files are to be made in it.
+ * @throws StoreError where it is no directory, or, with `owner`, where another user may write to it.
+ */
+export function openLogDirectory(path: string, owner: Owner | undefined): number | undefined {
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    // With O_DIRECTORY a symbolic link is ENOTDIR.
+    if (code === 'ELOOP' || code === 'ENOTDIR')
+      throw new StoreError(`${shown(path)} is not a directory: zblkfs did not make it; move it away`)
+    throw error
+  }
+  try {
+    if (owner !== undefined) assertSafe(fstatSync(fd), owner.uid, shown(path))
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/** Opens the directory, made where there is none. @throws as {@link openLogDirectory}. */
+export function makeLogDirectory(path: string, owner: Owner): number {
+  const found = openLogDirectory(path, owner)
+  if (found !== undefined) return found
+  mkdirSync(path, { mode: 0o700 })
+  const fd = openLogDirectory(path, thisUser())
+  if (fd === undefined) throw new StoreError(`${shown(path)} was removed as soon as it was made`)
+  giveTo(fd, owner)
+  return fd
+}
+
+function assertSafe({ uid, mode }: Stats, owner: number, path: string): void {
+  if (!isTrusted(uid, owner))
+    throw new StoreError(
+      `${path} belongs to user ${uid}, who does not own the database: move it away, or, where it is the database's, ` +
+        `give it to the owner (chown -R ${owner} ${path})`,
+    )
+  if ((mode & GROUP_AND_OTHERS_WRITE) !== 0)
+    throw new StoreError(`${path} can be written by other users: close it (chmod go-w ${path})`)
+}

@@ -1,0 +1,136 @@
+/**
+ * A database as what it is, not as what it is called: its directory and its file, held open.
+ *
+ * The files beside it (lock, WAL, log, pins) are reached through the directory's descriptor, so that a database whose
+ * directory is moved is served on in its new place, and nothing is made under the old path.
+ *
+ * The file's descriptor holds the writer's lock of the inode, and tells whether the file still has a name. It must be closed
+ * after all of this process's SQLite connections to the inode: close(2) of any descriptor of a file drops the
+ * process's POSIX locks on it, which are SQLite's. All places of one inode in this process therefore share their descriptors,
+ * which are closed with the last of these places. A descriptor opened with O_PATH drops no locks.
+ */
+import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
+import { basename, dirname } from 'node:path'
+import { CannotOpenError } from '../../errors.ts'
+import { heldPath, O_PATH } from '../../segment-files/held-path.ts'
+import { isInodeLocked, tryLockInode, tryShareInode, unlockInode } from './file-locks.ts'
+
+/** The descriptors of one inode, of all places in this process. */
+interface SharedFile {
+  readonly fds: { read?: number; write?: number }
+  places: number
+  /** Whether a writer of this process has the inode's lock. */
+  isLocked: boolean
+}
+
+const sharedFiles = new Map<string, SharedFile>()
+
+export class DatabasePlace {
+  /** The path that it was opened by. */
+  readonly #openedAs: string
+  readonly #name: string
+  readonly #directory: number
+  #file: { readonly fd: number; readonly key: string; readonly shared: SharedFile } | undefined
+  #hasLock = false
+  #closed = false
+
+  /** @param path the database's, without symbolic links. @throws the errors of open(2) for its directory. */
+  constructor(path: string) {
+    this.#openedAs = path
+    this.#name = basename(path)
+    this.#directory = openSync(dirname(path), O_PATH | constants.O_DIRECTORY)
+  }
+
+  /** The path for system calls of this process; the paths of the files beside the database begin with it. */
+  get held(): string {
+    return heldPath(this.#directory, this.#name)
+  }
+
+  /** The path as it is now, for messages and for other processes. */
+  get path(): string {
+    if (this.#closed) return this.#openedAs
+    const directory = readlinkSync(`/proc/self/fd/${this.#directory}`)
+    // A removed directory's reads "PATH (deleted)", and one outside of a new root "(unreachable)PATH".
+    if (!directory.startsWith('/') || directory.endsWith(' (deleted)')) return this.#openedAs
+    return directory === '/' ? `/${this.#name}` : `${directory}/${this.#name}`
+  }
+
+  /** The descriptor of the file. */
+  get fd(): number {
+    if (this.#file === undefined) throw new TypeError('the database file is not open')
+    return this.#file.fd
+  }
+
+  /** The file's attributes. */
+  stat(): Stats {
+    return fstatSync(this.fd)
+  }
+
+  /**
+   * Opens the file. @returns false where there is none.
+   * @throws CannotOpenError where it is not a regular file; the errors of open(2).
+   */
+  openFile(use: 'read' | 'write'): boolean {
+    let found: number
+    try {
+      found = openSync(this.held, O_PATH | constants.O_NOFOLLOW)
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+      throw error
+    }
+    try {
+      const stats = fstatSync(found, { bigint: true })
+      if (!stats.isFile())
+        throw new CannotOpenError(`${this.path} is not a regular file: name the database file`)
+      const key = `${stats.dev}:${stats.ino}`
+      const shared = sharedFiles.get(key) ?? { fds: {}, places: 0, isLocked: false }
+      const flags = use === 'write' ? constants.O_RDWR : constants.O_RDONLY
+      const fd = (shared.fds[use] ??= openSync(`/proc/self/fd/${found}`, flags))
+      shared.places++
+      sharedFiles.set(key, shared)
+      this.#file = { fd, key, shared }
+      return true
+    } finally {
+      closeSync(found)
+    }
+  }
+
+  /** Takes the lock of the file's inode; false where another writer has it, whatever the name that it knows. */
+  tryLock(): boolean {
+    const shared = this.#file?.shared
+    if (shared === undefined || shared.isLocked || !tryLockInode(this.fd)) return false
+    shared.isLocked = true
+    this.#hasLock = true
+    return true
+  }
+
+  /** Whether a writer of another process has the lock of the inode. */
+  get isLockedElsewhere(): boolean {
+    return this.#file?.shared.isLocked === false && isInodeLocked(this.fd)
+  }
+
+  /**
+   * Refuses writers from now on, for a reader that relies on the file not changing; false where there is one.
+   * Other readers may do the same.
+   */
+  keepWriterOut(): boolean {
+    return this.#file?.shared.isLocked === false && tryShareInode(this.fd)
+  }
+
+  /** No connection of this place may be open. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    closeSync(this.#directory)
+    if (this.#file === undefined) return
+    const { fd, key, shared } = this.#file
+    if (this.#hasLock) {
+      unlockInode(fd)
+      shared.isLocked = false
+    }
+    shared.places--
+    if (shared.places > 0) return
+    sharedFiles.delete(key)
+    for (const fd of Object.values(shared.fds)) closeSync(fd)
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Two kinds of locks, both released by the kernel when a process ends, however it ends:
+ *
+ * - flock(2) on a file of our own (the lock file, a reader's pin).
+ * - A lock of an open file description (fcntl(2), F_OFD_SETLK) on one byte of the database file, far behind its end. It is
+ *   the inode's, whatever name the file was opened by, and does not conflict with SQLite's locks, which lie below
+ *   2 GiB. A flock on the database file would: NFS makes it a lock of all bytes.
+ */
+import koffi from 'koffi'
+
+const LOCK_EX = 2
+const LOCK_NB = 4
+const F_OFD_GETLK = 36
+const F_OFD_SETLK = 37
+const F_RDLCK = 0
+const F_WRLCK = 1
+const F_UNLCK = 2
+const EACCES = 13
+const EAGAIN = 11
+
+/** struct flock on 64-bit Linux. Source: fcntl(2), asm-generic/fcntl.h. */
+const FLOCK_BYTES = 32
+const TYPE_OFFSET = 0
+const START_OFFSET = 8
+const LENGTH_OFFSET = 16
+
+/** The byte that the writer locks. */
+const WRITER_BYTE = 2n ** 62n
+
+const libc = koffi.load(null)
+const flock = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number
+const fcntl = libc.func('int fcntl(int fd, int command, ...)') as (
+  fd: number,
+  command: number,
+  type: 'void *',
+  argument: Buffer,
+) => number
+
+/** Takes flock(2)'s exclusive lock of an open file; false where another descriptor has it. */
+export const tryLock = (fd: number): boolean => flock(fd, LOCK_EX | LOCK_NB) === 0
+
+function writerLock(type = F_WRLCK): Buffer {
+  const lock = Buffer.alloc(FLOCK_BYTES)
+  lock.writeInt16LE(type, TYPE_OFFSET)
+  lock.writeBigInt64LE(WRITER_BYTE, START_OFFSET)
+  lock.writeBigInt64LE(1n, LENGTH_OFFSET)
+  return lock
+}
+
+/**
+ * Locks a database's inode for one writer, until `fd` (open for writing) is closed; false where another one has it.
+ * @throws Error where the filesystem has no locks.
+ */
+export const tryLockInode = (fd: number): boolean => trySet(fd, writerLock())
+
+/** Locks a database's inode against writers, together with others, until `fd` is closed; false where a writer has it. */
+export const tryShareInode = (fd: number): boolean => trySet(fd, writerLock(F_RDLCK))
+
+function trySet(fd: number, lock: Buffer): boolean {
+  if (fcntl(fd, F_OFD_SETLK, 'void *', lock) === 0) return true
+  const errno = koffi.errno()
+  if (errno === EAGAIN || errno === EACCES) return false
+  throw new Error(`its filesystem cannot lock files (errno ${errno})`)
+}
+
+/** Releases what {@link tryLockInode} took, where the descriptor stays open. */
+export function unlockInode(fd: number): void {
+  fcntl(fd, F_OFD_SETLK, 'void *', writerLock(F_UNLCK))
+}
+
+/** Whether another open file description has the writer's lock of a database's inode. */
+export function isInodeLocked(fd: number): boolean {
+  const lock = writerLock()
+  return fcntl(fd, F_OFD_GETLK, 'void *', lock) === 0 && lock.readInt16LE(TYPE_OFFSET) !== F_UNLCK
+}

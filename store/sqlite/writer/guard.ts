@@ -1,0 +1,66 @@
+/**
+ * What is checked before each change, in the writer's thread: that the files which the change goes to still have a name,
+ * and that the database is marked as being written to (writing-mark.ts) before the first one.
+ *
+ * A file without a name takes writes and syncs like any other, and is gone when the last descriptor is closed: a commit
+ * would report bytes as stored that no later process can find.
+ */
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import type { Database } from 'better-sqlite3'
+import { DatabaseGoneError } from '../../errors.ts'
+import { O_PATH, shown } from '../../segment-files/held-path.ts'
+import type { LogFiles } from '../../segment-files/log-files.ts'
+import { removeMark, setMark } from '../open/writing-mark.ts'
+import type { Checkpoints } from './checkpoints.ts'
+
+export class Guard {
+  readonly #path: string
+  readonly #fd: number
+  /** The WAL that SQLite has open. */
+  readonly #wal: number
+  readonly #db: Database
+  readonly #files: LogFiles
+  readonly #checkpoints: Checkpoints
+  #isMarked = false
+
+  /** @param path the database's. @param fd its file. @param db has used its WAL. */
+  constructor(path: string, fd: number, db: Database, files: LogFiles, checkpoints: Checkpoints) {
+    this.#path = path
+    this.#fd = fd
+    this.#db = db
+    this.#files = files
+    this.#checkpoints = checkpoints
+    this.#wal = openSync(walOf(path), O_PATH | constants.O_NOFOLLOW)
+  }
+
+  /** @throws DatabaseGoneError */
+  beforeChange(): void {
+    this.#assertThere()
+    if (this.#isMarked) return
+    setMark(this.#db, fstatSync(this.#fd).ino)
+    // From the WAL into the file; where a reader is in the way, the next checkpoint does it.
+    this.#checkpoints.settle()
+    this.#isMarked = true
+  }
+
+  /** The database is closed next, its WAL empty. */
+  close(): void {
+    try {
+      this.#assertThere()
+      // Only after what the mark stands for is in the file.
+      this.#checkpoints.truncate()
+      removeMark(this.#db)
+    } catch {
+      // It stays marked: what could not be copied (a full disk) is in the WAL.
+    }
+    closeSync(this.#wal)
+  }
+
+  #assertThere(): void {
+    if (fstatSync(this.#fd).nlink === 0) throw new DatabaseGoneError(shown(this.#path))
+    if (fstatSync(this.#wal).nlink === 0) throw new DatabaseGoneError(shown(walOf(this.#path)))
+    this.#files.assertThere()
+  }
+}
+
+const walOf = (path: string): string => `${path}-wal`
