@@ -4,7 +4,7 @@
  * Threads share descriptors, so such a path is valid in all threads of the process, and in no other process.
  */
 import { closeSync, constants, fchownSync, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
-import { systemCode } from '../errors.ts'
+import { StoreError, systemCode } from '../errors.ts'
 
 /** open(2)'s flag that Node does not name: a descriptor of the file itself, neither readable nor writable. */
 export const O_PATH = 0o10_000_000
@@ -23,7 +23,7 @@ export const shown = (text: string): string =>
   })
 
 /** A file beside a database is not what it has to be: a link, a FIFO, a device, or another user's. */
-export class SideFileError extends Error {
+export class SideFileError extends StoreError {
   override readonly name = 'SideFileError'
 }
 

@@ -3,8 +3,8 @@
  * could move the segments away, or put links in their place.
  */
 import { closeSync, constants, fstatSync, mkdirSync, openSync, type Stats } from 'node:fs'
-import { StoreError } from '../errors.ts'
-import { giveTo, isMissing, isTrusted, shown } from './held-path.ts'
+import { StoreError, systemCode } from '../errors.ts'
+import { giveTo, isMissing, isTrusted, shown, SideFileError } from './held-path.ts'
 
 const GROUP_AND_OTHERS_WRITE = 0o022
 
@@ -25,10 +25,9 @@ export function openLogDirectory(path: string, owner: Owner | undefined): number
     fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
   } catch (error) {
     if (isMissing(error)) return undefined
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    const code = systemCode(error)
     // With O_DIRECTORY a symbolic link is ENOTDIR.
-    if (code === 'ELOOP' || code === 'ENOTDIR')
-      throw new StoreError(`${shown(path)} is not a directory: zblkfs did not make it; move it away`)
+    if (code === 'ELOOP' || code === 'ENOTDIR') throw notLogDirectory(path)
     throw error
   }
   try {
@@ -50,6 +49,9 @@ export function makeLogDirectory(path: string, owner: Owner): number {
   giveTo(fd, owner)
   return fd
 }
+
+export const notLogDirectory = (path: string): SideFileError =>
+  new SideFileError(`${shown(path)} is not a directory: zblkfs did not make it; move it away`)
 
 function assertSafe({ uid, mode }: Stats, owner: number, path: string): void {
   if (!isTrusted(uid, owner))

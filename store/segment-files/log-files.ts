@@ -20,11 +20,11 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { LRUCache } from 'lru-cache'
-import { DatabaseGoneError, StoreError } from '../errors.ts'
+import { DatabaseGoneError, StoreError, systemCode } from '../errors.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import { hasData, isInvalidArgument, punchHole } from './file-ranges.ts'
 import { giveTo, isMissing, openSideFile, shown, SideFileError } from './held-path.ts'
-import { makeLogDirectory, openLogDirectory, type Owner, thisUser } from './log-directory.ts'
+import { makeLogDirectory, notLogDirectory, openLogDirectory, type Owner, thisUser } from './log-directory.ts'
 import { fileRangesOf, segmentIndex, segmentOf, segmentPath, tailOf } from './log-layout.ts'
 import { encodeSegmentHeader, HEADER_BYTES, readSegmentHeader } from './segment-header.ts'
 
@@ -316,6 +316,7 @@ function segmentNames(directory: string): readonly string[] {
     return readdirSync(directory).filter(name => segmentIndex(name) !== undefined)
   } catch (error) {
     if (isMissing(error)) return []
+    if (systemCode(error) === 'ENOTDIR') throw notLogDirectory(directory)
     throw error
   }
 }

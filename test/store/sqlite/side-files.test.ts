@@ -1,0 +1,137 @@
+/** What lies beside a database may have been put there by someone else: links, FIFOs, foreign files, other users' files. */
+import { execFileSync } from 'node:child_process'
+import { chmod, chown, mkdir, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { TID_NONE } from '../../../store/ids.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
+import { pinnedMoments } from '../../../store/sqlite/open/reader-pin.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+const IS_ROOT = process.getuid?.() === 0
+const NOBODY = 65_534
+const HANG_MS = 10_000
+const TEXT = 'a file of importance\n'.repeat(1000)
+
+let directory: string
+let path: string
+let victim: string
+beforeEach(async () => {
+  directory = await temporaryDirectory()
+  path = `${directory}/test.db`
+  victim = `${directory}/victim`
+  await writeFile(victim, TEXT)
+})
+afterEach(async () => await rm(directory, { recursive: true, force: true }))
+
+/** Opens the database, stores bulk bytes and an intent, and closes it; resolves to what was refused. */
+async function use(): Promise<string> {
+  const work = async (): Promise<string> => {
+    try {
+      const store = await openSqliteStore(path, { create: true })
+      try {
+        await store.capabilities.intents?.read()
+        const isAdded = await store.capabilities.intents?.add(Uint8Array.of(1))
+        const { first } = await store.allocateOids(1)
+        const record = { head: Uint8Array.of(1), body: [new Uint8Array(300_000)] }
+        await store.commit({ changes: [{ oid: first, base: TID_NONE, record }] })
+        return isAdded === true ? 'nothing' : 'the intent'
+      } finally {
+        await store.close()
+      }
+    } catch (error) {
+      return String(error)
+    }
+  }
+  return await Promise.race([work(), sleep(HANG_MS, 'it hangs')])
+}
+
+const SIDE_FILES = [
+  'test.db-lock',
+  'test.db-wal',
+  'test.db-log',
+  'test.db-log/intents',
+  'test.db-log/00000000',
+]
+
+describe('is refused, and what it points to is left alone:', () => {
+  for (const name of SIDE_FILES) {
+    test(`${name}, a symbolic link`, async () => {
+      if (name.includes('/')) await mkdir(`${path}-log`, { mode: 0o700 })
+      await symlink(victim, `${directory}/${name}`)
+      expect(await use()).toMatch(/is (a symbolic link|not a regular file|not a directory)/)
+      expect(await readFile(victim, 'utf8')).toBe(TEXT)
+    })
+
+    test(`${name}, a FIFO`, async () => {
+      if (name.includes('/')) await mkdir(`${path}-log`, { mode: 0o700 })
+      execFileSync('mkfifo', [`${directory}/${name}`])
+      expect(await use()).toMatch(/is not (a regular file|a directory)/)
+    })
+  }
+
+  test('a log that is a link to a directory', async () => {
+    await mkdir(`${directory}/elsewhere`)
+    await symlink(`${directory}/elsewhere`, `${path}-log`)
+    expect(await use()).toMatch(/-log is not a directory/)
+    expect(await readdir(`${directory}/elsewhere`)).toEqual([])
+  })
+
+  test('a file in the log that is not a segment', async () => {
+    expect(await use()).toBe('nothing')
+    await writeFile(`${path}-log/00000005`, TEXT)
+    expect(await use()).toMatch(/00000005 is not a segment of this log/)
+    expect(await readFile(`${path}-log/00000005`, 'utf8')).toBe(TEXT)
+  })
+
+  test('a lock file with another hard link', async () => {
+    execFileSync('ln', [victim, `${path}-lock`])
+    expect(await use()).toMatch(/-lock has another hard link/)
+    expect(await readFile(victim, 'utf8')).toBe(TEXT)
+  })
+})
+
+test('a log that other users may write is refused', async () => {
+  await mkdir(`${path}-log`)
+  await chmod(`${path}-log`, 0o777)
+  expect(await use()).toMatch(/-log can be written by other users: close it \(chmod go-w/)
+})
+
+describe.runIf(IS_ROOT)('of another user,', () => {
+  test('a log is refused, and named', async () => {
+    await mkdir(`${path}-log`, { mode: 0o700 })
+    await chown(`${path}-log`, NOBODY, NOBODY)
+    expect(await use()).toMatch(/-log belongs to user 65534, who does not own the database/)
+  })
+
+  test('a lock file is refused, and named', async () => {
+    await writeFile(`${path}-lock`, '')
+    await chown(`${path}-lock`, NOBODY, NOBODY)
+    expect(await use()).toMatch(/-lock belongs to user nobody, who does not own the database/)
+  })
+
+  test('a pin does not count, and its FIFO does not hang the pack', async () => {
+    await use()
+    const tid = '040a1b2c3d4e5f60'
+    const pin = `${path}-reader-1-1`
+    await writeFile(pin, `${tid}\n`)
+    const holder = execFileSync.bind(undefined, 'flock', [pin, '-c', 'true'])
+    holder()
+    await chown(pin, NOBODY, NOBODY)
+    execFileSync('mkfifo', [`${path}-reader-2-1`])
+    expect(pinnedMoments(path)).toEqual([])
+    // Not removed either: it is not ours.
+    await stat(pin)
+  })
+
+  test('a database gets a log that is the owner’s when root writes to it', async () => {
+    await use()
+    await rm(`${path}-log`, { recursive: true })
+    await rm(path)
+    await writeFile(path, '')
+    await chown(path, NOBODY, NOBODY)
+    expect(await use()).toBe('nothing')
+    for (const name of ['', '/intents', '/00000000'])
+      expect((await stat(`${path}-log${name}`)).uid).toBe(NOBODY)
+  })
+})
