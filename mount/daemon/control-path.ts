@@ -13,7 +13,7 @@
  * The directory has mode 0700 and belongs to the user; one that does not is not used, by either side.
  */
 import { lstat, mkdir, readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 
 const PERMISSIONS = 0o777
 
@@ -35,13 +35,28 @@ async function socketsIn(directory: string, device: string): Promise<readonly st
     .map(name => join(directory, name))
 }
 
-/** The paths at which a mount's socket may stand, likeliest first. */
+/**
+ * The paths at which a mount's socket may stand, likeliest first. A name in the owner's directory may be a link that the
+ * owner made to another user's socket: only sockets of the owner's count.
+ */
 export async function controlPaths(device: string, uid: number): Promise<readonly string[]> {
   const paths: string[] = []
-  for (const directory of directories(uid))
-    if (await belongsTo(directory, uid)) paths.push(...(await socketsIn(directory, device)))
+  for (const directory of directories(uid)) {
+    if (!(await belongsTo(directory, uid))) continue
+    for (const path of await socketsIn(directory, device))
+      if (await mayBeSocketOf(path, uid)) paths.push(path)
+  }
   return paths
 }
+
+/** Also where it cannot be looked at: connecting then says that it is another user's. */
+async function mayBeSocketOf(path: string, uid: number): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined)
+  return found === undefined || (found.isSocket() && found.uid === uid)
+}
+
+/** The device in a control socket's name; undefined for any other name. */
+export const deviceOf = (path: string): string | undefined => /^(\d+:\d+)\./.exec(basename(path))?.[1]
 
 /** The path for a socket of ours, its directory made, and what others left for the device removed. @throws Error where none can be made. */
 export async function makeControlPath(device: string): Promise<string> {

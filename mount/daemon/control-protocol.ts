@@ -10,8 +10,26 @@
  */
 import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
 import type { PackProgress, PackReport } from '../../store/capabilities.ts'
-import { connect } from 'node:net'
+import { lstat } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
+import {
+  count,
+  flag,
+  hasShape,
+  isObject,
+  isWireError,
+  oneOf,
+  optional,
+  pid,
+  printable,
+  type Shape,
+  text,
+  tid,
+  time,
+} from './answers.ts'
+import { deviceOf } from './control-path.ts'
+import { peerUid } from './peer.ts'
 
 /** What a daemon tells of its mount. */
 export interface MountStatus {
@@ -97,6 +115,34 @@ export type CallName = keyof ControlCalls
 export type Parameters<Name extends CallName> = ControlCalls[Name]['parameters']
 export type Result<Name extends CallName> = ControlCalls[Name]['result']
 
+/** The fields of each call's result. */
+const RESULTS: Readonly<Record<CallName, Shape>> = {
+  status: {
+    pid,
+    database: text,
+    directory: text,
+    driver: text,
+    readOnly: flag,
+    since: time,
+    tid,
+    residentBytes: count,
+  },
+  sync: { tid },
+  pack: {},
+  packStatus: {
+    state: oneOf('none', 'running', 'done', 'failed'),
+    progress: optional(isObject),
+    report: optional(isObject),
+  },
+  packCancel: {},
+  tag: { tid },
+  untag: {},
+  undo: { tid },
+  restore: { tid },
+  clone: { tid },
+  unmount: { tid, pid },
+}
+
 export type ControlRequest = {
   readonly [Name in CallName]: { readonly call: Name; readonly parameters: Parameters<Name> }
 }[CallName]
@@ -136,11 +182,28 @@ export function receivedError(wire: WireError): CodedError {
   return error instanceof CodedError ? error : new CallFailedError(error.message, { cause: error })
 }
 
-/** What a response says. @throws CodedError */
-export function resultOf(response: ControlResponse): unknown {
-  if ('error' in response) throw receivedError(response.error)
-  return response.result
+/** The result in an answer to `call`. @throws CodedError: the daemon's, or where the answer is not one. */
+export function resultOf(line: string, call: CallName | 'transaction'): unknown {
+  const response = parseAnswer(line)
+  if (isObject(response) && isWireError(response['error'])) throw receivedError(response['error'])
+  const result = isObject(response) ? response['result'] : undefined
+  if (hasShape(result, call === 'transaction' ? {} : RESULTS[call])) return result
+  throw new CallFailedError(
+    "what listens at the mount's control socket does not answer as a daemon of zblkfs does",
+  )
 }
+
+function parseAnswer(line: string): unknown {
+  try {
+    return printable(JSON.parse(line))
+  } catch {
+    return undefined
+  }
+}
+
+/** A call as it is sent: with the device of the mount that it is meant for. */
+export const requestTo = (path: string, call: string, parameters: unknown): string =>
+  JSON.stringify({ call, parameters, device: deviceOf(path) })
 
 /**
  * Calls the daemon at the first of `paths` where one listens.
@@ -155,8 +218,8 @@ export async function callDaemon<Name extends CallName>(
   let failure = new NoAnswerError('gone', 'the daemon is gone')
   for (const path of paths) {
     try {
-      const line = await exchange(path, JSON.stringify({ call, parameters }), timeoutMs)
-      return resultOf(JSON.parse(line) as ControlResponse) as Result<Name>
+      const line = await exchange(path, requestTo(path, call, parameters), timeoutMs)
+      return resultOf(line, call) as Result<Name>
     } catch (error) {
       if (!(error instanceof NoAnswerError)) throw error
       failure = error
@@ -166,20 +229,43 @@ export async function callDaemon<Name extends CallName>(
   throw failure
 }
 
-async function exchange(path: string, request: string, timeoutMs: number): Promise<string> {
-  const signal = AbortSignal.timeout(timeoutMs)
+/**
+ * Connects to the socket at `path`, which has been found to be its owner's (control-path.ts).
+ * @throws NoAnswerError where another user's process listens there: the name was changed to lead to it.
+ */
+export async function connectTo(path: string, signal: AbortSignal): Promise<Socket> {
+  const owner = await lstat(path).then(
+    ({ uid }) => uid,
+    () => undefined,
+  )
   const socket = connect(path)
-  socket.setEncoding('utf8')
-  let received = ''
   try {
     await once(socket, 'connect', { signal })
+    if (owner === undefined || peerUid(socket) === owner) return socket
+    throw new NoAnswerError('forbidden', "the daemon at its control socket is not its owner's")
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}
+
+async function exchange(path: string, request: string, timeoutMs: number): Promise<string> {
+  const signal = AbortSignal.timeout(timeoutMs)
+  let socket: Socket | undefined
+  let received = ''
+  try {
+    socket = await connectTo(path, signal)
+    socket.setEncoding('utf8')
     socket.write(`${request}\n`)
-    socket.on('data', (data: string) => (received += data))
+    socket.on('data', (data: string) => {
+      received += data
+      if (received.length > LINE_MAX_LENGTH) socket?.destroy(new Error('the answer is too long'))
+    })
     await once(socket, 'end', { signal })
   } catch (error) {
-    throw noAnswer(error, timeoutMs)
+    throw error instanceof NoAnswerError ? error : noAnswer(error, timeoutMs)
   } finally {
-    socket.destroy()
+    socket?.destroy()
   }
   if (!received.endsWith('\n')) throw new NoAnswerError('gone', 'the daemon ended before it had answered')
   return received

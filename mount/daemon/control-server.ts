@@ -11,6 +11,7 @@ import {
   sentError,
   LINE_MAX_LENGTH,
 } from './control-protocol.ts'
+import { deviceOf } from './control-path.ts'
 import { serveTransaction, type TransactionHandler } from './transaction-session.ts'
 
 /** How long a client may take to say what it wants. */
@@ -42,7 +43,7 @@ export class ControlServer {
   ): Promise<ControlServer> {
     await rm(path, { force: true })
     const server = createServer({ allowHalfOpen: true }, socket =>
-      serveConnection(socket, handlers, log, transactions),
+      serveConnection(socket, { device: deviceOf(path), handlers, log, transactions }),
     )
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
@@ -60,12 +61,16 @@ export class ControlServer {
   }
 }
 
-function serveConnection(
-  socket: Socket,
-  handlers: CallHandlers,
-  log: Logger,
-  transactions: TransactionHandler | undefined,
-): void {
+interface Serving {
+  /** The mount's. */
+  readonly device: string | undefined
+  readonly handlers: CallHandlers
+  readonly log: Logger
+  readonly transactions: TransactionHandler | undefined
+}
+
+function serveConnection(socket: Socket, serving: Serving): void {
+  const { device, handlers, log, transactions } = serving
   let received = ''
   socket.setEncoding('utf8')
   socket.setTimeout(REQUEST_TIMEOUT_MS, () => socket.destroy())
@@ -79,27 +84,31 @@ function serveConnection(
       return
     }
     socket.removeAllListeners('data').removeAllListeners('end').setTimeout(0)
-    if (transactions !== undefined && isTransaction(received.slice(0, end))) {
+    const request = parse(received.slice(0, end))
+    const reply = (response: ControlResponse): unknown => socket.end(`${JSON.stringify(response)}\n`)
+    const meant = field(request, 'device')
+    if (meant !== undefined && meant !== device) reply({ error: sentError(anotherMount(device)) })
+    else if (transactions !== undefined && field(request, 'call') === 'transaction')
       void serveTransaction(socket, transactions, log)
-      return
-    }
-    void answer(received.slice(0, end), handlers, log).then(response =>
-      socket.end(`${JSON.stringify(response)}\n`),
-    )
+    else void answer(request, handlers, log).then(reply)
   })
 }
 
-function isTransaction(line: string): boolean {
+/** A caller that was led to this socket by a link, or that knows a device whose number has been given away. */
+const anotherMount = (device: string | undefined): CodedError =>
+  new CodedError(`the call is meant for another mount than ${device ?? 'this one'}`, { code: 'not-mounted' })
+
+/** Undefined where it is not JSON. */
+function parse(line: string): unknown {
   try {
-    return field(JSON.parse(line), 'call') === 'transaction'
+    return JSON.parse(line)
   } catch {
-    return false
+    return undefined
   }
 }
 
-async function answer(line: string, handlers: CallHandlers, log: Logger): Promise<ControlResponse> {
+async function answer(request: unknown, handlers: CallHandlers, log: Logger): Promise<ControlResponse> {
   try {
-    const request: unknown = JSON.parse(line)
     const call = field(request, 'call')
     if (typeof call !== 'string' || !Object.hasOwn(handlers, call))
       return {

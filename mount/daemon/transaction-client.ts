@@ -1,9 +1,12 @@
 /** The client's side of a transaction on a mount (transaction-session.ts). */
-import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { createInterface, type Interface } from 'node:readline'
-import { NoAnswerError, resultOf, type ControlResponse } from './control-protocol.ts'
+import { connectTo, NoAnswerError, requestTo, resultOf } from './control-protocol.ts'
 import type { TransactionEnd } from './transaction-session.ts'
+
+const CONNECT_TIMEOUT_MS = 10_000
+/** A commit that is under way ends before a transaction begins. */
+const BEGIN_TIMEOUT_MS = 120_000
 
 export class RemoteTransaction {
   readonly #socket: Socket
@@ -22,15 +25,15 @@ export class RemoteTransaction {
    */
   static async begin(paths: readonly string[]): Promise<RemoteTransaction> {
     for (const path of paths) {
-      const socket = connect(path)
+      let socket: Socket
       try {
-        await once(socket, 'connect')
-      } catch {
-        socket.destroy()
+        socket = await connectTo(path, AbortSignal.timeout(CONNECT_TIMEOUT_MS))
+      } catch (error) {
+        if (error instanceof NoAnswerError) throw error
         continue
       }
       const transaction = new RemoteTransaction(socket)
-      await transaction.#call({ call: 'transaction', parameters: {} })
+      await transaction.#call(requestTo(path, 'transaction', {}), BEGIN_TIMEOUT_MS)
       return transaction
     }
     throw new NoAnswerError('gone', 'the daemon is gone')
@@ -48,17 +51,19 @@ export class RemoteTransaction {
 
   async #end(request: TransactionEnd): Promise<unknown> {
     try {
-      return await this.#call(request)
+      return await this.#call(JSON.stringify(request))
     } finally {
       this.#reader.close()
       this.#socket.destroy()
     }
   }
 
-  async #call(request: unknown): Promise<unknown> {
-    this.#socket.write(`${JSON.stringify(request)}\n`)
-    const line = await this.#lines.next()
+  /** @param timeoutMs absent: a commit may take as long as the disk does. */
+  async #call(request: string, timeoutMs?: number): Promise<unknown> {
+    this.#socket.write(`${request}\n`)
+    const late = timeoutMs === undefined ? undefined : setTimeout(() => this.#socket.destroy(), timeoutMs)
+    const line = await this.#lines.next().finally(() => clearTimeout(late))
     if (line.done === true) throw new NoAnswerError('gone', 'the daemon ended during the transaction')
-    return resultOf(JSON.parse(line.value) as ControlResponse)
+    return resultOf(line.value, 'transaction')
   }
 }

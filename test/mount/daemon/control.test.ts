@@ -1,17 +1,21 @@
-import { chmod, mkdir, mkdtemp, rm, stat } from 'node:fs/promises'
+import { chmod, lchown, mkdir, mkdtemp, rm, stat, symlink } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { controlPaths, makeControlPath } from '../../../mount/daemon/control-path.ts'
 import { callDaemon, CallFailedError, NoAnswerError } from '../../../mount/daemon/control-protocol.ts'
 import { CodedError, LockedError } from '../../../store/errors.ts'
 import { type CallHandlers, ControlServer } from '../../../mount/daemon/control-server.ts'
 
+/** A tid that tells a message. */
+const tidOf = (message: string): string => Buffer.from(message).toString('hex').padEnd(16, '0').slice(0, 16)
+
 const log = pino({ level: 'silent' })
 const handlers: CallHandlers = {
   status: () => Promise.reject(new Error('no status today')),
-  sync: async ({ message = 'none' }) => ({ tid: `after ${message}` }),
+  sync: async ({ message = 'none' }) => ({ tid: tidOf(message) }),
   pack: () => Promise.resolve({}),
   packStatus: () => Promise.resolve({ state: 'none' }),
   packCancel: () => Promise.resolve({}),
@@ -66,10 +70,10 @@ function send(text: string): Promise<string> {
 
 test('a call is answered, with what it was given', async () => {
   await withServer(async () => {
-    expect(await callDaemon([path], 'sync', { message: 'a "quoted"\nline' }, 5000)).toEqual({
-      tid: 'after a "quoted"\nline',
+    expect(await callDaemon([path], 'sync', { message: 'a "\nline' }, 5000)).toEqual({
+      tid: tidOf('a "\nline'),
     })
-    expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: 'after none' })
+    expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: tidOf('none') })
   })
 })
 
@@ -131,15 +135,15 @@ test('closing waits until the answers under way are sent', async () => {
   const server = await ControlServer.listen(path, { ...handlers, sync }, log)
   const call = callDaemon([path], 'sync', {}, 5000)
   await called.promise
-  answered.resolve({ tid: 'last' })
+  answered.resolve({ tid: tidOf('last') })
   await server.close()
-  expect(await call).toEqual({ tid: 'last' })
+  expect(await call).toEqual({ tid: tidOf('last') })
 })
 
 test('a socket that a dead daemon left is taken over', async () => {
   await withServer(async () => {
     await withServer(async () => {
-      expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: 'after none' })
+      expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: tidOf('none') })
     })
   })
 })
@@ -165,6 +169,96 @@ test('paths are tried in order until one answers', async () => {
     await mkdir(other)
     await chmod(other, 0o700)
     const paths = [join(other, 'x.sock'), path]
-    expect(await callDaemon(paths, 'sync', {}, 5000)).toEqual({ tid: 'after none' })
+    expect(await callDaemon(paths, 'sync', {}, 5000)).toEqual({ tid: tidOf('none') })
   })
+})
+
+const WRONG_ANSWERS = [
+  'no json',
+  'null',
+  '[]',
+  '{}',
+  '{"result":null}',
+  '{"result":{}}',
+  '{"result":{"tid":7}}',
+  '{"result":{"tid":"../../etc/passwd"}}',
+  '{"error":"text"}',
+  '{"error":{"message":{},"details":{}}}',
+  '{"error":{"message":"x","details":{"path":[]}}}',
+]
+
+/** Answers every request with `text`, as another user's daemon might. */
+async function withAnswer(text: string, body: () => Promise<void>): Promise<void> {
+  const server = createServer(socket => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.end(text))
+  })
+  await new Promise<void>(resolve => server.listen(path, resolve))
+  try {
+    await body()
+  } finally {
+    server.close()
+  }
+}
+
+test.each(WRONG_ANSWERS)('the answer %s is refused with one sentence', async answer => {
+  await withAnswer(`${answer}\n`, async () => {
+    const call = callDaemon([path], 'sync', {}, 5000)
+    await expect(call).rejects.toThrow(CallFailedError)
+    await expect(call).rejects.toThrow(/does not answer as a daemon of zblkfs does/)
+  })
+})
+
+test('a pid that is a path is refused', async () => {
+  await withAnswer('{"result":{"tid":"0000000000000001","pid":"../x"}}\n', async () => {
+    await expect(callDaemon([path], 'unmount', { lazy: false }, 5000)).rejects.toThrow(CallFailedError)
+  })
+})
+
+test('an answer without end is cut off', async () => {
+  await withAnswer('x'.repeat(8 << 20), async () => {
+    expect(await reasonOf(callDaemon([path], 'sync', {}, 5000))).toBe('gone')
+  })
+})
+
+test('control characters of an answer do not reach the terminal', async () => {
+  await withAnswer('{"error":{"message":"\\u001b[2Jforged\\u0007","details":{}}}\n', async () => {
+    await expect(callDaemon([path], 'sync', {}, 5000)).rejects.toThrow('\u{fffd}[2Jforged\u{fffd}')
+  })
+})
+
+test('a request that is meant for another mount is refused', async () => {
+  path = join(directory, '0:50.1.sock')
+  await withServer(async () => {
+    expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: tidOf('none') })
+    const link = join(directory, '0:51.1.sock')
+    await symlink(path, link)
+    await expect(callDaemon([link], 'sync', {}, 5000)).rejects.toMatchObject({ code: 'not-mounted' })
+  })
+})
+
+test.runIf(process.getuid?.() === 0)(
+  "a socket that leads to another user's daemon is not believed",
+  async () => {
+    await withServer(async () => {
+      const link = join(directory, 'link.sock')
+      await symlink(path, link)
+      await lchown(link, 65_534, 65_534)
+      expect(await reasonOf(callDaemon([link], 'sync', {}, 5000))).toBe('forbidden')
+    })
+  },
+)
+
+test('a link in the directory of sockets is no socket', async () => {
+  const device = '4095:1048575'
+  const uid = process.getuid?.() ?? 0
+  const socket = await makeControlPath(device)
+  await symlink(path, socket)
+  try {
+    await withServer(async () => {
+      expect(await controlPaths(device, uid)).toEqual([])
+    })
+  } finally {
+    await rm(socket)
+  }
 })

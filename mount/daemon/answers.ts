@@ -1,0 +1,50 @@
+/**
+ * Answers of a daemon are input: the daemon of another user's mount may send anything. What is not shaped as the call's
+ * result is refused, and text comes without control characters, which a terminal would obey.
+ */
+import type { WireError } from '../../store/errors.ts'
+
+export type Check = (value: unknown) => boolean
+export type Shape = Readonly<Record<string, Check>>
+
+const TEXT_MAX_LENGTH = 4096
+const PID_MAX = 2 ** 22
+
+export const text: Check = value => typeof value === 'string' && value.length <= TEXT_MAX_LENGTH
+export const tid: Check = value => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value)
+export const pid: Check = value => Number.isInteger(value) && Number(value) > 0 && Number(value) <= PID_MAX
+export const count: Check = value => typeof value === 'number' && Number.isFinite(value) && value >= 0
+export const flag: Check = value => typeof value === 'boolean'
+export const time: Check = value => typeof value === 'string' && !Number.isNaN(Date.parse(value))
+export const optional =
+  (check: Check): Check =>
+  value =>
+    value === undefined || check(value)
+export const oneOf =
+  (...words: readonly string[]): Check =>
+  value =>
+    words.includes(String(value))
+
+/** Whether a value is an object whose fields pass the checks of `shape`; other fields are ignored. */
+export const hasShape = (value: unknown, shape: Shape): boolean =>
+  isObject(value) && Object.entries(shape).every(([name, check]) => check(value[name]))
+
+/** Whether an answer is an error as {@link WireError} has it. */
+export const isWireError = (value: unknown): value is WireError =>
+  isObject(value) &&
+  text(value['message']) &&
+  optional(text)(value['code']) &&
+  isObject(value['details']) &&
+  Object.values(value['details']).every(text)
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** A value with every control character of its texts replaced. */
+export function printable(value: unknown): unknown {
+  if (typeof value === 'string') return value.replaceAll(/(?!\n)\p{Cc}/gu, '\u{fffd}')
+  if (Array.isArray(value)) return value.map(printable)
+  if (!isObject(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, printable(field)]))
+}
