@@ -10,6 +10,7 @@ import { spawn } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { closeOnExec } from './inherited-descriptors.ts'
 import { CommandError } from './failure.ts'
+import { LOG_FLAGS } from './rotating-file.ts'
 
 /**
  * V8 lets the young generation grow to 48 MiB where much is allocated for a short time. The daemon's garbage is mostly
@@ -35,7 +36,7 @@ const LAST_WORDS_LENGTH = 2000
  * @throws CommandError with the daemon's reason, or with its last words when it died without one.
  */
 export async function startDaemon(parameters: readonly string[], logPath: string): Promise<number> {
-  const log = openSync(logPath, 'a', 0o600)
+  const log = openSync(logPath, LOG_FLAGS, 0o600)
   const before = fstatSync(log).size
   const main = process.argv[1] ?? ''
   closeOnExec()

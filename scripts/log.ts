@@ -1,7 +1,7 @@
 /** Where the daemon logs: JSON lines in a file, or plain lines on a terminal when it stays in the foreground. */
 import { CodedError } from '../store/errors.ts'
 import { adviceFor } from './advice.ts'
-import { accessSync, constants, mkdirSync, writeSync } from 'node:fs'
+import { accessSync, constants, lstatSync, mkdirSync, writeSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Logger, pino, stdSerializers, stdTimeFunctions } from 'pino'
@@ -12,6 +12,7 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', '
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
 const STDERR = 2
+const GROUP_AND_OTHERS_WRITE = 0o022
 
 /**
  * The log file of a mount: in $XDG_STATE_HOME/zblkfs where that is set, else in /var/log/zblkfs for root and in
@@ -27,12 +28,22 @@ export function logPathFor(directory: string): string {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
       accessSync(directory, constants.W_OK | constants.X_OK)
-      return join(directory, `${name}.log`)
+      if (isOwn(directory)) return join(directory, `${name}.log`)
     } catch {
       continue
     }
   }
-  throw new CommandError(`there is no directory for the log: make ${directories.join(' or ')} writable`)
+  throw new CommandError(
+    `there is no directory for the log: make ${directories.join(' or ')}, owned by you and writable by you alone`,
+  )
+}
+
+/** Whether no other user can put links into a directory: one in /tmp may be another user's. */
+function isOwn(directory: string): boolean {
+  const { uid, mode } = lstatSync(directory)
+  return (
+    uid === process.geteuid?.() && (mode & (constants.S_IFMT | GROUP_AND_OTHERS_WRITE)) === constants.S_IFDIR
+  )
 }
 
 /** An error as it is logged: with its code, and with what a person can do. */

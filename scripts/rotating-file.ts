@@ -1,7 +1,10 @@
 /** A log file that cannot fill a disk: at its bound it becomes NAME.1, in place of the one before. */
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, renameSync, writeSync } from 'node:fs'
 
 const SIZE_MAX_BYTES = 8 << 20
+
+/** How a log file is opened: a link in its place is not followed. */
+export const LOG_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW
 
 export class RotatingFile {
   readonly #path: string
@@ -10,7 +13,7 @@ export class RotatingFile {
 
   constructor(path: string) {
     this.#path = path
-    this.#fd = openSync(path, 'a', 0o600)
+    this.#fd = openSync(path, LOG_FLAGS, 0o600)
     this.#sizeBytes = fstatSync(this.#fd).size
   }
 
@@ -26,7 +29,7 @@ export class RotatingFile {
 
   #rotate(): void {
     renameSync(this.#path, `${this.#path}.1`)
-    const fd = openSync(this.#path, 'a', 0o600)
+    const fd = openSync(this.#path, LOG_FLAGS, 0o600)
     closeSync(this.#fd)
     this.#fd = fd
     this.#sizeBytes = 0
