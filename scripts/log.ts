@@ -1,4 +1,5 @@
 /** Where the daemon logs: JSON lines in a file, or plain lines on a terminal when it stays in the foreground. */
+import { isRoot, processOwner } from '../core/process-owner.ts'
 import { CodedError } from '../store/errors.ts'
 import { adviceFor } from './advice.ts'
 import { accessSync, constants, lstatSync, mkdirSync, writeSync } from 'node:fs'
@@ -20,10 +21,9 @@ const GROUP_AND_OTHERS_WRITE = 0o022
  * mount point.
  */
 export function logPathFor(directory: string): string {
-  const isRoot = process.getuid?.() === 0
   const name = (directory.slice(1).replaceAll('/', '-') || 'root').slice(-200)
-  const state = process.env['XDG_STATE_HOME'] ?? (isRoot ? '/var/log' : join(homedir(), '.local', 'state'))
-  const directories = [join(state, 'zblkfs'), join(tmpdir(), `zblkfs-${process.getuid?.() ?? 0}`)]
+  const state = process.env['XDG_STATE_HOME'] ?? (isRoot() ? '/var/log' : join(homedir(), '.local', 'state'))
+  const directories = [join(state, 'zblkfs'), join(tmpdir(), `zblkfs-${processOwner().uid}`)]
   for (const directory of directories) {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })

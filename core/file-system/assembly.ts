@@ -1,4 +1,5 @@
 /** Opens a database as a filesystem: puts together what {@link FileSystem} consists of. */
+import { processOwner } from '../process-owner.ts'
 import { pino, type Logger } from 'pino'
 import { Connection, type ZBlkFormat } from '../objects/connection.ts'
 import { resolveMoment } from '../../store/moments.ts'
@@ -124,9 +125,6 @@ function rememberNodes(live: Tree, bookkeeping: Bookkeeping): () => Promise<void
 }
 
 type Owner = NonNullable<FileSystemOptions['owner']>
-
-/** Whoever runs this process. */
-export const processOwner = (): Owner => ({ uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 })
 
 /** The superblock of a database; a new one where the database is empty and can be written. */
 async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock): Promise<Superblock> {

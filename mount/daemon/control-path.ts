@@ -12,6 +12,7 @@
  *
  * The directory has mode 0700 and belongs to the user; one that does not is not used, by either side.
  */
+import { processOwner } from '../../core/process-owner.ts'
 import { lstat, mkdir, readdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 
@@ -60,7 +61,7 @@ export const deviceOf = (path: string): string | undefined => /^(\d+:\d+)\./.exe
 
 /** The path for a socket of ours, its directory made, and what others left for the device removed. @throws Error where none can be made. */
 export async function makeControlPath(device: string): Promise<string> {
-  const uid = process.getuid?.() ?? 0
+  const { uid } = processOwner()
   for (const directory of directories(uid)) {
     await mkdir(directory, { mode: 0o700 }).catch(() => {})
     if (!(await belongsTo(directory, uid))) continue

@@ -3,6 +3,7 @@
  *
  * umount calls no helper (-i): the helper of our own type calls `zblkfs umount`, which ends here.
  */
+import { isRoot } from '../../core/process-owner.ts'
 import { systemCode } from '../../store/errors.ts'
 import { execFile } from 'node:child_process'
 import { readdir, readFile, readlink } from 'node:fs/promises'
@@ -18,10 +19,9 @@ const USERS_SHOWN = 5
  * @throws MountError where it is in use (by whom), or may not be unmounted.
  */
 export async function unmount(mountPoint: string, lazy: boolean): Promise<void> {
-  const commands =
-    process.getuid?.() === 0
-      ? [['umount', '-i', ...(lazy ? ['-l'] : []), mountPoint]]
-      : ['fusermount3', 'fusermount'].map(name => [name, lazy ? '-uz' : '-u', mountPoint])
+  const commands = isRoot()
+    ? [['umount', '-i', ...(lazy ? ['-l'] : []), mountPoint]]
+    : ['fusermount3', 'fusermount'].map(name => [name, lazy ? '-uz' : '-u', mountPoint])
   let failure: unknown
   for (const [command = '', ...parameters] of commands) {
     try {

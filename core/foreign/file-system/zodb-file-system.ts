@@ -10,6 +10,7 @@
  * - Times of files are those of the transaction seen: when a file has changed last is not kept anywhere.
  * - What is damaged is EIO where it is met, and in the log; the rest goes on.
  */
+import { processOwner } from '../../process-owner.ts'
 import { constants } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { pino, type Logger } from 'pino'
@@ -100,7 +101,7 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   readonly #controlHandles = new Handles()
   readonly #open = new Map<Fh, Node | OpenDirectory>()
   readonly #log: Logger
-  readonly #owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+  readonly #owner = processOwner()
   /** Stops following the database. */
   readonly #unfollow: (() => void) | undefined
   #lastFh = 0

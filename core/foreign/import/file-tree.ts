@@ -1,4 +1,5 @@
 /** The directories and inodes that imported files get: names added and removed as they come and go in the source. */
+import { processOwner } from '../../process-owner.ts'
 import type { Connection } from '../../objects/connection.ts'
 import { Directory } from '../../tree/directory.ts'
 import { Inode } from '../../tree/inode.ts'
@@ -22,7 +23,7 @@ export interface FileState {
 export class FileTree {
   readonly #connection: Connection
   readonly #superblock: Superblock
-  readonly #owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+  readonly #owner = processOwner()
 
   private constructor(connection: Connection, superblock: Superblock) {
     this.#connection = connection
@@ -31,7 +32,7 @@ export class FileTree {
 
   /** The tree of our database; an empty one where the database is empty. */
   static async open(connection: Connection, timeNs: bigint): Promise<FileTree> {
-    const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+    const owner = processOwner()
     const superblock =
       connection.at === TID_NONE
         ? await Superblock.create(connection, owner, timeNs)

@@ -3,6 +3,7 @@
  *
  * It runs where the kernel driver cannot. What it cannot do, and why, stands in docs/drivers.md.
  */
+import { processOwner } from '../../../core/process-owner.ts'
 import { accessSync, constants, readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Driver, type MountOptions, MountError } from '../driver.ts'
@@ -45,7 +46,7 @@ type Handler = (...parameters: readonly unknown[]) => Promise<Answer>
 export async function mountFuseNative(operations: Operations, options: MountOptions): Promise<Driver> {
   const Fuse = loadFuseNative()
   checkFuseDevice()
-  const caller = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, pid: 0 }
+  const caller = { ...processOwner(), pid: 0 }
   const fuse = new Fuse(options.mountPoint, Object.fromEntries(NAMES.map(name => [name, true])), {
     timeout: false,
   })

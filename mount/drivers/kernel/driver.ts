@@ -1,4 +1,5 @@
 /** The kernel driver: mounts, speaks the FUSE protocol over /dev/fuse, unmounts. */
+import { isRoot } from '../../../core/process-owner.ts'
 import { type Driver, type Mount, MountError, type MountOptions } from '../driver.ts'
 import { OwnMount } from '../../mount-points/own-mount.ts'
 import { MAX_TRANSFER_BYTES } from './abi/init.ts'
@@ -7,8 +8,6 @@ import { mountAsUser } from './mount-as-user.ts'
 import { checkMountPoint } from './mount-point.ts'
 import { raiseReadAhead } from './read-ahead.ts'
 import { Session } from './session.ts'
-
-const isRoot = (): boolean => process.getuid?.() === 0
 
 /** Mounts and serves through the FUSE protocol itself. Linux only. */
 export const mountKernel: Mount = async (operations, options) => {

@@ -1,4 +1,5 @@
 /** The last resort for a mount whose server is stuck or stopped. */
+import { isRoot } from '../../../core/process-owner.ts'
 import { writeFileSync } from 'node:fs'
 import { getSystemErrorMessage } from 'node:util'
 import { MountError } from '../driver.ts'
@@ -17,7 +18,7 @@ export async function forceUnmount(mountPoint: string): Promise<void> {
   if (!mounted)
     throw new MountError(`${mountPoint} is not mounted`, { code: 'not-mounted', path: mountPoint })
   abortConnection(mounted.device)
-  if (process.getuid?.() !== 0) return await unmount(mountPoint, true)
+  if (!isRoot()) return await unmount(mountPoint, true)
   const flags = UnmountFlag.FORCE | UnmountFlag.DETACH | UnmountFlag.NOFOLLOW
   const { result, errno } = await umount2(mountPoint, flags)
   if (result < 0) throw new MountError(`${mountPoint} cannot be unmounted: ${getSystemErrorMessage(-errno)}`)

@@ -1,4 +1,5 @@
 /** Mounting by mount(2), for root. */
+import { processOwner } from '../../../core/process-owner.ts'
 import { systemCode } from '../../../store/errors.ts'
 import { closeSync, constants as fsConstants, openSync } from 'node:fs'
 import { getSystemErrorMessage } from 'node:util'
@@ -27,8 +28,8 @@ export function mountAsRoot(mountPoint: string, options: MountOptions): number {
   const data = [
     `fd=${fd}`,
     `rootmode=${ROOT_MODE}`,
-    `user_id=${process.getuid?.() ?? 0}`,
-    `group_id=${process.getgid?.() ?? 0}`,
+    `user_id=${processOwner().uid}`,
+    `group_id=${processOwner().gid}`,
     'default_permissions',
     ...(options.allowOther ? ['allow_other'] : []),
   ]
