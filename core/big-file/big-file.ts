@@ -20,6 +20,7 @@ import { joinBytes } from '../bytes.ts'
 import { LOBTree } from '../btree/tree.ts'
 import { Turns } from '../turns.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
+import { ReadOnlyError } from '../../store/errors.ts'
 
 /** A part of a block, by its position in the file. */
 interface BlockPart {
@@ -115,6 +116,7 @@ export class BigFile implements Participant {
 
   /** Writes `data` at `off`. It is copied: the caller may use it again. @throws ReadOnlyError, StoreError. */
   async write(off: bigint, data: Uint8Array): Promise<void> {
+    this.#assertWritable()
     const parts = this.#parts(off, data.length)
     const bases: ReadonlyMap<number, Uint8Array>[] = []
     for (const part of parts) {
@@ -135,6 +137,7 @@ export class BigFile implements Participant {
    * @throws ReadOnlyError, StoreError.
    */
   async share(source: BigFile, from: bigint, to: bigint, len: number): Promise<void> {
+    this.#assertWritable()
     const turns = new Turns()
     let done = 0n
     for (const part of this.#parts(to, len)) {
@@ -159,6 +162,7 @@ export class BigFile implements Participant {
 
   /** Makes `[off, off + len)` a hole, which reads as zeros. */
   async zero(off: bigint, len: bigint): Promise<void> {
+    this.#assertWritable()
     const size = BigInt(this.blksize)
     const end = off + len
     const first = off / size
@@ -172,6 +176,7 @@ export class BigFile implements Participant {
 
   /** Forgets everything from `size` on. */
   async truncate(size: bigint): Promise<void> {
+    this.#assertWritable()
     const blksize = BigInt(this.blksize)
     const keep = Number((size + blksize - 1n) / blksize)
     const rest = Number(size % blksize)
@@ -248,6 +253,17 @@ export class BigFile implements Participant {
       left -= hi - lo
     }
     return parts
+  }
+
+  /**
+   * Blocks shorter than a chunk would cost more than the bytes in them, and offsets of such a file can lead to more
+   * blocks than a tree has keys.
+   */
+  #assertWritable(): void {
+    if (this.blksize < CHUNK_BYTES)
+      throw new ReadOnlyError(
+        `a file whose blocks have ${this.blksize} bytes can only be read: blocks that are written have at least ${CHUNK_BYTES}`,
+      )
   }
 
   /** What cannot be read cannot be changed: found out now, and not when all that others wrote is to be stored. */

@@ -5,7 +5,7 @@ import { Connection, type ZBlkFormat } from '../objects/connection.ts'
 import { resolveMoment } from '../../store/moments.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { CannotOpenError } from '../../store/errors.ts'
-import { TID_NONE, type Tid } from '../../store/ids.ts'
+import { formatOid, TID_NONE, type Tid } from '../../store/ids.ts'
 import type { Intents } from '../../store/capabilities.ts'
 import type { Store } from '../../store/store.ts'
 import { ReadWriteLock } from './locks.ts'
@@ -57,6 +57,8 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   const at = options.at === undefined ? undefined : await findMoment(store, options.at, cacheSizeBytes)
   const connection = await Connection.open(store, {
     cacheSizeBytes,
+    onLeftOut: ({ oid, className, error }) =>
+      log.error({ oid: formatOid(oid), className, err: error }, 'a change cannot be stored and is lost'),
     ...(at !== undefined && { at }),
     ...(options.zblkFormat !== undefined && { zblkFormat: options.zblkFormat }),
   })

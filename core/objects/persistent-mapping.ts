@@ -3,6 +3,7 @@
  * State: `{'data': {...}}`. Source: persistent.mapping.PersistentMapping.
  */
 import { Persistent } from './persistent.ts'
+import { assertWritable } from './pickle/check-value.ts'
 import { ByteString, entry, type PickleValue } from './pickle/value.ts'
 
 /** Keys are text. Byte-string keys, as Python 2 wrote them, are read as latin1 and written back as text. */
@@ -27,7 +28,9 @@ export class PersistentMapping extends Persistent {
     return this.#entries().entries()
   }
 
+  /** @throws TypeError for a value that no record can have. */
   set(key: string, value: PickleValue): void {
+    assertWritable(value)
     this.changing()
     this.#entries().set(key, value)
   }

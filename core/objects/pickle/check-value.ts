@@ -18,6 +18,16 @@ export function checkWritable(value: PickleValue): void {
   check(value, unwritable)
 }
 
+/** Checks a value at the moment it becomes part of a state. @throws TypeError where the writer does not accept it. */
+export function assertWritable(value: PickleValue): void {
+  try {
+    checkWritable(value)
+  } catch (error) {
+    if (error instanceof PickleError) throw new TypeError(error.message, { cause: error })
+    throw error
+  }
+}
+
 /** Why the writer cannot write a value, apart from what is inside it; undefined where it can. */
 function unwritable(value: PickleValue): string | undefined {
   if (typeof value === 'number')
