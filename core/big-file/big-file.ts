@@ -14,7 +14,8 @@
 import type { Connection, Participant } from '../objects/connection.ts'
 import { applyOverlay, migrateLeft, storedBytes } from './apply.ts'
 import { Blocks, type Extent, type SharedPart } from './blocks.ts'
-import { CHUNK_BYTES, Overlay } from './overlay.ts'
+import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
+import { Overlay } from './overlay.ts'
 import { Reply } from './reply.ts'
 import { joinBytes } from '../bytes.ts'
 import { LOBTree } from '../btree/tree.ts'
@@ -38,8 +39,10 @@ const FILES = new WeakMap<ZBigFile, BigFile>()
 
 export class BigFile implements Participant {
   readonly file: ZBigFile
-  /** Is told by how many bytes, in whole chunks, the stored data grows; -Infinity: nothing is stored any more. */
+  /** Called with the growth of the stored data, in bytes of whole chunks. */
   onGrowth: (bytes: number) => void = () => {}
+  /** Called when nothing is stored any more. */
+  onEmptied: () => void = () => {}
   readonly #connection: Connection
   readonly #blocks: Blocks
   readonly #overlays = new Map<number, Overlay>()
@@ -121,6 +124,7 @@ export class BigFile implements Participant {
     const bases: ReadonlyMap<number, Uint8Array>[] = []
     for (const part of parts) {
       await this.#assertReadable(part.blk)
+      await this.#blocks.lookUp(part.blk, part.lo, part.hi)
       bases.push(await this.#edges(part))
     }
     this.#connection.join(this)
@@ -278,7 +282,7 @@ export class BigFile implements Participant {
     const bases = new Map<number, Uint8Array>()
     const overlay = this.#overlays.get(blk)
     for (const edge of [lo, hi]) {
-      const chunk = edge - (edge % CHUNK_BYTES)
+      const chunk = chunkDown(edge)
       const end = Math.min(this.blksize, chunk + CHUNK_BYTES)
       if (edge === chunk || edge === this.blksize || bases.has(chunk) || overlay?.covers(chunk, end) === true)
         continue
@@ -328,8 +332,8 @@ export class BigFile implements Participant {
   async #zeroPart({ blk, lo, hi }: BlockPart): Promise<void> {
     if (lo >= hi || (!this.#overlays.has(blk) && (await this.#blocks.find(blk)) === undefined)) return
     await this.#assertReadable(blk)
-    const first = Math.min(hi, Math.ceil(lo / CHUNK_BYTES) * CHUNK_BYTES)
-    const last = hi === this.blksize ? hi : Math.max(first, hi - (hi % CHUNK_BYTES))
+    const first = Math.min(hi, chunkUp(lo))
+    const last = hi === this.blksize ? hi : Math.max(first, chunkDown(hi))
     const edges = [
       { blk, lo, hi: first },
       { blk, lo: last, hi },
@@ -350,7 +354,7 @@ export class BigFile implements Participant {
     const { blktab } = this.#blocks
     if (lo === 0 && hi === Infinity) {
       if ((await blktab.minKey()) !== undefined) await blktab.clearAll()
-      this.onGrowth(-Infinity)
+      this.onEmptied()
       return
     }
     const turns = new Turns()
@@ -388,8 +392,8 @@ export class BigFile implements Participant {
       if (segment.kind === 'bytes' || segment.kind === 'shared') add(segment.lo, segment.hi)
       else if (segment.kind === 'stored')
         for (const { lo, hi } of stored) {
-          const end = Math.min(this.blksize, Math.ceil(hi / CHUNK_BYTES) * CHUNK_BYTES)
-          const start = lo - (lo % CHUNK_BYTES)
+          const end = Math.min(this.blksize, chunkUp(hi))
+          const start = chunkDown(lo)
           if (start < segment.hi && end > segment.lo)
             add(Math.max(start, segment.lo), Math.min(end, segment.hi))
         }

@@ -13,7 +13,8 @@ import { ZBlk1 } from '../zblk/zblk.ts'
 import type { LOBTree } from '../btree/tree.ts'
 import { TID_NONE, type Oid } from '../../store/ids.ts'
 import type { RecordSlice } from '../../store/store.ts'
-import { CHUNK_BYTES } from './overlay.ts'
+import { CHUNK_BYTES, chunkUp } from './chunks.ts'
+import { ifReadable } from './if-readable.ts'
 import { Reply } from './reply.ts'
 
 /** Bytes `[lo, hi)` of a block. */
@@ -151,7 +152,7 @@ export class Blocks {
       const to = Math.min(hi, off + len)
       if (from >= to) return true
       const slice = cutBody(body, from - off, to - from) as RecordSlice
-      parts.push({ lo: from, hi: Math.min(hi, Math.ceil(to / CHUNK_BYTES) * CHUNK_BYTES), slice })
+      parts.push({ lo: from, hi: Math.min(hi, chunkUp(to)), slice })
       return true
     }
     if (!('offs' in layout)) return add(0, layout) ? parts : undefined
@@ -217,6 +218,29 @@ export class Blocks {
     const data = await findData(this.connection.records, oid)
     if (data.tid !== TID_NONE) layouts.set(oid, data, epoch)
     return data
+  }
+
+  /**
+   * A chunk's or ZBlk0's data that is about to be replaced; undefined where it is damaged or missing. It is remembered, so
+   * that storing finds it without reading.
+   */
+  dataIfReadable(oid: Oid): Promise<StoredData | undefined> {
+    return ifReadable(() => this.#longChunk(oid))
+  }
+
+  /** Looks up the chunks of one slot within `[lo, hi)` that are about to be replaced. */
+  async lookUp(blk: number, lo: number, hi: number): Promise<void> {
+    const ref = await this.find(blk)
+    if (ref === undefined) return
+    const layout = await this.layout(blk, ref)
+    if (!('offs' in layout)) return
+    const { offs, oids } = layout
+    const end = firstAfter(offs, hi - 1)
+    for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < end; i++) {
+      const off = offs[i] as number
+      const isSlot = (offs[i + 1] ?? this.blksize) - off <= CHUNK_BYTES
+      if (isSlot && off + CHUNK_BYTES > lo) await this.dataIfReadable(oids[i] as Oid)
+    }
   }
 
   #checkChunk(block: Ref, off: number, len: number, next: number): void {

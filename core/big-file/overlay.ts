@@ -5,11 +5,9 @@
  * Runs of bytes lie in memory of {@link slabs}. They are patched in place until they are taken into a record; then the
  * overlay that had them is gone. A run that is appended to gets room to grow, up to double its length.
  */
+import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
 import type { RecordSlice } from '../../store/store.ts'
 import { slabs } from '../../store/slabs.ts'
-
-/** Writers cut chunks at this many bytes, and at its multiples. */
-export const CHUNK_BYTES = 4096
 
 const MAX_ROOM_BYTES = 1 << 20
 
@@ -115,15 +113,15 @@ export class Overlay {
       const run = this.#runs[i]
       if (run !== undefined && run.lo <= at) {
         const to = Math.min(end, run.hi)
-        if (run.slice !== undefined) this.#cut(floor(at), this.#ceil(to))
-        else if (run.buffer === undefined) this.#replace(floor(at), this.#ceil(to))
+        if (run.slice !== undefined) this.#cut(chunkDown(at), this.#ceil(to))
+        else if (run.buffer === undefined) this.#replace(chunkDown(at), this.#ceil(to))
         else {
           run.buffer.set(data.subarray(at - off, to - off), at - run.lo)
           at = to
         }
       } else {
         const to = Math.min(this.#ceil(end), run?.lo ?? this.#blksize)
-        this.#add(i, floor(at), to, base, { lo: at, hi: end })
+        this.#add(i, chunkDown(at), to, base, { lo: at, hi: end })
       }
     }
   }
@@ -166,7 +164,7 @@ export class Overlay {
       run = { lo, hi, buffer: slabs.take(Math.max(hi - lo, Math.min(room, limit))) }
       this.#splice(i, 0, run)
     }
-    const last = floor(hi - 1)
+    const last = chunkDown(hi - 1)
     if (written.lo > lo || written.hi < Math.min(lo + CHUNK_BYTES, hi)) this.#fill(run, lo, base)
     if (last !== lo && written.hi < hi) this.#fill(run, last, base)
   }
@@ -218,7 +216,7 @@ export class Overlay {
   }
 
   #ceil(off: number): number {
-    return Math.min(this.#blksize, floor(off + CHUNK_BYTES - 1))
+    return Math.min(this.#blksize, chunkUp(off))
   }
 }
 
@@ -236,5 +234,3 @@ const partOf = ({ lo: start, buffer, slice }: GrowingRun, lo: number, hi: number
 function cutSlice({ oid, tid, off, len }: RecordSlice, lo: number, hi: number): RecordSlice | undefined {
   return lo < len ? { oid, tid, off: off + lo, len: Math.min(hi, len) - lo } : undefined
 }
-
-const floor = (off: number): number => off - (off % CHUNK_BYTES)

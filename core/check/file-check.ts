@@ -5,7 +5,7 @@
 import { BigFile } from '../big-file/big-file.ts'
 import { storedBytes } from '../big-file/apply.ts'
 import { Blocks, type Extent } from '../big-file/blocks.ts'
-import { CHUNK_BYTES } from '../big-file/overlay.ts'
+import { CHUNK_BYTES, chunkDown, chunkUp } from '../big-file/chunks.ts'
 import type { IOBTree } from '../btree/tree.ts'
 import type { Connection } from '../objects/connection.ts'
 import type { Inode } from '../tree/inode.ts'
@@ -193,8 +193,8 @@ export class FileCheck {
     const off = await this.#dataOffset(oid, lost)
     const base = BigInt(blk) * BigInt(blocks.blksize)
     for (const { lo = 0, hi = 0, tid, reason } of lost) {
-      const from = base + BigInt(down(start + Math.max(0, lo - off)))
-      const to = base + BigInt(Math.min(up(start + hi - off), blocks.blksize))
+      const from = base + BigInt(chunkDown(start + Math.max(0, lo - off)))
+      const to = base + BigInt(Math.min(chunkUp(start + hi - off), blocks.blksize))
       this.#lost({ path, lo: from, hi: to < size ? to : size }, { oid, tid, reason })
       fixes.push({ kind: 'zero', lo: from, hi: to })
     }
@@ -308,6 +308,3 @@ export class FileCheck {
     return this.#repair ? { repaired } : {}
   }
 }
-
-const down = (off: number): number => off - (off % CHUNK_BYTES)
-const up = (off: number): number => Math.ceil(off / CHUNK_BYTES) * CHUNK_BYTES

@@ -8,7 +8,7 @@
  */
 import { LOBTree } from '../btree/tree.ts'
 import { Blocks, type Extent } from '../big-file/blocks.ts'
-import { CHUNK_BYTES } from '../big-file/overlay.ts'
+import { CHUNK_BYTES } from '../big-file/chunks.ts'
 import type { Connection } from '../objects/connection.ts'
 import type { Ref } from '../objects/pickle/value.ts'
 import { findData } from '../zblk/data.ts'

@@ -195,6 +195,23 @@ describe('BigFile', () => {
     }
   })
 
+  it('reads nothing from the store while chunks that keep their places are serialised', async () => {
+    const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
+    await file.write(0n, pattern(2 << 20, 1))
+    await commit(connection)
+    const model = Buffer.from(pattern(2 << 20, 1))
+    for (let i = 0; i < 40; i++) {
+      const [off, bytes] = [i * 3 * CHUNK + (i % 5), pattern(CHUNK + 700, i)]
+      await file.write(BigInt(off), bytes)
+      model.set(bytes, off)
+    }
+    store.reads.calls = 0
+    await connection.prepare()
+    expect(store.reads.calls).toBe(0)
+    await connection.commit()
+    expect((await read((await reopen(file))[0], 0, model.length)).equals(model)).toBe(true)
+  })
+
   it('hands out the oids of a block in order and next to one another', async () => {
     const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
     await file.write(0n, pattern(2 << 20, 1))
@@ -373,7 +390,8 @@ describe('BigFile', () => {
           let [file, connection] = await create(format)
           await commit(connection)
           let stored = 0
-          file.onGrowth = bytes => (stored = bytes === -Infinity ? 0 : stored + bytes)
+          file.onGrowth = bytes => (stored += bytes)
+          file.onEmptied = () => (stored = 0)
           const model = Buffer.alloc(8 * BLK)
           let saved = Buffer.from(model)
           let savedStored = 0
@@ -418,9 +436,10 @@ describe('BigFile', () => {
               saved = Buffer.from(model)
               savedStored = stored
               if (kind === 'reload') {
-                const { onGrowth } = file
+                const { onGrowth, onEmptied } = file
                 ;[file, connection] = await reopen(file, format)
                 file.onGrowth = onGrowth
+                file.onEmptied = onEmptied
                 expect((await read(file, 0, model.length)).equals(model)).toBe(true)
                 await checkTree(file.file.blktab)
               }

@@ -254,7 +254,7 @@ export class History {
         const { data } = copy.inode
         node.file?.abort()
         node.file = undefined
-        node.noteGrowth(-Infinity)
+        node.noteEmptied()
         node.noteGrowth(stored)
         inode.replaceData(data)
         copyAttributes(copy.inode, inode)

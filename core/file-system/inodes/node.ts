@@ -53,10 +53,15 @@ export class Node {
   #growth = 0
   #isEmptied = false
 
-  /** What is stored of the data has grown by so many bytes; -Infinity: nothing is left of it. */
+  /** Notes by how many bytes the stored data has grown. */
   noteGrowth(bytes: number): void {
-    this.#isEmptied ||= bytes === -Infinity
-    this.#growth = bytes === -Infinity ? 0 : this.#growth + bytes
+    this.#growth += bytes
+  }
+
+  /** Notes that no data is stored any more. */
+  noteEmptied(): void {
+    this.#isEmptied = true
+    this.#growth = 0
   }
 
   /** What is stored now where it was `stored` before; begins to count anew. */

@@ -185,6 +185,7 @@ export class FileData {
 
   #attach(node: Node, file: BigFile): BigFile {
     file.onGrowth = bytes => node.noteGrowth(bytes)
+    file.onEmptied = () => node.noteEmptied()
     node.file = file
     return file
   }

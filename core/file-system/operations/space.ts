@@ -1,5 +1,5 @@
 /** fallocate, SEEK_DATA and SEEK_HOLE, copy_file_range. */
-import { CHUNK_BYTES } from '../../big-file/overlay.ts'
+import { CHUNK_BYTES } from '../../big-file/chunks.ts'
 import { ErrnoError } from '../errno.ts'
 import type { AllocateMode, Ino } from '../operations.ts'
 import { assertRegular, S_ISGID, S_ISUID } from './attributes.ts'

@@ -1,0 +1,11 @@
+import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
+
+/** What was read; undefined where it is damaged or missing. */
+export async function ifReadable<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof CorruptRecordError || error instanceof ObjectNotFoundError) return undefined
+    throw error
+  }
+}
