@@ -1,4 +1,5 @@
 /** Small operations on bytes that the object database shares. */
+import { madeGarbage } from '../store/gc-pacing.ts'
 
 /** The pieces one after the other; a single piece as it is. */
 export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
@@ -6,6 +7,12 @@ export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
   const [only] = filled
   if (only !== undefined && filled.length === 1) return only
   return Buffer.concat(filled)
+}
+
+/** Memory for bytes that are used for a short time, with anything in it. */
+export function shortLivedBytes(length: number): Uint8Array {
+  madeGarbage(length)
+  return Buffer.allocUnsafeSlow(length)
 }
 
 /** A buffer's length without the zeros that it ends with. */

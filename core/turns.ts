@@ -1,6 +1,6 @@
 /**
- * Long work gives the event loop its turns. A store that answers without waiting makes a loop over a million blocks
- * one run of promises: no request, no timer and no signal would be heard, and what the cache lets go of would stay.
+ * Lets long work yield to the event loop. With a store that answers at once, a loop over a million blocks is one chain of
+ * microtasks: no request, timer or signal is handled in it, and evicted objects stay in memory.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
@@ -9,7 +9,7 @@ const TURN_MS = 10
 export class Turns {
   #since = performance.now()
 
-  /** To be called between steps: nothing that was activated before can be used afterwards. Returns nothing most of the time. */
+  /** Call between steps; objects must be activated again afterwards. Returns undefined most of the time. */
   pass(): Promise<void> | undefined {
     return performance.now() - this.#since < TURN_MS ? undefined : this.#pass()
   }

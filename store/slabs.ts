@@ -1,29 +1,29 @@
 /**
- * Memory for written data, used again as soon as nobody holds it: data comes by the gigabyte, and what waits for a
- * garbage collection in two threads would be as much again as what is dirty.
+ * Memory for written data, reused as soon as it has no holder. Data arrives by the gigabyte; without reuse, buffers that
+ * wait for garbage collection, in two threads, would take as much memory again as the dirty data.
  *
- * Slabs are shared memory, so that the store's writer can take bytes over without a copy. A long buffer has a slab of
- * its own; short ones lie side by side in one that several hold, as a slab costs each thread more than a short buffer.
- * Each run of an overlay and each pending record whose body lies in a slab holds it once; at zero it is free. Nobody
- * else may keep a view of one across an await: what readers get is copied.
+ * Slabs are shared memory, so that the store's writer takes bytes over without a copy. A long buffer has a slab of its
+ * own; short ones share one, as a slab costs each thread more than a short buffer. Each run of an overlay, and each
+ * pending record whose body lies in a slab, holds it once; without holders it is free. No other code may keep a view of a
+ * slab across an await: readers get copies.
  */
 
 /** The length of slabs for several buffers; from half of it on a buffer has its own. */
 const SLAB_BYTES = 256 << 10
 
-/** How much is kept for later at most. */
+/** The bound for free slabs. */
 const FREE_BYTES = 32 << 20
 
 export class Slabs {
   readonly #holders = new Map<ArrayBufferLike, number>()
-  /** As they became free. */
+  /** In the order in which they became free. */
   readonly #free: ArrayBufferLike[] = []
   #freeBytes = 0
-  /** Where short buffers are taken from, held once for that, and from which byte on. */
+  /** The slab that short buffers are taken from, which holds it once, and its first unused byte. */
   #open: ArrayBufferLike | undefined
   #taken = 0
 
-  /** A buffer with whatever is in it, held once. */
+  /** A buffer, held once, with arbitrary content. */
   take(length: number): Uint8Array {
     if (length * 2 >= SLAB_BYTES) return new Uint8Array(this.#takeSlab(length))
     if (this.#open === undefined || this.#taken + length > SLAB_BYTES) {
@@ -71,7 +71,7 @@ export class Slabs {
     return this.#free.splice(index, 1)[0]
   }
 
-  /** In the place of those that nobody has wanted for longest, where there are too many: of another length perhaps. */
+  /** Keeps a free slab, and drops the oldest ones where there are too many. */
   #keep(slab: ArrayBufferLike): void {
     this.#free.push(slab)
     this.#freeBytes += slab.byteLength

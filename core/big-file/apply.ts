@@ -13,10 +13,10 @@
  * stored together. Data that cannot be read is **lost**: it becomes a reference to a ZData that does not exist, so that
  * its readers get an error as before, and the written bytes are stored beside it.
  */
-import { pushZeros, trimmedLength } from '../bytes.ts'
+import { trimmedLength } from '../bytes.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0 } from '../objects/record.ts'
-import { bodyBytes, dataRecord, readBody, type Body } from '../zblk/data.ts'
+import { bodyBytes, dataRecord, type Body } from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { TID_NONE } from '../../store/ids.ts'
 import type { Blocks, Extent } from './blocks.ts'
@@ -24,6 +24,7 @@ import { ChunkPlan, storable } from './chunk-plan.ts'
 import { CHUNK_BYTES, chunkUp } from './chunks.ts'
 import { ifReadable } from './if-readable.ts'
 import type { Overlay, Run } from './overlay.ts'
+import { Reply } from './reply.ts'
 
 /**
  * Stores a block's overlay. Resolves to the growth of the file's stored data, in bytes of whole chunks.
@@ -59,7 +60,7 @@ export async function migrateLeft(blocks: Blocks, blk: number, empty: Overlay): 
   if (body !== undefined) await storeWhole(blocks, blk, body, stored)
 }
 
-/** Whether runs cover a block, alone or (`withStored`) by adding its end to what is stored. */
+/** Whether runs cover a block, alone or (`withStored`) by completing the stored part. */
 async function fills(
   blocks: Blocks,
   blk: number,
@@ -80,9 +81,9 @@ async function fills(
   )
 }
 
-/** Whether a block is, with what was written, no longer than a chunk. One that is a ZBlk1 stays one. */
+/** Whether a block with its overlay is at most a chunk long. A ZBlk1 stays one. */
 async function isOneChunk(blocks: Blocks, runs: readonly Run[], stored: Ref | undefined): Promise<boolean> {
-  // Zeros beyond it take nothing away from what is no longer than that.
+  // Zeros beyond the first chunk do not matter to a block that is not longer.
   if (runs.some(run => run.slice !== undefined || (run.hi > CHUNK_BYTES && !isZeros(run)))) return false
   if (stored === undefined) return true
   if (stored.className !== ZBLK0) return false
@@ -122,7 +123,7 @@ async function storeWhole(blocks: Blocks, blk: number, body: Body, stored: Ref |
   return chunkUp(bodyBytes(body)) - before
 }
 
-/** A block's bytes `[0, end)` under its overlay, all that it has; undefined where they cannot be read. */
+/** A block's bytes `[0, end)` with its overlay applied; undefined where they cannot be read. */
 async function wholeBody(
   blocks: Blocks,
   blk: number,
@@ -136,21 +137,20 @@ async function wholeBody(
 }
 
 async function readWhole(blocks: Blocks, blk: number, overlay: Overlay, end: number): Promise<Uint8Array[]> {
-  const pieces: Uint8Array[] = []
+  const reply = new Reply(end)
   for (const segment of overlay.segments(0, end)) {
     const { kind, lo, hi } = segment
-    if (kind === 'bytes') pieces.push(segment.bytes)
-    else if (kind === 'stored') pieces.push(...(await blocks.read(blk, lo, hi)))
-    else if (kind === 'shared') {
-      pieces.push(...(await readBody(blocks.connection.records, segment.slice, 0, hi - lo)))
-      pushZeros(pieces, hi - lo - segment.slice.len)
-    } else pushZeros(pieces, hi - lo)
+    if (kind === 'bytes') reply.place(lo, segment.bytes)
+    else if (kind === 'shared') reply.slice(lo, segment.slice)
+    else if (kind === 'stored') await blocks.plan(blk, lo, hi, reply, lo)
   }
+  await reply.fetch(blocks.connection.records)
+  const pieces = reply.pieces()
   trim(pieces)
   return pieces
 }
 
-/** Cuts the zeros at the end off. */
+/** Removes zeros at the end. */
 function trim(pieces: Uint8Array[]): void {
   for (let last = pieces.pop(); last !== undefined; last = pieces.pop()) {
     const length = trimmedLength(last)
@@ -173,7 +173,7 @@ async function storeChunks(
   return plan.growth
 }
 
-/** What is stored of a block, in whole chunks. */
+/** The stored bytes of a block, in whole chunks. */
 export async function storedBytes(blocks: Blocks, blk: number): Promise<number> {
   let bytes = 0
   for (const { lo, hi } of await blocks.extents(blk)) bytes += chunkUp(hi - lo)

@@ -1,17 +1,17 @@
 /**
- * A file's bytes: a ZBigFile with what was written to it and is not serialised yet.
+ * A file's bytes: a ZBigFile and the written bytes that are not serialised yet.
  *
- * - A write goes into its block's {@link Overlay}; of what is stored it reads at most the chunk at either end, where
- *   it covers them in part. `prepare`, called by the connection, turns overlays into records (big-file/apply.ts).
- * - A read takes what the overlay has and the rest from the stored blocks (big-file/blocks.ts).
- * - What is copied from another file of the database shares its stored bytes where it can ({@link BigFile.share}).
- * - There is no size here but that of what is stored: beyond it everything reads as zeros, and the caller, who knows
- *   the size, clips.
+ * - A write goes into its block's {@link Overlay}. It reads at most the stored chunk at either end, where it covers them
+ *   in part. `prepare`, called by the connection, turns overlays into records (apply.ts).
+ * - A read is planned from overlays and stored blocks (blocks.ts), then fetched (reply.ts).
+ * - A copy from another file of the database shares its stored bytes where it can ({@link BigFile.share}).
+ * - A BigFile has no size: beyond the stored and overlaid data, it reads as zeros. The caller clips.
  *
- * The caller sees to it that operations that change a file run alone on it (reads may run with one another and with
- * `prepare`), and that none of them runs while the connection prepares.
+ * The caller must not run a change of a file at the same time as any other operation on it (reads may run with one another
+ * and with `prepare`), or while the connection prepares.
  */
-import type { Connection, Participant } from '../objects/connection.ts'
+import type { Connection } from '../objects/connection.ts'
+import type { Participant } from '../objects/participant.ts'
 import { applyOverlay, migrateLeft, storedBytes } from './apply.ts'
 import { Blocks, type Extent, type SharedPart } from './blocks.ts'
 import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
@@ -24,13 +24,11 @@ import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
 import { ReadOnlyError } from '../../store/errors.ts'
 
 /** A part of a block, by its position in the file. */
-interface BlockPart {
+interface BlockPart extends Extent {
   readonly blk: number
-  readonly lo: number
-  readonly hi: number
 }
 
-/** A part of a block, with what is to be there: bytes of a stored record, bytes, or zeros. */
+/** New content for a part of a block: bytes of a stored record followed by zeros, or bytes. */
 type Piece =
   | ({ readonly kind: 'shared' } & SharedPart)
   | { readonly kind: 'bytes'; readonly lo: number; readonly bytes: Uint8Array }
@@ -78,16 +76,14 @@ export class BigFile implements Participant {
     return this.#blocks.blksize
   }
 
-  /** Whether something was written that is not serialised. */
+  /** Whether it has written bytes that are not serialised. */
   get isDirty(): boolean {
     return this.#overlays.size > 0
   }
 
-  /** How many bytes of it are in memory. */
+  /** The bytes of memory that its overlays take. */
   get dirtyBytes(): number {
-    let bytes = 0
-    for (const overlay of this.#overlays.values()) bytes += overlay.sizeBytes
-    return bytes
+    return [...this.#overlays.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   }
 
   /**
@@ -137,7 +133,8 @@ export class BigFile implements Participant {
 
   /**
    * Makes `[to, to + len)` what `source`, maybe this file, has at `[from, from + len)`; all three in whole chunks. Stored
-   * bytes are shared: none is read. What is not stored yet is copied. Holes become holes. The ranges must not overlap.
+   * bytes are shared, without being read. Bytes that are not stored yet are copied. Holes stay holes. The ranges must not
+   * overlap.
    * @throws ReadOnlyError, StoreError.
    */
   async share(source: BigFile, from: bigint, to: bigint, len: number): Promise<void> {
@@ -202,7 +199,7 @@ export class BigFile implements Participant {
     }
   }
 
-  /** The first offset `>= off` of a hole, in whole chunks, where it is before `upTo`; else `upTo`. Beyond all data there is one. */
+  /** The first offset `>= off` of a hole, in whole chunks, where it is before `upTo`; else `upTo`. Beyond all data is a hole. */
   async seekHole(off: bigint, upTo: bigint): Promise<bigint> {
     const turns = new Turns()
     for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
@@ -237,8 +234,6 @@ export class BigFile implements Participant {
     for (const blk of this.#overlays.keys()) this.#forget(blk)
   }
 
-  // ----
-
   #position(off: bigint): [blk: number, from: number] {
     const size = BigInt(this.blksize)
     return [Number(off / size), Number(off % size)]
@@ -270,14 +265,14 @@ export class BigFile implements Participant {
       )
   }
 
-  /** What cannot be read cannot be changed: found out now, and not when all that others wrote is to be stored. */
+  /** A block that cannot be read cannot be changed. This must fail now, not when all changes are stored. */
   async #assertReadable(blk: number): Promise<void> {
     if (this.#overlays.has(blk)) return
     const ref = await this.#blocks.find(blk)
     if (ref !== undefined) await this.#blocks.layout(blk, ref)
   }
 
-  /** What is stored of the chunks that a write covers in part, by their offset. */
+  /** The stored bytes of chunks that a write covers in part, by their offset. */
   async #edges({ blk, lo, hi }: BlockPart): Promise<Map<number, Uint8Array>> {
     const bases = new Map<number, Uint8Array>()
     const overlay = this.#overlays.get(blk)
@@ -291,14 +286,15 @@ export class BigFile implements Participant {
     return bases
   }
 
-  /** What is in whole chunks of a block, for a block that has it `shift` bytes later. Gaps are holes. */
+  /** The content of whole chunks of a block, as pieces for a block that has it `shift` bytes later. Gaps are holes. */
   async #pieces({ blk, lo, hi }: BlockPart, shift: number): Promise<Piece[]> {
     const pieces: Piece[] = []
     const add = ({ lo, hi, slice }: SharedPart): void => {
       pieces.push({ kind: 'shared', lo: lo + shift, hi: hi + shift, slice })
     }
-    const segments = this.#overlays.get(blk)?.segments(lo, hi) ?? [{ kind: 'stored' as const, lo, hi }]
-    for (const segment of segments) {
+    for (const segment of this.#overlays.get(blk)?.segments(lo, hi) ?? [
+      { kind: 'stored' as const, lo, hi },
+    ]) {
       if (segment.kind === 'shared') add(segment)
       else if (segment.kind === 'bytes')
         pieces.push({ kind: 'bytes', lo: segment.lo + shift, bytes: segment.bytes })

@@ -1,11 +1,11 @@
 /**
- * The stored blocks of a file: which there are, where their data lies, and their bytes. No object is made per
- * chunk: bytes go from the store's records into the reply.
+ * The stored blocks of a file: their places, layouts and bytes. Chunks get no objects: their bytes go from the store's
+ * records into the reply.
  */
 import type { Connection } from '../objects/connection.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
-import { loadChunkIndex, type ChunkIndex } from '../zblk/chunk-index.ts'
+import { loadChunkIndex, oidAt, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { cutBody, findData, type Body, type StoredData } from '../zblk/data.ts'
 import { LayoutCache, type BlockLayout } from '../zblk/layout-cache.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
@@ -39,7 +39,7 @@ export class Blocks {
   readonly blktab: LOBTree
   readonly blksize: number
   readonly #layouts: LayoutCache
-  /** The block that is being changed: its tree is not to be walked before that is done. */
+  /** The block that is being changed: its tree must not be walked before that ends. */
   #changing: { readonly blk: number; readonly done: Promise<unknown> } | undefined
 
   /** @param file up to date. */
@@ -70,7 +70,7 @@ export class Blocks {
       if (this.#changing?.blk === blk) await this.#changing.done
       const { epoch } = layouts
       const layout = await this.#load(ref)
-      // What is pending has its bytes in memory, which are not to be held for longer than that.
+      // A pending body must not be held longer than its record.
       if ('offs' in layout || 'oid' in layout.body) layouts.set(ref.oid, layout, epoch)
       if (epoch === layouts.epoch || !('offs' in layout)) return layout
     }
@@ -84,11 +84,11 @@ export class Blocks {
     return block
   }
 
-  /** Runs a change of a block's tree, which those who read the block wait for. */
+  /** Runs a change of a block's tree; readers of the block's layout wait for it. */
   async whileChanging<T>(blk: number, ref: Ref | undefined, change: () => Promise<T>): Promise<T> {
     if (ref !== undefined) this.#layouts.forget(ref.oid)
     const running = change()
-    // Those who wait do not care how it ends.
+    // Waiting readers ignore its outcome.
     this.#changing = { blk, done: running.catch(() => undefined) }
     try {
       return await running
@@ -127,9 +127,7 @@ export class Blocks {
     for (const [i, lo] of layout.offs.entries()) {
       const next = layout.offs[i + 1] ?? Infinity
       const hi =
-        next - lo <= CHUNK_BYTES
-          ? next
-          : lo + (await findData(this.connection.records, layout.oids[i] as Oid)).len
+        next - lo <= CHUNK_BYTES ? next : lo + (await findData(this.connection.records, oidAt(layout, i))).len
       const last = extents.at(-1)
       if (last?.hi === lo) last.hi = hi
       else extents.push({ lo, hi })
@@ -156,18 +154,18 @@ export class Blocks {
       return true
     }
     if (!('offs' in layout)) return add(0, layout) ? parts : undefined
-    const { offs, oids } = layout
+    const { offs } = layout
     for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < offs.length && (offs[i] as number) < hi; i++) {
       const off = offs[i] as number
       const next = offs[i + 1] ?? this.blksize
-      const data = await this.#longChunk(oids[i] as Oid)
+      const data = await this.#longChunk(oidAt(layout, i))
       this.#checkChunk(ref, off, data.len, next)
       if (next % CHUNK_BYTES !== 0 || !add(off, data)) return undefined
     }
     return parts
   }
 
-  /** Deactivates the chunk tree that somebody brought to life after the block's index was taken. */
+  /** Deactivates the chunk tree where it was activated after the block's index was read. */
   async #deactivate(ref: Ref): Promise<void> {
     const block = this.connection.known(ref.oid)
     if (block instanceof ZBlk1 && block.status !== 'ghost' && block.chunktab.status === 'up to date')
@@ -185,11 +183,12 @@ export class Blocks {
 
   async #planChunks(
     block: Ref,
-    { offs, oids }: ChunkIndex,
+    index: ChunkIndex,
     { lo, hi }: Extent,
     reply: Reply,
     at: number,
   ): Promise<void> {
+    const { offs } = index
     const end = firstAfter(offs, hi - 1)
     for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < end; i++) {
       const off = offs[i] as number
@@ -198,7 +197,7 @@ export class Blocks {
       const from = Math.max(lo - off, 0)
       const to = Math.min(hi, next) - off
       const isShort = next - off <= CHUNK_BYTES || (from === 0 && off + to === next && to <= SHORT_BYTES)
-      const oid = oids[i] as Oid
+      const oid = oidAt(index, i)
       const check = (length: number): void => this.#checkChunk(block, off, length, next)
       if (isShort) reply.chunk({ oid, at: at + off + from - lo, from, to, check })
       else {
@@ -234,12 +233,12 @@ export class Blocks {
     if (ref === undefined) return
     const layout = await this.layout(blk, ref)
     if (!('offs' in layout)) return
-    const { offs, oids } = layout
+    const { offs } = layout
     const end = firstAfter(offs, hi - 1)
     for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < end; i++) {
       const off = offs[i] as number
       const isSlot = (offs[i + 1] ?? this.blksize) - off <= CHUNK_BYTES
-      if (isSlot && off + CHUNK_BYTES > lo) await this.dataIfReadable(oids[i] as Oid)
+      if (isSlot && off + CHUNK_BYTES > lo) await this.dataIfReadable(oidAt(layout, i))
     }
   }
 

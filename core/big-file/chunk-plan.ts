@@ -11,6 +11,7 @@ import { IOBTree } from '../btree/tree.ts'
 import { trimmedLength } from '../bytes.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
+import { oidAt } from '../zblk/chunk-index.ts'
 import { bodyBytes, cutBody, dataRecord, readBody, type Body, type StoredData } from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { oid as oidOf, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
@@ -119,7 +120,7 @@ export class ChunkPlan {
       const run = this.#runs[r]
       if (run === undefined) break
       if (run.lo >= next) continue
-      const oid = oidOf(index.oids[i] ?? 0)
+      const oid = oidAt(index, i)
       const isSlot = off % CHUNK_BYTES === 0 && next - off <= CHUNK_BYTES
       if (isSlot) this.#slots.set(off, oid)
       else await this.#cut(off, oid, next)

@@ -1,9 +1,9 @@
 /**
- * What was written to a block and is not serialised yet: runs of whole chunks, in order, disjoint. A run has bytes,
- * or is shared (a slice of a stored record, then zeros), or stands for zeros. What no run covers is as it is stored.
+ * The written bytes of a block that are not serialised yet: runs of whole chunks, in order, disjoint. A run has bytes, or
+ * is shared (a slice of a stored record, then zeros), or is zeros. Gaps between runs are as stored.
  *
- * Runs of bytes lie in memory of {@link slabs}. They are patched in place until they are taken into a record; then the
- * overlay that had them is gone. A run that is appended to gets room to grow, up to double its length.
+ * Runs of bytes lie in memory of {@link slabs}. They are changed in place until they become part of a record; then their
+ * overlay is dropped. A run that is appended to gets room to grow, up to double its length.
  */
 import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
 import type { RecordSlice } from '../../store/store.ts'
@@ -11,7 +11,7 @@ import { slabs } from '../../store/slabs.ts'
 
 const MAX_ROOM_BYTES = 1 << 20
 
-/** About what a shared run, and later its record, takes in memory. */
+/** Approximate memory for a shared run, and later for its record. */
 const SHARED_RUN_BYTES = 500
 
 /** Bytes `[lo, hi)` of a block, whole chunks (but at the end of a block of odd size); no `bytes`, no `slice`: zeros. */
@@ -19,11 +19,11 @@ export interface Run {
   readonly lo: number
   readonly hi: number
   readonly bytes: Uint8Array | undefined
-  /** Stored bytes that it shares; fewer than the run is long where zeros follow. */
+  /** Stored bytes that it shares; where they are fewer than the run is long, zeros follow. */
   readonly slice: RecordSlice | undefined
 }
 
-/** A part of a block as a reader wants it. */
+/** A part of a block, for reading. */
 export type Segment =
   | { readonly kind: 'bytes'; readonly lo: number; readonly hi: number; readonly bytes: Uint8Array }
   | { readonly kind: 'shared'; readonly lo: number; readonly hi: number; readonly slice: RecordSlice }
@@ -44,10 +44,6 @@ export class Overlay {
 
   constructor(blksize: number) {
     this.#blksize = blksize
-  }
-
-  get isEmpty(): boolean {
-    return this.#runs.length === 0
   }
 
   /** The bytes of memory in use. */
@@ -103,8 +99,8 @@ export class Overlay {
   }
 
   /**
-   * Writes `data` at `off`. A chunk that is written in part must be covered already, or what is stored or shared of
-   * it be given as `base`: by the offset of the chunk, up to a chunk's bytes.
+   * Writes `data` at `off`. A chunk that is written in part must be covered already, or its stored or shared bytes be
+   * given as `base`, by the offset of the chunk.
    */
   write(off: number, data: Uint8Array, base: ReadonlyMap<number, Uint8Array>): void {
     const end = off + data.length
@@ -145,7 +141,7 @@ export class Overlay {
     this.#splice(i, 0, { lo, hi, buffer: slabs.take(hi - lo).fill(0) })
   }
 
-  /** Covers the gap `[lo, hi)` before run `i`: chunks that `written` does not cover with what is stored of them. */
+  /** Covers the gap `[lo, hi)` before run `i`: chunks that `written` covers in part begin as their stored bytes. */
   #add(
     i: number,
     lo: number,
@@ -169,14 +165,14 @@ export class Overlay {
     if (last !== lo && written.hi < hi) this.#fill(run, last, base)
   }
 
-  /** Makes a chunk of a run what is stored of it, or zeros. */
+  /** Sets a chunk of a run to its stored bytes, or zeros. */
   #fill({ lo, hi, buffer }: GrowingRun, chunk: number, base: ReadonlyMap<number, Uint8Array>): void {
     buffer?.fill(0, chunk - lo, Math.min(chunk + CHUNK_BYTES, hi) - lo)
     const bytes = base.get(chunk)
     if (bytes !== undefined) buffer?.set(bytes, chunk - lo)
   }
 
-  /** Gives its memory back. It is not to be used any more. */
+  /** Releases its memory. It must not be used afterwards. */
   letGo(): void {
     for (const { buffer } of this.#splice(0, this.#runs.length)) if (buffer !== undefined) slabs.letGo(buffer)
   }

@@ -3,13 +3,13 @@
  *
  * While a read is planned, each part of it is added by its position in the reply: bytes in memory, slices of stored
  * records, and short chunks, whose records are loaded whole. Planning may load tree nodes and layouts, but no data.
- * `fetch` then reads all data in one call for the slices and one for the short chunks. What no part covers is zeros.
+ * `fetch` then reads all data in one call for the slices and one for the short chunks. Gaps are zeros.
  *
  * With `into`, all bytes but zeros end up there, each at its position, so that the caller sends them without a copy.
  */
 import type { Oid } from '../../store/ids.ts'
 import type { RecordSlice, SliceRead } from '../../store/store.ts'
-import { pushZeros } from '../bytes.ts'
+import { pushZeros, shortLivedBytes } from '../bytes.ts'
 import type { Records } from '../objects/records.ts'
 import { loadData } from '../zblk/data.ts'
 
@@ -57,7 +57,7 @@ export class Reply {
 
   slice(at: number, { oid, tid, off, len }: RecordSlice): void {
     if (len === 0) return
-    const into = this.#into?.subarray(at, at + len) ?? Buffer.allocUnsafeSlow(len)
+    const into = this.#into?.subarray(at, at + len) ?? shortLivedBytes(len)
     this.#slices.push({ oid, tid, off, into })
     this.#placed.push({ at, bytes: into })
   }

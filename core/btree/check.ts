@@ -1,11 +1,11 @@
-/** Verifies a BTree as a whole, as ZODB's BTree.check() does, and tells what holds it together. */
+/** Verifies a BTree as a whole, as ZODB's BTree.check() does. */
 import type { Persistent } from '../objects/persistent.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
 import { isBucketOf, type Bucket } from './bucket.ts'
 import { isNodeOf, type BTreeNode } from './node.ts'
 
-/** What a walk over a whole tree has found. */
+/** The measures of a tree. */
 export interface TreeFacts {
   readonly entries: number
   /** Buckets that are objects; 0 while entries are inlined. */
@@ -16,9 +16,9 @@ export interface TreeFacts {
 
 interface Walk<K extends PickleValue> {
   readonly seen: Set<Oid>
-  /** The bucket met last, in order of keys. */
+  /** The previous bucket, in order of keys. */
   previous: Bucket<K> | undefined
-  /** What it says follows it. */
+  /** The bucket that follows it, according to its record. */
   expected: Ref | undefined
   leafDepth: number | undefined
   entries: number
@@ -34,7 +34,7 @@ interface Bounds<K> {
 
 /**
  * Reads every node and bucket of a tree and verifies it: keys ascend and lie between the separators around them,
- * buckets follow one another as their chain says, every leaf is at the same depth, every node knows its first
+ * the chain of buckets is in the order of the nodes, every leaf is at the same depth, every node knows its first
  * bucket, nothing is empty, too large, of another family, or met twice.
  * @throws CorruptRecordError that names the object and the reason; ObjectNotFoundError.
  */

@@ -1,5 +1,5 @@
 /**
- * What tells one family of BTrees from another: its keys and its nodes' sizes.
+ * A family of BTrees: its keys and its nodes' sizes.
  * Source: BTrees' max_leaf_size and max_internal_size.
  */
 import { ByteString, type PickleValue } from '../objects/pickle/value.ts'
@@ -17,7 +17,7 @@ export interface KeyKind<K> {
   readonly maxInternal: number
   /** Negative, 0 or positive, as `a` is before, equal to or after `b`. */
   readonly compare: (a: K, b: K) => number
-  /** The key that a pickle value is; undefined where it is none. */
+  /** The key for a pickle value; undefined where it cannot be one. */
   readonly decode: (value: PickleValue) => K | undefined
   /** Why it cannot be a key of this family; undefined where it can. */
   readonly refuse: (key: K) => string | undefined

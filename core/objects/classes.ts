@@ -1,4 +1,4 @@
-/** The classes whose objects are made here, by their names in records. */
+/** The classes of objects, by their names in records. */
 import { IOBTree, LOBTree, OOBTree } from '../btree/tree.ts'
 import { IOBucket, LOBucket, OOBucket } from '../btree/bucket.ts'
 import { IO, LO, OO } from '../btree/kind.ts'
@@ -21,5 +21,5 @@ const CLASSES: ReadonlyMap<string, PersistentClass> = new Map<string, Persistent
   [ZData.CLASS_NAME, ZData],
 ])
 
-/** A class by its `module.name`; undefined where it is none of ours. */
+/** The class for a `module.name`; undefined where none is known. */
 export const classNamed = (className: string): PersistentClass | undefined => CLASSES.get(className)

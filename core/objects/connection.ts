@@ -24,6 +24,7 @@ import {
 import { formatTid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
 import type { NewTransaction, RecordSource, Store, WritableStore } from '../../store/store.ts'
 import { classNamed } from './classes.ts'
+import type { DerivedCache, LeftOut, Participant } from './participant.ts'
 import { OidLease } from './oid-lease.ts'
 import { ObjectCache, type ClassCounts } from './object-cache.ts'
 import type { Jar, Persistent, PersistentClass } from './persistent.ts'
@@ -53,33 +54,11 @@ export interface ConnectionOptions {
   readonly onLeftOut?: (object: LeftOut) => void
 }
 
-/** An object whose change could not be serialised. */
-export interface LeftOut {
-  readonly oid: Oid
-  readonly className: string
-  readonly error: unknown
-}
-
 export interface ConnectionStatistics {
   readonly classes: Readonly<Record<string, ClassCounts>>
   readonly cacheBytes: number
   readonly overlayBytes: number
   readonly pendingBytes: number
-}
-
-/** Something that keeps changes of its own until they are prepared: a file with overlaid bytes. */
-export interface Participant {
-  /** Turns its changes into changed objects and pending records. */
-  prepare(): Promise<void>
-  /** Forgets its changes. */
-  abort(): void
-}
-
-/** A cache of values that were derived from records. */
-export interface DerivedCache {
-  readonly sizeBytes: number
-  /** Called when the record of an object has changed. */
-  forget(oid: Oid): void
 }
 
 const MINIMUM_DERIVED_BYTES = 1 << 18
@@ -102,7 +81,7 @@ export class Connection implements Jar {
   #derived: DerivedCache | undefined
   #at: Tid
   #overlayBytes = 0
-  /** A prepare has failed half-way: what is pending is not a whole number of operations. */
+  /** A prepare has failed half-way: the pending records are not a whole number of operations. */
   #torn = false
 
   private constructor(
@@ -145,15 +124,15 @@ export class Connection implements Jar {
     const known = this.#cache.get(oid)
     if (known !== undefined) {
       if (className !== '' && known.className !== className)
-        throw this.#corrupt(oid, `it is a ${known.className}, but is referred to as a ${className}`)
+        throw this.corrupt(oid, `it is a ${known.className}, but is referred to as a ${className}`)
       return known
     }
-    const made = this.#construct(oid, className)
+    const made = new (this.#classOf(className, oid))(this, oid, className)
     this.#cache.add(made)
     return made
   }
 
-  /** What a reference refers to. @throws as {@link Connection.get}. */
+  /** The object that a reference leads to. @throws as {@link Connection.get}. */
   resolve(ref: Ref): Persistent {
     return this.get(ref.oid, ref.className)
   }
@@ -165,8 +144,7 @@ export class Connection implements Jar {
   /** The root mapping, up to date. @throws CannotOpenError where the database has none yet. */
   async root(): Promise<PersistentMapping> {
     const root = this.get(ROOT_OID, PersistentMapping.CLASS_NAME)
-    if (!(root instanceof PersistentMapping))
-      throw this.#corrupt(ROOT_OID, 'the root is no PersistentMapping')
+    if (!(root instanceof PersistentMapping)) throw this.corrupt(ROOT_OID, 'the root is no PersistentMapping')
     try {
       await root.activate()
     } catch (error) {
@@ -208,12 +186,7 @@ export class Connection implements Jar {
 
   /** The first of `count` new oids that follow one another, all above those given before. @throws ReadOnlyError. */
   async newOids(count: number): Promise<Oid> {
-    const lease = this.#lease()
-    for (;;) {
-      const reserved = lease.reserve(count)
-      if (reserved === undefined) return lease.take(count)
-      await reserved
-    }
+    return await this.#lease().give(count)
   }
 
   load(object: Persistent): Promise<void> {
@@ -241,7 +214,7 @@ export class Connection implements Jar {
     this.#ghost(object)
   }
 
-  // ---- records, for what is kept without an object each
+  // ---- records without objects
 
   /**
    * Sets an object's record directly, without an object. May only be called from {@link Participant.prepare}.
@@ -254,14 +227,14 @@ export class Connection implements Jar {
     this.#cache.get(oid)?.invalidate()
   }
 
-  /** Attaches the cache that is told of changed records, instead of the one before. */
+  /** Attaches the cache whose `forget` is called for changed records, instead of the one before. */
   attach(derived: DerivedCache): void {
     this.#derived = derived
   }
 
   /** The error for a record of this view. */
   corrupt(oid: Oid, reason: string): CorruptRecordError {
-    return this.#corrupt(oid, reason)
+    return new CorruptRecordError(oid, this.#at, reason)
   }
 
   // ---- the transaction
@@ -292,8 +265,8 @@ export class Connection implements Jar {
   }
 
   /**
-   * Serialises all changes into pending records. The caller keeps changes away meanwhile; reads have their turns. When it
-   * fails, nothing is lost and nothing can be committed until it has been repeated.
+   * Serialises all changes into pending records. No change may run at the same time; reads may. When it fails, nothing is
+   * lost, and it must be repeated before a commit.
    */
   async prepare(): Promise<void> {
     this.#torn = true
@@ -342,7 +315,7 @@ export class Connection implements Jar {
     this.#torn = false
   }
 
-  /** Others have changed these objects: makes ghosts of them. Changed objects lose their changes. */
+  /** Makes ghosts of objects that were changed elsewhere. Changes of them here are lost. */
   invalidate(oids: Iterable<Oid>): void {
     this.#loader.invalidate()
     for (const oid of oids) {
@@ -352,7 +325,7 @@ export class Connection implements Jar {
     }
   }
 
-  /** Sees a later moment, in which these objects are others. */
+  /** Moves the view to a later moment, in which these objects have other states. */
   advance(at: Tid, changed: Iterable<Oid>): void {
     this.#at = at
     this.invalidate(changed)
@@ -366,8 +339,6 @@ export class Connection implements Jar {
       pendingBytes: this.#pending.sizeBytes,
     }
   }
-
-  // ----
 
   /** A change that cannot be serialised must not keep the others from being stored: it is dropped. */
   #serialise(object: Persistent): void {
@@ -394,27 +365,16 @@ export class Connection implements Jar {
     return object
   }
 
-  #construct(oid: Oid, className: string): Persistent {
-    return new (this.#classOf(className, oid))(this, oid, className)
-  }
-
   #classOf(className: string, oid: Oid): PersistentClass {
     const known = classNamed(className)
     if (known === undefined)
-      throw this.#corrupt(
-        oid,
-        `it is referred to as a ${className || 'nothing'}, which is no class known here`,
-      )
+      throw this.corrupt(oid, `it is referred to as a ${className || 'nothing'}, which is not a known class`)
     return known
   }
 
   #ghost(object: Persistent): void {
     object.invalidate()
     this.#cache.hold(object)
-  }
-
-  #corrupt(oid: Oid, reason: string): CorruptRecordError {
-    return new CorruptRecordError(oid, this.#at, reason)
   }
 
   #writer(): WritableStore {

@@ -7,7 +7,7 @@
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import type { RecordSource } from '../../store/store.ts'
-import { joinBytes } from '../bytes.ts'
+import { joinBytes, shortLivedBytes } from '../bytes.ts'
 import type { ObjectCache } from './object-cache.ts'
 import type { Persistent } from './persistent.ts'
 import { decodeRecord, decodeWritableRecord } from './record.ts'
@@ -76,7 +76,7 @@ export class Loader {
     const { head, body, tail } = source
     let pieces: readonly Uint8Array[] = []
     if (body !== undefined && 'oid' in body) {
-      const into = new Uint8Array(body.len)
+      const into = shortLivedBytes(body.len)
       await this.#records.readSlices([{ ...body, into }])
       if (object.status !== 'ghost' || this.#records.pending(object.oid) !== source) return
       pieces = [into]

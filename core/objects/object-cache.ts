@@ -1,8 +1,8 @@
 /**
  * The objects of a connection, one per oid.
  *
- * - **Ghosts** are held weakly: an object that nobody uses is collected, its entry with it.
- * - **Up to date** objects are held by an LRU bounded in bytes; what it pushes out becomes a ghost when the event
+ * - **Ghosts** are held weakly: an object without references is collected, and its entry removed.
+ * - **Up to date** objects are held by an LRU bounded in bytes; an evicted object becomes a ghost when the event
  *   loop's turn is over, so that an object that was just activated can be used.
  * - **Changed** objects are held until they are settled.
  */
@@ -17,10 +17,10 @@ export interface ClassCounts {
   changed: number
 }
 
-/** A cache smaller than a few paths through a tree could not be worked with. */
+/** A smaller cache would evict a path through a tree while it is used. */
 const MINIMUM_BYTES = 1 << 20
 
-/** What is kept of an object beside its state: the references and entries of tables by which it is found and bounded. */
+/** Memory for an object beside its state: the entries of the tables that find and bound it. */
 const OBJECT_BYTES = 300
 
 export class ObjectCache {

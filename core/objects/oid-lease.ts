@@ -44,6 +44,15 @@ export class OidLease {
     return first
   }
 
+  /** Reserves and takes `count` oids. */
+  async give(count: number): Promise<Oid> {
+    for (;;) {
+      const reserved = this.reserve(count)
+      if (reserved === undefined) return this.take(count)
+      await reserved
+    }
+  }
+
   async #renew(count: number): Promise<void> {
     while (this.#left < count) {
       const requested = this.#request(count)

@@ -3,10 +3,10 @@
  *
  *     put --> pending --begin--> under way --succeed--> gone (they are in the store)
  *                ^                   |
- *                +-------fail--------+   what was put since wins over what failed
+ *                +-------fail--------+   records put since win over those that failed
  *
  * A record's **base** is the transaction that it was made from. It stays that of the first change when an object is
- * changed again before a commit; where the object is part of the commit under way, it is settled with that commit.
+ * changed again before a commit; where the object is part of the commit under way, it is set when that commit ends.
  */
 import type { NewTransaction, ObjectChange, RecordSource } from '../../store/store.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
@@ -19,12 +19,12 @@ export interface PendingRecord {
 }
 
 interface Entry extends PendingRecord {
-  /** undefined: whatever the commit under way makes of it. */
+  /** Undefined while an earlier version is being committed; set to that commit's tid when it succeeds. */
   base: Tid | undefined
   readonly sizeBytes: number
 }
 
-/** What an entry costs beside its bytes. */
+/** Memory for an entry beside its bytes. */
 const ENTRY_BYTES = 200
 
 export class PendingRecords {
@@ -37,7 +37,7 @@ export class PendingRecords {
     return this.#sizeBytes
   }
 
-  /** Whether there is something that no commit has taken up yet. */
+  /** False while records wait for the next commit. */
   get isEmpty(): boolean {
     return this.#pending.size === 0
   }
@@ -66,7 +66,7 @@ export class PendingRecords {
     this.#pending.set(oid, entry)
   }
 
-  /** Takes all that is pending under way: the changes for the store. */
+  /** Moves all pending records into a commit. Returns the changes for the store. */
   begin(): NewTransaction['changes'] {
     if (this.#underWay !== undefined) throw new Error('a commit is under way already')
     this.#underWay = this.#pending
@@ -104,7 +104,7 @@ export class PendingRecords {
     this.#pending = merged
   }
 
-  /** Forgets what is pending. Returns its objects. */
+  /** Drops all pending records. Returns their objects. */
   drop(): Iterable<Oid> {
     const dropped = this.#pending
     this.#pending = new Map()

@@ -19,7 +19,7 @@ export class PersistentMapping extends Persistent {
     return this.#entries().has(key)
   }
 
-  /** The value of a key; undefined where there is none. What is handed out must not be changed in place. */
+  /** The value of a key; undefined where there is none. The value must not be changed in place. */
   get(key: string): PickleValue | undefined {
     return this.#entries().get(key)
   }
@@ -35,7 +35,7 @@ export class PersistentMapping extends Persistent {
     this.#entries().set(key, value)
   }
 
-  /** Whether there was such a key. */
+  /** Removes a key. Returns whether it existed. */
   delete(key: string): boolean {
     if (!this.#entries().has(key)) return false
     this.changing()
@@ -51,7 +51,7 @@ export class PersistentMapping extends Persistent {
 
   protected override decode(state: PickleValue): void {
     const data = state instanceof Map ? entry(state, 'data') : undefined
-    if (!(data instanceof Map)) throw this.corrupt("a mapping's state is no {'data': {...}}")
+    if (!(data instanceof Map)) throw this.corrupt("a mapping's state is not {'data': {...}}")
     const entries = new Map<string, PickleValue>()
     for (const [key, value] of data) {
       const text = key instanceof ByteString ? key.latin1 : key

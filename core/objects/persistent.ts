@@ -5,12 +5,12 @@
  *       ^                     |  ^                    |
  *       +-----deactivate------+  +----serialised------+
  *
- * - A **ghost** knows its oid and its class, nothing else.
+ * - A **ghost** has its oid and its class, and no state.
  * - An **up to date** object has the state of the view it belongs to, and can be made a ghost at any time.
- * - A **changed** object has a state that is nowhere else: deactivate leaves it alone until it was serialised.
+ * - A **changed** object has the only copy of its state: deactivate ignores it until it is serialised.
  *
- * Objects refer to one another by {@link Ref}, not directly, so that none keeps another in memory (but a file its
- * tree and a block its tree, each a ghost most of the time).
+ * Objects refer to one another by {@link Ref}, so that none keeps another in memory. Exceptions are a file and a block,
+ * which hold their trees; these are ghosts most of the time.
  *
  * After `await object.activate()` the object can be used until the next turn of the event loop; the cache makes
  * ghosts only between turns. Code that awaits something else in between activates it again (which is free).
@@ -21,14 +21,14 @@ import { Ref, type PickleValue } from './pickle/value.ts'
 
 export type Status = 'ghost' | 'up to date' | 'changed'
 
-/** What makes an object of a class: every subclass of {@link Persistent} that is not abstract. */
+/** The constructor of a concrete subclass of {@link Persistent}. */
 export type PersistentClass<T extends Persistent = Persistent> = new (
   jar: Jar,
   oid: Oid,
   className: string,
 ) => T
 
-/** What an object needs of the connection that it belongs to. */
+/** The operations of a connection that its objects use. */
 export interface Jar {
   /** Gives a ghost its state. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
   load(object: Persistent): Promise<void>
@@ -44,7 +44,7 @@ export interface Jar {
   createReserved(className: string): Persistent
   /** Called before an up to date object changes. @throws ReadOnlyError. */
   register(object: Persistent): void
-  /** Forgets an object that nothing refers to any more, and its changes. */
+  /** Forgets an object without references, and its changes. */
   discard(object: Persistent): void
   /** Called when an object has become a ghost, to hold it no longer. */
   release(object: Persistent): void
@@ -89,9 +89,9 @@ export abstract class Persistent {
   /** About how many bytes of memory its state takes. */
   abstract get sizeBytes(): number
 
-  /** Takes its state apart. @throws CorruptRecordError, made by {@link corrupt}. */
+  /** Sets its state from the value in a record. @throws CorruptRecordError, made by {@link corrupt}. */
   protected abstract decode(state: PickleValue): void
-  /** Its state as it goes into a record. */
+  /** Its state as the value that a record holds. */
   protected abstract encode(): PickleValue
   /** Forgets its state. */
   protected abstract clear(): void
@@ -111,7 +111,7 @@ export abstract class Persistent {
     this.jar.release(this)
   }
 
-  /** Makes it a ghost whatever it is: changes are lost. */
+  /** Makes it a ghost in any state: changes are lost. */
   invalidate(): void {
     if (this.#status !== 'ghost') this.#forget()
   }
@@ -124,7 +124,7 @@ export abstract class Persistent {
     this.#status = 'changed'
   }
 
-  /** For subclasses: what their accessors throw when they have no state. */
+  /** For subclasses: the error of accessors that need a state. */
   protected ghostError(): Error {
     return new Error(`${this.className} ${this.oid} is a ghost: activate it before it is used`)
   }
@@ -148,7 +148,7 @@ export abstract class Persistent {
     return this.encode()
   }
 
-  /** For the connection: what was changed is serialised now. */
+  /** For the connection: marks its changes as serialised. */
   settled(): void {
     if (this.#status === 'changed') this.#status = 'up to date'
     this.#isNew = false

@@ -7,7 +7,7 @@
  *     class  80 03  (  key C 08 oid q  c class q | h class  86 q Q  ...  t q   [C 08 oid q h 00 86 q Q 86] q .
  *
  * in which memo numbers ascend by one. At the first byte that does not fit, the general reader takes over, which
- * knows every flavour and says what is wrong with a record that has none.
+ * knows every flavour and reports what is wrong with a record that has none.
  */
 import { CorruptRecordError } from '../../store/errors.ts'
 import { oid as toOid, type Oid, type Tid } from '../../store/ids.ts'

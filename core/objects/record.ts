@@ -28,7 +28,7 @@ export type DataClass = typeof ZDATA | typeof ZBLK0
 /** How many bytes of a record are enough for {@link dataPosition}. */
 export const DATA_HEAD_MAX = 128
 
-/** An object as a record tells it. */
+/** The object in a record. */
 export interface DecodedRecord {
   /** `module.name`. */
   readonly className: string
@@ -49,7 +49,7 @@ export interface DataFrame {
   readonly tail: Uint8Array
 }
 
-/** What a class is called today: early data calls ZBlk0 `ZBlk`, in records and in references to them. */
+/** The current name of a class: early data has `ZBlk` for ZBlk0, in records and in references to them. */
 export const currentClassName = (className: string): string =>
   className === 'wendelin.bigfile.file_zodb.ZBlk' ? ZBLK0 : className
 
@@ -166,7 +166,7 @@ const DATA_HEADS: ReadonlyMap<DataClass, Uint8Array> = new Map([
 ])
 const DATA_TAIL = Uint8Array.of(op.BINPUT, 1, op.STOP)
 
-/** How long the head is that {@link encodeDataHead} makes for other than few bytes: a store has it apart from them. */
+/** Length of the head for payloads over 255 bytes. A store may keep it apart, so that reading this much is cheap. */
 export const USUAL_HEAD_BYTES = encodeDataHead(ZBLK0, 0xffff).head.length
 
 /** Whether a record's first {@link USUAL_HEAD_BYTES} bytes are enough for {@link dataPosition}. */

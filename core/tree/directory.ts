@@ -34,7 +34,7 @@ export class Directory {
     return new Directory(tree)
   }
 
-  /** The inode that a name leads to; undefined where there is no such name. */
+  /** The inode of a name; undefined where the name does not exist. */
   async get(name: string): Promise<Oid | undefined> {
     const value = await this.#tree.get(new ByteString(name))
     return value === undefined ? undefined : this.#refOf(value).oid
@@ -62,7 +62,7 @@ export class Directory {
       const { keys, values } = await this.#tree.batch({ lo, after: lo !== undefined }, limit - found.length)
       if (keys.length === 0) break
       for (const [i, key] of keys.entries()) {
-        if (!(key instanceof ByteString)) throw this.#tree.corrupt('a name in a directory is no bytes')
+        if (!(key instanceof ByteString)) throw this.#tree.corrupt('a name in a directory is not bytes')
         found.push({ name: key.latin1, oid: this.#refOf(values[i]).oid })
         lo = key
       }
@@ -72,6 +72,6 @@ export class Directory {
 
   #refOf(value: PickleValue | undefined): Ref {
     if (value instanceof Ref) return value
-    throw this.#tree.corrupt('an entry of a directory is no reference')
+    throw this.#tree.corrupt('an entry of a directory is not a reference')
   }
 }

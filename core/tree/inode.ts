@@ -1,5 +1,5 @@
 /**
- * An inode: what a file, directory or link is beside its name, kept in a PersistentMapping.
+ * An inode: everything about a file, directory or link but its name, in a PersistentMapping.
  *
  * | key                              | value                                                       |
  * |----------------------------------|-------------------------------------------------------------|
@@ -21,7 +21,7 @@ import type { Connection } from '../objects/connection.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 
-/** What a new inode begins with; every other number is 0. */
+/** The attributes of a new inode; every other number is 0. */
 export interface NewInode {
   /** File type and permission bits. */
   readonly mode: number
@@ -46,7 +46,7 @@ export class Inode {
   /** The inode of an oid, a ghost perhaps. @throws CorruptRecordError where something else has that oid. */
   static at(connection: Connection, oid: Oid): Inode {
     const object = connection.get(oid, PersistentMapping.CLASS_NAME)
-    if (!(object instanceof PersistentMapping)) throw connection.corrupt(oid, 'an inode is no mapping')
+    if (!(object instanceof PersistentMapping)) throw connection.corrupt(oid, 'an inode is not a mapping')
     return new Inode(object)
   }
 
@@ -137,7 +137,7 @@ export class Inode {
     this.#mapping.set(key, shortest(valueNs))
   }
 
-  /** Where a symbolic link leads; no bytes for everything else. */
+  /** The target of a symbolic link; empty for other inodes. */
   get target(): Uint8Array {
     return bytesOf(this.#mapping.get('target')) ?? new Uint8Array(0)
   }
@@ -152,7 +152,7 @@ export class Inode {
     this.#mapping.set('data', value)
   }
 
-  /** Gives it other data, or none. */
+  /** Replaces its data; undefined removes it. */
   replaceData(value: Ref | undefined): void {
     if (value === undefined) this.#mapping.delete('data')
     else this.data = value
@@ -200,7 +200,7 @@ export class Inode {
     for (const [key, value] of stored) {
       const bytes = bytesOf(value)
       if (!(key instanceof ByteString) || bytes === undefined)
-        throw this.#mapping.corrupt('an extended attribute is no bytes')
+        throw this.#mapping.corrupt('an extended attribute is not bytes')
       xattrs.set(key.latin1, bytes)
     }
     return xattrs
@@ -220,21 +220,21 @@ export class Inode {
 
   #number(key: string): number {
     const value = this.#mapping.get(key)
-    if (typeof value !== 'number') throw this.#mapping.corrupt(`an inode's ${key} is no integer`)
+    if (typeof value !== 'number') throw this.#mapping.corrupt(`an inode's ${key} is not an integer`)
     return value
   }
 
   #big(key: string): bigint {
     const value = this.#mapping.get(key)
     if (typeof value === 'bigint') return value
-    if (typeof value !== 'number') throw this.#mapping.corrupt(`an inode's ${key} is no integer`)
+    if (typeof value !== 'number') throw this.#mapping.corrupt(`an inode's ${key} is not an integer`)
     return BigInt(value)
   }
 
   #ref(key: string): Ref | undefined {
     const value = this.#mapping.get(key)
     if (value === undefined || value instanceof Ref) return value
-    throw this.#mapping.corrupt(`an inode's ${key} is no reference`)
+    throw this.#mapping.corrupt(`an inode's ${key} is not a reference`)
   }
 }
 

@@ -23,7 +23,7 @@ const KEY = 'zblkfs'
 const VERSION = 1
 const ROOT_MODE = 0o040755
 
-/** How much there is. */
+/** The size of a filesystem. */
 export interface Usage {
   /** Bytes stored for the present state of all files. */
   readonly bytes: number
@@ -39,7 +39,7 @@ export class Superblock {
     this.#mapping = mapping
   }
 
-  /** The superblock of a view. @throws CannotOpenError where there is no filesystem, or a newer one, in it. */
+  /** The superblock of a view. @throws CannotOpenError where it has no filesystem, or a newer one. */
   static async open(connection: Connection): Promise<Superblock> {
     const ref = (await connection.root()).get(KEY)
     const { name } = connection
@@ -47,7 +47,7 @@ export class Superblock {
       throw new CannotOpenError(`${name} has no zblkfs filesystem in it`, { code: 'no-file-system' })
     const mapping = connection.resolve(ref)
     if (!(mapping instanceof PersistentMapping))
-      throw connection.corrupt(ref.oid, 'the superblock is no mapping')
+      throw connection.corrupt(ref.oid, 'the superblock is not a mapping')
     await mapping.activate()
     const version = mapping.get('version')
     if (version !== VERSION)
@@ -114,7 +114,7 @@ export class Superblock {
     this.#mapping.set('version', VERSION)
   }
 
-  /** The transaction that a tag names; undefined where there is no such tag. */
+  /** The transaction that a tag names; undefined where it does not exist. */
   async tag(name: string): Promise<Tid | undefined> {
     const value = await (await this.tags()).get(new ByteString(name))
     return typeof value === 'number' || typeof value === 'bigint' ? tid(BigInt(value)) : undefined
@@ -125,7 +125,7 @@ export class Superblock {
     await (await this.tags()).set(new ByteString(name), at)
   }
 
-  /** Takes a name away. Resolves to whether it was there. */
+  /** Deletes a tag. Resolves to whether it existed. */
   async deleteTag(name: string): Promise<boolean> {
     return await (await this.tags()).delete(new ByteString(name))
   }
@@ -140,12 +140,12 @@ export class Superblock {
   #ref(key: string): Ref {
     const value = this.#mapping.get(key)
     if (value instanceof Ref) return value
-    throw this.#mapping.corrupt(`the superblock's ${key} is no reference`)
+    throw this.#mapping.corrupt(`the superblock's ${key} is not a reference`)
   }
 
   #number(key: string): number {
     const value = this.#mapping.get(key)
     if (typeof value === 'number') return value
-    throw this.#mapping.corrupt(`the superblock's ${key} is no integer`)
+    throw this.#mapping.corrupt(`the superblock's ${key} is not an integer`)
   }
 }

@@ -1,15 +1,15 @@
 /**
  * Where a ZBlk1's chunks are: offsets and oids in two flat arrays, read off its chunktab; and the **recursive
- * deactivation** that goes with it. Serving a block must leave nothing behind but the ZBlk1 and its chunktab as a
+ * deactivation** that goes with it. Reading a block must keep nothing in memory but the ZBlk1 and its chunktab as a
  * ghost, so each bucket becomes a ghost as soon as its entries are taken, and each node when its children are done,
- * whatever the depth and whatever was in memory before. Changed objects stay.
+ * at any depth, also where it was in memory before. Changed objects stay.
  */
 import { isBucketOf } from '../btree/bucket.ts'
 import { IO } from '../btree/kind.ts'
 import { isNodeOf, type BTreeNode } from '../btree/node.ts'
 import type { Persistent } from '../objects/persistent.ts'
 import { Ref, type PickleValue } from '../objects/pickle/value.ts'
-import type { Oid } from '../../store/ids.ts'
+import { oid as oidOf, type Oid } from '../../store/ids.ts'
 import { ZData, type ZBlk1 } from './zblk.ts'
 
 /** Chunk i begins at `offs[i]` of its block and is the ZData `oids[i]`. Offsets ascend. */
@@ -17,6 +17,9 @@ export interface ChunkIndex {
   readonly offs: Int32Array
   readonly oids: Float64Array
 }
+
+/** The ZData of chunk `i`. */
+export const oidAt = ({ oids }: ChunkIndex, i: number): Oid => oidOf(oids[i] ?? 0)
 
 /** Buckets loaded at once: those of a whole block as writers cut it. */
 const GROUP = 32
@@ -31,7 +34,7 @@ interface Collected {
 
 /**
  * Reads the index of a block and deactivates its whole chunk tree, ZData objects included.
- * @throws CorruptRecordError where the tree is no tree or its keys are outside of `[0, blksize)`.
+ * @throws CorruptRecordError where the tree is damaged or its keys are outside of `[0, blksize)`.
  */
 export async function loadChunkIndex(block: ZBlk1, blksize: number): Promise<ChunkIndex> {
   await block.activate()
@@ -80,7 +83,7 @@ function take(
   for (const [i, key] of keys.entries()) {
     const value = values[i]
     if (!(value instanceof Ref) || value.className !== ZData.CLASS_NAME)
-      throw from.corrupt(`the chunk at ${key} is no reference to a ZData`)
+      throw from.corrupt(`the chunk at ${key} is not a reference to a ZData`)
     if (key < 0 || key >= blksize) throw from.corrupt(`a chunk begins at ${key}, outside of the block`)
     if (offs.length >= CHUNKS_MAX) throw from.corrupt(`a block has more than ${CHUNKS_MAX} chunks`)
     if (key <= (offs.at(-1) ?? -1)) throw from.corrupt(`the chunk at ${key} does not ascend`)

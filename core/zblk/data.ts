@@ -1,6 +1,7 @@
 /**
- * The data of ZData and ZBlk0 records, read without an object each: from what is pending, else from the store.
+ * The data of ZData and ZBlk0 records, read without objects: from the pending record, else from the store.
  */
+import { shortLivedBytes } from '../bytes.ts'
 import type { Records } from '../objects/records.ts'
 import {
   DATA_HEAD_MAX,
@@ -55,8 +56,9 @@ export async function loadData(records: Records, oids: readonly Oid[]): Promise<
   const { at } = records
   const revisions = stored.length === 0 ? [] : await records.load(pick(oids, stored))
   for (const [j, i] of stored.entries()) {
-    const oid = oids[i] as Oid
     const revision = revisions[j]
+    const oid = oids[i]
+    if (oid === undefined) continue
     if (revision === undefined) throw new ObjectNotFoundError(oid, at)
     found[i] = decodeData(revision.record, oid, revision.tid)
   }
@@ -100,7 +102,7 @@ export function bodyBytes(body: Body): number {
   return bytes
 }
 
-/** A record of data that lies somewhere already. */
+/** A record of data that is in memory or stored. */
 export const dataRecord = (className: DataClass, body: Body): RecordSource => ({
   ...encodeDataHead(className, bodyBytes(body)),
   body,
@@ -112,7 +114,7 @@ async function readSlice(
   into?: Uint8Array,
 ): Promise<Uint8Array> {
   if (len === 0) return NOTHING
-  const bytes = into?.subarray(0, len) ?? new Uint8Array(len)
+  const bytes = into?.subarray(0, len) ?? shortLivedBytes(len)
   await records.readSlices([{ oid, tid, off, into: bytes }])
   return bytes
 }
@@ -129,5 +131,5 @@ function pendingData({ head, body }: RecordSource, oid: Oid): StoredData {
 }
 
 function pick(oids: readonly Oid[], positions: readonly number[]): readonly Oid[] {
-  return positions.length === oids.length ? oids : positions.map(i => oids[i] as Oid)
+  return positions.length === oids.length ? oids : positions.flatMap(i => oids[i] ?? [])
 }

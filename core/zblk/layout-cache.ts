@@ -2,11 +2,12 @@
  * Remembers, per block, where its data lies, within a bound of bytes, so that reading a few bytes of a block takes
  * one call to the store and not a walk through its tree.
  *
- * A layout found while the block changed must not be remembered: whoever looks one up takes the `epoch` before, and
- * hands it in with the layout.
+ * A layout that was found while the block changed must not be stored: the caller reads `epoch` before it looks for a
+ * layout, and passes it to `set`.
  */
 import { LRUCache } from 'lru-cache'
-import type { Connection, DerivedCache } from '../objects/connection.ts'
+import type { Connection } from '../objects/connection.ts'
+import type { DerivedCache } from '../objects/participant.ts'
 import type { Oid } from '../../store/ids.ts'
 import type { ChunkIndex } from './chunk-index.ts'
 import type { StoredData } from './data.ts'
@@ -41,7 +42,7 @@ export class LayoutCache implements DerivedCache {
     return this.#layouts.calculatedSize
   }
 
-  /** Counts the moments at which a layout may have changed. */
+  /** Counts the changes of layouts. */
   get epoch(): number {
     return this.#epoch
   }

@@ -9,7 +9,7 @@ import { Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
 /** The block size of files made here. */
 export const BLKSIZE = 2 << 20
 
-/** What a foreign file's block size may be: a block must fit into memory with ease. */
+/** The largest block size that is accepted: a block must fit into memory easily. */
 const MAX_BLKSIZE = 256 << 20
 
 export class ZBigFile extends Persistent {
@@ -36,7 +36,7 @@ export class ZBigFile extends Persistent {
     this.#blksize = blksize
   }
 
-  /** What reads and writes its bytes lives as long as it has a state. */
+  /** Includes the objects that read and write its bytes. */
   override get sizeBytes(): number {
     return 1400
   }
@@ -49,7 +49,7 @@ export class ZBigFile extends Persistent {
       !(blksize > 0 && blksize <= MAX_BLKSIZE)
     )
       throw this.corrupt(`a file's block size is not in (0, ${MAX_BLKSIZE}]`)
-    if (!(ref instanceof Ref)) throw this.corrupt("a file's tree of blocks is no reference")
+    if (!(ref instanceof Ref)) throw this.corrupt("a file's tree of blocks is not a reference")
     const blktab = this.jar.resolve(ref)
     if (!(blktab instanceof LOBTree)) throw this.corrupt(`its blocks are in a ${blktab.className}`)
     this.#blksize = blksize

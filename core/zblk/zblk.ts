@@ -3,10 +3,10 @@
  *
  * - **ZBlk0**: the whole block's data in one record.
  * - **ZBlk1**: a tree, `chunktab`, from the offset in the block to a ZData each. Chunks do not overlap; where there
- *   is none, the block is zero. Its own record changes with any of its chunks.
+ *   is no chunk, the block is zero. Its own record changes with any of its chunks.
  *
  * Data is kept without the zeros that it ends with. Reading and writing files does not go through ZBlk0 and ZData
- * objects but takes their records apart; as objects they serve those who look at single ones.
+ * objects but uses their records; the objects are for access to single ones.
  */
 import { Persistent } from '../objects/persistent.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
@@ -20,12 +20,6 @@ abstract class DataObject extends Persistent {
   get data(): Uint8Array {
     if (this.#data === undefined) throw this.ghostError()
     return this.#data
-  }
-
-  /** Replaces its bytes, which must not change any more. */
-  setData(data: Uint8Array): void {
-    this.changing()
-    this.#data = data
   }
 
   override get sizeBytes(): number {
@@ -78,7 +72,7 @@ export class ZBlk1 extends Persistent {
     this.#chunktab = chunktab
   }
 
-  /** Has its record written with the next transaction: the signal that one of its chunks has changed. */
+  /** Marks its record for the next transaction, as a change of one of its chunks does. */
   markChanged(): void {
     this.changing()
   }
@@ -88,7 +82,7 @@ export class ZBlk1 extends Persistent {
   }
 
   protected override decode(state: PickleValue): void {
-    if (!(state instanceof Ref)) throw this.corrupt("a ZBlk1's state is no reference")
+    if (!(state instanceof Ref)) throw this.corrupt("a ZBlk1's state is not a reference")
     const chunktab = this.jar.resolve(state)
     if (!(chunktab instanceof IOBTree)) throw this.corrupt(`its chunks are in a ${chunktab.className}`)
     this.#chunktab = chunktab

@@ -6,7 +6,8 @@
  * they were. A transaction too big for memory is committed in parts: the parts before the last get tids of
  * their own right before it, the last part the transaction's.
  */
-import type { Connection, Participant } from '../../objects/connection.ts'
+import type { Connection } from '../../objects/connection.ts'
+import type { Participant } from '../../objects/participant.ts'
 import { readingForeign } from '../damage.ts'
 import { remapRecord, type RemappedRecord } from '../remap.ts'
 import { IO, LO, OO } from '../../btree/kind.ts'

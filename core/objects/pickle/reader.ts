@@ -7,7 +7,7 @@
  *
  * Input is not trusted. Every step consumes input, every length is checked before anything of that length is
  * made, and what one record can make is bounded (`VALUES_MAX`); so time and memory are bounded by the input's
- * length. What a value may look like inside is for checkDepth to say. Whatever is wrong is a PickleError.
+ * length. checkDepth checks the structure of the result. Every fault is a PickleError.
  */
 import { oid, type Oid } from '../../../store/ids.ts'
 import { PickleError, PickleInput } from './input.ts'
@@ -24,7 +24,7 @@ const BYTE_STRING_MAX = 65_536
 export class PickleReader {
   /** Called with every strong persistent reference, in the order of the input. */
   onRef: (ref: Ref) => void = () => {}
-  /** What a class is called today. */
+  /** Maps the name of a class to its current one. */
   rename: (className: string) => string = className => className
   readonly #input: PickleInput
   readonly #memo: PickleValue[] = []
@@ -36,7 +36,7 @@ export class PickleReader {
     this.#input = new PickleInput(bytes)
   }
 
-  /** Where the next pickle begins. */
+  /** The position of the next pickle. */
   get position(): number {
     return this.#input.position
   }

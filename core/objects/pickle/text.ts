@@ -2,7 +2,7 @@
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const SURROGATE = /(\xed[\xa0-\xbf][\x80-\xbf])/
-/** In bytes: in longer texts nobody looks for lone surrogates, each of which costs an object. */
+/** Longer texts, in bytes, are not searched for lone surrogates, each of which costs an object. */
 const SURROGATES_MAX = 65_536
 
 /** Decodes `[start, end)`; undefined where it is not such text. */

@@ -11,7 +11,7 @@
  * | tuple, list, dict   | Tuple, array, Map                                                         |
  * | persistent object   | Ref                                                                       |
  * | class               | Global                                                                    |
- * | anything else       | Opaque: what Python would have called, which nobody here does             |
+ * | anything else       | Opaque: the call that Python would make, which is not made here           |
  */
 import type { Oid } from '../../../store/ids.ts'
 
@@ -104,15 +104,15 @@ export class ByteString {
 }
 
 /**
- * What a pickle asks Python to make by a call: kept as it was said, never called.
+ * An object that Python would make by a call: the call is kept as it is written and never made.
  * A weak reference, or one to another database, is an Opaque without a `callable`, `args` its persistent id.
  */
 export class Opaque {
   readonly callable: PickleValue
   readonly args: PickleValue
-  /** What would be handed to `__setstate__`. */
+  /** The argument of `__setstate__`. */
   state: PickleValue = null
-  /** What would be appended, and set by key. */
+  /** Values to be appended, and to be set by key. */
   readonly items: PickleValue[] = []
   readonly entries: [PickleValue, PickleValue][] = []
   constructor(callable: PickleValue, args: PickleValue) {
@@ -137,7 +137,7 @@ export type PickleValue =
   | Global
   | Opaque
 
-/** What a dictionary holds under a name, be it text (Python 3) or bytes (Python 2). */
+/** A dictionary's value for a name, which is text (Python 3) or bytes (Python 2). */
 export function entry(
   dictionary: ReadonlyMap<PickleValue, PickleValue>,
   name: string,

@@ -30,7 +30,7 @@ export class PickleWriter {
   readonly #classes = new Map<string, number>()
   readonly #texts = new Map<string, number>()
 
-  /** Appends a pickle of `value`. @throws TypeError for what has no place in our records. */
+  /** Appends a pickle of `value`. @throws TypeError for a value that no record can have. */
   dump(value: PickleValue): this {
     this.#op(op.PROTO)
     this.#op(3)
@@ -39,7 +39,7 @@ export class PickleWriter {
     return this
   }
 
-  /** What was written; where it is short, in memory that others share. */
+  /** The bytes written; short ones share their memory with others. */
   bytes(): Uint8Array {
     return Buffer.from(this.#buffer.subarray(0, this.#length))
   }
@@ -136,7 +136,7 @@ export class PickleWriter {
     this.#memoize(this.#objects, value)
   }
 
-  /** What stands before so many bytes. */
+  /** The opcode and length before a string of bytes. */
   #bytesOf(length: number): void {
     if (length <= 0xff) this.#number(op.SHORT_BINBYTES, length, 1)
     else this.#number(op.BINBYTES, length, 4)
