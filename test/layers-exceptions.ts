@@ -8,8 +8,6 @@ export const PAST_THE_CONTRACT: readonly string[] = [
 
 /** Cast to a branded id instead of calling its constructor. */
 export const CASTS: readonly string[] = [
-  'core/big-file/apply.ts as Oid',
-  'core/big-file/blocks.ts as Oid',
   'core/file-system/commit/write-intents.ts as Ino',
   'core/file-system/control-files.ts as Ino',
   'core/file-system/control-files.ts as Name',
@@ -25,7 +23,6 @@ export const CASTS: readonly string[] = [
   'core/history/changed-objects.ts as Oid',
   'core/history/file-difference.ts as Oid',
   'core/history/share.ts as Oid',
-  'core/zblk/data.ts as Oid',
   'mount/drivers/fuse-native/callbacks.ts as Fh',
   'mount/drivers/fuse-native/paths.ts as Name',
   'mount/drivers/kernel/abi/message.ts as Fh',
