@@ -1,4 +1,9 @@
 /** `zblkfs mount DB DIR`: checks what can be checked, then serves the mount in the background or here. */
+import { ownerOf } from '../../mount/daemon/mounts.ts'
+import { controlPaths } from '../../mount/daemon/control-path.ts'
+import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import { findMount } from '../find-mount.ts'
+import { MountError } from '../../mount/drivers/driver.ts'
 import { CodedError, toWire } from '../../store/errors.ts'
 import { explain } from '../advice.ts'
 import { Command, Option } from 'commander'
@@ -10,10 +15,12 @@ import { MountServer } from '../../mount/daemon/mount-server.ts'
 import { openFileSystem } from '../../mount/daemon/open-file-system.ts'
 import { formatTid } from '../../store/ids.ts'
 import { reportStart, startDaemon } from '../daemon-process.ts'
-import { EXIT_FAILURE, UsageError } from '../failure.ts'
+import { EXIT_FAILURE, UsageError, CommandError } from '../failure.ts'
 import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
 import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
 import { databasePath } from '../foreign/database-path.ts'
+
+const STATUS_TIMEOUT_MS = 5000
 
 interface Options {
   readonly foreground?: boolean
@@ -45,7 +52,7 @@ export function mountCommand(): Command {
 async function mount(database: string, path: string, options: Options): Promise<void> {
   const lists = [...options.option, ...(options.zblkFormat ? [`zblk_format=${options.zblkFormat}`] : [])]
   const parsed = parseMountOptions(lists)
-  const directory = checkMountPoint(path, parsed.nonEmpty)
+  const directory = await freeMountPoint(path, parsed.nonEmpty)
   const settings: MountSettings = { ...parsed, database: databasePath(database), directory }
   if (`${settings.database}/`.startsWith(`${directory}/`))
     throw new UsageError(`${database} lies in ${path}, where the mount would hide it: mount elsewhere`)
@@ -56,6 +63,27 @@ async function mount(database: string, path: string, options: Options): Promise<
     const parameters = ['mount', settings.database, directory, '--log-level', options.logLevel]
     await startDaemon([...parameters, ...lists.flatMap(list => ['-o', list])], logPathFor(directory))
     console.log(`${database} is mounted at ${path}`)
+  }
+}
+
+/** The real path of a mount point. @throws MountError; CommandError where a mount that is dead stands there. */
+async function freeMountPoint(path: string, nonEmpty: boolean): Promise<string> {
+  try {
+    return checkMountPoint(path, nonEmpty)
+  } catch (error) {
+    if (error instanceof MountError && error.code === 'already-mounted' && (await isDead(path)))
+      throw new CommandError(`${path} is a mount whose daemon has died`, { code: 'dead-mount', path })
+    throw error
+  }
+}
+
+async function isDead(path: string): Promise<boolean> {
+  const mount = findMount(path)
+  try {
+    await callDaemon(await controlPaths(mount.device, ownerOf(mount)), 'status', {}, STATUS_TIMEOUT_MS)
+    return false
+  } catch (error) {
+    return error instanceof NoAnswerError && error.reason === 'gone'
   }
 }
 

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { isRunning } from '../../mount/daemon/is-running.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 
@@ -63,6 +64,33 @@ test('a daemon that is stopped is reported within seconds, by every command', as
       }
     } finally {
       process.kill(daemon, 'SIGCONT')
+    }
+  })
+})
+
+test('a daemon that died is reported with the next step, by every command', async () => {
+  await withMount({}, async mount => {
+    const { dir, db } = mount
+    process.kill(mount.pid(), 'SIGKILL')
+    await expect.poll(() => isRunning(mount.pid()), { timeout: 10_000 }).toBe(false)
+    for (const parameters of [
+      ['log', dir],
+      ['ls', dir],
+      ['cat', join(dir, 'f')],
+      ['diff', '1h', 'now', dir],
+      ['restore', join(dir, 'f'), '--at', '1h'],
+      ['clone', join(dir, 'f'), join(dir, 'g')],
+      ['sync', dir],
+      ['txn', dir, '--', 'true'],
+      ['df', dir],
+      ['fsck', dir],
+      ['pack', dir],
+      ['mount', db, dir],
+    ]) {
+      const { exitCode, stderr } = await runZblkfs(...parameters)
+      expect(exitCode).toBe(1)
+      expect(stderr).toContain(`'zblkfs umount -l ${dir}'`)
+      expect(stderr).not.toMatch(/^\s+at /m)
     }
   })
 })
