@@ -23,6 +23,8 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'not-whole':
     "unmount the original with 'zblkfs umount' and copy it together with its -log directory; 'zblkfs fsck --repair' makes a database of what this copy has",
   locked: 'unmount it there first, or mount it read-only with -o ro',
+  'read-only-medium':
+    'mount it with -o ro, and where it was not unmounted before it was put there, copy it to another filesystem',
   'no-database': "check the name, or let 'zblkfs mount' create it",
   'empty-database': "check the name, or let 'zblkfs mount' make it a database",
   'bad-moment': `a moment is ${MOMENT_FORMS}`,

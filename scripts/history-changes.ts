@@ -13,7 +13,7 @@ import { mountOf, type HistorySource } from './history-source.ts'
 /** Everything dirty is stored first, which may wait for a slow disk. */
 const TIMEOUT_MS = 3_600_000
 
-/** @throws LockedError where somebody else writes the database; CallFailedError, StoreError with cause and next step. */
+/** @throws LockedError where another process writes the database; CodedError of the daemon or the store. */
 export async function change<Name extends HistoryCallName>(
   { database, mount }: HistorySource,
   call: Name,

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 
-/** Writes a line; resolves to whether anybody still reads. */
+/** Writes a line; resolves to whether the output is still read. */
 export type WriteLine = (line: string) => Promise<boolean>
 
 /** Runs `write`, whose lines go through $PAGER (or less) if the output is a terminal. */

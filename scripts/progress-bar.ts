@@ -9,7 +9,7 @@ export class ProgressBar {
   #startedMs = 0
   #updatedMs = 0
 
-  /** `done` of `total`; 0: nobody knows; 1: it is one step, which has no middle. A new `what` begins a new bar. */
+  /** `done` of `total`; 0: unknown; 1: a single step. A new `what` begins a new bar. */
   update(what: string, done: number, total: number): void {
     if (!process.stderr.isTTY) return
     const nowMs = Date.now()

@@ -33,6 +33,7 @@ const KINDS = {
   'damaged-log': 'repair',
   'read-only': 'give up',
   'cannot-open': 'give up',
+  'read-only-medium': 'give up',
   'no-database': 'give up',
   'empty-database': 'give up',
   'not-a-database': 'give up',
@@ -304,6 +305,7 @@ const CLASSES: Readonly<
 > = {
   'read-only': ReadOnlyError,
   'cannot-open': CannotOpenError,
+  'read-only-medium': CannotOpenError,
   'no-database': CannotOpenError,
   'empty-database': CannotOpenError,
   'not-a-database': CannotOpenError,

@@ -36,7 +36,7 @@ async function write(view: MomentView, path: string): Promise<void> {
   const { size, data } = inode
   const object = data === undefined ? undefined : view.connection.resolve(data)
   const file = object instanceof ZBigFile ? await BigFile.open(view.connection, object) : undefined
-  // Who read it may stop to.
+  // The reader of the pipe may stop early.
   process.stdout.on('error', () => process.exit(0))
   for (let off = 0n; off < size; off += BigInt(PIECE_BYTES)) {
     const len = Number(size - off < BigInt(PIECE_BYTES) ? size - off : BigInt(PIECE_BYTES))

@@ -25,7 +25,7 @@ export function logCommand(): Command {
     .description('List the transactions, newest first, with what each changed.')
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
     .argument('[path]', 'only transactions that changed this file, or something in this directory')
-    .option('-n, --number <count>', 'at most so many')
+    .option('-n, --number <count>', 'at most this many')
     .option('--since <when>', 'only those after this moment: a tid, a time, an age, or a tag')
     .option('--until <when>', 'only those up to this moment')
     .option('--json', 'a line of JSON each')

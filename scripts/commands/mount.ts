@@ -114,7 +114,7 @@ async function runInBackground(settings: MountSettings, level: LogLevel): Promis
 
 async function runHere(settings: MountSettings, level: LogLevel): Promise<void> {
   const log = logToTerminal(level)
-  process.stdout.on('error', () => {}) // Whoever read it is gone; the mount stays.
+  process.stdout.on('error', () => {}) // The reader of the output is gone; the mount stays.
   const { server, onSignal } = await serve(settings, log)
   console.log(`${settings.database} is mounted at ${settings.directory}`)
   await untilEnded(server, onSignal, log).catch((error: unknown) => {

@@ -13,7 +13,7 @@ import { CommandError } from '../failure.ts'
 import { findMount } from '../find-mount.ts'
 
 const UNMOUNT_TIMEOUT_MS = 600_000
-/** With -l or -f nobody wants to wait for a daemon that is stopped. */
+/** With -l or -f a daemon that is stopped is not waited for. */
 const IMPATIENT_TIMEOUT_MS = 5000
 const EXIT_POLL_MS = 20
 const EXIT_TIMEOUT_MS = 10_000
@@ -28,7 +28,7 @@ export function umountCommand(): Command {
     .description('Store everything and unmount; return when the daemon is gone.')
     .argument('<dir>', 'the mount')
     .option('-l, --lazy', 'also where it is in use or dead: take it out of the tree at once')
-    .option('-f, --force', 'also where its daemon does not answer: whoever waits for that gets an error')
+    .option('-f, --force', 'also where its daemon does not answer: processes that wait for it get an error')
     .action(async (directory: string, options: Options) => {
       const mount = findMountPoint(directory)
       const other = bindSource(mount)
@@ -71,11 +71,11 @@ async function askDaemon(mount: MountedDirectory, { lazy = false, force = false 
   const stored = `${mount.mountPoint} is unmounted, all is stored (transaction ${tid})`
   if (await hasEnded(pid, lazy ? EXIT_POLL_MS : EXIT_TIMEOUT_MS)) return stored
   return lazy
-    ? `${stored}; process ${pid} serves who still uses it, and ends with the last of them`
+    ? `${stored}; process ${pid} serves the processes that still use it, and ends with the last of them`
     : `${stored}; process ${pid} goes on: it is still ending, or another mount namespace has a copy of the mount`
 }
 
-/** Nobody answers: what is left is to take the mount away. A live daemon then stores what it has and ends. */
+/** No daemon answers: what is left is to take the mount away. A live daemon then stores what it has and ends. */
 async function unmountWithoutDaemon(
   mount: MountedDirectory,
   { lazy = false, force = false }: Options,

@@ -277,22 +277,24 @@ function asCannotOpen(error: unknown, path: string): unknown {
   const code = systemCode(error) ?? ''
   return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message, dirname(path))}`, {
     cause: error,
-    code: isDamage(code) ? 'damaged-file' : 'cannot-open',
+    code: isDamage(code)
+      ? 'damaged-file'
+      : isOnReadOnlyMedium(code, dirname(path))
+        ? 'read-only-medium'
+        : 'cannot-open',
     path,
   })
 }
 
 const isDamage = (code: string): boolean => code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_ERROR'
 
+const isOnReadOnlyMedium = (code: string, directory: string): boolean =>
+  code === 'EROFS' || (code === 'SQLITE_CANTOPEN' && isReadOnly(directory))
+
 function reason(code: string, message: string, directory: string): string {
   if (code === 'SQLITE_NOTADB') return 'it is not a SQLite database; check the name'
   if (isDamage(code)) return `it is damaged or cut short (${message})`
-  if (code === 'EROFS' || (code === 'SQLITE_CANTOPEN' && isReadOnly(directory))) {
-    return (
-      'its filesystem is read-only; mount it with -o ro, and where it was not unmounted before it was put there, ' +
-      'copy it to another filesystem'
-    )
-  }
+  if (isOnReadOnlyMedium(code, directory)) return 'its filesystem is read-only'
   if (code === 'EACCES' || code === 'EPERM' || code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') {
     return 'permission denied; check the permissions of the file and of its directory'
   }

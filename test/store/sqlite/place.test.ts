@@ -189,7 +189,7 @@ describe.runIf(IS_ROOT)('a database that was closed cleanly can be read', () => 
       const [revision] = await reader.load([1 as never], tid)
       expect(revision?.record?.length).toBe(BULK_BYTES + 1)
       await reader.close()
-      await expect(openSqliteStore(path)).rejects.toThrow(/its filesystem is read-only; mount it with -o ro/)
+      await expect(openSqliteStore(path)).rejects.toMatchObject({ code: 'read-only-medium' })
     } finally {
       execFileSync('umount', ['-l', directory])
     }
