@@ -1,4 +1,4 @@
-/** Opens a database as a filesystem: puts together what {@link FileSystem} consists of. */
+/** Opens a database as a filesystem: makes the parts of a {@link FileSystem}. */
 import { processOwner } from '../process-owner.ts'
 import { pino, type Logger } from 'pino'
 import { Connection, type ZBlkFormat } from '../objects/connection.ts'
@@ -13,24 +13,28 @@ import { Views } from './inodes/views.ts'
 import { Bookkeeping } from './commit/bookkeeping.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { Context } from './context.ts'
-import { FileData } from './operations/io.ts'
 import { Handles } from './inodes/handles.ts'
+import { KernelCaches } from './inodes/kernel-caches.ts'
+import { storeAccessTimes } from './operations/access-time.ts'
+import { repeatWrite } from './operations/io.ts'
 import { Tree } from './inodes/tree.ts'
 import { WriteBack } from './commit/write-back.ts'
 import { writesOf } from './commit/write-intents.ts'
 
-/** What a filesystem is opened with; what is absent has a default. */
+/** Options of a filesystem; absent ones have defaults. */
 export interface FileSystemOptions {
-  /** A moment as a person writes it: only that one is shown, read-only. */
+  /** A moment in the notation of store/moments.ts: shows only that one, read-only. */
   readonly at?: string
-  /** The bound for objects kept in memory, in bytes. */
+  /** Maximum memory for objects. */
   readonly cacheSizeBytes?: number
-  /** The bound for changes that are not stored yet, in bytes. */
+  /** Maximum memory for changes that are not stored yet. */
   readonly dirtySizeBytes?: number
-  /** How long after the first change it is stored. */
+  /** Time between the first change and its commit. */
   readonly commitIntervalMs?: number
   readonly zblkFormat?: ZBlkFormat
-  /** Whom the root directory of a new filesystem belongs to: whoever runs this process, if absent. */
+  /** Reads change no access times (-o noatime). */
+  readonly ignoresAccess?: boolean
+  /** Owner of the root directory of a new filesystem; by default the user of this process. */
   readonly owner?: { readonly uid: number; readonly gid: number }
   readonly log?: Logger
 }
@@ -39,17 +43,19 @@ export interface FileSystemOptions {
 export interface Assembly {
   readonly context: Context
   readonly superblock: Superblock
-  /** Absent where nothing can be written. */
+  /** Undefined for a read-only filesystem. */
   readonly writeBack: WriteBack | undefined
-  /** How it was opened, for people. */
+  /** The options in effect, for display. */
   readonly config: Readonly<Record<string, unknown>>
 }
 
 const DEFAULT_CACHE_BYTES = 16 << 20
 const DEFAULT_DIRTY_BYTES = 32 << 20
 const DEFAULT_COMMIT_INTERVAL_MS = 5000
+/** Access times that a transaction stores beside its changes. */
+const ACCESS_TIMES_PER_COMMIT = 1024
 
-/** Opens a store's filesystem, and makes one where the store is empty. @throws CannotOpenError, StoreError. */
+/** Opens the filesystem of a store; makes one in an empty store. @throws CannotOpenError, StoreError. */
 export async function assemble(store: Store, options: FileSystemOptions): Promise<Assembly> {
   const { cacheSizeBytes = DEFAULT_CACHE_BYTES, dirtySizeBytes = DEFAULT_DIRTY_BYTES } = options
   const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS, log = pino({ level: 'silent' }) } = options
@@ -68,23 +74,31 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   const live = new Tree(identity, connection)
   const bookkeeping = await Bookkeeping.start(superblock, live)
   const gate = new ReadWriteLock()
-  const beforePrepare = (): Promise<void> => bookkeeping.prepare()
-  const remember = (): (() => Promise<void>) => rememberNodes(live, bookkeeping)
-  const intents = store.capabilities.intents
+  const { intents } = store.capabilities
   const writeBack = readOnly
     ? undefined
     : new WriteBack({
         connection,
         intents,
         gate,
+        bookkeeping,
         commitIntervalMs,
         dirtySizeBytes,
         log,
-        beforePrepare,
-        remember,
+        storeAccessTimes: isLast => storeAccessTimes(live, isLast ? Infinity : ACCESS_TIMES_PER_COMMIT),
+        snapshot: () => snapshotOf(live, bookkeeping),
       })
-  const views = new Views({ store, superblock, cacheSizeBytes })
-  const context = new Context({ live, views, handles: new Handles(), bookkeeping, writeBack, gate, nowNs })
+  const context = new Context({
+    live,
+    views: new Views({ store, superblock, cacheSizeBytes }),
+    handles: new Handles(),
+    bookkeeping,
+    caches: new KernelCaches(),
+    writeBack,
+    gate,
+    nowNs,
+    ignoresAccess: options.ignoresAccess ?? false,
+  })
   const isRepeated = intents !== undefined && !readOnly && (await repeatWrites(intents, context, log))
   if (connection.hasPending || isRepeated) await writeBack?.storeFirst()
   const config = {
@@ -99,26 +113,25 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   return { context, superblock, writeBack, config }
 }
 
-/** Makes the writes again that were synced and are in no transaction. Resolves to whether there were any. */
+/** Repeats the synced writes that no transaction has. Resolves to whether there were any. */
 async function repeatWrites(intents: Intents, context: Context, log: Logger): Promise<boolean> {
   const { entries, isDamaged } = await intents.read()
-  const data = new FileData(context)
-  for (const entry of entries) for (const write of writesOf(entry)) await data.repeat(write)
-  if (entries.length > 0) log.info({ entries: entries.length }, 'synced writes were made again after a crash')
+  for (const entry of entries) for (const write of writesOf(entry)) await repeatWrite(context, write)
+  if (entries.length > 0) log.info({ entries: entries.length }, 'synced writes were repeated after a crash')
   if (isDamaged)
     log.error(
       { entries: entries.length },
-      'the intent log is damaged: synced writes that came behind these entries are lost',
+      'the intent log is damaged: synced writes after these entries are lost',
     )
   return entries.length > 0
 }
 
-/** What the inodes in use are like now; what it gives takes them back to that, when the connection has aborted. */
-function rememberNodes(live: Tree, bookkeeping: Bookkeeping): () => Promise<void> {
+/** A snapshot of the nodes in use; the returned function restores it, once the connection has dropped its changes. */
+function snapshotOf(live: Tree, bookkeeping: Bookkeeping): () => Promise<void> {
   const firstNew = live.connection.nextOid
-  const recall = bookkeeping.remember()
+  const restore = bookkeeping.snapshot()
   return async () => {
-    await recall()
+    await restore()
     for (const node of live.nodes) {
       node.revert(bookkeeping.isOrphan(node))
       if (node.oid >= firstNew) node.vanish()
@@ -128,7 +141,7 @@ function rememberNodes(live: Tree, bookkeeping: Bookkeeping): () => Promise<void
 
 type Owner = NonNullable<FileSystemOptions['owner']>
 
-/** The superblock of a database; a new one where the database is empty and can be written. */
+/** The superblock of a database; a new one in an empty, writable database. */
 async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock): Promise<Superblock> {
   if (connection.at !== TID_NONE) return await Superblock.open(connection)
   if (connection.readOnly)

@@ -1,15 +1,15 @@
 /**
  * What all operations work with, and how they take locks.
  *
- * Locks are taken in this order, so that nobody waits in a circle:
+ * Locks are taken in this order, so that no cycle of waiting can arise:
  *
- * 1. the **gate**: every change holds it shared; alone it is held to serialise what was changed (write-back.ts)
- * 2. the **namespace**: changes of names hold it alone, so whoever holds it sees names that stay
- * 3. inodes, in the order of their numbers: readers shared, changes alone
+ * 1. the **gate**: shared by every change, exclusive while changes are serialised (commit/committer.ts);
+ * 2. the **namespace**: exclusive for changes of names, so that names do not change under its holder;
+ * 3. inodes, in the order of their numbers: shared for reads, exclusive for changes.
  *
- * Nobody waits for a commit while holding any of them: whether there is room for a change is asked before.
+ * No lock is held while waiting for a commit: a change is admitted (commit/admission.ts) before it takes the gate.
  *
- * An inode's attributes are set in one go without waiting in between, so reading them needs no lock.
+ * An inode's attributes are set in one step without an await in between, so reading them needs no lock.
  */
 import type { Inode } from '../tree/inode.ts'
 import { ReadOnlyError } from '../../store/errors.ts'
@@ -20,8 +20,9 @@ import type { Views } from './inodes/views.ts'
 import type { Bookkeeping } from './commit/bookkeeping.ts'
 import type { Clock } from './clock.ts'
 import type { Handles } from './inodes/handles.ts'
-import type { Node } from './inodes/node.ts'
-import { treeNumberOf, type Tree } from './inodes/tree.ts'
+import type { KernelCaches } from './inodes/kernel-caches.ts'
+import { treeNumberOf, type Node, type Tree } from './inodes/tree.ts'
+import { activateAll } from './operations/attributes.ts'
 import type { WriteBack } from './commit/write-back.ts'
 import type { PastWrite } from './commit/write-intents.ts'
 
@@ -30,16 +31,19 @@ export interface ContextParts {
   readonly views: Views
   readonly handles: Handles
   readonly bookkeeping: Bookkeeping
-  /** Absent where nothing can be written. */
+  readonly caches: KernelCaches
+  /** Undefined for a read-only filesystem. */
   readonly writeBack: WriteBack | undefined
   readonly gate: ReadWriteLock
   readonly nowNs: Clock
+  /** Reads change no access times (-o noatime). */
+  readonly ignoresAccess: boolean
 }
 
 /** About what a changed inode takes in memory, in bytes. */
 export const INODE_CHANGE_BYTES = 1500
 
-/** What a change of size or a hole writes: chunks at the edges, in bytes. */
+/** Data bytes that a change of size or a hole writes: chunks at its edges. */
 export const SMALL_CHANGE_BYTES = 8192
 
 export class Context {
@@ -47,7 +51,9 @@ export class Context {
   readonly views: Views
   readonly handles: Handles
   readonly bookkeeping: Bookkeeping
+  readonly caches: KernelCaches
   readonly nowNs: Clock
+  readonly ignoresAccess: boolean
   readonly #writeBack: WriteBack | undefined
   readonly #gate: ReadWriteLock
   readonly #namespace = new ReadWriteLock()
@@ -57,18 +63,20 @@ export class Context {
     this.views = parts.views
     this.handles = parts.handles
     this.bookkeeping = parts.bookkeeping
+    this.caches = parts.caches
     this.nowNs = parts.nowNs
+    this.ignoresAccess = parts.ignoresAccess
     this.#writeBack = parts.writeBack
     this.#gate = parts.gate
   }
 
-  /** @throws ReadOnlyError where nothing can be written. */
+  /** @throws ReadOnlyError */
   get writeBack(): WriteBack {
     if (this.#writeBack === undefined) throw new ReadOnlyError('this mount is read-only')
     return this.#writeBack
   }
 
-  /** The node of an inode, kept from being dropped until {@link Context.leave}. */
+  /** The node of an inode, held until {@link Context.leave}. */
   async enter(ino: Ino): Promise<Node> {
     const number = treeNumberOf(ino)
     if (number === 0) return this.hold(this.live.nodeOf(ino))
@@ -91,17 +99,17 @@ export class Context {
   leave(node: Node): void {
     node.users--
     node.tree.users--
-    this.settle(node)
+    this.dropUnused(node)
   }
 
-  /** Drops what is no longer needed. To be called when a reference or handle is given back. */
-  settle(node: Node): void {
-    if (this.bookkeeping.hasToDrop(node)) this.#writeBack?.touchLazily(0)
-    node.tree.settle(node)
-    if (node.tree !== this.live) this.views.settle(node.tree)
+  /** Drops what is no longer in use. To be called when a user, reference or handle has gone. */
+  dropUnused(node: Node): void {
+    if (this.bookkeeping.isDroppable(node)) this.#writeBack?.changedQuietly(0)
+    node.tree.dropUnused(node)
+    if (node.tree !== this.live) this.views.dropUnused(node.tree)
   }
 
-  /** Runs `work` with an inode that is activated. */
+  /** Runs `work` with the activated inode. */
   async look<T>(ino: Ino, work: (node: Node, inode: Inode) => T | Promise<T>): Promise<T> {
     const node = await this.enter(ino)
     try {
@@ -112,7 +120,7 @@ export class Context {
     }
   }
 
-  /** Runs `work` while nobody changes the inode's data or entries. */
+  /** Runs `work` with the activated inode, while its data and entries do not change. */
   async read<T>(ino: Ino, work: (node: Node, inode: Inode) => T | Promise<T>): Promise<T> {
     const node = await this.enter(ino)
     try {
@@ -130,7 +138,7 @@ export class Context {
   }
 
   /**
-   * Runs a change of one inode, which writes about so many bytes of data; `also` are locked with it.
+   * Runs a change of one inode, which writes about `dataBytes` of data; `also` are locked with it.
    * @throws ReadOnlyError
    */
   async change<T>(
@@ -142,13 +150,17 @@ export class Context {
     const node = await this.enter(ino)
     try {
       this.assertWritable(node)
-      return await this.through(dataBytes, () => this.lockAll([node, ...also], () => work(node, node.inode)))
+      const result = await this.withGate(dataBytes, () =>
+        this.lockAll([node, ...also], () => work(node, node.inode)),
+      )
+      if (node.invalidation !== undefined) await node.invalidation
+      return result
     } finally {
       this.leave(node)
     }
   }
 
-  /** Runs a change of names below these directories. It locks the inodes that it changes by itself. @throws ReadOnlyError */
+  /** Runs a change of names in these directories; `work` locks the inodes that it changes. @throws ReadOnlyError */
   async changeNames<T>(inos: readonly Ino[], work: (...nodes: readonly Node[]) => Promise<T>): Promise<T> {
     const nodes: Node[] = []
     try {
@@ -157,7 +169,7 @@ export class Context {
         nodes.push(node)
         this.assertWritable(node)
       }
-      return await this.through(0, async () => {
+      return await this.withGate(0, async () => {
         const wait = this.#namespace.alone()
         if (wait !== undefined) await wait
         try {
@@ -172,7 +184,7 @@ export class Context {
     }
   }
 
-  /** Runs `work` holding inodes alone, all of them activated. */
+  /** Runs `work` with exclusive locks of inodes, all of them activated. */
   async lockAll<T>(nodes: readonly Node[], work: () => T | Promise<T>): Promise<T> {
     const ordered = [...new Set(nodes)].sort((a, b) => a.ino - b.ino)
     const held: Node[] = []
@@ -189,35 +201,38 @@ export class Context {
     }
   }
 
-  /** Notes that an inode was changed. */
+  /** Records that an inode was changed; `bytes`: about what that takes in memory beside its data. */
   changed(node: Node, bytes: number = INODE_CHANGE_BYTES): void {
     this.writeBack.changed(node, bytes)
   }
 
-  /** Notes that a file was written to. */
+  /** Records that a file was written to. */
   wrote(node: Node, bytes: number, write: PastWrite): void {
     this.writeBack.wrote(node, bytes, write)
   }
 
-  /** Runs a small change at once, without waiting, if changes may be made now; else it is left out. No fsync is for it. */
-  changeIfFree(node: Node, work: () => void): void {
-    if (node.tree.readOnly || !this.#gate.tryShared()) return
-    try {
-      work()
-      this.writeBack.touchLazily(INODE_CHANGE_BYTES)
-    } finally {
-      this.#gate.release()
-    }
+  /** Records that the data of a file was changed; {@link Context.changed} or {@link Context.wrote} follows. */
+  fileChanged(node: Node): void {
+    this.writeBack.fileChanged(node)
+  }
+
+  /** Has the kernel drop the attributes of a locked node; the operation ends when it has. */
+  invalidateAttributes(node: Node): void {
+    const done = this.caches.invalidateAttributes(node)
+    const pending = done.finally(() => {
+      if (node.invalidation === pending) node.invalidation = undefined
+    })
+    node.invalidation = pending
   }
 
   assertWritable(node: Node): void {
     if (node.tree.readOnly) throw new ErrnoError('EROFS', 'the past cannot be changed')
   }
 
-  /** Runs a change of things that no inode in use stands for. @throws ReadOnlyError */
-  async through<T>(dataBytes: number, work: () => Promise<T>): Promise<T> {
-    const { writeBack } = this
-    const room = writeBack.admit(dataBytes)
+  /** Admits a change, then runs it with the gate shared, without locking an inode. @throws ReadOnlyError */
+  async withGate<T>(dataBytes: number, work: () => Promise<T>): Promise<T> {
+    const { admission } = this.writeBack
+    const room = admission.admit(dataBytes)
     if (room !== undefined) await room
     try {
       const wait = this.#gate.shared()
@@ -228,12 +243,7 @@ export class Context {
         this.#gate.release()
       }
     } finally {
-      writeBack.leave(dataBytes)
+      admission.leave(dataBytes)
     }
   }
-}
-
-/** Activates all of them; afterwards all can be used. */
-export async function activateAll(nodes: readonly Node[]): Promise<void> {
-  for (const node of nodes) await node.inode.activate()
 }

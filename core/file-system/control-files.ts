@@ -1,5 +1,5 @@
 /**
- * `/.zblkfs/`: made-up files that tell of the mount. Not listed by the root; read afresh at each open.
+ * `/.zblkfs/`: generated files with the state of the mount. The root does not list it; content is generated at each open.
  *
  * | file     | content                                                       |
  * |----------|---------------------------------------------------------------|
@@ -19,8 +19,7 @@ import {
   type Name,
   type OpenFile,
 } from './operations.ts'
-import { ENTRY_TIMEOUT_MS } from './operations/attributes.ts'
-import { COOKIE_PARENT, COOKIE_SELF } from './operations/directory-cookies.ts'
+import { COOKIE_PARENT, dotEntries } from './operations/directory-cookies.ts'
 import type { Handles } from './inodes/handles.ts'
 import { INO_SPAN, TREE_NUMBERS, treeNumberOf } from './inodes/tree.ts'
 
@@ -28,18 +27,18 @@ const { S_IFDIR, S_IFREG, O_WRONLY, O_RDWR } = constants
 const CONTROL_TREE = TREE_NUMBERS - 1
 const DIRECTORY_INO = (CONTROL_TREE * INO_SPAN + 1) as Ino
 const BLKSIZE = 4096
-/** How much longer a file may become between being looked at and being read. */
+/** Allowance for growth between stat and read. */
 const ROOM_BYTES = 64
 const PADDED_TO_BYTES = 512
 
 export const isControlIno = (ino: Ino): boolean => treeNumberOf(ino) === CONTROL_TREE
 
-/** Makes a file's content up. */
+/** Generates the content of a file. */
 export type ContentMaker = () => string | Promise<string>
 
 /**
- * JSON of a value that changes, with spaces at its end: a driver without direct I/O reads as many bytes as the file
- * had when it was looked at.
+ * JSON of a changing value, padded with spaces: a driver that cannot bypass the page cache reads as many bytes as stat
+ * returned before.
  */
 export function paddedJson(value: unknown): string {
   const text = JSON.stringify(value, undefined, 2)
@@ -106,14 +105,14 @@ export class ControlFiles {
   async open(ino: Ino, flags: number): Promise<OpenFile> {
     if (ino === DIRECTORY_INO) throw new ErrnoError('EISDIR')
     if (flags & (O_WRONLY | O_RDWR)) throw new ErrnoError('EACCES')
-    const fh = this.#handles.add({ kind: 'made up', content: await this.#content(ino) })
-    return { fh, keepCache: false, directIo: true }
+    const fh = this.#handles.add({ kind: 'generated', content: await this.#content(ino) })
+    return { fh, pages: 'bypass' }
   }
 
   /** @throws ErrnoError EBADF */
   read(fh: Fh, off: bigint, len: number): readonly Uint8Array[] {
     const handle = this.#handles.get(fh)
-    if (handle.kind !== 'made up') throw new ErrnoError('EBADF')
+    if (handle.kind !== 'generated') throw new ErrnoError('EBADF')
     const from = Number(off)
     return from < handle.content.length ? [handle.content.subarray(from, from + len)] : []
   }
@@ -121,14 +120,11 @@ export class ControlFiles {
   /** @throws ErrnoError ENOTDIR */
   opendir(ino: Ino): Fh {
     if (ino !== DIRECTORY_INO) throw new ErrnoError('ENOTDIR')
-    return this.#handles.add({ kind: 'made up', content: new Uint8Array(0) })
+    return this.#handles.add({ kind: 'generated', content: new Uint8Array(0) })
   }
 
   readdir(cookie: bigint, limit: number): readonly DirectoryEntry[] {
-    const entries: DirectoryEntry[] = [
-      { name: '.' as Name, ino: DIRECTORY_INO, type: S_IFDIR, cookie: COOKIE_SELF },
-      { name: '..' as Name, ino: ROOT_INO, type: S_IFDIR, cookie: COOKIE_PARENT },
-    ]
+    const entries = dotEntries(DIRECTORY_INO, ROOT_INO)
     for (const [i, { name, ino }] of this.#files.entries())
       entries.push({ name, ino, type: S_IFREG, cookie: COOKIE_PARENT + 1n + BigInt(i) })
     return entries.filter(entry => entry.cookie > cookie).slice(0, limit)
@@ -144,8 +140,8 @@ export class ControlFiles {
     return {
       attributes: await this.attributes(ino),
       generation: 0,
-      entryTimeoutMs: ENTRY_TIMEOUT_MS,
-      attributesTimeoutMs: ENTRY_TIMEOUT_MS,
+      nameValidity: 'until changed',
+      attributesValidity: 'until changed',
     }
   }
 }

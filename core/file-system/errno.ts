@@ -1,21 +1,15 @@
-/** Which errno an error means: the one place where errors become numbers. */
+/** The mapping of errors to errno numbers: the only one. */
 import { constants } from 'node:os'
-import {
-  ConflictError,
-  CorruptRecordError,
-  NoSpaceError,
-  ObjectNotFoundError,
-  ReadOnlyError,
-} from '../../store/errors.ts'
+import { NoSpaceError, ReadOnlyError } from '../../store/errors.ts'
 
-export type ErrnoName = keyof typeof constants.errno | 'EREMOTEIO' | 'ENOATTR'
+export type ErrnoName = keyof typeof constants.errno
 
-/** A failure that POSIX has a number for. */
+/** A failure with a POSIX number. */
 export class ErrnoError extends Error {
   override readonly name = 'ErrnoError'
   readonly code: ErrnoName
   constructor(code: ErrnoName, message: string = code) {
-    // It is an answer, given as often as a name is looked up that is not there: nobody reads where it was made.
+    // An ordinary answer, for example to every lookup of a missing name: a stack trace would cost more than it tells.
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = 0
     super(message)
@@ -24,20 +18,14 @@ export class ErrnoError extends Error {
   }
 }
 
-/** Linux's numbers, those included that Node does not name. */
-const NUMBERS: Readonly<Record<string, number>> = {
-  ...constants.errno,
-  EREMOTEIO: 121,
-  ENOATTR: constants.errno.ENODATA,
-}
-
-/** The positive errno of an error. An unknown error is EIO; `unexpected` is called with it, to be logged. */
+/**
+ * The positive errno of an error. Every other error is EIO, and `unexpected` is called to log it: damage, and conflicts, which
+ * repeating the operation cannot solve.
+ */
 export function errnoOf(error: unknown, unexpected: (error: unknown) => void): number {
-  if (error instanceof ErrnoError) return NUMBERS[error.code] ?? constants.errno.EIO
+  if (error instanceof ErrnoError) return constants.errno[error.code]
   if (error instanceof NoSpaceError) return constants.errno.ENOSPC
   if (error instanceof ReadOnlyError) return constants.errno.EROFS
   unexpected(error)
-  if (error instanceof ConflictError) return constants.errno.EAGAIN
-  if (error instanceof CorruptRecordError || error instanceof ObjectNotFoundError) return constants.errno.EIO
   return constants.errno.EIO
 }

@@ -1,12 +1,11 @@
 /**
- * The filesystem: {@link Operations} over the objects of a database, with write-back, the past, and made-up files.
+ * The filesystem: {@link Operations} over the objects of a database, with write-back, moments of the past, and generated files.
  *
- * Inode numbers tell which tree an inode is of (file-system/tree.ts): the live one, one of the past (views.ts), or
- * the made-up one (file-system/control-files.ts). Operations of one kind are together in a file each:
- * names, rename, metadata, file-data, space, directories. They share file-system/context.ts, which says how locks
- * are taken. file-system/write-back.ts says when changes become transactions.
+ * The inode number tells which tree an inode belongs to (inodes/tree.ts): the live one, one of the past (inodes/views.ts), or the
+ * generated one (control-files.ts). operations/ has a file for each group of operations; they share context.ts, which states
+ * the lock order. commit/write-back.ts tells how changes become transactions.
  *
- * Who may do what is checked by the kernel (default_permissions), which knows the caller's groups and capabilities.
+ * The kernel checks permissions (default_permissions): it knows the caller's groups and capabilities.
  */
 import type { ConnectionStatistics } from '../objects/connection.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
@@ -16,18 +15,22 @@ import { processOwner } from '../process-owner.ts'
 import { assemble, type Assembly, type FileSystemOptions } from './assembly.ts'
 import type { Context } from './context.ts'
 import { ControlFiles, isControlIno, paddedJson } from './control-files.ts'
-import { Directories } from './operations/readdir.ts'
-import { FileData } from './operations/io.ts'
-import { Files } from './operations/open.ts'
 import { History } from './history/history.ts'
-import { KernelCaches } from './inodes/kernel-caches.ts'
-import { Metadata } from './operations/setattr.ts'
-import { Names } from './operations/create.ts'
 import { OperationCounts, type OperationName } from './operation-counts.ts'
+import { copy } from './operations/copy.ts'
+import { mkdir, mknod, symlink } from './operations/create.ts'
+import { read, write } from './operations/io.ts'
+import { link } from './operations/link.ts'
+import { forget, lookup } from './operations/lookup.ts'
+import { create, open, release } from './operations/open.ts'
+import { opendir, readdir } from './operations/readdir.ts'
+import { rmdir, unlink } from './operations/remove.ts'
 import { rename } from './operations/rename.ts'
+import { getattr, readlink, setattr } from './operations/setattr.ts'
+import { allocate, seek } from './operations/space.ts'
+import { availableBytes, statfs } from './operations/statfs.ts'
+import { getxattr, listxattr, removexattr, setxattr } from './operations/xattr.ts'
 import { CONTROL_NAME } from './reserved-names.ts'
-import { availableBytes, spaceStatistics } from './operations/statfs.ts'
-import { Space } from './operations/space.ts'
 import type { WriteBack } from './commit/write-back.ts'
 import {
   ROOT_INO,
@@ -40,6 +43,7 @@ import {
   type Fh,
   type FileSystemStatistics,
   type Ino,
+  type KeepsSetuid,
   type Name,
   type Notifier,
   type OpenFile,
@@ -51,48 +55,37 @@ export type { FileSystemOptions } from './assembly.ts'
 
 /** Sizes in bytes. */
 export interface FileSystemStats {
-  /** How often each was asked for. */
+  /** Number of calls by operation. */
   readonly operations: Readonly<Record<string, number>>
   readonly bytesRead: number
   readonly bytesWritten: number
   readonly commits: number
   readonly cacheBytes: number
   readonly dirtyBytes: number
-  /** Of the live tree. */
+  /** Inodes of the live tree. */
   readonly inodesInUse: number
   readonly openMoments: number
-  /** In memory, by class and status. */
+  /** Objects in memory, by class and status. */
   readonly objects: ConnectionStatistics['classes']
   readonly residentBytes: number
 }
+
+const KEEPS: KeepsSetuid = () => true
 
 export class FileSystem implements Operations {
   readonly #store: Store
   readonly #context: Context
   readonly #writeBack: WriteBack | undefined
-  readonly #names: Names
-  readonly #metadata: Metadata
-  readonly #data: FileData
-  readonly #files: Files
-  readonly #space: Space
-  readonly #directories: Directories
   readonly #control: ControlFiles
   readonly #counts = new OperationCounts()
-  readonly #caches = new KernelCaches()
   readonly #history: History
   #closed: Promise<void> | undefined
 
   private constructor(store: Store, { context, superblock, writeBack, config }: Assembly) {
-    this.#history = new History(store, context, superblock, this.#caches)
     this.#store = store
     this.#context = context
     this.#writeBack = writeBack
-    this.#data = new FileData(context)
-    this.#names = new Names(context)
-    this.#metadata = new Metadata(context, this.#data)
-    this.#files = new Files(context, this.#data, this.#names)
-    this.#space = new Space(context, this.#data, () => availableBytes(store.name))
-    this.#directories = new Directories(context, this.#data)
+    this.#history = new History(store, context, superblock)
     this.#control = new ControlFiles(
       {
         at: () => `${formatTid(context.live.connection.at)}\n`,
@@ -106,8 +99,8 @@ export class FileSystem implements Operations {
   }
 
   /**
-   * Opens the filesystem in a database; makes one where the database is empty. The filesystem closes the store.
-   * @throws CannotOpenError, StoreError; then the store is the caller's.
+   * Opens the filesystem of a database; makes one in an empty database. The filesystem closes the store, unless this throws.
+   * @throws CannotOpenError, StoreError
    */
   static async open(store: Store, options: FileSystemOptions = {}): Promise<FileSystem> {
     return new FileSystem(store, await assemble(store, options))
@@ -119,42 +112,42 @@ export class FileSystem implements Operations {
     this.#counts.count('lookup')
     if (isControlIno(parent)) return await this.#control.lookup(parent, name)
     if (parent === ROOT_INO && name === CONTROL_NAME) return await this.#control.directory()
-    return await this.#names.lookup(parent, name)
+    return await lookup(this.#context, parent, name)
   }
 
   forget(ino: Ino, count: number): void {
     this.#counts.count('forget')
-    if (!isControlIno(ino)) this.#names.forget(ino, count)
+    if (!isControlIno(ino)) forget(this.#context, ino, count)
   }
 
   async symlink(parent: Ino, name: Name, target: Uint8Array, caller: Caller): Promise<Entry> {
     this.#change('symlink', parent)
-    return await this.#names.symlink(parent, name, target, caller)
+    return await symlink(this.#context, parent, name, target, caller)
   }
 
   async mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Promise<Entry> {
     this.#change('mknod', parent)
-    return await this.#names.mknod(parent, name, mode, rdev, caller)
+    return await mknod(this.#context, parent, name, mode, rdev, caller)
   }
 
   async mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Promise<Entry> {
     this.#change('mkdir', parent)
-    return await this.#names.mkdir(parent, name, mode, caller)
+    return await mkdir(this.#context, parent, name, mode, caller)
   }
 
   async link(ino: Ino, parent: Ino, name: Name): Promise<Entry> {
     this.#change('link', parent, ino)
-    return await this.#names.link(ino, parent, name)
+    return await link(this.#context, ino, parent, name)
   }
 
   async unlink(parent: Ino, name: Name): Promise<void> {
     this.#change('unlink', parent)
-    await this.#names.unlink(parent, name)
+    await unlink(this.#context, parent, name)
   }
 
   async rmdir(parent: Ino, name: Name): Promise<void> {
     this.#change('rmdir', parent)
-    await this.#names.rmdir(parent, name)
+    await rmdir(this.#context, parent, name)
   }
 
   async rename(parent: Ino, name: Name, newParent: Ino, newName: Name, flags: RenameFlags): Promise<void> {
@@ -166,46 +159,47 @@ export class FileSystem implements Operations {
 
   async getattr(ino: Ino): Promise<Attributes> {
     this.#counts.count('getattr')
-    return await (isControlIno(ino) ? this.#control.attributes(ino) : this.#metadata.getattr(ino))
+    return await (isControlIno(ino) ? this.#control.attributes(ino) : getattr(this.#context, ino))
   }
 
   async setattr(ino: Ino, changes: AttributeChanges): Promise<Attributes> {
     this.#change('setattr', ino)
-    return await this.#metadata.setattr(ino, changes)
+    return await setattr(this.#context, ino, changes)
   }
 
   async readlink(ino: Ino): Promise<Uint8Array> {
     this.#counts.count('readlink')
     assertStored(ino, 'EINVAL')
-    return await this.#metadata.readlink(ino)
+    return await readlink(this.#context, ino)
   }
 
   async getxattr(ino: Ino, name: string): Promise<Uint8Array> {
     this.#counts.count('getxattr')
     assertStored(ino, 'ENODATA')
-    return await this.#metadata.getxattr(ino, name)
+    return await getxattr(this.#context, ino, name)
   }
 
   async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
     this.#change('setxattr', ino)
-    await this.#metadata.setxattr(ino, name, value, flags)
+    await setxattr(this.#context, ino, name, value, flags)
   }
 
   async listxattr(ino: Ino): Promise<readonly string[]> {
     this.#counts.count('listxattr')
-    return isControlIno(ino) ? [] : await this.#metadata.listxattr(ino)
+    return isControlIno(ino) ? [] : await listxattr(this.#context, ino)
   }
 
   async removexattr(ino: Ino, name: string): Promise<void> {
     this.#change('removexattr', ino)
-    await this.#metadata.removexattr(ino, name)
+    await removexattr(this.#context, ino, name)
   }
 
   // ---- files
 
-  async open(ino: Ino, flags: number): Promise<OpenFile> {
+  async open(ino: Ino, flags: number, _caller?: Caller, keepsSetuid: KeepsSetuid = KEEPS): Promise<OpenFile> {
     this.#counts.count('open')
-    return await (isControlIno(ino) ? this.#control : this.#files).open(ino, flags)
+    if (isControlIno(ino)) return await this.#control.open(ino, flags)
+    return await open(this.#context, ino, flags, keepsSetuid)
   }
 
   async create(
@@ -214,29 +208,36 @@ export class FileSystem implements Operations {
     mode: number,
     flags: number,
     caller: Caller,
+    keepsSetuid: KeepsSetuid = KEEPS,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     this.#change('create', parent)
-    return await this.#files.create(parent, name, mode, flags, caller)
+    return await create(this.#context, parent, name, mode, flags, caller, keepsSetuid)
   }
 
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
     this.#counts.count('read')
     if (isControlIno(ino)) return this.#control.read(fh, off, len)
-    const pieces = await this.#data.read(ino, off, len, into)
+    const pieces = await read(this.#context, ino, off, len, into)
     for (const { length } of pieces) this.#counts.bytesRead += length
     return pieces
   }
 
-  async write(ino: Ino, _fh: Fh, off: bigint, data: Uint8Array): Promise<number> {
+  async write(
+    ino: Ino,
+    _fh: Fh,
+    off: bigint,
+    data: Uint8Array,
+    keepsSetuid: KeepsSetuid = KEEPS,
+  ): Promise<number> {
     this.#change('write', ino)
-    const written = await this.#data.write(ino, off, data)
+    const written = await write(this.#context, ino, off, data, keepsSetuid)
     this.#counts.bytesWritten += written
     return written
   }
 
   async release(_ino: Ino, fh: Fh): Promise<void> {
     this.#counts.count('release')
-    await Promise.resolve(this.#files.release(fh))
+    await Promise.resolve(release(this.#context, fh))
   }
 
   /** Covers everything before it, on the whole filesystem. */
@@ -245,43 +246,52 @@ export class FileSystem implements Operations {
     await this.#writeBack?.fsync()
   }
 
-  async allocate(ino: Ino, _fh: Fh, mode: AllocateMode, off: bigint, len: bigint): Promise<void> {
+  async allocate(
+    ino: Ino,
+    _fh: Fh,
+    mode: AllocateMode,
+    off: bigint,
+    len: bigint,
+    keepsSetuid: KeepsSetuid = KEEPS,
+  ): Promise<void> {
     this.#change('allocate', ino)
-    await this.#space.allocate(ino, mode, off, len)
+    const available = (): Promise<number> => availableBytes(this.#store.name)
+    await allocate(this.#context, ino, mode, { off, len }, keepsSetuid, available)
   }
 
   async seek(ino: Ino, _fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
     this.#counts.count('seek')
     assertStored(ino, 'EINVAL')
-    return await this.#space.seek(ino, off, whence)
+    return await seek(this.#context, ino, off, whence)
   }
 
   async copyFileRange(
     from: { readonly ino: Ino; readonly fh: Fh; readonly off: bigint },
     to: { readonly ino: Ino; readonly fh: Fh; readonly off: bigint },
     len: bigint,
+    keepsSetuid: KeepsSetuid = KEEPS,
   ): Promise<bigint> {
     this.#change('copyFileRange', to.ino)
     assertStored(from.ino, 'EOPNOTSUPP')
-    return await this.#space.copy(from, to, len)
+    return await copy(this.#context, from, to, len, keepsSetuid)
   }
 
   // ---- directories
 
   async opendir(ino: Ino): Promise<Fh> {
     this.#counts.count('opendir')
-    return isControlIno(ino) ? this.#control.opendir(ino) : await this.#directories.open(ino)
+    return isControlIno(ino) ? this.#control.opendir(ino) : await opendir(this.#context, ino)
   }
 
   async readdir(ino: Ino, fh: Fh, cookie: bigint, limit: number): Promise<readonly DirectoryEntry[]> {
     this.#counts.count('readdir')
     if (isControlIno(ino)) return this.#control.readdir(cookie, limit)
-    return await this.#directories.read(ino, fh, cookie, limit)
+    return await readdir(this.#context, ino, fh, cookie, limit)
   }
 
   async releasedir(_ino: Ino, fh: Fh): Promise<void> {
     this.#counts.count('releasedir')
-    await Promise.resolve(this.#files.release(fh))
+    await Promise.resolve(release(this.#context, fh))
   }
 
   async fsyncdir(): Promise<void> {
@@ -293,20 +303,20 @@ export class FileSystem implements Operations {
 
   async statfs(): Promise<FileSystemStatistics> {
     this.#counts.count('statfs')
-    return await spaceStatistics(this.#store.name, this.#context.bookkeeping.usage)
+    return await statfs(this.#store.name, this.#context.bookkeeping.usage)
   }
 
-  /** The kernel is told of what changes without its doing. */
+  /** Changes that the kernel does not know of are invalidated through `notifier`. */
   attach(notifier: Notifier): void {
-    this.#caches.attach(notifier)
+    this.#context.caches.attach(notifier)
   }
 
-  /** What changes the present by means of the past; undefined where nothing can be changed. */
+  /** Changes of the present by means of the past; undefined for a read-only filesystem. */
   get history(): History | undefined {
     return this.#writeBack === undefined ? undefined : this.#history
   }
 
-  /** The last stored transaction that this filesystem shows. */
+  /** The last stored transaction. */
   lastTid(): Promise<Tid> {
     return Promise.resolve(this.#context.live.connection.at)
   }
@@ -324,9 +334,9 @@ export class FileSystem implements Operations {
     return message === undefined ? tid : await this.#history.keepMessage(message, before, tid)
   }
 
-  /** Stores everything while nothing is under way that may go on to take bytes of the past, for a pack. @throws StoreError */
-  async settle(): Promise<void> {
-    await this.#writeBack?.settle()
+  /** Stores everything while no operation runs, before a pack: none may still refer to bytes of the past. @throws StoreError */
+  async quiesce(): Promise<void> {
+    await this.#writeBack?.quiesce()
   }
 
   /** Stores everything and closes the store. @throws StoreError; then it is still open, and this may be repeated. */
@@ -338,18 +348,19 @@ export class FileSystem implements Operations {
     return this.#closed
   }
 
-  /** The moments that are open: what a pack must leave alone. */
+  /** The moments that are open: a pack must keep them. */
   get openTids(): readonly Tid[] {
     const { live, views } = this.#context
     return live.readOnly ? [live.connection.at, ...views.openTids] : views.openTids
   }
 
-  /** Has the kernel forget the moments before one that it only remembers, and nobody has looked at for so long. */
+  /** Invalidates moments before `before` that were not used for `idleMs` and may only be kept by the kernel's cache. */
   forgetIdleMoments(before: Tid, idleMs: number): void {
-    for (const text of this.#context.views.idleNames(before, idleMs)) this.#caches.forgetMoment(text)
+    for (const text of this.#context.views.idleNames(before, idleMs))
+      this.#context.caches.invalidateMoment(text)
   }
 
-  /** What `/.zblkfs/stats` tells. */
+  /** The content of `/.zblkfs/stats`. */
   stats(): FileSystemStats {
     const { connection } = this.#context.live
     const { classes, cacheBytes } = connection.statistics()
@@ -372,14 +383,14 @@ export class FileSystem implements Operations {
     await this.#store.close()
   }
 
-  /** Counts a change. @throws ErrnoError EPERM where it is of what is made up. */
+  /** Counts a change. @throws ErrnoError EPERM for generated files. */
   #change(name: OperationName, ...inos: readonly Ino[]): void {
     this.#counts.count(name)
     for (const ino of inos) assertStored(ino, 'EPERM')
   }
 }
 
-/** @throws ErrnoError `code` for what is made up. */
+/** @throws ErrnoError `code` for generated files. */
 function assertStored(ino: Ino, code: ErrnoName): void {
   if (isControlIno(ino)) throw new ErrnoError(code)
 }

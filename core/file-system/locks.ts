@@ -1,8 +1,8 @@
 /**
- * A lock that many share or one holds alone, given out in the order asked for: who waits for it alone is passed by
- * nobody, so a steady stream of sharers cannot starve it. Not re-entrant.
+ * A readers-writer lock, granted in the order of the requests: nothing passes a waiting exclusive request, so a steady stream
+ * of shared ones cannot starve it. Not re-entrant.
  *
- * Taking a free lock takes no turn of the event loop: `shared` and `alone` return nothing then, a promise otherwise.
+ * Taking a free lock takes no turn of the event loop: `shared` and `alone` return undefined then, a promise otherwise.
  *
  *     const wait = lock.shared()
  *     if (wait !== undefined) await wait
@@ -14,7 +14,7 @@ interface Waiter {
 }
 
 export class ReadWriteLock {
-  /** How many share it; -1 while one holds it alone. */
+  /** Number of shared holders; -1 while it is held exclusively. */
   #holders = 0
   readonly #waiting: Waiter[] = []
 
@@ -22,28 +22,28 @@ export class ReadWriteLock {
     return this.#holders === 0 && this.#waiting.length === 0
   }
 
-  /** Takes it together with others. */
+  /** Takes it shared. */
   shared(): Promise<void> | undefined {
     return this.tryShared() ? undefined : this.#wait(false)
   }
 
-  /** Takes it alone. */
+  /** Takes it exclusively. */
   alone(): Promise<void> | undefined {
     if (!this.isFree) return this.#wait(true)
     this.#holders = -1
     return undefined
   }
 
-  /** Takes it together with others if that needs no waiting. */
+  /** Takes it shared if that needs no waiting; returns whether it did. */
   tryShared(): boolean {
     if (this.#holders < 0 || this.#waiting.length > 0) return false
     this.#holders++
     return true
   }
 
-  /** Gives it back. */
+  /** Releases it. */
   release(): void {
-    if (this.#holders === 0) throw new Error('a lock was released that nobody holds')
+    if (this.#holders === 0) throw new Error('a lock was released that is not held')
     this.#holders = this.#holders < 0 ? 0 : this.#holders - 1
     this.#grant()
   }

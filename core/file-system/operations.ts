@@ -1,17 +1,21 @@
 /**
- * What a driver asks of a filesystem: POSIX operations by inode number, with no FUSE types in them.
+ * The contract between a driver and a filesystem: POSIX operations by inode number, without FUSE types.
  *
- * - A driver (mount/kernel, mount/fuse-native) translates its requests into these calls and their results
- *   back; a test calls them directly. `FileSystem` is the real one; `mount/drivers/no-op.ts` measures a driver alone.
- * - An operation fails by throwing; `errnoOf` (core/file-system/errno.ts) tells which errno an error means.
- * - **References.** lookup, mkdir, mknod, symlink, link and create give the kernel one reference to the inode
- *   that they return; `forget` takes them back. An inode without references, handles or links is gone.
- * - **Buffers.** Data handed in is valid until the returned promise settles; data handed out is the driver's to
- *   read, not to change, until it has answered the request.
+ * - A driver (mount/drivers/kernel, mount/drivers/fuse-native) translates its requests into these calls and their
+ *   results back; tests call them directly. `FileSystem` is the implementation over a database,
+ *   `mount/drivers/no-op.ts` one that measures a driver alone.
+ * - An operation fails by throwing; `errnoOf` (core/file-system/errno.ts) maps the error to an errno.
+ * - **References.** lookup, mkdir, mknod, symlink, link and create add one reference to the inode that they return;
+ *   `forget` takes references back. An inode without references, handles and links is gone.
+ * - **Validity.** What an operation returns may be cached, for as long as {@link Validity} says.
+ * - **Setuid.** A change of a file's data takes its setuid and setgid bits away, in the same operation, unless the
+ *   caller may keep them ({@link KeepsSetuid}); it always takes its file capabilities away.
+ * - **Buffers.** Data passed in is valid until the returned promise settles; data returned may be read, not changed,
+ *   until the driver has answered the request.
  * - Offsets and sizes of files are bigints: they reach 2^63 - 1, beyond a double's 2^53.
- * - Names are byte strings: one character per byte (latin1), so that any byte but '/' and NUL can stand in them
- *   and comparing them compares bytes.
- * - Any number of operations may be under way at once. Each is atomic: the others see all of it or nothing.
+ * - Names are byte strings: one character per byte (latin1). They may contain any byte but '/' and NUL, and comparing
+ *   them compares bytes.
+ * - Any number of operations may run at once. Each is atomic: the others see all of it or nothing.
  */
 declare const brand: unique symbol
 
@@ -26,12 +30,24 @@ export type Name = string & { readonly [brand]: 'Name' }
 
 export const ROOT_INO = 1 as Ino
 
-/** Who asks. */
+/** The process that calls. */
 export interface Caller {
   readonly uid: number
   readonly gid: number
   readonly pid: number
 }
+
+/**
+ * Whether the caller may keep setuid and setgid on a file whose data it changes (Linux: CAP_FSETID). Called only for
+ * files that have such a bit, so it may be slow.
+ */
+export type KeepsSetuid = () => boolean
+
+/**
+ * How long a result may be cached: for ever; until the filesystem notifies ({@link Notifier}) or an operation of the same
+ * driver changes it; or for about a second, because it also changes by itself.
+ */
+export type Validity = 'forever' | 'until changed' | 'briefly'
 
 /** Times are nanoseconds since 1970. */
 export interface Attributes {
@@ -44,7 +60,7 @@ export interface Attributes {
   readonly rdev: number
   /** In bytes, in `[0, 2^63)`. */
   readonly size: bigint
-  /** What is stored of it, in units of 512 bytes. */
+  /** Stored bytes, in units of 512. */
   readonly blocks: number
   readonly blksize: number
   readonly atimeNs: bigint
@@ -53,16 +69,17 @@ export interface Attributes {
   readonly birthtimeNs: bigint
 }
 
-/** What the kernel may remember, and for how long. */
+/** An inode that a name leads to. */
 export interface Entry {
   readonly attributes: Attributes
-  /** Tells one use of an inode number from the next. */
+  /** Distinguishes uses of the same inode number. */
   readonly generation: number
-  readonly entryTimeoutMs: number
-  readonly attributesTimeoutMs: number
+  /** How long the name leads to this inode. */
+  readonly nameValidity: Validity
+  readonly attributesValidity: Validity
 }
 
-/** What setattr changes; what is absent stays. 'now' is the server's clock at the call. */
+/** The attributes that setattr changes; absent ones stay. 'now' is the filesystem's clock at the call. */
 export interface AttributeChanges {
   readonly mode?: number
   readonly uid?: number
@@ -73,16 +90,17 @@ export interface AttributeChanges {
   readonly ctimeNs?: bigint
   /** The handle through which a size is changed (ftruncate). */
   readonly fh?: Fh
-  /** Drop setuid and setgid (the kernel asks for it on chown, truncate and write by others). */
-  readonly killSuidgid?: boolean
+  /** For a change of size, as {@link KeepsSetuid}; absent: kept. A change of owner drops them in any case. */
+  readonly dropsSetuid?: boolean
 }
 
 export interface OpenFile {
   readonly fh: Fh
-  /** The kernel keeps the pages that it has of this file. */
-  readonly keepCache: boolean
-  /** Reads and writes bypass the kernel's page cache (files whose content is made up on the spot). */
-  readonly directIo: boolean
+  /**
+   * What to do with pages cached from earlier reads: keep them, drop them, or bypass the cache altogether (generated
+   * content, whose length is not known in advance).
+   */
+  readonly pages: 'keep' | 'drop' | 'bypass'
 }
 
 export interface DirectoryEntry {
@@ -90,7 +108,7 @@ export interface DirectoryEntry {
   readonly ino: Ino
   /** S_IFMT bits of the mode. */
   readonly type: number
-  /** Where the next readdir goes on after this entry. Opaque; stable while the directory changes. */
+  /** Position after this entry, for the next readdir. Opaque; stable while the directory changes. */
   readonly cookie: bigint
 }
 
@@ -117,15 +135,17 @@ export interface AllocateMode {
   readonly zeroRange: boolean
 }
 
-/** Tells the kernel what it must forget; a driver that cannot, has no notifier. */
+/** Invalidates what the kernel has cached. A driver that cannot do so has no notifier. */
 export interface Notifier {
-  /** Attributes and cached pages `[off, off + len)` of an inode; len 0: to its end; off < 0: attributes only. */
+  /** Invalidates attributes and cached pages `[off, off + len)` of an inode; len 0: to its end; off < 0: attributes only. */
   invalidateInode(ino: Ino, off: bigint, len: bigint): void
-  /** What the kernel knows of a name, its absence included. */
+  /** Invalidates a name, or the cached absence of one. */
   invalidateEntry(parent: Ino, name: Name): void
+  /** Invalidates attributes; resolves when that is done. It waits for no operation, so an operation may await it. */
+  invalidateAttributes(ino: Ino): Promise<void>
   /**
-   * Resolves when the kernel has forgotten all that it was told to so far. Never await it within an operation, nor
-   * with a lock that one may need: the kernel may have to wait for operations before it can forget.
+   * Resolves when every invalidation so far is done. Never await it within an operation, nor while holding a lock that
+   * an operation may need: the kernel may have to wait for operations before it can drop pages and names.
    */
   settled(): Promise<void>
 }
@@ -139,7 +159,7 @@ export interface Operations {
 
   readlink(ino: Ino): Promise<Uint8Array>
   symlink(parent: Ino, name: Name, target: Uint8Array, caller: Caller): Promise<Entry>
-  /** A regular file, FIFO, socket or device, by the type bits of `mode`, from which the umask is already gone. */
+  /** Makes a regular file, FIFO, socket or device, by the type bits of `mode`, to which the umask was applied. */
   mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Promise<Entry>
   mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Promise<Entry>
   link(ino: Ino, parent: Ino, name: Name, caller: Caller): Promise<Entry>
@@ -154,36 +174,45 @@ export interface Operations {
     caller: Caller,
   ): Promise<void>
 
-  /** `flags` as open(2) has them. */
-  open(ino: Ino, flags: number, caller: Caller): Promise<OpenFile>
+  /** `flags` as open(2) has them. `keepsSetuid` is for O_TRUNC. */
+  open(ino: Ino, flags: number, caller: Caller, keepsSetuid?: KeepsSetuid): Promise<OpenFile>
   create(
     parent: Ino,
     name: Name,
     mode: number,
     flags: number,
     caller: Caller,
+    keepsSetuid?: KeepsSetuid,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }>
   /**
-   * Up to `len` bytes from `off`, fewer only at the end of the file; in pieces, to be sent one after the other. They may
-   * lie in `into`, where that is given: memory for `len` bytes, which is the operation's until it has settled.
+   * Reads up to `len` bytes from `off`, fewer only at the end of the file; in pieces that follow one another. Pieces may
+   * lie in `into`, if given: memory for `len` bytes, which belongs to the operation until it settles.
    */
   read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]>
   /** Writes all of `data`; resolves to its length. */
-  write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array): Promise<number>
-  /** The handle's last descriptor is gone. Closing stores nothing by itself: who must know calls fsync. */
+  write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array, keepsSetuid?: KeepsSetuid): Promise<number>
+  /** Closes a handle. Closing stores nothing: call fsync for that. */
   release(ino: Ino, fh: Fh): Promise<void>
   fsync(ino: Ino, fh: Fh | undefined, dataOnly: boolean): Promise<void>
-  allocate(ino: Ino, fh: Fh, mode: AllocateMode, off: bigint, len: bigint): Promise<void>
-  /** The next offset `>= off` of data, or of a hole. @throws ENXIO where there is none. */
+  allocate(
+    ino: Ino,
+    fh: Fh,
+    mode: AllocateMode,
+    off: bigint,
+    len: bigint,
+    keepsSetuid?: KeepsSetuid,
+  ): Promise<void>
+  /** The next offset `>= off` of data, or of a hole. @throws ENXIO if there is none. */
   seek(ino: Ino, fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint>
   copyFileRange(
     from: { readonly ino: Ino; readonly fh: Fh; readonly off: bigint },
     to: { readonly ino: Ino; readonly fh: Fh; readonly off: bigint },
     len: bigint,
+    keepsSetuid?: KeepsSetuid,
   ): Promise<bigint>
 
   opendir(ino: Ino, flags: number, caller: Caller): Promise<Fh>
-  /** Entries after `cookie` (0n: from the start, with '.' and '..'), a batch of at most `limit`; empty at the end. */
+  /** At most `limit` entries after `cookie` (0n: from the start, with '.' and '..'); empty at the end. */
   readdir(ino: Ino, fh: Fh, cookie: bigint, limit: number): Promise<readonly DirectoryEntry[]>
   releasedir(ino: Ino, fh: Fh): Promise<void>
   fsyncdir(ino: Ino, fh: Fh | undefined): Promise<void>
@@ -194,6 +223,6 @@ export interface Operations {
   listxattr(ino: Ino): Promise<readonly string[]>
   removexattr(ino: Ino, name: string, caller: Caller): Promise<void>
 
-  /** A driver that can tell the kernel to forget offers itself here, before the first request. */
+  /** Called before the first request by a driver that can invalidate what the kernel has cached. */
   attach(notifier: Notifier): void
 }

@@ -1,14 +1,14 @@
-/** Names in the root of the live tree that lead to what is made up: nobody can create, rename or remove them. */
+/** Names in the root of the live tree that lead to generated directories: they cannot be created, renamed or removed. */
 import { parseMoment } from '../../store/moments.ts'
 import type { Name } from './operations.ts'
-import type { Node } from './inodes/node.ts'
+import type { Node } from './inodes/tree.ts'
 
-/** The directory of made-up files. */
+/** The directory of generated files. */
 export const CONTROL_NAME = '.zblkfs'
-/** What a moment's name begins with. */
+/** Prefix of the names of moments. */
 export const MOMENT_PREFIX = '@'
 
-/** Tags are not reserved: a file of the same name is what the name leads to. */
+/** Names of tags are not reserved: a file of that name takes precedence. */
 export function isReserved(directory: Node, name: Name): boolean {
   if (!isLiveRoot(directory)) return false
   if (name === CONTROL_NAME) return true

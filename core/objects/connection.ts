@@ -267,8 +267,9 @@ export class Connection implements Jar {
   /**
    * Serialises all changes into pending records. No change may run at the same time; reads may. When it fails, nothing is
    * lost, and it must be repeated before a commit.
+   * @param afterParticipants - called when all participants are prepared, to change objects by the result.
    */
-  async prepare(): Promise<void> {
+  async prepare(afterParticipants?: () => Promise<void>): Promise<void> {
     this.#torn = true
     const turns = new Turns()
     for (const participant of this.#participants) {
@@ -276,6 +277,7 @@ export class Connection implements Jar {
       await participant.prepare()
       this.#participants.delete(participant)
     }
+    await afterParticipants?.()
     for (const object of this.#cache.changed) {
       const turn = turns.pass()
       if (turn !== undefined) await turn

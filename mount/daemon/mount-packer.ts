@@ -204,7 +204,7 @@ export class MountPacker {
       ...options,
       signal: abort.signal,
       moments: () => this.#momentsInUse(),
-      settle: () => this.#fileSystem.settle(),
+      settle: () => this.#fileSystem.quiesce(),
     })
     const settled = packing.then(
       () => undefined,

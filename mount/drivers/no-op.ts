@@ -24,7 +24,6 @@ const SINK = 3 as Ino
 /** Handles are numbered up to here, and then from 1 again. */
 const FH_MAX = 2 ** 31 - 1
 const BUFFER_BYTES = 1 << 20
-const FOREVER_MS = 3600_000
 
 /** How much there is to read in `big`, in bytes: more than any benchmark gets through. */
 export const NO_OP_FILE_BYTES = 1n << 40n
@@ -47,8 +46,8 @@ export class NoOpFileSystem implements Operations {
     return {
       attributes: this.#attributes(file.ino),
       generation: 0,
-      entryTimeoutMs: FOREVER_MS,
-      attributesTimeoutMs: FOREVER_MS,
+      nameValidity: 'forever',
+      attributesValidity: 'forever',
     }
   }
   forget(): void {
@@ -64,7 +63,7 @@ export class NoOpFileSystem implements Operations {
 
   async open(ino: Ino, flags: number): Promise<OpenFile> {
     if (ino === SINK && flags & constants.O_TRUNC) this.#sinkSize = 0n
-    return { fh: this.#newFh(), keepCache: true, directIo: false }
+    return { fh: this.#newFh(), pages: 'keep' }
   }
   async read(_ino: Ino, _fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]> {
     const start = Number(off % BigInt(BUFFER_BYTES))

@@ -14,6 +14,7 @@ import {
   type Fh,
   type FileSystemStatistics,
   type Ino,
+  type KeepsSetuid,
   type Name,
   type Notifier,
   type OpenFile,
@@ -106,7 +107,7 @@ export class MemoryOperations implements Operations {
   async setattr(ino: Ino, changes: AttributeChanges): Promise<Attributes> {
     const node = this.#node(ino)
     if (changes.mode !== undefined) node.mode = (node.mode & S_IFMT) | changes.mode
-    if (changes.killSuidgid && !(node.mode & S_IFDIR)) node.mode &= ~0o6000
+    if (changes.dropsSetuid && !(node.mode & S_IFDIR)) node.mode &= ~0o6000
     node.uid = changes.uid ?? node.uid
     node.gid = changes.gid ?? node.gid
     if (changes.size !== undefined) this.#truncate(node, changes.size)
@@ -176,8 +177,19 @@ export class MemoryOperations implements Operations {
     }
     return pieces
   }
-  async write(ino: Ino, _fh: Fh, off: bigint, data: Uint8Array): Promise<number> {
-    this.#write(this.#node(ino), off, data)
+  async write(
+    ino: Ino,
+    _fh: Fh,
+    off: bigint,
+    data: Uint8Array,
+    keepsSetuid: KeepsSetuid = () => true,
+  ): Promise<number> {
+    const node = this.#node(ino)
+    this.#write(node, off, data)
+    if (node.mode & 0o6000 && !keepsSetuid()) {
+      node.mode &= ~0o6000
+      await this.notifier?.invalidateAttributes(ino)
+    }
     return data.length
   }
   async release(ino: Ino, fh: Fh): Promise<void> {
@@ -333,7 +345,7 @@ export class MemoryOperations implements Operations {
     while (this.#handles.has(fh as Fh)) fh++
     this.#handles.set(fh as Fh, ino)
     this.#node(ino).handles++
-    return { fh: fh as Fh, keepCache: true, directIo: false }
+    return { fh: fh as Fh, pages: 'keep' }
   }
 
   #truncate(node: Node, size: bigint): void {
@@ -367,8 +379,8 @@ export class MemoryOperations implements Operations {
     return {
       attributes: this.#attributes(node),
       generation: 0,
-      entryTimeoutMs: 60_000,
-      attributesTimeoutMs: 60_000,
+      nameValidity: 'until changed',
+      attributesValidity: 'until changed',
     }
   }
 

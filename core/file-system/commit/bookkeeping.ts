@@ -1,43 +1,40 @@
 /**
- * What has to be true of every transaction beside the changes themselves, brought about right before they are
- * serialised, while the gate keeps changes away:
+ * What every transaction must have beside the changes themselves; it is brought up to date while the changes are prepared,
+ * with the gate exclusive:
  *
  * - an inode's `stored` is what its data takes, and the superblock's `bytes` and `inodes` are the sums;
- * - the superblock's orphans are the inodes that have no name but are in use. One that was let go of is dropped,
- *   with what was written to it and never stored.
+ * - the superblock's orphans are the inodes without a name that are in use. An orphan that is no longer used is dropped, with
+ *   what was written to it and never stored.
  */
 import type { Inode } from '../../tree/inode.ts'
 import type { Superblock, Usage } from '../../tree/superblock.ts'
 import { Turns } from '../../turns.ts'
 import { oid, type Oid } from '../../../store/ids.ts'
-import type { Node } from '../inodes/node.ts'
-import type { Tree } from '../inodes/tree.ts'
+import type { Node, Tree } from '../inodes/tree.ts'
 
 export class Bookkeeping {
   readonly #superblock: Superblock
   #usage: Usage
   #usageChanged = false
-  /** Files whose data has changed. */
-  readonly #written = new Set<Node>()
   readonly #orphans = new Set<Node>()
-  /** Those that the superblock has. */
+  /** Orphans that the superblock has. */
   readonly #recorded = new Set<Oid>()
-  /** Those that the superblock has, but should not. */
-  readonly #adopted = new Set<Oid>()
+  /** Inodes that the superblock still has as orphans although they have a name again. */
+  readonly #reclaimed = new Set<Oid>()
 
   private constructor(superblock: Superblock, usage: Usage) {
     this.#superblock = superblock
     this.#usage = usage
   }
 
-  /** Begins with a tree; drops the orphans of a mount that ended without doing it. */
+  /** Begins with a tree; drops the orphans of a mount that ended without doing so. */
   static async start(superblock: Superblock, tree: Tree): Promise<Bookkeeping> {
     const bookkeeping = new Bookkeeping(superblock, await superblock.usage())
     if (!tree.readOnly) await bookkeeping.#dropLeftOrphans(tree)
     return bookkeeping
   }
 
-  /** How much there is, what is not stored yet left out. */
+  /** Bytes and inodes, without bytes that are not stored yet. */
   get usage(): Usage {
     return this.#usage
   }
@@ -46,14 +43,9 @@ export class Bookkeeping {
     this.#count(0, 1)
   }
 
-  /** So many bytes and inodes came without having been written. */
+  /** Bytes and inodes were added without having been written (a clone). */
   added(bytes: number, inodes: number): void {
     this.#count(bytes, inodes)
-  }
-
-  /** A file's data was changed. */
-  wrote(node: Node): void {
-    this.#written.add(node)
   }
 
   /** An inode has lost its last name. */
@@ -62,38 +54,36 @@ export class Bookkeeping {
     this.#orphans.add(node)
   }
 
-  /** An inode that had no name has one now. */
-  adopted(node: Node): void {
+  /** An inode without a name has got one. */
+  reclaimed(node: Node): void {
     node.isOrphan = false
     this.#orphans.delete(node)
-    if (this.#recorded.delete(node.oid)) this.#adopted.add(node.oid)
+    if (this.#recorded.delete(node.oid)) this.#reclaimed.add(node.oid)
   }
 
-  /** What is known beside the database, which has just been brought up to date by {@link Bookkeeping.prepare}. */
-  remember(): () => Promise<void> {
+  /** A snapshot of what is known beside the database, right after a prepare; the returned function restores it. */
+  snapshot(): () => Promise<void> {
     const orphans = new Set(this.#orphans)
     const recorded = new Set(this.#recorded)
-    return async () => await this.#recall(orphans, recorded)
+    return async () => await this.#restore(orphans, recorded)
   }
 
-  /** Puts back what was remembered: everything since was taken back. */
-  async #recall(orphans: ReadonlySet<Node>, recorded: ReadonlySet<Oid>): Promise<void> {
-    this.#written.clear()
+  async #restore(orphans: ReadonlySet<Node>, recorded: ReadonlySet<Oid>): Promise<void> {
     this.#orphans.clear()
     this.#recorded.clear()
-    this.#adopted.clear()
+    this.#reclaimed.clear()
     for (const node of orphans) this.#orphans.add(node)
     for (const oid of recorded) this.#recorded.add(oid)
     this.#usage = await this.#superblock.usage()
     this.#usageChanged = false
   }
 
-  /** Reads anew what somebody else has changed in the superblock; an inode that has a name again is no orphan. */
+  /** Reads the superblock again after it was changed elsewhere; an orphan that has a name again is reclaimed. */
   async reload(live: Tree): Promise<void> {
     for (const node of live.nodes) {
       if (!node.isOrphan) continue
       await node.inode.activate()
-      if (node.inode.nlink > 0) this.adopted(node)
+      if (node.inode.nlink > 0) this.reclaimed(node)
     }
     this.#usage = await this.#superblock.usage()
   }
@@ -102,45 +92,50 @@ export class Bookkeeping {
     return this.#orphans.has(node)
   }
 
-  /** Whether letting go of a node leaves something to do. */
-  hasToDrop(node: Node): boolean {
+  /** Whether a node is an orphan that the next prepare drops. */
+  isDroppable(node: Node): boolean {
     return node.isOrphan && !node.isReferenced && node.users === 0
   }
 
-  async prepare(): Promise<void> {
-    await this.#settleOrphans()
+  // ---- the steps of a commit
+
+  /** Loads what the prepare will need, with the gate shared. */
+  async load(files: ReadonlySet<Node>): Promise<void> {
     const turns = new Turns()
-    for (const node of this.#written) {
-      await turns.pass()
-      await this.#settleData(node)
+    if (this.#orphans.size > 0 || this.#reclaimed.size > 0) {
+      const recorded = await this.#superblock.orphans()
+      for (const oid of this.#reclaimed) await recorded.get(oid)
+      for (const node of this.#orphans) {
+        await turns.pass()
+        const isRecorded = this.#recorded.has(node.oid)
+        if (!isRecorded || this.isDroppable(node)) await recorded.get(node.oid)
+        if (this.isDroppable(node)) await node.inode.activate()
+      }
     }
-    if (this.#usageChanged) await this.#superblock.setUsage(this.#usage)
-    this.#usageChanged = false
+    for (const node of files) {
+      await turns.pass()
+      if (!node.isOrphan) await node.inode.activate()
+    }
+    await this.#superblock.usage()
   }
 
-  async #settleData(node: Node): Promise<void> {
-    const { inode } = node
-    await node.file?.prepare()
-    await inode.activate()
-    const stored = node.settleGrowth(inode.stored)
-    this.#count(stored - inode.stored, 0)
-    if (stored !== inode.stored) inode.stored = stored
-    this.#written.delete(node)
-    node.tree.settle(node)
-  }
-
-  async #settleOrphans(): Promise<void> {
-    if (this.#orphans.size === 0 && this.#adopted.size === 0) return
+  /** Before the files are prepared: drops orphans, taking them out of `files`, and records the others. */
+  async recordOrphans(files: Set<Node>): Promise<void> {
+    if (this.#orphans.size === 0 && this.#reclaimed.size === 0) return
     const recorded = await this.#superblock.orphans()
     const turns = new Turns()
-    for (const oid of this.#adopted) await recorded.delete(oid)
-    this.#adopted.clear()
+    for (const oid of this.#reclaimed) await recorded.delete(oid)
+    this.#reclaimed.clear()
     for (const node of this.#orphans) {
       await turns.pass()
-      if (this.hasToDrop(node)) {
+      if (this.isDroppable(node)) {
         await this.#drop(node.inode)
         if (this.#recorded.delete(node.oid)) await recorded.delete(node.oid)
-        this.#forget(node)
+        node.file?.abort()
+        node.revert(false)
+        files.delete(node)
+        this.#orphans.delete(node)
+        node.tree.dropUnused(node)
       } else if (!this.#recorded.has(node.oid)) {
         await recorded.set(node.oid, node.inode.ref)
         this.#recorded.add(node.oid)
@@ -148,12 +143,20 @@ export class Bookkeeping {
     }
   }
 
-  #forget(node: Node): void {
-    node.file?.abort()
-    node.revert(false)
-    this.#written.delete(node)
-    this.#orphans.delete(node)
-    node.tree.settle(node)
+  /** After the files were prepared: puts their stored sizes into their inodes, and the sums into the superblock. */
+  async recordUsage(files: Iterable<Node>): Promise<void> {
+    const turns = new Turns()
+    for (const node of files) {
+      await turns.pass()
+      const { inode } = node
+      await inode.activate()
+      const stored = node.takeGrowth(inode.stored)
+      this.#count(stored - inode.stored, 0)
+      if (stored !== inode.stored) inode.stored = stored
+      node.tree.dropUnused(node)
+    }
+    if (this.#usageChanged) await this.#superblock.setUsage(this.#usage)
+    this.#usageChanged = false
   }
 
   async #dropLeftOrphans(tree: Tree): Promise<void> {

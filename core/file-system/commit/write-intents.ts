@@ -5,7 +5,7 @@
  * | in a write | length | is                                          |
  * |------------|--------|---------------------------------------------|
  * | 0          | 8      | the inode, little-endian like all numbers   |
- * | 8          | 8      | where in the file                           |
+ * | 8          | 8      | offset in the file                          |
  * | 16         | 8      | when, in nanoseconds since 1970             |
  * | 24         | 8      | how many bytes                              |
  * | 32         |        | the bytes                                   |

@@ -1,33 +1,31 @@
 /**
- * Makes a copy of what a moment has, a file or a whole directory, that shares its bytes (core/history/share.ts).
+ * Clones what a moment has, a file or a whole directory; the copy shares the stored bytes (core/history/share.ts).
  *
- * The copy is made in steps, between which others work and commits happen, so that it may be of any size. Until it
- * gets its name, its top is an unlinked inode in use: nobody sees it, a pack leaves it alone, and where it comes to
- * nothing, or the process dies, it is dropped as any such inode is. The moment is held open until all of it is stored.
+ * A copy is made in steps, between which other operations and commits run, so it may be of any size. Until it gets its
+ * name, its top is an orphan in use: invisible, kept by a pack, and dropped like any orphan if the clone fails or the
+ * process dies. The moment is kept open until the copy is stored.
  */
-import { constants } from 'node:fs'
 import type { MomentView } from '../../history/moment-view.ts'
 import { SHARED_RECORD_BYTES, SharedFile } from '../../history/share.ts'
 import { Directory } from '../../tree/directory.ts'
 import { Inode } from '../../tree/inode.ts'
 import type { Oid } from '../../../store/ids.ts'
-import { setTimes } from '../operations/attributes.ts'
+import { isDirectory, setTimes } from '../operations/attributes.ts'
 import type { Context } from '../context.ts'
-import type { Node } from '../inodes/node.ts'
+import type { Node } from '../inodes/tree.ts'
 
-const { S_IFMT, S_IFDIR } = constants
-/** Records made in one go. */
+/** Records made per step. */
 const STEP_RECORDS = 2048
 /** About what a copied inode and its entry take in memory, in bytes. */
 const INODE_BYTES = 4000
 
-/** A copy that has no name yet. */
+/** A copy without a name. */
 export interface Copy {
-  /** In use, so that it stays: the caller leaves it. */
+  /** Held by a user, which the caller takes away. */
   readonly node: Node
-  /** What its data takes, in bytes. Its inode does not say so yet. */
+  /** Stored bytes of its data. Its inode does not have them yet. */
   readonly stored: number
-  /** What comes with it beside its own inode; bytes include its own. */
+  /** Stored bytes with everything below it; inodes below it. */
   readonly bytes: number
   readonly inodes: number
 }
@@ -35,7 +33,7 @@ export interface Copy {
 export class Graft {
   readonly #context: Context
   readonly #source: MomentView
-  /** Copies of inodes that have several names. */
+  /** Copies of inodes with several names. */
   readonly #linked = new Map<Oid, Oid>()
   #bytes = 0
   #inodes = 0
@@ -45,10 +43,10 @@ export class Graft {
     this.#source = source
   }
 
-  /** Copies what a path of the moment leads to. @throws StoreError, ErrnoError */
+  /** Copies the inode of a path of the moment. @throws StoreError, ErrnoError */
   async copy(top: Inode, path: string): Promise<Copy> {
     const context = this.#context
-    const node = await context.through(0, async () => {
+    const node = await context.withGate(0, async () => {
       await top.activate()
       const node = context.hold(context.live.node((await this.#newInode(top)).oid))
       context.bookkeeping.created()
@@ -72,7 +70,8 @@ export class Graft {
     const copies = new Map<Oid, Oid>([[top, copy]])
     for await (const { directory, name, inode } of this.#source.walk(top, path)) {
       const parent = copies.get(directory)
-      if (parent === undefined) throw this.#source.connection.corrupt(directory, 'it is entered twice')
+      if (parent === undefined)
+        throw this.#source.connection.corrupt(directory, 'two directories have it as an entry')
       const { oid } = inode
       const known = this.#linked.get(oid)
       const made = known ?? (await this.#copyInto(inode, parent, name))
@@ -85,7 +84,7 @@ export class Graft {
 
   async #copyInto(inode: Inode, parent: Oid, name: string): Promise<Oid> {
     const context = this.#context
-    const oid = await context.through(0, async () => {
+    const oid = await context.withGate(0, async () => {
       await inode.activate()
       const copy = await this.#newInode(inode)
       copy.nlink = isDirectory(inode) ? 2 : 0
@@ -97,10 +96,10 @@ export class Graft {
     return oid
   }
 
-  /** Enters a copy into the copy of its directory; `stored`: of data that is new with it. */
+  /** Enters a copy into the copy of its directory; `stored`: stored bytes of data that is new with it. */
   #enter(parent: Oid, name: string, oid: Oid, stored?: number): Promise<void> {
     const { live } = this.#context
-    return this.#context.through(0, async () => {
+    return this.#context.withGate(0, async () => {
       const [directory, copy] = [live.inodeAt(parent), live.inodeAt(oid)]
       await directory.activate()
       await Directory.of(live.connection, directory).set(name, copy)
@@ -110,11 +109,11 @@ export class Graft {
       if (stored !== undefined) copy.stored = stored
       if (isDirectory(copy)) directory.nlink++
       else copy.nlink++
-      this.#context.writeBack.touch(INODE_BYTES)
+      this.#context.writeBack.changedOther(INODE_BYTES)
     })
   }
 
-  /** A new inode with the attributes of an old one, without a name, data, or entries. */
+  /** A new inode with the attributes of another one, without name, data and entries. */
   async #newInode(from: Inode): Promise<Inode> {
     const { connection } = this.#context.live
     const { mode, uid, gid, rdev } = from
@@ -125,33 +124,33 @@ export class Graft {
     return inode
   }
 
-  /** Gives a copy its data, in steps; resolves to what that takes. */
+  /** Gives a copy its data, in steps; resolves to its stored bytes. */
   async #fill(from: Inode, copy: Oid): Promise<number> {
     await from.activate()
     const { data, stored } = from
     if (data === undefined) return 0
     const context = this.#context
     const { live } = context
-    const shared = await context.through(0, async () => {
+    const shared = await context.withGate(0, async () => {
       const shared = await SharedFile.begin(this.#source.connection, data, live.connection)
       const inode = live.inodeAt(copy)
       await inode.activate()
       inode.data = shared.ref
-      this.#context.writeBack.touch(INODE_BYTES)
+      this.#context.writeBack.changedOther(INODE_BYTES)
       return shared
     })
     this.#bytes += stored
     for (let made = 1; made > 0;)
-      made = await context.through(STEP_RECORDS * SHARED_RECORD_BYTES, async () => {
+      made = await context.withGate(STEP_RECORDS * SHARED_RECORD_BYTES, async () => {
         const made = await shared.step(STEP_RECORDS)
-        if (made > 0) context.writeBack.touch(made * SHARED_RECORD_BYTES)
+        if (made > 0) context.writeBack.changedOther(made * SHARED_RECORD_BYTES)
         return made
       })
     return stored
   }
 }
 
-/** Everything about an inode but its names, its data and what is counted. */
+/** Copies everything about an inode but its names, data and counts. */
 export function copyAttributes(from: Inode, to: Inode): void {
   const { mode, uid, gid, size, target, xattrs } = from
   to.mode = mode
@@ -163,5 +162,3 @@ export function copyAttributes(from: Inode, to: Inode): void {
   for (const key of ['atime', 'mtime', 'birthtime'] as const) setTimes(to, from.time(key), key)
   setTimes(to, from.time('ctime'), 'ctime')
 }
-
-const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR

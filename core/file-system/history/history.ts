@@ -1,6 +1,6 @@
 /**
- * What changes the present by means of the past: tags, undo, restore, clone, and transactions that somebody delimits.
- * Paths are relative to the root, one character per byte.
+ * Changes of the present by means of the past: tags, undo, restore, clone; and delimited transactions. Paths are relative to
+ * the root, one character per byte.
  */
 import { parseMoment, resolveMoment } from '../../../store/moments.ts'
 import { Directory } from '../../tree/directory.ts'
@@ -14,8 +14,8 @@ import type { Store } from '../../../store/store.ts'
 import { formatTid, tid as toTid, type Oid, type Tid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Name } from '../operations.ts'
-import { checkNewName, isDirectory, isRegular, setTimes } from '../operations/attributes.ts'
-import { activateAll, type Context } from '../context.ts'
+import { activateAll, checkNewName, isDirectory, isRegular, setTimes } from '../operations/attributes.ts'
+import type { Context } from '../context.ts'
 import { copyAttributes, Graft, type Copy } from './graft.ts'
 import type { KernelCaches } from '../inodes/kernel-caches.ts'
 import { isReserved } from '../reserved-names.ts'
@@ -23,7 +23,7 @@ import { isReserved } from '../reserved-names.ts'
 const TAG_MAX_BYTES = 254
 const FILES_NAMED = 5
 
-/** A moment's name. */
+/** A name of a moment. */
 export interface Tag {
   readonly name: string
   readonly tid: Tid
@@ -35,23 +35,23 @@ export class History {
   readonly #superblock: Superblock
   readonly #caches: KernelCaches
 
-  constructor(store: Store, context: Context, superblock: Superblock, caches: KernelCaches) {
+  constructor(store: Store, context: Context, superblock: Superblock) {
     this.#store = store
     this.#context = context
     this.#superblock = superblock
-    this.#caches = caches
+    this.#caches = context.caches
   }
 
   /**
    * Names a moment, the present if absent.
-   * @param moves - whether a name that another moment has is moved.
-   * @throws StoreError where there is no such moment, or the name is taken.
+   * @param moves - whether an existing tag of another moment is moved.
+   * @throws StoreError if there is no such moment, or the name is taken.
    */
   async tag(name: string, when?: string, moves = true): Promise<Tag> {
     assertTagName(name)
     const { connection } = this.#context.live
     let tid = connection.at
-    await this.#context.writeBack.isolate(`tag ${text(name)}`, async () => {
+    await this.#context.writeBack.transactions.isolate(`tag ${text(name)}`, async () => {
       tid = when === undefined ? connection.at : await this.#moment(when)
       const named = await this.#superblock.tag(name)
       if (named !== undefined && named !== tid && !moves)
@@ -63,29 +63,29 @@ export class History {
     return { name, tid }
   }
 
-  /** A transaction of its own for a message, where none after `before` has it; resolves to the one that does, or `last`. */
+  /** Stores a transaction for a message, unless one after `before` has it; resolves to the one that does, or `last`. */
   async keepMessage(message: string, before: Tid, last: Tid): Promise<Tid> {
     for await (const { description } of this.#store.transactions({ after: before }))
       if (description.includes(message)) return last
-    return await this.#context.writeBack.isolate(message, () => this.#superblock.touch())
+    return await this.#context.writeBack.transactions.isolate(message, () => this.#superblock.touch())
   }
 
-  /** @throws StoreError where there is no such tag. */
+  /** @throws StoreError if there is no such tag. */
   async untag(name: string): Promise<void> {
-    await this.#context.writeBack.isolate(`delete tag ${text(name)}`, async () => {
+    await this.#context.writeBack.transactions.isolate(`delete tag ${text(name)}`, async () => {
       if (!(await this.#superblock.deleteTag(name)))
         throw new StoreError(`there is no tag ${text(name)}`, { code: 'no-tag' })
     })
   }
 
-  /** Takes a transaction back by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
+  /** Undoes a transaction by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
   async undo(undone: Tid): Promise<Tid> {
     const { live, bookkeeping, writeBack } = this.#context
     const { connection } = live
     let message = `undo ${formatTid(undone)}`
     for await (const { description } of infoAt(this.#store, undone))
       if (description !== '') message += `: ${description}`
-    const tid = await writeBack.isolate(message, async () => {
+    const tid = await writeBack.transactions.isolate(message, async () => {
       const changed: Oid[] = []
       const describe = (later: Tid): Promise<string> => this.#describe(later)
       for await (const { oid, className, source, base } of reversals(
@@ -101,24 +101,24 @@ export class History {
       await bookkeeping.reload(live)
       for (const oid of changed) live.known(oid)?.revert(live.known(oid)?.isOrphan ?? false)
       for (const node of live.nodes) node.file = undefined
-      this.#caches.forgetTree(live)
+      this.#caches.invalidateTree(live)
     })
     await this.#caches.settled()
     return tid
   }
 
   /**
-   * Makes a path what it was at a moment, or makes it so under another name. A file that is there keeps its inode;
-   * it is in the way unless `replaces`.
-   * @throws StoreError with the next step, ErrnoError
+   * Makes a path, or another name, what the path was at a moment. An existing file keeps its inode; without `replaces` it is an
+   * error.
+   * @throws StoreError, ErrnoError
    */
   async restore(path: string, when: string, to: string = path, replaces = true): Promise<Tid> {
     return await this.#graft(path, when, to, `restore ${text(to)} as of ${when}`, replaces)
   }
 
-  /** Makes an independent copy, as of `at` or now, that shares all bytes; in a directory that is there, under the source's name. */
+  /** Makes an independent copy, as of `at` or now, that shares all bytes; in an existing directory under the source's name. */
   async clone(source: string, target: string, at?: string): Promise<Tid> {
-    this.#assertNoTransaction()
+    this.#context.writeBack.transactions.assertNotOpen()
     const now = await this.#context.writeBack.sync()
     const view = await MomentView.of(this.#context.live.connection)
     const existing = await view.find(target)
@@ -127,41 +127,34 @@ export class History {
     return await this.#graft(source, at ?? formatTid(now), to, `clone ${text(source)} as ${text(to)}`, false)
   }
 
-  /** From here on nothing is stored until {@link History.commit} or {@link History.rollBack}. @throws StoreError */
+  /** Opens a transaction: nothing is stored until {@link History.commit} or {@link History.rollBack}. @throws StoreError */
   async begin(): Promise<void> {
-    await this.#context.writeBack.begin()
+    await this.#context.writeBack.transactions.begin()
   }
 
-  /** @throws StoreError; then everything since {@link History.begin} is taken back. */
+  /** @throws StoreError; then everything since {@link History.begin} is rolled back. */
   async commit(message?: string): Promise<Tid> {
     try {
-      return await this.#context.writeBack.end(message)
+      return await this.#context.writeBack.transactions.end(message)
     } catch (error) {
-      await this.#forgetAll()
+      await this.#invalidateAll()
       throw error
     }
   }
 
-  /** Takes back everything since {@link History.begin}; afterwards the kernel has forgotten it as well. */
+  /** Drops everything since {@link History.begin}, in the kernel's caches as well. */
   async rollBack(): Promise<void> {
-    await this.#context.writeBack.rollBack()
-    await this.#forgetAll()
+    await this.#context.writeBack.transactions.rollBack()
+    await this.#invalidateAll()
   }
 
-  async #forgetAll(): Promise<void> {
-    this.#caches.forgetTree(this.#context.live)
+  async #invalidateAll(): Promise<void> {
+    this.#caches.invalidateTree(this.#context.live)
     await this.#caches.settled()
   }
 
-  #assertNoTransaction(): void {
-    if (this.#context.writeBack.isDeferring)
-      throw new StoreError('a transaction is under way on this mount: repeat this when it has ended', {
-        code: 'transaction-open',
-      })
-  }
-
   async #graft(path: string, when: string, to: string, message: string, replaces: boolean): Promise<Tid> {
-    this.#assertNoTransaction()
+    this.#context.writeBack.transactions.assertNotOpen()
     const context = this.#context
     const tree = await context.views.find(when)
     if (tree === undefined) throw new StoreError(`there is no moment '${when}'`, { code: 'no-moment' })
@@ -189,7 +182,7 @@ export class History {
     }
   }
 
-  /** Where a copy is to go. @throws StoreError where something is in its way. */
+  /** The place for a copy. @throws StoreError if it is taken. */
   async #target(
     path: string,
     source: Inode,
@@ -235,7 +228,7 @@ export class History {
         inode.nlink = isDirectory(inode) ? inode.nlink + 2 : 1
         setTimes(inode, nowNs, 'ctime')
         setTimes(directory.inode, nowNs, 'mtime', 'ctime')
-        context.bookkeeping.adopted(node)
+        context.bookkeeping.reclaimed(node)
         context.bookkeeping.added(bytes, inodes)
         node.name = { parent: directory.oid, name }
         context.changed(node)
@@ -244,7 +237,7 @@ export class History {
     })
   }
 
-  /** Gives a copy's content to a file that is there, which keeps its inode and names. */
+  /** Gives the content of a copy to an existing file, which keeps its inode and names. */
   async #replace(existing: Oid, { node: copy, stored }: Copy): Promise<void> {
     const context = this.#context
     const node = context.hold(context.live.node(existing))
@@ -260,9 +253,9 @@ export class History {
         copyAttributes(copy.inode, inode)
         setTimes(inode, context.nowNs(), 'ctime')
         copy.inode.replaceData(undefined)
-        context.bookkeeping.wrote(node)
+        context.fileChanged(node)
         context.changed(node)
-        this.#caches.forgetNode(node)
+        this.#caches.invalidateNode(node)
       })
     } finally {
       context.leave(node)
@@ -292,5 +285,5 @@ function assertTagName(name: string): void {
   )
 }
 
-/** A path for people. */
+/** A path as text. */
 const text = (path: string): string => Buffer.from(path, 'latin1').toString('utf8') || '/'

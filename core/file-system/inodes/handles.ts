@@ -2,13 +2,13 @@
 import { ErrnoError } from '../errno.ts'
 import type { Fh } from '../operations.ts'
 import type { DirectoryListing } from '../operations/directory-cookies.ts'
-import type { Node } from './node.ts'
+import type { Node } from './tree.ts'
 
 export type Handle =
   | { readonly kind: 'file'; readonly node: Node }
   | { readonly kind: 'directory'; readonly node: Node; readonly listing: DirectoryListing }
-  /** A made-up file, its content as it was when it was opened; a made-up directory has none. */
-  | { readonly kind: 'made up'; readonly content: Uint8Array }
+  /** A generated file, with its content at the time of opening; a generated directory has none. */
+  | { readonly kind: 'generated'; readonly content: Uint8Array }
 
 export class Handles {
   readonly #handles: (Handle | undefined)[] = []

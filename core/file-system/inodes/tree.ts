@@ -1,24 +1,119 @@
 /**
- * The whole tree as of one moment, or the live one: a connection, and the inodes of it that are in use.
+ * A tree of inodes as of one moment (or the live one), and the inodes of it that are in use.
  *
- * **Inode numbers.** `tree number * 2^40 + oid`, so that a file of the past differs from the same file today; a
- * tree's root is shown as oid 1. The live tree is number 0. A number is used again after its tree was given up, with
- * another generation.
+ * A {@link Node} is what the filesystem keeps of an inode while the kernel refers to it, a handle is open, or an
+ * operation is running. The kernel may refer to millions of inodes, so a node without users holds no object.
+ *
+ * **Inode numbers.** `tree number * 2^40 + oid`, so that a file of the past differs from the same file today. The
+ * root of a tree has oid 1 in its inode number. The live tree has number 0. The number of a tree that was dropped is
+ * used again, with another generation.
  */
+import type { BigFile } from '../../big-file/big-file.ts'
 import type { Connection } from '../../objects/connection.ts'
 import { Inode } from '../../tree/inode.ts'
 import { oid, type Oid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
+import { ReadWriteLock } from '../locks.ts'
 import { ROOT_INO, type Ino } from '../operations.ts'
-import { Node } from './node.ts'
+import { AccessTimes } from './access-times.ts'
 
 /** Oids, and with them inodes, that a mount can show. */
 export const INO_SPAN = 2 ** 40
 
-/** Tree numbers are below; the last is that of made-up files. */
+/** Tree numbers are below; the last is that of generated files. */
 export const TREE_NUMBERS = 2 ** 13
 
 export const treeNumberOf = (ino: Ino): number => Math.floor(ino / INO_SPAN)
+
+export class Node {
+  readonly tree: Tree
+  readonly oid: Oid
+  readonly ino: Ino
+  /** Shared by readers of the inode, its data or its entries; exclusive for changes. */
+  readonly lock = new ReadWriteLock()
+  /** References of the kernel. */
+  lookups = 0
+  /** Open handles. */
+  handles = 0
+  /** Operations that use it now. */
+  users = 0
+  /** It has lost its last name. Guarded by the gate. */
+  isOrphan = false
+  /** Its data, once it was used. */
+  file: BigFile | undefined
+  /** A name that it was found by, and its directory: for descriptions and notifications. */
+  name: { readonly parent: Oid; readonly name: string } | undefined
+  /** About how many written bytes no record has yet. Guarded by `lock`. */
+  unstoredBytes = 0
+  /** An invalidation of its cached attributes that is not done; operations that caused it await it. */
+  invalidation: Promise<void> | undefined
+  #inode: Inode | undefined
+  #isGone = false
+  #growth = 0
+  #isEmptied = false
+
+  constructor(tree: Tree, oid: Oid, ino: Ino) {
+    this.tree = tree
+    this.oid = oid
+    this.ino = ino
+  }
+
+  /** Its inode, to be activated before use. @throws ErrnoError ESTALE if its creation was rolled back. */
+  get inode(): Inode {
+    if (this.#isGone) throw new ErrnoError('ESTALE', 'the transaction that created it was rolled back')
+    return (this.#inode ??= this.tree.inodeAt(this.oid))
+  }
+
+  /** Whether the kernel can still refer to it. */
+  get isReferenced(): boolean {
+    return this.lookups > 0 || this.handles > 0
+  }
+
+  /** Notes by how many bytes the stored data has grown. */
+  noteGrowth(bytes: number): void {
+    this.#growth += bytes
+  }
+
+  /** Notes that no data is stored any more. */
+  noteEmptied(): void {
+    this.#isEmptied = true
+    this.#growth = 0
+  }
+
+  /** The bytes stored now, given those stored before; starts counting again. */
+  takeGrowth(stored: number): number {
+    const now = (this.#isEmptied ? 0 : stored) + this.#growth
+    this.#isEmptied = false
+    this.#growth = 0
+    this.unstoredBytes = 0
+    return now
+  }
+
+  /** Whether its inode does not have the stored size of its data yet. */
+  get hasGrowth(): boolean {
+    return this.file?.isDirty === true || this.#isEmptied || this.#growth !== 0
+  }
+
+  /** Drops everything about its data that is not stored: it was rolled back. */
+  revert(isOrphan: boolean): void {
+    this.isOrphan = isOrphan
+    this.file = undefined
+    this.#isEmptied = false
+    this.#growth = 0
+    this.unstoredBytes = 0
+  }
+
+  /** Its inode was never stored and never will be. */
+  vanish(): void {
+    this.#isGone = true
+  }
+
+  /** Releases its objects; they are found again by oid. */
+  detach(): void {
+    this.#inode = undefined
+    this.file = undefined
+  }
+}
 
 export interface TreeIdentity {
   readonly number: number
@@ -32,8 +127,10 @@ export class Tree {
   readonly generation: number
   readonly rootOid: Oid
   readonly readOnly: boolean
-  /** Operations under way. */
+  /** Operations that use it now. */
   users = 0
+  /** Not stored yet; of the live tree only. */
+  readonly accessTimes = new AccessTimes()
   readonly #nodes = new Map<Oid, Node>()
   #connection: Connection | undefined
 
@@ -58,7 +155,7 @@ export class Tree {
     this.#connection = connection
   }
 
-  /** Lets go of the connection and all its objects. Nodes stay; who uses one attaches a connection first. */
+  /** Releases the connection and all its objects. Nodes stay; attach a connection before using one. */
   detach(): void {
     this.#connection = undefined
     for (const node of this.#nodes.values()) node.detach()
@@ -68,12 +165,11 @@ export class Tree {
     return this.#nodes.size > 0
   }
 
-  /** Those in use. */
+  /** The nodes in use. */
   get nodes(): Iterable<Node> {
     return this.#nodes.values()
   }
 
-  /** How many inodes are in use. */
   get nodeCount(): number {
     return this.#nodes.size
   }
@@ -91,7 +187,7 @@ export class Tree {
     return Inode.at(this.connection, of)
   }
 
-  /** The node of an inode. Who asks lets it go by {@link Tree.settle}. */
+  /** The node of an inode. The caller lets it go with {@link Tree.dropUnused}. */
   node(of: Oid): Node {
     let node = this.#nodes.get(of)
     if (node === undefined) {
@@ -117,9 +213,9 @@ export class Tree {
     return this.#nodes.get(of)
   }
 
-  /** A node that has no user, no handle and nothing unserialised lets go of its objects; one that nobody refers to goes. */
-  settle(node: Node): void {
-    if (node.users > 0 || node.handles > 0 || node.isUnsettled) return
+  /** Releases the objects of a node without users, handles and unserialised data; drops the node if it is unreferenced. */
+  dropUnused(node: Node): void {
+    if (node.users > 0 || node.handles > 0 || node.hasGrowth) return
     node.detach()
     if (node.isReferenced || node.isOrphan) return
     if (this.#nodes.get(node.oid) === node) this.#nodes.delete(node.oid)

@@ -1,9 +1,9 @@
 /**
- * The moments of the past that somebody looks at, each a {@link Tree} of its own.
+ * The moments of the past that are in use, each a {@link Tree} of its own.
  *
- * A view lives as long as the kernel refers to an inode of it or an operation on it is under way; two names of the same
- * moment lead to the same view. What a view costs is bounded whatever is read through it: of all views only the
- * {@link ATTACHED_MAX} used last have a connection with a cache of objects; another gets one when it is used again.
+ * A view lives while the kernel refers to an inode of it or an operation uses it; all names of a moment lead to the same
+ * view. The memory of views is bounded whatever is read through them: only the {@link ATTACHED_MAX} used last have a
+ * connection with a cache of objects; another one gets a connection when it is used again.
  */
 import { Connection } from '../../objects/connection.ts'
 import { findMoment } from '../../../store/moments.ts'
@@ -15,32 +15,32 @@ import { ErrnoError } from '../errno.ts'
 import { Tree, TREE_NUMBERS } from './tree.ts'
 
 const ATTACHED_MAX = 16
-/** Of the names that a view was found by the last so many are known. */
+/** How many of the names that led to a view are remembered, the last ones. */
 const NAMES_MAX = 100
-/** A view's cache is this part of the live tree's. */
+/** The cache of the live tree is this many times as large as a view's. */
 const CACHE_PART = 16
 
 interface View {
   readonly tid: Tid
   readonly tree: Tree
   attaching: Promise<void> | undefined
-  /** What it was found by: the kernel may remember it so. */
+  /** The names that led to it: the kernel may have them cached. */
   readonly names: Set<string>
-  /** When it was used last, of performance.now(). */
+  /** The time of its last use, of performance.now(). */
   usedMs: number
 }
 
 export interface ViewsOptions {
   readonly store: Store
-  /** Where tags are looked up. */
+  /** Has the tags. */
   readonly superblock: Superblock
-  /** The live tree's, in bytes. */
+  /** The cache of the live tree. */
   readonly cacheSizeBytes: number
 }
 
 export class Views {
   readonly #options: ViewsOptions
-  /** By number, the one used last at the end. */
+  /** By number, in the order of their last use. */
   readonly #views = new Map<number, View>()
   readonly #byTid = new Map<Tid, Promise<View>>()
   #nextNumber = 1
@@ -50,14 +50,14 @@ export class Views {
     this.#options = options
   }
 
-  /** The moments that are open or being opened: what a pack must leave alone. */
+  /** The moments that are open or being opened: a pack must keep them. */
   get openTids(): readonly Tid[] {
     return [...this.#byTid.keys()]
   }
 
   /**
-   * The tree as of a moment as a person writes it; undefined where there is none. Its root has one user more: the
-   * caller lets go of it.
+   * The tree of a moment, in the notation of store/moments.ts; undefined if there is none. Its root gets one user, which the
+   * caller takes away.
    */
   async find(text: string): Promise<Tree | undefined> {
     const { store, superblock } = this.#options
@@ -75,8 +75,8 @@ export class Views {
   }
 
   /**
-   * What the views before a moment were found by that nobody has used for so long, and in which nothing is open: they
-   * may well be there because the kernel remembers them, which it may do for ever.
+   * The names of views before a moment that were not used for `idleMs` and have no open file: the kernel's cache may be all that
+   * keeps them, for ever.
    */
   idleNames(before: Tid, idleMs: number): readonly string[] {
     const sinceMs = performance.now() - idleMs
@@ -86,19 +86,19 @@ export class Views {
       .flatMap(({ names }) => [...names])
   }
 
-  /** The tree of a number. @throws ErrnoError ESTALE */
+  /** The tree with a number. @throws ErrnoError ESTALE */
   tree(number: number): Tree {
     const view = this.#views.get(number)
-    if (view === undefined) throw new ErrnoError('ESTALE', `nothing of tree ${number} is in use`)
+    if (view === undefined) throw new ErrnoError('ESTALE', `tree ${number} is no longer in use`)
     return view.tree
   }
 
-  /** The tree of a number, if it is in use. */
+  /** The tree with a number, if it is in use. */
   known(number: number): Tree | undefined {
     return this.#views.get(number)?.tree
   }
 
-  /** Sees to it that a tree that has a user has a connection. */
+  /** Gives a tree a connection if it has none. The caller holds a user of the tree. */
   async attach(tree: Tree): Promise<void> {
     const view = this.#views.get(tree.number)
     if (view === undefined) throw new ErrnoError('ESTALE')
@@ -113,8 +113,8 @@ export class Views {
     this.#detachOldest()
   }
 
-  /** Drops a view that nobody uses. */
-  settle(tree: Tree): void {
+  /** Drops a view that is no longer in use. */
+  dropUnused(tree: Tree): void {
     const view = this.#views.get(tree.number)
     if (view === undefined || tree.isInUse || tree.users > 0) return
     this.#views.delete(tree.number)
@@ -130,9 +130,9 @@ export class Views {
     try {
       return await opening
     } catch (error) {
-      // Another who waited may have been here before, and somebody may have begun again since.
+      // Another caller may have removed it, and opened the moment again since.
       if (this.#byTid.get(tid) === opening) this.#byTid.delete(tid)
-      // There was no filesystem yet.
+      // The moment is before the filesystem was made.
       if (error instanceof CannotOpenError) return undefined
       throw error
     }
@@ -160,7 +160,7 @@ export class Views {
       this.#nextNumber = number + 2 < TREE_NUMBERS ? number + 1 : 1
       if (!this.#views.has(number)) return number
     }
-    throw new ErrnoError('ENFILE', 'too many moments are in use at once')
+    throw new ErrnoError('ENFILE', 'too many moments are in use')
   }
 
   #detachOldest(): void {
@@ -175,7 +175,7 @@ export class Views {
   }
 }
 
-/** Those that it was found by last stand at the end. */
+/** In the order of their last use. */
 function rememberName({ names }: View, name: string): void {
   names.delete(name)
   names.add(name)

@@ -1,17 +1,17 @@
 /**
- * rename(2), all forms of it. The names hold still (the namespace is held), so what is found first is what is
- * renamed. The new name is entered before the old one goes.
+ * rename(2) in all its forms. The namespace lock is held, so what is found first is what is renamed. The new name is
+ * entered before the old one is removed.
  */
 import { Directory } from '../../tree/directory.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Ino, Name, RenameFlags } from '../operations.ts'
-import { assertDirectory, checkName, isDirectory, setTimes } from './attributes.ts'
-import { activateAll, type Context } from '../context.ts'
-import type { Node } from '../inodes/node.ts'
+import { activateAll, assertDirectory, checkName, isDirectory, setTimes } from './attributes.ts'
+import type { Context } from '../context.ts'
+import type { Node } from '../inodes/tree.ts'
 import { isReserved } from '../reserved-names.ts'
 
-/** One side of a renaming: a directory, a name in it, and what it leads to. */
+/** One side of a rename: a directory, a name in it, and the inode of that name. */
 interface Side<Found extends Node | undefined> {
   readonly directory: Node
   readonly name: Name
@@ -19,7 +19,7 @@ interface Side<Found extends Node | undefined> {
 }
 
 /**
- * @throws ErrnoError ENOENT, EEXIST, ENOTDIR, EISDIR, ENOTEMPTY, EXDEV, and EINVAL for a directory that would get
+ * @throws ErrnoError ENOENT, EEXIST, ENOTDIR, EISDIR, ENOTEMPTY, EXDEV, and EINVAL for a directory that would be moved
  *   into itself.
  */
 export function rename(
@@ -101,7 +101,7 @@ async function exchange(context: Context, from: Side<Node>, to: Side<Node>): Pro
   finish(context, all)
 }
 
-/** Directories' times change with their entries, the inodes' because their names do. */
+/** Sets the times: of directories because their entries changed, of inodes because their names did. */
 function finish(context: Context, [from, to, ...moved]: readonly Node[]): void {
   const nowNs = context.nowNs()
   for (const directory of [from, to]) {
@@ -136,12 +136,12 @@ async function assertReplaceable(node: Node, target: Node): Promise<void> {
   if (!(await entriesOf(target).isEmpty())) throw new ErrnoError('ENOTEMPTY')
 }
 
-/** @throws ErrnoError EINVAL where `directory` is `node` or somewhere below it. */
+/** @throws ErrnoError EINVAL if `directory` is `node` or below it. */
 async function assertNotWithin(directory: Node, node: Node): Promise<void> {
   const { tree } = directory
   const passed = new Set<Oid>()
   for (let at = directory.oid; at !== tree.rootOid;) {
-    if (passed.has(at)) throw tree.connection.corrupt(at, 'it is a directory within itself')
+    if (passed.has(at)) throw tree.connection.corrupt(at, 'the directory contains itself')
     passed.add(at)
     if (at === node.oid) throw new ErrnoError('EINVAL', 'a directory cannot be moved into itself')
     const inode = tree.inodeAt(at)

@@ -1,25 +1,25 @@
-/** statfs in terms that a person believes: used is what the files of today take, available what the disk has. */
-import { statfs } from 'node:fs/promises'
+/** statfs(2): used is what today's files take, available what the database's disk has. */
+import { statfs as statfsOf } from 'node:fs/promises'
 import type { Usage } from '../../tree/superblock.ts'
 import type { FileSystemStatistics } from '../operations.ts'
 
 const BLOCK_BYTES = 4096
 const NAME_MAX = 255
-/** A database that is in no file has no limit that is known. */
+/** For a database without a known limit. */
 const UNKNOWN_BYTES = 2 ** 50
 const UNKNOWN_FILES = 2 ** 40
 
-/** The bytes that the disk of a database has left. */
+/** Free bytes on the disk of a database. */
 export async function availableBytes(path: string): Promise<number> {
   try {
-    const { bavail, bsize } = await statfs(path)
+    const { bavail, bsize } = await statfsOf(path)
     return bavail * bsize
   } catch {
     return UNKNOWN_BYTES
   }
 }
 
-export async function spaceStatistics(path: string, usage: Usage): Promise<FileSystemStatistics> {
+export async function statfs(path: string, usage: Usage): Promise<FileSystemStatistics> {
   const available = Math.floor((await availableBytes(path)) / BLOCK_BYTES)
   return {
     blockSize: BLOCK_BYTES,

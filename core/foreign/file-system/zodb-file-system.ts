@@ -74,8 +74,6 @@ const DEFAULT_FOLLOW_MS = 500
 /** A view of the past may keep this part of what the live one may. */
 const PAST_CACHE_PART = 16
 
-const LIVE_TIMEOUT_MS = 1000
-const PAST_TIMEOUT_MS = 3_600_000
 const BLKSIZE = 65_536
 const STAT_BLOCK_BYTES = 512n
 const STATFS_BLOCK_BYTES = 4096
@@ -196,8 +194,8 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
     const node = this.#nodes.get(ino)
     if (node.target.kind !== 'file') throw new ErrnoError('EISDIR')
     const { view } = node
-    const keepCache = !(view instanceof LiveView) || view.tellsKernel
-    return { fh: this.#newFh(this.#again(node)), keepCache, directIo: false }
+    const isKnown = !(view instanceof LiveView) || view.tellsKernel
+    return { fh: this.#newFh(this.#again(node)), pages: isKnown ? 'keep' : 'drop' }
   }
 
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
@@ -367,12 +365,12 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   /** The node's entry; when it cannot be told, the reference that it was given is taken back. */
   async #entry(node: Node): Promise<Entry> {
     try {
-      const timeoutMs = node.view.isLive ? LIVE_TIMEOUT_MS : PAST_TIMEOUT_MS
+      const validity = node.view.isLive ? 'briefly' : 'forever'
       return {
         attributes: await this.#attributes(node),
         generation: 0,
-        entryTimeoutMs: timeoutMs,
-        attributesTimeoutMs: timeoutMs,
+        nameValidity: validity,
+        attributesValidity: validity,
       }
     } catch (error) {
       this.#nodes.release(node, 1)

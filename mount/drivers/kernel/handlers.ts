@@ -6,7 +6,7 @@
  * A handler that throws has sent nothing: the session sends the errno. Source of the layouts: linux/fuse.h.
  */
 import { ErrnoError } from '../../../core/file-system/errno.ts'
-import type { DirectoryEntry, Entry, Notifier, Operations } from '../../../core/file-system/operations.ts'
+import type { DirectoryEntry, Entry, Operations } from '../../../core/file-system/operations.ts'
 import { directoryEntriesIn, directoryEntryBytes } from './abi/directory.ts'
 import {
   AllocateFlag,
@@ -21,6 +21,7 @@ import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 import type { Message, RequestHeader } from './abi/message.ts'
 import { Opcode } from './abi/opcodes.ts'
 import { readSetattr } from './abi/setattr.ts'
+import { dropsSetuid, keepsSetuid, keepsSetuidAs } from './capabilities.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import type { Replies } from './replies.ts'
 
@@ -29,7 +30,6 @@ export interface HandlerContext {
   readonly operations: Operations
   readonly replies: Replies
   readonly readBuffers: ReadBuffers
-  readonly notifier: Notifier
   /** The length of fuse_setxattr_in, which the kernel and we agreed on. */
   readonly setxattrBytes: 8 | 16
 }
@@ -38,9 +38,6 @@ export type Handler = (request: RequestHeader, message: Message, context: Handle
 
 /** The most that one copy_file_range may copy where its answer has 32 bits. */
 const COPY_MAX = 0x7fff_f000n
-
-/** The setuid and setgid bits of a mode. */
-const SUIDGID = 0o6000
 
 const NAMES: Readonly<Record<number, Handler>> = {
   [Opcode.LOOKUP]: async (request, message, { operations, replies }) => {
@@ -79,9 +76,10 @@ const NAMES: Readonly<Record<number, Handler>> = {
   [Opcode.RENAME2]: async (request, message, context) =>
     rename(request, message, context, 16, message.u32(8)),
   [Opcode.CREATE]: async (request, message, { operations, replies }) => {
-    const [flags, mode] = [message.u32(0), message.u32(4)]
+    const [flags, mode, openFlags] = [message.u32(0), message.u32(4), message.u32(12)]
     const { name } = message.name(16)
-    const { entry, file } = await operations.create(request.ino, name, mode, flags, request.caller)
+    const keeps = openFlags & OPEN_KILL_SUIDGID ? dropsSetuid : keepsSetuid
+    const { entry, file } = await operations.create(request.ino, name, mode, flags, request.caller, keeps)
     replies.created(request, entry, file)
   },
 }
@@ -129,11 +127,10 @@ const INODES: Readonly<Record<number, Handler>> = {
 }
 
 const FILES: Readonly<Record<number, Handler>> = {
-  [Opcode.OPEN]: async (request, message, context) => {
-    const { operations, replies } = context
-    const [flags, kill] = [message.u32(0), (message.u32(4) & OPEN_KILL_SUIDGID) !== 0]
-    if (kill) await killSuidgid(request, context)
-    replies.opened(request, await operations.open(request.ino, flags, request.caller))
+  [Opcode.OPEN]: async (request, message, { operations, replies }) => {
+    const [flags, openFlags] = [message.u32(0), message.u32(4)]
+    const keeps = openFlags & OPEN_KILL_SUIDGID ? dropsSetuid : keepsSetuid
+    replies.opened(request, await operations.open(request.ino, flags, request.caller, keeps))
   },
   [Opcode.READ]: async (request, message, { operations, replies, readBuffers }) => {
     const [fh, off, size] = [message.fh(0), message.bigU64(8), message.u32(16)]
@@ -145,12 +142,11 @@ const FILES: Readonly<Record<number, Handler>> = {
       readBuffers.giveBack(buffer)
     }
   },
-  [Opcode.WRITE]: async (request, message, context) => {
-    const { operations, replies } = context
+  [Opcode.WRITE]: async (request, message, { operations, replies }) => {
     const [fh, off, size, flags] = [message.fh(0), message.bigU64(8), message.u32(16), message.u32(20)]
     const data = message.data(40, size)
-    if (flags & WRITE_KILL_SUIDGID) await killSuidgid(request, context)
-    replies.count(request, await operations.write(request.ino, fh, off, data))
+    const keeps = flags & WRITE_KILL_SUIDGID ? dropsSetuid : keepsSetuid
+    replies.count(request, await operations.write(request.ino, fh, off, data, keeps))
   },
   [Opcode.RELEASE]: async (request, message, { operations, replies }) => {
     await operations.release(request.ino, message.fh(0))
@@ -171,7 +167,7 @@ const FILES: Readonly<Record<number, Handler>> = {
       punchHole: (mode & PUNCH_HOLE) !== 0,
       zeroRange: (mode & ZERO_RANGE) !== 0,
     }
-    await operations.allocate(request.ino, fh, flags, off, len)
+    await operations.allocate(request.ino, fh, flags, off, len, keepsSetuidAs(request.caller))
     replies.empty(request)
   },
   [Opcode.LSEEK]: async (request, message, { operations, replies }) => {
@@ -235,17 +231,6 @@ async function rename(
   replies.empty(request)
 }
 
-/**
- * Takes setuid and setgid away before a write or a truncation by somebody without CAP_FSETID. The kernel asks for it
- * every time and does not expect the mode to change, so it is told where it did.
- */
-async function killSuidgid(request: RequestHeader, { operations, notifier }: HandlerContext): Promise<void> {
-  const { mode } = await operations.getattr(request.ino)
-  if ((mode & SUIDGID) === 0) return
-  await operations.setattr(request.ino, { killSuidgid: true }, request.caller)
-  notifier.invalidateInode(request.ino, -1n, 0n)
-}
-
 /** Answers getxattr and listxattr: with size 0 the kernel asks for the length alone. */
 function sendValue(request: RequestHeader, replies: Replies, value: Uint8Array, size: number): void {
   if (size === 0) replies.count(request, value.length)
@@ -263,7 +248,8 @@ function copy(
   const to = { ino: message.ino(16), fh: message.fh(24), off: message.bigU64(32) }
   const length = message.bigU64(40)
   if (message.bigU64(48) !== 0n) throw new ErrnoError('EINVAL')
-  return operations.copyFileRange(from, to, limit !== undefined && length > limit ? limit : length)
+  const bounded = limit !== undefined && length > limit ? limit : length
+  return operations.copyFileRange(from, to, bounded, keepsSetuidAs(request.caller))
 }
 
 /** As many entries as fit into the answer that was asked for. */

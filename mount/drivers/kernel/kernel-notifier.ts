@@ -1,9 +1,10 @@
 /**
- * Telling the kernel to forget.
+ * Invalidates what the kernel has cached.
  *
- * To drop a page the kernel waits for that page's lock, to drop a name for its directory's, and a request that
- * is under way may hold either. So a notification is written by another thread, while this one goes on
- * answering requests. One is under way at a time: however many there are, they take one thread of the pool.
+ * To drop a page the kernel waits for the lock of that page, to drop a name for that of its directory, and a running request
+ * may hold either. So another thread writes the notification, while this one continues to answer requests. One runs at
+ * a time, so that they take one thread of the pool. Attributes are dropped without such a lock: their notifications do not
+ * queue, and a request may wait for them.
  *
  * fuse_notify_inval_inode_out: u64 ino, i64 off, i64 len. fuse_notify_inval_entry_out: u64 parent, u32 namelen,
  * u32 flags, name, NUL. Each follows a header (see replies.ts) whose error field holds the kind of notification.
@@ -16,7 +17,7 @@ import { NotifyCode } from './abi/opcodes.ts'
 import { addressOf, writevElsewhere } from './system-calls.ts'
 
 const { ENOENT, ENODEV, ENOTCONN, ECONNABORTED } = constants.errno
-/** The kernel does not know the inode or name, or the mount has ended: there is nothing to forget. */
+/** The kernel has not cached it, or the mount has ended. */
 const HARMLESS: ReadonlySet<number> = new Set([ENOENT, ENODEV, ENOTCONN, ECONNABORTED])
 
 const HEADER_BYTES = 16
@@ -24,9 +25,9 @@ const HEADER_BYTES = 16
 export class KernelNotifier implements Notifier {
   readonly #fd: number
   readonly #log: Logger
-  /** Address and length of the notification under way: read by the other thread, so it must not be collected. */
-  readonly #vector = new BigUint64Array(2)
   #queue: Promise<void> = Promise.resolve()
+  /** Notifications that run beside the queue. */
+  readonly #unqueued = new Set<Promise<void>>()
   #closed = false
 
   /** @param fd - /dev/fuse; open until {@link KernelNotifier.close} has resolved. */
@@ -36,11 +37,14 @@ export class KernelNotifier implements Notifier {
   }
 
   invalidateInode(ino: Ino, off: bigint, len: bigint): void {
-    const { bytes, view } = notification(NotifyCode.INVAL_INODE, 24)
-    setU64(view, HEADER_BYTES, ino)
-    view.setBigInt64(HEADER_BYTES + 8, off, true)
-    view.setBigInt64(HEADER_BYTES + 16, len, true)
-    this.#enqueue(bytes)
+    this.#enqueue(inodeNotification(ino, off, len))
+  }
+
+  async invalidateAttributes(ino: Ino): Promise<void> {
+    const sent = this.#send(inodeNotification(ino, -1n, 0n))
+    this.#unqueued.add(sent)
+    await sent
+    this.#unqueued.delete(sent)
   }
 
   invalidateEntry(parent: Ino, name: Name): void {
@@ -59,6 +63,7 @@ export class KernelNotifier implements Notifier {
   async close(): Promise<void> {
     this.#closed = true
     await this.#queue
+    await Promise.all(this.#unqueued)
   }
 
   #enqueue(bytes: Buffer): void {
@@ -67,12 +72,21 @@ export class KernelNotifier implements Notifier {
 
   async #send(bytes: Buffer): Promise<void> {
     if (this.#closed) return
-    this.#vector[0] = addressOf(bytes)
-    this.#vector[1] = BigInt(bytes.length)
-    const { result, errno } = await writevElsewhere(this.#fd, addressOf(this.#vector), 1)
+    const vector = new BigUint64Array([addressOf(bytes), BigInt(bytes.length)])
+    const { result, errno } = await writevElsewhere(this.#fd, addressOf(vector), 1)
+    // The other thread has read both: until here they must not be collected.
+    vector.fill(0n)
     if (result < 0 && !HARMLESS.has(errno))
-      this.#log.error({ errno, bytes: bytes.toString('hex') }, 'the kernel refused a notification')
+      this.#log.error({ errno, bytes: bytes.toString('hex') }, 'the kernel rejected a notification')
   }
+}
+
+function inodeNotification(ino: Ino, off: bigint, len: bigint): Buffer {
+  const { bytes, view } = notification(NotifyCode.INVAL_INODE, 24)
+  setU64(view, HEADER_BYTES, ino)
+  view.setBigInt64(HEADER_BYTES + 8, off, true)
+  view.setBigInt64(HEADER_BYTES + 16, len, true)
+  return bytes
 }
 
 function notification(code: number, bodyBytes: number): { readonly bytes: Buffer; readonly view: DataView } {

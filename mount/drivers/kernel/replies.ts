@@ -32,7 +32,13 @@ const { ENOENT, ENODEV, ECONNABORTED, EIO } = constants.errno
 const OUT_HEADER_BYTES = 16
 /** The most buffers that one writev takes (IOV_MAX). */
 const VECTORS_MAX = 1024
-/** How long the kernel may believe attributes that it asked for by themselves. */
+/** Flags of the answer to open. */
+const PAGES_FLAG: Readonly<Record<OpenFile['pages'], number>> = {
+  keep: OpenFlag.KEEP_CACHE,
+  drop: 0,
+  bypass: OpenFlag.DIRECT_IO,
+}
+/** How long the kernel may cache the attributes in the answer to getattr and setattr. */
 const ATTRIBUTES_VALID_MS = 1000
 
 export class Replies {
@@ -79,7 +85,7 @@ export class Replies {
   }
 
   openedDirectory(request: RequestHeader, fh: Fh): void {
-    this.#send(request, this.#writeOpen(OUT_HEADER_BYTES, { fh, keepCache: false, directIo: false }))
+    this.#send(request, this.#writeOpen(OUT_HEADER_BYTES, { fh, pages: 'drop' }))
   }
 
   created(request: RequestHeader, entry: Entry, file: OpenFile): void {
@@ -141,9 +147,8 @@ export class Replies {
   }
 
   #writeOpen(at: number, file: OpenFile): number {
-    const flags = (file.directIo ? OpenFlag.DIRECT_IO : 0) | (file.keepCache ? OpenFlag.KEEP_CACHE : 0)
     setU64(this.#view, at, file.fh)
-    setU64(this.#view, at + 8, flags)
+    setU64(this.#view, at + 8, PAGES_FLAG[file.pages])
     return 16
   }
 

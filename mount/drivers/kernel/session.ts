@@ -101,7 +101,6 @@ export class Session {
       operations,
       replies: this.#replies,
       readBuffers: new ReadBuffers(),
-      notifier: this.#notifier,
       setxattrBytes: 8,
     }
     this.started = this.#start.promise

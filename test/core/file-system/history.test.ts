@@ -187,7 +187,7 @@ describe('a transaction that somebody delimits', () => {
     await paths.write('a', 'a')
     expect(await fs.sync()).toBe(before)
     await paths.write('b', 'b')
-    expect(await message(historyOf(fs).tag('x'))).toContain('a transaction is under way')
+    expect(await message(historyOf(fs).tag('x'))).toContain('a transaction is open')
     const after = await historyOf(fs).commit('both')
     expect(await paths.list(`@${formatTid(before)}`)).toEqual([])
     expect(await paths.list(`@${formatTid(after)}`)).toEqual(['a', 'b'])

@@ -12,7 +12,7 @@ test('a free lock is taken without waiting', () => {
   expect(lock.tryShared()).toBe(false)
   lock.release()
   expect(lock.isFree).toBe(true)
-  expect(() => lock.release()).toThrow('nobody holds')
+  expect(() => lock.release()).toThrow('not held')
 })
 
 test('who waits to be alone is passed by nobody', async () => {

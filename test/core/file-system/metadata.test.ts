@@ -1,11 +1,19 @@
 import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { AttributeChanges, Attributes, Ino } from '../../../core/file-system/operations.ts'
-import { codeOf, type Paths } from '../../tools/paths.ts'
+import { FileSystem } from '../../../core/file-system/file-system.ts'
+import type {
+  AllocateMode,
+  AttributeChanges,
+  Attributes,
+  Fh,
+  Ino,
+  OpenFile,
+} from '../../../core/file-system/operations.ts'
+import { codeOf, Paths } from '../../tools/paths.ts'
 import { memoryPaths, openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
 
-let paths: Paths
+let paths: Awaited<ReturnType<typeof memoryPaths>>
 let ino: Ino
 
 beforeEach(async () => {
@@ -23,13 +31,64 @@ const MODES: readonly [mode: number, changes: AttributeChanges, result: number][
   [0o6755, { gid: 5 }, 0o755],
   [0o6745, { uid: 5 }, 0o2745],
   [0o6755, { uid: 5, mode: 0o4755 }, 0o4755],
-  [0o6755, { killSuidgid: true }, 0o755],
   [0o6755, { atimeNs: 'now' }, 0o6755],
 ]
 
 test.each(MODES)('mode %o, after %j, is %o', async (mode, changes, result) => {
   await set({ mode })
   expect((await set(changes)).mode).toBe(constants.S_IFREG | result)
+})
+
+describe('setuid and setgid', () => {
+  const drops = (): boolean => false
+  const keeps = (): boolean => true
+  const CHANGES: readonly [string, (keepsSetuid: () => boolean) => Promise<unknown>][] = [
+    ['write', async kept => await paths.fs.write(ino, (await openFile()).fh, 0n, Buffer.from('x'), kept)],
+    ['truncate', kept => set({ size: 1n, dropsSetuid: !kept() })],
+    ['open with O_TRUNC', kept => paths.fs.open(ino, constants.O_WRONLY | constants.O_TRUNC, caller, kept)],
+    ['fallocate', kept => allocate({ keepSize: false, punchHole: false, zeroRange: false }, kept)],
+    ['a hole', kept => allocate({ keepSize: true, punchHole: true, zeroRange: false }, kept)],
+    ['zeros', kept => allocate({ keepSize: true, punchHole: false, zeroRange: true }, kept)],
+    ['copy_file_range', kept => copyOnto(kept)],
+  ]
+  const caller = { uid: 1, gid: 1, pid: 1 }
+  const openFile = (): Promise<OpenFile> => paths.fs.open(ino, constants.O_RDWR)
+  const allocate = async (mode: AllocateMode, kept: () => boolean): Promise<void> =>
+    await paths.fs.allocate(ino, (await openFile()).fh, mode, 0n, 3n, kept)
+  const copyOnto = async (kept: () => boolean): Promise<void> => {
+    await paths.write('source', 'bytes')
+    const from = { ino: (await paths.stat('source')).ino, fh: 0 as Fh, off: 0n }
+    await paths.fs.copyFileRange(from, { ino, fh: (await openFile()).fh, off: 0n }, 3n, kept)
+  }
+
+  test.each(CHANGES)('%s drops them, in the same operation and on disk', async (_name, change) => {
+    await set({ mode: 0o6755 })
+    const invalidated: Ino[] = []
+    paths.fs.attach({
+      invalidateInode: () => undefined,
+      invalidateEntry: () => undefined,
+      invalidateAttributes: async of => void invalidated.push(of),
+      settled: async () => undefined,
+    })
+    await change(drops)
+    expect((await paths.stat('file')).mode & 0o7777).toBe(0o755)
+    expect(invalidated).toEqual([ino])
+    await paths.fs.fsync()
+    const stored = new Paths(await FileSystem.open(paths.store))
+    expect((await stored.stat('file')).mode & 0o7777).toBe(0o755)
+  })
+
+  test.each(CHANGES)('%s leaves them to a caller that may keep them', async (_name, change) => {
+    await set({ mode: 0o6755 })
+    await change(keeps)
+    expect((await paths.stat('file')).mode & 0o7777).toBe(0o6755)
+  })
+
+  test.each(CHANGES)('%s leaves setgid without group execute', async (_name, change) => {
+    await set({ mode: 0o6745 })
+    await change(drops)
+    expect((await paths.stat('file')).mode & 0o7777).toBe(0o2745)
+  })
 })
 
 describe('times', () => {
@@ -62,6 +121,50 @@ describe('times', () => {
       expect([what, times.filter(time => after[time] !== before[time])]).toEqual([what, changed])
       for (const time of times) expect(after[time]).toBeGreaterThanOrEqual(before[time])
     }
+  })
+
+  describe('of access', () => {
+    const OLD = { atimeNs: 1n }
+
+    test('make no transaction of their own', async () => {
+      await paths.mkdir('directory')
+      await set(OLD)
+      const at = await paths.fs.sync()
+      await paths.read('file')
+      await paths.list('directory')
+      expect((await paths.stat('file')).atimeNs).toBeGreaterThan(1n)
+      await paths.fs.fsync()
+      expect(await paths.fs.sync()).toBe(at)
+      await paths.fs.close()
+      expect(await paths.store.lastTid()).toBe(at)
+    })
+
+    test('are stored with the next change', async () => {
+      await set(OLD)
+      await paths.fs.sync()
+      await paths.read('file')
+      const { atimeNs } = await paths.stat('file')
+      await paths.write('other', 'changed')
+      await paths.fs.sync()
+      const stored = new Paths(await FileSystem.open(paths.store))
+      expect((await stored.stat('file')).atimeNs).toBe(atimeNs)
+    })
+
+    test('are those that were set, if that was later than the read', async () => {
+      await paths.read('file')
+      await set(OLD)
+      await paths.fs.sync()
+      expect((await paths.stat('file')).atimeNs).toBe(1n)
+    })
+
+    test('stay with ignoresAccess', async () => {
+      const { fs } = (paths = await memoryPaths({ ignoresAccess: true }))
+      await paths.write('file', 'content')
+      ino = (await paths.stat('file')).ino
+      await fs.setattr(ino, OLD)
+      await paths.read('file')
+      expect((await paths.stat('file')).atimeNs).toBe(1n)
+    })
   })
 
   test('of a directory change with its entries', async () => {

@@ -90,10 +90,10 @@ describe('which moment a name leads to', () => {
     const paths = await openPaths(temporaryDatabase())
     await paths.write('file', 'content')
     const moment = at(await paths.fs.sync())
-    expect(await paths.at(moment, (_ino, entry) => Promise.resolve(entry?.entryTimeoutMs))).toBe(1000)
-    expect(
-      await paths.at(`${moment}/file`, (_ino, entry) => Promise.resolve(entry?.entryTimeoutMs)),
-    ).toBeGreaterThan(60_000)
+    expect(await paths.at(moment, (_ino, entry) => Promise.resolve(entry?.nameValidity))).toBe('briefly')
+    expect(await paths.at(`${moment}/file`, (_ino, entry) => Promise.resolve(entry?.nameValidity))).toBe(
+      'forever',
+    )
   })
 
   test('a file of the same name comes before a tag', async () => {

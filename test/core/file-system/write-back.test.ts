@@ -167,9 +167,13 @@ describe('on a full disk', () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9 })
     await paths.write('a', 'content')
     const slow = Promise.withResolvers<void>()
-    paths.store.beforeCommit = () => slow.promise
+    const begun = Promise.withResolvers<void>()
+    paths.store.beforeCommit = () => {
+      begun.resolve()
+      return slow.promise
+    }
     const first = codeOf(paths.fs.fsync())
-    await sleep(5)
+    await begun.promise
     paths.store.beforeCommit = FREE
     const second = codeOf(paths.fs.fsync())
     slow.reject(new NoSpaceError('the disk is full'))
@@ -242,5 +246,43 @@ describe('on a full disk', () => {
     const store = new MemoryStore()
     store.beforeCommit = FULL
     expect(await codeOf(FileSystem.open(store))).toBe('NoSpaceError')
+  })
+})
+
+describe('after a conflict', () => {
+  /** A filesystem with a change that conflicts with a transaction of another writer; `attempts` counts its commits. */
+  const conflicting = async (): Promise<{
+    paths: Awaited<ReturnType<typeof memoryPaths>>
+    attempts: () => number
+  }> => {
+    const paths = await memoryPaths({ commitIntervalMs: 20 })
+    await paths.write('a', 'content')
+    await paths.fs.fsync()
+    const other = await stored(paths)
+    await other.write('a', 'changed elsewhere')
+    await other.fs.fsync()
+    let attempts = 0
+    paths.store.beforeCommit = () => Promise.resolve(void attempts++)
+    await paths.write('a', 'changed here')
+    expect(await codeOf(paths.fs.fsync())).toBe('ConflictError')
+    return { paths, attempts: () => attempts }
+  }
+
+  test('nothing is tried again from the same state: not on request, and not on the timer', async () => {
+    const { paths, attempts } = await conflicting()
+    for (let i = 0; i < 3; i++) expect(await codeOf(paths.fs.fsync())).toBe('ConflictError')
+    await sleep(100)
+    expect(attempts()).toBe(1)
+    expect(await codeOf(paths.fs.close())).toBe('ConflictError')
+    expect((await (await stored(paths)).read('a')).toString()).toBe('changed elsewhere')
+  })
+
+  test('changes are refused, and reads go on', async () => {
+    const { paths, attempts } = await conflicting()
+    expect(await codeOf(paths.write('b', 'new'))).toBe('ConflictError')
+    expect(await codeOf(paths.mkdir('directory'))).toBe('ConflictError')
+    expect((await paths.read('a')).toString()).toBe('changed here')
+    expect(await paths.list('')).toEqual(['a'])
+    expect(attempts()).toBe(1)
   })
 })

@@ -63,6 +63,7 @@ class RecordingNotifier implements Notifier {
     this.calls.push({ ino, off, len })
   }
   invalidateEntry(): void {}
+  async invalidateAttributes(): Promise<void> {}
   async settled(): Promise<void> {}
 }
 

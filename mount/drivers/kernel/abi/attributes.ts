@@ -1,5 +1,5 @@
 /**
- * What the kernel is told of an inode.
+ * An inode as the kernel receives it.
  *
  * | at | struct fuse_attr (88 bytes)         | | at | struct fuse_entry_out (128 bytes)    |
  * |----|-------------------------------------|-|----|--------------------------------------|
@@ -13,12 +13,19 @@
  * fuse_statx_out (288 bytes): u64 attr_valid, u32 attr_valid_nsec, u32 flags, 16 spare bytes, then as statx(2) has it.
  * Source: linux/fuse.h, since 7.39 for statx.
  */
-import type { Attributes, Entry } from '../../../../core/file-system/operations.ts'
+import type { Attributes, Entry, Validity } from '../../../../core/file-system/operations.ts'
 import { setTimeout64, setU64, splitTime } from './fields.ts'
 
 export const ATTR_OUT_BYTES = 104
 export const ENTRY_OUT_BYTES = 128
 export const STATX_OUT_BYTES = 288
+
+/** How long the kernel may cache names and attributes. Changes through this kernel take effect at once. */
+const VALID_MS: Readonly<Record<Validity, number>> = {
+  forever: 3_600_000,
+  'until changed': 60_000,
+  briefly: 1000,
+}
 
 /** STATX_BASIC_STATS | STATX_BTIME. */
 const STATX_FIELDS = 0xfff
@@ -58,8 +65,8 @@ export function writeAttributes(view: DataView, at: number, attributes: Attribut
 export function writeEntry(view: DataView, at: number, entry: Entry): number {
   setU64(view, at, entry.attributes.ino)
   setU64(view, at + 8, entry.generation)
-  setTimeout64(view, at + 16, at + 32, entry.entryTimeoutMs)
-  setTimeout64(view, at + 24, at + 36, entry.attributesTimeoutMs)
+  setTimeout64(view, at + 16, at + 32, VALID_MS[entry.nameValidity])
+  setTimeout64(view, at + 24, at + 36, VALID_MS[entry.attributesValidity])
   setAttributes(view, at + 40, entry.attributes)
   return ENTRY_OUT_BYTES
 }

@@ -36,6 +36,6 @@ export function readSetattr(message: Message): AttributeChanges {
     ...(mtimeNs !== undefined && { mtimeNs }),
     ...(has(SetattrField.CTIME) && { ctimeNs: joinTime(message.bigI64(48), message.u32(64)) }),
     ...(has(SetattrField.FH) && { fh: message.fh(8) }),
-    ...(has(SetattrField.KILL_SUIDGID) && { killSuidgid: true }),
+    ...(has(SetattrField.KILL_SUIDGID) && { dropsSetuid: true }),
   }
 }

@@ -1,0 +1,117 @@
+/**
+ * What has changed since the last prepare: the files whose stored size must be settled, about how much memory the
+ * changes take beside file data, and what describes the transaction to people. Operations add to it with the gate shared; a
+ * prepare takes it with the gate exclusive.
+ */
+import type { Node } from '../inodes/tree.ts'
+
+/** More files are counted, not named. */
+const NAMED_MAX = 50
+const DESCRIPTION_MAX_LENGTH = 400
+const DEPTH_MAX = 50
+
+/** The changes that one prepare serialises. */
+export interface TakenChanges {
+  readonly bytes: number
+  /** Files whose data changed. */
+  readonly files: Set<Node>
+  readonly named: ReadonlySet<Node>
+  readonly hasMore: boolean
+  readonly messages: readonly string[]
+}
+
+export class Changes {
+  #bytes: number | undefined
+  #files = new Set<Node>()
+  #named = new Set<Node>()
+  #hasMore = false
+  #messages: string[] = []
+
+  get isEmpty(): boolean {
+    return this.#bytes === undefined
+  }
+
+  /** About what the changes take in memory beside file data. */
+  get bytes(): number {
+    return this.#bytes ?? 0
+  }
+
+  /** Files whose data changed. */
+  get files(): ReadonlySet<Node> {
+    return this.#files
+  }
+
+  /** Adds a change of `bytes` in memory. */
+  add(bytes: number): void {
+    this.#bytes = (this.#bytes ?? 0) + bytes
+  }
+
+  /** Names an inode in the description. */
+  name(node: Node): void {
+    if (this.#named.size < NAMED_MAX) this.#named.add(node)
+    else if (!this.#named.has(node)) this.#hasMore = true
+  }
+
+  /** Adds a file whose data changed. */
+  addFile(node: Node): void {
+    this.#files.add(node)
+  }
+
+  /** Describes the next transaction instead of the names of its files. */
+  addMessage(message: string): void {
+    this.#messages.push(message)
+  }
+
+  /** Returns everything and starts again. */
+  take(): TakenChanges {
+    const taken = {
+      bytes: this.bytes,
+      files: this.#files,
+      named: this.#named,
+      hasMore: this.#hasMore,
+      messages: this.#messages,
+    }
+    this.clear()
+    return taken
+  }
+
+  /** After a failure: puts back what was taken. Prepared changes are pending records, and counted there. */
+  putBack(taken: TakenChanges, isPrepared: boolean): void {
+    for (const node of taken.named) this.name(node)
+    this.#hasMore ||= taken.hasMore
+    this.#messages.unshift(...taken.messages)
+    if (isPrepared) return
+    this.add(taken.bytes)
+    for (const node of taken.files) this.#files.add(node)
+  }
+
+  clear(): void {
+    this.#bytes = undefined
+    this.#files = new Set()
+    this.#named = new Set()
+    this.#hasMore = false
+    this.#messages = []
+  }
+}
+
+/** The description of a transaction: its messages, else the paths of its files, cut at a bound. */
+export function describe({ named, hasMore, messages }: TakenChanges): string {
+  if (messages.length > 0) return messages.join('; ')
+  const paths = [...new Set([...named].map(pathOf))].sort()
+  let length = 0
+  const shown = paths.findIndex(path => (length += path.length + 2) > DESCRIPTION_MAX_LENGTH)
+  const names = shown < 0 ? paths : paths.slice(0, Math.max(1, shown))
+  const isCut = hasMore || names.length < paths.length
+  return names.join(', ').slice(0, DESCRIPTION_MAX_LENGTH) + (isCut ? ' and more' : '')
+}
+
+/** The path of a node, as far as its directories are in use, as text. */
+function pathOf(node: Node): string {
+  const names: string[] = []
+  let at: Node | undefined = node
+  while (at?.name !== undefined && names.length < DEPTH_MAX) {
+    names.unshift(at.name.name)
+    at = at.tree.known(at.name.parent)
+  }
+  return Buffer.from(names.join('/') || '/', 'latin1').toString('utf8')
+}

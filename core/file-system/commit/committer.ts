@@ -1,0 +1,316 @@
+/**
+ * The committer: turns changes into transactions on request (sync), on a timer, and at half the dirty bound.
+ *
+ * One commit runs at a time and at most one is queued behind it; requests that arrive before the queued one has begun share
+ * it. A commit
+ *
+ * 1. waits for the running one, and after a failure until {@link RETRY_MS} have passed;
+ * 2. with the gate shared, loads what prepare will need;
+ * 3. with the gate exclusive, takes the changes and serialises them: what is pending then is a prefix of all operations;
+ * 4. releases the gate and has the store write the transaction. Reads and changes go on.
+ *
+ * Steps 3 and 4 are {@link Committer.commitExclusively}'s, too, which keeps the gate throughout.
+ *
+ * A commit that fails loses nothing: the next one (sync, timer, or a change that waits for room) carries its changes as
+ * well. After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
+ * replaced: from then on every commit fails at once with that error and no change is admitted. Reads go on.
+ *
+ * | field                 | written by                                                              |
+ * |-----------------------|-------------------------------------------------------------------------|
+ * | #hasPrepared          | a prepare, with the gate exclusive; then the running commit             |
+ * | #failure, #conflict   | the running commit; a rollback, with the gate exclusive                 |
+ * | #isPaused             | transaction.ts, with the gate exclusive                                 |
+ * | #running, #queued     | the scheduler below; #running moves with the gate exclusive             |
+ * | #timer                | every change; stopped by each commit                                    |
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Connection } from '../../objects/connection.ts'
+import { ConflictError } from '../../../store/errors.ts'
+import type { Tid } from '../../../store/ids.ts'
+import type { Node } from '../inodes/tree.ts'
+import type { ReadWriteLock } from '../locks.ts'
+import type { Bookkeeping } from './bookkeeping.ts'
+import { describe, type Changes } from './changes.ts'
+import type { WriteIntents } from './write-intents.ts'
+
+/** Minimum time between a failed commit and the next attempt. */
+const RETRY_MS = 250
+
+export interface CommitterOptions {
+  readonly connection: Connection
+  readonly gate: ReadWriteLock
+  readonly bookkeeping: Bookkeeping
+  readonly changes: Changes
+  readonly writes: WriteIntents
+  /** How long after the first change it is committed. */
+  readonly commitIntervalMs: number
+  /** Maximum bytes of changes in memory. A commit starts at half of it. */
+  readonly dirtySizeBytes: number
+  /** Adds the noted access times to the changes; called with the gate shared. */
+  readonly storeAccessTimes: (isLast: boolean) => Promise<void>
+  readonly log: Logger
+}
+
+/** The last commit, if it failed. */
+export interface CommitFailure {
+  readonly error: unknown
+  /** Its number, as {@link Committer.attempts} counts. */
+  readonly attempt: number
+  readonly atMs: number
+}
+
+export class Committer {
+  readonly #options: CommitterOptions
+  /** Prepared changes that no commit has stored. */
+  #hasPrepared = false
+  #running: Promise<Tid> | undefined
+  #queued: Promise<Tid> | undefined
+  #attempts = 0
+  #failure: CommitFailure | undefined
+  #conflict: ConflictError | undefined
+  #timer: NodeJS.Timeout | undefined
+  #commits = 0
+  #isPaused = false
+  #isClosing = false
+
+  constructor(options: CommitterOptions) {
+    this.#options = options
+  }
+
+  /** Number of transactions stored. */
+  get commits(): number {
+    return this.#commits
+  }
+
+  /** Number of commits begun. */
+  get attempts(): number {
+    return this.#attempts
+  }
+
+  get failure(): CommitFailure | undefined {
+    return this.#failure
+  }
+
+  /** Set for good when another writer has changed what these changes were made from. */
+  get conflict(): ConflictError | undefined {
+    return this.#conflict
+  }
+
+  /** Bytes of changes in memory that are not stored yet. */
+  get dirtyBytes(): number {
+    return this.#options.connection.dirtyBytes + this.#options.changes.bytes
+  }
+
+  /** Whether something is not stored, or is being stored. */
+  get isDirty(): boolean {
+    return this.#hasPrepared || !this.#options.changes.isEmpty || this.#isBusy
+  }
+
+  /** Whether a delimited transaction is open: nothing is committed until it ends. */
+  get isPaused(): boolean {
+    return this.#isPaused
+  }
+
+  /** Whether everything not in a transaction is in {@link Changes} alone: no commit runs, waits or has failed. */
+  get isIdle(): boolean {
+    return !this.#isBusy && !this.#hasPrepared && !this.#isPaused
+  }
+
+  /** Resolves when the running commit, if any, has ended. */
+  async settled(): Promise<void> {
+    await this.#running?.catch(() => undefined)
+  }
+
+  /** The running commit, else a new one. @throws StoreError */
+  nextCommit(): Promise<Tid> {
+    return this.#running ?? this.#commit()
+  }
+
+  /** To be called after each addition to the changes: starts the timer, and a commit at half the dirty bound. */
+  noteChange(): void {
+    if (this.#isPaused || this.#conflict !== undefined) return
+    this.#startTimer()
+    const isHalfFull = this.dirtyBytes * 2 >= this.#options.dirtySizeBytes
+    if (isHalfFull && this.#failure === undefined && !this.#isBusy) this.#commitInBackground()
+  }
+
+  /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError */
+  async sync(message?: string): Promise<Tid> {
+    const { connection, changes } = this.#options
+    if (this.#isPaused) return connection.at
+    if (message !== undefined) changes.addMessage(message)
+    if (!changes.isEmpty || message !== undefined) return await this.#commit()
+    const tid = await this.#running?.catch(() => undefined)
+    if (tid !== undefined) return tid
+    // If the running commit failed: it began earlier, and the cause may be gone.
+    return this.isDirty ? await this.#commit() : connection.at
+  }
+
+  /** Stores everything and stops the timer. @throws StoreError; it may be repeated then. */
+  async close(): Promise<void> {
+    this.#isClosing = true
+    try {
+      while (this.isDirty) await this.sync()
+    } finally {
+      this.#isClosing = false
+    }
+    this.stopTimer()
+  }
+
+  stopTimer(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  // ---- for transactions
+
+  /** Runs `work` with the gate exclusive and no commit running. */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const { gate } = this.#options
+    await gate.alone()
+    try {
+      await this.settled()
+      return await work()
+    } finally {
+      gate.release()
+    }
+  }
+
+  /** Stores everything, within {@link Committer.exclusively}. @throws StoreError */
+  async commitExclusively(message?: string): Promise<Tid> {
+    const { connection } = this.#options
+    const running = this.#prepareAndCommit(message, () => undefined).then(() => connection.at)
+    this.#running = running
+    try {
+      return await running
+    } finally {
+      if (this.#running === running) this.#running = undefined
+    }
+  }
+
+  /** From here on nothing is stored until {@link Committer.resume}. Within {@link Committer.exclusively}. */
+  pause(): void {
+    this.#isPaused = true
+  }
+
+  resume(): void {
+    this.#isPaused = false
+  }
+
+  /** Drops every change that is not stored. Within {@link Committer.exclusively}. */
+  discard(): void {
+    const { connection, changes, writes } = this.#options
+    connection.abort()
+    changes.clear()
+    writes.spoil()
+    this.stopTimer()
+    this.#hasPrepared = false
+    this.#failure = undefined
+    this.#conflict = undefined
+  }
+
+  // ---- the pipeline
+
+  /** With the gate exclusive. `onPrepared` is called between the prepare and the commit, even if the prepare failed. */
+  async #prepareAndCommit(message: string | undefined, onPrepared: () => void): Promise<void> {
+    const { connection, changes, writes } = this.#options
+    const attempt = ++this.#attempts
+    this.stopTimer()
+    const taken = changes.take()
+    let isPrepared = false
+    try {
+      try {
+        if (this.#conflict !== undefined) throw this.#conflict
+        await this.#prepare(taken.files)
+        isPrepared = true
+        this.#hasPrepared = connection.hasPending
+        if (this.#hasPrepared) writes.restart()
+      } finally {
+        onPrepared()
+      }
+      if (this.#hasPrepared) {
+        await connection.commit({ description: message ?? describe(taken) })
+        this.#hasPrepared = false
+        this.#commits++
+      }
+      this.#failure = undefined
+    } catch (error) {
+      changes.putBack(taken, isPrepared)
+      this.#failure = { error, attempt, atMs: performance.now() }
+      if (error instanceof ConflictError) this.#conflict = error
+      else this.#startTimer()
+      throw error
+    }
+  }
+
+  async #prepare(files: Set<Node>): Promise<void> {
+    const { connection, bookkeeping } = this.#options
+    await bookkeeping.recordOrphans(files)
+    await connection.prepare(() => bookkeeping.recordUsage(files))
+  }
+
+  // ---- the scheduler
+
+  get #isBusy(): boolean {
+    return this.#running !== undefined || this.#queued !== undefined
+  }
+
+  #commit(): Promise<Tid> {
+    if (this.#queued !== undefined) return this.#queued
+    const queued = this.#runQueued().finally(() => {
+      if (this.#running === queued) this.#running = undefined
+      if (this.#queued === queued) this.#queued = undefined
+    })
+    this.#queued = queued
+    return queued
+  }
+
+  async #runQueued(): Promise<Tid> {
+    // Yields at least once, so that the caller can assign #queued.
+    await this.settled()
+    if (this.#failure !== undefined && this.#conflict === undefined)
+      await sleep(Math.max(0, this.#failure.atMs + RETRY_MS - performance.now()))
+    const { connection, gate } = this.#options
+    await this.#load()
+    await gate.alone()
+    this.#running = this.#queued
+    this.#queued = undefined
+    if (this.#isPaused) gate.release()
+    else await this.#prepareAndCommit(undefined, () => gate.release()).catch(error => this.#logFailure(error))
+    return connection.at
+  }
+
+  #logFailure(error: unknown): never {
+    const { log } = this.#options
+    if (error instanceof ConflictError)
+      log.fatal({ err: error }, 'another writer has changed the database: changes can no longer be stored')
+    else log.error({ err: error }, 'changes could not be stored: they stay in memory and are tried again')
+    throw error
+  }
+
+  /** Loads what the prepare needs, so that it does not read from the store while the gate is exclusive. */
+  async #load(): Promise<void> {
+    const { gate, bookkeeping, changes, storeAccessTimes } = this.#options
+    if (changes.isEmpty || this.#isPaused) return
+    await gate.shared()
+    try {
+      await storeAccessTimes(this.#isClosing)
+      await bookkeeping.load(changes.files)
+    } finally {
+      gate.release()
+    }
+  }
+
+  #startTimer(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.#commitInBackground()
+    }, this.#options.commitIntervalMs)
+  }
+
+  /** A failure is kept for waiting changes, and logged. */
+  #commitInBackground(): void {
+    this.#commit().catch(() => undefined)
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * Delimited transactions: changes that are stored as one transaction or not at all.
+ *
+ *     begin --> changes wait in memory --> end: one transaction    (a failure rolls them back)
+ *                                     \--> rollBack: none of them is left
+ *
+ * {@link Transactions.isolate} is the short form, for one piece of work that runs while nothing else changes.
+ */
+import { StoreError } from '../../../store/errors.ts'
+import type { Tid } from '../../../store/ids.ts'
+import type { Committer } from './committer.ts'
+
+/** Restores in-memory state to what it was when it was made; called after the changes were dropped. */
+export type Restore = () => Promise<void>
+
+export class Transactions {
+  readonly #committer: Committer
+  readonly #snapshot: () => Restore
+  /** Set while a transaction is open. Guarded by the gate, exclusively. */
+  #restore: Restore | undefined
+
+  /** @param snapshot - takes a snapshot of in-memory state once everything is committed. */
+  constructor(committer: Committer, snapshot: () => Restore) {
+    this.#committer = committer
+    this.#snapshot = snapshot
+  }
+
+  /** Whether a transaction is open. */
+  get isOpen(): boolean {
+    return this.#restore !== undefined
+  }
+
+  /** @throws StoreError while a transaction is open. */
+  assertNotOpen(): void {
+    if (this.isOpen)
+      throw new StoreError('a transaction is open on this mount: repeat this when it has ended', {
+        code: 'transaction-open',
+      })
+  }
+
+  /**
+   * Commits everything, runs `work` while nothing else changes, and commits what it did as a transaction of its own. If that
+   * fails, nothing of it is left. @throws what `work` throws, StoreError
+   */
+  async isolate(message: string, work: () => Promise<void>): Promise<Tid> {
+    return await this.#committer.exclusively(async () => {
+      this.assertNotOpen()
+      await this.#committer.commitExclusively()
+      const restore = this.#snapshot()
+      try {
+        await work()
+        return await this.#committer.commitExclusively(message)
+      } catch (error) {
+        await this.#drop(restore)
+        throw error
+      }
+    })
+  }
+
+  /** Opens a transaction: nothing is stored until {@link Transactions.end} or {@link Transactions.rollBack}. @throws StoreError */
+  async begin(): Promise<void> {
+    await this.#committer.exclusively(async () => {
+      this.assertNotOpen()
+      await this.#committer.commitExclusively()
+      this.#restore = this.#snapshot()
+      this.#committer.pause()
+    })
+  }
+
+  /** Stores everything since {@link Transactions.begin} as one transaction; if that fails, rolls it back. @throws StoreError */
+  async end(message?: string): Promise<Tid> {
+    return await this.#committer.exclusively(async () => {
+      const restore = this.#close()
+      if (restore === undefined) throw new StoreError('no transaction is open', { code: 'no-transaction' })
+      try {
+        return await this.#committer.commitExclusively(message)
+      } catch (error) {
+        await this.#drop(restore)
+        throw error
+      }
+    })
+  }
+
+  /** Drops everything since {@link Transactions.begin}. */
+  async rollBack(): Promise<void> {
+    await this.#committer.exclusively(async () => {
+      const restore = this.#close()
+      if (restore !== undefined) await this.#drop(restore)
+    })
+  }
+
+  #close(): Restore | undefined {
+    const restore = this.#restore
+    this.#restore = undefined
+    this.#committer.resume()
+    return restore
+  }
+
+  async #drop(restore: Restore): Promise<void> {
+    this.#committer.discard()
+    await restore()
+  }
+}

@@ -1,0 +1,39 @@
+/** Access times that no transaction has stored yet, by inode. */
+import type { Oid } from '../../../store/ids.ts'
+
+/** More are not kept: about 2 MiB. */
+const NOTED_MAX = 1 << 14
+
+export class AccessTimes {
+  /** In nanoseconds since 1970, the oldest note first. */
+  readonly #times = new Map<Oid, bigint>()
+
+  get(oid: Oid): bigint | undefined {
+    return this.#times.size === 0 ? undefined : this.#times.get(oid)
+  }
+
+  note(oid: Oid, timeNs: bigint): void {
+    this.#times.delete(oid)
+    this.#times.set(oid, timeNs)
+    if (this.#times.size <= NOTED_MAX) return
+    for (const oldest of this.#times.keys()) return void this.#times.delete(oldest)
+  }
+
+  forget(oid: Oid): void {
+    this.#times.delete(oid)
+  }
+
+  clear(): void {
+    this.#times.clear()
+  }
+
+  /** At most `limit` of them. */
+  oldest(limit: number): (readonly [oid: Oid, timeNs: bigint])[] {
+    const found: (readonly [oid: Oid, timeNs: bigint])[] = []
+    for (const noted of this.#times) {
+      if (found.length >= limit) break
+      found.push(noted)
+    }
+    return found
+  }
+}

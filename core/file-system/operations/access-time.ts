@@ -1,0 +1,58 @@
+/**
+ * Access times: kept in memory, stored with the next transaction (lazytime). Reading alone makes no transaction.
+ *
+ * A read is noted if it is the first since a change or since a day ago (relatime). Until a transaction stores it, the
+ * time is in {@link AccessTimes} of the live tree (bounded: the oldest are forgotten) and shown from there.
+ */
+import { CorruptRecordError, ObjectNotFoundError } from '../../../store/errors.ts'
+import type { Context } from '../context.ts'
+import type { Node, Tree } from '../inodes/tree.ts'
+import { accessTimeOf } from './attributes.ts'
+
+const DAY_NS = 86_400_000_000_000n
+
+/** Notes that an activated inode was read, if that is due. */
+export function noteAccess(context: Context, node: Node): void {
+  if (node.tree.readOnly || context.ignoresAccess) return
+  const nowNs = context.nowNs()
+  if (isDue(node, nowNs)) node.tree.accessTimes.note(node.oid, nowNs)
+}
+
+/** Sets the access time of a locked, activated inode as an ordinary change. */
+export function setAccessTime(node: Node, timeNs: bigint): void {
+  node.tree.accessTimes.forget(node.oid)
+  node.inode.setTime('atime', timeNs)
+}
+
+/**
+ * Puts noted times into their inodes, so that the transaction about to be prepared stores them: at most `limit`. To be called
+ * with the gate shared. An inode that is gone or cannot be read is skipped.
+ */
+export async function storeAccessTimes(tree: Tree, limit: number): Promise<void> {
+  const { accessTimes, connection } = tree
+  const noted = accessTimes.oldest(limit)
+  if (noted.length === 0) return
+  const inodes = noted.map(([oid]) => tree.inodeAt(oid))
+  await connection.loadMany(inodes.map(({ object }) => object)).catch(() => undefined)
+  for (const [i, [oid, timeNs]] of noted.entries()) {
+    const inode = inodes[i]
+    if (inode === undefined) continue
+    try {
+      await inode.activate()
+      if (accessTimes.get(oid) === timeNs && inode.nlink > 0) inode.setTime('atime', timeNs)
+    } catch (error) {
+      if (!isUnreadable(error)) throw error
+    }
+    if (accessTimes.get(oid) === timeNs) accessTimes.forget(oid)
+  }
+}
+
+function isDue(node: Node, nowNs: bigint): boolean {
+  const atimeNs = accessTimeOf(node)
+  const { inode } = node
+  return atimeNs <= inode.time('mtime') || atimeNs <= inode.time('ctime') || nowNs - atimeNs >= DAY_NS
+}
+
+function isUnreadable(error: unknown): boolean {
+  return error instanceof ObjectNotFoundError || error instanceof CorruptRecordError
+}

@@ -1,0 +1,28 @@
+/** Entering names into directories: rules shared by create, link and clone. */
+import { Directory } from '../../tree/directory.ts'
+import type { Inode } from '../../tree/inode.ts'
+import type { Oid } from '../../../store/ids.ts'
+import type { Context } from '../context.ts'
+import { ErrnoError } from '../errno.ts'
+import type { Node } from '../inodes/tree.ts'
+import type { Name } from '../operations.ts'
+import { isReserved } from '../reserved-names.ts'
+import { assertDirectory, setTimes } from './attributes.ts'
+
+/** The inode that already has a name, in a locked directory that is about to get that name. @throws ErrnoError ENOTDIR, ENOENT, EPERM */
+export async function findExisting(directory: Node, name: Name): Promise<Oid | undefined> {
+  assertDirectory(directory.inode)
+  if (directory.inode.nlink === 0) throw new ErrnoError('ENOENT')
+  const oid = await Directory.of(directory.tree.connection, directory.inode).get(name)
+  if (oid === undefined && isReserved(directory, name)) throw new ErrnoError('EPERM')
+  await directory.inode.activate()
+  return oid
+}
+
+/** Enters a name into a locked directory and sets its times. */
+export async function enterName(context: Context, directory: Node, name: Name, inode: Inode): Promise<void> {
+  await Directory.of(directory.tree.connection, directory.inode).set(name, inode)
+  await directory.inode.activate()
+  setTimes(directory.inode, context.nowNs(), 'mtime', 'ctime')
+  context.changed(directory)
+}

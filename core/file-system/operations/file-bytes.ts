@@ -1,0 +1,157 @@
+/**
+ * The bytes of one file, for operations that hold its node's lock (exclusively to change it) with the inode activated.
+ * A change is followed by {@link finishChange}.
+ */
+import { BigFile } from '../../big-file/big-file.ts'
+import { ZBigFile } from '../../zblk/zbigfile.ts'
+import type { Context } from '../context.ts'
+import { ErrnoError } from '../errno.ts'
+import type { Node } from '../inodes/tree.ts'
+import type { KeepsSetuid } from '../operations.ts'
+import { assertRegular, min, setTimes, SIZE_MAX } from './attributes.ts'
+import { dropPrivileges } from './privileges.ts'
+
+/** Pieces of holes refer to it. */
+const ZEROS = new Uint8Array(1 << 20)
+
+/** About what a written inode takes in memory beside its data, in bytes. */
+const WRITE_BYTES = 500
+
+/** Up to `len` bytes from `off`, cut at the file's size. */
+export async function readBytes(
+  node: Node,
+  off: bigint,
+  len: number,
+  into?: Uint8Array,
+): Promise<readonly Uint8Array[]> {
+  const { size, data } = node.inode
+  if (off < 0n) throw new ErrnoError('EINVAL')
+  if (off >= size) return []
+  const wanted = Math.min(len, Number(min(size - off, BigInt(len))))
+  if (data === undefined) return zeros(wanted)
+  return await (await open(node)).read(off, wanted, into)
+}
+
+export async function writeBytes(node: Node, off: bigint, data: Uint8Array): Promise<void> {
+  if (data.length === 0) return
+  const file = await openToWrite(node)
+  await file.write(off, data)
+  node.unstoredBytes += data.length
+}
+
+/** Puts bytes of another locked node into a node, sharing what is stored of them; the range starts and ends at chunks. */
+export async function shareBytes(
+  source: Node,
+  from: bigint,
+  target: Node,
+  to: bigint,
+  len: number,
+): Promise<void> {
+  const file = await openToWrite(target)
+  await file.share(await open(source), from, to, len)
+  target.unstoredBytes += len
+}
+
+/** Makes a range read as zeros. */
+export async function zeroBytes(node: Node, off: bigint, len: bigint): Promise<void> {
+  if (node.inode.data === undefined) return
+  const file = await open(node)
+  await file.zero(off, len)
+  node.unstoredBytes = Math.min(node.unstoredBytes, file.dirtyBytes)
+}
+
+/** The first offset `>= off` of data; undefined if there is none. */
+export async function seekData(node: Node, off: bigint): Promise<bigint | undefined> {
+  const { size, data } = node.inode
+  if (off < 0n || off >= size || data === undefined) return undefined
+  const found = await (await open(node)).seekData(off)
+  return found === undefined || found >= size ? undefined : found
+}
+
+/** The first offset `>= off` of a hole, at most `upTo` or the end; undefined if `off` is beyond the end. */
+export async function seekHole(node: Node, off: bigint, upTo: bigint): Promise<bigint | undefined> {
+  const { size, data } = node.inode
+  if (off < 0n || off >= size) return undefined
+  if (data === undefined) return off
+  return await (await open(node)).seekHole(off, min(size, upTo))
+}
+
+/** Sets the size; the caller sets the times. @throws ErrnoError EFBIG, EINVAL, EISDIR */
+export async function resize(context: Context, node: Node, size: bigint): Promise<void> {
+  assertRegular(node.inode)
+  assertRange(0n, size)
+  if (size < node.inode.size && node.inode.data !== undefined) {
+    const file = await open(node)
+    await file.truncate(size)
+    await node.inode.activate()
+    node.unstoredBytes = Math.min(node.unstoredBytes, file.dirtyBytes)
+  }
+  node.inode.size = size
+  context.fileChanged(node)
+}
+
+/** Completes a change of data up to `end`: size, times, privileges, and its ledger entry. */
+export async function finishChange(
+  context: Context,
+  node: Node,
+  end: bigint,
+  keepsSetuid: KeepsSetuid,
+): Promise<void> {
+  await finishWrite(context, node, end, keepsSetuid)
+  context.changed(node, WRITE_BYTES)
+}
+
+/** As {@link finishChange}, without the ledger entry; returns the time of the change. `givenNs`: when it was. */
+export async function finishWrite(
+  context: Context,
+  node: Node,
+  end: bigint,
+  keepsSetuid: KeepsSetuid,
+  givenNs?: bigint,
+): Promise<bigint> {
+  const { inode } = node
+  await inode.activate()
+  if (end > inode.size) inode.size = end
+  const timeNs = givenNs ?? context.nowNs()
+  setTimes(inode, timeNs, 'mtime', 'ctime')
+  dropPrivileges(context, node, keepsSetuid)
+  context.fileChanged(node)
+  return timeNs
+}
+
+/** @throws ErrnoError EINVAL, EFBIG */
+export function assertRange(off: bigint, len: bigint): void {
+  if (off < 0n || len < 0n) throw new ErrnoError('EINVAL')
+  if (off + len > SIZE_MAX) throw new ErrnoError('EFBIG')
+}
+
+async function open(node: Node): Promise<BigFile> {
+  if (node.file !== undefined) return node.file
+  const { connection } = node.tree
+  const { data, oid } = node.inode
+  const object = data === undefined ? undefined : connection.resolve(data)
+  if (!(object instanceof ZBigFile)) throw connection.corrupt(oid, 'the data of the file is not a ZBigFile')
+  return attach(node, await BigFile.open(connection, object))
+}
+
+async function openToWrite(node: Node): Promise<BigFile> {
+  if (node.inode.data !== undefined) return await open(node)
+  const file = await BigFile.create(node.tree.connection)
+  await node.inode.activate()
+  node.inode.data = file.file.ref
+  return attach(node, file)
+}
+
+function attach(node: Node, file: BigFile): BigFile {
+  file.onGrowth = bytes => node.noteGrowth(bytes)
+  file.onEmptied = () => node.noteEmptied()
+  node.file = file
+  return file
+}
+
+function zeros(count: number): Uint8Array[] {
+  const pieces: Uint8Array[] = []
+  for (let left = count; left > 0; left -= ZEROS.length)
+    pieces.push(ZEROS.subarray(0, Math.min(left, ZEROS.length)))
+  return pieces
+}

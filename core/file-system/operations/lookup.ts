@@ -1,0 +1,65 @@
+/** lookup and forget: names that lead to inodes, and the kernel's references to these. */
+import { Directory } from '../../tree/directory.ts'
+import type { Inode } from '../../tree/inode.ts'
+import type { Oid } from '../../../store/ids.ts'
+import type { Context } from '../context.ts'
+import { ErrnoError } from '../errno.ts'
+import { treeNumberOf, type Node } from '../inodes/tree.ts'
+import type { Entry, Ino, Name } from '../operations.ts'
+import { isLiveRoot, MOMENT_PREFIX } from '../reserved-names.ts'
+import { assertDirectory, checkName, entryOf } from './attributes.ts'
+
+/** @throws ErrnoError ENOENT, ENOTDIR, ENAMETOOLONG */
+export function lookup(context: Context, parent: Ino, name: Name): Promise<Entry> {
+  checkName(name)
+  return context.read(parent, async (node, inode) => {
+    assertDirectory(inode)
+    const found = await find(node, inode, name)
+    if (found !== undefined) return await enterFound(context, node, name, found)
+    if (isLiveRoot(node) && name.startsWith(MOMENT_PREFIX))
+      return await enterMoment(context, name.slice(MOMENT_PREFIX.length))
+    throw new ErrnoError('ENOENT')
+  })
+}
+
+/** Takes back references of the kernel. Never fails. */
+export function forget(context: Context, ino: Ino, count: number): void {
+  const number = treeNumberOf(ino)
+  const tree = number === 0 ? context.live : context.views.known(number)
+  const node = tree?.known(tree.oidOf(ino))
+  if (node === undefined) return
+  node.lookups = Math.max(0, node.lookups - count)
+  context.dropUnused(node)
+}
+
+/** The entry of an inode that a directory has by that name. Adds a reference. */
+export async function enterFound(context: Context, directory: Node, name: Name, oid: Oid): Promise<Entry> {
+  const node = context.hold(directory.tree.node(oid))
+  try {
+    await node.inode.activate()
+    if (oid !== directory.tree.rootOid) node.name = { parent: directory.oid, name }
+    return entryOf(node)
+  } finally {
+    context.leave(node)
+  }
+}
+
+async function find(node: Node, inode: Inode, name: Name): Promise<Oid | undefined> {
+  if (name === '.') return node.oid
+  if (name === '..') return inode.parent?.oid
+  return await Directory.of(node.tree.connection, inode).get(name)
+}
+
+async function enterMoment(context: Context, text: string): Promise<Entry> {
+  const tree = await context.views.find(text)
+  if (tree === undefined) throw new ErrnoError('ENOENT')
+  const { root } = tree
+  try {
+    await context.views.attach(tree)
+    await root.inode.activate()
+    // `@2h` leads to another moment soon.
+    return { ...entryOf(root), nameValidity: 'briefly' }
+  } finally {
+    context.leave(root)
+  }
+}

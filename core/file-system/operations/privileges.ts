@@ -1,0 +1,49 @@
+/**
+ * Privileges that a change takes from a file: setuid and setgid bits, and file capabilities.
+ *
+ * | change                                            | setuid, setgid                        | capabilities |
+ * |---------------------------------------------------|---------------------------------------|--------------|
+ * | data: write, truncate, fallocate, copy_file_range | dropped unless the caller keeps them  | dropped      |
+ * | owner or group                                    | dropped                               | dropped      |
+ *
+ * setgid without group execute marks mandatory locking, not a privilege: it stays. Rules as Linux has them for
+ * local filesystems (file_remove_privs, setattr_should_drop_suidgid). Directories keep everything.
+ */
+import type { Inode } from '../../tree/inode.ts'
+import type { Context } from '../context.ts'
+import type { Node } from '../inodes/tree.ts'
+import type { KeepsSetuid } from '../operations.ts'
+import { isDirectory, S_ISGID, S_ISUID } from './attributes.ts'
+
+const S_IXGRP = 0o0010
+const CAPABILITIES = 'security.capability'
+
+/** Privileges of a locked, activated file whose data changes. The kernel's cached mode is invalidated. */
+export function dropPrivileges(context: Context, node: Node, keepsSetuid: KeepsSetuid): void {
+  const { inode } = node
+  dropCapabilities(inode)
+  if ((inode.mode & (S_ISUID | S_ISGID)) === 0) return
+  const mode = withoutSetuid(inode.mode)
+  if (mode === inode.mode || keepsSetuid()) return
+  inode.mode = mode
+  context.invalidateAttributes(node)
+}
+
+/** Privileges of a locked, activated inode that gets another owner or group. */
+export function dropAllPrivileges(inode: Inode): void {
+  if (isDirectory(inode)) return
+  dropCapabilities(inode)
+  const mode = withoutSetuid(inode.mode)
+  if (mode !== inode.mode) inode.mode = mode
+}
+
+function withoutSetuid(mode: number): number {
+  return mode & S_IXGRP ? mode & ~(S_ISUID | S_ISGID) : mode & ~S_ISUID
+}
+
+function dropCapabilities(inode: Inode): void {
+  if (!inode.hasXattrs || !inode.xattrs.has(CAPABILITIES)) return
+  const xattrs = new Map(inode.xattrs)
+  xattrs.delete(CAPABILITIES)
+  inode.xattrs = xattrs
+}

@@ -1,0 +1,90 @@
+/** Extended attributes. POSIX ACLs (system.posix_acl_*) are not supported: the mode has the permissions. */
+import type { Context } from '../context.ts'
+import { ErrnoError } from '../errno.ts'
+import type { Ino } from '../operations.ts'
+import { isDirectory, isRegular, setTimes } from './attributes.ts'
+
+const XATTR_CREATE = 1
+const XATTR_REPLACE = 2
+/** Linux's limits for one attribute, and its limit for a list of names. */
+const XATTR_NAME_MAX_BYTES = 255
+const XATTR_VALUE_MAX_BYTES = 65_536
+const XATTR_LIST_MAX_BYTES = 65_536
+/** All attributes of an inode are in its record, which every change of the inode rewrites. */
+const XATTRS_MAX_BYTES = 262_144
+const NAMESPACES = ['user.', 'trusted.', 'security.']
+
+/** @throws ErrnoError ENODATA, EOPNOTSUPP */
+export function getxattr(context: Context, ino: Ino, name: string): Promise<Uint8Array> {
+  checkName(name)
+  return context.look(ino, (_node, inode) => {
+    const value = inode.xattrs.get(name)
+    if (value === undefined) throw new ErrnoError('ENODATA')
+    return value
+  })
+}
+
+export function listxattr(context: Context, ino: Ino): Promise<readonly string[]> {
+  return context.look(ino, (_node, inode) => [...inode.xattrs.keys()])
+}
+
+/** @throws ErrnoError EEXIST, ENODATA, E2BIG, ENOSPC, EPERM, ERANGE, EOPNOTSUPP */
+export function setxattr(
+  context: Context,
+  ino: Ino,
+  name: string,
+  value: Uint8Array,
+  flags: number,
+): Promise<void> {
+  checkName(name)
+  if (value.length > XATTR_VALUE_MAX_BYTES) throw new ErrnoError('E2BIG')
+  if (flags & ~(XATTR_CREATE | XATTR_REPLACE)) throw new ErrnoError('EINVAL')
+  return change(context, ino, name, value.length, xattrs => {
+    if (flags & XATTR_CREATE && xattrs.has(name)) throw new ErrnoError('EEXIST')
+    if (flags & XATTR_REPLACE && !xattrs.has(name)) throw new ErrnoError('ENODATA')
+    xattrs.set(name, value)
+    assertWithinBounds(xattrs)
+  })
+}
+
+/** @throws ErrnoError ENODATA, EPERM, EOPNOTSUPP */
+export function removexattr(context: Context, ino: Ino, name: string): Promise<void> {
+  checkName(name)
+  return change(context, ino, name, 0, xattrs => {
+    if (!xattrs.delete(name)) throw new ErrnoError('ENODATA')
+  })
+}
+
+function change(
+  context: Context,
+  ino: Ino,
+  name: string,
+  bytes: number,
+  changeXattrs: (xattrs: Map<string, Uint8Array>) => void,
+): Promise<void> {
+  return context.change(ino, bytes, (node, inode) => {
+    if (name.startsWith('user.') && !isRegular(inode) && !isDirectory(inode)) throw new ErrnoError('EPERM')
+    const xattrs = new Map(inode.xattrs)
+    changeXattrs(xattrs)
+    inode.xattrs = xattrs
+    setTimes(inode, context.nowNs(), 'ctime')
+    context.changed(node)
+  })
+}
+
+function checkName(name: string): void {
+  if (name.length > XATTR_NAME_MAX_BYTES) throw new ErrnoError('ERANGE')
+  const namespace = NAMESPACES.find(prefix => name.startsWith(prefix))
+  if (namespace === undefined) throw new ErrnoError('EOPNOTSUPP')
+  if (name === namespace) throw new ErrnoError('EINVAL')
+}
+
+function assertWithinBounds(xattrs: ReadonlyMap<string, Uint8Array>): void {
+  let names = 0
+  let values = 0
+  for (const [name, { length }] of xattrs) {
+    names += name.length + 1
+    values += length
+  }
+  if (names > XATTR_LIST_MAX_BYTES || names + values > XATTRS_MAX_BYTES) throw new ErrnoError('ENOSPC')
+}
