@@ -11,7 +11,7 @@ import { formatTid, nextTid, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { NewTransaction, ObjectChange, RecordSource } from '../store.ts'
 import type { BulkReader, BulkWriter } from './bulk.ts'
 import { draftOf, concat, INLINE_TRANSACTION_BYTES, totalLength, type Draft } from './placement.ts'
-import type { IndexTransaction, IndexWriter, RevisionRow } from './record-index.ts'
+import type { IndexTransaction, IndexWriter, RevisionRow, TransactionRow } from './record-index.ts'
 import { NO_BYTES, recordSize } from './record-parts.ts'
 import { draftSlice } from './slices.ts'
 
@@ -38,21 +38,20 @@ export class Committer {
   #commits = 0
   #committedBytes = 0
 
-  private constructor({ index, bulk, reader }: CommitterParts) {
+  /** @param last the last transaction; undefined where there is none. */
+  constructor({ index, bulk, reader }: CommitterParts, last: TransactionRow | undefined) {
     this.#index = index
     this.#bulk = bulk
     this.#reader = reader
+    if (last === undefined) return
+    this.#lastTid = last.tid
+    this.#nextOid = last.nextOid
+    this.#bulkEnd = last.bulkEnd
   }
 
   /** Goes on from the last transaction. @throws StoreError where that is damaged. */
   static async open(parts: CommitterParts): Promise<Committer> {
-    const committer = new Committer(parts)
-    const last = await parts.index.last()
-    if (last !== undefined) {
-      committer.#lastTid = last.tid
-      committer.#nextOid = last.nextOid
-      committer.#bulkEnd = last.bulkEnd
-    }
+    const committer = new Committer(parts, await parts.index.last())
     await parts.bulk.begin(committer.#bulkEnd)
     return committer
   }

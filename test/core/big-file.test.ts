@@ -6,14 +6,14 @@ import { Connection, type ZBlkFormat } from '../../core/objects/connection.ts'
 import { Ref } from '../../core/objects/pickle/value.ts'
 import { ZBigFile } from '../../core/zblk/zbigfile.ts'
 import type { ZBlk1 } from '../../core/zblk/zblk.ts'
-import { MemoryStore } from '../tools/memory-store.ts'
+import { TestStore } from '../tools/test-store.ts'
 
 const BLK = 64 << 10
 const CHUNK = 4096
 
-let store: MemoryStore
+let store: TestStore
 beforeEach(() => {
-  store = new MemoryStore()
+  store = new TestStore()
 })
 
 async function create(
@@ -386,7 +386,7 @@ describe('BigFile', () => {
         format,
         fc.array(fc.record({ kind, off, len, seed: fc.integer({ min: 0, max: 255 }) }), { maxLength: 40 }),
         async (format, operations) => {
-          store = new MemoryStore()
+          store = new TestStore()
           let [file, connection] = await create(format)
           await commit(connection)
           let stored = 0

@@ -13,7 +13,7 @@ import type { BTreeNode } from '../../core/btree/node.ts'
 import { IOBTree, LOBTree, OOBTree, type BTree } from '../../core/btree/tree.ts'
 import { Connection } from '../../core/objects/connection.ts'
 import { ByteString, type PickleValue } from '../../core/objects/pickle/value.ts'
-import { MemoryStore } from '../tools/memory-store.ts'
+import { TestStore } from '../tools/test-store.ts'
 
 const PYTHON = '/usr/bin/python3'
 const isInstalled = spawnSync(PYTHON, ['-c', 'import BTrees.OOBTree']).status === 0
@@ -88,7 +88,7 @@ async function shape(object: BTreeNode<PickleValue> | Bucket<PickleValue>): Prom
 }
 
 async function ours(family: Family, operations: readonly Operation[]): Promise<unknown> {
-  const connection = await Connection.open(new MemoryStore(), { cacheSizeBytes: 256 << 20 })
+  const connection = await Connection.open(new TestStore(), { cacheSizeBytes: 256 << 20 })
   const tree = await connection.create<BTree<PickleValue>>(CLASSES[family] as never)
   for (const [i, [operation, k]] of operations.entries()) {
     const key = family === 'OO' ? new ByteString(String(k).padStart(8, '0')) : k

@@ -4,11 +4,11 @@ import { checkTree } from '../../core/btree/check.ts'
 import { IOBTree, LOBTree, OOBTree } from '../../core/btree/tree.ts'
 import { Connection } from '../../core/objects/connection.ts'
 import { ByteString } from '../../core/objects/pickle/value.ts'
-import { MemoryStore } from '../tools/memory-store.ts'
+import { TestStore } from '../tools/test-store.ts'
 
 const OPTIONS = { cacheSizeBytes: 1 << 20 }
 
-async function reopened(store: MemoryStore, tree: IOBTree): Promise<IOBTree> {
+async function reopened(store: TestStore, tree: IOBTree): Promise<IOBTree> {
   const connection = await Connection.open(store, OPTIONS)
   return connection.get(tree.oid, tree.className) as IOBTree
 }
@@ -21,7 +21,7 @@ async function committed(tree: { jar: unknown }): Promise<void> {
 
 describe('BTree', () => {
   it('makes 17 buckets of 512 ascending keys: 16 of 30 and one of 32', async () => {
-    const store = new MemoryStore()
+    const store = new TestStore()
     const tree = await (await Connection.open(store, OPTIONS)).create(IOBTree)
     for (let i = 0; i < 512; i++) expect(await tree.set(i * 4096, i)).toBe(true)
     expect(await checkTree(tree)).toEqual({ entries: 512, buckets: 17, nodes: 1, depth: 2 })
@@ -33,7 +33,7 @@ describe('BTree', () => {
   })
 
   it('splits its root at 1000 children and keeps its oid', async () => {
-    const store = new MemoryStore()
+    const store = new TestStore()
     const tree = await (await Connection.open(store, { cacheSizeBytes: 16 << 20 })).create(LOBTree)
     for (let i = 0; i < 40_000; i++) await tree.set(i, null)
     const facts = await checkTree(tree)
@@ -48,7 +48,7 @@ describe('BTree', () => {
   }, 60_000)
 
   it('orders bytes and text as Python does', async () => {
-    const connection = await Connection.open(new MemoryStore(), OPTIONS)
+    const connection = await Connection.open(new TestStore(), OPTIONS)
     const bytes = await connection.create(OOBTree)
     for (const key of ['\xff', 'a', '', 'ab', '\x80']) await bytes.set(new ByteString(key), null)
     expect((await bytes.batch({}, 10)).keys.map(key => (key as ByteString).latin1)).toEqual([
@@ -64,7 +64,7 @@ describe('BTree', () => {
   })
 
   it('goes on by key when it changes during a scan', async () => {
-    const tree = await (await Connection.open(new MemoryStore(), OPTIONS)).create(IOBTree)
+    const tree = await (await Connection.open(new TestStore(), OPTIONS)).create(IOBTree)
     for (let i = 0; i < 200; i++) await tree.set(i, null)
     const seen: number[] = []
     for await (const [key] of tree.range()) {
@@ -77,7 +77,7 @@ describe('BTree', () => {
   })
 
   it('refuses a key that its family cannot hold', async () => {
-    const tree = await (await Connection.open(new MemoryStore(), OPTIONS)).create(IOBTree)
+    const tree = await (await Connection.open(new TestStore(), OPTIONS)).create(IOBTree)
     await expect(tree.set(2 ** 31, null)).rejects.toThrow(RangeError)
   })
 
@@ -115,7 +115,7 @@ describe('BTree', () => {
     )
     await fc.assert(
       fc.asyncProperty(fc.array(operation, { maxLength: 60 }), async operations => {
-        const store = new MemoryStore()
+        const store = new TestStore()
         let tree = await (await Connection.open(store, OPTIONS)).create(IOBTree)
         const model = new Map<number, number>()
         let step = 0

@@ -10,10 +10,10 @@ import { BLKSIZE, ZBigFile } from '../../core/zblk/zbigfile.ts'
 import type { ZBlk1 } from '../../core/zblk/zblk.ts'
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid } from '../../store/ids.ts'
-import { MemoryStore } from '../tools/memory-store.ts'
+import { TestStore } from '../tools/test-store.ts'
 
 interface Victim {
-  readonly store: MemoryStore
+  readonly store: TestStore
   readonly file: Oid
   readonly tree: Oid
   readonly buckets: readonly Ref[]
@@ -22,7 +22,7 @@ interface Victim {
 
 /** A block of 512 chunks. */
 async function victim(): Promise<Victim> {
-  const store = new MemoryStore()
+  const store = new TestStore()
   const connection = await Connection.open(store, {
     cacheSizeBytes: 8 << 20,
     zblkFormat: 'zblk1',

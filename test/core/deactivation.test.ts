@@ -7,17 +7,17 @@ import type { Ref } from '../../core/objects/pickle/value.ts'
 import { BLKSIZE, ZBigFile } from '../../core/zblk/zbigfile.ts'
 import type { ZBlk1 } from '../../core/zblk/zblk.ts'
 import { collectGarbage } from '../tools/collect-garbage.ts'
-import { MemoryStore } from '../tools/memory-store.ts'
+import { TestStore } from '../tools/test-store.ts'
 
 const BLOCKS = 6
 const data = new Uint8Array(BLKSIZE).map((_, i) => (i % 251) + 1)
 
-let store: MemoryStore
+let store: TestStore
 let connection: Connection
 let file: BigFile
 
 beforeEach(async () => {
-  store = new MemoryStore()
+  store = new TestStore()
   const writing = await Connection.open(store, {
     cacheSizeBytes: 64 << 20,
     zblkFormat: 'zblk1',

@@ -4,14 +4,14 @@ import { BigFile } from '../../core/big-file/big-file.ts'
 import { Connection } from '../../core/objects/connection.ts'
 import { ZBigFile } from '../../core/zblk/zbigfile.ts'
 import type { SliceRead } from '../../store/store.ts'
-import { MemoryStore } from '../tools/memory-store.ts'
+import { TestStore } from '../tools/test-store.ts'
 
 const BLK = 2 << 20
 const OPTIONS = { cacheSizeBytes: 4 << 20 }
 
 /** Four blocks: one record, chunks of 4 KiB, a hole, and long chunks around a short one. */
-async function written(): Promise<{ store: MemoryStore; file: BigFile; bytes: Buffer }> {
-  const store = new MemoryStore()
+async function written(): Promise<{ store: TestStore; file: BigFile; bytes: Buffer }> {
+  const store = new TestStore()
   const connection = await Connection.open(store, { ...OPTIONS, zblkFormat: 'auto' })
   const file = await BigFile.create(connection)
   const bytes = Buffer.alloc(4 * BLK)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { FileSystem, type FileSystemOptions } from '../../core/file-system/file-system.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
-import { MemoryStore } from './memory-store.ts'
+import { TestStore } from './test-store.ts'
 import { Paths } from './paths.ts'
 
 /** The path of a database that does not exist yet. */
@@ -26,8 +26,8 @@ export async function openPaths(path: string, options: FileSystemOptions = {}): 
 /** The filesystem of a new database in memory, which has no past to look at. */
 export async function memoryPaths(
   options: FileSystemOptions = {},
-): Promise<Paths & { readonly store: MemoryStore }> {
-  const store = new MemoryStore()
+): Promise<Paths & { readonly store: TestStore }> {
+  const store = new TestStore()
   const fs = await FileSystem.open(store, options)
   onTestFinished(() => fs.close().catch(() => undefined))
   return Object.assign(new Paths(fs), { store })

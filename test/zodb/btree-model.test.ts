@@ -6,7 +6,7 @@ import { ByteString, Ref, Tuple, type PickleValue } from '../../core/objects/pic
 import { decodeRecord, encodeRecord } from '../../core/objects/record.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid } from '../../store/ids.ts'
 import { Random } from '../stress/random.ts'
-import { MemoryStore } from '../tools/memory-store.ts'
+import { TestStore } from '../tools/test-store.ts'
 import { PYTHON, runPython } from './python.ts'
 
 const FAMILIES = { IO: IOBTree, LO: LOBTree, OO: OOBTree }
@@ -42,7 +42,7 @@ async function expectPythonsTrees(family: Family, commits: Commits): Promise<voi
     [],
     JSON.stringify({ family, commits }),
   ) as Record<string, string>[]
-  const store = new MemoryStore()
+  const store = new TestStore()
   const connection = await Connection.open(store, { cacheSizeBytes: 64 << 20 })
   const tree = await connection.create(FAMILIES[family] as typeof OOBTree)
   for (const [step, operations] of commits.entries()) {

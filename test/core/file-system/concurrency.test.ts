@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import type { Ino } from '../../../core/file-system/operations.ts'
 import { perform, step } from '../../tools/file-system-steps.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 import { Paths } from '../../tools/paths.ts'
 import { treeOf } from '../../tools/tree-hash.ts'
 
@@ -37,7 +37,7 @@ test('operations from many sides leave a tree that is whole, in memory and in th
     fc.asyncProperty(
       fc.array(fc.array(step, { maxLength: 40, size: 'max' }), { minLength: 2, maxLength: 8 }),
       async workers => {
-        const store = new MemoryStore()
+        const store = new TestStore()
         const fs = await FileSystem.open(store, { dirtySizeBytes: 200_000, commitIntervalMs: 1 })
         const paths = new Paths(fs)
         store.beforeCommit = () => sleep(1)
@@ -53,7 +53,7 @@ test('operations from many sides leave a tree that is whole, in memory and in th
         await fs.close()
         const { files, filesFree } = await fs.statfs()
         expect(files - filesFree).toBe(names.size + 1)
-        const again = await FileSystem.open(store)
+        const again = await FileSystem.open(store.found())
         expect(await treeOf(new Paths(again), '')).toBe(tree)
         expect(again.stats().inodesInUse).toBe(0)
         await again.close()

@@ -7,34 +7,16 @@ import * as fc from 'fast-check'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
-import type { Store } from '../../../store/store.ts'
+import { MemoryReader } from '../../../store/memory/memory-store.ts'
 import { perform, step } from '../../tools/file-system-steps.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 import { Paths } from '../../tools/paths.ts'
 import { treeOf } from '../../tools/tree-hash.ts'
 
 const RUNS = Number(process.env['ZBLKFS_CRASH_RUNS'] ?? 30)
 
-/** A store as somebody finds it who does not write. */
-function found(store: MemoryStore): Store {
-  return {
-    name: store.name,
-    readOnly: true,
-    isForeign: false,
-    capabilities: {},
-    load: (oids, at) => store.load(oids, at),
-    loadPart: (oid, at, off, len) => store.loadPart(oid, at, off, len),
-    readSlices: reads => store.readSlices(reads),
-    revisions: oid => store.revisions(oid),
-    lastTid: () => store.lastTid(),
-    transactions: () => store.transactions(),
-    changes: (after, upTo) => store.changes(after, upTo),
-    close: () => Promise.resolve(),
-  }
-}
-
-const storedTree = async (store: MemoryStore): Promise<string> =>
-  treeOf(new Paths(await FileSystem.open(found(store))), '')
+const storedTree = async (store: TestStore): Promise<string> =>
+  treeOf(new Paths(await FileSystem.open(new MemoryReader(store.database))), '')
 
 test('every stored moment is a prefix of the operations, no older than the last fsync', async () => {
   await fc.assert(
@@ -42,7 +24,7 @@ test('every stored moment is a prefix of the operations, no older than the last 
       fc.array(step, { maxLength: 60, size: 'max' }),
       fc.integer({ min: 0, max: 3 }),
       async (steps, delayMs) => {
-        const store = new MemoryStore()
+        const store = new TestStore()
         const fs = await FileSystem.open(store, { dirtySizeBytes: 100_000, commitIntervalMs: 2 })
         const paths = new Paths(fs)
         store.beforeCommit = () => sleep(delayMs)

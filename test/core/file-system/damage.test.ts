@@ -10,14 +10,16 @@ import { ZBlk1 } from '../../../core/zblk/zblk.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { CorruptRecordError } from '../../../store/errors.ts'
 import { oid, type Oid, type Tid } from '../../../store/ids.ts'
-import type { RevisionPart } from '../../../store/store.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { readSlicesInTurn } from '../../../store/read-slices.ts'
+import type { RevisionPart, SliceRead } from '../../../store/store.ts'
+import { MemoryDatabase } from '../../../store/memory/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
 
 const CHUNK = 4096
 
 /** A store in which a part of an object's record cannot be read. */
-class WornStore extends MemoryStore {
+class WornStore extends TestStore {
   worn: { readonly oid: Oid; readonly lo: number; readonly hi: number } | undefined
 
   override loadPart(oid: Oid, at: Tid, off: number, len: number): Promise<RevisionPart | undefined> {
@@ -25,6 +27,10 @@ class WornStore extends MemoryStore {
     if (worn?.oid === oid && off < worn.hi && off + len > worn.lo)
       return Promise.reject(new CorruptRecordError(oid, at, 'worn'))
     return super.loadPart(oid, at, off, len)
+  }
+
+  override readSlices(reads: readonly SliceRead[]): Promise<void> {
+    return readSlicesInTurn(this, reads)
   }
 }
 
@@ -37,11 +43,12 @@ async function wornPaths(
   hi: number,
   zblkFormat: ZBlkFormat = 'auto',
 ): Promise<{ readonly paths: Paths; readonly store: WornStore }> {
-  const store = new WornStore()
-  const made = new Paths(await FileSystem.open(store, { zblkFormat }))
+  const database = new MemoryDatabase()
+  const made = new Paths(await FileSystem.open(new WornStore({ database }), { zblkFormat }))
   await made.write('damaged', content)
   const { ino } = await made.stat('damaged')
   await made.fs.close()
+  const store = new WornStore({ database })
   const connection = await Connection.open(store, { cacheSizeBytes: 1 << 20 })
   const inode = Inode.at(connection, oid(ino))
   await inode.activate()
@@ -75,13 +82,14 @@ async function chunksOf(paths: Paths, count: number): Promise<(number | string)[
 }
 
 /** A store with a file 'damaged', whose first block's tree of chunks cannot be read, and a file 'sound'. */
-async function damagedStore(): Promise<MemoryStore> {
-  const store = new MemoryStore()
-  const made = new Paths(await FileSystem.open(store))
+async function damagedStore(): Promise<TestStore> {
+  const database = new MemoryDatabase()
+  const made = new Paths(await FileSystem.open(new TestStore({ database })))
   await made.write('damaged', Buffer.alloc(3 * CHUNK, 1))
   await made.write('sound', 'before')
   const { ino } = await made.stat('damaged')
   await made.fs.close()
+  const store = new TestStore({ database })
   const connection = await Connection.open(store, { cacheSizeBytes: 1 << 20 })
   const inode = Inode.at(connection, oid(ino))
   await inode.activate()
@@ -100,7 +108,7 @@ test('a write into a block that cannot be read fails, and keeps nobody from stor
   await paths.write('sound', 'after!')
   await paths.fs.sync()
   await paths.fs.close()
-  expect((await new Paths(await FileSystem.open(store)).read('sound')).toString()).toBe('after!')
+  expect((await new Paths(await FileSystem.open(store.found())).read('sound')).toString()).toBe('after!')
 })
 
 test('a file goes on behind a block that cannot be read', async () => {
@@ -120,7 +128,7 @@ test('a write into a long chunk that cannot be read is stored with all else; wha
   const expected = [...lost(3), 2, 2, ...lost(15)]
   expect(await chunksOf(paths, 20)).toEqual(expected)
   await paths.fs.close()
-  const again = new Paths(await FileSystem.open(store))
+  const again = new Paths(await FileSystem.open(store.found()))
   expect((await again.read('sound')).toString()).toBe('after')
   expect(await chunksOf(again, 20)).toEqual(expected)
   await again.write('damaged', Buffer.alloc(20 * CHUNK, 3))

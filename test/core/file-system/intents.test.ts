@@ -9,19 +9,19 @@ import { describe, expect, test } from 'vitest'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { StoreError } from '../../../store/errors.ts'
 import { perform, type Step } from '../../tools/file-system-steps.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
 import { treeOf } from '../../tools/tree-hash.ts'
 
 const RUNS = Number(process.env['ZBLKFS_CRASH_RUNS'] ?? 30)
 
 /** What the next mount shows if this one dies now. */
-async function afterCrash(store: MemoryStore): Promise<Paths> {
+async function afterCrash(store: TestStore): Promise<Paths> {
   return new Paths(await FileSystem.open(store.found()))
 }
 
-async function begin(files: readonly string[] = []): Promise<Paths & { readonly store: MemoryStore }> {
-  const store = new MemoryStore({ hasIntents: true })
+async function begin(files: readonly string[] = []): Promise<Paths & { readonly store: TestStore }> {
+  const store = new TestStore({ hasIntents: true })
   const paths = new Paths(await FileSystem.open(store, { commitIntervalMs: 1e9 }))
   for (const file of files) await paths.write(file, 'as it was')
   await paths.fs.sync()
@@ -193,7 +193,7 @@ test('whenever a process dies, the next finds a prefix of the operations, no old
       fc.array(step, { maxLength: 60, size: 'max' }),
       fc.integer({ min: 0, max: 3 }),
       async (steps, delayMs) => {
-        const store = new MemoryStore({ hasIntents: true })
+        const store = new TestStore({ hasIntents: true })
         const fs = await FileSystem.open(store, { dirtySizeBytes: 200_000, commitIntervalMs: 2 })
         const paths = new Paths(fs)
         await paths.mkdir('d')

@@ -11,7 +11,7 @@ import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { Model } from '../../tools/file-system-model.ts'
 import { perform, step, type Step } from '../../tools/file-system-steps.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 import { Paths } from '../../tools/paths.ts'
 
 const RUNS = Number(process.env['ZBLKFS_MODEL_RUNS'] ?? 60)
@@ -59,7 +59,7 @@ async function run(steps: readonly Step[], open: () => Promise<FileSystem>, clos
 test('random operations do what they do in a model, on a store in memory', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 120, size: 'max' }), async steps => {
-      const store = new MemoryStore()
+      const store = new TestStore()
       await run(steps, () => FileSystem.open(store, { dirtySizeBytes: 1 << 20, cacheSizeBytes: 1 }), false)
     }),
     { numRuns: RUNS },

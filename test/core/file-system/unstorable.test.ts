@@ -9,20 +9,20 @@ import { Ref, type PickleValue } from '../../../core/objects/pickle/value.ts'
 import { encodeData, encodeRecord, ZBLK0 } from '../../../core/objects/record.ts'
 import { Inode } from '../../../core/tree/inode.ts'
 import { oid, TID_NONE } from '../../../store/ids.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
 
 const OPTIONS = { cacheSizeBytes: 4 << 20 }
 const NEWTRUE = 0x88
 
-async function twoFiles(): Promise<{ store: MemoryStore; ino: bigint }> {
-  const store = new MemoryStore()
+async function twoFiles(): Promise<{ store: TestStore; ino: bigint }> {
+  const store = new TestStore()
   const paths = new Paths(await FileSystem.open(store))
   await paths.write('a', Buffer.from('first'))
   await paths.write('b', Buffer.from('second'))
   const { ino } = await paths.stat('a')
   await paths.fs.close()
-  return { store, ino: BigInt(ino) }
+  return { store: store.found(), ino: BigInt(ino) }
 }
 
 /** What may stand in the place of NEWTRUE. */
@@ -49,7 +49,7 @@ for (const [name, bytes] of Object.entries(STRANGE))
     expect(await codeOf(paths.read('a'))).toBe('CorruptRecordError')
     await paths.write('b', Buffer.from('third!'))
     await paths.fs.close()
-    const again = new Paths(await FileSystem.open(store))
+    const again = new Paths(await FileSystem.open(store.found()))
     expect(Buffer.from(await again.read('b')).toString()).toBe('third!')
   })
 
@@ -79,14 +79,14 @@ test('a file with blocks shorter than a chunk is read, and cannot be changed, wh
 })
 
 test('a change that no record can have fails at once', async () => {
-  const connection = await Connection.open(new MemoryStore(), OPTIONS)
+  const connection = await Connection.open(new TestStore(), OPTIONS)
   const mapping = await connection.create(PersistentMapping)
   expect(() => mapping.set('big', 1n << 5000n)).toThrow(TypeError)
   expect(() => mapping.set('half', 0.5)).toThrow(TypeError)
 })
 
 test('an object that cannot be serialised is left out of the commit and reported', async () => {
-  const store = new MemoryStore()
+  const store = new TestStore()
   const leftOut: LeftOut[] = []
   const connection = await Connection.open(store, { ...OPTIONS, onLeftOut: object => leftOut.push(object) })
   const [bad, good] = [await connection.create(PersistentMapping), await connection.create(PersistentMapping)]

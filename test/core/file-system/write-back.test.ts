@@ -4,7 +4,7 @@ import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { NoSpaceError } from '../../../store/errors.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 import { memoryPaths, openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
 
 const MIB = 1 << 20
@@ -13,7 +13,7 @@ const FREE = (): Promise<void> => Promise.resolve()
 
 /** What the store has, seen by another filesystem on it. */
 const stored = async ({ store }: Awaited<ReturnType<typeof memoryPaths>>): Promise<Paths> =>
-  new Paths(await FileSystem.open(store))
+  new Paths(await FileSystem.open(store.found()))
 
 describe('changes become transactions', () => {
   test('at fsync, all of them', async () => {
@@ -243,7 +243,7 @@ describe('on a full disk', () => {
   })
 
   test('the first transaction of a new database is refused as an error', async () => {
-    const store = new MemoryStore()
+    const store = new TestStore()
     store.beforeCommit = FULL
     expect(await codeOf(FileSystem.open(store))).toBe('NoSpaceError')
   })

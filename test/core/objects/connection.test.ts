@@ -13,14 +13,14 @@ import {
 } from '../../../store/errors.ts'
 import { oid, TID_NONE, type Oid } from '../../../store/ids.ts'
 import { collectGarbage } from '../../tools/collect-garbage.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 
 const OPTIONS = { cacheSizeBytes: 1 << 20 }
 
-let store: MemoryStore
+let store: TestStore
 let connection: Connection
 beforeEach(async () => {
-  store = new MemoryStore()
+  store = new TestStore()
   connection = await Connection.open(store, OPTIONS)
 })
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { OidLease } from '../../../core/objects/oid-lease.ts'
 import { oid } from '../../../store/ids.ts'
-import { MemoryStore } from '../../tools/memory-store.ts'
+import { TestStore } from '../../tools/test-store.ts'
 import type { OidRange } from '../../../store/store.ts'
 
 async function take(lease: OidLease, count: number): Promise<number> {
@@ -13,7 +13,7 @@ async function take(lease: OidLease, count: number): Promise<number> {
 }
 
 test('callers at the same time get no oid twice, in one range each', async () => {
-  const lease = new OidLease(new MemoryStore())
+  const lease = new OidLease(new TestStore())
   const counts = Array.from({ length: 400 }, (_, i) => 1 + ((i * 37) % 90))
   const firsts = await Promise.all(counts.map(async count => await take(lease, count)))
   const taken = firsts.flatMap((first, i) => Array.from({ length: counts[i] ?? 0 }, (_, j) => first + j))
@@ -21,7 +21,7 @@ test('callers at the same time get no oid twice, in one range each', async () =>
 })
 
 test('the next range is requested before the current one is used up', async () => {
-  const store = new MemoryStore()
+  const store = new TestStore()
   const lease = new OidLease(store)
   let waits = 0
   for (let i = 0; i < 20_000; i++) {
@@ -37,7 +37,7 @@ test('the next range is requested before the current one is used up', async () =
 
 test('an allocation that failed is repeated', async () => {
   let calls = 0
-  const store = new MemoryStore()
+  const store = new TestStore()
   store.allocateOids = (count: number): Promise<OidRange> =>
     calls++ === 0 ? Promise.reject(new Error('not now')) : Promise.resolve({ first: oid(7), count })
   const lease = new OidLease(store)

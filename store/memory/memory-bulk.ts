@@ -1,0 +1,75 @@
+import { BulkDamageError, type BulkRead, type BulkReader, type BulkWriter } from '../indexed/bulk.ts'
+
+/** Bulk bytes that lie at `[pos, pos + bytes.length)`. */
+interface Piece {
+  readonly pos: number
+  readonly bytes: Uint8Array
+}
+
+/** A Bulk in memory: the pieces that were appended, ascending. */
+export class MemoryBulk implements BulkReader, BulkWriter {
+  readonly #pieces: Piece[]
+  #end: number
+
+  constructor(pieces: readonly Piece[] = []) {
+    this.#pieces = [...pieces]
+    this.#end = endOf(this.#pieces)
+  }
+
+  /** Another Bulk with the same bytes; what is appended to one is not in the other. */
+  copy(): MemoryBulk {
+    return new MemoryBulk(this.#pieces)
+  }
+
+  get end(): number {
+    return this.#end
+  }
+
+  begin(end: number): void {
+    while (endOf(this.#pieces) > end) this.#pieces.pop()
+    this.#end = end
+  }
+
+  append(parts: readonly Uint8Array[]): void {
+    const bytes = Buffer.concat(parts)
+    if (bytes.length > 0) this.#pieces.push({ pos: this.#end, bytes })
+    this.#end += bytes.length
+  }
+
+  sync(): void {}
+
+  settle(): void {}
+
+  read(reads: readonly BulkRead[]): void {
+    for (const { pos, into } of reads) this.#fill(pos, into)
+  }
+
+  #fill(pos: number, into: Uint8Array): void {
+    for (let off = 0; off < into.length;) {
+      const at = pos + off
+      const piece = this.#pieceAt(at)
+      if (piece === undefined) throw new BulkDamageError('its bytes are not there')
+      const part = piece.bytes.subarray(at - piece.pos, at - piece.pos + into.length - off)
+      into.set(part, off)
+      off += part.length
+    }
+  }
+
+  /** The piece that has the byte at `pos`. */
+  #pieceAt(pos: number): Piece | undefined {
+    let [lo, hi] = [0, this.#pieces.length]
+    while (lo < hi) {
+      const middle = (lo + hi) >>> 1
+      const piece = this.#pieces[middle]
+      if (piece === undefined || piece.pos + piece.bytes.length > pos) hi = middle
+      else lo = middle + 1
+    }
+    const found = this.#pieces[lo]
+    return found !== undefined && found.pos <= pos ? found : undefined
+  }
+}
+
+function endOf(pieces: readonly Piece[]): number {
+  const last = pieces.at(-1)
+  return last === undefined ? 0 : last.pos + last.bytes.length
+}
