@@ -15,7 +15,7 @@
  * A method that reads may run beside any other, a commit included. Commits are queued by the store and run one
  * after the other. After `close` every method rejects.
  *
- * `test/store/contract.ts` is this text as tests; any store must pass it (a read-only one its read half).
+ * `test/store/contract/` is this text as tests; every store passes it, a read-only one its reading part.
  */
 import type { Capabilities } from './capabilities.ts'
 import type { Oid, Tid } from './ids.ts'

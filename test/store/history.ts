@@ -156,3 +156,14 @@ function someRanges(history: History): (readonly [Tid, Tid])[] {
   const edges: Tid[] = [TID_NONE, ...new Set(pick.flatMap(tid => [toTid(tid - 1n), tid])), TID_MAX]
   return edges.flatMap(after => edges.filter(upTo => upTo >= after).map(upTo => [after, upTo] as const))
 }
+
+/** Everything that a store tells of its history. */
+export async function expectAll(store: Store, history: History): Promise<void> {
+  await expectStates(
+    store,
+    history,
+    history.map(({ tid }) => tid),
+  )
+  await expectTransactions(store, history)
+  await expectChanges(store, history)
+}

@@ -6,7 +6,7 @@ import { openFileStorage } from '../../../store/filestorage/file-storage.ts'
 import { tid } from '../../../store/ids.ts'
 import { fileStorageOf, madeUpHistory } from '../../tools/zodb-history.ts'
 import { HandFile } from '../../tools/zodb-file.ts'
-import { readableStoreContract } from '../contract.ts'
+import { readingContract } from '../contract/reading.ts'
 import type { History } from '../history.ts'
 
 const open = async (bytes: Uint8Array, history: History) => {
@@ -19,16 +19,16 @@ const open = async (bytes: Uint8Array, history: History) => {
   return { store, history }
 }
 
-readableStoreContract('a FileStorage', async () => open(fileStorageOf(madeUpHistory()), madeUpHistory()))
+readingContract('a FileStorage', async () => open(fileStorageOf(madeUpHistory()), madeUpHistory()))
 
-readableStoreContract('a FileStorage that ends in a torn transaction', async () => {
+readingContract('a FileStorage that ends in a torn transaction', async () => {
   const torn = new HandFile().add({ tid: 2n ** 62n, records: [{ oid: 1, data: 'lost' }] })
   return open(Buffer.concat([fileStorageOf(madeUpHistory()), torn.bytes.subarray(4, -20)]), madeUpHistory())
 })
 
-readableStoreContract('an empty FileStorage', async () => open(fileStorageOf([]), []))
+readingContract('an empty FileStorage', async () => open(fileStorageOf([]), []))
 
-readableStoreContract('a FileStorage of one transaction', async () => {
+readingContract('a FileStorage of one transaction', async () => {
   const history = [{ ...madeUpHistory()[5]!, tid: tid(1n) }]
   return open(fileStorageOf(history), history)
 })

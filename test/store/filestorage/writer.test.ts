@@ -9,7 +9,7 @@ import { formatOid, formatTid, oid, tid, type Oid } from '../../../store/ids.ts'
 import { readFileStorage } from '../../tools/file-storage-reader.ts'
 import { FIXTURES } from '../../tools/record-fixtures.ts'
 import { fileStorageOf, madeUpHistory } from '../../tools/zodb-history.ts'
-import { readableStoreContract } from '../contract.ts'
+import { readingContract } from '../contract/reading.ts'
 import type { History } from '../history.ts'
 import { temporary } from './temporary.ts'
 
@@ -33,7 +33,7 @@ async function write(history: History, name = 'written.fs'): Promise<string> {
   return path
 }
 
-readableStoreContract('a FileStorage that was written here', async () => {
+readingContract('a FileStorage that was written here', async () => {
   const history = madeUpHistory()
   const store = await temp.current.open(await write(history))
   return { store, history }

@@ -1,11 +1,15 @@
 import { MemoryDatabase, MemoryReader, MemoryStore } from '../../../store/memory/memory-store.ts'
-import { storeContract } from '../contract.ts'
+import { storeContract } from '../contract/contract.ts'
 
-storeContract('a store in memory', () => {
-  const database = new MemoryDatabase()
-  return Promise.resolve({
-    open: () => Promise.resolve(new MemoryStore(database)),
-    openReader: () => Promise.resolve(new MemoryReader(database)),
-    remove: () => Promise.resolve(),
-  })
-})
+storeContract(
+  'a store in memory',
+  () => {
+    const database = new MemoryDatabase()
+    return Promise.resolve({
+      open: () => Promise.resolve(new MemoryStore(database)),
+      openReader: () => Promise.resolve(new MemoryReader(database)),
+      remove: () => Promise.resolve(),
+    })
+  },
+  { reader: ['watching'], writer: ['intents'] },
+)

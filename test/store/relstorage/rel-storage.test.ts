@@ -12,7 +12,7 @@ import type { Store } from '../../../store/store.ts'
 import { readFileStorage } from '../../tools/file-storage-reader.ts'
 import { FIXTURES } from '../../tools/record-fixtures.ts'
 import { madeUpHistory } from '../../tools/zodb-history.ts'
-import { readableStoreContract } from '../contract.ts'
+import { readingContract } from '../contract/reading.ts'
 import type { History } from '../history.ts'
 import { historyFree, PreservingDatabase } from './database.ts'
 
@@ -55,21 +55,21 @@ function lastStates(history: History): History {
 }
 
 for (const rowid of [true, false])
-  readableStoreContract(`a history-preserving RelStorage, ${rowid ? 'with' : 'without'} rowids`, async () => {
+  readingContract(`a history-preserving RelStorage, ${rowid ? 'with' : 'without'} rowids`, async () => {
     const history = madeUpHistory()
     const { db } = new PreservingDatabase(path, { rowid }).add(history)
     onTestFinished(() => void db.close())
     return { store: await openRelStorage(path), history }
   })
 
-readableStoreContract('a history-free RelStorage', async () => {
+readingContract('a history-free RelStorage', async () => {
   const history = lastStates(madeUpHistory())
   historyFree(path, history).close()
   return { store: await openRelStorage(path), history }
 })
 
 const [tiny] = FIXTURES
-readableStoreContract('a RelStorage with what is in tiny.fs', async () => {
+readingContract('a RelStorage with what is in tiny.fs', async () => {
   const history = [...readFileStorage(tiny!.path)].map(({ records, ...transaction }) => ({
     tid: tid(transaction.tid),
     user: transaction.user.toString(),

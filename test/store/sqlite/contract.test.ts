@@ -1,14 +1,21 @@
 import { rm } from 'node:fs/promises'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
-import { storeContract } from '../contract.ts'
+import { storeContract } from '../contract/contract.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
-storeContract('the SQLite store', async () => {
-  const directory = await temporaryDirectory()
-  const path = `${directory}/test.db`
-  return {
-    open: async () => await openSqliteStore(path, { create: true, purpose: 'the contract' }),
-    openReader: async () => await openSqliteStore(path, { readOnly: true }),
-    remove: async () => await rm(directory, { recursive: true, force: true }),
-  }
-})
+storeContract(
+  'the SQLite store',
+  async () => {
+    const directory = await temporaryDirectory()
+    const path = `${directory}/test.db`
+    return {
+      open: async () => await openSqliteStore(path, { create: true, purpose: 'the contract' }),
+      openReader: async () => await openSqliteStore(path, { readOnly: true }),
+      remove: async () => await rm(directory, { recursive: true, force: true }),
+    }
+  },
+  {
+    reader: ['checking', 'measuring', 'pinning', 'watching'],
+    writer: ['intents', 'measuring', 'packing', 'pinning'],
+  },
+)

@@ -1,0 +1,51 @@
+/**
+ * The contract of store/store.ts and the capabilities of store/capabilities.ts as tests, a file for each part. A store
+ * that can be written runs {@link storeContract}; one that is only read runs {@link readingContract} over what it should hold.
+ */
+import { expect, onTestFinished, test } from 'vitest'
+import { commitContract } from './committing.ts'
+import { conflictContract } from './conflicts.ts'
+import { intentsContract } from './intents.ts'
+import type { MakeDatabase } from './opened-database.ts'
+import { orderContract } from './order.ts'
+import { writeRandomHistory } from './random-history.ts'
+import { readingContract } from './reading.ts'
+import { sizeContract } from './sizes.ts'
+import { sliceContract } from './slices.ts'
+import { watchingContract } from './watching.ts'
+
+/** The capabilities that a writer offers, and those that a reader beside it does. */
+export interface Offers {
+  readonly writer: readonly string[]
+  readonly reader: readonly string[]
+}
+
+/** The whole contract, and the capabilities that the store offers; `make` makes a new database each time. */
+export function storeContract(name: string, make: MakeDatabase, offers: Offers): void {
+  readingContract(name, async () => {
+    const database = await make()
+    onTestFinished(async () => await database.remove())
+    const writer = await database.open()
+    const history = await writeRandomHistory(writer, 1)
+    await writer.close()
+    return { store: await database.openReader(), history }
+  })
+  commitContract(name, make)
+  conflictContract(name, make)
+  sliceContract(name, make)
+  sizeContract(name, make)
+  orderContract(name, make)
+  if (offers.writer.includes('intents')) intentsContract(name, make)
+  if (offers.reader.includes('watching')) watchingContract(name, make)
+
+  test(`${name} offers the capabilities that are tested, and no others`, async () => {
+    const database = await make()
+    onTestFinished(async () => await database.remove())
+    const writer = await database.open()
+    const reader = await database.openReader()
+    expect(Object.keys(writer.capabilities).toSorted()).toEqual(offers.writer)
+    expect(Object.keys(reader.capabilities).toSorted()).toEqual(offers.reader)
+    await reader.close()
+    await writer.close()
+  })
+}

@@ -1,0 +1,57 @@
+import type { Intents } from '../../../store/capabilities.ts'
+import { StoreError } from '../../../store/errors.ts'
+import type { WritableStore } from '../../../store/store.ts'
+import { describe, expect, test } from 'vitest'
+import { OpenedDatabase, type MakeDatabase } from './opened-database.ts'
+
+/** Intents, as store/capabilities.ts describes them. */
+export function intentsContract(name: string, make: MakeDatabase): void {
+  describe(`${name}: intents`, () => {
+    const at = new OpenedDatabase(make)
+    const entry = (value: number): Uint8Array => new Uint8Array(5000).fill(value)
+    const found = async (): Promise<readonly number[]> => {
+      const { entries, isDamaged } = await intentsOf(at.store).read()
+      expect(isDamaged).toBe(false)
+      for (const bytes of entries) expect(new Set(bytes).size).toBe(1)
+      return entries.map(bytes => bytes[0] ?? -1)
+    }
+
+    test('a new store has none', async () => {
+      expect(await found()).toEqual([])
+    })
+
+    test('entries are found in order, by this process and by the next', async () => {
+      await at.add(Uint8Array.of(1))
+      for (const value of [1, 2, 3]) expect(await intentsOf(at.store).add(entry(value))).toBe(true)
+      expect(await found()).toEqual([1, 2, 3])
+      await at.store.close()
+      await at.reopen()
+      expect(await found()).toEqual([1, 2, 3])
+    })
+
+    test('the next transaction voids them', async () => {
+      await intentsOf(at.store).read()
+      await intentsOf(at.store).add(entry(1))
+      await at.add(Uint8Array.of(1))
+      expect(await found()).toEqual([])
+      await intentsOf(at.store).add(entry(2))
+      expect(await found()).toEqual([2])
+    })
+
+    test('a commit is refused before entries of an earlier process were read', async () => {
+      await at.add(Uint8Array.of(1))
+      await intentsOf(at.store).add(entry(1))
+      await at.store.close()
+      await at.reopen()
+      await expect(at.add(Uint8Array.of(2))).rejects.toThrow(StoreError)
+      expect(await found()).toEqual([1])
+      await at.add(Uint8Array.of(2))
+      expect(await found()).toEqual([])
+    })
+  })
+}
+
+function intentsOf({ capabilities }: WritableStore): Intents {
+  if (capabilities.intents === undefined) throw new Error('the store offers no intents')
+  return capabilities.intents
+}
