@@ -60,6 +60,9 @@ export interface OidRange {
   readonly count: number
 }
 
+/** Tells a slice of a stored record from buffers. */
+export const isSlice = (body: readonly Uint8Array[] | RecordSlice): body is RecordSlice => 'oid' in body
+
 /**
  * A record to be stored: `head`, then `body`, then `tail`. Bulk data goes into `body`, as the buffers it already
  * lies in (they must not change until the commit has settled) or as a slice of a stored record, which a store

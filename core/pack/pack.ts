@@ -11,6 +11,7 @@
  *
  * Only then anything is dropped. Later commits take bytes and objects from the present or from kept moments alone.
  */
+import { siblingModule } from '../../store/sibling-module.ts'
 import type { PackProgress, PackReport, Packing } from '../../store/capabilities.ts'
 import { StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
@@ -18,7 +19,7 @@ import { isKept, keptMoments, type KeptMoments } from '../../store/kept-moments.
 import type { Store } from '../../store/store.ts'
 import { newestUpTo } from './moments.ts'
 
-const MARKER = new URL(`./mark${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url)
+const MARKER = siblingModule('mark', import.meta.url)
 
 export interface PackOptions {
   /** The state at this moment is kept, and every later one; TID_NONE keeps all, TID_MAX the present alone. */

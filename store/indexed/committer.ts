@@ -6,13 +6,14 @@
  * never points to bytes that may be lost. What the last transaction left (`#lastTid`, `#nextOid`, `#bulkEnd`) changes only when a
  * commit has succeeded; there is no other writer.
  */
+import { NO_BYTES } from '../bytes.ts'
 import { ConflictError, StoreError } from '../errors.ts'
 import { formatTid, nextTid, TID_NONE, type Oid, type Tid } from '../ids.ts'
-import type { NewTransaction, ObjectChange, RecordSource } from '../store.ts'
+import { isSlice, type NewTransaction, type ObjectChange, type RecordSource } from '../store.ts'
 import type { BulkReader, BulkWriter } from './bulk.ts'
 import { draftOf, concat, INLINE_TRANSACTION_BYTES, totalLength, type Draft } from './placement.ts'
 import type { IndexTransaction, IndexWriter, RevisionRow, TransactionRow } from './record-index.ts'
-import { NO_BYTES, recordSize } from './record-parts.ts'
+import { recordSize } from './record-parts.ts'
 import { draftSlice } from './slices.ts'
 
 export interface CommitterParts {
@@ -167,7 +168,7 @@ export class Committer {
   }
 
   #draft({ head, body = [], tail = NO_BYTES }: RecordSource): Draft | Promise<Draft> {
-    return 'oid' in body ? draftSlice(this.#index, this.#reader, head, body, tail) : draftOf(head, body, tail)
+    return isSlice(body) ? draftSlice(this.#index, this.#reader, head, body, tail) : draftOf(head, body, tail)
   }
 
   async #place(draft: Draft | undefined, isInRow: boolean): Promise<Placed> {

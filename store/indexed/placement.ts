@@ -1,6 +1,6 @@
 /** Decides where the parts of a record go: into its row, or, as whole units, into the bulk. */
+import { NO_BYTES } from '../bytes.ts'
 import { UNIT_BYTES } from './frame.ts'
-import { NO_BYTES } from './record-parts.ts'
 
 /**
  * A transaction with fewer bulk bytes than this keeps them in its rows: one sync instead of two, at the price that these

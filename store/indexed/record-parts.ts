@@ -1,9 +1,8 @@
 /** A record and its parts: which bytes of it lie in its row, and which in the bulk. */
+import { NO_BYTES } from '../bytes.ts'
 import { madeGarbage } from '../gc-pacing.ts'
 import type { BulkRead } from './bulk.ts'
 import type { RevisionRow } from './record-index.ts'
-
-export const NO_BYTES = new Uint8Array(0)
 
 /** The length of an allocation that short records share. It also bounds what one kept record keeps alive. */
 const SLAB_BYTES = 32_768

@@ -3,6 +3,7 @@
  * store's writer does what was decided in steps of some milliseconds, between commits. Reads wait for neither.
  */
 import { Worker } from 'node:worker_threads'
+import { siblingModule } from '../../sibling-module.ts'
 import type { Packing, PackReport, PackWork } from '../../capabilities.ts'
 import { fromWire, StoreError, toWire } from '../../errors.ts'
 import type { KeptMoments } from '../../kept-moments.ts'
@@ -10,10 +11,7 @@ import { formatKeptMoments, KEPT_MOMENTS } from '../kept-moments.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 
-const THREAD_FILE = new URL(
-  `./pack-thread${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`,
-  import.meta.url,
-)
+const THREAD_FILE = siblingModule('pack-thread', import.meta.url)
 
 /** A bound for the thread's heap, far above what it needs; a pack that would need more fails and loses nothing. */
 const THREAD_LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 16 }

@@ -7,7 +7,8 @@
  * `shared`, or -1 for `copied`), its offset there, its length.
  */
 import { oid as toOid, tid as toTid, type Oid, type Tid } from '../../ids.ts'
-import type { NewTransaction, ObjectChange, RecordSource } from '../../store.ts'
+import { NO_BYTES } from '../../bytes.ts'
+import { isSlice, type NewTransaction, type ObjectChange, type RecordSource } from '../../store.ts'
 
 export interface WireTransaction {
   readonly description: string
@@ -28,8 +29,6 @@ const KIND_BUFFERS = 1
 const KIND_SLICE = 2
 const KIND_BARE = 3
 const COPIED = -1
-
-const NO_BYTES = new Uint8Array(0)
 
 export function encodeTransaction(transaction: NewTransaction): WireTransaction {
   const { changes } = transaction
@@ -55,7 +54,7 @@ export function encodeTransaction(transaction: NewTransaction): WireTransaction 
     if (tail !== undefined) copy(tail)
     if (body === undefined) {
       fields[field + 1] = KIND_BARE
-    } else if ('oid' in body) {
+    } else if (isSlice(body)) {
       fields[field + 1] = KIND_SLICE
       fields[field + 5] = body.oid
       fields[field + 6] = body.off
@@ -140,7 +139,7 @@ function copiedLength(changes: readonly ObjectChange[]): number {
   for (const { record } of changes) {
     if (record === null) continue
     length += record.head.length + (record.tail?.length ?? 0)
-    if (record.body === undefined || 'oid' in record.body) continue
+    if (record.body === undefined || isSlice(record.body)) continue
     for (const part of record.body) {
       if (!(part.buffer instanceof SharedArrayBuffer)) length += part.length
     }

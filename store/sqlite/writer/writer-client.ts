@@ -3,6 +3,7 @@
  * whatever the reason, everything that waits and everything that comes later is rejected: nothing hangs.
  */
 import { Worker } from 'node:worker_threads'
+import { siblingModule } from '../../sibling-module.ts'
 import { StoreError, WriterGoneError, fromWire } from '../../errors.ts'
 import type { Tid } from '../../ids.ts'
 import type { NewTransaction } from '../../store.ts'
@@ -11,11 +12,7 @@ import type { DatabasePlace } from '../open/database-place.ts'
 import type { PackStep, PackStepResult } from '../pack/pack-steps.ts'
 import { encodeTransaction } from './wire.ts'
 
-/** The same file's name, run from source or compiled. */
-const WRITER_FILE = new URL(
-  `./writer${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`,
-  import.meta.url,
-)
+const WRITER_FILE = siblingModule('writer', import.meta.url)
 
 type Done = Extract<WriterReply, { kind: 'done' }>
 

@@ -1,0 +1,2 @@
+/** No bytes: shared, as nothing can be written to it. */
+export const NO_BYTES = new Uint8Array(0)
