@@ -26,7 +26,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
       expect(refused.stderr).toMatch(/is in use.*zblkfs umount -l/)
       const lazy = await runZblkfs('umount', '-l', mount.dir)
       expect(lazy).toMatchObject({ exitCode: 0, stderr: '' })
-      expect(lazy.stdout).toMatch(/all is stored.*serves who still uses it/)
+      expect(lazy.stdout).toMatch(/all is stored.*serves the processes that still use it/)
       expect(mountedAt(mount.dir)).toBeUndefined()
       await file.write(' after')
       const pid = mount.pid()
