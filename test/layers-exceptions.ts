@@ -15,6 +15,7 @@ export const CASTS: readonly string[] = [
   'core/file-system/inodes/handles.ts as Fh',
   'core/file-system/inodes/kernel-caches.ts as Name',
   'core/file-system/inodes/tree.ts as Ino',
+  'core/file-system/operations/directory-cookies.ts as Name',
   'core/file-system/operations/readdir.ts as Name',
   'core/foreign/export-database.ts as Tid',
   'core/foreign/file-system/nodes.ts as Ino',
