@@ -1,12 +1,16 @@
 /** The inodes that a walk has met, and where. In a scratch database: memory is bounded. */
+import { LRUCache } from 'lru-cache'
 import type { Oid } from '../../store/ids.ts'
 import { openScratch } from '../../store/scratch.ts'
 import type { Usage } from '../tree/superblock.ts'
 
+/** Paths of directories in memory. They share their beginnings. */
+const PATHS_MAX = 4096
+
 export interface MetInode {
   readonly oid: Oid
   readonly isDirectory: boolean
-  /** The directory that it was met in; absent where it has no name. */
+  /** The directory in which it was met; absent where it has no name. */
   readonly parent: Oid | undefined
   readonly name: string
   readonly stored: number
@@ -35,6 +39,7 @@ export class InodeTable {
   readonly #get = this.#db.prepare<[number], InodeRow>(
     'SELECT oid, directory, parent, name FROM inode WHERE oid = ?',
   )
+  readonly #paths = new LRUCache<Oid, string>({ max: PATHS_MAX })
   #count = 0
   #walked = 0
 
@@ -60,7 +65,7 @@ export class InodeTable {
     this.#db.prepare('UPDATE inode SET names = names + 1 WHERE oid = ?').run(oid)
   }
 
-  /** Each directory once, in the order in which they were met. */
+  /** The next directory in the order in which they were met; each comes once. */
   nextDirectory(): Oid | undefined {
     const row = this.#db
       .prepare<[number], { id: number; oid: Oid }>(
@@ -71,18 +76,23 @@ export class InodeTable {
     return row?.oid
   }
 
-  /** The first path that led to an inode. */
+  /** The first path that led to an inode. Paths of directories are remembered: a deep tree costs no more than a wide one. */
   pathOf(oid: Oid): string {
-    const names: string[] = []
-    for (let row = this.#get.get(oid); row !== undefined; row = this.#get.get(row.parent)) {
-      if (row.parent === row.oid) return `/${names.toReversed().join('/')}`
-      if (row.parent === null) break
-      names.push(row.name)
+    const below: InodeRow[] = []
+    let path: string | undefined
+    for (let row = this.#get.get(oid); path === undefined; row = this.#get.get(row.parent)) {
+      if (row === undefined || row.parent === null) return `(no name)/#${oid}`
+      path = row.parent === row.oid ? '' : this.#paths.get(row.oid)
+      if (path === undefined) below.push(row)
     }
-    return `(no name)/#${oid}`
+    for (const { oid, name, directory } of below.toReversed()) {
+      path = `${path}/${name}`
+      if (directory === 1) this.#paths.set(oid, path)
+    }
+    return path === '' ? '/' : path
   }
 
-  /** How many links each inode has: names, and for a directory its own '.' and the '..' of those in it. */
+  /** The link count of each inode: its names, and for a directory its own '.' and the '..' of those in it. */
   *links(): Generator<{ readonly oid: Oid; readonly links: number }> {
     const next = this.#db.prepare<[number], { id: number; oid: Oid; links: number }>(
       `SELECT id, oid,
@@ -109,7 +119,7 @@ export class InodeTable {
     this.#db.prepare('INSERT OR IGNORE INTO lost_child (oid) VALUES (?)').run(oid)
   }
 
-  /** Takes a lost inode that was not met meanwhile: one that no other leads to, as long as there is one. */
+  /** Takes a lost inode that was not met meanwhile; first those to which no other lost inode leads. */
   nextLost(): Oid | undefined {
     const found = this.#db
       .prepare<[], Oid>(

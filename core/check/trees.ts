@@ -1,4 +1,7 @@
-/** BTrees that may be damaged: what can be read of them, what cannot, and new ones made of what is left. */
+/**
+ * BTrees that may be damaged: what can be read of them, what cannot, and new ones made of what is left. A node or bucket
+ * that stands in a tree twice is damage, so every walk ends, and its work is in proportion to the tree.
+ */
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { checkTree } from '../btree/check.ts'
 import { BTree } from '../btree/tree.ts'
@@ -9,7 +12,7 @@ import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { Findings } from './findings.ts'
 
-/** What is wrong with an object, and which. */
+/** Damage of an object. */
 export interface Fault {
   readonly oid: Oid
   readonly tid?: Tid
@@ -21,8 +24,15 @@ export type TreePart<K> =
   Entries<K> | { readonly lo: K | undefined; readonly hi: K | undefined; readonly fault: Fault }
 
 const MAX_DEPTH = 32
+const TWICE = 'it stands in the tree twice'
 
-/** What an error says of an object; other errors (of the disk, of ours) are thrown on. */
+interface Walk {
+  readonly depth: number
+  /** Nodes and buckets met so far. */
+  readonly met: Set<Oid>
+}
+
+/** The damage that an error reports; other errors are thrown again. */
 export function faultOf(error: unknown): Fault {
   if (error instanceof CorruptRecordError) return { oid: error.oid, tid: error.tid, reason: error.reason }
   if (error instanceof ObjectNotFoundError) return { oid: error.oid, reason: 'it does not exist' }
@@ -38,7 +48,7 @@ export class Trees {
     this.#findings = findings
   }
 
-  /** Why an object's present state cannot be used; undefined where it can. It is activated then. */
+  /** Activates an object; resolves to the reason if its present state cannot be used. */
   async fault(object: { readonly oid: Oid; activate(): Promise<void> }): Promise<Fault | undefined> {
     const [lost] = this.#findings.lostOf(object.oid)
     if (lost !== undefined) {
@@ -53,7 +63,7 @@ export class Trees {
     }
   }
 
-  /** What is wrong with a tree as a whole; undefined where it is right. */
+  /** Checks a tree as a whole; undefined where it is intact. */
   async check<K extends PickleValue>(tree: BTree<K>): Promise<Fault | undefined> {
     const fault = await this.fault(tree)
     if (fault !== undefined) return fault
@@ -66,17 +76,26 @@ export class Trees {
   }
 
   /** A tree's entries as far as they can be read, in order, and where they cannot. */
-  async *parts<K extends PickleValue>(
+  parts<K extends PickleValue>(root: BTreeNode<K>): AsyncGenerator<TreePart<K>> {
+    return this.#partsOf(root, undefined, undefined, { depth: 1, met: new Set() })
+  }
+
+  async *#partsOf<K extends PickleValue>(
     node: BTreeNode<K>,
-    lo?: K,
-    hi?: K,
-    depth: number = 1,
+    lo: K | undefined,
+    hi: K | undefined,
+    { depth, met }: Walk,
   ): AsyncGenerator<TreePart<K>> {
-    const fault = await this.fault(node)
-    if (fault !== undefined || depth > MAX_DEPTH) {
-      yield { lo, hi, fault: fault ?? { oid: node.oid, reason: 'it is its own child' } }
+    const fault = met.has(node.oid)
+      ? { oid: node.oid, reason: TWICE }
+      : depth > MAX_DEPTH
+        ? { oid: node.oid, reason: `the tree is deeper than ${MAX_DEPTH} levels` }
+        : await this.fault(node)
+    if (fault !== undefined) {
+      yield { lo, hi, fault }
       return
     }
+    met.add(node.oid)
     const { inlined, children, separators } = node.content
     if (inlined !== undefined) yield within(inlined, node, lo, hi)
     for (const [i, ref] of children.entries()) {
@@ -84,9 +103,10 @@ export class Trees {
       const to = separators[i] ?? hi
       const child = this.#resolve(ref)
       if (child instanceof BTreeNode && child.kind === node.kind)
-        yield* this.parts(child as BTreeNode<K>, from, to, depth + 1)
+        yield* this.#partsOf(child as BTreeNode<K>, from, to, { depth: depth + 1, met })
       else if (child instanceof Bucket && child.kind === node.kind) {
-        const fault = await this.fault(child)
+        const fault = met.has(child.oid) ? { oid: child.oid, reason: TWICE } : await this.fault(child)
+        met.add(child.oid)
         yield fault === undefined
           ? within((child as Bucket<K>).entries, node, from, to)
           : { lo: from, hi: to, fault }
@@ -118,7 +138,7 @@ export class Trees {
   }
 }
 
-/** A copy of those entries that lie between the separators around them: others no search finds. */
+/** A copy of the entries that lie between the separators around them: a search finds no others. */
 function within<K extends PickleValue>(
   { keys, values }: Entries<K>,
   { kind }: BTreeNode<K>,

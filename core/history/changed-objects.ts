@@ -1,18 +1,18 @@
-/** Which objects the transactions of a range changed: a set that stays small in memory however many there are. */
+/** The objects that the transactions of a range changed: a set in bounded memory. */
 import type { Oid, Tid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { Store } from '../../store/store.ts'
 
-/** What records of mappings hold right behind their first bytes, whatever wrote them. */
+/** Every record of a mapping has these bytes near its beginning. */
 const MAPPING = 'persistent.mapping\nPersistentMapping'
-/** Enough of a record to tell a mapping; less than what stands before the data in one of data. */
+/** Enough of a record to recognise a mapping; less than the head of a data record. */
 const HEAD_BYTES = 40
 
 export class ChangedObjects {
   readonly #oids = new PagedBitmap()
   #end = 0
 
-  /** What `(after, upTo]` changed. The caller closes it. */
+  /** The objects that `(after, upTo]` changed. The caller closes the set. */
   static async between(store: Store, after: Tid, upTo: Tid): Promise<ChangedObjects> {
     const changed = new ChangedObjects()
     try {

@@ -1,8 +1,8 @@
 /**
  * Transactions, newest first, with the files that each changed.
  *
- * The history of a file is that of its inode, so it is followed through renames: every change of a file changes its
- * inode, whose revisions are therefore its transactions. A directory's history is that of all that is below it.
+ * The history of a file is that of its inode, so it goes through renames: every change of a file changes its
+ * inode, so the inode's revisions name its transactions. A directory's history is that of everything below it.
  */
 import { constants } from 'node:fs'
 import { CannotOpenError } from '../../store/errors.ts'
@@ -13,14 +13,14 @@ import { MomentView } from './moment-view.ts'
 
 const { S_IFMT, S_IFDIR } = constants
 const CACHE_BYTES = 4 << 20
-/** Files of one transaction that are named; the rest is counted. */
+/** The most files of one transaction that are named; the others are only counted. */
 export const FILES_MAX = 1000
 
 export interface LoggedTransaction {
   readonly info: TransactionInfo
-  /** The files, directories and links that it changed, by their paths afterwards, or before where it removed them. */
+  /** Paths of the files, directories and links that it changed: afterwards, or before where it removed them. */
   readonly files: readonly string[]
-  /** All that it changed, those not named included. */
+  /** The number of all, including those that are not named. */
   readonly fileCount: number
 }
 
@@ -29,7 +29,7 @@ export interface LogOptions {
   readonly after?: Tid
   readonly upTo?: Tid
   readonly limit?: number
-  /** Only those that changed what has this oid, or something below it if it is a directory. */
+  /** Only transactions that changed the inode with this oid, or an inode below it if it is a directory. */
   readonly of?: Oid
 }
 
@@ -77,7 +77,7 @@ async function describe(
   const { tid } = info
   const views = [await viewAt(store, tid), await viewAt(store, toTid(tid - 1n))]
   const files: string[] = []
-  /** Directories in which something is named: that their entries changed goes without saying. */
+  /** Directories of named files: their own change, an entry, is not named. */
   const passed = new Set<Oid>()
   const directories: { readonly oid: Oid; readonly path: string }[] = []
   let fileCount = 0
@@ -117,7 +117,7 @@ async function isDirectoryIn(views: Views, oid: Oid): Promise<boolean> {
   return false
 }
 
-/** The way to an inode, in the first view in which it has one. */
+/** The chain of names to an inode, in the first view in which it has one. */
 async function chainOf(views: Views, oid: Oid): Promise<Awaited<ReturnType<MomentView['chainOf']>>> {
   for (const view of views) {
     const inode = await view?.inode(oid)
@@ -128,7 +128,7 @@ async function chainOf(views: Views, oid: Oid): Promise<Awaited<ReturnType<Momen
   return undefined
 }
 
-/** Undefined where there was no filesystem yet, and where a pack has forgotten what it was. */
+/** Undefined where there was no filesystem yet, and where a pack has forgotten the moment. */
 async function viewAt(store: Store, at: Tid): Promise<MomentView | undefined> {
   if ((await store.isKept?.(at)) === false) return undefined
   try {

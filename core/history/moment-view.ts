@@ -1,27 +1,37 @@
 /**
- * The tree as of one moment, to be looked into by path and by inode: what the commands read, without a mount.
+ * The tree as of one moment, read by path and by inode, without a mount.
  *
  * Paths are relative to the root, without a leading slash, one character per byte; the root's is ''.
  */
 import { constants } from 'node:fs'
+import { LRUCache } from 'lru-cache'
 import { Connection } from '../objects/connection.ts'
 import { Directory } from '../tree/directory.ts'
 import { Inode } from '../tree/inode.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { Store } from '../../store/store.ts'
 
 const { S_IFMT, S_IFDIR } = constants
 const CACHE_BYTES = 8 << 20
 /** Directories read at once by a search. */
 const BATCH = 256
-const DEPTH_MAX = 4096
+/** Places of directories in memory. */
+const PLACES_MAX = 16_384
+
+/** Where an inode has its name. */
+interface Place {
+  readonly parent: Oid
+  readonly name: string
+}
 
 export class MomentView {
   readonly connection: Connection
   readonly superblock: Superblock
   readonly rootOid: Oid
+  readonly #places = new LRUCache<Oid, Place>({ max: PLACES_MAX })
 
   private constructor(connection: Connection, superblock: Superblock, rootOid: Oid) {
     this.connection = connection
@@ -34,7 +44,7 @@ export class MomentView {
     return await MomentView.of(await Connection.open(store, { at, cacheSizeBytes }))
   }
 
-  /** What a connection sees. @throws as {@link MomentView.open}. */
+  /** The tree that a connection shows. @throws as {@link MomentView.open}. */
   static async of(connection: Connection): Promise<MomentView> {
     const superblock = await Superblock.open(connection)
     return new MomentView(connection, superblock, await superblock.rootOid())
@@ -56,7 +66,7 @@ export class MomentView {
     }
   }
 
-  /** The inode of a path; undefined where nothing has it. Symbolic links are not followed. */
+  /** The inode of a path; undefined where there is none. Symbolic links are not followed. */
   async find(path: string): Promise<Inode | undefined> {
     let inode = await this.inode(this.rootOid)
     for (const name of partsOf(path)) {
@@ -70,27 +80,34 @@ export class MomentView {
   }
 
   /**
-   * A path of an inode; undefined where it had none. By the names that inodes note; where these lead to nothing (of
-   * several names the noted one was removed), by a search through the whole tree.
+   * A path of an inode; undefined where it had none. It follows the names that inodes record; where such a name does not lead
+   * to the inode (of several names the recorded one was removed), it searches the whole tree.
    */
   async pathOf(oid: Oid): Promise<string | undefined> {
     const chain = await this.chainOf(oid)
     return chain?.map(({ name }) => name).join('/')
   }
 
-  /** The names that lead to an inode, from the root's child down to itself, each with its inode. */
+  /**
+   * The names that lead to an inode, from the root's child down to itself, each with its inode; undefined where it has no
+   * path, or where directories lead back to themselves. Places of directories are remembered, so that the paths of
+   * neighbours in a deep tree cost little.
+   */
   async chainOf(oid: Oid): Promise<readonly { readonly name: string; readonly oid: Oid }[] | undefined> {
-    const chain: { name: string; oid: Oid }[] = []
-    for (let at = oid; at !== this.rootOid && chain.length < DEPTH_MAX;) {
-      const found = await this.#entryOf(at)
-      if (found === undefined) return undefined
-      chain.unshift({ name: found.name, oid: at })
-      at = found.parent
+    const upwards: { readonly name: string; readonly oid: Oid }[] = []
+    const met = new Set<Oid>()
+    for (let at = oid; at !== this.rootOid;) {
+      const place = this.#places.get(at) ?? (await this.#placeOf(at))
+      if (place === undefined || met.has(at)) return undefined
+      met.add(at)
+      if (at !== oid) this.#places.set(at, place)
+      upwards.push({ name: place.name, oid: at })
+      at = place.parent
     }
-    return chain
+    return upwards.toReversed()
   }
 
-  async #entryOf(oid: Oid): Promise<{ readonly parent: Oid; readonly name: string } | undefined> {
+  async #placeOf(oid: Oid): Promise<Place | undefined> {
     const inode = await this.inode(oid)
     if (inode === undefined || inode.nlink === 0) return undefined
     const { name, parent } = inode
@@ -105,13 +122,16 @@ export class MomentView {
     return (await Directory.of(this.connection, directory).get(name)) === oid
   }
 
-  async #search(oid: Oid): Promise<{ readonly parent: Oid; readonly name: string } | undefined> {
+  async #search(oid: Oid): Promise<Place | undefined> {
     for await (const { directory, name, inode } of this.walk())
       if (inode.oid === oid) return { parent: directory, name }
     return undefined
   }
 
-  /** Every entry below a directory (the root, if absent), a directory before what is in it. */
+  /**
+   * Every entry below a directory (the root, if absent), a directory before what is in it. A directory that stands in two
+   * places, or in itself, is damage: it is entered once, so that the walk ends.
+   */
   async *walk(
     from: Oid = this.rootOid,
     path = '',
@@ -122,6 +142,19 @@ export class MomentView {
     readonly inode: Inode
   }> {
     const waiting = [{ oid: from, path }]
+    const entered = new PagedBitmap()
+    entered.add(from)
+    try {
+      yield* this.#walkFrom(waiting, entered)
+    } finally {
+      entered.close()
+    }
+  }
+
+  async *#walkFrom(
+    waiting: { readonly oid: Oid; readonly path: string }[],
+    entered: PagedBitmap,
+  ): ReturnType<MomentView['walk']> {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       const { oid, path } = next
       for (let after: string | undefined; ;) {
@@ -137,7 +170,7 @@ export class MomentView {
           const childPath = path === '' ? name : `${path}/${name}`
           const isBranch = isDirectory(inode)
           yield { directory: oid, name, path: childPath, inode }
-          if (isBranch) waiting.push({ oid: child, path: childPath })
+          if (isBranch && entered.add(child)) waiting.push({ oid: child, path: childPath })
         }
       }
     }

@@ -1,6 +1,6 @@
-/** Moments as a pack needs them: those that tags name, those that a person names. */
+/** The moments that a pack keeps: those that tags name, and those given in words. */
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
-import { TID_MAX, TID_NONE, tidFromTime, type Tid, tid as toTid } from '../../store/ids.ts'
+import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { Connection } from '../objects/connection.ts'
 import { parseMoment } from '../../store/moments.ts'
@@ -8,7 +8,7 @@ import { Superblock } from '../tree/superblock.ts'
 
 const CACHE_BYTES = 1 << 20
 
-/** The superblock of the state at `at`; undefined where there is no filesystem of ours. */
+/** The superblock of the state at `at`; undefined where it has no filesystem. */
 export async function superblockAt(store: Store, at: Tid): Promise<Superblock | undefined> {
   if (at === TID_NONE) return undefined
   try {
@@ -25,18 +25,17 @@ export async function newestUpTo(store: Store, moment: Tid): Promise<Tid> {
   return TID_NONE
 }
 
-/** The moments that stored tags name. */
+/** The moments that stored tags name. @throws CorruptRecordError for a tag that is not a transaction. */
 export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
   const superblock = await superblockAt(store, await store.lastTid())
   const tags: Tid[] = []
   if (superblock === undefined) return tags
-  for await (const [, value] of (await superblock.tags()).range())
-    if (typeof value === 'number' || typeof value === 'bigint') tags.push(toTid(BigInt(value)))
+  for await (const { tid } of superblock.allTags()) tags.push(tid)
   return tags
 }
 
 /**
- * The moment from which on history is to be kept, as a person writes it (store/moments.ts).
+ * The moment from which history is kept, as written on a command line (store/moments.ts).
  * @throws StoreError for a tag that does not exist.
  */
 export async function momentNamed(store: Store, text: string): Promise<Tid> {

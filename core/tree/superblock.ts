@@ -10,15 +10,17 @@
  * | bytes   | int: the sum of all inodes' `stored`                                             |
  * | inodes  | int: how many there are, orphans included                                        |
  */
+import { constants } from 'node:fs'
 import { CannotOpenError } from '../../store/errors.ts'
-import { tid, type Oid, type Tid } from '../../store/ids.ts'
+import { tid, TID_MAX, type Oid, type Tid } from '../../store/ids.ts'
 import { LOBTree, OOBTree } from '../btree/tree.ts'
 import type { Connection } from '../objects/connection.ts'
 import { Directory } from './directory.ts'
 import { Inode } from './inode.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
-import { ByteString, Ref } from '../objects/pickle/value.ts'
+import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 
+const { S_IFDIR, S_IFMT } = constants
 const KEY = 'zblkfs'
 const VERSION = 1
 const ROOT_MODE = 0o040755
@@ -76,9 +78,32 @@ export class Superblock {
     return new Superblock(connection, mapping)
   }
 
+  /** The root directory. @throws CannotOpenError where it is not a directory: every operation would fail. */
   async rootOid(): Promise<Oid> {
+    const { oid } = await this.rootRef()
+    const root = Inode.at(this.#connection, oid)
+    const isOther = await root.activate().then(
+      () => (root.mode & S_IFMT) !== S_IFDIR,
+      // Damage is reported by what reads it.
+      () => false,
+    )
+    if (isOther)
+      throw new CannotOpenError(`the root of ${this.#connection.name} is not a directory`, {
+        code: 'damaged',
+      })
+    return oid
+  }
+
+  /** Where the root directory should be. */
+  async rootRef(): Promise<Ref> {
     await this.#mapping.activate()
-    return this.#ref('root').oid
+    return this.#ref('root')
+  }
+
+  /** Makes another directory the root. */
+  async setRoot(root: Oid): Promise<void> {
+    await this.#mapping.activate()
+    this.#mapping.set('root', new Ref(root, PersistentMapping.CLASS_NAME))
   }
 
   async usage(): Promise<Usage> {
@@ -117,7 +142,7 @@ export class Superblock {
   /** The transaction that a tag names; undefined where it does not exist. */
   async tag(name: string): Promise<Tid | undefined> {
     const value = await (await this.tags()).get(new ByteString(name))
-    return typeof value === 'number' || typeof value === 'bigint' ? tid(BigInt(value)) : undefined
+    return value === undefined ? undefined : this.#tagged(name, value)
   }
 
   /** Gives a name to a transaction. */
@@ -130,11 +155,22 @@ export class Superblock {
     return await (await this.tags()).delete(new ByteString(name))
   }
 
-  /** Every tag, in the order of the names. */
+  /** Every tag, in the order of the names. @throws CorruptRecordError for one that is not a transaction. */
   async *allTags(): AsyncGenerator<{ readonly name: string; readonly tid: Tid }> {
     for await (const [key, value] of (await this.tags()).range())
-      if (key instanceof ByteString && (typeof value === 'number' || typeof value === 'bigint'))
-        yield { name: key.latin1, tid: tid(BigInt(value)) }
+      if (key instanceof ByteString) yield { name: key.latin1, tid: this.#tagged(key.latin1, value) }
+  }
+
+  /** The names of tags that are not transactions. */
+  async *oddTags(): AsyncGenerator<ByteString> {
+    for await (const [key, value] of (await this.tags()).range())
+      if (key instanceof ByteString && tidOf(value) === undefined) yield key
+  }
+
+  #tagged(name: string, value: PickleValue): Tid {
+    const found = tidOf(value)
+    if (found === undefined) throw this.#mapping.corrupt(`the tag '${name}' is not a transaction`)
+    return found
   }
 
   #ref(key: string): Ref {
@@ -148,4 +184,11 @@ export class Superblock {
     if (typeof value === 'number') return value
     throw this.#mapping.corrupt(`the superblock's ${key} is not an integer`)
   }
+}
+
+function tidOf(value: PickleValue): Tid | undefined {
+  if (typeof value !== 'bigint' && !(typeof value === 'number' && Number.isSafeInteger(value)))
+    return undefined
+  const number = BigInt(value)
+  return number < 0n || number > TID_MAX ? undefined : tid(number)
 }

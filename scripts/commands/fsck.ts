@@ -1,9 +1,10 @@
-/** `zblkfs fsck DB|DIR`: checks a database, mounted or not, and repairs it if it is asked to. */
+/** `zblkfs fsck DB|DIR`: checks a database, mounted or not, and repairs it on request. */
 import { Command } from 'commander'
 import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
 import { describeDamage, type Damage } from '../../core/check/damage.ts'
 import { CannotOpenError, LockedError, StoreError } from '../../store/errors.ts'
 import { recognise } from '../../store/recognise.ts'
+import { explain } from '../advice.ts'
 import { UsageError } from '../failure.ts'
 import { findTarget } from '../serving-mount.ts'
 import { ProgressBar } from '../progress-bar.ts'
@@ -24,7 +25,10 @@ export function fsckCommand(): Command {
     .option('--data', 'read and check every byte, not only what leads to them')
     .option('--repair', 'save what can be saved; the database must not be mounted')
     .option('--json', 'one JSON object: damages and a summary')
-    .addHelpText('after', '\nExit code: 0 nothing found, 1 all repaired, 2 wrong usage, 4 damages are left.')
+    .addHelpText(
+      'after',
+      '\nExit code: 0 no damage, 1 all damage repaired, 2 wrong usage, 4 damage is left or the repair failed.',
+    )
     .action(async (target: string, options: Options) => {
       process.exitCode = await fsck((await findTarget(target)).database, options)
     })
@@ -46,8 +50,12 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   try {
     summary = await checkDatabase(path, { data, repair, report, progress: bar.update.bind(bar) })
   } catch (error) {
-    if (!isUnreadable(error)) throw refused(error)
     bar.stop()
+    if (!isUnreadable(error)) {
+      if (!repair || !(error instanceof StoreError) || error instanceof LockedError) throw refused(error)
+      console.error(`zblkfs: the repair of ${path} failed: ${explain(error)}`)
+      return EXIT_DAMAGED
+    }
     console.error(`zblkfs: ${error.message}`)
     console.error(
       `Copy ${path} (with ${path}-wal and ${path}-log) before anything else. If there is no older copy to restore, see what SQLite can save:\n` +

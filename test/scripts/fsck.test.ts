@@ -1,5 +1,5 @@
 /** The command as a person runs it. */
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { expect, test } from 'vitest'
@@ -30,7 +30,7 @@ test('a clean database is clean, a damaged one is named and repaired, and the ex
 
   const repaired = await runZblkfs('fsck', '--repair', path)
   expect(repaired.exitCode).toBe(1)
-  expect(repaired.stdout).toContain('; repaired: ')
+  expect(repaired.stdout).toContain('; repair: ')
   expect(await runZblkfs('fsck', '--data', path)).toMatchObject({ exitCode: 0 })
 })
 
@@ -54,6 +54,16 @@ test('a database that SQLite cannot open: what to do is said', async () => {
   const result = await runZblkfs('fsck', path)
   expect(result.exitCode).toBe(4)
   expect(result.stderr).toContain('.recover')
+})
+
+test('a repair that fails says so, and exits as where damage is left', async () => {
+  const path = temporaryDatabase()
+  await makeSmallDatabase(path, true)
+  await rm(`${path}-log`, { recursive: true })
+  const result = await runZblkfs('fsck', '--repair', path)
+  expect(result).toMatchObject({ exitCode: 4 })
+  expect(result.stderr).toContain('the repair of')
+  expect(result.stdout).not.toContain('repaired')
 })
 
 test('beside a running mount it is checked, by either name, and not repaired', async () => {

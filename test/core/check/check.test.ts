@@ -244,7 +244,7 @@ describe('fsck finds, names and repairs', () => {
     expect(found.summary.left).toBeGreaterThan(0)
 
     const repaired = await check(path, true)
-    expect(repaired.lines).toMatch(/; repaired: /)
+    expect(repaired.lines).toMatch(/; repair: /)
     expect(repaired.summary).toMatchObject({ left: 0 })
 
     const after = await check(path, false)

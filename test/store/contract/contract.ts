@@ -3,11 +3,15 @@
  * that can be written runs {@link storeContract}; one that is only read runs {@link readingContract} over what it should hold.
  */
 import { expect, onTestFinished, test } from 'vitest'
+import { checkingContract } from './checking.ts'
 import { commitContract } from './committing.ts'
 import { conflictContract } from './conflicts.ts'
 import { intentsContract } from './intents.ts'
+import { measuringContract } from './measuring.ts'
 import type { MakeDatabase } from './opened-database.ts'
 import { orderContract } from './order.ts'
+import { packingContract } from './packing.ts'
+import { pinningContract } from './pinning.ts'
 import { writeRandomHistory } from './random-history.ts'
 import { readingContract } from './reading.ts'
 import { sizeContract } from './sizes.ts'
@@ -36,6 +40,10 @@ export function storeContract(name: string, make: MakeDatabase, offers: Offers):
   sizeContract(name, make)
   orderContract(name, make)
   if (offers.writer.includes('intents')) intentsContract(name, make)
+  if (offers.writer.includes('packing')) packingContract(name, make)
+  if (offers.writer.includes('measuring')) measuringContract(name, make)
+  if (offers.writer.includes('pinning')) pinningContract(name, make)
+  if (offers.reader.includes('checking')) checkingContract(name, make)
   if (offers.reader.includes('watching')) watchingContract(name, make)
 
   test(`${name} offers the capabilities that are tested, and no others`, async () => {

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { PagedBitmap } from '../../../store/paged-bitmap.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 
 /** Near the borders of pages, and far away. */
 const PAGE = 16_384 * 8

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { tid } from '../../../store/ids.ts'
-import { keptMoments, KeptRevisions } from '../../../store/kept-moments.ts'
+import { tid } from '../../store/ids.ts'
+import { keptMoments, KeptRevisions } from '../../store/kept-moments.ts'
 
 const moment = fc.bigInt({ min: 0n, max: 20n }).map(tid)
 /** Of a damaged row, perhaps. */

@@ -1,0 +1,49 @@
+/** Checks link counts, and the sums in the superblock, against what the walk has met. */
+import { Inode } from '../tree/inode.ts'
+import type { Superblock } from '../tree/superblock.ts'
+import type { CheckContext } from './check-context.ts'
+import { faultOf } from './trees.ts'
+
+export class CountsCheck {
+  readonly #context: CheckContext
+
+  constructor(context: CheckContext) {
+    this.#context = context
+  }
+
+  async checkLinks(): Promise<void> {
+    for (const { oid, links } of this.#context.inodes.links()) {
+      const inode = Inode.at(this.#context.connection, oid)
+      await inode.activate()
+      const { nlink } = inode
+      // A lost inode has a count without a name: that was reported.
+      if (nlink === links || (links === 0 && nlink > 0 && !this.#context.isRepair)) continue
+      this.#context.found(
+        {
+          kind: 'links',
+          path: this.#context.inodes.pathOf(oid),
+          oid,
+          reason: `its link count is ${nlink}, but it has ${links}`,
+        },
+        'corrected',
+      )
+      if (this.#context.isRepair) inode.nlink = links
+      await this.#context.commit(false)
+    }
+  }
+
+  async checkUsage(superblock: Superblock): Promise<void> {
+    const usage = this.#context.inodes.usage()
+    const said = await superblock.usage().catch(faultOf)
+    if ('bytes' in said && said.bytes === usage.bytes && said.inodes === usage.inodes) return
+    const before = 'bytes' in said ? `${said.inodes} inodes with ${said.bytes} bytes` : said.reason
+    this.#context.found(
+      {
+        kind: 'usage',
+        reason: `the superblock says ${before}, but there are ${usage.inodes} with ${usage.bytes}`,
+      },
+      'corrected',
+    )
+    if (this.#context.isRepair) await superblock.setUsage(usage)
+  }
+}

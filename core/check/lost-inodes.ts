@@ -1,0 +1,118 @@
+/** Checks inodes without a name: deleted ones that are in use, and lost ones, which a repair enters in `/lost+found`. */
+import { constants } from 'node:fs'
+import type { Oid } from '../../store/ids.ts'
+import { LOBTree, OOBTree } from '../btree/tree.ts'
+import { Ref } from '../objects/pickle/value.ts'
+import { Directory } from '../tree/directory.ts'
+import { Inode } from '../tree/inode.ts'
+import type { Superblock } from '../tree/superblock.ts'
+import type { CheckContext } from './check-context.ts'
+import type { Walk } from './walk.ts'
+
+const { S_IFDIR, S_IFMT } = constants
+const LOST_AND_FOUND = 'lost+found'
+const PRIVATE_MODE = 0o040700
+
+export class LostInodes {
+  readonly #context: CheckContext
+  readonly #walk: Walk
+
+  constructor(context: CheckContext, walk: Walk) {
+    this.#context = context
+    this.#walk = walk
+  }
+
+  /** Checks deleted files that are in use. */
+  async checkOrphans(superblock: Superblock): Promise<void> {
+    const fault = await this.#context.treeFault(() => superblock.orphans())
+    if (fault !== undefined) {
+      this.#context.found(
+        { kind: 'superblock', reason: `the deleted files in use: ${fault.reason}`, oid: fault.oid },
+        'those that can be read are kept',
+      )
+      if (!this.#context.isRepair) return
+      await this.#context.replaceTree(superblock, 'orphans', LOBTree)
+    }
+    const orphans = await superblock.orphans()
+    const broken: number[] = []
+    for await (const [key, value] of orphans.range()) {
+      const path = `(deleted, in use)/${key}`
+      if (value instanceof Ref && this.#context.inodes.get(value.oid) !== undefined) continue
+      const inode = value instanceof Ref ? await this.#walk.inode(value, path) : undefined
+      if (inode !== undefined) await this.#walk.meet(inode, path, undefined, '')
+      else {
+        this.#context.found({ kind: 'entry', path, reason: 'it leads to no inode' }, 'removed')
+        broken.push(key)
+      }
+    }
+    if (this.#context.isRepair) for (const key of broken) await orphans.delete(key)
+  }
+
+  /** Inodes that have links, by their own count, and no name: what led to them is damaged. */
+  async findLost(rootOid: Oid): Promise<void> {
+    let found: Inode | undefined
+    for await (const mapping of this.#context.mappings()) {
+      const nlink = mapping.get('nlink')
+      if (typeof nlink !== 'number' || nlink <= 0 || typeof mapping.get('mode') !== 'number') continue
+      if (this.#context.inodes.get(mapping.oid) !== undefined) continue
+      this.#context.inodes.addLost(mapping.oid)
+      const entries = mapping.get('entries')
+      const tree = entries instanceof Ref ? await this.#context.resolve(entries) : undefined
+      if (!(tree instanceof OOBTree)) continue
+      for await (const part of this.#context.trees.parts(tree)) {
+        if ('fault' in part) continue
+        for (const value of part.values)
+          if (value instanceof Ref && value.oid !== mapping.oid) this.#context.inodes.addLostChild(value.oid)
+      }
+    }
+    // First those that nothing else that is lost leads to; what is left then leads to itself.
+    for (
+      let lost = this.#context.inodes.nextLost();
+      lost !== undefined;
+      lost = this.#context.inodes.nextLost()
+    ) {
+      const path = this.#context.isRepair ? `/${LOST_AND_FOUND}/#${lost}` : `(lost)/#${lost}`
+      const inode = await this.#walk.inode(this.#context.mapping(lost).ref, path)
+      if (inode === undefined) continue
+      const what = (inode.mode & S_IFMT) === S_IFDIR ? 'a directory' : `a file of ${inode.size} bytes`
+      this.#context.found(
+        { kind: 'lost', oid: lost, reason: `${what} that no directory leads to` },
+        `it is ${path} now`,
+      )
+      if (this.#context.isRepair) {
+        found ??= await this.#lostAndFound(rootOid)
+        await found.activate()
+        await Directory.of(this.#context.connection, found).set(`#${lost}`, inode)
+        await inode.activate()
+      }
+      await this.#walk.meet(inode, path, found?.oid, `#${lost}`)
+      await this.#walk.run()
+    }
+  }
+
+  async #lostAndFound(rootOid: Oid): Promise<Inode> {
+    const root = Inode.at(this.#context.connection, rootOid)
+    await root.activate()
+    const directory = Directory.of(this.#context.connection, root)
+    const existing = await directory.get(LOST_AND_FOUND)
+    if (existing !== undefined && this.#context.inodes.get(existing)?.isDirectory === true)
+      return Inode.at(this.#context.connection, existing)
+    if (existing !== undefined) {
+      await directory.set(`${LOST_AND_FOUND}.${existing}`, Inode.at(this.#context.connection, existing))
+      await directory.delete(LOST_AND_FOUND)
+    }
+    await root.activate()
+    const made = await this.#context.newDirectory(PRIVATE_MODE, root)
+    await directory.set(LOST_AND_FOUND, made)
+    this.#context.inodes.enter({
+      oid: made.oid,
+      isDirectory: true,
+      parent: rootOid,
+      name: LOST_AND_FOUND,
+      stored: 0,
+    })
+    // Counts as walked: what is entered in it later is met one by one.
+    this.#context.inodes.nextDirectory()
+    return made
+  }
+}

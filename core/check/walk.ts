@@ -1,0 +1,175 @@
+/**
+ * Walks the tree of directories from the root down: each directory's entries, each inode, each file's bytes, and where
+ * directories are in one another.
+ */
+import { constants } from 'node:fs'
+import type { Oid } from '../../store/ids.ts'
+import { OOBTree } from '../btree/tree.ts'
+import { PersistentMapping } from '../objects/persistent-mapping.ts'
+import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
+import { Inode } from '../tree/inode.ts'
+import type { CheckContext } from './check-context.ts'
+import { FileCheck } from './file-check.ts'
+import { faultOf, type Fault } from './trees.ts'
+
+const { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } = constants
+
+export class Walk {
+  readonly #context: CheckContext
+  readonly #files: FileCheck
+  /** The number of inodes that the superblock tells. */
+  #expected = 0
+
+  constructor(context: CheckContext) {
+    this.#context = context
+    const { connection, findings, trees, report, isRepair } = context
+    this.#files = new FileCheck(connection, findings, trees, report, isRepair)
+  }
+
+  /** Sets the total that progress is told of. */
+  expect(inodes: number): void {
+    this.#expected = inodes
+  }
+
+  /** Walks the directories that were met and not walked yet. */
+  async run(): Promise<void> {
+    for (
+      let directory = this.#context.inodes.nextDirectory();
+      directory !== undefined;
+      directory = this.#context.inodes.nextDirectory()
+    ) {
+      await this.#checkDirectory(directory, this.#context.inodes.pathOf(directory))
+      await this.#context.commit(false)
+    }
+  }
+
+  /** Loads the inode that a reference leads to, or its last state that can be read. */
+  async inode(ref: Ref, path: string): Promise<Inode | undefined> {
+    const object = await this.#context.resolve(ref)
+    if (!(object instanceof PersistentMapping)) return undefined
+    if (!(await this.#context.restorable(object, 'inode', 'its inode', path))) return undefined
+    const inode = Inode.at(this.#context.connection, object.oid)
+    try {
+      // Whatever is needed of it is looked at once.
+      void [
+        inode.mode,
+        inode.uid,
+        inode.gid,
+        inode.nlink,
+        inode.size,
+        inode.rdev,
+        inode.stored,
+        inode.target,
+        inode.xattrs,
+      ]
+      for (const key of ['atime', 'mtime', 'ctime', 'birthtime'] as const) inode.time(key)
+      return inode
+    } catch (error) {
+      this.#context.found({ kind: 'inode', path, ...faultOf(error) })
+      return undefined
+    }
+  }
+
+  /** Enters an inode that was met for the first time, and checks what it holds. */
+  async meet(inode: Inode, path: string, directory: Oid | undefined, name: string): Promise<void> {
+    const { oid, mode, parent } = inode
+    const type = mode & S_IFMT
+    this.#context.progress('files', this.#context.inodes.count, this.#expected)
+    if (type === S_IFDIR) {
+      this.#context.inodes.enter({ oid, isDirectory: true, parent: directory, name, stored: inode.stored })
+      if (directory === undefined || parent?.oid === directory) return
+      this.#context.found(
+        { kind: 'directory', path, oid, reason: 'it takes another directory for the one that it is in' },
+        'it knows the right one',
+      )
+      if (this.#context.isRepair) inode.parent = this.#context.mapping(directory).ref
+      return
+    }
+    if (type === S_IFLNK && inode.target.length === 0)
+      this.#context.report({ kind: 'inode', path, oid, reason: 'a symbolic link that leads nowhere' })
+    let { stored } = inode
+    if (type === S_IFREG) {
+      const before = stored
+      stored = await this.#files.check(inode, path)
+      await inode.activate()
+      if (stored !== before) {
+        this.#context.found(
+          { kind: 'usage', path, oid, reason: `it is said to store ${before} bytes, but stores ${stored}` },
+          'corrected',
+        )
+        if (this.#context.isRepair) inode.stored = stored
+      }
+    }
+    this.#context.inodes.enter({ oid, isDirectory: false, parent: directory, name, stored })
+  }
+
+  async #checkDirectory(oid: Oid, path: string): Promise<void> {
+    const inode = Inode.at(this.#context.connection, oid)
+    await inode.activate()
+    const ref = inode.entries
+    const tree = ref === undefined ? undefined : await this.#context.resolve(ref)
+    if (!(tree instanceof OOBTree)) {
+      this.#context.found(
+        { kind: 'directory', path, oid, reason: 'it has no tree of entries' },
+        'it is empty now',
+      )
+      if (!this.#context.isRepair) return
+      await inode.activate()
+      inode.entries = (await this.#context.connection.create(OOBTree)).ref
+      return
+    }
+    const faults: Fault[] = []
+    const broken: PickleValue[] = []
+    for await (const part of this.#context.trees.parts(tree)) {
+      if ('fault' in part) faults.push(part.fault)
+      else
+        for (const [i, key] of part.keys.entries())
+          if (!(await this.#checkEntry(oid, path, key, part.values[i] ?? null))) broken.push(key)
+    }
+    const whole = await this.#context.trees.check(tree)
+    if (whole !== undefined && faults.length === 0) faults.push(whole)
+    for (const fault of faults)
+      this.#context.found(
+        { kind: 'directory', path, ...fault, reason: `entries cannot be read: ${fault.reason}` },
+        'what they led to is in lost+found',
+      )
+    if (!this.#context.isRepair) return
+    const kept = faults.length === 0 ? tree : ((await this.#context.trees.rebuild(tree)) as OOBTree)
+    for (const key of broken) await kept.delete(key as ByteString)
+    await inode.activate()
+    if (kept !== tree) inode.entries = kept.ref
+  }
+
+  /** Whether an entry can stay. */
+  async #checkEntry(directory: Oid, path: string, key: PickleValue, value: PickleValue): Promise<boolean> {
+    await this.#context.turns.pass()
+    const name = key instanceof ByteString ? key.latin1 : undefined
+    const below = `${path === '/' ? '' : path}/${name ?? '?'}`
+    const drop = (reason: string, oid?: Oid): false => {
+      this.#context.found(
+        { kind: 'entry', path: below, reason, ...(oid !== undefined && { oid }) },
+        'the entry is removed',
+      )
+      return false
+    }
+    if (name === undefined || !isName(name)) return drop('its name is none that a file can have')
+    if (!(value instanceof Ref)) return drop('the entry is no reference')
+    const known = this.#context.inodes.get(value.oid)
+    if (known !== undefined) {
+      if (known.isDirectory)
+        return drop(
+          `the directory stands in another place too: ${this.#context.inodes.pathOf(value.oid)}`,
+          value.oid,
+        )
+      this.#context.inodes.addName(value.oid)
+      return true
+    }
+    const inode = await this.inode(value, below)
+    if (inode === undefined) return drop('the entry leads to no inode', value.oid)
+    await this.meet(inode, below, directory, name)
+    return true
+  }
+}
+
+const isName = (name: string): boolean =>
+  name !== '' && name.length <= 255 && name !== '.' && name !== '..' && !/[/\0]/.test(name)

@@ -1,0 +1,97 @@
+/** `Measuring` (store/capabilities.ts) as tests. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Measuring, StoredRevision } from '../../../store/capabilities.ts'
+import { ROOT_OID, TID_NONE } from '../../../store/ids.ts'
+import { keptMoments } from '../../../store/kept-moments.ts'
+import type { WritableStore } from '../../../store/store.ts'
+import type { MakeDatabase, TestDatabase } from './opened-database.ts'
+import { changeOf, commitChain, mark } from './graph.ts'
+
+const BYTES = 20_000
+/** Enough to be shared, not copied. */
+const LONG = 400_000
+
+export function measuringContract(name: string, make: MakeDatabase): void {
+  describe(`${name}, measuring`, () => {
+    let database: TestDatabase
+    let store: WritableStore
+    beforeEach(async () => {
+      database = await make()
+      store = await database.open()
+    })
+    afterEach(async () => {
+      await store.close()
+      await database.remove()
+    })
+
+    const measuring = (): Measuring => {
+      if (store.capabilities.measuring === undefined) throw new TypeError('no measuring')
+      return store.capabilities.measuring
+    }
+
+    test('what was added is told by range, what there is as a whole', async () => {
+      const { tid, oids } = await commitChain(store, 5, BYTES)
+      const last = await store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
+      expect(await measuring().added(tid, last)).toMatchObject({ revisions: 1 })
+      expect((await measuring().added(TID_NONE, last)).revisions).toBe(7)
+      expect((await measuring().added(TID_NONE, tid)).storedBytes).toBeGreaterThanOrEqual(5 * BYTES)
+      const all = await measuring().all()
+      expect(all.revisions).toBe(7)
+      expect(all.bytes).toBeGreaterThanOrEqual(6 * BYTES)
+      expect((await measuring().space()).totalBytes).toBeGreaterThan(0)
+    })
+
+    test('what a pack would leave is less by what no moment sees and what is not reached', async () => {
+      const { tid, oids } = await commitChain(store, 5, BYTES)
+      const last = await store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
+      const left = await measuring().left(keptMoments(last, []), mark)
+      expect(left.revisions).toBe(2)
+      expect((await measuring().left(keptMoments(TID_NONE, []), mark)).revisions).toBe(7)
+      expect((await measuring().all()).revisions, 'nothing is dropped').toBe(7)
+    })
+
+    test('bytes that revisions share are counted once', async () => {
+      const { tid, oids } = await commitChain(store, 1, LONG)
+      const [oid = ROOT_OID] = oids
+      const before = await measuring().all()
+      const { first } = await store.allocateOids(1)
+      const body = { oid, tid, off: 0, len: LONG }
+      await store.commit({
+        changes: [{ oid: first, base: TID_NONE, record: { head: new Uint8Array(), body } }],
+      })
+      expect((await measuring().all()).bytes - before.bytes).toBeLessThan(LONG / 2)
+    })
+
+    test('a reader gives the revisions of objects in order, and their records', async () => {
+      const { tid, oids } = await commitChain(store, 3)
+      const [oid = ROOT_OID, second = ROOT_OID] = oids
+      const last = await store.commit({ changes: [changeOf(oid, tid, null)] })
+      const reader = measuring().reader()
+      try {
+        expect(await reader.totals()).toMatchObject({ lastTid: last })
+        const found: StoredRevision[] = []
+        for await (const batch of reader.revisions([oid, second], last)) found.push(...batch)
+        expect(found.map(({ oid, tid, isTombstone }) => ({ oid, tid, isTombstone }))).toEqual([
+          { oid, tid: last, isTombstone: true },
+          { oid, tid, isTombstone: false },
+          { oid: second, tid, isTombstone: false },
+        ])
+        expect(await reader.exist([oid, second], last)).toEqual([false, true])
+        expect(await reader.exist([oid, second], tid)).toEqual([true, true])
+        const [whole, absent] = await reader.records([
+          { oid: second, tid },
+          { oid: second, tid: last },
+        ])
+        expect(whole).toMatchObject({ size: JSON.stringify([oids[2]]).length })
+        expect(absent).toBeUndefined()
+        const [start] = await reader.records([{ oid: second, tid }], 1)
+        expect(start).toMatchObject({ bytes: Buffer.from('[') })
+        const all: number[] = []
+        for await (const batch of reader.oids()) all.push(...batch)
+        expect(all).toEqual([ROOT_OID, ...oids])
+      } finally {
+        reader.close()
+      }
+    })
+  })
+}

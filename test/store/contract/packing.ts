@@ -1,0 +1,129 @@
+/** `Packing` (store/capabilities.ts) as tests. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Packing, PackReport } from '../../../store/capabilities.ts'
+import { CorruptRecordError } from '../../../store/errors.ts'
+import { ROOT_OID, TID_MAX, type Tid } from '../../../store/ids.ts'
+import { ALL_MOMENTS, keptMoments, type KeptMoments } from '../../../store/kept-moments.ts'
+import type { WritableStore } from '../../../store/store.ts'
+import type { MakeDatabase, TestDatabase } from './opened-database.ts'
+import { changeOf, commitChain, MARKER } from './graph.ts'
+
+const BYTES = 20_000
+
+export function packingContract(name: string, make: MakeDatabase): void {
+  describe(`${name}, packing`, () => {
+    let database: TestDatabase
+    let store: WritableStore
+    beforeEach(async () => {
+      database = await make()
+      store = await database.open()
+    })
+    afterEach(async () => {
+      await store.close()
+      await database.remove()
+    })
+
+    const packing = (): Packing => {
+      if (store.capabilities.packing === undefined) throw new TypeError('no packing')
+      return store.capabilities.packing
+    }
+    const pack = async (kept: KeptMoments, signal?: AbortSignal): Promise<PackReport> => {
+      await packing().keep(kept)
+      return await packing().pack({
+        kept,
+        marker: MARKER,
+        rest: 0,
+        spareBytes: 0,
+        onProgress: () => {},
+        signal,
+      })
+    }
+    const tidsOf = async (oid: Parameters<WritableStore['revisions']>[0]): Promise<readonly Tid[]> =>
+      await store.revisions(oid)
+
+    test('before the first pack every moment is kept; what is recorded outlives the process', async () => {
+      expect(await packing().kept()).toEqual(ALL_MOMENTS)
+      const { tid } = await commitChain(store, 1)
+      await packing().keep(keptMoments(tid, []))
+      await store.close()
+      store = await database.open()
+      expect(await packing().kept()).toEqual({ from: tid, earlier: [] })
+      expect(await store.isKept?.(tid)).toBe(true)
+    })
+
+    test('revisions that a kept moment sees stay, the others go', async () => {
+      const { tid: first, oids } = await commitChain(store, 1)
+      const [oid = ROOT_OID] = oids
+      const second = await store.commit({ changes: [changeOf(oid, first, [])] })
+      const third = await store.commit({ changes: [changeOf(oid, second, [])] })
+      const fourth = await store.commit({ changes: [changeOf(oid, third, [])] })
+      const report = await pack(keptMoments(fourth, [second]))
+      expect(await tidsOf(oid)).toEqual([fourth, second])
+      expect(report.revisionsDropped).toBe(2)
+      expect(await store.isKept?.(third)).toBe(false)
+      expect(await store.isKept?.(second)).toBe(true)
+    })
+
+    test('objects that are not marked go whole, and their room comes back', async () => {
+      const { tid, oids } = await commitChain(store, 10, BYTES)
+      const [first = ROOT_OID] = oids
+      const last = await store.commit({ changes: [changeOf(first, tid, [])] })
+      const report = await pack(keptMoments(last, []))
+      expect(report.objectsDropped).toBe(9)
+      expect(report.bytesAfter).toBeLessThanOrEqual(report.bytesBefore)
+      for (const oid of oids.slice(1)) expect(await tidsOf(oid)).toEqual([])
+      expect((await store.load([ROOT_OID, first], TID_MAX)).map(found => found?.tid)).toEqual([tid, last])
+    })
+
+    test('transactions of which nothing is left are forgotten, kept moments are not', async () => {
+      const { tid: first, oids } = await commitChain(store, 1)
+      const [oid = ROOT_OID] = oids
+      const second = await store.commit({ changes: [changeOf(oid, first, [])] })
+      const third = await store.commit({ changes: [changeOf(oid, second, [])] })
+      const report = await pack(keptMoments(third, []))
+      const left: Tid[] = []
+      for await (const { tid } of store.transactions()) left.push(tid)
+      expect(left).toEqual([first, third])
+      expect(report.transactionsForgotten).toBe(1)
+    })
+
+    test('a tombstone goes with what it buries', async () => {
+      const { tid, oids } = await commitChain(store, 1)
+      const [oid = ROOT_OID] = oids
+      const last = await store.commit({ changes: [changeOf(oid, tid, null), changeOf(ROOT_OID, tid, [])] })
+      await pack(keptMoments(last, []))
+      expect(await tidsOf(oid)).toEqual([])
+    })
+
+    test('commits go on meanwhile, and what they write stays', async () => {
+      const { tid, oids } = await commitChain(store, 200, BYTES)
+      const [first = ROOT_OID, second = ROOT_OID] = oids
+      const cut = await store.commit({ changes: [changeOf(second, tid, [])] })
+      const packed = pack(keptMoments(cut, []))
+      const written: Tid[] = []
+      let base = tid
+      for (let count = 0; count < 5; count++) {
+        base = await store.commit({ changes: [changeOf(first, base, [second], BYTES)] })
+        written.push(base)
+      }
+      await packed
+      expect(await tidsOf(first)).toEqual([...written.toReversed(), tid])
+    })
+
+    test('a record that cannot be marked ends the pack before anything is dropped', async () => {
+      const { tid, oids } = await commitChain(store, 2)
+      const [oid = ROOT_OID] = oids
+      const base = await store.commit({
+        changes: [{ oid, base: tid, record: { head: Uint8Array.of(1, 2, 3) } }],
+      })
+      await expect(pack(keptMoments(base, []))).rejects.toThrow()
+      expect(await tidsOf(oid)).toEqual([base, tid])
+    })
+
+    test('a signal ends it with its reason', async () => {
+      const { tid } = await commitChain(store, 3)
+      const reason = new CorruptRecordError(ROOT_OID, tid, 'enough')
+      await expect(pack(keptMoments(tid, []), AbortSignal.abort(reason))).rejects.toBe(reason)
+    })
+  })
+}
