@@ -33,6 +33,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'path-exists': "'zblkfs restore --force' replaces a file",
   'no-tag': "'zblkfs tag -l' lists the tags",
   'no-transaction': "'zblkfs log' lists the transactions",
+  'unfinished-import': 'repeat the import to complete it, or remove that file to use the database as it is',
   'already-mounted': path => `unmount it first with 'zblkfs umount ${path}'`,
   'dead-mount': path => `take it away with 'zblkfs umount -l ${path}', then mount again`,
   'not-empty': 'give an empty directory, or mount over its entries with -o nonempty',

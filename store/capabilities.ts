@@ -11,6 +11,7 @@
  * | `packing`  | history before a moment, and garbage, dropped while in use     |
  * | `measuring`| how much room what takes                                       |
  * | `checking` | damage found and repaired below the records                    |
+ * | `foreignHistory` | how much of its history a foreign database has kept       |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
@@ -26,6 +27,7 @@ export interface Capabilities {
   readonly packing?: Packing | undefined
   readonly measuring?: Measuring | undefined
   readonly checking?: Checking | undefined
+  readonly foreignHistory?: ForeignHistory | undefined
 }
 
 /** The intents that follow the last transaction. */
@@ -332,4 +334,16 @@ export interface StorageDamage {
   /** For `data`: which bytes of the record, `[lo, hi)`. */
   readonly lo?: number
   readonly hi?: number
+}
+
+/** How much of its history a foreign database has. A pack of its own programs drops old states, and marks that. */
+export interface ForeignHistory {
+  /** False where the database keeps the newest state of each object alone. */
+  readonly keepsHistory: boolean
+
+  /**
+   * The last transaction that a pack has gone through; TID_NONE where there is none. From it on every state is
+   * there; before it an object may be missing at moments at which it existed.
+   */
+  packedUpTo(): Promise<Tid>
 }

@@ -54,6 +54,7 @@ const KINDS = {
   'undo-clash': 'refresh',
   'transaction-open': 'retry',
   'cannot-import': 'give up',
+  'unfinished-import': 'give up',
   // Mounts.
   'cannot-mount': 'give up',
   'already-mounted': 'give up',
@@ -183,6 +184,14 @@ export class CorruptRecordError extends StoreError {
 
 const foreignDetail = (foreign: string | undefined): ErrorDetails =>
   foreign === undefined ? {} : { foreign }
+
+/** Records asked for in one call are too long together: the caller asks for fewer at once. */
+export class TooLargeError extends StoreError {
+  override readonly name = 'TooLargeError'
+  constructor(maxBytes: number) {
+    super(`the records asked for have more than ${maxBytes} bytes together`)
+  }
+}
 
 /** A change of something that is only read. */
 export class ReadOnlyError extends StoreError {

@@ -2,10 +2,13 @@
  * From a path to a store, whatever kind of database lies there. Layers above import this file and none of the
  * folders below it.
  */
+import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { CannotOpenError } from './errors.ts'
 import { openFileStorage } from './filestorage/file-storage.ts'
 import { recognise } from './recognise.ts'
 import { openRelStorage } from './relstorage/rel-storage.ts'
+import { logDirectory } from './sqlite/log.ts'
 import { openSqliteStore, type OpenOptions } from './sqlite/open/open-sqlite-store.ts'
 import type { ReadOnlyStore, Store, WritableStore } from './store.ts'
 
@@ -19,6 +22,15 @@ export interface OpenForeignOptions {
   readonly progress?: (done: number, total: number) => void
 }
 
+/** The file that keeps the state of an unfinished import, beside its database. */
+export const importMapPath = (path: string): string => `${path}.import`
+
+/** For a database of our own. */
+export interface OpenDatabaseOptions extends OpenOptions {
+  /** Opens although the database has only a part of an import: to go on with it. */
+  readonly resumeImport?: boolean
+}
+
 /**
  * Opens the database at `path`: one of our own, or a foreign one ({@link Store.isForeign}), which is only read,
  * whatever `options` say.
@@ -26,7 +38,7 @@ export interface OpenForeignOptions {
  */
 export async function openStore(
   path: string,
-  options: OpenOptions & OpenForeignOptions = {},
+  options: OpenDatabaseOptions & OpenForeignOptions = {},
 ): Promise<Store> {
   const kind = await recognise(path)
   if (kind === 'filestorage') return await openFileStorage(path, options)
@@ -39,16 +51,27 @@ export async function openStore(
 /** Opens a database of our own. @throws as {@link openStore}; CannotOpenError where it is a foreign one. */
 export function openDatabase(
   path: string,
-  options: OpenOptions & { readonly readOnly: true },
+  options: OpenDatabaseOptions & { readonly readOnly: true },
 ): Promise<ReadOnlyStore>
 export function openDatabase(
   path: string,
-  options?: OpenOptions & { readonly readOnly?: false },
+  options?: OpenDatabaseOptions & { readonly readOnly?: false },
 ): Promise<WritableStore>
-export async function openDatabase(path: string, options: OpenOptions = {}): Promise<Store> {
+export async function openDatabase(path: string, options: OpenDatabaseOptions = {}): Promise<Store> {
+  if (options.resumeImport !== true && existsSync(importMapPath(path)))
+    throw new CannotOpenError(
+      `${path} has only a part of an import, whose state is in ${importMapPath(path)}`,
+      { code: 'unfinished-import' },
+    )
   return options.readOnly === true
     ? await openSqliteStore(path, { ...options, readOnly: true })
     : await openSqliteStore(path, { ...options, readOnly: false })
+}
+
+/** Removes a database of our own, with the files beside it, that nothing has open. */
+export async function removeDatabase(path: string): Promise<void> {
+  for (const suffix of ['', '-wal', '-shm', '-lock']) await rm(path + suffix, { force: true })
+  await rm(logDirectory(path), { recursive: true, force: true })
 }
 
 /** Opens a foreign database. @throws CannotOpenError where it is missing, damaged, or one of our own. */

@@ -185,6 +185,11 @@ export class BigFile implements Participant {
     await this.#drop(keep, Infinity)
   }
 
+  /** Bytes stored for a block, in whole chunks; what is not serialised yet does not count. */
+  async storedBytes(blk: number): Promise<number> {
+    return await storedBytes(this.#blocks, blk)
+  }
+
   /** The first offset `>= off` of data, in whole chunks; undefined where there is none. */
   async seekData(off: bigint): Promise<bigint | undefined> {
     const turns = new Turns()

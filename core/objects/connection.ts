@@ -22,7 +22,7 @@ import {
   ReadOnlyError,
 } from '../../store/errors.ts'
 import { formatTid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
-import type { NewTransaction, RecordSource, Store, WritableStore } from '../../store/store.ts'
+import type { NewTransaction, ObjectChange, RecordSource, Store, WritableStore } from '../../store/store.ts'
 import { classNamed } from './classes.ts'
 import type { DerivedCache, LeftOut, Participant } from './participant.ts'
 import { OidLease } from './oid-lease.ts'
@@ -289,12 +289,20 @@ export class Connection implements Jar {
   /**
    * Commits what was prepared; resolves to the transaction's tid when it is on disk. When it fails, everything
    * stays pending and the next commit carries it. One at a time.
+   * @param deletions objects that do not exist from here on, with the transaction of their last state; none pending.
    * @throws ConflictError, NoSpaceError, StoreError, ReadOnlyError.
    */
-  async commit(about: Omit<NewTransaction, 'changes'> = {}): Promise<Tid> {
+  async commit(
+    about: Omit<NewTransaction, 'changes'> = {},
+    deletions: readonly Omit<ObjectChange, 'record'>[] = [],
+  ): Promise<Tid> {
     const store = this.#writer()
     if (this.#torn) throw new Error('the last prepare has failed: repeat it before the commit')
-    const changes = this.#pending.begin()
+    const pending = this.#pending.begin()
+    const changes =
+      deletions.length === 0
+        ? pending
+        : [...pending, ...deletions.map(({ oid, base }) => ({ oid, base, record: null }))]
     let tid: Tid
     try {
       tid = await store.commit({ changes, ...about })
@@ -304,6 +312,7 @@ export class Connection implements Jar {
     }
     this.#at = tid
     for (const oid of this.#pending.succeed(tid)) this.#cache.get(oid)?.committedAs(tid)
+    if (deletions.length > 0) this.invalidate(deletions.map(({ oid }) => oid))
     return tid
   }
 

@@ -1,17 +1,19 @@
 /** `zblkfs import SRC DB`: the big files of a ZODB database, as files of ours. */
-import { stat } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { rm, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
-import { CannotOpenError, ObjectNotFoundError } from '../../store/errors.ts'
-import { formatTid, TID_NONE } from '../../store/ids.ts'
+import { CannotOpenError, StoreError } from '../../store/errors.ts'
+import { formatOid, formatTid, timeFromTid, TID_NONE } from '../../store/ids.ts'
 import { recognise } from '../../store/recognise.ts'
-import { openDatabase, openForeignDatabase } from '../../store/open-store.ts'
+import { importMapPath, openDatabase, openForeignDatabase, removeDatabase } from '../../store/open-store.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
+import { explain } from '../advice.ts'
 import { CommandError } from '../failure.ts'
 import { formatBytes } from '../units.ts'
 import { count } from '../foreign/count.ts'
 import { databasePath } from '../foreign/database-path.ts'
-import { importDatabase } from '../../core/foreign/import/import-database.ts'
+import { importDatabase, type ImportResult } from '../../core/foreign/import/import-database.ts'
 import { isExport, restoreExport } from '../../core/foreign/import/restore-export.ts'
 import { ByteProgress } from '../foreign/progress.ts'
 
@@ -22,16 +24,17 @@ interface Options {
 
 export function importCommand(): Command {
   return new Command('import')
-    .description("Copy the big files of a ZODB database into one of zblkfs's.")
+    .description('Copy the big files of a ZODB database into a zblkfs database.')
     .argument('<src>', "Data.fs, or RelStorage's main.sqlite3")
-    .argument('<db>', 'the database; made if it does not exist')
-    .option('--into <path>', 'the directory in the database that they are put in', '/')
-    .option('--history', 'with all transactions and their ids, not just the last state')
+    .argument('<db>', 'the database; created if it does not exist')
+    .option('--into <path>', 'the directory of the database that receives them', '/')
+    .option('--history', 'with every transaction and its id, not only the newest state')
     .addHelpText(
       'after',
-      '\nWhat zblkfs export has written is restored as it was, into a new database.' +
-        '\nElse files get the names that the root mapping leads to; those without one are in bigfile/, named by their oids.' +
-        '\nAn import that was interrupted goes on where it was when it is repeated.',
+      '\nA file that zblkfs export has written is restored as it was, into a new database.' +
+        '\nOtherwise files get the names that the root mapping leads to; files without a name go to bigfile/<oid>.' +
+        '\nOf a packed database, --history imports what the pack has kept.' +
+        '\nRepeat an import that was interrupted: it goes on where it was.',
     )
     .action(importFiles)
 }
@@ -40,38 +43,70 @@ async function importFiles(src: string, db: string, { into, history = false }: O
   const path = resolve(db)
   const kind = await recognise(path)
   if (kind !== 'sqlite' && kind !== 'none')
-    throw new CannotOpenError(`${db} is a ZODB database: name one of zblkfs's own, or a new file`)
+    throw new CannotOpenError(`${db} is a ZODB database: name a zblkfs database, or a new file`)
   const source = await openForeignDatabase(databasePath(src), {
     warn: message => console.error(`zblkfs: ${message}`),
   })
   const progress = new ByteProgress()
   try {
     const { size } = await stat(source.name)
-    if ((await source.lastTid()) === TID_NONE)
-      throw new CommandError(`${source.name} has no whole transaction: there is nothing to import`)
-    const target = await openDatabase(path, { create: true, purpose: `an import from ${source.name}` })
-    try {
-      const report = (phase: 'copy' | 'compare', bytes: number): void =>
-        progress.add(phase === 'copy' ? 'copying' : 'comparing', bytes, size)
-      const message = (await isExport(source))
+    await assertImportable(source, history)
+    const report = (phase: 'copy' | 'compare', bytes: number): void =>
+      progress.add(phase === 'copy' ? 'copying' : 'comparing', bytes, size)
+    const message = await withTarget(path, source, async target =>
+      (await isExport(source))
         ? await restore(source, target, into, report)
-        : await copy(source, target, { into, history }, report)
-      progress.stop()
-      console.log(message)
-    } finally {
-      await target.close()
-    }
-  } catch (error) {
-    if (error instanceof ObjectNotFoundError && history)
-      throw new CommandError(
-        `${src} does not have all of its history (${error.message}): import without --history`,
-        { cause: error },
-      )
-    throw error
+        : await copy(source, target, { into, history }, report),
+    )
+    progress.stop()
+    console.log(message)
   } finally {
     progress.stop()
     await source.close()
   }
+}
+
+async function assertImportable(source: Store, history: boolean): Promise<void> {
+  if ((await source.lastTid()) === TID_NONE)
+    throw new CommandError(`${source.name} has no whole transaction: there is nothing to import`)
+  if (history && source.capabilities.foreignHistory?.keepsHistory === false)
+    throw new CommandError(
+      `${source.name} is a history-free RelStorage database, which has no history: import it without --history`,
+    )
+}
+
+/** Runs an import into the database at `path`. One that is new, and in which nothing was committed, is removed again. */
+async function withTarget<T>(
+  path: string,
+  source: Store,
+  run: (target: WritableStore) => Promise<T>,
+): Promise<T> {
+  const target = await openDatabase(path, {
+    create: true,
+    resumeImport: true,
+    purpose: `an import from ${source.name}`,
+  })
+  const hadTransactions = (await target.lastTid()) !== TID_NONE
+  try {
+    return await run(target)
+  } catch (error) {
+    if (hadTransactions || (await target.lastTid()) !== TID_NONE) throw incomplete(path, error)
+    await target.close()
+    await removeDatabase(path)
+    await rm(importMapPath(path), { force: true })
+    throw error
+  } finally {
+    await target.close()
+  }
+}
+
+/** The error of an import that failed with a part of it in the database. */
+function incomplete(path: string, error: unknown): unknown {
+  if (!(error instanceof StoreError) || !existsSync(importMapPath(path))) return error
+  return new CommandError(
+    `${explain(error)}\n${path} has a part of the import: repeat the command to go on, or remove ${importMapPath(path)} to keep the part`,
+    { cause: error },
+  )
 }
 
 type Report = (phase: 'copy' | 'compare', bytes: number) => void
@@ -82,24 +117,49 @@ async function copy(
   options: Options,
   progress: Report,
 ): Promise<string> {
-  const { files, transactions, comparedBytes, upTo } = await importDatabase({
+  const history = options.history ?? false
+  const result = await importDatabase({
     source,
     target,
-    mapPath: `${target.name}.import`,
+    mapPath: importMapPath(target.name),
     into: normalise(options.into),
-    history: options.history ?? false,
+    history,
     progress,
   })
+  const { files, transactions, comparedBytes, upTo } = result
   const newest = await source.lastTid()
   return [
     `imported ${count(files, 'file')} in ${count(transactions, 'transaction')}; compared ${formatBytes(comparedBytes)} of blocks: all are the same`,
-    ...(files === 0 ? ['there is no ZBigFile in it'] : []),
+    ...(files === 0 ? ['it has no ZBigFile'] : []),
+    ...(history ? await packReport(source) : []),
+    ...missingReport(source, result),
     ...(newest > upTo
       ? [
           `it is as of transaction ${formatTid(upTo)}; ${source.name} has gone on to ${formatTid(newest)} since`,
         ]
       : []),
   ].join('\n')
+}
+
+/** What is to be known of a source that was packed. */
+async function packReport(source: Store): Promise<string[]> {
+  const packed = (await source.capabilities.foreignHistory?.packedUpTo()) ?? TID_NONE
+  if (packed === TID_NONE) return []
+  const time = new Date(timeFromTid(packed)).toISOString()
+  return [
+    `${source.name} was packed up to transaction ${formatTid(packed)} (${time}): from it on the history is whole, before it only states that the pack kept were imported`,
+  ]
+}
+
+function missingReport(source: Store, { missing: { count: times, examples } }: ImportResult): string[] {
+  const [first] = examples
+  if (first === undefined) return []
+  const shown = examples.map(({ oid, at }) => `  object ${formatOid(oid)} at ${formatTid(at)}`)
+  return [
+    `${source.name} refers to objects that it does not have (${count(times, 'case')}); reading them fails with EIO, as it does in ZODB, whose fsrefs lists them:`,
+    ...shown,
+    ...(times > examples.length ? [`  and ${times - examples.length} more`] : []),
+  ]
 }
 
 async function restore(
@@ -112,7 +172,12 @@ async function restore(
     throw new CommandError(
       `${source.name} was exported by zblkfs and can only be restored as a whole: leave out --into, and name a new database`,
     )
-  const { transactions, records } = await restoreExport({ source, target, progress })
+  const { transactions, records } = await restoreExport({
+    source,
+    target,
+    markPath: importMapPath(target.name),
+    progress,
+  })
   return `restored ${count(transactions, 'transaction')}; compared ${count(records, 'record')}: all are the same`
 }
 

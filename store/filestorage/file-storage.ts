@@ -69,7 +69,13 @@ class FileStorage implements ReadOnlyStore {
   readonly name: string
   readonly readOnly = true
   readonly isForeign = true
-  readonly capabilities: Capabilities = { watching: new Polling(() => this.lastTid()) }
+  readonly capabilities: Capabilities = {
+    watching: new Polling(() => this.lastTid()),
+    foreignHistory: {
+      keepsHistory: true,
+      packedUpTo: () => this.#use(TID_MAX, async file => file.packedUpTo()),
+    },
+  }
   readonly #options: IndexedFileOptions
   #file: IndexedFile
   #refreshing: Promise<void> | undefined

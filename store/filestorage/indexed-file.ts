@@ -1,11 +1,17 @@
 /** One FileStorage file (one inode), open and indexed: the same reads as a store's, of what is indexed by then. */
 import { closeSync, fstatSync, openSync, realpathSync, statSync, type BigIntStats } from 'node:fs'
 import { CannotOpenError, StoreError } from '../errors.ts'
-import { oid, type Oid, type Tid } from '../ids.ts'
+import { oid, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo } from '../store.ts'
 import { followBackPointer } from './back-pointer.ts'
 import { extendIndex, type Progress } from './extend-index.ts'
-import { decodeTransactionHeader, preambleLength, TRANSACTION_HEADER_LENGTH } from './format.ts'
+import {
+  decodeTransactionHeader,
+  preambleLength,
+  TRANSACTION_HEADER_LENGTH,
+  type TransactionHeader,
+} from './format.ts'
+import { WholeRecords } from '../whole-records.ts'
 import { openIndex, standsIn } from './index-cache.ts'
 import { readPartAt, readRecordsAt, type Located } from './record-reader.ts'
 import type { FoundRecord, PositionIndex, TransactionRow } from './position-index.ts'
@@ -28,6 +34,7 @@ export class IndexedFile {
   readonly #index: PositionIndex
   readonly #options: IndexedFileOptions
   readonly #identity: BigIntStats
+  readonly #inflated = new WholeRecords()
   #scanned: BigIntStats | undefined
   #tail: Tail | undefined
   #users = 1
@@ -115,7 +122,26 @@ export class IndexedFile {
     const place = this.#locate(oid, this.#index.find([oid], this.#index.seqUpTo(at)).get(oid), 0)
     if (place === undefined) return undefined
     const bytes = await readPartAt(this.#fd, this.#path, place, { off, len, into })
-    return { tid: place.tid, size: place.length, bytes }
+    return bytes === undefined
+      ? this.#inflated.part({ oid, tid: place.tid }, { off, len, into }, () => this.#readWhole(place))
+      : { tid: place.tid, size: place.length, bytes }
+  }
+
+  async #readWhole(place: Located): Promise<Uint8Array> {
+    for await (const [found] of readRecordsAt(this.#fd, this.#path, [place]))
+      if (found !== undefined) return found.record
+    throw this.#changed()
+  }
+
+  /** The last transaction that a pack has marked; TID_NONE where there is none. Those before it are marked too. */
+  packedUpTo(): Tid {
+    let [lo, hi] = [0, this.#index.last.seq]
+    while (lo < hi) {
+      const seq = Math.ceil((lo + hi) / 2)
+      if (this.#headerOf(this.#row(seq)).status === 'p') lo = seq
+      else hi = seq - 1
+    }
+    return lo === 0 ? TID_NONE : this.#index.tidOf(lo)
   }
 
   revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] {
@@ -140,8 +166,7 @@ export class IndexedFile {
     const window = new Window(this.#fd)
     const file = { path: this.#path, fd: this.#fd, window, size: this.#index.end }
     for (let seq = this.#index.seqUpTo(after); seq < end; seq++) {
-      const [row] = this.#index.transactions(seq, seq + 1, false, 1)
-      if (row === undefined) throw new StoreError(`the index of ${this.#path} has no transaction ${seq + 1}`)
+      const row = this.#row(seq + 1)
       const head = window.peek(row.pos, TRANSACTION_HEADER_LENGTH)
       if (head === undefined) throw this.#changed()
       let oids: Oid[] = []
@@ -180,11 +205,22 @@ export class IndexedFile {
     return target && { slot, oid, tid, ...target, indirect: true }
   }
 
-  #transactionInfo(row: TransactionRow): TransactionInfo {
+  #row(seq: number): TransactionRow {
+    const [row] = this.#index.transactions(seq - 1, seq, false, 1)
+    if (row === undefined) throw new StoreError(`the index of ${this.#path} has no transaction ${seq}`)
+    return row
+  }
+
+  #headerOf(row: TransactionRow): TransactionHeader {
     const head = Buffer.allocUnsafe(TRANSACTION_HEADER_LENGTH)
     if (readFully(this.#fd, head, row.pos) < head.length) throw this.#changed()
     const header = decodeTransactionHeader(head, 0, row.pos)
     if (header.tid !== row.tid || header.length !== row.length) throw this.#changed()
+    return header
+  }
+
+  #transactionInfo(row: TransactionRow): TransactionInfo {
+    const header = this.#headerOf(row)
     const texts = Buffer.allocUnsafe(preambleLength(header) - TRANSACTION_HEADER_LENGTH)
     if (readFully(this.#fd, texts, row.pos + TRANSACTION_HEADER_LENGTH) < texts.length) throw this.#changed()
     const descriptionEnd = header.userLength + header.descriptionLength

@@ -4,7 +4,8 @@
  */
 import { read as readCallback } from 'node:fs'
 import { promisify } from 'node:util'
-import { CorruptRecordError } from '../errors.ts'
+import { COMPRESSED_PREFIX_LENGTH, inflateRecord, isCompressed } from '../compressed-record.ts'
+import { CorruptRecordError, TooLargeError } from '../errors.ts'
 import type { Oid, Tid } from '../ids.ts'
 import { decodeRecordHeader, RECORD_HEADER_LENGTH } from './format.ts'
 import { readFully } from './window.ts'
@@ -22,8 +23,12 @@ const MAX_RUN_BYTES = 1024 * 1024
 const MAX_READ_HERE_BYTES = 1024 * 1024
 /** How many such runs are read at once. */
 const PARALLEL_READS = 4
-/** What one read(2) may be asked for. */
+/** Longest request to one read(2). */
 const MAX_READ_BYTES = 2 ** 30
+/** Longest record that is loaded whole: a block of the largest block size, and its head. */
+const MAX_RECORD_BYTES = 257 << 20
+/** Most bytes that are loaded in one call, unless one record alone has more: a sparse file may promise any length. */
+const MAX_LOAD_BYTES = 384 << 20
 
 /** Where an object's data is: `pos` is the position of the header of the record that has it. */
 export interface Located {
@@ -44,31 +49,59 @@ export interface ReadRecord {
   readonly record: Uint8Array
 }
 
-/** The records at these places, in the file's order, as many at a time as were read. @throws CorruptRecordError */
+/**
+ * The records at these places, in the file's order, in batches as they were read; compressed ones are inflated.
+ * @throws CorruptRecordError; TooLargeError where they are too long together.
+ */
 export async function* readRecordsAt(
   fd: number,
   path: string,
   places: readonly Located[],
 ): AsyncGenerator<readonly ReadRecord[], void, undefined> {
+  let room = MAX_LOAD_BYTES
+  for (const { oid, tid, length } of places) {
+    if (length > MAX_RECORD_BYTES)
+      throw new CorruptRecordError(
+        oid,
+        tid,
+        `its record of ${length} bytes is longer than any that can be read`,
+      )
+    room -= length
+  }
+  if (room < 0 && places.length > 1) throw new TooLargeError(MAX_LOAD_BYTES)
   const sorted = places.toSorted((a, b) => a.pos - b.pos)
   for (let first = 0; first < sorted.length;) {
     const runs: (readonly Located[])[] = []
     for (; runs.length < PARALLEL_READS && first < sorted.length; first += runs.at(-1)?.length ?? 0)
       runs.push(runOf(sorted, first))
-    yield* await Promise.all(runs.map(async run => readRun(fd, path, run)))
+    for (const records of await Promise.all(runs.map(async run => readRun(fd, path, run)))) {
+      for (const [i, { place, record }] of records.entries()) {
+        if (!isCompressed(record)) continue
+        const inflated = await inflateRecord(record, place.oid, place.tid)
+        room -= inflated.length
+        if (room < 0 && places.length > 1) throw new TooLargeError(MAX_LOAD_BYTES)
+        records[i] = { place, record: inflated }
+      }
+      yield records
+    }
   }
 }
 
-/** Bytes `[off, off + len)` of the record, cut at its end; in `into`, where that is given. @throws CorruptRecordError */
+/**
+ * Bytes `[off, off + len)` of the record, cut at its end; in `into`, where that is given. Undefined where the record is
+ * compressed: only the whole of it can be inflated.
+ * @throws CorruptRecordError
+ */
 export async function readPartAt(
   fd: number,
   path: string,
   place: Located,
   { off, len, into }: { readonly off: number; readonly len: number; readonly into: Uint8Array | undefined },
-): Promise<Uint8Array> {
-  const header = Buffer.allocUnsafe(RECORD_HEADER_LENGTH)
-  if (readFully(fd, header, place.pos) < header.length) throw endsBefore(path, place)
-  checkHeader(place, header, 0)
+): Promise<Uint8Array | undefined> {
+  const start = Buffer.allocUnsafe(RECORD_HEADER_LENGTH + Math.min(place.length, COMPRESSED_PREFIX_LENGTH))
+  if (readFully(fd, start, place.pos) < start.length) throw endsBefore(path, place)
+  checkHeader(place, start, 0)
+  if (isCompressed(start.subarray(RECORD_HEADER_LENGTH))) return undefined
   const from = Math.min(off, place.length)
   const length = Math.min(len, place.length - from)
   const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length)

@@ -57,11 +57,15 @@ export function prepareQueries(db: Database.Database, schema: RelStorageSchema) 
       )
       .safeIntegers(),
     /** From where, counted from 1, and how many bytes; oid, tid. */
-    part: db
-      .prepare<[number, number, number, bigint]>(
-        'SELECT substr(state, ?, ?) FROM object_state WHERE zoid = ? AND tid = ?',
-      )
-      .pluck(),
+    part: db.prepare<[number, number, number, bigint], { readonly start: unknown; readonly bytes: unknown }>(
+      'SELECT substr(state, 1, 2) AS start, substr(state, ?, ?) AS bytes FROM object_state WHERE zoid = ? AND tid = ?',
+    ),
+    packedUpTo: hasColumn(db, 'transaction', 'packed')
+      ? db
+          .prepare<[], bigint | null>('SELECT max(tid) FROM "transaction" WHERE packed')
+          .pluck()
+          .safeIntegers()
+      : undefined,
     revisions: db
       .prepare<[number, bigint, bigint], bigint>(
         'SELECT tid FROM object_state WHERE zoid = ? AND tid > ? AND tid <= ? ORDER BY tid DESC',
@@ -100,6 +104,10 @@ const HISTORY_FREE_TRANSACTIONS = `
   SELECT tid, NULL AS username, NULL AS description, NULL AS extension, count(*) AS objects,
     coalesce(sum(state_size), 0) AS bytes
   FROM object_state WHERE tid > ? AND tid <= ? GROUP BY tid`
+
+function hasColumn(db: Database.Database, table: string, column: string): boolean {
+  return db.prepare('SELECT 1 FROM pragma_table_info(?) WHERE name = ?').get(table, column) !== undefined
+}
 
 function isWithoutRowid(db: Database.Database): boolean {
   return (

@@ -4,10 +4,11 @@
  * - Neighbouring oids are found by one query, as a block's chunks are neighbours, unless they have a long history.
  * - SQLite reads a whole value whatever part of it is asked for, so the records whose parts were read last are kept.
  */
-import { LRUCache } from 'lru-cache'
-import { CorruptRecordError } from '../errors.ts'
+import { CorruptRecordError, TooLargeError } from '../errors.ts'
 import type { Oid, Tid } from '../ids.ts'
+import { inflateRecord, isCompressed } from '../compressed-record.ts'
 import type { Revision, RevisionPart } from '../store.ts'
+import { KEPT_BYTES, WholeRecords, type Part } from '../whole-records.ts'
 import type { Queries, StateRow } from './queries.ts'
 
 /** Oids this far from one another are neighbours; so many of them, from the least on, are found by one query... */
@@ -17,49 +18,84 @@ const MAX_RUN = 512
 /** ...unless they have more revisions than this, on average. */
 const ROWS_PER_OID = 4
 
-/** Of how many bytes records are kept, of which a part was read: a few blocks as wendelin.core makes them. */
-const KEPT_BYTES = 8 << 20
+/** Most bytes that are loaded in one call, unless one record alone has more. */
+const MAX_LOAD_BYTES = 384 << 20
 
-/** A part of a record; it may be put into `into`, of at least `len` bytes. */
-export interface Part {
-  readonly off: number
-  readonly len: number
-  readonly into: Uint8Array | undefined
+/** Runs reads in one state of the database. */
+export interface InOneState {
+  <T>(read: () => T): T
 }
 
 export class Records {
   readonly #queries: Queries
-  readonly #kept = new LRUCache<Oid, Revision>({
-    maxSize: KEPT_BYTES,
-    sizeCalculation: ({ record }) => record.length + 1,
-  })
+  readonly #inOneState: InOneState
+  readonly #whole = new WholeRecords()
 
-  constructor(queries: Queries) {
+  constructor(queries: Queries, inOneState: InOneState) {
     this.#queries = queries
+    this.#inOneState = inOneState
   }
 
   /** As {@link Store.load}. */
-  load(oids: readonly Oid[], at: Tid): (Revision | undefined)[] {
-    const revisions: (Revision | undefined)[] = []
-    while (revisions.length < oids.length) {
-      const run = runOf(oids, revisions.length)
-      const found = this.#between(run, at)
-      for (const oid of run) revisions.push(found === undefined ? this.#one(oid, at) : found.get(oid))
+  async load(oids: readonly Oid[], at: Tid): Promise<(Revision | undefined)[]> {
+    const revisions = this.#inOneState(() => this.#load(oids, at))
+    let room = MAX_LOAD_BYTES
+    for (const [i, revision] of revisions.entries()) {
+      const oid = oids[i]
+      if (revision === undefined || oid === undefined || !isCompressed(revision.record)) continue
+      const record = await inflateRecord(revision.record, oid, revision.tid)
+      room -= record.length
+      if (room < 0 && oids.length > 1) throw new TooLargeError(MAX_LOAD_BYTES)
+      revisions[i] = { tid: revision.tid, record }
     }
     return revisions
   }
 
   /** As {@link Store.loadPart}. */
-  loadPart(oid: Oid, at: Tid, { off, len, into }: Part): RevisionPart | undefined {
+  async loadPart(oid: Oid, at: Tid, part: Part): Promise<RevisionPart | undefined> {
+    const found = this.#inOneState(() => this.#find(oid, at, part))
+    if (found === undefined || 'bytes' in found) return found
+    const { tid, stored } = found
+    return await this.#whole.part({ oid, tid }, part, () => inflateRecord(stored, oid, tid))
+  }
+
+  #load(oids: readonly Oid[], at: Tid): (Revision | undefined)[] {
+    const revisions: (Revision | undefined)[] = []
+    let room = MAX_LOAD_BYTES
+    const take = (revision: Revision | undefined): void => {
+      room -= revision?.record.length ?? 0
+      if (room < 0 && oids.length > 1) throw new TooLargeError(MAX_LOAD_BYTES)
+      revisions.push(revision)
+    }
+    while (revisions.length < oids.length) {
+      const run = runOf(oids, revisions.length)
+      const found = this.#between(run, at)
+      for (const oid of run) take(found === undefined ? this.#one(oid, at) : found.get(oid))
+    }
+    return revisions
+  }
+
+  /** A part of a long record that is not compressed, or a whole record as it is stored. */
+  #find(oid: Oid, at: Tid, { off, len, into }: Part): RevisionPart | Stored | undefined {
     const row = this.#queries.about.get(oid, at)
     if (row === undefined || row.stored === null) return undefined
     const tid = row.tid as Tid
     const size = checkedSize(oid, row, row.stored)
-    const bytes = this.#cut(oid, tid, size, off, len)
-    if (into === undefined)
-      return { tid, size, bytes: bytes.length * 2 < size ? Uint8Array.from(bytes) : bytes }
-    into.set(bytes)
-    return { tid, size, bytes: into.subarray(0, bytes.length) }
+    const known = this.#whole.get(oid, tid)
+    if (known !== undefined) return { tid, stored: known }
+    if (size > KEPT_BYTES) {
+      const { start, bytes } = this.#queries.part.get(off + 1, len, oid, tid) ?? {}
+      if (!(bytes instanceof Uint8Array) || !(start instanceof Uint8Array))
+        throw new CorruptRecordError(oid, tid, 'its state is no blob')
+      if (!isCompressed(start)) {
+        if (into === undefined) return { tid, size, bytes }
+        into.set(bytes)
+        return { tid, size, bytes: into.subarray(0, bytes.length) }
+      }
+    }
+    const revision = this.#one(oid, tid)
+    if (revision === undefined) throw new CorruptRecordError(oid, tid, 'its state is gone')
+    return { tid, stored: revision.record }
   }
 
   #one(oid: Oid, at: Tid): Revision | undefined {
@@ -81,22 +117,12 @@ export class Records {
     }
     return found
   }
+}
 
-  #cut(oid: Oid, tid: Tid, size: number, off: number, len: number): Uint8Array {
-    if (size <= KEPT_BYTES) return this.#whole(oid, tid).subarray(off, off + len)
-    const bytes = this.#queries.part.get(off + 1, len, oid, tid)
-    if (!(bytes instanceof Uint8Array)) throw new CorruptRecordError(oid, tid, 'its state is no blob')
-    return bytes
-  }
-
-  #whole(oid: Oid, tid: Tid): Uint8Array {
-    const known = this.#kept.get(oid)
-    if (known?.tid === tid) return known.record
-    const revision = this.#one(oid, tid)
-    if (revision === undefined) throw new CorruptRecordError(oid, tid, 'its state is gone')
-    this.#kept.set(oid, revision)
-    return revision.record
-  }
+/** A record as it is stored, maybe compressed. */
+interface Stored {
+  readonly tid: Tid
+  readonly stored: Uint8Array
 }
 
 /** From `first` on, the oids that are neighbours and ascend. */

@@ -25,7 +25,7 @@ import { Polling } from '../polling.ts'
 import type { Capabilities } from '../capabilities.ts'
 import { prepareQueries, type Queries, type TransactionRow } from './queries.ts'
 import { Records } from './records.ts'
-import { relStorageSchema } from './schema.ts'
+import { relStorageSchema, type RelStorageSchema } from './schema.ts'
 
 /** How many transactions are listed before others have their turn. */
 const PAGE_TRANSACTIONS = 256
@@ -54,7 +54,7 @@ export async function openRelStorage(path: string): Promise<ReadOnlyStore> {
         throw new CannotOpenError(
           `${name} holds object ${zoid}, whose id is beyond 2^53: zblkfs cannot name it`,
         )
-    return new RelStorage(name, db, queries)
+    return new RelStorage(name, db, queries, schema)
   } catch (error) {
     db?.close()
     if (error instanceof CannotOpenError) throw error
@@ -69,20 +69,31 @@ class RelStorage implements ReadOnlyStore {
   readonly name: string
   readonly readOnly = true
   readonly isForeign = true
-  readonly capabilities: Capabilities = { watching: new Polling(() => this.lastTid()) }
+  readonly capabilities: Capabilities
   readonly #db: Database.Database
   readonly #queries: Queries
   readonly #records: Records
 
-  constructor(name: string, db: Database.Database, queries: Queries) {
+  constructor(name: string, db: Database.Database, queries: Queries, schema: RelStorageSchema) {
     this.name = name
     this.#db = db
     this.#queries = queries
-    this.#records = new Records(queries)
+    this.#records = new Records(queries, read => this.#query(() => db.transaction(read)()))
+    const keepsHistory = schema === 'history-preserving'
+    this.capabilities = {
+      watching: new Polling(() => this.lastTid()),
+      foreignHistory: {
+        keepsHistory,
+        packedUpTo: async () =>
+          keepsHistory
+            ? this.#query(({ packedUpTo }) => (packedUpTo?.get() ?? TID_NONE) as Tid)
+            : await this.lastTid(),
+      },
+    }
   }
 
   async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
-    return this.#inOneState(() => this.#records.load(oids, at))
+    return await this.#records.load(oids, at)
   }
 
   async loadPart(
@@ -92,7 +103,7 @@ class RelStorage implements ReadOnlyStore {
     len: number,
     into?: Uint8Array,
   ): Promise<RevisionPart | undefined> {
-    return this.#inOneState(() => this.#records.loadPart(oid, at, { off, len, into }))
+    return await this.#records.loadPart(oid, at, { off, len, into })
   }
 
   async readSlices(reads: readonly SliceRead[]): Promise<void> {
@@ -143,11 +154,6 @@ class RelStorage implements ReadOnlyStore {
 
   async close(): Promise<void> {
     this.#db.close()
-  }
-
-  /** In one SQLite transaction: the writer may commit between two queries. */
-  #inOneState<T>(read: () => T): T {
-    return this.#query(() => this.#db.transaction(read)())
   }
 
   #query<T>(ask: (queries: Queries) => T): T {

@@ -128,11 +128,6 @@ describe('a damaged database', () => {
     )
   const cases: readonly (readonly [string, Record<number, Uint8Array>, RegExp])[] = [
     [
-      'a reference to an object that is missing',
-      { ...root, ...file },
-      /object 0000000000000002 does not exist/,
-    ],
-    [
       'a file whose tree is no tree',
       { ...root, ...file, 2: made.mapping({}) },
       /referred to as a BTrees.LOBTree.LOBTree|is no part of a file/,
@@ -203,6 +198,12 @@ describe('a damaged database', () => {
       expect(told).toMatch(expected)
       expect(told).toContain(`look ${path} over with ZODB's fsrefs`)
     }
+  })
+
+  it('with a reference to an object that is missing is told so by the mount, and imported with it', async () => {
+    const path = made.madeUpFile({ ...root, ...file })
+    expect(await mountAll(path)).toMatch(/object 0000000000000002 does not exist/)
+    for (const history of [false, true]) expect(await importAll(path, history)).toBe('')
   })
 
   it('without a root is refused', async () => {

@@ -3,39 +3,81 @@ import { joinBytes } from '../../bytes.ts'
 import type { Connection } from '../../objects/connection.ts'
 import { readingForeign } from '../damage.ts'
 import { openForeignFile, type ForeignFile } from '../file.ts'
+import { ObjectNotFoundError } from '../../../store/errors.ts'
 import type { Oid } from '../../../store/ids.ts'
 
 /** Bytes compared at once. */
 const PIECE_BYTES = 4 << 20
 
+/** A file and the connection that it is read through. */
+export interface ComparedFile {
+  readonly connection: Connection
+  readonly file: Oid
+}
+
+export interface CompareOptions {
+  /** Receives the number of bytes compared. */
+  readonly progress: (bytes: number) => void
+  /** Receives each object that the source refers to and does not have. */
+  readonly onMissing: (oid: Oid) => void
+}
+
 /**
- * The first difference in words; undefined where there is none.
- * @param progress told how many bytes were compared.
+ * Compares two files. What cannot be read in the source, as an object of it does not exist, must not be readable in the
+ * copy either.
+ * @returns the first difference in words; undefined where there is none.
  */
 export async function compareFiles(
-  source: Connection,
-  file: Oid,
-  ours: Connection,
-  copy: Oid,
-  progress: (bytes: number) => void,
+  source: ComparedFile,
+  copy: ComparedFile,
+  { progress, onMissing }: CompareOptions,
 ): Promise<string | undefined> {
-  const a = await readingForeign(source, () => openForeignFile(source, file))
-  const b = await openForeignFile(ours, copy)
+  const both = async <T>(read: (file: ComparedFile) => Promise<T>) => {
+    const theirs = await readingForeign(source.connection, () => present(() => read(source)))
+    const ours = await present(() => read(copy))
+    if (theirs.missing !== undefined) onMissing(theirs.missing)
+    return { theirs, ours, isMissing: theirs.missing !== undefined || ours.missing !== undefined }
+  }
+  const files = await both(({ connection, file }) => openForeignFile(connection, file))
+  const [a, b] = [files.theirs.value, files.ours.value]
+  if (a === undefined || b === undefined) return a === b ? undefined : missingIn(a, 'its table of blocks')
   if (a.data.blksize !== b.data.blksize) return `its blksize is ${b.data.blksize}, not ${a.data.blksize}`
   if (a.size !== b.size) return `its size is ${b.size}, not ${a.size}`
+  const of = (side: ComparedFile): ForeignFile => (side === source ? a : b)
+  const { blksize } = a.data
   for (let blk = -1; ;) {
-    const next = await readingForeign(source, () => nextBlock(a, blk))
-    if (next !== (await nextBlock(b, blk))) return `it has other blocks from ${blk + 1} on`
-    if (next === undefined) return undefined
-    blk = next
-    const { blksize } = a.data
+    const next = await both(side => nextBlock(of(side), blk))
+    const [at, ours] = [next.theirs.value, next.ours.value]
+    if (at !== ours) return `it has other blocks from ${blk + 1} on`
+    if (at === undefined) return undefined
+    blk = at
     for (let lo = 0; lo < blksize; lo += PIECE_BYTES) {
       const len = Math.min(PIECE_BYTES, blksize - lo)
-      const off = BigInt(blk) * BigInt(blksize) + BigInt(lo)
-      const bytes = joinBytes(await readingForeign(source, () => a.data.read(off, len)))
-      if (Buffer.compare(bytes, joinBytes(await b.data.read(off, len))) !== 0) return `block ${blk} differs`
+      const off = BigInt(at) * BigInt(blksize) + BigInt(lo)
+      const bytes = await both(async side => joinBytes(await of(side).data.read(off, len)))
+      const [x, y] = [bytes.theirs.value, bytes.ours.value]
+      if (x === undefined || y === undefined) {
+        if (x !== y) return missingIn(x, `block ${at}`)
+      } else if (Buffer.compare(x, y) !== 0) return `block ${at} differs`
       progress(len)
     }
+  }
+}
+
+const missingIn = (theirs: unknown, what: string): string =>
+  `${what} is missing in the ${theirs === undefined ? 'source' : 'copy'} alone`
+
+interface Found<T> {
+  readonly value?: T
+  readonly missing?: Oid
+}
+
+async function present<T>(read: () => Promise<T>): Promise<Found<T>> {
+  try {
+    return { value: await read() }
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return { missing: error.oid }
+    throw error
   }
 }
 

@@ -15,10 +15,11 @@ import { ZBIGARRAY } from '../array.ts'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
 import { classOfRecord, DATA_HEAD_MAX } from '../../objects/record.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
-import { ObjectNotFoundError, StoreError } from '../../../store/errors.ts'
+import { StoreError, TooLargeError } from '../../../store/errors.ts'
 import { formatTid, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import type { Revision, Store } from '../../../store/store.ts'
 import type { ImportMap, MappedObject } from './import-map.ts'
+import type { MissingObjects } from './missing-objects.ts'
 
 /** How much is collected before a part is committed. */
 export const PART_BYTES = 64 << 20
@@ -92,7 +93,9 @@ export interface CopierOptions {
   readonly source: Store
   readonly connection: Connection
   readonly map: ImportMap
-  /** Told how many bytes of records were copied. */
+  /** Objects that are referred to and do not exist. */
+  readonly missing: MissingObjects
+  /** Receives the number of bytes of records copied. */
   readonly progress: (bytes: number) => void
   /** Bound for tests. */
   readonly partBytes?: number
@@ -104,6 +107,9 @@ export class Copier {
   #mayRename = false
   /** Changed objects that may be directories. */
   #candidates: Oid[] = []
+  /** Objects that no longer exist as of the transaction that is copied. */
+  #deletions: MappedObject[] = []
+  #batch = BATCH
 
   constructor(options: CopierOptions) {
     this.#options = options
@@ -143,9 +149,14 @@ export class Copier {
   async copy(at: Tid, tid: Tid): Promise<void> {
     const { source, map, partBytes = PART_BYTES } = this.#options
     for (;;) {
-      const batch = map.nextToCopy(BATCH)
+      const batch = map.nextToCopy(this.#batch)
       if (batch.length === 0) return
-      await readingForeign(source, () => this.#copyBatch(batch, at))
+      try {
+        await readingForeign(source, () => this.#copyBatch(batch, at))
+      } catch (error) {
+        if (!(error instanceof TooLargeError) || batch.length === 1) throw error
+        this.#batch = 1
+      }
       if (this.#records.sizeBytes > partBytes) await this.#commitPart(tid)
     }
   }
@@ -158,9 +169,20 @@ export class Copier {
     const { connection, map } = this.#options
     await connection.prepare()
     for (const oid of this.#records.takePrepared()) map.setWritten(oid, tid)
+    const deletions = this.#deletions
+    for (const { oid } of deletions) map.setWritten(oid, tid)
     map.prepareStep(tid)
-    await connection.commit({ ...about, tid })
+    await connection.commit(
+      { ...about, tid },
+      deletions.map(({ ours, written }) => ({ oid: ours, base: written })),
+    )
+    this.#deletions = []
     map.endStep()
+  }
+
+  /** Whether a commit would store something. */
+  get hasPending(): boolean {
+    return this.#deletions.length > 0 || this.#options.connection.hasPending
   }
 
   async #copyBatch(batch: readonly MappedObject[], at: Tid): Promise<void> {
@@ -173,9 +195,9 @@ export class Copier {
     for (const [i, object] of batch.entries()) {
       const revision = revisions[i]
       if (revision === undefined) {
-        // An object whose creation was undone stays as it was: nothing of that moment leads to it.
-        if (object.written === TID_NONE && object.oid !== object.file)
-          throw new ObjectNotFoundError(object.oid, at)
+        if (object.written === TID_NONE) this.#options.missing.add(object.oid, at)
+        else this.#deletions.push(object)
+        touched.set(object.file, touched.get(object.file) ?? 0)
       } else {
         const remapped = await this.#remap(revision, object)
         this.#records.add({ ...remapped, object })

@@ -2,6 +2,7 @@
  * Restores what `zblkfs export` has written: a FileStorage with a filesystem of ours in it becomes a database again, every
  * transaction and record as it was, oids included. Afterwards all records are compared.
  */
+import { rmSync, writeFileSync } from 'node:fs'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
 import { Connection } from '../../objects/connection.ts'
 import { readingForeign } from '../damage.ts'
@@ -14,6 +15,8 @@ import { ImportError } from './import-error.ts'
 export interface RestoreOptions {
   readonly source: Store
   readonly target: WritableStore
+  /** A file that is there while the database has only a part of the export. */
+  readonly markPath: string
   /** Told of the bytes of records copied, and then of those compared. */
   readonly progress?: (phase: 'copy' | 'compare', bytes: number) => void
 }
@@ -49,6 +52,7 @@ export async function restoreExport(options: RestoreOptions): Promise<RestoreRes
   const { source, target } = options
   const done = await target.lastTid()
   if (done !== TID_NONE) await assertBegun(source, target, done)
+  writeFileSync(options.markPath, '')
   const upTo = await source.lastTid()
   for await (const { tid, user, description, extension } of source.transactions({ after: done, upTo })) {
     const changes: ObjectChange[] = []
@@ -66,7 +70,9 @@ export async function restoreExport(options: RestoreOptions): Promise<RestoreRes
     }
     await target.commit({ changes, user, description, extension, tid })
   }
-  return await compare(options, upTo)
+  const compared = await compare(options, upTo)
+  rmSync(options.markPath, { force: true })
+  return compared
 }
 
 /** @throws ImportError */

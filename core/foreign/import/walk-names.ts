@@ -1,10 +1,11 @@
-/** Walks the names of a foreign database: every path from its root mapping to a big file. */
+/** Walks the names of an external ZODB database: every path from its root mapping to a big file. */
 import type { Connection } from '../../objects/connection.ts'
 import { eachOfForeign } from '../damage.ts'
 import { readArray } from '../array.ts'
-import { ForeignDirectory } from '../naming.ts'
+import { ForeignDirectory, type ForeignEntry } from '../naming.ts'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
 import { Ref } from '../../objects/pickle/value.ts'
+import { ObjectNotFoundError } from '../../../store/errors.ts'
 import { ROOT_OID, type Oid } from '../../../store/ids.ts'
 
 export interface NamedFile {
@@ -13,34 +14,70 @@ export interface NamedFile {
   readonly file: Oid
 }
 
+export interface WalkOptions {
+  /** Receives the reason why a name is left out. */
+  readonly onSkip?: (reason: string) => void
+  /** Receives each object that a name leads through and that does not exist; without it, that is an error. */
+  readonly onMissing?: (oid: Oid) => void
+}
+
 const BATCH = 500
 const MAX_DEPTH = 64
 
-/** A directory met in two places is walked in the first alone: a database may have loops. */
-export function walkNames(
-  connection: Connection,
-  onSkip: (reason: string) => void,
-): AsyncGenerator<NamedFile> {
-  const seen = new Set<Oid>([ROOT_OID])
-  return eachOfForeign(connection, walk(new Ref(ROOT_OID, PersistentMapping.CLASS_NAME), '', 0))
+/** Lists the files. A directory that two names lead to is walked once: a database may have loops. */
+export function walkNames(connection: Connection, options: WalkOptions = {}): AsyncGenerator<NamedFile> {
+  const walk = new NameWalk(connection, options)
+  return eachOfForeign(connection, walk.files(new Ref(ROOT_OID, PersistentMapping.CLASS_NAME), '', 0))
+}
 
-  async function* walk(ref: Ref, prefix: string, depth: number): AsyncGenerator<NamedFile> {
-    const directory = await ForeignDirectory.open(connection, ref, onSkip)
+class NameWalk {
+  readonly #connection: Connection
+  readonly #options: WalkOptions
+  readonly #seen = new Set<Oid>([ROOT_OID])
+
+  constructor(connection: Connection, options: WalkOptions) {
+    this.#connection = connection
+    this.#options = options
+  }
+
+  async *files(ref: Ref, prefix: string, depth: number): AsyncGenerator<NamedFile> {
+    const { onSkip = () => {} } = this.#options
+    const directory = await this.#present(() => ForeignDirectory.open(this.#connection, ref, onSkip))
+    if (directory === undefined) return
     for (let after: string | undefined; ;) {
-      const entries = await directory.after(after, BATCH)
-      const last = entries.at(-1)
-      if (last === undefined) return
-      after = last.name
-      for (const { name, kind, ref } of entries) {
-        const path = `${prefix}${name}`
-        if (kind === 'file') yield { path, file: ref.oid }
-        else if (kind === 'array') yield { path, file: (await readArray(connection, ref.oid)).zfile.oid }
-        else if (seen.has(ref.oid) || depth >= MAX_DEPTH) onSkip(`${path} was met before`)
+      const from = after
+      const entries = (await this.#present(() => directory.after(from, BATCH))) ?? []
+      for (const entry of entries) {
+        const path = `${prefix}${entry.name}`
+        if (entry.kind !== 'directory') {
+          const file = await this.#fileOf(entry)
+          if (file !== undefined) yield { path, file }
+        } else if (this.#seen.has(entry.ref.oid) || depth >= MAX_DEPTH)
+          onSkip(`${path} is a directory that has another name`)
         else {
-          seen.add(ref.oid)
-          yield* walk(ref, `${path}/`, depth + 1)
+          this.#seen.add(entry.ref.oid)
+          yield* this.files(entry.ref, `${path}/`, depth + 1)
         }
       }
+      after = entries.at(-1)?.name
+      if (after === undefined) return
+    }
+  }
+
+  async #fileOf({ kind, ref }: ForeignEntry): Promise<Oid | undefined> {
+    if (kind === 'file') return ref.oid
+    return (await this.#present(() => readArray(this.#connection, ref.oid)))?.zfile.oid
+  }
+
+  /** What `read` gives; undefined where it meets an object that does not exist. */
+  async #present<T>(read: () => Promise<T>): Promise<T | undefined> {
+    const { onMissing } = this.#options
+    try {
+      return await read()
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError) || onMissing === undefined) throw error
+      onMissing(error.oid)
+      return undefined
     }
   }
 }

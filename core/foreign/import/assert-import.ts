@@ -1,0 +1,64 @@
+/** What must hold before an import begins, or goes on. */
+import { formatTid, tid as tidOf, TID_NONE, type Tid } from '../../../store/ids.ts'
+import type { Store } from '../../../store/store.ts'
+import { ImportError } from './import-error.ts'
+import type { ImportMap } from './import-map.ts'
+
+export interface ImportPurpose {
+  readonly source: Store
+  readonly target: Store
+  readonly mapPath: string
+  readonly into: string
+  readonly history: boolean
+}
+
+/** What tells one import from another. */
+export function purposeOf({ source, into, history }: ImportPurpose): string {
+  return JSON.stringify({ source: source.name, into, history })
+}
+
+/** @throws ImportError where the map is of an import that this one cannot go on with. */
+export function assertSameImport(import_: ImportPurpose, map: ImportMap, newest: Tid): void {
+  if (map.purpose === undefined) return
+  const { source, target, mapPath } = import_
+  if (map.purpose !== purposeOf(import_))
+    throw new ImportError(
+      `another import into ${target.name} was interrupted (${map.purpose}): repeat that one first, or remove ${mapPath} to give it up`,
+    )
+  if (newest < map.upTo)
+    throw new ImportError(
+      `${source.name} ends with transaction ${formatTid(newest)}, but had ${formatTid(map.upTo)} when its import began: bring it back, or remove ${target.name} and ${mapPath} and begin anew`,
+    )
+}
+
+/** @throws ImportError where tids cannot be kept. */
+export async function assertLater(source: Store, target: Store): Promise<void> {
+  const last = await target.lastTid()
+  if (last === TID_NONE) return
+  const [theirs, ours] = await Promise.all([source, target].map(lastTransaction))
+  if (theirs === ours)
+    throw new ImportError(
+      `${target.name} has the history of ${source.name} already: both end with transaction ${formatTid(last)}`,
+    )
+  for await (const { tid } of source.transactions({ limit: 1 })) {
+    if (tid > last) return
+    throw new ImportError(
+      `the history cannot be kept: ${source.name} begins with transaction ${formatTid(tid)}, but ${target.name} has ${formatTid(last)} already, and transactions only follow later ones; import into a new database, or without --history`,
+    )
+  }
+}
+
+/** Whether a store has a transaction. */
+export async function hasTransaction(store: Store, tid: Tid): Promise<boolean> {
+  if (tid === TID_NONE) return false
+  for await (const transaction of store.transactions({ after: tidOf(tid - 1n), upTo: tid }))
+    return transaction.tid === tid
+  return false
+}
+
+/** What tells a store's last transaction from others. */
+async function lastTransaction(store: Store): Promise<string> {
+  for await (const { tid, description, user } of store.transactions({ reverse: true, limit: 1 }))
+    return `${formatTid(tid)} ${user} ${description}`
+  return ''
+}

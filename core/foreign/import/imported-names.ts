@@ -1,0 +1,97 @@
+/**
+ * The names of imported files: those that the source's root mapping leads to, and `bigfile/<oid>` for files that no name
+ * leads to. Where an object that names lead through is missing, as a pack has dropped its state, what it named is
+ * unknown: names stay as they are until it is there again.
+ */
+import type { Connection } from '../../objects/connection.ts'
+import { formatOid, type Oid } from '../../../store/ids.ts'
+import type { FileTree } from './file-tree.ts'
+import type { ImportMap } from './import-map.ts'
+import type { MissingObjects } from './missing-objects.ts'
+import { walkNames } from './walk-names.ts'
+
+/** Directory of the files that no name leads to. */
+const UNNAMED = 'bigfile'
+
+/** One transaction's state of the source, and the tree that it becomes. */
+export interface NamedMoment {
+  readonly source: Connection
+  readonly tree: FileTree
+  readonly timeNs: bigint
+}
+
+export interface ImportedNamesOptions {
+  readonly map: ImportMap
+  /** The directory in our database, '' for its root. */
+  readonly into: string
+  readonly missing: MissingObjects
+  readonly log?: (message: string) => void
+}
+
+export class ImportedNames {
+  readonly #options: ImportedNamesOptions
+  /** Whether names were seen as a whole the last time. An import that is taken up again looks at them once more. */
+  #isComplete = false
+
+  constructor(options: ImportedNamesOptions) {
+    this.#options = options
+  }
+
+  /** Whether the next moment's names must be looked at even if nothing that names lead through has changed. */
+  get isComplete(): boolean {
+    return this.#isComplete
+  }
+
+  /** A name of the source as a path in our database. */
+  pathOf(name: string): string {
+    const { into } = this.#options
+    return into === '' ? name : `${into}/${name}`
+  }
+
+  /** Makes our names those of a moment. @param isLast whether no later moment follows: then what is unknown is settled. */
+  async update(moment: NamedMoment, isLast: boolean): Promise<void> {
+    const { map, missing, log } = this.#options
+    const { at } = moment.source
+    this.#isComplete = true
+    const names = walkNames(moment.source, {
+      onSkip: message => log?.(message),
+      onMissing: oid => {
+        this.#isComplete = false
+        missing.add(oid, at)
+      },
+    })
+    for await (const { path, file } of names)
+      if (map.file(file) !== undefined) await this.#name(path, file, moment)
+    if (!this.#isComplete && !isLast) return
+    for (let file = map.nextUnnamed(at); file !== undefined; file = map.nextUnnamed(at))
+      await this.#name(`${UNNAMED}/${formatOid(file)}`, file, moment)
+    for (let gone = map.takeVanished(at); gone !== undefined; gone = map.takeVanished(at))
+      await this.#unname(gone.name, gone.file, moment)
+  }
+
+  async #name(name: string, file: Oid, moment: NamedMoment): Promise<void> {
+    const { map } = this.#options
+    const before = map.seePath(name, file, moment.source.at)
+    if (before === file) return
+    if (before !== undefined) await this.#unname(name, before, moment)
+    const inode = map.file(file)?.inode ?? (await this.#createInode(file, moment))
+    await moment.tree.link(this.pathOf(name), inode, moment.timeNs)
+  }
+
+  async #createInode(file: Oid, { tree, timeNs }: NamedMoment): Promise<Oid> {
+    const { map } = this.#options
+    const ours = map.get(file)?.ours
+    if (ours === undefined) throw new Error(`file ${file} is not in the map`)
+    const inode = await tree.createFile(ours, timeNs)
+    map.setInode(file, inode)
+    map.touch(file, 0)
+    return inode
+  }
+
+  async #unname(name: string, file: Oid, { tree, timeNs }: NamedMoment): Promise<void> {
+    const { map } = this.#options
+    const inode = map.file(file)?.inode
+    if (inode === undefined) return
+    if (!(await tree.unlink(this.pathOf(name), inode, timeNs))) map.setInode(file, undefined)
+  }
+}
