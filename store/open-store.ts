@@ -6,11 +6,12 @@ import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { CannotOpenError } from './errors.ts'
 import { openFileStorage } from './filestorage/file-storage.ts'
+import { FileStorageWriter } from './filestorage/writer.ts'
 import { recognise } from './recognise.ts'
 import { openRelStorage } from './relstorage/rel-storage.ts'
 import { logDirectory } from './sqlite/log.ts'
 import { openSqliteStore, type OpenOptions } from './sqlite/open/open-sqlite-store.ts'
-import type { ReadOnlyStore, Store, WritableStore } from './store.ts'
+import type { ReadOnlyStore, Store, TransactionWriter, WritableStore } from './store.ts'
 
 /** For a database of another program (a FileStorage, a RelStorage database). */
 export interface OpenForeignOptions {
@@ -72,6 +73,20 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
 export async function removeDatabase(path: string): Promise<void> {
   for (const suffix of ['', '-wal', '-shm', '-lock']) await rm(path + suffix, { force: true })
   await rm(logDirectory(path), { recursive: true, force: true })
+}
+
+/**
+ * Creates a FileStorage.
+ * @param mode its permissions, less the process's umask.
+ * @throws CannotOpenError where the path exists already.
+ */
+export async function createFileStorage(path: string, mode: number): Promise<TransactionWriter> {
+  return await FileStorageWriter.create(path, mode)
+}
+
+/** Opens a FileStorage to append to it. @throws CannotOpenError, also where another process writes it. */
+export async function appendToFileStorage(path: string): Promise<TransactionWriter> {
+  return await FileStorageWriter.reopen(path)
 }
 
 /** Opens a foreign database. @throws CannotOpenError where it is missing, damaged, or one of our own. */

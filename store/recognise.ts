@@ -1,4 +1,5 @@
 /** Which kind of database a file holds, told by its content. */
+import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import Database from 'better-sqlite3'
 import { CannotOpenError, systemCode } from './errors.ts'
@@ -41,9 +42,9 @@ async function readStart(path: string): Promise<Buffer | undefined> {
   try {
     const stats = await stat(path)
     if (stats.isDirectory()) throw new CannotOpenError(`${path} is a directory: name the database file in it`)
-    // Opening a FIFO would wait for a writer.
     if (!stats.isFile()) throw new CannotOpenError(`${path} is not a regular file: name a database file`)
-    const file = await open(path, 'r')
+    // A FIFO may have taken the file's place: opening it would wait for a writer.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       const bytes = Buffer.alloc(SQLITE_HEADER_LENGTH)
       const { bytesRead } = await file.read(bytes, 0, bytes.length, 0)

@@ -175,6 +175,36 @@ export interface ReadableStore {
   close(): Promise<void>
 }
 
+/** One object's state in a transaction; null: from here on it does not exist. */
+export interface RecordToWrite {
+  readonly oid: Oid
+  readonly record: Uint8Array | null
+}
+
+/** A transaction as another program's database receives it. */
+export interface TransactionToWrite {
+  /** Later than the one before. */
+  readonly tid: Tid
+  readonly user: string
+  readonly description: string
+  /** A pickle, or nothing. */
+  readonly extension: Uint8Array
+  /** Each object once. */
+  readonly records: Iterable<RecordToWrite> | AsyncIterable<RecordToWrite>
+}
+
+/** Appends transactions to a database of another program. */
+export interface TransactionWriter {
+  /** The last transaction's tid; TID_NONE where there is none. */
+  readonly lastTid: Tid
+
+  /** Appends a transaction. When it fails the database is as it was. @throws StoreError */
+  append(transaction: TransactionToWrite): Promise<void>
+
+  /** Waits until all is on disk, and closes the database. One that was not closed is incomplete. */
+  close(): Promise<void>
+}
+
 /** A store that can only be read. */
 export interface ReadOnlyStore extends ReadableStore {
   readonly readOnly: true

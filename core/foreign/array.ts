@@ -38,7 +38,7 @@ export async function readArray(connection: Connection, oid: Oid): Promise<Forei
   const zfile = attribute('zfile')
   if (!(zfile instanceof Ref) || zfile.className !== ZBigFile.CLASS_NAME)
     throw connection.corrupt(oid, 'a ZBigArray has no zfile')
-  const dtype = describeType(attribute('_dtype'), 0)
+  const dtype = describeType(attribute('_dtype'), 0, { left: MAX_TYPES })
   const shape = integers(attribute('_shape'))
   const strides = integers(attribute('_stridev'))
   return {
@@ -61,10 +61,16 @@ type TypeDescription =
     }
 
 const MAX_DEPTH = 16
+/** Most types that one type may hold, each counted as often as it is used: a pickle can use one many times. */
+const MAX_TYPES = 1000
 
 /** `dtype(code, False, True)` with the state `(version, byte order, subtype, names, fields, itemsize, ...)`. */
-function describeType(value: PickleValue, depth: number): TypeDescription | undefined {
-  if (!(value instanceof Opaque) || depth > MAX_DEPTH) return undefined
+function describeType(
+  value: PickleValue,
+  depth: number,
+  budget: { left: number },
+): TypeDescription | undefined {
+  if (!(value instanceof Opaque) || depth > MAX_DEPTH || budget.left-- <= 0) return undefined
   const { callable, args, state } = value
   if (!(callable instanceof Global) || callable.name !== 'dtype' || !(args instanceof Tuple)) return undefined
   const code = text(args.items[0])
@@ -82,7 +88,7 @@ function describeType(value: PickleValue, depth: number): TypeDescription | unde
     const name = text(item)
     const field = name === undefined ? undefined : entry(fields, name)
     const [type = null, off] = field instanceof Tuple ? field.items : []
-    const format = describeType(type, depth + 1)
+    const format = describeType(type, depth + 1, budget)
     if (name === undefined || format === undefined || typeof off !== 'number') return undefined
     known.push(name)
     formats.push(format)

@@ -1,23 +1,22 @@
 /**
- * Exports a database of ours as a FileStorage: transaction by transaction, record by record, as they are. Our records are
- * ZODB's already; `root['zblkfs']` leads through stock classes to every file's ZBigFile.
+ * Exports a database of ours to a FileStorage: transaction by transaction, each record as it is. Our records are ZODB's
+ * own; `root['zblkfs']` leads through stock classes to every file's ZBigFile.
  *
- * What a FileStorage has no room for is cut, and said: texts of more than 65,535 bytes. Bytes that records share in our
- * database are written out in each.
+ * A FileStorage has no room for texts of more than 65,535 bytes: they are cut, with a warning. Bytes that records share
+ * in our database are written out in each. A deleted object is deleted by the same transaction.
  */
 import { formatTid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
-import type { FileStorageWriter, RecordToWrite } from '../../store/filestorage/writer.ts'
-import type { Store, TransactionInfo } from '../../store/store.ts'
+import type { RecordToWrite, Store, TransactionInfo, TransactionWriter } from '../../store/store.ts'
 
 export interface ExportOptions {
   readonly source: Store
-  readonly writer: FileStorageWriter
+  readonly writer: TransactionWriter
   /** The transactions `(after, upTo]` are exported. */
   readonly after: Tid
   readonly upTo: Tid
-  /** Told of the bytes of records written. */
+  /** Receives the number of bytes of records written. */
   readonly progress?: (bytes: number) => void
-  /** Told what could not be kept. */
+  /** Receives a sentence about each text that is cut. */
   readonly warn?: (message: string) => void
 }
 

@@ -1,6 +1,6 @@
 /**
- * Records of a foreign database as records of ours: the same states in the words of today's Python 3, with other oids.
- * Only the classes that big files are made of; nothing else is ever followed or copied.
+ * Records of an external ZODB database as records of ours: the same states with other oids, with class names and pickles
+ * of Python 3. Only the classes that big files are made of are copied; references to others are damage.
  */
 import { IO, LO } from '../btree/kind.ts'
 import { Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
@@ -31,6 +31,9 @@ const CLASSES: ReadonlySet<string> = new Set([
   IO.bucket,
 ])
 
+/** Most values of a state, each counted as often as it is used: a pickle can use one many times. */
+const MAX_VALUES = 1_000_000
+
 export interface RemappedRecord {
   readonly className: string
   readonly source: RecordSource
@@ -56,7 +59,9 @@ export function remapRecord(
   if (!CLASSES.has(className))
     throw new CorruptRecordError(oid, tid, `a ${className || 'record without a class'} is no part of a file`)
   const { state } = decodeRecord(record, oid, tid)
+  let left = MAX_VALUES
   const translate = (value: PickleValue): PickleValue => {
+    if (left-- <= 0) throw new CorruptRecordError(oid, tid, `its state has more than ${MAX_VALUES} values`)
     if (value instanceof Tuple) return new Tuple(value.items.map(translate))
     if (!(value instanceof Ref)) return value
     const target = currentClassName(value.className)

@@ -4,15 +4,16 @@ import { rename, rm, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { Command } from 'commander'
 import { CannotOpenError } from '../../store/errors.ts'
-import { FileStorageWriter } from '../../store/filestorage/writer.ts'
 import { formatTid, parseTid, tid as tidOf, TID_NONE, type Tid } from '../../store/ids.ts'
 import { recognise } from '../../store/recognise.ts'
-import { openDatabase } from '../../store/open-store.ts'
-import type { Store } from '../../store/store.ts'
+import { appendToFileStorage, createFileStorage, openDatabase } from '../../store/open-store.ts'
+import type { Store, TransactionWriter } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
 import { exportTransactions, type ExportResult } from '../../core/foreign/export-database.ts'
 import { ByteProgress } from '../foreign/progress.ts'
+
+const FILE_MODE_BITS = 0o666
 
 export function exportCommand(): Command {
   return new Command('export')
@@ -29,16 +30,18 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
     throw new UsageError(`--from ${from}: a transaction is written as 16 hex digits`)
   const kind = await recognise(resolve(db))
   if (kind === 'filestorage' || kind === 'relstorage')
-    throw new CannotOpenError(`${db} is a ZODB database already: only zblkfs's own are exported`)
+    throw new CannotOpenError(`${db} is a ZODB database already: only a zblkfs database can be exported`)
   const source = await openDatabase(resolve(db), { readOnly: true })
   const progress = new ByteProgress()
   try {
     const path = resolve(file)
-    const { size } = await stat(source.name)
-    const run = (writer: FileStorageWriter, after: Tid): Promise<Exported> =>
+    const { size, mode } = await stat(source.name)
+    const run = (writer: TransactionWriter, after: Tid): Promise<Exported> =>
       exportInto(source, writer, after, bytes => progress.add('exporting', bytes, size))
     const { transactions, records, lastTid } =
-      after === undefined ? await exportNew(path, run) : await exportMore(path, source, after, run)
+      after === undefined
+        ? await exportNew(path, mode & FILE_MODE_BITS, run)
+        : await exportMore(path, source, after, run)
     progress.stop()
     const done = `exported ${count(transactions, 'transaction')}, ${count(records, 'record')}`
     console.log(`${done}; ${file} ends with transaction ${formatTid(lastTid)}`)
@@ -48,14 +51,14 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
   }
 }
 
-/** What was exported, and with which transaction the file ends. */
+/** What was exported, and the last transaction of the file. */
 type Exported = ExportResult & { readonly lastTid: Tid }
 
-type Run = (writer: FileStorageWriter, after: Tid) => Promise<Exported>
+type Run = (writer: TransactionWriter, after: Tid) => Promise<Exported>
 
 async function exportInto(
   source: Store,
-  writer: FileStorageWriter,
+  writer: TransactionWriter,
   after: Tid,
   progress: (bytes: number) => void,
 ): Promise<Exported> {
@@ -65,16 +68,19 @@ async function exportInto(
   return { ...result, lastTid: writer.lastTid }
 }
 
-/** Writes beside the file and renames: a file of that name is a whole export. */
-async function exportNew(path: string, run: Run): Promise<Exported> {
+/**
+ * Writes `PATH.part` and renames it, so that a file of that name is a whole export.
+ * @param mode the permissions of the database: the export has its bytes.
+ */
+async function exportNew(path: string, mode: number, run: Run): Promise<Exported> {
   if (existsSync(path))
     throw new CommandError(`${path} exists already: name a new file, or append to it with --from`)
   if (!existsSync(dirname(path)))
     throw new CommandError(`${path} cannot be written: ${dirname(path)} does not exist; create it first`)
-  // What an export that was killed has left is of no use.
+  // An export that was killed has left it.
   const temporary = `${path}.part`
   await rm(temporary, { force: true })
-  const writer = await FileStorageWriter.create(temporary)
+  const writer = await createFileStorage(temporary, mode)
   try {
     let result: Exported
     try {
@@ -95,7 +101,7 @@ async function exportMore(path: string, source: Store, from: Tid, run: Run): Pro
     throw new CommandError(
       `${source.name} has no transaction ${formatTid(from)}: 'zblkfs log' lists those it has`,
     )
-  const writer = await FileStorageWriter.reopen(path)
+  const writer = await appendToFileStorage(path)
   try {
     if (writer.lastTid !== from)
       throw new CommandError(

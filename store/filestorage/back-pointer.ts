@@ -1,4 +1,4 @@
-/** A record without data of its own: following its back pointers to the record that has the data. */
+/** Follows the back pointers of a record without data of its own to the record that has the data. */
 import { CorruptRecordError } from '../errors.ts'
 import type { Oid, Tid } from '../ids.ts'
 import {
@@ -10,8 +10,8 @@ import {
 } from './format.ts'
 import { readFully } from './window.ts'
 
-/** An undo of an undo makes a chain of two; nobody undoes that often. */
-const MAX_CHAIN = 1000
+/** Longest chain that is followed. An undo of an undo makes one of two. */
+const MAX_CHAIN = 100
 
 /**
  * The position and length of the record whose data the indirect record at `pos` has; undefined where it says

@@ -1,5 +1,5 @@
 /** One FileStorage file (one inode), open and indexed: the same reads as a store's, of what is indexed by then. */
-import { closeSync, fstatSync, openSync, realpathSync, statSync, type BigIntStats } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, realpathSync, type BigIntStats } from 'node:fs'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo } from '../store.ts'
@@ -44,9 +44,9 @@ export class IndexedFile {
     this.#path = path
     this.#options = options
     // Opening a FIFO would wait for a writer.
-    if (!statSync(path).isFile()) throw new CannotOpenError(`${path} is not a regular file`)
-    this.#fd = openSync(path, 'r')
+    this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
+      if (!fstatSync(this.#fd).isFile()) throw new CannotOpenError(`${path} is not a regular file`)
       this.#window = new Window(this.#fd)
       this.#identity = fstatSync(this.#fd, { bigint: true })
       const file = this.#file(this.#identity)

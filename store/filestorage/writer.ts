@@ -7,11 +7,11 @@
  *
  * What must be known of earlier records (their positions, for `prev`) is in a position index on disk, not in memory.
  */
-import { fstatSync, readFileSync, realpathSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, realpathSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { CannotOpenError, StoreError, systemCode } from '../errors.ts'
-import { formatOid, formatTid, type Oid, type Tid } from '../ids.ts'
+import { formatOid, formatTid, type Tid } from '../ids.ts'
 import { extendIndex } from './extend-index.ts'
 import {
   encodeRecordHeader,
@@ -23,33 +23,19 @@ import {
 import { defaultCacheDirectory, openIndex } from './index-cache.ts'
 import { PositionIndex, type RecordPosition } from './position-index.ts'
 import { checkMagic } from './scan.ts'
-import { Window } from './window.ts'
+import type { TransactionToWrite, TransactionWriter } from '../store.ts'
+import { readFully, Window } from './window.ts'
 
-/** One object's state in a transaction; null: from here on it does not exist. */
-export interface RecordToWrite {
-  readonly oid: Oid
-  readonly record: Uint8Array | null
-}
-
-export interface TransactionToWrite {
-  /** Later than the one before. */
-  readonly tid: Tid
-  readonly user: string
-  readonly description: string
-  /** A pickle, or nothing. */
-  readonly extension: Uint8Array
-  /** Each object once. */
-  readonly records: Iterable<RecordToWrite> | AsyncIterable<RecordToWrite>
-}
-
-/** What is collected before it is written. */
+/** Bytes collected before they are written. */
 const BUFFER_BYTES = 1024 * 1024
-/** How many positions are collected before they are indexed. */
+/** Positions collected before they are indexed. */
 const BATCH_RECORDS = 1 << 14
-/** What the lengths of user, description and extension have room for. */
+/** The longest user, description and extension: their lengths take two bytes. */
 const MAX_TEXT_BYTES = 0xffff
+/** How much of ZODB's lock file is read: a process id. */
+const MAX_LOCK_BYTES = 64
 
-export class FileStorageWriter {
+export class FileStorageWriter implements TransactionWriter {
   readonly #path: string
   readonly #file: FileHandle
   readonly #index: PositionIndex
@@ -65,9 +51,13 @@ export class FileStorageWriter {
     this.#pos = pos
   }
 
-  /** Begins a new file. @throws CannotOpenError where there is one already. */
-  static async create(path: string): Promise<FileStorageWriter> {
-    const file = await openHandle(path, 'wx+')
+  /**
+   * Begins a new file.
+   * @param mode its permissions, less the process's umask.
+   * @throws CannotOpenError where the path exists already, be it a link.
+   */
+  static async create(path: string, mode = 0o600): Promise<FileStorageWriter> {
+    const file = await openHandle(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, mode)
     const writer = new FileStorageWriter(path, file, new PositionIndex('', path), 0)
     await writer.#write(Buffer.from(MAGIC, 'latin1'))
     await writer.#flush()
@@ -75,15 +65,16 @@ export class FileStorageWriter {
   }
 
   /**
-   * Goes on at the end of a FileStorage, which no other process may be writing; a torn tail is cut off.
+   * Opens a FileStorage to append to it. No other process may be writing it. A torn tail is cut off.
    * @throws CannotOpenError as `openFileStorage`, and where a living process holds ZODB's lock file.
    */
   static async reopen(path: string, cacheDirectory = defaultCacheDirectory()): Promise<FileStorageWriter> {
     checkLock(path)
-    const file = await openHandle(path, 'r+')
+    const file = await openHandle(path, constants.O_RDWR | constants.O_NONBLOCK)
     let index: PositionIndex | undefined
     try {
       const stats = fstatSync(file.fd, { bigint: true })
+      if (!stats.isFile()) throw new CannotOpenError(`${path} is not a regular file`)
       const scanned = { path, fd: file.fd, window: new Window(file.fd), size: Number(stats.size) }
       checkMagic(scanned)
       index = openIndex(scanned, realpathSync(path), stats, cacheDirectory, () => {})
@@ -218,9 +209,9 @@ export class FileStorageWriter {
   }
 }
 
-async function openHandle(path: string, flags: string): Promise<FileHandle> {
+async function openHandle(path: string, flags: number, mode?: number): Promise<FileHandle> {
   try {
-    return await open(path, flags)
+    return await open(path, flags, mode)
   } catch (error) {
     const exists = systemCode(error) === 'EEXIST'
     throw new CannotOpenError(
@@ -232,17 +223,30 @@ async function openHandle(path: string, flags: string): Promise<FileHandle> {
 
 /** ZODB writes its process id into `Data.fs.lock`, and leaves the file there when it ends. */
 function checkLock(path: string): void {
-  let text: string
-  try {
-    text = readFileSync(`${path}.lock`, 'latin1')
-  } catch {
-    return
-  }
+  const text = readLockFile(`${path}.lock`)
   const holder = Number.parseInt(text.trim(), 10)
   if (holder > 0 && holder !== process.pid && isAlive(holder))
     throw new CannotOpenError(
       `${path} is in use by process ${holder}: end it first (or remove ${path}.lock, if that process has nothing to do with it)`,
     )
+}
+
+/** The beginning of a regular file; '' where there is none. */
+function readLockFile(path: string): string {
+  let fd: number
+  try {
+    // Opening a FIFO would wait for a writer.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  } catch {
+    return ''
+  }
+  try {
+    if (!fstatSync(fd).isFile()) return ''
+    const bytes = Buffer.alloc(MAX_LOCK_BYTES)
+    return bytes.toString('latin1', 0, readFully(fd, bytes, 0))
+  } finally {
+    closeSync(fd)
+  }
 }
 
 function isAlive(pid: number): boolean {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { classOfRecord } from '../../core/objects/record.ts'
@@ -55,6 +55,30 @@ async function tidsOf(path: string): Promise<string[]> {
 }
 
 describe('an export', () => {
+  it('has the permissions of its database, less the umask', async () => {
+    const db = await makeDatabase()
+    for (const mode of [0o600, 0o640, 0o700]) {
+      chmodSync(db, mode)
+      const file = join(temporaryDirectory(), 'Data.fs')
+      await zblkfs('export', db, file)
+      expect(statSync(file).mode & 0o777).toBe(mode & 0o666 & ~process.umask())
+    }
+  })
+
+  it('follows no link in place of its temporary file, and waits for no FIFO in place of the lock', async () => {
+    const db = await makeDatabase()
+    const directory = temporaryDirectory()
+    const file = join(directory, 'Data.fs')
+    const victim = join(directory, 'victim')
+    writeFileSync(victim, 'keep me')
+    symlinkSync(victim, `${file}.part`)
+    const exported = await zblkfs('export', db, file)
+    expect(readFileSync(victim, 'utf8')).toBe('keep me')
+    execFileSync('mkfifo', [`${file}.lock`])
+    const last = /transaction ([0-9a-f]{16})/.exec(exported)![1]!
+    await zblkfs('export', '--from', last, db, file)
+  })
+
   it('has every record of every transaction, as an independent reader finds them', async () => {
     const db = await makeDatabase()
     const file = join(temporaryDirectory(), 'Data.fs')
