@@ -48,13 +48,13 @@ export function paddedJson(value: unknown): string {
 
 export class ControlFiles {
   readonly #files: readonly { readonly name: Name; readonly ino: Ino; readonly make: ContentMaker }[]
-  readonly #handles: Handles
+  readonly #handles: Handles<unknown>
   readonly #owner: { readonly uid: number; readonly gid: number }
   readonly #timeNs: bigint
 
   constructor(
     files: Readonly<Record<string, ContentMaker>>,
-    handles: Handles,
+    handles: Handles<unknown>,
     owner: { readonly uid: number; readonly gid: number },
     timeNs: bigint,
   ) {

@@ -4,31 +4,32 @@ import type { Fh } from '../operations.ts'
 import type { DirectoryListing } from '../operations/directory-cookies.ts'
 import type { Node } from './tree.ts'
 
-export type Handle =
-  | { readonly kind: 'file'; readonly node: Node }
-  | { readonly kind: 'directory'; readonly node: Node; readonly listing: DirectoryListing }
+/** @typeParam N the filesystem's inodes. */
+export type Handle<N = Node> =
+  | { readonly kind: 'file'; readonly node: N }
+  | { readonly kind: 'directory'; readonly node: N; readonly listing: DirectoryListing }
   /** A generated file, with its content at the time of opening; a generated directory has none. */
   | { readonly kind: 'generated'; readonly content: Uint8Array }
 
-export class Handles {
-  readonly #handles: (Handle | undefined)[] = []
+export class Handles<N = Node> {
+  readonly #handles: (Handle<N> | undefined)[] = []
   readonly #free: Fh[] = []
 
-  add(handle: Handle): Fh {
+  add(handle: Handle<N>): Fh {
     const fh = this.#free.pop() ?? (this.#handles.length as Fh)
     this.#handles[fh] = handle
     return fh
   }
 
   /** @throws ErrnoError EBADF */
-  get(fh: Fh): Handle {
+  get(fh: Fh): Handle<N> {
     const handle = this.#handles[fh]
     if (handle === undefined) throw new ErrnoError('EBADF', `handle ${fh} is not open`)
     return handle
   }
 
   /** @throws ErrnoError EBADF */
-  remove(fh: Fh): Handle {
+  remove(fh: Fh): Handle<N> {
     const handle = this.get(fh)
     this.#handles[fh] = undefined
     this.#free.push(fh)

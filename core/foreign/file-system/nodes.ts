@@ -1,5 +1,5 @@
 /**
- * The inodes of a foreign database that the kernel refers to.
+ * The inodes of an external ZODB database that the kernel refers to.
  *
  * An inode stands for a place: a name in a directory of a view, and the object found there. Its number is made from
  * those, so that it is the same whenever the same is found there, and another as soon as the name leads to another
@@ -91,7 +91,13 @@ export class Nodes {
     return node
   }
 
-  /** Takes references back. */
+  /** Adds a reference, to be given back by {@link Nodes.release}. */
+  retain(node: Node): Node {
+    node.references++
+    return node
+  }
+
+  /** Gives references back; the last one frees the node. */
   release(node: Node, count: number): void {
     node.references -= count
     if (node.references > 0 || node === this.root || this.#nodes.get(node.ino) !== node) return
@@ -107,10 +113,6 @@ export class Nodes {
 
   known(ino: Ino): Node | undefined {
     return this.#nodes.get(ino)
-  }
-
-  get count(): number {
-    return this.#nodes.size
   }
 
   all(): Iterable<Node> {

@@ -1,6 +1,6 @@
 /**
- * A moment of a foreign database: a connection, opened when it is used and given up when others are used more.
- * `use` is how everything is read; see live-view.ts for the moment that moves.
+ * A moment of an external ZODB database: a connection, opened at its first use and dropped when other moments were
+ * used more recently. Everything is read through `use`. live-view.ts has the moment that moves.
  */
 import { Connection } from '../../objects/connection.ts'
 import { readingForeign } from '../damage.ts'
@@ -11,11 +11,11 @@ export interface View {
   /** The moment that is seen. */
   readonly at: Tid
   readonly isLive: boolean
-  /** Runs `work` with a connection whose moment stays for so long. */
+  /** Runs `work` with a connection whose moment does not move meanwhile. */
   use<T>(work: (connection: Connection) => Promise<T>): Promise<T>
 }
 
-/** How many moments of the past have objects in memory at once. */
+/** Past moments that have objects in memory at once. */
 const ATTACHED_MAX = 16
 
 /** The moments of the past that are in use, one view per transaction. */
@@ -23,10 +23,10 @@ export class PastViews {
   readonly #store: Store
   readonly #cacheSizeBytes: number
   readonly #views = new Map<Tid, PastView>()
-  /** Those with a connection, the one used last at the end. */
+  /** Views with a connection, the most recently used last. */
   readonly #attached = new Set<PastView>()
 
-  /** @param cacheSizeBytes what each may keep in memory. */
+  /** @param cacheSizeBytes the bound for each view's objects in memory. */
   constructor(store: Store, cacheSizeBytes: number) {
     this.#store = store
     this.#cacheSizeBytes = cacheSizeBytes
@@ -40,15 +40,11 @@ export class PastViews {
     return view
   }
 
-  /** Forgets a view that nobody refers to any more. */
+  /** Drops a view that no inode refers to any more. */
   drop(view: View): void {
     if (!(view instanceof PastView)) return
     this.#views.delete(view.at)
     this.#attached.delete(view)
-  }
-
-  get openTids(): readonly Tid[] {
-    return [...this.#views.keys()]
   }
 
   #connect(view: PastView): Promise<Connection> {

@@ -1,0 +1,78 @@
+/**
+ * Attributes and extended attributes. A database keeps no time of a file's last change: all times are those of the
+ * transaction seen.
+ */
+import { constants } from 'node:fs'
+import { formatOid, timeFromTid, type Tid } from '../../../store/ids.ts'
+import type { Attributes, Entry } from '../../file-system/operations.ts'
+import { readArray, type ForeignArray } from '../array.ts'
+import { openForeignFile } from '../file.ts'
+import { withFile, type Context } from './context.ts'
+import type { Node } from './nodes.ts'
+
+const BLKSIZE = 65_536
+const STAT_BLOCK_BYTES = 512n
+
+const { S_IFDIR, S_IFREG } = constants
+
+/** A transaction's time in nanoseconds since 1970. */
+export const timeNs = (tid: Tid): bigint => BigInt(Math.round(timeFromTid(tid) * 1000)) * 1000n
+
+export async function attributesOf({ owner }: Context, node: Node): Promise<Attributes> {
+  const { ino, target, view } = node
+  const isFile = target.kind === 'file'
+  const size = isFile ? await withFile(node, async ({ size }) => size) : 0n
+  const time = timeNs(view.at)
+  return {
+    ...owner,
+    ino,
+    mode: isFile ? S_IFREG | 0o444 : S_IFDIR | 0o555,
+    // Subdirectories are not counted: a link count of 1 says so to those who would skip a search for them.
+    nlink: 1,
+    rdev: 0,
+    size,
+    blocks: Number((size + STAT_BLOCK_BYTES - 1n) / STAT_BLOCK_BYTES),
+    blksize: BLKSIZE,
+    atimeNs: time,
+    mtimeNs: time,
+    ctimeNs: time,
+    birthtimeNs: time,
+  }
+}
+
+/** The entry of a node that was just referred to. When it fails, that reference is released. */
+export async function entryOf(context: Context, node: Node): Promise<Entry> {
+  try {
+    const validity = node.view.isLive ? 'briefly' : 'forever'
+    return {
+      attributes: await attributesOf(context, node),
+      generation: 0,
+      nameValidity: validity,
+      attributesValidity: validity,
+    }
+  } catch (error) {
+    context.nodes.release(node, 1)
+    throw error
+  }
+}
+
+/** A file's oid and block size, and how to look at it as an array. */
+export async function xattrsOf({ target, view }: Node): Promise<Map<string, string>> {
+  const xattrs = new Map<string, string>()
+  if (target.kind !== 'file') return xattrs
+  const { file, array } = target
+  await view.use(async connection => {
+    const { data } = await openForeignFile(connection, file)
+    xattrs.set('user.zblkfs.oid', formatOid(file))
+    xattrs.set('user.zblkfs.blksize', String(data.blksize))
+    if (array !== undefined) describeArray(await readArray(connection, array), xattrs)
+  })
+  return xattrs
+}
+
+function describeArray({ dtype, shape, strides, order }: ForeignArray, xattrs: Map<string, string>): void {
+  if (dtype !== undefined) xattrs.set('user.zblkfs.dtype', dtype)
+  if (shape !== undefined) xattrs.set('user.zblkfs.shape', shape.join(','))
+  if (strides !== undefined) xattrs.set('user.zblkfs.strides', strides.join(','))
+  xattrs.set('user.zblkfs.order', order)
+}

@@ -1,0 +1,61 @@
+/** Open directories. */
+import { constants } from 'node:fs'
+import { ErrnoError } from '../../file-system/errno.ts'
+import {
+  COOKIE_PARENT,
+  COOKIE_SELF,
+  DirectoryListing,
+} from '../../file-system/operations/directory-cookies.ts'
+import type { DirectoryEntry, Fh, Name } from '../../file-system/operations.ts'
+import { openDirectory, type Context } from './context.ts'
+import { TOP_NAMES } from './names.ts'
+import { targetOf, type Node, type Target } from './nodes.ts'
+
+const { S_IFDIR, S_IFREG } = constants
+
+/** @throws ErrnoError ENOTDIR */
+export function opendir({ handles, nodes }: Context, node: Node): Fh {
+  if (node.target.kind === 'file') throw new ErrnoError('ENOTDIR')
+  return handles.add({ kind: 'directory', node: nodes.retain(node), listing: new DirectoryListing() })
+}
+
+/** The entries after a cookie, at most `limit`. @throws ErrnoError EBADF */
+export async function readdir(
+  context: Context,
+  fh: Fh,
+  cookie: bigint,
+  limit: number,
+): Promise<readonly DirectoryEntry[]> {
+  const handle = context.handles.get(fh)
+  if (handle.kind !== 'directory') throw new ErrnoError('EBADF')
+  const { node, listing } = handle
+  const entries: DirectoryEntry[] = []
+  const dots = [
+    { name: '.' as Name, ino: node.ino, type: S_IFDIR, cookie: COOKIE_SELF },
+    { name: '..' as Name, ino: (node.parent ?? node).ino, type: S_IFDIR, cookie: COOKIE_PARENT },
+  ]
+  entries.push(...dots.filter(dot => cookie < dot.cookie))
+  let after = cookie < COOKIE_PARENT ? COOKIE_PARENT : cookie
+  const rest = Math.max(1, limit - entries.length)
+  for (const [name, target] of await list(context, node, listing.nameAt(after), rest)) {
+    after = listing.cookieOf(name, after)
+    const type = target.kind === 'file' ? S_IFREG : S_IFDIR
+    entries.push({ name, ino: context.nodes.inoOf(node, name, target), type, cookie: after })
+  }
+  return entries.slice(0, limit)
+}
+
+async function list(
+  context: Context,
+  { target, view }: Node,
+  after: Name | undefined,
+  limit: number,
+): Promise<(readonly [Name, Target])[]> {
+  if (target.kind === 'top')
+    return TOP_NAMES.filter(([name]) => after === undefined || name > after).slice(0, limit)
+  if (target.kind !== 'directory') return []
+  return await view.use(async connection => {
+    const directory = await openDirectory(context, connection, target.ref)
+    return (await directory.after(after, limit)).map(entry => [entry.name as Name, targetOf(entry)] as const)
+  })
+}

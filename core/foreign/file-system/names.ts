@@ -1,0 +1,71 @@
+/** Looking names up: in directories of the database, among files by oid, and moments of the past. */
+import type { Connection } from '../../objects/connection.ts'
+import { PersistentMapping } from '../../objects/persistent-mapping.ts'
+import { Ref } from '../../objects/pickle/value.ts'
+import { classOfRecord, DATA_HEAD_MAX } from '../../objects/record.ts'
+import { ZBigFile } from '../../zblk/zbigfile.ts'
+import { formatOid, formatTid, parseOid, ROOT_OID, type Oid } from '../../../store/ids.ts'
+import { findMoment } from '../../../store/moments.ts'
+import { ErrnoError } from '../../file-system/errno.ts'
+import { MOMENT_PREFIX } from '../../file-system/reserved-names.ts'
+import type { Entry, Name } from '../../file-system/operations.ts'
+import { readArray } from '../array.ts'
+import type { ForeignEntry } from '../naming.ts'
+import { entryOf } from './attributes.ts'
+import { openDirectory, type Context } from './context.ts'
+import { targetOf, type Node, type Target } from './nodes.ts'
+
+/** The entries of the mount's root, and of a moment. */
+export const TOP_NAMES: readonly (readonly [Name, Target])[] = [
+  ['bigfile' as Name, { kind: 'bigfiles' }],
+  ['root' as Name, { kind: 'directory', ref: new Ref(ROOT_OID, PersistentMapping.CLASS_NAME) }],
+]
+
+/** @throws ErrnoError ENOENT, ENOTDIR */
+export async function lookup(context: Context, directory: Node, name: Name): Promise<Entry> {
+  const { nodes } = context
+  if (directory === nodes.root && name.startsWith(MOMENT_PREFIX)) return await lookupMoment(context, name)
+  if (name === '.') return await entryOf(context, nodes.retain(directory))
+  if (name === '..') return await entryOf(context, nodes.retain(directory.parent ?? directory))
+  const target = await find(context, directory, name)
+  if (target === undefined) throw new ErrnoError('ENOENT')
+  return await entryOf(context, nodes.refer(directory, name, target))
+}
+
+/** A ZODB database has no tags. */
+export const noTags = (): Promise<undefined> => Promise.resolve(undefined)
+
+async function lookupMoment(context: Context, name: Name): Promise<Entry> {
+  const { store, past, nodes } = context
+  const text = Buffer.from(name, 'latin1').toString('utf8').slice(MOMENT_PREFIX.length)
+  const at = await findMoment(store, text, noTags)
+  if (at === undefined) throw new ErrnoError('ENOENT')
+  const path = `${MOMENT_PREFIX}${formatTid(at)}` as Name
+  return await entryOf(context, nodes.refer(nodes.root, path, { kind: 'top' }, past.get(at)))
+}
+
+/** The target of a name in a directory. */
+async function find(context: Context, { target, view }: Node, name: Name): Promise<Target | undefined> {
+  if (target.kind === 'top') return TOP_NAMES.find(([known]) => known === name)?.[1]
+  if (target.kind === 'file') throw new ErrnoError('ENOTDIR')
+  return await view.use(async connection => {
+    if (target.kind === 'bigfiles') {
+      const file = parseOid(name)
+      if (file === undefined || formatOid(file) !== name) return undefined
+      return (await isBigFile(connection, file)) ? { kind: 'file', file } : undefined
+    }
+    const entry = await (await openDirectory(context, connection, target.ref)).get(name)
+    return entry === undefined ? undefined : await resolveTarget(connection, entry)
+  })
+}
+
+async function resolveTarget(connection: Connection, entry: ForeignEntry): Promise<Target> {
+  if (entry.kind !== 'array') return targetOf(entry)
+  return targetOf(entry, (await readArray(connection, entry.ref.oid)).zfile.oid)
+}
+
+/** Reads the record's class: an object must not be loaded as one of a class that it does not have. */
+async function isBigFile(connection: Connection, oid: Oid): Promise<boolean> {
+  const part = await connection.records.start(oid, DATA_HEAD_MAX)
+  return part !== undefined && classOfRecord(part.bytes) === ZBigFile.CLASS_NAME
+}
