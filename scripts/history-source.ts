@@ -14,7 +14,7 @@ import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CannotOpenError } from '../store/errors.ts'
 import type { Tid } from '../store/ids.ts'
 import { recognise } from '../store/recognise.ts'
-import { openDatabase } from '../store/open-store.ts'
+import { openDatabase, openForeignDatabase } from '../store/open-store.ts'
 import type { Store } from '../store/store.ts'
 import { CommandError } from './failure.ts'
 import { callMount } from './find-mount.ts'
@@ -123,10 +123,21 @@ export async function withStore<T>(database: string, use: (store: Store) => Prom
   }
 }
 
+/** The same where the database may be an external ZODB database ({@link Store.isForeign}). */
+export async function withAnyStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
+  if ((await recognise(database)) === 'sqlite') return await withStore(database, use)
+  const store = await openForeignDatabase(database, { warn: message => console.error(`zblkfs: ${message}`) })
+  try {
+    return await use(store)
+  } finally {
+    await store.close()
+  }
+}
+
 /** The transaction that a person means by WHEN. @throws CommandError where there is none. */
 export async function momentOf(store: Store, when: string): Promise<Tid> {
   return await resolveMoment(store, storedName(when), async name =>
-    (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
+    store.isForeign ? undefined : (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
   )
 }
 

@@ -8,7 +8,8 @@ import { ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid } from '../../store/ids.ts'
 import { CommandError } from '../failure.ts'
-import { findSource, momentOf, withStore } from '../history-source.ts'
+import { fileBytes } from '../foreign/listing.ts'
+import { findSource, momentOf, withAnyStore } from '../history-source.ts'
 
 const { S_IFMT, S_IFREG } = constants
 const PIECE_BYTES = 2 << 20
@@ -21,13 +22,17 @@ export function catCommand(): Command {
     .option('--at <when>', 'a moment: a tid, a time, an age, or a tag; if absent, that of the path, or now')
     .action(async (place: string, inner: string | undefined, { at }: { readonly at?: string }) => {
       const { database, path, moment } = await findSource(place, inner)
-      await withStore(database, async store =>
-        write(await MomentView.open(store, await momentOf(store, at ?? moment ?? 'now')), path),
-      )
+      await withAnyStore(database, async store => {
+        const tid = await momentOf(store, at ?? moment ?? 'now')
+        const pieces = store.isForeign
+          ? fileBytes(store, tid, path)
+          : bytesOf(await MomentView.open(store, tid), path)
+        await write(pieces)
+      })
     })
 }
 
-async function write(view: MomentView, path: string): Promise<void> {
+async function* bytesOf(view: MomentView, path: string): AsyncGenerator<Uint8Array> {
   const inode = await view.find(path)
   if (inode === undefined)
     throw new CommandError(`there is no ${printablePath(path)} at ${formatTid(view.at)}`)
@@ -36,13 +41,16 @@ async function write(view: MomentView, path: string): Promise<void> {
   const { size, data } = inode
   const object = data === undefined ? undefined : view.connection.resolve(data)
   const file = object instanceof ZBigFile ? await BigFile.open(view.connection, object) : undefined
-  // The reader of the pipe may stop early.
-  process.stdout.on('error', () => process.exit(0))
   for (let off = 0n; off < size; off += BigInt(PIECE_BYTES)) {
     const len = Number(size - off < BigInt(PIECE_BYTES) ? size - off : BigInt(PIECE_BYTES))
-    const pieces = (await file?.read(off, len)) ?? [new Uint8Array(len)]
-    for (const piece of pieces)
-      if (!process.stdout.write(piece))
-        await Promise.race([once(process.stdout, 'drain'), once(process.stdout, 'close')])
+    yield* (await file?.read(off, len)) ?? [new Uint8Array(len)]
   }
+}
+
+async function write(pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  // The reader of a pipe may close it before the end.
+  process.stdout.on('error', () => process.exit(0))
+  for await (const piece of pieces)
+    if (!process.stdout.write(piece))
+      await Promise.race([once(process.stdout, 'drain'), once(process.stdout, 'close')])
 }

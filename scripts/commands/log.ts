@@ -7,7 +7,8 @@ import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, timeFromTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
-import { findSource, momentOf, withStore } from '../history-source.ts'
+import { listTransactions } from '../foreign/listing.ts'
+import { findSource, momentOf, withAnyStore } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { formatBytes } from '../units.ts'
 
@@ -31,7 +32,7 @@ export function logCommand(): Command {
     .option('--json', 'a line of JSON each')
     .action(async (place: string, inner: string | undefined, options: Options) => {
       const { database, path, moment } = await findSource(place, inner)
-      await withStore(database, store => list(store, path, { ...options, ...untilOf(moment, options) }))
+      await withAnyStore(database, store => list(store, path, { ...options, ...untilOf(moment, options) }))
     })
 }
 
@@ -48,6 +49,13 @@ async function list(
   if (Number.isNaN(limit) || limit < 0) throw new UsageError(`-n ${number} is not a number of transactions`)
   const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
   const after = since === undefined ? undefined : await momentOf(store, since)
+  if (store.isForeign) {
+    if (path !== '')
+      throw new CommandError(
+        `${store.name} does not say what changed a file: leave out the path, or import it`,
+      )
+    return await listTransactions(store, { upTo, limit, ...(after !== undefined && { after }) }, json)
+  }
   const of = path === '' ? undefined : await oidOf(store, path, upTo)
   const options = { upTo, limit, ...(after !== undefined && { after }), ...(of !== undefined && { of }) }
   await paged(async line => {

@@ -8,7 +8,8 @@ import type { Inode } from '../../core/tree/inode.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid } from '../../store/ids.ts'
 import { CommandError } from '../failure.ts'
-import { findSource, momentOf, withStore } from '../history-source.ts'
+import { listPlace } from '../foreign/listing.ts'
+import { findSource, momentOf, withAnyStore } from '../history-source.ts'
 import { paged } from '../pager.ts'
 
 const { S_IFMT, S_IFDIR, S_IFLNK } = constants
@@ -31,9 +32,10 @@ export function lsCommand(): Command {
     .option('--at <when>', 'a moment: a tid, a time, an age, or a tag; if absent, that of the path, or now')
     .action(async (place: string, inner: string | undefined, { at }: { readonly at?: string }) => {
       const { database, path, moment } = await findSource(place, inner)
-      await withStore(database, async store =>
-        list(await MomentView.open(store, await momentOf(store, at ?? moment ?? 'now')), path),
-      )
+      await withAnyStore(database, async store => {
+        const tid = await momentOf(store, at ?? moment ?? 'now')
+        await (store.isForeign ? listPlace(store, tid, path) : list(await MomentView.open(store, tid), path))
+      })
     })
 }
 

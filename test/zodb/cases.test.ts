@@ -85,6 +85,26 @@ describe.each(STORES)('of a $kind', ({ make, open }) => {
   })
 })
 
+describe.each(STORES)('of a $kind, without a mount,', ({ make }) => {
+  it('log lists the transactions, ls the names, and cat writes the bytes of a moment', async () => {
+    const path = make(caseFile('deleted'))
+    const log = await runZblkfs('log', path)
+    expect(log.stderr).toBe('')
+    expect(log.stdout.match(/^040d\w+/gm)).toEqual(['3', '2', '1'].map(digit => `040d00000000000${digit}`))
+    expect((await runZblkfs('log', '-n', '1', '--json', path)).stdout).toContain('"objects":2')
+    expect((await runZblkfs('ls', path)).stdout).toMatch(/^-444 {2}8192 {2}.* {2}f$/m)
+    for (const [tid, letters] of [
+      ['040d000000000001', 'AB'],
+      ['040d000000000002', 'A'],
+    ] as const) {
+      const { stdout, exitCode } = await runZblkfs('cat', '--at', tid, path, 'f')
+      expect(exitCode).toBe(0)
+      expect(stdout === letters.replaceAll(/./g, letter => letter.repeat(BLKSIZE)), tid).toBe(true)
+    }
+    expect((await runZblkfs('cat', path, 'g')).stderr).toContain('there is no g')
+  })
+})
+
 describe('zblkfs import', () => {
   it.each(['packed', 'zlib', 'deleted', 'dangling'])(
     'of %s.fs, then export, keeps every state',

@@ -1,0 +1,69 @@
+/** `log`, `ls` and `cat` of an external ZODB database. */
+import { ForeignMoment, type ForeignPlace } from '../../core/foreign/foreign-moment.ts'
+import { printable, printablePath } from '../../core/printable.ts'
+import { formatTid, timeFromTid, type Tid } from '../../store/ids.ts'
+import { formatTime } from '../../store/moments.ts'
+import type { Store, TransactionInfo, TransactionRange } from '../../store/store.ts'
+import { CommandError } from '../failure.ts'
+import { paged } from '../pager.ts'
+import { formatBytes } from '../units.ts'
+import { count } from './count.ts'
+
+const PIECE_BYTES = 2 << 20
+
+/** Lists transactions, newest first: a ZODB database does not say which file an object belongs to. */
+export async function listTransactions(store: Store, range: TransactionRange, json: boolean): Promise<void> {
+  await paged(async line => {
+    for await (const info of store.transactions({ ...range, reverse: true }))
+      if (!(await line(json ? asJson(info) : asText(info)))) return
+  })
+}
+
+/** Lists a directory, or one file. */
+export async function listPlace(store: Store, at: Tid, path: string): Promise<void> {
+  const moment = await ForeignMoment.open(store, at)
+  const place = await find(moment, path)
+  const time = formatTime(timeFromTid(at))
+  await paged(async line => {
+    if (place.kind === 'file') {
+      const { size } = await moment.open(place.file)
+      await line(`-444  ${size}  ${time}  ${printablePath(path.slice(path.lastIndexOf('/') + 1))}`)
+      return
+    }
+    for await (const { name, size } of moment.list(place.ref)) {
+      const mode = size === undefined ? 'd555' : '-444'
+      if (!(await line(`${mode}  ${size ?? 0}  ${time}  ${printablePath(name)}`))) return
+    }
+  })
+}
+
+/** The bytes of a file, in pieces. */
+export async function* fileBytes(store: Store, at: Tid, path: string): AsyncGenerator<Uint8Array> {
+  const moment = await ForeignMoment.open(store, at)
+  const place = await find(moment, path)
+  if (place.kind !== 'file') throw new CommandError(`${printablePath(path)} is not a regular file`)
+  const file = await moment.open(place.file)
+  for (let off = 0n; off < file.size; off += BigInt(PIECE_BYTES)) {
+    const left = file.size - off
+    yield* await moment.read(file, off, left < BigInt(PIECE_BYTES) ? Number(left) : PIECE_BYTES)
+  }
+}
+
+async function find(moment: ForeignMoment, path: string): Promise<ForeignPlace> {
+  const place = await moment.find(path)
+  if (place === undefined)
+    throw new CommandError(`there is no ${printablePath(path)} at ${formatTid(moment.at)}`)
+  return place
+}
+
+function asJson({ tid, description, user, objects, bytes }: TransactionInfo): string {
+  const time = new Date(timeFromTid(tid)).toISOString()
+  return JSON.stringify({ tid: formatTid(tid), time, message: description, user, objects, bytes })
+}
+
+function asText({ tid, user, description, objects, bytes }: TransactionInfo): string {
+  const sums = `${count(objects, 'object')}, ${formatBytes(bytes)}`
+  const first = `${formatTid(tid)}  ${formatTime(timeFromTid(tid))}  ${sums}`
+  const texts = [user, description].filter(text => text !== '').map(printable)
+  return texts.length === 0 ? first : `${first}\n    ${texts.join(': ')}`
+}
