@@ -107,8 +107,8 @@ describe('a mount of a ZODB database', () => {
     expect(await paths.read('.zblkfs/at').then(String)).toBe(`${tid}\n`)
     for (const [name, state] of Object.entries(states))
       expect(difference(await paths.read(`root/${name}`), state, files[name]!.blksize)).toBeUndefined()
-    await expect(fileStoragePaths(tiny!.path, { at: 'yesterday' })).rejects.toThrow(
-      "no transaction at 'yesterday'",
+    await expect(fileStoragePaths(tiny!.path, { at: 'no-such-tag' })).rejects.toThrow(
+      "no moment 'no-such-tag'",
     )
   })
 })
