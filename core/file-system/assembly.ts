@@ -13,6 +13,7 @@ import { Views } from './inodes/views.ts'
 import { Bookkeeping } from './commit/bookkeeping.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { Context } from './context.ts'
+import { MappedPages } from './mapped-pages.ts'
 import { Handles } from './inodes/handles.ts'
 import { KernelCaches } from './inodes/kernel-caches.ts'
 import { storeAccessTimes } from './operations/access-time.ts'
@@ -37,6 +38,8 @@ export interface FileSystemOptions {
   /** Owner of the root directory of a new filesystem; by default the user of this process. */
   readonly owner?: { readonly uid: number; readonly gid: number }
   readonly log?: Logger
+  /** See {@link MappedPages}. */
+  readonly writeBackPages?: () => Promise<void>
 }
 
 /** The parts of a filesystem. */
@@ -75,6 +78,10 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   const bookkeeping = await Bookkeeping.start(superblock, live)
   const gate = new ReadWriteLock()
   const { intents } = store.capabilities
+  const mappedPages = new MappedPages({
+    writeBackPages: options.writeBackPages,
+    intervalMs: commitIntervalMs,
+  })
   const writeBack = readOnly
     ? undefined
     : new WriteBack({
@@ -85,6 +92,7 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
         commitIntervalMs,
         dirtySizeBytes,
         log,
+        collectPages: () => mappedPages.collect(),
         storeAccessTimes: isLast => storeAccessTimes(live, isLast ? Infinity : ACCESS_TIMES_PER_COMMIT),
         snapshot: () => snapshotOf(live, bookkeeping),
       })
@@ -94,6 +102,7 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
     handles: new Handles(),
     bookkeeping,
     caches: new KernelCaches(),
+    mappedPages,
     writeBack,
     gate,
     nowNs,

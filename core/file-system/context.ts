@@ -16,6 +16,7 @@ import { ReadOnlyError } from '../../store/errors.ts'
 import { ErrnoError } from './errno.ts'
 import { ReadWriteLock } from './locks.ts'
 import type { Ino } from './operations.ts'
+import type { MappedPages } from './mapped-pages.ts'
 import type { Views } from './inodes/views.ts'
 import type { Bookkeeping } from './commit/bookkeeping.ts'
 import type { Clock } from './clock.ts'
@@ -35,6 +36,7 @@ export interface ContextParts {
   /** Undefined for a read-only filesystem. */
   readonly writeBack: WriteBack | undefined
   readonly gate: ReadWriteLock
+  readonly mappedPages: MappedPages
   readonly nowNs: Clock
   /** Reads change no access times (-o noatime). */
   readonly ignoresAccess: boolean
@@ -52,6 +54,7 @@ export class Context {
   readonly handles: Handles
   readonly bookkeeping: Bookkeeping
   readonly caches: KernelCaches
+  readonly mappedPages: MappedPages
   readonly nowNs: Clock
   readonly ignoresAccess: boolean
   readonly #writeBack: WriteBack | undefined
@@ -64,6 +67,7 @@ export class Context {
     this.handles = parts.handles
     this.bookkeeping = parts.bookkeeping
     this.caches = parts.caches
+    this.mappedPages = parts.mappedPages
     this.nowNs = parts.nowNs
     this.ignoresAccess = parts.ignoresAccess
     this.#writeBack = parts.writeBack

@@ -31,6 +31,7 @@ import { allocate, seek } from './operations/space.ts'
 import { availableBytes, statfs } from './operations/statfs.ts'
 import { getxattr, listxattr, removexattr, setxattr } from './operations/xattr.ts'
 import { CONTROL_NAME } from './reserved-names.ts'
+import { treeNumberOf } from './inodes/tree.ts'
 import type { WriteBack } from './commit/write-back.ts'
 import {
   ROOT_INO,
@@ -262,6 +263,7 @@ export class FileSystem implements Operations {
   async seek(ino: Ino, _fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
     this.#counts.count('seek')
     assertStored(ino, 'EINVAL')
+    await this.#collectPages(ino)
     return await seek(this.#context, ino, off, whence)
   }
 
@@ -273,7 +275,14 @@ export class FileSystem implements Operations {
   ): Promise<bigint> {
     this.#change('copyFileRange', to.ino)
     assertStored(from.ino, 'EOPNOTSUPP')
+    await this.#collectPages(from.ino)
     return await copy(this.#context, from, to, len, keepsSetuid)
+  }
+
+  /** Before data or holes of a live file are looked at: it may be mapped. */
+  async #collectPages(ino: Ino): Promise<void> {
+    const { live, mappedPages } = this.#context
+    if (treeNumberOf(ino) === live.number) await mappedPages.collectFor(live.nodeOf(ino))
   }
 
   // ---- directories
@@ -379,6 +388,7 @@ export class FileSystem implements Operations {
   }
 
   async #close(): Promise<void> {
+    this.#context.mappedPages.stop()
     await this.#writeBack?.close()
     await this.#store.close()
   }

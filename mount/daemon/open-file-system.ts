@@ -4,6 +4,7 @@ import { openStore } from '../../store/open-store.ts'
 import type { Pinning } from '../../store/capabilities.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
+import { pageWriteBack } from './page-write-back.ts'
 import { MountPacker } from './mount-packer.ts'
 import { DEFAULT_HISTORY_MS, type MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
@@ -37,7 +38,8 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
         fileSystem: await ZodbFileSystem.open(store, { ...settings, log }),
         settings: { ...settings, readOnly: true },
       }
-    const fileSystem = await FileSystem.open(store, { ...settings, log })
+    const writeBackPages = pageWriteBack(directory, log)
+    const fileSystem = await FileSystem.open(store, { ...settings, log, writeBackPages })
     if (store.readOnly) {
       const { pinning } = store.capabilities
       if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)

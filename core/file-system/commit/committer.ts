@@ -47,6 +47,8 @@ export interface CommitterOptions {
   readonly commitIntervalMs: number
   /** Maximum bytes of changes in memory. A commit starts at half of it. */
   readonly dirtySizeBytes: number
+  /** Has the kernel send pages changed through mappings; undefined if there can be none. Never rejects. */
+  readonly collectPages: () => Promise<void> | undefined
   /** Adds the noted access times to the changes; called with the gate shared. */
   readonly storeAccessTimes: (isLast: boolean) => Promise<void>
   readonly log: Logger
@@ -305,7 +307,9 @@ export class Committer {
   #startTimer(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
-      this.#commitInBackground()
+      const pages = this.#options.collectPages()
+      if (pages === undefined) this.#commitInBackground()
+      else void pages.then(() => this.#commitInBackground())
     }, this.#options.commitIntervalMs)
   }
 

@@ -13,16 +13,22 @@ import type { Committer } from './committer.ts'
 /** Restores in-memory state to what it was when it was made; called after the changes were dropped. */
 export type Restore = () => Promise<void>
 
+export interface TransactionOptions {
+  /** Takes a snapshot of in-memory state once everything is committed. */
+  readonly snapshot: () => Restore
+  /** Has the kernel send pages changed through mappings, before a transaction begins and ends. */
+  readonly collectPages: () => Promise<void> | undefined
+}
+
 export class Transactions {
   readonly #committer: Committer
-  readonly #snapshot: () => Restore
+  readonly #options: TransactionOptions
   /** Set while a transaction is open. Guarded by the gate, exclusively. */
   #restore: Restore | undefined
 
-  /** @param snapshot - takes a snapshot of in-memory state once everything is committed. */
-  constructor(committer: Committer, snapshot: () => Restore) {
+  constructor(committer: Committer, options: TransactionOptions) {
     this.#committer = committer
-    this.#snapshot = snapshot
+    this.#options = options
   }
 
   /** Whether a transaction is open. */
@@ -43,10 +49,11 @@ export class Transactions {
    * fails, nothing of it is left. @throws what `work` throws, StoreError
    */
   async isolate(message: string, work: () => Promise<void>): Promise<Tid> {
+    await this.#options.collectPages()
     return await this.#committer.exclusively(async () => {
       this.assertNotOpen()
       await this.#committer.commitExclusively()
-      const restore = this.#snapshot()
+      const restore = this.#options.snapshot()
       try {
         await work()
         return await this.#committer.commitExclusively(message)
@@ -59,16 +66,18 @@ export class Transactions {
 
   /** Opens a transaction: nothing is stored until {@link Transactions.end} or {@link Transactions.rollBack}. @throws StoreError */
   async begin(): Promise<void> {
+    await this.#options.collectPages()
     await this.#committer.exclusively(async () => {
       this.assertNotOpen()
       await this.#committer.commitExclusively()
-      this.#restore = this.#snapshot()
+      this.#restore = this.#options.snapshot()
       this.#committer.pause()
     })
   }
 
   /** Stores everything since {@link Transactions.begin} as one transaction; if that fails, rolls it back. @throws StoreError */
   async end(message?: string): Promise<Tid> {
+    await this.#options.collectPages()
     return await this.#committer.exclusively(async () => {
       const restore = this.#close()
       if (restore === undefined) throw new StoreError('no transaction is open', { code: 'no-transaction' })

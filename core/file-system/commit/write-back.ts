@@ -27,14 +27,12 @@ import { Admission } from './admission.ts'
 import { Changes } from './changes.ts'
 import { Committer, type CommitterOptions } from './committer.ts'
 import { Fsync } from './fsync.ts'
-import { Transactions, type Restore } from './transaction.ts'
+import { Transactions, type TransactionOptions } from './transaction.ts'
 import { WriteIntents, type PastWrite } from './write-intents.ts'
 
-export interface WriteBackOptions extends Omit<CommitterOptions, 'changes' | 'writes'> {
+export interface WriteBackOptions extends Omit<CommitterOptions, 'changes' | 'writes'>, TransactionOptions {
   /** The store's intent log. */
   readonly intents: Intents | undefined
-  /** Takes a snapshot of in-memory state once everything is committed. */
-  readonly snapshot: () => Restore
 }
 
 export class WriteBack {
@@ -44,12 +42,14 @@ export class WriteBack {
   readonly #writes = new WriteIntents()
   readonly #committer: Committer
   readonly #fsync: Fsync
+  readonly #collectPages: () => Promise<void> | undefined
 
   constructor(options: WriteBackOptions) {
     this.#committer = new Committer({ ...options, changes: this.#changes, writes: this.#writes })
     this.#fsync = new Fsync(options.intents, this.#writes, this.#committer)
     this.admission = new Admission(this.#committer, options.dirtySizeBytes)
-    this.transactions = new Transactions(this.#committer, options.snapshot)
+    this.#collectPages = options.collectPages
+    this.transactions = new Transactions(this.#committer, options)
   }
 
   /** Number of transactions stored. */
@@ -103,8 +103,9 @@ export class WriteBack {
   }
 
   /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError */
-  sync(message?: string): Promise<Tid> {
-    return this.#committer.sync(message)
+  async sync(message?: string): Promise<Tid> {
+    await this.#collectPages()
+    return await this.#committer.sync(message)
   }
 
   /** Stores what was changed while the filesystem was being opened. @throws StoreError; then the timer is stopped. */

@@ -6,7 +6,7 @@ import type { Node } from './tree.ts'
 
 /** @typeParam N the filesystem's inodes. */
 export type Handle<N = Node> =
-  | { readonly kind: 'file'; readonly node: N }
+  | { readonly kind: 'file'; readonly node: N; readonly isMappable: boolean }
   | { readonly kind: 'directory'; readonly node: N; readonly listing: DirectoryListing }
   /** A generated file, with its content at the time of opening; a generated directory has none. */
   | { readonly kind: 'generated'; readonly content: Uint8Array }

@@ -35,6 +35,8 @@ export class Node {
   lookups = 0
   /** Open handles. */
   handles = 0
+  /** Of these, the ones for reading and writing: a shared mapping of them may have changed pages. */
+  mappableHandles = 0
   /** Operations that use it now. */
   users = 0
   /** It has lost its last name. Guarded by the gate. */

@@ -25,8 +25,10 @@ export async function open(
     if (isDirectory(inode)) throw new ErrnoError('EISDIR')
     if (isWriting) context.assertWritable(node)
     node.handles++
+    const isMappable = (flags & O_RDWR) !== 0
+    if (isMappable) context.mappedPages.opened(node)
     // Data changes only through operations of this mount, so pages cached earlier are valid.
-    return { fh: context.handles.add({ kind: 'file', node }), pages: 'keep' }
+    return { fh: context.handles.add({ kind: 'file', node, isMappable }), pages: 'keep' }
   })
 }
 
@@ -54,6 +56,7 @@ export function release(context: Context, fh: Fh): void {
   const handle = context.handles.remove(fh)
   if (handle.kind === 'generated') return
   handle.node.handles--
+  if (handle.kind === 'file' && handle.isMappable) context.mappedPages.closed(handle.node)
   context.dropUnused(handle.node)
 }
 

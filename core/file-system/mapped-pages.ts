@@ -1,0 +1,76 @@
+/**
+ * Pages changed through shared mappings (mmap). The kernel keeps them until it writes them back by itself, after half a
+ * minute perhaps, so before that neither a commit nor SEEK_DATA nor copy_file_range would see these bytes. Only a file
+ * that is open for reading and writing can have such pages; a mapping keeps the file open.
+ *
+ * While there is such a file, the kernel is asked to write its dirty pages back (`writeBackPages`: syncfs(2) by another
+ * process) before each commit that a timer or a caller asks for, before a seek or copy in a file that may be mapped, and
+ * once per commit interval, so that changes of mappings alone are stored as well.
+ */
+import type { Node } from './inodes/tree.ts'
+
+/** A seek does not collect the pages again within this time: a copy of a sparse file seeks once per extent. */
+const SEEK_FRESH_MS = 100
+
+export interface MappedPagesOptions {
+  /** Resolves when the kernel has sent every dirty page of the mount; absent if the filesystem is not mounted. */
+  readonly writeBackPages: (() => Promise<void>) | undefined
+  readonly intervalMs: number
+}
+
+export class MappedPages {
+  readonly #options: MappedPagesOptions
+  /** Open handles that may have mappings. */
+  #handles = 0
+  #collecting: Promise<void> | undefined
+  #collectedAtMs = -Infinity
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: MappedPagesOptions) {
+    this.#options = options
+  }
+
+  /** A handle for reading and writing was opened. */
+  opened(node: Node): void {
+    node.mappableHandles++
+    this.#handles++
+    if (this.#options.writeBackPages === undefined) return
+    this.#timer ??= setInterval(() => void this.collect(), this.#options.intervalMs).unref()
+  }
+
+  /** Such a handle was closed. */
+  closed(node: Node): void {
+    node.mappableHandles--
+    if (--this.#handles === 0) this.stop()
+  }
+
+  /**
+   * Has the kernel write back all changed pages; never rejects. Undefined if there can be none. Calls that arrive while it is
+   * under way get the next round: pages may have changed behind the current one.
+   */
+  collect(): Promise<void> | undefined {
+    const { writeBackPages } = this.#options
+    if (this.#handles === 0 || writeBackPages === undefined) return undefined
+    const round = async (): Promise<void> => {
+      const startMs = performance.now()
+      await writeBackPages().catch(() => undefined)
+      this.#collectedAtMs = startMs
+    }
+    const collecting = this.#collecting === undefined ? round() : this.#collecting.then(round)
+    this.#collecting = collecting
+    return collecting.finally(() => {
+      if (this.#collecting === collecting) this.#collecting = undefined
+    })
+  }
+
+  /** As {@link MappedPages.collect}, for a seek in one file, which accepts a recent round. */
+  collectFor(node: Node): Promise<void> | undefined {
+    const isFresh = performance.now() - this.#collectedAtMs < SEEK_FRESH_MS
+    return node.mappableHandles === 0 || isFresh ? undefined : this.collect()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+}

@@ -1,0 +1,101 @@
+/** Bytes that a program has written through a shared mapping and not synced. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { withMount } from '../../tools/mounted.ts'
+import { runProgram, runZblkfs } from '../../tools/run-zblkfs.ts'
+
+const MIB = 1 << 20
+
+/** Maps 1 MiB of a file, writes a letter to all of it whenever a line with one comes, and keeps the mapping. */
+const WRITER = `
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, ${MIB})
+m = mmap.mmap(fd, ${MIB})
+for line in sys.stdin:
+    m[:] = line.strip().encode() * ${MIB}
+    print('written', flush=True)
+`
+
+/** Runs `body` with a function that writes through a mapping of `file`. */
+async function withMapping(
+  file: string,
+  body: (write: (letter: string) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const child = spawn('python3', ['-c', WRITER, file], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const ended = once(child, 'exit')
+  try {
+    await body(async letter => {
+      child.stdin.write(`${letter}\n`)
+      await once(child.stdout, 'data')
+    })
+  } finally {
+    child.stdin.end()
+    await ended
+  }
+}
+
+const program = async (command: string, ...parameters: readonly string[]): Promise<string> => {
+  const { exitCode, stdout, stderr } = await runProgram('timeout', ['30', command, ...parameters])
+  expect(`${exitCode}: ${stderr}`).toBe('0: ')
+  return stdout
+}
+
+test('a copy, a moment that sync makes and a clone have what a mapping has', async () => {
+  await withMount({ options: ['commit_interval=1h'] }, async ({ dir, scratch }) => {
+    const file = join(dir, 'mapped')
+    await withMapping(file, async write => {
+      await write('a')
+      await program('cp', '--sparse=auto', '--reflink=never', file, join(scratch, 'copy'))
+      expect((await readFile(join(scratch, 'copy'))).equals(Buffer.alloc(MIB, 'a'))).toBe(true)
+
+      await write('b')
+      const { stdout } = await runZblkfs('sync', dir)
+      expect((await readFile(join(dir, `@${stdout.trim()}`, 'mapped'))).equals(Buffer.alloc(MIB, 'b'))).toBe(
+        true,
+      )
+
+      await write('c')
+      expect(await runZblkfs('clone', file, join(dir, 'clone'))).toMatchObject({ exitCode: 0 })
+      expect((await readFile(join(dir, 'clone'))).equals(Buffer.alloc(MIB, 'c'))).toBe(true)
+    })
+  })
+})
+
+test('copy_file_range has what a mapping of its source has', async () => {
+  await withMount({ options: ['commit_interval=1h'] }, async ({ dir }) => {
+    const file = join(dir, 'mapped')
+    await withMapping(file, async write => {
+      await write('d')
+      const copy = `import os, sys
+a, b = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT)
+print(os.copy_file_range(a, b, ${MIB}))`
+      expect(await program('python3', '-c', copy, file, join(dir, 'copy'))).toBe(`${MIB}\n`)
+      expect((await readFile(join(dir, 'copy'))).equals(Buffer.alloc(MIB, 'd'))).toBe(true)
+    })
+  })
+})
+
+test('what only a mapping changes is stored by the timer', async () => {
+  await withMount({ options: ['commit_interval=500ms'] }, async mount => {
+    const { dir } = mount
+    const file = join(dir, 'mapped')
+    await withMapping(file, async write => {
+      await write('e')
+      await runZblkfs('sync', dir)
+      const before = await readFile(join(dir, '.zblkfs', 'at'), 'utf8')
+      await write('f')
+      await expect
+        .poll(async () => (await readFile(join(dir, '.zblkfs', 'at'), 'utf8')) !== before, {
+          timeout: 20_000,
+        })
+        .toBe(true)
+      await mount.kill()
+    })
+    await mount.remount()
+    expect((await readFile(file)).equals(Buffer.alloc(MIB, 'f'))).toBe(true)
+  })
+})
