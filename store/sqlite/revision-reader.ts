@@ -146,16 +146,16 @@ export class SqliteRevisionReader implements RevisionReader {
   }
 
   /** All revisions in the order of oids, of each oid the newest first; those that come meanwhile may be missed. */
-  *entries(): Generator<StoredRevision> {
+  protected *batches(): Generator<readonly StoredRevision[]> {
     let oid = -1
     let tid = 0n
     for (;;) {
       const rest = oid < 0 ? [] : this.#rest.all(oid, tid, BATCH_ROWS)
       const left = BATCH_ROWS - rest.length
       const rows = left === 0 ? rest : [...rest, ...this.#following.all(oid, left)]
-      yield* rows.map(revisionOf)
       const last = rows.at(-1)
       if (last === undefined) return
+      yield rows.map(revisionOf)
       ;[oid, tid] = last
     }
   }

@@ -21,7 +21,8 @@ import { readKeptMoments } from './kept-moments.ts'
 import { logBytesOnDisk, logFilesOf } from './log.ts'
 import type { WriterStats } from './writer/messages.ts'
 import { spaceOf } from './pack/pack-reader.ts'
-import type { PackStep, PackStepResult } from './pack/pack-steps.ts'
+import type { PackStepResult } from '../indexed/pack/pack-steps.ts'
+import type { SqlitePackStep } from './pack/sqlite-pack-step.ts'
 import { SqliteMeasuring } from './pack/sqlite-measuring.ts'
 import { SqlitePacking } from './pack/sqlite-packing.ts'
 import { pinnedMoments, ReaderPin } from './open/reader-pin.ts'
@@ -209,7 +210,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
   }
 
   /** Does one step of a pack, after the commits queued before it. @throws as commit. */
-  async packStep(step: PackStep): Promise<PackStepResult> {
+  async packStep(step: SqlitePackStep): Promise<PackStepResult> {
     if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
     return await this.#writer.pack(step)
   }

@@ -1,7 +1,7 @@
 /** The messages between the event loop and the thread that packs. */
 import type { PackProgress, PackReport } from '../../capabilities.ts'
 import type { WireError } from '../../errors.ts'
-import type { PackStep, PackStepResult } from './pack-steps.ts'
+import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 
 /** The thread's `workerData`. */
 export interface PackData {

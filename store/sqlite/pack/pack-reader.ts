@@ -1,12 +1,14 @@
 /** What a pack reads of a database beside its revisions. */
 import type Database from 'better-sqlite3'
-import type { Space } from '../../capabilities.ts'
+import type { Space, StoredRevision } from '../../capabilities.ts'
+import type { BulkRange, PackedTransaction, PackEnd, PackSource } from '../../indexed/pack/pack-source.ts'
+import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
 import { logBytesOnDisk } from '../log.ts'
 import { SqliteRevisionReader } from '../revision-reader.ts'
 
 const BATCH_TRANSACTIONS = 1024
 
-export class PackReader extends SqliteRevisionReader {
+export class PackReader extends SqliteRevisionReader implements PackSource {
   readonly #since: Database.Statement<[bigint], [pos: number, len: number]>
   readonly #transactions: Database.Statement<[bigint, bigint, number], [tid: bigint, objects: bigint]>
 
@@ -25,39 +27,39 @@ export class PackReader extends SqliteRevisionReader {
       .raw(true)
   }
 
-  /** The last transaction and where the log ended with it, in bytes. */
-  logEnd(): { readonly lastTid: bigint; readonly logEnd: number } {
+  end(): PackEnd {
     const [lastTid, logEnd] = this.db
       .prepare<[], [bigint, bigint]>('SELECT tid, log_end FROM txn ORDER BY tid DESC LIMIT 1')
       .safeIntegers()
       .raw(true)
       .get() ?? [0n, 0n]
-    return { lastTid, logEnd: Number(logEnd) }
+    return { lastTid, bulkEnd: Number(logEnd) }
   }
 
   space(): Space {
     return spaceOf(this.db, this.path)
   }
 
-  /** Bytes `[pos, pos + len)` of the log that the revisions after `tid` point to. */
-  usedSince(tid: bigint): readonly [pos: number, len: number][] {
-    return this.#since.all(tid)
+  /** In batches of about a thousand: none lasts long enough to keep the WAL from being emptied. */
+  async *entries(): AsyncGenerator<readonly StoredRevision[]> {
+    yield* this.batches()
   }
 
-  /** A batch of the transactions in `(after, before)`, and whether a revision of each is left. */
-  transactions(after: bigint, before: bigint): readonly { readonly tid: bigint; readonly isUsed: boolean }[] {
+  usedSince(tid: bigint): readonly BulkRange[] {
+    return this.#since.all(tid).map(([pos, len]) => [pos, pos + len])
+  }
+
+  transactions(after: bigint, before: bigint): readonly PackedTransaction[] {
     return this.#transactions
       .all(after, before, BATCH_TRANSACTIONS)
       .map(([tid, objects]) => ({ tid, isUsed: objects > 0n }))
   }
 
-  /** The indexes of the log's segments, ascending. */
-  segments(): readonly number[] {
-    return this.files.indexes()
+  segments(): readonly BulkRange[] {
+    return this.files.indexes().map(index => [index * SEGMENT_BYTES, (index + 1) * SEGMENT_BYTES])
   }
 
-  /** Whether the bytes `[lo, hi)` of one segment take any room. */
-  takesRoom(lo: number, hi: number): boolean {
+  takesRoom([lo, hi]: BulkRange): boolean {
     return this.files.takesRoom(lo, hi)
   }
 }

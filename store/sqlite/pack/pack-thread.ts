@@ -7,8 +7,8 @@ import { storeError } from '../sqlite-errors.ts'
 import { fromWire, toWire } from '../../errors.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
 import { PackReader } from './pack-reader.ts'
-import { PackRun } from './pack-run.ts'
-import type { PackStep, PackStepResult } from './pack-steps.ts'
+import { PackRun } from '../../indexed/pack/pack-run.ts'
+import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 
 const PROGRESS_MS = 100
 /** Work between two rests. */

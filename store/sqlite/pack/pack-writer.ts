@@ -6,7 +6,8 @@ import { BulkDamageError } from '../../indexed/bulk.ts'
 import type { LogFiles } from '../../segment-files/log-files.ts'
 import { lastLogEnd } from '../log.ts'
 import { SEGMENT_BYTES, segmentOf, tailOf } from '../../segment-files/log-layout.ts'
-import { type EraseStep, type PackStep, type PackStepResult, RANGE_FIELDS } from './pack-steps.ts'
+import { type EraseStep, type PackStepResult, RANGE_FIELDS } from '../../indexed/pack/pack-steps.ts'
+import type { SqlitePackStep } from './sqlite-pack-step.ts'
 
 /** A row of `meta` that is written to sync everything before it. Its value changes each time, else SQLite would skip the write. */
 const SYNCED = 'pack synced'
@@ -45,7 +46,7 @@ export class PackWriter {
       .raw(true)
   }
 
-  run(step: PackStep): PackStepResult {
+  run(step: SqlitePackStep): PackStepResult {
     const start = performance.now()
     const done = this.#do(step)
     return {
@@ -57,7 +58,7 @@ export class PackWriter {
     }
   }
 
-  #do(step: PackStep): Done {
+  #do(step: SqlitePackStep): Done {
     switch (step.kind) {
       case 'note':
         // The caller relies on it at once: it must survive a crash.

@@ -10,7 +10,7 @@ import type {
 import type { Tid } from '../../ids.ts'
 import type { KeptMoments } from '../../kept-moments.ts'
 import { storeError } from '../sqlite-errors.ts'
-import { measureAll, measureLeft } from './measure.ts'
+import { measureAll, measureLeft } from '../../indexed/pack/measure.ts'
 import { PackReader } from './pack-reader.ts'
 
 /** The store that is measured. */
@@ -36,7 +36,7 @@ export class SqliteMeasuring implements Measuring {
   }
 
   async all(): Promise<Measured> {
-    return await this.#reading(async reader => measureAll(reader))
+    return await this.#reading(measureAll)
   }
 
   async left(kept: KeptMoments, mark: Mark, onProgress?: OnMeasured): Promise<Measured> {

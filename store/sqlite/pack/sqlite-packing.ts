@@ -9,7 +9,8 @@ import { fromWire, StoreError, toWire } from '../../errors.ts'
 import type { KeptMoments } from '../../kept-moments.ts'
 import { formatKeptMoments, KEPT_MOMENTS } from '../kept-moments.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
-import type { PackStep, PackStepResult } from './pack-steps.ts'
+import type { PackStepResult } from '../../indexed/pack/pack-steps.ts'
+import type { SqlitePackStep } from './sqlite-pack-step.ts'
 
 const THREAD_FILE = siblingModule('pack-thread', import.meta.url)
 
@@ -20,7 +21,7 @@ const THREAD_LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 1
 export interface PackedStore {
   readonly name: string
   keptMoments(): Promise<KeptMoments>
-  packStep(step: PackStep): Promise<PackStepResult>
+  packStep(step: SqlitePackStep): Promise<PackStepResult>
 }
 
 export class SqlitePacking implements Packing {

@@ -14,37 +14,41 @@ export interface Judged {
 }
 
 /**
- * Judges `entries`, in the order of oids and of each oid the newest first.
+ * Judges `entries`, in the order of oids and of each oid the newest first, batch by batch.
  * @param reached the objects that a Mark found, as of `markedUpTo`.
  */
-export function* judge(
-  entries: Iterable<StoredRevision>,
+export async function* judge(
+  entries: AsyncIterable<readonly StoredRevision[]>,
   kept: KeptMoments,
   reached: PagedBitmap,
   markedUpTo: bigint,
-): Generator<Judged> {
+): AsyncGenerator<readonly Judged[]> {
   const revisions = new KeptRevisions(kept)
   let oid = -1
   let isUnreached = false
   /** The object's newest kept revisions, as far as they are tombstones: they go unless an older revision stays. */
   let tombstones: StoredRevision[] = []
-  for (const entry of entries) {
-    if (entry.oid !== oid) {
-      yield* tombstones.map(entry => ({ entry, stays: false, isUnreached }))
-      tombstones = []
-      oid = entry.oid
-      isUnreached = entry.tid <= markedUpTo && !reached.has(oid)
-    }
-    const stays = revisions.sees(oid, entry.tid) && !isUnreached
-    if (stays && entry.isTombstone && entry.tid <= kept.from) {
-      tombstones.push(entry)
-      continue
-    }
-    if (stays) {
-      yield* tombstones.map(entry => ({ entry, stays, isUnreached }))
+  for await (const batch of entries) {
+    const judged: Judged[] = []
+    const settle = (stays: boolean): void => {
+      for (const entry of tombstones) judged.push({ entry, stays, isUnreached })
       tombstones = []
     }
-    yield { entry, stays, isUnreached }
+    for (const entry of batch) {
+      if (entry.oid !== oid) {
+        settle(false)
+        oid = entry.oid
+        isUnreached = entry.tid <= markedUpTo && !reached.has(oid)
+      }
+      const stays = revisions.sees(oid, entry.tid) && !isUnreached
+      if (stays && entry.isTombstone && entry.tid <= kept.from) {
+        tombstones.push(entry)
+        continue
+      }
+      if (stays) settle(true)
+      judged.push({ entry, stays, isUnreached })
+    }
+    yield judged
   }
-  yield* tombstones.map(entry => ({ entry, stays: false, isUnreached }))
+  yield tombstones.map(entry => ({ entry, stays: false, isUnreached }))
 }

@@ -1,19 +1,19 @@
 /**
- * A pack from end to end, in the thread of pack-thread.ts. No part relies on an earlier run having finished: an
+ * A pack from end to end, wherever the store runs it. No part relies on an earlier run having finished: an
  * interrupted pack keeps what it has done, and the next one does the rest.
  *
  * 1. *Mark*: the caller's module finds the objects that are reached.
  * 2. *Sweep*: reads all revisions in their order and drops those that no kept moment sees, and the objects that were
- *    not reached. A bitmap of the log's units notes what stays.
- * 3. *Log*: room in the log is given back (pack-log.ts).
- * 4. Transactions without a revision are forgotten, and free pages go back to the host's filesystem.
+ *    not reached. A bitmap of the bulk's units notes what stays.
+ * 3. *Bulk*: room of the bulk is given back (pack-bulk.ts).
+ * 4. Transactions without a revision are forgotten, and the index's free room goes back to the host.
  */
 import type { Mark, PackPhase, PackReport } from '../../capabilities.ts'
 import { tid as toTid, TID_NONE } from '../../ids.ts'
 import { isKept, type KeptMoments } from '../../kept-moments.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
-import { packLog } from './pack-log.ts'
-import type { PackReader } from './pack-reader.ts'
+import { packBulk } from './pack-bulk.ts'
+import type { PackSource } from './pack-source.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { StepSize } from './step-size.ts'
 import { judge } from './sweep.ts'
@@ -22,7 +22,6 @@ const DROP_MIN_ROWS = 32
 const DROP_MAX_ROWS = 4096
 const GIVE_BACK_MIN_PAGES = 64
 const GIVE_BACK_MAX_PAGES = 8192
-const PAUSE_ROWS = 1024
 
 /** The ways out of the run: the writer, the progress, and rests. */
 export interface PackOutside {
@@ -32,7 +31,7 @@ export interface PackOutside {
 }
 
 export interface PackRunParts {
-  readonly reader: PackReader
+  readonly reader: PackSource
   readonly kept: KeptMoments
   readonly mark: Mark
   readonly spareBytes: number
@@ -40,7 +39,7 @@ export interface PackRunParts {
 }
 
 export class PackRun {
-  readonly #reader: PackReader
+  readonly #reader: PackSource
   readonly #kept: KeptMoments
   readonly #mark: Mark
   readonly #spareBytes: number
@@ -62,20 +61,20 @@ export class PackRun {
   /** @throws CorruptRecordError for a record whose references cannot be read; then nothing was dropped. */
   async run(): Promise<PackReport> {
     const start = performance.now()
-    const bytesBefore = this.#reader.space().totalBytes
-    const { logEnd } = this.#reader.logEnd()
+    const bytesBefore = (await this.#reader.space()).totalBytes
+    const { bulkEnd } = await this.#reader.end()
     const live = new PagedBitmap()
     let bulkBytesFreed = 0
     try {
       const upTo = await this.#markAndSweep(live)
-      bulkBytesFreed = await packLog({
+      bulkBytesFreed = await packBulk({
         reader: this.#reader,
         live,
         upTo,
-        logEnd,
+        bulkEnd,
         step: step => this.#step(step),
         pause: done => {
-          this.#outside.progress('bulk', done, logEnd)
+          this.#outside.progress('bulk', done, bulkEnd)
           return this.#outside.pause()
         },
       })
@@ -87,7 +86,7 @@ export class PackRun {
     await this.#step({ kind: 'settle' })
     return {
       bytesBefore,
-      bytesAfter: this.#reader.space().totalBytes,
+      bytesAfter: (await this.#reader.space()).totalBytes,
       revisionsDropped: this.#revisionsDropped,
       objectsDropped: this.#objectsDropped,
       transactionsForgotten: this.#transactionsForgotten,
@@ -136,15 +135,12 @@ export class PackRun {
       tids = []
     }
     let lastUnreached = -1
-    let count = 0
-    for (const { entry, stays, isUnreached } of judge(
-      this.#reader.entries(),
-      this.#kept,
-      reached,
-      markedUpTo,
-    )) {
-      if (stays) live.addRange(entry.unitLo, entry.unitHi)
-      else {
+    for await (const judged of judge(this.#reader.entries(), this.#kept, reached, markedUpTo)) {
+      for (const { entry, stays, isUnreached } of judged) {
+        if (stays) {
+          live.addRange(entry.unitLo, entry.unitHi)
+          continue
+        }
         oids.push(entry.oid)
         tids.push(entry.tid)
         if (isUnreached && entry.oid !== lastUnreached) {
@@ -153,10 +149,8 @@ export class PackRun {
         }
         if (oids.length >= this.#dropSize.value) await drop()
       }
-      if (++count % PAUSE_ROWS === 0) {
-        this.#outside.progress('sweep', Math.min(entry.oid, nextOid), nextOid)
-        await this.#outside.pause()
-      }
+      this.#outside.progress('sweep', Math.min(judged.at(-1)?.entry.oid ?? 0, nextOid), nextOid)
+      await this.#outside.pause()
     }
     if (oids.length > 0) await drop()
   }
@@ -164,7 +158,7 @@ export class PackRun {
   async #forgetTransactions(): Promise<void> {
     let after: bigint = TID_NONE
     for (;;) {
-      const batch = this.#reader.transactions(after, this.#kept.from)
+      const batch = await this.#reader.transactions(after, this.#kept.from)
       const last = batch.at(-1)
       if (last === undefined) return
       after = last.tid
@@ -179,12 +173,12 @@ export class PackRun {
 
   async #giveBack(): Promise<void> {
     const size = new StepSize(GIVE_BACK_MIN_PAGES, GIVE_BACK_MAX_PAGES)
-    const freeAtFirst = this.#reader.space().freeBytes
+    const freeAtFirst = (await this.#reader.space()).freeBytes
     const total = Math.max(0, freeAtFirst - this.#spareBytes)
     for (let before = freeAtFirst; before > this.#spareBytes;) {
       const { durationMs } = await this.#step({ kind: 'give back', pages: size.value })
       size.adapt(durationMs)
-      const free = this.#reader.space().freeBytes
+      const free = (await this.#reader.space()).freeBytes
       // Commits may use free pages as fast as they are given back: then stop.
       if (free >= before) return
       before = free

@@ -1,15 +1,14 @@
 /**
- * Gives room in the log back: units to which no revision points become holes in their files, and a segment without any
- * such unit left is removed. No bytes are moved. Where the filesystem cannot make holes, only whole segments go.
+ * Gives room of the bulk back: units to which no revision points are erased, and a segment without any other unit
+ * is removed. No bytes are moved. Where parts of a segment cannot be released, only whole segments go.
  *
- * Commits go on meanwhile. They point to bytes behind the log's end as of the mark, which are not looked at, or share bytes
+ * Commits go on meanwhile. They point to bytes behind the bulk's end as of the mark, which are not looked at, or share bytes
  * that are pointed to already. So before each step the pack catches up with what was committed, and the writer refuses
  * to erase what a later commit points to.
  */
-import { GROUP_BYTES, UNIT_BYTES } from '../../indexed/frame.ts'
 import type { PagedBitmap } from '../../paged-bitmap.ts'
-import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
-import type { PackReader } from './pack-reader.ts'
+import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
+import type { BulkRange, PackSource } from './pack-source.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { StepSize } from './step-size.ts'
 
@@ -19,62 +18,57 @@ const STEP_RANGES = 256
 /** Ranges between two chances to rest. */
 const LOOK_RANGES = 256
 const STALE_MAX = 20
-const UNITS_PER_SEGMENT = SEGMENT_BYTES / UNIT_BYTES
 
-/** What {@link packLog} works with. */
-export interface LogPackWork {
-  readonly reader: PackReader
-  /** The units of `[0, logEnd)` that revisions up to `upTo` point to, and maybe later ones. */
+/** What {@link packBulk} works with. */
+export interface BulkPackWork {
+  readonly reader: PackSource
+  /** The units of `[0, bulkEnd)` that revisions up to `upTo` point to, and maybe later ones. */
   readonly live: PagedBitmap
   readonly upTo: bigint
-  readonly logEnd: number
+  readonly bulkEnd: number
   readonly step: (step: PackStep) => Promise<PackStepResult>
-  /** Called from time to time with the position reached, of `logEnd`. */
+  /** Called from time to time with the position reached, of `bulkEnd`. */
   readonly pause: (doneBytes: number) => Promise<void> | undefined
 }
 
-/** Resolves to the bytes of the log that were given back. */
-export async function packLog(work: LogPackWork): Promise<number> {
-  return await new LogPack(work).run()
+/** Resolves to the bytes of the bulk that were given back. */
+export async function packBulk(work: BulkPackWork): Promise<number> {
+  return await new BulkPack(work).run()
 }
 
-/** Bytes of the log, `[lo, hi)`. */
-type Range = readonly [lo: number, hi: number]
-
-class LogPack {
-  readonly #work: LogPackWork
+class BulkPack {
+  readonly #work: BulkPackWork
   readonly #stepSize = new StepSize(STEP_MIN_BYTES, STEP_MAX_BYTES)
   /** What transactions up to this one point to is in `live`. */
   #seen: bigint
   #freedBytes = 0
 
-  constructor(work: LogPackWork) {
+  constructor(work: BulkPackWork) {
     this.#work = work
     this.#seen = work.upTo
   }
 
   async run(): Promise<number> {
-    const { reader, logEnd } = this.#work
-    for (const segment of reader.segments())
-      if (segment * SEGMENT_BYTES < logEnd) await this.#packSegment(segment)
+    const { reader, bulkEnd } = this.#work
+    for (const segment of await reader.segments()) if (segment[0] < bulkEnd) await this.#packSegment(segment)
     return this.#freedBytes
   }
 
-  async #packSegment(segment: number): Promise<void> {
-    const { reader, live, logEnd, pause } = this.#work
-    const [start, end] = [segment * UNITS_PER_SEGMENT, (segment + 1) * UNITS_PER_SEGMENT]
-    if (end * UNIT_BYTES <= logEnd && live.find(true, start, end) === end) {
-      await this.#erase([[start * UNIT_BYTES, end * UNIT_BYTES]])
+  async #packSegment(segment: BulkRange): Promise<void> {
+    const { reader, live, bulkEnd, pause } = this.#work
+    const [lo, hi] = segment
+    if (hi <= bulkEnd && live.find(true, lo / UNIT_BYTES, hi / UNIT_BYTES) === hi / UNIT_BYTES) {
+      await this.#erase([segment])
       return
     }
-    let ranges: Range[] = []
+    let ranges: BulkRange[] = []
     let bytes = 0
     let looked = 0
     for (const [lo, hi] of this.#deadRanges(segment)) {
       if (++looked % LOOK_RANGES === 0) await pause(lo)
       for (let at = lo; at < hi;) {
         const end = this.#stepEnd(at, hi)
-        if (reader.takesRoom(at, end)) {
+        if (await reader.takesRoom([at, end])) {
           ranges.push([at, end])
           bytes += end - at
         }
@@ -96,11 +90,11 @@ class LogPack {
     return groupEnd > at ? groupEnd : Math.min(hi, groupEnd + GROUP_BYTES)
   }
 
-  /** The ranges of a segment, before the log's end, to which no revision points. */
-  *#deadRanges(segment: number): Generator<Range> {
-    const { live, logEnd } = this.#work
-    const end = Math.min((segment + 1) * UNITS_PER_SEGMENT, logEnd / UNIT_BYTES)
-    for (let unit = segment * UNITS_PER_SEGMENT; ;) {
+  /** The ranges of a segment, before the bulk's end, to which no revision points. */
+  *#deadRanges([start, segmentEnd]: BulkRange): Generator<BulkRange> {
+    const { live, bulkEnd } = this.#work
+    const end = Math.min(segmentEnd, bulkEnd) / UNIT_BYTES
+    for (let unit = start / UNIT_BYTES; ;) {
       const lo = live.find(false, unit, end)
       if (lo === end) return
       unit = live.find(true, lo, end)
@@ -108,11 +102,11 @@ class LogPack {
     }
   }
 
-  async #erase(ranges: readonly Range[]): Promise<void> {
+  async #erase(ranges: readonly BulkRange[]): Promise<void> {
     const { step, pause } = this.#work
     let wanted = ranges
     for (let tries = 0; tries < STALE_MAX && wanted.length > 0; tries++) {
-      this.#catchUp()
+      await this.#catchUp()
       wanted = wanted.filter(range => !this.#isUsed(range))
       const { isStale, bytes, durationMs } = await step({
         kind: 'erase',
@@ -126,18 +120,18 @@ class LogPack {
     await pause(ranges.at(-1)?.[1] ?? 0)
   }
 
-  #isUsed([lo, hi]: Range): boolean {
+  #isUsed([lo, hi]: BulkRange): boolean {
     const end = hi / UNIT_BYTES
     return this.#work.live.find(true, lo / UNIT_BYTES, end) < end
   }
 
   /** Adds what was committed meanwhile to `live`. */
-  #catchUp(): void {
-    const { reader, live, logEnd } = this.#work
-    const { lastTid } = reader.logEnd()
+  async #catchUp(): Promise<void> {
+    const { reader, live, bulkEnd } = this.#work
+    const { lastTid } = await reader.end()
     if (lastTid === this.#seen) return
-    for (const [pos, len] of reader.usedSince(this.#seen))
-      if (pos < logEnd) live.addRange(Math.floor(pos / UNIT_BYTES), Math.ceil((pos + len) / UNIT_BYTES))
+    for (const [lo, hi] of await reader.usedSince(this.#seen))
+      if (lo < bulkEnd) live.addRange(Math.floor(lo / UNIT_BYTES), Math.ceil(hi / UNIT_BYTES))
     this.#seen = lastTid
   }
 }

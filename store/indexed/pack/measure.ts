@@ -1,9 +1,9 @@
 /** Measures what a pack would keep, without dropping anything. */
 import type { Mark, Measured, OnMeasured, StoredRevision } from '../../capabilities.ts'
-import { UNIT_BYTES } from '../../indexed/frame.ts'
 import type { KeptMoments } from '../../kept-moments.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
-import type { PackReader } from './pack-reader.ts'
+import { UNIT_BYTES } from '../frame.ts'
+import type { PackSource } from './pack-source.ts'
 import { judge } from './sweep.ts'
 
 /** The part of the progress that marking takes. */
@@ -11,7 +11,7 @@ const MARK_PART = 0.9
 
 /** What a pack that keeps these moments would leave. @throws CorruptRecordError as a pack does. */
 export async function measureLeft(
-  reader: PackReader,
+  reader: PackSource,
   kept: KeptMoments,
   mark: Mark,
   progress: OnMeasured = () => {},
@@ -23,11 +23,12 @@ export async function measureLeft(
   })
   const tally = new Tally()
   try {
-    for (const { entry, stays } of judge(reader.entries(), kept, reached, lastTid)) {
-      progress(nextOid * MARK_PART + Math.min(entry.oid, nextOid) * (1 - MARK_PART), nextOid)
-      if (stays) tally.add(entry)
+    for await (const judged of judge(reader.entries(), kept, reached, lastTid)) {
+      const oid = judged.at(-1)?.entry.oid ?? 0
+      progress(nextOid * MARK_PART + Math.min(oid, nextOid) * (1 - MARK_PART), nextOid)
+      for (const { entry, stays } of judged) if (stays) tally.add(entry)
     }
-    return tally.result(reader.logEnd().logEnd)
+    return tally.result((await reader.end()).bulkEnd)
   } finally {
     reached.close()
     tally.close()
@@ -35,12 +36,12 @@ export async function measureLeft(
 }
 
 /** All revisions. */
-export function measureAll(reader: PackReader): Measured {
-  const { logEnd } = reader.logEnd()
+export async function measureAll(reader: PackSource): Promise<Measured> {
+  const { bulkEnd } = await reader.end()
   const tally = new Tally()
   try {
-    for (const entry of reader.entries()) tally.add(entry)
-    return tally.result(logEnd)
+    for await (const entries of reader.entries()) for (const entry of entries) tally.add(entry)
+    return tally.result(bulkEnd)
   } finally {
     tally.close()
   }
@@ -57,8 +58,8 @@ class Tally {
     this.#used.addRange(unitLo, unitHi)
   }
 
-  result(logEnd: number): Measured {
-    const units = this.#used.count(0, Math.ceil(logEnd / UNIT_BYTES))
+  result(bulkEnd: number): Measured {
+    const units = this.#used.count(0, Math.ceil(bulkEnd / UNIT_BYTES))
     return { revisions: this.#revisions, bytes: this.#ownBytes + units * UNIT_BYTES }
   }
 

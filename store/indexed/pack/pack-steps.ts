@@ -1,24 +1,22 @@
 /**
  * The steps that a pack asks of the writer, done between commits. Each leaves the database consistent, is idempotent, and
  * reports how long it took, so that the pack can size the next one. Steps are not synced one by one: what a crash
- * undoes is packed again. But a range of the log is erased only when it is durable that no revision points to it.
+ * undoes is packed again. But a range of the bulk is erased only when it is durable that no revision points to it.
  *
  * The oid and the tid of a row have the same index in their arrays.
  */
 export type PackStep =
-  /** Writes a row of `meta`. */
-  | { readonly kind: 'note'; readonly name: string; readonly value: string }
   /** Deletes revisions that no kept moment sees. */
   | { readonly kind: 'drop'; readonly oids: Float64Array; readonly tids: BigInt64Array }
   /** Deletes transactions of which no revision is left. */
   | { readonly kind: 'forget'; readonly tids: BigInt64Array }
   | EraseStep
-  /** Gives this number of free pages back to the host's filesystem. */
+  /** Gives this number of the index's free pages back to the host's filesystem. */
   | { readonly kind: 'give back'; readonly pages: number }
-  /** Copies the WAL into the database and empties it. */
+  /** Brings the index's file to its final length. */
   | { readonly kind: 'settle' }
 
-/** Gives ranges of the log back: whole units of one segment each, to which no revision up to `asOf` points. */
+/** Gives ranges of the bulk back: whole units of one segment each, to which no revision up to `asOf` points. */
 export interface EraseStep {
   readonly kind: 'erase'
   readonly asOf: bigint
@@ -34,7 +32,7 @@ export interface PackStepResult {
   readonly durationMs: number
   /** Rows deleted. */
   readonly rows: number
-  /** Bytes of the log given back. */
+  /** Bytes of the bulk given back. */
   readonly bytes: number
   /** Whether an erase was refused, because a later revision points into one of its ranges. */
   readonly isStale: boolean
