@@ -44,6 +44,31 @@ export class MemoryBulk implements BulkReader, BulkWriter {
     for (const { pos, into } of reads) this.#fill(pos, into)
   }
 
+  /** The bytes that are held. */
+  get bytes(): number {
+    return this.#pieces.reduce((sum, { bytes }) => sum + bytes.length, 0)
+  }
+
+  /** Whether bytes of `[lo, hi)` are held. */
+  takesRoom(lo: number, hi: number): boolean {
+    return this.#pieces.some(({ pos, bytes }) => pos < hi && pos + bytes.length > lo)
+  }
+
+  /** Gives up `[lo, hi)`; returns the number of bytes that were held. */
+  release(lo: number, hi: number): number {
+    const before = this.bytes
+    const kept = this.#pieces.flatMap(({ pos, bytes }): Piece[] => {
+      const end = pos + bytes.length
+      if (pos >= hi || end <= lo) return [{ pos, bytes }]
+      const parts: Piece[] = []
+      if (pos < lo) parts.push({ pos, bytes: bytes.slice(0, lo - pos) })
+      if (end > hi) parts.push({ pos: hi, bytes: bytes.slice(hi - pos) })
+      return parts
+    })
+    this.#pieces.splice(0, this.#pieces.length, ...kept)
+    return before - this.bytes
+  }
+
   #fill(pos: number, into: Uint8Array): void {
     for (let off = 0; off < into.length;) {
       const at = pos + off

@@ -1,4 +1,4 @@
-import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type {
   Index,
   IndexTransaction,
@@ -98,6 +98,57 @@ export class MemoryIndex implements Index, IndexWriter {
     }
     const oids = added.map(({ oid }) => oid).toSorted((a, b) => a - b)
     this.#transactions.push({ row: { ...row, extension: Uint8Array.from(row.extension) }, oids })
+  }
+
+  /** The objects that have a revision, ascending. */
+  oids(): readonly Oid[] {
+    return [...this.#revisions.keys()].toSorted((a, b) => a - b)
+  }
+
+  /** The rows of an object, newest first. */
+  rowsOf(oid: Oid): readonly RevisionRow[] {
+    return (this.#revisions.get(oid) ?? []).toReversed()
+  }
+
+  /** Every transaction, oldest first. */
+  transactionRows(): readonly TransactionRow[] {
+    return this.#transactions.map(({ row }) => row)
+  }
+
+  /** The bytes of all rows. */
+  get bytes(): number {
+    let bytes = 0
+    for (const rows of this.#revisions.values())
+      for (const { head, tail } of rows) bytes += (head?.length ?? 0) + (tail?.length ?? 0)
+    return bytes
+  }
+
+  /** Removes a revision; returns whether there was one. */
+  drop(oid: number, tid: bigint): boolean {
+    const key = toOid(oid)
+    const rows = this.#revisions.get(key) ?? []
+    const dropped = rows.find(row => row.tid === tid)
+    if (dropped === undefined) return false
+    const left = rows.filter(row => row !== dropped)
+    if (left.length > 0) this.#revisions.set(key, left)
+    else this.#revisions.delete(key)
+    const at = this.#transactions.findIndex(({ row }) => row.tid === tid)
+    const transaction = this.#transactions[at]
+    if (transaction === undefined) return true
+    const { row, oids } = transaction
+    const { head, len, tail } = dropped
+    const bytes = row.bytes - (head?.length ?? 0) - len - (tail?.length ?? 0)
+    this.#transactions[at] = {
+      row: { ...row, objects: row.objects - 1, bytes },
+      oids: oids.filter(other => other !== key),
+    }
+    return true
+  }
+
+  /** Removes a transaction. */
+  forget(tid: bigint): void {
+    const at = this.#transactions.findIndex(({ row }) => row.tid === tid)
+    if (at >= 0) this.#transactions.splice(at, 1)
   }
 
   /** Replaces the newest row of an object, or removes it: damage, for a test. */

@@ -1,20 +1,27 @@
 /** A store in memory: the contract over the simplest index and Bulk. Nothing of it outlives the process. */
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Capabilities, FoundIntents, Intents } from '../capabilities.ts'
-import type { Tid } from '../ids.ts'
+import type { Capabilities, FoundIntents, Intents, Pinning } from '../capabilities.ts'
+import { StoreError } from '../errors.ts'
+import { formatTid, type Tid } from '../ids.ts'
 import { Committer } from '../indexed/committer.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
+import { ALL_MOMENTS, isKept, type KeptMoments } from '../kept-moments.ts'
 import { Polling } from '../polling.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { MemoryBulk } from './memory-bulk.ts'
 import { MemoryIndex } from './memory-index.ts'
+import { MemoryMeasuring, MemoryPacking } from './memory-packing.ts'
 
 /** What takes the place of the disk: it outlives the stores that are opened on it. */
 export class MemoryDatabase {
   readonly index: MemoryIndex
   readonly bulk: MemoryBulk
   readonly intents: MemoryIntents
+  /** Which moments the last pack kept. */
+  kept: KeptMoments = ALL_MOMENTS
+  /** The moments that each open store reads. */
+  readonly pins = new Map<object, readonly Tid[]>()
 
   constructor(index = new MemoryIndex(), bulk = new MemoryBulk(), entries: readonly Uint8Array[] = []) {
     this.index = index
@@ -24,7 +31,9 @@ export class MemoryDatabase {
 
   /** The database as it is now; changes of one are not in the other. */
   copy(): MemoryDatabase {
-    return new MemoryDatabase(this.index.copy(), this.bulk.copy(), this.intents.entries)
+    const copy = new MemoryDatabase(this.index.copy(), this.bulk.copy(), this.intents.entries)
+    copy.kept = this.kept
+    return copy
   }
 }
 
@@ -59,13 +68,57 @@ class MemoryIntents implements Intents {
 const NAME = 'memory'
 const explain = (error: unknown): unknown => error
 
+/** Pins of one open store. */
+class MemoryPins implements Pinning {
+  readonly #database: MemoryDatabase
+
+  constructor(database: MemoryDatabase) {
+    this.#database = database
+  }
+
+  async pin(moments: readonly Tid[]): Promise<boolean> {
+    this.#database.pins.set(this, moments)
+    const forgotten = moments.find(moment => !isKept(this.#database.kept, moment))
+    if (forgotten !== undefined)
+      throw new StoreError(`${NAME}: transaction ${formatTid(forgotten)} was forgotten by a pack`)
+    return true
+  }
+
+  pinned(): Promise<readonly Tid[]> {
+    return Promise.resolve([...this.#database.pins.values()].flat())
+  }
+
+  release(): void {
+    this.#database.pins.delete(this)
+  }
+}
+
 /** A database in memory, opened for reading. */
 export class MemoryReader extends IndexedStore implements ReadOnlyStore {
   readonly readOnly = true
-  readonly capabilities: Capabilities = { watching: new Polling(() => this.lastTid()) }
+  readonly capabilities: Capabilities
+  readonly #database: MemoryDatabase
+  readonly #pins: MemoryPins
 
-  constructor({ index, bulk }: MemoryDatabase) {
+  constructor(database: MemoryDatabase) {
+    const { index, bulk } = database
     super({ name: NAME, index, bulk, explain })
+    this.#database = database
+    this.#pins = new MemoryPins(database)
+    this.capabilities = {
+      watching: new Polling(() => this.lastTid()),
+      pinning: this.#pins,
+      measuring: new MemoryMeasuring(database),
+    }
+  }
+
+  isKept(at: Tid): Promise<boolean> {
+    return Promise.resolve(isKept(this.#database.kept, at))
+  }
+
+  override async close(): Promise<void> {
+    this.#pins.release()
+    await super.close()
   }
 }
 
@@ -74,10 +127,13 @@ export class MemoryStore extends IndexedStore implements WritableStore {
   readonly readOnly = false
   readonly capabilities: Capabilities
   readonly #writing: WriteHalf
+  readonly #database: MemoryDatabase
+  readonly #pins: MemoryPins
   /** Settles when the commits asked for so far have. */
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor({ index, bulk, intents }: MemoryDatabase = new MemoryDatabase()) {
+  constructor(database = new MemoryDatabase()) {
+    const { index, bulk, intents } = database
     super({ name: NAME, index, bulk, explain })
     const committer = new Committer({ index, bulk, reader: bulk }, index.last())
     this.#writing = new WriteHalf({
@@ -88,7 +144,14 @@ export class MemoryStore extends IndexedStore implements WritableStore {
       intents,
       describeWaiting: (_, count) => `${NAME} has ${count} synced writes that are in no transaction yet`,
     })
-    this.capabilities = { intents: this.#writing.intents }
+    this.#database = database
+    this.#pins = new MemoryPins(database)
+    this.capabilities = {
+      intents: this.#writing.intents,
+      pinning: this.#pins,
+      packing: new MemoryPacking(database, work => this.#queue(work)),
+      measuring: new MemoryMeasuring(database),
+    }
   }
 
   /** The intents, whether {@link MemoryStore.capabilities} offers them or not. */
@@ -104,7 +167,12 @@ export class MemoryStore extends IndexedStore implements WritableStore {
     return this.#writing.commit(transaction)
   }
 
+  isKept(at: Tid): Promise<boolean> {
+    return Promise.resolve(isKept(this.#database.kept, at))
+  }
+
   override async close(): Promise<void> {
+    this.#pins.release()
     this.#writing.close()
     await super.close()
     await this.#last

@@ -152,12 +152,12 @@ test('what another mount looks at stays, until that mount is gone', async () => 
   })
 })
 
-test('a pack is refused during a transaction that somebody delimits', async () => {
+test('a pack is refused during a delimited transaction', async () => {
   await withMount({}, async ({ dir, scratch }) => {
     const script = join(scratch, 'in-transaction.sh')
     await writeFile(script, `${ZBLKFS} pack --keep 0 ${dir}; echo exit $?`)
     const { stdout, stderr } = await runZblkfs('txn', dir, '--', 'sh', script)
-    expect(stderr + stdout).toContain('a transaction is under way')
+    expect(stderr + stdout).toContain('a transaction is open on this mount')
     expect(stdout).toContain('exit 1')
     await packed(dir, '--keep', '0')
   })

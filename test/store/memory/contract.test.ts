@@ -11,5 +11,5 @@ storeContract(
       remove: () => Promise.resolve(),
     })
   },
-  { reader: ['watching'], writer: ['intents'] },
+  { reader: ['measuring', 'pinning', 'watching'], writer: ['intents', 'measuring', 'packing', 'pinning'] },
 )
