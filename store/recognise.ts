@@ -1,4 +1,4 @@
-/** Which kind of database a file holds, told by its content. */
+/** Recognises by its content which kind of database a file holds. */
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import Database from 'better-sqlite3'
@@ -16,7 +16,7 @@ const APPLICATION_ID_OFFSET = 68
 const SQLITE_HEADER_LENGTH = 100
 
 /**
- * Tells what `path` is: zblkfs's own SQLite database, a ZODB FileStorage, or a RelStorage SQLite database. Whether
+ * The kind of `path`: zblkfs's own SQLite database, a ZODB FileStorage, or a RelStorage SQLite database. Whether
  * its version is one that we know, and whether it is whole, is for opening it to say.
  * @throws CannotOpenError where it is something else, or cannot be read.
  */
@@ -26,7 +26,7 @@ export async function recognise(path: string): Promise<DatabaseKind> {
   const magic = start.toString('latin1', 0, MAGIC_LENGTH)
   if (magic === MAGIC || magic === MAGIC_PYTHON_2) return 'filestorage'
   if (start.toString('latin1', 0, SQLITE_MAGIC.length) === SQLITE_MAGIC) {
-    // Ours is told without opening it: it may be locked, or in a directory where no WAL can be made.
+    // Our own is recognised without opening it: it may be locked, or in a directory where no WAL can be created.
     const ours =
       start.length === SQLITE_HEADER_LENGTH && start.readUInt32BE(APPLICATION_ID_OFFSET) === APPLICATION_ID
     return ours ? 'sqlite' : recogniseSqlite(path)
@@ -37,7 +37,7 @@ export async function recognise(path: string): Promise<DatabaseKind> {
   )
 }
 
-/** The file's first bytes; undefined where there is no file. */
+/** The file's first bytes; undefined if there is no file. */
 async function readStart(path: string): Promise<Buffer | undefined> {
   try {
     const stats = await stat(path)

@@ -1,5 +1,5 @@
 /**
- * What a ZBigArray says of itself: which file has its data, and how to look at the file as an array.
+ * Reads a ZBigArray: the file that has its data, and how to view the file as an array.
  * State: its attributes, `_dtype`, `_shape`, `_stridev`, `_order` (later versions) and `zfile`, as a dict or as
  * `(dict, dict of slots)`. Source: wendelin.core, bigarray/array_zodb.py; numpy's dtype.__reduce__.
  */
@@ -16,8 +16,8 @@ export interface ForeignArray {
   /** The file that has its data. */
   readonly zfile: Ref
   /**
-   * What `numpy.dtype(...)` is called with: `<f8`, or for a structured type JSON with `names`, `formats`, `offsets` and
-   * `itemsize`. Absent where it is of a kind not known here.
+   * The argument of `numpy.dtype(...)`: `<f8`, or for a structured type JSON with `names`, `formats`, `offsets` and
+   * `itemsize`. Absent for types that are not supported here.
    */
   readonly dtype?: string
   readonly shape?: readonly number[]
@@ -27,7 +27,7 @@ export interface ForeignArray {
   readonly order: string
 }
 
-/** Reads a ZBigArray. @throws ObjectNotFoundError; CorruptRecordError where it leads to no file. */
+/** Reads a ZBigArray. @throws ObjectNotFoundError; CorruptRecordError where it refers to no file. */
 export async function readArray(connection: Connection, oid: Oid): Promise<ForeignArray> {
   const [revision] = await connection.records.load([oid])
   if (revision === undefined) throw new ObjectNotFoundError(oid, connection.at)

@@ -1,7 +1,7 @@
-/** Damage in a foreign database, told with what helps such a database: zblkfs's own fsck does not. */
+/** Errors of an external ZODB database name it, so that the advice is right: zblkfs's own fsck does not check it. */
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 
-/** Reads; what is damaged in that database is told as damage of that. */
+/** Runs `read`; its errors about objects name the external database. */
 export async function readingForeign<T>(
   { name }: { readonly name: string },
   read: () => T | Promise<T>,
@@ -13,7 +13,7 @@ export async function readingForeign<T>(
   }
 }
 
-/** The same for what is read piece by piece. What the user of the pieces throws stays as it is. */
+/** The same for a sequence that is read piece by piece. Errors of its consumer stay as they are. */
 export async function* eachOfForeign<T>(
   { name }: { readonly name: string },
   pieces: AsyncIterable<T>,

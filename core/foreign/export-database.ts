@@ -1,5 +1,5 @@
 /**
- * Exports a database of ours to a FileStorage: transaction by transaction, each record as it is. Our records are ZODB's
+ * Exports a zblkfs database to a FileStorage: transaction by transaction, each record as it is. Our records are ZODB's
  * own; `root['zblkfs']` leads through stock classes to every file's ZBigFile.
  *
  * A FileStorage has no room for texts of more than 65,535 bytes: they are cut, with a warning. Bytes that records share

@@ -1,4 +1,4 @@
-/** A ZBigFile of a foreign database: as big as its last block says. */
+/** A ZBigFile of an external ZODB database. Its size ends with its last block. */
 import { BigFile } from '../big-file/big-file.ts'
 import type { Connection } from '../objects/connection.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
@@ -14,7 +14,7 @@ export interface ForeignFile {
 /** @throws ObjectNotFoundError; CorruptRecordError where the oid is something else's. */
 export async function openForeignFile(connection: Connection, oid: Oid): Promise<ForeignFile> {
   const object = connection.get(oid, ZBigFile.CLASS_NAME)
-  if (!(object instanceof ZBigFile)) throw object.corrupt('it is no ZBigFile')
+  if (!(object instanceof ZBigFile)) throw object.corrupt('it is not a ZBigFile')
   const data = await BigFile.open(connection, object)
   const last = await object.blktab.maxKey()
   if (last !== undefined && last < 0) throw object.corrupt('a block has a negative number')

@@ -1,6 +1,6 @@
 /**
- * How a database of somebody else's is read as a tree of names: which classes stand for directories and files, and what
- * the entries of a directory are. Objects of other classes are skipped: never executed, never loaded.
+ * Reads an external ZODB database as a tree of names: which classes are directories and files, and the entries of a
+ * directory. Objects of other classes are skipped: never executed, never loaded.
  *
  * | class                                        | is                                                           |
  * |----------------------------------------------|--------------------------------------------------------------|
@@ -9,8 +9,8 @@
  * | ZBigFile                                     | a file                                                       |
  * | ZBigArray                                    | a file: that of its `zfile`                                  |
  *
- * Names have one character per byte. What no directory can hold ('', '.', '..', with '/' or NUL, over 255 bytes) is
- * skipped as well.
+ * Names have one character per byte. Names that no directory can hold ('', '.', '..', with '/' or NUL, over 255 bytes) are
+ * skipped.
  */
 import { BTree } from '../btree/tree.ts'
 import { IO, LO, OO } from '../btree/kind.ts'
@@ -29,7 +29,7 @@ export interface ForeignEntry {
   readonly ref: Ref
 }
 
-/** Told why something has no place among the names. */
+/** Receives the reason why an entry is skipped. */
 export type OnSkip = (reason: string) => void
 
 const NAME_MAX_BYTES = 255
@@ -43,7 +43,7 @@ const KINDS: ReadonlyMap<string, ForeignKind> = new Map<string, ForeignKind>([
   [ZBIGARRAY, 'array'],
 ])
 
-/** A directory of a foreign database, in one view of it. */
+/** A directory of an external ZODB database, in one view. */
 export class ForeignDirectory {
   readonly #object: PersistentMapping | BTree<PickleValue>
   readonly #onSkip: OnSkip
@@ -57,12 +57,12 @@ export class ForeignDirectory {
   static async open(connection: Connection, ref: Ref, onSkip: OnSkip): Promise<ForeignDirectory> {
     const object = connection.resolve(ref)
     if (!(object instanceof PersistentMapping || object instanceof BTree))
-      throw object.corrupt(`a ${object.className} is no directory`)
+      throw object.corrupt(`a ${object.className} is not a directory`)
     await object.activate()
     return new ForeignDirectory(object as PersistentMapping | BTree<PickleValue>, onSkip)
   }
 
-  /** What a name leads to; undefined where there is no such name. */
+  /** The entry of a name; undefined if there is none. */
   async get(name: string): Promise<ForeignEntry | undefined> {
     const object = this.#object
     await object.activate()
@@ -77,7 +77,7 @@ export class ForeignDirectory {
     return undefined
   }
 
-  /** The first entries after a name (from the start where it is undefined), about `limit` of them; none at the end. */
+  /** About `limit` entries after a name, or from the start if it is undefined; empty at the end. */
   async after(name: string | undefined, limit: number): Promise<readonly ForeignEntry[]> {
     const object = this.#object
     await object.activate()
@@ -126,7 +126,7 @@ export class ForeignDirectory {
     }
     const kind = KINDS.get(value.className)
     if (kind === undefined) {
-      this.#skip(`${name} is a ${value.className || 'class that is not told'}, which is not known here`)
+      this.#skip(`${name} is a ${value.className || 'class without a name'}, which is unknown here`)
       return undefined
     }
     return { name, kind, ref: value }

@@ -57,7 +57,7 @@ export function remapRecord(
     return { className, source: dataRecord(className, [record.subarray(off, off + len)]), dataBytes: len }
   }
   if (!CLASSES.has(className))
-    throw new CorruptRecordError(oid, tid, `a ${className || 'record without a class'} is no part of a file`)
+    throw new CorruptRecordError(oid, tid, `a ${className || 'record without a class'} is not part of a file`)
   const { state } = decodeRecord(record, oid, tid)
   let left = MAX_VALUES
   const translate = (value: PickleValue): PickleValue => {
@@ -66,7 +66,7 @@ export function remapRecord(
     if (!(value instanceof Ref)) return value
     const target = currentClassName(value.className)
     if (!CLASSES.has(target))
-      throw new CorruptRecordError(oid, tid, `it refers to a ${target || 'class that is not told'}`)
+      throw new CorruptRecordError(oid, tid, `it refers to a ${target || 'class without a name'}`)
     return new Ref(remap(value), target)
   }
   return { className, source: { head: encodeRecord(className, translate(state)) }, dataBytes: 0 }

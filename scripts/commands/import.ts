@@ -1,4 +1,4 @@
-/** `zblkfs import SRC DB`: the big files of a ZODB database, as files of ours. */
+/** `zblkfs import SRC DB`: copies the big files of a ZODB database into a zblkfs database. */
 import { existsSync } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
@@ -141,7 +141,7 @@ async function copy(
   ].join('\n')
 }
 
-/** What is to be known of a source that was packed. */
+/** A line about a source that was packed. */
 async function packReport(source: Store): Promise<string[]> {
   const packed = (await source.capabilities.foreignHistory?.packedUpTo()) ?? TID_NONE
   if (packed === TID_NONE) return []

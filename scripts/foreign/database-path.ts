@@ -3,6 +3,6 @@ import { resolve } from 'node:path'
 
 const RELSTORAGE_PREFIX = 'relstorage:'
 
-/** The absolute path. What kind of database it is is told by its content; `relstorage:` before it may say so. */
+/** The absolute path. The content decides the kind of database; a prefix `relstorage:` is allowed and ignored. */
 export const databasePath = (text: string): string =>
   resolve(text.startsWith(RELSTORAGE_PREFIX) ? text.slice(RELSTORAGE_PREFIX.length) : text)

@@ -11,7 +11,7 @@ import {
 import { readFully } from './window.ts'
 
 /** Longest chain that is followed. An undo of an undo makes one of two. */
-const MAX_CHAIN = 100
+const MAX_CHAIN = 1000
 
 /**
  * The position and length of the record whose data the indirect record at `pos` has; undefined where it says
@@ -23,11 +23,12 @@ export function followBackPointer(
   oid: Oid,
   tid: Tid,
   pos: number,
+  maxChain = MAX_CHAIN,
 ): { readonly pos: number; readonly length: number } | undefined {
   const bytes = Buffer.allocUnsafe(RECORD_HEADER_LENGTH + POINTER_LENGTH)
   const damage = (reason: string) => new CorruptRecordError(oid, tid, reason)
   let at = pos
-  for (let depth = 0; depth < MAX_CHAIN; depth++) {
+  for (let depth = 0; depth < maxChain; depth++) {
     if (readFully(fd, bytes, at) < RECORD_HEADER_LENGTH) throw damage(`the file ends at byte ${at}`)
     const header = decodeRecordHeader(bytes, 0, at)
     if (header.oid !== oid) throw damage(`byte ${at} holds no record of it`)
@@ -38,5 +39,5 @@ export function followBackPointer(
       throw damage(`the back pointer at byte ${at} leads to byte ${back}`)
     at = back
   }
-  throw damage(`more than ${MAX_CHAIN} back pointers follow one another`)
+  throw damage(`more than ${maxChain} back pointers follow one another`)
 }

@@ -1,6 +1,6 @@
 /**
- * Brings a position index up to the file: reads on where the index ends, in batches, each one SQLite transaction.
- * Killed in between, it goes on after the last batch. The event loop has its turn every few milliseconds.
+ * Brings a position index up to date with its file, from where the index ends, in batches of one SQLite transaction
+ * each. After a kill it goes on behind the last batch. The event loop gets a turn every few milliseconds.
  */
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { CorruptRecordError, StoreError } from '../errors.ts'
@@ -10,18 +10,21 @@ import { POINTER_LENGTH, type TransactionHeader } from './format.ts'
 import type { PositionIndex, RecordPosition } from './position-index.ts'
 import { readRecords, readTransaction, type ScannedFile, type Tail } from './scan.ts'
 
-/** How many records are kept in memory, and at most lost to a kill unless one transaction is bigger. */
+/** Records collected in memory; a kill loses no more, unless one transaction is larger. */
 const BATCH_RECORDS = 1 << 15
 
-/** How long others may wait for the event loop, and after how many records that is looked at. */
+/** Longest turn of the event loop, and the records between two checks of it. */
 const MAX_TURN_MS = 10
 const RECORDS_PER_LOOK = 64
 
-/** How often, and for how long, another writer of the index is waited for. */
+/** Longest chain of back pointers that is followed for the sum of a transaction's bytes: a scan meets every record. */
+const MAX_COUNTED_CHAIN = 20
+
+/** The interval and the limit of waiting for another writer of the index. */
 const RETRY_MS = 20
 const MAX_WAIT_MS = 120_000
 
-/** Told how far a scan is. */
+/** Receives the progress of a scan. */
 export interface Progress {
   (scannedBytes: number, totalBytes: number): void
 }
@@ -35,7 +38,7 @@ export async function extendIndex(
   index: PositionIndex,
   progress?: Progress,
 ): Promise<Tail | undefined> {
-  // Most often nothing is new, and that is told without a lock.
+  // Mostly nothing is new: found without a lock.
   const next = readTransaction(file, index.end, index.last.tid)
   if (next === undefined || 'tail' in next) return next?.tail
   const turn = new Turn()
@@ -56,7 +59,7 @@ export async function extendIndex(
   }
 }
 
-/** Lets others have the event loop when this has had it for a while: reads may wait for the disk. */
+/** Yields to the event loop after a long turn. */
 class Turn {
   #startMs = performance.now()
 
@@ -67,7 +70,7 @@ class Turn {
   }
 }
 
-/** Waits for its turn to write: another store, of this process or another, may be indexing the same file. */
+/** Begins to write, once no other store, of this process or another, is indexing the same file. */
 async function begin(index: PositionIndex): Promise<void> {
   for (let waitedMs = 0; !index.begin(); waitedMs += RETRY_MS) {
     if (waitedMs >= MAX_WAIT_MS)
@@ -130,10 +133,10 @@ async function indexTransaction(
   return objects
 }
 
-/** The length that an indirect record's data has; a damaged one is told of when it is loaded. */
+/** The length of an indirect record's data; 0 if the chain is long, or damaged: then loading gives the error. */
 function indirectLength(fd: number, oid: Oid, tid: Tid, pos: number): number {
   try {
-    return followBackPointer(fd, oid, tid, pos)?.length ?? 0
+    return followBackPointer(fd, oid, tid, pos, MAX_COUNTED_CHAIN)?.length ?? 0
   } catch (error) {
     if (error instanceof CorruptRecordError) return 0
     throw error

@@ -1,12 +1,12 @@
 /**
- * A ZODB FileStorage (`Data.fs`) as a store that only reads, beside whoever writes it.
+ * A ZODB FileStorage (`Data.fs`) as a read-only store. Another process may write the file meanwhile.
  *
- * The file is followed: whoever asks for the newest sees every transaction that is whole by then. When a pack
- * has put another file in its place, or the file has become shorter, it is opened and indexed anew; what is under way
- * ends on the file that it began with.
+ * A read of the newest state first indexes the transactions that were completed since the last read. After a pack has
+ * replaced the file, or the file has become shorter, it is opened and indexed anew; a read under way ends on the file
+ * that it began with.
  *
- * Memory is bounded whatever the file's size: positions are in an index on disk (see position-index.ts), data is read
- * when it is asked for.
+ * Memory does not grow with the file: positions are in an index on disk (position-index.ts), and data is read on
+ * demand.
  */
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -23,6 +23,7 @@ import type {
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
+import { pagedTransactions } from '../paged-transactions.ts'
 import { Polling } from '../polling.ts'
 import type { Capabilities } from '../capabilities.ts'
 import type { Progress } from './extend-index.ts'
@@ -30,20 +31,20 @@ import { defaultCacheDirectory } from './index-cache.ts'
 import { IndexedFile, type IndexedFileOptions } from './indexed-file.ts'
 
 export interface FileStorageOptions {
-  /** Where the index is kept; {@link defaultCacheDirectory} unless told. */
+  /** The directory of the index; {@link defaultCacheDirectory} if absent. */
   readonly cacheDirectory?: string
-  /** Told, in a sentence, what a person should know: a torn tail, a cache that cannot be written. */
+  /** Receives a sentence about a torn tail, or a cache that cannot be written. */
   readonly warn?: (message: string) => void
-  /** Told how far the first scan is. */
+  /** Receives the progress of the first scan. */
   readonly progress?: Progress
 }
 
-/** How many oids are looked up, and how many transactions listed, before others have their turn. */
+/** Oids looked up, and transactions listed, between two turns of the event loop. */
 const LOAD_OIDS = 1024
 const PAGE_TRANSACTIONS = 256
 
 /**
- * Opens a FileStorage for reading; resolves when it is indexed, which is quick where it was opened before.
+ * Opens a FileStorage for reading; resolves when it is indexed. That is quick if a cached index exists.
  * @throws CannotOpenError where it is missing, no FileStorage, damaged, or holds oids beyond 2^53.
  */
 export async function openFileStorage(
@@ -89,7 +90,7 @@ class FileStorage implements ReadOnlyStore {
 
   async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
     return this.#use(at, async file => {
-      // The file may grow between two parts of a long list; what is told must be of one moment.
+      // The file may grow between two parts of a long list: all of them are read as of one moment.
       const upTo = at < file.lastTid ? at : file.lastTid
       const revisions: (Revision | undefined)[] = []
       for (let first = 0; first < oids.length; first += LOAD_OIDS) {
@@ -127,19 +128,13 @@ class FileStorage implements ReadOnlyStore {
   }
 
   async *transactions(range: TransactionRange = {}): AsyncGenerator<TransactionInfo, void, undefined> {
-    const { reverse = false } = range
-    let { after = TID_NONE, upTo = TID_MAX, limit = Infinity } = range
-    while (limit > 0) {
-      const count = Math.min(limit, PAGE_TRANSACTIONS)
-      const page = await this.#use(upTo, async file => file.transactions(after, upTo, reverse, count))
-      yield* page
-      const last = page.at(-1)
-      if (last === undefined) return
-      limit -= page.length
-      if (reverse) upTo = (last.tid - 1n) as Tid
-      else after = last.tid
-      await setImmediate()
-    }
+    yield* pagedTransactions(
+      range,
+      PAGE_TRANSACTIONS,
+      (after, upTo, reverse, limit) =>
+        this.#use(upTo, async file => file.transactions(after, upTo, reverse, limit)),
+      () => setImmediate(),
+    )
   }
 
   async *changes(after: Tid, upTo: Tid = TID_MAX): AsyncGenerator<ChangeSet, void, undefined> {
@@ -164,7 +159,7 @@ class FileStorage implements ReadOnlyStore {
     this.#file.release()
   }
 
-  /** Runs `work` on the file, which is brought up to date first where `at` may be newer than what is known. */
+  /** Runs `work` on the file. If `at` is later than the last indexed transaction, new ones are indexed first. */
   async #use<T>(at: Tid, work: (file: IndexedFile) => Promise<T>): Promise<T> {
     try {
       if (this.#closed) throw this.#closedError()
@@ -182,10 +177,10 @@ class FileStorage implements ReadOnlyStore {
   }
 
   async #refresh(): Promise<void> {
-    // One that is under way may have looked before the caller's moment: wait for it, then look again.
+    // A refresh under way may have read the file before this call: wait for it, then check again.
     while (this.#refreshing !== undefined) await this.#refreshing.catch(() => {})
     const stats = statSync(this.name, { bigint: true, throwIfNoEntry: false })
-    // While a pack renames, nothing may be there for a moment.
+    // While a pack renames its files, the path may not exist for a moment.
     if (stats === undefined || this.#file.isCurrent(stats)) return
     this.#refreshing = this.#file.is(stats) ? this.#file.extend() : this.#replace()
     try {

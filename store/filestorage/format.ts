@@ -8,7 +8,7 @@
  * | record      | oid:8 tid:8 prev:8 tpos:8 vlen:2 plen:8, then plen bytes, or a back pointer:8 where plen is 0    |
  *
  * - `tlen` is the transaction's length without the second `tlen`. `tpos` is the transaction's position.
- * - `prev` is the position of the object's previous record, 0 where there is none (any more).
+ * - `prev` is the position of the object's previous record, 0 if there is none or a pack has dropped it.
  * - A back pointer is the position of the earlier record whose data this one has too (an undo); 0 means that
  *   the object does not exist (the undo of its creation).
  * - Status: ' ' committed, 'p' committed and packed, 'u' undone (as if absent), 'c' not finished (the end of
@@ -27,7 +27,7 @@ export const RECORD_HEADER_LENGTH = 42
 export const POINTER_LENGTH = 8
 
 export interface TransactionHeader {
-  /** Where it stands in the file. */
+  /** Its position in the file. */
   readonly pos: number
   readonly tid: bigint
   /** `tlen`: the position of the second `tlen`, counted from `pos`. */
@@ -39,14 +39,14 @@ export interface TransactionHeader {
 }
 
 export interface RecordHeader {
-  /** Where it stands in the file. */
+  /** Its position in the file. */
   readonly pos: number
   /** A double: not exact from 2^53 on, but then still beyond the largest safe integer. */
   readonly oid: number
   readonly tid: bigint
   /** `prev`. */
   readonly previous: number
-  /** `tpos`: where the record's transaction stands. */
+  /** `tpos`: the position of the record's transaction. */
   readonly transaction: number
   readonly versionLength: number
   /** The data's length; 0: a back pointer follows. */
@@ -58,7 +58,7 @@ export function readPosition(bytes: Buffer, off: number): number {
   return bytes.readUInt32BE(off) * 2 ** 32 + bytes.readUInt32BE(off + 4)
 }
 
-/** Takes a transaction's header (23 bytes at `off`) apart, which stands at `pos` in the file. */
+/** Decodes a transaction's header (23 bytes at `off`) whose position in the file is `pos`. */
 export function decodeTransactionHeader(bytes: Buffer, off: number, pos: number): TransactionHeader {
   return {
     pos,
@@ -88,7 +88,7 @@ export function preambleLength(header: TransactionHeader): number {
   return TRANSACTION_HEADER_LENGTH + header.userLength + header.descriptionLength + header.extensionLength
 }
 
-/** Takes a record's header (42 bytes at `off`) apart, which stands at `pos` in the file. */
+/** Decodes a record's header (42 bytes at `off`) whose position in the file is `pos`. */
 export function decodeRecordHeader(bytes: Buffer, off: number, pos: number): RecordHeader {
   return {
     pos,
@@ -113,7 +113,7 @@ export function encodeRecordHeader(header: RecordHeader): Buffer {
   return bytes
 }
 
-/** A file's damage, told to a person. */
+/** The error for a damaged file. */
 export function damaged(path: string, pos: number, reason: string): CannotOpenError {
   return new CannotOpenError(
     `${path} is damaged at byte ${pos}: ${reason}. Restore it from a backup, or salvage it with ZODB's fsrecover`,

@@ -2,8 +2,8 @@
  * Where a FileStorage's position index is kept between two uses: a file in the user's cache directory, named for
  * the path and the identity (device, inode, birth) of the FileStorage.
  *
- * - A cached index is believed when places spread over the file agree with it; otherwise it is made anew. ZODB's
- *   own `Data.fs.index` is not used: it knows newest records only, and nothing tells whether it is right.
+ * - A cached index is used if samples spread over the file agree with it; otherwise it is rebuilt. ZODB's own
+ *   `Data.fs.index` is not used: it has newest records only, and no way to verify it.
  * - Packing replaces the file, which makes another identity and so another index; those of the files that
  *   the path led to before are removed.
  * - A directory that cannot be written, or a cache that cannot be used, costs time only: the index is then a
@@ -17,10 +17,10 @@ import { decodeTransactionHeader, POINTER_LENGTH, readPosition, TRANSACTION_HEAD
 import { isBusy, PositionIndex, type IndexedTransaction } from './position-index.ts'
 import type { ScannedFile } from './scan.ts'
 
-/** How many transactions of a cached index are compared with the file. */
+/** Transactions of a cached index that are compared with the file. */
 const SAMPLES = 64
 
-/** `$XDG_CACHE_HOME/zblkfs/filestorage`, in `~/.cache` unless told. */
+/** `$XDG_CACHE_HOME/zblkfs/filestorage`; `~/.cache` if the variable is not set. */
 export function defaultCacheDirectory(): string {
   const base = process.env['XDG_CACHE_HOME']
   return join(
@@ -33,7 +33,7 @@ export function defaultCacheDirectory(): string {
 /**
  * Opens the index of a file, as far as it is there already.
  * @param realPath The file's path without symbolic links.
- * @param warn Told where the cache cannot be used.
+ * @param warn receives a sentence if the cache cannot be used.
  */
 export function openIndex(
   file: ScannedFile,
@@ -57,7 +57,7 @@ export function openIndex(
   }
 }
 
-/** Opens the cached index and compares it with the file; makes it anew where it does not agree. */
+/** Opens the cached index; rebuilds it if it does not agree with the file. */
 function openVerified(file: ScannedFile, path: string, identity: string): PositionIndex {
   try {
     const index = new PositionIndex(path, identity)

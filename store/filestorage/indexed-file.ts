@@ -1,4 +1,4 @@
-/** One FileStorage file (one inode), open and indexed: the same reads as a store's, of what is indexed by then. */
+/** One FileStorage file (one inode), open and indexed: a store's reads, of the transactions indexed so far. */
 import { closeSync, constants, fstatSync, openSync, realpathSync, type BigIntStats } from 'node:fs'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid, TID_NONE, type Oid, type Tid } from '../ids.ts'
@@ -18,7 +18,7 @@ import type { FoundRecord, PositionIndex, TransactionRow } from './position-inde
 import { checkMagic, readRecords, type Tail } from './scan.ts'
 import { readFully, Window } from './window.ts'
 
-/** How many oids a piece of a ChangeSet has. */
+/** Most oids of one ChangeSet. */
 const MAX_CHANGE_OIDS = 4096
 
 export interface IndexedFileOptions {
@@ -39,7 +39,7 @@ export class IndexedFile {
   #tail: Tail | undefined
   #users = 1
 
-  /** Opens the file; nothing is indexed but what a cached index knows. @throws CannotOpenError */
+  /** Opens the file and its cached index, if there is one. Indexes nothing. @throws CannotOpenError */
   constructor(path: string, options: IndexedFileOptions) {
     this.#path = path
     this.#options = options
@@ -62,7 +62,7 @@ export class IndexedFile {
     return this.#index.last.tid
   }
 
-  /** Whether `stats` is about this file, and what was indexed last still stands in it. */
+  /** Whether `stats` is of this file, and the file still has the last indexed transaction. */
   is(stats: BigIntStats): boolean {
     const { ino, dev, birthtimeNs } = this.#identity
     if (stats.ino !== ino || stats.dev !== dev || stats.birthtimeNs !== birthtimeNs) return false
@@ -71,9 +71,9 @@ export class IndexedFile {
     return stats.size >= BigInt(this.#index.end) && standsIn(this.#file(stats), this.#index.last)
   }
 
-  /** Whether `stats` shows that nothing is new. */
+  /** Whether `stats` shows that the file has not changed since it was indexed. */
   isCurrent(stats: BigIntStats): boolean {
-    // A transaction under way is finished by one byte, perhaps within one tick of mtime: a tail is looked at again.
+    // One byte completes a transaction, maybe within one tick of mtime: a tail is read again.
     return (
       this.#tail === undefined &&
       this.#scanned !== undefined &&
@@ -84,12 +84,12 @@ export class IndexedFile {
     )
   }
 
-  /** Indexes what is new. @throws CannotOpenError where it is damaged. */
+  /** Indexes new transactions. @throws CannotOpenError where they are damaged. */
   async extend(): Promise<void> {
     const stats = fstatSync(this.#fd, { bigint: true })
     this.#window.reset()
     const tail = await extendIndex(this.#file(stats), this.#index, this.#options.progress)
-    // Later on a tail is mostly a transaction that is being written just now.
+    // After the first scan, a tail is mostly a transaction that is being written.
     if (tail !== undefined && this.#scanned === undefined)
       this.#options.warn(
         `${this.#path}: ${tail.reason} at byte ${tail.pos}: the last ${tail.bytes} bytes are not read`,
@@ -98,7 +98,7 @@ export class IndexedFile {
     this.#tail = tail
   }
 
-  /** What each oid was at `at`, as {@link Store.load} says. */
+  /** As {@link Store.load}. */
   async load(oids: readonly Oid[], at: Tid): Promise<(Revision | undefined)[]> {
     const revisions: (Revision | undefined)[] = oids.map(() => undefined)
     const seq = this.#index.seqUpTo(at)
@@ -160,7 +160,7 @@ export class IndexedFile {
     return rows.map(row => this.#transactionInfo(row))
   }
 
-  /** What the transactions `(after, upTo]` changed. */
+  /** As {@link Store.changes}. */
   *changes(after: Tid, upTo: Tid): Generator<ChangeSet, void, undefined> {
     const end = this.#index.seqUpTo(upTo)
     const window = new Window(this.#fd)
@@ -180,13 +180,13 @@ export class IndexedFile {
     }
   }
 
-  /** One more user of the file, who calls {@link release}. */
+  /** Adds a user of the file, which calls {@link release} once. */
   acquire(): this {
     this.#users++
     return this
   }
 
-  /** The last one closes it. */
+  /** Removes a user; the last one closes the file. */
   release(): void {
     if (--this.#users > 0) return
     this.#index.close()
@@ -235,6 +235,6 @@ export class IndexedFile {
   }
 
   #changed(): StoreError {
-    return new StoreError(`${this.#path} is not what it was when it was indexed: was it written over?`)
+    return new StoreError(`${this.#path} has changed since it was indexed: it may have been overwritten`)
   }
 }

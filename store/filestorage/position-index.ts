@@ -1,5 +1,5 @@
 /**
- * Where a FileStorage's records stand: a SQLite database, so that the memory in use does not grow with the file.
+ * The positions of a FileStorage's records, in a SQLite database: memory in use does not grow with the file.
  *
  * | table                                              | what                                                     |
  * |----------------------------------------------------|----------------------------------------------------------|
@@ -11,7 +11,7 @@
  * row is written after its records, in the same SQLite transaction or a later one: records whose `seq` is above
  * {@link PositionIndex.last} do not count.
  *
- * Several processes may extend one index at once: a write begins by looking at what is there already.
+ * Several processes may extend one index: each write begins by reading the last indexed transaction.
  */
 import Database from 'better-sqlite3'
 import type { Oid, Tid } from '../ids.ts'
@@ -59,16 +59,16 @@ interface RawTransaction {
 
 const NOTHING: IndexedTransaction = { seq: 0, tid: TID_NONE, pos: MAGIC_LENGTH, length: -POINTER_LENGTH }
 
-/** How many transactions' ids are kept at hand. */
+/** Most transaction ids kept in memory. */
 const MAX_TIDS = 4096
 
-/** Oids this far from one another are neighbours; so many of them are found by one query... */
+/** Oids at most this far apart are neighbours; at least this many of them are found by one query... */
 const MAX_OID_GAP = 4
 const MIN_RUN = 4
-/** ...unless they have more revisions than this, on average. */
+/** ...unless they have more revisions than this on average. */
 const ROWS_PER_OID = 4
 
-/** How long a statement waits for another process, blocking this one. */
+/** How long a statement waits for another process; it blocks this one. */
 const BUSY_TIMEOUT_MS = 2000
 
 const SCHEMA = `
@@ -147,7 +147,7 @@ export class PositionIndex {
     }
   }
 
-  /** The last whole transaction that is indexed; `seq` 0 where there is none. */
+  /** The last indexed transaction; `seq` is 0 if there is none. */
   get last(): IndexedTransaction {
     return this.#last
   }
@@ -157,7 +157,7 @@ export class PositionIndex {
     return this.#last.pos + this.#last.length + POINTER_LENGTH
   }
 
-  /** The number of the newest transaction with `tid <= at`; 0 where there is none. */
+  /** The number of the newest transaction with `tid <= at`; 0 if there is none. */
   seqUpTo(at: Tid): number {
     return at >= this.#last.tid ? this.#last.seq : (this.#sql.upTo.get(at) ?? 0)
   }
@@ -278,7 +278,7 @@ export class PositionIndex {
   }
 }
 
-/** Whether SQLite says that another connection is in the way. */
+/** Whether another connection holds SQLite's lock. */
 export function isBusy(error: unknown): boolean {
   return error instanceof Database.SqliteError && error.code === 'SQLITE_BUSY'
 }

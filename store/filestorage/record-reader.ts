@@ -1,6 +1,6 @@
 /**
- * Reading records whose places in the file are known. Those that lie near one another are read together, and each
- * is compared with what is known of it, so that a file changed behind our back is an error and never wrong bytes.
+ * Reads records whose positions in the file are known. Records near one another are read together. The header of each is
+ * compared with the index, so that a file that was overwritten gives an error and never wrong bytes.
  */
 import { read as readCallback } from 'node:fs'
 import { promisify } from 'node:util'
@@ -12,16 +12,16 @@ import { readFully } from './window.ts'
 
 const read = promisify(readCallback)
 
-/** Records are read together when no more than this lies between them... */
+/** Records with at most this gap between them are read together... */
 const MAX_GAP_BYTES = 16 * 1024
-/** ...and together they are not longer than this (a single one may be). */
+/** ...up to this length, unless a single record is longer. */
 const MAX_RUN_BYTES = 1024 * 1024
 /**
- * So much is read on this thread: mostly the kernel has it in memory, and to hand the work to another thread costs as
- * much again. What is longer goes there, lest others wait.
+ * Reads up to this length run on this thread: the page cache mostly has the bytes, and a hand-over to the thread pool
+ * costs as much again. Longer reads go to the pool, so that they do not block the event loop.
  */
 const MAX_READ_HERE_BYTES = 1024 * 1024
-/** How many such runs are read at once. */
+/** Runs read in parallel. */
 const PARALLEL_READS = 4
 /** Longest request to one read(2). */
 const MAX_READ_BYTES = 2 ** 30
@@ -32,7 +32,7 @@ const MAX_LOAD_BYTES = 384 << 20
 
 /** Where an object's data is: `pos` is the position of the header of the record that has it. */
 export interface Located {
-  /** The asker's number for it. */
+  /** The caller's index for it. */
   readonly slot: number
   readonly oid: Oid
   /** Of the object's record; an earlier one may have the data. */
@@ -43,7 +43,7 @@ export interface Located {
   readonly indirect: boolean
 }
 
-/** A record, and where it was. */
+/** A record and its place. */
 export interface ReadRecord {
   readonly place: Located
   readonly record: Uint8Array
@@ -121,7 +121,7 @@ async function readRun(fd: number, path: string, run: readonly Located[]): Promi
     const off = place.pos - first.pos
     checkHeader(place, bytes, off)
     const record = bytes.subarray(off + RECORD_HEADER_LENGTH, off + RECORD_HEADER_LENGTH + place.length)
-    // Chunks go as they came, together. Where most was not asked for, a record that is kept must not keep it.
+    // Records share the buffer, unless most of it is gaps: then a record that is kept would keep those too.
     return { place, record: wanted * 2 >= bytes.length ? record : Buffer.from(record) }
   })
 }

@@ -4,7 +4,7 @@
  * Each transaction is checked before it is believed: its length stands at both its ends, its id is later than
  * the one before, its records fill it exactly and name it as theirs. What does not agree is damage and an error.
  * A transaction that is not finished, or that the end of the file cuts off, is the **tail**: a crash left it, or
- * another process is about to finish it. It is told apart and skipped, with all that may stand behind it.
+ * another process is about to complete it. It is skipped, with everything behind it.
  */
 import { CannotOpenError } from '../errors.ts'
 import { TID_MAX } from '../ids.ts'

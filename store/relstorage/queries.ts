@@ -1,4 +1,4 @@
-/** What is asked of a RelStorage database, in the SQL of its schema. All integers come as bigints. */
+/** The statements on a RelStorage database, in the SQL of its schema. All integers come as bigints. */
 import type Database from 'better-sqlite3'
 import type { RelStorageSchema } from './schema.ts'
 
@@ -50,7 +50,7 @@ export function prepareQueries(db: Database.Database, schema: RelStorageSchema) 
            JOIN object_state USING (zoid, tid) ORDER BY zoid`,
       )
       .safeIntegers(),
-    /** What is known of the newest revision without reading it. */
+    /** The newest revision, without its bytes. */
     about: db
       .prepare<[number, bigint], Omit<StateRow, 'state'> & { readonly stored: bigint | null }>(
         `SELECT tid, state_size AS size, length(state) AS stored ${newest}`,

@@ -2,7 +2,8 @@
  * Reading a RelStorage database's records.
  *
  * - Neighbouring oids are found by one query, as a block's chunks are neighbours, unless they have a long history.
- * - SQLite reads a whole value whatever part of it is asked for, so the records whose parts were read last are kept.
+ * - SQLite always reads a whole value: the records whose parts were read last are kept (whole-records.ts).
+ * - Compressed records are inflated outside of the transaction that reads them.
  */
 import { CorruptRecordError, TooLargeError } from '../errors.ts'
 import type { Oid, Tid } from '../ids.ts'
@@ -11,11 +12,11 @@ import type { Revision, RevisionPart } from '../store.ts'
 import { KEPT_BYTES, WholeRecords, type Part } from '../whole-records.ts'
 import type { Queries, StateRow } from './queries.ts'
 
-/** Oids this far from one another are neighbours; so many of them, from the least on, are found by one query... */
+/** Oids at most this far apart are neighbours; between these numbers of them are found by one query... */
 const MAX_OID_GAP = 2
 const MIN_RUN = 4
 const MAX_RUN = 512
-/** ...unless they have more revisions than this, on average. */
+/** ...unless they have more revisions than this on average. */
 const ROWS_PER_OID = 4
 
 /** Most bytes that are loaded in one call, unless one record alone has more. */
@@ -86,7 +87,7 @@ export class Records {
     if (size > KEPT_BYTES) {
       const { start, bytes } = this.#queries.part.get(off + 1, len, oid, tid) ?? {}
       if (!(bytes instanceof Uint8Array) || !(start instanceof Uint8Array))
-        throw new CorruptRecordError(oid, tid, 'its state is no blob')
+        throw new CorruptRecordError(oid, tid, 'its state is not a blob')
       if (!isCompressed(start)) {
         if (into === undefined) return { tid, size, bytes }
         into.set(bytes)
@@ -138,7 +139,7 @@ function runOf(oids: readonly Oid[], first: number): readonly Oid[] {
 function revisionOf(oid: Oid, row: StateRow): Revision | undefined {
   const { state, tid } = row
   if (state === null) return undefined
-  if (!(state instanceof Uint8Array)) throw new CorruptRecordError(oid, tid as Tid, 'its state is no blob')
+  if (!(state instanceof Uint8Array)) throw new CorruptRecordError(oid, tid as Tid, 'its state is not a blob')
   checkedSize(oid, row, BigInt(state.length))
   return { tid: tid as Tid, record: state }
 }

@@ -1,5 +1,5 @@
 /**
- * A RelStorage SQLite database (`main.sqlite3`) as a store that only reads, beside whoever writes it.
+ * A RelStorage SQLite database (`main.sqlite3`) as a read-only store. Another process may write it meanwhile.
  *
  * A call sees what is committed when it begins; SQLite's WAL lets the writer go on meanwhile. What a
  * history-preserving database has at one `at` does not change. A **history-free** one keeps each object's newest
@@ -21,15 +21,16 @@ import type {
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
+import { pagedTransactions } from '../paged-transactions.ts'
 import { Polling } from '../polling.ts'
 import type { Capabilities } from '../capabilities.ts'
 import { prepareQueries, type Queries, type TransactionRow } from './queries.ts'
 import { Records } from './records.ts'
 import { relStorageSchema, type RelStorageSchema } from './schema.ts'
 
-/** How many transactions are listed before others have their turn. */
+/** Transactions listed between two turns of the event loop. */
 const PAGE_TRANSACTIONS = 256
-/** How many oids a piece of a ChangeSet has. */
+/** Most oids of one ChangeSet. */
 const MAX_CHANGE_OIDS = 10_000
 
 /**
@@ -122,20 +123,15 @@ class RelStorage implements ReadOnlyStore {
   }
 
   async *transactions(range: TransactionRange = {}): AsyncGenerator<TransactionInfo, void, undefined> {
-    const { reverse = false } = range
-    let { after = TID_NONE, upTo = TID_MAX, limit = Infinity } = range
-    while (limit > 0) {
-      const page = this.#query(({ ascending, descending }) =>
-        (reverse ? descending : ascending).all(after, upTo, Math.min(limit, PAGE_TRANSACTIONS)),
-      )
-      for (const row of page) yield transactionInfo(row)
-      const last = page.at(-1)
-      if (last === undefined) return
-      limit -= page.length
-      if (reverse) upTo = (last.tid - 1n) as Tid
-      else after = last.tid as Tid
-      await setImmediate()
-    }
+    yield* pagedTransactions(
+      range,
+      PAGE_TRANSACTIONS,
+      (after, upTo, reverse, limit) =>
+        this.#query(({ ascending, descending }) =>
+          (reverse ? descending : ascending).all(after, upTo, limit).map(transactionInfo),
+        ),
+      () => setImmediate(),
+    )
   }
 
   async *changes(after: Tid, upTo: Tid = TID_MAX): AsyncGenerator<ChangeSet, void, undefined> {
@@ -191,7 +187,7 @@ function text(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-/** What helps where SQLite finds its own structures damaged. */
+/** A hint where SQLite finds its own structures damaged. */
 function advice(error: unknown): string {
   const isDamage = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_CORRUPT')
   return isDamage ? ": restore it from a copy, or see what sqlite3's .recover can save" : ''

@@ -28,7 +28,7 @@ export function relStorageSchema(db: Database.Database): RelStorageSchema | unde
   return preserving ? 'history-preserving' : undefined
 }
 
-/** A table's columns, and whether each is in its primary key; none where there is no such table. */
+/** A table's columns, and whether each is in its primary key; empty if there is no such table. */
 function columns(db: Database.Database, table: string): Map<string, boolean> {
   const rows = db
     .prepare<[string], { name: string; pk: number }>('SELECT name, pk FROM pragma_table_info(?)')

@@ -130,7 +130,7 @@ describe('a damaged database', () => {
     [
       'a file whose tree is no tree',
       { ...root, ...file, 2: made.mapping({}) },
-      /referred to as a BTrees.LOBTree.LOBTree|is no part of a file/,
+      /referred to as a BTrees.LOBTree.LOBTree|is not part of a file/,
     ],
     ['a tree that is its own child', { ...root, ...file, 2: node(2), 9: bucket }, /has a loop/],
     ['two trees that are each other', { ...root, ...file, 2: node(3), 3: node(2), 9: bucket }, /has a loop/],

@@ -27,7 +27,7 @@ export async function attributesOf({ owner }: Context, node: Node): Promise<Attr
     ...owner,
     ino,
     mode: isFile ? S_IFREG | 0o444 : S_IFDIR | 0o555,
-    // Subdirectories are not counted: a link count of 1 says so to those who would skip a search for them.
+    // Subdirectories are not counted. A link count of 1 makes find(1) read the directory to search for them.
     nlink: 1,
     rdev: 0,
     size,

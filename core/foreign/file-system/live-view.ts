@@ -1,12 +1,12 @@
 /**
- * The newest moment of a database that another process may be writing to.
+ * The newest moment of a database that another process may be writing.
  *
- * - It moves by {@link LiveView.refresh}: when the store has a later transaction, what was read and has changed since
- *   is forgotten, here and, where there is a notifier, in the kernel.
+ * - {@link LiveView.refresh} moves it: if the store has a later transaction, objects that it changed are dropped here, and
+ *   their pages in the kernel, if there is a notifier.
  * - Operations run while the moment stays, so that each sees one transaction's state; the moment moves between them.
- * - A block's record changes with any of its chunks (wendelin.core sees to it), so that a changed ZBlk tells which pages are
- *   stale. Where a tree of blocks has changed, every block that was served is looked up again.
- * - A database without history has no old states: whatever is missing at the moment seen is looked for at the newest.
+ * - wendelin.core changes a block's record with each of its chunks, so that a changed ZBlk identifies the stale pages. If a
+ *   tree of blocks has changed, every block that was served is looked up again.
+ * - A database without history has no old states: an object that is missing at the moment seen is looked up at the newest.
  */
 import { Connection } from '../../objects/connection.ts'
 import { Ref } from '../../objects/pickle/value.ts'
@@ -22,12 +22,12 @@ import { ReadWriteLock } from '../../file-system/locks.ts'
 import { ServedBlocks, type ServedBlock } from './served-blocks.ts'
 import type { View } from './view.ts'
 
-/** How often an operation moves on when an old state is gone. */
+/** Most moves to a later moment within one operation whose state is gone. */
 const RETRIES = 5
 
 const STRUCTURE: ReadonlySet<string> = new Set([LO.tree, LO.bucket, ZBigFile.CLASS_NAME])
 
-/** What the kernel has to be told. */
+/** What the kernel must drop. */
 export interface Forgetting {
   /** Bytes `[off, off + len)` of a file. */
   pages(file: Oid, off: bigint, len: bigint): void
@@ -60,7 +60,7 @@ export class LiveView implements View {
     return this.#connection.at
   }
 
-  /** From now on the kernel keeps pages, and is told what to forget. */
+  /** From now on the kernel keeps pages, and `forgetting` drops stale ones. */
   tell(forgetting: Forgetting): void {
     this.#forgetting = forgetting
     this.#served = new ServedBlocks(({ file, blk, blksize }) =>
@@ -89,7 +89,7 @@ export class LiveView implements View {
     }
   }
 
-  /** Notes, for {@link LiveView.refresh}, that the kernel is given pages of a file. For use within `use`. */
+  /** Records that the kernel gets pages of a file, for {@link LiveView.refresh}. To be called within `use`. */
   async note(file: ZBigFile, off: bigint, len: number): Promise<void> {
     const served = this.#served
     if (served === undefined || len === 0) return
@@ -102,7 +102,7 @@ export class LiveView implements View {
     }
   }
 
-  /** Moves on to the newest transaction; resolves to whether there was one. */
+  /** Moves to the newest transaction; resolves to whether there was a later one. */
   refresh(): Promise<boolean> {
     this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined))
     return this.#refreshing
@@ -132,7 +132,7 @@ export class LiveView implements View {
       }
       this.#connection.invalidate(oids)
     }
-    // A file whose tree was replaced is seen anew by another connection.
+    // A file whose tree was replaced needs another connection.
     if (isReplaced)
       this.#connection = await Connection.open(this.#store, { at, cacheSizeBytes: this.#cacheSizeBytes })
     else this.#connection.advance(at, [])
@@ -152,7 +152,7 @@ export class LiveView implements View {
       const ref = await found.object.blktab.get(blk)
       return found.data.blksize !== blksize || (ref instanceof Ref ? ref.oid : undefined) !== object
     } catch {
-      // Whoever reads it next learns what is wrong with it.
+      // The next read of the block gives the error.
       return true
     }
   }

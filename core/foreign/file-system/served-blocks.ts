@@ -1,6 +1,6 @@
 /**
- * Which blocks the kernel may have pages of, so that of a file that somebody else changes only what has changed is
- * invalidated. Bounded: a block that falls out is invalidated at once, so that nothing stale is ever kept.
+ * The blocks of which the kernel may have pages: when another process changes a file, only the pages of changed blocks are
+ * invalidated. The number is bounded: a block that is evicted is invalidated at once, so that no stale page remains.
  */
 import { LRUCache } from 'lru-cache'
 import type { Oid } from '../../../store/ids.ts'

@@ -12,7 +12,7 @@ export interface ImportPurpose {
   readonly history: boolean
 }
 
-/** What tells one import from another. */
+/** Identifies an import. */
 export function purposeOf({ source, into, history }: ImportPurpose): string {
   return JSON.stringify({ source: source.name, into, history })
 }
@@ -56,7 +56,7 @@ export async function hasTransaction(store: Store, tid: Tid): Promise<boolean> {
   return false
 }
 
-/** What tells a store's last transaction from others. */
+/** Identifies a store's last transaction. */
 async function lastTransaction(store: Store): Promise<string> {
   for await (const { tid, description, user } of store.transactions({ reverse: true, limit: 1 }))
     return `${formatTid(tid)} ${user} ${description}`

@@ -1,9 +1,9 @@
 /**
- * Copies what big files are made of, one transaction of the source after the other, into a connection of ours.
+ * Copies the objects of big files, one transaction of the source after the other, into a connection of our database.
  *
- * A ZBigFile is copied from the transaction on in which it first appears, and with it whatever it leads to. What was
- * changed earlier and is reached only now is copied in its state of now, so that every transaction of ours shows files as
- * they were. A transaction too big for memory is committed in parts: the parts before the last get tids of
+ * A ZBigFile is copied from the transaction on in which it first appears, with every object that it refers to. An object
+ * that is reached later than it was changed is copied in its present state, so that each of our transactions shows files as
+ * they were. An object that was deleted is deleted in our database by the same transaction. A transaction too big for memory is committed in parts: the parts before the last get tids of
  * their own right before it, the last part the transaction's.
  */
 import type { Connection } from '../../objects/connection.ts'
@@ -21,7 +21,7 @@ import type { Revision, Store } from '../../../store/store.ts'
 import type { ImportMap, MappedObject } from './import-map.ts'
 import type { MissingObjects } from './missing-objects.ts'
 
-/** How much is collected before a part is committed. */
+/** Bytes collected before a part is committed. */
 export const PART_BYTES = 64 << 20
 const PART_BYTES_MAX = 1 << 30
 /** How far before a transaction's tid those of its parts begin: a hundredth of a second. */
@@ -235,7 +235,7 @@ export class Copier {
     if (part >= tid) {
       if (this.#records.sizeBytes > PART_BYTES_MAX)
         throw new StoreError(
-          `transaction ${formatTid(tid)} is too big for memory, and there is no tid left before it for a part of it`,
+          `transaction ${formatTid(tid)} is too big for memory, and no tid is free before it for a part of it`,
         )
       return
     }

@@ -53,7 +53,7 @@ export class FileTree {
     throw taken(path)
   }
 
-  /** Makes an inode for a file of ours, without a name yet. */
+  /** Creates an inode for one of our files, without a name yet. */
   async createFile(file: Oid, timeNs: bigint): Promise<Oid> {
     const inode = await Inode.create(this.#connection, { mode: FILE_MODE, ...this.#owner, nlink: 0, timeNs })
     inode.data = new Ref(file, ZBigFile.CLASS_NAME)
@@ -114,7 +114,7 @@ export class FileTree {
     if (found !== undefined) {
       if ((await this.#activated(found)).entries !== undefined) return found
       throw new ImportError(
-        `/${display(path)} cannot be made: ${display(name)} is no directory; choose another place with --into`,
+        `/${display(path)} cannot be made: ${display(name)} is not a directory; choose another place with --into`,
       )
     }
     const from = await this.#activated(parent)

@@ -1,10 +1,10 @@
 /**
- * Where an import stands, in a SQLite file beside the database, removed when the import is complete: which foreign
- * object has become which of ours, what is still to be copied, and the files with their names.
+ * The state of an import, in a SQLite file beside the database, removed when the import is complete: which object of the
+ * source has become which of ours, which are still to be copied, and the files with their names.
  *
- * What is done to it between two commits of the database, a **step**, is kept or undone as a whole, together with that
+ * Its changes between two commits of the database, a **step**, are kept or undone as a whole, together with that
  * commit: `prepareStep` writes the step to disk with the tid that the commit will have, and, by triggers, how to undo
- * it. Who opens the map later asks the database whether that commit took place.
+ * it. The next process that opens the map asks the database whether that commit took place.
  */
 import Database from 'better-sqlite3'
 import { oid as oidOf, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
@@ -21,7 +21,7 @@ export interface MappedObject {
 
 export interface MappedFile {
   readonly file: Oid
-  /** Its inode's oid of ours; undefined while it has no name. */
+  /** The oid of its inode in our database; undefined while it has no name. */
   readonly inode: Oid | undefined
   /** About how many bytes are stored for it. */
   readonly stored: number
@@ -189,14 +189,14 @@ export class ImportMap {
     this.#sql.copied.run(copied, oid)
   }
 
-  /** It will be in this transaction of ours. */
+  /** Sets our transaction that will have it. */
   setWritten(oid: Oid, written: Tid): void {
     this.#sql.written.run(written, oid)
   }
 
   // ---- files
 
-  /** Something of a file was copied, with so many bytes of data. */
+  /** Notes that `bytes` bytes of a file's data were copied. */
   touch(file: Oid, bytes: number): void {
     this.#sql.touch.run(bytes, file)
   }

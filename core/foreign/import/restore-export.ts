@@ -1,6 +1,6 @@
 /**
- * Restores what `zblkfs export` has written: a FileStorage with a filesystem of ours in it becomes a database again, every
- * transaction and record as it was, oids included. Afterwards all records are compared.
+ * Restores an export: a FileStorage with a zblkfs filesystem becomes a database again, with every transaction, record and
+ * oid as it was. Afterwards all records are compared.
  */
 import { rmSync, writeFileSync } from 'node:fs'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
@@ -17,7 +17,7 @@ export interface RestoreOptions {
   readonly target: WritableStore
   /** A file that is there while the database has only a part of the export. */
   readonly markPath: string
-  /** Told of the bytes of records copied, and then of those compared. */
+  /** Receives the number of bytes of records copied, and then of those compared. */
   readonly progress?: (phase: 'copy' | 'compare', bytes: number) => void
 }
 
@@ -30,7 +30,7 @@ export interface RestoreResult {
 const BATCH = 8
 const CACHE_BYTES = 4 << 20
 
-/** Whether a ZODB database has a filesystem of ours in it. */
+/** Whether a ZODB database has a zblkfs filesystem in it. */
 export async function isExport(source: Store): Promise<boolean> {
   const connection = await Connection.open(source, { cacheSizeBytes: CACHE_BYTES })
   try {
@@ -84,7 +84,7 @@ async function assertBegun(source: Store, target: Store, done: Tid): Promise<voi
   )
 }
 
-/** What tells a beginning of one history from that of another. */
+/** Identifies the beginning of a history. */
 async function transactionsUpTo(store: Store, upTo: Tid): Promise<string> {
   const found: string[] = []
   for await (const { tid, objects, bytes } of store.transactions({ upTo, reverse: true, limit: 100 }))

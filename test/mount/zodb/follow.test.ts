@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Ino, Notifier } from '../../../core/file-system/operations.ts'
 import { parseTid } from '../../../store/ids.ts'
 import { openRelStorage } from '../../../store/relstorage/rel-storage.ts'
+import { caseFile } from '../../zodb/cases.ts'
 import { DATABASES, difference } from '../../zodb/manifest.ts'
 import { historyFree, PreservingDatabase } from '../../store/relstorage/database.ts'
 import type { History } from '../../store/history.ts'
@@ -124,6 +125,35 @@ describe('a mount of a FileStorage that another process appends to', () => {
     appendFileSync(path, bytes.subarray(ends.at(-2)))
     await expect.poll(() => paths.zodb.lastTid(), { timeout: 20_000 }).toBe(parseTid(txns.at(-1)!.tid))
     await expectState(paths, txns.at(-1)!.tid)
+  })
+
+  it('shrinks a file whose last block was deleted, and tells the kernel', async () => {
+    const bytes = readFileSync(caseFile('deleted'))
+    const ends: number[] = []
+    for (let pos = 4; pos < bytes.length; ends.push(pos)) pos += Number(bytes.readBigUInt64BE(pos + 8)) + 8
+    const path = join(temporaryDirectory(), 'Data.fs')
+    writeFileSync(path, bytes.subarray(0, ends[0]))
+    const paths = await fileStoragePaths(path, { followIntervalMs: 1 << 30 })
+    const notifier = new RecordingNotifier()
+    paths.zodb.attach(notifier)
+    const opened = await paths.open('root/f', 0)
+    onTestFinished(() => paths.close(opened))
+    expect((await paths.read('root/f')).length).toBe(8192)
+    for (const [end, letters] of [
+      [ends[1], 'A'],
+      [ends[2], 'AG'],
+    ] as const) {
+      notifier.calls.length = 0
+      writeFileSync(path, bytes.subarray(0, end))
+      await paths.zodb.sync()
+      expect((await paths.stat('root/f')).size).toBe(BigInt(letters.length * 4096))
+      const expected = Buffer.concat(letters.split('').map(letter => Buffer.alloc(4096, letter)))
+      expect((await paths.readAt(opened, 0n, 1 << 20)).equals(expected)).toBe(true)
+      const isBlock1 = ({ ino, off }: (typeof notifier.calls)[number]) => ino === opened.ino && off === 4096n
+      if (letters === 'A') expect(notifier.calls.some(isBlock1)).toBe(true)
+      expect(notifier.calls.some(({ ino, off }) => ino === opened.ino && off === -1n)).toBe(true)
+    }
+    expect((await paths.read('@040d000000000001/root/f')).length).toBe(8192)
   })
 
   it('shows what was before while what is appended is torn', async () => {

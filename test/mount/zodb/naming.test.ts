@@ -90,7 +90,7 @@ describe('the names of a foreign database', () => {
     const paths = await fileStoragePaths(path, { log })
     expect(await paths.list('root')).toEqual(['file'])
     expect(await codeOf(paths.stat('root/app'))).toBe('ENOENT')
-    expect(lines.join('')).toContain('app is a os.system, which is not known here')
+    expect(lines.join('')).toContain('app is a os.system, which is unknown here')
     expect(lines.join('')).toContain('plain is a plain value')
   })
 
