@@ -136,7 +136,7 @@ describe('times', () => {
       await paths.fs.fsync()
       expect(await paths.fs.sync()).toBe(at)
       await paths.fs.close()
-      expect(await paths.store.lastTid()).toBe(at)
+      expect(await paths.store.found().lastTid()).toBe(at)
     })
 
     test('are stored with the next change', async () => {

@@ -258,7 +258,7 @@ describe('after a conflict', () => {
     const paths = await memoryPaths({ commitIntervalMs: 20 })
     await paths.write('a', 'content')
     await paths.fs.fsync()
-    const other = await stored(paths)
+    const other = new Paths(await FileSystem.open(new TestStore({ database: paths.store.database })))
     await other.write('a', 'changed elsewhere')
     await other.fs.fsync()
     let attempts = 0
