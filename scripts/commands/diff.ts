@@ -2,7 +2,8 @@
 import { decodedPath, printablePath } from '../../core/printable.ts'
 import { Command } from 'commander'
 import { differences, type Difference } from '../../core/history/difference.ts'
-import { findSource, momentOf, withStore } from '../history-source.ts'
+import { foreignDifferences } from '../../core/foreign/foreign-difference.ts'
+import { findSource, momentOf, withAnyStore } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { formatBytes } from '../units.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
@@ -24,10 +25,13 @@ export function diffCommand(): Command {
     .option('--json', 'a line of JSON each')
     .action(async (a: string, b: string, path: string, { db, json = false }: Options) => {
       const source = db === undefined ? await findSource(path || '.') : await findSource(db, path)
-      await withStore(source.database, async store => {
+      await withAnyStore(source.database, async store => {
         const [before, after] = [await momentOf(store, a), await momentOf(store, b)]
+        const found = store.isForeign
+          ? foreignDifferences(store, before, after, source.path)
+          : differences(store, before, after, { path: source.path })
         await paged(async line => {
-          for await (const difference of differences(store, before, after, { path: source.path }))
+          for await (const difference of found)
             if (!(await line(json ? asJson(difference) : asText(difference)))) return
         })
       })

@@ -102,6 +102,12 @@ describe.each(STORES)('of a $kind, without a mount,', ({ make }) => {
       expect(stdout === letters.replaceAll(/./g, letter => letter.repeat(BLKSIZE)), tid).toBe(true)
     }
     expect((await runZblkfs('cat', path, 'g')).stderr).toContain('there is no g')
+    const diff = async (a: string, b: string) => (await runZblkfs('diff', '--db', path, a, b)).stdout
+    expect(await diff('040d000000000001', '040d000000000003')).toBe(
+      '* f  (4.0 KiB changed)\n    [4096, 8192)\n',
+    )
+    expect(await diff('040d000000000002', '040d000000000003')).toContain('4.0 KiB -> 8.0 KiB')
+    expect(await diff('040d000000000003', '040d000000000003')).toBe('')
   })
 })
 
