@@ -119,6 +119,11 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
   noexec: { help: 'programs cannot be executed', apply: settings => (settings.noExec = true) },
   dev: { help: 'device nodes work (off by default)', apply: settings => (settings.dev = true) },
   nodev: { help: 'device nodes do not work (the default)', apply: settings => (settings.dev = false) },
+  atime: {
+    help: 'reads change access times (the default)',
+    apply: settings => (settings.ignoresAccess = false),
+  },
+  noatime: { help: 'reads change no access times', apply: settings => (settings.ignoresAccess = true) },
   nonempty: {
     help: 'mount over a directory that has entries, hiding them',
     apply: settings => (settings.nonEmpty = true),

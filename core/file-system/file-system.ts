@@ -185,9 +185,9 @@ export class FileSystem implements Operations {
     await setxattr(this.#context, ino, name, value, flags)
   }
 
-  async listxattr(ino: Ino): Promise<readonly string[]> {
+  async listxattr(ino: Ino, seesTrusted = (): boolean => true): Promise<readonly string[]> {
     this.#counts.count('listxattr')
-    return isControlIno(ino) ? [] : await listxattr(this.#context, ino)
+    return isControlIno(ino) ? [] : await listxattr(this.#context, ino, seesTrusted)
   }
 
   async removexattr(ino: Ino, name: string): Promise<void> {
@@ -218,7 +218,7 @@ export class FileSystem implements Operations {
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
     this.#counts.count('read')
     if (isControlIno(ino)) return this.#control.read(fh, off, len)
-    const pieces = await read(this.#context, ino, off, len, into)
+    const pieces = await read(this.#context, ino, fh, off, len, into)
     for (const { length } of pieces) this.#counts.bytesRead += length
     return pieces
   }
@@ -287,9 +287,9 @@ export class FileSystem implements Operations {
 
   // ---- directories
 
-  async opendir(ino: Ino): Promise<Fh> {
+  async opendir(ino: Ino, flags = 0): Promise<Fh> {
     this.#counts.count('opendir')
-    return isControlIno(ino) ? this.#control.opendir(ino) : await opendir(this.#context, ino)
+    return isControlIno(ino) ? this.#control.opendir(ino) : await opendir(this.#context, ino, flags)
   }
 
   async readdir(ino: Ino, fh: Fh, cookie: bigint, limit: number): Promise<readonly DirectoryEntry[]> {

@@ -220,7 +220,8 @@ export interface Operations {
   statfs(ino: Ino): Promise<FileSystemStatistics>
   getxattr(ino: Ino, name: string): Promise<Uint8Array>
   setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Promise<void>
-  listxattr(ino: Ino): Promise<readonly string[]>
+  /** `seesTrusted`: whether the caller has CAP_SYS_ADMIN, without which `trusted.*` is not listed. Called only if needed. */
+  listxattr(ino: Ino, seesTrusted?: () => boolean): Promise<readonly string[]>
   removexattr(ino: Ino, name: string, caller: Caller): Promise<void>
 
   /** Called before the first request by a driver that can invalidate what the kernel has cached. */

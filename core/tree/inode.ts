@@ -214,6 +214,16 @@ export class Inode {
     }
   }
 
+  /** Bytes of all names and values. */
+  get xattrsBytes(): number {
+    const stored = this.#mapping.get('xattrs')
+    if (!(stored instanceof Map)) return 0
+    let bytes = 0
+    for (const [key, value] of stored)
+      bytes += (key instanceof ByteString ? key.latin1.length : 0) + (bytesOf(value)?.length ?? 0)
+    return bytes
+  }
+
   get hasXattrs(): boolean {
     return this.#mapping.has('xattrs')
   }

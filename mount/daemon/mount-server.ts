@@ -90,6 +90,7 @@ export class MountServer {
         allowOther: settings.allowOther,
         suid: settings.suid,
         noExec: settings.noExec,
+        noAtime: settings.ignoresAccess ?? false,
         dev: settings.dev,
         nonEmpty: settings.nonEmpty,
       })

@@ -12,6 +12,8 @@ export interface MountSettings {
   readonly cacheSizeBytes?: number
   readonly dirtySizeBytes?: number
   readonly commitIntervalMs?: number
+  /** Reads change no access times. */
+  readonly ignoresAccess?: boolean
   /** How long history is kept, in milliseconds; Infinity: all of it. Absent: {@link DEFAULT_HISTORY_MS}. */
   readonly historyMs?: number
   readonly allowOther: boolean

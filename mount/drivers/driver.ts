@@ -23,6 +23,8 @@ export interface MountOptions {
   /** Device nodes on the mount work. */
   readonly dev?: boolean
   readonly noExec?: boolean
+  /** Listed as noatime; the filesystem keeps the access times. */
+  readonly noAtime?: boolean
   /** Mount over a directory that has entries. */
   readonly nonEmpty?: boolean
   /** The kernel collects small writes before it passes them on. A driver that cannot, does without. */

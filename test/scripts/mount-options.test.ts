@@ -39,6 +39,7 @@ test('options that mount(8), fstab(5) and systemd write for themselves change no
   expect(parseMountOptions([list])).toEqual(parseMountOptions([]))
   expect(parseMountOptions(['defaults,noexec'])).toMatchObject({ noExec: true })
   expect(parseMountOptions(['noexec,exec'])).toMatchObject({ noExec: false })
+  expect(parseMountOptions(['noatime'])).toMatchObject({ ignoresAccess: true })
 })
 
 test('a mount of the past is read-only', () => {

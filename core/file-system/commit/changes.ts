@@ -3,6 +3,7 @@
  * changes take beside file data, and what describes the transaction to people. Operations add to it with the gate shared; a
  * prepare takes it with the gate exclusive.
  */
+import type { Oid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
 
 /** More files are counted, not named. */
@@ -24,6 +25,8 @@ export class Changes {
   #bytes: number | undefined
   #files = new Set<Node>()
   #named = new Set<Node>()
+  /** Records counted beside {@link Changes.add}, once each, and their bytes. */
+  readonly #records = new Map<Oid, number>()
   #hasMore = false
   #messages: string[] = []
 
@@ -44,6 +47,16 @@ export class Changes {
   /** Adds a change of `bytes` in memory. */
   add(bytes: number): void {
     this.#bytes = (this.#bytes ?? 0) + bytes
+  }
+
+  /** Counts the extended attributes of a changed inode: its record has them all, however many changes it has. */
+  addRecord(node: Node): void {
+    if (!node.inode.hasXattrs) return
+    const bytes = node.inode.xattrsBytes
+    const more = bytes - (this.#records.get(node.oid) ?? 0)
+    if (more <= 0) return
+    this.#records.set(node.oid, bytes)
+    this.add(more)
   }
 
   /** Names an inode in the description. */
@@ -89,6 +102,7 @@ export class Changes {
     this.#bytes = undefined
     this.#files = new Set()
     this.#named = new Set()
+    this.#records.clear()
     this.#hasMore = false
     this.#messages = []
   }

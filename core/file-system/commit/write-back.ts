@@ -67,6 +67,7 @@ export class WriteBack {
   /** An inode was changed; `bytes`: about what that takes in memory beside its data. */
   changed(node: Node, bytes: number): void {
     this.#changes.name(node)
+    this.#changes.addRecord(node)
     this.changedOther(bytes)
   }
 
@@ -74,6 +75,7 @@ export class WriteBack {
   wrote(node: Node, bytes: number, write: PastWrite): void {
     if (this.#committer.isPaused) return this.changed(node, bytes)
     this.#changes.name(node)
+    this.#changes.addRecord(node)
     this.#writes.note(write)
     this.changedQuietly(bytes)
   }

@@ -6,8 +6,13 @@ import type { Node } from './tree.ts'
 
 /** @typeParam N the filesystem's inodes. */
 export type Handle<N = Node> =
-  | { readonly kind: 'file'; readonly node: N; readonly isMappable: boolean }
-  | { readonly kind: 'directory'; readonly node: N; readonly listing: DirectoryListing }
+  | { readonly kind: 'file'; readonly node: N; readonly isMappable: boolean; readonly ignoresAccess: boolean }
+  | {
+      readonly kind: 'directory'
+      readonly node: N
+      readonly listing: DirectoryListing
+      readonly ignoresAccess: boolean
+    }
   /** A generated file, with its content at the time of opening; a generated directory has none. */
   | { readonly kind: 'generated'; readonly content: Uint8Array }
 
@@ -26,6 +31,12 @@ export class Handles<N = Node> {
     const handle = this.#handles[fh]
     if (handle === undefined) throw new ErrnoError('EBADF', `handle ${fh} is not open`)
     return handle
+  }
+
+  /** Whether reads through a handle leave the access time (O_NOATIME). */
+  ignoresAccess(fh: Fh): boolean {
+    const handle = this.#handles[fh]
+    return handle !== undefined && handle.kind !== 'generated' && handle.ignoresAccess
   }
 
   /** @throws ErrnoError EBADF */

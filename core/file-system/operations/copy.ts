@@ -3,7 +3,7 @@ import { CHUNK_BYTES } from '../../big-file/chunks.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
-import type { Ino, KeepsSetuid } from '../operations.ts'
+import type { Fh, Ino, KeepsSetuid } from '../operations.ts'
 import { noteAccess } from './access-time.ts'
 import { assertRegular, min } from './attributes.ts'
 import {
@@ -28,6 +28,7 @@ const CHUNK = BigInt(CHUNK_BYTES)
 /** A position in an open file. */
 export interface FilePosition {
   readonly ino: Ino
+  readonly fh: Fh
   readonly off: bigint
 }
 
@@ -58,7 +59,7 @@ export async function copy(
         if (copied === 0n) return 0n
         await finishChange(context, target, to.off + copied, keepsSetuid)
         await source.inode.activate()
-        noteAccess(context, source)
+        if (!context.handles.ignoresAccess(from.fh)) noteAccess(context, source)
         return copied
       },
       [source],

@@ -3,7 +3,7 @@ import { ObjectNotFoundError } from '../../../store/errors.ts'
 import type { PastWrite } from '../commit/write-intents.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
-import type { Ino, KeepsSetuid } from '../operations.ts'
+import type { Fh, Ino, KeepsSetuid } from '../operations.ts'
 import { noteAccess } from './access-time.ts'
 import { assertRegular } from './attributes.ts'
 import { assertRange, finishWrite, readBytes, writeBytes } from './file-bytes.ts'
@@ -15,13 +15,14 @@ const WRITE_BYTES = 500
 export function read(
   context: Context,
   ino: Ino,
+  fh: Fh,
   off: bigint,
   len: number,
   into?: Uint8Array,
 ): Promise<readonly Uint8Array[]> {
   return context.read(ino, async (node, inode) => {
     assertRegular(inode)
-    noteAccess(context, node)
+    if (!context.handles.ignoresAccess(fh)) noteAccess(context, node)
     return await readBytes(node, off, len, into)
   })
 }

@@ -10,7 +10,7 @@ import { resize } from './file-bytes.ts'
 import { forget } from './lookup.ts'
 import { dropPrivileges } from './privileges.ts'
 
-const { O_WRONLY, O_RDWR, O_TRUNC, O_EXCL } = constants
+const { O_WRONLY, O_RDWR, O_TRUNC, O_EXCL, O_NOATIME } = constants
 
 /** @throws ErrnoError EISDIR, EROFS */
 export async function open(
@@ -28,7 +28,8 @@ export async function open(
     const isMappable = (flags & O_RDWR) !== 0
     if (isMappable) context.mappedPages.opened(node)
     // Data changes only through operations of this mount, so pages cached earlier are valid.
-    return { fh: context.handles.add({ kind: 'file', node, isMappable }), pages: 'keep' }
+    const ignoresAccess = (flags & O_NOATIME) !== 0
+    return { fh: context.handles.add({ kind: 'file', node, isMappable, ignoresAccess }), pages: 'keep' }
   })
 }
 

@@ -1,4 +1,5 @@
 /** opendir(3) and readdir(3). */
+import { constants } from 'node:fs'
 import { Directory } from '../../tree/directory.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
@@ -12,11 +13,12 @@ import { DirectoryListing, dotEntries } from './directory-cookies.ts'
 const BATCH_MAX = 256
 
 /** @throws ErrnoError ENOTDIR */
-export function opendir(context: Context, ino: Ino): Promise<Fh> {
+export function opendir(context: Context, ino: Ino, flags: number): Promise<Fh> {
   return context.look(ino, (node, inode) => {
     assertDirectory(inode)
     node.handles++
-    return context.handles.add({ kind: 'directory', node, listing: new DirectoryListing() })
+    const ignoresAccess = (flags & constants.O_NOATIME) !== 0
+    return context.handles.add({ kind: 'directory', node, listing: new DirectoryListing(), ignoresAccess })
   })
 }
 
@@ -31,7 +33,7 @@ export function readdir(
   const handle = context.handles.get(fh)
   if (handle.kind !== 'directory' || handle.node.ino !== ino) throw new ErrnoError('EBADF')
   return context.read(ino, async (node, inode) => {
-    if (cookie === 0n) noteAccess(context, node)
+    if (cookie === 0n && !handle.ignoresAccess) noteAccess(context, node)
     const parent = inode.parent?.oid
     const dots = dotEntries(ino, parent === undefined ? ino : node.tree.inoOf(parent))
     const entries = dots.filter(dot => dot.cookie > cookie).slice(0, limit)

@@ -24,8 +24,17 @@ export function getxattr(context: Context, ino: Ino, name: string): Promise<Uint
   })
 }
 
-export function listxattr(context: Context, ino: Ino): Promise<readonly string[]> {
-  return context.look(ino, (_node, inode) => [...inode.xattrs.keys()])
+/** The names; those of the namespace `trusted` only if `seesTrusted`. */
+export function listxattr(
+  context: Context,
+  ino: Ino,
+  seesTrusted: () => boolean,
+): Promise<readonly string[]> {
+  return context.look(ino, (_node, inode) => {
+    const names = [...inode.xattrs.keys()]
+    const isTrusted = (name: string): boolean => name.startsWith('trusted.')
+    return names.some(isTrusted) && !seesTrusted() ? names.filter(name => !isTrusted(name)) : names
+  })
 }
 
 /** @throws ErrnoError EEXIST, ENODATA, E2BIG, ENOSPC, EPERM, ERANGE, EOPNOTSUPP */

@@ -16,7 +16,12 @@ const { S_IFDIR, S_IFREG } = constants
 /** @throws ErrnoError ENOTDIR */
 export function opendir({ handles, nodes }: Context, node: Node): Fh {
   if (node.target.kind === 'file') throw new ErrnoError('ENOTDIR')
-  return handles.add({ kind: 'directory', node: nodes.retain(node), listing: new DirectoryListing() })
+  return handles.add({
+    kind: 'directory',
+    node: nodes.retain(node),
+    listing: new DirectoryListing(),
+    ignoresAccess: true,
+  })
 }
 
 /** The entries after a cookie, at most `limit`. @throws ErrnoError EBADF */

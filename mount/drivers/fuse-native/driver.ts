@@ -103,6 +103,7 @@ function libfuseOptions(options: MountOptions): readonly string[] {
     options.suid === true ? 'suid' : 'nosuid',
     options.dev === true ? 'dev' : 'nodev',
     ...(options.noExec === true ? ['noexec'] : []),
+    ...(options.noAtime === true ? ['noatime'] : []),
     ...(options.readOnly === true ? ['ro'] : []),
     ...(options.allowOther === true ? ['allow_other'] : []),
     ...(options.nonEmpty === true ? ['nonempty'] : []),

@@ -8,7 +8,7 @@ import { FILE_SYSTEM_TYPE } from './mount-point.ts'
 import { errno, mount } from './system-calls.ts'
 
 /** mount(2)'s flags. Source: linux/mount.h. */
-const MountFlag = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8 } as const
+const MountFlag = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOATIME: 1024 } as const
 
 /** st_mode of the root directory, in octal. */
 const ROOT_MODE = '40000'
@@ -24,7 +24,8 @@ export function mountAsRoot(mountPoint: string, options: MountOptions): number {
     (options.readOnly ? MountFlag.RDONLY : 0) |
     (options.suid ? 0 : MountFlag.NOSUID) |
     (options.dev ? 0 : MountFlag.NODEV) |
-    (options.noExec ? MountFlag.NOEXEC : 0)
+    (options.noExec ? MountFlag.NOEXEC : 0) |
+    (options.noAtime ? MountFlag.NOATIME : 0)
   const data = [
     `fd=${fd}`,
     `rootmode=${ROOT_MODE}`,

@@ -81,6 +81,7 @@ function mountOptionsText(options: MountOptions): string {
     ...(options.suid ? ['suid'] : []),
     ...(options.dev ? ['dev'] : []),
     ...(options.noExec ? ['noexec'] : []),
+    ...(options.noAtime ? ['noatime'] : []),
     ...(options.allowOther ? ['allow_other'] : []),
   ].join(',')
 }

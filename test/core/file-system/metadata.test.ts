@@ -157,6 +157,22 @@ describe('times', () => {
       expect((await paths.stat('file')).atimeNs).toBe(1n)
     })
 
+    test('stay when read through O_NOATIME', async () => {
+      await set(OLD)
+      await paths.mkdir('directory')
+      const directory = (await paths.stat('directory')).ino
+      await paths.fs.setattr(directory, OLD)
+      const { O_NOATIME, O_RDONLY } = constants
+      const file = await paths.open('file', O_RDONLY | O_NOATIME)
+      await paths.readAt(file, 0n, 10)
+      const other = await paths.create('other')
+      await paths.fs.copyFileRange({ ...file, off: 0n }, { ...other, off: 0n }, 3n)
+      const fh = await paths.fs.opendir(directory, O_NOATIME)
+      await paths.fs.readdir(directory, fh, 0n, 10)
+      expect((await paths.stat('file')).atimeNs).toBe(1n)
+      expect((await paths.stat('directory')).atimeNs).toBe(1n)
+    })
+
     test('stay with ignoresAccess', async () => {
       const { fs } = (paths = await memoryPaths({ ignoresAccess: true }))
       await paths.write('file', 'content')
@@ -179,6 +195,22 @@ describe('times', () => {
 })
 
 describe('extended attributes', () => {
+  test('count as memory that is not stored: once for an inode, however often it changes', async () => {
+    const attribute = Buffer.alloc(60_000)
+    for (const name of ['user.a', 'user.b', 'user.c']) await paths.fs.setxattr(ino, name, attribute, 0)
+    await paths.fs.sync()
+    expect(paths.fs.stats().dirtyBytes).toBe(0)
+    for (let i = 0; i < 10; i++) await set({ mode: 0o600 + i })
+    expect(paths.fs.stats().dirtyBytes).toBeGreaterThan(180_000)
+    expect(paths.fs.stats().dirtyBytes).toBeLessThan(250_000)
+  })
+
+  test('of the namespace trusted are listed only to a caller that may see them', async () => {
+    for (const name of ['trusted.a', 'user.b']) await paths.fs.setxattr(ino, name, Buffer.from('x'), 0)
+    expect(await paths.fs.listxattr(ino, () => false)).toEqual(['user.b'])
+    expect(await paths.fs.listxattr(ino, () => true)).toEqual(['trusted.a', 'user.b'])
+  })
+
   const value = Buffer.from([0, 1, 255])
 
   test('of the three namespaces are kept, listed, replaced and removed', async () => {

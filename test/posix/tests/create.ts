@@ -71,6 +71,15 @@ export const createAndOpen: Tests = {
     assert.ok(after.ctimeNs > before.ctimeNs, 'ctime')
   },
 
+  'O_TRUNC empties a file that is opened for reading alone, too': dir => {
+    const path = dir.file('file', 'some bytes')
+    withFd(path, O_RDONLY | O_TRUNC, fd => {
+      assert.equal(stat(fd).size, 0n)
+      assert.equal(readSync(fd, Buffer.alloc(10)), 0)
+    })
+    assert.equal(text(path), '')
+  },
+
   'O_APPEND writes at the end whatever the offset, with several descriptors too': dir => {
     dir.file('file', 'start ')
     withFd(dir.at('file'), O_WRONLY | O_APPEND, first =>

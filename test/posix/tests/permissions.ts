@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, copyFileSync, linkSync, mkdirSync, openSync, readdirSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  constants,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+} from 'node:fs'
 import { renameSync, rmdirSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { asUser, exists, fails, needsRoot, permissions, stat, withFd, type Tests } from '../directory.ts'
-import { truncate, utimensat } from '../syscalls.ts'
+import { copyFileRange, fallocate, ftruncate, truncate, utimensat } from '../syscalls.ts'
 
 const OWNER = 1001
 const OTHER = 1002
@@ -234,6 +243,30 @@ export const setIdAndSticky: Tests = {
     asUser(OWNER, OWNER, () => chownSync(path, OWNER, GROUP), [GROUP])
     assert.equal(permissions(path), 0o755)
   },
+
+  'fallocate, copy_file_range and truncate by a member of the group drop setuid and setgid, by root keep them':
+    dir => {
+      needsRoot()
+      const [path, source] = [dir.file('file', 'content'), dir.file('source', 'content')]
+      chmodSync(source, 0o644)
+      const changes: Readonly<Record<string, () => void>> = {
+        fallocate: () => withFd(path, 'r+', fd => fallocate(fd, 0, 0, 100)),
+        copy_file_range: () =>
+          withFd(source, 'r', from =>
+            withFd(path, 'r+', to => void copyFileRange({ fd: from, off: 0 }, { fd: to, off: 0 }, 5)),
+          ),
+        ftruncate: () => withFd(path, 'r+', fd => ftruncate(fd, 3)),
+        O_TRUNC: () => withFd(path, constants.O_WRONLY | constants.O_TRUNC, () => undefined),
+      }
+      for (const [name, change] of Object.entries(changes)) {
+        chownSync(path, OWNER, GROUP)
+        chmodSync(path, 0o6775)
+        change()
+        assert.equal(permissions(path), 0o6775, `${name} by root`)
+        asUser(OTHER, OTHER, change, [GROUP])
+        assert.equal(permissions(path), 0o775, name)
+      }
+    },
 
   'a write by anybody but root drops setuid and setgid': dir => {
     needsRoot()

@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict'
-import { chmodSync, chownSync, linkSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  constants,
+  linkSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { stat, tick, withFd, type Tests } from '../directory.ts'
 import { birthTime, utimensat } from '../syscalls.ts'
 
@@ -98,6 +107,16 @@ export const times: Tests = {
     await tick()
     readFileSync(path)
     assert.equal(stat(path).atimeNs, first, 'and moves once')
+  },
+
+  'O_NOATIME leaves the access time': async dir => {
+    const { O_RDONLY, O_NOATIME } = constants
+    const path = dir.file('file', 'content')
+    const old = nowNs() - 3600n * SECOND
+    utimensat(path, old, old + SECOND)
+    await tick()
+    withFd(path, O_RDONLY | O_NOATIME, fd => assert.equal(readSync(fd, Buffer.alloc(7)), 7))
+    assert.equal(stat(path).atimeNs, old)
   },
 
   'the time of birth is told and does not change': async dir => {
