@@ -1,10 +1,12 @@
 /**
- * What each request means: its fields are read from the message, the operation is called, its result is sent.
+ * The handler of each opcode: it decodes the message, calls the operation and sends the reply.
  *
- * A handler reads all that it needs of the message before it first awaits; after that the message may hold another
- * request. Only what WRITE hands on stays in place (the session keeps the message until the handler has ended).
- * A handler that throws has sent nothing: the session sends the errno. Source of the layouts: linux/fuse.h.
+ * A handler decodes its message before it first awaits; after that the message may hold another request. Only the
+ * data of a WRITE stays in place, until the handler has ended or gives the message back. A handler that throws has sent
+ * nothing: the session sends the errno. Source of the layouts: linux/fuse.h.
  */
+import { constants } from 'node:fs'
+import { constants as osConstants } from 'node:os'
 import { ErrnoError } from '../../../core/file-system/errno.ts'
 import type { DirectoryEntry, Entry, Operations } from '../../../core/file-system/operations.ts'
 import { directoryEntriesIn, directoryEntryBytes } from './abi/directory.ts'
@@ -15,28 +17,48 @@ import {
   OPEN_KILL_SUIDGID,
   RenameFlag,
   Whence,
+  WRITE_CACHE,
   WRITE_KILL_SUIDGID,
 } from './abi/flags.ts'
 import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 import type { Message, RequestHeader } from './abi/message.ts'
 import { Opcode } from './abi/opcodes.ts'
 import { readSetattr } from './abi/setattr.ts'
-import { dropsSetuid, keepsSetuid, keepsSetuidAs } from './capabilities.ts'
+import { dropsSetuid, keepsSetuid, keepsSetuidAs, seesTrustedAs } from './capabilities.ts'
+import type { KernelNotifier } from './kernel-notifier.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import type { Replies } from './replies.ts'
 
-/** What handlers work with. */
+const { ENOSYS, ENOTTY } = osConstants.errno
+
+/** Everything that handlers use. */
 export interface HandlerContext {
   readonly operations: Operations
   readonly replies: Replies
+  readonly notifier: KernelNotifier
   readonly readBuffers: ReadBuffers
-  /** The length of fuse_setxattr_in, which the kernel and we agreed on. */
+  readonly session: SessionRequests
+  /** The length of fuse_setxattr_in, as agreed at INIT. */
   readonly setxattrBytes: 8 | 16
+  /** Allows the message of a WRITE to be used again before the handler has ended. */
+  readonly giveBack: (message: Message) => void
 }
 
-export type Handler = (request: RequestHeader, message: Message, context: HandlerContext) => Promise<void>
+/** Requests about the session itself. */
+export interface SessionRequests {
+  init(request: RequestHeader, message: Message): void
+  /** The caller of the request `unique` got a signal. */
+  interrupt(unique: number): void
+}
 
-/** The most that one copy_file_range may copy where its answer has 32 bits. */
+/** Returns a promise if the operation may take time; then an INTERRUPT may find it running. */
+export type Handler = (
+  request: RequestHeader,
+  message: Message,
+  context: HandlerContext,
+) => Promise<void> | void
+
+/** Maximum length of a copy_file_range whose reply has 32 bits. */
 const COPY_MAX = 0x7fff_f000n
 
 const NAMES: Readonly<Record<number, Handler>> = {
@@ -117,7 +139,7 @@ const INODES: Readonly<Record<number, Handler>> = {
   },
   [Opcode.LISTXATTR]: async (request, message, { operations, replies }) => {
     const size = message.u32(0)
-    const names = await operations.listxattr(request.ino)
+    const names = await operations.listxattr(request.ino, seesTrustedAs(request.caller))
     sendValue(request, replies, Buffer.from(names.map(name => `${name}\0`).join(''), 'latin1'), size)
   },
   [Opcode.REMOVEXATTR]: async (request, message, { operations, replies }) => {
@@ -142,11 +164,18 @@ const FILES: Readonly<Record<number, Handler>> = {
       readBuffers.giveBack(buffer)
     }
   },
-  [Opcode.WRITE]: async (request, message, { operations, replies }) => {
+  [Opcode.WRITE]: async (request, message, { operations, replies, notifier, giveBack }) => {
     const [fh, off, size, flags] = [message.fh(0), message.bigU64(8), message.u32(16), message.u32(20)]
+    const isDirect = (message.u32(32) & constants.O_DIRECT) !== 0 && (flags & WRITE_CACHE) === 0
     const data = message.data(40, size)
     const keeps = flags & WRITE_KILL_SUIDGID ? dropsSetuid : keepsSetuid
-    replies.count(request, await operations.write(request.ino, fh, off, data, keeps))
+    const written = await operations.write(request.ino, fh, off, data, keeps)
+    if (isDirect) {
+      // After an asynchronous direct write the kernel drops no pages by itself. To drop a dirty one it writes it first.
+      giveBack(message)
+      await notifier.invalidatePages(request.ino, off, BigInt(written))
+    }
+    replies.count(request, written)
   },
   [Opcode.RELEASE]: async (request, message, { operations, replies }) => {
     await operations.release(request.ino, message.fh(0))
@@ -207,10 +236,35 @@ const DIRECTORIES: Readonly<Record<number, Handler>> = {
   },
 }
 
-const HANDLERS: Readonly<Record<number, Handler>> = { ...NAMES, ...INODES, ...FILES, ...DIRECTORIES }
+const CONTROL: Readonly<Record<number, Handler>> = {
+  [Opcode.INIT]: (request, message, { session }) => session.init(request, message),
+  [Opcode.DESTROY]: (request, _message, { replies }) => replies.empty(request),
+  [Opcode.INTERRUPT]: (_request, message, { session }) => session.interrupt(message.u64(0)),
+  [Opcode.FORGET]: (request, message, { operations }) => operations.forget(request.ino, message.u64(0)),
+  // fuse_batch_forget_in: u32 count, u32 padding, then for each a u64 inode and a u64 count.
+  [Opcode.BATCH_FORGET]: (_request, message, { operations }) => {
+    const count = message.u32(0)
+    for (let at = 8; at < 8 + count * 16; at += 16) operations.forget(message.ino(at), message.u64(at + 8))
+  },
+  [Opcode.IOCTL]: (request, _message, { replies }) => replies.error(request, ENOTTY),
+  // Closing stores nothing: the kernel sends no other FLUSH after this answer.
+  [Opcode.FLUSH]: (request, _message, { replies }) => replies.error(request, ENOSYS),
+}
 
-/** The handler of an opcode; undefined where the kernel is to do without (ENOSYS). */
+const HANDLERS: Readonly<Record<number, Handler>> = {
+  ...NAMES,
+  ...INODES,
+  ...FILES,
+  ...DIRECTORIES,
+  ...CONTROL,
+}
+
+/** The handler of an opcode; undefined if it is not supported (ENOSYS). */
 export const handlerOf = (opcode: number): Handler | undefined => HANDLERS[opcode]
+
+/** Whether the kernel expects no answer. */
+export const isUnanswered = (opcode: number): boolean =>
+  opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET || opcode === Opcode.INTERRUPT
 
 async function rename(
   request: RequestHeader,
@@ -231,7 +285,7 @@ async function rename(
   replies.empty(request)
 }
 
-/** Answers getxattr and listxattr: with size 0 the kernel asks for the length alone. */
+/** Replies to getxattr and listxattr. With size 0 the kernel asks for the length only. */
 function sendValue(request: RequestHeader, replies: Replies, value: Uint8Array, size: number): void {
   if (size === 0) replies.count(request, value.length)
   else if (value.length > size) throw new ErrnoError('ERANGE')
@@ -252,7 +306,7 @@ function copy(
   return operations.copyFileRange(from, to, bounded, keepsSetuidAs(request.caller))
 }
 
-/** As many entries as fit into the answer that was asked for. */
+/** The entries that fit into a reply of the requested size. */
 async function readDirectory(
   request: RequestHeader,
   message: Message,
@@ -267,7 +321,7 @@ async function readDirectory(
   return tooMany < 0 ? entries : entries.slice(0, tooMany)
 }
 
-/** What readdirplus tells of an entry; nothing where it is gone by now or not the kernel's to count. */
+/** The entry for readdirplus; undefined if it is gone by now, and for '.' and '..', whose references are not counted. */
 async function lookUpListed(
   request: RequestHeader,
   entry: DirectoryEntry,

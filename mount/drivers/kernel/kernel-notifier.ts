@@ -3,8 +3,8 @@
  *
  * To drop a page the kernel waits for the lock of that page, to drop a name for that of its directory, and a running request
  * may hold either. So another thread writes the notification, while this one continues to answer requests. One runs at
- * a time, so that they take one thread of the pool. Attributes are dropped without such a lock: their notifications do not
- * queue, and a request may wait for them.
+ * a time, so that they take one thread of the pool; those that direct writes wait for have a queue of their own, of one
+ * thread more. Attributes are dropped without such a lock: their notifications do not queue, and a request may wait for them.
  *
  * fuse_notify_inval_inode_out: u64 ino, i64 off, i64 len. fuse_notify_inval_entry_out: u64 parent, u32 namelen,
  * u32 flags, name, NUL. Each follows a header (see replies.ts) whose error field holds the kind of notification.
@@ -26,7 +26,9 @@ export class KernelNotifier implements Notifier {
   readonly #fd: number
   readonly #log: Logger
   #queue: Promise<void> = Promise.resolve()
-  /** Notifications that run beside the queue. */
+  /** Notifications about pages alone, which requests wait for: apart, because a name's may wait for such a request. */
+  #pages: Promise<void> = Promise.resolve()
+  /** Notifications that run beside the queues. */
   readonly #unqueued = new Set<Promise<void>>()
   #closed = false
 
@@ -47,6 +49,15 @@ export class KernelNotifier implements Notifier {
     this.#unqueued.delete(sent)
   }
 
+  /**
+   * Invalidates cached pages; resolves when that is done. A request may wait for it that holds no lock of its own and no
+   * message: the kernel may have to finish reads and writes of these pages first.
+   */
+  async invalidatePages(ino: Ino, off: bigint, len: bigint): Promise<void> {
+    this.#pages = this.#pages.then(() => this.#send(inodeNotification(ino, off, len)))
+    await this.#pages
+  }
+
   invalidateEntry(parent: Ino, name: Name): void {
     const { bytes, view } = notification(NotifyCode.INVAL_ENTRY, 16 + name.length + 1)
     setU64(view, HEADER_BYTES, parent)
@@ -63,6 +74,7 @@ export class KernelNotifier implements Notifier {
   async close(): Promise<void> {
     this.#closed = true
     await this.#queue
+    await this.#pages
     await Promise.all(this.#unqueued)
   }
 

@@ -50,6 +50,9 @@ export const GETATTR_FH = 1 << 0
 /** An open with O_TRUNC takes setuid and setgid away. */
 export const OPEN_KILL_SUIDGID = 1 << 0
 
+/** A write of dirty pages, without the file that they were written through. */
+export const WRITE_CACHE = 1 << 0
+
 /** A write takes setuid and setgid away. */
 export const WRITE_KILL_SUIDGID = 1 << 2
 

@@ -1,4 +1,5 @@
 /** Requests and answers, laid out by hand from linux/fuse.h. */
+import { constants } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ErrnoError } from '../../../../core/file-system/errno.ts'
 import { MemoryOperations } from '../../../tools/memory-operations.ts'
@@ -204,6 +205,21 @@ describe('requests', () => {
   test('what the driver has no use for, a close that stores nothing included, is ENOSYS, ioctl ENOTTY', async () => {
     for (const opcode of [25, 34, 37, 40, 51, 999]) expect((await kernel.call(opcode, 1)).error).toBe(-38)
     expect((await kernel.call(39, 1)).error).toBe(-25)
+  })
+
+  test('a direct write is answered when the pages of its range are invalidated', async () => {
+    const { ino, fh } = await create('f')
+    const write = (flags: number, writeFlags = 0) =>
+      kernel.send(
+        16,
+        ino,
+        concat([u64(fh, 4096), u32(4, writeFlags), u64(0), u32(flags, 0), Buffer.from('data')]),
+      )
+    const direct = write(constants.O_DIRECT)
+    expect(await kernel.receive()).toEqual({ error: 2, unique: 0, body: u64(ino, 4096, 4) })
+    expect(await kernel.receive()).toMatchObject({ error: 0, unique: direct })
+    for (const unique of [write(0), write(constants.O_DIRECT, 1)])
+      expect(await kernel.receive()).toMatchObject({ error: 0, unique })
   })
 
   test('more writes than there are buffers wait their turn', async () => {
