@@ -106,7 +106,7 @@ export class Context {
     this.dropUnused(node)
   }
 
-  /** Drops what is no longer in use. To be called when a user, reference or handle has gone. */
+  /** Drops objects that are not used any more. To be called after each decrement of a user, reference or handle count. */
   dropUnused(node: Node): void {
     if (this.bookkeeping.isDroppable(node)) this.#writeBack?.changedQuietly(0)
     node.tree.dropUnused(node)

@@ -1,4 +1,4 @@
-/** What the daemon needs of a filesystem beyond its operations. */
+/** The interface of a filesystem for the daemon, beyond its operations. */
 import type { Tid } from '../../store/ids.ts'
 import type { History } from './history/history.ts'
 import type { Operations } from './operations.ts'

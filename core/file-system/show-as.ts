@@ -10,7 +10,7 @@ export interface ShownOwnership {
 
 const PERMISSIONS = 0o777
 
-/** The same operations, with attributes changed where they are handed out. */
+/** The same operations; the attributes in their results are replaced. */
 export function showAs(operations: Operations, shown: ShownOwnership): Operations {
   if (shown.uid === undefined && shown.gid === undefined && shown.umask === undefined) return operations
   const { uid, gid, umask = 0 } = shown

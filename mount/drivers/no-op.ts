@@ -1,8 +1,7 @@
 /**
- * A filesystem that costs nothing: what a driver can reach with no storage behind it.
+ * A filesystem without storage, to measure a driver alone.
  *
- * One directory with two files: `big`, which reads as the same buffer over and over, and `sink`, which takes
- * every write and forgets it.
+ * It has one directory with two files: `big`, which reads as one buffer repeated, and `sink`, which discards writes.
  */
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../core/file-system/errno.ts'
@@ -21,11 +20,11 @@ import {
 const { S_IFDIR, S_IFREG } = constants
 const BIG = 2 as Ino
 const SINK = 3 as Ino
-/** Handles are numbered up to here, and then from 1 again. */
+/** The highest handle; the next one is 1 again. */
 const FH_MAX = 2 ** 31 - 1
 const BUFFER_BYTES = 1 << 20
 
-/** How much there is to read in `big`, in bytes: more than any benchmark gets through. */
+/** Size of `big` in bytes: more than a benchmark reads. */
 export const NO_OP_FILE_BYTES = 1n << 40n
 
 const FILES: readonly DirectoryEntry[] = [
@@ -51,7 +50,7 @@ export class NoOpFileSystem implements Operations {
     }
   }
   forget(): void {
-    // Inodes are here for good.
+    // Inodes are never dropped.
   }
   async getattr(ino: Ino): Promise<Attributes> {
     return this.#attributes(ino)
@@ -99,7 +98,7 @@ export class NoOpFileSystem implements Operations {
     }
   }
   attach(): void {
-    // Nothing ever changes behind the kernel's back.
+    // Nothing changes without the kernel's knowledge.
   }
 
   readonly readlink = unsupported

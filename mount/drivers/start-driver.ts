@@ -1,19 +1,19 @@
-/** Which driver serves a mount. */
+/** The choice of the driver for a mount. */
 import type { Driver, Mount, MountOptions } from './driver.ts'
 import type { Operations } from '../../core/file-system/operations.ts'
 import type { DriverChoice } from '../daemon/mount-settings.ts'
 
 type DriverName = Exclude<DriverChoice, 'auto'>
 
-/** Loaded when asked for, so that what one driver needs may be missing where the other runs. */
+/** Each is loaded on demand: the packages that one driver needs may be missing where the other runs. */
 const LOADERS: Readonly<Record<DriverName, () => Promise<Mount>>> = {
   kernel: async () => (await import('./kernel/driver.ts')).mountKernel,
   'fuse-native': async () => (await import('./fuse-native/driver.ts')).mountFuseNative,
 }
 
 /**
- * Starts the driver asked for. `auto` is the kernel driver, and fuse-native where that one cannot be started.
- * @throws MountError, the kernel driver's where both fail.
+ * Starts the requested driver. `auto` is the kernel driver, or fuse-native if that one cannot be started.
+ * @throws MountError; the kernel driver's if both fail.
  */
 export async function startDriver(
   choice: DriverChoice,

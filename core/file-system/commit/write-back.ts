@@ -1,6 +1,6 @@
 /**
- * Write-back: changes are made in memory and stored later, as transactions. This class is what operations see of it; the
- * rooms behind it are
+ * Write-back: changes are made in memory and stored later, as transactions. This class is the interface for operations; the
+ * parts behind it are
  *
  * | file           | does                                                                          |
  * |----------------|-------------------------------------------------------------------------------|
@@ -126,7 +126,7 @@ export class WriteBack {
    * referred to. @throws StoreError; also while a transaction is open.
    */
   async quiesce(): Promise<void> {
-    // Most of it while operations go on.
+    // The first commit runs beside operations and leaves little for the second.
     await this.sync()
     await this.#committer.exclusively(async () => {
       this.transactions.assertNotOpen()

@@ -1,18 +1,18 @@
 /**
- * What was written since the last transaction, for the store's intent log: as long as these writes are all that was
- * changed, an fsync has no more to put on disk than them, and they can be made again after a crash.
+ * The writes since the last transaction, for the store's intent log. While they are the only changes, an fsync needs to put
+ * nothing else on disk: they are repeated after a crash.
  *
  * | in a write | length | is                                          |
  * |------------|--------|---------------------------------------------|
  * | 0          | 8      | the inode, little-endian like all numbers   |
  * | 8          | 8      | offset in the file                          |
- * | 16         | 8      | when, in nanoseconds since 1970             |
- * | 24         | 8      | how many bytes                              |
+ * | 16         | 8      | time, in nanoseconds since 1970             |
+ * | 24         | 8      | number of bytes                             |
  * | 32         |        | the bytes                                   |
  */
 import type { Ino } from '../operations.ts'
 
-/** A write that was made. */
+/** A write to be repeated after a crash. */
 export interface PastWrite {
   readonly ino: Ino
   readonly off: bigint
@@ -20,33 +20,33 @@ export interface PastWrite {
   readonly data: Uint8Array
 }
 
-/** More than this is as well stored as a transaction. */
+/** Beyond this a transaction is as cheap. */
 const STAGED_BYTES_MAX = 256 << 10
 const HEADER_BYTES = 32
 
 export class WriteIntents {
   #staged: Uint8Array[] = []
   #stagedBytes = 0
-  /** Whether what was changed since {@link restart} is known here, or on disk already. */
+  /** Whether every change since {@link WriteIntents.restart} is staged here or in the log. */
   #isComplete = false
 
   get isComplete(): boolean {
     return this.#isComplete
   }
 
-  /** From here on changes are noted: all before them are in a transaction, or on their way into one. */
+  /** Starts staging: all earlier changes are in a transaction, or prepared for one. */
   restart(): void {
     this.#clear()
     this.#isComplete = true
   }
 
-  /** There is something that only a transaction can put on disk. */
+  /** A change was made that only a transaction can store. */
   spoil(): void {
     this.#clear()
     this.#isComplete = false
   }
 
-  /** Notes a write, whose data is copied. */
+  /** Stages a write; its data is copied. */
   note(write: PastWrite): void {
     if (!this.#isComplete) return
     const bytes = HEADER_BYTES + write.data.length
@@ -55,7 +55,7 @@ export class WriteIntents {
     this.#stagedBytes += bytes
   }
 
-  /** What was noted since this was called last; undefined: nothing. */
+  /** The writes staged since the last call; undefined if there are none. */
   take(): Uint8Array | undefined {
     const staged = this.#staged
     this.#clear()

@@ -1,36 +1,36 @@
 /**
- * What we use of the fuse-native package (2.2.6), typed, and how it is loaded.
+ * The parts of the fuse-native package (2.2.6) that are used here, typed, and its loading.
  *
- * The package's public face is a table of callbacks by path. We go one level below: each `_op_NAME` of an instance
- * receives what libfuse's callback received, 64-bit numbers as two halves, and answers by calling `signal` with a
- * negative errno (or a length) and the results that the native half stores. So sizes and offsets stay exact up to
- * 2^63, handles can be used, and the package's own mistakes (getxattr into a buffer that is too small) are avoided.
+ * The package's public interface is a table of callbacks by path. This driver uses the level below: each `_op_NAME` of
+ * an instance receives the parameters of libfuse's callback, 64-bit numbers as two halves, and answers by calling `signal` with a
+ * negative errno (or a length) and the results that the native part stores. So sizes and offsets stay exact up to
+ * 2^63, handles can be used, and faults of the package (getxattr into a buffer that is too small) are avoided.
  *
- * One more level down stands the structure of the native callback in C, which the package hands to JavaScript as a
- * Buffer. Two fields of it are used, because without them the package cannot do the operation at all:
+ * Below that is the structure of the native callback in C, which the package passes to JavaScript as a Buffer. Fields of it
+ * are used for operations that the package cannot do without them:
  *
  * | field   | offset | why                                                                                    |
  * |---------|--------|----------------------------------------------------------------------------------------|
- * | `len`   | 72     | `readlink` copies by it and forgets to set it: it is whatever the last read left there |
- * | `atime` | 104    | the first of the two times, to check that the offsets are what we think                |
- * | `mtime` | 112    | `utimens` hands out atime twice                                                        |
+ * | `len`   | 72     | `readlink` copies this many bytes and does not set it: it is left from the last read   |
+ * | `atime` | 104    | the first of the two times, to verify the offsets                                      |
+ * | `mtime` | 112    | `utimens` passes atime twice                                                           |
  *
- * The structure is 360 bytes long on 64-bit Linux; where it is not, its fields are left alone.
+ * The structure is 360 bytes long on 64-bit Linux; if it is not, its fields are not used.
  * Source: fuse_thread_locals_t in fuse-native.c.
  */
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { MountError } from '../driver.ts'
 
-/** Answers a callback: a negative errno, 0 or a length, then results. */
+/** Completes a callback: a negative errno, 0 or a length, then results. */
 export type Signal = (result: number, ...results: readonly unknown[]) => void
 
-/** One callback, with what it received after the signal. */
+/** One callback; its parameters follow the signal. */
 export type Callback = (signal: Signal, ...parameters: never[]) => void
 
-/** An instance of the package's class, with the parts that are underlined in its source. */
+/** An instance of the package's class, with its private members. */
 export interface Fuse {
-  /** The native half's state. */
+  /** The state of the native part. */
   readonly _thread: Buffer
   readonly mnt: string
   readonly _handlers: ((locals: Buffer, ...rest: unknown[]) => unknown)[]
@@ -46,13 +46,13 @@ type FuseClass = new (
 ) => Fuse
 
 interface NativeHalf {
-  /** Does not unmount; lets go of the event loop. */
+  /** Does not unmount; releases the event loop. */
   fuse_native_unmount(directory: string, thread: Buffer): void
 }
 
 const require = createRequire(import.meta.url)
 
-/** Loads the package. @throws MountError where it or libfuse2 is missing. */
+/** Loads the package. @throws MountError if it or libfuse2 is missing. */
 export function loadFuseNative(): FuseClass {
   try {
     return require('fuse-native') as FuseClass
@@ -71,7 +71,7 @@ export function loadFuseNative(): FuseClass {
   }
 }
 
-/** Lets the process end: an instance keeps the event loop alive, also when its mount is gone. */
+/** Releases the event loop, which an instance keeps alive even when its mount is gone. */
 export function letGo(fuse: Fuse): void {
   const main = require.resolve('fuse-native')
   const load = createRequire(main)('node-gyp-build') as (directory: string) => NativeHalf
@@ -82,14 +82,14 @@ const LOCALS_LENGTH = 360
 const LEN_OFFSET = 72
 const ATIME_OFFSET = 104
 const MTIME_OFFSET = 112
-/** What libfuse gives readlink to fill: PATH_MAX and a NUL. */
+/** Length of libfuse's buffer for readlink: PATH_MAX and a NUL. */
 const LINK_LENGTH = 4097n
 
-/** Whether the fields below can be trusted. */
+/** Whether the structure has the known layout. */
 export const hasKnownLayout = (locals: Buffer): boolean =>
   process.platform === 'linux' && locals.length === LOCALS_LENGTH
 
-/** Says how long the buffer for a symlink's target is. */
+/** Sets the length of the buffer for a symlink's target. */
 export function setLinkLength(locals: Buffer): void {
   locals.writeBigUInt64LE(LINK_LENGTH, LEN_OFFSET)
 }

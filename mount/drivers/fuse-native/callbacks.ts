@@ -1,11 +1,11 @@
 /**
- * fuse-native's callbacks as calls of Operations: one method per callback, which takes what the callback took and
- * resolves to what it answers with.
+ * fuse-native's callbacks as calls of Operations: one method per callback, which takes the callback's parameters and
+ * resolves to its answer.
  *
  * - A 64-bit number comes as its low and its high half.
- * - A handle is the filesystem's plus 1, because the package takes 0 for "none".
- * - `buffer`s lie in libfuse's memory and are valid until the answer. Those who take one answer with its ArrayBuffer
- *   whatever happens, because the native half detaches it then; that is {@link Answer.buffer}.
+ * - A handle is the filesystem's plus 1, because 0 means "none" to the package.
+ * - `buffer`s lie in libfuse's memory and are valid until the answer. A callback with a buffer always answers with its
+ *   ArrayBuffer ({@link Answer.buffer}), because the native part detaches it then.
  */
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../../core/file-system/errno.ts'
@@ -15,7 +15,7 @@ import { HiddenFiles } from './hidden-files.ts'
 import { PathWalker, textOf } from './paths.ts'
 import { entryStatOf, statfsOf, statOf } from './replies.ts'
 
-/** What a callback answers when it succeeds: a result (0 where it has none) and what follows it. */
+/** The answer of a callback that succeeds: a result (0 by default) and further values. */
 export interface Answer {
   readonly result?: number
   readonly values?: readonly unknown[]
@@ -23,7 +23,7 @@ export interface Answer {
 
 const DONE: Answer = {}
 const READDIR_BATCH = 1024
-/** chown's "leave it as it is". */
+/** An id that chown leaves unchanged. */
 const UNCHANGED_ID = 0xffff_ffff
 
 const join = (low: number, high: number): bigint => (BigInt(high) << 32n) | BigInt(low)
@@ -103,7 +103,7 @@ export class Callbacks {
     })
   }
 
-  /** The package does not pass the flags: the kernel sees to O_EXCL and the access mode. */
+  /** The package does not pass the flags: the kernel handles O_EXCL and the access mode. */
   async create(path: string, mode: number): Promise<Answer> {
     return await this.#walker.withParent(path, async (parent, name) => {
       const { entry, file } = await this.#operations.create(
@@ -272,7 +272,7 @@ export class Callbacks {
     return DONE
   }
 
-  /** A value into a caller's buffer; an empty buffer asks for the length alone. */
+  /** Copies a value into a caller's buffer; an empty buffer requests only the length. */
   #filled(buffer: Buffer, value: Uint8Array): Answer {
     if (buffer.length > 0) {
       if (value.length > buffer.length) throw new ErrnoError('ERANGE')
@@ -286,7 +286,7 @@ export class Callbacks {
     return DONE
   }
 
-  /** Unlinks an open file that libfuse renames out of the way; false where the file is not open. */
+  /** Unlinks an open file that libfuse renames to hide it; false if the file is not open. */
   async #hide(path: string, hiddenPath: string): Promise<boolean> {
     return await this.#walker.withParent(path, async (parent, name) => {
       const { attributes } = await this.#operations.lookup(parent, name, this.#caller)
@@ -304,10 +304,10 @@ export class Callbacks {
     })
   }
 
-  /** @throws ErrnoError ENOTEMPTY where `path` is a directory that open files were unlinked from. */
+  /** @throws ErrnoError ENOTEMPTY if `path` is a directory from which open files were unlinked. */
   async #refuseHiddenIn(path: string): Promise<void> {
     if (this.#hidden.isEmpty) return
-    const isIn = await this.#walker.withInode(path, async ino => this.#hidden.isIn(ino)).catch(() => false) // There is no such path: what follows says so.
+    const isIn = await this.#walker.withInode(path, async ino => this.#hidden.isIn(ino)).catch(() => false) // The path does not exist: the caller's next step fails.
     if (isIn) throw new ErrnoError('ENOTEMPTY')
   }
 

@@ -1,7 +1,7 @@
 /**
  * The fuse-native driver: Operations through libfuse2's path-based interface.
  *
- * It runs where the kernel driver cannot. What it cannot do, and why, stands in docs/drivers.md.
+ * It runs where the kernel driver cannot. docs/drivers.md lists its limits and their reasons.
  */
 import { processOwner } from '../../../core/process-owner.ts'
 import { accessSync, constants, readdirSync, readlinkSync, realpathSync } from 'node:fs'
@@ -14,12 +14,12 @@ import { type Fuse, letGo, loadFuseNative, type Signal } from './binding.ts'
 import { type Answer, Callbacks } from './callbacks.ts'
 
 const FUSE_DEVICE = '/dev/fuse'
-/** How often it is looked whether the mount is still there: libfuse's loop ends without telling anybody. */
+/** Interval between two checks whether the mount still exists: libfuse's loop ends without a notification. */
 const WATCH_INTERVAL_MS = 200
-/** libfuse takes all options in 1024 bytes. */
+/** Maximum length of all options together in libfuse. */
 const SOURCE_MAX_LENGTH = 600
 
-/** Where a callback's buffer stands among its parameters; it is handed back with the answer. */
+/** The index of a callback's buffer among its parameters; the answer returns it. */
 const BUFFER_AT: Readonly<Record<string, number>> = {
   read: 2,
   write: 2,
@@ -28,11 +28,11 @@ const BUFFER_AT: Readonly<Record<string, number>> = {
   listxattr: 1,
 }
 
-/** The callbacks that look into the native structure and those that do without the path. */
+/** The callbacks that use the native structure, and those that do not need the path. */
 const WITH_LOCALS = new Set(['readlink', 'utimens'])
 const WITHOUT_PATH = new Set(['read', 'write'])
 
-/** The callbacks that are implemented; libfuse answers the others itself. */
+/** The implemented callbacks; libfuse answers the others itself. */
 // prettier-ignore
 const NAMES = [
   'getattr', 'fgetattr', 'statfs', 'readdir', 'readlink', 'open', 'create', 'read', 'write', 'release',
@@ -42,7 +42,7 @@ const NAMES = [
 
 type Handler = (...parameters: readonly unknown[]) => Promise<Answer>
 
-/** Serves `operations` through libfuse2. @throws MountError where libfuse2 is missing or does not mount. */
+/** Serves `operations` through libfuse2. @throws MountError if libfuse2 is missing or does not mount. */
 export async function mountFuseNative(operations: Operations, options: MountOptions): Promise<Driver> {
   const Fuse = loadFuseNative()
   checkFuseDevice()
@@ -55,7 +55,7 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
     options.log.error({ err: error }, 'an operation failed unexpectedly')
   })
 
-  // Before it is mounted: afterwards it would ask us.
+  // Before mounting: afterwards this process would have to answer.
   const mountPoint = realpathSync(options.mountPoint)
   const before = new Set(fuseDescriptors())
   await new Promise<void>((resolve, reject) => {
@@ -76,7 +76,7 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
   return { done, unmount: (lazy = false) => mount.unmount(lazy) }
 }
 
-/** libfuse would say so on standard error alone. */
+/** Checked here because libfuse reports it only on standard error. */
 function checkFuseDevice(): void {
   try {
     accessSync(FUSE_DEVICE, constants.R_OK | constants.W_OK)
@@ -90,7 +90,7 @@ function checkFuseDevice(): void {
   }
 }
 
-/** What fuse-native itself cannot be asked for. */
+/** Options of libfuse for which fuse-native has no setting. */
 function libfuseOptions(options: MountOptions): readonly string[] {
   const source = options.source.slice(0, SOURCE_MAX_LENGTH).replaceAll(/[\\,]/g, '\\$&')
   return [
@@ -148,7 +148,7 @@ function isFuseDescriptor(fd: string): boolean {
   }
 }
 
-/** Resolves when libfuse has closed its descriptor of /dev/fuse: when the mount is gone for everybody. */
+/** Resolves when libfuse has closed its descriptor of /dev/fuse: the mount is gone in every namespace. */
 async function closed(descriptor: string): Promise<void> {
   while (isFuseDescriptor(descriptor)) await sleep(WATCH_INTERVAL_MS)
 }

@@ -1,14 +1,13 @@
 /**
  * Files that are unlinked while they are open.
  *
- * libfuse, being by path, does not unlink an open file: it renames it to `.fuse_hidden` and 16 hex digits in the
- * same directory and unlinks that at the last close. Here the rename becomes the unlink that it stands for, and
- * the made-up name is kept in a table, with one reference to the inode, until libfuse unlinks it. So the name never
- * reaches the database, and a crash leaves none behind. The table holds at most as many entries as files are open.
+ * libfuse works by path and does not unlink an open file: it renames it to `.fuse_hidden` and 16 hex digits in the
+ * same directory and unlinks that at the last close. Here that rename is done as the unlink that it replaces, and
+ * the hidden name is kept in a table, with one reference to the inode, until libfuse unlinks it. So the name never
+ * reaches the database, and none is left after a crash. The table holds at most as many entries as files are open.
  *
- * The name is unique on a mount, so that it is found whatever becomes of the directories above it. A directory that
- * such a file was unlinked from stays until the file is closed: libfuse could name the file no more, and hand us no
- * path at all.
+ * The name is unique on a mount, so it is found even if the directories above it are renamed. A directory from which such
+ * a file was unlinked cannot be removed until the file is closed: libfuse would have no path for the file any more.
  */
 import type { Ino } from '../../../core/file-system/operations.ts'
 import { splitPath } from './paths.ts'

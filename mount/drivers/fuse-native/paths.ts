@@ -1,12 +1,11 @@
 /**
- * From libfuse's paths to inodes and names.
+ * Resolves libfuse's paths to inodes and names.
  *
- * No table of inodes is kept: a path is looked up component by component, used, and every reference that the
- * lookups gave is taken back. libfuse locks the paths of an operation while it runs, so they do not change
- * under the walk.
+ * There is no table of inodes: a path is looked up component by component and used, then all references from the
+ * lookups are taken back. libfuse locks the paths of an operation while it runs, so they do not change during the walk.
  *
  * A path arrives as text, decoded from UTF-8; names go to the filesystem as bytes. A name that is not UTF-8 was
- * decoded to something else, so it is refused instead of meaning another file.
+ * decoded to another one, so it is refused instead of naming the wrong file.
  */
 import { ErrnoError } from '../../../core/file-system/errno.ts'
 import {
@@ -47,7 +46,7 @@ export class PathWalker {
     this.#caller = caller
   }
 
-  /** Calls `use` with the inode of a path, which it may use until its promise settles. */
+  /** Calls `use` with the inode of a path, which stays referenced until its promise settles. */
   async withInode<T>(path: string, use: (ino: Ino) => Promise<T>): Promise<T> {
     let ino = ROOT_INO
     try {
@@ -63,7 +62,7 @@ export class PathWalker {
     }
   }
 
-  /** Calls `use` with the parent's inode and the name that a path ends in. */
+  /** Calls `use` with the inode of a path's parent and the path's last name. */
   async withParent<T>(path: string, use: (parent: Ino, name: Name) => Promise<T>): Promise<T> {
     const { parent, last } = splitPath(path)
     const name = nameOf(last)

@@ -1,4 +1,4 @@
-/** The arrays of 32-bit numbers in which fuse-native takes a stat and a statvfs. Source: its populate_stat. */
+/** The arrays of 32-bit numbers that fuse-native takes as a stat and a statvfs. Source: its populate_stat. */
 import { constants } from 'node:fs'
 import type {
   Attributes,
@@ -25,7 +25,7 @@ export function statOf(attributes: Attributes): Uint32Array {
   return ints
 }
 
-/** The stat of a directory's entry: its inode number and file type, all that readdir passes on. */
+/** The stat of a directory's entry: its inode number and file type, which is all that readdir passes on. */
 export function entryStatOf(entry: DirectoryEntry): Uint32Array {
   const ints = new Uint32Array(STAT_LENGTH)
   ints[0] = entry.type & constants.S_IFMT
@@ -33,7 +33,7 @@ export function entryStatOf(entry: DirectoryEntry): Uint32Array {
   return ints
 }
 
-/** A statvfs. Its counts have 32 bits, so that a big filesystem is told in bigger blocks. */
+/** A statvfs. Its counts have 32 bits, so a large filesystem is reported in larger blocks. */
 export function statfsOf(statistics: FileSystemStatistics): Uint32Array {
   const { blocks, blocksFree, blocksAvailable, blockSize, files, filesFree, nameMax } = statistics
   let unit = 1

@@ -1,4 +1,4 @@
-/** The kernel driver: mounts, speaks the FUSE protocol over /dev/fuse, unmounts. */
+/** The kernel driver: mounts, serves the FUSE protocol over /dev/fuse, unmounts. */
 import { isRoot } from '../../../core/process-owner.ts'
 import { type Driver, type Mount, MountError, type MountOptions } from '../driver.ts'
 import { OwnMount } from '../../mount-points/own-mount.ts'
@@ -9,7 +9,7 @@ import { checkMountPoint } from './mount-point.ts'
 import { raiseReadAhead } from './read-ahead.ts'
 import { Session } from './session.ts'
 
-/** Mounts and serves through the FUSE protocol itself. Linux only. */
+/** Mounts, and serves the FUSE protocol without a library. Linux only. */
 export const mountKernel: Mount = async (operations, options) => {
   const mountPoint = checkMountPoint(options.mountPoint, options.nonEmpty ?? false)
   const fd = isRoot() ? mountAsRoot(mountPoint, options) : await mountAsUser(mountPoint, options)

@@ -1,4 +1,4 @@
-/** The last resort for a mount whose server is stuck or stopped. */
+/** Unmounting when the server is stuck or stopped. */
 import { isRoot } from '../../../core/process-owner.ts'
 import { writeFileSync } from 'node:fs'
 import { getSystemErrorMessage } from 'node:util'
@@ -8,10 +8,10 @@ import { mountedAt } from '../../mount-points/mount-table.ts'
 import { umount2, UnmountFlag } from './system-calls.ts'
 
 /**
- * Ends the connection behind a mount and takes it out of the tree: every process that waits for an answer gets an
- * error, and the server, when it wakes up, is told that the mount is gone and stores what it has.
+ * Aborts the connection of a mount and detaches it: every waiting process gets an error. The server, once it runs again,
+ * finds the mount gone and stores its changes.
  * @param mountPoint - its real path.
- * @throws MountError where it is not mounted, or is somebody else's.
+ * @throws MountError if it is not mounted, or belongs to another user.
  */
 export async function forceUnmount(mountPoint: string): Promise<void> {
   const mounted = mountedAt(mountPoint)
@@ -24,11 +24,11 @@ export async function forceUnmount(mountPoint: string): Promise<void> {
   if (result < 0) throw new MountError(`${mountPoint} cannot be unmounted: ${getSystemErrorMessage(-errno)}`)
 }
 
-/** What an ordinary user has in place of umount2's FORCE, where fusectl is mounted. */
+/** An ordinary user's replacement of umount2's FORCE, if fusectl is mounted. */
 function abortConnection(device: string): void {
   try {
     writeFileSync(`/sys/fs/fuse/connections/${device.split(':')[1]}/abort`, '1')
   } catch {
-    // It is not mounted, or the connection is not ours: a lazy unmount is all there is.
+    // fusectl is not mounted, or the connection is another user's: only a lazy unmount is possible.
   }
 }

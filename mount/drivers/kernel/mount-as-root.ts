@@ -44,7 +44,7 @@ export function mountAsRoot(mountPoint: string, options: MountOptions): number {
   )
 }
 
-/** @throws MountError where there is no /dev/fuse or we may not use it. */
+/** @throws MountError if /dev/fuse is missing or may not be opened. */
 function openDevice(): number {
   const { O_RDWR, O_NONBLOCK } = fsConstants
   try {
@@ -54,7 +54,7 @@ function openDevice(): number {
   }
 }
 
-/** Why /dev/fuse cannot be opened, and what to do about it. */
+/** The reason why /dev/fuse cannot be opened, and the remedy. */
 export function deviceError(error: unknown): MountError {
   const code = systemCode(error)
   const message =

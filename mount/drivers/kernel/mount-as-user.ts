@@ -1,6 +1,6 @@
 /**
  * Mounting through fusermount3, for ordinary users: it is setuid root, mounts, and passes the descriptor of /dev/fuse
- * back over a socket whose number stands in _FUSE_COMMFD (one byte with SCM_RIGHTS).
+ * back over a socket whose number is in _FUSE_COMMFD (one byte with SCM_RIGHTS).
  */
 import { spawn } from 'node:child_process'
 import { accessSync, closeSync, constants as fsConstants } from 'node:fs'
@@ -71,7 +71,7 @@ async function runFusermount(parameters: readonly string[], socket: number): Pro
   return { exitCode, stderr: stderr.trim() }
 }
 
-/** -o's value. fusermount3 sets nosuid and nodev by itself and lets root alone lift them. */
+/** The value of -o. fusermount3 sets nosuid and nodev by default; only root may clear them. */
 function mountOptionsText(options: MountOptions): string {
   return [
     `fsname=${options.source.replaceAll(/[\\,]/g, String.raw`\$&`)}`,
@@ -100,7 +100,7 @@ function refusal(mountPoint: string, stderr: string): MountError {
 }
 
 /**
- * Receives one descriptor, close-on-exec; undefined where none came.
+ * Receives one descriptor, close-on-exec; undefined if none was sent.
  *
  * struct msghdr (56 bytes): name, u32 namelen, iov, iovlen, control, controllen, flags, 8 bytes each. struct cmsghdr:
  * u64 len, u32 level, u32 type, then the descriptor in 4 bytes.

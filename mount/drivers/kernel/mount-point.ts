@@ -1,16 +1,16 @@
-/** Whether a directory can be mounted over, found out without touching what may be mounted there already. */
+/** Checks whether a directory can be mounted over, without accessing a filesystem that may be mounted there already. */
 import { systemCode } from '../../../store/errors.ts'
 import { lstatSync, readdirSync, realpathSync, type Stats } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { MountError } from '../driver.ts'
 import { mountedAt } from '../../mount-points/mount-table.ts'
 
-/** The type under which the kernel lists our mounts. */
+/** The filesystem type of our mounts in the mount table. */
 export const FILE_SYSTEM_TYPE = 'fuse.zblkfs'
 
 /**
  * The real path of a mount point.
- * @throws MountError where it is missing, no directory, in use by a mount of ours, or has entries (unless `nonEmpty`).
+ * @throws MountError if it is missing, not a directory, one of our mounts, or has entries (unless `nonEmpty`).
  */
 export function checkMountPoint(path: string, nonEmpty: boolean): string {
   const real = realParent(path)
@@ -26,7 +26,7 @@ export function checkMountPoint(path: string, nonEmpty: boolean): string {
   return real
 }
 
-/** The path with every symbolic link followed but the last. */
+/** The path with all symbolic links but the last component followed. */
 function realParent(path: string): string {
   const absolute = resolve(path)
   if (absolute === '/') return absolute
@@ -79,5 +79,5 @@ function missing(path: string, error: unknown): MountError {
       })
 }
 
-/** The code of a system error, `unknown` where it has none. */
+/** The code of a system error; `unknown` if it has none. */
 const codeOf = (error: unknown): string => systemCode(error) ?? 'unknown'

@@ -1,11 +1,11 @@
-/** How far ahead of a reader the kernel asks for data. */
+/** The kernel's read-ahead. */
 import { writeFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { mountedAt } from '../../mount-points/mount-table.ts'
 
 /**
- * Raises a mount's read-ahead, which the kernel sets to 128 KiB, where we may (root). The device number comes from
- * the list of mounts: a stat of the mount would have to be answered by this very thread.
+ * Raises a mount's read-ahead from the kernel's default of 128 KiB; needs root, otherwise it stays. The device number
+ * comes from the mount table: a stat of the mount would deadlock, because this thread would have to answer it.
  */
 export function raiseReadAhead(mountPoint: string, kib: number, log: Logger): void {
   const device = mountedAt(mountPoint)?.device

@@ -1,13 +1,13 @@
 import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 
-/** How many are kept for later. */
+/** Maximum number of free buffers that are kept. */
 const KEPT = 8
 
-/** Memory for what is read, until the kernel has it: used again and again rather than left to the garbage collection. */
+/** Buffers for the replies to reads, reused to spare the garbage collector. */
 export class ReadBuffers {
   readonly #free: Uint8Array[] = []
 
-  /** A buffer of the longest transfer's length, with whatever was in it. */
+  /** A buffer of {@link MAX_TRANSFER_BYTES}, not cleared. */
   take(): Uint8Array {
     return this.#free.pop() ?? Buffer.allocUnsafeSlow(MAX_TRANSFER_BYTES)
   }

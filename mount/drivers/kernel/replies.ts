@@ -1,5 +1,5 @@
 /**
- * Answers, written to /dev/fuse with one writev each: header, structure and data where they lie.
+ * Replies, written to /dev/fuse with one writev each: header, structure, and data without a copy.
  *
  * | at | bytes | struct fuse_out_header                     |
  * |----|-------|--------------------------------------------|
@@ -7,7 +7,7 @@
  * | 4  | 4     | error: 0 or a negative errno               |
  * | 8  | 8     | unique, of the request; 0: a notification  |
  *
- * Every answer is encoded and sent within one call, so one scratch buffer serves them all.
+ * Every reply is encoded and sent within one call, so all share one scratch buffer.
  */
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
@@ -30,15 +30,15 @@ import { addressOf, errno, writev } from './system-calls.ts'
 
 const { ENOENT, ENODEV, ECONNABORTED, EIO } = constants.errno
 const OUT_HEADER_BYTES = 16
-/** The most buffers that one writev takes (IOV_MAX). */
+/** Maximum number of buffers of one writev (IOV_MAX). */
 const VECTORS_MAX = 1024
-/** Flags of the answer to open. */
+/** Flags of the reply to open. */
 const PAGES_FLAG: Readonly<Record<OpenFile['pages'], number>> = {
   keep: OpenFlag.KEEP_CACHE,
   drop: 0,
   bypass: OpenFlag.DIRECT_IO,
 }
-/** How long the kernel may cache the attributes in the answer to getattr and setattr. */
+/** How long the kernel may cache the attributes in a reply to getattr or setattr. */
 const ATTRIBUTES_VALID_MS = 1000
 
 export class Replies {
@@ -93,7 +93,7 @@ export class Replies {
     this.#send(request, length + this.#writeOpen(OUT_HEADER_BYTES + length, file))
   }
 
-  /** Bytes as they are: what was read, a link's target, an attribute's value. At most `limit` of them. */
+  /** Plain bytes (file data, a link's target, an attribute's value), at most `limit` of them. */
   data(request: RequestHeader, pieces: readonly Uint8Array[], limit: number): void {
     if (pieces.length >= VECTORS_MAX) return this.data(request, [Buffer.concat(pieces)], limit)
     let vector = 1
@@ -109,19 +109,19 @@ export class Replies {
     this.#writev(request, OUT_HEADER_BYTES, limit - left, vector, 0)
   }
 
-  /** A count of bytes, in 32 bits: what was written, how long an attribute is. */
+  /** A count of bytes in 32 bits: bytes written, the length of an attribute. */
   count(request: RequestHeader, count: number): void {
     setU64(this.#view, OUT_HEADER_BYTES, count)
     this.#send(request, 8)
   }
 
-  /** A number of 64 bits: an offset. */
+  /** A 64-bit number: an offset. */
   big(request: RequestHeader, value: bigint): void {
     this.#view.setBigUint64(OUT_HEADER_BYTES, value, true)
     this.#send(request, 8)
   }
 
-  /** Entries of a directory; with `found`, what readdirplus looked up, entry by entry. */
+  /** Entries of a directory; for readdirplus `found` has the result of each entry's lookup. */
   directory(
     request: RequestHeader,
     entries: readonly DirectoryEntry[],
@@ -152,7 +152,7 @@ export class Replies {
     return 16
   }
 
-  /** Sends the `length` bytes that were encoded behind the header. */
+  /** Sends the `length` bytes encoded behind the header. */
   #send(request: RequestHeader, length: number, errno = 0): void {
     this.#writev(request, OUT_HEADER_BYTES + length, 0, 1, errno)
   }
@@ -165,11 +165,11 @@ export class Replies {
     this.#vectors[1] = BigInt(head)
     if (writev(this.#fd, this.#vectorsAddress, vectors) >= 0) return
     const failure = errno()
-    // The kernel no longer waits for this answer: its caller was killed, or the mount is gone.
+    // The kernel does not wait for this reply any more: the caller was killed, or the mount is gone.
     if (failure === ENOENT || failure === ENODEV || failure === ECONNABORTED) return
     this.#log.error(
       { opcode: opcodeName(request.opcode), errno: failure, bytes: head + data },
-      'the kernel refused an answer',
+      'the kernel rejected a reply',
     )
     if (code !== EIO) this.error(request, EIO)
   }

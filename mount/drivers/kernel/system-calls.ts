@@ -1,7 +1,7 @@
 /**
- * The system calls that Node has no function for, through koffi. Each returns what the C function returns;
- * where that is -1, {@link errno} tells why. Memory is passed by address: `addressOf` a buffer stays right as long
- * as the buffer lives, so whoever keeps an address keeps the buffer.
+ * System calls without a function in Node, through koffi. Each returns the C function's result; after -1, {@link errno}
+ * has the reason. Memory is passed by address: `addressOf` a buffer is valid while the buffer lives, so code that
+ * keeps an address must keep the buffer.
  */
 import koffi from 'koffi'
 
@@ -11,7 +11,7 @@ type NativeFunction = ReturnType<typeof libc.func>
 /** The error of the last call, or of the asynchronous call whose callback is running. */
 export const errno = (): number => koffi.errno()
 
-/** Where a buffer's bytes lie. */
+/** The address of a buffer's bytes. */
 export const addressOf = (buffer: ArrayBufferView): bigint => koffi.address(buffer)
 
 export const read = libc.func('long read(int fd, void *buffer, size_t length)') as (
@@ -25,13 +25,13 @@ const writevFunction = libc.func('long writev(int fd, void *vectors, int count)'
 /** `vectors` holds `count` pairs of an address and a length, 8 bytes each. */
 export const writev = writevFunction as (fd: number, vectors: bigint, count: number) => number
 
-/** A call in a thread of Node's pool: its result, and its errno where that is -1. */
+/** The outcome of a call in a thread of Node's pool: its result, and its errno if that is -1. */
 export interface Outcome {
   readonly result: number
   readonly errno: number
 }
 
-/** {@link writev} in another thread. The caller keeps what `vectors` points to until it has ended. */
+/** {@link writev} in another thread. The caller keeps the memory that `vectors` points to until it has ended. */
 export const writevElsewhere = (fd: number, vectors: bigint, count: number): Promise<Outcome> =>
   elsewhere(writevFunction, fd, vectors, count)
 
@@ -44,7 +44,7 @@ const umount2Function = libc.func('int umount2(str target, int flags)')
 /** umount2(2)'s flags. Source: sys/mount.h. */
 export const UnmountFlag = { FORCE: 1, DETACH: 2, NOFOLLOW: 8 } as const
 
-/** umount2(2) in another thread: it may need this one to answer requests. */
+/** umount2(2) in another thread: meanwhile this thread may have to answer requests. */
 export const umount2 = (target: string, flags: number): Promise<Outcome> =>
   elsewhere(umount2Function, target, flags)
 
@@ -66,7 +66,7 @@ export const fcntl = libc.func('int fcntl(int fd, int command, long argument)') 
   argument: number,
 ) => number
 
-/** Calls `listener` from the event loop whenever `fd` is readable or has failed; returns what ends that. */
+/** Calls `listener` from the event loop whenever `fd` is readable or has failed; the returned function ends that. */
 export function watch(fd: number, listener: () => void): () => void {
   const handle = koffi.node.poll(fd, listener)
   return () => handle.close()

@@ -1,5 +1,5 @@
 /**
- * An inode as the kernel receives it.
+ * The encoding of an inode for the kernel.
  *
  * | at | struct fuse_attr (88 bytes)         | | at | struct fuse_entry_out (128 bytes)    |
  * |----|-------------------------------------|-|----|--------------------------------------|
@@ -10,7 +10,7 @@
  * | 76 | u32 rdev, blksize, flags            | |    |                                      |
  *
  * fuse_attr_out (104 bytes): u64 attr_valid, u32 attr_valid_nsec, u32 dummy, fuse_attr.
- * fuse_statx_out (288 bytes): u64 attr_valid, u32 attr_valid_nsec, u32 flags, 16 spare bytes, then as statx(2) has it.
+ * fuse_statx_out (288 bytes): u64 attr_valid, u32 attr_valid_nsec, u32 flags, 16 spare bytes, then struct statx of statx(2).
  * Source: linux/fuse.h, since 7.39 for statx.
  */
 import type { Attributes, Entry, Validity } from '../../../../core/file-system/operations.ts'
@@ -71,7 +71,7 @@ export function writeEntry(view: DataView, at: number, entry: Entry): number {
   return ENTRY_OUT_BYTES
 }
 
-/** Writes a fuse_statx_out with everything that statx(2) calls basic and the time of birth; returns its length. */
+/** Writes a fuse_statx_out with the basic fields and the time of birth; returns its length. */
 export function writeStatx(view: DataView, at: number, attributes: Attributes, validMs: number): number {
   new Uint8Array(view.buffer, view.byteOffset + at, STATX_OUT_BYTES).fill(0)
   setTimeout64(view, at, at + 8, validMs)
@@ -88,7 +88,7 @@ export function writeStatx(view: DataView, at: number, attributes: Attributes, v
   const times = [attributes.atimeNs, attributes.birthtimeNs, attributes.ctimeNs, attributes.mtimeNs]
   for (const [index, ns] of times.entries())
     setSplitTime(view, stat + 64 + index * 16, stat + 72 + index * 16, ns)
-  // The kernel's 32 bits of a device: the minor's low byte, the major's 12 bits, the rest of the minor.
+  // The kernel's 32-bit device number: the minor's low byte, the major's 12 bits, the rest of the minor.
   view.setUint32(stat + 128, (attributes.rdev >>> 8) & 0xfff, true)
   view.setUint32(stat + 132, (attributes.rdev & 0xff) | ((attributes.rdev >>> 12) & 0xfff00), true)
   return STATX_OUT_BYTES

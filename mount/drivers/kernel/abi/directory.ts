@@ -8,11 +8,11 @@ import { setU64 } from './fields.ts'
 
 const DIRENT_HEADER_BYTES = 24
 
-/** The length in bytes of an entry, with what readdirplus adds or without. */
+/** Length of an entry in bytes, for readdir or readdirplus. */
 export const directoryEntryBytes = (entry: DirectoryEntry, plus: boolean): number =>
   (plus ? ENTRY_OUT_BYTES : 0) + ((DIRENT_HEADER_BYTES + entry.name.length + 7) & ~7)
 
-/** How many of the shortest entries fit into `bytes`. */
+/** The number of shortest entries that fit into `bytes`. */
 export const directoryEntriesIn = (bytes: number, plus: boolean): number =>
   Math.max(1, Math.floor(bytes / ((plus ? ENTRY_OUT_BYTES : 0) + DIRENT_HEADER_BYTES + 8)))
 
@@ -33,7 +33,7 @@ export function writeDirectoryEntry(
   return length
 }
 
-/** Writes a fuse_direntplus; returns its length. Without `found` the kernel learns the name alone. */
+/** Writes a fuse_direntplus; returns its length. Without `found` the kernel gets only the name. */
 export function writeDirectoryEntryPlus(
   bytes: Buffer,
   view: DataView,

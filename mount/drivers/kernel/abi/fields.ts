@@ -1,4 +1,4 @@
-/** Numbers in the protocol's structures that DataView has no setter for. */
+/** Numbers in the protocol's structures for which DataView has no setter. */
 
 /** Stores a non-negative safe integer as 64 bits. */
 export function setU64(view: DataView, at: number, value: number): void {
@@ -23,7 +23,7 @@ export function splitTime(ns: bigint): { readonly seconds: bigint; readonly nano
 export const joinTime = (seconds: bigint, nanoseconds: number): bigint =>
   seconds * NS_PER_SECOND + BigInt(nanoseconds)
 
-/** How long the kernel may remember something: milliseconds as whole seconds and nanoseconds. */
+/** A cache timeout: milliseconds as whole seconds and nanoseconds. */
 export function setTimeout64(view: DataView, at: number, nanosecondsAt: number, ms: number): void {
   const seconds = Math.min(Math.floor(ms / 1000), 0xffff_ffff)
   setU64(view, at, seconds)

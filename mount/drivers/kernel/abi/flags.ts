@@ -1,10 +1,10 @@
-/** Bits in the protocol's flag fields, those that we send or read. Source: linux/fuse.h and Linux's uapi. */
+/** The bits of the protocol's flag fields that are used here. Source: linux/fuse.h and Linux's uapi. */
 
-/** INIT. The bits from 32 on travel in a second field, `flags2`. */
+/** INIT. Bits 32 and above are sent in a second field, `flags2`. */
 export const InitFlag = {
   /** Several reads of one file at a time. */
   ASYNC_READ: 1n << 0n,
-  /** open(2) brings O_TRUNC along instead of a setattr of its own. */
+  /** OPEN carries O_TRUNC; there is no separate SETATTR. */
   ATOMIC_O_TRUNC: 1n << 3n,
   BIG_WRITES: 1n << 5n,
   DO_READDIRPLUS: 1n << 13n,
@@ -12,13 +12,13 @@ export const InitFlag = {
   ASYNC_DIO: 1n << 15n,
   WRITEBACK_CACHE: 1n << 16n,
   PARALLEL_DIROPS: 1n << 18n,
-  /** Reading the device after an abort says ECONNABORTED, after an unmount ENODEV. */
+  /** Reading the device fails with ECONNABORTED after an abort, with ENODEV after an unmount. */
   ABORT_ERROR: 1n << 21n,
   MAX_PAGES: 1n << 22n,
   CACHE_SYMLINKS: 1n << 23n,
-  /** Cached pages go when a notification says so, not when size or mtime look new. */
+  /** The kernel drops cached pages on a notification, not when size or mtime have changed. */
   EXPLICIT_INVAL_DATA: 1n << 25n,
-  /** The server drops setuid and setgid bits, and spares the kernel a getxattr for each write. */
+  /** The server drops setuid, setgid and capabilities, which saves the kernel a getxattr per write. */
   HANDLE_KILLPRIV_V2: 1n << 28n,
   SETXATTR_EXT: 1n << 29n,
   INIT_EXT: 1n << 30n,
@@ -26,10 +26,10 @@ export const InitFlag = {
   DIRECT_IO_ALLOW_MMAP: 1n << 36n,
 } as const
 
-/** What the answer to open says of the file. */
+/** Flags in the reply to OPEN. */
 export const OpenFlag = { DIRECT_IO: 1 << 0, KEEP_CACHE: 1 << 1 } as const
 
-/** Which fields of a setattr count. */
+/** The valid fields of a SETATTR. */
 export const SetattrField = {
   MODE: 1 << 0,
   UID: 1 << 1,
@@ -44,19 +44,19 @@ export const SetattrField = {
   KILL_SUIDGID: 1 << 11,
 } as const
 
-/** A getattr or statx names a handle. */
+/** A GETATTR or STATX has a handle. */
 export const GETATTR_FH = 1 << 0
 
-/** An open with O_TRUNC takes setuid and setgid away. */
+/** An OPEN with O_TRUNC drops setuid and setgid. */
 export const OPEN_KILL_SUIDGID = 1 << 0
 
-/** A write of dirty pages, without the file that they were written through. */
+/** A WRITE of dirty pages from the page cache. */
 export const WRITE_CACHE = 1 << 0
 
-/** A write takes setuid and setgid away. */
+/** A WRITE drops setuid and setgid. */
 export const WRITE_KILL_SUIDGID = 1 << 2
 
-/** An fsync is an fdatasync. */
+/** An FSYNC is an fdatasync. */
 export const FSYNC_FDATASYNC = 1 << 0
 
 /** renameat2(2). */

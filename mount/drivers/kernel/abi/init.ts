@@ -1,5 +1,5 @@
 /**
- * The first request, in which the two sides agree.
+ * The first request, INIT: the kernel and the server agree on a version and on flags.
  *
  * | at | struct fuse_init_in              | | at | struct fuse_init_out (64 bytes)             |
  * |----|----------------------------------|-|----|---------------------------------------------|
@@ -8,22 +8,22 @@
  * | 16 | u32 flags2 (since 7.36), unused  | | 16 | u16 max_background, congestion_threshold    |
  * |    |                                  | | 20 | u32 max_write, time_gran                    |
  * |    |                                  | | 28 | u16 max_pages, map_alignment                |
- * |    |                                  | | 32 | u32 flags2, then what we do not use         |
+ * |    |                                  | | 32 | u32 flags2, then unused fields              |
  */
 import { InitFlag } from './flags.ts'
 import type { Message } from './message.ts'
 
 export const INIT_OUT_BYTES = 64
 export const PROTOCOL_MAJOR = 7
-/** Linux 5.4: the first with all that we rely on. */
+/** Linux 5.4: the first version with every required feature. */
 export const PROTOCOL_MINOR_MIN = 31
-/** The newest that this was written for. */
+/** The newest version supported. */
 export const PROTOCOL_MINOR_MAX = 45
 
-/** The most that one read or write carries, in bytes. */
+/** Maximum length of a read or write in bytes. */
 export const MAX_TRANSFER_BYTES = 1 << 20
 const PAGE_BYTES = 4096
-/** Requests that the kernel sends ahead (read-ahead, write-back) before it waits for answers. */
+/** Maximum number of pending background requests (read-ahead, write-back). */
 const MAX_BACKGROUND = 64
 const CONGESTION_THRESHOLD = 48
 
@@ -34,14 +34,14 @@ export interface InitRequest {
   readonly flags: bigint
 }
 
-/** What was agreed on. */
+/** The result of INIT. */
 export interface Agreement {
   readonly minor: number
   readonly maxReadaheadBytes: number
   readonly flags: bigint
 }
 
-/** What we ask for of what the kernel offers. */
+/** The requested features. */
 const WANTED =
   InitFlag.ASYNC_READ |
   InitFlag.ATOMIC_O_TRUNC |
@@ -70,7 +70,7 @@ export function readInit(message: Message): InitRequest {
   }
 }
 
-/** What both sides can do. */
+/** The features of both sides. */
 export function agree(init: InitRequest, writebackCache: boolean): Agreement {
   const wanted = WANTED | (writebackCache ? InitFlag.WRITEBACK_CACHE : 0n)
   return {

@@ -1,5 +1,5 @@
 /**
- * A request as it was read from /dev/fuse, in a buffer that is used again for later ones.
+ * A request read from /dev/fuse, in a buffer that is reused for later requests.
  *
  * | at | bytes | struct fuse_in_header        |
  * |----|-------|------------------------------|
@@ -12,29 +12,29 @@
  * | 38 | 2     | padding                      |
  *
  * The body follows: a structure that depends on the opcode, then names (each ended by a NUL) or data. Offsets
- * below count from the start of the body. All numbers are little-endian: the kernel's own order on every machine
- * that Node and we run on. Source: linux/fuse.h.
+ * below count from the start of the body. All numbers are in the kernel's order, little-endian on every supported
+ * machine. Source: linux/fuse.h.
  */
 import type { Caller, Fh, Ino, Name } from '../../../../core/file-system/operations.ts'
 
 /** Length of fuse_in_header in bytes. */
 export const IN_HEADER_BYTES = 40
 
-/** A request that is not as the protocol has it: it is shorter than its fields, or a number or name is impossible. */
+/** A request that violates the protocol: it is shorter than its fields, or has an impossible number or name. */
 export class MalformedRequestError extends Error {
   override readonly name = 'MalformedRequestError'
 }
 
-/** What is kept of a request until it has been answered. */
+/** The header of a request, kept until it has been answered. */
 export interface RequestHeader {
   readonly opcode: number
-  /** Names the request in its answer. */
+  /** Identifies the request in its reply. */
   readonly unique: number
   readonly ino: Ino
   readonly caller: Caller
 }
 
-/** A buffer for requests, and the request that lies in it. */
+/** A buffer for requests, and the request in it. */
 export class Message {
   readonly bytes: Buffer
   readonly #view: DataView
@@ -48,7 +48,7 @@ export class Message {
 
   /**
    * Takes the first `length` bytes as a request and reads its header.
-   * @throws MalformedRequestError where they are not one.
+   * @throws MalformedRequestError if they are not a request.
    */
   begin(length: number): RequestHeader {
     this.#end = length
@@ -96,21 +96,21 @@ export class Message {
     return this.#view.getBigInt64(this.#position(at, 8), true)
   }
 
-  /** The bytes `[at, at + length)` themselves: they change with the next request in this buffer. */
+  /** The bytes `[at, at + length)`, without a copy: they change with the next request in this buffer. */
   data(at: number, length: number): Buffer {
     const position = this.#position(at, length)
     return this.bytes.subarray(position, position + length)
   }
 
-  /** The bytes up to the next NUL, one character each, and where the byte after that NUL stands. */
+  /** The bytes up to the next NUL, one character each, and the offset of the byte after the NUL. */
   text(at: number): { readonly text: string; readonly next: number } {
     const start = this.#position(at, 1)
     const stop = this.bytes.indexOf(0, start)
-    if (stop < 0 || stop >= this.#end) throw new MalformedRequestError(`the name at ${at} does not end`)
+    if (stop < 0 || stop >= this.#end) throw new MalformedRequestError(`the name at ${at} has no end`)
     return { text: this.bytes.toString('latin1', start, stop), next: stop + 1 - IN_HEADER_BYTES }
   }
 
-  /** A name in a directory, and where the byte after its NUL stands. */
+  /** A name in a directory, and the offset of the byte after its NUL. */
   name(at: number): { readonly name: Name; readonly next: number } {
     const { text, next } = this.text(at)
     if (text.length === 0 || text.includes('/'))

@@ -46,10 +46,10 @@ export const Opcode = {
   COPY_FILE_RANGE_64: 53,
 } as const
 
-/** Messages that go to the kernel without a request. */
+/** Messages to the kernel that answer no request. */
 export const NotifyCode = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const
 
 const NAMES: ReadonlyMap<number, string> = new Map(Object.entries(Opcode).map(([name, code]) => [code, name]))
 
-/** What a log line calls an opcode. */
+/** The name of an opcode, for logs. */
 export const opcodeName = (opcode: number): string => NAMES.get(opcode) ?? `opcode ${opcode}`

@@ -1,5 +1,5 @@
 /**
- * What a setattr changes.
+ * The decoding of SETATTR.
  *
  * | at | struct fuse_setattr_in                            |
  * |----|---------------------------------------------------|
