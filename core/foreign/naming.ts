@@ -18,6 +18,7 @@ import type { Connection } from '../objects/connection.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
+import type { Tid } from '../../store/ids.ts'
 import { ZBIGARRAY } from './array.ts'
 
 export type ForeignKind = 'directory' | 'file' | 'array'
@@ -42,6 +43,12 @@ const KINDS: ReadonlyMap<string, ForeignKind> = new Map<string, ForeignKind>([
   [ZBigFile.CLASS_NAME, 'file'],
   [ZBIGARRAY, 'array'],
 ])
+
+/** The entries of mappings by name, as of the transaction that wrote them. */
+const SORTED = new WeakMap<
+  PersistentMapping,
+  { readonly tid: Tid; readonly entries: readonly ForeignEntry[] }
+>()
 
 /** A directory of an external ZODB database, in one view. */
 export class ForeignDirectory {
@@ -86,13 +93,34 @@ export class ForeignDirectory {
       : await this.#afterInTree(object, name, limit)
   }
 
-  #afterInMapping(mapping: PersistentMapping, after: string | undefined, limit: number): ForeignEntry[] {
-    const found: ForeignEntry[] = []
+  #afterInMapping(
+    mapping: PersistentMapping,
+    after: string | undefined,
+    limit: number,
+  ): readonly ForeignEntry[] {
+    const sorted = this.#sortedEntries(mapping)
+    if (after === undefined) return sorted.slice(0, limit)
+    let [lo, hi] = [0, sorted.length]
+    while (lo < hi) {
+      const middle = (lo + hi) >> 1
+      if ((sorted[middle]?.name ?? '') <= after) lo = middle + 1
+      else hi = middle
+    }
+    return sorted.slice(lo, lo + limit)
+  }
+
+  /** All entries of a mapping by name: sorted once for each of its states, not for each part of a listing. */
+  #sortedEntries(mapping: PersistentMapping): readonly ForeignEntry[] {
+    const known = SORTED.get(mapping)
+    if (known?.tid === mapping.tid) return known.entries
+    const entries: ForeignEntry[] = []
     for (const [key, value] of mapping.entries()) {
       const entry = this.#entry(nameOf(key), value)
-      if (entry !== undefined && (after === undefined || entry.name > after)) found.push(entry)
+      if (entry !== undefined) entries.push(entry)
     }
-    return found.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(0, limit)
+    entries.sort((a, b) => (a.name < b.name ? -1 : 1))
+    SORTED.set(mapping, { tid: mapping.tid, entries })
+    return entries
   }
 
   async #afterInTree(

@@ -8,6 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { importDatabase } from '../../core/foreign/import/import-database.ts'
+import { ForeignDirectory } from '../../core/foreign/naming.ts'
+import { Connection } from '../../core/objects/connection.ts'
+import { Ref } from '../../core/objects/pickle/value.ts'
+import * as made from '../mount/zodb/made-up.ts'
 import { openFileStorage } from '../../store/filestorage/file-storage.ts'
 import { oid, TID_MAX, tid } from '../../store/ids.ts'
 import { recognise } from '../../store/recognise.ts'
@@ -145,4 +149,25 @@ describe(`a hostile FileStorage (HOSTILE_SEED=${SEED})`, () => {
       await expect(openFileStorage(join(directory, name))).rejects.toThrow(StoreError)
     }
   })
+})
+
+test('a mapping of very many names is listed in time', { timeout: 60_000 }, async () => {
+  const names = 30_000
+  const entries: Record<string, ReturnType<typeof made.ref>> = {}
+  for (let number = 0; number < names; number++) entries[`n${number}`] = made.ref(1, made.MAPPING)
+  const path = made.madeUpFile({ 0: made.mapping(entries), 1: made.mapping({}) })
+  const store = await openFileStorage(path, { cacheDirectory: temporaryDirectory() })
+  onTestFinished(() => store.close())
+  const connection = await Connection.open(store, { cacheSizeBytes: 64 << 20 })
+  const root = new Ref(oid(0), made.MAPPING)
+  const started = Date.now()
+  let count = 0
+  for (let after: string | undefined; ;) {
+    const page = await (await ForeignDirectory.open(connection, root, () => {})).after(after, 10)
+    count += page.length
+    after = page.at(-1)?.name
+    if (after === undefined) break
+  }
+  expect(count).toBe(names)
+  expect(Date.now() - started).toBeLessThan(STEP_MS)
 })
