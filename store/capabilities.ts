@@ -239,6 +239,9 @@ export interface Measuring {
   /** What the database takes on the disk. */
   space(): Promise<Space>
 
+  /** Bytes that the disk of the database has free for this process; undefined if that is not known or not limited. */
+  availableBytes(): Promise<number | undefined>
+
   /** What the transactions `(after, upTo]` added: from stored sums, without reading revisions. */
   added(after: Tid, upTo: Tid): Promise<Added>
 

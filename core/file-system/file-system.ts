@@ -256,7 +256,7 @@ export class FileSystem implements Operations {
     keepsSetuid: KeepsSetuid = KEEPS,
   ): Promise<void> {
     this.#change('allocate', ino)
-    const available = (): Promise<number> => availableBytes(this.#store.name)
+    const available = (): Promise<number> => availableBytes(this.#store.capabilities.measuring)
     await allocate(this.#context, ino, mode, { off, len }, keepsSetuid, available)
   }
 
@@ -312,7 +312,7 @@ export class FileSystem implements Operations {
 
   async statfs(): Promise<FileSystemStatistics> {
     this.#counts.count('statfs')
-    return await statfs(this.#store.name, this.#context.bookkeeping.usage)
+    return await statfs(this.#store.capabilities.measuring, this.#context.bookkeeping.usage)
   }
 
   /** Changes that the kernel does not know of are invalidated through `notifier`. */

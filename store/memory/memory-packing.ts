@@ -118,6 +118,10 @@ export class MemoryMeasuring implements Measuring {
     return Promise.resolve(this.#source.space())
   }
 
+  availableBytes(): Promise<undefined> {
+    return Promise.resolve(undefined)
+  }
+
   added(after: Tid, upTo: Tid): Promise<Added> {
     let storedBytes = 0
     let revisions = 0

@@ -1,5 +1,5 @@
-/** statfs(2): used is what today's files take, available what the database's disk has. */
-import { statfs as statfsOf } from 'node:fs/promises'
+/** statfs(2): used is what today's files take, available is the free space of the database's disk. */
+import type { Measuring } from '../../../store/capabilities.ts'
 import type { Usage } from '../../tree/superblock.ts'
 import type { FileSystemStatistics } from '../operations.ts'
 
@@ -10,17 +10,12 @@ const UNKNOWN_BYTES = 2 ** 50
 const UNKNOWN_FILES = 2 ** 40
 
 /** Free bytes on the disk of a database. */
-export async function availableBytes(path: string): Promise<number> {
-  try {
-    const { bavail, bsize } = await statfsOf(path)
-    return bavail * bsize
-  } catch {
-    return UNKNOWN_BYTES
-  }
+export async function availableBytes(measuring: Measuring | undefined): Promise<number> {
+  return (await measuring?.availableBytes()) ?? UNKNOWN_BYTES
 }
 
-export async function statfs(path: string, usage: Usage): Promise<FileSystemStatistics> {
-  const available = Math.floor((await availableBytes(path)) / BLOCK_BYTES)
+export async function statfs(measuring: Measuring | undefined, usage: Usage): Promise<FileSystemStatistics> {
+  const available = Math.floor((await availableBytes(measuring)) / BLOCK_BYTES)
   return {
     blockSize: BLOCK_BYTES,
     blocks: Math.ceil(usage.bytes / BLOCK_BYTES) + available,

@@ -1,3 +1,4 @@
+import { statfs } from 'node:fs/promises'
 import type {
   Added,
   Mark,
@@ -29,6 +30,16 @@ export class SqliteMeasuring implements Measuring {
 
   space(): Promise<Space> {
     return this.#store.space()
+  }
+
+  async availableBytes(): Promise<number | undefined> {
+    try {
+      const { bavail, bsize } = await statfs(this.#store.name)
+      return bavail * bsize
+    } catch {
+      // The database was moved, for example.
+      return undefined
+    }
   }
 
   added(after: Tid, upTo: Tid): Promise<Added> {

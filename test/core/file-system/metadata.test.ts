@@ -277,3 +277,10 @@ test('everything of an inode is there after the next mount', async () => {
   expect(await mount.readlink('link')).toBe('somewhere')
   expect(await mount.at('file', at => mount.fs.listxattr(at))).toEqual(['user.a'])
 })
+
+test('the free space is that of the disk of the database, unlimited in memory', async () => {
+  const disk = await openPaths(temporaryDatabase())
+  const { blocksAvailable, blockSize } = await disk.fs.statfs()
+  expect(blocksAvailable * blockSize).toBeLessThan(2 ** 50)
+  expect((await paths.fs.statfs()).blocksAvailable * blockSize).toBe(2 ** 50)
+})

@@ -41,6 +41,10 @@ export function measuringContract(name: string, make: MakeDatabase): void {
       expect((await measuring().space()).totalBytes).toBeGreaterThan(0)
     })
 
+    test('the free space is a number of bytes, if it is limited', async () => {
+      expect((await measuring().availableBytes()) ?? 1).toBeGreaterThan(0)
+    })
+
     test('what a pack would leave is less by what no moment sees and what is not reached', async () => {
       const { tid, oids } = await commitChain(store, 5, BYTES)
       const last = await store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
