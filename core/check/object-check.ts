@@ -45,9 +45,10 @@ export interface ObjectCheckParts {
 }
 
 const DATA_CLASSES: readonly string[] = [ZDATA, ZBLK0]
-/** Objects visited, and records in memory, at once. */
-const BATCH = 64
-const PROGRESS_OBJECTS = 2048
+/** Objects visited at once, in the order of their oids: neighbours lie together in the database. */
+const BATCH_OBJECTS = 1024
+/** Records in memory at once. */
+const BATCH_RECORDS = 64
 
 /** A state that a kept moment sees. */
 interface State {
@@ -79,7 +80,7 @@ export class ObjectCheck {
   readonly #classOf = this.#db.prepare<[number], string>('SELECT class FROM mark WHERE oid = ?').pluck()
   readonly #push = this.#db.prepare<[number]>('INSERT INTO queue (oid) VALUES (?)')
   readonly #next = this.#db
-    .prepare<[number], number>(`SELECT oid FROM queue WHERE id >= ? ORDER BY id LIMIT ${BATCH}`)
+    .prepare<[number], number>(`SELECT oid FROM queue WHERE id >= ? ORDER BY id LIMIT ${BATCH_OBJECTS}`)
     .pluck()
 
   constructor({ reader, findings, upTo, progress }: ObjectCheckParts) {
@@ -103,7 +104,7 @@ export class ObjectCheck {
       await this.#refresh()
       yield* this.#visit(batch.sort((a, b) => a - b))
       id += batch.length
-      if ((id - 1) % PROGRESS_OBJECTS === 0) this.#progress('objects', id, Math.max(id, nextOid))
+      this.#progress('objects', id, Math.max(id, nextOid))
     }
   }
 
@@ -171,8 +172,8 @@ export class ObjectCheck {
     for (const [index, state] of data.entries())
       suspicions.push(...(await this.#checkState(state, await this.#wholeHead(state, heads[index]))))
     const others = states.filter(state => !isData(state))
-    for (let first = 0; first < others.length; first += BATCH) {
-      const batch = others.slice(first, first + BATCH)
+    for (let first = 0; first < others.length; first += BATCH_RECORDS) {
+      const batch = others.slice(first, first + BATCH_RECORDS)
       const records = await this.#reader.records(batch)
       for (const [index, state] of batch.entries())
         suspicions.push(...(await this.#checkState(state, records[index])))

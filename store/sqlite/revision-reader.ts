@@ -17,7 +17,7 @@ import { connectReadOnly } from './open/immutable.ts'
 import { storeError } from './sqlite-errors.ts'
 
 const BATCH_ROWS = 1024
-const CACHE_KIB = 4096
+const CACHE_BYTES = 4 << 20
 const BUSY_TIMEOUT_MS = 5000
 
 type EntryRow = [
@@ -46,9 +46,14 @@ export class SqliteRevisionReader implements RevisionReader {
   readonly #oids: Database.Statement<[number, number], number>
   readonly #exists: Database.Statement<[number, bigint], number>
 
-  constructor(path: string, openFiles: OpenFiles = db => logFilesOf(db, 'read')) {
+  /** @param cacheSizeBytes SQLite's page cache. */
+  constructor(
+    path: string,
+    openFiles: OpenFiles = db => logFilesOf(db, 'read'),
+    cacheSizeBytes: number = CACHE_BYTES,
+  ) {
     this.db = connectReadOnly(path, BUSY_TIMEOUT_MS)
-    this.db.pragma(`cache_size = -${CACHE_KIB}`)
+    this.db.pragma(`cache_size = -${cacheSizeBytes >> 10}`)
     this.path = path
     this.files = openFiles(this.db)
     this.#reader = new RecordReader(this.db, this.files)

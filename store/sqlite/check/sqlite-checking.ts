@@ -16,7 +16,7 @@ import { assertRepairable, repairLog } from './repair-log.ts'
 import { lossName, noteLosses, repairRows } from './repair-rows.ts'
 import { filesToCheck, StorageCheck } from './storage-check.ts'
 
-const CACHE_KIB = 32 << 10
+const CACHE_BYTES = 32 << 20
 
 export class SqliteChecking implements Checking {
   readonly #path: string
@@ -41,7 +41,7 @@ export class SqliteChecking implements Checking {
   }
 
   reader(): RevisionReader {
-    return new SqliteRevisionReader(this.#path, filesToCheck)
+    return new SqliteRevisionReader(this.#path, filesToCheck, CACHE_BYTES)
   }
 
   async isAccepted(oid: Oid, tid: Tid): Promise<boolean> {
@@ -81,7 +81,7 @@ export class SqliteChecking implements Checking {
 
   #connect(): Database.Database {
     const db = connectReadOnly(this.#path)
-    db.pragma(`cache_size = -${CACHE_KIB}`)
+    db.pragma(`cache_size = -${CACHE_BYTES >> 10}`)
     return db
   }
 }
