@@ -1,6 +1,6 @@
 /**
- * A set of integers from 0 on that needs little memory however large they are: a bit each, in pages, of which some are
- * in memory and the rest in a temporary file that goes with the process. Neighbours should be asked for together.
+ * A set of integers from 0 on in bounded memory: one bit each, in pages, of which some are in memory and the others in a
+ * temporary file that ends with the process. Access in ascending order is cheapest.
  */
 import Database from 'better-sqlite3'
 import { LRUCache } from 'lru-cache'
@@ -46,7 +46,7 @@ export class PagedBitmap {
     return (((this.#page(index)?.bits[bit >> 3] ?? 0) >> (bit & 7)) & 1) === 1
   }
 
-  /** Whether it was not there. */
+  /** Adds an integer; returns whether it was absent. */
   add(index: number): boolean {
     const bit = index % PAGE_BITS
     const page = this.#pageForWriting(index)
@@ -82,7 +82,7 @@ export class PagedBitmap {
     }
   }
 
-  /** How many of `[lo, hi)` are there. */
+  /** Counts the members in `[lo, hi)`. */
   count(lo: number, hi: number): number {
     let count = 0
     for (let index = lo; index < hi;) {
@@ -95,7 +95,7 @@ export class PagedBitmap {
     return count
   }
 
-  /** The least integer in `[from, end)` that is there (`present`), or is not; `end` where there is none. */
+  /** The least integer in `[from, end)` that is a member (`present`), or is not; `end` if all others are. */
   find(present: boolean, from: number, end: number): number {
     let index = from
     while (index < end) {
@@ -115,7 +115,7 @@ export class PagedBitmap {
     this.#db.close()
   }
 
-  /** The first index of the next page that there is. */
+  /** The first index of the next page that exists. */
   #nextPage(index: number): number {
     const number = Math.floor(index / PAGE_BITS) + 1
     let next = this.#next.get(number) ?? Number.POSITIVE_INFINITY
@@ -152,7 +152,7 @@ export class PagedBitmap {
 
   #store(number: number, page: Page): void {
     if (page.changed) this.#write.run(number, page.bits)
-    // It may come back as another object.
+    // The page may be loaded again as another object.
     if (number === this.#lastNumber) this.#lastNumber = -1
   }
 }
@@ -163,7 +163,7 @@ const BITS_SET = Uint8Array.from({ length: 256 }, (_, byte) => {
   return count
 })
 
-/** How many of the bits `[lo, hi)` are set. */
+/** Counts the bits of `[lo, hi)` that are set. */
 function countBits(bits: Uint8Array, lo: number, hi: number): number {
   let count = 0
   let bit = lo
@@ -174,7 +174,7 @@ function countBits(bits: Uint8Array, lo: number, hi: number): number {
   return count
 }
 
-/** The first bit from `from` on that is set (`present`), or is not; {@link PAGE_BITS} where there is none. */
+/** The first bit from `from` on that is set (`present`), or is not; {@link PAGE_BITS} at the end. */
 function findBit(bits: Uint8Array, present: boolean, from: number): number {
   const skipped = present ? 0 : 0xff
   let bit = from

@@ -34,9 +34,10 @@ export class CountsCheck {
 
   async checkUsage(superblock: Superblock): Promise<void> {
     const usage = this.#context.inodes.usage()
-    const said = await superblock.usage().catch(faultOf)
-    if ('bytes' in said && said.bytes === usage.bytes && said.inodes === usage.inodes) return
-    const before = 'bytes' in said ? `${said.inodes} inodes with ${said.bytes} bytes` : said.reason
+    const recorded = await superblock.usage().catch(faultOf)
+    if ('bytes' in recorded && recorded.bytes === usage.bytes && recorded.inodes === usage.inodes) return
+    const before =
+      'bytes' in recorded ? `${recorded.inodes} inodes with ${recorded.bytes} bytes` : recorded.reason
     this.#context.found(
       {
         kind: 'usage',

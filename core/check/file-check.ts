@@ -148,7 +148,7 @@ export class FileCheck {
       const ref = value instanceof Ref ? value : undefined
       if (ref === undefined || (ref.className !== ZBLK0 && ref.className !== ZBlk1.CLASS_NAME))
         throw blocks.blktab.corrupt(
-          `block ${blk} is ${ref === undefined ? 'no reference' : `a ${ref.className}`}`,
+          `block ${blk} is ${ref === undefined ? 'not a reference' : `a ${ref.className}`}`,
         )
       const isWhole =
         ref.className === ZBLK0
@@ -267,7 +267,7 @@ export class FileCheck {
     { oid }: IOBTree,
   ): Promise<Fault | 'whole' | 'part'> {
     if (!(value instanceof Ref) || value.className !== ZDATA)
-      return { oid, reason: `the chunk at ${off} is no reference to a ZData` }
+      return { oid, reason: `the chunk at ${off} is not a reference to a ZData` }
     if (off < 0 || off >= inHand.blocks.blksize)
       return { oid, reason: `a chunk begins at ${off}, outside of its block` }
     try {

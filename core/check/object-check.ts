@@ -5,7 +5,7 @@
  * Objects are visited breadth first from the root; the queue and the marks are in a scratch database. Of data only
  * the beginning of the record is read. Objects that are not reached are garbage until a pack frees them.
  *
- * A pack may drop revisions meanwhile, but none that a moment sees which it keeps, and it records first which those are.
+ * A pack may drop revisions meanwhile, but not those that its kept moments see, and it records these moments first.
  * So the kept moments are read again before each batch, and before damage counts: where they have changed, the
  * object is read once more.
  */

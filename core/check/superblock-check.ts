@@ -97,7 +97,7 @@ export class SuperblockCheck {
     return await Superblock.open(this.#context.connection)
   }
 
-  /** The directory that is its own parent; a new one where there is none. */
+  /** The directory that is its own parent; a new one where no directory is. */
   async #findRootDirectory(): Promise<Oid> {
     for await (const mapping of this.#context.mappings()) {
       const parent = mapping.get('parent')

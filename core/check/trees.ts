@@ -121,7 +121,7 @@ export class Trees {
   /** A new tree with what can be read of another. @throws ReadOnlyError */
   async rebuild<K extends PickleValue>(tree: BTree<K>): Promise<BTree<K>> {
     const made = await this.#connection.createNamed(tree.className)
-    if (!(made instanceof BTree)) throw new TypeError(`a ${tree.className} is no tree`)
+    if (!(made instanceof BTree)) throw new TypeError(`a ${tree.className} is not a tree`)
     for await (const part of this.parts(tree)) {
       if ('fault' in part) continue
       for (const [i, key] of part.keys.entries()) await made.set(key, part.values[i] ?? null)

@@ -26,7 +26,7 @@ export class Walk {
     this.#files = new FileCheck(connection, findings, trees, report, isRepair)
   }
 
-  /** Sets the total that progress is told of. */
+  /** Sets the total that progress is reported of. */
   expect(inodes: number): void {
     this.#expected = inodes
   }
@@ -94,7 +94,12 @@ export class Walk {
       await inode.activate()
       if (stored !== before) {
         this.#context.found(
-          { kind: 'usage', path, oid, reason: `it is said to store ${before} bytes, but stores ${stored}` },
+          {
+            kind: 'usage',
+            path,
+            oid,
+            reason: `its inode records ${before} stored bytes, but it stores ${stored}`,
+          },
           'corrected',
         )
         if (this.#context.isRepair) inode.stored = stored
@@ -152,8 +157,8 @@ export class Walk {
       )
       return false
     }
-    if (name === undefined || !isName(name)) return drop('its name is none that a file can have')
-    if (!(value instanceof Ref)) return drop('the entry is no reference')
+    if (name === undefined || !isName(name)) return drop('no file can have this name')
+    if (!(value instanceof Ref)) return drop('the entry is not a reference')
     const known = this.#context.inodes.get(value.oid)
     if (known !== undefined) {
       if (known.isDirectory)

@@ -194,7 +194,7 @@ const xattrsOf = (inode: Inode): string =>
     .sort()
     .join()
 
-/** An inode by its oid, activated; undefined for a mapping that is none (the root, the superblock). */
+/** An inode by its oid, activated; undefined for other mappings (the root, the superblock). */
 async function inodeAt(view: MomentView, oid: Oid): Promise<Inode | undefined> {
   const inode = await view.inode(oid)
   return inode?.object.has('nlink') === true ? inode : undefined

@@ -15,7 +15,7 @@ const COUNTS: ReadonlySet<string> = new Set(['bytes', 'inodes', 'stored', 'nlink
 /** What tells of changes as such: a later one has the last word. */
 const TIMES: ReadonlySet<string> = new Set(['atime', 'mtime', 'ctime'])
 
-/** The merged state; undefined where there is none. All three are of one class. */
+/** The merged state; undefined where the states cannot be merged. All three are of one class. */
 export function mergeBack(
   before: DecodedRecord,
   after: DecodedRecord,
@@ -50,7 +50,7 @@ function mergeMappings(before: PickleValue, after: PickleValue, now: PickleValue
     if (isSame(is, became)) put(merged, key, was)
     else if (isOneOf(COUNTS, key)) {
       const count = Number(is) + Number(was) - Number(became)
-      // Somebody has removed it since, or it would have less than nothing.
+      // It was removed since, or its count would fall below zero.
       if (!(count >= 0) || (key === 'nlink' && (is === 0 || count === 0))) return undefined
       merged.set(key, count)
     } else if (!isOneOf(TIMES, key)) return undefined

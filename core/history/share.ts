@@ -6,7 +6,7 @@
  * either file makes a new record of that file alone. The work is in proportion to the number of records.
  *
  * What is made is made in steps, so that a file of any size takes bounded memory: between two steps the caller may
- * let others work, and commit. Until the caller refers to it, nobody sees it.
+ * let other operations run, and commit. It is not visible until the caller refers to it.
  */
 import { IOBTree, LOBTree } from '../btree/tree.ts'
 import { Blocks } from '../big-file/blocks.ts'
@@ -54,7 +54,7 @@ export class SharedFile {
   }
 
   /**
-   * Makes about so many records; resolves to how many, 0 when all are made. No prepare may run meanwhile.
+   * Makes about this number of records; resolves to the number made, 0 at the end. No prepare may run meanwhile.
    * @throws CorruptRecordError, StoreError
    */
   async step(records: number): Promise<number> {

@@ -7,7 +7,7 @@
  * | what the transaction made of it    | what it was before; data is shared with that record          |
  * | something else                     | what {@link mergeBack} makes of the three, or there is a clash |
  *
- * A ZBlk1's record says nothing but that one of its chunks has changed, so it is always written again.
+ * A ZBlk1's record only shows that one of its chunks has changed, so it is always written again.
  *
  * What the transaction created is left without a name; nothing refers to it then. A clash takes nothing back.
  */
@@ -98,7 +98,7 @@ async function assertUndoable(store: Store, undone: Tid): Promise<void> {
     throw new StoreError(`${name} cannot be undone: what was before it is not kept`)
 }
 
-/** What becomes of objects; one that clashes is told by a `tid`. */
+/** New states of objects; a `tid` marks an object that clashes. */
 async function reverseBatch(
   store: Store,
   oids: readonly Oid[],

@@ -11,9 +11,9 @@ import { lastLogEnd, lastTidOf, logDirectory, logFilesOf } from '../log.ts'
 import { filesToCheck } from './storage-check.ts'
 
 /**
- * Makes a database's id and the headers of its log files say the same again, and the last of these, which is written
- * on, where it is lost. To be called by whoever holds the writer's lock, with nothing else open.
- * @throws StoreError where there is no log at all: it may only have been left behind.
+ * Makes a database's id and the headers of its log files agree again, and creates the last file, which is appended to, where it
+ * is lost. The caller holds the writer's lock and has nothing else open.
+ * @throws StoreError where the whole log is missing: it may only have been left elsewhere.
  */
 export function repairLog(path: string): void {
   const db = new Database(path, { fileMustExist: true })
@@ -35,8 +35,8 @@ export function repairLog(path: string): void {
 }
 
 /**
- * @throws StoreError where a repair would find no log, or another database's, or make void what waits in the intent log:
- *   nothing else may be repaired before.
+ * @throws StoreError where a repair would find no log, or another database's, or void entries of the intent log: nothing may
+ *   be repaired before.
  */
 export function assertRepairable(path: string): void {
   const db = new Database(path, { readonly: true, fileMustExist: true })
@@ -47,7 +47,7 @@ export function assertRepairable(path: string): void {
     for (const index of files.indexes()) files.segment(index)
   } catch (error) {
     if (error instanceof BulkDamageError) throw nothingRepaired(error)
-    // What SQLite cannot read is for the repair to see.
+    // The repair itself reports what SQLite cannot read.
     if (!(error instanceof Database.SqliteError)) throw error
   } finally {
     files.close()

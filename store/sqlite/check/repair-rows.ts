@@ -1,7 +1,7 @@
 /**
- * Brings the tables back into an order that everything else can rely on, after damage that no transaction could mend:
- * rows that are not what was written are removed, the rest is entered anew, and the counts of transactions become
- * those of what is left. To be called by whoever holds the writer's lock, with nothing else open.
+ * Makes the tables consistent again, after damage that no transaction could repair: rows that are not as they were written
+ * are removed, the others are inserted anew, and the counts of transactions become those of the rows that are left. The
+ * caller holds the writer's lock and has nothing else open.
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
@@ -80,7 +80,7 @@ const LOSS = 'lost'
 
 export const lossName = (oid: Oid, tid: Tid): string => `${LOSS} ${formatOid(oid)} ${formatTid(tid)}`
 
-/** Notes states of the past that are lost for good, so that they are not found again. Replaces earlier notes. */
+/** Records past states that are lost for good, so that later checks are silent about them. */
 export function noteLosses(path: string, names: Iterable<string>): void {
   const db = new Database(path, { fileMustExist: true })
   try {

@@ -15,7 +15,7 @@
  *
  * A whole scan reads the table through, not by an index, so it finds those that no search finds. Rows are
  * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
- * the database, so that a writer beside is in no way. The log has no states: what a pack gives back meanwhile is no
+ * the database, so a writer may run beside it. The log has no states: what a pack gives back meanwhile is no
  * damage, so a revision whose bytes are not there is looked up once more, in the state of that time.
  */
 import Database from 'better-sqlite3'
@@ -49,7 +49,7 @@ interface TransactionRow {
   readonly sum: bigint
 }
 
-/** SQLite stops looking after so many. */
+/** SQLite stops after this number of findings. */
 const STRUCTURE_MAX = 1000
 const FLUSH_ENTRIES = 100_000
 const UNITS_PER_SEGMENT = SEGMENT_BYTES / UNIT_BYTES
@@ -63,7 +63,7 @@ export class StorageCheck {
   readonly #now: Database.Database
   readonly #upTo: bigint
   readonly #progress: Progress
-  /** Goes on where the next one has the same reason. */
+  /** The gap being extended; adjacent gaps with the same reason are merged. */
   #lastGap: { readonly lo: number; hi: number; readonly reason: string } | undefined
 
   /**
@@ -88,7 +88,7 @@ export class StorageCheck {
     this.#marks.close()
   }
 
-  /** All of it. With `data` every byte of the log is read. */
+  /** Runs the whole check. With `data` it reads every byte of the log. */
   *run(data: boolean): Generator<StorageDamage> {
     // One snapshot: beside a mount that packs, the next would have other revisions, at other places of the log.
     this.#db.exec('BEGIN')
@@ -104,7 +104,7 @@ export class StorageCheck {
     }
   }
 
-  /** What SQLite throws on its way is damage too; the next scan may still find its own. */
+  /** Reports an error of SQLite as damage; the next scan may still find more. */
   *#guard(damages: Generator<StorageDamage>): Generator<StorageDamage> {
     try {
       yield* damages
@@ -152,7 +152,7 @@ export class StorageCheck {
     }
   }
 
-  /** A bit for each unit that a revision points to. */
+  /** The units to which revisions point. */
   #usedUnits(): PagedBitmap {
     const used = new PagedBitmap()
     const rows = this.#db
@@ -167,7 +167,7 @@ export class StorageCheck {
     return used
   }
 
-  /** Of the segments that are used: one that nobody points to may be a rest, or on its way out. */
+  /** Headers of the segments in use: one without a revision may be left over, or about to be removed. */
   *#headers(files: LogFiles, used: PagedBitmap): Generator<StorageDamage> {
     for (const index of files.indexes()) {
       const end = (index + 1) * UNITS_PER_SEGMENT
@@ -199,7 +199,7 @@ export class StorageCheck {
     }
   }
 
-  /** Notes which units of a range cannot be read. */
+  /** Records the units of a range that cannot be read. */
   #range(log: LogReader, pos: number, bytes: Uint8Array): void {
     try {
       log.readAt(pos, bytes)
@@ -240,7 +240,7 @@ export class StorageCheck {
     this.#flush(counts)
   }
 
-  /** Which bytes of a record are not in the log, or damaged there. */
+  /** The bytes of a record that the log does not have intact. */
   *#missing(
     oid: bigint,
     tid: bigint,
@@ -310,7 +310,7 @@ export class StorageCheck {
     }
   }
 
-  /** Names the revisions that transactions have lost, as far as the index by transaction still knows them. */
+  /** Names the revisions that transactions have lost, as far as the index by transaction still has them. */
   *#lost(): Generator<StorageDamage> {
     if (this.#marks.prepare('SELECT 1 FROM wrong').get() === undefined) return
     const isWrong = this.#marks.prepare('SELECT 1 FROM wrong WHERE tid = ?')
@@ -402,7 +402,7 @@ function canRead(log: LogReader, pos: number, bytes: Uint8Array): boolean {
 export const filesToCheck = (db: Database.Database): LogFiles =>
   logFilesOf(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(logDirectory(pathOf(db))))
 
-/** Whether a row is what was written, its key included. */
+/** Whether a row, with its key, is as it was written. */
 export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {
   const isBlob = (cell: unknown): boolean => cell === null || Buffer.isBuffer(cell)
   if (![oid, tid, sum, pos ?? 0n, len].every(cell => typeof cell === 'bigint')) return false
@@ -425,7 +425,7 @@ function isTransaction(row: TransactionRow): boolean {
 const hex = (tid: bigint): string => formatTid(tid as Tid)
 const nameOf = (oid: bigint, tid: bigint): string =>
   `object ${formatOid(Number(oid) as Oid)} of transaction ${hex(tid)}`
-/** A damaged row may hold anything: what is no id is named by 0. */
+/** A damaged row may hold any value: one that is not an id is named 0. */
 const ids = (oid: unknown, tid: unknown): { readonly oid: Oid; readonly tid: Tid } => ({
   oid: (typeof oid === 'bigint' ? Number(BigInt.asUintN(53, oid)) : 0) as Oid,
   tid: (typeof tid === 'bigint' ? BigInt.asUintN(63, tid) : 0n) as Tid,

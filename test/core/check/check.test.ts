@@ -140,7 +140,7 @@ const cases: readonly Case[] = [
         const tree = connection.resolve((await at('/a')).entries!) as OOBTree
         await tree.set(new ByteString('b/c'), (await at('/a/renamed')).ref)
       }),
-    named: /^\/a\/b\/c: its name is none that a file can have/m,
+    named: /^\/a\/b\/c: no file can have this name/m,
   },
   {
     title: 'a directory that lost its entries',

@@ -45,7 +45,7 @@ export class Flips {
     this.#moments = [...expected.keys()]
   }
 
-  /** @param path a database that nobody has open. @param damaged where copies go. */
+  /** @param path a database that is not open. @param damaged where copies go. */
   static async of(path: string, damaged: string): Promise<Flips> {
     const store = await openSqliteStore(path, { readOnly: true })
     const moments = ['']

@@ -197,7 +197,7 @@ export class ObjectModel {
     return { source: { head: record }, state: { record, refs } }
   }
 
-  /** Classes never change; where it is not known yet, the class that is always looked into is said. */
+  /** Classes never change; an object of unknown class counts as one that has references. */
   #isData(oid: Oid): boolean {
     const states = this.#revisions.get(oid) ?? []
     return oid !== ROOT_OID && states.length > 0 && states.every(({ state }) => state?.refs.length === 0)
