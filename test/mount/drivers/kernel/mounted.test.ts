@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ServedMount } from './served-mount.ts'
 
@@ -24,6 +25,11 @@ describe('files', () => {
     expect(() => mount.run('cat missing')).toThrow(/No such file/)
     expect(() => mount.run(`touch ${'x'.repeat(256)}`)).toThrow(/File name too long/)
     mount.run(`touch ${'x'.repeat(255)}; rm ${'x'.repeat(255)}`)
+  })
+
+  test('asynchronous direct writes leave no old pages in the cache', () => {
+    const program = join(import.meta.dirname, 'asynchronous-writes.py')
+    expect(mount.run(`/usr/bin/env python3 ${program} direct 200; rm direct`)).toBe('0\n')
   })
 
   test('O_TRUNC empties, O_APPEND appends, O_EXCL refuses', () => {
