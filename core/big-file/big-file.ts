@@ -7,6 +7,8 @@
  * - A copy from another file of the database shares its stored bytes where it can ({@link BigFile.share}).
  * - A BigFile has no size: beyond the stored and overlaid data, it reads as zeros. The caller clips.
  *
+ * Longer than most files: reads, writes, shares and holes work on the same overlays, which stay private to the class.
+ *
  * The caller must not run a change of a file at the same time as any other operation on it (reads may run with one another
  * and with `prepare`), or while the connection prepares.
  */

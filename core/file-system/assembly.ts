@@ -110,15 +110,9 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   })
   const isRepeated = intents !== undefined && !readOnly && (await repeatWrites(intents, context, log))
   if (connection.hasPending || isRepeated) await writeBack?.storeFirst()
-  const config = {
-    database: store.name,
-    readOnly,
-    ...(options.at !== undefined && { at: options.at }),
-    zblkFormat,
-    cacheSizeBytes,
-    dirtySizeBytes,
-    commitIntervalMs,
-  }
+  const { at: wanted } = options
+  const bounds = { cacheSizeBytes, dirtySizeBytes, commitIntervalMs }
+  const config = { database: store.name, readOnly, ...(wanted && { at: wanted }), zblkFormat, ...bounds }
   return { context, superblock, writeBack, config }
 }
 

@@ -5,6 +5,8 @@
  * generated one (control-files.ts). operations/ has a file for each group of operations; they share context.ts, which states
  * the lock order. commit/write-back.ts tells how changes become transactions.
  *
+ * Every operation of the contract has its short method here, so the file is longer than most.
+ *
  * The kernel checks permissions (default_permissions): it knows the caller's groups and capabilities.
  */
 import type { ConnectionStatistics } from '../objects/connection.ts'

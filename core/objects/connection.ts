@@ -13,7 +13,7 @@
  * - the base of a pending record is the revision that it replaces.
  *
  * No change may run during `prepare`. Reads may: an overlaid byte stays in its overlay until the record that has it is
- * pending.
+ * pending. A little longer than other files: what objects, records and transactions share is private to this class.
  */
 import {
   CannotOpenError,

@@ -24,7 +24,7 @@ const directories = (uid: number): readonly string[] => [
 ]
 
 /**
- * The sockets in a directory that stand for a device. Where the directory may not be read, a path in it: whoever
+ * The sockets of a device in a directory. If the directory may not be read, a path in it: a process that
  * connects to that learns that it is another user's.
  */
 async function socketsIn(directory: string, device: string): Promise<readonly string[]> {

@@ -1,4 +1,4 @@
-/** Whether a process still runs. One that has ended and that nobody has collected (a zombie) does not. */
+/** Whether a process still runs. A zombie does not. */
 import { readFileSync } from 'node:fs'
 
 export function isRunning(pid: number): boolean {

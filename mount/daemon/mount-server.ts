@@ -6,7 +6,7 @@
  * 1. `stop`, for the `unmount` call: store, unmount, store what came in between, close. Where storing or
  *    unmounting fails, the mount stays and the caller learns why.
  * 2. `terminate`, for a signal: the same, but a mount that is in use is taken away from its users.
- * 3. Somebody else unmounted: the driver is done; store and close. There is nobody to tell when that fails, so it is
+ * 3. Unmounted from outside: the driver is done; store and close. A failure has no caller to report to, so it is
  *    logged and tried again.
  *
  * Where nothing can be stored any more (the writer's thread has died), the mount is served until one of these ends it. The
@@ -31,7 +31,7 @@ import { startDriver } from '../drivers/start-driver.ts'
 const CLOSE_RETRY_MS = 5000
 /** How long a lazy unmount waits for the mount's users before it leaves them to themselves. */
 const LAZY_WAIT_MS = 1000
-/** How long an unmounted mount may need to end; afterwards somebody else still has it. */
+/** Maximum time for an unmounted mount to end; after it, another process or mount namespace still uses it. */
 const END_WAIT_MS = 5000
 
 export class MountServer {
@@ -68,7 +68,7 @@ export class MountServer {
     this.#packer = packer
     packer?.watch()
     this.ended = this.#untilEnded()
-    // Nobody may be waiting for it; why it rejects is logged.
+    // It may have no listener; the reason of a rejection is logged.
     this.ended.catch(() => undefined)
   }
 

@@ -14,9 +14,9 @@ const PIN_INTERVAL_MS = 1000
 
 export interface OpenedFileSystem {
   readonly fileSystem: ServedFileSystem
-  /** The settings as they hold for this database: a ZODB database of somebody else's is only read. */
+  /** The settings as they hold for this database: an external ZODB database is read-only. */
   readonly settings: MountSettings
-  /** Absent where nothing can be packed: a database of somebody else's, or one that is only read. */
+  /** Absent if nothing can be packed: an external ZODB database, or a read-only mount. */
   readonly packer?: MountPacker
 }
 

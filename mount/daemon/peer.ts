@@ -1,4 +1,4 @@
-/** Who is at the other end of a Unix socket, as the kernel says. */
+/** The process and user at the other end of a Unix socket, as the kernel reports them (SO_PEERCRED). */
 import type { Socket } from 'node:net'
 import koffi from 'koffi'
 

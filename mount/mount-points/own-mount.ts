@@ -1,13 +1,13 @@
 /**
  * A mount that this process serves, as a thing to be unmounted. It is known by its device number: after a lazy unmount
- * it is gone from its place while its users still have it, and what stands there then is somebody else's.
+ * it is gone from its place while its users still have it, and what is mounted there then is another mount.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MountError } from '../drivers/driver.ts'
 import { mountedAt } from './mount-table.ts'
 import { unmount } from './unmount.ts'
 
-/** How long a mount that somebody has just taken away may need to end. */
+/** Maximum time for a mount that was just unmounted elsewhere to end. */
 const END_TIMEOUT_MS = 2000
 
 export class OwnMount {

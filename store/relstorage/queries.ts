@@ -21,18 +21,20 @@ export interface TransactionRow {
 export type Queries = ReturnType<typeof prepareQueries>
 
 /** Prepares the statements; their parameters stand in the order of the question marks. */
-export function prepareQueries(db: Database.Database, schema: RelStorageSchema) {
+export const prepareQueries = (db: Database.Database, schema: RelStorageSchema) => ({
+  ...stateQueries(db),
+  ...transactionQueries(db, schema),
+})
+
+/** Statements about the states of objects. */
+function stateQueries(db: Database.Database) {
   const newest = 'FROM object_state WHERE zoid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1'
-  const row = isWithoutRowid(db) ? 'zoid' : 'rowid'
-  const transactions = schema === 'history-free' ? HISTORY_FREE_TRANSACTIONS : TRANSACTIONS
-  const tids = schema === 'history-free' ? 'object_state' : '"transaction"'
   return {
     zoids: db
       .prepare<[], { lowest: bigint | null; highest: bigint | null }>(
         'SELECT (SELECT min(zoid) FROM object_state) AS lowest, (SELECT max(zoid) FROM object_state) AS highest',
       )
       .safeIntegers(),
-    lastTid: db.prepare<[], bigint | null>(`SELECT max(tid) FROM ${tids}`).pluck().safeIntegers(),
     state: db
       .prepare<[number, bigint], StateRow>(`SELECT tid, state_size AS size, state ${newest}`)
       .safeIntegers(),
@@ -60,18 +62,28 @@ export function prepareQueries(db: Database.Database, schema: RelStorageSchema) 
     part: db.prepare<[number, number, number, bigint], { readonly start: unknown; readonly bytes: unknown }>(
       'SELECT substr(state, 1, 2) AS start, substr(state, ?, ?) AS bytes FROM object_state WHERE zoid = ? AND tid = ?',
     ),
-    packedUpTo: hasColumn(db, 'transaction', 'packed')
-      ? db
-          .prepare<[], bigint | null>('SELECT max(tid) FROM "transaction" WHERE packed')
-          .pluck()
-          .safeIntegers()
-      : undefined,
     revisions: db
       .prepare<[number, bigint, bigint], bigint>(
         'SELECT tid FROM object_state WHERE zoid = ? AND tid > ? AND tid <= ? ORDER BY tid DESC',
       )
       .pluck()
       .safeIntegers(),
+  }
+}
+
+/** Statements about transactions and what they changed. */
+function transactionQueries(db: Database.Database, schema: RelStorageSchema) {
+  const row = isWithoutRowid(db) ? 'zoid' : 'rowid'
+  const transactions = schema === 'history-free' ? HISTORY_FREE_TRANSACTIONS : TRANSACTIONS
+  const tids = schema === 'history-free' ? 'object_state' : '"transaction"'
+  return {
+    lastTid: db.prepare<[], bigint | null>(`SELECT max(tid) FROM ${tids}`).pluck().safeIntegers(),
+    packedUpTo: hasColumn(db, 'transaction', 'packed')
+      ? db
+          .prepare<[], bigint | null>('SELECT max(tid) FROM "transaction" WHERE packed')
+          .pluck()
+          .safeIntegers()
+      : undefined,
     /** after, upTo, limit. */
     ascending: db
       .prepare<[bigint, bigint, number], TransactionRow>(`${transactions} ORDER BY tid LIMIT ?`)

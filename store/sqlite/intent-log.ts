@@ -33,7 +33,7 @@ import type { DatabasePlace } from './open/database-place.ts'
 export const INTENTS_BYTES = 8 << 20
 
 const PAGE_BYTES = 4096
-/** While the disk took less for the last entry, nobody minds that the event loop stands still for the next. */
+/** If the last write took less than this, the next one is synchronous: blocking is cheaper than a thread-pool round trip. */
 const QUICK_MS = 1
 const BASE_OFFSET = 8
 const NONCE_OFFSET = 16
@@ -264,7 +264,7 @@ const writeInPool = (fd: number, bytes: Buffer, position: number): Promise<numbe
     })
   })
 
-/** What is said where entries wait that nobody has taken. */
+/** The message when entries wait that no mount has replayed. */
 export const waitingIntents = (database: string, base: Tid, count: number): string =>
   `${database} has ${count === 1 ? 'a synced write' : `${count} synced writes`} that no transaction has yet ` +
   `(after ${formatTid(base)}): mount it for writing once; where that fails, and they are not needed, remove ${intentsPath(database)}`

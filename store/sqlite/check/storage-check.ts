@@ -17,6 +17,8 @@
  * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
  * the database, so a writer may run beside it. The log has no states: what a pack gives back meanwhile is no
  * damage, so a revision whose bytes are not there is looked up once more, in the state of that time.
+ *
+ * Longer than most files, because the scans share one temporary database and its statements.
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'

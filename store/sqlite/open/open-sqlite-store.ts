@@ -43,7 +43,7 @@ export interface OpenOptions {
   readonly purpose?: string
   /** SQLite's page cache for reading. */
   readonly cacheSizeBytes?: number
-  /** Opens although the index of revisions may be damaged: for who looks at the damage. */
+  /** Opens even if the index of revisions may be corrupt. Used by fsck. */
   readonly trustIndex?: boolean
 }
 
@@ -234,7 +234,7 @@ function checkFormat(db: Database.Database, file: string): void {
 }
 
 /**
- * Looks whether the index of revisions is whole, where that takes no time that anybody notices. SQLite's pages have
+ * Looks whether the index of revisions is whole, if that is quick. SQLite's pages have
  * no checksums: a damaged key could hide an object's newest state, and the one before it would be read in its place.
  */
 function checkIndex(db: Database.Database, file: string): void {

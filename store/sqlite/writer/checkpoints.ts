@@ -2,7 +2,7 @@
  * Keeps the WAL short. SQLite's own checkpoints would run inside a commit and count pages; these run after it, when
  * its answer is already out.
  *
- * A PASSIVE checkpoint copies what it can and waits for nobody. When it has copied all of the WAL and no reader
+ * A PASSIVE checkpoint copies what it can and does not wait. When it has copied all of the WAL and no reader
  * is in it, the next commit begins it anew. Readers that take turns can prevent that for long; past
  * {@link RESTART_BYTES} a RESTART waits a moment for them to leave, which delays writers but not readers.
  */
