@@ -39,7 +39,7 @@ export const FUSE_NATIVE: Exclusions = {
   'symlinks: a target is any bytes, up to 4095 of them, and never empty': NO_BYTES,
   'directories: a removed directory that is open or a working directory is empty and takes no names': BY_PATH,
   'concurrency: readers see a replaced file whole, old or new': { sometimes: BY_PATH },
-  'permissions: what somebody makes is theirs': 'fuse-native does not pass on who asks',
+  'permissions: a new entry belongs to its maker': 'fuse-native does not pass the caller',
   'rename: RENAME_NOREPLACE refuses to replace': NO_FLAGS,
   'rename: RENAME_EXCHANGE swaps two files': NO_FLAGS,
   'rename: RENAME_EXCHANGE swaps a file and a directory of different parents': NO_FLAGS,
@@ -53,7 +53,8 @@ export const FUSE_NATIVE: Exclusions = {
   'times: times before 1970 and after 2038 are kept': MILLISECONDS,
   'times: UTIME_OMIT leaves a time, UTIME_NOW sets the present': MILLISECONDS,
   'times: mtime set by hand stays when the file is closed': MILLISECONDS,
-  'times: the time of birth is told and does not change': 'the protocol of libfuse 2 has no time of birth',
+  'times: the time of birth is reported and does not change':
+    'the protocol of libfuse 2 has no time of birth',
   'fallocate: fallocate grows a file with zeros and keeps what is there': NO_ALLOCATE,
   'fallocate: fallocate with KEEP_SIZE leaves the size': NO_ALLOCATE,
   'fallocate: PUNCH_HOLE zeroes a range, at any bounds': NO_ALLOCATE,
@@ -61,6 +62,9 @@ export const FUSE_NATIVE: Exclusions = {
   'fallocate: a hole beyond the end changes nothing': NO_ALLOCATE,
   'fallocate: ZERO_RANGE zeroes, and grows unless KEEP_SIZE': NO_ALLOCATE,
   'fallocate: what changes data touches mtime': NO_ALLOCATE,
+  'setuid, setgid and sticky: fallocate, copy_file_range and truncate by a member of the group drop setuid and setgid, by root keep them':
+    NO_ALLOCATE,
+  'extended attributes: trusted attributes are listed to root alone': 'fuse-native does not pass the caller',
   'SEEK_DATA and SEEK_HOLE: SEEK_DATA and SEEK_HOLE tell data from holes': NO_SEEK,
   'SEEK_DATA and SEEK_HOLE: a file that is all hole has no data': NO_SEEK,
   'SEEK_DATA and SEEK_HOLE: a punched hole is found': NO_ALLOCATE,

@@ -9,7 +9,7 @@ import { constants } from 'node:os'
 import { constants as fsConstants } from 'node:fs'
 import koffi from 'koffi'
 
-/** A path: text, or bytes where it is not UTF-8. */
+/** A path: text, or bytes if it is not UTF-8. */
 export type Path = string | Uint8Array
 
 /** A failed system call. */
@@ -217,7 +217,7 @@ export function setLock(fd: number, lock: RecordLock, owner: 'process' | 'descri
   c.fcntl(fd, owner === 'process' ? F_SETLK : F_OFD_SETLK, packLock(lock))
 }
 
-/** The pid of a process whose lock is in the way of `lock`; undefined where it could be had. */
+/** The pid of a process whose lock conflicts with `lock`; undefined if none does. */
 export function conflictingLock(fd: number, lock: RecordLock): number | undefined {
   const bytes = packLock(lock)
   c.fcntl(fd, F_GETLK, bytes)
@@ -266,7 +266,7 @@ export function getxattrSize(path: Path, name: string): number {
   return Number(c.lgetxattr(cString(path), cString(name), null, 0))
 }
 
-/** Like {@link getxattr} into a buffer of `len` bytes: ERANGE where it is too small. */
+/** Like {@link getxattr} into a buffer of `len` bytes: ERANGE if it is too small. */
 export function getxattrInto(path: Path, name: string, len: number): number {
   return Number(c.lgetxattr(cString(path), cString(name), Buffer.alloc(len), len))
 }

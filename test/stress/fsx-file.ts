@@ -142,7 +142,7 @@ export class FsxFile {
     return [off, this.#length(MAX_SIZE - off)]
   }
 
-  /** A range inside the file; undefined where it is empty. */
+  /** A range inside the file; undefined if it is empty. */
   #inside(): readonly [off: number, len: number] | undefined {
     if (this.#size === 0) return undefined
     const off = this.#offset(this.#size - 1)
@@ -367,7 +367,7 @@ function isUnsupported(error: unknown): boolean {
   return code === 'EOPNOTSUPP' || code === 'ENOTSUP' || code === 'ENOSYS'
 }
 
-/** An offset told by lseek; `none` where there is nothing more. */
+/** An offset returned by lseek; `none` after the last one. */
 function seekOr(fd: number, off: number, whence: number, none: number): number {
   try {
     return Number(sys.lseek(fd, off, whence))

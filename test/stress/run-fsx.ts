@@ -6,7 +6,7 @@ import type { Answer, Ask } from './fsx.ts'
 
 /** What became of a run. */
 export interface FsxRun {
-  /** The exit code; null where it hung or crashed. */
+  /** The exit code; null if it hung or crashed. */
   readonly code: number | null
   readonly output: string
 }

@@ -101,7 +101,7 @@ async function damagedStore(): Promise<TestStore> {
   return store
 }
 
-test('a write into a block that cannot be read fails, and keeps nobody from storing', async () => {
+test('a write into an unreadable block fails, and other changes are still stored', async () => {
   const store = await damagedStore()
   const paths = new Paths(await FileSystem.open(store, { commitIntervalMs: 1e8 }))
   expect(await codeOf(paths.write('damaged', Buffer.alloc(CHUNK, 2)))).toBe('CorruptRecordError')

@@ -178,7 +178,7 @@ describe('restore and clone', () => {
   })
 })
 
-describe('a transaction that somebody delimits', () => {
+describe('a delimited transaction', () => {
   test('is one transaction, whatever is synced meanwhile', async () => {
     const paths = await openPaths(temporaryDatabase())
     const { fs } = paths

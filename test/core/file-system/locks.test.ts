@@ -15,7 +15,7 @@ test('a free lock is taken without waiting', () => {
   expect(() => lock.release()).toThrow('not held')
 })
 
-test('who waits to be alone is passed by nobody', async () => {
+test('no later request passes one that waits for exclusive access', async () => {
   const lock = new ReadWriteLock()
   const order: string[] = []
   await lock.shared()
@@ -31,7 +31,7 @@ test('who waits to be alone is passed by nobody', async () => {
   lock.release()
 })
 
-test('nobody holds it beside one who is alone, and everybody gets it', async () => {
+test('an exclusive holder is the only one, and every request is granted in the end', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.record({ alone: fc.boolean(), turns: fc.nat(5) })), async users => {
       const lock = new ReadWriteLock()

@@ -16,7 +16,7 @@ import { Paths } from '../../tools/paths.ts'
 
 const RUNS = Number(process.env['ZBLKFS_MODEL_RUNS'] ?? 60)
 
-/** Two paths may both be wrong; which is told first does not matter. */
+/** If both paths are wrong, either error may be reported. */
 const known = (code: string): string => (code === 'ENOTDIR' ? 'ENOENT' : code)
 
 async function compare(paths: Paths, model: Model): Promise<void> {

@@ -29,7 +29,7 @@ test('every transaction is the tree as it was, while others are made', async () 
   expect(paths.fs.stats().openMoments).toBe(0)
 })
 
-test('a moment in use stays open, many are, and each is given up when nobody uses it', async () => {
+test('many moments are open at once, each as long as it is in use', async () => {
   const paths = await openPaths(temporaryDatabase())
   const opened: {
     readonly moment: Tid
@@ -158,7 +158,7 @@ describe('a filesystem that is only read', () => {
     await fs.close()
   })
 
-  test('is refused where there is no such moment, and where the database is empty', async () => {
+  test('is refused if the moment does not exist, and if the database is empty', async () => {
     const database = temporaryDatabase()
     const store = await openSqliteStore(database, { create: true })
     expect(await codeOf(FileSystem.open(store, { at: '2h' }))).toBe('CannotOpenError')

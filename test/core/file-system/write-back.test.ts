@@ -150,7 +150,7 @@ describe('on a full disk', () => {
     expect((await paths.read('b')).toString()).toBe('contentmore')
   })
 
-  test('what is asked for when there is room again is done, however young the failure', async () => {
+  test('a request made when there is room again succeeds, right after a failure', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9 })
     for (let i = 0; i < 3; i++) {
       await paths.write('a', 'content')
@@ -163,7 +163,7 @@ describe('on a full disk', () => {
     expect((await (await stored(paths)).read('a')).toString()).toBe('again 2')
   })
 
-  test('a commit that began before there was room is no reason to refuse what came after', async () => {
+  test('the failure of a commit that began earlier does not fail a later request', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9 })
     await paths.write('a', 'content')
     const slow = Promise.withResolvers<void>()
@@ -199,7 +199,7 @@ describe('on a full disk', () => {
     expect(attempts).toBe(2)
   })
 
-  test('writers at the bound are told, they do not wait for ever', async () => {
+  test('writers at the bound get the error and do not wait for ever', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 4 * MIB })
     const file = await paths.create('a')
     paths.store.beforeCommit = FULL
@@ -242,7 +242,7 @@ describe('on a full disk', () => {
     expect((await (await stored(paths)).read('a')).toString()).toBe('content')
   })
 
-  test('the first transaction of a new database is refused as an error', async () => {
+  test('opening a new database fails if its first transaction cannot be stored', async () => {
     const store = new TestStore()
     store.beforeCommit = FULL
     expect(await codeOf(FileSystem.open(store))).toBe('NoSpaceError')

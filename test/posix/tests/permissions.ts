@@ -56,7 +56,7 @@ export const permissionChecks: Tests = {
     }
   },
 
-  'what somebody makes is theirs': dir => {
+  'a new entry belongs to its maker': dir => {
     needsRoot()
     const path = dir.directory('shared')
     chmodSync(path, 0o777)
@@ -133,7 +133,7 @@ export const permissionChecks: Tests = {
     assert.equal(permissions(path), 0o600)
   },
 
-  'only the owner sets times, but who may write may set them to now': dir => {
+  'only the owner sets times, but users who may write may set them to now': dir => {
     needsRoot()
     const path = dir.file('file', '', 0o666)
     chmodSync(path, 0o666)
@@ -156,7 +156,7 @@ export const permissionChecks: Tests = {
     assert.equal(stat(path).size, 3n)
   },
 
-  'root may do what the mode forbids, but execute nothing that nobody may': dir => {
+  'root may do what the mode forbids, but not execute a file without an execute bit': dir => {
     needsRoot()
     const path = dir.at('program')
     copyFileSync('/bin/true', path)
@@ -268,7 +268,7 @@ export const setIdAndSticky: Tests = {
       }
     },
 
-  'a write by anybody but root drops setuid and setgid': dir => {
+  'a write by another user than root drops setuid and setgid': dir => {
     needsRoot()
     const path = dir.file('file', 'content')
     chownSync(path, OWNER, OWNER)
@@ -288,7 +288,7 @@ export const setIdAndSticky: Tests = {
     assert.equal(permissions(path), 0o6755)
   },
 
-  'chmod by somebody outside the group drops setgid': dir => {
+  'chmod by a user outside the group drops setgid': dir => {
     needsRoot()
     const path = dir.file('file')
     chownSync(path, OWNER, GROUP)

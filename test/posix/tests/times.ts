@@ -15,7 +15,7 @@ import { birthTime, utimensat } from '../syscalls.ts'
 const nowNs = (): bigint => BigInt(Date.now()) * 1_000_000n
 const SECOND = 1_000_000_000n
 
-/** Asserts that an action changes ctime, and mtime only where it should. */
+/** Asserts that an action changes ctime, and mtime only if `mtime`. */
 async function changes(path: string, what: string, mtime: boolean, action: () => void): Promise<void> {
   const before = stat(path)
   await tick()
@@ -119,7 +119,7 @@ export const times: Tests = {
     assert.equal(stat(path).atimeNs, old)
   },
 
-  'the time of birth is told and does not change': async dir => {
+  'the time of birth is reported and does not change': async dir => {
     const before = nowNs() - SECOND
     const path = dir.file('file')
     const born = birthTime(path)

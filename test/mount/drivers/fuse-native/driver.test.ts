@@ -103,7 +103,7 @@ print(os.listxattr('x'))`),
     ).toBe("b'' 5000 ['user.empty', 'user.long']\n-1 34\n['user.empty']\n")
   })
 
-  test('a filesystem of more than 2^32 blocks is told in bigger ones', () => {
+  test('a filesystem of more than 2^32 blocks is reported in larger blocks', () => {
     const [blocks = 0, size = 0] = mount.run("stat -f -c '%b %S' .").split(' ').map(Number)
     expect(blocks).toBeLessThan(2 ** 32)
     expect(blocks * size).toBeGreaterThan(0)
@@ -167,7 +167,7 @@ os.close(fd)`),
   })
 })
 
-test('no inode is kept once nobody uses it', async () => {
+test('no inode is kept without a use', async () => {
   mount.run(
     'mkdir -p p/q/r; for i in $(seq 200); do echo $i > p/q/r/$i; done; cat p/q/r/* > /dev/null; rm -r p',
   )
@@ -175,7 +175,7 @@ test('no inode is kept once nobody uses it', async () => {
   expect(await mount.order({ do: 'inodes' })).toBe(1)
 })
 
-test('a mount that somebody else unmounts ends the server', async () => {
+test('the server ends when another process unmounts', async () => {
   const other = await ServedMount.start({ driver: 'fuse-native' })
   const ended = new Promise(resolve => other.server.once('exit', resolve))
   try {

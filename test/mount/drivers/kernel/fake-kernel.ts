@@ -37,7 +37,7 @@ export class FakeKernel {
     return await this.call(26, 0, u32(major, minor, 131072, flags, 0xffff_ffff, ...Array<number>(11).fill(0)))
   }
 
-  /** Sends a request as nobody, process 42, and waits for its answer. */
+  /** Sends a request of user 65534, process 42, and waits for its answer. */
   async call(opcode: number, nodeid: number, body: Uint8Array = new Uint8Array()): Promise<Answer> {
     const unique = this.send(opcode, nodeid, body)
     for (;;) {

@@ -134,19 +134,19 @@ describe('an ordinary user', () => {
     expect(mountedAt(mount.path)).toBeUndefined()
   })
 
-  test('is told about user_allow_other', async () => {
+  test('gets an error that names user_allow_other', async () => {
     await expect(ServedMount.start({ uid: NOBODY, allowOther: true })).rejects.toThrow(
       /'user_allow_other' stands in \/etc\/fuse.conf/,
     )
   })
 
-  test('is told to install fuse3 where there is no fusermount3', async () => {
+  test('gets an error that names the package fuse3 if fusermount3 is missing', async () => {
     await expect(ServedMount.start({ uid: NOBODY, searchPath: '/nowhere' })).rejects.toThrow(
       /fusermount3 cannot be run \(.*ENOENT\): install the package fuse3/,
     )
   })
 
-  test('is told to make /dev/fuse usable where it is not', async () => {
+  test('gets an error that names the remedy if /dev/fuse may not be opened', async () => {
     chmodSync('/dev/fuse', 0o600)
     try {
       await expect(ServedMount.start({ uid: NOBODY })).rejects.toThrow(/chmod 666 \/dev\/fuse/)
@@ -155,13 +155,13 @@ describe('an ordinary user', () => {
     }
   })
 
-  test('cannot mount on a directory of somebody else', async () => {
+  test('cannot mount on a directory of another user', async () => {
     await expect(ServedMount.start({ uid: NOBODY, mountPoint: '/mnt' })).rejects.toThrow(
       /fusermount3 cannot mount \/mnt|cannot be listed|not empty/,
     )
   })
 
-  test('is told that a mount is in use', async () => {
+  test('gets an error if a mount is in use', async () => {
     const mount = await start({ uid: NOBODY })
     const holder = launch('setpriv', [
       `--reuid=${NOBODY}`,
@@ -193,7 +193,7 @@ describe('unmounting', () => {
     await unmounted
   })
 
-  test('the server ends when somebody else unmounts', async () => {
+  test('the server ends when another process unmounts', async () => {
     const mount = await start()
     mount.run('echo x > f')
     const exit = once(mount.server, 'exit')
@@ -203,7 +203,7 @@ describe('unmounting', () => {
 })
 
 describe('a server that fails', () => {
-  test('killed: those who wait get an error, and the mount can be taken away', async () => {
+  test('killed: waiting processes get an error, and the mount can be removed', async () => {
     const mount = await start()
     mount.run('echo x > f')
     await mount.order({ do: 'hold-fsync' })
@@ -217,7 +217,7 @@ describe('a server that fails', () => {
     expect(spawnSync('umount', [mount.path]).status).toBe(0)
   })
 
-  test('stopped: a forced unmount leaves nobody waiting', async () => {
+  test('stopped: a forced unmount ends all waiting', async () => {
     const mount = await start()
     mount.server.kill('SIGSTOP')
     const waiting = launch('timeout', ['20', 'stat', `${mount.path}/f`])

@@ -148,7 +148,7 @@ for i in range(10000): os.close(os.open('many/entry-%05d' % i, os.O_CREAT))`)
 })
 
 describe('attributes', () => {
-  test('times are kept to the nanosecond, the time of birth is told', () => {
+  test('times are kept to the nanosecond, and the time of birth is reported', () => {
     mount.run(
       "touch t1; touch -d '2001-02-03 04:05:06.123456789 UTC' t1; touch -a -d '1969-12-31 23:59:59.5 UTC' t1",
     )

@@ -21,7 +21,7 @@ type ServerOptions = Partial<Omit<MountOptions, 'log'>> & {
   readonly searchPath?: string
 }
 
-/** What the server can be told to do. */
+/** Commands to the server. */
 type Order =
   | { readonly do: 'unmount'; readonly lazy?: boolean }
   | { readonly do: 'poke'; readonly name: string; readonly off: number; readonly text: string }
@@ -42,7 +42,7 @@ export class ServedMount {
     this.server = server
   }
 
-  /** Mounts on a new directory. @throws Error with the server's message where it cannot. */
+  /** Mounts on a new directory. @throws Error with the server's message if that fails. */
   static async start(options: ServerOptions = {}): Promise<ServedMount> {
     const directory = mkdtempSync(join(tmpdir(), 'zblkfs-kernel-test-'))
     const path = join(directory, 'mnt')
@@ -64,7 +64,7 @@ export class ServedMount {
     return mount
   }
 
-  /** Runs a shell command with the mount as working directory; returns what it printed. @throws where it fails. */
+  /** Runs a shell command with the mount as working directory; returns its output. @throws if it fails. */
   run(command: string, options: { readonly uid?: number; readonly timeoutS?: number } = {}): string {
     const { uid, timeoutS = 30 } = options
     const prefix = uid === undefined ? [] : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups']

@@ -56,12 +56,12 @@ describe('INIT', () => {
     await expect(kernel.session.started).resolves.toMatchObject({ minor: 45 })
   })
 
-  test('takes no flag that the kernel does not offer', async () => {
+  test('accepts no flag that the kernel does not offer', async () => {
     const { body } = await kernel.init(31, 1 << 22)
     expect([body.readUInt32LE(4), body.readUInt32LE(12), body.readUInt32LE(32)]).toEqual([31, 1 << 22, 0])
   })
 
-  test('tells a newer major version ours and waits for a second INIT', async () => {
+  test('replies to a newer major version with its own and waits for a second INIT', async () => {
     expect((await kernel.init(1, 0, 8)).body.readUInt32LE(0)).toBe(7)
     expect((await kernel.init(45)).error).toBe(0)
   })
@@ -166,7 +166,7 @@ describe('requests', () => {
     expect((await kernel.call(12, 1, concat([u64(1), names('b', 'c')]))).error).toBe(0)
   })
 
-  test('extended attributes tell their length, and ERANGE where they do not fit', async () => {
+  test('extended attributes report their length, and ERANGE if the buffer is too small', async () => {
     await kernel.call(21, 1, concat([u32(3, 0, 0, 0), names('user.k'), Buffer.from('val')]))
     const get = (size: number) => kernel.call(22, 1, concat([u32(size, 0), names('user.k')]))
     expect((await get(0)).body).toEqual(u32(3, 0))
@@ -202,7 +202,7 @@ describe('requests', () => {
     expect(kernel.logged.join('')).toContain('a bug')
   })
 
-  test('what the driver has no use for, a close that stores nothing included, is ENOSYS, ioctl ENOTTY', async () => {
+  test('unsupported requests are ENOSYS, FLUSH included; ioctl is ENOTTY', async () => {
     for (const opcode of [25, 34, 37, 40, 51, 999]) expect((await kernel.call(opcode, 1)).error).toBe(-38)
     expect((await kernel.call(39, 1)).error).toBe(-25)
   })
