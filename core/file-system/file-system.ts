@@ -7,6 +7,8 @@
  *
  * Every operation of the contract has its short method here, so the file is longer than most.
  *
+ * The file is long because it has one short method for each operation; the work is done elsewhere.
+ *
  * The kernel checks permissions (default_permissions): it knows the caller's groups and capabilities.
  */
 import type { ConnectionStatistics } from '../objects/connection.ts'
