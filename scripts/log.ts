@@ -46,9 +46,9 @@ function isOwn(directory: string): boolean {
   )
 }
 
-/** An error as it is logged: with its code, and with what a person can do. */
+/** An error as it is logged: with its code, and with what a person can do. Messages of its causes are in the stack alone. */
 function withAdvice(error: Error): unknown {
-  const logged = stdSerializers.err(error)
+  const logged = { ...stdSerializers.err(error), message: error.message }
   const advice = error instanceof CodedError ? adviceFor(error) : undefined
   return advice === undefined ? logged : { ...logged, advice }
 }
