@@ -29,11 +29,11 @@ const WRITER_BYTE = 2n ** 62n
 
 const libc = koffi.load(null)
 const flock = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number
-const fcntl = libc.func('int fcntl(int fd, int command, ...)') as (
+/** Declared with the one argument that these commands take: on 64-bit Linux it is passed as a variadic one is. */
+const fcntl = libc.func('int fcntl(int fd, int command, void *lock)') as (
   fd: number,
   command: number,
-  type: 'void *',
-  argument: Buffer,
+  lock: Buffer,
 ) => number
 
 /** Takes flock(2)'s exclusive lock of an open file; false where another descriptor has it. */
@@ -57,7 +57,7 @@ export const tryLockInode = (fd: number): boolean => trySet(fd, writerLock())
 export const tryShareInode = (fd: number): boolean => trySet(fd, writerLock(F_RDLCK))
 
 function trySet(fd: number, lock: Buffer): boolean {
-  if (fcntl(fd, F_OFD_SETLK, 'void *', lock) === 0) return true
+  if (fcntl(fd, F_OFD_SETLK, lock) === 0) return true
   const errno = koffi.errno()
   if (errno === EAGAIN || errno === EACCES) return false
   throw new Error(`its filesystem cannot lock files (errno ${errno})`)
@@ -65,11 +65,11 @@ function trySet(fd: number, lock: Buffer): boolean {
 
 /** Releases what {@link tryLockInode} took, where the descriptor stays open. */
 export function unlockInode(fd: number): void {
-  fcntl(fd, F_OFD_SETLK, 'void *', writerLock(F_UNLCK))
+  fcntl(fd, F_OFD_SETLK, writerLock(F_UNLCK))
 }
 
 /** Whether another open file description has the writer's lock of a database's inode. */
 export function isInodeLocked(fd: number): boolean {
   const lock = writerLock()
-  return fcntl(fd, F_OFD_GETLK, 'void *', lock) === 0 && lock.readInt16LE(TYPE_OFFSET) !== F_UNLCK
+  return fcntl(fd, F_OFD_GETLK, lock) === 0 && lock.readInt16LE(TYPE_OFFSET) !== F_UNLCK
 }
