@@ -4,7 +4,7 @@ import { memoryPaths } from '../../tools/temporary-database.ts'
 
 const BLOCK = 2n << 20n
 /** Each operation below takes many times the length of a turn, on a fast machine as well. */
-const BLOCKS = 12_000
+const BLOCKS = 40_000
 
 test('others have their turns while a file of thousands of blocks is stored and cut', async () => {
   const paths = await memoryPaths({ commitIntervalMs: 1e8 })
