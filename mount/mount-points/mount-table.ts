@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs'
 
 /** A line of /proc/self/mountinfo. Source: proc_pid_mountinfo(5). */
 export interface MountedDirectory {
+  /** The kernel's number of this place of the mount; after an unmount another mount may get it. */
+  readonly id: number
   readonly mountPoint: string
   /** The directory of the filesystem that is mounted there: `/`, but for a bind mount of a subdirectory. */
   readonly root: string
@@ -20,12 +22,13 @@ export function mountTable(): readonly MountedDirectory[] {
     .split('\n')
     .flatMap(line => {
       const [left, right] = line.split(' - ')
-      const [, , device, root, mountPoint, mountOptions] = left?.split(' ') ?? []
+      const [id, , device, root, mountPoint, mountOptions] = left?.split(' ') ?? []
       const [type, source, superOptions] = right?.split(' ') ?? []
       if (device === undefined || mountPoint === undefined || type === undefined) return []
       const options = `${mountOptions ?? ''},${superOptions ?? ''}`.split(',')
       return [
         {
+          id: Number(id),
           device,
           root: unescape(root ?? '/'),
           mountPoint: unescape(mountPoint),

@@ -1,10 +1,10 @@
 /**
- * A mount that this process serves, as a thing to be unmounted. It is known by its device number: after a lazy unmount
- * it is gone from its place while its users still have it, and what is mounted there then is another mount.
+ * A mount that this process serves, to be unmounted. The kernel's numbers of the mount and of its device identify it: after
+ * a lazy unmount it has left its place while its users still have it, and what is mounted there then is another mount.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MountError } from '../drivers/driver.ts'
-import { mountedAt } from './mount-table.ts'
+import { mountedAt, type MountedDirectory, mountTable } from './mount-table.ts'
 import { unmount } from './unmount.ts'
 
 /** Maximum time for a mount that was just unmounted elsewhere to end. */
@@ -12,27 +12,27 @@ const END_TIMEOUT_MS = 2000
 
 export class OwnMount {
   readonly #mountPoint: string
-  readonly #device: string | undefined
+  readonly #made: MountedDirectory | undefined
   readonly #done: Promise<void>
 
   /**
    * @param mountPoint - its real path, where it has just been mounted.
-   * @param done - resolves when it is gone for everybody.
+   * @param done - resolves when it is gone in every namespace.
    */
   constructor(mountPoint: string, done: Promise<void>) {
     this.#mountPoint = mountPoint
-    this.#device = mountedAt(mountPoint)?.device
+    this.#made = mountedAt(mountPoint)
     this.#done = done
   }
 
   /**
-   * Unmounts; resolves when it is gone for everybody.
+   * Unmounts; resolves when it is gone in every namespace.
    * @throws MountError where it is in use or may not be unmounted, and, unless `lazy`, where it is out of the tree and
-   *   its users keep it.
+   *   still in use.
    */
   async unmount(lazy: boolean): Promise<void> {
-    const isInPlace = this.#device !== undefined && mountedAt(this.#mountPoint)?.device === this.#device
-    if (isInPlace) await unmount(this.#mountPoint, lazy)
+    const mount = mountTable().find(({ id, device }) => id === this.#made?.id && device === this.#made.device)
+    if (mount !== undefined) await unmount(mount, lazy ? 'lazy' : 'whole')
     else if (!lazy) await this.#assertEnds()
     await this.#done
   }

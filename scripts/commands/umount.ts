@@ -5,9 +5,8 @@ import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
-import { forceUnmount } from '../../mount/drivers/kernel/force-unmount.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
-import { unmount } from '../../mount/mount-points/unmount.ts'
+import { unmount, type Unmounting } from '../../mount/mount-points/unmount.ts'
 import { locate } from '../../mount/mount-points/locate.ts'
 import { CommandError } from '../failure.ts'
 import { findMount } from '../find-mount.ts'
@@ -33,7 +32,7 @@ export function umountCommand(): Command {
       const mount = findMountPoint(directory)
       const other = bindSource(mount)
       if (other !== undefined) {
-        await unmount(mount.mountPoint, options.lazy === true || options.force === true)
+        await unmount(mount, howTo(options))
         console.log(`${mount.mountPoint} is unmounted; ${other} stays mounted`)
         return
       }
@@ -63,6 +62,9 @@ function bindSource(mount: MountedDirectory): string | undefined {
   return whole === undefined || whole.mountPoint === mount.mountPoint ? undefined : whole.mountPoint
 }
 
+const howTo = ({ lazy = false, force = false }: Options): Unmounting =>
+  force ? 'force' : lazy ? 'lazy' : 'whole'
+
 async function askDaemon(mount: MountedDirectory, { lazy = false, force = false }: Options): Promise<string> {
   const paths = await controlPaths(mount.device, ownerOf(mount))
   const timeoutMs = lazy || force ? IMPATIENT_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
@@ -78,17 +80,17 @@ async function askDaemon(mount: MountedDirectory, { lazy = false, force = false 
 /** No daemon answers: what is left is to take the mount away. A live daemon then stores what it has and ends. */
 async function unmountWithoutDaemon(
   mount: MountedDirectory,
-  { lazy = false, force = false }: Options,
+  options: Options,
   { reason, message }: NoAnswerError,
 ): Promise<string> {
   const { mountPoint } = mount
   if (reason === 'forbidden') throw new CommandError(`${mountPoint}: ${message}; ask that user, or root`)
-  if (reason === 'silent' && !lazy && !force)
+  if (reason === 'silent' && howTo(options) === 'whole')
     throw new CommandError(
       `${mountPoint}: ${message}; take it away with 'zblkfs umount -l ${mountPoint}', or with -f, which ends what waits ` +
         'for it too; it stores all when it goes on',
     )
-  await (force ? forceUnmount(mountPoint) : unmount(mountPoint, true))
+  await unmount(mount, options.force === true ? 'force' : 'lazy')
   // The number of a device that is gone may have been given to another mount.
   if (listMounts().some(({ device, source }) => device === mount.device && source === mount.source))
     throw new CommandError(`${mountPoint} is still mounted elsewhere: see /proc/self/mountinfo`)

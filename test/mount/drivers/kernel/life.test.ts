@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { forceUnmount } from '../../../../mount/drivers/kernel/force-unmount.ts'
+import { unmount } from '../../../../mount/mount-points/unmount.ts'
 import { mountedAt } from '../../../../mount/mount-points/mount-table.ts'
 import { ServedMount } from './served-mount.ts'
 
@@ -223,7 +223,7 @@ describe('a server that fails', () => {
     const waiting = launch('timeout', ['20', 'stat', `${mount.path}/f`])
     const exit = once(waiting, 'exit')
     await sleep(200)
-    await forceUnmount(mount.path)
+    await unmount(mountedAt(mount.path)!, 'force')
     expect(mountedAt(mount.path)).toBeUndefined()
     expect((await exit)[0]).toBe(1)
     const end = once(mount.server, 'exit')
