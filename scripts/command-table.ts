@@ -17,6 +17,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   clone: async () => (await import('./commands/clone.ts')).cloneCommand(),
   txn: async () => (await import('./commands/txn.ts')).txnCommand(),
   pack: async () => (await import('./commands/pack.ts')).packCommand(),
+  history: async () => (await import('./commands/history.ts')).historyCommand(),
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),
   import: async () => (await import('./commands/import.ts')).importCommand(),
   export: async () => (await import('./commands/export.ts')).exportCommand(),

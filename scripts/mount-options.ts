@@ -7,7 +7,8 @@ import {
   type ZblkFormat,
 } from '../mount/daemon/mount-settings.ts'
 import { UsageError } from './failure.ts'
-import { DURATION_FORMS, parseDurationMs } from '../store/moments.ts'
+import { DURATION_FORMS, parseDurationMs } from '../store/durations.ts'
+import { retention } from './retention.ts'
 import { parseSizeBytes } from './units.ts'
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] }
@@ -81,12 +82,9 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
   },
   history: {
     value: 'TIME|all|0',
-    help: 'how long the past is kept, as 7d (the default); 0: only the present',
+    help: 'how long the past is kept from now on, as 7d; recorded in the database',
     apply(settings, value) {
-      const historyMs = value === 'all' ? Number.POSITIVE_INFINITY : parseDurationMs(value)
-      if (historyMs === undefined)
-        throw new UsageError(`history=${value} is not a duration: write ${DURATION_FORMS}, 'all', or 0`)
-      settings.historyMs = historyMs
+      settings.history = retention(`history=${value}`, value)
     },
   },
   allow_other: { help: 'other users may use the mount', apply: settings => (settings.allowOther = true) },

@@ -9,6 +9,7 @@
  * | `watching` | a call when another process has committed                      |
  * | `pinning`  | moments that a pack by another process must keep               |
  * | `packing`  | history before a moment, and garbage, dropped while in use     |
+ * | `retaining`| how long its owner keeps history, stored in the database       |
  * | `measuring`| how much room what takes                                       |
  * | `checking` | damage found and repaired below the records                    |
  * | `foreignHistory` | how much of its history a foreign database has kept       |
@@ -18,6 +19,7 @@
 import type { CorruptRecordError } from './errors.ts'
 import type { Oid, Tid } from './ids.ts'
 import type { KeptMoments } from './kept-moments.ts'
+import type { Retention } from './retention.ts'
 import type { PagedBitmap } from './paged-bitmap.ts'
 
 export interface Capabilities {
@@ -25,6 +27,7 @@ export interface Capabilities {
   readonly watching?: Watching | undefined
   readonly pinning?: Pinning | undefined
   readonly packing?: Packing | undefined
+  readonly retaining?: Retaining | undefined
   readonly measuring?: Measuring | undefined
   readonly checking?: Checking | undefined
   readonly foreignHistory?: ForeignHistory | undefined
@@ -232,6 +235,15 @@ export interface PackReport {
   readonly durationMs: number
   /** The longest time that a commit had to wait for a step. */
   readonly longestStepMs: number
+}
+
+/** What the owner of a database has set about its history. It belongs to the database and is copied with it. */
+export interface Retaining {
+  /** As last set; undefined where it never was. */
+  retention(): Promise<Retention | undefined>
+
+  /** Records it durably. @throws StoreError on a store that is only read. */
+  setRetention(retention: Retention): Promise<void>
 }
 
 /** Tells how much room a database takes, and for what. */

@@ -14,6 +14,7 @@
  *
  * A moment shows the newest transaction at or before it. A number without a unit is no age and no duration.
  */
+import { parseDurationMs } from './durations.ts'
 import { StoreError } from './errors.ts'
 import { parseTid, tid as toTid, TID_NONE, tidFromTime, type Tid } from './ids.ts'
 import type { Store } from './store.ts'
@@ -23,9 +24,6 @@ export const MOMENT_FORMS =
   'now, a tid (16 hex digits), a time as 2026-11-22, 2026-11-22T10:20 or 10:20, an age as 5m, 2h, 7d or 1w, ' +
   'yesterday, or a tag'
 
-/** How a duration may be written, for messages. */
-export const DURATION_FORMS = '500ms, 30s, 5m, 12h, 7d or 1w'
-
 /** A transaction, a time or an age as a time (milliseconds since 1970), a tag, or the present. */
 export type Moment =
   | { readonly tid: Tid }
@@ -33,33 +31,11 @@ export type Moment =
   | { readonly tag: string }
   | { readonly isNow: true }
 
-const SECOND_MS = 1000
 const MINUTE_MS = 60_000
-const HOUR_MS = 3_600_000
 const DAY_MS = 86_400_000
-const UNITS_MS: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: SECOND_MS,
-  m: MINUTE_MS,
-  min: MINUTE_MS,
-  h: HOUR_MS,
-  d: DAY_MS,
-  w: 7 * DAY_MS,
-}
-const DURATION = /^(\d+(?:\.\d+)?)\s*([a-z]+)$/i
 const DATE_AND_TIME =
   /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?)?$/
 const CLOCK = /^(\d\d?):(\d\d)(?::(\d\d))?$/
-
-/** `500ms`, `5s`, `2m`, `2min`, `1h`, `7d`, `1w`, and `0`: in milliseconds; undefined where it is no duration. */
-export function parseDurationMs(text: string): number | undefined {
-  const trimmed = text.trim()
-  if (trimmed === '0') return 0
-  const [, amount, unit] = DURATION.exec(trimmed) ?? []
-  const name = unit?.toLowerCase() ?? ''
-  const unitMs = Object.hasOwn(UNITS_MS, name) ? UNITS_MS[name] : undefined
-  return amount === undefined || unitMs === undefined ? undefined : Math.round(Number(amount) * unitMs)
-}
 
 /** What a person meant. `nowMs` is what ages count from, in milliseconds since 1970. */
 export function parseMoment(text: string, nowMs: number): Moment {

@@ -4,6 +4,7 @@ import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { Connection } from '../objects/connection.ts'
 import { parseMoment } from '../../store/moments.ts'
+import type { Retention } from '../../store/retention.ts'
 import { Superblock } from '../tree/superblock.ts'
 
 const CACHE_BYTES = 1 << 20
@@ -32,6 +33,13 @@ export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
   if (superblock === undefined) return tags
   for await (const { tid } of superblock.allTags()) tags.push(tid)
   return tags
+}
+
+/** The moment from which history is kept: TID_NONE for all of it, TID_MAX for none. */
+export function historyStart({ keepMs }: Retention, nowMs: number = Date.now()): Tid {
+  if (keepMs === 0) return TID_MAX
+  if (keepMs === Number.POSITIVE_INFINITY) return TID_NONE
+  return tidFromTime(Math.max(0, nowMs - keepMs))
 }
 
 /**

@@ -14,7 +14,7 @@
 import { siblingModule } from '../../store/sibling-module.ts'
 import type { PackProgress, PackReport, Packing } from '../../store/capabilities.ts'
 import { StoreError } from '../../store/errors.ts'
-import type { Tid } from '../../store/ids.ts'
+import { formatTid, type Tid } from '../../store/ids.ts'
 import { isKept, keptMoments, type KeptMoments } from '../../store/kept-moments.ts'
 import type { Store } from '../../store/store.ts'
 import { newestUpTo } from './moments.ts'
@@ -40,17 +40,26 @@ export interface PackOptions {
   readonly signal?: AbortSignal
 }
 
+/** Every field can be sent as JSON. */
+export interface PackResult extends PackReport {
+  /** The oldest moment of the history, tags and moments in use aside: before the pack, and now. 16 hex digits. */
+  readonly historyFromBefore: string
+  readonly historyFrom: string
+}
+
 /**
  * Packs a database; one pack of a database at a time.
  * @throws CorruptRecordError for a record whose references cannot be read: then nothing was dropped; StoreError; the
  *   signal's reason. Nothing that is kept is lost.
  */
-export async function pack(store: Store, options: PackOptions): Promise<PackReport> {
+export async function pack(store: Store, options: PackOptions): Promise<PackResult> {
   const { rest = 0, spareBytes = 0, onProgress = () => {}, signal } = options
   signal?.throwIfAborted()
   const packing = packingOf(store)
+  const { from: before } = await packing.kept()
   const kept = await settleMoments(store, packing, options)
-  return await packing.pack({ kept, marker: MARKER, rest, spareBytes, onProgress, signal })
+  const report = await packing.pack({ kept, marker: MARKER, rest, spareBytes, onProgress, signal })
+  return { ...report, historyFromBefore: formatTid(before), historyFrom: formatTid(kept.from) }
 }
 
 /** @throws StoreError where a store cannot be packed. */

@@ -9,7 +9,8 @@
  * not waited for; calls that wait for the disk have a long one.
  */
 import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
-import type { PackProgress, PackReport } from '../../store/capabilities.ts'
+import type { PackResult } from '../../core/pack/pack.ts'
+import type { PackProgress } from '../../store/capabilities.ts'
 import { lstat } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
@@ -43,13 +44,15 @@ export interface MountStatus {
   /** The last transaction, 16 hex digits. */
   readonly tid: string
   readonly residentBytes: number
+  /** How long history is kept (store/retention.ts); absent for a database of ZODB's. */
+  readonly history?: string
 }
 
 /** A pack that was begun by a call. */
 export type PackStatus =
   | { readonly state: 'none' }
   | { readonly state: 'running'; readonly progress?: PackProgress }
-  | { readonly state: 'done'; readonly report: PackReport }
+  | { readonly state: 'done'; readonly report: PackResult }
   | { readonly state: 'failed'; readonly error: WireError }
 
 /** Every call: what it takes and what it gives. */
@@ -60,7 +63,7 @@ export interface ControlCalls {
     readonly parameters: { readonly message?: string }
     readonly result: { readonly tid: string }
   }
-  /** Begins a pack to a moment as a person writes it; absent: to where the mount's history begins. */
+  /** Begins a pack to a moment as a person writes it; absent: as far as the database's retention has it. */
   readonly pack: {
     readonly parameters: { readonly before?: string }
     readonly result: Readonly<Record<string, never>>
@@ -74,6 +77,11 @@ export interface ControlCalls {
   readonly packCancel: {
     readonly parameters: Readonly<Record<string, never>>
     readonly result: Readonly<Record<string, never>>
+  }
+  /** How long history is kept; `keep`, if given, is recorded in the database first. */
+  readonly history: {
+    readonly parameters: { readonly keep?: string }
+    readonly result: { readonly history: string }
   }
   /** Names a moment, the present if absent. Names and paths have one character per byte. */
   readonly tag: {
@@ -126,6 +134,7 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     since: time,
     tid,
     residentBytes: count,
+    history: optional(text),
   },
   sync: { tid },
   pack: {},
@@ -135,6 +144,7 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     report: optional(isObject),
   },
   packCancel: {},
+  history: { history: text },
   tag: { tid },
   untag: {},
   undo: { tid },

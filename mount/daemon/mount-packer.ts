@@ -9,11 +9,12 @@
 import { sentError } from './control-protocol.ts'
 import type { Logger } from 'pino'
 import type { FileSystem } from '../../core/file-system/file-system.ts'
-import { momentNamed, superblockAt, taggedMoments } from '../../core/pack/moments.ts'
-import { pack, type PackOptions } from '../../core/pack/pack.ts'
-import type { Measuring, Packing, PackReport } from '../../store/capabilities.ts'
+import { historyStart, momentNamed, superblockAt, taggedMoments } from '../../core/pack/moments.ts'
+import { pack, type PackOptions, type PackResult } from '../../core/pack/pack.ts'
+import type { Measuring, Packing, Retaining } from '../../store/capabilities.ts'
+import { DEFAULT_RETENTION, type Retention } from '../../store/retention.ts'
 import { StoreError } from '../../store/errors.ts'
-import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
+import type { Tid } from '../../store/ids.ts'
 import type { WritableStore } from '../../store/store.ts'
 import type { PackStatus } from './control-protocol.ts'
 
@@ -51,8 +52,9 @@ interface MountPackerParts {
   readonly store: WritableStore
   readonly packing: Packing
   readonly measuring: Measuring
+  readonly retaining: Retaining
   readonly fileSystem: FileSystem
-  readonly historyMs: number
+  readonly retention: Retention
   readonly log: Logger
 }
 
@@ -60,9 +62,10 @@ export class MountPacker {
   readonly #store: WritableStore
   readonly #packing: Packing
   readonly #measuring: Measuring
+  readonly #retaining: Retaining
   readonly #fileSystem: FileSystem
-  readonly #historyMs: number
   readonly #log: Logger
+  #retention: Retention
   #running: Running | undefined
   /** When the last pack in the background ended, by performance.now(). */
   #packedMs = Number.NEGATIVE_INFINITY
@@ -70,25 +73,39 @@ export class MountPacker {
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
-  private constructor({ store, packing, measuring, fileSystem, historyMs, log }: MountPackerParts) {
+  private constructor(parts: MountPackerParts) {
+    const { store, packing, measuring, retaining, fileSystem, retention, log } = parts
     this.#store = store
     this.#packing = packing
     this.#measuring = measuring
+    this.#retaining = retaining
     this.#fileSystem = fileSystem
-    this.#historyMs = historyMs
+    this.#retention = retention
     this.#log = log
   }
 
   /** Undefined where the store cannot be packed. */
-  static of(
+  static async of(
     store: WritableStore,
     fileSystem: FileSystem,
-    historyMs: number,
     log: Logger,
-  ): MountPacker | undefined {
-    const { packing, measuring } = store.capabilities
-    if (packing === undefined || measuring === undefined) return undefined
-    return new MountPacker({ store, packing, measuring, fileSystem, historyMs, log })
+  ): Promise<MountPacker | undefined> {
+    const { packing, measuring, retaining } = store.capabilities
+    if (packing === undefined || measuring === undefined || retaining === undefined) return undefined
+    const retention = (await retaining.retention()) ?? DEFAULT_RETENTION
+    return new MountPacker({ store, packing, measuring, retaining, fileSystem, retention, log })
+  }
+
+  /** How long history is kept. No other process changes it while this one has the database. */
+  get retention(): Retention {
+    return this.#retention
+  }
+
+  /** Records in the database how long history is kept from now on. */
+  async setRetention(retention: Retention): Promise<void> {
+    await this.#retaining.setRetention(retention)
+    this.#retention = retention
+    this.#schedule(1)
   }
 
   /** Starts packing in the background from time to time. */
@@ -103,7 +120,7 @@ export class MountPacker {
 
   /** Starts a requested pack. @throws StoreError where one is under way, or for a moment that does not exist. */
   async start(before?: string): Promise<void> {
-    const from = before === undefined ? this.#historyStart() : await momentNamed(this.#store, before)
+    const from = before === undefined ? historyStart(this.#retention) : await momentNamed(this.#store, before)
     if (this.#running?.isBackground === false)
       throw new StoreError(`${this.#store.name} is being packed already: wait until that pack is done`)
     await this.#stop()
@@ -130,8 +147,10 @@ export class MountPacker {
   }
 
   #schedule(factor: number): void {
-    if (this.#closed || this.#historyMs === Number.POSITIVE_INFINITY) return
-    const intervalMs = Math.min(CHECK_MAX_MS, Math.max(CHECK_MIN_MS, this.#historyMs / CHECKS_PER_HISTORY))
+    clearTimeout(this.#timer)
+    const { keepMs } = this.#retention
+    if (this.#closed || keepMs === Number.POSITIVE_INFINITY) return
+    const intervalMs = Math.min(CHECK_MAX_MS, Math.max(CHECK_MIN_MS, keepMs / CHECKS_PER_HISTORY))
     this.#timer = setTimeout(() => void this.#check(), intervalMs * factor)
     this.#timer.unref()
   }
@@ -140,8 +159,8 @@ export class MountPacker {
     let factor = 1
     try {
       const { totalBytes: databaseBytes } = await this.#measuring.space()
-      const from = this.#historyStart()
-      this.#fileSystem.forgetIdleMoments(from, Math.min(IDLE_MS, this.#historyMs))
+      const from = historyStart(this.#retention)
+      this.#fileSystem.forgetIdleMoments(from, Math.min(IDLE_MS, this.#retention.keepMs))
       const expectedBytes = await this.#expectedBytes(from)
       const isWorthIt = expectedBytes >= Math.max(WORTH_MIN_BYTES, databaseBytes * WORTH_PART)
       if ((isWorthIt || (await this.#isReleased())) && this.#running === undefined) {
@@ -173,7 +192,7 @@ export class MountPacker {
 
   /** Whether a moment that the last pack had to keep is not in use any more. */
   async #isReleased(): Promise<boolean> {
-    if (performance.now() - this.#packedMs < Math.min(RELEASED_MAX_MS, this.#historyMs)) return false
+    if (performance.now() - this.#packedMs < Math.min(RELEASED_MAX_MS, this.#retention.keepMs)) return false
     const { earlier } = await this.#packing.kept()
     if (earlier.length === 0) return false
     const pinned = (await this.#store.capabilities.pinning?.pinned()) ?? []
@@ -191,13 +210,7 @@ export class MountPacker {
     return superblock === undefined ? 0 : (await superblock.usage()).bytes
   }
 
-  #historyStart(): Tid {
-    if (this.#historyMs === 0) return TID_MAX
-    if (this.#historyMs === Number.POSITIVE_INFINITY) return TID_NONE
-    return tidFromTime(Math.max(0, Date.now() - this.#historyMs))
-  }
-
-  async #run(isBackground: boolean, options: PackOptions): Promise<PackReport> {
+  async #run(isBackground: boolean, options: PackOptions): Promise<PackResult> {
     if (this.#closed) throw new StoreError(`${this.#store.name} is being closed`)
     const abort = new AbortController()
     const packing = pack(this.#store, {

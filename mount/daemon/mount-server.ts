@@ -14,8 +14,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import type { Retaining } from '../../store/capabilities.ts'
 import { StoreError, WriterGoneError } from '../../store/errors.ts'
 import { formatTid, timeFromTid, type Tid } from '../../store/ids.ts'
+import { DEFAULT_RETENTION, formatRetention, parseRetention } from '../../store/retention.ts'
 import { type Driver, MountError } from '../drivers/driver.ts'
 import { mountedAt } from '../mount-points/mount-table.ts'
 import { makeControlPath } from './control-path.ts'
@@ -24,6 +26,7 @@ import { ControlServer } from './control-server.ts'
 import { assertForgetting, historyCalls, historyOf } from './history-calls.ts'
 import type { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
+import type { OpenedFileSystem } from './open-file-system.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 import { showAs } from '../../core/file-system/show-as.ts'
 import { startDriver } from '../drivers/start-driver.ts'
@@ -46,18 +49,17 @@ export class MountServer {
   readonly #settings: MountSettings
   readonly #log: Logger
   readonly #packer: MountPacker | undefined
+  readonly #retaining: Retaining | undefined
   readonly #since = new Date().toISOString()
   #lastTid: Tid
   #closing: Promise<Tid> | undefined
   #control: ControlServer | undefined
 
   private constructor(
-    fileSystem: ServedFileSystem,
+    { fileSystem, settings, packer, retaining }: OpenedFileSystem,
     started: { readonly name: string; readonly driver: Driver },
-    settings: MountSettings,
     log: Logger,
     lastTid: Tid,
-    packer: MountPacker | undefined,
   ) {
     this.#fileSystem = fileSystem
     this.#driver = started.driver
@@ -66,6 +68,7 @@ export class MountServer {
     this.#log = log
     this.#lastTid = lastTid
     this.#packer = packer
+    this.#retaining = retaining
     packer?.watch()
     this.ended = this.#untilEnded()
     // It may have no listener; the reason of a rejection is logged.
@@ -73,12 +76,8 @@ export class MountServer {
   }
 
   /** Mounts. When it rejects, nothing is mounted and the filesystem is closed. */
-  static async start(
-    fileSystem: ServedFileSystem,
-    settings: MountSettings,
-    log: Logger,
-    packer?: MountPacker,
-  ): Promise<MountServer> {
+  static async start(opened: OpenedFileSystem, log: Logger): Promise<MountServer> {
+    const { fileSystem, settings } = opened
     let server: MountServer
     try {
       const lastTid = await fileSystem.lastTid()
@@ -94,7 +93,7 @@ export class MountServer {
         dev: settings.dev,
         nonEmpty: settings.nonEmpty,
       })
-      server = new MountServer(fileSystem, started, settings, log, lastTid, packer)
+      server = new MountServer(opened, started, log, lastTid)
     } catch (error) {
       await fileSystem.close()
       throw error
@@ -174,6 +173,7 @@ export class MountServer {
           await this.#packerOrFail().cancel()
           return {}
         },
+        history: ({ keep }) => this.#history(keep),
         ...historyCalls(this.#fileSystem, this.#canForget),
         unmount: async ({ lazy }) => ({ tid: formatTid(await this.stop(lazy)), pid: process.pid }),
       },
@@ -196,12 +196,24 @@ export class MountServer {
   #packerOrFail(): MountPacker {
     if (this.#packer !== undefined) return this.#packer
     throw new StoreError(
-      `${this.#settings.directory} is mounted read-only: pack where it is mounted for writing`,
+      `${this.#settings.directory} is mounted read-only: pack, and set its history, where it is mounted for writing`,
     )
+  }
+
+  async #history(keep: string | undefined): Promise<{ readonly history: string }> {
+    const packer = this.#packerOrFail()
+    const retention = keep === undefined ? undefined : parseRetention(keep)
+    if (keep !== undefined && retention === undefined) throw new StoreError(`'${keep}' is not a retention`)
+    if (retention !== undefined) {
+      await packer.setRetention(retention)
+      this.#log.info({ history: keep }, 'how long history is kept was set')
+    }
+    return { history: formatRetention(packer.retention) }
   }
 
   async #status(): Promise<MountStatus> {
     const { database, directory, readOnly } = this.#settings
+    const retaining = this.#retaining
     return {
       pid: process.pid,
       database,
@@ -211,6 +223,9 @@ export class MountServer {
       since: this.#since,
       tid: formatTid(await this.#fileSystem.lastTid()),
       residentBytes: process.memoryUsage.rss(),
+      ...(retaining !== undefined && {
+        history: formatRetention((await retaining.retention()) ?? DEFAULT_RETENTION),
+      }),
     }
   }
 

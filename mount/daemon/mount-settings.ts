@@ -1,4 +1,5 @@
 import type { ShownOwnership } from '../../core/file-system/show-as.ts'
+import type { Retention } from '../../store/retention.ts'
 
 /** Everything that one mount is told: what the command's options become. Paths are absolute, and canonical. */
 export interface MountSettings {
@@ -14,8 +15,8 @@ export interface MountSettings {
   readonly commitIntervalMs?: number
   /** Reads change no access times. */
   readonly ignoresAccess?: boolean
-  /** How long history is kept, in milliseconds; Infinity: all of it. Absent: {@link DEFAULT_HISTORY_MS}. */
-  readonly historyMs?: number
+  /** How long history is kept from now on; recorded in the database. Absent: as recorded there. */
+  readonly history?: Retention
   readonly allowOther: boolean
   readonly suid: boolean
   readonly dev: boolean
@@ -25,8 +26,6 @@ export interface MountSettings {
   readonly fsname?: string
   readonly shown: ShownOwnership
 }
-
-export const DEFAULT_HISTORY_MS = 7 * 86_400_000
 
 export const DRIVERS = ['auto', 'kernel', 'fuse-native'] as const
 export type DriverChoice = (typeof DRIVERS)[number]

@@ -1,12 +1,12 @@
 /** Opens what is mounted: a store by what its file holds, and the filesystem in it. */
 import type { Logger } from 'pino'
 import { openStore } from '../../store/open-store.ts'
-import type { Pinning } from '../../store/capabilities.ts'
+import type { Pinning, Retaining } from '../../store/capabilities.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
 import { pageWriteBack } from './page-write-back.ts'
 import { MountPacker } from './mount-packer.ts'
-import { DEFAULT_HISTORY_MS, type MountSettings } from './mount-settings.ts'
+import type { MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 
 /** How often a mount that only reads looks whether other moments are open in it. */
@@ -18,6 +18,8 @@ export interface OpenedFileSystem {
   readonly settings: MountSettings
   /** Absent if nothing can be packed: an external ZODB database, or a read-only mount. */
   readonly packer?: MountPacker
+  /** Absent for an external ZODB database. */
+  readonly retaining?: Retaining | undefined
 }
 
 /**
@@ -40,13 +42,14 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
       }
     const writeBackPages = pageWriteBack(directory, log)
     const fileSystem = await FileSystem.open(store, { ...settings, log, writeBackPages })
+    const { pinning, retaining } = store.capabilities
     if (store.readOnly) {
-      const { pinning } = store.capabilities
       if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
-      return { fileSystem, settings }
+      return { fileSystem, settings, retaining }
     }
-    const packer = MountPacker.of(store, fileSystem, settings.historyMs ?? DEFAULT_HISTORY_MS, log)
-    return { fileSystem, settings, ...(packer !== undefined && { packer }) }
+    const packer = await MountPacker.of(store, fileSystem, log)
+    if (settings.history !== undefined) await packer?.setRetention(settings.history)
+    return { fileSystem, settings, retaining, ...(packer !== undefined && { packer }) }
   } catch (error) {
     await store.close()
     throw error

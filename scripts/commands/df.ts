@@ -4,11 +4,12 @@ import { Command } from 'commander'
 import { FileHistory } from '../../core/pack/file-history.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
 import { mark } from '../../core/pack/mark.ts'
-import { momentNamed, newestUpTo, taggedMoments } from '../../core/pack/moments.ts'
+import { historyStart, momentNamed, newestUpTo, taggedMoments } from '../../core/pack/moments.ts'
 import { formatTid } from '../../store/ids.ts'
 import { keptMoments } from '../../store/kept-moments.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import type { Measuring, OnMeasured } from '../../store/capabilities.ts'
+import { DEFAULT_RETENTION, formatRetention } from '../../store/retention.ts'
 import type { Store } from '../../store/store.ts'
 import { UsageError } from '../failure.ts'
 import { ProgressBar } from '../progress-bar.ts'
@@ -17,7 +18,7 @@ import { formatBytes } from '../units.ts'
 
 interface Options {
   readonly files?: boolean
-  readonly to: string
+  readonly to?: string
   readonly json?: boolean
 }
 
@@ -31,6 +32,8 @@ interface Usage {
   readonly liveBytes: number
   /** Needed by past states alone, or not needed any more. */
   readonly historyBytes: number
+  /** How long history is kept (store/retention.ts). */
+  readonly history: string
   /** The moment to which `packFreesBytes` refers. */
   readonly packTo: string
   readonly packFreesBytes: number
@@ -43,7 +46,10 @@ export function dfCommand(): Command {
     )
     .argument('<db|dir>', 'the database, or a mount of it')
     .option('--files', 'list the files, with the bytes stored of each, for the present and for its history')
-    .option('--to <moment>', 'the moment from which a pack would keep history', '7d')
+    .option(
+      '--to <moment>',
+      "the moment from which a pack would keep history (by default, as 'zblkfs history' has it)",
+    )
     .option('--json', 'print JSON; with --files one line per file')
     .action(async (path: string, options: Options) => {
       const { database } = await findTarget(path)
@@ -51,7 +57,9 @@ export function dfCommand(): Command {
       try {
         if (options.files === true) await printFiles(store, options.json === true)
         const usage = await measure(store, options.to)
-        console.log(options.json === true ? JSON.stringify(usage) : describe(usage, options.to))
+        console.log(
+          options.json === true ? JSON.stringify(usage) : describe(usage, options.to ?? usage.history),
+        )
       } finally {
         await store.close()
       }
@@ -109,8 +117,9 @@ function measuringOf(store: Store): Measuring {
   return measuring
 }
 
-async function measure(store: Store, to: string): Promise<Usage> {
+async function measure(store: Store, to: string | undefined): Promise<Usage> {
   const measuring = measuringOf(store)
+  const retention = (await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION
   const reader = measuring.reader()
   const bar = new ProgressBar()
   try {
@@ -119,7 +128,10 @@ async function measure(store: Store, to: string): Promise<Usage> {
       (done, total) =>
         bar.update(what, done, total)
     const kept = await reader.kept()
-    const wanted = await newestUpTo(store, await momentNamed(store, to))
+    const wanted = await newestUpTo(
+      store,
+      to === undefined ? historyStart(retention) : await momentNamed(store, to),
+    )
     const from = wanted > kept.from ? wanted : kept.from
     const all = await measuring.all()
     const present = keptMoments(await store.lastTid(), [])
@@ -133,6 +145,7 @@ async function measure(store: Store, to: string): Promise<Usage> {
       freeBytes,
       liveBytes: live.bytes,
       historyBytes: all.bytes - live.bytes,
+      history: formatRetention(retention),
       packTo: formatTid(from),
       packFreesBytes: freeBytes + Math.max(0, all.bytes - left.bytes),
     }

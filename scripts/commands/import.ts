@@ -7,6 +7,8 @@ import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { formatOid, formatTid, timeFromTid, TID_NONE } from '../../store/ids.ts'
 import { recognise } from '../../store/recognise.ts'
 import { importMapPath, openDatabase, openForeignDatabase, removeDatabase } from '../../store/open-store.ts'
+import { DEFAULT_RETENTION } from '../../store/retention.ts'
+import { describeRetention } from '../retention.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
 import { explain } from '../advice.ts'
 import { CommandError } from '../failure.ts'
@@ -131,7 +133,7 @@ async function copy(
   return [
     `imported ${count(files, 'file')} in ${count(transactions, 'transaction')}; compared ${formatBytes(comparedBytes)} of blocks: all are the same`,
     ...(files === 0 ? ['it has no ZBigFile'] : []),
-    ...(history ? await packReport(source) : []),
+    ...(history ? [...(await packReport(source)), await retentionReport(target)] : []),
     ...missingReport(source, result),
     ...(newest > upTo
       ? [
@@ -139,6 +141,12 @@ async function copy(
         ]
       : []),
   ].join('\n')
+}
+
+/** A line about how long the history that was imported is kept. */
+async function retentionReport({ name, capabilities }: Store): Promise<string> {
+  const history = (await capabilities.retaining?.retention()) ?? DEFAULT_RETENTION
+  return `${describeRetention(history)}; 'zblkfs history ${name} --keep 7d' sets that`
 }
 
 /** A line about a source that was packed. */
@@ -178,7 +186,10 @@ async function restore(
     markPath: importMapPath(target.name),
     progress,
   })
-  return `restored ${count(transactions, 'transaction')}; compared ${count(records, 'record')}: all are the same`
+  return [
+    `restored ${count(transactions, 'transaction')}; compared ${count(records, 'record')}: all are the same`,
+    await retentionReport(target),
+  ].join('\n')
 }
 
 /** A path in the database: one character per byte, without slashes around it. */

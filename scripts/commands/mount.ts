@@ -137,7 +137,7 @@ async function serve(
   const opened = await openFileSystem(settings, log)
   const onSignal = collectSignals()
   return {
-    server: await MountServer.start(opened.fileSystem, opened.settings, log, opened.packer),
+    server: await MountServer.start(opened, log),
     onSignal,
   }
 }

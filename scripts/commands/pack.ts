@@ -2,19 +2,22 @@
 import { receivedError } from '../../mount/daemon/control-protocol.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
-import { pack } from '../../core/pack/pack.ts'
-import { momentNamed, taggedMoments } from '../../core/pack/moments.ts'
+import { pack, type PackResult } from '../../core/pack/pack.ts'
+import { historyStart, momentNamed, taggedMoments } from '../../core/pack/moments.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
-import type { PackProgress, PackReport } from '../../store/capabilities.ts'
+import type { PackProgress } from '../../store/capabilities.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { callMount } from '../find-mount.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../serving-mount.ts'
-import { DURATION_FORMS, parseDurationMs } from '../../store/moments.ts'
+import { formatTid, parseTid, timeFromTid, TID_NONE, type Tid } from '../../store/ids.ts'
+import { formatTime } from '../../store/moments.ts'
+import { DEFAULT_RETENTION } from '../../store/retention.ts'
+import type { Store } from '../../store/store.ts'
+import { retention } from '../retention.ts'
 import { formatBytes } from '../units.ts'
 
-const DEFAULT_KEEP = '7d'
 const CALL_TIMEOUT_MS = 60_000
 const POLL_MS = 200
 
@@ -37,7 +40,10 @@ export function packCommand(): Command {
       'Drop old history and unreachable objects, and give their room back. Works while the database is mounted.',
     )
     .argument('<db|dir>', 'the database, or a mount of it')
-    .option('--keep <time>', 'history to keep, as 7d or 12h; 0 keeps only the present (7d by default)')
+    .option(
+      '--keep <time>',
+      "history to keep, as 7d, 12h or all; 0 keeps only the present (by default, as 'zblkfs history' has it)",
+    )
     .option('--before <moment>', 'keep history from this transaction, time or tag on')
     .option('--json', 'print what was done as JSON')
     .addHelpText(
@@ -52,18 +58,16 @@ export function packCommand(): Command {
     })
 }
 
-/** The moment from which history is kept; undefined for the mount's own setting, or {@link DEFAULT_KEEP}. */
+/** The moment from which history is kept; undefined for what the database's retention says. */
 function momentOf({ keep, before }: Options): string | undefined {
   if (keep !== undefined && before !== undefined)
     throw new UsageError('--keep and --before exclude each other: give one of them')
   if (keep === undefined) return before
-  const keepMs = parseDurationMs(keep)
-  if (keepMs === undefined)
-    throw new UsageError(`--keep ${keep} is not a duration: write ${DURATION_FORMS}, or 0`)
-  return `${keepMs}ms`
+  const { keepMs } = retention(`--keep ${keep}`, keep)
+  return keepMs === Number.POSITIVE_INFINITY ? formatTid(TID_NONE) : `${keepMs}ms`
 }
 
-async function packHere(database: string, before = DEFAULT_KEEP): Promise<PackReport> {
+async function packHere(database: string, before: string | undefined): Promise<PackResult> {
   const store = await openDatabase(database, { purpose: 'being packed' })
   const bar = new ProgressBar()
   const interrupted = new AbortController()
@@ -71,7 +75,7 @@ async function packHere(database: string, before = DEFAULT_KEEP): Promise<PackRe
   process.once('SIGINT', interrupt)
   try {
     return await pack(store, {
-      from: await momentNamed(store, before),
+      from: before === undefined ? await keptFrom(store) : await momentNamed(store, before),
       moments: () => taggedMoments(store),
       onProgress: progress => show(bar, progress),
       signal: interrupted.signal,
@@ -83,7 +87,7 @@ async function packHere(database: string, before = DEFAULT_KEEP): Promise<PackRe
   }
 }
 
-async function packMounted(mount: MountedDirectory, before: string | undefined): Promise<PackReport> {
+async function packMounted(mount: MountedDirectory, before: string | undefined): Promise<PackResult> {
   const bar = new ProgressBar()
   let isInterrupted = false
   const interrupt = (): void => void (isInterrupted = true)
@@ -107,17 +111,28 @@ async function packMounted(mount: MountedDirectory, before: string | undefined):
   }
 }
 
+/** Where the history begins that the owner of the database has agreed to keep. */
+const keptFrom = async (store: Store): Promise<Tid> =>
+  historyStart((await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION)
+
 const stopped = (): CommandError =>
   new CommandError('the pack was interrupted: what it has done stays, and the next one does the rest')
 
 const show = (bar: ProgressBar, { phase, done, total }: PackProgress): void =>
   bar.update(PHASES[phase], done, total)
 
-function describe(database: string, report: PackReport): string {
+function describe(database: string, report: PackResult): string {
   const { bytesBefore, bytesAfter, revisionsDropped, objectsDropped, durationMs } = report
   const freed = formatBytes(Math.max(0, bytesBefore - bytesAfter))
   return (
     `${database}: ${freed} freed, ${formatBytes(bytesAfter)} left ` +
-    `(${revisionsDropped} old states and ${objectsDropped} unused objects dropped in ${(durationMs / 1000).toFixed(1)} s)`
+    `(${revisionsDropped} old states and ${objectsDropped} unused objects dropped in ${(durationMs / 1000).toFixed(1)} s)\n` +
+    describeHistory(report)
   )
+}
+
+function describeHistory({ historyFromBefore, historyFrom }: PackResult): string {
+  if (historyFrom === historyFromBefore) return 'no moment of the history was dropped'
+  const time = formatTime(timeFromTid(parseTid(historyFrom) ?? TID_NONE))
+  return `the history begins at ${time} (transaction ${historyFrom}): earlier moments were dropped, but for tags and those in use`
 }

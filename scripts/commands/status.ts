@@ -43,11 +43,12 @@ function describe(line: MountLine): string {
     const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' takes it away`
     return printable(`${line.directory}  ${line.source}  ${line.reason}${next}`)
   }
-  const { directory, database, driver, readOnly, pid, tid, residentBytes, since } = line
+  const { directory, database, driver, readOnly, pid, tid, residentBytes, since, history } = line
   const access = readOnly ? 'read-only' : 'writable'
   const memory = formatBytes(residentBytes)
   const sinceTime = formatTime(Date.parse(since))
+  const kept = history === undefined ? '' : `, history ${history}`
   return printable(
-    `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}`,
+    `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}${kept}`,
   )
 }

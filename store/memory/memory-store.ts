@@ -6,8 +6,10 @@ import { formatTid, type Tid } from '../ids.ts'
 import { Committer } from '../indexed/committer.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
+import { MemoryRetaining } from './memory-retaining.ts'
 import { ALL_MOMENTS, isKept, type KeptMoments } from '../kept-moments.ts'
 import { Polling } from '../polling.ts'
+import type { Retention } from '../retention.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { MemoryBulk } from './memory-bulk.ts'
 import { MemoryIndex } from './memory-index.ts'
@@ -20,6 +22,7 @@ export class MemoryDatabase {
   readonly intents: MemoryIntents
   /** Which moments the last pack kept. */
   kept: KeptMoments = ALL_MOMENTS
+  retention: Retention | undefined
   /** The moments that each open store reads. */
   readonly pins = new Map<object, readonly Tid[]>()
 
@@ -33,6 +36,7 @@ export class MemoryDatabase {
   copy(): MemoryDatabase {
     const copy = new MemoryDatabase(this.index.copy(), this.bulk.copy(), this.intents.entries)
     copy.kept = this.kept
+    copy.retention = this.retention
     return copy
   }
 }
@@ -108,6 +112,7 @@ export class MemoryReader extends IndexedStore implements ReadOnlyStore {
     this.capabilities = {
       watching: new Polling(() => this.lastTid()),
       pinning: this.#pins,
+      retaining: new MemoryRetaining(database, true),
       measuring: new MemoryMeasuring(database),
     }
   }
@@ -150,6 +155,7 @@ export class MemoryStore extends IndexedStore implements WritableStore {
       intents: this.#writing.intents,
       pinning: this.#pins,
       packing: new MemoryPacking(database, work => this.#queue(work)),
+      retaining: new MemoryRetaining(database, false),
       measuring: new MemoryMeasuring(database),
     }
   }

@@ -4,8 +4,8 @@
  */
 import { statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
-import type { Added, Capabilities, Pinning, Space } from '../capabilities.ts'
-import { StoreError } from '../errors.ts'
+import type { Added, Capabilities, Pinning, Retaining, Space } from '../capabilities.ts'
+import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
@@ -16,8 +16,10 @@ import { readDatabaseId } from './open/database-id.ts'
 import { IntentLog, waitingIntents } from './intent-log.ts'
 import { Polling } from '../polling.ts'
 import { isKept, type KeptMoments } from '../kept-moments.ts'
+import { formatRetention } from '../retention.ts'
 import { SqliteChecking } from './check/sqlite-checking.ts'
 import { readKeptMoments } from './kept-moments.ts'
+import { readRetention, RETENTION } from './stored-retention.ts'
 import { logBytesOnDisk, logFilesOf } from './log.ts'
 import type { WriterStats } from './writer/messages.ts'
 import { spaceOf } from './pack/pack-reader.ts'
@@ -110,6 +112,15 @@ abstract class SqliteReads extends IndexedStore {
     pinned: async () => pinnedMoments(this.#place.held),
   }
 
+  protected readonly retaining: Retaining = {
+    // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+    retention: async () => this.#read(() => readRetention(this.#db)),
+    setRetention: retention => this.writeMeta(RETENTION, formatRetention(retention)),
+  }
+
+  /** Writes a row of `meta` durably. @throws StoreError on a store that is only read. */
+  protected abstract writeMeta(name: string, value: string): Promise<void>
+
   async isKept(at: Tid): Promise<boolean> {
     return isKept(await this.keptMoments(), at)
   }
@@ -148,6 +159,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
   readonly capabilities: Capabilities = {
     watching: new Polling(() => this.lastTid()),
     pinning: this.pinning,
+    retaining: this.retaining,
     measuring: new SqliteMeasuring(this),
     checking: new SqliteChecking(this.name),
   }
@@ -155,6 +167,10 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
   constructor(place: DatabasePlace, db: Database) {
     super(place, db)
     this.#place = place
+  }
+
+  protected override writeMeta(): Promise<void> {
+    return Promise.reject(new ReadOnlyError(`${this.name} is open for reading only`))
   }
 
   override async close(): Promise<void> {
@@ -197,6 +213,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       intents: this.#writing.intents,
       pinning: this.pinning,
       packing: new SqlitePacking(this),
+      retaining: this.retaining,
       measuring: new SqliteMeasuring(this),
     }
   }
@@ -213,6 +230,10 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
   async packStep(step: SqlitePackStep): Promise<PackStepResult> {
     if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
     return await this.#writer.pack(step)
+  }
+
+  protected override async writeMeta(name: string, value: string): Promise<void> {
+    await this.packStep({ kind: 'note', name, value })
   }
 
   /** Sets what the error of a process that is refused says about this one ("mounted at /x"). */

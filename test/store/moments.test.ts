@@ -1,13 +1,7 @@
 import { expect, test } from 'vitest'
 import { tid, tidFromTime, timeFromTid, type Tid } from '../../store/ids.ts'
-import {
-  findMoment,
-  formatTime,
-  momentToSend,
-  parseDurationMs,
-  parseMoment,
-  resolveMoment,
-} from '../../store/moments.ts'
+import { parseDurationMs } from '../../store/durations.ts'
+import { findMoment, formatTime, momentToSend, parseMoment, resolveMoment } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 
 const NOW = Date.UTC(2026, 10, 22, 12)

@@ -20,6 +20,7 @@ import { Copier } from './copier.ts'
 import { FileTree } from './file-tree.ts'
 import { ImportError } from './import-error.ts'
 import { ImportMap } from './import-map.ts'
+import { keepImportedHistory } from './keep-history.ts'
 import { ImportedNames } from './imported-names.ts'
 import { openIfThere, updateSizes } from './imported-sizes.ts'
 import { MissingObjects, type MissingObject } from './missing-objects.ts'
@@ -114,7 +115,10 @@ class Importer {
       if (history) await assertLater(source, target)
     }
     // With history, transactions that came since the import began follow; without, one moment is copied.
-    if (history) map.upTo = newest
+    if (history) {
+      map.upTo = newest
+      await keepImportedHistory(target)
+    }
     const cacheSizeBytes = options.cacheSizeBytes ?? DEFAULT_CACHE_BYTES
     const connection = await Connection.open(target, { cacheSizeBytes })
     const importer = new Importer(options, map, connection, cacheSizeBytes)

@@ -10,6 +10,7 @@ import { classOfRecord, dataPosition, ZBLK0, ZDATA } from '../../objects/record.
 import { CannotOpenError } from '../../../store/errors.ts'
 import { formatOid, formatTid, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import type { ObjectChange, RecordSource, Revision, Store, WritableStore } from '../../../store/store.ts'
+import { keepImportedHistory } from './keep-history.ts'
 import { ImportError } from './import-error.ts'
 
 export interface RestoreOptions {
@@ -53,6 +54,7 @@ export async function restoreExport(options: RestoreOptions): Promise<RestoreRes
   const done = await target.lastTid()
   if (done !== TID_NONE) await assertBegun(source, target, done)
   writeFileSync(options.markPath, '')
+  await keepImportedHistory(target)
   const upTo = await source.lastTid()
   for await (const { tid, user, description, extension } of source.transactions({ after: done, upTo })) {
     const changes: ObjectChange[] = []

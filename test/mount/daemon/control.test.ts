@@ -19,6 +19,7 @@ const handlers: CallHandlers = {
   pack: () => Promise.resolve({}),
   packStatus: () => Promise.resolve({ state: 'none' }),
   packCancel: () => Promise.resolve({}),
+  history: () => Promise.resolve({ history: 'all' }),
   tag: () => Promise.resolve({ tid: '' }),
   untag: () => Promise.resolve({}),
   undo: () => Promise.resolve({ tid: '' }),

@@ -13,7 +13,7 @@ Worker.prototype.postMessage = function (this: Worker, ...parameters) {
 }
 
 const log = pino({ level: 'fatal' }, pino.destination(2))
-const { fileSystem, settings } = await openFileSystem(
+const opened = await openFileSystem(
   {
     database,
     directory,
@@ -30,7 +30,7 @@ const { fileSystem, settings } = await openFileSystem(
   },
   log,
 )
-const server = await MountServer.start(fileSystem, settings, log)
+const server = await MountServer.start(opened, log)
 process.on('message', () => {
   void Promise.all([...workers].map(worker => worker.terminate())).then(() => process.send?.('gone'))
 })

@@ -14,6 +14,7 @@ import { packingContract } from './packing.ts'
 import { pinningContract } from './pinning.ts'
 import { writeRandomHistory } from './random-history.ts'
 import { readingContract } from './reading.ts'
+import { retainingContract } from './retaining.ts'
 import { sizeContract } from './sizes.ts'
 import { sliceContract } from './slices.ts'
 import { watchingContract } from './watching.ts'
@@ -43,6 +44,7 @@ export function storeContract(name: string, make: MakeDatabase, offers: Offers):
   if (offers.writer.includes('packing')) packingContract(name, make)
   if (offers.writer.includes('measuring')) measuringContract(name, make)
   if (offers.writer.includes('pinning')) pinningContract(name, make)
+  if (offers.writer.includes('retaining')) retainingContract(name, make)
   if (offers.reader.includes('checking')) checkingContract(name, make)
   if (offers.reader.includes('watching')) watchingContract(name, make)
 

@@ -11,5 +11,8 @@ storeContract(
       remove: () => Promise.resolve(),
     })
   },
-  { reader: ['measuring', 'pinning', 'watching'], writer: ['intents', 'measuring', 'packing', 'pinning'] },
+  {
+    reader: ['measuring', 'pinning', 'retaining', 'watching'],
+    writer: ['intents', 'measuring', 'packing', 'pinning', 'retaining'],
+  },
 )

@@ -15,7 +15,7 @@ storeContract(
     }
   },
   {
-    reader: ['checking', 'measuring', 'pinning', 'watching'],
-    writer: ['intents', 'measuring', 'packing', 'pinning'],
+    reader: ['checking', 'measuring', 'pinning', 'retaining', 'watching'],
+    writer: ['intents', 'measuring', 'packing', 'pinning', 'retaining'],
   },
 )

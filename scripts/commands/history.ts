@@ -1,0 +1,60 @@
+/** `zblkfs history DB|DIR [--keep TIME|all|0]`: shows and sets how long a database keeps its history. */
+import { Command } from 'commander'
+import { openDatabase } from '../../store/open-store.ts'
+import { DEFAULT_RETENTION, formatRetention, type Retention } from '../../store/retention.ts'
+import type { Store } from '../../store/store.ts'
+import { CommandError } from '../failure.ts'
+import { callMount } from '../find-mount.ts'
+import { withStore } from '../history-source.ts'
+import { describeRetention, retention } from '../retention.ts'
+import { findTarget, type Target } from '../serving-mount.ts'
+
+const CALL_TIMEOUT_MS = 60_000
+
+interface Options {
+  readonly keep?: string
+  readonly json?: boolean
+}
+
+export function historyCommand(): Command {
+  return new Command('history')
+    .description('Show, or set, how long a database keeps its history.')
+    .argument('<db|dir>', 'the database, or a mount of it')
+    .option('--keep <time>', "7d, 12h, ...; 'all': for ever; 0: only the present")
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      '\nIt is stored in the database, and followed by packs in the background and by a pack without --keep.' +
+        '\nNothing is dropped at once. Tags are kept, however old.',
+    )
+    .action(async (path: string, { keep, json = false }: Options) => {
+      const target = await findTarget(path)
+      if (keep !== undefined) await set(target, retention(`--keep ${keep}`, keep))
+      const found = await withStore(target.database, retentionOf)
+      const history = found ?? DEFAULT_RETENTION
+      console.log(
+        json
+          ? JSON.stringify({ history: formatRetention(history), isDefault: found === undefined })
+          : `${target.database}: ${describeRetention(history)}${found === undefined ? ' (the default)' : ''}`,
+      )
+    })
+}
+
+async function set({ database, mount }: Target, wanted: Retention): Promise<void> {
+  if (mount !== undefined) {
+    await callMount(mount, 'history', { keep: formatRetention(wanted) }, CALL_TIMEOUT_MS)
+    return
+  }
+  const store = await openDatabase(database, { purpose: 'zblkfs history' })
+  try {
+    await store.capabilities.retaining?.setRetention(wanted)
+  } finally {
+    await store.close()
+  }
+}
+
+/** @throws CommandError for a store that has no retention. */
+async function retentionOf({ name, capabilities }: Store): Promise<Retention | undefined> {
+  if (capabilities.retaining === undefined) throw new CommandError(`${name} has no retention of its own`)
+  return await capabilities.retaining.retention()
+}

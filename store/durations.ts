@@ -1,0 +1,43 @@
+/** Durations as people write them: a number never stands without its unit. */
+
+/** How a duration may be written, for messages. */
+export const DURATION_FORMS = '500ms, 30s, 5m, 12h, 7d or 1w'
+
+const SECOND_MS = 1000
+const MINUTE_MS = 60_000
+const HOUR_MS = 3_600_000
+const DAY_MS = 86_400_000
+const UNITS_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: SECOND_MS,
+  m: MINUTE_MS,
+  min: MINUTE_MS,
+  h: HOUR_MS,
+  d: DAY_MS,
+  w: 7 * DAY_MS,
+}
+/** Descending; a week is written as 7d. */
+const FORMAT_UNITS: readonly (readonly [unit: string, ms: number])[] = [
+  ['d', DAY_MS],
+  ['h', HOUR_MS],
+  ['m', MINUTE_MS],
+  ['s', SECOND_MS],
+]
+const DURATION = /^(\d+(?:\.\d+)?)\s*([a-z]+)$/i
+
+/** `500ms`, `5s`, `2m`, `2min`, `1h`, `7d`, `1w`, and `0`: in milliseconds; undefined where it is no duration. */
+export function parseDurationMs(text: string): number | undefined {
+  const trimmed = text.trim()
+  if (trimmed === '0') return 0
+  const [, amount, unit] = DURATION.exec(trimmed) ?? []
+  const name = unit?.toLowerCase() ?? ''
+  const unitMs = Object.hasOwn(UNITS_MS, name) ? UNITS_MS[name] : undefined
+  return amount === undefined || unitMs === undefined ? undefined : Math.round(Number(amount) * unitMs)
+}
+
+/** A duration in its largest whole unit, as {@link parseDurationMs} reads it. */
+export function formatDuration(durationMs: number): string {
+  if (durationMs === 0) return '0'
+  const [unit, unitMs] = FORMAT_UNITS.find(([, ms]) => durationMs % ms === 0) ?? ['ms', 1]
+  return `${durationMs / unitMs}${unit}`
+}
