@@ -32,6 +32,7 @@ export const CASTS: readonly string[] = [
   'mount/drivers/no-op.ts as Name',
   'scripts/bench/core.ts as Oid',
   'scripts/bench/history.ts as Name',
+  'scripts/bench/metadata/make-files.ts as Name',
   'scripts/bench/pack.ts as Oid',
   'scripts/bench/store.ts as Oid',
   'store/filestorage/file-storage.ts as Tid',

@@ -3,11 +3,17 @@
  *
  * The history of a file is that of its inode, so it goes through renames: every change of a file changes its
  * inode, so the inode's revisions name its transactions. A directory's history is that of everything below it.
+ *
+ * Which inodes a transaction changed is read from its summary (core/objects/transaction-summary.ts): the work is in
+ * proportion to what is listed, not to what the transactions changed. Only where a summary is missing, or too short to answer,
+ * are the transaction's revisions read.
  */
 import { constants } from 'node:fs'
 import { CannotOpenError } from '../../store/errors.ts'
 import { tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
+import { summaryIn, type TransactionSummary } from '../objects/transaction-summary.ts'
+import type { Inode } from '../tree/inode.ts'
 import { mappingsAmong } from './changed-objects.ts'
 import { MomentView } from './moment-view.ts'
 
@@ -15,6 +21,8 @@ const { S_IFMT, S_IFDIR } = constants
 const CACHE_BYTES = 4 << 20
 /** The most files of one transaction that are named; the others are only counted. */
 export const FILES_MAX = 1000
+/** Inodes read at once. */
+const BATCH = 256
 
 export interface LoggedTransaction {
   readonly info: TransactionInfo
@@ -31,27 +39,33 @@ export interface LogOptions {
   readonly limit?: number
   /** Only transactions that changed the inode with this oid, or an inode below it if it is a directory. */
   readonly of?: Oid
+  /** The most files of a transaction that are named, at most {@link FILES_MAX}. */
+  readonly names?: number
 }
 
 /** @throws CorruptRecordError, StoreError */
 export async function* log(store: Store, options: LogOptions = {}): AsyncGenerator<LoggedTransaction> {
-  const { limit = Infinity, of } = options
+  const { limit = Infinity, of, names = FILES_MAX } = options
   const isBelow = of !== undefined && (await isDirectoryNow(store, of, options.upTo))
   let count = 0
   if (limit <= 0) return
   for await (const info of isBelow ? allTransactions(store, options) : transactionsOf(store, options)) {
-    const logged = await describe(store, info, isBelow ? of : undefined)
+    const logged = await new Description(store, info, isBelow ? of : undefined, names).make()
     if (logged === undefined) continue
     yield logged
     if (++count >= limit) return
   }
 }
 
-const allTransactions = (store: Store, { after, upTo }: LogOptions): AsyncIterable<TransactionInfo> =>
+const allTransactions = (
+  store: Store,
+  { after, upTo, of, limit }: LogOptions,
+): AsyncIterable<TransactionInfo> =>
   store.transactions({
     reverse: true,
     ...(after !== undefined && { after }),
     ...(upTo !== undefined && { upTo }),
+    ...(of === undefined && limit !== undefined && limit !== Infinity && { limit }),
   })
 
 async function* transactionsOf(store: Store, options: LogOptions): AsyncGenerator<TransactionInfo> {
@@ -69,64 +83,122 @@ export async function* transactionAt(store: Store, at: Tid): AsyncGenerator<Tran
   yield* store.transactions({ after: toTid(at - 1n), upTo: at })
 }
 
-async function describe(
-  store: Store,
-  info: TransactionInfo,
-  below: Oid | undefined,
-): Promise<LoggedTransaction | undefined> {
-  const { tid } = info
-  const views = [await viewAt(store, tid), await viewAt(store, toTid(tid - 1n))]
-  const files: string[] = []
-  /** Directories of named files: their own change, an entry, is not named. */
-  const passed = new Set<Oid>()
-  const directories: { readonly oid: Oid; readonly path: string }[] = []
-  let fileCount = 0
-  let isWithin = below === undefined
-  for await (const { oids } of store.changes(toTid(tid - 1n), tid))
-    for await (const oid of mappingsAmong(store, oids, tid)) {
-      const chain = await chainOf(views, oid)
-      if (chain === undefined) continue
-      isWithin ||= oid === below || chain.some(entry => entry.oid === below)
-      const path = chain.map(({ name }) => name).join('/')
-      const parent = chain.at(-2)?.oid ?? rootOf(views)
-      if (parent !== undefined && parent !== oid && passed.size < FILES_MAX) passed.add(parent)
-      if (await isDirectoryIn(views, oid)) directories.push({ oid, path })
-      else {
-        fileCount++
-        if (files.length < FILES_MAX) files.push(path)
-      }
+/** A changed inode, in the first view in which it has a name. */
+interface Changed {
+  readonly oid: Oid
+  readonly view: MomentView
+  readonly isDirectory: boolean
+  /** As the inode notes it. */
+  readonly parent: Oid | undefined
+}
+
+/** What one transaction changed. */
+class Description {
+  readonly #store: Store
+  readonly #info: TransactionInfo
+  readonly #below: Oid | undefined
+  readonly #namesMax: number
+  readonly #views: (MomentView | undefined)[] = []
+  readonly #files: string[] = []
+  /** Directories of files that count: their own change, an entry, does not. */
+  readonly #passed = new Set<Oid>()
+  readonly #directories: Changed[] = []
+  #fileCount = 0
+  #isWithin: boolean
+
+  /** @param below the directory in which something must have changed. */
+  constructor(store: Store, info: TransactionInfo, below: Oid | undefined, namesMax: number) {
+    this.#store = store
+    this.#info = info
+    this.#below = below
+    this.#namesMax = Math.min(namesMax, FILES_MAX)
+    this.#isWithin = below === undefined
+  }
+
+  /** Undefined where it changed nothing in the directory. */
+  async make(): Promise<LoggedTransaction | undefined> {
+    const summary = summaryIn(this.#info.extension)
+    const isEnough = summary !== undefined && (this.#below === undefined || isWhole(summary))
+    for await (const batch of isEnough ? batched(summary.inodes) : this.#mappings())
+      for (const changed of await this.#named(batch)) await this.#add(changed)
+    if (isEnough) this.#fileCount += unlisted(summary)
+    if (!this.#isWithin) return undefined
+    for (const directory of this.#directories) {
+      if (this.#passed.has(directory.oid)) continue
+      this.#fileCount++
+      if (this.#files.length < this.#namesMax) this.#enter(await directory.view.chainOf(directory.oid))
     }
-  if (!isWithin) return undefined
-  for (const { oid, path } of directories) {
-    if (passed.has(oid)) continue
-    fileCount++
-    if (files.length < FILES_MAX) files.push(path)
+    return { info: this.#info, files: this.#files.sort(), fileCount: this.#fileCount }
   }
-  return { info, files: files.sort(), fileCount }
+
+  async *#mappings(): AsyncGenerator<readonly Oid[]> {
+    const { tid } = this.#info
+    for await (const { oids } of this.#store.changes(toTid(tid - 1n), tid)) {
+      const found: Oid[] = []
+      for await (const oid of mappingsAmong(this.#store, oids, tid)) found.push(oid)
+      yield* batched(found)
+    }
+  }
+
+  /** The state that the transaction made, then the one before it. */
+  async *#moments(): AsyncGenerator<MomentView> {
+    const { tid } = this.#info
+    for (const [index, at] of [tid, toTid(tid - 1n)].entries()) {
+      if (this.#views.length === index) this.#views.push(await viewAt(this.#store, at))
+      const view = this.#views[index]
+      if (view !== undefined) yield view
+    }
+  }
+
+  /** Each inode in the first view in which it has a name; those left out that have none. */
+  async #named(oids: readonly Oid[]): Promise<readonly Changed[]> {
+    const found = new Map<Oid, Changed>()
+    let left = oids
+    for await (const view of this.#moments()) {
+      for (const inode of await view.inodes(left)) {
+        const { oid, object, parent } = inode
+        if (object.has('nlink') && (inode.nlink > 0 || oid === view.rootOid))
+          found.set(oid, { oid, view, isDirectory: isDirectory(inode), parent: parent?.oid })
+      }
+      left = left.filter(oid => !found.has(oid))
+      if (left.length === 0) break
+    }
+    return oids.flatMap(oid => found.get(oid) ?? [])
+  }
+
+  async #add(changed: Changed): Promise<void> {
+    const { oid, view, isDirectory } = changed
+    const isToBeNamed = !isDirectory && this.#files.length < this.#namesMax
+    let { parent } = changed
+    if (isToBeNamed || this.#below !== undefined) {
+      const chain = await view.chainOf(oid)
+      if (chain === undefined) return
+      parent = chain.at(-2)?.oid ?? view.rootOid
+      this.#isWithin ||= oid === this.#below || chain.some(entry => entry.oid === this.#below)
+      if (isToBeNamed) this.#enter(chain)
+    }
+    if (parent !== undefined && parent !== oid && this.#passed.size < FILES_MAX) this.#passed.add(parent)
+    if (isDirectory) this.#directories.push(changed)
+    else this.#fileCount++
+  }
+
+  #enter(chain: Awaited<ReturnType<MomentView['chainOf']>>): void {
+    if (chain !== undefined) this.#files.push(chain.map(({ name }) => name).join('/'))
+  }
 }
 
-type Views = readonly (MomentView | undefined)[]
+/** Whether it names every changed inode. */
+const isWhole = ({ files, directories, inodes }: TransactionSummary): boolean =>
+  files + directories === inodes.length
 
-const rootOf = (views: Views): Oid | undefined => views.find(view => view !== undefined)?.rootOid
+/** The number of changed files that it does not name. */
+const unlisted = ({ files, inodes }: TransactionSummary): number => Math.max(0, files - inodes.length)
 
-async function isDirectoryIn(views: Views, oid: Oid): Promise<boolean> {
-  for (const view of views) {
-    const inode = await view?.inode(oid)
-    if (inode !== undefined) return (inode.mode & S_IFMT) === S_IFDIR
-  }
-  return false
+function* batched(oids: readonly Oid[]): Generator<readonly Oid[]> {
+  for (let first = 0; first < oids.length; first += BATCH) yield oids.slice(first, first + BATCH)
 }
 
-/** The chain of names to an inode, in the first view in which it has one. */
-async function chainOf(views: Views, oid: Oid): Promise<Awaited<ReturnType<MomentView['chainOf']>>> {
-  for (const view of views) {
-    const inode = await view?.inode(oid)
-    if (inode?.object.has('nlink') !== true) continue
-    const chain = await view?.chainOf(oid)
-    if (chain !== undefined) return chain
-  }
-  return undefined
-}
+const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR
 
 /** Undefined where there was no filesystem yet, and where a pack has forgotten the moment. */
 async function viewAt(store: Store, at: Tid): Promise<MomentView | undefined> {
@@ -141,5 +213,5 @@ async function viewAt(store: Store, at: Tid): Promise<MomentView | undefined> {
 
 async function isDirectoryNow(store: Store, oid: Oid, upTo: Tid | undefined): Promise<boolean> {
   const inode = await (await viewAt(store, upTo ?? (await store.lastTid())))?.inode(oid)
-  return inode !== undefined && (inode.mode & S_IFMT) === S_IFDIR
+  return inode !== undefined && isDirectory(inode)
 }

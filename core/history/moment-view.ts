@@ -66,6 +66,24 @@ export class MomentView {
     }
   }
 
+  /** Those inodes that there were, activated, loaded together. They can be used until the event loop's next turn. */
+  async inodes(oids: readonly Oid[]): Promise<readonly Inode[]> {
+    const inodes = oids.map(oid => Inode.at(this.connection, oid))
+    try {
+      await this.connection.loadMany(inodes.map(({ object }) => object))
+      return inodes
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError)) throw error
+    }
+    const found: Inode[] = []
+    for (const oid of oids) {
+      const inode = await this.inode(oid)
+      if (inode !== undefined) found.push(inode)
+    }
+    for (const inode of found) await inode.activate()
+    return found
+  }
+
   /** The inode of a path; undefined where there is none. Symbolic links are not followed. */
   async find(path: string): Promise<Inode | undefined> {
     let inode = await this.inode(this.rootOid)

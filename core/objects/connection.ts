@@ -34,6 +34,7 @@ import { Loader } from './loader.ts'
 import { encodeRecord } from './record.ts'
 import { Records } from './records.ts'
 import { PendingRecords } from './pending-records.ts'
+import { inodeKindOf } from './transaction-summary.ts'
 import { Turns } from '../turns.ts'
 
 /** How blocks are stored: 'auto' chooses per block. */
@@ -303,9 +304,11 @@ export class Connection implements Jar {
       deletions.length === 0
         ? pending
         : [...pending, ...deletions.map(({ oid, base }) => ({ oid, base, record: null }))]
+    // What a deleted object was is not known here.
+    const extension = deletions.length === 0 ? this.#pending.summary() : undefined
     let tid: Tid
     try {
-      tid = await store.commit({ changes, ...about })
+      tid = await store.commit({ changes, ...(extension !== undefined && { extension }), ...about })
     } catch (error) {
       this.#pending.fail()
       throw error
@@ -362,7 +365,7 @@ export class Connection implements Jar {
       this.#onLeftOut({ oid, className, error })
       return
     }
-    this.#pending.put(oid, className, { head }, tid)
+    this.#pending.put(oid, className, { head }, tid, inodeKindOf(object))
     object.settled()
     this.#cache.hold(object)
   }

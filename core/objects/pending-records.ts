@@ -11,6 +11,8 @@
 import type { NewTransaction, ObjectChange, RecordSource } from '../../store/store.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import { slabs } from '../../store/slabs.ts'
+import { PersistentMapping } from './persistent-mapping.ts'
+import { SummaryDraft, type InodeKind } from './transaction-summary.ts'
 
 /** A serialised state that the store does not have yet. */
 export interface PendingRecord {
@@ -19,6 +21,8 @@ export interface PendingRecord {
 }
 
 interface Entry extends PendingRecord {
+  /** Of a mapping; undefined where that is not known. */
+  readonly kind: InodeKind | undefined
   /** Undefined while an earlier version is being committed; set to that commit's tid when it succeeds. */
   base: Tid | undefined
   readonly sizeBytes: number
@@ -51,12 +55,16 @@ export class PendingRecords {
     return this.#pending.get(oid) ?? this.#underWay?.get(oid)
   }
 
-  /** Adds or replaces an object's record. `base` counts where the object is not pending already. */
-  put(oid: Oid, className: string, source: RecordSource, base: Tid): void {
+  /**
+   * Adds or replaces an object's record. `base` counts where the object is not pending already.
+   * @param kind what a mapping is, where that is known.
+   */
+  put(oid: Oid, className: string, source: RecordSource, base: Tid, kind?: InodeKind): void {
     const before = this.#pending.get(oid)
     const entry: Entry = {
       className,
       source,
+      kind,
       base: before !== undefined ? before.base : this.#underWay?.has(oid) === true ? undefined : base,
       sizeBytes: sourceBytes(source),
     }
@@ -77,6 +85,17 @@ export class PendingRecords {
       changes.push({ oid, base, record: source })
     }
     return changes
+  }
+
+  /** The summary of the commit under way; undefined where it has a mapping of which the kind is not known. */
+  summary(): Uint8Array | undefined {
+    const draft = new SummaryDraft()
+    for (const [oid, { className, kind }] of this.#underWay ?? []) {
+      if (className !== PersistentMapping.CLASS_NAME) continue
+      if (kind === undefined) return undefined
+      draft.add(oid, kind)
+    }
+    return draft.encode()
   }
 
   /** The commit under way has become `tid`. Returns its objects. */

@@ -2,7 +2,7 @@
 import { decodedPath, printable, printablePath } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
-import { log, type LoggedTransaction } from '../../core/history/log.ts'
+import { FILES_MAX, log, type LoggedTransaction } from '../../core/history/log.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, timeFromTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -57,7 +57,14 @@ async function list(
     return await listTransactions(store, { upTo, limit, ...(after !== undefined && { after }) }, json)
   }
   const of = path === '' ? undefined : await oidOf(store, path, upTo)
-  const options = { upTo, limit, ...(after !== undefined && { after }), ...(of !== undefined && { of }) }
+  const names = json ? FILES_MAX : FILES_SHOWN
+  const options = {
+    upTo,
+    limit,
+    names,
+    ...(after !== undefined && { after }),
+    ...(of !== undefined && { of }),
+  }
   await paged(async line => {
     for await (const transaction of log(store, options))
       if (!(await line(json ? asJson(transaction) : asText(transaction)))) return
