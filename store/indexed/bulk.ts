@@ -15,6 +15,16 @@ export class BulkDamageError extends Error {
   override readonly name = 'BulkDamageError'
 }
 
+/** Bytes `[lo, hi)` of a Bulk. */
+export type BulkRange = readonly [lo: number, hi: number]
+
+/** Bytes `[lo, hi)` that cannot be read. */
+export interface BulkGap {
+  readonly lo: number
+  readonly hi: number
+  readonly reason: string
+}
+
 /** A read of `[pos, pos + into.length)`. */
 export interface BulkRead {
   readonly pos: number
@@ -29,6 +39,26 @@ export interface BulkReader {
    * @throws BulkDamageError where any of them cannot be read; reading one at a time tells which.
    */
   read(reads: readonly BulkRead[]): void | Promise<void>
+}
+
+/** The side of a Bulk for work that goes through all of it: a pack, a check, measuring. */
+export interface BulkScan extends BulkReader {
+  /** The parts that can be removed as a whole, ascending. No place lies outside of them. */
+  segments(): readonly BulkRange[] | Promise<readonly BulkRange[]>
+
+  /** Whether a range of one segment takes any room where it is stored. */
+  takesRoom(range: BulkRange): boolean | Promise<boolean>
+
+  /** The bytes that it takes where it is stored, released ranges left out. */
+  bytes(): number | Promise<number>
+
+  /**
+   * Which of the whole units of a range of one group (frame.ts) cannot be read; ascending, adjacent ones with the same reason
+   * as one. `verifyByReading` (check/verify.ts) does this with {@link BulkReader.read} alone.
+   * @param everyByte compares every unit with its checksum. Else a sign that the bytes are there is enough: that
+   *   the last unit can be read, or that a remote object has its length.
+   */
+  verify(range: BulkRange, everyByte: boolean): readonly BulkGap[] | Promise<readonly BulkGap[]>
 }
 
 export interface BulkWriter {
@@ -46,4 +76,12 @@ export interface BulkWriter {
 
   /** No write is under way when this is done, whether the last one succeeded or not. Never throws. */
   settle(): void | Promise<void>
+
+  /**
+   * Gives ranges of whole units back, each in one segment; returns the bytes for which that succeeded. Called between
+   * transactions, for ranges to which no row points any more. A range that is a whole segment removes it. Reads of what
+   * was given back fail with a BulkDamageError, or find zeros that fail their checksums.
+   * @param end the end that the last transaction names; its segment is not removed.
+   */
+  release(ranges: readonly BulkRange[], end: number): number | Promise<number>
 }

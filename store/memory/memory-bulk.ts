@@ -1,4 +1,12 @@
-import { BulkDamageError, type BulkRead, type BulkReader, type BulkWriter } from '../indexed/bulk.ts'
+import {
+  BulkDamageError,
+  type BulkGap,
+  type BulkRange,
+  type BulkRead,
+  type BulkScan,
+  type BulkWriter,
+} from '../indexed/bulk.ts'
+import { verifyByReading } from '../indexed/check/verify.ts'
 
 /** Bulk bytes that lie at `[pos, pos + bytes.length)`. */
 interface Piece {
@@ -7,7 +15,7 @@ interface Piece {
 }
 
 /** A Bulk in memory: the pieces that were appended, ascending. */
-export class MemoryBulk implements BulkReader, BulkWriter {
+export class MemoryBulk implements BulkScan, BulkWriter {
   readonly #pieces: Piece[]
   #end: number
 
@@ -44,19 +52,29 @@ export class MemoryBulk implements BulkReader, BulkWriter {
     for (const { pos, into } of reads) this.#fill(pos, into)
   }
 
-  /** The bytes that are held. */
-  get bytes(): number {
+  segments(): readonly BulkRange[] {
+    return [[0, this.#end]]
+  }
+
+  bytes(): number {
     return this.#pieces.reduce((sum, { bytes }) => sum + bytes.length, 0)
   }
 
-  /** Whether bytes of `[lo, hi)` are held. */
-  takesRoom(lo: number, hi: number): boolean {
+  takesRoom([lo, hi]: BulkRange): boolean {
     return this.#pieces.some(({ pos, bytes }) => pos < hi && pos + bytes.length > lo)
   }
 
-  /** Gives up `[lo, hi)`; returns the number of bytes that were held. */
-  release(lo: number, hi: number): number {
-    const before = this.bytes
+  verify(range: BulkRange, everyByte: boolean): Promise<readonly BulkGap[]> {
+    return verifyByReading(this, range, everyByte)
+  }
+
+  release(ranges: readonly BulkRange[]): number {
+    const before = this.bytes()
+    for (const range of ranges) this.#release(range)
+    return before - this.bytes()
+  }
+
+  #release([lo, hi]: BulkRange): void {
     const kept = this.#pieces.flatMap(({ pos, bytes }): Piece[] => {
       const end = pos + bytes.length
       if (pos >= hi || end <= lo) return [{ pos, bytes }]
@@ -66,7 +84,6 @@ export class MemoryBulk implements BulkReader, BulkWriter {
       return parts
     })
     this.#pieces.splice(0, this.#pieces.length, ...kept)
-    return before - this.bytes
   }
 
   #fill(pos: number, into: Uint8Array): void {

@@ -1,4 +1,8 @@
+import type { Added, Space, StoredRevision } from '../capabilities.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import type { BulkRange } from '../indexed/bulk.ts'
+import { UNIT_BYTES } from '../indexed/frame.ts'
+import type { EntryKey, IndexEnd, IndexPacker, IndexScan, PackedTransaction } from '../indexed/index-scan.ts'
 import type {
   Index,
   IndexTransaction,
@@ -7,6 +11,7 @@ import type {
   RevisionRow,
   TransactionRow,
 } from '../indexed/record-index.ts'
+import { recordSize } from '../indexed/record-parts.ts'
 import type { TransactionInfo } from '../store.ts'
 
 interface Rows {
@@ -14,21 +19,30 @@ interface Rows {
   readonly revisions: ReadonlyMap<Oid, readonly RevisionRow[]>
   /** Oldest first, with the oids that each changed, ascending. */
   readonly transactions: readonly { readonly row: TransactionRow; readonly oids: readonly Oid[] }[]
+  readonly notes: ReadonlyMap<string, string>
 }
 
+const NO_ROWS: Rows = { revisions: new Map(), transactions: [], notes: new Map() }
+
 /** An index in memory. */
-export class MemoryIndex implements Index, IndexWriter {
+export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
   readonly #revisions: Map<Oid, RevisionRow[]>
   readonly #transactions: { readonly row: TransactionRow; readonly oids: readonly Oid[] }[]
+  readonly #notes: Map<string, string>
 
-  constructor({ revisions, transactions }: Rows = { revisions: new Map(), transactions: [] }) {
+  constructor({ revisions, transactions, notes }: Rows = NO_ROWS) {
     this.#revisions = new Map([...revisions].map(([oid, rows]) => [oid, [...rows]]))
     this.#transactions = [...transactions]
+    this.#notes = new Map(notes)
   }
 
   /** Another index with the same rows; what is committed to one is not in the other. */
   copy(): MemoryIndex {
-    return new MemoryIndex({ revisions: this.#revisions, transactions: this.#transactions })
+    return new MemoryIndex({
+      revisions: this.#revisions,
+      transactions: this.#transactions,
+      notes: this.#notes,
+    })
   }
 
   newest(oids: readonly Oid[], at: Tid): readonly (RevisionRow | undefined)[] {
@@ -100,31 +114,79 @@ export class MemoryIndex implements Index, IndexWriter {
     this.#transactions.push({ row: { ...row, extension: Uint8Array.from(row.extension) }, oids })
   }
 
-  /** The objects that have a revision, ascending. */
-  oids(): readonly Oid[] {
-    return [...this.#revisions.keys()].toSorted((a, b) => a - b)
+  end(): IndexEnd {
+    const { tid, nextOid, bulkEnd } = this.last() ?? { tid: TID_NONE, nextOid: 0, bulkEnd: 0 }
+    return { lastTid: tid, nextOid, bulkEnd }
   }
 
-  /** The rows of an object, newest first. */
-  rowsOf(oid: Oid): readonly RevisionRow[] {
-    return (this.#revisions.get(oid) ?? []).toReversed()
+  note(name: string): string | undefined {
+    return this.#notes.get(name)
   }
 
-  /** Every transaction, oldest first. */
-  transactionRows(): readonly TransactionRow[] {
-    return this.#transactions.map(({ row }) => row)
+  setNote(name: string, value: string): void {
+    this.#notes.set(name, value)
   }
 
-  /** The bytes of all rows. */
-  get bytes(): number {
-    let bytes = 0
+  oids(after: number, limit: number): readonly Oid[] {
+    const oids = [...this.#revisions.keys()].filter(oid => oid > after)
+    return oids.toSorted((a, b) => a - b).slice(0, limit)
+  }
+
+  revisionsOf(oids: readonly number[], upTo: bigint, limit: number): readonly StoredRevision[] {
+    return oids
+      .flatMap(oid => this.#rowsOf(oid).filter(({ tid }) => tid <= upTo))
+      .slice(0, limit)
+      .map(storedRevision)
+  }
+
+  entries(after: EntryKey | undefined, limit: number): readonly StoredRevision[] {
+    const rest = after === undefined ? [] : this.revisionsOf([after.oid], after.tid - 1n, limit)
+    const following = this.oids(after?.oid ?? -1, limit - rest.length)
+    return [...rest, ...this.revisionsOf(following, TID_MAX, limit - rest.length)]
+  }
+
+  exist(oids: readonly number[], at: Tid): readonly boolean[] {
+    const rows = this.newest(oids.map(toOid), at)
+    return rows.map(row => row !== undefined && row.head !== null)
+  }
+
+  usedSince(after: bigint): readonly BulkRange[] {
+    const ranges: BulkRange[] = []
     for (const rows of this.#revisions.values())
-      for (const { head, tail } of rows) bytes += (head?.length ?? 0) + (tail?.length ?? 0)
-    return bytes
+      for (const { tid, pos, len } of rows) if (tid > after && pos !== null) ranges.push([pos, pos + len])
+    return ranges
+  }
+
+  packedTransactions(after: bigint, before: bigint, limit: number): readonly PackedTransaction[] {
+    const found = this.#transactions.filter(({ row }) => row.tid > after && row.tid < before)
+    return found.slice(0, limit).map(({ row: { tid, objects } }) => ({ tid, isUsed: objects > 0 }))
+  }
+
+  added(after: Tid, upTo: Tid): Added {
+    const added = { storedBytes: 0, revisions: 0 }
+    for (const { row } of this.#transactions) {
+      if (row.tid <= after || row.tid > upTo) continue
+      added.storedBytes += row.stored
+      added.revisions += row.objects
+    }
+    return added
+  }
+
+  space(): Space {
+    let totalBytes = 0
+    for (const rows of this.#revisions.values())
+      for (const { head, tail } of rows) totalBytes += (head?.length ?? 0) + (tail?.length ?? 0)
+    return { totalBytes, freeBytes: 0 }
+  }
+
+  drop(oids: Float64Array, tids: BigInt64Array): number {
+    let rows = 0
+    for (const [at, oid] of oids.entries()) if (this.#drop(oid, tids[at] ?? 0n)) rows++
+    return rows
   }
 
   /** Removes a revision; returns whether there was one. */
-  drop(oid: number, tid: bigint): boolean {
+  #drop(oid: number, tid: bigint): boolean {
     const key = toOid(oid)
     const rows = this.#revisions.get(key) ?? []
     const dropped = rows.find(row => row.tid === tid)
@@ -136,19 +198,33 @@ export class MemoryIndex implements Index, IndexWriter {
     const transaction = this.#transactions[at]
     if (transaction === undefined) return true
     const { row, oids } = transaction
-    const { head, len, tail } = dropped
-    const bytes = row.bytes - (head?.length ?? 0) - len - (tail?.length ?? 0)
     this.#transactions[at] = {
-      row: { ...row, objects: row.objects - 1, bytes },
+      row: { ...row, objects: row.objects - 1, bytes: row.bytes - recordSize(dropped) },
       oids: oids.filter(other => other !== key),
     }
     return true
   }
 
-  /** Removes a transaction. */
-  forget(tid: bigint): void {
-    const at = this.#transactions.findIndex(({ row }) => row.tid === tid)
-    if (at >= 0) this.#transactions.splice(at, 1)
+  forget(tids: BigInt64Array): void {
+    for (const tid of tids) {
+      const at = this.#transactions.findIndex(({ row }) => row.tid === tid)
+      if (at >= 0) this.#transactions.splice(at, 1)
+    }
+  }
+
+  bulkEnd(): number {
+    return this.end().bulkEnd
+  }
+
+  makeDurable(): void {}
+
+  giveBack(): void {}
+
+  settle(): void {}
+
+  /** The rows of an object, newest first. */
+  #rowsOf(oid: number): readonly RevisionRow[] {
+    return (this.#revisions.get(toOid(oid)) ?? []).toReversed()
   }
 
   /** Replaces the newest row of an object, or removes it: damage, for a test. */
@@ -162,3 +238,12 @@ export class MemoryIndex implements Index, IndexWriter {
 
 const copied = (bytes: Uint8Array | null): Uint8Array | null =>
   bytes === null ? null : Uint8Array.from(bytes)
+
+const storedRevision = ({ oid, tid, head, pos, len, tail }: RevisionRow): StoredRevision => ({
+  oid,
+  tid,
+  isTombstone: head === null,
+  ownBytes: (head?.length ?? 0) + (tail?.length ?? 0),
+  unitLo: Math.floor((pos ?? 0) / UNIT_BYTES),
+  unitHi: pos === null ? 0 : Math.ceil((pos + len) / UNIT_BYTES),
+})

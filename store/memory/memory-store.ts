@@ -1,28 +1,29 @@
 /** A store in memory: the contract over the simplest index and Bulk. Nothing of it outlives the process. */
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Capabilities, FoundIntents, Intents, Pinning } from '../capabilities.ts'
-import { StoreError } from '../errors.ts'
+import type { Added, Capabilities, FoundIntents, Intents, Pinning, Space } from '../capabilities.ts'
+import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import { Committer } from '../indexed/committer.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
+import { KEPT_MOMENTS, parseKeptMoments } from '../indexed/kept-moments-note.ts'
+import { IndexedMeasuring } from '../indexed/measuring.ts'
+import { PackWriter } from '../indexed/pack/pack-writer.ts'
+import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
+import { IndexedPacking } from '../indexed/pack/packing.ts'
+import { IndexedRetaining, type Notes } from '../indexed/retaining.ts'
+import { IndexedRevisionReader } from '../indexed/revision-reader.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
-import { MemoryRetaining } from './memory-retaining.ts'
-import { ALL_MOMENTS, isKept, type KeptMoments } from '../kept-moments.ts'
+import { isKept, type KeptMoments } from '../kept-moments.ts'
 import { Polling } from '../polling.ts'
-import type { Retention } from '../retention.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { MemoryBulk } from './memory-bulk.ts'
 import { MemoryIndex } from './memory-index.ts'
-import { MemoryMeasuring, MemoryPacking } from './memory-packing.ts'
 
 /** What takes the place of the disk: it outlives the stores that are opened on it. */
 export class MemoryDatabase {
   readonly index: MemoryIndex
   readonly bulk: MemoryBulk
   readonly intents: MemoryIntents
-  /** Which moments the last pack kept. */
-  kept: KeptMoments = ALL_MOMENTS
-  retention: Retention | undefined
   /** The moments that each open store reads. */
   readonly pins = new Map<object, readonly Tid[]>()
 
@@ -34,10 +35,12 @@ export class MemoryDatabase {
 
   /** The database as it is now; changes of one are not in the other. */
   copy(): MemoryDatabase {
-    const copy = new MemoryDatabase(this.index.copy(), this.bulk.copy(), this.intents.entries)
-    copy.kept = this.kept
-    copy.retention = this.retention
-    return copy
+    return new MemoryDatabase(this.index.copy(), this.bulk.copy(), this.intents.entries)
+  }
+
+  /** Which moments the last pack kept. */
+  get kept(): KeptMoments {
+    return parseKeptMoments(this.index.note(KEPT_MOMENTS))
   }
 }
 
@@ -97,49 +100,84 @@ class MemoryPins implements Pinning {
   }
 }
 
-/** A database in memory, opened for reading. */
-export class MemoryReader extends IndexedStore implements ReadOnlyStore {
-  readonly readOnly = true
-  readonly capabilities: Capabilities
+/** What both kinds share: reading. */
+abstract class MemoryReads extends IndexedStore implements Notes {
+  protected readonly pinning: MemoryPins
+  protected readonly measuring = new IndexedMeasuring(this)
+  protected readonly retaining = new IndexedRetaining(this)
   readonly #database: MemoryDatabase
-  readonly #pins: MemoryPins
 
   constructor(database: MemoryDatabase) {
     const { index, bulk } = database
     super({ name: NAME, index, bulk, explain })
     this.#database = database
-    this.#pins = new MemoryPins(database)
-    this.capabilities = {
-      watching: new Polling(() => this.lastTid()),
-      pinning: this.#pins,
-      retaining: new MemoryRetaining(database, true),
-      measuring: new MemoryMeasuring(database),
-    }
+    this.pinning = new MemoryPins(database)
   }
 
   isKept(at: Tid): Promise<boolean> {
     return Promise.resolve(isKept(this.#database.kept, at))
   }
 
+  keptMoments(): Promise<KeptMoments> {
+    return Promise.resolve(this.#database.kept)
+  }
+
+  note(name: string): Promise<string | undefined> {
+    return Promise.resolve(this.#database.index.note(name))
+  }
+
+  abstract setNote(name: string, value: string): Promise<void>
+
+  added(after: Tid, upTo: Tid): Promise<Added> {
+    return Promise.resolve(this.#database.index.added(after, upTo))
+  }
+
+  space(): Promise<Space> {
+    return this.openSource().space()
+  }
+
+  availableBytes(): Promise<undefined> {
+    return Promise.resolve(undefined)
+  }
+
+  openSource(): IndexedRevisionReader {
+    const { index, bulk } = this.#database
+    return new IndexedRevisionReader({ index, scan: index, bulk, explain, close: () => {} })
+  }
+
   override async close(): Promise<void> {
-    this.#pins.release()
+    this.pinning.release()
     await super.close()
   }
 }
 
+/** A database in memory, opened for reading. */
+export class MemoryReader extends MemoryReads implements ReadOnlyStore {
+  readonly readOnly = true
+  readonly capabilities: Capabilities = {
+    watching: new Polling(() => this.lastTid()),
+    pinning: this.pinning,
+    retaining: this.retaining,
+    measuring: this.measuring,
+  }
+
+  setNote(): Promise<void> {
+    return Promise.reject(new ReadOnlyError(`${NAME} is open for reading only`))
+  }
+}
+
 /** A database in memory, opened for writing. One at a time may be open. */
-export class MemoryStore extends IndexedStore implements WritableStore {
+export class MemoryStore extends MemoryReads implements WritableStore {
   readonly readOnly = false
   readonly capabilities: Capabilities
   readonly #writing: WriteHalf
-  readonly #database: MemoryDatabase
-  readonly #pins: MemoryPins
+  readonly #packWriter: PackWriter
   /** Settles when the commits asked for so far have. */
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(database = new MemoryDatabase()) {
+    super(database)
     const { index, bulk, intents } = database
-    super({ name: NAME, index, bulk, explain })
     const committer = new Committer({ index, bulk, reader: bulk }, index.last())
     this.#writing = new WriteHalf({
       name: NAME,
@@ -149,14 +187,13 @@ export class MemoryStore extends IndexedStore implements WritableStore {
       intents,
       describeWaiting: (_, count) => `${NAME} has ${count} synced writes that are in no transaction yet`,
     })
-    this.#database = database
-    this.#pins = new MemoryPins(database)
+    this.#packWriter = new PackWriter(index, bulk)
     this.capabilities = {
       intents: this.#writing.intents,
-      pinning: this.#pins,
-      packing: new MemoryPacking(database, work => this.#queue(work)),
-      retaining: new MemoryRetaining(database, false),
-      measuring: new MemoryMeasuring(database),
+      pinning: this.pinning,
+      packing: new IndexedPacking(this),
+      retaining: this.retaining,
+      measuring: this.measuring,
     }
   }
 
@@ -173,12 +210,15 @@ export class MemoryStore extends IndexedStore implements WritableStore {
     return this.#writing.commit(transaction)
   }
 
-  isKept(at: Tid): Promise<boolean> {
-    return Promise.resolve(isKept(this.#database.kept, at))
+  async setNote(name: string, value: string): Promise<void> {
+    await this.packStep({ kind: 'note', name, value })
+  }
+
+  packStep(step: PackStep): Promise<PackStepResult> {
+    return this.#queue(() => this.#packWriter.run(step))
   }
 
   override async close(): Promise<void> {
-    this.#pins.release()
     this.#writing.close()
     await super.close()
     await this.#last

@@ -197,6 +197,11 @@ export class LogFiles {
       .sort((a, b) => a - b)
   }
 
+  /** As {@link bytesOnDisk}. */
+  bytesOnDisk(): number {
+    return bytesOnDisk(this.#heldPath())
+  }
+
   /** Whether a segment's header is intact. @throws BulkDamageError as {@link LogFiles.segment}. */
   hasHeader(index: number): boolean {
     return readSegmentHeader(this.segment(index)) !== undefined

@@ -1,10 +1,17 @@
 import { readSync } from 'node:fs'
 import { LRUCache } from 'lru-cache'
-import { BulkDamageError, type BulkRead, type BulkReader } from '../indexed/bulk.ts'
+import {
+  BulkDamageError,
+  type BulkGap,
+  type BulkRange,
+  type BulkRead,
+  type BulkScan,
+} from '../indexed/bulk.ts'
+import { verifyByReading } from '../indexed/check/verify.ts'
 import { GROUP_BYTES, isIntact, SUM_BYTES, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
 import { isReadFailure } from './file-ranges.ts'
 import type { LogFiles } from './log-files.ts'
-import { offsetOf, segmentOf, sumOffsetOf } from './log-layout.ts'
+import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf } from './log-layout.ts'
 
 /** Groups whose checksums a reader caches: 4 MiB, for 2 GiB of the log. */
 const GROUPS_KEPT = 1024
@@ -13,7 +20,7 @@ const GROUPS_KEPT = 1024
 const SPAN_BYTES = 2 << 20
 
 /** Reads ranges of the log and verifies the checksum of every unit that they touch. */
-export class LogReader implements BulkReader {
+export class LogReader implements BulkScan {
   readonly #files: LogFiles
   /** The checksums of groups that were read, by the group's position. */
   readonly #groups = new LRUCache<number, Buffer>({
@@ -49,6 +56,22 @@ export class LogReader implements BulkReader {
       if (end === start + 1) this.readAt(first.pos, first.into)
       else this.#readRun(sorted.slice(start, end), first, length)
     }
+  }
+
+  segments(): readonly BulkRange[] {
+    return this.#files.indexes().map(index => [index * SEGMENT_BYTES, (index + 1) * SEGMENT_BYTES])
+  }
+
+  takesRoom([lo, hi]: BulkRange): boolean {
+    return this.#files.takesRoom(lo, hi)
+  }
+
+  bytes(): number {
+    return this.#files.bytesOnDisk()
+  }
+
+  verify(range: BulkRange, everyByte: boolean): Promise<readonly BulkGap[]> {
+    return verifyByReading(this, range, everyByte)
   }
 
   /** Reads that follow one another in the log: straight into their memory where that is one piece too, else by way of a span. */

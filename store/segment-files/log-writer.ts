@@ -1,11 +1,11 @@
 import { fdatasyncSync, write as writeWithCallback, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
-import type { BulkWriter } from '../indexed/bulk.ts'
+import { BulkDamageError, type BulkRange, type BulkWriter } from '../indexed/bulk.ts'
 import { alignedMemory } from './aligned-memory.ts'
 import { Frame, FRAME_BYTES, GROUP_BYTES, SUM_BYTES, sumAt, UNIT_BYTES } from '../indexed/frame.ts'
 import { isInvalidArgument, startWriteOut } from './file-ranges.ts'
 import type { LogFiles } from './log-files.ts'
-import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf } from './log-layout.ts'
+import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf, tailOf } from './log-layout.ts'
 
 const write = promisify(writeWithCallback)
 
@@ -87,6 +87,26 @@ export class LogWriter implements BulkWriter {
   async settle(): Promise<void> {
     await this.#underway?.catch(() => undefined)
     this.#underway = undefined
+  }
+
+  release(ranges: readonly BulkRange[], end: number): number {
+    let bytes = 0
+    for (const range of ranges) if (this.#release(range, end)) bytes += range[1] - range[0]
+    return bytes
+  }
+
+  /** The last segment stays: it is appended to, and shows that the log is there. */
+  #release([lo, hi]: BulkRange, end: number): boolean {
+    const index = segmentOf(lo)
+    if (hi - lo < SEGMENT_BYTES || index >= tailOf(end).index) return this.#files.punch(lo, hi)
+    try {
+      this.#files.remove(index)
+      return true
+    } catch (error) {
+      // The segment is gone, or another database's: there is nothing to give back.
+      if (error instanceof BulkDamageError) return false
+      throw error
+    }
   }
 
   #complete(): void {

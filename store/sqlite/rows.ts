@@ -4,7 +4,7 @@ import { CorruptRecordError, StoreError } from '../errors.ts'
 import { formatTid, type Oid, type Tid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
 import type { TransactionInfo } from '../store.ts'
-import { rowSum, transactionSum } from './row-sums.ts'
+import { rowSum, transactionSum } from '../indexed/row-sums.ts'
 
 /** A row of `revision`, numbers as SQLite's REAL so that only the tid becomes a bigint. */
 export type RevisionCells = [

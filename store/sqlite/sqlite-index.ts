@@ -6,7 +6,6 @@
  * newest revision is compared with the last transaction where a lost entry of a transaction could go unseen.
  */
 import type { Database, Statement } from 'better-sqlite3'
-import type { Added } from '../capabilities.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { Index, RevisionKey, RevisionRow } from '../indexed/record-index.ts'
 import type { TransactionInfo } from '../store.ts'
@@ -37,7 +36,6 @@ export class SqliteIndex implements Index {
   readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
   readonly #oldestTransactions: Statement<[bigint, bigint, number], TransactionCells>
   readonly #newestTransactions: Statement<[bigint, bigint, number], TransactionCells>
-  readonly #added: Statement<[bigint, bigint], [stored: number, objects: number]>
   readonly #begin: Statement
   readonly #end: Statement
 
@@ -70,11 +68,6 @@ export class SqliteIndex implements Index {
       .raw(true)
     this.#oldestTransactions = selectTransactions(db, 'WHERE tid > ? AND tid <= ? ORDER BY tid LIMIT ?')
     this.#newestTransactions = selectTransactions(db, 'WHERE tid > ? AND tid <= ? ORDER BY tid DESC LIMIT ?')
-    this.#added = db
-      .prepare<[bigint, bigint], [number, number]>(
-        'SELECT total(stored), total(objects) FROM txn WHERE tid > ? AND tid <= ?',
-      )
-      .raw(true)
     this.#begin = db.prepare('BEGIN')
     this.#end = db.prepare('COMMIT')
   }
@@ -127,12 +120,6 @@ export class SqliteIndex implements Index {
     return this.#changes
       .all(after.tid, after.oid, upTo, limit)
       .map(([tid, oid]) => ({ tid: tid as Tid, oid: oid as Oid }))
-  }
-
-  /** What the transactions `(after, upTo]` added. */
-  added(after: Tid, upTo: Tid): Added {
-    const [storedBytes, revisions] = this.#added.get(after, upTo) ?? [0, 0]
-    return { storedBytes, revisions }
   }
 
   /** An earlier moment must not be taken for one whose transaction's entry is damaged. */

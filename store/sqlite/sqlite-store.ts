@@ -3,8 +3,9 @@
  * writes through the thread of writer.ts. schema.ts has the format; open-sqlite-store.ts opens and checks a database.
  */
 import { statSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
 import type { Database } from 'better-sqlite3'
-import type { Added, Capabilities, Pinning, Retaining, Space } from '../capabilities.ts'
+import type { Added, Capabilities, Pinning, Space } from '../capabilities.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
@@ -16,20 +17,20 @@ import { readDatabaseId } from './open/database-id.ts'
 import { IntentLog, waitingIntents } from './intent-log.ts'
 import { Polling } from '../polling.ts'
 import { isKept, type KeptMoments } from '../kept-moments.ts'
-import { formatRetention } from '../retention.ts'
 import { SqliteChecking } from './check/sqlite-checking.ts'
-import { readKeptMoments } from './kept-moments.ts'
-import { readRetention, RETENTION } from './stored-retention.ts'
+import { KEPT_MOMENTS, parseKeptMoments } from '../indexed/kept-moments-note.ts'
+import { IndexedRetaining, type Notes } from '../indexed/retaining.ts'
+import { IndexedMeasuring } from '../indexed/measuring.ts'
+import type { PackSource } from '../indexed/pack/pack-source.ts'
 import { logBytesOnDisk, logFilesOf } from './log.ts'
 import type { WriterStats } from './writer/messages.ts'
-import { spaceOf } from './pack/pack-reader.ts'
-import type { PackStepResult } from '../indexed/pack/pack-steps.ts'
-import type { SqlitePackStep } from './pack/sqlite-pack-step.ts'
-import { SqliteMeasuring } from './pack/sqlite-measuring.ts'
+import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { SqlitePacking } from './pack/sqlite-packing.ts'
 import { pinnedMoments, ReaderPin } from './open/reader-pin.ts'
 import { storeError } from './sqlite-errors.ts'
 import { SqliteIndex } from './sqlite-index.ts'
+import { SqliteIndexScan } from './sqlite-index-scan.ts'
+import { openRevisionReader } from './revision-reader.ts'
 import type { StartedWriter, WriterClient } from './writer/writer-client.ts'
 import type { DatabasePlace } from './open/database-place.ts'
 import type { WriterLock } from './open/writer-lock.ts'
@@ -44,29 +45,28 @@ export interface SqliteStoreStats {
 }
 
 /** What both kinds share: reading. */
-abstract class SqliteReads extends IndexedStore {
+abstract class SqliteReads extends IndexedStore implements Notes {
   abstract readonly readOnly: boolean
   readonly #place: DatabasePlace
   readonly #db: Database
-  readonly #index: SqliteIndex
+  readonly #scan: SqliteIndexScan
   readonly #files: LogFiles
   #closed = false
   #pin: ReaderPin | undefined
 
   constructor(place: DatabasePlace, db: Database) {
-    const index = new SqliteIndex(db)
     const files = logFilesOf(db, 'read')
     super({
       get name() {
         return place.path
       },
-      index,
+      index: new SqliteIndex(db),
       bulk: new LogReader(files),
       explain: error => storeError(error, place.path),
     })
     this.#place = place
     this.#db = db
-    this.#index = index
+    this.#scan = new SqliteIndexScan(db)
     this.#files = files
   }
 
@@ -91,19 +91,38 @@ abstract class SqliteReads extends IndexedStore {
   /** Which moments the last pack kept. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async keptMoments(): Promise<KeptMoments> {
-    return this.#read(() => readKeptMoments(this.#db))
+    return this.#read(() => parseKeptMoments(this.#scan.note(KEPT_MOMENTS)))
   }
 
   /** As {@link Measuring.added}. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async added(after: Tid, upTo: Tid): Promise<Added> {
-    return this.#read(() => this.#index.added(after, upTo))
+    return this.#read(() => this.#scan.added(after, upTo))
   }
 
   /** What the database takes on the disk. */
   // oxlint-disable-next-line require-await -- errors are to reject, not to throw
   async space(): Promise<Space> {
-    return this.#read(() => spaceOf(this.#db, this.name))
+    return this.#read(() => {
+      const { totalBytes, freeBytes } = this.#scan.space()
+      return { totalBytes: totalBytes + this.#files.bytesOnDisk(), freeBytes }
+    })
+  }
+
+  /** As {@link Measuring.availableBytes}. */
+  async availableBytes(): Promise<number | undefined> {
+    try {
+      const { bavail, bsize } = await statfs(this.name)
+      return bavail * bsize
+    } catch {
+      // The database was moved, for example.
+      return undefined
+    }
+  }
+
+  /** A reader of all revisions, over a connection of its own. */
+  openSource(): PackSource {
+    return openRevisionReader(this.name)
   }
 
   protected readonly pinning: Pinning = {
@@ -112,14 +131,15 @@ abstract class SqliteReads extends IndexedStore {
     pinned: async () => pinnedMoments(this.#place.held),
   }
 
-  protected readonly retaining: Retaining = {
-    // oxlint-disable-next-line require-await -- errors are to reject, not to throw
-    retention: async () => this.#read(() => readRetention(this.#db)),
-    setRetention: retention => this.writeMeta(RETENTION, formatRetention(retention)),
+  protected readonly retaining = new IndexedRetaining(this)
+
+  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  async note(name: string): Promise<string | undefined> {
+    return this.#read(() => this.#scan.note(name))
   }
 
   /** Writes a row of `meta` durably. @throws StoreError on a store that is only read. */
-  protected abstract writeMeta(name: string, value: string): Promise<void>
+  abstract setNote(name: string, value: string): Promise<void>
 
   async isKept(at: Tid): Promise<boolean> {
     return isKept(await this.keptMoments(), at)
@@ -160,7 +180,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
     watching: new Polling(() => this.lastTid()),
     pinning: this.pinning,
     retaining: this.retaining,
-    measuring: new SqliteMeasuring(this),
+    measuring: new IndexedMeasuring(this),
     checking: new SqliteChecking(this.name),
   }
 
@@ -169,7 +189,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
     this.#place = place
   }
 
-  protected override writeMeta(): Promise<void> {
+  override setNote(): Promise<void> {
     return Promise.reject(new ReadOnlyError(`${this.name} is open for reading only`))
   }
 
@@ -214,7 +234,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       pinning: this.pinning,
       packing: new SqlitePacking(this),
       retaining: this.retaining,
-      measuring: new SqliteMeasuring(this),
+      measuring: new IndexedMeasuring(this),
     }
   }
 
@@ -227,12 +247,12 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
   }
 
   /** Does one step of a pack, after the commits queued before it. @throws as commit. */
-  async packStep(step: SqlitePackStep): Promise<PackStepResult> {
+  async packStep(step: PackStep): Promise<PackStepResult> {
     if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
     return await this.#writer.pack(step)
   }
 
-  protected override async writeMeta(name: string, value: string): Promise<void> {
+  override async setNote(name: string, value: string): Promise<void> {
     await this.packStep({ kind: 'note', name, value })
   }
 

@@ -14,7 +14,8 @@ import { checkDatabase } from '../../core/check/check-database.ts'
 import { describeDamage } from '../../core/check/damage.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { oid as toOid, TID_NONE } from '../../store/ids.ts'
-import { openCommitter } from '../../store/sqlite/writer/open-committer.ts'
+import { Checkpoints } from '../../store/sqlite/writer/checkpoints.ts'
+import { openWriters } from '../../store/sqlite/writer/open-writers.ts'
 import { LogWriter } from '../../store/segment-files/log-writer.ts'
 import { segmentPath } from '../../store/segment-files/log-layout.ts'
 import { logDirectory, logFilesOf } from '../../store/sqlite/log.ts'
@@ -168,7 +169,7 @@ test('SQLite commits when the log is synced, and writes nothing of a transaction
     },
   })
   const length = walLength(path)
-  const committer = await openCommitter(watched, logFilesOf(db, 'write'))
+  const { committer } = await openWriters(watched, logFilesOf(db, 'write'), new Checkpoints(db))
   const body = [pattern(3 << 20, 1)]
   const record = { head: new Uint8Array(0), body }
   steps.length = 0

@@ -8,7 +8,8 @@
  */
 import type { PagedBitmap } from '../../paged-bitmap.ts'
 import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
-import type { BulkRange, PackSource } from './pack-source.ts'
+import type { BulkRange } from '../bulk.ts'
+import type { PackSource } from './pack-source.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { StepSize } from './step-size.ts'
 

@@ -1,15 +1,14 @@
 /**
- * What a pack reads of an index and a bulk beside the revisions of single objects, over a reader of its own. A method may
- * answer at once or with a promise, as those of an Index (record-index.ts).
+ * What a pack reads of an index and a Bulk beside the revisions of single objects, over a reader of its own
+ * (revision-reader.ts). A method may answer at once or with a promise.
  */
 import type { RevisionReader, Space, StoredRevision } from '../../capabilities.ts'
-
-/** Bytes `[lo, hi)` of the bulk. */
-export type BulkRange = readonly [lo: number, hi: number]
+import type { BulkRange } from '../bulk.ts'
+import type { IndexEnd, PackedTransaction } from '../index-scan.ts'
 
 export interface PackSource extends RevisionReader {
   /** The last transaction, and where bulk bytes ended with it. */
-  end(): PackEnd | Promise<PackEnd>
+  end(): IndexEnd | Promise<IndexEnd>
 
   /** What the database takes on the disk. */
   space(): Space | Promise<Space>
@@ -34,14 +33,4 @@ export interface PackSource extends RevisionReader {
 
   /** Whether a range of one segment takes any room. */
   takesRoom(range: BulkRange): boolean | Promise<boolean>
-}
-
-export interface PackEnd {
-  readonly lastTid: bigint
-  readonly bulkEnd: number
-}
-
-export interface PackedTransaction {
-  readonly tid: bigint
-  readonly isUsed: boolean
 }

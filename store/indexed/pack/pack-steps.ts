@@ -15,6 +15,8 @@ export type PackStep =
   | { readonly kind: 'give back'; readonly pages: number }
   /** Brings the index's file to its final length. */
   | { readonly kind: 'settle' }
+  /** Stores a note of the index, durably. */
+  | { readonly kind: 'note'; readonly name: string; readonly value: string }
 
 /** Gives ranges of the bulk back: whole units of one segment each, to which no revision up to `asOf` points. */
 export interface EraseStep {

@@ -6,7 +6,7 @@
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
-import { transactionSum } from '../row-sums.ts'
+import { transactionSum } from '../../indexed/row-sums.ts'
 import { isGoodRow, type RevisionCells } from './storage-check.ts'
 
 interface TransactionRow {

@@ -10,7 +10,7 @@ import { StoreError } from '../../errors.ts'
 import type { Oid, Tid } from '../../ids.ts'
 import { connectReadOnly } from '../open/immutable.ts'
 import { WriterLock } from '../open/writer-lock.ts'
-import { SqliteRevisionReader } from '../revision-reader.ts'
+import { openRevisionReader } from '../revision-reader.ts'
 import { storeError } from '../sqlite-errors.ts'
 import { assertRepairable, repairLog } from './repair-log.ts'
 import { lossName, noteLosses, repairRows } from './repair-rows.ts'
@@ -41,7 +41,7 @@ export class SqliteChecking implements Checking {
   }
 
   reader(): RevisionReader {
-    return new SqliteRevisionReader(this.#path, filesToCheck, CACHE_BYTES)
+    return openRevisionReader(this.#path, filesToCheck, CACHE_BYTES)
   }
 
   async isAccepted(oid: Oid, tid: Tid): Promise<boolean> {

@@ -7,10 +7,9 @@ import { siblingModule } from '../../sibling-module.ts'
 import type { Packing, PackReport, PackWork } from '../../capabilities.ts'
 import { fromWire, StoreError, toWire } from '../../errors.ts'
 import type { KeptMoments } from '../../kept-moments.ts'
-import { formatKeptMoments, KEPT_MOMENTS } from '../kept-moments.ts'
+import { formatKeptMoments, KEPT_MOMENTS } from '../../indexed/kept-moments-note.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
-import type { PackStepResult } from '../../indexed/pack/pack-steps.ts'
-import type { SqlitePackStep } from './sqlite-pack-step.ts'
+import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 
 const THREAD_FILE = siblingModule('pack-thread', import.meta.url)
 
@@ -21,7 +20,7 @@ const THREAD_LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 1
 export interface PackedStore {
   readonly name: string
   keptMoments(): Promise<KeptMoments>
-  packStep(step: SqlitePackStep): Promise<PackStepResult>
+  packStep(step: PackStep): Promise<PackStepResult>
 }
 
 export class SqlitePacking implements Packing {

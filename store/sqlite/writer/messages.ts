@@ -1,7 +1,6 @@
 /** What the event loop and the writer's thread say to each other. */
 import type { WireError } from '../../errors.ts'
-import type { PackStepResult } from '../../indexed/pack/pack-steps.ts'
-import type { SqlitePackStep } from '../pack/sqlite-pack-step.ts'
+import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 import type { WireTransaction } from './wire.ts'
 
 /** Given to the worker when it starts. */
@@ -14,7 +13,7 @@ export interface WriterData {
 
 export type WriterRequest =
   | { readonly kind: 'commit'; readonly transaction: WireTransaction; readonly nextOid: number }
-  | { readonly kind: 'pack'; readonly step: SqlitePackStep }
+  | { readonly kind: 'pack'; readonly step: PackStep }
   | { readonly kind: 'close' }
 
 /** The first comes when the writer is ready; then one for each request, in their order. */

@@ -9,7 +9,7 @@ import type {
   RevisionRow,
   TransactionRow,
 } from '../../indexed/record-index.ts'
-import { rowSum, transactionSum } from '../row-sums.ts'
+import { rowSum, transactionSum } from '../../indexed/row-sums.ts'
 import { isIntact, selectTransactions, unverifiedTransactionRow, type TransactionCells } from '../rows.ts'
 import { isFull } from '../sqlite-errors.ts'
 import { SqliteIndex } from '../sqlite-index.ts'

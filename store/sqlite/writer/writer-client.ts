@@ -9,8 +9,7 @@ import type { Tid } from '../../ids.ts'
 import type { NewTransaction } from '../../store.ts'
 import { type WriterData, type WriterReply, type WriterRequest, type WriterStats } from './messages.ts'
 import type { DatabasePlace } from '../open/database-place.ts'
-import type { PackStepResult } from '../../indexed/pack/pack-steps.ts'
-import type { SqlitePackStep } from '../pack/sqlite-pack-step.ts'
+import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 import { encodeTransaction } from './wire.ts'
 
 const WRITER_FILE = siblingModule('writer', import.meta.url)
@@ -70,7 +69,7 @@ export class WriterClient {
   }
 
   /** Does a step of a pack after what is queued. */
-  async pack(step: SqlitePackStep): Promise<PackStepResult> {
+  async pack(step: PackStep): Promise<PackStepResult> {
     const { packed } = await this.#request({ kind: 'pack', step }, [])
     if (packed === undefined) throw new StoreError(`the writer of ${this.#path} did not pack`)
     return packed

@@ -3,11 +3,10 @@ import { toWire } from '../../errors.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { Checkpoints } from './checkpoints.ts'
-import { openCommitter } from './open-committer.ts'
+import { openWriters } from './open-writers.ts'
 import { logFilesOf } from '../log.ts'
 import { type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
 import type { PackStepResult } from '../../indexed/pack/pack-steps.ts'
-import { PackWriter } from '../pack/pack-writer.ts'
 import { storeError } from '../sqlite-errors.ts'
 import { Guard } from './guard.ts'
 import { decodeTransaction } from './wire.ts'
@@ -36,8 +35,7 @@ function main(port: NonNullable<typeof parentPort>): void {
     checkpoints.truncate()
     const files = logFilesOf(db, 'write')
     const guard = new Guard(path, fd, db, files, checkpoints)
-    const committer = await openCommitter(db, files)
-    const packWriter = new PackWriter(db, files, checkpoints)
+    const { committer, packWriter } = await openWriters(db, files, checkpoints)
     const done = (packed?: PackStepResult): void =>
       reply({
         kind: 'done',
@@ -60,7 +58,7 @@ function main(port: NonNullable<typeof parentPort>): void {
         checkpoints.afterCommit()
       } else if (request.kind === 'pack') {
         guard.beforeChange()
-        done(packWriter.run(request.step))
+        done(await packWriter.run(request.step))
         checkpoints.afterPackStep()
       } else {
         guard.close()

@@ -1,10 +1,10 @@
 /**
- * The checksums of rows, which SQLite's pages do not have: of a revision's row and of a transaction's. Each covers the row's
+ * The checksums of an index's rows: of a revision's row and of a transaction's. SQLite's pages have none. Each covers the row's
  * key, so that a row that turns up under another key is found.
  */
 import { shortSum } from '../checksum.ts'
-import type { TransactionRow } from '../indexed/record-index.ts'
-import { ROW_BYTES_MAX } from '../indexed/placement.ts'
+import type { TransactionRow } from './record-index.ts'
+import { ROW_BYTES_MAX } from './placement.ts'
 
 /** One call over gathered bytes costs less than one for each part. */
 const KEY_BYTES = 32

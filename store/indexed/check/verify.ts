@@ -1,0 +1,38 @@
+import { BulkDamageError, type BulkGap, type BulkRange, type BulkReader } from '../bulk.ts'
+import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
+
+/** Adds a gap behind those of `gaps`, or extends the last one. */
+export function addGap(gaps: BulkGap[], gap: BulkGap): void {
+  const last = gaps.at(-1)
+  if (last?.hi === gap.lo && last.reason === gap.reason) gaps[gaps.length - 1] = { ...last, hi: gap.hi }
+  else gaps.push(gap)
+}
+
+/**
+ * BulkScan.verify by reading: a range is read as a whole, and unit by unit where that fails. Unless `everyByte` is set, it is read only
+ * where its last unit cannot be.
+ */
+export async function verifyByReading(
+  bulk: BulkReader,
+  [lo, hi]: BulkRange,
+  everyByte: boolean,
+): Promise<readonly BulkGap[]> {
+  const memory = Buffer.allocUnsafeSlow(Math.min(hi - lo, GROUP_BYTES))
+  const read = async (from: number, length: number): Promise<string | undefined> => {
+    try {
+      await bulk.read([{ pos: from, into: memory.subarray(0, length) }])
+      return undefined
+    } catch (error) {
+      if (error instanceof BulkDamageError) return error.message
+      throw error
+    }
+  }
+  if (!everyByte && (await read(hi - UNIT_BYTES, UNIT_BYTES)) === undefined) return []
+  if ((await read(lo, hi - lo)) === undefined) return []
+  const gaps: BulkGap[] = []
+  for (let at = lo; at < hi; at += UNIT_BYTES) {
+    const reason = await read(at, UNIT_BYTES)
+    if (reason !== undefined) addGap(gaps, { lo: at, hi: at + UNIT_BYTES, reason })
+  }
+  return gaps
+}

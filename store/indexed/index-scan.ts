@@ -1,0 +1,114 @@
+/**
+ * The sides of an Index (record-index.ts) for work that goes through all of it. With them and a Bulk a store has packing,
+ * checking and measuring from the rooms beside this file:
+ *
+ * | a store implements                        | and gets                                                       |
+ * |-------------------------------------------|----------------------------------------------------------------|
+ * | {@link IndexScan}, BulkScan (bulk.ts)     | a RevisionReader (revision-reader.ts), Measuring (measuring.ts) |
+ * | {@link IndexPacker}, BulkWriter.release   | Packing (pack/)                                                |
+ * | {@link CheckedIndex}, {@link IndexMender} | Checking (check/)                                              |
+ *
+ * Every call reads one state, and is bounded: between two calls commits and packs go on. A method may answer at once or with a
+ * promise. Rows are not verified unless a method says so: a damaged store may give ids that are out of range.
+ */
+import type { Added, Space, StoredRevision } from '../capabilities.ts'
+import type { Tid } from '../ids.ts'
+import type { BulkRange } from './bulk.ts'
+
+/** The state after the last transaction; zeros where there is none. */
+export interface IndexEnd {
+  /** No revision has a later tid. */
+  readonly lastTid: bigint
+  /** No object with this oid or a later one has a revision. */
+  readonly nextOid: number
+  readonly bulkEnd: number
+}
+
+/** A place in the order of revisions by oid, of each oid the newest first. */
+export interface EntryKey {
+  readonly oid: number
+  readonly tid: bigint
+}
+
+/** A transaction, as a pack sees it. */
+export interface PackedTransaction {
+  readonly tid: bigint
+  /** Whether a revision of it is left. */
+  readonly isUsed: boolean
+}
+
+/** Reads an index in pages, over a connection that nothing else waits for. */
+export interface IndexScan {
+  end(): IndexEnd | Promise<IndexEnd>
+
+  /** The value of a note ({@link IndexPacker.setNote}). */
+  note(name: string): string | undefined | Promise<string | undefined>
+
+  /** At most `limit` oids above `after` that have a revision, ascending. */
+  oids(after: number, limit: number): readonly number[] | Promise<readonly number[]>
+
+  /** The first `limit` revisions of `oids`, which ascend, up to transaction `upTo`: in the order of oids, of each the newest first. */
+  revisionsOf(
+    oids: readonly number[],
+    upTo: bigint,
+    limit: number,
+  ): readonly StoredRevision[] | Promise<readonly StoredRevision[]>
+
+  /** At most `limit` revisions behind `after` (from the first one where it is undefined), in the order of {@link EntryKey}. */
+  entries(
+    after: EntryKey | undefined,
+    limit: number,
+  ): readonly StoredRevision[] | Promise<readonly StoredRevision[]>
+
+  /** Whether each object exists at a moment. */
+  exist(oids: readonly number[], at: Tid): readonly boolean[] | Promise<readonly boolean[]>
+
+  /** The bulk ranges that revisions after a transaction point to. */
+  usedSince(tid: bigint): readonly BulkRange[] | Promise<readonly BulkRange[]>
+
+  /** At most `limit` transactions of `(after, before)`, oldest first. */
+  packedTransactions(
+    after: bigint,
+    before: bigint,
+    limit: number,
+  ): readonly PackedTransaction[] | Promise<readonly PackedTransaction[]>
+
+  /** The sums of what the transactions `(after, upTo]` added. */
+  added(after: Tid, upTo: Tid): Added | Promise<Added>
+
+  /** What the index takes where it is stored. */
+  space(): Space | Promise<Space>
+}
+
+/**
+ * The changes that a pack makes between two commits, on the connection that commits. Each leaves a consistent index and may be
+ * repeated. None has to be durable before {@link IndexPacker.makeDurable}, except a note.
+ */
+export interface IndexPacker {
+  /**
+   * Deletes revisions, and takes them off the sums of their transactions; returns how many there were. The oid and the tid of
+   * a row have the same index.
+   */
+  drop(oids: Float64Array, tids: BigInt64Array): number | Promise<number>
+
+  /** Deletes transactions. */
+  forget(tids: BigInt64Array): void | Promise<void>
+
+  /** All drops, those of earlier processes too, are durable when this is done. */
+  makeDurable(): void | Promise<void>
+
+  /** As {@link IndexScan.usedSince}, with every commit before. */
+  usedSince(tid: bigint): readonly BulkRange[] | Promise<readonly BulkRange[]>
+
+  /** The end that the last transaction names. */
+  bulkEnd(): number | Promise<number>
+
+  /** Gives this number of the index's free pages back to where it is stored. */
+  giveBack(pages: number): void | Promise<void>
+
+  /** A pack has ended: the index may shorten its files, or collect statistics. */
+  settle(): void | Promise<void>
+
+  /** Stores a short text under a name, durably. */
+  setNote(name: string, value: string): void | Promise<void>
+}

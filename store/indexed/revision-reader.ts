@@ -1,0 +1,203 @@
+/** Reads the revisions of many objects over an index and a Bulk, in bounded pages. */
+import type { RecordStart, StoredRevision } from '../capabilities.ts'
+import { CorruptRecordError } from '../errors.ts'
+import { oid as toOid, tid as toTid, type Oid, type Tid } from '../ids.ts'
+import type { KeptMoments } from '../kept-moments.ts'
+import { BulkDamageError, type BulkRange, type BulkScan } from './bulk.ts'
+import { UNIT_BYTES } from './frame.ts'
+import type { EntryKey, IndexEnd, IndexScan, PackedTransaction } from './index-scan.ts'
+import { KEPT_MOMENTS, parseKeptMoments } from './kept-moments-note.ts'
+import type { PackSource } from './pack/pack-source.ts'
+import type { Index, RevisionRow } from './record-index.ts'
+import { newBytes, partLength, planRead, recordSize, type RecordRead } from './record-parts.ts'
+
+/** The rows of a page: none lasts long enough to keep a log of changes (SQLite's WAL) from being emptied. */
+const PAGE_ROWS = 1024
+
+export interface RevisionReaderParts {
+  readonly index: Pick<Index, 'find'>
+  readonly scan: IndexScan
+  readonly bulk: BulkScan
+  /** As ReaderParts.explain (reader.ts). */
+  readonly explain: (error: unknown) => unknown
+  readonly close: () => void
+}
+
+type Found = RevisionRow | CorruptRecordError | undefined
+
+export class IndexedRevisionReader implements PackSource {
+  readonly unitBytes = UNIT_BYTES
+  readonly #parts: RevisionReaderParts
+
+  constructor(parts: RevisionReaderParts) {
+    this.#parts = parts
+  }
+
+  close(): void {
+    this.#parts.close()
+  }
+
+  async totals(): Promise<{ readonly lastTid: Tid; readonly nextOid: number }> {
+    const { lastTid, nextOid } = await this.end()
+    return { lastTid: toTid(lastTid), nextOid }
+  }
+
+  end(): Promise<IndexEnd> {
+    return this.#ask(scan => scan.end())
+  }
+
+  async kept(): Promise<KeptMoments> {
+    return parseKeptMoments(await this.#ask(scan => scan.note(KEPT_MOMENTS)))
+  }
+
+  async *oids(): AsyncGenerator<readonly Oid[]> {
+    for (let last = -1; ;) {
+      const after = last
+      const batch: Oid[] = []
+      for (const found of await this.#ask(scan => scan.oids(after, PAGE_ROWS))) {
+        // A damaged index may lead back, or to a value that is not an oid.
+        if (!Number.isSafeInteger(found) || found <= last) break
+        batch.push(toOid(found))
+        last = found
+      }
+      if (batch.length === 0) return
+      yield batch
+    }
+  }
+
+  async *revisions(oids: readonly number[], upTo: bigint): AsyncGenerator<readonly StoredRevision[]> {
+    for (let left = oids; left.length > 0;) {
+      const asked = left
+      let page = await this.#ask(scan => scan.revisionsOf(asked, upTo, PAGE_ROWS))
+      if (page.length > 0) yield page
+      const last = page.at(-1)
+      if (last === undefined || page.length < PAGE_ROWS) return
+      // What is left of the object at which the page ends, then the objects behind it.
+      for (let { tid } = last; page.length === PAGE_ROWS; tid = page.at(-1)?.tid ?? 0n) {
+        const before = tid
+        page = await this.#ask(scan => scan.revisionsOf([last.oid], before - 1n, PAGE_ROWS))
+        if (page.length > 0) yield page
+      }
+      const next = left.indexOf(last.oid) + 1
+      left = next === 0 ? [] : left.slice(next)
+    }
+  }
+
+  /** All revisions; those that come meanwhile may be missed. */
+  async *entries(): AsyncGenerator<readonly StoredRevision[]> {
+    for (let last: EntryKey | undefined; ;) {
+      const after = last
+      const page = await this.#ask(scan => scan.entries(after, PAGE_ROWS))
+      last = page.at(-1)
+      if (last === undefined) return
+      yield page
+    }
+  }
+
+  exist(oids: readonly number[], at: Tid): Promise<readonly boolean[]> {
+    return this.#ask(scan => scan.exist(oids, at))
+  }
+
+  async records(
+    revisions: readonly EntryKey[],
+    limit: number = Number.POSITIVE_INFINITY,
+  ): Promise<readonly (RecordStart | CorruptRecordError | undefined)[]> {
+    try {
+      return await this.#records(revisions, limit)
+    } catch (error) {
+      throw this.#parts.explain(error)
+    }
+  }
+
+  async #records(
+    revisions: readonly EntryKey[],
+    limit: number,
+  ): Promise<readonly (RecordStart | CorruptRecordError | undefined)[]> {
+    const reads: RecordRead[] = []
+    const found = (await this.#find(revisions)).map(row => {
+      if (row === undefined || row instanceof CorruptRecordError) return row
+      if (row.head === null) return undefined
+      const bytes = newBytes(partLength(row, 0, limit))
+      planRead(row, 0, bytes, reads)
+      return { row, start: { size: recordSize(row), bytes } }
+    })
+    const damaged = await this.#read(reads)
+    return found.map(row =>
+      row === undefined || row instanceof CorruptRecordError ? row : (damaged.get(row.row) ?? row.start),
+    )
+  }
+
+  /** A row that is damaged is found by looking each one up by itself. */
+  async #find(revisions: readonly EntryKey[]): Promise<readonly Found[]> {
+    const { index } = this.#parts
+    const keys = revisions.map(({ oid, tid }) => ({ oid: toOid(oid), tid: toTid(tid) }))
+    try {
+      return await index.find(keys)
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError)) throw error
+    }
+    const found: Found[] = []
+    for (const key of keys) {
+      try {
+        found.push((await index.find([key]))[0])
+      } catch (error) {
+        if (!(error instanceof CorruptRecordError)) throw error
+        found.push(error)
+      }
+    }
+    return found
+  }
+
+  /** Reads bulk bytes; returns the errors of the rows for which that failed. */
+  async #read(reads: readonly RecordRead[]): Promise<ReadonlyMap<RevisionRow, CorruptRecordError>> {
+    const { bulk } = this.#parts
+    const damaged = new Map<RevisionRow, CorruptRecordError>()
+    if (reads.length === 0) return damaged
+    try {
+      await bulk.read(reads)
+      return damaged
+    } catch (error) {
+      if (!(error instanceof BulkDamageError)) throw error
+    }
+    for (const read of reads) {
+      try {
+        await bulk.read([read])
+      } catch (error) {
+        if (!(error instanceof BulkDamageError)) throw error
+        const { oid, tid } = read.row
+        damaged.set(read.row, new CorruptRecordError(oid, tid, error.message, { cause: error }))
+      }
+    }
+    return damaged
+  }
+
+  async space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }> {
+    const { totalBytes, freeBytes } = await this.#ask(scan => scan.space())
+    return { totalBytes: totalBytes + (await this.#parts.bulk.bytes()), freeBytes }
+  }
+
+  usedSince(tid: bigint): Promise<readonly BulkRange[]> {
+    return this.#ask(scan => scan.usedSince(tid))
+  }
+
+  transactions(after: bigint, before: bigint): Promise<readonly PackedTransaction[]> {
+    return this.#ask(scan => scan.packedTransactions(after, before, PAGE_ROWS))
+  }
+
+  segments(): readonly BulkRange[] | Promise<readonly BulkRange[]> {
+    return this.#parts.bulk.segments()
+  }
+
+  takesRoom(range: BulkRange): boolean | Promise<boolean> {
+    return this.#parts.bulk.takesRoom(range)
+  }
+
+  /** Rejects as the store reports errors. */
+  async #ask<T>(ask: (scan: IndexScan) => T | Promise<T>): Promise<T> {
+    try {
+      return await ask(this.#parts.scan)
+    } catch (error) {
+      throw this.#parts.explain(error)
+    }
+  }
+}

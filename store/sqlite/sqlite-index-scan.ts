@@ -1,0 +1,144 @@
+/** Reads the tables of a SQLite database in pages (index-scan.ts). Each call is one statement or few. */
+import type { Database, Statement } from 'better-sqlite3'
+import type { Added, Space, StoredRevision } from '../capabilities.ts'
+import type { Tid } from '../ids.ts'
+import type { BulkRange } from '../indexed/bulk.ts'
+import { UNIT_BYTES } from '../indexed/frame.ts'
+import type { EntryKey, IndexEnd, IndexScan, PackedTransaction } from '../indexed/index-scan.ts'
+
+type EntryRow = [
+  oid: number,
+  tid: bigint,
+  isTombstone: number,
+  inline: number,
+  pos: number | null,
+  len: number,
+]
+const ENTRY = `CAST(oid AS REAL), tid, CAST(head IS NULL AS REAL),
+  CAST(ifnull(length(head), 0) + ifnull(length(tail), 0) AS REAL), CAST(pos AS REAL), CAST(len AS REAL)`
+const BY_OID = 'FROM revision INDEXED BY revision_by_oid'
+
+export class SqliteIndexScan implements IndexScan {
+  readonly #db: Database
+  readonly #end: Statement<[], [bigint, bigint, bigint]>
+  readonly #note: Statement<[string], string>
+  readonly #rest: Statement<[number, bigint, number], EntryRow>
+  readonly #following: Statement<[number, number], EntryRow>
+  readonly #oids: Statement<[number, number], number>
+  readonly #exists: Statement<[number, bigint], number>
+  readonly #used: Statement<[bigint], BulkRange>
+  readonly #transactions: Statement<[bigint, bigint, number], [tid: bigint, objects: bigint]>
+  readonly #added: Statement<[bigint, bigint], [stored: number, objects: number]>
+
+  constructor(db: Database) {
+    this.#db = db
+    this.#end = db
+      .prepare<[], [bigint, bigint, bigint]>(
+        `SELECT max(ifnull((SELECT max(tid) FROM txn), 0),
+           ifnull((SELECT max(tid) FROM revision INDEXED BY revision_by_tid), 0)),
+           ifnull((SELECT next_oid FROM txn ORDER BY tid DESC LIMIT 1), 0),
+           ifnull((SELECT log_end FROM txn ORDER BY tid DESC LIMIT 1), 0)`,
+      )
+      .safeIntegers()
+      .raw(true)
+    this.#note = db.prepare<[string], string>('SELECT value FROM meta WHERE name = ?').pluck()
+    const entries = <P extends unknown[]>(where: string): Statement<P, EntryRow> =>
+      db.prepare<P, EntryRow>(`SELECT ${ENTRY} ${BY_OID} WHERE ${where}`).safeIntegers().raw(true)
+    this.#rest = entries('oid = ? AND tid < ? ORDER BY oid, tid DESC LIMIT ?')
+    this.#following = entries('oid > ? ORDER BY oid, tid DESC LIMIT ?')
+    this.#oids = db
+      .prepare<[number, number], number>(`SELECT DISTINCT oid ${BY_OID} WHERE oid > ? ORDER BY oid LIMIT ?`)
+      .pluck()
+    this.#exists = db
+      .prepare<[number, bigint], number>(
+        `SELECT head IS NOT NULL ${BY_OID} WHERE oid = ? AND tid <= ? LIMIT 1`,
+      )
+      .pluck()
+    this.#used = selectUsedSince(db)
+    this.#transactions = db
+      .prepare<[bigint, bigint, number], [bigint, bigint]>(
+        'SELECT tid, objects FROM txn WHERE tid > ? AND tid < ? ORDER BY tid LIMIT ?',
+      )
+      .safeIntegers()
+      .raw(true)
+    this.#added = db
+      .prepare<[bigint, bigint], [number, number]>(
+        'SELECT total(stored), total(objects) FROM txn WHERE tid > ? AND tid <= ?',
+      )
+      .raw(true)
+  }
+
+  end(): IndexEnd {
+    const [lastTid, nextOid, bulkEnd] = this.#end.get() ?? [0n, 0n, 0n]
+    return { lastTid, nextOid: Number(nextOid), bulkEnd: Number(bulkEnd) }
+  }
+
+  note(name: string): string | undefined {
+    return this.#note.get(name)
+  }
+
+  oids(after: number, limit: number): readonly number[] {
+    return this.#oids.all(after, limit)
+  }
+
+  revisionsOf(oids: readonly number[], upTo: bigint, limit: number): readonly StoredRevision[] {
+    const found: StoredRevision[] = []
+    for (const oid of oids) {
+      for (const row of this.#rest.all(oid, upTo + 1n, limit - found.length)) found.push(revisionOf(row))
+      if (found.length >= limit) break
+    }
+    return found
+  }
+
+  entries(after: EntryKey | undefined, limit: number): readonly StoredRevision[] {
+    const rest = after === undefined ? [] : this.#rest.all(after.oid, after.tid, limit)
+    const left = limit - rest.length
+    const rows = left === 0 ? rest : [...rest, ...this.#following.all(after?.oid ?? -1, left)]
+    return rows.map(revisionOf)
+  }
+
+  exist(oids: readonly number[], at: Tid): readonly boolean[] {
+    return oids.map(oid => this.#exists.get(oid, at) === 1)
+  }
+
+  usedSince(tid: bigint): readonly BulkRange[] {
+    return this.#used.all(tid)
+  }
+
+  packedTransactions(after: bigint, before: bigint, limit: number): readonly PackedTransaction[] {
+    return this.#transactions
+      .all(after, before, limit)
+      .map(([tid, objects]) => ({ tid, isUsed: objects > 0n }))
+  }
+
+  added(after: Tid, upTo: Tid): Added {
+    const [storedBytes, revisions] = this.#added.get(after, upTo) ?? [0, 0]
+    return { storedBytes, revisions }
+  }
+
+  space(): Space {
+    const pragma = (name: string): number => Number(this.#db.pragma(name, { simple: true }))
+    const pageBytes = pragma('page_size')
+    return { totalBytes: pragma('page_count') * pageBytes, freeBytes: pragma('freelist_count') * pageBytes }
+  }
+}
+
+/** Prepares the query for the bulk ranges that revisions after a transaction point to. */
+export const selectUsedSince = (db: Database): Statement<[bigint], BulkRange> =>
+  db
+    .prepare<[bigint], BulkRange>(
+      'SELECT pos, pos + len FROM revision INDEXED BY revision_by_tid WHERE tid > ? AND pos IS NOT NULL',
+    )
+    .raw(true)
+
+function revisionOf([oid, tid, isTombstone, ownBytes, pos, len]: EntryRow): StoredRevision {
+  const lo = pos ?? 0
+  return {
+    oid,
+    tid,
+    isTombstone: isTombstone !== 0,
+    ownBytes,
+    unitLo: Math.floor(lo / UNIT_BYTES),
+    unitHi: pos === null ? Math.floor(lo / UNIT_BYTES) : Math.ceil((lo + len) / UNIT_BYTES),
+  }
+}

@@ -1,0 +1,23 @@
+import type { Database } from 'better-sqlite3'
+import { Committer } from '../../indexed/committer.ts'
+import { PackWriter } from '../../indexed/pack/pack-writer.ts'
+import type { LogFiles } from '../../segment-files/log-files.ts'
+import { LogReader } from '../../segment-files/log-reader.ts'
+import { LogWriter } from '../../segment-files/log-writer.ts'
+import { SqliteIndexPacker } from '../pack/sqlite-index-packer.ts'
+import type { Checkpoints } from './checkpoints.ts'
+import { SqliteIndexWriter } from './sqlite-index-writer.ts'
+
+/** What writes a database: only one of their calls may be under way. */
+export interface Writers {
+  readonly committer: Committer
+  readonly packWriter: PackWriter
+}
+
+/** Writers over a SQLite index and segment files. @throws StoreError where the last transaction is damaged. */
+export async function openWriters(db: Database, files: LogFiles, checkpoints: Checkpoints): Promise<Writers> {
+  const bulk = new LogWriter(files)
+  const index = new SqliteIndexWriter(db)
+  const committer = await Committer.open({ index, bulk, reader: new LogReader(files) })
+  return { committer, packWriter: new PackWriter(new SqliteIndexPacker(db, checkpoints), bulk) }
+}
