@@ -1,5 +1,5 @@
 /** Small operations on bytes that the object database shares. */
-import { madeGarbage } from '../store/gc-pacing.ts'
+import { recordShortLived } from '../store/gc-pacing.ts'
 
 /** The pieces one after the other; a single piece as it is. */
 export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
@@ -11,7 +11,7 @@ export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
 
 /** Memory for bytes that are used for a short time, with anything in it. */
 export function shortLivedBytes(length: number): Uint8Array {
-  madeGarbage(length)
+  recordShortLived(length)
   return Buffer.allocUnsafeSlow(length)
 }
 

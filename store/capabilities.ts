@@ -1,18 +1,18 @@
 /**
- * What a store may offer beside the contract of store.ts. A caller asks the store: `store.capabilities.intents` is
- * there or it is not. A caller never looks at the store's class, and what a capability does not say may not be
- * relied on.
+ * Optional features of a store, in addition to the contract of store.ts. Callers ask for them:
+ * `store.capabilities.intents` is undefined if the store does not offer intents. Callers never check the store's class,
+ * and may rely only on what a capability documents.
  *
  * | capability | offers                                                         |
  * |------------|----------------------------------------------------------------|
  * | `intents`  | bytes that are durable before they are part of a transaction   |
- * | `watching` | a call when another process has committed                      |
+ * | `watching` | notifications of other processes' commits                      |
  * | `pinning`  | moments that a pack by another process must keep               |
  * | `packing`  | history before a moment, and garbage, dropped while in use     |
  * | `retaining`| how long its owner keeps history, stored in the database       |
- * | `measuring`| how much room what takes                                       |
- * | `checking` | damage found and repaired below the records                    |
- * | `foreignHistory` | how much of its history a foreign database has kept       |
+ * | `measuring`| what the space is used for                                     |
+ * | `checking` | finding and repairing damage below the level of records        |
+ * | `foreignHistory` | how much history an external database has kept            |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
@@ -36,22 +36,22 @@ export interface Capabilities {
 /** The intents that follow the last transaction. */
 export interface FoundIntents {
   readonly entries: readonly Uint8Array[]
-  /** Whether an entry behind them is damaged, so that later entries are lost. */
+  /** Whether the next entry is damaged, so that later entries are lost. */
   readonly isDamaged: boolean
 }
 
 /**
- * Bytes that are durable but in no transaction yet: one write and one sync, where a transaction takes more. The next
- * transaction voids them. Until {@link Intents.read} was called, `commit` rejects while there are entries: it would
- * void what was never replayed.
+ * Bytes that are durable but in no transaction yet: one write and one sync, cheaper than a transaction. The next
+ * transaction voids them. Before {@link Intents.read} is called, `commit` rejects if there are entries, because it
+ * would void entries that were never replayed.
  */
 export interface Intents {
   /** Reads the entries added since the last transaction, in order; an earlier process may have added them. */
   read(): Promise<FoundIntents>
 
   /**
-   * Adds an entry that follows the last transaction as of this call. At most one call may be under way. Resolves to
-   * true when the entry is on disk, and to false when it could not be written (no room, for example): then no entry
+   * Adds an entry that follows the last transaction as of this call. At most one call may be in progress. Resolves to
+   * true once the entry is on disk, or to false if it could not be written (disk full, for example): then no entry
    * can be added before the next transaction.
    */
   add(bytes: Uint8Array): Promise<boolean>
@@ -61,29 +61,29 @@ export interface Intents {
 export interface Watching {
   /**
    * Calls `onAdvance` when there is a transaction later than `after`, and again for each later one; commits that come
-   * in quick succession share a call. A call starts only after the promise of the one before has settled.
-   * @returns a function that stops watching; a call under way ends by itself.
+   * in quick succession share a call. A call starts only after the previous call's promise has settled.
+   * @returns a function that stops watching; a call in progress still completes.
    */
   watch(watcher: Watcher): () => void
 }
 
 export interface Watcher {
-  /** The last transaction that the caller knows. */
+  /** The last transaction that the caller has seen. */
   readonly after: Tid
   /** Receives the last transaction's tid. */
   readonly onAdvance: (lastTid: Tid) => Promise<void>
   /** Receives the first error of a run of failures, of the store or of `onAdvance`. Watching goes on. */
   readonly onError: (error: unknown) => void
-  /** The longest delay between a commit and its call, in milliseconds, where the store polls. */
+  /** Maximum delay between a commit and its call, in milliseconds, if the store polls. */
   readonly intervalMs: number
 }
 
 /** Tells packs of other processes which moments are in use, and learns the same from those processes. */
 export interface Pinning {
   /**
-   * Replaces the moments that this process reads. A pack by another process keeps them. Resolves to false where the
+   * Replaces the moments that this process reads. A pack by another process keeps them. Resolves to false if the
    * pin cannot be recorded (a read-only directory, for example): then a pack may forget them.
-   * @throws StoreError where one of them is already forgotten.
+   * @throws StoreError if one of them is already forgotten.
    */
   pin(moments: readonly Tid[]): Promise<boolean>
 
@@ -100,7 +100,7 @@ export interface StoredRevision {
   /** Bytes that belong to this revision alone. */
   readonly ownBytes: number
   /**
-   * Its other bytes lie in units `[unitLo, unitHi)` of the store's space, which is empty where it has none. Revisions
+   * Its other bytes lie in units `[unitLo, unitHi)` of the store's space, which is empty if it has none. Revisions
    * that share bytes have units in common.
    */
   readonly unitLo: number
@@ -115,15 +115,15 @@ export interface RecordStart {
 }
 
 /**
- * Reads the revisions of many objects, in batches, for work that goes through a whole database. Each call reads
- * by itself, and no call holds up a writer: between two calls a pack may drop what no kept moment sees.
- * @throws StoreError where reading fails
+ * Reads the revisions of many objects, in batches, for full scans of a database. Each call is a separate read and
+ * never blocks a writer; between two calls a pack may drop revisions that no kept moment sees.
+ * @throws StoreError if reading fails
  */
 export interface RevisionReader {
   /** The length of a unit ({@link StoredRevision.unitLo}) in bytes. */
   readonly unitBytes: number
 
-  /** The last transaction, and an oid above that of every object. */
+  /** The last transaction, and an oid above every oid in use. */
   totals(): Promise<{ readonly lastTid: Tid; readonly nextOid: number }>
 
   /** Which moments the last pack kept. */
@@ -133,8 +133,8 @@ export interface RevisionReader {
   oids(): AsyncIterable<readonly Oid[]>
 
   /**
-   * The revisions of `oids`, which ascend, up to the transaction `upTo`: in the order of oids, of each oid the newest
-   * first, in batches of bounded length.
+   * The revisions of `oids` (ascending) up to the transaction `upTo`, ordered by oid and then newest first, in batches
+   * of bounded length.
    */
   revisions(oids: readonly number[], upTo: bigint): AsyncIterable<readonly StoredRevision[]>
 
@@ -142,8 +142,8 @@ export interface RevisionReader {
   exist(oids: readonly number[], at: Tid): Promise<readonly boolean[]>
 
   /**
-   * The first `limit` bytes (all if absent) of the records of revisions. A record that is damaged gives its error,
-   * one that is not there (any more) undefined.
+   * The first `limit` bytes (all if absent) of the records of revisions. A damaged record yields its error,
+   * a missing (or dropped) one undefined.
    */
   records(
     revisions: readonly { readonly oid: number; readonly tid: bigint }[],
@@ -157,8 +157,8 @@ export interface RevisionReader {
 export type Pause = (objectsDone: number) => Promise<void> | undefined
 
 /**
- * Finds the objects that can be reached by way of the revisions that kept moments see, as of `upTo`. What records refer
- * to is not known to a store. The caller closes the set.
+ * Finds the objects reachable through the revisions that kept moments see, as of `upTo`. Supplied by the caller, as a
+ * store cannot tell which objects a record refers to. The caller of a Mark closes the set.
  * @throws CorruptRecordError for a record whose references cannot be read
  */
 export type Mark = (
@@ -168,29 +168,28 @@ export type Mark = (
   pause?: Pause,
 ) => Promise<PagedBitmap>
 
-/** What a module exports that a store imports in the thread in which it packs. */
+/** The exports of a module that a store imports into its packing thread. */
 export interface MarkModule {
   readonly mark: Mark
 }
 
 /**
- * Drops what no kept moment needs while the database is in use, and gives its room back. A pack that is interrupted, or
- * whose process dies, loses nothing that is kept: the next one does the rest.
+ * Drops what no kept moment needs while the database is in use, and frees its space. If a pack is interrupted or its
+ * process dies, everything kept is still there, and the next pack does the rest.
  */
 export interface Packing {
   /** Which moments the last pack kept. */
   kept(): Promise<KeptMoments>
 
   /**
-   * Records durably which moments are kept. From here on the store opens no other one; dropping begins later, with
+   * Records durably which moments are kept. From then on the store opens no others. Nothing is dropped until
    * {@link pack}.
    */
   keep(moments: KeptMoments): Promise<void>
 
   /**
-   * Drops the revisions that no kept moment sees, objects that are not marked, transactions of which nothing is
-   * left, and gives their room back. The work is done in steps of some milliseconds between commits, and in bounded
-   * memory. One call at a time.
+   * Drops the revisions that no kept moment sees, unmarked objects, and transactions without remaining revisions, and
+   * frees their space. Works in steps of some milliseconds between commits, in bounded memory. One call at a time.
    * @throws CorruptRecordError as {@link Mark} does: then nothing was dropped; StoreError; the signal's reason.
    */
   pack(work: PackWork): Promise<PackReport>
@@ -203,7 +202,7 @@ export interface PackWork {
   readonly marker: URL
   /** How long to rest after each piece of work, as a multiple of the time that it took. */
   readonly rest: number
-  /** Room that need not be given back, for what is written next, in bytes. */
+  /** Free space to keep for the next writes, in bytes. */
   readonly spareBytes: number
   readonly onProgress: (progress: PackProgress) => void
   readonly signal?: AbortSignal | undefined
@@ -216,24 +215,24 @@ export interface PackProgress {
 }
 
 /**
- * `mark`: objects looked into, of those that may exist. `sweep`: oids. `bulk`: bytes of bulk data. `give back`: bytes of
- * the index.
+ * The unit of each phase's progress. `mark`: objects visited, of those that may exist. `sweep`: oids. `bulk`: bytes of
+ * bulk data. `give back`: bytes of the index.
  */
 export type PackPhase = 'mark' | 'sweep' | 'bulk' | 'give back'
 
 /** What a pack did. */
 export interface PackReport {
-  /** What the database takes on the disk. */
+  /** Size of the database on disk. */
   readonly bytesBefore: number
   readonly bytesAfter: number
   readonly revisionsDropped: number
   /** Objects that were not marked. */
   readonly objectsDropped: number
   readonly transactionsForgotten: number
-  /** Room of bulk data that was given back, in bytes. */
+  /** Bulk data freed, in bytes. */
   readonly bulkBytesFreed: number
   readonly durationMs: number
-  /** The longest time that a commit had to wait for a step. */
+  /** The longest time that a step could delay a commit. */
   readonly longestStepMs: number
 }
 
@@ -246,41 +245,41 @@ export interface Retaining {
   setRetention(retention: Retention): Promise<void>
 }
 
-/** Tells how much room a database takes, and for what. */
+/** Measures how much space a database takes, and for what. */
 export interface Measuring {
-  /** What the database takes on the disk. */
+  /** Size of the database on disk. */
   space(): Promise<Space>
 
-  /** Bytes that the disk of the database has free for this process; undefined if that is not known or not limited. */
+  /** Free bytes on the database's disk that this process may use; undefined if unknown or unlimited. */
   availableBytes(): Promise<number | undefined>
 
-  /** What the transactions `(after, upTo]` added: from stored sums, without reading revisions. */
+  /** What the transactions `(after, upTo]` added, from stored totals, without reading revisions. */
   added(after: Tid, upTo: Tid): Promise<Added>
 
-  /** What all revisions take. */
+  /** The size of all revisions. */
   all(): Promise<Measured>
 
-  /** What a pack that keeps these moments would leave. @throws as {@link Mark} */
+  /** What would remain after a pack that keeps these moments. @throws as {@link Mark} */
   left(kept: KeptMoments, mark: Mark, onProgress?: OnMeasured): Promise<Measured>
 
-  /** For what else is measured revision by revision. The caller closes it. */
+  /** For measurements of single revisions. The caller closes it. */
   reader(): RevisionReader
 }
 
 /** In bytes. */
 export interface Space {
   readonly totalBytes: number
-  /** Room inside of the database that is free for what is written next. */
+  /** Free space inside the database, reused by the next writes. */
   readonly freeBytes: number
 }
 
 export interface Added {
-  /** Bytes of records; shared bytes are left out. */
+  /** Bytes of records, excluding shared bytes. */
   readonly storedBytes: number
   readonly revisions: number
 }
 
-/** Bytes that several revisions share are counted once, those outside of the index in whole units. */
+/** Bytes shared by several revisions count once; bytes outside the index count in whole units. */
 export interface Measured {
   readonly revisions: number
   readonly bytes: number
@@ -292,29 +291,28 @@ export type OnMeasured = (done: number, total: number) => void
 export type Progress = (what: string, done: number, total: number) => void
 
 /**
- * Finds and repairs damage below the records: in what the store itself keeps, whatever the records mean. Offered by a store
- * that was opened to be read.
+ * Finds and repairs damage in the store's own structures, whatever the records mean. Offered by stores opened for reading.
  */
 export interface Checking {
   /**
-   * Checks everything that is stored, transactions after `upTo` left out: structure, checksums, counts, and that
-   * every revision's bytes are there. May run beside a writer.
+   * Checks everything stored up to `upTo`: structure, checksums, counts, and that every revision's bytes are present.
+   * May run while a writer is active.
    */
   storage(options: StorageCheckOptions): AsyncIterable<StorageDamage>
 
-  /** Reads what can be read although the database may be damaged. The caller closes it. */
+  /** Reads what is readable in a database that may be damaged. The caller closes it. */
   reader(): RevisionReader
 
-  /** Whether a repair has recorded the loss of this state as final. */
+  /** Whether a repair has accepted the loss of this state. */
   isAccepted(oid: Oid, tid: Tid): Promise<boolean>
 
-  /** Records the loss of past states as final, so that later checks are silent about them. */
+  /** Accepts the loss of past states, so that later checks do not report them. */
   accept(losses: readonly { readonly oid: Oid; readonly tid: Tid }[]): Promise<void>
 
   /**
-   * Keeps every writer out until the repair is ended.
-   * @throws LockedError where the database is in use; StoreError where it cannot be repaired as it is: then nothing
-   *   was changed.
+   * Locks out all writers until the repair ends.
+   * @throws LockedError if the database is in use; StoreError if it cannot be repaired in its present state. Nothing
+   *   has been changed then.
    */
   beginRepair(purpose: string): Promise<StorageRepair>
 }
@@ -328,16 +326,16 @@ export interface StorageCheckOptions {
 
 export interface StorageRepair {
   /**
-   * Makes what the store keeps consistent again.
-   * @param index removes revisions that are not what was written, and rebuilds the rest of the index.
-   * @throws StoreError where it cannot be read through: then nothing was changed.
+   * Makes the store's own structures consistent again.
+   * @param index removes revisions that differ from what was written, and rebuilds the rest of the index.
+   * @throws StoreError if it cannot be read to its end. Nothing has been changed then.
    */
   mend(index: boolean): Promise<void>
-  /** Lets writers in again. */
+  /** Releases the lock. */
   end(): Promise<void>
 }
 
-/** Something that is not as it was written. */
+/** A difference from what was written. */
 export interface StorageDamage {
   /** `revision`: a state of an object cannot be read at all; `data`: a part of its bytes. */
   readonly kind: 'structure' | 'transaction' | 'revision' | 'data'
@@ -351,14 +349,14 @@ export interface StorageDamage {
   readonly hi?: number
 }
 
-/** How much of its history a foreign database has. A pack of its own programs drops old states, and marks that. */
+/** How much history an external database has. Packing it with its own tools drops old states and records that. */
 export interface ForeignHistory {
-  /** False where the database keeps the newest state of each object alone. */
+  /** False if the database keeps only the newest state of each object. */
   readonly keepsHistory: boolean
 
   /**
-   * The last transaction that a pack has gone through; TID_NONE where there is none. From it on every state is
-   * there; before it an object may be missing at moments at which it existed.
+   * The last transaction that a pack has processed; TID_NONE if there is none. Every state from it on is present; before
+   * it an object may be missing at moments when it existed.
    */
   packedUpTo(): Promise<Tid>
 }

@@ -1,7 +1,7 @@
 /**
  * Records that zc.zlibstorage wrote: `.z`, then a zlib stream of the record. No pickle begins with `.`, which is the
- * opcode STOP, so a plain record is never mistaken for one. ZODB's own storages and RelStorage keep such a record as
- * it came. Source: zc.zlibstorage, `decompress`.
+ * opcode STOP, so a plain record is never mistaken for one. ZODB's own storages and RelStorage store such a record
+ * unchanged. Source: zc.zlibstorage, `decompress`.
  */
 import { inflate as inflateCallback, inflateSync } from 'node:zlib'
 import { promisify } from 'node:util'
@@ -14,18 +14,18 @@ const DOT = 0x2e
 const LETTER_Z = 0x7a
 export const COMPRESSED_PREFIX_LENGTH = 2
 
-/** Longest record that is inflated, in bytes: a stream of 64 KiB can stand for that much. */
+/** Maximum length of an inflated record, in bytes: a stream of 64 KiB can expand to this. */
 export const MAX_INFLATED_BYTES = 64 << 20
 
-/** Streams up to this length are inflated on this thread: they hold 4 MiB at most, mostly a chunk of 4 KiB. */
+/** Streams up to this length are inflated on this thread: they expand to 4 MiB at most, and usually hold a 4 KiB chunk. */
 const MAX_SYNC_BYTES = 4096
 
 /** Whether a record that begins with these bytes is compressed. */
 export const isCompressed = (start: Uint8Array): boolean => start[0] === DOT && start[1] === LETTER_Z
 
 /**
- * The record itself, of a record as it is stored.
- * @throws CorruptRecordError where it is no zlib stream, or is longer than {@link MAX_INFLATED_BYTES}.
+ * Inflates a stored record.
+ * @throws CorruptRecordError if it is not a zlib stream, or is longer than {@link MAX_INFLATED_BYTES}.
  */
 export async function inflateRecord(stored: Uint8Array, oid: Oid, tid: Tid): Promise<Uint8Array> {
   if (!isCompressed(stored)) return stored

@@ -1,17 +1,17 @@
 /**
- * What can fail on purpose, for programs and for people.
+ * The project's errors, for programs and for people.
  *
  * Every error has a `code`, a stable string that survives threads, processes and releases, and a `kind`, which says
  * what the caller must do:
  *
  * | kind    | the caller must                                                                      |
  * |---------|--------------------------------------------------------------------------------------|
- * | retry   | do the same again later: a condition outside (a lock, a full disk) may have passed   |
+ * | retry   | do the same again later: an outside condition (a lock, a full disk) may have passed  |
  * | refresh | read the current state and make the change anew; never retry with the same base      |
  * | give up | change the request, or stop: repeating it cannot help                                |
- * | repair  | have the database checked: bytes in it are not what was written                      |
+ * | repair  | have the database checked: its bytes differ from what was written                    |
  *
- * A message names what failed and why. Which command helps is said by scripts/advice.ts, from the code. Errors cross
+ * A message says what failed and why. scripts/advice.ts maps the code to the command that helps. Errors cross
  * threads and sockets as a {@link WireError}; core/file-system/errno.ts maps them to errno.
  */
 import { formatOid, formatTid, parseOid, parseTid, type Oid, type Tid } from './ids.ts'
@@ -74,7 +74,7 @@ const KINDS = {
 
 export type ErrorCode = keyof typeof KINDS
 
-/** What an error carries beside its message, as strings. */
+/** An error's data besides its message, as strings. */
 export type ErrorDetails = Readonly<Record<string, string>>
 
 export interface CodedErrorOptions extends ErrorOptions {
@@ -83,7 +83,7 @@ export interface CodedErrorOptions extends ErrorOptions {
   readonly path?: string
 }
 
-/** Anything that fails on purpose. */
+/** Base class of the project's errors. */
 export class CodedError extends Error {
   override readonly name: string = 'CodedError'
   readonly code: ErrorCode
@@ -98,13 +98,13 @@ export class CodedError extends Error {
     return KINDS[this.code]
   }
 
-  /** What another process needs to make this error again. */
+  /** What another process needs to recreate this error. */
   get details(): ErrorDetails {
     return this.path === undefined ? {} : { path: this.path }
   }
 }
 
-/** Anything a store or the object database reports on purpose. */
+/** An error of a store or of the object database. */
 export class StoreError extends CodedError {
   override readonly name: string = 'StoreError'
 }
@@ -131,13 +131,13 @@ export class ConflictError extends StoreError {
   }
 }
 
-/** What else an error about an object may say. */
+/** Further details of an error about an object. */
 export interface DamageOptions extends ErrorOptions {
-  /** The name of the database, where it is one of ZODB: other tools check and repair it. */
+  /** The name of the database if it is a ZODB database: other tools check and repair it. */
   readonly foreign?: string
 }
 
-/** No object of that oid exists at that tid. */
+/** No object with that oid exists at that tid. */
 export class ObjectNotFoundError extends StoreError {
   override readonly name = 'ObjectNotFoundError'
   readonly oid: Oid
@@ -158,7 +158,7 @@ export class ObjectNotFoundError extends StoreError {
   }
 }
 
-/** A record's bytes are not what was written, or not what its class allows. */
+/** A record's bytes differ from what was written, or are invalid for its class. */
 export class CorruptRecordError extends StoreError {
   override readonly name = 'CorruptRecordError'
   readonly oid: Oid
@@ -185,7 +185,7 @@ export class CorruptRecordError extends StoreError {
 const foreignDetail = (foreign: string | undefined): ErrorDetails =>
   foreign === undefined ? {} : { foreign }
 
-/** Records asked for in one call are too long together: the caller asks for fewer at once. */
+/** The records requested in one call are too long in total: the caller must request fewer at once. */
 export class TooLargeError extends StoreError {
   override readonly name = 'TooLargeError'
   constructor(maxBytes: number) {
@@ -193,7 +193,7 @@ export class TooLargeError extends StoreError {
   }
 }
 
-/** A change of something that is only read. */
+/** A change to something that is read-only. */
 export class ReadOnlyError extends StoreError {
   override readonly name = 'ReadOnlyError'
   constructor(message: string, options: CodedErrorOptions = {}) {
@@ -223,7 +223,7 @@ export class LockedError extends CannotOpenError {
   }
 }
 
-/** Nothing can be stored before the database is opened anew: what is not stored yet cannot be saved. */
+/** Nothing more can be stored until the database is reopened. Changes that are not stored yet are lost. */
 export class WriterGoneError extends StoreError {
   override readonly name = 'WriterGoneError'
   constructor(message: string, options: CodedErrorOptions = {}) {
@@ -232,8 +232,8 @@ export class WriterGoneError extends StoreError {
 }
 
 /**
- * The database, or a file that belongs to it, was removed while it was open. Its bytes are there until it is closed, so
- * nothing new is stored in it and it is not closed by itself.
+ * The database, or a file that belongs to it, was removed while it was open. Its bytes exist until it is closed, so
+ * nothing new is stored in it and it is not closed automatically.
  */
 export class DatabaseGoneError extends StoreError {
   override readonly name = 'DatabaseGoneError'
@@ -256,11 +256,11 @@ export class NoSpaceError extends StoreError {
 
 /** An error on its way to another thread or process. */
 export interface WireError {
-  /** An {@link ErrorCode}, or the code of an error that is not ours (`EIO`); absent where it has none. */
+  /** An {@link ErrorCode}, or the code of another error (`EIO`); absent if it has none. */
   readonly code?: string
   readonly message: string
   readonly details: ErrorDetails
-  /** Where it happened; between threads only. */
+  /** The original stack; between threads only. */
   readonly stack?: string
 }
 
@@ -275,10 +275,10 @@ export function toWire(error: unknown): WireError {
   }
 }
 
-/** The error that {@link toWire} was given, of the class that its code has; an Error where the code is not ours. */
+/** The inverse of {@link toWire}: an error of the class that belongs to its code; an Error if the code is unknown. */
 export function fromWire(wire: WireError): Error {
   const restored = restore(wire)
-  // Where it happened is worth more than where it was unpacked.
+  // The original stack is more useful than this function's.
   if (wire.stack !== undefined) restored.stack = wire.stack
   return restored
 }
@@ -294,7 +294,7 @@ function restore({ code, message, details }: WireError): Error {
   return restoreObjectError(known, details) ?? restoreByCode(known, message, options, details)
 }
 
-/** The errors whose message is made of their details. */
+/** Errors whose message is built from their details. */
 function restoreObjectError(code: ErrorCode, details: ErrorDetails): Error | undefined {
   const oid = parseOid(details['oid'] ?? '')
   if (oid === undefined) return undefined
@@ -334,7 +334,7 @@ function restoreByCode(
   return new (CLASSES[code] ?? StoreError)(message, options)
 }
 
-/** The code of an error of Node's, SQLite's or ours; undefined where it has none. */
+/** The code of an error of Node, SQLite or this project; undefined if it has none. */
 export function systemCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }

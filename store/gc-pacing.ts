@@ -1,9 +1,9 @@
 /**
- * Collects the buffers that rows came in, before there are many of them.
+ * Forces minor garbage collections, so that buffers returned by SQLite do not pile up.
  *
- * What SQLite returns lies outside of V8's heap, which sees a few small objects and no reason to collect them: by the
- * time it does, tens of megabytes of dead buffers are resident, and new ones are made of memory that no cache knows.
- * A collection of the young generation costs less than a millisecond, and the same memory is used again.
+ * These buffers lie outside V8's heap, which sees only a few small objects and no reason to collect them: by the time
+ * it does, tens of megabytes of dead buffers are resident, and new ones are allocated from memory that is in no CPU
+ * cache. A collection of the young generation takes less than a millisecond, and the same memory is reused.
  */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -18,8 +18,8 @@ setFlagsFromString('--no-expose-gc')
 
 let bytes = 0
 
-/** Says that buffers of so many bytes were made and are hardly used any longer. */
-export function madeGarbage(length: number): void {
+/** Records `length` bytes of short-lived buffers; from time to time forces a collection. */
+export function recordShortLived(length: number): void {
   bytes += length
   if (bytes < EVERY_BYTES) return
   bytes = 0

@@ -1,7 +1,7 @@
 /**
- * Object ids and transaction ids: the two numbers that every layer speaks of.
+ * Object ids and transaction ids.
  *
- * | id  | on disk            | here                     | written                      |
+ * | id  | on disk            | in memory                | as text                      |
  * |-----|--------------------|--------------------------|------------------------------|
  * | Oid | 8 bytes big-endian | a safe integer           | 16 hex digits                |
  * | Tid | 8 bytes big-endian | a bigint below 2^63      | 16 hex digits                |
@@ -21,13 +21,13 @@ export type Tid = bigint & { readonly [brand]: 'Tid' }
 /** The oid of the root mapping. */
 export const ROOT_OID = 0 as Oid
 
-/** Before every transaction: what an object that does not exist yet was "last changed" by. */
+/** Before every transaction. Also the "last change" of an object that does not exist yet. */
 export const TID_NONE = 0n as Tid
 
-/** After every transaction: `load(oids, TID_MAX)` is the newest state. */
+/** After every transaction: `load(oids, TID_MAX)` returns the newest state. */
 export const TID_MAX = 0x7fff_ffff_ffff_ffffn as Tid
 
-/** Makes an Oid of an integer. @throws RangeError outside `[0, 2^53)`. */
+/** Converts an integer to an Oid. @throws RangeError outside `[0, 2^53)`. */
 export function oid(value: number | bigint): Oid {
   const n = Number(value)
   if (!Number.isSafeInteger(n) || n < 0)
@@ -35,7 +35,7 @@ export function oid(value: number | bigint): Oid {
   return n as Oid
 }
 
-/** Makes a Tid of an integer. @throws RangeError outside `[0, 2^63)`. */
+/** Converts an integer to a Tid. @throws RangeError outside `[0, 2^63)`. */
 export function tid(value: bigint): Tid {
   if (value < 0n || value > TID_MAX) throw new RangeError(`${value} is not a tid: it must be in [0, 2^63)`)
   return value as Tid
@@ -47,14 +47,14 @@ export const formatOid = (value: Oid): string => value.toString(16).padStart(16,
 /** A tid's 16 hex digits. */
 export const formatTid = (value: Tid): string => value.toString(16).padStart(16, '0')
 
-/** Reads 16 hex digits as an oid; undefined where they are not. */
+/** Parses 16 hex digits as an oid; undefined for any other text. */
 export function parseOid(text: string): Oid | undefined {
   if (!/^[0-9a-f]{16}$/i.test(text)) return undefined
   const value = BigInt(`0x${text}`)
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? oid(value) : undefined
 }
 
-/** Reads 16 hex digits as a tid; undefined where they are not. */
+/** Parses 16 hex digits as a tid; undefined for any other text. */
 export function parseTid(text: string): Tid | undefined {
   if (!/^[0-9a-f]{16}$/i.test(text)) return undefined
   const value = BigInt(`0x${text}`)
@@ -85,7 +85,7 @@ export function timeFromTid(value: Tid): number {
   return start + (Number(value & 0xffff_ffffn) / 2 ** 32) * 60_000
 }
 
-/** The tid of a transaction made at `nowMs` after `last`: later than both. */
+/** The tid of a transaction that is made at `nowMs` and follows `last`: later than both. */
 export function nextTid(nowMs: number, last: Tid): Tid {
   const now = tidFromTime(nowMs)
   return now > last ? now : tid(last + 1n)

@@ -1,6 +1,6 @@
 /**
- * Which moments of a database can still be read. A pack forgets the others: it records durably which it keeps, and only
- * then drops what no kept moment needs, so that no reader opens a moment while its revisions go.
+ * Which moments of a database can still be read. A pack forgets the others: it records durably which moments it keeps
+ * before it drops what they do not need, so that no reader opens a moment whose revisions are being dropped.
  */
 import { TID_NONE, type Tid } from './ids.ts'
 
@@ -14,7 +14,7 @@ export interface KeptMoments {
 /** Before the first pack. */
 export const ALL_MOMENTS: KeptMoments = { from: TID_NONE, earlier: [] }
 
-/** `from` and those of `moments` that are earlier. */
+/** Keeps everything from `from` on, and the earlier ones of `moments`. */
 export function keptMoments(from: Tid, moments: Iterable<Tid>): KeptMoments {
   const earlier = [...new Set(moments)].filter(moment => moment < from)
   return { from, earlier: earlier.sort((a, b) => (a < b ? 1 : -1)) }
@@ -26,11 +26,11 @@ export const isKept = ({ from, earlier }: KeptMoments, at: Tid): boolean => at >
 export const isSameMoments = (a: KeptMoments, b: KeptMoments): boolean =>
   a.from === b.from && a.earlier.join() === b.earlier.join()
 
-/** Tells which revisions the kept moments see. Ask in the order of oids, and for each oid the newest revision first. */
+/** Tells which revisions the kept moments see. Query it in the order of oids, newest revision first for each oid. */
 export class KeptRevisions {
   readonly #moments: readonly Tid[]
   #oid = -1
-  /** Index of the latest moment for which no revision of the oid was found yet. */
+  /** Index of the latest moment without a revision of the oid so far. */
   #next = 0
 
   constructor({ from, earlier }: KeptMoments) {

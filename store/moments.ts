@@ -1,5 +1,5 @@
 /**
- * Moments and durations as people write them: the one grammar, and the one resolver of "which moment is meant".
+ * Moments and durations as people write them: their grammar, and the resolver from a moment to a transaction.
  *
  * | written                                            | means                                                  |
  * |----------------------------------------------------|--------------------------------------------------------|
@@ -12,7 +12,7 @@
  * | `yesterday`                                        | 24 hours ago                                           |
  * | anything else                                      | the tag of that name                                   |
  *
- * A moment shows the newest transaction at or before it. A number without a unit is no age and no duration.
+ * A moment shows the newest transaction at or before it. A number without a unit is neither an age nor a duration.
  */
 import { parseDurationMs } from './durations.ts'
 import { StoreError } from './errors.ts'
@@ -37,7 +37,7 @@ const DATE_AND_TIME =
   /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?)?$/
 const CLOCK = /^(\d\d?):(\d\d)(?::(\d\d))?$/
 
-/** What a person meant. `nowMs` is what ages count from, in milliseconds since 1970. */
+/** Parses a moment. Ages count back from `nowMs`, milliseconds since 1970. */
 export function parseMoment(text: string, nowMs: number): Moment {
   if (text === 'now') return { isNow: true }
   const tid = parseTid(text)
@@ -48,7 +48,7 @@ export function parseMoment(text: string, nowMs: number): Moment {
   return timeMs === undefined ? { tag: text } : { timeMs }
 }
 
-/** Milliseconds since 1970; undefined where it is no time, or one that no calendar has. */
+/** Parses a time to milliseconds since 1970; undefined for any other text, and for dates that do not exist. */
 function parseTime(text: string): number | undefined {
   const fields = DATE_AND_TIME.exec(text)
   if (fields === null) return undefined
@@ -70,7 +70,7 @@ function offsetMs(zone: string): number {
   return (zone.startsWith('-') ? -minutes : minutes) * MINUTE_MS
 }
 
-/** A time of day: today's, or yesterday's where today's is yet to come. */
+/** A time of day: today's, or yesterday's if today's is in the future. */
 function parseClock(text: string, nowMs: number): number | undefined {
   const fields = CLOCK.exec(text)
   if (fields === null) return undefined
@@ -83,7 +83,7 @@ function parseClock(text: string, nowMs: number): number | undefined {
   return today <= nowMs ? today : on(now.getDate() - 1)
 }
 
-/** A time for people, in the zone in which they write moments, with its offset: it can be given as a moment. */
+/** Formats a time for people, in the process's zone with its offset; {@link parseMoment} accepts it. */
 export function formatTime(timeMs: number): string {
   const date = new Date(timeMs)
   const minutes = -date.getTimezoneOffset()
@@ -93,7 +93,7 @@ export function formatTime(timeMs: number): string {
   return `${local}${minutes < 0 ? '-' : '+'}${offset}`
 }
 
-/** Looks a tag up. */
+/** Looks up a tag. */
 export type FindTag = (name: string) => Promise<Tid | undefined>
 
 /**
@@ -114,7 +114,7 @@ export async function findMoment(
   return found === undefined && 'isAge' in moment ? await beginningOf(store) : found
 }
 
-/** As {@link findMoment}. @throws StoreError (no-moment) where there is none. */
+/** As {@link findMoment}. @throws StoreError (no-moment) if there is none. */
 export async function resolveMoment(store: Store, text: string, tag: FindTag): Promise<Tid> {
   const found = await findMoment(store, text, tag)
   if (found !== undefined) return found
@@ -122,8 +122,8 @@ export async function resolveMoment(store: Store, text: string, tag: FindTag): P
 }
 
 /**
- * A moment as a command sends it to a daemon, whose zone may be another: times in UTC, anything else as it is.
- * @param text as written, in any encoding of names: only times, which are ASCII, change.
+ * A moment as a command sends it to a daemon, whose time zone may differ: times in UTC, anything else unchanged.
+ * @param text as written, in any encoding of names: only times, which are ASCII, are rewritten.
  */
 export function momentToSend(text: string, nowMs: number = Date.now()): string {
   const moment = parseMoment(text, nowMs)
@@ -147,12 +147,12 @@ async function newestUpTo(store: Store, upTo: Tid): Promise<Tid | undefined> {
   return undefined
 }
 
-/** The oldest moment of the kept history, single moments that tags keep aside. */
+/** The oldest moment of the contiguous kept history; single moments kept by tags do not count. */
 async function beginningOf(store: Store): Promise<Tid | undefined> {
   let first: Tid | undefined
   for await (const { tid } of store.transactions({ limit: 1 })) first = tid
   if (first === undefined || (await store.isKept?.(first)) !== false) return first
-  // Everything from some tid on is kept: the smallest such is found by halving.
+  // Everything from some tid on is kept: binary search for it.
   let [dropped, kept] = [first, await store.lastTid()]
   while (kept - dropped > 1n) {
     const middle = toTid((dropped + kept) / 2n)

@@ -1,5 +1,5 @@
 /**
- * From a path to a store, whatever kind of database lies there. Layers above import this file and none of the
+ * Opens the store at a path, whatever kind of database it is. Layers above import this file and none of the
  * folders below it.
  */
 import { existsSync } from 'node:fs'
@@ -13,11 +13,11 @@ import { logDirectory } from './sqlite/log.ts'
 import { openSqliteStore, type OpenOptions } from './sqlite/open/open-sqlite-store.ts'
 import type { ReadOnlyStore, Store, TransactionWriter, WritableStore } from './store.ts'
 
-/** For a database of another program (a FileStorage, a RelStorage database). */
+/** Options for an external database (a FileStorage or a RelStorage database). */
 export interface OpenForeignOptions {
-  /** Where the index of a FileStorage is kept, if not in the user's cache directory. */
+  /** The directory of a FileStorage's index; by default in the user's cache directory. */
   readonly cacheDirectory?: string
-  /** Receives a sentence about what a person should know: a torn tail, a cache that cannot be written. */
+  /** Receives a warning for the user: a torn tail, or a cache that cannot be written. */
   readonly warn?: (message: string) => void
   /** Receives the progress of the first scan of a FileStorage, in bytes. */
   readonly progress?: (done: number, total: number) => void
@@ -26,16 +26,16 @@ export interface OpenForeignOptions {
 /** The file that keeps the state of an unfinished import, beside its database. */
 export const importMapPath = (path: string): string => `${path}.import`
 
-/** For a database of our own. */
+/** Options for a zblkfs database. */
 export interface OpenDatabaseOptions extends OpenOptions {
-  /** Opens although the database has only a part of an import: to go on with it. */
+  /** Opens a database with an unfinished import, in order to continue the import. */
   readonly resumeImport?: boolean
 }
 
 /**
- * Opens the database at `path`: one of our own, or a foreign one ({@link Store.isForeign}), which is only read,
- * whatever `options` say.
- * @throws LockedError where another writer has it open; CannotOpenError, with cause and next step, for all else.
+ * Opens the database at `path`: a zblkfs database, or an external one ({@link Store.isForeign}), which is opened
+ * read-only whatever `options` says.
+ * @throws LockedError if another writer has it open; CannotOpenError, with cause and next step, for anything else.
  */
 export async function openStore(
   path: string,
@@ -49,7 +49,7 @@ export async function openStore(
     : await openDatabase(path, { ...options, readOnly: false })
 }
 
-/** Opens a database of our own. @throws as {@link openStore}; CannotOpenError where it is a foreign one. */
+/** Opens a zblkfs database. @throws as {@link openStore}; CannotOpenError if it is an external one. */
 export function openDatabase(
   path: string,
   options: OpenDatabaseOptions & { readonly readOnly: true },
@@ -69,7 +69,7 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
     : await openSqliteStore(path, { ...options, readOnly: false })
 }
 
-/** Removes a database of our own, with the files beside it, that nothing has open. */
+/** Removes a zblkfs database and the files that belong to it. It must not be open anywhere. */
 export async function removeDatabase(path: string): Promise<void> {
   for (const suffix of ['', '-wal', '-shm', '-lock']) await rm(path + suffix, { force: true })
   await rm(logDirectory(path), { recursive: true, force: true })
@@ -78,7 +78,7 @@ export async function removeDatabase(path: string): Promise<void> {
 /**
  * Creates a FileStorage.
  * @param mode its permissions, less the process's umask.
- * @throws CannotOpenError where the path exists already.
+ * @throws CannotOpenError if the path exists already.
  */
 export async function createFileStorage(path: string, mode: number): Promise<TransactionWriter> {
   return await FileStorageWriter.create(path, mode)
@@ -89,7 +89,7 @@ export async function appendToFileStorage(path: string): Promise<TransactionWrit
   return await FileStorageWriter.reopen(path)
 }
 
-/** Opens a foreign database. @throws CannotOpenError where it is missing, damaged, or one of our own. */
+/** Opens an external database. @throws CannotOpenError if it is missing, damaged, or a zblkfs database. */
 export async function openForeignDatabase(
   path: string,
   options: OpenForeignOptions = {},
@@ -100,6 +100,6 @@ export async function openForeignDatabase(
   throw new CannotOpenError(
     kind === 'none'
       ? `${path} does not exist or is empty: name a ZODB database (Data.fs, or RelStorage's main.sqlite3)`
-      : `${path} is a database of zblkfs's own: mount it, or copy its file`,
+      : `${path} is a zblkfs database, not a ZODB one: mount it, or copy its file`,
   )
 }

@@ -1,6 +1,6 @@
 /**
- * A set of integers from 0 on in bounded memory: one bit each, in pages, of which some are in memory and the others in a
- * temporary file that ends with the process. Access in ascending order is cheapest.
+ * A set of integers from 0 in bounded memory: one bit each, in pages, of which some are in memory and the others in a
+ * temporary file that is removed with the process. Access in ascending order is cheapest.
  */
 import Database from 'better-sqlite3'
 import { LRUCache } from 'lru-cache'
@@ -95,7 +95,7 @@ export class PagedBitmap {
     return count
   }
 
-  /** The least integer in `[from, end)` that is a member (`present`), or is not; `end` if all others are. */
+  /** The least integer in `[from, end)` that is (`present`) or is not a member; `end` if there is none. */
   find(present: boolean, from: number, end: number): number {
     let index = from
     while (index < end) {
@@ -152,7 +152,7 @@ export class PagedBitmap {
 
   #store(number: number, page: Page): void {
     if (page.changed) this.#write.run(number, page.bits)
-    // The page may be loaded again as another object.
+    // If the page is loaded again, it will be another object.
     if (number === this.#lastNumber) this.#lastNumber = -1
   }
 }
@@ -174,7 +174,7 @@ function countBits(bits: Uint8Array, lo: number, hi: number): number {
   return count
 }
 
-/** The first bit from `from` on that is set (`present`), or is not; {@link PAGE_BITS} at the end. */
+/** The first bit from `from` on that is (`present`) or is not set; {@link PAGE_BITS} if there is none. */
 function findBit(bits: Uint8Array, present: boolean, from: number): number {
   const skipped = present ? 0 : 0xff
   let bit = from

@@ -1,10 +1,10 @@
-/** Lists transactions page by page, so that a caller that stops early, or takes long, holds no read open. */
+/** Lists transactions page by page, so that a slow caller, or one that stops early, holds no read open. */
 import { tid, TID_MAX, TID_NONE, type Tid } from './ids.ts'
 import type { TransactionInfo, TransactionRange } from './store.ts'
 
 /**
- * Reads at most `limit` transactions of `(after, upTo]`: the oldest ascending, or the newest descending when `reverse`. None
- * only where the range has none: a page may end early.
+ * Reads at most `limit` transactions of `(after, upTo]`: the oldest ascending, or the newest descending if `reverse`. A page
+ * may end early, but is empty only if the range has none.
  */
 export type ReadPage = (
   after: Tid,

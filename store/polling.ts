@@ -1,7 +1,7 @@
 import type { Watcher, Watching } from './capabilities.ts'
 import type { Tid } from './ids.ts'
 
-/** Watching for a store that is not notified of commits: asks it for its last transaction at intervals. */
+/** Implements Watching for a store without notifications, by polling its last transaction. */
 export class Polling implements Watching {
   readonly #lastTid: () => Promise<Tid>
 

@@ -1,4 +1,4 @@
-/** {@link Store.readSlices} for stores that read one record at a time. */
+/** Implements {@link Store.readSlices} for stores that read one record at a time. */
 import { CorruptRecordError, ObjectNotFoundError } from './errors.ts'
 import type { SliceRead, Store } from './store.ts'
 
@@ -15,5 +15,5 @@ export async function readSlicesInTurn(
   }
 }
 
-/** The reason given for a slice that reaches beyond the end of its record. */
-export const TOO_SHORT = 'its record is shorter than the part of it that is referred to'
+/** The reason for rejecting a slice that extends beyond its record. */
+export const TOO_SHORT = 'its record is shorter than a reference to part of it requires'

@@ -1,4 +1,4 @@
-/** Recognises by its content which kind of database a file holds. */
+/** Determines from its content which kind of database a file is. */
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import Database from 'better-sqlite3'
@@ -7,18 +7,18 @@ import { MAGIC, MAGIC_LENGTH, MAGIC_PYTHON_2 } from './filestorage/format.ts'
 import { relStorageSchema } from './relstorage/schema.ts'
 import { APPLICATION_ID } from './sqlite/schema.ts'
 
-/** 'none': nothing is there, or an empty file: room for a new database. */
+/** 'none': the file is missing or empty, so a database can be created there. */
 export type DatabaseKind = 'sqlite' | 'filestorage' | 'relstorage' | 'none'
 
-/** How a SQLite database begins; its application id stands further on. */
+/** The first bytes of a SQLite database; its application id follows later. */
 const SQLITE_MAGIC = 'SQLite format 3\0'
 const APPLICATION_ID_OFFSET = 68
 const SQLITE_HEADER_LENGTH = 100
 
 /**
- * The kind of `path`: zblkfs's own SQLite database, a ZODB FileStorage, or a RelStorage SQLite database. Whether
- * its version is one that we know, and whether it is whole, is for opening it to say.
- * @throws CannotOpenError where it is something else, or cannot be read.
+ * The kind of `path`: zblkfs's own SQLite database, a ZODB FileStorage, or a RelStorage SQLite database. Opening it
+ * checks its version, and whether it is complete.
+ * @throws CannotOpenError if it is something else, or cannot be read.
  */
 export async function recognise(path: string): Promise<DatabaseKind> {
   const start = await readStart(path)
@@ -26,13 +26,13 @@ export async function recognise(path: string): Promise<DatabaseKind> {
   const magic = start.toString('latin1', 0, MAGIC_LENGTH)
   if (magic === MAGIC || magic === MAGIC_PYTHON_2) return 'filestorage'
   if (start.toString('latin1', 0, SQLITE_MAGIC.length) === SQLITE_MAGIC) {
-    // Our own is recognised without opening it: it may be locked, or in a directory where no WAL can be created.
+    // Our own databases are recognised without opening them: they may be locked, or in a directory that cannot be written.
     const ours =
       start.length === SQLITE_HEADER_LENGTH && start.readUInt32BE(APPLICATION_ID_OFFSET) === APPLICATION_ID
     return ours ? 'sqlite' : recogniseSqlite(path)
   }
   throw new CannotOpenError(
-    `${path} is no database that zblkfs knows: neither its own, nor a ZODB FileStorage, nor a RelStorage SQLite database`,
+    `${path} is not a database that zblkfs knows: neither its own, nor a ZODB FileStorage, nor a RelStorage SQLite database`,
     { code: 'not-a-database', path },
   )
 }
@@ -43,7 +43,7 @@ async function readStart(path: string): Promise<Buffer | undefined> {
     const stats = await stat(path)
     if (stats.isDirectory()) throw new CannotOpenError(`${path} is a directory: name the database file in it`)
     if (!stats.isFile()) throw new CannotOpenError(`${path} is not a regular file: name a database file`)
-    // A FIFO may have taken the file's place: opening it would wait for a writer.
+    // A FIFO may have replaced the file, and opening it would wait for a writer.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       const bytes = Buffer.alloc(SQLITE_HEADER_LENGTH)
@@ -70,7 +70,7 @@ function recogniseSqlite(path: string): DatabaseKind {
     db?.close()
   }
   throw new CannotOpenError(
-    `${path} is a SQLite database of another program: name a database of zblkfs's, or a new file`,
+    `${path} is a SQLite database of another program: name a zblkfs database, or a new file`,
     { code: 'not-a-database', path },
   )
 }

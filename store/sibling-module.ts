@@ -1,6 +1,6 @@
 /**
- * The URL of a module beside the one that asks, for a worker thread: `name` has the extension that the asking module has,
- * whether it runs from source or compiled.
+ * The URL of a module next to the importing one, for a worker thread. It has the importing module's extension, so this
+ * works from source and compiled.
  * @param importer its `import.meta.url`.
  */
 export const siblingModule = (name: string, importer: string): URL =>

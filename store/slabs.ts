@@ -1,29 +1,29 @@
 /**
- * Memory for written data, reused as soon as it has no holder. Data arrives by the gigabyte; without reuse, buffers that
- * wait for garbage collection, in two threads, would take as much memory again as the dirty data.
+ * Reference-counted memory for written data, reused as soon as its count is zero. Data arrives by the gigabyte; without
+ * reuse, buffers awaiting garbage collection in two threads would take as much memory again as the dirty data.
  *
- * Slabs are shared memory, so that the store's writer takes bytes over without a copy. A long buffer has a slab of its
- * own; short ones share one, as a slab costs each thread more than a short buffer. Each run of an overlay, and each
- * pending record whose body lies in a slab, holds it once; without holders it is free. No other code may keep a view of a
- * slab across an await: readers get copies.
+ * Slabs are shared memory, so that the store's writer thread needs no copy. A long buffer has its own slab; short ones
+ * share one, as a slab costs each thread more than a short buffer. Each run of an overlay, and each pending record whose
+ * body is in a slab, holds one reference; at zero the slab is free. No other code may keep a view of a slab across an
+ * await: readers get copies.
  */
 
-/** The length of slabs for several buffers; from half of it on a buffer has its own. */
+/** The length of slabs for several buffers; a buffer of at least half of it has its own. */
 const SLAB_BYTES = 256 << 10
 
-/** The bound for free slabs. */
+/** Maximum total length of free slabs. */
 const FREE_BYTES = 32 << 20
 
 export class Slabs {
   readonly #holders = new Map<ArrayBufferLike, number>()
-  /** In the order in which they became free. */
+  /** Oldest first. */
   readonly #free: ArrayBufferLike[] = []
   #freeBytes = 0
-  /** The slab that short buffers are taken from, which holds it once, and its first unused byte. */
+  /** The slab that short buffers are taken from (one reference), and its first unused byte. */
   #open: ArrayBufferLike | undefined
   #taken = 0
 
-  /** A buffer, held once, with arbitrary content. */
+  /** A buffer with one reference and arbitrary content. */
   take(length: number): Uint8Array {
     if (length * 2 >= SLAB_BYTES) return new Uint8Array(this.#takeSlab(length))
     if (this.#open === undefined || this.#taken + length > SLAB_BYTES) {
@@ -71,7 +71,7 @@ export class Slabs {
     return this.#free.splice(index, 1)[0]
   }
 
-  /** Keeps a free slab, and drops the oldest ones where there are too many. */
+  /** Keeps a free slab, and drops the oldest ones if there are too many. */
   #keep(slab: ArrayBufferLike): void {
     this.#free.push(slab)
     this.#freeBytes += slab.byteLength
@@ -79,5 +79,5 @@ export class Slabs {
   }
 }
 
-/** The process's. */
+/** The slabs of this process. */
 export const slabs = new Slabs()

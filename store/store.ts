@@ -2,20 +2,20 @@
  * The contract of an object store: a map from (oid, tid) to a record, and from tid to a transaction.
  *
  * - **Revisions are immutable.** A record, once committed, never changes; a later transaction adds a later
- *   revision of the same oid. `load(oids, at)` gives for each oid the newest revision with `tid <= at`.
- * - **Reads see whole transactions.** What `load` gives for one `at <= lastTid` is the same for ever (until a
- *   pack forgets that moment); no read sees half a transaction.
+ *   revision of the same oid. `load(oids, at)` returns for each oid the newest revision with `tid <= at`.
+ * - **Reads see whole transactions.** What `load` returns for one `at <= lastTid` never changes (until a pack
+ *   forgets that moment); no read sees part of a transaction.
  * - **Commits are atomic and durable.** When `commit` has resolved, the transaction survives a crash of the
- *   process, the kernel and the machine; when it rejected, or the process died, nothing of it is there.
+ *   process, the kernel and the machine; when it rejected, or the process died, none of it is stored.
  * - **Tids increase strictly** in the order of commits. A new one is `max(now, last + 1)`.
- * - **One writer.** One open writable store per database, among all processes; others may read beside it.
+ * - **One writer.** One open writable store per database among all processes, and any number of readers.
  * - **Records are opaque bytes**, of any length from 0. What they mean is core's concern.
  * - Ranges of tids are half-open below: `(after, upTo]`.
  *
- * A method that reads may run beside any other, a commit included. Commits are queued by the store and run one
- * after the other. After `close` every method rejects.
+ * Reads may run concurrently with any other method, including a commit. The store queues commits and runs them one
+ * at a time. After `close` every method rejects.
  *
- * `test/store/contract/` is this text as tests; every store passes it, a read-only one its reading part.
+ * `test/store/contract/` has the tests of this contract; every store passes them, a read-only store the reading part.
  */
 import type { Capabilities } from './capabilities.ts'
 import type { Oid, Tid } from './ids.ts'
@@ -33,7 +33,7 @@ export interface RevisionPart {
   readonly tid: Tid
   /** The record's whole length in bytes. */
   readonly size: number
-  /** The bytes `[off, off + len)` that were asked for, cut at `size`. */
+  /** The requested bytes `[off, off + len)`, cut at `size`. */
   readonly bytes: Uint8Array
 }
 
@@ -60,7 +60,7 @@ export interface OidRange {
   readonly count: number
 }
 
-/** Tells a slice of a stored record from buffers. */
+/** Whether a body is a slice of a stored record rather than buffers. */
 export const isSlice = (body: readonly Uint8Array[] | RecordSlice): body is RecordSlice => 'oid' in body
 
 /**
@@ -79,34 +79,34 @@ export interface ObjectChange {
   readonly oid: Oid
   /** The transaction of the state that the change was made from; TID_NONE for a new object. */
   readonly base: Tid
-  /** The new record; null: the object no longer exists from here on (the undoing of its creation). */
+  /** The new record; null is a tombstone (the undo of the object's creation). */
   readonly record: RecordSource | null
 }
 
-/** What is to be committed. */
+/** A transaction to be committed. */
 export interface NewTransaction {
   readonly changes: readonly ObjectChange[]
   readonly description?: string
   readonly user?: string
   /** Opaque bytes kept with the transaction (ZODB's `extension` pickle). */
   readonly extension?: Uint8Array
-  /** Keeps the tid of a transaction that is copied from elsewhere. It must be later than `lastTid`. */
+  /** The tid of a transaction copied from another database. It must be later than `lastTid`. */
   readonly tid?: Tid
 }
 
-/** What is known of a committed transaction. */
+/** The metadata of a committed transaction. */
 export interface TransactionInfo {
   readonly tid: Tid
   readonly user: string
   readonly description: string
   readonly extension: Uint8Array
-  /** How many objects it changed (those whose revisions are still kept). */
+  /** The number of objects that it changed (those whose revisions are still kept). */
   readonly objects: number
   /** The sum of its records' lengths in bytes (those still kept). */
   readonly bytes: number
 }
 
-/** Transactions `(after, upTo]`, oldest first, or newest first when `reverse`. */
+/** Transactions `(after, upTo]`, oldest first, or newest first if `reverse`. */
 export interface TransactionRange {
   readonly after?: Tid
   readonly upTo?: Tid
@@ -114,41 +114,41 @@ export interface TransactionRange {
   readonly limit?: number
 }
 
-/** What one transaction changed. A big one comes as several in a row with the same tid. */
+/** The objects that one transaction changed. A large transaction is split into several consecutive sets with the same tid. */
 export interface ChangeSet {
   readonly tid: Tid
   readonly oids: readonly Oid[]
 }
 
-/** What every store offers. */
+/** The methods of every store. */
 export interface ReadableStore {
-  /** The name of this database for people: its path, usually. */
+  /** The database's name in messages, usually its path. */
   readonly name: string
 
-  /** Whether the database is another program's: its objects are not one of our filesystems. */
+  /** Whether the database belongs to another program, so that its objects do not form a zblkfs filesystem. */
   readonly isForeign: boolean
 
-  /** What this store offers beside the contract. */
+  /** Optional features ({@link Capabilities}). */
   readonly capabilities: Capabilities
 
   /**
-   * The newest revision with `tid <= at` of each oid, in the order asked; undefined where there is none. Many
-   * oids in one call are cheaper than many calls, neighbouring ascending oids cheaper still.
-   * @throws CorruptRecordError where a record is not what was committed; StoreError where reading fails.
+   * The newest revision with `tid <= at` of each oid, in the order of `oids`; undefined if there is none. One
+   * call for many oids is cheaper than many calls, and neighbouring ascending oids are cheaper still.
+   * @throws CorruptRecordError if a record differs from what was committed; StoreError if reading fails.
    */
   load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]>
 
   /**
-   * Bytes `[off, off + len)` of the newest revision with `tid <= at`, without reading (much) more than them; a store
-   * may put them into `into`, of at least `len` bytes, and give a part of that.
+   * Bytes `[off, off + len)` of the newest revision with `tid <= at`, without reading much more than these; a store
+   * may put them into `into`, of at least `len` bytes, and return a view of that.
    * @throws as {@link Store.load}.
    */
   loadPart(oid: Oid, at: Tid, off: number, len: number, into?: Uint8Array): Promise<RevisionPart | undefined>
 
   /**
-   * Fills the memory of every read. The call is one batch: a store may reorder and merge reads. When it rejects, the
-   * memory holds anything.
-   * @throws ObjectNotFoundError where there is no such revision; CorruptRecordError where the record is damaged or ends
+   * Fills the memory of every read. The call is one batch: a store may reorder and merge reads. If it rejects, the
+   * content of the memory is undefined.
+   * @throws ObjectNotFoundError if there is no such revision; CorruptRecordError if the record is damaged or ends
    * before the slice does; StoreError.
    */
   readSlices(reads: readonly SliceRead[]): Promise<void>
@@ -156,12 +156,12 @@ export interface ReadableStore {
   /** The tids in `(after, upTo]` of the kept revisions of `oid`, newest first. */
   revisions(oid: Oid, range?: { readonly after?: Tid; readonly upTo?: Tid }): Promise<readonly Tid[]>
 
-  /** The last committed transaction's tid; TID_NONE where there is none. */
+  /** The last committed transaction's tid; TID_NONE if there is none. */
   lastTid(): Promise<Tid>
 
   /**
-   * Whether the state at `at` is known: a pack forgets moments, and what `load` gives for these is no state that
-   * ever was. Absent where nothing is forgotten.
+   * Whether the state at `at` can be read: a pack forgets moments, and for those `load` returns states that never
+   * existed together. Absent if the store forgets nothing.
    */
   isKept?(at: Tid): Promise<boolean>
 
@@ -171,37 +171,37 @@ export interface ReadableStore {
   /** Which objects the transactions `(after, upTo]` changed, oldest first. */
   changes(after: Tid, upTo?: Tid): AsyncIterable<ChangeSet>
 
-  /** Waits for commits under way and lets go of the database. */
+  /** Waits for commits in progress and closes the database. */
   close(): Promise<void>
 }
 
-/** One object's state in a transaction; null: from here on it does not exist. */
+/** One object's state in a transaction; null is a tombstone. */
 export interface RecordToWrite {
   readonly oid: Oid
   readonly record: Uint8Array | null
 }
 
-/** A transaction as another program's database receives it. */
+/** A transaction to be written to another program's database. */
 export interface TransactionToWrite {
-  /** Later than the one before. */
+  /** Later than the previous transaction's. */
   readonly tid: Tid
   readonly user: string
   readonly description: string
-  /** A pickle, or nothing. */
+  /** A pickle, or empty. */
   readonly extension: Uint8Array
-  /** Each object once. */
+  /** Each object at most once. */
   readonly records: Iterable<RecordToWrite> | AsyncIterable<RecordToWrite>
 }
 
-/** Appends transactions to a database of another program. */
+/** Appends transactions to another program's database. */
 export interface TransactionWriter {
-  /** The last transaction's tid; TID_NONE where there is none. */
+  /** The last transaction's tid; TID_NONE if there is none. */
   readonly lastTid: Tid
 
-  /** Appends a transaction. When it fails the database is as it was. @throws StoreError */
+  /** Appends a transaction. If this fails, the database is unchanged. @throws StoreError */
   append(transaction: TransactionToWrite): Promise<void>
 
-  /** Waits until all is on disk, and closes the database. One that was not closed is incomplete. */
+  /** Waits until everything is on disk, and closes the database, which is incomplete until then. */
   close(): Promise<void>
 }
 
@@ -215,18 +215,18 @@ export interface WritableStore extends ReadableStore {
   readonly readOnly: false
 
   /**
-   * Allocates at least `count` new oids. Each range lies above those allocated before, and above every oid committed. No
-   * oid is allocated twice; those that no committed object has may be allocated again after the database is reopened.
+   * Allocates at least `count` new oids. Each range is above those allocated before, and above every committed oid. No oid
+   * is allocated twice, but those of no committed object may be allocated again after the database is reopened.
    */
   allocateOids(count: number): Promise<OidRange>
 
   /**
    * Stores a transaction; resolves to its tid when it is on disk. With no changes it still waits until every
    * earlier commit is on disk, stores nothing, and resolves to `lastTid`.
-   * @throws ConflictError where an object's newest revision is not its `base`; NoSpaceError; StoreError.
+   * @throws ConflictError if an object's newest revision is not its `base`; NoSpaceError; StoreError.
    */
   commit(transaction: NewTransaction): Promise<Tid>
 }
 
-/** Any store; `readOnly` tells which. */
+/** Any store, discriminated by `readOnly`. */
 export type Store = ReadOnlyStore | WritableStore

@@ -1,12 +1,12 @@
 /**
- * Records of which only the whole can be read, although a part is asked for: compressed ones, and those of a database
- * that reads a whole value at a time. The last ones are kept, as the next part is mostly of the same record.
+ * A cache of records that can only be read whole when a part is requested: compressed ones, and those of a database that
+ * reads whole values. The next part is usually of the same record.
  */
 import { LRUCache } from 'lru-cache'
 import type { Oid, Tid } from './ids.ts'
 import type { Revision, RevisionPart } from './store.ts'
 
-/** Bound for the records kept, in bytes: a few blocks of 2 MiB. */
+/** Maximum size of the cache in bytes: a few blocks of 2 MiB. */
 export const KEPT_BYTES = 8 << 20
 
 /** Bytes `[off, off + len)` of a record; they may be put into `into`, of at least `len` bytes. */
@@ -27,7 +27,7 @@ export class WholeRecords {
     return known?.tid === tid ? known.record : undefined
   }
 
-  /** A part of the record of `oid` that transaction `tid` wrote. @param read reads the whole of it. */
+  /** A part of the record of `oid` that transaction `tid` wrote. @param read reads the whole record. */
   async part(
     { oid, tid }: { readonly oid: Oid; readonly tid: Tid },
     part: Part,
@@ -42,7 +42,7 @@ export class WholeRecords {
   }
 }
 
-/** The part as bytes that do not keep a much longer record in memory. */
+/** The part as bytes that do not retain a much longer record in memory. */
 function cut(record: Uint8Array, { off, len, into }: Part): Uint8Array {
   const bytes = record.subarray(off, off + len)
   if (into === undefined) return bytes.length * 2 < record.length ? Uint8Array.from(bytes) : bytes

@@ -47,7 +47,11 @@ const ACCEPTED = 'noted as lost for good; the present is whole'
  *   StoreError where its storage is beyond repair.
  */
 export async function checkDatabase(path: string, options: CheckOptions): Promise<CheckSummary> {
-  const store = await openDatabase(path, { readOnly: true, trustIndex: true, cacheSizeBytes: CACHE_BYTES })
+  const store = await openDatabase(path, {
+    readOnly: true,
+    skipIndexCheck: true,
+    cacheSizeBytes: CACHE_BYTES,
+  })
   try {
     const { checking } = store.capabilities
     if (checking === undefined) throw new CannotOpenError(`${path} cannot be checked`)
@@ -127,7 +131,7 @@ async function mendStorage(run: Run, storage: StorageRepair): Promise<void> {
 async function repairFileSystem(path: string, run: Run): Promise<number> {
   const store = await openDatabase(path, {
     purpose: REPAIR_PURPOSE,
-    trustIndex: true,
+    skipIndexCheck: true,
     cacheSizeBytes: CACHE_BYTES,
   })
   try {

@@ -1,4 +1,4 @@
-/** Follows the back pointers of a record without data of its own to the record that has the data. */
+/** Follows the back pointers of an indirect record to the record that holds its data. */
 import { CorruptRecordError } from '../errors.ts'
 import type { Oid, Tid } from '../ids.ts'
 import {
@@ -10,13 +10,13 @@ import {
 } from './format.ts'
 import { readFully } from './window.ts'
 
-/** Longest chain that is followed. An undo of an undo makes one of two. */
+/** Maximum length of a chain. An undo of an undo makes a chain of two. */
 const MAX_CHAIN = 1000
 
 /**
- * The position and length of the record whose data the indirect record at `pos` has; undefined where it says
- * that the object does not exist. Pointers lead strictly backwards, so a loop cannot be followed.
- * @throws CorruptRecordError where a pointer does not lead to an earlier record of the object.
+ * The position and length of the record that holds the data of the indirect record at `pos`; undefined if the
+ * object does not exist. Pointers must lead strictly backwards, so there are no loops.
+ * @throws CorruptRecordError if a pointer does not lead to an earlier record of the object.
  */
 export function followBackPointer(
   fd: number,
@@ -31,7 +31,7 @@ export function followBackPointer(
   for (let depth = 0; depth < maxChain; depth++) {
     if (readFully(fd, bytes, at) < RECORD_HEADER_LENGTH) throw damage(`the file ends at byte ${at}`)
     const header = decodeRecordHeader(bytes, 0, at)
-    if (header.oid !== oid) throw damage(`byte ${at} holds no record of it`)
+    if (header.oid !== oid) throw damage(`there is no record of it at byte ${at}`)
     if (header.length > 0) return { pos: at, length: header.length }
     const back = readPosition(bytes, RECORD_HEADER_LENGTH)
     if (back === 0) return undefined
@@ -39,5 +39,5 @@ export function followBackPointer(
       throw damage(`the back pointer at byte ${at} leads to byte ${back}`)
     at = back
   }
-  throw damage(`more than ${maxChain} back pointers follow one another`)
+  throw damage(`its chain of back pointers is longer than ${maxChain}`)
 }

@@ -1,6 +1,6 @@
 /**
- * Brings a position index up to date with its file, from where the index ends, in batches of one SQLite transaction
- * each. After a kill it goes on behind the last batch. The event loop gets a turn every few milliseconds.
+ * Extends a position index from where it ends to the end of its file, in batches of one SQLite transaction each. After
+ * a kill it continues with the next batch. It yields to the event loop every few milliseconds.
  */
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { CorruptRecordError, StoreError } from '../errors.ts'
@@ -10,17 +10,17 @@ import { POINTER_LENGTH, type TransactionHeader } from './format.ts'
 import type { PositionIndex, RecordPosition } from './position-index.ts'
 import { readRecords, readTransaction, type ScannedFile, type Tail } from './scan.ts'
 
-/** Records collected in memory; a kill loses no more, unless one transaction is larger. */
+/** Records per batch. A kill loses no more than that, unless one transaction is larger. */
 const BATCH_RECORDS = 1 << 15
 
-/** Longest turn of the event loop, and the records between two checks of it. */
+/** Maximum time between two yields to the event loop, and the number of records between two checks of the time. */
 const MAX_TURN_MS = 10
 const RECORDS_PER_LOOK = 64
 
-/** Longest chain of back pointers that is followed for the sum of a transaction's bytes: a scan meets every record. */
+/** Maximum chain of back pointers followed to total a transaction's bytes; low, as a scan visits every record. */
 const MAX_COUNTED_CHAIN = 20
 
-/** The interval and the limit of waiting for another writer of the index. */
+/** Interval and limit for waiting on another writer of the index. */
 const RETRY_MS = 20
 const MAX_WAIT_MS = 120_000
 
@@ -30,15 +30,15 @@ export interface Progress {
 }
 
 /**
- * Indexes what `file` has more than `index`; resolves to the tail that it found, if any.
- * @throws CannotOpenError where the file is damaged; nothing of the batch is kept then.
+ * Indexes the part of `file` that `index` does not cover; resolves to the tail, if there is one.
+ * @throws CannotOpenError if the file is damaged. The batch is discarded then.
  */
 export async function extendIndex(
   file: ScannedFile,
   index: PositionIndex,
   progress?: Progress,
 ): Promise<Tail | undefined> {
-  // Mostly nothing is new: found without a lock.
+  // Usually there is nothing new, which needs no lock to find out.
   const next = readTransaction(file, index.end, index.last.tid)
   if (next === undefined || 'tail' in next) return next?.tail
   const turn = new Turn()
@@ -70,7 +70,7 @@ class Turn {
   }
 }
 
-/** Begins to write, once no other store, of this process or another, is indexing the same file. */
+/** Begins to write once no other store, in this process or another, is indexing the same file. */
 async function begin(index: PositionIndex): Promise<void> {
   for (let waitedMs = 0; !index.begin(); waitedMs += RETRY_MS) {
     if (waitedMs >= MAX_WAIT_MS)
@@ -105,7 +105,7 @@ async function indexBatch(
   return { pos, done: false, tail: undefined }
 }
 
-/** Adds a transaction; the number of its records. */
+/** Adds a transaction; returns the number of its records. */
 async function indexTransaction(
   file: ScannedFile,
   index: PositionIndex,
@@ -133,7 +133,7 @@ async function indexTransaction(
   return objects
 }
 
-/** The length of an indirect record's data; 0 if the chain is long, or damaged: then loading gives the error. */
+/** The length of an indirect record's data; 0 if the chain is too long or damaged: loading it reports the error. */
 function indirectLength(fd: number, oid: Oid, tid: Tid, pos: number): number {
   try {
     return followBackPointer(fd, oid, tid, pos, MAX_COUNTED_CHAIN)?.length ?? 0

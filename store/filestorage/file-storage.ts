@@ -1,9 +1,9 @@
 /**
- * A ZODB FileStorage (`Data.fs`) as a read-only store. Another process may write the file meanwhile.
+ * A ZODB FileStorage (`Data.fs`) as a read-only store. Another process may be writing the file.
  *
- * A read of the newest state first indexes the transactions that were completed since the last read. After a pack has
- * replaced the file, or the file has become shorter, it is opened and indexed anew; a read under way ends on the file
- * that it began with.
+ * A read of the newest state first indexes the transactions that were completed since the last read. If a pack has
+ * replaced the file, or the file has become shorter, it is reopened and indexed from scratch; a read in progress
+ * continues on the old file.
  *
  * Memory does not grow with the file: positions are in an index on disk (position-index.ts), and data is read on
  * demand.
@@ -33,19 +33,19 @@ import { IndexedFile, type IndexedFileOptions } from './indexed-file.ts'
 export interface FileStorageOptions {
   /** The directory of the index; {@link defaultCacheDirectory} if absent. */
   readonly cacheDirectory?: string
-  /** Receives a sentence about a torn tail, or a cache that cannot be written. */
+  /** Receives a warning about a torn tail, or a cache that cannot be written. */
   readonly warn?: (message: string) => void
   /** Receives the progress of the first scan. */
   readonly progress?: Progress
 }
 
-/** Oids looked up, and transactions listed, between two turns of the event loop. */
+/** Oids looked up, or transactions listed, between two yields to the event loop. */
 const LOAD_OIDS = 1024
 const PAGE_TRANSACTIONS = 256
 
 /**
- * Opens a FileStorage for reading; resolves when it is indexed. That is quick if a cached index exists.
- * @throws CannotOpenError where it is missing, no FileStorage, damaged, or holds oids beyond 2^53.
+ * Opens a FileStorage for reading; resolves when it is indexed, which is quick if a cached index exists.
+ * @throws CannotOpenError if it is missing, not a FileStorage, damaged, or has oids beyond 2^53.
  */
 export async function openFileStorage(
   path: string,
@@ -90,7 +90,7 @@ class FileStorage implements ReadOnlyStore {
 
   async load(oids: readonly Oid[], at: Tid): Promise<readonly (Revision | undefined)[]> {
     return this.#use(at, async file => {
-      // The file may grow between two parts of a long list: all of them are read as of one moment.
+      // The file may grow between two parts of a long list: read all of them as of one moment.
       const upTo = at < file.lastTid ? at : file.lastTid
       const revisions: (Revision | undefined)[] = []
       for (let first = 0; first < oids.length; first += LOAD_OIDS) {
@@ -177,7 +177,7 @@ class FileStorage implements ReadOnlyStore {
   }
 
   async #refresh(): Promise<void> {
-    // A refresh under way may have read the file before this call: wait for it, then check again.
+    // A refresh in progress may have read the file before this call: wait for it, then check again.
     while (this.#refreshing !== undefined) await this.#refreshing.catch(() => {})
     const stats = statSync(this.name, { bigint: true, throwIfNoEntry: false })
     // While a pack renames its files, the path may not exist for a moment.

@@ -9,7 +9,7 @@
  *
  * - `tlen` is the transaction's length without the second `tlen`. `tpos` is the transaction's position.
  * - `prev` is the position of the object's previous record, 0 if there is none or a pack has dropped it.
- * - A back pointer is the position of the earlier record whose data this one has too (an undo); 0 means that
+ * - A back pointer is the position of the earlier record whose data this one shares (an undo); 0 means that
  *   the object does not exist (the undo of its creation).
  * - Status: ' ' committed, 'p' committed and packed, 'u' undone (as if absent), 'c' not finished (the end of
  *   what can be read).
@@ -23,7 +23,7 @@ export const MAGIC_PYTHON_2 = 'FS21'
 export const MAGIC_LENGTH = 4
 export const TRANSACTION_HEADER_LENGTH = 23
 export const RECORD_HEADER_LENGTH = 42
-/** The second `tlen`, and a back pointer. */
+/** The length of the second `tlen`, and of a back pointer. */
 export const POINTER_LENGTH = 8
 
 export interface TransactionHeader {
@@ -41,7 +41,7 @@ export interface TransactionHeader {
 export interface RecordHeader {
   /** Its position in the file. */
   readonly pos: number
-  /** A double: not exact from 2^53 on, but then still beyond the largest safe integer. */
+  /** A double: inexact from 2^53 on, but then still beyond the largest safe integer. */
   readonly oid: number
   readonly tid: bigint
   /** `prev`. */
@@ -49,11 +49,11 @@ export interface RecordHeader {
   /** `tpos`: the position of the record's transaction. */
   readonly transaction: number
   readonly versionLength: number
-  /** The data's length; 0: a back pointer follows. */
+  /** The data's length; 0 if a back pointer follows instead. */
   readonly length: number
 }
 
-/** A 64-bit position or length as a double; beyond 2^53 it is not exact, and beyond any file's size. */
+/** A 64-bit position or length as a double; beyond 2^53 it is inexact, and larger than any file. */
 export function readPosition(bytes: Buffer, off: number): number {
   return bytes.readUInt32BE(off) * 2 ** 32 + bytes.readUInt32BE(off + 4)
 }
@@ -83,7 +83,7 @@ export function encodeTransactionHeader(header: TransactionHeader): Buffer {
   return bytes
 }
 
-/** The length of a transaction's header and the texts after it. */
+/** The length of a transaction's header and of the texts after it. */
 export function preambleLength(header: TransactionHeader): number {
   return TRANSACTION_HEADER_LENGTH + header.userLength + header.descriptionLength + header.extensionLength
 }

@@ -1,13 +1,13 @@
 /**
- * Where a FileStorage's position index is kept between two uses: a file in the user's cache directory, named for
+ * The cache of FileStorages' position indexes: files in the user's cache directory, each named for
  * the path and the identity (device, inode, birth) of the FileStorage.
  *
  * - A cached index is used if samples spread over the file agree with it; otherwise it is rebuilt. ZODB's own
- *   `Data.fs.index` is not used: it has newest records only, and no way to verify it.
- * - Packing replaces the file, which makes another identity and so another index; those of the files that
- *   the path led to before are removed.
- * - A directory that cannot be written, or a cache that cannot be used, costs time only: the index is then a
- *   temporary file.
+ *   `Data.fs.index` is not used: it has only the newest records, and cannot be verified.
+ * - Packing replaces the file, which changes its identity and so needs a new index; the indexes of files that the
+ *   path led to before are removed.
+ * - If the directory cannot be written or the cache cannot be used, the index is a temporary file: this costs only
+ *   time.
  */
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, rmSync, type BigIntStats } from 'node:fs'
@@ -17,7 +17,7 @@ import { decodeTransactionHeader, POINTER_LENGTH, readPosition, TRANSACTION_HEAD
 import { isBusy, PositionIndex, type IndexedTransaction } from './position-index.ts'
 import type { ScannedFile } from './scan.ts'
 
-/** Transactions of a cached index that are compared with the file. */
+/** Number of transactions of a cached index that are compared with the file. */
 const SAMPLES = 64
 
 /** `$XDG_CACHE_HOME/zblkfs/filestorage`; `~/.cache` if the variable is not set. */
@@ -31,9 +31,9 @@ export function defaultCacheDirectory(): string {
 }
 
 /**
- * Opens the index of a file, as far as it is there already.
+ * Opens the index of a file, which may not cover all of it yet.
  * @param realPath The file's path without symbolic links.
- * @param warn receives a sentence if the cache cannot be used.
+ * @param warn receives a message if the cache cannot be used.
  */
 export function openIndex(
   file: ScannedFile,
@@ -51,7 +51,7 @@ export function openIndex(
   } catch (error) {
     warn(
       `the index of ${file.path} cannot be kept in ${path} (${error instanceof Error ? error.message : String(error)}): ` +
-        'it goes into a temporary file and is made anew each time',
+        'a temporary file is used instead, and is rebuilt each time',
     )
     return new PositionIndex('', identity)
   }
@@ -64,7 +64,7 @@ function openVerified(file: ScannedFile, path: string, identity: string): Positi
     if (agrees(file, index)) return index
     index.close()
   } catch (error) {
-    // Unreadable or of another version: removing it is right, unless another process is just making it.
+    // Unreadable or of another version: remove it, unless another process is just creating it.
     if (isBusy(error)) throw error
   }
   removeIndex(path)
@@ -81,7 +81,7 @@ function agrees(file: ScannedFile, index: PositionIndex): boolean {
   return index.end <= file.size
 }
 
-/** Whether the transaction stands in the file where the index says. */
+/** Whether the file has the transaction at the indexed position. */
 export function standsIn(file: ScannedFile, { tid, pos, length }: IndexedTransaction): boolean {
   const head = file.window.peek(pos, TRANSACTION_HEADER_LENGTH)
   const end = file.window.peek(pos + length, POINTER_LENGTH)

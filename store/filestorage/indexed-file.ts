@@ -1,4 +1,4 @@
-/** One FileStorage file (one inode), open and indexed: a store's reads, of the transactions indexed so far. */
+/** One FileStorage file (one inode), open and indexed: reads the transactions indexed so far. */
 import { closeSync, constants, fstatSync, openSync, realpathSync, type BigIntStats } from 'node:fs'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid, TID_NONE, type Oid, type Tid } from '../ids.ts'
@@ -18,7 +18,7 @@ import type { FoundRecord, PositionIndex, TransactionRow } from './position-inde
 import { checkMagic, readRecords, type Tail } from './scan.ts'
 import { readFully, Window } from './window.ts'
 
-/** Most oids of one ChangeSet. */
+/** Maximum number of oids in a ChangeSet. */
 const MAX_CHANGE_OIDS = 4096
 
 export interface IndexedFileOptions {
@@ -39,7 +39,7 @@ export class IndexedFile {
   #tail: Tail | undefined
   #users = 1
 
-  /** Opens the file and its cached index, if there is one. Indexes nothing. @throws CannotOpenError */
+  /** Opens the file and its cached index, if there is one, without indexing. @throws CannotOpenError */
   constructor(path: string, options: IndexedFileOptions) {
     this.#path = path
     this.#options = options
@@ -62,7 +62,7 @@ export class IndexedFile {
     return this.#index.last.tid
   }
 
-  /** Whether `stats` is of this file, and the file still has the last indexed transaction. */
+  /** Whether `stats` belongs to this file and the file still has the last indexed transaction. */
   is(stats: BigIntStats): boolean {
     const { ino, dev, birthtimeNs } = this.#identity
     if (stats.ino !== ino || stats.dev !== dev || stats.birthtimeNs !== birthtimeNs) return false
@@ -73,7 +73,7 @@ export class IndexedFile {
 
   /** Whether `stats` shows that the file has not changed since it was indexed. */
   isCurrent(stats: BigIntStats): boolean {
-    // One byte completes a transaction, maybe within one tick of mtime: a tail is read again.
+    // A single byte completes a transaction, possibly within one tick of mtime: a tail is always read again.
     return (
       this.#tail === undefined &&
       this.#scanned !== undefined &&
@@ -84,12 +84,12 @@ export class IndexedFile {
     )
   }
 
-  /** Indexes new transactions. @throws CannotOpenError where they are damaged. */
+  /** Indexes new transactions. @throws CannotOpenError if they are damaged. */
   async extend(): Promise<void> {
     const stats = fstatSync(this.#fd, { bigint: true })
     this.#window.reset()
     const tail = await extendIndex(this.#file(stats), this.#index, this.#options.progress)
-    // After the first scan, a tail is mostly a transaction that is being written.
+    // After the first scan, a tail is usually a transaction that is being written.
     if (tail !== undefined && this.#scanned === undefined)
       this.#options.warn(
         `${this.#path}: ${tail.reason} at byte ${tail.pos}: the last ${tail.bytes} bytes are not read`,
@@ -133,7 +133,7 @@ export class IndexedFile {
     throw this.#changed()
   }
 
-  /** The last transaction that a pack has marked; TID_NONE where there is none. Those before it are marked too. */
+  /** The last transaction that a pack has marked, along with all earlier ones; TID_NONE if there is none. */
   packedUpTo(): Tid {
     let [lo, hi] = [0, this.#index.last.seq]
     while (lo < hi) {
@@ -180,13 +180,13 @@ export class IndexedFile {
     }
   }
 
-  /** Adds a user of the file, which calls {@link release} once. */
+  /** Adds a reference to the file, to be given up with {@link release}. */
   acquire(): this {
     this.#users++
     return this
   }
 
-  /** Removes a user; the last one closes the file. */
+  /** Drops a reference; the last one closes the file. */
   release(): void {
     if (--this.#users > 0) return
     this.#index.close()

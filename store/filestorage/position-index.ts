@@ -1,7 +1,7 @@
 /**
  * The positions of a FileStorage's records, in a SQLite database: memory in use does not grow with the file.
  *
- * | table                                              | what                                                     |
+ * | table                                              | contents                                                 |
  * |----------------------------------------------------|----------------------------------------------------------|
  * | `file(identity)`                                   | which file this is about, one row                        |
  * | `txn(seq, tid, pos, length, objects, bytes)`       | whole transactions, numbered from 1 in the file's order  |
@@ -18,10 +18,10 @@ import type { Oid, Tid } from '../ids.ts'
 import { TID_NONE } from '../ids.ts'
 import { MAGIC_LENGTH, POINTER_LENGTH } from './format.ts'
 
-/** The format of the index; another one is made anew. */
+/** The version of the index; an index of another version is rebuilt. */
 const VERSION = 1
 
-/** What stands first in a file and what last, as far as it is indexed. */
+/** A whole transaction of the indexed part of a file. */
 export interface IndexedTransaction {
   readonly seq: number
   readonly tid: Tid
@@ -34,7 +34,7 @@ export interface TransactionRow extends IndexedTransaction {
   readonly bytes: number
 }
 
-/** Where a record stands. */
+/** The position of a record. */
 export interface RecordPosition {
   readonly oid: Oid
   readonly pos: number
@@ -59,7 +59,7 @@ interface RawTransaction {
 
 const NOTHING: IndexedTransaction = { seq: 0, tid: TID_NONE, pos: MAGIC_LENGTH, length: -POINTER_LENGTH }
 
-/** Most transaction ids kept in memory. */
+/** Maximum number of transaction ids kept in memory. */
 const MAX_TIDS = 4096
 
 /** Oids at most this far apart are neighbours; at least this many of them are found by one query... */
@@ -68,7 +68,7 @@ const MIN_RUN = 4
 /** ...unless they have more revisions than this on average. */
 const ROWS_PER_OID = 4
 
-/** How long a statement waits for another process; it blocks this one. */
+/** How long a statement waits for another process, blocking this one. */
 const BUSY_TIMEOUT_MS = 2000
 
 const SCHEMA = `
@@ -130,7 +130,7 @@ export class PositionIndex {
   readonly #tids = new Map<number, Tid>()
   #last: IndexedTransaction
 
-  /** Opens the index in the SQLite file `path`, or makes one there; '' is a nameless temporary file. */
+  /** Opens the index in the SQLite file `path`, or creates it there; '' is a nameless temporary file. */
   constructor(path: string, identity: string) {
     this.#db = new Database(path, { timeout: BUSY_TIMEOUT_MS })
     try {
@@ -139,7 +139,7 @@ export class PositionIndex {
       if (this.#version() === 0) this.#create(identity)
       if (this.#version() !== VERSION) throw new Error('the index has another version')
       this.#sql = prepare(this.#db)
-      if (this.#sql.identity.get() !== identity) throw new Error('the index is about another file')
+      if (this.#sql.identity.get() !== identity) throw new Error('the index belongs to another file')
       this.#last = this.#readLast()
     } catch (error) {
       this.#db.close()
@@ -152,7 +152,7 @@ export class PositionIndex {
     return this.#last
   }
 
-  /** The position where indexing goes on. */
+  /** The position at which indexing continues. */
   get end(): number {
     return this.#last.pos + this.#last.length + POINTER_LENGTH
   }
@@ -162,7 +162,7 @@ export class PositionIndex {
     return at >= this.#last.tid ? this.#last.seq : (this.#sql.upTo.get(at) ?? 0)
   }
 
-  /** The tid of the transaction of that number. */
+  /** The tid of the transaction with that number. */
   tidOf(seq: number): Tid {
     const known = this.#tids.get(seq)
     if (known !== undefined) return known
@@ -179,7 +179,7 @@ export class PositionIndex {
     return statement.all(after, upTo, limit).map(transactionRow)
   }
 
-  /** Each object's newest record of the transactions up to number `seq`; `oids` ascend. May tell of others, too. */
+  /** Each object's newest record of the transactions up to number `seq`; `oids` ascend. May include other objects. */
   find(oids: readonly Oid[], seq: number): Map<number, FoundRecord> {
     const found = new Map<number, FoundRecord>()
     for (let first = 0; first < oids.length;) first = this.#findRun(oids, first, seq, found)
@@ -191,7 +191,7 @@ export class PositionIndex {
     return this.#sql.revisions.all(oid, after, upTo)
   }
 
-  /** Begins to write, if no other connection does: none will until {@link commit} or {@link rollback}. */
+  /** Takes the write lock until {@link commit} or {@link rollback}; false if another connection has it. */
   begin(): boolean {
     // Waiting here would block the event loop, and with it another connection of this process.
     this.#db.pragma('busy_timeout = 0')
@@ -207,7 +207,7 @@ export class PositionIndex {
     return true
   }
 
-  /** Adds records to transaction `seq`. They count when it has been added itself. */
+  /** Adds records to transaction `seq`. They count once the transaction itself has been added. */
   addRecords(seq: number, records: RecordPosition[]): void {
     // Ascending oids touch each page of the tree once.
     records.sort((a, b) => a.oid - b.oid || a.pos - b.pos)
@@ -245,7 +245,7 @@ export class PositionIndex {
     create.immediate()
   }
 
-  /** Finds neighbours by one query; where the next ones begin. */
+  /** Finds neighbours by one query; returns the index of the first oid after them. */
   #findRun(oids: readonly Oid[], first: number, seq: number, found: Map<number, FoundRecord>): number {
     const firstOid = oids[first] ?? 0
     let end = first
@@ -261,7 +261,7 @@ export class PositionIndex {
     for (const [oid, seq, pos, length] of rows) found.set(oid, { seq, pos, length })
     const cutOff = rows[limit - 1]?.[0]
     if (cutOff === undefined) return end
-    // Long histories: this object's may go on. It is looked up by itself, and those after it are another run.
+    // Long histories: this object may have more revisions. Look it up alone; the oids after it are another run.
     this.#findOne(cutOff, seq, found)
     for (end = first; (oids[end] ?? Infinity) <= cutOff;) end++
     return end

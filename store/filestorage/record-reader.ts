@@ -1,6 +1,6 @@
 /**
- * Reads records whose positions in the file are known. Records near one another are read together. The header of each is
- * compared with the index, so that a file that was overwritten gives an error and never wrong bytes.
+ * Reads records whose positions in the file are known. Records near one another are read together. Each header is
+ * compared with the index, so that an overwritten file results in an error and never in wrong bytes.
  */
 import { read as readCallback } from 'node:fs'
 import { promisify } from 'node:util'
@@ -17,29 +17,29 @@ const MAX_GAP_BYTES = 16 * 1024
 /** ...up to this length, unless a single record is longer. */
 const MAX_RUN_BYTES = 1024 * 1024
 /**
- * Reads up to this length run on this thread: the page cache mostly has the bytes, and a hand-over to the thread pool
- * costs as much again. Longer reads go to the pool, so that they do not block the event loop.
+ * Reads up to this length run on this thread: the page cache usually has the bytes, and the thread pool would
+ * double the cost. Longer reads go to the pool, so that they do not block the event loop.
  */
 const MAX_READ_HERE_BYTES = 1024 * 1024
 /** Runs read in parallel. */
 const PARALLEL_READS = 4
-/** Longest request to one read(2). */
+/** Maximum length of a read(2). */
 const MAX_READ_BYTES = 2 ** 30
-/** Longest record that is loaded whole: a block of the largest block size, and its head. */
+/** Maximum length of a record that is loaded whole: a block of the largest block size, and its head. */
 const MAX_RECORD_BYTES = 257 << 20
-/** Most bytes that are loaded in one call, unless one record alone has more: a sparse file may promise any length. */
+/** Maximum bytes loaded in one call, unless a single record has more: a sparse file may claim any length. */
 const MAX_LOAD_BYTES = 384 << 20
 
-/** Where an object's data is: `pos` is the position of the header of the record that has it. */
+/** The location of an object's data: `pos` is the header of the record that holds it. */
 export interface Located {
-  /** The caller's index for it. */
+  /** The caller's index. */
   readonly slot: number
   readonly oid: Oid
-  /** Of the object's record; an earlier one may have the data. */
+  /** The tid of the object's record; an earlier record may hold the data. */
   readonly tid: Tid
   readonly pos: number
   readonly length: number
-  /** The data is an earlier record's, found through back pointers. */
+  /** Whether the data belongs to an earlier record, found through back pointers. */
   readonly indirect: boolean
 }
 
@@ -50,8 +50,8 @@ export interface ReadRecord {
 }
 
 /**
- * The records at these places, in the file's order, in batches as they were read; compressed ones are inflated.
- * @throws CorruptRecordError; TooLargeError where they are too long together.
+ * The records at these locations, in file order, in batches as they are read; compressed ones are inflated.
+ * @throws CorruptRecordError; TooLargeError if they are too long in total.
  */
 export async function* readRecordsAt(
   fd: number,
@@ -61,11 +61,7 @@ export async function* readRecordsAt(
   let room = MAX_LOAD_BYTES
   for (const { oid, tid, length } of places) {
     if (length > MAX_RECORD_BYTES)
-      throw new CorruptRecordError(
-        oid,
-        tid,
-        `its record of ${length} bytes is longer than any that can be read`,
-      )
+      throw new CorruptRecordError(oid, tid, `its record of ${length} bytes is too long to be read`)
     room -= length
   }
   if (room < 0 && places.length > 1) throw new TooLargeError(MAX_LOAD_BYTES)
@@ -88,8 +84,8 @@ export async function* readRecordsAt(
 }
 
 /**
- * Bytes `[off, off + len)` of the record, cut at its end; in `into`, where that is given. Undefined where the record is
- * compressed: only the whole of it can be inflated.
+ * Bytes `[off, off + len)` of the record, cut at its end; in `into`, if that is given. Undefined if the record is
+ * compressed: it can only be inflated whole.
  * @throws CorruptRecordError
  */
 export async function readPartAt(
@@ -112,7 +108,7 @@ export async function readPartAt(
 async function readRun(fd: number, path: string, run: readonly Located[]): Promise<ReadRecord[]> {
   const [first] = run
   if (first === undefined) return []
-  // Damage can make records overlap: the last one may not be the one that ends last.
+  // In a damaged file records may overlap: the last one need not end last.
   const end = run.reduce((end, { pos, length }) => Math.max(end, pos + RECORD_HEADER_LENGTH + length), 0)
   const bytes = Buffer.allocUnsafeSlow(end - first.pos)
   await fill(bytes, fd, path, first, first.pos)
@@ -121,7 +117,7 @@ async function readRun(fd: number, path: string, run: readonly Located[]): Promi
     const off = place.pos - first.pos
     checkHeader(place, bytes, off)
     const record = bytes.subarray(off + RECORD_HEADER_LENGTH, off + RECORD_HEADER_LENGTH + place.length)
-    // Records share the buffer, unless most of it is gaps: then a record that is kept would keep those too.
+    // Records share the buffer, unless most of it is gaps, which a retained record would retain too.
     return { place, record: wanted * 2 >= bytes.length ? record : Buffer.from(record) }
   })
 }
@@ -140,10 +136,10 @@ async function fill(bytes: Uint8Array, fd: number, path: string, of: Located, po
 }
 
 function endsBefore(path: string, { oid, tid }: Located): CorruptRecordError {
-  return new CorruptRecordError(oid, tid, `${path} ends before it does`)
+  return new CorruptRecordError(oid, tid, `${path} ends before its record does`)
 }
 
-/** From `first` on, the records (by ascending position) that are read together. */
+/** The records from `first` on (ascending positions) that are read together. */
 function runOf(located: readonly Located[], first: number): readonly Located[] {
   let next = first
   let start = 0

@@ -1,10 +1,10 @@
 /**
- * A FileStorage from front to back: its transactions and their records' headers, without reading the data.
+ * Scans a FileStorage from front to back: its transactions and their records' headers, without the data.
  *
- * Each transaction is checked before it is believed: its length stands at both its ends, its id is later than
- * the one before, its records fill it exactly and name it as theirs. What does not agree is damage and an error.
- * A transaction that is not finished, or that the end of the file cuts off, is the **tail**: a crash left it, or
- * another process is about to complete it. It is skipped, with everything behind it.
+ * Each transaction is verified: its length is the same at both ends, its id is later than the previous one, and its
+ * records fill it exactly and carry its id. Anything else is damage, and an error. A transaction that is unfinished, or
+ * cut off by the end of the file, is the **tail**: a crash left it, or another process is still writing it. The tail
+ * and everything after it is skipped.
  */
 import { CannotOpenError } from '../errors.ts'
 import { TID_MAX } from '../ids.ts'
@@ -25,23 +25,23 @@ import {
 } from './format.ts'
 import type { Window } from './window.ts'
 
-/** A file under scan. */
+/** A file being scanned. */
 export interface ScannedFile {
   readonly path: string
   readonly fd: number
   readonly window: Window
-  /** How far it is looked at. */
+  /** The end of the scan. */
   readonly size: number
 }
 
-/** Bytes `[pos, size)` that are no whole transaction. */
+/** Bytes `[pos, size)` that are not a whole transaction. */
 export interface Tail {
   readonly pos: number
   readonly bytes: number
   readonly reason: string
 }
 
-/** @throws CannotOpenError where the file does not begin as a FileStorage does. */
+/** @throws CannotOpenError if the file does not begin as a FileStorage does. */
 export function checkMagic(file: ScannedFile): void {
   const magic = file.window.read(0, MAGIC_LENGTH)?.toString('latin1')
   if (magic !== MAGIC && magic !== MAGIC_PYTHON_2)
@@ -51,8 +51,8 @@ export function checkMagic(file: ScannedFile): void {
 }
 
 /**
- * The transaction at `pos`, the tail, or undefined at the file's end. `lastTid` is the one's before.
- * @throws CannotOpenError where the file is damaged.
+ * The transaction at `pos`, the tail, or undefined at the file's end. `lastTid` is the previous transaction's.
+ * @throws CannotOpenError if the file is damaged.
  */
 export function readTransaction(
   { path, window, size }: ScannedFile,
@@ -64,9 +64,9 @@ export function readTransaction(
   const bytes = window.read(pos, TRANSACTION_HEADER_LENGTH)
   if (bytes === undefined || pos + TRANSACTION_HEADER_LENGTH > size)
     return tail("a transaction's header is cut off")
-  if (bytes.every(byte => byte === 0)) return tail('zeros stand where a transaction should')
+  if (bytes.every(byte => byte === 0)) return tail('there are zeros in place of a transaction')
   const header = decodeTransactionHeader(bytes, 0, pos)
-  if (header.status === 'c') return tail('a transaction was begun and not finished')
+  if (header.status === 'c') return tail('a transaction is unfinished')
   if (![' ', 'p', 'u'].includes(header.status))
     throw damaged(path, pos, `a transaction's status is ${JSON.stringify(header.status)}`)
   if (header.length < preambleLength(header))
@@ -83,7 +83,7 @@ export function readTransaction(
 
 /**
  * The headers of a transaction's records, in the file's order.
- * @throws CannotOpenError where the file is damaged or holds what no zblkfs can name.
+ * @throws CannotOpenError if the file is damaged or has ids or records that zblkfs does not support.
  */
 export function* readRecords(
   { path, window }: ScannedFile,
@@ -104,7 +104,7 @@ export function* readRecords(
 function checkRecord(path: string, transaction: TransactionHeader, record: RecordHeader): void {
   const { pos, oid, length } = record
   if (record.transaction !== transaction.pos || record.tid !== transaction.tid)
-    throw damaged(path, pos, 'a record names another transaction than the one that it stands in')
+    throw damaged(path, pos, 'a record carries the id of another transaction')
   if (record.versionLength !== 0)
     throw new CannotOpenError(
       `${path} holds a record of a ZODB "version" at byte ${pos}, which ZODB itself gave up with 3.9: ` +

@@ -1,8 +1,8 @@
 /**
  * Small reads at ascending positions of a big file, through one buffer.
  *
- * A window is read where the bytes asked for are not in it, and what lies between two windows is never read:
- * among small records the file is read from front to back, among big ones only their headers are.
+ * A new window is read when the requested bytes are outside the current one; bytes between two windows are never read.
+ * So small records are read sequentially, and of big ones only the headers.
  */
 import { readSync } from 'node:fs'
 
@@ -18,13 +18,13 @@ export class Window {
     this.#fd = fd
   }
 
-  /** Forgets what was read: the file may have changed. */
+  /** Discards the window: the file may have changed. */
   reset(): void {
     this.#length = 0
   }
 
   /**
-   * The `length` bytes (at most 64 KiB) at `pos`, good until the next call; undefined where the file ends before.
+   * The `length` bytes (at most 64 KiB) at `pos`, valid until the next call; undefined if the file ends earlier.
    */
   read(pos: number, length: number): Buffer | undefined {
     if (pos < this.#start || pos + length > this.#start + this.#length) {
@@ -35,7 +35,7 @@ export class Window {
     return this.#bytes.subarray(pos - this.#start, pos - this.#start + length)
   }
 
-  /** The same for bytes that lie elsewhere: the window stays where it is. */
+  /** Reads bytes elsewhere without moving the window. */
   peek(pos: number, length: number): Buffer | undefined {
     if (pos >= this.#start && pos + length <= this.#start + this.#length) return this.read(pos, length)
     const bytes = Buffer.allocUnsafe(length)
@@ -43,7 +43,7 @@ export class Window {
   }
 }
 
-/** Fills `bytes` from `pos` as far as the file goes; the number of bytes read. */
+/** Fills `bytes` from `pos` up to the file's end; returns the number of bytes read. */
 export function readFully(fd: number, bytes: Uint8Array, pos: number): number {
   let length = 0
   while (length < bytes.length) {

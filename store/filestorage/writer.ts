@@ -1,11 +1,11 @@
 /**
- * Writes a FileStorage that ZODB opens: transactions are appended, each as ZODB itself would have written it.
+ * Writes a FileStorage that ZODB can open: appends transactions exactly as ZODB would write them.
  *
- * A transaction is begun with status 'c' and gets its length and status ' ' when all of it is in the file, so that
- * one that was cut short is what every reader skips. Only {@link FileStorageWriter.close} waits for the disk: a
- * file whose writer was not closed is to be thrown away.
+ * A transaction starts with status 'c' and gets its length and status ' ' once all of it is in the file, so that every
+ * reader skips one that was cut short. Only {@link FileStorageWriter.close} waits for the disk: discard a file whose
+ * writer was not closed.
  *
- * What must be known of earlier records (their positions, for `prev`) is in a position index on disk, not in memory.
+ * The positions of earlier records, needed for `prev`, are in a position index on disk, not in memory.
  */
 import { closeSync, constants, fstatSync, openSync, realpathSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
@@ -26,13 +26,13 @@ import { checkMagic } from './scan.ts'
 import type { TransactionToWrite, TransactionWriter } from '../store.ts'
 import { readFully, Window } from './window.ts'
 
-/** Bytes collected before they are written. */
+/** Bytes buffered before they are written. */
 const BUFFER_BYTES = 1024 * 1024
-/** Positions collected before they are indexed. */
+/** Positions buffered before they are indexed. */
 const BATCH_RECORDS = 1 << 14
 /** The longest user, description and extension: their lengths take two bytes. */
 const MAX_TEXT_BYTES = 0xffff
-/** How much of ZODB's lock file is read: a process id. */
+/** Maximum length read of ZODB's lock file: a process id. */
 const MAX_LOCK_BYTES = 64
 
 export class FileStorageWriter implements TransactionWriter {
@@ -41,7 +41,7 @@ export class FileStorageWriter implements TransactionWriter {
   readonly #index: PositionIndex
   #pending: Uint8Array[] = []
   #pendingBytes = 0
-  /** Where the pending bytes go. */
+  /** The position of the buffered bytes. */
   #pos: number
 
   private constructor(path: string, file: FileHandle, index: PositionIndex, pos: number) {
@@ -52,9 +52,9 @@ export class FileStorageWriter implements TransactionWriter {
   }
 
   /**
-   * Begins a new file.
+   * Creates a file.
    * @param mode its permissions, less the process's umask.
-   * @throws CannotOpenError where the path exists already, be it a link.
+   * @throws CannotOpenError if the path exists, even as a dangling link.
    */
   static async create(path: string, mode = 0o600): Promise<FileStorageWriter> {
     const file = await openHandle(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, mode)
@@ -65,8 +65,8 @@ export class FileStorageWriter implements TransactionWriter {
   }
 
   /**
-   * Opens a FileStorage to append to it. No other process may be writing it. A torn tail is cut off.
-   * @throws CannotOpenError as `openFileStorage`, and where a living process holds ZODB's lock file.
+   * Opens a FileStorage to append to it. No other process may be writing it. Removes a torn tail.
+   * @throws CannotOpenError as `openFileStorage`, and if a live process holds ZODB's lock file.
    */
   static async reopen(path: string, cacheDirectory = defaultCacheDirectory()): Promise<FileStorageWriter> {
     checkLock(path)
@@ -89,16 +89,16 @@ export class FileStorageWriter implements TransactionWriter {
     }
   }
 
-  /** The last transaction's tid; TID_NONE where there is none. */
+  /** The last transaction's tid; TID_NONE if there is none. */
   get lastTid(): Tid {
     return this.#index.last.tid
   }
 
-  /** Appends a transaction. When it fails the file is as it was. @throws StoreError */
+  /** Appends a transaction. If this fails, the file is unchanged. @throws StoreError */
   async append(transaction: TransactionToWrite): Promise<void> {
     if (transaction.tid <= this.lastTid)
       throw new StoreError(
-        `transaction ${formatTid(transaction.tid)} cannot be appended to ${this.#path}, whose last is ${formatTid(this.lastTid)}`,
+        `transaction ${formatTid(transaction.tid)} cannot be appended to ${this.#path}, whose last transaction is ${formatTid(this.lastTid)}`,
       )
     const start = this.#pos
     if (!this.#index.begin())
@@ -116,7 +116,7 @@ export class FileStorageWriter implements TransactionWriter {
     }
   }
 
-  /** Waits until all is on disk, and closes the file. */
+  /** Waits until everything is on disk, and closes the file. */
   async close(): Promise<void> {
     try {
       await this.#file.sync()
@@ -165,7 +165,7 @@ export class FileStorageWriter implements TransactionWriter {
     for await (const { oid, record } of records) {
       if (record?.length === 0)
         throw new StoreError(
-          `object ${formatOid(oid)} has an empty record, for which a FileStorage has no form`,
+          `object ${formatOid(oid)} has an empty record, which a FileStorage cannot represent`,
         )
       const length = record?.length ?? 0
       const previous = this.#index.find([oid], seq).get(oid)?.pos ?? 0
@@ -188,7 +188,7 @@ export class FileStorageWriter implements TransactionWriter {
   #text(what: string, bytes: Uint8Array): Uint8Array {
     if (bytes.length > MAX_TEXT_BYTES)
       throw new StoreError(
-        `a ${what} of ${bytes.length} bytes does not fit into a FileStorage: ${MAX_TEXT_BYTES} do`,
+        `a ${what} of ${bytes.length} bytes does not fit into a FileStorage, whose limit is ${MAX_TEXT_BYTES}`,
       )
     return bytes
   }
@@ -227,7 +227,7 @@ function checkLock(path: string): void {
   const holder = Number.parseInt(text.trim(), 10)
   if (holder > 0 && holder !== process.pid && isAlive(holder))
     throw new CannotOpenError(
-      `${path} is in use by process ${holder}: end it first (or remove ${path}.lock, if that process has nothing to do with it)`,
+      `${path} is in use by process ${holder}: end it first (or remove ${path}.lock, if that process does not use it)`,
     )
 }
 

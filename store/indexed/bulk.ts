@@ -1,16 +1,16 @@
 /**
- * The contract of a Bulk: a sequence of bytes that only grows at its end, for what is too long for a row of the index.
+ * The contract of a Bulk: an append-only sequence of bytes, for data that is too long for a row of the index.
  *
- * - A place is a position and a length. Positions are safe integers in {@link UNIT_BYTES}; one is never used again.
- * - Appended bytes become readable when the transaction whose rows point to them is committed. Bytes behind the end that the last
- *   transaction names belong to no transaction; `begin` discards them.
+ * - A place is a position and a length. Positions are safe integers in {@link UNIT_BYTES}; none is used twice.
+ * - Appended bytes become readable when the transaction whose rows point to them is committed. Bytes after the end that
+ *   the last transaction records belong to no transaction; `begin` discards them.
  * - Every unit is verified when it is read (frame.ts).
- * - One writer; any number of readers beside it.
+ * - One writer and any number of concurrent readers.
  *
- * A method may answer at once or with a promise: a local Bulk costs no turn of the event loop.
+ * A method may return its result or a promise: a local Bulk costs no turn of the event loop.
  */
 
-/** Bytes of a Bulk are missing or not what was written. The caller knows whose bytes they are. */
+/** Bytes of a Bulk are missing or differ from what was written. The caller knows which record they belong to. */
 export class BulkDamageError extends Error {
   override readonly name = 'BulkDamageError'
 }
@@ -34,9 +34,9 @@ export interface BulkRead {
 
 export interface BulkReader {
   /**
-   * Fills the memory of every read. The call is one batch: reads may be reordered and merged. When it fails, the memory
-   * holds anything.
-   * @throws BulkDamageError where any of them cannot be read; reading one at a time tells which.
+   * Fills the memory of every read. The call is one batch: reads may be reordered and merged. If it fails, the content of
+   * the memory is undefined.
+   * @throws BulkDamageError if any read fails; reading one at a time shows which.
    */
   read(reads: readonly BulkRead[]): void | Promise<void>
 }
@@ -65,16 +65,16 @@ export interface BulkWriter {
   /** The position of the next unit. */
   readonly end: number
 
-  /** Begins to append at `end`, and discards what lies behind. No write may be under way ({@link BulkWriter.settle}). */
+  /** Begins to append at `end`, and discards everything after it. No write may be in progress ({@link BulkWriter.settle}). */
   begin(end: number): void | Promise<void>
 
   /** Appends bytes. Those of all calls before a {@link BulkWriter.sync} must be whole units in total. */
   append(parts: readonly Uint8Array[]): void | Promise<void>
 
-  /** All appended bytes are durable when this is done. */
+  /** Waits until all appended bytes are durable. */
   sync(): void | Promise<void>
 
-  /** No write is under way when this is done, whether the last one succeeded or not. Never throws. */
+  /** Waits until no write is in progress, whether the last one succeeded or not. Never throws. */
   settle(): void | Promise<void>
 
   /**

@@ -1,10 +1,10 @@
 /**
  * Writes transactions to an index and a Bulk, one after the other.
  *
- * A record goes where it is read best: short ones into their rows, a bulk body into the Bulk. Rows are handed to the
- * index while bulk bytes are on their way to the disk; the Bulk is synced before the index commits, so a committed row
- * never points to bytes that may be lost. What the last transaction left (`#lastTid`, `#nextOid`, `#bulkEnd`) changes only when a
- * commit has succeeded; there is no other writer.
+ * Short records go into their rows, long bodies into the Bulk. Rows are added to the index while bulk bytes are being
+ * written; the Bulk is synced before the index commits, so a committed row never points to bytes that may be lost. The
+ * state after the last transaction (`#lastTid`, `#nextOid`, `#bulkEnd`) changes only when a commit has succeeded; there
+ * is no other writer.
  */
 import { NO_BYTES } from '../bytes.ts'
 import { ConflictError, StoreError } from '../errors.ts'
@@ -39,7 +39,7 @@ export class Committer {
   #commits = 0
   #committedBytes = 0
 
-  /** @param last the last transaction; undefined where there is none. */
+  /** @param last the last transaction; undefined if there is none. */
   constructor({ index, bulk, reader }: CommitterParts, last: TransactionRow | undefined) {
     this.#index = index
     this.#bulk = bulk
@@ -50,7 +50,7 @@ export class Committer {
     this.#bulkEnd = last.bulkEnd
   }
 
-  /** Goes on from the last transaction. @throws StoreError where that is damaged. */
+  /** Continues after the last transaction. @throws StoreError if that is damaged. */
   static async open(parts: CommitterParts): Promise<Committer> {
     const committer = new Committer(parts, await parts.index.last())
     await parts.bulk.begin(committer.#bulkEnd)
@@ -65,7 +65,7 @@ export class Committer {
     return this.#nextOid
   }
 
-  /** The number of transactions committed here. */
+  /** The number of transactions committed by this object. */
   get commits(): number {
     return this.#commits
   }
@@ -76,8 +76,8 @@ export class Committer {
   }
 
   /**
-   * Stores a transaction; it is durable when this resolves, and absent when this rejects. Only one call may be under way.
-   * @param allocated no oid from this one on has been allocated.
+   * Stores a transaction; it is durable when this resolves, and absent when this rejects. Only one call may be in progress.
+   * @param allocated the first oid that has not been allocated.
    * @throws ConflictError, ObjectNotFoundError, StoreError, and what index and Bulk throw.
    */
   async commit(transaction: NewTransaction, allocated: number): Promise<Tid> {
@@ -108,7 +108,7 @@ export class Committer {
   async #giveUp(rows: IndexTransaction): Promise<void> {
     await this.#bulk.settle()
     await rows.rollback()
-    // A later process may find the transaction all the same: its places must not be written again.
+    // A later process may find the transaction nevertheless: its positions must not be written again.
     if (rows.isInDoubt) this.#bulkEnd = this.#bulk.end
     try {
       // Frees the space at once where the disk is full.
@@ -123,11 +123,11 @@ export class Committer {
     if (wanted > this.#lastTid) return wanted
     throw new StoreError(
       `transaction ${formatTid(wanted)} is not later than the last one, ${formatTid(this.#lastTid)}: ` +
-        'copy transactions in their order into a database that has none later',
+        'copy transactions in order, into a database without later ones',
     )
   }
 
-  /** Returns the first unused oid behind those changed, the sum of the records' lengths, and the bytes added. */
+  /** Returns the first unused oid after those changed, the sum of the records' lengths, and the bytes added. */
   async #write(
     { changes }: NewTransaction,
     tid: Tid,

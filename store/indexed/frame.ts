@@ -1,20 +1,19 @@
 /**
  * The frame in which a Bulk stores bytes, the same for all of them. Bulk bytes are a sequence of units of
- * {@link UNIT_BYTES}; each has a checksum, XXH64 seeded by the unit's position, so that a unit that turns up at another
- * place is found. The checksums of {@link GROUP_BYTES} of units lie together in front of them:
+ * {@link UNIT_BYTES}; each has a checksum, XXH64 seeded by the unit's position, so that a unit at the wrong
+ * position is detected. The checksums of {@link GROUP_BYTES} of units are stored together before them:
  *
  * | in a frame       | is                                                               |
  * |------------------|------------------------------------------------------------------|
  * | 4096 bytes       | the checksums of the 512 units, 8 bytes little-endian each       |
  * | 512 * 4096 bytes | the units: a group                                               |
  *
- * A position counts the bytes of units, not those of checksums, and begins a frame where it is a multiple of
- * {@link GROUP_BYTES}. A frame may end after any unit. Compression and encryption would be steps of {@link Frame.seal}
+ * Positions count the bytes of units, not those of checksums. A frame begins at each multiple of {@link GROUP_BYTES}. A frame may end after any unit. Compression and encryption would be steps of {@link Frame.seal}
  * and {@link isIntact}.
  */
 import { xxh64 } from '../checksum.ts'
 
-/** Bulk bytes are written, checked and released in pieces of this length. What is shorter lies in a row. */
+/** Bulk bytes are written, verified and released in units of this length. Shorter data is stored in rows. */
 export const UNIT_BYTES = 4096
 
 /** The length of a checksum. */
@@ -29,12 +28,12 @@ export const FRAME_BYTES = UNIT_BYTES + GROUP_BYTES
 /** The end of the last whole unit before `pos`. */
 export const unitDown = (pos: number): number => pos - (pos % UNIT_BYTES)
 
-/** Where the checksum of the unit at a position lies among those of its group. */
+/** The offset of a unit's checksum among those of its group. */
 export const sumAt = (pos: number): number => ((pos % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES
 
 const unitSum = (unit: Uint8Array, pos: number): bigint => xxh64(unit, BigInt(pos))
 
-/** A frame that is being filled in memory, as it will be stored. */
+/** A frame being assembled in memory, in its stored form. */
 export class Frame {
   /** The whole frame: checksums, then units. */
   readonly bytes: Uint8Array
@@ -48,14 +47,14 @@ export class Frame {
     this.#sums = new DataView(bytes.buffer, bytes.byteOffset, UNIT_BYTES)
   }
 
-  /** Enters the checksum of the unit at `pos`, which lies in {@link Frame.units} already. */
+  /** Sets the checksum of the unit at `pos`, which must be in {@link Frame.units} already. */
   seal(pos: number): void {
     const at = pos % GROUP_BYTES
     this.#sums.setBigUint64(sumAt(pos), unitSum(this.units.subarray(at, at + UNIT_BYTES), pos), true)
   }
 }
 
-/** Whether whole units of one group, the first at `pos`, are those that the group's checksums were made of. */
+/** Whether whole units of one group, the first at `pos`, match the group's checksums. */
 export function isIntact(pos: number, units: Uint8Array, sums: Buffer): boolean {
   let at = sumAt(pos)
   for (let off = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES)

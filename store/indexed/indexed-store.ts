@@ -1,4 +1,4 @@
-/** The read half of a store over an index and a Bulk. Its subclasses know how these are opened, closed and written. */
+/** The read half of a store over an index and a Bulk. Subclasses open, close and write these. */
 import type { Capabilities } from '../capabilities.ts'
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type {
@@ -23,7 +23,7 @@ export abstract class IndexedStore implements ReadableStore {
     this.#reader = new Reader(parts)
   }
 
-  /** May change: a database that is a file can be moved while it is open. */
+  /** May change: a database file can be moved while it is open. */
   get name(): string {
     return this.#parts.name
   }
@@ -62,7 +62,7 @@ export abstract class IndexedStore implements ReadableStore {
     return this.#reader.changes(after, upTo)
   }
 
-  /** From the first call on every other method rejects. */
+  /** After the first call every other method rejects. */
   close(): Promise<void> {
     this.#reader.close()
     return Promise.resolve()

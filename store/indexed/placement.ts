@@ -3,21 +3,21 @@ import { NO_BYTES } from '../bytes.ts'
 import { UNIT_BYTES } from './frame.ts'
 
 /**
- * A transaction with fewer bulk bytes than this keeps them in its rows: one sync instead of two, at the price that these
- * bytes are written twice.
+ * A transaction with fewer bulk bytes than this keeps them in its rows: one sync instead of two, at the
+ * price of writing these bytes twice.
  */
 export const INLINE_TRANSACTION_BYTES = 65_536
 
-/** The most bytes in a row: all of a small transaction, and what is left of a record on both sides of its units. */
+/** Maximum bytes in a row: those of a small transaction, and the rests of a record on both sides of its units. */
 export const ROW_BYTES_MAX = INLINE_TRANSACTION_BYTES + 6 * UNIT_BYTES
 
 /** A record to be stored: `head`, then what goes into the bulk, then `tail`. */
 export interface Draft {
   readonly head: Uint8Array
   readonly tail: Uint8Array
-  /** Whole units in total; none where the record has all its bytes in its row, or shares them. */
+  /** Whole units in total; none if the record is entirely in its row, or shares its bulk bytes. */
   readonly units: readonly Uint8Array[]
-  /** Bulk bytes that are there already. */
+  /** Bulk bytes that are stored already. */
   readonly shared?: { readonly pos: number; readonly len: number }
 }
 
@@ -29,7 +29,7 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
   return filled.length === 1 ? (filled[0] ?? NO_BYTES) : Buffer.concat(filled)
 }
 
-/** Puts as many whole units as there are into the bulk; shorter rests on either side stay in the row. */
+/** Puts as many whole units as possible into the bulk; the shorter rests on either side stay in the row. */
 export function draftOf(head: Uint8Array, body: readonly Uint8Array[], tail: Uint8Array): Draft {
   const parts = [...body]
   const rowHead = head.length < UNIT_BYTES
@@ -43,7 +43,7 @@ export function draftOf(head: Uint8Array, body: readonly Uint8Array[], tail: Uin
   return { head: left, tail: concat(...rest, right), units }
 }
 
-/** The parts before and behind the byte `at`. */
+/** The parts before and from the byte `at`. */
 function split(
   parts: readonly Uint8Array[],
   at: number,

@@ -1,10 +1,10 @@
 /**
- * Reads records: rows from an index, their bulk bytes from a Bulk, all rows of a call first and then all bytes as one batch. Where
- * both are local, a call completes without a turn of the event loop.
+ * Reads records: rows from an index, bulk bytes from a Bulk. A call reads all its rows first, then all bytes as one
+ * batch. If both are local, it completes without a turn of the event loop.
  *
- * Rows are of one state of the index, but bulk bytes have no states: a pack may release the bytes of a row between the
- * two reads. So a call that meets damage looks everything up once more before it reports it. Rows of places that are
- * read again and again are remembered, which is sound because a transaction's state of an object never changes.
+ * All rows come from one snapshot of the index, but a Bulk has no snapshots: a pack may release the bytes of a row
+ * between the two reads. So a call that meets damage looks everything up again before it reports it. Recently used rows
+ * are cached, which is sound because a committed revision never changes.
  */
 import { LRUCache } from 'lru-cache'
 import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../errors.ts'
@@ -23,10 +23,10 @@ import { BulkDamageError, type BulkReader } from './bulk.ts'
 import type { Index, RevisionKey, RevisionRow } from './record-index.ts'
 import { newBytes, partLength, planRead, RecordMemory, recordSize, type RecordRead } from './record-parts.ts'
 
-/** The number of remembered rows: callers read parts of the same few long records many times. */
+/** Maximum number of cached rows: callers read parts of the same few long records many times. */
 const RECENT_ROWS = 1024
 
-/** A row with more bytes than this is not remembered. */
+/** Rows with more bytes than this are not cached. */
 const RECENT_BYTES = 512
 
 /** The number of rows in a page of a long list. */
@@ -39,7 +39,7 @@ export interface ReaderParts {
   readonly bulk: BulkReader
   /** The store's name, for messages. */
   readonly name: string
-  /** Turns what index or bulk threw into an error of errors.ts; leaves other errors as they are. */
+  /** Converts an error of the index or bulk into one of errors.ts; returns other errors unchanged. */
   readonly explain: (error: unknown) => unknown
 }
 
@@ -59,7 +59,7 @@ export class Reader {
     this.#explain = explain
   }
 
-  /** From now on every call rejects. */
+  /** After this every call rejects. */
   close(): void {
     this.#isClosed = true
   }
@@ -163,7 +163,7 @@ export class Reader {
     }
   }
 
-  /** Runs `ask` on the index; rejects as the store reports errors. */
+  /** Runs `ask` on the index; rejects with the store's errors. */
   async #ask<T>(ask: (index: Index) => T | Promise<T>): Promise<T> {
     try {
       return await ask(this.#open())
@@ -177,7 +177,7 @@ export class Reader {
     return this.#index
   }
 
-  /** The remembered row of an object's state by transaction `tid`. */
+  /** The cached row of an object's revision by transaction `tid`. */
   #recall(oid: Oid, tid: Tid): RevisionRow | undefined {
     const row = this.#isClosed ? undefined : this.#recent.get(oid)
     return row?.tid === tid ? row : undefined
@@ -190,7 +190,7 @@ export class Reader {
     return row
   }
 
-  /** Enters the rows that are not there yet. */
+  /** Fills in the rows that are missing. */
   async #findMissing(keys: readonly RevisionKey[], rows: (RevisionRow | undefined)[]): Promise<void> {
     const missing = keys.filter((_, index) => rows[index] === undefined)
     const found = this.#open().find(missing)
@@ -218,7 +218,7 @@ export class Reader {
     }
   }
 
-  /** Reads one after the other, to find which record is damaged. */
+  /** Reads one at a time, to find which record is damaged. */
   async #readEach(reads: readonly RecordRead[], failure: unknown): Promise<void> {
     if (!(failure instanceof BulkDamageError)) throw failure
     for (const read of reads) {

@@ -3,34 +3,34 @@
  * tail`: the index holds head and tail, a Bulk (bulk.ts) the rest.
  *
  * - Rows are immutable, and verified when they are read.
- * - Each call reads one state of the index, between two commits.
- * - One writer; any number of readers beside it.
+ * - Each call reads one snapshot of the index.
+ * - One writer and any number of concurrent readers.
  *
- * A method may answer at once or with a promise: a local index costs no turn of the event loop.
+ * A method may return its result or a promise: a local index costs no turn of the event loop.
  */
 import type { Oid, Tid } from '../ids.ts'
 import type { TransactionInfo } from '../store.ts'
 
-/** What an object was from `tid` on. */
+/** The state of an object from `tid` on. */
 export interface RevisionRow {
   readonly oid: Oid
   readonly tid: Tid
-  /** Null: from here on the object does not exist. */
+  /** Null marks a deletion (tombstone). */
   readonly head: Uint8Array | null
-  /** The position of the bulk bytes; null where there are none. */
+  /** The position of the bulk bytes; null if there are none. */
   readonly pos: number | null
   /** The number of bulk bytes. */
   readonly len: number
   readonly tail: Uint8Array | null
 }
 
-/** A transaction, and what the next one goes on from. */
+/** A transaction, and the state from which the next one continues. */
 export interface TransactionRow extends TransactionInfo {
   /** No object with this oid or a later one has a revision. */
   readonly nextOid: number
   /** The end of the bulk bytes after this transaction. */
   readonly bulkEnd: number
-  /** The bytes that it added; those of shared places are left out. */
+  /** The bytes that it added, excluding shared bytes. */
   readonly stored: number
 }
 
@@ -42,15 +42,15 @@ export interface RevisionKey {
 
 export interface Index {
   /**
-   * The newest row with `tid <= at` of each oid, in the order asked; undefined where there is none.
-   * @throws CorruptRecordError where a row is damaged.
+   * The newest row with `tid <= at` of each oid, in the order asked; undefined if there is none.
+   * @throws CorruptRecordError if a row is damaged.
    */
   newest(
     oids: readonly Oid[],
     at: Tid,
   ): readonly (RevisionRow | undefined)[] | Promise<readonly (RevisionRow | undefined)[]>
 
-  /** The rows of revisions, in the order asked; undefined where there is none. @throws as {@link Index.newest}. */
+  /** The rows of revisions, in the order asked; undefined if there is none. @throws as {@link Index.newest}. */
   find(
     keys: readonly RevisionKey[],
   ): readonly (RevisionRow | undefined)[] | Promise<readonly (RevisionRow | undefined)[]>
@@ -58,12 +58,12 @@ export interface Index {
   /** The tids in `(after, upTo]` of an object's revisions, newest first. */
   revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] | Promise<readonly Tid[]>
 
-  /** The last transaction; TID_NONE where there is none. */
+  /** The last transaction; TID_NONE if there is none. */
   lastTid(): Tid | Promise<Tid>
 
   /**
-   * At most `limit` transactions of `(after, upTo]`: the oldest ascending, or the newest descending when `reverse`. A page
-   * may end before a row that is damaged; one that would begin with it throws.
+   * At most `limit` transactions of `(after, upTo]`: the oldest ascending, or the newest descending if `reverse`. A page
+   * may end before a damaged row; a page that would begin with one throws.
    * @throws StoreError
    */
   transactions(
@@ -73,7 +73,7 @@ export interface Index {
     limit: number,
   ): readonly TransactionInfo[] | Promise<readonly TransactionInfo[]>
 
-  /** At most `limit` revisions behind `after` up to transaction `upTo`, ordered by tid, then by oid. */
+  /** At most `limit` revisions after `after` up to transaction `upTo`, ordered by tid, then by oid. */
   changes(
     after: RevisionKey,
     upTo: Tid,
@@ -81,9 +81,9 @@ export interface Index {
   ): readonly RevisionKey[] | Promise<readonly RevisionKey[]>
 }
 
-/** The side of an index that the one writer uses. */
+/** The writer's side of an index. */
 export interface IndexWriter {
-  /** The last transaction; undefined where there is none. @throws StoreError where going on from it would reuse oids or places. */
+  /** The last transaction; undefined if there is none. @throws StoreError if continuing from it would reuse oids or positions. */
   last(): TransactionRow | undefined | Promise<TransactionRow | undefined>
 
   /** As {@link Index.find}. */
@@ -91,24 +91,24 @@ export interface IndexWriter {
     keys: readonly RevisionKey[],
   ): readonly (RevisionRow | undefined)[] | Promise<readonly (RevisionRow | undefined)[]>
 
-  /** The tid of the newest revision of each oid; TID_NONE where there is none. */
+  /** The tid of the newest revision of each oid; TID_NONE if there is none. */
   newestTids(oids: readonly Oid[]): readonly Tid[] | Promise<readonly Tid[]>
 
-  /** Begins a transaction. Only one may be under way. */
+  /** Begins a transaction. Only one may be in progress. */
   begin(): IndexTransaction | Promise<IndexTransaction>
 }
 
 /**
- * Rows are added one at a time while their bulk bytes are still being written; none is visible before `commit`. Either
- * `commit` or `rollback` ends the transaction; after a failed `commit`, `rollback` does.
+ * Rows are added one at a time while their bulk bytes are still being written; none is visible before `commit`. The
+ * transaction ends with `commit` or `rollback`; after a failed `commit`, call `rollback`.
  */
 export interface IndexTransaction {
   add(row: RevisionRow): void
 
-  /** All rows are visible and durable when this is done, and the bulk bytes that they point to must be before it is called. */
+  /** Makes all rows visible and durable. The bulk bytes that they point to must be durable already. */
   commit(transaction: TransactionRow): void | Promise<void>
 
-  /** After a failed `commit`: whether a later process may find the transaction committed all the same. */
+  /** After a failed `commit`: whether a later process may find the transaction committed nevertheless. */
   readonly isInDoubt: boolean
 
   /** Never throws. */

@@ -1,10 +1,10 @@
-/** A record and its parts: which bytes of it lie in its row, and which in the bulk. */
+/** The parts of a record: which bytes are in its row, and which in the bulk. */
 import { NO_BYTES } from '../bytes.ts'
-import { madeGarbage } from '../gc-pacing.ts'
+import { recordShortLived } from '../gc-pacing.ts'
 import type { BulkRead } from './bulk.ts'
 import type { RevisionRow } from './record-index.ts'
 
-/** The length of an allocation that short records share. It also bounds what one kept record keeps alive. */
+/** The length of an allocation shared by short records, and so the memory that one retained record can retain. */
 const SLAB_BYTES = 32_768
 
 /** A bulk read for a record. */
@@ -17,8 +17,8 @@ export const recordSize = ({ head, len, tail }: RevisionRow): number =>
   (head?.length ?? 0) + len + (tail?.length ?? 0)
 
 /**
- * Copies those of the bytes `[off, off + into.length)` of a record that lie in its row to `into`; adds the read of the rest
- * to `reads`. The record must have all of them.
+ * Copies the part of the record's bytes `[off, off + into.length)` that is in its row to `into`, and adds the read of
+ * the rest to `reads`. The range must lie within the record.
  */
 export function planRead(row: RevisionRow, off: number, into: Uint8Array, reads: RecordRead[]): void {
   const head = row.head ?? NO_BYTES
@@ -41,12 +41,12 @@ export const partLength = (row: RevisionRow, off: number, len: number): number =
 
 /** Uninitialised memory for a part of a record. */
 export function newBytes(length: number): Buffer<ArrayBuffer> {
-  madeGarbage(length)
+  recordShortLived(length)
   return Buffer.allocUnsafeSlow(length)
 }
 
 /**
- * Memory for the records of one call: short ones share an allocation. A block's chunks are many, and they are dropped
+ * Memory for the records of one call. Short ones share an allocation: a block has many chunks, which are dropped
  * together.
  */
 export class RecordMemory {
@@ -58,7 +58,7 @@ export class RecordMemory {
     for (const row of rows) if (row !== undefined) this.#left += recordSize(row)
   }
 
-  /** A whole record, its bulk bytes still to be read; undefined where the object does not exist. */
+  /** A whole record whose bulk bytes are still to be read; undefined if the object does not exist. */
   plan(row: RevisionRow | undefined, reads: RecordRead[]): Uint8Array | undefined {
     if (row === undefined || row.head === null) return undefined
     if (row.pos === null && row.tail === null) return row.head

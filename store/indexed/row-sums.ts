@@ -6,12 +6,12 @@ import { shortSum } from '../checksum.ts'
 import type { TransactionRow } from './record-index.ts'
 import { ROW_BYTES_MAX } from './placement.ts'
 
-/** One call over gathered bytes costs less than one for each part. */
+/** One hash over the gathered bytes is cheaper than one per part. */
 const KEY_BYTES = 32
 const scratch = new Uint8Array(KEY_BYTES + ROW_BYTES_MAX)
 const key = new DataView(scratch.buffer)
 
-/** What the sum of a `txn` row covers: all but the counts that a pack changes. */
+/** The columns that the sum of a `txn` row covers: all but the counts, which a pack changes. */
 export type SummedTransaction = Omit<TransactionRow, 'tid' | 'objects' | 'bytes'> & { readonly tid: bigint }
 
 /** The sum of a `txn` row: the low 32 bits of the hash. */
@@ -44,7 +44,7 @@ export function rowSum(
   key.setInt32(28, head === null ? -1 : head.length)
   const headEnd = KEY_BYTES + (head?.length ?? 0)
   const end = headEnd + (tail?.length ?? 0)
-  // A row that was damaged may be longer than any that was written.
+  // A damaged row may be longer than any valid one.
   if (end > scratch.length) return -1
   if (head !== null) scratch.set(head, KEY_BYTES)
   if (tail !== null) scratch.set(tail, headEnd)

@@ -1,4 +1,4 @@
-/** Slices of stored records as parts of new ones: a second row that points to bulk bytes which are there already. */
+/** Slices of stored records as parts of new ones: a second row that points to existing bulk bytes. */
 import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../errors.ts'
 import type { RecordSlice } from '../store.ts'
 import { BulkDamageError, type BulkReader } from './bulk.ts'
@@ -8,9 +8,9 @@ import type { IndexWriter, RevisionRow } from './record-index.ts'
 import { planRead, recordSize, type RecordRead } from './record-parts.ts'
 
 /**
- * The draft of the record `head + slice + tail`. Bulk bytes are shared; bytes that lie in a row, or too few to be worth a
- * pointer, are copied.
- * @throws ObjectNotFoundError, StoreError where there is no such slice; CorruptRecordError where it is damaged.
+ * The draft of the record `head + slice + tail`. Bulk bytes are shared; bytes of a row, and ranges too short to be worth
+ * sharing, are copied.
+ * @throws ObjectNotFoundError, StoreError if there is no such slice; CorruptRecordError where it is damaged.
  */
 export async function draftSlice(
   index: Pick<IndexWriter, 'find'>,

@@ -1,4 +1,4 @@
-/** The write half of a store over an index and a Bulk: which oids are taken, what the last transaction is, and its intents. */
+/** The write half of a store over an index and a Bulk: allocation of oids, the last transaction, and intents. */
 import type { Intents } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
 import { oid as toOid, type Tid } from '../ids.ts'
@@ -11,9 +11,9 @@ export interface WriteHalfParts {
   readonly nextOid: number
   /** Stores a transaction after those of earlier calls. `nextOid`: the first oid that is not allocated. */
   readonly commit: (transaction: NewTransaction, nextOid: number) => Promise<Tid>
-  /** Undefined where the store has no place for them. */
+  /** Undefined if the store does not support them. */
   readonly intents: Intents | undefined
-  /** The message for entries that no process has read. */
+  /** The message about entries that have not been read. */
   readonly describeWaiting: (base: Tid, count: number) => string
 }
 
@@ -21,7 +21,7 @@ export class WriteHalf {
   /** The intents, as the capability offers them. */
   readonly intents: Intents | undefined
   readonly #parts: WriteHalfParts
-  /** False while there may be entries that have to be read before the next transaction voids them. */
+  /** False while there may be entries to be read before the next transaction, which voids them. */
   #areIntentsRead = false
   #lastTid: Tid
   #nextOid: number
@@ -45,12 +45,12 @@ export class WriteHalf {
     return this.#lastTid
   }
 
-  /** From now on every other method rejects. */
+  /** After this every other method rejects. */
   close(): void {
     this.#isClosed = true
   }
 
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  // oxlint-disable-next-line require-await -- errors must reject, not throw
   async allocateOids(count: number): Promise<OidRange> {
     this.#assertOpen()
     const first = toOid(this.#nextOid)
@@ -60,7 +60,7 @@ export class WriteHalf {
 
   async commit(transaction: NewTransaction): Promise<Tid> {
     this.#assertOpen()
-    // Objects that come with their oids, as copies from elsewhere do, take them.
+    // Copied objects bring their own oids: do not allocate those.
     for (const { oid } of transaction.changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
     if (!this.#areIntentsRead) await this.#assertNoIntents()
     this.#lastTid = await this.#parts.commit(transaction, this.#nextOid)

@@ -8,7 +8,7 @@ import {
 } from '../indexed/bulk.ts'
 import { verifyByReading } from '../indexed/check/verify.ts'
 
-/** Bulk bytes that lie at `[pos, pos + bytes.length)`. */
+/** Bulk bytes at `[pos, pos + bytes.length)`. */
 interface Piece {
   readonly pos: number
   readonly bytes: Uint8Array
@@ -24,7 +24,7 @@ export class MemoryBulk implements BulkScan, BulkWriter {
     this.#end = endOf(this.#pieces)
   }
 
-  /** Another Bulk with the same bytes; what is appended to one is not in the other. */
+  /** An independent copy. */
   copy(): MemoryBulk {
     return new MemoryBulk(this.#pieces)
   }
@@ -90,14 +90,14 @@ export class MemoryBulk implements BulkScan, BulkWriter {
     for (let off = 0; off < into.length;) {
       const at = pos + off
       const piece = this.#pieceAt(at)
-      if (piece === undefined) throw new BulkDamageError('its bytes are not there')
+      if (piece === undefined) throw new BulkDamageError('its bytes are missing')
       const part = piece.bytes.subarray(at - piece.pos, at - piece.pos + into.length - off)
       into.set(part, off)
       off += part.length
     }
   }
 
-  /** The piece that has the byte at `pos`. */
+  /** The piece with the byte at `pos`. */
   #pieceAt(pos: number): Piece | undefined {
     let [lo, hi] = [0, this.#pieces.length]
     while (lo < hi) {

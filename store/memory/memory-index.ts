@@ -15,7 +15,7 @@ import { recordSize } from '../indexed/record-parts.ts'
 import type { TransactionInfo } from '../store.ts'
 
 interface Rows {
-  /** Of each object, oldest first. */
+  /** Each object's rows, oldest first. */
   readonly revisions: ReadonlyMap<Oid, readonly RevisionRow[]>
   /** Oldest first, with the oids that each changed, ascending. */
   readonly transactions: readonly { readonly row: TransactionRow; readonly oids: readonly Oid[] }[]
@@ -36,7 +36,7 @@ export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
     this.#notes = new Map(notes)
   }
 
-  /** Another index with the same rows; what is committed to one is not in the other. */
+  /** An independent copy. */
   copy(): MemoryIndex {
     return new MemoryIndex({
       revisions: this.#revisions,
@@ -96,7 +96,7 @@ export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
   begin(): IndexTransaction {
     const added: RevisionRow[] = []
     return {
-      // The rows of the caller lie in memory that it may use again.
+      // The caller may reuse the memory of its rows.
       add: row => void added.push({ ...row, head: copied(row.head), tail: copied(row.tail) }),
       commit: row => this.#commit(row, added),
       isInDoubt: false,
@@ -227,7 +227,7 @@ export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
     return (this.#revisions.get(toOid(oid)) ?? []).toReversed()
   }
 
-  /** Replaces the newest row of an object, or removes it: damage, for a test. */
+  /** Replaces or removes the newest row of an object: damage, for tests. */
   damage(oid: Oid, change: (row: RevisionRow) => RevisionRow | undefined): void {
     const rows = this.#revisions.get(oid)
     const last = rows?.pop()

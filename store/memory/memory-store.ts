@@ -1,4 +1,4 @@
-/** A store in memory: the contract over the simplest index and Bulk. Nothing of it outlives the process. */
+/** A store in memory: the contract over the simplest index and Bulk. Nothing outlives the process. */
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Added, Capabilities, FoundIntents, Intents, Pinning, Space } from '../capabilities.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
@@ -19,7 +19,7 @@ import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../
 import { MemoryBulk } from './memory-bulk.ts'
 import { MemoryIndex } from './memory-index.ts'
 
-/** What takes the place of the disk: it outlives the stores that are opened on it. */
+/** Stands in for the disk: it outlives the stores that are opened on it. */
 export class MemoryDatabase {
   readonly index: MemoryIndex
   readonly bulk: MemoryBulk
@@ -33,7 +33,7 @@ export class MemoryDatabase {
     this.intents = new MemoryIntents(() => index.lastTid(), entries)
   }
 
-  /** The database as it is now; changes of one are not in the other. */
+  /** An independent copy. */
   copy(): MemoryDatabase {
     return new MemoryDatabase(this.index.copy(), this.bulk.copy(), this.intents.entries)
   }
@@ -44,7 +44,7 @@ export class MemoryDatabase {
   }
 }
 
-/** Entries that follow the last transaction. */
+/** The entries that follow the last transaction. */
 class MemoryIntents implements Intents {
   readonly #lastTid: () => Tid
   #entries: readonly Uint8Array[]
@@ -75,7 +75,7 @@ class MemoryIntents implements Intents {
 const NAME = 'memory'
 const explain = (error: unknown): unknown => error
 
-/** Pins of one open store. */
+/** The pins of one open store. */
 class MemoryPins implements Pinning {
   readonly #database: MemoryDatabase
 
@@ -151,7 +151,7 @@ abstract class MemoryReads extends IndexedStore implements Notes {
   }
 }
 
-/** A database in memory, opened for reading. */
+/** An in-memory database opened for reading. */
 export class MemoryReader extends MemoryReads implements ReadOnlyStore {
   readonly readOnly = true
   readonly capabilities: Capabilities = {
@@ -166,13 +166,13 @@ export class MemoryReader extends MemoryReads implements ReadOnlyStore {
   }
 }
 
-/** A database in memory, opened for writing. One at a time may be open. */
+/** An in-memory database opened for writing. Only one may be open at a time. */
 export class MemoryStore extends MemoryReads implements WritableStore {
   readonly readOnly = false
   readonly capabilities: Capabilities
   readonly #writing: WriteHalf
   readonly #packWriter: PackWriter
-  /** Settles when the commits asked for so far have. */
+  /** Settles when all queued commits have. */
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(database = new MemoryDatabase()) {
@@ -185,7 +185,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
       nextOid: committer.nextOid,
       commit: (transaction, nextOid) => this.#queue(() => committer.commit(transaction, nextOid)),
       intents,
-      describeWaiting: (_, count) => `${NAME} has ${count} synced writes that are in no transaction yet`,
+      describeWaiting: (_, count) => `${NAME} has ${count} synced writes that are not in a transaction yet`,
     })
     this.#packWriter = new PackWriter(index, bulk)
     this.capabilities = {
@@ -197,7 +197,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
     }
   }
 
-  /** The intents, whether {@link MemoryStore.capabilities} offers them or not. */
+  /** The intents, even if {@link MemoryStore.capabilities} does not offer them. */
   protected get intents(): Intents | undefined {
     return this.#writing.intents
   }
@@ -224,7 +224,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
     await this.#last
   }
 
-  /** A commit takes a turn of the event loop, as on any other store: reads have theirs meanwhile. */
+  /** A commit takes a turn of the event loop, as in any other store, during which reads run. */
   #queue<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#last.then(() => turn()).then(work)
     this.#last = done.catch(() => undefined)

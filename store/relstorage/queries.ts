@@ -1,11 +1,11 @@
-/** The statements on a RelStorage database, in the SQL of its schema. All integers come as bigints. */
+/** The SQL statements for a RelStorage database. All integers are returned as bigints. */
 import type Database from 'better-sqlite3'
 import type { RelStorageSchema } from './schema.ts'
 
 export interface StateRow {
   readonly tid: bigint
   readonly size: bigint
-  /** Not a Buffer: NULL where the object does not exist, or damage. */
+  /** If not a Buffer: NULL means that the object does not exist, anything else is damage. */
   readonly state: unknown
 }
 
@@ -20,7 +20,7 @@ export interface TransactionRow {
 
 export type Queries = ReturnType<typeof prepareQueries>
 
-/** Prepares the statements; their parameters stand in the order of the question marks. */
+/** Prepares the statements; parameters are in the order of the question marks. */
 export const prepareQueries = (db: Database.Database, schema: RelStorageSchema) => ({
   ...stateQueries(db),
   ...transactionQueries(db, schema),
@@ -38,13 +38,13 @@ function stateQueries(db: Database.Database) {
     state: db
       .prepare<[number, bigint], StateRow>(`SELECT tid, state_size AS size, state ${newest}`)
       .safeIntegers(),
-    /** How many revisions two oids and those between them have up to a tid; the limit, where there are more. */
+    /** The number of revisions of an inclusive range of oids up to a tid, at most the limit. */
     countBetween: db
       .prepare<[number, number, bigint, number], number>(
         'SELECT count(*) FROM (SELECT 1 FROM object_state WHERE zoid >= ? AND zoid <= ? AND tid <= ? LIMIT ?)',
       )
       .pluck(),
-    /** The newest revision of two oids and of each between them, in order. */
+    /** The newest revision of each oid of an inclusive range, in order. */
     statesBetween: db
       .prepare<[number, number, bigint], StateRow & { readonly zoid: bigint }>(
         `SELECT zoid, tid, state_size AS size, state FROM
@@ -58,7 +58,7 @@ function stateQueries(db: Database.Database) {
         `SELECT tid, state_size AS size, length(state) AS stored ${newest}`,
       )
       .safeIntegers(),
-    /** From where, counted from 1, and how many bytes; oid, tid. */
+    /** Start (from 1), length, oid, tid. */
     part: db.prepare<[number, number, number, bigint], { readonly start: unknown; readonly bytes: unknown }>(
       'SELECT substr(state, 1, 2) AS start, substr(state, ?, ?) AS bytes FROM object_state WHERE zoid = ? AND tid = ?',
     ),
@@ -84,7 +84,7 @@ function transactionQueries(db: Database.Database, schema: RelStorageSchema) {
           .pluck()
           .safeIntegers()
       : undefined,
-    /** after, upTo, limit. */
+    /** Parameters: after, upTo, limit. */
     ascending: db
       .prepare<[bigint, bigint, number], TransactionRow>(`${transactions} ORDER BY tid LIMIT ?`)
       .safeIntegers(),
@@ -97,7 +97,7 @@ function transactionQueries(db: Database.Database, schema: RelStorageSchema) {
       )
       .pluck()
       .safeIntegers(),
-    /** tid, the last row before, limit. */
+    /** Parameters: tid, the last row of the previous page, limit. */
     changed: db
       .prepare<[bigint, bigint, number], { readonly row: bigint; readonly zoid: bigint }>(
         `SELECT ${row} AS row, zoid FROM object_state WHERE tid = ? AND ${row} > ? ORDER BY ${row} LIMIT ?`,

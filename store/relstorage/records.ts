@@ -1,9 +1,9 @@
 /**
- * Reading a RelStorage database's records.
+ * Reads the records of a RelStorage database.
  *
- * - Neighbouring oids are found by one query, as a block's chunks are neighbours, unless they have a long history.
- * - SQLite always reads a whole value: the records whose parts were read last are kept (whole-records.ts).
- * - Compressed records are inflated outside of the transaction that reads them.
+ * - Neighbouring oids (such as a block's chunks) are looked up by one query, unless they have a long history.
+ * - SQLite always reads a whole value, so recently read records are cached (whole-records.ts).
+ * - Compressed records are inflated outside the transaction that reads them.
  */
 import { CorruptRecordError, TooLargeError } from '../errors.ts'
 import type { Oid, Tid } from '../ids.ts'
@@ -19,10 +19,10 @@ const MAX_RUN = 512
 /** ...unless they have more revisions than this on average. */
 const ROWS_PER_OID = 4
 
-/** Most bytes that are loaded in one call, unless one record alone has more. */
+/** Maximum bytes loaded in one call, unless a single record has more. */
 const MAX_LOAD_BYTES = 384 << 20
 
-/** Runs reads in one state of the database. */
+/** Runs reads on one snapshot of the database. */
 export interface InOneState {
   <T>(read: () => T): T
 }
@@ -76,7 +76,7 @@ export class Records {
     return revisions
   }
 
-  /** A part of a long record that is not compressed, or a whole record as it is stored. */
+  /** A part of a long uncompressed record, or a whole record as stored. */
   #find(oid: Oid, at: Tid, { off, len, into }: Part): RevisionPart | Stored | undefined {
     const row = this.#queries.about.get(oid, at)
     if (row === undefined || row.stored === null) return undefined
@@ -104,7 +104,7 @@ export class Records {
     return row && revisionOf(oid, row)
   }
 
-  /** The revisions of neighbours; undefined where they are to be looked up one by one. */
+  /** The revisions of neighbours; undefined if they should be looked up one by one. */
   #between(run: readonly Oid[], at: Tid): Map<number, Revision | undefined> | undefined {
     const [first, last] = [run[0], run.at(-1)]
     if (run.length < MIN_RUN || first === undefined || last === undefined) return undefined
@@ -120,7 +120,7 @@ export class Records {
   }
 }
 
-/** A record as it is stored, maybe compressed. */
+/** A record as stored, possibly compressed. */
 interface Stored {
   readonly tid: Tid
   readonly stored: Uint8Array
@@ -144,8 +144,8 @@ function revisionOf(oid: Oid, row: StateRow): Revision | undefined {
   return { tid: tid as Tid, record: state }
 }
 
-/** The record's length, `stored` being how many bytes there are. */
+/** The record's length, compared with `stored`, its actual number of bytes. */
 function checkedSize(oid: Oid, { tid, size }: Pick<StateRow, 'tid' | 'size'>, stored: bigint): number {
   if (stored === size) return Number(stored)
-  throw new CorruptRecordError(oid, tid as Tid, `it has ${stored} bytes where ${size} are noted`)
+  throw new CorruptRecordError(oid, tid as Tid, `it has ${stored} bytes, but its recorded size is ${size}`)
 }

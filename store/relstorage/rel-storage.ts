@@ -1,10 +1,10 @@
 /**
- * A RelStorage SQLite database (`main.sqlite3`) as a read-only store. Another process may write it meanwhile.
+ * A RelStorage SQLite database (`main.sqlite3`) as a read-only store. Another process may be writing it.
  *
- * A call sees what is committed when it begins; SQLite's WAL lets the writer go on meanwhile. What a
- * history-preserving database has at one `at` does not change. A **history-free** one keeps each object's newest
- * record only: what has changed since `at` is not found at `at` any more, its transactions are those that still have
- * a record, and they have no texts.
+ * A call sees what is committed when it begins; SQLite's WAL lets the writer continue meanwhile. In a
+ * history-preserving database the state at one `at` never changes. A **history-free** database keeps only each object's
+ * newest record: an object that has changed since `at` is not found at `at` any more, its transactions are those that
+ * still have a record, and they have no texts.
  */
 import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -28,14 +28,14 @@ import { prepareQueries, type Queries, type TransactionRow } from './queries.ts'
 import { Records } from './records.ts'
 import { relStorageSchema, type RelStorageSchema } from './schema.ts'
 
-/** Transactions listed between two turns of the event loop. */
+/** Transactions listed between two yields to the event loop. */
 const PAGE_TRANSACTIONS = 256
-/** Most oids of one ChangeSet. */
+/** Maximum number of oids in a ChangeSet. */
 const MAX_CHANGE_OIDS = 10_000
 
 /**
  * Opens a RelStorage database for reading.
- * @throws CannotOpenError where it is missing, no SQLite database, of no schema of RelStorage's, or holds oids
+ * @throws CannotOpenError if it is missing, not a SQLite database, has none of RelStorage's schemas, or has oids
  * beyond 2^53.
  */
 export async function openRelStorage(path: string): Promise<ReadOnlyStore> {
@@ -46,7 +46,7 @@ export async function openRelStorage(path: string): Promise<ReadOnlyStore> {
     const schema = relStorageSchema(db)
     if (schema === undefined)
       throw new CannotOpenError(
-        `${name} is a SQLite database, but not one of RelStorage's: it has none of its schemas`,
+        `${name} is a SQLite database, but not a RelStorage one: it has none of RelStorage's schemas`,
       )
     const queries = prepareQueries(db, schema)
     const { lowest, highest } = queries.zoids.get() ?? { lowest: null, highest: null }
@@ -181,13 +181,13 @@ function transactionInfo(row: TransactionRow): TransactionInfo {
   }
 }
 
-/** RelStorage keeps texts as blobs; older versions, as text. */
+/** RelStorage stores texts as blobs; older versions, as text. */
 function text(value: unknown): string {
   if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8')
   return typeof value === 'string' ? value : ''
 }
 
-/** A hint where SQLite finds its own structures damaged. */
+/** A hint if SQLite finds its own structures damaged. */
 function advice(error: unknown): string {
   const isDamage = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_CORRUPT')
   return isDamage ? ": restore it from a copy, or see what sqlite3's .recover can save" : ''

@@ -1,5 +1,5 @@
 /**
- * The SQLite schemas of Python's RelStorage, and which of them a database has.
+ * Detects which SQLite schema of Python's RelStorage a database has.
  *
  * | schema             | tables                                                                                          |
  * |--------------------|-------------------------------------------------------------------------------------------------|
@@ -17,7 +17,7 @@ export type RelStorageSchema = 'history-preserving' | 'history-free'
 const OBJECT_STATE = ['zoid', 'tid', 'state_size', 'state']
 const TRANSACTION = ['tid', 'username', 'description', 'extension']
 
-/** Which of RelStorage's schemas the database has; undefined: none. */
+/** The database's RelStorage schema; undefined if it has none. */
 export function relStorageSchema(db: Database.Database): RelStorageSchema | undefined {
   const state = columns(db, 'object_state')
   if (!OBJECT_STATE.every(column => state.has(column))) return undefined

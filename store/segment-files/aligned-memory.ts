@@ -2,7 +2,7 @@ import koffi from 'koffi'
 
 const ALIGNMENT = 4096
 
-/** Uninitialised memory that begins at a page, as a direct write requires. */
+/** Uninitialised page-aligned memory, as a direct write requires. */
 export function alignedMemory(length: number): Buffer {
   const bytes = Buffer.allocUnsafeSlow(length + ALIGNMENT)
   const beyond = Number(koffi.address(bytes) % BigInt(ALIGNMENT))

@@ -1,18 +1,18 @@
 /**
- * Paths through an open directory. `/proc/self/fd/N/NAME` is NAME in the directory that descriptor N refers to, wherever
- * that directory has been moved and whatever has its old path now: what openat(2) does, for calls that take a path.
- * Threads share descriptors, so such a path is valid in all threads of the process, and in no other process.
+ * Paths through an open directory. `/proc/self/fd/N/NAME` is NAME in the directory that descriptor N refers to, even if
+ * that directory was moved or its old path is now taken: openat(2) for calls that take a path. Threads share descriptors,
+ * so such a path is valid in all threads of the process, and in no other process.
  */
 import { closeSync, constants, fchownSync, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
 import { StoreError, systemCode } from '../errors.ts'
 
-/** open(2)'s flag that Node does not name: a descriptor of the file itself, neither readable nor writable. */
+/** An open(2) flag missing in Node: a descriptor of the file itself, neither readable nor writable. */
 export const O_PATH = 0o10_000_000
 
 /** The path of `name` in the open directory `fd`. */
 export const heldPath = (fd: number, name: string): string => `/proc/self/fd/${fd}/${name}`
 
-/** A text with the real paths of the directories that it names by their descriptors, for messages. */
+/** Replaces descriptor paths in a text by the real paths of their directories, for messages. */
 export const shown = (text: string): string =>
   text.replaceAll(/\/proc\/self\/fd\/(\d+)(?=\/)/g, (held, fd: string) => {
     try {
@@ -22,15 +22,15 @@ export const shown = (text: string): string =>
     }
   })
 
-/** A file beside a database is not what it has to be: a link, a FIFO, a device, or another user's. */
+/** A file next to a database is not a plain file of its owner: it is a link, a FIFO, a device, or another user's. */
 export class SideFileError extends StoreError {
   override readonly name = 'SideFileError'
 }
 
 /**
- * Opens a file beside a database: a regular file, not through a symbolic link, and without waiting for a FIFO's other end.
+ * Opens a file next to a database: only a regular file, not through a symbolic link, and never blocking on a FIFO.
  * @param flags open(2)'s access mode and creation flags.
- * @throws SideFileError where it is not a regular file; the errors of open(2), ENOENT included.
+ * @throws SideFileError if it is not a regular file; the errors of open(2), ENOENT included.
  */
 export function openSideFile(path: string, flags: number, mode = 0o600): number {
   let fd: number
@@ -48,16 +48,16 @@ export function openSideFile(path: string, flags: number, mode = 0o600): number 
 }
 
 const notRegular = (path: string, what: string): string =>
-  `${shown(path)} is ${what}: zblkfs did not make it; move it away`
+  `${shown(path)} is ${what}: zblkfs did not create it; move it away`
 
-/** Gives a file that root makes to the owner of what it belongs to, as SQLite does with the WAL. */
+/** Gives a file that root creates to the database's owner, as SQLite does with the WAL. */
 export function giveTo(fd: number, { uid, gid }: Pick<Stats, 'uid' | 'gid'>): void {
   if (process.geteuid?.() === 0 && uid !== 0) fchownSync(fd, uid, gid)
 }
 
-/** Whether what a user made may be relied on where `owner` owns the database: the owner, root and this process's user. */
+/** Whether to trust files of user `uid` next to a database of `owner`: those of the owner, root and this process's user. */
 export const isTrusted = (uid: number, owner: number): boolean =>
   uid === owner || uid === 0 || uid === process.geteuid?.()
 
-/** Whether a call failed because there is no such file. */
+/** Whether a call failed because the file does not exist. */
 export const isMissing = (error: unknown): boolean => systemCode(error) === 'ENOENT'

@@ -1,9 +1,9 @@
 /**
  * The segments of a log (log-layout.ts) as open files, a bounded number of them.
  *
- * The directory is held open from its first use: a log that is moved is written on where it is, and one that was removed
- * is noticed. What lies there may come from someone else (an unpacked archive, a shared directory), so only regular files
- * are opened, never through a link, and nothing is cut off or replaced but segments of this database.
+ * The directory is held open from its first use: a log that is moved is still written to, and a log that is removed is
+ * detected. Its files may come from elsewhere (an unpacked archive, a shared directory), so only regular files are
+ * opened, never through a link, and only segments of this database are truncated or replaced.
  */
 import {
   closeSync,
@@ -32,7 +32,7 @@ const OPEN_MAX = 16
 const BLOCK_BYTES = 512
 
 export class LogFiles {
-  /** Its path, through the descriptor of the database's directory where there is one. */
+  /** Its path, through the descriptor of the database's directory if there is one. */
   readonly #path: string
   readonly #id: string | undefined
   readonly #use: 'read' | 'write'
@@ -43,12 +43,12 @@ export class LogFiles {
     max: OPEN_MAX,
     dispose: fd => closeSync(fd),
   })
-  /** The last segment opened for direct writes; false where the filesystem allows none. */
+  /** The last segment opened for direct writes; false if the filesystem does not support them. */
   #direct: { readonly index: number; readonly fd: number } | false | undefined
 
   /**
-   * @param directory the log's. @param id the database's; undefined where that is damaged.
-   * @param owner the database's owner; the files that root makes become theirs.
+   * @param directory the log's. @param id the database's; undefined if that is damaged.
+   * @param owner the database's owner; files that root creates are given to them.
    */
   constructor(directory: string, id: string | undefined, use: 'read' | 'write', owner: Owner = thisUser()) {
     this.#path = directory
@@ -64,19 +64,19 @@ export class LogFiles {
     this.#directory = undefined
   }
 
-  /** @throws DatabaseGoneError where the directory was removed, or a segment that is in use. */
+  /** @throws DatabaseGoneError if the directory, or a segment in use, was removed. */
   assertThere(): void {
     if (this.#directory !== undefined && fstatSync(this.#directory).nlink === 0)
       throw new DatabaseGoneError(shown(this.#path))
   }
 
-  /** As {@link LogFiles.assertThere}, of a segment that was written to. */
+  /** As {@link LogFiles.assertThere}, for a segment that was written to. */
   assertSegmentThere(index: number): void {
     if (fstatSync(this.segment(index)).nlink === 0)
       throw new DatabaseGoneError(shown(segmentPath(this.#path, index)))
   }
 
-  /** The descriptor of a segment, valid until the next call. @throws BulkDamageError where it is missing or another database's. */
+  /** The descriptor of a segment, valid until the next call. @throws BulkDamageError if it is missing or another database's. */
   segment(index: number): number {
     const open = this.#open.get(index)
     if (open !== undefined) return open
@@ -91,9 +91,9 @@ export class LogFiles {
   }
 
   /**
-   * A descriptor of a segment for direct writes: whole pages, from memory that begins at a page. Undefined where the
-   * filesystem allows none. Valid until a segment is made or removed, another one is asked for, or all are closed; no write
-   * may be under way then.
+   * A descriptor of a segment for direct writes: whole pages, from page-aligned memory. Undefined if the
+   * filesystem does not support them. Valid until a segment is created or removed, another one is requested, or all are
+   * closed; no write may be in progress then.
    * @throws BulkDamageError as {@link LogFiles.segment}.
    */
   direct(index: number): number | undefined {
@@ -101,7 +101,7 @@ export class LogFiles {
     if (this.#direct?.index === index) return this.#direct.fd
     this.#closeDirect()
     try {
-      // The file that was verified, whatever has its name by now.
+      // The verified file, even if its name now refers to another.
       const path = `/proc/self/fd/${this.segment(index)}`
       const fd = openSync(path, constants.O_RDWR | constants.O_DIRECT)
       this.#direct = { index, fd }
@@ -113,8 +113,8 @@ export class LogFiles {
     }
   }
 
-  /** Direct writes fail although opening for them succeeded: use none from now on. */
-  forgoDirect(): void {
+  /** Falls back to buffered writes: the filesystem accepted O_DIRECT at open, but rejects the write. */
+  disableDirect(): void {
     this.#closeDirect()
     this.#direct = false
   }
@@ -125,7 +125,7 @@ export class LogFiles {
     this.#direct = undefined
   }
 
-  /** Makes an empty segment; replaces one that a failed transaction has left. */
+  /** Creates an empty segment; replaces one left by a failed transaction. */
   create(index: number): number {
     this.#directory ??= makeLogDirectory(this.#path, this.#owner)
     this.#open.delete(index)
@@ -151,7 +151,7 @@ export class LogFiles {
     }
   }
 
-  /** Removes a segment; its space is free even while another process has it open. @throws BulkDamageError as {@link LogFiles.segment}. */
+  /** Removes a segment; its space is freed even while another process has it open. @throws BulkDamageError as {@link LogFiles.segment}. */
   remove(index: number): void {
     ftruncateSync(this.segment(index))
     this.#open.delete(index)
@@ -159,7 +159,7 @@ export class LogFiles {
     rmSync(segmentPath(this.#heldPath(), index), { force: true })
   }
 
-  /** Frees whole units of one segment; false where the filesystem cannot, or the segment is gone. */
+  /** Frees whole units of one segment; false if the filesystem cannot do that, or the segment is missing. */
   punch(lo: number, hi: number): boolean {
     const fd = this.#segmentIfThere(segmentOf(lo))
     return (
@@ -167,15 +167,15 @@ export class LogFiles {
     )
   }
 
-  /** Whether units of one segment take space on the disk. */
+  /** Whether units of one segment take space on disk. */
   takesRoom(lo: number, hi: number): boolean {
     const fd = this.#segmentIfThere(segmentOf(lo))
     return fd !== undefined && fileRangesOf(lo, hi).some(({ offset, end }) => hasData(fd, offset, end))
   }
 
   /**
-   * Cuts off what lies behind `end`, where no committed transaction has bytes.
-   * @throws BulkDamageError, StoreError where a file there is not a segment of this log; then nothing was cut off.
+   * Removes everything after `end`, where no committed transaction has bytes.
+   * @throws BulkDamageError, StoreError if a file there is not a segment of this log. Nothing has been removed then.
    */
   cut(end: number): void {
     const tail = end === 0 ? { index: -1, length: 0 } : tailOf(end)
@@ -239,7 +239,7 @@ export class LogFiles {
     }
   }
 
-  /** Whose bytes are cut off has to be certain: a damaged header is not enough, one that was never written is. */
+  /** Before bytes are removed, their owner must be certain: a damaged header is not enough, a blank one is. */
   #assertOwn(index: number): void {
     const fd = this.segment(index)
     if (readSegmentHeader(fd) !== undefined || isBlank(fd)) return
@@ -256,21 +256,21 @@ export class LogFiles {
     rmSync(path, { force: true })
   }
 
-  /** The path of the directory through its descriptor; where there is none yet, its name. */
+  /** The path of the directory through its descriptor; its name if there is none yet. */
   #heldPath(): string {
     this.#directory ??= openLogDirectory(this.#path, this.#use === 'write' ? this.#owner : undefined)
     return this.#directory === undefined ? this.#path : `/proc/self/fd/${this.#directory}`
   }
 }
 
-/** Whether a segment's header was never written: a process died before, or the power failed. */
+/** Whether a segment's header was never written: the process died first, or the power failed. */
 function isBlank(fd: number): boolean {
   const header = Buffer.alloc(HEADER_BYTES)
   readSync(fd, header, 0, HEADER_BYTES, 0)
   return header.every(byte => byte === 0)
 }
 
-/** The bytes that a log takes on the disk: holes take none. */
+/** The bytes that a log takes on disk, excluding holes. */
 export function bytesOnDisk(directory: string): number {
   let bytes = 0
   for (const name of segmentNames(directory))
@@ -279,8 +279,8 @@ export function bytesOnDisk(directory: string): number {
 }
 
 /**
- * Checks that a log which ends at `end` is there and belongs to the database `id`.
- * @returns what is wrong with it, and the next step; undefined where nothing is.
+ * Checks that a log which ends at `end` is present and belongs to the database `id`.
+ * @returns the problem and the next step; undefined if there is none.
  */
 export function findProblem(directory: string, id: string | undefined, end: number): string | undefined {
   if (id === undefined) return DAMAGED_ID
@@ -305,14 +305,14 @@ export function findProblem(directory: string, id: string | undefined, end: numb
   }
 }
 
-/** A database that has no bytes in its log yet must not take another database's log for its own. */
+/** A database without bytes in its log must not adopt another database's log. */
 function foreignLogProblem(directory: string, id: string): string | undefined {
   const found = databaseIdOfLog(directory)
   if (found === undefined || found === id) return undefined
   const path = shown(directory)
   return (
     `${path} belongs to another database: ` +
-    `put that back beside it, or, where it is not needed, move ${path} away`
+    `put that database back next to it, or, if it is not needed, move ${path} away`
   )
 }
 
@@ -326,7 +326,7 @@ function segmentNames(directory: string): readonly string[] {
   }
 }
 
-/** The database id in the first intact segment header of a log; undefined where there is none. */
+/** The database id in the first intact segment header of a log; undefined if there is none. */
 export function databaseIdOfLog(directory: string): string | undefined {
   const ids = segmentNames(directory).map(name => {
     const fd = openSideFile(join(directory, name), constants.O_RDONLY)
@@ -339,7 +339,7 @@ export function databaseIdOfLog(directory: string): string | undefined {
   return ids.find(id => id !== undefined)
 }
 
-/** Why a file's bytes are not this database's. A damaged header alone is no reason: the bytes have checksums. */
+/** Why a file's bytes do not belong to this database. A damaged header does not matter: the bytes have checksums. */
 function ownershipProblem(
   fd: number,
   id: string | undefined,
@@ -356,4 +356,4 @@ function ownershipProblem(
 const DAMAGED_ID = "the database's id is damaged"
 
 const missingSegment = (path: string): string =>
-  `its log file ${shown(path)} is missing: put ${shown(dirname(path))} back beside the database`
+  `its log file ${shown(path)} is missing: put ${shown(dirname(path))} back next to the database`

@@ -1,20 +1,19 @@
 /**
- * Where the bytes of the log lie: in a directory of segments of {@link SEGMENT_BYTES} positions, each a file named by
- * its index.
+ * The layout of the log: a directory of segments of {@link SEGMENT_BYTES} positions, each a file named by its index.
  *
  * | in a segment | is                                                                  |
  * |--------------|---------------------------------------------------------------------|
  * | 4096 bytes   | the header: the database's id and the segment's index (segment-header.ts) |
  * | the rest     | frames (frame.ts), the last one of them perhaps not whole           |
  *
- * A position is never used again, so units are written once. A transaction's bytes begin at a unit and fill the last one,
- * so a unit belongs to one transaction. A page of checksums may be shared: the later transaction writes its own entries
- * behind the earlier one's, and a disk that writes the whole page for that writes the other entries again as they are.
- * That a power failure leaves these intact is what SQLite assumes of a disk as well ("powersafe overwrite").
+ * Positions are never reused, so each unit is written once. A transaction's bytes are whole units, so a unit belongs to
+ * one transaction. A page of checksums may be shared: the later transaction writes its own entries after the earlier
+ * one's, and the disk rewrites the whole page with the other entries unchanged. That these survive a power failure is
+ * what SQLite assumes of a disk too ("powersafe overwrite").
  *
- * Bytes behind the end that the last transaction names are left over from a transaction that failed, or from a process that
- * died; they are cut off or overwritten. Ranges that no revision points to are holes in the files; a segment that has
- * nothing else is removed.
+ * Bytes after the end that the last transaction records are left from a failed transaction or a dead process; they are
+ * removed or overwritten. Ranges that no revision points to are holes in the files; a segment that has nothing else is
+ * removed.
  */
 import { join } from 'node:path'
 import { FRAME_BYTES, GROUP_BYTES, sumAt, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
@@ -34,13 +33,13 @@ export const segmentIndex = (name: string): number | undefined =>
 
 export const segmentOf = (pos: number): number => Math.floor(pos / SEGMENT_BYTES)
 
-/** Where the byte at a position lies in its segment. */
+/** The offset in its segment of the byte at a position. */
 export function offsetOf(pos: number): number {
   const within = pos % SEGMENT_BYTES
   return UNIT_BYTES + Math.floor(within / GROUP_BYTES) * FRAME_BYTES + UNIT_BYTES + (within % GROUP_BYTES)
 }
 
-/** Where the checksum of the unit at a position lies in its segment. */
+/** The offset in its segment of the checksum of the unit at a position. */
 export function sumOffsetOf(pos: number): number {
   const within = pos % SEGMENT_BYTES
   return UNIT_BYTES + Math.floor(within / GROUP_BYTES) * FRAME_BYTES + sumAt(unitDown(pos))
@@ -59,8 +58,8 @@ export interface FileRange {
 }
 
 /**
- * The ranges of a segment's file that are no longer needed when no revision points to its whole units `[lo, hi)`: these
- * units, and the checksums of groups that are released as a whole.
+ * The ranges of a segment's file that can be freed if no revision points to its whole units `[lo, hi)`: these units, and
+ * the checksums of groups that are released whole.
  */
 export function fileRangesOf(lo: number, hi: number): readonly FileRange[] {
   const ranges: FileRange[] = []

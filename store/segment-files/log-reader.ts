@@ -13,22 +13,22 @@ import { isReadFailure } from './file-ranges.ts'
 import type { LogFiles } from './log-files.ts'
 import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf } from './log-layout.ts'
 
-/** Groups whose checksums a reader caches: 4 MiB, for 2 GiB of the log. */
+/** Number of groups whose checksums a reader caches: 4 MiB, for 2 GiB of the log. */
 const GROUPS_KEPT = 1024
 
-/** The longest run of reads that is read at once and copied apart: a block's chunks. */
+/** Maximum length of a run of reads that is read with one call and then copied out: a block's chunks. */
 const SPAN_BYTES = 2 << 20
 
 /** Reads ranges of the log and verifies the checksum of every unit that they touch. */
 export class LogReader implements BulkScan {
   readonly #files: LogFiles
-  /** The checksums of groups that were read, by the group's position. */
+  /** Checksums by position of their group. */
   readonly #groups = new LRUCache<number, Buffer>({
     max: GROUPS_KEPT,
     dispose: sums => void (this.#spare = sums),
   })
   #spare: Buffer | undefined
-  /** For a run of reads, before they are copied apart. */
+  /** Buffer for a run of reads. */
   #span = Buffer.alloc(0)
   readonly #unit = Buffer.allocUnsafeSlow(UNIT_BYTES)
 
@@ -36,7 +36,7 @@ export class LogReader implements BulkScan {
     this.#files = files
   }
 
-  /** In the order of positions; reads that follow one another in the log are made with one call. @throws as {@link BulkReader.read}. */
+  /** Reads in the order of positions; adjacent ranges of the log are read with one call. @throws as {@link BulkReader.read}. */
   read(reads: readonly BulkRead[]): void {
     const [only] = reads
     if (reads.length === 1 && only !== undefined) {
@@ -74,7 +74,7 @@ export class LogReader implements BulkScan {
     return verifyByReading(this, range, everyByte)
   }
 
-  /** Reads that follow one another in the log: straight into their memory where that is one piece too, else by way of a span. */
+  /** Reads adjacent ranges: straight into their memory if that is contiguous too, else through a span. */
   #readRun(run: readonly BulkRead[], { pos, into }: BulkRead, length: number): void {
     if (isOnePiece(run)) {
       this.readAt(pos, new Uint8Array(into.buffer, into.byteOffset, length))
@@ -88,7 +88,7 @@ export class LogReader implements BulkScan {
     }
   }
 
-  /** Reads `[pos, pos + target.length)`. @throws BulkDamageError where bytes are missing or not what was written. */
+  /** Reads `[pos, pos + target.length)`. @throws BulkDamageError if bytes are missing or differ from what was written. */
   readAt(pos: number, target: Uint8Array): void {
     let off = 0
     while (off < target.length) {
@@ -108,7 +108,7 @@ export class LogReader implements BulkScan {
     }
   }
 
-  /** Whole units of one group. */
+  /** Reads whole units of one group. */
   #readUnits(pos: number, target: Uint8Array): void {
     const fd = this.#files.segment(segmentOf(pos))
     if (!readAt(fd, target, offsetOf(pos))) throw new BulkDamageError(CUT_SHORT)
@@ -130,7 +130,7 @@ export class LogReader implements BulkScan {
 const isAscending = (reads: readonly BulkRead[]): boolean =>
   reads.every(({ pos }, index) => pos >= (reads[index - 1]?.pos ?? 0))
 
-/** Whether each read's memory follows that of the one before. */
+/** Whether the reads' memory is contiguous. */
 const isOnePiece = (reads: readonly BulkRead[]): boolean =>
   reads.every(({ into }, index) => {
     const last = index === 0 ? undefined : reads[index - 1]?.into
@@ -141,11 +141,11 @@ const isOnePiece = (reads: readonly BulkRead[]): boolean =>
 
 const CUT_SHORT = 'its log file ends before its bytes'
 
-/** False where the file is too short. @throws BulkDamageError where the disk cannot read it. */
+/** False if the file is too short. @throws BulkDamageError if the disk cannot read it. */
 const readAt = (fd: number, target: Uint8Array, offset: number): boolean =>
   readUpTo(fd, target, offset) === target.length
 
-/** Returns the number of bytes read; less than asked where the file ends. @throws BulkDamageError where the disk cannot read them. */
+/** Returns the number of bytes read, fewer than requested at the end of the file. @throws BulkDamageError if the disk cannot read them. */
 function readUpTo(fd: number, target: Uint8Array, offset: number): number {
   try {
     return readSync(fd, target, 0, target.length, offset)

@@ -10,29 +10,29 @@ import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf, tailOf } from './log-l
 const write = promisify(writeWithCallback)
 
 /**
- * The minimum length of a direct write, past the page cache, where the filesystem allows it: bulk data is in the
- * mount's own page cache already, and allocating a page for each of its units takes longer than the disk does.
+ * Minimum length of a direct write, which bypasses the page cache if the filesystem supports it: bulk data is in the
+ * mount's own page cache already, and allocating a page for each unit takes longer than the disk.
  */
 const DIRECT_BYTES = 256 << 10
 
 /**
  * Appends whole units to the log, a group at a time. They are durable after {@link LogWriter.sync}.
  *
- * A frame is assembled in memory as it will lie on disk, so that one call writes it; the next frame is assembled while that call
- * is under way.
+ * A frame is assembled in memory in its stored form, so that one call writes it; the next frame is assembled during that
+ * call.
  */
 export class LogWriter implements BulkWriter {
   readonly #files: LogFiles
-  /** The frame being assembled, and one that may be under way to the disk. */
+  /** The frame being assembled, and one that may be being written. */
   #frame = new Frame(alignedMemory(FRAME_BYTES))
   #other = new Frame(alignedMemory(FRAME_BYTES))
-  /** Resolves when the other frame is written; rejects where that fails. */
+  /** Settles when the other frame has been written. */
   #underway: Promise<void> | undefined
   /** The length of the unit that is not complete yet. */
   #fill = 0
-  /** The units before this position are written, or under way. */
+  /** The units before this position are written, or being written. */
   #written = 0
-  /** -1 before the first {@link LogWriter.begin}: a process that died may have left bytes behind any end. */
+  /** -1 before the first {@link LogWriter.begin}: a dead process may have left bytes after any end. */
   #end = -1
   #hasNewNames = false
   readonly #touched = new Set<number>()
@@ -46,7 +46,7 @@ export class LogWriter implements BulkWriter {
     return this.#end
   }
 
-  /** Begins to append at `end`, and cuts off what lies behind. No write may be under way ({@link LogWriter.settle}). */
+  /** Begins to append at `end`, and removes everything after it. No write may be in progress ({@link LogWriter.settle}). */
   begin(end: number): void {
     if (this.#end !== end || this.#touched.size > 0 || this.#written !== this.#end) this.#files.cut(end)
     this.#end = end
@@ -83,7 +83,7 @@ export class LogWriter implements BulkWriter {
     this.#touched.clear()
   }
 
-  /** Resolves when no write is under way, whether the last one succeeded or not. */
+  /** Resolves when no write is in progress, whether the last one succeeded or not. */
   async settle(): Promise<void> {
     await this.#underway?.catch(() => undefined)
     this.#underway = undefined
@@ -133,20 +133,20 @@ export class LogWriter implements BulkWriter {
       bytes.fill(0, sumsEnd, UNIT_BYTES)
       await this.#put(index, bytes.subarray(0, UNIT_BYTES + to), sumOffsetOf(pos))
     } else {
-      // The checksums before these are another transaction's. This is the first write of this one: none is under way.
+      // The checksums before these belong to another transaction. As this one's first write, none is in progress.
       this.#putBuffered(index, bytes.subarray(sumAt(pos), sumsEnd), sumOffsetOf(pos))
       await this.#put(index, units.subarray(from, to), offsetOf(pos))
     }
   }
 
-  /** Writes bytes of the frame, or starts to: then the next units go into the other frame. */
+  /** Writes bytes of the frame, or starts to and switches to the other frame. */
   async #put(index: number, bytes: Uint8Array, offset: number): Promise<void> {
     await this.#underway
     this.#underway = undefined
     const fd = bytes.length < DIRECT_BYTES ? undefined : this.#files.direct(index)
     if (fd === undefined) return this.#putBuffered(index, bytes, offset)
     this.#underway = this.#putDirect(fd, index, bytes, offset)
-    // The error is reported by the next await of it.
+    // The next await of it reports the error.
     this.#underway.catch(() => undefined)
     ;[this.#frame, this.#other] = [this.#other, this.#frame]
   }
@@ -157,14 +157,14 @@ export class LogWriter implements BulkWriter {
         done += (await write(fd, bytes, done, bytes.length - done, offset + done)).bytesWritten
     } catch (error) {
       if (!isInvalidArgument(error)) throw error
-      this.#files.forgoDirect()
+      this.#files.disableDirect()
       this.#putBuffered(index, bytes, offset)
     }
   }
 
   #putBuffered(index: number, bytes: Uint8Array, offset: number): void {
     const fd = this.#files.segment(index)
-    // A disk that runs full accepts a part and rejects the next.
+    // A disk that runs full accepts part of a write and rejects the next.
     for (let done = 0; done < bytes.length;)
       done += writeSync(fd, bytes, done, bytes.length - done, offset + done)
     startWriteOut(fd, offset, bytes.length)

@@ -3,7 +3,7 @@
  *
  * | offset | length | is                                                     |
  * |--------|--------|--------------------------------------------------------|
- * | 0      | 16     | "zblkfs log", filled up with zeros                     |
+ * | 0      | 16     | "zblkfs log", padded with zeros                        |
  * | 16     | 4      | the format's version, little-endian like all that follows |
  * | 20     | 4      | 0                                                      |
  * | 24     | 8      | the segment's index                                    |
@@ -11,8 +11,8 @@
  * | 48     | 8      | XXH64 of the bytes before it                           |
  * | 56     | 4040   | zeros                                                  |
  *
- * The bytes of the log have checksums of their own, so a damaged header loses no data. An intact header of another
- * database keeps that database's bytes from being read as ours.
+ * The log's data has its own checksums, so a damaged header loses nothing. An intact header of another database prevents
+ * its bytes from being read as this database's.
  */
 import { readSync } from 'node:fs'
 import { xxh64 } from '../checksum.ts'
@@ -31,9 +31,9 @@ const ID_OFFSET = 32
 const ID_BYTES = 16
 const SUM_OFFSET = 48
 
-/** Which segment of which database a file is. */
+/** Identifies a segment of a database. */
 export interface SegmentHeader {
-  /** The database's, 32 hex digits. */
+  /** The database's id, 32 hex digits. */
   readonly id: string
   readonly index: number
 }
@@ -49,7 +49,7 @@ export function encodeSegmentHeader({ id, index }: SegmentHeader): Buffer {
   return header
 }
 
-/** Reads the header of an open file; undefined where it is damaged, or the disk cannot read it. */
+/** Reads the header of an open file; undefined if it is damaged, or the disk cannot read it. */
 export function readSegmentHeader(fd: number): SegmentHeader | undefined {
   const header = Buffer.alloc(UNIT_BYTES)
   try {

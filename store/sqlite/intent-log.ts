@@ -1,20 +1,20 @@
 /**
- * A place for what is to be on disk before it becomes a transaction: `DATABASE-log/intents`, a file of fixed length
- * that is written from its beginning after each transaction. Overwriting bytes that are there already is the least
- * that a disk can be asked for: one write and one sync, without a change of the file's length or blocks.
+ * A write-ahead log for bytes that must be durable before their transaction: `DATABASE-log/intents`, a file of fixed
+ * length that is written from its beginning after each transaction. Overwriting allocated bytes is the cheapest durable
+ * write: one write and one sync, without a change of the file's length or blocks.
  *
  * | in an entry | length | is                                                                                |
  * |-------------|--------|-----------------------------------------------------------------------------------|
- * | 0           | 8      | XXH64 of all that follows, bytes included                                         |
+ * | 0           | 8      | XXH64 of everything after it, bytes included                                      |
  * | 8           | 8      | the transaction that it follows, little-endian like all numbers                   |
  * | 16          | 8      | a random number, the same for all entries that follow the transaction             |
- * | 24          | 4      | its place among these, from 0                                                     |
+ * | 24          | 4      | its number among these, from 0                                                    |
  * | 28          | 4      | the number of its bytes                                                           |
  * | 32          | 16     | the database's id                                                                 |
  * | 48          |        | its bytes                                                                         |
  *
- * Each entry begins at a page, so that none is written again with a page that it shares. Entries count as long as the
- * transaction that they follow is the last one: the next one makes all of them void without touching them.
+ * Each entry begins at a page boundary, so that no entry is rewritten with a shared page. Entries are valid as long as
+ * the transaction that they follow is the last one: the next transaction voids all of them without touching them.
  */
 import { randomBytes } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readSync, write, writeSync } from 'node:fs'
@@ -29,7 +29,7 @@ import { makeLogDirectory } from '../segment-files/log-directory.ts'
 import { INTENTS_NAME, intentsPath, logDirectory } from './log.ts'
 import type { DatabasePlace } from './open/database-place.ts'
 
-/** Room for 1024 writes of a page, whose entries take two each: then an fsync waits for the transaction of all of them. */
+/** Fits 1024 writes of a page, whose entries take two pages each. When it is full, an fsync waits for the next transaction. */
 export const INTENTS_BYTES = 8 << 20
 
 const PAGE_BYTES = 4096
@@ -48,7 +48,7 @@ interface FoundEntry {
   readonly nonce: bigint
   readonly index: number
   readonly bytes: Uint8Array
-  /** Where the next one begins. */
+  /** The start of the next entry. */
   readonly end: number
 }
 
@@ -59,17 +59,17 @@ export class IntentLog implements Intents {
   /** The WAL, whose transactions the entries follow. */
   readonly #wal: number
   #file: FileHandle | undefined
-  /** What the next entry goes on from. */
+  /** The transaction that the next entry follows. */
   #base: Tid | undefined
   #nonce = 0n
   #index = 0
   #end = 0
   #isAdding = false
-  /** The last write. */
+  /** Duration of the last write. */
   #tookMs = Infinity
   #sideFilesCheckedMs = -Infinity
 
-  /** @param id the database's. @param lastTid returns the last transaction. */
+  /** @param id the database's id. @param lastTid returns the last transaction. */
   constructor(place: DatabasePlace, id: string, lastTid: () => Tid) {
     this.#place = place
     this.#wal = openSync(`${place.held}-wal`, O_PATH | constants.O_NOFOLLOW)
@@ -77,7 +77,7 @@ export class IntentLog implements Intents {
     this.#lastTid = lastTid
   }
 
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  // oxlint-disable-next-line require-await -- errors must reject, not throw
   async read(): Promise<FoundIntents> {
     return readIntents(this.#place.held, this.#id, this.#lastTid())
   }
@@ -92,7 +92,7 @@ export class IntentLog implements Intents {
     }
   }
 
-  /** No call of {@link add} may be under way. */
+  /** No call of {@link add} may be in progress. */
   async close(): Promise<void> {
     closeSync(this.#wal)
     await this.#file?.close()
@@ -113,9 +113,9 @@ export class IntentLog implements Intents {
       this.#file ??= await openOrMake(this.#place)
       this.#assertThere(this.#file)
       const bytesWritten = await this.#write(this.#file, this.#encode(base, bytes))
-      if (bytesWritten < length) throw new Error('the disk took a part')
+      if (bytesWritten < length) throw new Error('the disk accepted only part of it')
     } catch {
-      // A full disk, or a broken one: a transaction will tell. What is there of this entry must not be followed.
+      // A full or broken disk: the next transaction will report it. No entry may follow this partial one.
       this.#end = INTENTS_BYTES
       return false
     }
@@ -125,7 +125,7 @@ export class IntentLog implements Intents {
   }
 
   /**
-   * Bytes in a file that was removed, or beside a database that was, can never be read again. The database is checked for
+   * Bytes in a file that was removed, or next to a database that was, can never be read again. The database is checked for
    * each entry, the side files once per {@link SIDE_FILES_CHECK_MS}: fstat of a file makes the kernel record a new time with
    * its next write, which adds 40 us to a synced one.
    */
@@ -137,7 +137,7 @@ export class IntentLog implements Intents {
       if (fstatSync(file).nlink === 0) throw new Error('it was removed')
   }
 
-  /** A quick disk is waited for: that is less than two changes of threads take. */
+  /** Waits for a fast disk: that takes less time than two thread switches. */
   async #write({ fd }: FileHandle, entry: Buffer): Promise<number> {
     const startMs = performance.now()
     const written =
@@ -161,7 +161,7 @@ export class IntentLog implements Intents {
   }
 }
 
-/** Reads what follows transaction `base`, in order, up to what is damaged or was not written whole. */
+/** Reads the entries that follow transaction `base`, in order, up to one that is damaged or incomplete. */
 export function readIntents(database: string, id: string, base: Tid): FoundIntents {
   const file = readWhole(intentsPath(database))
   const found: FoundEntry[] = []
@@ -176,7 +176,7 @@ export function readIntents(database: string, id: string, base: Tid): FoundInten
   return { entries: found.map(({ bytes }) => bytes), isDamaged: isFollowed(file, end, id, base, found) }
 }
 
-/** Whether there is an entry behind what could be read: of the same run, or of one whose first entry is gone. */
+/** Whether there is an entry after those that could be read: of the same run, or of a run whose first entry is missing. */
 function isFollowed(file: Buffer, end: number, id: string, base: Tid, found: readonly FoundEntry[]): boolean {
   for (let at = end; at < file.length; at += PAGE_BYTES) {
     const entry = entryAt(file, at, id, base)
@@ -217,7 +217,7 @@ function readWhole(path: string): Buffer {
   }
 }
 
-/** Opens the file so that each write is on disk when it returns; makes it where it is not there, or not whole. */
+/** Opens the file for synchronous writes; creates it if it is missing or incomplete. */
 async function openOrMake(place: DatabasePlace): Promise<FileHandle> {
   const owner = place.stat()
   const directory = makeLogDirectory(logDirectory(place.held), owner)
@@ -243,7 +243,7 @@ async function openOrMake(place: DatabasePlace): Promise<FileHandle> {
   }
 }
 
-/** Real zeros: room that was only reserved would have to be accounted for with the first write to it. */
+/** Writes real zeros: the first write to merely reserved space would change the file's metadata. */
 async function fill(file: FileHandle, directories: readonly string[]): Promise<void> {
   try {
     await file.truncate(0)
@@ -251,7 +251,7 @@ async function fill(file: FileHandle, directories: readonly string[]): Promise<v
     await file.sync()
     for (const path of directories) await syncNames(path)
   } catch (error) {
-    // The transaction that is made instead needs the room that this took.
+    // The transaction that replaces the entry needs this space.
     await file.truncate(0).catch(() => undefined)
     throw error
   }
@@ -274,7 +274,7 @@ const writeInPool = (fd: number, bytes: Buffer, position: number): Promise<numbe
     })
   })
 
-/** The message when entries wait that no mount has replayed. */
+/** The message about entries that no mount has replayed. */
 export const waitingIntents = (database: string, base: Tid, count: number): string =>
-  `${database} has ${count === 1 ? 'a synced write' : `${count} synced writes`} that no transaction has yet ` +
-  `(after ${formatTid(base)}): mount it for writing once; where that fails, and they are not needed, remove ${intentsPath(database)}`
+  `${database} has ${count === 1 ? 'a synced write that is' : `${count} synced writes that are`} not in a transaction yet ` +
+  `(after ${formatTid(base)}): mount it for writing once; if that fails, and they are not needed, remove ${intentsPath(database)}`

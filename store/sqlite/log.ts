@@ -1,4 +1,4 @@
-/** The log of a SQLite database: the directory of segment files that lies beside the database file. */
+/** The log of a SQLite database: the directory of segment files next to the database file. */
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Database } from 'better-sqlite3'
@@ -12,10 +12,10 @@ export const logDirectory = (database: string): string => `${database}-log`
 /** The name of the intent log (intent-log.ts) in the directory of the log. */
 export const INTENTS_NAME = 'intents'
 
-/** Where the intent log is. */
+/** The path of the intent log. */
 export const intentsPath = (database: string): string => join(logDirectory(database), INTENTS_NAME)
 
-/** @param id the database's id; undefined where that is damaged. */
+/** @param id the database's id; undefined if that is damaged. */
 export const logFilesOf = (
   db: Database,
   use: 'read' | 'write',
@@ -23,7 +23,7 @@ export const logFilesOf = (
 ): LogFiles =>
   new LogFiles(logDirectory(pathOf(db)), id, use, use === 'write' ? statSync(pathOf(db)) : undefined)
 
-/** The bytes that a database's log takes on the disk: holes take none. */
+/** The bytes that a database's log takes on disk, excluding holes. */
 export const logBytesOnDisk = (database: string): number => bytesOnDisk(logDirectory(database))
 
 /** The log's end as of the last transaction. */
@@ -35,8 +35,8 @@ export const lastTidOf = (db: Database): Tid =>
   (db.prepare<[], bigint>('SELECT max(tid) FROM txn').pluck().safeIntegers().get() ?? TID_NONE) as Tid
 
 /**
- * Checks that the log that a database needs to go on lies beside it.
- * @returns what is wrong with it, and the next step; undefined where nothing is.
+ * Checks that the log that a database needs is next to it.
+ * @returns the problem and the next step; undefined if there is none.
  */
 export const findLogProblem = (db: Database): string | undefined =>
   findProblem(logDirectory(pathOf(db)), readDatabaseId(db), lastLogEnd(db))

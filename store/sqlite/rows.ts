@@ -49,7 +49,7 @@ export const selectTransactions = <Parameters extends unknown[]>(
 ): Statement<Parameters, TransactionCells> =>
   db.prepare<Parameters, TransactionCells>(`SELECT ${TRANSACTION} FROM txn ${rest}`).safeIntegers().raw(true)
 
-/** @throws CorruptRecordError where the row is not what was written; StoreError where not even its key is legible. */
+/** @throws CorruptRecordError if the row differs from what was written; StoreError if not even its key is legible. */
 export function revisionRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): RevisionRow {
   if (typeof tid !== 'bigint' || typeof oid !== 'number')
     throw new StoreError('an entry of the index has no object and transaction', { code: 'damaged' })
@@ -59,7 +59,7 @@ export function revisionRow([oid, tid, sum, head, pos, len, tail]: RevisionCells
   return { oid: rowOid, tid: rowTid, head, pos, len, tail }
 }
 
-/** @throws StoreError where the row is not what was written. */
+/** @throws StoreError if the row differs from what was written. */
 export function transactionInfo(cells: TransactionCells): TransactionInfo {
   const { tid, user, description, extension, objects, bytes } = unverifiedTransactionRow(cells)
   if (!isIntact(cells)) throw damagedTransaction(tid)

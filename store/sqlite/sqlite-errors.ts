@@ -3,8 +3,8 @@ import { shown } from '../segment-files/held-path.ts'
 import { NoSpaceError, StoreError } from '../errors.ts'
 
 /**
- * SQLite's failure as one of ours. Errors that are ours already pass unchanged, and so do those of our own mistakes
- * (TypeError and the like).
+ * Converts an error of SQLite to a StoreError. StoreErrors and programming errors (TypeError and the like) pass
+ * unchanged.
  */
 export function storeError(error: unknown, openedBy: string): unknown {
   const path = shown(openedBy)
@@ -23,11 +23,11 @@ export function storeError(error: unknown, openedBy: string): unknown {
   return new StoreError(`${path}: ${message} (${code})`, { cause: error })
 }
 
-/** Whether SQLite had no room for a transaction in its WAL: then nothing of it will be found there. */
+/** Whether a transaction did not fit into the WAL: then nothing of it will be found there. */
 export const isFull = (error: unknown): boolean =>
   error instanceof Database.SqliteError && error.code === 'SQLITE_FULL'
 
-/** What a call to the system failed with, on a file of the log. */
+/** The error of a failed system call on a file of the log. */
 interface SystemError extends Error {
   readonly code: string
   readonly syscall: string

@@ -1,9 +1,9 @@
 /**
- * The reading side of the index (record-index.ts) in the tables of a SQLite database, over one connection. Calls are synchronous:
- * reading what SQLite or the kernel has in memory takes microseconds, less than handing it to another thread.
+ * The read side of the index (record-index.ts) in the tables of a SQLite database, over one connection. Calls are
+ * synchronous: reading what SQLite or the kernel has in memory takes microseconds, less than switching threads.
  *
  * Neighbouring oids are looked up with one query. SQLite's pages have no checksums, so each row is verified, and the
- * newest revision is compared with the last transaction where a lost entry of a transaction could go unseen.
+ * newest revision is compared with the last transaction wherever the loss of a `txn` row could go undetected.
  */
 import type { Database, Statement } from 'better-sqlite3'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
@@ -20,10 +20,10 @@ import {
   type TransactionCells,
 } from './rows.ts'
 
-/** Fewer neighbours than this are looked up one by one. */
+/** Minimum number of neighbours for a range query. */
 const RANGE_OIDS = 4
 
-/** The number of rows of other states that a range query may read. */
+/** Maximum number of rows of other moments that a range query may read. */
 const OTHER_ROWS = 64
 
 export class SqliteIndex implements Index {
@@ -41,7 +41,7 @@ export class SqliteIndex implements Index {
 
   constructor(db: Database) {
     this.#db = db
-    // The index's order, newest first: asking for it with ORDER BY doubles the time of a look-up.
+    // The index is ordered newest first: an explicit ORDER BY would double the time of a look-up.
     this.#point = selectRevisions(db, 'INDEXED BY revision_by_oid WHERE oid = ? AND tid <= ? LIMIT 1')
     this.#range = selectRevisions(
       db,
@@ -73,7 +73,7 @@ export class SqliteIndex implements Index {
   }
 
   newest(oids: readonly Oid[], at: Tid): readonly (RevisionRow | undefined)[] {
-    // One query reads one state by itself.
+    // A single query needs no transaction for a consistent snapshot.
     const [first] = oids
     return oids.length === 1 && first !== undefined
       ? [this.newestOf(first, at)]
@@ -122,7 +122,7 @@ export class SqliteIndex implements Index {
       .map(([tid, oid]) => ({ tid: tid as Tid, oid: oid as Oid }))
   }
 
-  /** An earlier moment must not be taken for one whose transaction's entry is damaged. */
+  /** Detects a damaged entry of the last transaction, instead of returning an earlier moment. */
   #checkNewest(found: Tid, upTo: Tid): void {
     const newest = (this.#newest.get(upTo) ?? TID_NONE) as Tid
     if (newest > found) throw damagedTransaction(newest)
@@ -142,8 +142,8 @@ export class SqliteIndex implements Index {
   }
 
   /**
-   * Looks `count` neighbouring oids up by reading their newest rows. Where these are mostly other states than the one
-   * asked for, as in a long history, looking up the rest one by one costs less.
+   * Looks up `count` neighbouring oids by reading their newest rows. If most of these belong to other moments, as in a
+   * long history, the rest is looked up one by one, which costs less.
    */
   #newestOfRange(
     first: Oid,
@@ -170,7 +170,7 @@ export class SqliteIndex implements Index {
     try {
       return read()
     } finally {
-      // Some errors end the transaction by themselves; ending it again would hide them.
+      // Some errors end the transaction; ending it again would hide them.
       if (this.#db.inTransaction) this.#end.run()
     }
   }

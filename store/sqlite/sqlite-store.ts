@@ -1,5 +1,5 @@
 /**
- * A store over a SQLite index and segment files. It reads on the event loop's thread over a connection of its own, and
+ * A store over a SQLite index and segment files. It reads on the event loop's thread over its own connection, and
  * writes through the thread of writer.ts. schema.ts has the format; open-sqlite-store.ts opens and checks a database.
  */
 import { statSync } from 'node:fs'
@@ -35,16 +35,16 @@ import type { StartedWriter, WriterClient } from './writer/writer-client.ts'
 import type { DatabasePlace } from './open/database-place.ts'
 import type { WriterLock } from './open/writer-lock.ts'
 
-/** How large a database is now, and what was done to it since it was opened here. */
+/** The present size of a database, and the writer's counters since it was opened. */
 export interface SqliteStoreStats {
-  /** On the disk, the log included. */
+  /** Size on disk, including the log. */
   readonly databaseBytes: number
   readonly walBytes: number
-  /** Absent where the store is read-only. */
+  /** Absent if the store is read-only. */
   readonly writer?: WriterStats
 }
 
-/** What both kinds share: reading. */
+/** The read side, shared by both kinds of stores. */
 abstract class SqliteReads extends IndexedStore implements Notes {
   abstract readonly readOnly: boolean
   readonly #place: DatabasePlace
@@ -89,19 +89,19 @@ abstract class SqliteReads extends IndexedStore implements Notes {
   }
 
   /** Which moments the last pack kept. */
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  // oxlint-disable-next-line require-await -- errors must reject, not throw
   async keptMoments(): Promise<KeptMoments> {
     return this.#read(() => parseKeptMoments(this.#scan.note(KEPT_MOMENTS)))
   }
 
   /** As {@link Measuring.added}. */
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  // oxlint-disable-next-line require-await -- errors must reject, not throw
   async added(after: Tid, upTo: Tid): Promise<Added> {
     return this.#read(() => this.#scan.added(after, upTo))
   }
 
-  /** What the database takes on the disk. */
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  /** Size of the database on disk. */
+  // oxlint-disable-next-line require-await -- errors must reject, not throw
   async space(): Promise<Space> {
     return this.#read(() => {
       const { totalBytes, freeBytes } = this.#scan.space()
@@ -127,13 +127,13 @@ abstract class SqliteReads extends IndexedStore implements Notes {
 
   protected readonly pinning: Pinning = {
     pin: moments => this.pin(moments),
-    // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+    // oxlint-disable-next-line require-await -- errors must reject, not throw
     pinned: async () => pinnedMoments(this.#place.held),
   }
 
   protected readonly retaining = new IndexedRetaining(this)
 
-  // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+  // oxlint-disable-next-line require-await -- errors must reject, not throw
   async note(name: string): Promise<string | undefined> {
     return this.#read(() => this.#scan.note(name))
   }
@@ -172,7 +172,7 @@ abstract class SqliteReads extends IndexedStore implements Notes {
   }
 }
 
-/** A database opened for reading, beside its writer where there is one. */
+/** A database opened for reading; a writer may be active. */
 export class SqliteStore extends SqliteReads implements ReadOnlyStore {
   readonly readOnly = true
   readonly #place: DatabasePlace
@@ -199,13 +199,13 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
   }
 }
 
-/** A database opened for writing: the only one, as long as its lock is held. */
+/** A database opened for writing, which holds its lock. */
 export class WritableSqliteStore extends SqliteReads implements WritableStore {
   readonly readOnly = false
   readonly capabilities: Capabilities
   readonly #writer: WriterClient
   readonly #lock: WriterLock
-  /** Absent where the database's id is damaged: entries could not be told from another database's. */
+  /** Absent if the database's id is damaged: its entries could not be distinguished from another database's. */
   readonly #intentLog: IntentLog | undefined
   readonly #writing: WriteHalf
   #closing: Promise<void> | undefined
@@ -246,7 +246,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
     return this.#writing.commit(transaction)
   }
 
-  /** Does one step of a pack, after the commits queued before it. @throws as commit. */
+  /** Runs one step of a pack after the commits queued before it. @throws as commit. */
   async packStep(step: PackStep): Promise<PackStepResult> {
     if (this.#closing !== undefined) throw new StoreError(`${this.name} is closed`)
     return await this.#writer.pack(step)
@@ -256,7 +256,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
     await this.packStep({ kind: 'note', name, value })
   }
 
-  /** Sets what the error of a process that is refused says about this one ("mounted at /x"). */
+  /** Sets how this process is described ("mounted at /x") in the error of a process that cannot open the database. */
   describe(purpose: string): void {
     this.#lock.describe(purpose)
   }
@@ -273,7 +273,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
   }
 
   async #close(): Promise<void> {
-    // The reader closes first: the last connection, one that may write, removes the WAL.
+    // Close the reader first: the last connection, which must be able to write, removes the WAL.
     await super.close()
     await this.#intentLog?.close()
     try {

@@ -1,4 +1,4 @@
-/** The files that a database is: its SQLite file, and the log beside it. */
+/** The files of a database: its SQLite file, and the log next to it. */
 import { copyFile, cp, rm, stat } from 'node:fs/promises'
 import { logBytesOnDisk, logDirectory } from '../../store/sqlite/log.ts'
 

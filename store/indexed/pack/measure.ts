@@ -6,10 +6,10 @@ import { UNIT_BYTES } from '../frame.ts'
 import type { PackSource } from './pack-source.ts'
 import { judge } from './sweep.ts'
 
-/** The part of the progress that marking takes. */
+/** Marking's share of the progress. */
 const MARK_PART = 0.9
 
-/** What a pack that keeps these moments would leave. @throws CorruptRecordError as a pack does. */
+/** Measures what would remain after a pack that keeps these moments. @throws CorruptRecordError as a pack does. */
 export async function measureLeft(
   reader: PackSource,
   kept: KeptMoments,
@@ -35,7 +35,7 @@ export async function measureLeft(
   }
 }
 
-/** All revisions. */
+/** Measures all revisions. */
 export async function measureAll(reader: PackSource): Promise<Measured> {
   const { bulkEnd } = await reader.end()
   const tally = new Tally()

@@ -1,10 +1,10 @@
 /**
- * Gives room of the bulk back: units to which no revision points are erased, and a segment without any other unit
- * is removed. No bytes are moved. Where parts of a segment cannot be released, only whole segments go.
+ * Frees bulk space: erases units that no revision points to, and removes segments without any other unit. No bytes are
+ * moved. If parts of a segment cannot be released, only whole segments are.
  *
- * Commits go on meanwhile. They point to bytes behind the bulk's end as of the mark, which are not looked at, or share bytes
- * that are pointed to already. So before each step the pack catches up with what was committed, and the writer refuses
- * to erase what a later commit points to.
+ * Commits continue meanwhile. They point to bytes after the bulk's end as of the mark, which a pack leaves alone, or
+ * share bytes that are in use already. So before each step the pack catches up with new commits, and the writer refuses
+ * to erase bytes that a later commit points to.
  */
 import type { PagedBitmap } from '../../paged-bitmap.ts'
 import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
@@ -16,23 +16,23 @@ import { StepSize } from './step-size.ts'
 const STEP_MIN_BYTES = 1 << 20
 const STEP_MAX_BYTES = 128 << 20
 const STEP_RANGES = 256
-/** Ranges between two chances to rest. */
+/** Ranges between two pauses. */
 const LOOK_RANGES = 256
 const STALE_MAX = 20
 
-/** What {@link packBulk} works with. */
+/** The input of {@link packBulk}. */
 export interface BulkPackWork {
   readonly reader: PackSource
-  /** The units of `[0, bulkEnd)` that revisions up to `upTo` point to, and maybe later ones. */
+  /** The units of `[0, bulkEnd)` that revisions up to `upTo`, and possibly later ones, point to. */
   readonly live: PagedBitmap
   readonly upTo: bigint
   readonly bulkEnd: number
   readonly step: (step: PackStep) => Promise<PackStepResult>
-  /** Called from time to time with the position reached, of `bulkEnd`. */
+  /** Called from time to time with the position reached, out of `bulkEnd`. */
   readonly pause: (doneBytes: number) => Promise<void> | undefined
 }
 
-/** Resolves to the bytes of the bulk that were given back. */
+/** Resolves to the number of bytes freed. */
 export async function packBulk(work: BulkPackWork): Promise<number> {
   return await new BulkPack(work).run()
 }
@@ -40,7 +40,7 @@ export async function packBulk(work: BulkPackWork): Promise<number> {
 class BulkPack {
   readonly #work: BulkPackWork
   readonly #stepSize = new StepSize(STEP_MIN_BYTES, STEP_MAX_BYTES)
-  /** What transactions up to this one point to is in `live`. */
+  /** `live` covers the transactions up to this one. */
   #seen: bigint
   #freedBytes = 0
 
@@ -83,7 +83,7 @@ class BulkPack {
     if (ranges.length > 0) await this.#erase(ranges)
   }
 
-  /** A step ends where a group does, so that the group's checksums go with it. */
+  /** A step ends at the end of a group, so that the group's checksums are released too. */
   #stepEnd(at: number, hi: number): number {
     const end = at + this.#stepSize.value
     if (end >= hi) return hi
@@ -126,7 +126,7 @@ class BulkPack {
     return this.#work.live.find(true, lo / UNIT_BYTES, end) < end
   }
 
-  /** Adds what was committed meanwhile to `live`. */
+  /** Adds the units of new commits to `live`. */
   async #catchUp(): Promise<void> {
     const { reader, live, bulkEnd } = this.#work
     const { lastTid } = await reader.end()

@@ -1,12 +1,12 @@
 /**
- * A pack from end to end, wherever the store runs it. No part relies on an earlier run having finished: an
- * interrupted pack keeps what it has done, and the next one does the rest.
+ * Runs a pack, in whichever thread the store chooses. No part relies on an earlier run having finished: an interrupted
+ * pack keeps what it has done, and the next one does the rest.
  *
- * 1. *Mark*: the caller's module finds the objects that are reached.
- * 2. *Sweep*: reads all revisions in their order and drops those that no kept moment sees, and the objects that were
- *    not reached. A bitmap of the bulk's units notes what stays.
- * 3. *Bulk*: room of the bulk is given back (pack-bulk.ts).
- * 4. Transactions without a revision are forgotten, and the index's free room goes back to the host.
+ * 1. *Mark*: the caller's module finds the reachable objects.
+ * 2. *Sweep*: reads all revisions in order and drops those that no kept moment sees, and unreachable objects. A bitmap
+ *    records the bulk units that stay.
+ * 3. *Bulk*: frees bulk space (pack-bulk.ts).
+ * 4. Drops transactions without a revision, and returns the index's free pages to the host.
  */
 import type { Mark, PackPhase, PackReport } from '../../capabilities.ts'
 import { tid as toTid, TID_NONE } from '../../ids.ts'
@@ -23,7 +23,7 @@ const DROP_MAX_ROWS = 4096
 const GIVE_BACK_MIN_PAGES = 64
 const GIVE_BACK_MAX_PAGES = 8192
 
-/** The ways out of the run: the writer, the progress, and rests. */
+/** What a run calls: the writer's steps, progress, and pauses. */
 export interface PackOutside {
   step(step: PackStep): Promise<PackStepResult>
   progress(phase: PackPhase, done: number, total: number): void
@@ -103,8 +103,8 @@ export class PackRun {
   }
 
   /**
-   * Drops what does not stay, and adds to `live` the units of the rest. Resolves to the transaction up to which `live` is
-   * complete.
+   * Drops revisions, and adds the units of the remaining ones to `live`. Resolves to the transaction up to which `live`
+   * is complete.
    */
   async #markAndSweep(live: PagedBitmap): Promise<bigint> {
     const { lastTid, nextOid } = await this.#reader.totals()
@@ -179,7 +179,7 @@ export class PackRun {
       const { durationMs } = await this.#step({ kind: 'give back', pages: size.value })
       size.adapt(durationMs)
       const free = (await this.#reader.space()).freeBytes
-      // Commits may use free pages as fast as they are given back: then stop.
+      // Commits may use free pages as fast as they are returned: then stop.
       if (free >= before) return
       before = free
       this.#outside.progress('give back', Math.min(total, freeAtFirst - free), total)

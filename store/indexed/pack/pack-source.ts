@@ -7,30 +7,30 @@ import type { BulkRange } from '../bulk.ts'
 import type { IndexEnd, PackedTransaction } from '../index-scan.ts'
 
 export interface PackSource extends RevisionReader {
-  /** The last transaction, and where bulk bytes ended with it. */
+  /** The last transaction, and the end of bulk bytes after it. */
   end(): IndexEnd | Promise<IndexEnd>
 
-  /** What the database takes on the disk. */
+  /** Size of the database on disk. */
   space(): Space | Promise<Space>
 
   /**
-   * All revisions in the order of oids, of each oid the newest first, in batches of bounded length. Those that are
-   * committed meanwhile may be missed.
+   * All revisions, ordered by oid and then newest first, in batches of bounded length. May miss those that are committed
+   * meanwhile.
    */
   entries(): AsyncIterable<readonly StoredRevision[]>
 
   /** The bulk ranges that the revisions after a transaction point to. */
   usedSince(tid: bigint): readonly BulkRange[] | Promise<readonly BulkRange[]>
 
-  /** A batch of the transactions in `(after, before)`, and whether a revision of each is left. Empty at the end. */
+  /** A batch of the transactions in `(after, before)`, each with whether it has a revision left. Empty at the end. */
   transactions(
     after: bigint,
     before: bigint,
   ): readonly PackedTransaction[] | Promise<readonly PackedTransaction[]>
 
-  /** The parts of the bulk that can be released as a whole, ascending. A range of an erase step lies in one of them. */
+  /** The parts of the bulk that can be released whole, ascending. A range of an erase step lies within one of them. */
   segments(): readonly BulkRange[] | Promise<readonly BulkRange[]>
 
-  /** Whether a range of one segment takes any room. */
+  /** Whether a range of one segment takes any space. */
   takesRoom(range: BulkRange): boolean | Promise<boolean>
 }

@@ -1,6 +1,6 @@
 /**
- * Decides for each revision whether it stays: a kept moment sees it, and its object is marked. Objects that were changed
- * after the marking began stay whole: they were reached then, or are new.
+ * Decides which revisions stay: those that a kept moment sees and whose object is marked. Objects that changed after
+ * marking began keep all revisions: they were reachable then, or are new.
  */
 import type { StoredRevision } from '../../capabilities.ts'
 import { KeptRevisions, type KeptMoments } from '../../kept-moments.ts'
@@ -14,8 +14,8 @@ export interface Judged {
 }
 
 /**
- * Judges `entries`, in the order of oids and of each oid the newest first, batch by batch.
- * @param reached the objects that a Mark found, as of `markedUpTo`.
+ * Judges `entries` (ordered by oid, then newest first), batch by batch.
+ * @param reached the objects found by a Mark, as of `markedUpTo`.
  */
 export async function* judge(
   entries: AsyncIterable<readonly StoredRevision[]>,
@@ -26,7 +26,7 @@ export async function* judge(
   const revisions = new KeptRevisions(kept)
   let oid = -1
   let isUnreached = false
-  /** The object's newest kept revisions, as far as they are tombstones: they go unless an older revision stays. */
+  /** The object's newest kept revisions while all are tombstones: they are dropped unless an older revision stays. */
   let tombstones: StoredRevision[] = []
   for await (const batch of entries) {
     const judged: Judged[] = []

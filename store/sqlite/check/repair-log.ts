@@ -11,9 +11,9 @@ import { lastLogEnd, lastTidOf, logDirectory, logFilesOf } from '../log.ts'
 import { filesToCheck } from './storage-check.ts'
 
 /**
- * Makes a database's id and the headers of its log files agree again, and creates the last file, which is appended to, where it
- * is lost. The caller holds the writer's lock and has nothing else open.
- * @throws StoreError where the whole log is missing: it may only have been left elsewhere.
+ * Makes a database's id and the headers of its log files agree again, and creates the last file, to which the log is
+ * appended, if it is missing. The caller holds the writer's lock and has nothing else open.
+ * @throws StoreError if the whole log is missing: it may have been left elsewhere.
  */
 export function repairLog(path: string): void {
   const db = new Database(path, { fileMustExist: true })
@@ -27,7 +27,7 @@ export function repairLog(path: string): void {
         databaseIdOfLog(logDirectory(path)) ?? newDatabaseId(),
       )
     mendFiles(logFilesOf(db, 'write'), end)
-    // A copy without its WAL is a database of its own from now on.
+    // From now on a copy without its WAL is an independent database.
     removeMark(db)
   } finally {
     db.close()
@@ -35,8 +35,8 @@ export function repairLog(path: string): void {
 }
 
 /**
- * @throws StoreError where a repair would find no log, or another database's, or void entries of the intent log: nothing may
- *   be repaired before.
+ * @throws StoreError if a repair would find no log, or another database's, or would void entries of the intent log. Call
+ *   it before any repair.
  */
 export function assertRepairable(path: string): void {
   const db = new Database(path, { readonly: true, fileMustExist: true })
@@ -47,7 +47,7 @@ export function assertRepairable(path: string): void {
     for (const index of files.indexes()) files.segment(index)
   } catch (error) {
     if (error instanceof BulkDamageError) throw nothingRepaired(error)
-    // The repair itself reports what SQLite cannot read.
+    // The repair itself reports errors of SQLite.
     if (!(error instanceof Database.SqliteError)) throw error
   } finally {
     files.close()
@@ -59,8 +59,8 @@ function assertIsThere(path: string, end: number): void {
   const directory = logDirectory(path)
   if (end > 0 && !existsSync(directory))
     throw new StoreError(
-      `${directory} is missing, and nothing was repaired: put it back beside ${path}, or, where it is lost for ` +
-        'good, make an empty directory of that name and repair again: what is lost becomes holes',
+      `${directory} is missing, and nothing was repaired: put it back next to ${path}, or, if it is lost for ` +
+        'good, create an empty directory of that name and repair again: lost data becomes holes',
     )
 }
 

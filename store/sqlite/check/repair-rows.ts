@@ -1,7 +1,6 @@
 /**
- * Makes the tables consistent again, after damage that no transaction could repair: rows that are not as they were written
- * are removed, the others are inserted anew, and the counts of transactions become those of the rows that are left. The
- * caller holds the writer's lock and has nothing else open.
+ * Rebuilds the tables after damage that no transaction could repair: removes damaged rows, inserts the others again, and
+ * corrects the counts of transactions. The caller holds the writer's lock and has nothing else open.
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
@@ -19,7 +18,7 @@ interface TransactionRow {
   readonly stored: bigint
 }
 
-/** @throws SqliteError where the tables cannot be read through; then nothing was changed. */
+/** @throws SqliteError if the tables cannot be read to their end. Nothing has been changed then. */
 export function repairRows(path: string): void {
   const db = new Database(path, { fileMustExist: true })
   try {
@@ -75,12 +74,12 @@ function repairTransactions(db: Database.Database): void {
   }
 }
 
-/** The losses of the past that a repair has accepted: rows of `meta`. */
+/** Prefix of `meta` rows: past losses that a repair has accepted. */
 const LOSS = 'lost'
 
 export const lossName = (oid: Oid, tid: Tid): string => `${LOSS} ${formatOid(oid)} ${formatTid(tid)}`
 
-/** Records past states that are lost for good, so that later checks are silent about them. */
+/** Records past states that are lost for good, so that later checks do not report them. */
 export function noteLosses(path: string, names: Iterable<string>): void {
   const db = new Database(path, { fileMustExist: true })
   try {

@@ -100,7 +100,7 @@ function mendRows(path: string): void {
   } catch (error) {
     if (!(error instanceof Database.SqliteError)) throw error
     throw new StoreError(
-      `the tables of ${path} cannot be read through (${error.message}), and nothing was changed`,
+      `the tables of ${path} cannot be read to their end (${error.message}), and nothing was changed`,
       { code: 'damaged-file', path, cause: error },
     )
   }

@@ -1,22 +1,21 @@
 /**
- * Looks for damage in a database below its objects: what SQLite finds, and what the checksums and counts of the format
- * find beyond it. SQLite's pages have no checksums, so a changed bit may lose or move rows without an error:
+ * Checks a database below the level of objects: by SQLite's own checks, and by the checksums and counts of the format. SQLite's pages have no checksums, so a changed bit may lose or move rows without an error:
  *
- * | what changed                              | is found by                                                   |
+ * | damage                                    | found by                                                      |
  * |-------------------------------------------|---------------------------------------------------------------|
  * | a row's content or key                    | the row's sum, which covers its key                           |
- * | a row is gone (a cell count, a pointer)   | `txn.objects` and `txn.bytes`, compared with a whole scan     |
- * | a row stands elsewhere, or twice          | the order of the scan, and SQLite's integrity check           |
- * | an index disagrees with the table         | SQLite's integrity check, and the search for what is lost     |
- * | the schema                                | its text, compared with that of a new database                |
+ * | a row is missing (a cell count, pointer)  | `txn.objects` and `txn.bytes`, compared with a full scan      |
+ * | a row is misplaced, or duplicated         | the order of the scan, and SQLite's integrity check           |
+ * | an index disagrees with the table         | SQLite's integrity check, and the search for lost revisions   |
+ * | the schema                                | its text, compared with a new database's                      |
  * | bytes of the log                          | the sums of its units                                         |
- * | a log file is gone, foreign, or cut short | what revisions point to, compared with the files there are    |
- * | the intent log                            | the sums of its entries: whole ones behind one that is not    |
+ * | a log file is missing, foreign, truncated | the ranges that revisions point to, compared with the files   |
+ * | the intent log                            | the sums of its entries: intact ones after a damaged one      |
  *
- * A whole scan reads the table through, not by an index, so it finds those that no search finds. Rows are
- * streamed, and what has to be remembered is in a temporary database: memory is bounded. Each scan reads one state of
- * the database, so a writer may run beside it. The log has no states: what a pack gives back meanwhile is no
- * damage, so a revision whose bytes are not there is looked up once more, in the state of that time.
+ * A full scan reads the table itself, not an index, so it finds rows that no look-up finds. Rows are streamed, and the
+ * state of the check is in a temporary database: memory is bounded. Each scan reads one snapshot, so a writer may be
+ * active. The log has no snapshots: space that a pack frees meanwhile is not damage, so a revision whose bytes are
+ * missing is looked up again, in the current state.
  *
  * Longer than most files, because the scans share one temporary database and its statements.
  */
@@ -36,7 +35,7 @@ import { LogReader } from '../../segment-files/log-reader.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
 import { createSchema } from '../schema.ts'
 
-/** A row of `revision` but for its id, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
+/** A row of `revision` without its id, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
 export type RevisionCells = [bigint, bigint, bigint, Buffer | null, bigint | null, bigint, Buffer | null]
 interface TransactionRow {
   readonly tid: bigint
@@ -51,12 +50,12 @@ interface TransactionRow {
   readonly sum: bigint
 }
 
-/** SQLite stops after this number of findings. */
+/** Maximum number of findings of SQLite's check. */
 const STRUCTURE_MAX = 1000
 const FLUSH_ENTRIES = 100_000
 const UNITS_PER_SEGMENT = SEGMENT_BYTES / UNIT_BYTES
 const PROGRESS_ROWS = 5000
-/** Beyond every position that a row may name. */
+/** Above every valid position. */
 const POSITIONS_MAX = 2 ** 52
 
 export class StorageCheck {
@@ -69,8 +68,8 @@ export class StorageCheck {
   #lastGap: { readonly lo: number; hi: number; readonly reason: string } | undefined
 
   /**
-   * @param db a connection of its own, for reading. @param now another, to look up what has become of a revision.
-   * @param upTo later transactions are left out.
+   * @param db a separate connection, for reading. @param now another, to look up the current state of a revision.
+   * @param upTo later transactions are ignored.
    */
   constructor(db: Database.Database, now: Database.Database, upTo: Tid, progress: Progress) {
     this.#db = db
@@ -92,7 +91,7 @@ export class StorageCheck {
 
   /** Runs the whole check. With `data` it reads every byte of the log. */
   *run(data: boolean): Generator<StorageDamage> {
-    // One snapshot: beside a mount that packs, the next would have other revisions, at other places of the log.
+    // One snapshot: if a mount packs meanwhile, a second one would have other revisions.
     this.#db.exec('BEGIN')
     try {
       yield* this.#guard(this.#structure())
@@ -112,7 +111,7 @@ export class StorageCheck {
       yield* damages
     } catch (error) {
       if (!(error instanceof Database.SqliteError)) throw error
-      yield { kind: 'structure', reason: `SQLite cannot read on: ${error.message}` }
+      yield { kind: 'structure', reason: `SQLite cannot read further: ${error.message}` }
     }
   }
 
@@ -136,7 +135,7 @@ export class StorageCheck {
     const expected = JSON.stringify(wanted.prepare(schema).all())
     wanted.close()
     if (JSON.stringify(this.#db.prepare(schema).all()) !== expected)
-      yield { kind: 'structure', reason: 'its schema is not that of its format' }
+      yield { kind: 'structure', reason: 'its schema differs from that of its format' }
   }
 
   *#log(data: boolean): Generator<StorageDamage> {
@@ -154,7 +153,7 @@ export class StorageCheck {
     }
   }
 
-  /** The units to which revisions point. */
+  /** The units that revisions point to. */
   #usedUnits(): PagedBitmap {
     const used = new PagedBitmap()
     const rows = this.#db
@@ -169,7 +168,7 @@ export class StorageCheck {
     return used
   }
 
-  /** Headers of the segments in use: one without a revision may be left over, or about to be removed. */
+  /** Checks the headers of segments in use: one without a revision may be a leftover, or about to be removed. */
   *#headers(files: LogFiles, used: PagedBitmap): Generator<StorageDamage> {
     for (const index of files.indexes()) {
       const end = (index + 1) * UNITS_PER_SEGMENT
@@ -184,7 +183,7 @@ export class StorageCheck {
     }
   }
 
-  /** Looks for what is used in each segment; reads all of it where `data` is wanted, or where the last unit of a group's cannot be read. */
+  /** Checks the used units of each segment: reads all if `data`, or if the last unit of a group cannot be read. */
   #segments(log: LogReader, used: PagedBitmap, data: boolean): void {
     const end = POSITIONS_MAX / UNIT_BYTES
     const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
@@ -227,7 +226,7 @@ export class StorageCheck {
         yield { kind: 'revision', ...ids(oid, tid), reason: 'the checksum of its index entry differs' }
         continue
       }
-      if (id <= before) yield { kind: 'structure', reason: `${nameOf(oid, tid)} does not stand in order` }
+      if (id <= before) yield { kind: 'structure', reason: `${nameOf(oid, tid)} is out of order` }
       before = id
       const count = counts.get(tid) ?? { objects: 0, bytes: 0 }
       counts.set(tid, count)
@@ -242,7 +241,7 @@ export class StorageCheck {
     this.#flush(counts)
   }
 
-  /** The bytes of a record that the log does not have intact. */
+  /** The bytes of a record that are not intact in the log. */
   *#missing(
     oid: bigint,
     tid: bigint,
@@ -268,7 +267,7 @@ export class StorageCheck {
     }
   }
 
-  /** Whether a revision is still there, and not packed away since the check began. */
+  /** Whether a revision still exists, that is, was not packed away since the check began. */
   #isThere(oid: bigint, tid: bigint, pos: number): boolean {
     const row = 'SELECT 1 FROM revision INDEXED BY revision_by_oid WHERE oid = ? AND tid = ? AND pos = ?'
     return this.#now.prepare(row).get(oid, tid, pos) !== undefined
@@ -284,7 +283,7 @@ export class StorageCheck {
     for (const row of rows.iterate()) {
       const { tid } = row
       if (!isTransaction(row)) {
-        yield { kind: 'transaction', reason: 'an entry has values of other types than it was written with' }
+        yield { kind: 'transaction', reason: 'an entry has values of the wrong types' }
         continue
       }
       if (tid > this.#upTo) continue
@@ -296,23 +295,22 @@ export class StorageCheck {
       })
       if (sum !== Number(row.sum))
         yield { kind: 'transaction', tid: tid as Tid, reason: 'the checksum of its entry differs' }
-      if (tid <= before)
-        yield { kind: 'structure', reason: `transaction ${hex(tid)} does not stand in order` }
+      if (tid <= before) yield { kind: 'structure', reason: `transaction ${hex(tid)} is out of order` }
       before = tid
       const { objects, bytes } = counted.get(tid) ?? { objects: 0, bytes: 0 }
       drop.run(tid)
       if (objects === Number(row.objects) && bytes === Number(row.bytes)) continue
       this.#wrong(tid)
-      const what = `it has ${objects} objects with ${bytes} bytes, but had ${row.objects} with ${row.bytes}`
+      const what = `it has ${objects} objects with ${bytes} bytes, but should have ${row.objects} with ${row.bytes}`
       yield { kind: 'transaction', tid: tid as Tid, reason: what }
     }
     const left = this.#marks.prepare<[], bigint>('SELECT tid FROM counted').pluck().safeIntegers()
     for (const tid of left.iterate()) {
-      yield { kind: 'transaction', tid: tid as Tid, reason: 'its entry is gone, its objects are there' }
+      yield { kind: 'transaction', tid: tid as Tid, reason: 'its entry is missing, its objects are present' }
     }
   }
 
-  /** Names the revisions that transactions have lost, as far as the index by transaction still has them. */
+  /** Names the revisions that transactions have lost, if the index by transaction still has them. */
   *#lost(): Generator<StorageDamage> {
     if (this.#marks.prepare('SELECT 1 FROM wrong').get() === undefined) return
     const isWrong = this.#marks.prepare('SELECT 1 FROM wrong WHERE tid = ?')
@@ -331,7 +329,7 @@ export class StorageCheck {
         yield { kind: 'revision', ...ids(oid, tid), reason: 'its index entry is lost' }
   }
 
-  /** Beside a mount: an entry may be written while it is read, but not twice. */
+  /** Reads twice: if a mount is active, an entry may be being written, but not both times. */
   *#intents(): Generator<StorageDamage> {
     const id = readDatabaseId(this.#now)
     if (id === undefined) return
@@ -341,7 +339,7 @@ export class StorageCheck {
     if (isDamaged)
       yield {
         kind: 'structure',
-        reason: `the intent log is damaged: synced writes behind its first ${entries.length} entries are lost`,
+        reason: `the intent log is damaged: synced writes after its first ${entries.length} entries are lost`,
       }
   }
 
@@ -400,11 +398,11 @@ function canRead(log: LogReader, pos: number, bytes: Uint8Array): boolean {
   }
 }
 
-/** The log's files; where the database does not know its id any more, those that are beside it. */
+/** The log's files; if the database has lost its id, those next to it. */
 export const filesToCheck = (db: Database.Database): LogFiles =>
   logFilesOf(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(logDirectory(pathOf(db))))
 
-/** Whether a row, with its key, is as it was written. */
+/** Whether a row, including its key, is intact. */
 export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {
   const isBlob = (cell: unknown): boolean => cell === null || Buffer.isBuffer(cell)
   if (![oid, tid, sum, pos ?? 0n, len].every(cell => typeof cell === 'bigint')) return false
@@ -414,7 +412,7 @@ export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells):
   return rowSum(Number(oid), tid, head, pos === null ? null : Number(pos), length, tail) === Number(sum)
 }
 
-/** Whether a row's values are of the types that its columns have: a damaged page may say otherwise. */
+/** Whether a row's values have the types of their columns: on a damaged page they may not. */
 function isTransaction(row: TransactionRow): boolean {
   const { tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum } = row
   return (
@@ -427,7 +425,7 @@ function isTransaction(row: TransactionRow): boolean {
 const hex = (tid: bigint): string => formatTid(tid as Tid)
 const nameOf = (oid: bigint, tid: bigint): string =>
   `object ${formatOid(Number(oid) as Oid)} of transaction ${hex(tid)}`
-/** A damaged row may hold any value: one that is not an id is named 0. */
+/** A damaged row may have any value: one that is not an id is reported as 0. */
 const ids = (oid: unknown, tid: unknown): { readonly oid: Oid; readonly tid: Tid } => ({
   oid: (typeof oid === 'bigint' ? Number(BigInt.asUintN(53, oid)) : 0) as Oid,
   tid: (typeof tid === 'bigint' ? BigInt.asUintN(63, tid) : 0n) as Tid,

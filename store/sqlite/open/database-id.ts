@@ -1,6 +1,6 @@
 /**
- * A database's id, which its log files carry too: 24 random hex digits, and 8 that are their CRC-32, so that a
- * damaged one is not taken for another database's.
+ * A database's id, which its log files carry too: 24 random hex digits followed by their CRC-32 as 8 digits, so that a
+ * damaged id is not mistaken for another database's.
  */
 import { randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
@@ -19,7 +19,7 @@ export function newDatabaseId(): string {
   return digits + sumOf(digits)
 }
 
-/** Undefined where it is missing or damaged. */
+/** Undefined if it is missing or damaged. */
 export function readDatabaseId(db: Database): string | undefined {
   const id = db.prepare<[string]>('SELECT value FROM meta WHERE name = ?').pluck().get(DATABASE_ID)
   if (typeof id !== 'string' || !/^[0-9a-f]{32}$/.test(id)) return undefined

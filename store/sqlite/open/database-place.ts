@@ -1,13 +1,13 @@
 /**
- * A database as what it is, not as what it is called: its directory and its file, held open.
+ * A database by identity rather than by name: its directory and its file, held open.
  *
- * The files beside it (lock, WAL, log, pins) are reached through the directory's descriptor, so that a database whose
- * directory is moved is served on in its new place, and nothing is made under the old path.
+ * The files next to it (lock, WAL, log, pins) are reached through the directory's descriptor, so that a database whose
+ * directory is moved is served from its new place, and nothing is created under the old path.
  *
- * The file's descriptor holds the writer's lock of the inode, and tells whether the file still has a name. It must be closed
+ * The file's descriptor holds the writer's lock of the inode, and shows whether the file still has a name. Close it
  * after all of this process's SQLite connections to the inode: close(2) of any descriptor of a file drops the
- * process's POSIX locks on it, which are SQLite's. All places of one inode in this process therefore share their descriptors,
- * which are closed with the last of these places. A descriptor opened with O_PATH drops no locks.
+ * process's POSIX locks on it, which are SQLite's. Therefore all places of one inode in this process share their descriptors,
+ * and the last one closes them. A descriptor opened with O_PATH drops no locks.
  */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
 import { basename, dirname } from 'node:path'
@@ -15,7 +15,7 @@ import { CannotOpenError } from '../../errors.ts'
 import { heldPath, O_PATH } from '../../segment-files/held-path.ts'
 import { isInodeLocked, tryLockInode, tryShareInode, unlockInode } from './file-locks.ts'
 
-/** The descriptors of one inode, of all places in this process. */
+/** The descriptors of one inode, shared by all places in this process. */
 interface SharedFile {
   readonly fds: { read?: number; write?: number }
   places: number
@@ -26,7 +26,7 @@ interface SharedFile {
 const sharedFiles = new Map<string, SharedFile>()
 
 export class DatabasePlace {
-  /** The path that it was opened by. */
+  /** The path used to open it. */
   readonly #openedAs: string
   readonly #name: string
   readonly #directory: number
@@ -34,14 +34,14 @@ export class DatabasePlace {
   #hasLock = false
   #closed = false
 
-  /** @param path the database's, without symbolic links. @throws the errors of open(2) for its directory. */
+  /** @param path the database's path, without symbolic links. @throws the errors of open(2) for its directory. */
   constructor(path: string) {
     this.#openedAs = path
     this.#name = basename(path)
     this.#directory = openSync(dirname(path), O_PATH | constants.O_DIRECTORY)
   }
 
-  /** The path for system calls of this process; the paths of the files beside the database begin with it. */
+  /** The path for system calls of this process, and a prefix of the paths of the files next to the database. */
   get held(): string {
     return heldPath(this.#directory, this.#name)
   }
@@ -50,7 +50,7 @@ export class DatabasePlace {
   get path(): string {
     if (this.#closed) return this.#openedAs
     const directory = readlinkSync(`/proc/self/fd/${this.#directory}`)
-    // A removed directory's reads "PATH (deleted)", and one outside of a new root "(unreachable)PATH".
+    // A removed directory shows as "PATH (deleted)", and one outside a new root as "(unreachable)PATH".
     if (!directory.startsWith('/') || directory.endsWith(' (deleted)')) return this.#openedAs
     return directory === '/' ? `/${this.#name}` : `${directory}/${this.#name}`
   }
@@ -67,8 +67,8 @@ export class DatabasePlace {
   }
 
   /**
-   * Opens the file. @returns false where there is none.
-   * @throws CannotOpenError where it is not a regular file; the errors of open(2).
+   * Opens the file. @returns false if there is none.
+   * @throws CannotOpenError if it is not a regular file; the errors of open(2).
    */
   openFile(use: 'read' | 'write'): boolean {
     let found: number
@@ -95,7 +95,7 @@ export class DatabasePlace {
     }
   }
 
-  /** Takes the lock of the file's inode; false where another writer has it, whatever the name that it knows. */
+  /** Takes the lock of the file's inode; false if another writer has it, under any name. */
   tryLock(): boolean {
     const shared = this.#file?.shared
     if (shared === undefined || shared.isLocked || !tryLockInode(this.fd)) return false
@@ -110,8 +110,8 @@ export class DatabasePlace {
   }
 
   /**
-   * Refuses writers from now on, for a reader that relies on the file not changing; false where there is one.
-   * Other readers may do the same.
+   * Locks out writers, for a reader that relies on the file not changing; false if there is a writer. Other readers may
+   * do the same.
    */
   keepWriterOut(): boolean {
     return this.#file?.shared.isLocked === false && tryShareInode(this.fd)

@@ -1,10 +1,10 @@
 /**
- * Two kinds of locks, both released by the kernel when a process ends, however it ends:
+ * Two kinds of locks, which the kernel releases however the process ends:
  *
- * - flock(2) on a file of our own (the lock file, a reader's pin).
- * - A lock of an open file description (fcntl(2), F_OFD_SETLK) on one byte of the database file, far behind its end. It is
- *   the inode's, whatever name the file was opened by, and does not conflict with SQLite's locks, which lie below
- *   2 GiB. A flock on the database file would: NFS makes it a lock of all bytes.
+ * - flock(2) on a separate file (the lock file, a reader's pin).
+ * - A lock of an open file description (fcntl(2), F_OFD_SETLK) on one byte of the database file, far beyond its end. It
+ *   applies to the inode, under any name, and does not conflict with SQLite's locks, which are below 2 GiB. A flock on
+ *   the database file would conflict on NFS, which turns it into a lock of all bytes.
  */
 import koffi from 'koffi'
 
@@ -29,7 +29,7 @@ const WRITER_BYTE = 2n ** 62n
 
 const libc = koffi.load(null)
 const flock = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number
-/** Declared with the one argument that these commands take: on 64-bit Linux it is passed as a variadic one is. */
+/** Declared with the one argument that these commands take: on 64-bit Linux it is passed like a variadic one. */
 const fcntl = libc.func('int fcntl(int fd, int command, void *lock)') as (
   fd: number,
   command: number,
@@ -48,12 +48,12 @@ function writerLock(type = F_WRLCK): Buffer {
 }
 
 /**
- * Locks a database's inode for one writer, until `fd` (open for writing) is closed; false where another one has it.
- * @throws Error where the filesystem has no locks.
+ * Locks a database's inode for one writer, until `fd` (open for writing) is closed; false if another writer has it.
+ * @throws Error if the filesystem does not support locks.
  */
 export const tryLockInode = (fd: number): boolean => trySet(fd, writerLock())
 
-/** Locks a database's inode against writers, together with others, until `fd` is closed; false where a writer has it. */
+/** Takes a shared lock of a database's inode against writers, until `fd` is closed; false if a writer has it. */
 export const tryShareInode = (fd: number): boolean => trySet(fd, writerLock(F_RDLCK))
 
 function trySet(fd: number, lock: Buffer): boolean {
@@ -63,7 +63,7 @@ function trySet(fd: number, lock: Buffer): boolean {
   throw new Error(`its filesystem cannot lock files (errno ${errno})`)
 }
 
-/** Releases what {@link tryLockInode} took, where the descriptor stays open. */
+/** Releases the lock of {@link tryLockInode} without closing the descriptor. */
 export function unlockInode(fd: number): void {
   fcntl(fd, F_OFD_SETLK, writerLock(F_UNLCK))
 }

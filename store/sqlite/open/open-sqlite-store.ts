@@ -1,10 +1,10 @@
 /**
- * Opens a database: everything that can be wrong with a path is found here and explained. The order is
+ * Opens a database, and explains everything that may be wrong with its path. In order:
  *
  * 1. the path without symbolic links, and the directory and the file held open (database-place.ts);
  * 2. for writing, the lock (writer-lock.ts);
- * 3. what SQLite will use beside the file: neither links nor files of other users;
- * 4. whether the database is whole (writing-mark.ts), of this format, and has its log;
+ * 3. the files that SQLite will use next to it: neither links nor files of other users;
+ * 4. that the database is complete (writing-mark.ts), of this format, and has its log;
  * 5. the connections.
  */
 import { readDatabaseId } from './database-id.ts'
@@ -35,26 +35,26 @@ import { inodeHolder, WriterLock } from './writer-lock.ts'
 import { assertWhole } from './writing-mark.ts'
 
 export interface OpenOptions {
-  /** Opens for reading only, beside a writer or without one. */
+  /** Opens for reading only; a writer may be active. */
   readonly readOnly?: boolean
-  /** Makes the database where there is none. */
+  /** Creates the database if there is none. */
   readonly create?: boolean
-  /** What this process wants the database for, told to those who are refused meanwhile. */
+  /** What this process uses the database for; shown to processes that cannot open it meanwhile. */
   readonly purpose?: string
-  /** SQLite's page cache for reading. */
+  /** Size of SQLite's page cache for reading. */
   readonly cacheSizeBytes?: number
   /** Opens even if the index of revisions may be corrupt. Used by fsck. */
-  readonly trustIndex?: boolean
+  readonly skipIndexCheck?: boolean
 }
 
 const DEFAULT_CACHE_BYTES = 4 << 20
 const BUSY_TIMEOUT_MS = 5000
-/** About a tenth of a second's work when a database is opened. */
+/** The check at open is skipped for more revisions than this; it takes about a tenth of a second for them. */
 const INDEX_CHECK_REVISIONS = 100_000
 
 /**
  * Opens the database at `path`.
- * @throws LockedError where another writer has it; CannotOpenError, with cause and next step, for all else.
+ * @throws LockedError if another writer has it; CannotOpenError, with cause and next step, for anything else.
  */
 export function openSqliteStore(
   path: string,
@@ -71,25 +71,25 @@ export async function openSqliteStore(
   const {
     readOnly = false,
     create = false,
-    purpose = 'no purpose told',
+    purpose = 'unknown purpose',
     cacheSizeBytes,
-    trustIndex = false,
+    skipIndexCheck = false,
   } = options
   const file = findFile(path, create && !readOnly)
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
-  if (readOnly) return explain(file, () => openReadOnly(file, cacheBytes, trustIndex))
+  if (readOnly) return explain(file, () => openReadOnly(file, cacheBytes, skipIndexCheck))
   const lock = explain(file, () => WriterLock.take(file, purpose))
   const { place } = lock
   try {
     if (create) createFile(lock)
     assertPlainFiles(place)
-    if (!trustIndex) assertWhole(place)
-    checkForWriting(place, trustIndex)
+    if (!skipIndexCheck) assertWhole(place)
+    checkForWriting(place, skipIndexCheck)
     const writer = await WriterClient.start(place)
     try {
       return new WritableSqliteStore(
         place,
-        connectForReading(place.held, place, cacheBytes, trustIndex),
+        connectForReading(place.held, place, cacheBytes, skipIndexCheck),
         writer,
         lock,
       )
@@ -103,23 +103,23 @@ export async function openSqliteStore(
   }
 }
 
-function openReadOnly(file: string, cacheBytes: number, trustIndex: boolean): SqliteStore {
+function openReadOnly(file: string, cacheBytes: number, skipIndexCheck: boolean): SqliteStore {
   const place = new DatabasePlace(file)
   try {
     if (!place.openFile('read')) throw new CannotOpenError(`${file} does not exist: check the name`)
     assertPlainFiles(place)
-    if (!trustIndex) assertWhole(place)
-    return new SqliteStore(place, connectForReading(nameToRead(place), place, cacheBytes, trustIndex))
+    if (!skipIndexCheck) assertWhole(place)
+    return new SqliteStore(place, connectForReading(nameToRead(place), place, cacheBytes, skipIndexCheck))
   } catch (error) {
     place.close()
     throw error
   }
 }
 
-/** What SQLite opens, for a connection that only reads. @throws LockedError where a writer has the file under another name. */
+/** The path that a read-only connection opens. @throws LockedError if a writer has the file under another name. */
 function nameToRead(place: DatabasePlace): string {
   const hasWal = lstatSync(`${place.held}-wal`, { throwIfNoEntry: false }) !== undefined
-  // The writer's WAL lies beside its own name for the file: without it, an old state would be read.
+  // The writer's WAL is next to its own name for the file: without it, an old state would be read.
   if (place.isLockedElsewhere) {
     if (hasWal) return place.held
     throw new CannotOpenError(
@@ -156,15 +156,15 @@ function checkFile(path: string, found: Stats, create: boolean): string {
   return path
 }
 
-/** Makes a database where there is none, readable by its owner alone; SQLite gives the WAL the same permissions. */
+/** Creates a database, readable only by its owner; SQLite gives the WAL the same permissions. */
 function createFile(lock: WriterLock): void {
   const { place } = lock
   const found = statSync(place.held, { throwIfNoEntry: false })
   if (found !== undefined && found.size > 0) return
   if (databaseIdOfLog(logDirectory(place.held)) !== undefined)
     throw new CannotOpenError(
-      `${place.path} cannot be made: ${logDirectory(place.path)} belongs to a database that is not beside it; ` +
-        `put that back, or, where it is not needed, move ${logDirectory(place.path)} away`,
+      `${place.path} cannot be created: ${logDirectory(place.path)} belongs to a database that is missing; ` +
+        `put that back, or, if it is not needed, move ${logDirectory(place.path)} away`,
     )
   assertPlainFiles(place)
   if (found === undefined) {
@@ -183,29 +183,29 @@ function createFile(lock: WriterLock): void {
   }
 }
 
-/** The writer would make a WAL database of any SQLite file; this connection removes the files that it makes. */
-function checkForWriting(place: DatabasePlace, trustIndex: boolean): void {
+/** The writer would convert any SQLite file to a WAL database; this connection removes the files that it creates. */
+function checkForWriting(place: DatabasePlace, skipIndexCheck: boolean): void {
   const db = new Database(place.held, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkFormat(db, place.path)
-    if (!trustIndex) checkLog(db, place.path)
+    if (!skipIndexCheck) checkLog(db, place.path)
   } finally {
     db.close()
   }
 }
 
-/** @param path the database's, or a URI of it. */
+/** @param path the database's path or URI. */
 function connectForReading(
   path: string,
   place: DatabasePlace,
   cacheSizeBytes: number,
-  trustIndex: boolean,
+  skipIndexCheck: boolean,
 ): Database.Database {
   const db = new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkFormat(db, place.path)
     db.pragma(`cache_size = -${Math.ceil(cacheSizeBytes / 1024)}`)
-    if (!trustIndex) {
+    if (!skipIndexCheck) {
       checkIndex(db, place.path)
       checkLog(db, place.path)
     }
@@ -216,7 +216,7 @@ function connectForReading(
   }
 }
 
-/** Refuses what is not a database of ours, or of a format that only a later version knows. */
+/** Rejects databases of other programs, and of formats that only a later version knows. */
 function checkFormat(db: Database.Database, file: string): void {
   const application = db.pragma('application_id', { simple: true })
   if (application !== APPLICATION_ID) {
@@ -234,8 +234,8 @@ function checkFormat(db: Database.Database, file: string): void {
 }
 
 /**
- * Looks whether the index of revisions is whole, if that is quick. SQLite's pages have
- * no checksums: a damaged key could hide an object's newest state, and the one before it would be read in its place.
+ * Checks the index of revisions, if that is quick. SQLite's pages have no checksums: a damaged key could hide an object's
+ * newest state, and the previous one would be read instead.
  */
 function checkIndex(db: Database.Database, file: string): void {
   const revisions = db.prepare<[], number>('SELECT coalesce(sum(objects), 0) FROM txn').pluck().get() ?? 0
@@ -250,7 +250,7 @@ function checkIndex(db: Database.Database, file: string): void {
   })
 }
 
-/** The log is beside the database, and is its own. */
+/** Checks that the database's own log is next to it. */
 function checkLog(db: Database.Database, file: string): void {
   const problem = findLogProblem(db)
   if (problem === undefined) return
@@ -258,7 +258,7 @@ function checkLog(db: Database.Database, file: string): void {
   throw new CannotOpenError(`${file} cannot be opened: ${problem}`, { code, path: file })
 }
 
-/** Runs what opens something; whatever goes wrong is said as the reason why `path` cannot be opened. */
+/** Runs `open`; turns any error into one that says why `path` cannot be opened. */
 function explain<T>(path: string, open: () => T): T {
   try {
     return open()
@@ -271,7 +271,7 @@ function asCannotOpen(error: unknown, path: string): unknown {
   if (error instanceof CannotOpenError || !(error instanceof Error)) return error
   if (error instanceof SideFileError)
     return new CannotOpenError(`${path} cannot be opened: ${error.message}`, { cause: error, path })
-  // An error of the writer's thread has its path and reason already.
+  // An error of the writer's thread already has its path and reason.
   if (error instanceof StoreError)
     return new CannotOpenError(error.message, { cause: error, code: error.code, path })
   const code = systemCode(error) ?? ''

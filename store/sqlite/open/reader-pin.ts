@@ -1,13 +1,13 @@
 /**
- * The moments that read-only processes are reading. Each such process has a file beside the database,
- * `DATABASE-reader-PID-NUMBER`, with the tids in it, and holds the file's lock (flock(2)) while it lives. A pack keeps
- * these moments, and removes the files of processes that have ended.
+ * The moments that read-only processes are reading. Each such process has a file next to the database,
+ * `DATABASE-reader-PID-NUMBER`, which lists the tids, and holds the file's lock (flock(2)) while it lives. A pack keeps
+ * these moments, and removes the files of dead processes.
  *
- * A reader writes its file first and then checks whether its moments are still kept; a pack records what it keeps first
- * and then looks for files. So one of the two sees the other.
+ * A reader writes its file first and then checks whether its moments are still kept; a pack first records what it
+ * keeps and then looks for files. So at least one of them sees the other.
  *
- * A pin counts only where it belongs to the database's owner, to root, or to the user who packs: any other user who may
- * make files in the directory could otherwise keep history for ever.
+ * A pin counts only if it belongs to the database's owner, to root, or to the user who packs: otherwise any user who may
+ * create files in the directory could keep history for ever.
  */
 import {
   closeSync,
@@ -33,10 +33,10 @@ export class ReaderPin {
   readonly #path: string
   readonly #fd: number
 
-  /** @throws where no file can be made in the directory of `database`. */
+  /** @throws if no file can be created in the directory of `database`. */
   constructor(database: string) {
     this.#path = join(dirname(database), `${prefixOf(database)}${process.pid}-${++count}`)
-    // A process that died may have had this pid. Where the name is a link, that goes, not what it points to.
+    // A dead process may have had this pid. If the name is a link, this removes the link, not its target.
     rmSync(this.#path, { force: true })
     this.#fd = openSideFile(this.#path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL)
     tryLock(this.#fd)
@@ -54,7 +54,7 @@ export class ReaderPin {
   }
 }
 
-/** The moments that live processes read. */
+/** The moments that live processes are reading. */
 export function pinnedMoments(database: string): readonly Tid[] {
   const directory = dirname(database)
   const prefix = prefixOf(database)
@@ -69,7 +69,7 @@ function readPin(path: string, owner: number): readonly Tid[] {
   try {
     fd = openSideFile(path, constants.O_RDONLY)
   } catch (error) {
-    // Not a pin of ours, another user's, or its reader has just removed it.
+    // Not a valid pin, another user's, or just removed by its reader.
     if (error instanceof SideFileError || (error instanceof Error && 'code' in error)) return []
     throw error
   }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 
-/** A user as messages name it: by its name where /etc/passwd has one, and by its number. */
+/** A user for messages: by name if /etc/passwd has one, else by number. */
 export function userName(uid: number): string {
   let name: string | undefined
   try {
@@ -9,7 +9,7 @@ export function userName(uid: number): string {
       .map(line => line.split(':'))
       .find(fields => Number(fields[2]) === uid && fields.length > 2)?.[0]
   } catch {
-    // The number alone says it.
+    // Use the number.
   }
   return name === undefined ? `user ${uid}` : `user ${name}`
 }

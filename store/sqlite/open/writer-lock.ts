@@ -2,9 +2,9 @@
  * One writer per database among all processes. The lock has two parts, both held for the life of the open store and
  * released by the kernel however the process ends:
  *
- * 1. flock(2) on `DATABASE-lock`. It is there before the database is, so that one process creates it, and its content
- *    describes the holder to people; nothing else depends on the content.
- * 2. The lock of the database's inode (file-locks.ts). It refuses a writer that knows the database by another name: a hard
+ * 1. flock(2) on `DATABASE-lock`. It exists before the database does, so that only one process creates that. Its content
+ *    describes the holder to people, and nothing depends on it.
+ * 2. The lock of the database's inode (file-locks.ts). It excludes a writer that uses another name of the database: a hard
  *    link, a bind mount, the name after a rename.
  */
 import {
@@ -40,8 +40,8 @@ export class WriterLock {
   }
 
   /**
-   * Takes the lock of the database at `path`, which has no symbolic links; without a file there, the first part of it.
-   * @throws LockedError that describes the holder; CannotOpenError where the lock file is not to be trusted.
+   * Takes the lock of the database at `path`, which has no symbolic links; if there is no file yet, only its first part.
+   * @throws LockedError that describes the holder; CannotOpenError if the lock file cannot be trusted.
    */
   static take(path: string, purpose: string): WriterLock {
     const place = new DatabasePlace(path)
@@ -69,7 +69,7 @@ export class WriterLock {
     if (!this.place.tryLock()) throw new LockedError(this.place.path, inodeHolder(this.place.stat()))
   }
 
-  /** Describes what this process does with the database, for those that are refused. */
+  /** Records what this process does with the database, for processes that cannot open it. */
   describe(purpose: string): void {
     ftruncateSync(this.#fd)
     writeSync(this.#fd, `process ${process.pid} (${purpose})`, 0)
@@ -120,7 +120,7 @@ function openLockFile(place: DatabasePlace, path: string): number {
   }
 }
 
-/** What is written to the lock file must not go to a file of another purpose that was linked there. */
+/** Prevents writes to an unrelated file that was linked in place of the lock file. */
 function assertOwnLockFile(place: DatabasePlace, fd: number): void {
   const { uid, nlink } = fstatSync(fd)
   const owner = statSync(place.held, { throwIfNoEntry: false })?.uid ?? process.geteuid?.() ?? 0
@@ -133,7 +133,7 @@ function assertOwnLockFile(place: DatabasePlace, fd: number): void {
     throw new CannotOpenError(`${place.path} cannot be opened: ${path} has another hard link; remove it`)
 }
 
-/** What the holder says of itself, and whose process it is where that is another user's; undefined where it says nothing. */
+/** The holder's own description, and its user if that is not this one; undefined if the file is empty. */
 function holderOf(fd: number): string | undefined {
   const bytes = Buffer.alloc(HOLDER_MAX_BYTES)
   const length = readSync(fd, bytes, 0, bytes.length, 0)
@@ -145,8 +145,8 @@ function holderOf(fd: number): string | undefined {
 }
 
 /**
- * Describes the process that has the lock of an inode, as far as this user may see it. The kernel lists a
- * descriptor's locks in its fdinfo, which touches no file: one of a dead mount would make stat(2) wait.
+ * Describes the process that holds the lock of an inode, if this user may see it. The kernel lists a
+ * descriptor's locks in its fdinfo, which touches no file: stat(2) of a file in a dead mount would hang.
  */
 export function inodeHolder({ ino }: Stats): string {
   for (const pid of namesIn('/proc').filter(name => /^\d+$/.test(name))) {
@@ -169,7 +169,7 @@ function contentOf(path: string): string {
   }
 }
 
-/** The text of the lock file beside the name under which the holder has the database. */
+/** The content of the lock file next to the holder's name for the database. */
 function describedBy(path: string): string | undefined {
   let fd: number
   try {

@@ -1,15 +1,15 @@
 /**
- * How a copy of the database file alone is told from a database. While a database is written to, its newest transactions are
- * in the WAL: the file alone is an older state, and an empty filesystem at first. So the file itself carries a mark
- * from before the first change until it is closed: a row of `meta` with the inode number.
+ * Detects a copy of the database file that lacks its WAL. While a database is being written to, its newest transactions
+ * are in the WAL: the file alone is an older state, at first an empty filesystem. So from before the first change until
+ * it is closed, the file carries a mark: a row of `meta` with the inode number.
  *
- * | mark  | `DATABASE-wal`   | inode     |                                                                   |
+ * | mark  | `DATABASE-wal`   | inode     | meaning                                                           |
  * |-------|------------------|-----------|-------------------------------------------------------------------|
- * | none  |                  |           | closed cleanly: the file is all there is                          |
- * | there | has transactions |           | open, or its writer died: SQLite reads the WAL                    |
- * | there | missing, empty   | the same  | open, or its writer died; all was copied from the WAL             |
- * | there | missing, empty   | different | a copy without what was in the WAL: refused. A connection that    |
- * |       |                  |           | only reads leaves an empty WAL beside such a copy                 |
+ * | none  |                  |           | closed cleanly: the file is complete                              |
+ * | set   | has transactions |           | open, or its writer died: SQLite reads the WAL                    |
+ * | set   | missing, empty   | the same  | open, or its writer died after a complete checkpoint              |
+ * | set   | missing, empty   | different | a copy that lacks the WAL's content: rejected. (A read-only       |
+ * |       |                  |           | connection leaves an empty WAL next to such a copy)               |
  */
 import { lstatSync } from 'node:fs'
 import Database from 'better-sqlite3'
@@ -20,7 +20,7 @@ import { immutableUri } from './immutable.ts'
 /** The row of `meta`. */
 const MARK = 'written to as inode'
 
-/** Writes the mark. It protects from the moment that a checkpoint has copied it from the WAL into the file. */
+/** Writes the mark. It takes effect once a checkpoint has copied it from the WAL into the file. */
 export function setMark(db: Database.Database, inode: number): void {
   db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(MARK, String(inode))
 }
@@ -29,24 +29,24 @@ export function removeMark(db: Database.Database): void {
   db.prepare('DELETE FROM meta WHERE name = ?').run(MARK)
 }
 
-/** @throws CannotOpenError where the file is a copy without the WAL that it needs. */
+/** @throws CannotOpenError if the file is a copy without the WAL that it needs. */
 export function assertWhole(place: DatabasePlace): void {
   const wal = lstatSync(`${place.held}-wal`, { throwIfNoEntry: false })
   if (wal !== undefined && wal.size > 0) return
   const inode = markOf(place)
   if (inode === undefined || inode === String(place.stat().ino)) return
   throw new CannotOpenError(
-    `${place.path} is not whole: it was copied while it was in use, without its newest transactions, which are in the ` +
+    `${place.path} is incomplete: it was copied while in use, without its newest transactions, which are in the ` +
       "original's -wal file",
     { code: 'not-whole', path: place.path },
   )
 }
 
-/** The inode number in the mark; undefined where there is no mark, or no database of ours, which is found later. */
+/** The inode number in the mark; undefined without a mark, or if this is not our database, which is detected later. */
 function markOf(place: DatabasePlace): string | undefined {
   let db: Database.Database | undefined
   try {
-    // An ordinary connection would make a WAL.
+    // An ordinary connection would create a WAL.
     db = new Database(immutableUri(place.held), { readonly: true, fileMustExist: true })
     return db.prepare<[string], string>('SELECT value FROM meta WHERE name = ?').pluck().get(MARK)
   } catch (error) {

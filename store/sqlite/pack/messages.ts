@@ -12,11 +12,11 @@ export interface PackData {
   readonly marker: string
   /** How long to rest after each piece of work, as a multiple of the time that it took. */
   readonly rest: number
-  /** Bytes of free pages that may stay in the file. */
+  /** Bytes of free pages to leave in the file. */
   readonly spareBytes: number
 }
 
-/** From the thread. It sends a step only after the answer to the one before. */
+/** From the thread, which sends a step only after the answer to the previous one. */
 export type PackMessage =
   | { readonly kind: 'step'; readonly step: PackStep }
   | { readonly kind: 'progress'; readonly progress: PackProgress }

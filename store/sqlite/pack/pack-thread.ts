@@ -1,4 +1,4 @@
-/** The thread that packs: it reads and decides, and the store's writer does the steps. Its other end is sqlite-packing.ts. */
+/** The thread that packs: it reads and decides; the store's writer runs the steps. Its other end is sqlite-packing.ts. */
 import { parentPort, workerData } from 'node:worker_threads'
 import type { MarkModule, PackPhase } from '../../capabilities.ts'
 import { tid as toTid } from '../../ids.ts'

@@ -1,6 +1,6 @@
 /**
- * Packing of a SQLite database: the thread of pack-thread.ts reads and decides, over a connection of its own; the
- * store's writer does what was decided in steps of some milliseconds, between commits. Reads wait for neither.
+ * Packs a SQLite database: the thread of pack-thread.ts reads and decides over its own connection; the store's writer
+ * runs the steps, some milliseconds each, between commits. Reads wait for neither.
  */
 import { Worker } from 'node:worker_threads'
 import { siblingModule } from '../../sibling-module.ts'
@@ -13,7 +13,7 @@ import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 
 const THREAD_FILE = siblingModule('pack-thread', import.meta.url)
 
-/** A bound for the thread's heap, far above what it needs; a pack that would need more fails and loses nothing. */
+/** Limit of the thread's heap, far above what it needs; a pack that exceeds it fails and loses nothing. */
 const THREAD_LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 16 }
 
 /** The store that is packed. */

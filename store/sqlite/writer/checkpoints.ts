@@ -1,10 +1,10 @@
 /**
  * Keeps the WAL short. SQLite's own checkpoints would run inside a commit and count pages; these run after it, when
- * its answer is already out.
+ * it has already been answered.
  *
- * A PASSIVE checkpoint copies what it can and does not wait. When it has copied all of the WAL and no reader
- * is in it, the next commit begins it anew. Readers that take turns can prevent that for long; past
- * {@link RESTART_BYTES} a RESTART waits a moment for them to leave, which delays writers but not readers.
+ * A PASSIVE checkpoint copies what it can and does not wait. Once it has copied the whole WAL and no reader uses it, the
+ * next commit restarts the WAL. Overlapping readers can prevent that for a long time; beyond {@link RESTART_BYTES} a
+ * RESTART checkpoint waits for them briefly, which delays writers but not readers.
  */
 import type { Database } from 'better-sqlite3'
 import { PAGE_BYTES } from '../schema.ts'
@@ -12,7 +12,7 @@ import { PAGE_BYTES } from '../schema.ts'
 const PASSIVE_BYTES = 4 << 20
 const PACK_BYTES = 2 << 20
 const RESTART_BYTES = 16 << 20
-/** How long the end of a pack waits for readers to leave the WAL. */
+/** How long the end of a pack waits for readers of the WAL. */
 const SETTLE_TIMEOUT_MS = 50
 
 interface CheckpointRow {
@@ -25,7 +25,7 @@ export class Checkpoints {
   readonly #db: Database
   #count = 0
   #failure: string | undefined
-  /** Frames of the WAL that the last checkpoint had copied. */
+  /** Number of WAL frames that the last checkpoint had copied. */
   #copied = 0
 
   constructor(db: Database) {
@@ -42,12 +42,12 @@ export class Checkpoints {
     return this.#failure
   }
 
-  /** To be called after each commit. Never throws: what could not be copied stays in the WAL, safe. */
+  /** Call after each commit. Never throws: whatever could not be copied is safe in the WAL. */
   afterCommit(): void {
     this.#passive(PASSIVE_BYTES)
   }
 
-  /** The same after a step of a pack, in smaller pieces: commits wait for them. */
+  /** Call after each step of a pack. Copies smaller pieces, as commits wait for them. */
   afterPackStep(): void {
     this.#passive(PACK_BYTES)
   }
@@ -66,13 +66,13 @@ export class Checkpoints {
     }
   }
 
-  /** Copies everything into the database and empties the WAL. */
+  /** Copies everything into the database and truncates the WAL. */
   truncate(): void {
     this.#run('TRUNCATE')
     this.#copied = 0
   }
 
-  /** The same where no reader is in the way for long; else as far as it goes. */
+  /** As {@link Checkpoints.truncate}, but waits only briefly for readers, and copies what it can. */
   settle(): void {
     const timeoutMs = Number(this.#db.pragma('busy_timeout', { simple: true }))
     this.#db.pragma(`busy_timeout = ${SETTLE_TIMEOUT_MS}`)

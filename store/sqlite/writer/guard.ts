@@ -1,9 +1,9 @@
 /**
- * What is checked before each change, in the writer's thread: that the files which the change goes to still have a name,
- * and that the database is marked as being written to (writing-mark.ts) before the first one.
+ * Checks before each change, in the writer's thread: that the files to be changed still have a name, and that the
+ * database is marked as being written to (writing-mark.ts).
  *
- * A file without a name takes writes and syncs like any other, and is gone when the last descriptor is closed: a commit
- * would report bytes as stored that no later process can find.
+ * A file without a name accepts writes and syncs like any other, but disappears with its last descriptor: a commit would
+ * report bytes as stored that no later process can find.
  */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
@@ -23,7 +23,7 @@ export class Guard {
   readonly #checkpoints: Checkpoints
   #isMarked = false
 
-  /** @param path the database's. @param fd its file. @param db has used its WAL. */
+  /** @param path the database's path. @param fd its file. @param db a connection that has used its WAL. */
   constructor(path: string, fd: number, db: Database, files: LogFiles, checkpoints: Checkpoints) {
     this.#path = path
     this.#fd = fd
@@ -38,20 +38,20 @@ export class Guard {
     this.#assertThere()
     if (this.#isMarked) return
     setMark(this.#db, fstatSync(this.#fd).ino)
-    // From the WAL into the file; where a reader is in the way, the next checkpoint does it.
+    // Copies the mark from the WAL into the file; if a reader prevents that, the next checkpoint does it.
     this.#checkpoints.settle()
     this.#isMarked = true
   }
 
-  /** The database is closed next, its WAL empty. */
+  /** Call before the database is closed. Empties the WAL. */
   close(): void {
     try {
       this.#assertThere()
-      // Only after what the mark stands for is in the file.
+      // Remove the mark only once the WAL's content is in the file.
       this.#checkpoints.truncate()
       removeMark(this.#db)
     } catch {
-      // It stays marked: what could not be copied (a full disk) is in the WAL.
+      // Stays marked: what could not be copied (a full disk) is in the WAL.
     }
     closeSync(this.#wal)
   }

@@ -1,11 +1,11 @@
-/** What the event loop and the writer's thread say to each other. */
+/** Messages between the event loop and the writer's thread. */
 import type { WireError } from '../../errors.ts'
 import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 import type { WireTransaction } from './wire.ts'
 
-/** Given to the worker when it starts. */
+/** The worker's `workerData`. */
 export interface WriterData {
-  /** The database's, through the descriptor of its directory. */
+  /** The database's path, through the descriptor of its directory. */
   readonly path: string
   /** The descriptor of the database file. */
   readonly fd: number
@@ -16,24 +16,24 @@ export type WriterRequest =
   | { readonly kind: 'pack'; readonly step: PackStep }
   | { readonly kind: 'close' }
 
-/** The first comes when the writer is ready; then one for each request, in their order. */
+/** The first says that the writer is ready; then comes one per request, in order. */
 export type WriterReply =
   | {
       readonly kind: 'done'
       readonly lastTid: bigint
       readonly nextOid: number
       readonly stats: WriterStats
-      /** What a pack's step did. */
+      /** The result of a pack's step. */
       readonly packed?: PackStepResult
     }
   | { readonly kind: 'error'; readonly error: WireError }
 
-/** What the writer counts. */
+/** The writer's counters. */
 export interface WriterStats {
   readonly commits: number
   readonly checkpoints: number
-  /** Bytes of records in the transactions that were committed, shared ones included. */
+  /** Bytes of records in committed transactions, including shared bytes. */
   readonly committedBytes: number
-  /** Why the last checkpoint failed; undefined when it did not. Nothing is lost, but the WAL grows meanwhile. */
+  /** Why the last checkpoint failed; undefined if it succeeded. Nothing is lost, but the WAL grows meanwhile. */
   readonly checkpointFailure: string | undefined
 }

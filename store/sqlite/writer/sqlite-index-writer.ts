@@ -1,4 +1,4 @@
-/** The writing side of the index (record-index.ts) in the tables of a SQLite database. */
+/** The write side of the index (record-index.ts) in the tables of a SQLite database. */
 import type { Database, Statement } from 'better-sqlite3'
 import { StoreError } from '../../errors.ts'
 import { formatTid, TID_NONE, type Oid, type Tid } from '../../ids.ts'
@@ -28,7 +28,7 @@ export class SqliteIndexWriter implements IndexWriter {
   readonly #commit: Statement
   readonly #rollback: Statement
 
-  /** @param db a connection that writes. */
+  /** @param db a writable connection. */
   constructor(db: Database) {
     this.#db = db
     this.#index = new SqliteIndex(db)
@@ -96,7 +96,7 @@ export class SqliteIndexWriter implements IndexWriter {
         try {
           this.#commit.run()
         } catch (error) {
-          // A full disk takes nothing of the transaction into the WAL.
+          // If the disk is full, nothing of the transaction is in the WAL.
           isInDoubt = !isFull(error)
           throw error
         }
@@ -105,7 +105,7 @@ export class SqliteIndexWriter implements IndexWriter {
         return isInDoubt
       },
       rollback: () => {
-        // SQLite has rolled back by itself after some errors, and refuses to do so again.
+        // After some errors SQLite has already rolled back, and a second ROLLBACK would fail.
         if (this.#db.inTransaction) this.#rollback.run()
       },
     }

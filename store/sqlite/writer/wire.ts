@@ -1,7 +1,7 @@
 /**
- * A transaction's way to the worker thread as few flat values, because a structured clone of many small objects
- * costs more than the commit itself. Bytes that lie in SharedArrayBuffers go by reference; all others are copied
- * once, into one buffer that is handed over.
+ * Encodes a transaction for the worker thread as a few flat values, because a structured clone of many small objects
+ * costs more than the commit itself. Bytes in SharedArrayBuffers are passed by reference; all others are copied once,
+ * into one buffer that is transferred.
  *
  * Each change is {@link FIELDS} numbers and, in `views`, three numbers per body buffer: which memory (an index into
  * `shared`, or -1 for `copied`), its offset there, its length.

@@ -1,6 +1,6 @@
 /**
- * The event loop's end of the writer's thread: a queue of commits whose answers come in order. When the thread dies,
- * whatever the reason, everything that waits and everything that comes later is rejected: nothing hangs.
+ * The event loop's end of the writer's thread: a queue of commits, answered in order. If the thread dies for any reason,
+ * all waiting and later commits are rejected, so that nothing hangs.
  */
 import { Worker } from 'node:worker_threads'
 import { siblingModule } from '../../sibling-module.ts'
@@ -21,7 +21,7 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
-/** The writer when its thread has opened the database, and what it found. */
+/** A writer whose thread has opened the database, and the state found there. */
 export interface StartedWriter {
   readonly client: WriterClient
   readonly lastTid: Tid
@@ -58,7 +58,7 @@ export class WriterClient {
     return this.#stats
   }
 
-  /** `nextOid`: the first oid that has not been given out. Resolves to the last transaction's tid. */
+  /** `nextOid`: the first unallocated oid. Resolves to the last transaction's tid. */
   async commit(transaction: NewTransaction, nextOid: number): Promise<Tid> {
     if (this.#failure !== undefined) throw this.#failure
     const encoded = encodeTransaction(transaction)
@@ -68,14 +68,15 @@ export class WriterClient {
     return lastTid as Tid
   }
 
-  /** Does a step of a pack after what is queued. */
+  /** Runs a step of a pack after the queued commits. */
   async pack(step: PackStep): Promise<PackStepResult> {
     const { packed } = await this.#request({ kind: 'pack', step }, [])
-    if (packed === undefined) throw new StoreError(`the writer of ${this.#path} did not pack`)
+    if (packed === undefined)
+      throw new StoreError(`the writer of ${this.#path} returned no result for a step of a pack`)
     return packed
   }
 
-  /** Ends the thread after what is queued. */
+  /** Ends the thread after the queued commits. */
   async close(): Promise<void> {
     if (this.#failure !== undefined) return
     const exited = new Promise(resolve => this.#worker.once('exit', resolve))

@@ -1,4 +1,4 @@
-/** The worker thread that owns the connection which writes. Its other end is writer-client.ts. */
+/** The worker thread that owns the writable connection. Its other end is writer-client.ts. */
 import { toWire } from '../../errors.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
@@ -12,7 +12,7 @@ import { Guard } from './guard.ts'
 import { decodeTransaction } from './wire.ts'
 
 const { path, fd } = workerData as WriterData
-/** Room for the pages of the index that a commit changes. */
+/** SQLite's page cache, for the index pages that a commit changes. */
 const CACHE_KIB = 4096
 const BUSY_TIMEOUT_MS = 1000
 
@@ -31,7 +31,7 @@ function main(port: NonNullable<typeof parentPort>): void {
     db.pragma('synchronous = FULL')
     db.pragma(`cache_size = -${CACHE_KIB}`)
     const checkpoints = new Checkpoints(db)
-    // What an earlier process wrote to the WAL and died before it synced is on disk after this.
+    // Makes durable what an earlier process wrote to the WAL but did not sync.
     checkpoints.truncate()
     const files = logFilesOf(db, 'write')
     const guard = new Guard(path, fd, db, files, checkpoints)
@@ -79,7 +79,7 @@ function close(db: Database.Database, checkpoints: Checkpoints): void {
   try {
     checkpoints.truncate()
   } catch {
-    // What cannot be copied (a full disk) stays in the WAL, where the next open finds it: nothing is lost.
+    // Nothing is lost: what cannot be copied (a full disk) stays in the WAL, where the next open finds it.
   }
   db.close()
 }

@@ -194,9 +194,9 @@ const cases: readonly Case[] = [
     named: /transaction [0-9a-f]{16}.*in the past only|^transaction: it has \d+ objects/m,
   },
   {
-    title: 'a transaction whose entry is gone',
+    title: 'a transaction whose entry is missing',
     damage: path => run(path, 'DELETE FROM txn WHERE tid = (SELECT min(tid) FROM txn)'),
-    named: /^transaction: its entry is gone, its objects are there \(transaction [0-9a-f]{16}\)/m,
+    named: /^transaction: its entry is missing, its objects are present \(transaction [0-9a-f]{16}\)/m,
   },
   {
     title: 'a transaction with another description',

@@ -183,10 +183,10 @@ describe('a FileStorage', () => {
     [
       'a transaction that was not finished',
       () => history().add({ tid: 40n, status: 'c', records: [{ oid: 1, data: 'x' }] }).bytes,
-      'begun and not finished',
+      'a transaction is unfinished',
     ],
     ['half a header', () => Buffer.concat([history().bytes, Buffer.alloc(22, 1)]), 'header is cut off'],
-    ['zeros', () => Buffer.concat([history().bytes, Buffer.alloc(5000)]), 'zeros stand'],
+    ['zeros', () => Buffer.concat([history().bytes, Buffer.alloc(5000)]), 'zeros in place of a transaction'],
     [
       'half a transaction',
       () =>

@@ -80,7 +80,7 @@ describe('the cached index', () => {
     const path = temp.current.write(numbered(20).bytes)
     temp.current.write('a file where the directory should be', 'cache')
     expect((await scanOf(path)).texts[0]).toBe('at 20')
-    expect(temp.current.warnings).toEqual([expect.stringContaining('it goes into a temporary file')])
+    expect(temp.current.warnings).toEqual([expect.stringContaining('a temporary file is used instead')])
   })
 
   test('ends no scan in half: one that was killed goes on where it was', async () => {

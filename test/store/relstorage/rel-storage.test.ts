@@ -175,16 +175,16 @@ describe('what is no RelStorage', () => {
   test.each([
     ['a missing file', () => {}, 'cannot be opened'],
     ['another file', () => writeFileSync(path, 'x'.repeat(5000)), 'file is not a database'],
-    ['an empty file', () => writeFileSync(path, ''), 'not one of RelStorage'],
+    ['an empty file', () => writeFileSync(path, ''), 'not a RelStorage one'],
     [
       "another program's database",
       () => void new Database(path).exec('CREATE TABLE object_state (a)').close(),
-      'not one of RelStorage',
+      'not a RelStorage one',
     ],
     [
       'a database with other keys',
       () => void new Database(path).exec('CREATE TABLE object_state (zoid, tid, state_size, state)').close(),
-      'not one of RelStorage',
+      'not a RelStorage one',
     ],
     [
       'a database with an oid beyond 2^53',

@@ -74,7 +74,7 @@ test('a log file that is gone or another one is named, with what to do, and the 
   const inLog = [...records].filter(([, record]) => record.length > 70_000)
   for (const [oid] of inLog)
     await expect(reader.load([oid], TID_MAX)).rejects.toThrow(
-      /log file .*gone\.db-log\/00000000 is missing: put .*gone\.db-log back beside the database/,
+      /log file .*gone\.db-log\/00000000 is missing: put .*gone\.db-log back next to the database/,
     )
   for (const [oid, record] of records)
     if (record.length < 5000) expect(await readsRight(reader, oid)).toBe(true)
@@ -83,12 +83,12 @@ test('a log file that is gone or another one is named, with what to do, and the 
   await reader.close()
 })
 
-test('a new database does not take away the log that another one left behind', async () => {
+test('a new database does not adopt the log of another one', async () => {
   const left = `${directory}/left.db`
   await copyDatabase(path, left)
   await rename(left, `${left}-moved`)
   await expect(openSqliteStore(left, { create: true })).rejects.toThrow(
-    /left\.db cannot be made: .*left\.db-log belongs to a database that is not beside it; put that back/,
+    /left\.db cannot be created: .*left\.db-log belongs to a database that is missing; put that back/,
   )
   await rename(`${left}-moved`, left)
   const reader = await openSqliteStore(left)
@@ -106,7 +106,7 @@ test('a database that has nothing in its log yet leaves alone that of another on
   const { size } = await stat(`${small}-log/00000000`)
   for (const readOnly of [true, false] as const)
     await expect(openSqliteStore(small, { readOnly } as { readOnly: true })).rejects.toThrow(
-      /small\.db-log belongs to another database: put that back beside it/,
+      /small\.db-log belongs to another database: put that database back next to it/,
     )
   expect((await stat(`${small}-log/00000000`)).size).toBe(size)
 })

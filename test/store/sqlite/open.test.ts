@@ -79,14 +79,14 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
     },
     says: /cannot be opened: it is .*(damaged|not a SQLite database)/,
   },
-  'a database whose log is not beside it': {
+  'a database whose log is missing': {
     make: async () => {
       await makeDatabase()
       await rename(`${path}-log`, `${path}-elsewhere`)
     },
-    says: /log file .*test\.db-log\/00000000 is missing: put .*test\.db-log back beside the database$/,
+    says: /log file .*test\.db-log\/00000000 is missing: put .*test\.db-log back next to the database$/,
   },
-  'a database beside the log of another one': {
+  'a database with the log of another one': {
     make: async () => {
       await makeDatabase()
       const own = `${path}-log`

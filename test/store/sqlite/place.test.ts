@@ -160,7 +160,7 @@ describe('a database that was removed while it is open stores nothing more:', ()
   })
 })
 
-describe('a copy that is not whole', () => {
+describe('a copy without its WAL', () => {
   for (const readOnly of [false, true]) {
     test(`is refused ${readOnly ? 'for reading' : 'for writing'}: the file alone, copied in use`, async () => {
       const store = await openSqliteStore(path, { create: true })
@@ -168,7 +168,7 @@ describe('a copy that is not whole', () => {
       const copy = `${directory}/copy.db`
       await cp(path, copy)
       const opening = readOnly ? openSqliteStore(copy, { readOnly }) : openSqliteStore(copy)
-      await expect(opening).rejects.toThrow(/copy\.db is not whole: it was copied while it was in use/)
+      await expect(opening).rejects.toThrow(/copy\.db is incomplete: it was copied while in use/)
       expect(await readdir(directory)).not.toContain('copy.db-wal')
       await store.close()
       // After the unmount the file is all there is.
