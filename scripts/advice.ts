@@ -45,7 +45,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   internal: 'the log of the mount has the details',
 }
 
-/** What a person can do about an error; undefined where its message says it. */
+/** What a person can do about an error; undefined if its message says it. */
 export function adviceFor(error: CodedError): string | undefined {
   const isObjectError = error instanceof ObjectNotFoundError || error instanceof CorruptRecordError
   if (isObjectError && error.foreign !== undefined)

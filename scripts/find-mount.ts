@@ -12,7 +12,7 @@ import { locate } from '../mount/mount-points/locate.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CommandError } from './failure.ts'
 
-/** The mount that a path lies in. @throws CommandError where it lies in none. */
+/** The mount that a path lies in. @throws CommandError if it lies in none. */
 export function findMount(path: string): MountedDirectory {
   const { mount } = locate(path)
   if (mount === undefined)
@@ -25,7 +25,7 @@ export const ALIVE_TIMEOUT_MS = 5000
 
 /**
  * Calls the daemon of a mount.
- * @throws the daemon's error, a CodedError; CommandError where no daemon answers.
+ * @throws the daemon's error, a CodedError; CommandError if no daemon answers.
  */
 export async function callMount<Name extends CallName>(
   mount: MountedDirectory,

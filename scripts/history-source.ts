@@ -39,7 +39,7 @@ export interface HistorySource {
  * What a command's arguments mean. A file that is a database is that database, also where it lies in a mount.
  * @param place a database's file, or a path in a mount.
  * @param path a path within the tree, if the place is a database or a mount's directory.
- * @throws CommandError where the place is neither, or where the daemon of a mount does not answer.
+ * @throws CommandError if the place is neither, or where the daemon of a mount does not answer.
  */
 export async function findSource(place: string, path = ''): Promise<HistorySource> {
   const found = await findPlace(place)
@@ -76,7 +76,7 @@ function inMoment(path: string): Pick<HistorySource, 'path' | 'moment'> {
   return { path: rest.join('/'), moment: when }
 }
 
-/** Two places of which one command makes something. @throws CommandError where they are in different databases. */
+/** Two places of which one command makes something. @throws CommandError if they are in different databases. */
 export function assertSameDatabase(
   [one, first]: readonly [string, HistorySource],
   [other, second]: readonly [string, HistorySource],
@@ -87,7 +87,7 @@ export function assertSameDatabase(
     )
 }
 
-/** @throws CommandError where a path that is to be made lies in the past. */
+/** @throws CommandError if a path that is to be made lies in the past. */
 export function assertPresent(path: string, { moment }: HistorySource): void {
   if (moment !== undefined) throw new CommandError(`${path} is in the past, which cannot be changed`)
 }
@@ -134,7 +134,7 @@ export async function withAnyStore<T>(database: string, use: (store: Store) => P
   }
 }
 
-/** The transaction that a person means by WHEN. @throws CommandError where there is none. */
+/** The transaction that a person means by WHEN. @throws CommandError if there is none. */
 export async function momentOf(store: Store, when: string): Promise<Tid> {
   return await resolveMoment(store, storedName(when), async name =>
     store.isForeign ? undefined : (await MomentView.open(store, await store.lastTid())).superblock.tag(name),

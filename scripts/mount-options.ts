@@ -149,7 +149,7 @@ const isForeign = (name: string): boolean => FOREIGN_OPTIONS.has(name) || /^x[-_
 
 /**
  * Reads the values of `-o`, each a list with commas.
- * @throws UsageError that names the option, and the valid ones where it is unknown.
+ * @throws UsageError that names the option, and the valid ones if it is unknown.
  */
 export function parseMountOptions(lists: readonly string[]): Omit<MountSettings, 'database' | 'directory'> {
   const settings: Settings = {

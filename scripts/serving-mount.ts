@@ -14,7 +14,7 @@ export interface Target {
 /**
  * The database that a path names, by its own file or by a mount of it. A database that lies in a mount is that
  * database, not the one that is mounted.
- * @throws UsageError for a directory where nothing is mounted; CommandError where a mount does not answer.
+ * @throws UsageError for a directory if nothing is mounted; CommandError where a mount does not answer.
  */
 export async function findTarget(path: string): Promise<Target> {
   const database = locate(path).mount === undefined ? await outside(path) : (await findPlace(path)).database

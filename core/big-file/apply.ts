@@ -123,7 +123,7 @@ async function storeWhole(blocks: Blocks, blk: number, body: Body, stored: Ref |
   return chunkUp(bodyBytes(body)) - before
 }
 
-/** A block's bytes `[0, end)` with its overlay applied; undefined where they cannot be read. */
+/** A block's bytes `[0, end)` with its overlay applied; undefined if they cannot be read. */
 async function wholeBody(
   blocks: Blocks,
   blk: number,

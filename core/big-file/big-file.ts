@@ -192,7 +192,7 @@ export class BigFile implements Participant {
     return await storedBytes(this.#blocks, blk)
   }
 
-  /** The first offset `>= off` of data, in whole chunks; undefined where there is none. */
+  /** The first offset `>= off` of data, in whole chunks; undefined if there is none. */
   async seekData(off: bigint): Promise<bigint | undefined> {
     const turns = new Turns()
     for (let [blk, from] = this.#position(off); ; blk++, from = 0) {

@@ -136,7 +136,7 @@ export class Blocks {
   }
 
   /**
-   * The data within `[lo, hi)`, whole chunks, of a stored block, in order, as others may share it. Undefined where it
+   * The data within `[lo, hi)`, whole chunks, of a stored block, in order, as others may share it. Undefined if it
    * cannot be shared: it is not in the store yet, or its chunks do not lie as ours.
    */
   async shareable(blk: number, lo: number, hi: number): Promise<SharedPart[] | undefined> {
@@ -220,7 +220,7 @@ export class Blocks {
   }
 
   /**
-   * A chunk's or ZBlk0's data that is about to be replaced; undefined where it is damaged or missing. It is remembered, so
+   * A chunk's or ZBlk0's data that is about to be replaced; undefined if it is damaged or missing. It is remembered, so
    * that storing finds it without reading.
    */
   dataIfReadable(oid: Oid): Promise<StoredData | undefined> {

@@ -226,7 +226,7 @@ const partOf = ({ lo: start, buffer, slice }: GrowingRun, lo: number, hi: number
   slice: slice && cutSlice(slice, lo - start, hi - start),
 })
 
-/** Bytes `[lo, hi)` of a slice as a slice; undefined where it has ended. */
+/** Bytes `[lo, hi)` of a slice as a slice; undefined if it has ended. */
 function cutSlice({ oid, tid, off, len }: RecordSlice, lo: number, hi: number): RecordSlice | undefined {
   return lo < len ? { oid, tid, off: off + lo, len: Math.min(hi, len) - lo } : undefined
 }

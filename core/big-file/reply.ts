@@ -19,7 +19,7 @@ export interface ChunkRead {
   readonly at: number
   readonly from: number
   readonly to: number
-  /** Called with the length of the chunk's data. @throws CorruptRecordError where it is too long for its place. */
+  /** Called with the length of the chunk's data. @throws CorruptRecordError if it is too long for its place. */
   readonly check: (length: number) => void
 }
 

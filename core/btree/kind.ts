@@ -17,9 +17,9 @@ export interface KeyKind<K> {
   readonly maxInternal: number
   /** Negative, 0 or positive, as `a` is before, equal to or after `b`. */
   readonly compare: (a: K, b: K) => number
-  /** The key for a pickle value; undefined where it cannot be one. */
+  /** The key for a pickle value; undefined if it cannot be one. */
   readonly decode: (value: PickleValue) => K | undefined
-  /** Why it cannot be a key of this family; undefined where it can. */
+  /** Why it cannot be a key of this family; undefined if it can. */
   readonly refuse: (key: K) => string | undefined
 }
 

@@ -85,7 +85,7 @@ export abstract class TreePaths<K extends PickleValue> extends BTreeNode<K> {
   /**
    * The bucket after that of a path; undefined for the last. The nodes tell which it is: following the chain of buckets
    * alone would walk as far as a damaged one leads.
-   * @throws CorruptRecordError where the chain differs.
+   * @throws CorruptRecordError if the chain differs.
    */
   protected after({ steps, leaf }: Path<K>): Bucket<K> | Missing | undefined {
     if (!(leaf instanceof Bucket)) return undefined

@@ -32,7 +32,7 @@ export interface KeyRange<K> {
 }
 
 export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
-  /** The value of a key; undefined where there is none. */
+  /** The value of a key; undefined if there is none. */
   async get(key: K): Promise<PickleValue | undefined> {
     return this.#attempt(() => {
       const path = this.descend(key)
@@ -73,12 +73,12 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
     this.assign({ inlined: undefined, children: [], separators: [], first: undefined })
   }
 
-  /** The smallest key `>= from`; undefined where there is none. */
+  /** The smallest key `>= from`; undefined if there is none. */
   async minKey(from?: K): Promise<K | undefined> {
     return (await this.batch({ lo: from }, 1)).keys[0]
   }
 
-  /** The largest key `< below`; undefined where there is none. */
+  /** The largest key `< below`; undefined if there is none. */
   async maxKey(below?: K): Promise<K | undefined> {
     return (await this.batch({ hi: below, reverse: true }, 1)).keys[0]
   }

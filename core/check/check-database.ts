@@ -43,7 +43,7 @@ const ACCEPTED = 'noted as lost for good; the present is whole'
 
 /**
  * Checks one of our own databases. Beside a mount it only reads.
- * @throws CannotOpenError where it cannot be opened at all; LockedError where it is to be repaired and is in use;
+ * @throws CannotOpenError if it cannot be opened at all; LockedError where it is to be repaired and is in use;
  *   StoreError where its storage is beyond repair.
  */
 export async function checkDatabase(path: string, options: CheckOptions): Promise<CheckSummary> {

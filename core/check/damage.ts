@@ -19,9 +19,9 @@ export type DamageKind =
 export interface Damage {
   readonly kind: DamageKind
   readonly reason: string
-  /** From the root of the filesystem; absent where it is not known, or where no file is concerned. */
+  /** From the root of the filesystem; absent if it is not known, or where no file is concerned. */
   readonly path?: string
-  /** Bytes `[lo, hi)` of the file; absent where no bytes are concerned. */
+  /** Bytes `[lo, hi)` of the file; absent if no bytes are concerned. */
   readonly lo?: bigint
   readonly hi?: bigint
   readonly oid?: Oid

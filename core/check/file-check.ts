@@ -184,7 +184,7 @@ export class FileCheck {
     return await this.#checkData(inHand, blk, 0, ref.oid)
   }
 
-  /** Data that begins at `start` of a block. False where bytes of it are lost. @throws CorruptRecordError where all are. */
+  /** Data that begins at `start` of a block. False where bytes of it are lost. @throws CorruptRecordError if all are. */
   async #checkData(inHand: FileInHand, blk: number, start: number, oid: Oid): Promise<boolean> {
     const lost = this.#findings.lostOf(oid)
     if (lost.length === 0) return true

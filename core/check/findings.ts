@@ -53,7 +53,7 @@ export class Findings {
     return this.#any.get(oid, tid) !== undefined
   }
 
-  /** What of an object's present state is lost; empty where it is whole. */
+  /** What of an object's present state is lost; empty if it is whole. */
   lostOf(oid: Oid): readonly LostPart[] {
     if (!this.#hasCurrent) return []
     return this.#current.all(oid).map(partOf)

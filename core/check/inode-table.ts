@@ -10,7 +10,7 @@ const PATHS_MAX = 4096
 export interface MetInode {
   readonly oid: Oid
   readonly isDirectory: boolean
-  /** The directory in which it was met; absent where it has no name. */
+  /** The directory in which it was met; absent if it has no name. */
   readonly parent: Oid | undefined
   readonly name: string
   readonly stored: number

@@ -62,7 +62,7 @@ interface State {
 interface Suspicion {
   readonly state: State
   readonly reason: string
-  /** The object to which a reference leads that does not exist; absent where the state itself is damaged. */
+  /** The object to which a reference leads that does not exist; absent if the state itself is damaged. */
   readonly missing?: Oid
 }
 

@@ -63,7 +63,7 @@ export class Trees {
     }
   }
 
-  /** Checks a tree as a whole; undefined where it is intact. */
+  /** Checks a tree as a whole; undefined if it is intact. */
   async check<K extends PickleValue>(tree: BTree<K>): Promise<Fault | undefined> {
     const fault = await this.fault(tree)
     if (fault !== undefined) return fault

@@ -27,7 +27,7 @@ export interface ForeignArray {
   readonly order: string
 }
 
-/** Reads a ZBigArray. @throws ObjectNotFoundError; CorruptRecordError where it refers to no file. */
+/** Reads a ZBigArray. @throws ObjectNotFoundError; CorruptRecordError if it refers to no file. */
 export async function readArray(connection: Connection, oid: Oid): Promise<ForeignArray> {
   const [revision] = await connection.records.load([oid])
   if (revision === undefined) throw new ObjectNotFoundError(oid, connection.at)

@@ -11,7 +11,7 @@ export interface ForeignFile {
   readonly size: bigint
 }
 
-/** @throws ObjectNotFoundError; CorruptRecordError where the oid is something else's. */
+/** @throws ObjectNotFoundError; CorruptRecordError if the oid is something else's. */
 export async function openForeignFile(connection: Connection, oid: Oid): Promise<ForeignFile> {
   const object = connection.get(oid, ZBigFile.CLASS_NAME)
   if (!(object instanceof ZBigFile)) throw object.corrupt('it is not a ZBigFile')

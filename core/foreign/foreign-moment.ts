@@ -34,7 +34,7 @@ export class ForeignMoment {
     return this.#connection.at
   }
 
-  /** The directory or file of a path; undefined where there is none. @throws ObjectNotFoundError, CorruptRecordError */
+  /** The directory or file of a path; undefined if there is none. @throws ObjectNotFoundError, CorruptRecordError */
   async find(path: string): Promise<ForeignPlace | undefined> {
     let place: ForeignPlace = { kind: 'directory', ref: new Ref(ROOT_OID, PersistentMapping.CLASS_NAME) }
     for (const name of path.split('/').filter(part => part !== '')) {

@@ -60,7 +60,7 @@ export class ForeignDirectory {
     this.#onSkip = onSkip
   }
 
-  /** @throws CorruptRecordError where it is of no class that is a directory. */
+  /** @throws CorruptRecordError if it is of no class that is a directory. */
   static async open(connection: Connection, ref: Ref, onSkip: OnSkip): Promise<ForeignDirectory> {
     const object = connection.resolve(ref)
     if (!(object instanceof PersistentMapping || object instanceof BTree))
@@ -173,7 +173,7 @@ const isName = (name: string): boolean =>
   !name.includes('/') &&
   !name.includes('\0')
 
-/** The name that a key gives; undefined where it gives none that leads back to it. */
+/** The name that a key gives; undefined if it gives none that leads back to it. */
 function nameOf(key: PickleValue): string | undefined {
   if (key instanceof ByteString) return key.latin1
   if (typeof key === 'number') return String(key)
@@ -182,7 +182,7 @@ function nameOf(key: PickleValue): string | undefined {
   return textOf(name) === key ? name : undefined
 }
 
-/** The text of a name in UTF-8; undefined where it is something else. */
+/** The text of a name in UTF-8; undefined if it is something else. */
 function textOf(name: string): string | undefined {
   const bytes = Buffer.from(name, 'latin1')
   const text = bytes.toString('utf8')

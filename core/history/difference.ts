@@ -111,7 +111,7 @@ class Comparison {
     return mappingsAmong(this.#store, this.#changed.oids(), this.#after.at)
   }
 
-  /** A path that an inode had and still has, or has beside one that it had; undefined where it was named above. */
+  /** A path that an inode had and still has, or has beside one that it had; undefined if it was named above. */
   async #commonPath(oid: Oid): Promise<string | undefined> {
     const [old, now] = [await inodeAt(this.#before, oid), await inodeAt(this.#after, oid)]
     if (old === undefined || now === undefined || old.nlink === 0 || now.nlink === 0) return undefined

@@ -115,7 +115,7 @@ class Description {
     this.#isWithin = below === undefined
   }
 
-  /** Undefined where it changed nothing in the directory. */
+  /** Undefined if it changed nothing in the directory. */
   async make(): Promise<LoggedTransaction | undefined> {
     const summary = summaryIn(this.#info.extension)
     const isEnough = summary !== undefined && (this.#below === undefined || isWhole(summary))
@@ -200,7 +200,7 @@ function* batched(oids: readonly Oid[]): Generator<readonly Oid[]> {
 
 const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR
 
-/** Undefined where there was no filesystem yet, and where a pack has forgotten the moment. */
+/** Undefined if there was no filesystem yet, and where a pack has forgotten the moment. */
 async function viewAt(store: Store, at: Tid): Promise<MomentView | undefined> {
   if ((await store.isKept?.(at)) === false) return undefined
   try {

@@ -1,6 +1,6 @@
 /**
  * What an object should be when a change from `before` to `after` is taken back and it has changed to `now` since:
- * three states in, one out, or none where the later changes cannot be told apart from the one that is taken back.
+ * three states in, one out, or none if the later changes cannot be told apart from the one that is taken back.
  *
  * - mappings (inodes, the superblock): key by key. Counts are put back by what they grew; times stay.
  * - buckets, and trees that inline their entries: entry by entry, as long as the bucket has kept its place in the tree.
@@ -15,7 +15,7 @@ const COUNTS: ReadonlySet<string> = new Set(['bytes', 'inodes', 'stored', 'nlink
 /** What tells of changes as such: a later one has the last word. */
 const TIMES: ReadonlySet<string> = new Set(['atime', 'mtime', 'ctime'])
 
-/** The merged state; undefined where the states cannot be merged. All three are of one class. */
+/** The merged state; undefined if the states cannot be merged. All three are of one class. */
 export function mergeBack(
   before: DecodedRecord,
   after: DecodedRecord,
@@ -118,7 +118,7 @@ function entriesOf({ items }: Tuple): Map<string, Entry> {
   return entries
 }
 
-/** The entries that a tree inlines, none for an empty one; undefined where it has children. */
+/** The entries that a tree inlines, none for an empty one; undefined if it has children. */
 function inlinedOf(state: PickleValue): Tuple | undefined {
   if (state === null) return new Tuple([])
   const [data] = state instanceof Tuple ? state.items : []

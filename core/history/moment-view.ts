@@ -39,7 +39,7 @@ export class MomentView {
     this.rootOid = rootOid
   }
 
-  /** @throws CannotOpenError where there was no filesystem yet. */
+  /** @throws CannotOpenError if there was no filesystem yet. */
   static async open(store: Store, at: Tid, cacheSizeBytes: number = CACHE_BYTES): Promise<MomentView> {
     return await MomentView.of(await Connection.open(store, { at, cacheSizeBytes }))
   }
@@ -54,7 +54,7 @@ export class MomentView {
     return this.connection.at
   }
 
-  /** An inode, activated; undefined where there was none of that oid. */
+  /** An inode, activated; undefined if there was none of that oid. */
   async inode(oid: Oid): Promise<Inode | undefined> {
     const inode = Inode.at(this.connection, oid)
     try {
@@ -84,7 +84,7 @@ export class MomentView {
     return found
   }
 
-  /** The inode of a path; undefined where there is none. Symbolic links are not followed. */
+  /** The inode of a path; undefined if there is none. Symbolic links are not followed. */
   async find(path: string): Promise<Inode | undefined> {
     let inode = await this.inode(this.rootOid)
     for (const name of partsOf(path)) {
@@ -98,7 +98,7 @@ export class MomentView {
   }
 
   /**
-   * A path of an inode; undefined where it had none. It follows the names that inodes record; where such a name does not lead
+   * A path of an inode; undefined if it had none. It follows the names that inodes record; where such a name does not lead
    * to the inode (of several names the recorded one was removed), it searches the whole tree.
    */
   async pathOf(oid: Oid): Promise<string | undefined> {
@@ -107,7 +107,7 @@ export class MomentView {
   }
 
   /**
-   * The names that lead to an inode, from the root's child down to itself, each with its inode; undefined where it has no
+   * The names that lead to an inode, from the root's child down to itself, each with its inode; undefined if it has no
    * path, or where directories lead back to themselves. Places of directories are remembered, so that the paths of
    * neighbours in a deep tree cost little.
    */

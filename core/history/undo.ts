@@ -59,7 +59,7 @@ const BATCH = 16
 
 /**
  * Finds what taking a transaction back means at `at`, a moment of which nothing is pending.
- * @throws UndoClashError; StoreError where the transaction, or the state before it, is not kept.
+ * @throws UndoClashError; StoreError if the transaction, or the state before it, is not kept.
  */
 export async function* reversals(
   store: Store,

@@ -21,5 +21,5 @@ const CLASSES: ReadonlyMap<string, PersistentClass> = new Map<string, Persistent
   [ZData.CLASS_NAME, ZData],
 ])
 
-/** The class for a `module.name`; undefined where none is known. */
+/** The class for a `module.name`; undefined if none is known. */
 export const classNamed = (className: string): PersistentClass | undefined => CLASSES.get(className)

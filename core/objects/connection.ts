@@ -120,7 +120,7 @@ export class Connection implements Jar {
 
   // ---- objects
 
-  /** The one object of an oid, a ghost if it is new here. @throws CorruptRecordError where its class is another. */
+  /** The one object of an oid, a ghost if it is new here. @throws CorruptRecordError if its class is another. */
   get(oid: Oid, className: string): Persistent {
     const known = this.#cache.get(oid)
     if (known !== undefined) {
@@ -142,7 +142,7 @@ export class Connection implements Jar {
     return this.#cache.get(oid)
   }
 
-  /** The root mapping, up to date. @throws CannotOpenError where the database has none yet. */
+  /** The root mapping, up to date. @throws CannotOpenError if the database has none yet. */
   async root(): Promise<PersistentMapping> {
     const root = this.get(ROOT_OID, PersistentMapping.CLASS_NAME)
     if (!(root instanceof PersistentMapping)) throw this.corrupt(ROOT_OID, 'the root is no PersistentMapping')

@@ -26,7 +26,7 @@ export class OidLease {
   }
 
   /**
-   * Waits until {@link take} can give `count` oids; undefined where it can now. The caller takes them before it waits
+   * Waits until {@link take} can give `count` oids; undefined if it can now. The caller takes them before it waits
    * for anything else, or calls again.
    */
   reserve(count: number): Promise<void> | undefined {

@@ -21,7 +21,7 @@ export interface PendingRecord {
 }
 
 interface Entry extends PendingRecord {
-  /** Of a mapping; undefined where that is not known. */
+  /** Of a mapping; undefined if that is not known. */
   readonly kind: InodeKind | undefined
   /** Undefined while an earlier version is being committed; set to that commit's tid when it succeeds. */
   base: Tid | undefined
@@ -87,7 +87,7 @@ export class PendingRecords {
     return changes
   }
 
-  /** The summary of the commit under way; undefined where it has a mapping of which the kind is not known. */
+  /** The summary of the commit under way; undefined if it has a mapping of which the kind is not known. */
   summary(): Uint8Array | undefined {
     const draft = new SummaryDraft()
     for (const [oid, { className, kind }] of this.#underWay ?? []) {

@@ -19,7 +19,7 @@ export class PersistentMapping extends Persistent {
     return this.#entries().has(key)
   }
 
-  /** The value of a key; undefined where there is none. The value must not be changed in place. */
+  /** The value of a key; undefined if there is none. The value must not be changed in place. */
   get(key: string): PickleValue | undefined {
     return this.#entries().get(key)
   }

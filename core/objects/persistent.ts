@@ -38,7 +38,7 @@ export interface Jar {
   resolve(ref: Ref): Persistent
   /** The object of that oid, if it is in memory. */
   known(oid: Oid): Persistent | undefined
-  /** Waits until `count` objects can be created at once; undefined where they can be now. @throws ReadOnlyError. */
+  /** Waits until `count` objects can be created at once; undefined if they can be now. @throws ReadOnlyError. */
   reserveOids(count: number): Promise<void> | undefined
   /** A new, empty, changed object of a class, by its name in records, with a reserved oid. @throws ReadOnlyError. */
   createReserved(className: string): Persistent
@@ -116,7 +116,7 @@ export abstract class Persistent {
     if (this.#status !== 'ghost') this.#forget()
   }
 
-  /** For subclasses: call before each change. @throws ReadOnlyError, where the view cannot be changed. */
+  /** For subclasses: call before each change. @throws ReadOnlyError, if the view cannot be changed. */
   protected changing(): void {
     if (this.#status === 'changed') return
     if (this.#status === 'ghost') throw this.ghostError()

@@ -77,7 +77,7 @@ class BucketScan {
     this.#pos = start
   }
 
-  /** The bucket, or undefined where the record has another shape. */
+  /** The bucket, or undefined if the record has another shape. */
   run(): BucketEntries | undefined {
     if (!this.#entries()) return undefined
     let next: Oid | undefined

@@ -28,7 +28,7 @@ export class Records {
     return this.#pending.get(oid)?.source
   }
 
-  /** The first `len` bytes of a stored record; undefined where the object does not exist. @throws as {@link Store.load}. */
+  /** The first `len` bytes of a stored record; undefined if the object does not exist. @throws as {@link Store.load}. */
   start(oid: Oid, len: number): Promise<RevisionPart | undefined> {
     return this.#store.loadPart(oid, this.at, 0, len)
   }

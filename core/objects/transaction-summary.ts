@@ -65,7 +65,7 @@ export class SummaryDraft {
   }
 }
 
-/** The summary in a transaction's extension; undefined where there is none. */
+/** The summary in a transaction's extension; undefined if there is none. */
 export function summaryIn(extension: Uint8Array): TransactionSummary | undefined {
   if (extension.length === 0) return undefined
   const all = decode(extension)

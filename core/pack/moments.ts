@@ -9,7 +9,7 @@ import { Superblock } from '../tree/superblock.ts'
 
 const CACHE_BYTES = 1 << 20
 
-/** The superblock of the state at `at`; undefined where it has no filesystem. */
+/** The superblock of the state at `at`; undefined if it has no filesystem. */
 export async function superblockAt(store: Store, at: Tid): Promise<Superblock | undefined> {
   if (at === TID_NONE) return undefined
   try {

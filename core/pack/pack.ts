@@ -62,7 +62,7 @@ export async function pack(store: Store, options: PackOptions): Promise<PackResu
   return { ...report, historyFromBefore: formatTid(before), historyFrom: formatTid(kept.from) }
 }
 
-/** @throws StoreError where a store cannot be packed. */
+/** @throws StoreError if a store cannot be packed. */
 export function packingOf(store: Store): Packing {
   const { packing } = store.capabilities
   if (packing === undefined) throw new StoreError(`${store.name} cannot be packed: it is only read`)

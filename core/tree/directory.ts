@@ -18,7 +18,7 @@ export class Directory {
     this.#tree = tree
   }
 
-  /** The entries of a directory's inode, which is activated. @throws CorruptRecordError where it has none. */
+  /** The entries of a directory's inode, which is activated. @throws CorruptRecordError if it has none. */
   static of(connection: Connection, inode: Inode): Directory {
     const ref = inode.entries
     const tree = ref === undefined ? undefined : connection.resolve(ref)
@@ -34,7 +34,7 @@ export class Directory {
     return new Directory(tree)
   }
 
-  /** The inode of a name; undefined where the name does not exist. */
+  /** The inode of a name; undefined if the name does not exist. */
   async get(name: string): Promise<Oid | undefined> {
     const value = await this.#tree.get(new ByteString(name))
     return value === undefined ? undefined : this.#refOf(value).oid

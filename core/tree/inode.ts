@@ -7,11 +7,11 @@
  * | atime mtime ctime birthtime      | int, nanoseconds since 1970                                  |
  * | stored                           | int: bytes that the file's data takes, for st_blocks         |
  * | target                           | bytes: where a symbolic link leads                           |
- * | xattrs                           | dict of bytes to bytes; absent where there are none          |
+ * | xattrs                           | dict of bytes to bytes; absent if there are none          |
  * | data                             | ref ZBigFile: a regular file's, once it has been written     |
  * | entries                          | ref OOBTree: a directory's                                   |
  * | parent, name                     | ref inode, bytes: the directory and the name that it was     |
- * |                                  | entered by last; absent where that name is gone              |
+ * |                                  | entered by last; absent if that name is gone              |
  *
  * A directory's `parent` is always right. Everything else about `parent` and `name` is a hint, by which changed inodes
  * are named without a search: another name of the same inode may be gone or there, so it is compared with the entries.

@@ -41,7 +41,7 @@ export class Superblock {
     this.#mapping = mapping
   }
 
-  /** The superblock of a view. @throws CannotOpenError where it has no filesystem, or a newer one. */
+  /** The superblock of a view. @throws CannotOpenError if it has no filesystem, or a newer one. */
   static async open(connection: Connection): Promise<Superblock> {
     const ref = (await connection.root()).get(KEY)
     const { name } = connection
@@ -78,7 +78,7 @@ export class Superblock {
     return new Superblock(connection, mapping)
   }
 
-  /** The root directory. @throws CannotOpenError where it is not a directory: every operation would fail. */
+  /** The root directory. @throws CannotOpenError if it is not a directory: every operation would fail. */
   async rootOid(): Promise<Oid> {
     const { oid } = await this.rootRef()
     const root = Inode.at(this.#connection, oid)
@@ -139,7 +139,7 @@ export class Superblock {
     this.#mapping.set('version', VERSION)
   }
 
-  /** The transaction that a tag names; undefined where it does not exist. */
+  /** The transaction that a tag names; undefined if it does not exist. */
   async tag(name: string): Promise<Tid | undefined> {
     const value = await (await this.tags()).get(new ByteString(name))
     return value === undefined ? undefined : this.#tagged(name, value)

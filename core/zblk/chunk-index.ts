@@ -34,7 +34,7 @@ interface Collected {
 
 /**
  * Reads the index of a block and deactivates its whole chunk tree, ZData objects included.
- * @throws CorruptRecordError where the tree is damaged or its keys are outside of `[0, blksize)`.
+ * @throws CorruptRecordError if the tree is damaged or its keys are outside of `[0, blksize)`.
  */
 export async function loadChunkIndex(block: ZBlk1, blksize: number): Promise<ChunkIndex> {
   await block.activate()

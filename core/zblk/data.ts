@@ -24,7 +24,7 @@ export interface StoredData {
   readonly body: Body
   /** In bytes. */
   readonly len: number
-  /** The transaction of the record; TID_NONE where it is pending. */
+  /** The transaction of the record; TID_NONE if it is pending. */
   readonly tid: Tid
 }
 

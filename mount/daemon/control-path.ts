@@ -59,7 +59,7 @@ async function mayBeSocketOf(path: string, uid: number): Promise<boolean> {
 /** The device in a control socket's name; undefined for any other name. */
 export const deviceOf = (path: string): string | undefined => /^(\d+:\d+)\./.exec(basename(path))?.[1]
 
-/** The path for a socket of ours, its directory made, and what others left for the device removed. @throws Error where none can be made. */
+/** The path for a socket of ours, its directory made, and what others left for the device removed. @throws Error if none can be made. */
 export async function makeControlPath(device: string): Promise<string> {
   const { uid } = processOwner()
   for (const directory of directories(uid)) {

@@ -192,7 +192,7 @@ export function receivedError(wire: WireError): CodedError {
   return error instanceof CodedError ? error : new CallFailedError(error.message, { cause: error })
 }
 
-/** The result in an answer to `call`. @throws CodedError: the daemon's, or where the answer is not one. */
+/** The result in an answer to `call`. @throws CodedError: the daemon's, or if the answer is not one. */
 export function resultOf(line: string, call: CallName | 'transaction'): unknown {
   const response = parseAnswer(line)
   if (isObject(response) && isWireError(response['error'])) throw receivedError(response['error'])

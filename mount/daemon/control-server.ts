@@ -98,7 +98,7 @@ function serveConnection(socket: Socket, serving: Serving): void {
 const anotherMount = (device: string | undefined): CodedError =>
   new CodedError(`the call is meant for another mount than ${device ?? 'this one'}`, { code: 'not-mounted' })
 
-/** Undefined where it is not JSON. */
+/** Undefined if it is not JSON. */
 function parse(line: string): unknown {
   try {
     return JSON.parse(line)

@@ -42,7 +42,7 @@ export function historyOf({ history }: ServedFileSystem): History {
   return history
 }
 
-/** @throws StoreError where the kernel would go on showing what is no longer so. */
+/** @throws StoreError if the kernel would go on showing what is no longer so. */
 export function assertForgetting(canForget: boolean): void {
   if (!canForget)
     throw new StoreError('the fuse-native driver cannot tell the kernel to forget what it has cached', {

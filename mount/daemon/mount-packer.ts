@@ -84,7 +84,7 @@ export class MountPacker {
     this.#log = log
   }
 
-  /** Undefined where the store cannot be packed. */
+  /** Undefined if the store cannot be packed. */
   static async of(
     store: WritableStore,
     fileSystem: FileSystem,
@@ -118,7 +118,7 @@ export class MountPacker {
     return this.#status
   }
 
-  /** Starts a requested pack. @throws StoreError where one is under way, or for a moment that does not exist. */
+  /** Starts a requested pack. @throws StoreError if one is under way, or for a moment that does not exist. */
   async start(before?: string): Promise<void> {
     const from = before === undefined ? historyStart(this.#retention) : await momentNamed(this.#store, before)
     if (this.#running?.isBackground === false)

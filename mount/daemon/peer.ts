@@ -18,7 +18,7 @@ const getsockopt = koffi
   length: Buffer,
 ) => number
 
-/** The user of the process that listens at (or connected to) a socket; undefined where the kernel does not say. */
+/** The user of the process that listens at (or connected to) a socket; undefined if the kernel does not say. */
 export function peerUid(socket: Socket): number | undefined {
   // Node has no call for it, and keeps the descriptor in the handle.
   const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: number } }

@@ -21,7 +21,7 @@ export class RemoteTransaction {
 
   /**
    * Begins a transaction at the first of `paths` where a daemon listens.
-   * @throws NoAnswerError; CodedError where the daemon refuses.
+   * @throws NoAnswerError; CodedError if the daemon refuses.
    */
   static async begin(paths: readonly string[]): Promise<RemoteTransaction> {
     for (const path of paths) {

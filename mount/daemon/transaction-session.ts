@@ -69,7 +69,7 @@ function nextLine(socket: Socket): Promise<string> {
   })
 }
 
-/** undefined where it is nothing that ends a transaction well. */
+/** undefined if it is nothing that ends a transaction well. */
 function parseEnd(line: string): TransactionEnd | undefined {
   if (line === '') return undefined
   const value = JSON.parse(line) as TransactionEnd

@@ -28,7 +28,7 @@ export class HeldMount {
     this.#name = name
   }
 
-  /** @throws MountError where its path leads to another mount now, or to none. */
+  /** @throws MountError if its path leads to another mount now, or to none. */
   static async open(mount: MountedDirectory): Promise<HeldMount> {
     const { mountPoint } = mount
     // `.` stands for the root directory itself.
@@ -84,7 +84,7 @@ export class HeldMount {
   }
 }
 
-/** @throws MountError where an open directory is not in this mount. */
+/** @throws MountError if an open directory is not in this mount. */
 async function assertIs(mount: MountedDirectory, fd: number): Promise<void> {
   // Source: proc_pid_fdinfo(5).
   const text = await readFile(`/proc/self/fdinfo/${fd}`, 'utf8')

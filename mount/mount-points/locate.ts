@@ -23,7 +23,7 @@ export interface Location {
   readonly inner: string
 }
 
-/** @throws MountError where the path is relative and the working directory has no path, or links form a circle. */
+/** @throws MountError if the path is relative and the working directory has no path, or links form a circle. */
 export function locate(path: string): Location {
   const mounts = mountTable()
   const parts = (isAbsolute(path) ? path : `${workingDirectory()}/${path}`).split('/')
@@ -64,7 +64,7 @@ export async function followInside(location: Location): Promise<Location> {
   return real === undefined || real === parent ? location : locate(join(real, basename(location.path)))
 }
 
-/** @throws MountError where it was removed, or is deeper than the kernel can say. */
+/** @throws MountError if it was removed, or is deeper than the kernel can say. */
 function workingDirectory(): string {
   try {
     return process.cwd()

@@ -27,7 +27,7 @@ export class OwnMount {
 
   /**
    * Unmounts; resolves when it is gone in every namespace.
-   * @throws MountError where it is in use or may not be unmounted, and, unless `lazy`, where it is out of the tree and
+   * @throws MountError if it is in use or may not be unmounted, and, unless `lazy`, where it is out of the tree and
    *   still in use.
    */
   async unmount(lazy: boolean): Promise<void> {

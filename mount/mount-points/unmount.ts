@@ -25,7 +25,7 @@ export type Unmounting = 'whole' | 'lazy' | 'force'
 
 /**
  * Unmounts without asking anything of what is mounted.
- * @throws MountError where it is in use (by whom), may not be unmounted, or its path leads to another mount by now.
+ * @throws MountError if it is in use (by whom), may not be unmounted, or its path leads to another mount by now.
  */
 export async function unmount(mount: MountedDirectory, how: Unmounting): Promise<void> {
   const held = await HeldMount.open(mount)

@@ -22,7 +22,7 @@ export function endOnSignals(): void {
     process.on(signal, () => interruption.abort(new Error('interrupted')))
 }
 
-/** Runs a program to its end; resolves to what it prints. @throws Error where it fails, takes too long or is interrupted. */
+/** Runs a program to its end; resolves to what it prints. @throws Error if it fails, takes too long or is interrupted. */
 export async function run(program: string, ...parameters: readonly string[]): Promise<string> {
   interrupted.throwIfAborted()
   try {
@@ -39,7 +39,7 @@ export async function run(program: string, ...parameters: readonly string[]): Pr
   }
 }
 
-/** Runs a short program that has to come to its end, interrupted or not: one that mounts or unmounts. @throws Error where it fails. */
+/** Runs a short program that has to come to its end, interrupted or not: one that mounts or unmounts. @throws Error if it fails. */
 export async function runThrough(program: string, ...parameters: readonly string[]): Promise<string> {
   const { stdout } = await execute(program, parameters, { encoding: 'utf8', timeout: SHORT_TIMEOUT_MS })
   return stdout

@@ -84,7 +84,7 @@ class Bench {
   readonly #results: Result[] = []
   readonly #failures: string[] = []
 
-  /** Opens what can be opened. @throws Error where it is zblkfs or a ceiling that cannot. */
+  /** Opens what can be opened. @throws Error if it is zblkfs or a ceiling that cannot. */
   async open(names: readonly PlaceName[], root: string, mib: number): Promise<void> {
     for (const name of names)
       try {

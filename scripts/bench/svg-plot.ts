@@ -60,7 +60,7 @@ interface Scale {
   readonly ticks: readonly number[]
 }
 
-/** An SVG document. @throws Error where there is nothing to plot, or what is not above 0 on a logarithmic axis. */
+/** An SVG document. @throws Error if there is nothing to plot, or what is not above 0 on a logarithmic axis. */
 export function plotSvg({ title, x, y, curves }: Plot): string {
   const points = curves.flatMap(({ points }) => points)
   const xScale = scaleOf(

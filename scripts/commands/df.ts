@@ -110,7 +110,7 @@ function printFile({ path, ...usage }: FileUsage, json: boolean): void {
   )
 }
 
-/** @throws UsageError where a store cannot tell what its room is used for. */
+/** @throws UsageError if a store cannot tell what its room is used for. */
 function measuringOf(store: Store): Measuring {
   const { measuring } = store.capabilities
   if (measuring === undefined) throw new UsageError(`${store.name} cannot be measured`)

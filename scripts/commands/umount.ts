@@ -45,7 +45,7 @@ export function umountCommand(): Command {
     })
 }
 
-/** The mount at a directory. @throws CommandError where it is only a directory in one. */
+/** The mount at a directory. @throws CommandError if it is only a directory in one. */
 function findMountPoint(directory: string): MountedDirectory {
   const mount = findMount(directory)
   const { path } = locate(directory)

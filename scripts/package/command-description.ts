@@ -3,7 +3,7 @@ import type { Argument, Command, Option } from 'commander'
 
 /** An option as its definition writes it. */
 export interface OptionDescription {
-  /** `-o`, absent where there is no short form. */
+  /** `-o`, absent if there is no short form. */
   readonly short: string | undefined
   /** `--option` */
   readonly long: string | undefined
@@ -29,7 +29,7 @@ export interface CommandDescription {
   readonly summary: string
   readonly arguments: readonly ArgumentDescription[]
   readonly options: readonly OptionDescription[]
-  /** What its help prints behind the options, as lines; empty where there is nothing. */
+  /** What its help prints behind the options, as lines; empty if there is nothing. */
   readonly notes: string
 }
 

@@ -53,7 +53,7 @@ export class DaemonWatch {
   }
 }
 
-/** 0 where there is none. */
+/** 0 if there is none. */
 export async function bytesOf(path: string): Promise<number> {
   return await stat(path).then(
     ({ size }) => size,

@@ -18,14 +18,14 @@ interface Entry {
 
 /** The operations that were found in a tree. */
 export interface Kept {
-  /** How many; none where the tree is none that there was since what is synced. */
+  /** How many; none if the tree is none that there was since what is synced. */
   readonly count: number | undefined
   /** How many had to be there. */
   readonly synced: number
   readonly lost: number
   /** When the first operation that is surely gone had returned; Infinity where there is none. */
   readonly firstLostEndMs: number
-  /** When the last operation that is surely there was begun; 0 where there is none. */
+  /** When the last operation that is surely there was begun; 0 if there is none. */
   readonly lastKeptStartMs: number
 }
 

@@ -250,13 +250,13 @@ class SoakDay {
   }
 }
 
-/** @throws Error where the mount died by itself. */
+/** @throws Error if the mount died by itself. */
 function assertAlive(worked: readonly Worked[]): void {
   const died = worked.find(({ died }) => died !== undefined)?.died
   if (died !== undefined) throw new Error(`the mount failed by itself: ${died}`)
 }
 
-/** @throws Error where an operation is missing that had returned before one began which is there. */
+/** @throws Error if an operation is missing that had returned before one began which is there. */
 function assertPrefix(kept: readonly Kept[]): void {
   const firstLostEndMs = Math.min(...kept.map(({ firstLostEndMs }) => firstLostEndMs))
   const lastKeptStartMs = Math.max(...kept.map(({ lastKeptStartMs }) => lastKeptStartMs))

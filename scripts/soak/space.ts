@@ -14,7 +14,7 @@ const POLL_MS = 2000
 /** A mount does not begin a pack for less. */
 const SPARE_MIN_BYTES = 4 << 20
 
-/** @throws Error where the command fails. */
+/** @throws Error if the command fails. */
 export async function spaceOf(database: string, historyMs: number): Promise<SpaceUse> {
   const to = `${historyMs / 1000}s`
   const { stdout, stderr, exitCode } = await runZblkfs('df', '--json', '--to', to, database)

@@ -32,7 +32,7 @@ export class WorkerProcess {
     this.#child.send({ ask: 'pause' } satisfies Ask)
   }
 
-  /** Returns which operations a crash has left. @throws Error where the tree is not a possible state. */
+  /** Returns which operations a crash has left. @throws Error if the tree is not a possible state. */
   async look(syncedMs: number): Promise<Kept> {
     return (await this.#ask({ ask: 'look', syncedMs }, ANSWER_TIMEOUT_MS)) as Kept
   }

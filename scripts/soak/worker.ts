@@ -110,7 +110,7 @@ class SoakWorker {
     }
   }
 
-  /** @throws Error where the tree is not what it should be. */
+  /** @throws Error if the tree is not what it should be. */
   async compare(): Promise<void> {
     const found = await hashTree(this.#root)
     if (found !== this.#journal.model.hash) throw await this.#difference('not what was written')

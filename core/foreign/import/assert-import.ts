@@ -17,7 +17,7 @@ export function purposeOf({ source, into, history }: ImportPurpose): string {
   return JSON.stringify({ source: source.name, into, history })
 }
 
-/** @throws ImportError where the map is of an import that this one cannot go on with. */
+/** @throws ImportError if the map is of an import that this one cannot go on with. */
 export function assertSameImport(import_: ImportPurpose, map: ImportMap, newest: Tid): void {
   if (map.purpose === undefined) return
   const { source, target, mapPath } = import_

@@ -25,7 +25,7 @@ export interface CompareOptions {
 /**
  * Compares two files. What cannot be read in the source, as an object of it does not exist, must not be readable in the
  * copy either.
- * @returns the first difference in words; undefined where there is none.
+ * @returns the first difference in words; undefined if there is none.
  */
 export async function compareFiles(
   source: ComparedFile,

@@ -16,7 +16,7 @@ const FILE_MODE = 0o100644
 export interface FileState {
   readonly size: bigint
   readonly stored: number
-  /** When its bytes changed; absent where they did not. */
+  /** When its bytes changed; absent if they did not. */
   readonly timeNs?: bigint
 }
 

@@ -126,7 +126,7 @@ class Importer {
     return importer
   }
 
-  /** @throws ImportError where a name exists already: found before anything is copied. */
+  /** @throws ImportError if a name exists already: found before anything is copied. */
   async #assertFree(): Promise<void> {
     const tree = await FileTree.open(this.#connection, 0n)
     const names = await this.#sourceAt(this.#map.upTo)

@@ -174,7 +174,7 @@ export class ImportMap {
     if (oid === file) this.#sql.addFile.run(oid)
   }
 
-  /** An object has changed in a transaction of the source; false where it is not part of a file. */
+  /** An object has changed in a transaction of the source; false if it is not part of a file. */
   markChanged(oid: Oid, tid: Tid): boolean {
     return this.#sql.mark.run(tid, oid).changes > 0
   }

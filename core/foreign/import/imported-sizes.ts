@@ -30,7 +30,7 @@ export async function updateSizes(
   }
 }
 
-/** A file; undefined where it does not exist at that moment, or an object that its size depends on is missing. */
+/** A file; undefined if it does not exist at that moment, or an object that its size depends on is missing. */
 export async function openIfThere(source: Connection, file: Oid): Promise<ForeignFile | undefined> {
   try {
     return await readingForeign(source, () => openForeignFile(source, file))

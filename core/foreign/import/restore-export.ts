@@ -47,7 +47,7 @@ export async function isExport(source: Store): Promise<boolean> {
 
 /**
  * Copies all transactions into a database that is empty, or that has the first of them from a restore that was
- * interrupted. @throws ImportError where it has others.
+ * interrupted. @throws ImportError if it has others.
  */
 export async function restoreExport(options: RestoreOptions): Promise<RestoreResult> {
   const { source, target } = options

@@ -69,7 +69,7 @@ class NameWalk {
     return (await this.#present(() => readArray(this.#connection, ref.oid)))?.zfile.oid
   }
 
-  /** What `read` gives; undefined where it meets an object that does not exist. */
+  /** What `read` gives; undefined if it meets an object that does not exist. */
   async #present<T>(read: () => Promise<T>): Promise<T | undefined> {
     const { onMissing } = this.#options
     try {

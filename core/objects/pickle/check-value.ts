@@ -18,7 +18,7 @@ export function checkWritable(value: PickleValue): void {
   check(value, unwritable)
 }
 
-/** Checks a value at the moment it becomes part of a state. @throws TypeError where the writer does not accept it. */
+/** Checks a value at the moment it becomes part of a state. @throws TypeError if the writer does not accept it. */
 export function assertWritable(value: PickleValue): void {
   try {
     checkWritable(value)
@@ -28,7 +28,7 @@ export function assertWritable(value: PickleValue): void {
   }
 }
 
-/** Why the writer cannot write a value, apart from what is inside it; undefined where it can. */
+/** Why the writer cannot write a value, apart from what is inside it; undefined if it can. */
 function unwritable(value: PickleValue): string | undefined {
   if (typeof value === 'number')
     return Number.isSafeInteger(value) ? undefined : `${value} is not an integer: use Float or bigint`

@@ -5,7 +5,7 @@ const SURROGATE = /(\xed[\xa0-\xbf][\x80-\xbf])/
 /** Longer texts, in bytes, are not searched for lone surrogates, each of which costs an object. */
 const SURROGATES_MAX = 65_536
 
-/** Decodes `[start, end)`; undefined where it is not such text. */
+/** Decodes `[start, end)`; undefined if it is not such text. */
 export function decodeText(bytes: Buffer, start: number, end: number): string | undefined {
   const text = bytes.toString('utf8', start, end)
   // What stands for bytes that are no UTF-8 may also be in the text itself.

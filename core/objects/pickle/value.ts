@@ -44,7 +44,7 @@ export class Global {
     return dot > 0 && dot < className.length - 1 && !className.includes('\n')
   }
 
-  /** The class of a `module.name`. @throws TypeError where the text is not one. */
+  /** The class of a `module.name`. @throws TypeError if the text is not one. */
   static of(className: string): Global {
     if (!Global.isName(className)) throw new TypeError(`'${className}' is not the name of a class`)
     const dot = className.lastIndexOf('.')

@@ -17,7 +17,7 @@ const IMAGE_MORE_MIB = 512
 
 type Opened = Omit<Place, 'name'>
 
-/** Opens a place in a directory of its own below `root`; `mib` of files will lie in it. @throws Error where it cannot be had. */
+/** Opens a place in a directory of its own below `root`; `mib` of files will lie in it. @throws Error if it cannot be had. */
 export const openPlace = async (name: PlaceName, root: string, mib: number): Promise<Place> => ({
   name,
   ...(await OPEN[name](join(root, name.replaceAll(' ', '-')), mib)),

@@ -9,7 +9,7 @@ const POLL_MS = 20
 const MOUNT_TIMEOUT_MS = 10_000
 const END_TIMEOUT_MS = 10_000
 
-/** Starts a server; resolves when its mount is there, to what takes both away. @throws Error where it does not come up. */
+/** Starts a server; resolves when its mount is there, to what takes both away. @throws Error if it does not come up. */
 export async function serve(
   mountPoint: string,
   program: string,

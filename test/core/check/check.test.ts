@@ -212,7 +212,7 @@ const cases: readonly Case[] = [
   {
     title: 'a log file that is gone',
     damage: async path => await rm(segment(path)),
-    named: /^\/a\/whole bytes \[0, 2097152\): its log file .*00000000 is missing: put .*-log back beside/m,
+    named: /^\/a\/whole bytes \[0, 2097152\): its log file .*00000000 is missing: put .*-log back next to/m,
     touched: /^\/a\/(whole|b\/chunks)$/,
   },
   {
