@@ -21,7 +21,7 @@ export class CountsCheck {
       this.#context.found(
         {
           kind: 'links',
-          path: this.#context.inodes.pathOf(oid),
+          path: await this.#context.inodes.pathOf(oid),
           oid,
           reason: `its link count is ${nlink}, but it has ${links}`,
         },

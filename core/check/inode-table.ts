@@ -1,11 +1,8 @@
 /** The inodes that a walk has met, and where. In a scratch database: memory is bounded. */
-import { LRUCache } from 'lru-cache'
 import type { Oid } from '../../store/ids.ts'
 import { openScratch } from '../../store/scratch.ts'
+import { PathResolver, type Place, ShownPath } from '../tree/shown-path.ts'
 import type { Usage } from '../tree/superblock.ts'
-
-/** Paths of directories in memory. They share their beginnings. */
-const PATHS_MAX = 4096
 
 export interface MetInode {
   readonly oid: Oid
@@ -39,7 +36,7 @@ export class InodeTable {
   readonly #get = this.#db.prepare<[number], InodeRow>(
     'SELECT oid, directory, parent, name FROM inode WHERE oid = ?',
   )
-  readonly #paths = new LRUCache<Oid, string>({ max: PATHS_MAX })
+  readonly #resolver = new PathResolver(oid => this.#placeOf(oid))
   #count = 0
   #walked = 0
 
@@ -76,20 +73,16 @@ export class InodeTable {
     return row?.oid
   }
 
-  /** The first path that led to an inode. Paths of directories are remembered: a deep tree costs no more than a wide one. */
-  pathOf(oid: Oid): string {
-    const below: InodeRow[] = []
-    let path: string | undefined
-    for (let row = this.#get.get(oid); path === undefined; row = this.#get.get(row.parent)) {
-      if (row === undefined || row.parent === null) return `(no name)/#${oid}`
-      path = row.parent === row.oid ? '' : this.#paths.get(row.oid)
-      if (path === undefined) below.push(row)
-    }
-    for (const { oid, name, directory } of below.toReversed()) {
-      path = `${path}/${name}`
-      if (directory === 1) this.#paths.set(oid, path)
-    }
-    return path === '' ? '/' : path
+  /** The first path that led to an inode, shortened if it is long. */
+  async pathOf(oid: Oid): Promise<string> {
+    const path = await this.#resolver.pathOf(oid)
+    return path === undefined ? noName(oid) : `/${path.text}`
+  }
+
+  #placeOf(oid: Oid): Place | ShownPath {
+    const row = this.#get.get(oid)
+    if (row === undefined || row.parent === null) return ShownPath.from(noName(oid))
+    return row.parent === oid ? ShownPath.ROOT : { parent: row.parent, name: row.name }
   }
 
   /** The link count of each inode: its names, and for a directory its own '.' and the '..' of those in it. */
@@ -132,3 +125,5 @@ export class InodeTable {
     return found
   }
 }
+
+const noName = (oid: Oid): string => `(no name)/#${oid}`

@@ -38,7 +38,7 @@ export class Walk {
       directory !== undefined;
       directory = this.#context.inodes.nextDirectory()
     ) {
-      await this.#checkDirectory(directory, this.#context.inodes.pathOf(directory))
+      await this.#checkDirectory(directory, await this.#context.inodes.pathOf(directory))
       await this.#context.commit(false)
     }
   }
@@ -163,7 +163,7 @@ export class Walk {
     if (known !== undefined) {
       if (known.isDirectory)
         return drop(
-          `the directory stands in another place too: ${this.#context.inodes.pathOf(value.oid)}`,
+          `the directory stands in another place too: ${await this.#context.inodes.pathOf(value.oid)}`,
           value.oid,
         )
       this.#context.inodes.addName(value.oid)

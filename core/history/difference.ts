@@ -7,8 +7,10 @@
  * 3. of the other inodes that both moments have, attributes and data.
  */
 import { constants } from 'node:fs'
+import { LRUCache } from 'lru-cache'
 import { OOBTree } from '../btree/tree.ts'
 import type { Inode } from '../tree/inode.ts'
+import type { Place } from '../tree/shown-path.ts'
 import { ByteString, Ref } from '../objects/pickle/value.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -19,7 +21,7 @@ import { differingEntries } from './tree-difference.ts'
 
 const { S_IFMT, S_IFDIR } = constants
 
-/** One path that differs. Paths are relative to the root, one character per byte. */
+/** One path that differs. Paths are relative to the root, one character per byte; long ones are shortened (core/tree/shown-path.ts). */
 export interface Difference {
   readonly kind: 'added' | 'removed' | 'renamed' | 'changed'
   /** In the later moment; of what was removed, in the earlier. */
@@ -44,11 +46,10 @@ export interface DifferenceOptions {
 /** More ranges of one file are not told apart: from there on one covers the rest. */
 const RANGES_MAX = 65_536
 
-/** An inode's name that is there in one moment only. */
-interface Name {
-  readonly oid: Oid
-  readonly path: string
-}
+type Views = { readonly before: MomentView; readonly after: MomentView }
+
+/** Directories in memory of which it is known whether they have the same path in both moments. */
+const SAME_MAX = 4096
 
 /** Everything that differs: names first, in no particular order. @throws CannotOpenError, StoreError */
 export async function* differences(
@@ -61,10 +62,10 @@ export async function* differences(
     for await (const difference of differences(store, after, before, { path })) yield reverse(difference)
     return
   }
-  const views = { a: await MomentView.open(store, before), b: await MomentView.open(store, after) }
+  const views = { before: await MomentView.open(store, before), after: await MomentView.open(store, after) }
   const changed = await ChangedObjects.between(store, before, after)
   try {
-    const comparison = new Comparison(store, views.a, views.b, changed)
+    const comparison = new Comparison(store, views, changed)
     for await (const difference of comparison.run(at => isWithin(at, path))) yield difference
   } finally {
     changed.close()
@@ -76,10 +77,12 @@ class Comparison {
   readonly #before: MomentView
   readonly #after: MomentView
   readonly #changed: ChangedObjects
-  readonly #removed = new Map<Oid, string[]>()
-  readonly #added = new Map<Oid, string[]>()
+  /** Names that one moment has, by inode. */
+  readonly #removed = new Map<Oid, Place[]>()
+  readonly #added = new Map<Oid, Place[]>()
+  readonly #same = new LRUCache<Oid, { readonly answer: boolean }>({ max: SAME_MAX })
 
-  constructor(store: Store, before: MomentView, after: MomentView, changed: ChangedObjects) {
+  constructor(store: Store, { before, after }: Views, changed: ChangedObjects) {
     this.#store = store
     this.#before = before
     this.#after = after
@@ -88,17 +91,24 @@ class Comparison {
 
   async *run(isWanted: (path: string) => boolean): AsyncGenerator<Difference> {
     for await (const oid of this.#inodes()) await this.#compareNames(oid)
-    for (const [oid, paths] of this.#removed) {
+    for (const [oid, places] of this.#removed) {
       const added = this.#added.get(oid) ?? []
-      for (const from of paths) {
-        const path = added.shift()
-        if (!isWanted(from) && (path === undefined || !isWanted(path))) continue
-        if (path === undefined) yield await this.#nameOnly('removed', { oid, path: from })
-        else yield await this.#content(oid, { kind: 'renamed', path, from })
+      for (const place of places) {
+        const from = await pathOf(this.#before, place)
+        const to = added.shift()
+        const path = to && (await pathOf(this.#after, to))
+        if (!(from !== undefined && isWanted(from)) && !(path !== undefined && isWanted(path))) continue
+        if (from !== undefined && path !== undefined)
+          yield await this.#content(oid, { kind: 'renamed', path, from })
+        else if (from !== undefined) yield await this.#nameOnly('removed', oid, from)
+        else if (path !== undefined) yield await this.#nameOnly('added', oid, path)
       }
     }
-    for (const [oid, paths] of this.#added)
-      for (const path of paths) if (isWanted(path)) yield await this.#nameOnly('added', { oid, path })
+    for (const [oid, places] of this.#added)
+      for (const place of places) {
+        const path = await pathOf(this.#after, place)
+        if (path !== undefined && isWanted(path)) yield await this.#nameOnly('added', oid, path)
+      }
     for await (const oid of this.#inodes()) {
       const path = await this.#commonPath(oid)
       if (path === undefined || !isWanted(path)) continue
@@ -116,9 +126,28 @@ class Comparison {
     const [old, now] = [await inodeAt(this.#before, oid), await inodeAt(this.#after, oid)]
     if (old === undefined || now === undefined || old.nlink === 0 || now.nlink === 0) return undefined
     if (this.#removed.has(oid) && this.#added.has(oid)) return undefined
-    const path = await this.#before.pathOf(oid)
-    if (path !== undefined && (await this.#after.find(path))?.oid === oid) return path
-    return await this.#after.pathOf(oid)
+    const view = (await this.#hasSamePath(oid)) ? this.#before : this.#after
+    return (await view.pathOf(oid))?.text
+  }
+
+  /** Whether the path that an inode had leads to it still. */
+  async #hasSamePath(oid: Oid): Promise<boolean> {
+    const climbed = new Set<Oid>()
+    let answer: boolean | undefined
+    for (let at = oid; answer === undefined;) {
+      climbed.add(at)
+      const place = await this.#before.placeOf(at)
+      if (at === this.#before.rootOid) answer = at === this.#after.rootOid
+      else if (place === undefined || climbed.has(place.parent)) answer = false
+      else if ((await this.#after.child(place.parent, place.name)) !== at) answer = false
+      else {
+        at = place.parent
+        answer = this.#same.get(at)?.answer
+      }
+    }
+    climbed.delete(oid)
+    for (const directory of climbed) this.#same.set(directory, { answer })
+    return answer
   }
 
   async #compareNames(oid: Oid): Promise<void> {
@@ -126,19 +155,14 @@ class Comparison {
     const [before, after] = [entriesOf(this.#before, old), entriesOf(this.#after, now)]
     if (before === undefined && after === undefined) return
     const hasChanged = (oid: Oid): boolean => this.#changed.has(oid)
-    let paths: readonly [string | undefined, string | undefined] | undefined
     for await (const { key, before: from, after: to } of differingEntries({ before, after, hasChanged })) {
       if (!(key instanceof ByteString)) continue
-      paths ??= [
-        old === undefined ? undefined : await this.#before.pathOf(oid),
-        now === undefined ? undefined : await this.#after.pathOf(oid),
-      ]
-      note(this.#removed, from, paths[0], key.latin1)
-      note(this.#added, to, paths[1], key.latin1)
+      if (old !== undefined) note(this.#removed, from, { parent: oid, name: key.latin1 })
+      if (now !== undefined) note(this.#added, to, { parent: oid, name: key.latin1 })
     }
   }
 
-  async #nameOnly(kind: 'added' | 'removed', { oid, path }: Name): Promise<Difference> {
+  async #nameOnly(kind: 'added' | 'removed', oid: Oid, path: string): Promise<Difference> {
     const inode = await inodeAt(kind === 'added' ? this.#after : this.#before, oid)
     if (inode === undefined) throw this.#after.connection.corrupt(oid, 'a name leads to nothing')
     const size = kind === 'added' ? { sizeAfter: inode.size } : { sizeBefore: inode.size }
@@ -206,11 +230,16 @@ function entriesOf({ connection }: MomentView, inode: Inode | undefined): OOBTre
   return tree instanceof OOBTree ? tree : undefined
 }
 
-function note(names: Map<Oid, string[]>, value: unknown, directory: string | undefined, name: string): void {
-  if (!(value instanceof Ref) || directory === undefined) return
-  const paths = names.get(value.oid) ?? []
-  paths.push(directory === '' ? name : `${directory}/${name}`)
-  names.set(value.oid, paths)
+function note(names: Map<Oid, Place[]>, value: unknown, place: Place): void {
+  if (!(value instanceof Ref)) return
+  const places = names.get(value.oid)
+  if (places === undefined) names.set(value.oid, [place])
+  else places.push(place)
+}
+
+/** The path of a name; undefined if its directory has none. */
+async function pathOf(view: MomentView, { parent, name }: Place): Promise<string | undefined> {
+  return (await view.pathOf(parent))?.child(name).text
 }
 
 /** Whether a path is `top` or below it; the root is above everything. */

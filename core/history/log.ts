@@ -26,7 +26,10 @@ const BATCH = 256
 
 export interface LoggedTransaction {
   readonly info: TransactionInfo
-  /** Paths of the files, directories and links that it changed: afterwards, or before where it removed them. */
+  /**
+   * Paths of the files, directories and links that it changed: afterwards, or before where it removed them. Long ones are
+   * shortened (core/tree/shown-path.ts).
+   */
   readonly files: readonly string[]
   /** The number of all, including those that are not named. */
   readonly fileCount: number
@@ -126,7 +129,7 @@ class Description {
     for (const directory of this.#directories) {
       if (this.#passed.has(directory.oid)) continue
       this.#fileCount++
-      if (this.#files.length < this.#namesMax) this.#enter(await directory.view.chainOf(directory.oid))
+      if (this.#files.length < this.#namesMax) await this.#enter(directory)
     }
     return { info: this.#info, files: this.#files.sort(), fileCount: this.#fileCount }
   }
@@ -171,19 +174,20 @@ class Description {
     const isToBeNamed = !isDirectory && this.#files.length < this.#namesMax
     let { parent } = changed
     if (isToBeNamed || this.#below !== undefined) {
-      const chain = await view.chainOf(oid)
-      if (chain === undefined) return
-      parent = chain.at(-2)?.oid ?? view.rootOid
-      this.#isWithin ||= oid === this.#below || chain.some(entry => entry.oid === this.#below)
-      if (isToBeNamed) this.#enter(chain)
+      const place = await view.placeOf(oid)
+      if (place === undefined && oid !== view.rootOid) return
+      parent = place?.parent
+      this.#isWithin ||= this.#below !== undefined && (await view.isWithin(oid, this.#below))
+      if (isToBeNamed) await this.#enter(changed)
     }
     if (parent !== undefined && parent !== oid && this.#passed.size < FILES_MAX) this.#passed.add(parent)
     if (isDirectory) this.#directories.push(changed)
     else this.#fileCount++
   }
 
-  #enter(chain: Awaited<ReturnType<MomentView['chainOf']>>): void {
-    if (chain !== undefined) this.#files.push(chain.map(({ name }) => name).join('/'))
+  async #enter({ view, oid }: Changed): Promise<void> {
+    const path = await view.pathOf(oid)
+    if (path !== undefined) this.#files.push(path.text)
   }
 }
 

@@ -8,10 +8,12 @@ import { LRUCache } from 'lru-cache'
 import { Connection } from '../objects/connection.ts'
 import { Directory } from '../tree/directory.ts'
 import { Inode } from '../tree/inode.ts'
+import { PathResolver, type Place, ShownPath } from '../tree/shown-path.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
+import { openScratch } from '../../store/scratch.ts'
 import type { Store } from '../../store/store.ts'
 
 const { S_IFMT, S_IFDIR } = constants
@@ -21,10 +23,14 @@ const BATCH = 256
 /** Places of directories in memory. */
 const PLACES_MAX = 16_384
 
-/** Where an inode has its name. */
-interface Place {
-  readonly parent: Oid
+type Scratch = ReturnType<typeof openScratch>
+
+/** An entry of a directory. */
+export interface WalkedEntry {
+  readonly directory: Oid
   readonly name: string
+  readonly path: ShownPath
+  readonly inode: Inode
 }
 
 export class MomentView {
@@ -32,6 +38,9 @@ export class MomentView {
   readonly superblock: Superblock
   readonly rootOid: Oid
   readonly #places = new LRUCache<Oid, Place>({ max: PLACES_MAX })
+  readonly #resolver = new PathResolver(oid => (oid === this.rootOid ? ShownPath.ROOT : this.placeOf(oid)))
+  /** Places that inodes do not record, once they were looked for. */
+  #unrecorded: Promise<Scratch> | undefined
 
   private constructor(connection: Connection, superblock: Superblock, rootOid: Oid) {
     this.connection = connection
@@ -98,67 +107,62 @@ export class MomentView {
   }
 
   /**
-   * A path of an inode; undefined if it had none. It follows the names that inodes record; where such a name does not lead
-   * to the inode (of several names the recorded one was removed), it searches the whole tree.
+   * A path of an inode; undefined if it had none. It follows the names that inodes record; if such a name does not lead
+   * to the inode (of several names the recorded one was removed), it is looked up among all names of the tree.
    */
-  async pathOf(oid: Oid): Promise<string | undefined> {
-    const chain = await this.chainOf(oid)
-    return chain?.map(({ name }) => name).join('/')
+  pathOf(oid: Oid): Promise<ShownPath | undefined> {
+    return this.#resolver.pathOf(oid)
   }
 
-  /**
-   * The names that lead to an inode, from the root's child down to itself, each with its inode; undefined if it has no
-   * path, or where directories lead back to themselves. Places of directories are remembered, so that the paths of
-   * neighbours in a deep tree cost little.
-   */
-  async chainOf(oid: Oid): Promise<readonly { readonly name: string; readonly oid: Oid }[] | undefined> {
-    const upwards: { readonly name: string; readonly oid: Oid }[] = []
-    const met = new Set<Oid>()
-    for (let at = oid; at !== this.rootOid;) {
-      const place = this.#places.get(at) ?? (await this.#placeOf(at))
-      if (place === undefined || met.has(at)) return undefined
-      met.add(at)
-      if (at !== oid) this.#places.set(at, place)
-      upwards.push({ name: place.name, oid: at })
-      at = place.parent
-    }
-    return upwards.toReversed()
+  /** Whether an inode is a directory or lies in it, at any depth. */
+  isWithin(oid: Oid, top: Oid): Promise<boolean> {
+    return this.#resolver.isWithin(oid, top)
   }
 
-  async #placeOf(oid: Oid): Promise<Place | undefined> {
+  /** Where an inode has its name; undefined if it has none, and for the root. */
+  async placeOf(oid: Oid): Promise<Place | undefined> {
+    if (oid === this.rootOid) return undefined
+    const known = this.#places.get(oid)
+    if (known !== undefined) return known
     const inode = await this.inode(oid)
     if (inode === undefined || inode.nlink === 0) return undefined
     const { name, parent } = inode
-    if (name !== undefined && parent !== undefined && (await this.#leadsTo(parent.oid, name, oid)))
-      return { parent: parent.oid, name }
-    return await this.#search(oid)
+    if (name === undefined || parent === undefined || (await this.child(parent.oid, name)) !== oid)
+      return await this.#unrecordedPlaceOf(oid)
+    const place = { parent: parent.oid, name }
+    this.#places.set(oid, place)
+    return place
   }
 
-  async #leadsTo(parent: Oid, name: string, oid: Oid): Promise<boolean> {
+  /** The inode of a name; undefined if there is no such directory, or no such name in it. */
+  async child(parent: Oid, name: string): Promise<Oid | undefined> {
     const directory = await this.inode(parent)
-    if (directory === undefined || !isDirectory(directory)) return false
-    return (await Directory.of(this.connection, directory).get(name)) === oid
+    if (directory === undefined || !isDirectory(directory)) return undefined
+    return await Directory.of(this.connection, directory).get(name)
   }
 
-  async #search(oid: Oid): Promise<Place | undefined> {
+  /** Looks through the whole tree, once, for names that their inodes do not record. */
+  async #unrecordedPlaceOf(oid: Oid): Promise<Place | undefined> {
+    this.#unrecorded ??= this.#findUnrecorded()
+    const db = await this.#unrecorded
+    return db.prepare<[number], Place>('SELECT parent, name FROM place WHERE oid = ?').get(oid)
+  }
+
+  async #findUnrecorded(): Promise<Scratch> {
+    const db = openScratch(
+      'CREATE TABLE place (oid INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name TEXT NOT NULL)',
+    )
+    const add = db.prepare<[number, number, string]>('INSERT OR IGNORE INTO place VALUES (?, ?, ?)')
     for await (const { directory, name, inode } of this.walk())
-      if (inode.oid === oid) return { parent: directory, name }
-    return undefined
+      if (inode.name !== name || inode.parent?.oid !== directory) add.run(inode.oid, directory, name)
+    return db
   }
 
   /**
    * Every entry below a directory (the root, if absent), a directory before what is in it. A directory that stands in two
    * places, or in itself, is damage: it is entered once, so that the walk ends.
    */
-  async *walk(
-    from: Oid = this.rootOid,
-    path = '',
-  ): AsyncGenerator<{
-    readonly directory: Oid
-    readonly name: string
-    readonly path: string
-    readonly inode: Inode
-  }> {
+  async *walk(from: Oid = this.rootOid, path = ShownPath.ROOT): AsyncGenerator<WalkedEntry> {
     const waiting = [{ oid: from, path }]
     const entered = new PagedBitmap()
     entered.add(from)
@@ -170,9 +174,9 @@ export class MomentView {
   }
 
   async *#walkFrom(
-    waiting: { readonly oid: Oid; readonly path: string }[],
+    waiting: { readonly oid: Oid; readonly path: ShownPath }[],
     entered: PagedBitmap,
-  ): ReturnType<MomentView['walk']> {
+  ): AsyncGenerator<WalkedEntry> {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       const { oid, path } = next
       for (let after: string | undefined; ;) {
@@ -185,7 +189,7 @@ export class MomentView {
           after = name
           const inode = await this.inode(child)
           if (inode === undefined) throw new ObjectNotFoundError(child, this.at)
-          const childPath = path === '' ? name : `${path}/${name}`
+          const childPath = path.child(name)
           const isBranch = isDirectory(inode)
           yield { directory: oid, name, path: childPath, inode }
           if (isBranch && entered.add(child)) waiting.push({ oid: child, path: childPath })

@@ -14,19 +14,19 @@ import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { openScratch } from '../../store/scratch.ts'
 import { ByteString, entry, Ref } from '../objects/pickle/value.ts'
 import { decodeRecord, references, ZBLK0, ZDATA } from '../objects/record.ts'
+import { PathResolver, type Place, ShownPath } from '../tree/shown-path.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { mark } from './mark.ts'
 
 /** A file that the present does not have any more. */
 export interface GoneFile {
-  /** Its last path, as far as it is known; one character per byte. */
+  /** Its last path, as far as it is known, shortened if it is long; one character per byte. */
   readonly path: string
   readonly historyBytes: number
 }
 
 /** The owner of objects that belong to no file. */
 const NONE = 0
-const DEPTH_MAX = 100
 const PROGRESS_OBJECTS = 1000
 
 interface ObjectRow {
@@ -47,6 +47,7 @@ export class FileHistory {
     CREATE TABLE piece (owner INTEGER, lo INTEGER, hi INTEGER);
     CREATE INDEX piece_by_owner ON piece (owner, lo);
   `)
+  readonly #resolver = new PathResolver(inode => this.#placeOf(inode))
   readonly #reach
   readonly #next
   readonly #addPiece
@@ -167,32 +168,27 @@ export class FileHistory {
   }
 
   async #pathOf(inode: Oid): Promise<string> {
-    const names: string[] = []
-    for (let at = inode; names.length < DEPTH_MAX;) {
-      const place = await this.#placeOf(at)
-      if (place === undefined) return `/${[`object ${formatOid(at)}`, ...names].join('/')}`
-      if (place.parent === at) break
-      names.unshift(place.name)
-      at = place.parent
-    }
-    return `/${names.join('/')}`
+    const path = await this.#resolver.pathOf(inode)
+    return `/${path === undefined ? unknown(inode).text : path.text}`
   }
 
   /** An inode's last place: it loses its name when that is removed. The root is its own parent. */
-  async #placeOf(inode: Oid): Promise<{ readonly parent: Oid; readonly name: string } | undefined> {
+  async #placeOf(inode: Oid): Promise<Place | ShownPath> {
     for await (const revisions of this.#reader.revisions([inode], this.#upTo))
       for (const revision of revisions) {
         const record = await this.#record(revision)
         if (record === undefined) continue
         const { state } = decodeRecord(record, inode, toTid(revision.tid))
         const fields = state instanceof Map ? entry(state, 'data') : undefined
-        if (!(fields instanceof Map)) return undefined
+        if (!(fields instanceof Map)) return unknown(inode)
         const parent = entry(fields, 'parent')
         const name = entry(fields, 'name')
         if (!(parent instanceof Ref)) continue
-        if (parent.oid === inode) return { parent: inode, name: '' }
+        if (parent.oid === inode) return ShownPath.ROOT
         if (name instanceof ByteString) return { parent: parent.oid, name: name.latin1 }
       }
-    return undefined
+    return unknown(inode)
   }
 }
+
+const unknown = (inode: Oid): ShownPath => ShownPath.from(`object ${formatOid(inode)}`)

@@ -8,7 +8,7 @@ const { S_IFMT, S_IFREG } = constants
 export interface FileSize {
   /** Of its inode. */
   readonly oid: Oid
-  /** From the root, with a leading slash, one character per byte. */
+  /** From the root, with a leading slash, one character per byte; shortened if it is long (core/tree/shown-path.ts). */
   readonly path: string
   /** The length that programs see. */
   readonly sizeBytes: bigint
@@ -21,5 +21,5 @@ export async function* fileSizes(store: Store): AsyncGenerator<FileSize> {
   const view = await MomentView.open(store, await store.lastTid())
   for await (const { path, inode } of view.walk())
     if ((inode.mode & S_IFMT) === S_IFREG)
-      yield { oid: inode.oid, path: `/${path}`, sizeBytes: inode.size, storedBytes: inode.stored }
+      yield { oid: inode.oid, path: `/${path.text}`, sizeBytes: inode.size, storedBytes: inode.stored }
 }

@@ -3,9 +3,11 @@ import { describe, expect, test } from 'vitest'
 import { checkDatabase } from '../../core/check/check-database.ts'
 import { describeDamage } from '../../core/check/damage.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
-import { MomentView } from '../../core/history/moment-view.ts'
+import { differences } from '../../core/history/difference.ts'
+import { log } from '../../core/history/log.ts'
+import { MomentView, type WalkedEntry } from '../../core/history/moment-view.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
-import type { Oid } from '../../store/ids.ts'
+import type { Tid } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import { runZblkfs } from '../tools/run-zblkfs.ts'
 import { temporaryDatabase } from '../tools/temporary-database.ts'
@@ -62,18 +64,27 @@ test('a filesystem whose root is not a directory is not mounted', async () => {
   await store.close()
 })
 
-test('a path of any depth is whole', async () => {
+test('a long path begins and ends as it is, and tells how much is left out', async () => {
   const path = temporaryDatabase()
   await makeDeepDirectories(path, 5000)
   const store = await openDatabase(path, { readOnly: true })
   const view = await MomentView.open(store, await store.lastTid())
-  let deepest: Oid | undefined
-  for await (const { inode, path } of view.walk()) if (path.endsWith('d/d')) deepest = inode.oid
-  expect(await view.pathOf(deepest as Oid)).toBe(Array.from({ length: 5000 }, () => 'd').join('/'))
+  let last: WalkedEntry | undefined
+  let shown = 0
+  for await (const entry of view.walk()) {
+    if (entry.name === 'd') last = entry
+    shown = Math.max(shown, entry.path.text.length)
+  }
+  const levels = (text: string): number => text.split('/').filter(name => name === 'd').length
+  const text = (await view.pathOf(last!.inode.oid))?.text ?? ''
+  const leftOut = Number(/^(?:d\/)+\(\.\.\. (\d+) names left out \.\.\.\)(?:\/d)+$/.exec(text)?.[1])
+  expect(levels(text) + leftOut).toBe(5000)
+  expect(text).toBe(last?.path.text)
+  expect(Math.max(shown, text.length)).toBeLessThan(5200)
   await store.close()
 })
 
-test('deep directories are checked and listed in proportion to their number', async () => {
+test('deep directories are checked, listed, logged and compared in proportion to their number', async () => {
   const time = async (depth: number): Promise<number> => {
     const path = temporaryDatabase()
     await makeDeepDirectories(path, depth)
@@ -83,6 +94,11 @@ test('deep directories are checked and listed in proportion to their number', as
     let files = 0
     for await (const { path } of fileSizes(store)) if (path !== '') files++
     expect(files).toBeGreaterThan(0)
+    const tids: Tid[] = []
+    for await (const { info, files } of log(store)) if (files.length > 0) tids.push(info.tid)
+    let added = 0
+    for await (const { kind } of differences(store, tids[1]!, tids[0]!)) if (kind === 'added') added++
+    expect(added).toBe(depth)
     await store.close()
     return performance.now() - start
   }

@@ -43,8 +43,8 @@ export class Graft {
     this.#source = source
   }
 
-  /** Copies the inode of a path of the moment. @throws StoreError, ErrnoError */
-  async copy(top: Inode, path: string): Promise<Copy> {
+  /** Copies an inode of the moment, and what is below it. @throws StoreError, ErrnoError */
+  async copy(top: Inode): Promise<Copy> {
     const context = this.#context
     const node = await context.withGate(0, async () => {
       await top.activate()
@@ -57,7 +57,7 @@ export class Graft {
     try {
       const stored = await this.#fill(top, node.oid)
       await top.activate()
-      if (isDirectory(top)) await this.#copyBelow(top.oid, path, node.oid)
+      if (isDirectory(top)) await this.#copyBelow(top.oid, node.oid)
       return { node, stored, bytes: this.#bytes, inodes: this.#inodes }
     } catch (error) {
       context.leave(node)
@@ -66,9 +66,9 @@ export class Graft {
   }
 
   /** Copies what is below a directory. */
-  async #copyBelow(top: Oid, path: string, copy: Oid): Promise<void> {
+  async #copyBelow(top: Oid, copy: Oid): Promise<void> {
     const copies = new Map<Oid, Oid>([[top, copy]])
-    for await (const { directory, name, inode } of this.#source.walk(top, path)) {
+    for await (const { directory, name, inode } of this.#source.walk(top)) {
       const parent = copies.get(directory)
       if (parent === undefined)
         throw this.#source.connection.corrupt(directory, 'two directories have it as an entry')

@@ -167,7 +167,7 @@ export class History {
           code: 'no-path',
         })
       const target = await this.#target(to, source, replaces)
-      const copy = await new Graft(context, view).copy(source, path)
+      const copy = await new Graft(context, view).copy(source)
       try {
         if (target.existing === undefined) await this.#enter(copy, target)
         else await this.#replace(target.existing, copy)

@@ -145,7 +145,7 @@ test(
 
 async function inodesOf(view: MomentView): Promise<Map<string, number>> {
   const inodes = new Map<string, number>()
-  for await (const { path, inode } of view.walk()) inodes.set(path, inode.oid)
+  for await (const { path, inode } of view.walk()) inodes.set(path.text, inode.oid)
   return inodes
 }
 
