@@ -41,6 +41,20 @@ export function tid(value: bigint): Tid {
   return value as Tid
 }
 
+/** An Oid of a number that was one already: a row of an index whose checksum was compared, a message between threads. Unchecked. */
+export const knownOid = (value: number): Oid => value as Oid
+
+/** A Tid of a number that was one already, as {@link knownOid}. Unchecked. */
+export const knownTid = (value: bigint): Tid => value as Tid
+
+/** The ids of a row that may be damaged; what is no id is 0. */
+export const legibleIds = (oid: unknown, tid: unknown): { readonly oid: Oid; readonly tid: Tid } => ({
+  oid: knownOid(typeof oid === 'bigint' || typeof oid === 'number' ? legibleOid(Number(oid)) : 0),
+  tid: knownTid(typeof tid === 'bigint' && tid >= 0n && tid <= TID_MAX ? tid : 0n),
+})
+
+const legibleOid = (value: number): number => (Number.isSafeInteger(value) && value >= 0 ? value : 0)
+
 /** An oid's 16 hex digits. */
 export const formatOid = (value: Oid): string => value.toString(16).padStart(16, '0')
 

@@ -6,7 +6,7 @@
  * |-------------------------------------------|----------------------------------------------------------------|
  * | {@link IndexScan}, BulkScan (bulk.ts)     | a RevisionReader (revision-reader.ts), Measuring (measuring.ts) |
  * | {@link IndexPacker}, BulkWriter.release   | Packing (pack/)                                                |
- * | {@link CheckedIndex}, {@link IndexMender} | Checking (check/)                                              |
+ * | {@link CheckedIndex}, a lock, a repair    | Checking (check/checking.ts)                                   |
  *
  * Every call reads one state, and is bounded: between two calls commits and packs go on. A method may answer at once or with a
  * promise. Rows are not verified unless a method says so: a damaged store may give ids that are out of range.
@@ -14,6 +14,7 @@
 import type { Added, Space, StoredRevision } from '../capabilities.ts'
 import type { Tid } from '../ids.ts'
 import type { BulkRange } from './bulk.ts'
+import type { Index } from './record-index.ts'
 
 /** The state after the last transaction; zeros where there is none. */
 export interface IndexEnd {
@@ -111,4 +112,45 @@ export interface IndexPacker {
 
   /** Stores a short text under a name, durably. */
   setNote(name: string, value: string): void | Promise<void>
+}
+
+/** A row of a revision as a check reads it: verified, and handed out all the same where it is damaged. */
+export interface CheckedRevision {
+  readonly oid: number
+  readonly tid: bigint
+  /** Whether it is what was written. The other fields mean nothing where it is not. */
+  readonly isIntact: boolean
+  readonly headBytes: number
+  readonly pos: number | null
+  /** The number of bulk bytes. */
+  readonly len: number
+  readonly tailBytes: number
+}
+
+/** A row of a transaction as a check reads it. */
+export interface CheckedTransaction {
+  readonly tid: bigint
+  /** Whether what does not change in it is what was written. */
+  readonly isIntact: boolean
+  /** The number of its revisions, those dropped left out. */
+  readonly objects: number
+  /** The sum of the lengths of their records. */
+  readonly bytes: number
+}
+
+/** Reads an index for a check, over a connection of its own. */
+export interface CheckedIndex extends IndexScan, Pick<Index, 'find'> {
+  /** At most `limit` revisions behind `after` up to transaction `upTo`, ordered by tid, then by oid. */
+  checkedRevisions(
+    after: EntryKey,
+    upTo: bigint,
+    limit: number,
+  ): readonly CheckedRevision[] | Promise<readonly CheckedRevision[]>
+
+  /** At most `limit` transactions of `(after, upTo]`, oldest first. */
+  checkedTransactions(
+    after: bigint,
+    upTo: bigint,
+    limit: number,
+  ): readonly CheckedTransaction[] | Promise<readonly CheckedTransaction[]>
 }

@@ -1,8 +1,17 @@
 import type { Added, Space, StoredRevision } from '../capabilities.ts'
+import { CorruptRecordError } from '../errors.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
-import type { EntryKey, IndexEnd, IndexPacker, IndexScan, PackedTransaction } from '../indexed/index-scan.ts'
+import type {
+  CheckedIndex,
+  CheckedRevision,
+  CheckedTransaction,
+  EntryKey,
+  IndexEnd,
+  IndexPacker,
+  PackedTransaction,
+} from '../indexed/index-scan.ts'
 import type {
   Index,
   IndexTransaction,
@@ -12,11 +21,17 @@ import type {
   TransactionRow,
 } from '../indexed/record-index.ts'
 import { recordSize } from '../indexed/record-parts.ts'
+import { rowSum } from '../indexed/row-sums.ts'
 import type { TransactionInfo } from '../store.ts'
+
+/** A row with its checksum. */
+interface StoredRow extends RevisionRow {
+  readonly sum: number
+}
 
 interface Rows {
   /** Each object's rows, oldest first. */
-  readonly revisions: ReadonlyMap<Oid, readonly RevisionRow[]>
+  readonly revisions: ReadonlyMap<Oid, readonly StoredRow[]>
   /** Oldest first, with the oids that each changed, ascending. */
   readonly transactions: readonly { readonly row: TransactionRow; readonly oids: readonly Oid[] }[]
   readonly notes: ReadonlyMap<string, string>
@@ -25,8 +40,8 @@ interface Rows {
 const NO_ROWS: Rows = { revisions: new Map(), transactions: [], notes: new Map() }
 
 /** An index in memory. */
-export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
-  readonly #revisions: Map<Oid, RevisionRow[]>
+export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedIndex {
+  readonly #revisions: Map<Oid, StoredRow[]>
   readonly #transactions: { readonly row: TransactionRow; readonly oids: readonly Oid[] }[]
   readonly #notes: Map<string, string>
 
@@ -46,11 +61,11 @@ export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
   }
 
   newest(oids: readonly Oid[], at: Tid): readonly (RevisionRow | undefined)[] {
-    return oids.map(oid => this.#revisions.get(oid)?.findLast(({ tid }) => tid <= at))
+    return oids.map(oid => verified(this.#revisions.get(oid)?.findLast(({ tid }) => tid <= at)))
   }
 
   find(keys: readonly RevisionKey[]): readonly (RevisionRow | undefined)[] {
-    return keys.map(key => this.#revisions.get(key.oid)?.findLast(({ tid }) => tid === key.tid))
+    return keys.map(key => verified(this.#revisions.get(key.oid)?.findLast(({ tid }) => tid === key.tid)))
   }
 
   revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] {
@@ -94,17 +109,17 @@ export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
   }
 
   begin(): IndexTransaction {
-    const added: RevisionRow[] = []
+    const added: StoredRow[] = []
     return {
       // The caller may reuse the memory of its rows.
-      add: row => void added.push({ ...row, head: copied(row.head), tail: copied(row.tail) }),
+      add: row => void added.push(summed({ ...row, head: copied(row.head), tail: copied(row.tail) })),
       commit: row => this.#commit(row, added),
       isInDoubt: false,
       rollback: () => undefined,
     }
   }
 
-  #commit(row: TransactionRow, added: readonly RevisionRow[]): void {
+  #commit(row: TransactionRow, added: readonly StoredRow[]): void {
     for (const revision of added) {
       const rows = this.#revisions.get(revision.oid)
       if (rows === undefined) this.#revisions.set(revision.oid, [revision])
@@ -223,7 +238,7 @@ export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
   settle(): void {}
 
   /** The rows of an object, newest first. */
-  #rowsOf(oid: number): readonly RevisionRow[] {
+  #rowsOf(oid: number): readonly StoredRow[] {
     return (this.#revisions.get(toOid(oid)) ?? []).toReversed()
   }
 
@@ -232,7 +247,44 @@ export class MemoryIndex implements Index, IndexWriter, IndexScan, IndexPacker {
     const rows = this.#revisions.get(oid)
     const last = rows?.pop()
     const changed = last && change(last)
-    if (changed !== undefined) rows?.push(changed)
+    if (changed !== undefined) rows?.push(summed(changed))
+  }
+
+  /** Changes the newest row of an object without its checksum: a fault of the medium, for a test. */
+  rot(oid: Oid): void {
+    const rows = this.#revisions.get(oid)
+    const last = rows?.pop()
+    if (last !== undefined) rows?.push({ ...last, sum: last.sum ^ 1 })
+  }
+
+  checkedRevisions(after: EntryKey, upTo: bigint, limit: number): readonly CheckedRevision[] {
+    const isBehind = ({ oid, tid }: EntryKey): boolean =>
+      tid <= upTo && (tid > after.tid || (tid === after.tid && oid > after.oid))
+    const rows = [...this.#revisions.values()].flat().filter(isBehind)
+    const order = (a: EntryKey, b: EntryKey): number => Number(a.tid - b.tid) || a.oid - b.oid
+    return rows.toSorted(order).slice(0, limit).map(checkedRevision)
+  }
+
+  checkedTransactions(after: bigint, upTo: bigint, limit: number): readonly CheckedTransaction[] {
+    const found = this.#transactions.filter(({ row }) => row.tid > after && row.tid <= upTo)
+    return found
+      .slice(0, limit)
+      .map(({ row: { tid, objects, bytes } }) => ({ tid, objects, bytes, isIntact: true }))
+  }
+
+  /** Removes rows that are not what was written, and makes the sums of transactions those of the rest. */
+  mend(): void {
+    for (const [oid, rows] of this.#revisions) {
+      const intact = rows.filter(isIntact)
+      if (intact.length > 0) this.#revisions.set(oid, intact)
+      else this.#revisions.delete(oid)
+    }
+    for (const [at, { row }] of this.#transactions.entries()) {
+      const left = [...this.#revisions.values()].flat().filter(({ tid }) => tid === row.tid)
+      const bytes = left.reduce((sum, row) => sum + recordSize(row), 0)
+      const oids = left.map(({ oid }) => oid).toSorted((a, b) => a - b)
+      this.#transactions[at] = { row: { ...row, objects: left.length, bytes }, oids }
+    }
   }
 }
 
@@ -246,4 +298,27 @@ const storedRevision = ({ oid, tid, head, pos, len, tail }: RevisionRow): Stored
   ownBytes: (head?.length ?? 0) + (tail?.length ?? 0),
   unitLo: Math.floor((pos ?? 0) / UNIT_BYTES),
   unitHi: pos === null ? 0 : Math.ceil((pos + len) / UNIT_BYTES),
+})
+
+const summed = (row: RevisionRow): StoredRow => {
+  const { oid, tid, head, pos, len, tail } = row
+  return { ...row, sum: rowSum(oid, tid, head, pos, len, tail) }
+}
+
+const isIntact = (row: StoredRow): boolean => summed(row).sum === row.sum
+
+/** @throws CorruptRecordError */
+function verified(row: StoredRow | undefined): StoredRow | undefined {
+  if (row === undefined || isIntact(row)) return row
+  throw new CorruptRecordError(row.oid, row.tid, 'the checksum of its index entry differs')
+}
+
+const checkedRevision = (row: StoredRow): CheckedRevision => ({
+  oid: row.oid,
+  tid: row.tid,
+  isIntact: isIntact(row),
+  headBytes: row.head?.length ?? 0,
+  pos: row.pos,
+  len: row.len,
+  tailBytes: row.tail?.length ?? 0,
 })

@@ -1,9 +1,10 @@
 /** A store in memory: the contract over the simplest index and Bulk. Nothing outlives the process. */
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Added, Capabilities, FoundIntents, Intents, Pinning, Space } from '../capabilities.ts'
-import { ReadOnlyError, StoreError } from '../errors.ts'
+import { LockedError, ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import { Committer } from '../indexed/committer.ts'
+import { IndexedChecking } from '../indexed/check/checking.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { KEPT_MOMENTS, parseKeptMoments } from '../indexed/kept-moments-note.ts'
 import { IndexedMeasuring } from '../indexed/measuring.ts'
@@ -17,7 +18,10 @@ import { isKept, type KeptMoments } from '../kept-moments.ts'
 import { Polling } from '../polling.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { MemoryBulk } from './memory-bulk.ts'
+import { MemoryChecked } from './memory-checking.ts'
 import { MemoryIndex } from './memory-index.ts'
+
+const NAME = 'memory'
 
 /** Stands in for the disk: it outlives the stores that are opened on it. */
 export class MemoryDatabase {
@@ -26,6 +30,8 @@ export class MemoryDatabase {
   readonly intents: MemoryIntents
   /** The moments that each open store reads. */
   readonly pins = new Map<object, readonly Tid[]>()
+  /** What has it open for writing. */
+  #holder: string | undefined
 
   constructor(index = new MemoryIndex(), bulk = new MemoryBulk(), entries: readonly Uint8Array[] = []) {
     this.index = index
@@ -33,7 +39,16 @@ export class MemoryDatabase {
     this.intents = new MemoryIntents(() => index.lastTid(), entries)
   }
 
-  /** An independent copy. */
+  /** Excludes other writers until the returned function is called. @throws LockedError */
+  lock(holder: string): () => void {
+    if (this.#holder !== undefined) throw new LockedError(NAME, this.#holder)
+    this.#holder = holder
+    return () => {
+      this.#holder = undefined
+    }
+  }
+
+  /** An independent copy, which is not open. */
   copy(): MemoryDatabase {
     return new MemoryDatabase(this.index.copy(), this.bulk.copy(), this.intents.entries)
   }
@@ -72,7 +87,6 @@ class MemoryIntents implements Intents {
   }
 }
 
-const NAME = 'memory'
 const explain = (error: unknown): unknown => error
 
 /** The pins of one open store. */
@@ -154,11 +168,17 @@ abstract class MemoryReads extends IndexedStore implements Notes {
 /** An in-memory database opened for reading. */
 export class MemoryReader extends MemoryReads implements ReadOnlyStore {
   readonly readOnly = true
-  readonly capabilities: Capabilities = {
-    watching: new Polling(() => this.lastTid()),
-    pinning: this.pinning,
-    retaining: this.retaining,
-    measuring: this.measuring,
+  readonly capabilities: Capabilities
+
+  constructor(database: MemoryDatabase) {
+    super(database)
+    this.capabilities = {
+      watching: new Polling(() => this.lastTid()),
+      pinning: this.pinning,
+      retaining: this.retaining,
+      measuring: this.measuring,
+      checking: new IndexedChecking(new MemoryChecked(database, () => this.openSource())),
+    }
   }
 
   setNote(): Promise<void> {
@@ -172,11 +192,14 @@ export class MemoryStore extends MemoryReads implements WritableStore {
   readonly capabilities: Capabilities
   readonly #writing: WriteHalf
   readonly #packWriter: PackWriter
+  readonly #unlock: () => void
+  #isClosed = false
   /** Settles when all queued commits have. */
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(database = new MemoryDatabase()) {
     super(database)
+    this.#unlock = database.lock('a store in this process')
     const { index, bulk, intents } = database
     const committer = new Committer({ index, bulk, reader: bulk }, index.last())
     this.#writing = new WriteHalf({
@@ -219,9 +242,12 @@ export class MemoryStore extends MemoryReads implements WritableStore {
   }
 
   override async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
     this.#writing.close()
     await super.close()
     await this.#last
+    this.#unlock()
   }
 
   /** A commit takes a turn of the event loop, as in any other store, during which reads run. */

@@ -3,7 +3,6 @@
  * corrects the counts of transactions. The caller holds the writer's lock and has nothing else open.
  */
 import Database from 'better-sqlite3'
-import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
 import { transactionSum } from '../../indexed/row-sums.ts'
 import { isGoodRow, type RevisionCells } from './storage-check.ts'
@@ -74,16 +73,11 @@ function repairTransactions(db: Database.Database): void {
   }
 }
 
-/** Prefix of `meta` rows: past losses that a repair has accepted. */
-const LOSS = 'lost'
-
-export const lossName = (oid: Oid, tid: Tid): string => `${LOSS} ${formatOid(oid)} ${formatTid(tid)}`
-
 /** Records past states that are lost for good, so that later checks do not report them. */
 export function noteLosses(path: string, names: Iterable<string>): void {
   const db = new Database(path, { fileMustExist: true })
   try {
-    const note = db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 'accepted by zblkfs fsck')")
+    const note = db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 'accepted by a repair')")
     db.transaction(() => {
       for (const name of names) note.run(name)
     })()

@@ -13,7 +13,8 @@ import { WriterLock } from '../open/writer-lock.ts'
 import { openRevisionReader } from '../revision-reader.ts'
 import { storeError } from '../sqlite-errors.ts'
 import { assertRepairable, repairLog } from './repair-log.ts'
-import { lossName, noteLosses, repairRows } from './repair-rows.ts'
+import { lossName } from '../../indexed/check/losses.ts'
+import { noteLosses, repairRows } from './repair-rows.ts'
 import { filesToCheck, StorageCheck } from './storage-check.ts'
 
 const CACHE_BYTES = 32 << 20
@@ -30,7 +31,7 @@ export class SqliteChecking implements Checking {
     const lookUps = this.#connect()
     const check = new StorageCheck(scans, lookUps, upTo, progress)
     try {
-      for (const damage of check.run(everyByte)) yield withIsCurrent(lookUps, damage)
+      for await (const damage of check.run(everyByte)) yield withIsCurrent(lookUps, damage)
     } catch (error) {
       throw storeError(error, this.#path)
     } finally {

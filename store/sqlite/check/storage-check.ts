@@ -16,14 +16,13 @@
  * state of the check is in a temporary database: memory is bounded. Each scan reads one snapshot, so a writer may be
  * active. The log has no snapshots: space that a pack frees meanwhile is not damage, so a revision whose bytes are
  * missing is looked up again, in the current state.
- *
- * Longer than most files, because the scans share one temporary database and its statements.
  */
 import Database from 'better-sqlite3'
-import { formatOid, formatTid, type Oid, type Tid } from '../../ids.ts'
+import { formatOid, formatTid, legibleIds, type Tid } from '../../ids.ts'
 import type { FoundIntents, Progress, StorageDamage } from '../../capabilities.ts'
 import { BulkDamageError } from '../../indexed/bulk.ts'
-import { GROUP_BYTES, UNIT_BYTES } from '../../indexed/frame.ts'
+import { BulkGaps, lostBytes, POSITIONS_MAX } from '../../indexed/check/bulk-gaps.ts'
+import { UNIT_BYTES } from '../../indexed/frame.ts'
 import { rowSum, transactionSum } from '../../indexed/row-sums.ts'
 import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
 import { pathOf } from '../open/immutable.ts'
@@ -55,8 +54,6 @@ const STRUCTURE_MAX = 1000
 const FLUSH_ENTRIES = 100_000
 const UNITS_PER_SEGMENT = SEGMENT_BYTES / UNIT_BYTES
 const PROGRESS_ROWS = 5000
-/** Above every valid position. */
-const POSITIONS_MAX = 2 ** 52
 
 export class StorageCheck {
   readonly #db: Database.Database
@@ -64,8 +61,8 @@ export class StorageCheck {
   readonly #now: Database.Database
   readonly #upTo: bigint
   readonly #progress: Progress
-  /** The gap being extended; adjacent gaps with the same reason are merged. */
-  #lastGap: { readonly lo: number; hi: number; readonly reason: string } | undefined
+  /** The bytes of the log that cannot be read. */
+  readonly #gaps = new BulkGaps()
 
   /**
    * @param db a separate connection, for reading. @param now another, to look up the current state of a revision.
@@ -78,7 +75,6 @@ export class StorageCheck {
     this.#progress = progress
     this.#marks.pragma('journal_mode = OFF')
     this.#marks.exec(`
-      CREATE TABLE gap (lo INTEGER PRIMARY KEY, hi INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
       CREATE TABLE counted (tid INTEGER PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL);
       CREATE TABLE wrong (tid INTEGER PRIMARY KEY);
       CREATE TABLE present (tid INTEGER, oid INTEGER, PRIMARY KEY (tid, oid)) WITHOUT ROWID;
@@ -86,11 +82,12 @@ export class StorageCheck {
   }
 
   close(): void {
+    this.#gaps.close()
     this.#marks.close()
   }
 
   /** Runs the whole check. With `data` it reads every byte of the log. */
-  *run(data: boolean): Generator<StorageDamage> {
+  async *run(data: boolean): AsyncGenerator<StorageDamage> {
     // One snapshot: if a mount packs meanwhile, a second one would have other revisions.
     this.#db.exec('BEGIN')
     try {
@@ -106,7 +103,9 @@ export class StorageCheck {
   }
 
   /** Reports an error of SQLite as damage; the next scan may still find more. */
-  *#guard(damages: Generator<StorageDamage>): Generator<StorageDamage> {
+  async *#guard(
+    damages: Generator<StorageDamage> | AsyncGenerator<StorageDamage>,
+  ): AsyncGenerator<StorageDamage> {
     try {
       yield* damages
     } catch (error) {
@@ -138,15 +137,16 @@ export class StorageCheck {
       yield { kind: 'structure', reason: 'its schema differs from that of its format' }
   }
 
-  *#log(data: boolean): Generator<StorageDamage> {
+  async *#log(data: boolean): AsyncGenerator<StorageDamage> {
     if (readDatabaseId(this.#db) === undefined)
       yield { kind: 'structure', reason: `its row of meta '${DATABASE_ID}' is damaged` }
     const used = this.#usedUnits()
     const files = filesToCheck(this.#db)
     try {
       yield* this.#headers(files, used)
-      this.#segments(new LogReader(files), used, data)
-      this.#endGap()
+      const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
+      const report = (pos: number): void => this.#progress('the log', pos, Math.max(total, pos))
+      await this.#gaps.find(new LogReader(files), used, data, report)
     } finally {
       files.close()
       used.close()
@@ -183,36 +183,6 @@ export class StorageCheck {
     }
   }
 
-  /** Checks the used units of each segment: reads all if `data`, or if the last unit of a group cannot be read. */
-  #segments(log: LogReader, used: PagedBitmap, data: boolean): void {
-    const end = POSITIONS_MAX / UNIT_BYTES
-    const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
-    const bytes = Buffer.allocUnsafeSlow(GROUP_BYTES)
-    for (let lo = used.find(true, 0, end), count = 0; lo < end; count++) {
-      const pos = lo * UNIT_BYTES
-      const groupEnd = (pos - (pos % GROUP_BYTES) + GROUP_BYTES) / UNIT_BYTES
-      const hi = used.find(false, lo, groupEnd)
-      const all = bytes.subarray(0, (hi - lo) * UNIT_BYTES)
-      if (data || !canRead(log, (hi - 1) * UNIT_BYTES, bytes.subarray(0, UNIT_BYTES)))
-        this.#range(log, pos, all)
-      if (count % PROGRESS_ROWS === 0) this.#progress('the log', pos, Math.max(total, pos))
-      lo = used.find(true, hi, end)
-    }
-  }
-
-  /** Records the units of a range that cannot be read. */
-  #range(log: LogReader, pos: number, bytes: Uint8Array): void {
-    try {
-      log.readAt(pos, bytes)
-    } catch (error) {
-      if (!(error instanceof BulkDamageError)) throw error
-      if (bytes.length === UNIT_BYTES) this.#gap(pos, pos + UNIT_BYTES, error.message)
-      else
-        for (let off = 0; off < bytes.length; off += UNIT_BYTES)
-          this.#range(log, pos + off, bytes.subarray(off, off + UNIT_BYTES))
-    }
-  }
-
   *#revisions(): Generator<StorageDamage> {
     const total = this.#number('SELECT coalesce(sum(objects), 0) FROM txn')
     let counts = new Map<bigint, { objects: number; bytes: number }>()
@@ -223,7 +193,7 @@ export class StorageCheck {
       if (++done % PROGRESS_ROWS === 0) this.#progress('revisions', done, total)
       if (tid > this.#upTo && isGoodRow(row)) continue
       if (!isGoodRow(row)) {
-        yield { kind: 'revision', ...ids(oid, tid), reason: 'the checksum of its index entry differs' }
+        yield { kind: 'revision', ...legibleIds(oid, tid), reason: 'the checksum of its index entry differs' }
         continue
       }
       if (id <= before) yield { kind: 'structure', reason: `${nameOf(oid, tid)} is out of order` }
@@ -249,22 +219,10 @@ export class StorageCheck {
     pos: number,
     len: number,
   ): Generator<StorageDamage> {
-    const gaps = this.#marks
-      .prepare<[number, number, number], { lo: number; hi: number; reason: string }>(
-        `SELECT lo, hi, reason FROM gap
-         WHERE lo >= coalesce((SELECT max(lo) FROM gap WHERE lo <= ?), 0) AND lo < ? AND hi > ?`,
-      )
-      .all(pos, pos + len, pos)
+    const gaps = this.#gaps.within(pos, len)
     if (gaps.length > 0 && !this.#isThere(oid, tid, pos)) return
-    for (const { lo, hi, reason } of gaps) {
-      yield {
-        kind: 'data',
-        ...ids(oid, tid),
-        lo: headLength + Math.max(lo, pos) - pos,
-        hi: headLength + Math.min(hi, pos + len) - pos,
-        reason,
-      }
-    }
+    for (const gap of gaps)
+      yield { kind: 'data', ...legibleIds(oid, tid), ...lostBytes(gap, headLength, pos, len) }
   }
 
   /** Whether a revision still exists, that is, was not packed away since the check began. */
@@ -294,7 +252,7 @@ export class StorageCheck {
         stored: Number(row.stored),
       })
       if (sum !== Number(row.sum))
-        yield { kind: 'transaction', tid: tid as Tid, reason: 'the checksum of its entry differs' }
+        yield { kind: 'transaction', tid: tidOf(tid), reason: 'the checksum of its entry differs' }
       if (tid <= before) yield { kind: 'structure', reason: `transaction ${hex(tid)} is out of order` }
       before = tid
       const { objects, bytes } = counted.get(tid) ?? { objects: 0, bytes: 0 }
@@ -302,11 +260,11 @@ export class StorageCheck {
       if (objects === Number(row.objects) && bytes === Number(row.bytes)) continue
       this.#wrong(tid)
       const what = `it has ${objects} objects with ${bytes} bytes, but should have ${row.objects} with ${row.bytes}`
-      yield { kind: 'transaction', tid: tid as Tid, reason: what }
+      yield { kind: 'transaction', tid: tidOf(tid), reason: what }
     }
     const left = this.#marks.prepare<[], bigint>('SELECT tid FROM counted').pluck().safeIntegers()
     for (const tid of left.iterate()) {
-      yield { kind: 'transaction', tid: tid as Tid, reason: 'its entry is missing, its objects are present' }
+      yield { kind: 'transaction', tid: tidOf(tid), reason: 'its entry is missing, its objects are present' }
     }
   }
 
@@ -326,7 +284,7 @@ export class StorageCheck {
     const isPresent = this.#marks.prepare('SELECT 1 FROM present WHERE tid = ? AND oid = ?')
     for (const [oid, tid] of indexed.iterate())
       if (isWrong.get(tid) !== undefined && isPresent.get(tid, oid) === undefined)
-        yield { kind: 'revision', ...ids(oid, tid), reason: 'its index entry is lost' }
+        yield { kind: 'revision', ...legibleIds(oid, tid), reason: 'its index entry is lost' }
   }
 
   /** Reads twice: if a mount is active, an entry may be being written, but not both times. */
@@ -353,22 +311,6 @@ export class StorageCheck {
       .iterate()
   }
 
-  #gap(lo: number, hi: number, reason: string): void {
-    const gap = this.#lastGap
-    if (gap !== undefined && gap.hi === lo && gap.reason === reason) gap.hi = hi
-    else {
-      this.#endGap()
-      this.#lastGap = { lo, hi, reason }
-    }
-  }
-
-  #endGap(): void {
-    if (this.#lastGap === undefined) return
-    const { lo, hi, reason } = this.#lastGap
-    this.#marks.prepare('INSERT OR REPLACE INTO gap (lo, hi, reason) VALUES (?, ?, ?)').run(lo, hi, reason)
-    this.#lastGap = undefined
-  }
-
   #wrong(tid: bigint): void {
     this.#marks.prepare('INSERT OR IGNORE INTO wrong (tid) VALUES (?)').run(tid)
   }
@@ -385,16 +327,6 @@ export class StorageCheck {
 
   #number(query: string): number {
     return Number(this.#db.prepare<[], bigint>(query).pluck().safeIntegers().get() ?? 0n)
-  }
-}
-
-function canRead(log: LogReader, pos: number, bytes: Uint8Array): boolean {
-  try {
-    log.readAt(pos, bytes)
-    return true
-  } catch (error) {
-    if (error instanceof BulkDamageError) return false
-    throw error
   }
 }
 
@@ -422,11 +354,7 @@ function isTransaction(row: TransactionRow): boolean {
   )
 }
 
-const hex = (tid: bigint): string => formatTid(tid as Tid)
+const tidOf = (tid: bigint): Tid => legibleIds(0, tid).tid
+const hex = (tid: bigint): string => formatTid(tidOf(tid))
 const nameOf = (oid: bigint, tid: bigint): string =>
-  `object ${formatOid(Number(oid) as Oid)} of transaction ${hex(tid)}`
-/** A damaged row may have any value: one that is not an id is reported as 0. */
-const ids = (oid: unknown, tid: unknown): { readonly oid: Oid; readonly tid: Tid } => ({
-  oid: (typeof oid === 'bigint' ? Number(BigInt.asUintN(53, oid)) : 0) as Oid,
-  tid: (typeof tid === 'bigint' ? BigInt.asUintN(63, tid) : 0n) as Tid,
-})
+  `object ${formatOid(legibleIds(oid, tid).oid)} of transaction ${hex(tid)}`

@@ -6,13 +6,13 @@ storeContract(
   () => {
     const database = new MemoryDatabase()
     return Promise.resolve({
-      open: () => Promise.resolve(new MemoryStore(database)),
+      open: async () => new MemoryStore(database),
       openReader: () => Promise.resolve(new MemoryReader(database)),
       remove: () => Promise.resolve(),
     })
   },
   {
-    reader: ['measuring', 'pinning', 'retaining', 'watching'],
+    reader: ['checking', 'measuring', 'pinning', 'retaining', 'watching'],
     writer: ['intents', 'measuring', 'packing', 'pinning', 'retaining'],
   },
 )

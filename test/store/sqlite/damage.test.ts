@@ -6,6 +6,7 @@ import { CannotOpenError, CorruptRecordError, StoreError } from '../../../store/
 import { oid as toOid, TID_MAX, TID_NONE, type Oid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { repairLog } from '../../../store/sqlite/check/repair-log.ts'
+import type { StorageDamage } from '../../../store/capabilities.ts'
 import { StorageCheck } from '../../../store/sqlite/check/storage-check.ts'
 import { copyDatabase } from '../../tools/database-files.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
@@ -150,7 +151,8 @@ test('the check without data names every record of a log file that is gone', asy
   const named = async (data: boolean): Promise<number> => {
     const [db, now] = [new Database(gone, { readonly: true }), new Database(gone, { readonly: true })]
     const check = new StorageCheck(db, now, TID_MAX, () => undefined)
-    const found = [...check.run(data)].filter(({ kind }) => kind === 'data')
+    const found: StorageDamage[] = []
+    for await (const damage of check.run(data)) if (damage.kind === 'data') found.push(damage)
     check.close()
     db.close()
     now.close()

@@ -1,0 +1,213 @@
+/**
+ * Looks for damage below the objects, in any index and Bulk:
+ *
+ * | what changed                           | is found by                                                   |
+ * |----------------------------------------|---------------------------------------------------------------|
+ * | a row                                  | its checksum, which covers its key                            |
+ * | a row is gone                          | the sums of its transaction, compared with what is there      |
+ * | a transaction is gone                  | its revisions                                                 |
+ * | bulk bytes                             | their checksums, or that they are there at all                |
+ *
+ * Revisions and transactions are read side by side in the order of tids, so memory is bounded. Pages are of different
+ * states: a commit comes after `upTo`, and what looks damaged is looked up once more, as a pack may have dropped it meanwhile.
+ */
+import type { StorageCheckOptions, StorageDamage } from '../../capabilities.ts'
+import { CorruptRecordError } from '../../errors.ts'
+import { legibleIds, type Oid, type Tid } from '../../ids.ts'
+import { PagedBitmap } from '../../paged-bitmap.ts'
+import type { BulkScan } from '../bulk.ts'
+import { UNIT_BYTES } from '../frame.ts'
+import type { CheckedIndex, CheckedRevision, CheckedTransaction, EntryKey } from '../index-scan.ts'
+import { BulkGaps, lostBytes, POSITIONS_MAX } from './bulk-gaps.ts'
+
+const PAGE_ROWS = 1024
+/** What a transaction has is compared with what is there until two looks agree, at most this many times. */
+const LOOKS_MAX = 5
+const FIRST: EntryKey = { oid: -1, tid: 0n }
+
+interface Sums {
+  readonly objects: number
+  readonly bytes: number
+}
+
+const NOTHING: Sums = { objects: 0, bytes: 0 }
+
+/** An index and a Bulk, over connections of their own. */
+export interface CheckedParts {
+  readonly index: CheckedIndex
+  readonly bulk: BulkScan
+}
+
+/** Runs the whole check. */
+export async function* checkStorage(
+  parts: CheckedParts,
+  options: StorageCheckOptions,
+): AsyncGenerator<StorageDamage> {
+  const gaps = new BulkGaps()
+  try {
+    yield* new Check(parts, options, gaps).run()
+  } finally {
+    gaps.close()
+  }
+}
+
+class Check {
+  readonly #index: CheckedIndex
+  readonly #bulk: BulkScan
+  readonly #options: StorageCheckOptions
+  readonly #gaps: BulkGaps
+  /** The transactions from the one at hand on, as far as they are read. */
+  #transactions: readonly CheckedTransaction[] = []
+  #transactionsReadTo = 0n
+
+  constructor({ index, bulk }: CheckedParts, options: StorageCheckOptions, gaps: BulkGaps) {
+    this.#index = index
+    this.#bulk = bulk
+    this.#options = options
+    this.#gaps = gaps
+  }
+
+  async *run(): AsyncGenerator<StorageDamage> {
+    const { everyByte, progress } = this.#options
+    const { bulkEnd } = await this.#index.end()
+    const used = await this.#usedUnits()
+    try {
+      await this.#gaps.find(this.#bulk, used, everyByte, pos =>
+        progress('the bulk', pos, Math.max(bulkEnd, pos)),
+      )
+    } finally {
+      used.close()
+    }
+    yield* this.#rows()
+  }
+
+  /** The units to which revisions point. */
+  async #usedUnits(): Promise<PagedBitmap> {
+    const used = new PagedBitmap()
+    for await (const row of this.#revisions(FIRST, this.#options.upTo)) {
+      const { isIntact, pos, len } = row
+      if (isIntact && pos !== null && pos + len <= POSITIONS_MAX)
+        used.addRange(Math.floor(pos / UNIT_BYTES), Math.ceil((pos + len) / UNIT_BYTES))
+    }
+    return used
+  }
+
+  async *#rows(): AsyncGenerator<StorageDamage> {
+    const { upTo, progress } = this.#options
+    const { lastTid } = await this.#index.end()
+    let tid = 0n
+    let sums = NOTHING
+    for await (const row of this.#revisions(FIRST, upTo)) {
+      if (row.tid !== tid) {
+        yield* this.#transaction(tid, sums)
+        progress('revisions', Number(row.tid), Number(lastTid))
+        tid = row.tid
+        sums = NOTHING
+      }
+      if (row.isIntact) {
+        sums = added(sums, row)
+        yield* this.#missing(row)
+      } else
+        yield {
+          kind: 'revision',
+          ...(await this.#named(row)),
+          reason: 'the checksum of its index entry differs',
+        }
+    }
+    yield* this.#transaction(tid, sums)
+    yield* this.#transaction(upTo + 1n, NOTHING)
+  }
+
+  /** The bytes of a record that the Bulk does not have intact. */
+  async *#missing(row: CheckedRevision): AsyncGenerator<StorageDamage> {
+    const { headBytes, pos, len } = row
+    const gaps = pos === null ? [] : this.#gaps.within(pos, len)
+    if (pos === null || gaps.length === 0 || !(await this.#isThere(row))) return
+    for (const gap of gaps)
+      yield { kind: 'data', ...(await this.#named(row)), ...lostBytes(gap, headBytes, pos, len) }
+  }
+
+  /** Whether a revision is still there, and not packed away since its row was read. */
+  async #isThere({ oid, tid, pos }: CheckedRevision): Promise<boolean> {
+    try {
+      const [row] = await this.#index.find([legibleIds(oid, tid)])
+      return row?.pos === pos
+    } catch (error) {
+      if (error instanceof CorruptRecordError) return true
+      throw error
+    }
+  }
+
+  /** Compares the transactions up to `tid`, all revisions of which were read, with these. @param found those of `tid`. */
+  async *#transaction(tid: bigint, found: Sums): AsyncGenerator<StorageDamage> {
+    for (let next = await this.#next(); next !== undefined && next.tid <= tid; next = await this.#next()) {
+      this.#transactions = this.#transactions.slice(1)
+      if (!next.isIntact)
+        yield { kind: 'transaction', tid: tidOf(next.tid), reason: 'the checksum of its entry differs' }
+      const sums = next.tid === tid ? found : NOTHING
+      if (!isSame(next, sums)) yield* this.#recount(next.tid)
+      if (next.tid === tid) return
+    }
+    if (found.objects > 0) yield* this.#recount(tid)
+  }
+
+  /** The transaction at hand; undefined behind the last one. */
+  async #next(): Promise<CheckedTransaction | undefined> {
+    if (this.#transactions.length === 0) {
+      this.#transactions = await this.#index.checkedTransactions(
+        this.#transactionsReadTo,
+        this.#options.upTo,
+        PAGE_ROWS,
+      )
+      this.#transactionsReadTo = this.#transactions.at(-1)?.tid ?? this.#transactionsReadTo
+    }
+    return this.#transactions[0]
+  }
+
+  /** Compares a transaction with its revisions once more: a pack changes both together. */
+  async *#recount(tid: bigint): AsyncGenerator<StorageDamage> {
+    let before = await this.#transactionAt(tid)
+    for (let look = 0; look < LOOKS_MAX; look++) {
+      let found = NOTHING
+      for await (const row of this.#revisions({ tid, oid: -1 }, tid))
+        if (row.isIntact) found = added(found, row)
+      const after = await this.#transactionAt(tid)
+      if (isSame(after ?? NOTHING, found)) return
+      if (isSame(before ?? NOTHING, after ?? NOTHING)) {
+        const reason =
+          after === undefined
+            ? 'its entry is missing, its objects are present'
+            : `it has ${found.objects} objects with ${found.bytes} bytes, but should have ${after.objects} with ${after.bytes}`
+        yield { kind: 'transaction', tid: tidOf(tid), reason }
+        return
+      }
+      before = after
+    }
+  }
+
+  async #transactionAt(tid: bigint): Promise<CheckedTransaction | undefined> {
+    return (await this.#index.checkedTransactions(tid - 1n, tid, 1))[0]
+  }
+
+  async *#revisions(from: EntryKey, upTo: bigint): AsyncGenerator<CheckedRevision> {
+    for (let after: EntryKey | undefined = from; after !== undefined;) {
+      const page: readonly CheckedRevision[] = await this.#index.checkedRevisions(after, upTo, PAGE_ROWS)
+      yield* page
+      after = page.length < PAGE_ROWS ? undefined : page.at(-1)
+    }
+  }
+
+  async #named({ oid, tid }: EntryKey): Promise<{ oid: Oid; tid: Tid; isCurrent: boolean }> {
+    const [newest] = await this.#index.revisionsOf([oid], this.#options.upTo, 1)
+    return { ...legibleIds(oid, tid), isCurrent: newest === undefined || newest.tid <= tid }
+  }
+}
+
+const tidOf = (tid: bigint): Tid => legibleIds(0, tid).tid
+
+const added = (sums: Sums, { headBytes, len, tailBytes }: CheckedRevision): Sums => ({
+  objects: sums.objects + 1,
+  bytes: sums.bytes + headBytes + len + tailBytes,
+})
+
+const isSame = (a: Sums, b: Sums): boolean => a.objects === b.objects && a.bytes === b.bytes
