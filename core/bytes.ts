@@ -1,7 +1,7 @@
-/** Small operations on bytes that the object database shares. */
+/** Small operations on bytes, shared by the object database. */
 import { recordShortLived } from '../store/gc-pacing.ts'
 
-/** The pieces one after the other; a single piece as it is. */
+/** Concatenates pieces; returns a single piece itself. */
 export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
   const filled = pieces.filter(({ length }) => length > 0)
   const [only] = filled
@@ -9,13 +9,13 @@ export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(filled)
 }
 
-/** Memory for bytes that are used for a short time, with anything in it. */
+/** Uninitialised memory for bytes that are used only briefly. */
 export function shortLivedBytes(length: number): Uint8Array {
   recordShortLived(length)
   return Buffer.allocUnsafeSlow(length)
 }
 
-/** A buffer's length without the zeros that it ends with. */
+/** A buffer's length without trailing zeros. */
 export function trimmedLength(bytes: Uint8Array): number {
   let end = bytes.length
   if (end > 0 && bytes[end - 1] !== 0) return end

@@ -5,13 +5,13 @@
  * |-------------------------------------------------|--------------------------------------------------------------|
  * | the whole block                                 | ZBlk0                                                        |
  * | the whole block, shared from one record         | ZBlk0, which shares the record's bytes                       |
- * | its end, so that it is full, and the next block | ZBlk0: it was filled by appending, and the writer has left it |
- * | its first chunk, and the block has no other     | ZBlk0: a small file needs one record and no tree             |
+ * | its end, so that it is full, and the next block | ZBlk0: it was filled by appending, and the writer moved on    |
+ * | its first chunk, and the block has no others    | ZBlk0: a small file needs one record and no tree             |
  * | anything else                                   | ZBlk1 (chunk-plan.ts); a ZBlk0 becomes one without a copy    |
  *
- * The stored part of a block may be damaged. That must not keep anything else from being stored, as all changes are
- * stored together. Data that cannot be read is **lost**: it becomes a reference to a ZData that does not exist, so that
- * its readers get an error as before, and the written bytes are stored beside it.
+ * The stored part of a block may be damaged. As all changes are stored together, that must not prevent the others from
+ * being stored. Unreadable data is **lost**: it becomes a reference to a ZData that does not exist, so that reading it is
+ * an error as before, and the written bytes are stored around it.
  */
 import { trimmedLength } from '../bytes.ts'
 import { Ref } from '../objects/pickle/value.ts'
@@ -50,7 +50,7 @@ export async function applyOverlay(
   return body === undefined ? storeChunks(blocks, blk, runs, stored) : storeWhole(blocks, blk, body, stored)
 }
 
-/** Turns a full ZBlk1 that its writer has left into a ZBlk0. One that cannot be read stays as it is. */
+/** Converts a full ZBlk1 to a ZBlk0 once its writer has moved on. An unreadable one is left unchanged. */
 export async function migrateLeft(blocks: Blocks, blk: number, empty: Overlay): Promise<void> {
   const stored = await blocks.find(blk)
   if (stored?.className !== ZBlk1.CLASS_NAME) return
@@ -60,7 +60,7 @@ export async function migrateLeft(blocks: Blocks, blk: number, empty: Overlay): 
   if (body !== undefined) await storeWhole(blocks, blk, body, stored)
 }
 
-/** Whether runs cover a block, alone or (`withStored`) by completing the stored part. */
+/** Whether runs cover a whole block, alone or (`withStored`) together with the stored part. */
 async function fills(
   blocks: Blocks,
   blk: number,
@@ -83,7 +83,7 @@ async function fills(
 
 /** Whether a block with its overlay is at most a chunk long. A ZBlk1 stays one. */
 async function isOneChunk(blocks: Blocks, runs: readonly Run[], stored: Ref | undefined): Promise<boolean> {
-  // Zeros beyond the first chunk do not matter to a block that is not longer.
+  // Zeros beyond the first chunk do not make the block longer.
   if (runs.some(run => run.slice !== undefined || (run.hi > CHUNK_BYTES && !isZeros(run)))) return false
   if (stored === undefined) return true
   if (stored.className !== ZBLK0) return false
@@ -150,7 +150,7 @@ async function readWhole(blocks: Blocks, blk: number, overlay: Overlay, end: num
   return pieces
 }
 
-/** Removes zeros at the end. */
+/** Removes trailing zeros. */
 function trim(pieces: Uint8Array[]): void {
   for (let last = pieces.pop(); last !== undefined; last = pieces.pop()) {
     const length = trimmedLength(last)

@@ -1,16 +1,16 @@
 /**
- * A file's bytes: a ZBigFile and the written bytes that are not serialised yet.
+ * A file's bytes: a ZBigFile, and written bytes that are not serialised yet.
  *
- * - A write goes into its block's {@link Overlay}. It reads at most the stored chunk at either end, where it covers them
- *   in part. `prepare`, called by the connection, turns overlays into records (apply.ts).
+ * - A write goes into its block's {@link Overlay}. It reads at most the stored chunks at its two ends, if it covers
+ *   them in part. `prepare`, called by the connection, turns overlays into records (apply.ts).
  * - A read is planned from overlays and stored blocks (blocks.ts), then fetched (reply.ts).
- * - A copy from another file of the database shares its stored bytes where it can ({@link BigFile.share}).
- * - A BigFile has no size: beyond the stored and overlaid data, it reads as zeros. The caller clips.
+ * - A copy from another file of the database shares stored bytes if possible ({@link BigFile.share}).
+ * - A BigFile has no size: beyond stored and overlaid data it reads as zeros. The caller clips.
  *
  * Longer than most files: reads, writes, shares and holes work on the same overlays, which stay private to the class.
  *
- * The caller must not run a change of a file at the same time as any other operation on it (reads may run with one another
- * and with `prepare`), or while the connection prepares.
+ * The caller must not run a change of a file concurrently with any other operation on it, or while the connection
+ * prepares. Reads may run concurrently with each other and with `prepare`.
  */
 import type { Connection } from '../objects/connection.ts'
 import type { Participant } from '../objects/participant.ts'
@@ -41,7 +41,7 @@ export class BigFile implements Participant {
   readonly file: ZBigFile
   /** Called with the growth of the stored data, in bytes of whole chunks. */
   onGrowth: (bytes: number) => void = () => {}
-  /** Called when nothing is stored any more. */
+  /** Called when no stored data is left. */
   onEmptied: () => void = () => {}
   readonly #connection: Connection
   readonly #blocks: Blocks
@@ -89,14 +89,14 @@ export class BigFile implements Participant {
   }
 
   /**
-   * Bytes `[off, off + len)`, in pieces that follow one another, `len` bytes in all. They must not be changed. With
-   * `into`, of at least that length, they lie in it, each at its position; zeros may lie elsewhere.
+   * Bytes `[off, off + len)`, as consecutive pieces, `len` bytes in total, which must not be changed. With `into`, of at
+   * least that length, each piece is at its position in it, except that zeros may be elsewhere.
    */
   async read(off: bigint, len: number, into?: Uint8Array): Promise<Uint8Array[]> {
     const reply = new Reply(len, into)
     const stored: (BlockPart & { readonly at: number })[] = []
     let done = 0
-    // Overlaid bytes are copied before anything else runs.
+    // Copy overlaid bytes before the next await.
     for (const { blk, lo, hi } of this.#parts(off, len)) {
       const start = done - lo
       done += hi - lo
@@ -115,7 +115,7 @@ export class BigFile implements Participant {
     return reply.pieces()
   }
 
-  /** Writes `data` at `off`. It is copied: the caller may use it again. @throws ReadOnlyError, StoreError. */
+  /** Writes `data` at `off`. The data is copied, so the caller may reuse it. @throws ReadOnlyError, StoreError. */
   async write(off: bigint, data: Uint8Array): Promise<void> {
     this.#assertWritable()
     const parts = this.#parts(off, data.length)
@@ -134,9 +134,8 @@ export class BigFile implements Participant {
   }
 
   /**
-   * Makes `[to, to + len)` what `source`, maybe this file, has at `[from, from + len)`; all three in whole chunks. Stored
-   * bytes are shared, without being read. Bytes that are not stored yet are copied. Holes stay holes. The ranges must not
-   * overlap.
+   * Copies `[from, from + len)` of `source`, possibly this file, to `[to, to + len)`; all three in whole chunks. Stored
+   * bytes are shared without being read, unstored bytes are copied, and holes stay holes. The ranges must not overlap.
    * @throws ReadOnlyError, StoreError.
    */
   async share(source: BigFile, from: bigint, to: bigint, len: number): Promise<void> {
@@ -177,7 +176,7 @@ export class BigFile implements Participant {
     if (tail > 0) await this.#zeroPart({ blk: Number(last), lo: 0, hi: tail })
   }
 
-  /** Forgets everything from `size` on. */
+  /** Removes everything from `size` on. */
   async truncate(size: bigint): Promise<void> {
     this.#assertWritable()
     const blksize = BigInt(this.blksize)
@@ -187,7 +186,7 @@ export class BigFile implements Participant {
     await this.#drop(keep, Infinity)
   }
 
-  /** Bytes stored for a block, in whole chunks; what is not serialised yet does not count. */
+  /** Bytes stored for a block, in whole chunks, without bytes that are not serialised yet. */
   async storedBytes(blk: number): Promise<number> {
     return await storedBytes(this.#blocks, blk)
   }
@@ -206,7 +205,7 @@ export class BigFile implements Participant {
     }
   }
 
-  /** The first offset `>= off` of a hole, in whole chunks, where it is before `upTo`; else `upTo`. Beyond all data is a hole. */
+  /** The first offset `>= off` of a hole, in whole chunks, at most `upTo`. Beyond all data is a hole. */
   async seekHole(off: bigint, upTo: bigint): Promise<bigint> {
     const turns = new Turns()
     for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
@@ -262,17 +261,17 @@ export class BigFile implements Participant {
   }
 
   /**
-   * Blocks shorter than a chunk would cost more than the bytes in them, and offsets of such a file can lead to more
-   * blocks than a tree has keys.
+   * Blocks shorter than a chunk would cost more than their bytes, and such a file could need more blocks than a tree has
+   * keys.
    */
   #assertWritable(): void {
     if (this.blksize < CHUNK_BYTES)
       throw new ReadOnlyError(
-        `a file whose blocks have ${this.blksize} bytes can only be read: blocks that are written have at least ${CHUNK_BYTES}`,
+        `a file with blocks of ${this.blksize} bytes can only be read: to be written, blocks must have at least ${CHUNK_BYTES}`,
       )
   }
 
-  /** A block that cannot be read cannot be changed. This must fail now, not when all changes are stored. */
+  /** An unreadable block cannot be changed. Fail now, not when all changes are stored. */
   async #assertReadable(blk: number): Promise<void> {
     if (this.#overlays.has(blk)) return
     const ref = await this.#blocks.find(blk)
@@ -293,7 +292,7 @@ export class BigFile implements Participant {
     return bases
   }
 
-  /** The content of whole chunks of a block, as pieces for a block that has it `shift` bytes later. Gaps are holes. */
+  /** The content of whole chunks of a block, as pieces for a block in which it is `shift` bytes later. Gaps are holes. */
   async #pieces({ blk, lo, hi }: BlockPart, shift: number): Promise<Piece[]> {
     const pieces: Piece[] = []
     const add = ({ lo, hi, slice }: SharedPart): void => {
@@ -379,7 +378,7 @@ export class BigFile implements Participant {
     return next === Infinity ? undefined : next
   }
 
-  /** Where a block has data, stored or overlaid, in whole chunks. */
+  /** The data of a block, stored or overlaid, in whole chunks. */
   async #extents(blk: number): Promise<Extent[]> {
     const stored = await this.#blocks.extents(blk)
     const extents: { lo: number; hi: number }[] = []

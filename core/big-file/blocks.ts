@@ -1,6 +1,6 @@
 /**
- * The stored blocks of a file: their places, layouts and bytes. Chunks get no objects: their bytes go from the store's
- * records into the reply.
+ * The stored blocks of a file: their records, layouts and bytes. Chunks get no objects: their bytes go from the store's
+ * records directly into the reply.
  */
 import type { Connection } from '../objects/connection.ts'
 import { Ref } from '../objects/pickle/value.ts'
@@ -23,15 +23,15 @@ export interface Extent {
   readonly hi: number
 }
 
-/** Bytes `[lo, hi)` of a block as bytes that another may share: those of the slice, then zeros. */
+/** Bytes `[lo, hi)` of a block in a form that another block can share: a slice, then zeros. */
 export interface SharedPart extends Extent {
   readonly slice: RecordSlice
 }
 
-/** A block's entry in the file's tree may name its class as early data did. */
+/** The class name in a block's entry of the file's tree, in early data. */
 const ZBLK = 'wendelin.bigfile.file_zodb.ZBlk'
 
-/** Chunks up to this length are loaded as whole records: cheaper than looking up where their data lies. */
+/** Chunks up to this length are loaded as whole records, which is cheaper than looking up their data's offset. */
 const SHORT_BYTES = 32 << 10
 
 export class Blocks {
@@ -39,7 +39,7 @@ export class Blocks {
   readonly blktab: LOBTree
   readonly blksize: number
   readonly #layouts: LayoutCache
-  /** The block that is being changed: its tree must not be walked before that ends. */
+  /** The block that is being changed: its tree must not be walked until `done`. */
   #changing: { readonly blk: number; readonly done: Promise<unknown> } | undefined
 
   /** @param file up to date. */
@@ -54,14 +54,14 @@ export class Blocks {
   async find(blk: number): Promise<Ref | undefined> {
     const ref = await this.blktab.get(blk)
     if (ref === undefined) return undefined
-    if (!(ref instanceof Ref)) throw this.blktab.corrupt(`block ${blk} is no reference`)
+    if (!(ref instanceof Ref)) throw this.blktab.corrupt(`block ${blk} is not a reference`)
     if (ref.className === ZBLK) return new Ref(ref.oid, ZBLK0)
     if (ref.className !== ZBLK0 && ref.className !== ZBlk1.CLASS_NAME)
       throw this.blktab.corrupt(`block ${blk} is a ${ref.className}`)
     return ref
   }
 
-  /** Where a block's data lies. */
+  /** The layout of a block: where its data is stored. */
   async layout(blk: number, ref: Ref): Promise<BlockLayout> {
     const layouts = this.#layouts
     for (;;) {
@@ -70,7 +70,7 @@ export class Blocks {
       if (this.#changing?.blk === blk) await this.#changing.done
       const { epoch } = layouts
       const layout = await this.#load(ref)
-      // A pending body must not be held longer than its record.
+      // Do not retain a pending body longer than its record.
       if ('offs' in layout || 'oid' in layout.body) layouts.set(ref.oid, layout, epoch)
       if (epoch === layouts.epoch || !('offs' in layout)) return layout
     }
@@ -88,7 +88,7 @@ export class Blocks {
   async whileChanging<T>(blk: number, ref: Ref | undefined, change: () => Promise<T>): Promise<T> {
     if (ref !== undefined) this.#layouts.forget(ref.oid)
     const running = change()
-    // Waiting readers ignore its outcome.
+    // Waiting readers ignore the outcome.
     this.#changing = { blk, done: running.catch(() => undefined) }
     try {
       return await running
@@ -98,7 +98,7 @@ export class Blocks {
     }
   }
 
-  /** Bytes `[lo, hi)` of a stored block, in pieces that follow one another. */
+  /** Bytes `[lo, hi)` of a stored block, as consecutive pieces. */
   async read(blk: number, lo: number, hi: number): Promise<Uint8Array[]> {
     const reply = new Reply(hi - lo)
     await this.plan(blk, lo, hi, reply, 0)
@@ -117,7 +117,7 @@ export class Blocks {
     } else addBody(reply, at, cutBody(layout.body, lo, hi - lo))
   }
 
-  /** Which parts of a stored block there are, in order. */
+  /** The parts of a stored block that have data, in order. */
   async extents(blk: number): Promise<Extent[]> {
     const ref = await this.find(blk)
     if (ref === undefined) return []
@@ -136,8 +136,8 @@ export class Blocks {
   }
 
   /**
-   * The data within `[lo, hi)`, whole chunks, of a stored block, in order, as others may share it. Undefined if it
-   * cannot be shared: it is not in the store yet, or its chunks do not lie as ours.
+   * The data within `[lo, hi)`, whole chunks, of a stored block, in order, in a form that others can share.
+   * Undefined if it cannot be shared: it is not in the store yet, or its chunks are not aligned as ours.
    */
   async shareable(blk: number, lo: number, hi: number): Promise<SharedPart[] | undefined> {
     const ref = await this.find(blk)
@@ -165,7 +165,7 @@ export class Blocks {
     return parts
   }
 
-  /** Deactivates the chunk tree where it was activated after the block's index was read. */
+  /** Deactivates the chunk tree if it was activated after the block's index was read. */
   async #deactivate(ref: Ref): Promise<void> {
     const block = this.connection.known(ref.oid)
     if (block instanceof ZBlk1 && block.status !== 'ghost' && block.chunktab.status === 'up to date')
@@ -208,7 +208,7 @@ export class Blocks {
     }
   }
 
-  /** A long chunk's data. Where it is stored is remembered, so that reading a part takes one call to the store. */
+  /** A long chunk's data. Its location is cached, so that reading a part takes one call to the store. */
   async #longChunk(oid: Oid): Promise<StoredData> {
     const layouts = this.#layouts
     const known = layouts.get(oid)
@@ -220,8 +220,8 @@ export class Blocks {
   }
 
   /**
-   * A chunk's or ZBlk0's data that is about to be replaced; undefined if it is damaged or missing. It is remembered, so
-   * that storing finds it without reading.
+   * A chunk's or ZBlk0's data that is about to be replaced; undefined if it is damaged or missing. It is cached, so that
+   * the commit need not read it.
    */
   dataIfReadable(oid: Oid): Promise<StoredData | undefined> {
     return ifReadable(() => this.#longChunk(oid))
@@ -253,7 +253,7 @@ export class Blocks {
   }
 }
 
-/** The first position of a greater value. */
+/** The first index of a greater value. */
 function firstAfter(values: Int32Array, value: number): number {
   let lo = 0
   let hi = values.length
@@ -265,7 +265,7 @@ function firstAfter(values: Int32Array, value: number): number {
   return lo
 }
 
-/** Adds a body. One in memory is copied: its memory is used again as soon as it is stored. */
+/** Adds a body. A body in memory is copied, as that memory is reused once the body is stored. */
 function addBody(reply: Reply, at: number, body: Body): void {
   if ('oid' in body) {
     reply.slice(at, body)

@@ -1,11 +1,11 @@
 /**
- * What a ZBlk1's chunks become when runs of an overlay are stored in it: planned first, then carried out.
+ * Stores runs of an overlay in a ZBlk1: first plans the changes to its chunks, then carries them out.
  *
- * Each chunk of {@link CHUNK_BYTES} that was written becomes a ZData, with the oid that it had; a run of
- * {@link LONG_BYTES} or more becomes one long chunk, which costs a read of it one record instead of hundreds. A long
- * chunk, or the data of a former ZBlk0, is cut around what is written: the parts left are new ZData that share the stored
+ * Each written chunk of {@link CHUNK_BYTES} becomes a ZData with its previous oid; a run of {@link LONG_BYTES} or more
+ * becomes one long chunk, which is read as one record instead of hundreds. A long
+ * chunk, or the data of a former ZBlk0, is cut around the written bytes: the remaining parts become new ZData that share the stored
  * bytes. A shared run becomes a chunk of any length, as its bytes are not read. Long chunks are never changed in
- * place, so that concurrent readers find them as they were.
+ * place, so that concurrent readers find them unchanged.
  */
 import { IOBTree } from '../btree/tree.ts'
 import { trimmedLength } from '../bytes.ts'
@@ -21,10 +21,10 @@ import { CHUNK_BYTES, chunkUp } from './chunks.ts'
 import { ifReadable } from './if-readable.ts'
 import type { Run } from './overlay.ts'
 
-/** Shorter runs may well be changed again by the page, as they were written: their chunks keep their places. */
+/** Shorter runs are likely to be changed again page by page, as they were written: their chunks keep their slots. */
 const LONG_BYTES = 65_536
 
-/** A new chunk. Without a body, its data is lost: the reference leads to a ZData that does not exist. */
+/** A new chunk. Without a body its data is lost: the reference leads to a ZData that does not exist. */
 interface NewChunk {
   readonly off: number
   readonly body: Body | undefined
@@ -33,7 +33,7 @@ interface NewChunk {
 /** A chunk that keeps its oid. */
 interface Rewrite {
   readonly oid: Oid
-  /** The transaction that it was last changed by. */
+  /** The transaction that last changed it. */
   readonly tid: Tid
   readonly body: Body
 }
@@ -43,7 +43,7 @@ export class ChunkPlan {
   readonly #blk: number
   readonly #runs: readonly Run[]
   readonly #stored: Ref | undefined
-  /** Oids of chunks of at most one slot, by their offset. */
+  /** Oids of chunks of at most one slot, by offset. */
   readonly #slots = new Map<number, Oid>()
   readonly #puts: NewChunk[] = []
   readonly #rewrites: Rewrite[] = []
@@ -57,7 +57,7 @@ export class ChunkPlan {
     this.#stored = stored
   }
 
-  /** Plans to store runs in a block. @param stored the block as it is stored. */
+  /** Plans to store runs in a block. @param stored the stored block. */
   static async of(
     blocks: Blocks,
     blk: number,
@@ -75,7 +75,7 @@ export class ChunkPlan {
     return plan
   }
 
-  /** By how many bytes, in whole chunks, what is stored grows. */
+  /** Growth of the stored data in bytes of whole chunks. */
   get growth(): number {
     return this.#growth
   }
@@ -139,7 +139,7 @@ export class ChunkPlan {
     }
   }
 
-  /** Makes chunks of the parts of data at `[off, end)` that runs leave; undefined: it cannot be read. */
+  /** Makes chunks of the parts of data at `[off, end)` that no run covers. Undefined data is unreadable. */
   async #cutAround(off: number, data: StoredData | undefined, end: number): Promise<void> {
     if (data !== undefined) this.#growth -= chunkUp(data.len)
     let at = off
@@ -165,7 +165,7 @@ export class ChunkPlan {
     }
   }
 
-  /** @param bytes of one slot; undefined: zeros. */
+  /** @param bytes the content of one slot; undefined for zeros. */
   async #storeChunk(off: number, bytes: Uint8Array | undefined): Promise<void> {
     const oid = this.#slots.get(off)
     const length = bytes === undefined ? 0 : trimmedLength(bytes)
@@ -184,7 +184,7 @@ export class ChunkPlan {
     }
   }
 
-  /** Makes chunks of shared bytes, and a hole of what follows them up to `hi`. */
+  /** Makes chunks of shared bytes, and a hole of the rest up to `hi`. */
   async #share(lo: number, hi: number, slice: RecordSlice): Promise<void> {
     this.#dropSlots(lo, hi)
     const step = Math.min(this.#blocks.connection.chunkBytesMax, slice.len)
@@ -194,7 +194,7 @@ export class ChunkPlan {
     }
   }
 
-  /** Removes the chunks of one slot each that `[lo, hi)` covers. */
+  /** Removes the one-slot chunks in `[lo, hi)`. */
   #dropSlots(lo: number, hi: number): void {
     for (let slot = lo; slot < hi; slot += CHUNK_BYTES) {
       if (!this.#slots.has(slot)) continue
@@ -209,7 +209,7 @@ export class ChunkPlan {
   }
 }
 
-/** A body that can be stored, whatever it shares. A store copies less than a chunk, so those bytes must be readable. */
+/** The body if it can be stored. A store copies slices shorter than a chunk, so those bytes must be readable. */
 export async function storable({ connection }: Blocks, body: Body): Promise<Body | undefined> {
   if (!('oid' in body) || body.len >= CHUNK_BYTES) return body
   return await ifReadable(() => readBody(connection.records, body, 0, body.len))

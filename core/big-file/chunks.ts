@@ -1,9 +1,9 @@
-/** Chunks: the unit in which blocks are cut. */
+/** Chunks: the unit into which blocks are divided. */
 
-/** Writers cut chunks at multiples of this many bytes. */
+/** Length of a chunk in bytes; chunks begin at multiples of it. */
 export const CHUNK_BYTES = 4096
 
-/** The start of the chunk that an offset lies in. */
+/** The start of the chunk that contains an offset. */
 export const chunkDown = (off: number): number => off - (off % CHUNK_BYTES)
 
 /** An offset, or a length, rounded up to whole chunks. */

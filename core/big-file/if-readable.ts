@@ -1,6 +1,6 @@
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 
-/** What was read; undefined if it is damaged or missing. */
+/** The result of `read`; undefined if the data is damaged or missing. */
 export async function ifReadable<T>(read: () => Promise<T>): Promise<T | undefined> {
   try {
     return await read()

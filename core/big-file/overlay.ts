@@ -1,9 +1,9 @@
 /**
- * The written bytes of a block that are not serialised yet: runs of whole chunks, in order, disjoint. A run has bytes, or
- * is shared (a slice of a stored record, then zeros), or is zeros. Gaps between runs are as stored.
+ * The written bytes of a block that are not serialised yet: runs of whole chunks, in order, disjoint. A run is bytes,
+ * shared (a slice of a stored record, then zeros), or zeros. Gaps between runs keep their stored content.
  *
- * Runs of bytes lie in memory of {@link slabs}. They are changed in place until they become part of a record; then their
- * overlay is dropped. A run that is appended to gets room to grow, up to double its length.
+ * Runs of bytes are in memory of {@link slabs}. They are changed in place until they become part of a record; then the
+ * overlay is dropped. A run that is appended to gets spare capacity, up to its own length.
  */
 import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
 import type { RecordSlice } from '../../store/store.ts'
@@ -11,15 +11,15 @@ import { slabs } from '../../store/slabs.ts'
 
 const MAX_ROOM_BYTES = 1 << 20
 
-/** Approximate memory for a shared run, and later for its record. */
+/** Approximate memory of a shared run, and later of its record. */
 const SHARED_RUN_BYTES = 500
 
-/** Bytes `[lo, hi)` of a block, whole chunks (but at the end of a block of odd size); no `bytes`, no `slice`: zeros. */
+/** Bytes `[lo, hi)` of a block, in whole chunks (except at the end of a block of odd size). Zeros if it has neither `bytes` nor `slice`. */
 export interface Run {
   readonly lo: number
   readonly hi: number
   readonly bytes: Uint8Array | undefined
-  /** Stored bytes that it shares; where they are fewer than the run is long, zeros follow. */
+  /** Shared stored bytes; zeros follow if the run is longer. */
   readonly slice: RecordSlice | undefined
 }
 
@@ -29,7 +29,7 @@ export type Segment =
   | { readonly kind: 'shared'; readonly lo: number; readonly hi: number; readonly slice: RecordSlice }
   | { readonly kind: 'zeros' | 'stored'; readonly lo: number; readonly hi: number }
 
-/** A run whose buffer may be longer than it is. */
+/** A run with a buffer that may be longer. */
 interface GrowingRun {
   lo: number
   hi: number
@@ -61,7 +61,7 @@ export class Overlay {
     }))
   }
 
-  /** Whether runs whose bytes are in memory, or zeros, cover all of `[lo, hi)`. */
+  /** Whether runs of bytes or zeros cover all of `[lo, hi)`. */
   covers(lo: number, hi: number): boolean {
     let at = lo
     for (let i = this.#firstAfter(lo); at < hi; i++) {
@@ -99,8 +99,8 @@ export class Overlay {
   }
 
   /**
-   * Writes `data` at `off`. A chunk that is written in part must be covered already, or its stored or shared bytes be
-   * given as `base`, by the offset of the chunk.
+   * Writes `data` at `off`. A chunk that is written in part must be covered already, or `base` must have its stored or
+   * shared bytes, by the offset of the chunk.
    */
   write(off: number, data: Uint8Array, base: ReadonlyMap<number, Uint8Array>): void {
     const end = off + data.length
@@ -122,7 +122,7 @@ export class Overlay {
     }
   }
 
-  /** Makes `[lo, hi)`, whole chunks, zeros. */
+  /** Sets `[lo, hi)`, whole chunks, to zeros. */
   zero(lo: number, hi: number): void {
     const i = this.#cut(lo, hi)
     const before = this.#runs[i - 1]
@@ -130,18 +130,18 @@ export class Overlay {
     else this.#splice(i, 0, { lo, hi, buffer: undefined })
   }
 
-  /** Makes `[lo, hi)`, whole chunks, the bytes of `slice`, at most as many, and zeros. */
+  /** Sets `[lo, hi)`, whole chunks, to the bytes of `slice`, which is not longer, followed by zeros. */
   share(lo: number, hi: number, slice: RecordSlice): void {
     this.#splice(this.#cut(lo, hi), 0, { lo, hi, buffer: undefined, slice })
   }
 
-  /** Replaces whole chunks of zeros by as many bytes. */
+  /** Replaces runs of zeros in `[lo, hi)`, whole chunks, by runs of bytes. */
   #replace(lo: number, hi: number): void {
     const i = this.#cut(lo, hi)
     this.#splice(i, 0, { lo, hi, buffer: slabs.take(hi - lo).fill(0) })
   }
 
-  /** Covers the gap `[lo, hi)` before run `i`: chunks that `written` covers in part begin as their stored bytes. */
+  /** Covers the gap `[lo, hi)` before run `i`: chunks that `written` covers in part start with their stored bytes. */
   #add(
     i: number,
     lo: number,
@@ -165,7 +165,7 @@ export class Overlay {
     if (last !== lo && written.hi < hi) this.#fill(run, last, base)
   }
 
-  /** Sets a chunk of a run to its stored bytes, or zeros. */
+  /** Fills a chunk of a run with its stored bytes, or zeros. */
   #fill({ lo, hi, buffer }: GrowingRun, chunk: number, base: ReadonlyMap<number, Uint8Array>): void {
     buffer?.fill(0, chunk - lo, Math.min(chunk + CHUNK_BYTES, hi) - lo)
     const bytes = base.get(chunk)
@@ -177,7 +177,7 @@ export class Overlay {
     for (const { buffer } of this.#splice(0, this.#runs.length)) if (buffer !== undefined) slabs.letGo(buffer)
   }
 
-  /** Uncovers `[lo, hi)`. Returns where a run that covers it belongs. */
+  /** Uncovers `[lo, hi)`. Returns the index for a run that covers it. */
   #cut(lo: number, hi: number): number {
     const i = this.#firstAfter(lo)
     let end = i
@@ -191,7 +191,7 @@ export class Overlay {
     return i + (kept[0] !== undefined && kept[0].lo < lo ? 1 : 0)
   }
 
-  /** Puts runs in the place of `count` others, which it returns. */
+  /** Replaces `count` runs by others; returns the removed ones. */
   #splice(i: number, count: number, ...runs: readonly GrowingRun[]): GrowingRun[] {
     const removed = this.#runs.splice(i, count, ...runs)
     for (const run of removed) this.#sizeBytes -= memoryOf(run)
@@ -226,7 +226,7 @@ const partOf = ({ lo: start, buffer, slice }: GrowingRun, lo: number, hi: number
   slice: slice && cutSlice(slice, lo - start, hi - start),
 })
 
-/** Bytes `[lo, hi)` of a slice as a slice; undefined if it has ended. */
+/** Bytes `[lo, hi)` of a slice as a slice; undefined if the slice ends earlier. */
 function cutSlice({ oid, tid, off, len }: RecordSlice, lo: number, hi: number): RecordSlice | undefined {
   return lo < len ? { oid, tid, off: off + lo, len: Math.min(hi, len) - lo } : undefined
 }

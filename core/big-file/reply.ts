@@ -1,11 +1,11 @@
 /**
  * The bytes of a read: first planned, then fetched.
  *
- * While a read is planned, each part of it is added by its position in the reply: bytes in memory, slices of stored
+ * While a read is planned, each part is added with its position in the reply: bytes in memory, slices of stored
  * records, and short chunks, whose records are loaded whole. Planning may load tree nodes and layouts, but no data.
  * `fetch` then reads all data in one call for the slices and one for the short chunks. Gaps are zeros.
  *
- * With `into`, all bytes but zeros end up there, each at its position, so that the caller sends them without a copy.
+ * With `into`, all bytes but zeros are put there at their positions, so that the caller sends them without a copy.
  */
 import type { Oid } from '../../store/ids.ts'
 import type { RecordSlice, SliceRead } from '../../store/store.ts'
@@ -13,13 +13,13 @@ import { pushZeros, shortLivedBytes } from '../bytes.ts'
 import type { Records } from '../objects/records.ts'
 import { loadData } from '../zblk/data.ts'
 
-/** Bytes `[from, to)` of a chunk's data, as far as it has them, for position `at` of the reply. */
+/** Bytes `[from, to)` of a chunk's data, cut at its end, for position `at` of the reply. */
 export interface ChunkRead {
   readonly oid: Oid
   readonly at: number
   readonly from: number
   readonly to: number
-  /** Called with the length of the chunk's data. @throws CorruptRecordError if it is too long for its place. */
+  /** Called with the length of the chunk's data. @throws CorruptRecordError if it is too long for its slot. */
   readonly check: (length: number) => void
 }
 
@@ -41,7 +41,7 @@ export class Reply {
     this.#into = into
   }
 
-  /** Adds bytes as they are: they must not change before the reply is used. */
+  /** Adds bytes without a copy: they must not change until the reply has been used. */
   place(at: number, bytes: Uint8Array): void {
     if (bytes.length > 0) this.#placed.push({ at, bytes })
   }
@@ -66,7 +66,7 @@ export class Reply {
     this.#chunks.push(read)
   }
 
-  /** Reads what was planned. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
+  /** Reads the planned data. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
   async fetch(records: Records): Promise<void> {
     if (this.#chunks.length === 0) {
       if (this.#slices.length > 0) await records.readSlices(this.#slices)
@@ -92,7 +92,7 @@ export class Reply {
     }
   }
 
-  /** The bytes of the reply, in pieces that follow one another. They must not be changed. */
+  /** The bytes of the reply, as consecutive pieces, which must not be changed. */
   pieces(): Uint8Array[] {
     const pieces: Uint8Array[] = []
     let end = 0

@@ -1,5 +1,5 @@
 /**
- * A BTree's leaf: entries in order, and the way to the next leaf.
+ * A BTree's leaf: entries in order, and a reference to the next leaf.
  * State: `((k0, v0, k1, v1, ...),)`, or `((...), ref next)`.
  */
 import { Persistent, type Jar } from '../objects/persistent.ts'
@@ -13,14 +13,14 @@ export interface Entries<K> {
   readonly values: PickleValue[]
 }
 
-/** Takes `(k0, v0, k1, v1, ...)` apart. Returns the reason where it is something else. */
+/** Decodes `(k0, v0, k1, v1, ...)`. Returns the reason if it is something else. */
 export function decodeEntries<K>(items: PickleValue | undefined, kind: KeyKind<K>): Entries<K> | string {
-  if (!(items instanceof Tuple) || items.items.length % 2 !== 0) return 'a bucket holds no pairs'
+  if (!(items instanceof Tuple) || items.items.length % 2 !== 0) return 'its entries are not pairs'
   const keys: K[] = []
   const values: PickleValue[] = []
   for (let i = 0; i < items.items.length; i += 2) {
     const key = kind.decode(items.items[i] ?? null)
-    if (key === undefined) return 'a key is of a wrong type or out of range'
+    if (key === undefined) return 'a key is of the wrong type or out of range'
     const last = keys.at(-1)
     if (last !== undefined && kind.compare(last, key) >= 0) return 'keys do not ascend'
     keys.push(key)
@@ -34,7 +34,7 @@ export function encodeEntries<K extends PickleValue>({ keys, values }: Entries<K
   return new Tuple(keys.flatMap((key, i): PickleValue[] => [key, values[i] ?? null]))
 }
 
-/** The first position whose key is `>= key`, or `> key` when `after`. */
+/** The first position whose key is `>= key`, or `> key` if `after`. */
 export function position<K>(keys: readonly K[], key: K, kind: KeyKind<K>, after = false): number {
   let lo = 0
   let hi = keys.length
@@ -57,13 +57,13 @@ export abstract class Bucket<K extends PickleValue> extends Persistent {
     this.kind = kind
   }
 
-  /** Its entries, to be read. */
+  /** Its entries, for reading. */
   get entries(): Entries<K> {
     if (this.#entries === undefined) throw this.ghostError()
     return this.#entries
   }
 
-  /** Its entries, to be changed. */
+  /** Its entries, for changing. */
   change(): Entries<K> {
     this.changing()
     return this.entries
@@ -73,7 +73,7 @@ export abstract class Bucket<K extends PickleValue> extends Persistent {
     return this.#next
   }
 
-  /** Fills a new bucket, or sets what follows. */
+  /** Sets the content of a new bucket, or its next bucket. */
   assign(entries: Entries<K>, next: Ref | undefined): void {
     this.changing()
     this.#entries = entries
@@ -86,11 +86,11 @@ export abstract class Bucket<K extends PickleValue> extends Persistent {
 
   protected override decode(state: PickleValue): void {
     if (!(state instanceof Tuple) || state.items.length < 1 || state.items.length > 2)
-      throw this.corrupt("a bucket's state is no tuple of entries and the next bucket")
+      throw this.corrupt('its state is not a tuple of entries and the next bucket')
     const entries = decodeEntries(state.items[0], this.kind)
     if (typeof entries === 'string') throw this.corrupt(entries)
     const next = state.items[1]
-    if (next !== undefined && !(next instanceof Ref)) throw this.corrupt("a bucket's next is no reference")
+    if (next !== undefined && !(next instanceof Ref)) throw this.corrupt('its next bucket is not a reference')
     this.#entries = entries
     this.#next = next
   }
@@ -110,7 +110,7 @@ export abstract class Bucket<K extends PickleValue> extends Persistent {
   }
 }
 
-/** Whether an object is a bucket of a tree of that family. */
+/** Whether an object is a bucket of this family of trees. */
 export const isBucketOf = <K extends PickleValue>(
   object: Persistent | undefined,
   kind: KeyKind<K>,

@@ -1,4 +1,4 @@
-/** Verifies a BTree as a whole, as ZODB's BTree.check() does. */
+/** Verifies a whole BTree, as ZODB's BTree.check() does. */
 import type { Persistent } from '../objects/persistent.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
@@ -34,9 +34,9 @@ interface Bounds<K> {
 
 /**
  * Reads every node and bucket of a tree and verifies it: keys ascend and lie between the separators around them,
- * the chain of buckets is in the order of the nodes, every leaf is at the same depth, every node knows its first
- * bucket, nothing is empty, too large, of another family, or met twice.
- * @throws CorruptRecordError that names the object and the reason; ObjectNotFoundError.
+ * the chain of buckets is in the order of the nodes, every leaf is at the same depth, every node refers to its first
+ * bucket, nothing is empty, too large, of another family, or in the tree twice.
+ * @throws CorruptRecordError with the object and the reason; ObjectNotFoundError.
  */
 export async function checkTree<K extends PickleValue>(root: BTreeNode<K>): Promise<TreeFacts> {
   const walk: Walk<K> = {
@@ -67,7 +67,7 @@ async function checkNode<K extends PickleValue>(
   await node.activate()
   const { inlined, children, separators, first } = node.content
   if (children.length === 0) {
-    if (depth > 1) throw node.corrupt('a node within a tree has no children')
+    if (depth > 1) throw node.corrupt('an inner node has no children')
     walk.entries += inlined?.keys.length ?? 0
     return
   }
@@ -75,7 +75,7 @@ async function checkNode<K extends PickleValue>(
   for (const key of separators) checkBounds(node, key, bounds)
   const [type] = children
   for (const [i, ref] of children.entries()) {
-    if (ref.className !== type?.className) throw node.corrupt('its children are of two kinds')
+    if (ref.className !== type?.className) throw node.corrupt('its children are of different kinds')
     const child = node.jar.resolve(ref)
     const within: Bounds<K> = { lo: separators[i - 1] ?? bounds.lo, hi: separators[i] ?? bounds.hi }
     if (isBucketOf(child, node.kind)) {
@@ -100,10 +100,10 @@ async function checkBucket<K extends PickleValue>(
   if (walk.buckets > 0 && walk.expected?.oid !== bucket.oid)
     throw (walk.previous ?? bucket).corrupt(`the bucket after it should be ${bucket.oid}`)
   walk.leafDepth ??= depth
-  if (walk.leafDepth !== depth) throw bucket.corrupt('it is not as deep as other buckets')
+  if (walk.leafDepth !== depth) throw bucket.corrupt('it is not at the same depth as other buckets')
   await bucket.activate()
   const { keys } = bucket.entries
-  if (keys.length === 0) throw bucket.corrupt('a bucket of a tree is empty')
+  if (keys.length === 0) throw bucket.corrupt('it is an empty bucket of a tree')
   if (keys.length > bucket.kind.maxLeaf) throw bucket.corrupt(`it has ${keys.length} entries`)
   for (const key of keys) checkBounds(bucket, key, bounds)
   walk.previous = bucket
@@ -119,10 +119,10 @@ function checkBounds<K extends PickleValue>(
 ): void {
   const { compare } = object.kind
   if ((lo !== undefined && compare(key, lo) < 0) || (hi !== undefined && compare(key, hi) >= 0))
-    throw object.corrupt('a key of it is not between the separators above it')
+    throw object.corrupt('one of its keys is not between the separators above it')
 }
 
 function meet<K extends PickleValue>(object: Persistent, { seen }: Walk<K>): void {
-  if (seen.has(object.oid)) throw object.corrupt('it stands in the tree twice')
+  if (seen.has(object.oid)) throw object.corrupt('it is in the tree twice')
   seen.add(object.oid)
 }

@@ -11,11 +11,11 @@ export interface KeyKind<K> {
   /** The class name of trees, and of their buckets. */
   readonly tree: string
   readonly bucket: string
-  /** A bucket with more entries splits. */
+  /** A bucket splits when it has more entries than this. */
   readonly maxLeaf: number
-  /** An inner node with more children splits; a root with twice as many. */
+  /** An inner node splits when it has more children than this; a root, at twice as many. */
   readonly maxInternal: number
-  /** Negative, 0 or positive, as `a` is before, equal to or after `b`. */
+  /** Negative, 0 or positive if `a` is before, equal to or after `b`. */
   readonly compare: (a: K, b: K) => number
   /** The key for a pickle value; undefined if it cannot be one. */
   readonly decode: (value: PickleValue) => K | undefined
@@ -40,10 +40,10 @@ function integers(prefix: string, lo: number, hi: number): KeyKind<number> {
 /** 32-bit integers to objects. */
 export const IO = integers('IO', -(2 ** 31), 2 ** 31)
 
-/** 64-bit integers to objects; of them only those that a double holds exactly. */
+/** 64-bit integers to objects; only integers that a double represents exactly. */
 export const LO = integers('LO', Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
 
-/** Objects to objects; of objects only bytes and text. */
+/** Objects to objects; keys may only be bytes or text. */
 export const OO: KeyKind<ObjectKey> = {
   tree: 'BTrees.OOBTree.OOBTree',
   bucket: 'BTrees.OOBTree.OOBucket',
@@ -58,7 +58,7 @@ export const OO: KeyKind<ObjectKey> = {
   refuse: () => undefined,
 }
 
-/** By code points, as Python orders text, where JavaScript's `<` orders by UTF-16 units. */
+/** Compares by code points, as Python does; JavaScript's `<` compares UTF-16 units. */
 function compareText(a: string, b: string): number {
   const length = Math.min(a.length, b.length)
   for (let i = 0; i < length; i++) {
@@ -70,5 +70,5 @@ function compareText(a: string, b: string): number {
   return a.length - b.length
 }
 
-/** Surrogates stand for code points beyond all other units. */
+/** Surrogates encode code points above all other units. */
 const rank = (unit: number): number => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit)

@@ -1,13 +1,13 @@
 /**
  * A BTree's node and its record. A node has children (all buckets, or all nodes), or, while everything fits into
- * one bucket that was never an object of its own, that bucket's entries **inlined**. Its state is one of
+ * one bucket that has never been a separate object, that bucket's entries **inlined**. Its state is one of
  *
- * | form | state                                       | what it is                                              |
+ * | form | state                                       | content                                                 |
  * |------|---------------------------------------------|---------------------------------------------------------|
  * | 1    | `None`                                      | empty                                                   |
  * | 2    | `((((k0, v0, ...),),),)`                    | inlined entries                                         |
  * | 3    | `((c0, k1, c1, k2, ...), ref firstbucket)`  | children; child i has the keys in `[k_i, k_i+1)`        |
- * | 4    | `((ref bucket,), ref bucket)`               | one bucket that is an object; it is never inlined again |
+ * | 4    | `((ref bucket,), ref bucket)`               | one separate bucket, which is never inlined again       |
  */
 import type { Oid } from '../../store/ids.ts'
 import { Persistent, type Jar } from '../objects/persistent.ts'
@@ -33,7 +33,7 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
     this.kind = kind
   }
 
-  /** Its content, to be read. */
+  /** Its content, for reading. */
   get content(): Readonly<NodeContent<K>> {
     if (this.#content === undefined) throw this.ghostError()
     return this.#content
@@ -45,7 +45,7 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
     this.#content = content
   }
 
-  /** Its content, to be changed. */
+  /** Its content, for changing. */
   change(): NodeContent<K> {
     this.changing()
     if (this.#content === undefined) throw this.ghostError()
@@ -64,14 +64,14 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
   #decodeChildren(state: PickleValue): NodeContent<K> {
     const [data, first] = state instanceof Tuple ? state.items : []
     if (!(data instanceof Tuple) || data.items.length % 2 !== 1)
-      throw this.corrupt("a tree's state is none of the four forms")
+      throw this.corrupt("its state is not one of a tree's four forms")
     const inlined = data.items[0]
     if (inlined instanceof Tuple) {
       const entries = decodeEntries(inlined.items[0], this.kind)
       if (typeof entries === 'string') throw this.corrupt(entries)
       return { ...emptyContent<K>(), inlined: entries }
     }
-    if (!(first instanceof Ref)) throw this.corrupt("a tree's first bucket is no reference")
+    if (!(first instanceof Ref)) throw this.corrupt('its first bucket is not a reference')
     const content: NodeContent<K> = { ...emptyContent<K>(), first }
     for (const [i, item] of data.items.entries()) {
       if (i % 2 === 0) content.children.push(this.#decodeChild(item))
@@ -81,7 +81,7 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
   }
 
   #decodeChild(item: PickleValue): Ref {
-    if (!(item instanceof Ref)) throw this.corrupt('a child of a tree is no reference')
+    if (!(item instanceof Ref)) throw this.corrupt('one of its children is not a reference')
     if (item.className !== this.kind.tree && item.className !== this.kind.bucket)
       throw this.corrupt(`a child of a ${this.className} is a ${item.className}`)
     return item
@@ -89,7 +89,7 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
 
   #decodeSeparator(item: PickleValue, last: K | undefined): K {
     const key = this.kind.decode(item)
-    if (key === undefined) throw this.corrupt('a separator is of a wrong type or out of range')
+    if (key === undefined) throw this.corrupt('a separator is of the wrong type or out of range')
     if (last !== undefined && this.kind.compare(last, key) >= 0)
       throw this.corrupt('separators do not ascend')
     return key
@@ -116,7 +116,7 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
   }
 }
 
-/** Whether an object is a node of a tree of that family. */
+/** Whether an object is a node of this family of trees. */
 export const isNodeOf = <K extends PickleValue>(
   object: Persistent | undefined,
   kind: KeyKind<K>,

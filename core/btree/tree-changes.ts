@@ -1,11 +1,11 @@
-/** Changes of a BTree within an attempt: setting, removing and splitting, over nodes that are in memory. */
+/** Changes to a BTree within an attempt: set, delete and split, over nodes in memory. */
 import type { PickleValue } from '../objects/pickle/value.ts'
 import { Bucket, isBucketOf, position, type Entries } from './bucket.ts'
 import { BTreeNode, isNodeOf, type NodeContent } from './node.ts'
 import { Missing, TreePaths, type Path, type Step } from './tree-paths.ts'
 
 export abstract class TreeChanges<K extends PickleValue> extends TreePaths<K> {
-  /** Counts changes of the set of keys. */
+  /** Counts changes to the set of keys. */
   protected version = 0
 
   protected override clear(): void {
@@ -13,12 +13,12 @@ export abstract class TreeChanges<K extends PickleValue> extends TreePaths<K> {
     super.clear()
   }
 
-  /** How many objects a set along a path can create: each level may split, and the root gets a new child. */
+  /** The number of objects that a set along a path can create: each level may split, and the root gets a new child. */
   protected newObjectsMax({ steps }: Path<K>): number {
     return steps.length + 3
   }
 
-  /** Splitting a node of nodes reads the child in its middle, which may be a ghost. */
+  /** The ghost to load before a split: splitting a node of nodes reads its middle child. */
   protected missingToSplit({ steps }: Path<K>): Missing | undefined {
     for (const [level, { node }] of steps.entries()) {
       const { children } = node.content
@@ -60,7 +60,7 @@ export abstract class TreeChanges<K extends PickleValue> extends TreePaths<K> {
     return true
   }
 
-  /** Inlined entries that became too many become two buckets. */
+  /** Splits inlined entries into two buckets. */
   #splitInlined(root: BTreeNode<K>): void {
     const { inlined } = root.content
     if (inlined === undefined || inlined.keys.length <= this.kind.maxLeaf) return
@@ -154,7 +154,7 @@ export abstract class TreeChanges<K extends PickleValue> extends TreePaths<K> {
     return true
   }
 
-  /** The only bucket left is inlined again where no record refers to it yet. */
+  /** Inlines the only remaining bucket again if no record refers to it yet. */
   #inlineNewBucket(): void {
     const [ref, other] = this.content.children
     if (ref === undefined || other !== undefined) return
@@ -164,7 +164,7 @@ export abstract class TreeChanges<K extends PickleValue> extends TreePaths<K> {
     this.jar.discard(bucket)
   }
 
-  /** Replaces a separator on the path that equals the deleted key by the smallest key left below it. */
+  /** Replaces a separator equal to the deleted key by the smallest remaining key below it. */
   #moveSeparator({ node, index }: Step<K>, key: K, smallest: K | undefined): void {
     const separator = node.content.separators[index - 1]
     if (index === 0 || separator === undefined || smallest === undefined) return
@@ -184,7 +184,7 @@ export abstract class TreeChanges<K extends PickleValue> extends TreePaths<K> {
   }
 }
 
-/** A leaf's entries, to be changed. An empty root begins to inline. */
+/** A leaf's entries, for changing. An empty root starts inlining. */
 function changeEntries<K extends PickleValue>(leaf: Bucket<K> | BTreeNode<K>): Entries<K> {
   if (leaf instanceof Bucket) return leaf.change()
   return (leaf.change().inlined ??= { keys: [], values: [] })
@@ -197,7 +197,7 @@ function removeEntry<K extends PickleValue>(leaf: Bucket<K> | BTreeNode<K>, at: 
   if (leaf instanceof BTreeNode && keys.length === 0) leaf.change().inlined = undefined
 }
 
-/** Removes a child, and with it the separator before it (of the first child, the one after it). */
+/** Removes a child and the separator before it (after it, for the first child). */
 function removeChild<K>({ children, separators }: NodeContent<K>, index: number): void {
   children.splice(index, 1)
   separators.splice(Math.max(0, index - 1), 1)

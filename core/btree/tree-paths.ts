@@ -1,10 +1,10 @@
-/** Paths through a BTree: from its root down to a leaf, and to the leaves beside it. */
+/** Paths through a BTree: from its root down to a leaf, and to the adjacent leaves. */
 import type { Persistent } from '../objects/persistent.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import { Bucket, isBucketOf, position, type Entries } from './bucket.ts'
 import { BTreeNode, isNodeOf, type NodeContent } from './node.ts'
 
-/** Returned by an attempt that cannot go on: load this ghost, then try again. */
+/** Returned by an attempt that cannot continue: load this ghost, then try again. */
 export class Missing {
   readonly ghost: Persistent
   constructor(ghost: Persistent) {
@@ -18,21 +18,21 @@ export interface Step<K extends PickleValue> {
   readonly index: number
 }
 
-/** The path from the root to a leaf: a bucket, or the root itself where entries are inlined. */
+/** The path from the root to a leaf: a bucket, or the root itself if its entries are inlined. */
 export interface Path<K extends PickleValue> {
   readonly steps: readonly Step<K>[]
   readonly leaf: Bucket<K> | BTreeNode<K>
   readonly entries: Entries<K>
 }
 
-/** No tree that fits on a disk is deeper; a deeper one has a loop. */
+/** Maximum depth: a deeper tree would not fit on any disk, so it must have a loop. */
 const MAX_DEPTH = 32
 
 export const NO_ENTRIES: Entries<never> = { keys: [], values: [] }
 
-/** A root that finds its leaves, as far as the nodes on the path are in memory. */
+/** A root that finds its leaves if the nodes on the path are in memory. */
 export abstract class TreePaths<K extends PickleValue> extends BTreeNode<K> {
-  /** The path to the leaf that has `key`, if any has; undefined stands for the smallest key. */
+  /** The path to the leaf for `key`; to the first leaf if `key` is undefined. */
   protected descend(key: K | undefined): Path<K> | Missing {
     return this.#down(this, [], ({ separators }) =>
       key === undefined ? 0 : position(separators, key, this.kind, true),
@@ -83,8 +83,8 @@ export abstract class TreePaths<K extends PickleValue> extends BTreeNode<K> {
   }
 
   /**
-   * The bucket after that of a path; undefined for the last. The nodes tell which it is: following the chain of buckets
-   * alone would walk as far as a damaged one leads.
+   * The bucket after that of a path; undefined for the last. Found through the nodes, because the chain of
+   * buckets alone may be damaged and lead anywhere.
    * @throws CorruptRecordError if the chain differs.
    */
   protected after({ steps, leaf }: Path<K>): Bucket<K> | Missing | undefined {
@@ -114,4 +114,4 @@ export abstract class TreePaths<K extends PickleValue> extends BTreeNode<K> {
   }
 }
 
-const NO_CHILDREN = 'a node within a tree has no children'
+const NO_CHILDREN = 'an inner node has no children'

@@ -1,15 +1,14 @@
 /**
- * A BTree: an ordered map in small records, which grows, splits and empties as ZODB's BTrees do.
+ * A BTree: an ordered map in small records, which grows, splits and empties exactly like ZODB's BTrees.
  *
  * - A bucket or node that has grown beyond its maximum splits at `length >> 1`; the right part's first key becomes
  *   the separator. The root splits at twice its maximum: it moves its content into a new child, which splits.
- * - Deleting merges nothing. An emptied bucket is unlinked; a separator equal to the deleted key moves on to the
- *   smallest key below it.
+ * - Deleting never merges. An emptied bucket is unlinked; a separator equal to the deleted key becomes the smallest
+ *   remaining key below it.
  *
- * Every operation is an **attempt**: synchronous code over the nodes in memory. When it meets a ghost, it returns before
- * it has changed anything; the ghost is loaded and the attempt repeated. So an operation sees and leaves a consistent
- * tree, whatever runs between its attempts. Operations that change one tree must not run at the same time; those that
- * read may.
+ * Every operation is an **attempt**: synchronous code over the nodes in memory. If it meets a ghost, it returns before
+ * it has changed anything; the ghost is loaded and the attempt is repeated. So every operation sees and leaves a
+ * consistent tree, whatever runs between its attempts. Changes to one tree must not run concurrently; reads may.
  *
  * An attempt takes at most two paths from the root, so the work of an operation is bounded by the depth of the tree. A
  * damaged tree (loops, wrong types, keys out of order on the path, a chain of buckets that differs from the order of the
@@ -23,7 +22,7 @@ import { IO, LO, OO, type ObjectKey } from './kind.ts'
 import { TreeChanges } from './tree-changes.ts'
 import { Missing, NO_ENTRIES } from './tree-paths.ts'
 
-/** Entries `[lo, hi)` (`(lo, hi)` with `after`), ascending, or from the end when `reverse`. */
+/** Entries `[lo, hi)` (`(lo, hi)` with `after`), ascending, or descending if `reverse`. */
 export interface KeyRange<K> {
   readonly lo?: K | undefined
   readonly after?: boolean
@@ -45,7 +44,7 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
   /** Sets a key's value. Resolves to whether the key is new. @throws RangeError for a key out of range. */
   async set(key: K, value: PickleValue): Promise<boolean> {
     const refused = this.kind.refuse(key)
-    if (refused !== undefined) throw new RangeError(`no key for a ${this.className}: ${refused}`)
+    if (refused !== undefined) throw new RangeError(`invalid key for a ${this.className}: ${refused}`)
     return this.#attempt(() => {
       const path = this.descend(key)
       if (path instanceof Missing) return path
@@ -56,7 +55,7 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
     })
   }
 
-  /** Removes a key. Resolves to whether it was there. */
+  /** Removes a key. Resolves to whether it existed. */
   async delete(key: K): Promise<boolean> {
     return this.#attempt(() => {
       const path = this.descend(key)
@@ -96,7 +95,7 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
     }
   }
 
-  /** The first entries of a range: at least one if there is one, at most `limit`, at most a bucket's. */
+  /** The first entries of a range, at most `limit` and at most one bucket's; empty only if the range is. */
   async batch(range: KeyRange<K>, limit: number): Promise<Entries<K>> {
     return this.#attempt(() =>
       range.reverse === true ? this.#last(range, limit) : this.#first(range, limit),
@@ -150,9 +149,9 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
       if (next instanceof Missing) return next
       const [first] = next.entries.keys
       const last = entries.keys.at(-1) ?? lo
-      if (first === undefined) throw next.corrupt('a bucket of a tree is empty')
+      if (first === undefined) throw next.corrupt('it is an empty bucket of a tree')
       if (last !== undefined && this.kind.compare(last, first) >= 0)
-        throw next.corrupt('it does not ascend from the bucket before it')
+        throw next.corrupt('its keys do not follow those of the previous bucket')
       entries = next.entries
       from = 0
     }
@@ -173,9 +172,9 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
       entries = before.entries
       end = entries.keys.length
       const last = entries.keys.at(-1)
-      if (last === undefined) throw before.corrupt('a bucket of a tree is empty')
+      if (last === undefined) throw before.corrupt('it is an empty bucket of a tree')
       if (hi !== undefined && this.kind.compare(last, hi) >= 0)
-        throw before.corrupt('its keys reach beyond its separator')
+        throw before.corrupt('its keys extend beyond its separator')
     }
     const start = lo === undefined ? 0 : position(entries.keys, lo, this.kind, after)
     const from = Math.max(start, end - limit)
@@ -186,7 +185,7 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
   }
 }
 
-/** What an attempt waits for, other than a ghost. */
+/** A promise other than a ghost's that an attempt waits for. */
 class Awaited {
   readonly done: Promise<void>
   constructor(done: Promise<void>) {

@@ -1,4 +1,4 @@
-/** What the parts of a check of the filesystem share: what they read, what they report, and how they change objects. */
+/** Shared by the parts of a check of the filesystem: reading, reporting, and changing objects. */
 import type { Progress, RevisionReader } from '../../store/capabilities.ts'
 import { TID_NONE, type Oid } from '../../store/ids.ts'
 import type { BTree, LOBTree, OOBTree } from '../btree/tree.ts'
@@ -17,11 +17,11 @@ import type { Findings } from './findings.ts'
 import { InodeTable } from './inode-table.ts'
 import { faultOf, Trees, type Fault } from './trees.ts'
 
-/** Repairs are committed when this much is changed. */
+/** Repairs are committed after this amount of changes. */
 const COMMIT_BYTES = 16 << 20
 
 export interface FileSystemCheckParts {
-  /** Writable to repair, else not. */
+  /** Writable only for a repair. */
   readonly connection: Connection
   readonly findings: Findings
   readonly report: (damage: Damage) => void
@@ -39,7 +39,7 @@ export class CheckContext {
   readonly isRepair: boolean
   readonly trees: Trees
   readonly inodes = new InodeTable()
-  /** Also for memory: an object that was looked up weakly stays until the event loop has had its turn. */
+  /** Also bounds memory: weakly held objects stay until the next turn of the event loop. */
   readonly turns = new Turns()
   readonly nowNs = BigInt(Date.now()) * 1_000_000n
 
@@ -68,7 +68,7 @@ export class CheckContext {
     }
   }
 
-  /** Whether an object can be used; where its present state is lost, perhaps with its last one that can be read. */
+  /** Whether an object can be used; if its present state is lost, possibly in its last readable state. */
   async restorable(
     object: PersistentMapping | ZBigFile,
     kind: Damage['kind'],
@@ -80,12 +80,12 @@ export class CheckContext {
     const earlier = this.isRepair ? await this.#restore(object) : false
     this.found(
       { kind, ...fault, reason: `${what}: ${fault.reason}`, ...(path !== undefined && { path }) },
-      earlier ? 'it has its last state that can be read' : undefined,
+      earlier ? 'its last readable state is restored' : undefined,
     )
     return earlier ? 'restored' : undefined
   }
 
-  /** Gives an object the last state of it that can be read. */
+  /** Restores the last readable state of an object. */
   async #restore({ oid, className }: PersistentMapping | ZBigFile): Promise<boolean> {
     const { records } = this.connection
     const tids = await records.revisions(oid)
@@ -106,7 +106,7 @@ export class CheckContext {
     return false
   }
 
-  /** Sets a mapping's record, whatever it was. */
+  /** Replaces a mapping's record, even if it is damaged. */
   async overwrite(mapping: PersistentMapping, entries: Iterable<[string, PickleValue]>): Promise<void> {
     const [base] = await this.connection.records.revisions(mapping.oid)
     const made = await this.connection.create(PersistentMapping)
@@ -117,7 +117,7 @@ export class CheckContext {
     await mapping.activate()
   }
 
-  /** All mappings as they are now, those left out that cannot be read. */
+  /** All readable mappings in their present state. */
   async *mappings(): AsyncGenerator<PersistentMapping> {
     for await (const oids of this.reader.oids())
       for (const oid of oids) {

@@ -1,13 +1,14 @@
 /**
- * `fsck`: checks everything that a database promises, from the bottom up.
+ * `fsck`: checks a whole database, from the bottom up.
  *
  * 1. the storage (store/capabilities.ts, `Checking`): structure, checksums, counts;
  * 2. the objects (object-check.ts): records and references, at every kept moment;
- * 3. the filesystem (file-system-check.ts): directories, files, counts, as they are now.
+ * 3. the filesystem (file-system-check.ts): directories, files, counts, in the present.
  *
- * What 1 and 2 find lost is handed to 3, which names it by path and range; what 3 does not meet belongs to the past, or is not
- * reachable. To repair, the store first removes what is not as it was written, 3 makes transactions of its repairs, and then
- * all is checked once more: what is lost of the past cannot be repaired and is accepted, so that later checks are silent.
+ * Losses found by 1 and 2 are passed to 3, which reports them by path and range; those that 3 does not meet belong to the
+ * past, or are unreachable. A repair first lets the store remove damaged rows, then 3 commits its repairs as transactions,
+ * and then everything is checked again: past losses cannot be repaired and are accepted, so that later checks do not
+ * report them.
  */
 import type { Checking, Progress, StorageDamage, StorageRepair } from '../../store/capabilities.ts'
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
@@ -21,7 +22,7 @@ import { Findings } from './findings.ts'
 import { ObjectCheck } from './object-check.ts'
 
 export interface CheckOptions {
-  /** Reads every byte of file data. */
+  /** Whether to read every byte of file data. */
   readonly data: boolean
   readonly repair: boolean
   readonly report: (damage: Damage) => void
@@ -30,21 +31,21 @@ export interface CheckOptions {
 
 export interface CheckSummary {
   readonly found: number
-  /** Damages that remain. */
+  /** Number of damages that remain. */
   readonly left: number
-  /** Objects that nothing reaches: a pack frees them. */
+  /** Number of unreachable objects, which a pack frees. */
   readonly unreachable: number
   readonly inodes: number
 }
 
 const CACHE_BYTES = 32 << 20
 const REPAIR_PURPOSE = 'zblkfs fsck --repair'
-const ACCEPTED = 'noted as lost for good; the present is whole'
+const ACCEPTED = 'recorded as lost for good; the present is intact'
 
 /**
- * Checks one of our own databases. Beside a mount it only reads.
- * @throws CannotOpenError if it cannot be opened at all; LockedError where it is to be repaired and is in use;
- *   StoreError where its storage is beyond repair.
+ * Checks a zblkfs database, which may be mounted unless it is to be repaired.
+ * @throws CannotOpenError if it cannot be opened at all; LockedError if it is to be repaired and is in use;
+ *   StoreError if its storage is beyond repair.
  */
 export async function checkDatabase(path: string, options: CheckOptions): Promise<CheckSummary> {
   const store = await openDatabase(path, {
@@ -141,7 +142,7 @@ async function repairFileSystem(path: string, run: Run): Promise<number> {
   }
 }
 
-/** One check of a database, and what it remembers. */
+/** One check of a database, and its state. */
 class Run {
   readonly #database: Database
   readonly #options: CheckOptions
@@ -184,7 +185,7 @@ class Run {
     }
   }
 
-  /** Checks the filesystem as it is now, and repairs it if `store` can be written; resolves to the number of inodes. */
+  /** Checks the present filesystem, and repairs it if `store` is writable; resolves to the number of inodes. */
   async checkFileSystem(store: Store): Promise<number> {
     const reader = this.#database.checking.reader()
     try {
@@ -210,7 +211,7 @@ class Run {
     }
   }
 
-  /** Reports what is lost of objects that the present does not show. */
+  /** Reports losses that the check of the filesystem did not meet. */
   async reportUnnamed(): Promise<void> {
     for (const { oid, tid, reason } of this.#findings.unnamed())
       if (!(await this.#isAccepted({ oid, tid })))
@@ -221,13 +222,13 @@ class Run {
     return oid !== undefined && tid !== undefined && (await this.#database.checking.isAccepted(oid, tid))
   }
 
-  /** Reports what ends a part of the check as damage. */
+  /** Reports an error that ends a part of the check as damage. */
   #takeFailure(error: unknown): void {
-    // Damaged tables may give values that no column has.
+    // Damaged tables may have values of the wrong type or range.
     const isOdd = error instanceof TypeError || error instanceof RangeError
     if (!isOdd && !(error instanceof StoreError)) throw error
     const reason = isOdd
-      ? `the check cannot go on: a value is not one that can be there (${error.message})`
+      ? `the check cannot continue: it found an impossible value (${error.message})`
       : error.message
     this.#report({ kind: 'structure', reason })
   }
@@ -236,19 +237,19 @@ class Run {
     const { kind, reason, oid, tid, isCurrent } = damage
     if (kind === 'structure' || kind === 'transaction') {
       const named = { kind, reason, ...(tid !== undefined && { tid }) }
-      const repaired = 'the tables are made anew of what is whole'
+      const repaired = 'the tables are rebuilt from intact rows'
       this.#report(this.#options.repair ? { ...named, repaired } : named)
     } else if (oid !== undefined && tid !== undefined)
       this.#findings.addLost({ ...damage, oid, tid }, isCurrent === true)
   }
 }
 
-/** A view of the present that a pack by another process does not forget. */
+/** A view of the present that a pack by another process keeps. */
 async function openPresent(store: Store): Promise<Connection> {
   for (;;) {
     const connection = await Connection.open(store, { cacheSizeBytes: CACHE_BYTES })
     if (store.readOnly) await store.capabilities.pinning?.pin([connection.at]).catch(() => false)
-    // Else a pack was faster.
+    // Otherwise a pack was faster: try again.
     if ((await store.isKept?.(connection.at)) !== false) return connection
   }
 }

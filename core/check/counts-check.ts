@@ -1,4 +1,4 @@
-/** Checks link counts, and the sums in the superblock, against what the walk has met. */
+/** Checks link counts, and the totals in the superblock, against the results of the walk. */
 import { Inode } from '../tree/inode.ts'
 import type { Superblock } from '../tree/superblock.ts'
 import type { CheckContext } from './check-context.ts'
@@ -16,14 +16,14 @@ export class CountsCheck {
       const inode = Inode.at(this.#context.connection, oid)
       await inode.activate()
       const { nlink } = inode
-      // A lost inode has a count without a name: that was reported.
+      // A lost inode has a count without a name, which was already reported.
       if (nlink === links || (links === 0 && nlink > 0 && !this.#context.isRepair)) continue
       this.#context.found(
         {
           kind: 'links',
           path: await this.#context.inodes.pathOf(oid),
           oid,
-          reason: `its link count is ${nlink}, but it has ${links}`,
+          reason: `its link count is ${nlink}, but it has ${links} links`,
         },
         'corrected',
       )

@@ -1,4 +1,4 @@
-/** What fsck finds, and a line of text for it. */
+/** The findings of fsck, and their text. */
 import { printable, printablePath } from '../printable.ts'
 import { formatOid, formatTid, type Oid, type Tid } from '../../store/ids.ts'
 
@@ -6,7 +6,7 @@ export type DamageKind =
   | 'structure' // of the SQLite file
   | 'transaction' // an entry in the list of transactions
   | 'record' // an object's state, or bytes of it
-  | 'reference' // one that leads nowhere, or to an object of another class
+  | 'reference' // to nothing, or to an object of another class
   | 'superblock' // or the root mapping that leads to it
   | 'inode'
   | 'directory' // its entries, or its place in the tree
@@ -14,25 +14,25 @@ export type DamageKind =
   | 'file' // its bytes, or the trees that lead to them
   | 'links' // a link count
   | 'lost' // an inode that no directory contains
-  | 'usage' // the sums that statfs reports
+  | 'usage' // the totals that statfs reports
 
 export interface Damage {
   readonly kind: DamageKind
   readonly reason: string
-  /** From the root of the filesystem; absent if it is not known, or where no file is concerned. */
+  /** From the root of the filesystem; absent if unknown, or if no file is affected. */
   readonly path?: string
-  /** Bytes `[lo, hi)` of the file; absent if no bytes are concerned. */
+  /** Bytes `[lo, hi)` of the file; absent if no bytes are affected. */
   readonly lo?: bigint
   readonly hi?: bigint
   readonly oid?: Oid
   readonly tid?: Tid
-  /** Whether only past states are concerned: what a mount shows now is whole. */
+  /** Whether only past states are affected: the present tree is intact. */
   readonly past?: boolean
-  /** What the repair does about it; it is done when the repair ends without an error. */
+  /** What the repair does about it; takes effect when the repair ends without an error. */
   readonly repaired?: string
 }
 
-/** One line. */
+/** Describes a damage in one line. */
 export function describeDamage(damage: Damage): string {
   const { kind, path, lo, hi, oid, tid, reason, past, repaired } = damage
   const where = path === undefined ? kind : printablePath(shortened(path))
@@ -44,7 +44,7 @@ export function describeDamage(damage: Damage): string {
   return `${where}${range}: ${printable(reason)}${named}${repaired === undefined ? '' : `; repair: ${repaired}`}`
 }
 
-/** The longest path that is printed whole. */
+/** Maximum length of a path that is printed whole. */
 const PATH_MAX = 1024
 const ENDS = 400
 

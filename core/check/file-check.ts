@@ -1,6 +1,6 @@
 /**
- * Checks one file's bytes: the trees that lead to them, whether they are there, and that none lie beyond its end.
- * Repairing makes holes of what is lost, in whole chunks, and leaves the rest where it is.
+ * Checks one file's bytes: the trees that lead to them, that they are present, and that none are beyond its end.
+ * A repair turns lost bytes into holes, in whole chunks, and leaves the rest unchanged.
  */
 import { BigFile } from '../big-file/big-file.ts'
 import { storedBytes } from '../big-file/apply.ts'
@@ -20,7 +20,7 @@ import type { Damage } from './damage.ts'
 import type { Findings, LostPart } from './findings.ts'
 import { faultOf, type Fault, type Trees } from './trees.ts'
 
-/** What is to be done to a file, block by block. */
+/** A repair of one block. */
 type Fix =
   | { readonly kind: 'drop'; readonly blk: number }
   | {
@@ -63,7 +63,7 @@ export class FileCheck {
     this.#repair = repair
   }
 
-  /** Checks a regular file that is activated; resolves to how many bytes it stores. */
+  /** Checks an activated regular file; resolves to the number of bytes stored. */
   async check(inode: Inode, path: string): Promise<number> {
     const { data, size } = inode
     if (data === undefined) return 0
@@ -93,7 +93,7 @@ export class FileCheck {
     }
   }
 
-  /** Returns how many bytes are stored. */
+  /** Resolves to the number of bytes stored. */
   async #checkBlocks(inHand: FileInHand): Promise<number> {
     const { path, size, file, blocks } = inHand
     const blksize = BigInt(blocks.blksize)
@@ -118,7 +118,7 @@ export class FileCheck {
     }
     if (tree === undefined && !holes) return stored
     if (tree !== undefined && !holes)
-      this.#report({ kind: 'file', path, ...tree, ...this.#done('its tree of blocks is made anew') })
+      this.#report({ kind: 'file', path, ...tree, ...this.#done('its tree of blocks is rebuilt') })
     if (this.#repair) {
       const rebuilt = await this.#trees.rebuild(blocks.blktab)
       await file.activate()
@@ -138,7 +138,7 @@ export class FileCheck {
         path,
         lo,
         hi: end,
-        reason: 'a block is stored beyond the end of the file',
+        reason: 'a block is stored after the end of the file',
         ...this.#done('it is dropped'),
       })
       fixes.push({ kind: 'drop', blk })
@@ -173,18 +173,18 @@ export class FileCheck {
       path,
       lo: size,
       hi: end,
-      reason: 'bytes are stored beyond the end of the file',
+      reason: 'bytes are stored after the end of the file',
       ...this.#done('they are dropped'),
     })
     fixes.push({ kind: 'zero', lo: size, hi: end })
   }
 
-  /** A block in one record, of which a part may be lost. */
+  /** Checks a block in one record, part of which may be lost. */
   async #checkWhole(inHand: FileInHand, blk: number, ref: Ref): Promise<boolean> {
     return await this.#checkData(inHand, blk, 0, ref.oid)
   }
 
-  /** Data that begins at `start` of a block. False where bytes of it are lost. @throws CorruptRecordError if all are. */
+  /** Checks data that begins at `start` of a block; false if part of it is lost. @throws CorruptRecordError if all are. */
   async #checkData(inHand: FileInHand, blk: number, start: number, oid: Oid): Promise<boolean> {
     const lost = this.#findings.lostOf(oid)
     if (lost.length === 0) return true
@@ -201,14 +201,14 @@ export class FileCheck {
     return false
   }
 
-  /** Where the data begins in a record of which only parts are lost. @throws CorruptRecordError where more is. */
+  /** The offset of the data in a record that is lost only in part. @throws CorruptRecordError if it is lost entirely. */
   async #dataOffset(oid: Oid, lost: readonly LostPart[]): Promise<number> {
     const whole = lost.find(({ lo, hi }) => lo === undefined || hi === undefined)
     if (whole !== undefined) throw new CorruptRecordError(oid, whole.tid, whole.reason)
     const first = Math.min(...lost.map(({ lo = 0 }) => lo))
     const part = await this.#connection.records.start(oid, Math.min(first, DATA_HEAD_MAX))
     if (part === undefined) return 0
-    // What follows the head is not needed to find the data: it may be lost.
+    // Only the head is needed to find the data: the rest may be lost.
     const head = Buffer.concat([
       part.bytes,
       new Uint8Array(Math.max(0, Math.min(DATA_HEAD_MAX, part.size) - part.bytes.length)),
@@ -216,7 +216,7 @@ export class FileCheck {
     return dataPosition(head, part.size, oid, part.tid).off
   }
 
-  /** A block that is a tree of chunks. False where something of it is lost. */
+  /** Checks a block that is a tree of chunks; false if part of it is lost. */
   async #checkChunks(inHand: FileInHand, blk: number, ref: Ref): Promise<boolean> {
     const { path, size, blocks, fixes } = inHand
     const block = this.#connection.resolve(ref)
@@ -277,7 +277,7 @@ export class FileCheck {
     }
   }
 
-  /** Makes holes of what is lost; resolves to how many bytes are stored then. */
+  /** Applies the repairs; resolves to the number of bytes stored afterwards. */
   async #fix({ file, fixes }: FileInHand): Promise<number> {
     await file.activate()
     const { blktab } = file

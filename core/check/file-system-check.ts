@@ -1,16 +1,14 @@
 /**
- * Walks the tree of directories as it is now, from the root down, and checks what only the whole shows:
+ * Walks the present tree of directories from the root down, and checks its global invariants:
  *
- * 1. the way to the root directory: root mapping, superblock (superblock-check.ts);
+ * 1. the path to the root directory: root mapping, superblock (superblock-check.ts);
  * 2. each directory's entries, each inode, each file's bytes (walk.ts, file-check.ts);
- * 3. inodes that have links by their own count, but that no directory leads to: they are **lost**
- *    (lost-inodes.ts);
- * 4. link counts, and the sums in the superblock (counts-check.ts).
+ * 3. inodes with a positive link count, but in no directory: they are **lost** (lost-inodes.ts);
+ * 4. link counts, and the totals in the superblock (counts-check.ts).
  *
- * Repairing changes objects through the connection as any change does, so it becomes ordinary transactions, which
- * can be looked at and undone: entries that lead nowhere go, what is lost is entered in `/lost+found`, counts are
- * set. An object whose present state is lost, and which hardly changes (an inode, a file's object), gets its last state
- * that can be read.
+ * A repair changes objects through the connection, so it becomes ordinary transactions, which can be inspected and undone:
+ * it removes entries that lead nowhere, links lost inodes into `/lost+found`, and corrects counts. If the present state
+ * of an object that rarely changes (an inode, a file's object) is lost, its last readable state is restored.
  */
 import { CheckContext, type FileSystemCheckParts } from './check-context.ts'
 import { CountsCheck } from './counts-check.ts'
@@ -26,7 +24,7 @@ export class FileSystemCheck {
     this.#context = new CheckContext(parts)
   }
 
-  /** Files and directories that were met. */
+  /** Number of files and directories met. */
   get count(): number {
     return this.#context.inodes.count
   }

@@ -1,11 +1,11 @@
 /**
- * Remembers which states of objects are lost while a database is checked, and whether a damage was reported for them. In a
- * scratch database: memory is bounded.
+ * Records lost states of objects during a check, and whether they were reported. In a scratch database, so memory is
+ * bounded.
  */
 import { oid as toOid, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import { openScratch } from '../../store/scratch.ts'
 
-/** A state of an object that cannot be read, or bytes `[lo, hi)` of its record that cannot. */
+/** An unreadable state of an object, or unreadable bytes `[lo, hi)` of its record. */
 export interface LostState {
   readonly oid: Oid
   readonly tid: Tid
@@ -14,7 +14,7 @@ export interface LostState {
   readonly hi?: number
 }
 
-/** Some bytes of a record: all of it where `lo` is undefined. */
+/** Lost bytes of a record: all of them if `lo` is undefined. */
 export type LostPart = Omit<LostState, 'oid'>
 
 interface LostRow {
@@ -53,18 +53,18 @@ export class Findings {
     return this.#any.get(oid, tid) !== undefined
   }
 
-  /** What of an object's present state is lost; empty if it is whole. */
+  /** The lost parts of an object's present state; empty if it is intact. */
   lostOf(oid: Oid): readonly LostPart[] {
     if (!this.#hasCurrent) return []
     return this.#current.all(oid).map(partOf)
   }
 
-  /** Notes that the loss of an object's present state was reported under what it belongs to. */
+  /** Records that the loss of an object's present state was reported with the file or directory it belongs to. */
   named(oid: Oid): void {
     if (this.#hasCurrent) this.#name.run(oid)
   }
 
-  /** What was not {@link named}. */
+  /** The losses that were not {@link named}. */
   *unnamed(): Generator<LostState & { readonly isCurrent: boolean }> {
     const rows = this.#db
       .prepare<[], LostRow & { current: bigint }>('SELECT * FROM lost WHERE named = 0 ORDER BY oid, tid, lo')

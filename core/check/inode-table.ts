@@ -1,4 +1,4 @@
-/** The inodes that a walk has met, and where. In a scratch database: memory is bounded. */
+/** The inodes that a walk has met, and where. In a scratch database, so memory is bounded. */
 import type { Oid } from '../../store/ids.ts'
 import { openScratch } from '../../store/scratch.ts'
 import { PathResolver, type Place, ShownPath } from '../tree/shown-path.ts'
@@ -62,7 +62,7 @@ export class InodeTable {
     this.#db.prepare('UPDATE inode SET names = names + 1 WHERE oid = ?').run(oid)
   }
 
-  /** The next directory in the order in which they were met; each comes once. */
+  /** The next directory in the order of discovery; each is returned once. */
   nextDirectory(): Oid | undefined {
     const row = this.#db
       .prepare<[number], { id: number; oid: Oid }>(
@@ -85,7 +85,7 @@ export class InodeTable {
     return row.parent === oid ? ShownPath.ROOT : { parent: row.parent, name: row.name }
   }
 
-  /** The link count of each inode: its names, and for a directory its own '.' and the '..' of those in it. */
+  /** The link count of each inode: its names, and for a directory its own '.' and the '..' of its subdirectories. */
   *links(): Generator<{ readonly oid: Oid; readonly links: number }> {
     const next = this.#db.prepare<[number], { id: number; oid: Oid; links: number }>(
       `SELECT id, oid,
@@ -112,7 +112,7 @@ export class InodeTable {
     this.#db.prepare('INSERT OR IGNORE INTO lost_child (oid) VALUES (?)').run(oid)
   }
 
-  /** Takes a lost inode that was not met meanwhile; first those to which no other lost inode leads. */
+  /** Removes and returns a lost inode that has not been met meanwhile; first those that no other lost inode leads to. */
   nextLost(): Oid | undefined {
     const found = this.#db
       .prepare<[], Oid>(

@@ -1,4 +1,4 @@
-/** Checks inodes without a name: deleted ones that are in use, and lost ones, which a repair enters in `/lost+found`. */
+/** Checks inodes without a name: deleted ones in use, and lost ones, which a repair links into `/lost+found`. */
 import { constants } from 'node:fs'
 import type { Oid } from '../../store/ids.ts'
 import { LOBTree, OOBTree } from '../btree/tree.ts'
@@ -28,7 +28,7 @@ export class LostInodes {
     if (fault !== undefined) {
       this.#context.found(
         { kind: 'superblock', reason: `the deleted files in use: ${fault.reason}`, oid: fault.oid },
-        'those that can be read are kept',
+        'the readable ones are kept',
       )
       if (!this.#context.isRepair) return
       await this.#context.replaceTree(superblock, 'orphans', LOBTree)
@@ -41,14 +41,14 @@ export class LostInodes {
       const inode = value instanceof Ref ? await this.#walk.inode(value, path) : undefined
       if (inode !== undefined) await this.#walk.meet(inode, path, undefined, '')
       else {
-        this.#context.found({ kind: 'entry', path, reason: 'it leads to no inode' }, 'removed')
+        this.#context.found({ kind: 'entry', path, reason: 'it does not lead to an inode' }, 'removed')
         broken.push(key)
       }
     }
     if (this.#context.isRepair) for (const key of broken) await orphans.delete(key)
   }
 
-  /** Inodes that have links, by their own count, and no name: what led to them is damaged. */
+  /** Finds inodes with a positive link count and no name: their directories are damaged. */
   async findLost(rootOid: Oid): Promise<void> {
     let found: Inode | undefined
     for await (const mapping of this.#context.mappings()) {
@@ -65,7 +65,7 @@ export class LostInodes {
           if (value instanceof Ref && value.oid !== mapping.oid) this.#context.inodes.addLostChild(value.oid)
       }
     }
-    // First those that nothing else that is lost leads to; what is left then leads to itself.
+    // First those that no other lost inode leads to; the remaining ones form cycles.
     for (
       let lost = this.#context.inodes.nextLost();
       lost !== undefined;
@@ -75,10 +75,7 @@ export class LostInodes {
       const inode = await this.#walk.inode(this.#context.mapping(lost).ref, path)
       if (inode === undefined) continue
       const what = (inode.mode & S_IFMT) === S_IFDIR ? 'a directory' : `a file of ${inode.size} bytes`
-      this.#context.found(
-        { kind: 'lost', oid: lost, reason: `${what} that no directory leads to` },
-        `it is ${path} now`,
-      )
+      this.#context.found({ kind: 'lost', oid: lost, reason: `${what} in no directory` }, `it is now ${path}`)
       if (this.#context.isRepair) {
         found ??= await this.#lostAndFound(rootOid)
         await found.activate()
@@ -111,7 +108,7 @@ export class LostInodes {
       name: LOST_AND_FOUND,
       stored: 0,
     })
-    // Counts as walked: what is entered in it later is met one by one.
+    // Counts as walked: entries added later are met one by one.
     this.#context.inodes.nextDirectory()
     return made
   }

@@ -1,13 +1,13 @@
 /**
- * Checks every object that can be reached, in every state of it that a kept moment sees: whether its record decodes, whether
- * it has the class that others refer to it as, and whether each reference leads to an object that exists at that time.
+ * Checks every reachable object in every state that a kept moment sees: that its record decodes, that it has the class by
+ * which others refer to it, and that each of its references leads to an object that exists at that time.
  *
- * Objects are visited breadth first from the root; the queue and the marks are in a scratch database. Of data only
- * the beginning of the record is read. Objects that are not reached are garbage until a pack frees them.
+ * Objects are visited breadth first from the root; the queue and the marks are in a scratch database. Of data records
+ * only the beginning is read. Unreachable objects are garbage until a pack frees them.
  *
  * A pack may drop revisions meanwhile, but not those that its kept moments see, and it records these moments first.
- * So the kept moments are read again before each batch, and before damage counts: where they have changed, the
- * object is read once more.
+ * So the kept moments are read again before each batch, and before damage is reported: if they have changed, the object
+ * is read again.
  */
 import type { Progress, RecordStart, RevisionReader } from '../../store/capabilities.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
@@ -39,15 +39,15 @@ import type { Findings } from './findings.ts'
 export interface ObjectCheckParts {
   readonly reader: RevisionReader
   readonly findings: Findings
-  /** Later states are left out. */
+  /** Later states are ignored. */
   readonly upTo: Tid
   readonly progress: Progress
 }
 
 const DATA_CLASSES: readonly string[] = [ZDATA, ZBLK0]
-/** Objects visited at once, in the order of their oids: neighbours lie together in the database. */
+/** Objects visited together, in the order of oids: neighbours are stored together. */
 const BATCH_OBJECTS = 1024
-/** Records in memory at once. */
+/** Maximum number of records in memory. */
 const BATCH_RECORDS = 64
 
 /** A state that a kept moment sees. */
@@ -58,11 +58,11 @@ interface State {
   readonly until: Tid
 }
 
-/** Damage of a state, unless it was packed away meanwhile. */
+/** Damage to a state, unless it was packed away meanwhile. */
 interface Suspicion {
   readonly state: State
   readonly reason: string
-  /** The object to which a reference leads that does not exist; absent if the state itself is damaged. */
+  /** The missing object that a reference leads to; absent if the state itself is damaged. */
   readonly missing?: Oid
 }
 
@@ -94,7 +94,7 @@ export class ObjectCheck {
     this.#db.close()
   }
 
-  /** Visits what can be reached. */
+  /** Visits all reachable objects. */
   async *run(): AsyncGenerator<Damage> {
     const { nextOid } = await this.#reader.totals()
     this.#reach(ROOT_OID, '')
@@ -108,7 +108,7 @@ export class ObjectCheck {
     }
   }
 
-  /** Counts the objects that nothing reaches. */
+  /** Counts the unreachable objects. */
   async unreachable(): Promise<number> {
     let count = 0
     for await (const oids of this.#reader.oids())
@@ -116,12 +116,12 @@ export class ObjectCheck {
     return count
   }
 
-  /** Reads again which moments are kept; resolves to whether that has changed. */
+  /** Reads the kept moments again; resolves to whether they have changed. */
   async #refresh(): Promise<boolean> {
     const kept = await this.#reader.kept()
     if (isSameMoments(kept, this.#kept)) return false
     this.#kept = kept
-    // What was the present may be forgotten: the oldest state that is kept as a whole takes its place.
+    // The state being checked may have been forgotten: continue with the oldest one that is kept.
     if (kept.from > this.#upTo) this.#upTo = kept.from
     return true
   }
@@ -153,7 +153,7 @@ export class ObjectCheck {
       for (const { oid, tid, isTombstone } of revisions) {
         if (oid !== last) until = TID_MAX
         last = oid
-        // The store's own check names rows with other keys.
+        // The store's own check reports rows with invalid keys.
         if (typeof tid !== 'bigint' || tid <= 0n) continue
         if (seen.sees(oid, tid) && !isTombstone)
           states.push({ oid: toOid(oid), tid: toTid(tid), until: toTid(until) })
@@ -181,7 +181,7 @@ export class ObjectCheck {
     return suspicions
   }
 
-  /** As much of a data record as tells where its data lies. */
+  /** Enough of a data record to locate its data. */
   async #wholeHead(state: State, record: Found): Promise<Found> {
     if (record === undefined || record instanceof CorruptRecordError || hasUsualHead(record.bytes))
       return record
@@ -218,7 +218,7 @@ export class ObjectCheck {
     )
   }
 
-  /** What a state refers to. @throws CorruptRecordError */
+  /** The references of a state. @throws CorruptRecordError */
   #targets({ oid, tid }: State, { bytes, size }: RecordStart): readonly Ref[] {
     const expected = this.#classOf.get(oid) ?? ''
     const isData = DATA_CLASSES.includes(expected)

@@ -1,4 +1,4 @@
-/** Checks and repairs the way to the root directory: root mapping, superblock, tags. */
+/** Checks and repairs the path to the root directory: root mapping, superblock, tags. */
 import { constants } from 'node:fs'
 import { ROOT_OID, type Oid } from '../../store/ids.ts'
 import { LOBTree, OOBTree } from '../btree/tree.ts'
@@ -30,7 +30,7 @@ export class SuperblockCheck {
       )
         return await Superblock.open(this.#context.connection)
       if (!this.#context.isRepair || rootIsWhole === 'restored')
-        this.#context.found({ kind: 'superblock', reason: 'the root mapping leads to no superblock' })
+        this.#context.found({ kind: 'superblock', reason: 'the root mapping does not lead to a superblock' })
     }
     if (!this.#context.isRepair) return undefined
     return await this.#newSuperblock(root)
@@ -40,7 +40,10 @@ export class SuperblockCheck {
     if (superblock === undefined) return undefined
     if ((await superblock.rootRef()).className !== PersistentMapping.CLASS_NAME) {
       const reason = 'the root directory is not an inode'
-      this.#context.found({ kind: 'superblock', reason }, 'the directory that is its own parent is the root')
+      this.#context.found(
+        { kind: 'superblock', reason },
+        'the directory that is its own parent becomes the root',
+      )
       if (!this.#context.isRepair) return undefined
       await superblock.setRoot(await this.#findRootDirectory())
     }
@@ -57,7 +60,7 @@ export class SuperblockCheck {
     if ((root.mode & S_IFMT) !== S_IFDIR) {
       this.#context.found(
         { kind: 'directory', path: '/', oid: rootOid, reason: 'the root is not a directory' },
-        'it is one now',
+        'it becomes a directory',
       )
       if (!this.#context.isRepair) return undefined
       root.mode = ROOT_MODE
@@ -71,12 +74,12 @@ export class SuperblockCheck {
     if (fault === undefined) return await this.#checkTagValues(superblock)
     this.#context.found(
       { kind: 'superblock', reason: `the tags: ${fault.reason}`, oid: fault.oid },
-      'those that can be read are kept',
+      'the readable ones are kept',
     )
     if (this.#context.isRepair) await this.#context.replaceTree(superblock, 'tags', OOBTree)
   }
 
-  /** Finds the superblock, or the root directory, among all objects; else begins anew. */
+  /** Finds the superblock, or the root directory, among all objects; otherwise creates new ones. */
   async #newSuperblock(root: PersistentMapping): Promise<Superblock | undefined> {
     for await (const mapping of this.#context.mappings()) {
       if (!(mapping.get('orphans') instanceof Ref) || !(mapping.get('root') instanceof Ref)) continue
@@ -97,7 +100,7 @@ export class SuperblockCheck {
     return await Superblock.open(this.#context.connection)
   }
 
-  /** The directory that is its own parent; a new one where no directory is. */
+  /** The directory that is its own parent; a new one if there is none. */
   async #findRootDirectory(): Promise<Oid> {
     for await (const mapping of this.#context.mappings()) {
       const parent = mapping.get('parent')

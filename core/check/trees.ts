@@ -1,6 +1,6 @@
 /**
- * BTrees that may be damaged: what can be read of them, what cannot, and new ones made of what is left. A node or bucket
- * that stands in a tree twice is damage, so every walk ends, and its work is in proportion to the tree.
+ * Reads damaged BTrees: their readable entries, the damage, and new trees made of the rest. A node or bucket that is in a
+ * tree twice is damage, so every walk ends, and its work is proportional to the tree.
  */
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { checkTree } from '../btree/check.ts'
@@ -12,19 +12,19 @@ import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { Findings } from './findings.ts'
 
-/** Damage of an object. */
+/** Damage to an object. */
 export interface Fault {
   readonly oid: Oid
   readonly tid?: Tid
   readonly reason: string
 }
 
-/** A part of a tree: entries in order, or the keys `[lo, hi)` whose entries cannot be read. */
+/** A part of a tree: entries in order, or an unreadable range of keys `[lo, hi)`. */
 export type TreePart<K> =
   Entries<K> | { readonly lo: K | undefined; readonly hi: K | undefined; readonly fault: Fault }
 
 const MAX_DEPTH = 32
-const TWICE = 'it stands in the tree twice'
+const TWICE = 'it is in the tree twice'
 
 interface Walk {
   readonly depth: number
@@ -32,7 +32,7 @@ interface Walk {
   readonly met: Set<Oid>
 }
 
-/** The damage that an error reports; other errors are thrown again. */
+/** The damage that an error reports; rethrows other errors. */
 export function faultOf(error: unknown): Fault {
   if (error instanceof CorruptRecordError) return { oid: error.oid, tid: error.tid, reason: error.reason }
   if (error instanceof ObjectNotFoundError) return { oid: error.oid, reason: 'it does not exist' }
@@ -75,7 +75,7 @@ export class Trees {
     }
   }
 
-  /** A tree's entries as far as they can be read, in order, and where they cannot. */
+  /** A tree's readable entries in order, and the unreadable ranges. */
   parts<K extends PickleValue>(root: BTreeNode<K>): AsyncGenerator<TreePart<K>> {
     return this.#partsOf(root, undefined, undefined, { depth: 1, met: new Set() })
   }
@@ -118,7 +118,7 @@ export class Trees {
     }
   }
 
-  /** A new tree with what can be read of another. @throws ReadOnlyError */
+  /** A new tree with the readable entries of another. @throws ReadOnlyError */
   async rebuild<K extends PickleValue>(tree: BTree<K>): Promise<BTree<K>> {
     const made = await this.#connection.createNamed(tree.className)
     if (!(made instanceof BTree)) throw new TypeError(`a ${tree.className} is not a tree`)
@@ -138,7 +138,7 @@ export class Trees {
   }
 }
 
-/** A copy of the entries that lie between the separators around them: a search finds no others. */
+/** A copy of the entries between the surrounding separators: a look-up finds no others. */
 function within<K extends PickleValue>(
   { keys, values }: Entries<K>,
   { kind }: BTreeNode<K>,

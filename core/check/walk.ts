@@ -1,6 +1,5 @@
 /**
- * Walks the tree of directories from the root down: each directory's entries, each inode, each file's bytes, and where
- * directories are in one another.
+ * Walks the tree of directories from the root down: each directory's entries and parent, each inode, each file's bytes.
  */
 import { constants } from 'node:fs'
 import type { Oid } from '../../store/ids.ts'
@@ -17,7 +16,7 @@ const { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } = constants
 export class Walk {
   readonly #context: CheckContext
   readonly #files: FileCheck
-  /** The number of inodes that the superblock tells. */
+  /** The number of inodes according to the superblock. */
   #expected = 0
 
   constructor(context: CheckContext) {
@@ -26,12 +25,12 @@ export class Walk {
     this.#files = new FileCheck(connection, findings, trees, report, isRepair)
   }
 
-  /** Sets the total that progress is reported of. */
+  /** Sets the total for progress reports. */
   expect(inodes: number): void {
     this.#expected = inodes
   }
 
-  /** Walks the directories that were met and not walked yet. */
+  /** Walks the directories that were met but not walked yet. */
   async run(): Promise<void> {
     for (
       let directory = this.#context.inodes.nextDirectory();
@@ -43,14 +42,14 @@ export class Walk {
     }
   }
 
-  /** Loads the inode that a reference leads to, or its last state that can be read. */
+  /** Loads the inode that a reference leads to, or its last readable state. */
   async inode(ref: Ref, path: string): Promise<Inode | undefined> {
     const object = await this.#context.resolve(ref)
     if (!(object instanceof PersistentMapping)) return undefined
     if (!(await this.#context.restorable(object, 'inode', 'its inode', path))) return undefined
     const inode = Inode.at(this.#context.connection, object.oid)
     try {
-      // Whatever is needed of it is looked at once.
+      // Evaluate each needed attribute once: damaged ones throw.
       void [
         inode.mode,
         inode.uid,
@@ -70,7 +69,7 @@ export class Walk {
     }
   }
 
-  /** Enters an inode that was met for the first time, and checks what it holds. */
+  /** Records an inode that was met for the first time, and checks its content. */
   async meet(inode: Inode, path: string, directory: Oid | undefined, name: string): Promise<void> {
     const { oid, mode, parent } = inode
     const type = mode & S_IFMT
@@ -79,14 +78,14 @@ export class Walk {
       this.#context.inodes.enter({ oid, isDirectory: true, parent: directory, name, stored: inode.stored })
       if (directory === undefined || parent?.oid === directory) return
       this.#context.found(
-        { kind: 'directory', path, oid, reason: 'it takes another directory for the one that it is in' },
-        'it knows the right one',
+        { kind: 'directory', path, oid, reason: 'it refers to another directory as its parent' },
+        'it refers to the right one',
       )
       if (this.#context.isRepair) inode.parent = this.#context.mapping(directory).ref
       return
     }
     if (type === S_IFLNK && inode.target.length === 0)
-      this.#context.report({ kind: 'inode', path, oid, reason: 'a symbolic link that leads nowhere' })
+      this.#context.report({ kind: 'inode', path, oid, reason: 'a symbolic link without a target' })
     let { stored } = inode
     if (type === S_IFREG) {
       const before = stored
@@ -116,7 +115,7 @@ export class Walk {
     if (!(tree instanceof OOBTree)) {
       this.#context.found(
         { kind: 'directory', path, oid, reason: 'it has no tree of entries' },
-        'it is empty now',
+        'it becomes empty',
       )
       if (!this.#context.isRepair) return
       await inode.activate()
@@ -145,7 +144,7 @@ export class Walk {
     if (kept !== tree) inode.entries = kept.ref
   }
 
-  /** Whether an entry can stay. */
+  /** Checks an entry; resolves to whether it can stay. */
   async #checkEntry(directory: Oid, path: string, key: PickleValue, value: PickleValue): Promise<boolean> {
     await this.#context.turns.pass()
     const name = key instanceof ByteString ? key.latin1 : undefined
@@ -157,20 +156,20 @@ export class Walk {
       )
       return false
     }
-    if (name === undefined || !isName(name)) return drop('no file can have this name')
+    if (name === undefined || !isName(name)) return drop('its name is not valid')
     if (!(value instanceof Ref)) return drop('the entry is not a reference')
     const known = this.#context.inodes.get(value.oid)
     if (known !== undefined) {
       if (known.isDirectory)
         return drop(
-          `the directory stands in another place too: ${await this.#context.inodes.pathOf(value.oid)}`,
+          `the directory is also in another place: ${await this.#context.inodes.pathOf(value.oid)}`,
           value.oid,
         )
       this.#context.inodes.addName(value.oid)
       return true
     }
     const inode = await this.inode(value, below)
-    if (inode === undefined) return drop('the entry leads to no inode', value.oid)
+    if (inode === undefined) return drop('the entry does not lead to an inode', value.oid)
     await this.meet(inode, below, directory, name)
     return true
   }

@@ -24,7 +24,7 @@ import { writesOf } from './commit/write-intents.ts'
 
 /** Options of a filesystem; absent ones have defaults. */
 export interface FileSystemOptions {
-  /** A moment in the notation of store/moments.ts: shows only that one, read-only. */
+  /** A moment in the notation of store/moments.ts: shows only that moment, read-only. */
   readonly at?: string
   /** Maximum memory for objects. */
   readonly cacheSizeBytes?: number
@@ -33,7 +33,7 @@ export interface FileSystemOptions {
   /** Time between the first change and its commit. */
   readonly commitIntervalMs?: number
   readonly zblkFormat?: ZBlkFormat
-  /** Reads change no access times (-o noatime). */
+  /** Reads do not change access times (-o noatime). */
   readonly ignoresAccess?: boolean
   /** Owner of the root directory of a new filesystem; by default the user of this process. */
   readonly owner?: { readonly uid: number; readonly gid: number }
@@ -55,10 +55,10 @@ export interface Assembly {
 const DEFAULT_CACHE_BYTES = 16 << 20
 const DEFAULT_DIRTY_BYTES = 32 << 20
 const DEFAULT_COMMIT_INTERVAL_MS = 5000
-/** Access times that a transaction stores beside its changes. */
+/** Maximum number of access times that a transaction stores with its changes. */
 const ACCESS_TIMES_PER_COMMIT = 1024
 
-/** Opens the filesystem of a store; makes one in an empty store. @throws CannotOpenError, StoreError. */
+/** Opens the filesystem of a store; creates one in an empty store. @throws CannotOpenError, StoreError. */
 export async function assemble(store: Store, options: FileSystemOptions): Promise<Assembly> {
   const { cacheSizeBytes = DEFAULT_CACHE_BYTES, dirtySizeBytes = DEFAULT_DIRTY_BYTES } = options
   const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS, log = pino({ level: 'silent' }) } = options
@@ -116,11 +116,11 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   return { context, superblock, writeBack, config }
 }
 
-/** Repeats the synced writes that no transaction has. Resolves to whether there were any. */
+/** Replays the synced writes that are in no transaction. Resolves to whether there were any. */
 async function repeatWrites(intents: Intents, context: Context, log: Logger): Promise<boolean> {
   const { entries, isDamaged } = await intents.read()
   for (const entry of entries) for (const write of writesOf(entry)) await repeatWrite(context, write)
-  if (entries.length > 0) log.info({ entries: entries.length }, 'synced writes were repeated after a crash')
+  if (entries.length > 0) log.info({ entries: entries.length }, 'synced writes were replayed after a crash')
   if (isDamaged)
     log.error(
       { entries: entries.length },
@@ -148,7 +148,7 @@ type Owner = NonNullable<FileSystemOptions['owner']>
 async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock): Promise<Superblock> {
   if (connection.at !== TID_NONE) return await Superblock.open(connection)
   if (connection.readOnly)
-    throw new CannotOpenError(`${connection.name} is empty: mount it for writing once to make a filesystem`)
+    throw new CannotOpenError(`${connection.name} is empty: mount it for writing once to create a filesystem`)
   return await Superblock.create(connection, owner, nowNs())
 }
 

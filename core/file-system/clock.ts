@@ -1,10 +1,10 @@
 /** The time of day in nanoseconds since 1970. */
 export type Clock = () => bigint
 
-/** How far the counted time may be from the machine's clock before it is set again. */
+/** Maximum difference between the counted time and the machine's clock before it is reset. */
 const TOLERANCE_NS = 2_000_000n
 
-/** The machine's clock, refined: Date knows milliseconds, files' times should tell what came first within one. */
+/** The machine's clock with finer resolution: Date has milliseconds, but files' times should order changes within one. */
 export function systemClock(): Clock {
   let start = process.hrtime.bigint()
   let startNs = BigInt(Date.now()) * 1_000_000n

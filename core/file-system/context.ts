@@ -1,7 +1,7 @@
 /**
- * What all operations work with, and how they take locks.
+ * Shared by all operations: their dependencies, and how they take locks.
  *
- * Locks are taken in this order, so that no cycle of waiting can arise:
+ * Locks are taken in this order, so that there can be no deadlock:
  *
  * 1. the **gate**: shared by every change, exclusive while changes are serialised (commit/committer.ts);
  * 2. the **namespace**: exclusive for changes of names, so that names do not change under its holder;
@@ -42,7 +42,7 @@ export interface ContextParts {
   readonly ignoresAccess: boolean
 }
 
-/** About what a changed inode takes in memory, in bytes. */
+/** Approximate memory of a changed inode, in bytes. */
 export const INODE_CHANGE_BYTES = 1500
 
 /** Data bytes that a change of size or a hole writes: chunks at its edges. */
@@ -106,7 +106,7 @@ export class Context {
     this.dropUnused(node)
   }
 
-  /** Drops objects that are not used any more. To be called after each decrement of a user, reference or handle count. */
+  /** Drops objects that are no longer used. Call after each decrement of a user, reference or handle count. */
   dropUnused(node: Node): void {
     if (this.bookkeeping.isDroppable(node)) this.#writeBack?.changedQuietly(0)
     node.tree.dropUnused(node)
@@ -142,7 +142,7 @@ export class Context {
   }
 
   /**
-   * Runs a change of one inode, which writes about `dataBytes` of data; `also` are locked with it.
+   * Runs a change of one inode, which writes about `dataBytes` of data; the nodes of `also` are locked with it.
    * @throws ReadOnlyError
    */
   async change<T>(
@@ -205,7 +205,7 @@ export class Context {
     }
   }
 
-  /** Records that an inode was changed; `bytes`: about what that takes in memory beside its data. */
+  /** Records that an inode was changed; `bytes`: its approximate memory besides its data. */
   changed(node: Node, bytes: number = INODE_CHANGE_BYTES): void {
     this.writeBack.changed(node, bytes)
   }

@@ -27,7 +27,7 @@ const { S_IFDIR, S_IFREG, O_WRONLY, O_RDWR } = constants
 const CONTROL_TREE = TREE_NUMBERS - 1
 const DIRECTORY_INO = (CONTROL_TREE * INO_SPAN + 1) as Ino
 const BLKSIZE = 4096
-/** Allowance for growth between stat and read. */
+/** Padding for growth between stat and read. */
 const ROOM_BYTES = 64
 const PADDED_TO_BYTES = 512
 

@@ -1,4 +1,4 @@
-/** The mapping of errors to errno numbers: the only one. */
+/** The only mapping of errors to errno numbers. */
 import { constants } from 'node:os'
 import { NoSpaceError, ReadOnlyError } from '../../store/errors.ts'
 
@@ -9,7 +9,7 @@ export class ErrnoError extends Error {
   override readonly name = 'ErrnoError'
   readonly code: ErrnoName
   constructor(code: ErrnoName, message: string = code) {
-    // An ordinary answer, for example to every lookup of a missing name: a stack trace would cost more than it tells.
+    // An ordinary answer, for example to each lookup of a missing name: a stack trace would be expensive and useless.
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = 0
     super(message)
@@ -19,8 +19,8 @@ export class ErrnoError extends Error {
 }
 
 /**
- * The positive errno of an error. Every other error is EIO, and `unexpected` is called to log it: damage, and conflicts, which
- * repeating the operation cannot solve.
+ * The positive errno of an error. Any other error is EIO, and is passed to `unexpected` to be logged: damage, and conflicts,
+ * which a retry of the operation cannot solve.
  */
 export function errnoOf(error: unknown, unexpected: (error: unknown) => void): number {
   if (error instanceof ErrnoError) return constants.errno[error.code]

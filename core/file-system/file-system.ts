@@ -3,11 +3,9 @@
  *
  * The inode number tells which tree an inode belongs to (inodes/tree.ts): the live one, one of the past (inodes/views.ts), or the
  * generated one (control-files.ts). operations/ has a file for each group of operations; they share context.ts, which states
- * the lock order. commit/write-back.ts tells how changes become transactions.
+ * the lock order. commit/write-back.ts explains how changes become transactions.
  *
- * Every operation of the contract has its short method here, so the file is longer than most.
- *
- * The file is long because it has one short method for each operation; the work is done elsewhere.
+ * Longer than most files because it has one short method for each operation; the work is done elsewhere.
  *
  * The kernel checks permissions (default_permissions): it knows the caller's groups and capabilities.
  */
@@ -104,7 +102,7 @@ export class FileSystem implements Operations {
   }
 
   /**
-   * Opens the filesystem of a database; makes one in an empty database. The filesystem closes the store, unless this throws.
+   * Opens the filesystem of a database; creates one in an empty database. The filesystem closes the store, unless this throws.
    * @throws CannotOpenError, StoreError
    */
   static async open(store: Store, options: FileSystemOptions = {}): Promise<FileSystem> {
@@ -245,7 +243,7 @@ export class FileSystem implements Operations {
     await Promise.resolve(release(this.#context, fh))
   }
 
-  /** Covers everything before it, on the whole filesystem. */
+  /** Covers all earlier changes of the whole filesystem. */
   async fsync(): Promise<void> {
     this.#counts.count('fsync')
     await this.#writeBack?.fsync()
@@ -283,7 +281,7 @@ export class FileSystem implements Operations {
     return await copy(this.#context, from, to, len, keepsSetuid)
   }
 
-  /** Before data or holes of a live file are looked at: it may be mapped. */
+  /** Call before data or holes of a live file are read: it may be mapped. */
   async #collectPages(ino: Ino): Promise<void> {
     const { live, mappedPages } = this.#context
     if (treeNumberOf(ino) === live.number) await mappedPages.collectFor(live.nodeOf(ino))
@@ -319,12 +317,12 @@ export class FileSystem implements Operations {
     return await statfs(this.#store.capabilities.measuring, this.#context.bookkeeping.usage)
   }
 
-  /** Changes that the kernel does not know of are invalidated through `notifier`. */
+  /** Invalidates kernel caches through `notifier` from now on. */
   attach(notifier: Notifier): void {
     this.#context.caches.attach(notifier)
   }
 
-  /** Changes of the present by means of the past; undefined for a read-only filesystem. */
+  /** Changes to the present that use the past; undefined for a read-only filesystem. */
   get history(): History | undefined {
     return this.#writeBack === undefined ? undefined : this.#history
   }
@@ -336,8 +334,8 @@ export class FileSystem implements Operations {
 
   /**
    * Stores everything up to now; resolves to the last transaction's tid.
-   * @param message - describes the transaction; if absent, the files that it changes do. Where there is nothing to
-   *   store, a transaction is made for the message.
+   * @param message - describes the transaction; the default is the names of its files. If there is nothing to store, a
+   *   transaction is made for the message.
    * @throws StoreError; nothing is lost, and it may be repeated.
    */
   async sync(message?: string): Promise<Tid> {
@@ -347,7 +345,7 @@ export class FileSystem implements Operations {
     return message === undefined ? tid : await this.#history.keepMessage(message, before, tid)
   }
 
-  /** Stores everything while no operation runs, before a pack: none may still refer to bytes of the past. @throws StoreError */
+  /** Stores everything while no operation runs. Call before a pack: no operation may still refer to past bytes. @throws StoreError */
   async quiesce(): Promise<void> {
     await this.#writeBack?.quiesce()
   }
@@ -361,13 +359,13 @@ export class FileSystem implements Operations {
     return this.#closed
   }
 
-  /** The moments that are open: a pack must keep them. */
+  /** The open moments, which a pack must keep. */
   get openTids(): readonly Tid[] {
     const { live, views } = this.#context
     return live.readOnly ? [live.connection.at, ...views.openTids] : views.openTids
   }
 
-  /** Invalidates moments before `before` that were not used for `idleMs` and may only be kept by the kernel's cache. */
+  /** Invalidates moments before `before` that have been idle for `idleMs`: perhaps only the kernel's cache refers to them. */
   forgetIdleMoments(before: Tid, idleMs: number): void {
     for (const text of this.#context.views.idleNames(before, idleMs))
       this.#context.caches.invalidateMoment(text)

@@ -56,7 +56,7 @@ const DAMAGES: Record<string, (victim: Victim) => void> = {
   'a missing chunk': ({ store, chunks }) => {
     store.damage(chunks[100]!.oid, undefined)
   },
-  'a bucket that stands in the tree twice': ({ store, tree: oid, buckets }) => {
+  'a bucket that is in the tree twice': ({ store, tree: oid, buckets }) => {
     store.damage(oid, tree(tuple(tuple(buckets[0]!, 4096 * 30, buckets[0]!), buckets[0]!)))
   },
   'keys out of order': ({ store, buckets, chunks }) => {
@@ -102,7 +102,7 @@ describe('a damaged chunk tree', () => {
 describe('checkTree', () => {
   const broken: Record<string, (victim: Victim) => void> = {
     'is its own child': DAMAGES['a tree that is its own child']!,
-    'has a bucket twice': DAMAGES['a bucket that stands in the tree twice']!,
+    'has a bucket twice': DAMAGES['a bucket that is in the tree twice']!,
     'has keys outside of their separators': ({ store, buckets, chunks }) => {
       store.damage(buckets[2]!.oid, bucket(tuple(4096, chunks[0]!), buckets[3]!))
     },

@@ -49,7 +49,7 @@ export async function makeHostileDatabase(path: string, { make }: HostileCase): 
 export const HOSTILE_CASES: readonly HostileCase[] = [
   {
     name: 'a tree of entries whose children are itself',
-    named: /stands in the tree twice/,
+    named: /is in the tree twice/,
     async make(parts) {
       const tree = await entriesOf(parts, await child(parts, 'a'))
       const itself = tree.ref
@@ -62,7 +62,7 @@ export const HOSTILE_CASES: readonly HostileCase[] = [
   },
   {
     name: 'a directory that contains itself',
-    named: /stands in another place too/,
+    named: /is also in another place/,
     async make(parts) {
       const directory = await child(parts, 'a')
       await Directory.of(parts.connection, directory).set('again', directory)

@@ -76,7 +76,7 @@ test('the commands on a mount and on its database', { timeout: 300_000 }, () =>
     await unlink(join(dir, 'file'))
     await run('sync', dir)
     expect(await run('log', dir, 'renamed')).toContain('clone')
-    expect((await runZblkfs('restore', join(dir, 'nothing'), '--at', two)).stderr).toContain('was not there')
+    expect((await runZblkfs('restore', join(dir, 'nothing'), '--at', two)).stderr).toContain('did not exist')
     await mount.unmount()
     await run('restore', 'file', '--at', 'first', '--db', db)
     expect(await run('cat', db, 'file')).toBe('one')

@@ -1,6 +1,6 @@
 /**
- * What every transaction must have beside the changes themselves; it is brought up to date while the changes are prepared,
- * with the gate exclusive:
+ * State that every transaction includes besides the changes themselves, updated while the changes are prepared, with the
+ * gate exclusive:
  *
  * - an inode's `stored` is what its data takes, and the superblock's `bytes` and `inodes` are the sums;
  * - the superblock's orphans are the inodes without a name that are in use. An orphan that is no longer used is dropped, with
@@ -17,9 +17,9 @@ export class Bookkeeping {
   #usage: Usage
   #usageChanged = false
   readonly #orphans = new Set<Node>()
-  /** Orphans that the superblock has. */
+  /** Orphans recorded in the superblock. */
   readonly #recorded = new Set<Oid>()
-  /** Inodes that the superblock still has as orphans although they have a name again. */
+  /** Inodes still recorded as orphans that have a name again; removed at the next prepare. */
   readonly #reclaimed = new Set<Oid>()
 
   private constructor(superblock: Superblock, usage: Usage) {
@@ -27,14 +27,14 @@ export class Bookkeeping {
     this.#usage = usage
   }
 
-  /** Begins with a tree; drops the orphans of a mount that ended without doing so. */
+  /** Creates it for a tree; drops orphans left by an earlier mount. */
   static async start(superblock: Superblock, tree: Tree): Promise<Bookkeeping> {
     const bookkeeping = new Bookkeeping(superblock, await superblock.usage())
     if (!tree.readOnly) await bookkeeping.#dropLeftOrphans(tree)
     return bookkeeping
   }
 
-  /** Bytes and inodes, without bytes that are not stored yet. */
+  /** Bytes and inodes, excluding bytes that are not stored yet. */
   get usage(): Usage {
     return this.#usage
   }
@@ -43,7 +43,7 @@ export class Bookkeeping {
     this.#count(0, 1)
   }
 
-  /** Bytes and inodes were added without having been written (a clone). */
+  /** Counts bytes and inodes that were added without a write (a clone). */
   added(bytes: number, inodes: number): void {
     this.#count(bytes, inodes)
   }
@@ -61,7 +61,7 @@ export class Bookkeeping {
     if (this.#recorded.delete(node.oid)) this.#reclaimed.add(node.oid)
   }
 
-  /** A snapshot of what is known beside the database, right after a prepare; the returned function restores it. */
+  /** A snapshot of in-memory state right after a prepare; the returned function restores it. */
   snapshot(): () => Promise<void> {
     const orphans = new Set(this.#orphans)
     const recorded = new Set(this.#recorded)

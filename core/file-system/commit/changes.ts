@@ -1,12 +1,12 @@
 /**
  * What has changed since the last prepare: the files whose stored size must be settled, about how much memory the
- * changes take beside file data, and what describes the transaction to people. Operations add to it with the gate shared; a
+ * changes take besides file data, and the description of the transaction. Operations add to it with the gate shared; a
  * prepare takes it with the gate exclusive.
  */
 import type { Oid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
 
-/** More files are counted, not named. */
+/** Maximum number of files that are named in a description. */
 const NAMED_MAX = 50
 const DESCRIPTION_MAX_LENGTH = 400
 const DEPTH_MAX = 50
@@ -25,7 +25,7 @@ export class Changes {
   #bytes: number | undefined
   #files = new Set<Node>()
   #named = new Set<Node>()
-  /** Records counted beside {@link Changes.add}, once each, and their bytes. */
+  /** Records counted in addition to {@link Changes.add}, once each, and their bytes. */
   readonly #records = new Map<Oid, number>()
   #hasMore = false
   #messages: string[] = []
@@ -34,7 +34,7 @@ export class Changes {
     return this.#bytes === undefined
   }
 
-  /** About what the changes take in memory beside file data. */
+  /** Approximate memory of the changes, without file data. */
   get bytes(): number {
     return this.#bytes ?? 0
   }
@@ -70,7 +70,7 @@ export class Changes {
     this.#files.add(node)
   }
 
-  /** Describes the next transaction instead of the names of its files. */
+  /** Sets a description for the next transaction, instead of the names of its files. */
   addMessage(message: string): void {
     this.#messages.push(message)
   }
@@ -119,7 +119,7 @@ export function describe({ named, hasMore, messages }: TakenChanges): string {
   return names.join(', ').slice(0, DESCRIPTION_MAX_LENGTH) + (isCut ? ' and more' : '')
 }
 
-/** The path of a node, as far as its directories are in use, as text. */
+/** The path of a node as text, up to the first directory that is not in use. */
 function pathOf(node: Node): string {
   const names: string[] = []
   let at: Node | undefined = node

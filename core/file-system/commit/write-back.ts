@@ -8,7 +8,7 @@
  * | committer.ts   | when changes become transactions, and the pipeline that makes one             |
  * | fsync.ts       | the fast path of fsync through the store's intent log                         |
  * | transaction.ts | transactions that a caller delimits                                           |
- * | bookkeeping.ts | what every transaction must have beside the changes: counts, orphans          |
+ * | bookkeeping.ts | state that every transaction includes besides the changes: counts, orphans    |
  *
  * One write is recorded in these ledgers, each until the event named:
  *
@@ -16,7 +16,7 @@
  * |---------------------|--------------------------------------------------------|----------------------------|
  * | Connection          | the data itself (overlays, then records), its size     | the commit                 |
  * | Node                | how many bytes the file's stored data will grow by     | the prepare                |
- * | Changes             | which files, their names, about how much memory beside | the prepare                |
+ * | Changes             | which files, their names, approximate other memory     | the prepare                |
  * | WriteIntents        | a copy of the data for the intent log (256 KiB)        | an fsync or the prepare    |
  * | Admission           | the size of writes that run                            | the end of the operation   |
  */
@@ -64,7 +64,7 @@ export class WriteBack {
 
   // ---- changes, recorded while the gate is held shared
 
-  /** An inode was changed; `bytes`: about what that takes in memory beside its data. */
+  /** An inode was changed; `bytes`: its approximate memory besides its data. */
   changed(node: Node, bytes: number): void {
     this.#changes.name(node)
     this.#changes.addRecord(node)
@@ -85,13 +85,13 @@ export class WriteBack {
     this.#changes.addFile(node)
   }
 
-  /** Something was changed that the description does not name. */
+  /** Records a change that the description does not name. */
   changedOther(bytes: number): void {
     this.#writes.spoil()
     this.changedQuietly(bytes)
   }
 
-  /** Something was changed that an fsync need not store. */
+  /** Records a change that an fsync need not store. */
   changedQuietly(bytes: number): void {
     this.#changes.add(bytes)
     this.#committer.noteChange()
@@ -122,11 +122,11 @@ export class WriteBack {
   }
 
   /**
-   * Stores everything while no operation runs: a pack may drop records afterwards that running operations had still
-   * referred to. @throws StoreError; also while a transaction is open.
+   * Stores everything while no operation runs: afterwards a pack may drop records that running operations would
+   * still refer to. @throws StoreError; also while a transaction is open.
    */
   async quiesce(): Promise<void> {
-    // The first commit runs beside operations and leaves little for the second.
+    // The first commit runs concurrently with operations, and leaves little for the second.
     await this.sync()
     await this.#committer.exclusively(async () => {
       this.transactions.assertNotOpen()

@@ -1,6 +1,6 @@
 /**
  * The writes since the last transaction, for the store's intent log. While they are the only changes, an fsync needs to put
- * nothing else on disk: they are repeated after a crash.
+ * nothing else on disk: they are replayed after a crash.
  *
  * | in a write | length | is                                          |
  * |------------|--------|---------------------------------------------|
@@ -12,7 +12,7 @@
  */
 import type { Ino } from '../operations.ts'
 
-/** A write to be repeated after a crash. */
+/** A write to be replayed after a crash. */
 export interface PastWrite {
   readonly ino: Ino
   readonly off: bigint
@@ -20,7 +20,7 @@ export interface PastWrite {
   readonly data: Uint8Array
 }
 
-/** Beyond this a transaction is as cheap. */
+/** Beyond this size a transaction is as cheap. */
 const STAGED_BYTES_MAX = 256 << 10
 const HEADER_BYTES = 32
 

@@ -1,7 +1,7 @@
 /**
- * Clones what a moment has, a file or a whole directory; the copy shares the stored bytes (core/history/share.ts).
+ * Clones a file or a whole directory of a moment; the copy shares the stored bytes (core/history/share.ts).
  *
- * A copy is made in steps, between which other operations and commits run, so it may be of any size. Until it gets its
+ * A copy is made in steps, between which other operations and commits run, so it may have any size. Until it gets its
  * name, its top is an orphan in use: invisible, kept by a pack, and dropped like any orphan if the clone fails or the
  * process dies. The moment is kept open until the copy is stored.
  */
@@ -16,16 +16,16 @@ import type { Node } from '../inodes/tree.ts'
 
 /** Records made per step. */
 const STEP_RECORDS = 2048
-/** About what a copied inode and its entry take in memory, in bytes. */
+/** Approximate memory of a copied inode and its entry, in bytes. */
 const INODE_BYTES = 4000
 
 /** A copy without a name. */
 export interface Copy {
-  /** Held by a user, which the caller takes away. */
+  /** Has a user, which the caller must remove. */
   readonly node: Node
-  /** Stored bytes of its data. Its inode does not have them yet. */
+  /** Stored bytes of its data, not yet recorded in its inode. */
   readonly stored: number
-  /** Stored bytes with everything below it; inodes below it. */
+  /** Stored bytes including everything below it; number of inodes below it. */
   readonly bytes: number
   readonly inodes: number
 }
@@ -96,7 +96,7 @@ export class Graft {
     return oid
   }
 
-  /** Enters a copy into the copy of its directory; `stored`: stored bytes of data that is new with it. */
+  /** Adds a copy to the copy of its directory; `stored`: stored bytes of its new data. */
   #enter(parent: Oid, name: string, oid: Oid, stored?: number): Promise<void> {
     const { live } = this.#context
     return this.#context.withGate(0, async () => {
@@ -113,7 +113,7 @@ export class Graft {
     })
   }
 
-  /** A new inode with the attributes of another one, without name, data and entries. */
+  /** A new inode with the attributes of another, without name, data and entries. */
   async #newInode(from: Inode): Promise<Inode> {
     const { connection } = this.#context.live
     const { mode, uid, gid, rdev } = from
@@ -124,7 +124,7 @@ export class Graft {
     return inode
   }
 
-  /** Gives a copy its data, in steps; resolves to its stored bytes. */
+  /** Copies the data in steps; resolves to the stored bytes. */
   async #fill(from: Inode, copy: Oid): Promise<number> {
     await from.activate()
     const { data, stored } = from
@@ -150,7 +150,7 @@ export class Graft {
   }
 }
 
-/** Copies everything about an inode but its names, data and counts. */
+/** Copies all attributes of an inode except names, data and counts. */
 export function copyAttributes(from: Inode, to: Inode): void {
   const { mode, uid, gid, size, target, xattrs } = from
   to.mode = mode

@@ -1,5 +1,5 @@
 /**
- * Changes of the present by means of the past: tags, undo, restore, clone; and delimited transactions. Paths are relative to
+ * Changes to the present that use the past: tags, undo, restore, clone; and delimited transactions. Paths are relative to
  * the root, one character per byte.
  */
 import { parseMoment, resolveMoment } from '../../../store/moments.ts'
@@ -23,7 +23,7 @@ import { isReserved } from '../reserved-names.ts'
 const TAG_MAX_BYTES = 254
 const FILES_NAMED = 5
 
-/** A name of a moment. */
+/** A named moment. */
 export interface Tag {
   readonly name: string
   readonly tid: Tid
@@ -43,8 +43,8 @@ export class History {
   }
 
   /**
-   * Names a moment, the present if absent.
-   * @param moves - whether an existing tag of another moment is moved.
+   * Names a moment; by default the present.
+   * @param moves - whether an existing tag may be moved to another moment.
    * @throws StoreError if there is no such moment, or the name is taken.
    */
   async tag(name: string, when?: string, moves = true): Promise<Tag> {
@@ -63,7 +63,7 @@ export class History {
     return { name, tid }
   }
 
-  /** Stores a transaction for a message, unless one after `before` has it; resolves to the one that does, or `last`. */
+  /** Makes sure that a transaction has a message: resolves to one after `before` that has it, else stores one, or `last`. */
   async keepMessage(message: string, before: Tid, last: Tid): Promise<Tid> {
     for await (const { description } of this.#store.transactions({ after: before }))
       if (description.includes(message)) return last
@@ -108,8 +108,8 @@ export class History {
   }
 
   /**
-   * Makes a path, or another name, what the path was at a moment. An existing file keeps its inode; without `replaces` it is an
-   * error.
+   * Restores a path from a moment, at the same path or at `to`. An existing file keeps its inode; without `replaces` it is
+   * an error.
    * @throws StoreError, ErrnoError
    */
   async restore(path: string, when: string, to: string = path, replaces = true): Promise<Tid> {
@@ -142,7 +142,7 @@ export class History {
     }
   }
 
-  /** Drops everything since {@link History.begin}, in the kernel's caches as well. */
+  /** Drops everything since {@link History.begin}, also from the kernel's caches. */
   async rollBack(): Promise<void> {
     await this.#context.writeBack.transactions.rollBack()
     await this.#invalidateAll()
@@ -163,7 +163,7 @@ export class History {
       const view = await MomentView.of(tree.connection)
       const source = await view.find(path)
       if (source === undefined || source.oid === view.rootOid)
-        throw new StoreError(`${text(path)} cannot be copied: it was not there at ${formatTid(view.at)}`, {
+        throw new StoreError(`${text(path)} cannot be copied: it did not exist at ${formatTid(view.at)}`, {
           code: 'no-path',
         })
       const target = await this.#target(to, source, replaces)
@@ -193,13 +193,13 @@ export class History {
     const name = parts.at(-1)
     const directory = await view.find(parts.slice(0, -1).join('/'))
     if (name === undefined || directory === undefined || !isDirectory(directory))
-      throw new StoreError(`${text(path)} has no directory to be in: make it first`, { code: 'no-path' })
+      throw new StoreError(`${text(path)} has no parent directory: create it first`, { code: 'no-path' })
     const { oid } = directory
     checkNewName(name as Name)
     const existing = await view.find(path)
     await source.activate()
     if (existing !== undefined && !(replaces && isRegular(existing) && isRegular(source)))
-      throw new StoreError(`${text(path)} is there already: choose another name, or move it away first`, {
+      throw new StoreError(`${text(path)} exists already: choose another name, or move it away first`, {
         code: 'path-exists',
       })
     return { directory: oid, name, existing: existing?.oid }
@@ -237,7 +237,7 @@ export class History {
     })
   }
 
-  /** Gives the content of a copy to an existing file, which keeps its inode and names. */
+  /** Moves the content of a copy to an existing file, which keeps its inode and names. */
   async #replace(existing: Oid, { node: copy, stored }: Copy): Promise<void> {
     const context = this.#context
     const node = context.hold(context.live.node(existing))
@@ -281,7 +281,7 @@ function assertTagName(name: string): void {
   const isUsable = name !== '' && name.length <= TAG_MAX_BYTES && !/[/\0\n]/.test(name) && name !== 'now'
   if (isUsable && 'tag' in parseMoment(name, 0)) return
   throw new StoreError(
-    `'${text(name)}' cannot be a tag: it would be taken for a moment, is too long, or has a '/' in it`,
+    `'${text(name)}' cannot be a tag: it reads as another moment, is too long, or contains a '/'`,
   )
 }
 

@@ -1,11 +1,11 @@
-/** Access times that no transaction has stored yet, by inode. */
+/** Access times that are not stored yet, by inode. */
 import type { Oid } from '../../../store/ids.ts'
 
-/** More are not kept: about 2 MiB. */
+/** Maximum number of access times in memory: about 2 MiB. */
 const NOTED_MAX = 1 << 14
 
 export class AccessTimes {
-  /** In nanoseconds since 1970, the oldest note first. */
+  /** In nanoseconds since 1970, oldest addition first. */
   readonly #times = new Map<Oid, bigint>()
 
   get(oid: Oid): bigint | undefined {
@@ -27,7 +27,7 @@ export class AccessTimes {
     this.#times.clear()
   }
 
-  /** At most `limit` of them. */
+  /** At most `limit` of them, oldest addition first. */
   oldest(limit: number): (readonly [oid: Oid, timeNs: bigint])[] {
     const found: (readonly [oid: Oid, timeNs: bigint])[] = []
     for (const noted of this.#times) {

@@ -1,9 +1,9 @@
 /**
- * Invalidation of the kernel's caches, for changes that the kernel does not know of: a transaction is rolled back or undone, a
- * file's data is replaced, a write takes setuid away; and for moments of the past that only the kernel's cache keeps in use.
+ * Invalidation of the kernel's caches, for changes that the kernel does not see: a transaction is rolled back or undone, a
+ * file's data is replaced, a write clears setuid; and for moments of the past that only the kernel's cache keeps in use.
  *
- * Of every inode that it refers to, the kernel may have cached pages, attributes, and the name that the inode was last
- * found by (names of an inode with several are cached briefly). It caches no absence of names.
+ * For every inode that it refers to, the kernel may cache pages, attributes, and the name by which the inode was last
+ * found (an inode with several names is cached only briefly). It does not cache missing names.
  */
 import { ROOT_INO, type Name, type Notifier } from '../operations.ts'
 import { MOMENT_PREFIX } from '../reserved-names.ts'
@@ -34,12 +34,12 @@ export class KernelCaches {
     await this.#notifier?.invalidateAttributes(node.ino)
   }
 
-  /** Invalidates a moment, by the text it was found by, with everything below it. What is open there stays open. */
+  /** Invalidates a moment, given the name it was found by, and everything below it. Open files stay open. */
   invalidateMoment(text: string): void {
     this.#notifier?.invalidateEntry(ROOT_INO, `${MOMENT_PREFIX}${text}` as Name)
   }
 
-  /** Resolves when every invalidation so far is done. Not to be awaited while a lock is held. */
+  /** Resolves when every invalidation so far is done. Do not await it while holding a lock. */
   async settled(): Promise<void> {
     await this.#notifier?.settled()
   }

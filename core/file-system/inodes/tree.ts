@@ -1,8 +1,8 @@
 /**
  * A tree of inodes as of one moment (or the live one), and the inodes of it that are in use.
  *
- * A {@link Node} is what the filesystem keeps of an inode while the kernel refers to it, a handle is open, or an
- * operation is running. The kernel may refer to millions of inodes, so a node without users holds no object.
+ * A {@link Node} is the in-memory state of an inode while the kernel refers to it, a handle is open, or an
+ * operation is running. The kernel may refer to millions of inodes, so a node without users holds no objects.
  *
  * **Inode numbers.** `tree number * 2^40 + oid`, so that a file of the past differs from the same file today. The
  * root of a tree has oid 1 in its inode number. The live tree has number 0. The number of a tree that was dropped is
@@ -17,10 +17,10 @@ import { ReadWriteLock } from '../locks.ts'
 import { ROOT_INO, type Ino } from '../operations.ts'
 import { AccessTimes } from './access-times.ts'
 
-/** Oids, and with them inodes, that a mount can show. */
+/** Bound of oids, and so of inodes, that a mount can show. */
 export const INO_SPAN = 2 ** 40
 
-/** Tree numbers are below; the last is that of generated files. */
+/** Bound of tree numbers; the last is for generated files. */
 export const TREE_NUMBERS = 2 ** 13
 
 export const treeNumberOf = (ino: Ino): number => Math.floor(ino / INO_SPAN)
@@ -31,23 +31,23 @@ export class Node {
   readonly ino: Ino
   /** Shared by readers of the inode, its data or its entries; exclusive for changes. */
   readonly lock = new ReadWriteLock()
-  /** References of the kernel. */
+  /** Number of the kernel's references. */
   lookups = 0
-  /** Open handles. */
+  /** Number of open handles. */
   handles = 0
-  /** Of these, the ones for reading and writing: a shared mapping of them may have changed pages. */
+  /** Of these, handles for reading and writing: a shared mapping of them may have dirty pages. */
   mappableHandles = 0
   /** Operations that use it now. */
   users = 0
-  /** It has lost its last name. Guarded by the gate. */
+  /** Whether it has lost its last name. Guarded by the gate. */
   isOrphan = false
-  /** Its data, once it was used. */
+  /** Its data, once used. */
   file: BigFile | undefined
-  /** A name that it was found by, and its directory: for descriptions and notifications. */
+  /** A name by which it was found, and its directory: for descriptions and notifications. */
   name: { readonly parent: Oid; readonly name: string } | undefined
-  /** About how many written bytes no record has yet. Guarded by `lock`. */
+  /** Approximate number of written bytes not yet in a record. Guarded by `lock`. */
   unstoredBytes = 0
-  /** An invalidation of its cached attributes that is not done; operations that caused it await it. */
+  /** A pending invalidation of its cached attributes; operations that caused it await it. */
   invalidation: Promise<void> | undefined
   #inode: Inode | undefined
   #isGone = false
@@ -60,7 +60,7 @@ export class Node {
     this.ino = ino
   }
 
-  /** Its inode, to be activated before use. @throws ErrnoError ESTALE if its creation was rolled back. */
+  /** Its inode, which must be activated before use. @throws ErrnoError ESTALE if its creation was rolled back. */
   get inode(): Inode {
     if (this.#isGone) throw new ErrnoError('ESTALE', 'the transaction that created it was rolled back')
     return (this.#inode ??= this.tree.inodeAt(this.oid))
@@ -71,18 +71,18 @@ export class Node {
     return this.lookups > 0 || this.handles > 0
   }
 
-  /** Notes by how many bytes the stored data has grown. */
+  /** Records growth of the stored data in bytes. */
   noteGrowth(bytes: number): void {
     this.#growth += bytes
   }
 
-  /** Notes that no data is stored any more. */
+  /** Records that no stored data is left. */
   noteEmptied(): void {
     this.#isEmptied = true
     this.#growth = 0
   }
 
-  /** The bytes stored now, given those stored before; starts counting again. */
+  /** The bytes stored now, given those stored before; resets the count. */
   takeGrowth(stored: number): number {
     const now = (this.#isEmptied ? 0 : stored) + this.#growth
     this.#isEmptied = false
@@ -91,12 +91,12 @@ export class Node {
     return now
   }
 
-  /** Whether its inode does not have the stored size of its data yet. */
+  /** Whether its inode does not yet record the stored size of its data. */
   get hasGrowth(): boolean {
     return this.file?.isDirty === true || this.#isEmptied || this.#growth !== 0
   }
 
-  /** Drops everything about its data that is not stored: it was rolled back. */
+  /** Drops all unstored state of its data, after a rollback. */
   revert(isOrphan: boolean): void {
     this.isOrphan = isOrphan
     this.file = undefined
@@ -105,12 +105,12 @@ export class Node {
     this.unstoredBytes = 0
   }
 
-  /** Its inode was never stored and never will be. */
+  /** Marks that its inode was never stored and never will be. */
   vanish(): void {
     this.#isGone = true
   }
 
-  /** Releases its objects; they are found again by oid. */
+  /** Releases its objects, which can be found again by oid. */
   detach(): void {
     this.#inode = undefined
     this.file = undefined

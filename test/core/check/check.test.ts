@@ -114,12 +114,12 @@ const cases: readonly Case[] = [
         const b = await at('/a/b')
         await Directory.of(connection, b).set('up', await at('/a'))
       }),
-    named: /^\/a\/b\/up: the directory stands in another place too: \/a /m,
+    named: /^\/a\/b\/up: the directory is also in another place: \/a /m,
   },
   {
     title: 'a directory that takes another for its parent',
     damage: path => edit(path, async ({ at }) => void ((await at('/a/b')).parent = (await at('/many')).ref)),
-    named: /^\/a\/b: it takes another directory for the one that it is in/m,
+    named: /^\/a\/b: it refers to another directory as its parent/m,
   },
   {
     title: 'an entry that leads nowhere',
@@ -131,7 +131,7 @@ const cases: readonly Case[] = [
           new Ref(987_654 as Oid, 'persistent.mapping.PersistentMapping'),
         )
       }),
-    named: /^\/a\/nowhere: the entry leads to no inode/m,
+    named: /^\/a\/nowhere: the entry does not lead to an inode/m,
   },
   {
     title: 'an entry whose name cannot be one',
@@ -140,7 +140,7 @@ const cases: readonly Case[] = [
         const tree = connection.resolve((await at('/a')).entries!) as OOBTree
         await tree.set(new ByteString('b/c'), (await at('/a/renamed')).ref)
       }),
-    named: /^\/a\/b\/c: no file can have this name/m,
+    named: /^\/a\/b\/c: its name is not valid/m,
   },
   {
     title: 'a directory that lost its entries',
@@ -150,13 +150,13 @@ const cases: readonly Case[] = [
         async ({ connection, at }) =>
           void ((await at('/a')).entries = (await connection.create(OOBTree)).ref),
       ),
-    named: /^lost: a directory that no directory leads to/m,
+    named: /^lost: a directory in no directory/m,
     touched: /^\/a\//,
   },
   {
-    title: 'bytes beyond the end of a file',
+    title: 'bytes after the end of a file',
     damage: path => edit(path, async ({ at }) => void ((await at('/a/b/chunks')).size = 10_000n)),
-    named: /^\/a\/b\/chunks bytes \[10000, 70000\): bytes are stored beyond the end of the file/m,
+    named: /^\/a\/b\/chunks bytes \[10000, 70000\): bytes are stored after the end of the file/m,
     touched: /^\/a\/b\/chunks$/,
   },
   {

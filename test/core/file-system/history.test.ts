@@ -125,8 +125,10 @@ describe('restore and clone', () => {
     await fs.sync()
     await historyOf(fs).restore('dir-less', then, 'back')
     expect((await paths.read('back')).equals(old)).toBe(true)
-    expect(await message(historyOf(fs).restore('nothing', then))).toContain('was not there')
-    expect(await message(historyOf(fs).restore('dir-less', then, 'no/where'))).toContain('no directory')
+    expect(await message(historyOf(fs).restore('nothing', then))).toContain('did not exist')
+    expect(await message(historyOf(fs).restore('dir-less', then, 'no/where'))).toContain(
+      'no parent directory',
+    )
   })
 
   test('a directory is restored with everything below it', async () => {
@@ -149,7 +151,7 @@ describe('restore and clone', () => {
     expect((await fs.statfs()).files - (await fs.statfs()).filesFree).toBe(filesThen)
     await paths.write('top/link', 'changed')
     expect((await paths.read('top/below/file')).subarray(0, 7).toString()).toBe('changed')
-    expect(await message(historyOf(fs).restore('top', then))).toContain('is there already')
+    expect(await message(historyOf(fs).restore('top', then))).toContain('exists already')
   })
 
   test('100 clones are edited independently', async () => {
@@ -174,7 +176,7 @@ describe('restore and clone', () => {
     await paths.mkdir('directory')
     await historyOf(fs).clone('clone5', 'directory')
     expect(await paths.list('directory')).toEqual(['clone5'])
-    expect(await message(historyOf(fs).clone('clone5', 'clone6'))).toContain('is there already')
+    expect(await message(historyOf(fs).clone('clone5', 'clone6'))).toContain('exists already')
   })
 })
 
