@@ -10,6 +10,7 @@
  * | `pinning`  | moments that a pack by another process must keep               |
  * | `packing`  | history before a moment, and garbage, dropped while in use     |
  * | `retaining`| how long its owner keeps history, stored in the database       |
+ * | `spilling` | transactions larger than memory                                |
  * | `measuring`| what the space is used for                                     |
  * | `checking` | finding and repairing damage below the level of records        |
  * | `foreignHistory` | how much history an external database has kept            |
@@ -21,6 +22,7 @@ import type { Oid, Tid } from './ids.ts'
 import type { KeptMoments } from './kept-moments.ts'
 import type { Retention } from './retention.ts'
 import type { PagedBitmap } from './paged-bitmap.ts'
+import type { ObjectChange } from './changes.ts'
 
 export interface Capabilities {
   readonly intents?: Intents | undefined
@@ -28,6 +30,7 @@ export interface Capabilities {
   readonly pinning?: Pinning | undefined
   readonly packing?: Packing | undefined
   readonly retaining?: Retaining | undefined
+  readonly spilling?: Spilling | undefined
   readonly measuring?: Measuring | undefined
   readonly checking?: Checking | undefined
   readonly foreignHistory?: ForeignHistory | undefined
@@ -243,6 +246,23 @@ export interface Retaining {
 
   /** Records it durably. @throws StoreError on a store that is only read. */
   setRetention(retention: Retention): Promise<void>
+}
+
+/**
+ * Stores a transaction in parts, so that one may be larger than memory. A part is found at the tid that the transaction will
+ * have, and at no other moment: `lastTid`, `transactions` and `changes` do not show it. The next `commit` completes the
+ * transaction, with no changes of its own too. Parts that no commit completes are removed when the database is opened again.
+ */
+export interface Spilling {
+  /**
+   * Stores a part; the changes of one may replace those of an earlier one, with its tid as their base.
+   * @returns the tid of the transaction.
+   * @throws as `commit`; then earlier parts stay.
+   */
+  spill(changes: readonly ObjectChange[]): Promise<Tid>
+
+  /** Removes the parts, and gives their room back. */
+  drop(): Promise<void>
 }
 
 /** Measures how much space a database takes, and for what. */

@@ -6,7 +6,7 @@
  * overlay is dropped. A run that is appended to gets spare capacity, up to its own length.
  */
 import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
-import type { RecordSlice } from '../../store/store.ts'
+import type { RecordSlice } from '../../store/changes.ts'
 import { slabs } from '../../store/slabs.ts'
 
 const MAX_ROOM_BYTES = 1 << 20

@@ -8,7 +8,8 @@
  * With `into`, all bytes but zeros are put there at their positions, so that the caller sends them without a copy.
  */
 import type { Oid } from '../../store/ids.ts'
-import type { RecordSlice, SliceRead } from '../../store/store.ts'
+import type { RecordSlice } from '../../store/changes.ts'
+import type { SliceRead } from '../../store/store.ts'
 import { pushZeros, shortLivedBytes } from '../bytes.ts'
 import type { Records } from '../objects/records.ts'
 import { loadData } from '../zblk/data.ts'

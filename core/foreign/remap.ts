@@ -18,7 +18,7 @@ import { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
-import type { RecordSource } from '../../store/store.ts'
+import type { RecordSource } from '../../store/changes.ts'
 
 const CLASSES: ReadonlySet<string> = new Set([
   ZBigFile.CLASS_NAME,

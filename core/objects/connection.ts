@@ -22,7 +22,8 @@ import {
   ReadOnlyError,
 } from '../../store/errors.ts'
 import { formatTid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
-import type { NewTransaction, ObjectChange, RecordSource, Store, WritableStore } from '../../store/store.ts'
+import type { ObjectChange, RecordSource } from '../../store/changes.ts'
+import type { NewTransaction, Store, WritableStore } from '../../store/store.ts'
 import { classNamed } from './classes.ts'
 import type { DerivedCache, LeftOut, Participant } from './participant.ts'
 import { OidLease } from './oid-lease.ts'

@@ -6,7 +6,7 @@
  */
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
-import type { RecordSource } from '../../store/store.ts'
+import type { RecordSource } from '../../store/changes.ts'
 import { joinBytes, shortLivedBytes } from '../bytes.ts'
 import type { ObjectCache } from './object-cache.ts'
 import type { Persistent } from './persistent.ts'

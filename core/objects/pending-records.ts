@@ -8,7 +8,8 @@
  * A record's **base** is the transaction that it was made from. It stays that of the first change when an object is
  * changed again before a commit; where the object is part of the commit under way, it is set when that commit ends.
  */
-import type { NewTransaction, ObjectChange, RecordSource } from '../../store/store.ts'
+import type { ObjectChange, RecordSource } from '../../store/changes.ts'
+import type { NewTransaction } from '../../store/store.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import { slabs } from '../../store/slabs.ts'
 import { PersistentMapping } from './persistent-mapping.ts'

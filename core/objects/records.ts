@@ -3,7 +3,8 @@
  * view's moment. For data that is read without making an object of each record.
  */
 import type { Oid, Tid } from '../../store/ids.ts'
-import type { RecordSource, Revision, RevisionPart, SliceRead, Store } from '../../store/store.ts'
+import type { RecordSource } from '../../store/changes.ts'
+import type { Revision, RevisionPart, SliceRead, Store } from '../../store/store.ts'
 import type { PendingRecords } from './pending-records.ts'
 
 export class Records {

@@ -14,7 +14,7 @@ import {
 } from '../objects/record.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
-import type { RecordSlice, RecordSource } from '../../store/store.ts'
+import type { RecordSlice, RecordSource } from '../../store/changes.ts'
 
 /** Bytes in memory, or in a stored record. */
 export type Body = readonly Uint8Array[] | RecordSlice

@@ -19,7 +19,7 @@ import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid } from '../../store/ids
 import { logBytesOnDisk } from '../../store/sqlite/log.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
-import type { ObjectChange } from '../../store/store.ts'
+import type { ObjectChange } from '../../store/changes.ts'
 
 const CHILDREN = 500
 const COMMIT_PAUSE_MS = 5

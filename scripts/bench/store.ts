@@ -22,7 +22,7 @@ import { TID_MAX, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { logBytesOnDisk } from '../../store/sqlite/log.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
-import type { ObjectChange } from '../../store/store.ts'
+import type { ObjectChange } from '../../store/changes.ts'
 
 const BLOCK = 2 << 20
 const CHUNK = 4096

@@ -5,11 +5,16 @@
  * written; the Bulk is synced before the index commits, so a committed row never points to bytes that may be lost. The
  * state after the last transaction (`#lastTid`, `#nextOid`, `#bulkEnd`) changes only when a commit has succeeded; there
  * is no other writer.
+ *
+ * A transaction that does not fit into memory is stored in **parts**: `spill` writes the rows and the bulk bytes of one, under
+ * the tid that the transaction will have, and `commit` adds the last and the transaction's own row. Until then readers of
+ * other moments find none of it, and a process that opens the database after a crash removes it.
  */
 import { NO_BYTES } from '../bytes.ts'
 import { ConflictError, StoreError } from '../errors.ts'
 import { formatTid, nextTid, TID_NONE, type Oid, type Tid } from '../ids.ts'
-import { isSlice, type NewTransaction, type ObjectChange, type RecordSource } from '../store.ts'
+import { isSlice, type ObjectChange, type RecordSource } from '../changes.ts'
+import type { NewTransaction } from '../store.ts'
 import type { BulkReader, BulkWriter } from './bulk.ts'
 import { draftOf, concat, INLINE_TRANSACTION_BYTES, totalLength, type Draft } from './placement.ts'
 import type { IndexTransaction, IndexWriter, RevisionRow, TransactionRow } from './record-index.ts'
@@ -26,6 +31,27 @@ export interface CommitterParts {
 /** A row without its key. */
 type Placed = Pick<RevisionRow, 'head' | 'pos' | 'len' | 'tail'>
 
+/** What the parts of a transaction have stored so far. */
+interface Parts {
+  readonly tid: Tid
+  /** The end of the bulk before the first of them. */
+  readonly bulkStart: number
+  readonly objects: number
+  readonly bytes: number
+  readonly stored: number
+}
+
+/** What one call has written. */
+interface Written {
+  /** The first unused oid behind those that changed. */
+  readonly nextOid: number
+  /** Objects that no part had before. */
+  readonly objects: number
+  /** The sum of the records' lengths, less those that they replace. */
+  readonly bytes: number
+  readonly stored: number
+}
+
 const UNCREATED: Placed = { head: null, pos: null, len: 0, tail: null }
 
 export class Committer {
@@ -38,6 +64,7 @@ export class Committer {
   #bulkEnd = 0
   #commits = 0
   #committedBytes = 0
+  #parts: Parts | undefined
 
   /** @param last the last transaction; undefined if there is none. */
   constructor({ index, bulk, reader }: CommitterParts, last: TransactionRow | undefined) {
@@ -52,6 +79,7 @@ export class Committer {
 
   /** Continues after the last transaction. @throws StoreError if that is damaged. */
   static async open(parts: CommitterParts): Promise<Committer> {
+    await parts.index.dropParts()
     const committer = new Committer(parts, await parts.index.last())
     await parts.bulk.begin(committer.#bulkEnd)
     return committer
@@ -81,27 +109,75 @@ export class Committer {
    * @throws ConflictError, ObjectNotFoundError, StoreError, and what index and Bulk throw.
    */
   async commit(transaction: NewTransaction, allocated: number): Promise<Tid> {
-    if (transaction.changes.length === 0) return this.#lastTid
-    const tid = this.#chooseTid(transaction.tid)
+    const { changes } = transaction
+    if (changes.length === 0 && this.#parts === undefined) return this.#lastTid
+    const parts = this.#parts ?? this.#noParts(transaction.tid)
+    const { tid } = parts
     const rows = await this.#index.begin()
     try {
-      const { nextOid, bytes, stored } = await this.#write(transaction, tid, rows)
+      const written = await this.#write(changes, tid, rows)
       await this.#bulk.sync()
       const { user = '', description = '', extension = NO_BYTES } = transaction
-      const next = Math.max(this.#nextOid, allocated, nextOid)
+      const { nextOid, objects, bytes, stored } = this.#sum(parts, written, allocated)
       const bulkEnd = this.#bulk.end
-      const objects = transaction.changes.length
-      const row = { tid, user, description, extension, objects, bytes, nextOid: next, bulkEnd, stored }
-      await rows.commit(row)
+      await rows.commit({ tid, user, description, extension, objects, bytes, nextOid, bulkEnd, stored })
       this.#commits++
       this.#committedBytes += bytes
       this.#lastTid = tid
-      this.#nextOid = next
+      this.#nextOid = nextOid
       this.#bulkEnd = bulkEnd
+      this.#parts = undefined
       return tid
     } catch (error) {
       await this.#giveUp(rows)
       throw error
+    }
+  }
+
+  /**
+   * Writes a part of the transaction that the next commit completes; resolves to its tid, at which the part can be read. When it
+   * rejects, earlier parts stay. @throws as {@link Committer.commit}
+   */
+  async spill(changes: readonly ObjectChange[], allocated: number): Promise<Tid> {
+    const parts = this.#parts ?? this.#noParts(undefined)
+    const { tid, bulkStart } = parts
+    const rows = await this.#index.begin(true)
+    try {
+      this.#parts = parts
+      const written = await this.#write(changes, tid, rows)
+      await this.#bulk.sync()
+      await rows.keep(tid)
+      const { nextOid, ...sums } = this.#sum(parts, written, allocated)
+      this.#parts = { tid, bulkStart, ...sums }
+      this.#nextOid = nextOid
+      this.#bulkEnd = this.#bulk.end
+      return tid
+    } catch (error) {
+      await this.#giveUp(rows)
+      throw error
+    }
+  }
+
+  /** Removes what was spilled since the last commit, and gives its room back. */
+  async dropSpilled(): Promise<void> {
+    if (this.#parts === undefined) return
+    await this.#index.dropParts()
+    this.#bulkEnd = this.#parts.bulkStart
+    this.#parts = undefined
+    await this.#bulk.settle()
+    await this.#bulk.begin(this.#bulkEnd)
+  }
+
+  #noParts(tid: Tid | undefined): Parts {
+    return { tid: this.#chooseTid(tid), bulkStart: this.#bulkEnd, objects: 0, bytes: 0, stored: 0 }
+  }
+
+  #sum(parts: Parts, written: Written, allocated: number): Written {
+    return {
+      nextOid: Math.max(this.#nextOid, allocated, written.nextOid),
+      objects: parts.objects + written.objects,
+      bytes: parts.bytes + written.bytes,
+      stored: parts.stored + written.stored,
     }
   }
 
@@ -127,12 +203,7 @@ export class Committer {
     )
   }
 
-  /** Returns the first unused oid after those changed, the sum of the records' lengths, and the bytes added. */
-  async #write(
-    { changes }: NewTransaction,
-    tid: Tid,
-    rows: IndexTransaction,
-  ): Promise<{ readonly nextOid: number; readonly bytes: number; readonly stored: number }> {
+  async #write(changes: readonly ObjectChange[], tid: Tid, rows: IndexTransaction): Promise<Written> {
     await this.#bulk.begin(this.#bulkEnd)
     await this.#checkConflicts(changes)
     const drafts: (Draft | undefined)[] = []
@@ -143,17 +214,23 @@ export class Committer {
     const unitBytes = drafts.reduce((sum, draft) => sum + (draft ? totalLength(draft.units) : 0), 0)
     const isInRows = unitBytes < INLINE_TRANSACTION_BYTES
     let nextOid = 0
+    let objects = changes.length
     let bytes = 0
     let stored = unitBytes
     for (const [index, { oid }] of changes.entries()) {
       const draft = drafts[index]
       const row = { oid, tid, ...(await this.#place(draft, isInRows)) }
-      rows.add(row)
       bytes += recordSize(row)
+      if (this.#parts === undefined) rows.add(row)
+      else {
+        const replaced = rows.replace(row)
+        if (replaced !== undefined) objects--
+        bytes -= replaced ?? 0
+      }
       stored += (draft?.head.length ?? 0) + (draft?.tail.length ?? 0)
       if (oid >= nextOid) nextOid = oid + 1
     }
-    return { nextOid, bytes, stored }
+    return { nextOid, objects, bytes, stored }
   }
 
   async #checkConflicts(changes: readonly ObjectChange[]): Promise<void> {

@@ -94,16 +94,34 @@ export interface IndexWriter {
   /** The tid of the newest revision of each oid; TID_NONE if there is none. */
   newestTids(oids: readonly Oid[]): readonly Tid[] | Promise<readonly Tid[]>
 
-  /** Begins a transaction. Only one may be in progress. */
-  begin(): IndexTransaction | Promise<IndexTransaction>
+  /**
+   * Begins a transaction. Only one may be in progress.
+   * @param isPart its rows will be kept with {@link IndexTransaction.keep}.
+   */
+  begin(isPart?: boolean): IndexTransaction | Promise<IndexTransaction>
+
+  /** Removes the rows of all parts that no transaction has completed; an earlier process may have left them. */
+  dropParts(): void | Promise<void>
 }
 
 /**
- * Rows are added one at a time while their bulk bytes are still being written; none is visible before `commit`. The
- * transaction ends with `commit` or `rollback`; after a failed `commit`, call `rollback`.
+ * Rows are added one at a time while their bulk bytes are still being written; none is visible before it ends. The
+ * transaction ends with `commit`, `keep` or `rollback`; after a failed `commit` or `keep`, call `rollback`.
  */
 export interface IndexTransaction {
   add(row: RevisionRow): void
+
+  /**
+   * As {@link IndexTransaction.add}, where parts were kept: a row of the same object and transaction is replaced.
+   * @returns the length of the record that it had; undefined where there was none.
+   */
+  replace(row: RevisionRow): number | undefined
+
+  /**
+   * Ends the transaction with its rows as a part of transaction `tid`, which is yet to be committed: they are found at that moment alone.
+   * They need not be durable. {@link IndexTransaction.commit} of a later one completes them.
+   */
+  keep(tid: Tid): void | Promise<void>
 
   /** Makes all rows visible and durable. The bulk bytes that they point to must be durable already. */
   commit(transaction: TransactionRow): void | Promise<void>

@@ -1,6 +1,6 @@
 /** Slices of stored records as parts of new ones: a second row that points to existing bulk bytes. */
 import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../errors.ts'
-import type { RecordSlice } from '../store.ts'
+import type { RecordSlice } from '../changes.ts'
 import { BulkDamageError, type BulkReader } from './bulk.ts'
 import { UNIT_BYTES } from './frame.ts'
 import { concat, draftOf, type Draft } from './placement.ts'

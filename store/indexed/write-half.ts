@@ -1,7 +1,8 @@
 /** The write half of a store over an index and a Bulk: allocation of oids, the last transaction, and intents. */
-import type { Intents } from '../capabilities.ts'
+import type { Intents, Spilling } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
 import { oid as toOid, type Tid } from '../ids.ts'
+import type { ObjectChange } from '../changes.ts'
 import type { NewTransaction, OidRange } from '../store.ts'
 
 export interface WriteHalfParts {
@@ -11,6 +12,10 @@ export interface WriteHalfParts {
   readonly nextOid: number
   /** Stores a transaction after those of earlier calls. `nextOid`: the first oid that is not allocated. */
   readonly commit: (transaction: NewTransaction, nextOid: number) => Promise<Tid>
+  /** Stores a part of the next transaction; `nextOid` as for `commit`. */
+  readonly spill: (changes: readonly ObjectChange[], nextOid: number) => Promise<Tid>
+  /** Removes the parts that no transaction has completed. */
+  readonly dropSpilled: () => Promise<void>
   /** Undefined if the store does not support them. */
   readonly intents: Intents | undefined
   /** The message about entries that have not been read. */
@@ -20,6 +25,17 @@ export interface WriteHalfParts {
 export class WriteHalf {
   /** The intents, as the capability offers them. */
   readonly intents: Intents | undefined
+  /** Transactions in parts, as the capability offers them. */
+  readonly spilling: Spilling = {
+    spill: async changes => {
+      await this.#prepare(changes)
+      return await this.#parts.spill(changes, this.#nextOid)
+    },
+    drop: async () => {
+      this.#assertOpen()
+      await this.#parts.dropSpilled()
+    },
+  }
   readonly #parts: WriteHalfParts
   /** False while there may be entries to be read before the next transaction, which voids them. */
   #areIntentsRead = false
@@ -59,12 +75,16 @@ export class WriteHalf {
   }
 
   async commit(transaction: NewTransaction): Promise<Tid> {
-    this.#assertOpen()
-    // Copied objects bring their own oids: do not allocate those.
-    for (const { oid } of transaction.changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
-    if (!this.#areIntentsRead) await this.#assertNoIntents()
+    await this.#prepare(transaction.changes)
     this.#lastTid = await this.#parts.commit(transaction, this.#nextOid)
     return this.#lastTid
+  }
+
+  async #prepare(changes: readonly ObjectChange[]): Promise<void> {
+    this.#assertOpen()
+    // Objects that come with their oids, as copies from elsewhere do, take them.
+    for (const { oid } of changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
+    if (!this.#areIntentsRead) await this.#assertNoIntents()
   }
 
   async #assertNoIntents(): Promise<void> {

@@ -35,6 +35,8 @@ interface Rows {
   /** Oldest first, with the oids that each changed, ascending. */
   readonly transactions: readonly { readonly row: TransactionRow; readonly oids: readonly Oid[] }[]
   readonly notes: ReadonlyMap<string, string>
+  /** The transaction of rows that no transaction has completed. */
+  readonly unfinished?: Tid | undefined
 }
 
 const NO_ROWS: Rows = { revisions: new Map(), transactions: [], notes: new Map() }
@@ -44,8 +46,10 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
   readonly #revisions: Map<Oid, StoredRow[]>
   readonly #transactions: { readonly row: TransactionRow; readonly oids: readonly Oid[] }[]
   readonly #notes: Map<string, string>
+  #unfinished: Tid | undefined
 
-  constructor({ revisions, transactions, notes }: Rows = NO_ROWS) {
+  constructor({ revisions, transactions, notes, unfinished }: Rows = NO_ROWS) {
+    this.#unfinished = unfinished
     this.#revisions = new Map([...revisions].map(([oid, rows]) => [oid, [...rows]]))
     this.#transactions = [...transactions]
     this.#notes = new Map(notes)
@@ -57,6 +61,7 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
       revisions: this.#revisions,
       transactions: this.#transactions,
       notes: this.#notes,
+      unfinished: this.#unfinished,
     })
   }
 
@@ -70,7 +75,7 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
 
   revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] {
     const tids = (this.#revisions.get(oid) ?? []).map(({ tid }) => tid)
-    return tids.filter(tid => tid > after && tid <= upTo).toReversed()
+    return tids.filter(tid => tid > after && tid <= upTo && tid !== this.#unfinished).toReversed()
   }
 
   lastTid(): Tid {
@@ -113,6 +118,15 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
     return {
       // The caller may reuse the memory of its rows.
       add: row => void added.push(summed({ ...row, head: copied(row.head), tail: copied(row.tail) })),
+      replace: row => {
+        const before = this.find([row])[0]
+        added.push(summed({ ...row, head: copied(row.head), tail: copied(row.tail) }))
+        return before && recordSize(before)
+      },
+      keep: tid => {
+        this.#unfinished = tid
+        this.#put(added)
+      },
       commit: row => this.#commit(row, added),
       isInDoubt: false,
       rollback: () => undefined,
@@ -120,13 +134,32 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
   }
 
   #commit(row: TransactionRow, added: readonly StoredRow[]): void {
+    this.#put(added)
+    const parts =
+      this.#unfinished === undefined ? [] : [...this.#revisions.values()].map(rows => rows.slice(-1)).flat()
+    const changed = [...parts.filter(({ tid }) => tid === row.tid), ...added].map(({ oid }) => oid)
+    const oids = [...new Set(changed)].toSorted((a, b) => a - b)
+    this.#unfinished = undefined
+    this.#transactions.push({ row: { ...row, extension: Uint8Array.from(row.extension) }, oids })
+  }
+
+  #put(added: readonly StoredRow[]): void {
     for (const revision of added) {
       const rows = this.#revisions.get(revision.oid)
       if (rows === undefined) this.#revisions.set(revision.oid, [revision])
+      else if (rows.at(-1)?.tid === revision.tid) rows.splice(-1, 1, revision)
       else rows.push(revision)
     }
-    const oids = added.map(({ oid }) => oid).toSorted((a, b) => a - b)
-    this.#transactions.push({ row: { ...row, extension: Uint8Array.from(row.extension) }, oids })
+  }
+
+  dropParts(): void {
+    const tid = this.#unfinished
+    this.#unfinished = undefined
+    if (tid === undefined) return
+    for (const [oid, rows] of this.#revisions) {
+      if (rows.at(-1)?.tid === tid) rows.pop()
+      if (rows.length === 0) this.#revisions.delete(oid)
+    }
   }
 
   end(): IndexEnd {

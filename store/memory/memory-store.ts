@@ -201,12 +201,15 @@ export class MemoryStore extends MemoryReads implements WritableStore {
     super(database)
     this.#unlock = database.lock('a store in this process')
     const { index, bulk, intents } = database
+    index.dropParts()
     const committer = new Committer({ index, bulk, reader: bulk }, index.last())
     this.#writing = new WriteHalf({
       name: NAME,
       lastTid: committer.lastTid,
       nextOid: committer.nextOid,
       commit: (transaction, nextOid) => this.#queue(() => committer.commit(transaction, nextOid)),
+      spill: (changes, nextOid) => this.#queue(() => committer.spill(changes, nextOid)),
+      dropSpilled: () => this.#queue(() => committer.dropSpilled()),
       intents,
       describeWaiting: (_, count) => `${NAME} has ${count} synced writes that are not in a transaction yet`,
     })
@@ -216,6 +219,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
       pinning: this.pinning,
       packing: new IndexedPacking(this),
       retaining: this.retaining,
+      spilling: this.#writing.spilling,
       measuring: this.measuring,
     }
   }

@@ -90,6 +90,12 @@ export class LogFiles {
     return fd
   }
 
+  /** Closes a segment that has lost its name since it was opened; returns whether it has. */
+  closeRemoved(index: number): boolean {
+    const fd = this.#open.get(index)
+    return fd !== undefined && fstatSync(fd).nlink === 0 && this.#open.delete(index)
+  }
+
   /**
    * A descriptor of a segment for direct writes: whole pages, from page-aligned memory. Undefined if the
    * filesystem does not support them. Valid until a segment is created or removed, another one is requested, or all are

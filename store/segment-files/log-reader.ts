@@ -108,9 +108,18 @@ export class LogReader implements BulkScan {
     }
   }
 
-  /** Reads whole units of one group. */
+  /** Reads whole units of one group. A segment that was removed and created again is reopened. */
   #readUnits(pos: number, target: Uint8Array): void {
-    const fd = this.#files.segment(segmentOf(pos))
+    const index = segmentOf(pos)
+    try {
+      this.#readOpenUnits(this.#files.segment(index), pos, target)
+    } catch (error) {
+      if (!(error instanceof BulkDamageError) || !this.#files.closeRemoved(index)) throw error
+      this.#readOpenUnits(this.#files.segment(index), pos, target)
+    }
+  }
+
+  #readOpenUnits(fd: number, pos: number, target: Uint8Array): void {
     if (!readAt(fd, target, offsetOf(pos))) throw new BulkDamageError(CUT_SHORT)
     const group = pos - (pos % GROUP_BYTES)
     const known = this.#groups.get(group)

@@ -1,9 +1,10 @@
 /** Reads the tables of a SQLite database in pages (index-scan.ts). Each call is one statement or few. */
 import type { Database, Statement } from 'better-sqlite3'
 import type { Added, Space, StoredRevision } from '../capabilities.ts'
-import type { Tid } from '../ids.ts'
+import { TID_MAX, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
+import { UNFINISHED } from './parts.ts'
 import type { EntryKey, IndexEnd, IndexScan, PackedTransaction } from '../indexed/index-scan.ts'
 
 type EntryRow = [
@@ -35,7 +36,8 @@ export class SqliteIndexScan implements IndexScan {
     this.#end = db
       .prepare<[], [bigint, bigint, bigint]>(
         `SELECT max(ifnull((SELECT max(tid) FROM txn), 0),
-           ifnull((SELECT max(tid) FROM revision INDEXED BY revision_by_tid), 0)),
+           ifnull((SELECT max(tid) FROM revision INDEXED BY revision_by_tid
+             WHERE tid < ifnull(${UNFINISHED}, ${TID_MAX})), 0)),
            ifnull((SELECT next_oid FROM txn ORDER BY tid DESC LIMIT 1), 0),
            ifnull((SELECT log_end FROM txn ORDER BY tid DESC LIMIT 1), 0)`,
       )

@@ -6,9 +6,10 @@
  * newest revision is compared with the last transaction wherever the loss of a `txn` row could go undetected.
  */
 import type { Database, Statement } from 'better-sqlite3'
-import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { oid as toOid, tid as toTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { Index, RevisionKey, RevisionRow } from '../indexed/record-index.ts'
 import type { TransactionInfo } from '../store.ts'
+import { UNFINISHED } from './parts.ts'
 import {
   damagedTransaction,
   isIntact,
@@ -36,6 +37,7 @@ export class SqliteIndex implements Index {
   readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
   readonly #oldestTransactions: Statement<[bigint, bigint, number], TransactionCells>
   readonly #newestTransactions: Statement<[bigint, bigint, number], TransactionCells>
+  readonly #unfinished: Statement<[], bigint | null>
   readonly #begin: Statement
   readonly #end: Statement
 
@@ -50,7 +52,7 @@ export class SqliteIndex implements Index {
     this.#revisions = db
       .prepare<[number, bigint, bigint], bigint>(
         `SELECT tid FROM revision INDEXED BY revision_by_oid
-         WHERE oid = ? AND tid > ? AND tid <= ? ORDER BY tid DESC`,
+         WHERE oid = ? AND tid > ? AND tid <= ? AND tid IS NOT ${UNFINISHED} ORDER BY tid DESC`,
       )
       .safeIntegers()
       .pluck()
@@ -62,12 +64,13 @@ export class SqliteIndex implements Index {
     this.#changes = db
       .prepare<[bigint, number, bigint, number], [bigint, number]>(
         `SELECT tid, CAST(oid AS REAL) FROM revision INDEXED BY revision_by_tid
-         WHERE (tid, oid) > (?, ?) AND tid <= ? ORDER BY tid, oid LIMIT ?`,
+         WHERE (tid, oid) > (?, ?) AND tid <= ? AND tid IS NOT ${UNFINISHED} ORDER BY tid, oid LIMIT ?`,
       )
       .safeIntegers()
       .raw(true)
     this.#oldestTransactions = selectTransactions(db, 'WHERE tid > ? AND tid <= ? ORDER BY tid LIMIT ?')
     this.#newestTransactions = selectTransactions(db, 'WHERE tid > ? AND tid <= ? ORDER BY tid DESC LIMIT ?')
+    this.#unfinished = db.prepare<[], bigint | null>(`SELECT ${UNFINISHED}`).safeIntegers().pluck()
     this.#begin = db.prepare('BEGIN')
     this.#end = db.prepare('COMMIT')
   }
@@ -125,7 +128,9 @@ export class SqliteIndex implements Index {
   /** Detects a damaged entry of the last transaction, instead of returning an earlier moment. */
   #checkNewest(found: Tid, upTo: Tid): void {
     const newest = (this.#newest.get(upTo) ?? TID_NONE) as Tid
-    if (newest > found) throw damagedTransaction(newest)
+    if (newest <= found) return
+    if (newest !== this.#unfinished.get()) throw damagedTransaction(newest)
+    this.#checkNewest(found, toTid(newest - 1n))
   }
 
   #newestOfMany(oids: readonly Oid[], at: Tid): readonly (RevisionRow | undefined)[] {

@@ -226,6 +226,8 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       lastTid,
       nextOid,
       commit: (transaction, next) => client.commit(transaction, next),
+      spill: (changes, next) => client.spill(changes, next),
+      dropSpilled: () => client.dropSpilled(),
       intents: this.#intentLog,
       describeWaiting: (base, count) => waitingIntents(place.path, base, count),
     })
@@ -234,6 +236,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       pinning: this.pinning,
       packing: new SqlitePacking(this),
       retaining: this.retaining,
+      spilling: this.#writing.spilling,
       measuring: new IndexedMeasuring(this),
     }
   }

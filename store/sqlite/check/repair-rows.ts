@@ -5,6 +5,7 @@
 import Database from 'better-sqlite3'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
 import { transactionSum } from '../../indexed/row-sums.ts'
+import { SqliteParts } from '../parts.ts'
 import { isGoodRow, type RevisionCells } from './storage-check.ts'
 
 interface TransactionRow {
@@ -17,7 +18,7 @@ interface TransactionRow {
   readonly stored: bigint
 }
 
-/** @throws SqliteError if the tables cannot be read to their end. Nothing has been changed then. */
+/** @throws SqliteError if the tables cannot be read to their end. Only parts of an unfinished transaction are gone then. */
 export function repairRows(path: string): void {
   const db = new Database(path, { fileMustExist: true })
   try {
@@ -26,6 +27,7 @@ export function repairRows(path: string): void {
       { safeIntegers: true, deterministic: true, varargs: true },
       (...cells: unknown[]) => (isGoodRow(cells as unknown as RevisionCells) ? 1 : 0),
     )
+    new SqliteParts(db).drop()
     db.transaction(() => {
       db.exec(`
         CREATE TEMP TABLE good AS

@@ -13,6 +13,9 @@ export interface WriterData {
 
 export type WriterRequest =
   | { readonly kind: 'commit'; readonly transaction: WireTransaction; readonly nextOid: number }
+  /** A part of a transaction; the reply has its tid in `spilled`. Its texts are not used. */
+  | { readonly kind: 'spill'; readonly transaction: WireTransaction; readonly nextOid: number }
+  | { readonly kind: 'drop spilled' }
   | { readonly kind: 'pack'; readonly step: PackStep }
   | { readonly kind: 'close' }
 
@@ -25,6 +28,7 @@ export type WriterReply =
       readonly stats: WriterStats
       /** The result of a pack's step. */
       readonly packed?: PackStepResult
+      readonly spilled?: bigint
     }
   | { readonly kind: 'error'; readonly error: WireError }
 

@@ -13,6 +13,7 @@ import { rowSum, transactionSum } from '../../indexed/row-sums.ts'
 import { isIntact, selectTransactions, unverifiedTransactionRow, type TransactionCells } from '../rows.ts'
 import { isFull } from '../sqlite-errors.ts'
 import { SqliteIndex } from '../sqlite-index.ts'
+import { SqliteParts } from '../parts.ts'
 
 export class SqliteIndexWriter implements IndexWriter {
   readonly #db: Database
@@ -24,6 +25,10 @@ export class SqliteIndexWriter implements IndexWriter {
   readonly #insertTransaction: Statement<
     [bigint, string, string, Uint8Array, number, number, number, number, number, number]
   >
+  readonly #removeRevision: Statement<[number, bigint], number>
+  readonly #parts: SqliteParts
+  /** Whether rows of parts may be there. */
+  #hasParts = true
   readonly #begin: Statement
   readonly #commit: Statement
   readonly #rollback: Statement
@@ -39,6 +44,13 @@ export class SqliteIndexWriter implements IndexWriter {
     this.#insertRevision = db.prepare(
       'INSERT INTO revision (oid, tid, sum, head, pos, len, tail) VALUES (?, ?, ?, ?, ?, ?, ?)',
     )
+    this.#removeRevision = db
+      .prepare<[number, bigint], number>(
+        `DELETE FROM revision WHERE oid = ? AND tid = ?
+         RETURNING ifnull(length(head), 0) + len + ifnull(length(tail), 0)`,
+      )
+      .pluck()
+    this.#parts = new SqliteParts(db)
     this.#insertTransaction = db.prepare(
       `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -84,15 +96,35 @@ export class SqliteIndexWriter implements IndexWriter {
     return oids.map(oid => (this.#newest.get(oid) ?? TID_NONE) as Tid)
   }
 
-  begin(): IndexTransaction {
+  dropParts(): void {
+    if (this.#hasParts) this.#parts.drop()
+    this.#hasParts = false
+  }
+
+  begin(isPart = false): IndexTransaction {
+    // Parts are made durable by the commit that completes them.
+    if (isPart) this.#db.pragma('synchronous = NORMAL')
     this.#begin.run()
     let isInDoubt = false
+    const add = ({ oid, tid, head, pos, len, tail }: RevisionRow): void => {
+      this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
+    }
     return {
-      add: ({ oid, tid, head, pos, len, tail }) => {
-        this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
+      add,
+      replace: row => {
+        const replaced = this.#removeRevision.get(row.oid, row.tid)
+        add(row)
+        return replaced
+      },
+      keep: tid => {
+        this.#parts.note(tid)
+        this.#hasParts = true
+        this.#commit.run()
+        this.#db.pragma('synchronous = FULL')
       },
       commit: row => {
         this.#insert(row)
+        if (this.#hasParts) this.#parts.clear()
         try {
           this.#commit.run()
         } catch (error) {
@@ -100,6 +132,7 @@ export class SqliteIndexWriter implements IndexWriter {
           isInDoubt = !isFull(error)
           throw error
         }
+        this.#hasParts = false
       },
       get isInDoubt() {
         return isInDoubt
@@ -107,6 +140,7 @@ export class SqliteIndexWriter implements IndexWriter {
       rollback: () => {
         // After some errors SQLite has already rolled back, and a second ROLLBACK would fail.
         if (this.#db.inTransaction) this.#rollback.run()
+        if (isPart) this.#db.pragma('synchronous = FULL')
       },
     }
   }

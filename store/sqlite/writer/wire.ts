@@ -8,7 +8,8 @@
  */
 import { oid as toOid, tid as toTid, type Oid, type Tid } from '../../ids.ts'
 import { NO_BYTES } from '../../bytes.ts'
-import { isSlice, type NewTransaction, type ObjectChange, type RecordSource } from '../../store.ts'
+import { isSlice, type ObjectChange, type RecordSource } from '../../changes.ts'
+import type { NewTransaction } from '../../store.ts'
 
 export interface WireTransaction {
   readonly description: string

@@ -5,7 +5,8 @@
 import { Worker } from 'node:worker_threads'
 import { siblingModule } from '../../sibling-module.ts'
 import { StoreError, WriterGoneError, fromWire } from '../../errors.ts'
-import type { Tid } from '../../ids.ts'
+import { tid as toTid, type Tid } from '../../ids.ts'
+import type { ObjectChange } from '../../changes.ts'
 import type { NewTransaction } from '../../store.ts'
 import { type WriterData, type WriterReply, type WriterRequest, type WriterStats } from './messages.ts'
 import type { DatabasePlace } from '../open/database-place.ts'
@@ -66,6 +67,22 @@ export class WriterClient {
       encoded.copied,
     ])
     return lastTid as Tid
+  }
+
+  /** Stores a part of the next transaction; resolves to the tid that this will have. `nextOid` as for a commit. */
+  async spill(changes: readonly ObjectChange[], nextOid: number): Promise<Tid> {
+    if (this.#failure !== undefined) throw this.#failure
+    const encoded = encodeTransaction({ changes })
+    const { spilled } = await this.#request({ kind: 'spill', transaction: encoded, nextOid }, [
+      encoded.copied,
+    ])
+    if (spilled === undefined) throw new StoreError(`the writer of ${this.#path} did not spill`)
+    return toTid(spilled)
+  }
+
+  /** Removes what was spilled since the last commit. */
+  async dropSpilled(): Promise<void> {
+    await this.#request({ kind: 'drop spilled' }, [])
   }
 
   /** Runs a step of a pack after the queued commits. */

@@ -36,7 +36,7 @@ function main(port: NonNullable<typeof parentPort>): void {
     const files = logFilesOf(db, 'write')
     const guard = new Guard(path, fd, db, files, checkpoints)
     const { committer, packWriter } = await openWriters(db, files, checkpoints)
-    const done = (packed?: PackStepResult): void =>
+    const done = (result: { readonly packed?: PackStepResult; readonly spilled?: bigint } = {}): void =>
       reply({
         kind: 'done',
         lastTid: committer.lastTid,
@@ -47,7 +47,7 @@ function main(port: NonNullable<typeof parentPort>): void {
           checkpoints: checkpoints.count,
           checkpointFailure: checkpoints.failure,
         },
-        ...(packed && { packed }),
+        ...result,
       })
     done()
     const serve = async (request: WriterRequest): Promise<void> => {
@@ -56,9 +56,19 @@ function main(port: NonNullable<typeof parentPort>): void {
         await committer.commit(decodeTransaction(request.transaction), request.nextOid)
         done()
         checkpoints.afterCommit()
+      } else if (request.kind === 'spill') {
+        guard.beforeChange()
+        const { changes } = decodeTransaction(request.transaction)
+        done({ spilled: await committer.spill(changes, request.nextOid) })
+        checkpoints.afterCommit()
+      } else if (request.kind === 'drop spilled') {
+        guard.beforeChange()
+        await committer.dropSpilled()
+        done()
+        checkpoints.afterCommit()
       } else if (request.kind === 'pack') {
         guard.beforeChange()
-        done(await packWriter.run(request.step))
+        done({ packed: await packWriter.run(request.step) })
         checkpoints.afterPackStep()
       } else {
         guard.close()

@@ -11,7 +11,7 @@ import { ROOT_OID, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { lastLogEnd, logFilesOf } from '../../../store/sqlite/log.ts'
 import { UNIT_BYTES } from '../../../store/indexed/frame.ts'
 import type { WritableSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
-import type { ObjectChange, RecordSource } from '../../../store/store.ts'
+import type { ObjectChange, RecordSource } from '../../../store/changes.ts'
 import { newOids } from '../../tools/new-oids.ts'
 
 export type Random = (end: number) => number

@@ -10,7 +10,7 @@ import { encodeData, encodeRecord, ZDATA } from '../../../core/objects/record.ts
 import { CorruptRecordError } from '../../../store/errors.ts'
 import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
-import type { RecordSource } from '../../../store/store.ts'
+import type { RecordSource } from '../../../store/changes.ts'
 import { databaseBytes } from '../../tools/database-files.ts'
 import { temporaryDatabase } from '../../tools/temporary-database.ts'
 import { checkTables, ObjectModel, seeded, storedRevisions } from './object-model.ts'

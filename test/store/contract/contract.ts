@@ -17,6 +17,7 @@ import { readingContract } from './reading.ts'
 import { retainingContract } from './retaining.ts'
 import { sizeContract } from './sizes.ts'
 import { sliceContract } from './slices.ts'
+import { spillingContract } from './spilling.ts'
 import { watchingContract } from './watching.ts'
 
 /** The capabilities that a writer offers, and those that a reader beside it does. */
@@ -43,6 +44,7 @@ export function storeContract(name: string, make: MakeDatabase, offers: Offers):
   if (offers.writer.includes('intents')) intentsContract(name, make)
   if (offers.writer.includes('packing')) packingContract(name, make)
   if (offers.writer.includes('measuring')) measuringContract(name, make)
+  if (offers.writer.includes('spilling')) spillingContract(name, make)
   if (offers.writer.includes('pinning')) pinningContract(name, make)
   if (offers.writer.includes('retaining')) retainingContract(name, make)
   if (offers.reader.includes('checking')) checkingContract(name, make)

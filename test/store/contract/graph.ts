@@ -6,7 +6,8 @@ import type { Mark } from '../../../store/capabilities.ts'
 import { oid as toOid, ROOT_OID, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { KeptRevisions } from '../../../store/kept-moments.ts'
 import { PagedBitmap } from '../../../store/paged-bitmap.ts'
-import type { ObjectChange, WritableStore } from '../../../store/store.ts'
+import type { ObjectChange } from '../../../store/changes.ts'
+import type { WritableStore } from '../../../store/store.ts'
 
 export const MARKER = new URL(import.meta.url)
 

@@ -1,5 +1,6 @@
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
-import type { RecordSource, Store, WritableStore } from '../../../store/store.ts'
+import type { RecordSource } from '../../../store/changes.ts'
+import type { Store, WritableStore } from '../../../store/store.ts'
 import { afterEach, beforeEach } from 'vitest'
 
 /** A database for one test. */

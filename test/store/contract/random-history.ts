@@ -1,6 +1,7 @@
 /** Histories of random transactions, the same for the same seed. */
 import { TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
-import type { ObjectChange, RecordSource, WritableStore } from '../../../store/store.ts'
+import type { ObjectChange, RecordSource } from '../../../store/changes.ts'
+import type { WritableStore } from '../../../store/store.ts'
 import type { History, WrittenTransaction } from '../history.ts'
 import { newOids } from '../../tools/new-oids.ts'
 

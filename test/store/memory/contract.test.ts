@@ -13,6 +13,6 @@ storeContract(
   },
   {
     reader: ['checking', 'measuring', 'pinning', 'retaining', 'watching'],
-    writer: ['intents', 'measuring', 'packing', 'pinning', 'retaining'],
+    writer: ['intents', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
   },
 )

@@ -1,0 +1,45 @@
+/**
+ * The parts of a transaction that is not complete (store/indexed/committer.ts): rows of `revision` whose tid is in this row of
+ * `meta`. Readers of other moments do not see them, and the next writer removes them.
+ */
+import type { Database } from 'better-sqlite3'
+import type { Tid } from '../ids.ts'
+
+/** The name of the row; its value is an integer. */
+const PARTS = 'unfinished transaction'
+
+/** The tid of the rows of an unfinished transaction, as a subquery; NULL where there are none. */
+export const UNFINISHED = `(SELECT value FROM meta WHERE name = '${PARTS}')`
+
+/** Rows that are removed at once. */
+const BATCH_ROWS = 10_000
+
+export class SqliteParts {
+  readonly #db: Database
+
+  constructor(db: Database) {
+    this.#db = db
+  }
+
+  /** Notes that rows of this transaction are parts; to be called in the SQLite transaction that adds them. */
+  note(tid: Tid): void {
+    this.#db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(PARTS, tid)
+  }
+
+  /** Notes that there are none; to be called in the SQLite transaction that completes or removes them. */
+  clear(): void {
+    this.#db.prepare('DELETE FROM meta WHERE name = ?').run(PARTS)
+  }
+
+  /** Removes all rows, some at a time. A process that dies meanwhile leaves the rest to the next. */
+  drop(): void {
+    const tid = this.#db.prepare<[], bigint>(`SELECT ${UNFINISHED}`).pluck().safeIntegers().get()
+    if (typeof tid !== 'bigint') return
+    const remove = this.#db.prepare(
+      `DELETE FROM revision WHERE id IN
+         (SELECT id FROM revision INDEXED BY revision_by_tid WHERE tid = ? LIMIT ${BATCH_ROWS})`,
+    )
+    while (remove.run(tid).changes > 0);
+    this.clear()
+  }
+}
