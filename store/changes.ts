@@ -26,7 +26,10 @@ export interface RecordSource {
 /** One object's part in a transaction. */
 export interface ObjectChange {
   readonly oid: Oid
-  /** The transaction of the state that the change was made from; TID_NONE for a new object. */
+  /**
+   * The transaction of the state that the change was made from, or a later moment at which the object still had that state;
+   * TID_NONE for a new object.
+   */
   readonly base: Tid
   /** The new record; null is a tombstone (the undo of the object's creation). */
   readonly record: RecordSource | null

@@ -193,7 +193,7 @@ export interface WritableStore extends ReadableStore {
   /**
    * Stores a transaction; resolves to its tid when it is on disk. With no changes it still waits until every
    * earlier commit is on disk, stores nothing, and resolves to `lastTid`.
-   * @throws ConflictError if an object's newest revision is not its `base`; NoSpaceError; StoreError.
+   * @throws ConflictError if an object has a revision later than its `base`; NoSpaceError; StoreError.
    */
   commit(transaction: NewTransaction): Promise<Tid>
 }

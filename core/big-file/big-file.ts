@@ -122,7 +122,6 @@ export class BigFile implements Participant {
     const bases: ReadonlyMap<number, Uint8Array>[] = []
     for (const part of parts) {
       await this.#assertReadable(part.blk)
-      await this.#blocks.lookUp(part.blk, part.lo, part.hi)
       bases.push(await this.#edges(part))
     }
     this.#connection.join(this)

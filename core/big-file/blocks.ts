@@ -219,27 +219,9 @@ export class Blocks {
     return data
   }
 
-  /**
-   * A chunk's or ZBlk0's data that is about to be replaced; undefined if it is damaged or missing. It is cached, so that
-   * the commit need not read it.
-   */
+  /** A chunk's or ZBlk0's data that is about to be replaced; undefined if it is damaged or missing. */
   dataIfReadable(oid: Oid): Promise<StoredData | undefined> {
     return ifReadable(() => this.#longChunk(oid))
-  }
-
-  /** Looks up the chunks of one slot within `[lo, hi)` that are about to be replaced. */
-  async lookUp(blk: number, lo: number, hi: number): Promise<void> {
-    const ref = await this.find(blk)
-    if (ref === undefined) return
-    const layout = await this.layout(blk, ref)
-    if (!('offs' in layout)) return
-    const { offs } = layout
-    const end = firstAfter(offs, hi - 1)
-    for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < end; i++) {
-      const off = offs[i] as number
-      const isSlot = (offs[i + 1] ?? this.blksize) - off <= CHUNK_BYTES
-      if (isSlot && off + CHUNK_BYTES > lo) await this.dataIfReadable(oidAt(layout, i))
-    }
   }
 
   #checkChunk(block: Ref, off: number, len: number, next: number): void {

@@ -14,7 +14,7 @@ import { ZBLK0, ZDATA } from '../objects/record.ts'
 import { oidAt } from '../zblk/chunk-index.ts'
 import { bodyBytes, cutBody, dataRecord, readBody, type Body, type StoredData } from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
-import { oid as oidOf, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { oid as oidOf, TID_NONE, type Oid } from '../../store/ids.ts'
 import type { RecordSlice } from '../../store/changes.ts'
 import type { Blocks } from './blocks.ts'
 import { CHUNK_BYTES, chunkUp } from './chunks.ts'
@@ -33,8 +33,6 @@ interface NewChunk {
 /** A chunk that keeps its oid. */
 interface Rewrite {
   readonly oid: Oid
-  /** The transaction that last changed it. */
-  readonly tid: Tid
   readonly body: Body
 }
 
@@ -70,7 +68,7 @@ export class ChunkPlan {
       await plan.#cutAround(0, data, data?.len ?? blocks.blksize)
     } else if (stored !== undefined) await plan.#findChunks(stored)
     for (const run of runs)
-      if (run.slice === undefined) await plan.#storeRun(run)
+      if (run.slice === undefined) plan.#storeRun(run)
       else await plan.#share(run.lo, run.hi, run.slice)
     return plan
   }
@@ -88,8 +86,9 @@ export class ChunkPlan {
     const block = await this.#block()
     const { chunktab } = block
     block.markChanged()
-    for (const { oid, tid, body } of this.#rewrites)
-      connection.putRecord(oid, ZDATA, dataRecord(ZDATA, body), tid)
+    // The view has their newest state, whatever transaction that is from: they need not be looked up.
+    for (const { oid, body } of this.#rewrites)
+      connection.putRecord(oid, ZDATA, dataRecord(ZDATA, body), connection.at)
     for (const off of this.#deletes) await chunktab.delete(off)
     for (const [i, { off, body }] of puts.entries()) {
       const oid = oidOf(first + i)
@@ -153,7 +152,7 @@ export class ChunkPlan {
     }
   }
 
-  async #storeRun({ lo, hi, bytes }: Run): Promise<void> {
+  #storeRun({ lo, hi, bytes }: Run): void {
     for (let off = lo; off < hi; off += CHUNK_BYTES) {
       const end = Math.min(hi, off + this.#blocks.connection.chunkBytesMax)
       const long = bytes === undefined ? 0 : lengthWithoutHoles(bytes.subarray(off - lo, end - lo))
@@ -161,12 +160,12 @@ export class ChunkPlan {
         this.#dropSlots(off, off + long)
         this.#put(off, [bytes.subarray(off - lo, off - lo + long)], long)
         off += chunkUp(long) - CHUNK_BYTES
-      } else await this.#storeChunk(off, bytes?.subarray(off - lo, Math.min(off + CHUNK_BYTES, hi) - lo))
+      } else this.#storeChunk(off, bytes?.subarray(off - lo, Math.min(off + CHUNK_BYTES, hi) - lo))
     }
   }
 
   /** @param bytes the content of one slot; undefined for zeros. */
-  async #storeChunk(off: number, bytes: Uint8Array | undefined): Promise<void> {
+  #storeChunk(off: number, bytes: Uint8Array | undefined): void {
     const oid = this.#slots.get(off)
     const length = bytes === undefined ? 0 : trimmedLength(bytes)
     if (bytes === undefined || length === 0) {
@@ -176,12 +175,8 @@ export class ChunkPlan {
       return
     }
     const body = [length === bytes.length ? bytes : bytes.subarray(0, length)]
-    const base = oid === undefined ? undefined : await this.#blocks.dataIfReadable(oid)
-    if (oid !== undefined && base !== undefined) this.#rewrites.push({ oid, tid: base.tid, body })
-    else {
-      if (oid !== undefined) this.#growth -= CHUNK_BYTES
-      this.#put(off, body, length)
-    }
+    if (oid === undefined) this.#put(off, body, length)
+    else this.#rewrites.push({ oid, body })
   }
 
   /** Makes chunks of shared bytes, and a hole of the rest up to `hi`. */

@@ -240,7 +240,7 @@ export class Committer {
     let known = 0
     for (const { oid, base } of changes) {
       const current = oid < this.#nextOid ? (found[known++] ?? TID_NONE) : TID_NONE
-      if (current !== base) throw new ConflictError(oid, base, current)
+      if (current > base) throw new ConflictError(oid, base, current)
     }
   }
 

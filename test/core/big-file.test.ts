@@ -212,6 +212,20 @@ describe('BigFile', () => {
     expect((await read((await reopen(file))[0], 0, model.length)).equals(model)).toBe(true)
   })
 
+  it('reads nothing from the store for writes of whole chunks to a block that it knows, until they are stored', async () => {
+    const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
+    await file.write(0n, pattern(2 << 20, 1))
+    await commit(connection)
+    const [again, reopened] = await reopen(file)
+    await again.write(0n, pattern(CHUNK, 2))
+    store.reads.calls = 0
+    for (let i = 1; i < 40; i++) await again.write(BigInt(i * 5 * CHUNK), pattern(CHUNK, i))
+    await reopened.prepare()
+    expect(store.reads.calls).toBe(0)
+    await reopened.commit()
+    expect((await read((await reopen(file))[0], 195 * CHUNK, CHUNK)).equals(pattern(CHUNK, 39))).toBe(true)
+  })
+
   it('hands out the oids of a block in order and next to one another', async () => {
     const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
     await file.write(0n, pattern(2 << 20, 1))

@@ -33,6 +33,17 @@ export function conflictContract(name: string, make: MakeDatabase): void {
       ).toBeGreaterThan(newer)
     })
 
+    test('a change may name a later moment at which the object was the same, not one before its last change', async () => {
+      const { oid, tid } = await at.add(Uint8Array.of(1))
+      const { tid: later } = await at.add(Uint8Array.of(9))
+      const changed = await at.store.commit({
+        changes: [{ oid, base: later, record: { head: Uint8Array.of(2) } }],
+      })
+      const changes = [{ oid, base: later, record: { head: Uint8Array.of(3) } }]
+      await expect(at.store.commit({ changes })).rejects.toThrow(ConflictError)
+      expect(await at.store.revisions(oid)).toEqual([changed, tid])
+    })
+
     test('an object that is there already is a conflict for one that wants to create it', async () => {
       const { oid } = await at.add(Uint8Array.of(1))
       const changes = [{ oid, base: TID_NONE, record: { head: Uint8Array.of(2) } }]
