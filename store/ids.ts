@@ -41,10 +41,10 @@ export function tid(value: bigint): Tid {
   return value as Tid
 }
 
-/** An Oid of a number that was one already: a row of an index whose checksum was compared, a message between threads. Unchecked. */
+/** An Oid of a number that is one: of a row that was verified, or from another thread of this process. Unchecked. */
 export const knownOid = (value: number): Oid => value as Oid
 
-/** A Tid of a number that was one already, as {@link knownOid}. Unchecked. */
+/** A Tid of a number that is one, as {@link knownOid}; or of which only the order matters. Unchecked. */
 export const knownTid = (value: bigint): Tid => value as Tid
 
 /** The ids of a row that may be damaged; what is no id is 0. */

@@ -5,7 +5,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { CASTS, PAST_THE_CONTRACT } from './layers-exceptions.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const LAYERS = ['store', 'core', 'mount', 'scripts']
@@ -55,7 +54,6 @@ describe('imports', () => {
       (file, imported) =>
         layerOf(file) > 0 &&
         /^store\/[^/]+\//.test(imported) &&
-        !PAST_THE_CONTRACT.includes(file) &&
         !KNOWS_STORES.some(pattern => pattern.test(file)),
     )
     expect(broken).toEqual([])
@@ -69,11 +67,8 @@ describe('imports', () => {
 describe('branded ids', () => {
   test.each(Object.entries(CONSTRUCTORS))('%s is cast in %s only', (brand, home) => {
     const pattern = new RegExp(`\\bas ${brand}\\b`)
-    const casting = [...textOf]
-      .filter(([file, text]) => file !== home && pattern.test(text))
-      .map(([file]) => file)
-      .filter(file => !CASTS.includes(`${file} as ${brand}`))
-    expect(casting).toEqual([])
+    const casting = [...textOf].filter(([, text]) => pattern.test(text)).map(([file]) => file)
+    expect(casting).toEqual([home])
   })
 })
 

@@ -10,6 +10,7 @@
 import { constants } from 'node:fs'
 import { ErrnoError } from './errno.ts'
 import {
+  DOT,
   ROOT_INO,
   type Attributes,
   type DirectoryEntry,
@@ -18,6 +19,8 @@ import {
   type Ino,
   type Name,
   type OpenFile,
+  ino as toIno,
+  name as toName,
 } from './operations.ts'
 import { COOKIE_PARENT, dotEntries } from './operations/directory-cookies.ts'
 import type { Handles } from './inodes/handles.ts'
@@ -25,7 +28,7 @@ import { INO_SPAN, TREE_NUMBERS, treeNumberOf } from './inodes/tree.ts'
 
 const { S_IFDIR, S_IFREG, O_WRONLY, O_RDWR } = constants
 const CONTROL_TREE = TREE_NUMBERS - 1
-const DIRECTORY_INO = (CONTROL_TREE * INO_SPAN + 1) as Ino
+const DIRECTORY_INO = toIno(CONTROL_TREE * INO_SPAN + 1)
 const BLKSIZE = 4096
 /** Padding for growth between stat and read. */
 const ROOM_BYTES = 64
@@ -59,8 +62,8 @@ export class ControlFiles {
     timeNs: bigint,
   ) {
     this.#files = Object.entries(files).map(([name, make], i) => ({
-      name: name as Name,
-      ino: (DIRECTORY_INO + 1 + i) as Ino,
+      name: toName(name),
+      ino: toIno(DIRECTORY_INO + 1 + i),
       make,
     }))
     this.#handles = handles
@@ -76,7 +79,7 @@ export class ControlFiles {
   /** @throws ErrnoError ENOENT, ENOTDIR */
   async lookup(parent: Ino, name: Name): Promise<Entry> {
     if (parent !== DIRECTORY_INO) throw new ErrnoError('ENOTDIR')
-    const ino = name === '.' ? parent : this.#files.find(file => file.name === name)?.ino
+    const ino = name === DOT ? parent : this.#files.find(file => file.name === name)?.ino
     if (ino === undefined) throw new ErrnoError('ENOENT')
     return await this.#entry(ino)
   }

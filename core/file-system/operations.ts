@@ -28,7 +28,20 @@ export type Fh = number & { readonly [brand]: 'Fh' }
 /** A name in a directory: 1 to 255 bytes, one character each. */
 export type Name = string & { readonly [brand]: 'Name' }
 
-export const ROOT_INO = 1 as Ino
+/** An Ino of a number. Unchecked: which inodes exist is known to the filesystem alone. */
+export const ino = (value: number): Ino => value as Ino
+
+/** An Fh of a number. Unchecked, as {@link ino}. */
+export const fh = (value: number): Fh => value as Fh
+
+/** A Name of a text in latin1. Unchecked: `checkNewName` (operations/attributes.ts) says which may be given to a file. */
+export const name = (text: string): Name => text as Name
+
+export const ROOT_INO = ino(1)
+
+/** A directory's own name in itself, and its parent's. */
+export const DOT = name('.')
+export const DOT_DOT = name('..')
 
 /** The process that calls. */
 export interface Caller {

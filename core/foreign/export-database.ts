@@ -5,7 +5,7 @@
  * A FileStorage has no room for texts of more than 65,535 bytes: they are cut, with a warning. Bytes that records share
  * in our database are written out in each. A deleted object is deleted by the same transaction.
  */
-import { formatTid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { formatTid, TID_NONE, type Oid, type Tid, knownTid } from '../../store/ids.ts'
 import type { RecordToWrite, Store, TransactionInfo, TransactionWriter } from '../../store/store.ts'
 
 export interface ExportOptions {
@@ -50,7 +50,7 @@ async function* recordsOf(
   tid: Tid,
   onRecord: () => void,
 ): AsyncGenerator<RecordToWrite> {
-  const before = (tid - 1n) as Tid
+  const before = knownTid(tid - 1n)
   for await (const { oids } of source.changes(before > TID_NONE ? before : TID_NONE, tid))
     for (let i = 0; i < oids.length; i += BATCH) {
       const batch: readonly Oid[] = oids.slice(i, i + BATCH)

@@ -1,5 +1,5 @@
 /** The objects that the transactions of a range changed: a set in bounded memory. */
-import type { Oid, Tid } from '../../store/ids.ts'
+import { type Oid, type Tid, knownOid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { Store } from '../../store/store.ts'
 
@@ -30,7 +30,7 @@ export class ChangedObjects {
 
   /** All of them, ascending. */
   *oids(): Generator<Oid> {
-    for (let oid = this.#find(0); oid < this.#end; oid = this.#find(oid + 1)) yield oid as Oid
+    for (let oid = this.#find(0); oid < this.#end; oid = this.#find(oid + 1)) yield knownOid(oid)
   }
 
   close(): void {

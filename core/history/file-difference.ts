@@ -14,7 +14,7 @@ import type { Ref } from '../objects/pickle/value.ts'
 import { findData } from '../zblk/data.ts'
 import type { ChunkIndex } from '../zblk/chunk-index.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
-import type { Oid } from '../../store/ids.ts'
+import { type Oid, knownOid } from '../../store/ids.ts'
 import { changedEntries } from './tree-difference.ts'
 
 /** Bytes `[lo, hi)` of a file. */
@@ -129,8 +129,8 @@ function* mergeChunks(
     yield [
       off,
       {
-        before: from === off ? (before.oids[i++] as Oid) : undefined,
-        after: to === off ? (after.oids[j++] as Oid) : undefined,
+        before: from === off ? oidOf(before, i++) : undefined,
+        after: to === off ? oidOf(after, j++) : undefined,
       },
     ]
   }
@@ -158,4 +158,9 @@ async function compareBytes(
     else extents.push({ lo: lo + off, hi: lo + off + chunk.length })
   }
   return extents
+}
+
+function oidOf({ oids }: ChunkIndex, at: number): Oid | undefined {
+  const oid = oids[at]
+  return oid === undefined ? undefined : knownOid(oid)
 }

@@ -16,7 +16,7 @@ import { ZBLK0, ZDATA, type DataClass } from '../objects/record.ts'
 import { dataRecord, findData } from '../zblk/data.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
-import { TID_NONE, type Oid } from '../../store/ids.ts'
+import { TID_NONE, type Oid, knownOid } from '../../store/ids.ts'
 
 /** About what a record takes in memory until it is committed, in bytes. */
 export const SHARED_RECORD_BYTES = 1000
@@ -78,14 +78,10 @@ export class SharedFile {
     await this.#file.activate()
     const { blktab } = this.#file
     if (!('offs' in layout)) {
-      const [oid] = await this.#shareRecords(ZBLK0, [ref.oid])
-      await blktab.set(blk, new Ref(oid as Oid, ZBLK0))
+      for (const oid of await this.#shareRecords(ZBLK0, [ref.oid])) await blktab.set(blk, new Ref(oid, ZBLK0))
       return 1
     }
-    const chunks = await this.#shareRecords(
-      ZDATA,
-      Array.from(layout.oids, oid => oid as Oid),
-    )
+    const chunks = await this.#shareRecords(ZDATA, Array.from(layout.oids, knownOid))
     const block = await this.#target.create(ZBlk1)
     const chunktab = await this.#target.create(IOBTree)
     block.setChunktab(chunktab)
@@ -100,7 +96,7 @@ export class SharedFile {
     const made: Oid[] = []
     for (const [i, oid] of from.entries()) {
       const { body } = await findData(this.#source.connection.records, oid)
-      const to = (first + i) as Oid
+      const to = knownOid(first + i)
       this.#target.putRecord(to, className, dataRecord(className, body), TID_NONE)
       made.push(to)
     }

@@ -5,6 +5,7 @@
  */
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../core/file-system/errno.ts'
+import { dotEntries } from '../../core/file-system/operations/directory-cookies.ts'
 import {
   type Attributes,
   type DirectoryEntry,
@@ -15,11 +16,14 @@ import {
   type OpenFile,
   type Operations,
   ROOT_INO,
+  fh as toFh,
+  ino as toIno,
+  name as toName,
 } from '../../core/file-system/operations.ts'
 
 const { S_IFDIR, S_IFREG } = constants
-const BIG = 2 as Ino
-const SINK = 3 as Ino
+const BIG = toIno(2)
+const SINK = toIno(3)
 /** The highest handle; the next one is 1 again. */
 const FH_MAX = 2 ** 31 - 1
 const BUFFER_BYTES = 1 << 20
@@ -28,10 +32,9 @@ const BUFFER_BYTES = 1 << 20
 export const NO_OP_FILE_BYTES = 1n << 40n
 
 const FILES: readonly DirectoryEntry[] = [
-  { name: '.' as Name, ino: ROOT_INO, type: S_IFDIR, cookie: 1n },
-  { name: '..' as Name, ino: ROOT_INO, type: S_IFDIR, cookie: 2n },
-  { name: 'big' as Name, ino: BIG, type: S_IFREG, cookie: 3n },
-  { name: 'sink' as Name, ino: SINK, type: S_IFREG, cookie: 4n },
+  ...dotEntries(ROOT_INO, ROOT_INO),
+  { name: toName('big'), ino: BIG, type: S_IFREG, cookie: 3n },
+  { name: toName('sink'), ino: SINK, type: S_IFREG, cookie: 4n },
 ]
 
 export class NoOpFileSystem implements Operations {
@@ -120,7 +123,7 @@ export class NoOpFileSystem implements Operations {
 
   #newFh(): Fh {
     this.#lastFh = (this.#lastFh % FH_MAX) + 1
-    return this.#lastFh as Fh
+    return toFh(this.#lastFh)
   }
 
   #attributes(ino: Ino): Attributes {

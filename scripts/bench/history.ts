@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { differences } from '../../core/history/difference.ts'
 import { historyOf } from '../../mount/daemon/history-calls.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
-import { ROOT_INO, type Fh, type Ino, type Name } from '../../core/file-system/operations.ts'
+import { ROOT_INO, type Fh, type Ino, name as toName } from '../../core/file-system/operations.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
 
@@ -24,7 +24,7 @@ const GiB = 1n << 30n
 const CLONED_BYTES = 256 << 20
 
 async function create(fs: FileSystem, name: string): Promise<{ ino: Ino; fh: Fh }> {
-  const { entry, file } = await fs.create(ROOT_INO, name as Name, 0o644, 2, CALLER)
+  const { entry, file } = await fs.create(ROOT_INO, toName(name), 0o644, 2, CALLER)
   return { ino: entry.attributes.ino, fh: file.fh }
 }
 
@@ -40,8 +40,8 @@ async function median(rounds: number, run: () => Promise<void>): Promise<number>
 }
 
 async function openAndRead(fs: FileSystem, at: Tid): Promise<void> {
-  const root = await fs.lookup(ROOT_INO, `@${formatTid(at)}` as Name)
-  const file = await fs.lookup(root.attributes.ino, 'file' as Name)
+  const root = await fs.lookup(ROOT_INO, toName(`@${formatTid(at)}`))
+  const file = await fs.lookup(root.attributes.ino, toName('file'))
   const { ino } = file.attributes
   const { fh } = await fs.open(ino, 0)
   await fs.read(ino, fh, 0n, CHUNK)

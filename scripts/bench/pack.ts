@@ -15,7 +15,7 @@ import { pack } from '../../core/pack/pack.ts'
 import { PersistentMapping } from '../../core/objects/persistent-mapping.ts'
 import { Ref, type PickleValue } from '../../core/objects/pickle/value.ts'
 import { encodeData, encodeRecord, ZDATA } from '../../core/objects/record.ts'
-import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid, knownOid } from '../../store/ids.ts'
 import { logBytesOnDisk } from '../../store/sqlite/log.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
@@ -48,7 +48,7 @@ async function fill(store: WritableSqliteStore): Promise<readonly Oid[]> {
   for (let index = 0; index < nodes; index++) {
     const first = (await store.allocateOids(CHILDREN + 1)).first
     made.push(first)
-    const children = Array.from({ length: CHILDREN }, (_, child) => (first + 1 + child) as Oid)
+    const children = Array.from({ length: CHILDREN }, (_, child) => knownOid(first + 1 + child))
     const changes: ObjectChange[] = [
       { oid: first, base: TID_NONE, record: { head: node(children, ZDATA) } },
       ...children.map(oid => {

@@ -18,7 +18,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { TID_MAX, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { TID_MAX, TID_NONE, type Oid, type Tid, knownOid } from '../../store/ids.ts'
 import { logBytesOnDisk } from '../../store/sqlite/log.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
@@ -69,7 +69,7 @@ async function writeBulk(store: WritableSqliteStore, chunked: boolean): Promise<
     const size = BLOCK / perBlock
     for (let off = 0; off < source.length; off += size) {
       const body = [source.subarray(off, off + size)]
-      changes.push({ oid: oid++ as Oid, base: TID_NONE, record: { head: HEAD, body, tail: TAIL } })
+      changes.push({ oid: knownOid(oid++), base: TID_NONE, record: { head: HEAD, body, tail: TAIL } })
     }
     await store.commit({ changes })
   }
@@ -99,7 +99,7 @@ async function benchBulk(store: WritableSqliteStore, file: number): Promise<{ wh
     })
     print(what, bytes / own / 1e6, bytes / plain / 1e6, 'MB/s')
   }
-  return { whole: firsts[0] ?? (0 as Oid), chunked: firsts[1] ?? (0 as Oid) }
+  return { whole: firsts[0] ?? knownOid(0), chunked: firsts[1] ?? knownOid(0) }
 }
 
 async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, chunked: Oid): Promise<void> {
@@ -132,12 +132,12 @@ async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, 
     blocks,
     BLOCK,
     'MB/s',
-    async index => await store.load([(whole + index) as Oid], TID_MAX),
+    async index => await store.load([knownOid(whole + index)], TID_MAX),
   )
   await measure('read 512 neighbouring records of 4 KiB', blocks, BLOCK, 'MB/s', async index => {
     const start = chunked + index * perBlock
     await store.load(
-      Array.from({ length: perBlock }, (_, at) => (start + at) as Oid),
+      Array.from({ length: perBlock }, (_, at) => knownOid(start + at)),
       TID_MAX,
     )
   })
@@ -146,7 +146,7 @@ async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, 
       const start = chunked + index * perBlock + from
       const length = Math.min(31, perBlock - from)
       await store.load(
-        Array.from({ length }, (_, at) => (start + at) as Oid),
+        Array.from({ length }, (_, at) => knownOid(start + at)),
         TID_MAX,
       )
     }
@@ -159,7 +159,7 @@ async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, 
     CHUNK,
     'us',
     async () =>
-      await store.loadPart((whole + anyBlock()) as Oid, TID_MAX, HEAD.length + anyChunk() * CHUNK, CHUNK),
+      await store.loadPart(knownOid(whole + anyBlock()), TID_MAX, HEAD.length + anyChunk() * CHUNK, CHUNK),
   )
   const anyObject = random(blocks * perBlock)
   await measure(
@@ -167,7 +167,7 @@ async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, 
     20_000,
     CHUNK,
     'us',
-    async () => await store.load([(chunked + anyObject()) as Oid], TID_MAX),
+    async () => await store.load([knownOid(chunked + anyObject())], TID_MAX),
   )
 }
 
@@ -177,13 +177,13 @@ async function benchSmallCommits(store: WritableSqliteStore, file: number): Prom
   let base: Tid = TID_NONE
   const commit = async (index: number): Promise<void> => {
     const changes = [0, 1, 2].map(at => ({
-      oid: (rows + at) as Oid,
+      oid: knownOid(rows + at),
       base,
       record: { head: source.subarray(at, at + 1000) },
     }))
     const body = [source.subarray(index * CHUNK, (index + 1) * CHUNK)]
     base = await store.commit({
-      changes: [...changes, { oid: (rows + 3) as Oid, base, record: { head: HEAD, body, tail: TAIL } }],
+      changes: [...changes, { oid: knownOid(rows + 3), base, record: { head: HEAD, body, tail: TAIL } }],
     })
   }
   await commit(0)
@@ -208,13 +208,13 @@ async function benchGrowthCommits(store: WritableSqliteStore, commits: number): 
   for (let count = 0; count < commits; count++) {
     const first = (await store.allocateOids(4)).first
     const changes = [0, 1, 2].map(at => ({
-      oid: (first + at) as Oid,
+      oid: knownOid(first + at),
       base: TID_NONE,
       record: { head: source.subarray(at, at + 1000) },
     }))
     const body = [source.subarray(0, CHUNK)]
     await store.commit({
-      changes: [...changes, { oid: (first + 3) as Oid, base: TID_NONE, record: { head: HEAD, body } }],
+      changes: [...changes, { oid: knownOid(first + 3), base: TID_NONE, record: { head: HEAD, body } }],
     })
   }
 }

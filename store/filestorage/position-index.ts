@@ -14,7 +14,7 @@
  * Several processes may extend one index: each write begins by reading the last indexed transaction.
  */
 import Database from 'better-sqlite3'
-import type { Oid, Tid } from '../ids.ts'
+import { type Oid, type Tid, knownTid } from '../ids.ts'
 import { TID_NONE } from '../ids.ts'
 import { MAGIC_LENGTH, POINTER_LENGTH } from './format.ts'
 
@@ -94,7 +94,7 @@ function prepare(db: Database.Database) {
     upTo: db
       .prepare<[bigint], number>('SELECT seq FROM txn WHERE tid <= ? ORDER BY tid DESC LIMIT 1')
       .pluck(),
-    tid: db.prepare<[number], bigint>('SELECT tid FROM txn WHERE seq = ?').pluck().safeIntegers(),
+    tid: db.prepare<[number], Tid>('SELECT tid FROM txn WHERE seq = ?').pluck().safeIntegers(),
     ascending: db
       .prepare<[number, number, number], RawTransaction>(
         `SELECT ${columns} FROM txn WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?`,
@@ -166,7 +166,7 @@ export class PositionIndex {
   tidOf(seq: number): Tid {
     const known = this.#tids.get(seq)
     if (known !== undefined) return known
-    const tid = this.#sql.tid.get(seq) as Tid | undefined
+    const tid = this.#sql.tid.get(seq)
     if (tid === undefined) throw new Error(`the index has no transaction ${seq}`)
     if (this.#tids.size === MAX_TIDS) this.#tids.clear()
     this.#tids.set(seq, tid)
@@ -286,7 +286,7 @@ export function isBusy(error: unknown): boolean {
 function transactionRow(raw: RawTransaction): TransactionRow {
   return {
     seq: Number(raw.seq),
-    tid: raw.tid as Tid,
+    tid: knownTid(raw.tid),
     pos: Number(raw.pos),
     length: Number(raw.length),
     objects: Number(raw.objects),

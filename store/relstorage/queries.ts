@@ -1,4 +1,5 @@
 /** The SQL statements for a RelStorage database. All integers are returned as bigints. */
+import type { Tid } from '../ids.ts'
 import type Database from 'better-sqlite3'
 import type { RelStorageSchema } from './schema.ts'
 
@@ -63,7 +64,7 @@ function stateQueries(db: Database.Database) {
       'SELECT substr(state, 1, 2) AS start, substr(state, ?, ?) AS bytes FROM object_state WHERE zoid = ? AND tid = ?',
     ),
     revisions: db
-      .prepare<[number, bigint, bigint], bigint>(
+      .prepare<[number, bigint, bigint], Tid>(
         'SELECT tid FROM object_state WHERE zoid = ? AND tid > ? AND tid <= ? ORDER BY tid DESC',
       )
       .pluck()

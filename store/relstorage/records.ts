@@ -6,7 +6,7 @@
  * - Compressed records are inflated outside the transaction that reads them.
  */
 import { CorruptRecordError, TooLargeError } from '../errors.ts'
-import type { Oid, Tid } from '../ids.ts'
+import { type Oid, type Tid, knownOid, knownTid } from '../ids.ts'
 import { inflateRecord, isCompressed } from '../compressed-record.ts'
 import type { Revision, RevisionPart } from '../store.ts'
 import { KEPT_BYTES, WholeRecords, type Part } from '../whole-records.ts'
@@ -80,7 +80,7 @@ export class Records {
   #find(oid: Oid, at: Tid, { off, len, into }: Part): RevisionPart | Stored | undefined {
     const row = this.#queries.about.get(oid, at)
     if (row === undefined || row.stored === null) return undefined
-    const tid = row.tid as Tid
+    const tid = knownTid(row.tid)
     const size = checkedSize(oid, row, row.stored)
     const known = this.#whole.get(oid, tid)
     if (known !== undefined) return { tid, stored: known }
@@ -114,7 +114,7 @@ export class Records {
     const found = new Map<number, Revision | undefined>()
     for (const row of this.#queries.statesBetween.iterate(first, last, at)) {
       const oid = Number(row.zoid)
-      if (asked.has(oid)) found.set(oid, revisionOf(oid as Oid, row))
+      if (asked.has(oid)) found.set(oid, revisionOf(knownOid(oid), row))
     }
     return found
   }
@@ -139,13 +139,14 @@ function runOf(oids: readonly Oid[], first: number): readonly Oid[] {
 function revisionOf(oid: Oid, row: StateRow): Revision | undefined {
   const { state, tid } = row
   if (state === null) return undefined
-  if (!(state instanceof Uint8Array)) throw new CorruptRecordError(oid, tid as Tid, 'its state is not a blob')
+  if (!(state instanceof Uint8Array))
+    throw new CorruptRecordError(oid, knownTid(tid), 'its state is not a blob')
   checkedSize(oid, row, BigInt(state.length))
-  return { tid: tid as Tid, record: state }
+  return { tid: knownTid(tid), record: state }
 }
 
 /** The record's length, compared with `stored`, its actual number of bytes. */
 function checkedSize(oid: Oid, { tid, size }: Pick<StateRow, 'tid' | 'size'>, stored: bigint): number {
   if (stored === size) return Number(stored)
-  throw new CorruptRecordError(oid, tid as Tid, `it has ${stored} bytes, but its recorded size is ${size}`)
+  throw new CorruptRecordError(oid, knownTid(tid), `it has ${stored} bytes, but its recorded size is ${size}`)
 }

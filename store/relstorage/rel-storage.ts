@@ -10,7 +10,7 @@ import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { CannotOpenError, StoreError } from '../errors.ts'
-import { oid as oidOf, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { oid as oidOf, TID_MAX, TID_NONE, type Oid, type Tid, knownTid } from '../ids.ts'
 import { readSlicesInTurn } from '../read-slices.ts'
 import type {
   ChangeSet,
@@ -87,7 +87,7 @@ class RelStorage implements ReadOnlyStore {
         keepsHistory,
         packedUpTo: async () =>
           keepsHistory
-            ? this.#query(({ packedUpTo }) => (packedUpTo?.get() ?? TID_NONE) as Tid)
+            ? this.#query(({ packedUpTo }) => knownTid(packedUpTo?.get() ?? TID_NONE))
             : await this.lastTid(),
       },
     }
@@ -115,11 +115,11 @@ class RelStorage implements ReadOnlyStore {
     oid: Oid,
     { after = TID_NONE, upTo = TID_MAX }: { readonly after?: Tid; readonly upTo?: Tid } = {},
   ): Promise<readonly Tid[]> {
-    return this.#query(queries => queries.revisions.all(oid, after, upTo) as Tid[])
+    return this.#query(queries => queries.revisions.all(oid, after, upTo))
   }
 
   async lastTid(): Promise<Tid> {
-    return this.#query(queries => (queries.lastTid.get() ?? TID_NONE) as Tid)
+    return this.#query(queries => knownTid(queries.lastTid.get() ?? TID_NONE))
   }
 
   async *transactions(range: TransactionRange = {}): AsyncGenerator<TransactionInfo, void, undefined> {
@@ -141,7 +141,7 @@ class RelStorage implements ReadOnlyStore {
         const rows = this.#query(({ changed }) => changed.all(tid, row, MAX_CHANGE_OIDS))
         const last = rows.at(-1)
         if (last === undefined) break
-        yield { tid: tid as Tid, oids: rows.map(({ zoid }) => this.#oid(zoid)) }
+        yield { tid: knownTid(tid), oids: rows.map(({ zoid }) => this.#oid(zoid)) }
         row = last.row
         await setImmediate()
       }
@@ -172,7 +172,7 @@ class RelStorage implements ReadOnlyStore {
 
 function transactionInfo(row: TransactionRow): TransactionInfo {
   return {
-    tid: row.tid as Tid,
+    tid: knownTid(row.tid),
     user: text(row.username),
     description: text(row.description),
     extension: row.extension instanceof Uint8Array ? row.extension : new Uint8Array(),

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Database } from 'better-sqlite3'
-import { TID_NONE, type Tid } from '../ids.ts'
+import { TID_NONE, type Tid, knownTid } from '../ids.ts'
 import { bytesOnDisk, findProblem, LogFiles } from '../segment-files/log-files.ts'
 import { pathOf } from './open/immutable.ts'
 import { readDatabaseId } from './open/database-id.ts'
@@ -32,7 +32,7 @@ export const lastLogEnd = (db: Database): number =>
 
 /** The last transaction in the table of transactions. */
 export const lastTidOf = (db: Database): Tid =>
-  (db.prepare<[], bigint>('SELECT max(tid) FROM txn').pluck().safeIntegers().get() ?? TID_NONE) as Tid
+  knownTid(db.prepare<[], bigint>('SELECT max(tid) FROM txn').pluck().safeIntegers().get() ?? TID_NONE)
 
 /**
  * Checks that the log that a database needs is next to it.

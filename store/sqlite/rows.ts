@@ -1,7 +1,7 @@
 /** Rows of the tables of schema.ts as better-sqlite3 returns them, verified and turned into those of store/indexed. */
 import type { Database, Statement } from 'better-sqlite3'
 import { CorruptRecordError, StoreError } from '../errors.ts'
-import { formatTid, type Oid, type Tid } from '../ids.ts'
+import { formatTid, type Tid, knownOid, knownTid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
 import type { TransactionInfo } from '../store.ts'
 import { rowSum, transactionSum } from '../indexed/row-sums.ts'
@@ -53,7 +53,7 @@ export const selectTransactions = <Parameters extends unknown[]>(
 export function revisionRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): RevisionRow {
   if (typeof tid !== 'bigint' || typeof oid !== 'number')
     throw new StoreError('an entry of the index has no object and transaction', { code: 'damaged' })
-  const [rowOid, rowTid] = [oid as Oid, tid as Tid]
+  const [rowOid, rowTid] = [knownOid(oid), knownTid(tid)]
   if (rowSum(oid, tid, head, pos, len, tail) !== sum)
     throw new CorruptRecordError(rowOid, rowTid, 'the checksum of its index entry differs')
   return { oid: rowOid, tid: rowTid, head, pos, len, tail }
@@ -68,7 +68,7 @@ export function transactionInfo(cells: TransactionCells): TransactionInfo {
 
 export function unverifiedTransactionRow(cells: TransactionCells): TransactionRow {
   const [tid, user, description, extension, objects, bytes, nextOid, bulkEnd, stored] = cells
-  return { tid: tid as Tid, user, description, extension, objects, bytes, nextOid, bulkEnd, stored }
+  return { tid: knownTid(tid), user, description, extension, objects, bytes, nextOid, bulkEnd, stored }
 }
 
 export const isIntact = (cells: TransactionCells): boolean =>

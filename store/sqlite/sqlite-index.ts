@@ -6,7 +6,16 @@
  * newest revision is compared with the last transaction wherever the loss of a `txn` row could go undetected.
  */
 import type { Database, Statement } from 'better-sqlite3'
-import { oid as toOid, tid as toTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import {
+  oid as toOid,
+  tid as toTid,
+  TID_MAX,
+  TID_NONE,
+  type Oid,
+  type Tid,
+  knownOid,
+  knownTid,
+} from '../ids.ts'
 import type { Index, RevisionKey, RevisionRow } from '../indexed/record-index.ts'
 import type { TransactionInfo } from '../store.ts'
 import { UNFINISHED } from './parts.ts'
@@ -31,9 +40,9 @@ export class SqliteIndex implements Index {
   readonly #db: Database
   readonly #point: Statement<[number, bigint], RevisionCells>
   readonly #range: Statement<[number, number, number], RevisionCells>
-  readonly #revisions: Statement<[number, bigint, bigint], bigint>
-  readonly #last: Statement<[], bigint>
-  readonly #newest: Statement<[bigint], bigint>
+  readonly #revisions: Statement<[number, bigint, bigint], Tid>
+  readonly #last: Statement<[], Tid>
+  readonly #newest: Statement<[bigint], Tid>
   readonly #changes: Statement<[bigint, number, bigint, number], [tid: bigint, oid: number]>
   readonly #oldestTransactions: Statement<[bigint, bigint, number], TransactionCells>
   readonly #newestTransactions: Statement<[bigint, bigint, number], TransactionCells>
@@ -50,15 +59,15 @@ export class SqliteIndex implements Index {
       'INDEXED BY revision_by_oid WHERE oid >= ? AND oid <= ? ORDER BY oid, tid DESC LIMIT ?',
     )
     this.#revisions = db
-      .prepare<[number, bigint, bigint], bigint>(
+      .prepare<[number, bigint, bigint], Tid>(
         `SELECT tid FROM revision INDEXED BY revision_by_oid
          WHERE oid = ? AND tid > ? AND tid <= ? AND tid IS NOT ${UNFINISHED} ORDER BY tid DESC`,
       )
       .safeIntegers()
       .pluck()
-    this.#last = db.prepare<[], bigint>('SELECT max(tid) FROM txn').safeIntegers().pluck()
+    this.#last = db.prepare<[], Tid>('SELECT max(tid) FROM txn').safeIntegers().pluck()
     this.#newest = db
-      .prepare<[bigint], bigint>('SELECT max(tid) FROM revision INDEXED BY revision_by_tid WHERE tid <= ?')
+      .prepare<[bigint], Tid>('SELECT max(tid) FROM revision INDEXED BY revision_by_tid WHERE tid <= ?')
       .safeIntegers()
       .pluck()
     this.#changes = db
@@ -98,12 +107,12 @@ export class SqliteIndex implements Index {
   }
 
   revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] {
-    return this.#revisions.all(oid, after, upTo) as Tid[]
+    return this.#revisions.all(oid, after, upTo)
   }
 
   lastTid(): Tid {
     return this.#inOneState(() => {
-      const last = (this.#last.get() ?? TID_NONE) as Tid
+      const last = this.#last.get() ?? TID_NONE
       this.#checkNewest(last, TID_MAX)
       return last
     })
@@ -113,7 +122,7 @@ export class SqliteIndex implements Index {
     return this.#inOneState(() => {
       const page = reverse ? this.#newestTransactions : this.#oldestTransactions
       const cells = page.all(after, upTo, limit)
-      if (reverse) this.#checkNewest((cells[0]?.[0] ?? after) as Tid, upTo)
+      if (reverse) this.#checkNewest(knownTid(cells[0]?.[0] ?? after), upTo)
       const damaged = cells.findIndex(row => !isIntact(row))
       return (damaged > 0 ? cells.slice(0, damaged) : cells).map(transactionInfo)
     })
@@ -122,12 +131,12 @@ export class SqliteIndex implements Index {
   changes(after: RevisionKey, upTo: Tid, limit: number): readonly RevisionKey[] {
     return this.#changes
       .all(after.tid, after.oid, upTo, limit)
-      .map(([tid, oid]) => ({ tid: tid as Tid, oid: oid as Oid }))
+      .map(([tid, oid]) => ({ tid: knownTid(tid), oid: knownOid(oid) }))
   }
 
   /** Detects a damaged entry of the last transaction, instead of returning an earlier moment. */
   #checkNewest(found: Tid, upTo: Tid): void {
-    const newest = (this.#newest.get(upTo) ?? TID_NONE) as Tid
+    const newest = this.#newest.get(upTo) ?? TID_NONE
     if (newest <= found) return
     if (newest !== this.#unfinished.get()) throw damagedTransaction(newest)
     this.#checkNewest(found, toTid(newest - 1n))

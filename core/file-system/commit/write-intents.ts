@@ -10,7 +10,7 @@
  * | 24         | 8      | number of bytes                             |
  * | 32         |        | the bytes                                   |
  */
-import type { Ino } from '../operations.ts'
+import { ino as toIno, type Ino } from '../operations.ts'
 
 /** A write to be replayed after a crash. */
 export interface PastWrite {
@@ -84,7 +84,7 @@ export function* writesOf(entry: Uint8Array): Generator<PastWrite> {
   for (let at = 0; at < bytes.length;) {
     const end = at + HEADER_BYTES + Number(bytes.readBigUInt64LE(at + 24))
     yield {
-      ino: Number(bytes.readBigUInt64LE(at)) as Ino,
+      ino: toIno(Number(bytes.readBigUInt64LE(at))),
       off: bytes.readBigUInt64LE(at + 8),
       timeNs: bytes.readBigInt64LE(at + 16),
       data: bytes.subarray(at + HEADER_BYTES, end),

@@ -13,7 +13,7 @@ import { StoreError } from '../../../store/errors.ts'
 import type { Store } from '../../../store/store.ts'
 import { formatTid, tid as toTid, type Oid, type Tid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
-import type { Name } from '../operations.ts'
+import { name as toName } from '../operations.ts'
 import { activateAll, checkNewName, isDirectory, isRegular, setTimes } from '../operations/attributes.ts'
 import type { Context } from '../context.ts'
 import { copyAttributes, Graft, type Copy } from './graft.ts'
@@ -195,7 +195,7 @@ export class History {
     if (name === undefined || directory === undefined || !isDirectory(directory))
       throw new StoreError(`${text(path)} has no parent directory: create it first`, { code: 'no-path' })
     const { oid } = directory
-    checkNewName(name as Name)
+    checkNewName(toName(name))
     const existing = await view.find(path)
     await source.activate()
     if (existing !== undefined && !(replaces && isRegular(existing) && isRegular(source)))
@@ -217,7 +217,7 @@ export class History {
         const entries = Directory.of(context.live.connection, directory.inode)
         if (directory.inode.nlink === 0) throw new ErrnoError('ENOENT')
         if ((await entries.get(name)) !== undefined) throw new ErrnoError('EEXIST')
-        if (isReserved(directory, name as Name)) throw new ErrnoError('EPERM')
+        if (isReserved(directory, toName(name))) throw new ErrnoError('EPERM')
         await entries.set(name, node.inode)
         await activateAll([directory, node])
         const { inode } = node

@@ -1,6 +1,6 @@
 /** Open files and directories by their handles: small integers, the lowest free one first. */
 import { ErrnoError } from '../errno.ts'
-import type { Fh } from '../operations.ts'
+import { type Fh, fh as toFh } from '../operations.ts'
 import type { DirectoryListing } from '../operations/directory-cookies.ts'
 import type { Node } from './tree.ts'
 
@@ -21,7 +21,7 @@ export class Handles<N = Node> {
   readonly #free: Fh[] = []
 
   add(handle: Handle<N>): Fh {
-    const fh = this.#free.pop() ?? (this.#handles.length as Fh)
+    const fh = this.#free.pop() ?? toFh(this.#handles.length)
     this.#handles[fh] = handle
     return fh
   }

@@ -5,7 +5,7 @@
  * For every inode that it refers to, the kernel may cache pages, attributes, and the name by which the inode was last
  * found (an inode with several names is cached only briefly). It does not cache missing names.
  */
-import { ROOT_INO, type Name, type Notifier } from '../operations.ts'
+import { ROOT_INO, type Notifier, name as toName } from '../operations.ts'
 import { MOMENT_PREFIX } from '../reserved-names.ts'
 import type { Node, Tree } from './tree.ts'
 
@@ -26,7 +26,7 @@ export class KernelCaches {
     if (node.lookups === 0 && node.handles === 0 && node.oid !== node.tree.rootOid) return
     this.#notifier?.invalidateInode(node.ino, 0n, 0n)
     if (node.name !== undefined)
-      this.#notifier?.invalidateEntry(node.tree.inoOf(node.name.parent), node.name.name as Name)
+      this.#notifier?.invalidateEntry(node.tree.inoOf(node.name.parent), toName(node.name.name))
   }
 
   /** Resolves when the attributes of an inode are invalidated. An operation may await it. */
@@ -36,7 +36,7 @@ export class KernelCaches {
 
   /** Invalidates a moment, given the name it was found by, and everything below it. Open files stay open. */
   invalidateMoment(text: string): void {
-    this.#notifier?.invalidateEntry(ROOT_INO, `${MOMENT_PREFIX}${text}` as Name)
+    this.#notifier?.invalidateEntry(ROOT_INO, toName(`${MOMENT_PREFIX}${text}`))
   }
 
   /** Resolves when every invalidation so far is done. Do not await it while holding a lock. */

@@ -14,7 +14,7 @@ import { Inode } from '../../tree/inode.ts'
 import { oid, type Oid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
 import { ReadWriteLock } from '../locks.ts'
-import { ROOT_INO, type Ino } from '../operations.ts'
+import { ROOT_INO, type Ino, ino as toIno } from '../operations.ts'
 import { AccessTimes } from './access-times.ts'
 
 /** Bound of oids, and so of inodes, that a mount can show. */
@@ -182,7 +182,7 @@ export class Tree {
 
   inoOf(of: Oid): Ino {
     if (of >= INO_SPAN) throw new ErrnoError('EOVERFLOW', `object ${of} is too high for an inode number`)
-    return (this.number * INO_SPAN + (of === this.rootOid ? ROOT_INO : of)) as Ino
+    return toIno(this.number * INO_SPAN + (of === this.rootOid ? ROOT_INO : of))
   }
 
   inodeAt(of: Oid): Inode {

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import type { Inode, TimeKey } from '../../tree/inode.ts'
 import { ErrnoError } from '../errno.ts'
-import type { Attributes, Entry, Name } from '../operations.ts'
+import { DOT, DOT_DOT, type Attributes, type Entry, type Name } from '../operations.ts'
 import type { Node } from '../inodes/tree.ts'
 
 const { S_IFMT, S_IFDIR, S_IFREG, S_IFLNK } = constants
@@ -36,7 +36,7 @@ export function assertRegular(inode: Inode): void {
 /** Checks a name for a new entry. @throws ErrnoError ENAMETOOLONG, EINVAL, EEXIST */
 export function checkNewName(name: Name): void {
   checkName(name)
-  if (name === '.' || name === '..') throw new ErrnoError('EEXIST')
+  if (name === DOT || name === DOT_DOT) throw new ErrnoError('EEXIST')
 }
 
 /** @throws ErrnoError ENAMETOOLONG, EINVAL */

@@ -10,7 +10,7 @@
  * it, so entries may be returned twice, but none is missed. Only a seekdir that far back meets this.
  */
 import { constants } from 'node:fs'
-import type { DirectoryEntry, Ino, Name } from '../operations.ts'
+import { type DirectoryEntry, type Ino, type Name, DOT, DOT_DOT } from '../operations.ts'
 
 /** How many cookies a handle remembers: at most 16 MiB of names. */
 const REMEMBERED = 1 << 16
@@ -24,8 +24,8 @@ export const COOKIE_PARENT = 2n
 export function dotEntries(ino: Ino, parent: Ino): DirectoryEntry[] {
   const type = constants.S_IFDIR
   return [
-    { name: '.' as Name, ino, type, cookie: COOKIE_SELF },
-    { name: '..' as Name, ino: parent, type, cookie: COOKIE_PARENT },
+    { name: DOT, ino, type, cookie: COOKIE_SELF },
+    { name: DOT_DOT, ino: parent, type, cookie: COOKIE_PARENT },
   ]
 }
 

@@ -5,7 +5,7 @@ import type { Oid } from '../../../store/ids.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import { treeNumberOf, type Node } from '../inodes/tree.ts'
-import type { Entry, Ino, Name } from '../operations.ts'
+import { DOT, DOT_DOT, type Entry, type Ino, type Name } from '../operations.ts'
 import { isLiveRoot, MOMENT_PREFIX } from '../reserved-names.ts'
 import { assertDirectory, checkName, entryOf } from './attributes.ts'
 
@@ -45,8 +45,8 @@ export async function enterFound(context: Context, directory: Node, name: Name, 
 }
 
 async function find(node: Node, inode: Inode, name: Name): Promise<Oid | undefined> {
-  if (name === '.') return node.oid
-  if (name === '..') return inode.parent?.oid
+  if (name === DOT) return node.oid
+  if (name === DOT_DOT) return inode.parent?.oid
   return await Directory.of(node.tree.connection, inode).get(name)
 }
 

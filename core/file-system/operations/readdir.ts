@@ -4,7 +4,7 @@ import { Directory } from '../../tree/directory.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
-import type { DirectoryEntry, Fh, Ino, Name } from '../operations.ts'
+import { type DirectoryEntry, type Fh, type Ino, name as toName } from '../operations.ts'
 import { noteAccess } from './access-time.ts'
 import { assertDirectory, typeOf } from './attributes.ts'
 import { DirectoryListing, dotEntries } from './directory-cookies.ts'
@@ -58,8 +58,8 @@ async function list(
     const inode = inodes[i]
     if (inode === undefined) break
     await inode.activate()
-    after = listing.cookieOf(name as Name, after)
-    entries.push({ name: name as Name, ino: tree.inoOf(oid), type: typeOf(inode), cookie: after })
+    after = listing.cookieOf(toName(name), after)
+    entries.push({ name: toName(name), ino: tree.inoOf(oid), type: typeOf(inode), cookie: after })
   }
   return entries
 }

@@ -3,7 +3,7 @@ import { Directory } from '../../tree/directory.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
-import type { Ino, Name } from '../operations.ts'
+import { DOT, DOT_DOT, type Ino, type Name } from '../operations.ts'
 import { isReserved } from '../reserved-names.ts'
 import { activateAll, assertDirectory, checkName, isDirectory, setTimes } from './attributes.ts'
 
@@ -20,8 +20,8 @@ export function unlink(context: Context, parent: Ino, name: Name): Promise<void>
 
 /** @throws ErrnoError ENOENT, ENOTDIR, ENOTEMPTY */
 export function rmdir(context: Context, parent: Ino, name: Name): Promise<void> {
-  if (name === '.') throw new ErrnoError('EINVAL')
-  if (name === '..') throw new ErrnoError('ENOTEMPTY')
+  if (name === DOT) throw new ErrnoError('EINVAL')
+  if (name === DOT_DOT) throw new ErrnoError('ENOTEMPTY')
   return remove(context, parent, name, async (directory, node) => {
     const { connection } = directory.tree
     assertDirectory(node.inode)

@@ -5,7 +5,7 @@
 import { Directory } from '../../tree/directory.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
-import type { Ino, Name, RenameFlags } from '../operations.ts'
+import { DOT, DOT_DOT, type Ino, type Name, type RenameFlags } from '../operations.ts'
 import { activateAll, assertDirectory, checkName, isDirectory, setTimes } from './attributes.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
@@ -156,7 +156,7 @@ async function assertNotWithin(directory: Node, node: Node): Promise<void> {
 async function find(context: Context, directory: Node, name: Name): Promise<Node | undefined> {
   await directory.inode.activate()
   assertDirectory(directory.inode)
-  if (name === '.' || name === '..') throw new ErrnoError('EBUSY')
+  if (name === DOT || name === DOT_DOT) throw new ErrnoError('EBUSY')
   const oid = await entriesOf(directory).get(name)
   return oid === undefined ? undefined : context.hold(directory.tree.node(oid))
 }

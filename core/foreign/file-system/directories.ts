@@ -3,10 +3,10 @@ import { constants } from 'node:fs'
 import { ErrnoError } from '../../file-system/errno.ts'
 import {
   COOKIE_PARENT,
-  COOKIE_SELF,
   DirectoryListing,
+  dotEntries,
 } from '../../file-system/operations/directory-cookies.ts'
-import type { DirectoryEntry, Fh, Name } from '../../file-system/operations.ts'
+import { type DirectoryEntry, type Fh, type Name, name as toName } from '../../file-system/operations.ts'
 import { openDirectory, type Context } from './context.ts'
 import { TOP_NAMES } from './names.ts'
 import { targetOf, type Node, type Target } from './nodes.ts'
@@ -35,10 +35,7 @@ export async function readdir(
   if (handle.kind !== 'directory') throw new ErrnoError('EBADF')
   const { node, listing } = handle
   const entries: DirectoryEntry[] = []
-  const dots = [
-    { name: '.' as Name, ino: node.ino, type: S_IFDIR, cookie: COOKIE_SELF },
-    { name: '..' as Name, ino: (node.parent ?? node).ino, type: S_IFDIR, cookie: COOKIE_PARENT },
-  ]
+  const dots = dotEntries(node.ino, (node.parent ?? node).ino)
   entries.push(...dots.filter(dot => cookie < dot.cookie))
   let after = cookie < COOKIE_PARENT ? COOKIE_PARENT : cookie
   const rest = Math.max(1, limit - entries.length)
@@ -61,6 +58,6 @@ async function list(
   if (target.kind !== 'directory') return []
   return await view.use(async connection => {
     const directory = await openDirectory(context, connection, target.ref)
-    return (await directory.after(after, limit)).map(entry => [entry.name as Name, targetOf(entry)] as const)
+    return (await directory.after(after, limit)).map(entry => [toName(entry.name), targetOf(entry)] as const)
   })
 }

@@ -8,7 +8,7 @@ import { formatOid, formatTid, parseOid, ROOT_OID, type Oid } from '../../../sto
 import { findMoment } from '../../../store/moments.ts'
 import { ErrnoError } from '../../file-system/errno.ts'
 import { MOMENT_PREFIX } from '../../file-system/reserved-names.ts'
-import type { Entry, Name } from '../../file-system/operations.ts'
+import { DOT, DOT_DOT, type Entry, type Name, name as toName } from '../../file-system/operations.ts'
 import { readArray } from '../array.ts'
 import type { ForeignEntry } from '../naming.ts'
 import { entryOf } from './attributes.ts'
@@ -17,16 +17,16 @@ import { targetOf, type Node, type Target } from './nodes.ts'
 
 /** The entries of the mount's root, and of a moment. */
 export const TOP_NAMES: readonly (readonly [Name, Target])[] = [
-  ['bigfile' as Name, { kind: 'bigfiles' }],
-  ['root' as Name, { kind: 'directory', ref: new Ref(ROOT_OID, PersistentMapping.CLASS_NAME) }],
+  [toName('bigfile'), { kind: 'bigfiles' }],
+  [toName('root'), { kind: 'directory', ref: new Ref(ROOT_OID, PersistentMapping.CLASS_NAME) }],
 ]
 
 /** @throws ErrnoError ENOENT, ENOTDIR */
 export async function lookup(context: Context, directory: Node, name: Name): Promise<Entry> {
   const { nodes } = context
   if (directory === nodes.root && name.startsWith(MOMENT_PREFIX)) return await lookupMoment(context, name)
-  if (name === '.') return await entryOf(context, nodes.retain(directory))
-  if (name === '..') return await entryOf(context, nodes.retain(directory.parent ?? directory))
+  if (name === DOT) return await entryOf(context, nodes.retain(directory))
+  if (name === DOT_DOT) return await entryOf(context, nodes.retain(directory.parent ?? directory))
   const target = await find(context, directory, name)
   if (target === undefined) throw new ErrnoError('ENOENT')
   return await entryOf(context, nodes.refer(directory, name, target))
@@ -40,7 +40,7 @@ async function lookupMoment(context: Context, name: Name): Promise<Entry> {
   const text = Buffer.from(name, 'latin1').toString('utf8').slice(MOMENT_PREFIX.length)
   const at = await findMoment(store, text, noTags)
   if (at === undefined) throw new ErrnoError('ENOENT')
-  const path = `${MOMENT_PREFIX}${formatTid(at)}` as Name
+  const path = toName(`${MOMENT_PREFIX}${formatTid(at)}`)
   return await entryOf(context, nodes.refer(nodes.root, path, { kind: 'top' }, past.get(at)))
 }
 

@@ -11,7 +11,7 @@ import type { ForeignEntry } from '../naming.ts'
 import type { Ref } from '../../objects/pickle/value.ts'
 import { formatTid, type Oid } from '../../../store/ids.ts'
 import { ErrnoError } from '../../file-system/errno.ts'
-import { ROOT_INO, type Ino, type Name } from '../../file-system/operations.ts'
+import { ROOT_INO, type Ino, type Name, ino as toIno } from '../../file-system/operations.ts'
 import type { View } from './view.ts'
 
 /** What an inode stands for. */
@@ -72,8 +72,8 @@ export class Nodes {
     const key = keyOf(parent, name, target, view)
     for (let number = numberOf(key); ; number++) {
       if (number <= ROOT_INO) continue
-      const known = this.#nodes.get(number as Ino)
-      if (known === undefined || known.key === key) return number as Ino
+      const known = this.#nodes.get(toIno(number))
+      if (known === undefined || known.key === key) return toIno(number)
     }
   }
 

@@ -9,7 +9,14 @@
  */
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../../core/file-system/errno.ts'
-import type { AttributeChanges, Caller, Fh, Ino, Operations } from '../../../core/file-system/operations.ts'
+import {
+  type AttributeChanges,
+  type Caller,
+  type Fh,
+  type Ino,
+  type Operations,
+  fh as toFh,
+} from '../../../core/file-system/operations.ts'
 import { hasKnownLayout, modificationTimeMs, setLinkLength } from './binding.ts'
 import { HiddenFiles } from './hidden-files.ts'
 import { PathWalker, textOf } from './paths.ts'
@@ -27,8 +34,8 @@ const READDIR_BATCH = 1024
 const UNCHANGED_ID = 0xffff_ffff
 
 const join = (low: number, high: number): bigint => (BigInt(high) << 32n) | BigInt(low)
-const toFh = (handle: number): Fh => (handle - 1) as Fh
-const fromFh = (fh: Fh): number => fh + 1
+const fhOf = (handle: number): Fh => toFh(handle - 1)
+const handleOf = (fh: Fh): number => fh + 1
 
 function utf8Of(bytes: Uint8Array): string {
   const text = Buffer.from(bytes).toString('utf8')
@@ -57,7 +64,7 @@ export class Callbacks {
   }
 
   async fgetattr(_path: string, handle: number): Promise<Answer> {
-    const fh = toFh(handle)
+    const fh = fhOf(handle)
     return { values: [statOf(await this.#operations.getattr(this.#ino(fh), fh))] }
   }
 
@@ -119,7 +126,7 @@ export class Callbacks {
   }
 
   async read(handle: number, buffer: Buffer, len: number, low: number, high: number): Promise<Answer> {
-    const fh = toFh(handle)
+    const fh = fhOf(handle)
     const pieces = await this.#operations.read(this.#ino(fh), fh, join(low, high), len)
     let length = 0
     for (const piece of pieces) {
@@ -130,14 +137,14 @@ export class Callbacks {
   }
 
   async write(handle: number, buffer: Buffer, len: number, low: number, high: number): Promise<Answer> {
-    const fh = toFh(handle)
+    const fh = fhOf(handle)
     const data = buffer.subarray(0, len)
     const length = await this.#operations.write(this.#ino(fh), fh, join(low, high), data)
     return { result: length, values: [length] }
   }
 
   async release(_path: string, handle: number): Promise<Answer> {
-    const fh = toFh(handle)
+    const fh = fhOf(handle)
     const ino = this.#ino(fh)
     this.#inoOf.delete(fh)
     const others = (this.#handles.get(ino) ?? 1) - 1
@@ -148,7 +155,7 @@ export class Callbacks {
   }
 
   async fsync(_path: string, dataOnly: number, handle: number): Promise<Answer> {
-    const fh = toFh(handle)
+    const fh = fhOf(handle)
     await this.#operations.fsync(this.#ino(fh), fh, dataOnly !== 0)
     return DONE
   }
@@ -163,7 +170,7 @@ export class Callbacks {
   }
 
   async ftruncate(_path: string, handle: number, low: number, high: number): Promise<Answer> {
-    const fh = toFh(handle)
+    const fh = fhOf(handle)
     await this.#operations.setattr(this.#ino(fh), { size: join(low, high), fh }, this.#caller)
     return DONE
   }
@@ -319,7 +326,7 @@ export class Callbacks {
   #opened(ino: Ino, fh: Fh): Answer {
     this.#inoOf.set(fh, ino)
     this.#handles.set(ino, (this.#handles.get(ino) ?? 0) + 1)
-    return { values: [fromFh(fh)] }
+    return { values: [handleOf(fh)] }
   }
 
   #ino(fh: Fh): Ino {

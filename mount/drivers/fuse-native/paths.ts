@@ -14,6 +14,7 @@ import {
   type Name,
   type Operations,
   ROOT_INO,
+  name as toName,
 } from '../../../core/file-system/operations.ts'
 
 const NAME_MAX_BYTES = 255
@@ -24,7 +25,7 @@ export function nameOf(component: string): Name {
   if (component.includes(REPLACEMENT)) throw new ErrnoError('EILSEQ')
   const bytes = Buffer.from(component, 'utf8')
   if (bytes.length > NAME_MAX_BYTES) throw new ErrnoError('ENAMETOOLONG')
-  return bytes.toString('latin1') as Name
+  return toName(bytes.toString('latin1'))
 }
 
 /** A name's text; bytes that are not UTF-8 become U+FFFD. */

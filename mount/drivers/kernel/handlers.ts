@@ -8,7 +8,13 @@
 import { constants } from 'node:fs'
 import { constants as osConstants } from 'node:os'
 import { ErrnoError } from '../../../core/file-system/errno.ts'
-import type { DirectoryEntry, Entry, Operations } from '../../../core/file-system/operations.ts'
+import {
+  DOT,
+  DOT_DOT,
+  type DirectoryEntry,
+  type Entry,
+  type Operations,
+} from '../../../core/file-system/operations.ts'
 import { directoryEntriesIn, directoryEntryBytes } from './abi/directory.ts'
 import {
   AllocateFlag,
@@ -327,6 +333,6 @@ async function lookUpListed(
   entry: DirectoryEntry,
   operations: Operations,
 ): Promise<Entry | undefined> {
-  if (entry.name === '.' || entry.name === '..') return undefined
+  if (entry.name === DOT || entry.name === DOT_DOT) return undefined
   return operations.lookup(request.ino, entry.name, request.caller).catch(() => undefined)
 }

@@ -3,7 +3,7 @@
  * several times as fast as through a mount and stores the same records.
  */
 import { FileSystem } from '../../../core/file-system/file-system.ts'
-import { ROOT_INO, type Caller, type Ino, type Name } from '../../../core/file-system/operations.ts'
+import { ROOT_INO, type Caller, type Ino, name as toName } from '../../../core/file-system/operations.ts'
 import { openDatabase } from '../../../store/open-store.ts'
 import { interrupted } from '../programs.ts'
 
@@ -53,7 +53,7 @@ async function fillDirectory(
 }
 
 async function createFile(fs: FileSystem, directory: Ino, name: string, index: number): Promise<void> {
-  const { entry, file } = await fs.create(directory, name as Name, 0o100644, O_RDWR, CALLER)
+  const { entry, file } = await fs.create(directory, toName(name), 0o100644, O_RDWR, CALLER)
   const { ino } = entry.attributes
   await fs.write(ino, file.fh, 0n, BYTES.subarray(0, LENGTHS[index % LENGTHS.length]))
   await fs.release(ino, file.fh)
@@ -63,9 +63,9 @@ async function createFile(fs: FileSystem, directory: Ino, name: string, index: n
 /** The inode of a directory that is made if it is not there. */
 async function enter(fs: FileSystem, parent: Ino, name: string): Promise<Ino> {
   try {
-    return (await fs.lookup(parent, name as Name)).attributes.ino
+    return (await fs.lookup(parent, toName(name))).attributes.ino
   } catch {
-    return (await fs.mkdir(parent, name as Name, 0o755, CALLER)).attributes.ino
+    return (await fs.mkdir(parent, toName(name), 0o755, CALLER)).attributes.ino
   }
 }
 
@@ -75,7 +75,7 @@ export async function changeOneFile(database: string): Promise<void> {
   try {
     const [outer, inner] = directoryOf(0)
     const directory = await enter(fs, await enter(fs, ROOT_INO, outer), inner)
-    const { ino } = (await fs.lookup(directory, 'file-0' as Name)).attributes
+    const { ino } = (await fs.lookup(directory, toName('file-0'))).attributes
     const { fh } = await fs.open(ino, O_RDWR)
     await fs.write(ino, fh, 0n, Buffer.from(`changed at ${Date.now()}`))
     await fs.release(ino, fh)

@@ -1,7 +1,7 @@
 /** The write side of the index (record-index.ts) in the tables of a SQLite database. */
 import type { Database, Statement } from 'better-sqlite3'
 import { StoreError } from '../../errors.ts'
-import { formatTid, TID_NONE, type Oid, type Tid } from '../../ids.ts'
+import { formatTid, TID_NONE, type Oid, type Tid, knownTid } from '../../ids.ts'
 import type {
   IndexTransaction,
   IndexWriter,
@@ -93,7 +93,7 @@ export class SqliteIndexWriter implements IndexWriter {
   }
 
   newestTids(oids: readonly Oid[]): readonly Tid[] {
-    return oids.map(oid => (this.#newest.get(oid) ?? TID_NONE) as Tid)
+    return oids.map(oid => knownTid(this.#newest.get(oid) ?? TID_NONE))
   }
 
   dropParts(): void {

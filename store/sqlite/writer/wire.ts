@@ -6,7 +6,7 @@
  * Each change is {@link FIELDS} numbers and, in `views`, three numbers per body buffer: which memory (an index into
  * `shared`, or -1 for `copied`), its offset there, its length.
  */
-import { oid as toOid, tid as toTid, type Oid, type Tid } from '../../ids.ts'
+import { oid as toOid, tid as toTid, knownOid, knownTid } from '../../ids.ts'
 import { NO_BYTES } from '../../bytes.ts'
 import { isSlice, type ObjectChange, type RecordSource } from '../../changes.ts'
 import type { NewTransaction } from '../../store.ts'
@@ -122,8 +122,8 @@ export function decodeTransaction(wire: WireTransaction): NewTransaction {
   }
   const changes: ObjectChange[] = []
   for (let index = 0; index * FIELDS < fields.length; index++) {
-    const oid = (fields[index * FIELDS] ?? 0) as Oid
-    const base = (tids[index * 2] ?? 0n) as Tid
+    const oid = knownOid(fields[index * FIELDS] ?? 0)
+    const base = knownTid(tids[index * 2] ?? 0n)
     changes.push({ oid, base, record: takeRecord(index) })
   }
   return {

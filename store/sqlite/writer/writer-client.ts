@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import { siblingModule } from '../../sibling-module.ts'
 import { StoreError, WriterGoneError, fromWire } from '../../errors.ts'
-import { tid as toTid, type Tid } from '../../ids.ts'
+import { tid as toTid, type Tid, knownTid } from '../../ids.ts'
 import type { ObjectChange } from '../../changes.ts'
 import type { NewTransaction } from '../../store.ts'
 import { type WriterData, type WriterReply, type WriterRequest, type WriterStats } from './messages.ts'
@@ -52,7 +52,7 @@ export class WriterClient {
       await client.#worker.terminate()
       throw error
     })
-    return { client, lastTid: lastTid as Tid, nextOid }
+    return { client, lastTid: knownTid(lastTid), nextOid }
   }
 
   get stats(): WriterStats | undefined {
@@ -66,7 +66,7 @@ export class WriterClient {
     const { lastTid } = await this.#request({ kind: 'commit', transaction: encoded, nextOid }, [
       encoded.copied,
     ])
-    return lastTid as Tid
+    return knownTid(lastTid)
   }
 
   /** Stores a part of the next transaction; resolves to the tid that this will have. `nextOid` as for a commit. */

@@ -15,7 +15,15 @@
  * below count from the start of the body. All numbers are in the kernel's order, little-endian on every supported
  * machine. Source: linux/fuse.h.
  */
-import type { Caller, Fh, Ino, Name } from '../../../../core/file-system/operations.ts'
+import {
+  type Caller,
+  type Fh,
+  type Ino,
+  type Name,
+  fh as toFh,
+  ino as toIno,
+  name as toName,
+} from '../../../../core/file-system/operations.ts'
 
 /** Length of fuse_in_header in bytes. */
 export const IN_HEADER_BYTES = 40
@@ -58,7 +66,7 @@ export class Message {
     return {
       opcode: view.getUint32(4, true),
       unique: this.u64(8 - IN_HEADER_BYTES),
-      ino: this.u64(16 - IN_HEADER_BYTES) as Ino,
+      ino: toIno(this.u64(16 - IN_HEADER_BYTES)),
       caller: {
         uid: view.getUint32(24, true),
         gid: view.getUint32(28, true),
@@ -80,11 +88,11 @@ export class Message {
   }
 
   fh(at: number): Fh {
-    return this.u64(at) as Fh
+    return toFh(this.u64(at))
   }
 
   ino(at: number): Ino {
-    return this.u64(at) as Ino
+    return toIno(this.u64(at))
   }
 
   /** An unsigned 64-bit number of any size: an offset, a length. */
@@ -115,7 +123,7 @@ export class Message {
     const { text, next } = this.text(at)
     if (text.length === 0 || text.includes('/'))
       throw new MalformedRequestError(`the name at ${at} is empty or has a '/'`)
-    return { name: text as Name, next }
+    return { name: toName(text), next }
   }
 
   #position(at: number, length: number): number {
