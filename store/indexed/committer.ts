@@ -11,13 +11,19 @@
  * other moments find none of it, and a process that opens the database after a crash removes it.
  */
 import { NO_BYTES } from '../bytes.ts'
-import { ConflictError, StoreError } from '../errors.ts'
-import { formatTid, nextTid, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { StoreError } from '../errors.ts'
+import { formatTid, nextTid, TID_NONE, type Tid } from '../ids.ts'
 import { isSlice, type ObjectChange, type RecordSource } from '../changes.ts'
 import type { NewTransaction } from '../store.ts'
 import type { BulkReader, BulkWriter } from './bulk.ts'
 import { draftOf, concat, INLINE_TRANSACTION_BYTES, totalLength, type Draft } from './placement.ts'
-import type { IndexTransaction, IndexWriter, RevisionRow, TransactionRow } from './record-index.ts'
+import type {
+  ExpectedBase,
+  IndexTransaction,
+  IndexWriter,
+  RevisionRow,
+  TransactionRow,
+} from './record-index.ts'
 import { recordSize } from './record-parts.ts'
 import { draftSlice } from './slices.ts'
 
@@ -205,12 +211,15 @@ export class Committer {
 
   async #write(changes: readonly ObjectChange[], tid: Tid, rows: IndexTransaction): Promise<Written> {
     await this.#bulk.begin(this.#bulkEnd)
-    await this.#checkConflicts(changes)
+    const expecting = this.#expect(changes, rows)
+    if (expecting !== undefined) await expecting
     const drafts: (Draft | undefined)[] = []
     for (const { record } of changes) {
       const draft = record === null ? undefined : this.#draft(record)
       drafts.push(draft instanceof Promise ? await draft : draft)
     }
+    const oids = this.#parts === undefined ? [] : changes.map(({ oid }) => oid)
+    const removed = oids.length === 0 ? [] : await rows.removeParts(oids, tid)
     const unitBytes = drafts.reduce((sum, draft) => sum + (draft ? totalLength(draft.units) : 0), 0)
     const isInRows = unitBytes < INLINE_TRANSACTION_BYTES
     let nextOid = 0
@@ -221,11 +230,11 @@ export class Committer {
       const draft = drafts[index]
       const row = { oid, tid, ...(await this.#place(draft, isInRows)) }
       bytes += recordSize(row)
-      if (this.#parts === undefined) rows.add(row)
-      else {
-        const replaced = rows.replace(row)
-        if (replaced !== undefined) objects--
-        bytes -= replaced ?? 0
+      rows.add(row)
+      const replaced = removed[index]
+      if (replaced !== undefined) {
+        objects--
+        bytes -= replaced
       }
       stored += (draft?.head.length ?? 0) + (draft?.tail.length ?? 0)
       if (oid >= nextOid) nextOid = oid + 1
@@ -233,15 +242,11 @@ export class Committer {
     return { nextOid, objects, bytes, stored }
   }
 
-  async #checkConflicts(changes: readonly ObjectChange[]): Promise<void> {
-    const oids: Oid[] = []
-    for (const { oid } of changes) if (oid < this.#nextOid) oids.push(oid)
-    const found = oids.length === 0 ? [] : await this.#index.newestTids(oids)
-    let known = 0
-    for (const { oid, base } of changes) {
-      const current = oid < this.#nextOid ? (found[known++] ?? TID_NONE) : TID_NONE
-      if (current > base) throw new ConflictError(oid, base, current)
-    }
+  /** Objects with an oid that was never used need no look-up. */
+  #expect(changes: readonly ObjectChange[], rows: IndexTransaction): void | Promise<void> {
+    const bases: ExpectedBase[] = []
+    for (const { oid, base } of changes) if (oid < this.#nextOid) bases.push({ oid, base })
+    if (bases.length > 0) return rows.expect(bases)
   }
 
   #draft({ head, body = [], tail = NO_BYTES }: RecordSource): Draft | Promise<Draft> {

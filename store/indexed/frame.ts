@@ -31,7 +31,8 @@ export const unitDown = (pos: number): number => pos - (pos % UNIT_BYTES)
 /** The offset of a unit's checksum among those of its group. */
 export const sumAt = (pos: number): number => ((pos % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES
 
-const unitSum = (unit: Uint8Array, pos: number): bigint => xxh64(unit, BigInt(pos))
+/** The checksum of the unit at a position. */
+export const unitSum = (unit: Uint8Array, pos: number): bigint => xxh64(unit, BigInt(pos))
 
 /** A frame being assembled in memory, in its stored form. */
 export class Frame {

@@ -40,6 +40,12 @@ export interface RevisionKey {
   readonly tid: Tid
 }
 
+/** The state that a change was made from. */
+export interface ExpectedBase {
+  readonly oid: Oid
+  readonly base: Tid
+}
+
 export interface Index {
   /**
    * The newest row with `tid <= at` of each oid, in the order asked; undefined if there is none.
@@ -91,9 +97,6 @@ export interface IndexWriter {
     keys: readonly RevisionKey[],
   ): readonly (RevisionRow | undefined)[] | Promise<readonly (RevisionRow | undefined)[]>
 
-  /** The tid of the newest revision of each oid; TID_NONE if there is none. */
-  newestTids(oids: readonly Oid[]): readonly Tid[] | Promise<readonly Tid[]>
-
   /**
    * Begins a transaction. Only one may be in progress.
    * @param isPart its rows will be kept with {@link IndexTransaction.keep}.
@@ -109,13 +112,24 @@ export interface IndexWriter {
  * transaction ends with `commit`, `keep` or `rollback`; after a failed `commit` or `keep`, call `rollback`.
  */
 export interface IndexTransaction {
+  /**
+   * Requires that no object has a revision later than its base. Called once, before the first row is added. An index may
+   * leave the check to {@link IndexTransaction.commit}.
+   * @throws ConflictError
+   */
+  expect(bases: readonly ExpectedBase[]): void | Promise<void>
+
   add(row: RevisionRow): void
 
   /**
-   * As {@link IndexTransaction.add}, where parts were kept: a row of the same object and transaction is replaced.
-   * @returns the length of the record that it had; undefined where there was none.
+   * Removes the rows of objects that earlier parts of transaction `tid` have added. Called if parts were kept, before the first
+   * row is added.
+   * @returns the lengths of their records; undefined for an object without such a row.
    */
-  replace(row: RevisionRow): number | undefined
+  removeParts(
+    oids: readonly Oid[],
+    tid: Tid,
+  ): readonly (number | undefined)[] | Promise<readonly (number | undefined)[]>
 
   /**
    * Ends the transaction with its rows as a part of transaction `tid`, which is yet to be committed: they are found at that moment alone.
@@ -123,7 +137,10 @@ export interface IndexTransaction {
    */
   keep(tid: Tid): void | Promise<void>
 
-  /** Makes all rows visible and durable. The bulk bytes that they point to must be durable already. */
+  /**
+   * Makes all rows visible and durable. The bulk bytes that they point to must be durable already.
+   * @throws ConflictError, if {@link IndexTransaction.expect} left the check to this.
+   */
   commit(transaction: TransactionRow): void | Promise<void>
 
   /** After a failed `commit`: whether a later process may find the transaction committed nevertheless. */

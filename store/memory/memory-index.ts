@@ -1,5 +1,5 @@
 import type { Added, Space, StoredRevision } from '../capabilities.ts'
-import { CorruptRecordError } from '../errors.ts'
+import { ConflictError, CorruptRecordError } from '../errors.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
@@ -109,20 +109,20 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
     return this.#transactions.at(-1)?.row
   }
 
-  newestTids(oids: readonly Oid[]): readonly Tid[] {
-    return this.newest(oids, TID_MAX).map(row => row?.tid ?? TID_NONE)
-  }
-
   begin(): IndexTransaction {
     const added: StoredRow[] = []
     return {
+      expect: bases => {
+        for (const { oid, base } of bases) {
+          const current = this.#revisions.get(oid)?.at(-1)?.tid ?? TID_NONE
+          if (current > base) throw new ConflictError(oid, base, current)
+        }
+      },
       // The caller may reuse the memory of its rows.
       add: row => void added.push(summed({ ...row, head: copied(row.head), tail: copied(row.tail) })),
-      replace: row => {
-        const before = this.find([row])[0]
-        added.push(summed({ ...row, head: copied(row.head), tail: copied(row.tail) }))
-        return before && recordSize(before)
-      },
+      // What is added takes their place.
+      removeParts: (oids, tid) =>
+        this.find(oids.map(oid => ({ oid, tid }))).map(before => before && recordSize(before)),
       keep: tid => {
         this.#unfinished = tid
         this.#put(added)

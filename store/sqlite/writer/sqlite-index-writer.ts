@@ -1,7 +1,7 @@
 /** The write side of the index (record-index.ts) in the tables of a SQLite database. */
 import type { Database, Statement } from 'better-sqlite3'
-import { StoreError } from '../../errors.ts'
-import { formatTid, TID_NONE, type Oid, type Tid, knownTid } from '../../ids.ts'
+import { ConflictError, StoreError } from '../../errors.ts'
+import { formatTid, knownTid, TID_NONE, type Tid } from '../../ids.ts'
 import type {
   IndexTransaction,
   IndexWriter,
@@ -92,10 +92,6 @@ export class SqliteIndexWriter implements IndexWriter {
     })
   }
 
-  newestTids(oids: readonly Oid[]): readonly Tid[] {
-    return oids.map(oid => knownTid(this.#newest.get(oid) ?? TID_NONE))
-  }
-
   dropParts(): void {
     if (this.#hasParts) this.#parts.drop()
     this.#hasParts = false
@@ -106,16 +102,17 @@ export class SqliteIndexWriter implements IndexWriter {
     if (isPart) this.#db.pragma('synchronous = NORMAL')
     this.#begin.run()
     let isInDoubt = false
-    const add = ({ oid, tid, head, pos, len, tail }: RevisionRow): void => {
-      this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
-    }
     return {
-      add,
-      replace: row => {
-        const replaced = this.#removeRevision.get(row.oid, row.tid)
-        add(row)
-        return replaced
+      expect: bases => {
+        for (const { oid, base } of bases) {
+          const current = knownTid(this.#newest.get(oid) ?? TID_NONE)
+          if (current > base) throw new ConflictError(oid, base, current)
+        }
       },
+      add: ({ oid, tid, head, pos, len, tail }) => {
+        this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
+      },
+      removeParts: (oids, tid) => oids.map(oid => this.#removeRevision.get(oid, tid)),
       keep: tid => {
         this.#parts.note(tid)
         this.#hasParts = true
