@@ -14,6 +14,7 @@
  * | `measuring`| what the space is used for                                     |
  * | `checking` | finding and repairing damage below the level of records        |
  * | `foreignHistory` | how much history an external database has kept            |
+ * | `connection` | whether the database's server answers                       |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
@@ -34,6 +35,22 @@ export interface Capabilities {
   readonly measuring?: Measuring | undefined
   readonly checking?: Checking | undefined
   readonly foreignHistory?: ForeignHistory | undefined
+  readonly connection?: Connection | undefined
+}
+
+/** Tells whether the server that has the database answers. */
+export interface Connection {
+  state(): ConnectionState
+}
+
+/**
+ * `reconnecting`: the server does not answer; reads and commits wait for it, for a bounded time. `fenced`: nothing can be stored
+ * any more, because the right to write is lost; the database can be read.
+ */
+export interface ConnectionState {
+  readonly state: 'connected' | 'reconnecting' | 'fenced'
+  /** Absent while connected. */
+  readonly reason?: string
 }
 
 /** The intents that follow the last transaction. */

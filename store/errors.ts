@@ -43,6 +43,11 @@ const KINDS = {
   'database-gone': 'give up',
   'not-whole': 'give up',
   'no-space': 'retry',
+  // The server of a database.
+  'server-gone': 'retry',
+  'server-forbids': 'give up',
+  'server-lacks-database': 'give up',
+  'server-unfit': 'give up',
   // History.
   'bad-moment': 'give up',
   'no-moment': 'give up',
@@ -319,6 +324,8 @@ const CLASSES: Readonly<
   'empty-database': CannotOpenError,
   'not-a-database': CannotOpenError,
   'no-file-system': CannotOpenError,
+  'server-lacks-database': CannotOpenError,
+  'server-unfit': CannotOpenError,
   'writer-gone': WriterGoneError,
   'no-space': NoSpaceError,
 }

@@ -1,0 +1,133 @@
+/**
+ * The address of a database on a PostgreSQL server, as a URL of libpq's form:
+ *
+ *     postgres://USER@HOST:PORT/NAME?sslmode=verify-full
+ *     postgres:///NAME?host=/run/postgresql            a Unix socket, by its directory
+ *
+ * What is left out comes from PGHOST, PGPORT, PGUSER, PGDATABASE and PGSSLMODE, or is what libpq takes. A password is refused: command
+ * lines can be read by every user of the machine.
+ */
+import { userInfo } from 'node:os'
+import { CannotOpenError } from '../errors.ts'
+
+export const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
+export type SslMode = (typeof SSL_MODES)[number]
+
+export interface PostgresAddress {
+  /** A host's name or address, or the directory of a Unix socket, which begins with a slash. */
+  readonly host: string
+  readonly port: number
+  readonly user: string
+  /** The name of the database on the server. */
+  readonly database: string
+  readonly sslMode: SslMode
+  /** A file of certificates; absent: those that the system trusts. */
+  readonly sslRootCert?: string
+}
+
+const DEFAULT_PORT = 5432
+const SOCKET_DIRECTORY = '/run/postgresql'
+const FORM = /^postgres(?:ql)?:\/\/(?:([^@/?]*)@)?([^/?@]*)(?:\/([^?]*))?(?:\?(.*))?$/s
+const HOST = /^(\[[0-9A-Fa-f:.%]+\]|[^:[\],]*)(?::(\d{1,5}))?$/
+const PARAMETERS = new Set(['host', 'port', 'user', 'dbname', 'sslmode', 'sslrootcert'])
+const FORMS = 'postgres://USER@HOST/NAME, or postgres:///NAME?host=/SOCKET/DIRECTORY'
+
+/** Whether a name of a database is such a URL. */
+export const isPostgresUrl = (name: string): boolean => /^postgres(?:ql)?:/i.test(name)
+
+/** @throws CannotOpenError where the URL has another form, or a password. */
+export function parseAddress(url: string, env: NodeJS.ProcessEnv = process.env): PostgresAddress {
+  const parts = FORM.exec(url)
+  if (parts === null) throw new CannotOpenError(`${withoutPassword(url)} is not a URL of the form ${FORMS}`)
+  const [, credentials = '', authority = '', path = '', query = ''] = parts
+  if (credentials.includes(':') || /(^|&)password=/i.test(query)) throw passwordRefused(url)
+  const parameters = parametersOf(url, query)
+  const place = HOST.exec(authority)
+  if (place === null) throw new CannotOpenError(`${url}: '${authority}' is not a host, or a host and a port`)
+  const user = first(decoded(url, credentials), parameters.get('user'), env['PGUSER']) ?? userInfo().username
+  const sslRootCert = first(parameters.get('sslrootcert'), env['PGSSLROOTCERT'])
+  return {
+    host:
+      first(parameters.get('host'), decoded(url, unbracketed(place[1] ?? '')), env['PGHOST']) ??
+      SOCKET_DIRECTORY,
+    port: portOf(url, first(place[2], parameters.get('port'), env['PGPORT'])),
+    user,
+    database: first(decoded(url, path), parameters.get('dbname'), env['PGDATABASE']) ?? user,
+    sslMode: sslModeOf(url, first(parameters.get('sslmode'), env['PGSSLMODE'])),
+    ...(sslRootCert !== undefined && { sslRootCert }),
+  }
+}
+
+/** The URL of an address with nothing left out: the same for every spelling of it. */
+export function formatAddress({ host, port, user, database, sslMode, sslRootCert }: PostgresAddress): string {
+  const isSocket = host.startsWith('/')
+  const query = [
+    ...(isSocket ? [`host=${encodePath(host)}`] : []),
+    ...(isSocket && port !== DEFAULT_PORT ? [`port=${port}`] : []),
+    ...(sslMode === 'prefer' ? [] : [`sslmode=${sslMode}`]),
+    ...(sslRootCert === undefined ? [] : [`sslrootcert=${encodePath(sslRootCert)}`]),
+  ]
+  const shown = host.includes(':') ? `[${host}]` : encodeURIComponent(host)
+  const authority = isSocket ? '' : `${shown}${port === DEFAULT_PORT ? '' : `:${port}`}`
+  const name = `postgres://${encodeURIComponent(user)}@${authority}/${encodeURIComponent(database)}`
+  return query.length === 0 ? name : `${name}?${query.join('&')}`
+}
+
+/** Where the server is, for messages. */
+export const serverOf = ({ host, port }: PostgresAddress): string =>
+  host.startsWith('/') ? `${host}/.s.PGSQL.${port}` : `${host}:${port}`
+
+/** A URL for a message: what stands where a password would is left out. */
+const withoutPassword = (url: string): string =>
+  url.replace(/^([a-z]+:\/*[^@/?:]*):[^@/]*@/i, '$1:...@').replace(/(password=)[^&]*/gi, '$1...')
+
+const passwordRefused = (url: string): CannotOpenError =>
+  new CannotOpenError(
+    `${withoutPassword(url)} has a password, which every user of this machine could read in the list of processes: ` +
+      'put it into ~/.pgpass (host:port:database:user:password, mode 0600), or into the environment as PGPASSWORD',
+  )
+
+function parametersOf(url: string, query: string): ReadonlyMap<string, string> {
+  const parameters = new Map<string, string>()
+  for (const part of query.split('&')) {
+    if (part === '') continue
+    const equals = part.indexOf('=')
+    const name = decoded(url, equals < 0 ? part : part.slice(0, equals))
+    if (!PARAMETERS.has(name))
+      throw new CannotOpenError(
+        `${url} has a parameter '${name}' that zblkfs does not know: those it knows are ${[...PARAMETERS].join(', ')}`,
+      )
+    parameters.set(name, equals < 0 ? '' : decoded(url, part.slice(equals + 1)))
+  }
+  return parameters
+}
+
+const first = (...values: readonly (string | undefined)[]): string | undefined =>
+  values.find(value => value !== undefined && value !== '')
+
+const unbracketed = (host: string): string => (host.startsWith('[') ? host.slice(1, -1) : host)
+
+/** Slashes stay legible: they mean nothing in the value of a parameter. */
+const encodePath = (path: string): string => path.split('/').map(encodeURIComponent).join('/')
+
+function decoded(url: string, text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new CannotOpenError(`${url}: '${text}' is not a URL's encoding`)
+  }
+}
+
+function portOf(url: string, text: string | undefined): number {
+  if (text === undefined) return DEFAULT_PORT
+  const port = Number(text)
+  if (Number.isInteger(port) && port > 0 && port < 65_536) return port
+  throw new CannotOpenError(`${url}: '${text}' is not a port`)
+}
+
+function sslModeOf(url: string, text = 'prefer'): SslMode {
+  // `allow` prefers the other one of the two, and is as weak.
+  const mode = SSL_MODES.find(known => known === (text === 'allow' ? 'prefer' : text))
+  if (mode !== undefined) return mode
+  throw new CannotOpenError(`${url}: sslmode=${text} is unknown: it is ${SSL_MODES.join(', ')}`)
+}

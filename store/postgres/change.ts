@@ -1,0 +1,35 @@
+/** Changes of the writer beside its commits: steps of packs, and notes. */
+import { Pipeline } from './pipeline.ts'
+import { ConnectionLostError, sqlStateOf } from './postgres-errors.ts'
+import { FENCED } from './schema.ts'
+import type { Cells, Value } from './session.ts'
+import type { WriterSession } from './writer-session.ts'
+
+/** Waits for other commits; fails if the writer is fenced. */
+export const BEGIN_CHANGE = 'SELECT zblkfs.begin_change($1)'
+
+/** Runs one statement as a change of the writer: after other commits, and only while it is not fenced. */
+export async function runChange(
+  writer: WriterSession,
+  text: string,
+  values: readonly Value[],
+  name: string,
+): Promise<readonly Cells[]> {
+  const once = async (): Promise<readonly Cells[]> => {
+    const pipeline = new Pipeline(await writer.hold())
+    try {
+      pipeline.send(BEGIN_CHANGE, [writer.epoch], 'begin_change')
+      return await pipeline.commit(text, values, name)
+    } finally {
+      writer.letGo()
+    }
+  }
+  try {
+    return await once()
+  } catch (error) {
+    if (sqlStateOf(error) === FENCED) throw writer.fence('another writer has opened it')
+    if (!(error instanceof ConnectionLostError)) throw error
+    // To do it twice does no harm.
+    return await once()
+  }
+}

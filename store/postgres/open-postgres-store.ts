@@ -1,0 +1,98 @@
+/** Opens a database on a PostgreSQL server, and makes one where there is none. */
+import { CannotOpenError, LockedError, StoreError } from '../errors.ts'
+import { newDatabaseId } from '../sqlite/open/database-id.ts'
+import type { Store } from '../store.ts'
+import { formatAddress, parseAddress, type PostgresAddress } from './address.ts'
+import { explainConnect, isDuplicate, isForbidden } from './postgres-errors.ts'
+import { openWriters } from './open-writers.ts'
+import { PostgresStore, WritablePostgresStore } from './postgres-store.ts'
+import { assertNotPooled } from './pooler.ts'
+import { contentOf, createSchema, type Content } from './schema.ts'
+import { Session } from './session.ts'
+import { WriterSession } from './writer-session.ts'
+
+export interface OpenPostgresOptions {
+  readonly readOnly?: boolean
+  /** Makes a database where there is none. */
+  readonly create?: boolean
+  /** What it is opened for, for the message to another writer. */
+  readonly purpose?: string
+  /** Receives a sentence when the server is lost, is there again, or lets nothing be stored any more. */
+  readonly warn?: (message: string) => void
+}
+
+/** @throws LockedError where another writer has it open; CannotOpenError, with cause and next step, for all else. */
+export async function openPostgresStore(url: string, options: OpenPostgresOptions = {}): Promise<Store> {
+  const address = parseAddress(url)
+  const name = formatAddress(address)
+  const opened: { close(): void | Promise<void> }[] = []
+  const keep = <T extends { close(): void | Promise<void> }>(closable: T): T => {
+    opened.push(closable)
+    return closable
+  }
+  try {
+    const session = keep(await Session.open(address))
+    await assertNotPooled(session, address, name)
+    const { id } = await findOrCreate(session, address, name, options)
+    const { readOnly = false, purpose = 'a writer', warn: report = () => undefined } = options
+    const parts = { name, address, session, report }
+    if (readOnly) return new PostgresStore(parts)
+    const writing = keep(await Session.open(address))
+    const writer = keep(await WriterSession.take({ address, name, purpose, id, report }, writing))
+    const { committer, packWriter } = await openWriters(writer, address)
+    return new WritablePostgresStore(parts, writer, committer, packWriter)
+  } catch (error) {
+    for (const closable of opened.toReversed()) await closable.close()
+    if (error instanceof LockedError) throw error
+    if (error instanceof StoreError && !(error instanceof CannotOpenError))
+      throw new CannotOpenError(error.message, { cause: error, code: error.code, path: name })
+    throw explainConnect(error, address, name)
+  }
+}
+
+/** Whether there is a database of ours, room for one, or another program's. @throws as {@link openPostgresStore}. */
+export async function examine(url: string): Promise<Content['kind']> {
+  const address = parseAddress(url)
+  let session: Session | undefined
+  try {
+    session = await Session.open(address)
+    return (await contentOf(session, formatAddress(address))).kind
+  } catch (error) {
+    throw explainConnect(error, address, formatAddress(address))
+  } finally {
+    session?.close()
+  }
+}
+
+async function findOrCreate(
+  session: Session,
+  address: PostgresAddress,
+  name: string,
+  { readOnly = false, create = false }: OpenPostgresOptions,
+): Promise<Content & { readonly kind: 'ours' }> {
+  const content = await contentOf(session, name)
+  if (content.kind === 'ours') return content
+  if (content.kind === 'foreign')
+    throw new CannotOpenError(
+      `${name} has tables of another program (${content.example}): name a database for zblkfs alone ('createdb NAME')`,
+      { code: 'not-a-database', path: name },
+    )
+  if (!create || readOnly)
+    throw new CannotOpenError(`${name} has no database of zblkfs`, { code: 'no-database', path: name })
+  try {
+    await createSchema(session, newDatabaseId())
+  } catch (error) {
+    await session.query('ROLLBACK')
+    if (isForbidden(error))
+      throw new CannotOpenError(
+        `the user ${address.user} may not create a schema in the database ${address.database}: ` +
+          `'GRANT CREATE ON DATABASE ${address.database} TO ${address.user}'`,
+        { code: 'server-forbids', path: name, cause: error },
+      )
+    // Another process was faster.
+    if (!isDuplicate(error)) throw error
+  }
+  const made = await contentOf(session, name)
+  if (made.kind === 'ours') return made
+  throw new CannotOpenError(`${name} could not be made a database of zblkfs`, { path: name })
+}

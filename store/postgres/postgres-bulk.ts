@@ -1,0 +1,267 @@
+/**
+ * A Bulk in rows of the table `bulk`, for a database that has nothing but its server. A row is an extent: at most
+ * {@link EXTENT_BYTES} of whole units, which do not cross a multiple of that length, with the units' checksums.
+ */
+import {
+  BulkDamageError,
+  type BulkGap,
+  type BulkRange,
+  type BulkRead,
+  type BulkScan,
+  type BulkWriter,
+} from '../indexed/bulk.ts'
+import { verifyByReading } from '../indexed/check/verify.ts'
+import { SUM_BYTES, UNIT_BYTES, unitDown, unitSum } from '../indexed/frame.ts'
+import type { Pipeline } from './pipeline.ts'
+import type { Queries } from './postgres-index.ts'
+import type { Cells, Value } from './session.ts'
+import { bigintArray, bytesOf, numberOf } from './values.ts'
+
+/** What a pack gives back of an extent is cut out of its row, which is written anew: so it is short. */
+export const EXTENT_BYTES = 128 << 10
+
+/** The bytes that one statement asks for, so that its answer has a bound. */
+const ANSWER_BYTES = 2 << 20
+
+const READ = `
+  SELECT k.number, b.at,
+    substring(b.units FROM (b.at - b.pos)::integer + 1 FOR (b.till - b.at)::integer),
+    substring(b.sums FROM ((b.at - b.pos) / ${UNIT_BYTES / SUM_BYTES})::integer + 1 FOR ((b.till - b.at) / ${UNIT_BYTES / SUM_BYTES})::integer)
+  FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS k (lo, hi, number)
+  CROSS JOIN LATERAL (
+    SELECT pos, units, sums, greatest(pos, k.lo) AS at, least(pos + octet_length(units), k.hi) AS till
+    FROM zblkfs.bulk WHERE pos > k.lo - ${EXTENT_BYTES} AND pos < k.hi AND pos + octet_length(units) > k.lo
+    ORDER BY pos
+  ) AS b`
+/** What a pack looks at as a whole. Extents do not cross it. */
+const SEGMENT_BYTES = 64 << 20
+// A search for each segment, in a table that may have millions of rows for it.
+const SEGMENTS = `
+  WITH RECURSIVE found (segment) AS (
+    (SELECT pos / ${SEGMENT_BYTES} FROM zblkfs.bulk ORDER BY pos LIMIT 1)
+    UNION ALL
+    SELECT (SELECT pos / ${SEGMENT_BYTES} FROM zblkfs.bulk WHERE pos >= (found.segment + 1) * ${SEGMENT_BYTES} ORDER BY pos LIMIT 1)
+    FROM found WHERE found.segment IS NOT NULL
+  )
+  SELECT segment FROM found WHERE segment IS NOT NULL ORDER BY segment`
+const TAKES_ROOM = `
+  SELECT 1 FROM zblkfs.bulk WHERE pos > $1 - ${EXTENT_BYTES} AND pos < $2 AND pos + octet_length(units) > $1 LIMIT 1`
+const BYTES = "SELECT pg_total_relation_size('zblkfs.bulk')"
+// Extents that lie in part in a range are written anew with what is left of them.
+const RELEASE = `
+  WITH gone AS (
+    DELETE FROM zblkfs.bulk AS b USING unnest($1::bigint[], $2::bigint[]) AS k (lo, hi)
+    WHERE b.pos > k.lo - ${EXTENT_BYTES} AND b.pos < k.hi AND b.pos + octet_length(b.units) > k.lo
+    RETURNING b.pos, b.units, b.sums
+  ), extent AS (
+    SELECT pos, pos + octet_length(units) AS till, units, sums FROM gone
+  ), cut AS (
+    SELECT e.*, greatest(k.lo, e.pos) AS lo, least(k.hi, e.till) AS hi,
+      lag(k.hi) OVER w AS before, lead(k.lo) OVER w AS after
+    FROM extent AS e JOIN unnest($1::bigint[], $2::bigint[]) AS k (lo, hi) ON k.lo < e.till AND k.hi > e.pos
+    WINDOW w AS (PARTITION BY e.pos ORDER BY k.lo)
+  ), left_over AS (
+    SELECT pos, units, sums, coalesce(before, pos) AS lo, lo AS hi FROM cut
+    UNION ALL
+    SELECT pos, units, sums, hi, till FROM cut WHERE after IS NULL
+  ), kept AS (
+    INSERT INTO zblkfs.bulk (pos, sums, units)
+    SELECT lo, substring(sums FROM ((lo - pos) / ${UNIT_BYTES / SUM_BYTES})::integer + 1 FOR ((hi - lo) / ${UNIT_BYTES / SUM_BYTES})::integer),
+      substring(units FROM (lo - pos)::integer + 1 FOR (hi - lo)::integer)
+    FROM left_over WHERE hi > lo
+  )
+  SELECT coalesce(sum(hi - lo), 0) FROM cut`
+const INSERT = 'INSERT INTO zblkfs.bulk (pos, sums, units) VALUES ($1, $2, $3)'
+
+/** Whole units that are read together, and the reads that need them. */
+interface Range {
+  readonly lo: number
+  hi: number
+  readonly reads: BulkRead[]
+}
+
+export class PostgresBulkReader implements BulkScan {
+  readonly #queries: Queries
+
+  constructor(queries: Queries) {
+    this.#queries = queries
+  }
+
+  async read(reads: readonly BulkRead[]): Promise<void> {
+    const batches = batchesOf(rangesOf(reads))
+    await Promise.all(batches.map(batch => this.#readBatch(batch)))
+  }
+
+  async segments(): Promise<readonly BulkRange[]> {
+    const rows = await this.#queries.query(SEGMENTS, [], 'segments')
+    return rows.map(([index]): BulkRange => {
+      const lo = numberOf(index) * SEGMENT_BYTES
+      return [lo, lo + SEGMENT_BYTES]
+    })
+  }
+
+  async takesRoom([lo, hi]: BulkRange): Promise<boolean> {
+    return (await this.#queries.query(TAKES_ROOM, [lo, hi], 'takes_room')).length > 0
+  }
+
+  async bytes(): Promise<number> {
+    const [[bytes] = []] = await this.#queries.query(BYTES, [], 'bulk_bytes')
+    return numberOf(bytes)
+  }
+
+  verify(range: BulkRange, everyByte: boolean): Promise<readonly BulkGap[]> {
+    return verifyByReading(this, range, everyByte)
+  }
+
+  async #readBatch(ranges: readonly Range[]): Promise<void> {
+    const los = bigintArray(ranges.map(({ lo }) => lo))
+    const his = bigintArray(ranges.map(({ hi }) => hi))
+    const rows = await this.#queries.query(READ, [los, his], 'read_bulk')
+    const ends = ranges.map(({ lo }) => lo)
+    for (const cells of rows) {
+      const index = numberOf(cells[0]) - 1
+      const range = ranges[index]
+      const { at, units } = unitsOf(cells)
+      if (range === undefined || at !== ends[index]) throw new BulkDamageError(MISSING)
+      ends[index] = at + units.length
+      for (const read of range.reads) copyPart(at, units, read)
+    }
+    if (ranges.some(({ hi }, index) => ends[index] !== hi)) throw new BulkDamageError(MISSING)
+  }
+}
+
+const MISSING = 'its bytes are not there'
+
+/** The units of a row of {@link READ}, verified. */
+function unitsOf([, atText, unitsText, sumsText]: Cells): { readonly at: number; readonly units: Buffer } {
+  const at = numberOf(atText)
+  const units = bytesOf(unitsText)
+  const sums = bytesOf(sumsText)
+  if (!areIntact(at, units, sums)) throw new BulkDamageError('its bytes do not have their checksum')
+  return { at, units }
+}
+
+/** Whether units are what their checksums were made of. */
+export function areIntact(pos: number, units: Uint8Array, sums: Buffer): boolean {
+  if (sums.length * (UNIT_BYTES / SUM_BYTES) !== units.length) return false
+  for (let off = 0, sumAt = 0; off < units.length; off += UNIT_BYTES, sumAt += SUM_BYTES)
+    if (unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== sums.readBigUInt64LE(sumAt))
+      return false
+  return true
+}
+
+function copyPart(at: number, units: Buffer, { pos, into }: BulkRead): void {
+  const lo = Math.max(at, pos)
+  const hi = Math.min(at + units.length, pos + into.length)
+  if (lo < hi) into.set(units.subarray(lo - at, hi - at), lo - pos)
+}
+
+/** Reads that touch are one range; each range is whole units. What lies between two of them may have been given back. */
+function rangesOf(reads: readonly BulkRead[]): readonly Range[] {
+  const ranges: Range[] = []
+  for (const read of [...reads].sort((a, b) => a.pos - b.pos)) {
+    if (read.into.length === 0) continue
+    const lo = unitDown(read.pos)
+    const hi = unitDown(read.pos + read.into.length + UNIT_BYTES - 1)
+    const last = ranges.at(-1)
+    if (last !== undefined && lo <= last.hi && hi - last.lo <= ANSWER_BYTES) {
+      last.hi = Math.max(last.hi, hi)
+      last.reads.push(read)
+    } else ranges.push({ lo, hi, reads: [read] })
+  }
+  return ranges
+}
+
+/** Ranges whose bytes fit into one answer. Longer ones are cut. */
+function batchesOf(ranges: readonly Range[]): readonly (readonly Range[])[] {
+  const batches: Range[][] = [[]]
+  let bytes = 0
+  for (const { lo, hi, reads } of ranges) {
+    for (let at = lo; at < hi;) {
+      if (bytes >= ANSWER_BYTES) {
+        batches.push([])
+        bytes = 0
+      }
+      const end = Math.min(hi, at + ANSWER_BYTES - bytes)
+      batches.at(-1)?.push({ lo: at, hi: end, reads })
+      bytes += end - at
+      at = end
+    }
+  }
+  return batches
+}
+
+/** Deletes ranges, as a change of the writer ({@link RELEASE}). */
+export type Release = (text: string, values: readonly Value[], name: string) => Promise<readonly Cells[]>
+
+/** Appends extents as a part of the transaction of the server that will have the rows that point to them. */
+export class PostgresBulkWriter implements BulkWriter {
+  readonly #pipeline: () => Pipeline
+  readonly #change: Release
+  readonly #extent = Buffer.allocUnsafeSlow(EXTENT_BYTES)
+  /** The position at which the extent that is being filled begins, and how many bytes it has. */
+  #start = 0
+  #fill = 0
+
+  /** @param pipeline returns the transaction under way. */
+  constructor(pipeline: () => Pipeline, change: Release) {
+    this.#pipeline = pipeline
+    this.#change = change
+  }
+
+  get end(): number {
+    return this.#start + this.#fill
+  }
+
+  /** What lies behind was never committed. */
+  begin(end: number): void {
+    this.#start = end
+    this.#fill = 0
+  }
+
+  async append(parts: readonly Uint8Array[]): Promise<void> {
+    for (const bytes of parts) {
+      for (let off = 0; off < bytes.length;) {
+        const room = EXTENT_BYTES - (this.#start % EXTENT_BYTES) - this.#fill
+        const part = bytes.subarray(off, off + room)
+        this.#extent.set(part, this.#fill)
+        this.#fill += part.length
+        off += part.length
+        if (part.length < room) continue
+        this.#send()
+        const flowing = this.#pipeline().flow()
+        if (flowing !== undefined) await flowing
+      }
+    }
+  }
+
+  /** They are durable with the transaction. */
+  sync(): void {
+    if (this.#fill > 0) this.#send()
+  }
+
+  settle(): void {}
+
+  async release(ranges: readonly BulkRange[]): Promise<number> {
+    const los = bigintArray(ranges.map(([lo]) => lo))
+    const his = bigintArray(ranges.map(([, hi]) => hi))
+    const [[bytes] = []] = await this.#change(RELEASE, [los, his], 'release')
+    return numberOf(bytes)
+  }
+
+  #send(): void {
+    const units = this.#extent.subarray(0, this.#fill)
+    // It copies what it sends.
+    this.#pipeline().send(INSERT, [this.#start, sumsOf(this.#start, units), units], 'insert_bulk')
+    this.#start += this.#fill
+    this.#fill = 0
+  }
+}
+
+/** The checksums of units. */
+function sumsOf(pos: number, units: Uint8Array): Buffer {
+  const sums = Buffer.allocUnsafe((units.length / UNIT_BYTES) * SUM_BYTES)
+  for (let off = 0, at = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES)
+    sums.writeBigUInt64LE(unitSum(units.subarray(off, off + UNIT_BYTES), pos + off), at)
+  return sums
+}

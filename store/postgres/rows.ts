@@ -1,0 +1,72 @@
+/** Rows of the tables of schema.ts, verified and turned into those of store/indexed. */
+import { CorruptRecordError, StoreError } from '../errors.ts'
+import { formatTid, oid as toOid, tid as toTid, type Tid } from '../ids.ts'
+import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
+import { rowSum, transactionSum } from '../indexed/row-sums.ts'
+import type { TransactionInfo } from '../store.ts'
+import type { Cells } from './session.ts'
+import { bigintOf, bytesOf, numberOf } from './values.ts'
+
+/** The columns of {@link revisionRow}. @param table the name or alias of `revision`. */
+export const revisionColumns = (table: string): string =>
+  ['oid', 'tid', 'sum', 'head', 'pos', 'len', 'tail'].map(column => `${table}.${column}`).join(', ')
+
+/** The columns of {@link transactionRow}. */
+export const TRANSACTION_COLUMNS =
+  'tid, author, description, extension, objects, bytes, next_oid, bulk_end, stored, sum'
+
+/** A checksum as an unsigned number. */
+export const sumOf = (text: string | null | undefined): number => numberOf(text) >>> 0
+
+/** @throws CorruptRecordError where the row is not what was written; StoreError where not even its key is legible. */
+export function revisionRow([
+  oidText,
+  tidText,
+  sum,
+  headText,
+  posText,
+  lenText,
+  tailText,
+]: Cells): RevisionRow {
+  const oid = toOid(numberOf(oidText))
+  const tid = toTid(bigintOf(tidText))
+  const head = headText === null ? null : bytesOf(headText)
+  const pos = posText === null ? null : numberOf(posText)
+  const len = numberOf(lenText)
+  const tail = tailText === null ? null : bytesOf(tailText)
+  if (rowSum(oid, tid, head, pos, len, tail) !== sumOf(sum))
+    throw new CorruptRecordError(oid, tid, 'the checksum of its index entry differs')
+  return { oid, tid, head, pos, len, tail }
+}
+
+/** A row of `txn`, and whether it is what was written. */
+export interface FoundTransaction {
+  readonly row: TransactionRow
+  readonly isIntact: boolean
+}
+
+export function transactionRow(cells: Cells): FoundTransaction {
+  const [tid, author, description, extension, objects, bytes, nextOid, bulkEnd, stored, sum] = cells
+  const row: TransactionRow = {
+    tid: toTid(bigintOf(tid)),
+    user: bytesOf(author).toString(),
+    description: bytesOf(description).toString(),
+    extension: bytesOf(extension),
+    objects: numberOf(objects),
+    bytes: numberOf(bytes),
+    nextOid: numberOf(nextOid),
+    bulkEnd: numberOf(bulkEnd),
+    stored: numberOf(stored),
+  }
+  return { row, isIntact: transactionSum(row) === sumOf(sum) }
+}
+
+/** @throws StoreError where the row is not what was written. */
+export function transactionInfo({ row, isIntact }: FoundTransaction): TransactionInfo {
+  const { tid, user, description, extension, objects, bytes } = row
+  if (!isIntact) throw damagedTransaction(tid)
+  return { tid, user, description, extension, objects, bytes }
+}
+
+export const damagedTransaction = (tid: Tid): StoreError =>
+  new StoreError(`the entry of transaction ${formatTid(tid)} is damaged`, { code: 'damaged' })

@@ -1,0 +1,319 @@
+/**
+ * The session through which a database is written, and the right to do so. A writer has the writers' advisory lock of its
+ * session, and an epoch: a row of `writer`. The next writer takes the lock when the session before is over, fences every earlier epoch,
+ * and takes a larger one; every change checks that its epoch is not fenced.
+ *
+ *     open ──▶ connected ──session lost──▶ reconnecting ──lock regained──▶ connected
+ *                                              │
+ *                                              ├─ another writer has opened it
+ *                                              ├─ an administrator has ended the session
+ *                                              ├─ the server lost transactions        ──▶ fenced (for good)
+ *                                              └─ a COMMIT is in doubt for too long
+ *
+ * A session that is regained goes on where the last one ended: while the lock was free no other writer had it, else the epoch
+ * would be fenced. To have the lock proves that the last session is over, so what it has not committed by then it
+ * never will.
+ */
+import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ConnectionState } from '../capabilities.ts'
+import { CannotOpenError, LockedError, StoreError, WriterGoneError } from '../errors.ts'
+import { formatTid, tid as toTid, TID_NONE, type Tid } from '../ids.ts'
+import type { PostgresAddress } from './address.ts'
+import { ADMIN_SHUTDOWN, ConnectionLostError, explainQuery, isForbidden } from './postgres-errors.ts'
+import { COMMIT_LOCK, LOCK_CLASS, WRITER_LOCK } from './schema.ts'
+import { Session } from './session.ts'
+import { bigintOf } from './values.ts'
+
+/** How long a writer waits for the session of one that has just ended, before it says that the database is in use. */
+const TAKE_MS = 3000
+const TAKE_POLL_MS = 50
+/** How long a commit waits for a lost session to be regained. */
+export const REGAIN_MS = 60_000
+const REGAIN_FIRST_DELAY_MS = 50
+const REGAIN_MAX_DELAY_MS = 2000
+const HEARTBEAT_MS = 10_000
+
+const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${WRITER_LOCK})`
+const UNLOCK = 'SELECT pg_advisory_unlock_all()'
+const NEWEST_WRITER = `
+  SELECT epoch, purpose, to_char(opened AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM zblkfs.writer ORDER BY epoch DESC LIMIT 1`
+const LAST_COMMIT = 'SELECT tid, commit_id FROM zblkfs.txn ORDER BY tid DESC LIMIT 1'
+/** Writers that are remembered. */
+const WRITERS_KEPT = 100
+
+/** A transaction whose COMMIT was sent. */
+export interface CommitInDoubt {
+  readonly tid: Tid
+  readonly commitId: string
+}
+
+export interface WriterSessionParts {
+  readonly address: PostgresAddress
+  /** The database's name, for messages. */
+  readonly name: string
+  /** What the database is opened for, for the message to another writer. */
+  readonly purpose: string
+  /** The database's id: another one may have taken its name. */
+  readonly id: string
+  readonly report: (message: string) => void
+}
+
+export class WriterSession {
+  readonly #parts: WriterSessionParts
+  readonly #epoch: bigint
+  #session: Session
+  #lastTid: Tid = TID_NONE
+  #regaining: Promise<void> | undefined
+  #state: ConnectionState = { state: 'connected' }
+  #fenced: WriterGoneError | undefined
+  #isClosed = false
+  #isBusy = false
+  readonly #heartbeat: NodeJS.Timeout
+
+  private constructor(parts: WriterSessionParts, session: Session, epoch: bigint) {
+    this.#parts = parts
+    this.#session = session
+    this.#epoch = epoch
+    this.#follow(session)
+    this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT_MS)
+    this.#heartbeat.unref()
+  }
+
+  /**
+   * Takes the right to write. The session is the new object's, also where this rejects.
+   * @throws LockedError where another writer has it; CannotOpenError where the user may not write.
+   */
+  static async take(parts: WriterSessionParts, session: Session): Promise<WriterSession> {
+    const { name, purpose, address } = parts
+    if (session.facts.isStandby)
+      throw new CannotOpenError(
+        `${name} is on a standby server, which can only be read: mount it with -o ro`,
+        {
+          code: 'server-unfit',
+          path: name,
+        },
+      )
+    for (const start = performance.now(); !(await hasLock(session));) {
+      if (performance.now() - start > TAKE_MS) throw await inUse(session, name)
+      await sleep(TAKE_POLL_MS)
+    }
+    try {
+      const epoch = await nextEpoch(session, `${purpose} (${hostname()}, process ${process.pid})`)
+      return new WriterSession(parts, session, epoch)
+    } catch (error) {
+      if (!isForbidden(error)) throw error
+      throw new CannotOpenError(
+        `the user ${address.user} may only read ${name}: grant it INSERT, UPDATE and DELETE on all tables in the schema zblkfs, or mount it with -o ro`,
+        { code: 'server-forbids', path: name, cause: error },
+      )
+    }
+  }
+
+  get epoch(): bigint {
+    return this.#epoch
+  }
+
+  get state(): ConnectionState {
+    return this.#state
+  }
+
+  /** Notes which transaction the server has last. */
+  noteLast(tid: Tid): void {
+    this.#lastTid = tid
+  }
+
+  /**
+   * The session, once it is there.
+   * @throws WriterGoneError where it is gone for good; StoreError where it is not regained in time.
+   */
+  async ready(): Promise<Session> {
+    if (this.#fenced !== undefined) throw this.#fenced
+    if (this.#regaining !== undefined) await this.#regained()
+    if (this.#fenced !== undefined) throw this.#fenced
+    return this.#session
+  }
+
+  /** As {@link WriterSession.ready}; no heartbeat is sent before {@link WriterSession.letGo}. */
+  async hold(): Promise<Session> {
+    const session = await this.ready()
+    this.#isBusy = true
+    return session
+  }
+
+  letGo(): void {
+    this.#isBusy = false
+  }
+
+  /**
+   * After the connection was lost during a COMMIT: whether the transaction is there. If it is not it never will be.
+   * @throws WriterGoneError where that cannot be found out.
+   */
+  async isCommitted({ tid, commitId }: CommitInDoubt): Promise<boolean> {
+    try {
+      const session = await this.ready()
+      const [[last, id] = []] = await session.query(LAST_COMMIT)
+      return last !== undefined && bigintOf(last) === tid && id === commitId
+    } catch (error) {
+      if (error instanceof WriterGoneError) throw error
+      throw this.fence(
+        `whether transaction ${formatTid(tid)} was stored cannot be found out (${messageOf(error)})`,
+      )
+    }
+  }
+
+  /** From now on nothing can be stored. */
+  fence(reason: string): WriterGoneError {
+    if (this.#fenced === undefined) {
+      const { name, report } = this.#parts
+      this.#fenced = new WriterGoneError(
+        `${name} cannot be written here any more: ${reason}; mount it anew to write to it`,
+      )
+      this.#state = { state: 'fenced', reason }
+      report(this.#fenced.message)
+      clearInterval(this.#heartbeat)
+    }
+    return this.#fenced
+  }
+
+  /** The next writer need not wait for the session when this resolves. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    clearInterval(this.#heartbeat)
+    if (!this.#session.isLost) await this.#session.query(UNLOCK).catch(() => undefined)
+    this.#session.close()
+  }
+
+  #follow(session: Session): void {
+    session.onLost = reason => this.#lose(reason)
+  }
+
+  #lose(lost: ConnectionLostError): void {
+    if (this.#isClosed || this.#fenced !== undefined) return
+    const { name, report } = this.#parts
+    this.#state = { state: 'reconnecting', reason: lost.message }
+    report(`the connection to ${name} is lost (${lost.message}): connecting again`)
+    this.#regaining ??= this.#regain(lost).finally(() => (this.#regaining = undefined))
+  }
+
+  async #regained(): Promise<void> {
+    const late = new AbortController()
+    const isLate = sleep(REGAIN_MS, true, { signal: late.signal, ref: false }).catch(() => false)
+    try {
+      if (await Promise.race([this.#regaining?.then(() => false) ?? false, isLate])) {
+        const { name } = this.#parts
+        throw new StoreError(`the server of ${name} has not answered for ${REGAIN_MS / 1000} s`, {
+          code: 'server-gone',
+        })
+      }
+    } finally {
+      late.abort()
+    }
+  }
+
+  /** Tries until it has the lock again, is fenced, or is closed. Never rejects. */
+  async #regain(lost: ConnectionLostError): Promise<void> {
+    for (let delayMs = REGAIN_FIRST_DELAY_MS; !this.#isClosed && this.#fenced === undefined;) {
+      try {
+        if (await this.#tryToRegain(lost)) return
+      } catch {
+        // The server is not there yet.
+      }
+      await sleep(delayMs, undefined, { ref: false })
+      delayMs = Math.min(REGAIN_MAX_DELAY_MS, delayMs * 2)
+    }
+  }
+
+  async #tryToRegain(lost: ConnectionLostError): Promise<boolean> {
+    const { address, name, report } = this.#parts
+    const before = this.#session.facts.started
+    const session = await Session.open(address)
+    let isTaken = false
+    try {
+      if (session.facts.isStandby) return false
+      if (lost.sqlState === ADMIN_SHUTDOWN && session.facts.started === before) {
+        this.fence('an administrator ended its session')
+        return false
+      }
+      const reason = await this.#whyNot(session)
+      if (reason !== undefined) this.fence(reason)
+      if (reason !== undefined || !(await hasLock(session))) return false
+      // Another writer may have had the lock, and ended, in between.
+      const late = await this.#whyNot(session)
+      if (late !== undefined) {
+        this.fence(late)
+        return false
+      }
+      isTaken = true
+      this.#session = session
+      this.#follow(session)
+      this.#state = { state: 'connected' }
+      report(`connected to ${name} again`)
+      return true
+    } finally {
+      if (!isTaken) session.close()
+    }
+  }
+
+  /** Why this epoch cannot go on; undefined where it can. */
+  async #whyNot(session: Session): Promise<string | undefined> {
+    const [[id] = []] = await session.query("SELECT value FROM zblkfs.meta WHERE name = 'id'")
+    if (id !== this.#parts.id) return 'another database has taken its name'
+    const [[epoch, purpose] = []] = await session.query(NEWEST_WRITER)
+    if (epoch === undefined || bigintOf(epoch) !== this.#epoch)
+      return `it was opened by another writer: ${purpose}`
+    const [[last] = []] = await session.query(LAST_COMMIT)
+    const found = last === undefined ? TID_NONE : toTid(bigintOf(last))
+    return found < this.#lastTid
+      ? `its server has lost transactions: the last one is ${formatTid(found)}, and was ${formatTid(this.#lastTid)}`
+      : undefined
+  }
+
+  async #beat(): Promise<void> {
+    if (this.#isBusy || this.#regaining !== undefined || this.#isClosed) return
+    try {
+      const rows = await this.#session.query(
+        'UPDATE zblkfs.writer SET heartbeat = now() WHERE epoch = $1 AND NOT fenced RETURNING 1',
+        [this.#epoch],
+        'beat',
+      )
+      if (rows.length === 0) this.fence('another writer has taken its place')
+    } catch (error) {
+      if (!(error instanceof ConnectionLostError))
+        this.#parts.report(
+          `the heartbeat of ${this.#parts.name} failed: ${messageOf(explainQuery(error, this.#parts.name))}`,
+        )
+    }
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+async function hasLock(session: Session): Promise<boolean> {
+  const [[isTaken] = []] = await session.query(TRY_LOCK)
+  return isTaken === 't'
+}
+
+async function inUse(session: Session, name: string): Promise<LockedError> {
+  const [[, purpose, opened] = []] = await session.query(NEWEST_WRITER)
+  return new LockedError(name, purpose === undefined ? 'another writer' : `${purpose}, since ${opened} UTC`)
+}
+
+/** Fences every earlier writer. */
+async function nextEpoch(session: Session, purpose: string): Promise<bigint> {
+  const answers = await Promise.all([
+    session.query('BEGIN'),
+    session.query(`SELECT pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK})`),
+    session.query('UPDATE zblkfs.writer SET fenced = true WHERE NOT fenced'),
+    session.query(
+      `INSERT INTO zblkfs.writer (epoch, fenced, purpose)
+       SELECT coalesce(max(epoch), 0) + 1, false, $1 FROM zblkfs.writer RETURNING epoch`,
+      [purpose],
+    ),
+    session.query(
+      `DELETE FROM zblkfs.writer WHERE epoch < (SELECT max(epoch) FROM zblkfs.writer) - ${WRITERS_KEPT}`,
+    ),
+    session.query('COMMIT'),
+  ])
+  return bigintOf(answers[3]?.[0]?.[0])
+}

@@ -1,0 +1,183 @@
+/**
+ * A PostgreSQL server of the tests' own: its data in a temporary directory, on a Unix socket alone, as a user that is not root. No
+ * service of the system is touched. Where PostgreSQL is not installed its tests are skipped.
+ *
+ *     const { url, remove } = await makePostgresDatabase()
+ *
+ * The processes of one test run share a server, which the first one starts and the end of the run stops
+ * (postgres-teardown.ts). A test that stops or restarts a server starts one for itself.
+ */
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { Client } from 'pg'
+
+const run = promisify(execFile)
+
+const USER = 'postgres'
+const START_MS = 60_000
+const STOP_MS = 20_000
+
+/** Where the directory of a run's shared server is told to its processes. */
+export const SHARED_DIRECTORY = 'ZBLKFS_TEST_POSTGRES'
+
+/** Where initdb is: distributions keep it out of PATH. Undefined where it is not installed. */
+function findPrograms(): string | undefined {
+  const root = '/usr/lib/postgresql'
+  const versions = existsSync(root) ? readdirSync(root).sort((a, b) => Number(b) - Number(a)) : []
+  const directories = [
+    ...versions.map(version => join(root, version, 'bin')),
+    ...(process.env['PATH'] ?? '').split(':'),
+  ]
+  return directories.find(
+    directory => existsSync(join(directory, 'initdb')) && existsSync(join(directory, 'pg_ctl')),
+  )
+}
+
+const programs = findPrograms()
+
+export const hasPostgres = programs !== undefined
+
+/** The user that runs the server: root may not. */
+function serverUser(): { readonly uid: number; readonly gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined
+  const lines = readFileSync('/etc/passwd', 'utf8').split('\n')
+  const line = [`${USER}:`, 'nobody:'].map(name => lines.find(text => text.startsWith(name))).find(Boolean)
+  const [, , uid, gid] = (line ?? '').split(':')
+  return { uid: Number(uid), gid: Number(gid) }
+}
+
+export class PostgresServer {
+  readonly directory: string
+  readonly #as = serverUser()
+
+  /** @param directory a new one, or that of a server that another process has started. */
+  constructor(directory: string) {
+    this.directory = directory
+  }
+
+  /** Makes a server and starts it; the caller removes it. */
+  static async make(): Promise<PostgresServer> {
+    const server = new PostgresServer(mkdtempSync(join(tmpdir(), 'zblkfs-pg-')))
+    await server.initialise()
+    await server.start()
+    return server
+  }
+
+  async initialise(): Promise<void> {
+    if (this.#as !== undefined) chownSync(this.directory, this.#as.uid, this.#as.gid)
+    const options = ['-A', 'trust', '-U', USER, '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync']
+    await this.#run('initdb', '-D', this.#data, ...options)
+  }
+
+  /** The user's own commands are waited for; the server stays. @param settings as `fsync=off`. */
+  async start(...settings: readonly string[]): Promise<void> {
+    const options = ['listen_addresses=', 'fsync=off', 'max_connections=100', ...settings].map(
+      setting => `-c ${setting}`,
+    )
+    const log = join(this.directory, 'log')
+    const started = ['-w', '-t', String(START_MS / 1000), '-o', `-k ${this.directory} ${options.join(' ')}`]
+    await this.#run('pg_ctl', '-D', this.#data, '-l', log, ...started, 'start')
+  }
+
+  /** Ends every session and the server. @param how `immediate` is as a crash. */
+  async stop(how: 'fast' | 'immediate' = 'fast'): Promise<void> {
+    await this.#run('pg_ctl', '-D', this.#data, '-m', how, '-w', '-t', String(STOP_MS / 1000), 'stop')
+  }
+
+  async remove(): Promise<void> {
+    if (existsSync(join(this.#data, 'postmaster.pid'))) await this.stop('immediate')
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  url(database: string, user: string = USER): string {
+    return `postgres:///${database}?host=${this.directory}&user=${user}`
+  }
+
+  /** Runs statements as the server's superuser. */
+  async execute(text: string, database = 'postgres'): Promise<readonly Record<string, unknown>[]> {
+    const client = new Client({ host: this.directory, user: USER, database, password: '' })
+    await client.connect()
+    try {
+      return (await client.query(text)).rows as Record<string, unknown>[]
+    } finally {
+      await client.end()
+    }
+  }
+
+  async makeDatabase(): Promise<TestPostgresDatabase> {
+    const name = `test_${randomBytes(8).toString('hex')}`
+    await this.execute(`CREATE DATABASE ${name}`)
+    return {
+      server: this,
+      name,
+      url: this.url(name),
+      execute: text => this.execute(text, name),
+      remove: async () => void (await this.execute(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)),
+    }
+  }
+
+  get #data(): string {
+    return join(this.directory, 'data')
+  }
+
+  async #run(program: string, ...parameters: readonly string[]): Promise<void> {
+    if (programs === undefined) throw new Error('PostgreSQL is not installed')
+    const log = join(this.directory, 'log')
+    try {
+      await run(join(programs, program), parameters, { cwd: '/', ...this.#as })
+    } catch (error) {
+      const told = existsSync(log) ? readFileSync(log, 'utf8').slice(-2000) : ''
+      throw new Error(`${program} failed: ${String(error)}\n${told}`, { cause: error })
+    }
+  }
+}
+
+export interface TestPostgresDatabase {
+  readonly server: PostgresServer
+  readonly name: string
+  readonly url: string
+  /** Runs statements in it as the server's superuser. */
+  execute(text: string): Promise<readonly Record<string, unknown>[]>
+  remove(): Promise<void>
+}
+
+/** An empty database on the server that the processes of this run share. */
+export async function makePostgresDatabase(): Promise<TestPostgresDatabase> {
+  return await (await sharedServer()).makeDatabase()
+}
+
+async function sharedServer(): Promise<PostgresServer> {
+  const directory = process.env[SHARED_DIRECTORY]
+  if (directory === undefined) throw new Error(`${SHARED_DIRECTORY} is not set: run the tests with vitest`)
+  const server = new PostgresServer(join(directory, 'server'))
+  const ready = join(directory, 'ready')
+  try {
+    mkdirSync(join(directory, 'starting'))
+  } catch {
+    const start = performance.now()
+    while (!existsSync(ready)) {
+      if (performance.now() - start > START_MS) throw new Error('the server of this run did not start')
+      await sleep(50)
+    }
+    return server
+  }
+  mkdirSync(server.directory)
+  await server.initialise()
+  await server.start()
+  writeFileSync(ready, '')
+  return server
+}
