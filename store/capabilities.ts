@@ -287,7 +287,10 @@ export interface Measuring {
   /** Size of the database on disk. */
   space(): Promise<Space>
 
-  /** Free bytes on the database's disk that this process may use; undefined if unknown or unlimited. */
+  /**
+   * Free bytes on the database's disk that new data may use; undefined if unknown or unlimited. The room that a store reserves for
+   * freeing room on a full disk is left out.
+   */
   availableBytes(): Promise<number | undefined>
 
   /** What the transactions `(after, upTo]` added, from stored totals, without reading revisions. */

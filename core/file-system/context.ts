@@ -142,21 +142,21 @@ export class Context {
   }
 
   /**
-   * Runs a change of one inode, which writes about `dataBytes` of data; the nodes of `also` are locked with it.
+   * Runs a change of one inode, which writes about `dataBytes` of data; the nodes of `also` are locked with it. `frees`: it frees room, and is
+   * admitted on a full disk.
    * @throws ReadOnlyError
    */
   async change<T>(
     ino: Ino,
     dataBytes: number,
     work: (node: Node, inode: Inode) => T | Promise<T>,
-    also: readonly Node[] = [],
+    { also = [], frees = false }: { readonly also?: readonly Node[]; readonly frees?: boolean } = {},
   ): Promise<T> {
     const node = await this.enter(ino)
     try {
       this.assertWritable(node)
-      const result = await this.withGate(dataBytes, () =>
-        this.lockAll([node, ...also], () => work(node, node.inode)),
-      )
+      const locked = (): Promise<T> => this.lockAll([node, ...also], () => work(node, node.inode))
+      const result = await this.withGate(dataBytes, locked, frees)
       if (node.invalidation !== undefined) await node.invalidation
       return result
     } finally {
@@ -164,8 +164,15 @@ export class Context {
     }
   }
 
-  /** Runs a change of names in these directories; `work` locks the inodes that it changes. @throws ReadOnlyError */
-  async changeNames<T>(inos: readonly Ino[], work: (...nodes: readonly Node[]) => Promise<T>): Promise<T> {
+  /**
+   * Runs a change of names in these directories; `work` locks the inodes that it changes. `frees`: as in {@link Context.change}.
+   * @throws ReadOnlyError
+   */
+  async changeNames<T>(
+    inos: readonly Ino[],
+    work: (...nodes: readonly Node[]) => Promise<T>,
+    { frees = false }: { readonly frees?: boolean } = {},
+  ): Promise<T> {
     const nodes: Node[] = []
     try {
       for (const ino of inos) {
@@ -173,7 +180,7 @@ export class Context {
         nodes.push(node)
         this.assertWritable(node)
       }
-      return await this.withGate(0, async () => {
+      const locked = async (): Promise<T> => {
         const wait = this.#namespace.alone()
         if (wait !== undefined) await wait
         try {
@@ -182,7 +189,8 @@ export class Context {
         } finally {
           this.#namespace.release()
         }
-      })
+      }
+      return await this.withGate(0, locked, frees)
     } finally {
       for (const node of nodes) this.leave(node)
     }
@@ -234,9 +242,9 @@ export class Context {
   }
 
   /** Admits a change, then runs it with the gate shared, without locking an inode. @throws ReadOnlyError */
-  async withGate<T>(dataBytes: number, work: () => Promise<T>): Promise<T> {
+  async withGate<T>(dataBytes: number, work: () => Promise<T>, frees = false): Promise<T> {
     const { admission } = this.writeBack
-    const room = admission.admit(dataBytes)
+    const room = admission.admit(dataBytes, frees)
     if (room !== undefined) await room
     try {
       const wait = this.#gate.shared()

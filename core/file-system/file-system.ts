@@ -30,7 +30,7 @@ import { rmdir, unlink } from './operations/remove.ts'
 import { rename } from './operations/rename.ts'
 import { getattr, readlink, setattr } from './operations/setattr.ts'
 import { allocate, seek } from './operations/space.ts'
-import { availableBytes, statfs } from './operations/statfs.ts'
+import { statfs, UNKNOWN_BYTES } from './operations/statfs.ts'
 import { getxattr, listxattr, removexattr, setxattr } from './operations/xattr.ts'
 import { CONTROL_NAME } from './reserved-names.ts'
 import { treeNumberOf } from './inodes/tree.ts'
@@ -258,8 +258,7 @@ export class FileSystem implements Operations {
     keepsSetuid: KeepsSetuid = KEEPS,
   ): Promise<void> {
     this.#change('allocate', ino)
-    const available = (): Promise<number> => availableBytes(this.#store.capabilities.measuring)
-    await allocate(this.#context, ino, mode, { off, len }, keepsSetuid, available)
+    await allocate(this.#context, ino, mode, { off, len }, keepsSetuid, () => this.#roomBytes())
   }
 
   async seek(ino: Ino, _fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
@@ -314,7 +313,7 @@ export class FileSystem implements Operations {
 
   async statfs(): Promise<FileSystemStatistics> {
     this.#counts.count('statfs')
-    return await statfs(this.#store.capabilities.measuring, this.#context.bookkeeping.usage)
+    return statfs(this.#context.bookkeeping.usage, await this.#roomBytes())
   }
 
   /** Invalidates kernel caches through `notifier` from now on. */
@@ -345,9 +344,13 @@ export class FileSystem implements Operations {
     return message === undefined ? tid : await this.#history.keepMessage(message, before, tid)
   }
 
-  /** Stores everything while no operation runs. Call before a pack: no operation may still refer to past bytes. @throws StoreError */
-  async quiesce(): Promise<void> {
-    await this.#writeBack?.quiesce()
+  /**
+   * Stores everything while no operation runs, before a pack: none may still refer to bytes of the past. What a full disk has no
+   * room for stays in memory.
+   * @returns the moments whose bytes that shares. @throws StoreError
+   */
+  async quiesce(): Promise<readonly Tid[]> {
+    return (await this.#writeBack?.quiesce()) ?? []
   }
 
   /** Stores everything and closes the store. @throws StoreError; then it is still open, and this may be repeated. */
@@ -393,6 +396,14 @@ export class FileSystem implements Operations {
     this.#context.mappedPages.stop()
     await this.#writeBack?.close()
     await this.#store.close()
+  }
+
+  /** Bytes that the disk of the database has room for, beside the changes in memory. */
+  async #roomBytes(): Promise<number> {
+    const available = await this.#store.capabilities.measuring?.availableBytes()
+    return available === undefined
+      ? UNKNOWN_BYTES
+      : Math.max(0, available - (this.#writeBack?.dirtyBytes ?? 0))
   }
 
   /** Counts a change. @throws ErrnoError EPERM for generated files. */

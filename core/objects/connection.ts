@@ -22,7 +22,7 @@ import {
   ReadOnlyError,
 } from '../../store/errors.ts'
 import { formatTid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
-import type { ObjectChange, RecordSource } from '../../store/changes.ts'
+import { isSlice, type ObjectChange, type RecordSource } from '../../store/changes.ts'
 import type { NewTransaction, Store, WritableStore } from '../../store/store.ts'
 import { classNamed } from './classes.ts'
 import type { DerivedCache, LeftOut, Participant } from './participant.ts'
@@ -36,6 +36,7 @@ import { encodeRecord } from './record.ts'
 import { Records } from './records.ts'
 import { PendingRecords } from './pending-records.ts'
 import { inodeKindOf } from './transaction-summary.ts'
+import { type DroppedFile, dropUnreachable } from './unreachable.ts'
 import { Turns } from '../turns.ts'
 
 /** How blocks are stored: 'auto' chooses per block. */
@@ -251,6 +252,14 @@ export class Connection implements Jar {
     return !this.#pending.isEmpty || this.#cache.hasChanged || this.#participants.size > 0
   }
 
+  /** The moments whose bytes pending records share. */
+  get sharedMoments(): readonly Tid[] {
+    const tids = new Set<Tid>()
+    for (const [, { source }] of this.#pending.entries())
+      if (source.body !== undefined && isSlice(source.body)) tids.add(source.body.tid)
+    return [...tids]
+  }
+
   get isCommitting(): boolean {
     return this.#pending.isCommitting
   }
@@ -286,6 +295,14 @@ export class Connection implements Jar {
       this.#serialise(object)
     }
     this.#torn = false
+  }
+
+  /**
+   * Drops the pending records that nothing reaches any more. Between a prepare and its commit, while no change runs.
+   * @param files the files that were dropped since the last commit.
+   */
+  async dropUnreachable(files: readonly DroppedFile[]): Promise<void> {
+    this.invalidate(await dropUnreachable(this.#pending, this.records, files))
   }
 
   /**

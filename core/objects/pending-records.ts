@@ -75,6 +75,19 @@ export class PendingRecords {
     this.#pending.set(oid, entry)
   }
 
+  /** The records that wait for the next commit, each with the transaction of the state that it replaces. */
+  entries(): Iterable<readonly [Oid, PendingRecord & { readonly base: Tid | undefined }]> {
+    return this.#pending.entries()
+  }
+
+  /** Drops the record of an object that waits for the next commit. */
+  remove(oid: Oid): void {
+    const entry = this.#pending.get(oid)
+    if (entry === undefined) return
+    this.#pending.delete(oid)
+    this.#drop(entry)
+  }
+
   /** Moves all pending records into a commit. Returns the changes for the store. */
   begin(): NewTransaction['changes'] {
     if (this.#underWay !== undefined) throw new Error('a commit is under way already')

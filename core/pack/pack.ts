@@ -5,9 +5,11 @@
  *
  * A moment may come into use while the pack begins. So:
  *
- * 1. The moments that are kept are recorded. From here on no other one can be opened (`Store.isKept`).
- * 2. `settle` stores what is prepared and not yet committed: it may share bytes of a moment that was closed meanwhile.
- * 3. The moments in use are asked for again: one that was being opened during step 1 is kept as well.
+ * 1. `settle` stores what is prepared and not yet committed: what was deleted last is history then, and can be dropped.
+ * 2. The moments that are kept are recorded. From here on no other one can be opened (`Store.isKept`).
+ * 3. `settle` again: what was prepared meanwhile may share bytes of a moment that was closed meanwhile. What could not be
+ *    stored, as the disk is full, stays prepared, and the moments whose bytes it shares are kept.
+ * 4. The moments in use are asked for again: one that was being opened during step 2 is kept as well.
  *
  * Only then anything is dropped. Later commits take bytes and objects from the present or from kept moments alone.
  */
@@ -29,8 +31,11 @@ export interface PackOptions {
    * other processes use are known to the store.
    */
   readonly moments?: () => Promise<readonly Tid[]>
-  /** Stores everything that is prepared; called twice. */
-  readonly settle?: () => Promise<unknown>
+  /**
+   * Stores everything that is prepared; called three times. Returns the moments whose bytes are shared by what the disk has no
+   * room for.
+   */
+  readonly settle?: () => Promise<readonly Tid[]>
   /** How long to rest after each piece of work, as a multiple of the time that it took; none if absent. */
   readonly rest?: number
   /** Room that need not be given back, for what is written next, in bytes; none if absent. */
@@ -71,21 +76,22 @@ export function packingOf(store: Store): Packing {
 
 /** Records which moments are kept, so that no other one comes into use. */
 async function settleMoments(store: Store, packing: Packing, options: PackOptions): Promise<KeptMoments> {
-  const { moments = () => Promise.resolve([]), settle } = options
+  const { moments = () => Promise.resolve([]), settle = () => Promise.resolve([]) } = options
   const pinned = async (): Promise<readonly Tid[]> => (await store.capabilities.pinning?.pinned()) ?? []
+  let shared = await settle()
   const before = await packing.kept()
   const newest = await newestUpTo(store, options.from)
   // What an earlier pack has forgotten does not come back.
   const from = newest > before.from ? newest : before.from
   let kept: KeptMoments | undefined
   for (let round = 0; round < 2; round++) {
-    const wanted = [...(kept?.earlier ?? []), ...(await moments()), ...(await pinned())]
+    const wanted = [...(kept?.earlier ?? []), ...shared, ...(await moments()), ...(await pinned())]
     kept = keptMoments(
       from,
       wanted.filter(moment => isKept(before, moment)),
     )
     await packing.keep(kept)
-    await settle?.()
+    shared = await settle()
   }
   return kept ?? before
 }

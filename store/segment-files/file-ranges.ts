@@ -1,5 +1,6 @@
 /** Linux system calls on ranges of files that Node lacks, and the errors of failing disks. */
 import { systemCode } from '../errors.ts'
+import { constants } from 'node:os'
 import koffi from 'koffi'
 
 const FALLOC_FL_KEEP_SIZE = 1
@@ -26,6 +27,14 @@ const syncFileRange = libc.func(
 /** Frees a range, which reads as zeros afterwards; false if the filesystem does not support that. */
 export const punchHole = (fd: number, offset: number, length: number): boolean =>
   fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0
+
+/**
+ * Allocates blocks up to a length, which the file has from now on. False where the filesystem cannot; true where only the room is
+ * missing, too.
+ */
+export function allocateBlocks(fd: number, length: number): boolean {
+  return fallocate(fd, 0, 0, length) === 0 || koffi.errno() === constants.errno.ENOSPC
+}
 
 /** Whether `[offset, end)` contains data; true if the filesystem cannot tell. */
 export function hasData(fd: number, offset: number, end: number): boolean {

@@ -27,10 +27,14 @@ import { xxh64 } from '../checksum.ts'
 import { giveTo, heldPath, isMissing, O_PATH, openSideFile } from '../segment-files/held-path.ts'
 import { makeLogDirectory } from '../segment-files/log-directory.ts'
 import { INTENTS_NAME, intentsPath, logDirectory } from './log.ts'
+import { roomBeforeReserve } from './reserve.ts'
 import type { DatabasePlace } from './open/database-place.ts'
 
 /** Fits 1024 writes of a page, whose entries take two pages each. When it is full, an fsync waits for the next transaction. */
 export const INTENTS_BYTES = 8 << 20
+
+/** The file is made only where the disk has this much room: on a full disk the changes themselves need it. */
+const FILL_ROOM_BYTES = 8 * INTENTS_BYTES
 
 const PAGE_BYTES = 4096
 const SIDE_FILES_CHECK_MS = 1000
@@ -232,6 +236,8 @@ async function openOrMake(place: DatabasePlace): Promise<FileHandle> {
       const stats = await file.stat()
       if (!stats.isFile()) throw new Error('it is not a regular file')
       giveTo(file.fd, owner)
+      if (stats.size !== INTENTS_BYTES && roomBeforeReserve(place.held) < FILL_ROOM_BYTES)
+        throw new Error('the disk is nearly full')
       if (stats.size !== INTENTS_BYTES) await fill(file, [`/proc/self/fd/${directory}`, dirname(place.held)])
       return file
     } catch (error) {

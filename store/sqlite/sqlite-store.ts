@@ -3,7 +3,6 @@
  * writes through the thread of writer.ts. schema.ts has the format; open-sqlite-store.ts opens and checks a database.
  */
 import { statSync } from 'node:fs'
-import { statfs } from 'node:fs/promises'
 import type { Database } from 'better-sqlite3'
 import type { Added, Capabilities, Pinning, Space } from '../capabilities.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
@@ -27,6 +26,7 @@ import type { WriterStats } from './writer/messages.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { SqlitePacking } from './pack/sqlite-packing.ts'
 import { pinnedMoments, ReaderPin } from './open/reader-pin.ts'
+import { roomBeforeReserve } from './reserve.ts'
 import { storeError } from './sqlite-errors.ts'
 import { SqliteIndex } from './sqlite-index.ts'
 import { SqliteIndexScan } from './sqlite-index-scan.ts'
@@ -110,12 +110,12 @@ abstract class SqliteReads extends IndexedStore implements Notes {
   }
 
   /** As {@link Measuring.availableBytes}. */
+  // oxlint-disable-next-line require-await -- a statfs and a stat take some microseconds, less than a thread's turn
   async availableBytes(): Promise<number | undefined> {
     try {
-      const { bavail, bsize } = await statfs(this.name)
-      return bavail * bsize
+      return roomBeforeReserve(this.#place.held)
     } catch {
-      // The database was moved, for example.
+      // The database was closed, for example.
       return undefined
     }
   }

@@ -1,7 +1,8 @@
-/** A host's filesystem that runs full under a mount: what was synced stays, reads go on, and so does the mount. */
+/** A host's filesystem that runs full under a mount: what was synced stays, reads go on, and the way out is open. */
 import { mkdir, readFile, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { mountedAt } from '../../mount/mount-points/mount-table.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runZblkfs } from '../tools/run-zblkfs.ts'
 import { sh } from './program.ts'
@@ -49,3 +50,122 @@ test.skipIf(process.getuid?.() !== 0)(
     })
   },
 )
+
+const SMALL_MIB = 96
+/** Blocks that a full disk may show as free: less than a write of dd's. */
+const FULL_BLOCKS = 256
+/** Room that has to be free again when everything was deleted and packed. */
+const LEFT_MIB = 80
+
+/** How a small disk is mounted at a directory. */
+const DISKS: Readonly<Record<string, (disk: string) => string>> = {
+  tmpfs: disk => `mount -t tmpfs -o size=${SMALL_MIB}m none ${disk}`,
+  ext4: disk =>
+    `truncate -s ${SMALL_MIB}M ${disk}.img && mkfs.ext4 -q -m 0 ${disk}.img && mount -o loop ${disk}.img ${disk}`,
+}
+
+interface SmallDisk {
+  readonly disk: string
+  readonly db: string
+  readonly dir: string
+  /** Free room of the disk. */
+  readonly freeMib: () => Promise<number>
+}
+
+/** A database alone on a small disk, mounted; the disk is taken away afterwards. */
+async function onSmallDisk(
+  mountDisk: (disk: string) => string,
+  body: (on: SmallDisk) => Promise<void>,
+): Promise<void> {
+  await withMount({}, async ({ scratch }) => {
+    const disk = join(scratch, 'disk')
+    const dir = join(scratch, 'small')
+    const db = join(disk, 'data.zblk')
+    await mkdir(disk)
+    await mkdir(dir)
+    await sh(mountDisk(disk))
+    try {
+      expect((await runZblkfs('mount', db, dir, '-o', 'commit_interval=60s')).stderr).toBe('')
+      const freeMib = async (): Promise<number> => {
+        const { bavail, bsize } = await statfs(disk)
+        return (bavail * bsize) / 2 ** 20
+      }
+      await body({ disk, db, dir, freeMib })
+    } finally {
+      if (mountedAt(dir) !== undefined) await sh(`${KILL} ${db}; umount -l ${dir}`)
+      await sh(`umount -l ${disk}`)
+    }
+  })
+}
+
+/** Kills the daemon of the database that is named next. */
+const KILL = join(import.meta.dirname, 'kill-daemon.sh')
+const FILL = 'i=0; while dd if=/dev/urandom of=$DIR/f$i bs=1M count=8 2>/dev/null; do i=$((i+1)); done'
+
+for (const [name, mountDisk] of Object.entries(DISKS))
+  describe.runIf(process.getuid?.() === 0)(`a database alone on a full disk (${name})`, () => {
+    test('is left by deleting everything: sync, pack and umount succeed at the first try', async () => {
+      await onSmallDisk(mountDisk, async ({ db, dir, freeMib }) => {
+        await sh(FILL.replace('$DIR', dir))
+        expect((await statfs(dir)).bavail).toBeLessThan(FULL_BLOCKS)
+        await expect(sh(`head -c 1M /dev/urandom > ${dir}/more`)).rejects.toThrow(/No space left/)
+        await sh(`rm ${dir}/*`)
+        expect((await runZblkfs('sync', dir)).stderr).toBe('')
+        expect(await runZblkfs('pack', '--keep', '0', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(await freeMib()).toBeGreaterThan(LEFT_MIB - 8)
+        expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(await runZblkfs('fsck', '--data', db)).toMatchObject({ exitCode: 0 })
+      })
+    })
+
+    test('changes that another program left no room for are dropped with the files that had them', async () => {
+      await onSmallDisk(mountDisk, async ({ disk, db, dir, freeMib }) => {
+        await sh(`head -c 30M /dev/urandom > ${dir}/big; echo kept > ${dir}/kept`)
+        expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+        await sh(`head -c 10M /dev/urandom | dd of=${dir}/big bs=1M iflag=fullblock conv=notrunc`)
+        await sh(`head -c 1M /dev/urandom > ${dir}/new; dd if=/dev/zero of=${disk}/ballast bs=64k || true`)
+        for (const command of ['sync', 'umount']) {
+          const { exitCode, stderr } = await runZblkfs(command, dir)
+          expect({ exitCode, isFull: stderr.includes('no space left') }).toEqual({
+            exitCode: 1,
+            isFull: true,
+          })
+        }
+        await sh(`rm ${dir}/big ${dir}/new`)
+        expect(await runZblkfs('pack', '--keep', '0', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(await freeMib()).toBeGreaterThan(25)
+        expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(await runZblkfs('fsck', '--data', db)).toMatchObject({ exitCode: 0 })
+        expect((await runZblkfs('cat', db, 'kept')).stdout).toBe('kept\n')
+      })
+    })
+
+    test('where the daemon died, a mount opens it, and a truncated file frees room', async () => {
+      await onSmallDisk(mountDisk, async ({ disk, db, dir, freeMib }) => {
+        await sh(FILL.replace('$DIR', dir))
+        await sh(`dd if=/dev/zero of=${disk}/ballast bs=1k || true`)
+        await sh(`${KILL} ${db}; umount -l ${dir}; dd if=/dev/zero of=${disk}/more bs=1k || true`)
+        expect((await runZblkfs('mount', db, dir)).stderr).toBe('')
+        await sh(`truncate -s 0 ${dir}/f0 ${dir}/f1 ${dir}/f2`)
+        expect(await runZblkfs('pack', '--keep', '0', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(await freeMib()).toBeGreaterThan(20)
+        expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(await runZblkfs('fsck', '--data', db)).toMatchObject({ exitCode: 0 })
+      })
+    })
+
+    test('thousands of small files are deleted from it', async () => {
+      await onSmallDisk(mountDisk, async ({ disk, db, dir, freeMib }) => {
+        await sh(`for i in $(seq 3000); do echo $i > ${dir}/s$i; done`)
+        expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+        await sh(`dd if=/dev/zero of=${disk}/ballast bs=64k || true`)
+        expect((await statfs(dir)).bavail).toBeLessThan(FULL_BLOCKS)
+        const before = await freeMib()
+        await sh(`find ${dir} -type f -delete`)
+        expect(await runZblkfs('pack', '--keep', '0', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(await freeMib()).toBeGreaterThan(before + 1)
+        expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+        expect(await runZblkfs('fsck', db)).toMatchObject({ exitCode: 0 })
+      })
+    })
+  })

@@ -7,6 +7,7 @@
  *   what was written to it and never stored.
  */
 import type { Inode } from '../../tree/inode.ts'
+import type { DroppedFile } from '../../objects/unreachable.ts'
 import type { Superblock, Usage } from '../../tree/superblock.ts'
 import { Turns } from '../../turns.ts'
 import { oid, type Oid } from '../../../store/ids.ts'
@@ -119,9 +120,13 @@ export class Bookkeeping {
     await this.#superblock.usage()
   }
 
-  /** Before the files are prepared: drops orphans, taking them out of `files`, and records the others. */
-  async recordOrphans(files: Set<Node>): Promise<void> {
-    if (this.#orphans.size === 0 && this.#reclaimed.size === 0) return
+  /**
+   * Before the files are prepared: drops orphans, taking them out of `files`, and records the others.
+   * @returns those that were dropped.
+   */
+  async recordOrphans(files: Set<Node>): Promise<readonly DroppedFile[]> {
+    if (this.#orphans.size === 0 && this.#reclaimed.size === 0) return []
+    const dropped: DroppedFile[] = []
     const recorded = await this.#superblock.orphans()
     const turns = new Turns()
     for (const oid of this.#reclaimed) await recorded.delete(oid)
@@ -130,6 +135,7 @@ export class Bookkeeping {
       await turns.pass()
       if (this.isDroppable(node)) {
         await this.#drop(node.inode)
+        dropped.push({ inode: node.oid, data: node.inode.data?.oid })
         if (this.#recorded.delete(node.oid)) await recorded.delete(node.oid)
         node.file?.abort()
         node.revert(false)
@@ -141,6 +147,7 @@ export class Bookkeeping {
         this.#recorded.add(node.oid)
       }
     }
+    return dropped
   }
 
   /** After the files were prepared: puts their stored sizes into their inodes, and the sums into the superblock. */

@@ -12,7 +12,7 @@
  * Steps 3 and 4 are {@link Committer.commitExclusively}'s, too, which keeps the gate throughout.
  *
  * A commit that fails loses nothing: the next one (sync, timer, or a change that waits for room) carries its changes as
- * well. After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
+ * well. Where the disk was full, the next prepare drops the records of what was deleted since, so that it may fit. After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
  * replaced: from then on every commit fails at once with that error and no change is admitted. Reads go on.
  *
  * | field                 | written by                                                              |
@@ -26,7 +26,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Connection } from '../../objects/connection.ts'
-import { ConflictError } from '../../../store/errors.ts'
+import type { DroppedFile } from '../../objects/unreachable.ts'
+import { ConflictError, NoSpaceError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { ReadWriteLock } from '../locks.ts'
@@ -75,6 +76,10 @@ export class Committer {
   #commits = 0
   #isPaused = false
   #isClosing = false
+  /** Inodes without a name that were dropped since the last commit. */
+  #dropped: DroppedFile[] = []
+  /** Called after each commit, whether it succeeded or not. Must not throw. */
+  onSettled: () => void = () => {}
 
   constructor(options: CommitterOptions) {
     this.#options = options
@@ -102,6 +107,11 @@ export class Committer {
   /** Bytes of changes in memory that are not stored yet. */
   get dirtyBytes(): number {
     return this.#options.connection.dirtyBytes + this.#options.changes.bytes
+  }
+
+  /** The moments whose bytes prepared changes share. */
+  get sharedMoments(): readonly Tid[] {
+    return this.#options.connection.sharedMoments
   }
 
   /** Whether something is not stored, or is being stored. */
@@ -208,6 +218,7 @@ export class Committer {
     writes.spoil()
     this.stopTimer()
     this.#hasPrepared = false
+    this.#dropped = []
     this.#failure = undefined
     this.#conflict = undefined
   }
@@ -234,6 +245,7 @@ export class Committer {
       if (this.#hasPrepared) {
         await connection.commit({ description: message ?? describe(taken) })
         this.#hasPrepared = false
+        this.#dropped = []
         this.#commits++
       }
       this.#failure = undefined
@@ -243,13 +255,16 @@ export class Committer {
       if (error instanceof ConflictError) this.#conflict = error
       else this.#startTimer()
       throw error
+    } finally {
+      this.onSettled()
     }
   }
 
   async #prepare(files: Set<Node>): Promise<void> {
     const { connection, bookkeeping } = this.#options
-    await bookkeeping.recordOrphans(files)
+    for (const file of await bookkeeping.recordOrphans(files)) this.#dropped.push(file)
     await connection.prepare(() => bookkeeping.recordUsage(files))
+    if (this.#failure?.error instanceof NoSpaceError) await connection.dropUnreachable(this.#dropped)
   }
 
   // ---- the scheduler

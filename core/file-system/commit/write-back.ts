@@ -21,6 +21,7 @@
  * | Admission           | the size of writes that run                            | the end of the operation   |
  */
 import type { Intents } from '../../../store/capabilities.ts'
+import { NoSpaceError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
 import { Admission } from './admission.ts'
@@ -33,6 +34,8 @@ import { WriteIntents, type PastWrite } from './write-intents.ts'
 export interface WriteBackOptions extends Omit<CommitterOptions, 'changes' | 'writes'>, TransactionOptions {
   /** The store's intent log. */
   readonly intents: Intents | undefined
+  /** Measures the room for new data on the disk; undefined where that is not limited. */
+  readonly availableBytes: () => Promise<number | undefined>
 }
 
 export class WriteBack {
@@ -47,7 +50,7 @@ export class WriteBack {
   constructor(options: WriteBackOptions) {
     this.#committer = new Committer({ ...options, changes: this.#changes, writes: this.#writes })
     this.#fsync = new Fsync(options.intents, this.#writes, this.#committer)
-    this.admission = new Admission(this.#committer, options.dirtySizeBytes)
+    this.admission = new Admission(this.#committer, options.dirtySizeBytes, options.availableBytes)
     this.#collectPages = options.collectPages
     this.transactions = new Transactions(this.#committer, options)
   }
@@ -122,15 +125,19 @@ export class WriteBack {
   }
 
   /**
-   * Stores everything while no operation runs: afterwards a pack may drop records that running operations would
-   * still refer to. @throws StoreError; also while a transaction is open.
+   * Stores everything while no operation runs: a pack may drop records afterwards that running operations would
+   * still refer to. Where the disk has no room for it, the changes stay in memory.
+   * @returns the moments whose bytes they share: a pack must keep these.
+   * @throws StoreError; also while a transaction is open.
    */
-  async quiesce(): Promise<void> {
-    // The first commit runs concurrently with operations, and leaves little for the second.
-    await this.sync()
-    await this.#committer.exclusively(async () => {
+  async quiesce(): Promise<readonly Tid[]> {
+    // The first commit runs beside operations and leaves little for the second.
+    await unlessFull(() => this.sync())
+    return await this.#committer.exclusively(async () => {
       this.transactions.assertNotOpen()
-      if (this.#committer.isDirty) await this.#committer.commitExclusively()
+      if (!this.#committer.isDirty) return []
+      await unlessFull(() => this.#committer.commitExclusively())
+      return this.#committer.sharedMoments
     })
   }
 
@@ -138,5 +145,14 @@ export class WriteBack {
   async close(): Promise<void> {
     if (this.transactions.isOpen) await this.transactions.rollBack()
     await this.#committer.close()
+  }
+}
+
+/** Runs `store`; a full disk is no failure. @throws StoreError */
+async function unlessFull(store: () => Promise<unknown>): Promise<void> {
+  try {
+    await store()
+  } catch (error) {
+    if (!(error instanceof NoSpaceError)) throw error
   }
 }

@@ -62,7 +62,7 @@ export async function copy(
         if (!context.handles.ignoresAccess(from.fh)) noteAccess(context, source)
         return copied
       },
-      [source],
+      { also: [source] },
     )
   } finally {
     context.leave(source)

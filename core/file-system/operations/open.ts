@@ -1,6 +1,8 @@
 /** open(2), creat(2) and close(2). A handle keeps its inode, with or without a name. */
 import { constants } from 'node:fs'
+import type { Inode } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
+import type { Node } from '../inodes/tree.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Caller, Entry, Fh, Ino, KeepsSetuid, Name, OpenFile } from '../operations.ts'
 import { isDirectory, setTimes } from './attributes.ts'
@@ -62,11 +64,12 @@ export function release(context: Context, fh: Fh): void {
 }
 
 function empty(context: Context, ino: Ino, keepsSetuid: KeepsSetuid): Promise<void> {
-  return context.change(ino, SMALL_CHANGE_BYTES, async (node, inode) => {
+  const emptied = async (node: Node, inode: Inode): Promise<void> => {
     await resize(context, node, 0n)
     await inode.activate()
     dropPrivileges(context, node, keepsSetuid)
     setTimes(inode, context.nowNs(), 'mtime', 'ctime')
     context.changed(node)
-  })
+  }
+  return context.change(ino, SMALL_CHANGE_BYTES, emptied, { frees: true })
 }

@@ -43,7 +43,7 @@ function remove(
   removeName: (directory: Node, node: Node) => Promise<void>,
 ): Promise<void> {
   checkName(name)
-  return context.changeNames([parent], async (...[directory]) => {
+  const removeLocked = async (...[directory]: readonly Node[]): Promise<void> => {
     if (directory === undefined) throw new ErrnoError('EINVAL')
     assertDirectory(directory.inode)
     const oid = await Directory.of(directory.tree.connection, directory.inode).get(name)
@@ -62,5 +62,6 @@ function remove(
     } finally {
       context.leave(node)
     }
-  })
+  }
+  return context.changeNames([parent], removeLocked, { frees: true })
 }

@@ -1,8 +1,10 @@
 /** stat(2), chmod(2), chown(2), utimensat(2), truncate(2), readlink(2): the attributes of inodes. */
 import { constants } from 'node:fs'
+import type { Inode } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import { SMALL_CHANGE_BYTES } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
+import type { Node } from '../inodes/tree.ts'
 import type { AttributeChanges, Attributes, Ino } from '../operations.ts'
 import { noteAccess, setAccessTime } from './access-time.ts'
 import { attributesOf, PERMISSIONS, setTimes, typeOf } from './attributes.ts'
@@ -16,7 +18,7 @@ export function getattr(context: Context, ino: Ino): Promise<Attributes> {
 /** The kernel has checked whether the caller may do it. @throws ErrnoError EISDIR, EINVAL, EFBIG for sizes. */
 export function setattr(context: Context, ino: Ino, changes: AttributeChanges): Promise<Attributes> {
   const dataBytes = changes.size === undefined ? 0 : SMALL_CHANGE_BYTES
-  return context.change(ino, dataBytes, async (node, inode) => {
+  const apply = async (node: Node, inode: Inode): Promise<Attributes> => {
     const nowNs = context.nowNs()
     const { uid, gid, mode, atimeNs, mtimeNs, ctimeNs } = changes
     if (changes.size !== undefined) {
@@ -34,7 +36,9 @@ export function setattr(context: Context, ino: Ino, changes: AttributeChanges): 
     inode.setTime('ctime', ctimeNs ?? nowNs)
     context.changed(node)
     return attributesOf(node)
-  })
+  }
+  // A file that grows without data takes no room either.
+  return context.change(ino, dataBytes, apply, { frees: changes.size !== undefined })
 }
 
 /** The target of a symbolic link. @throws ErrnoError EINVAL for anything else. */

@@ -1,6 +1,8 @@
 /** fallocate(2), and lseek(2) with SEEK_DATA and SEEK_HOLE. */
+import type { Inode } from '../../tree/inode.ts'
 import { SMALL_CHANGE_BYTES, type Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
+import type { Node } from '../inodes/tree.ts'
 import type { AllocateMode, Ino, KeepsSetuid } from '../operations.ts'
 import { assertRegular } from './attributes.ts'
 import { assertRange, finishChange, seekData, seekHole, zeroBytes } from './file-bytes.ts'
@@ -25,11 +27,12 @@ export async function allocate(
   const isPlain = !mode.punchHole && !mode.zeroRange
   if (isPlain && len > BigInt(await availableBytes()))
     throw new ErrnoError('ENOSPC', 'the disk of the database has less free space')
-  await context.change(ino, SMALL_CHANGE_BYTES, async (node, inode) => {
+  const allocated = async (node: Node, inode: Inode): Promise<void> => {
     assertRegular(inode)
     if (!isPlain) await zeroBytes(node, off, len)
     await finishChange(context, node, mode.keepSize ? 0n : off + len, keepsSetuid)
-  })
+  }
+  await context.change(ino, SMALL_CHANGE_BYTES, allocated, { frees: mode.punchHole })
 }
 
 /** @throws ErrnoError ENXIO at and beyond the end, and if no data follows. */

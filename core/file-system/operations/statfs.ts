@@ -1,21 +1,16 @@
-/** statfs(2): used is what today's files take, available is the free space of the database's disk. */
-import type { Measuring } from '../../../store/capabilities.ts'
+/** statfs(2): used is what today's files take, available is what the disk of the database has room for. */
 import type { Usage } from '../../tree/superblock.ts'
 import type { FileSystemStatistics } from '../operations.ts'
 
 const BLOCK_BYTES = 4096
 const NAME_MAX = 255
-/** For a database without a known limit. */
-const UNKNOWN_BYTES = 2 ** 50
+/** Room on a disk without a known limit. */
+export const UNKNOWN_BYTES = 2 ** 50
 const UNKNOWN_FILES = 2 ** 40
 
-/** Free bytes on the disk of a database. */
-export async function availableBytes(measuring: Measuring | undefined): Promise<number> {
-  return (await measuring?.availableBytes()) ?? UNKNOWN_BYTES
-}
-
-export async function statfs(measuring: Measuring | undefined, usage: Usage): Promise<FileSystemStatistics> {
-  const available = Math.floor((await availableBytes(measuring)) / BLOCK_BYTES)
+/** @param roomBytes what the disk of the database has room for. */
+export function statfs(usage: Usage, roomBytes: number): FileSystemStatistics {
+  const available = Math.floor(roomBytes / BLOCK_BYTES)
   return {
     blockSize: BLOCK_BYTES,
     blocks: Math.ceil(usage.bytes / BLOCK_BYTES) + available,

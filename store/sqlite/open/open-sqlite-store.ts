@@ -21,10 +21,11 @@ import {
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
-import { CannotOpenError, StoreError, systemCode } from '../../errors.ts'
+import { CannotOpenError, type ErrorCode, StoreError, systemCode } from '../../errors.ts'
 import { databaseIdOfLog } from '../../segment-files/log-files.ts'
 import { SideFileError } from '../../segment-files/held-path.ts'
 import { findLogProblem, logDirectory } from '../log.ts'
+import { removeReserve } from '../reserve.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../schema.ts'
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
@@ -78,6 +79,33 @@ export async function openSqliteStore(
   const file = findFile(path, create && !readOnly)
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
   if (readOnly) return explain(file, () => openReadOnly(file, cacheBytes, skipIndexCheck))
+  const open = (): Promise<WritableSqliteStore> =>
+    openForWriting(file, { create, purpose, cacheBytes, skipIndexCheck })
+  try {
+    return await open()
+  } catch (error) {
+    // SQLite makes files beside the database before anything can be freed in it.
+    if (!isFull(error) || !removeReserve(file)) throw error
+    return await open()
+  }
+}
+
+const isFull = (error: unknown): boolean => error instanceof CannotOpenError && error.code === 'no-space'
+
+async function openForWriting(
+  file: string,
+  {
+    create,
+    purpose,
+    cacheBytes,
+    skipIndexCheck,
+  }: {
+    readonly create: boolean
+    readonly purpose: string
+    readonly cacheBytes: number
+    readonly skipIndexCheck: boolean
+  },
+): Promise<WritableSqliteStore> {
   const lock = explain(file, () => WriterLock.take(file, purpose))
   const { place } = lock
   try {
@@ -277,14 +305,19 @@ function asCannotOpen(error: unknown, path: string): unknown {
   const code = systemCode(error) ?? ''
   return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message, dirname(path))}`, {
     cause: error,
-    code: isDamage(code)
-      ? 'damaged-file'
-      : isOnReadOnlyMedium(code, dirname(path))
-        ? 'read-only-medium'
-        : 'cannot-open',
+    code: codeOf(code, dirname(path)),
     path,
   })
 }
+
+function codeOf(code: string, directory: string): ErrorCode {
+  if (isDamage(code)) return 'damaged-file'
+  if (isOutOfRoom(code)) return 'no-space'
+  return isOnReadOnlyMedium(code, directory) ? 'read-only-medium' : 'cannot-open'
+}
+
+const isOutOfRoom = (code: string): boolean =>
+  ['ENOSPC', 'EDQUOT', 'SQLITE_FULL', 'SQLITE_IOERR_SHMSIZE'].includes(code)
 
 const isDamage = (code: string): boolean => code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_ERROR'
 
@@ -298,7 +331,7 @@ function reason(code: string, message: string, directory: string): string {
   if (code === 'EACCES' || code === 'EPERM' || code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') {
     return 'permission denied; check the permissions of the file and of its directory'
   }
-  if (code === 'ENOSPC' || code === 'SQLITE_FULL') return 'no space left; free some space'
+  if (isOutOfRoom(code)) return 'no space left; free some space'
   return `${message}${code === '' ? '' : ` (${code})`}; check the path and the disk`
 }
 

@@ -83,6 +83,15 @@ export class Checkpoints {
     }
   }
 
+  /** As {@link Checkpoints.settle}; what cannot be copied stays in the WAL. */
+  trySettle(): void {
+    try {
+      this.settle()
+    } catch (error) {
+      this.#failure = error instanceof Error ? error.message : String(error)
+    }
+  }
+
   #run(mode: 'NOOP' | 'PASSIVE' | 'RESTART' | 'TRUNCATE'): CheckpointRow {
     const [row] = this.#db.pragma(`wal_checkpoint(${mode})`) as [CheckpointRow]
     return row
