@@ -34,7 +34,7 @@ export class ReadWriteLock {
     return undefined
   }
 
-  /** Takes it shared if that needs no waiting; returns whether it did. */
+  /** Takes it shared if that is possible without waiting; returns whether it did. */
   tryShared(): boolean {
     if (this.#holders < 0 || this.#waiting.length > 0) return false
     this.#holders++
@@ -43,7 +43,7 @@ export class ReadWriteLock {
 
   /** Releases it. */
   release(): void {
-    if (this.#holders === 0) throw new Error('a lock was released that is not held')
+    if (this.#holders === 0) throw new Error('a lock was released that was not held')
     this.#holders = this.#holders < 0 ? 0 : this.#holders - 1
     this.#grant()
   }

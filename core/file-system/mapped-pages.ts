@@ -1,11 +1,11 @@
 /**
- * Pages changed through shared mappings (mmap). The kernel keeps them until it writes them back by itself, after half a
- * minute perhaps, so before that neither a commit nor SEEK_DATA nor copy_file_range would see these bytes. Only a file
+ * Pages changed through shared mappings (mmap). The kernel writes them back only after a while (half a minute, for
+ * example); until then neither a commit nor SEEK_DATA nor copy_file_range would see these bytes. Only a file
  * that is open for reading and writing can have such pages; a mapping keeps the file open.
  *
  * While there is such a file, the kernel is asked to write its dirty pages back (`writeBackPages`: syncfs(2) by another
  * process) before each commit that a timer or a caller asks for, before a seek or copy in a file that may be mapped, and
- * once per commit interval, so that changes of mappings alone are stored as well.
+ * once per commit interval, so that changes made only through mappings are stored as well.
  */
 import type { Node } from './inodes/tree.ts'
 
@@ -30,7 +30,7 @@ export class MappedPages {
     this.#options = options
   }
 
-  /** A handle for reading and writing was opened. */
+  /** Call when a handle for reading and writing is opened. */
   opened(node: Node): void {
     node.mappableHandles++
     this.#handles++
@@ -38,15 +38,15 @@ export class MappedPages {
     this.#timer ??= setInterval(() => void this.collect(), this.#options.intervalMs).unref()
   }
 
-  /** Such a handle was closed. */
+  /** Call when such a handle is closed. */
   closed(node: Node): void {
     node.mappableHandles--
     if (--this.#handles === 0) this.stop()
   }
 
   /**
-   * Has the kernel write back all changed pages; never rejects. Undefined if there can be none. Calls that arrive while it is
-   * under way get the next round: pages may have changed behind the current one.
+   * Has the kernel write back all changed pages; never rejects. Undefined if there can be none. Calls that arrive during a
+   * round get the next one, as the current one may have passed pages that have changed since.
    */
   collect(): Promise<void> | undefined {
     const { writeBackPages } = this.#options

@@ -1,4 +1,4 @@
-/** How often each operation was asked for, and how many bytes went which way. */
+/** Counts calls of each operation, and bytes read and written. */
 import type { Operations } from './operations.ts'
 
 export type OperationName = keyof Operations
@@ -12,7 +12,7 @@ export class OperationCounts {
     this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1)
   }
 
-  /** By name, in order. */
+  /** The counts by operation, in order of names. */
   get byName(): Readonly<Record<string, number>> {
     return Object.fromEntries([...this.#counts].sort(([a], [b]) => (a < b ? -1 : 1)))
   }

@@ -6,20 +6,20 @@
  *   `mount/drivers/no-op.ts` one that measures a driver alone.
  * - An operation fails by throwing; `errnoOf` (core/file-system/errno.ts) maps the error to an errno.
  * - **References.** lookup, mkdir, mknod, symlink, link and create add one reference to the inode that they return;
- *   `forget` takes references back. An inode without references, handles and links is gone.
+ *   `forget` removes references. An inode without references, handles and links is deleted.
  * - **Validity.** What an operation returns may be cached, for as long as {@link Validity} says.
- * - **Setuid.** A change of a file's data takes its setuid and setgid bits away, in the same operation, unless the
- *   caller may keep them ({@link KeepsSetuid}); it always takes its file capabilities away.
+ * - **Setuid.** A change of a file's data clears its setuid and setgid bits in the same operation, unless the caller may
+ *   keep them ({@link KeepsSetuid}); it always removes its file capabilities.
  * - **Buffers.** Data passed in is valid until the returned promise settles; data returned may be read, not changed,
  *   until the driver has answered the request.
  * - Offsets and sizes of files are bigints: they reach 2^63 - 1, beyond a double's 2^53.
  * - Names are byte strings: one character per byte (latin1). They may contain any byte but '/' and NUL, and comparing
  *   them compares bytes.
- * - Any number of operations may run at once. Each is atomic: the others see all of it or nothing.
+ * - Any number of operations may run concurrently. Each is atomic: the others see all of it or nothing.
  */
 declare const brand: unique symbol
 
-/** An inode's number on this mount. The root's is {@link ROOT_INO}. */
+/** An inode number on this mount. The root's is {@link ROOT_INO}. */
 export type Ino = number & { readonly [brand]: 'Ino' }
 
 /** An open file's or directory's handle, a small integer reused after release. */
@@ -43,7 +43,7 @@ export const ROOT_INO = ino(1)
 export const DOT = name('.')
 export const DOT_DOT = name('..')
 
-/** The process that calls. */
+/** The calling process. */
 export interface Caller {
   readonly uid: number
   readonly gid: number
@@ -58,7 +58,7 @@ export type KeepsSetuid = () => boolean
 
 /**
  * How long a result may be cached: for ever; until the filesystem notifies ({@link Notifier}) or an operation of the same
- * driver changes it; or for about a second, because it also changes by itself.
+ * driver changes it; or for about a second, because it also changes without an operation.
  */
 export type Validity = 'forever' | 'until changed' | 'briefly'
 
@@ -82,17 +82,17 @@ export interface Attributes {
   readonly birthtimeNs: bigint
 }
 
-/** An inode that a name leads to. */
+/** The inode of a name. */
 export interface Entry {
   readonly attributes: Attributes
   /** Distinguishes uses of the same inode number. */
   readonly generation: number
-  /** How long the name leads to this inode. */
+  /** How long the association of name and inode may be cached. */
   readonly nameValidity: Validity
   readonly attributesValidity: Validity
 }
 
-/** The attributes that setattr changes; absent ones stay. 'now' is the filesystem's clock at the call. */
+/** The attributes that setattr changes; absent ones are unchanged. 'now' is the filesystem's clock at the call. */
 export interface AttributeChanges {
   readonly mode?: number
   readonly uid?: number
@@ -103,14 +103,14 @@ export interface AttributeChanges {
   readonly ctimeNs?: bigint
   /** The handle through which a size is changed (ftruncate). */
   readonly fh?: Fh
-  /** For a change of size, as {@link KeepsSetuid}; absent: kept. A change of owner drops them in any case. */
+  /** For a change of size, the inverse of {@link KeepsSetuid}; by default false. A change of owner always drops them. */
   readonly dropsSetuid?: boolean
 }
 
 export interface OpenFile {
   readonly fh: Fh
   /**
-   * What to do with pages cached from earlier reads: keep them, drop them, or bypass the cache altogether (generated
+   * What to do with pages cached by earlier reads: keep them, drop them, or bypass the cache altogether (generated
    * content, whose length is not known in advance).
    */
   readonly pages: 'keep' | 'drop' | 'bypass'
@@ -148,7 +148,7 @@ export interface AllocateMode {
   readonly zeroRange: boolean
 }
 
-/** Invalidates what the kernel has cached. A driver that cannot do so has no notifier. */
+/** Invalidates the kernel's caches. A driver that cannot do that has no notifier. */
 export interface Notifier {
   /** Invalidates attributes and cached pages `[off, off + len)` of an inode; len 0: to its end; off < 0: attributes only. */
   invalidateInode(ino: Ino, off: bigint, len: bigint): void
@@ -165,14 +165,14 @@ export interface Notifier {
 
 export interface Operations {
   lookup(parent: Ino, name: Name, caller: Caller): Promise<Entry>
-  /** Takes back `count` references. Never fails. */
+  /** Removes `count` references. Never fails. */
   forget(ino: Ino, count: number): void
   getattr(ino: Ino, fh?: Fh): Promise<Attributes>
   setattr(ino: Ino, changes: AttributeChanges, caller: Caller): Promise<Attributes>
 
   readlink(ino: Ino): Promise<Uint8Array>
   symlink(parent: Ino, name: Name, target: Uint8Array, caller: Caller): Promise<Entry>
-  /** Makes a regular file, FIFO, socket or device, by the type bits of `mode`, to which the umask was applied. */
+  /** Creates a regular file, FIFO, socket or device, by the type bits of `mode`, to which the umask has been applied. */
   mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Promise<Entry>
   mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Promise<Entry>
   link(ino: Ino, parent: Ino, name: Name, caller: Caller): Promise<Entry>
@@ -187,7 +187,7 @@ export interface Operations {
     caller: Caller,
   ): Promise<void>
 
-  /** `flags` as open(2) has them. `keepsSetuid` is for O_TRUNC. */
+  /** `flags` are those of open(2). `keepsSetuid` is for O_TRUNC. */
   open(ino: Ino, flags: number, caller: Caller, keepsSetuid?: KeepsSetuid): Promise<OpenFile>
   create(
     parent: Ino,
@@ -198,13 +198,13 @@ export interface Operations {
     keepsSetuid?: KeepsSetuid,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }>
   /**
-   * Reads up to `len` bytes from `off`, fewer only at the end of the file; in pieces that follow one another. Pieces may
-   * lie in `into`, if given: memory for `len` bytes, which belongs to the operation until it settles.
+   * Reads up to `len` bytes from `off`, fewer only at the end of the file, as consecutive pieces. Pieces may be
+   * in `into`, if given: memory for `len` bytes, which belongs to the operation until it settles.
    */
   read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]>
   /** Writes all of `data`; resolves to its length. */
   write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array, keepsSetuid?: KeepsSetuid): Promise<number>
-  /** Closes a handle. Closing stores nothing: call fsync for that. */
+  /** Closes a handle. This does not store anything: call fsync for that. */
   release(ino: Ino, fh: Fh): Promise<void>
   fsync(ino: Ino, fh: Fh | undefined, dataOnly: boolean): Promise<void>
   allocate(
@@ -237,6 +237,6 @@ export interface Operations {
   listxattr(ino: Ino, seesTrusted?: () => boolean): Promise<readonly string[]>
   removexattr(ino: Ino, name: string, caller: Caller): Promise<void>
 
-  /** Called before the first request by a driver that can invalidate what the kernel has cached. */
+  /** Called before the first request by a driver that can invalidate the kernel's caches. */
   attach(notifier: Notifier): void
 }

@@ -1,7 +1,7 @@
-/** Operations as seen through the mount options uid=, gid= and umask=. What is stored stays as it is. */
+/** Applies the mount options uid=, gid= and umask= to operations' results. Stored attributes do not change. */
 import type { Attributes, Entry, Operations } from './operations.ts'
 
-/** What every file is shown to belong to, and which permission bits are hidden; absent: as stored. */
+/** The owner and group shown for every file, and the permission bits to hide; absent: as stored. */
 export interface ShownOwnership {
   readonly uid?: number
   readonly gid?: number
@@ -10,7 +10,7 @@ export interface ShownOwnership {
 
 const PERMISSIONS = 0o777
 
-/** The same operations; the attributes in their results are replaced. */
+/** The same operations, with the attributes in their results replaced. */
 export function showAs(operations: Operations, shown: ShownOwnership): Operations {
   if (shown.uid === undefined && shown.gid === undefined && shown.umask === undefined) return operations
   const { uid, gid, umask = 0 } = shown

@@ -1,5 +1,5 @@
 /**
- * Reads a ZBigArray: the file that has its data, and how to view the file as an array.
+ * Reads a ZBigArray: the file with its data, and how to interpret it as an array.
  * State: its attributes, `_dtype`, `_shape`, `_stridev`, `_order` (later versions) and `zfile`, as a dict or as
  * `(dict, dict of slots)`. Source: wendelin.core, bigarray/array_zodb.py; numpy's dtype.__reduce__.
  */
@@ -13,7 +13,7 @@ import { ZBigFile } from '../zblk/zbigfile.ts'
 export const ZBIGARRAY = 'wendelin.bigarray.array_zodb.ZBigArray'
 
 export interface ForeignArray {
-  /** The file that has its data. */
+  /** The file with its data. */
   readonly zfile: Ref
   /**
    * The argument of `numpy.dtype(...)`: `<f8`, or for a structured type JSON with `names`, `formats`, `offsets` and
@@ -61,7 +61,7 @@ type TypeDescription =
     }
 
 const MAX_DEPTH = 16
-/** Most types that one type may hold, each counted as often as it is used: a pickle can use one many times. */
+/** Maximum number of types within a type, counting each use: a pickle can use one many times. */
 const MAX_TYPES = 1000
 
 /** `dtype(code, False, True)` with the state `(version, byte order, subtype, names, fields, itemsize, ...)`. */

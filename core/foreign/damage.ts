@@ -13,7 +13,7 @@ export async function readingForeign<T>(
   }
 }
 
-/** The same for a sequence that is read piece by piece. Errors of its consumer stay as they are. */
+/** The same for a sequence that is read piece by piece. Errors of its consumer are unchanged. */
 export async function* eachOfForeign<T>(
   { name }: { readonly name: string },
   pieces: AsyncIterable<T>,

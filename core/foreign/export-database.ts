@@ -1,9 +1,9 @@
 /**
- * Exports a zblkfs database to a FileStorage: transaction by transaction, each record as it is. Our records are ZODB's
- * own; `root['zblkfs']` leads through stock classes to every file's ZBigFile.
+ * Exports a zblkfs database to a FileStorage: transaction by transaction, each record unchanged. Our records are ZODB
+ * records; `root['zblkfs']` leads through stock classes to every file's ZBigFile.
  *
- * A FileStorage has no room for texts of more than 65,535 bytes: they are cut, with a warning. Bytes that records share
- * in our database are written out in each. A deleted object is deleted by the same transaction.
+ * A FileStorage cannot store texts of more than 65,535 bytes: they are cut, with a warning. Bytes that records share in
+ * our database are written out in each. A deleted object is deleted by the same transaction.
  */
 import { formatTid, TID_NONE, type Oid, type Tid, knownTid } from '../../store/ids.ts'
 import type { RecordToWrite, Store, TransactionInfo, TransactionWriter } from '../../store/store.ts'
@@ -16,7 +16,7 @@ export interface ExportOptions {
   readonly upTo: Tid
   /** Receives the number of bytes of records written. */
   readonly progress?: (bytes: number) => void
-  /** Receives a sentence about each text that is cut. */
+  /** Receives a warning for each text that is cut. */
   readonly warn?: (message: string) => void
 }
 
@@ -25,11 +25,11 @@ export interface ExportResult {
   readonly records: number
 }
 
-/** Records loaded at once; a record may be as big as a block. */
+/** Records loaded together; a record may be as large as a block. */
 const BATCH = 8
 const MAX_TEXT_BYTES = 0xffff
 
-/** Appends transactions to a FileStorage. When it fails, those before the failure are in it. @throws StoreError */
+/** Appends transactions to a FileStorage. After a failure it contains the transactions before. @throws StoreError */
 export async function exportTransactions(options: ExportOptions): Promise<ExportResult> {
   const { source, writer, after, upTo, warn } = options
   let transactions = 0
@@ -66,20 +66,20 @@ async function* recordsOf(
 
 type Texts = Pick<TransactionInfo, 'user' | 'description' | 'extension'>
 
-/** Texts as a FileStorage can hold them. */
+/** Cuts texts to the limits of a FileStorage. */
 function cutTexts({ user, description, extension }: Texts, warn: (message: string) => void): Texts {
   const cut = (what: string, text: string): string => {
     const bytes = Buffer.from(text, 'utf8')
     if (bytes.length <= MAX_TEXT_BYTES) return text
     warn(`its ${what} of ${bytes.length} bytes is cut at ${MAX_TEXT_BYTES}`)
-    // Not in the middle of a character.
+    // Do not cut within a character.
     let end = MAX_TEXT_BYTES
     while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--
     return bytes.toString('utf8', 0, end)
   }
   if (extension.length > MAX_TEXT_BYTES)
     warn(
-      `its extension of ${extension.length} bytes is left out: a FileStorage has room for ${MAX_TEXT_BYTES}`,
+      `its extension of ${extension.length} bytes is left out: the limit of a FileStorage is ${MAX_TEXT_BYTES}`,
     )
   return {
     user: cut('user', user),

@@ -7,11 +7,11 @@ import type { Oid } from '../../store/ids.ts'
 export interface ForeignFile {
   readonly object: ZBigFile
   readonly data: BigFile
-  /** (last block + 1) * blksize: in bytes. */
+  /** (last block + 1) * blksize, in bytes. */
   readonly size: bigint
 }
 
-/** @throws ObjectNotFoundError; CorruptRecordError if the oid is something else's. */
+/** @throws ObjectNotFoundError; CorruptRecordError if the object is not a ZBigFile. */
 export async function openForeignFile(connection: Connection, oid: Oid): Promise<ForeignFile> {
   const object = connection.get(oid, ZBigFile.CLASS_NAME)
   if (!(object instanceof ZBigFile)) throw object.corrupt('it is not a ZBigFile')

@@ -1,6 +1,6 @@
 /**
- * The files in which two moments of an external ZODB database differ, and which bytes. A block is compared only if its
- * object, or the last transaction that changed it, is another: wendelin.core changes a block's record with each of its
+ * Finds the files and byte ranges in which two moments of an external ZODB database differ. A block is compared only if
+ * it is another object, or was changed by another transaction: wendelin.core changes a block's record with each of its
  * chunks. Memory does not grow with the number of names or the length of a file.
  */
 import { constants } from 'node:fs'
@@ -16,10 +16,10 @@ import { ForeignMoment } from './foreign-moment.ts'
 import { walkNames } from './import/walk-names.ts'
 
 const CACHE_BYTES = 8 << 20
-/** Changed bytes are found in whole units of this length. */
+/** Ranges are reported in units of this length. */
 const UNIT_BYTES = 4096
 const PIECE_BYTES = 1 << 20
-/** Most ranges of a file: the last one covers all that follow. */
+/** Maximum number of ranges of a file; the last one covers the rest. */
 const RANGES_MAX = 65_536
 const FILE_MODE = constants.S_IFREG | 0o444
 
@@ -111,7 +111,7 @@ class Comparison {
     for (let lo = 0; lo < len; lo += UNIT_BYTES) {
       const hi = Math.min(len, lo + UNIT_BYTES)
       if (Buffer.compare(x.subarray(lo, hi), y.subarray(lo, hi)) === 0) continue
-      // Behind the end of a file there is nothing to differ.
+      // There are no differences beyond the larger file's end.
       const end = a.size > b.size ? a.size : b.size
       const [start, stop] = [off + BigInt(lo), off + BigInt(hi)]
       if (start < end) add(start, stop < end ? stop : end)

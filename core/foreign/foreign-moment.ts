@@ -1,6 +1,6 @@
 /**
- * An external ZODB database as of one moment, to be looked into by path: what the commands read, without a mount. Paths
- * are those that an import gives: names from the root mapping on, one character per byte, without a leading slash.
+ * Reads an external ZODB database at one moment by path, without a mount, for commands. Paths are those of an import:
+ * names from the root mapping on, one character per byte, without a leading slash.
  */
 import { Connection } from '../objects/connection.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
@@ -15,7 +15,7 @@ import { ForeignDirectory, type ForeignEntry } from './naming.ts'
 const CACHE_BYTES = 8 << 20
 const BATCH = 256
 
-/** A place among the names. */
+/** A directory or a file. */
 export type ForeignPlace =
   { readonly kind: 'directory'; readonly ref: Ref } | { readonly kind: 'file'; readonly file: Oid }
 

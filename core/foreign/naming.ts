@@ -1,13 +1,13 @@
 /**
  * Reads an external ZODB database as a tree of names: which classes are directories and files, and the entries of a
- * directory. Objects of other classes are skipped: never executed, never loaded.
+ * directory. Objects of other classes are skipped: they are never loaded, and no code of theirs runs.
  *
  * | class                                        | is                                                           |
  * |----------------------------------------------|--------------------------------------------------------------|
  * | PersistentMapping, OOBTree                   | a directory; text keys name their entries in UTF-8, bytes as they are |
  * | LOBTree, IOBTree                             | a directory; keys are written in decimal                     |
  * | ZBigFile                                     | a file                                                       |
- * | ZBigArray                                    | a file: that of its `zfile`                                  |
+ * | ZBigArray                                    | a file: its `zfile`                                          |
  *
  * Names have one character per byte. Names that no directory can hold ('', '.', '..', with '/' or NUL, over 255 bytes) are
  * skipped.
@@ -44,7 +44,7 @@ const KINDS: ReadonlyMap<string, ForeignKind> = new Map<string, ForeignKind>([
   [ZBIGARRAY, 'array'],
 ])
 
-/** The entries of mappings by name, as of the transaction that wrote them. */
+/** The sorted entries of mappings, with the transaction that wrote them. */
 const SORTED = new WeakMap<
   PersistentMapping,
   { readonly tid: Tid; readonly entries: readonly ForeignEntry[] }
@@ -60,7 +60,7 @@ export class ForeignDirectory {
     this.#onSkip = onSkip
   }
 
-  /** @throws CorruptRecordError if it is of no class that is a directory. */
+  /** @throws CorruptRecordError if its class is not a directory. */
   static async open(connection: Connection, ref: Ref, onSkip: OnSkip): Promise<ForeignDirectory> {
     const object = connection.resolve(ref)
     if (!(object instanceof PersistentMapping || object instanceof BTree))
@@ -109,7 +109,7 @@ export class ForeignDirectory {
     return sorted.slice(lo, lo + limit)
   }
 
-  /** All entries of a mapping by name: sorted once for each of its states, not for each part of a listing. */
+  /** All entries of a mapping, sorted once for each of its states, not for each part of a listing. */
   #sortedEntries(mapping: PersistentMapping): readonly ForeignEntry[] {
     const known = SORTED.get(mapping)
     if (known?.tid === mapping.tid) return known.entries
@@ -173,7 +173,7 @@ const isName = (name: string): boolean =>
   !name.includes('/') &&
   !name.includes('\0')
 
-/** The name that a key gives; undefined if it gives none that leads back to it. */
+/** The name of a key; undefined if there is no name that maps back to it. */
 function nameOf(key: PickleValue): string | undefined {
   if (key instanceof ByteString) return key.latin1
   if (typeof key === 'number') return String(key)
@@ -182,21 +182,21 @@ function nameOf(key: PickleValue): string | undefined {
   return textOf(name) === key ? name : undefined
 }
 
-/** The text of a name in UTF-8; undefined if it is something else. */
+/** The text of a UTF-8 name; undefined if it is not UTF-8. */
 function textOf(name: string): string | undefined {
   const bytes = Buffer.from(name, 'latin1')
   const text = bytes.toString('utf8')
   return Buffer.from(text, 'utf8').equals(bytes) ? text : undefined
 }
 
-/** The keys of a tree that have this name. */
+/** The keys of a tree that map to this name. */
 function keysOf(name: string, { kind }: BTree<PickleValue>): PickleValue[] {
   if (kind.tree !== OO.tree) return /^(0|-?[1-9]\d{0,15})$/.test(name) ? [Number(name)] : []
   const text = textOf(name)
   return text === undefined ? [new ByteString(name)] : [text, new ByteString(name)]
 }
 
-/** A name as a key of the sort that the tree's keys are. */
+/** A name as a key of the same type as the tree's keys. */
 async function keyLike(tree: BTree<PickleValue>, name: string): Promise<PickleValue | undefined> {
   const first = await tree.minKey()
   if (typeof first === 'string') return textOf(name)

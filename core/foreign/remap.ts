@@ -1,6 +1,6 @@
 /**
- * Records of an external ZODB database as records of ours: the same states with other oids, with class names and pickles
- * of Python 3. Only the classes that big files are made of are copied; references to others are damage.
+ * Converts records of an external ZODB database to ours: the same states with other oids, and with class names and pickles
+ * of Python 3. Only the classes of big files are copied; references to others are damage.
  */
 import { IO, LO } from '../btree/kind.ts'
 import { Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
@@ -31,7 +31,7 @@ const CLASSES: ReadonlySet<string> = new Set([
   IO.bucket,
 ])
 
-/** Most values of a state, each counted as often as it is used: a pickle can use one many times. */
+/** Maximum number of values in a state, counting each use: a pickle can use one many times. */
 const MAX_VALUES = 1_000_000
 
 export interface RemappedRecord {
@@ -42,8 +42,8 @@ export interface RemappedRecord {
 }
 
 /**
- * @param remap gives the new oid of an object that the record refers to.
- * @throws CorruptRecordError, also where something else than a part of a big file is met.
+ * @param remap returns the new oid of an object that the record refers to.
+ * @throws CorruptRecordError, also for objects that are not part of a big file.
  */
 export function remapRecord(
   record: Uint8Array,

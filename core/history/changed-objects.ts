@@ -1,11 +1,11 @@
-/** The objects that the transactions of a range changed: a set in bounded memory. */
+/** The set of objects changed by the transactions of a range, in bounded memory. */
 import { type Oid, type Tid, knownOid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { Store } from '../../store/store.ts'
 
-/** Every record of a mapping has these bytes near its beginning. */
+/** Bytes near the beginning of every mapping's record. */
 const MAPPING = 'persistent.mapping\nPersistentMapping'
-/** Enough of a record to recognise a mapping; less than the head of a data record. */
+/** Enough bytes to recognise a mapping; fewer than the head of a data record. */
 const HEAD_BYTES = 40
 
 export class ChangedObjects {
@@ -28,7 +28,7 @@ export class ChangedObjects {
     return this.#oids.has(oid)
   }
 
-  /** All of them, ascending. */
+  /** The oids, ascending. */
   *oids(): Generator<Oid> {
     for (let oid = this.#find(0); oid < this.#end; oid = this.#find(oid + 1)) yield knownOid(oid)
   }
@@ -47,7 +47,7 @@ export class ChangedObjects {
   }
 }
 
-/** Those of `oids` that are mappings at a moment, as inodes are; only the first bytes of each record are read. */
+/** The objects of `oids` that are mappings at a moment, as inodes are; reads only the first bytes of each record. */
 export async function* mappingsAmong(store: Store, oids: Iterable<Oid>, at: Tid): AsyncGenerator<Oid> {
   for (const oid of oids) {
     const part = await store.loadPart(oid, at, 0, HEAD_BYTES)

@@ -1,9 +1,9 @@
 /**
- * What differs between two moments, in work proportional to what the transactions in between changed:
+ * Finds the differences between two moments, with work proportional to the changes in between:
  *
  * 1. the objects they changed; the inodes among them. A change of data or entries always changes the inode as well.
- * 2. of directories among these, the entries that differ: names that came and went. One that went and one that came
- *    for the same inode are a renaming.
+ * 2. of directories among these, the entries that differ: added and removed names. A removed and an added name of the
+ *    same inode are a rename.
  * 3. of the other inodes that both moments have, attributes and data.
  */
 import { constants } from 'node:fs'
@@ -21,29 +21,29 @@ import { differingEntries } from './tree-difference.ts'
 
 const { S_IFMT, S_IFDIR } = constants
 
-/** One path that differs. Paths are relative to the root, one character per byte; long ones are shortened (core/tree/shown-path.ts). */
+/** A difference at a path. Paths are relative to the root, one character per byte; long ones are shortened (core/tree/shown-path.ts). */
 export interface Difference {
   readonly kind: 'added' | 'removed' | 'renamed' | 'changed'
-  /** In the later moment; of what was removed, in the earlier. */
+  /** In the later moment; for a removal, in the earlier. */
   readonly path: string
-  /** Where it was before it was renamed. */
+  /** The path before a rename. */
   readonly from?: string
-  /** st_mode, in the later moment where it is there. */
+  /** st_mode in the later moment; for a removal, in the earlier. */
   readonly mode: number
   readonly sizeBefore?: bigint
   readonly sizeAfter?: bigint
-  /** Which attributes changed: mode, uid, gid, size, rdev, target, xattrs, mtime. */
+  /** The changed attributes: mode, uid, gid, size, rdev, target, xattrs, mtime. */
   readonly attributes: readonly string[]
-  /** Which bytes of a file that both have changed, in whole chunks. */
+  /** The changed bytes of a file that exists in both moments, in whole chunks. */
   readonly ranges: readonly ByteRange[]
 }
 
 export interface DifferenceOptions {
-  /** Only what is there or below it, in either moment. */
+  /** Limits the result to this path and those below it, in either moment. */
   readonly path?: string
 }
 
-/** More ranges of one file are not told apart: from there on one covers the rest. */
+/** Maximum number of ranges per file; the last one covers the rest. */
 const RANGES_MAX = 65_536
 
 type Views = { readonly before: MomentView; readonly after: MomentView }
@@ -121,7 +121,7 @@ class Comparison {
     return mappingsAmong(this.#store, this.#changed.oids(), this.#after.at)
   }
 
-  /** A path that an inode had and still has, or has beside one that it had; undefined if it was named above. */
+  /** A path of an inode in both moments; undefined if the inode was already reported as added, removed or renamed. */
   async #commonPath(oid: Oid): Promise<string | undefined> {
     const [old, now] = [await inodeAt(this.#before, oid), await inodeAt(this.#after, oid)]
     if (old === undefined || now === undefined || old.nlink === 0 || now.nlink === 0) return undefined
@@ -164,7 +164,7 @@ class Comparison {
 
   async #nameOnly(kind: 'added' | 'removed', oid: Oid, path: string): Promise<Difference> {
     const inode = await inodeAt(kind === 'added' ? this.#after : this.#before, oid)
-    if (inode === undefined) throw this.#after.connection.corrupt(oid, 'a name leads to nothing')
+    if (inode === undefined) throw this.#after.connection.corrupt(oid, 'a name leads to a missing object')
     const size = kind === 'added' ? { sizeAfter: inode.size } : { sizeBefore: inode.size }
     return { kind, path, mode: inode.mode, ...size, attributes: [], ranges: [] }
   }
@@ -176,7 +176,7 @@ class Comparison {
   ): Promise<Difference> {
     const [old, now] = [await inodeAt(this.#before, oid), await inodeAt(this.#after, oid)]
     if (old === undefined || now === undefined)
-      throw this.#after.connection.corrupt(oid, 'a name leads to nothing')
+      throw this.#after.connection.corrupt(oid, 'a name leads to a missing object')
     await old.activate()
     const state = { mode: now.mode, sizeBefore: old.size, sizeAfter: now.size }
     const attributes = changedAttributes(old, now)
@@ -203,7 +203,7 @@ function changedAttributes(old: Inode, now: Inode): string[] {
     rdev: [old.rdev, now.rdev],
     target: [latin1(old.target), latin1(now.target)],
     xattrs: [xattrsOf(old), xattrsOf(now)],
-    // A directory's changes with its entries, which are told by themselves.
+    // A directory's mtime changes with its entries, which are reported separately.
     ...(!isDirectory && { mtime: [old.time('mtime'), now.time('mtime')] }),
   }
   return Object.entries(pairs)
@@ -246,7 +246,7 @@ async function pathOf(view: MomentView, { parent, name }: Place): Promise<string
 export const isWithin = (path: string, top: string): boolean =>
   top === '' || path === top || path.startsWith(`${top}/`)
 
-/** The same difference, seen from the later moment to the earlier. */
+/** The same difference, from the later moment to the earlier. */
 function reverse(difference: Difference): Difference {
   const { kind, path, from, sizeBefore, sizeAfter, ...rest } = difference
   const sizes = {

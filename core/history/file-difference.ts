@@ -1,10 +1,9 @@
 /**
- * Which bytes of a file differ between two moments, told from objects and their revisions.
+ * Finds the bytes of a file that differ between two moments from its objects and their revisions.
  *
- * Of the file's tree of blocks the buckets are read, of a block that changed its chunks' index; a chunk that has
- * another oid, or was changed by a transaction in between, differs. Only where chunks are longer than
- * {@link CHUNK_BYTES} (blocks stored whole, and what is left of them) is data read and compared, so that the answer
- * is in chunks there as well.
+ * This reads the buckets of the file's tree of blocks, and the chunk index of each changed block; a chunk that has another
+ * oid, or was changed by a transaction in between, differs. Data is read and compared only for chunks longer than
+ * {@link CHUNK_BYTES} (blocks stored whole, and their remains), so that the result is in units of chunks there as well.
  */
 import { LOBTree } from '../btree/tree.ts'
 import { Blocks, type Extent } from '../big-file/blocks.ts'
@@ -26,13 +25,13 @@ export interface ByteRange {
 /** A file's data at a moment. */
 export interface FileState {
   readonly connection: Connection
-  /** Absent where nothing was ever written. */
+  /** Absent if nothing was ever written. */
   readonly data: Ref | undefined
   /** In bytes. */
   readonly size: bigint
 }
 
-/** A part of a block, and whether its bytes have to be compared to know. */
+/** A part of a block that may differ, and whether its bytes must be compared. */
 interface Candidate extends Extent {
   readonly isLong: boolean
 }
@@ -46,7 +45,7 @@ export async function* changedRanges(
   const [a, b] = [await blocksOf(before), await blocksOf(after)]
   const blksize = (b ?? a)?.blksize ?? BLKSIZE
   if (a !== undefined && b !== undefined && a.blksize !== b.blksize)
-    throw b.connection.corrupt(b.blktab.oid, "its file's block size was another before")
+    throw b.connection.corrupt(b.blktab.oid, "its file's block size has changed")
   const end = before.size > after.size ? before.size : after.size
   let open: ByteRange | undefined
   for await (const { key: blk } of changedEntries({ before: a?.blktab, after: b?.blktab, hasChanged })) {
@@ -67,13 +66,13 @@ export async function* changedRanges(
 async function blocksOf({ connection, data }: FileState): Promise<Blocks | undefined> {
   if (data === undefined) return undefined
   const file = connection.resolve(data)
-  if (!(file instanceof ZBigFile)) throw connection.corrupt(data.oid, "a file's data is no ZBigFile")
+  if (!(file instanceof ZBigFile)) throw connection.corrupt(data.oid, "a file's data is not a ZBigFile")
   await file.activate()
-  if (!(file.blktab instanceof LOBTree)) throw connection.corrupt(data.oid, 'its blocks are in no LOBTree')
+  if (!(file.blktab instanceof LOBTree)) throw connection.corrupt(data.oid, 'its blocks are not in a LOBTree')
   return new Blocks(connection, file)
 }
 
-/** What differs of one block, in whole chunks. */
+/** The parts of one block that differ, in whole chunks. */
 async function changedExtents(
   before: Blocks | undefined,
   after: Blocks | undefined,
@@ -110,7 +109,7 @@ async function changedExtents(
   return extents
 }
 
-/** Where a block's chunks are. A block stored whole is one chunk. */
+/** The positions of a block's chunks. A block stored whole is one chunk. */
 async function indexOf(blocks: Blocks | undefined, blk: number): Promise<ChunkIndex> {
   const ref = await blocks?.find(blk)
   if (blocks === undefined || ref === undefined) return { offs: new Int32Array(0), oids: new Float64Array(0) }

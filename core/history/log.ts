@@ -1,12 +1,12 @@
 /**
  * Transactions, newest first, with the files that each changed.
  *
- * The history of a file is that of its inode, so it goes through renames: every change of a file changes its
- * inode, so the inode's revisions name its transactions. A directory's history is that of everything below it.
+ * A file's history is its inode's history, so it spans renames: every change of a file changes its inode, so the inode's
+ * revisions are its transactions. A directory's history includes everything below it.
  *
- * Which inodes a transaction changed is read from its summary (core/objects/transaction-summary.ts): the work is in
- * proportion to what is listed, not to what the transactions changed. Only where a summary is missing, or too short to answer,
- * are the transaction's revisions read.
+ * Which inodes a transaction changed is read from its summary (core/objects/transaction-summary.ts): the work is
+ * proportional to what is listed, not to what the transactions changed. A transaction's revisions are read only if its
+ * summary is missing or incomplete.
  */
 import { constants } from 'node:fs'
 import { CannotOpenError } from '../../store/errors.ts'
@@ -19,9 +19,9 @@ import { MomentView } from './moment-view.ts'
 
 const { S_IFMT, S_IFDIR } = constants
 const CACHE_BYTES = 4 << 20
-/** The most files of one transaction that are named; the others are only counted. */
+/** Maximum number of files named per transaction; the others are only counted. */
 export const FILES_MAX = 1000
-/** Inodes read at once. */
+/** Inodes read together. */
 const BATCH = 256
 
 export interface LoggedTransaction {
@@ -31,7 +31,7 @@ export interface LoggedTransaction {
    * shortened (core/tree/shown-path.ts).
    */
   readonly files: readonly string[]
-  /** The number of all, including those that are not named. */
+  /** The number of all changed files, including those that are not named. */
   readonly fileCount: number
 }
 
@@ -42,7 +42,7 @@ export interface LogOptions {
   readonly limit?: number
   /** Only transactions that changed the inode with this oid, or an inode below it if it is a directory. */
   readonly of?: Oid
-  /** The most files of a transaction that are named, at most {@link FILES_MAX}. */
+  /** Maximum number of files named per transaction, up to {@link FILES_MAX}. */
   readonly names?: number
 }
 
@@ -91,11 +91,11 @@ interface Changed {
   readonly oid: Oid
   readonly view: MomentView
   readonly isDirectory: boolean
-  /** As the inode notes it. */
+  /** As recorded by the inode. */
   readonly parent: Oid | undefined
 }
 
-/** What one transaction changed. */
+/** The changes of one transaction. */
 class Description {
   readonly #store: Store
   readonly #info: TransactionInfo
@@ -103,13 +103,13 @@ class Description {
   readonly #namesMax: number
   readonly #views: (MomentView | undefined)[] = []
   readonly #files: string[] = []
-  /** Directories of files that count: their own change, an entry, does not. */
+  /** Directories of counted files: their own change (of an entry) does not count. */
   readonly #passed = new Set<Oid>()
   readonly #directories: Changed[] = []
   #fileCount = 0
   #isWithin: boolean
 
-  /** @param below the directory in which something must have changed. */
+  /** @param below only changes in this directory count. */
   constructor(store: Store, info: TransactionInfo, below: Oid | undefined, namesMax: number) {
     this.#store = store
     this.#info = info
@@ -143,7 +143,7 @@ class Description {
     }
   }
 
-  /** The state that the transaction made, then the one before it. */
+  /** The state after the transaction, then the one before it. */
   async *#moments(): AsyncGenerator<MomentView> {
     const { tid } = this.#info
     for (const [index, at] of [tid, toTid(tid - 1n)].entries()) {
@@ -153,7 +153,7 @@ class Description {
     }
   }
 
-  /** Each inode in the first view in which it has a name; those left out that have none. */
+  /** Each inode in the first view in which it has a name; omits those without one. */
   async #named(oids: readonly Oid[]): Promise<readonly Changed[]> {
     const found = new Map<Oid, Changed>()
     let left = oids
@@ -191,11 +191,11 @@ class Description {
   }
 }
 
-/** Whether it names every changed inode. */
+/** Whether a summary names every changed inode. */
 const isWhole = ({ files, directories, inodes }: TransactionSummary): boolean =>
   files + directories === inodes.length
 
-/** The number of changed files that it does not name. */
+/** The number of changed files that a summary does not name. */
 const unlisted = ({ files, inodes }: TransactionSummary): number => Math.max(0, files - inodes.length)
 
 function* batched(oids: readonly Oid[]): Generator<readonly Oid[]> {
@@ -204,7 +204,7 @@ function* batched(oids: readonly Oid[]): Generator<readonly Oid[]> {
 
 const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR
 
-/** Undefined if there was no filesystem yet, and where a pack has forgotten the moment. */
+/** Undefined if there was no filesystem yet, or a pack has forgotten the moment. */
 async function viewAt(store: Store, at: Tid): Promise<MomentView | undefined> {
   if ((await store.isKept?.(at)) === false) return undefined
   try {

@@ -1,18 +1,18 @@
 /**
- * What an object should be when a change from `before` to `after` is taken back and it has changed to `now` since:
- * three states in, one out, or none if the later changes cannot be told apart from the one that is taken back.
+ * Three-way merge for undo: takes back the change from `before` to `after` in an object that has changed to `now` since.
+ * There is no result if the later changes conflict with the one that is taken back.
  *
- * - mappings (inodes, the superblock): key by key. Counts are put back by what they grew; times stay.
- * - buckets, and trees that inline their entries: entry by entry, as long as the bucket has kept its place in the tree.
+ * - mappings (inodes, the superblock): key by key. Counts are reduced by their growth; times stay.
+ * - buckets, and trees that inline their entries: entry by entry, if the bucket has kept its place in the tree.
  */
 import { ByteString, Tuple, type PickleValue } from '../objects/pickle/value.ts'
 import { encodeRecord, type DecodedRecord } from '../objects/record.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { IO, LO, OO, type KeyKind } from '../btree/kind.ts'
 
-/** Numbers that are sums of what many changes did. */
+/** Keys whose values are sums over many changes. */
 const COUNTS: ReadonlySet<string> = new Set(['bytes', 'inodes', 'stored', 'nlink'])
-/** What tells of changes as such: a later one has the last word. */
+/** Keys that record the time of changes: the latest value stays. */
 const TIMES: ReadonlySet<string> = new Set(['atime', 'mtime', 'ctime'])
 
 /** The merged state; undefined if the states cannot be merged. All three are of one class. */
@@ -32,7 +32,7 @@ export function mergeBack(
   return undefined
 }
 
-/** Whether two states of a mapping differ in nothing but times. */
+/** Whether two states of a mapping differ only in times. */
 export function differsInTimesOnly(a: DecodedRecord, b: DecodedRecord): boolean {
   const [left, right] = [dataOf(a.state), dataOf(b.state)]
   if (left === undefined || right === undefined) return false
@@ -50,7 +50,7 @@ function mergeMappings(before: PickleValue, after: PickleValue, now: PickleValue
     if (isSame(is, became)) put(merged, key, was)
     else if (isOneOf(COUNTS, key)) {
       const count = Number(is) + Number(was) - Number(became)
-      // It was removed since, or its count would fall below zero.
+      // It was removed since, or its count would become negative.
       if (!(count >= 0) || (key === 'nlink' && (is === 0 || count === 0))) return undefined
       merged.set(key, count)
     } else if (!isOneOf(TIMES, key)) return undefined
@@ -81,7 +81,7 @@ function mergeBuckets(
   if (!(old instanceof Tuple && made instanceof Tuple && current instanceof Tuple)) return undefined
   if (!isSame(oldNext, next) || !isSame(madeNext, next)) return undefined
   const merged = mergeEntries(kind, old, made, current)
-  // A bucket without entries has no place in a tree.
+  // A tree has no empty buckets.
   if (merged === undefined || merged.items.length === 0) return undefined
   return new Tuple(next === undefined ? [merged] : [merged, next])
 }
@@ -118,7 +118,7 @@ function entriesOf({ items }: Tuple): Map<string, Entry> {
   return entries
 }
 
-/** The entries that a tree inlines, none for an empty one; undefined if it has children. */
+/** The inlined entries of a tree, empty for an empty tree; undefined if it has children. */
 function inlinedOf(state: PickleValue): Tuple | undefined {
   if (state === null) return new Tuple([])
   const [data] = state instanceof Tuple ? state.items : []
@@ -140,7 +140,7 @@ function put<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {
   else map.set(key, value)
 }
 
-/** Whether two values would be written alike. */
+/** Whether two values have the same serialised form. */
 function isSame(a: PickleValue | undefined, b: PickleValue | undefined): boolean {
   if (a === b) return true
   if (a === undefined || b === undefined) return false

@@ -1,5 +1,5 @@
 /**
- * The tree as of one moment, read by path and by inode, without a mount.
+ * The tree of one moment, read by path and by inode, without a mount.
  *
  * Paths are relative to the root, without a leading slash, one character per byte; the root's is ''.
  */
@@ -18,9 +18,9 @@ import type { Store } from '../../store/store.ts'
 
 const { S_IFMT, S_IFDIR } = constants
 const CACHE_BYTES = 8 << 20
-/** Directories read at once by a search. */
+/** Directories read together by a search. */
 const BATCH = 256
-/** Places of directories in memory. */
+/** Maximum number of directory places in memory. */
 const PLACES_MAX = 16_384
 
 type Scratch = ReturnType<typeof openScratch>
@@ -75,7 +75,7 @@ export class MomentView {
     }
   }
 
-  /** Those inodes that there were, activated, loaded together. They can be used until the event loop's next turn. */
+  /** The existing ones of these inodes, loaded together and activated. Use them before the next turn of the event loop. */
   async inodes(oids: readonly Oid[]): Promise<readonly Inode[]> {
     const inodes = oids.map(oid => Inode.at(this.connection, oid))
     try {
@@ -159,8 +159,8 @@ export class MomentView {
   }
 
   /**
-   * Every entry below a directory (the root, if absent), a directory before what is in it. A directory that stands in two
-   * places, or in itself, is damage: it is entered once, so that the walk ends.
+   * Every entry below a directory (the root, if absent), a directory before its content. A directory that is in two places,
+   * or in itself, is damage: it is entered only once, so that the walk ends.
    */
   async *walk(from: Oid = this.rootOid, path = ShownPath.ROOT): AsyncGenerator<WalkedEntry> {
     const waiting = [{ oid: from, path }]

@@ -1,12 +1,12 @@
 /**
- * Makes a file of the data of another, or of an earlier moment's, without reading or copying it.
+ * Creates a file with the data of another file, or of an earlier moment, without reading or copying the data.
  *
- * Objects can be changed, so no two files share any; what they share is bytes in the store. The new file has a tree, blocks
- * and chunks of its own, and each record of data is a slice of the record that it was made from. A later change of
- * either file makes a new record of that file alone. The work is in proportion to the number of records.
+ * Objects can change, so files do not share objects, but bytes in the store. The new file has its own tree, blocks and
+ * chunks, and each of its data records is a slice of a record of the source. A later change of either file makes a new
+ * record of only that file. The work is proportional to the number of records.
  *
- * What is made is made in steps, so that a file of any size takes bounded memory: between two steps the caller may
- * let other operations run, and commit. It is not visible until the caller refers to it.
+ * The file is created in steps, so that any size takes bounded memory: between two steps the caller may let other
+ * operations run, and commit. It is not visible until the caller refers to it.
  */
 import { IOBTree, LOBTree } from '../btree/tree.ts'
 import { Blocks } from '../big-file/blocks.ts'
@@ -18,7 +18,7 @@ import { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { TID_NONE, type Oid, knownOid } from '../../store/ids.ts'
 
-/** About what a record takes in memory until it is committed, in bytes. */
+/** Approximate memory of a record until it is committed, in bytes. */
 export const SHARED_RECORD_BYTES = 1000
 
 export class SharedFile {
@@ -35,12 +35,12 @@ export class SharedFile {
   }
 
   /**
-   * Begins a file in `target` with the data that `source` has, a file of a view that does not change.
+   * Begins a file in `target` with the data of a file of `source`, a view that does not change.
    * @throws ReadOnlyError, StoreError
    */
   static async begin(source: Connection, data: Ref, target: Connection): Promise<SharedFile> {
     const from = source.resolve(data)
-    if (!(from instanceof ZBigFile)) throw source.corrupt(data.oid, "a file's data is no ZBigFile")
+    if (!(from instanceof ZBigFile)) throw source.corrupt(data.oid, "a file's data is not a ZBigFile")
     await from.activate()
     const blocks = new Blocks(source, from)
     const file = await target.create(ZBigFile)
@@ -48,13 +48,13 @@ export class SharedFile {
     return new SharedFile(blocks, target, file)
   }
 
-  /** The file that is made. */
+  /** The new file. */
   get ref(): Ref {
     return this.#file.ref
   }
 
   /**
-   * Makes about this number of records; resolves to the number made, 0 at the end. No prepare may run meanwhile.
+   * Creates about this number of records; resolves to the number created, 0 at the end. No prepare may run meanwhile.
    * @throws CorruptRecordError, StoreError
    */
   async step(records: number): Promise<number> {

@@ -1,6 +1,6 @@
 /**
- * What differs between two states of a BTree, without loading what they share: a bucket that both have and no
- * transaction in between changed holds the same entries.
+ * Finds the differences between two states of a BTree without loading what they share: a bucket that is in both and was
+ * not changed by a transaction in between has the same entries.
  */
 import { Bucket, isBucketOf, type Entries } from '../btree/bucket.ts'
 import { isNodeOf, type BTreeNode } from '../btree/node.ts'
@@ -8,7 +8,7 @@ import type { BTree } from '../btree/tree.ts'
 import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
 
-/** A key whose values differ, or may. */
+/** A key whose values differ, or may differ. */
 export interface EntryPair<K> {
   readonly key: K
   readonly before: PickleValue | undefined
@@ -26,17 +26,17 @@ export interface TreePair<K extends PickleValue> {
 type Leaf<K extends PickleValue> = Entries<K> | Bucket<K>
 
 const DEPTH_MAX = 32
-/** Buckets loaded at once. */
+/** Buckets loaded together. */
 const GROUP = 32
 
-/** The keys whose values are references to different objects, or are there on one side only; ascending. */
+/** The keys that refer to different objects, or exist on one side only; ascending. */
 export async function* differingEntries<K extends PickleValue>(
   pair: TreePair<K>,
 ): AsyncGenerator<EntryPair<K>> {
   for await (const entry of compare(pair, false)) if (oidOf(entry.before) !== oidOf(entry.after)) yield entry
 }
 
-/** The same, and the keys whose object, the same on both sides, has changed. Reads every bucket. */
+/** As {@link differingEntries}, plus the keys whose object is the same but has changed. Reads every bucket. */
 export function changedEntries<K extends PickleValue>(pair: TreePair<K>): AsyncGenerator<EntryPair<K>> {
   return compare(pair, true)
 }
@@ -97,7 +97,7 @@ async function collect<K extends PickleValue>(
   }
 }
 
-/** The entries of leaves; of those that are shared, the ones whose object `hasChanged`, or none. */
+/** The entries of leaves; of shared leaves, only entries whose object `hasChanged`, or none. */
 async function* entriesOf<K extends PickleValue>(
   leaves: readonly Leaf<K>[],
   shared: ReadonlySet<Oid>,

@@ -1,15 +1,15 @@
 /**
- * Takes a transaction back: puts every object that it changed into the state before, as a change of its own.
+ * Undoes a transaction: restores the previous state of every object that it changed, as a new change.
  *
- * | the object's state now is          | it becomes                                                   |
+ * | the object's present state is      | it becomes                                                   |
  * |------------------------------------|--------------------------------------------------------------|
- * | what it was before the transaction | nothing is to be done                                        |
- * | what the transaction made of it    | what it was before; data is shared with that record          |
- * | something else                     | what {@link mergeBack} makes of the three, or there is a clash |
+ * | its state before the transaction   | unchanged                                                    |
+ * | its state after the transaction    | its state before it; data is shared with that record         |
+ * | something else                     | the result of {@link mergeBack}, or there is a clash          |
  *
- * A ZBlk1's record only shows that one of its chunks has changed, so it is always written again.
+ * A ZBlk1's record only shows that one of its chunks has changed, so it is always rewritten.
  *
- * What the transaction created is left without a name; nothing refers to it then. A clash takes nothing back.
+ * Objects that the transaction created remain, but nothing refers to them. If there is a clash, nothing is undone.
  */
 import {
   classOfRecord,
@@ -29,15 +29,15 @@ import type { Revision, Store } from '../../store/store.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { differsInTimesOnly, mergeBack } from './merge.ts'
 
-/** Later transactions have changed what would be taken back. */
+/** Later transactions have changed objects that would be restored. */
 export class UndoClashError extends StoreError {
   override readonly name = 'UndoClashError'
   readonly undone: Tid
-  /** The later ones, oldest first. */
+  /** The later transactions, oldest first. */
   readonly later: readonly Tid[]
   constructor(undone: Tid, later: readonly Tid[], details: readonly string[]) {
     super(
-      `transaction ${formatTid(undone)} cannot be undone: what it changed was changed again by\n` +
+      `transaction ${formatTid(undone)} cannot be undone: its changes were changed again by\n` +
         `${details.map(line => `  ${line}`).join('\n')}\nundo these first, the newest first, or restore single files`,
       { code: 'undo-clash' },
     )
@@ -46,7 +46,7 @@ export class UndoClashError extends StoreError {
   }
 }
 
-/** One object's state that is put back. */
+/** The restored state of one object. */
 export interface Reversal {
   readonly oid: Oid
   readonly className: string
@@ -55,11 +55,11 @@ export interface Reversal {
   readonly base: Tid
 }
 
-/** Objects looked at together: three states each, of up to a block. */
+/** Objects processed together: three states each, of up to a block. */
 const BATCH = 16
 
 /**
- * Finds what taking a transaction back means at `at`, a moment of which nothing is pending.
+ * Computes the changes that undo a transaction at the moment `at`; nothing may be pending.
  * @throws UndoClashError; StoreError if the transaction, or the state before it, is not kept.
  */
 export async function* reversals(
@@ -96,7 +96,7 @@ async function assertUndoable(store: Store, undone: Tid): Promise<void> {
   let isFirst = true
   for await (const _ of store.transactions({ upTo: before, limit: 1 })) isFirst = false
   if (isFirst || (await store.isKept?.(before)) === false)
-    throw new StoreError(`${name} cannot be undone: what was before it is not kept`)
+    throw new StoreError(`${name} cannot be undone: the state before it is no longer kept`)
 }
 
 /** New states of objects; a `tid` marks an object that clashes. */
@@ -115,7 +115,7 @@ async function reverseBatch(
     const isSignal = before !== undefined && classOfRecord(before.record) === ZBlk1.CLASS_NAME
     if (isSame(now, before) && !isSignal) continue
     if (isSame(now, after)) {
-      // What was created stays, without anything that refers to it.
+      // A created object remains, but nothing refers to it.
       if (before === undefined) continue
       const className = classOfRecord(before.record)
       results.push({ oid, className, source: sourceOf(oid, className, before), base: now?.tid ?? TID_NONE })
@@ -144,7 +144,7 @@ function merge(
   return { oid, className, source: { head: encodeRecord(className, state) }, base: now.tid }
 }
 
-/** Whether an object is as it was made, but for the times of its use. */
+/** Whether an object is unchanged since its creation, except for access times. */
 function isOnlyUsed(oid: Oid, after: Revision | undefined, now: Revision | undefined): boolean {
   if (after === undefined || now === undefined) return false
   if (classOfRecord(now.record) !== PersistentMapping.CLASS_NAME) return false
@@ -154,7 +154,7 @@ function isOnlyUsed(oid: Oid, after: Revision | undefined, now: Revision | undef
   )
 }
 
-/** A record again: of data, a slice of the stored one. */
+/** The source of an earlier record; for data, a slice of it. */
 function sourceOf(oid: Oid, className: string, { record, tid }: Revision): RecordSource {
   if (className !== ZDATA && className !== ZBLK0) return { head: record }
   const { off, len } = dataPosition(record, record.length, oid, tid)

@@ -13,7 +13,7 @@
  * - the base of a pending record is the revision that it replaces.
  *
  * No change may run during `prepare`. Reads may: an overlaid byte stays in its overlay until the record that has it is
- * pending. A little longer than other files: what objects, records and transactions share is private to this class.
+ * pending. Longer than other files because state shared by objects, records and transactions is private to this class.
  */
 import {
   CannotOpenError,
@@ -43,14 +43,14 @@ import { Turns } from '../turns.ts'
 export type ZBlkFormat = 'auto' | 'zblk0' | 'zblk1'
 
 export interface ConnectionOptions {
-  /** The moment to see; the store's last when absent. */
+  /** The moment of the view; by default the store's last transaction. */
   readonly at?: Tid
-  /** The bound for objects that are up to date, in bytes of memory. */
+  /** The bound of the memory of up-to-date objects, in bytes. */
   readonly cacheSizeBytes: number
   readonly zblkFormat?: ZBlkFormat
   /**
-   * How long a chunk of a ZBlk1 may be where data is written in long runs, in bytes; a block's length when absent.
-   * 4096 cuts blocks as wendelin.core does.
+   * Maximum length of a ZBlk1's chunk for data written in long runs, in bytes; by default a block's length.
+   * 4096 gives wendelin.core's chunks.
    */
   readonly chunkBytesMax?: number
   /** Called for each changed object that cannot be serialised: its change is lost, and the others are stored. */
@@ -72,7 +72,7 @@ export class Connection implements Jar {
   readonly records: Records
   readonly zblkFormat: ZBlkFormat
   readonly chunkBytesMax: number
-  /** How many bytes a {@link DerivedCache} may take: a quarter of the cache. */
+  /** Maximum size of a {@link DerivedCache} in bytes: a quarter of the cache. */
   readonly derivedBytesMax: number
   readonly #writable: WritableStore | undefined
   readonly #oids: OidLease | undefined
@@ -84,7 +84,7 @@ export class Connection implements Jar {
   #derived: DerivedCache | undefined
   #at: Tid
   #overlayBytes = 0
-  /** A prepare has failed half-way: the pending records are not a whole number of operations. */
+  /** Whether a prepare has failed half-way: then the pending records include part of an operation. */
   #torn = false
 
   private constructor(
@@ -106,7 +106,7 @@ export class Connection implements Jar {
     this.#loader = new Loader(this.records, this.#cache, writable !== undefined)
   }
 
-  /** Opens a view. It is read-only where `at` is given or the store is read-only. */
+  /** Opens a view. It is read-only if `at` is given or the store is read-only. */
   static async open(store: Store, options: ConnectionOptions): Promise<Connection> {
     const writable = options.at !== undefined || store.readOnly ? undefined : store
     return new Connection(store, options.at ?? (await store.lastTid()), writable, options)
@@ -122,7 +122,7 @@ export class Connection implements Jar {
 
   // ---- objects
 
-  /** The one object of an oid, a ghost if it is new here. @throws CorruptRecordError if its class is another. */
+  /** The one object with an oid, a ghost if it is new here. @throws CorruptRecordError if it has another class. */
   get(oid: Oid, className: string): Persistent {
     const known = this.#cache.get(oid)
     if (known !== undefined) {
@@ -147,7 +147,8 @@ export class Connection implements Jar {
   /** The root mapping, up to date. @throws CannotOpenError if the database has none yet. */
   async root(): Promise<PersistentMapping> {
     const root = this.get(ROOT_OID, PersistentMapping.CLASS_NAME)
-    if (!(root instanceof PersistentMapping)) throw this.corrupt(ROOT_OID, 'the root is no PersistentMapping')
+    if (!(root instanceof PersistentMapping))
+      throw this.corrupt(ROOT_OID, 'the root is not a PersistentMapping')
     try {
       await root.activate()
     } catch (error) {
@@ -159,12 +160,12 @@ export class Connection implements Jar {
     return root
   }
 
-  /** Makes the root mapping of a database that has none. */
+  /** Creates the root mapping of a database that has none. */
   createRoot(): PersistentMapping {
     return this.#create(PersistentMapping, ROOT_OID, PersistentMapping.CLASS_NAME)
   }
 
-  /** A new, empty object, changed, with an oid of its own. @throws ReadOnlyError. */
+  /** A new, empty, changed object with a new oid. @throws ReadOnlyError. */
   async create<T extends Persistent>(of: PersistentClass<T> & { readonly CLASS_NAME: string }): Promise<T> {
     return this.#create(of, await this.newOids(1), of.CLASS_NAME)
   }
@@ -174,7 +175,7 @@ export class Connection implements Jar {
     return this.#create(this.#classOf(className, ROOT_OID), await this.newOids(1), className)
   }
 
-  /** Every object that is created from now on has this oid or a higher one. */
+  /** Objects created from now on have this oid or a higher one. */
   get nextOid(): Oid {
     return this.#lease().next
   }
@@ -187,7 +188,7 @@ export class Connection implements Jar {
     return this.#create(this.#classOf(className, ROOT_OID), this.#lease().take(1), className)
   }
 
-  /** The first of `count` new oids that follow one another, all above those given before. @throws ReadOnlyError. */
+  /** The first of `count` consecutive new oids, all above earlier ones. @throws ReadOnlyError. */
   async newOids(count: number): Promise<Oid> {
     return await this.#lease().give(count)
   }
@@ -230,19 +231,19 @@ export class Connection implements Jar {
     this.#cache.get(oid)?.invalidate()
   }
 
-  /** Attaches the cache whose `forget` is called for changed records, instead of the one before. */
+  /** Attaches the cache whose `forget` is called for changed records, replacing the previous one. */
   attach(derived: DerivedCache): void {
     this.#derived = derived
   }
 
-  /** The error for a record of this view. */
+  /** The error for a damaged record of this view. */
   corrupt(oid: Oid, reason: string): CorruptRecordError {
     return new CorruptRecordError(oid, this.#at, reason)
   }
 
   // ---- the transaction
 
-  /** The bytes in memory that no transaction has stored yet. */
+  /** The bytes in memory that are not stored yet. */
   get dirtyBytes(): number {
     return this.#overlayBytes + this.#pending.sizeBytes
   }
@@ -276,9 +277,9 @@ export class Connection implements Jar {
   }
 
   /**
-   * Serialises all changes into pending records. No change may run at the same time; reads may. When it fails, nothing is
-   * lost, and it must be repeated before a commit.
-   * @param afterParticipants - called when all participants are prepared, to change objects by the result.
+   * Serialises all changes into pending records. No change may run concurrently; reads may. If it fails, nothing is lost, and
+   * it must be repeated before a commit.
+   * @param afterParticipants - called when all participants are prepared, to change objects accordingly.
    */
   async prepare(afterParticipants?: () => Promise<void>): Promise<void> {
     this.#torn = true
@@ -306,9 +307,9 @@ export class Connection implements Jar {
   }
 
   /**
-   * Commits what was prepared; resolves to the transaction's tid when it is on disk. When it fails, everything
-   * stays pending and the next commit carries it. One at a time.
-   * @param deletions objects that do not exist from here on, with the transaction of their last state; none pending.
+   * Commits what was prepared; resolves to the transaction's tid when it is on disk. If it fails, everything
+   * stays pending and the next commit includes it. One at a time.
+   * @param deletions objects to delete, with the transaction of their last state. They must not be pending.
    * @throws ConflictError, NoSpaceError, StoreError, ReadOnlyError.
    */
   async commit(
@@ -322,7 +323,7 @@ export class Connection implements Jar {
       deletions.length === 0
         ? pending
         : [...pending, ...deletions.map(({ oid, base }) => ({ oid, base, record: null }))]
-    // What a deleted object was is not known here.
+    // The classes of deleted objects are not known here.
     const extension = deletions.length === 0 ? this.#pending.summary() : undefined
     let tid: Tid
     try {
@@ -337,9 +338,9 @@ export class Connection implements Jar {
     return tid
   }
 
-  /** Forgets every change that is not committed. No commit may be under way. */
+  /** Drops every uncommitted change. No commit may be in progress. */
   abort(): void {
-    if (this.#pending.isCommitting) throw new Error('a commit is under way: wait for it before the abort')
+    if (this.#pending.isCommitting) throw new Error('a commit is in progress: wait for it before the abort')
     for (const participant of this.#participants) participant.abort()
     this.#participants.clear()
     for (const object of this.#cache.changed) this.#ghost(object)
@@ -347,7 +348,7 @@ export class Connection implements Jar {
     this.#torn = false
   }
 
-  /** Makes ghosts of objects that were changed elsewhere. Changes of them here are lost. */
+  /** Turns objects that were changed elsewhere into ghosts. Their changes here are lost. */
   invalidate(oids: Iterable<Oid>): void {
     this.#loader.invalidate()
     for (const oid of oids) {
@@ -357,7 +358,7 @@ export class Connection implements Jar {
     }
   }
 
-  /** Moves the view to a later moment, in which these objects have other states. */
+  /** Moves the view to a later moment, at which these objects have changed. */
   advance(at: Tid, changed: Iterable<Oid>): void {
     this.#at = at
     this.invalidate(changed)
@@ -372,7 +373,7 @@ export class Connection implements Jar {
     }
   }
 
-  /** A change that cannot be serialised must not keep the others from being stored: it is dropped. */
+  /** Serialises an object. A change that cannot be serialised is dropped, so that the others can be stored. */
   #serialise(object: Persistent): void {
     const { oid, className, tid } = object
     let head: Uint8Array
@@ -420,6 +421,6 @@ export class Connection implements Jar {
   }
 
   #readOnlyError(): ReadOnlyError {
-    return new ReadOnlyError(`${this.name} at ${formatTid(this.#at)} is only read and cannot be changed`)
+    return new ReadOnlyError(`${this.name} at ${formatTid(this.#at)} is read-only`)
   }
 }

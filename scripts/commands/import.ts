@@ -178,7 +178,7 @@ async function restore(
 ): Promise<string> {
   if (normalise(into) !== '')
     throw new CommandError(
-      `${source.name} was exported by zblkfs and can only be restored as a whole: leave out --into, and name a new database`,
+      `${source.name} was exported by zblkfs and can only be restored whole: leave out --into, and name a new database`,
     )
   const { transactions, records } = await restoreExport({
     source,

@@ -158,7 +158,7 @@ describe('an export', () => {
     await after.fs.sync()
     expect(String(await after.read('new'))).toBe('text')
     await after.fs.close()
-    expect(await failure('import', exported, again)).toContain('can only be restored as a whole')
+    expect(await failure('import', exported, again)).toContain('can only be restored whole')
     expect(await failure('import', exported, `${again}-2`, '--into', 'x')).toContain('leave out --into')
   })
 

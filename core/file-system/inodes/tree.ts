@@ -181,7 +181,7 @@ export class Tree {
   }
 
   inoOf(of: Oid): Ino {
-    if (of >= INO_SPAN) throw new ErrnoError('EOVERFLOW', `object ${of} is too high for an inode number`)
+    if (of >= INO_SPAN) throw new ErrnoError('EOVERFLOW', `object ${of} is too large for an inode number`)
     return toIno(this.number * INO_SPAN + (of === this.rootOid ? ROOT_INO : of))
   }
 
@@ -189,7 +189,7 @@ export class Tree {
     return Inode.at(this.connection, of)
   }
 
-  /** The node of an inode. The caller lets it go with {@link Tree.dropUnused}. */
+  /** The node of an inode. The caller releases it with {@link Tree.dropUnused}. */
   node(of: Oid): Node {
     let node = this.#nodes.get(of)
     if (node === undefined) {
@@ -204,7 +204,7 @@ export class Tree {
     return this.node(this.oidOf(ino))
   }
 
-  /** The object that an inode number of this tree stands for. */
+  /** The oid of an inode number of this tree. */
   oidOf(ino: Ino): Oid {
     const local = ino - this.number * INO_SPAN
     return local === ROOT_INO ? this.rootOid : oid(local)

@@ -1,9 +1,9 @@
 /**
- * The moments of the past that are in use, each a {@link Tree} of its own.
+ * The moments of the past that are in use, each with its own {@link Tree}.
  *
  * A view lives while the kernel refers to an inode of it or an operation uses it; all names of a moment lead to the same
- * view. The memory of views is bounded whatever is read through them: only the {@link ATTACHED_MAX} used last have a
- * connection with a cache of objects; another one gets a connection when it is used again.
+ * view. Memory is bounded: only the {@link ATTACHED_MAX} most recently used views have a connection with a cache of
+ * objects; another view gets a connection when it is used again.
  */
 import { Connection } from '../../objects/connection.ts'
 import { findMoment } from '../../../store/moments.ts'
@@ -15,32 +15,32 @@ import { ErrnoError } from '../errno.ts'
 import { Tree, TREE_NUMBERS } from './tree.ts'
 
 const ATTACHED_MAX = 16
-/** How many of the names that led to a view are remembered, the last ones. */
+/** Maximum number of names remembered per view, the most recent ones. */
 const NAMES_MAX = 100
-/** The cache of the live tree is this many times as large as a view's. */
+/** Ratio of the live tree's cache to a view's. */
 const CACHE_PART = 16
 
 interface View {
   readonly tid: Tid
   readonly tree: Tree
   attaching: Promise<void> | undefined
-  /** The names that led to it: the kernel may have them cached. */
+  /** The names by which it was found, which the kernel may have cached. */
   readonly names: Set<string>
-  /** The time of its last use, of performance.now(). */
+  /** The time of its last use, as performance.now(). */
   usedMs: number
 }
 
 export interface ViewsOptions {
   readonly store: Store
-  /** Has the tags. */
+  /** Contains the tags. */
   readonly superblock: Superblock
-  /** The cache of the live tree. */
+  /** The size of the live tree's cache. */
   readonly cacheSizeBytes: number
 }
 
 export class Views {
   readonly #options: ViewsOptions
-  /** By number, in the order of their last use. */
+  /** By number, least recently used first. */
   readonly #views = new Map<number, View>()
   readonly #byTid = new Map<Tid, Promise<View>>()
   #nextNumber = 1
@@ -57,7 +57,7 @@ export class Views {
 
   /**
    * The tree of a moment, in the notation of store/moments.ts; undefined if there is none. Its root gets one user, which the
-   * caller takes away.
+   * caller must remove.
    */
   async find(text: string): Promise<Tree | undefined> {
     const { store, superblock } = this.#options
@@ -75,8 +75,8 @@ export class Views {
   }
 
   /**
-   * The names of views before a moment that were not used for `idleMs` and have no open file: the kernel's cache may be all that
-   * keeps them, for ever.
+   * The names of views before a moment that have been idle for `idleMs` and have no open file: perhaps only the kernel's
+   * cache refers to them, which could last for ever.
    */
   idleNames(before: Tid, idleMs: number): readonly string[] {
     const sinceMs = performance.now() - idleMs
@@ -130,9 +130,9 @@ export class Views {
     try {
       return await opening
     } catch (error) {
-      // Another caller may have removed it, and opened the moment again since.
+      // Another caller may have removed it and reopened the moment meanwhile.
       if (this.#byTid.get(tid) === opening) this.#byTid.delete(tid)
-      // The moment is before the filesystem was made.
+      // The moment is before the filesystem was created.
       if (error instanceof CannotOpenError) return undefined
       throw error
     }
@@ -175,7 +175,7 @@ export class Views {
   }
 }
 
-/** In the order of their last use. */
+/** Records a name as the most recently used one. */
 function rememberName({ names }: View, name: string): void {
   names.delete(name)
   names.add(name)

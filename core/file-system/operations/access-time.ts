@@ -1,7 +1,7 @@
 /**
- * Access times: kept in memory, stored with the next transaction (lazytime). Reading alone makes no transaction.
+ * Access times: kept in memory, stored with the next transaction (lazytime). Reads alone make no transaction.
  *
- * A read is noted if it is the first since a change or since a day ago (relatime). Until a transaction stores it, the
+ * A read counts if it is the first since a change, or for a day (relatime). Until a transaction stores it, the
  * time is in {@link AccessTimes} of the live tree (bounded: the oldest are forgotten) and shown from there.
  */
 import { CorruptRecordError, ObjectNotFoundError } from '../../../store/errors.ts'
@@ -11,7 +11,7 @@ import { accessTimeOf } from './attributes.ts'
 
 const DAY_NS = 86_400_000_000_000n
 
-/** Notes that an activated inode was read, if that is due. */
+/** Records a read of an activated inode, if it counts. */
 export function noteAccess(context: Context, node: Node): void {
   if (node.tree.readOnly || context.ignoresAccess) return
   const nowNs = context.nowNs()
@@ -25,8 +25,8 @@ export function setAccessTime(node: Node, timeNs: bigint): void {
 }
 
 /**
- * Puts noted times into their inodes, so that the transaction about to be prepared stores them: at most `limit`. To be called
- * with the gate shared. An inode that is gone or cannot be read is skipped.
+ * Moves at most `limit` times into their inodes, so that the next transaction stores them. Call with the gate shared.
+ * Deleted and unreadable inodes are skipped.
  */
 export async function storeAccessTimes(tree: Tree, limit: number): Promise<void> {
   const { accessTimes, connection } = tree

@@ -1,4 +1,4 @@
-/** The attributes of an inode, and small rules about types, names and times that many operations share. */
+/** The attributes of an inode, and rules about types, names and times shared by many operations. */
 import { constants } from 'node:fs'
 import type { Inode, TimeKey } from '../../tree/inode.ts'
 import { ErrnoError } from '../errno.ts'
@@ -10,12 +10,12 @@ export const S_ISUID = 0o4000
 export const S_ISGID = 0o2000
 export const PERMISSIONS = 0o7777
 
-/** st_blksize: large enough to be worth a request, small enough to waste. */
+/** st_blksize: large enough for efficient requests, small enough for buffers. */
 const BLKSIZE = 65_536
 const STAT_BLOCK_BYTES = 512
 const NAME_MAX_BYTES = 255
 
-/** The largest size of a file. */
+/** Maximum size of a file. */
 export const SIZE_MAX = 0x7fff_ffff_ffff_ffffn
 
 export const typeOf = (inode: Inode): number => inode.mode & S_IFMT
@@ -77,18 +77,18 @@ export function entryOf(node: Node): Entry {
   const { readOnly, generation } = node.tree
   const attributes = attributesOf(node)
   node.lookups++
-  // A node has one of its names, so only that one can be invalidated.
+  // A node records only one of its names, so only that one can be invalidated.
   const hasSeveralNames = attributes.nlink > 1 && !isDirectory(node.inode)
   return {
     attributes,
     generation,
     nameValidity: readOnly ? 'forever' : hasSeveralNames ? 'briefly' : 'until changed',
-    // The stored size and the access time change by themselves.
+    // The stored size and the access time change without an operation.
     attributesValidity: readOnly ? 'forever' : 'briefly',
   }
 }
 
-/** Activates all of them; afterwards all can be used. */
+/** Activates all nodes together, so that all can be used. */
 export async function activateAll(nodes: readonly Node[]): Promise<void> {
   for (const node of nodes) await node.inode.activate()
 }

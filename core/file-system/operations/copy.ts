@@ -17,11 +17,11 @@ import {
   zeroBytes,
 } from './file-bytes.ts'
 
-/** Maximum data bytes per call, holes not counted. Callers ask for the rest. */
+/** Maximum data bytes per call, not counting holes. Callers repeat the call for the rest. */
 const COPY_MAX_BYTES = 8n << 20n
 const COPY_PIECE_BYTES = 1 << 20
 
-/** Shorter runs are copied: a record of its own would cost more than the bytes. */
+/** Shorter runs are copied: a separate record would cost more than the bytes. */
 const SHARED_MIN_BYTES = 64n << 10n
 const CHUNK = BigInt(CHUNK_BYTES)
 
@@ -33,7 +33,7 @@ export interface FilePosition {
 }
 
 /**
- * Copies bytes, holes as holes; whole chunks at the same offset within a chunk share their stored bytes. Resolves to the number
+ * Copies bytes, keeping holes; whole chunks at the same offset within a chunk share their stored bytes. Resolves to the number
  * of bytes copied: fewer than `len` at the end of the source and for much data.
  * @throws ErrnoError EINVAL if the ranges overlap, EISDIR, EFBIG
  */
@@ -101,7 +101,7 @@ async function copyData(source: Node, from: bigint, target: Node, to: bigint, le
   const end = from + len
   const first = from + ((CHUNK - (from % CHUNK)) % CHUNK)
   const last = end - (end % CHUNK)
-  // A moment of the past may be packed away before what is shared with it is stored.
+  // A moment of the past may be packed away before a share of it is stored.
   const isShared = !source.tree.readOnly && from % CHUNK === to % CHUNK && last - first >= SHARED_MIN_BYTES
   let off = from
   const copyUpTo = async (end: bigint): Promise<void> => {

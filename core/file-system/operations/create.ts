@@ -1,4 +1,4 @@
-/** mknod, mkdir, symlink, and the file that open with O_CREAT makes: new inodes with a name. */
+/** mknod, mkdir, symlink, and open with O_CREAT: new inodes with a name. */
 import { constants } from 'node:fs'
 import { Directory } from '../../tree/directory.ts'
 import { Inode } from '../../tree/inode.ts'
@@ -13,7 +13,7 @@ import { enterFound } from './lookup.ts'
 const { S_IFMT, S_IFDIR, S_IFREG, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR } = constants
 const NODE_TYPES: readonly number[] = [S_IFREG, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR]
 const TARGET_MAX_BYTES = 4095
-/** About what a new inode and its entry take in memory until they are serialised, in bytes. */
+/** Approximate memory of a new inode and its entry until they are serialised, in bytes. */
 const CREATION_BYTES = 4000
 
 interface NewEntry {

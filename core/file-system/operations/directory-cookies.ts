@@ -1,26 +1,26 @@
 /**
  * The readdir cookies of one open directory.
  *
- * Entries are listed in the order of their names' bytes. A cookie stands for a name: listing continues with the first
- * name after it that exists by then, so an entry that stays is returned once, whatever is added and removed around it.
+ * Entries are listed in the order of their names' bytes. A cookie identifies a name: listing continues with the first
+ * existing name after it, so an entry that stays is returned exactly once, whatever is added and removed around it.
  * '.' and '..' have cookies 1 and 2; every other name gets the next number when it is first returned, and keeps it
  * when the same range is listed again (seekdir, or an answer that did not fit).
  *
  * The last {@link REMEMBERED} cookies can be resolved. An older cookie continues from the newest remembered name before
- * it, so entries may be returned twice, but none is missed. Only a seekdir that far back meets this.
+ * it, so entries may be returned twice, but none is missed. This only happens to a seekdir that far back.
  */
 import { constants } from 'node:fs'
 import { type DirectoryEntry, type Ino, type Name, DOT, DOT_DOT } from '../operations.ts'
 
-/** How many cookies a handle remembers: at most 16 MiB of names. */
+/** Number of cookies that a handle remembers: at most 16 MiB of names. */
 const REMEMBERED = 1 << 16
-/** Beyond that, one of this many cookies is kept. */
+/** Beyond that, one in this number of cookies is kept. */
 const KEPT_EVERY = 1 << 10
 
 export const COOKIE_SELF = 1n
 export const COOKIE_PARENT = 2n
 
-/** '.' and '..', as every directory begins. */
+/** '.' and '..', the first entries of every directory. */
 export function dotEntries(ino: Ino, parent: Ino): DirectoryEntry[] {
   const type = constants.S_IFDIR
   return [

@@ -1,4 +1,4 @@
-/** Entering names into directories: rules shared by create, link and clone. */
+/** Adds names to directories: rules shared by create, link and clone. */
 import { Directory } from '../../tree/directory.ts'
 import type { Inode } from '../../tree/inode.ts'
 import type { Oid } from '../../../store/ids.ts'
@@ -9,7 +9,7 @@ import type { Name } from '../operations.ts'
 import { isReserved } from '../reserved-names.ts'
 import { assertDirectory, setTimes } from './attributes.ts'
 
-/** The inode that already has a name, in a locked directory that is about to get that name. @throws ErrnoError ENOTDIR, ENOENT, EPERM */
+/** The inode that already has a name, in a locked directory to which that name is to be added. @throws ErrnoError ENOTDIR, ENOENT, EPERM */
 export async function findExisting(directory: Node, name: Name): Promise<Oid | undefined> {
   assertDirectory(directory.inode)
   if (directory.inode.nlink === 0) throw new ErrnoError('ENOENT')
@@ -19,7 +19,7 @@ export async function findExisting(directory: Node, name: Name): Promise<Oid | u
   return oid
 }
 
-/** Enters a name into a locked directory and sets its times. */
+/** Adds a name to a locked directory and sets the directory's times. */
 export async function enterName(context: Context, directory: Node, name: Name, inode: Inode): Promise<void> {
   await Directory.of(directory.tree.connection, directory.inode).set(name, inode)
   await directory.inode.activate()

@@ -11,10 +11,10 @@ import type { KeepsSetuid } from '../operations.ts'
 import { assertRegular, min, setTimes, SIZE_MAX } from './attributes.ts'
 import { dropPrivileges } from './privileges.ts'
 
-/** Pieces of holes refer to it. */
+/** Shared content of holes. */
 const ZEROS = new Uint8Array(1 << 20)
 
-/** About what a written inode takes in memory beside its data, in bytes. */
+/** Approximate memory of a written inode besides its data, in bytes. */
 const WRITE_BYTES = 500
 
 /** Up to `len` bytes from `off`, cut at the file's size. */
@@ -39,7 +39,7 @@ export async function writeBytes(node: Node, off: bigint, data: Uint8Array): Pro
   node.unstoredBytes += data.length
 }
 
-/** Puts bytes of another locked node into a node, sharing what is stored of them; the range starts and ends at chunks. */
+/** Copies bytes of another locked node, sharing stored ones; the range starts and ends at chunk boundaries. */
 export async function shareBytes(
   source: Node,
   from: bigint,

@@ -8,7 +8,7 @@ import { noteAccess } from './access-time.ts'
 import { assertRegular } from './attributes.ts'
 import { assertRange, finishWrite, readBytes, writeBytes } from './file-bytes.ts'
 
-/** About what a written inode takes in memory beside its data, in bytes. */
+/** Approximate memory of a written inode besides its data, in bytes. */
 const WRITE_BYTES = 500
 
 /** @throws ErrnoError EISDIR, EINVAL */
@@ -41,7 +41,7 @@ export function write(
     if (data.length === 0) return 0
     const { mode } = inode
     const timeNs = await writeLocked(context, node, off, data, keepsSetuid)
-    // The intent log has data alone.
+    // The intent log records only data.
     if (node.inode.mode !== mode) context.changed(node, WRITE_BYTES)
     else context.wrote(node, WRITE_BYTES, { ino, off, timeNs, data })
     return data.length
@@ -49,8 +49,8 @@ export function write(
 }
 
 /**
- * Repeats a write from the intent log, at the start of a mount, before any operation runs; the caller commits. An inode
- * that is gone, or has no name, is left as it is.
+ * Replays a write from the intent log when a filesystem is opened, before any operation runs; the caller commits. A
+ * write to a deleted or unnamed inode is skipped.
  */
 export async function repeatWrite(context: Context, { ino, off, data, timeNs }: PastWrite): Promise<void> {
   const node = await context.enter(ino)

@@ -1,4 +1,4 @@
-/** lookup and forget: names that lead to inodes, and the kernel's references to these. */
+/** lookup and forget: the inodes of names, and the kernel's references to them. */
 import { Directory } from '../../tree/directory.ts'
 import type { Inode } from '../../tree/inode.ts'
 import type { Oid } from '../../../store/ids.ts'
@@ -22,7 +22,7 @@ export function lookup(context: Context, parent: Ino, name: Name): Promise<Entry
   })
 }
 
-/** Takes back references of the kernel. Never fails. */
+/** Removes references of the kernel. Never fails. */
 export function forget(context: Context, ino: Ino, count: number): void {
   const number = treeNumberOf(ino)
   const tree = number === 0 ? context.live : context.views.known(number)
@@ -32,7 +32,7 @@ export function forget(context: Context, ino: Ino, count: number): void {
   context.dropUnused(node)
 }
 
-/** The entry of an inode that a directory has by that name. Adds a reference. */
+/** The entry of an inode found in a directory. Adds a reference. */
 export async function enterFound(context: Context, directory: Node, name: Name, oid: Oid): Promise<Entry> {
   const node = context.hold(directory.tree.node(oid))
   try {
@@ -57,7 +57,7 @@ async function enterMoment(context: Context, text: string): Promise<Entry> {
   try {
     await context.views.attach(tree)
     await root.inode.activate()
-    // `@2h` leads to another moment soon.
+    // `@2h` soon means another moment.
     return { ...entryOf(root), nameValidity: 'briefly' }
   } finally {
     context.leave(root)

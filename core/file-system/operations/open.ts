@@ -35,7 +35,7 @@ export async function open(
   })
 }
 
-/** Makes a file and opens it; with O_EXCL only if the name is free. */
+/** Creates a file and opens it; with O_EXCL only if the name is free. */
 export async function create(
   context: Context,
   parent: Ino,

@@ -1,12 +1,12 @@
 /**
- * Privileges that a change takes from a file: setuid and setgid bits, and file capabilities.
+ * Privileges that a file loses by a change: setuid and setgid bits, and file capabilities.
  *
  * | change                                            | setuid, setgid                        | capabilities |
  * |---------------------------------------------------|---------------------------------------|--------------|
  * | data: write, truncate, fallocate, copy_file_range | dropped unless the caller keeps them  | dropped      |
  * | owner or group                                    | dropped                               | dropped      |
  *
- * setgid without group execute marks mandatory locking, not a privilege: it stays. Rules as Linux has them for
+ * setgid without group execute means mandatory locking, which is not a privilege: it stays. These are Linux's rules for
  * local filesystems (file_remove_privs, setattr_should_drop_suidgid). Directories keep everything.
  */
 import type { Inode } from '../../tree/inode.ts'
@@ -18,7 +18,7 @@ import { isDirectory, S_ISGID, S_ISUID } from './attributes.ts'
 const S_IXGRP = 0o0010
 const CAPABILITIES = 'security.capability'
 
-/** Privileges of a locked, activated file whose data changes. The kernel's cached mode is invalidated. */
+/** Drops privileges of a locked, activated file whose data changes, and invalidates the kernel's cached mode. */
 export function dropPrivileges(context: Context, node: Node, keepsSetuid: KeepsSetuid): void {
   const { inode } = node
   dropCapabilities(inode)
@@ -29,7 +29,7 @@ export function dropPrivileges(context: Context, node: Node, keepsSetuid: KeepsS
   context.invalidateAttributes(node)
 }
 
-/** Privileges of a locked, activated inode that gets another owner or group. */
+/** Drops privileges of a locked, activated inode whose owner or group changes. */
 export function dropAllPrivileges(inode: Inode): void {
   if (isDirectory(inode)) return
   dropCapabilities(inode)

@@ -1,6 +1,6 @@
 /**
- * rename(2) in all its forms. The namespace lock is held, so what is found first is what is renamed. The new name is
- * entered before the old one is removed.
+ * rename(2) in all its forms. The namespace lock is held, so the inodes found first are those renamed. The new name is
+ * added before the old one is removed.
  */
 import { Directory } from '../../tree/directory.ts'
 import type { Oid } from '../../../store/ids.ts'
@@ -101,7 +101,7 @@ async function exchange(context: Context, from: Side<Node>, to: Side<Node>): Pro
   finish(context, all)
 }
 
-/** Sets the times: of directories because their entries changed, of inodes because their names did. */
+/** Sets the times of the directories and of the renamed inodes. */
 function finish(context: Context, [from, to, ...moved]: readonly Node[]): void {
   const nowNs = context.nowNs()
   for (const directory of [from, to]) {

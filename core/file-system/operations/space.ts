@@ -8,8 +8,8 @@ import { assertRegular } from './attributes.ts'
 import { assertRange, finishChange, seekData, seekHole, zeroBytes } from './file-bytes.ts'
 
 /**
- * Punches holes, zeroes ranges, or extends a file. Space is taken when data is written, so plain allocation only checks that
- * enough is free, and sets the size.
+ * Punches holes, zeroes ranges, or extends a file. Space is used only when data is written, so a plain allocation only checks
+ * that enough is free, and sets the size.
  * @throws ErrnoError EINVAL, EFBIG, EOPNOTSUPP, ENOSPC
  */
 export async function allocate(

@@ -1,4 +1,4 @@
-/** Extended attributes. POSIX ACLs (system.posix_acl_*) are not supported: the mode has the permissions. */
+/** Extended attributes. POSIX ACLs (system.posix_acl_*) are not supported: permissions are those of the mode. */
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Ino } from '../operations.ts'
@@ -10,7 +10,7 @@ const XATTR_REPLACE = 2
 const XATTR_NAME_MAX_BYTES = 255
 const XATTR_VALUE_MAX_BYTES = 65_536
 const XATTR_LIST_MAX_BYTES = 65_536
-/** All attributes of an inode are in its record, which every change of the inode rewrites. */
+/** Limit for all attributes of an inode: they are in its record, which every change of the inode rewrites. */
 const XATTRS_MAX_BYTES = 262_144
 const NAMESPACES = ['user.', 'trusted.', 'security.']
 

@@ -1,6 +1,6 @@
 /**
- * Attributes and extended attributes. A database keeps no time of a file's last change: all times are those of the
- * transaction seen.
+ * Attributes and extended attributes. A database does not record when a file last changed: all times are those of the
+ * transaction shown.
  */
 import { constants } from 'node:fs'
 import { formatOid, timeFromTid, type Tid } from '../../../store/ids.ts'
@@ -40,7 +40,7 @@ export async function attributesOf({ owner }: Context, node: Node): Promise<Attr
   }
 }
 
-/** The entry of a node that was just referred to. When it fails, that reference is released. */
+/** The entry of a node that has just been given a reference, which is released if this fails. */
 export async function entryOf(context: Context, node: Node): Promise<Entry> {
   try {
     const validity = node.view.isLive ? 'briefly' : 'forever'
@@ -56,7 +56,7 @@ export async function entryOf(context: Context, node: Node): Promise<Entry> {
   }
 }
 
-/** A file's oid and block size, and how to look at it as an array. */
+/** A file's oid and block size, and its array type if it has one. */
 export async function xattrsOf({ target, view }: Node): Promise<Map<string, string>> {
   const xattrs = new Map<string, string>()
   if (target.kind !== 'file') return xattrs

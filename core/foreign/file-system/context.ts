@@ -1,4 +1,4 @@
-/** What the operations of an external ZODB database share. */
+/** Shared by the operations of an external ZODB database. */
 import type { Logger } from 'pino'
 import type { Connection } from '../../objects/connection.ts'
 import type { Ref } from '../../objects/pickle/value.ts'
@@ -19,7 +19,7 @@ export interface Context {
   readonly log: Logger
 }
 
-/** Runs `work` with the file of an inode, in the view of the inode. @throws ErrnoError EISDIR */
+/** Runs `work` with the file of an inode, in the inode's view. @throws ErrnoError EISDIR */
 export async function withFile<T>(
   { target, view }: Node,
   work: (file: ForeignFile, view: View) => Promise<T>,
@@ -28,7 +28,7 @@ export async function withFile<T>(
   return await view.use(async connection => work(await openForeignFile(connection, target.file), view))
 }
 
-/** Opens a directory; names that are left out go to the log. */
+/** Opens a directory; skipped names are logged. */
 export function openDirectory({ log }: Context, connection: Connection, ref: Ref): Promise<ForeignDirectory> {
   return ForeignDirectory.open(connection, ref, reason => log.debug(reason))
 }

@@ -17,7 +17,7 @@ export function open({ handles, nodes }: Context, node: Node, flags: number): Op
   return { fh, pages: isKnown ? 'keep' : 'drop' }
 }
 
-/** Bytes `[off, off + len)`, cut at the file's size, in pieces; they may lie in `into`. */
+/** Bytes `[off, off + len)`, cut at the file's size, as pieces, which may be in `into`. */
 export async function read(
   node: Node,
   off: bigint,

@@ -1,12 +1,12 @@
 /**
- * The newest moment of a database that another process may be writing.
+ * A view of the newest moment of a database that another process may be writing.
  *
  * - {@link LiveView.refresh} moves it: if the store has a later transaction, objects that it changed are dropped here, and
  *   their pages in the kernel, if there is a notifier.
- * - Operations run while the moment stays, so that each sees one transaction's state; the moment moves between them.
+ * - The moment does not move during an operation, so that each sees one transaction's state; it moves between them.
  * - wendelin.core changes a block's record with each of its chunks, so that a changed ZBlk identifies the stale pages. If a
  *   tree of blocks has changed, every block that was served is looked up again.
- * - A database without history has no old states: an object that is missing at the moment seen is looked up at the newest.
+ * - A database without history has no old states: an object that is missing at the view's moment is looked up at the newest.
  */
 import { Connection } from '../../objects/connection.ts'
 import { Ref } from '../../objects/pickle/value.ts'
@@ -22,12 +22,12 @@ import { ReadWriteLock } from '../../file-system/locks.ts'
 import { ServedBlocks, type ServedBlock } from './served-blocks.ts'
 import type { View } from './view.ts'
 
-/** Most moves to a later moment within one operation whose state is gone. */
+/** Maximum number of moves to a later moment within an operation whose state was dropped. */
 const RETRIES = 5
 
 const STRUCTURE: ReadonlySet<string> = new Set([LO.tree, LO.bucket, ZBigFile.CLASS_NAME])
 
-/** What the kernel must drop. */
+/** Receives what the kernel must drop. */
 export interface Forgetting {
   /** Bytes `[off, off + len)` of a file. */
   pages(file: Oid, off: bigint, len: bigint): void
@@ -89,7 +89,7 @@ export class LiveView implements View {
     }
   }
 
-  /** Records that the kernel gets pages of a file, for {@link LiveView.refresh}. To be called within `use`. */
+  /** Records that the kernel gets pages of a file, for {@link LiveView.refresh}. Call within `use`. */
   async note(file: ZBigFile, off: bigint, len: number): Promise<void> {
     const served = this.#served
     if (served === undefined || len === 0) return
@@ -152,7 +152,7 @@ export class LiveView implements View {
       const ref = await found.object.blktab.get(blk)
       return found.data.blksize !== blksize || (ref instanceof Ref ? ref.oid : undefined) !== object
     } catch {
-      // The next read of the block gives the error.
+      // The next read of the block reports the error.
       return true
     }
   }

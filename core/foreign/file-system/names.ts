@@ -1,4 +1,4 @@
-/** Looking names up: in directories of the database, among files by oid, and moments of the past. */
+/** Looks up names: in directories of the database, files by oid, and moments of the past. */
 import type { Connection } from '../../objects/connection.ts'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
 import { Ref } from '../../objects/pickle/value.ts'
@@ -64,7 +64,7 @@ async function resolveTarget(connection: Connection, entry: ForeignEntry): Promi
   return targetOf(entry, (await readArray(connection, entry.ref.oid)).zfile.oid)
 }
 
-/** Reads the record's class: an object must not be loaded as one of a class that it does not have. */
+/** Reads the record's class first: an object must not be loaded as another class. */
 async function isBigFile(connection: Connection, oid: Oid): Promise<boolean> {
   const part = await connection.records.start(oid, DATA_HEAD_MAX)
   return part !== undefined && classOfRecord(part.bytes) === ZBigFile.CLASS_NAME

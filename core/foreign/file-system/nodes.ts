@@ -1,9 +1,8 @@
 /**
  * The inodes of an external ZODB database that the kernel refers to.
  *
- * An inode stands for a place: a name in a directory of a view, and the object found there. Its number is made from
- * those, so that it is the same whenever the same is found there, and another as soon as the name leads to another
- * object. (Objects cannot be inodes themselves: the graph of a database may have loops, and a directory in two
+ * An inode represents a place: a name in a directory of a view, and the object found there. Its number is a hash of
+ * those, so that it is stable, but changes when the name leads to another object. (Objects cannot be inodes themselves: the graph of a database may have loops, and a directory in two
  * places would confuse the kernel.)
  */
 import { createHash } from 'node:crypto'
@@ -14,14 +13,14 @@ import { ErrnoError } from '../../file-system/errno.ts'
 import { ROOT_INO, type Ino, type Name, ino as toIno } from '../../file-system/operations.ts'
 import type { View } from './view.ts'
 
-/** What an inode stands for. */
+/** The object that an inode represents. */
 export type Target =
   /** The mount's root, or that of a moment: `root` and `bigfile`. */
   | { readonly kind: 'top' }
   /** `bigfile`: files by oid. */
   | { readonly kind: 'bigfiles' }
   | { readonly kind: 'directory'; readonly ref: Ref }
-  /** A ZBigFile, and the ZBigArray that it was found through. */
+  /** A ZBigFile, and the ZBigArray through which it was found. */
   | { readonly kind: 'file'; readonly file: Oid; readonly array?: Oid }
 
 export interface Node {
@@ -30,13 +29,13 @@ export interface Node {
   readonly parent: Node | undefined
   readonly view: View
   readonly target: Target
-  /** The kernel's references, and handles. */
+  /** Number of the kernel's references and of handles. */
   references: number
 }
 
 const HASH_DIGITS = 13
 
-/** The number of a place, if no other has it: 52 bits of a hash. */
+/** The preferred number of a place: 52 bits of a hash. */
 function numberOf(key: string): number {
   return Number.parseInt(createHash('sha256').update(key).digest('hex').slice(0, HASH_DIGITS), 16)
 }
@@ -67,7 +66,7 @@ export class Nodes {
     return node
   }
 
-  /** The number that an entry of a directory has, or would have. */
+  /** The number that an entry of a directory has or would get. */
   inoOf(parent: Node, name: string, target: Target, view: View = parent.view): Ino {
     const key = keyOf(parent, name, target, view)
     for (let number = numberOf(key); ; number++) {
@@ -77,7 +76,7 @@ export class Nodes {
     }
   }
 
-  /** Gives an entry of a directory one reference more. */
+  /** Adds a reference to an entry of a directory. */
   refer(parent: Node, name: Name, target: Target, view: View = parent.view): Node {
     const ino = this.inoOf(parent, name, target, view)
     let node = this.#nodes.get(ino)
@@ -91,13 +90,13 @@ export class Nodes {
     return node
   }
 
-  /** Adds a reference, to be given back by {@link Nodes.release}. */
+  /** Adds a reference, to be released by {@link Nodes.release}. */
   retain(node: Node): Node {
     node.references++
     return node
   }
 
-  /** Gives references back; the last one frees the node. */
+  /** Releases references; the last one frees the node. */
   release(node: Node, count: number): void {
     node.references -= count
     if (node.references > 0 || node === this.root || this.#nodes.get(node.ino) !== node) return
@@ -120,7 +119,7 @@ export class Nodes {
   }
 }
 
-/** What an entry of a directory leads to, as long as a ZBigArray has not been looked into. */
+/** The target of a directory's entry. `file` is that of a ZBigArray, once known. */
 export function targetOf({ kind, ref }: ForeignEntry, file: Oid = ref.oid): Target {
   if (kind === 'directory') return { kind, ref }
   return kind === 'file' ? { kind, file } : { kind: 'file', file, array: ref.oid }

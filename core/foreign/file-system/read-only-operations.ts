@@ -1,4 +1,4 @@
-/** The operations that change something, each refused: what a filesystem that only reads begins with. */
+/** Base class of a read-only filesystem: rejects every operation that changes something. */
 import { ErrnoError } from '../../file-system/errno.ts'
 import type { Attributes, Entry, OpenFile } from '../../file-system/operations.ts'
 
@@ -48,5 +48,5 @@ export abstract class ReadOnlyOperations {
 }
 
 async function refuse(): Promise<never> {
-  throw new ErrnoError('EROFS', 'a ZODB database is only read')
+  throw new ErrnoError('EROFS', 'a ZODB database is read-only')
 }

@@ -1,5 +1,5 @@
 /**
- * The blocks of which the kernel may have pages: when another process changes a file, only the pages of changed blocks are
+ * The blocks of which the kernel may have cached pages: when another process changes a file, only the pages of changed blocks are
  * invalidated. The number is bounded: a block that is evicted is invalidated at once, so that no stale page remains.
  */
 import { LRUCache } from 'lru-cache'
@@ -20,7 +20,7 @@ export class ServedBlocks {
   readonly #blocks: LRUCache<string, ServedBlock>
   readonly #byObject = new Map<Oid, string>()
 
-  /** @param forget called for a block of which the kernel has to forget its pages. */
+  /** @param forget called for a block whose pages the kernel must drop. */
   constructor(forget: (block: ServedBlock) => void) {
     this.#blocks = new LRUCache({
       max: BLOCKS_MAX,
@@ -37,7 +37,7 @@ export class ServedBlocks {
     return this.#blocks.size === 0
   }
 
-  /** Notes that pages of a block go to the kernel. */
+  /** Records that pages of a block are sent to the kernel. */
   note(block: ServedBlock): void {
     const key = `${block.file}:${block.blk}`
     const known = this.#blocks.get(key)
@@ -46,7 +46,7 @@ export class ServedBlocks {
     if (block.object !== undefined) this.#byObject.set(block.object, key)
   }
 
-  /** The block that an object is has changed. */
+  /** Forgets the block of a changed object. */
   changed(object: Oid): void {
     const key = this.#byObject.get(object)
     if (key !== undefined) this.#blocks.delete(key)
@@ -56,7 +56,7 @@ export class ServedBlocks {
     this.#blocks.delete(`${file}:${blk}`)
   }
 
-  /** All of them. */
+  /** All blocks. */
   *all(): Generator<ServedBlock> {
     for (const block of this.#blocks.values()) yield block
   }

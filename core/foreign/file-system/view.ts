@@ -1,6 +1,6 @@
 /**
- * A moment of an external ZODB database: a connection, opened at its first use and dropped when other moments were
- * used more recently. Everything is read through `use`. live-view.ts has the moment that moves.
+ * A moment of an external ZODB database: a connection, opened at its first use and dropped when other moments have
+ * been used more recently. Everything is read through `use`. The moment of live-view.ts moves.
  */
 import { Connection } from '../../objects/connection.ts'
 import { readingForeign } from '../damage.ts'
@@ -8,14 +8,14 @@ import type { Tid } from '../../../store/ids.ts'
 import type { Store } from '../../../store/store.ts'
 
 export interface View {
-  /** The moment that is seen. */
+  /** The view's moment. */
   readonly at: Tid
   readonly isLive: boolean
   /** Runs `work` with a connection whose moment does not move meanwhile. */
   use<T>(work: (connection: Connection) => Promise<T>): Promise<T>
 }
 
-/** Past moments that have objects in memory at once. */
+/** Maximum number of past moments with objects in memory. */
 const ATTACHED_MAX = 16
 
 /** The moments of the past that are in use, one view per transaction. */
@@ -23,10 +23,10 @@ export class PastViews {
   readonly #store: Store
   readonly #cacheSizeBytes: number
   readonly #views = new Map<Tid, PastView>()
-  /** Views with a connection, the most recently used last. */
+  /** Views with a connection, least recently used first. */
   readonly #attached = new Set<PastView>()
 
-  /** @param cacheSizeBytes the bound for each view's objects in memory. */
+  /** @param cacheSizeBytes the bound of each view's objects in memory. */
   constructor(store: Store, cacheSizeBytes: number) {
     this.#store = store
     this.#cacheSizeBytes = cacheSizeBytes
@@ -40,7 +40,7 @@ export class PastViews {
     return view
   }
 
-  /** Drops a view that no inode refers to any more. */
+  /** Drops a view without inodes. */
   drop(view: View): void {
     if (!(view instanceof PastView)) return
     this.#views.delete(view.at)

@@ -4,10 +4,10 @@
  *     root/...            the names that the root mapping leads to (core/foreign/naming.ts)
  *     bigfile/<oid>       every ZBigFile, looked up by its oid, 16 hex digits; not listed
  *     @<tid or time>/...  the same at that moment; not listed
- *     .zblkfs/at          the transaction that is seen; `config` beside it; not listed
+ *     .zblkfs/at          the transaction shown, and `config`; not listed
  *
  * - The view follows the database: it moves to later transactions several times a second (live-view.ts).
- * - Damage is EIO where a request meets it, and a line in the log; the rest stays readable.
+ * - A request that meets damage gets EIO, and a log line; the rest stays readable.
  *
  * | file           | operations                                          |
  * |----------------|-----------------------------------------------------|
@@ -51,18 +51,18 @@ import { ReadOnlyOperations } from './read-only-operations.ts'
 import { PastViews, type View } from './view.ts'
 
 export interface ZodbFileSystemOptions {
-  /** A moment as a person writes it: only that one is shown. */
+  /** A moment in the notation of store/moments.ts: shows only that one. */
   readonly at?: string
-  /** The bound for objects kept in memory, in bytes. */
+  /** The bound of objects in memory, in bytes. */
   readonly cacheSizeBytes?: number
-  /** The interval at which later transactions are looked for. */
+  /** The interval at which the store is polled for later transactions. */
   readonly followIntervalMs?: number
   readonly log?: Logger
 }
 
 const DEFAULT_CACHE_BYTES = 64 << 20
 const DEFAULT_FOLLOW_MS = 500
-/** The cache of a past view is this part of the live view's. */
+/** Ratio of the live view's cache to a past view's. */
 const PAST_CACHE_PART = 16
 const STATFS_BLOCK_BYTES = 4096
 const NAME_MAX_BYTES = 255
@@ -211,12 +211,12 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
     })
   }
 
-  /** The transaction that is seen. */
+  /** The transaction shown. */
   async lastTid(): Promise<Tid> {
     return this.#view.at
   }
 
-  /** Moves to the newest transaction, unless one moment alone is shown. */
+  /** Moves to the newest transaction, unless only one moment is shown. */
   async sync(): Promise<Tid> {
     if (this.#view instanceof LiveView) await this.#view.refresh()
     return this.#view.at
@@ -247,7 +247,10 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
       onAdvance: async () => void (await this.sync()),
       onError: error => {
         if (this.#closed === undefined)
-          log.warn({ err: error }, 'the database cannot be followed; the last transaction seen stays')
+          log.warn(
+            { err: error },
+            'the database cannot be followed; the mount keeps showing the last transaction that it read',
+          )
       },
     })
   }

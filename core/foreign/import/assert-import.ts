@@ -1,4 +1,4 @@
-/** What must hold before an import begins, or goes on. */
+/** Preconditions of an import, also when it is resumed. */
 import { formatTid, tid as tidOf, TID_NONE, type Tid } from '../../../store/ids.ts'
 import type { Store } from '../../../store/store.ts'
 import { ImportError } from './import-error.ts'
@@ -17,21 +17,21 @@ export function purposeOf({ source, into, history }: ImportPurpose): string {
   return JSON.stringify({ source: source.name, into, history })
 }
 
-/** @throws ImportError if the map is of an import that this one cannot go on with. */
+/** @throws ImportError if the map belongs to an import that this one cannot resume. */
 export function assertSameImport(import_: ImportPurpose, map: ImportMap, newest: Tid): void {
   if (map.purpose === undefined) return
   const { source, target, mapPath } = import_
   if (map.purpose !== purposeOf(import_))
     throw new ImportError(
-      `another import into ${target.name} was interrupted (${map.purpose}): repeat that one first, or remove ${mapPath} to give it up`,
+      `another import into ${target.name} was interrupted (${map.purpose}): repeat that one first, or remove ${mapPath} to abandon it`,
     )
   if (newest < map.upTo)
     throw new ImportError(
-      `${source.name} ends with transaction ${formatTid(newest)}, but had ${formatTid(map.upTo)} when its import began: bring it back, or remove ${target.name} and ${mapPath} and begin anew`,
+      `${source.name} ends with transaction ${formatTid(newest)}, but had ${formatTid(map.upTo)} when its import began: restore it, or remove ${target.name} and ${mapPath} and start again`,
     )
 }
 
-/** @throws ImportError where tids cannot be kept. */
+/** @throws ImportError if tids cannot be kept. */
 export async function assertLater(source: Store, target: Store): Promise<void> {
   const last = await target.lastTid()
   if (last === TID_NONE) return
@@ -43,7 +43,7 @@ export async function assertLater(source: Store, target: Store): Promise<void> {
   for await (const { tid } of source.transactions({ limit: 1 })) {
     if (tid > last) return
     throw new ImportError(
-      `the history cannot be kept: ${source.name} begins with transaction ${formatTid(tid)}, but ${target.name} has ${formatTid(last)} already, and transactions only follow later ones; import into a new database, or without --history`,
+      `the history cannot be kept: ${source.name} begins with transaction ${formatTid(tid)}, but ${target.name} has ${formatTid(last)} already, and tids must increase; import into a new database, or without --history`,
     )
   }
 }

@@ -1,4 +1,4 @@
-/** Compares an imported file with the one that it was made from: every block that either has, byte by byte. */
+/** Compares an imported file with its source: every block of either, byte by byte. */
 import { joinBytes } from '../../bytes.ts'
 import type { Connection } from '../../objects/connection.ts'
 import { readingForeign } from '../damage.ts'
@@ -6,10 +6,10 @@ import { openForeignFile, type ForeignFile } from '../file.ts'
 import { ObjectNotFoundError } from '../../../store/errors.ts'
 import type { Oid } from '../../../store/ids.ts'
 
-/** Bytes compared at once. */
+/** Bytes compared together. */
 const PIECE_BYTES = 4 << 20
 
-/** A file and the connection that it is read through. */
+/** A file and the connection through which it is read. */
 export interface ComparedFile {
   readonly connection: Connection
   readonly file: Oid
@@ -18,12 +18,12 @@ export interface ComparedFile {
 export interface CompareOptions {
   /** Receives the number of bytes compared. */
   readonly progress: (bytes: number) => void
-  /** Receives each object that the source refers to and does not have. */
+  /** Receives each missing object that the source refers to. */
   readonly onMissing: (oid: Oid) => void
 }
 
 /**
- * Compares two files. What cannot be read in the source, as an object of it does not exist, must not be readable in the
+ * Compares two files. Data that cannot be read in the source because an object is missing must not be readable in the
  * copy either.
  * @returns the first difference in words; undefined if there is none.
  */
@@ -65,7 +65,7 @@ export async function compareFiles(
 }
 
 const missingIn = (theirs: unknown, what: string): string =>
-  `${what} is missing in the ${theirs === undefined ? 'source' : 'copy'} alone`
+  `${what} is missing only in the ${theirs === undefined ? 'source' : 'copy'}`
 
 interface Found<T> {
   readonly value?: T

@@ -1,10 +1,10 @@
 /**
- * Copies the objects of big files, one transaction of the source after the other, into a connection of our database.
+ * Copies the objects of big files, transaction by transaction, into a connection of our database.
  *
  * A ZBigFile is copied from the transaction on in which it first appears, with every object that it refers to. An object
- * that is reached later than it was changed is copied in its present state, so that each of our transactions shows files as
- * they were. An object that was deleted is deleted in our database by the same transaction. A transaction too big for memory is committed in parts: the parts before the last get tids of
- * their own right before it, the last part the transaction's.
+ * that becomes reachable later than it was changed is copied in its present state, so that each of our transactions shows
+ * files as they were. A deleted object is deleted in our database by the same transaction. A transaction too large for
+ * memory is committed in parts: the last part gets the transaction's tid, the others get tids just before it.
  */
 import type { Connection } from '../../objects/connection.ts'
 import type { Participant } from '../../objects/participant.ts'
@@ -24,15 +24,15 @@ import type { MissingObjects } from './missing-objects.ts'
 /** Bytes collected before a part is committed. */
 export const PART_BYTES = 64 << 20
 const PART_BYTES_MAX = 1 << 30
-/** How far before a transaction's tid those of its parts begin: a hundredth of a second. */
+/** The tids of a transaction's parts begin this far before its own: a hundredth of a second. */
 const PARTS_MAX = 1_000_000n
-/** Records loaded at once; a record may be as big as a block. */
+/** Records loaded together; a record may be as large as a block. */
 const BATCH = 16
 const CANDIDATES_MAX = 10_000
-/** Beside its bytes, what a record takes in memory. */
+/** Approximate memory of a record besides its bytes. */
 const RECORD_BYTES = 300
 
-/** Objects that names may lead through: when one changes, names may have. */
+/** Classes of objects on paths: when one changes, names may have changed. */
 const NAMING: ReadonlySet<string> = new Set([
   PersistentMapping.CLASS_NAME,
   OO.tree,
@@ -48,7 +48,7 @@ interface Copied extends RemappedRecord {
   readonly object: MappedObject
 }
 
-/** Records on their way: handed to the connection when it prepares. */
+/** Copied records, passed to the connection when it prepares. */
 export class CopiedRecords implements Participant {
   readonly #connection: Connection
   #records: Copied[] = []
@@ -81,7 +81,7 @@ export class CopiedRecords implements Participant {
     this.#sizeBytes = 0
   }
 
-  /** The objects that were handed over since this was asked last. */
+  /** The objects passed to the connection since the last call. */
   takePrepared(): readonly Oid[] {
     const prepared = this.#prepared
     this.#prepared = []
@@ -93,11 +93,11 @@ export interface CopierOptions {
   readonly source: Store
   readonly connection: Connection
   readonly map: ImportMap
-  /** Objects that are referred to and do not exist. */
+  /** Missing objects that are referred to. */
   readonly missing: MissingObjects
   /** Receives the number of bytes of records copied. */
   readonly progress: (bytes: number) => void
-  /** Bound for tests. */
+  /** Maximum bytes of a part, for tests. */
   readonly partBytes?: number
 }
 
@@ -107,7 +107,7 @@ export class Copier {
   #mayRename = false
   /** Changed objects that may be directories. */
   #candidates: Oid[] = []
-  /** Objects that no longer exist as of the transaction that is copied. */
+  /** Objects deleted by the transaction being copied. */
   #deletions: MappedObject[] = []
   #batch = BATCH
 
@@ -116,7 +116,7 @@ export class Copier {
     this.#records = new CopiedRecords(options.connection)
   }
 
-  /** Notes which objects of big files the transactions `(after, upTo]` have changed; new big files among them. */
+  /** Marks the objects of big files changed by the transactions `(after, upTo]`, including new big files. */
   async mark(after: Tid, upTo: Tid): Promise<void> {
     const { source, map } = this.#options
     this.#candidates = []
@@ -137,14 +137,14 @@ export class Copier {
       }
   }
 
-  /** Whether names may have changed by what was marked, and copied since: trees of blocks name nothing. */
+  /** Whether names may have changed: an object that was marked and copied since may be on a path. */
   mayRename(): boolean {
     return this.#mayRename || this.#candidates.some(oid => this.#options.map.get(oid) === undefined)
   }
 
   /**
-   * Copies what was noted, as of `at`; what does not fit into memory is committed by and by.
-   * @param tid the transaction of ours that the last part becomes.
+   * Copies the marked objects, as of `at`, and commits parts as needed to bound memory.
+   * @param tid the tid of the last part in our database.
    */
   async copy(at: Tid, tid: Tid): Promise<void> {
     const { source, map, partBytes = PART_BYTES } = this.#options
@@ -161,7 +161,7 @@ export class Copier {
     }
   }
 
-  /** Commits everything prepared or changed as `tid`. */
+  /** Commits all prepared records and changes as `tid`. */
   async commit(
     tid: Tid,
     about: { readonly description?: string; readonly user?: string; extension?: Uint8Array },
@@ -235,7 +235,7 @@ export class Copier {
     if (part >= tid) {
       if (this.#records.sizeBytes > PART_BYTES_MAX)
         throw new StoreError(
-          `transaction ${formatTid(tid)} is too big for memory, and no tid is free before it for a part of it`,
+          `transaction ${formatTid(tid)} is too large for memory, and there is no free tid before it for its parts`,
         )
       return
     }

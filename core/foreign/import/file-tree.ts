@@ -1,4 +1,4 @@
-/** The directories and inodes that imported files get: names added and removed as they come and go in the source. */
+/** The directories and inodes of imported files: names are added and removed as in the source. */
 import { processOwner } from '../../process-owner.ts'
 import type { Connection } from '../../objects/connection.ts'
 import { Directory } from '../../tree/directory.ts'
@@ -12,11 +12,11 @@ import { ImportError } from './import-error.ts'
 const DIRECTORY_MODE = 0o040755
 const FILE_MODE = 0o100644
 
-/** What an imported file is at a moment. */
+/** The attributes of an imported file at a moment. */
 export interface FileState {
   readonly size: bigint
   readonly stored: number
-  /** When its bytes changed; absent if they did not. */
+  /** The time when its bytes changed; absent if they did not. */
   readonly timeNs?: bigint
 }
 
@@ -30,7 +30,7 @@ export class FileTree {
     this.#superblock = superblock
   }
 
-  /** The tree of our database; an empty one where the database is empty. */
+  /** Opens the tree of our database; creates one if the database is empty. */
   static async open(connection: Connection, timeNs: bigint): Promise<FileTree> {
     const owner = processOwner()
     const superblock =
@@ -40,7 +40,7 @@ export class FileTree {
     return new FileTree(connection, superblock)
   }
 
-  /** @throws ImportError where something has that name already. */
+  /** @throws ImportError if the name exists already. */
   async assertFree(path: string): Promise<void> {
     let at = await this.#superblock.rootOid()
     for (const name of names(path)) {
@@ -60,7 +60,7 @@ export class FileTree {
     return inode.oid
   }
 
-  /** Gives an inode a name, in directories made as needed. @throws ImportError where something is in the way. */
+  /** Gives an inode a name, in directories made as needed. @throws ImportError if a parent is not a directory, or the name exists. */
   async link(path: string, file: Oid, timeNs: bigint): Promise<void> {
     const { directory, name } = await this.#makeParent(path, timeNs)
     const entries = Directory.of(this.#connection, await this.#activated(directory))
@@ -72,7 +72,7 @@ export class FileTree {
     await this.#touch(directory, timeNs)
   }
 
-  /** Takes a name away; resolves to whether the inode has others. */
+  /** Removes a name; resolves to whether the inode has others. */
   async unlink(path: string, file: Oid, timeNs: bigint): Promise<boolean> {
     const { directory, name } = await this.#makeParent(path, timeNs)
     await Directory.of(this.#connection, await this.#activated(directory)).delete(name)
@@ -84,7 +84,7 @@ export class FileTree {
     return false
   }
 
-  /** Sets what a file is now. */
+  /** Sets the attributes of a file. */
   async update(file: Oid, { size, stored, timeNs }: FileState): Promise<void> {
     const inode = await this.#activated(file)
     const growth = stored - inode.stored
@@ -114,7 +114,7 @@ export class FileTree {
     if (found !== undefined) {
       if ((await this.#activated(found)).entries !== undefined) return found
       throw new ImportError(
-        `/${display(path)} cannot be made: ${display(name)} is not a directory; choose another place with --into`,
+        `/${display(path)} cannot be created: ${display(name)} is not a directory; choose another place with --into`,
       )
     }
     const from = await this.#activated(parent)
@@ -157,5 +157,5 @@ const taken = (path: string): ImportError =>
 
 const names = (path: string): string[] => path.split('/').filter(name => name !== '')
 
-/** A path for a person to read. */
+/** A path for messages. */
 const display = (path: string): string => Buffer.from(path, 'latin1').toString('utf8')

@@ -1,14 +1,14 @@
 /**
  * Imports the big files of an external ZODB database into one of ours.
  *
- * 1. All transactions of the source, or, without history, one that stands for all, are copied one after the other
- *    (copier.ts), each into one of the same tid, together with the names (imported-names.ts) and inodes as of then
+ * 1. All transactions of the source, or, without history, one for all, are copied in order (copier.ts), each
+ *    with its tid, together with the names (imported-names.ts) and inodes as of then
  *    (file-tree.ts, imported-sizes.ts).
- * 2. In the last one every file gets its exact size on disk.
+ * 2. In the last one every file gets its exact stored size.
  * 3. Every file's newest state is compared with the source's (compare.ts).
  *
- * An object that the source refers to and does not have (missing-objects.ts) is missing in the import too. An import that
- * was interrupted goes on where it was: its state is in a file beside the database (import-map.ts).
+ * An object that the source refers to but does not have (missing-objects.ts) is missing in the import too. An interrupted
+ * import is resumed: its state is in a file next to the database (import-map.ts).
  */
 import { rmSync } from 'node:fs'
 import { Connection } from '../../objects/connection.ts'
@@ -38,7 +38,7 @@ export interface ImportOptions {
   /** Receives the number of bytes of records copied, and then of those of files compared. */
   readonly progress?: (phase: 'copy' | 'compare', bytes: number) => void
   readonly log?: (message: string) => void
-  /** How much is committed at once; for tests. */
+  /** Maximum bytes of a commit, for tests. */
   readonly partBytes?: number
 }
 
@@ -49,7 +49,7 @@ export interface ImportResult {
   readonly comparedBytes: number
   /** The last transaction of the source that was imported. */
   readonly upTo: Tid
-  /** How often an object was missing in the source, and the first examples. */
+  /** The number of objects missing in the source, and the first examples. */
   readonly missing: { readonly count: number; readonly examples: readonly MissingObject[] }
 }
 
@@ -114,7 +114,7 @@ class Importer {
       map.upTo = newest
       if (history) await assertLater(source, target)
     }
-    // With history, transactions that came since the import began follow; without, one moment is copied.
+    // With history, also import transactions added since the import began; without, copy one moment.
     if (history) {
       map.upTo = newest
       await keepImportedHistory(target)
@@ -126,7 +126,7 @@ class Importer {
     return importer
   }
 
-  /** @throws ImportError if a name exists already: found before anything is copied. */
+  /** Checks names before anything is copied. @throws ImportError if one exists already. */
   async #assertFree(): Promise<void> {
     const tree = await FileTree.open(this.#connection, 0n)
     const names = await this.#sourceAt(this.#map.upTo)
@@ -170,7 +170,7 @@ class Importer {
     return true
   }
 
-  /** The source's tid wherever it is later than our last one; a new one else. */
+  /** The source's tid if it is later than our last one; otherwise a new one. */
   #tidFor(at: Tid): Tid {
     const last = this.#connection.at
     if (at > last) return at
@@ -201,7 +201,9 @@ class Importer {
         onMissing: oid => this.#missing.add(oid, upTo),
       })
       if (difference !== undefined)
-        throw new ImportError(`/${this.#names.pathOf(name)} is not what ${source.name} has: ${difference}`)
+        throw new ImportError(
+          `/${this.#names.pathOf(name)} differs from the file in ${source.name}: ${difference}`,
+        )
       files++
     }
     return { files, comparedBytes }

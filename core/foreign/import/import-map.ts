@@ -1,10 +1,10 @@
 /**
- * The state of an import, in a SQLite file beside the database, removed when the import is complete: which object of the
- * source has become which of ours, which are still to be copied, and the files with their names.
+ * The state of an import, in a SQLite file next to the database, removed when the import is complete: the mapping from the
+ * source's objects to ours, those still to be copied, and the files with their names.
  *
- * Its changes between two commits of the database, a **step**, are kept or undone as a whole, together with that
- * commit: `prepareStep` writes the step to disk with the tid that the commit will have, and, by triggers, how to undo
- * it. The next process that opens the map asks the database whether that commit took place.
+ * Its changes between two commits of the database, a **step**, are atomic with the commit: `prepareStep` writes the step
+ * to disk with the tid that the commit will have, and triggers record how to undo it. The next process that opens the map
+ * asks the database whether that commit took place.
  */
 import Database from 'better-sqlite3'
 import { oid as oidOf, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
@@ -13,9 +13,9 @@ import { oid as oidOf, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../
 export interface MappedObject {
   readonly oid: Oid
   readonly ours: Oid
-  /** The ZBigFile that it was reached from first. */
+  /** The ZBigFile from which it was first reached. */
   readonly file: Oid
-  /** Our transaction that has its last copied state; TID_NONE: it was never copied. */
+  /** Our transaction with its last copied state; TID_NONE if it was never copied. */
   readonly written: Tid
 }
 
@@ -23,9 +23,9 @@ export interface MappedFile {
   readonly file: Oid
   /** The oid of its inode in our database; undefined while it has no name. */
   readonly inode: Oid | undefined
-  /** About how many bytes are stored for it. */
+  /** Approximate number of bytes stored for it. */
   readonly stored: number
-  /** Something of it was copied since the last {@link ImportMap.settleFile}. */
+  /** Whether part of it was copied since the last {@link ImportMap.settleFile}. */
   readonly isTouched: boolean
 }
 
@@ -49,8 +49,8 @@ const SCHEMA = `
 `
 
 /**
- * For each table: what rows were before the step, noted by triggers. Within those OR IGNORE would not do: the statement that
- * fires them decides on conflicts, and an upsert decides otherwise.
+ * For each table, the rows before the step, recorded by triggers. OR IGNORE would not work in these: the statement that
+ * fires a trigger determines conflict handling, and an upsert overrides it.
  */
 const undoSchema = (): string =>
   Object.entries(TABLES)
@@ -94,8 +94,8 @@ export class ImportMap {
   }
 
   /**
-   * Opens the map at `path`, or begins one.
-   * @param wasCommitted tells whether the database has that transaction: whether the last step took place.
+   * Opens the map at `path`, or creates one.
+   * @param wasCommitted whether the database has a transaction, that is, whether the last step took effect.
    */
   static async open(path: string, wasCommitted: (tid: Tid) => Promise<boolean>): Promise<ImportMap> {
     const db = new Database(path)
@@ -116,12 +116,12 @@ export class ImportMap {
     return map
   }
 
-  /** Whether it is needed to go on: something of the import was committed, or may have been. */
+  /** Whether part of the import was, or may have been, committed, so that the map is needed to resume. */
   get isBegun(): boolean {
     return this.#isBegun
   }
 
-  /** What the import was begun with; undefined in a new map. */
+  /** The parameters of the import; undefined in a new map. */
   get purpose(): string | undefined {
     const value = this.#sql.state.get('purpose')
     return typeof value === 'string' ? value : undefined
@@ -139,7 +139,7 @@ export class ImportMap {
     this.#sql.setState.run('done', String(value))
   }
 
-  /** The last transaction of the source that is to be copied: what comes later is left alone. */
+  /** The last transaction of the source to be copied; later ones are ignored. */
   get upTo(): Tid {
     const value = this.#sql.state.get('upTo')
     return typeof value === 'string' ? tidOf(BigInt(value)) : TID_NONE
@@ -148,14 +148,14 @@ export class ImportMap {
     this.#sql.setState.run('upTo', String(value))
   }
 
-  /** Puts the step on disk: it holds if the database's next commit, `tid`, takes place. */
+  /** Puts the step on disk: it takes effect if the database's next commit, `tid`, does. */
   prepareStep(tid: Tid): void {
     this.#sql.setState.run('step', String(tid))
     this.#db.exec('COMMIT')
     this.#isBegun = true
   }
 
-  /** The commit took place: the next step begins. */
+  /** Call after the commit: begins the next step. */
   endStep(): void {
     this.#db.exec('BEGIN')
     this.#dropUndo()
@@ -168,40 +168,40 @@ export class ImportMap {
     return row === undefined ? undefined : mappedObject(row)
   }
 
-  /** An object that was met for the first time, to be copied. */
+  /** Adds a newly found object, to be copied. */
   add(oid: Oid, ours: Oid, file: Oid): void {
     this.#sql.add.run(oid, ours, file)
     if (oid === file) this.#sql.addFile.run(oid)
   }
 
-  /** An object has changed in a transaction of the source; false if it is not part of a file. */
+  /** Marks an object changed by a transaction of the source; false if it is not part of a file. */
   markChanged(oid: Oid, tid: Tid): boolean {
     return this.#sql.mark.run(tid, oid).changes > 0
   }
 
-  /** Some objects that are to be copied. */
+  /** Up to `limit` objects to be copied. */
   nextToCopy(limit: number): MappedObject[] {
     return this.#sql.dirty.all(limit).map(mappedObject)
   }
 
-  /** An object's state as of a transaction of the source is on its way. */
+  /** Records that an object's state as of a transaction of the source is being copied. */
   setCopied(oid: Oid, copied: Tid): void {
     this.#sql.copied.run(copied, oid)
   }
 
-  /** Sets our transaction that will have it. */
+  /** Sets our transaction that contains it. */
   setWritten(oid: Oid, written: Tid): void {
     this.#sql.written.run(written, oid)
   }
 
   // ---- files
 
-  /** Notes that `bytes` bytes of a file's data were copied. */
+  /** Records that `bytes` of a file's data were copied. */
   touch(file: Oid, bytes: number): void {
     this.#sql.touch.run(bytes, file)
   }
 
-  /** Files of which something was copied since the last {@link ImportMap.settleFile}, after `after`; all when `all`. */
+  /** Files of which part was copied since the last {@link ImportMap.settleFile}; all files if `all`. */
   *files(all: boolean): Generator<MappedFile> {
     for (let after = -1n; ;) {
       const row = this.#sql.files.get(after, all ? 1 : 0)
@@ -226,20 +226,20 @@ export class ImportMap {
 
   // ---- names, one character per byte
 
-  /** A name that leads to a file at transaction `tid`; resolves to the file that it led to before. */
+  /** Records that a name leads to a file at transaction `tid`; returns the file that it led to before. */
   seePath(name: string, file: Oid, tid: Tid): Oid | undefined {
     const before = this.#sql.pathFile.get(name)
     this.#sql.setPath.run(name, file, tid)
     return before === undefined ? undefined : oidOf(before)
   }
 
-  /** A file that no name was seen of at `tid`. */
+  /** A file without a name at `tid`. */
   nextUnnamed(tid: Tid): Oid | undefined {
     const row = this.#sql.unnamed.get(tid)
     return row === undefined ? undefined : oidOf(row)
   }
 
-  /** A name that was not seen at `tid`, and is forgotten by this. */
+  /** Removes and returns a name that was not seen at `tid`. */
   takeVanished(tid: Tid): { readonly name: string; readonly file: Oid } | undefined {
     const row = this.#sql.vanished.get(tid)
     if (row === undefined) return undefined

@@ -1,7 +1,7 @@
 /**
- * The names of imported files: those that the source's root mapping leads to, and `bigfile/<oid>` for files that no name
- * leads to. Where an object that names lead through is missing, as a pack has dropped its state, what it named is
- * unknown: names stay as they are until it is there again.
+ * The names of imported files: the paths from the source's root mapping, and `bigfile/<oid>` for files without a name. If an
+ * object on a path is missing because a pack has dropped its state, the names below it are unknown: they stay unchanged
+ * until it exists again.
  */
 import type { Connection } from '../../objects/connection.ts'
 import { formatOid, type Oid } from '../../../store/ids.ts'
@@ -10,10 +10,10 @@ import type { ImportMap } from './import-map.ts'
 import type { MissingObjects } from './missing-objects.ts'
 import { walkNames } from './walk-names.ts'
 
-/** Directory of the files that no name leads to. */
+/** Directory of files without a name. */
 const UNNAMED = 'bigfile'
 
-/** One transaction's state of the source, and the tree that it becomes. */
+/** The source's state at one transaction, and the tree to update. */
 export interface NamedMoment {
   readonly source: Connection
   readonly tree: FileTree
@@ -30,14 +30,14 @@ export interface ImportedNamesOptions {
 
 export class ImportedNames {
   readonly #options: ImportedNamesOptions
-  /** Whether names were seen as a whole the last time. An import that is taken up again looks at them once more. */
+  /** Whether the last walk saw all names. A resumed import walks them again. */
   #isComplete = false
 
   constructor(options: ImportedNamesOptions) {
     this.#options = options
   }
 
-  /** Whether the next moment's names must be looked at even if nothing that names lead through has changed. */
+  /** If false, the next moment's names must be walked even if no object on a path has changed. */
   get isComplete(): boolean {
     return this.#isComplete
   }
@@ -48,7 +48,7 @@ export class ImportedNames {
     return into === '' ? name : `${into}/${name}`
   }
 
-  /** Makes our names those of a moment. @param isLast whether no later moment follows: then what is unknown is settled. */
+  /** Updates our names to those of a moment. @param isLast whether it is the last moment: then unknown names are resolved. */
   async update(moment: NamedMoment, isLast: boolean): Promise<void> {
     const { map, missing, log } = this.#options
     const { at } = moment.source

@@ -1,4 +1,4 @@
-/** Sizes and times of imported files, and what is stored for each. */
+/** Sizes, times and stored bytes of imported files. */
 import { Turns } from '../../turns.ts'
 import type { Connection } from '../../objects/connection.ts'
 import { readingForeign } from '../damage.ts'
@@ -9,9 +9,9 @@ import type { ImportMap } from './import-map.ts'
 import type { NamedMoment } from './imported-names.ts'
 
 /**
- * Sets size and time of the files that have changed.
- * @param ours the connection of the database that is made.
- * @param isLast whether no later moment follows: then every file gets its exact size on disk.
+ * Sets size and time of the changed files.
+ * @param ours the connection to our database.
+ * @param isLast whether it is the last moment: then every file gets its exact stored size.
  */
 export async function updateSizes(
   { source, tree, timeNs }: NamedMoment,
@@ -30,7 +30,7 @@ export async function updateSizes(
   }
 }
 
-/** A file; undefined if it does not exist at that moment, or an object that its size depends on is missing. */
+/** A file; undefined if it does not exist at that moment, or if an object on which its size depends is missing. */
 export async function openIfThere(source: Connection, file: Oid): Promise<ForeignFile | undefined> {
   try {
     return await readingForeign(source, () => openForeignFile(source, file))
@@ -40,7 +40,7 @@ export async function openIfThere(source: Connection, file: Oid): Promise<Foreig
   }
 }
 
-/** @throws CorruptRecordError about the source's file: what its copy is damaged in, it is damaged in. */
+/** @throws CorruptRecordError about the source's file, which has the same damage as its copy. */
 async function storedBytes(source: Connection, ours: Connection, map: ImportMap, file: Oid): Promise<number> {
   let bytes = 0
   const turns = new Turns()

@@ -2,8 +2,8 @@ import { KEEP_ALL, type Retention } from '../../../store/retention.ts'
 import type { WritableStore } from '../../../store/store.ts'
 
 /**
- * Before history is imported into a database: it is kept for ever, unless the database's owner has set otherwise. A pack in
- * the background would drop most of it at once, as its transactions keep their old tids.
+ * Call before importing history into a database: keeps it for ever, unless the database's owner has set a retention.
+ * Otherwise a background pack would drop most of it at once, as its transactions keep their old tids.
  * @returns how long the history is kept; undefined for a store that has no retention.
  */
 export async function keepImportedHistory(target: WritableStore): Promise<Retention | undefined> {

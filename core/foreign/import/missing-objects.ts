@@ -1,12 +1,12 @@
 /**
- * Objects that the source refers to and does not have: packed away, or deleted too early. Reading them fails in
- * ZODB, and so it does in the import, at the same moments.
+ * Objects that the source refers to but does not have: packed away, or deleted too early. Reading them fails in ZODB,
+ * and at the same moments in the import.
  */
 import type { Oid, Tid } from '../../../store/ids.ts'
 
 export interface MissingObject {
   readonly oid: Oid
-  /** The moment at which it is missing. */
+  /** A moment at which it is missing. */
   readonly at: Tid
 }
 
@@ -17,12 +17,12 @@ export class MissingObjects {
   #count = 0
   #last: MissingObject | undefined
 
-  /** How often an object was missing; the pieces of one that was met in several count once. */
+  /** The number of missing objects; one that was met several times counts once per moment. */
   get count(): number {
     return this.#count
   }
 
-  /** The first of them. */
+  /** The first missing objects. */
   get examples(): readonly MissingObject[] {
     return this.#examples
   }

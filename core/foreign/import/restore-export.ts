@@ -1,6 +1,6 @@
 /**
- * Restores an export: a FileStorage with a zblkfs filesystem becomes a database again, with every transaction, record and
- * oid as it was. Afterwards all records are compared.
+ * Restores an export: a FileStorage with a zblkfs filesystem becomes a database again, with identical transactions,
+ * records and oids. Afterwards all records are compared.
  */
 import { rmSync, writeFileSync } from 'node:fs'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
@@ -17,7 +17,7 @@ import { ImportError } from './import-error.ts'
 export interface RestoreOptions {
   readonly source: Store
   readonly target: WritableStore
-  /** A file that is there while the database has only a part of the export. */
+  /** A file that exists while the database has only part of the export. */
   readonly markPath: string
   /** Receives the number of bytes of records copied, and then of those compared. */
   readonly progress?: (phase: 'copy' | 'compare', bytes: number) => void
@@ -28,11 +28,11 @@ export interface RestoreResult {
   readonly records: number
 }
 
-/** Records loaded at once; a record may be as big as a block. */
+/** Records loaded together; a record may be as large as a block. */
 const BATCH = 8
 const CACHE_BYTES = 4 << 20
 
-/** Whether a ZODB database has a zblkfs filesystem in it. */
+/** Whether a ZODB database contains a zblkfs filesystem. */
 export async function isExport(source: Store): Promise<boolean> {
   const connection = await Connection.open(source, { cacheSizeBytes: CACHE_BYTES })
   try {
@@ -47,8 +47,8 @@ export async function isExport(source: Store): Promise<boolean> {
 }
 
 /**
- * Copies all transactions into a database that is empty, or that has the first of them from a restore that was
- * interrupted. @throws ImportError if it has others.
+ * Copies all transactions into a database that is empty, or has the first of them from an interrupted restore.
+ * @throws ImportError if it has others.
  */
 export async function restoreExport(options: RestoreOptions): Promise<RestoreResult> {
   const { source, target } = options
@@ -83,11 +83,11 @@ async function assertBegun(source: Store, target: Store, done: Tid): Promise<voi
   const [theirs, ours] = await Promise.all([source, target].map(store => transactionsUpTo(store, done)))
   if (theirs === ours) return
   throw new ImportError(
-    `${source.name} was exported by zblkfs and can only be restored as a whole: import it into a new database`,
+    `${source.name} was exported by zblkfs and can only be restored whole: import it into a new database`,
   )
 }
 
-/** Identifies the beginning of a history. */
+/** Identifies a history up to a transaction. */
 async function transactionsUpTo(store: Store, upTo: Tid): Promise<string> {
   const found: string[] = []
   for await (const { tid, objects, bytes } of store.transactions({ upTo, reverse: true, limit: 100 }))
@@ -104,7 +104,7 @@ async function* revisionsOf(store: Store, tid: Tid): AsyncGenerator<[Oid, Revisi
     }
 }
 
-/** Bulk bytes go where the store keeps them. */
+/** Splits a record so that the store can put its bulk bytes into the log. */
 function sourceOf(record: Uint8Array, oid: Oid, tid: Tid): RecordSource {
   const className = classOfRecord(record)
   if (className !== ZBLK0 && className !== ZDATA) return { head: record }
@@ -126,7 +126,7 @@ async function compare({ source, target, progress }: RestoreOptions, upTo: Tid):
           : ours?.tid === revision.tid && Buffer.compare(ours.record, revision.record) === 0
       if (!isSame)
         throw new ImportError(
-          `object ${formatOid(oid)} of transaction ${formatTid(tid)} is not what ${source.name} has`,
+          `object ${formatOid(oid)} of transaction ${formatTid(tid)} differs from the one in ${source.name}`,
         )
       records++
       progress?.('compare', revision?.record.length ?? 0)

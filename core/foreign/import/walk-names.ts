@@ -9,22 +9,22 @@ import { ObjectNotFoundError } from '../../../store/errors.ts'
 import { ROOT_OID, type Oid } from '../../../store/ids.ts'
 
 export interface NamedFile {
-  /** One character per byte, names divided by '/'. */
+  /** One character per byte, names separated by '/'. */
   readonly path: string
   readonly file: Oid
 }
 
 export interface WalkOptions {
-  /** Receives the reason why a name is left out. */
+  /** Receives the reason why a name is skipped. */
   readonly onSkip?: (reason: string) => void
-  /** Receives each object that a name leads through and that does not exist; without it, that is an error. */
+  /** Receives each missing object on a path; if absent, a missing object is an error. */
   readonly onMissing?: (oid: Oid) => void
 }
 
 const BATCH = 500
 const MAX_DEPTH = 64
 
-/** Lists the files. A directory that two names lead to is walked once: a database may have loops. */
+/** Lists the files. A directory with two names is walked once: a database may have loops. */
 export function walkNames(connection: Connection, options: WalkOptions = {}): AsyncGenerator<NamedFile> {
   const walk = new NameWalk(connection, options)
   return eachOfForeign(connection, walk.files(new Ref(ROOT_OID, PersistentMapping.CLASS_NAME), '', 0))
@@ -69,7 +69,7 @@ class NameWalk {
     return (await this.#present(() => readArray(this.#connection, ref.oid)))?.zfile.oid
   }
 
-  /** What `read` gives; undefined if it meets an object that does not exist. */
+  /** The result of `read`; undefined if it meets a missing object. */
   async #present<T>(read: () => Promise<T>): Promise<T | undefined> {
     const { onMissing } = this.#options
     try {
