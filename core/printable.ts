@@ -1,7 +1,7 @@
 /**
- * Names and messages for a terminal. What a file is called, and what a transaction says of itself, is anyone's choice:
- * a control character in it moves the cursor or forges a line. Every text for people goes through here; JSON has the
- * text as it is.
+ * Escapes names and messages for a terminal. Names of files and messages of transactions are untrusted: a control
+ * character in them could move the cursor or forge a line. Every text for people is escaped here; JSON output has the
+ * original text.
  */
 
 /** Control characters (C0, DEL, C1), line separators, changes of the writing direction, and bytes that are not UTF-8. */
@@ -11,7 +11,7 @@ const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t'
 /** A text in one line, with what is unsafe on a terminal as `\n`, `\x1b` or `\u202e`. */
 export const printable = (text: string): string => text.replaceAll(UNSAFE, escape)
 
-/** The same for a text of several lines of our own making. */
+/** The same for a trusted text of several lines. */
 export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n')
 
 /** A stored name or path, which has one character per byte. */

@@ -1,8 +1,8 @@
 /**
- * Gives ghosts their state: that of their pending record, else of the store's at the view's moment.
+ * Loads the state of ghosts: from their pending record, else from the store at the view's moment.
  *
- * An object is loaded once, however many callers wait for it. When the view moves on, or objects are invalidated, while
- * the store is being read, what was read is dropped, and the ghost is loaded again.
+ * An object is loaded once, however many callers wait for it. If the view moves, or objects are invalidated, during
+ * the read, the result is dropped and the ghost is loaded again.
  */
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
@@ -22,14 +22,14 @@ export class Loader {
   readonly #loading = new Map<Oid, Promise<void>>()
   #invalidations = 0
 
-  /** @param isWritable whether a state that could not be written back is refused as damage. */
+  /** @param isWritable whether to treat a state that could not be written back as damage. */
   constructor(records: Records, cache: ObjectCache, isWritable: boolean) {
     this.#records = records
     this.#cache = cache
     this.#decode = isWritable ? decodeWritableRecord : decodeRecord
   }
 
-  /** Drops what is being read. */
+  /** Drops the results of running reads. */
   invalidate(): void {
     this.#invalidations++
   }

@@ -2,25 +2,25 @@
  * The objects of a connection, one per oid.
  *
  * - **Ghosts** are held weakly: an object without references is collected, and its entry removed.
- * - **Up to date** objects are held by an LRU bounded in bytes; an evicted object becomes a ghost when the event
- *   loop's turn is over, so that an object that was just activated can be used.
+ * - **Up to date** objects are held by an LRU bounded in bytes; an evicted object becomes a ghost at the end of the
+ *   event loop's turn, so that an object that was just activated can be used.
  * - **Changed** objects are held until they are settled.
  */
 import { LRUCache } from 'lru-cache'
 import type { Oid } from '../../store/ids.ts'
 import type { Persistent } from './persistent.ts'
 
-/** How many objects of a class there are in memory, by status. */
+/** The number of objects of a class in memory, by status. */
 export interface ClassCounts {
   ghosts: number
   upToDate: number
   changed: number
 }
 
-/** A smaller cache would evict a path through a tree while it is used. */
+/** Minimum size: a smaller cache would evict a path through a tree while it is in use. */
 const MINIMUM_BYTES = 1 << 20
 
-/** Memory for an object beside its state: the entries of the tables that find and bound it. */
+/** Memory of an object besides its state: its entries in the cache's tables. */
 const OBJECT_BYTES = 300
 
 export class ObjectCache {
@@ -60,13 +60,13 @@ export class ObjectCache {
     return this.#known.get(oid)?.deref()
   }
 
-  /** Makes an object known: from now on it is the one of its oid. */
+  /** Adds an object as the one with its oid. */
   add(object: Persistent): void {
     this.#known.set(object.oid, new WeakRef(object))
     this.#collected.register(object, object.oid)
   }
 
-  /** Holds an object according to its status, as the one used last. */
+  /** Holds an object according to its status, as the most recently used one. */
   hold(object: Persistent): void {
     const { oid, status } = object
     if (status === 'up to date') {
@@ -79,7 +79,7 @@ export class ObjectCache {
     }
   }
 
-  /** Marks an up to date object as the one used last. */
+  /** Marks an up to date object as the most recently used one. */
   touch(object: Persistent): void {
     if (object.status === 'up to date' && this.#live.get(object.oid) === undefined) this.hold(object)
   }

@@ -5,7 +5,7 @@
 import { oid, type Oid } from '../../store/ids.ts'
 import type { OidRange, WritableStore } from '../../store/store.ts'
 
-/** A range is twice as long as the one before it, within these bounds: a short session allocates few. */
+/** Each range is twice as long as the previous one, within these bounds, so that a short session allocates few. */
 const RANGE_MIN = 64
 const RANGE_MAX = 4096
 
@@ -20,14 +20,14 @@ export class OidLease {
     this.#store = store
   }
 
-  /** Oids that are taken from now on are this one or higher. */
+  /** Oids taken from now on are this one or higher. */
   get next(): Oid {
     return oid(this.#next)
   }
 
   /**
-   * Waits until {@link take} can give `count` oids; undefined if it can now. The caller takes them before it waits
-   * for anything else, or calls again.
+   * Waits until {@link take} can return `count` oids; undefined if it can now. Take them before the next await, or call
+   * this again.
    */
   reserve(count: number): Promise<void> | undefined {
     if (this.#left < count) return this.#renew(count)
@@ -35,7 +35,7 @@ export class OidLease {
     return undefined
   }
 
-  /** The first of `count` oids that follow one another, all above those taken before. They have been reserved. */
+  /** The first of `count` consecutive oids, all above earlier ones. They must have been reserved. */
   take(count: number): Oid {
     if (count > this.#left) throw new Error(`${count} oids were taken, but not reserved`)
     const first = oid(this.#next)

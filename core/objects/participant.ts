@@ -1,15 +1,15 @@
-/** What takes part in a connection beside its objects. */
+/** Participants in a connection's transaction besides its objects. */
 import type { Oid } from '../../store/ids.ts'
 
 /** A holder of changes that are not in objects: a file with overlaid bytes. */
 export interface Participant {
   /** Turns its changes into changed objects and pending records. */
   prepare(): Promise<void>
-  /** Forgets its changes. */
+  /** Drops its changes. */
   abort(): void
 }
 
-/** A cache of values that were derived from records. */
+/** A cache of values derived from records. */
 export interface DerivedCache {
   readonly sizeBytes: number
   /** Called when the record of an object has changed. */

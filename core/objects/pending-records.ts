@@ -1,12 +1,12 @@
 /**
- * The records of a transaction in the making: serialised, not yet committed.
+ * The serialised records that are not committed yet.
  *
  *     put --> pending --begin--> under way --succeed--> gone (they are in the store)
  *                ^                   |
- *                +-------fail--------+   records put since win over those that failed
+ *                +-------fail--------+   records put since replace those that failed
  *
- * A record's **base** is the transaction that it was made from. It stays that of the first change when an object is
- * changed again before a commit; where the object is part of the commit under way, it is set when that commit ends.
+ * A record's **base** is the transaction of the state that was changed. It does not change if the object is changed again
+ * before a commit; if the object is part of the running commit, it is set when that commit ends.
  */
 import type { ObjectChange, RecordSource } from '../../store/changes.ts'
 import type { NewTransaction } from '../../store/store.ts'
@@ -22,14 +22,14 @@ export interface PendingRecord {
 }
 
 interface Entry extends PendingRecord {
-  /** Of a mapping; undefined if that is not known. */
+  /** The kind of a mapping; undefined if unknown. */
   readonly kind: InodeKind | undefined
   /** Undefined while an earlier version is being committed; set to that commit's tid when it succeeds. */
   base: Tid | undefined
   readonly sizeBytes: number
 }
 
-/** Memory for an entry beside its bytes. */
+/** Memory of an entry besides its bytes. */
 const ENTRY_BYTES = 200
 
 export class PendingRecords {
@@ -37,7 +37,7 @@ export class PendingRecords {
   #underWay: Map<Oid, Entry> | undefined
   #sizeBytes = 0
 
-  /** The bytes held in memory by records pending and under way. */
+  /** The bytes of records that are pending or being committed. */
   get sizeBytes(): number {
     return this.#sizeBytes
   }
@@ -57,8 +57,8 @@ export class PendingRecords {
   }
 
   /**
-   * Adds or replaces an object's record. `base` counts where the object is not pending already.
-   * @param kind what a mapping is, where that is known.
+   * Adds or replaces an object's record. `base` is ignored if the object is pending already.
+   * @param kind the kind of a mapping, if known.
    */
   put(oid: Oid, className: string, source: RecordSource, base: Tid, kind?: InodeKind): void {
     const before = this.#pending.get(oid)
@@ -90,7 +90,7 @@ export class PendingRecords {
 
   /** Moves all pending records into a commit. Returns the changes for the store. */
   begin(): NewTransaction['changes'] {
-    if (this.#underWay !== undefined) throw new Error('a commit is under way already')
+    if (this.#underWay !== undefined) throw new Error('a commit is already in progress')
     this.#underWay = this.#pending
     this.#pending = new Map()
     const changes: ObjectChange[] = []
@@ -101,7 +101,7 @@ export class PendingRecords {
     return changes
   }
 
-  /** The summary of the commit under way; undefined if it has a mapping of which the kind is not known. */
+  /** The summary of the running commit; undefined if it has a mapping of unknown kind. */
   summary(): Uint8Array | undefined {
     const draft = new SummaryDraft()
     for (const [oid, { className, kind }] of this.#underWay ?? []) {
@@ -112,7 +112,7 @@ export class PendingRecords {
     return draft.encode()
   }
 
-  /** The commit under way has become `tid`. Returns its objects. */
+  /** Call when the running commit has become transaction `tid`. Returns its objects. */
   succeed(tid: Tid): Iterable<Oid> {
     const done = this.#settle()
     for (const [oid, entry] of done) {
@@ -123,7 +123,7 @@ export class PendingRecords {
     return done.keys()
   }
 
-  /** The commit under way has failed: everything is pending again. */
+  /** Call when the running commit has failed: makes its records pending again. */
   fail(): void {
     const merged = this.#settle()
     for (const [oid, entry] of this.#pending) {
@@ -152,7 +152,7 @@ export class PendingRecords {
 
   #settle(): Map<Oid, Entry> {
     const underWay = this.#underWay
-    if (underWay === undefined) throw new Error('no commit is under way')
+    if (underWay === undefined) throw new Error('no commit is in progress')
     this.#underWay = undefined
     return underWay
   }

@@ -28,7 +28,7 @@ export class PersistentMapping extends Persistent {
     return this.#entries().entries()
   }
 
-  /** @throws TypeError for a value that no record can have. */
+  /** @throws TypeError for a value that cannot be serialised. */
   set(key: string, value: PickleValue): void {
     assertWritable(value)
     this.changing()
@@ -79,7 +79,7 @@ export class PersistentMapping extends Persistent {
   }
 }
 
-/** About how many bytes of memory a value takes. */
+/** Approximate memory of a value, in bytes. */
 function weigh(value: PickleValue): number {
   if (value instanceof Uint8Array) return 100 + value.length
   if (typeof value === 'string') return 30 + 2 * value.length

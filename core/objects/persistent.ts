@@ -7,13 +7,13 @@
  *
  * - A **ghost** has its oid and its class, and no state.
  * - An **up to date** object has the state of the view it belongs to, and can be made a ghost at any time.
- * - A **changed** object has the only copy of its state: deactivate ignores it until it is serialised.
+ * - A **changed** object has the only copy of its state: `deactivate` ignores it until it is serialised.
  *
- * Objects refer to one another by {@link Ref}, so that none keeps another in memory. Exceptions are a file and a block,
- * which hold their trees; these are ghosts most of the time.
+ * Objects refer to one another by {@link Ref}, so that no object retains another. Exceptions are files and blocks,
+ * which hold their trees; these are usually ghosts.
  *
  * After `await object.activate()` the object can be used until the next turn of the event loop; the cache makes
- * ghosts only between turns. Code that awaits something else in between activates it again (which is free).
+ * ghosts only between turns. Code that awaits something else in between must activate it again (which is free).
  */
 import { CorruptRecordError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
@@ -30,13 +30,13 @@ export type PersistentClass<T extends Persistent = Persistent> = new (
 
 /** The operations of a connection that its objects use. */
 export interface Jar {
-  /** Gives a ghost its state. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
+  /** Loads a ghost's state. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
   load(object: Persistent): Promise<void>
-  /** The same for many, those that are no ghosts skipped, in as few store calls as possible. */
+  /** Loads the states of many objects in as few store calls as possible; skips those that are not ghosts. */
   loadMany(objects: readonly Persistent[]): Promise<void>
-  /** The one object of that oid: the one in memory, or a new ghost. @throws CorruptRecordError for another class. */
+  /** The one object with an oid: the one in memory, or a new ghost. @throws CorruptRecordError if it has another class. */
   resolve(ref: Ref): Persistent
-  /** The object of that oid, if it is in memory. */
+  /** The object with an oid, if it is in memory. */
   known(oid: Oid): Persistent | undefined
   /** Waits until `count` objects can be created at once; undefined if they can be now. @throws ReadOnlyError. */
   reserveOids(count: number): Promise<void> | undefined
@@ -44,19 +44,19 @@ export interface Jar {
   createReserved(className: string): Persistent
   /** Called before an up to date object changes. @throws ReadOnlyError. */
   register(object: Persistent): void
-  /** Forgets an object without references, and its changes. */
+  /** Drops an unreferenced object and its changes. */
   discard(object: Persistent): void
-  /** Called when an object has become a ghost, to hold it no longer. */
+  /** Called when an object has become a ghost, to release it. */
   release(object: Persistent): void
-  /** Called when an object that has a state is used. */
+  /** Called when an object with a state is used. */
   touch(object: Persistent): void
 }
 
-/** The base of all objects. A subclass keeps its state in fields and translates it from and to pickle values. */
+/** The base of all objects. A subclass keeps its state in fields and converts it from and to pickle values. */
 export abstract class Persistent {
   readonly jar: Jar
   readonly oid: Oid
-  /** `module.name`, as its records have it. */
+  /** `module.name`, as in its records. */
   readonly className: string
   #status: Status = 'ghost'
   #tid: Tid = TID_NONE
@@ -72,12 +72,12 @@ export abstract class Persistent {
     return this.#status
   }
 
-  /** The transaction of the state that it has; TID_NONE for a ghost, and where it was never committed. */
+  /** The transaction of its state; TID_NONE for a ghost, and if it was never committed. */
   get tid(): Tid {
     return this.#tid
   }
 
-  /** Whether it was made here and has not been serialised yet: no record can refer to it. */
+  /** Whether it was created here and not serialised yet: no record can refer to it. */
   get isNew(): boolean {
     return this.#isNew
   }
@@ -86,16 +86,16 @@ export abstract class Persistent {
     return new Ref(this.oid, this.className)
   }
 
-  /** About how many bytes of memory its state takes. */
+  /** Approximate memory of its state, in bytes. */
   abstract get sizeBytes(): number
 
-  /** Sets its state from the value in a record. @throws CorruptRecordError, made by {@link corrupt}. */
+  /** Sets its state from the value in a record. @throws CorruptRecordError, created by {@link corrupt}. */
   protected abstract decode(state: PickleValue): void
-  /** Its state as the value that a record holds. */
+  /** Its state as the value for a record. */
   protected abstract encode(): PickleValue
-  /** Forgets its state. */
+  /** Drops its state. */
   protected abstract clear(): void
-  /** Gives a new object its first state. */
+  /** Sets the initial state of a new object. */
   protected abstract initialize(): void
 
   /** Loads its state, if it has none. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
@@ -116,7 +116,7 @@ export abstract class Persistent {
     if (this.#status !== 'ghost') this.#forget()
   }
 
-  /** For subclasses: call before each change. @throws ReadOnlyError, if the view cannot be changed. */
+  /** For subclasses: call before each change. @throws ReadOnlyError if the view is read-only. */
   protected changing(): void {
     if (this.#status === 'changed') return
     if (this.#status === 'ghost') throw this.ghostError()
@@ -126,15 +126,15 @@ export abstract class Persistent {
 
   /** For subclasses: the error of accessors that need a state. */
   protected ghostError(): Error {
-    return new Error(`${this.className} ${this.oid} is a ghost: activate it before it is used`)
+    return new Error(`${this.className} ${this.oid} is a ghost: activate it before use`)
   }
 
-  /** For subclasses: the error for a state that their class does not allow. */
+  /** For subclasses: the error for a state that is invalid for its class. */
   corrupt(reason: string, options?: ErrorOptions): CorruptRecordError {
     return new CorruptRecordError(this.oid, this.#tid, reason, options)
   }
 
-  /** For the connection: the state of a record, or (undefined) that of a new object. */
+  /** For the connection: sets the state of a record, or (undefined) of a new object. */
   restore(record: { readonly state: PickleValue; readonly tid: Tid } | undefined): void {
     this.#tid = record?.tid ?? TID_NONE
     if (record === undefined) this.initialize()
@@ -154,7 +154,7 @@ export abstract class Persistent {
     this.#isNew = false
   }
 
-  /** For the connection: the transaction that its state has become part of. */
+  /** For the connection: sets the transaction that contains its state. */
   committedAs(tid: Tid): void {
     if (this.#status !== 'ghost') this.#tid = tid
   }

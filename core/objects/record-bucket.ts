@@ -1,13 +1,13 @@
 /**
- * The entries of an IOBucket or LOBucket, without an object per reference: what reading a block needs of its
- * buckets, of which there are 17 per block.
+ * Decodes the entries of an IOBucket or LOBucket without an object per reference, for reading a block, which has 17
+ * buckets.
  *
- * Records as Python 3 writes them are read by one scan that knows their only shape:
+ * Records written by Python 3 have a fixed shape, read by one scan:
  *
  *     class  80 03  (  key C 08 oid q  c class q | h class  86 q Q  ...  t q   [C 08 oid q h 00 86 q Q 86] q .
  *
- * in which memo numbers ascend by one. At the first byte that does not fit, the general reader takes over, which
- * knows every flavour and reports what is wrong with a record that has none.
+ * in which memo numbers ascend by one. At the first byte that does not match, the general reader takes over, which
+ * reads every variant and reports damage.
  */
 import { CorruptRecordError } from '../../store/errors.ts'
 import { oid as toOid, type Oid, type Tid } from '../../store/ids.ts'
@@ -15,17 +15,17 @@ import * as op from './pickle/opcodes.ts'
 import { Ref, Tuple } from './pickle/value.ts'
 import { currentClassName, decodeRecord, encodeRecord } from './record.ts'
 
-/** A bucket: `keys[i]` leads to the object `oids[i]` of the class `classNames[i]`. */
+/** A bucket: `keys[i]` refers to the object `oids[i]` of class `classNames[i]`. */
 export interface BucketEntries {
   readonly keys: readonly number[]
   readonly oids: readonly Oid[]
   readonly classNames: readonly string[]
-  /** The bucket that follows. */
+  /** The next bucket. */
   readonly next: Oid | undefined
 }
 
 const CLASSES = ['BTrees.IOBTree.IOBucket', 'BTrees.LOBTree.LOBucket']
-/** How a bucket's record begins; the state `None` and the STOP are cut off. */
+/** The beginning of a bucket's record, without the state `None` and the STOP. */
 const HEADS = CLASSES.map(name => encodeRecord(name, null).subarray(0, -2))
 
 /** Reads a bucket's record. @throws CorruptRecordError, for records of other classes too */
@@ -44,7 +44,7 @@ function decodeAnyBucket(bytes: Uint8Array, oid: Oid, tid: Tid): BucketEntries {
   const [flat, next] = state instanceof Tuple ? state.items : []
   if (!(state instanceof Tuple) || state.items.length > 2 || !(flat instanceof Tuple))
     return fail("its state is not a bucket's")
-  if (next !== undefined && !(next instanceof Ref)) return fail('what follows the bucket is not an object')
+  if (next !== undefined && !(next instanceof Ref)) return fail('its next bucket is not a reference')
   const keys: number[] = []
   const oids: Oid[] = []
   const classNames: string[] = []
@@ -52,7 +52,7 @@ function decodeAnyBucket(bytes: Uint8Array, oid: Oid, tid: Tid): BucketEntries {
     const key = flat.items[i]
     const value = flat.items[i + 1]
     if (typeof key !== 'number' || !(value instanceof Ref))
-      return fail('an entry is not a number and an object')
+      return fail('an entry is not a number and a reference')
     keys.push(key)
     oids.push(value.oid)
     classNames.push(value.className)
@@ -77,7 +77,7 @@ class BucketScan {
     this.#pos = start
   }
 
-  /** The bucket, or undefined if the record has another shape. */
+  /** The bucket; undefined if the record has another shape. */
   run(): BucketEntries | undefined {
     if (!this.#entries()) return undefined
     let next: Oid | undefined
@@ -91,7 +91,7 @@ class BucketScan {
     return { keys: this.#keys, oids: this.#oids, classNames: this.#classNames, next }
   }
 
-  /** The tuple of keys and references. */
+  /** Scans the tuple of keys and references. */
   #entries(): boolean {
     if (this.#is(op.EMPTY_TUPLE)) return true
     if (!this.#is(op.MARK)) return this.#entry() && this.#is(op.TUPLE2) && this.#put()
@@ -137,7 +137,7 @@ class BucketScan {
     return module !== '' && name !== '' && !name.includes('.') && this.#put() ? className : undefined
   }
 
-  /** A line of ASCII; '' where it is not. */
+  /** A line of ASCII; '' if it is something else. */
   #line(): string {
     let line = ''
     for (;;) {
@@ -163,7 +163,7 @@ class BucketScan {
     return true
   }
 
-  /** The memo number that is due. */
+  /** Scans a BINPUT of the next memo number. */
   #put(): boolean {
     const index = this.#memo++
     if (index <= 0xff) return this.#is(op.BINPUT) && this.#is(index)

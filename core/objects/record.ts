@@ -1,13 +1,13 @@
 /**
- * ZODB records: an object's class and state as two pickles, one after the other, that share one memo.
+ * ZODB records: an object's class and state as two consecutive pickles that share one memo.
  *
  *     80 03 c module \n name \n q 00 .      80 03 ... .
  *     class pickle                          state pickle
  *
- * Records are read as CPython's ZODB has written them over the years (Python 2 and 3, protocols 1 to 3, the
- * class alone, `(class, None)` or `((module, name), args)`), and written as Python 3's writes them today. Nothing
- * is ever executed. The two classes that carry bulk data are taken apart without building values, so that a part
- * of a big block can be found and read without the rest: see {@link dataPosition}.
+ * Reads all variants that CPython's ZODB has written over the years (Python 2 and 3, protocols 1 to 3, the
+ * class alone, `(class, None)` or `((module, name), args)`), and writes the same as ZODB under Python 3. Nothing
+ * is ever executed. The two classes with bulk data are parsed without building values, so that a part of a large
+ * block can be located and read without the rest: see {@link dataPosition}.
  *
  * Source of the format: ZODB/serialize.py.
  */
@@ -20,30 +20,30 @@ import { ByteString, Global, Tuple, type PickleValue, type Ref } from './pickle/
 import { PickleWriter } from './pickle/writer.ts'
 import * as op from './pickle/opcodes.ts'
 
-/** The classes whose state is one string of bytes. */
+/** The classes whose state is one byte string. */
 export const ZDATA = 'wendelin.bigfile.file_zodb.ZData'
 export const ZBLK0 = 'wendelin.bigfile.file_zodb.ZBlk0'
 export type DataClass = typeof ZDATA | typeof ZBLK0
 
-/** How many bytes of a record are enough for {@link dataPosition}. */
+/** Number of bytes of a record that are enough for {@link dataPosition}. */
 export const DATA_HEAD_MAX = 128
 
-/** The object in a record. */
+/** A record's class and state. */
 export interface DecodedRecord {
   /** `module.name`. */
   readonly className: string
-  /** For ZData and ZBlk0 a Uint8Array that looks into the record. */
+  /** For ZData and ZBlk0 a Uint8Array, a view of the record. */
   readonly state: PickleValue
 }
 
-/** Where the data of a ZData or ZBlk0 record lies: its bytes `[off, off + len)`. */
+/** The data of a ZData or ZBlk0 record: its bytes `[off, off + len)`. */
 export interface DataPosition {
   readonly className: DataClass
   readonly off: number
   readonly len: number
 }
 
-/** What stands before and after the data in a record. */
+/** The bytes before and after the data in a record. */
 export interface DataFrame {
   readonly head: Uint8Array
   readonly tail: Uint8Array
@@ -71,7 +71,7 @@ function decode(bytes: Uint8Array, oid: Oid, tid: Tid, check: (state: PickleValu
       return { className, state: bytes.subarray(off, off + len) }
     }
     const state = reader.load()
-    if (reader.position !== bytes.length) throw new PickleError('something follows the state')
+    if (reader.position !== bytes.length) throw new PickleError('there are bytes after the state')
     check(state)
     return { className, state }
   })
@@ -79,7 +79,7 @@ function decode(bytes: Uint8Array, oid: Oid, tid: Tid, check: (state: PickleValu
 
 /**
  * Writes a record of a stock class, byte for byte as ZODB under Python 3 does.
- * @throws TypeError for values that have no place in one.
+ * @throws TypeError for values that a record cannot contain.
  */
 export function encodeRecord(className: string, state: PickleValue): Uint8Array {
   return new PickleWriter().dump(Global.of(className)).dump(state).bytes()
@@ -93,7 +93,7 @@ export function decodeData(bytes: Uint8Array, oid: Oid, tid: Tid): Uint8Array {
 
 /**
  * Finds the data of a ZData or ZBlk0 record from the record's beginning.
- * @param bytes the record's first {@link DATA_HEAD_MAX} bytes or more, or all of it where it is shorter.
+ * @param bytes the record's first {@link DATA_HEAD_MAX} bytes or more, or all of it if it is shorter.
  * @param total the record's length in bytes.
  * @throws CorruptRecordError
  */
@@ -109,7 +109,7 @@ export function dataPosition(bytes: Uint8Array, total: number, oid: Oid, tid: Ti
   })
 }
 
-/** Makes a record of data without trailing zeros, in three pieces; `body` is `data` itself. */
+/** Encodes data without trailing zeros as a record, in three pieces; `body` is `data` itself. */
 export function encodeData(
   className: DataClass,
   data: Uint8Array,
@@ -117,7 +117,7 @@ export function encodeData(
   return { ...encodeDataHead(className, data.length), body: data }
 }
 
-/** What stands around `len` bytes of data in a record. @throws RangeError from 4 GiB on */
+/** The bytes around `len` bytes of data in a record. @throws RangeError from 4 GiB on */
 export function encodeDataHead(className: DataClass, len: number): DataFrame {
   if (!(len <= 0xffff_ffff)) throw new RangeError(`${len} bytes are too many for one record`)
   const classHead = DATA_HEADS.get(className) ?? encodeClass(className)
@@ -128,7 +128,7 @@ export function encodeDataHead(className: DataClass, len: number): DataFrame {
   return { head: Buffer.concat([classHead, Uint8Array.of(op.PROTO, 3), length]), tail: DATA_TAIL }
 }
 
-/** The `module.name` of a record's class, '' where it does not begin with one; the state is not looked at. */
+/** The `module.name` of a record's class; '' if it does not begin with one. The state is not read. */
 export function classOfRecord(bytes: Uint8Array): string {
   try {
     return loadClass(readerOf(bytes))
@@ -139,8 +139,8 @@ export function classOfRecord(bytes: Uint8Array): string {
 }
 
 /**
- * The strong references of a record of any class, in order, repeated ones as often as they stand there. Weak
- * references and those to other databases are not among them. @throws CorruptRecordError
+ * The strong references of a record of any class, in order and with repetitions. Excludes weak references and
+ * references to other databases. @throws CorruptRecordError
  */
 export function references(bytes: Uint8Array, oid: Oid, tid: Tid): Ref[] {
   return orCorrupt(oid, tid, () => {
@@ -152,7 +152,7 @@ export function references(bytes: Uint8Array, oid: Oid, tid: Tid): Ref[] {
       return refs
     }
     reader.load()
-    if (reader.position !== bytes.length) throw new PickleError('something follows the state')
+    if (reader.position !== bytes.length) throw new PickleError('there are bytes after the state')
     return refs
   })
 }
@@ -189,12 +189,12 @@ function readerOf(bytes: Uint8Array): PickleReader {
 
 function startsWith(bytes: Uint8Array, head: Uint8Array): boolean {
   if (bytes.length < head.length) return false
-  // Backwards: the heads differ at their ends.
+  // Backwards, as the heads differ at their ends.
   for (let i = head.length - 1; i >= 0; i--) if (bytes[i] !== head[i]) return false
   return true
 }
 
-/** Reads the class pickle; '' where it is something else. */
+/** Reads the class pickle; '' if it is something else. */
 function loadClass(reader: PickleReader): string {
   const meta = reader.load()
   const type = meta instanceof Tuple && meta.items.length === 2 ? meta.items[0] : meta
@@ -209,7 +209,7 @@ function loadClass(reader: PickleReader): string {
 const textOf = (value: PickleValue): string =>
   value instanceof ByteString ? value.latin1 : typeof value === 'string' ? value : ''
 
-/** Finds the one string of bytes that the state pickle at `start` is, in a record of `total` bytes. */
+/** Locates the byte string that is the state pickle at `start`, in a record of `total` bytes. */
 function locate(bytes: Uint8Array, total: number, start: number): { off: number; len: number } {
   let pos = start
   if (bytes[pos] === op.PROTO) {
@@ -229,15 +229,15 @@ function locate(bytes: Uint8Array, total: number, start: number): { off: number;
   } else throw new PickleError('its state is not a string of bytes')
   const tail = total - off - len
   if (off > bytes.length || tail < 1) throw new PickleError('it ends in the middle of its data')
-  if (tail !== 1 && tail !== 3 && tail !== 6) throw new PickleError('something follows its data')
+  if (tail !== 1 && tail !== 3 && tail !== 6) throw new PickleError('there are bytes after its data')
   if (bytes.length === total) checkDataTail(bytes, off + len)
   return { off, len }
 }
 
-/** After the data: perhaps a memo number, then the end. */
+/** Checks the bytes after the data: an optional memo number, then STOP. */
 function checkDataTail(bytes: Uint8Array, start: number): void {
   const put = [0, op.STOP, 0, op.BINPUT, 0, 0, op.LONG_BINPUT][bytes.length - start]
-  if (bytes[start] !== put || bytes.at(-1) !== op.STOP) throw new PickleError('something follows its data')
+  if (bytes[start] !== put || bytes.at(-1) !== op.STOP) throw new PickleError('there are bytes after its data')
 }
 
 function orCorrupt<T>(oid: Oid, tid: Tid, read: () => T): T {

@@ -1,6 +1,6 @@
 /**
- * The records of a connection's view: the pending record of an object where there is one, else what the store has at the
- * view's moment. For data that is read without making an object of each record.
+ * The records of a connection's view: the pending record of an object if there is one, otherwise the store's at the
+ * view's moment. For data that is read without an object per record.
  */
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { RecordSource } from '../../store/changes.ts'
@@ -12,7 +12,7 @@ export class Records {
   readonly #pending: PendingRecords
   readonly #view: { readonly at: Tid }
 
-  /** @param view the moment that is read from the store; it may move on. */
+  /** @param view the moment at which the store is read; it may move. */
   constructor(store: Store, pending: PendingRecords, view: { readonly at: Tid }) {
     this.#store = store
     this.#pending = pending

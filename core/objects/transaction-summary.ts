@@ -1,10 +1,10 @@
 /**
- * What a transaction says in its extension about the inodes that it changed, so that a log of transactions reads no revisions:
+ * A summary, in a transaction's extension, of the inodes that it changed, so that a log of transactions reads no revisions:
  *
  *     {'zblkfs': {'files': n, 'directories': n, 'inodes': [oid, ...]}}
  *
  * `files` counts the changed inodes that are not directories, `inodes` has the first {@link INODES_MAX} of all, files first. A
- * transaction without a summary was copied from another database, or made by another program: its revisions tell.
+ * transaction without a summary was copied from another database or made by another program: its revisions must be read.
  */
 import { oid as toOid, type Oid } from '../../store/ids.ts'
 import type { Persistent } from './persistent.ts'
@@ -15,7 +15,7 @@ import { PickleReader } from './pickle/reader.ts'
 import type { PickleValue } from './pickle/value.ts'
 import { PickleWriter } from './pickle/writer.ts'
 
-/** More inodes are counted, not named. */
+/** Maximum number of inodes that are named; the others are only counted. */
 export const INODES_MAX = 1000
 
 const KEY = 'zblkfs'
@@ -26,10 +26,10 @@ export interface TransactionSummary {
   readonly inodes: readonly Oid[]
 }
 
-/** What a changed mapping is to a summary. */
+/** The kind of a changed mapping. */
 export type InodeKind = 'file' | 'directory' | 'other'
 
-/** Undefined for an object that is no mapping. */
+/** Undefined for an object that is not a mapping. */
 export function inodeKindOf(object: Persistent): InodeKind | undefined {
   if (!(object instanceof PersistentMapping)) return undefined
   if (!object.has('mode')) return 'other'
@@ -77,7 +77,7 @@ export function summaryIn(extension: Uint8Array): TransactionSummary | undefined
   return { files, directories, inodes: inodes.map(toOid) }
 }
 
-/** Undefined for an extension that is no pickle: another program's may be anything. */
+/** Undefined if the extension is not a pickle: another program's may be anything. */
 function decode(extension: Uint8Array): PickleValue | undefined {
   try {
     const value = new PickleReader(extension).load()

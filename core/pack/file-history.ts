@@ -1,10 +1,10 @@
 /**
- * Attributes a database's history to its files: the bytes that only past states of a file need, so that packing to the
- * present gives them back.
+ * Attributes a database's history to its files: the bytes needed only by past states of each file, which a pack to the
+ * present would free.
  *
- * Every object that any kept state leads to is visited, breadth first from the root. Objects below an inode's ZBigFile
- * belong to that inode. Revisions that the present does not show are history; of the bytes that revisions share, those count
- * that no present revision has, and once per file. A scratch database holds what is remembered, so memory is bounded.
+ * Every object reachable from any kept state is visited, breadth first from the root. Objects below an inode's ZBigFile
+ * belong to that inode. Revisions that the present does not show are history; shared bytes count once per file, if no present revision has them.
+ * State is in a scratch database, so memory is bounded.
  */
 import type { RevisionReader, StoredRevision } from '../../store/capabilities.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
@@ -18,7 +18,7 @@ import { PathResolver, type Place, ShownPath } from '../tree/shown-path.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { mark } from './mark.ts'
 
-/** A file that the present does not have any more. */
+/** A file that exists only in the past. */
 export interface GoneFile {
   /** Its last path, as far as it is known, shortened if it is long; one character per byte. */
   readonly path: string
@@ -98,7 +98,7 @@ export class FileHistory {
     }
   }
 
-  /** What only the past needs of a file, by its inode's oid, in bytes. */
+  /** The bytes of a file, by its inode's oid, that only the past needs. */
   bytesOf(inode: Oid): number {
     const ownBytes = this.#ownBytesOf.get(inode)
     if (ownBytes === undefined) return 0
@@ -113,7 +113,7 @@ export class FileHistory {
     return ownBytes + units * this.#reader.unitBytes
   }
 
-  /** The files that only the past has. */
+  /** The files that exist only in the past. */
   async *gone(): AsyncGenerator<GoneFile> {
     const owners = this.#db.prepare<[], number>('SELECT owner FROM file ORDER BY owner').pluck()
     for (const owner of owners.all().map(toOid))
@@ -146,7 +146,7 @@ export class FileHistory {
     }
   }
 
-  /** Notes what a revision refers to; resolves to whether it is of an inode that has data. */
+  /** Records the references of a revision; resolves to whether it is an inode with data. */
   async #reachFrom(revision: StoredRevision, owner: number): Promise<boolean> {
     const record = await this.#record(revision)
     if (record === undefined) return false
@@ -172,7 +172,7 @@ export class FileHistory {
     return `/${path === undefined ? unknown(inode).text : path.text}`
   }
 
-  /** An inode's last place: it loses its name when that is removed. The root is its own parent. */
+  /** An inode's last place: its record loses the name when that is removed. The root is its own parent. */
   async #placeOf(inode: Oid): Promise<Place | ShownPath> {
     for await (const revisions of this.#reader.revisions([inode], this.#upTo))
       for (const revision of revisions) {

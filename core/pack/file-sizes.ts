@@ -6,17 +6,17 @@ import { MomentView } from '../history/moment-view.ts'
 const { S_IFMT, S_IFREG } = constants
 
 export interface FileSize {
-  /** Of its inode. */
+  /** The inode's oid. */
   readonly oid: Oid
   /** From the root, with a leading slash, one character per byte; shortened if it is long (core/tree/shown-path.ts). */
   readonly path: string
-  /** The length that programs see. */
+  /** The length shown to programs. */
   readonly sizeBytes: bigint
-  /** What is stored of it now. */
+  /** The number of bytes stored for it now. */
   readonly storedBytes: number
 }
 
-/** The files of the present state, directory by directory. A file with several names comes several times. */
+/** The files of the present state, directory by directory. A file with several names is listed several times. */
 export async function* fileSizes(store: Store): AsyncGenerator<FileSize> {
   const view = await MomentView.open(store, await store.lastTid())
   for await (const { path, inode } of view.walk())

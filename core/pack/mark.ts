@@ -1,11 +1,10 @@
 /**
- * Finds what can be reached from the root object through any kept revision of the objects on the way. That is
- * slightly more than the kept moments need (an object may be reached by a way that no single moment shows), but simple
- * and safe. A store that packs imports this module (store/capabilities.ts, `MarkModule`).
+ * Finds the objects reachable from the root through any kept revision of the objects on the path. That is slightly more
+ * than the kept moments need (no single moment may have the whole path), but simple and safe. A store that packs imports this module (store/capabilities.ts, `MarkModule`).
  *
- * Two bitmaps hold the objects found and those still to be read, so that memory is bounded. Objects are read in the order
- * of their oids, round after round, as neighbours lie together in the database. Blocks and chunks of data, nearly
- * all objects of a database, refer to nothing and are not read.
+ * Two bitmaps hold the objects found and those still to be read, so that memory is bounded. Objects are read in the order of
+ * their oids, round after round, as neighbours are stored together. Blocks and chunks of data, which are nearly all
+ * objects of a database, have no references and are not read.
  */
 import type { Mark, RevisionReader } from '../../store/capabilities.ts'
 import { CorruptRecordError, StoreError } from '../../store/errors.ts'
@@ -15,14 +14,14 @@ import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { Ref } from '../objects/pickle/value.ts'
 import { references, ZBLK0, ZDATA } from '../objects/record.ts'
 
-/** Objects read at once. */
+/** Objects read together. */
 const BATCH_OBJECTS = 64
-/** Records in memory at once. */
+/** Maximum number of records in memory. */
 const BATCH_RECORDS = 64
 
 export const mark: Mark = async (reader, kept, upTo, pause = () => undefined) => {
   if (!(await hasRevision(reader, ROOT_OID, upTo)))
-    throw new StoreError('the database has no root object, so nothing in it can be told from garbage')
+    throw new StoreError('the database has no root object, so all of it would be garbage')
   const reached = new PagedBitmap()
   const waiting = new PagedBitmap()
   try {
@@ -63,7 +62,7 @@ async function hasRevision(reader: RevisionReader, oid: Oid, upTo: Tid): Promise
   return false
 }
 
-/** Removes the first objects in `[from, end)` from the set. */
+/** Removes and returns the first objects in `[from, end)` of the set. */
 function takeBatch(waiting: PagedBitmap, from: number, end: number): readonly number[] {
   const batch: number[] = []
   for (let oid = waiting.find(true, from, end); oid < end; oid = waiting.find(true, oid + 1, end)) {

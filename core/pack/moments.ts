@@ -1,4 +1,4 @@
-/** The moments that a pack keeps: those that tags name, and those given in words. */
+/** The moments that a pack keeps: tagged ones, and those given by the user. */
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -20,13 +20,13 @@ export async function superblockAt(store: Store, at: Tid): Promise<Superblock | 
   }
 }
 
-/** The transaction whose state a moment shows; TID_NONE before the first. */
+/** The newest transaction at or before a moment; TID_NONE before the first. */
 export async function newestUpTo(store: Store, moment: Tid): Promise<Tid> {
   for await (const { tid } of store.transactions({ upTo: moment, reverse: true, limit: 1 })) return tid
   return TID_NONE
 }
 
-/** The moments that stored tags name. @throws CorruptRecordError for a tag that is not a transaction. */
+/** The moments of stored tags. @throws CorruptRecordError for a tag that is not a transaction. */
 export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
   const superblock = await superblockAt(store, await store.lastTid())
   const tags: Tid[] = []
@@ -35,7 +35,7 @@ export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
   return tags
 }
 
-/** The moment from which history is kept: TID_NONE for all of it, TID_MAX for none. */
+/** The moment from which history is kept: TID_NONE keeps all, TID_MAX none. */
 export function historyStart({ keepMs }: Retention, nowMs: number = Date.now()): Tid {
   if (keepMs === 0) return TID_MAX
   if (keepMs === Number.POSITIVE_INFINITY) return TID_NONE

@@ -1,7 +1,7 @@
 /**
- * Packing a database: history before a moment and objects that nothing reaches are dropped, and their room goes back
- * to the host's filesystem, while the database is in use. This file decides which moments are kept, mark.ts which objects
- * are reached; dropping is the store's (store/capabilities.ts, `Packing`).
+ * Packs a database: drops history before a moment, and unreachable objects, and returns their space to the host's
+ * filesystem, while the database is in use. This file decides which moments are kept, mark.ts which objects are
+ * reachable; the store drops the rest (store/capabilities.ts, `Packing`).
  *
  * A moment may come into use while the pack begins. So:
  *
@@ -11,7 +11,7 @@
  *    stored, as the disk is full, stays prepared, and the moments whose bytes it shares are kept.
  * 4. The moments in use are asked for again: one that was being opened during step 2 is kept as well.
  *
- * Only then anything is dropped. Later commits take bytes and objects from the present or from kept moments alone.
+ * Only then is anything dropped. Later commits refer only to bytes and objects of the present or of kept moments.
  */
 import { siblingModule } from '../../store/sibling-module.ts'
 import type { PackProgress, PackReport, Packing } from '../../store/capabilities.ts'
@@ -24,11 +24,11 @@ import { newestUpTo } from './moments.ts'
 const MARKER = siblingModule('mark', import.meta.url)
 
 export interface PackOptions {
-  /** The state at this moment is kept, and every later one; TID_NONE keeps all, TID_MAX the present alone. */
+  /** The states at this moment and later are kept; TID_NONE keeps all, TID_MAX only the present. */
   readonly from: Tid
   /**
-   * Earlier moments that are kept as well: tags, and those in use in this process. Called twice. Those that
-   * other processes use are known to the store.
+   * Earlier moments to keep as well: tags, and those in use in this process. Called twice. The store knows the moments
+   * in use by other processes.
    */
   readonly moments?: () => Promise<readonly Tid[]>
   /**
@@ -38,24 +38,24 @@ export interface PackOptions {
   readonly settle?: () => Promise<readonly Tid[]>
   /** How long to rest after each piece of work, as a multiple of the time that it took; none if absent. */
   readonly rest?: number
-  /** Room that need not be given back, for what is written next, in bytes; none if absent. */
+  /** Free space to keep for the next writes, in bytes; none if absent. */
   readonly spareBytes?: number
   readonly onProgress?: (progress: PackProgress) => void
-  /** Ends the pack early. What is done is done. */
+  /** Ends the pack early, without undoing what is done. */
   readonly signal?: AbortSignal
 }
 
-/** Every field can be sent as JSON. */
+/** Every field can be serialised as JSON. */
 export interface PackResult extends PackReport {
-  /** The oldest moment of the history, tags and moments in use aside: before the pack, and now. 16 hex digits. */
+  /** The oldest moment of the history before and after the pack, without tags and moments in use. 16 hex digits. */
   readonly historyFromBefore: string
   readonly historyFrom: string
 }
 
 /**
- * Packs a database; one pack of a database at a time.
- * @throws CorruptRecordError for a record whose references cannot be read: then nothing was dropped; StoreError; the
- *   signal's reason. Nothing that is kept is lost.
+ * Packs a database. Only one pack of a database may run at a time.
+ * @throws CorruptRecordError for a record whose references cannot be read: nothing was dropped then; StoreError; the
+ *   signal's reason. Nothing kept is lost.
  */
 export async function pack(store: Store, options: PackOptions): Promise<PackResult> {
   const { rest = 0, spareBytes = 0, onProgress = () => {}, signal } = options
@@ -70,18 +70,18 @@ export async function pack(store: Store, options: PackOptions): Promise<PackResu
 /** @throws StoreError if a store cannot be packed. */
 export function packingOf(store: Store): Packing {
   const { packing } = store.capabilities
-  if (packing === undefined) throw new StoreError(`${store.name} cannot be packed: it is only read`)
+  if (packing === undefined) throw new StoreError(`${store.name} cannot be packed: it is read-only`)
   return packing
 }
 
-/** Records which moments are kept, so that no other one comes into use. */
+/** Records which moments are kept, so that no others can be opened. */
 async function settleMoments(store: Store, packing: Packing, options: PackOptions): Promise<KeptMoments> {
   const { moments = () => Promise.resolve([]), settle = () => Promise.resolve([]) } = options
   const pinned = async (): Promise<readonly Tid[]> => (await store.capabilities.pinning?.pinned()) ?? []
   let shared = await settle()
   const before = await packing.kept()
   const newest = await newestUpTo(store, options.from)
-  // What an earlier pack has forgotten does not come back.
+  // Moments that an earlier pack has dropped stay dropped.
   const from = newest > before.from ? newest : before.from
   let kept: KeptMoments | undefined
   for (let round = 0; round < 2; round++) {

@@ -26,7 +26,7 @@ export class Directory {
     throw connection.corrupt(inode.oid, 'a directory has no tree of entries')
   }
 
-  /** Gives a new directory's inode its entries, none at first. @throws ReadOnlyError. */
+  /** Creates the empty entries of a new directory's inode. @throws ReadOnlyError. */
   static async create(connection: Connection, inode: Inode, parent: Inode): Promise<Directory> {
     const tree = await connection.create(OOBTree)
     inode.entries = tree.ref
@@ -40,7 +40,7 @@ export class Directory {
     return value === undefined ? undefined : this.#refOf(value).oid
   }
 
-  /** Enters or replaces a name. */
+  /** Adds or replaces a name. */
   async set(name: string, inode: Inode): Promise<void> {
     await this.#tree.set(new ByteString(name), inode.ref)
   }
@@ -54,7 +54,7 @@ export class Directory {
     return (await this.#tree.minKey()) === undefined
   }
 
-  /** The first entries after a name (from the start where it is undefined), at most `limit`; none at the end. */
+  /** At most `limit` entries after a name (from the start if undefined); empty at the end. */
   async after(name: string | undefined, limit: number): Promise<readonly NamedInode[]> {
     const found: NamedInode[] = []
     let lo = name === undefined ? undefined : new ByteString(name)

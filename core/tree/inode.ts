@@ -1,20 +1,20 @@
 /**
- * An inode: everything about a file, directory or link but its name, in a PersistentMapping.
+ * An inode: everything about a file, directory or link except its name, in a PersistentMapping.
  *
  * | key                              | value                                                       |
  * |----------------------------------|-------------------------------------------------------------|
  * | mode uid gid nlink size rdev     | int; `mode` as st_mode, with the type bits                   |
  * | atime mtime ctime birthtime      | int, nanoseconds since 1970                                  |
- * | stored                           | int: bytes that the file's data takes, for st_blocks         |
- * | target                           | bytes: where a symbolic link leads                           |
+ * | stored                           | int: stored bytes of the file's data, for st_blocks          |
+ * | target                           | bytes: the target of a symbolic link                         |
  * | xattrs                           | dict of bytes to bytes; absent if there are none          |
  * | data                             | ref ZBigFile: a regular file's, once it has been written     |
  * | entries                          | ref OOBTree: a directory's                                   |
- * | parent, name                     | ref inode, bytes: the directory and the name that it was     |
- * |                                  | entered by last; absent if that name is gone              |
+ * | parent, name                     | ref inode, bytes: the directory and name that it was last    |
+ * |                                  | given; absent if that name was removed                       |
  *
- * A directory's `parent` is always right. Everything else about `parent` and `name` is a hint, by which changed inodes
- * are named without a search: another name of the same inode may be gone or there, so it is compared with the entries.
+ * A directory's `parent` is always correct. Otherwise `parent` and `name` are hints that name changed inodes without a
+ * search: an inode may have lost or gained other names, so a hint is compared with the directory's entries.
  */
 import type { Oid } from '../../store/ids.ts'
 import type { Connection } from '../objects/connection.ts'
@@ -43,14 +43,14 @@ export class Inode {
     this.#mapping = mapping
   }
 
-  /** The inode of an oid, a ghost perhaps. @throws CorruptRecordError where something else has that oid. */
+  /** The inode with an oid, possibly a ghost. @throws CorruptRecordError if that object is not an inode. */
   static at(connection: Connection, oid: Oid): Inode {
     const object = connection.get(oid, PersistentMapping.CLASS_NAME)
     if (!(object instanceof PersistentMapping)) throw connection.corrupt(oid, 'an inode is not a mapping')
     return new Inode(object)
   }
 
-  /** A new inode with an oid of its own. @throws ReadOnlyError. */
+  /** A new inode with a new oid. @throws ReadOnlyError. */
   static async create(
     connection: Connection,
     { mode, uid, gid, nlink, rdev = 0, timeNs }: NewInode,
@@ -70,12 +70,12 @@ export class Inode {
     return this.#mapping.ref
   }
 
-  /** The object that it is kept in. */
+  /** The object that contains it. */
   get object(): PersistentMapping {
     return this.#mapping
   }
 
-  /** Loads it; afterwards it can be used until the event loop's next turn. */
+  /** Loads it; it can be used until the next turn of the event loop. */
   activate(): Promise<void> {
     return this.#mapping.activate()
   }
@@ -165,7 +165,7 @@ export class Inode {
     this.#mapping.set('entries', value)
   }
 
-  /** The inode of the directory that it is in, of a file by its last name; the root's is the root. */
+  /** The inode of its directory, for a file that of its last name; the root's is the root. */
   get parent(): Ref | undefined {
     return this.#ref('parent')
   }
@@ -173,19 +173,19 @@ export class Inode {
     this.#mapping.set('parent', value)
   }
 
-  /** The name that it was entered by last, one character per byte. */
+  /** The name that it was last given, one character per byte. */
   get name(): string | undefined {
     const value = this.#mapping.get('name')
     return value instanceof ByteString ? value.latin1 : undefined
   }
 
-  /** Notes the name that it was entered by. */
+  /** Records a name that it is given. */
   named(parent: Ref, name: string): void {
     this.#mapping.set('parent', parent)
     this.#mapping.set('name', new ByteString(name))
   }
 
-  /** Forgets a name that is gone, if it is the one that was noted. */
+  /** Removes the recorded name if it is this one. */
   unnamed(parent: Oid, name: string): void {
     if (this.name !== name || this.parent?.oid !== parent) return
     this.#mapping.delete('name')
@@ -248,7 +248,7 @@ export class Inode {
   }
 }
 
-/** An integer as records are read: a number while it is a safe one. */
+/** An integer in the form read from records: a number if it is a safe integer. */
 function shortest(value: bigint): number | bigint {
   const number = Number(value)
   return Number.isSafeInteger(number) ? number : value

@@ -1,5 +1,5 @@
 /**
- * Where a filesystem begins: `root mapping['zblkfs']`, a PersistentMapping.
+ * The entry point of a filesystem: `root mapping['zblkfs']`, a PersistentMapping.
  *
  * | key     | value                                                                            |
  * |---------|----------------------------------------------------------------------------------|
@@ -7,8 +7,8 @@
  * | root    | ref inode: the root directory                                                    |
  * | orphans | ref LOBTree: inode number -> ref inode: unlinked, but still in use               |
  * | tags    | ref OOBTree: name (bytes) -> tid as int                                          |
- * | bytes   | int: the sum of all inodes' `stored`                                             |
- * | inodes  | int: how many there are, orphans included                                        |
+ * | bytes   | int: the total of all inodes' `stored`                                           |
+ * | inodes  | int: their number, including orphans                                             |
  */
 import { constants } from 'node:fs'
 import { CannotOpenError } from '../../store/errors.ts'
@@ -54,12 +54,12 @@ export class Superblock {
     const version = mapping.get('version')
     if (version !== VERSION)
       throw new CannotOpenError(
-        `${name} has a filesystem of another version than ${VERSION}: use the zblkfs that made it`,
+        `${name} has a filesystem of another version than ${VERSION}: use the zblkfs that created it`,
       )
     return new Superblock(connection, mapping)
   }
 
-  /** Makes a filesystem with an empty root directory in a database that has no objects; nothing is committed. */
+  /** Creates a filesystem with an empty root directory in an empty database, without a commit. */
   static async create(
     connection: Connection,
     owner: { uid: number; gid: number },
@@ -84,7 +84,7 @@ export class Superblock {
     const root = Inode.at(this.#connection, oid)
     const isOther = await root.activate().then(
       () => (root.mode & S_IFMT) !== S_IFDIR,
-      // Damage is reported by what reads it.
+      // The reader of damaged data reports it.
       () => false,
     )
     if (isOther)
@@ -94,7 +94,7 @@ export class Superblock {
     return oid
   }
 
-  /** Where the root directory should be. */
+  /** The reference to the root directory. */
   async rootRef(): Promise<Ref> {
     await this.#mapping.activate()
     return this.#ref('root')
@@ -122,7 +122,7 @@ export class Superblock {
     await this.#mapping.activate()
     const tree = this.#connection.resolve(this.#ref('orphans'))
     if (tree instanceof LOBTree) return tree
-    throw this.#mapping.corrupt('the orphans are in no tree')
+    throw this.#mapping.corrupt('the orphans are not in a tree')
   }
 
   /** From name to transaction. */
@@ -130,22 +130,22 @@ export class Superblock {
     await this.#mapping.activate()
     const tree = this.#connection.resolve(this.#ref('tags'))
     if (tree instanceof OOBTree) return tree
-    throw this.#mapping.corrupt('the tags are in no tree')
+    throw this.#mapping.corrupt('the tags are not in a tree')
   }
 
-  /** Changes nothing, but makes a transaction of its own possible: one that has only a message. */
+  /** Marks the superblock as changed, for a transaction that has only a message. */
   async touch(): Promise<void> {
     await this.#mapping.activate()
     this.#mapping.set('version', VERSION)
   }
 
-  /** The transaction that a tag names; undefined if it does not exist. */
+  /** The transaction of a tag; undefined if there is no such tag. */
   async tag(name: string): Promise<Tid | undefined> {
     const value = await (await this.tags()).get(new ByteString(name))
     return value === undefined ? undefined : this.#tagged(name, value)
   }
 
-  /** Gives a name to a transaction. */
+  /** Sets a tag. */
   async setTag(name: string, at: Tid): Promise<void> {
     await (await this.tags()).set(new ByteString(name), at)
   }
@@ -155,7 +155,7 @@ export class Superblock {
     return await (await this.tags()).delete(new ByteString(name))
   }
 
-  /** Every tag, in the order of the names. @throws CorruptRecordError for one that is not a transaction. */
+  /** All tags, in the order of their names. @throws CorruptRecordError for one that is not a transaction. */
   async *allTags(): AsyncGenerator<{ readonly name: string; readonly tid: Tid }> {
     for await (const [key, value] of (await this.tags()).range())
       if (key instanceof ByteString) yield { name: key.latin1, tid: this.#tagged(key.latin1, value) }

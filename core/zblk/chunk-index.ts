@@ -1,8 +1,8 @@
 /**
- * Where a ZBlk1's chunks are: offsets and oids in two flat arrays, read off its chunktab; and the **recursive
- * deactivation** that goes with it. Reading a block must keep nothing in memory but the ZBlk1 and its chunktab as a
- * ghost, so each bucket becomes a ghost as soon as its entries are taken, and each node when its children are done,
- * at any depth, also where it was in memory before. Changed objects stay.
+ * Reads the positions of a ZBlk1's chunks from its chunktab into two flat arrays of offsets and oids; and the **recursive
+ * deactivation** that goes with it. Reading a block must leave only the ZBlk1 and its chunktab, a ghost, in memory, so
+ * each bucket becomes a ghost as soon as its entries are read, and each node after its children, at any depth, even if it
+ * was in memory before. Changed objects stay.
  */
 import { isBucketOf } from '../btree/bucket.ts'
 import { IO } from '../btree/kind.ts'
@@ -12,7 +12,7 @@ import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { oid as oidOf, type Oid } from '../../store/ids.ts'
 import { ZData, type ZBlk1 } from './zblk.ts'
 
-/** Chunk i begins at `offs[i]` of its block and is the ZData `oids[i]`. Offsets ascend. */
+/** Chunk i begins at `offs[i]` of its block; its ZData is `oids[i]`. Offsets ascend. */
 export interface ChunkIndex {
   readonly offs: Int32Array
   readonly oids: Float64Array
@@ -21,10 +21,10 @@ export interface ChunkIndex {
 /** The ZData of chunk `i`. */
 export const oidAt = ({ oids }: ChunkIndex, i: number): Oid => oidOf(oids[i] ?? 0)
 
-/** Buckets loaded at once: those of a whole block as writers cut it. */
+/** Buckets loaded together: those of a whole block in the usual layout. */
 const GROUP = 32
 const MAX_DEPTH = 32
-/** An index of more would take more memory than the block is worth: writers cut the largest block into 65,536. */
+/** Maximum number of chunks, to bound memory: in the usual layout the largest block has 65,536. */
 const CHUNKS_MAX = 1 << 20
 
 interface Collected {
@@ -50,10 +50,10 @@ async function collect(
   depth: number,
 ): Promise<void> {
   if (depth > MAX_DEPTH) throw node.corrupt(`it is deeper than ${MAX_DEPTH} nodes, so it has a loop`)
-  // Another reader of the block may deactivate what this one has just loaded.
+  // Another reader of the block may deactivate a node that was just loaded.
   while (node.status === 'ghost') await node.activate()
   const { inlined, children } = node.content
-  if (children.length === 0 && depth > 1) throw node.corrupt('a node within a tree has no children')
+  if (children.length === 0 && depth > 1) throw node.corrupt('an inner node has no children')
   if (inlined !== undefined) take(node, inlined.keys, inlined.values, collected, blksize)
   for (let i = 0; i < children.length; i += GROUP) {
     const group = children.slice(i, i + GROUP).map(ref => node.jar.resolve(ref))
@@ -62,8 +62,8 @@ async function collect(
       if (isBucketOf(child, IO)) {
         while (child.status === 'ghost') await child.activate()
         const { keys, values } = child.entries
-        // So each step of the walk takes chunks, however often nodes refer to one another.
-        if (keys.length === 0) throw child.corrupt('a bucket of a tree is empty')
+        // So each step of the walk consumes chunks, however often nodes refer to one another.
+        if (keys.length === 0) throw child.corrupt('it is an empty bucket of a tree')
         take(child, keys, values, collected, blksize)
         child.deactivate()
       } else if (isNodeOf(child, IO)) await collect(child, collected, blksize, depth + 1)
@@ -84,7 +84,7 @@ function take(
     const value = values[i]
     if (!(value instanceof Ref) || value.className !== ZData.CLASS_NAME)
       throw from.corrupt(`the chunk at ${key} is not a reference to a ZData`)
-    if (key < 0 || key >= blksize) throw from.corrupt(`a chunk begins at ${key}, outside of the block`)
+    if (key < 0 || key >= blksize) throw from.corrupt(`a chunk begins at ${key}, outside the block`)
     if (offs.length >= CHUNKS_MAX) throw from.corrupt(`a block has more than ${CHUNKS_MAX} chunks`)
     if (key <= (offs.at(-1) ?? -1)) throw from.corrupt(`the chunk at ${key} does not ascend`)
     offs.push(key)

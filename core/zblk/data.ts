@@ -1,5 +1,5 @@
 /**
- * The data of ZData and ZBlk0 records, read without objects: from the pending record, else from the store.
+ * Reads the data of ZData and ZBlk0 records without objects: from the pending record, else from the store.
  */
 import { shortLivedBytes } from '../bytes.ts'
 import type { Records } from '../objects/records.ts'
@@ -19,7 +19,7 @@ import type { RecordSlice, RecordSource } from '../../store/changes.ts'
 /** Bytes in memory, or in a stored record. */
 export type Body = readonly Uint8Array[] | RecordSlice
 
-/** The data of a record, where it is. */
+/** The data of a record, in memory or in the store. */
 export interface StoredData {
   readonly body: Body
   /** In bytes. */
@@ -28,7 +28,7 @@ export interface StoredData {
   readonly tid: Tid
 }
 
-/** Finds an object's data, without reading it. @throws ObjectNotFoundError, CorruptRecordError. */
+/** Locates an object's data without reading it. @throws ObjectNotFoundError, CorruptRecordError. */
 export async function findData(records: Records, oid: Oid): Promise<StoredData> {
   const pending = records.pending(oid)
   if (pending !== undefined) return pendingData(pending, oid)
@@ -41,7 +41,7 @@ export async function findData(records: Records, oid: Oid): Promise<StoredData> 
   return { body: { oid, tid: part.tid, off, len }, len, tid: part.tid }
 }
 
-/** The data of many objects, each whole. @throws ObjectNotFoundError, CorruptRecordError. */
+/** The whole data of many objects. @throws ObjectNotFoundError, CorruptRecordError. */
 export async function loadData(records: Records, oids: readonly Oid[]): Promise<Uint8Array[]> {
   const found: (Uint8Array | undefined)[] = []
   const stored: number[] = []
@@ -65,7 +65,7 @@ export async function loadData(records: Records, oids: readonly Oid[]): Promise<
   return found as Uint8Array[]
 }
 
-/** Bytes `[off, off + len)` of data, in pieces; fewer where it ends. `into`: memory for as many that may be used. */
+/** Bytes `[off, off + len)` of data as pieces, cut at its end. `into`: memory of that length, which may be used. */
 export async function readBody(
   records: Records,
   body: Body,
@@ -77,7 +77,7 @@ export async function readBody(
   return 'oid' in part ? [await readSlice(records, part, into)] : [copied(part)]
 }
 
-/** Bytes `[off, off + len)` of a body as a body; fewer where it ends. Copies nothing. */
+/** Bytes `[off, off + len)` of a body as a body, cut at its end. Copies nothing. */
 export function cutBody(body: Body, off: number, len: number): Body {
   if ('oid' in body) {
     const from = Math.min(off, body.len)
@@ -102,7 +102,7 @@ export function bodyBytes(body: Body): number {
   return bytes
 }
 
-/** A record of data that is in memory or stored. */
+/** The record of data in memory or in the store. */
 export const dataRecord = (className: DataClass, body: Body): RecordSource => ({
   ...encodeDataHead(className, bodyBytes(body)),
   body,
@@ -121,10 +121,10 @@ async function readSlice(
 
 const NOTHING = new Uint8Array(0)
 
-/** Memory of pending data is used again when it is stored. */
+/** Copies pending data, as its memory is reused once it is stored. */
 const copied = (body: readonly Uint8Array[]): Uint8Array => Buffer.concat(body)
 
-/** A pending record's data: its body, or within its head where an object was serialised as a whole. */
+/** A pending record's data: its body, or part of its head if an object was serialised whole. */
 function pendingData({ head, body }: RecordSource, oid: Oid): StoredData {
   const data = body ?? [decodeData(head, oid, TID_NONE)]
   return { body: data, len: bodyBytes(data), tid: TID_NONE }

@@ -1,8 +1,8 @@
 /**
- * Remembers, per block, where its data lies, within a bound of bytes, so that reading a few bytes of a block takes
- * one call to the store and not a walk through its tree.
+ * Caches the layout of blocks (where their data is stored), bounded in bytes, so that reading a few bytes of a block takes
+ * one call to the store instead of a walk through its tree.
  *
- * A layout that was found while the block changed must not be stored: the caller reads `epoch` before it looks for a
+ * A layout that was read while the block changed must not be cached: the caller reads `epoch` before it looks up a
  * layout, and passes it to `set`.
  */
 import { LRUCache } from 'lru-cache'
@@ -42,7 +42,7 @@ export class LayoutCache implements DerivedCache {
     return this.#layouts.calculatedSize
   }
 
-  /** Counts the changes of layouts. */
+  /** Counts changes of layouts. */
   get epoch(): number {
     return this.#epoch
   }

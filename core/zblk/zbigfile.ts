@@ -6,10 +6,10 @@ import { LOBTree } from '../btree/tree.ts'
 import { Persistent } from '../objects/persistent.ts'
 import { Ref, Tuple, type PickleValue } from '../objects/pickle/value.ts'
 
-/** The block size of files made here. */
+/** The block size of new files. */
 export const BLKSIZE = 2 << 20
 
-/** The largest block size that is accepted: a block must fit into memory easily. */
+/** Maximum block size: a block must fit easily into memory. */
 const MAX_BLKSIZE = 256 << 20
 
 export class ZBigFile extends Persistent {
@@ -29,7 +29,7 @@ export class ZBigFile extends Persistent {
     return this.#blktab
   }
 
-  /** Gives a new file its block size and its tree. */
+  /** Sets the block size and tree of a new file. */
   begin(blksize: number, blktab: LOBTree): void {
     this.changing()
     this.#blktab = blktab

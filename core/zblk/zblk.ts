@@ -2,11 +2,11 @@
  * Blocks of a file, in the two formats of wendelin.core (bigfile/file_zodb.py):
  *
  * - **ZBlk0**: the whole block's data in one record.
- * - **ZBlk1**: a tree, `chunktab`, from the offset in the block to a ZData each. Chunks do not overlap; where there
- *   is no chunk, the block is zero. Its own record changes with any of its chunks.
+ * - **ZBlk1**: a tree, `chunktab`, from offsets in the block to ZData objects. Chunks do not overlap; gaps between
+ *   chunks are zeros. Its own record changes with any of its chunks.
  *
- * Data is kept without the zeros that it ends with. Reading and writing files does not go through ZBlk0 and ZData
- * objects but uses their records; the objects are for access to single ones.
+ * Data is stored without trailing zeros. Reading and writing files uses records directly; ZBlk0 and ZData objects are
+ * for access to single ones.
  */
 import { Persistent } from '../objects/persistent.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
@@ -16,7 +16,7 @@ import { IOBTree } from '../btree/tree.ts'
 abstract class DataObject extends Persistent {
   #data: Uint8Array | undefined
 
-  /** Its bytes, not to be changed. */
+  /** Its bytes, which must not be changed. */
   get data(): Uint8Array {
     if (this.#data === undefined) throw this.ghostError()
     return this.#data
@@ -60,19 +60,19 @@ export class ZBlk1 extends Persistent {
   static readonly CLASS_NAME = 'wendelin.bigfile.file_zodb.ZBlk1'
   #chunktab: IOBTree | undefined
 
-  /** The tree of chunks, a ghost most of the time. */
+  /** The tree of chunks, usually a ghost. */
   get chunktab(): IOBTree {
     if (this.#chunktab === undefined) throw this.ghostError()
     return this.#chunktab
   }
 
-  /** Gives a new block its tree. */
+  /** Sets the tree of a new block. */
   setChunktab(chunktab: IOBTree): void {
     this.changing()
     this.#chunktab = chunktab
   }
 
-  /** Marks its record for the next transaction, as a change of one of its chunks does. */
+  /** Marks its record as changed, as for a change of one of its chunks. */
   markChanged(): void {
     this.changing()
   }

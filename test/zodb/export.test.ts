@@ -171,7 +171,7 @@ describe('an export', () => {
     expect(await failure('export', db, file, '--from', '0000000000000001')).toContain('has no transaction')
     expect(await failure('export', db, file, '--from', 'yesterday')).toContain('16 hex digits')
     expect(await failure('export', DATABASES[0]!.path, file)).toContain('is a ZODB database already')
-    expect(await failure('import', db, `${db}-2`)).toContain("is a zblkfs database")
+    expect(await failure('import', db, `${db}-2`)).toContain('is a zblkfs database')
     expect(await failure('import', DATABASES[0]!.path, file)).toContain('not a database that zblkfs knows')
   })
 

@@ -1,14 +1,14 @@
-/** What decoded values must be, so that code that walks them ends, and so that they can be written back. */
+/** Checks on decoded values: that walking them terminates, and that they can be written back. */
 import { PickleError } from './input.ts'
 import { Global, Opaque, Ref, Tuple, type PickleValue } from './value.ts'
 
-/** How many containers may lie inside one another. */
+/** Maximum nesting of containers. */
 export const DEPTH_MAX = 100
 
 /** Integers `[-INTEGER_END, INTEGER_END)` fit into the 255 bytes of a LONG1. */
 const INTEGER_END = 1n << 2039n
 
-/** Checks that a value has no cycles and does not nest too deeply. @throws PickleError */
+/** Checks that a value has no cycles and is not nested too deeply. @throws PickleError */
 export function checkDepth(value: PickleValue): void {
   check(value, () => undefined)
 }
@@ -18,7 +18,7 @@ export function checkWritable(value: PickleValue): void {
   check(value, unwritable)
 }
 
-/** Checks a value at the moment it becomes part of a state. @throws TypeError if the writer does not accept it. */
+/** Checks a value before it becomes part of a state. @throws TypeError if the writer does not accept it. */
 export function assertWritable(value: PickleValue): void {
   try {
     checkWritable(value)
@@ -28,7 +28,7 @@ export function assertWritable(value: PickleValue): void {
   }
 }
 
-/** Why the writer cannot write a value, apart from what is inside it; undefined if it can. */
+/** Why the writer cannot write a value, ignoring nested values; undefined if it can. */
 function unwritable(value: PickleValue): string | undefined {
   if (typeof value === 'number')
     return Number.isSafeInteger(value) ? undefined : `${value} is not an integer: use Float or bigint`
@@ -47,7 +47,7 @@ function unwritable(value: PickleValue): string | undefined {
 }
 
 function check(value: PickleValue, refuse: (value: PickleValue) => string | undefined): void {
-  /** How many levels a container has; NaN while that is being found out. */
+  /** The number of levels of each container; NaN while it is being computed. */
   const heights = new Map<PickleValue, number>()
   const measure = (value: PickleValue, depth: number): number => {
     const refused = refuse(value)
@@ -71,7 +71,7 @@ function check(value: PickleValue, refuse: (value: PickleValue) => string | unde
   measure(value, 0)
 }
 
-const TOO_DEEP = `values nest more than ${DEPTH_MAX} deep`
+const TOO_DEEP = `values are nested more than ${DEPTH_MAX} deep`
 
 function partsOf(value: PickleValue): readonly PickleValue[] | undefined {
   if (value instanceof Tuple) return value.items

@@ -1,19 +1,19 @@
-/** The bytes of pickles, read from the front; a length is checked before anything of that length is made. */
+/** Reads the bytes of pickles sequentially; a length is checked before anything of that length is allocated. */
 import { decodeText } from './text.ts'
 
-/** Bytes that are not a pickle, or not one that we understand. */
+/** Bytes that are not a pickle, or not a supported one. */
 export class PickleError extends Error {
   override readonly name = 'PickleError'
 }
 
-/** In bytes; V8's own bound on strings is twice that. */
+/** Maximum length of text in bytes; V8's limit of strings is twice that. */
 const TEXT_MAX = 2 ** 28
-/** In bytes: names of classes, decimal numbers. */
+/** Maximum length of names of classes and decimal numbers in bytes. */
 const LINE_MAX = 4096
-/** In bytes: ints. */
+/** Maximum length of ints in bytes. */
 const LONG_MAX = 1024
 
-/** Numbers are little-endian, the double apart. Every method throws a PickleError where the input is too short. */
+/** Numbers are little-endian, except the double. Every method throws a PickleError if the input is too short. */
 export class PickleInput {
   readonly #bytes: Buffer
   #pos = 0
@@ -24,7 +24,7 @@ export class PickleInput {
       : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
-  /** How many bytes were read. */
+  /** The number of bytes read. */
   get position(): number {
     return this.#pos
   }
@@ -34,7 +34,7 @@ export class PickleInput {
     return this.#bytes[this.#pos++]
   }
 
-  /** Steps over `len` bytes and returns where they begin. */
+  /** Skips `len` bytes and returns their position. */
   #take(len: number): number {
     const start = this.#pos
     if (len > this.#bytes.length - start) throw new PickleError('it ends in the middle of a value')
@@ -70,13 +70,13 @@ export class PickleInput {
     return this.#bytes.subarray(start, start + len)
   }
 
-  /** The next `len` bytes, a character for each. */
+  /** The next `len` bytes, one character per byte. */
   latin1(len: number): string {
     const start = this.#take(len)
     return len === 8 ? this.#latin1Of8(start) : this.#bytes.toString('latin1', start, start + len)
   }
 
-  /** Oids are by far the most frequent byte strings; this is several times as fast as Buffer's toString. */
+  /** For oids, by far the most frequent byte strings: several times as fast as Buffer's toString. */
   #latin1Of8(start: number): string {
     const byte = (i: number): number => this.#bytes[start + i] ?? 0
     return String.fromCharCode(byte(0), byte(1), byte(2), byte(3), byte(4), byte(5), byte(6), byte(7))
@@ -91,7 +91,7 @@ export class PickleInput {
     return text
   }
 
-  /** Up to the next newline, without it. */
+  /** The bytes up to the next newline, which is skipped. */
   line(): string {
     const start = this.#pos
     const end = this.#bytes.indexOf(0x0a, start)
@@ -118,7 +118,7 @@ export class PickleInput {
     return line === '00' || line === '01' ? line === '01' : decimal(line)
   }
 
-  /** A line of decimal digits and perhaps an `L`. */
+  /** A line of decimal digits, optionally followed by `L`. */
   decimalLong(): number | bigint {
     const line = this.line()
     return decimal(line.endsWith('L') ? line.slice(0, -1) : line)
@@ -126,7 +126,7 @@ export class PickleInput {
 }
 
 function decimal(digits: string): number | bigint {
-  if (!/^-?[0-9]+$/.test(digits)) throw new PickleError('a decimal number is none')
+  if (!/^-?[0-9]+$/.test(digits)) throw new PickleError('a decimal number is malformed')
   return integer(BigInt(digits))
 }
 

@@ -1,5 +1,5 @@
 /**
- * The opcodes of the pickle protocols 1 to 3, binary ones and the few textual ones that protocol 1 still writes.
+ * The opcodes of pickle protocols 1 to 3: the binary ones, and the few textual ones that protocol 1 still uses.
  * Source: the comments of Python's Lib/pickletools.py.
  */
 export const MARK = 0x28

@@ -1,23 +1,23 @@
 /**
- * Reads pickles of the protocols 1 to 3 without executing anything.
+ * Reads pickles of protocols 1 to 3 without executing anything.
  *
  * A pickle is a program for a machine with a stack and a memo; this is the machine. Where Python's would call
- * something, this one makes an Opaque. Several pickles may follow one another in the bytes and share the memo,
- * as the two of a ZODB record do.
+ * something, this one creates an Opaque. Several consecutive pickles may share the memo, as the two of a ZODB
+ * record do.
  *
  * Input is not trusted. Every step consumes input, every length is checked before anything of that length is
- * made, and what one record can make is bounded (`VALUES_MAX`); so time and memory are bounded by the input's
- * length. checkDepth checks the structure of the result. Every fault is a PickleError.
+ * allocated, and the number of values per record is bounded (`VALUES_MAX`); so time and memory are bounded by the
+ * input's length. checkDepth checks the structure of the result. Every fault is a PickleError.
  */
 import { oid, type Oid } from '../../../store/ids.ts'
 import { PickleError, PickleInput } from './input.ts'
 import * as op from './opcodes.ts'
 import { ByteString, Float, Global, Opaque, Ref, Tuple, type PickleValue } from './value.ts'
 
-/** How many values one record may make; a list, dictionary or object to be counts as `CONTAINER_COST`. */
+/** Maximum number of values per record; a list, dictionary or object counts as `CONTAINER_COST`. */
 const VALUES_MAX = 1 << 20
 const CONTAINER_COST = 16
-/** Longer byte strings stay views of the input. */
+/** Longer byte strings are views of the input. */
 const BYTE_STRING_MAX = 65_536
 
 /** The machine; {@link PickleReader.load} runs it once per pickle. */
@@ -41,7 +41,7 @@ export class PickleReader {
     return this.#input.position
   }
 
-  /** Runs one pickle up to its STOP and returns what it leaves. @throws PickleError */
+  /** Runs one pickle up to its STOP and returns the result. @throws PickleError */
   load(): PickleValue {
     const input = this.#input
     const stack = this.#stack
@@ -181,7 +181,8 @@ export class PickleReader {
         case op.BUILD: {
           const state = this.#pop()
           const target = this.#top()
-          if (!(target instanceof Opaque)) throw new PickleError('a state is set on what has none')
+          if (!(target instanceof Opaque))
+            throw new PickleError('a state is set on something other than an object')
           target.state = state
           break
         }
@@ -263,7 +264,7 @@ export class PickleReader {
     return new Opaque(callable, args)
   }
 
-  /** What a persistent id stands for. Source: ZODB/serialize.py, "Persistent references". */
+  /** The reference of a persistent id. Source: ZODB/serialize.py, "Persistent references". */
   #reference(id: PickleValue): Ref | Opaque {
     if (Array.isArray(id)) return this.#opaque(null, id)
     const [bytes, type] = id instanceof Tuple && id.items.length === 2 ? id.items : [id]
@@ -275,7 +276,7 @@ export class PickleReader {
   #append(values: readonly PickleValue[]): void {
     const target = this.#top()
     const items = target instanceof Opaque ? target.items : target
-    if (!Array.isArray(items)) throw new PickleError('items are appended to what is no list')
+    if (!Array.isArray(items)) throw new PickleError('items are appended to something other than a list')
     for (const value of values) items.push(value)
   }
 
@@ -287,12 +288,12 @@ export class PickleReader {
       const value = flat[i + 1] as PickleValue
       if (target instanceof Map) target.set(keyOf(key), value)
       else if (target instanceof Opaque) target.entries.push([key, value])
-      else throw new PickleError('items are set in what is no dictionary')
+      else throw new PickleError('items are set in something other than a dictionary')
     }
   }
 }
 
-/** Reads a persistent id's 8 bytes big-endian. */
+/** Decodes the 8 big-endian bytes of an oid. */
 function oidOf(value: PickleValue | undefined): Oid {
   if (!(value instanceof ByteString) || value.latin1.length !== 8)
     throw new PickleError('an oid is not 8 bytes')
@@ -307,10 +308,10 @@ function oidOf(value: PickleValue | undefined): Oid {
   return oid(high * 2 ** 32 + low)
 }
 
-/** A dictionary's key in the form in which a Map finds it. */
+/** A dictionary's key in the form used as a key of a Map. */
 function keyOf(key: PickleValue): PickleValue {
   if (key instanceof ByteString) return ByteString.key(key.latin1)
   if (Array.isArray(key) || key instanceof Map || key instanceof Uint8Array)
-    throw new PickleError('a dictionary has a key that cannot be one')
+    throw new PickleError('a dictionary has an unhashable key')
   return key
 }

@@ -1,14 +1,14 @@
-/** Python's text as bytes: UTF-8 in which a lone surrogate is encoded like any other character ("surrogatepass"). */
+/** Encodes Python's text: UTF-8 in which a lone surrogate is encoded like any other character ("surrogatepass"). */
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const SURROGATE = /(\xed[\xa0-\xbf][\x80-\xbf])/
 /** Longer texts, in bytes, are not searched for lone surrogates, each of which costs an object. */
 const SURROGATES_MAX = 65_536
 
-/** Decodes `[start, end)`; undefined if it is not such text. */
+/** Decodes `[start, end)`; undefined if it is not valid text. */
 export function decodeText(bytes: Buffer, start: number, end: number): string | undefined {
   const text = bytes.toString('utf8', start, end)
-  // What stands for bytes that are no UTF-8 may also be in the text itself.
+  // The replacement character may also be in the text itself.
   if (!text.includes('\ufffd')) return text
   const parts =
     end - start > SURROGATES_MAX

@@ -1,24 +1,24 @@
 /**
- * What a pickle's values are here.
+ * The representation of a pickle's values.
  *
- * | Python              | here                                                                      |
+ * | Python              | JavaScript                                                                |
  * |---------------------|---------------------------------------------------------------------------|
  * | None, True, False   | null, true, false                                                         |
- * | int                 | number while it is a safe integer, bigint beyond                          |
- * | float               | Float, so that 1.0 stays apart from 1                                     |
+ * | int                 | number if it is a safe integer, otherwise bigint                          |
+ * | float               | Float, so that 1.0 is distinct from 1                                     |
  * | str                 | string                                                                    |
- * | bytes, Python 2 str | ByteString up to 64 KiB, else a Uint8Array that looks into the record     |
+ * | bytes, Python 2 str | ByteString up to 64 KiB, else a Uint8Array, a view of the record          |
  * | tuple, list, dict   | Tuple, array, Map                                                         |
  * | persistent object   | Ref                                                                       |
  * | class               | Global                                                                    |
- * | anything else       | Opaque: the call that Python would make, which is not made here           |
+ * | anything else       | Opaque: the call that Python would make, which is never made              |
  */
 import type { Oid } from '../../../store/ids.ts'
 
 /** A reference to another object of the database. */
 export class Ref {
   readonly oid: Oid
-  /** `module.name`; '' where the record does not tell. */
+  /** `module.name`; '' if the record does not say. */
   readonly className: string
   constructor(oid: Oid, className: string) {
     this.oid = oid
@@ -52,7 +52,7 @@ export class Global {
   }
 }
 
-/** A Python tuple, told from a list by its class. */
+/** A Python tuple, as distinct from a list. */
 export class Tuple {
   readonly items: readonly PickleValue[]
   constructor(items: readonly PickleValue[]) {
@@ -69,8 +69,8 @@ export class Float {
 }
 
 /**
- * A string of bytes. As a dictionary's key it is always {@link ByteString.key}'s, one object per content, so
- * that a Map finds it; elsewhere compare `latin1`, whose order is that of the bytes.
+ * A byte string. As a dictionary's key it always comes from {@link ByteString.key}, one object per content, so
+ * that a Map finds it; elsewhere compare `latin1`, which has the same order as the bytes.
  */
 export class ByteString {
   /** One character per byte. */
@@ -84,7 +84,7 @@ export class ByteString {
     if (ByteString.#keys.get(latin1)?.deref() === undefined) ByteString.#keys.delete(latin1)
   })
 
-  /** The one object that stands for these bytes as a key of Maps. */
+  /** The unique object for these bytes, for keys of Maps. */
   static key(latin1: string): ByteString {
     const known = ByteString.#keys.get(latin1)?.deref()
     if (known !== undefined) return known
@@ -104,7 +104,7 @@ export class ByteString {
 }
 
 /**
- * An object that Python would make by a call: the call is kept as it is written and never made.
+ * An object that Python would create by a call. The call is recorded and never made.
  * A weak reference, or one to another database, is an Opaque without a `callable`, `args` its persistent id.
  */
 export class Opaque {
@@ -112,7 +112,7 @@ export class Opaque {
   readonly args: PickleValue
   /** The argument of `__setstate__`. */
   state: PickleValue = null
-  /** Values to be appended, and to be set by key. */
+  /** Values to be appended, or set by key. */
   readonly items: PickleValue[] = []
   readonly entries: [PickleValue, PickleValue][] = []
   constructor(callable: PickleValue, args: PickleValue) {
@@ -137,7 +137,7 @@ export type PickleValue =
   | Global
   | Opaque
 
-/** A dictionary's value for a name, which is text (Python 3) or bytes (Python 2). */
+/** The value of a dictionary's key that is text (Python 3) or bytes (Python 2). */
 export function entry(
   dictionary: ReadonlyMap<PickleValue, PickleValue>,
   name: string,

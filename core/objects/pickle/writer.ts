@@ -1,8 +1,8 @@
 /**
  * Writes pickles of protocol 3, byte for byte as Python 3's zodbpickle does for ZODB.
  *
- * Python writes an object that it meets again as a reference to the memo (BINGET), and tells "again" by
- * identity. So do we for Tuples, arrays, Maps and ByteStrings. By content we share what Python has as one object:
+ * Python writes an object that it meets again as a reference to the memo (BINGET), and compares objects by
+ * identity. So does this writer for Tuples, arrays, Maps and ByteStrings. It compares by content what Python shares:
  * - classes;
  * - an oid: every reference to an object carries the object's own `_p_oid`;
  * - text: the names in states are interned.
@@ -13,10 +13,10 @@ import { encodeText } from './text.ts'
 import { DEPTH_MAX } from './check-value.ts'
 import * as op from './opcodes.ts'
 
-/** How many items one SETITEMS or APPENDS carries. */
+/** Maximum number of items of a SETITEMS or APPENDS. */
 const BATCH = 1000
 
-// oxlint-disable-next-line no-control-regex -- they are characters like others
+// oxlint-disable-next-line no-control-regex -- control characters are ASCII too
 const ASCII = /^[\0-\x7f]*$/
 
 export class PickleWriter {
@@ -24,13 +24,13 @@ export class PickleWriter {
   #length = 0
   #memoized = 0
   #depth = 0
-  /** Memo numbers: of objects, and of what is shared by content. */
+  /** Memo numbers of objects, and of values shared by content. */
   readonly #objects = new Map<object, number>()
   readonly #oids = new Map<Oid, number>()
   readonly #classes = new Map<string, number>()
   readonly #texts = new Map<string, number>()
 
-  /** Appends a pickle of `value`. @throws TypeError for a value that no record can have. */
+  /** Appends a pickle of `value`. @throws TypeError for a value that cannot be pickled. */
   dump(value: PickleValue): this {
     this.#op(op.PROTO)
     this.#op(3)
@@ -39,7 +39,7 @@ export class PickleWriter {
     return this
   }
 
-  /** The bytes written; short ones share their memory with others. */
+  /** The bytes written; short results share an allocation. */
   bytes(): Uint8Array {
     return Buffer.from(this.#buffer.subarray(0, this.#length))
   }
@@ -58,7 +58,7 @@ export class PickleWriter {
   }
 
   #saveContainer(value: PickleValue): void {
-    if (++this.#depth > DEPTH_MAX) throw new TypeError(`values nest more than ${DEPTH_MAX} deep`)
+    if (++this.#depth > DEPTH_MAX) throw new TypeError(`values are nested more than ${DEPTH_MAX} deep`)
     if (value instanceof Tuple) {
       if (value.items.length === 0) this.#op(op.EMPTY_TUPLE)
       else this.#saveTuple(value)
@@ -88,12 +88,12 @@ export class PickleWriter {
     this.#raw(Buffer.from(hex.padStart(len * 2, '0'), 'hex').toReversed())
   }
 
-  /** Times, most of all. */
+  /** For times, mostly. */
   #saveInt64(value: bigint): void {
     this.#reserve(10)
     const start = this.#length + 2
     this.#buffer.writeBigInt64LE(value, start)
-    // Bytes at the end that repeat the sign are left out.
+    // Trailing bytes that repeat the sign are omitted.
     const sign = value < 0n ? 0xff : 0
     let len = 8
     const byte = (at: number): number => this.#buffer[start + at] ?? 0
@@ -136,7 +136,7 @@ export class PickleWriter {
     this.#memoize(this.#objects, value)
   }
 
-  /** The opcode and length before a string of bytes. */
+  /** Writes the opcode and length before a byte string. */
   #bytesOf(length: number): void {
     if (length <= 0xff) this.#number(op.SHORT_BINBYTES, length, 1)
     else this.#number(op.BINBYTES, length, 4)
@@ -152,7 +152,7 @@ export class PickleWriter {
     this.#memoize(this.#classes, className)
   }
 
-  /** The tuple of a reference is a new one each time, so it takes a memo number and is never met again. */
+  /** The tuple of a reference is new each time, so it takes a memo number that is never referred to. */
   #saveRef({ oid, className }: Ref): void {
     if (!this.#isMemoized(this.#oids, oid)) {
       this.#saveOid(oid)
@@ -215,7 +215,7 @@ export class PickleWriter {
     }
     if (!batched) this.#op(op.SETITEM)
     else {
-      // Python finds out only afterwards that a batch was the last: a full one is followed by an empty one.
+      // Python does not know in advance that a batch is the last: a full one is followed by an empty one.
       if (count % BATCH === 0) this.#op(op.MARK)
       this.#op(op.SETITEMS)
     }
@@ -263,7 +263,7 @@ export class PickleWriter {
     this.#length += bytes.length
   }
 
-  /** One byte for each character: short texts, for which a Buffer would cost more than the bytes. */
+  /** Writes one byte per character: for short texts, for which a Buffer would cost more. */
   #characters(text: string): void {
     this.#reserve(text.length)
     for (let i = 0; i < text.length; i++) this.#buffer[this.#length++] = text.charCodeAt(i)
