@@ -237,7 +237,8 @@ function locate(bytes: Uint8Array, total: number, start: number): { off: number;
 /** Checks the bytes after the data: an optional memo number, then STOP. */
 function checkDataTail(bytes: Uint8Array, start: number): void {
   const put = [0, op.STOP, 0, op.BINPUT, 0, 0, op.LONG_BINPUT][bytes.length - start]
-  if (bytes[start] !== put || bytes.at(-1) !== op.STOP) throw new PickleError('there are bytes after its data')
+  if (bytes[start] !== put || bytes.at(-1) !== op.STOP)
+    throw new PickleError('there are bytes after its data')
 }
 
 function orCorrupt<T>(oid: Oid, tid: Tid, read: () => T): T {
