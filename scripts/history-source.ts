@@ -13,7 +13,8 @@ import { listMounts, ownerOf } from '../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CannotOpenError } from '../store/errors.ts'
 import type { Tid } from '../store/ids.ts'
-import { recognise } from '../store/recognise.ts'
+import { canonicalName, isDatabaseUrl } from '../store/database-name.ts'
+import { isOwn, recognise } from '../store/recognise.ts'
 import { openDatabase, openForeignDatabase } from '../store/open-store.ts'
 import type { Store } from '../store/store.ts'
 import { CommandError } from './failure.ts'
@@ -54,6 +55,7 @@ interface Place {
 }
 
 export async function findPlace(place: string): Promise<Place> {
+  if (isDatabaseUrl(place)) return { database: canonicalName(place), mount: undefined, inner: '' }
   const outside = locate(place)
   if (outside.mount === undefined) {
     if (await isDatabase(outside.path)) return { database: outside.path, mount: undefined, inner: '' }
@@ -112,8 +114,7 @@ export async function mountOf(database: string): Promise<MountedDirectory | unde
 
 /** Runs `use` with a database opened for reading. @throws CannotOpenError, CommandError */
 export async function withStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
-  const kind = await recognise(database)
-  if (kind !== 'sqlite')
+  if (!isOwn(await recognise(database)))
     throw new CommandError(`${database} is no database of zblkfs: import it first ('zblkfs import')`)
   const store = await openDatabase(database, { readOnly: true })
   try {
@@ -125,7 +126,7 @@ export async function withStore<T>(database: string, use: (store: Store) => Prom
 
 /** The same where the database may be an external ZODB database ({@link Store.isForeign}). */
 export async function withAnyStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
-  if ((await recognise(database)) === 'sqlite') return await withStore(database, use)
+  if (isOwn(await recognise(database))) return await withStore(database, use)
   const store = await openForeignDatabase(database, { warn: message => console.error(`zblkfs: ${message}`) })
   try {
     return await use(store)

@@ -2,6 +2,7 @@
 import { realpath, stat } from 'node:fs/promises'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { locate } from '../mount/mount-points/locate.ts'
+import { isDatabaseUrl } from '../store/database-name.ts'
 import { UsageError } from './failure.ts'
 import { findPlace, mountOf } from './history-source.ts'
 
@@ -17,7 +18,8 @@ export interface Target {
  * @throws UsageError for a directory if nothing is mounted; CommandError where a mount does not answer.
  */
 export async function findTarget(path: string): Promise<Target> {
-  const database = locate(path).mount === undefined ? await outside(path) : (await findPlace(path)).database
+  const isPlain = !isDatabaseUrl(path) && locate(path).mount === undefined
+  const database = isPlain ? await outside(path) : (await findPlace(path)).database
   const mount = await mountOf(database)
   return { database, ...(mount !== undefined && { mount }) }
 }

@@ -4,9 +4,11 @@
  */
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { importMapPath, isDatabaseUrl } from './database-name.ts'
 import { CannotOpenError } from './errors.ts'
 import { openFileStorage } from './filestorage/file-storage.ts'
 import { FileStorageWriter } from './filestorage/writer.ts'
+import { openPostgresStore, removePostgresDatabase } from './postgres/open-postgres-store.ts'
 import { recognise } from './recognise.ts'
 import { openRelStorage } from './relstorage/rel-storage.ts'
 import { logDirectory } from './sqlite/log.ts'
@@ -23,13 +25,12 @@ export interface OpenForeignOptions {
   readonly progress?: (done: number, total: number) => void
 }
 
-/** The file that keeps the state of an unfinished import, beside its database. */
-export const importMapPath = (path: string): string => `${path}.import`
-
 /** Options for a zblkfs database. */
 export interface OpenDatabaseOptions extends OpenOptions {
   /** Opens a database with an unfinished import, in order to continue the import. */
   readonly resumeImport?: boolean
+  /** Receives a warning for the user: the database's server does not answer, for example. */
+  readonly warn?: (message: string) => void
 }
 
 /**
@@ -64,6 +65,7 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
       `${path} has only a part of an import, whose state is in ${importMapPath(path)}`,
       { code: 'unfinished-import' },
     )
+  if (isDatabaseUrl(path)) return await openPostgresStore(path, options)
   return options.readOnly === true
     ? await openSqliteStore(path, { ...options, readOnly: true })
     : await openSqliteStore(path, { ...options, readOnly: false })
@@ -71,6 +73,7 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
 
 /** Removes a zblkfs database and the files that belong to it. It must not be open anywhere. */
 export async function removeDatabase(path: string): Promise<void> {
+  if (isDatabaseUrl(path)) return await removePostgresDatabase(path)
   for (const suffix of ['', '-wal', '-shm', '-lock']) await rm(path + suffix, { force: true })
   await rm(logDirectory(path), { recursive: true, force: true })
 }

@@ -4,11 +4,17 @@ import { open, stat } from 'node:fs/promises'
 import Database from 'better-sqlite3'
 import { CannotOpenError, systemCode } from './errors.ts'
 import { MAGIC, MAGIC_LENGTH, MAGIC_PYTHON_2 } from './filestorage/format.ts'
+import { isPostgresUrl } from './postgres/address.ts'
+import { examine } from './postgres/open-postgres-store.ts'
 import { relStorageSchema } from './relstorage/schema.ts'
 import { APPLICATION_ID } from './sqlite/schema.ts'
 
 /** 'none': the file is missing or empty, so a database can be created there. */
-export type DatabaseKind = 'sqlite' | 'filestorage' | 'relstorage' | 'none'
+export type DatabaseKind = 'sqlite' | 'postgres' | 'filestorage' | 'relstorage' | 'none'
+
+/** Whether a kind of database is zblkfs's own. */
+export const isOwn = (kind: DatabaseKind): kind is 'sqlite' | 'postgres' =>
+  kind === 'sqlite' || kind === 'postgres'
 
 /** The first bytes of a SQLite database; its application id follows later. */
 const SQLITE_MAGIC = 'SQLite format 3\0'
@@ -21,6 +27,7 @@ const SQLITE_HEADER_LENGTH = 100
  * @throws CannotOpenError if it is something else, or cannot be read.
  */
 export async function recognise(path: string): Promise<DatabaseKind> {
+  if (isPostgresUrl(path)) return (await examine(path)) === 'ours' ? 'postgres' : 'none'
   const start = await readStart(path)
   if (start === undefined || start.length === 0) return 'none'
   const magic = start.toString('latin1', 0, MAGIC_LENGTH)

@@ -10,7 +10,7 @@
  */
 import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
 import type { PackResult } from '../../core/pack/pack.ts'
-import type { PackProgress } from '../../store/capabilities.ts'
+import type { ConnectionState, PackProgress } from '../../store/capabilities.ts'
 import { lstat } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
@@ -46,6 +46,8 @@ export interface MountStatus {
   readonly residentBytes: number
   /** How long history is kept (store/retention.ts); absent for a database of ZODB's. */
   readonly history?: string
+  /** Whether the database's server answers; absent for a database in a file. */
+  readonly connection?: ConnectionState
 }
 
 /** A pack that was begun by a call. */

@@ -14,7 +14,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Retaining } from '../../store/capabilities.ts'
+import type { Connection, Retaining } from '../../store/capabilities.ts'
 import { StoreError, WriterGoneError } from '../../store/errors.ts'
 import { formatTid, timeFromTid, type Tid } from '../../store/ids.ts'
 import { DEFAULT_RETENTION, formatRetention, parseRetention } from '../../store/retention.ts'
@@ -50,13 +50,14 @@ export class MountServer {
   readonly #log: Logger
   readonly #packer: MountPacker | undefined
   readonly #retaining: Retaining | undefined
+  readonly #connection: Connection | undefined
   readonly #since = new Date().toISOString()
   #lastTid: Tid
   #closing: Promise<Tid> | undefined
   #control: ControlServer | undefined
 
   private constructor(
-    { fileSystem, settings, packer, retaining }: OpenedFileSystem,
+    { fileSystem, settings, packer, retaining, connection }: OpenedFileSystem,
     started: { readonly name: string; readonly driver: Driver },
     log: Logger,
     lastTid: Tid,
@@ -69,6 +70,7 @@ export class MountServer {
     this.#lastTid = lastTid
     this.#packer = packer
     this.#retaining = retaining
+    this.#connection = connection
     packer?.watch()
     this.ended = this.#untilEnded()
     // It may have no listener; the reason of a rejection is logged.
@@ -213,7 +215,10 @@ export class MountServer {
 
   async #status(): Promise<MountStatus> {
     const { database, directory, readOnly } = this.#settings
-    const retaining = this.#retaining
+    const connection = this.#connection?.state()
+    // A server that does not answer is not asked: the call has to.
+    const isReachable = connection?.state !== 'reconnecting'
+    const retaining = isReachable ? this.#retaining : undefined
     return {
       pid: process.pid,
       database,
@@ -221,11 +226,12 @@ export class MountServer {
       driver: this.#driverName,
       readOnly,
       since: this.#since,
-      tid: formatTid(await this.#fileSystem.lastTid()),
+      tid: formatTid(isReachable ? await this.#fileSystem.lastTid() : this.#lastTid),
       residentBytes: process.memoryUsage.rss(),
       ...(retaining !== undefined && {
         history: formatRetention((await retaining.retention()) ?? DEFAULT_RETENTION),
       }),
+      ...(connection !== undefined && { connection }),
     }
   }
 

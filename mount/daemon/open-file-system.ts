@@ -1,7 +1,7 @@
 /** Opens what is mounted: a store by what its file holds, and the filesystem in it. */
 import type { Logger } from 'pino'
 import { openStore } from '../../store/open-store.ts'
-import type { Pinning, Retaining } from '../../store/capabilities.ts'
+import type { Connection, Pinning, Retaining } from '../../store/capabilities.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
 import { pageWriteBack } from './page-write-back.ts'
@@ -20,6 +20,8 @@ export interface OpenedFileSystem {
   readonly packer?: MountPacker
   /** Absent for an external ZODB database. */
   readonly retaining?: Retaining | undefined
+  /** Present if a server has the database. */
+  readonly connection?: Connection | undefined
 }
 
 /**
@@ -42,14 +44,14 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
       }
     const writeBackPages = pageWriteBack(directory, log)
     const fileSystem = await FileSystem.open(store, { ...settings, log, writeBackPages })
-    const { pinning, retaining } = store.capabilities
+    const { connection, pinning, retaining } = store.capabilities
     if (store.readOnly) {
       if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
-      return { fileSystem, settings, retaining }
+      return { fileSystem, settings, retaining, connection }
     }
     const packer = await MountPacker.of(store, fileSystem, log)
     if (settings.history !== undefined) await packer?.setRetention(settings.history)
-    return { fileSystem, settings, retaining, ...(packer !== undefined && { packer }) }
+    return { fileSystem, settings, retaining, connection, ...(packer !== undefined && { packer }) }
   } catch (error) {
     await store.close()
     throw error

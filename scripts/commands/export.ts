@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path'
 import { Command } from 'commander'
 import { CannotOpenError } from '../../store/errors.ts'
 import { formatTid, parseTid, tid as tidOf, TID_NONE, type Tid } from '../../store/ids.ts'
+import { canonicalName, isDatabaseUrl } from '../../store/database-name.ts'
 import { recognise } from '../../store/recognise.ts'
 import { appendToFileStorage, createFileStorage, openDatabase } from '../../store/open-store.ts'
 import type { Store, TransactionWriter } from '../../store/store.ts'
@@ -14,6 +15,7 @@ import { exportTransactions, type ExportResult } from '../../core/foreign/export
 import { ByteProgress } from '../foreign/progress.ts'
 
 const FILE_MODE_BITS = 0o666
+const OWNER_ONLY = 0o600
 
 export function exportCommand(): Command {
   return new Command('export')
@@ -28,14 +30,17 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
   const after = from === undefined ? undefined : parseTid(from)
   if (from !== undefined && after === undefined)
     throw new UsageError(`--from ${from}: a transaction is written as 16 hex digits`)
-  const kind = await recognise(resolve(db))
+  const name = canonicalName(db)
+  const kind = await recognise(name)
   if (kind === 'filestorage' || kind === 'relstorage')
     throw new CannotOpenError(`${db} is a ZODB database already: only a zblkfs database can be exported`)
-  const source = await openDatabase(resolve(db), { readOnly: true })
+  const source = await openDatabase(name, { readOnly: true })
   const progress = new ByteProgress()
   try {
     const path = resolve(file)
-    const { size, mode } = await stat(source.name)
+    // A server's database is readable by nobody else on this machine.
+    const mode = isDatabaseUrl(name) ? OWNER_ONLY : (await stat(name)).mode
+    const size = (await source.capabilities.measuring?.space())?.totalBytes ?? 0
     const run = (writer: TransactionWriter, after: Tid): Promise<Exported> =>
       exportInto(source, writer, after, bytes => progress.add('exporting', bytes, size))
     const { transactions, records, lastTid } =

@@ -3,7 +3,8 @@ import { Command } from 'commander'
 import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
 import { describeDamage, type Damage } from '../../core/check/damage.ts'
 import { CannotOpenError, LockedError, StoreError } from '../../store/errors.ts'
-import { recognise } from '../../store/recognise.ts'
+import { isDatabaseUrl } from '../../store/database-name.ts'
+import { isOwn, recognise } from '../../store/recognise.ts'
 import { explain } from '../advice.ts'
 import { UsageError } from '../failure.ts'
 import { findTarget } from '../serving-mount.ts'
@@ -37,8 +38,7 @@ export function fsckCommand(): Command {
 async function fsck(path: string, { data = false, repair = false, json = false }: Options): Promise<number> {
   const kind = await recognise(path)
   if (kind === 'none') throw new UsageError(`${path} does not exist or is empty: check the name`)
-  if (kind !== 'sqlite')
-    throw new UsageError(`${path} is a ${kind} database: only zblkfs's own can be checked`)
+  if (!isOwn(kind)) throw new UsageError(`${path} is a ${kind} database: only zblkfs's own can be checked`)
   const damages: Damage[] = []
   const bar = new ProgressBar()
   const report = (damage: Damage): void => {
@@ -51,7 +51,7 @@ async function fsck(path: string, { data = false, repair = false, json = false }
     summary = await checkDatabase(path, { data, repair, report, progress: bar.update.bind(bar) })
   } catch (error) {
     bar.stop()
-    if (!isUnreadable(error)) {
+    if (!isUnreadable(error) || isDatabaseUrl(path)) {
       if (!repair || !(error instanceof StoreError) || error instanceof LockedError) throw refused(error)
       console.error(`zblkfs: the repair of ${path} failed: ${explain(error)}`)
       return EXIT_DAMAGED

@@ -1,12 +1,13 @@
 /** `zblkfs import SRC DB`: copies the big files of a ZODB database into a zblkfs database. */
 import { existsSync } from 'node:fs'
-import { rm, stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { mkdir, rm, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { Command } from 'commander'
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { formatOid, formatTid, timeFromTid, TID_NONE } from '../../store/ids.ts'
-import { recognise } from '../../store/recognise.ts'
-import { importMapPath, openDatabase, openForeignDatabase, removeDatabase } from '../../store/open-store.ts'
+import { canonicalName, importMapPath, isDatabaseUrl } from '../../store/database-name.ts'
+import { isOwn, recognise } from '../../store/recognise.ts'
+import { openDatabase, openForeignDatabase, removeDatabase } from '../../store/open-store.ts'
 import { DEFAULT_RETENTION } from '../../store/retention.ts'
 import { describeRetention } from '../retention.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
@@ -42,9 +43,9 @@ export function importCommand(): Command {
 }
 
 async function importFiles(src: string, db: string, { into, history = false }: Options): Promise<void> {
-  const path = resolve(db)
+  const path = canonicalName(db)
   const kind = await recognise(path)
-  if (kind !== 'sqlite' && kind !== 'none')
+  if (!isOwn(kind) && kind !== 'none')
     throw new CannotOpenError(`${db} is a ZODB database: name a zblkfs database, or a new file`)
   const source = await openForeignDatabase(databasePath(src), {
     warn: message => console.error(`zblkfs: ${message}`),
@@ -83,6 +84,7 @@ async function withTarget<T>(
   source: Store,
   run: (target: WritableStore) => Promise<T>,
 ): Promise<T> {
+  if (isDatabaseUrl(path)) await mkdir(dirname(importMapPath(path)), { recursive: true, mode: 0o700 })
   const target = await openDatabase(path, {
     create: true,
     resumeImport: true,

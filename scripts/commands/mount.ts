@@ -33,7 +33,10 @@ interface Options {
 export function mountCommand(): Command {
   return new Command('mount')
     .description('Mount a database on a directory. A database that does not exist is created.')
-    .argument('<db>', 'the database: one file; of ZODB: Data.fs or [relstorage:]main.sqlite3, read-only')
+    .argument(
+      '<db>',
+      'the database: a file, or postgres://USER@HOST/NAME; of ZODB: Data.fs or [relstorage:]main.sqlite3, read-only',
+    )
     .argument('<dir>', 'an empty directory')
     .option('-f, --foreground', 'stay in the foreground, log to the terminal; Ctrl-C unmounts')
     .option(

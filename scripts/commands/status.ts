@@ -2,6 +2,7 @@
 import { printable } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
+import type { ConnectionState } from '../../store/capabilities.ts'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon, type MountStatus, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
@@ -43,12 +44,19 @@ function describe(line: MountLine): string {
     const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' takes it away`
     return printable(`${line.directory}  ${line.source}  ${line.reason}${next}`)
   }
-  const { directory, database, driver, readOnly, pid, tid, residentBytes, since, history } = line
+  const { directory, database, driver, readOnly, pid, tid, residentBytes, since, history, connection } = line
   const access = readOnly ? 'read-only' : 'writable'
   const memory = formatBytes(residentBytes)
   const sinceTime = formatTime(Date.parse(since))
   const kept = history === undefined ? '' : `, history ${history}`
+  const trouble =
+    connection === undefined || connection.state === 'connected' ? '' : `; ${describeConnection(connection)}`
   return printable(
-    `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}${kept}`,
+    `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}${kept}${trouble}`,
   )
 }
+
+const describeConnection = ({ state, reason = '' }: ConnectionState): string =>
+  state === 'fenced'
+    ? `CANNOT BE WRITTEN any more: ${reason}; unmount it and mount it again`
+    : `its server does not answer: ${reason}`

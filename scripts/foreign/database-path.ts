@@ -1,8 +1,8 @@
 /** A database as a person names it on the command line. */
-import { resolve } from 'node:path'
+import { canonicalName } from '../../store/database-name.ts'
 
 const RELSTORAGE_PREFIX = 'relstorage:'
 
-/** The absolute path. The content decides the kind of database; a prefix `relstorage:` is allowed and ignored. */
+/** The canonical name. The content decides the kind of database; a prefix `relstorage:` is allowed and ignored. */
 export const databasePath = (text: string): string =>
-  resolve(text.startsWith(RELSTORAGE_PREFIX) ? text.slice(RELSTORAGE_PREFIX.length) : text)
+  canonicalName(text.startsWith(RELSTORAGE_PREFIX) ? text.slice(RELSTORAGE_PREFIX.length) : text)

@@ -50,19 +50,37 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
   }
 }
 
-/** Whether there is a database of ours, room for one, or another program's. @throws as {@link openPostgresStore}. */
-export async function examine(url: string): Promise<Content['kind']> {
+/** Whether there is a database of ours, or room for one. @throws as {@link openPostgresStore}. */
+export async function examine(url: string): Promise<'ours' | 'empty'> {
   const address = parseAddress(url)
   let session: Session | undefined
   try {
     session = await Session.open(address)
-    return (await contentOf(session, formatAddress(address))).kind
+    const content = await contentOf(session, formatAddress(address))
+    if (content.kind === 'foreign') throw foreign(formatAddress(address), content.example)
+    return content.kind
   } catch (error) {
     throw explainConnect(error, address, formatAddress(address))
   } finally {
     session?.close()
   }
 }
+
+/** Removes the database of zblkfs from the server's; that one stays. It must not be open anywhere. */
+export async function removePostgresDatabase(url: string): Promise<void> {
+  const session = await Session.open(parseAddress(url))
+  try {
+    await session.query('DROP SCHEMA IF EXISTS zblkfs CASCADE')
+  } finally {
+    session.close()
+  }
+}
+
+const foreign = (name: string, example: string): CannotOpenError =>
+  new CannotOpenError(
+    `${name} has tables of another program (${example}): name a database for zblkfs alone ('createdb NAME' creates one)`,
+    { code: 'not-a-database', path: name },
+  )
 
 async function findOrCreate(
   session: Session,
@@ -72,11 +90,7 @@ async function findOrCreate(
 ): Promise<Content & { readonly kind: 'ours' }> {
   const content = await contentOf(session, name)
   if (content.kind === 'ours') return content
-  if (content.kind === 'foreign')
-    throw new CannotOpenError(
-      `${name} has tables of another program (${content.example}): name a database for zblkfs alone ('createdb NAME')`,
-      { code: 'not-a-database', path: name },
-    )
+  if (content.kind === 'foreign') throw foreign(name, content.example)
   if (!create || readOnly)
     throw new CannotOpenError(`${name} has no database of zblkfs`, { code: 'no-database', path: name })
   try {

@@ -99,7 +99,7 @@ export class WriterSession {
       await sleep(TAKE_POLL_MS)
     }
     try {
-      const epoch = await nextEpoch(session, `${purpose} (${hostname()}, process ${process.pid})`)
+      const epoch = await nextEpoch(session, `process ${process.pid} on ${hostname()} (${purpose})`)
       return new WriterSession(parts, session, epoch)
     } catch (error) {
       if (!isForbidden(error)) throw error
