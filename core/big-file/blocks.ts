@@ -7,12 +7,12 @@ import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
 import { loadChunkIndex, oidAt, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { cutBody, findData, type Body, type StoredData } from '../zblk/data.ts'
-import { LayoutCache, type BlockLayout } from '../zblk/layout-cache.ts'
+import { isChunkIndex, LayoutCache, type BlockLayout } from '../zblk/layout-cache.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import type { LOBTree } from '../btree/tree.ts'
 import { TID_NONE, type Oid } from '../../store/ids.ts'
-import type { RecordSlice } from '../../store/changes.ts'
+import { isSlice, type RecordSlice } from '../../store/changes.ts'
 import { CHUNK_BYTES, chunkUp } from './chunks.ts'
 import { ifReadable } from './if-readable.ts'
 import { Reply } from './reply.ts'
@@ -71,8 +71,8 @@ export class Blocks {
       const { epoch } = layouts
       const layout = await this.#load(ref)
       // Do not retain a pending body longer than its record.
-      if ('offs' in layout || 'oid' in layout.body) layouts.set(ref.oid, layout, epoch)
-      if (epoch === layouts.epoch || !('offs' in layout)) return layout
+      if (isChunkIndex(layout) || isSlice(layout.body)) layouts.set(ref.oid, layout, epoch)
+      if (epoch === layouts.epoch || !isChunkIndex(layout)) return layout
     }
   }
 
@@ -111,7 +111,7 @@ export class Blocks {
     const ref = await this.find(blk)
     if (ref === undefined) return
     const layout = await this.layout(blk, ref)
-    if ('offs' in layout) {
+    if (isChunkIndex(layout)) {
       await this.#deactivate(ref)
       await this.#planChunks(ref, layout, { lo, hi }, reply, at)
     } else addBody(reply, at, cutBody(layout.body, lo, hi - lo))
@@ -122,7 +122,7 @@ export class Blocks {
     const ref = await this.find(blk)
     if (ref === undefined) return []
     const layout = await this.layout(blk, ref)
-    if (!('offs' in layout)) return layout.len === 0 ? [] : [{ lo: 0, hi: layout.len }]
+    if (!isChunkIndex(layout)) return layout.len === 0 ? [] : [{ lo: 0, hi: layout.len }]
     const extents: { lo: number; hi: number }[] = []
     for (const [i, lo] of layout.offs.entries()) {
       const next = layout.offs[i + 1] ?? Infinity
@@ -145,7 +145,7 @@ export class Blocks {
     const layout = await this.layout(blk, ref)
     const parts: SharedPart[] = []
     const add = (off: number, { body, len }: StoredData): boolean => {
-      if (!('oid' in body) || off % CHUNK_BYTES !== 0) return false
+      if (!isSlice(body) || off % CHUNK_BYTES !== 0) return false
       const from = Math.max(lo, off)
       const to = Math.min(hi, off + len)
       if (from >= to) return true
@@ -153,7 +153,7 @@ export class Blocks {
       parts.push({ lo: from, hi: Math.min(hi, chunkUp(to)), slice })
       return true
     }
-    if (!('offs' in layout)) return add(0, layout) ? parts : undefined
+    if (!isChunkIndex(layout)) return add(0, layout) ? parts : undefined
     const { offs } = layout
     for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < offs.length && (offs[i] as number) < hi; i++) {
       const off = offs[i] as number
@@ -249,7 +249,7 @@ function firstAfter(values: Int32Array, value: number): number {
 
 /** Adds a body. A body in memory is copied, as that memory is reused once the body is stored. */
 function addBody(reply: Reply, at: number, body: Body): void {
-  if ('oid' in body) {
+  if (isSlice(body)) {
     reply.slice(at, body)
     return
   }

@@ -7,6 +7,7 @@
  * bytes. A shared run becomes a chunk of any length, as its bytes are not read. Long chunks are never changed in
  * place, so that concurrent readers find them unchanged.
  */
+import { isChunkIndex } from '../zblk/layout-cache.ts'
 import { IOBTree } from '../btree/tree.ts'
 import { trimmedLength } from '../bytes.ts'
 import { Ref } from '../objects/pickle/value.ts'
@@ -15,7 +16,7 @@ import { oidAt } from '../zblk/chunk-index.ts'
 import { bodyBytes, cutBody, dataRecord, readBody, type Body, type StoredData } from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { oid as oidOf, TID_NONE, type Oid } from '../../store/ids.ts'
-import type { RecordSlice } from '../../store/changes.ts'
+import { isSlice, type RecordSlice } from '../../store/changes.ts'
 import type { Blocks } from './blocks.ts'
 import { CHUNK_BYTES, chunkUp } from './chunks.ts'
 import { ifReadable } from './if-readable.ts'
@@ -111,7 +112,7 @@ export class ChunkPlan {
   async #findChunks(stored: Ref): Promise<void> {
     const { blksize, connection } = this.#blocks
     const index = await this.#blocks.layout(this.#blk, stored)
-    if (!('offs' in index)) throw connection.corrupt(stored.oid, 'it is not a ZBlk1')
+    if (!isChunkIndex(index)) throw connection.corrupt(stored.oid, 'it is not a ZBlk1')
     let r = 0
     for (const [i, off] of index.offs.entries()) {
       const next = index.offs[i + 1] ?? blksize
@@ -206,7 +207,7 @@ export class ChunkPlan {
 
 /** The body if it can be stored. A store copies slices shorter than a chunk, so those bytes must be readable. */
 export async function storable({ connection }: Blocks, body: Body): Promise<Body | undefined> {
-  if (!('oid' in body) || body.len >= CHUNK_BYTES) return body
+  if (!isSlice(body) || body.len >= CHUNK_BYTES) return body
   return await ifReadable(() => readBody(connection.records, body, 0, body.len))
 }
 

@@ -5,15 +5,16 @@
  * oid, or was changed by a transaction in between, differs. Data is read and compared only for chunks longer than
  * {@link CHUNK_BYTES} (blocks stored whole, and their remains), so that the result is in units of chunks there as well.
  */
+import { isChunkIndex } from '../zblk/layout-cache.ts'
 import { LOBTree } from '../btree/tree.ts'
 import { Blocks, type Extent } from '../big-file/blocks.ts'
 import { CHUNK_BYTES } from '../big-file/chunks.ts'
 import type { Connection } from '../objects/connection.ts'
 import type { Ref } from '../objects/pickle/value.ts'
 import { findData } from '../zblk/data.ts'
-import type { ChunkIndex } from '../zblk/chunk-index.ts'
+import { oidAt, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
-import { type Oid, knownOid } from '../../store/ids.ts'
+import { type Oid } from '../../store/ids.ts'
 import { changedEntries } from './tree-difference.ts'
 
 /** Bytes `[lo, hi)` of a file. */
@@ -114,7 +115,7 @@ async function indexOf(blocks: Blocks | undefined, blk: number): Promise<ChunkIn
   const ref = await blocks?.find(blk)
   if (blocks === undefined || ref === undefined) return { offs: new Int32Array(0), oids: new Float64Array(0) }
   const layout = await blocks.layout(blk, ref)
-  return 'offs' in layout ? layout : { offs: Int32Array.of(0), oids: Float64Array.of(ref.oid) }
+  return isChunkIndex(layout) ? layout : { offs: Int32Array.of(0), oids: Float64Array.of(ref.oid) }
 }
 
 function* mergeChunks(
@@ -128,8 +129,8 @@ function* mergeChunks(
     yield [
       off,
       {
-        before: from === off ? oidOf(before, i++) : undefined,
-        after: to === off ? oidOf(after, j++) : undefined,
+        before: from === off ? oidAt(before, i++) : undefined,
+        after: to === off ? oidAt(after, j++) : undefined,
       },
     ]
   }
@@ -157,9 +158,4 @@ async function compareBytes(
     else extents.push({ lo: lo + off, hi: lo + off + chunk.length })
   }
   return extents
-}
-
-function oidOf({ oids }: ChunkIndex, at: number): Oid | undefined {
-  const oid = oids[at]
-  return oid === undefined ? undefined : knownOid(oid)
 }

@@ -8,6 +8,7 @@
  * The file is created in steps, so that any size takes bounded memory: between two steps the caller may let other
  * operations run, and commit. It is not visible until the caller refers to it.
  */
+import { isChunkIndex } from '../zblk/layout-cache.ts'
 import { IOBTree, LOBTree } from '../btree/tree.ts'
 import { Blocks } from '../big-file/blocks.ts'
 import type { Connection } from '../objects/connection.ts'
@@ -77,7 +78,7 @@ export class SharedFile {
     const layout = await this.#source.layout(blk, ref)
     await this.#file.activate()
     const { blktab } = this.#file
-    if (!('offs' in layout)) {
+    if (!isChunkIndex(layout)) {
       for (const oid of await this.#shareRecords(ZBLK0, [ref.oid])) await blktab.set(blk, new Ref(oid, ZBLK0))
       return 1
     }

@@ -6,7 +6,7 @@
  */
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
-import type { RecordSource } from '../../store/changes.ts'
+import { isSlice, type RecordSource } from '../../store/changes.ts'
 import { joinBytes, shortLivedBytes } from '../bytes.ts'
 import type { ObjectCache } from './object-cache.ts'
 import type { Persistent } from './persistent.ts'
@@ -75,7 +75,7 @@ export class Loader {
   async #restorePending(object: Persistent, source: RecordSource): Promise<void> {
     const { head, body, tail } = source
     let pieces: readonly Uint8Array[] = []
-    if (body !== undefined && 'oid' in body) {
+    if (body !== undefined && isSlice(body)) {
       const into = shortLivedBytes(body.len)
       await this.#records.readSlices([{ ...body, into }])
       if (object.status !== 'ghost' || this.#records.pending(object.oid) !== source) return

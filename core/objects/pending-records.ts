@@ -8,7 +8,7 @@
  * A record's **base** is the transaction of the state that was changed. It does not change if the object is changed again
  * before a commit; if the object is part of the running commit, it is set when that commit ends.
  */
-import type { ObjectChange, RecordSource } from '../../store/changes.ts'
+import { isSlice, type ObjectChange, type RecordSource } from '../../store/changes.ts'
 import type { NewTransaction } from '../../store/store.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import { slabs } from '../../store/slabs.ts'
@@ -159,7 +159,7 @@ export class PendingRecords {
 }
 
 const pieces = ({ body }: RecordSource): readonly Uint8Array[] =>
-  body === undefined || 'oid' in body ? [] : body
+  body === undefined || isSlice(body) ? [] : body
 
 function hold({ source }: Entry): void {
   for (const piece of pieces(source)) slabs.hold(piece)

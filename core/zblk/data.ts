@@ -14,7 +14,7 @@ import {
 } from '../objects/record.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
-import type { RecordSlice, RecordSource } from '../../store/changes.ts'
+import { isSlice, type RecordSlice, type RecordSource } from '../../store/changes.ts'
 
 /** Bytes in memory, or in a stored record. */
 export type Body = readonly Uint8Array[] | RecordSlice
@@ -50,7 +50,7 @@ export async function loadData(records: Records, oids: readonly Oid[]): Promise<
     if (pending === undefined) stored.push(i)
     else {
       const { body } = pendingData(pending, oid)
-      found[i] = 'oid' in body ? await readSlice(records, body) : copied(body)
+      found[i] = isSlice(body) ? await readSlice(records, body) : copied(body)
     }
   }
   const { at } = records
@@ -74,12 +74,12 @@ export async function readBody(
   into?: Uint8Array,
 ): Promise<readonly Uint8Array[]> {
   const part = cutBody(body, off, len)
-  return 'oid' in part ? [await readSlice(records, part, into)] : [copied(part)]
+  return isSlice(part) ? [await readSlice(records, part, into)] : [copied(part)]
 }
 
 /** Bytes `[off, off + len)` of a body as a body, cut at its end. Copies nothing. */
 export function cutBody(body: Body, off: number, len: number): Body {
-  if ('oid' in body) {
+  if (isSlice(body)) {
     const from = Math.min(off, body.len)
     return { ...body, off: body.off + from, len: Math.min(len, body.len - from) }
   }
@@ -96,7 +96,7 @@ export function cutBody(body: Body, off: number, len: number): Body {
 
 /** The length of a body in bytes. */
 export function bodyBytes(body: Body): number {
-  if ('oid' in body) return body.len
+  if (isSlice(body)) return body.len
   let bytes = 0
   for (const piece of body) bytes += piece.length
   return bytes

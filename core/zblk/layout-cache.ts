@@ -15,6 +15,9 @@ import type { StoredData } from './data.ts'
 /** The data of a ZBlk0 or of a long chunk, or a ZBlk1's chunks. */
 export type BlockLayout = StoredData | ChunkIndex
 
+/** Whether a block is in chunks, a ZBlk1. */
+export const isChunkIndex = (layout: BlockLayout): layout is ChunkIndex => 'offs' in layout
+
 const CACHES = new WeakMap<Connection, LayoutCache>()
 
 export class LayoutCache implements DerivedCache {
@@ -34,7 +37,7 @@ export class LayoutCache implements DerivedCache {
   private constructor(sizeBytes: number) {
     this.#layouts = new LRUCache({
       maxSize: sizeBytes,
-      sizeCalculation: layout => ('offs' in layout ? 700 + 12 * layout.offs.length : 300),
+      sizeCalculation: layout => (isChunkIndex(layout) ? 700 + 12 * layout.offs.length : 300),
     })
   }
 
