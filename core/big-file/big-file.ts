@@ -17,6 +17,7 @@ import type { Participant } from '../objects/participant.ts'
 import { applyOverlay, migrateLeft, storedBytes } from './apply.ts'
 import { Blocks, type Extent, type SharedPart } from './blocks.ts'
 import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
+import { dataExtents } from './extents.ts'
 import { Overlay } from './overlay.ts'
 import { Reply } from './reply.ts'
 import { joinBytes } from '../bytes.ts'
@@ -379,26 +380,9 @@ export class BigFile implements Participant {
 
   /** The data of a block, stored or overlaid, in whole chunks. */
   async #extents(blk: number): Promise<Extent[]> {
-    const stored = await this.#blocks.extents(blk)
-    const extents: { lo: number; hi: number }[] = []
-    const add = (lo: number, hi: number): void => {
-      const last = extents.at(-1)
-      if (last !== undefined && last.hi >= lo) last.hi = Math.max(last.hi, hi)
-      else if (lo < hi) extents.push({ lo, hi })
-    }
     const segments = this.#overlays.get(blk)?.segments(0, this.blksize) ?? [
       { kind: 'stored' as const, lo: 0, hi: this.blksize },
     ]
-    for (const segment of segments) {
-      if (segment.kind === 'bytes' || segment.kind === 'shared') add(segment.lo, segment.hi)
-      else if (segment.kind === 'stored')
-        for (const { lo, hi } of stored) {
-          const end = Math.min(this.blksize, chunkUp(hi))
-          const start = chunkDown(lo)
-          if (start < segment.hi && end > segment.lo)
-            add(Math.max(start, segment.lo), Math.min(end, segment.hi))
-        }
-    }
-    return extents
+    return dataExtents(segments, await this.#blocks.extents(blk), this.blksize)
   }
 }

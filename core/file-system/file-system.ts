@@ -9,6 +9,7 @@
  *
  * The kernel checks permissions (default_permissions): it knows the caller's groups and capabilities.
  */
+/* oxlint-disable max-lines -- see above */
 import type { ConnectionStatistics } from '../objects/connection.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'

@@ -15,6 +15,7 @@
  * No change may run during `prepare`. Reads may: an overlaid byte stays in its overlay until the record that has it is
  * pending. Longer than other files because state shared by objects, records and transactions is private to this class.
  */
+/* oxlint-disable max-lines -- see above */
 import {
   CannotOpenError,
   CorruptRecordError,

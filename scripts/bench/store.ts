@@ -102,7 +102,8 @@ async function benchBulk(store: WritableSqliteStore, file: number): Promise<{ wh
   return { whole: firsts[0] ?? knownOid(0), chunked: firsts[1] ?? knownOid(0) }
 }
 
-async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, chunked: Oid): Promise<void> {
+/** Measures reads of the store beside reads of as many bytes of a plain file. */
+function besideFile(file: number) {
   const piece = Buffer.allocUnsafe(BLOCK)
   const readPlain = async (size: number, count: number, end: number): Promise<number> => {
     const next = random(Math.floor(end / size))
@@ -110,7 +111,7 @@ async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, 
       for (let index = 0; index < count; index++) readSync(file, piece, 0, size, next() * size)
     })
   }
-  const measure = async (
+  return async (
     what: string,
     count: number,
     size: number,
@@ -126,6 +127,10 @@ async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, 
       unit === 'us' ? (time: number) => (time / count) * 1e6 : (time: number) => (size * count) / time / 1e6
     print(what, scale(own), scale(plain), unit)
   }
+}
+
+async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, chunked: Oid): Promise<void> {
+  const measure = besideFile(file)
   const perBlock = BLOCK / CHUNK
   await measure(
     'read a 2 MiB record',

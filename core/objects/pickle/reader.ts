@@ -42,6 +42,7 @@ export class PickleReader {
   }
 
   /** Runs one pickle up to its STOP and returns the result. @throws PickleError */
+  // oxlint-disable-next-line max-lines-per-function -- one switch over the opcodes
   load(): PickleValue {
     const input = this.#input
     const stack = this.#stack

@@ -13,6 +13,7 @@ import { databaseBytes, forgetMemoryPeak, median, memoryMib, MIB } from '../meas
 import type { MountedZblkfs } from '../places/place.ts'
 import { mountZblkfs } from '../places/zblkfs.ts'
 import { dd, dropPages, interrupted, work } from '../programs.ts'
+import type { Curve } from '../svg-plot.ts'
 import type { Growth } from './curve.ts'
 
 const COMMITS = 100
@@ -119,13 +120,21 @@ function syncTime(file: string, isTransaction: boolean): number {
   return median(times)
 }
 
-function growths(points: readonly Point[], realGib: number): readonly Growth[] {
-  const fileSize = { label: 'file size, GiB', scale: 'log' } as const
-  const databaseSize = { label: 'size of what the database holds, GiB', scale: 'log' } as const
-  const curve = (name: string, y: (point: Point) => number) => ({
+const growths = (points: readonly Point[], realGib: number): readonly Growth[] => [
+  ...growthsOfFiles(points, realGib),
+  ...growthsOfDatabases(points),
+]
+
+const curvesOf =
+  (points: readonly Point[]) =>
+  (name: string, y: (point: Point) => number): Curve => ({
     name,
     points: points.map(point => [point.gib, y(point)] as const),
   })
+
+function growthsOfFiles(points: readonly Point[], realGib: number): readonly Growth[] {
+  const fileSize = { label: 'file size, GiB', scale: 'log' } as const
+  const curve = curvesOf(points)
   const disk = points.at(-1)?.databaseGib.toFixed(1)
   return [
     {
@@ -157,6 +166,13 @@ function growths(points: readonly Point[], realGib: number): readonly Growth[] {
         `Node and its modules, and the caches, which are bounded. Up to ${realGib} GiB the same daemon has also written ` +
         'the second half of the file before, and keeps the buffers of that; above it has only copied.',
     },
+  ]
+}
+
+function growthsOfDatabases(points: readonly Point[]): readonly Growth[] {
+  const databaseSize = { label: 'size of what the database holds, GiB', scale: 'log' } as const
+  const curve = curvesOf(points)
+  return [
     {
       name: 'commit-latency',
       plot: {

@@ -4,10 +4,10 @@ import { NoSpaceError, toWire } from '../../errors.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { Checkpoints } from './checkpoints.ts'
-import { openWriters } from './open-writers.ts'
+import { openWriters, type Writers } from './open-writers.ts'
 import { logFilesOf } from '../log.ts'
-import { type WriterData, type WriterReply, type WriterRequest } from './messages.ts'
-import type { PackStepResult } from '../../indexed/pack/pack-steps.ts'
+import type { WriterData, WriterReply, WriterRequest } from './messages.ts'
+import type { LogFiles } from '../../segment-files/log-files.ts'
 import { isSlice, type ObjectChange } from '../../changes.ts'
 import { Reserve } from '../reserve.ts'
 import { storeError } from '../sqlite-errors.ts'
@@ -19,9 +19,23 @@ const { path, fd } = workerData as WriterData
 const CACHE_KIB = 4096
 const BUSY_TIMEOUT_MS = 1000
 
-function main(port: NonNullable<typeof parentPort>): void {
+type Port = NonNullable<typeof parentPort>
+
+/** What a request did, beside what every answer tells. */
+type Done = Pick<Extract<WriterReply, { kind: 'done' }>, 'packed' | 'spilled'>
+
+/** The open database, and what changes it. */
+interface Opened extends Writers {
+  readonly db: Database.Database
+  readonly checkpoints: Checkpoints
+  readonly files: LogFiles
+  readonly guard: Guard
+  readonly reserve: Reserve
+}
+
+function main(port: Port): void {
   const reply = (message: WriterReply): void => port.postMessage(message)
-  const attempt = async (work: () => void | Promise<void>): Promise<void> => {
+  const attempt = async (work: () => Promise<void>): Promise<void> => {
     try {
       await work()
     } catch (error) {
@@ -29,87 +43,114 @@ function main(port: NonNullable<typeof parentPort>): void {
     }
   }
   void attempt(async () => {
-    const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
-    db.pragma('journal_mode = WAL')
-    db.pragma('synchronous = FULL')
-    db.pragma(`cache_size = -${CACHE_KIB}`)
-    const checkpoints = new Checkpoints(db)
-    // Makes durable what an earlier process wrote to the WAL but did not sync.
-    checkpoints.truncate()
-    const files = logFilesOf(db, 'write')
-    const guard = new Guard(path, fd, db, files, checkpoints)
-    const { committer, packWriter } = await openWriters(db, files, checkpoints)
-    const reserve = new Reserve(path, () => fstatSync(fd))
-    reserve.hold()
-    /** Makes a change that adds `bytes`; where the disk is full, it is repeated in the room of the reserve. */
-    const change = async <T>(bytes: number, make: () => T | Promise<T>): Promise<T> => {
-      try {
-        guard.beforeChange()
-        return await make()
-      } catch (error) {
-        const isFull = storeError(error, path) instanceof NoSpaceError
-        if (!isFull || bytes > reserve.usableBytes || !reserve.giveUp()) throw error
-        try {
-          // The WAL is written from its beginning again, in place of more room.
-          checkpoints.trySettle()
-          guard.beforeChange()
-          const made = await make()
-          checkpoints.trySettle()
-          return made
-        } finally {
-          reserve.hold()
-        }
-      }
-    }
-    const done = (result: { readonly packed?: PackStepResult; readonly spilled?: bigint } = {}): void =>
-      reply({
-        kind: 'done',
-        lastTid: committer.lastTid,
-        nextOid: committer.nextOid,
-        stats: {
-          commits: committer.commits,
-          committedBytes: committer.committedBytes,
-          checkpoints: checkpoints.count,
-          checkpointFailure: checkpoints.failure,
-        },
-        ...result,
-      })
+    const opened = await open()
+    const done = (result: Done = {}): void => reply(answerOf(opened, result))
     done()
-    const serve = async (request: WriterRequest): Promise<void> => {
-      if (request.kind === 'commit') {
-        const transaction = decodeTransaction(request.transaction)
-        await change(bytesOf(transaction.changes), () => committer.commit(transaction, request.nextOid))
-        done()
-        checkpoints.afterCommit()
-        reserve.hold()
-      } else if (request.kind === 'spill') {
-        guard.beforeChange()
-        const { changes } = decodeTransaction(request.transaction)
-        done({ spilled: await committer.spill(changes, request.nextOid) })
-        checkpoints.afterCommit()
-        reserve.hold()
-      } else if (request.kind === 'drop spilled') {
-        await change(0, () => committer.dropSpilled())
-        done()
-        checkpoints.afterCommit()
-        reserve.hold()
-      } else if (request.kind === 'pack') {
-        done({ packed: await change(0, () => packWriter.run(request.step)) })
-        checkpoints.afterPackStep()
-        reserve.hold()
-      } else {
-        guard.close()
-        files.close()
-        close(db, checkpoints)
-        done()
-        port.close()
-      }
-    }
     let last = Promise.resolve()
     port.on('message', (request: WriterRequest) => {
-      last = last.then(() => attempt(() => serve(request)))
+      last = last.then(() => attempt(() => serve(opened, request, port, done)))
     })
   })
+}
+
+async function open(): Promise<Opened> {
+  const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  db.pragma('journal_mode = WAL')
+  db.pragma('synchronous = FULL')
+  db.pragma(`cache_size = -${CACHE_KIB}`)
+  const checkpoints = new Checkpoints(db)
+  // Makes durable what an earlier process wrote to the WAL but did not sync.
+  checkpoints.truncate()
+  const files = logFilesOf(db, 'write')
+  const guard = new Guard(path, fd, db, files, checkpoints)
+  const writers = await openWriters(db, files, checkpoints)
+  const reserve = new Reserve(path, () => fstatSync(fd))
+  reserve.hold()
+  return { db, checkpoints, files, guard, reserve, ...writers }
+}
+
+const answerOf = ({ committer, checkpoints }: Opened, result: Done): WriterReply => ({
+  kind: 'done',
+  lastTid: committer.lastTid,
+  nextOid: committer.nextOid,
+  stats: {
+    commits: committer.commits,
+    committedBytes: committer.committedBytes,
+    checkpoints: checkpoints.count,
+    checkpointFailure: checkpoints.failure,
+  },
+  ...result,
+})
+
+/** Makes a change that adds `bytes`; where the disk is full, it is repeated in the room of the reserve. */
+async function change<T>(
+  { guard, checkpoints, reserve }: Opened,
+  bytes: number,
+  make: () => T | Promise<T>,
+): Promise<T> {
+  try {
+    guard.beforeChange()
+    return await make()
+  } catch (error) {
+    const isFull = storeError(error, path) instanceof NoSpaceError
+    if (!isFull || bytes > reserve.usableBytes || !reserve.giveUp()) throw error
+    try {
+      // The WAL is written from its beginning again, in place of more room.
+      checkpoints.trySettle()
+      guard.beforeChange()
+      const made = await make()
+      checkpoints.trySettle()
+      return made
+    } finally {
+      reserve.hold()
+    }
+  }
+}
+
+/** Answers before the checkpoint that follows: the caller does not wait for it. */
+async function serve(
+  opened: Opened,
+  request: WriterRequest,
+  port: Port,
+  done: (result?: Done) => void,
+): Promise<void> {
+  const { committer, packWriter, guard, checkpoints, reserve } = opened
+  switch (request.kind) {
+    case 'commit': {
+      const transaction = decodeTransaction(request.transaction)
+      const bytes = bytesOf(transaction.changes)
+      await change(opened, bytes, () => committer.commit(transaction, request.nextOid))
+      done()
+      checkpoints.afterCommit()
+      break
+    }
+    case 'spill': {
+      guard.beforeChange()
+      const { changes } = decodeTransaction(request.transaction)
+      done({ spilled: await committer.spill(changes, request.nextOid) })
+      checkpoints.afterCommit()
+      break
+    }
+    case 'drop spilled':
+      await change(opened, 0, () => committer.dropSpilled())
+      done()
+      checkpoints.afterCommit()
+      break
+    case 'pack':
+      done({ packed: await change(opened, 0, () => packWriter.run(request.step)) })
+      checkpoints.afterPackStep()
+      break
+    case 'close':
+      guard.close()
+      opened.files.close()
+      close(opened.db, checkpoints)
+      done()
+      port.close()
+      return
+    default:
+      request satisfies never
+  }
+  reserve.hold()
 }
 
 /** The bytes that changes add, shared ones left out. */
