@@ -1,5 +1,6 @@
 /** Shared by the parts of a check of the filesystem: reading, reporting, and changing objects. */
-import type { Progress, RevisionReader } from '../../store/capabilities.ts'
+import type { Progress } from '../../store/capabilities.ts'
+import type { RevisionReader } from '../../store/stored-revisions.ts'
 import { TID_NONE, type Oid } from '../../store/ids.ts'
 import type { BTree, LOBTree, OOBTree } from '../btree/tree.ts'
 import type { Connection } from '../objects/connection.ts'

@@ -9,7 +9,8 @@
  * So the kept moments are read again before each batch, and before damage is reported: if they have changed, the object
  * is read again.
  */
-import type { Progress, RecordStart, RevisionReader } from '../../store/capabilities.ts'
+import type { Progress } from '../../store/capabilities.ts'
+import type { RecordStart, RevisionReader } from '../../store/stored-revisions.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
 import {
   formatOid,

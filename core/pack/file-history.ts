@@ -6,7 +6,7 @@
  * belong to that inode. Revisions that the present does not show are history; shared bytes count once per file, if no present revision has them.
  * State is in a scratch database, so memory is bounded.
  */
-import type { RevisionReader, StoredRevision } from '../../store/capabilities.ts'
+import type { RevisionReader, StoredRevision } from '../../store/stored-revisions.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
 import { formatOid, oid as toOid, ROOT_OID, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import { keptMoments } from '../../store/kept-moments.ts'

@@ -6,7 +6,7 @@
  * their oids, round after round, as neighbours are stored together. Blocks and chunks of data, which are nearly all
  * objects of a database, have no references and are not read.
  */
-import type { Mark, RevisionReader } from '../../store/capabilities.ts'
+import type { Mark, RevisionReader } from '../../store/stored-revisions.ts'
 import { CorruptRecordError, StoreError } from '../../store/errors.ts'
 import { oid as toOid, ROOT_OID, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import { KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'

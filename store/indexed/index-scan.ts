@@ -11,7 +11,8 @@
  * Every call reads one state, and is bounded: between two calls commits and packs go on. A method may answer at once or with a
  * promise. Rows are not verified unless a method says so: a damaged store may give ids that are out of range.
  */
-import type { Added, Space, StoredRevision } from '../capabilities.ts'
+import type { Added, Space } from '../capabilities.ts'
+import type { StoredRevision } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
 import type { BulkRange } from './bulk.ts'
 import type { Index } from './record-index.ts'

@@ -1,5 +1,6 @@
 /** Measuring (store/capabilities.ts) over an index and a Bulk. */
-import type { Added, Mark, Measured, Measuring, OnMeasured, RevisionReader, Space } from '../capabilities.ts'
+import type { Added, Measured, Measuring, OnMeasured, Space } from '../capabilities.ts'
+import type { Mark, RevisionReader } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
 import type { KeptMoments } from '../kept-moments.ts'
 import { measureAll, measureLeft } from './pack/measure.ts'

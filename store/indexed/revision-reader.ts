@@ -1,5 +1,5 @@
 /** Reads the revisions of many objects over an index and a Bulk, in bounded pages. */
-import type { RecordStart, StoredRevision } from '../capabilities.ts'
+import type { RecordStart, StoredRevision } from '../stored-revisions.ts'
 import { CorruptRecordError } from '../errors.ts'
 import { oid as toOid, tid as toTid, type Oid, type Tid } from '../ids.ts'
 import type { KeptMoments } from '../kept-moments.ts'

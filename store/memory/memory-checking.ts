@@ -1,4 +1,5 @@
-import type { RevisionReader, StorageRepair } from '../capabilities.ts'
+import type { StorageRepair } from '../capabilities.ts'
+import type { RevisionReader } from '../stored-revisions.ts'
 import type { CheckedDatabase } from '../indexed/check/checking.ts'
 import type { CheckedParts } from '../indexed/check/storage-check.ts'
 import type { MemoryBulk } from './memory-bulk.ts'

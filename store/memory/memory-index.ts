@@ -1,4 +1,5 @@
-import type { Added, Space, StoredRevision } from '../capabilities.ts'
+import type { Added, Space } from '../capabilities.ts'
+import type { StoredRevision } from '../stored-revisions.ts'
 import { ConflictError, CorruptRecordError } from '../errors.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'

@@ -1,5 +1,6 @@
 /** The side of the index for work that goes through all of it (index-scan.ts). */
-import type { Added, Space, StoredRevision } from '../capabilities.ts'
+import type { Added, Space } from '../capabilities.ts'
+import type { StoredRevision } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'

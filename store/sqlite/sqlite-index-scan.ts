@@ -1,6 +1,7 @@
 /** Reads the tables of a SQLite database in pages (index-scan.ts). Each call is one statement or few. */
 import type { Database, Statement } from 'better-sqlite3'
-import type { Added, Space, StoredRevision } from '../capabilities.ts'
+import type { Added, Space } from '../capabilities.ts'
+import type { StoredRevision } from '../stored-revisions.ts'
 import { TID_MAX, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'

@@ -1,11 +1,6 @@
 /** Checking (store/capabilities.ts) over an index and a Bulk. */
-import type {
-  Checking,
-  RevisionReader,
-  StorageCheckOptions,
-  StorageDamage,
-  StorageRepair,
-} from '../../capabilities.ts'
+import type { Checking, StorageCheckOptions, StorageDamage, StorageRepair } from '../../capabilities.ts'
+import type { RevisionReader } from '../../stored-revisions.ts'
 import type { Oid, Tid } from '../../ids.ts'
 import { lossName } from './losses.ts'
 import { checkStorage, type CheckedParts } from './storage-check.ts'

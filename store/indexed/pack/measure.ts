@@ -1,5 +1,6 @@
 /** Measures what a pack would keep, without dropping anything. */
-import type { Mark, Measured, OnMeasured, StoredRevision } from '../../capabilities.ts'
+import type { Measured, OnMeasured } from '../../capabilities.ts'
+import type { Mark, StoredRevision } from '../../stored-revisions.ts'
 import type { KeptMoments } from '../../kept-moments.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
 import { UNIT_BYTES } from '../frame.ts'

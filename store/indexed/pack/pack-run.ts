@@ -8,7 +8,8 @@
  * 3. *Bulk*: frees bulk space (pack-bulk.ts).
  * 4. Drops transactions without a revision, and returns the index's free pages to the host.
  */
-import type { Mark, PackPhase, PackReport } from '../../capabilities.ts'
+import type { PackPhase, PackReport } from '../../capabilities.ts'
+import type { Mark } from '../../stored-revisions.ts'
 import { tid as toTid, TID_NONE } from '../../ids.ts'
 import { isKept, type KeptMoments } from '../../kept-moments.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'

@@ -2,7 +2,8 @@
  * What a pack reads of an index and a Bulk beside the revisions of single objects, over a reader of its own
  * (revision-reader.ts). A method may answer at once or with a promise.
  */
-import type { RevisionReader, Space, StoredRevision } from '../../capabilities.ts'
+import type { Space } from '../../capabilities.ts'
+import type { RevisionReader, StoredRevision } from '../../stored-revisions.ts'
 import type { BulkRange } from '../bulk.ts'
 import type { IndexEnd, PackedTransaction } from '../index-scan.ts'
 

@@ -1,5 +1,6 @@
 /** Packing (store/capabilities.ts) over an index and a Bulk, on the caller's thread: for stores whose reads are asynchronous, or small. */
-import type { MarkModule, Packing, PackReport, PackWork } from '../../capabilities.ts'
+import type { Packing, PackReport, PackWork } from '../../capabilities.ts'
+import type { MarkModule } from '../../stored-revisions.ts'
 import type { KeptMoments } from '../../kept-moments.ts'
 import { formatKeptMoments, KEPT_MOMENTS } from '../kept-moments-note.ts'
 import { Pacing } from './pacing.ts'

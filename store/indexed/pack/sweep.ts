@@ -2,7 +2,7 @@
  * Decides which revisions stay: those that a kept moment sees and whose object is marked. Objects that changed after
  * marking began keep all revisions: they were reachable then, or are new.
  */
-import type { StoredRevision } from '../../capabilities.ts'
+import type { StoredRevision } from '../../stored-revisions.ts'
 import { KeptRevisions, type KeptMoments } from '../../kept-moments.ts'
 import type { PagedBitmap } from '../../paged-bitmap.ts'
 

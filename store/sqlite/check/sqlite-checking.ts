@@ -1,11 +1,6 @@
 import Database from 'better-sqlite3'
-import type {
-  Checking,
-  RevisionReader,
-  StorageCheckOptions,
-  StorageDamage,
-  StorageRepair,
-} from '../../capabilities.ts'
+import type { Checking, StorageCheckOptions, StorageDamage, StorageRepair } from '../../capabilities.ts'
+import type { RevisionReader } from '../../stored-revisions.ts'
 import { StoreError } from '../../errors.ts'
 import type { Oid, Tid } from '../../ids.ts'
 import { connectReadOnly } from '../open/immutable.ts'

@@ -1,6 +1,7 @@
 /** The thread that packs: it reads and decides; the store's writer runs the steps. Its other end is sqlite-packing.ts. */
 import { parentPort, workerData } from 'node:worker_threads'
-import type { MarkModule, PackPhase } from '../../capabilities.ts'
+import type { PackPhase } from '../../capabilities.ts'
+import type { MarkModule } from '../../stored-revisions.ts'
 import { tid as toTid } from '../../ids.ts'
 import { storeError } from '../sqlite-errors.ts'
 import { fromWire, toWire } from '../../errors.ts'

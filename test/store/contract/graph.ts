@@ -2,7 +2,7 @@
  * Objects whose records a test can mark: a record is the JSON list of the oids that it refers to, padded with spaces. This
  * module is a `MarkModule`.
  */
-import type { Mark } from '../../../store/capabilities.ts'
+import type { Mark } from '../../../store/stored-revisions.ts'
 import { oid as toOid, ROOT_OID, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { KeptRevisions } from '../../../store/kept-moments.ts'
 import { PagedBitmap } from '../../../store/paged-bitmap.ts'

@@ -1,6 +1,7 @@
 /** `Measuring` (store/capabilities.ts) as tests. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Measuring, StoredRevision } from '../../../store/capabilities.ts'
+import type { Measuring } from '../../../store/capabilities.ts'
+import type { StoredRevision } from '../../../store/stored-revisions.ts'
 import { ROOT_OID, TID_NONE } from '../../../store/ids.ts'
 import { keptMoments } from '../../../store/kept-moments.ts'
 import type { WritableStore } from '../../../store/store.ts'

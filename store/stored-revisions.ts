@@ -1,0 +1,87 @@
+/** Reads the revisions of a whole database, for packs, checks and measuring (capabilities.ts). */
+import type { CorruptRecordError } from './errors.ts'
+import type { Oid, Tid } from './ids.ts'
+import type { KeptMoments } from './kept-moments.ts'
+import type { PagedBitmap } from './paged-bitmap.ts'
+
+/** One revision, without its bytes. A damaged store may give ids that are out of range. */
+export interface StoredRevision {
+  readonly oid: number
+  readonly tid: bigint
+  /** Whether the object does not exist from here on. */
+  readonly isTombstone: boolean
+  /** Bytes that belong to this revision alone. */
+  readonly ownBytes: number
+  /**
+   * Its other bytes lie in units `[unitLo, unitHi)` of the store's space, which is empty if it has none. Revisions
+   * that share bytes have units in common.
+   */
+  readonly unitLo: number
+  readonly unitHi: number
+}
+
+/** The beginning of a record. */
+export interface RecordStart {
+  /** The record's whole length in bytes. */
+  readonly size: number
+  readonly bytes: Uint8Array
+}
+
+/**
+ * Reads the revisions of many objects, in batches, for full scans of a database. Each call is a separate read and
+ * never blocks a writer; between two calls a pack may drop revisions that no kept moment sees.
+ * @throws StoreError if reading fails
+ */
+export interface RevisionReader {
+  /** The length of a unit ({@link StoredRevision.unitLo}) in bytes. */
+  readonly unitBytes: number
+
+  /** The last transaction, and an oid above every oid in use. */
+  totals(): Promise<{ readonly lastTid: Tid; readonly nextOid: number }>
+
+  /** Which moments the last pack kept. */
+  kept(): Promise<KeptMoments>
+
+  /** The oids that have a revision, ascending, in batches. */
+  oids(): AsyncIterable<readonly Oid[]>
+
+  /**
+   * The revisions of `oids` (ascending) up to the transaction `upTo`, ordered by oid and then newest first, in batches
+   * of bounded length.
+   */
+  revisions(oids: readonly number[], upTo: bigint): AsyncIterable<readonly StoredRevision[]>
+
+  /** Whether each object exists at a moment. */
+  exist(oids: readonly number[], at: Tid): Promise<readonly boolean[]>
+
+  /**
+   * The first `limit` bytes (all if absent) of the records of revisions. A damaged record yields its error,
+   * a missing (or dropped) one undefined.
+   */
+  records(
+    revisions: readonly { readonly oid: number; readonly tid: bigint }[],
+    limit?: number,
+  ): Promise<readonly (RecordStart | CorruptRecordError | undefined)[]>
+
+  close(): void
+}
+
+/** Called between objects with their number so far; the caller awaits a promise that it returns. */
+export type Pause = (objectsDone: number) => Promise<void> | undefined
+
+/**
+ * Finds the objects reachable through the revisions that kept moments see, as of `upTo`. Supplied by the caller, as a
+ * store cannot tell which objects a record refers to. The caller of a Mark closes the set.
+ * @throws CorruptRecordError for a record whose references cannot be read
+ */
+export type Mark = (
+  reader: RevisionReader,
+  kept: KeptMoments,
+  upTo: Tid,
+  pause?: Pause,
+) => Promise<PagedBitmap>
+
+/** The exports of a module that a store imports into its packing thread. */
+export interface MarkModule {
+  readonly mark: Mark
+}
