@@ -36,6 +36,9 @@ type Piece =
   | ({ readonly kind: 'shared' } & SharedPart)
   | { readonly kind: 'bytes'; readonly lo: number; readonly bytes: Uint8Array }
 
+/** No chunk is written in part. */
+const NO_BASES: ReadonlyMap<number, Uint8Array> = new Map()
+
 const FILES = new WeakMap<ZBigFile, BigFile>()
 
 export class BigFile implements Participant {
@@ -122,14 +125,16 @@ export class BigFile implements Participant {
     const parts = this.#parts(off, data.length)
     const bases: ReadonlyMap<number, Uint8Array>[] = []
     for (const part of parts) {
-      await this.#assertReadable(part.blk)
-      bases.push(await this.#edges(part))
+      if (!this.#overlays.has(part.blk)) await this.#assertReadable(part.blk)
+      const isWhole =
+        part.lo === chunkDown(part.lo) && (part.hi === this.blksize || part.hi === chunkDown(part.hi))
+      bases.push(isWhole ? NO_BASES : await this.#edges(part))
     }
     this.#connection.join(this)
     let done = 0
     for (const [i, { blk, lo, hi }] of parts.entries()) {
       const piece = data.subarray(done, (done += hi - lo))
-      this.#change(blk, overlay => overlay.write(lo, piece, bases[i] ?? new Map()))
+      this.#change(blk, overlay => overlay.write(lo, piece, bases[i] ?? NO_BASES))
     }
   }
 
@@ -273,7 +278,6 @@ export class BigFile implements Participant {
 
   /** An unreadable block cannot be changed. Fail now, not when all changes are stored. */
   async #assertReadable(blk: number): Promise<void> {
-    if (this.#overlays.has(blk)) return
     const ref = await this.#blocks.find(blk)
     if (ref !== undefined) await this.#blocks.layout(blk, ref)
   }

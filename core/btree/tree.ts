@@ -32,7 +32,7 @@ export interface KeyRange<K> {
 
 export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
   /** The value of a key; undefined if there is none. */
-  async get(key: K): Promise<PickleValue | undefined> {
+  get(key: K): Promise<PickleValue | undefined> {
     return this.#attempt(() => {
       const path = this.descend(key)
       if (path instanceof Missing) return path
@@ -42,10 +42,10 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
   }
 
   /** Sets a key's value. Resolves to whether the key is new. @throws RangeError for a key out of range. */
-  async set(key: K, value: PickleValue): Promise<boolean> {
-    const refused = this.kind.refuse(key)
-    if (refused !== undefined) throw new RangeError(`invalid key for a ${this.className}: ${refused}`)
+  set(key: K, value: PickleValue): Promise<boolean> {
     return this.#attempt(() => {
+      const refused = this.kind.refuse(key)
+      if (refused !== undefined) throw new RangeError(`invalid key for a ${this.className}: ${refused}`)
       const path = this.descend(key)
       if (path instanceof Missing) return path
       const missing = this.missingToSplit(path)
@@ -56,7 +56,7 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
   }
 
   /** Removes a key. Resolves to whether it existed. */
-  async delete(key: K): Promise<boolean> {
+  delete(key: K): Promise<boolean> {
     return this.#attempt(() => {
       const path = this.descend(key)
       if (path instanceof Missing) return path
@@ -96,7 +96,7 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
   }
 
   /** The first entries of a range, at most `limit` and at most one bucket's; empty only if the range is. */
-  async batch(range: KeyRange<K>, limit: number): Promise<Entries<K>> {
+  batch(range: KeyRange<K>, limit: number): Promise<Entries<K>> {
     return this.#attempt(() =>
       range.reverse === true ? this.#last(range, limit) : this.#first(range, limit),
     )

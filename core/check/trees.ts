@@ -49,7 +49,10 @@ export class Trees {
   }
 
   /** Activates an object; resolves to the reason if its present state cannot be used. */
-  async fault(object: { readonly oid: Oid; activate(): Promise<void> }): Promise<Fault | undefined> {
+  async fault(object: {
+    readonly oid: Oid
+    activate(): Promise<void> | undefined
+  }): Promise<Fault | undefined> {
     const [lost] = this.#findings.lostOf(object.oid)
     if (lost !== undefined) {
       this.#findings.named(object.oid)

@@ -81,9 +81,12 @@ export class Context {
   }
 
   /** The node of an inode, held until {@link Context.leave}. */
-  async enter(ino: Ino): Promise<Node> {
+  enter(ino: Ino): Node | Promise<Node> {
     const number = treeNumberOf(ino)
-    if (number === 0) return this.hold(this.live.nodeOf(ino))
+    return number === 0 ? this.hold(this.live.nodeOf(ino)) : this.#enterPast(number, ino)
+  }
+
+  async #enterPast(number: number, ino: Ino): Promise<Node> {
     const node = this.hold(this.views.tree(number).nodeOf(ino))
     try {
       await this.views.attach(node.tree)
@@ -115,10 +118,13 @@ export class Context {
 
   /** Runs `work` with the activated inode. */
   async look<T>(ino: Ino, work: (node: Node, inode: Inode) => T | Promise<T>): Promise<T> {
-    const node = await this.enter(ino)
+    const entering = this.enter(ino)
+    const node = entering instanceof Promise ? await entering : entering
     try {
-      await node.inode.activate()
-      return await work(node, node.inode)
+      const loading = node.inode.activate()
+      if (loading !== undefined) await loading
+      const result = work(node, node.inode)
+      return result instanceof Promise ? await result : result
     } finally {
       this.leave(node)
     }
@@ -126,12 +132,14 @@ export class Context {
 
   /** Runs `work` with the activated inode, while its data and entries do not change. */
   async read<T>(ino: Ino, work: (node: Node, inode: Inode) => T | Promise<T>): Promise<T> {
-    const node = await this.enter(ino)
+    const entering = this.enter(ino)
+    const node = entering instanceof Promise ? await entering : entering
     try {
       const wait = node.lock.shared()
       if (wait !== undefined) await wait
       try {
-        await node.inode.activate()
+        const loading = node.inode.activate()
+        if (loading !== undefined) await loading
         return await work(node, node.inode)
       } finally {
         node.lock.release()
@@ -150,12 +158,14 @@ export class Context {
     ino: Ino,
     dataBytes: number,
     work: (node: Node, inode: Inode) => T | Promise<T>,
-    { also = [], frees = false }: { readonly also?: readonly Node[]; readonly frees?: boolean } = {},
+    { also, frees = false }: { readonly also?: readonly Node[]; readonly frees?: boolean } = {},
   ): Promise<T> {
-    const node = await this.enter(ino)
+    const entering = this.enter(ino)
+    const node = entering instanceof Promise ? await entering : entering
     try {
       this.assertWritable(node)
-      const locked = (): Promise<T> => this.lockAll([node, ...also], () => work(node, node.inode))
+      const nodes = also === undefined ? [node] : [node, ...also]
+      const locked = (): Promise<T> => this.lockAll(nodes, () => work(node, node.inode))
       const result = await this.withGate(dataBytes, locked, frees)
       if (node.invalidation !== undefined) await node.invalidation
       return result
@@ -198,7 +208,7 @@ export class Context {
 
   /** Runs `work` with exclusive locks of inodes, all of them activated. */
   async lockAll<T>(nodes: readonly Node[], work: () => T | Promise<T>): Promise<T> {
-    const ordered = [...new Set(nodes)].sort((a, b) => a.ino - b.ino)
+    const ordered = nodes.length === 1 ? nodes : [...new Set(nodes)].sort((a, b) => a.ino - b.ino)
     const held: Node[] = []
     try {
       for (const node of ordered) {

@@ -101,6 +101,7 @@ export class ControlFiles {
       mtimeNs: this.#timeNs,
       ctimeNs: this.#timeNs,
       birthtimeNs: this.#timeNs,
+      validity: isDirectory ? 'forever' : 'briefly',
     }
   }
 
@@ -140,11 +141,6 @@ export class ControlFiles {
   }
 
   async #entry(ino: Ino): Promise<Entry> {
-    return {
-      attributes: await this.attributes(ino),
-      generation: 0,
-      nameValidity: 'until changed',
-      attributesValidity: 'until changed',
-    }
+    return { attributes: await this.attributes(ino), generation: 0, nameValidity: 'forever' }
   }
 }

@@ -19,6 +19,12 @@ export class ErrnoError extends Error {
 }
 
 /**
+ * What a lookup throws for a name that does not exist, if that may be cached: until an operation of the same driver creates the
+ * name, or the filesystem invalidates it.
+ */
+export const NAME_ABSENT = new ErrnoError('ENOENT', 'there is no such name')
+
+/**
  * The positive errno of an error. Any other error is EIO, and is passed to `unexpected` to be logged: damage, and conflicts,
  * which a retry of the operation cannot solve.
  */

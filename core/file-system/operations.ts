@@ -80,6 +80,8 @@ export interface Attributes {
   readonly mtimeNs: bigint
   readonly ctimeNs: bigint
   readonly birthtimeNs: bigint
+  /** How long these attributes hold. */
+  readonly validity: Validity
 }
 
 /** The inode of a name. */
@@ -89,7 +91,6 @@ export interface Entry {
   readonly generation: number
   /** How long the association of name and inode may be cached. */
   readonly nameValidity: Validity
-  readonly attributesValidity: Validity
 }
 
 /** The attributes that setattr changes; absent ones are unchanged. 'now' is the filesystem's clock at the call. */
@@ -154,6 +155,8 @@ export interface Notifier {
   invalidateInode(ino: Ino, off: bigint, len: bigint): void
   /** Invalidates a name, or the cached absence of one. */
   invalidateEntry(parent: Ino, name: Name): void
+  /** Invalidates all cached names, and the cached absence of names. */
+  invalidateNames(): void
   /** Invalidates attributes; resolves when that is done. It waits for no operation, so an operation may await it. */
   invalidateAttributes(ino: Ino): Promise<void>
   /**
@@ -164,6 +167,7 @@ export interface Notifier {
 }
 
 export interface Operations {
+  /** @throws NAME_ABSENT (core/file-system/errno.ts) if there is no such name, which may be cached; ENOENT if it may not. */
   lookup(parent: Ino, name: Name, caller: Caller): Promise<Entry>
   /** Removes `count` references. Never fails. */
   forget(ino: Ino, count: number): void

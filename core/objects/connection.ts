@@ -168,7 +168,9 @@ export class Connection implements Jar {
 
   /** A new, empty, changed object with a new oid. @throws ReadOnlyError. */
   async create<T extends Persistent>(of: PersistentClass<T> & { readonly CLASS_NAME: string }): Promise<T> {
-    return this.#create(of, await this.newOids(1), of.CLASS_NAME)
+    const lease = this.#lease()
+    for (let wait = lease.reserve(1); wait !== undefined; wait = lease.reserve(1)) await wait
+    return this.#create(of, lease.take(1), of.CLASS_NAME)
   }
 
   /** As {@link Connection.create}, by the name of the class. */

@@ -98,10 +98,11 @@ export abstract class Persistent {
   /** Sets the initial state of a new object. */
   protected abstract initialize(): void
 
-  /** Loads its state, if it has none. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
-  async activate(): Promise<void> {
-    if (this.#status === 'ghost') await this.jar.load(this)
-    else this.jar.touch(this)
+  /** Loads its state; undefined if it has one. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
+  activate(): Promise<void> | undefined {
+    if (this.#status === 'ghost') return this.jar.load(this)
+    this.jar.touch(this)
+    return undefined
   }
 
   /** Makes it a ghost, unless it is changed. */

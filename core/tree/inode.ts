@@ -33,7 +33,9 @@ export interface NewInode {
   readonly timeNs: bigint
 }
 
-export type TimeKey = 'atime' | 'mtime' | 'ctime' | 'birthtime'
+const TIME_KEYS = ['atime', 'mtime', 'ctime', 'birthtime'] as const
+
+export type TimeKey = (typeof TIME_KEYS)[number]
 
 /** A typed view of an inode's mapping. Everything but `oid`, `ref` and `activate` needs it activated. */
 export class Inode {
@@ -56,9 +58,14 @@ export class Inode {
     { mode, uid, gid, nlink, rdev = 0, timeNs }: NewInode,
   ): Promise<Inode> {
     const mapping = await connection.create(PersistentMapping)
-    const numbers = { mode, uid, gid, nlink, size: 0, rdev, stored: 0 }
-    for (const [key, value] of Object.entries(numbers)) mapping.set(key, value)
-    for (const key of ['atime', 'mtime', 'ctime', 'birthtime']) mapping.set(key, timeNs)
+    mapping.set('mode', mode)
+    mapping.set('uid', uid)
+    mapping.set('gid', gid)
+    mapping.set('nlink', nlink)
+    mapping.set('size', 0)
+    mapping.set('rdev', rdev)
+    mapping.set('stored', 0)
+    for (const key of TIME_KEYS) mapping.set(key, timeNs)
     return new Inode(mapping)
   }
 
@@ -75,8 +82,8 @@ export class Inode {
     return this.#mapping
   }
 
-  /** Loads it; it can be used until the next turn of the event loop. */
-  activate(): Promise<void> {
+  /** Loads it; it can be used until the next turn of the event loop. Undefined if it is loaded. */
+  activate(): Promise<void> | undefined {
     return this.#mapping.activate()
   }
 

@@ -82,7 +82,7 @@ export class Superblock {
   async rootOid(): Promise<Oid> {
     const { oid } = await this.rootRef()
     const root = Inode.at(this.#connection, oid)
-    const isOther = await root.activate().then(
+    const isOther = await Promise.resolve(root.activate()).then(
       () => (root.mode & S_IFMT) !== S_IFDIR,
       // The reader of damaged data reports it.
       () => false,

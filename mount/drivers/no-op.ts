@@ -49,7 +49,6 @@ export class NoOpFileSystem implements Operations {
       attributes: this.#attributes(file.ino),
       generation: 0,
       nameValidity: 'forever',
-      attributesValidity: 'forever',
     }
   }
   forget(): void {
@@ -142,6 +141,7 @@ export class NoOpFileSystem implements Operations {
       mtimeNs: 0n,
       ctimeNs: 0n,
       birthtimeNs: 0n,
+      validity: 'forever',
     }
   }
 }

@@ -380,7 +380,6 @@ export class MemoryOperations implements Operations {
       attributes: this.#attributes(node),
       generation: 0,
       nameValidity: 'until changed',
-      attributesValidity: 'until changed',
     }
   }
 
@@ -402,6 +401,7 @@ export class MemoryOperations implements Operations {
       mtimeNs,
       ctimeNs,
       birthtimeNs,
+      validity: 'until changed',
     }
   }
 }

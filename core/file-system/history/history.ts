@@ -85,7 +85,7 @@ export class History {
     let message = `undo ${formatTid(undone)}`
     for await (const { description } of infoAt(this.#store, undone))
       if (description !== '') message += `: ${description}`
-    const tid = await writeBack.transactions.isolate(message, async () => {
+    const undoing = writeBack.transactions.isolate(message, async () => {
       const changed: Oid[] = []
       const describe = (later: Tid): Promise<string> => this.#describe(later)
       for await (const { oid, className, source, base } of reversals(
@@ -103,8 +103,15 @@ export class History {
       for (const node of live.nodes) node.file = undefined
       this.#caches.invalidateTree(live)
     })
-    await this.#caches.settled()
-    return tid
+    try {
+      return await undoing
+    } catch (error) {
+      // The kernel may have asked for what is rolled back.
+      this.#caches.invalidateTree(live)
+      throw error
+    } finally {
+      await this.#caches.settled()
+    }
   }
 
   /**
@@ -233,6 +240,7 @@ export class History {
         node.name = { parent: directory.oid, name }
         context.changed(node)
         context.changed(directory)
+        this.#caches.invalidateAbsence(directory, toName(name))
       })
     })
   }

@@ -3,9 +3,9 @@
  * file's data is replaced, a write clears setuid; and for moments of the past that only the kernel's cache keeps in use.
  *
  * For every inode that it refers to, the kernel may cache pages, attributes, and the name by which the inode was last
- * found (an inode with several names is cached only briefly). It does not cache missing names.
+ * found (an inode with several names is cached only briefly), and that names do not exist.
  */
-import { ROOT_INO, type Notifier, name as toName } from '../operations.ts'
+import { ROOT_INO, type Name, type Notifier, name as toName } from '../operations.ts'
 import { MOMENT_PREFIX } from '../reserved-names.ts'
 import type { Node, Tree } from './tree.ts'
 
@@ -19,6 +19,7 @@ export class KernelCaches {
   /** Invalidates everything of a tree. */
   invalidateTree(tree: Tree): void {
     for (const node of tree.nodes) this.invalidateNode(node)
+    this.#notifier?.invalidateNames()
   }
 
   /** Invalidates pages, attributes and name of an inode. */
@@ -27,6 +28,12 @@ export class KernelCaches {
     this.#notifier?.invalidateInode(node.ino, 0n, 0n)
     if (node.name !== undefined)
       this.#notifier?.invalidateEntry(node.tree.inoOf(node.name.parent), toName(node.name.name))
+  }
+
+  /** Invalidates the absence of a name that a directory got, and the directory's attributes. */
+  invalidateAbsence(directory: Node, name: Name): void {
+    this.#notifier?.invalidateEntry(directory.ino, name)
+    this.#notifier?.invalidateInode(directory.ino, -1n, 0n)
   }
 
   /** Resolves when the attributes of an inode are invalidated. An operation may await it. */

@@ -11,11 +11,13 @@ import { accessTimeOf } from './attributes.ts'
 
 const DAY_NS = 86_400_000_000_000n
 
-/** Records a read of an activated inode, if it counts. */
-export function noteAccess(context: Context, node: Node): void {
-  if (node.tree.readOnly || context.ignoresAccess) return
+/** Records a read of an activated inode, if it counts. Returns whether it does. */
+export function noteAccess(context: Context, node: Node): boolean {
+  if (node.tree.readOnly || context.ignoresAccess) return false
   const nowNs = context.nowNs()
-  if (isDue(node, nowNs)) node.tree.accessTimes.note(node.oid, nowNs)
+  if (!isDue(node, nowNs)) return false
+  node.tree.accessTimes.note(node.oid, nowNs)
+  return true
 }
 
 /** Sets the access time of a locked, activated inode as an ordinary change. */

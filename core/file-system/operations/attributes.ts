@@ -69,8 +69,13 @@ export function attributesOf(node: Node): Attributes {
     mtimeNs: inode.time('mtime'),
     ctimeNs: inode.time('ctime'),
     birthtimeNs: inode.time('birthtime'),
+    // A commit settles the stored size; other changes are made by requests of the kernel, or invalidated.
+    validity: node.tree.readOnly ? 'forever' : isUnsettled(node) ? 'briefly' : 'until changed',
   }
 }
+
+/** Whether the next commit changes the stored size. */
+const isUnsettled = (node: Node): boolean => node.unstoredBytes > 0 || node.hasGrowth
 
 /** The entry of an activated inode. Adds one reference to the inode. */
 export function entryOf(node: Node): Entry {
@@ -83,14 +88,15 @@ export function entryOf(node: Node): Entry {
     attributes,
     generation,
     nameValidity: readOnly ? 'forever' : hasSeveralNames ? 'briefly' : 'until changed',
-    // The stored size and the access time change without an operation.
-    attributesValidity: readOnly ? 'forever' : 'briefly',
   }
 }
 
 /** Activates all nodes together, so that all can be used. */
 export async function activateAll(nodes: readonly Node[]): Promise<void> {
-  for (const node of nodes) await node.inode.activate()
+  for (const node of nodes) {
+    const loading = node.inode.activate()
+    if (loading !== undefined) await loading
+  }
 }
 
 /** Sets times to the same moment. */

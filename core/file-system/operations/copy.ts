@@ -51,7 +51,7 @@ export async function copy(
   const source = await context.enter(from.ino)
   try {
     const bytes = Number(min(len, COPY_MAX_BYTES))
-    return await context.change(
+    const copied = await context.change(
       to.ino,
       bytes,
       async target => {
@@ -59,11 +59,15 @@ export async function copy(
         if (copied === 0n) return 0n
         await finishChange(context, target, to.off + copied, keepsSetuid)
         await source.inode.activate()
-        if (!context.handles.ignoresAccess(from.fh)) noteAccess(context, source)
+        // The kernel does not expect the source to change.
+        if (!context.handles.ignoresAccess(from.fh) && noteAccess(context, source))
+          context.invalidateAttributes(source)
         return copied
       },
       { also: [source] },
     )
+    if (source.invalidation !== undefined) await source.invalidation
+    return copied
   } finally {
     context.leave(source)
   }

@@ -34,7 +34,7 @@ export async function readBytes(
 
 export async function writeBytes(node: Node, off: bigint, data: Uint8Array): Promise<void> {
   if (data.length === 0) return
-  const file = await openToWrite(node)
+  const file = node.file ?? (await openToWrite(node))
   await file.write(off, data)
   node.unstoredBytes += data.length
 }
@@ -110,7 +110,8 @@ export async function finishWrite(
   givenNs?: bigint,
 ): Promise<bigint> {
   const { inode } = node
-  await inode.activate()
+  const loading = inode.activate()
+  if (loading !== undefined) await loading
   if (end > inode.size) inode.size = end
   const timeNs = givenNs ?? context.nowNs()
   setTimes(inode, timeNs, 'mtime', 'ctime')

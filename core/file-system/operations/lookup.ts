@@ -3,7 +3,7 @@ import { Directory } from '../../tree/directory.ts'
 import type { Inode } from '../../tree/inode.ts'
 import type { Oid } from '../../../store/ids.ts'
 import type { Context } from '../context.ts'
-import { ErrnoError } from '../errno.ts'
+import { ErrnoError, NAME_ABSENT } from '../errno.ts'
 import { treeNumberOf, type Node } from '../inodes/tree.ts'
 import { DOT, DOT_DOT, type Entry, type Ino, type Name } from '../operations.ts'
 import { isLiveRoot, MOMENT_PREFIX } from '../reserved-names.ts'
@@ -18,7 +18,7 @@ export function lookup(context: Context, parent: Ino, name: Name): Promise<Entry
     if (found !== undefined) return await enterFound(context, node, name, found)
     if (isLiveRoot(node) && name.startsWith(MOMENT_PREFIX))
       return await enterMoment(context, name.slice(MOMENT_PREFIX.length))
-    throw new ErrnoError('ENOENT')
+    throw NAME_ABSENT
   })
 }
 

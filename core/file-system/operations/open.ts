@@ -11,6 +11,7 @@ import { createFile } from './create.ts'
 import { resize } from './file-bytes.ts'
 import { forget } from './lookup.ts'
 import { dropPrivileges } from './privileges.ts'
+import { getattr } from './setattr.ts'
 
 const { O_WRONLY, O_RDWR, O_TRUNC, O_EXCL, O_NOATIME } = constants
 
@@ -47,7 +48,10 @@ export async function create(
 ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
   const entry = await createFile(context, parent, name, mode, caller, (flags & O_EXCL) === 0)
   try {
-    return { entry, file: await open(context, entry.attributes.ino, flags, keepsSetuid) }
+    const { ino } = entry.attributes
+    const file = await open(context, ino, flags, keepsSetuid)
+    if ((flags & O_TRUNC) === 0) return { entry, file }
+    return { entry: { ...entry, attributes: await getattr(context, ino) }, file }
   } catch (error) {
     forget(context, entry.attributes.ino, 1)
     throw error

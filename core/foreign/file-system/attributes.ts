@@ -37,19 +37,15 @@ export async function attributesOf({ owner }: Context, node: Node): Promise<Attr
     mtimeNs: time,
     ctimeNs: time,
     birthtimeNs: time,
+    validity: view.isLive ? 'briefly' : 'forever',
   }
 }
 
 /** The entry of a node that has just been given a reference, which is released if this fails. */
 export async function entryOf(context: Context, node: Node): Promise<Entry> {
   try {
-    const validity = node.view.isLive ? 'briefly' : 'forever'
-    return {
-      attributes: await attributesOf(context, node),
-      generation: 0,
-      nameValidity: validity,
-      attributesValidity: validity,
-    }
+    const attributes = await attributesOf(context, node)
+    return { attributes, generation: 0, nameValidity: attributes.validity }
   } catch (error) {
     context.nodes.release(node, 1)
     throw error

@@ -81,5 +81,7 @@ async function present<T>(read: () => Promise<T>): Promise<Found<T>> {
   }
 }
 
-const nextBlock = ({ object }: ForeignFile, blk: number): Promise<number | undefined> =>
-  object.activate().then(() => object.blktab.minKey(blk + 1))
+async function nextBlock({ object }: ForeignFile, blk: number): Promise<number | undefined> {
+  await object.activate()
+  return await object.blktab.minKey(blk + 1)
+}

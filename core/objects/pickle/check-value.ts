@@ -7,6 +7,11 @@ export const DEPTH_MAX = 100
 
 /** Integers `[-INTEGER_END, INTEGER_END)` fit into the 255 bytes of a LONG1. */
 const INTEGER_END = 1n << 2039n
+const INTEGER_START = -INTEGER_END
+
+/** Integers of at most 63 bits are compared with short ones. */
+const SHORT_END = 1n << 62n
+const SHORT_START = -SHORT_END
 
 /** Checks that a value has no cycles and is not nested too deeply. @throws PickleError */
 export function checkDepth(value: PickleValue): void {
@@ -20,6 +25,8 @@ export function checkWritable(value: PickleValue): void {
 
 /** Checks a value before it becomes part of a state. @throws TypeError if the writer does not accept it. */
 export function assertWritable(value: PickleValue): void {
+  // Most values are numbers and times, set by every operation.
+  if (typeof value === 'number' ? Number.isSafeInteger(value) : isShort(value)) return
   try {
     checkWritable(value)
   } catch (error) {
@@ -28,12 +35,15 @@ export function assertWritable(value: PickleValue): void {
   }
 }
 
+const isShort = (value: PickleValue): boolean =>
+  typeof value === 'bigint' && value < SHORT_END && value >= SHORT_START
+
 /** Why the writer cannot write a value, ignoring nested values; undefined if it can. */
 function unwritable(value: PickleValue): string | undefined {
   if (typeof value === 'number')
     return Number.isSafeInteger(value) ? undefined : `${value} is not an integer: use Float or bigint`
   if (typeof value === 'bigint')
-    return value >= -INTEGER_END && value < INTEGER_END
+    return value >= INTEGER_START && value < INTEGER_END
       ? undefined
       : 'an int of more than 254 bytes cannot be written'
   if (value instanceof Opaque) return 'an object of an unknown class cannot be written'
@@ -47,12 +57,17 @@ function unwritable(value: PickleValue): string | undefined {
 }
 
 function check(value: PickleValue, refuse: (value: PickleValue) => string | undefined): void {
+  if (!isContainer(value)) {
+    const refused = refuse(value)
+    if (refused !== undefined) throw new PickleError(refused)
+    return
+  }
   /** The number of levels of each container; NaN while it is being computed. */
   const heights = new Map<PickleValue, number>()
   const measure = (value: PickleValue, depth: number): number => {
     const refused = refuse(value)
     if (refused !== undefined) throw new PickleError(refused)
-    if (typeof value !== 'object' || value === null || value instanceof Ref) return 0
+    if (!isContainer(value)) return 0
     let height = heights.get(value)
     if (height === undefined) {
       const parts = partsOf(value)
@@ -70,6 +85,9 @@ function check(value: PickleValue, refuse: (value: PickleValue) => string | unde
   }
   measure(value, 0)
 }
+
+const isContainer = (value: PickleValue): value is Exclude<PickleValue, Ref | null> & object =>
+  typeof value === 'object' && value !== null && !(value instanceof Ref)
 
 const TOO_DEEP = `values are nested more than ${DEPTH_MAX} deep`
 

@@ -7,7 +7,7 @@
  */
 import { constants } from 'node:fs'
 import { constants as osConstants } from 'node:os'
-import { ErrnoError } from '../../../core/file-system/errno.ts'
+import { ErrnoError, NAME_ABSENT } from '../../../core/file-system/errno.ts'
 import {
   DOT,
   DOT_DOT,
@@ -68,9 +68,16 @@ export type Handler = (
 const COPY_MAX = 0x7fff_f000n
 
 const NAMES: Readonly<Record<number, Handler>> = {
-  [Opcode.LOOKUP]: async (request, message, { operations, replies }) => {
+  [Opcode.LOOKUP]: async (request, message, { operations, replies, notifier }) => {
     const { name } = message.name(0)
-    replies.entry(request, await operations.lookup(request.ino, name, request.caller))
+    let entry: Entry
+    try {
+      entry = await operations.lookup(request.ino, name, request.caller)
+    } catch (error) {
+      if (error === NAME_ABSENT && notifier.cachesAbsence) return replies.absence(request)
+      throw error
+    }
+    replies.entry(request, entry)
   },
   [Opcode.SYMLINK]: async (request, message, { operations, replies }) => {
     const { name, next } = message.name(0)

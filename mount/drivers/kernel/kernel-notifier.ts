@@ -23,6 +23,8 @@ const HARMLESS: ReadonlySet<number> = new Set([ENOENT, ENODEV, ENOTCONN, ECONNAB
 const HEADER_BYTES = 16
 
 export class KernelNotifier implements Notifier {
+  /** Whether the kernel may cache that a name does not exist: only if it can invalidate all of them. */
+  cachesAbsence = false
   readonly #fd: number
   readonly #log: Logger
   #queue: Promise<void> = Promise.resolve()
@@ -64,6 +66,10 @@ export class KernelNotifier implements Notifier {
     view.setUint32(HEADER_BYTES + 8, name.length, true)
     bytes.write(name, HEADER_BYTES + 16, 'latin1')
     this.#enqueue(bytes)
+  }
+
+  invalidateNames(): void {
+    if (this.cachesAbsence) this.#enqueue(notification(NotifyCode.INC_EPOCH, 0).bytes)
   }
 
   async settled(): Promise<void> {

@@ -19,7 +19,7 @@ import type {
   FileSystemStatistics,
   OpenFile,
 } from '../../../core/file-system/operations.ts'
-import { writeAttributes, writeEntry, writeStatx } from './abi/attributes.ts'
+import { writeAbsence, writeAttributes, writeEntry, writeStatx } from './abi/attributes.ts'
 import { writeDirectoryEntry, writeDirectoryEntryPlus } from './abi/directory.ts'
 import { setU64 } from './abi/fields.ts'
 import { OpenFlag } from './abi/flags.ts'
@@ -38,8 +38,6 @@ const PAGES_FLAG: Readonly<Record<OpenFile['pages'], number>> = {
   drop: 0,
   bypass: OpenFlag.DIRECT_IO,
 }
-/** How long the kernel may cache the attributes in a reply to getattr or setattr. */
-const ATTRIBUTES_VALID_MS = 1000
 
 export class Replies {
   readonly #fd: number
@@ -72,12 +70,17 @@ export class Replies {
     this.#send(request, writeEntry(this.#view, OUT_HEADER_BYTES, entry))
   }
 
+  /** A name does not exist, which the kernel caches. */
+  absence(request: RequestHeader): void {
+    this.#send(request, writeAbsence(this.#view, OUT_HEADER_BYTES))
+  }
+
   attributes(request: RequestHeader, attributes: Attributes): void {
-    this.#send(request, writeAttributes(this.#view, OUT_HEADER_BYTES, attributes, ATTRIBUTES_VALID_MS))
+    this.#send(request, writeAttributes(this.#view, OUT_HEADER_BYTES, attributes))
   }
 
   statx(request: RequestHeader, attributes: Attributes): void {
-    this.#send(request, writeStatx(this.#view, OUT_HEADER_BYTES, attributes, ATTRIBUTES_VALID_MS))
+    this.#send(request, writeStatx(this.#view, OUT_HEADER_BYTES, attributes))
   }
 
   opened(request: RequestHeader, file: OpenFile): void {

@@ -12,7 +12,14 @@ import type { Logger } from 'pino'
 import { errnoOf } from '../../../core/file-system/errno.ts'
 import type { Operations } from '../../../core/file-system/operations.ts'
 import { InitFlag } from './abi/flags.ts'
-import { type Agreement, agree, PROTOCOL_MAJOR, PROTOCOL_MINOR_MIN, readInit } from './abi/init.ts'
+import {
+  type Agreement,
+  agree,
+  EPOCH_MINOR,
+  PROTOCOL_MAJOR,
+  PROTOCOL_MINOR_MIN,
+  readInit,
+} from './abi/init.ts'
 import { MalformedRequestError, type Message, type RequestHeader } from './abi/message.ts'
 import { Opcode, opcodeName } from './abi/opcodes.ts'
 import { type HandlerContext, handlerOf, isUnanswered, type SessionRequests } from './handlers.ts'
@@ -150,6 +157,7 @@ export class Session implements SessionRequests {
     }
     const setxattrBytes = (agreement.flags & InitFlag.SETXATTR_EXT) === 0n ? 8 : 16
     this.#context = { ...this.#context, setxattrBytes }
+    this.#notifier.cachesAbsence = agreement.minor >= EPOCH_MINOR
     this.#replies.init(request, agreement)
     this.#start.resolve(agreement)
   }

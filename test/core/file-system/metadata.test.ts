@@ -67,12 +67,14 @@ describe('setuid and setgid', () => {
     paths.fs.attach({
       invalidateInode: () => undefined,
       invalidateEntry: () => undefined,
+      invalidateNames: () => undefined,
       invalidateAttributes: async of => void invalidated.push(of),
       settled: async () => undefined,
     })
     await change(drops)
     expect((await paths.stat('file')).mode & 0o7777).toBe(0o755)
-    expect(invalidated).toEqual([ino])
+    // A copy changes the source's access time too.
+    expect(invalidated.filter(of => of === ino)).toEqual([ino])
     await paths.fs.fsync()
     const stored = new Paths(await FileSystem.open(paths.store))
     expect((await stored.stat('file')).mode & 0o7777).toBe(0o755)
@@ -272,7 +274,7 @@ test('everything of an inode is there after the next mount', async () => {
   await mount.fs.close()
   mount = await openPaths(database)
   const after = [await mount.stat('file'), await mount.stat('link'), await mount.stat('')]
-  const known = (attributes: Attributes): object => ({ ...attributes, blocks: 0 })
+  const known = (attributes: Attributes): object => ({ ...attributes, blocks: 0, validity: '' })
   expect(after.map(known)).toEqual(before.map(known))
   expect(await mount.readlink('link')).toBe('somewhere')
   expect(await mount.at('file', at => mount.fs.listxattr(at))).toEqual(['user.a'])

@@ -64,6 +64,7 @@ class RecordingNotifier implements Notifier {
     this.calls.push({ ino, off, len })
   }
   invalidateEntry(): void {}
+  invalidateNames(): void {}
   async invalidateAttributes(): Promise<void> {}
   async settled(): Promise<void> {}
 }

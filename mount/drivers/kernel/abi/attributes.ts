@@ -20,10 +20,13 @@ export const ATTR_OUT_BYTES = 104
 export const ENTRY_OUT_BYTES = 128
 export const STATX_OUT_BYTES = 288
 
+/** A year. */
+const UNLIMITED_MS = 31_536_000_000
+
 /** How long the kernel may cache names and attributes. Changes through this kernel take effect at once. */
 const VALID_MS: Readonly<Record<Validity, number>> = {
-  forever: 3_600_000,
-  'until changed': 60_000,
+  forever: UNLIMITED_MS,
+  'until changed': UNLIMITED_MS,
   briefly: 1000,
 }
 
@@ -54,8 +57,8 @@ function setSplitTime(view: DataView, secondsAt: number, nanosecondsAt: number, 
 }
 
 /** Writes a fuse_attr_out; returns its length. */
-export function writeAttributes(view: DataView, at: number, attributes: Attributes, validMs: number): number {
-  setTimeout64(view, at, at + 8, validMs)
+export function writeAttributes(view: DataView, at: number, attributes: Attributes): number {
+  setTimeout64(view, at, at + 8, VALID_MS[attributes.validity])
   view.setUint32(at + 12, 0, true)
   setAttributes(view, at + 16, attributes)
   return ATTR_OUT_BYTES
@@ -66,15 +69,22 @@ export function writeEntry(view: DataView, at: number, entry: Entry): number {
   setU64(view, at, entry.attributes.ino)
   setU64(view, at + 8, entry.generation)
   setTimeout64(view, at + 16, at + 32, VALID_MS[entry.nameValidity])
-  setTimeout64(view, at + 24, at + 36, VALID_MS[entry.attributesValidity])
+  setTimeout64(view, at + 24, at + 36, VALID_MS[entry.attributes.validity])
   setAttributes(view, at + 40, entry.attributes)
   return ENTRY_OUT_BYTES
 }
 
+/** Writes a fuse_entry_out for a name that does not exist, to be cached until it is invalidated; returns its length. */
+export function writeAbsence(view: DataView, at: number): number {
+  new Uint8Array(view.buffer, view.byteOffset + at, ENTRY_OUT_BYTES).fill(0)
+  setTimeout64(view, at + 16, at + 32, VALID_MS['until changed'])
+  return ENTRY_OUT_BYTES
+}
+
 /** Writes a fuse_statx_out with the basic fields and the time of birth; returns its length. */
-export function writeStatx(view: DataView, at: number, attributes: Attributes, validMs: number): number {
+export function writeStatx(view: DataView, at: number, attributes: Attributes): number {
   new Uint8Array(view.buffer, view.byteOffset + at, STATX_OUT_BYTES).fill(0)
-  setTimeout64(view, at, at + 8, validMs)
+  setTimeout64(view, at, at + 8, VALID_MS[attributes.validity])
   const stat = at + 32
   view.setUint32(stat, STATX_FIELDS, true)
   view.setUint32(stat + 4, attributes.blksize, true)

@@ -20,6 +20,9 @@ export const PROTOCOL_MINOR_MIN = 31
 /** The newest version supported. */
 export const PROTOCOL_MINOR_MAX = 45
 
+/** Linux 6.16: the first version that invalidates all names at once (FUSE_NOTIFY_INC_EPOCH). */
+export const EPOCH_MINOR = 44
+
 /** Maximum length of a read or write in bytes. */
 export const MAX_TRANSFER_BYTES = 1 << 20
 const PAGE_BYTES = 4096
