@@ -210,8 +210,11 @@ export interface Measuring {
    */
   availableBytes(): Promise<number | undefined>
 
-  /** What the transactions `(after, upTo]` added, from stored totals, without reading revisions. */
+  /** What the transactions `(after, upTo]` added, from stored totals, also if it was dropped since. Constant time. */
   added(after: Tid, upTo: Tid): Promise<Added>
+
+  /** Sums over all revisions, from stored totals. Constant time. */
+  sums(): Promise<Sums>
 
   /** The size of all revisions. */
   all(): Promise<Measured>
@@ -226,6 +229,8 @@ export interface Measuring {
 /** In bytes. */
 export interface Space {
   readonly totalBytes: number
+  /** Of these, bulk data outside of the index. */
+  readonly bulkBytes: number
   /** Free space inside the database, reused by the next writes. */
   readonly freeBytes: number
 }
@@ -234,6 +239,24 @@ export interface Added {
   /** Bytes of records, excluding shared bytes. */
   readonly storedBytes: number
   readonly revisions: number
+  /** Bytes of the revisions that they replaced, shared ones included. */
+  readonly replacedBytes: number
+}
+
+/** Sums over revisions. Bytes of bulk data count for each revision that points to them. */
+export interface RevisionSums {
+  readonly revisions: number
+  readonly rowBytes: number
+  readonly bulkBytes: number
+}
+
+/** What there is, as the store keeps it in mind. */
+export interface Sums {
+  /** Objects that have a revision. */
+  readonly objects: number
+  readonly all: RevisionSums
+  /** Of revisions that a later one of the same object has replaced. */
+  readonly past: RevisionSums
 }
 
 /** Bytes shared by several revisions count once; bytes outside the index count in whole units. */

@@ -11,7 +11,7 @@
  * Every call reads one state, and is bounded: between two calls commits and packs go on. A method may answer at once or with a
  * promise. Rows are not verified unless a method says so: a damaged store may give ids that are out of range.
  */
-import type { Added, Space } from '../capabilities.ts'
+import type { Added, Space, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
 import type { BulkRange } from './bulk.ts'
@@ -25,6 +25,8 @@ export interface IndexEnd {
   readonly nextOid: number
   readonly bulkEnd: number
 }
+
+export type IndexSpace = Omit<Space, 'bulkBytes'>
 
 /** A place in the order of revisions by oid, of each oid the newest first. */
 export interface EntryKey {
@@ -78,8 +80,11 @@ export interface IndexScan {
   /** The sums of what the transactions `(after, upTo]` added. */
   added(after: Tid, upTo: Tid): Added | Promise<Added>
 
+  /** The sums over all revisions of committed transactions. */
+  sums(): Sums | Promise<Sums>
+
   /** What the index takes where it is stored. */
-  space(): Space | Promise<Space>
+  space(): IndexSpace | Promise<IndexSpace>
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Measuring (store/capabilities.ts) over an index and a Bulk. */
-import type { Added, Measured, Measuring, OnMeasured, Space } from '../capabilities.ts'
+import type { Added, Measured, Measuring, OnMeasured, Space, Sums } from '../capabilities.ts'
 import type { Mark, RevisionReader } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
 import type { KeptMoments } from '../kept-moments.ts'
@@ -9,6 +9,7 @@ import type { PackSource } from './pack/pack-source.ts'
 export interface MeasuredStore {
   space(): Promise<Space>
   added(after: Tid, upTo: Tid): Promise<Added>
+  sums(): Promise<Sums>
   availableBytes(): Promise<number | undefined>
   /** A reader over a connection of its own. */
   openSource(): PackSource
@@ -31,6 +32,10 @@ export class IndexedMeasuring implements Measuring {
 
   added(after: Tid, upTo: Tid): Promise<Added> {
     return this.#store.added(after, upTo)
+  }
+
+  sums(): Promise<Sums> {
+    return this.#store.sums()
   }
 
   all(): Promise<Measured> {

@@ -1,4 +1,5 @@
 /** Reads the revisions of many objects over an index and a Bulk, in bounded pages. */
+import type { Space } from '../capabilities.ts'
 import type { RecordStart, StoredRevision } from '../stored-revisions.ts'
 import { CorruptRecordError } from '../errors.ts'
 import { oid as toOid, tid as toTid, type Oid, type Tid } from '../ids.ts'
@@ -171,9 +172,10 @@ export class IndexedRevisionReader implements PackSource {
     return damaged
   }
 
-  async space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }> {
+  async space(): Promise<Space> {
     const { totalBytes, freeBytes } = await this.#ask(scan => scan.space())
-    return { totalBytes: totalBytes + (await this.#parts.bulk.bytes()), freeBytes }
+    const bulkBytes = await this.#parts.bulk.bytes()
+    return { totalBytes: totalBytes + bulkBytes, bulkBytes, freeBytes }
   }
 
   usedSince(tid: bigint): Promise<readonly BulkRange[]> {

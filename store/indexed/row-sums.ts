@@ -14,12 +14,12 @@ const key = new DataView(scratch.buffer)
 /** The columns that the sum of a `txn` row covers: all but the counts, which a pack changes. */
 export type SummedTransaction = Omit<TransactionRow, 'tid' | 'objects' | 'bytes'> & { readonly tid: bigint }
 
-/** The sum of a `txn` row: the low 32 bits of the hash. */
-export function transactionSum(row: SummedTransaction): number {
+/** The sum of a `txn` row: the low 32 bits of the hash. @param others what an index has beside these fields. */
+export function transactionSum(row: SummedTransaction, others: readonly number[] = []): number {
   // A damaged row may hold values of any type.
   if (typeof row.user !== 'string' || !(row.extension instanceof Uint8Array)) return -1
   const { tid, nextOid, bulkEnd, stored, user, description } = row
-  const fields = [tid, nextOid, bulkEnd, stored, user.length, user, description].join('\0')
+  const fields = [tid, nextOid, bulkEnd, stored, ...others, user.length, user, description].join('\0')
   const bytes = Buffer.concat([Buffer.from(fields), row.extension])
   return shortSum(bytes)
 }

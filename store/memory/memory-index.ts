@@ -1,4 +1,4 @@
-import type { Added, Space } from '../capabilities.ts'
+import type { Added, RevisionSums, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import { ConflictError, CorruptRecordError } from '../errors.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
@@ -11,6 +11,7 @@ import type {
   EntryKey,
   IndexEnd,
   IndexPacker,
+  IndexSpace,
   PackedTransaction,
 } from '../indexed/index-scan.ts'
 import type {
@@ -212,16 +213,30 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
   }
 
   added(after: Tid, upTo: Tid): Added {
-    const added = { storedBytes: 0, revisions: 0 }
+    const added = { storedBytes: 0, revisions: 0, replacedBytes: 0 }
     for (const { row } of this.#transactions) {
       if (row.tid <= after || row.tid > upTo) continue
       added.storedBytes += row.stored
       added.revisions += row.objects
     }
+    for (const rows of this.#revisions.values())
+      for (const [at, { tid }] of rows.entries()) {
+        const replaced = rows[at - 1]
+        if (replaced !== undefined && tid > after && tid <= upTo) added.replacedBytes += recordSize(replaced)
+      }
     return added
   }
 
-  space(): Space {
+  sums(): Sums {
+    const rows = [...this.#revisions.values()].map(all => all.filter(({ tid }) => tid !== this.#unfinished))
+    return {
+      objects: rows.filter(({ length }) => length > 0).length,
+      all: sumOf(rows.flat()),
+      past: sumOf(rows.flatMap(all => all.slice(0, -1))),
+    }
+  }
+
+  space(): IndexSpace {
     let totalBytes = 0
     for (const rows of this.#revisions.values())
       for (const { head, tail } of rows) totalBytes += (head?.length ?? 0) + (tail?.length ?? 0)
@@ -355,4 +370,10 @@ const checkedRevision = (row: StoredRow): CheckedRevision => ({
   pos: row.pos,
   len: row.len,
   tailBytes: row.tail?.length ?? 0,
+})
+
+const sumOf = (rows: readonly RevisionRow[]): RevisionSums => ({
+  revisions: rows.length,
+  rowBytes: rows.reduce((sum, row) => sum + recordSize(row) - row.len, 0),
+  bulkBytes: rows.reduce((sum, { len }) => sum + len, 0),
 })

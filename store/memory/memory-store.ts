@@ -1,6 +1,6 @@
 /** A store in memory: the contract over the simplest index and Bulk. Nothing outlives the process. */
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Added, Capabilities, FoundIntents, Intents, Pinning, Space } from '../capabilities.ts'
+import type { Added, Capabilities, FoundIntents, Intents, Pinning, Space, Sums } from '../capabilities.ts'
 import { LockedError, ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import { Committer } from '../indexed/committer.ts'
@@ -144,6 +144,10 @@ abstract class MemoryReads extends IndexedStore implements Notes {
 
   added(after: Tid, upTo: Tid): Promise<Added> {
     return Promise.resolve(this.#database.index.added(after, upTo))
+  }
+
+  sums(): Promise<Sums> {
+    return Promise.resolve(this.#database.index.sums())
   }
 
   space(): Promise<Space> {

@@ -1,10 +1,10 @@
 /** The side of the index for work that goes through all of it (index-scan.ts). */
-import type { Added, Space } from '../capabilities.ts'
+import type { Added, RevisionSums, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
-import type { EntryKey, IndexEnd, IndexScan, PackedTransaction } from '../indexed/index-scan.ts'
+import type { EntryKey, IndexEnd, IndexScan, IndexSpace, PackedTransaction } from '../indexed/index-scan.ts'
 import type { Queries } from './postgres-index.ts'
 import { UNFINISHED } from './schema.ts'
 import type { Cells } from './session.ts'
@@ -34,8 +34,23 @@ const EXIST = `
 export const USED_SINCE = 'SELECT pos, pos + len FROM zblkfs.revision WHERE tid > $1 AND pos IS NOT NULL'
 const TRANSACTIONS = `
   SELECT tid, objects FROM zblkfs.txn WHERE tid > $1 AND tid < $2 ORDER BY tid LIMIT $3`
+const OWN_BYTES = 'coalesce(octet_length(head), 0) + coalesce(octet_length(tail), 0)'
 const ADDED = `
-  SELECT coalesce(sum(stored), 0), coalesce(sum(objects), 0) FROM zblkfs.txn WHERE tid > $1 AND tid <= $2`
+  SELECT coalesce(sum(stored), 0), coalesce(sum(objects), 0), (
+    SELECT coalesce(sum(replaced.bytes), 0) FROM zblkfs.revision AS r CROSS JOIN LATERAL (
+      SELECT ${OWN_BYTES} + len AS bytes FROM zblkfs.revision WHERE oid = r.oid AND tid < r.tid ORDER BY tid DESC LIMIT 1
+    ) AS replaced WHERE r.tid > $1 AND r.tid <= $2
+  ) FROM zblkfs.txn WHERE tid > $1 AND tid <= $2`
+/** Counted: rows of sums would have to be written by every commit. */
+const SUMS = `
+  SELECT count(*) FILTER (WHERE is_newest),
+    count(*), coalesce(sum(own), 0), coalesce(sum(len), 0),
+    count(*) FILTER (WHERE NOT is_newest), coalesce(sum(own) FILTER (WHERE NOT is_newest), 0),
+    coalesce(sum(len) FILTER (WHERE NOT is_newest), 0)
+  FROM (
+    SELECT ${OWN_BYTES} AS own, len, row_number() OVER (PARTITION BY oid ORDER BY tid DESC) = 1 AS is_newest
+    FROM zblkfs.revision WHERE tid NOT IN (${UNFINISHED})
+  ) AS r`
 const SPACE = `
   SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
   WHERE n.nspname = 'zblkfs' AND c.relkind = 'r' AND c.relname <> 'bulk'`
@@ -100,16 +115,32 @@ export class PostgresIndexScan implements IndexScan {
   }
 
   async added(after: Tid, upTo: Tid): Promise<Added> {
-    const [[stored, objects] = []] = await this.#queries.query(ADDED, [after, upTo], 'added')
-    return { storedBytes: numberOf(stored), revisions: numberOf(objects) }
+    const [[stored, objects, replaced] = []] = await this.#queries.query(ADDED, [after, upTo], 'added')
+    return {
+      storedBytes: numberOf(stored),
+      revisions: numberOf(objects),
+      replacedBytes: numberOf(replaced),
+    }
+  }
+
+  async sums(): Promise<Sums> {
+    const [cells = []] = await this.#queries.query(SUMS, [], 'sums')
+    const [objects = 0, ...numbers] = cells.map(cell => numberOf(cell))
+    return { objects, all: revisionSums(numbers.slice(0, 3)), past: revisionSums(numbers.slice(3)) }
   }
 
   /** Room that VACUUM has freed inside of tables is not known without reading them. */
-  async space(): Promise<Space> {
+  async space(): Promise<IndexSpace> {
     const [[bytes] = []] = await this.#queries.query(SPACE, [], 'space')
     return { totalBytes: numberOf(bytes), freeBytes: 0 }
   }
 }
+
+const revisionSums = ([revisions = 0, rowBytes = 0, bulkBytes = 0]: readonly number[]): RevisionSums => ({
+  revisions,
+  rowBytes,
+  bulkBytes,
+})
 
 /** The rows of {@link USED_SINCE}. */
 export const rangesIn = (rows: readonly Cells[]): readonly BulkRange[] =>

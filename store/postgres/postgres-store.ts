@@ -2,7 +2,7 @@
  * A store whose index and bulk bytes are rows of a database on a PostgreSQL server. It reads through sessions of its own; all
  * that it changes goes through one session, which has the right to write (writer-session.ts).
  */
-import type { Added, Capabilities, ConnectionState, Pinning, Space } from '../capabilities.ts'
+import type { Added, Capabilities, ConnectionState, Pinning, Space, Sums } from '../capabilities.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { Committer } from '../indexed/committer.ts'
@@ -83,6 +83,11 @@ abstract class PostgresReads extends IndexedStore {
   /** As {@link Measuring.added}. */
   added(after: Tid, upTo: Tid): Promise<Added> {
     return this.#ask(() => this.#scan.added(after, upTo))
+  }
+
+  /** As {@link Measuring.sums}. */
+  sums(): Promise<Sums> {
+    return this.#ask(() => this.#scan.sums())
   }
 
   async space(): Promise<Space> {

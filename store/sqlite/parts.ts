@@ -3,13 +3,16 @@
  * `meta`. Readers of other moments do not see them, and the next writer removes them.
  */
 import type { Database } from 'better-sqlite3'
-import type { Tid } from '../ids.ts'
+import { TID_MAX, type Tid } from '../ids.ts'
 
 /** The name of the row; its value is an integer. */
 const PARTS = 'unfinished transaction'
 
 /** The tid of the rows of an unfinished transaction, as a subquery; NULL where there are none. */
 export const UNFINISHED = `(SELECT value FROM meta WHERE name = '${PARTS}')`
+
+/** The condition for a revision that is not a part of it. */
+export const FINISHED = `tid < ifnull(${UNFINISHED}, ${TID_MAX})`
 
 /** Rows that are removed at once. */
 const BATCH_ROWS = 10_000

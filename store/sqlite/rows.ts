@@ -3,6 +3,7 @@ import type { Database, Statement } from 'better-sqlite3'
 import { CorruptRecordError, StoreError } from '../errors.ts'
 import { formatTid, type Tid, knownOid, knownTid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
+import type { Totals } from './totals.ts'
 import type { TransactionInfo } from '../store.ts'
 import { rowSum, transactionSum } from '../indexed/row-sums.ts'
 
@@ -28,12 +29,56 @@ export type TransactionCells = [
   nextOid: number,
   bulkEnd: number,
   stored: number,
+  ...totals: TotalsCells,
   sum: number,
 ]
 
+/** The totals in a row of `txn`: the bytes added, the objects, the sums of all revisions and of those that were replaced. */
+export type TotalsCells = [
+  storedBytes: number,
+  objects: number,
+  revisions: number,
+  rowBytes: number,
+  bulkBytes: number,
+  pastRevisions: number,
+  pastRowBytes: number,
+  pastBulkBytes: number,
+]
+
 const REVISION = 'CAST(oid AS REAL), tid, CAST(sum AS REAL), head, CAST(pos AS REAL), CAST(len AS REAL), tail'
-const TRANSACTION = `tid, user, description, extension, CAST(objects AS REAL), CAST(bytes AS REAL),
-  CAST(next_oid AS REAL), CAST(log_end AS REAL), CAST(stored AS REAL), CAST(sum AS REAL)`
+
+/** The columns of {@link TotalsCells}. */
+export const TOTALS = [
+  'all_stored',
+  'all_objects',
+  'all_revisions',
+  'all_row_bytes',
+  'all_bulk_bytes',
+  'past_revisions',
+  'past_row_bytes',
+  'past_bulk_bytes',
+] as const
+
+/** The totals in a row whose columns are named, as bigints. */
+export type TotalsRow = { readonly [Column in (typeof TOTALS)[number]]: bigint }
+
+export const totalsOfRow = (row: TotalsRow): Totals =>
+  totalsOf(TOTALS.map(column => Number(row[column])) as TotalsCells)
+
+/** Prepares the query for the totals of the newest transaction up to one. */
+export const selectTotals = (db: Database): Statement<[bigint], TotalsCells> =>
+  db
+    .prepare<[bigint], TotalsCells>(
+      `SELECT ${asReals(TOTALS)} FROM txn WHERE tid <= ? ORDER BY tid DESC LIMIT 1`,
+    )
+    .raw(true)
+
+/** Columns of integers, as SQLite's REAL. */
+export const asReals = (columns: readonly string[]): string =>
+  columns.map(column => `CAST(${column} AS REAL)`).join(', ')
+
+const TRANSACTION = `tid, user, description, extension,
+  ${asReals(['objects', 'bytes', 'next_oid', 'log_end', 'stored', ...TOTALS, 'sum'])}`
 
 /** Prepares a query for rows of `revision`. @param rest what follows `FROM revision`. */
 export const selectRevisions = <Parameters extends unknown[]>(
@@ -48,6 +93,18 @@ export const selectTransactions = <Parameters extends unknown[]>(
   rest: string,
 ): Statement<Parameters, TransactionCells> =>
   db.prepare<Parameters, TransactionCells>(`SELECT ${TRANSACTION} FROM txn ${rest}`).safeIntegers().raw(true)
+
+export type SizeCells = [tid: bigint, rowBytes: number, bulkBytes: number]
+
+/** Prepares the query for the size of the newest revision of an object. @param condition for the revision. */
+export const selectNewestSize = (db: Database, condition = 'TRUE'): Statement<[number], SizeCells> =>
+  db
+    .prepare<[number], SizeCells>(
+      `SELECT tid, CAST(ifnull(length(head), 0) + ifnull(length(tail), 0) AS REAL), CAST(len AS REAL)
+       FROM revision INDEXED BY revision_by_oid WHERE oid = ? AND ${condition} LIMIT 1`,
+    )
+    .safeIntegers()
+    .raw(true)
 
 /** @throws CorruptRecordError if the row differs from what was written; StoreError if not even its key is legible. */
 export function revisionRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): RevisionRow {
@@ -71,8 +128,33 @@ export function unverifiedTransactionRow(cells: TransactionCells): TransactionRo
   return { tid: knownTid(tid), user, description, extension, objects, bytes, nextOid, bulkEnd, stored }
 }
 
+const totalsCells = (cells: TransactionCells): readonly number[] => cells.slice(9, -1) as number[]
+
+export function totalsOf(cells: readonly [...TotalsCells, ...unknown[]]): Totals {
+  const [storedBytes, objects, revisions, rowBytes, bulkBytes, ...past] = cells
+  const [pastRevisions, pastRowBytes, pastBulkBytes] = past
+  return {
+    objects,
+    storedBytes,
+    all: { revisions, rowBytes, bulkBytes },
+    past: { revisions: pastRevisions, rowBytes: pastRowBytes, bulkBytes: pastBulkBytes },
+  }
+}
+
+/** The inverse of {@link totalsOf}. */
+export const cellsOf = ({ storedBytes, objects, all, past }: Totals): TotalsCells => [
+  storedBytes,
+  objects,
+  all.revisions,
+  all.rowBytes,
+  all.bulkBytes,
+  past.revisions,
+  past.rowBytes,
+  past.bulkBytes,
+]
+
 export const isIntact = (cells: TransactionCells): boolean =>
-  transactionSum(unverifiedTransactionRow(cells)) === cells[9]
+  transactionSum(unverifiedTransactionRow(cells), totalsCells(cells)) === cells.at(-1)
 
 export const damagedTransaction = (tid: Tid): StoreError =>
   new StoreError(`the entry of transaction ${formatTid(tid)} is damaged`, { code: 'damaged' })

@@ -1,15 +1,17 @@
 /**
- * The format of a database: a SQLite file with these three tables, and next to it a directory of log files
+ * The format of a database: a SQLite file with these tables, and next to it a directory of log files
  * (log-layout.ts) that hold the bulk bytes.
  *
  * | table      | a row is                                                                                           |
  * |------------|----------------------------------------------------------------------------------------------------|
  * | `txn`      | a transaction; `next_oid` and `log_end` are the state after it, so that a commit touches no other  |
  * |            | place, and the next one continues from the last row. `objects` and `bytes` count the revisions     |
- * |            | that are kept, so that a lost revision is detected. `stored` is the number of bytes that it added, |
- * |            | without shared bytes. `sum` covers all columns but `objects` and `bytes`                           |
+ * |            | that are kept, so that a lost revision is detected. `all_*` and `past_*` are the totals of all     |
+ * |            | transactions up to it (totals.ts). `sum` covers all columns but `objects` and        |
+ * |            | `bytes`                                                                                            |
  * | `revision` | an object's state from `tid` on: `head + log[pos, pos + len) + tail`; `head` is NULL for a         |
  * |            | tombstone; `pos` is NULL if there are no bytes in the log                                          |
+ * | `dropped`  | one row: the sums of all revisions that packs have dropped                                         |
  * | `meta`     | other state by name: the database's id, kept moments, the progress of a pack                       |
  *
  * Positions in the log only grow and are never reused. Live units are found by a scan of `revision`, with one bit for
@@ -25,8 +27,8 @@ import { DATABASE_ID, newDatabaseId } from './open/database-id.ts'
 /** `PRAGMA application_id`: "zblk". */
 export const APPLICATION_ID = 0x7a_62_6c_6b
 
-/** `PRAGMA user_version`. 1: the first. */
-export const FORMAT_VERSION = 1
+/** `PRAGMA user_version`. 2: totals of transactions, what was dropped. */
+export const FORMAT_VERSION = 2
 
 /** Small, so that a commit of a few rows writes little, and a 4 KiB body takes little more. docs/notes.md has figures. */
 export const PAGE_BYTES = 4096
@@ -42,6 +44,14 @@ const SCHEMA = `
     next_oid INTEGER NOT NULL,
     log_end INTEGER NOT NULL,
     stored INTEGER NOT NULL,
+    all_stored INTEGER NOT NULL,
+    all_objects INTEGER NOT NULL,
+    all_revisions INTEGER NOT NULL,
+    all_row_bytes INTEGER NOT NULL,
+    all_bulk_bytes INTEGER NOT NULL,
+    past_revisions INTEGER NOT NULL,
+    past_row_bytes INTEGER NOT NULL,
+    past_bulk_bytes INTEGER NOT NULL,
     sum INTEGER NOT NULL
   ) STRICT;
 
@@ -59,6 +69,17 @@ const SCHEMA = `
   CREATE UNIQUE INDEX revision_by_oid ON revision (oid, tid DESC);
   CREATE INDEX revision_by_tid ON revision (tid, oid);
 
+  CREATE TABLE dropped (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    objects INTEGER NOT NULL,
+    revisions INTEGER NOT NULL,
+    row_bytes INTEGER NOT NULL,
+    bulk_bytes INTEGER NOT NULL,
+    past_revisions INTEGER NOT NULL,
+    past_row_bytes INTEGER NOT NULL,
+    past_bulk_bytes INTEGER NOT NULL
+  ) STRICT;
+
   CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value ANY
@@ -71,6 +92,7 @@ export function createSchema(db: Database): void {
   db.pragma('auto_vacuum = INCREMENTAL') // so that a pack can return free pages to the host's filesystem
   db.transaction(() => {
     db.exec(SCHEMA)
+    db.exec('INSERT INTO dropped VALUES (1, 0, 0, 0, 0, 0, 0, 0)')
     db.prepare('INSERT INTO meta (name, value) VALUES (?, ?)').run(DATABASE_ID, newDatabaseId())
     db.pragma(`application_id = ${APPLICATION_ID}`)
     db.pragma(`user_version = ${FORMAT_VERSION}`)
@@ -79,5 +101,6 @@ export function createSchema(db: Database): void {
 
 /** Checks that each table exists. @throws SqliteError if one is missing or its root page is damaged. */
 export function checkTables(db: Database): void {
-  for (const table of ['txn', 'revision', 'meta']) db.prepare(`SELECT 1 FROM ${table} LIMIT 1`).get()
+  for (const table of ['txn', 'revision', 'dropped', 'meta'])
+    db.prepare(`SELECT 1 FROM ${table} LIMIT 1`).get()
 }

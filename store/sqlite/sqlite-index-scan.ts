@@ -1,12 +1,14 @@
 /** Reads the tables of a SQLite database in pages (index-scan.ts). Each call is one statement or few. */
 import type { Database, Statement } from 'better-sqlite3'
-import type { Added, Space } from '../capabilities.ts'
+import type { Added, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import { TID_MAX, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
+import type { EntryKey, IndexEnd, IndexScan, IndexSpace, PackedTransaction } from '../indexed/index-scan.ts'
+import { keptOf, minus, NO_SUMS, NO_TOTALS, type Totals } from './totals.ts'
 import { UNFINISHED } from './parts.ts'
-import type { EntryKey, IndexEnd, IndexScan, PackedTransaction } from '../indexed/index-scan.ts'
+import { asReals, selectTotals, totalsOf, type TotalsCells } from './rows.ts'
 
 type EntryRow = [
   oid: number,
@@ -30,7 +32,8 @@ export class SqliteIndexScan implements IndexScan {
   readonly #exists: Statement<[number, bigint], number>
   readonly #used: Statement<[bigint], BulkRange>
   readonly #transactions: Statement<[bigint, bigint, number], [tid: bigint, objects: bigint]>
-  readonly #added: Statement<[bigint, bigint], [stored: number, objects: number]>
+  readonly #totals: Statement<[bigint], TotalsCells>
+  readonly #dropped: Statement<[], DroppedCells>
 
   constructor(db: Database) {
     this.#db = db
@@ -64,11 +67,8 @@ export class SqliteIndexScan implements IndexScan {
       )
       .safeIntegers()
       .raw(true)
-    this.#added = db
-      .prepare<[bigint, bigint], [number, number]>(
-        'SELECT total(stored), total(objects) FROM txn WHERE tid > ? AND tid <= ?',
-      )
-      .raw(true)
+    this.#totals = selectTotals(db)
+    this.#dropped = selectDropped(db)
   }
 
   end(): IndexEnd {
@@ -115,14 +115,62 @@ export class SqliteIndexScan implements IndexScan {
   }
 
   added(after: Tid, upTo: Tid): Added {
-    const [storedBytes, revisions] = this.#added.get(after, upTo) ?? [0, 0]
-    return { storedBytes, revisions }
+    return this.#db.transaction(() => {
+      const [before, until] = [this.totals(after), this.totals(upTo)]
+      const { rowBytes, bulkBytes } = minus(until.past, before.past)
+      return {
+        storedBytes: until.storedBytes - before.storedBytes,
+        revisions: until.all.revisions - before.all.revisions,
+        replacedBytes: rowBytes + bulkBytes,
+      }
+    })()
   }
 
-  space(): Space {
+  /** The totals of the newest transaction up to `upTo`; zeros if there is none. */
+  totals(upTo: Tid): Totals {
+    const cells = this.#totals.get(upTo)
+    return cells === undefined ? NO_TOTALS : totalsOf(cells)
+  }
+
+  sums(): Sums {
+    return this.#db.transaction(() => {
+      const dropped = this.#dropped.get()
+      return keptOf(this.totals(TID_MAX), dropped === undefined ? NO_SUMS : droppedSums(dropped))
+    })()
+  }
+
+  space(): IndexSpace {
     const pragma = (name: string): number => Number(this.#db.pragma(name, { simple: true }))
     const pageBytes = pragma('page_size')
     return { totalBytes: pragma('page_count') * pageBytes, freeBytes: pragma('freelist_count') * pageBytes }
+  }
+}
+
+/** The row of `dropped`. */
+type DroppedCells = [
+  objects: number,
+  revisions: number,
+  rowBytes: number,
+  bulkBytes: number,
+  pastRevisions: number,
+  pastRowBytes: number,
+  pastBulkBytes: number,
+]
+
+const selectDropped = (db: Database): Statement<[], DroppedCells> =>
+  db
+    .prepare<[], DroppedCells>(
+      `SELECT ${asReals(['objects', 'revisions', 'row_bytes', 'bulk_bytes', 'past_revisions', 'past_row_bytes', 'past_bulk_bytes'])}
+       FROM dropped`,
+    )
+    .raw(true)
+
+function droppedSums(cells: DroppedCells): Sums {
+  const [objects, revisions, rowBytes, bulkBytes, pastRevisions, pastRowBytes, pastBulkBytes] = cells
+  return {
+    objects,
+    all: { revisions, rowBytes, bulkBytes },
+    past: { revisions: pastRevisions, rowBytes: pastRowBytes, bulkBytes: pastBulkBytes },
   }
 }
 

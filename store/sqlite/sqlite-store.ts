@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
-import type { Added, Capabilities, Pinning, Space } from '../capabilities.ts'
+import type { Added, Capabilities, Pinning, Space, Sums } from '../capabilities.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
@@ -100,12 +100,19 @@ abstract class SqliteReads extends IndexedStore implements Notes {
     return this.#read(() => this.#scan.added(after, upTo))
   }
 
+  /** As {@link Measuring.sums}. */
+  // oxlint-disable-next-line require-await -- errors must reject, not throw
+  async sums(): Promise<Sums> {
+    return this.#read(() => this.#scan.sums())
+  }
+
   /** Size of the database on disk. */
   // oxlint-disable-next-line require-await -- errors must reject, not throw
   async space(): Promise<Space> {
     return this.#read(() => {
       const { totalBytes, freeBytes } = this.#scan.space()
-      return { totalBytes: totalBytes + this.#files.bytesOnDisk(), freeBytes }
+      const bulkBytes = this.#files.bytesOnDisk()
+      return { totalBytes: totalBytes + bulkBytes, bulkBytes, freeBytes }
     })
   }
 

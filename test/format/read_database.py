@@ -99,7 +99,7 @@ class Database:
         self.checked_units = set()
         self.files = {}
         rule("R1", self.sql.execute("PRAGMA application_id").fetchone()[0] == 0x7A626C6B, "not a database")
-        rule("R2", self.sql.execute("PRAGMA user_version").fetchone()[0] == 1, "another version")
+        rule("R2", self.sql.execute("PRAGMA user_version").fetchone()[0] == 2, "another version")
         self.meta = dict(self.sql.execute("SELECT name, value FROM meta"))
         self.id = self.meta.get("database id", "")
         is_id = re.fullmatch("[0-9a-f]{32}", self.id) and f"{zlib.crc32(self.id[:24].encode()):08x}" == self.id[24:]
@@ -108,7 +108,9 @@ class Database:
     def transactions(self):
         """R5: every kept transaction, the sums of all checked."""
         kept = [int(tid, 16) for tid in self.meta.get("kept moments", "0" * 16).split(" ")]
-        columns = "tid, next_oid, log_end, stored, user, description, extension, sum"
+        totals = [f"all_{name}" for name in ("stored", "objects", "revisions", "row_bytes", "bulk_bytes")]
+        totals += [f"past_{name}" for name in ("revisions", "row_bytes", "bulk_bytes")]
+        columns = f"tid, next_oid, log_end, stored, {', '.join(totals)}, user, description, extension, sum"
         rows = self.sql.execute(f"SELECT {columns} FROM txn ORDER BY tid")
         for *numbers, user, description, extension, total in rows:
             characters = len(user.encode("utf-16-le")) // 2

@@ -5,17 +5,20 @@
 import Database from 'better-sqlite3'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
 import { transactionSum } from '../../indexed/row-sums.ts'
+import { NO_TOTALS } from '../totals.ts'
 import { SqliteParts } from '../parts.ts'
+import { cellsOf, TOTALS, totalsOfRow, type TotalsRow } from '../rows.ts'
+import { repairSums } from './recount.ts'
 import { isGoodRow, type RevisionCells } from './storage-check.ts'
 
-interface TransactionRow {
+interface TransactionRow extends TotalsRow {
+  readonly stored: bigint
   readonly tid: bigint
   readonly user: string
   readonly description: string
   readonly extension: Buffer
   readonly next_oid: bigint
   readonly log_end: bigint
-  readonly stored: bigint
 }
 
 /** @throws SqliteError if the tables cannot be read to their end. Only parts of an unfinished transaction are gone then. */
@@ -37,6 +40,7 @@ export function repairRows(path: string): void {
         DROP TABLE temp.good;
       `)
       repairTransactions(db)
+      repairSums(db)
     })()
     db.exec('VACUUM')
   } finally {
@@ -46,8 +50,9 @@ export function repairRows(path: string): void {
 
 function repairTransactions(db: Database.Database): void {
   db.exec(`
-    INSERT OR IGNORE INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum)
-      SELECT DISTINCT tid, '', 'entered again by zblkfs fsck', x'', 0, 0, 1, 0, 0, 0 FROM revision;
+    INSERT OR IGNORE INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, ${TOTALS.join(', ')}, sum)
+      SELECT DISTINCT tid, '', 'entered again by zblkfs fsck', x'', 0, 0, 1, 0, 0, ${TOTALS.map(() => '0').join(', ')}, 0
+      FROM revision;
     UPDATE txn SET objects = 0, bytes = 0;
     UPDATE txn SET objects = kept.objects, bytes = kept.bytes FROM (
       SELECT tid, count(*) AS objects,
@@ -59,7 +64,10 @@ function repairTransactions(db: Database.Database): void {
       log_end = (SELECT coalesce(max(pos + len) + ${UNIT_BYTES - 1}, 0) FROM revision) / ${UNIT_BYTES} * ${UNIT_BYTES}
       WHERE tid = (SELECT max(tid) FROM txn);
   `)
-  const update = db.prepare('UPDATE txn SET sum = ? WHERE tid = ?')
+  const update = db.prepare(
+    `UPDATE txn SET ${TOTALS.map(column => `${column} = ?`).join(', ')}, sum = ? WHERE tid = ?`,
+  )
+  let totals = NO_TOTALS
   const rows = db
     .prepare<[bigint], TransactionRow>('SELECT * FROM txn WHERE tid > ? ORDER BY tid LIMIT 1000')
     .safeIntegers()
@@ -67,7 +75,11 @@ function repairTransactions(db: Database.Database): void {
     const batch = rows.all(last)
     for (const row of batch) {
       const [nextOid, bulkEnd, stored] = [Number(row.next_oid), Number(row.log_end), Number(row.stored)]
-      update.run(transactionSum({ ...row, nextOid, bulkEnd, stored }), row.tid)
+      // A transaction that was entered again has no totals: those before it are the nearest.
+      const own = totalsOfRow(row)
+      if (own.all.revisions > totals.all.revisions) totals = own
+      const cells = cellsOf(totals)
+      update.run(...cells, transactionSum({ ...row, nextOid, bulkEnd, stored }, cells), row.tid)
     }
     const end = batch.at(-1)
     if (end === undefined) return

@@ -10,6 +10,7 @@
  * | the schema                                | its text, compared with a new database's                      |
  * | bytes of the log                          | the sums of its units                                         |
  * | a log file is missing, foreign, truncated | the ranges that revisions point to, compared with the files   |
+ * | the sums over all revisions               | a count of all revisions                                      |
  * | the intent log                            | the sums of its entries: intact ones after a damaged one      |
  *
  * A full scan reads the table itself, not an index, so it finds rows that no look-up finds. Rows are streamed, and the
@@ -19,7 +20,7 @@
  */
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, legibleIds, type Tid } from '../../ids.ts'
-import type { FoundIntents, Progress, StorageDamage } from '../../capabilities.ts'
+import type { FoundIntents, Progress, StorageDamage, Sums } from '../../capabilities.ts'
 import { BulkDamageError } from '../../indexed/bulk.ts'
 import { BulkGaps, lostBytes, POSITIONS_MAX } from '../../indexed/check/bulk-gaps.ts'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
@@ -32,11 +33,16 @@ import { lastTidOf, logDirectory, logFilesOf } from '../log.ts'
 import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
 import { LogReader } from '../../segment-files/log-reader.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
+import { cellsOf, TOTALS, totalsOfRow, type TotalsRow } from '../rows.ts'
 import { createSchema } from '../schema.ts'
+import { SqliteIndexScan } from '../sqlite-index-scan.ts'
+import { recount } from './recount.ts'
+import { isSameSums } from '../totals.ts'
 
 /** A row of `revision` without its id, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
 export type RevisionCells = [bigint, bigint, bigint, Buffer | null, bigint | null, bigint, Buffer | null]
-interface TransactionRow {
+interface TransactionRow extends TotalsRow {
+  readonly stored: bigint
   readonly tid: bigint
   readonly user: string
   readonly description: string
@@ -45,7 +51,6 @@ interface TransactionRow {
   readonly bytes: bigint
   readonly next_oid: bigint
   readonly log_end: bigint
-  readonly stored: bigint
   readonly sum: bigint
 }
 
@@ -96,6 +101,7 @@ export class StorageCheck {
       yield* this.#guard(this.#revisions())
       yield* this.#guard(this.#transactions())
       yield* this.#guard(this.#lost())
+      yield* this.#guard(this.#sums())
       yield* this.#guard(this.#intents())
     } finally {
       if (this.#db.inTransaction) this.#db.exec('COMMIT')
@@ -245,12 +251,10 @@ export class StorageCheck {
         continue
       }
       if (tid > this.#upTo) continue
-      const sum = transactionSum({
-        ...row,
-        nextOid: Number(row.next_oid),
-        bulkEnd: Number(row.log_end),
-        stored: Number(row.stored),
-      })
+      const sum = transactionSum(
+        { ...row, nextOid: Number(row.next_oid), bulkEnd: Number(row.log_end), stored: Number(row.stored) },
+        cellsOf(totalsOfRow(row)),
+      )
       if (sum !== Number(row.sum))
         yield { kind: 'transaction', tid: tidOf(tid), reason: 'the checksum of its entry differs' }
       if (tid <= before) yield { kind: 'structure', reason: `transaction ${hex(tid)} is out of order` }
@@ -285,6 +289,16 @@ export class StorageCheck {
     for (const [oid, tid] of indexed.iterate())
       if (isWrong.get(tid) !== undefined && isPresent.get(tid, oid) === undefined)
         yield { kind: 'revision', ...legibleIds(oid, tid), reason: 'its index entry is lost' }
+  }
+
+  *#sums(): Generator<StorageDamage> {
+    this.#progress('sums', 0, 1)
+    const [kept, counted] = [new SqliteIndexScan(this.#db).sums(), recount(this.#db)]
+    if (isSameSums(kept, counted)) return
+    const told = ({ objects, all, past }: Sums): string =>
+      `${objects} objects with ${all.revisions} states of ${all.rowBytes + all.bulkBytes} bytes, ${past.revisions} of them past`
+    const reason = `its sums are wrong: they say ${told(kept)}, but there are ${told(counted)}`
+    yield { kind: 'transaction', reason }
   }
 
   /** Reads twice: if a mount is active, an entry may be being written, but not both times. */
@@ -348,7 +362,9 @@ export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells):
 function isTransaction(row: TransactionRow): boolean {
   const { tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum } = row
   return (
-    [tid, objects, bytes, next_oid, log_end, stored, sum].every(value => typeof value === 'bigint') &&
+    [tid, objects, bytes, next_oid, log_end, stored, sum, ...TOTALS.map(column => row[column])].every(
+      value => typeof value === 'bigint',
+    ) &&
     [user, description].every(value => typeof value === 'string') &&
     Buffer.isBuffer(extension)
   )

@@ -5,6 +5,10 @@ import type { BulkRange } from '../../indexed/bulk.ts'
 import type { IndexPacker } from '../../indexed/index-scan.ts'
 import { lastLogEnd } from '../log.ts'
 import { selectUsedSince } from '../sqlite-index-scan.ts'
+import { DropSums } from '../totals.ts'
+import { FINISHED } from '../parts.ts'
+import { selectNewestSize, type SizeCells } from '../rows.ts'
+import type { RevisionSums } from '../../capabilities.ts'
 import type { Checkpoints } from '../writer/checkpoints.ts'
 
 /** A row of `meta` that is written to sync everything before it. Its value changes each time, else SQLite would skip the write. */
@@ -14,7 +18,9 @@ export class SqliteIndexPacker implements IndexPacker {
   readonly #db: Database
   readonly #checkpoints: Checkpoints
   readonly #note: Statement<[string, string]>
-  readonly #drop: Statement<[number, bigint], number>
+  readonly #drop: Statement<[number, bigint], [rowBytes: number, bulkBytes: number]>
+  readonly #newest: Statement<[number], SizeCells>
+  readonly #addDropped: Statement<[number, number, number, number, number, number, number]>
   readonly #discount: Statement<[number, number, bigint]>
   readonly #forget: Statement<[bigint]>
   readonly #used: Statement<[bigint], BulkRange>
@@ -24,11 +30,17 @@ export class SqliteIndexPacker implements IndexPacker {
     this.#checkpoints = checkpoints
     this.#note = db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)')
     this.#drop = db
-      .prepare<[number, bigint], number>(
+      .prepare<[number, bigint], [number, number]>(
         `DELETE FROM revision WHERE oid = ? AND tid = ?
-         RETURNING ifnull(length(head), 0) + len + ifnull(length(tail), 0)`,
+         RETURNING ifnull(length(head), 0) + ifnull(length(tail), 0), len`,
       )
-      .pluck()
+      .raw(true)
+    this.#newest = selectNewestSize(db, FINISHED)
+    this.#addDropped = db.prepare(
+      `UPDATE dropped SET objects = objects + ?, revisions = revisions + ?, row_bytes = row_bytes + ?,
+         bulk_bytes = bulk_bytes + ?, past_revisions = past_revisions + ?, past_row_bytes = past_row_bytes + ?,
+         past_bulk_bytes = past_bulk_bytes + ?`,
+    )
     this.#discount = db.prepare('UPDATE txn SET objects = objects - ?, bytes = bytes - ? WHERE tid = ?')
     this.#forget = db.prepare('DELETE FROM txn WHERE tid = ?')
     this.#used = selectUsedSince(db)
@@ -37,19 +49,39 @@ export class SqliteIndexPacker implements IndexPacker {
   drop(oids: Float64Array, tids: BigInt64Array): number {
     return this.#unsynced(() => {
       const dropped = new Map<bigint, { objects: number; bytes: number }>()
-      let rows = 0
+      const sums = new DropSums()
       for (let index = 0; index < oids.length; index++) {
         const tid = tids[index] ?? 0n
-        const bytes = this.#drop.get(oids[index] ?? 0, tid)
-        if (bytes === undefined) continue
+        const oid = oids[index] ?? 0
+        const cells = this.#drop.get(oid, tid)
+        if (cells === undefined) continue
+        const [rowBytes, bulkBytes] = cells
         const sum = dropped.get(tid) ?? { objects: 0, bytes: 0 }
-        dropped.set(tid, { objects: sum.objects + 1, bytes: sum.bytes + bytes })
-        rows++
+        dropped.set(tid, { objects: sum.objects + 1, bytes: sum.bytes + rowBytes + bulkBytes })
+        this.#count(sums, oid, tid, { revisions: 1, rowBytes, bulkBytes })
       }
       // The sums of a transaction are those of its kept revisions.
       for (const [tid, { objects, bytes }] of dropped) this.#discount.run(objects, bytes, tid)
-      return rows
+      const { objects, all, past } = sums.sums
+      this.#addDropped.run(
+        objects,
+        all.revisions,
+        all.rowBytes,
+        all.bulkBytes,
+        past.revisions,
+        past.rowBytes,
+        past.bulkBytes,
+      )
+      return all.revisions
     })
+  }
+
+  #count(sums: DropSums, oid: number, tid: bigint, dropped: RevisionSums): void {
+    const left = this.#newest.get(oid)
+    const isPast = left !== undefined && left[0] > tid
+    const promoted =
+      left === undefined || isPast ? undefined : { revisions: 1, rowBytes: left[1], bulkBytes: left[2] }
+    sums.add(dropped, isPast, promoted)
   }
 
   forget(tids: BigInt64Array): void {

@@ -1,8 +1,9 @@
 /** The write side of the index (record-index.ts) in the tables of a SQLite database. */
 import type { Database, Statement } from 'better-sqlite3'
 import { ConflictError, StoreError } from '../../errors.ts'
-import { formatTid, knownTid, TID_NONE, type Tid } from '../../ids.ts'
+import { formatTid, knownTid, TID_MAX, TID_NONE, type Tid } from '../../ids.ts'
 import type {
+  ExpectedBase,
   IndexTransaction,
   IndexWriter,
   RevisionKey,
@@ -10,7 +11,20 @@ import type {
   TransactionRow,
 } from '../../indexed/record-index.ts'
 import { rowSum, transactionSum } from '../../indexed/row-sums.ts'
-import { isIntact, selectTransactions, unverifiedTransactionRow, type TransactionCells } from '../rows.ts'
+import {
+  cellsOf,
+  isIntact,
+  selectNewestSize,
+  selectTotals,
+  selectTransactions,
+  TOTALS,
+  totalsOf,
+  unverifiedTransactionRow,
+  type SizeCells,
+  type TotalsCells,
+  type TransactionCells,
+} from '../rows.ts'
+import { NO_TOTALS, plusTotals, sumsOf, TotalsDraft, type Totals } from '../totals.ts'
 import { isFull } from '../sqlite-errors.ts'
 import { SqliteIndex } from '../sqlite-index.ts'
 import { SqliteParts } from '../parts.ts'
@@ -18,17 +32,21 @@ import { SqliteParts } from '../parts.ts'
 export class SqliteIndexWriter implements IndexWriter {
   readonly #db: Database
   readonly #index: SqliteIndex
-  readonly #newest: Statement<[number], bigint>
+  readonly #newest: Statement<[number], SizeCells>
+  readonly #totals: Statement<[bigint], TotalsCells>
   readonly #insertRevision: Statement<
     [number, bigint, number, Uint8Array | null, number | null, number, Uint8Array | null]
   >
   readonly #insertTransaction: Statement<
-    [bigint, string, string, Uint8Array, number, number, number, number, number, number]
+    [bigint, string, string, Uint8Array, number, number, number, number, number, ...TotalsCells, number]
   >
-  readonly #removeRevision: Statement<[number, bigint], number>
+  readonly #removeRevision: Statement<[number, bigint], [rowBytes: number, bulkBytes: number]>
   readonly #parts: SqliteParts
   /** Whether rows of parts may be there. */
   #hasParts = true
+  /** What the parts add to the totals. */
+  #partTotals: Totals = NO_TOTALS
+  #partsOf: Tid | undefined
   readonly #begin: Statement
   readonly #commit: Statement
   readonly #rollback: Statement
@@ -37,23 +55,21 @@ export class SqliteIndexWriter implements IndexWriter {
   constructor(db: Database) {
     this.#db = db
     this.#index = new SqliteIndex(db)
-    this.#newest = db
-      .prepare<[number], bigint>('SELECT tid FROM revision INDEXED BY revision_by_oid WHERE oid = ? LIMIT 1')
-      .safeIntegers()
-      .pluck()
+    this.#newest = selectNewestSize(db)
+    this.#totals = selectTotals(db)
     this.#insertRevision = db.prepare(
       'INSERT INTO revision (oid, tid, sum, head, pos, len, tail) VALUES (?, ?, ?, ?, ?, ?, ?)',
     )
     this.#removeRevision = db
-      .prepare<[number, bigint], number>(
+      .prepare<[number, bigint], [number, number]>(
         `DELETE FROM revision WHERE oid = ? AND tid = ?
-         RETURNING ifnull(length(head), 0) + len + ifnull(length(tail), 0)`,
+         RETURNING ifnull(length(head), 0) + ifnull(length(tail), 0), len`,
       )
-      .pluck()
+      .raw(true)
     this.#parts = new SqliteParts(db)
     this.#insertTransaction = db.prepare(
-      `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, ${TOTALS.join(', ')}, sum)
+       VALUES (${Array.from({ length: 10 + TOTALS.length }, () => '?').join(', ')})`,
     )
     this.#begin = db.prepare('BEGIN IMMEDIATE')
     this.#commit = db.prepare('COMMIT')
@@ -95,6 +111,8 @@ export class SqliteIndexWriter implements IndexWriter {
   dropParts(): void {
     if (this.#hasParts) this.#parts.drop()
     this.#hasParts = false
+    this.#partTotals = NO_TOTALS
+    this.#partsOf = undefined
   }
 
   begin(isPart = false): IndexTransaction {
@@ -102,25 +120,32 @@ export class SqliteIndexWriter implements IndexWriter {
     if (isPart) this.#db.pragma('synchronous = NORMAL')
     this.#begin.run()
     let isInDoubt = false
+    const draft = new TotalsDraft()
     return {
-      expect: bases => {
-        for (const { oid, base } of bases) {
-          const current = knownTid(this.#newest.get(oid) ?? TID_NONE)
-          if (current > base) throw new ConflictError(oid, base, current)
-        }
-      },
-      add: ({ oid, tid, head, pos, len, tail }) => {
+      expect: bases => this.#expect(bases, draft),
+      add: row => {
+        const { oid, tid, head, pos, len, tail } = row
+        draft.add(sumsOf(row))
         this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
       },
-      removeParts: (oids, tid) => oids.map(oid => this.#removeRevision.get(oid, tid)),
+      removeParts: (oids, tid) =>
+        oids.map(oid => {
+          const removed = this.#removeRevision.get(oid, tid)
+          if (removed === undefined) return undefined
+          const [rowBytes, bulkBytes] = removed
+          draft.remove({ revisions: 1, rowBytes, bulkBytes })
+          return rowBytes + bulkBytes
+        }),
       keep: tid => {
         this.#parts.note(tid)
         this.#hasParts = true
         this.#commit.run()
+        this.#partTotals = plusTotals(this.#partTotals, draft.totals)
+        this.#partsOf = tid
         this.#db.pragma('synchronous = FULL')
       },
       commit: row => {
-        this.#insert(row)
+        this.#insert(row, plusTotals(this.#partTotals, draft.totals))
         if (this.#hasParts) this.#parts.clear()
         try {
           this.#commit.run()
@@ -130,6 +155,8 @@ export class SqliteIndexWriter implements IndexWriter {
           throw error
         }
         this.#hasParts = false
+        this.#partTotals = NO_TOTALS
+        this.#partsOf = undefined
       },
       get isInDoubt() {
         return isInDoubt
@@ -142,7 +169,20 @@ export class SqliteIndexWriter implements IndexWriter {
     }
   }
 
-  #insert(row: TransactionRow): void {
+  #expect(bases: readonly ExpectedBase[], draft: TotalsDraft): void {
+    for (const { oid, base } of bases) {
+      const newest = this.#newest.get(oid)
+      if (newest === undefined) continue
+      const [current, rowBytes, bulkBytes] = newest
+      if (current > base) throw new ConflictError(oid, base, knownTid(current))
+      draft.replace({ revisions: 1, rowBytes, bulkBytes }, current === this.#partsOf)
+    }
+  }
+
+  #insert(row: TransactionRow, added: Totals): void {
+    const last = this.#totals.get(TID_MAX)
+    const totals = plusTotals(last === undefined ? NO_TOTALS : totalsOf(last), added)
+    const cells = cellsOf({ ...totals, storedBytes: totals.storedBytes + row.stored })
     const { tid, user, description, extension, objects, bytes, nextOid, bulkEnd, stored } = row
     this.#insertTransaction.run(
       tid,
@@ -154,7 +194,8 @@ export class SqliteIndexWriter implements IndexWriter {
       nextOid,
       bulkEnd,
       stored,
-      transactionSum(row),
+      ...cells,
+      transactionSum(row, cells),
     )
   }
 }

@@ -6,6 +6,7 @@ import { ROOT_OID, TID_NONE } from '../../../store/ids.ts'
 import { keptMoments } from '../../../store/kept-moments.ts'
 import type { WritableStore } from '../../../store/store.ts'
 import type { MakeDatabase, TestDatabase } from './opened-database.ts'
+import { counted } from './counted.ts'
 import { changeOf, commitChain, mark } from './graph.ts'
 
 const BYTES = 20_000
@@ -40,6 +41,27 @@ export function measuringContract(name: string, make: MakeDatabase): void {
       expect(all.revisions).toBe(7)
       expect(all.bytes).toBeGreaterThanOrEqual(6 * BYTES)
       expect((await measuring().space()).totalBytes).toBeGreaterThan(0)
+    })
+
+    test('sums are those of a count, after every commit, and what was replaced counts as past', async () => {
+      const { tid, oids } = await commitChain(store, 5, BYTES)
+      const [first = ROOT_OID, second = ROOT_OID] = oids
+      expect(await measuring().sums()).toEqual(await counted(measuring()))
+      expect(await measuring().sums()).toMatchObject({ objects: 6, past: { revisions: 0 } })
+      const again = await store.commit({ changes: [changeOf(first, tid, [], LONG)] })
+      const last = await store.commit({
+        changes: [changeOf(first, again, null), changeOf(second, tid, [], 7)],
+      })
+      const sums = await measuring().sums()
+      expect(sums).toEqual(await counted(measuring()))
+      expect(sums).toMatchObject({ objects: 6, all: { revisions: 9 }, past: { revisions: 3 } })
+      const { replacedBytes } = await measuring().added(tid, last)
+      expect(replacedBytes).toBe(sums.past.rowBytes + sums.past.bulkBytes)
+      await expect(store.commit({ changes: [changeOf(second, tid, [], 9)] })).rejects.toThrow()
+      expect(await measuring().sums(), 'after a conflict').toEqual(sums)
+      await store.close()
+      store = await database.open()
+      expect(await measuring().sums(), 'opened again').toEqual(sums)
     })
 
     test('the free space is a number of bytes, if it is limited', async () => {

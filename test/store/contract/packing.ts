@@ -6,6 +6,7 @@ import { ROOT_OID, TID_MAX, type Tid } from '../../../store/ids.ts'
 import { ALL_MOMENTS, keptMoments, type KeptMoments } from '../../../store/kept-moments.ts'
 import type { WritableStore } from '../../../store/store.ts'
 import type { MakeDatabase, TestDatabase } from './opened-database.ts'
+import { counted } from './counted.ts'
 import { changeOf, commitChain, MARKER } from './graph.ts'
 
 const BYTES = 20_000
@@ -93,6 +94,28 @@ export function packingContract(name: string, make: MakeDatabase): void {
       const last = await store.commit({ changes: [changeOf(oid, tid, null), changeOf(ROOT_OID, tid, [])] })
       await pack(keptMoments(last, []))
       expect(await tidsOf(oid)).toEqual([])
+    })
+
+    test('what was dropped is taken off the sums', async () => {
+      const { measuring } = store.capabilities
+      if (measuring === undefined) throw new TypeError('no measuring')
+      const { tid, oids } = await commitChain(store, 50, BYTES)
+      const [first = ROOT_OID, second = ROOT_OID, third = ROOT_OID, fourth = ROOT_OID] = oids
+      let base = tid
+      for (let count = 0; count < 40; count++)
+        base = await store.commit({ changes: [changeOf(first, base, [second], count * 500)] })
+      const removed = await store.commit({ changes: [changeOf(third, tid, []), changeOf(fourth, tid, null)] })
+      await pack(keptMoments(tid, []))
+      expect(await measuring.sums(), 'with nothing to drop').toEqual(await counted(measuring))
+      await pack(keptMoments(removed, [tid]))
+      expect(await measuring.sums(), 'with an earlier moment').toEqual(await counted(measuring))
+      await pack(keptMoments(removed, []))
+      const sums = await measuring.sums()
+      expect(sums).toEqual(await counted(measuring))
+      expect(sums).toMatchObject({ objects: 4, all: { revisions: 4 }, past: { revisions: 0 } })
+      await store.close()
+      store = await database.open()
+      expect(await store.capabilities.measuring?.sums()).toEqual(sums)
     })
 
     test('commits go on meanwhile, and what they write stays', async () => {

@@ -6,6 +6,7 @@ import { oid as toOid, ROOT_OID, TID_NONE, type Oid, type Tid } from '../../../s
 import { keptMoments } from '../../../store/kept-moments.ts'
 import type { ObjectChange } from '../../../store/changes.ts'
 import type { Store, TransactionInfo } from '../../../store/store.ts'
+import { counted } from './counted.ts'
 import { changeOf, commitChain, MARKER } from './graph.ts'
 import { OpenedDatabase, type MakeDatabase } from './opened-database.ts'
 
@@ -69,7 +70,13 @@ export function spillingContract(name: string, make: MakeDatabase): void {
       const other = (await store.allocateOids(1)).first
       const second = await spilling().spill([changeTo(oid, first, 3, 50), changeTo(other, TID_NONE, 4)])
       const last = (await store.allocateOids(1)).first
+      const { measuring } = store.capabilities
+      expect(await measuring?.sums(), 'parts do not count').toMatchObject({
+        objects: 1,
+        all: { revisions: 1 },
+      })
       const tid = await store.commit({ changes: [changeTo(last, TID_NONE, 5)], description: 'in parts' })
+      expect(await measuring?.sums()).toEqual(measuring && (await counted(measuring)))
       expect([second, tid]).toEqual([first, first])
       expect(await Promise.all([oid, other, last].map(each => valueAt(each, tid)))).toEqual([3, 4, 5])
       await withReader(async reader => {

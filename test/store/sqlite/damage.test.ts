@@ -209,3 +209,29 @@ test('the error names the object and its transaction, and the other objects are 
   )
   await store.close()
 })
+
+test('sums that are not those of a count are found, and a repair makes them right', async () => {
+  const damaged = `${directory}/sums.db`
+  await copyDatabase(path, damaged)
+  const db = new Database(damaged)
+  db.exec('UPDATE dropped SET past_row_bytes = past_row_bytes + 1')
+  db.close()
+  const store = await openSqliteStore(damaged, { readOnly: true })
+  const { checking, measuring } = store.capabilities
+  if (checking === undefined || measuring === undefined) throw new TypeError('no checking')
+  const look = async (): Promise<readonly string[]> => {
+    const reasons: string[] = []
+    for await (const { reason } of checking.storage({ upTo: TID_MAX, everyByte: false, progress: () => {} }))
+      reasons.push(reason)
+    return reasons
+  }
+  try {
+    expect(await look()).toEqual([expect.stringContaining('its sums are wrong')])
+    const repair = await checking.beginRepair('a test')
+    await repair.mend(true)
+    await repair.end()
+    expect(await look()).toEqual([])
+  } finally {
+    await store.close()
+  }
+})
