@@ -3,12 +3,12 @@ import { decodedPath, printable } from '../../core/printable.ts'
 import { Command } from 'commander'
 import { FileHistory } from '../../core/pack/file-history.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
-import { mark } from '../../core/pack/mark.ts'
-import { historyStart, momentNamed, newestUpTo, taggedMoments } from '../../core/pack/moments.ts'
+import { measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts'
+import { historyStart, momentNamed, newestUpTo, superblockAt } from '../../core/pack/moments.ts'
 import { formatTid } from '../../store/ids.ts'
-import { keptMoments } from '../../store/kept-moments.ts'
+import type { KeptMoments } from '../../store/kept-moments.ts'
 import { openDatabase } from '../../store/open-store.ts'
-import type { Measuring, OnMeasured } from '../../store/capabilities.ts'
+import type { Measuring } from '../../store/capabilities.ts'
 import { DEFAULT_RETENTION, formatRetention } from '../../store/retention.ts'
 import type { Store } from '../../store/store.ts'
 import { UsageError } from '../failure.ts'
@@ -18,25 +18,22 @@ import { formatBytes } from '../units.ts'
 
 interface Options {
   readonly files?: boolean
+  readonly exact?: boolean
   readonly to?: string
   readonly json?: boolean
 }
 
-/** In bytes. The rest of the file is indexes and the ends of pages. */
-interface Usage {
+/** In bytes. */
+interface Report extends Usage {
   readonly database: string
-  readonly fileBytes: number
-  /** Unused pages. */
-  readonly freeBytes: number
-  /** Needed by the present state. */
-  readonly liveBytes: number
-  /** Needed by past states alone, or not needed any more. */
-  readonly historyBytes: number
   /** How long history is kept (store/retention.ts). */
   readonly history: string
   /** The moment to which `packFreesBytes` refers. */
   readonly packTo: string
-  readonly packFreesBytes: number
+  /** Files and directories of the present state. */
+  readonly inodes: number
+  readonly objects: number
+  readonly revisions: number
 }
 
 export function dfCommand(): Command {
@@ -45,7 +42,8 @@ export function dfCommand(): Command {
       "Show what a database's room is used for: present, history, free; and what a pack would give back.",
     )
     .argument('<db|dir>', 'the database, or a mount of it')
-    .option('--files', 'list the files, with the bytes stored of each, for the present and for its history')
+    .option('--files', 'list the files, with the bytes stored of each')
+    .option('--exact', 'look at every object: counts removed files, and with --files the history of each')
     .option(
       '--to <moment>',
       "the moment from which a pack would keep history (by default, as 'zblkfs history' has it)",
@@ -55,11 +53,10 @@ export function dfCommand(): Command {
       const { database } = await findTarget(path)
       const store = await openDatabase(database, { readOnly: true })
       try {
-        if (options.files === true) await printFiles(store, options.json === true)
-        const usage = await measure(store, options.to)
-        console.log(
-          options.json === true ? JSON.stringify(usage) : describe(usage, options.to ?? usage.history),
-        )
+        const { json = false, exact = false } = options
+        if (options.files === true) await (exact ? printHistories : printFiles)(store, json)
+        const usage = await measure(store, options.to, exact)
+        console.log(json ? JSON.stringify(usage) : describe(usage, options.to ?? usage.history))
       } finally {
         await store.close()
       }
@@ -67,6 +64,11 @@ export function dfCommand(): Command {
 }
 
 async function printFiles(store: Store, json: boolean): Promise<void> {
+  for await (const { path, sizeBytes, storedBytes } of fileSizes(store))
+    printFile({ path, sizeBytes: Number(sizeBytes), storedBytes }, json)
+}
+
+async function printHistories(store: Store, json: boolean): Promise<void> {
   const reader = measuringOf(store).reader()
   const bar = new ProgressBar()
   try {
@@ -96,7 +98,7 @@ interface FileUsage {
   readonly path: string
   readonly sizeBytes: number
   readonly storedBytes: number
-  readonly historyBytes: number
+  readonly historyBytes?: number
   readonly gone?: true
 }
 
@@ -105,9 +107,8 @@ function printFile({ path, ...usage }: FileUsage, json: boolean): void {
   if (json) return console.log(JSON.stringify({ path: name, ...usage }))
   const { storedBytes, sizeBytes, historyBytes, gone } = usage
   const stored = `${formatBytes(storedBytes).padStart(10)} of ${formatBytes(sizeBytes).padEnd(10)}`
-  console.log(
-    `${stored} ${formatBytes(historyBytes).padStart(10)} of history  ${printable(name)}${gone === true ? ' (removed)' : ''}`,
-  )
+  const history = historyBytes === undefined ? '' : ` ${formatBytes(historyBytes).padStart(10)} of history`
+  console.log(`${stored}${history}  ${printable(name)}${gone === true ? ' (removed)' : ''}`)
 }
 
 /** @throws UsageError if a store cannot tell what its room is used for. */
@@ -117,45 +118,45 @@ function measuringOf(store: Store): Measuring {
   return measuring
 }
 
-async function measure(store: Store, to: string | undefined): Promise<Usage> {
+async function measure(store: Store, to: string | undefined, exact: boolean): Promise<Report> {
   const measuring = measuringOf(store)
   const retention = (await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION
-  const reader = measuring.reader()
+  const kept = await keptOf(measuring)
+  const moment = to === undefined ? historyStart(retention) : await momentNamed(store, to)
+  const wanted = await newestUpTo(store, moment)
+  const from = wanted > kept.from ? wanted : kept.from
   const bar = new ProgressBar()
   try {
-    const progressOf =
-      (what: string): OnMeasured =>
-      (done, total) =>
-        bar.update(what, done, total)
-    const kept = await reader.kept()
-    const wanted = await newestUpTo(
-      store,
-      to === undefined ? historyStart(retention) : await momentNamed(store, to),
-    )
-    const from = wanted > kept.from ? wanted : kept.from
-    const all = await measuring.all()
-    const present = keptMoments(await store.lastTid(), [])
-    const live = await measuring.left(present, mark, progressOf('objects, the present'))
-    const tags = [...kept.earlier, ...(await taggedMoments(store))]
-    const left = await measuring.left(keptMoments(from, tags), mark, progressOf('objects, the past'))
-    const { totalBytes, freeBytes } = await measuring.space()
+    const usage = exact
+      ? await measuredUsage(store, measuring, from, kept, what => bar.update.bind(bar, what))
+      : await summedUsage(store, measuring, from, kept)
+    const superblock = await superblockAt(store, await store.lastTid())
+    const { objects, all } = await measuring.sums()
     return {
       database: store.name,
-      fileBytes: totalBytes,
-      freeBytes,
-      liveBytes: live.bytes,
-      historyBytes: all.bytes - live.bytes,
+      ...usage,
       history: formatRetention(retention),
       packTo: formatTid(from),
-      packFreesBytes: freeBytes + Math.max(0, all.bytes - left.bytes),
+      inodes: superblock === undefined ? 0 : (await superblock.usage()).inodes,
+      objects,
+      revisions: all.revisions,
     }
   } finally {
     bar.stop()
+  }
+}
+
+/** The moments that the last pack kept. */
+async function keptOf(measuring: Measuring): Promise<KeptMoments> {
+  const reader = measuring.reader()
+  try {
+    return await reader.kept()
+  } finally {
     reader.close()
   }
 }
 
-function describe(usage: Usage, to: string): string {
+function describe(usage: Report, to: string): string {
   const { fileBytes, freeBytes, liveBytes, historyBytes } = usage
   const other = Math.max(0, fileBytes - freeBytes - liveBytes - historyBytes)
   const lines: readonly (readonly [number, string])[] = [
@@ -168,6 +169,7 @@ function describe(usage: Usage, to: string): string {
   const rows = lines.map(([bytes, what]) => `${formatBytes(bytes).padStart(10)}  ${what}`)
   return [
     ...rows,
+    `${usage.inodes} files and directories; ${usage.revisions} states of ${usage.objects} objects`,
     `a pack to ${to} (transaction ${usage.packTo}) would give back about ${formatBytes(usage.packFreesBytes)}`,
   ].join('\n')
 }

@@ -17,7 +17,7 @@ const SPARE_MIN_BYTES = 4 << 20
 /** @throws Error if the command fails. */
 export async function spaceOf(database: string, historyMs: number): Promise<SpaceUse> {
   const to = `${historyMs / 1000}s`
-  const { stdout, stderr, exitCode } = await runZblkfs('df', '--json', '--to', to, database)
+  const { stdout, stderr, exitCode } = await runZblkfs('df', '--exact', '--json', '--to', to, database)
   if (exitCode !== 0) throw new Error(`zblkfs df: exit code ${exitCode}: ${stderr}`)
   const usage = JSON.parse(stdout) as {
     readonly fileBytes: number

@@ -1,0 +1,96 @@
+/**
+ * What a database's room is used for, from the sums that the store keeps: in constant time, whatever the database holds. Two
+ * figures are bounds:
+ *
+ * - Objects of removed files count as present until a pack finds that nothing leads to them. Of their bulk data that is known,
+ *   by the sum of stored bytes in the superblock; the small rest, their rows, is not.
+ * - Bytes that files share are stored once, but count for each revision that points to them; what the log takes on the disk is
+ *   the bound.
+ *
+ * {@link measuredUsage} marks all objects instead, in time in proportion to their number.
+ */
+import type { Measured, Measuring, OnMeasured, Sums } from '../../store/capabilities.ts'
+import type { Tid } from '../../store/ids.ts'
+import { keptMoments, type KeptMoments } from '../../store/kept-moments.ts'
+import type { Store } from '../../store/store.ts'
+import { mark } from './mark.ts'
+import { superblockAt, taggedMoments } from './moments.ts'
+
+/** In bytes. The rest of the database is its indexes and the ends of pages. */
+export interface Usage {
+  readonly fileBytes: number
+  /** Unused pages. */
+  readonly freeBytes: number
+  /** Needed by the present state. */
+  readonly liveBytes: number
+  /** Needed by past states alone, or not needed any more. */
+  readonly historyBytes: number
+  readonly packFreesBytes: number
+}
+
+/** @param from a pack would keep every state from this moment on. @param kept the moments that the last pack kept. */
+export async function summedUsage(
+  store: Store,
+  measuring: Measuring,
+  from: Tid,
+  kept: KeptMoments,
+): Promise<Usage> {
+  const [sums, space] = [await measuring.sums(), await measuring.space()]
+  const stored = await storedAt(store, await store.lastTid())
+  const { live, history } = split(sums, stored, space.bulkBytes)
+  const { storedBytes, replacedBytes } = await measuring.added(kept.from, from)
+  const growth = (await storedAt(store, from)) - (await storedAt(store, kept.from))
+  // What was replaced is a lower bound: removed files are not part of it. What was added, less what files have grown by, has them.
+  const dropped = Math.min(history, Math.max(replacedBytes, storedBytes - growth))
+  const { totalBytes: fileBytes, freeBytes } = space
+  return {
+    fileBytes,
+    freeBytes,
+    liveBytes: live,
+    historyBytes: history,
+    packFreesBytes: freeBytes + dropped,
+  }
+}
+
+function split(
+  { all, past }: Sums,
+  storedBytes: number,
+  bulkOnDisk: number,
+): { readonly live: number; readonly history: number } {
+  const current = all.bulkBytes - past.bulkBytes
+  const liveBulk = Math.min(current, storedBytes, bulkOnDisk)
+  const pastBulk = Math.min(all.bulkBytes - liveBulk, bulkOnDisk - liveBulk)
+  return {
+    live: all.rowBytes - past.rowBytes + liveBulk,
+    history: past.rowBytes + pastBulk,
+  }
+}
+
+/** The bytes that the files of a moment store, each by itself. */
+async function storedAt(store: Store, at: Tid): Promise<number> {
+  const superblock = await superblockAt(store, at)
+  return superblock === undefined ? 0 : (await superblock.usage()).bytes
+}
+
+/** As {@link summedUsage}, by looking at every object. @throws CorruptRecordError */
+export async function measuredUsage(
+  store: Store,
+  measuring: Measuring,
+  from: Tid,
+  kept: KeptMoments,
+  onProgress: (what: string) => OnMeasured,
+): Promise<Usage> {
+  const all: Measured = await measuring.all()
+  const present = keptMoments(await store.lastTid(), [])
+  const live = await measuring.left(present, mark, onProgress('objects, the present'))
+  const tags = [...kept.earlier, ...(await taggedMoments(store))]
+  const left = await measuring.left(keptMoments(from, tags), mark, onProgress('objects, the past'))
+  const { totalBytes: fileBytes, freeBytes } = await measuring.space()
+  return {
+    fileBytes,
+    freeBytes,
+    liveBytes: live.bytes,
+    historyBytes: all.bytes - live.bytes,
+    packFreesBytes: freeBytes + Math.max(0, all.bytes - left.bytes),
+  }
+}
