@@ -15,6 +15,7 @@
 import type { Connection } from '../objects/connection.ts'
 import type { Participant } from '../objects/participant.ts'
 import { applyOverlay, migrateLeft, storedBytes } from './apply.ts'
+import { blockParts, positionOf, type BlockPart } from './block-parts.ts'
 import { Blocks, type Extent, type SharedPart } from './blocks.ts'
 import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
 import { dataExtents } from './extents.ts'
@@ -25,11 +26,6 @@ import { LOBTree } from '../btree/tree.ts'
 import { Turns } from '../turns.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
 import { ReadOnlyError } from '../../store/errors.ts'
-
-/** A part of a block, by its position in the file. */
-interface BlockPart extends Extent {
-  readonly blk: number
-}
 
 /** New content for a part of a block: bytes of a stored record followed by zeros, or bytes. */
 type Piece =
@@ -97,26 +93,38 @@ export class BigFile implements Participant {
    * least that length, each piece is at its position in it, except that zeros may be elsewhere.
    */
   async read(off: bigint, len: number, into?: Uint8Array): Promise<Uint8Array[]> {
+    for (;;) {
+      const { spills } = this.#connection
+      const reply = this.#readOverlays(off, len, into)
+      try {
+        for (const { blk, lo, hi, at } of reply.stored) await this.#blocks.plan(blk, lo, hi, reply, at)
+        await reply.fetch(this.#connection.records)
+        if (spills === this.#connection.spills) return reply.pieces()
+      } catch (error) {
+        if (spills === this.#connection.spills) throw error
+      }
+      // A part of a transaction was stored meanwhile, and may have replaced the records that the plan refers to.
+    }
+  }
+
+  /** A reply with the overlaid bytes, which has yet to plan the parts of stored blocks. */
+  #readOverlays(off: bigint, len: number, into: Uint8Array | undefined): Reply {
     const reply = new Reply(len, into)
-    const stored: (BlockPart & { readonly at: number })[] = []
     let done = 0
-    // Copy overlaid bytes before the next await.
     for (const { blk, lo, hi } of this.#parts(off, len)) {
       const start = done - lo
       done += hi - lo
       const segments = this.#overlays.get(blk)?.segments(lo, hi)
-      if (segments === undefined) stored.push({ blk, lo, hi, at: start + lo })
+      if (segments === undefined) reply.stored.push({ blk, lo, hi, at: start + lo })
       else
         for (const segment of segments) {
           const at = start + segment.lo
-          if (segment.kind === 'stored') stored.push({ blk, lo: segment.lo, hi: segment.hi, at })
+          if (segment.kind === 'stored') reply.stored.push({ blk, lo: segment.lo, hi: segment.hi, at })
           else if (segment.kind === 'bytes') reply.copy(at, segment.bytes)
           else if (segment.kind === 'shared') reply.slice(at, segment.slice)
         }
     }
-    for (const { blk, lo, hi, at } of stored) await this.#blocks.plan(blk, lo, hi, reply, at)
-    await reply.fetch(this.#connection.records)
-    return reply.pieces()
+    return reply
   }
 
   /** Writes `data` at `off`. The data is copied, so the caller may reuse it. @throws ReadOnlyError, StoreError. */
@@ -199,7 +207,7 @@ export class BigFile implements Participant {
   /** The first offset `>= off` of data, in whole chunks; undefined if there is none. */
   async seekData(off: bigint): Promise<bigint | undefined> {
     const turns = new Turns()
-    for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
+    for (let [blk, from] = positionOf(off, this.blksize); ; blk++, from = 0) {
       await turns.pass()
       const next = await this.#nextBlock(blk)
       if (next === undefined) return undefined
@@ -213,7 +221,7 @@ export class BigFile implements Participant {
   /** The first offset `>= off` of a hole, in whole chunks, at most `upTo`. Beyond all data is a hole. */
   async seekHole(off: bigint, upTo: bigint): Promise<bigint> {
     const turns = new Turns()
-    for (let [blk, from] = this.#position(off); ; blk++, from = 0) {
+    for (let [blk, from] = positionOf(off, this.blksize); ; blk++, from = 0) {
       if (this.#offset(blk, from) >= upTo) return upTo
       await turns.pass()
       for (const { lo, hi } of await this.#extents(blk)) if (lo <= from) from = Math.max(from, hi)
@@ -245,24 +253,12 @@ export class BigFile implements Participant {
     for (const blk of this.#overlays.keys()) this.#forget(blk)
   }
 
-  #position(off: bigint): [blk: number, from: number] {
-    const size = BigInt(this.blksize)
-    return [Number(off / size), Number(off % size)]
-  }
-
   #offset(blk: number, from: number): bigint {
     return BigInt(blk) * BigInt(this.blksize) + BigInt(from)
   }
 
   #parts(off: bigint, len: number): BlockPart[] {
-    const parts: BlockPart[] = []
-    let [blk, lo] = this.#position(off)
-    for (let left = len; left > 0; blk++, lo = 0) {
-      const hi = Math.min(this.blksize, lo + left)
-      parts.push({ blk, lo, hi })
-      left -= hi - lo
-    }
-    return parts
+    return blockParts(off, len, this.blksize)
   }
 
   /**

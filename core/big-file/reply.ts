@@ -24,12 +24,22 @@ export interface ChunkRead {
   readonly check: (length: number) => void
 }
 
+/** Bytes `[lo, hi)` of stored block `blk`, for position `at` of the reply. */
+interface StoredPart {
+  readonly blk: number
+  readonly lo: number
+  readonly hi: number
+  readonly at: number
+}
+
 interface Placed {
   readonly at: number
   readonly bytes: Uint8Array
 }
 
 export class Reply {
+  /** Parts whose data has yet to be planned; the caller's list. */
+  readonly stored: StoredPart[] = []
   readonly #length: number
   readonly #into: Uint8Array | undefined
   readonly #placed: Placed[] = []

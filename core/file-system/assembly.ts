@@ -131,7 +131,9 @@ async function repeatWrites(intents: Intents, context: Context, log: Logger): Pr
 }
 
 /** A snapshot of the nodes in use; the returned function restores it, once the connection has dropped its changes. */
-function snapshotOf(live: Tree, bookkeeping: Bookkeeping): () => Promise<void> {
+async function snapshotOf(live: Tree, bookkeeping: Bookkeeping): Promise<() => Promise<void>> {
+  // Before the first oid is taken, it is not known from which on they are new.
+  await live.connection.reserveOids(1)
   const firstNew = live.connection.nextOid
   const restore = bookkeeping.snapshot()
   return async () => {

@@ -92,7 +92,7 @@ export class FileSystem implements Operations {
     this.#history = new History(store, context, superblock)
     this.#control = new ControlFiles(
       {
-        at: () => `${formatTid(context.live.connection.at)}\n`,
+        at: () => `${formatTid(context.live.connection.committedAt)}\n`,
         stats: () => paddedJson(this.stats()),
         config: () => `${JSON.stringify(config, undefined, 2)}\n`,
       },
@@ -329,7 +329,7 @@ export class FileSystem implements Operations {
 
   /** The last stored transaction. */
   lastTid(): Promise<Tid> {
-    return Promise.resolve(this.#context.live.connection.at)
+    return Promise.resolve(this.#context.live.connection.committedAt)
   }
 
   /**
@@ -340,7 +340,7 @@ export class FileSystem implements Operations {
    */
   async sync(message?: string): Promise<Tid> {
     if (this.#writeBack === undefined) return await this.lastTid()
-    const before = this.#context.live.connection.at
+    const before = this.#context.live.connection.committedAt
     const tid = await this.#writeBack.sync(message)
     return message === undefined ? tid : await this.#history.keepMessage(message, before, tid)
   }

@@ -6,6 +6,8 @@
  *   without objects.
  * - `prepare` serialises all changes into pending records, `commit` stores them. Between the two, and during the
  *   commit, reads and new changes may run; what was prepared is what is committed.
+ * - `spill` stores what was prepared as a part of a transaction that does not fit into memory. From then on `at` is the tid that the
+ *   transaction will have; a later `commit` completes it, `abort` drops it.
  *
  * Invariants:
  * - every reader sees the first of these that exists: an object's state, the newest pending record of its oid, the
@@ -19,6 +21,7 @@
 import {
   CannotOpenError,
   CorruptRecordError,
+  NoSpaceError,
   ObjectNotFoundError,
   ReadOnlyError,
 } from '../../store/errors.ts'
@@ -85,6 +88,9 @@ export class Connection implements Jar {
   #derived: DerivedCache | undefined
   #at: Tid
   #overlayBytes = 0
+  /** The last transaction, while `at` is that of parts. */
+  #committedAt: Tid | undefined
+  #spills = 0
   /** Whether a prepare has failed half-way: then the pending records include part of an operation. */
   #torn = false
 
@@ -115,6 +121,16 @@ export class Connection implements Jar {
 
   get at(): Tid {
     return this.#at
+  }
+
+  /** The last committed transaction that the view has: `at`, unless a transaction is being stored in parts. */
+  get committedAt(): Tid {
+    return this.#committedAt ?? this.#at
+  }
+
+  /** Counts the parts that were stored: each may have replaced records that an earlier one had stored with the same tid. */
+  get spills(): number {
+    return this.#spills
   }
 
   get readOnly(): boolean {
@@ -253,7 +269,8 @@ export class Connection implements Jar {
 
   /** Whether a commit would store something: changes, prepared or not. */
   get hasPending(): boolean {
-    return !this.#pending.isEmpty || this.#cache.hasChanged || this.#participants.size > 0
+    const hasChanges = !this.#pending.isEmpty || this.#cache.hasChanged || this.#participants.size > 0
+    return hasChanges || this.#committedAt !== undefined
   }
 
   /** The moments whose bytes pending records share. */
@@ -336,19 +353,58 @@ export class Connection implements Jar {
       throw error
     }
     this.#at = tid
+    this.#committedAt = undefined
     for (const oid of this.#pending.succeed(tid)) this.#cache.get(oid)?.committedAs(tid)
+    this.#pending.forgetSpilled()
     if (deletions.length > 0) this.invalidate(deletions.map(({ oid }) => oid))
     return tid
   }
 
-  /** Drops every uncommitted change. No commit may be in progress. */
-  abort(): void {
+  /**
+   * Stores what was prepared as a part of the transaction, so that it takes no memory any more. When it fails, everything
+   * stays pending. Not while a commit is in progress.
+   * @throws as {@link Connection.commit}; NoSpaceError if the store takes transactions as a whole only.
+   */
+  async spill(): Promise<void> {
+    const { spilling } = this.#writer().capabilities
+    if (spilling === undefined)
+      throw new NoSpaceError(`${this.name} stores no transaction that does not fit into memory`)
+    if (this.#torn) throw new Error('the last prepare has failed: repeat it before the next part')
+    if (this.#pending.isEmpty) return
+    const changes = this.#pending.begin()
+    let tid: Tid
+    try {
+      tid = await spilling.spill(changes)
+    } catch (error) {
+      this.#pending.fail()
+      throw error
+    }
+    this.#committedAt ??= this.#at
+    this.#at = tid
+    this.#spills++
+    this.#pending.spilled()
+    for (const oid of this.#pending.succeed(tid)) this.#cache.get(oid)?.committedAs(tid)
+    // A record that is being read may have been replaced.
+    this.#loader.invalidate()
+  }
+
+  /** Drops every uncommitted change, and the parts that were stored. No commit may be in progress. @throws StoreError */
+  async abort(): Promise<void> {
     if (this.#pending.isCommitting) throw new Error('a commit is in progress: wait for it before the abort')
     for (const participant of this.#participants) participant.abort()
     this.#participants.clear()
     for (const object of this.#cache.changed) this.#ghost(object)
     this.invalidate(this.#pending.drop())
     this.#torn = false
+    if (this.#committedAt === undefined) return
+    const spilledAs = this.#at
+    this.#at = this.#committedAt
+    this.#committedAt = undefined
+    this.#pending.forgetSpilled()
+    this.#spills++
+    this.invalidate(this.#cache.ofTransaction(spilledAs))
+    this.#derived?.clear()
+    await this.#writer().capabilities.spilling?.drop()
   }
 
   /** Turns objects that were changed elsewhere into ghosts. Their changes here are lost. */

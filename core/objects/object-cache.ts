@@ -7,7 +7,7 @@
  * - **Changed** objects are held until they are settled.
  */
 import { LRUCache } from 'lru-cache'
-import type { Oid } from '../../store/ids.ts'
+import type { Oid, Tid } from '../../store/ids.ts'
 import type { Persistent } from './persistent.ts'
 
 /** The number of objects of a class in memory, by status. */
@@ -50,6 +50,13 @@ export class ObjectCache {
   /** The changed objects, in the order of their changes. */
   get changed(): Iterable<Persistent> {
     return this.#changed.values()
+  }
+
+  /** The oids of the objects whose state is of a transaction. */
+  ofTransaction(tid: Tid): readonly Oid[] {
+    const oids: Oid[] = []
+    for (const [oid, reference] of this.#known) if (reference.deref()?.tid === tid) oids.push(oid)
+    return oids
   }
 
   get hasChanged(): boolean {

@@ -14,6 +14,8 @@ export interface DerivedCache {
   readonly sizeBytes: number
   /** Called when the record of an object has changed. */
   forget(oid: Oid): void
+  /** Forgets everything. */
+  clear(): void
 }
 
 /** An object whose change could not be serialised. */

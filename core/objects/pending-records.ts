@@ -32,10 +32,15 @@ interface Entry extends PendingRecord {
 /** Memory of an entry besides its bytes. */
 const ENTRY_BYTES = 200
 
+/** The inodes that are remembered for the summary of a transaction in parts: some MiB. A transaction with more has no summary. */
+const SPILLED_KINDS_MAX = 100_000
+
 export class PendingRecords {
   #pending = new Map<Oid, Entry>()
   #underWay: Map<Oid, Entry> | undefined
   #sizeBytes = 0
+  /** The inodes in the parts of a transaction; undefined if there are too many, or one of which the kind is not known. */
+  #spilledKinds: Map<Oid, InodeKind> | undefined = new Map()
 
   /** The bytes of records that are pending or being committed. */
   get sizeBytes(): number {
@@ -101,15 +106,32 @@ export class PendingRecords {
     return changes
   }
 
-  /** The summary of the running commit; undefined if it has a mapping of unknown kind. */
+  /** The summary of the running commit and the parts before it; undefined if it has a mapping of unknown kind. */
   summary(): Uint8Array | undefined {
+    if (this.#spilledKinds === undefined) return undefined
     const draft = new SummaryDraft()
+    for (const [oid, kind] of this.#spilledKinds) if (this.#underWay?.has(oid) !== true) draft.add(oid, kind)
     for (const [oid, { className, kind }] of this.#underWay ?? []) {
       if (className !== PersistentMapping.CLASS_NAME) continue
       if (kind === undefined) return undefined
       draft.add(oid, kind)
     }
     return draft.encode()
+  }
+
+  /** The running commit is a part of a larger one: {@link PendingRecords.succeed} follows. */
+  spilled(): void {
+    for (const [oid, { className, kind }] of this.#underWay ?? []) {
+      if (className !== PersistentMapping.CLASS_NAME) continue
+      if (kind === undefined || (this.#spilledKinds?.size ?? 0) >= SPILLED_KINDS_MAX)
+        this.#spilledKinds = undefined
+      else if (kind !== 'other') this.#spilledKinds?.set(oid, kind)
+    }
+  }
+
+  /** The parts belong to a transaction that has ended. */
+  forgetSpilled(): void {
+    this.#spilledKinds = new Map()
   }
 
   /** Call when the running commit has become transaction `tid`. Returns its objects. */

@@ -62,4 +62,9 @@ export class LayoutCache implements DerivedCache {
     this.#epoch++
     this.#layouts.delete(block)
   }
+
+  clear(): void {
+    this.#epoch++
+    this.#layouts.clear()
+  }
 }

@@ -432,7 +432,7 @@ describe('BigFile', () => {
               await file.truncate(BigInt(off))
               model.fill(0, off)
             } else if (kind === 'abort') {
-              connection.abort()
+              await connection.abort()
               file = await BigFile.open(connection, file.file)
               saved.copy(model)
               stored = savedStored

@@ -97,12 +97,8 @@ export class Admission {
         // Nothing in memory can become free room any more.
         if (lacksDisk && (committer.attempts > attemptsBefore || !committer.isDirty))
           throw new NoSpaceError('the disk of the database is full')
-        if (committer.isPaused)
-          throw new NoSpaceError(
-            lacksDisk
-              ? 'the transaction does not fit on the disk of the database'
-              : `a transaction may change ${this.#dirtySizeBytes} bytes at most: mount with a larger dirty_size`,
-          )
+        if (committer.isPaused && lacksDisk)
+          throw new NoSpaceError('the transaction does not fit on the disk of the database')
         await committer.nextCommit().catch(() => undefined)
         await this.#measure()
       }

@@ -9,7 +9,8 @@
  * 3. with the gate exclusive, takes the changes and serialises them: what is pending then is a prefix of all operations;
  * 4. releases the gate and has the store write the transaction. Reads and changes go on.
  *
- * Steps 3 and 4 are {@link Committer.commitExclusively}'s, too, which keeps the gate throughout.
+ * Steps 3 and 4 are {@link Committer.commitExclusively}'s, too, which keeps the gate throughout. While a delimited transaction is open
+ * (transaction.ts), step 4 stores a part of that: only the dirty bound starts such a commit.
  *
  * A commit that fails loses nothing: the next one (sync, timer, or a change that waits for room) carries its changes as
  * well. Where the disk was full, the next prepare drops the records of what was deleted since, so that it may fit. After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
@@ -119,7 +120,7 @@ export class Committer {
     return this.#hasPrepared || !this.#options.changes.isEmpty || this.#isBusy
   }
 
-  /** Whether a delimited transaction is open: nothing is committed until it ends. */
+  /** Whether a delimited transaction is open: until it ends, its parts are stored, and nothing is committed. */
   get isPaused(): boolean {
     return this.#isPaused
   }
@@ -141,7 +142,7 @@ export class Committer {
 
   /** To be called after each addition to the changes: starts the timer, and a commit at half the dirty bound. */
   noteChange(): void {
-    if (this.#isPaused || this.#conflict !== undefined) return
+    if (this.#conflict !== undefined) return
     this.#startTimer()
     const isHalfFull = this.dirtyBytes * 2 >= this.#options.dirtySizeBytes
     if (isHalfFull && this.#failure === undefined && !this.#isBusy) this.#commitInBackground()
@@ -150,13 +151,13 @@ export class Committer {
   /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError */
   async sync(message?: string): Promise<Tid> {
     const { connection, changes } = this.#options
-    if (this.#isPaused) return connection.at
+    if (this.#isPaused) return connection.committedAt
     if (message !== undefined) changes.addMessage(message)
     if (!changes.isEmpty || message !== undefined) return await this.#commit()
     const tid = await this.#running?.catch(() => undefined)
     if (tid !== undefined) return tid
     // If the running commit failed: it began earlier, and the cause may be gone.
-    return this.isDirty ? await this.#commit() : connection.at
+    return this.isDirty ? await this.#commit() : connection.committedAt
   }
 
   /** Stores everything and stops the timer. @throws StoreError; it may be repeated then. */
@@ -201,9 +202,10 @@ export class Committer {
     }
   }
 
-  /** From here on nothing is stored until {@link Committer.resume}. Within {@link Committer.exclusively}. */
+  /** From here on nothing is committed until {@link Committer.resume}. Within {@link Committer.exclusively}. */
   pause(): void {
     this.#isPaused = true
+    this.stopTimer()
   }
 
   resume(): void {
@@ -211,9 +213,9 @@ export class Committer {
   }
 
   /** Drops every change that is not stored. Within {@link Committer.exclusively}. */
-  discard(): void {
+  async discard(): Promise<void> {
     const { connection, changes, writes } = this.#options
-    connection.abort()
+    await connection.abort()
     changes.clear()
     writes.spoil()
     this.stopTimer()
@@ -225,9 +227,13 @@ export class Committer {
 
   // ---- the pipeline
 
-  /** With the gate exclusive. `onPrepared` is called between the prepare and the commit, even if the prepare failed. */
+  /**
+   * With the gate exclusive. `onPrepared` is called between the prepare and the commit, even if the prepare failed. In a delimited
+   * transaction that goes on, what was prepared becomes a part of that.
+   */
   async #prepareAndCommit(message: string | undefined, onPrepared: () => void): Promise<void> {
     const { connection, changes, writes } = this.#options
+    const isPart = this.#isPaused
     const attempt = ++this.#attempts
     this.stopTimer()
     const taken = changes.take()
@@ -242,7 +248,11 @@ export class Committer {
       } finally {
         onPrepared()
       }
-      if (this.#hasPrepared) {
+      if (this.#hasPrepared && isPart) {
+        await connection.spill()
+        changes.putBack(taken, true)
+        this.#hasPrepared = false
+      } else if (this.#hasPrepared) {
         await connection.commit({ description: message ?? describe(taken) })
         this.#hasPrepared = false
         this.#dropped = []
@@ -293,9 +303,8 @@ export class Committer {
     await gate.alone()
     this.#running = this.#queued
     this.#queued = undefined
-    if (this.#isPaused) gate.release()
-    else await this.#prepareAndCommit(undefined, () => gate.release()).catch(error => this.#logFailure(error))
-    return connection.at
+    await this.#prepareAndCommit(undefined, () => gate.release()).catch(error => this.#logFailure(error))
+    return connection.committedAt
   }
 
   #logFailure(error: unknown): never {
@@ -309,10 +318,10 @@ export class Committer {
   /** Loads what the prepare needs, so that it does not read from the store while the gate is exclusive. */
   async #load(): Promise<void> {
     const { gate, bookkeeping, changes, storeAccessTimes } = this.#options
-    if (changes.isEmpty || this.#isPaused) return
+    if (changes.isEmpty) return
     await gate.shared()
     try {
-      await storeAccessTimes(this.#isClosing)
+      if (!this.#isPaused) await storeAccessTimes(this.#isClosing)
       await bookkeeping.load(changes.files)
     } finally {
       gate.release()
@@ -320,6 +329,7 @@ export class Committer {
   }
 
   #startTimer(): void {
+    if (this.#isPaused) return
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       const pages = this.#options.collectPages()

@@ -1,8 +1,11 @@
 /**
  * Delimited transactions: changes that are stored as one transaction or not at all.
  *
- *     begin --> changes wait in memory --> end: one transaction    (a failure rolls them back)
- *                                     \--> rollBack: none of them is left
+ *     begin --> changes in memory, and in parts --> end: one transaction    (a failure rolls them back)
+ *                                               \--> rollBack: none of them is left
+ *
+ * Changes that reach the dirty bound are stored as a part of the transaction, which no moment shows until the transaction ends (`Spilling`
+ * in store/capabilities.ts): it may be as large as the disk.
  *
  * {@link Transactions.isolate} is the short form, for one piece of work that runs while nothing else changes.
  */
@@ -15,7 +18,7 @@ export type Restore = () => Promise<void>
 
 export interface TransactionOptions {
   /** Takes a snapshot of in-memory state once everything is committed. */
-  readonly snapshot: () => Restore
+  readonly snapshot: () => Promise<Restore>
   /** Has the kernel send pages changed through mappings, before a transaction begins and ends. */
   readonly collectPages: () => Promise<void> | undefined
 }
@@ -53,7 +56,7 @@ export class Transactions {
     return await this.#committer.exclusively(async () => {
       this.assertNotOpen()
       await this.#committer.commitExclusively()
-      const restore = this.#options.snapshot()
+      const restore = await this.#options.snapshot()
       try {
         await work()
         return await this.#committer.commitExclusively(message)
@@ -70,7 +73,7 @@ export class Transactions {
     await this.#committer.exclusively(async () => {
       this.assertNotOpen()
       await this.#committer.commitExclusively()
-      this.#restore = this.#options.snapshot()
+      this.#restore = await this.#options.snapshot()
       this.#committer.pause()
     })
   }
@@ -106,7 +109,7 @@ export class Transactions {
   }
 
   async #drop(restore: Restore): Promise<void> {
-    this.#committer.discard()
+    await this.#committer.discard()
     await restore()
   }
 }

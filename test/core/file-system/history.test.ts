@@ -222,16 +222,35 @@ describe('a delimited transaction', () => {
     expect(await treeOf(paths, '')).toBe(await treeOf(paths, `@${formatTid(last)}`))
   })
 
-  test('is refused more than may be held in memory', async () => {
+  test('may be larger than memory: it is one transaction, or nothing of it is left', async () => {
     const paths = await openPaths(temporaryDatabase(), { dirtySizeBytes: 2 * MiB })
-    await historyOf(paths.fs).begin()
-    const file = await paths.create('file')
-    let code = 'nothing'
-    for (let i = 0; i < 64 && code === 'nothing'; i++)
-      code = await codeOf(paths.fs.write(file.ino, file.fh, BigInt(i * 65_536), Buffer.alloc(65_536, 1)))
-    expect(code).toBe('NoSpaceError')
-    await historyOf(paths.fs).rollBack()
-    expect(await paths.list('')).toEqual([])
+    const { fs } = paths
+    const bytes = (fill: number): Buffer => Buffer.alloc(16 * MiB, fill)
+    await paths.write('kept', 'kept')
+    const before = await fs.sync()
+    await historyOf(fs).begin()
+    for (let part = 0; part < 16; part++)
+      await paths.write('file', bytes(1).subarray(0, MiB), BigInt(part * MiB))
+    await paths.unlink('kept')
+    expect(fs.stats().dirtyBytes).toBeLessThan(4 * MiB)
+    expect(await fs.lastTid()).toBe(before)
+    expect((await paths.read('file')).equals(bytes(1))).toBe(true)
+    expect(await paths.list(`@${formatTid(before)}`)).toEqual(['kept'])
+    await historyOf(fs).rollBack()
+    expect(await paths.list('')).toEqual(['kept'])
+    expect((await paths.read('kept')).toString()).toBe('kept')
+
+    await historyOf(fs).begin()
+    for (let part = 0; part < 16; part++)
+      await paths.write('file', bytes(2).subarray(0, MiB), BigInt(part * MiB))
+    await paths.write('file', 'first', 0n)
+    const after = await historyOf(fs).commit('large')
+    expect(await fs.lastTid()).toBe(after)
+    for (const path of ['file', `@${formatTid(after)}/file`]) {
+      const found = await paths.read(path)
+      expect(found.subarray(0, 5).toString()).toBe('first')
+      expect(found.subarray(5).equals(bytes(2).subarray(5))).toBe(true)
+    }
   })
 })
 
