@@ -35,6 +35,6 @@ export function restoreCommand(): Command {
         force,
         ...(to !== undefined && { to: target.path }),
       })
-      console.log(`${to ?? path} is as it was (transaction ${tid})`)
+      console.log(`${to ?? path} is restored (transaction ${tid})`)
     })
 }
