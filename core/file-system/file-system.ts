@@ -10,7 +10,9 @@
  * The kernel checks permissions (default_permissions): it knows the caller's groups and capabilities.
  */
 /* oxlint-disable max-lines -- see above */
+import type { Logger } from 'pino'
 import type { ConnectionStatistics } from '../objects/connection.ts'
+import type { Watching } from '../../store/capabilities.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { ErrnoError, type ErrnoName } from './errno.ts'
@@ -18,6 +20,7 @@ import { processOwner } from '../process-owner.ts'
 import { assemble, type Assembly, type FileSystemOptions } from './assembly.ts'
 import type { Context } from './context.ts'
 import { ControlFiles, isControlIno, paddedJson } from './control-files.ts'
+import { Follower } from './following.ts'
 import { History } from './history/history.ts'
 import { OperationCounts, type OperationName } from './operation-counts.ts'
 import { copy } from './operations/copy.ts'
@@ -83,6 +86,7 @@ export class FileSystem implements Operations {
   readonly #control: ControlFiles
   readonly #counts = new OperationCounts()
   readonly #history: History
+  #follower: Follower | undefined
   #closed: Promise<void> | undefined
 
   private constructor(store: Store, { context, superblock, writeBack, config }: Assembly) {
@@ -108,6 +112,16 @@ export class FileSystem implements Operations {
    */
   static async open(store: Store, options: FileSystemOptions = {}): Promise<FileSystem> {
     return new FileSystem(store, await assemble(store, options))
+  }
+
+  /**
+   * This filesystem, as it follows the commits of another process from the time on at which a notifier is attached. Only for one
+   * that is read-only and shows the present.
+   */
+  following(watching: Watching, log: Logger): FileSystem {
+    const follower = new Follower({ store: this.#store, watching, context: this.#context, log })
+    this.#follower = follower
+    return follower.serve(this)
   }
 
   // ---- names
@@ -320,6 +334,7 @@ export class FileSystem implements Operations {
   /** Invalidates kernel caches through `notifier` from now on. */
   attach(notifier: Notifier): void {
     this.#context.caches.attach(notifier)
+    this.#follower?.start()
   }
 
   /** Changes to the present that use the past; undefined for a read-only filesystem. */
@@ -394,6 +409,7 @@ export class FileSystem implements Operations {
   }
 
   async #close(): Promise<void> {
+    this.#follower?.stop()
     this.#context.mappedPages.stop()
     await this.#writeBack?.close()
     await this.#store.close()

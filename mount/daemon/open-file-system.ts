@@ -44,10 +44,12 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
       }
     const writeBackPages = pageWriteBack(directory, log)
     const fileSystem = await FileSystem.open(store, { ...settings, log, writeBackPages })
-    const { connection, pinning, retaining } = store.capabilities
+    const { connection, pinning, retaining, watching } = store.capabilities
     if (store.readOnly) {
       if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
-      return { fileSystem, settings, retaining, connection }
+      const follows = settings.at === undefined && watching !== undefined
+      const served = follows ? fileSystem.following(watching, log) : fileSystem
+      return { fileSystem: served, settings, retaining, connection }
     }
     const packer = await MountPacker.of(store, fileSystem, log)
     if (settings.history !== undefined) await packer?.setRetention(settings.history)

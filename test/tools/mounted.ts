@@ -27,6 +27,8 @@ const POLL_MS = 10
 export interface TestMountOptions {
   /** Absent: $ZBLKFS_TEST_DRIVER, else what the command chooses. */
   readonly driver?: 'auto' | 'kernel' | 'fuse-native'
+  /** The database; absent: a new file. */
+  readonly db?: string
   /** Values of -o, as `cache_size=16M`. */
   readonly options?: readonly string[]
 }
@@ -35,7 +37,7 @@ export interface TestMountOptions {
 export interface TestMount {
   /** The mount point. */
   readonly dir: string
-  /** The database's path. */
+  /** The database's path, or URL. */
   readonly db: string
   /** A directory on the host for whatever else the test needs; removed with the rest. */
   readonly scratch: string
@@ -51,7 +53,7 @@ export interface TestMount {
 
 /** Mounts a fresh database, calls `body`, and cleans up; resolves to what the body gives. */
 export async function withMount<T>(
-  { driver, options = [] }: TestMountOptions,
+  { driver, db, options = [] }: TestMountOptions,
   body: (mount: TestMount) => Promise<T>,
 ): Promise<T> {
   const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-test-'))
@@ -62,6 +64,7 @@ export async function withMount<T>(
     dir,
     driver ?? process.env['ZBLKFS_TEST_DRIVER'] ?? 'auto',
     options,
+    db,
   )
   try {
     await mount.remount()
@@ -80,10 +83,16 @@ class MountedDatabase implements TestMount {
   readonly #options: readonly string[]
   #pid = 0
 
-  constructor(scratch: string, dir: string, driver: string, options: readonly string[]) {
+  constructor(
+    scratch: string,
+    dir: string,
+    driver: string,
+    options: readonly string[],
+    db: string | undefined,
+  ) {
     this.scratch = scratch
     this.dir = dir
-    this.db = join(scratch, 'data.zblk')
+    this.db = db ?? join(scratch, 'data.zblk')
     this.#driver = driver
     this.#options = options
   }

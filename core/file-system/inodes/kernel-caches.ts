@@ -26,8 +26,18 @@ export class KernelCaches {
   invalidateNode(node: Node): void {
     if (node.lookups === 0 && node.handles === 0 && node.oid !== node.tree.rootOid) return
     this.#notifier?.invalidateInode(node.ino, 0n, 0n)
-    if (node.name !== undefined)
+    this.invalidateName(node)
+  }
+
+  /** Invalidates the name by which an inode was last found. */
+  invalidateName(node: Node): void {
+    if (node.lookups > 0 && node.name !== undefined)
       this.#notifier?.invalidateEntry(node.tree.inoOf(node.name.parent), toName(node.name.name))
+  }
+
+  /** Invalidates all absent names. */
+  invalidateAbsences(): void {
+    this.#notifier?.invalidateNames()
   }
 
   /** Invalidates the absence of a name that a directory got, and the directory's attributes. */
