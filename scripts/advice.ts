@@ -22,6 +22,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
     "see what is damaged with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
   'not-whole':
     "unmount the original with 'zblkfs umount' and copy it together with its -log directory; 'zblkfs fsck --repair' makes a database of what this copy has",
+  'database-gone': "'zblkfs rescue DIR TARGET' saves its bytes in a new database while it is mounted",
   locked: 'unmount it there first, or mount it read-only with -o ro',
   'read-only-medium':
     'mount it with -o ro, and where it was not unmounted before it was put there, copy it to another filesystem',

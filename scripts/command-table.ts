@@ -19,6 +19,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   pack: async () => (await import('./commands/pack.ts')).packCommand(),
   history: async () => (await import('./commands/history.ts')).historyCommand(),
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),
+  rescue: async () => (await import('./commands/rescue.ts')).rescueCommand(),
   import: async () => (await import('./commands/import.ts')).importCommand(),
   export: async () => (await import('./commands/export.ts')).exportCommand(),
   df: async () => (await import('./commands/df.ts')).dfCommand(),

@@ -13,6 +13,7 @@
  * | `spilling` | transactions larger than memory                                |
  * | `measuring`| what the space is used for                                     |
  * | `checking` | finding and repairing damage below the level of records        |
+ * | `presence` | whether its files still have their names                  |
  * | `foreignHistory` | how much history an external database has kept            |
  * | `connection` | whether the database's server answers                       |
  *
@@ -33,6 +34,7 @@ export interface Capabilities {
   readonly spilling?: Spilling | undefined
   readonly measuring?: Measuring | undefined
   readonly checking?: Checking | undefined
+  readonly presence?: Presence | undefined
   readonly foreignHistory?: ForeignHistory | undefined
   readonly connection?: Connection | undefined
 }
@@ -327,6 +329,15 @@ export interface StorageDamage {
   /** For `data`: which bytes of the record, `[lo, hi)`. */
   readonly lo?: number
   readonly hi?: number
+}
+
+/** Whether the files of a database still have their names: bytes in a file without one are lost with its last descriptor. */
+export interface Presence {
+  /** @throws DatabaseGoneError if a file was removed; StoreError if the database was renamed apart from the files beside it. */
+  assertThere(): Promise<void>
+
+  /** Whether changes are stored although files were removed: their bytes are to be saved from the open descriptors. */
+  storeUnnamed(isAllowed: boolean): Promise<void>
 }
 
 /** How much history an external database has. Packing it with its own tools drops old states and records that. */

@@ -41,6 +41,7 @@ const KINDS = {
   locked: 'retry',
   'writer-gone': 'give up',
   'database-gone': 'give up',
+  'database-renamed': 'retry',
   'not-whole': 'give up',
   'no-space': 'retry',
   // The server of a database.

@@ -106,3 +106,5 @@ export async function openForeignDatabase(
       : `${path} is a zblkfs database, not a ZODB one: mount it, or copy its file`,
   )
 }
+
+export { rescueDatabase, type Rescued } from './sqlite/rescue.ts'

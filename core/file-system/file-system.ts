@@ -38,6 +38,7 @@ import { statfs, UNKNOWN_BYTES } from './operations/statfs.ts'
 import { getxattr, listxattr, removexattr, setxattr } from './operations/xattr.ts'
 import { CONTROL_NAME } from './reserved-names.ts'
 import { treeNumberOf } from './inodes/tree.ts'
+import type { Unstored } from './served-file-system.ts'
 import type { WriteBack } from './commit/write-back.ts'
 import {
   ROOT_INO,
@@ -357,6 +358,7 @@ export class FileSystem implements Operations {
     if (this.#writeBack === undefined) return await this.lastTid()
     const before = this.#context.live.connection.committedAt
     const tid = await this.#writeBack.sync(message)
+    await this.#store.capabilities.presence?.assertThere()
     return message === undefined ? tid : await this.#history.keepMessage(message, before, tid)
   }
 
@@ -367,6 +369,28 @@ export class FileSystem implements Operations {
    */
   async quiesce(): Promise<readonly Tid[]> {
     return (await this.#writeBack?.quiesce()) ?? []
+  }
+
+  get unstored(): Unstored | undefined {
+    return this.#writeBack && { bytes: this.#writeBack.dirtyBytes, failure: this.#writeBack.failure }
+  }
+
+  /** @throws StoreError */
+  async storeUnnamed(): Promise<void> {
+    const { presence } = this.#store.capabilities
+    await presence?.storeUnnamed(true)
+    try {
+      await this.#writeBack?.sync()
+    } finally {
+      await presence?.storeUnnamed(false)
+    }
+  }
+
+  /** Drops what is not stored and closes the store. */
+  async abandon(): Promise<void> {
+    this.#context.mappedPages.stop()
+    await this.#writeBack?.abandon()
+    await this.#store.close()
   }
 
   /** Stores everything and closes the store. @throws StoreError; then it is still open, and this may be repeated. */

@@ -24,7 +24,7 @@ const directories = (uid: number): readonly string[] => [
 ]
 
 /**
- * The sockets of a device in a directory. If the directory may not be read, a path in it: a process that
+ * The sockets of a device in a directory, of every device if it is ''. If the directory may not be read, a path in it: a process that
  * connects to that learns that it is another user's.
  */
 async function socketsIn(directory: string, device: string): Promise<readonly string[]> {
@@ -32,7 +32,7 @@ async function socketsIn(directory: string, device: string): Promise<readonly st
     error.code === 'EACCES' ? [`${device}.sock`] : [],
   )
   return names
-    .filter(name => name.startsWith(`${device}.`) && name.endsWith('.sock'))
+    .filter(name => (device === '' || name.startsWith(`${device}.`)) && name.endsWith('.sock'))
     .map(name => join(directory, name))
 }
 
@@ -48,6 +48,39 @@ export async function controlPaths(device: string, uid: number): Promise<readonl
       if (await mayBeSocketOf(path, uid)) paths.push(path)
   }
   return paths
+}
+
+/** A control socket, of a daemon that runs or has died. */
+export interface ControlSocket {
+  readonly path: string
+  readonly device: string
+  readonly pid: number
+}
+
+/** The sockets of this user's daemons; root's list has those of every user. */
+export async function listSockets(): Promise<readonly ControlSocket[]> {
+  const { uid } = processOwner()
+  const sockets: ControlSocket[] = []
+  for (const user of uid === 0 ? await usersWithSockets() : [uid])
+    for (const directory of directories(user)) {
+      if (!(await belongsTo(directory, user))) continue
+      for (const path of await socketsIn(directory, '')) {
+        const [, device, pid] = /^(\d+:\d+)\.(\d+)\.sock$/.exec(basename(path)) ?? []
+        if (device !== undefined && (await mayBeSocketOf(path, user)))
+          sockets.push({ path, device, pid: Number(pid) })
+      }
+    }
+  return sockets
+}
+
+async function usersWithSockets(): Promise<ReadonlySet<number>> {
+  const users = new Set([0])
+  for (const user of await readdir('/run/user').catch(() => [])) users.add(Number(user))
+  for (const name of await readdir('/tmp').catch(() => [])) {
+    const uid = /^zblkfs-(\d+)$/.exec(name)?.[1]
+    if (uid !== undefined) users.add(Number(uid))
+  }
+  return users
 }
 
 /** Also where it cannot be looked at: connecting then says that it is another user's. */

@@ -44,6 +44,12 @@ export interface MountStatus {
   /** The last transaction, 16 hex digits. */
   readonly tid: string
   readonly residentBytes: number
+  /** Bytes of changes that are in memory alone. */
+  readonly unstoredBytes: number
+  /** Why the last attempt to store them failed; absent if it did not. */
+  readonly failure?: string
+  /** Whether the disk of the database has no room for data. */
+  readonly isFull: boolean
   /** How long history is kept (store/retention.ts); absent for a database of ZODB's. */
   readonly history?: string
   /** Whether the database's server answers; absent for a database in a file. */
@@ -114,10 +120,16 @@ export interface ControlCalls {
     readonly parameters: { readonly source: string; readonly target: string; readonly at?: string }
     readonly result: { readonly tid: string }
   }
-  /** Stores everything, unmounts, and ends the daemon. Lazily: in use or not. */
+  /** Stores everything although the database was removed, so that it can be saved from the daemon's descriptors. */
+  readonly storeUnnamed: {
+    readonly parameters: Readonly<Record<string, never>>
+    readonly result: { readonly pid: number }
+  }
+  /** Stores everything, unmounts, and ends the daemon. Lazily: in use or not. `discard`: also if storing fails. */
   readonly unmount: {
-    readonly parameters: { readonly lazy: boolean }
-    readonly result: { readonly tid: string; readonly pid: number }
+    readonly parameters: { readonly lazy: boolean; readonly discard?: boolean }
+    /** `lost`: what could not be stored, and is lost. */
+    readonly result: { readonly tid: string; readonly pid: number; readonly lost?: string }
   }
 }
 
@@ -136,6 +148,9 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     since: time,
     tid,
     residentBytes: count,
+    unstoredBytes: count,
+    failure: optional(text),
+    isFull: flag,
     history: optional(text),
   },
   sync: { tid },
@@ -152,7 +167,8 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
   undo: { tid },
   restore: { tid },
   clone: { tid },
-  unmount: { tid, pid },
+  storeUnnamed: { pid },
+  unmount: { tid, pid, lost: optional(text) },
 }
 
 export type ControlRequest = {

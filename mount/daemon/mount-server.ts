@@ -15,7 +15,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Connection, Retaining } from '../../store/capabilities.ts'
-import { StoreError, WriterGoneError } from '../../store/errors.ts'
+import { DatabaseGoneError, StoreError, WriterGoneError } from '../../store/errors.ts'
 import { formatTid, timeFromTid, type Tid } from '../../store/ids.ts'
 import { DEFAULT_RETENTION, formatRetention, parseRetention } from '../../store/retention.ts'
 import { type Driver, MountError } from '../drivers/driver.ts'
@@ -28,10 +28,13 @@ import type { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
 import type { OpenedFileSystem } from './open-file-system.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
+import { ROOT_INO } from '../../core/file-system/operations.ts'
 import { showAs } from '../../core/file-system/show-as.ts'
 import { startDriver } from '../drivers/start-driver.ts'
 
 const CLOSE_RETRY_MS = 5000
+/** A removed database does not come back: the next look is for the log alone. */
+const GONE_RETRY_MS = 600_000
 /** How long a lazy unmount waits for the mount's users before it leaves them to themselves. */
 const LAZY_WAIT_MS = 1000
 /** Maximum time for an unmounted mount to end; after it, another process or mount namespace still uses it. */
@@ -54,6 +57,10 @@ export class MountServer {
   readonly #since = new Date().toISOString()
   #lastTid: Tid
   #closing: Promise<Tid> | undefined
+  /** Whether what cannot be stored is given up; {@link MountServer.#giveUp} is aborted then. */
+  #discards = false
+  readonly #giveUp = new AbortController()
+  #lostChanges: StoreError | undefined
   #control: ControlServer | undefined
 
   private constructor(
@@ -122,12 +129,25 @@ export class MountServer {
    */
   async stop(lazy: boolean): Promise<Tid> {
     await this.sync().catch((error: unknown) => {
-      if (!(error instanceof WriterGoneError)) throw error
+      if (!(error instanceof WriterGoneError) && !this.#discards) throw error
     })
     const unmounted = this.#driver.unmount(lazy).then(() => true)
     unmounted.catch((error: unknown) => this.#log.warn({ err: error }, 'not unmounted'))
     const isGone = await Promise.race([unmounted, sleep(lazy ? LAZY_WAIT_MS : END_WAIT_MS, false)])
-    return isGone ? await this.#closeFileSystem() : await this.sync()
+    if (isGone) return await this.#closeFileSystem()
+    return this.#discards ? this.#lastTid : await this.sync()
+  }
+
+  /** Unmounts lazily; what cannot be stored is lost. */
+  async discard(): Promise<Tid> {
+    this.#discards = true
+    this.#giveUp.abort()
+    return await this.stop(true)
+  }
+
+  /** What was lost: undefined if all is stored. */
+  get lost(): StoreError | undefined {
+    return this.#lostChanges
   }
 
   /** Stores and unmounts, in use or not. @throws StoreError where storing fails; then the mount stays. */
@@ -177,7 +197,15 @@ export class MountServer {
         },
         history: ({ keep }) => this.#history(keep),
         ...historyCalls(this.#fileSystem, this.#canForget),
-        unmount: async ({ lazy }) => ({ tid: formatTid(await this.stop(lazy)), pid: process.pid }),
+        storeUnnamed: async () => {
+          await this.#fileSystem.storeUnnamed?.()
+          return { pid: process.pid }
+        },
+        unmount: async ({ lazy, discard = false }) => {
+          const tid = formatTid(await (discard ? this.discard() : this.stop(lazy)))
+          const { lost } = this
+          return { tid, pid: process.pid, ...(lost !== undefined && { lost: lost.message }) }
+        },
       },
       this.#log,
       {
@@ -219,6 +247,8 @@ export class MountServer {
     // A server that does not answer is not asked: the call has to.
     const isReachable = connection?.state !== 'reconnecting'
     const retaining = isReachable ? this.#retaining : undefined
+    const { unstored } = this.#fileSystem
+    const failure = unstored?.failure
     return {
       pid: process.pid,
       database,
@@ -228,6 +258,9 @@ export class MountServer {
       since: this.#since,
       tid: formatTid(isReachable ? await this.#fileSystem.lastTid() : this.#lastTid),
       residentBytes: process.memoryUsage.rss(),
+      unstoredBytes: unstored?.bytes ?? 0,
+      ...(failure !== undefined && { failure: failure instanceof Error ? failure.message : 'unknown' }),
+      isFull: !readOnly && isReachable && (await this.#fileSystem.statfs(ROOT_INO)).blocksAvailable === 0,
       ...(retaining !== undefined && {
         history: formatRetention((await retaining.retention()) ?? DEFAULT_RETENTION),
       }),
@@ -250,13 +283,30 @@ export class MountServer {
         return this.#lastTid
       } catch (error) {
         if (error instanceof WriterGoneError) throw await this.#lost(error)
-        this.#log.error({ err: error }, 'not all is stored: trying again')
-        await sleep(CLOSE_RETRY_MS)
+        if (this.#discards && error instanceof StoreError) {
+          this.#lostChanges = await this.#lost(error)
+          await this.#fileSystem.abandon?.()
+          return this.#lastTid
+        }
+        await this.#waitToRetry(error)
       }
     }
   }
 
-  async #lost(cause: WriterGoneError): Promise<StoreError> {
+  /** This process has the only copy of what is not stored: it stays until that is stored, or given up. */
+  async #waitToRetry(cause: unknown): Promise<void> {
+    const isGone = cause instanceof DatabaseGoneError
+    this.#log.error(
+      { err: cause },
+      isGone
+        ? 'this process has the only copy of the database, and stays: two signals SIGTERM give it up'
+        : 'not all is stored: trying again; two signals SIGTERM give up what is not stored',
+    )
+    const { signal } = this.#giveUp
+    await sleep(isGone ? GONE_RETRY_MS : CLOSE_RETRY_MS, undefined, { signal }).catch(() => undefined)
+  }
+
+  async #lost(cause: StoreError): Promise<StoreError> {
     const tid = await this.#fileSystem.lastTid()
     const lost = new StoreError(
       `${this.#settings.directory} is unmounted, but what was changed after transaction ${formatTid(tid)} ` +

@@ -6,6 +6,7 @@ import { findMount } from '../find-mount.ts'
 import { MountError } from '../../mount/drivers/driver.ts'
 import { CodedError, toWire } from '../../store/errors.ts'
 import { explain } from '../advice.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Command, Option } from 'commander'
 import type { Logger } from 'pino'
 import { checkMountPoint } from '../../mount/drivers/kernel/mount-point.ts'
@@ -21,6 +22,8 @@ import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
 import { databasePath } from '../foreign/database-path.ts'
 
 const STATUS_TIMEOUT_MS = 5000
+/** Time for unmounting if what is not stored is given up. */
+const DISCARD_TIMEOUT_MS = 5000
 
 interface Options {
   readonly foreground?: boolean
@@ -179,9 +182,12 @@ async function untilEnded(server: MountServer, onSignal: OnSignal, log: Logger):
         hasFailed = true
         log.error(
           { err: error },
-          'not all can be stored: mend the cause and repeat; another signal then gives up',
+          'not all can be stored: correct the cause and repeat; another signal gives up what is not stored',
         )
-        if (isRepeated) process.exit(EXIT_FAILURE)
+        if (isRepeated) {
+          await Promise.race([server.discard().catch(() => undefined), sleep(DISCARD_TIMEOUT_MS)])
+          process.exit(EXIT_FAILURE)
+        }
       }
     }
     onSignal(signal => void terminate(signal))

@@ -3,8 +3,9 @@ import { printable } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import type { ConnectionState } from '../../store/capabilities.ts'
-import { controlPaths } from '../../mount/daemon/control-path.ts'
+import { type ControlSocket, controlPaths, listSockets } from '../../mount/daemon/control-path.ts'
 import { callDaemon, type MountStatus, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import { isRunning } from '../../mount/daemon/is-running.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import { formatBytes } from '../units.ts'
@@ -14,6 +15,7 @@ const STATUS_TIMEOUT_MS = 1000
 /** A mount as `--json` prints it. */
 type MountLine = { readonly directory: string; readonly source: string; readonly device: string } & (
   | ({ readonly state: 'serving' } & MountStatus)
+  | ({ readonly state: 'unmounted' } & MountStatus)
   | { readonly state: 'gone' | 'silent' | 'forbidden' | 'failing'; readonly reason: string }
 )
 
@@ -22,7 +24,11 @@ export function statusCommand(): Command {
     .description('List the mounts, what serves them, and whether it answers.')
     .option('--json', 'as JSON')
     .action(async ({ json = false }: { readonly json?: boolean }) => {
-      const lines = await Promise.all(listMounts().map(inspect))
+      const mounts = listMounts()
+      const lines = await Promise.all([
+        ...mounts.map(inspect),
+        ...(await unmounted(mounts)).map(inspectUnmounted),
+      ])
       if (json) console.log(JSON.stringify(lines, undefined, 2))
       else console.log(lines.length === 0 ? 'nothing is mounted' : lines.map(describe).join('\n'))
     })
@@ -39,21 +45,42 @@ async function inspect(mount: MountedDirectory): Promise<MountLine> {
   }
 }
 
+/** The sockets of daemons whose mount is in no place any more, or in another mount namespace. */
+async function unmounted(mounts: readonly MountedDirectory[]): Promise<readonly ControlSocket[]> {
+  const devices = new Set(mounts.map(({ device }) => device))
+  return (await listSockets()).filter(({ device, pid }) => !devices.has(device) && isRunning(pid))
+}
+
+async function inspectUnmounted({ path, device, pid }: ControlSocket): Promise<MountLine> {
+  try {
+    const status = await callDaemon([path], 'status', {}, STATUS_TIMEOUT_MS)
+    return { state: 'unmounted', source: status.database, device, ...status }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    return { state: 'silent', directory: `(process ${pid})`, source: '', device, reason }
+  }
+}
+
 function describe(line: MountLine): string {
-  if (line.state !== 'serving') {
+  if (line.state !== 'serving' && line.state !== 'unmounted') {
     const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' takes it away`
     return printable(`${line.directory}  ${line.source}  ${line.reason}${next}`)
   }
-  const { directory, database, driver, readOnly, pid, tid, residentBytes, since, history, connection } = line
+  const { directory, database, driver, readOnly, pid, tid, residentBytes, since, history } = line
   const access = readOnly ? 'read-only' : 'writable'
   const memory = formatBytes(residentBytes)
   const sinceTime = formatTime(Date.parse(since))
   const kept = history === undefined ? '' : `, history ${history}`
-  const trouble =
-    connection === undefined || connection.state === 'connected' ? '' : `; ${describeConnection(connection)}`
-  return printable(
-    `${directory}  ${database}  ${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}${kept}${trouble}`,
-  )
+  const place = line.state === 'serving' ? '' : 'unmounted, until its last user or its changes are gone, '
+  const text = `${directory}  ${database}  ${place}${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}${kept}`
+  return [text, ...trouble(line)].map(printable).join('\n  ')
+}
+
+/** What keeps a mount from storing. */
+function trouble({ failure, isFull, unstoredBytes, directory, connection }: MountStatus): readonly string[] {
+  if (connection !== undefined && connection.state !== 'connected') return [describeConnection(connection)]
+  if (failure !== undefined) return [`${formatBytes(unstoredBytes)} of changes are not stored: ${failure}`]
+  return isFull ? [`its disk is full: remove files, then run 'zblkfs pack --keep 0 ${directory}'`] : []
 }
 
 const describeConnection = ({ state, reason = '' }: ConnectionState): string =>

@@ -8,7 +8,11 @@ import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import { unmount, type Unmounting } from '../../mount/mount-points/unmount.ts'
 import { locate } from '../../mount/mount-points/locate.ts'
+import { CodedError } from '../../store/errors.ts'
+import { parseTid, TID_NONE, timeFromTid } from '../../store/ids.ts'
+import { formatTime } from '../../store/moments.ts'
 import { CommandError } from '../failure.ts'
+import { formatBytes } from '../units.ts'
 import { findMount } from '../find-mount.ts'
 
 const UNMOUNT_TIMEOUT_MS = 600_000
@@ -20,6 +24,7 @@ const EXIT_TIMEOUT_MS = 10_000
 interface Options {
   readonly lazy?: boolean
   readonly force?: boolean
+  readonly discard?: boolean
 }
 
 export function umountCommand(): Command {
@@ -27,6 +32,7 @@ export function umountCommand(): Command {
     .description('Store everything and unmount; return when the daemon is gone.')
     .argument('<dir>', 'the mount')
     .option('-l, --lazy', 'also where it is in use or dead: take it out of the tree at once')
+    .option('--discard', 'also if changes cannot be stored: they are lost')
     .option('-f, --force', 'also where its daemon does not answer: processes that wait for it get an error')
     .action(async (directory: string, options: Options) => {
       const mount = findMountPoint(directory)
@@ -65,16 +71,57 @@ function bindSource(mount: MountedDirectory): string | undefined {
 const howTo = ({ lazy = false, force = false }: Options): Unmounting =>
   force ? 'force' : lazy ? 'lazy' : 'whole'
 
-async function askDaemon(mount: MountedDirectory, { lazy = false, force = false }: Options): Promise<string> {
+async function askDaemon(mount: MountedDirectory, options: Options): Promise<string> {
+  const { lazy = false, force = false, discard = false } = options
   const paths = await controlPaths(mount.device, ownerOf(mount))
   const timeoutMs = lazy || force ? IMPATIENT_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
   await callDaemon(paths, 'status', {}, IMPATIENT_TIMEOUT_MS)
-  const { tid, pid } = await callDaemon(paths, 'unmount', { lazy }, timeoutMs)
+  const { tid, pid, lost } = await callDaemon(paths, 'unmount', { lazy, discard }, timeoutMs).catch(
+    async (error: unknown) => {
+      throw await whyNotStored(error, mount, paths)
+    },
+  )
+  if (lost !== undefined) return lost
   const stored = `${mount.mountPoint} is unmounted, all is stored (transaction ${tid})`
   if (await hasEnded(pid, lazy ? EXIT_POLL_MS : EXIT_TIMEOUT_MS)) return stored
   return lazy
     ? `${stored}; process ${pid} serves the processes that still use it, and ends with the last of them`
     : `${stored}; process ${pid} goes on: it is still ending, or another mount namespace has a copy of the mount`
+}
+
+/** If changes could not be stored: what would be lost, and what to do. Every other error stays as it is. */
+async function whyNotStored(
+  failure: unknown,
+  mount: MountedDirectory,
+  paths: readonly string[],
+): Promise<unknown> {
+  if (!(failure instanceof CodedError) || failure instanceof NoAnswerError || failure.code === 'mount-in-use')
+    return failure
+  const status = await callDaemon(paths, 'status', {}, IMPATIENT_TIMEOUT_MS).catch(() => undefined)
+  const isRemoved = failure.code === 'database-gone'
+  if (status === undefined || (status.failure === undefined && !isRemoved)) return failure
+  const { pid, tid, database, unstoredBytes } = status
+  const { mountPoint } = mount
+  const since = `transaction ${tid} of ${formatTime(timeFromTid(parseTid(tid) ?? TID_NONE))}`
+  const what = isRemoved
+    ? `the whole database, with ${formatBytes(unstoredBytes)} of changes since ${since}`
+    : `${formatBytes(unstoredBytes)} of changes since ${since}`
+  return new CommandError(
+    `${mountPoint} stays mounted: ${failure.message}.\n${howToStore(failure, mountPoint, database)}\n` +
+      `'zblkfs umount --discard ${mountPoint}', or SIGTERM to process ${pid} twice, gives up what is in memory alone: ${what}.`,
+    { cause: failure },
+  )
+}
+
+function howToStore({ code }: CodedError, mountPoint: string, database: string): string {
+  if (code === 'database-gone')
+    return `'zblkfs rescue ${mountPoint} TARGET' saves its bytes in a new database.`
+  if (code === 'no-space')
+    return (
+      `Make room on the disk of ${database}, or remove files in ${mountPoint} and run 'zblkfs pack --keep 0 ${mountPoint}'; ` +
+      'then unmount again.'
+    )
+  return 'Correct the cause, then unmount again.'
 }
 
 /** No daemon answers: what is left is to take the mount away. A live daemon then stores what it has and ends. */

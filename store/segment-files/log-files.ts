@@ -32,6 +32,8 @@ const OPEN_MAX = 16
 const BLOCK_BYTES = 512
 
 export class LogFiles {
+  /** Whether files that were removed are written to as well. */
+  storesUnnamed = false
   /** Its path, through the descriptor of the database's directory if there is one. */
   readonly #path: string
   readonly #id: string | undefined
@@ -66,13 +68,14 @@ export class LogFiles {
 
   /** @throws DatabaseGoneError if the directory, or a segment in use, was removed. */
   assertThere(): void {
+    if (this.storesUnnamed) return
     if (this.#directory !== undefined && fstatSync(this.#directory).nlink === 0)
       throw new DatabaseGoneError(shown(this.#path))
   }
 
   /** As {@link LogFiles.assertThere}, for a segment that was written to. */
   assertSegmentThere(index: number): void {
-    if (fstatSync(this.segment(index)).nlink === 0)
+    if (!this.storesUnnamed && fstatSync(this.segment(index)).nlink === 0)
       throw new DatabaseGoneError(shown(segmentPath(this.#path, index)))
   }
 

@@ -13,6 +13,7 @@ import type { LogFiles } from '../segment-files/log-files.ts'
 import { LogReader } from '../segment-files/log-reader.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { readDatabaseId } from './open/database-id.ts'
+import { assertNamed } from './writer/guard.ts'
 import { IntentLog, waitingIntents } from './intent-log.ts'
 import { Polling } from '../polling.ts'
 import { isKept, type KeptMoments } from '../kept-moments.ts'
@@ -244,6 +245,11 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       packing: new SqlitePacking(this),
       retaining: this.retaining,
       spilling: this.#writing.spilling,
+      presence: {
+        // oxlint-disable-next-line require-await -- errors are to reject, not to throw
+        assertThere: async () => assertNamed(place.held, place.fd),
+        storeUnnamed: isAllowed => client.storeUnnamed(isAllowed),
+      },
       measuring: new IndexedMeasuring(this),
     }
   }

@@ -65,6 +65,11 @@ export class WriteBack {
     return this.#committer.dirtyBytes
   }
 
+  /** Why the last commit failed; undefined if it did not. */
+  get failure(): unknown {
+    return this.#committer.conflict ?? this.#committer.failure?.error
+  }
+
   // ---- changes, recorded while the gate is held shared
 
   /** An inode was changed; `bytes`: its approximate memory besides its data. */
@@ -139,6 +144,12 @@ export class WriteBack {
       await unlessFull(() => this.#committer.commitExclusively())
       return this.#committer.sharedMoments
     })
+  }
+
+  /** Drops every change that is not stored, and stops. */
+  async abandon(): Promise<void> {
+    if (this.transactions.isOpen) await this.transactions.rollBack()
+    await this.#committer.exclusively(() => Promise.resolve(this.#committer.discard()))
   }
 
   /** Rolls back an open transaction, stores everything and stops. @throws StoreError; it may be repeated then. */

@@ -5,9 +5,9 @@
  * A file without a name accepts writes and syncs like any other, but disappears with its last descriptor: a commit would
  * report bytes as stored that no later process can find.
  */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readlinkSync, statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
-import { DatabaseGoneError } from '../../errors.ts'
+import { DatabaseGoneError, StoreError } from '../../errors.ts'
 import { O_PATH, shown } from '../../segment-files/held-path.ts'
 import type { LogFiles } from '../../segment-files/log-files.ts'
 import { removeMark, setMark } from '../open/writing-mark.ts'
@@ -22,6 +22,7 @@ export class Guard {
   readonly #files: LogFiles
   readonly #checkpoints: Checkpoints
   #isMarked = false
+  #storesUnnamed = false
 
   /** @param path the database's path. @param fd its file. @param db a connection that has used its WAL. */
   constructor(path: string, fd: number, db: Database, files: LogFiles, checkpoints: Checkpoints) {
@@ -56,11 +57,37 @@ export class Guard {
     closeSync(this.#wal)
   }
 
+  /** Whether files without a name are written to: see `Presence.storeUnnamed` in capabilities.ts. */
+  storeUnnamed(isAllowed: boolean): void {
+    this.#storesUnnamed = isAllowed
+    this.#files.storesUnnamed = isAllowed
+  }
+
   #assertThere(): void {
-    if (fstatSync(this.#fd).nlink === 0) throw new DatabaseGoneError(shown(this.#path))
+    if (this.#storesUnnamed) return
+    assertNamed(this.#path, this.#fd)
     if (fstatSync(this.#wal).nlink === 0) throw new DatabaseGoneError(shown(walOf(this.#path)))
     this.#files.assertThere()
   }
+}
+
+/**
+ * Checks that an open database still has the name that the names of the files beside it begin with.
+ * @throws DatabaseGoneError; StoreError if it was renamed: later processes would not find its WAL and its log.
+ */
+export function assertNamed(path: string, fd: number): void {
+  const { nlink, ino, dev } = fstatSync(fd)
+  if (nlink === 0) throw new DatabaseGoneError(shown(path))
+  const named = statSync(path, { throwIfNoEntry: false })
+  if (named !== undefined && named.ino === ino && named.dev === dev) return
+  const [before, now] = [shown(path), readlinkSync(`/proc/self/fd/${fd}`)]
+  throw new StoreError(
+    `${before} was renamed to ${now} without the files beside it: rename it back to ${before}`,
+    {
+      code: 'database-renamed',
+      path: before,
+    },
+  )
 }
 
 const walOf = (path: string): string => `${path}-wal`

@@ -17,6 +17,7 @@ export type WriterRequest =
   | { readonly kind: 'spill'; readonly transaction: WireTransaction; readonly nextOid: number }
   | { readonly kind: 'drop spilled' }
   | { readonly kind: 'pack'; readonly step: PackStep }
+  | { readonly kind: 'store unnamed'; readonly isAllowed: boolean }
   | { readonly kind: 'close' }
 
 /** The first says that the writer is ready; then comes one per request, in order. */

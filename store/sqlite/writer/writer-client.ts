@@ -93,6 +93,11 @@ export class WriterClient {
     return packed
   }
 
+  /** See `Presence.storeUnnamed` in capabilities.ts. */
+  async storeUnnamed(isAllowed: boolean): Promise<void> {
+    await this.#request({ kind: 'store unnamed', isAllowed }, [])
+  }
+
   /** Ends the thread after the queued commits. */
   async close(): Promise<void> {
     if (this.#failure !== undefined) return

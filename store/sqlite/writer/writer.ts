@@ -140,6 +140,12 @@ async function serve(
       done({ packed: await change(opened, 0, () => packWriter.run(request.step)) })
       checkpoints.afterPackStep()
       break
+    case 'store unnamed':
+      guard.storeUnnamed(request.isAllowed)
+      // What is in the WAL goes into the database file: fewer bytes have to be saved.
+      if (!request.isAllowed) checkpoints.trySettle()
+      done()
+      break
     case 'close':
       guard.close()
       opened.files.close()

@@ -25,6 +25,7 @@ const handlers: CallHandlers = {
   undo: () => Promise.resolve({ tid: '' }),
   restore: () => Promise.resolve({ tid: '' }),
   clone: () => Promise.resolve({ tid: '' }),
+  storeUnnamed: () => Promise.resolve({ pid: 1 }),
   unmount: () => new Promise(() => {}),
 }
 

@@ -40,3 +40,75 @@ test('where the directory of the database was moved, the mount stores in its new
     expect({ exitCode, length: stdout.length }).toEqual({ exitCode: 0, length: 1_000_000 })
   })
 })
+
+test('rescue saves a removed database from the open descriptors, with what was not stored', async () => {
+  await withMount({}, async ({ dir, db, scratch }) => {
+    const saved = join(scratch, 'saved.zblk')
+    await writeFile(join(dir, 'stored'), 'x'.repeat(3_000_000))
+    expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    expect((await runZblkfs('rescue', dir, saved)).stderr).toMatch(
+      /was not removed: nothing has to be rescued/,
+    )
+    for (const path of [db, `${db}-wal`, `${db}-log`]) await rm(path, { recursive: true })
+    await writeFile(join(dir, 'pending'), 'y'.repeat(100_000))
+    const { exitCode, stderr } = await runZblkfs('umount', dir)
+    expect(exitCode).toBe(1)
+    expect(stderr).toMatch(/stays mounted: .* was removed while the database was open/)
+    expect(stderr).toMatch(/zblkfs rescue .* TARGET[^]*umount --discard[^]*the whole database/)
+    expect((await runZblkfs('status')).stdout).toMatch(/KiB of changes are not stored: .* was removed/)
+
+    expect(await runZblkfs('rescue', dir, saved)).toMatchObject({ exitCode: 0, stderr: '' })
+    expect(await runZblkfs('fsck', '--data', saved)).toMatchObject({ exitCode: 0 })
+    expect((await runZblkfs('cat', saved, 'stored')).stdout).toBe('x'.repeat(3_000_000))
+    expect((await runZblkfs('cat', saved, 'pending')).stdout).toBe('y'.repeat(100_000))
+    expect((await runZblkfs('rescue', dir, saved)).stderr).toContain(`${saved} exists`)
+    const discarded = await runZblkfs('umount', '--discard', dir)
+    expect(discarded).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/is lost: .* was removed/) })
+    expect(mountedAt(dir)).toBeUndefined()
+  })
+})
+
+test('a daemon whose mount was taken away is in status, and its removed database is saved by its number', async () => {
+  await withMount({}, async mount => {
+    const { dir, db, scratch } = mount
+    await writeFile(join(dir, 'a'), 'stored')
+    expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    await rm(db)
+    await runProgram('umount', ['-l', dir])
+    const pid = String(mount.pid())
+    expect((await runZblkfs('status')).stdout).toMatch(new RegExp(`${dir} .* unmounted, .* process ${pid},`))
+    const saved = join(scratch, 'saved.zblk')
+    expect(await runZblkfs('rescue', pid, saved)).toMatchObject({ exitCode: 0, stderr: '' })
+    expect((await runZblkfs('cat', saved, 'a')).stdout).toBe('stored')
+  })
+})
+
+test('where nothing was changed since, umount notices that the database was removed', async () => {
+  await withMount({}, async ({ dir, db }) => {
+    await writeFile(join(dir, 'a'), 'stored')
+    expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    await rm(db)
+    expect(await runZblkfs('umount', dir)).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining('was removed'),
+    })
+    expect(mountedAt(dir)).toBeDefined()
+  })
+})
+
+test('a database that is renamed apart from its other files is not written to until it is renamed back', async () => {
+  await withMount({}, async ({ dir, db }) => {
+    await writeFile(join(dir, 'a'), 'stored')
+    expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    await rename(db, `${db}.new`)
+    await writeFile(join(dir, 'b'), 'later')
+    for (const command of ['sync', 'umount']) {
+      const { exitCode, stderr } = await runZblkfs(command, dir)
+      expect(exitCode).toBe(1)
+      expect(stderr).toContain(`${db} was renamed to ${db}.new without the files beside it: rename it back`)
+    }
+    await rename(`${db}.new`, db)
+    expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+    expect((await runZblkfs('cat', db, 'b')).stdout).toBe('later')
+  })
+})
