@@ -1,41 +1,4 @@
-/**
- * The `zblkfs` command: its subcommands, and how failures become messages and exit codes. A subcommand is loaded when
- * it is asked for, all of them only for the help: most of the time of a short command would go into loading the rest.
- */
-import { printableLines } from '../core/printable.ts'
-import { Command, CommanderError } from 'commander'
-import packageJson from '../package.json' with { type: 'json' }
-import { CodedError } from '../store/errors.ts'
-import { explain } from './advice.ts'
-import { COMMANDS } from './command-table.ts'
-import { EXIT_FAILURE, EXIT_USAGE, UsageError } from './failure.ts'
+/** The `zblkfs` command. */
+import { run } from './run.ts'
 
 process.exitCode = await run(process.argv)
-
-async function run(argv: readonly string[]): Promise<number> {
-  const program = new Command('zblkfs')
-    .description('Mount a transactional object database as a directory of big files.')
-    .version(packageJson.version)
-    .exitOverride()
-    .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError("see 'zblkfs --help'")
-  try {
-    for (const load of neededBy(argv[2])) {
-      const command = await load()
-      program.addCommand(command.exitOverride().showHelpAfterError(`see 'zblkfs ${command.name()} --help'`))
-    }
-    await program.parseAsync(argv)
-    return Number(process.exitCode ?? 0)
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
-    console.error(error instanceof CodedError ? `zblkfs: ${printableLines(explain(error))}` : error)
-    return error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE
-  }
-}
-
-/** The commands that must be known to answer what the first argument asks. */
-function neededBy(first: string | undefined): readonly (() => Promise<Command>)[] {
-  if (first === '--version' || first === '-V') return []
-  const asked = first !== undefined && Object.hasOwn(COMMANDS, first) ? COMMANDS[first] : undefined
-  return asked === undefined ? Object.values(COMMANDS) : [asked]
-}

@@ -81,7 +81,8 @@ export abstract class Bucket<K extends PickleValue> extends Persistent {
   }
 
   override get sizeBytes(): number {
-    return 200 + 90 * (this.#entries?.keys.length ?? 0)
+    const keys = this.#entries?.keys ?? []
+    return 200 + 90 * keys.length + this.kind.weigh(keys)
   }
 
   protected override decode(state: PickleValue): void {

@@ -3,7 +3,7 @@ import type { Persistent } from '../objects/persistent.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
 import { isBucketOf, type Bucket } from './bucket.ts'
-import { isNodeOf, type BTreeNode } from './node.ts'
+import { isNodeOf, MAX_DEPTH, type BTreeNode } from './node.ts'
 
 /** The measures of a tree. */
 export interface TreeFacts {
@@ -63,6 +63,7 @@ async function checkNode<K extends PickleValue>(
   maxChildren: number,
 ): Promise<void> {
   meet(node, walk)
+  if (depth > MAX_DEPTH) throw node.corrupt(`it is deeper than ${MAX_DEPTH} nodes`)
   walk.nodes++
   await node.activate()
   const { inlined, children, separators, first } = node.content

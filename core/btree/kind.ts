@@ -19,6 +19,8 @@ export interface KeyKind<K> {
   readonly compare: (a: K, b: K) => number
   /** The key for a pickle value; undefined if it cannot be one. */
   readonly decode: (value: PickleValue) => K | undefined
+  /** What keys take in memory beside the usual, in bytes. */
+  readonly weigh: (keys: readonly K[]) => number
   /** Why it cannot be a key of this family; undefined if it can. */
   readonly refuse: (key: K) => string | undefined
 }
@@ -33,6 +35,7 @@ function integers(prefix: string, lo: number, hi: number): KeyKind<number> {
     maxInternal: 500,
     compare: (a, b) => a - b,
     decode: value => (typeof value === 'number' && within(value) ? value : undefined),
+    weigh: () => 0,
     refuse: key => (within(key) ? undefined : `${String(key)} is not in [${lo}, ${hi})`),
   }
 }
@@ -55,6 +58,11 @@ export const OO: KeyKind<ObjectKey> = {
     return a.latin1 < b.latin1 ? -1 : a.latin1 > b.latin1 ? 1 : 0
   },
   decode: value => (typeof value === 'string' || value instanceof ByteString ? value : undefined),
+  weigh(keys) {
+    let bytes = 0
+    for (const key of keys) bytes += typeof key === 'string' ? 2 * key.length : key.latin1.length
+    return bytes
+  },
   refuse: () => undefined,
 }
 

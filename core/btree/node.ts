@@ -24,6 +24,9 @@ export interface NodeContent<K> {
   first: Ref | undefined
 }
 
+/** Maximum depth: a deeper tree would not fit on any disk, so it has a loop or was made to be slow. */
+export const MAX_DEPTH = 32
+
 export abstract class BTreeNode<K extends PickleValue> extends Persistent {
   readonly kind: KeyKind<K>
   #content: NodeContent<K> | undefined
@@ -54,7 +57,11 @@ export abstract class BTreeNode<K extends PickleValue> extends Persistent {
 
   override get sizeBytes(): number {
     const content = this.#content
-    return 300 + 90 * ((content?.children.length ?? 0) + (content?.inlined?.keys.length ?? 0))
+    const { children = [], separators = [], inlined } = content ?? {}
+    const entries = inlined?.keys ?? []
+    return (
+      300 + 90 * (children.length + entries.length) + this.kind.weigh(entries) + this.kind.weigh(separators)
+    )
   }
 
   protected override decode(state: PickleValue): void {

@@ -2,7 +2,7 @@
 import type { Persistent } from '../objects/persistent.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import { Bucket, isBucketOf, position, type Entries } from './bucket.ts'
-import { BTreeNode, isNodeOf, type NodeContent } from './node.ts'
+import { BTreeNode, isNodeOf, MAX_DEPTH, type NodeContent } from './node.ts'
 
 /** Returned by an attempt that cannot continue: load this ghost, then try again. */
 export class Missing {
@@ -24,9 +24,6 @@ export interface Path<K extends PickleValue> {
   readonly leaf: Bucket<K> | BTreeNode<K>
   readonly entries: Entries<K>
 }
-
-/** Maximum depth: a deeper tree would not fit on any disk, so it must have a loop. */
-const MAX_DEPTH = 32
 
 export const NO_ENTRIES: Entries<never> = { keys: [], values: [] }
 

@@ -167,7 +167,8 @@ export class FileCheck {
 
   #checkEnd({ path, size, blocks, fixes }: FileInHand, blk: number, last: Extent | undefined): void {
     const end = BigInt(blk) * BigInt(blocks.blksize) + BigInt(last?.hi ?? 0)
-    if (last === undefined || end <= size) return
+    // A file with shorter blocks cannot be changed, nor can it grow, so that the bytes never show.
+    if (last === undefined || end <= size || blocks.blksize < CHUNK_BYTES) return
     this.#report({
       kind: 'file',
       path,
@@ -190,6 +191,10 @@ export class FileCheck {
     if (lost.length === 0) return true
     this.#findings.named(oid)
     const { path, size, blocks, fixes } = inHand
+    const [first] = lost
+    // Such a block is not cut: it is lost as a whole.
+    if (blocks.blksize < CHUNK_BYTES && first !== undefined)
+      throw new CorruptRecordError(oid, first.tid, first.reason)
     const off = await this.#dataOffset(oid, lost)
     const base = BigInt(blk) * BigInt(blocks.blksize)
     for (const { lo = 0, hi = 0, tid, reason } of lost) {

@@ -6,7 +6,7 @@ import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { checkTree } from '../btree/check.ts'
 import { BTree } from '../btree/tree.ts'
 import { Bucket, type Entries } from '../btree/bucket.ts'
-import { BTreeNode } from '../btree/node.ts'
+import { BTreeNode, MAX_DEPTH } from '../btree/node.ts'
 import type { Connection } from '../objects/connection.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
@@ -23,7 +23,6 @@ export interface Fault {
 export type TreePart<K> =
   Entries<K> | { readonly lo: K | undefined; readonly hi: K | undefined; readonly fault: Fault }
 
-const MAX_DEPTH = 32
 const TWICE = 'it is in the tree twice'
 
 interface Walk {

@@ -6,7 +6,9 @@ import type { Oid } from '../../store/ids.ts'
 import { OOBTree } from '../btree/tree.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
+import { isEntryName } from '../tree/directory.ts'
 import { Inode } from '../tree/inode.ts'
+import { isReservedName } from '../file-system/reserved-names.ts'
 import type { CheckContext } from './check-context.ts'
 import { FileCheck } from './file-check.ts'
 import { faultOf, type Fault } from './trees.ts'
@@ -48,25 +50,14 @@ export class Walk {
     if (!(object instanceof PersistentMapping)) return undefined
     if (!(await this.#context.restorable(object, 'inode', 'its inode', path))) return undefined
     const inode = Inode.at(this.#context.connection, object.oid)
-    try {
-      // Evaluate each needed attribute once: damaged ones throw.
-      void [
-        inode.mode,
-        inode.uid,
-        inode.gid,
-        inode.nlink,
-        inode.size,
-        inode.rdev,
-        inode.stored,
-        inode.target,
-        inode.xattrs,
-      ]
-      for (const key of ['atime', 'mtime', 'ctime', 'birthtime'] as const) inode.time(key)
-      return inode
-    } catch (error) {
-      this.#context.found({ kind: 'inode', path, ...faultOf(error) })
-      return undefined
-    }
+    const reason = oddityOf(inode)
+    if (reason === undefined) return inode
+    const mended = this.#context.isRepair ? inode.mend().join(', ') : ''
+    this.#context.found(
+      { kind: 'inode', path, oid: object.oid, reason },
+      `set to what an inode can have: ${mended}`,
+    )
+    return mended === '' ? undefined : inode
   }
 
   /** Records an inode that was met for the first time, and checks its content. */
@@ -152,11 +143,13 @@ export class Walk {
     const drop = (reason: string, oid?: Oid): false => {
       this.#context.found(
         { kind: 'entry', path: below, reason, ...(oid !== undefined && { oid }) },
-        'the entry is removed',
+        'the entry is removed; an inode that it led to is in lost+found',
       )
       return false
     }
-    if (name === undefined || !isName(name)) return drop('its name is not valid')
+    if (name === undefined || !isEntryName(name)) return drop('its name is not valid')
+    if (path === '/' && isReservedName(name))
+      return drop('the name is reserved: it would hide what a mount shows by it')
     if (!(value instanceof Ref)) return drop('the entry is not a reference')
     const known = this.#context.inodes.get(value.oid)
     if (known !== undefined) {
@@ -175,5 +168,14 @@ export class Walk {
   }
 }
 
-const isName = (name: string): boolean =>
-  name !== '' && name.length <= 255 && name !== '.' && name !== '..' && !/[/\0]/.test(name)
+/** What keeps an inode from being used; undefined if nothing does. Whatever is needed of it is looked at once. */
+function oddityOf(inode: Inode): string | undefined {
+  try {
+    const { knownMode, uid, gid, nlink, size, rdev, stored, target, xattrs } = inode
+    void [knownMode, uid, gid, nlink, size, rdev, stored, target, xattrs]
+    for (const key of ['atime', 'mtime', 'ctime', 'birthtime'] as const) inode.time(key)
+    return undefined
+  } catch (error) {
+    return faultOf(error).reason
+  }
+}

@@ -166,7 +166,9 @@ export class Context {
       this.assertWritable(node)
       const nodes = also === undefined ? [node] : [node, ...also]
       const locked = (): Promise<T> => this.lockAll(nodes, () => work(node, node.inode))
-      const result = await this.withGate(dataBytes, locked, frees)
+      const known = recordBytes(node)
+      const bytes = typeof known === 'number' ? known : await known
+      const result = await this.withGate(dataBytes, locked, frees, bytes)
       if (node.invalidation !== undefined) await node.invalidation
       return result
     } finally {
@@ -252,9 +254,9 @@ export class Context {
   }
 
   /** Admits a change, then runs it with the gate shared, without locking an inode. @throws ReadOnlyError */
-  async withGate<T>(dataBytes: number, work: () => Promise<T>, frees = false): Promise<T> {
+  async withGate<T>(dataBytes: number, work: () => Promise<T>, frees = false, recordBytes = 0): Promise<T> {
     const { admission } = this.writeBack
-    const room = admission.admit(dataBytes, frees)
+    const room = admission.admit(dataBytes, frees, recordBytes)
     if (room !== undefined) await room
     try {
       const wait = this.#gate.shared()
@@ -265,7 +267,18 @@ export class Context {
         this.#gate.release()
       }
     } finally {
-      admission.leave(dataBytes)
+      admission.leave(dataBytes, recordBytes)
     }
   }
 }
+
+/**
+ * What an inode's record takes beside the usual: any change of the inode, be it of one bit, holds all its extended attributes
+ * in memory until it is stored.
+ */
+function recordBytes({ inode }: Node): number | Promise<number> {
+  const loading = inode.activate()
+  return loading === undefined ? attributeBytes(inode) : loading.then(() => attributeBytes(inode))
+}
+
+const attributeBytes = (inode: Inode): number => (inode.hasXattrs ? inode.xattrsBytes : 0)

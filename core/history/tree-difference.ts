@@ -3,7 +3,7 @@
  * not changed by a transaction in between has the same entries.
  */
 import { Bucket, isBucketOf, type Entries } from '../btree/bucket.ts'
-import { isNodeOf, type BTreeNode } from '../btree/node.ts'
+import { isNodeOf, MAX_DEPTH, type BTreeNode } from '../btree/node.ts'
 import type { BTree } from '../btree/tree.ts'
 import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
@@ -25,7 +25,6 @@ export interface TreePair<K extends PickleValue> {
 /** A leaf: entries inlined into the tree, or a bucket to be loaded. */
 type Leaf<K extends PickleValue> = Entries<K> | Bucket<K>
 
-const DEPTH_MAX = 32
 /** Buckets loaded together. */
 const GROUP = 32
 
@@ -76,23 +75,26 @@ async function* compare<K extends PickleValue>(
 
 async function leavesOf<K extends PickleValue>(tree: BTree<K> | undefined): Promise<Leaf<K>[]> {
   const leaves: Leaf<K>[] = []
-  if (tree !== undefined) await collect(tree, leaves, 1)
+  if (tree !== undefined) await collect(tree, leaves, new Set(), 1)
   return leaves
 }
 
 async function collect<K extends PickleValue>(
   node: BTreeNode<K>,
   leaves: Leaf<K>[],
+  met: Set<Oid>,
   depth: number,
 ): Promise<void> {
-  if (depth > DEPTH_MAX) throw node.corrupt(`it is deeper than ${DEPTH_MAX} nodes, so it has a loop`)
+  if (depth > MAX_DEPTH) throw node.corrupt(`it is deeper than ${MAX_DEPTH} nodes, so it has a loop`)
   await node.activate()
   const { inlined, children } = node.content
   if (inlined !== undefined) leaves.push(inlined)
   for (const ref of children) {
     const child = node.jar.resolve(ref)
+    if (met.has(child.oid)) throw child.corrupt('it stands in the tree twice')
+    met.add(child.oid)
     if (isBucketOf(child, node.kind)) leaves.push(child)
-    else if (isNodeOf(child, node.kind)) await collect(child, leaves, depth + 1)
+    else if (isNodeOf(child, node.kind)) await collect(child, leaves, met, depth + 1)
     else throw node.corrupt(`its child ${child.oid} is a ${child.className}`)
   }
 }

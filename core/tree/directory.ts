@@ -1,5 +1,6 @@
 /** A directory's entries: an OOBTree from name (bytes) to inode, in the order of the names' bytes. */
 import type { Oid } from '../../store/ids.ts'
+import type { ObjectKey } from '../btree/kind.ts'
 import { OOBTree } from '../btree/tree.ts'
 import type { Connection } from '../objects/connection.ts'
 import type { Inode } from './inode.ts'
@@ -54,16 +55,20 @@ export class Directory {
     return (await this.#tree.minKey()) === undefined
   }
 
-  /** At most `limit` entries after a name (from the start if undefined); empty at the end. */
+  /**
+   * At most `limit` entries after a name (from the start if undefined); empty at the end. Leaves out what is no valid entry (no
+   * file can have the name, or the value is not a reference), so that one such entry does not hide the others.
+   */
   async after(name: string | undefined, limit: number): Promise<readonly NamedInode[]> {
     const found: NamedInode[] = []
-    let lo = name === undefined ? undefined : new ByteString(name)
+    let lo: ObjectKey | undefined = name === undefined ? undefined : new ByteString(name)
     while (found.length < limit) {
       const { keys, values } = await this.#tree.batch({ lo, after: lo !== undefined }, limit - found.length)
       if (keys.length === 0) break
       for (const [i, key] of keys.entries()) {
-        if (!(key instanceof ByteString)) throw this.#tree.corrupt('a name in a directory is not bytes')
-        found.push({ name: key.latin1, oid: this.#refOf(values[i]).oid })
+        const value = values[i]
+        if (key instanceof ByteString && isEntryName(key.latin1) && value instanceof Ref)
+          found.push({ name: key.latin1, oid: value.oid })
         lo = key
       }
     }
@@ -75,3 +80,7 @@ export class Directory {
     throw this.#tree.corrupt('an entry of a directory is not a reference')
   }
 }
+
+/** Whether a file can have a name, which has one character per byte. */
+export const isEntryName = (name: string): boolean =>
+  name !== '' && name.length <= 255 && name !== '.' && name !== '..' && !/[/\0]/.test(name)

@@ -16,6 +16,8 @@
  * A directory's `parent` is always correct. Otherwise `parent` and `name` are hints that name changed inodes without a
  * search: an inode may have lost or gained other names, so a hint is compared with the directory's entries.
  */
+import { constants } from 'node:fs'
+import { CorruptRecordError } from '../../store/errors.ts'
 import type { Oid } from '../../store/ids.ts'
 import type { Connection } from '../objects/connection.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
@@ -32,6 +34,29 @@ export interface NewInode {
   /** All four times. */
   readonly timeNs: bigint
 }
+
+/** The longest target of a symbolic link. */
+export const TARGET_MAX_BYTES = 4095
+/** Linux's limits for an extended attribute. */
+export const XATTR_NAME_MAX_BYTES = 255
+export const XATTR_VALUE_MAX_BYTES = 65_536
+
+/** The largest value of each number; the smallest is 0, but for times. */
+const MAX = {
+  mode: 0xffff,
+  uid: 0xffff_ffff,
+  gid: 0xffff_ffff,
+  nlink: 0xffff_ffff,
+  rdev: 0xffff_ffff,
+  stored: Number.MAX_SAFE_INTEGER,
+} as const
+const SIZE_MAX = (1n << 63n) - 1n
+/** Seconds of a time have 64 bits. */
+const TIME_MAX_NS = (1n << 63n) * 1_000_000_000n
+
+const { S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK } = constants
+const TYPES: ReadonlySet<number> = new Set([S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK])
+const MENDED_MODE = S_IFREG | 0o600
 
 const TIME_KEYS = ['atime', 'mtime', 'ctime', 'birthtime'] as const
 
@@ -94,6 +119,13 @@ export class Inode {
     this.#mapping.set('mode', value)
   }
 
+  /** The mode, if it is of a type that Linux knows. */
+  get knownMode(): number {
+    const { mode } = this
+    if (!TYPES.has(mode & S_IFMT)) throw this.#mapping.corrupt(`an inode's type is ${mode & S_IFMT}`)
+    return mode
+  }
+
   get uid(): number {
     return this.#number('uid')
   }
@@ -121,7 +153,7 @@ export class Inode {
 
   /** In bytes. */
   get size(): bigint {
-    return this.#big('size')
+    return this.#big('size', 0n, SIZE_MAX)
   }
   set size(value: bigint) {
     this.#mapping.set('size', shortest(value))
@@ -137,7 +169,7 @@ export class Inode {
 
   /** In nanoseconds since 1970. */
   time(key: TimeKey): bigint {
-    return this.#big(key)
+    return this.#big(key, -TIME_MAX_NS, TIME_MAX_NS)
   }
 
   setTime(key: TimeKey, valueNs: bigint): void {
@@ -146,7 +178,10 @@ export class Inode {
 
   /** The target of a symbolic link; empty for other inodes. */
   get target(): Uint8Array {
-    return bytesOf(this.#mapping.get('target')) ?? new Uint8Array(0)
+    const target = bytesOf(this.#mapping.get('target')) ?? new Uint8Array(0)
+    if (target.length > TARGET_MAX_BYTES)
+      throw this.#mapping.corrupt(`a symbolic link's target has ${target.length} bytes`)
+    return target
   }
   set target(value: Uint8Array) {
     this.#mapping.set('target', ByteString.from(value))
@@ -208,6 +243,8 @@ export class Inode {
       const bytes = bytesOf(value)
       if (!(key instanceof ByteString) || bytes === undefined)
         throw this.#mapping.corrupt('an extended attribute is not bytes')
+      if (key.latin1.length > XATTR_NAME_MAX_BYTES || bytes.length > XATTR_VALUE_MAX_BYTES)
+        throw this.#mapping.corrupt('an extended attribute is longer than Linux allows')
       xattrs.set(key.latin1, bytes)
     }
     return xattrs
@@ -235,17 +272,65 @@ export class Inode {
     return this.#mapping.has('xattrs')
   }
 
-  #number(key: string): number {
-    const value = this.#mapping.get(key)
-    if (typeof value !== 'number') throw this.#mapping.corrupt(`an inode's ${key} is not an integer`)
-    return value
+  /**
+   * Sets every number that no inode can have to 0, removes attributes that it cannot have, and shortens a target that is too
+   * long. Returns what it changed, in words. For repairs: nothing else can write such an inode.
+   */
+  mend(): readonly string[] {
+    const mended: string[] = []
+    const unless = (key: string, read: () => unknown, repair: () => void): void => {
+      try {
+        read()
+      } catch (error) {
+        if (!(error instanceof CorruptRecordError)) throw error
+        mended.push(key)
+        repair()
+      }
+    }
+    unless(
+      'mode',
+      () => this.knownMode,
+      () => (this.mode = MENDED_MODE),
+    )
+    for (const key of ['uid', 'gid', 'nlink', 'rdev', 'stored', 'size'] as const)
+      unless(
+        key,
+        () => this[key],
+        () => this.#mapping.set(key, 0),
+      )
+    for (const key of TIME_KEYS)
+      unless(
+        key,
+        () => this.time(key),
+        () => this.#mapping.set(key, 0),
+      )
+    unless(
+      'xattrs',
+      () => this.xattrs,
+      () => this.#mapping.delete('xattrs'),
+    )
+    unless(
+      'target',
+      () => this.target,
+      () => {
+        const target = bytesOf(this.#mapping.get('target')) ?? new Uint8Array(0)
+        this.target = target.subarray(0, TARGET_MAX_BYTES)
+      },
+    )
+    return mended
   }
 
-  #big(key: string): bigint {
+  #number(key: keyof typeof MAX): number {
     const value = this.#mapping.get(key)
-    if (typeof value === 'bigint') return value
-    if (typeof value !== 'number') throw this.#mapping.corrupt(`an inode's ${key} is not an integer`)
-    return BigInt(value)
+    if (typeof value === 'number' && value >= 0 && value <= MAX[key]) return value
+    throw this.#mapping.corrupt(`an inode's ${key} is ${describe(value)}`)
+  }
+
+  #big(key: string, min: bigint, max: bigint): bigint {
+    const value = this.#mapping.get(key)
+    const big = typeof value === 'number' ? BigInt(value) : value
+    if (typeof big === 'bigint' && big >= min && big <= max) return big
+    throw this.#mapping.corrupt(`an inode's ${key} is ${describe(value)}`)
   }
 
   #ref(key: string): Ref | undefined {
@@ -265,3 +350,7 @@ function bytesOf(value: PickleValue | undefined): Uint8Array | undefined {
   if (value instanceof ByteString) return value.bytes
   return value instanceof Uint8Array ? value : undefined
 }
+
+/** A value that cannot stand for a number of an inode. */
+const describe = (value: PickleValue | undefined): string =>
+  typeof value === 'number' || typeof value === 'bigint' ? 'out of range' : 'not an integer'

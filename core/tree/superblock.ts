@@ -11,7 +11,7 @@
  * | inodes  | int: their number, including orphans                                             |
  */
 import { constants } from 'node:fs'
-import { CannotOpenError } from '../../store/errors.ts'
+import { CannotOpenError, CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { tid, TID_MAX, type Oid, type Tid } from '../../store/ids.ts'
 import { LOBTree, OOBTree } from '../btree/tree.ts'
 import type { Connection } from '../objects/connection.ts'
@@ -78,20 +78,22 @@ export class Superblock {
     return new Superblock(connection, mapping)
   }
 
-  /** The root directory. @throws CannotOpenError if it is not a directory: every operation would fail. */
+  /** The root directory. @throws CannotOpenError if it is not one that can be read: every operation would fail. */
   async rootOid(): Promise<Oid> {
-    const { oid } = await this.rootRef()
-    const root = Inode.at(this.#connection, oid)
-    const isOther = await Promise.resolve(root.activate()).then(
-      () => (root.mode & S_IFMT) !== S_IFDIR,
-      // The reader of damaged data reports it.
-      () => false,
-    )
-    if (isOther)
-      throw new CannotOpenError(`the root of ${this.#connection.name} is not a directory`, {
-        code: 'damaged',
-      })
-    return oid
+    const ref = await this.rootRef()
+    let isDirectory = false
+    let cause: unknown
+    try {
+      const root = Inode.at(this.#connection, ref.oid)
+      await root.activate()
+      isDirectory = (root.mode & S_IFMT) === S_IFDIR
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError) && !(error instanceof ObjectNotFoundError)) throw error
+      cause = error
+    }
+    if (isDirectory) return ref.oid
+    const reason = cause instanceof Error ? `cannot be read: ${cause.message}` : 'is not a directory'
+    throw new CannotOpenError(`the root of ${this.#connection.name} ${reason}`, { code: 'damaged', cause })
   }
 
   /** The reference to the root directory. */

@@ -6,7 +6,7 @@
  */
 import { isBucketOf } from '../btree/bucket.ts'
 import { IO } from '../btree/kind.ts'
-import { isNodeOf, type BTreeNode } from '../btree/node.ts'
+import { isNodeOf, MAX_DEPTH, type BTreeNode } from '../btree/node.ts'
 import type { Persistent } from '../objects/persistent.ts'
 import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { oid as oidOf, type Oid } from '../../store/ids.ts'
@@ -23,7 +23,6 @@ export const oidAt = ({ oids }: ChunkIndex, i: number): Oid => oidOf(oids[i] ?? 
 
 /** Buckets loaded together: those of a whole block in the usual layout. */
 const GROUP = 32
-const MAX_DEPTH = 32
 /** Maximum number of chunks, to bound memory: in the usual layout the largest block has 65,536. */
 const CHUNKS_MAX = 1 << 20
 

@@ -40,7 +40,9 @@ async function* bytesOf(view: MomentView, path: string): AsyncGenerator<Uint8Arr
     throw new CommandError(`${printablePath(path)} is not a regular file`)
   const { size, data } = inode
   const object = data === undefined ? undefined : view.connection.resolve(data)
-  const file = object instanceof ZBigFile ? await BigFile.open(view.connection, object) : undefined
+  if (object !== undefined && !(object instanceof ZBigFile))
+    throw object.corrupt(`a file's data is a ${object.className}`)
+  const file = object && (await BigFile.open(view.connection, object))
   for (let off = 0n; off < size; off += BigInt(PIECE_BYTES)) {
     const len = Number(size - off < BigInt(PIECE_BYTES) ? size - off : BigInt(PIECE_BYTES))
     yield* (await file?.read(off, len)) ?? [new Uint8Array(len)]

@@ -9,7 +9,8 @@ import { MomentView, type WalkedEntry } from '../../core/history/moment-view.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
 import type { Tid } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
-import { runZblkfs } from '../tools/run-zblkfs.ts'
+import { commandsOn, runCommands, STACK_TRACE } from './run-commands.ts'
+import { useAll } from './use-all.ts'
 import { temporaryDatabase } from '../tools/temporary-database.ts'
 import {
   HOSTILE_CASES,
@@ -17,6 +18,9 @@ import {
   makeHostileDatabase,
   type HostileCase,
 } from './hostile-databases.ts'
+
+/** A loaded machine is slow: the time does not grow with what the database claims. */
+const STEP_SECONDS = 2 * (process.env['CI'] === undefined ? 5 : 10)
 
 async function check(path: string, repair: boolean): Promise<{ lines: string; left: number }> {
   const lines: string[] = []
@@ -39,19 +43,28 @@ describe.each(HOSTILE_CASES)('$name', hostile => {
     expect((await check(path, false)).lines).toBe('')
   })
 
-  test('every other command ends without a stack trace', async () => {
+  test('every other command ends in words, soon, within bounded memory', async () => {
     const path = temporaryDatabase()
     await makeHostileDatabase(path, hostile)
-    const commands = [
-      ['df', '--files'],
-      ['log', '-n', '1'],
-      ['tag', '-l'],
-      ['pack', '--keep', '0'],
-    ]
-    for (const [command = '', ...options] of commands) {
-      const { stderr } = await runZblkfs(command, ...options, path)
-      expect(stderr, command).not.toMatch(/^ {4}at |RangeError|TypeError/m)
+    const { outcomes, peakMiB } = await runCommands(commandsOn(path))
+    for (const { command, seconds, exitCode, stderr } of outcomes) {
+      expect(stderr, command).not.toMatch(STACK_TRACE)
+      expect(exitCode, command).toBeLessThanOrEqual(4)
+      expect(seconds, command).toBeLessThan(STEP_SECONDS)
     }
+    expect(peakMiB).toBeLessThan(300)
+  })
+
+  test('a mount of it answers every request, and ends', async () => {
+    const path = temporaryDatabase()
+    await makeHostileDatabase(path, hostile)
+    const started = performance.now()
+    const { lists, refused, unexpected } = await useAll(path)
+    expect(unexpected).toEqual([])
+    // What cannot be used does not hide what can.
+    if (!refused.some(line => /^(open|assemble):/.test(line))) expect(lists).toContain('/')
+    expect(refused.filter(line => /^(sync|close):/.test(line))).toEqual([])
+    expect((performance.now() - started) / 1000).toBeLessThan(STEP_SECONDS * 2)
   })
 })
 

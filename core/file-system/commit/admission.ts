@@ -23,7 +23,7 @@ export class Admission {
   readonly #committer: Committer
   readonly #dirtySizeBytes: number
   readonly #availableBytes: () => Promise<number | undefined>
-  /** Data of changes that were admitted and have not finished. */
+  /** Bytes of changes that were admitted and have not finished. */
   #admittedBytes = 0
   /** How much data in memory the disk had room for when it was last measured: before the first change, and after each commit. */
   #roomBytes = 0
@@ -46,50 +46,53 @@ export class Admission {
   /**
    * Admits a change of `dataBytes` of data, at once or when the returned promise resolves; {@link Admission.leave} follows.
    * @param frees whether it frees room.
+   * @param recordBytes further memory that the change takes: the attributes that the inode's record has.
    * @throws the error of a commit that began since, ConflictError, NoSpaceError
    */
-  admit(dataBytes: number, frees = false): Promise<void> | undefined {
-    const isFirst = dataBytes === 0 || frees || this.#line.isFree
-    if (!isFirst || !this.#isOpenTo(dataBytes, frees)) return this.#waitForRoom(dataBytes, frees)
-    this.#admittedBytes += dataBytes
+  admit(dataBytes: number, frees = false, recordBytes = 0): Promise<void> | undefined {
+    const isFirst = dataBytes + recordBytes === 0 || frees || this.#line.isFree
+    if (!isFirst || !this.#isOpenTo(dataBytes, frees, recordBytes))
+      return this.#waitForRoom(dataBytes, frees, recordBytes)
+    this.#admittedBytes += dataBytes + recordBytes
     return undefined
   }
 
   /** An admitted change has finished or failed. */
-  leave(dataBytes: number): void {
-    this.#admittedBytes -= dataBytes
+  leave(dataBytes: number, recordBytes = 0): void {
+    this.#admittedBytes -= dataBytes + recordBytes
   }
 
-  #isOpenTo(dataBytes: number, frees: boolean): boolean {
+  #isOpenTo(dataBytes: number, frees: boolean, recordBytes: number): boolean {
     const { conflict, failure } = this.#committer
+    const bytes = dataBytes + recordBytes
     if (conflict !== undefined) return false
-    if (frees && failure !== undefined) return this.#fits(dataBytes, FREEING_FACTOR * this.#dirtySizeBytes)
+    if (frees && failure !== undefined) return this.#fits(bytes, FREEING_FACTOR * this.#dirtySizeBytes)
     if (failure !== undefined && dataBytes > 0) return false
-    return this.#fits(dataBytes, this.#dirtySizeBytes) && (frees || this.#hasDiskRoom(dataBytes))
+    return this.#fits(bytes, this.#dirtySizeBytes) && (frees || this.#hasDiskRoom(bytes))
   }
 
   /** Within a bound of memory. A change that is alone is admitted whatever its size. */
-  #fits(dataBytes: number, boundBytes: number): boolean {
+  #fits(more: number, boundBytes: number): boolean {
     const bytes = this.#committer.dirtyBytes + this.#admittedBytes
-    return bytes === 0 || bytes + dataBytes < boundBytes
+    return bytes === 0 || bytes + more < boundBytes
   }
 
-  #hasDiskRoom(dataBytes: number): boolean {
-    return this.#committer.dirtyBytes + this.#admittedBytes + dataBytes < this.#roomBytes
+  #hasDiskRoom(more: number): boolean {
+    return this.#committer.dirtyBytes + this.#admittedBytes + more < this.#roomBytes
   }
 
   async #measure(): Promise<void> {
     this.#roomBytes = ((await this.#availableBytes()) ?? Infinity) * DATA_PART
   }
 
-  async #waitForRoom(dataBytes: number, frees: boolean): Promise<void> {
+  async #waitForRoom(dataBytes: number, frees: boolean, recordBytes: number): Promise<void> {
     const committer = this.#committer
     const attemptsBefore = committer.attempts
     const turn = this.#line.alone()
     if (turn !== undefined) await turn
     try {
       await this.#measure()
-      while (!this.#isOpenTo(dataBytes, frees)) {
+      while (!this.#isOpenTo(dataBytes, frees, recordBytes)) {
         const { conflict, failure } = committer
         if (conflict !== undefined) throw conflict
         if (failure !== undefined && failure.attempt > attemptsBefore) throw failure.error
@@ -102,7 +105,7 @@ export class Admission {
         await committer.nextCommit().catch(() => undefined)
         await this.#measure()
       }
-      this.#admittedBytes += dataBytes
+      this.#admittedBytes += dataBytes + recordBytes
     } finally {
       this.#line.release()
     }

@@ -1,7 +1,7 @@
 /** Open files and directories by their handles: small integers, the lowest free one first. */
 import { ErrnoError } from '../errno.ts'
 import { type Fh, fh as toFh } from '../operations.ts'
-import type { DirectoryListing } from '../operations/directory-cookies.ts'
+import { type DirectoryListing, ListingMemory } from '../operations/directory-cookies.ts'
 import type { Node } from './tree.ts'
 
 /** @typeParam N the filesystem's inodes. */
@@ -19,6 +19,7 @@ export type Handle<N = Node> =
 export class Handles<N = Node> {
   readonly #handles: (Handle<N> | undefined)[] = []
   readonly #free: Fh[] = []
+  readonly listingMemory = new ListingMemory()
 
   add(handle: Handle<N>): Fh {
     const fh = this.#free.pop() ?? toFh(this.#handles.length)
@@ -44,6 +45,7 @@ export class Handles<N = Node> {
     const handle = this.get(fh)
     this.#handles[fh] = undefined
     this.#free.push(fh)
+    if (handle.kind === 'directory') handle.listing.close()
     return handle
   }
 }

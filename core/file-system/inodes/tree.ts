@@ -185,6 +185,11 @@ export class Tree {
     return toIno(this.number * INO_SPAN + (of === this.rootOid ? ROOT_INO : of))
   }
 
+  /** The same for a listing. An inode without a number, which cannot be used, has the last one. */
+  shownInoOf(of: Oid): Ino {
+    return this.inoOf(of < INO_SPAN ? of : oid(INO_SPAN - 1))
+  }
+
   inodeAt(of: Oid): Inode {
     return Inode.at(this.connection, of)
   }

@@ -1,7 +1,7 @@
 /** mknod, mkdir, symlink, and open with O_CREAT: new inodes with a name. */
 import { constants } from 'node:fs'
 import { Directory } from '../../tree/directory.ts'
-import { Inode } from '../../tree/inode.ts'
+import { Inode, TARGET_MAX_BYTES } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
@@ -12,8 +12,7 @@ import { enterFound } from './lookup.ts'
 
 const { S_IFMT, S_IFDIR, S_IFREG, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR } = constants
 const NODE_TYPES: readonly number[] = [S_IFREG, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR]
-const TARGET_MAX_BYTES = 4095
-/** Approximate memory of a new inode and its entry until they are serialised, in bytes. */
+/** Approximate memory of a new inode and its entry until they are serialised, in bytes, without name and target. */
 const CREATION_BYTES = 4000
 
 interface NewEntry {
@@ -90,7 +89,7 @@ function create(context: Context, parent: Ino, name: Name, wanted: NewEntry, cal
       context.bookkeeping.created()
       const node = context.hold(directory.tree.node(inode.oid))
       node.name = { parent: directory.oid, name }
-      context.changed(node, CREATION_BYTES)
+      context.changed(node, CREATION_BYTES + 2 * (name.length + (wanted.target?.length ?? 0)))
       try {
         await inode.activate()
         return entryOf(node)

@@ -1,9 +1,11 @@
 /** opendir(3) and readdir(3). */
 import { constants } from 'node:fs'
-import { Directory } from '../../tree/directory.ts'
+import { CorruptRecordError, ObjectNotFoundError } from '../../../store/errors.ts'
+import type { Oid } from '../../../store/ids.ts'
+import { Directory, type NamedInode } from '../../tree/directory.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
-import type { Node } from '../inodes/tree.ts'
+import type { Node, Tree } from '../inodes/tree.ts'
 import { type DirectoryEntry, type Fh, type Ino, name as toName } from '../operations.ts'
 import { noteAccess } from './access-time.ts'
 import { assertDirectory, typeOf } from './attributes.ts'
@@ -18,7 +20,8 @@ export function opendir(context: Context, ino: Ino, flags: number): Promise<Fh> 
     assertDirectory(inode)
     node.handles++
     const ignoresAccess = (flags & constants.O_NOATIME) !== 0
-    return context.handles.add({ kind: 'directory', node, listing: new DirectoryListing(), ignoresAccess })
+    const listing = new DirectoryListing(context.handles.listingMemory)
+    return context.handles.add({ kind: 'directory', node, listing, ignoresAccess })
   })
 }
 
@@ -50,16 +53,34 @@ async function list(
   limit: number,
 ): Promise<DirectoryEntry[]> {
   const found = await Directory.of(tree.connection, inode).after(listing.nameAt(cookie), limit)
-  const inodes = found.map(({ oid }) => tree.inodeAt(oid))
-  await tree.connection.loadMany(inodes.map(({ object }) => object))
+  const types = await typesOf(tree, found).catch(unlessUnreadable)
   const entries: DirectoryEntry[] = []
   let after = cookie
   for (const [i, { name, oid }] of found.entries()) {
-    const inode = inodes[i]
-    if (inode === undefined) break
-    await inode.activate()
     after = listing.cookieOf(toName(name), after)
-    entries.push({ name: toName(name), ino: tree.inoOf(oid), type: typeOf(inode), cookie: after })
+    const type = types === undefined ? await typeIfReadable(tree, oid) : (types[i] ?? 0)
+    entries.push({ name: toName(name), ino: tree.shownInoOf(oid), type, cookie: after })
   }
   return entries
+}
+
+/** The types of inodes that are all readable. @throws CorruptRecordError, ObjectNotFoundError */
+async function typesOf(tree: Tree, found: readonly NamedInode[]): Promise<readonly number[]> {
+  const inodes = found.map(({ oid }) => tree.inodeAt(oid))
+  await tree.connection.loadMany(inodes.map(({ object }) => object))
+  const types: number[] = []
+  for (const inode of inodes) {
+    await inode.activate()
+    types.push(typeOf(inode))
+  }
+  return types
+}
+
+/** An inode's type; 0, which is DT_UNKNOWN, if it cannot be read: it is listed, and using it tells what is wrong. */
+const typeIfReadable = async (tree: Tree, oid: Oid): Promise<number> =>
+  (await typesOf(tree, [{ name: '', oid }]).catch(unlessUnreadable))?.[0] ?? 0
+
+function unlessUnreadable(error: unknown): undefined {
+  if (error instanceof CorruptRecordError || error instanceof ObjectNotFoundError) return undefined
+  throw error
 }

@@ -1,4 +1,5 @@
 /** Extended attributes. POSIX ACLs (system.posix_acl_*) are not supported: permissions are those of the mode. */
+import { XATTR_NAME_MAX_BYTES, XATTR_VALUE_MAX_BYTES } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Ino } from '../operations.ts'
@@ -6,9 +7,7 @@ import { isDirectory, isRegular, setTimes } from './attributes.ts'
 
 const XATTR_CREATE = 1
 const XATTR_REPLACE = 2
-/** Linux's limits for one attribute, and its limit for a list of names. */
-const XATTR_NAME_MAX_BYTES = 255
-const XATTR_VALUE_MAX_BYTES = 65_536
+/** Linux's limit for a list of names. */
 const XATTR_LIST_MAX_BYTES = 65_536
 /** Limit for all attributes of an inode: they are in its record, which every change of the inode rewrites. */
 const XATTRS_MAX_BYTES = 262_144

@@ -19,7 +19,7 @@ export function opendir({ handles, nodes }: Context, node: Node): Fh {
   return handles.add({
     kind: 'directory',
     node: nodes.retain(node),
-    listing: new DirectoryListing(),
+    listing: new DirectoryListing(handles.listingMemory),
     ignoresAccess: true,
   })
 }

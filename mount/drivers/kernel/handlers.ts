@@ -169,7 +169,8 @@ const FILES: Readonly<Record<number, Handler>> = {
   },
   [Opcode.READ]: async (request, message, { operations, replies, readBuffers }) => {
     const [fh, off, size] = [message.fh(0), message.bigU64(8), message.u32(16)]
-    const buffer = readBuffers.take()
+    const taken = readBuffers.take()
+    const buffer = taken instanceof Uint8Array ? taken : await taken
     try {
       const into = size <= buffer.length ? buffer : undefined
       replies.data(request, await operations.read(request.ino, fh, off, size, into), size)

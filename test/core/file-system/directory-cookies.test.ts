@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { DirectoryListing } from '../../../core/file-system/operations/directory-cookies.ts'
+import { DirectoryListing, ListingMemory } from '../../../core/file-system/operations/directory-cookies.ts'
 import type { DirectoryEntry, Fh, Ino, Name } from '../../../core/file-system/operations.ts'
 import type { Paths } from '../../tools/paths.ts'
 import { memoryPaths } from '../../tools/temporary-database.ts'
@@ -72,7 +72,7 @@ describe('a directory that changes while it is listed', () => {
 })
 
 test('an old cookie misses nothing, though memory is bounded', () => {
-  const listing = new DirectoryListing()
+  const listing = new DirectoryListing(new ListingMemory())
   let cookie = 2n
   const count = 200_000
   const cookies: bigint[] = []
@@ -100,4 +100,36 @@ test('20,000 entries are made, listed, found and removed', async () => {
   expect(await paths.list('d')).toEqual([])
   await paths.fs.sync()
   await paths.rmdir('d')
+})
+
+describe('very many open directories', () => {
+  /** Lists `count` names in each of the listings, one after another. */
+  function list(listings: readonly DirectoryListing[], count: number): bigint[] {
+    return listings.map(listing => {
+      let cookie = 2n
+      for (let i = 0; i < count; i++) cookie = listing.cookieOf(`name ${i}` as Name, cookie)
+      return cookie
+    })
+  }
+
+  test('remember a bounded number of names together, each the last that it gave', () => {
+    const memory = new ListingMemory(10_000)
+    const listings = Array.from({ length: 50 }, () => new DirectoryListing(memory))
+    const last = list(listings, 2000)
+    expect(memory.names).toBeLessThanOrEqual(10_000)
+    for (const [i, listing] of listings.entries()) expect(listing.nameAt(last[i]!)).toBe('name 1999')
+    for (const listing of listings) listing.close()
+    expect(memory.names).toBe(0)
+  })
+
+  test('do not make a listing that goes on forget what it needs', () => {
+    const memory = new ListingMemory(1000)
+    const listing = new DirectoryListing(memory)
+    const [cookie] = list([listing], 500)
+    list(
+      Array.from({ length: 20 }, () => new DirectoryListing(memory)),
+      500,
+    )
+    expect(listing.nameAt(cookie! - 50n)).toBe('name 449')
+  })
 })

@@ -286,3 +286,35 @@ describe('after a conflict', () => {
     expect(attempts()).toBe(1)
   })
 })
+
+describe('what a change is counted as', () => {
+  test('a change of mode counts the attributes that its record has, before it is admitted', async () => {
+    const paths = await memoryPaths({
+      commitIntervalMs: 1e9,
+      dirtySizeBytes: 2 * MIB,
+      cacheSizeBytes: 1 << 20,
+    })
+    const files = Array.from({ length: 40 }, (_, i) => `file ${i}`)
+    for (const file of files) {
+      await paths.write(file, '')
+      for (const name of ['user.a', 'user.b', 'user.c'])
+        await paths.at(file, ino => paths.fs.setxattr(ino, name, Buffer.alloc(65_000), 0))
+    }
+    await paths.fs.sync()
+    const held = Promise.withResolvers<void>()
+    paths.store.beforeCommit = () => held.promise
+    const changes = files.map(file => paths.at(file, ino => paths.fs.setattr(ino, { mode: 0o600 })))
+    await sleep(200)
+    expect(paths.fs.stats().dirtyBytes).toBeGreaterThan(MIB / 2)
+    expect(paths.fs.stats().dirtyBytes).toBeLessThan(2 * MIB)
+    held.resolve()
+    await Promise.all(changes)
+  })
+
+  test('a symbolic link counts its target', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 100 * MIB })
+    const before = paths.fs.stats().dirtyBytes
+    for (let i = 0; i < 100; i++) await paths.symlink('t'.repeat(4000), `link ${i}`)
+    expect(paths.fs.stats().dirtyBytes - before).toBeGreaterThan(100 * (4000 + 4000))
+  })
+})
