@@ -23,8 +23,14 @@ import type { Blocks, Extent } from './blocks.ts'
 import { ChunkPlan, storable } from './chunk-plan.ts'
 import { CHUNK_BYTES, chunkUp } from './chunks.ts'
 import { ifReadable } from './if-readable.ts'
-import type { Overlay, Run } from './overlay.ts'
+import { dataExtents } from './extents.ts'
+import { Overlay, type Run } from './overlay.ts'
 import { Reply } from './reply.ts'
+
+/** How a block's overlay is stored. */
+type Outcome =
+  | { readonly kind: 'whole'; readonly body: Body; readonly stored: Ref | undefined }
+  | { readonly kind: 'chunks'; readonly plan: ChunkPlan; readonly stored: Ref | undefined }
 
 /**
  * Stores a block's overlay. Resolves to the growth of the file's stored data, in bytes of whole chunks.
@@ -36,9 +42,35 @@ export async function applyOverlay(
   overlay: Overlay,
   isLeft: boolean,
 ): Promise<number> {
+  const outcome = await decide(blocks, blk, overlay, isLeft)
+  if (outcome === undefined) return 0
+  if (outcome.kind === 'whole') return await storeWhole(blocks, blk, outcome.body, outcome.stored)
+  const { plan, stored } = outcome
+  await blocks.whileChanging(blk, stored, () => plan.carryOut())
+  return plan.growth
+}
+
+/** Loads what {@link applyOverlay} reads. The overlay may change meanwhile. */
+export async function loadForOverlay(
+  blocks: Blocks,
+  blk: number,
+  overlay: Overlay,
+  isLeft: boolean,
+): Promise<void> {
+  const outcome = await decide(blocks, blk, overlay, isLeft)
+  if (outcome?.kind === 'chunks') await outcome.plan.load()
+  else if (outcome !== undefined) await loadForWhole(blocks, blk, outcome.stored)
+}
+
+async function decide(
+  blocks: Blocks,
+  blk: number,
+  overlay: Overlay,
+  isLeft: boolean,
+): Promise<Outcome | undefined> {
   const { runs } = overlay
   const stored = await blocks.find(blk)
-  if (stored === undefined && runs.every(isZeros)) return 0
+  if (stored === undefined && runs.every(isZeros)) return undefined
   const format = blocks.connection.zblkFormat
   const isSmall = format === 'auto' && (await isOneChunk(blocks, runs, stored))
   const isWhole =
@@ -47,17 +79,41 @@ export async function applyOverlay(
     (format === 'auto' && (await fills(blocks, blk, runs, stored !== undefined && isLeft)))
   const end = isSmall ? CHUNK_BYTES : blocks.blksize
   const body = isWhole ? await wholeBody(blocks, blk, overlay, end) : undefined
-  return body === undefined ? storeChunks(blocks, blk, runs, stored) : storeWhole(blocks, blk, body, stored)
+  if (body !== undefined) return { kind: 'whole', body, stored }
+  return { kind: 'chunks', plan: await ChunkPlan.of(blocks, blk, runs, stored), stored }
 }
 
 /** Converts a full ZBlk1 to a ZBlk0 once its writer has moved on. An unreadable one is left unchanged. */
-export async function migrateLeft(blocks: Blocks, blk: number, empty: Overlay): Promise<void> {
+export async function migrateLeft(blocks: Blocks, blk: number): Promise<void> {
+  const found = await fullChunks(blocks, blk, new Overlay(blocks.blksize))
+  if (found !== undefined) await storeWhole(blocks, blk, found.body, found.stored)
+}
+
+/** Loads what {@link migrateLeft} reads once the block's overlay is applied. */
+export async function loadToMigrateLeft(
+  blocks: Blocks,
+  blk: number,
+  overlay: Overlay | undefined,
+): Promise<void> {
+  const found = await fullChunks(blocks, blk, overlay ?? new Overlay(blocks.blksize))
+  if (found !== undefined) await loadForWhole(blocks, blk, found.stored)
+}
+
+/** The bytes of a ZBlk1 that is full, alone or with its overlay. */
+async function fullChunks(
+  blocks: Blocks,
+  blk: number,
+  overlay: Overlay,
+): Promise<{ readonly body: Body; readonly stored: Ref } | undefined> {
   const stored = await blocks.find(blk)
-  if (stored?.className !== ZBlk1.CLASS_NAME) return
-  const [extent] = (await ifReadable(() => blocks.extents(blk))) ?? []
-  if (extent?.lo !== 0 || extent.hi !== blocks.blksize) return
-  const body = await wholeBody(blocks, blk, empty, blocks.blksize)
-  if (body !== undefined) await storeWhole(blocks, blk, body, stored)
+  if (stored?.className !== ZBlk1.CLASS_NAME) return undefined
+  const { blksize } = blocks
+  const extents = (await ifReadable(() => blocks.extents(blk))) ?? []
+  const [extent] =
+    overlay.runs.length === 0 ? extents : dataExtents(overlay.segments(0, blksize), extents, blksize)
+  if (extent?.lo !== 0 || extent.hi !== blksize) return undefined
+  const body = await wholeBody(blocks, blk, overlay, blksize)
+  return body && { body, stored }
 }
 
 /** Whether runs cover a whole block, alone or (`withStored`) together with the stored part. */
@@ -107,12 +163,19 @@ function isOnePiece(extents: readonly Extent[], blksize: number): boolean {
 
 // ---- as ZBlk0
 
+async function loadForWhole(blocks: Blocks, blk: number, stored: Ref | undefined): Promise<void> {
+  await ifReadable(() => storedBytes(blocks, blk))
+  if (stored?.className === ZBLK0) await blocks.dataIfReadable(stored.oid)
+  else await blocks.blktab.loadToSet(blk)
+}
+
 async function storeWhole(blocks: Blocks, blk: number, body: Body, stored: Ref | undefined): Promise<number> {
   const before = (await ifReadable(() => storedBytes(blocks, blk))) ?? 0
   const { connection } = blocks
   const source = dataRecord(ZBLK0, body)
+  // Before the change, which makes the block's layout be forgotten.
+  const base = stored?.className === ZBLK0 ? await blocks.dataIfReadable(stored.oid) : undefined
   await blocks.whileChanging(blk, stored, async () => {
-    const base = stored?.className === ZBLK0 ? await blocks.dataIfReadable(stored.oid) : undefined
     if (stored !== undefined && base !== undefined) connection.putRecord(stored.oid, ZBLK0, source, base.tid)
     else {
       const oid = await connection.newOids(1)
@@ -144,7 +207,7 @@ async function readWhole(blocks: Blocks, blk: number, overlay: Overlay, end: num
     else if (kind === 'shared') reply.slice(lo, segment.slice)
     else if (kind === 'stored') await blocks.plan(blk, lo, hi, reply, lo)
   }
-  await reply.fetch(blocks.connection.records)
+  await reply.fetch(blocks.connection.keptReads)
   const pieces = reply.pieces()
   trim(pieces)
   return pieces
@@ -158,19 +221,6 @@ function trim(pieces: Uint8Array[]): void {
     pieces.push(length === last.length ? last : last.subarray(0, length))
     break
   }
-}
-
-// ---- as ZBlk1
-
-async function storeChunks(
-  blocks: Blocks,
-  blk: number,
-  runs: readonly Run[],
-  stored: Ref | undefined,
-): Promise<number> {
-  const plan = await ChunkPlan.of(blocks, blk, runs, stored)
-  await blocks.whileChanging(blk, stored, () => plan.carryOut())
-  return plan.growth
 }
 
 /** The stored bytes of a block, in whole chunks. */

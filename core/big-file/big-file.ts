@@ -12,13 +12,15 @@
  * The caller must not run a change of a file concurrently with any other operation on it, or while the connection
  * prepares. Reads may run concurrently with each other and with `prepare`.
  */
+/* oxlint-disable max-lines -- see above */
 import type { Connection } from '../objects/connection.ts'
 import type { Participant } from '../objects/participant.ts'
-import { applyOverlay, migrateLeft, storedBytes } from './apply.ts'
+import { applyOverlay, loadForOverlay, loadToMigrateLeft, migrateLeft, storedBytes } from './apply.ts'
 import { blockParts, positionOf, type BlockPart } from './block-parts.ts'
 import { Blocks, type Extent, type SharedPart } from './blocks.ts'
 import { CHUNK_BYTES, chunkDown, chunkUp } from './chunks.ts'
 import { dataExtents } from './extents.ts'
+import { ifReadable } from './if-readable.ts'
 import { Overlay } from './overlay.ts'
 import { Reply } from './reply.ts'
 import { joinBytes } from '../bytes.ts'
@@ -34,6 +36,16 @@ type Piece =
 
 /** No chunk is written in part. */
 const NO_BASES: ReadonlyMap<number, Uint8Array> = new Map()
+
+/** A block with an overlay. */
+interface Overlaid {
+  readonly blk: number
+  readonly overlay: Overlay
+  /** Whether it is written for the first time, so that the writer has left the block before. */
+  readonly isNew: boolean
+  /** Whether the block after it is written for the first time. */
+  readonly isLeft: boolean
+}
 
 const FILES = new WeakMap<ZBigFile, BigFile>()
 
@@ -233,7 +245,24 @@ export class BigFile implements Participant {
 
   // ---- as a participant of the connection's transaction
 
+  async load(): Promise<void> {
+    for await (const { blk, overlay, isNew, isLeft } of this.#overlaid()) {
+      // Damage is found by `prepare`.
+      await ifReadable(() => loadForOverlay(this.#blocks, blk, overlay, isLeft))
+      if (isNew) await ifReadable(() => loadToMigrateLeft(this.#blocks, blk - 1, this.#overlays.get(blk - 1)))
+    }
+  }
+
   async prepare(): Promise<void> {
+    for await (const { blk, overlay, isNew, isLeft } of this.#overlaid()) {
+      this.onGrowth(await applyOverlay(this.#blocks, blk, overlay, isLeft))
+      this.#forget(blk)
+      if (isNew) await migrateLeft(this.#blocks, blk - 1)
+    }
+  }
+
+  /** The overlays in the order of their blocks. */
+  async *#overlaid(): AsyncGenerator<Overlaid> {
     const auto = this.#connection.zblkFormat === 'auto'
     const turns = new Turns()
     for (const blk of [...this.#overlays.keys()].sort((a, b) => a - b)) {
@@ -241,11 +270,9 @@ export class BigFile implements Participant {
       const overlay = this.#overlays.get(blk)
       if (overlay === undefined) continue
       const isShared = overlay.runs.some(({ slice }) => slice !== undefined)
-      const isNew = !isShared && (await this.#blocks.find(blk)) === undefined
+      const isNew = auto && blk > 0 && !isShared && (await this.#blocks.find(blk)) === undefined
       const isLeft = this.#overlays.has(blk + 1) && (await this.#blocks.find(blk + 1)) === undefined
-      this.onGrowth(await applyOverlay(this.#blocks, blk, overlay, isLeft))
-      this.#forget(blk)
-      if (auto && isNew && blk > 0) await migrateLeft(this.#blocks, blk - 1, new Overlay(this.blksize))
+      yield { blk, overlay, isNew, isLeft }
     }
   }
 

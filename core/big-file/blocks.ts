@@ -126,8 +126,7 @@ export class Blocks {
     const extents: { lo: number; hi: number }[] = []
     for (const [i, lo] of layout.offs.entries()) {
       const next = layout.offs[i + 1] ?? Infinity
-      const hi =
-        next - lo <= CHUNK_BYTES ? next : lo + (await findData(this.connection.records, oidAt(layout, i))).len
+      const hi = next - lo <= CHUNK_BYTES ? next : lo + (await this.#longChunk(oidAt(layout, i))).len
       const last = extents.at(-1)
       if (last?.hi === lo) last.hi = hi
       else extents.push({ lo, hi })

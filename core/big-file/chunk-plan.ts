@@ -79,6 +79,18 @@ export class ChunkPlan {
     return this.#growth
   }
 
+  /** Loads what {@link ChunkPlan.carryOut} reads. */
+  async load(): Promise<void> {
+    const { blktab } = this.#blocks
+    if (this.#stored?.className !== ZBlk1.CLASS_NAME) {
+      await blktab.loadToSet(this.#blk)
+      return
+    }
+    const { chunktab } = await this.#blocks.zblk1(this.#stored)
+    for (const off of this.#deletes) await chunktab.loadToDelete(off)
+    for (const { off } of this.#puts) await chunktab.loadToSet(off)
+  }
+
   /** Changes the block as planned. */
   async carryOut(): Promise<void> {
     const puts = this.#puts.sort((a, b) => a.off - b.off)
@@ -208,7 +220,7 @@ export class ChunkPlan {
 /** The body if it can be stored. A store copies slices shorter than a chunk, so those bytes must be readable. */
 export async function storable({ connection }: Blocks, body: Body): Promise<Body | undefined> {
   if (!isSlice(body) || body.len >= CHUNK_BYTES) return body
-  return await ifReadable(() => readBody(connection.records, body, 0, body.len))
+  return await ifReadable(() => readBody(connection.keptReads, body, 0, body.len))
 }
 
 /** The length up to the first chunk that is all zeros, without the zeros before it. */

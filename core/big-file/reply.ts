@@ -11,7 +11,7 @@ import type { Oid } from '../../store/ids.ts'
 import type { RecordSlice } from '../../store/changes.ts'
 import type { SliceRead } from '../../store/store.ts'
 import { pushZeros, shortLivedBytes } from '../bytes.ts'
-import type { Records } from '../objects/records.ts'
+import type { DataReads } from '../objects/records.ts'
 import { loadData } from '../zblk/data.ts'
 
 /** Bytes `[from, to)` of a chunk's data, cut at its end, for position `at` of the reply. */
@@ -78,7 +78,7 @@ export class Reply {
   }
 
   /** Reads the planned data. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
-  async fetch(records: Records): Promise<void> {
+  async fetch(records: DataReads): Promise<void> {
     if (this.#chunks.length === 0) {
       if (this.#slices.length > 0) await records.readSlices(this.#slices)
       return
@@ -87,7 +87,7 @@ export class Reply {
     await Promise.all([this.#fetchChunks(records), slices])
   }
 
-  async #fetchChunks(records: Records): Promise<void> {
+  async #fetchChunks(records: DataReads): Promise<void> {
     const data = await loadData(
       records,
       this.#chunks.map(({ oid }) => oid),

@@ -65,6 +65,26 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
     })
   }
 
+  /** Loads what {@link BTree.set} of a key reads. */
+  async loadToSet(key: K): Promise<void> {
+    await this.#attempt(() => {
+      const path = this.descend(key)
+      return path instanceof Missing ? path : this.missingToSplit(path)
+    })
+  }
+
+  /** Loads what {@link BTree.delete} of a key reads, even if its bucket is emptied by it. */
+  async loadToDelete(key: K): Promise<void> {
+    await this.#attempt(() => {
+      const path = this.descend(key)
+      if (path instanceof Missing) return path
+      const before = this.before(path)
+      if (before instanceof Missing) return before
+      const after = this.after(path)
+      return after instanceof Missing ? after : undefined
+    })
+  }
+
   /** Removes everything. */
   async clearAll(): Promise<void> {
     await this.activate()

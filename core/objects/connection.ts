@@ -35,6 +35,7 @@ import { ObjectCache, type ClassCounts } from './object-cache.ts'
 import type { Jar, Persistent, PersistentClass } from './persistent.ts'
 import { PersistentMapping } from './persistent-mapping.ts'
 import type { Ref } from './pickle/value.ts'
+import { KeptReads } from './kept-reads.ts'
 import { Loader } from './loader.ts'
 import { encodeRecord } from './record.ts'
 import { Records } from './records.ts'
@@ -74,6 +75,8 @@ export class Connection implements Jar {
   /** The name of the database, for messages. */
   readonly name: string
   readonly records: Records
+  /** For participants: the records, as `load` and `prepare` read them. */
+  readonly keptReads: KeptReads
   readonly zblkFormat: ZBlkFormat
   readonly chunkBytesMax: number
   /** Maximum size of a {@link DerivedCache} in bytes: a quarter of the cache. */
@@ -110,6 +113,7 @@ export class Connection implements Jar {
     this.derivedBytesMax = Math.max(MINIMUM_DERIVED_BYTES, Math.floor(options.cacheSizeBytes / 4))
     this.#cache = new ObjectCache(options.cacheSizeBytes - this.derivedBytesMax)
     this.records = new Records(store, this.#pending, this)
+    this.keptReads = new KeptReads(this.records)
     this.#loader = new Loader(this.records, this.#cache, writable !== undefined)
   }
 
@@ -297,6 +301,19 @@ export class Connection implements Jar {
   }
 
   /**
+   * Loads what the changes made so far will need in {@link Connection.prepare}, which then does not read them from the
+   * store. Changes may run meanwhile.
+   */
+  async loadForPrepare(): Promise<void> {
+    this.keptReads.keep()
+    const turns = new Turns()
+    for (const participant of this.#participants) {
+      await turns.pass()
+      await participant.load?.()
+    }
+  }
+
+  /**
    * Serialises all changes into pending records. No change may run concurrently; reads may. If it fails, nothing is lost, and
    * it must be repeated before a commit.
    * @param afterParticipants - called when all participants are prepared, to change objects accordingly.
@@ -304,10 +321,14 @@ export class Connection implements Jar {
   async prepare(afterParticipants?: () => Promise<void>): Promise<void> {
     this.#torn = true
     const turns = new Turns()
-    for (const participant of this.#participants) {
-      await turns.pass()
-      await participant.prepare()
-      this.#participants.delete(participant)
+    try {
+      for (const participant of this.#participants) {
+        await turns.pass()
+        await participant.prepare()
+        this.#participants.delete(participant)
+      }
+    } finally {
+      this.keptReads.drop()
     }
     await afterParticipants?.()
     for (const object of this.#cache.changed) {
@@ -394,6 +415,7 @@ export class Connection implements Jar {
     for (const participant of this.#participants) participant.abort()
     this.#participants.clear()
     for (const object of this.#cache.changed) this.#ghost(object)
+    this.keptReads.drop()
     this.invalidate(this.#pending.drop())
     this.#torn = false
     if (this.#committedAt === undefined) return

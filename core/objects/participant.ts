@@ -3,6 +3,8 @@ import type { Oid } from '../../store/ids.ts'
 
 /** A holder of changes that are not in objects: a file with overlaid bytes. */
 export interface Participant {
+  /** Loads what `prepare` will need. Changes may run meanwhile; `prepare` loads what they need in addition. */
+  load?(): Promise<void>
   /** Turns its changes into changed objects and pending records. */
   prepare(): Promise<void>
   /** Drops its changes. */

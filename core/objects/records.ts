@@ -7,6 +7,9 @@ import type { RecordSource } from '../../store/changes.ts'
 import type { Revision, RevisionPart, SliceRead, Store } from '../../store/store.ts'
 import type { PendingRecords } from './pending-records.ts'
 
+/** What reads the data of records. */
+export type DataReads = Pick<Records, 'at' | 'pending' | 'load' | 'readSlices'>
+
 export class Records {
   readonly #store: Store
   readonly #pending: PendingRecords

@@ -2,7 +2,7 @@
  * Reads the data of ZData and ZBlk0 records without objects: from the pending record, else from the store.
  */
 import { shortLivedBytes } from '../bytes.ts'
-import type { Records } from '../objects/records.ts'
+import type { DataReads, Records } from '../objects/records.ts'
 import {
   DATA_HEAD_MAX,
   dataPosition,
@@ -42,7 +42,7 @@ export async function findData(records: Records, oid: Oid): Promise<StoredData> 
 }
 
 /** The whole data of many objects. @throws ObjectNotFoundError, CorruptRecordError. */
-export async function loadData(records: Records, oids: readonly Oid[]): Promise<Uint8Array[]> {
+export async function loadData(records: DataReads, oids: readonly Oid[]): Promise<Uint8Array[]> {
   const found: (Uint8Array | undefined)[] = []
   const stored: number[] = []
   for (const [i, oid] of oids.entries()) {
@@ -67,7 +67,7 @@ export async function loadData(records: Records, oids: readonly Oid[]): Promise<
 
 /** Bytes `[off, off + len)` of data as pieces, cut at its end. `into`: memory of that length, which may be used. */
 export async function readBody(
-  records: Records,
+  records: DataReads,
   body: Body,
   off: number,
   len: number,
@@ -109,7 +109,7 @@ export const dataRecord = (className: DataClass, body: Body): RecordSource => ({
 })
 
 async function readSlice(
-  records: Records,
+  records: DataReads,
   { oid, tid, off, len }: RecordSlice,
   into?: Uint8Array,
 ): Promise<Uint8Array> {

@@ -30,8 +30,10 @@ export class MemoryDatabase {
   readonly intents: MemoryIntents
   /** The moments that each open store reads. */
   readonly pins = new Map<object, readonly Tid[]>()
-  /** What has it open for writing. */
-  #holder: string | undefined
+  /** The number of open stores that write. */
+  #writers = 0
+  /** What repairs it. */
+  #repairer: string | undefined
 
   constructor(index = new MemoryIndex(), bulk = new MemoryBulk(), entries: readonly Uint8Array[] = []) {
     this.index = index
@@ -39,12 +41,25 @@ export class MemoryDatabase {
     this.intents = new MemoryIntents(() => index.lastTid(), entries)
   }
 
-  /** Excludes other writers until the returned function is called. @throws LockedError */
-  lock(holder: string): () => void {
-    if (this.#holder !== undefined) throw new LockedError(NAME, this.#holder)
-    this.#holder = holder
+  /**
+   * Keeps repairs out until the returned function is called. Usually one store writes; a test of conflicts opens two.
+   * @throws LockedError during a repair.
+   */
+  openForWriting(): () => void {
+    if (this.#repairer !== undefined) throw new LockedError(NAME, this.#repairer)
+    this.#writers++
     return () => {
-      this.#holder = undefined
+      this.#writers--
+    }
+  }
+
+  /** Excludes writers until the returned function is called. @throws LockedError */
+  lock(repairer: string): () => void {
+    if (this.#writers > 0) throw new LockedError(NAME, 'a store in this process')
+    if (this.#repairer !== undefined) throw new LockedError(NAME, this.#repairer)
+    this.#repairer = repairer
+    return () => {
+      this.#repairer = undefined
     }
   }
 
@@ -190,7 +205,7 @@ export class MemoryReader extends MemoryReads implements ReadOnlyStore {
   }
 }
 
-/** An in-memory database opened for writing. Only one may be open at a time. */
+/** An in-memory database opened for writing. */
 export class MemoryStore extends MemoryReads implements WritableStore {
   readonly readOnly = false
   readonly capabilities: Capabilities
@@ -203,7 +218,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
 
   constructor(database = new MemoryDatabase()) {
     super(database)
-    this.#unlock = database.lock('a store in this process')
+    this.#unlock = database.openForWriting()
     const { index, bulk, intents } = database
     index.dropParts()
     const committer = new Committer({ index, bulk, reader: bulk }, index.last())

@@ -105,17 +105,18 @@ export class Bookkeeping {
     const turns = new Turns()
     if (this.#orphans.size > 0 || this.#reclaimed.size > 0) {
       const recorded = await this.#superblock.orphans()
-      for (const oid of this.#reclaimed) await recorded.get(oid)
+      for (const oid of this.#reclaimed) await recorded.loadToDelete(oid)
       for (const node of this.#orphans) {
         await turns.pass()
-        const isRecorded = this.#recorded.has(node.oid)
-        if (!isRecorded || this.isDroppable(node)) await recorded.get(node.oid)
-        if (this.isDroppable(node)) await node.inode.activate()
+        if (this.isDroppable(node)) {
+          await recorded.loadToDelete(node.oid)
+          await node.inode.activate()
+        } else if (!this.#recorded.has(node.oid)) await recorded.loadToSet(node.oid)
       }
     }
     for (const node of files) {
       await turns.pass()
-      if (!node.isOrphan) await node.inode.activate()
+      if (!this.isDroppable(node)) await node.inode.activate()
     }
     await this.#superblock.usage()
   }

@@ -179,8 +179,9 @@ export class Committer {
   // ---- for transactions
 
   /** Runs `work` with the gate exclusive and no commit running. */
-  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+  async exclusively<T>(work: () => Promise<T>, willCommit = true): Promise<T> {
     const { gate } = this.#options
+    if (willCommit) await this.#load()
     await gate.alone()
     try {
       await this.settled()
@@ -246,6 +247,7 @@ export class Committer {
         this.#hasPrepared = connection.hasPending
         if (this.#hasPrepared) writes.restart()
       } finally {
+        connection.keptReads.drop()
         onPrepared()
       }
       if (this.#hasPrepared && isPart) {
@@ -299,6 +301,7 @@ export class Committer {
     if (this.#failure !== undefined && this.#conflict === undefined)
       await sleep(Math.max(0, this.#failure.atMs + RETRY_MS - performance.now()))
     const { connection, gate } = this.#options
+    if (!this.#isPaused) await this.#addAccessTimes()
     await this.#load()
     await gate.alone()
     this.#running = this.#queued
@@ -315,14 +318,30 @@ export class Committer {
     throw error
   }
 
-  /** Loads what the prepare needs, so that it does not read from the store while the gate is exclusive. */
-  async #load(): Promise<void> {
-    const { gate, bookkeeping, changes, storeAccessTimes } = this.#options
+  async #addAccessTimes(): Promise<void> {
+    const { gate, changes, storeAccessTimes } = this.#options
     if (changes.isEmpty) return
     await gate.shared()
     try {
-      if (!this.#isPaused) await storeAccessTimes(this.#isClosing)
+      await storeAccessTimes(this.#isClosing)
+    } finally {
+      gate.release()
+    }
+  }
+
+  /**
+   * Loads what the prepare needs, so that it does not read from the store while the gate is exclusive: other than for what
+   * changes between this and the prepare.
+   */
+  async #load(): Promise<void> {
+    const { gate, bookkeeping, changes, connection } = this.#options
+    if (changes.isEmpty) return
+    await gate.shared()
+    try {
       await bookkeeping.load(changes.files)
+      await connection.loadForPrepare()
+    } catch {
+      // The prepare meets it again, and the commit fails with it.
     } finally {
       gate.release()
     }

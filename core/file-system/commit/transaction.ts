@@ -98,7 +98,7 @@ export class Transactions {
     await this.#committer.exclusively(async () => {
       const restore = this.#close()
       if (restore !== undefined) await this.#drop(restore)
-    })
+    }, false)
   }
 
   #close(): Restore | undefined {

@@ -1,0 +1,145 @@
+/** What a commit reads from the store while the gate is exclusive, that is, while no change may run: nothing. */
+import { constants } from 'node:fs'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { FileSystem } from '../../../core/file-system/file-system.ts'
+import { ReadWriteLock } from '../../../core/file-system/locks.ts'
+import { Paths } from '../../tools/paths.ts'
+import { TestStore } from '../../tools/test-store.ts'
+
+const BLOCK = 2 << 20
+const CHUNK = 4096
+/** The least that a cache may have: what is loaded for one operation does not stay for long. */
+const OPTIONS = { cacheSizeBytes: 1 << 20, commitIntervalMs: 1e9 }
+
+const PUNCH = { keepSize: true, punchHole: true, zeroRange: false }
+
+const bytes = (length: number, seed: number): Buffer => Buffer.alloc(length, `${seed} some bytes `)
+
+describe('a commit reads nothing while the gate is exclusive', () => {
+  let store: TestStore
+  let paths: Paths
+  /** Calls of the store while a lock was held exclusively; the commit is the only operation. */
+  let readsInside = 0
+
+  beforeEach(async () => {
+    store = new TestStore()
+    const fs = await FileSystem.open(store, OPTIONS)
+    await fill(new Paths(fs))
+    await fs.close()
+    store = store.found()
+    paths = new Paths(await FileSystem.open(store, OPTIONS))
+  })
+  afterEach(async () => {
+    vi.restoreAllMocks()
+    await paths.fs.close()
+  })
+
+  /** Blocks in chunks, with a tree of many nodes; a file that was appended to; directories. */
+  async function fill(at: Paths): Promise<void> {
+    const file = await at.create('chunks')
+    for (let blk = 0; blk < 40; blk++)
+      for (let chunk = 0; chunk < 90; chunk += 2)
+        await at.fs.write(file.ino, file.fh, BigInt(blk * BLOCK + chunk * CHUNK), bytes(CHUNK, chunk))
+    await at.write('appended', bytes(BLOCK - 100 * CHUNK, 1))
+    await at.write('moved on', bytes(BLOCK - CHUNK, 2))
+    await at.fs.sync()
+    await at.write('moved on', bytes(CHUNK, 3), BigInt(BLOCK - CHUNK))
+    await at.write('small', 'text')
+    for (let i = 0; i < 200; i++) await at.write(`file ${i}`, 'text')
+    await at.fs.sync()
+  }
+
+  const work: Record<string, () => Promise<void>> = {
+    'chunks that are written again, and new ones': async () => {
+      const file = await paths.open('chunks')
+      for (let blk = 0; blk < 40; blk += 3)
+        for (const chunk of [0, 1, 33, 60, 300])
+          await paths.fs.write(file.ino, file.fh, BigInt(blk * BLOCK + chunk * CHUNK), bytes(CHUNK, 9))
+    },
+    'holes in chunks': async () => {
+      const file = await paths.open('chunks')
+      for (let blk = 1; blk < 40; blk += 3)
+        await paths.fs.allocate(file.ino, file.fh, PUNCH, BigInt(blk * BLOCK + 2 * CHUNK), BigInt(80 * CHUNK))
+    },
+    'a block that becomes full, and the next one': () =>
+      paths.write('appended', bytes(120 * CHUNK, 4), BigInt(BLOCK - 100 * CHUNK)),
+    'the block after a full one in chunks': () => paths.write('moved on', bytes(CHUNK, 5), BigInt(BLOCK)),
+    'a small file that stays small': () => paths.write('small', 'other', 1n),
+    'a small file that grows': () => paths.write('small', bytes(3 * CHUNK, 6), 2n),
+    'names and attributes': async () => {
+      await paths.rename('file 1', 'another')
+      await paths.unlink('file 2')
+      await paths.at('file 3', ino => paths.fs.setattr(ino, { mode: 0o600 }))
+      await paths.write('new', bytes(CHUNK, 7))
+    },
+    'a file that is in use without a name': async () => {
+      const file = await paths.open('file 4', constants.O_RDWR)
+      await paths.unlink('file 4')
+      await paths.fs.write(file.ino, file.fh, 0n, bytes(CHUNK, 8))
+    },
+  }
+
+  /** Reads so much that what the work loaded is evicted, and counts from then on. */
+  async function evictAndWatch(): Promise<void> {
+    for (let i = 20; i < 200; i++) await paths.read(`file ${i}`)
+    const file = await paths.open('chunks')
+    for (let blk = 2; blk < 40; blk += 3)
+      await paths.fs.read(file.ino, file.fh, BigInt(blk * BLOCK), 90 * CHUNK)
+    await new Promise(resolve => setImmediate(resolve))
+    readsInside = 0
+    const held = new Map<ReadWriteLock, number>()
+    const original = (name: 'alone' | 'release') =>
+      Object.getOwnPropertyDescriptor(ReadWriteLock.prototype, name)?.value as (
+        this: ReadWriteLock,
+      ) => unknown
+    const [alone, release] = [original('alone'), original('release')]
+    vi.spyOn(ReadWriteLock.prototype, 'alone').mockImplementation(function (this: ReadWriteLock) {
+      const grant = (): void => void held.set(this, store.reads.calls)
+      const wait = alone.call(this) as Promise<void> | undefined
+      if (wait === undefined) grant()
+      return wait?.then(grant)
+    })
+    vi.spyOn(ReadWriteLock.prototype, 'release').mockImplementation(function (this: ReadWriteLock) {
+      const before = held.get(this)
+      held.delete(this)
+      if (before !== undefined) readsInside += store.reads.calls - before
+      release.call(this)
+    })
+  }
+
+  test.each(Object.keys(work))('%s', async name => {
+    await work[name]?.()
+    await evictAndWatch()
+    const { calls } = store.reads
+    await paths.fs.sync()
+    expect(readsInside).toBe(0)
+    expect(store.reads.calls).toBeGreaterThanOrEqual(calls)
+  })
+
+  test('all of it together, also where the gate is kept: before a pack', async () => {
+    for (const change of Object.values(work)) await change()
+    await evictAndWatch()
+    await paths.fs.quiesce()
+    expect(readsInside).toBe(0)
+  })
+
+  test.each(Object.keys(work))('at the end of a delimited transaction: %s', async name => {
+    await paths.fs.history?.begin()
+    await work[name]?.()
+    await evictAndWatch()
+    await paths.fs.history?.commit()
+    expect(readsInside).toBe(0)
+  })
+
+  test('what is stored is what was written', async () => {
+    for (const change of Object.values(work)) await change()
+    const names = (await paths.list('', 1000)).filter(name => name !== '.' && name !== '..')
+    const before = await Promise.all(names.map(name => paths.read(name)))
+    await evictAndWatch()
+    await paths.fs.sync()
+    const found = new Paths(await FileSystem.open(store.found(), OPTIONS))
+    for (const [i, name] of names.entries())
+      expect(Buffer.compare(await found.read(name), before[i] ?? Buffer.alloc(0)), name).toBe(0)
+    await found.fs.close()
+  })
+})
