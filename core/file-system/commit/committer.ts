@@ -76,6 +76,8 @@ export class Committer {
   #timer: NodeJS.Timeout | undefined
   #commits = 0
   #isPaused = false
+  /** The last {@link Committer.exclusively}, until it has ended. */
+  #exclusive: Promise<unknown> | undefined
   #isClosing = false
   /** Inodes without a name that were dropped since the last commit. */
   #dropped: DroppedFile[] = []
@@ -151,6 +153,8 @@ export class Committer {
   /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError */
   async sync(message?: string): Promise<Tid> {
     const { connection, changes } = this.#options
+    // A transaction that is being ended is waited for.
+    if (this.#isPaused) await this.#exclusive?.catch(() => undefined)
     if (this.#isPaused) return connection.committedAt
     if (message !== undefined) changes.addMessage(message)
     if (!changes.isEmpty || message !== undefined) return await this.#commit()
@@ -178,8 +182,21 @@ export class Committer {
 
   // ---- for transactions
 
-  /** Runs `work` with the gate exclusive and no commit running. */
+  /**
+   * Runs `work` with the gate exclusive and no commit running.
+   * @param willCommit whether it may call {@link Committer.commitExclusively}.
+   */
   async exclusively<T>(work: () => Promise<T>, willCommit = true): Promise<T> {
+    const running = this.#exclusively(work, willCommit)
+    this.#exclusive = running
+    try {
+      return await running
+    } finally {
+      if (this.#exclusive === running) this.#exclusive = undefined
+    }
+  }
+
+  async #exclusively<T>(work: () => Promise<T>, willCommit: boolean): Promise<T> {
     const { gate } = this.#options
     if (willCommit) await this.#load()
     await gate.alone()
