@@ -1,5 +1,5 @@
 /** Reads the revisions of many objects over an index and a Bulk, in bounded pages. */
-import type { Space } from '../capabilities.ts'
+import type { Added, Space } from '../capabilities.ts'
 import type { RecordStart, StoredRevision } from '../stored-revisions.ts'
 import { CorruptRecordError } from '../errors.ts'
 import { oid as toOid, tid as toTid, type Oid, type Tid } from '../ids.ts'
@@ -176,6 +176,14 @@ export class IndexedRevisionReader implements PackSource {
     const { totalBytes, freeBytes } = await this.#ask(scan => scan.space())
     const bulkBytes = await this.#parts.bulk.bytes()
     return { totalBytes: totalBytes + bulkBytes, bulkBytes, freeBytes }
+  }
+
+  added(after: Tid, upTo: Tid): Promise<Added> {
+    return this.#ask(scan => scan.added(after, upTo))
+  }
+
+  note(name: string): Promise<string | undefined> {
+    return this.#ask(scan => scan.note(name))
   }
 
   usedSince(tid: bigint): Promise<readonly BulkRange[]> {

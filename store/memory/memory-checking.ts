@@ -1,3 +1,4 @@
+import { PACKED, VOID } from '../indexed/pack/packed-note.ts'
 import type { StorageRepair } from '../capabilities.ts'
 import type { RevisionReader } from '../stored-revisions.ts'
 import type { CheckedDatabase } from '../indexed/check/checking.ts'
@@ -46,6 +47,7 @@ export class MemoryChecked implements CheckedDatabase {
     return {
       mend: async index => {
         if (index) this.#database.index.mend()
+        this.#database.index.setNote(PACKED, VOID)
       },
       end: async () => release(),
     }

@@ -1,6 +1,6 @@
 /**
- * Runs a pack, in whichever thread the store chooses. No part relies on an earlier run having finished: an interrupted
- * pack keeps what it has done, and the next one does the rest.
+ * Runs a pack, in whichever thread the store chooses. An interrupted pack keeps what it has done, and the next one does the
+ * rest. After one that has ended, a pack without anything to drop skips the steps 1 to 3 (packed-note.ts).
  *
  * 1. *Mark*: the caller's module finds the reachable objects.
  * 2. *Sweep*: reads all revisions in order and drops those that no kept moment sees, and unreachable objects. A bitmap
@@ -13,7 +13,9 @@ import type { Mark } from '../../stored-revisions.ts'
 import { tid as toTid, TID_NONE } from '../../ids.ts'
 import { isKept, type KeptMoments } from '../../kept-moments.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
+import { formatKeptMoments } from '../kept-moments-note.ts'
 import { packBulk } from './pack-bulk.ts'
+import { isPacked, PACKED, VOID } from './packed-note.ts'
 import type { PackSource } from './pack-source.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 import { StepSize } from './step-size.ts'
@@ -63,26 +65,7 @@ export class PackRun {
   async run(): Promise<PackReport> {
     const start = performance.now()
     const bytesBefore = (await this.#reader.space()).totalBytes
-    const { bulkEnd } = await this.#reader.end()
-    const live = new PagedBitmap()
-    let bulkBytesFreed = 0
-    try {
-      const upTo = await this.#markAndSweep(live)
-      bulkBytesFreed = await packBulk({
-        reader: this.#reader,
-        live,
-        upTo,
-        bulkEnd,
-        step: step => this.#step(step),
-        pause: done => {
-          this.#outside.progress('bulk', done, bulkEnd)
-          return this.#outside.pause()
-        },
-      })
-    } finally {
-      live.close()
-    }
-    await this.#forgetTransactions()
+    const bulkBytesFreed = (await isPacked(this.#reader, this.#kept)) ? 0 : await this.#drop()
     await this.#giveBack()
     await this.#step({ kind: 'settle' })
     return {
@@ -94,6 +77,33 @@ export class PackRun {
       bulkBytesFreed,
       durationMs: performance.now() - start,
       longestStepMs: this.#longestStepMs,
+    }
+  }
+
+  /** Resolves to the bytes of bulk data freed. */
+  async #drop(): Promise<number> {
+    // What an interrupted pack leaves is not what any moments need.
+    await this.#step({ kind: 'note', name: PACKED, value: VOID })
+    const { bulkEnd } = await this.#reader.end()
+    const live = new PagedBitmap()
+    try {
+      const upTo = await this.#markAndSweep(live)
+      const bulkBytesFreed = await packBulk({
+        reader: this.#reader,
+        live,
+        upTo,
+        bulkEnd,
+        step: step => this.#step(step),
+        pause: done => {
+          this.#outside.progress('bulk', done, bulkEnd)
+          return this.#outside.pause()
+        },
+      })
+      await this.#forgetTransactions()
+      await this.#step({ kind: 'note', name: PACKED, value: formatKeptMoments(this.#kept) })
+      return bulkBytesFreed
+    } finally {
+      live.close()
     }
   }
 

@@ -2,7 +2,8 @@
  * What a pack reads of an index and a Bulk beside the revisions of single objects, over a reader of its own
  * (revision-reader.ts). A method may answer at once or with a promise.
  */
-import type { Space } from '../../capabilities.ts'
+import type { Added, Space } from '../../capabilities.ts'
+import type { Tid } from '../../ids.ts'
 import type { RevisionReader, StoredRevision } from '../../stored-revisions.ts'
 import type { BulkRange } from '../bulk.ts'
 import type { IndexEnd, PackedTransaction } from '../index-scan.ts'
@@ -28,6 +29,12 @@ export interface PackSource extends RevisionReader {
     after: bigint,
     before: bigint,
   ): readonly PackedTransaction[] | Promise<readonly PackedTransaction[]>
+
+  /** As IndexScan.added (index-scan.ts). */
+  added(after: Tid, upTo: Tid): Promise<Added>
+
+  /** As IndexScan.note (index-scan.ts). */
+  note(name: string): Promise<string | undefined>
 
   /** The parts of the bulk that can be released whole, ascending. A range of an erase step lies within one of them. */
   segments(): readonly BulkRange[] | Promise<readonly BulkRange[]>

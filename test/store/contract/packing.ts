@@ -7,6 +7,7 @@ import { ALL_MOMENTS, keptMoments, type KeptMoments } from '../../../store/kept-
 import type { WritableStore } from '../../../store/store.ts'
 import type { MakeDatabase, TestDatabase } from './opened-database.ts'
 import { counted } from './counted.ts'
+import { FAILING_MARKER, MARKED } from './failing-mark.ts'
 import { changeOf, commitChain, MARKER } from './graph.ts'
 
 const BYTES = 20_000
@@ -28,11 +29,11 @@ export function packingContract(name: string, make: MakeDatabase): void {
       if (store.capabilities.packing === undefined) throw new TypeError('no packing')
       return store.capabilities.packing
     }
-    const pack = async (kept: KeptMoments, signal?: AbortSignal): Promise<PackReport> => {
+    const pack = async (kept: KeptMoments, signal?: AbortSignal, marker = MARKER): Promise<PackReport> => {
       await packing().keep(kept)
       return await packing().pack({
         kept,
-        marker: MARKER,
+        marker,
         rest: 0,
         spareBytes: 0,
         onProgress: () => {},
@@ -116,6 +117,27 @@ export function packingContract(name: string, make: MakeDatabase): void {
       await store.close()
       store = await database.open()
       expect(await store.capabilities.measuring?.sums()).toEqual(sums)
+    })
+
+    test('if history begins where the last pack has left it, nothing is marked', async () => {
+      const repack = async (kept: KeptMoments): Promise<number> =>
+        (await pack(kept, undefined, FAILING_MARKER)).revisionsDropped
+      const { tid: first, oids } = await commitChain(store, 3)
+      const [oid = ROOT_OID] = oids
+      expect(await repack(ALL_MOMENTS), 'before the first pack').toBe(0)
+      await expect(repack(keptMoments(first, [])), 'a transaction later').rejects.toThrow(MARKED)
+      await expect(repack(ALL_MOMENTS), 'after an interrupted one').rejects.toThrow(MARKED)
+      await pack(keptMoments(first, []))
+      const second = await store.commit({ changes: [changeOf(oid, first, [])] })
+      expect(await repack(keptMoments(first, [])), 'replaced later than kept').toBe(0)
+      await expect(repack(keptMoments(second, [first]))).rejects.toThrow(MARKED)
+      expect((await pack(keptMoments(second, [first]))).revisionsDropped).toBe(0)
+      await store.close()
+      store = await database.open()
+      expect(await repack(keptMoments(second, [first])), 'opened again').toBe(0)
+      await expect(repack(keptMoments(second, [])), 'a moment was released').rejects.toThrow(MARKED)
+      expect((await pack(keptMoments(second, []))).revisionsDropped).toBe(3)
+      expect(await repack(keptMoments(second, []))).toBe(0)
     })
 
     test('commits go on meanwhile, and what they write stays', async () => {
