@@ -8,7 +8,8 @@ import type { Parameters, Result } from '../mount/daemon/control-protocol.ts'
 import { FileSystem } from '../core/file-system/file-system.ts'
 import { openDatabase } from '../store/open-store.ts'
 import { callMount } from './find-mount.ts'
-import { mountOf, type HistorySource } from './history-source.ts'
+import { servingMount } from '../mount/daemon/serving-mount.ts'
+import type { HistorySource } from './history-source.ts'
 
 /** Everything dirty is stored first, which may wait for a slow disk. */
 const TIMEOUT_MS = 3_600_000
@@ -19,7 +20,7 @@ export async function change<Name extends HistoryCallName>(
   call: Name,
   parameters: Parameters<Name>,
 ): Promise<Result<Name>> {
-  const serving = mount ?? (await mountOf(database))
+  const serving = mount ?? (await servingMount(database))
   if (serving !== undefined) return await callMount(serving, call, parameters, TIMEOUT_MS)
   const store = await openDatabase(database, { purpose: `zblkfs ${call}` })
   const fileSystem = await FileSystem.open(store).catch(async (error: unknown) => {

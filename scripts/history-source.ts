@@ -7,9 +7,6 @@ import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
 import { followInside, locate } from '../mount/mount-points/locate.ts'
 import { parseMoment, resolveMoment } from '../store/moments.ts'
 import { MomentView } from '../core/history/moment-view.ts'
-import { callDaemon } from '../mount/daemon/control-protocol.ts'
-import { controlPaths } from '../mount/daemon/control-path.ts'
-import { listMounts, ownerOf } from '../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CannotOpenError } from '../store/errors.ts'
 import type { Tid } from '../store/ids.ts'
@@ -21,8 +18,6 @@ import { CommandError } from './failure.ts'
 import { callMount } from './find-mount.ts'
 
 const STATUS_TIMEOUT_MS = 5000
-/** Every mount is asked, the stopped ones too. */
-const SEARCH_TIMEOUT_MS = 2000
 
 /** A database and a place in its tree. */
 export interface HistorySource {
@@ -92,24 +87,6 @@ export function assertSameDatabase(
 /** @throws CommandError if a path that is to be made lies in the past. */
 export function assertPresent(path: string, { moment }: HistorySource): void {
   if (moment !== undefined) throw new CommandError(`${path} is in the past, which cannot be changed`)
-}
-
-/** The mount that serves a database for writing, if one does. */
-export async function mountOf(database: string): Promise<MountedDirectory | undefined> {
-  const wanted = await stat(database).catch(() => undefined)
-  for (const mount of listMounts()) {
-    try {
-      const paths = await controlPaths(mount.device, ownerOf(mount))
-      const status = await callDaemon(paths, 'status', {}, SEARCH_TIMEOUT_MS)
-      if (status.readOnly) continue
-      const served = await stat(status.database).catch(() => undefined)
-      const isSame = served?.dev === wanted?.dev && served?.ino === wanted?.ino && wanted !== undefined
-      if (isSame || status.database === database) return mount
-    } catch {
-      // Dead, stopped, or another user's: the database's lock decides whether it can be written here.
-    }
-  }
-  return undefined
 }
 
 /** Runs `use` with a database opened for reading. @throws CannotOpenError, CommandError */

@@ -4,7 +4,8 @@ import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { locate } from '../mount/mount-points/locate.ts'
 import { isDatabaseUrl } from '../store/database-name.ts'
 import { UsageError } from './failure.ts'
-import { findPlace, mountOf } from './history-source.ts'
+import { servingMount } from '../mount/daemon/serving-mount.ts'
+import { findPlace } from './history-source.ts'
 
 export interface Target {
   readonly database: string
@@ -20,7 +21,7 @@ export interface Target {
 export async function findTarget(path: string): Promise<Target> {
   const isPlain = !isDatabaseUrl(path) && locate(path).mount === undefined
   const database = isPlain ? await outside(path) : (await findPlace(path)).database
-  const mount = await mountOf(database)
+  const mount = await servingMount(database)
   return { database, ...(mount !== undefined && { mount }) }
 }
 

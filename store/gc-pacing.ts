@@ -12,11 +12,18 @@ const EVERY_BYTES = 16 << 20
 
 type Collect = (options: { readonly type: 'minor' }) => void
 
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('globalThis.gc') as Collect | undefined
-setFlagsFromString('--no-expose-gc')
-
+let collect: Collect | undefined
 let bytes = 0
+
+/**
+ * Enables forced collections in this thread. It briefly sets a V8 flag, which is global to the process, so only our own
+ * processes call it, not the SDK.
+ */
+export function paceCollections(): void {
+  setFlagsFromString('--expose-gc')
+  collect = runInNewContext('globalThis.gc') as Collect | undefined
+  setFlagsFromString('--no-expose-gc')
+}
 
 /** Records `length` bytes of short-lived buffers; from time to time forces a collection. */
 export function recordShortLived(length: number): void {

@@ -1,7 +1,7 @@
 /** The inodes that a walk has met, and where. In a scratch database, so memory is bounded. */
 import type { Oid } from '../../store/ids.ts'
 import { openScratch } from '../../store/scratch.ts'
-import { PathResolver, type Place, ShownPath } from '../tree/shown-path.ts'
+import { PathResolver, type Place, ShownPath, ROOT_PATH } from '../tree/shown-path.ts'
 import type { Usage } from '../tree/superblock.ts'
 
 export interface MetInode {
@@ -82,7 +82,7 @@ export class InodeTable {
   #placeOf(oid: Oid): Place | ShownPath {
     const row = this.#get.get(oid)
     if (row === undefined || row.parent === null) return ShownPath.from(noName(oid))
-    return row.parent === oid ? ShownPath.ROOT : { parent: row.parent, name: row.name }
+    return row.parent === oid ? ROOT_PATH : { parent: row.parent, name: row.name }
   }
 
   /** The link count of each inode: its names, and for a directory its own '.' and the '..' of its subdirectories. */

@@ -18,6 +18,7 @@ import type { Store } from '../../store/store.ts'
 import { ErrnoError, type ErrnoName } from './errno.ts'
 import { processOwner } from '../process-owner.ts'
 import { assemble, type Assembly, type FileSystemOptions } from './assembly.ts'
+import { besideKernel } from './beside-kernel.ts'
 import type { Context } from './context.ts'
 import { ControlFiles, isControlIno, paddedJson } from './control-files.ts'
 import { Follower } from './following.ts'
@@ -88,6 +89,7 @@ export class FileSystem implements Operations {
   readonly #counts = new OperationCounts()
   readonly #history: History
   #follower: Follower | undefined
+  readonly besideKernel: Operations
   #closed: Promise<void> | undefined
 
   private constructor(store: Store, { context, superblock, writeBack, config }: Assembly) {
@@ -95,6 +97,7 @@ export class FileSystem implements Operations {
     this.#context = context
     this.#writeBack = writeBack
     this.#history = new History(store, context, superblock)
+    this.besideKernel = besideKernel(this, context.caches)
     this.#control = new ControlFiles(
       {
         at: () => `${formatTid(context.live.connection.committedAt)}\n`,

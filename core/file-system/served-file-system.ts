@@ -1,6 +1,5 @@
 /** The interface of a filesystem for the daemon, beyond its operations. */
 import type { Tid } from '../../store/ids.ts'
-import type { History } from './history/history.ts'
 import type { Operations } from './operations.ts'
 
 /** The changes of a filesystem that are in memory alone. */
@@ -10,9 +9,48 @@ export interface Unstored {
   readonly failure: unknown
 }
 
+/** A name of a moment. */
+export interface Tag {
+  readonly name: string
+  readonly tid: Tid
+}
+
+/**
+ * Changes of the present by means of the past, and delimited transactions. Paths are relative to the root; they and names have
+ * one character per byte. Moments are in the notation of store/moments.ts.
+ */
+export interface HistoryOperations {
+  /**
+   * Names a moment, the present if absent.
+   * @param moves whether an existing tag of another moment is moved; true if absent.
+   * @throws StoreError if there is no such moment, or the name is taken.
+   */
+  tag(name: string, when?: string, moves?: boolean): Promise<Tag>
+  /** @throws StoreError if there is no such tag. */
+  untag(name: string): Promise<void>
+  /** Undoes a transaction by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
+  undo(undone: Tid): Promise<Tid>
+  /**
+   * Makes a path, or another name, what the path was at a moment. An existing file keeps its inode; without `replaces` it is an
+   * error.
+   * @throws StoreError, ErrnoError
+   */
+  restore(path: string, when: string, to?: string, replaces?: boolean): Promise<Tid>
+  /** Makes an independent copy, as of `at` or now, that shares all bytes; in an existing directory under the source's name. */
+  clone(source: string, target: string, at?: string): Promise<Tid>
+  /** Opens a transaction: nothing is stored until commit or rollBack. @throws StoreError */
+  begin(): Promise<void>
+  /** Stores everything since begin as one transaction. @throws StoreError; then it is rolled back. */
+  commit(message?: string): Promise<Tid>
+  /** Drops everything since begin. */
+  rollBack(): Promise<void>
+}
+
 export interface ServedFileSystem extends Operations {
   /** Absent if the filesystem is read-only. */
-  readonly history?: History | undefined
+  readonly history?: HistoryOperations | undefined
+  /** The same operations for callers other than the kernel, which is told of their changes. */
+  readonly besideKernel: Operations
   /** Stores everything up to now; resolves to the last transaction's tid. */
   sync(message?: string): Promise<Tid>
   /** The last stored transaction's tid. */

@@ -8,7 +8,7 @@ import { LRUCache } from 'lru-cache'
 import { Connection } from '../objects/connection.ts'
 import { Directory } from '../tree/directory.ts'
 import { Inode } from '../tree/inode.ts'
-import { PathResolver, type Place, ShownPath } from '../tree/shown-path.ts'
+import { PathResolver, type Place, type ShownPath, ROOT_PATH } from '../tree/shown-path.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
@@ -38,7 +38,7 @@ export class MomentView {
   readonly superblock: Superblock
   readonly rootOid: Oid
   readonly #places = new LRUCache<Oid, Place>({ max: PLACES_MAX })
-  readonly #resolver = new PathResolver(oid => (oid === this.rootOid ? ShownPath.ROOT : this.placeOf(oid)))
+  readonly #resolver = new PathResolver(oid => (oid === this.rootOid ? ROOT_PATH : this.placeOf(oid)))
   /** Places that inodes do not record, once they were looked for. */
   #unrecorded: Promise<Scratch> | undefined
 
@@ -162,7 +162,7 @@ export class MomentView {
    * Every entry below a directory (the root, if absent), a directory before its content. A directory that is in two places,
    * or in itself, is damage: it is entered only once, so that the walk ends.
    */
-  async *walk(from: Oid = this.rootOid, path = ShownPath.ROOT): AsyncGenerator<WalkedEntry> {
+  async *walk(from: Oid = this.rootOid, path = ROOT_PATH): AsyncGenerator<WalkedEntry> {
     const waiting = [{ oid: from, path }]
     const entered = new PagedBitmap()
     entered.add(from)

@@ -14,7 +14,7 @@ import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { openScratch } from '../../store/scratch.ts'
 import { ByteString, entry, Ref } from '../objects/pickle/value.ts'
 import { decodeRecord, references, ZBLK0, ZDATA } from '../objects/record.ts'
-import { PathResolver, type Place, ShownPath } from '../tree/shown-path.ts'
+import { PathResolver, type Place, ShownPath, ROOT_PATH } from '../tree/shown-path.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
 import { mark } from './mark.ts'
 
@@ -184,7 +184,7 @@ export class FileHistory {
         const parent = entry(fields, 'parent')
         const name = entry(fields, 'name')
         if (!(parent instanceof Ref)) continue
-        if (parent.oid === inode) return ShownPath.ROOT
+        if (parent.oid === inode) return ROOT_PATH
         if (name instanceof ByteString) return { parent: parent.oid, name: name.latin1 }
       }
     return unknown(inode)

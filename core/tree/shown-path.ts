@@ -18,8 +18,6 @@ export const WHOLE_MAX_BYTES = HEAD_MAX_BYTES + TAIL_MAX_BYTES
 
 /** A path relative to a root, one character per byte, without a leading slash; the root's own is ''. */
 export class ShownPath {
-  static readonly ROOT = new ShownPath('', 0, '')
-
   readonly #head: string
   readonly #leftOut: number
   /** What follows the names that were left out. */
@@ -61,6 +59,9 @@ export class ShownPath {
     return new ShownPath(head, count, tail.slice(from))
   }
 }
+
+/** A root's own path. Not a static member: TypeScript 7.0 compiles one that its own class makes to code that throws. */
+export const ROOT_PATH = ShownPath.from('')
 
 /** Where an inode has its name. */
 export interface Place {

@@ -211,11 +211,11 @@ export function receivedError(wire: WireError): CodedError {
 }
 
 /** The result in an answer to `call`. @throws CodedError: the daemon's, or if the answer is not one. */
-export function resultOf(line: string, call: CallName | 'transaction'): unknown {
+export function resultOf(line: string, call: CallName | 'transaction' | 'operations'): unknown {
   const response = parseAnswer(line)
   if (isObject(response) && isWireError(response['error'])) throw receivedError(response['error'])
   const result = isObject(response) ? response['result'] : undefined
-  if (hasShape(result, call === 'transaction' ? {} : RESULTS[call])) return result
+  if (hasShape(result, call === 'transaction' || call === 'operations' ? {} : RESULTS[call])) return result
   throw new CallFailedError(
     "what listens at the mount's control socket does not answer as a daemon of zblkfs does",
   )

@@ -12,6 +12,8 @@ import {
   LINE_MAX_LENGTH,
 } from './control-protocol.ts'
 import { deviceOf } from './control-path.ts'
+import type { Operations } from '../../core/file-system/operations.ts'
+import { serveOperations } from './operations-session.ts'
 import { serveTransaction, type TransactionHandler } from './transaction-session.ts'
 
 /** How long a client may take to say what it wants. */
@@ -39,11 +41,11 @@ export class ControlServer {
     path: string,
     handlers: CallHandlers,
     log: Logger,
-    transactions?: TransactionHandler,
+    { transactions, operations }: ControlSessions = {},
   ): Promise<ControlServer> {
     await rm(path, { force: true })
     const server = createServer({ allowHalfOpen: true }, socket =>
-      serveConnection(socket, { device: deviceOf(path), handlers, log, transactions }),
+      serveConnection(socket, { device: deviceOf(path), handlers, log, transactions, operations }),
     )
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
@@ -61,37 +63,55 @@ export class ControlServer {
   }
 }
 
+/** Calls whose connection stays open. */
+export interface ControlSessions {
+  readonly transactions?: TransactionHandler
+  /** The operations that a program may call. @throws CodedError where it may call none. */
+  readonly operations?: () => Operations
+}
+
 interface Serving {
   /** The mount's. */
   readonly device: string | undefined
   readonly handlers: CallHandlers
   readonly log: Logger
   readonly transactions: TransactionHandler | undefined
+  readonly operations: ControlSessions['operations']
 }
 
 function serveConnection(socket: Socket, serving: Serving): void {
-  const { device, handlers, log, transactions } = serving
-  let received = ''
-  socket.setEncoding('utf8')
+  const { device, handlers, log, transactions, operations } = serving
+  let received = Buffer.alloc(0)
   socket.setTimeout(REQUEST_TIMEOUT_MS, () => socket.destroy())
   socket.on('error', error => log.debug({ err: error }, 'a control connection broke'))
   socket.on('end', () => socket.end())
-  socket.on('data', (data: string) => {
-    received += data
+  socket.on('data', (data: Buffer) => {
+    received = Buffer.concat([received, data])
     const end = received.indexOf('\n')
     if (end < 0) {
       if (received.length > LINE_MAX_LENGTH) socket.destroy()
       return
     }
     socket.removeAllListeners('data').removeAllListeners('end').setTimeout(0)
-    const request = parse(received.slice(0, end))
+    const request = parse(received.toString('utf8', 0, end))
     const reply = (response: ControlResponse): unknown => socket.end(`${JSON.stringify(response)}\n`)
     const meant = field(request, 'device')
     if (meant !== undefined && meant !== device) reply({ error: sentError(anotherMount(device)) })
     else if (transactions !== undefined && field(request, 'call') === 'transaction')
-      void serveTransaction(socket, transactions, log)
+      void serveTransaction(socket.setEncoding('utf8'), transactions, log)
+    else if (operations !== undefined && field(request, 'call') === 'operations')
+      beginOperations(socket, operations, log)
     else void answer(request, handlers, log).then(reply)
   })
+}
+
+function beginOperations(socket: Socket, operations: () => Operations, log: Logger): void {
+  try {
+    serveOperations(socket, operations(), log)
+    socket.write(`${JSON.stringify({ result: {} })}\n`)
+  } catch (error) {
+    socket.end(`${JSON.stringify({ error: sentError(error) })}\n`)
+  }
 }
 
 /** A caller that was led to this socket by a link, or that knows a device whose number has been given away. */

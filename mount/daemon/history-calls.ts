@@ -1,16 +1,15 @@
 /** The calls that change the present by means of the past. */
 import { parseTid, formatTid } from '../../store/ids.ts'
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
-import type { History } from '../../core/file-system/history/history.ts'
 import type { CallHandlers } from './control-server.ts'
-import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
+import type { HistoryOperations, ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 
 export type HistoryCallName = 'tag' | 'untag' | 'undo' | 'restore' | 'clone'
 type HistoryCalls = Pick<CallHandlers, HistoryCallName>
 
 /** @param canForget whether the driver can make the kernel forget what it remembers. */
 export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): HistoryCalls {
-  const history = (): History => historyOf(fileSystem)
+  const history = (): HistoryOperations => historyOf(fileSystem)
   return {
     tag: async ({ name, when, force }) => {
       const tag = await history().tag(name, when, force)
@@ -37,7 +36,7 @@ export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): 
 }
 
 /** @throws ReadOnlyError */
-export function historyOf({ history }: ServedFileSystem): History {
+export function historyOf({ history }: ServedFileSystem): HistoryOperations {
   if (history === undefined) throw new ReadOnlyError('this mount is only read: nothing in it can be changed')
   return history
 }

@@ -209,12 +209,18 @@ export class MountServer {
       },
       this.#log,
       {
-        begin: async () => {
-          assertForgetting(this.#canForget)
-          await historyOf(this.#fileSystem).begin()
+        transactions: {
+          begin: async () => {
+            assertForgetting(this.#canForget)
+            await historyOf(this.#fileSystem).begin()
+          },
+          commit: message => historyOf(this.#fileSystem).commit(message),
+          rollBack: () => historyOf(this.#fileSystem).rollBack(),
         },
-        commit: message => historyOf(this.#fileSystem).commit(message),
-        rollBack: () => historyOf(this.#fileSystem).rollBack(),
+        operations: () => {
+          assertForgetting(this.#canForget)
+          return this.#fileSystem.besideKernel
+        },
       },
     )
   }

@@ -19,10 +19,36 @@ export interface TransactionRow {
   readonly bytes: bigint
 }
 
-export type Queries = ReturnType<typeof prepareQueries>
+type Statement<Parameters extends unknown[], Row> = Database.Statement<Parameters, Row>
+
+export interface Queries {
+  readonly zoids: Statement<[], { lowest: bigint | null; highest: bigint | null }>
+  readonly state: Statement<[number, bigint], StateRow>
+  /** The number of revisions of an inclusive range of oids up to a tid, at most the limit. */
+  readonly countBetween: Statement<[number, number, bigint, number], number>
+  /** The newest revision of each oid of an inclusive range, in order. */
+  readonly statesBetween: Statement<[number, number, bigint], StateRow & { readonly zoid: bigint }>
+  /** The newest revision, without its bytes. */
+  readonly about: Statement<[number, bigint], Omit<StateRow, 'state'> & { readonly stored: bigint | null }>
+  /** Parameters: start (from 1), length, oid, tid. */
+  readonly part: Statement<
+    [number, number, number, bigint],
+    { readonly start: unknown; readonly bytes: unknown }
+  >
+  readonly revisions: Statement<[number, bigint, bigint], Tid>
+  readonly lastTid: Statement<[], bigint | null>
+  /** Absent in a schema that does not record packs. */
+  readonly packedUpTo: Statement<[], bigint | null> | undefined
+  /** Parameters: after, upTo, limit. */
+  readonly ascending: Statement<[bigint, bigint, number], TransactionRow>
+  readonly descending: Statement<[bigint, bigint, number], TransactionRow>
+  readonly nextChange: Statement<[bigint, bigint], bigint | null>
+  /** Parameters: tid, the last row of the previous page, limit. */
+  readonly changed: Statement<[bigint, bigint, number], { readonly row: bigint; readonly zoid: bigint }>
+}
 
 /** Prepares the statements; parameters are in the order of the question marks. */
-export const prepareQueries = (db: Database.Database, schema: RelStorageSchema) => ({
+export const prepareQueries = (db: Database.Database, schema: RelStorageSchema): Queries => ({
   ...stateQueries(db),
   ...transactionQueries(db, schema),
 })
@@ -39,13 +65,11 @@ function stateQueries(db: Database.Database) {
     state: db
       .prepare<[number, bigint], StateRow>(`SELECT tid, state_size AS size, state ${newest}`)
       .safeIntegers(),
-    /** The number of revisions of an inclusive range of oids up to a tid, at most the limit. */
     countBetween: db
       .prepare<[number, number, bigint, number], number>(
         'SELECT count(*) FROM (SELECT 1 FROM object_state WHERE zoid >= ? AND zoid <= ? AND tid <= ? LIMIT ?)',
       )
       .pluck(),
-    /** The newest revision of each oid of an inclusive range, in order. */
     statesBetween: db
       .prepare<[number, number, bigint], StateRow & { readonly zoid: bigint }>(
         `SELECT zoid, tid, state_size AS size, state FROM
@@ -53,13 +77,11 @@ function stateQueries(db: Database.Database) {
            JOIN object_state USING (zoid, tid) ORDER BY zoid`,
       )
       .safeIntegers(),
-    /** The newest revision, without its bytes. */
     about: db
       .prepare<[number, bigint], Omit<StateRow, 'state'> & { readonly stored: bigint | null }>(
         `SELECT tid, state_size AS size, length(state) AS stored ${newest}`,
       )
       .safeIntegers(),
-    /** Start (from 1), length, oid, tid. */
     part: db.prepare<[number, number, number, bigint], { readonly start: unknown; readonly bytes: unknown }>(
       'SELECT substr(state, 1, 2) AS start, substr(state, ?, ?) AS bytes FROM object_state WHERE zoid = ? AND tid = ?',
     ),
@@ -85,7 +107,6 @@ function transactionQueries(db: Database.Database, schema: RelStorageSchema) {
           .pluck()
           .safeIntegers()
       : undefined,
-    /** Parameters: after, upTo, limit. */
     ascending: db
       .prepare<[bigint, bigint, number], TransactionRow>(`${transactions} ORDER BY tid LIMIT ?`)
       .safeIntegers(),
@@ -98,7 +119,6 @@ function transactionQueries(db: Database.Database, schema: RelStorageSchema) {
       )
       .pluck()
       .safeIntegers(),
-    /** Parameters: tid, the last row of the previous page, limit. */
     changed: db
       .prepare<[bigint, bigint, number], { readonly row: bigint; readonly zoid: bigint }>(
         `SELECT ${row} AS row, zoid FROM object_state WHERE tid = ? AND ${row} > ? ORDER BY ${row} LIMIT ?`,

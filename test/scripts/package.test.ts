@@ -25,13 +25,14 @@ test(
       // Packed from a copy, because packing compiles into the directory that is packed.
       await mkdir(join(scratch, 'copy'))
       await run(
-        `cd '${ROOT}'; cp -r scripts mount core store docs package.json tsconfig*.json README.md LICENSE CHANGELOG.md '${scratch}/copy'; ` +
+        `cd '${ROOT}'; cp -r index.ts scripts mount core store docs examples package.json tsconfig*.json README.md LICENSE CHANGELOG.md '${scratch}/copy'; ` +
           `ln -s '${ROOT}/node_modules' '${scratch}/copy/node_modules'`,
       )
       const files = await run('cd copy; npm pack --silent --pack-destination .. >&2; tar tzf ../zblkfs-*.tgz')
       expect(files).toContain('package/dist/scripts/main.js\n')
       expect(files).toContain('package/scripts/zblkfs\n')
-      expect(files).not.toMatch(/\.ts\n|node_modules|test\//)
+      expect(files).toContain('package/dist/index.d.ts\n')
+      expect(files).not.toMatch(/dist\/.*(?<!\.d)\.ts\n|node_modules|test\//)
 
       await mkdir(join(scratch, 'user'))
       await writeFile(join(scratch, 'user', 'package.json'), '{ "private": true }')

@@ -16,6 +16,7 @@ import { ErrnoError } from '../errno.ts'
 import { name as toName } from '../operations.ts'
 import { activateAll, checkNewName, isDirectory, isRegular, setTimes } from '../operations/attributes.ts'
 import type { Context } from '../context.ts'
+import type { HistoryOperations, Tag } from '../served-file-system.ts'
 import { copyAttributes, Graft, type Copy } from './graft.ts'
 import type { KernelCaches } from '../inodes/kernel-caches.ts'
 import { isReserved } from '../reserved-names.ts'
@@ -23,13 +24,7 @@ import { isReserved } from '../reserved-names.ts'
 const TAG_MAX_BYTES = 254
 const FILES_NAMED = 5
 
-/** A named moment. */
-export interface Tag {
-  readonly name: string
-  readonly tid: Tid
-}
-
-export class History {
+export class History implements HistoryOperations {
   readonly #store: Store
   readonly #context: Context
   readonly #superblock: Superblock

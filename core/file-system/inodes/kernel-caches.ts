@@ -5,7 +5,7 @@
  * For every inode that it refers to, the kernel may cache pages, attributes, and the name by which the inode was last
  * found (an inode with several names is cached only briefly), and that names do not exist.
  */
-import { ROOT_INO, type Name, type Notifier, name as toName } from '../operations.ts'
+import { ROOT_INO, name as toName, type Ino, type Name, type Notifier } from '../operations.ts'
 import { MOMENT_PREFIX } from '../reserved-names.ts'
 import type { Node, Tree } from './tree.ts'
 
@@ -44,6 +44,22 @@ export class KernelCaches {
   invalidateAbsence(directory: Node, name: Name): void {
     this.#notifier?.invalidateEntry(directory.ino, name)
     this.#notifier?.invalidateInode(directory.ino, -1n, 0n)
+  }
+
+  /** Invalidates attributes, and pages `[off, off + len)`; len 0: to the end. */
+  invalidateRange(ino: Ino, off: bigint, len: bigint): void {
+    this.#notifier?.invalidateInode(ino, off, len)
+  }
+
+  /** Invalidates the attributes alone. */
+  invalidateStat(ino: Ino): void {
+    this.#notifier?.invalidateInode(ino, -1n, 0n)
+  }
+
+  /** Invalidates a name, or the cached absence of one, and the attributes of its directory. */
+  invalidateEntry(parent: Ino, name: Name): void {
+    this.#notifier?.invalidateEntry(parent, name)
+    this.invalidateStat(parent)
   }
 
   /** Resolves when the attributes of an inode are invalidated. An operation may await it. */

@@ -38,6 +38,7 @@ import type {
   Name,
   Notifier,
   OpenFile,
+  Operations,
 } from '../../file-system/operations.ts'
 import { processOwner } from '../../process-owner.ts'
 import { attributesOf, timeNs, xattrsOf } from './attributes.ts'
@@ -73,6 +74,8 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   readonly #control: ControlFiles
   /** Stops following the database. */
   readonly #unfollow: (() => void) | undefined
+  /** Nothing is changed, so the kernel has nothing to forget. */
+  readonly besideKernel: Operations = this
   #closed: Promise<void> | undefined
 
   private constructor(store: Store, view: View, past: PastViews, options: ZodbFileSystemOptions) {

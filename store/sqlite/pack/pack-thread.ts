@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import type { PackPhase } from '../../capabilities.ts'
 import type { MarkModule } from '../../stored-revisions.ts'
 import { tid as toTid } from '../../ids.ts'
+import { paceCollections } from '../../gc-pacing.ts'
 import { storeError } from '../sqlite-errors.ts'
 import { fromWire, toWire } from '../../errors.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
@@ -10,6 +11,8 @@ import { openRevisionReader } from '../revision-reader.ts'
 import { Pacing } from '../../indexed/pack/pacing.ts'
 import { PackRun, type PackOutside } from '../../indexed/pack/pack-run.ts'
 import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
+
+paceCollections()
 
 type Port = NonNullable<typeof parentPort>
 

@@ -1,0 +1,72 @@
+/** Transactions and what they changed, as a program receives them. */
+import { formatTid, timeFromTid } from '../../store/ids.ts'
+import type { TransactionInfo } from '../../store/store.ts'
+import type { Difference } from '../history/difference.ts'
+import type { LoggedTransaction } from '../history/log.ts'
+
+export interface TransactionHead {
+  /** 16 hex digits. */
+  readonly tid: string
+  readonly time: Date
+  readonly message: string
+  readonly user: string
+}
+
+export interface Transaction extends TransactionHead {
+  /** Paths of files, directories and links that it changed, the first thousand. */
+  readonly files: readonly string[]
+  /** The number of all. */
+  readonly fileCount: number
+  readonly objects: number
+  /** The length of its records. */
+  readonly bytes: number
+}
+
+/** Bytes `[start, end)` of a file. */
+export interface Range {
+  readonly start: bigint
+  readonly end: bigint
+}
+
+/** One path that differs between two moments. */
+export interface Change {
+  readonly kind: Difference['kind']
+  /** In the later moment; of what was removed, in the earlier. Decoded as UTF-8; {@link Change.pathBytes} is exact. */
+  readonly path: string
+  readonly pathBytes: Uint8Array
+  /** Where it was before it was renamed. */
+  readonly from?: string
+  /** st_mode, in the later moment where it is there. */
+  readonly mode: number
+  readonly sizeBefore?: bigint
+  readonly sizeAfter?: bigint
+  /** Which attributes changed: mode, uid, gid, size, rdev, target, xattrs, mtime. */
+  readonly attributes: readonly string[]
+  /** Which bytes of a file that both moments have changed, in whole chunks of 4 KiB. */
+  readonly ranges: readonly Range[]
+}
+
+export const asHead = ({ tid, description, user }: TransactionInfo): TransactionHead => ({
+  tid: formatTid(tid),
+  time: new Date(timeFromTid(tid)),
+  message: description,
+  user,
+})
+
+export const asTransaction = ({ info, files, fileCount }: LoggedTransaction): Transaction => ({
+  ...asHead(info),
+  files: files.map(decoded),
+  fileCount,
+  objects: info.objects,
+  bytes: info.bytes,
+})
+
+export const asChange = ({ path, from, ranges, ...rest }: Difference): Change => ({
+  ...rest,
+  path: decoded(path),
+  pathBytes: Buffer.from(path, 'latin1'),
+  ...(from !== undefined && { from: decoded(from) }),
+  ranges: ranges.map(({ lo, hi }) => ({ start: lo, end: hi })),
+})
+
+const decoded = (path: string): string => Buffer.from(path, 'latin1').toString('utf8')

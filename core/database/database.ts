@@ -1,0 +1,264 @@
+/** A database as a program uses it: its files, its history, and transactions. */
+import { ReadOnlyError, StoreError } from '../../store/errors.ts'
+import { formatTid, parseTid, type Tid } from '../../store/ids.ts'
+import { resolveMoment } from '../../store/moments.ts'
+import type { Store } from '../../store/store.ts'
+import { name as toName, type Caller, type Name } from '../file-system/operations.ts'
+import { MOMENT_PREFIX } from '../file-system/reserved-names.ts'
+import type { HistoryOperations, ServedFileSystem } from '../file-system/served-file-system.ts'
+import { differences } from '../history/difference.ts'
+import { log } from '../history/log.ts'
+import { MomentView } from '../history/moment-view.ts'
+import { asChange, asTransaction, type Change, type Transaction } from './changes.ts'
+import { Files, type FilesParts } from './files.ts'
+import { Isolation } from './isolation.ts'
+import { feed, type TransactionChanges, type WatchOptions } from './feed.ts'
+
+export interface DatabaseParts {
+  readonly fileSystem: ServedFileSystem
+  /** For what is read of the history; may be another one than the filesystem's. */
+  readonly store: Store
+  readonly caller: Caller
+  /** Cleared from the mode of what is made. */
+  readonly umask: number
+  /** Closes the filesystem and the store. */
+  readonly close: () => Promise<void>
+}
+
+/** A name of a moment. */
+export interface TagInfo {
+  readonly name: string
+  /** 16 hex digits. */
+  readonly tid: string
+}
+
+export interface LogOptions {
+  /** Only transactions after this moment. */
+  readonly since?: string
+  /** Only transactions up to this moment. */
+  readonly until?: string
+  readonly limit?: number
+  /** Only those that changed this file, or something in this directory. */
+  readonly path?: string
+}
+
+/**
+ * A moment is written as on the command line: `now`, a tid (16 hex digits), a time (`2026-11-22T10:20`), an age (`2h`), or a tag.
+ * Paths begin at the root of the tree. tids are 16 hex digits.
+ *
+ * Errors have a `code` and a `kind`, which says what to do (retry, refresh, give up, repair); those of file operations
+ * are FileErrors.
+ */
+export class Database implements AsyncDisposable {
+  /** The files at the present. */
+  readonly files: Files
+  readonly #parts: DatabaseParts
+  readonly #isolation = new Isolation()
+  #closing: Promise<void> | undefined
+
+  constructor(parts: DatabaseParts) {
+    this.#parts = parts
+    this.files = this.#filesAt({ guard: this.#isolation.outside, base: () => Promise.resolve([]) })
+  }
+
+  /** The database's path. */
+  get name(): string {
+    return this.#parts.store.name
+  }
+
+  /** Whether nothing can be changed. */
+  get readOnly(): boolean {
+    return this.#parts.fileSystem.history === undefined
+  }
+
+  /** The files at a moment, read-only. The moment is looked up once, by the first operation. */
+  at(when: string): Files {
+    let base: Promise<readonly Name[]> | undefined
+    return this.#filesAt({
+      guard: work => work(),
+      base: () => (base ??= this.resolve(when).then(tid => [toName(`${MOMENT_PREFIX}${tid}`)])),
+    })
+  }
+
+  /** The transaction that a moment means. @throws StoreError with the code `no-moment` or `bad-moment`. */
+  async resolve(when: string): Promise<string> {
+    return formatTid(await this.#moment(when))
+  }
+
+  /**
+   * Runs `work` as one transaction: all that it changes through `tx` is stored at once when it resolves, and nothing of it when
+   * it throws, or the process dies. Other operations of this Database wait meanwhile. Resolves to what `work` does.
+   *
+   * On a database that is mounted, what others change in the mount meanwhile is part of the transaction.
+   * @throws what `work` throws; StoreError, with the code `transaction-open` where another one is open.
+   */
+  async transaction<T>(
+    work: (tx: Files) => Promise<T>,
+    { message, signal }: { readonly message?: string; readonly signal?: AbortSignal } = {},
+  ): Promise<T> {
+    const history = this.#history()
+    return await this.#isolation.inside(async () => {
+      signal?.throwIfAborted()
+      await history.begin()
+      let isOpen = true
+      const guard: FilesParts['guard'] = async operation => {
+        if (!isOpen) throw new StoreError('the transaction has ended', { code: 'no-transaction' })
+        signal?.throwIfAborted()
+        return await operation()
+      }
+      try {
+        const result = await work(this.#filesAt({ guard, base: () => Promise.resolve([]) }))
+        signal?.throwIfAborted()
+        isOpen = false
+        await history.commit(message)
+        return result
+      } catch (error) {
+        if (isOpen) await history.rollBack()
+        throw error
+      } finally {
+        isOpen = false
+      }
+    })
+  }
+
+  /** Makes everything up to now durable; resolves to the last transaction. `message` describes it. */
+  async sync(message?: string): Promise<string> {
+    return formatTid(await this.#isolation.outside(() => this.#parts.fileSystem.sync(message)))
+  }
+
+  /** The transactions, newest first. */
+  async *log({ since, until, limit = Infinity, path = '' }: LogOptions = {}): AsyncGenerator<Transaction> {
+    const { store } = this.#parts
+    const upTo = until === undefined ? await store.lastTid() : await this.#moment(until)
+    const after = since === undefined ? undefined : await this.#moment(since)
+    const inner = innerPath(path)
+    const inode = inner === '' ? undefined : await (await MomentView.open(store, upTo)).find(inner)
+    if (inner !== '' && inode === undefined)
+      throw new StoreError(`there is no ${path} at ${formatTid(upTo)}`, { code: 'no-path' })
+    const range = { upTo, limit, ...(after !== undefined && { after }) }
+    for await (const transaction of log(store, { ...range, ...(inode !== undefined && { of: inode.oid }) }))
+      yield asTransaction(transaction)
+  }
+
+  /** What differs between two moments: names first, in no particular order. */
+  async *diff(
+    before: string,
+    after: string,
+    { path = '' }: { readonly path?: string } = {},
+  ): AsyncGenerator<Change> {
+    const { store } = this.#parts
+    const [a, b] = [await this.#moment(before), await this.#moment(after)]
+    for await (const difference of differences(store, a, b, { path: innerPath(path) }))
+      yield asChange(difference)
+  }
+
+  /**
+   * Each transaction from a moment on, with what it changed, without a gap: first those that are there, then each that is
+   * made by any process. It ends when `signal` is aborted.
+   * @throws StoreError with the code `no-moment` where the transactions after `since` are not all kept.
+   */
+  watch(options: WatchOptions = {}): AsyncGenerator<TransactionChanges> {
+    const { store } = this.#parts
+    return feed(store, options, {
+      moment: when => this.#moment(when),
+      filesAt: tid => this.at(formatTid(tid)),
+    })
+  }
+
+  /** Names a moment, by default the present. @throws StoreError with the code `tag-exists`, unless `force`. */
+  async tag(
+    name: string,
+    { at, force = false }: { readonly at?: string; readonly force?: boolean } = {},
+  ): Promise<string> {
+    const history = this.#history()
+    const { tid } = await this.#isolation.outside(() => history.tag(stored(name), at, force))
+    return formatTid(tid)
+  }
+
+  async untag(name: string): Promise<void> {
+    const history = this.#history()
+    await this.#isolation.outside(() => history.untag(stored(name)))
+  }
+
+  /** The tags, by name. */
+  async *tags(): AsyncGenerator<TagInfo> {
+    const { store } = this.#parts
+    const { superblock } = await MomentView.open(store, await store.lastTid())
+    for await (const { name, tid } of superblock.allTags()) yield { name: text(name), tid: formatTid(tid) }
+  }
+
+  /** Undoes a transaction by a new one. @throws StoreError with the code `undo-clash` where a later one changed the same. */
+  async undo(transaction: string): Promise<string> {
+    const history = this.#history()
+    const undone = parseTid(transaction)
+    if (undone === undefined)
+      throw new StoreError(`${transaction} is not a tid: it has 16 hex digits`, { code: 'bad-moment' })
+    return formatTid(await this.#isolation.outside(() => history.undo(undone)))
+  }
+
+  /** Makes a path, or `to`, what the path was at a moment. With `force` in place of a file that has the name `to`. */
+  async restore(
+    path: string,
+    when: string,
+    { to, force = false }: { readonly to?: string; readonly force?: boolean } = {},
+  ): Promise<string> {
+    const history = this.#history()
+    const target = to === undefined ? undefined : innerPath(to)
+    return formatTid(
+      await this.#isolation.outside(() =>
+        history.restore(innerPath(path), when, target, target === undefined || force),
+      ),
+    )
+  }
+
+  /** Makes an independent copy of a file or directory, as of `at` or now, that shares all stored bytes. */
+  async clone(source: string, target: string, { at }: { readonly at?: string } = {}): Promise<string> {
+    const history = this.#history()
+    return formatTid(
+      await this.#isolation.outside(() => history.clone(innerPath(source), innerPath(target), at)),
+    )
+  }
+
+  /** Makes everything durable and closes the database. @throws StoreError; then it is open, and this may be repeated. */
+  async close(): Promise<void> {
+    this.#closing ??= this.#parts.close().catch((error: unknown) => {
+      this.#closing = undefined
+      throw error
+    })
+    await this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** @throws ReadOnlyError */
+  #history(): HistoryOperations {
+    const { history } = this.#parts.fileSystem
+    if (history === undefined) throw new ReadOnlyError(`${this.name} is opened read-only`)
+    return history
+  }
+
+  async #moment(when: string): Promise<Tid> {
+    const { store } = this.#parts
+    return await resolveMoment(store, stored(when), async name =>
+      (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
+    )
+  }
+
+  #filesAt(parts: Pick<FilesParts, 'guard' | 'base'>): Files {
+    const { fileSystem, caller, umask } = this.#parts
+    return new Files({ operations: fileSystem, caller, umask, ...parts })
+  }
+}
+
+/** A path as the tree has it: relative to the root, one character per byte. */
+const innerPath = (path: string): string =>
+  stored(path)
+    .split('/')
+    .filter(part => part !== '' && part !== '.')
+    .join('/')
+
+const stored = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
+
+const text = (name: string): string => Buffer.from(name, 'latin1').toString('utf8')

@@ -1,0 +1,417 @@
+/**
+ * The files of a database by path, as node:fs/promises has them.
+ *
+ * Every operation has its short method here, so the file is longer than most.
+ */
+/* oxlint-disable max-lines -- see above */
+import { constants } from 'node:fs'
+import { Readable, type Writable } from 'node:stream'
+import { ErrnoError } from '../file-system/errno.ts'
+import type { AttributeChanges, Caller, Fh, Ino, Name, Operations } from '../file-system/operations.ts'
+import { asFileError, FileError } from './file-error.ts'
+import { File, writableTo, type Guard, type ReadStreamOptions } from './file.ts'
+import { existing, free, placed } from './found.ts'
+import { openFlags, type OpenMode } from './open-flags.ts'
+import { bytesOf, SLASH, textOf } from './path-bytes.ts'
+import { Dirent, Stats } from './stats.ts'
+import { makeDirectories, removeTree } from './trees.ts'
+import { isType, Walk, type Following, type Found, type Path } from './walk.ts'
+
+const { S_IFREG, S_IFDIR, S_IFLNK, O_CREAT, O_EXCL } = constants
+const PERMISSIONS = 0o7777
+const FILE_MODE = 0o666
+const DIRECTORY_MODE = 0o777
+const READDIR_BATCH = 256
+/** Copied by one operation. */
+const COPY_BYTES = 1n << 30n
+const MS_PER_S = 1000
+const NS_PER_MS = 1_000_000n
+
+export interface FilesParts {
+  readonly operations: Operations
+  readonly caller: Caller
+  readonly guard: Guard
+  /** Cleared from the mode of what is made. */
+  readonly umask: number
+  /** The names that lead to the directory where paths begin. */
+  readonly base: () => Promise<readonly Name[]>
+}
+
+interface Signalled {
+  readonly signal?: AbortSignal | undefined
+}
+
+/** A time: seconds since 1970, or a Date. */
+export type Time = number | Date
+
+/**
+ * The files of a database, at its present or at one moment of its past.
+ *
+ * Paths begin at the root of the tree, with or without a slash; see {@link Path}. Each method is atomic unless it says
+ * otherwise, and throws a {@link FileError} with a POSIX code, or a coded error where the database fails. Nothing is durable
+ * before {@link File.sync} or `Database.sync`.
+ */
+export class Files {
+  readonly #parts: FilesParts
+
+  constructor(parts: FilesParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Opens a file.
+   * @param flags as node:fs has them (`r`, `r+`, `w`, `wx`, `a` ...), or those of open(2) as a number.
+   * @param mode permissions of a file that is made, less the umask.
+   */
+  async open(path: Path, flags: OpenMode | number = 'r', mode: number = FILE_MODE): Promise<File> {
+    const bits = openFlags(flags)
+    const { operations, caller, guard } = this.#parts
+    // A file is not made behind a link with O_EXCL, nor by a name that a slash follows.
+    const isMade = (bits & O_EXCL) !== 0 || ((bits & O_CREAT) !== 0 && bytesOf(path).at(-1) === SLASH[0])
+    return await this.#at('open', path, isMade ? 'never' : 'always', async found => {
+      const { ino, fh } = await this.#openFound(found, bits, mode)
+      return new File({ operations, caller, guard, ino, fh, flags: bits, path: textOf(path) })
+    })
+  }
+
+  /** The whole file. */
+  async readFile(path: Path, options?: Signalled & { readonly encoding?: undefined }): Promise<Buffer>
+  async readFile(
+    path: Path,
+    options: BufferEncoding | (Signalled & { readonly encoding: BufferEncoding }),
+  ): Promise<string>
+  async readFile(
+    path: Path,
+    options: BufferEncoding | (Signalled & { readonly encoding?: BufferEncoding | undefined }) = {},
+  ): Promise<Buffer | string> {
+    const how = typeof options === 'string' ? { encoding: options } : options
+    return await this.#opened(path, 'r', undefined, file => file.readFile(how))
+  }
+
+  /** Replaces the file, or makes it. Not atomic: a reader may see a part. Write to another name and rename it for that. */
+  async writeFile(
+    path: Path,
+    data: string | Uint8Array | AsyncIterable<Uint8Array>,
+    { mode, flag = 'w', signal }: Signalled & { readonly mode?: number; readonly flag?: OpenMode } = {},
+  ): Promise<void> {
+    await this.#opened(path, flag, mode, async file => {
+      if (typeof data === 'string' || data instanceof Uint8Array) await file.writeFile(data, { signal })
+      else for await (const piece of data) await file.writeFile(piece, { signal })
+    })
+  }
+
+  async appendFile(
+    path: Path,
+    data: string | Uint8Array,
+    options: { readonly mode?: number } = {},
+  ): Promise<void> {
+    await this.writeFile(path, data, { ...options, flag: 'a' })
+  }
+
+  /** Follows a symbolic link at the end. */
+  async stat(path: Path): Promise<Stats> {
+    return await this.#at('stat', path, 'always', found => new Stats(existing(found)))
+  }
+
+  async lstat(path: Path): Promise<Stats> {
+    return await this.#at('lstat', path, 'before a slash', found => new Stats(existing(found)))
+  }
+
+  /** Whether there is such a file; a symbolic link that leads nowhere is not one. */
+  async exists(path: Path): Promise<boolean> {
+    try {
+      await this.stat(path)
+      return true
+    } catch (error) {
+      if (error instanceof FileError && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return false
+      throw error
+    }
+  }
+
+  /** The names in a directory, in no particular order, without `.` and `..`. For many names use {@link Files.opendir}. */
+  async readdir(path: Path, options?: { readonly withFileTypes?: false }): Promise<string[]>
+  async readdir(path: Path, options: { readonly withFileTypes: true }): Promise<Dirent[]>
+  async readdir(path: Path, { withFileTypes = false } = {}): Promise<string[] | Dirent[]> {
+    const entries: Dirent[] = []
+    for await (const entry of this.opendir(path)) entries.push(entry)
+    return withFileTypes ? entries : entries.map(({ name }) => name)
+  }
+
+  /** The entries of a directory as they are read, in memory that does not grow with them. */
+  async *opendir(path: Path): AsyncGenerator<Dirent> {
+    const { operations, caller } = this.#parts
+    const { ino, fh } = await this.#at('opendir', path, 'always', async found => {
+      const { ino } = existing(found, S_IFDIR)
+      return { ino, fh: await operations.opendir(ino, 0, caller) }
+    })
+    try {
+      for (let cookie = 0n; ;) {
+        const from = cookie
+        const batch = await this.#run('readdir', path, () => operations.readdir(ino, fh, from, READDIR_BATCH))
+        if (batch.length === 0) return
+        for (const { name, type } of batch)
+          if (name !== '.' && name !== '..') yield new Dirent(Buffer.from(name, 'latin1'), textOf(path), type)
+        cookie = batch.at(-1)?.cookie ?? cookie
+      }
+    } finally {
+      await operations.releasedir(ino, fh)
+    }
+  }
+
+  /** Makes a directory; with `recursive` also those above it, and it may be there. */
+  async mkdir(
+    path: Path,
+    {
+      recursive = false,
+      mode = DIRECTORY_MODE,
+    }: { readonly recursive?: boolean; readonly mode?: number } = {},
+  ): Promise<void> {
+    if (recursive) return await makeDirectories(this, path, mode)
+    const { operations, caller, umask } = this.#parts
+    await this.#at('mkdir', path, 'never', async found => {
+      const { parent, name } = free(found, S_IFDIR)
+      const { attributes } = await operations.mkdir(parent, name, mode & ~umask & PERMISSIONS, caller)
+      operations.forget(attributes.ino, 1)
+    })
+  }
+
+  async rmdir(path: Path): Promise<void> {
+    const { operations, caller } = this.#parts
+    await this.#at('rmdir', path, 'never', async found => {
+      existing(found, S_IFDIR)
+      const { parent, name } = placed(found, found.ending === '..' ? 'ENOTEMPTY' : 'EBUSY')
+      await operations.rmdir(parent, name, caller)
+    })
+  }
+
+  async unlink(path: Path): Promise<void> {
+    const { operations, caller } = this.#parts
+    await this.#at('unlink', path, 'never', async found => {
+      existing(found)
+      const { parent, name } = placed(found, 'EISDIR')
+      await operations.unlink(parent, name, caller)
+    })
+  }
+
+  /** Removes a file; with `recursive` a directory and all in it, one by one. `force`: it may be missing. */
+  async rm(
+    path: Path,
+    { recursive = false, force = false }: { readonly recursive?: boolean; readonly force?: boolean } = {},
+  ): Promise<void> {
+    let stats: Stats
+    try {
+      stats = await this.lstat(path)
+    } catch (error) {
+      if (force && error instanceof FileError && error.code === 'ENOENT') return
+      throw error
+    }
+    if (!stats.isDirectory()) return await this.unlink(path)
+    if (!recursive) throw new FileError('EISDIR', { syscall: 'rm', path: textOf(path) })
+    await removeTree(this, path)
+  }
+
+  /** Gives a file another name, in place of a file that has it. */
+  async rename(from: Path, to: Path): Promise<void> {
+    const { operations, caller } = this.#parts
+    const work = async (walk: Walk): Promise<void> => {
+      const [source, target] = [await walk.find(from, 'never'), await walk.find(to, 'never')]
+      const [old, next] = [placed(source, 'EBUSY'), placed(target, 'EBUSY')]
+      if (!isType(existing(source), S_IFDIR) && target.ending !== undefined) throw new ErrnoError('ENOTDIR')
+      await operations.rename(old.parent, old.name, next.parent, next.name, {}, caller)
+    }
+    await this.#run('rename', from, () => this.#walking(work), to)
+  }
+
+  /** Gives a file a further name. */
+  async link(existingPath: Path, path: Path): Promise<void> {
+    const { operations, caller } = this.#parts
+    const work = async (walk: Walk): Promise<void> => {
+      const { ino } = existing(await walk.find(existingPath, 'before a slash'))
+      const { parent, name } = free(await walk.find(path, 'never'))
+      const { attributes } = await operations.link(ino, parent, name, caller)
+      operations.forget(attributes.ino, 1)
+    }
+    await this.#run('link', existingPath, () => this.#walking(work), path)
+  }
+
+  async symlink(target: Path, path: Path): Promise<void> {
+    const { operations, caller } = this.#parts
+    await this.#at('symlink', path, 'never', async found => {
+      const { parent, name } = free(found)
+      const { attributes } = await operations.symlink(parent, name, Buffer.from(target), caller)
+      operations.forget(attributes.ino, 1)
+    })
+  }
+
+  async readlink(path: Path): Promise<string> {
+    const { operations } = this.#parts
+    return await this.#at('readlink', path, 'before a slash', async found => {
+      const { ino } = existing(found, S_IFLNK)
+      return Buffer.from(await operations.readlink(ino)).toString()
+    })
+  }
+
+  /** Sets the size; what is added reads as zeros and takes no room. */
+  async truncate(path: Path, size: number | bigint = 0): Promise<void> {
+    const dropsSetuid = this.#parts.caller.uid !== 0
+    await this.#setattr('truncate', path, 'always', { size: BigInt(size), dropsSetuid })
+  }
+
+  async chmod(path: Path, mode: number): Promise<void> {
+    await this.#setattr('chmod', path, 'always', { mode: mode & PERMISSIONS })
+  }
+
+  async chown(path: Path, uid: number, gid: number): Promise<void> {
+    await this.#setattr('chown', path, 'always', { uid, gid })
+  }
+
+  async lchown(path: Path, uid: number, gid: number): Promise<void> {
+    await this.#setattr('lchown', path, 'before a slash', { uid, gid })
+  }
+
+  async utimes(path: Path, atime: Time, mtime: Time): Promise<void> {
+    await this.#setattr('utimes', path, 'always', {
+      atimeNs: nanoseconds(atime),
+      mtimeNs: nanoseconds(mtime),
+    })
+  }
+
+  /** Copies a file in this database. The copy shares all stored bytes, so it takes time and room for neither. */
+  async copyFile(from: Path, to: Path): Promise<void> {
+    const { operations } = this.#parts
+    await this.#opened(from, 'r', undefined, async source => {
+      const { mode } = await source.stat()
+      await this.#opened(to, 'w', mode, async target => {
+        await this.#run('copyfile', from, async () => {
+          const [input, output] = [source.handle, target.handle]
+          for (let off = 0n; ;) {
+            const copied = await operations.copyFileRange({ ...input, off }, { ...output, off }, COPY_BYTES)
+            if (copied === 0n) return
+            off += copied
+          }
+        })
+      })
+    })
+  }
+
+  /** The file's bytes as a stream. */
+  createReadStream(path: Path, options: ReadStreamOptions = {}): Readable {
+    const { encoding, signal } = options
+    return Readable.from(this.#pieces(path, options), {
+      objectMode: false,
+      ...(encoding !== undefined && { encoding }),
+      ...(signal !== undefined && { signal }),
+    })
+  }
+
+  /** A stream whose bytes replace the file's, or are appended with the flag `a`. */
+  createWriteStream(
+    path: Path,
+    {
+      flags = 'w',
+      mode,
+      start,
+    }: { readonly flags?: OpenMode; readonly mode?: number; readonly start?: number } = {},
+  ): Writable {
+    return writableTo(() => this.open(path, flags, mode), start)
+  }
+
+  async *#pieces(path: Path, range: ReadStreamOptions): AsyncGenerator<Buffer> {
+    const file = await this.open(path)
+    try {
+      yield* file.pieces(range)
+    } finally {
+      await file.close()
+    }
+  }
+
+  /** Runs `work` with an open file, and closes it. */
+  async #opened<T>(
+    path: Path,
+    flags: OpenMode,
+    mode: number | undefined,
+    work: (file: File) => Promise<T>,
+  ): Promise<T> {
+    const file = await this.open(path, flags, mode)
+    try {
+      return await work(file)
+    } finally {
+      await file.close()
+    }
+  }
+
+  async #openFound(
+    found: Found,
+    flags: number,
+    mode: number,
+  ): Promise<{ readonly ino: Ino; readonly fh: Fh }> {
+    const { operations, caller, umask } = this.#parts
+    const { attributes, ending } = found
+    if (ending === '' && (flags & O_CREAT) !== 0) throw new ErrnoError('EISDIR')
+    if (attributes !== undefined) {
+      existing(found)
+      if ((flags & O_CREAT) !== 0 && (flags & O_EXCL) !== 0) throw new ErrnoError('EEXIST')
+      if (isType(attributes, S_IFDIR)) throw new ErrnoError('EISDIR')
+      if (!isType(attributes, S_IFREG)) throw new ErrnoError(isType(attributes, S_IFLNK) ? 'ELOOP' : 'ENXIO')
+      const { fh } = await operations.open(attributes.ino, flags, caller, () => caller.uid === 0)
+      return { ino: attributes.ino, fh }
+    }
+    if ((flags & O_CREAT) === 0) throw new ErrnoError('ENOENT')
+    const { parent, name } = free(found, S_IFREG)
+    const made = S_IFREG | (mode & ~umask & PERMISSIONS)
+    const { entry, file } = await operations.create(parent, name, made, flags, caller)
+    operations.forget(entry.attributes.ino, 1)
+    return { ino: entry.attributes.ino, fh: file.fh }
+  }
+
+  async #setattr(
+    syscall: string,
+    path: Path,
+    following: Following,
+    changes: AttributeChanges,
+  ): Promise<void> {
+    const { operations, caller } = this.#parts
+    await this.#at(syscall, path, following, found =>
+      operations.setattr(existing(found).ino, changes, caller),
+    )
+  }
+
+  /** Runs `work` with what a path leads to. */
+  async #at<T>(
+    syscall: string,
+    path: Path,
+    following: Following,
+    work: (found: Found) => T | Promise<T>,
+  ): Promise<T> {
+    return await this.#run(syscall, path, () =>
+      this.#walking(async walk => await work(await walk.find(path, following))),
+    )
+  }
+
+  async #walking<T>(work: (walk: Walk) => Promise<T>): Promise<T> {
+    const { operations, caller, base } = this.#parts
+    const walk = new Walk(operations, caller, await base())
+    try {
+      return await work(walk)
+    } finally {
+      walk.end()
+    }
+  }
+
+  async #run<T>(syscall: string, path: Path, work: () => Promise<T>, dest?: Path): Promise<T> {
+    try {
+      return await this.#parts.guard(work)
+    } catch (error) {
+      throw asFileError(error, {
+        syscall,
+        path: textOf(path),
+        ...(dest !== undefined && { dest: textOf(dest) }),
+      })
+    }
+  }
+}
+
+function nanoseconds(time: Time): bigint {
+  const ms = typeof time === 'number' ? time * MS_PER_S : time.getTime()
+  return BigInt(Math.floor(ms)) * NS_PER_MS + BigInt(Math.round((ms - Math.floor(ms)) * Number(NS_PER_MS)))
+}

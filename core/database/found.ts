@@ -1,0 +1,29 @@
+/** What an operation needs of the place that a path leads to, or the POSIX error if it is not so. */
+import { constants } from 'node:fs'
+import { ErrnoError, type ErrnoName } from '../file-system/errno.ts'
+import type { Attributes } from '../file-system/operations.ts'
+import { isType, type Found } from './walk.ts'
+
+const { S_IFDIR } = constants
+
+/** @throws ErrnoError ENOENT; ENOTDIR or EINVAL where it is of another type. */
+export function existing({ attributes, ending }: Found, type?: number): Attributes {
+  if (attributes === undefined) throw new ErrnoError('ENOENT')
+  if (ending !== undefined && !isType(attributes, S_IFDIR)) throw new ErrnoError('ENOTDIR')
+  if (type !== undefined && !isType(attributes, type))
+    throw new ErrnoError(type === S_IFDIR ? 'ENOTDIR' : 'EINVAL')
+  return attributes
+}
+
+/** The name of a path, taken or not. @throws ErrnoError `code` for the root. */
+export function placed({ place }: Found, code: ErrnoName): NonNullable<Found['place']> {
+  if (place === undefined) throw new ErrnoError(code)
+  return place
+}
+
+/** A name that is not taken, for something of that type. @throws ErrnoError EEXIST, ENOENT */
+export function free({ place, attributes, ending }: Found, type?: number): NonNullable<Found['place']> {
+  if (attributes !== undefined || place === undefined) throw new ErrnoError('EEXIST')
+  if (ending !== undefined && type !== S_IFDIR) throw new ErrnoError('ENOENT')
+  return place
+}

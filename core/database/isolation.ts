@@ -1,0 +1,42 @@
+/** Keeps what runs outside of a transaction away from it, within one process. */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { StoreError } from '../../store/errors.ts'
+import { ReadWriteLock } from '../file-system/locks.ts'
+import type { Guard } from './file.ts'
+
+export class Isolation {
+  readonly #lock = new ReadWriteLock()
+  readonly #inside = new AsyncLocalStorage<true>()
+
+  /** Runs an operation outside of transactions: it waits until none is open. */
+  readonly outside: Guard = async work => {
+    this.#assertOutside()
+    const wait = this.#lock.shared()
+    if (wait !== undefined) await wait
+    try {
+      return await work()
+    } finally {
+      this.#lock.release()
+    }
+  }
+
+  /** Runs a transaction: operations outside wait until it has settled. @throws StoreError within another one. */
+  async inside<T>(work: () => Promise<T>): Promise<T> {
+    this.#assertOutside()
+    const wait = this.#lock.alone()
+    if (wait !== undefined) await wait
+    try {
+      return await this.#inside.run(true, work)
+    } finally {
+      this.#lock.release()
+    }
+  }
+
+  /** @throws StoreError in the function of a transaction, which would wait for its own end. */
+  #assertOutside(): void {
+    if (this.#inside.getStore() === true)
+      throw new StoreError('a transaction is open: use the files that its function was given', {
+        code: 'transaction-open',
+      })
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * The SDK: a database in a program's own process, without a mount.
+ *
+ *     import { open } from 'zblkfs'
+ *
+ *     const db = await open('photos.zblk', { create: true })
+ *     await db.files.writeFile('/a.txt', 'hello')
+ *     await db.sync('the first file')
+ *     await db.close()
+ */
+import { Database, type DatabaseParts } from './core/database/database.ts'
+import { FileSystem, type FileSystemOptions } from './core/file-system/file-system.ts'
+import { processOwner } from './core/process-owner.ts'
+import { connectFileSystem } from './mount/daemon/remote-file-system.ts'
+import { servingMount } from './mount/daemon/serving-mount.ts'
+import type { MountedDirectory } from './mount/mount-points/mount-table.ts'
+import { TID_NONE } from './store/ids.ts'
+import { openDatabase } from './store/open-store.ts'
+
+export { Database, type LogOptions, type TagInfo } from './core/database/database.ts'
+export type { Change, Range, Transaction, TransactionHead } from './core/database/changes.ts'
+export type { TransactionChanges, WatchOptions } from './core/database/feed.ts'
+export { File, type ReadStreamOptions } from './core/database/file.ts'
+export { FileError } from './core/database/file-error.ts'
+export { Files, type Time } from './core/database/files.ts'
+export type { OpenMode } from './core/database/open-flags.ts'
+export { Dirent, Stats } from './core/database/stats.ts'
+export type { Path } from './core/database/walk.ts'
+export { CodedError, type ErrorCode, type ErrorKind } from './store/errors.ts'
+
+const UMASK = 0o022
+
+export interface OpenOptions {
+  /** Makes a database where there is none. */
+  readonly create?: boolean
+  /** Opens it beside a process that writes it, at its last transaction; nothing can be changed. */
+  readonly readOnly?: boolean
+  /** Maximum memory for objects, in bytes. */
+  readonly cacheSize?: number
+  /** Maximum memory for changes that are not stored yet, in bytes. */
+  readonly dirtySize?: number
+  /** Time between a change and its transaction, in milliseconds. */
+  readonly commitInterval?: number
+  /** Cleared from the mode of what is made; by default 0o022. */
+  readonly umask?: number
+}
+
+/**
+ * Opens a database. Where a mount has it for writing, everything goes through the mount's daemon: what is changed is seen in the
+ * mount at once, and the options about memory and commits are the mount's.
+ *
+ * What is changed is stored by itself after a few seconds; `Database.sync` and `Database.close` store it at once.
+ * @throws CodedError: `no-database` where there is none, `locked` where another process writes it.
+ */
+export async function open(path: string, options: OpenOptions = {}): Promise<Database> {
+  const { readOnly = false, umask = UMASK } = options
+  const caller = { ...processOwner(), pid: process.pid }
+  const mount = readOnly ? undefined : await servingMount(path)
+  const parts = mount === undefined ? await openHere(path, options) : await openServed(path, mount)
+  return new Database({ ...parts, caller, umask })
+}
+
+type Opened = Pick<DatabaseParts, 'fileSystem' | 'store' | 'close'>
+
+/** Opens a database in this process. */
+async function openHere(path: string, options: OpenOptions): Promise<Opened> {
+  const { create = false, readOnly = false } = options
+  const store = readOnly
+    ? await openDatabase(path, { readOnly: true })
+    : await openDatabase(path, { create, purpose: 'opened by a program' })
+  const fileSystem = await FileSystem.open(store, fileSystemOptions(options)).catch(
+    async (error: unknown) => {
+      await store.close()
+      throw error
+    },
+  )
+  // A new filesystem is a transaction: the present is a moment like any other.
+  if (fileSystem.history !== undefined && (await store.lastTid()) === TID_NONE) await fileSystem.sync()
+  return { fileSystem, store, close: () => fileSystem.close() }
+}
+
+/** Uses a database through the daemon of its mount; its history is read beside that. */
+async function openServed(path: string, mount: MountedDirectory): Promise<Opened> {
+  const fileSystem = await connectFileSystem(mount)
+  try {
+    const store = await openDatabase(path, { readOnly: true })
+    const close = async (): Promise<void> => {
+      await fileSystem.sync()
+      await fileSystem.close()
+      await store.close()
+    }
+    return { fileSystem, store, close }
+  } catch (error) {
+    await fileSystem.close()
+    throw error
+  }
+}
+
+const fileSystemOptions = ({ cacheSize, dirtySize, commitInterval }: OpenOptions): FileSystemOptions => ({
+  ...(cacheSize !== undefined && { cacheSizeBytes: cacheSize }),
+  ...(dirtySize !== undefined && { dirtySizeBytes: dirtySize }),
+  ...(commitInterval !== undefined && { commitIntervalMs: commitInterval }),
+})

@@ -1,0 +1,33 @@
+/** The mount that serves a database for writing. */
+import { stat } from 'node:fs/promises'
+import { processOwner } from '../../core/process-owner.ts'
+import type { MountedDirectory } from '../mount-points/mount-table.ts'
+import { controlPaths } from './control-path.ts'
+import { callDaemon } from './control-protocol.ts'
+import { listMounts, ownerOf } from './mounts.ts'
+
+/** Every mount is asked, the stopped ones too. */
+const TIMEOUT_MS = 2000
+
+/**
+ * The mount that serves `database` for writing, if there is one. A daemon is believed where it belongs to this user, to root, or to
+ * the owner of the database's file: any other could claim to serve the database, and receive what is meant for it.
+ */
+export async function servingMount(database: string): Promise<MountedDirectory | undefined> {
+  const wanted = await stat(database).catch(() => undefined)
+  const believed = new Set([processOwner().uid, 0, wanted?.uid])
+  for (const mount of listMounts()) {
+    if (!believed.has(ownerOf(mount))) continue
+    try {
+      const paths = await controlPaths(mount.device, ownerOf(mount))
+      const status = await callDaemon(paths, 'status', {}, TIMEOUT_MS)
+      if (status.readOnly) continue
+      const served = await stat(status.database).catch(() => undefined)
+      const isSame = served?.dev === wanted?.dev && served?.ino === wanted?.ino && wanted !== undefined
+      if (isSame || status.database === database) return mount
+    } catch {
+      // Dead, stopped, or another user's: the database's lock decides whether it can be written here.
+    }
+  }
+  return undefined
+}

@@ -1,0 +1,171 @@
+/** A program that opens a database which a daemon has mounted works through the daemon, and the mount shows what it does. */
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import { open, type Database } from '../../../index.ts'
+import { controlPaths } from '../../../mount/daemon/control-path.ts'
+import { callDaemon } from '../../../mount/daemon/control-protocol.ts'
+import { ownerOf } from '../../../mount/daemon/mounts.ts'
+import { mountedAt } from '../../../mount/mount-points/mount-table.ts'
+import { withMount, type TestMount } from '../../tools/mounted.ts'
+
+const run = promisify(execFile)
+const TIMEOUT_MS = 60_000
+const driver = 'kernel'
+
+async function withBoth(work: (db: Database, mount: TestMount) => Promise<void>): Promise<void> {
+  await withMount({ driver }, async mount => {
+    const db = await open(mount.db)
+    try {
+      await work(db, mount)
+    } finally {
+      await db.close()
+    }
+  })
+}
+
+/** What a process sees in the mount; not this one, whose own caches would count. */
+const cat = async (path: string): Promise<string> =>
+  (await run('cat', [path], { timeout: TIMEOUT_MS })).stdout
+
+test('both see what the other writes, at once', { timeout: TIMEOUT_MS }, async () => {
+  await withBoth(async (db, { dir }) => {
+    await writeFile(join(dir, 'a'), 'by the mount')
+    expect(await db.files.readFile('/a', 'utf8')).toBe('by the mount')
+    expect(await cat(join(dir, 'a'))).toBe('by the mount')
+    await db.files.writeFile('/a', 'by the program, longer')
+    expect(await cat(join(dir, 'a'))).toBe('by the program, longer')
+    expect((await stat(join(dir, 'a'))).size).toBe(22)
+    const file = await db.files.open('/a', 'r+')
+    await file.write(Buffer.from('BY'), 0, 2, 0)
+    expect(await cat(join(dir, 'a'))).toBe('BY the program, longer')
+    await file.truncate(2)
+    expect(await cat(join(dir, 'a'))).toBe('BY')
+    await file.close()
+  })
+})
+
+test(
+  'names that the kernel has cached, present or absent, change with the program',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    await withBoth(async (db, { dir }) => {
+      expect(existsSync(join(dir, 'made'))).toBe(false)
+      await db.files.mkdir('/made')
+      await db.files.writeFile('/made/f', 'x')
+      expect(await readdir(join(dir, 'made'))).toEqual(['f'])
+      await db.files.link('/made/f', '/second')
+      expect((await stat(join(dir, 'second'))).nlink).toBe(2)
+      await db.files.rename('/made/f', '/moved')
+      expect(existsSync(join(dir, 'made', 'f'))).toBe(false)
+      expect(await cat(join(dir, 'moved'))).toBe('x')
+      await db.files.unlink('/second')
+      expect(existsSync(join(dir, 'second'))).toBe(false)
+      expect((await stat(join(dir, 'moved'))).nlink).toBe(1)
+      await db.files.chmod('/moved', 0o600)
+      expect((await stat(join(dir, 'moved'))).mode & 0o777).toBe(0o600)
+      await db.files.rm('/made', { recursive: true })
+      expect(await readdir(dir)).toEqual(['moved'])
+    })
+  },
+)
+
+test(
+  'a transaction of the program is one, or nothing, in the mount too',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    await withBoth(async (db, { dir }) => {
+      await db.files.writeFile('/a', 'before')
+      expect(await cat(join(dir, 'a'))).toBe('before')
+      const failed = db.transaction(async tx => {
+        await tx.writeFile('/a', 'during')
+        await tx.writeFile('/b', 'new')
+        throw new Error('no')
+      })
+      await expect(failed).rejects.toThrow('no')
+      expect(await cat(join(dir, 'a'))).toBe('before')
+      expect(existsSync(join(dir, 'b'))).toBe(false)
+      await db.transaction(tx => tx.writeFile('/b', 'new'), { message: 'one step' })
+      for await (const { message } of db.log({ limit: 1 })) expect(message).toBe('one step')
+      expect(await cat(join(dir, 'b'))).toBe('new')
+    })
+  },
+)
+
+test('tags, restores and clones go through the daemon', { timeout: TIMEOUT_MS }, async () => {
+  await withBoth(async (db, { dir }) => {
+    await db.files.writeFile('/a', 'one')
+    await db.sync()
+    await db.tag('v1')
+    await db.files.writeFile('/a', 'two')
+    await db.sync()
+    await db.restore('/a', 'v1')
+    expect(await cat(join(dir, 'a'))).toBe('one')
+    await db.clone('/a', '/b')
+    expect(await cat(join(dir, 'b'))).toBe('one')
+    expect(await db.at('v1').readFile('/a', 'utf8')).toBe('one')
+  })
+})
+
+test('what a program has open when it dies is closed', { timeout: TIMEOUT_MS }, async () => {
+  await withMount({ driver }, async ({ db, dir }) => {
+    await writeFile(join(dir, 'a'), 'x')
+    const program = `
+      const { open } = await import(${JSON.stringify(new URL('../../../index.ts', import.meta.url).href)})
+      const db = await open(${JSON.stringify(db)})
+      await db.files.open('/a', 'r+')
+      await db.files.unlink('/a')
+      process.kill(process.pid, 'SIGKILL')`
+    await run(process.execPath, ['--input-type=module', '-e', program]).catch(() => undefined)
+    const usage = async (): Promise<unknown> =>
+      (JSON.parse(await readFile(join(dir, '.zblkfs', 'stats'), 'utf8')) as { inodesInUse: number })
+        .inodesInUse
+    await expect.poll(usage, { timeout: 10_000 }).toBe(1)
+  })
+})
+
+test('a daemon that dies fails what is under way, and nothing hangs', { timeout: TIMEOUT_MS }, async () => {
+  await withMount({ driver }, async mount => {
+    const db = await open(mount.db)
+    await db.files.writeFile('/a', 'x')
+    await mount.kill()
+    await expect(db.files.readFile('/a')).rejects.toMatchObject({ code: 'daemon-gone' })
+    await expect(db.close()).rejects.toMatchObject({ code: 'daemon-gone' })
+  })
+})
+
+test(
+  'the daemon closes a connection that sends anything else than operations',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    await withMount({ driver }, async ({ dir }) => {
+      const mount = mountedAt(dir)!
+      const paths = await controlPaths(mount.device, ownerOf(mount))
+      const header = (value: unknown): Buffer => {
+        const text = Buffer.from(JSON.stringify(value))
+        const prefix = Buffer.alloc(8)
+        prefix.writeUInt32LE(text.length, 0)
+        return Buffer.concat([prefix, text])
+      }
+      const bad = [
+        Buffer.from('not a frame at all, and longer than eight bytes'),
+        header({ id: 1, operation: 'lookup', parameters: [1, '../..', { uid: 0, gid: 0, pid: 1 }] }),
+        header({ id: 1, operation: 'attach', parameters: [] }),
+        header({ id: 1, operation: 'read', parameters: [1, 0, { $n: '0' }, 1e9] }),
+        header({ id: 1, operation: 'write', parameters: [1, 0, { $n: '0' }, { $b: 99 }] }),
+        header([]),
+      ]
+      for (const bytes of bad) {
+        const socket = connect(paths[0]!)
+        socket.write('{"call":"operations","parameters":{}}\n')
+        socket.once('data', () => socket.write(bytes))
+        await new Promise(resolve => socket.once('close', resolve))
+      }
+      expect((await callDaemon(paths, 'status', {}, TIMEOUT_MS)).directory).toBe(dir)
+    })
+  },
+)
