@@ -35,7 +35,7 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
     await assertNotPooled(session, address, name)
     const { id } = await findOrCreate(session, address, name, options)
     const { readOnly = false, purpose = 'a writer', warn: report = () => undefined } = options
-    const parts = { name, address, session, report }
+    const parts = { name, address, id, session, report }
     if (readOnly) return new PostgresStore(parts)
     const writing = keep(await Session.open(address))
     const writer = keep(await WriterSession.take({ address, name, purpose, id, report }, writing))

@@ -20,7 +20,7 @@ const DROP = `
   )
   SELECT count(*) FROM gone`
 const FORGET = 'DELETE FROM zblkfs.txn WHERE tid = ANY($1::bigint[])'
-const SET_NOTE = `
+export const SET_NOTE = `
   INSERT INTO zblkfs.meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 const BULK_END = 'SELECT bulk_end FROM zblkfs.txn ORDER BY tid DESC LIMIT 1'
 // What was deleted is room for new rows at once, and not when the server comes to it.

@@ -2,10 +2,11 @@
  * A store whose index and bulk bytes are rows of a database on a PostgreSQL server. It reads through sessions of its own; all
  * that it changes goes through one session, which has the right to write (writer-session.ts).
  */
-import type { Added, Capabilities, ConnectionState, Pinning, Space, Sums } from '../capabilities.ts'
+import type { Added, Capabilities, Checking, ConnectionState, Pinning, Space, Sums } from '../capabilities.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { Committer } from '../indexed/committer.ts'
+import { IndexedChecking } from '../indexed/check/checking.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { KEPT_MOMENTS, parseKeptMoments } from '../indexed/kept-moments-note.ts'
 import { IndexedMeasuring } from '../indexed/measuring.ts'
@@ -21,6 +22,7 @@ import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../
 import type { PostgresAddress } from './address.ts'
 import { Anchor, momentsOf, PINNED } from './anchor.ts'
 import { PostgresBulkReader } from './postgres-bulk.ts'
+import { PostgresChecked } from './postgres-checking.ts'
 import { ConnectionLostError, explainQuery } from './postgres-errors.ts'
 import { PostgresIndex } from './postgres-index.ts'
 import { PostgresIndexScan } from './postgres-index-scan.ts'
@@ -32,6 +34,8 @@ import type { WriterSession } from './writer-session.ts'
 export interface PostgresParts {
   readonly name: string
   readonly address: PostgresAddress
+  /** The database's id. */
+  readonly id: string
   /** A session that is open. */
   readonly session: Session
   /** Receives a sentence when the server is lost, is there again, or lets nothing be stored any more. */
@@ -44,18 +48,22 @@ abstract class PostgresReads extends IndexedStore {
   protected readonly anchor: Anchor
   protected readonly measuring = new IndexedMeasuring(this)
   protected readonly retaining = new IndexedRetaining(this)
+  protected readonly checking: Checking
   readonly #address: PostgresAddress
   readonly #scan: PostgresIndexScan
   readonly #explain: (error: unknown) => unknown
   #isClosed = false
 
-  constructor({ name, address, session, report }: PostgresParts) {
+  constructor({ name, address, id, session, report }: PostgresParts) {
     const sessions = new ReadSessions(address, session, message => report(`${name}: ${message}`))
     const explain = (error: unknown): unknown => explainQuery(error, name)
     super({ name, index: new PostgresIndex(sessions), bulk: new PostgresBulkReader(sessions), explain })
     this.sessions = sessions
     this.anchor = new Anchor(address)
     this.#address = address
+    this.checking = new IndexedChecking(
+      new PostgresChecked({ name, address, id, openReader: () => this.openSource(), explain }),
+    )
     this.#scan = new PostgresIndexScan(sessions)
     this.#explain = explain
   }
@@ -158,6 +166,7 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
     pinning: this.pinning,
     retaining: this.retaining,
     measuring: this.measuring,
+    checking: this.checking,
   }
 
   setNote(): Promise<void> {

@@ -1,6 +1,6 @@
 /** Rows of the tables of schema.ts, verified and turned into those of store/indexed. */
 import { CorruptRecordError, StoreError } from '../errors.ts'
-import { formatTid, oid as toOid, tid as toTid, type Tid } from '../ids.ts'
+import { formatTid, knownOid, knownTid, legibleIds, tid as toTid, type Tid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
 import { rowSum, transactionSum } from '../indexed/row-sums.ts'
 import type { TransactionInfo } from '../store.ts'
@@ -18,25 +18,34 @@ export const TRANSACTION_COLUMNS =
 /** A checksum as an unsigned number. */
 export const sumOf = (text: string | null | undefined): number => numberOf(text) >>> 0
 
-/** @throws CorruptRecordError where the row is not what was written; StoreError where not even its key is legible. */
-export function revisionRow([
-  oidText,
-  tidText,
-  sum,
-  headText,
-  posText,
-  lenText,
-  tailText,
-]: Cells): RevisionRow {
-  const oid = toOid(numberOf(oidText))
-  const tid = toTid(bigintOf(tidText))
-  const head = headText === null ? null : bytesOf(headText)
-  const pos = posText === null ? null : numberOf(posText)
-  const len = numberOf(lenText)
-  const tail = tailText === null ? null : bytesOf(tailText)
-  if (rowSum(oid, tid, head, pos, len, tail) !== sumOf(sum))
-    throw new CorruptRecordError(oid, tid, 'the checksum of its index entry differs')
-  return { oid, tid, head, pos, len, tail }
+/** A row of `revision`, and whether it is what was written. */
+export interface FoundRevision {
+  readonly row: RevisionRow
+  readonly isIntact: boolean
+}
+
+/** @throws StoreError if a value is of another type. */
+export function foundRevision([oid, tid, sum, head, pos, len, tail]: Cells): FoundRevision {
+  const row = {
+    oid: knownOid(numberOf(oid)),
+    tid: knownTid(bigintOf(tid)),
+    head: head === null ? null : bytesOf(head),
+    pos: pos === null ? null : numberOf(pos),
+    len: numberOf(len),
+    tail: tail === null ? null : bytesOf(tail),
+  }
+  return {
+    row,
+    isIntact: rowSum(row.oid, row.tid, row.head, row.pos, row.len, row.tail) === sumOf(sum),
+  }
+}
+
+/** @throws CorruptRecordError if the row is not what was written; StoreError as {@link foundRevision}. */
+export function revisionRow(cells: Cells): RevisionRow {
+  const { row, isIntact } = foundRevision(cells)
+  if (isIntact) return row
+  const { oid, tid } = legibleIds(row.oid, row.tid)
+  throw new CorruptRecordError(oid, tid, 'the checksum of its index entry differs')
 }
 
 /** A row of `txn`, and whether it is what was written. */

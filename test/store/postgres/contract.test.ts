@@ -17,7 +17,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
       }
     },
     {
-      reader: ['connection', 'measuring', 'pinning', 'retaining', 'watching'],
+      reader: ['checking', 'connection', 'measuring', 'pinning', 'retaining', 'watching'],
       writer: ['connection', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
     },
   )
