@@ -1,10 +1,10 @@
 /**
- * How the daemon's memory goes back to the system.
+ * Returns the daemon's freed memory to the system.
  *
- * Buffers of file data come and go by the gigabyte. glibc's malloc raises its own limits when it sees that: blocks up to
- * 32 MiB then come from heaps that are only given back at their ends, one heap for each of several threads, and a process
- * that holds 100 MiB stays at 1 GiB. With the limits fixed, every large block is a mapping of its own, gone when it is
- * freed. Other C libraries, which have no mallopt(3), do without.
+ * Buffers of file data are allocated and freed by the gigabyte. glibc's malloc then raises its own limits: blocks up to
+ * 32 MiB come from heaps that shrink only at their ends, one heap for each of several threads, and a process that uses
+ * 100 MiB stays at 1 GiB. With fixed limits every large block is a separate mapping, unmapped when it is freed. Other C
+ * libraries, without mallopt(3), are left alone.
  */
 import koffi from 'koffi'
 
@@ -16,7 +16,7 @@ const M_ARENA_MAX = -8
 const LARGE_BYTES = 128 << 10
 const ARENAS = 1
 
-/** Fixes malloc's limits for this process. To be called before it has threads or data. */
+/** Fixes malloc's limits for this process. Call before it has threads or data. */
 export function returnFreedMemory(): void {
   let mallopt: (parameter: number, value: number) => number
   try {

@@ -1,6 +1,6 @@
 /**
- * Answers of a daemon are input: the daemon of another user's mount may send anything. What is not shaped as the call's
- * result is refused, and text comes without control characters, which a terminal would obey.
+ * Validates answers of a daemon, which are untrusted input: another user's daemon may send anything. An answer without
+ * the form of the call's result is rejected, and control characters, which a terminal would interpret, are removed from text.
  */
 import type { WireError } from '../../store/errors.ts'
 
@@ -29,7 +29,7 @@ export const oneOf =
 export const hasShape = (value: unknown, shape: Shape): boolean =>
   isObject(value) && Object.entries(shape).every(([name, check]) => check(value[name]))
 
-/** Whether an answer is an error as {@link WireError} has it. */
+/** Whether an answer has the form of a {@link WireError}. */
 export const isWireError = (value: unknown): value is WireError =>
   isObject(value) &&
   text(value['message']) &&
@@ -41,7 +41,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** A value with every control character of its texts replaced. */
+/** A value with all control characters in its texts replaced. */
 export function printable(value: unknown): unknown {
   if (typeof value === 'string') return value.replaceAll(/(?!\n)\p{Cc}/gu, '\u{fffd}')
   if (Array.isArray(value)) return value.map(printable)

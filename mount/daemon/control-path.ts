@@ -1,16 +1,16 @@
 /**
- * Where a mount's control socket stands: `MAJOR:MINOR.PID.sock` of the mount's device and the daemon in a directory
- * of the user who mounted. Both sides find it from /proc/self/mountinfo alone, whatever their environment says.
+ * The path of a mount's control socket: `MAJOR:MINOR.PID.sock`, of the mount's device and the daemon, in a directory
+ * of the mounting user. Both sides derive it from /proc/self/mountinfo alone, independent of their environment.
  *
- * The kernel gives a device's number to the next mount while the daemon that had it is still ending: with the pid in
- * its name, a daemon that removes its socket does not remove its successor's.
+ * The kernel may reuse a device number while the previous daemon is still ending: with the pid in the name, a daemon does
+ * not remove its successor's socket.
  *
- * | user   | first choice          | where that cannot be written |
+ * | user   | first choice          | if that cannot be written    |
  * |--------|-----------------------|------------------------------|
  * | root   | /run/zblkfs           | /tmp/zblkfs-0                |
  * | others | /run/user/UID/zblkfs  | /tmp/zblkfs-UID              |
  *
- * The directory has mode 0700 and belongs to the user; one that does not is not used, by either side.
+ * The directory must have mode 0700 and belong to the user; otherwise neither side uses it.
  */
 import { processOwner } from '../../core/process-owner.ts'
 import { lstat, mkdir, readdir, rm } from 'node:fs/promises'
@@ -37,8 +37,8 @@ async function socketsIn(directory: string, device: string): Promise<readonly st
 }
 
 /**
- * The paths at which a mount's socket may stand, likeliest first. A name in the owner's directory may be a link that the
- * owner made to another user's socket: only sockets of the owner's count.
+ * The possible paths of a mount's socket, most likely first. A name in the owner's directory may be a link to another
+ * user's socket: only sockets that belong to the owner count.
  */
 export async function controlPaths(device: string, uid: number): Promise<readonly string[]> {
   const paths: string[] = []
@@ -83,7 +83,7 @@ async function usersWithSockets(): Promise<ReadonlySet<number>> {
   return users
 }
 
-/** Also where it cannot be looked at: connecting then says that it is another user's. */
+/** True also if it cannot be accessed: connecting then reports that it is another user's. */
 async function mayBeSocketOf(path: string, uid: number): Promise<boolean> {
   const found = await lstat(path).catch(() => undefined)
   return found === undefined || (found.isSocket() && found.uid === uid)
@@ -92,7 +92,7 @@ async function mayBeSocketOf(path: string, uid: number): Promise<boolean> {
 /** The device in a control socket's name; undefined for any other name. */
 export const deviceOf = (path: string): string | undefined => /^(\d+:\d+)\./.exec(basename(path))?.[1]
 
-/** The path for a socket of ours, its directory made, and what others left for the device removed. @throws Error if none can be made. */
+/** Creates the directory for a socket, removes stale sockets of the device, and returns the path. @throws Error if none can be created. */
 export async function makeControlPath(device: string): Promise<string> {
   const { uid } = processOwner()
   for (const directory of directories(uid)) {
@@ -102,7 +102,7 @@ export async function makeControlPath(device: string): Promise<string> {
     return join(directory, `${device}.${process.pid}.sock`)
   }
   throw new Error(
-    `no directory for the control socket: make ${directories(uid).join(' or ')} with mode 0700, owned by you`,
+    `no directory for the control socket: create ${directories(uid).join(' or ')} with mode 0700, owned by you`,
   )
 }
 

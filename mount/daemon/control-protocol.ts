@@ -1,12 +1,12 @@
 /**
- * How a command talks to the daemon of a mount: over a Unix socket, a call and its answer each one line of JSON.
+ * The protocol between a command and the daemon of a mount: calls and answers over a Unix socket, each one line of JSON.
  *
  *     -> {"call":"sync","parameters":{"message":"before the upgrade"}}
  *     <- {"result":{"tid":"040a1b2c3d4e5f60"}}
  *     <- {"error":{"code":"no-space","message":"the disk is full: ...","details":{}}}
  *
- * A connection carries one call (but for a transaction, see transaction-session.ts). Every call has a time limit, so that a daemon which is stopped or gone is told and
- * not waited for; calls that wait for the disk have a long one.
+ * A connection carries one call (but for a transaction, see transaction-session.ts). Every call has a time limit, so that a stopped or dead daemon is reported
+ * instead of blocking; calls that wait for the disk have a long one.
  */
 import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
 import type { PackResult } from '../../core/pack/pack.ts'
@@ -32,7 +32,7 @@ import {
 import { deviceOf } from './control-path.ts'
 import { peerUid } from './peer.ts'
 
-/** What a daemon tells of its mount. */
+/** The status of a mount. */
 export interface MountStatus {
   readonly pid: number
   readonly database: string
@@ -56,14 +56,14 @@ export interface MountStatus {
   readonly connection?: ConnectionState
 }
 
-/** A pack that was begun by a call. */
+/** The state of a requested pack. */
 export type PackStatus =
   | { readonly state: 'none' }
   | { readonly state: 'running'; readonly progress?: PackProgress }
   | { readonly state: 'done'; readonly report: PackResult }
   | { readonly state: 'failed'; readonly error: WireError }
 
-/** Every call: what it takes and what it gives. */
+/** The parameters and result of every call. */
 export interface ControlCalls {
   readonly status: { readonly parameters: Readonly<Record<string, never>>; readonly result: MountStatus }
   /** Stores everything up to now; `message` describes the transaction. */
@@ -71,27 +71,27 @@ export interface ControlCalls {
     readonly parameters: { readonly message?: string }
     readonly result: { readonly tid: string }
   }
-  /** Begins a pack to a moment as a person writes it; absent: as far as the database's retention has it. */
+  /** Starts a pack to a moment, in the notation of store/moments.ts; by default to the database's retention. */
   readonly pack: {
     readonly parameters: { readonly before?: string }
     readonly result: Readonly<Record<string, never>>
   }
-  /** How far the last pack that was begun by hand is. */
+  /** Returns the state of the last requested pack. */
   readonly packStatus: {
     readonly parameters: Readonly<Record<string, never>>
     readonly result: PackStatus
   }
-  /** Ends a pack that was begun by hand. */
+  /** Ends a requested pack. */
   readonly packCancel: {
     readonly parameters: Readonly<Record<string, never>>
     readonly result: Readonly<Record<string, never>>
   }
-  /** How long history is kept; `keep`, if given, is recorded in the database first. */
+  /** Returns how long history is kept, after recording `keep` in the database if given. */
   readonly history: {
     readonly parameters: { readonly keep?: string }
     readonly result: { readonly history: string }
   }
-  /** Names a moment, the present if absent. Names and paths have one character per byte. */
+  /** Names a moment, by default the present. Names and paths have one character per byte. */
   readonly tag: {
     readonly parameters: { readonly name: string; readonly when?: string; readonly force: boolean }
     readonly result: { readonly tid: string }
@@ -100,14 +100,14 @@ export interface ControlCalls {
     readonly parameters: { readonly name: string }
     readonly result: Readonly<Record<string, never>>
   }
-  /** Takes a transaction back by a new one. */
+  /** Reverts a transaction with a new one. */
   readonly undo: {
     readonly parameters: { readonly tid: string }
     readonly result: { readonly tid: string }
   }
-  /** Makes a path what it was at a moment. */
+  /** Restores a path from a moment. */
   readonly restore: {
-    /** `force`: replaces a file that has the name `to`. */
+    /** `force`: replaces an existing file `to`. */
     readonly parameters: {
       readonly path: string
       readonly at: string
@@ -177,10 +177,10 @@ export type ControlRequest = {
 
 export type ControlResponse = { readonly result: unknown } | { readonly error: WireError }
 
-/** Lines longer than this are no calls or answers of ours. */
+/** Maximum length of a line. */
 export const LINE_MAX_LENGTH = 1 << 20
 
-/** No daemon answers: it is gone, stopped, or another user's. */
+/** No daemon answers: it is dead, stopped, or another user's. */
 export class NoAnswerError extends CodedError {
   override readonly name = 'NoAnswerError'
   readonly reason: 'gone' | 'silent' | 'forbidden'
@@ -190,7 +190,7 @@ export class NoAnswerError extends CodedError {
   }
 }
 
-/** The call failed in the daemon for a reason that has no code: a mistake there, which its log has in full. */
+/** The call failed in the daemon with an error without a code: a bug, described in full in the daemon's log. */
 export class CallFailedError extends CodedError {
   override readonly name = 'CallFailedError'
   constructor(message: string, options?: ErrorOptions) {
@@ -198,13 +198,13 @@ export class CallFailedError extends CodedError {
   }
 }
 
-/** What the daemon sends of an error: no stack, which is of no use elsewhere. */
+/** The form in which the daemon sends an error, without its stack. */
 export function sentError(error: unknown): WireError {
   const { stack: _, ...wire } = toWire(error)
   return wire
 }
 
-/** An error that the daemon sent, of the class and with the code that it had there. */
+/** Restores an error sent by the daemon, with its class and code. */
 export function receivedError(wire: WireError): CodedError {
   const error = fromWire(wire)
   return error instanceof CodedError ? error : new CallFailedError(error.message, { cause: error })
@@ -217,7 +217,7 @@ export function resultOf(line: string, call: CallName | 'transaction' | 'operati
   const result = isObject(response) ? response['result'] : undefined
   if (hasShape(result, call === 'transaction' || call === 'operations' ? {} : RESULTS[call])) return result
   throw new CallFailedError(
-    "what listens at the mount's control socket does not answer as a daemon of zblkfs does",
+    "the process at the mount's control socket does not answer like a zblkfs daemon",
   )
 }
 
@@ -229,7 +229,7 @@ function parseAnswer(line: string): unknown {
   }
 }
 
-/** A call as it is sent: with the device of the mount that it is meant for. */
+/** Encodes a call, with the device of the mount that it is for. */
 export const requestTo = (path: string, call: string, parameters: unknown): string =>
   JSON.stringify({ call, parameters, device: deviceOf(path) })
 
@@ -243,7 +243,7 @@ export async function callDaemon<Name extends CallName>(
   parameters: Parameters<Name>,
   timeoutMs: number,
 ): Promise<Result<Name>> {
-  let failure = new NoAnswerError('gone', 'the daemon is gone')
+  let failure = new NoAnswerError('gone', 'the daemon is dead')
   for (const path of paths) {
     try {
       const line = await exchange(path, requestTo(path, call, parameters), timeoutMs)
@@ -258,8 +258,8 @@ export async function callDaemon<Name extends CallName>(
 }
 
 /**
- * Connects to the socket at `path`, which has been found to be its owner's (control-path.ts).
- * @throws NoAnswerError where another user's process listens there: the name was changed to lead to it.
+ * Connects to the socket at `path`, which belongs to the mount's owner (control-path.ts).
+ * @throws NoAnswerError if another user's process listens there, because the name was replaced.
  */
 export async function connectTo(path: string, signal: AbortSignal): Promise<Socket> {
   const owner = await lstat(path).then(
@@ -307,5 +307,5 @@ function noAnswer(error: unknown, timeoutMs: number): NoAnswerError {
     return new NoAnswerError('silent', `the daemon has not answered within ${timeoutMs / 1000} s`, {
       cause: error,
     })
-  return new NoAnswerError('gone', 'the daemon is gone', { cause: error })
+  return new NoAnswerError('gone', 'the daemon is dead', { cause: error })
 }

@@ -16,11 +16,11 @@ import type { Operations } from '../../core/file-system/operations.ts'
 import { serveOperations } from './operations-session.ts'
 import { serveTransaction, type TransactionHandler } from './transaction-session.ts'
 
-/** How long a client may take to say what it wants. */
+/** Maximum time for a client to send its request. */
 const REQUEST_TIMEOUT_MS = 10_000
 const CLOSE_TIMEOUT_MS = 2000
 
-/** What the daemon does for each call. A rejection's message is the client's answer. */
+/** The daemon's implementation of each call. A rejection's message is sent to the client. */
 export type CallHandlers = {
   readonly [Name in CallName]: (
     parameters: ControlCalls[Name]['parameters'],
@@ -36,7 +36,7 @@ export class ControlServer {
     this.#path = path
   }
 
-  /** Listens at `path` with mode 0600; what a dead daemon left there is removed. */
+  /** Listens at `path` with mode 0600; removes a dead daemon's socket. */
   static async listen(
     path: string,
     handlers: CallHandlers,
@@ -55,7 +55,7 @@ export class ControlServer {
     return new ControlServer(server, path)
   }
 
-  /** Accepts no more calls, removes the socket, and waits for answers under way to be sent, for a bounded time. */
+  /** Stops accepting calls, removes the socket, and waits a bounded time for pending answers to be sent. */
   async close(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
     await rm(this.#path, { force: true })
@@ -71,7 +71,7 @@ export interface ControlSessions {
 }
 
 interface Serving {
-  /** The mount's. */
+  /** The mount's device. */
   readonly device: string | undefined
   readonly handlers: CallHandlers
   readonly log: Logger
@@ -114,7 +114,7 @@ function beginOperations(socket: Socket, operations: () => Operations, log: Logg
   }
 }
 
-/** A caller that was led to this socket by a link, or that knows a device whose number has been given away. */
+/** The error for a caller that was misled by a link, or by a reused device number. */
 const anotherMount = (device: string | undefined): CodedError =>
   new CodedError(`the call is meant for another mount than ${device ?? 'this one'}`, { code: 'not-mounted' })
 
@@ -133,9 +133,12 @@ async function answer(request: unknown, handlers: CallHandlers, log: Logger): Pr
     if (typeof call !== 'string' || !Object.hasOwn(handlers, call))
       return {
         error: sentError(
-          new CodedError(`this daemon knows no call ${JSON.stringify(call)}: it is of another version`, {
-            code: 'daemon-version',
-          }),
+          new CodedError(
+            `this daemon does not support the call ${JSON.stringify(call)}: it is another version`,
+            {
+              code: 'daemon-version',
+            },
+          ),
         ),
       }
     const handler = handlers[call as CallName] as (parameters: unknown) => Promise<unknown>

@@ -1,4 +1,4 @@
-/** The calls that change the present by means of the past. */
+/** The calls that change the present using the past. */
 import { parseTid, formatTid } from '../../store/ids.ts'
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
 import type { CallHandlers } from './control-server.ts'
@@ -7,7 +7,7 @@ import type { HistoryOperations, ServedFileSystem } from '../../core/file-system
 export type HistoryCallName = 'tag' | 'untag' | 'undo' | 'restore' | 'clone'
 type HistoryCalls = Pick<CallHandlers, HistoryCallName>
 
-/** @param canForget whether the driver can make the kernel forget what it remembers. */
+/** @param canForget whether the driver can invalidate the kernel's caches. */
 export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): HistoryCalls {
   const history = (): HistoryOperations => historyOf(fileSystem)
   return {
@@ -22,7 +22,8 @@ export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): 
     undo: async ({ tid }) => {
       assertForgetting(canForget)
       const undone = parseTid(tid)
-      if (undone === undefined) throw new StoreError(`${tid} is no transaction: it has 16 hex digits`)
+      if (undone === undefined)
+        throw new StoreError(`${tid} is not a transaction id: these have 16 hex digits`)
       return { tid: formatTid(await history().undo(undone)) }
     },
     restore: async ({ path, at, to, force }) => {
@@ -37,14 +38,14 @@ export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): 
 
 /** @throws ReadOnlyError */
 export function historyOf({ history }: ServedFileSystem): HistoryOperations {
-  if (history === undefined) throw new ReadOnlyError('this mount is only read: nothing in it can be changed')
+  if (history === undefined) throw new ReadOnlyError('this mount is read-only')
   return history
 }
 
-/** @throws StoreError if the kernel would go on showing what is no longer so. */
+/** @throws StoreError if the kernel would keep showing outdated content. */
 export function assertForgetting(canForget: boolean): void {
   if (!canForget)
-    throw new StoreError('the fuse-native driver cannot tell the kernel to forget what it has cached', {
+    throw new StoreError("the fuse-native driver cannot invalidate the kernel's caches", {
       code: 'driver-limit',
     })
 }

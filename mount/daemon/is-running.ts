@@ -1,9 +1,9 @@
-/** Whether a process still runs. A zombie does not. */
+/** Whether a process is running. A zombie is not. */
 import { readFileSync } from 'node:fs'
 
 export function isRunning(pid: number): boolean {
   try {
-    // PID (NAME) STATE ...; the name may hold anything, a bracket too. Source: proc_pid_stat(5).
+    // PID (NAME) STATE ...; the name may contain anything, including brackets. Source: proc_pid_stat(5).
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
     const state = stat.slice(stat.lastIndexOf(')') + 2)[0]
     return state !== 'Z' && state !== 'X'

@@ -1,10 +1,10 @@
 /**
- * Packs of a mounted database: on request, and gently in the background when enough room can be expected to come
- * back. One at a time; a requested pack ends one in the background and takes its place.
+ * Packs a mounted database: on request, and at low intensity in the background if that is expected to free enough space.
+ * One at a time; a requested pack ends a background pack and takes its place.
  *
- * What a pack to moment H would free is known without a scan: what was written since the last pack's moment P,
- * less the growth of what the files take. Both are sums that every transaction has stored. What comes back when a moment
- * is released that the last pack had to keep is not known: that is worth a pack, but not soon after another one.
+ * The space that a pack to moment H would free is estimated without a scan: the bytes written since the last pack's moment
+ * P, less the growth of the files. Both are totals that every transaction stores. The space freed when a moment that the last
+ * pack had to keep is released is unknown: that is worth a pack, but not soon after another one.
  */
 import { sentError } from './control-protocol.ts'
 import type { Logger } from 'pino'
@@ -18,24 +18,24 @@ import type { Tid } from '../../store/ids.ts'
 import type { WritableStore } from '../../store/store.ts'
 import type { PackStatus } from './control-protocol.ts'
 
-/** Checks for something to pack within the time that history is kept. */
+/** Number of checks within the time that history is kept. */
 const CHECKS_PER_HISTORY = 50
 const CHECK_MIN_MS = 1000
 const CHECK_MAX_MS = 600_000
-/** Delay of the next check after a failure, as a multiple. */
+/** Factor of the delay of the next check after a failure. */
 const FAILED_FACTOR = 10
-/** A moment that only the kernel's caches still refer to is released after this time without a request. */
+/** Idle time after which a moment is released to which only the kernel's caches refer. */
 const IDLE_MS = 60_000
-/** Least time between packs for released moments; at most the time that history is kept. */
+/** Minimum time between packs for released moments, limited by the time that history is kept. */
 const RELEASED_MAX_MS = 3_600_000
-/** What must be expected to come back, in bytes and as a part of the database: well below a tenth. */
+/** Minimum space that a pack must be expected to free, in bytes and as a fraction of the database. */
 const WORTH_MIN_BYTES = 4 << 20
 const WORTH_PART = 0.05
-/** The part of the database that may stay free for what is written next. */
+/** The fraction of the database that may stay free for the next writes. */
 const SPARE_PART = 0.02
-/** What a revision takes in the index, approximately. */
+/** Approximate size of a revision in the index. */
 const REVISION_BYTES = 250
-/** The rest of a pack in the background (`PackOptions.rest`), by the part of the database that it is expected to free. */
+/** `PackOptions.rest` of a background pack, by the fraction of the database that it is expected to free. */
 const RESTS: readonly (readonly [part: number, rest: number])[] = [
   [0.1, 4],
   [0.25, 2],
@@ -67,7 +67,7 @@ export class MountPacker {
   readonly #log: Logger
   #retention: Retention
   #running: Running | undefined
-  /** When the last pack in the background ended, by performance.now(). */
+  /** When the last background pack ended, as performance.now(). */
   #packedMs = Number.NEGATIVE_INFINITY
   #status: PackStatus = { state: 'none' }
   #timer: NodeJS.Timeout | undefined
@@ -96,7 +96,7 @@ export class MountPacker {
     return new MountPacker({ store, packing, measuring, retaining, fileSystem, retention, log })
   }
 
-  /** How long history is kept. No other process changes it while this one has the database. */
+  /** How long history is kept. Only this process changes it while it has the database open. */
   get retention(): Retention {
     return this.#retention
   }
@@ -118,7 +118,7 @@ export class MountPacker {
     return this.#status
   }
 
-  /** Starts a requested pack. @throws StoreError if one is under way, or for a moment that does not exist. */
+  /** Starts a requested pack. @throws StoreError if one is running, or for a moment that does not exist. */
   async start(before?: string): Promise<void> {
     const from = before === undefined ? historyStart(this.#retention) : await momentNamed(this.#store, before)
     if (this.#running?.isBackground === false)
@@ -134,12 +134,12 @@ export class MountPacker {
     )
   }
 
-  /** Ends a requested pack; what it has done stays. */
+  /** Ends a requested pack, without undoing its steps. */
   async cancel(): Promise<void> {
     if (this.#running?.isBackground === false) await this.#stop()
   }
 
-  /** Ends a pack under way; no other one starts. */
+  /** Ends a running pack; no other one starts. */
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#timer)
@@ -174,12 +174,12 @@ export class MountPacker {
       }
     } catch (error) {
       factor = FAILED_FACTOR
-      if (!this.#closed) this.#log.warn({ err: error }, 'a pack in the background failed: trying again later')
+      if (!this.#closed) this.#log.warn({ err: error }, 'a background pack failed and will be repeated later')
     }
     this.#schedule(factor)
   }
 
-  /** Approximately what the revisions take that a pack to `moment` would drop. */
+  /** Approximate size of the revisions that a pack to `moment` would drop. */
   async #expectedBytes(moment: Tid): Promise<number> {
     const { from: packed } = await this.#packing.kept()
     const lastTid = await this.#store.lastTid()
@@ -190,7 +190,7 @@ export class MountPacker {
     return storedBytes + revisions * REVISION_BYTES - growth
   }
 
-  /** Whether a moment that the last pack had to keep is not in use any more. */
+  /** Whether a moment that the last pack had to keep is no longer in use. */
   async #isReleased(): Promise<boolean> {
     if (performance.now() - this.#packedMs < Math.min(RELEASED_MAX_MS, this.#retention.keepMs)) return false
     const { earlier } = await this.#packing.kept()
@@ -204,7 +204,7 @@ export class MountPacker {
     return [...this.#fileSystem.openTids, ...(await taggedMoments(this.#store))]
   }
 
-  /** The bytes that files took at a moment. */
+  /** The stored bytes of files at a moment. */
   async #storedBytes(at: Tid): Promise<number> {
     const superblock = await superblockAt(this.#store, at)
     return superblock === undefined ? 0 : (await superblock.usage()).bytes
@@ -233,7 +233,7 @@ export class MountPacker {
   }
 
   async #stop(): Promise<void> {
-    this.#running?.abort.abort(new StoreError('the pack was ended early: what it has done stays'))
+    this.#running?.abort.abort(new StoreError('the pack was ended early; its completed steps are kept'))
     await this.#running?.settled
   }
 }

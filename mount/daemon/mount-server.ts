@@ -1,16 +1,16 @@
 /**
  * One mount while it is served: a filesystem, a driver, and the control socket.
  *
- * It ends in one of three ways, and in each all is stored before the database is let go of:
+ * It ends in one of three ways, and in each everything is stored before the database is closed:
  *
- * 1. `stop`, for the `unmount` call: store, unmount, store what came in between, close. Where storing or
- *    unmounting fails, the mount stays and the caller learns why.
- * 2. `terminate`, for a signal: the same, but a mount that is in use is taken away from its users.
- * 3. Unmounted from outside: the driver is done; store and close. A failure has no caller to report to, so it is
- *    logged and tried again.
+ * 1. `stop`, for the `unmount` call: store, unmount, store changes made in between, close. If storing or unmounting
+ *    fails, the mount stays and the caller gets the error.
+ * 2. `terminate`, for a signal: the same, but a mount in use is detached.
+ * 3. Unmounted from outside: the driver has ended; store and close. A failure has no caller to report to, so it is
+ *    logged, and storing is retried.
  *
- * Where nothing can be stored any more (the writer's thread has died), the mount is served until one of these ends it. The
- * end then fails with what is lost, and so does the process.
+ * If nothing can be stored any more (the writer's thread has died), the mount is served until one of these ends it; then the
+ * end, and the process, fail with a report of what is lost.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -35,15 +35,15 @@ import { startDriver } from '../drivers/start-driver.ts'
 const CLOSE_RETRY_MS = 5000
 /** A removed database does not come back: the next look is for the log alone. */
 const GONE_RETRY_MS = 600_000
-/** How long a lazy unmount waits for the mount's users before it leaves them to themselves. */
+/** How long a lazy unmount waits for the mount's users. */
 const LAZY_WAIT_MS = 1000
-/** Maximum time for an unmounted mount to end; after it, another process or mount namespace still uses it. */
+/** Maximum time for an unmounted mount to end; if it has not ended then, another process or mount namespace still uses it. */
 const END_WAIT_MS = 5000
 
 export class MountServer {
   /**
-   * Resolves when all is stored and the database is let go of; the process may end then. Rejects with a StoreError that
-   * says what is lost, where nothing can be stored any more.
+   * Resolves when everything is stored and the database is closed; the process may end then. Rejects with a StoreError that
+   * says what is lost if nothing can be stored any more.
    */
   readonly ended: Promise<void>
   readonly #fileSystem: ServedFileSystem
@@ -80,11 +80,11 @@ export class MountServer {
     this.#connection = connection
     packer?.watch()
     this.ended = this.#untilEnded()
-    // It may have no listener; the reason of a rejection is logged.
+    // It may have no listener; a rejection is logged anyway.
     this.ended.catch(() => undefined)
   }
 
-  /** Mounts. When it rejects, nothing is mounted and the filesystem is closed. */
+  /** Mounts. If it rejects, nothing is mounted and the filesystem is closed. */
   static async start(opened: OpenedFileSystem, log: Logger): Promise<MountServer> {
     const { fileSystem, settings } = opened
     let server: MountServer
@@ -123,9 +123,9 @@ export class MountServer {
   }
 
   /**
-   * Stores and unmounts; resolves to the last tid. A mount that others keep (its users, when it is unmounted lazily;
-   * other mount namespaces, which have copies of it) is served on. @throws StoreError, MountError; then the mount stays, unless nothing can be
-   * stored any more.
+   * Stores and unmounts; resolves to the last tid. A mount that is still used (by its users, if it is unmounted lazily;
+   * by other mount namespaces, which have copies of it) is still served. @throws StoreError, MountError; then the mount stays,
+   * unless nothing can be stored any more.
    */
   async stop(lazy: boolean): Promise<Tid> {
     await this.sync().catch((error: unknown) => {
@@ -150,13 +150,13 @@ export class MountServer {
     return this.#lostChanges
   }
 
-  /** Stores and unmounts, in use or not. @throws StoreError where storing fails; then the mount stays. */
+  /** Stores and unmounts, even if it is in use. @throws StoreError if storing fails; then the mount stays. */
   async terminate(): Promise<Tid> {
     try {
       await this.stop(false)
     } catch (error) {
       if (!(error instanceof MountError)) throw error
-      this.#log.warn({ err: error }, 'the mount is taken away from its users')
+      this.#log.warn({ err: error }, 'the mount is in use: it is detached')
       await this.stop(true)
     }
     return await this.#closeFileSystem()
@@ -169,10 +169,10 @@ export class MountServer {
     } finally {
       await this.#control?.close()
     }
-    this.#log.info({ tid: formatTid(this.#lastTid) }, 'all is stored, the mount is gone')
+    this.#log.info({ tid: formatTid(this.#lastTid) }, 'everything is stored, the mount has ended')
   }
 
-  /** The last stored transaction that the server knows of. */
+  /** The last stored transaction known to the server. */
   get lastTid(): Tid {
     return this.#lastTid
   }
@@ -232,7 +232,7 @@ export class MountServer {
   #packerOrFail(): MountPacker {
     if (this.#packer !== undefined) return this.#packer
     throw new StoreError(
-      `${this.#settings.directory} is mounted read-only: pack, and set its history, where it is mounted for writing`,
+      `${this.#settings.directory} is mounted read-only: pack, and set the history, on a writable mount`,
     )
   }
 
@@ -242,7 +242,7 @@ export class MountServer {
     if (keep !== undefined && retention === undefined) throw new StoreError(`'${keep}' is not a retention`)
     if (retention !== undefined) {
       await packer.setRetention(retention)
-      this.#log.info({ history: keep }, 'how long history is kept was set')
+      this.#log.info({ history: keep }, 'the time that history is kept was set')
     }
     return { history: formatRetention(packer.retention) }
   }
@@ -274,7 +274,7 @@ export class MountServer {
     }
   }
 
-  /** Closes once, however many ask; tries until it succeeds. @throws StoreError that says what is lost. */
+  /** Closes once, for all callers; retries until it succeeds. @throws StoreError that says what is lost. */
   #closeFileSystem(): Promise<Tid> {
     this.#closing ??= this.#closeUntilStored()
     return this.#closing
@@ -315,8 +315,8 @@ export class MountServer {
   async #lost(cause: StoreError): Promise<StoreError> {
     const tid = await this.#fileSystem.lastTid()
     const lost = new StoreError(
-      `${this.#settings.directory} is unmounted, but what was changed after transaction ${formatTid(tid)} ` +
-        `(${new Date(timeFromTid(tid)).toISOString()}) is lost: ${cause.message}`,
+      `${this.#settings.directory} is unmounted, but changes after transaction ${formatTid(tid)} ` +
+        `(${new Date(timeFromTid(tid)).toISOString()}) are lost: ${cause.message}`,
       { cause },
     )
     this.#log.fatal({ err: lost }, 'changes are lost')

@@ -1,28 +1,28 @@
 import type { ShownOwnership } from '../../core/file-system/show-as.ts'
 import type { Retention } from '../../store/retention.ts'
 
-/** Everything that one mount is told: what the command's options become. Paths are absolute, and canonical. */
+/** All settings of one mount, made from the command's options. Paths are absolute and canonical. */
 export interface MountSettings {
   readonly database: string
   readonly directory: string
   readonly driver: DriverChoice
   readonly readOnly: boolean
-  /** The moment that is mounted, as a person wrote it; absent: the present. */
+  /** The moment to mount, in the notation of store/moments.ts; by default the present. */
   readonly at?: string
   readonly zblkFormat: ZblkFormat
   readonly cacheSizeBytes?: number
   readonly dirtySizeBytes?: number
   readonly commitIntervalMs?: number
-  /** Reads change no access times. */
+  /** Reads do not change access times. */
   readonly ignoresAccess?: boolean
-  /** How long history is kept from now on; recorded in the database. Absent: as recorded there. */
+  /** How long history is kept from now on, recorded in the database; by default as recorded there. */
   readonly history?: Retention
   readonly allowOther: boolean
   readonly suid: boolean
   readonly dev: boolean
   readonly noExec: boolean
   readonly nonEmpty: boolean
-  /** What the mount is listed by; absent: the database's path. */
+  /** The name shown in the list of mounts; by default the database's path. */
   readonly fsname?: string
   readonly shown: ShownOwnership
 }

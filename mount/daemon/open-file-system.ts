@@ -1,4 +1,4 @@
-/** Opens what is mounted: a store by what its file holds, and the filesystem in it. */
+/** Opens what is to be mounted: the store, whose kind depends on the file's content, and its filesystem. */
 import type { Logger } from 'pino'
 import { openStore } from '../../store/open-store.ts'
 import type { Connection, Pinning, Retaining } from '../../store/capabilities.ts'
@@ -9,14 +9,14 @@ import { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 
-/** How often a mount that only reads looks whether other moments are open in it. */
+/** How often a read-only mount checks whether it has opened other moments. */
 const PIN_INTERVAL_MS = 1000
 
 export interface OpenedFileSystem {
   readonly fileSystem: ServedFileSystem
-  /** The settings as they hold for this database: an external ZODB database is read-only. */
+  /** The settings in effect for this database: an external ZODB database is read-only. */
   readonly settings: MountSettings
-  /** Absent if nothing can be packed: an external ZODB database, or a read-only mount. */
+  /** Absent for an external ZODB database and for a read-only mount, which cannot be packed. */
   readonly packer?: MountPacker
   /** Absent for an external ZODB database. */
   readonly retaining?: Retaining | undefined
@@ -25,7 +25,7 @@ export interface OpenedFileSystem {
 }
 
 /**
- * Opens the filesystem in `settings.database`; makes a database where there is none, unless the mount is read-only.
+ * Opens the filesystem in `settings.database`; creates a database if there is none, unless the mount is read-only.
  * @throws CannotOpenError with cause and next step.
  */
 export async function openFileSystem(settings: MountSettings, log: Logger): Promise<OpenedFileSystem> {
@@ -60,7 +60,7 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
   }
 }
 
-/** Tells packs of the process that writes which moments are looked at here. */
+/** Announces the moments read here to packs of the writing process. */
 async function keepPinned(
   database: string,
   pinning: Pinning,
@@ -69,7 +69,7 @@ async function keepPinned(
 ): Promise<void> {
   let pinned = fileSystem.openTids
   if (!(await pinning.pin(pinned))) {
-    log.warn(`nothing can be written beside ${database}: what is looked at here may be packed away meanwhile`)
+    log.warn(`the directory of ${database} cannot be written: moments read here may be packed away meanwhile`)
     return
   }
   const timer = setInterval(() => {

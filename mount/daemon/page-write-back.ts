@@ -1,5 +1,5 @@
 /**
- * Has the kernel write back the dirty pages of a mount: syncfs(2) by a process of its own, as a thread of the daemon that
+ * Has the kernel write back the dirty pages of a mount: syncfs(2) in a separate process, as a thread of the daemon that
  * waits for the daemon's own answers could not be killed with it.
  */
 import { execFile } from 'node:child_process'
@@ -19,7 +19,7 @@ export function pageWriteBack(mountPoint: string, log: Logger): () => Promise<vo
       log.warn({ err: error }, 'dirty pages of mapped files could not be collected')
       throw error
     }
-    // Requests that were sent last are read by the driver before this goes on.
+    // Lets the driver read the last requests first.
     await nextTurn()
   }
 }

@@ -20,7 +20,7 @@ const getsockopt = koffi
 
 /** The user of the process that listens at (or connected to) a socket; undefined if the kernel does not say. */
 export function peerUid(socket: Socket): number | undefined {
-  // Node has no call for it, and keeps the descriptor in the handle.
+  // Node has no API for it, but its handle has the descriptor.
   const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: number } }
   if (handle?.fd === undefined || handle.fd < 0) return undefined
   const credentials = Buffer.alloc(UCRED_BYTES)

@@ -5,7 +5,7 @@ import { connectTo, NoAnswerError, requestTo, resultOf } from './control-protoco
 import type { TransactionEnd } from './transaction-session.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
-/** A commit that is under way ends before a transaction begins. */
+/** A running commit ends before a transaction begins. */
 const BEGIN_TIMEOUT_MS = 120_000
 
 export class RemoteTransaction {
@@ -39,7 +39,7 @@ export class RemoteTransaction {
     throw new NoAnswerError('gone', 'the daemon is gone')
   }
 
-  /** Resolves to the transaction's tid. @throws CodedError; then it was taken back. */
+  /** Resolves to the transaction's tid. @throws CodedError; then it was rolled back. */
   async commit(message?: string): Promise<string> {
     const { tid } = (await this.#end({ commit: message === undefined ? {} : { message } })) as { tid: string }
     return tid
@@ -58,7 +58,7 @@ export class RemoteTransaction {
     }
   }
 
-  /** @param timeoutMs absent: a commit may take as long as the disk does. */
+  /** @param timeoutMs absent for a commit, which may take as long as the disk needs. */
   async #call(request: string, timeoutMs?: number): Promise<unknown> {
     this.#socket.write(`${request}\n`)
     const late = timeoutMs === undefined ? undefined : setTimeout(() => this.#socket.destroy(), timeoutMs)

@@ -1,19 +1,19 @@
 /**
- * A transaction that a client delimits, over a control connection that stays open for as long as it lasts:
+ * A transaction that a client delimits, over a control connection that stays open until it ends:
  *
  *     -> {"call":"transaction","parameters":{}}
  *     <- {"result":{}}                               it has begun
  *     -> {"commit":{"message":"the upgrade"}}        or {"rollBack":{}}
  *     <- {"result":{"tid":"040a1b2c3d4e5f60"}}
  *
- * A client that dies, or closes the connection, has its transaction taken back.
+ * If the client dies or closes the connection, the transaction is rolled back.
  */
 import { sentError } from './control-protocol.ts'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { formatTid, type Tid } from '../../store/ids.ts'
 
-/** What a transaction is carried out by. */
+/** Carries out a transaction. */
 export interface TransactionHandler {
   begin(): Promise<void>
   commit(message?: string): Promise<Tid>
@@ -41,7 +41,7 @@ export async function serveTransaction(
         answer({ result: { tid: formatTid(await handler.commit(end.commit.message)) } })
       else {
         await handler.rollBack()
-        log.info('a transaction was taken back')
+        log.info('a transaction was rolled back')
         answer({ result: {} })
       }
     } catch (error) {
@@ -56,7 +56,7 @@ export async function serveTransaction(
   }
 }
 
-/** The next line, '' where the connection ends before. */
+/** The next line; '' if the connection ends first. */
 function nextLine(socket: Socket): Promise<string> {
   return new Promise(resolve => {
     let received = ''
@@ -69,7 +69,7 @@ function nextLine(socket: Socket): Promise<string> {
   })
 }
 
-/** undefined if it is nothing that ends a transaction well. */
+/** Undefined if it is not a valid end of a transaction. */
 function parseEnd(line: string): TransactionEnd | undefined {
   if (line === '') return undefined
   const value = JSON.parse(line) as TransactionEnd

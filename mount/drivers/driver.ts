@@ -1,8 +1,8 @@
 /**
  * A driver serves {@link Operations} to the kernel at a mount point. There are two: drivers/kernel and drivers/fuse-native.
  *
- * A driver mounts, passes requests on, and ends when the mount is gone, by its own unmount or another's. Nothing else
- * ends it, least of all an operation that fails.
+ * A driver mounts, passes requests on, and ends when the mount is gone, whoever unmounted it. Nothing else ends it, and in
+ * particular no failed operation.
  */
 import { CodedError, type CodedErrorOptions } from '../../store/errors.ts'
 import type { Logger } from 'pino'
@@ -18,9 +18,9 @@ export interface MountOptions {
   readonly readOnly?: boolean
   /** Users other than the mounting one may use the mount. */
   readonly allowOther?: boolean
-  /** Setuid and setgid programs on the mount run as their owners. */
+  /** Honour setuid and setgid programs on the mount. */
   readonly suid?: boolean
-  /** Device nodes on the mount work. */
+  /** Honour device nodes on the mount. */
   readonly dev?: boolean
   readonly noExec?: boolean
   /** Listed as noatime; the filesystem keeps the access times. */
@@ -46,7 +46,7 @@ export interface Driver {
   unmount(lazy?: boolean): Promise<void>
 }
 
-/** A mount or unmount that did not happen; the message names the cause and the next step. */
+/** A failed mount or unmount; the message names the cause and the next step. */
 export class MountError extends CodedError {
   override readonly name = 'MountError'
   constructor(message: string, options: CodedErrorOptions = {}) {

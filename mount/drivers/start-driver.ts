@@ -5,7 +5,7 @@ import type { DriverChoice } from '../daemon/mount-settings.ts'
 
 type DriverName = Exclude<DriverChoice, 'auto'>
 
-/** Each is loaded on demand: the packages that one driver needs may be missing where the other runs. */
+/** Loaded on demand, as the packages that one driver needs may be missing if only the other can run. */
 const LOADERS: Readonly<Record<DriverName, () => Promise<Mount>>> = {
   kernel: async () => (await import('./kernel/driver.ts')).mountKernel,
   'fuse-native': async () => (await import('./fuse-native/driver.ts')).mountFuseNative,
@@ -28,11 +28,11 @@ export async function startDriver(
   try {
     return await start('kernel')
   } catch (error) {
-    options.log.warn({ err: error }, 'the kernel driver does not start: trying fuse-native')
+    options.log.warn({ err: error }, 'the kernel driver did not start: trying fuse-native')
     try {
       return await start('fuse-native')
     } catch (second) {
-      options.log.warn({ err: second }, 'neither does fuse-native')
+      options.log.warn({ err: second }, 'fuse-native did not start either')
       throw error
     }
   }

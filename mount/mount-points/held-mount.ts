@@ -15,7 +15,7 @@ import { MountError } from '../drivers/driver.ts'
 import { systemCode } from '../../store/errors.ts'
 import { type MountedDirectory, mountTable } from './mount-table.ts'
 
-/** open(2)'s flag that Node does not name: a descriptor of the file itself, neither readable nor writable. */
+/** An open(2) flag missing in Node: a descriptor of the file itself, neither readable nor writable. */
 const O_PATH = 0o10_000_000
 
 export class HeldMount {
@@ -28,7 +28,7 @@ export class HeldMount {
     this.#name = name
   }
 
-  /** @throws MountError if its path leads to another mount now, or to none. */
+  /** @throws MountError if its path now leads to another mount, or to none. */
   static async open(mount: MountedDirectory): Promise<HeldMount> {
     const { mountPoint } = mount
     // `.` stands for the root directory itself.
@@ -52,7 +52,7 @@ export class HeldMount {
     }
   }
 
-  /** The directory that the mount stands in, as a path for this process and its children. */
+  /** The directory that contains the mount point, as a path for this process and its children. */
   get parentPath(): string {
     return `/proc/${process.pid}/fd/${this.#parent.fd}`
   }
@@ -92,7 +92,7 @@ async function assertIs(mount: MountedDirectory, fd: number): Promise<void> {
   const found = mountTable().find(each => each.id === id)
   if (found !== undefined && id === mount.id && found.device === mount.device) return
   const what = found?.mountPoint === mount.mountPoint ? `${found.type} mount` : 'directory'
-  throw new MountError(`${mount.mountPoint} leads to another ${what} by now: nothing was unmounted`, {
+  throw new MountError(`${mount.mountPoint} now leads to another ${what}: nothing was unmounted`, {
     code: 'not-mounted',
     path: mount.mountPoint,
   })

@@ -1,7 +1,7 @@
 /**
- * Where a path leads: into which mount of zblkfs, and to which place in its tree. The kernel's list of mounts says it,
- * with the root of each, so that bind mounts of a subdirectory are right. No mount of zblkfs is touched, because its
- * daemon may be stopped or dead: links are followed outside of these mounts only (see {@link followInside}).
+ * Resolves a path to a zblkfs mount and a path in its tree, from the kernel's list of mounts and the root of each, so that
+ * bind mounts of a subdirectory work. No zblkfs mount is accessed, because its daemon may be stopped or dead: only links
+ * outside these mounts are followed (see {@link followInside}).
  */
 import { lstatSync, readlinkSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
@@ -15,11 +15,11 @@ const LINKS_MAX = 40
 const FOLLOW_TIMEOUT_MS = 2000
 
 export interface Location {
-  /** Absolute; links outside of mounts of zblkfs are followed, but the last component is not if it is a link there. */
+  /** Absolute; links outside zblkfs mounts are followed, except for the last component. */
   readonly path: string
-  /** The mount of zblkfs that it lies in. */
+  /** The zblkfs mount that contains it. */
   readonly mount: MountedDirectory | undefined
-  /** Relative to the root of the filesystem that is mounted there; '' for the root, and outside. */
+  /** Relative to the root of the filesystem that is mounted there; '' for the root, and outside of mounts. */
   readonly inner: string
 }
 
@@ -52,19 +52,19 @@ export function locate(path: string): Location {
 }
 
 /**
- * The same with links inside the mount followed, the last component excepted. Only where the daemon answers: it is
- * asked for each component.
+ * Also follows links inside the mount, except for the last component. Requires a live daemon, which must answer for each
+ * component.
  */
 export async function followInside(location: Location): Promise<Location> {
   if (location.mount === undefined || location.path === location.mount.mountPoint) return location
   const parent = dirname(location.path)
   const late = sleep(FOLLOW_TIMEOUT_MS, undefined, { ref: false })
-  // What is gone by now, or was never there, has no links to follow.
+  // A missing path has no links to follow.
   const real = await Promise.race([realpath(parent).catch(() => undefined), late])
   return real === undefined || real === parent ? location : locate(join(real, basename(location.path)))
 }
 
-/** @throws MountError if it was removed, or is deeper than the kernel can say. */
+/** @throws MountError if it was removed, or its path is too long for the kernel. */
 function workingDirectory(): string {
   try {
     return process.cwd()
@@ -90,7 +90,7 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-/** The mount that a path lies in; of several at the same place, the uppermost. */
+/** The mount that contains a path; of several at the same place, the topmost. */
 function innermost(mounts: readonly MountedDirectory[], path: string): MountedDirectory | undefined {
   let found: MountedDirectory | undefined
   for (const mount of mounts) {
@@ -101,7 +101,7 @@ function innermost(mounts: readonly MountedDirectory[], path: string): MountedDi
   return found
 }
 
-/** The kernel's root field ends in this where the mounted directory was removed. */
+/** The kernel's root field ends in this if the mounted directory was removed. */
 const DELETED = '//deleted'
 
 function innerOf({ mountPoint, root }: MountedDirectory, path: string): string {

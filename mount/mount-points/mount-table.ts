@@ -1,22 +1,22 @@
-/** What is mounted, as the kernel lists it. Reading the list touches no mount, so a dead one cannot hang it. */
+/** The kernel's list of mounts. Reading it does not access any mount, so a dead one cannot block it. */
 import { readFileSync } from 'node:fs'
 
 /** A line of /proc/self/mountinfo. Source: proc_pid_mountinfo(5). */
 export interface MountedDirectory {
-  /** The kernel's number of this place of the mount; after an unmount another mount may get it. */
+  /** The kernel's id of this mount; it may be reused after an unmount. */
   readonly id: number
   readonly mountPoint: string
-  /** The directory of the filesystem that is mounted there: `/`, but for a bind mount of a subdirectory. */
+  /** The directory of the filesystem that is mounted there: `/`, except for a bind mount of a subdirectory. */
   readonly root: string
   /** Device number as `MAJOR:MINOR`, also the name of the mount's directory in /sys/class/bdi. */
   readonly device: string
   readonly type: string
   readonly source: string
-  /** The mount's and the filesystem's options; a FUSE mount's say `user_id=` of who mounted. */
+  /** The mount's and the filesystem's options; those of a FUSE mount include the mounting user as `user_id=`. */
   readonly options: readonly string[]
 }
 
-/** Every mount of this process's namespace, in the order they were made. */
+/** Every mount of this process's namespace, in the order of mounting. */
 export function mountTable(): readonly MountedDirectory[] {
   return readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
@@ -40,7 +40,7 @@ export function mountTable(): readonly MountedDirectory[] {
     })
 }
 
-/** What is mounted at a directory, given by its real path: the uppermost mount there. */
+/** The topmost mount at a directory, given by its real path. */
 export const mountedAt = (mountPoint: string): MountedDirectory | undefined =>
   mountTable().findLast(entry => entry.mountPoint === mountPoint)
 

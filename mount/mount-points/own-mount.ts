@@ -1,6 +1,6 @@
 /**
  * A mount that this process serves, to be unmounted. The kernel's numbers of the mount and of its device identify it: after
- * a lazy unmount it has left its place while its users still have it, and what is mounted there then is another mount.
+ * a lazy unmount it is detached from its directory while its users still have it, and another mount may be there.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MountError } from '../drivers/driver.ts'
@@ -27,7 +27,7 @@ export class OwnMount {
 
   /**
    * Unmounts; resolves when it is gone in every namespace.
-   * @throws MountError if it is in use or may not be unmounted, and, unless `lazy`, where it is out of the tree and
+   * @throws MountError if it is in use or may not be unmounted, and, unless `lazy`, if it is detached but
    *   still in use.
    */
   async unmount(lazy: boolean): Promise<void> {
@@ -41,7 +41,7 @@ export class OwnMount {
     const ended = this.#done.then(() => true)
     if (await Promise.race([ended, sleep(END_TIMEOUT_MS, false, { ref: false })])) return
     throw new MountError(
-      `${this.#mountPoint} was taken out of the tree, but is still in use: end what uses it`,
+      `${this.#mountPoint} was detached, but is still in use: end the processes that use it`,
     )
   }
 }

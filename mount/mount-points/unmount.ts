@@ -1,6 +1,6 @@
 /**
- * Unmounts with umount2(2) for root, and with fusermount3, which knows who may, for others. The mount is named by the kernel's
- * table of mounts and held while it is unmounted (held-mount.ts).
+ * Unmounts with umount2(2) for root, and with fusermount3, which checks permissions, for others. The mount comes from the
+ * kernel's table of mounts and is held while it is unmounted (held-mount.ts).
  */
 import { isRoot } from '../../core/process-owner.ts'
 import { systemCode } from '../../store/errors.ts'
@@ -17,20 +17,20 @@ const run = promisify(execFile)
 const USERS_SHOWN = 5
 
 /**
- * - `whole`: fails where the mount is in use;
- * - `lazy`: takes it out of the tree at once, in use or not;
- * - `force`: aborts its connection too, so that every process that waits for its server gets an error.
+ * - `whole`: fails if the mount is in use;
+ * - `lazy`: detaches it at once, even if it is in use;
+ * - `force`: also aborts its connection, so that every process that waits for its server gets an error.
  */
 export type Unmounting = 'whole' | 'lazy' | 'force'
 
 /**
- * Unmounts without asking anything of what is mounted.
- * @throws MountError if it is in use (by whom), may not be unmounted, or its path leads to another mount by now.
+ * Unmounts without accessing the mounted filesystem.
+ * @throws MountError if it is in use (names the processes), may not be unmounted, or its path now leads to another mount.
  */
 export async function unmount(mount: MountedDirectory, how: Unmounting): Promise<void> {
   const held = await HeldMount.open(mount)
   try {
-    // While the mount is held, its device number is no other connection's.
+    // While the mount is held, its device number cannot be reused by another connection.
     if (how === 'force') abortConnection(mount.device)
     await (isRoot() ? unmountAsRoot(held, mount, how) : unmountAsUser(held, mount, how))
   } finally {
@@ -78,7 +78,7 @@ async function unmountAsUser(
   throw new MountError(`${mountPoint} cannot be unmounted: ${text}`)
 }
 
-/** An ordinary user's replacement of umount2's FORCE, if fusectl is mounted. */
+/** Replaces umount2's FORCE for ordinary users, if fusectl is mounted. */
 function abortConnection(device: string): void {
   try {
     writeFileSync(`/sys/fs/fuse/connections/${device.split(':')[1]}/abort`, '1')

@@ -175,7 +175,7 @@ describe('is refused with a message and exit code 1', () => {
   })
 
   test('a directory that is missing, a file, or not empty', async () => {
-    expectFailure(await runZblkfs('mount', db, join(scratch, 'none')), 1, /does not exist: make it/)
+    expectFailure(await runZblkfs('mount', db, join(scratch, 'none')), 1, /does not exist: create it/)
     await writeFile(join(dir, 'file'), '')
     expectFailure(await runZblkfs('mount', db, join(dir, 'file')), 1, /is not a directory/)
     expectFailure(await runZblkfs('mount', db, dir), 1, /is not empty.*-o nonempty/)

@@ -7,7 +7,7 @@
  * reaches the database, and none is left after a crash. The table holds at most as many entries as files are open.
  *
  * The name is unique on a mount, so it is found even if the directories above it are renamed. A directory from which such
- * a file was unlinked cannot be removed until the file is closed: libfuse would have no path for the file any more.
+ * a file was unlinked cannot be removed until the file is closed: otherwise libfuse would have no path for the file.
  */
 import type { Ino } from '../../../core/file-system/operations.ts'
 import { splitPath } from './paths.ts'
@@ -46,7 +46,7 @@ export class HiddenFiles {
     return this.isEmpty ? undefined : this.#files.get(splitPath(path).last)?.ino
   }
 
-  /** Forgets a path; returns the inode that was hidden under it. */
+  /** Removes a path; returns the inode that was hidden under it. */
   take(path: string): Ino | undefined {
     const ino = this.get(path)
     if (ino !== undefined) this.#files.delete(splitPath(path).last)

@@ -3,7 +3,7 @@
  *
  * The kernel sends INTERRUPT for any signal to a waiting caller, a terminal's resize or a timer included. Programs do
  * not expect EINTR from a file, so the operation continues, unless its caller has been killed: then the result is
- * not used, and answering EINTR lets the process end at once instead of after a slow commit.
+ * not needed, and answering EINTR lets the process end at once instead of after a slow commit.
  */
 import { readFileSync } from 'node:fs'
 import { Opcode } from './abi/opcodes.ts'

@@ -59,7 +59,7 @@ export function deviceError(error: unknown): MountError {
   const code = systemCode(error)
   const message =
     code === 'EACCES'
-      ? "/dev/fuse may not be opened by this user: make it usable again with 'sudo chmod 666 /dev/fuse'"
+      ? "/dev/fuse may not be opened by this user: make it accessible with 'sudo chmod 666 /dev/fuse'"
       : `/dev/fuse cannot be opened (${String(code)}): load its module with 'sudo modprobe fuse'; in a container, ` +
         'start it with --device /dev/fuse'
   return new MountError(message, { cause: error })

@@ -89,12 +89,12 @@ function mountOptionsText(options: MountOptions): string {
 function refusal(mountPoint: string, stderr: string): MountError {
   if (stderr.includes('user_allow_other'))
     return new MountError(
-      "allow_other is refused: only root may use it unless the line 'user_allow_other' stands in /etc/fuse.conf",
+      "allow_other is refused: only root may use it unless /etc/fuse.conf has the line 'user_allow_other'",
     )
   if (/Operation not permitted/.test(stderr))
     return new MountError(
-      `${FUSERMOUNT} may not mount (${stderr}): it must be owned by root and setuid ('chmod u+s'), which the ` +
-        'package fuse3 sees to',
+      `${FUSERMOUNT} may not mount (${stderr}): it must be owned by root and setuid ('chmod u+s'), as the ` +
+        'package fuse3 installs it',
     )
   return new MountError(`${FUSERMOUNT} cannot mount ${mountPoint}: ${stderr}`)
 }

@@ -19,8 +19,7 @@ export function checkMountPoint(path: string, nonEmpty: boolean): string {
     throw new MountError(`${path} is already mounted (${mounted.source})`, { code: 'already-mounted', path })
   const stats = inspect(path, real)
   if (stats.isSymbolicLink()) return checkMountPoint(follow(path), nonEmpty)
-  if (!stats.isDirectory())
-    throw new MountError(`${path} is not a directory: give an empty directory to mount on`)
+  if (!stats.isDirectory()) throw new MountError(`${path} is not a directory: name an empty directory`)
   if (!nonEmpty && entriesIn(path, real) > 0)
     throw new MountError(`${path} is not empty`, { code: 'not-empty', path })
   return real
@@ -73,8 +72,8 @@ function entriesIn(path: string, real: string): number {
 function missing(path: string, error: unknown): MountError {
   const code = codeOf(error)
   return code === 'ENOENT'
-    ? new MountError(`${path} does not exist: make it with 'mkdir -p ${path}'`, { cause: error })
-    : new MountError(`${path} cannot be reached (${code}): check the permissions on the way to it`, {
+    ? new MountError(`${path} does not exist: create it with 'mkdir -p ${path}'`, { cause: error })
+    : new MountError(`${path} cannot be reached (${code}): check the permissions of its parent directories`, {
         cause: error,
       })
 }

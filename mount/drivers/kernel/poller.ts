@@ -1,7 +1,7 @@
 /**
  * Reads requests from /dev/fuse (non-blocking) as fast as they come, without blocking the event loop for long.
  *
- *     watching --readable--> polling --nothing came for SPIN_MS, or BUSY_MS are over--> watching
+ *     watching --readable--> polling --no request for SPIN_MS, or BUSY_MS are over--> watching
  *                            polling --all messages are held--> paused --one is given back--> watching
  *                            polling --the device is gone--> ended
  *
@@ -9,9 +9,9 @@
  * - **polling**: requests are read and dispatched. Between two reads microtasks run, so operations that wait for no I/O
  *   answer at once. When there is no request, polling continues for {@link SPIN_MS}: a caller that has its answer
  *   usually sends the next request within microseconds, and waking up costs more than polling. If another process took the
- *   processor meanwhile, polling takes it from the callers: there is no spinning for {@link REST_MS} then. The time
+ *   processor meanwhile, polling competes with the callers: then there is no spinning for {@link REST_MS}. The time
  *   between two reads shows it, while no operation is running. Polling ends after {@link BUSY_MS}, so that timers, the
- *   store's worker and the control socket have their turn under any load.
+ *   store's worker and the control socket are served under any load.
  * - **paused**: nothing is read while writes hold all {@link MESSAGES_MAX} messages.
  */
 import { constants } from 'node:os'

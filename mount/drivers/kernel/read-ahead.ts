@@ -13,6 +13,6 @@ export function raiseReadAhead(mountPoint: string, kib: number, log: Logger): vo
   try {
     writeFileSync(`/sys/class/bdi/${device}/read_ahead_kb`, String(kib))
   } catch (error) {
-    log.debug({ err: error, device }, 'the read-ahead stays as it is')
+    log.debug({ err: error, device }, 'the read-ahead was not changed')
   }
 }

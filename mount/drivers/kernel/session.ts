@@ -152,7 +152,7 @@ export class Session implements SessionRequests {
       this.#replies.error(request, EPROTO)
       const version = `${init.major}.${init.minor}`
       return this.#start.reject(
-        new Error(`the kernel speaks FUSE ${version}, and 7.${PROTOCOL_MINOR_MIN} (Linux 5.4) is needed`),
+        new Error(`the kernel speaks FUSE ${version}, but 7.${PROTOCOL_MINOR_MIN} (Linux 5.4) is required`),
       )
     }
     const setxattrBytes = (agreement.flags & InitFlag.SETXATTR_EXT) === 0n ? 8 : 16

@@ -55,7 +55,7 @@ test('zblkfs umount unmounts, says since when changes are lost, and fails', asyn
   const { exitCode, stderr } = await runZblkfs('umount', dir)
   expect(exitCode).toBe(1)
   expect(stderr).toMatch(
-    /is unmounted, but what was changed after transaction [0-9a-f]{16} \(.+Z\) is lost: the writer of .+ has ended/,
+    /is unmounted, but changes after transaction [0-9a-f]{16} \(.+Z\) are lost: the writer of .+ has ended/,
   )
   expect((await exited)[0]).toBe(1)
   expect(await whatIsThere()).toEqual(['stored'])

@@ -92,7 +92,9 @@ describe('mount points that are refused', () => {
   const refused = (mountPoint: string) => ServedMount.start({ mountPoint })
 
   test('a missing one', async () => {
-    await expect(refused(join(directory, 'none'))).rejects.toThrow(/none does not exist: make it with 'mkdir/)
+    await expect(refused(join(directory, 'none'))).rejects.toThrow(
+      /none does not exist: create it with 'mkdir/,
+    )
     await expect(refused(join(directory, 'none/deep'))).rejects.toThrow(/deep does not exist/)
   })
 
@@ -136,7 +138,7 @@ describe('an ordinary user', () => {
 
   test('gets an error that names user_allow_other', async () => {
     await expect(ServedMount.start({ uid: NOBODY, allowOther: true })).rejects.toThrow(
-      /'user_allow_other' stands in \/etc\/fuse.conf/,
+      /unless \/etc\/fuse.conf has the line 'user_allow_other'/,
     )
   })
 
