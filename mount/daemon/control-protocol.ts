@@ -216,9 +216,7 @@ export function resultOf(line: string, call: CallName | 'transaction' | 'operati
   if (isObject(response) && isWireError(response['error'])) throw receivedError(response['error'])
   const result = isObject(response) ? response['result'] : undefined
   if (hasShape(result, call === 'transaction' || call === 'operations' ? {} : RESULTS[call])) return result
-  throw new CallFailedError(
-    "the process at the mount's control socket does not answer like a zblkfs daemon",
-  )
+  throw new CallFailedError("the process at the mount's control socket does not answer like a zblkfs daemon")
 }
 
 function parseAnswer(line: string): unknown {
@@ -243,7 +241,7 @@ export async function callDaemon<Name extends CallName>(
   parameters: Parameters<Name>,
   timeoutMs: number,
 ): Promise<Result<Name>> {
-  let failure = new NoAnswerError('gone', 'the daemon is dead')
+  let failure = new NoAnswerError('gone', 'the daemon is gone')
   for (const path of paths) {
     try {
       const line = await exchange(path, requestTo(path, call, parameters), timeoutMs)
@@ -307,5 +305,5 @@ function noAnswer(error: unknown, timeoutMs: number): NoAnswerError {
     return new NoAnswerError('silent', `the daemon has not answered within ${timeoutMs / 1000} s`, {
       cause: error,
     })
-  return new NoAnswerError('gone', 'the daemon is dead', { cause: error })
+  return new NoAnswerError('gone', 'the daemon is gone', { cause: error })
 }
