@@ -21,6 +21,8 @@
  * | #hasPrepared          | a prepare, with the gate exclusive; then the running commit             |
  * | #failure, #conflict   | the running commit; a rollback, with the gate exclusive                 |
  * | #isPaused             | transaction.ts, with the gate exclusive                                 |
+ * | #exclusive            | {@link Committer.exclusively}                                           |
+ * | #dropped              | a prepare, with the gate exclusive; emptied by the running commit       |
  * | #running, #queued     | the scheduler below; #running moves with the gate exclusive             |
  * | #timer                | every change; stopped by each commit                                    |
  */
