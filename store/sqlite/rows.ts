@@ -142,8 +142,12 @@ export function totalsOf(cells: readonly [...TotalsCells, ...unknown[]]): Totals
 }
 
 /** The inverse of {@link totalsOf}. */
-export const cellsOf = ({ storedBytes, objects, all, past }: Totals): TotalsCells => [
-  storedBytes,
+export const cellsOf = (totals: Totals): TotalsCells => [totals.storedBytes, ...droppedCells(totals)]
+
+/** A row of `dropped`: the totals of what packs have dropped, without the bytes added. */
+export type DroppedCells = TotalsCells extends [number, ...infer Rest] ? Rest : never
+
+export const droppedCells = ({ objects, all, past }: Omit<Totals, 'storedBytes'>): DroppedCells => [
   objects,
   all.revisions,
   all.rowBytes,

@@ -8,7 +8,7 @@ import { UNIT_BYTES } from '../indexed/frame.ts'
 import type { EntryKey, IndexEnd, IndexScan, IndexSpace, PackedTransaction } from '../indexed/index-scan.ts'
 import { keptOf, minus, NO_SUMS, NO_TOTALS, type Totals } from './totals.ts'
 import { UNFINISHED } from './parts.ts'
-import { asReals, selectTotals, totalsOf, type TotalsCells } from './rows.ts'
+import { type DroppedCells, asReals, selectTotals, totalsOf, type TotalsCells } from './rows.ts'
 
 type EntryRow = [
   oid: number,
@@ -145,17 +145,6 @@ export class SqliteIndexScan implements IndexScan {
     return { totalBytes: pragma('page_count') * pageBytes, freeBytes: pragma('freelist_count') * pageBytes }
   }
 }
-
-/** The row of `dropped`. */
-type DroppedCells = [
-  objects: number,
-  revisions: number,
-  rowBytes: number,
-  bulkBytes: number,
-  pastRevisions: number,
-  pastRowBytes: number,
-  pastBulkBytes: number,
-]
 
 const selectDropped = (db: Database): Statement<[], DroppedCells> =>
   db

@@ -8,27 +8,43 @@ import { PackRun } from './pack-run.ts'
 import type { PackSource } from './pack-source.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 
-export interface PackedStore {
+/** A store, as what is recorded of a pack needs it. */
+export interface NotedStore {
   keptMoments(): Promise<KeptMoments>
   /** Runs a step (pack-writer.ts) after the commits that were queued before it. */
   packStep(step: PackStep): Promise<PackStepResult>
+}
+
+/** Records the kept moments as a note of the index; a subclass packs. */
+export abstract class NotedPacking implements Packing {
+  readonly #noted: NotedStore
+
+  constructor(store: NotedStore) {
+    this.#noted = store
+  }
+
+  kept(): Promise<KeptMoments> {
+    return this.#noted.keptMoments()
+  }
+
+  async keep(moments: KeptMoments): Promise<void> {
+    await this.#noted.packStep({ kind: 'note', name: KEPT_MOMENTS, value: formatKeptMoments(moments) })
+  }
+
+  abstract pack(work: PackWork): Promise<PackReport>
+}
+
+export interface PackedStore extends NotedStore {
   /** A reader over a connection of its own. */
   openSource(): PackSource
 }
 
-export class IndexedPacking implements Packing {
+export class IndexedPacking extends NotedPacking {
   readonly #store: PackedStore
 
   constructor(store: PackedStore) {
+    super(store)
     this.#store = store
-  }
-
-  kept(): Promise<KeptMoments> {
-    return this.#store.keptMoments()
-  }
-
-  async keep(moments: KeptMoments): Promise<void> {
-    await this.#store.packStep({ kind: 'note', name: KEPT_MOMENTS, value: formatKeptMoments(moments) })
   }
 
   async pack({ kept, marker, rest, spareBytes, onProgress, signal }: PackWork): Promise<PackReport> {

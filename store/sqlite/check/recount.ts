@@ -1,4 +1,5 @@
 /** Counts again what the sums (store/indexed/totals.ts) say without counting. */
+import { droppedCells } from '../rows.ts'
 import type { Database } from 'better-sqlite3'
 import type { RevisionSums, Sums } from '../../capabilities.ts'
 import { TID_MAX } from '../../ids.ts'
@@ -32,12 +33,6 @@ export function repairSums(db: Database): void {
   const past = minus(totals.past, kept.past)
   const objects = totals.objects - kept.objects
   db.prepare('INSERT OR REPLACE INTO dropped VALUES (1, ?, ?, ?, ?, ?, ?, ?)').run(
-    objects,
-    all.revisions,
-    all.rowBytes,
-    all.bulkBytes,
-    past.revisions,
-    past.rowBytes,
-    past.bulkBytes,
+    ...droppedCells({ objects, all, past }),
   )
 }

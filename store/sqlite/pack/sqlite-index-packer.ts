@@ -7,7 +7,7 @@ import { lastLogEnd } from '../log.ts'
 import { selectUsedSince } from '../sqlite-index-scan.ts'
 import { DropSums } from '../totals.ts'
 import { FINISHED } from '../parts.ts'
-import { selectNewestSize, type SizeCells } from '../rows.ts'
+import { droppedCells, selectNewestSize, type SizeCells } from '../rows.ts'
 import type { RevisionSums } from '../../capabilities.ts'
 import type { Checkpoints } from '../writer/checkpoints.ts'
 
@@ -63,15 +63,7 @@ export class SqliteIndexPacker implements IndexPacker {
       // The sums of a transaction are those of its kept revisions.
       for (const [tid, { objects, bytes }] of dropped) this.#discount.run(objects, bytes, tid)
       const { objects, all, past } = sums.sums
-      this.#addDropped.run(
-        objects,
-        all.revisions,
-        all.rowBytes,
-        all.bulkBytes,
-        past.revisions,
-        past.rowBytes,
-        past.bulkBytes,
-      )
+      this.#addDropped.run(...droppedCells({ objects, all, past }))
       return all.revisions
     })
   }

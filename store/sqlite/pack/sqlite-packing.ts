@@ -4,12 +4,10 @@
  */
 import { Worker } from 'node:worker_threads'
 import { siblingModule } from '../../sibling-module.ts'
-import type { Packing, PackReport, PackWork } from '../../capabilities.ts'
+import type { PackReport, PackWork } from '../../capabilities.ts'
 import { fromWire, StoreError, toWire } from '../../errors.ts'
-import type { KeptMoments } from '../../kept-moments.ts'
-import { formatKeptMoments, KEPT_MOMENTS } from '../../indexed/kept-moments-note.ts'
+import { NotedPacking, type NotedStore } from '../../indexed/pack/packing.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
-import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 
 const THREAD_FILE = siblingModule('pack-thread', import.meta.url)
 
@@ -17,25 +15,16 @@ const THREAD_FILE = siblingModule('pack-thread', import.meta.url)
 const THREAD_LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 16 }
 
 /** The store that is packed. */
-export interface PackedStore {
+export interface PackedStore extends NotedStore {
   readonly name: string
-  keptMoments(): Promise<KeptMoments>
-  packStep(step: PackStep): Promise<PackStepResult>
 }
 
-export class SqlitePacking implements Packing {
+export class SqlitePacking extends NotedPacking {
   readonly #store: PackedStore
 
   constructor(store: PackedStore) {
+    super(store)
     this.#store = store
-  }
-
-  kept(): Promise<KeptMoments> {
-    return this.#store.keptMoments()
-  }
-
-  async keep(moments: KeptMoments): Promise<void> {
-    await this.#store.packStep({ kind: 'note', name: KEPT_MOMENTS, value: formatKeptMoments(moments) })
   }
 
   async pack(work: PackWork): Promise<PackReport> {

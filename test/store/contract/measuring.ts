@@ -1,11 +1,10 @@
 /** `Measuring` (store/capabilities.ts) as tests. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Measuring } from '../../../store/capabilities.ts'
 import type { StoredRevision } from '../../../store/stored-revisions.ts'
 import { ROOT_OID, TID_NONE } from '../../../store/ids.ts'
 import { keptMoments } from '../../../store/kept-moments.ts'
-import type { WritableStore } from '../../../store/store.ts'
-import type { MakeDatabase, TestDatabase } from './opened-database.ts'
+import { OpenedDatabase, type MakeDatabase } from './opened-database.ts'
 import { counted } from './counted.ts'
 import { changeOf, commitChain, mark } from './graph.ts'
 
@@ -15,25 +14,12 @@ const LONG = 400_000
 
 export function measuringContract(name: string, make: MakeDatabase): void {
   describe(`${name}, measuring`, () => {
-    let database: TestDatabase
-    let store: WritableStore
-    beforeEach(async () => {
-      database = await make()
-      store = await database.open()
-    })
-    afterEach(async () => {
-      await store.close()
-      await database.remove()
-    })
-
-    const measuring = (): Measuring => {
-      if (store.capabilities.measuring === undefined) throw new TypeError('no measuring')
-      return store.capabilities.measuring
-    }
+    const opened = new OpenedDatabase(make)
+    const measuring = (): Measuring => opened.offered('measuring')
 
     test('what was added is told by range, what there is as a whole', async () => {
-      const { tid, oids } = await commitChain(store, 5, BYTES)
-      const last = await store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
+      const { tid, oids } = await commitChain(opened.store, 5, BYTES)
+      const last = await opened.store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
       expect(await measuring().added(tid, last)).toMatchObject({ revisions: 1 })
       expect((await measuring().added(TID_NONE, last)).revisions).toBe(7)
       expect((await measuring().added(TID_NONE, tid)).storedBytes).toBeGreaterThanOrEqual(5 * BYTES)
@@ -44,12 +30,12 @@ export function measuringContract(name: string, make: MakeDatabase): void {
     })
 
     test('sums are those of a count, after every commit, and what was replaced counts as past', async () => {
-      const { tid, oids } = await commitChain(store, 5, BYTES)
+      const { tid, oids } = await commitChain(opened.store, 5, BYTES)
       const [first = ROOT_OID, second = ROOT_OID] = oids
       expect(await measuring().sums()).toEqual(await counted(measuring()))
       expect(await measuring().sums()).toMatchObject({ objects: 6, past: { revisions: 0 } })
-      const again = await store.commit({ changes: [changeOf(first, tid, [], LONG)] })
-      const last = await store.commit({
+      const again = await opened.store.commit({ changes: [changeOf(first, tid, [], LONG)] })
+      const last = await opened.store.commit({
         changes: [changeOf(first, again, null), changeOf(second, tid, [], 7)],
       })
       const sums = await measuring().sums()
@@ -57,10 +43,10 @@ export function measuringContract(name: string, make: MakeDatabase): void {
       expect(sums).toMatchObject({ objects: 6, all: { revisions: 9 }, past: { revisions: 3 } })
       const { replacedBytes } = await measuring().added(tid, last)
       expect(replacedBytes).toBe(sums.past.rowBytes + sums.past.bulkBytes)
-      await expect(store.commit({ changes: [changeOf(second, tid, [], 9)] })).rejects.toThrow()
+      await expect(opened.store.commit({ changes: [changeOf(second, tid, [], 9)] })).rejects.toThrow()
       expect(await measuring().sums(), 'after a conflict').toEqual(sums)
-      await store.close()
-      store = await database.open()
+      await opened.store.close()
+      await opened.reopen()
       expect(await measuring().sums(), 'opened again').toEqual(sums)
     })
 
@@ -69,8 +55,8 @@ export function measuringContract(name: string, make: MakeDatabase): void {
     })
 
     test('what a pack would leave is less by what no moment sees and what is not reached', async () => {
-      const { tid, oids } = await commitChain(store, 5, BYTES)
-      const last = await store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
+      const { tid, oids } = await commitChain(opened.store, 5, BYTES)
+      const last = await opened.store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
       const left = await measuring().left(keptMoments(last, []), mark)
       expect(left.revisions).toBe(2)
       expect((await measuring().left(keptMoments(TID_NONE, []), mark)).revisions).toBe(7)
@@ -78,21 +64,21 @@ export function measuringContract(name: string, make: MakeDatabase): void {
     })
 
     test('bytes that revisions share are counted once', async () => {
-      const { tid, oids } = await commitChain(store, 1, LONG)
+      const { tid, oids } = await commitChain(opened.store, 1, LONG)
       const [oid = ROOT_OID] = oids
       const before = await measuring().all()
-      const { first } = await store.allocateOids(1)
+      const { first } = await opened.store.allocateOids(1)
       const body = { oid, tid, off: 0, len: LONG }
-      await store.commit({
+      await opened.store.commit({
         changes: [{ oid: first, base: TID_NONE, record: { head: new Uint8Array(), body } }],
       })
       expect((await measuring().all()).bytes - before.bytes).toBeLessThan(LONG / 2)
     })
 
     test('a reader gives the revisions of objects in order, and their records', async () => {
-      const { tid, oids } = await commitChain(store, 3)
+      const { tid, oids } = await commitChain(opened.store, 3)
       const [oid = ROOT_OID, second = ROOT_OID] = oids
-      const last = await store.commit({ changes: [changeOf(oid, tid, null)] })
+      const last = await opened.store.commit({ changes: [changeOf(oid, tid, null)] })
       const reader = measuring().reader()
       try {
         expect(await reader.totals()).toMatchObject({ lastTid: last })

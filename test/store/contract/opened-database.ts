@@ -1,3 +1,4 @@
+import type { Capabilities } from '../../../store/capabilities.ts'
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import type { RecordSource } from '../../../store/changes.ts'
 import type { Store, WritableStore } from '../../../store/store.ts'
@@ -37,6 +38,13 @@ export class OpenedDatabase {
 
   get store(): WritableStore {
     return this.#store!
+  }
+
+  /** A capability of the store. */
+  offered<Name extends keyof Capabilities>(name: Name): NonNullable<Capabilities[Name]> {
+    const found = this.store.capabilities[name]
+    if (found === undefined) throw new TypeError(`no ${name}`)
+    return found
   }
 
   /** Opens it for writing again; the store was closed. */

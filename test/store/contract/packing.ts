@@ -1,11 +1,11 @@
 /** `Packing` (store/capabilities.ts) as tests. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Packing, PackReport } from '../../../store/capabilities.ts'
 import { CorruptRecordError } from '../../../store/errors.ts'
 import { ROOT_OID, TID_MAX, type Tid } from '../../../store/ids.ts'
 import { ALL_MOMENTS, keptMoments, type KeptMoments } from '../../../store/kept-moments.ts'
 import type { WritableStore } from '../../../store/store.ts'
-import type { MakeDatabase, TestDatabase } from './opened-database.ts'
+import { OpenedDatabase, type MakeDatabase } from './opened-database.ts'
 import { counted } from './counted.ts'
 import { FAILING_MARKER, MARKED } from './failing-mark.ts'
 import { changeOf, commitChain, MARKER } from './graph.ts'
@@ -14,21 +14,8 @@ const BYTES = 20_000
 
 export function packingContract(name: string, make: MakeDatabase): void {
   describe(`${name}, packing`, () => {
-    let database: TestDatabase
-    let store: WritableStore
-    beforeEach(async () => {
-      database = await make()
-      store = await database.open()
-    })
-    afterEach(async () => {
-      await store.close()
-      await database.remove()
-    })
-
-    const packing = (): Packing => {
-      if (store.capabilities.packing === undefined) throw new TypeError('no packing')
-      return store.capabilities.packing
-    }
+    const opened = new OpenedDatabase(make)
+    const packing = (): Packing => opened.offered('packing')
     const pack = async (kept: KeptMoments, signal?: AbortSignal, marker = MARKER): Promise<PackReport> => {
       await packing().keep(kept)
       return await packing().pack({
@@ -41,71 +28,78 @@ export function packingContract(name: string, make: MakeDatabase): void {
       })
     }
     const tidsOf = async (oid: Parameters<WritableStore['revisions']>[0]): Promise<readonly Tid[]> =>
-      await store.revisions(oid)
+      await opened.store.revisions(oid)
 
     test('before the first pack every moment is kept; what is recorded outlives the process', async () => {
       expect(await packing().kept()).toEqual(ALL_MOMENTS)
-      const { tid } = await commitChain(store, 1)
+      const { tid } = await commitChain(opened.store, 1)
       await packing().keep(keptMoments(tid, []))
-      await store.close()
-      store = await database.open()
+      await opened.store.close()
+      await opened.reopen()
       expect(await packing().kept()).toEqual({ from: tid, earlier: [] })
-      expect(await store.isKept?.(tid)).toBe(true)
+      expect(await opened.store.isKept?.(tid)).toBe(true)
     })
 
     test('revisions that a kept moment sees stay, the others go', async () => {
-      const { tid: first, oids } = await commitChain(store, 1)
+      const { tid: first, oids } = await commitChain(opened.store, 1)
       const [oid = ROOT_OID] = oids
-      const second = await store.commit({ changes: [changeOf(oid, first, [])] })
-      const third = await store.commit({ changes: [changeOf(oid, second, [])] })
-      const fourth = await store.commit({ changes: [changeOf(oid, third, [])] })
+      const second = await opened.store.commit({ changes: [changeOf(oid, first, [])] })
+      const third = await opened.store.commit({ changes: [changeOf(oid, second, [])] })
+      const fourth = await opened.store.commit({ changes: [changeOf(oid, third, [])] })
       const report = await pack(keptMoments(fourth, [second]))
       expect(await tidsOf(oid)).toEqual([fourth, second])
       expect(report.revisionsDropped).toBe(2)
-      expect(await store.isKept?.(third)).toBe(false)
-      expect(await store.isKept?.(second)).toBe(true)
+      expect(await opened.store.isKept?.(third)).toBe(false)
+      expect(await opened.store.isKept?.(second)).toBe(true)
     })
 
     test('objects that are not marked go whole, and their room comes back', async () => {
-      const { tid, oids } = await commitChain(store, 10, BYTES)
+      const { tid, oids } = await commitChain(opened.store, 10, BYTES)
       const [first = ROOT_OID] = oids
-      const last = await store.commit({ changes: [changeOf(first, tid, [])] })
+      const last = await opened.store.commit({ changes: [changeOf(first, tid, [])] })
       const report = await pack(keptMoments(last, []))
       expect(report.objectsDropped).toBe(9)
       expect(report.bytesAfter).toBeLessThanOrEqual(report.bytesBefore)
       for (const oid of oids.slice(1)) expect(await tidsOf(oid)).toEqual([])
-      expect((await store.load([ROOT_OID, first], TID_MAX)).map(found => found?.tid)).toEqual([tid, last])
+      expect((await opened.store.load([ROOT_OID, first], TID_MAX)).map(found => found?.tid)).toEqual([
+        tid,
+        last,
+      ])
     })
 
     test('transactions of which nothing is left are forgotten, kept moments are not', async () => {
-      const { tid: first, oids } = await commitChain(store, 1)
+      const { tid: first, oids } = await commitChain(opened.store, 1)
       const [oid = ROOT_OID] = oids
-      const second = await store.commit({ changes: [changeOf(oid, first, [])] })
-      const third = await store.commit({ changes: [changeOf(oid, second, [])] })
+      const second = await opened.store.commit({ changes: [changeOf(oid, first, [])] })
+      const third = await opened.store.commit({ changes: [changeOf(oid, second, [])] })
       const report = await pack(keptMoments(third, []))
       const left: Tid[] = []
-      for await (const { tid } of store.transactions()) left.push(tid)
+      for await (const { tid } of opened.store.transactions()) left.push(tid)
       expect(left).toEqual([first, third])
       expect(report.transactionsForgotten).toBe(1)
     })
 
     test('a tombstone goes with what it buries', async () => {
-      const { tid, oids } = await commitChain(store, 1)
+      const { tid, oids } = await commitChain(opened.store, 1)
       const [oid = ROOT_OID] = oids
-      const last = await store.commit({ changes: [changeOf(oid, tid, null), changeOf(ROOT_OID, tid, [])] })
+      const last = await opened.store.commit({
+        changes: [changeOf(oid, tid, null), changeOf(ROOT_OID, tid, [])],
+      })
       await pack(keptMoments(last, []))
       expect(await tidsOf(oid)).toEqual([])
     })
 
     test('what was dropped is taken off the sums', async () => {
-      const { measuring } = store.capabilities
+      const { measuring } = opened.store.capabilities
       if (measuring === undefined) throw new TypeError('no measuring')
-      const { tid, oids } = await commitChain(store, 50, BYTES)
+      const { tid, oids } = await commitChain(opened.store, 50, BYTES)
       const [first = ROOT_OID, second = ROOT_OID, third = ROOT_OID, fourth = ROOT_OID] = oids
       let base = tid
       for (let count = 0; count < 40; count++)
-        base = await store.commit({ changes: [changeOf(first, base, [second], count * 500)] })
-      const removed = await store.commit({ changes: [changeOf(third, tid, []), changeOf(fourth, tid, null)] })
+        base = await opened.store.commit({ changes: [changeOf(first, base, [second], count * 500)] })
+      const removed = await opened.store.commit({
+        changes: [changeOf(third, tid, []), changeOf(fourth, tid, null)],
+      })
       await pack(keptMoments(tid, []))
       expect(await measuring.sums(), 'with nothing to drop').toEqual(await counted(measuring))
       await pack(keptMoments(removed, [tid]))
@@ -114,26 +108,26 @@ export function packingContract(name: string, make: MakeDatabase): void {
       const sums = await measuring.sums()
       expect(sums).toEqual(await counted(measuring))
       expect(sums).toMatchObject({ objects: 4, all: { revisions: 4 }, past: { revisions: 0 } })
-      await store.close()
-      store = await database.open()
-      expect(await store.capabilities.measuring?.sums()).toEqual(sums)
+      await opened.store.close()
+      await opened.reopen()
+      expect(await opened.store.capabilities.measuring?.sums()).toEqual(sums)
     })
 
     test('if history begins where the last pack has left it, nothing is marked', async () => {
       const repack = async (kept: KeptMoments): Promise<number> =>
         (await pack(kept, undefined, FAILING_MARKER)).revisionsDropped
-      const { tid: first, oids } = await commitChain(store, 3)
+      const { tid: first, oids } = await commitChain(opened.store, 3)
       const [oid = ROOT_OID] = oids
       expect(await repack(ALL_MOMENTS), 'before the first pack').toBe(0)
       await expect(repack(keptMoments(first, [])), 'a transaction later').rejects.toThrow(MARKED)
       await expect(repack(ALL_MOMENTS), 'after an interrupted one').rejects.toThrow(MARKED)
       await pack(keptMoments(first, []))
-      const second = await store.commit({ changes: [changeOf(oid, first, [])] })
+      const second = await opened.store.commit({ changes: [changeOf(oid, first, [])] })
       expect(await repack(keptMoments(first, [])), 'replaced later than kept').toBe(0)
       await expect(repack(keptMoments(second, [first]))).rejects.toThrow(MARKED)
       expect((await pack(keptMoments(second, [first]))).revisionsDropped).toBe(0)
-      await store.close()
-      store = await database.open()
+      await opened.store.close()
+      await opened.reopen()
       expect(await repack(keptMoments(second, [first])), 'opened again').toBe(0)
       await expect(repack(keptMoments(second, [])), 'a moment was released').rejects.toThrow(MARKED)
       expect((await pack(keptMoments(second, []))).revisionsDropped).toBe(3)
@@ -141,14 +135,14 @@ export function packingContract(name: string, make: MakeDatabase): void {
     })
 
     test('commits go on meanwhile, and what they write stays', async () => {
-      const { tid, oids } = await commitChain(store, 200, BYTES)
+      const { tid, oids } = await commitChain(opened.store, 200, BYTES)
       const [first = ROOT_OID, second = ROOT_OID] = oids
-      const cut = await store.commit({ changes: [changeOf(second, tid, [])] })
+      const cut = await opened.store.commit({ changes: [changeOf(second, tid, [])] })
       const packed = pack(keptMoments(cut, []))
       const written: Tid[] = []
       let base = tid
       for (let count = 0; count < 5; count++) {
-        base = await store.commit({ changes: [changeOf(first, base, [second], BYTES)] })
+        base = await opened.store.commit({ changes: [changeOf(first, base, [second], BYTES)] })
         written.push(base)
       }
       await packed
@@ -156,9 +150,9 @@ export function packingContract(name: string, make: MakeDatabase): void {
     })
 
     test('a record that cannot be marked ends the pack before anything is dropped', async () => {
-      const { tid, oids } = await commitChain(store, 2)
+      const { tid, oids } = await commitChain(opened.store, 2)
       const [oid = ROOT_OID] = oids
-      const base = await store.commit({
+      const base = await opened.store.commit({
         changes: [{ oid, base: tid, record: { head: Uint8Array.of(1, 2, 3) } }],
       })
       await expect(pack(keptMoments(base, []))).rejects.toThrow()
@@ -166,7 +160,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
     })
 
     test('a signal ends it with its reason', async () => {
-      const { tid } = await commitChain(store, 3)
+      const { tid } = await commitChain(opened.store, 3)
       const reason = new CorruptRecordError(ROOT_OID, tid, 'enough')
       await expect(pack(keptMoments(tid, []), AbortSignal.abort(reason))).rejects.toBe(reason)
     })
