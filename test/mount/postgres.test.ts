@@ -1,0 +1,180 @@
+/** A mount of a database on a PostgreSQL server: what it keeps, and what it does when the server or its session is gone. */
+import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test, vi } from 'vitest'
+import type { MountStatus } from '../../mount/daemon/control-protocol.ts'
+import { withMount, type TestMount } from '../tools/mounted.ts'
+import { hasPostgres, makePostgresDatabase, PostgresServer } from '../tools/postgres-server.ts'
+import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
+
+const SOON = { timeout: 60_000, interval: 100 }
+
+function storeSynced(path: string, content: Uint8Array | string): void {
+  const fd = openSync(path, 'w')
+  try {
+    if (typeof content === 'string') writeSync(fd, content)
+    else writeSync(fd, content)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+async function statusOf(dir: string): Promise<MountStatus | undefined> {
+  const { stdout } = await runZblkfs('status', '--json')
+  return (JSON.parse(stdout) as MountStatus[]).find(({ directory }) => directory === dir)
+}
+
+async function succeed(...parameters: readonly string[]): Promise<string> {
+  const { exitCode, stdout, stderr } = await runZblkfs(...parameters)
+  expect(stderr).toBe('')
+  expect(exitCode).toBe(0)
+  return stdout
+}
+
+const bytes = (length: number, seed: number): Buffer =>
+  Buffer.from(Uint8Array.from({ length }, (_, index) => (index * seed + (index >> 8)) & 255))
+
+describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
+  const withServer = async (
+    body: (mount: TestMount, server: PostgresServer) => Promise<void>,
+  ): Promise<void> => {
+    const server = await PostgresServer.make()
+    try {
+      const { url } = await server.makeDatabase()
+      await withMount({ driver: 'kernel', db: url }, async mount => await body(mount, server))
+    } finally {
+      await server.remove()
+    }
+  }
+
+  test('files, history and every command', async () => {
+    const database = await makePostgresDatabase()
+    try {
+      await withMount({ driver: 'kernel', db: database.url }, async mount => {
+        const { dir, db, scratch } = mount
+        const big = bytes(9_000_001, 7)
+        storeSynced(join(dir, 'big'), big)
+        await mkdir(join(dir, 'directory'))
+        await writeFile(join(dir, 'directory', 'small'), 'first')
+        await succeed('sync', '-m', 'the first', dir)
+        await succeed('tag', '--db', dir, 'before')
+        await rename(join(dir, 'directory', 'small'), join(dir, 'moved'))
+        storeSynced(join(dir, 'moved'), 'second')
+        await rm(join(dir, 'big'))
+        await succeed('sync', dir)
+        expect(await readFile(join(dir, '@before/directory/small'), 'utf8')).toBe('first')
+        expect(readFileSync(join(dir, '@before/big')).equals(big)).toBe(true)
+        expect(await succeed('log', db)).toContain('the first')
+        expect(await succeed('diff', '--db', db, 'before', 'now')).toContain('moved')
+        await succeed('restore', '--at', 'before', join(dir, 'big'))
+        await succeed('clone', join(dir, 'big'), join(dir, 'copy'))
+        expect(readFileSync(join(dir, 'copy')).equals(big)).toBe(true)
+        await succeed('pack', dir, '--keep', '0')
+        expect(readFileSync(join(dir, '@before/big')).equals(big)).toBe(true)
+        expect(await succeed('df', db)).toContain('the present state')
+        expect((await statusOf(dir))?.connection).toEqual({ state: 'connected' })
+        await mount.remount()
+        expect(await readFile(join(dir, 'moved'), 'utf8')).toBe('second')
+        await mount.unmount()
+        expect(await succeed('fsck', '--data', db)).toContain('is clean')
+        const data = join(scratch, 'Data.fs')
+        expect(await succeed('export', db, data)).toContain('exported')
+        expect(await succeed('cat', db, 'moved')).toBe('second')
+      })
+    } finally {
+      await database.remove()
+    }
+  })
+
+  test('what was synced is there after the daemon is killed', async () => {
+    const database = await makePostgresDatabase()
+    try {
+      await withMount({ driver: 'kernel', db: database.url }, async mount => {
+        const { dir } = mount
+        for (let round = 0; round < 3; round++) {
+          const content = bytes(300_000 + round * 77_777, round + 3)
+          storeSynced(join(dir, `file${round}`), content)
+          await writeFile(join(dir, `unsynced${round}`), 'may be lost')
+          await mount.kill()
+          await mount.remount()
+          expect(readFileSync(join(dir, `file${round}`)).equals(content)).toBe(true)
+        }
+      })
+    } finally {
+      await database.remove()
+    }
+  })
+
+  test('a restart of the server is survived, and told', async () => {
+    await withServer(async ({ dir }, server) => {
+      storeSynced(join(dir, 'before'), 'before')
+      await server.stop('immediate')
+      await vi.waitFor(
+        async () => expect((await statusOf(dir))?.connection).toMatchObject({ state: 'reconnecting' }),
+        SOON,
+      )
+      const syncing = runProgram('sh', ['-c', `echo during > ${dir}/during && sync ${dir}/during`])
+      await server.start()
+      expect(await syncing).toMatchObject({ exitCode: 0 })
+      expect(await readFile(join(dir, 'before'), 'utf8')).toBe('before')
+      await vi.waitFor(
+        async () => expect((await statusOf(dir))?.connection).toEqual({ state: 'connected' }),
+        SOON,
+      )
+      storeSynced(join(dir, 'after'), 'after')
+      expect(await readFile(join(dir, '@now/during'), 'utf8')).toBe('during\n')
+    })
+  })
+
+  test('a writer whose session is ended by an administrator stores nothing any more, and says so', async () => {
+    await withServer(async (mount, server) => {
+      const { dir, db } = mount
+      storeSynced(join(dir, 'stored'), 'stored')
+      await server.execute(
+        `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND objid = 1`,
+        'postgres',
+      )
+      await vi.waitFor(
+        async () => expect((await statusOf(dir))?.connection).toMatchObject({ state: 'fenced' }),
+        SOON,
+      )
+      expect(() => storeSynced(join(dir, 'lost'), 'lost')).toThrow('EIO')
+      expect(await readFile(join(dir, 'stored'), 'utf8')).toBe('stored')
+      expect(await readFile(join(dir, 'lost'), 'utf8'), 'what is not stored can be read').toBe('lost')
+      expect((await runZblkfs('status')).stdout).toContain('CANNOT BE WRITTEN')
+      const { exitCode, stderr } = await runZblkfs('sync', dir)
+      expect(exitCode).toBe(1)
+      expect(stderr).toContain('an administrator ended its session')
+      expect(await succeed('log', db)).not.toContain('lost')
+      await mount.kill()
+      await mount.remount()
+      storeSynced(join(dir, 'again'), 'again')
+      expect(() => readFileSync(join(dir, 'lost'))).toThrow('ENOENT')
+    })
+  })
+
+  test('a second writer is refused, and names the first', async () => {
+    const database = await makePostgresDatabase()
+    try {
+      await withMount({ driver: 'kernel', db: database.url }, async ({ dir, db, scratch }) => {
+        const other = join(scratch, 'other')
+        await mkdir(other)
+        const { exitCode, stderr } = await runZblkfs('mount', db, other)
+        expect(exitCode).toBe(1)
+        expect(stderr).toContain(`mounted at ${dir}`)
+        expect(stderr).toContain('-o ro')
+      })
+    } finally {
+      await database.remove()
+    }
+  })
+
+  test('a password is never shown: a URL with one is refused with the reason', async () => {
+    const { exitCode, stderr } = await runZblkfs('log', 'postgres://user:secret@localhost/name')
+    expect(exitCode).toBe(1)
+    expect(stderr).toContain('.pgpass')
+    expect(stderr).not.toContain('secret')
+  })
+})
