@@ -5,7 +5,7 @@
  */
 import { inflate as inflateCallback, inflateSync } from 'node:zlib'
 import { promisify } from 'node:util'
-import { CorruptRecordError } from './errors.ts'
+import { CorruptRecordError, systemCode } from './errors.ts'
 import type { Oid, Tid } from './ids.ts'
 
 const inflate = promisify(inflateCallback)
@@ -34,7 +34,7 @@ export async function inflateRecord(stored: Uint8Array, oid: Oid, tid: Tid): Pro
   try {
     return stream.length <= MAX_SYNC_BYTES ? inflateSync(stream, options) : await inflate(stream, options)
   } catch (error) {
-    const isTooLong = error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE'
+    const isTooLong = systemCode(error) === 'ERR_BUFFER_TOO_LARGE'
     const reason = isTooLong
       ? `it is compressed and longer than ${MAX_INFLATED_BYTES} bytes`
       : 'its zlib stream cannot be inflated'

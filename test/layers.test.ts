@@ -21,6 +21,18 @@ const CONSTRUCTORS: Readonly<Record<string, string>> = {
   Name: 'core/file-system/operations.ts',
 }
 
+/** Errors without a code of errors.ts, and what becomes of each. */
+const UNCODED: Readonly<Record<string, string>> = {
+  CodedError: 'the base of the others',
+  BulkDamageError: 'a CorruptRecordError, where it is known whose bytes they are',
+  ConnectionLostError: 'tried again, or a StoreError',
+  ErrnoError: 'a POSIX number, which the kernel or a FileError gets',
+  FileError: 'has the code and number that errors of node:fs have',
+  FrameError: 'the connection of a socket is closed',
+  MalformedRequestError: 'the answer EINVAL to the kernel, and a line of the log',
+  PickleError: 'a CorruptRecordError, where it is known whose record it is',
+}
+
 const files = LAYERS.flatMap(layer =>
   readdirSync(join(ROOT, layer), { recursive: true, encoding: 'utf8' })
     .filter(name => name.endsWith('.ts'))
@@ -69,6 +81,15 @@ describe('branded ids', () => {
     const pattern = new RegExp(`\\bas ${brand}\\b`)
     const casting = [...textOf].filter(([, text]) => pattern.test(text)).map(([file]) => file)
     expect(casting).toEqual([home])
+  })
+})
+
+describe('errors', () => {
+  test('have a code and a kind, unless they stay within their layer', () => {
+    const classes = [...textOf].flatMap(([, text]) =>
+      [...text.matchAll(/class (\w+) extends (?:Type|Range)?Error\b/g)].map(([, name]) => name),
+    )
+    expect(new Set(classes)).toEqual(new Set(Object.keys(UNCODED)))
   })
 })
 

@@ -12,6 +12,7 @@
  *
  * The directory must have mode 0700 and belong to the user; otherwise neither side uses it.
  */
+import { CodedError } from '../../store/errors.ts'
 import { processOwner } from '../../core/process-owner.ts'
 import { lstat, mkdir, readdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
@@ -92,7 +93,7 @@ async function mayBeSocketOf(path: string, uid: number): Promise<boolean> {
 /** The device in a control socket's name; undefined for any other name. */
 export const deviceOf = (path: string): string | undefined => /^(\d+:\d+)\./.exec(basename(path))?.[1]
 
-/** Creates the directory for a socket, removes stale sockets of the device, and returns the path. @throws Error if none can be created. */
+/** Creates the directory for a socket, removes stale sockets of the device, and returns the path. @throws CodedError if none can be created. */
 export async function makeControlPath(device: string): Promise<string> {
   const { uid } = processOwner()
   for (const directory of directories(uid)) {
@@ -101,8 +102,9 @@ export async function makeControlPath(device: string): Promise<string> {
     for (const left of await socketsIn(directory, device)) await rm(left, { force: true })
     return join(directory, `${device}.${process.pid}.sock`)
   }
-  throw new Error(
+  throw new CodedError(
     `no directory for the control socket: create ${directories(uid).join(' or ')} with mode 0700, owned by you`,
+    { code: 'cannot-mount' },
   )
 }
 

@@ -6,6 +6,7 @@
  *
  * Only the end of the mount ends the session: a request that cannot be decoded gets EINVAL or ENOSYS and a log line.
  */
+import { MountError } from '../driver.ts'
 import { closeSync } from 'node:fs'
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
@@ -152,7 +153,9 @@ export class Session implements SessionRequests {
       this.#replies.error(request, EPROTO)
       const version = `${init.major}.${init.minor}`
       return this.#start.reject(
-        new Error(`the kernel speaks FUSE ${version}, but 7.${PROTOCOL_MINOR_MIN} (Linux 5.4) is required`),
+        new MountError(
+          `the kernel speaks FUSE ${version}, but 7.${PROTOCOL_MINOR_MIN} (Linux 5.4) is required`,
+        ),
       )
     }
     const setxattrBytes = (agreement.flags & InitFlag.SETXATTR_EXT) === 0n ? 8 : 16

@@ -11,7 +11,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { CannotOpenError } from '../../errors.ts'
+import { CannotOpenError, systemCode } from '../../errors.ts'
 import { heldPath, O_PATH } from '../../segment-files/held-path.ts'
 import { isInodeLocked, tryLockInode, tryShareInode, unlockInode } from './file-locks.ts'
 
@@ -75,7 +75,7 @@ export class DatabasePlace {
     try {
       found = openSync(this.held, O_PATH | constants.O_NOFOLLOW)
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+      if (systemCode(error) === 'ENOENT') return false
       throw error
     }
     try {

@@ -9,6 +9,7 @@
  * A pin counts only if it belongs to the database's owner, to root, or to the user who packs: otherwise any user who may
  * create files in the directory could keep history for ever.
  */
+import { systemCode } from '../../errors.ts'
 import {
   closeSync,
   constants,
@@ -70,7 +71,7 @@ function readPin(path: string, owner: number): readonly Tid[] {
     fd = openSideFile(path, constants.O_RDONLY)
   } catch (error) {
     // Not a valid pin, another user's, or just removed by its reader.
-    if (error instanceof SideFileError || (error instanceof Error && 'code' in error)) return []
+    if (error instanceof SideFileError || systemCode(error) !== undefined) return []
     throw error
   }
   try {

@@ -22,7 +22,7 @@ import {
   writeSync,
   type Stats,
 } from 'node:fs'
-import { CannotOpenError, LockedError } from '../../errors.ts'
+import { CannotOpenError, LockedError, systemCode } from '../../errors.ts'
 import { isTrusted, openSideFile, shown } from '../../segment-files/held-path.ts'
 import { DatabasePlace } from './database-place.ts'
 import { tryLock } from './file-locks.ts'
@@ -109,12 +109,7 @@ function openLockFile(place: DatabasePlace, path: string): number {
   } catch (error) {
     const found = lstatSync(path, { throwIfNoEntry: false })
     const isForeign = found !== undefined && found.uid !== process.geteuid?.()
-    if (
-      isForeign &&
-      error instanceof Error &&
-      'code' in error &&
-      (error.code === 'EACCES' || error.code === 'EPERM')
-    )
+    if (isForeign && ['EACCES', 'EPERM'].includes(systemCode(error) ?? ''))
       throw new LockedError(place.path, `${userName(found.uid)}, the owner of ${shown(path)}`)
     throw error
   }
