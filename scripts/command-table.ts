@@ -8,6 +8,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   status: async () => (await import('./commands/status.ts')).statusCommand(),
   sync: async () => (await import('./commands/sync.ts')).syncCommand(),
   log: async () => (await import('./commands/log.ts')).logCommand(),
+  watch: async () => (await import('./commands/watch.ts')).watchCommand(),
   diff: async () => (await import('./commands/diff.ts')).diffCommand(),
   ls: async () => (await import('./commands/ls.ts')).lsCommand(),
   cat: async () => (await import('./commands/cat.ts')).catCommand(),

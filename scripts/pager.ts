@@ -28,7 +28,8 @@ async function throughPager(write: (line: WriteLine) => Promise<void>): Promise<
   }
 }
 
-async function into(output: Writable, write: (line: WriteLine) => Promise<void>): Promise<void> {
+/** Runs `write`, whose lines go to a stream with back-pressure. A reader that has gone is no error. */
+export async function into(output: Writable, write: (line: WriteLine) => Promise<void>): Promise<void> {
   let isBroken = false
   output.on('error', (error: NodeJS.ErrnoException) => {
     isBroken = true

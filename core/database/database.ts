@@ -12,7 +12,7 @@ import { MomentView } from '../history/moment-view.ts'
 import { asChange, asTransaction, type Change, type Transaction } from './changes.ts'
 import { Files, type FilesParts } from './files.ts'
 import { Isolation } from './isolation.ts'
-import { feed, type TransactionChanges, type WatchOptions } from './feed.ts'
+import { changesOf, feed, type FeedTransaction, type WatchOptions } from './feed.ts'
 
 export interface DatabaseParts {
   readonly fileSystem: ServedFileSystem
@@ -31,6 +31,9 @@ export interface TagInfo {
   /** 16 hex digits. */
   readonly tid: string
 }
+
+/** A transaction of {@link Database.watch}. */
+export type TransactionChanges = FeedTransaction<Change>
 
 export interface LogOptions {
   /** Only transactions after this moment. */
@@ -154,15 +157,19 @@ export class Database implements AsyncDisposable {
 
   /**
    * Each transaction from a moment on, with what it changed, without a gap: first those that are there, then each that is
-   * made by any process. It ends when `signal` is aborted.
+   * made by any process. It ends when `signal` is aborted. With `path`, the changes are only those at it or below it.
    * @throws StoreError with the code `no-moment` where the transactions after `since` are not all kept.
    */
-  watch(options: WatchOptions = {}): AsyncGenerator<TransactionChanges> {
+  watch({
+    path = '',
+    ...options
+  }: WatchOptions & { readonly path?: string } = {}): AsyncGenerator<TransactionChanges> {
     const { store } = this.#parts
-    return feed(store, options, {
-      moment: when => this.#moment(when),
-      filesAt: tid => this.at(formatTid(tid)),
-    })
+    const inner = innerPath(path)
+    async function* changes(tid: Tid): AsyncGenerator<Change> {
+      for await (const difference of changesOf(store, tid, inner)) yield asChange(difference)
+    }
+    return feed({ store, moment: when => this.#moment(when), changesOf: changes }, options)
   }
 
   /** Names a moment, by default the present. @throws StoreError with the code `tag-exists`, unless `force`. */

@@ -3,10 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { formatTid, tid as toTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
-import { differences } from '../history/difference.ts'
+import { differences, type Difference } from '../history/difference.ts'
 import { MomentView } from '../history/moment-view.ts'
-import { asChange, asHead, type Change, type TransactionHead } from './changes.ts'
-import type { Files } from './files.ts'
+import { asHead, type TransactionHead } from './changes.ts'
 
 /** The longest delay where the store is polled. */
 const INTERVAL_MS = 10
@@ -15,27 +14,29 @@ const BEGINNING = formatTid(TID_NONE)
 export interface WatchOptions {
   /** The first transaction is the one after this moment; absent: after the present; 16 zeros: the first that is kept. */
   readonly since?: string
-  /** Only what is there or below it. A transaction that changed nothing there comes with no changes. */
-  readonly path?: string
   readonly signal?: AbortSignal
 }
 
 /** A transaction of a feed. */
-export interface TransactionChanges extends TransactionHead {
+export interface FeedTransaction<C> extends TransactionHead {
   /** What it changed, found as it is read. */
-  readonly changes: () => AsyncGenerator<Change>
+  readonly changes: () => AsyncGenerator<C>
 }
 
-export interface FeedContext {
+export interface FeedSource<C> {
+  readonly store: Store
   readonly moment: (when: string) => Promise<Tid>
-  readonly filesAt: (tid: Tid) => Files
+  readonly changesOf: (tid: Tid) => AsyncGenerator<C>
 }
 
-export async function* feed(
-  store: Store,
-  { since, path = '', signal }: WatchOptions,
-  { moment, filesAt }: FeedContext,
-): AsyncGenerator<TransactionChanges> {
+/**
+ * Each transaction once, in order, until the signal is aborted.
+ * @throws StoreError with the code `no-moment` if the transactions after `since` are not all kept.
+ */
+export async function* feed<C>(
+  { store, moment, changesOf }: FeedSource<C>,
+  { since, signal }: WatchOptions,
+): AsyncGenerator<FeedTransaction<C>> {
   let known =
     since === undefined ? await store.lastTid() : since === BEGINNING ? TID_NONE : await moment(since)
   if (known !== TID_NONE && (await store.isKept?.(known)) === false)
@@ -46,7 +47,7 @@ export async function* feed(
     const last = await store.lastTid()
     for await (const info of store.transactions({ after: known, upTo: last })) {
       if (isAborted(signal)) return
-      yield { ...asHead(info), changes: () => changesOf(store, info.tid, path, filesAt) }
+      yield { ...asHead(info), changes: () => changesOf(info.tid) }
     }
     known = last
     await advance(store, known, signal)
@@ -78,18 +79,11 @@ async function advance(store: Store, known: Tid, signal: AbortSignal | undefined
   }
 }
 
-async function* changesOf(
-  store: Store,
-  tid: Tid,
-  path: string,
-  filesAt: FeedContext['filesAt'],
-): AsyncGenerator<Change> {
-  const inner = Buffer.from(path, 'utf8').toString('latin1').split('/').filter(Boolean).join('/')
+/** What a transaction changed at a path or below it; all that is there if there is nothing to compare it with. */
+export async function* changesOf(store: Store, tid: Tid, path: string): AsyncGenerator<Difference> {
   const before = toTid(tid - 1n)
-  if (!(await isFileSystem(store, before))) yield* everything(filesAt(tid), inner)
-  else
-    for await (const difference of differences(store, before, tid, { path: inner }))
-      yield asChange(difference)
+  if (await isFileSystem(store, before)) yield* differences(store, before, tid, { path })
+  else yield* everything(await MomentView.open(store, tid), path)
 }
 
 /** Whether there is a state to compare with: not before the first transaction, nor before the first that is kept. */
@@ -104,16 +98,10 @@ async function isFileSystem(store: Store, at: Tid): Promise<boolean> {
   }
 }
 
-/** All files of a moment, at `path` or below it. */
-async function* everything(files: Files, path: string): AsyncGenerator<Change> {
-  const stack = ['']
-  for (let directory = stack.pop(); directory !== undefined; directory = stack.pop())
-    for await (const entry of files.opendir(Buffer.from(`/${directory}`, 'latin1'))) {
-      const name = Buffer.from(entry.nameBytes).toString('latin1')
-      const full = directory === '' ? name : `${directory}/${name}`
-      if (entry.isDirectory()) stack.push(full)
-      if (path !== '' && full !== path && !full.startsWith(`${path}/`)) continue
-      const { mode, sizeExact } = await files.lstat(Buffer.from(full, 'latin1'))
-      yield asChange({ kind: 'added', path: full, mode, sizeAfter: sizeExact, attributes: [], ranges: [] })
-    }
+async function* everything(view: MomentView, within: string): AsyncGenerator<Difference> {
+  for await (const { path, inode } of view.walk()) {
+    const { text } = path
+    if (within === '' || text === within || text.startsWith(`${within}/`))
+      yield { kind: 'added', path: text, mode: inode.mode, sizeAfter: inode.size, attributes: [], ranges: [] }
+  }
 }

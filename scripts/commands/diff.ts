@@ -32,14 +32,19 @@ export function diffCommand(): Command {
           : differences(store, before, after, { path: source.path })
         await paged(async line => {
           for await (const difference of found)
-            if (!(await line(json ? asJson(difference) : asText(difference)))) return
+            if (!(await line(json ? differenceAsJson(difference) : differenceAsText(difference)))) return
         })
       })
     })
 }
 
-function asJson({ path, from, mode, sizeBefore, sizeAfter, ranges, ...rest }: Difference): string {
+/** A difference as a line of JSON, after the fields of `head`. */
+export function differenceAsJson(
+  { path, from, mode, sizeBefore, sizeAfter, ranges, ...rest }: Difference,
+  head: Readonly<Record<string, unknown>> = {},
+): string {
   return JSON.stringify({
+    ...head,
     ...rest,
     path: decodedPath(path),
     ...(from !== undefined && { from: decodedPath(from) }),
@@ -51,7 +56,16 @@ function asJson({ path, from, mode, sizeBefore, sizeAfter, ranges, ...rest }: Di
   })
 }
 
-function asText({ kind, path, from, sizeBefore, sizeAfter, attributes, ranges }: Difference): string {
+/** A difference as lines of text. */
+export function differenceAsText({
+  kind,
+  path,
+  from,
+  sizeBefore,
+  sizeAfter,
+  attributes,
+  ranges,
+}: Difference): string {
   const name = from === undefined ? printablePath(path) : `${printablePath(from)} -> ${printablePath(path)}`
   const details = attributes.filter(attribute => attribute !== 'mtime' && attribute !== 'size')
   if (sizeBefore !== undefined && sizeAfter !== undefined && sizeBefore !== sizeAfter)

@@ -1,0 +1,107 @@
+/** `zblkfs watch DB|DIR [PATH]`: each transaction as it is made, with what it changed. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { Command } from 'commander'
+import { changesOf, feed, type FeedTransaction } from '../../core/database/feed.ts'
+import { foreignDifferences } from '../../core/foreign/foreign-difference.ts'
+import type { Difference } from '../../core/history/difference.ts'
+import { printable } from '../../core/printable.ts'
+import { tid as toTid, type Tid } from '../../store/ids.ts'
+import { formatTime } from '../../store/moments.ts'
+import type { Store } from '../../store/store.ts'
+import { CommandError } from '../failure.ts'
+import { findSource, momentOf, withAnyStore } from '../history-source.ts'
+import { into } from '../pager.ts'
+import { differenceAsJson, differenceAsText } from './diff.ts'
+
+interface Options {
+  readonly since?: string
+  readonly json?: boolean
+  readonly exec?: string
+}
+
+type Transaction = FeedTransaction<Difference>
+type Write = (line: string) => Promise<boolean>
+
+const EXAMPLES = `
+Without --since it begins with the next transaction. To go on after an interruption, pass the last tid that was handled; to begin
+with all that is kept, 0000000000000000. With --json a transaction's own line follows those of its changes, so a tid that was read
+there is complete. A command that fails ends the watch, and its message names the tid to go on from.
+
+Examples:
+  zblkfs watch photos.zblk
+  zblkfs watch mnt/inbox --json --since 040d45b75a8c154c
+  zblkfs watch photos.zblk --exec 'jq -r .path | xargs -n1 ./thumbnail'`
+
+export function watchCommand(): Command {
+  return new Command('watch')
+    .description('Print each transaction as it is made, with the files and bytes that it changed.')
+    .argument('<db|dir>', 'a database, a mount, or a path in a mount')
+    .argument('[path]', 'only changes of this file, or of what is in this directory')
+    .option('--since <when>', 'first those after this moment: a tid, a time, an age, or a tag')
+    .option('--json', 'a line of JSON for each change and each transaction')
+    .option(
+      '--exec <command>',
+      'run this shell command for each transaction, with its lines of JSON as standard input',
+    )
+    .addHelpText('after', EXAMPLES)
+    .action(async (place: string, inner: string | undefined, options: Options) => {
+      const { database, path } = await findSource(place, inner)
+      await withAnyStore(database, store => watch(store, path, options))
+    })
+}
+
+async function watch(store: Store, path: string, { since, json = false, exec }: Options): Promise<void> {
+  const ended = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => ended.abort())
+  const source = {
+    store,
+    moment: (when: string) => momentOf(store, when),
+    changesOf: (tid: Tid) =>
+      store.isForeign ? foreignDifferences(store, toTid(tid - 1n), tid, path) : changesOf(store, tid, path),
+  }
+  const transactions = feed(source, { signal: ended.signal, ...(since !== undefined && { since }) })
+  if (exec !== undefined) {
+    for await (const transaction of transactions) await run(exec, transaction)
+    return
+  }
+  await into(process.stdout, async line => {
+    for await (const transaction of transactions)
+      if (!(await (json ? writeJson(transaction, line) : writeText(transaction, line)))) return
+  })
+}
+
+async function writeJson({ tid, time, message, changes }: Transaction, line: Write): Promise<boolean> {
+  let count = 0
+  for await (const difference of changes()) {
+    count++
+    if (!(await line(differenceAsJson(difference, { tid })))) return false
+  }
+  return await line(JSON.stringify({ tid, time: time.toISOString(), message, changes: count }))
+}
+
+async function writeText({ tid, time, message, changes }: Transaction, line: Write): Promise<boolean> {
+  if (!(await line(`${tid}  ${formatTime(time.getTime())}  ${printable(message)}`.trimEnd()))) return false
+  for await (const difference of changes())
+    if (!(await line(differenceAsText(difference).replaceAll(/^/gm, '  ')))) return false
+  return true
+}
+
+/** Runs a command for a transaction. @throws CommandError if it fails. */
+async function run(command: string, transaction: Transaction): Promise<void> {
+  const { tid, message } = transaction
+  const child = spawn('/bin/sh', ['-c', command], {
+    stdio: ['pipe', 'inherit', 'inherit'],
+    env: { ...process.env, ZBLKFS_TID: tid, ZBLKFS_MESSAGE: message },
+  })
+  const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>
+  // A command need not read what it is given.
+  await into(child.stdin, async line => void (await writeJson(transaction, line)))
+  child.stdin.end()
+  const [code, signal] = await exited
+  if (code === 0) return
+  throw new CommandError(
+    `the command ${signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`} for transaction ${tid}: ` +
+      'go on with --since and the tid before it',
+  )
+}
