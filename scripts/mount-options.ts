@@ -1,15 +1,10 @@
 /** The options of `zblkfs mount`: `-o key=value,...` as mount(8) writes them, into MountSettings. */
-import {
-  type DriverChoice,
-  DRIVERS,
-  type MountSettings,
-  ZBLK_FORMATS,
-  type ZblkFormat,
-} from '../mount/daemon/mount-settings.ts'
+import { type DriverChoice, DRIVERS, type MountSettings } from '../mount/daemon/mount-settings.ts'
 import { UsageError } from './failure.ts'
 import { DURATION_FORMS, parseDurationMs } from '../store/durations.ts'
 import { retention } from './retention.ts'
 import { parseSizeBytes } from './units.ts'
+import { type ZBlkFormat, ZBLK_FORMATS } from '../core/objects/zblk-format.ts'
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] }
 type Settings = Writable<Omit<MountSettings, 'database' | 'directory' | 'shown'>> & {
@@ -51,7 +46,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     value: ZBLK_FORMATS.join('|'),
     help: 'how blocks are stored: whole (zblk0) or in chunks (zblk1)',
     apply(settings, value) {
-      settings.zblkFormat = oneOf<ZblkFormat>('zblk_format', value, ZBLK_FORMATS)
+      settings.zblkFormat = oneOf<ZBlkFormat>('zblk_format', value, ZBLK_FORMATS)
     },
   },
   cache_size: {

@@ -1,7 +1,7 @@
 /** Opens a database as a filesystem: makes the parts of a {@link FileSystem}. */
 import { processOwner } from '../process-owner.ts'
 import { pino, type Logger } from 'pino'
-import { Connection, type ZBlkFormat } from '../objects/connection.ts'
+import { Connection } from '../objects/connection.ts'
 import { resolveMoment } from '../../store/moments.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { CannotOpenError } from '../../store/errors.ts'
@@ -21,6 +21,7 @@ import { repeatWrite } from './operations/io.ts'
 import { Tree } from './inodes/tree.ts'
 import { WriteBack } from './commit/write-back.ts'
 import { writesOf } from './commit/write-intents.ts'
+import { type ZBlkFormat } from '../objects/zblk-format.ts'
 
 /** Options of a filesystem; absent ones have defaults. */
 export interface FileSystemOptions {

@@ -5,18 +5,14 @@
 import { constants } from 'node:fs'
 import type { KernelCaches } from './inodes/kernel-caches.ts'
 import type { Caller, Ino, Name, Operations } from './operations.ts'
+import { overridden } from './overridden.ts'
 
 const { O_TRUNC } = constants
 
 /** @param operations those of the filesystem whose kernel caches `caches` invalidates. */
 export function besideKernel(operations: Operations, caches: KernelCaches): Operations {
   const changed = { ...nameChanges(operations, caches), ...inodeChanges(operations, caches) }
-  return new Proxy(operations, {
-    get(target, name) {
-      const method: unknown = Reflect.get(changed, name) ?? Reflect.get(target, name)
-      return typeof method === 'function' ? method.bind(target) : method
-    },
-  })
+  return overridden(operations, changed)
 }
 
 /** Changes of names. */

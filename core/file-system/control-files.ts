@@ -25,6 +25,7 @@ import {
 import { COOKIE_PARENT, dotEntries } from './operations/directory-cookies.ts'
 import type { Handles } from './inodes/handles.ts'
 import { INO_SPAN, TREE_NUMBERS, treeNumberOf } from './inodes/tree.ts'
+import { NO_BYTES } from '../../store/bytes.ts'
 
 const { S_IFDIR, S_IFREG, O_WRONLY, O_RDWR } = constants
 const CONTROL_TREE = TREE_NUMBERS - 1
@@ -124,7 +125,7 @@ export class ControlFiles {
   /** @throws ErrnoError ENOTDIR */
   opendir(ino: Ino): Fh {
     if (ino !== DIRECTORY_INO) throw new ErrnoError('ENOTDIR')
-    return this.#handles.add({ kind: 'generated', content: new Uint8Array(0) })
+    return this.#handles.add({ kind: 'generated', content: NO_BYTES })
   }
 
   readdir(cookie: bigint, limit: number): readonly DirectoryEntry[] {

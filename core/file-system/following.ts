@@ -14,8 +14,8 @@ import type { Store } from '../../store/store.ts'
 import type { Context } from './context.ts'
 import type { Node } from './inodes/tree.ts'
 import { ReadWriteLock } from './locks.ts'
-import { isDirectory } from './operations/attributes.ts'
 import type { Operations } from './operations.ts'
+import { isDirectory } from '../tree/inode.ts'
 
 /** The longest delay, if the store has no notifications. */
 const INTERVAL_MS = 500

@@ -1,5 +1,6 @@
 /** Applies the mount options uid=, gid= and umask= to operations' results. Stored attributes do not change. */
 import type { Attributes, Entry, Operations } from './operations.ts'
+import { overridden } from './overridden.ts'
 
 /** The owner and group shown for every file, and the permission bits to hide; absent: as stored. */
 export interface ShownOwnership {
@@ -34,10 +35,5 @@ export function showAs(operations: Operations, shown: ShownOwnership): Operation
       return { entry: showEntry(entry), file }
     },
   }
-  return new Proxy(operations, {
-    get(target, name) {
-      const method: unknown = Reflect.get(changed, name) ?? Reflect.get(target, name)
-      return typeof method === 'function' ? method.bind(target) : method
-    },
-  })
+  return overridden(operations, changed)
 }

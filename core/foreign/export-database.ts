@@ -7,6 +7,7 @@
  */
 import { formatTid, TID_NONE, type Oid, type Tid, knownTid } from '../../store/ids.ts'
 import type { RecordToWrite, Store, TransactionInfo, TransactionWriter } from '../../store/store.ts'
+import { NO_BYTES } from '../../store/bytes.ts'
 
 export interface ExportOptions {
   readonly source: Store
@@ -84,6 +85,6 @@ function cutTexts({ user, description, extension }: Texts, warn: (message: strin
   return {
     user: cut('user', user),
     description: cut('description', description),
-    extension: extension.length > MAX_TEXT_BYTES ? new Uint8Array(0) : extension,
+    extension: extension.length > MAX_TEXT_BYTES ? NO_BYTES : extension,
   }
 }

@@ -6,10 +6,9 @@
  *    same inode are a rename.
  * 3. of the other inodes that both moments have, attributes and data.
  */
-import { constants } from 'node:fs'
 import { LRUCache } from 'lru-cache'
 import { OOBTree } from '../btree/tree.ts'
-import type { Inode } from '../tree/inode.ts'
+import { isDirectory, type Inode } from '../tree/inode.ts'
 import type { Place } from '../tree/shown-path.ts'
 import { ByteString, Ref } from '../objects/pickle/value.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
@@ -18,8 +17,6 @@ import { ChangedObjects, mappingsAmong } from './changed-objects.ts'
 import { changedRanges, type ByteRange } from './file-difference.ts'
 import { MomentView } from './moment-view.ts'
 import { differingEntries } from './tree-difference.ts'
-
-const { S_IFMT, S_IFDIR } = constants
 
 /** A difference at a path. Paths are relative to the root, one character per byte; long ones are shortened (core/tree/shown-path.ts). */
 export interface Difference {
@@ -194,7 +191,6 @@ class Comparison {
 }
 
 function changedAttributes(old: Inode, now: Inode): string[] {
-  const isDirectory = (now.mode & S_IFMT) === S_IFDIR
   const pairs: Readonly<Record<string, readonly [unknown, unknown]>> = {
     mode: [old.mode, now.mode],
     uid: [old.uid, now.uid],
@@ -204,7 +200,7 @@ function changedAttributes(old: Inode, now: Inode): string[] {
     target: [latin1(old.target), latin1(now.target)],
     xattrs: [xattrsOf(old), xattrsOf(now)],
     // A directory's mtime changes with its entries, which are reported separately.
-    ...(!isDirectory && { mtime: [old.time('mtime'), now.time('mtime')] }),
+    ...(!isDirectory(now) && { mtime: [old.time('mtime'), now.time('mtime')] }),
   }
   return Object.entries(pairs)
     .filter(([, [before, after]]) => before !== after)

@@ -8,16 +8,14 @@
  * proportional to what is listed, not to what the transactions changed. A transaction's revisions are read only if its
  * summary is missing or incomplete.
  */
-import { constants } from 'node:fs'
 import { CannotOpenError } from '../../store/errors.ts'
 import { tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
 import { summaryIn, type TransactionSummary } from '../objects/transaction-summary.ts'
-import type { Inode } from '../tree/inode.ts'
+import { isDirectory } from '../tree/inode.ts'
 import { mappingsAmong } from './changed-objects.ts'
 import { MomentView } from './moment-view.ts'
 
-const { S_IFMT, S_IFDIR } = constants
 const CACHE_BYTES = 4 << 20
 /** Maximum number of files named per transaction; the others are only counted. */
 export const FILES_MAX = 1000
@@ -201,8 +199,6 @@ const unlisted = ({ files, inodes }: TransactionSummary): number => Math.max(0, 
 function* batched(oids: readonly Oid[]): Generator<readonly Oid[]> {
   for (let first = 0; first < oids.length; first += BATCH) yield oids.slice(first, first + BATCH)
 }
-
-const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR
 
 /** Undefined if there was no filesystem yet, or a pack has forgotten the moment. */
 async function viewAt(store: Store, at: Tid): Promise<MomentView | undefined> {

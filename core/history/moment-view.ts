@@ -3,11 +3,10 @@
  *
  * Paths are relative to the root, without a leading slash, one character per byte; the root's is ''.
  */
-import { constants } from 'node:fs'
 import { LRUCache } from 'lru-cache'
 import { Connection } from '../objects/connection.ts'
 import { Directory } from '../tree/directory.ts'
-import { Inode } from '../tree/inode.ts'
+import { isDirectory, Inode } from '../tree/inode.ts'
 import { PathResolver, type Place, type ShownPath, ROOT_PATH } from '../tree/shown-path.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
@@ -16,7 +15,6 @@ import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { openScratch } from '../../store/scratch.ts'
 import type { Store } from '../../store/store.ts'
 
-const { S_IFMT, S_IFDIR } = constants
 const CACHE_BYTES = 8 << 20
 /** Directories read together by a search. */
 const BATCH = 256
@@ -202,5 +200,3 @@ export class MomentView {
 /** A path's names. */
 export const partsOf = (path: string): readonly string[] =>
   path.split('/').filter(part => part !== '' && part !== '.')
-
-const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR

@@ -43,9 +43,7 @@ import { PendingRecords } from './pending-records.ts'
 import { inodeKindOf } from './transaction-summary.ts'
 import { type DroppedFile, dropUnreachable } from './unreachable.ts'
 import { Turns } from '../turns.ts'
-
-/** How blocks are stored: 'auto' chooses per block. */
-export type ZBlkFormat = 'auto' | 'zblk0' | 'zblk1'
+import { type ZBlkFormat } from './zblk-format.ts'
 
 export interface ConnectionOptions {
   /** The moment of the view; by default the store's last transaction. */

@@ -12,8 +12,7 @@ import type { ObjectCache } from './object-cache.ts'
 import type { Persistent } from './persistent.ts'
 import { decodeRecord, decodeWritableRecord } from './record.ts'
 import type { Records } from './records.ts'
-
-const NOTHING = new Uint8Array(0)
+import { NO_BYTES } from '../../store/bytes.ts'
 
 export class Loader {
   readonly #records: Records
@@ -81,7 +80,7 @@ export class Loader {
       if (object.status !== 'ghost' || this.#records.pending(object.oid) !== source) return
       pieces = [into]
     } else if (body !== undefined) pieces = body
-    this.#restore(object, joinBytes([head, ...pieces, tail ?? NOTHING]), TID_NONE)
+    this.#restore(object, joinBytes([head, ...pieces, tail ?? NO_BYTES]), TID_NONE)
   }
 
   #restore(object: Persistent, record: Uint8Array, tid: Tid): void {

@@ -22,6 +22,7 @@ import type { Oid } from '../../store/ids.ts'
 import type { Connection } from '../objects/connection.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
+import { NO_BYTES } from '../../store/bytes.ts'
 
 /** The attributes of a new inode; every other number is 0. */
 export interface NewInode {
@@ -61,6 +62,11 @@ const MENDED_MODE = S_IFREG | 0o600
 const TIME_KEYS = ['atime', 'mtime', 'ctime', 'birthtime'] as const
 
 export type TimeKey = (typeof TIME_KEYS)[number]
+
+/** The type in an inode's mode. */
+export const typeOf = (inode: Inode): number => inode.mode & S_IFMT
+export const isDirectory = (inode: Inode): boolean => typeOf(inode) === S_IFDIR
+export const isRegular = (inode: Inode): boolean => typeOf(inode) === S_IFREG
 
 /** A typed view of an inode's mapping. Everything but `oid`, `ref` and `activate` needs it activated. */
 export class Inode {
@@ -178,7 +184,7 @@ export class Inode {
 
   /** The target of a symbolic link; empty for other inodes. */
   get target(): Uint8Array {
-    const target = bytesOf(this.#mapping.get('target')) ?? new Uint8Array(0)
+    const target = bytesOf(this.#mapping.get('target')) ?? NO_BYTES
     if (target.length > TARGET_MAX_BYTES)
       throw this.#mapping.corrupt(`a symbolic link's target has ${target.length} bytes`)
     return target
@@ -313,7 +319,7 @@ export class Inode {
       'target',
       () => this.target,
       () => {
-        const target = bytesOf(this.#mapping.get('target')) ?? new Uint8Array(0)
+        const target = bytesOf(this.#mapping.get('target')) ?? NO_BYTES
         this.target = target.subarray(0, TARGET_MAX_BYTES)
       },
     )

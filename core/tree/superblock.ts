@@ -10,17 +10,15 @@
  * | bytes   | int: the total of all inodes' `stored`                                           |
  * | inodes  | int: their number, including orphans                                             |
  */
-import { constants } from 'node:fs'
 import { CannotOpenError, CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { tid, TID_MAX, type Oid, type Tid } from '../../store/ids.ts'
 import { LOBTree, OOBTree } from '../btree/tree.ts'
 import type { Connection } from '../objects/connection.ts'
 import { Directory } from './directory.ts'
-import { Inode } from './inode.ts'
+import { isDirectory, Inode } from './inode.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 
-const { S_IFDIR, S_IFMT } = constants
 const KEY = 'zblkfs'
 const VERSION = 1
 const ROOT_MODE = 0o040755
@@ -81,17 +79,17 @@ export class Superblock {
   /** The root directory. @throws CannotOpenError if it is not one that can be read: every operation would fail. */
   async rootOid(): Promise<Oid> {
     const ref = await this.rootRef()
-    let isDirectory = false
+    let isUsable = false
     let cause: unknown
     try {
       const root = Inode.at(this.#connection, ref.oid)
       await root.activate()
-      isDirectory = (root.mode & S_IFMT) === S_IFDIR
+      isUsable = isDirectory(root)
     } catch (error) {
       if (!(error instanceof CorruptRecordError) && !(error instanceof ObjectNotFoundError)) throw error
       cause = error
     }
-    if (isDirectory) return ref.oid
+    if (isUsable) return ref.oid
     const reason = cause instanceof Error ? `cannot be read: ${cause.message}` : 'is not a directory'
     throw new CannotOpenError(`the root of ${this.#connection.name} ${reason}`, { code: 'damaged', cause })
   }

@@ -15,6 +15,7 @@ import {
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { isSlice, type RecordSlice, type RecordSource } from '../../store/changes.ts'
+import { NO_BYTES } from '../../store/bytes.ts'
 
 /** Bytes in memory, or in a stored record. */
 export type Body = readonly Uint8Array[] | RecordSlice
@@ -113,13 +114,11 @@ async function readSlice(
   { oid, tid, off, len }: RecordSlice,
   into?: Uint8Array,
 ): Promise<Uint8Array> {
-  if (len === 0) return NOTHING
+  if (len === 0) return NO_BYTES
   const bytes = into?.subarray(0, len) ?? shortLivedBytes(len)
   await records.readSlices([{ oid, tid, off, into: bytes }])
   return bytes
 }
-
-const NOTHING = new Uint8Array(0)
 
 /** Copies pending data, as its memory is reused once it is stored. */
 const copied = (body: readonly Uint8Array[]): Uint8Array => Buffer.concat(body)

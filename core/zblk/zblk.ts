@@ -12,6 +12,7 @@ import { Persistent } from '../objects/persistent.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
 import { IOBTree } from '../btree/tree.ts'
+import { NO_BYTES } from '../../store/bytes.ts'
 
 abstract class DataObject extends Persistent {
   #data: Uint8Array | undefined
@@ -41,7 +42,7 @@ abstract class DataObject extends Persistent {
   }
 
   protected override initialize(): void {
-    this.#data = new Uint8Array(0)
+    this.#data = NO_BYTES
   }
 }
 

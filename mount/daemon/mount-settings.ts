@@ -1,5 +1,6 @@
 import type { ShownOwnership } from '../../core/file-system/show-as.ts'
 import type { Retention } from '../../store/retention.ts'
+import { type ZBlkFormat } from '../../core/objects/zblk-format.ts'
 
 /** All settings of one mount, made from the command's options. Paths are absolute and canonical. */
 export interface MountSettings {
@@ -9,7 +10,7 @@ export interface MountSettings {
   readonly readOnly: boolean
   /** The moment to mount, in the notation of store/moments.ts; by default the present. */
   readonly at?: string
-  readonly zblkFormat: ZblkFormat
+  readonly zblkFormat: ZBlkFormat
   readonly cacheSizeBytes?: number
   readonly dirtySizeBytes?: number
   readonly commitIntervalMs?: number
@@ -29,6 +30,3 @@ export interface MountSettings {
 
 export const DRIVERS = ['auto', 'kernel', 'fuse-native'] as const
 export type DriverChoice = (typeof DRIVERS)[number]
-
-export const ZBLK_FORMATS = ['auto', 'zblk0', 'zblk1'] as const
-export type ZblkFormat = (typeof ZBLK_FORMATS)[number]

@@ -26,7 +26,7 @@ import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { BigFile } from '../../core/big-file/big-file.ts'
-import { Connection, type ZBlkFormat } from '../../core/objects/connection.ts'
+import { Connection } from '../../core/objects/connection.ts'
 import { Ref } from '../../core/objects/pickle/value.ts'
 import { BLKSIZE, ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { ZBlk1 } from '../../core/zblk/zblk.ts'
@@ -34,6 +34,7 @@ import { ROOT_OID, type Oid } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import type { WritableStore } from '../../store/store.ts'
 import { type CpuProfile, hottestFunctions } from './cpu-profile.ts'
+import { type ZBlkFormat } from '../../core/objects/zblk-format.ts'
 
 const { values } = parseArgs({
   options: {

@@ -11,7 +11,7 @@ import { Command, Option } from 'commander'
 import type { Logger } from 'pino'
 import { checkMountPoint } from '../../mount/drivers/kernel/mount-point.ts'
 import { returnFreedMemory } from '../../mount/daemon/allocator.ts'
-import { type MountSettings, ZBLK_FORMATS } from '../../mount/daemon/mount-settings.ts'
+import type { MountSettings } from '../../mount/daemon/mount-settings.ts'
 import { MountServer } from '../../mount/daemon/mount-server.ts'
 import { openFileSystem } from '../../mount/daemon/open-file-system.ts'
 import { formatTid } from '../../store/ids.ts'
@@ -20,6 +20,7 @@ import { EXIT_FAILURE, UsageError, CommandError } from '../failure.ts'
 import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
 import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
 import { databasePath } from '../foreign/database-path.ts'
+import { ZBLK_FORMATS } from '../../core/objects/zblk-format.ts'
 
 const STATUS_TIMEOUT_MS = 5000
 /** Time for unmounting if what is not stored is given up. */

@@ -2,11 +2,12 @@ import * as fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { BigFile } from '../../core/big-file/big-file.ts'
 import { checkTree } from '../../core/btree/check.ts'
-import { Connection, type ZBlkFormat } from '../../core/objects/connection.ts'
+import { Connection } from '../../core/objects/connection.ts'
 import { Ref } from '../../core/objects/pickle/value.ts'
 import { ZBigFile } from '../../core/zblk/zbigfile.ts'
 import type { ZBlk1 } from '../../core/zblk/zblk.ts'
 import { TestStore } from '../tools/test-store.ts'
+import { type ZBlkFormat } from '../../core/objects/zblk-format.ts'
 
 const BLK = 64 << 10
 const CHUNK = 4096

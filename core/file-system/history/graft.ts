@@ -8,9 +8,9 @@
 import type { MomentView } from '../../history/moment-view.ts'
 import { SHARED_RECORD_BYTES, SharedFile } from '../../history/share.ts'
 import { Directory } from '../../tree/directory.ts'
-import { Inode } from '../../tree/inode.ts'
+import { isDirectory, Inode } from '../../tree/inode.ts'
 import type { Oid } from '../../../store/ids.ts'
-import { isDirectory, setTimes } from '../operations/attributes.ts'
+import { setTimes } from '../operations/attributes.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 

@@ -1,11 +1,11 @@
 /** The attributes of an inode, and rules about types, names and times shared by many operations. */
 import { constants } from 'node:fs'
-import type { Inode, TimeKey } from '../../tree/inode.ts'
+import { typeOf, isDirectory, isRegular, type Inode, type TimeKey } from '../../tree/inode.ts'
 import { ErrnoError } from '../errno.ts'
 import { DOT, DOT_DOT, type Attributes, type Entry, type Name } from '../operations.ts'
 import type { Node } from '../inodes/tree.ts'
 
-const { S_IFMT, S_IFDIR, S_IFREG, S_IFLNK } = constants
+const { S_IFLNK } = constants
 export const S_ISUID = 0o4000
 export const S_ISGID = 0o2000
 export const PERMISSIONS = 0o7777
@@ -17,10 +17,6 @@ const NAME_MAX_BYTES = 255
 
 /** Maximum size of a file. */
 export const SIZE_MAX = 0x7fff_ffff_ffff_ffffn
-
-export const typeOf = (inode: Inode): number => inode.mode & S_IFMT
-export const isDirectory = (inode: Inode): boolean => typeOf(inode) === S_IFDIR
-export const isRegular = (inode: Inode): boolean => typeOf(inode) === S_IFREG
 
 /** @throws ErrnoError ENOTDIR */
 export function assertDirectory(inode: Inode): void {

@@ -1,12 +1,12 @@
 /** mknod, mkdir, symlink, and open with O_CREAT: new inodes with a name. */
 import { constants } from 'node:fs'
 import { Directory } from '../../tree/directory.ts'
-import { Inode, TARGET_MAX_BYTES } from '../../tree/inode.ts'
+import { isDirectory, Inode, TARGET_MAX_BYTES } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { Caller, Entry, Ino, Name } from '../operations.ts'
-import { checkNewName, entryOf, isDirectory, PERMISSIONS, S_ISGID } from './attributes.ts'
+import { checkNewName, entryOf, PERMISSIONS, S_ISGID } from './attributes.ts'
 import { enterName, findExisting } from './entries.ts'
 import { enterFound } from './lookup.ts'
 

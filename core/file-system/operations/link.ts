@@ -2,8 +2,9 @@
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Entry, Ino, Name } from '../operations.ts'
-import { activateAll, assertDirectory, checkNewName, entryOf, isDirectory, setTimes } from './attributes.ts'
+import { activateAll, assertDirectory, checkNewName, entryOf, setTimes } from './attributes.ts'
 import { enterName, findExisting } from './entries.ts'
+import { isDirectory } from '../../tree/inode.ts'
 
 /** The same as XFS. */
 const LINK_MAX = 2 ** 31 - 1

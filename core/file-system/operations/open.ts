@@ -1,11 +1,11 @@
 /** open(2), creat(2) and close(2). A handle keeps its inode, with or without a name. */
 import { constants } from 'node:fs'
-import type { Inode } from '../../tree/inode.ts'
+import { isDirectory, type Inode } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Caller, Entry, Fh, Ino, KeepsSetuid, Name, OpenFile } from '../operations.ts'
-import { isDirectory, setTimes } from './attributes.ts'
+import { setTimes } from './attributes.ts'
 import { SMALL_CHANGE_BYTES } from '../context.ts'
 import { createFile } from './create.ts'
 import { resize } from './file-bytes.ts'

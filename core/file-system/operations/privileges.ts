@@ -9,11 +9,11 @@
  * setgid without group execute means mandatory locking, which is not a privilege: it stays. These are Linux's rules for
  * local filesystems (file_remove_privs, setattr_should_drop_suidgid). Directories keep everything.
  */
-import type { Inode } from '../../tree/inode.ts'
+import { isDirectory, type Inode } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { KeepsSetuid } from '../operations.ts'
-import { isDirectory, S_ISGID, S_ISUID } from './attributes.ts'
+import { S_ISGID, S_ISUID } from './attributes.ts'
 
 const S_IXGRP = 0o0010
 const CAPABILITIES = 'security.capability'

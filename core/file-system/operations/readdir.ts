@@ -8,8 +8,9 @@ import { ErrnoError } from '../errno.ts'
 import type { Node, Tree } from '../inodes/tree.ts'
 import { type DirectoryEntry, type Fh, type Ino, name as toName } from '../operations.ts'
 import { noteAccess } from './access-time.ts'
-import { assertDirectory, typeOf } from './attributes.ts'
+import { assertDirectory } from './attributes.ts'
 import { DirectoryListing, dotEntries } from './directory-cookies.ts'
+import { typeOf } from '../../tree/inode.ts'
 
 /** Maximum entries per call: their inodes are loaded together. */
 const BATCH_MAX = 256

@@ -5,7 +5,8 @@ import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
 import { DOT, DOT_DOT, type Ino, type Name } from '../operations.ts'
 import { isReserved } from '../reserved-names.ts'
-import { activateAll, assertDirectory, checkName, isDirectory, setTimes } from './attributes.ts'
+import { activateAll, assertDirectory, checkName, setTimes } from './attributes.ts'
+import { isDirectory } from '../../tree/inode.ts'
 
 /** @throws ErrnoError ENOENT, EISDIR */
 export function unlink(context: Context, parent: Ino, name: Name): Promise<void> {

@@ -6,10 +6,11 @@ import { Directory } from '../../tree/directory.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
 import { DOT, DOT_DOT, type Ino, type Name, type RenameFlags } from '../operations.ts'
-import { activateAll, assertDirectory, checkName, isDirectory, setTimes } from './attributes.ts'
+import { activateAll, assertDirectory, checkName, setTimes } from './attributes.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import { isReserved } from '../reserved-names.ts'
+import { isDirectory } from '../../tree/inode.ts'
 
 /** One side of a rename: a directory, a name in it, and the inode of that name. */
 interface Side<Found extends Node | undefined> {

@@ -1,13 +1,13 @@
 /** stat(2), chmod(2), chown(2), utimensat(2), truncate(2), readlink(2): the attributes of inodes. */
 import { constants } from 'node:fs'
-import type { Inode } from '../../tree/inode.ts'
+import { typeOf, type Inode } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import { SMALL_CHANGE_BYTES } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { AttributeChanges, Attributes, Ino } from '../operations.ts'
 import { noteAccess, setAccessTime } from './access-time.ts'
-import { attributesOf, PERMISSIONS, setTimes, typeOf } from './attributes.ts'
+import { attributesOf, PERMISSIONS, setTimes } from './attributes.ts'
 import { resize } from './file-bytes.ts'
 import { dropAllPrivileges, dropPrivileges } from './privileges.ts'
 

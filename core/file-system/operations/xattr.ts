@@ -1,9 +1,9 @@
 /** Extended attributes. POSIX ACLs (system.posix_acl_*) are not supported: permissions are those of the mode. */
-import { XATTR_NAME_MAX_BYTES, XATTR_VALUE_MAX_BYTES } from '../../tree/inode.ts'
+import { isRegular, isDirectory, XATTR_NAME_MAX_BYTES, XATTR_VALUE_MAX_BYTES } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Ino } from '../operations.ts'
-import { isDirectory, isRegular, setTimes } from './attributes.ts'
+import { setTimes } from './attributes.ts'
 
 const XATTR_CREATE = 1
 const XATTR_REPLACE = 2

@@ -25,6 +25,7 @@ import { ImportedNames } from './imported-names.ts'
 import { openIfThere, updateSizes } from './imported-sizes.ts'
 import { MissingObjects, type MissingObject } from './missing-objects.ts'
 import { walkNames } from './walk-names.ts'
+import { NO_BYTES } from '../../../store/bytes.ts'
 
 export interface ImportOptions {
   readonly source: Store
@@ -145,7 +146,7 @@ class Importer {
           transactions++
     } else if (this.#map.done < upTo) {
       const description = `imported from ${source.name}, transaction ${formatTid(upTo)}`
-      const all = { tid: upTo, description, user: '', extension: new Uint8Array(0) }
+      const all = { tid: upTo, description, user: '', extension: NO_BYTES }
       if (await this.#importTransaction(TID_NONE, all, true)) transactions++
     }
     const compared = await this.#compare()

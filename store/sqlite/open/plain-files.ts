@@ -3,13 +3,14 @@ import { lstatSync, statSync } from 'node:fs'
 import { isTrusted, shown, SideFileError } from '../../segment-files/held-path.ts'
 import type { DatabasePlace } from './database-place.ts'
 import { userName } from './user-name.ts'
+import { thisUser } from '../../segment-files/log-directory.ts'
 
 /** The suffixes of SQLite's files. */
 const SUFFIXES = ['-wal', '-shm', '-journal']
 
 /** @throws SideFileError if one of SQLite's files is a link, not a regular file, or another user's. */
 export function assertPlainFiles(place: DatabasePlace): void {
-  const owner = statSync(place.held, { throwIfNoEntry: false })?.uid ?? process.geteuid?.() ?? 0
+  const owner = statSync(place.held, { throwIfNoEntry: false })?.uid ?? thisUser().uid
   for (const path of SUFFIXES.map(suffix => place.held + suffix)) {
     const found = lstatSync(path, { throwIfNoEntry: false })
     if (found === undefined) continue

@@ -27,6 +27,7 @@ import { isTrusted, openSideFile, shown } from '../../segment-files/held-path.ts
 import { DatabasePlace } from './database-place.ts'
 import { tryLock } from './file-locks.ts'
 import { userName } from './user-name.ts'
+import { thisUser } from '../../segment-files/log-directory.ts'
 
 const HOLDER_MAX_BYTES = 4096
 
@@ -118,7 +119,7 @@ function openLockFile(place: DatabasePlace, path: string): number {
 /** Prevents writes to an unrelated file that was linked in place of the lock file. */
 function assertOwnLockFile(place: DatabasePlace, fd: number): void {
   const { uid, nlink } = fstatSync(fd)
-  const owner = statSync(place.held, { throwIfNoEntry: false })?.uid ?? process.geteuid?.() ?? 0
+  const owner = statSync(place.held, { throwIfNoEntry: false })?.uid ?? thisUser().uid
   const path = shown(lockPath(place))
   if (!isTrusted(uid, owner))
     throw new CannotOpenError(

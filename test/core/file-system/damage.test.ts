@@ -1,6 +1,6 @@
 /** What damage in one file means for all others. */
 import { expect, test } from 'vitest'
-import { Connection, type ZBlkFormat } from '../../../core/objects/connection.ts'
+import { Connection } from '../../../core/objects/connection.ts'
 import { BigFile } from '../../../core/big-file/big-file.ts'
 import { BLKSIZE, type ZBigFile } from '../../../core/zblk/zbigfile.ts'
 import { loadChunkIndex } from '../../../core/zblk/chunk-index.ts'
@@ -15,6 +15,7 @@ import type { RevisionPart, SliceRead } from '../../../store/store.ts'
 import { MemoryDatabase } from '../../../store/memory/memory-store.ts'
 import { TestStore } from '../../tools/test-store.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
+import { type ZBlkFormat } from '../../../core/objects/zblk-format.ts'
 
 const CHUNK = 4096
 

@@ -63,7 +63,7 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
   },
   'a newer format': {
     make: async () => await changeDatabase('PRAGMA user_version = 99'),
-    says: /has format 99, this version of zblkfs knows 1: use the newest zblkfs/,
+    says: /has format 99, this version of zblkfs knows \d+: use the newest zblkfs/,
   },
   'a database that was cut short': {
     make: async () => {

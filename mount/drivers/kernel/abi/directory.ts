@@ -2,6 +2,7 @@
  * Directory entries: fuse_dirent (u64 ino, u64 off, u32 namelen, u32 type, name, padded to 8 bytes), and
  * fuse_direntplus, which has a fuse_entry_out before it. Source: linux/fuse.h.
  */
+import { constants } from 'node:fs'
 import type { DirectoryEntry, Entry } from '../../../../core/file-system/operations.ts'
 import { ENTRY_OUT_BYTES, writeEntry } from './attributes.ts'
 import { setU64 } from './fields.ts'
@@ -26,7 +27,7 @@ export function writeDirectoryEntry(
   setU64(view, at, entry.ino)
   view.setBigUint64(at + 8, entry.cookie, true)
   view.setUint32(at + 16, entry.name.length, true)
-  view.setUint32(at + 20, (entry.type & 0o170000) >>> 12, true)
+  view.setUint32(at + 20, (entry.type & constants.S_IFMT) >>> 12, true)
   const length = directoryEntryBytes(entry, false)
   const nameEnd = at + DIRENT_HEADER_BYTES + bytes.write(entry.name, at + DIRENT_HEADER_BYTES, 'latin1')
   bytes.fill(0, nameEnd, at + length)
