@@ -1,6 +1,6 @@
 /**
- * What a person can do about an error: the one place where error codes become commands to run. Lower layers say what
- * failed and why; they know no commands.
+ * Advice to the user about an error: the only place that maps error codes to commands. Lower layers say what failed and
+ * why, and do not mention commands.
  */
 import { type CodedError, CorruptRecordError, type ErrorCode, ObjectNotFoundError } from '../store/errors.ts'
 import { MOMENT_FORMS } from '../store/moments.ts'
@@ -9,25 +9,25 @@ const FSCK = "run 'zblkfs fsck' on the database"
 const KERNEL_DRIVER = 'use -o driver=kernel'
 const LIST_MOMENTS = `'zblkfs log' lists the transactions, 'zblkfs tag -l' the tags; a moment is ${MOMENT_FORMS}`
 
-/** What helps, by code; a code that is not here has a message that says it all. */
+/** Advice by code. Errors with other codes have self-explanatory messages. */
 const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => string)>>> = {
   'object-not-found': FSCK,
   'corrupt-record': FSCK,
   damaged: FSCK,
-  'damaged-file': "restore it from a copy, or see what 'zblkfs fsck' can save",
+  'damaged-file': "restore it from a copy, or check with 'zblkfs fsck' what can be saved",
   'damaged-log':
-    "restore the database and its -log directory from one copy, or see what 'zblkfs fsck' can save",
+    "restore the database and its -log directory from one copy, or check with 'zblkfs fsck' what can be saved",
   'damaged-id': "run 'zblkfs fsck --repair' on it",
   'damaged-index':
-    "see what is damaged with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
+    "check the damage with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
   'not-whole':
     "unmount the original with 'zblkfs umount' and copy it together with its -log directory; 'zblkfs fsck --repair' makes a database of what this copy has",
   'database-gone': "'zblkfs rescue DIR TARGET' saves its bytes in a new database while it is mounted",
   locked: 'unmount it there first, or mount it read-only with -o ro',
   'read-only-medium':
-    'mount it with -o ro, and where it was not unmounted before it was put there, copy it to another filesystem',
+    'mount it with -o ro; if it was not unmounted before it was put there, copy it to another filesystem',
   'no-database': "check the name, or let 'zblkfs mount' create it",
-  'empty-database': "check the name, or let 'zblkfs mount' make it a database",
+  'empty-database': "check the name, or let 'zblkfs mount' create the database",
   'bad-moment': `a moment is ${MOMENT_FORMS}`,
   'no-moment': LIST_MOMENTS,
   'tag-exists': '--force moves it',
@@ -36,26 +36,26 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'no-transaction': "'zblkfs log' lists the transactions",
   'unfinished-import': 'repeat the import to complete it, or remove that file to use the database as it is',
   'already-mounted': path => `unmount it first with 'zblkfs umount ${path}'`,
-  'dead-mount': path => `take it away with 'zblkfs umount -l ${path}', then mount again`,
-  'not-empty': 'give an empty directory, or mount over its entries with -o nonempty',
+  'dead-mount': path => `remove it with 'zblkfs umount -l ${path}', then mount again`,
+  'not-empty': 'name an empty directory, or mount over its entries with -o nonempty',
   'not-mounted': "'zblkfs status' lists the mounts",
-  'mount-in-use': path => `end what uses it, or take it away all the same with 'zblkfs umount -l ${path}'`,
+  'mount-in-use': path => `end the processes that use it, or detach it with 'zblkfs umount -l ${path}'`,
   'driver-missing': KERNEL_DRIVER,
   'driver-limit': 'mount with -o driver=kernel, or use the command on the database while it is not mounted',
   'daemon-version': 'unmount and mount again with this version',
   internal: 'the log of the mount has the details',
 }
 
-/** What a person can do about an error; undefined if its message says it. */
+/** The advice about an error; undefined if its message is self-explanatory. */
 export function adviceFor(error: CodedError): string | undefined {
   const isObjectError = error instanceof ObjectNotFoundError || error instanceof CorruptRecordError
   if (isObjectError && error.foreign !== undefined)
-    return `look ${error.foreign} over with ZODB's fsrefs (and fstest, a FileStorage), or restore it from a copy`
+    return `check ${error.foreign} with ZODB's fsrefs (and fstest for a FileStorage), or restore it from a copy`
   const advice = ADVICE[error.code]
   return typeof advice === 'function' ? advice(error.path ?? 'DIR') : advice
 }
 
-/** An error as the command prints it: what failed, why, and what helps. */
+/** An error as a command prints it: what failed, why, and the advice. */
 export function explain(error: CodedError): string {
   const advice = adviceFor(error)
   return advice === undefined ? error.message : `${error.message}: ${advice}`

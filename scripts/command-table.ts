@@ -1,8 +1,8 @@
 /** The subcommands of `zblkfs`, each in a module that is loaded when the subcommand is needed. */
 import type { Command } from 'commander'
+import { withExamples } from './examples.ts'
 
-/** In the order of the help. */
-export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   mount: async () => (await import('./commands/mount.ts')).mountCommand(),
   umount: async () => (await import('./commands/umount.ts')).umountCommand(),
   status: async () => (await import('./commands/status.ts')).statusCommand(),
@@ -25,6 +25,11 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   export: async () => (await import('./commands/export.ts')).exportCommand(),
   df: async () => (await import('./commands/df.ts')).dfCommand(),
 }
+
+/** The loader of each subcommand, in the order of the help. */
+export const COMMANDS: typeof LOADERS = Object.fromEntries(
+  Object.entries(LOADERS).map(([name, load]) => [name, async () => withExamples(await load())]),
+)
 
 /** Loads all of them. */
 export const loadCommands = (): Promise<Command[]> => Promise.all(Object.values(COMMANDS).map(load => load()))

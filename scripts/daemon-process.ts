@@ -1,9 +1,9 @@
 /**
- * Starting the daemon of a mount in the background, and what it tells the command that started it.
+ * Starts the daemon of a mount in the background, and reports the result to the command that started it.
  *
- * The command runs itself again, with `--daemon`, in a session of its own: no terminal, nothing inherited but an
- * IPC channel, standard output and error in the log file. It waits for one message: the mount answers, or why it
- * does not. Then the channel is closed and the daemon is on its own.
+ * The command runs itself again, with `--daemon`, in a new session: without a terminal, inheriting only an
+ * IPC channel, with standard output and error in the log file. It waits for one message: that the mount is ready, or why
+ * not. Then the channel is closed and the daemon is independent.
  */
 import { CodedError, fromWire, type WireError } from '../store/errors.ts'
 import { spawn } from 'node:child_process'
@@ -28,7 +28,7 @@ const ENVIRONMENT = { MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '4' }
 /** What the daemon reports. */
 export type StartReport = { readonly mounted: string } | { readonly failed: WireError }
 
-/** How much of what a dead daemon wrote is shown. */
+/** Maximum length shown of a dead daemon's output. */
 const LAST_WORDS_LENGTH = 2000
 
 /**
@@ -94,7 +94,7 @@ function reported(failed: WireError, logPath: string): CodedError {
 
 function lastWords(logPath: string, from: number): string {
   const words = readFileSync(logPath).subarray(from).toString('utf8').trim()
-  return `${words === '' ? 'it said nothing;' : words.slice(-LAST_WORDS_LENGTH)}\nsee ${logPath}`
+  return `${words === '' ? 'it printed nothing;' : words.slice(-LAST_WORDS_LENGTH)}\nsee ${logPath}`
 }
 
 /** Reports to the command that started this process. */

@@ -1,4 +1,4 @@
-/** How a command fails: errors that a person caused or can correct, printed without a stack. */
+/** Errors of commands that the user caused or can correct, printed without a stack. */
 import { CodedError } from '../store/errors.ts'
 
 /** Wrong usage: exit code 2. */

@@ -1,4 +1,4 @@
-/** The mount that a command's DIR means, and calls of its daemon. */
+/** Finds the mount of a command's DIR, and calls its daemon. */
 import { controlPaths } from '../mount/daemon/control-path.ts'
 import {
   callDaemon,
@@ -12,7 +12,7 @@ import { locate } from '../mount/mount-points/locate.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CommandError } from './failure.ts'
 
-/** The mount that a path lies in. @throws CommandError if it lies in none. */
+/** The mount that contains a path. @throws CommandError if there is none. */
 export function findMount(path: string): MountedDirectory {
   const { mount } = locate(path)
   if (mount === undefined)
@@ -48,7 +48,6 @@ export async function callMount<Name extends CallName>(
 
 function nextStep({ mountPoint }: MountedDirectory, { reason }: NoAnswerError): string {
   if (reason === 'forbidden') return 'ask that user, or root'
-  if (reason === 'gone')
-    return `take the dead mount away with 'zblkfs umount -l ${mountPoint}' and mount again`
-  return `see whether its process is stopped ('zblkfs status'), or take it away with 'zblkfs umount -l ${mountPoint}'`
+  if (reason === 'gone') return `remove the dead mount with 'zblkfs umount -l ${mountPoint}' and mount again`
+  return `check whether its process is stopped ('zblkfs status'), or remove the mount with 'zblkfs umount -l ${mountPoint}'`
 }

@@ -1,6 +1,6 @@
 /**
- * Where a command's change of the present is made: by the daemon that has the database mounted for writing, or, where
- * none has, by this process, which opens the database for as long as it takes.
+ * Carries out a command's change of the present: by the daemon that has the database mounted for writing or, if there is
+ * none, by this process, which opens the database meanwhile.
  */
 import type { HistoryCallName } from '../mount/daemon/history-calls.ts'
 import { historyCalls } from '../mount/daemon/history-calls.ts'
@@ -11,7 +11,7 @@ import { callMount } from './find-mount.ts'
 import { servingMount } from '../mount/daemon/serving-mount.ts'
 import type { HistorySource } from './history-source.ts'
 
-/** Everything dirty is stored first, which may wait for a slow disk. */
+/** Everything is stored first, which may wait for a slow disk. */
 const TIMEOUT_MS = 3_600_000
 
 /** @throws LockedError where another process writes the database; CodedError of the daemon or the store. */

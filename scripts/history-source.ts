@@ -1,6 +1,6 @@
 /**
- * What the commands about the past work on: a database, named by its file, by its mount, or by a path in its mount.
- * To read it, it is opened beside the daemon, which is not troubled.
+ * The database of a command about the past, given by its file, its mount, or a path in its mount. To read it, the command
+ * opens it directly, without the daemon.
  */
 import { stat } from 'node:fs/promises'
 import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
@@ -23,19 +23,19 @@ const STATUS_TIMEOUT_MS = 5000
 export interface HistorySource {
   /** The database's file. */
   readonly database: string
-  /** Where it is mounted, as far as is known. */
+  /** Its mount, if known. */
   readonly mount: MountedDirectory | undefined
   /** Relative to the root, one character per byte. */
   readonly path: string
-  /** The moment that the path leads into (`/@WHEN/`), one character per byte. */
+  /** The moment of a path in `/@WHEN/`, one character per byte. */
   readonly moment?: string
 }
 
 /**
- * What a command's arguments mean. A file that is a database is that database, also where it lies in a mount.
+ * Resolves a command's arguments. A database file means that database, even if it is in a mount.
  * @param place a database's file, or a path in a mount.
  * @param path a path within the tree, if the place is a database or a mount's directory.
- * @throws CommandError if the place is neither, or where the daemon of a mount does not answer.
+ * @throws CommandError if the place is neither, or if the daemon of a mount does not answer.
  */
 export async function findSource(place: string, path = ''): Promise<HistorySource> {
   const found = await findPlace(place)
@@ -73,7 +73,7 @@ function inMoment(path: string): Pick<HistorySource, 'path' | 'moment'> {
   return { path: rest.join('/'), moment: when }
 }
 
-/** Two places of which one command makes something. @throws CommandError if they are in different databases. */
+/** @throws CommandError if two places of one command are in different databases. */
 export function assertSameDatabase(
   [one, first]: readonly [string, HistorySource],
   [other, second]: readonly [string, HistorySource],
@@ -84,7 +84,7 @@ export function assertSameDatabase(
     )
 }
 
-/** @throws CommandError if a path that is to be made lies in the past. */
+/** @throws CommandError if a path to be created is in the past. */
 export function assertPresent(path: string, { moment }: HistorySource): void {
   if (moment !== undefined) throw new CommandError(`${path} is in the past, which cannot be changed`)
 }
@@ -92,7 +92,7 @@ export function assertPresent(path: string, { moment }: HistorySource): void {
 /** Runs `use` with a database opened for reading. @throws CannotOpenError, CommandError */
 export async function withStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
   if (!isOwn(await recognise(database)))
-    throw new CommandError(`${database} is no database of zblkfs: import it first ('zblkfs import')`)
+    throw new CommandError(`${database} is not a zblkfs database: import it first ('zblkfs import')`)
   const store = await openDatabase(database, { readOnly: true })
   try {
     return await use(store)
@@ -112,23 +112,23 @@ export async function withAnyStore<T>(database: string, use: (store: Store) => P
   }
 }
 
-/** The transaction that a person means by WHEN. @throws CommandError if there is none. */
+/** The transaction of a moment. @throws CommandError if there is none. */
 export async function momentOf(store: Store, when: string): Promise<Tid> {
   return await resolveMoment(store, storedName(when), async name =>
     store.isForeign ? undefined : (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
   )
 }
 
-/** A path as its tree has it: one character per byte. */
+/** A path in its stored form: one character per byte. */
 export function innerPath(path: string): string {
   const parts = storedName(path).split('/')
   return parts.filter(part => part !== '' && part !== '.').join('/')
 }
 
-/** A name as the database has it: one character per byte. */
+/** A name in its stored form: one character per byte. */
 export const storedName = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
 
-/** Whether a file is a database of any kind. A file that cannot be read is none. */
+/** Whether a file is a database of any kind; false if it cannot be read. */
 export async function isDatabase(path: string): Promise<boolean> {
   try {
     const found = await stat(path).catch(() => undefined)

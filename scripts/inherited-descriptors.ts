@@ -1,4 +1,4 @@
-/** Keeps a daemon from inheriting what the caller of the command has open: a script's `flock 200` would stay locked. */
+/** Prevents a daemon from inheriting open descriptors of the command's caller: a script's `flock 200` would stay locked. */
 import { readdirSync } from 'node:fs'
 import koffi from 'koffi'
 
@@ -6,7 +6,7 @@ const F_SETFD = 2
 const FD_CLOEXEC = 1
 const STDERR = 2
 
-/** Marks every open descriptor but standard input, output and error to be closed in programs that are started. */
+/** Marks every open descriptor except standard input, output and error as close-on-exec. */
 export function closeOnExec(): void {
   const fcntl = koffi.load(null).func('int fcntl(int fd, int command, int argument)') as (
     fd: number,

@@ -16,8 +16,8 @@ const STDERR = 2
 const GROUP_AND_OTHERS_WRITE = 0o022
 
 /**
- * The log file of a mount: in $XDG_STATE_HOME/zblkfs where that is set, else in /var/log/zblkfs for root and in
- * ~/.local/state/zblkfs for others; in the directory for temporary files where that cannot be written. Named after the
+ * The log file of a mount: in $XDG_STATE_HOME/zblkfs if that is set, else in /var/log/zblkfs for root and in
+ * ~/.local/state/zblkfs for others; in the directory for temporary files if that cannot be written. Named after the
  * mount point.
  */
 export function logPathFor(directory: string): string {
@@ -34,7 +34,7 @@ export function logPathFor(directory: string): string {
     }
   }
   throw new CommandError(
-    `there is no directory for the log: make ${directories.join(' or ')}, owned by you and writable by you alone`,
+    `there is no directory for the log: create ${directories.join(' or ')}, owned by you and writable only by you`,
   )
 }
 
@@ -46,7 +46,7 @@ function isOwn(directory: string): boolean {
   )
 }
 
-/** An error as it is logged: with its code, and with what a person can do. Messages of its causes are in the stack alone. */
+/** An error as it is logged: with its code and advice. Messages of its causes are only in the stack. */
 function withAdvice(error: Error): unknown {
   const logged = { ...stdSerializers.err(error), message: error.message }
   const advice = error instanceof CodedError ? adviceFor(error) : undefined
@@ -75,7 +75,7 @@ export function logToTerminal(level: LogLevel): Logger {
     try {
       writeSync(STDERR, `${[`${level}:`, msg ?? '', ...details, ...cause].join(' ')}\n`)
     } catch {
-      // The terminal is gone, or takes no more: what is being logged goes on, it may be the storing of data.
+      // The terminal is gone or blocked: do not disturb the caller, which may be storing data.
     }
   }
   return pino(

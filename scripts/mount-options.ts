@@ -13,19 +13,22 @@ type Settings = Writable<Omit<MountSettings, 'database' | 'directory' | 'shown'>
 
 /** One option: whether it takes a value, how it is explained, and what it sets. */
 interface MountOption {
-  /** What stands for the value in the help; absent: the option takes none. */
+  /** The placeholder of the value in the help; absent if the option takes no value. */
   readonly value?: string
   readonly help: string
   apply(settings: Settings, value: string): void
 }
 
 const ID_MAX = 0xffff_fffe
-/** 24 days: timers count up to 2^31 ms, and take more for none at all. */
+/** 24 days: the limit of timers is 2^31 ms, and they treat more as 0. */
 const COMMIT_INTERVAL_MAX_MS = 24 * 86_400_000
 
 /** All of them, in the order of the help. */
 export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
-  ro: { help: 'read-only; works beside a running writer', apply: settings => (settings.readOnly = true) },
+  ro: {
+    help: 'read-only; works while the database is mounted for writing',
+    apply: settings => (settings.readOnly = true),
+  },
   rw: { help: 'read and write (the default)', apply: settings => (settings.readOnly = false) },
   at: {
     value: 'WHEN',
@@ -37,7 +40,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
   },
   driver: {
     value: DRIVERS.join('|'),
-    help: 'which FUSE driver serves the mount',
+    help: 'the FUSE driver',
     apply(settings, value) {
       settings.driver = oneOf<DriverChoice>('driver', value, DRIVERS)
     },
@@ -58,14 +61,14 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
   },
   dirty_size: {
     value: 'SIZE',
-    help: 'memory for what is written and not yet stored, as 64M',
+    help: 'memory for changes that are not stored yet, as 64M',
     apply(settings, value) {
       settings.dirtySizeBytes = size('dirty_size', value)
     },
   },
   commit_interval: {
     value: 'TIME',
-    help: 'how long a change may stay unstored without an fsync, as 5s',
+    help: 'maximum delay before a change is stored, as 5s',
     apply(settings, value) {
       const intervalMs = parseDurationMs(value)
       if (intervalMs === undefined || intervalMs === 0)
@@ -77,7 +80,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
   },
   history: {
     value: 'TIME|all|0',
-    help: 'how long the past is kept from now on, as 7d; recorded in the database',
+    help: 'how long history is kept from now on, as 7d; recorded in the database',
     apply(settings, value) {
       settings.history = retention(`history=${value}`, value)
     },
@@ -106,24 +109,24 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
       settings.shown.umask = Number.parseInt(value, 8)
     },
   },
-  suid: { help: 'setuid programs work (off by default)', apply: settings => (settings.suid = true) },
-  nosuid: { help: 'setuid programs do not work (the default)', apply: settings => (settings.suid = false) },
+  suid: { help: 'honour setuid programs', apply: settings => (settings.suid = true) },
+  nosuid: { help: 'ignore setuid bits (the default)', apply: settings => (settings.suid = false) },
   exec: { help: 'programs can be executed (the default)', apply: settings => (settings.noExec = false) },
   noexec: { help: 'programs cannot be executed', apply: settings => (settings.noExec = true) },
-  dev: { help: 'device nodes work (off by default)', apply: settings => (settings.dev = true) },
-  nodev: { help: 'device nodes do not work (the default)', apply: settings => (settings.dev = false) },
+  dev: { help: 'honour device nodes', apply: settings => (settings.dev = true) },
+  nodev: { help: 'ignore device nodes (the default)', apply: settings => (settings.dev = false) },
   atime: {
     help: 'reads change access times (the default)',
     apply: settings => (settings.ignoresAccess = false),
   },
-  noatime: { help: 'reads change no access times', apply: settings => (settings.ignoresAccess = true) },
+  noatime: { help: 'reads do not change access times', apply: settings => (settings.ignoresAccess = true) },
   nonempty: {
     help: 'mount over a directory that has entries, hiding them',
     apply: settings => (settings.nonEmpty = true),
   },
   fsname: {
     value: 'NAME',
-    help: 'what the mount is listed by (the database by default)',
+    help: 'the name in the list of mounts (default: the database)',
     apply(settings, value) {
       settings.fsname = value
     },
@@ -131,8 +134,8 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
 }
 
 /**
- * What mount(8), fstab(5) and systemd write for themselves: it says when and by whom something is mounted, or how
- * access times are kept by filesystems of the kernel. Accepted without effect.
+ * Options for mount(8), fstab(5) and systemd: when and by whom something is mounted, or how the kernel's filesystems
+ * keep access times. Accepted without effect.
  */
 const FOREIGN_OPTIONS = new Set(
   (

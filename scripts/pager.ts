@@ -1,4 +1,4 @@
-/** Output that may be long: through a pager where a person reads it, line by line and with back-pressure elsewhere. */
+/** Long output: through a pager on a terminal, otherwise line by line with back-pressure. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
@@ -16,7 +16,7 @@ async function throughPager(write: (line: WriteLine) => Promise<void>): Promise<
   const command = process.env['PAGER'] || 'less -FRX'
   const pager = spawn('/bin/sh', ['-c', command], { stdio: ['pipe', 'inherit', 'inherit'] })
   const ended = once(pager, 'close')
-  // Ctrl-C is the pager's.
+  // The pager handles Ctrl-C.
   const ignore = (): void => undefined
   process.on('SIGINT', ignore)
   try {

@@ -1,4 +1,4 @@
-/** A progress bar with rate and remaining time on standard error where that is a terminal; nothing elsewhere. */
+/** A progress bar with rate and remaining time on standard error, if that is a terminal. */
 import { Presets, SingleBar } from 'cli-progress'
 
 const UPDATE_MS = 100
@@ -37,7 +37,7 @@ export class ProgressBar {
     console.log(line)
   }
 
-  /** Takes the bar away. */
+  /** Removes the bar. */
   stop(): void {
     this.#bar?.stop()
     this.#bar = undefined

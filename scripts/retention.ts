@@ -1,4 +1,4 @@
-/** How long history is kept, as commands and options take it. */
+/** Parses and describes how long history is kept, for commands and options. */
 import { DURATION_FORMS } from '../store/durations.ts'
 import { formatRetention, parseRetention, type Retention } from '../store/retention.ts'
 import { UsageError } from './failure.ts'

@@ -1,9 +1,9 @@
-/** A log file that cannot fill a disk: at its bound it becomes NAME.1, in place of the one before. */
+/** A log file of bounded size: at the bound it is renamed to NAME.1, replacing the previous one. */
 import { closeSync, constants, fstatSync, openSync, renameSync, writeSync } from 'node:fs'
 
 const SIZE_MAX_BYTES = 8 << 20
 
-/** How a log file is opened: a link in its place is not followed. */
+/** Flags to open a log file, without following a link. */
 export const LOG_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW
 
 export class RotatingFile {
@@ -23,7 +23,7 @@ export class RotatingFile {
       if (this.#sizeBytes >= SIZE_MAX_BYTES) this.#rotate()
       this.#sizeBytes += writeSync(this.#fd, line)
     } catch {
-      // A line that cannot be written is lost: a full disk must not end what is being logged.
+      // A line that cannot be written is lost: a full disk must not end the daemon.
     }
   }
 

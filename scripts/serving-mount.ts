@@ -1,4 +1,4 @@
-/** The mount that serves a database, whichever of the two a person names. */
+/** Finds a database and the mount that serves it, given either. */
 import { realpath, stat } from 'node:fs/promises'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { locate } from '../mount/mount-points/locate.ts'
@@ -9,13 +9,13 @@ import { findPlace } from './history-source.ts'
 
 export interface Target {
   readonly database: string
-  /** Where it is mounted for writing, if it is. */
+  /** Its writable mount, if there is one. */
   readonly mount?: MountedDirectory
 }
 
 /**
- * The database that a path names, by its own file or by a mount of it. A database that lies in a mount is that
- * database, not the one that is mounted.
+ * The database that a path names, by its own file or by a mount of it. A database file in a mount means that
+ * database, not the mounted one.
  * @throws UsageError for a directory if nothing is mounted; CommandError where a mount does not answer.
  */
 export async function findTarget(path: string): Promise<Target> {
@@ -28,6 +28,6 @@ export async function findTarget(path: string): Promise<Target> {
 async function outside(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined)
   if (found?.isDirectory() === true)
-    throw new UsageError(`${path} is a directory where nothing is mounted: name the database file`)
+    throw new UsageError(`${path} is a directory without a mount: name the database file`)
   return found === undefined ? path : await realpath(path)
 }

@@ -14,6 +14,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { COMMANDS } from '../scripts/command-table.ts'
 import { listMounts } from '../mount/daemon/mounts.ts'
 import { runProgram, ZBLKFS } from './tools/run-zblkfs.ts'
 
@@ -180,6 +181,18 @@ describe('commands in the text of', () => {
       const own = rest.split(' -- ')[0] ?? ''
       for (const [option] of own.matchAll(/(?<=[\s[(])--[a-z-]+/g))
         expect(text, `${page}: zblkfs ${name} ${option}`).toContain(option)
+    }
+  })
+
+  test.each(Object.keys(COMMANDS))('the examples of %s --help exist', async name => {
+    const text = await cachedHelpOf(name)
+    const examples = text.split('\nExamples:\n')[1]?.split('\n') ?? []
+    expect(examples.length).toBeGreaterThan(0)
+    for (const line of examples.filter(line => line !== '')) {
+      expect(line).toMatch(new RegExp(`^  zblkfs ${name}\\b.*  # `))
+      const own = line.split(' -- ')[0] ?? ''
+      for (const [option] of own.matchAll(/(?<=\s)--?[a-z-]+/g))
+        expect(text.split('\nExamples:')[0]).toContain(option)
     }
   })
 })

@@ -1,6 +1,6 @@
 /**
  * Ratios of an earlier run, and what has become worse since. Ratios to ceilings of the same run depend less on the
- * machine than figures do, but they do: the machine stands beside them.
+ * machine than figures, but still do: so the machine is recorded too.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { arch, cpus, release, totalmem } from 'node:os'
@@ -19,7 +19,7 @@ export interface Baseline {
   readonly ratios: Readonly<Record<string, number>>
 }
 
-/** Something that fell by more than a fifth (of what is better when less: rose by more than a quarter). */
+/** A ratio that fell by more than a fifth (or rose by more than a quarter, if less is better). */
 export interface Regression {
   readonly name: string
   readonly before: number
@@ -43,7 +43,7 @@ export function ratiosOf(results: readonly Result[]): Record<string, number> {
   return ratios
 }
 
-/** What is worse than it was; what was not measured both times is left out. */
+/** The ratios that are worse than before, of those measured both times. */
 export function regressions({ ratios }: Baseline, results: readonly Result[]): readonly Regression[] {
   const now = ratiosOf(results)
   const isLess = new Set(results.filter(({ unit }) => isLessBetter(unit)).map(({ name }) => name))
@@ -57,7 +57,7 @@ export function regressions({ ratios }: Baseline, results: readonly Result[]): r
   })
 }
 
-/** What was saved; undefined if nothing ever was. */
+/** The saved baseline; undefined if there is none. */
 export function readBaseline(file: URL): Baseline | undefined {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as Baseline

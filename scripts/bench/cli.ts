@@ -1,5 +1,5 @@
 /**
- * How long short commands take from start to end, beside Node that does nothing: `npm run bench:cli`. The median of
+ * Measures short commands from start to end, compared with an empty run of Node: `npm run bench:cli`. The median of
  * several runs, the first of which fill the compile cache.
  */
 import { spawnSync } from 'node:child_process'

@@ -1,6 +1,6 @@
 /**
- * `node scripts/bench/codec.ts`: what reading and writing records costs, beside JSON of the same content in the
- * same run (for data: beside a copy of it). Only ratios within one run mean something.
+ * `node scripts/bench/codec.ts`: the cost of reading and writing records, compared with JSON of the same content in
+ * the same run (for data, with a copy of it). Only ratios within one run are meaningful.
  */
 import { Ref, Tuple } from '../../core/objects/pickle/value.ts'
 import { decodeBucket } from '../../core/objects/record-bucket.ts'

@@ -1,9 +1,8 @@
 /**
  * `npm run bench:core [-- --mib N] [--json] [--prof]`: files without FUSE, over the SQLite store, warm.
  *
- * Each line gives what the core does, what the bare minimum for the same bytes costs in the same run (a copy in
- * memory, the store asked for the same records, a file written and synced), and the ratio. Only ratios within one
- * run mean something. `ZBlk1, 4 KiB` has its blocks cut into chunks of 4 KiB each, as wendelin.core cuts them and as
+ * Each line gives the core's figure, a lower bound for the same bytes in the same run (a copy in memory, the store's
+ * reads of the same records, a file written and synced), and the ratio. Only ratios within one run are meaningful. `ZBlk1, 4 KiB` has its blocks cut into chunks of 4 KiB each, as wendelin.core cuts them and as
  * small writes leave them; in `ZBlk1` what was written in a long run is one chunk. `--prof` tells where the time goes:
  * it prints the functions that took most, and leaves a profile that Chromium's developer tools open.
  */
@@ -129,7 +128,7 @@ function writePlainFile(): void {
 async function open(from: WritableStore, file: Oid): Promise<[BigFile, Connection]> {
   const connection = await Connection.open(from, { cacheSizeBytes: CACHE_BYTES })
   const object = connection.get(file, ZBigFile.CLASS_NAME)
-  if (!(object instanceof ZBigFile)) throw new Error('the file is none')
+  if (!(object instanceof ZBigFile)) throw new Error('the object is not a file')
   return [await BigFile.open(connection, object), connection]
 }
 
@@ -149,7 +148,7 @@ async function dataOids(file: BigFile): Promise<Oid[][]> {
   const blocks: Oid[][] = []
   for await (const [, ref] of file.file.blktab.range()) {
     const block = ref instanceof Ref ? file.file.jar.resolve(ref) : undefined
-    if (block === undefined) throw new Error('a block is none')
+    if (block === undefined) throw new Error('a block is missing')
     if (!(block instanceof ZBlk1)) {
       blocks.push([block.oid])
       continue

@@ -1,5 +1,5 @@
 /**
- * Shows what serving blocks leaves in memory: `npm run bench:deactivation`.
+ * Shows which objects stay in memory after blocks were served: `npm run bench:deactivation`.
  *
  * Blocks of 512 chunks are served one after the other, with and without deactivation of their chunk trees. Without,
  * each block's chunks are loaded as the objects that they are, and kept. Printed are the objects that each block
@@ -37,7 +37,7 @@ async function serveAndKeep(file: BigFile, blk: number, kept: unknown[]): Promis
   const { jar, blktab } = file.file
   const ref = await blktab.get(blk)
   const block = ref instanceof Ref ? jar.resolve(ref) : undefined
-  if (!(block instanceof ZBlk1)) throw new Error(`block ${blk} is no ZBlk1`)
+  if (!(block instanceof ZBlk1)) throw new Error(`block ${blk} is not a ZBlk1`)
   await block.activate()
   const { chunktab } = block
   const chunks = []
@@ -58,7 +58,7 @@ async function settledCounts(connection: Connection): Promise<Readonly<Record<st
 async function experiment(store: Store, oid: Oid, mode: 'on' | 'off'): Promise<void> {
   const connection = await Connection.open(store, { cacheSizeBytes: CACHE_BYTES[mode] })
   const object = connection.get(oid, ZBigFile.CLASS_NAME)
-  if (!(object instanceof ZBigFile)) throw new Error('the file is none')
+  if (!(object instanceof ZBigFile)) throw new Error('the object is not a file')
   const file = await BigFile.open(connection, object)
   const kept: unknown[] = []
   const next = (blk: number): Promise<void> =>

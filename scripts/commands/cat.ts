@@ -1,4 +1,4 @@
-/** `zblkfs cat DB PATH`: a file's bytes, now or at a moment, without a mount. */
+/** `zblkfs cat DB PATH`: a file's content, now or at a moment, without a mount. */
 import { printablePath } from '../../core/printable.ts'
 import { once } from 'node:events'
 import { constants } from 'node:fs'
@@ -16,10 +16,10 @@ const PIECE_BYTES = 2 << 20
 
 export function catCommand(): Command {
   return new Command('cat')
-    .description("Write a file's bytes as of a moment to the standard output, without mounting.")
+    .description("Write a file's content at a moment to standard output, without a mount.")
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
     .argument('[path]', 'a path in it')
-    .option('--at <when>', 'a moment: a tid, a time, an age, or a tag; if absent, that of the path, or now')
+    .option('--at <when>', 'the moment: a tid, a time, an age, or a tag (default: that of the path, or now)')
     .action(async (place: string, inner: string | undefined, { at }: { readonly at?: string }) => {
       const { database, path, moment } = await findSource(place, inner)
       await withAnyStore(database, async store => {

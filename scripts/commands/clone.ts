@@ -7,7 +7,7 @@ import { databaseOption, type DatabaseOption } from './database-option.ts'
 
 export function cloneCommand(): Command {
   return new Command('clone')
-    .description('Copy a file or directory without copying data; the copy is independent from then on.')
+    .description('Make an independent copy of a file or directory, which shares its data.')
     .argument('<src>', 'a path in a mount; with --db, a path in the database')
     .argument('<dst>', 'a path that does not exist, or a directory')
     .addOption(databaseOption())

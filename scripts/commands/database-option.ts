@@ -1,4 +1,4 @@
-/** `--db`: which database a command means that is not told by a path in a mount. */
+/** `--db`: the database of a command without a path in a mount. */
 import { Option } from 'commander'
 
 export interface DatabaseOption {
@@ -6,4 +6,7 @@ export interface DatabaseOption {
 }
 
 export const databaseOption = (): Option =>
-  new Option('--db <db|dir>', 'a database, or a path in its mount; if absent, the mount that one is in')
+  new Option(
+    '--db <db|dir>',
+    'a database, or a path in its mount (default: the mount of the working directory)',
+  )

@@ -39,16 +39,16 @@ interface Report extends Usage {
 export function dfCommand(): Command {
   return new Command('df')
     .description(
-      "Show what a database's room is used for: present, history, free; and what a pack would give back.",
+      "Show what a database's space is used for: present, history, free; and what a pack would free.",
     )
     .argument('<db|dir>', 'the database, or a mount of it')
     .option('--files', 'list the files, with the bytes stored of each')
     .option('--exact', 'look at every object: counts removed files, and with --files the history of each')
     .option(
       '--to <moment>',
-      "the moment from which a pack would keep history (by default, as 'zblkfs history' has it)",
+      "the moment from which a pack would keep history (default: as 'zblkfs history' says)",
     )
-    .option('--json', 'print JSON; with --files one line per file')
+    .option('--json', 'print JSON; with --files, one line per file')
     .action(async (path: string, options: Options) => {
       const { database } = await findTarget(path)
       const store = await openDatabase(database, { readOnly: true })

@@ -17,12 +17,12 @@ interface Options extends DatabaseOption {
 
 export function diffCommand(): Command {
   return new Command('diff')
-    .description('Show which files two moments differ in, and which bytes of them.')
+    .description('Show the files, and the byte ranges, in which two moments differ.')
     .argument('<a>', 'a moment: a tid, a time, an age, a tag, or now')
     .argument('<b>', 'another')
     .argument('[path]', 'only this file or directory; without --db, a path in the mount', '')
     .addOption(databaseOption())
-    .option('--json', 'a line of JSON each')
+    .option('--json', 'print one line of JSON per difference')
     .action(async (a: string, b: string, path: string, { db, json = false }: Options) => {
       const source = db === undefined ? await findSource(path || '.') : await findSource(db, path)
       await withAnyStore(source.database, async store => {

@@ -19,10 +19,10 @@ const OWNER_ONLY = 0o600
 
 export function exportCommand(): Command {
   return new Command('export')
-    .description('Write a database as a FileStorage that ZODB opens, with all transactions.')
+    .description('Export a database, with all transactions, to a FileStorage of ZODB.')
     .argument('<db>', 'the database; it may be mounted')
     .argument('<file>', 'the FileStorage, a new file (Data.fs)')
-    .option('--from <tid>', 'append what came after this transaction to an export that ends with it')
+    .option('--from <tid>', 'append later transactions to an export that ends with this one')
     .action(exportFile)
 }
 

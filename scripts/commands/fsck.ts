@@ -21,11 +21,11 @@ interface Options {
 
 export function fsckCommand(): Command {
   return new Command('fsck')
-    .description('Check a database, mounted or not, and name what is damaged by path and range.')
+    .description('Check a database, mounted or not, and report damage by path and range.')
     .argument('<db|dir>', 'the database, or a mount of it')
-    .option('--data', 'read and check every byte, not only what leads to them')
-    .option('--repair', 'save what can be saved; the database must not be mounted')
-    .option('--json', 'one JSON object: damages and a summary')
+    .option('--data', 'also read and check every byte of file data')
+    .option('--repair', 'repair what can be repaired; the database must not be mounted')
+    .option('--json', 'print one JSON object: damages and a summary')
     .addHelpText(
       'after',
       '\nExit code: 0 no damage, 1 all damage repaired, 2 wrong usage, 4 damage is left or the repair failed.',
@@ -79,7 +79,7 @@ const isUnreadable = (error: unknown): error is StoreError =>
 const refused = (error: unknown): unknown =>
   error instanceof LockedError
     ? new UsageError(
-        `${error.message}: unmount it to repair it ('zblkfs umount'); without --repair it is checked beside the mount`,
+        `${error.message}: unmount it to repair it ('zblkfs umount'); without --repair it can be checked while mounted`,
       )
     : error
 

@@ -18,14 +18,14 @@ interface Options {
 
 export function historyCommand(): Command {
   return new Command('history')
-    .description('Show, or set, how long a database keeps its history.')
+    .description('Show or set how long a database keeps its history.')
     .argument('<db|dir>', 'the database, or a mount of it')
-    .option('--keep <time>', "7d, 12h, ...; 'all': for ever; 0: only the present")
+    .option('--keep <time>', 'keep this much: 7d, 12h, ...; all; 0 for only the present')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
-      '\nIt is stored in the database, and followed by packs in the background and by a pack without --keep.' +
-        '\nNothing is dropped at once. Tags are kept, however old.',
+      '\nThe setting is stored in the database. Background packs, and packs without --keep, obey it.' +
+        '\nNothing is dropped at once. Tags are always kept.',
     )
     .action(async (path: string, { keep, json = false }: Options) => {
       const target = await findTarget(path)

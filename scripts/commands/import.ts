@@ -31,13 +31,13 @@ export function importCommand(): Command {
     .argument('<src>', "Data.fs, or RelStorage's main.sqlite3")
     .argument('<db>', 'the database; created if it does not exist')
     .option('--into <path>', 'the directory of the database that receives them', '/')
-    .option('--history', 'with every transaction and its id, not only the newest state')
+    .option('--history', 'import every transaction with its id, not only the newest state')
     .addHelpText(
       'after',
-      '\nA file that zblkfs export has written is restored as it was, into a new database.' +
-        '\nOtherwise files get the names that the root mapping leads to; files without a name go to bigfile/<oid>.' +
-        '\nOf a packed database, --history imports what the pack has kept.' +
-        '\nRepeat an import that was interrupted: it goes on where it was.',
+      '\nAn export by zblkfs is restored, unchanged, into a new database.' +
+        '\nOther files get their paths from the root mapping; files without a name go to bigfile/<oid>.' +
+        '\nFrom a packed database, --history imports what the pack has kept.' +
+        '\nRepeat an interrupted import to resume it.',
     )
     .action(importFiles)
 }
@@ -71,7 +71,7 @@ async function importFiles(src: string, db: string, { into, history = false }: O
 
 async function assertImportable(source: Store, history: boolean): Promise<void> {
   if ((await source.lastTid()) === TID_NONE)
-    throw new CommandError(`${source.name} has no whole transaction: there is nothing to import`)
+    throw new CommandError(`${source.name} has no complete transaction: there is nothing to import`)
   if (history && source.capabilities.foreignHistory?.keepsHistory === false)
     throw new CommandError(
       `${source.name} is a history-free RelStorage database, which has no history: import it without --history`,
@@ -108,7 +108,7 @@ async function withTarget<T>(
 function incomplete(path: string, error: unknown): unknown {
   if (!(error instanceof StoreError) || !existsSync(importMapPath(path))) return error
   return new CommandError(
-    `${explain(error)}\n${path} has a part of the import: repeat the command to go on, or remove ${importMapPath(path)} to keep the part`,
+    `${explain(error)}\n${path} has part of the import: repeat the command to resume it, or remove ${importMapPath(path)} to keep that part`,
     { cause: error },
   )
 }

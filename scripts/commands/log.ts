@@ -26,10 +26,10 @@ export function logCommand(): Command {
     .description('List the transactions, newest first, with what each changed.')
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
     .argument('[path]', 'only transactions that changed this file, or something in this directory')
-    .option('-n, --number <count>', 'at most this many')
+    .option('-n, --number <count>', 'list at most this many')
     .option('--since <when>', 'only those after this moment: a tid, a time, an age, or a tag')
     .option('--until <when>', 'only those up to this moment')
-    .option('--json', 'a line of JSON each')
+    .option('--json', 'print one line of JSON per transaction')
     .action(async (place: string, inner: string | undefined, options: Options) => {
       const { database, path, moment } = await findSource(place, inner)
       await withAnyStore(database, store => list(store, path, { ...options, ...untilOf(moment, options) }))
@@ -52,7 +52,7 @@ async function list(
   if (store.isForeign) {
     if (path !== '')
       throw new CommandError(
-        `${store.name} does not say what changed a file: leave out the path, or import it`,
+        `${store.name} does not record what changed a file: leave out the path, or import it`,
       )
     return await listTransactions(store, { upTo, limit, ...(after !== undefined && { after }) }, json)
   }
@@ -75,7 +75,7 @@ async function oidOf(store: Store, path: string, at: Tid): Promise<Oid> {
   const inode = await (await MomentView.open(store, at)).find(path)
   if (inode !== undefined) return inode.oid
   throw new CommandError(
-    `there is no ${printablePath(path)} at ${formatTid(at)}: name a moment when it was there with --until`,
+    `there is no ${printablePath(path)} at ${formatTid(at)}: name a moment when it existed with --until`,
   )
 }
 

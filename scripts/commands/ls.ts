@@ -26,10 +26,10 @@ const BATCH = 256
 
 export function lsCommand(): Command {
   return new Command('ls')
-    .description('List a directory of a database as of a moment, without mounting it.')
+    .description('List a directory at a moment, without a mount.')
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
     .argument('[path]', 'a path in it')
-    .option('--at <when>', 'a moment: a tid, a time, an age, or a tag; if absent, that of the path, or now')
+    .option('--at <when>', 'the moment: a tid, a time, an age, or a tag (default: that of the path, or now)')
     .action(async (place: string, inner: string | undefined, { at }: { readonly at?: string }) => {
       const { database, path, moment } = await findSource(place, inner)
       await withAnyStore(database, async store => {

@@ -36,13 +36,13 @@ interface Options {
 
 export function mountCommand(): Command {
   return new Command('mount')
-    .description('Mount a database on a directory. A database that does not exist is created.')
+    .description('Mount a database on a directory. The database is created if it does not exist.')
     .argument(
       '<db>',
       'the database: a file, or postgres://USER@HOST/NAME; of ZODB: Data.fs or [relstorage:]main.sqlite3, read-only',
     )
     .argument('<dir>', 'an empty directory')
-    .option('-f, --foreground', 'stay in the foreground, log to the terminal; Ctrl-C unmounts')
+    .option('-f, --foreground', 'stay in the foreground and log to the terminal; Ctrl-C unmounts')
     .option(
       '-o, --option <options>',
       'mount options, see below',
@@ -50,7 +50,11 @@ export function mountCommand(): Command {
       [],
     )
     .addOption(new Option('--zblk-format <format>', 'as -o zblk_format=').choices(ZBLK_FORMATS))
-    .addOption(new Option('--log-level <level>', 'how much is logged').choices(LOG_LEVELS).default('info'))
+    .addOption(
+      new Option('--log-level <level>', 'the least severe messages to log')
+        .choices(LOG_LEVELS)
+        .default('info'),
+    )
     .addOption(new Option('--daemon').hideHelp())
     .addHelpText('after', `\n${describeMountOptions()}`)
     .action(mount)
@@ -100,7 +104,7 @@ async function runInBackground(settings: MountSettings, level: LogLevel): Promis
   process.umask(0o077)
   const log = logToFile(logPathFor(settings.directory), level)
   process.on('uncaughtException', error => {
-    log.fatal({ err: error }, 'a mistake in zblkfs ended the daemon')
+    log.fatal({ err: error }, 'a bug in zblkfs ended the daemon')
     process.exit(EXIT_FAILURE)
   })
   const { server, onSignal } = await serve(settings, log).catch(async (error: unknown) => {

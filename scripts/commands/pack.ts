@@ -24,8 +24,8 @@ const POLL_MS = 200
 const PHASES: Readonly<Record<PackProgress['phase'], string>> = {
   mark: 'objects, finding those in use',
   sweep: 'objects, dropping the others',
-  bulk: 'bytes of data, giving room back',
-  'give back': 'bytes of the index, giving room back',
+  bulk: 'bytes of data, freeing space',
+  'give back': 'bytes of the index, freeing space',
 }
 
 interface Options {
@@ -37,19 +37,16 @@ interface Options {
 export function packCommand(): Command {
   return new Command('pack')
     .description(
-      'Drop old history and unreachable objects, and give their room back. Works while the database is mounted.',
+      'Drop old history and unreachable objects, and free their space. Works while the database is mounted.',
     )
     .argument('<db|dir>', 'the database, or a mount of it')
     .option(
       '--keep <time>',
-      "history to keep, as 7d, 12h or all; 0 keeps only the present (by default, as 'zblkfs history' has it)",
+      "history to keep: 7d, 12h, ...; all; 0 for only the present (default: as 'zblkfs history' says)",
     )
     .option('--before <moment>', 'keep history from this transaction, time or tag on')
-    .option('--json', 'print what was done as JSON')
-    .addHelpText(
-      'after',
-      '\nTags and moments in use are kept, however old. A pack may be interrupted at any time.',
-    )
+    .option('--json', 'print the result as JSON')
+    .addHelpText('after', '\nTags and moments in use are always kept. A pack may be interrupted at any time.')
     .action(async (path: string, options: Options) => {
       const before = momentOf(options)
       const { database, mount } = await findTarget(path)
@@ -61,7 +58,7 @@ export function packCommand(): Command {
 /** The moment from which history is kept; undefined for what the database's retention says. */
 function momentOf({ keep, before }: Options): string | undefined {
   if (keep !== undefined && before !== undefined)
-    throw new UsageError('--keep and --before exclude each other: give one of them')
+    throw new UsageError('--keep and --before exclude each other: use one of them')
   if (keep === undefined) return before
   const { keepMs } = retention(`--keep ${keep}`, keep)
   return keepMs === Number.POSITIVE_INFINITY ? formatTid(TID_NONE) : `${keepMs}ms`
@@ -116,7 +113,7 @@ const keptFrom = async (store: Store): Promise<Tid> =>
   historyStart((await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION)
 
 const stopped = (): CommandError =>
-  new CommandError('the pack was interrupted: what it has done stays, and the next one does the rest')
+  new CommandError('the pack was interrupted; its completed steps are kept, and the next pack does the rest')
 
 const show = (bar: ProgressBar, { phase, done, total }: PackProgress): void =>
   bar.update(PHASES[phase], done, total)

@@ -19,9 +19,8 @@ export function rescueCommand(): Command {
     .argument('<target>', 'a new database')
     .addHelpText(
       'after',
-      '\nWhat is not stored yet is saved too if the daemon answers. The mount stays as it is; check the new database with' +
-        "\n'zblkfs fsck --data', mount it elsewhere, and give the old mount up with 'zblkfs umount --discard'." +
-        '\n\nExample:\n  zblkfs rescue /mnt/data /srv/saved.zblk',
+      '\nUnstored changes are saved too if the daemon answers. The mount is not changed. Check the new database with' +
+        "\n'zblkfs fsck --data', mount it elsewhere, and end the old mount with 'zblkfs umount --discard'.",
     )
     .action(async (what: string, target: string) => {
       const { pid, paths } = await daemonOf(what)

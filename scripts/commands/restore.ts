@@ -14,16 +14,16 @@ interface Options extends DatabaseOption {
 
 export function restoreCommand(): Command {
   return new Command('restore')
-    .description('Make a file or directory what it was at a moment. Data is shared, not copied.')
+    .description('Restore a file or directory from a moment. Data is shared, not copied.')
     .argument('<path>', 'a path in a mount; with --db, a path in the database')
-    .option('--at <when>', 'a tid, a time, an age, or a tag; if absent, the moment that the path leads into')
-    .option('--to <newpath>', 'under another name, which must be free')
-    .option('-f, --force', 'replace the file that has that name')
+    .option('--at <when>', 'the moment: a tid, a time, an age, or a tag (default: that of the path)')
+    .option('--to <newpath>', 'restore to this path, which must not exist')
+    .option('-f, --force', 'replace an existing file')
     .addOption(databaseOption())
     .action(async (path: string, { at, to, db, force = false }: Options) => {
       const source = db === undefined ? await findSource(path) : await findSource(db, path)
       const when = at === undefined ? source.moment : storedName(at)
-      if (when === undefined) throw new UsageError(`give a moment with --at, or a path in one (/@WHEN/)`)
+      if (when === undefined) throw new UsageError(`name a moment with --at, or a path in one (/@WHEN/)`)
       let target = source
       if (to !== undefined)
         target = db === undefined ? await findSource(to) : { ...source, path: innerPath(to) }

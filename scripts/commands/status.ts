@@ -21,8 +21,8 @@ type MountLine = { readonly directory: string; readonly source: string; readonly
 
 export function statusCommand(): Command {
   return new Command('status')
-    .description('List the mounts, what serves them, and whether it answers.')
-    .option('--json', 'as JSON')
+    .description('List the mounts and the state of their daemons.')
+    .option('--json', 'print JSON')
     .action(async ({ json = false }: { readonly json?: boolean }) => {
       const mounts = listMounts()
       const lines = await Promise.all([
@@ -63,7 +63,7 @@ async function inspectUnmounted({ path, device, pid }: ControlSocket): Promise<M
 
 function describe(line: MountLine): string {
   if (line.state !== 'serving' && line.state !== 'unmounted') {
-    const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' takes it away`
+    const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' removes it`
     return printable(`${line.directory}  ${line.source}  ${line.reason}${next}`)
   }
   const { directory, database, driver, readOnly, pid, tid, residentBytes, since, history } = line

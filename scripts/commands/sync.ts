@@ -7,7 +7,7 @@ const SYNC_TIMEOUT_MS = 600_000
 
 export function syncCommand(): Command {
   return new Command('sync')
-    .description('Store everything written to a mount up to now; print the transaction id.')
+    .description('Store everything written to a mount so far, and print the transaction id.')
     .argument('<dir>', 'the mount, or a path in it')
     .option('-m, --message <text>', 'describe the transaction')
     .action(async (directory: string, { message }: { readonly message?: string }) => {

@@ -19,18 +19,18 @@ interface Options extends DatabaseOption {
 
 export function tagCommand(): Command {
   return new Command('tag')
-    .description('Name a moment: it is kept by pack, and shown as /@NAME/ in the mount.')
+    .description('Name a moment. It is kept by every pack, and shown as /@NAME/ in the mount.')
     .argument('[name]', 'the name')
-    .argument('[when]', 'a tid, a time, an age, or a tag; if absent, now')
+    .argument('[when]', 'the moment: a tid, a time, an age, or a tag (default: now)')
     .option('-l, --list', 'list the tags')
-    .option('-d, --delete <name>', 'take a name away')
-    .option('-f, --force', 'move a name that exists')
-    .option('--json', 'with -l: a line of JSON each')
+    .option('-d, --delete <name>', 'delete a tag')
+    .option('-f, --force', 'move an existing tag')
+    .option('--json', 'with -l, print one line of JSON per tag')
     .addOption(databaseOption())
     .action(async (name: string | undefined, when: string | undefined, options: Options) => {
       const { list = false, delete: deleted, json = false, force = false } = options
       if ([list, deleted !== undefined, name !== undefined].filter(Boolean).length > 1)
-        throw new UsageError('give either a name, or -l, or -d NAME')
+        throw new UsageError('name a tag, or use -l or -d NAME')
       const source = await findSource(options.db ?? '.')
       if (deleted !== undefined) await change(source, 'untag', { name: storedName(deleted) })
       else if (name === undefined) await printTags(source, json)

@@ -18,7 +18,7 @@ const FORWARDED = ['SIGTERM', 'SIGHUP'] as const
 export function txnCommand(): Command {
   return new Command('txn')
     .description(
-      'Run a command; what changes on the mount meanwhile is one transaction, or nothing if it fails.',
+      'Run a command. All changes on the mount meanwhile become one transaction, or none if it fails.',
     )
     .argument('<dir>', 'the mount, or a path in it')
     .argument('<command...>', 'the command and its arguments, after --')
@@ -39,12 +39,12 @@ export function txnCommand(): Command {
     )
 }
 
-/** Runs a command to its end; resolves to its exit code as a shell tells it. */
+/** Runs a command to its end; resolves to its exit code, as a shell reports it. */
 function run([program, ...parameters]: readonly string[]): Promise<number> {
-  if (program === undefined) throw new CommandError('there is no command to be run')
+  if (program === undefined) throw new CommandError('there is no command to run')
   return new Promise(resolve => {
     const child = spawn(program, parameters, { stdio: 'inherit' })
-    // Ctrl-C reaches the command by itself.
+    // Ctrl-C reaches the command directly.
     const interrupt = (): void => undefined
     const forward = (signal: NodeJS.Signals): void => void child.kill(signal)
     process.on('SIGINT', interrupt)

@@ -29,11 +29,14 @@ interface Options {
 
 export function umountCommand(): Command {
   return new Command('umount')
-    .description('Store everything and unmount; return when the daemon is gone.')
+    .description('Store everything, unmount, and return when the daemon has ended.')
     .argument('<dir>', 'the mount')
-    .option('-l, --lazy', 'also where it is in use or dead: take it out of the tree at once')
+    .option('-l, --lazy', 'detach it at once, even if it is in use or dead')
     .option('--discard', 'also if changes cannot be stored: they are lost')
-    .option('-f, --force', 'also where its daemon does not answer: processes that wait for it get an error')
+    .option(
+      '-f, --force',
+      'also unmount if its daemon does not answer: processes that wait for it get an error',
+    )
     .action(async (directory: string, options: Options) => {
       const mount = findMountPoint(directory)
       const other = bindSource(mount)
@@ -57,7 +60,7 @@ function findMountPoint(directory: string): MountedDirectory {
   const { path } = locate(directory)
   if (path !== mount.mountPoint)
     throw new CommandError(
-      `${directory} is a directory in the mount ${mount.mountPoint}: name that to unmount it`,
+      `${directory} is a directory in the mount ${mount.mountPoint}: name the mount to unmount it`,
     )
   return mount
 }
@@ -86,7 +89,7 @@ async function askDaemon(mount: MountedDirectory, options: Options): Promise<str
   if (await hasEnded(pid, lazy ? EXIT_POLL_MS : EXIT_TIMEOUT_MS)) return stored
   return lazy
     ? `${stored}; process ${pid} serves the processes that still use it, and ends with the last of them`
-    : `${stored}; process ${pid} goes on: it is still ending, or another mount namespace has a copy of the mount`
+    : `${stored}; process ${pid} is still running: it is ending, or another mount namespace has a copy of the mount`
 }
 
 /** If changes could not be stored: what would be lost, and what to do. Every other error stays as it is. */
@@ -124,7 +127,7 @@ function howToStore({ code }: CodedError, mountPoint: string, database: string):
   return 'Correct the cause, then unmount again.'
 }
 
-/** No daemon answers: what is left is to take the mount away. A live daemon then stores what it has and ends. */
+/** No daemon answers: only the mount can be removed. A live daemon then stores its changes and ends. */
 async function unmountWithoutDaemon(
   mount: MountedDirectory,
   options: Options,
@@ -138,7 +141,7 @@ async function unmountWithoutDaemon(
         'for it too; it stores all when it goes on',
     )
   await unmount(mount, options.force === true ? 'force' : 'lazy')
-  // The number of a device that is gone may have been given to another mount.
+  // The device number may have been reused by another mount.
   if (listMounts().some(({ device, source }) => device === mount.device && source === mount.source))
     throw new CommandError(`${mountPoint} is still mounted elsewhere: see /proc/self/mountinfo`)
   return reason === 'silent'

@@ -1,4 +1,4 @@
-/** `zblkfs undo TID`: takes a transaction back by a new one. */
+/** `zblkfs undo TID`: reverts a transaction with a new one. */
 import { Command } from 'commander'
 import { change } from '../history-changes.ts'
 import { findSource } from '../history-source.ts'
@@ -6,7 +6,7 @@ import { databaseOption, type DatabaseOption } from './database-option.ts'
 
 export function undoCommand(): Command {
   return new Command('undo')
-    .description('Take a transaction back by a new one; refused where later changes stand in the way.')
+    .description('Revert a transaction with a new one. Fails if later changes conflict.')
     .argument('<tid>', 'the transaction, as zblkfs log shows it')
     .addOption(databaseOption())
     .action(async (tid: string, { db = '.' }: DatabaseOption) => {

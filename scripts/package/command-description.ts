@@ -11,7 +11,7 @@ export interface OptionDescription {
   readonly flags: string
   /** The value's name with its brackets, `<options>`; absent for a switch. */
   readonly value: string | undefined
-  /** What may be given; absent where anything may. */
+  /** The valid values; absent if there is no restriction. */
   readonly choices: readonly string[] | undefined
   /** Ends without a period. */
   readonly help: string
@@ -29,7 +29,7 @@ export interface CommandDescription {
   readonly summary: string
   readonly arguments: readonly ArgumentDescription[]
   readonly options: readonly OptionDescription[]
-  /** What its help prints behind the options, as lines; empty if there is nothing. */
+  /** The text after the options in its help; empty if there is none. */
   readonly notes: string
 }
 

@@ -4,7 +4,7 @@
  */
 import type { CommandDescription } from './command-description.ts'
 
-/** What stands in the header and footer of each page. */
+/** Texts in the header and footer of each page. */
 export interface ManualSource {
   readonly version: string
   /** YYYY-MM-DD */
@@ -35,7 +35,7 @@ function overview(commands: readonly CommandDescription[], source: ManualSource)
     ...paragraphs(
       'zblkfs mounts a transactional object database as a directory of big files. A small change costs what it ' +
         'changes, every transaction stays readable as a directory of its time, and the database is one SQLite ' +
-        'file with a directory of log files beside it.',
+        'file with a directory of log files next to it.',
     ),
     '.SH COMMANDS',
   ]
@@ -43,9 +43,9 @@ function overview(commands: readonly CommandDescription[], source: ManualSource)
   lines.push(
     '.SH EXIT STATUS',
     ...definitions([
-      ['0', 'The command did what was asked.'],
-      ['1', 'It failed; the message says why, and what to do next.'],
-      ['2', 'It was called wrongly.'],
+      ['0', 'Success.'],
+      ['1', 'Failure; the message says why, and what to do next.'],
+      ['2', 'Wrong usage.'],
     ]),
     '.SH EXAMPLES',
     ...example(

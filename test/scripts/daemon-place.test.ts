@@ -59,7 +59,7 @@ test('a daemon that is stopped is reported within seconds, by every command', as
       expect(Date.now() - startedMs).toBeLessThan(30_000)
       for (const { exitCode, stderr } of results) {
         expect(exitCode).toBe(1)
-        expect(stderr).toMatch(/has not answered within 5 s; .*|take it away with/)
+        expect(stderr).toMatch(/has not answered within 5 s; .*|remove the mount with/)
         expect(stderr).not.toMatch(/^\s+at /m)
       }
     } finally {

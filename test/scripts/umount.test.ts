@@ -165,7 +165,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
       const status = await runZblkfs('status', '--json')
       expect(find(status.stdout, mount.dir)).toMatchObject({ state: 'gone', reason: 'the daemon is gone' })
       expect((await runZblkfs('sync', mount.dir)).stderr).toMatch(
-        /the daemon is gone; take the dead mount away/,
+        /the daemon is gone; remove the dead mount with/,
       )
       const taken = await runZblkfs('umount', mount.dir)
       expect(taken).toMatchObject({ exitCode: 0 })

@@ -172,7 +172,7 @@ describe('zblkfs import', () => {
     const db = join(directory, 'db')
     const { exitCode, stderr } = await runZblkfs('import', '--history', join(directory, 'Data.fs'), db)
     expect(exitCode).toBe(1)
-    expect(stderr).toContain('has a part of the import')
+    expect(stderr).toContain('has part of the import')
     const log = await runZblkfs('log', db)
     expect(log.exitCode).toBe(1)
     expect(log.stderr).toContain('has only a part of an import')

@@ -196,7 +196,7 @@ describe('a damaged database', () => {
     const path = made.madeUpFile(records)
     for (const told of [await mountAll(path), await importAll(path, false), await importAll(path, true)]) {
       expect(told).toMatch(expected)
-      expect(told).toContain(`look ${path} over with ZODB's fsrefs`)
+      expect(told).toContain(`check ${path} with ZODB's fsrefs`)
     }
   })
 

@@ -1,6 +1,6 @@
 import type { Plot } from '../svg-plot.ts'
 
-/** A plot and what is to be said beside it. */
+/** A plot and its text. */
 export interface Growth {
   /** Of its file in docs/plots/, and its anchor. */
   readonly name: string
@@ -9,7 +9,7 @@ export interface Growth {
   readonly told: string
 }
 
-/** What a curve's value became by, from the first point to the last, and what its x became by. */
+/** The factors by which a curve's value and its x have grown, from the first point to the last. */
 export function factors(points: readonly (readonly [number, number])[]): {
   readonly x: number
   readonly y: number

@@ -8,8 +8,8 @@ const show = (value: number): string => Number(value.toPrecision(3)).toLocaleStr
 /** The page in docs/ that shows the plots, as Markdown; `conditions` tells what was run, and where. */
 export function growthPage(growths: readonly Growth[], conditions: string): string {
   const introduction =
-    `What becomes slower or larger as files, databases and histories grow: ${conditions}. Figures of other machines, ` +
-    'and of busy ones, differ; what counts is the shape of a curve.'
+    `What becomes slower or larger as files, databases and histories grow: ${conditions}. Figures on other, ` +
+    'or busier, machines differ; what matters is the shape of a curve.'
   return `# Growth
 
 ${wrap(introduction)}

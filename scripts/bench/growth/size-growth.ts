@@ -149,7 +149,7 @@ function growthsOfFiles(points: readonly Point[], realGib: number): readonly Gro
         `The mount's pages are dropped before each point. Up to ${realGib} GiB are written bytes; larger files have ` +
         `blocks of their own that share these, so the last point's database takes ${disk} GiB of the disk. Of files ` +
         `above ${READ_GIB_MAX} GiB the last ${READ_GIB_MAX} GiB are read. A block is found through a tree whose depth ` +
-        "is the logarithm of the size; where the database no longer fits into the host's memory, the disk is the bound.",
+        "is the logarithm of the size; if the database no longer fits into the host's memory, the disk is the bound.",
     },
     {
       name: 'resident-memory',
@@ -184,7 +184,7 @@ function growthsOfDatabases(points: readonly Point[]): readonly Growth[] {
           curve('with its time: a transaction', point => point.commitMs),
         ],
       },
-      told: `The median of ${COMMITS} writes to a small file beside the large one. Data alone goes to the intent log; a transaction touches a path of each tree, not the whole.`,
+      told: `The median of ${COMMITS} writes to a small file next to the large one. Data alone goes to the intent log; a transaction touches a path of each tree, not the whole.`,
     },
     {
       name: 'mount-time',

@@ -137,7 +137,7 @@ test('df tells what a pack would give back, and a pack by the name of the databa
 test('wrong usage is told in words', async () => {
   const both = await runZblkfs('pack', '--keep', '1d', '--before', '2d', 'x.db')
   expect(both).toMatchObject({ exitCode: 2 })
-  expect(both.stderr).toContain('give one of them')
+  expect(both.stderr).toContain('use one of them')
   const odd = await runZblkfs('pack', '--keep', 'soon', 'x.db')
   expect(odd).toMatchObject({ exitCode: 2 })
   expect(odd.stderr).toContain('--keep soon is not a duration')

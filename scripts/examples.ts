@@ -1,0 +1,68 @@
+/** The examples in the help and man page of each command. */
+import type { Command } from 'commander'
+
+const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, meaning: string])[]>> = {
+  mount: [
+    ['zblkfs mount ~/files.zblk ~/files', 'for reading and writing'],
+    ['zblkfs mount ~/files.zblk ~/then -o at=2h', 'as it was two hours ago, read-only'],
+    ['zblkfs mount Data.fs ~/zodb', 'the big files of a ZODB database'],
+  ],
+  umount: [
+    ['zblkfs umount ~/files', 'store everything, then unmount'],
+    ['zblkfs umount -l ~/files', 'even if it is in use, or its daemon is dead'],
+  ],
+  status: [['zblkfs status', 'every mount, and which process serves it']],
+  sync: [['zblkfs sync ~/files -m "before the upgrade"', 'a moment to return to']],
+  log: [
+    ['zblkfs log ~/files -n 10', 'the last ten transactions'],
+    ['zblkfs log ~/files/disk.img --since 2d', 'those that changed one file'],
+  ],
+  diff: [
+    ['zblkfs diff yesterday now --db ~/files', 'what changed since yesterday'],
+    ['zblkfs diff v1 v2 ~/files/disk.img', 'one file, between two tags'],
+  ],
+  ls: [['zblkfs ls ~/files.zblk photos --at yesterday', 'a directory as it was, without a mount']],
+  cat: [['zblkfs cat ~/files.zblk notes --at v1', 'a file as it was, without a mount']],
+  tag: [
+    ['zblkfs tag v1 --db ~/files', 'name the present'],
+    ['zblkfs tag -l --db ~/files', 'list the tags'],
+    ['zblkfs tag -d v1 --db ~/files', 'delete a tag'],
+  ],
+  undo: [['zblkfs undo 040d304dce31a4c2 --db ~/files', 'revert one transaction']],
+  restore: [
+    ['zblkfs restore ~/files/notes --at 10min', 'the file as it was ten minutes ago'],
+    ['zblkfs restore ~/files/notes --at v1 --to ~/files/notes.v1', 'next to the present one'],
+  ],
+  clone: [['zblkfs clone ~/files/disk.img ~/files/test.img', 'in an instant, whatever its size']],
+  txn: [['zblkfs txn ~/files -m upgrade -- make install', 'one transaction, or none if it fails']],
+  pack: [
+    ['zblkfs pack ~/files', 'drop history as the setting says'],
+    ['zblkfs pack ~/files.zblk --keep 0', 'keep only the present'],
+  ],
+  history: [
+    ['zblkfs history ~/files', 'show the setting'],
+    ['zblkfs history ~/files --keep 30d', 'keep 30 days from now on'],
+  ],
+  fsck: [
+    ['zblkfs fsck ~/files --data', 'check every byte while it is mounted'],
+    ['zblkfs fsck ~/files.zblk --repair', 'repair it; copy it first'],
+  ],
+  rescue: [['zblkfs rescue ~/files ~/saved.zblk', 'before the mount is ended']],
+  import: [['zblkfs import Data.fs ~/files.zblk --history', 'with every transaction']],
+  export: [
+    ['zblkfs export ~/files.zblk files.fs', 'a new FileStorage'],
+    ['zblkfs export ~/files.zblk files.fs --from 040d304dce31a4c2', 'append later transactions'],
+  ],
+  df: [
+    ['zblkfs df ~/files', 'what takes space'],
+    ['zblkfs df ~/files --files', 'each file'],
+  ],
+}
+
+/** Adds its examples to a command's help. */
+export function withExamples(command: Command): Command {
+  const examples = EXAMPLES[command.name()] ?? []
+  const width = Math.max(...examples.map(([line]) => line.length))
+  const lines = examples.map(([line, meaning]) => `  ${line.padEnd(width)}  # ${meaning}`)
+  return command.addHelpText('after', `\nExamples:\n${lines.join('\n')}`)
+}
