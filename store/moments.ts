@@ -118,8 +118,12 @@ export async function findMoment(
 export async function resolveMoment(store: Store, text: string, tag: FindTag): Promise<Tid> {
   const found = await findMoment(store, text, tag)
   if (found !== undefined) return found
-  throw new StoreError(`${store.name} has no moment '${text}'`, { code: 'no-moment' })
+  throw noMoment(store, text)
 }
+
+/** The error for a text that names no moment of a store. */
+export const noMoment = ({ name }: Store, text: string): StoreError =>
+  new StoreError(`${name} has no moment '${text}'`, { code: 'no-moment' })
 
 /**
  * A moment as a command sends it to a daemon, whose time zone may differ: times in UTC, anything else unchanged.

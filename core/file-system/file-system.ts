@@ -353,7 +353,7 @@ export class FileSystem implements Operations {
 
   /**
    * Stores everything up to now; resolves to the last transaction's tid.
-   * @param message - describes the transaction; the default is the names of its files. If there is nothing to store, a
+   * @param message describes the transaction; the default is the names of its files. If there is nothing to store, a
    *   transaction is made for the message.
    * @throws StoreError; nothing is lost, and it may be repeated.
    */

@@ -8,7 +8,7 @@
 import { isChunkIndex } from '../zblk/layout-cache.ts'
 import { LOBTree } from '../btree/tree.ts'
 import { Blocks, type Extent } from '../big-file/blocks.ts'
-import { CHUNK_BYTES } from '../big-file/chunks.ts'
+import { CHUNK_BYTES, chunkDown, chunkUp } from '../big-file/chunks.ts'
 import type { Connection } from '../objects/connection.ts'
 import type { Ref } from '../objects/pickle/value.ts'
 import { findData } from '../zblk/data.ts'
@@ -83,8 +83,8 @@ async function changedExtents(
   const [from, to] = [await indexOf(before, blk), await indexOf(after, blk)]
   const candidates: Candidate[] = []
   const add = (lo: number, hi: number, isLong: boolean): void => {
-    const start = lo - (lo % CHUNK_BYTES)
-    const end = Math.ceil(hi / CHUNK_BYTES) * CHUNK_BYTES
+    const start = chunkDown(lo)
+    const end = chunkUp(hi)
     const last = candidates.at(-1)
     if (last !== undefined && last.hi >= start)
       candidates[candidates.length - 1] = {

@@ -314,7 +314,7 @@ export class Connection implements Jar {
   /**
    * Serialises all changes into pending records. No change may run concurrently; reads may. If it fails, nothing is lost, and
    * it must be repeated before a commit.
-   * @param afterParticipants - called when all participants are prepared, to change objects accordingly.
+   * @param afterParticipants called when all participants are prepared, to change objects accordingly.
    */
   async prepare(afterParticipants?: () => Promise<void>): Promise<void> {
     this.#torn = true

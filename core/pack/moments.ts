@@ -1,9 +1,9 @@
 /** The moments that a pack keeps: tagged ones, and those given by the user. */
-import { CannotOpenError, StoreError } from '../../store/errors.ts'
+import { CannotOpenError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { Connection } from '../objects/connection.ts'
-import { parseMoment } from '../../store/moments.ts'
+import { parseMoment, noMoment } from '../../store/moments.ts'
 import type { Retention } from '../../store/retention.ts'
 import { Superblock } from '../tree/superblock.ts'
 
@@ -55,5 +55,5 @@ export async function momentNamed(store: Store, text: string): Promise<Tid> {
   const superblock = await superblockAt(store, await store.lastTid())
   const tagged = await superblock?.tag(moment.tag)
   if (tagged !== undefined) return tagged
-  throw new StoreError(`${store.name} has no moment '${text}'`, { code: 'no-moment' })
+  throw noMoment(store, text)
 }

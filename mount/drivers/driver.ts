@@ -40,7 +40,7 @@ export interface Driver {
   readonly done: Promise<void>
   /**
    * Unmounts; resolves when {@link Driver.done} has.
-   * @param lazy - detach it at once even if it is in use; the driver ends with the mount's last user.
+   * @param lazy detach it at once even if it is in use; the driver ends with the mount's last user.
    * @throws MountError if it is in use or may not be unmounted.
    */
   unmount(lazy?: boolean): Promise<void>

@@ -16,8 +16,8 @@ export class OwnMount {
   readonly #done: Promise<void>
 
   /**
-   * @param mountPoint - its real path, where it has just been mounted.
-   * @param done - resolves when it is gone in every namespace.
+   * @param mountPoint its real path, where it has just been mounted.
+   * @param done resolves when it is gone in every namespace.
    */
   constructor(mountPoint: string, done: Promise<void>) {
     this.#mountPoint = mountPoint

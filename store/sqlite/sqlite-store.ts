@@ -272,11 +272,6 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
     await this.packStep({ kind: 'note', name, value })
   }
 
-  /** Sets how this process is described ("mounted at /x") in the error of a process that cannot open the database. */
-  describe(purpose: string): void {
-    this.#lock.describe(purpose)
-  }
-
   override stats(): SqliteStoreStats {
     const { stats } = this.#writer
     return stats === undefined ? super.stats() : { ...super.stats(), writer: stats }

@@ -39,7 +39,7 @@ export class History implements HistoryOperations {
 
   /**
    * Names a moment; by default the present.
-   * @param moves - whether an existing tag may be moved to another moment.
+   * @param moves whether an existing tag may be moved to another moment.
    * @throws StoreError if there is no such moment, or the name is taken.
    */
   async tag(name: string, when?: string, moves = true): Promise<Tag> {

@@ -34,7 +34,7 @@ export class KernelNotifier implements Notifier {
   readonly #unqueued = new Set<Promise<void>>()
   #closed = false
 
-  /** @param fd - /dev/fuse; open until {@link KernelNotifier.close} has resolved. */
+  /** @param fd /dev/fuse; open until {@link KernelNotifier.close} has resolved. */
   constructor(fd: number, log: Logger) {
     this.#fd = fd
     this.#log = log

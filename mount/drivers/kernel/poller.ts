@@ -57,7 +57,7 @@ export class Poller {
   #running = 0
   #completed = 0
 
-  /** @param fd - /dev/fuse, non-blocking. */
+  /** @param fd /dev/fuse, non-blocking. */
   constructor(fd: number, options: PollerOptions) {
     this.#fd = fd
     this.#options = options

@@ -57,7 +57,7 @@ export class Replies {
     this.#send(request, 0)
   }
 
-  /** @param errno - positive. */
+  /** @param errno positive. */
   error(request: RequestHeader, errno: number): void {
     this.#send(request, 0, errno)
   }

@@ -56,7 +56,7 @@ export class Session implements SessionRequests {
   #ended = false
   #context: HandlerContext
 
-  /** @param fd - /dev/fuse, non-blocking and mounted; the session closes it. */
+  /** @param fd /dev/fuse, non-blocking and mounted; the session closes it. */
   constructor(fd: number, operations: Operations, options: SessionOptions) {
     this.#fd = fd
     this.#options = options

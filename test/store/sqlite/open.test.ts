@@ -178,14 +178,13 @@ describe('opening', () => {
     expect(await readdir(directory)).toEqual(['test.db'])
   })
 
-  test('refuses a second writer and tells who the first is, as it describes itself at that time', async () => {
+  test('refuses a second writer and says what the first is for', async () => {
     const store = await openSqliteStore(path, { create: true, purpose: 'an import' })
     const error: unknown = await openSqliteStore(path).catch((reason: unknown) => reason)
     expect(error).toBeInstanceOf(LockedError)
     expect(error).toMatchObject({ holder: `process ${process.pid} (an import)` })
-    store.describe('mounted at /mnt/x')
     await expect(openSqliteStore(`${directory}/../${directory.split('/').at(-1)}/test.db`)).rejects.toThrow(
-      `${path} is in use by process ${process.pid} (mounted at /mnt/x)`,
+      `${path} is in use by process ${process.pid} (an import)`,
     )
     await store.close()
     await (await openSqliteStore(path)).close()

@@ -48,7 +48,7 @@ export class Message {
   readonly #view: DataView
   #end = 0
 
-  /** @param capacity - in bytes; the longest request that fits. */
+  /** @param capacity in bytes; the longest request that fits. */
   constructor(capacity: number) {
     this.bytes = Buffer.from(new ArrayBuffer(capacity))
     this.#view = new DataView(this.bytes.buffer)
