@@ -85,6 +85,11 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
       settings.history = retention(`history=${value}`, value)
     },
   },
+  acl: {
+    help: 'POSIX ACLs (setfacl), checked by the kernel; driver kernel',
+    apply: settings => (settings.acl = true),
+  },
+  noacl: { help: 'no POSIX ACLs (the default)', apply: settings => (settings.acl = false) },
   allow_other: { help: 'other users may use the mount', apply: settings => (settings.allowOther = true) },
   uid: {
     value: 'ID',

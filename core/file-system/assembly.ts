@@ -36,6 +36,8 @@ export interface FileSystemOptions {
   readonly zblkFormat?: ZBlkFormat
   /** Reads do not change access times (-o noatime). */
   readonly ignoresAccess?: boolean
+  /** POSIX ACLs are stored and inherited (-o acl); the driver has the kernel check them. */
+  readonly acl?: boolean
   /** Owner of the root directory of a new filesystem; by default the user of this process. */
   readonly owner?: { readonly uid: number; readonly gid: number }
   readonly log?: Logger
@@ -109,6 +111,7 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
     gate,
     nowNs,
     ignoresAccess: options.ignoresAccess ?? false,
+    hasAcls: options.acl ?? false,
   })
   const isRepeated = intents !== undefined && !readOnly && (await repeatWrites(intents, context, log))
   if (connection.hasPending || isRepeated) await writeBack?.storeFirst()

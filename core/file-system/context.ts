@@ -40,6 +40,8 @@ export interface ContextParts {
   readonly nowNs: Clock
   /** Reads change no access times (-o noatime). */
   readonly ignoresAccess: boolean
+  /** POSIX ACLs are stored and inherited (-o acl). */
+  readonly hasAcls: boolean
 }
 
 /** Approximate memory of a changed inode, in bytes. */
@@ -57,6 +59,7 @@ export class Context {
   readonly mappedPages: MappedPages
   readonly nowNs: Clock
   readonly ignoresAccess: boolean
+  readonly hasAcls: boolean
   readonly #writeBack: WriteBack | undefined
   readonly #gate: ReadWriteLock
   readonly #namespace = new ReadWriteLock()
@@ -70,6 +73,7 @@ export class Context {
     this.mappedPages = parts.mappedPages
     this.nowNs = parts.nowNs
     this.ignoresAccess = parts.ignoresAccess
+    this.hasAcls = parts.hasAcls
     this.#writeBack = parts.writeBack
     this.#gate = parts.gate
   }

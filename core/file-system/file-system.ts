@@ -29,7 +29,7 @@ import { mkdir, mknod, symlink } from './operations/create.ts'
 import { read, write } from './operations/io.ts'
 import { link } from './operations/link.ts'
 import { forget, lookup } from './operations/lookup.ts'
-import { create, open, release } from './operations/open.ts'
+import { create, open, openUnnamed, release } from './operations/open.ts'
 import { opendir, readdir } from './operations/readdir.ts'
 import { rmdir, unlink } from './operations/remove.ts'
 import { rename } from './operations/rename.ts'
@@ -172,9 +172,16 @@ export class FileSystem implements Operations {
     await rmdir(this.#context, parent, name)
   }
 
-  async rename(parent: Ino, name: Name, newParent: Ino, newName: Name, flags: RenameFlags): Promise<void> {
+  async rename(
+    parent: Ino,
+    name: Name,
+    newParent: Ino,
+    newName: Name,
+    flags: RenameFlags,
+    caller: Caller,
+  ): Promise<void> {
     this.#change('rename', parent, newParent)
-    await rename(this.#context, { parent, name }, { parent: newParent, name: newName }, flags)
+    await rename(this.#context, { parent, name }, { parent: newParent, name: newName }, flags, caller)
   }
 
   // ---- attributes
@@ -201,9 +208,16 @@ export class FileSystem implements Operations {
     return await getxattr(this.#context, ino, name)
   }
 
-  async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
+  async setxattr(
+    ino: Ino,
+    name: string,
+    value: Uint8Array,
+    flags: number,
+    _caller?: Caller,
+    dropsSetgid = false,
+  ): Promise<void> {
     this.#change('setxattr', ino)
-    await setxattr(this.#context, ino, name, value, flags)
+    await setxattr(this.#context, ino, name, value, flags, dropsSetgid)
   }
 
   async listxattr(ino: Ino, seesTrusted = (): boolean => true): Promise<readonly string[]> {
@@ -234,6 +248,16 @@ export class FileSystem implements Operations {
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     this.#change('create', parent)
     return await create(this.#context, parent, name, mode, flags, caller, keepsSetuid)
+  }
+
+  async createUnnamed(
+    parent: Ino,
+    mode: number,
+    flags: number,
+    caller: Caller,
+  ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
+    this.#change('create', parent)
+    return await openUnnamed(this.#context, parent, mode, flags, caller)
   }
 
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {

@@ -48,6 +48,8 @@ export interface Caller {
   readonly uid: number
   readonly gid: number
   readonly pid: number
+  /** Permission bits that a new file does not get; absent if they are removed from the mode already. */
+  readonly umask?: number
 }
 
 /**
@@ -140,6 +142,8 @@ export interface FileSystemStatistics {
 export interface RenameFlags {
   readonly noReplace?: boolean
   readonly exchange?: boolean
+  /** Leaves a character device 0:0 under the old name, which overlayfs takes for a deleted file. */
+  readonly whiteout?: boolean
 }
 
 /** fallocate(2)'s mode. */
@@ -201,6 +205,13 @@ export interface Operations {
     caller: Caller,
     keepsSetuid?: KeepsSetuid,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }>
+  /** Creates and opens a file without a name (O_TMPFILE); {@link Operations.link} may give it one. Absent if that is not supported. */
+  createUnnamed?(
+    parent: Ino,
+    mode: number,
+    flags: number,
+    caller: Caller,
+  ): Promise<{ readonly entry: Entry; readonly file: OpenFile }>
   /**
    * Reads up to `len` bytes from `off`, fewer only at the end of the file, as consecutive pieces. Pieces may be
    * in `into`, if given: memory for `len` bytes, which belongs to the operation until it settles.
@@ -236,7 +247,15 @@ export interface Operations {
 
   statfs(ino: Ino): Promise<FileSystemStatistics>
   getxattr(ino: Ino, name: string): Promise<Uint8Array>
-  setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Promise<void>
+  /** `dropsSetgid`: setting an access ACL drops setgid. */
+  setxattr(
+    ino: Ino,
+    name: string,
+    value: Uint8Array,
+    flags: number,
+    caller: Caller,
+    dropsSetgid?: boolean,
+  ): Promise<void>
   /** `seesTrusted`: whether the caller has CAP_SYS_ADMIN, without which `trusted.*` is not listed. Called only if needed. */
   listxattr(ino: Ino, seesTrusted?: () => boolean): Promise<readonly string[]>
   removexattr(ino: Ino, name: string, caller: Caller): Promise<void>

@@ -35,5 +35,12 @@ export function showAs(operations: Operations, shown: ShownOwnership): Operation
       return { entry: showEntry(entry), file }
     },
   }
+  if (operations.createUnnamed !== undefined) {
+    const createUnnamed = operations.createUnnamed.bind(operations)
+    changed.createUnnamed = async (...parameters) => {
+      const { entry, file } = await createUnnamed(...parameters)
+      return { entry: showEntry(entry), file }
+    }
+  }
   return overridden(operations, changed)
 }

@@ -67,6 +67,7 @@ export type TimeKey = (typeof TIME_KEYS)[number]
 export const typeOf = (inode: Inode): number => inode.mode & S_IFMT
 export const isDirectory = (inode: Inode): boolean => typeOf(inode) === S_IFDIR
 export const isRegular = (inode: Inode): boolean => typeOf(inode) === S_IFREG
+export const isSymbolicLink = (inode: Inode): boolean => typeOf(inode) === S_IFLNK
 
 /** A typed view of an inode's mapping. Everything but `oid`, `ref` and `activate` needs it activated. */
 export class Inode {

@@ -98,6 +98,7 @@ export class MountServer {
         allowOther: settings.allowOther,
         suid: settings.suid,
         noExec: settings.noExec,
+        acl: settings.acl ?? false,
         noAtime: settings.ignoresAccess ?? false,
         dev: settings.dev,
         nonEmpty: settings.nonEmpty,

@@ -18,6 +18,8 @@ export interface MountSettings {
   readonly ignoresAccess?: boolean
   /** How long history is kept from now on, recorded in the database; by default as recorded there. */
   readonly history?: Retention
+  /** POSIX ACLs are stored, inherited, and checked by the kernel. */
+  readonly acl?: boolean
   readonly allowOther: boolean
   readonly suid: boolean
   readonly dev: boolean

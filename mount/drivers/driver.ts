@@ -27,6 +27,8 @@ export interface MountOptions {
   readonly noAtime?: boolean
   /** Mount over a directory that has entries. */
   readonly nonEmpty?: boolean
+  /** The kernel checks access by POSIX ACLs. Ignored by a driver that does not support it. */
+  readonly acl?: boolean
   /** The kernel collects small writes before it sends them. Ignored by a driver that does not support it. */
   readonly writebackCache?: boolean
 }

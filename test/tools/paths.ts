@@ -90,7 +90,9 @@ export class Paths {
 
   rename(from: string, to: string, flags: RenameFlags = {}): Promise<void> {
     return this.inParent(from, (parent, name) =>
-      this.inParent(to, (newParent, newName) => this.fs.rename(parent, name, newParent, newName, flags)),
+      this.inParent(to, (newParent, newName) =>
+        this.fs.rename(parent, name, newParent, newName, flags, this.caller),
+      ),
     )
   }
 

@@ -41,6 +41,8 @@ export class Node {
   users = 0
   /** Whether it has lost its last name. Guarded by the gate. */
   isOrphan = false
+  /** Whether it may get its first name (O_TMPFILE). */
+  isLinkable = false
   /** Its data, once used. */
   file: BigFile | undefined
   /** A name by which it was found, and its directory: for descriptions and notifications. */

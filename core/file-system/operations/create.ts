@@ -6,14 +6,15 @@ import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { Caller, Entry, Ino, Name } from '../operations.ts'
-import { checkNewName, entryOf, PERMISSIONS, S_ISGID } from './attributes.ts'
+import { assertDirectory, checkNewName, entryOf, PERMISSIONS, S_ISGID } from './attributes.ts'
+import { ACCESS_ACL, DEFAULT_ACL, inheritAcl } from './acl.ts'
 import { enterName, findExisting } from './entries.ts'
 import { enterFound } from './lookup.ts'
 
 const { S_IFMT, S_IFDIR, S_IFREG, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR } = constants
 const NODE_TYPES: readonly number[] = [S_IFREG, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR]
 /** Approximate memory of a new inode and its entry until they are serialised, in bytes, without name and target. */
-const CREATION_BYTES = 4000
+export const CREATION_BYTES = 4000
 
 interface NewEntry {
   readonly mode: number
@@ -83,7 +84,8 @@ function create(context: Context, parent: Ino, name: Name, wanted: NewEntry, cal
         if (wanted.orExisting !== true) throw new ErrnoError('EEXIST')
         return await enterFound(context, directory, name, existing)
       }
-      const inode = await newInode(context, directory, name, wanted, caller)
+      const inode = await newInode(context, directory, wanted, caller)
+      inode.named(directory.inode.ref, name)
       await enterName(context, directory, name, inode)
       if (isDirectory(inode)) directory.inode.nlink++
       context.bookkeeping.created()
@@ -100,26 +102,63 @@ function create(context: Context, parent: Ino, name: Name, wanted: NewEntry, cal
   })
 }
 
-async function newInode(
+/** A new inode without a name, and its node, held by the caller. */
+export async function createUnnamed(
   context: Context,
   directory: Node,
-  name: Name,
-  { mode, rdev = 0, target }: NewEntry,
-  { uid, gid }: Caller,
+  mode: number,
+  caller: Caller,
+): Promise<Node> {
+  assertDirectory(directory.inode)
+  const inode = await newInode(context, directory, { mode: S_IFREG | (mode & PERMISSIONS) }, caller)
+  inode.nlink = 0
+  context.bookkeeping.created()
+  const node = context.hold(directory.tree.node(inode.oid))
+  node.isLinkable = true
+  context.bookkeeping.orphaned(node)
+  context.changed(node, CREATION_BYTES)
+  return node
+}
+
+/** The inode of a new entry, without its name. */
+export async function newInode(
+  context: Context,
+  directory: Node,
+  { mode: wantedMode, rdev = 0, target }: NewEntry,
+  { uid, gid, umask }: Caller,
 ): Promise<Inode> {
   const { tree, inode: parent } = directory
   const inherits = (parent.mode & S_ISGID) !== 0
-  const isDirectoryWanted = (mode & S_IFMT) === S_IFDIR
+  const parentGid = parent.gid
+  const isDirectoryWanted = (wantedMode & S_IFMT) === S_IFDIR
+  const { mode, xattrs } = permissionsOf(context, parent, wantedMode, umask)
   const inode = await Inode.create(tree.connection, {
     mode: inherits && isDirectoryWanted ? mode | S_ISGID : mode,
     uid,
-    gid: inherits ? parent.gid : gid,
+    gid: inherits ? parentGid : gid,
     nlink: isDirectoryWanted ? 2 : 1,
     rdev,
     timeNs: context.nowNs(),
   })
+  if (xattrs !== undefined) inode.xattrs = xattrs
   if (target !== undefined) inode.target = target
   if (isDirectoryWanted) await Directory.create(tree.connection, inode, parent)
-  inode.named(parent.ref, name)
   return inode
+}
+
+/** The mode and the ACLs of a new inode: by the default ACL of its directory, or by the umask if there is none. */
+function permissionsOf(
+  context: Context,
+  parent: Inode,
+  mode: number,
+  umask = 0,
+): { readonly mode: number; readonly xattrs?: ReadonlyMap<string, Uint8Array> } {
+  if ((mode & S_IFMT) === S_IFLNK) return { mode }
+  const defaultAcl = context.hasAcls && parent.hasXattrs ? parent.xattrs.get(DEFAULT_ACL) : undefined
+  if (defaultAcl === undefined) return { mode: mode & ~umask }
+  const { acl, mode: allowed } = inheritAcl(defaultAcl, mode)
+  const xattrs = new Map<string, Uint8Array>()
+  if (acl !== undefined) xattrs.set(ACCESS_ACL, acl)
+  if ((mode & S_IFMT) === S_IFDIR) xattrs.set(DEFAULT_ACL, defaultAcl)
+  return { mode: allowed, ...(xattrs.size > 0 && { xattrs }) }
 }

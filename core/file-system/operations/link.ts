@@ -19,13 +19,15 @@ export function link(context: Context, ino: Ino, parent: Ino, name: Name): Promi
       const { inode } = node
       assertDirectory(directory.inode)
       if (isDirectory(inode)) throw new ErrnoError('EPERM')
-      if (inode.nlink === 0) throw new ErrnoError('ENOENT')
+      if (inode.nlink === 0 && !node.isLinkable) throw new ErrnoError('ENOENT')
       if (inode.nlink >= LINK_MAX) throw new ErrnoError('EMLINK')
       if ((await findExisting(directory, name)) !== undefined) throw new ErrnoError('EEXIST')
       await enterName(context, directory, name, inode)
       await activateAll([directory, node])
       inode.named(directory.inode.ref, name)
       inode.nlink++
+      node.isLinkable = false
+      if (node.isOrphan) context.bookkeeping.reclaimed(node)
       setTimes(inode, context.nowNs(), 'ctime')
       node.name = { parent: directory.oid, name }
       context.changed(node)

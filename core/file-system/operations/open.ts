@@ -5,9 +5,9 @@ import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Caller, Entry, Fh, Ino, KeepsSetuid, Name, OpenFile } from '../operations.ts'
-import { setTimes } from './attributes.ts'
+import { entryOf, setTimes } from './attributes.ts'
 import { SMALL_CHANGE_BYTES } from '../context.ts'
-import { createFile } from './create.ts'
+import { createFile, createUnnamed } from './create.ts'
 import { resize } from './file-bytes.ts'
 import { forget } from './lookup.ts'
 import { dropPrivileges } from './privileges.ts'
@@ -52,6 +52,32 @@ export async function create(
     const file = await open(context, ino, flags, keepsSetuid)
     if ((flags & O_TRUNC) === 0) return { entry, file }
     return { entry: { ...entry, attributes: await getattr(context, ino) }, file }
+  } catch (error) {
+    forget(context, entry.attributes.ino, 1)
+    throw error
+  }
+}
+
+/** Makes a file without a name and opens it (O_TMPFILE). It is dropped with its last handle unless it gets a name. */
+export async function openUnnamed(
+  context: Context,
+  parent: Ino,
+  mode: number,
+  flags: number,
+  caller: Caller,
+): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
+  const entry = await context.changeNames([parent], async (...[directory]) => {
+    if (directory === undefined) throw new ErrnoError('EINVAL')
+    const node = await createUnnamed(context, directory, mode, caller)
+    try {
+      await node.inode.activate()
+      return entryOf(node)
+    } finally {
+      context.leave(node)
+    }
+  })
+  try {
+    return { entry, file: await open(context, entry.attributes.ino, flags & ~O_TRUNC, () => true) }
   } catch (error) {
     forget(context, entry.attributes.ino, 1)
     throw error

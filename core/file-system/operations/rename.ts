@@ -2,15 +2,20 @@
  * rename(2) in all its forms. The namespace lock is held, so the inodes found first are those renamed. The new name is
  * added before the old one is removed.
  */
+import { constants } from 'node:fs'
 import { Directory } from '../../tree/directory.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
-import { DOT, DOT_DOT, type Ino, type Name, type RenameFlags } from '../operations.ts'
+import { type Caller, DOT, DOT_DOT, type Ino, type Name, type RenameFlags } from '../operations.ts'
 import { activateAll, assertDirectory, checkName, setTimes } from './attributes.ts'
+import { CREATION_BYTES, newInode } from './create.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import { isReserved } from '../reserved-names.ts'
 import { isDirectory } from '../../tree/inode.ts'
+
+const { S_IFCHR } = constants
+const WHITEOUT_RDEV = 0
 
 /** One side of a rename: a directory, a name in it, and the inode of that name. */
 interface Side<Found extends Node | undefined> {
@@ -28,10 +33,12 @@ export function rename(
   from: { readonly parent: Ino; readonly name: Name },
   to: { readonly parent: Ino; readonly name: Name },
   flags: RenameFlags,
+  caller: Caller,
 ): Promise<void> {
   checkName(from.name)
   checkName(to.name)
-  if (flags.noReplace === true && flags.exchange === true) throw new ErrnoError('EINVAL')
+  if (flags.exchange === true && (flags.noReplace === true || flags.whiteout === true))
+    throw new ErrnoError('EINVAL')
   return context.changeNames([from.parent, to.parent], async (...[oldDirectory, newDirectory]) => {
     if (oldDirectory === undefined || newDirectory === undefined) throw new ErrnoError('EINVAL')
     if (oldDirectory.tree !== newDirectory.tree) throw new ErrnoError('EXDEV')
@@ -50,6 +57,7 @@ export function rename(
         if (target !== undefined && flags.exchange === true)
           await exchange(context, source, { directory: newDirectory, name: to.name, node: target })
         else await replace(context, source, { directory: newDirectory, name: to.name, node: target })
+        if (flags.whiteout === true) await leaveWhiteout(context, oldDirectory, from.name, caller)
       })
     } finally {
       if (node !== undefined) context.leave(node)
@@ -82,6 +90,17 @@ async function replace(context: Context, from: Side<Node>, to: Side<Node | undef
   target?.inode.unnamed(to.directory.oid, to.name)
   enterName(node, to)
   finish(context, all)
+}
+
+/** Enters a whiteout under a name that has just become free. */
+async function leaveWhiteout(context: Context, directory: Node, name: Name, caller: Caller): Promise<void> {
+  await directory.inode.activate()
+  const inode = await newInode(context, directory, { mode: S_IFCHR, rdev: WHITEOUT_RDEV }, caller)
+  inode.named(directory.inode.ref, name)
+  await entriesOf(directory).set(name, inode)
+  await directory.inode.activate()
+  context.bookkeeping.created()
+  context.changed(directory, CREATION_BYTES)
 }
 
 async function exchange(context: Context, from: Side<Node>, to: Side<Node>): Promise<void> {

@@ -6,6 +6,7 @@ import { SMALL_CHANGE_BYTES } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { AttributeChanges, Attributes, Ino } from '../operations.ts'
+import { followMode } from './acl.ts'
 import { noteAccess, setAccessTime } from './access-time.ts'
 import { attributesOf, PERMISSIONS, setTimes } from './attributes.ts'
 import { resize } from './file-bytes.ts'
@@ -30,7 +31,10 @@ export function setattr(context: Context, ino: Ino, changes: AttributeChanges): 
     if (uid !== undefined) inode.uid = uid
     if (gid !== undefined) inode.gid = gid
     if (uid !== undefined || gid !== undefined) dropAllPrivileges(inode)
-    if (mode !== undefined) inode.mode = typeOf(inode) | (mode & PERMISSIONS)
+    if (mode !== undefined) {
+      inode.mode = typeOf(inode) | (mode & PERMISSIONS)
+      followMode(inode)
+    }
     if (atimeNs !== undefined) setAccessTime(node, atimeNs === 'now' ? nowNs : atimeNs)
     if (mtimeNs !== undefined) inode.setTime('mtime', mtimeNs === 'now' ? nowNs : mtimeNs)
     inode.setTime('ctime', ctimeNs ?? nowNs)

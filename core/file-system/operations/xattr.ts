@@ -1,9 +1,17 @@
-/** Extended attributes. POSIX ACLs (system.posix_acl_*) are not supported: permissions are those of the mode. */
-import { isRegular, isDirectory, XATTR_NAME_MAX_BYTES, XATTR_VALUE_MAX_BYTES } from '../../tree/inode.ts'
+/** Extended attributes. Those of POSIX ACLs (acl.ts) change the mode, and are refused unless the mount has ACLs. */
+import {
+  type Inode,
+  isDirectory,
+  isRegular,
+  isSymbolicLink,
+  XATTR_NAME_MAX_BYTES,
+  XATTR_VALUE_MAX_BYTES,
+} from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Ino } from '../operations.ts'
-import { setTimes } from './attributes.ts'
+import { ACCESS_ACL, applyAccessAcl, checkAcl, DEFAULT_ACL, isAcl } from './acl.ts'
+import { S_ISGID, setTimes } from './attributes.ts'
 
 const XATTR_CREATE = 1
 const XATTR_REPLACE = 2
@@ -15,7 +23,7 @@ const NAMESPACES = ['user.', 'trusted.', 'security.']
 
 /** @throws ErrnoError ENODATA, EOPNOTSUPP */
 export function getxattr(context: Context, ino: Ino, name: string): Promise<Uint8Array> {
-  checkName(name)
+  checkName(context, name)
   return context.look(ino, (_node, inode) => {
     const value = inode.xattrs.get(name)
     if (value === undefined) throw new ErrnoError('ENODATA')
@@ -30,36 +38,41 @@ export function listxattr(
   seesTrusted: () => boolean,
 ): Promise<readonly string[]> {
   return context.look(ino, (_node, inode) => {
-    const names = [...inode.xattrs.keys()]
+    const names = [...inode.xattrs.keys()].filter(name => context.hasAcls || !isAcl(name))
     const isTrusted = (name: string): boolean => name.startsWith('trusted.')
     return names.some(isTrusted) && !seesTrusted() ? names.filter(name => !isTrusted(name)) : names
   })
 }
 
-/** @throws ErrnoError EEXIST, ENODATA, E2BIG, ENOSPC, EPERM, ERANGE, EOPNOTSUPP */
+/**
+ * Sets an attribute. `dropsSetgid`: an access ACL drops setgid, as its caller may not keep it.
+ * @throws ErrnoError EEXIST, ENODATA, E2BIG, ENOSPC, EPERM, ERANGE, EOPNOTSUPP
+ */
 export function setxattr(
   context: Context,
   ino: Ino,
   name: string,
   value: Uint8Array,
   flags: number,
+  dropsSetgid = false,
 ): Promise<void> {
-  checkName(name)
+  checkName(context, name)
   if (value.length > XATTR_VALUE_MAX_BYTES) throw new ErrnoError('E2BIG')
   if (flags & ~(XATTR_CREATE | XATTR_REPLACE)) throw new ErrnoError('EINVAL')
-  return change(context, ino, name, value.length, xattrs => {
+  return change(context, ino, name, value.length, (xattrs, inode) => {
     if (flags & XATTR_CREATE && xattrs.has(name)) throw new ErrnoError('EEXIST')
     if (flags & XATTR_REPLACE && !xattrs.has(name)) throw new ErrnoError('ENODATA')
-    xattrs.set(name, value)
+    if (isAcl(name)) setAcl(xattrs, inode, name, value, dropsSetgid)
+    else xattrs.set(name, value)
     assertWithinBounds(xattrs)
   })
 }
 
 /** @throws ErrnoError ENODATA, EPERM, EOPNOTSUPP */
 export function removexattr(context: Context, ino: Ino, name: string): Promise<void> {
-  checkName(name)
+  checkName(context, name)
   return change(context, ino, name, 0, xattrs => {
-    if (!xattrs.delete(name)) throw new ErrnoError('ENODATA')
+    if (!xattrs.delete(name) && !isAcl(name)) throw new ErrnoError('ENODATA')
   })
 }
 
@@ -68,23 +81,45 @@ function change(
   ino: Ino,
   name: string,
   bytes: number,
-  changeXattrs: (xattrs: Map<string, Uint8Array>) => void,
+  changeXattrs: (xattrs: Map<string, Uint8Array>, inode: Inode) => void,
 ): Promise<void> {
   return context.change(ino, bytes, (node, inode) => {
     if (name.startsWith('user.') && !isRegular(inode) && !isDirectory(inode)) throw new ErrnoError('EPERM')
     const xattrs = new Map(inode.xattrs)
-    changeXattrs(xattrs)
+    changeXattrs(xattrs, inode)
     inode.xattrs = xattrs
     setTimes(inode, context.nowNs(), 'ctime')
     context.changed(node)
   })
 }
 
-function checkName(name: string): void {
+function checkName(context: Context, name: string): void {
+  if (context.hasAcls && isAcl(name)) return
   if (name.length > XATTR_NAME_MAX_BYTES) throw new ErrnoError('ERANGE')
   const namespace = NAMESPACES.find(prefix => name.startsWith(prefix))
   if (namespace === undefined) throw new ErrnoError('EOPNOTSUPP')
   if (name === namespace) throw new ErrnoError('EINVAL')
+}
+
+/** @throws ErrnoError EINVAL, EACCES for a default ACL of what is not a directory, EOPNOTSUPP for a symbolic link. */
+function setAcl(
+  xattrs: Map<string, Uint8Array>,
+  inode: Inode,
+  name: string,
+  value: Uint8Array,
+  dropsSetgid: boolean,
+): void {
+  if (isSymbolicLink(inode)) throw new ErrnoError('EOPNOTSUPP')
+  if (name === DEFAULT_ACL) {
+    if (!isDirectory(inode)) throw new ErrnoError('EACCES')
+    checkAcl(value)
+    xattrs.set(DEFAULT_ACL, value)
+    return
+  }
+  const { acl, mode } = applyAccessAcl(value, inode.mode)
+  if (acl === undefined) xattrs.delete(ACCESS_ACL)
+  else xattrs.set(ACCESS_ACL, acl)
+  inode.mode = dropsSetgid ? mode & ~S_ISGID : mode
 }
 
 function assertWithinBounds(xattrs: ReadonlyMap<string, Uint8Array>): void {

@@ -25,7 +25,11 @@ export const mountKernel: Mount = async (operations, options) => {
   return driver
 }
 
-const sessionOptions = ({ log, writebackCache = false }: MountOptions) => ({ log, writebackCache })
+const sessionOptions = ({ log, writebackCache = false, acl = false }: MountOptions) => ({
+  log,
+  writebackCache,
+  acl,
+})
 
 class KernelDriver implements Driver {
   readonly done: Promise<void>

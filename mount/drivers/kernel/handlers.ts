@@ -22,6 +22,7 @@ import {
   GETATTR_FH,
   OPEN_KILL_SUIDGID,
   RenameFlag,
+  SETXATTR_ACL_KILL_SGID,
   Whence,
   WRITE_CACHE,
   WRITE_KILL_SUIDGID,
@@ -46,6 +47,8 @@ export interface HandlerContext {
   readonly session: SessionRequests
   /** The length of fuse_setxattr_in, as agreed at INIT. */
   readonly setxattrBytes: 8 | 16
+  /** Whether the umask is not applied to the modes of requests. */
+  readonly sendsUmask: boolean
   /** Allows the message of a WRITE to be used again before the handler has ended. */
   readonly giveBack: (message: Message) => void
 }
@@ -84,15 +87,17 @@ const NAMES: Readonly<Record<number, Handler>> = {
     const target = Buffer.from(message.text(next).text, 'latin1')
     replies.entry(request, await operations.symlink(request.ino, name, target, request.caller))
   },
-  [Opcode.MKNOD]: async (request, message, { operations, replies }) => {
+  [Opcode.MKNOD]: async (request, message, { operations, replies, sendsUmask }) => {
     const [mode, rdev] = [message.u32(0), message.u32(4)]
+    const caller = sendsUmask ? { ...request.caller, umask: message.u32(8) } : request.caller
     const { name } = message.name(16)
-    replies.entry(request, await operations.mknod(request.ino, name, mode, rdev, request.caller))
+    replies.entry(request, await operations.mknod(request.ino, name, mode, rdev, caller))
   },
-  [Opcode.MKDIR]: async (request, message, { operations, replies }) => {
+  [Opcode.MKDIR]: async (request, message, { operations, replies, sendsUmask }) => {
     const mode = message.u32(0)
+    const caller = sendsUmask ? { ...request.caller, umask: message.u32(4) } : request.caller
     const { name } = message.name(8)
-    replies.entry(request, await operations.mkdir(request.ino, name, mode, request.caller))
+    replies.entry(request, await operations.mkdir(request.ino, name, mode, caller))
   },
   [Opcode.LINK]: async (request, message, { operations, replies }) => {
     const ino = message.ino(0)
@@ -110,11 +115,19 @@ const NAMES: Readonly<Record<number, Handler>> = {
   [Opcode.RENAME]: async (request, message, context) => rename(request, message, context, 8, 0),
   [Opcode.RENAME2]: async (request, message, context) =>
     rename(request, message, context, 16, message.u32(8)),
-  [Opcode.CREATE]: async (request, message, { operations, replies }) => {
+  [Opcode.CREATE]: async (request, message, { operations, replies, sendsUmask }) => {
     const [flags, mode, openFlags] = [message.u32(0), message.u32(4), message.u32(12)]
+    const caller = sendsUmask ? { ...request.caller, umask: message.u32(8) } : request.caller
     const { name } = message.name(16)
     const keeps = openFlags & OPEN_KILL_SUIDGID ? dropsSetuid : keepsSetuid
-    const { entry, file } = await operations.create(request.ino, name, mode, flags, request.caller, keeps)
+    const { entry, file } = await operations.create(request.ino, name, mode, flags, caller, keeps)
+    replies.created(request, entry, file)
+  },
+  [Opcode.TMPFILE]: async (request, message, { operations, replies, sendsUmask }) => {
+    const [flags, mode] = [message.u32(0), message.u32(4)]
+    const caller = sendsUmask ? { ...request.caller, umask: message.u32(8) } : request.caller
+    if (operations.createUnnamed === undefined) throw new ErrnoError('EOPNOTSUPP')
+    const { entry, file } = await operations.createUnnamed(request.ino, mode, flags, caller)
     replies.created(request, entry, file)
   },
 }
@@ -140,9 +153,10 @@ const INODES: Readonly<Record<number, Handler>> = {
   },
   [Opcode.SETXATTR]: async (request, message, { operations, replies, setxattrBytes }) => {
     const [size, flags] = [message.u32(0), message.u32(4)]
+    const dropsSetgid = setxattrBytes === 16 && (message.u32(8) & SETXATTR_ACL_KILL_SGID) !== 0
     const { text, next } = message.text(setxattrBytes)
     const value = Buffer.from(message.data(next, size))
-    await operations.setxattr(request.ino, text, value, flags, request.caller)
+    await operations.setxattr(request.ino, text, value, flags, request.caller, dropsSetgid)
     replies.empty(request)
   },
   [Opcode.GETXATTR]: async (request, message, { operations, replies }) => {
@@ -287,13 +301,15 @@ async function rename(
   namesAt: number,
   bits: number,
 ): Promise<void> {
-  if (bits & ~(RenameFlag.NOREPLACE | RenameFlag.EXCHANGE)) throw new ErrnoError('EINVAL')
+  if (bits & ~(RenameFlag.NOREPLACE | RenameFlag.EXCHANGE | RenameFlag.WHITEOUT))
+    throw new ErrnoError('EINVAL')
   const newParent = message.ino(0)
   const { name, next } = message.name(namesAt)
   const { name: newName } = message.name(next)
   const flags = {
     noReplace: (bits & RenameFlag.NOREPLACE) !== 0,
     exchange: (bits & RenameFlag.EXCHANGE) !== 0,
+    whiteout: (bits & RenameFlag.WHITEOUT) !== 0,
   }
   await operations.rename(request.ino, name, newParent, newName, flags, request.caller)
   replies.empty(request)

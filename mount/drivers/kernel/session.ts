@@ -35,6 +35,7 @@ const { EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPROTO } = constants.errno
 export interface SessionOptions {
   readonly log: Logger
   readonly writebackCache: boolean
+  readonly acl: boolean
 }
 
 export class Session implements SessionRequests {
@@ -75,6 +76,7 @@ export class Session implements SessionRequests {
       readBuffers: new ReadBuffers(),
       session: this,
       setxattrBytes: 8,
+      sendsUmask: false,
       giveBack: message => this.#poller.giveBack(message),
     }
     this.started = this.#start.promise
@@ -146,7 +148,7 @@ export class Session implements SessionRequests {
 
   init(request: RequestHeader, message: Message): void {
     const init = readInit(message)
-    const agreement = agree(init, this.#options.writebackCache)
+    const agreement = agree(init, this.#options)
     // A kernel with a newer major sends INIT again, with ours.
     if (init.major > PROTOCOL_MAJOR) return this.#replies.init(request, agreement)
     if (init.major < PROTOCOL_MAJOR || init.minor < PROTOCOL_MINOR_MIN) {
@@ -159,7 +161,8 @@ export class Session implements SessionRequests {
       )
     }
     const setxattrBytes = (agreement.flags & InitFlag.SETXATTR_EXT) === 0n ? 8 : 16
-    this.#context = { ...this.#context, setxattrBytes }
+    const sendsUmask = (agreement.flags & InitFlag.DONT_MASK) !== 0n
+    this.#context = { ...this.#context, setxattrBytes, sendsUmask }
     this.#notifier.cachesAbsence = agreement.minor >= EPOCH_MINOR
     this.#replies.init(request, agreement)
     this.#start.resolve(agreement)

@@ -7,11 +7,15 @@ export const InitFlag = {
   /** OPEN carries O_TRUNC; there is no separate SETATTR. */
   ATOMIC_O_TRUNC: 1n << 3n,
   BIG_WRITES: 1n << 5n,
+  /** The server applies the umask, which a default ACL replaces. */
+  DONT_MASK: 1n << 6n,
   DO_READDIRPLUS: 1n << 13n,
   READDIRPLUS_AUTO: 1n << 14n,
   ASYNC_DIO: 1n << 15n,
   WRITEBACK_CACHE: 1n << 16n,
   PARALLEL_DIROPS: 1n << 18n,
+  /** The kernel checks access by the POSIX ACLs that the server stores. */
+  POSIX_ACL: 1n << 20n,
   /** Reading the device fails with ECONNABORTED after an abort, with ENODEV after an unmount. */
   ABORT_ERROR: 1n << 21n,
   MAX_PAGES: 1n << 22n,
@@ -56,11 +60,14 @@ export const WRITE_CACHE = 1 << 0
 /** A WRITE drops setuid and setgid. */
 export const WRITE_KILL_SUIDGID = 1 << 2
 
+/** A SETXATTR of an access ACL drops setgid. */
+export const SETXATTR_ACL_KILL_SGID = 1 << 0
+
 /** An FSYNC is an fdatasync. */
 export const FSYNC_FDATASYNC = 1 << 0
 
 /** renameat2(2). */
-export const RenameFlag = { NOREPLACE: 1 << 0, EXCHANGE: 1 << 1 } as const
+export const RenameFlag = { NOREPLACE: 1 << 0, EXCHANGE: 1 << 1, WHITEOUT: 1 << 2 } as const
 
 /** fallocate(2). */
 export const AllocateFlag = { KEEP_SIZE: 1 << 0, PUNCH_HOLE: 1 << 1, ZERO_RANGE: 1 << 4 } as const
