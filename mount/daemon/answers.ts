@@ -41,10 +41,14 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** A value with all control characters in its texts replaced. */
+const printableText = (text: string): string => text.replaceAll(/(?!\n)\p{Cc}/gu, '\u{fffd}')
+
+/** A value with all control characters in its texts, and in the names of its fields, replaced. */
 export function printable(value: unknown): unknown {
-  if (typeof value === 'string') return value.replaceAll(/(?!\n)\p{Cc}/gu, '\u{fffd}')
+  if (typeof value === 'string') return printableText(value)
   if (Array.isArray(value)) return value.map(printable)
   if (!isObject(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, printable(field)]))
+  return Object.fromEntries(
+    Object.entries(value).map(([name, field]) => [printableText(name), printable(field)]),
+  )
 }

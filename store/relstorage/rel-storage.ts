@@ -115,11 +115,11 @@ class RelStorage implements ReadOnlyStore {
     oid: Oid,
     { after = TID_NONE, upTo = TID_MAX }: { readonly after?: Tid; readonly upTo?: Tid } = {},
   ): Promise<readonly Tid[]> {
-    return this.#query(queries => queries.revisions.all(oid, after, upTo))
+    return this.#query(queries => queries.revisions.all(oid, after, upTo).map(tid => this.#tid(tid)))
   }
 
   async lastTid(): Promise<Tid> {
-    return this.#query(queries => knownTid(queries.lastTid.get() ?? TID_NONE))
+    return this.#query(queries => this.#tid(queries.lastTid.get() ?? TID_NONE))
   }
 
   async *transactions(range: TransactionRange = {}): AsyncGenerator<TransactionInfo, void, undefined> {
@@ -128,7 +128,7 @@ class RelStorage implements ReadOnlyStore {
       PAGE_TRANSACTIONS,
       (after, upTo, reverse, limit) =>
         this.#query(({ ascending, descending }) =>
-          (reverse ? descending : ascending).all(after, upTo, limit).map(transactionInfo),
+          (reverse ? descending : ascending).all(after, upTo, limit).map(row => this.#transactionInfo(row)),
         ),
       () => setImmediate(),
     )
@@ -141,7 +141,7 @@ class RelStorage implements ReadOnlyStore {
         const rows = this.#query(({ changed }) => changed.all(tid, row, MAX_CHANGE_OIDS))
         const last = rows.at(-1)
         if (last === undefined) break
-        yield { tid: knownTid(tid), oids: rows.map(({ zoid }) => this.#oid(zoid)) }
+        yield { tid: this.#tid(tid), oids: rows.map(({ zoid }) => this.#oid(zoid)) }
         row = last.row
         await setImmediate()
       }
@@ -164,20 +164,28 @@ class RelStorage implements ReadOnlyStore {
     }
   }
 
-  #oid(zoid: bigint): Oid {
+  /** @param zoid of a row, which may hold a value of any type. */
+  #oid(zoid: unknown): Oid {
+    if (typeof zoid !== 'bigint')
+      throw new StoreError(`${this.name} holds an object whose id is not an integer`)
     if (zoid >= 0n && zoid <= BigInt(Number.MAX_SAFE_INTEGER)) return oidOf(zoid)
     throw new StoreError(`${this.name} holds object ${zoid}, whose id is beyond 2^53: zblkfs cannot name it`)
   }
-}
 
-function transactionInfo(row: TransactionRow): TransactionInfo {
-  return {
-    tid: knownTid(row.tid),
-    user: text(row.username),
-    description: text(row.description),
-    extension: row.extension instanceof Uint8Array ? row.extension : new Uint8Array(),
-    objects: Number(row.objects),
-    bytes: Number(row.bytes),
+  #tid(tid: unknown): Tid {
+    if (typeof tid === 'bigint' && tid >= 0n && tid <= TID_MAX) return knownTid(tid)
+    throw new StoreError(`${this.name} holds a transaction whose id is not one`)
+  }
+
+  #transactionInfo(row: TransactionRow): TransactionInfo {
+    return {
+      tid: this.#tid(row.tid),
+      user: text(row.username),
+      description: text(row.description),
+      extension: row.extension instanceof Uint8Array ? row.extension : new Uint8Array(),
+      objects: Number(row.objects),
+      bytes: Number(row.bytes),
+    }
   }
 }
 

@@ -52,6 +52,8 @@ export async function useAll(path: string): Promise<Used> {
   await new User(fs, attempt, lists).directory(ROOT_INO, '/', 0)
   await attempt('sync', () => fs.sync())
   await attempt('close', () => fs.close())
+  // A store that is closed already says so.
+  await store.close().catch(() => undefined)
   return { lists, refused, unexpected }
 }
 

@@ -6,6 +6,7 @@
  * - the superblock's orphans are the inodes without a name that are in use. An orphan that is no longer used is dropped, with
  *   what was written to it and never stored.
  */
+import { ifReadable } from '../../big-file/if-readable.ts'
 import type { Inode } from '../../tree/inode.ts'
 import type { DroppedFile } from '../../objects/unreachable.ts'
 import type { Superblock, Usage } from '../../tree/superblock.ts'
@@ -157,10 +158,12 @@ export class Bookkeeping {
     for (const node of files) {
       await turns.pass()
       const { inode } = node
-      await inode.activate()
-      const stored = node.takeGrowth(inode.stored)
-      this.#count(stored - inode.stored, 0)
-      if (stored !== inode.stored) inode.stored = stored
+      const before = await storedOf(inode)
+      const stored = node.takeGrowth(before ?? 0)
+      if (before !== undefined && stored !== before) {
+        this.#count(stored - before, 0)
+        inode.stored = stored
+      }
       node.tree.dropUnused(node)
     }
     if (this.#usageChanged) await this.#superblock.setUsage(this.#usage)
@@ -173,15 +176,16 @@ export class Bookkeeping {
       const { keys } = await recorded.batch({}, Infinity)
       if (keys.length === 0) return
       for (const key of keys) {
-        await this.#drop(tree.inodeAt(oid(key)))
+        if (key >= 0) await this.#drop(await ifReadable(async () => tree.inodeAt(oid(key))))
         await recorded.delete(key)
       }
     }
   }
 
-  async #drop(inode: Inode): Promise<void> {
-    await inode.activate()
-    this.#count(-inode.stored, -1)
+  /** Takes an orphan out of the sums, unless it cannot be read: then it was never in them as far as can be told. */
+  async #drop(inode: Inode | undefined): Promise<void> {
+    const stored = inode && (await storedOf(inode))
+    if (stored !== undefined) this.#count(-stored, -1)
   }
 
   #count(bytes: number, inodes: number): void {
@@ -190,3 +194,10 @@ export class Bookkeeping {
     this.#usageChanged = true
   }
 }
+
+/** An inode's stored bytes; undefined if it is damaged: fsck corrects the sums, and no other file's storing waits for that. */
+const storedOf = (inode: Inode): Promise<number | undefined> =>
+  ifReadable(async () => {
+    await inode.activate()
+    return inode.stored
+  })

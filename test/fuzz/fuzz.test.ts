@@ -1,0 +1,17 @@
+/** A few seconds of each fuzzer; `npm run fuzz` runs them for as long as asked. ZBLKFS_FUZZ_SECONDS and ZBLKFS_FUZZ_SEED change it. */
+import { expect, test } from 'vitest'
+import { Random } from '../stress/random.ts'
+import { fuzz } from './fuzz.ts'
+import { KINDS } from './kinds.ts'
+
+const SECONDS = Number(process.env['ZBLKFS_FUZZ_SECONDS'] ?? 4)
+const SEED = Number(process.env['ZBLKFS_FUZZ_SEED'] ?? Random.seed())
+test.each(Object.keys(KINDS))(
+  `%s (ZBLKFS_FUZZ_SEED=${SEED})`,
+  { timeout: SECONDS * 1000 + 120_000 },
+  async kind => {
+    const { rounds, failure } = await fuzz({ kind, seed: SEED, seconds: SECONDS })
+    expect(failure).toBeUndefined()
+    expect(rounds).toBeGreaterThan(0)
+  },
+)
