@@ -46,7 +46,8 @@ export class MemoryChecked implements CheckedDatabase {
     const release = this.#database.lock(purpose)
     return {
       mend: async index => {
-        if (index) this.#database.index.mend()
+        if (!index) return
+        this.#database.index.mend()
         this.#database.index.setNote(PACKED, VOID)
       },
       end: async () => release(),

@@ -4,7 +4,6 @@ import { StoreError } from '../../errors.ts'
 import { DATABASE_ID, newDatabaseId, readDatabaseId } from '../open/database-id.ts'
 import { removeMark } from '../open/writing-mark.ts'
 import { readIntents, waitingIntents } from '../intent-log.ts'
-import { PACKED, VOID } from '../../indexed/pack/packed-note.ts'
 import { BulkDamageError } from '../../indexed/bulk.ts'
 import { databaseIdOfLog, type LogFiles } from '../../segment-files/log-files.ts'
 import { tailOf } from '../../segment-files/log-layout.ts'
@@ -27,8 +26,6 @@ export function repairLog(path: string): void {
         DATABASE_ID,
         databaseIdOfLog(logDirectory(path)) ?? newDatabaseId(),
       )
-    // What is there may not be what the last pack left.
-    db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(PACKED, VOID)
     mendFiles(logFilesOf(db, 'write'), end)
     // From now on a copy without its WAL is an independent database.
     removeMark(db)

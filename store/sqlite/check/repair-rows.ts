@@ -4,6 +4,7 @@
  */
 import Database from 'better-sqlite3'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
+import { PACKED, VOID } from '../../indexed/pack/packed-note.ts'
 import { transactionSum } from '../../indexed/row-sums.ts'
 import { NO_TOTALS } from '../totals.ts'
 import { SqliteParts } from '../parts.ts'
@@ -41,6 +42,8 @@ export function repairRows(path: string): void {
       `)
       repairTransactions(db)
       repairSums(db)
+      // What is there is not what the last pack left.
+      db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(PACKED, VOID)
     })()
     db.exec('VACUUM')
   } finally {
