@@ -27,6 +27,16 @@ export interface RecordStart {
   readonly bytes: Uint8Array
 }
 
+/** One revision, with the beginning of its record. */
+export interface StoredState {
+  readonly oid: Oid
+  readonly tid: Tid
+  /**
+   * As many bytes as lie beside the revision, usually all of them; the error of a damaged record; undefined for a tombstone.
+   */
+  readonly start: RecordStart | CorruptRecordError | undefined
+}
+
 /**
  * Reads the revisions of many objects, in batches, for full scans of a database. Each call is a separate read and
  * never blocks a writer; between two calls a pack may drop revisions that no kept moment sees.
@@ -50,6 +60,9 @@ export interface RevisionReader {
    * of bounded length.
    */
   revisions(oids: readonly number[], upTo: bigint): AsyncIterable<readonly StoredRevision[]>
+
+  /** The revisions of all oids in `[lo, hi)`, in the order of {@link RevisionReader.revisions}, without reading bulk data. */
+  states(lo: number, hi: number, upTo: bigint): AsyncIterable<readonly StoredState[]>
 
   /** Whether each object exists at a moment. */
   exist(oids: readonly number[], at: Tid): Promise<readonly boolean[]>

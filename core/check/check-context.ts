@@ -118,10 +118,11 @@ export class CheckContext {
     await mapping.activate()
   }
 
-  /** All readable mappings in their present state. */
-  async *mappings(): AsyncGenerator<PersistentMapping> {
+  /** All readable mappings in their present state, of those oids that are wanted. */
+  async *mappings(isWanted: (oid: Oid) => boolean = () => true): AsyncGenerator<PersistentMapping> {
     for await (const oids of this.reader.oids())
       for (const oid of oids) {
+        if (!isWanted(oid)) continue
         await this.turns.pass()
         if (this.findings.lostOf(oid).length > 0) continue
         try {

@@ -12,14 +12,16 @@
  */
 import type { Checking, Progress, StorageDamage, StorageRepair } from '../../store/capabilities.ts'
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
-import type { Oid, Tid } from '../../store/ids.ts'
+import { TID_MAX, type Oid, type Tid } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
+import type { RevisionReader } from '../../store/stored-revisions.ts'
 import type { Store } from '../../store/store.ts'
 import { Connection } from '../objects/connection.ts'
 import type { Damage } from './damage.ts'
 import { FileSystemCheck } from './file-system-check.ts'
 import { Findings } from './findings.ts'
 import { ObjectCheck } from './object-check.ts'
+import { ReadAhead, readAheadStore } from './read-ahead.ts'
 
 export interface CheckOptions {
   /** Whether to read every byte of file data. */
@@ -190,7 +192,7 @@ class Run {
     const reader = this.#database.checking.reader()
     try {
       const fileSystem = new FileSystemCheck({
-        connection: await openPresent(store),
+        connection: await openPresent(store, reader),
         findings: this.#findings,
         report: this.#report,
         progress: this.#options.progress,
@@ -245,9 +247,10 @@ class Run {
 }
 
 /** A view of the present that a pack by another process keeps. */
-async function openPresent(store: Store): Promise<Connection> {
+async function openPresent(store: Store, reader: RevisionReader): Promise<Connection> {
+  const read = store.readOnly ? readAheadStore(store, new ReadAhead(reader, TID_MAX)) : store
   for (;;) {
-    const connection = await Connection.open(store, { cacheSizeBytes: CACHE_BYTES })
+    const connection = await Connection.open(read, { cacheSizeBytes: CACHE_BYTES })
     if (store.readOnly) await store.capabilities.pinning?.pin([connection.at]).catch(() => false)
     // Otherwise a pack was faster: try again.
     if ((await store.isKept?.(connection.at)) !== false) return connection

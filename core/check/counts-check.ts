@@ -12,7 +12,7 @@ export class CountsCheck {
   }
 
   async checkLinks(): Promise<void> {
-    for (const { oid, links } of this.#context.inodes.links()) {
+    for (const { oid, links } of this.#context.inodes.links(this.#context.isRepair)) {
       const inode = Inode.at(this.#context.connection, oid)
       await inode.activate()
       const { nlink } = inode

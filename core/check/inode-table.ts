@@ -1,5 +1,6 @@
 /** The inodes that a walk has met, and where. In a scratch database, so memory is bounded. */
 import type { Oid } from '../../store/ids.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { openScratch } from '../../store/scratch.ts'
 import { PathResolver, type Place, ShownPath, ROOT_PATH } from '../tree/shown-path.ts'
 import type { Usage } from '../tree/superblock.ts'
@@ -11,6 +12,8 @@ export interface MetInode {
   readonly parent: Oid | undefined
   readonly name: string
   readonly stored: number
+  /** Its own count of links. */
+  readonly nlink: number
 }
 
 interface InodeRow {
@@ -24,37 +27,47 @@ export class InodeTable {
   readonly #db = openScratch(`
     CREATE TABLE inode (
       id INTEGER PRIMARY KEY, oid INTEGER UNIQUE NOT NULL, directory INTEGER NOT NULL,
-      parent INTEGER, name TEXT NOT NULL, names INTEGER NOT NULL, stored INTEGER NOT NULL
+      parent INTEGER, name TEXT NOT NULL, names INTEGER NOT NULL, stored INTEGER NOT NULL,
+      nlink INTEGER NOT NULL
     );
     CREATE INDEX inode_by_parent ON inode (parent) WHERE directory = 1;
     CREATE TABLE lost_inode (oid INTEGER PRIMARY KEY);
     CREATE TABLE lost_child (oid INTEGER PRIMARY KEY);
   `)
-  readonly #enter = this.#db.prepare<[number, number, number | null, string, number, number]>(
-    'INSERT INTO inode (oid, directory, parent, name, names, stored) VALUES (?, ?, ?, ?, ?, ?)',
+  readonly #enter = this.#db.prepare<[number, number, number | null, string, number, number, number]>(
+    'INSERT INTO inode (oid, directory, parent, name, names, stored, nlink) VALUES (?, ?, ?, ?, ?, ?, ?)',
   )
   readonly #get = this.#db.prepare<[number], InodeRow>(
     'SELECT oid, directory, parent, name FROM inode WHERE oid = ?',
   )
   readonly #resolver = new PathResolver(oid => this.#placeOf(oid))
+  readonly #met = new PagedBitmap()
   #count = 0
   #walked = 0
 
   close(): void {
     this.#db.close()
+    this.#met.close()
   }
 
   get count(): number {
     return this.#count
   }
 
-  enter({ oid, isDirectory, parent, name, stored }: MetInode): void {
-    this.#enter.run(oid, isDirectory ? 1 : 0, parent ?? null, name, parent === undefined ? 0 : 1, stored)
+  enter({ oid, isDirectory, parent, name, stored, nlink }: MetInode): void {
+    const names = parent === undefined ? 0 : 1
+    this.#enter.run(oid, isDirectory ? 1 : 0, parent ?? null, name, names, stored, nlink)
+    this.#met.add(oid)
     this.#count++
   }
 
+  /** Whether an inode was met. */
+  has(oid: Oid): boolean {
+    return this.#met.has(oid)
+  }
+
   get(oid: Oid): { readonly isDirectory: boolean } | undefined {
-    const row = this.#get.get(oid)
+    const row = this.#met.has(oid) ? this.#get.get(oid) : undefined
     return row === undefined ? undefined : { isDirectory: row.directory === 1 }
   }
 
@@ -85,14 +98,17 @@ export class InodeTable {
     return row.parent === oid ? ROOT_PATH : { parent: row.parent, name: row.name }
   }
 
-  /** The link count of each inode: its names, and for a directory its own '.' and the '..' of its subdirectories. */
-  *links(): Generator<{ readonly oid: Oid; readonly links: number }> {
+  /**
+   * The link count of inodes: their names, and for a directory its own '.' and the '..' of its subdirectories.
+   * @param all whether to tell those as well whose own count was the same when they were met.
+   */
+  *links(all: boolean): Generator<{ readonly oid: Oid; readonly links: number }> {
     const next = this.#db.prepare<[number], { id: number; oid: Oid; links: number }>(
-      `SELECT id, oid,
+      `SELECT id, oid, links FROM (SELECT id, oid, nlink,
          CASE directory WHEN 0 THEN names WHEN 1 THEN CASE WHEN parent IS NULL THEN 0 ELSE 2 + (
            SELECT count(*) FROM inode AS child WHERE child.parent = inode.oid AND child.directory = 1 AND child.oid <> inode.oid
          ) END END AS links
-       FROM inode WHERE id > ? ORDER BY id LIMIT 1`,
+       FROM inode) WHERE id > ? ${all ? '' : 'AND links <> nlink'} ORDER BY id LIMIT 1`,
     )
     for (let row = next.get(0); row !== undefined; row = next.get(row.id)) yield row
   }

@@ -51,7 +51,7 @@ export class LostInodes {
   /** Finds inodes with a positive link count and no name: their directories are damaged. */
   async findLost(rootOid: Oid): Promise<void> {
     let found: Inode | undefined
-    for await (const mapping of this.#context.mappings()) {
+    for await (const mapping of this.#context.mappings(oid => !this.#context.inodes.has(oid))) {
       const nlink = mapping.get('nlink')
       if (typeof nlink !== 'number' || nlink <= 0 || typeof mapping.get('mode') !== 'number') continue
       if (this.#context.inodes.get(mapping.oid) !== undefined) continue
@@ -107,6 +107,7 @@ export class LostInodes {
       parent: rootOid,
       name: LOST_AND_FOUND,
       stored: 0,
+      nlink: made.nlink,
     })
     // Counts as walked: entries added later are met one by one.
     this.#context.inodes.nextDirectory()

@@ -2,15 +2,15 @@
  * Checks every reachable object in every state that a kept moment sees: that its record decodes, that it has the class by
  * which others refer to it, and that each of its references leads to an object that exists at that time.
  *
- * Objects are visited breadth first from the root; the queue and the marks are in a scratch database. Of data records
- * only the beginning is read. Unreachable objects are garbage until a pack frees them.
+ * Objects are visited in the order of oids, window by window (read-ahead.ts), round after round until none waits. Of data
+ * records only the beginning is read. Unreachable objects are garbage until a pack frees them.
  *
  * A pack may drop revisions meanwhile, but not those that its kept moments see, and it records these moments first.
  * So the kept moments are read again before each batch, and before damage is reported: if they have changed, the object
  * is read again.
  */
 import type { Progress } from '../../store/capabilities.ts'
-import type { RecordStart, RevisionReader } from '../../store/stored-revisions.ts'
+import type { RecordStart, RevisionReader, StoredState } from '../../store/stored-revisions.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
 import {
   formatOid,
@@ -22,20 +22,20 @@ import {
   type Tid,
 } from '../../store/ids.ts'
 import { ALL_MOMENTS, isSameMoments, KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'
-import { openScratch } from '../../store/scratch.ts'
 import type { Ref } from '../objects/pickle/value.ts'
 import {
   DATA_HEAD_MAX,
   dataPosition,
-  decodeWritableRecord,
+  decodeWithReferences,
   hasUsualHead,
-  references,
   USUAL_HEAD_BYTES,
   ZBLK0,
   ZDATA,
 } from '../objects/record.ts'
 import type { Damage } from './damage.ts'
 import type { Findings } from './findings.ts'
+import { ReachedObjects } from './reached-objects.ts'
+import { ReadAhead, WINDOW_OIDS } from './read-ahead.ts'
 
 export interface ObjectCheckParts {
   readonly reader: RevisionReader
@@ -46,8 +46,6 @@ export interface ObjectCheckParts {
 }
 
 const DATA_CLASSES: readonly string[] = [ZDATA, ZBLK0]
-/** Objects visited together, in the order of oids: neighbours are stored together. */
-const BATCH_OBJECTS = 1024
 /** Maximum number of records in memory. */
 const BATCH_RECORDS = 64
 
@@ -73,47 +71,49 @@ export class ObjectCheck {
   readonly #progress: Progress
   #upTo: Tid
   #kept: KeptMoments = ALL_MOMENTS
-  readonly #db = openScratch(`
-    CREATE TABLE mark (oid INTEGER PRIMARY KEY, class TEXT NOT NULL);
-    CREATE TABLE queue (id INTEGER PRIMARY KEY, oid INTEGER NOT NULL);
-  `)
-  readonly #mark = this.#db.prepare<[number, string]>('INSERT OR IGNORE INTO mark (oid, class) VALUES (?, ?)')
-  readonly #classOf = this.#db.prepare<[number], string>('SELECT class FROM mark WHERE oid = ?').pluck()
-  readonly #push = this.#db.prepare<[number]>('INSERT INTO queue (oid) VALUES (?)')
-  readonly #next = this.#db
-    .prepare<[number], number>(`SELECT oid FROM queue WHERE id >= ? ORDER BY id LIMIT ${BATCH_OBJECTS}`)
-    .pluck()
+  readonly #reached = new ReachedObjects()
+  #ahead: ReadAhead
 
   constructor({ reader, findings, upTo, progress }: ObjectCheckParts) {
     this.#reader = reader
     this.#findings = findings
     this.#progress = progress
     this.#upTo = upTo
+    this.#ahead = new ReadAhead(reader, upTo)
   }
 
   close(): void {
-    this.#db.close()
+    this.#reached.close()
   }
 
   /** Visits all reachable objects. */
   async *run(): AsyncGenerator<Damage> {
     const { nextOid } = await this.#reader.totals()
-    this.#reach(ROOT_OID, '')
-    for (let id = 1; ;) {
-      const batch = this.#next.all(id)
-      if (batch.length === 0) return
+    this.#reached.add(ROOT_OID, '')
+    let done = 0
+    for (let from = 0; ;) {
+      const next = this.#reached.nextWaiting(from)
+      if (next === undefined) {
+        if (from === 0) return
+        from = 0
+        continue
+      }
+      // What a window's objects refer to is mostly in the same window.
+      const lo = next - (next % WINDOW_OIDS)
+      from = lo + WINDOW_OIDS
       await this.#refresh()
-      yield* this.#visit(batch.sort((a, b) => a - b))
-      id += batch.length
-      this.#progress('objects', id, Math.max(id, nextOid))
+      for (let batch = this.#reached.take(lo, from); batch.length > 0; batch = this.#reached.take(lo, from)) {
+        yield* this.#visit(batch)
+        done += batch.length
+      }
+      this.#progress('objects', done, Math.max(done, nextOid))
     }
   }
 
   /** Counts the unreachable objects. */
   async unreachable(): Promise<number> {
     let count = 0
-    for await (const oids of this.#reader.oids())
-      for (const oid of oids) if (this.#classOf.get(oid) === undefined) count++
+    for await (const oids of this.#reader.oids()) for (const oid of oids) if (!this.#reached.has(oid)) count++
     return count
   }
 
@@ -124,6 +124,7 @@ export class ObjectCheck {
     this.#kept = kept
     // The state being checked may have been forgotten: continue with the oldest one that is kept.
     if (kept.from > this.#upTo) this.#upTo = kept.from
+    this.#ahead = new ReadAhead(this.#reader, this.#upTo)
     return true
   }
 
@@ -145,6 +146,44 @@ export class ObjectCheck {
   }
 
   async #read(oids: readonly number[]): Promise<readonly Suspicion[]> {
+    const suspicions: Suspicion[] = []
+    const others: number[] = []
+    for (const oid of oids) {
+      const looked = this.#ahead.statesOf(oid)
+      const states = looked instanceof Promise ? await looked : looked
+      if (states === undefined) others.push(oid)
+      else for (const found of await this.#checkAhead(states)) suspicions.push(found)
+    }
+    if (others.length > 0) for (const found of await this.#readEach(others)) suspicions.push(found)
+    return suspicions
+  }
+
+  /** Checks the states of one object that were read ahead. */
+  async #checkAhead(stored: readonly StoredState[]): Promise<readonly Suspicion[]> {
+    const seen = new KeptRevisions(this.#kept)
+    let suspicions: readonly Suspicion[] = []
+    let until: bigint = TID_MAX
+    for (const { oid, tid, start } of stored) {
+      // The store's own check reports rows with invalid keys.
+      if (tid <= 0n) continue
+      if (seen.sees(oid, tid) && start !== undefined) {
+        const state = { oid, tid, until: toTid(until) }
+        const found = await this.#checkState(state, await this.#enough(state, start))
+        if (found.length > 0) suspicions = [...suspicions, ...found]
+      }
+      until = tid - 1n
+    }
+    return suspicions
+  }
+
+  /** As much of a record as a check of it needs. */
+  async #enough(state: State, start: RecordStart | CorruptRecordError): Promise<Found> {
+    if (start instanceof CorruptRecordError || start.bytes.length === start.size) return start
+    if (!this.#isData(state)) return (await this.#reader.records([state]))[0]
+    return await this.#wholeHead(state, start)
+  }
+
+  async #readEach(oids: readonly number[]): Promise<readonly Suspicion[]> {
     const seen = new KeptRevisions(this.#kept)
     const suspicions: Suspicion[] = []
     let last = -1
@@ -165,14 +204,17 @@ export class ObjectCheck {
     return suspicions
   }
 
+  #isData({ oid }: State): boolean {
+    return DATA_CLASSES.includes(this.#reached.classOf(oid))
+  }
+
   async #check(states: readonly State[]): Promise<readonly Suspicion[]> {
-    const isData = ({ oid }: State): boolean => DATA_CLASSES.includes(this.#classOf.get(oid) ?? '')
     const suspicions: Suspicion[] = []
-    const data = states.filter(isData)
+    const data = states.filter(state => this.#isData(state))
     const heads = await this.#reader.records(data, USUAL_HEAD_BYTES)
     for (const [index, state] of data.entries())
       suspicions.push(...(await this.#checkState(state, await this.#wholeHead(state, heads[index]))))
-    const others = states.filter(state => !isData(state))
+    const others = states.filter(state => !this.#isData(state))
     for (let first = 0; first < others.length; first += BATCH_RECORDS) {
       const batch = others.slice(first, first + BATCH_RECORDS)
       const records = await this.#reader.records(batch)
@@ -200,12 +242,8 @@ export class ObjectCheck {
       return [{ state, reason: error.reason }]
     }
     if (targets.length === 0) return []
-    for (const { oid, className } of targets) this.#reach(oid, className)
-    const at = state.until < this.#upTo ? state.until : this.#upTo
-    const exist = await this.#reader.exist(
-      targets.map(({ oid }) => oid),
-      at,
-    )
+    for (const { oid, className } of targets) this.#reached.add(oid, className)
+    const exist = await this.#exist(targets, state.until < this.#upTo ? state.until : this.#upTo)
     return targets.flatMap(({ oid }, index) =>
       exist[index] === true
         ? []
@@ -219,18 +257,28 @@ export class ObjectCheck {
     )
   }
 
-  /** The references of a state. @throws CorruptRecordError */
-  #targets({ oid, tid }: State, { bytes, size }: RecordStart): readonly Ref[] {
-    const expected = this.#classOf.get(oid) ?? ''
-    const isData = DATA_CLASSES.includes(expected)
-    const { className } = isData ? dataPosition(bytes, size, oid, tid) : decodeWritableRecord(bytes, oid, tid)
-    if (expected !== '' && className !== expected)
-      throw new CorruptRecordError(oid, tid, `it is a ${className}, but is referred to as a ${expected}`)
-    return isData ? [] : references(bytes, oid, tid)
+  async #exist(targets: readonly Ref[], at: Tid): Promise<readonly boolean[]> {
+    const exist: boolean[] = []
+    for (const { oid } of targets) {
+      const looked = this.#ahead.stateAt(oid, at)
+      const state = looked instanceof Promise ? await looked : looked
+      exist.push(
+        state === 'unknown' ? (await this.#reader.exist([oid], at))[0] === true : state?.start !== undefined,
+      )
+    }
+    return exist
   }
 
-  #reach(oid: Oid, className: string): void {
-    if (this.#mark.run(oid, className).changes > 0) this.#push.run(oid)
+  /** The references of a state. @throws CorruptRecordError */
+  #targets({ oid, tid }: State, { bytes, size }: RecordStart): readonly Ref[] {
+    const expected = this.#reached.classOf(oid)
+    const isData = DATA_CLASSES.includes(expected)
+    const { className, refs } = isData
+      ? { className: dataPosition(bytes, size, oid, tid).className, refs: [] }
+      : decodeWithReferences(bytes, oid, tid)
+    if (expected !== '' && className !== expected)
+      throw new CorruptRecordError(oid, tid, `it is a ${className}, but is referred to as a ${expected}`)
+    return refs
   }
 }
 

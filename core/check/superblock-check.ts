@@ -65,7 +65,14 @@ export class SuperblockCheck {
       if (!this.#context.isRepair) return undefined
       root.mode = ROOT_MODE
     }
-    this.#context.inodes.enter({ oid: rootOid, isDirectory: true, parent: rootOid, name: '', stored: 0 })
+    this.#context.inodes.enter({
+      oid: rootOid,
+      isDirectory: true,
+      parent: rootOid,
+      name: '',
+      stored: 0,
+      nlink: root.nlink,
+    })
     return rootOid
   }
 

@@ -62,11 +62,18 @@ export class Walk {
 
   /** Records an inode that was met for the first time, and checks its content. */
   async meet(inode: Inode, path: string, directory: Oid | undefined, name: string): Promise<void> {
-    const { oid, mode, parent } = inode
+    const { oid, mode, parent, nlink } = inode
     const type = mode & S_IFMT
     this.#context.progress('files', this.#context.inodes.count, this.#expected)
     if (type === S_IFDIR) {
-      this.#context.inodes.enter({ oid, isDirectory: true, parent: directory, name, stored: inode.stored })
+      this.#context.inodes.enter({
+        oid,
+        isDirectory: true,
+        parent: directory,
+        name,
+        stored: inode.stored,
+        nlink,
+      })
       if (directory === undefined || parent?.oid === directory) return
       this.#context.found(
         { kind: 'directory', path, oid, reason: 'it refers to another directory as its parent' },
@@ -95,7 +102,7 @@ export class Walk {
         if (this.#context.isRepair) inode.stored = stored
       }
     }
-    this.#context.inodes.enter({ oid, isDirectory: false, parent: directory, name, stored })
+    this.#context.inodes.enter({ oid, isDirectory: false, parent: directory, name, stored, nlink })
   }
 
   async #checkDirectory(oid: Oid, path: string): Promise<void> {

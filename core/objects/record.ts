@@ -61,9 +61,26 @@ export const decodeRecord = (bytes: Uint8Array, oid: Oid, tid: Tid): DecodedReco
 export const decodeWritableRecord = (bytes: Uint8Array, oid: Oid, tid: Tid): DecodedRecord =>
   decode(bytes, oid, tid, checkWritable)
 
-function decode(bytes: Uint8Array, oid: Oid, tid: Tid, check: (state: PickleValue) => void): DecodedRecord {
+/** As {@link decodeWritableRecord}, with what {@link references} gives. @throws CorruptRecordError */
+export function decodeWithReferences(
+  bytes: Uint8Array,
+  oid: Oid,
+  tid: Tid,
+): DecodedRecord & { readonly refs: readonly Ref[] } {
+  const refs: Ref[] = []
+  return { ...decode(bytes, oid, tid, checkWritable, ref => refs.push(ref)), refs }
+}
+
+function decode(
+  bytes: Uint8Array,
+  oid: Oid,
+  tid: Tid,
+  check: (state: PickleValue) => void,
+  onRef: (ref: Ref) => void = () => {},
+): DecodedRecord {
   return orCorrupt(oid, tid, () => {
     const reader = readerOf(bytes)
+    reader.onRef = onRef
     const className = loadClass(reader)
     if (className === '') throw new PickleError('it does not begin with a class')
     if (isDataClass(className)) {

@@ -13,9 +13,10 @@
  */
 import type { Added, Space, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
+import type { CorruptRecordError } from '../errors.ts'
 import type { Tid } from '../ids.ts'
 import type { BulkRange } from './bulk.ts'
-import type { Index } from './record-index.ts'
+import type { Index, RevisionRow } from './record-index.ts'
 
 /** The state after the last transaction; zeros where there is none. */
 export interface IndexEnd {
@@ -25,6 +26,8 @@ export interface IndexEnd {
   readonly nextOid: number
   readonly bulkEnd: number
 }
+
+export type ScannedRow = RevisionRow | CorruptRecordError
 
 export type IndexSpace = Omit<Space, 'bulkBytes'>
 
@@ -63,6 +66,17 @@ export interface IndexScan {
     after: EntryKey | undefined,
     limit: number,
   ): readonly StoredRevision[] | Promise<readonly StoredRevision[]>
+
+  /**
+   * At most `limit` rows behind `after` of oids below `end`, up to transaction `upTo`, in the order of {@link EntryKey}; a damaged row
+   * gives its error.
+   */
+  rows(
+    after: EntryKey,
+    end: number,
+    upTo: bigint,
+    limit: number,
+  ): readonly ScannedRow[] | Promise<readonly ScannedRow[]>
 
   /** Whether each object exists at a moment. */
   exist(oids: readonly number[], at: Tid): readonly boolean[] | Promise<readonly boolean[]>

@@ -1,5 +1,6 @@
 /** The parts of a record: which bytes are in its row, and which in the bulk. */
 import { NO_BYTES } from '../bytes.ts'
+import { CorruptRecordError } from '../errors.ts'
 import { recordShortLived } from '../gc-pacing.ts'
 import type { BulkRead } from './bulk.ts'
 import type { RevisionRow } from './record-index.ts'
@@ -10,6 +11,16 @@ const SLAB_BYTES = 32_768
 /** A bulk read for a record. */
 export interface RecordRead extends BulkRead {
   readonly row: RevisionRow
+}
+
+/** Reads a row; a damaged one gives its error. */
+export function rowOrDamage(read: () => RevisionRow): RevisionRow | CorruptRecordError {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return error
+    throw error
+  }
 }
 
 /** A record's whole length in bytes. */

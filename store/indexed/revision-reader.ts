@@ -1,12 +1,12 @@
 /** Reads the revisions of many objects over an index and a Bulk, in bounded pages. */
 import type { Added, Space } from '../capabilities.ts'
-import type { RecordStart, StoredRevision } from '../stored-revisions.ts'
+import type { RecordStart, StoredRevision, StoredState } from '../stored-revisions.ts'
 import { CorruptRecordError } from '../errors.ts'
 import { oid as toOid, tid as toTid, type Oid, type Tid } from '../ids.ts'
 import type { KeptMoments } from '../kept-moments.ts'
 import { BulkDamageError, type BulkRange, type BulkScan } from './bulk.ts'
 import { UNIT_BYTES } from './frame.ts'
-import type { EntryKey, IndexEnd, IndexScan, PackedTransaction } from './index-scan.ts'
+import type { EntryKey, IndexEnd, IndexScan, PackedTransaction, ScannedRow } from './index-scan.ts'
 import { KEPT_MOMENTS, parseKeptMoments } from './kept-moments-note.ts'
 import type { PackSource } from './pack/pack-source.ts'
 import type { Index, RevisionRow } from './record-index.ts'
@@ -81,6 +81,15 @@ export class IndexedRevisionReader implements PackSource {
       }
       const next = left.indexOf(last.oid) + 1
       left = next === 0 ? [] : left.slice(next)
+    }
+  }
+
+  async *states(lo: number, hi: number, upTo: bigint): AsyncGenerator<readonly StoredState[]> {
+    for (let after: EntryKey | undefined = { oid: lo - 1, tid: 0n }; after !== undefined;) {
+      const from: EntryKey = after
+      const rows = await this.#ask(scan => scan.rows(from, hi, upTo, PAGE_ROWS))
+      if (rows.length > 0) yield rows.map(stateOf)
+      after = rows.length < PAGE_ROWS ? undefined : rows.at(-1)
     }
   }
 
@@ -210,4 +219,14 @@ export class IndexedRevisionReader implements PackSource {
       throw this.#parts.explain(error)
     }
   }
+}
+
+function stateOf(row: ScannedRow): StoredState {
+  const { oid, tid } = row
+  if (row instanceof CorruptRecordError) return { oid, tid, start: row }
+  const { head, pos, tail } = row
+  if (head === null) return { oid, tid, start: undefined }
+  // What follows bulk bytes is not the beginning.
+  const bytes = pos === null && tail !== null ? Buffer.concat([head, tail]) : head
+  return { oid, tid, start: { size: recordSize(row), bytes } }
 }

@@ -13,6 +13,7 @@ import type {
   IndexPacker,
   IndexSpace,
   PackedTransaction,
+  ScannedRow,
 } from '../indexed/index-scan.ts'
 import type {
   Index,
@@ -22,7 +23,7 @@ import type {
   RevisionRow,
   TransactionRow,
 } from '../indexed/record-index.ts'
-import { recordSize } from '../indexed/record-parts.ts'
+import { recordSize, rowOrDamage } from '../indexed/record-parts.ts'
 import { rowSum } from '../indexed/row-sums.ts'
 import type { TransactionInfo } from '../store.ts'
 
@@ -193,6 +194,18 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
     const rest = after === undefined ? [] : this.revisionsOf([after.oid], after.tid - 1n, limit)
     const following = this.oids(after?.oid ?? -1, limit - rest.length)
     return [...rest, ...this.revisionsOf(following, TID_MAX, limit - rest.length)]
+  }
+
+  rows(after: EntryKey, end: number, upTo: bigint, limit: number): readonly ScannedRow[] {
+    return [...this.#revisions.values()]
+      .flat()
+      .filter(
+        ({ oid, tid }) =>
+          oid < end && tid <= upTo && (oid > after.oid || (oid === after.oid && tid < after.tid)),
+      )
+      .toSorted((a, b) => a.oid - b.oid || Number(b.tid - a.tid))
+      .slice(0, limit)
+      .map(row => rowOrDamage(() => verified(row) ?? row))
   }
 
   exist(oids: readonly number[], at: Tid): readonly boolean[] {

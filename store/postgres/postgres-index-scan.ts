@@ -4,8 +4,17 @@ import type { StoredRevision } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
-import type { EntryKey, IndexEnd, IndexScan, IndexSpace, PackedTransaction } from '../indexed/index-scan.ts'
+import type {
+  EntryKey,
+  IndexEnd,
+  IndexScan,
+  IndexSpace,
+  PackedTransaction,
+  ScannedRow,
+} from '../indexed/index-scan.ts'
 import type { Queries } from './postgres-index.ts'
+import { rowOrDamage } from '../indexed/record-parts.ts'
+import { revisionColumns, revisionRow } from './rows.ts'
 import { UNFINISHED } from './schema.ts'
 import type { Cells } from './session.ts'
 import { bigintArray, bigintOf, numberOf } from './values.ts'
@@ -26,6 +35,9 @@ const REVISIONS_OF = `
   ) AS r ORDER BY k.number, r.tid DESC LIMIT $3`
 const FOLLOWING = `SELECT ${ENTRY} FROM zblkfs.revision WHERE oid > $1 ORDER BY oid, tid DESC LIMIT $2`
 const REST = `SELECT ${ENTRY} FROM zblkfs.revision WHERE oid = $1 AND tid < $2 ORDER BY tid DESC LIMIT $3`
+const ROWS = `
+  SELECT ${revisionColumns('r')} FROM zblkfs.revision AS r
+  WHERE (oid = $1 AND tid < $2 OR oid > $1) AND oid >= $1 AND oid < $3 AND tid <= $4 ORDER BY oid, tid DESC LIMIT $5`
 const EXIST = `
   SELECT k.number FROM unnest($1::bigint[]) WITH ORDINALITY AS k (oid, number)
   CROSS JOIN LATERAL (
@@ -93,6 +105,11 @@ export class PostgresIndexScan implements IndexScan {
       this.#queries.query(FOLLOWING, [after?.oid ?? -1, limit], 'following'),
     ])
     return [...rest, ...following].slice(0, limit).map(storedRevision)
+  }
+
+  async rows(after: EntryKey, end: number, upTo: bigint, limit: number): Promise<readonly ScannedRow[]> {
+    const rows = await this.#queries.query(ROWS, [after.oid, after.tid, end, upTo, limit], 'rows')
+    return rows.map(cells => rowOrDamage(() => revisionRow(cells)))
   }
 
   async exist(oids: readonly number[], at: Tid): Promise<readonly boolean[]> {

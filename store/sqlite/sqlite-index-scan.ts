@@ -1,14 +1,31 @@
 /** Reads the tables of a SQLite database in pages (index-scan.ts). Each call is one statement or few. */
 import type { Database, Statement } from 'better-sqlite3'
 import type { Added, Sums } from '../capabilities.ts'
+import { CorruptRecordError, StoreError } from '../errors.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
-import { TID_MAX, type Tid } from '../ids.ts'
+import { legibleIds, TID_MAX, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
-import type { EntryKey, IndexEnd, IndexScan, IndexSpace, PackedTransaction } from '../indexed/index-scan.ts'
+import type {
+  EntryKey,
+  IndexEnd,
+  IndexScan,
+  IndexSpace,
+  PackedTransaction,
+  ScannedRow,
+} from '../indexed/index-scan.ts'
 import { keptOf, minus, NO_SUMS, NO_TOTALS, type Totals } from './totals.ts'
 import { UNFINISHED } from './parts.ts'
-import { type DroppedCells, asReals, selectTotals, totalsOf, type TotalsCells } from './rows.ts'
+import {
+  asReals,
+  revisionRow,
+  selectRevisions,
+  selectTotals,
+  totalsOf,
+  type DroppedCells,
+  type RevisionCells,
+  type TotalsCells,
+} from './rows.ts'
 
 type EntryRow = [
   oid: number,
@@ -29,6 +46,8 @@ export class SqliteIndexScan implements IndexScan {
   readonly #rest: Statement<[number, bigint, number], EntryRow>
   readonly #following: Statement<[number, number], EntryRow>
   readonly #oids: Statement<[number, number], number>
+  readonly #restRows: Statement<[number, bigint, bigint, number], RevisionCells>
+  readonly #rows: Statement<[number, number, bigint, number], RevisionCells>
   readonly #exists: Statement<[number, bigint], number>
   readonly #used: Statement<[bigint], BulkRange>
   readonly #transactions: Statement<[bigint, bigint, number], [tid: bigint, objects: bigint]>
@@ -52,6 +71,14 @@ export class SqliteIndexScan implements IndexScan {
       db.prepare<P, EntryRow>(`SELECT ${ENTRY} ${BY_OID} WHERE ${where}`).safeIntegers().raw(true)
     this.#rest = entries('oid = ? AND tid < ? ORDER BY oid, tid DESC LIMIT ?')
     this.#following = entries('oid > ? ORDER BY oid, tid DESC LIMIT ?')
+    this.#restRows = selectRevisions(
+      db,
+      'INDEXED BY revision_by_oid WHERE oid = ? AND tid < ? AND tid <= ? ORDER BY oid, tid DESC LIMIT ?',
+    )
+    this.#rows = selectRevisions(
+      db,
+      'INDEXED BY revision_by_oid WHERE oid > ? AND oid < ? AND tid <= ? ORDER BY oid, tid DESC LIMIT ?',
+    )
     this.#oids = db
       .prepare<[number, number], number>(`SELECT DISTINCT oid ${BY_OID} WHERE oid > ? ORDER BY oid LIMIT ?`)
       .pluck()
@@ -100,6 +127,13 @@ export class SqliteIndexScan implements IndexScan {
     return rows.map(revisionOf)
   }
 
+  rows(after: EntryKey, end: number, upTo: bigint, limit: number): readonly ScannedRow[] {
+    const rest = this.#restRows.all(after.oid, after.tid, upTo, limit)
+    const left = limit - rest.length
+    const rows = left === 0 ? rest : [...rest, ...this.#rows.all(after.oid, end, upTo, left)]
+    return rows.map(scannedRow)
+  }
+
   exist(oids: readonly number[], at: Tid): readonly boolean[] {
     return oids.map(oid => this.#exists.get(oid, at) === 1)
   }
@@ -143,6 +177,17 @@ export class SqliteIndexScan implements IndexScan {
     const pragma = (name: string): number => Number(this.#db.pragma(name, { simple: true }))
     const pageBytes = pragma('page_size')
     return { totalBytes: pragma('page_count') * pageBytes, freeBytes: pragma('freelist_count') * pageBytes }
+  }
+}
+
+function scannedRow(cells: RevisionCells): ScannedRow {
+  try {
+    return revisionRow(cells)
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return error
+    if (!(error instanceof StoreError)) throw error
+    const { oid, tid } = legibleIds(cells[0], cells[1])
+    return new CorruptRecordError(oid, tid, error.message, { cause: error })
   }
 }
 

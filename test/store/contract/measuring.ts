@@ -1,7 +1,7 @@
 /** `Measuring` (store/capabilities.ts) as tests. */
 import { describe, expect, test } from 'vitest'
 import type { Measuring } from '../../../store/capabilities.ts'
-import type { StoredRevision } from '../../../store/stored-revisions.ts'
+import type { StoredRevision, StoredState } from '../../../store/stored-revisions.ts'
 import { ROOT_OID, TID_NONE } from '../../../store/ids.ts'
 import { keptMoments } from '../../../store/kept-moments.ts'
 import { OpenedDatabase, type MakeDatabase } from './opened-database.ts'
@@ -99,6 +99,19 @@ export function measuringContract(name: string, make: MakeDatabase): void {
         expect(absent).toBeUndefined()
         const [start] = await reader.records([{ oid: second, tid }], 1)
         expect(start).toMatchObject({ bytes: Buffer.from('[') })
+        const states: StoredState[] = []
+        for await (const batch of reader.states(oid, second + 1, last)) states.push(...batch)
+        expect(states.map(({ oid, tid, start }) => ({ oid, tid, isThere: start !== undefined }))).toEqual([
+          { oid, tid: last, isThere: false },
+          { oid, tid, isThere: true },
+          { oid: second, tid, isThere: true },
+        ])
+        const ahead = states[2]?.start
+        expect(
+          ahead instanceof Error ? ahead : ahead && { ...ahead, bytes: Buffer.from(ahead.bytes) },
+        ).toEqual(whole)
+        for await (const batch of reader.states(oid, second, tid))
+          expect(batch.map(state => state.tid)).toEqual([tid])
         const all: number[] = []
         for await (const batch of reader.oids()) all.push(...batch)
         expect(all).toEqual([ROOT_OID, ...oids])
