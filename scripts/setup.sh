@@ -21,7 +21,7 @@ packages="fuse3"
 programs="fusermount3"
 if [ "${1-}" = --tests ]; then
   packages="$packages acl attr debootstrap e2fsprogs fio git lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
-    python3 python3-persistent python3-btrees python3-zodbpickle"
+    postgresql python3 python3-persistent python3-btrees python3-zodbpickle"
   programs="$programs debootstrap lintian setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
 fi
 has node || packages="$packages nodejs"
@@ -63,6 +63,16 @@ else
       fi
     done
     if [ -n "$available" ]; then
+      case "$available " in
+        *" postgresql "*)
+          # Tests start servers of their own: the package is not to make a cluster and start it.
+          conf=/etc/postgresql-common/createcluster.conf
+          if [ ! -e "$conf" ]; then
+            $as_root mkdir -p "${conf%/*}"
+            echo "create_main_cluster = false" | $as_root tee "$conf" >/dev/null
+          fi
+          ;;
+      esac
       say "installing$available (apt-get install)"
       # shellcheck disable=SC2086 # a list of packages
       $apt install -y --no-install-recommends $available >/dev/null || fail "apt-get could not install$available"
@@ -92,8 +102,8 @@ if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$r
   trap - EXIT INT TERM HUP
 fi
 
-if [ "${1-}" = --tests ] && [ ! -d /usr/lib/postgresql ]; then
-  say "PostgreSQL is left out, as its package would start a server: without it its tests are skipped"
+if [ "${1-}" = --tests ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! has initdb; then
+  say "there is no PostgreSQL: its tests are skipped"
 fi
 if [ ! -e /dev/fuse ]; then
   say "there is no /dev/fuse: load the kernel module (modprobe fuse); start a container with"

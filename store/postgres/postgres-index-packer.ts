@@ -24,7 +24,7 @@ export const SET_NOTE = `
   INSERT INTO zblkfs.meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 const BULK_END = 'SELECT bulk_end FROM zblkfs.txn ORDER BY tid DESC LIMIT 1'
 // What was deleted is room for new rows at once, and not when the server comes to it.
-const VACUUM = 'VACUUM zblkfs.revision, zblkfs.txn, zblkfs.bulk, zblkfs.intent'
+const VACUUM = 'VACUUM zblkfs.revision, zblkfs.txn, zblkfs.bulk'
 
 export class PostgresIndexPacker implements IndexPacker {
   readonly #writer: WriterSession

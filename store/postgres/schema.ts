@@ -12,7 +12,6 @@
  * | `revision` | what an object was from `tid` on: `head + bulk[pos, pos + len) + tail`; `head` is NULL from where the  |
  * |            | object no longer exists; `pos` is NULL where there are no bulk bytes                                   |
  * | `bulk`     | whole units of bulk bytes (frame.ts) from `pos` on, and the 8-byte checksum of each                    |
- * | `intent`   | bytes that are durable before they are part of a transaction: entry `number` after transaction `base`  |
  *
  * A transaction of the server holds all that a transaction of ours adds. Before it is committed it takes the lock of the
  * order of commits, so tids become visible in their order: the last one is always a whole prefix. Advisory locks, which are the database's own:
@@ -92,14 +91,6 @@ const TABLES = `
     units bytea NOT NULL
   );
   ALTER TABLE zblkfs.bulk ALTER sums SET STORAGE MAIN, ALTER units SET STORAGE EXTERNAL;
-
-  CREATE TABLE zblkfs.intent (
-    base bigint NOT NULL,
-    number integer NOT NULL,
-    sum bigint NOT NULL,
-    bytes bytea NOT NULL,
-    PRIMARY KEY (base, number)
-  );
 `
 
 const FUNCTIONS = `
