@@ -2,34 +2,26 @@
 import { printablePath } from '../../core/printable.ts'
 import { once } from 'node:events'
 import { constants } from 'node:fs'
-import { Command } from 'commander'
+import type { Command } from 'commander'
 import { BigFile } from '../../core/big-file/big-file.ts'
 import { ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
-import { formatTid } from '../../store/ids.ts'
+import { formatTid, type Tid } from '../../store/ids.ts'
+import type { Store } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { fileBytes } from '../foreign/listing.ts'
-import { findSource, momentOf, withAnyStore } from '../history-source.ts'
+import { atMoment } from './at-moment.ts'
 
 const { S_IFMT, S_IFREG } = constants
 const PIECE_BYTES = 2 << 20
 
-export function catCommand(): Command {
-  return new Command('cat')
-    .description("Write a file's content at a moment to standard output, without a mount.")
-    .argument('<db|dir>', 'a database, a mount, or a path in a mount')
-    .argument('[path]', 'a path in it')
-    .option('--at <when>', 'the moment: a tid, a time, an age, or a tag (default: that of the path, or now)')
-    .action(async (place: string, inner: string | undefined, { at }: { readonly at?: string }) => {
-      const { database, path, moment } = await findSource(place, inner)
-      await withAnyStore(database, async store => {
-        const tid = await momentOf(store, at ?? moment ?? 'now')
-        const pieces = store.isForeign
-          ? fileBytes(store, tid, path)
-          : bytesOf(await MomentView.open(store, tid), path)
-        await write(pieces)
-      })
-    })
+export const catCommand = (): Command =>
+  atMoment('cat', "Write a file's content at a moment to standard output, without a mount.", show)
+
+async function show(store: Store, tid: Tid, path: string): Promise<void> {
+  await write(
+    store.isForeign ? fileBytes(store, tid, path) : bytesOf(await MomentView.open(store, tid), path),
+  )
 }
 
 async function* bytesOf(view: MomentView, path: string): AsyncGenerator<Uint8Array> {

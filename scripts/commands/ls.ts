@@ -2,14 +2,15 @@
 import { printablePath, printable } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { constants } from 'node:fs'
-import { Command } from 'commander'
+import type { Command } from 'commander'
 import { Directory } from '../../core/tree/directory.ts'
 import type { Inode } from '../../core/tree/inode.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
-import { formatTid } from '../../store/ids.ts'
+import { formatTid, type Tid } from '../../store/ids.ts'
+import type { Store } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { listPlace } from '../foreign/listing.ts'
-import { findSource, momentOf, withAnyStore } from '../history-source.ts'
+import { atMoment } from './at-moment.ts'
 import { paged } from '../pager.ts'
 
 const { S_IFMT, S_IFDIR, S_IFLNK } = constants
@@ -24,19 +25,10 @@ const TYPES: Readonly<Record<number, string>> = {
 }
 const BATCH = 256
 
-export function lsCommand(): Command {
-  return new Command('ls')
-    .description('List a directory at a moment, without a mount.')
-    .argument('<db|dir>', 'a database, a mount, or a path in a mount')
-    .argument('[path]', 'a path in it')
-    .option('--at <when>', 'the moment: a tid, a time, an age, or a tag (default: that of the path, or now)')
-    .action(async (place: string, inner: string | undefined, { at }: { readonly at?: string }) => {
-      const { database, path, moment } = await findSource(place, inner)
-      await withAnyStore(database, async store => {
-        const tid = await momentOf(store, at ?? moment ?? 'now')
-        await (store.isForeign ? listPlace(store, tid, path) : list(await MomentView.open(store, tid), path))
-      })
-    })
+export const lsCommand = (): Command => atMoment('ls', 'List a directory at a moment, without a mount.', show)
+
+async function show(store: Store, tid: Tid, path: string): Promise<void> {
+  await (store.isForeign ? listPlace(store, tid, path) : list(await MomentView.open(store, tid), path))
 }
 
 async function list(view: MomentView, path: string): Promise<void> {
