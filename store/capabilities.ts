@@ -10,6 +10,7 @@
  * | `pinning`  | moments that a pack by another process must keep               |
  * | `packing`  | history before a moment, and garbage, dropped while in use     |
  * | `retaining`| how long its owner keeps history, stored in the database       |
+ * | `dating`   | when transactions were made, by a clock that may have jumped   |
  * | `spilling` | transactions larger than memory                                |
  * | `measuring`| what the space is used for                                     |
  * | `checking` | finding and repairing damage below the level of records        |
@@ -23,6 +24,7 @@ import type { Oid, Tid } from './ids.ts'
 import type { KeptMoments } from './kept-moments.ts'
 import type { RevisionReader, Mark } from './stored-revisions.ts'
 import type { Retention } from './retention.ts'
+import type { Timeline } from './timeline.ts'
 import type { ObjectChange } from './changes.ts'
 
 export interface Capabilities {
@@ -31,6 +33,7 @@ export interface Capabilities {
   readonly pinning?: Pinning | undefined
   readonly packing?: Packing | undefined
   readonly retaining?: Retaining | undefined
+  readonly dating?: Dating | undefined
   readonly spilling?: Spilling | undefined
   readonly measuring?: Measuring | undefined
   readonly checking?: Checking | undefined
@@ -182,6 +185,12 @@ export interface Retaining {
 
   /** Records it durably. @throws StoreError on a store that is only read. */
   setRetention(retention: Retention): Promise<void>
+}
+
+/** Tells when transactions were made. Where a store does not offer it, tids tell. */
+export interface Dating {
+  /** As of now; a jump of the clock that is found is recorded. */
+  timeline(): Promise<Timeline>
 }
 
 /**

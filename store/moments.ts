@@ -16,8 +16,9 @@
  */
 import { parseDurationMs } from './durations.ts'
 import { StoreError } from './errors.ts'
-import { parseTid, tid as toTid, TID_NONE, tidFromTime, type Tid } from './ids.ts'
+import { parseTid, tid as toTid, TID_NONE, type Tid } from './ids.ts'
 import type { Store } from './store.ts'
+import { Timeline } from './timeline.ts'
 
 /** How a moment may be written, for messages. */
 export const MOMENT_FORMS =
@@ -137,14 +138,18 @@ export function momentToSend(text: string, nowMs: number = Date.now()): string {
 async function boundOf(store: Store, moment: Moment, nowMs: number, tag: FindTag): Promise<Tid | undefined> {
   const lastTid = await store.lastTid()
   if ('isNow' in moment) return lastTid
-  if ('timeMs' in moment) return moment.timeMs > nowMs ? undefined : tidOfTime(moment.timeMs)
+  if ('timeMs' in moment) {
+    if (moment.timeMs > nowMs) return undefined
+    const timeline = await timelineOf(store)
+    return moment.isAge === true ? timeline.ago(nowMs - moment.timeMs, nowMs) : timeline.upTo(moment.timeMs)
+  }
   const wanted = 'tid' in moment ? moment.tid : await tag(moment.tag)
   return wanted === undefined || wanted > lastTid ? undefined : wanted
 }
 
-/** Times before 1900 have no tid. */
-const tidOfTime = (timeMs: number): Tid | undefined =>
-  timeMs < Date.UTC(1900, 0, 1) ? undefined : tidFromTime(timeMs)
+/** When the transactions of a store were made. */
+export const timelineOf = async ({ capabilities }: Store): Promise<Timeline> =>
+  (await capabilities.dating?.timeline()) ?? new Timeline()
 
 async function newestUpTo(store: Store, upTo: Tid): Promise<Tid | undefined> {
   for await (const { tid } of store.transactions({ upTo, reverse: true, limit: 1 })) return tid

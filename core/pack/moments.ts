@@ -3,7 +3,7 @@ import { CannotOpenError } from '../../store/errors.ts'
 import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { Connection } from '../objects/connection.ts'
-import { parseMoment, noMoment } from '../../store/moments.ts'
+import { parseMoment, noMoment, timelineOf } from '../../store/moments.ts'
 import type { Retention } from '../../store/retention.ts'
 import { Superblock } from '../tree/superblock.ts'
 
@@ -36,10 +36,16 @@ export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
 }
 
 /** The moment from which history is kept: TID_NONE keeps all, TID_MAX none. */
-export function historyStart({ keepMs }: Retention, nowMs: number = Date.now()): Tid {
+export async function historyStart(store: Store, { keepMs }: Retention): Promise<Tid> {
   if (keepMs === 0) return TID_MAX
   if (keepMs === Number.POSITIVE_INFINITY) return TID_NONE
-  return tidFromTime(Math.max(0, nowMs - keepMs))
+  const nowMs = Date.now()
+  const [real, shown] = [
+    (await timelineOf(store)).ago(keepMs, nowMs),
+    tidFromTime(Math.max(0, nowMs - keepMs)),
+  ]
+  // A jump of the clock drops nothing that either way of counting keeps.
+  return real < shown ? real : shown
 }
 
 /**
@@ -51,7 +57,11 @@ export async function momentNamed(store: Store, text: string): Promise<Tid> {
   const moment = parseMoment(text, nowMs)
   if ('isNow' in moment) return await store.lastTid()
   if ('tid' in moment) return moment.tid
-  if ('timeMs' in moment) return moment.timeMs >= nowMs ? TID_MAX : tidFromTime(Math.max(moment.timeMs, 0))
+  if ('timeMs' in moment) {
+    if (moment.timeMs >= nowMs) return TID_MAX
+    if (moment.isAge === true) return await historyStart(store, { keepMs: nowMs - moment.timeMs })
+    return (await timelineOf(store)).upTo(moment.timeMs)
+  }
   const superblock = await superblockAt(store, await store.lastTid())
   const tagged = await superblock?.tag(moment.tag)
   if (tagged !== undefined) return tagged

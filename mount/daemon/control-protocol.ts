@@ -52,6 +52,8 @@ export interface MountStatus {
   readonly isFull: boolean
   /** How long history is kept (store/retention.ts); absent for a database of ZODB's. */
   readonly history?: string
+  /** A jump of the machine's clock, in words, if there was one in the last days. */
+  readonly clock?: string
   /** Whether the database's server answers; absent for a database in a file. */
   readonly connection?: ConnectionState
 }
@@ -152,6 +154,7 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     failure: optional(text),
     isFull: flag,
     history: optional(text),
+    clock: optional(text),
   },
   sync: { tid },
   pack: {},

@@ -120,7 +120,10 @@ export class MountPacker {
 
   /** Starts a requested pack. @throws StoreError if one is running, or for a moment that does not exist. */
   async start(before?: string): Promise<void> {
-    const from = before === undefined ? historyStart(this.#retention) : await momentNamed(this.#store, before)
+    const from =
+      before === undefined
+        ? await historyStart(this.#store, this.#retention)
+        : await momentNamed(this.#store, before)
     if (this.#running?.isBackground === false)
       throw new StoreError(`${this.#store.name} is being packed already: wait until that pack is done`)
     await this.#stop()
@@ -159,7 +162,7 @@ export class MountPacker {
     let factor = 1
     try {
       const { totalBytes: databaseBytes } = await this.#measuring.space()
-      const from = historyStart(this.#retention)
+      const from = await historyStart(this.#store, this.#retention)
       this.#fileSystem.forgetIdleMoments(from, Math.min(IDLE_MS, this.#retention.keepMs))
       const expectedBytes = await this.#expectedBytes(from)
       const isWorthIt = expectedBytes >= Math.max(WORTH_MIN_BYTES, databaseBytes * WORTH_PART)

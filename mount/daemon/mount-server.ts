@@ -14,12 +14,13 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Connection, Retaining } from '../../store/capabilities.ts'
+import type { Capabilities } from '../../store/capabilities.ts'
 import { DatabaseGoneError, StoreError, WriterGoneError } from '../../store/errors.ts'
 import { formatTid, timeFromTid, type Tid } from '../../store/ids.ts'
 import { DEFAULT_RETENTION, formatRetention, parseRetention } from '../../store/retention.ts'
 import { type Driver, MountError } from '../drivers/driver.ts'
 import { mountedAt } from '../mount-points/mount-table.ts'
+import { recentJump } from './clock-watch.ts'
 import { makeControlPath } from './control-path.ts'
 import type { MountStatus } from './control-protocol.ts'
 import { ControlServer } from './control-server.ts'
@@ -52,8 +53,7 @@ export class MountServer {
   readonly #settings: MountSettings
   readonly #log: Logger
   readonly #packer: MountPacker | undefined
-  readonly #retaining: Retaining | undefined
-  readonly #connection: Connection | undefined
+  readonly #capabilities: Capabilities
   readonly #since = new Date().toISOString()
   #lastTid: Tid
   #closing: Promise<Tid> | undefined
@@ -64,7 +64,7 @@ export class MountServer {
   #control: ControlServer | undefined
 
   private constructor(
-    { fileSystem, settings, packer, retaining, connection }: OpenedFileSystem,
+    { fileSystem, settings, packer, capabilities }: OpenedFileSystem,
     started: { readonly name: string; readonly driver: Driver },
     log: Logger,
     lastTid: Tid,
@@ -76,8 +76,7 @@ export class MountServer {
     this.#log = log
     this.#lastTid = lastTid
     this.#packer = packer
-    this.#retaining = retaining
-    this.#connection = connection
+    this.#capabilities = capabilities
     packer?.watch()
     this.ended = this.#untilEnded()
     // It may have no listener; a rejection is logged anyway.
@@ -250,10 +249,11 @@ export class MountServer {
 
   async #status(): Promise<MountStatus> {
     const { database, directory, readOnly } = this.#settings
-    const connection = this.#connection?.state()
+    const connection = this.#capabilities.connection?.state()
     // A server that does not answer is not asked: the call has to.
     const isReachable = connection?.state !== 'reconnecting'
-    const retaining = isReachable ? this.#retaining : undefined
+    const { retaining, dating } = isReachable ? this.#capabilities : {}
+    const clock = dating === undefined ? undefined : recentJump(await dating.timeline())
     const { unstored } = this.#fileSystem
     const failure = unstored?.failure
     return {
@@ -271,6 +271,7 @@ export class MountServer {
       ...(retaining !== undefined && {
         history: formatRetention((await retaining.retention()) ?? DEFAULT_RETENTION),
       }),
+      ...(clock !== undefined && { clock }),
       ...(connection !== undefined && { connection }),
     }
   }

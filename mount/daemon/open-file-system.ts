@@ -1,9 +1,10 @@
 /** Opens what is to be mounted: the store, whose kind depends on the file's content, and its filesystem. */
 import type { Logger } from 'pino'
 import { openStore } from '../../store/open-store.ts'
-import type { Connection, Pinning, Retaining } from '../../store/capabilities.ts'
+import type { Capabilities, Pinning } from '../../store/capabilities.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
+import { watchClock } from './clock-watch.ts'
 import { pageWriteBack } from './page-write-back.ts'
 import { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
@@ -18,10 +19,8 @@ export interface OpenedFileSystem {
   readonly settings: MountSettings
   /** Absent for an external ZODB database and for a read-only mount, which cannot be packed. */
   readonly packer?: MountPacker
-  /** Absent for an external ZODB database. */
-  readonly retaining?: Retaining | undefined
-  /** Present if a server has the database. */
-  readonly connection?: Connection | undefined
+  /** Of the store. */
+  readonly capabilities: Capabilities
 }
 
 /**
@@ -41,19 +40,22 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
       return {
         fileSystem: await ZodbFileSystem.open(store, { ...settings, log }),
         settings: { ...settings, readOnly: true },
+        capabilities: store.capabilities,
       }
     const writeBackPages = pageWriteBack(directory, log)
     const fileSystem = await FileSystem.open(store, { ...settings, log, writeBackPages })
-    const { connection, pinning, retaining, watching } = store.capabilities
+    const { capabilities } = store
+    const { dating, pinning, watching } = capabilities
+    if (dating !== undefined) watchClock(dating, log)
     if (store.readOnly) {
       if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
       const follows = settings.at === undefined && watching !== undefined
       const served = follows ? fileSystem.following(watching, log) : fileSystem
-      return { fileSystem: served, settings, retaining, connection }
+      return { fileSystem: served, settings, capabilities }
     }
     const packer = await MountPacker.of(store, fileSystem, log)
     if (settings.history !== undefined) await packer?.setRetention(settings.history)
-    return { fileSystem, settings, retaining, connection, ...(packer !== undefined && { packer }) }
+    return { fileSystem, settings, capabilities, ...(packer !== undefined && { packer }) }
   } catch (error) {
     await store.close()
     throw error

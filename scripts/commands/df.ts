@@ -122,7 +122,7 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
   const measuring = measuringOf(store)
   const retention = (await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION
   const kept = await keptOf(measuring)
-  const moment = to === undefined ? historyStart(retention) : await momentNamed(store, to)
+  const moment = to === undefined ? await historyStart(store, retention) : await momentNamed(store, to)
   const wanted = await newestUpTo(store, moment)
   const from = wanted > kept.from ? wanted : kept.from
   const bar = new ProgressBar()

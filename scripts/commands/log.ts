@@ -1,10 +1,11 @@
 /** `zblkfs log DB|DIR [PATH]`: the transactions, newest first. */
 import { decodedPath, printable, printablePath } from '../../core/printable.ts'
-import { formatTime } from '../../store/moments.ts'
+import { formatTime, timelineOf } from '../../store/moments.ts'
+import type { Timeline } from '../../store/timeline.ts'
 import { Command } from 'commander'
 import { FILES_MAX, log, type LoggedTransaction } from '../../core/history/log.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
-import { formatTid, timeFromTid, type Oid, type Tid } from '../../store/ids.ts'
+import { formatTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { listTransactions } from '../foreign/listing.ts'
@@ -65,9 +66,10 @@ async function list(
     ...(after !== undefined && { after }),
     ...(of !== undefined && { of }),
   }
+  const timeline = await timelineOf(store)
   await paged(async line => {
     for await (const transaction of log(store, options))
-      if (!(await line(json ? asJson(transaction) : asText(transaction)))) return
+      if (!(await line(json ? asJson(transaction, timeline) : asText(transaction, timeline)))) return
   })
 }
 
@@ -79,11 +81,11 @@ async function oidOf(store: Store, path: string, at: Tid): Promise<Oid> {
   )
 }
 
-function asJson({ info, files, fileCount }: LoggedTransaction): string {
+function asJson({ info, files, fileCount }: LoggedTransaction, timeline: Timeline): string {
   const { tid, description, user, objects, bytes } = info
   return JSON.stringify({
     tid: formatTid(tid),
-    time: new Date(timeFromTid(tid)).toISOString(),
+    time: new Date(timeline.timeOf(tid)).toISOString(),
     message: description,
     user,
     files: files.map(decodedPath),
@@ -93,10 +95,10 @@ function asJson({ info, files, fileCount }: LoggedTransaction): string {
   })
 }
 
-function asText({ info, files, fileCount }: LoggedTransaction): string {
+function asText({ info, files, fileCount }: LoggedTransaction, timeline: Timeline): string {
   const { tid, description, bytes } = info
   const count = `${fileCount} ${fileCount === 1 ? 'file' : 'files'}`
-  const lines = [`${formatTid(tid)}  ${formatTime(timeFromTid(tid))}  ${count}, ${formatBytes(bytes)}`]
+  const lines = [`${formatTid(tid)}  ${formatTime(timeline.timeOf(tid))}  ${count}, ${formatBytes(bytes)}`]
   const shown = files.slice(0, FILES_SHOWN).map(decodedPath)
   // A message made up of the files' names would tell them twice.
   if (description !== '' && description !== shown.join(', ')) lines.push(`    ${printable(description)}`)

@@ -110,7 +110,7 @@ async function packMounted(mount: MountedDirectory, before: string | undefined):
 
 /** Where the history begins that the owner of the database has agreed to keep. */
 const keptFrom = async (store: Store): Promise<Tid> =>
-  historyStart((await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION)
+  historyStart(store, (await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION)
 
 const stopped = (): CommandError =>
   new CommandError('the pack was interrupted; its completed steps are kept, and the next pack does the rest')

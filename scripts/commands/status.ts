@@ -73,7 +73,9 @@ function describe(line: MountLine): string {
   const kept = history === undefined ? '' : `, history ${history}`
   const place = line.state === 'serving' ? '' : 'unmounted, until its last user or its changes are gone, '
   const text = `${directory}  ${database}  ${place}${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}${kept}`
-  return [text, ...trouble(line)].map(printable).join('\n  ')
+  return [text, ...trouble(line), ...(line.clock === undefined ? [] : [line.clock])]
+    .map(printable)
+    .join('\n  ')
 }
 
 /** What keeps a mount from storing. */

@@ -1,9 +1,9 @@
 /** `zblkfs tag NAME [WHEN]`, `tag -l`, `tag -d NAME`: names for moments. */
 import { decodedPath, printable } from '../../core/printable.ts'
-import { formatTime, momentToSend } from '../../store/moments.ts'
+import { formatTime, momentToSend, timelineOf } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { MomentView } from '../../core/history/moment-view.ts'
-import { formatTid, timeFromTid } from '../../store/ids.ts'
+import { formatTid } from '../../store/ids.ts'
 import { UsageError } from '../failure.ts'
 import { change } from '../history-changes.ts'
 import { findSource, storedName, withStore, type HistorySource } from '../history-source.ts'
@@ -45,10 +45,11 @@ export function tagCommand(): Command {
 async function printTags({ database }: HistorySource, json: boolean): Promise<void> {
   await withStore(database, async store => {
     const { superblock } = await MomentView.open(store, await store.lastTid())
+    const timeline = await timelineOf(store)
     await paged(async line => {
       for await (const tag of superblock.allTags()) {
         const [name, tid] = [decodedPath(tag.name), formatTid(tag.tid)]
-        const timeMs = timeFromTid(tag.tid)
+        const timeMs = timeline.timeOf(tag.tid)
         const time = json ? new Date(timeMs).toISOString() : formatTime(timeMs)
         if (!(await line(json ? JSON.stringify({ name, tid, time }) : `${tid}  ${time}  ${printable(name)}`)))
           return

@@ -144,8 +144,8 @@ export class Committer {
    * Writes a part of the transaction that the next commit completes; resolves to its tid, at which the part can be read. When it
    * rejects, earlier parts stay. @throws as {@link Committer.commit}
    */
-  async spill(changes: readonly ObjectChange[], allocated: number): Promise<Tid> {
-    const parts = this.#parts ?? this.#noParts(undefined)
+  async spill(changes: readonly ObjectChange[], allocated: number, newTid?: Tid): Promise<Tid> {
+    const parts = this.#parts ?? this.#noParts(newTid)
     const { tid, bulkStart } = parts
     const rows = await this.#index.begin(true)
     try {

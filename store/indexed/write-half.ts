@@ -1,8 +1,9 @@
 /** The write half of a store over an index and a Bulk: allocation of oids, the last transaction, and intents. */
 import type { Intents, Spilling } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
-import { oid as toOid, type Tid } from '../ids.ts'
+import { oid as toOid, TID_NONE, type Tid } from '../ids.ts'
 import type { ObjectChange } from '../changes.ts'
+import type { DatabaseClock } from './database-clock.ts'
 import type { NewTransaction, OidRange } from '../store.ts'
 
 export interface WriteHalfParts {
@@ -12,8 +13,10 @@ export interface WriteHalfParts {
   readonly nextOid: number
   /** Stores a transaction after those of earlier calls. `nextOid`: the first oid that is not allocated. */
   readonly commit: (transaction: NewTransaction, nextOid: number) => Promise<Tid>
-  /** Stores a part of the next transaction; `nextOid` as for `commit`. */
-  readonly spill: (changes: readonly ObjectChange[], nextOid: number) => Promise<Tid>
+  /** Gives the tids of new transactions. */
+  readonly clock: DatabaseClock
+  /** Stores a part of the next transaction; `nextOid` as for `commit`. The first part of a transaction gives it its tid. */
+  readonly spill: (changes: readonly ObjectChange[], nextOid: number, tid: Tid) => Promise<Tid>
   /** Removes the parts that no transaction has completed. */
   readonly dropSpilled: () => Promise<void>
   /** Undefined if the store does not support them. */
@@ -28,8 +31,8 @@ export class WriteHalf {
   /** Transactions in parts, as the capability offers them. */
   readonly spilling: Spilling = {
     spill: async changes => {
-      await this.#prepare(changes)
-      return await this.#parts.spill(changes, this.#nextOid)
+      const { tid = TID_NONE } = await this.#prepared({ changes })
+      return await this.#parts.spill(changes, this.#nextOid, tid)
     },
     drop: async () => {
       this.#assertOpen()
@@ -42,6 +45,7 @@ export class WriteHalf {
   #lastTid: Tid
   #nextOid: number
   #isClosed = false
+  #preparing: Promise<unknown> = Promise.resolve()
 
   constructor(parts: WriteHalfParts) {
     this.#parts = parts
@@ -66,6 +70,11 @@ export class WriteHalf {
     this.#isClosed = true
   }
 
+  /** Resolves when all transactions that were asked for have been handed over, or rejected. */
+  async settled(): Promise<void> {
+    await this.#preparing
+  }
+
   // oxlint-disable-next-line require-await -- errors must reject, not throw
   async allocateOids(count: number): Promise<OidRange> {
     this.#assertOpen()
@@ -75,16 +84,26 @@ export class WriteHalf {
   }
 
   async commit(transaction: NewTransaction): Promise<Tid> {
-    await this.#prepare(transaction.changes)
-    this.#lastTid = await this.#parts.commit(transaction, this.#nextOid)
+    this.#lastTid = await this.#parts.commit(await this.#prepared(transaction), this.#nextOid)
     return this.#lastTid
   }
 
-  async #prepare(changes: readonly ObjectChange[]): Promise<void> {
+  /**
+   * A transaction that can be stored: with its tid, unless it has one or needs none. Those of several calls are ready in the order of
+   * the calls.
+   */
+  #prepared(transaction: NewTransaction): Promise<NewTransaction> {
     this.#assertOpen()
+    const { changes } = transaction
     // Objects that come with their oids, as copies from elsewhere do, take them.
     for (const { oid } of changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
-    if (!this.#areIntentsRead) await this.#assertNoIntents()
+    const isDated = transaction.tid !== undefined || changes.length === 0
+    const prepared = this.#preparing.then(async () => {
+      if (!this.#areIntentsRead) await this.#assertNoIntents()
+      return isDated ? transaction : { ...transaction, tid: await this.#parts.clock.nextTid(this.#lastTid) }
+    })
+    this.#preparing = prepared.catch(() => undefined)
+    return prepared
   }
 
   async #assertNoIntents(): Promise<void> {

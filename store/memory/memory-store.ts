@@ -11,6 +11,7 @@ import { IndexedMeasuring } from '../indexed/measuring.ts'
 import { PackWriter } from '../indexed/pack/pack-writer.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { IndexedPacking } from '../indexed/pack/packing.ts'
+import { DatabaseClock, type ReadClock } from '../indexed/database-clock.ts'
 import { IndexedRetaining, type Notes } from '../indexed/retaining.ts'
 import { IndexedRevisionReader } from '../indexed/revision-reader.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
@@ -131,16 +132,19 @@ class MemoryPins implements Pinning {
 
 /** What both kinds share: reading. */
 abstract class MemoryReads extends IndexedStore implements Notes {
+  abstract readonly readOnly: boolean
   protected readonly pinning: MemoryPins
   protected readonly measuring = new IndexedMeasuring(this)
   protected readonly retaining = new IndexedRetaining(this)
+  protected readonly dating: DatabaseClock
   readonly #database: MemoryDatabase
 
-  constructor(database: MemoryDatabase) {
+  constructor(database: MemoryDatabase, readClock?: ReadClock) {
     const { index, bulk } = database
     super({ name: NAME, index, bulk, explain })
     this.#database = database
     this.pinning = new MemoryPins(database)
+    this.dating = new DatabaseClock(this, readClock)
   }
 
   isKept(at: Tid): Promise<boolean> {
@@ -195,6 +199,7 @@ export class MemoryReader extends MemoryReads implements ReadOnlyStore {
       watching: new Polling(() => this.lastTid()),
       pinning: this.pinning,
       retaining: this.retaining,
+      dating: this.dating,
       measuring: this.measuring,
       checking: new IndexedChecking(new MemoryChecked(database, () => this.openSource())),
     }
@@ -216,8 +221,9 @@ export class MemoryStore extends MemoryReads implements WritableStore {
   /** Settles when all queued commits have. */
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(database = new MemoryDatabase()) {
-    super(database)
+  /** @param readClock the machine's clocks, for tests. */
+  constructor(database = new MemoryDatabase(), readClock?: ReadClock) {
+    super(database, readClock)
     this.#unlock = database.openForWriting()
     const { index, bulk, intents } = database
     index.dropParts()
@@ -227,7 +233,8 @@ export class MemoryStore extends MemoryReads implements WritableStore {
       lastTid: committer.lastTid,
       nextOid: committer.nextOid,
       commit: (transaction, nextOid) => this.#queue(() => committer.commit(transaction, nextOid)),
-      spill: (changes, nextOid) => this.#queue(() => committer.spill(changes, nextOid)),
+      clock: this.dating,
+      spill: (changes, nextOid, tid) => this.#queue(() => committer.spill(changes, nextOid, tid)),
       dropSpilled: () => this.#queue(() => committer.dropSpilled()),
       intents,
       describeWaiting: (_, count) => `${NAME} has ${count} synced writes that are not in a transaction yet`,
@@ -238,6 +245,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
       pinning: this.pinning,
       packing: new IndexedPacking(this),
       retaining: this.retaining,
+      dating: this.dating,
       spilling: this.#writing.spilling,
       measuring: this.measuring,
     }
@@ -268,6 +276,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#writing.close()
+    await this.#writing.settled()
     await super.close()
     await this.#last
     this.#unlock()

@@ -13,6 +13,7 @@ import { IndexedMeasuring } from '../indexed/measuring.ts'
 import type { PackWriter } from '../indexed/pack/pack-writer.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { IndexedPacking } from '../indexed/pack/packing.ts'
+import { DatabaseClock } from '../indexed/database-clock.ts'
 import { IndexedRetaining } from '../indexed/retaining.ts'
 import { IndexedRevisionReader } from '../indexed/revision-reader.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
@@ -49,6 +50,7 @@ abstract class PostgresReads extends IndexedStore {
   protected readonly measuring = new IndexedMeasuring(this)
   protected readonly retaining = new IndexedRetaining(this)
   protected readonly checking: Checking
+  protected readonly dating = new DatabaseClock(this)
   readonly #address: PostgresAddress
   readonly #scan: PostgresIndexScan
   readonly #explain: (error: unknown) => unknown
@@ -165,6 +167,7 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
     ),
     pinning: this.pinning,
     retaining: this.retaining,
+    dating: this.dating,
     measuring: this.measuring,
     checking: this.checking,
   }
@@ -196,7 +199,9 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       nextOid: committer.nextOid,
       commit: (transaction, nextOid) =>
         this.#queue(() => this.#change(() => committer.commit(transaction, nextOid))),
-      spill: (changes, nextOid) => this.#queue(() => this.#change(() => committer.spill(changes, nextOid))),
+      clock: this.dating,
+      spill: (changes, nextOid, tid) =>
+        this.#queue(() => this.#change(() => committer.spill(changes, nextOid, tid))),
       dropSpilled: () => this.#queue(() => this.#change(() => committer.dropSpilled())),
       intents: undefined,
       describeWaiting: (base, count) =>
@@ -207,6 +212,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       pinning: this.pinning,
       packing: new IndexedPacking(this),
       retaining: this.retaining,
+      dating: this.dating,
       spilling: this.#writing.spilling,
       measuring: this.measuring,
     }
@@ -237,6 +243,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
 
   override async close(): Promise<void> {
     this.#writing.close()
+    await this.#writing.settled()
     this.#isClosing = true
     await this.#last
     await super.close()

@@ -19,6 +19,7 @@ import { Polling } from '../polling.ts'
 import { isKept, type KeptMoments } from '../kept-moments.ts'
 import { SqliteChecking } from './check/sqlite-checking.ts'
 import { KEPT_MOMENTS, parseKeptMoments } from '../indexed/kept-moments-note.ts'
+import { DatabaseClock } from '../indexed/database-clock.ts'
 import { IndexedRetaining, type Notes } from '../indexed/retaining.ts'
 import { IndexedMeasuring } from '../indexed/measuring.ts'
 import type { PackSource } from '../indexed/pack/pack-source.ts'
@@ -140,6 +141,7 @@ abstract class SqliteReads extends IndexedStore implements Notes {
   }
 
   protected readonly retaining = new IndexedRetaining(this)
+  protected readonly dating = new DatabaseClock(this)
 
   // oxlint-disable-next-line require-await -- errors must reject, not throw
   async note(name: string): Promise<string | undefined> {
@@ -188,6 +190,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
     watching: new Polling(() => this.lastTid()),
     pinning: this.pinning,
     retaining: this.retaining,
+    dating: this.dating,
     measuring: new IndexedMeasuring(this),
     checking: new SqliteChecking(this.name),
   }
@@ -234,7 +237,8 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       lastTid,
       nextOid,
       commit: (transaction, next) => client.commit(transaction, next),
-      spill: (changes, next) => client.spill(changes, next),
+      clock: this.dating,
+      spill: (changes, next, tid) => client.spill(changes, next, tid),
       dropSpilled: () => client.dropSpilled(),
       intents: this.#intentLog,
       describeWaiting: (base, count) => waitingIntents(place.path, base, count),
@@ -244,6 +248,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       pinning: this.pinning,
       packing: new SqlitePacking(this),
       retaining: this.retaining,
+      dating: this.dating,
       spilling: this.#writing.spilling,
       presence: {
         // oxlint-disable-next-line require-await -- errors are to reject, not to throw
@@ -284,6 +289,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
   }
 
   async #close(): Promise<void> {
+    await this.#writing.settled()
     // Close the reader first: the last connection, which must be able to write, removes the WAL.
     await super.close()
     await this.#intentLog?.close()

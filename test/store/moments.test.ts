@@ -96,6 +96,7 @@ function storeOf(tids: readonly Tid[], from: Tid = tid(0n)): Store {
     tids.filter(each => upTo === undefined || each <= upTo)
   return {
     name: 'x.db',
+    capabilities: {},
     lastTid: async () => tids.at(-1) ?? tid(0n),
     isKept: async (at: Tid) => at >= from,
     async *transactions({ upTo, reverse = false }: { upTo?: Tid; reverse?: boolean } = {}) {

@@ -70,9 +70,9 @@ export class WriterClient {
   }
 
   /** Stores a part of the next transaction; resolves to the tid that this will have. `nextOid` as for a commit. */
-  async spill(changes: readonly ObjectChange[], nextOid: number): Promise<Tid> {
+  async spill(changes: readonly ObjectChange[], nextOid: number, tid: Tid): Promise<Tid> {
     if (this.#failure !== undefined) throw this.#failure
-    const encoded = encodeTransaction({ changes })
+    const encoded = encodeTransaction({ changes, tid })
     const { spilled } = await this.#request({ kind: 'spill', transaction: encoded, nextOid }, [
       encoded.copied,
     ])

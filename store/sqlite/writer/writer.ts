@@ -126,8 +126,8 @@ async function serve(
     }
     case 'spill': {
       guard.beforeChange()
-      const { changes } = decodeTransaction(request.transaction)
-      done({ spilled: await committer.spill(changes, request.nextOid) })
+      const { changes, tid } = decodeTransaction(request.transaction)
+      done({ spilled: await committer.spill(changes, request.nextOid, tid) })
       checkpoints.afterCommit()
       break
     }

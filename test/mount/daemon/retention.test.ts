@@ -27,7 +27,8 @@ async function run(...parameters: readonly string[]): Promise<string> {
 /** A database whose two moments are years old. */
 async function oldDatabase(): Promise<{ store: MemoryStore; fileSystem: FileSystem; first: bigint }> {
   vi.setSystemTime(Date.UTC(2020, 0, 1))
-  const store = new MemoryStore()
+  // The machine was up all the time: its clock has not jumped.
+  const store = new MemoryStore(undefined, () => ({ wallMs: Date.now(), upMs: Date.now(), boot: '' }))
   const fileSystem = await FileSystem.open(store)
   const paths = new Paths(fileSystem)
   await paths.write('file', Buffer.alloc(8 * MIB, 1))

@@ -63,7 +63,7 @@ export function commitContract(name: string, make: MakeDatabase): void {
         { oid: (await at.store.allocateOids(1)).first, base: TID_NONE, record: { head: Uint8Array.of(1) } },
       ]
       expect(await at.store.commit({ changes, tid: future })).toBe(future)
-      expect((await at.add(Uint8Array.of(2))).tid).toBe(future + 1n)
+      expect((await at.add(Uint8Array.of(2))).tid).toBeGreaterThan(future)
     })
 
     test('a given tid that is not later than the last one is refused', async () => {

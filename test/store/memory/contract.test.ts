@@ -12,7 +12,7 @@ storeContract(
     })
   },
   {
-    reader: ['checking', 'measuring', 'pinning', 'retaining', 'watching'],
-    writer: ['intents', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
+    reader: ['checking', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
+    writer: ['dating', 'intents', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
   },
 )

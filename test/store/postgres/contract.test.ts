@@ -17,8 +17,8 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
       }
     },
     {
-      reader: ['checking', 'connection', 'measuring', 'pinning', 'retaining', 'watching'],
-      writer: ['connection', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
+      reader: ['checking', 'connection', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
+      writer: ['connection', 'dating', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
     },
   )
 })
