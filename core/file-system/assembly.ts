@@ -6,7 +6,6 @@ import { resolveMoment } from '../../store/moments.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { CannotOpenError } from '../../store/errors.ts'
 import { formatOid, TID_NONE, type Tid } from '../../store/ids.ts'
-import type { Intents } from '../../store/capabilities.ts'
 import type { Store } from '../../store/store.ts'
 import { ReadWriteLock } from './locks.ts'
 import { Views } from './inodes/views.ts'
@@ -17,10 +16,9 @@ import { MappedPages } from './mapped-pages.ts'
 import { Handles } from './inodes/handles.ts'
 import { KernelCaches } from './inodes/kernel-caches.ts'
 import { storeAccessTimes } from './operations/access-time.ts'
-import { repeatWrite } from './operations/io.ts'
 import { Tree } from './inodes/tree.ts'
 import { WriteBack } from './commit/write-back.ts'
-import { writesOf } from './commit/write-intents.ts'
+import { ReplayClock, replayIntents } from './commit/replay.ts'
 import { type ZBlkFormat } from '../objects/zblk-format.ts'
 
 /** Options of a filesystem; absent ones have defaults. */
@@ -65,7 +63,8 @@ const ACCESS_TIMES_PER_COMMIT = 1024
 export async function assemble(store: Store, options: FileSystemOptions): Promise<Assembly> {
   const { cacheSizeBytes = DEFAULT_CACHE_BYTES, dirtySizeBytes = DEFAULT_DIRTY_BYTES } = options
   const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS, log = pino({ level: 'silent' }) } = options
-  const nowNs = systemClock()
+  const clock = new ReplayClock(systemClock())
+  const nowNs = clock.now
   const at = options.at === undefined ? undefined : await findMoment(store, options.at, cacheSizeBytes)
   const connection = await Connection.open(store, {
     cacheSizeBytes,
@@ -113,25 +112,12 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
     ignoresAccess: options.ignoresAccess ?? false,
     hasAcls: options.acl ?? false,
   })
-  const isRepeated = intents !== undefined && !readOnly && (await repeatWrites(intents, context, log))
+  const isRepeated = intents !== undefined && !readOnly && (await replayIntents(intents, context, clock, log))
   if (connection.hasPending || isRepeated) await writeBack?.storeFirst()
   const { at: wanted } = options
   const bounds = { cacheSizeBytes, dirtySizeBytes, commitIntervalMs }
   const config = { database: store.name, readOnly, ...(wanted && { at: wanted }), zblkFormat, ...bounds }
   return { context, superblock, writeBack, config }
-}
-
-/** Replays the synced writes that are in no transaction. Resolves to whether there were any. */
-async function repeatWrites(intents: Intents, context: Context, log: Logger): Promise<boolean> {
-  const { entries, isDamaged } = await intents.read()
-  for (const entry of entries) for (const write of writesOf(entry)) await repeatWrite(context, write)
-  if (entries.length > 0) log.info({ entries: entries.length }, 'synced writes were replayed after a crash')
-  if (isDamaged)
-    log.error(
-      { entries: entries.length },
-      'the intent log is damaged: synced writes after these entries are lost',
-    )
-  return entries.length > 0
 }
 
 /** A snapshot of the nodes in use; the returned function restores it, once the connection has dropped its changes. */

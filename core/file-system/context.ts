@@ -25,7 +25,7 @@ import type { KernelCaches } from './inodes/kernel-caches.ts'
 import { treeNumberOf, type Node, type Tree } from './inodes/tree.ts'
 import { activateAll } from './operations/attributes.ts'
 import type { WriteBack } from './commit/write-back.ts'
-import type { PastWrite } from './commit/write-intents.ts'
+import type { IntentChange } from './commit/intent.ts'
 
 export interface ContextParts {
   readonly live: Tree
@@ -234,9 +234,14 @@ export class Context {
     this.writeBack.changed(node, bytes)
   }
 
-  /** Records that a file was written to. */
-  wrote(node: Node, bytes: number, write: PastWrite): void {
-    this.writeBack.wrote(node, bytes, write)
+  /** As {@link Context.changed}, within an operation that calls {@link Context.intend}. */
+  changedAsIntended(node: Node, bytes: number = INODE_CHANGE_BYTES): void {
+    this.writeBack.changedAsIntended(node, bytes)
+  }
+
+  /** Records the outcome of an operation for the intent log: once, while it holds its locks. */
+  intend(timeNs: bigint, change: IntentChange): void {
+    this.writeBack.intend({ ...change, timeNs })
   }
 
   /** Records that the data of a file was changed; {@link Context.changed} or {@link Context.wrote} follows. */

@@ -191,6 +191,22 @@ export class Connection implements Jar {
     return this.#create(of, lease.take(1), of.CLASS_NAME)
   }
 
+  /** As {@link Connection.create}, with an oid that no object has and that {@link Connection.passOid} was called for. */
+  async createAs<T extends Persistent>(
+    oid: Oid,
+    of: PersistentClass<T> & { readonly CLASS_NAME: string },
+  ): Promise<T> {
+    const [found] = await this.records.load([oid])
+    if (found !== undefined || this.known(oid) !== undefined)
+      throw this.corrupt(oid, 'a new object has its oid')
+    return this.#create(of, oid, of.CLASS_NAME)
+  }
+
+  /** From now on all new oids are higher than `oid`. */
+  passOid(oid: Oid): Promise<void> {
+    return this.#lease().pass(oid)
+  }
+
   /** As {@link Connection.create}, by the name of the class. */
   async createNamed(className: string): Promise<Persistent> {
     return this.#create(this.#classOf(className, ROOT_OID), await this.newOids(1), className)

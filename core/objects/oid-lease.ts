@@ -53,6 +53,15 @@ export class OidLease {
     }
   }
 
+  /** Gives up oids up to `last`. */
+  async pass(last: Oid): Promise<void> {
+    // The first reservation tells which are next.
+    for (let count = 1; count > 0; count = last + 1 - this.#next) {
+      for (let wait = this.reserve(count); wait !== undefined; wait = this.reserve(count)) await wait
+      if (this.#next <= last) this.take(Math.min(count, last + 1 - this.#next))
+    }
+  }
+
   async #renew(count: number): Promise<void> {
     while (this.#left < count) {
       const requested = this.#request(count)

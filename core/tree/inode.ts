@@ -34,6 +34,8 @@ export interface NewInode {
   readonly rdev?: number
   /** All four times. */
   readonly timeNs: bigint
+  /** For an inode that is created again after a crash: the oid that it had. */
+  readonly oid?: Oid | undefined
 }
 
 /** The longest target of a symbolic link. */
@@ -87,9 +89,12 @@ export class Inode {
   /** A new inode with a new oid. @throws ReadOnlyError. */
   static async create(
     connection: Connection,
-    { mode, uid, gid, nlink, rdev = 0, timeNs }: NewInode,
+    { mode, uid, gid, nlink, rdev = 0, timeNs, oid }: NewInode,
   ): Promise<Inode> {
-    const mapping = await connection.create(PersistentMapping)
+    const mapping =
+      oid === undefined
+        ? await connection.create(PersistentMapping)
+        : await connection.createAs(oid, PersistentMapping)
     mapping.set('mode', mode)
     mapping.set('uid', uid)
     mapping.set('gid', gid)

@@ -237,7 +237,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
       spill: (changes, nextOid, tid) => this.#queue(() => committer.spill(changes, nextOid, tid)),
       dropSpilled: () => this.#queue(() => committer.dropSpilled()),
       intents,
-      describeWaiting: (_, count) => `${NAME} has ${count} synced writes that are not in a transaction yet`,
+      describeWaiting: (_, count) => `${NAME} has ${count} synced changes that are not in a transaction yet`,
     })
     this.#packWriter = new PackWriter(index, bulk)
     this.capabilities = {

@@ -205,7 +205,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       dropSpilled: () => this.#queue(() => this.#change(() => committer.dropSpilled())),
       intents: undefined,
       describeWaiting: (base, count) =>
-        `${name} has ${count} synced writes that no transaction has yet (after ${formatTid(base)})`,
+        `${name} has ${count} synced changes that are not in a transaction yet (after ${formatTid(base)})`,
     })
     this.capabilities = {
       connection: { state: () => this.#state },

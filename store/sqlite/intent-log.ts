@@ -282,5 +282,5 @@ const writeInPool = (fd: number, bytes: Buffer, position: number): Promise<numbe
 
 /** The message about entries that no mount has replayed. */
 export const waitingIntents = (database: string, base: Tid, count: number): string =>
-  `${database} has ${count === 1 ? 'a synced write that is' : `${count} synced writes that are`} not in a transaction yet ` +
+  `${database} has ${count === 1 ? 'a synced change that is' : `${count} synced changes that are`} not in a transaction yet ` +
   `(after ${formatTid(base)}): mount it for writing once; if that fails, and they are not needed, remove ${intentsPath(database)}`

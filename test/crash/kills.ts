@@ -16,7 +16,7 @@ import { describeDamage } from '../../core/check/damage.ts'
 import { Random } from '../stress/random.ts'
 import { KilledMount, type Aim } from './killed-mount.ts'
 import { TreeModel, type Operation } from './tree-model.ts'
-import { hashTree, nextOperation, perform } from './workload.ts'
+import { hashTree, nextOperation, perform, type Mix } from './workload.ts'
 
 export interface KillOptions {
   readonly kills: number
@@ -53,6 +53,7 @@ const DELAY_MAX_MS = 700
 const KILLS_A_PACK = 20
 /** The dead mount answers with one of these. */
 const KILLED = ['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENODEV', 'EINTR']
+const MIXES: readonly Mix[] = ['all', 'data', 'names']
 const AIMS: readonly Aim[] = ['anything', 'anything', 'commit', 'checkpoint', 'pack']
 
 /** @throws Error that names the seed and the kill where something was lost or damaged. */
@@ -129,7 +130,7 @@ async function runUntilKilled(mount: KilledMount, model: TreeModel, random: Rand
   const killed = mount.kill(aim, random.below(DELAY_MAX_MS))
   // Each round has a stream of its own: how far it comes does not change the next.
   const stream = new Random(random.below(2 ** 32))
-  const mix = random.below(3) === 0 ? 'data' : 'all'
+  const mix = MIXES[random.below(MIXES.length)] ?? 'all'
   for (;;) {
     const operation = nextOperation(model, stream, mix)
     operations.push(operation)

@@ -9,20 +9,27 @@ const SIZE_MAX = 400_000
 const WRITE_MAX = 120_000
 const PAGE_BYTES = 4096
 
-/** The mix of operations. `data`: almost only writes and syncs, as of a database. */
-export type Mix = 'all' | 'data'
+/** The mix of operations. `data`: almost only writes and syncs, as of a database; `names`: hardly any writes, many syncs. */
+export type Mix = 'all' | 'data' | 'names'
 
 const WRITE_DICE = 14
+const OTHERS_DICE = 50
 const SYNC_DICE = 88
 
 /** What comes next, for a tree as the model has it. */
 export function nextOperation(model: TreeModel, random: Random, mix: Mix = 'all'): Operation {
   for (;;) {
-    const isData = mix === 'data' && random.below(20) > 0
-    const dataDice = random.below(2) === 0 ? WRITE_DICE : SYNC_DICE
-    const operation = propose(model, random, isData ? dataDice : random.below(100))
+    const operation = propose(model, random, diceOf(mix, random))
     if (operation !== undefined) return operation
   }
+}
+
+function diceOf(mix: Mix, random: Random): number {
+  if (mix === 'all' || random.below(20) === 0) return random.below(100)
+  if (random.below(2) === 0) return SYNC_DICE
+  if (mix === 'data') return WRITE_DICE
+  const dice = random.below(WRITE_DICE + SYNC_DICE - OTHERS_DICE)
+  return dice < WRITE_DICE ? dice : dice - WRITE_DICE + OTHERS_DICE
 }
 
 function propose(model: TreeModel, random: Random, dice: number): Operation | undefined {

@@ -160,7 +160,7 @@ describe('a reader written from docs/format.md', () => {
       expect(withoutInos(found.moments[formatTid(moment)])).toEqual(trees[i])
   })
 
-  test('finds synced writes that no transaction has', async () => {
+  test('finds synced changes that are in no transaction', async () => {
     const database = temporaryDatabase()
     const copy = temporaryDatabase()
     const fs = await FileSystem.open(await openSqliteStore(database, { create: true }), {
@@ -172,6 +172,7 @@ describe('a reader written from docs/format.md', () => {
     await paths.write('file', 'synced', 3n)
     await fs.fsync()
     await paths.write('file', 'again', 1_000_000n)
+    await paths.rename('file', 'moved')
     await fs.fsync()
     await copyDatabase(database, copy)
     for (const end of ['-wal', '-shm'])
@@ -180,9 +181,11 @@ describe('a reader written from docs/format.md', () => {
     const { waiting, problems, moments } = readByPage(copy)
     expect(problems).toEqual([])
     const ino = Object.values(moments).at(-1)?.['/file']?.['ino']
+    const hex = (text: string): string => Buffer.from(text).toString('hex')
     expect(waiting).toMatchObject([
-      { ino, off: 3, hex: Buffer.from('synced').toString('hex') },
-      { ino, off: 1_000_000, hex: Buffer.from('again').toString('hex') },
+      { kind: 1, numbers: [ino, 3], strings: [hex('synced')] },
+      { kind: 1, numbers: [ino, 1_000_000], strings: [hex('again')] },
+      { kind: 4, numbers: [1, 1, 0], strings: [hex('file'), hex('moved')] },
     ])
   })
 

@@ -171,11 +171,11 @@ class Database:
             self.files[index] = file
         return self.files[index]
 
-    def waiting_writes(self, last):
-        """R18: the writes that were synced after the last transaction and are in none yet."""
+    def waiting_changes(self, last):
+        """R18: the changes that were synced after the last transaction and are in none yet."""
         path = Path(f"{self.path}-log/intents")
         log = path.read_bytes() if path.exists() else b""
-        at, first_nonce, writes = 0, None, []
+        at, first_nonce, changes = 0, None, []
         for index in range(len(log) // UNIT):
             total, base, nonce, place, length, id_ = struct.unpack_from("<QQQII16s", log, at)
             entry = log[at : at + 48 + length]
@@ -183,15 +183,24 @@ class Database:
             if not is_next or len(entry) < 48 + length or xxh64(entry[8:]) != total:
                 break
             first_nonce = nonce
-            offset = 48
+            rule("R18", entry[48:56] == b"zblkop 1", "an entry is of another version")
+            offset = 56
             while offset < len(entry):
-                ino, off, time, size = struct.unpack_from("<QQqQ", entry, offset)
-                writes.append({"ino": ino, "off": off, "mtime": time, "hex": entry[offset + 32 :][:size].hex()})
-                offset += 32 + size
+                length, kind, numbers, strings, zero, time = struct.unpack_from("<IBBBBq", entry, offset)
+                rule("R20", 1 <= kind <= 10 and zero == 0 and offset + length <= len(entry), f"a change of kind {kind}")
+                fields = struct.unpack_from(f"<{numbers}q", entry, offset + 16)
+                lengths = struct.unpack_from(f"<{strings}I", entry, offset + 16 + 8 * numbers)
+                start, texts = offset + 16 + 8 * numbers + 4 * strings, []
+                for size in lengths:
+                    texts.append(entry[start : start + size].hex())
+                    start += size
+                rule("R20", start == offset + length, f"a change of kind {kind} has another length")
+                changes.append({"kind": kind, "time": time, "numbers": fields, "strings": texts})
+                offset += length
             at += -(-len(entry) // UNIT) * UNIT
             if at >= len(log):
                 break
-        return writes
+        return changes
 
 
 class Moment:
@@ -300,7 +309,7 @@ def main(path, *wanted):
             rule("R9", at in kept, f"{at:016x} is not a kept moment")
             database.check_moment(at)
             answer["moments"][f"{at:016x}"] = Moment(database, at).tree()
-        answer["waiting"] = database.waiting_writes(max(kept, default=0))
+        answer["waiting"] = database.waiting_changes(max(kept, default=0))
     except Damage as damage:
         problems.append(str(damage))
     except UNREADABLE as error:

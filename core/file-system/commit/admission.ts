@@ -23,6 +23,8 @@ export class Admission {
   readonly #committer: Committer
   readonly #dirtySizeBytes: number
   readonly #availableBytes: () => Promise<number | undefined>
+  /** Whether everything is admitted: while intents are replayed. */
+  isUnbounded = false
   /** Bytes of changes that were admitted and have not finished. */
   #admittedBytes = 0
   /** How much data in memory the disk had room for when it was last measured: before the first change, and after each commit. */
@@ -50,6 +52,10 @@ export class Admission {
    * @throws the error of a commit that began since, ConflictError, NoSpaceError
    */
   admit(dataBytes: number, frees = false, recordBytes = 0): Promise<void> | undefined {
+    if (this.isUnbounded) {
+      this.#admittedBytes += dataBytes + recordBytes
+      return undefined
+    }
     const isFirst = dataBytes + recordBytes === 0 || frees || this.#line.isFree
     if (!isFirst || !this.#isOpenTo(dataBytes, frees, recordBytes))
       return this.#waitForRoom(dataBytes, frees, recordBytes)

@@ -36,7 +36,7 @@ import type { Node } from '../inodes/tree.ts'
 import type { ReadWriteLock } from '../locks.ts'
 import type { Bookkeeping } from './bookkeeping.ts'
 import { describe, type Changes } from './changes.ts'
-import type { WriteIntents } from './write-intents.ts'
+import type { StagedIntents } from './staged-intents.ts'
 
 /** Minimum time between a failed commit and the next attempt. */
 const RETRY_MS = 250
@@ -46,7 +46,7 @@ export interface CommitterOptions {
   readonly gate: ReadWriteLock
   readonly bookkeeping: Bookkeeping
   readonly changes: Changes
-  readonly writes: WriteIntents
+  readonly intents: StagedIntents
   /** How long after the first change it is committed. */
   readonly commitIntervalMs: number
   /** Maximum bytes of changes in memory. A commit starts at half of it. */
@@ -67,6 +67,8 @@ export interface CommitFailure {
 }
 
 export class Committer {
+  /** Whether changes start no commit: while intents are replayed. */
+  isSuspended = false
   readonly #options: CommitterOptions
   /** Prepared changes that no commit has stored. */
   #hasPrepared = false
@@ -146,7 +148,7 @@ export class Committer {
 
   /** To be called after each addition to the changes: starts the timer, and a commit at half the dirty bound. */
   noteChange(): void {
-    if (this.#conflict !== undefined) return
+    if (this.#conflict !== undefined || this.isSuspended) return
     this.#startTimer()
     const isHalfFull = this.dirtyBytes * 2 >= this.#options.dirtySizeBytes
     if (isHalfFull && this.#failure === undefined && !this.#isBusy) this.#commitInBackground()
@@ -234,10 +236,10 @@ export class Committer {
 
   /** Drops every change that is not stored. Within {@link Committer.exclusively}. */
   async discard(): Promise<void> {
-    const { connection, changes, writes } = this.#options
+    const { connection, changes, intents } = this.#options
     await connection.abort()
     changes.clear()
-    writes.spoil()
+    intents.spoil()
     this.stopTimer()
     this.#hasPrepared = false
     this.#dropped = []
@@ -252,7 +254,7 @@ export class Committer {
    * transaction that goes on, what was prepared becomes a part of that.
    */
   async #prepareAndCommit(message: string | undefined, onPrepared: () => void): Promise<void> {
-    const { connection, changes, writes } = this.#options
+    const { connection, changes, intents } = this.#options
     const isPart = this.#isPaused
     const attempt = ++this.#attempts
     this.stopTimer()
@@ -264,7 +266,7 @@ export class Committer {
         await this.#prepare(taken.files)
         isPrepared = true
         this.#hasPrepared = connection.hasPending
-        if (this.#hasPrepared) writes.restart()
+        if (this.#hasPrepared) intents.restart()
       } finally {
         connection.keptReads.drop()
         onPrepared()

@@ -7,19 +7,19 @@
  */
 import type { Intents } from '../../../store/capabilities.ts'
 import type { Committer } from './committer.ts'
-import type { WriteIntents } from './write-intents.ts'
+import type { StagedIntents } from './staged-intents.ts'
 
 export class Fsync {
   readonly #log: Intents | undefined
-  readonly #writes: WriteIntents
+  readonly #intents: StagedIntents
   readonly #committer: Committer
   /** The entry that is being appended, and the next one: whether it covers everything. */
   #entry: Promise<boolean> | undefined
   #nextEntry: Promise<boolean> | undefined
 
-  constructor(log: Intents | undefined, writes: WriteIntents, committer: Committer) {
+  constructor(log: Intents | undefined, intents: StagedIntents, committer: Committer) {
     this.#log = log
-    this.#writes = writes
+    this.#intents = intents
     this.#committer = committer
   }
 
@@ -39,11 +39,11 @@ export class Fsync {
     await this.#committer.settled()
     this.#entry = this.#nextEntry
     this.#nextEntry = undefined
-    if (!this.#committer.isIdle || !this.#writes.isComplete) return false
-    const entry = this.#writes.take()
+    if (!this.#committer.isIdle || !this.#intents.isComplete) return false
+    const entry = this.#intents.take()
     if (entry === undefined || (await log.add(entry))) return true
     // The entry was taken and is lost to the log: only a transaction can store it now.
-    this.#writes.spoil()
+    this.#intents.spoil()
     return false
   }
 }

@@ -17,7 +17,7 @@
  * | Connection          | the data itself (overlays, then records), its size     | the commit                 |
  * | Node                | how many bytes the file's stored data will grow by     | the prepare                |
  * | Changes             | which files, their names, approximate other memory     | the prepare                |
- * | WriteIntents        | a copy of the data for the intent log (256 KiB)        | an fsync or the prepare    |
+ * | StagedIntents       | its intent, with a copy of the data (256 KiB in all)   | an fsync or the prepare    |
  * | Admission           | the size of writes that run                            | the end of the operation   |
  */
 import type { Intents } from '../../../store/capabilities.ts'
@@ -29,9 +29,10 @@ import { Changes } from './changes.ts'
 import { Committer, type CommitterOptions } from './committer.ts'
 import { Fsync } from './fsync.ts'
 import { Transactions, type TransactionOptions } from './transaction.ts'
-import { WriteIntents, type PastWrite } from './write-intents.ts'
+import type { Intent } from './intent.ts'
+import { StagedIntents } from './staged-intents.ts'
 
-export interface WriteBackOptions extends Omit<CommitterOptions, 'changes' | 'writes'>, TransactionOptions {
+export interface WriteBackOptions extends Omit<CommitterOptions, 'changes' | 'intents'>, TransactionOptions {
   /** The store's intent log. */
   readonly intents: Intents | undefined
   /** Measures the room for new data on the disk; undefined where that is not limited. */
@@ -42,14 +43,15 @@ export class WriteBack {
   readonly admission: Admission
   readonly transactions: Transactions
   readonly #changes = new Changes()
-  readonly #writes = new WriteIntents()
+  readonly #intents: StagedIntents
   readonly #committer: Committer
   readonly #fsync: Fsync
   readonly #collectPages: () => Promise<void> | undefined
 
   constructor(options: WriteBackOptions) {
-    this.#committer = new Committer({ ...options, changes: this.#changes, writes: this.#writes })
-    this.#fsync = new Fsync(options.intents, this.#writes, this.#committer)
+    this.#intents = new StagedIntents(options.intents !== undefined)
+    this.#committer = new Committer({ ...options, changes: this.#changes, intents: this.#intents })
+    this.#fsync = new Fsync(options.intents, this.#intents, this.#committer)
     this.admission = new Admission(this.#committer, options.dirtySizeBytes, options.availableBytes)
     this.#collectPages = options.collectPages
     this.transactions = new Transactions(this.#committer, options)
@@ -79,13 +81,17 @@ export class WriteBack {
     this.changedOther(bytes)
   }
 
-  /** A file was written to, and nothing else: as {@link WriteBack.changed}. */
-  wrote(node: Node, bytes: number, write: PastWrite): void {
-    if (this.#committer.isPaused) return this.changed(node, bytes)
+  /** As {@link WriteBack.changed}, as part of an operation that calls {@link WriteBack.intend}. */
+  changedAsIntended(node: Node, bytes: number): void {
     this.#changes.name(node)
     this.#changes.addRecord(node)
-    this.#writes.note(write)
     this.changedQuietly(bytes)
+  }
+
+  /** An operation has made a change: called once for each, while it holds its locks, so that intents are in their order. */
+  intend(intent: Intent): void {
+    if (this.#committer.isPaused) this.#intents.spoil()
+    else this.#intents.note(intent)
   }
 
   /** The data of a file was changed: its stored size is settled by the next prepare. */
@@ -95,7 +101,7 @@ export class WriteBack {
 
   /** Records a change that the description does not name. */
   changedOther(bytes: number): void {
-    this.#writes.spoil()
+    this.#intents.spoil()
     this.changedQuietly(bytes)
   }
 
@@ -116,6 +122,18 @@ export class WriteBack {
   async sync(message?: string): Promise<Tid> {
     await this.#collectPages()
     return await this.#committer.sync(message)
+  }
+
+  /** Runs operations that no commit must part, however much they change. Nothing else may run. */
+  async replaying(work: () => Promise<void>): Promise<void> {
+    this.#committer.isSuspended = true
+    this.admission.isUnbounded = true
+    try {
+      await work()
+    } finally {
+      this.admission.isUnbounded = false
+      this.#committer.isSuspended = false
+    }
   }
 
   /** Stores what was changed while the filesystem was being opened. @throws StoreError; then the timer is stopped. */

@@ -1,5 +1,6 @@
 /** copy_file_range(2). */
 import { CHUNK_BYTES } from '../../big-file/chunks.ts'
+import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
@@ -57,7 +58,11 @@ export async function copy(
       async target => {
         const copied = await copyLocked(source, from.off, target, to.off, len)
         if (copied === 0n) return 0n
-        await finishChange(context, target, to.off + copied, keepsSetuid)
+        // The number of an inode of the past means nothing to the next process.
+        const intent: IntentChange | undefined = source.tree.readOnly
+          ? undefined
+          : { kind: 'copy', from: from.ino, fromOff: from.off, to: to.ino, toOff: to.off, len: copied }
+        await finishChange(context, target, to.off + copied, keepsSetuid, intent)
         await source.inode.activate()
         // The kernel does not expect the source to change.
         if (!context.handles.ignoresAccess(from.fh) && noteAccess(context, source))

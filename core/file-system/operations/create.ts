@@ -2,6 +2,8 @@
 import { constants } from 'node:fs'
 import { Directory } from '../../tree/directory.ts'
 import { isDirectory, Inode, TARGET_MAX_BYTES } from '../../tree/inode.ts'
+import type { Oid } from '../../../store/ids.ts'
+import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
@@ -22,6 +24,8 @@ interface NewEntry {
   readonly target?: Uint8Array
   /** If the name exists: return its inode instead of EEXIST. */
   readonly orExisting?: boolean
+  /** The number that it had before a crash. */
+  readonly oid?: Oid
 }
 
 export function mkdir(
@@ -74,6 +78,17 @@ export function createFile(
   return create(context, parent, name, { mode: S_IFREG | (mode & PERMISSIONS), orExisting }, caller)
 }
 
+/** Creates an inode again after a crash, with the number that it had. */
+export function createAgain(
+  context: Context,
+  intent: IntentChange & { readonly kind: 'create' },
+): Promise<Entry> {
+  const { parent, name, ino, mode, rdev, uid, gid } = intent
+  const target = intent.target.length > 0 ? { target: Buffer.from(intent.target) } : {}
+  const wanted = { mode, rdev, oid: context.live.oidOf(ino), ...target }
+  return create(context, parent, name, wanted, { uid, gid, pid: 0 })
+}
+
 function create(context: Context, parent: Ino, name: Name, wanted: NewEntry, caller: Caller): Promise<Entry> {
   checkNewName(name)
   return context.changeNames([parent], async (...[directory]) => {
@@ -84,22 +99,31 @@ function create(context: Context, parent: Ino, name: Name, wanted: NewEntry, cal
         if (wanted.orExisting !== true) throw new ErrnoError('EEXIST')
         return await enterFound(context, directory, name, existing)
       }
-      const inode = await newInode(context, directory, wanted, caller)
+      const timeNs = context.nowNs()
+      const inode = await newInode(context, directory, wanted, caller, timeNs)
       inode.named(directory.inode.ref, name)
-      await enterName(context, directory, name, inode)
+      await enterName(context, directory, name, inode, timeNs)
       if (isDirectory(inode)) directory.inode.nlink++
       context.bookkeeping.created()
       const node = context.hold(directory.tree.node(inode.oid))
       node.name = { parent: directory.oid, name }
-      context.changed(node, CREATION_BYTES + 2 * (name.length + (wanted.target?.length ?? 0)))
+      context.changedAsIntended(node, CREATION_BYTES + 2 * (name.length + (wanted.target?.length ?? 0)))
       try {
         await inode.activate()
+        // Only a mount with ACLs could let it inherit them again.
+        if (inode.hasXattrs) context.changed(node, 0)
+        else intendCreation(context, parent, name, node, timeNs)
         return entryOf(node)
       } finally {
         context.leave(node)
       }
     })
   })
+}
+
+function intendCreation(context: Context, parent: Ino, name: Name, node: Node, timeNs: bigint): void {
+  const { mode, uid, gid, rdev, target } = node.inode
+  context.intend(timeNs, { kind: 'create', parent, name, ino: node.ino, mode, uid, gid, rdev, target })
 }
 
 /** A new inode without a name, and its node, held by the caller. */
@@ -110,7 +134,7 @@ export async function createUnnamed(
   caller: Caller,
 ): Promise<Node> {
   assertDirectory(directory.inode)
-  const inode = await newInode(context, directory, { mode: S_IFREG | (mode & PERMISSIONS) }, caller)
+  const inode = await newInode(context, directory, { mode: S_IFREG | (mode & PERMISSIONS) }, caller, context.nowNs())
   inode.nlink = 0
   context.bookkeeping.created()
   const node = context.hold(directory.tree.node(inode.oid))
@@ -124,8 +148,9 @@ export async function createUnnamed(
 export async function newInode(
   context: Context,
   directory: Node,
-  { mode: wantedMode, rdev = 0, target }: NewEntry,
+  { mode: wantedMode, rdev = 0, target, oid }: NewEntry,
   { uid, gid, umask }: Caller,
+  timeNs: bigint,
 ): Promise<Inode> {
   const { tree, inode: parent } = directory
   const inherits = (parent.mode & S_ISGID) !== 0
@@ -138,7 +163,8 @@ export async function newInode(
     gid: inherits ? parentGid : gid,
     nlink: isDirectoryWanted ? 2 : 1,
     rdev,
-    timeNs: context.nowNs(),
+    timeNs,
+    oid,
   })
   if (xattrs !== undefined) inode.xattrs = xattrs
   if (target !== undefined) inode.target = target

@@ -19,10 +19,16 @@ export async function findExisting(directory: Node, name: Name): Promise<Oid | u
   return oid
 }
 
-/** Adds a name to a locked directory and sets the directory's times. */
-export async function enterName(context: Context, directory: Node, name: Name, inode: Inode): Promise<void> {
+/** Adds a name to a locked directory and sets the directory's times; the caller records the intent. */
+export async function enterName(
+  context: Context,
+  directory: Node,
+  name: Name,
+  inode: Inode,
+  timeNs: bigint,
+): Promise<void> {
   await Directory.of(directory.tree.connection, directory.inode).set(name, inode)
   await directory.inode.activate()
-  setTimes(directory.inode, context.nowNs(), 'mtime', 'ctime')
-  context.changed(directory)
+  setTimes(directory.inode, timeNs, 'mtime', 'ctime')
+  context.changedAsIntended(directory)
 }

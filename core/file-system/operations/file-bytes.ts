@@ -4,11 +4,12 @@
  */
 import { BigFile } from '../../big-file/big-file.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
+import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { KeepsSetuid } from '../operations.ts'
-import { assertRegular, min, setTimes, SIZE_MAX } from './attributes.ts'
+import { assertRegular, min, PERMISSIONS, setTimes, SIZE_MAX } from './attributes.ts'
 import { dropPrivileges } from './privileges.ts'
 
 /** Shared content of holes. */
@@ -90,34 +91,28 @@ export async function resize(context: Context, node: Node, size: bigint): Promis
   context.fileChanged(node)
 }
 
-/** Completes a change of data up to `end`: size, times, privileges, and its ledger entry. */
+/** Completes a change of data up to `end`: size, times, privileges, and its intent, unless that is undefined. */
 export async function finishChange(
   context: Context,
   node: Node,
   end: bigint,
   keepsSetuid: KeepsSetuid,
+  intent: IntentChange | undefined,
 ): Promise<void> {
-  await finishWrite(context, node, end, keepsSetuid)
-  context.changed(node, WRITE_BYTES)
-}
-
-/** As {@link finishChange}, without the ledger entry; returns the time of the change. `givenNs`: when it was. */
-export async function finishWrite(
-  context: Context,
-  node: Node,
-  end: bigint,
-  keepsSetuid: KeepsSetuid,
-  givenNs?: bigint,
-): Promise<bigint> {
   const { inode } = node
   const loading = inode.activate()
   if (loading !== undefined) await loading
   if (end > inode.size) inode.size = end
-  const timeNs = givenNs ?? context.nowNs()
+  const timeNs = context.nowNs()
+  const { mode } = inode
   setTimes(inode, timeNs, 'mtime', 'ctime')
   dropPrivileges(context, node, keepsSetuid)
   context.fileChanged(node)
-  return timeNs
+  if (intent === undefined) return context.changed(node, WRITE_BYTES)
+  context.changedAsIntended(node, WRITE_BYTES)
+  context.intend(timeNs, intent)
+  if (inode.mode !== mode)
+    context.intend(timeNs, { kind: 'setattr', ino: node.ino, set: { mode: inode.mode & PERMISSIONS } })
 }
 
 /** @throws ErrnoError EINVAL, EFBIG */

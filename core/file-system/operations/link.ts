@@ -22,15 +22,21 @@ export function link(context: Context, ino: Ino, parent: Ino, name: Name): Promi
       if (inode.nlink === 0 && !node.isLinkable) throw new ErrnoError('ENOENT')
       if (inode.nlink >= LINK_MAX) throw new ErrnoError('EMLINK')
       if ((await findExisting(directory, name)) !== undefined) throw new ErrnoError('EEXIST')
-      await enterName(context, directory, name, inode)
+      const timeNs = context.nowNs()
+      await enterName(context, directory, name, inode, timeNs)
       await activateAll([directory, node])
       inode.named(directory.inode.ref, name)
       inode.nlink++
       node.isLinkable = false
       if (node.isOrphan) context.bookkeeping.reclaimed(node)
-      setTimes(inode, context.nowNs(), 'ctime')
+      setTimes(inode, timeNs, 'ctime')
       node.name = { parent: directory.oid, name }
-      context.changed(node)
+      // The next mount drops what has no name before it replays intents.
+      if (inode.nlink === 1) context.changed(node)
+      else {
+        context.changedAsIntended(node)
+        context.intend(timeNs, { kind: 'link', ino, parent, name })
+      }
       return entryOf(node)
     })
   })

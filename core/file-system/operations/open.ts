@@ -5,7 +5,7 @@ import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Caller, Entry, Fh, Ino, KeepsSetuid, Name, OpenFile } from '../operations.ts'
-import { entryOf, setTimes } from './attributes.ts'
+import { entryOf, PERMISSIONS, setTimes } from './attributes.ts'
 import { SMALL_CHANGE_BYTES } from '../context.ts'
 import { createFile, createUnnamed } from './create.ts'
 import { resize } from './file-bytes.ts'
@@ -98,8 +98,10 @@ function empty(context: Context, ino: Ino, keepsSetuid: KeepsSetuid): Promise<vo
     await resize(context, node, 0n)
     await inode.activate()
     dropPrivileges(context, node, keepsSetuid)
-    setTimes(inode, context.nowNs(), 'mtime', 'ctime')
-    context.changed(node)
+    const timeNs = context.nowNs()
+    setTimes(inode, timeNs, 'mtime', 'ctime')
+    context.changedAsIntended(node)
+    context.intend(timeNs, { kind: 'setattr', ino, set: { size: 0n, mode: inode.mode & PERMISSIONS } })
   }
   return context.change(ino, SMALL_CHANGE_BYTES, emptied, { frees: true })
 }

@@ -57,8 +57,9 @@ function remove(
         setTimes(directory.inode, nowNs, 'mtime', 'ctime')
         setTimes(node.inode, nowNs, 'ctime')
         if (node.inode.nlink === 0) context.bookkeeping.orphaned(node)
-        context.changed(node)
-        context.changed(directory)
+        context.changedAsIntended(node)
+        context.changedAsIntended(directory)
+        context.intend(nowNs, { kind: 'remove', parent, name, isDirectory: isDirectory(node.inode) })
       })
     } finally {
       context.leave(node)

@@ -54,9 +54,14 @@ export function rename(
       const source = { directory: oldDirectory, name: from.name, node }
       const locked = [oldDirectory, newDirectory, node, ...(target === undefined ? [] : [target])]
       await context.lockAll(locked, async () => {
-        if (target !== undefined && flags.exchange === true)
-          await exchange(context, source, { directory: newDirectory, name: to.name, node: target })
-        else await replace(context, source, { directory: newDirectory, name: to.name, node: target })
+        const isExchange = flags.exchange === true
+        const timeNs = context.nowNs()
+        if (target !== undefined && isExchange)
+          await exchange(context, source, { directory: newDirectory, name: to.name, node: target }, timeNs)
+        else await replace(context, source, { directory: newDirectory, name: to.name, node: target }, timeNs)
+        const [{ parent, name }, { parent: newParent, name: newName }] = [from, to]
+        context.intend(timeNs, { kind: 'rename', parent, name, newParent, newName, isExchange })
+        // A whiteout is in no intent.
         if (flags.whiteout === true) await leaveWhiteout(context, oldDirectory, from.name, caller)
       })
     } finally {
@@ -66,7 +71,12 @@ export function rename(
   })
 }
 
-async function replace(context: Context, from: Side<Node>, to: Side<Node | undefined>): Promise<void> {
+async function replace(
+  context: Context,
+  from: Side<Node>,
+  to: Side<Node | undefined>,
+  timeNs: bigint,
+): Promise<void> {
   const { node } = from
   const { node: target } = to
   const isMovedDirectory = isDirectory(node.inode)
@@ -89,13 +99,13 @@ async function replace(context: Context, from: Side<Node>, to: Side<Node | undef
   if (isMovedDirectory) moveDirectory(from.directory, to.directory)
   target?.inode.unnamed(to.directory.oid, to.name)
   enterName(node, to)
-  finish(context, all)
+  finish(context, all, timeNs)
 }
 
 /** Enters a whiteout under a name that has just become free. */
 async function leaveWhiteout(context: Context, directory: Node, name: Name, caller: Caller): Promise<void> {
   await directory.inode.activate()
-  const inode = await newInode(context, directory, { mode: S_IFCHR, rdev: WHITEOUT_RDEV }, caller)
+  const inode = await newInode(context, directory, { mode: S_IFCHR, rdev: WHITEOUT_RDEV }, caller, context.nowNs())
   inode.named(directory.inode.ref, name)
   await entriesOf(directory).set(name, inode)
   await directory.inode.activate()
@@ -103,7 +113,7 @@ async function leaveWhiteout(context: Context, directory: Node, name: Name, call
   context.changed(directory, CREATION_BYTES)
 }
 
-async function exchange(context: Context, from: Side<Node>, to: Side<Node>): Promise<void> {
+async function exchange(context: Context, from: Side<Node>, to: Side<Node>, timeNs: bigint): Promise<void> {
   if (isDirectory(from.node.inode)) await assertNotWithin(to.directory, from.node)
   await to.node.inode.activate()
   if (isDirectory(to.node.inode)) await assertNotWithin(from.directory, to.node)
@@ -118,20 +128,19 @@ async function exchange(context: Context, from: Side<Node>, to: Side<Node>): Pro
   if (isDirectory(to.node.inode)) moveDirectory(to.directory, from.directory)
   enterName(from.node, to)
   enterName(to.node, from)
-  finish(context, all)
+  finish(context, all, timeNs)
 }
 
 /** Sets the times of the directories and of the renamed inodes. */
-function finish(context: Context, [from, to, ...moved]: readonly Node[]): void {
-  const nowNs = context.nowNs()
+function finish(context: Context, [from, to, ...moved]: readonly Node[], timeNs: bigint): void {
   for (const directory of [from, to]) {
     if (directory === undefined) continue
-    setTimes(directory.inode, nowNs, 'mtime', 'ctime')
-    context.changed(directory)
+    setTimes(directory.inode, timeNs, 'mtime', 'ctime')
+    context.changedAsIntended(directory)
   }
   for (const node of moved) {
-    setTimes(node.inode, nowNs, 'ctime')
-    context.changed(node)
+    setTimes(node.inode, timeNs, 'ctime')
+    context.changedAsIntended(node)
   }
 }
 

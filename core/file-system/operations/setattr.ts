@@ -1,6 +1,7 @@
 /** stat(2), chmod(2), chown(2), utimensat(2), truncate(2), readlink(2): the attributes of inodes. */
 import { constants } from 'node:fs'
 import { typeOf, type Inode } from '../../tree/inode.ts'
+import type { SetAttributes } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
 import { SMALL_CHANGE_BYTES } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
@@ -38,11 +39,26 @@ export function setattr(context: Context, ino: Ino, changes: AttributeChanges): 
     if (atimeNs !== undefined) setAccessTime(node, atimeNs === 'now' ? nowNs : atimeNs)
     if (mtimeNs !== undefined) inode.setTime('mtime', mtimeNs === 'now' ? nowNs : mtimeNs)
     inode.setTime('ctime', ctimeNs ?? nowNs)
-    context.changed(node)
+    context.changedAsIntended(node)
+    context.intend(nowNs, { kind: 'setattr', ino, set: outcome(inode, changes, nowNs) })
     return attributesOf(node)
   }
   // A file that grows without data takes no room either.
   return context.change(ino, dataBytes, apply, { frees: changes.size !== undefined })
+}
+
+/** What a setattr sets when it is repeated. Of an inode whose privileges it dropped, the mode is set as well. */
+function outcome(inode: Inode, changes: AttributeChanges, nowNs: bigint): SetAttributes {
+  const { uid, gid, size, atimeNs, mtimeNs, ctimeNs } = changes
+  return {
+    mode: inode.mode & PERMISSIONS,
+    ...(uid !== undefined && { uid }),
+    ...(gid !== undefined && { gid }),
+    ...(size !== undefined && { size }),
+    ...(atimeNs !== undefined && { atimeNs: atimeNs === 'now' ? nowNs : atimeNs }),
+    ...(mtimeNs !== undefined && { mtimeNs: mtimeNs === 'now' ? nowNs : mtimeNs }),
+    ...(ctimeNs !== undefined && { ctimeNs }),
+  }
 }
 
 /** The target of a symbolic link. @throws ErrnoError EINVAL for anything else. */

@@ -30,7 +30,13 @@ export async function allocate(
   const allocated = async (node: Node, inode: Inode): Promise<void> => {
     assertRegular(inode)
     if (!isPlain) await zeroBytes(node, off, len)
-    await finishChange(context, node, mode.keepSize ? 0n : off + len, keepsSetuid)
+    await finishChange(context, node, mode.keepSize ? 0n : off + len, keepsSetuid, {
+      kind: 'allocate',
+      ino,
+      off,
+      len,
+      mode,
+    })
   }
   await context.change(ino, SMALL_CHANGE_BYTES, allocated, { frees: mode.punchHole })
 }

@@ -7,6 +7,7 @@ import {
   XATTR_NAME_MAX_BYTES,
   XATTR_VALUE_MAX_BYTES,
 } from '../../tree/inode.ts'
+import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Ino } from '../operations.ts'
@@ -59,7 +60,7 @@ export function setxattr(
   checkName(context, name)
   if (value.length > XATTR_VALUE_MAX_BYTES) throw new ErrnoError('E2BIG')
   if (flags & ~(XATTR_CREATE | XATTR_REPLACE)) throw new ErrnoError('EINVAL')
-  return change(context, ino, name, value.length, (xattrs, inode) => {
+  return change(context, ino, value.length, { kind: 'setxattr', ino, name, value }, (xattrs, inode) => {
     if (flags & XATTR_CREATE && xattrs.has(name)) throw new ErrnoError('EEXIST')
     if (flags & XATTR_REPLACE && !xattrs.has(name)) throw new ErrnoError('ENODATA')
     if (isAcl(name)) setAcl(xattrs, inode, name, value, dropsSetgid)
@@ -71,7 +72,7 @@ export function setxattr(
 /** @throws ErrnoError ENODATA, EPERM, EOPNOTSUPP */
 export function removexattr(context: Context, ino: Ino, name: string): Promise<void> {
   checkName(context, name)
-  return change(context, ino, name, 0, xattrs => {
+  return change(context, ino, 0, { kind: 'removexattr', ino, name }, xattrs => {
     if (!xattrs.delete(name) && !isAcl(name)) throw new ErrnoError('ENODATA')
   })
 }
@@ -79,17 +80,22 @@ export function removexattr(context: Context, ino: Ino, name: string): Promise<v
 function change(
   context: Context,
   ino: Ino,
-  name: string,
   bytes: number,
+  intent: IntentChange & { readonly kind: 'setxattr' | 'removexattr' },
   changeXattrs: (xattrs: Map<string, Uint8Array>, inode: Inode) => void,
 ): Promise<void> {
   return context.change(ino, bytes, (node, inode) => {
-    if (name.startsWith('user.') && !isRegular(inode) && !isDirectory(inode)) throw new ErrnoError('EPERM')
+    if (intent.name.startsWith('user.') && !isRegular(inode) && !isDirectory(inode))
+      throw new ErrnoError('EPERM')
     const xattrs = new Map(inode.xattrs)
     changeXattrs(xattrs, inode)
     inode.xattrs = xattrs
-    setTimes(inode, context.nowNs(), 'ctime')
-    context.changed(node)
+    const timeNs = context.nowNs()
+    setTimes(inode, timeNs, 'ctime')
+    // An ACL changes the mode, and only a mount with ACLs could replay that.
+    if (isAcl(intent.name)) return context.changed(node)
+    context.changedAsIntended(node)
+    context.intend(timeNs, intent)
   })
 }
 

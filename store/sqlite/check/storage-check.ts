@@ -311,7 +311,7 @@ export class StorageCheck {
     if (isDamaged)
       yield {
         kind: 'structure',
-        reason: `the intent log is damaged: synced writes after its first ${entries.length} entries are lost`,
+        reason: `the intent log is damaged: synced changes after its first ${entries.length} entries are lost`,
       }
   }
 

@@ -1,14 +1,15 @@
 /**
- * An fsync of nothing but written data makes no transaction. What it says is on disk is there all the same for who
- * finds the store as it is at that moment: writes are made again from the intent log, in their order and with their
- * times.
+ * An fsync makes no transaction while the intent log has room. What it says is on disk is there all the same for a process that
+ * finds the store as it is at that moment: changes are replayed from the intent log, in their order, with their outcome.
  */
 import * as fc from 'fast-check'
+import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
+import type { Ino } from '../../../core/file-system/operations.ts'
 import { StoreError } from '../../../store/errors.ts'
-import { perform, type Step } from '../../tools/file-system-steps.ts'
+import { perform, step as anyStep, type Step } from '../../tools/file-system-steps.ts'
 import { TestStore } from '../../tools/test-store.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
 import { treeOf } from '../../tools/tree-hash.ts'
@@ -55,9 +56,6 @@ describe('an fsync', () => {
   })
 
   test.each<[string, (paths: Paths) => Promise<unknown>]>([
-    ['a new file', paths => paths.create('new')],
-    ['a name', paths => paths.rename('a', 'c')],
-    ['a size', paths => paths.truncate('a', 3n)],
     ['more data than an entry is for', paths => paths.write('a', Buffer.alloc(300_000, 1))],
   ])('of %s makes a transaction', async (_what, change) => {
     const paths = await begin(['a', 'b'])
@@ -104,6 +102,163 @@ describe('an fsync', () => {
     await paths.fs.fsync()
     expect(commitsOf(paths)).toBe(before)
   })
+})
+
+const at = (paths: Paths, path: string, use: (ino: Ino) => Promise<unknown>): Promise<unknown> =>
+  paths.at(path, use)
+
+/** Everything of a tree: what `treeOf` has, inode numbers, and extended attributes. */
+async function allOf(paths: Paths): Promise<string> {
+  const lines = [await treeOf(paths, '')]
+  const walk = async (path: string): Promise<void> => {
+    await at(paths, path, async ino => {
+      const attributes: string[] = []
+      for (const name of await paths.fs.listxattr(ino))
+        attributes.push(`${name}=${Buffer.from(await paths.fs.getxattr(ino, name)).toString('latin1')}`)
+      const { birthtimeNs, rdev } = await paths.fs.getattr(ino)
+      lines.push([path, ino, rdev, birthtimeNs, ...attributes].join(' '))
+    })
+    if (((await paths.stat(path)).mode & constants.S_IFMT) !== constants.S_IFDIR) return
+    for (const name of await paths.list(path)) await walk(`${path}/${name}`)
+  }
+  await walk('')
+  return lines.join('\n')
+}
+
+const data = (length: number): Buffer => Buffer.alloc(length, 'data')
+
+const CHANGES: readonly (readonly [string, (paths: Paths) => Promise<unknown>])[] = [
+  ['a new file', paths => paths.create('d/new', 0o640)],
+  ['a new file that is written', paths => paths.write('d/new', data(10_000))],
+  ['a new directory with a file', async paths => (await paths.mkdir('d/e'), paths.write('d/e/f', 'x'))],
+  [
+    'a directory that passes its group on',
+    async paths => {
+      await at(paths, 'd', ino => paths.fs.setattr(ino, { gid: 77, mode: 0o2755 }))
+      await paths.mkdir('d/e')
+      await paths.create('d/e/f')
+    },
+  ],
+  ['a device', paths => paths.mknod('d/null', constants.S_IFCHR | 0o666, 0x103)],
+  ['a symbolic link', paths => paths.symlink('../somewhere/else', 'd/link')],
+  ['another name', paths => paths.link('a', 'd/hard')],
+  ['no name', paths => paths.unlink('a')],
+  ['no directory', async paths => (await paths.mkdir('d/e'), paths.rmdir('d/e'))],
+  ['another name for a directory', async paths => (await paths.mkdir('d/e'), paths.rename('d/e', 'e'))],
+  ['a name that replaces another', paths => paths.rename('a', 'b')],
+  ['names exchanged', paths => paths.rename('a', 'd', { exchange: true })],
+  ['a size', paths => paths.truncate('a', 3n)],
+  [
+    'a file that is emptied',
+    async paths => paths.close(await paths.open('a', constants.O_RDWR | constants.O_TRUNC)),
+  ],
+  ['a mode', paths => at(paths, 'a', ino => paths.fs.setattr(ino, { mode: 0o4751 }))],
+  [
+    'an owner, which drops setuid',
+    async paths => {
+      await at(paths, 'a', ino => paths.fs.setattr(ino, { mode: 0o4755 }))
+      await at(paths, 'a', ino => paths.fs.setattr(ino, { uid: 5, gid: 6 }))
+    },
+  ],
+  [
+    'times',
+    paths => at(paths, 'a', ino => paths.fs.setattr(ino, { mtimeNs: -5n, atimeNs: 'now', ctimeNs: 9n })),
+  ],
+  [
+    'a write that drops setuid',
+    async paths => {
+      await at(paths, 'a', ino => paths.fs.setattr(ino, { mode: 0o6755 }))
+      const { ino, fh } = await paths.open('a')
+      await paths.fs.write(ino, fh, 0n, data(5), () => false)
+      await paths.close({ ino, fh })
+    },
+  ],
+  [
+    'attributes',
+    paths =>
+      at(paths, 'a', async ino => {
+        await paths.fs.setxattr(ino, 'user.one', Buffer.from([0, 255, 10]), 0)
+        await paths.fs.setxattr(ino, 'user.two', Buffer.from('2'), 0)
+        await paths.fs.removexattr(ino, 'user.two')
+      }),
+  ],
+  [
+    'room',
+    async paths => {
+      const { ino, fh } = await paths.open('a')
+      await paths.fs.allocate(ino, fh, { keepSize: false, punchHole: false, zeroRange: false }, 0n, 100_000n)
+      await paths.fs.allocate(ino, fh, { keepSize: true, punchHole: true, zeroRange: false }, 2n, 4n)
+      await paths.fs.allocate(
+        ino,
+        fh,
+        { keepSize: false, punchHole: false, zeroRange: true },
+        90_000n,
+        20_000n,
+      )
+      await paths.close({ ino, fh })
+    },
+  ],
+  [
+    'a copy',
+    async paths => {
+      await paths.write('big', data(150_000))
+      const [from, to] = [await paths.open('big'), await paths.create('d/copy')]
+      await paths.fs.copyFileRange({ ...from, off: 0n }, { ...to, off: 4096n }, 140_000n)
+      await paths.close(from)
+      await paths.close(to)
+    },
+  ],
+]
+
+describe('an fsync of', () => {
+  test.each(CHANGES)('%s makes no transaction, and loses nothing', async (_what, change) => {
+    const paths = await begin(['a', 'b'])
+    await paths.mkdir('d')
+    await paths.fs.sync()
+    const before = commitsOf(paths)
+    await paths.write('b', 'before')
+    await change(paths)
+    await paths.fs.fsync()
+    expect(commitsOf(paths)).toBe(before)
+    const found = await afterCrash(paths.store)
+    expect(await allOf(found)).toBe(await allOf(paths))
+    // What is created next does not meet what was replayed.
+    await found.write('d2', 'next')
+    await found.fs.sync()
+    expect((await found.read('d2')).toString()).toBe('next')
+  })
+
+  test('what copies from the past makes a transaction', async () => {
+    const paths = await begin(['a'])
+    const past = await paths.open('@now/a', constants.O_RDONLY)
+    const to = await paths.create('copy')
+    const before = commitsOf(paths)
+    await paths.fs.copyFileRange({ ...past, off: 0n }, { ...to, off: 0n }, 5n)
+    await paths.fs.fsync()
+    expect(commitsOf(paths)).toBe(before + 1)
+    expect((await (await afterCrash(paths.store)).read('copy')).toString()).toBe('as it')
+  })
+
+  test('more than may be dirty is replayed before anything is committed', async () => {
+    const paths = await begin(['a'])
+    for (let i = 0; i < 8; i++) {
+      await paths.write('a', data(100_000), BigInt(i * 100_000))
+      await paths.fs.fsync()
+    }
+    const found = paths.store.found()
+    const tree = await treeOf(paths, '')
+    let commits = 0
+    found.beforeCommit = () => Promise.resolve(void commits++)
+    const again = new Paths(await FileSystem.open(found, { dirtySizeBytes: 100_000 }))
+    expect(commits).toBe(1)
+    expect(await treeOf(again, '')).toBe(tree)
+  })
+})
+
+test('an intent log of another version is refused', async () => {
+  const paths = await begin(['a'])
+  await paths.store.capabilities.intents?.add(Buffer.alloc(40, 1))
+  await expect(afterCrash(paths.store)).rejects.toThrow('another version')
 })
 
 test('a write to a file that has no name any more is not made again', async () => {
@@ -181,6 +336,7 @@ const step: fc.Arbitrary<Step | Event> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('punch' as const), path, off, length }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('rename' as const), path, to: path }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('unlink' as const), path }) },
+  { weight: 4, arbitrary: anyStep.filter(one => one.do !== 'sync' && one.do !== 'reopen') },
   {
     weight: 1,
     arbitrary: fc.constantFrom('full' as const, 'broken' as const),

@@ -111,7 +111,7 @@ describe('entries', () => {
     await withEntries('one', 'two')
     const store = await openStore()
     await expect(store.commit(await transaction(store))).rejects.toThrow(
-      /2 synced writes that are not in a transaction yet.*mount it/,
+      /2 synced changes that are not in a transaction yet.*mount it/,
     )
     await store.capabilities.intents?.read()
     await store.commit(await transaction(store))
@@ -172,10 +172,10 @@ describe('of a damaged log', () => {
     const options = { data: true, report, progress: () => undefined }
     await checkDatabase(path, { ...options, repair: false })
     expect(damages.map(({ reason }) => reason)).toContainEqual(
-      expect.stringMatching(/synced writes after its first 1 entries/),
+      expect.stringMatching(/synced changes after its first 1 entries/),
     )
     await expect(checkDatabase(path, { ...options, repair: true })).rejects.toThrow(
-      /nothing was repaired: .* has a synced write that is not in a transaction yet/,
+      /nothing was repaired: .* has a synced change that is not in a transaction yet/,
     )
     expect(texts(await found())).toEqual(['one'])
   })

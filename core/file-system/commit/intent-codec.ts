@@ -1,0 +1,271 @@
+/**
+ * The bytes of intents. An entry of the intent log is {@link MAGIC}, then intents, one after another. Numbers are little-endian.
+ *
+ * | in an intent | length | is                                      |
+ * |--------------|--------|-----------------------------------------|
+ * | 0            | 4      | its length, this header included        |
+ * | 4            | 1      | its kind                                |
+ * | 5            | 1      | n, how many numbers it has              |
+ * | 6            | 1      | m, how many strings it has              |
+ * | 7            | 1      | 0                                       |
+ * | 8            | 8      | the time of the change, signed          |
+ * | 16           | 8 n    | the numbers, signed                     |
+ * | 16 + 8 n     | 4 m    | the lengths of the strings              |
+ * |              |        | the strings                             |
+ *
+ * | kind | is          | numbers                                                              | strings         |
+ * |------|-------------|----------------------------------------------------------------------|-----------------|
+ * | 1    | write       | inode, offset                                                        | bytes           |
+ * | 2    | create      | directory, inode, mode, uid, gid, rdev                               | name, target    |
+ * | 3    | remove      | directory, 1 for a directory                                         | name            |
+ * | 4    | rename      | directory, new directory, 1 for an exchange                          | name, new name  |
+ * | 5    | link        | inode, directory                                                     | name            |
+ * | 6    | setattr     | inode, which are set (bit 0: the first), mode, uid, gid, size, times | none            |
+ * | 7    | setxattr    | inode                                                                | name, value     |
+ * | 8    | removexattr | inode                                                                | name            |
+ * | 9    | allocate    | inode, offset, length, bits: keep size, punch, zero                  | none            |
+ * | 10   | copy        | inode, offset, target's inode, offset, length                        | none            |
+ */
+import { CannotOpenError } from '../../../store/errors.ts'
+import { ino as toIno, name as toName, type Ino, type Name } from '../operations.ts'
+import type { Intent, IntentChange, SetAttributes } from './intent.ts'
+
+/** Begins each entry. The first eight bytes of an older version's entry were an inode's number, which is shorter. */
+const MAGIC = Buffer.from('zblkop 1', 'latin1')
+
+const HEADER_BYTES = 16
+
+const KINDS = [
+  'write',
+  'create',
+  'remove',
+  'rename',
+  'link',
+  'setattr',
+  'setxattr',
+  'removexattr',
+  'allocate',
+  'copy',
+] as const satisfies readonly IntentChange['kind'][]
+
+/** In the order of their bits and numbers. */
+const ATTRIBUTES = ['mode', 'uid', 'gid', 'size', 'atimeNs', 'mtimeNs', 'ctimeNs'] as const
+const NO_BYTES = new Uint8Array(0)
+
+type Numbers = readonly (number | bigint)[]
+
+/** The bytes of an intent; strings are copied. */
+export function encodeIntent(intent: Intent): Buffer {
+  const numbers = numbersOf(intent)
+  const strings = stringsOf(intent)
+  let length = HEADER_BYTES + 8 * numbers.length + 4 * strings.length
+  for (const string of strings) length += string.length
+  const bytes = Buffer.allocUnsafe(length)
+  bytes.writeUInt32LE(length, 0)
+  bytes[4] = KINDS.indexOf(intent.kind) + 1
+  bytes[5] = numbers.length
+  bytes[6] = strings.length
+  bytes[7] = 0
+  bytes.writeBigInt64LE(intent.timeNs, 8)
+  let at = HEADER_BYTES
+  for (const number of numbers) at = bytes.writeBigInt64LE(BigInt(number), at)
+  for (const string of strings) at = bytes.writeUInt32LE(string.length, at)
+  for (const string of strings) {
+    bytes.set(string, at)
+    at += string.length
+  }
+  return bytes
+}
+
+/** An entry of intents. */
+export const encodeEntry = (intents: readonly Uint8Array[]): Buffer => Buffer.concat([MAGIC, ...intents])
+
+/** The intents of an entry. @throws CannotOpenError if it is of another version, or not as this one writes them. */
+export function* intentsOf(entry: Uint8Array): Generator<Intent> {
+  const bytes = Buffer.from(entry.buffer, entry.byteOffset, entry.length)
+  if (!bytes.subarray(0, MAGIC.length).equals(MAGIC))
+    throw unknown('its entries are of another version of zblkfs: mount the database once with that version')
+  for (let at = MAGIC.length; at < bytes.length;) {
+    const left = bytes.length - at
+    const length = left < HEADER_BYTES ? 0 : bytes.readUInt32LE(at)
+    if (length < HEADER_BYTES || length > left) throw unknown('a change has a wrong length')
+    yield decodeIntent(bytes.subarray(at, at + length))
+    at += length
+  }
+}
+
+function decodeIntent(bytes: Buffer): Intent {
+  const kind = KINDS[(bytes[4] ?? 0) - 1]
+  const [numberCount = 0, stringCount = 0] = [bytes[5], bytes[6]]
+  let at = HEADER_BYTES + 8 * numberCount + 4 * stringCount
+  if (kind === undefined || at > bytes.length) throw unknown('it has a change of an unknown kind')
+  const numbers = Array.from({ length: numberCount }, (_, i) => bytes.readBigInt64LE(HEADER_BYTES + 8 * i))
+  const strings: Buffer[] = []
+  for (let i = 0; i < stringCount; i++) {
+    const length = bytes.readUInt32LE(HEADER_BYTES + 8 * numberCount + 4 * i)
+    if (at + length > bytes.length) throw unknown('a change has a wrong length')
+    strings.push(bytes.subarray(at, (at += length)))
+  }
+  return { ...changeOf(kind, new Fields(numbers, strings)), timeNs: bytes.readBigInt64LE(8) }
+}
+
+function numbersOf(intent: Intent): Numbers {
+  switch (intent.kind) {
+    case 'write':
+      return [intent.ino, intent.off]
+    case 'create':
+      return [intent.parent, intent.ino, intent.mode, intent.uid, intent.gid, intent.rdev]
+    case 'remove':
+      return [intent.parent, intent.isDirectory ? 1 : 0]
+    case 'rename':
+      return [intent.parent, intent.newParent, intent.isExchange ? 1 : 0]
+    case 'link':
+      return [intent.ino, intent.parent]
+    case 'setattr': {
+      const { set } = intent
+      let bits = 0
+      for (const [bit, key] of ATTRIBUTES.entries()) if (set[key] !== undefined) bits |= 1 << bit
+      return [intent.ino, bits, ...ATTRIBUTES.map(key => set[key] ?? 0)]
+    }
+    case 'setxattr':
+    case 'removexattr':
+      return [intent.ino]
+    case 'allocate': {
+      const { keepSize, punchHole, zeroRange } = intent.mode
+      return [
+        intent.ino,
+        intent.off,
+        intent.len,
+        Number(keepSize) + 2 * Number(punchHole) + 4 * Number(zeroRange),
+      ]
+    }
+    case 'copy':
+      break
+  }
+  return [intent.from, intent.fromOff, intent.to, intent.toOff, intent.len]
+}
+
+function stringsOf(intent: Intent): readonly Uint8Array[] {
+  switch (intent.kind) {
+    case 'write':
+      return [intent.data]
+    case 'create':
+      return [latin1(intent.name), intent.target]
+    case 'remove':
+    case 'link':
+    case 'removexattr':
+      return [latin1(intent.name)]
+    case 'rename':
+      return [latin1(intent.name), latin1(intent.newName)]
+    case 'setxattr':
+      return [latin1(intent.name), intent.value]
+    case 'setattr':
+    case 'allocate':
+    case 'copy':
+      break
+  }
+  return []
+}
+
+function changeOf(kind: IntentChange['kind'], fields: Fields): IntentChange {
+  switch (kind) {
+    case 'write':
+      return { kind, ino: fields.ino(0), off: fields.big(1), data: fields.bytes(0) }
+    case 'create':
+      return {
+        kind,
+        parent: fields.ino(0),
+        ino: fields.ino(1),
+        mode: fields.number(2),
+        uid: fields.number(3),
+        gid: fields.number(4),
+        rdev: fields.number(5),
+        name: fields.name(0),
+        target: fields.bytes(1),
+      }
+    case 'remove':
+      return { kind, parent: fields.ino(0), isDirectory: fields.number(1) === 1, name: fields.name(0) }
+    case 'rename':
+      return {
+        kind,
+        parent: fields.ino(0),
+        newParent: fields.ino(1),
+        isExchange: fields.number(2) === 1,
+        name: fields.name(0),
+        newName: fields.name(1),
+      }
+    case 'link':
+      return { kind, ino: fields.ino(0), parent: fields.ino(1), name: fields.name(0) }
+    case 'setattr':
+      return { kind, ino: fields.ino(0), set: setOf(fields) }
+    case 'setxattr':
+      return { kind, ino: fields.ino(0), name: fields.text(0), value: fields.bytes(1) }
+    case 'removexattr':
+      return { kind, ino: fields.ino(0), name: fields.text(0) }
+    case 'allocate': {
+      const bits = fields.number(3)
+      const mode = { keepSize: (bits & 1) !== 0, punchHole: (bits & 2) !== 0, zeroRange: (bits & 4) !== 0 }
+      return { kind, ino: fields.ino(0), off: fields.big(1), len: fields.big(2), mode }
+    }
+    case 'copy':
+      break
+  }
+  const [fromOff, toOff, len] = [fields.big(1), fields.big(3), fields.big(4)]
+  return { kind, from: fields.ino(0), fromOff, to: fields.ino(2), toOff, len }
+}
+
+function setOf(fields: Fields): SetAttributes {
+  const bits = fields.number(1)
+  const isSet = (key: (typeof ATTRIBUTES)[number]): boolean => (bits & (1 << ATTRIBUTES.indexOf(key))) !== 0
+  return {
+    ...(isSet('mode') && { mode: fields.number(2) }),
+    ...(isSet('uid') && { uid: fields.number(3) }),
+    ...(isSet('gid') && { gid: fields.number(4) }),
+    ...(isSet('size') && { size: fields.big(5) }),
+    ...(isSet('atimeNs') && { atimeNs: fields.big(6) }),
+    ...(isSet('mtimeNs') && { mtimeNs: fields.big(7) }),
+    ...(isSet('ctimeNs') && { ctimeNs: fields.big(8) }),
+  }
+}
+
+/** The numbers and strings of an intent, which may have fewer than its kind needs. */
+class Fields {
+  readonly #numbers: readonly bigint[]
+  readonly #strings: readonly Buffer[]
+
+  constructor(numbers: readonly bigint[], strings: readonly Buffer[]) {
+    this.#numbers = numbers
+    this.#strings = strings
+  }
+
+  big(i: number): bigint {
+    const value = this.#numbers[i]
+    if (value === undefined) throw unknown('a change lacks a number')
+    return value
+  }
+
+  number(i: number): number {
+    return Number(this.big(i))
+  }
+
+  ino(i: number): Ino {
+    return toIno(this.number(i))
+  }
+
+  bytes(i: number): Uint8Array {
+    return this.#strings[i] ?? NO_BYTES
+  }
+
+  text(i: number): string {
+    return this.#strings[i]?.toString('latin1') ?? ''
+  }
+
+  name(i: number): Name {
+    return toName(this.text(i))
+  }
+}
+
+const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1')
+
+const unknown = (reason: string): CannotOpenError =>
+  new CannotOpenError(`the intent log cannot be replayed: ${reason}`, { code: 'damaged' })
