@@ -76,7 +76,7 @@ export interface Intents {
   /**
    * Adds an entry that follows the last transaction as of this call. At most one call may be in progress. Resolves to
    * true once the entry is on disk, or to false if it could not be written (disk full, for example): then no entry
-   * can be added before the next transaction.
+   * can be added before the next transaction. Then the caller may use the memory of `bytes` again.
    */
   add(bytes: Uint8Array): Promise<boolean>
 }

@@ -136,7 +136,7 @@ class SoakWorker {
     )
   }
 
-  /** Makes a moment of what there is: an fsync of data alone would make none. */
+  /** Makes a moment of what there is: an fsync would make none. */
   async #remember(): Promise<void> {
     let tid: string
     try {

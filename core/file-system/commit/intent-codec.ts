@@ -54,31 +54,36 @@ const NO_BYTES = new Uint8Array(0)
 
 type Numbers = readonly (number | bigint)[]
 
-/** The bytes of an intent; strings are copied. */
-export function encodeIntent(intent: Intent): Buffer {
+/** Begins an entry; returns where its first intent goes. @param entry has room for it. */
+export const beginEntry = (entry: Buffer): number => MAGIC.copy(entry)
+
+/** Writes an intent at a place of an entry, strings copied. Returns where the next one goes; undefined if there is no room. */
+export function encodeIntent(intent: Intent, entry: Buffer, start: number): number | undefined {
   const numbers = numbersOf(intent)
   const strings = stringsOf(intent)
   let length = HEADER_BYTES + 8 * numbers.length + 4 * strings.length
   for (const string of strings) length += string.length
-  const bytes = Buffer.allocUnsafe(length)
-  bytes.writeUInt32LE(length, 0)
-  bytes[4] = KINDS.indexOf(intent.kind) + 1
-  bytes[5] = numbers.length
-  bytes[6] = strings.length
-  bytes[7] = 0
-  bytes.writeBigInt64LE(intent.timeNs, 8)
-  let at = HEADER_BYTES
-  for (const number of numbers) at = bytes.writeBigInt64LE(BigInt(number), at)
-  for (const string of strings) at = bytes.writeUInt32LE(string.length, at)
+  if (start + length > entry.length) return undefined
+  entry.writeUInt32LE(length, start)
+  entry[start + 4] = KINDS.indexOf(intent.kind) + 1
+  entry[start + 5] = numbers.length
+  entry[start + 6] = strings.length
+  entry[start + 7] = 0
+  let at = entry.writeBigInt64LE(intent.timeNs, start + 8)
+  for (const number of numbers) at = writeNumber(entry, number, at)
+  for (const string of strings) at = entry.writeUInt32LE(string.length, at)
   for (const string of strings) {
-    bytes.set(string, at)
+    entry.set(string, at)
     at += string.length
   }
-  return bytes
+  return at
 }
 
-/** An entry of intents. */
-export const encodeEntry = (intents: readonly Uint8Array[]): Buffer => Buffer.concat([MAGIC, ...intents])
+function writeNumber(entry: Buffer, number: number | bigint, at: number): number {
+  if (typeof number === 'bigint') return entry.writeBigInt64LE(number, at)
+  entry.writeUInt32LE(number % 2 ** 32, at)
+  return entry.writeUInt32LE(Math.floor(number / 2 ** 32), at + 4)
+}
 
 /** The intents of an entry. @throws CannotOpenError if it is of another version, or not as this one writes them. */
 export function* intentsOf(entry: Uint8Array): Generator<Intent> {

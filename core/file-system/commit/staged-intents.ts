@@ -2,16 +2,19 @@
  * The changes since the last transaction, for the store's intent log. While all of them are here or in the log, an fsync
  * needs to put nothing else on disk: they are replayed after a crash (replay.ts).
  */
-import { encodeEntry, encodeIntent } from './intent-codec.ts'
+import { beginEntry, encodeIntent } from './intent-codec.ts'
 import type { Intent } from './intent.ts'
 
-/** Beyond this size a transaction is as cheap. */
-const STAGED_BYTES_MAX = 256 << 10
+/** The length of an entry, at first and at most: beyond, a transaction is as cheap. */
+const ENTRY_BYTES = 16 << 10
+const ENTRY_BYTES_MAX = 256 << 10
 
 export class StagedIntents {
   readonly #isUsed: boolean
-  #staged: Uint8Array[] = []
-  #stagedBytes = 0
+  /** The entry that intents are put into, and the one that was taken before it, whose memory is used again. */
+  #entry = Buffer.alloc(0)
+  #taken = Buffer.alloc(0)
+  #end = 0
   /** Whether every change since {@link StagedIntents.restart} is staged here or in the log. */
   #isComplete = false
 
@@ -39,23 +42,39 @@ export class StagedIntents {
   /** Stages a change; its data is copied. */
   note(intent: Intent): void {
     if (!this.#isComplete) return
-    const dataBytes = intent.kind === 'write' ? intent.data.length : 0
-    if (this.#stagedBytes + dataBytes > STAGED_BYTES_MAX) return this.spoil()
-    const bytes = encodeIntent(intent)
-    this.#staged.push(bytes)
-    this.#stagedBytes += bytes.length
+    for (;;) {
+      const end = this.#end === 0 ? undefined : encodeIntent(intent, this.#entry, this.#end)
+      if (end !== undefined) return void (this.#end = end)
+      if (!this.#makeRoom()) return this.spoil()
+    }
   }
 
-  /** The entry of what was staged since the last call; undefined if that is nothing. */
+  /** The entry of what was staged since the last call, valid until the next; undefined if that is nothing. */
   take(): Uint8Array | undefined {
-    if (this.#stagedBytes === 0) return undefined
-    const entry = encodeEntry(this.#staged)
+    if (this.#end === 0) return undefined
+    const entry = this.#entry
+    const end = this.#end
+    this.#entry = this.#taken
+    this.#taken = entry
     this.#clear()
-    return entry
+    return entry.subarray(0, end)
+  }
+
+  /** Begins the entry, or doubles its room. Returns whether it did. */
+  #makeRoom(): boolean {
+    const isBegun = this.#end > 0
+    if (isBegun && this.#entry.length === ENTRY_BYTES_MAX) return false
+    const bytes = isBegun ? 2 * this.#entry.length : Math.max(ENTRY_BYTES, this.#entry.length)
+    if (bytes > this.#entry.length) {
+      const longer = Buffer.allocUnsafeSlow(bytes)
+      this.#entry.copy(longer, 0, 0, this.#end)
+      this.#entry = longer
+    }
+    if (!isBegun) this.#end = beginEntry(this.#entry)
+    return true
   }
 
   #clear(): void {
-    if (this.#staged.length > 0) this.#staged = []
-    this.#stagedBytes = 0
+    this.#end = 0
   }
 }

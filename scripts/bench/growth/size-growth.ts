@@ -6,7 +6,7 @@
  * a real file of that size, and what is read stays in the host's memory, which a disk's speed would hide.
  */
 import { randomFillSync } from 'node:crypto'
-import { closeSync, fsyncSync, futimesSync, openSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { databaseBytes, forgetMemoryPeak, median, memoryMib, MIB } from '../measure.ts'
@@ -81,8 +81,8 @@ async function measure(zblkfs: MountedZblkfs, file: string, gib: number): Promis
   const memoryPeakMib = memoryMib(zblkfs.pid(), 'VmHWM')
   const memoryEndMib = memoryMib(zblkfs.pid(), 'VmRSS')
   const small = join(zblkfs.directory, 'small')
-  const commitMs = syncTime(small, true)
-  const syncMs = syncTime(small, false)
+  const commitMs = await syncTime(small, zblkfs)
+  const syncMs = await syncTime(small)
   const mounts: number[] = []
   for (let i = 0; i < MOUNTS; i++) {
     await zblkfs.unmount()
@@ -104,16 +104,16 @@ async function measure(zblkfs: MountedZblkfs, file: string, gib: number): Promis
   }
 }
 
-/** The median of 4 KiB written and synced; with `isTransaction` more than data is changed. */
-function syncTime(file: string, isTransaction: boolean): number {
+/** The median of 4 KiB written and synced; with `zblkfs` by a transaction, not an fsync. */
+async function syncTime(file: string, zblkfs?: MountedZblkfs): Promise<number> {
   const page = randomFillSync(Buffer.alloc(4096))
   const fd = openSync(file, 'w')
   const times: number[] = []
   for (let i = 0; i < COMMITS; i++) {
     const start = performance.now()
     writeSync(fd, page, 0, page.length, i * page.length)
-    if (isTransaction) futimesSync(fd, i, i)
-    fsyncSync(fd)
+    if (zblkfs === undefined) fsyncSync(fd)
+    else await zblkfs.sync()
     times.push(performance.now() - start)
   }
   closeSync(fd)
