@@ -75,7 +75,8 @@ const isUnsettled = (node: Node): boolean => node.unstoredBytes > 0 || node.hasG
 
 /** The entry of an activated inode. Adds one reference to the inode. */
 export function entryOf(node: Node): Entry {
-  const { readOnly, generation } = node.tree
+  const { number, generation } = node.tree
+  const isPast = number !== 0
   const attributes = attributesOf(node)
   node.lookups++
   // A node records only one of its names, so only that one can be invalidated.
@@ -83,7 +84,8 @@ export function entryOf(node: Node): Entry {
   return {
     attributes,
     generation,
-    nameValidity: readOnly ? 'forever' : hasSeveralNames ? 'briefly' : 'until changed',
+    // A read-only mount may follow another process: only the past is fixed.
+    nameValidity: isPast ? 'forever' : hasSeveralNames ? 'briefly' : 'until changed',
   }
 }
 
