@@ -1,17 +1,7 @@
 /** A read-only mount beside the one that writes, on every kind of database. */
-import {
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-  fsyncSync,
-  closeSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
 import { withMount } from '../tools/mounted.ts'
 import { hasPostgres, makePostgresDatabase } from '../tools/postgres-server.ts'
@@ -19,11 +9,10 @@ import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
 
 const kinds = ['a file', ...(hasPostgres ? ['a server'] : [])] as const
 
-function store(path: string, content: string): void {
+/** Makes a transaction, which an fsync would not. */
+async function store(path: string, content: string): Promise<void> {
   writeFileSync(path, content)
-  const fd = openSync(path, 'r+')
-  fsyncSync(fd)
-  closeSync(fd)
+  expect(await runZblkfs('sync', dirname(path))).toMatchObject({ exitCode: 0 })
 }
 
 describe.each(kinds)('beside a writer, on a database in %s', kind => {
@@ -33,7 +22,7 @@ describe.each(kinds)('beside a writer, on a database in %s', kind => {
       await withMount(
         { driver: 'kernel', ...(database && { db: database.url }) },
         async ({ dir, db, scratch }) => {
-          store(join(dir, 'old'), 'old content')
+          await store(join(dir, 'old'), 'old content')
           const reading = join(scratch, 'reading')
           mkdirSync(reading)
           expect(await runZblkfs('mount', '-o', 'ro', db, reading)).toMatchObject({ exitCode: 0 })
@@ -55,7 +44,7 @@ async function expectFollows(dir: string, reading: string): Promise<void> {
   const at = (): string => readFileSync(join(reading, '.zblkfs/at'), 'utf8').trim()
   expect(await readFile(join(reading, 'old'), 'utf8')).toBe('old content')
   const before = at()
-  store(join(dir, 'old'), 'new content, which is longer')
+  await store(join(dir, 'old'), 'new content, which is longer')
   await vi.waitFor(
     async () => expect(await readFile(join(reading, 'old'), 'utf8')).toBe('new content, which is longer'),
     soon,
@@ -63,7 +52,7 @@ async function expectFollows(dir: string, reading: string): Promise<void> {
   expect(at() > before).toBe(true)
   mkdirSync(join(dir, 'directory'))
   renameSync(join(dir, 'old'), join(dir, 'directory', 'moved'))
-  store(join(dir, 'added'), 'added')
+  await store(join(dir, 'added'), 'added')
   await vi.waitFor(
     async () => expect((await readdir(reading)).toSorted()).toEqual(['added', 'directory']),
     soon,
@@ -72,7 +61,7 @@ async function expectFollows(dir: string, reading: string): Promise<void> {
   expect(existsSync(join(reading, 'last'))).toBe(false)
   expect(await readFile(join(reading, 'directory/moved'), 'utf8')).toBe('new content, which is longer')
   rmSync(join(dir, 'added'))
-  store(join(dir, 'last'), 'x')
+  await store(join(dir, 'last'), 'x')
   await vi.waitFor(() => expect(existsSync(join(reading, 'added'))).toBe(false), soon)
   await vi.waitFor(() => expect(existsSync(join(reading, 'last'))).toBe(true), soon)
   expect(() => writeFileSync(join(reading, 'last'), 'y')).toThrow('EROFS')

@@ -115,7 +115,8 @@ async function replay(context: Context, intent: Intent): Promise<void> {
       if (await isNamed(context, intent.ino)) await setattr(context, intent.ino, intent.set)
       return
     case 'setxattr':
-      if (await isNamed(context, intent.ino)) await setxattr(context, intent.ino, intent.name, intent.value, 0)
+      if (await isNamed(context, intent.ino))
+        await setxattr(context, intent.ino, intent.name, intent.value, 0)
       return
     case 'removexattr':
       if (await isNamed(context, intent.ino)) await removexattr(context, intent.ino, intent.name)

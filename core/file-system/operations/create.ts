@@ -134,7 +134,13 @@ export async function createUnnamed(
   caller: Caller,
 ): Promise<Node> {
   assertDirectory(directory.inode)
-  const inode = await newInode(context, directory, { mode: S_IFREG | (mode & PERMISSIONS) }, caller, context.nowNs())
+  const inode = await newInode(
+    context,
+    directory,
+    { mode: S_IFREG | (mode & PERMISSIONS) },
+    caller,
+    context.nowNs(),
+  )
   inode.nlink = 0
   context.bookkeeping.created()
   const node = context.hold(directory.tree.node(inode.oid))

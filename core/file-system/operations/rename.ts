@@ -105,7 +105,13 @@ async function replace(
 /** Enters a whiteout under a name that has just become free. */
 async function leaveWhiteout(context: Context, directory: Node, name: Name, caller: Caller): Promise<void> {
   await directory.inode.activate()
-  const inode = await newInode(context, directory, { mode: S_IFCHR, rdev: WHITEOUT_RDEV }, caller, context.nowNs())
+  const inode = await newInode(
+    context,
+    directory,
+    { mode: S_IFCHR, rdev: WHITEOUT_RDEV },
+    caller,
+    context.nowNs(),
+  )
   inode.named(directory.inode.ref, name)
   await entriesOf(directory).set(name, inode)
   await directory.inode.activate()

@@ -7,11 +7,11 @@ import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
-import type { Ino } from '../../../core/file-system/operations.ts'
+import { ROOT_INO, type Ino, type Name } from '../../../core/file-system/operations.ts'
 import { StoreError } from '../../../store/errors.ts'
 import { perform, step as anyStep, type Step } from '../../tools/file-system-steps.ts'
 import { TestStore } from '../../tools/test-store.ts'
-import { codeOf, Paths } from '../../tools/paths.ts'
+import { codeOf, Paths, ROOT_CALLER } from '../../tools/paths.ts'
 import { treeOf } from '../../tools/tree-hash.ts'
 
 const RUNS = Number(process.env['ZBLKFS_CRASH_RUNS'] ?? 30)
@@ -237,6 +237,30 @@ describe('an fsync of', () => {
     await paths.fs.fsync()
     expect(commitsOf(paths)).toBe(before + 1)
     expect((await (await afterCrash(paths.store)).read('copy')).toString()).toBe('as it')
+  })
+
+  test.each<[string, (paths: Paths) => Promise<unknown>]>([
+    [
+      'a name for a file that had none',
+      async paths => {
+        const { entry, file } = await paths.fs.createUnnamed(ROOT_INO, 0o600, constants.O_RDWR, ROOT_CALLER)
+        const { ino } = entry.attributes
+        await paths.fs.sync()
+        await paths.fs.write(ino, file.fh, 0n, data(5000))
+        await paths.fs.fsync()
+        await paths.fs.link(ino, ROOT_INO, 'named' as Name)
+        await paths.fs.release(ino, file.fh)
+      },
+    ],
+    ['a whiteout', paths => paths.rename('a', 'c', { whiteout: true })],
+  ])('%s makes a transaction, and loses nothing', async (_what, change) => {
+    const paths = await begin(['a', 'b'])
+    await paths.write('b', 'before')
+    await change(paths)
+    const before = commitsOf(paths)
+    await paths.fs.fsync()
+    expect(commitsOf(paths)).toBe(before + 1)
+    expect(await allOf(await afterCrash(paths.store))).toBe(await allOf(paths))
   })
 
   test('more than may be dirty is replayed before anything is committed', async () => {
