@@ -26,6 +26,8 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   locked: 'unmount it there first, or mount it read-only with -o ro',
   'read-only-medium':
     'mount it with -o ro; if it was not unmounted before it was put there, copy it to another filesystem',
+  'server-standby': 'mount it with -o ro, or name the primary server',
+  'server-read-only': 'or mount it with -o ro',
   'no-database': "check the name, or let 'zblkfs mount' create it",
   'empty-database': "check the name, or let 'zblkfs mount' create the database",
   'bad-moment': `a moment is ${MOMENT_FORMS}`,

@@ -49,6 +49,8 @@ const KINDS = {
   'server-forbids': 'give up',
   'server-lacks-database': 'give up',
   'server-unfit': 'give up',
+  'server-standby': 'give up',
+  'server-read-only': 'give up',
   // History.
   'bad-moment': 'give up',
   'no-moment': 'give up',
@@ -327,6 +329,8 @@ const CLASSES: Readonly<
   'no-file-system': CannotOpenError,
   'server-lacks-database': CannotOpenError,
   'server-unfit': CannotOpenError,
+  'server-standby': CannotOpenError,
+  'server-read-only': CannotOpenError,
   'writer-gone': WriterGoneError,
   'no-space': NoSpaceError,
 }

@@ -175,11 +175,13 @@ export class Walk {
   }
 }
 
-/** What keeps an inode from being used; undefined if nothing does. Whatever is needed of it is looked at once. */
+/** What an inode must have to be used. Reading an attribute of a wrong type throws. */
+const NEEDED = ['knownMode', 'uid', 'gid', 'nlink', 'size', 'rdev', 'stored', 'target', 'xattrs'] as const
+
+/** What keeps an inode from being used; undefined if nothing does. */
 function oddityOf(inode: Inode): string | undefined {
   try {
-    const { knownMode, uid, gid, nlink, size, rdev, stored, target, xattrs } = inode
-    void [knownMode, uid, gid, nlink, size, rdev, stored, target, xattrs]
+    for (const key of NEEDED) Reflect.get(inode, key)
     for (const key of ['atime', 'mtime', 'ctime', 'birthtime'] as const) inode.time(key)
     return undefined
   } catch (error) {

@@ -87,13 +87,10 @@ export class WriterSession {
   static async take(parts: WriterSessionParts, session: Session): Promise<WriterSession> {
     const { name, purpose, address } = parts
     if (session.facts.isStandby)
-      throw new CannotOpenError(
-        `${name} is on a standby server, which can only be read: mount it with -o ro`,
-        {
-          code: 'server-unfit',
-          path: name,
-        },
-      )
+      throw new CannotOpenError(`${name} is on a standby server, which can only be read`, {
+        code: 'server-standby',
+        path: name,
+      })
     for (const start = performance.now(); !(await hasLock(session));) {
       if (performance.now() - start > TAKE_MS) throw await inUse(session, name)
       await sleep(TAKE_POLL_MS)
@@ -104,8 +101,8 @@ export class WriterSession {
     } catch (error) {
       if (!isForbidden(error)) throw error
       throw new CannotOpenError(
-        `the user ${address.user} may only read ${name}: grant it INSERT, UPDATE and DELETE on all tables in the schema zblkfs, or mount it with -o ro`,
-        { code: 'server-forbids', path: name, cause: error },
+        `the user ${address.user} may only read ${name}: grant it INSERT, UPDATE and DELETE on all tables in the schema zblkfs`,
+        { code: 'server-read-only', path: name, cause: error },
       )
     }
   }

@@ -3,6 +3,7 @@
  * A change is followed by {@link finishChange}.
  */
 import { BigFile } from '../../big-file/big-file.ts'
+import { pushZeros } from '../../bytes.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
 import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
@@ -11,9 +12,6 @@ import type { Node } from '../inodes/tree.ts'
 import type { KeepsSetuid } from '../operations.ts'
 import { assertRegular, min, PERMISSIONS, setTimes, SIZE_MAX } from './attributes.ts'
 import { dropPrivileges } from './privileges.ts'
-
-/** Shared content of holes. */
-const ZEROS = new Uint8Array(1 << 20)
 
 /** Approximate memory of a written inode besides its data, in bytes. */
 const WRITE_BYTES = 500
@@ -147,7 +145,6 @@ function attach(node: Node, file: BigFile): BigFile {
 
 function zeros(count: number): Uint8Array[] {
   const pieces: Uint8Array[] = []
-  for (let left = count; left > 0; left -= ZEROS.length)
-    pieces.push(ZEROS.subarray(0, Math.min(left, ZEROS.length)))
+  pushZeros(pieces, count)
   return pieces
 }
