@@ -17,6 +17,7 @@ import {
   type Entry,
   type Fh,
   type Ino,
+  type ListedEntry,
   type Name,
   type OpenFile,
   ino as toIno,
@@ -133,6 +134,19 @@ export class ControlFiles {
     for (const [i, { name, ino }] of this.#files.entries())
       entries.push({ name, ino, type: S_IFREG, cookie: COOKIE_PARENT + 1n + BigInt(i) })
     return entries.filter(entry => entry.cookie > cookie).slice(0, limit)
+  }
+
+  async readdirplus(
+    cookie: bigint,
+    limit: number,
+    fits: (entry: DirectoryEntry) => boolean,
+  ): Promise<readonly ListedEntry[]> {
+    const listed: ListedEntry[] = []
+    for (const entry of this.readdir(cookie, limit)) {
+      if (!fits(entry)) break
+      listed.push({ entry, found: entry.cookie > COOKIE_PARENT ? await this.#entry(entry.ino) : undefined })
+    }
+    return listed
   }
 
   async #content(ino: Ino): Promise<Buffer> {

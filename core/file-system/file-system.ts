@@ -30,7 +30,7 @@ import { read, write } from './operations/io.ts'
 import { link } from './operations/link.ts'
 import { forget, lookup } from './operations/lookup.ts'
 import { create, open, openUnnamed, release } from './operations/open.ts'
-import { opendir, readdir } from './operations/readdir.ts'
+import { opendir, readdir, readdirplus } from './operations/readdir.ts'
 import { rmdir, unlink } from './operations/remove.ts'
 import { rename } from './operations/rename.ts'
 import { getattr, readlink, setattr } from './operations/setattr.ts'
@@ -49,6 +49,7 @@ import {
   type Caller,
   type DirectoryEntry,
   type Entry,
+  type ListedEntry,
   type Fh,
   type FileSystemStatistics,
   type Ino,
@@ -340,6 +341,18 @@ export class FileSystem implements Operations {
     this.#counts.count('readdir')
     if (isControlIno(ino)) return this.#control.readdir(cookie, limit)
     return await readdir(this.#context, ino, fh, cookie, limit)
+  }
+
+  async readdirplus(
+    ino: Ino,
+    fh: Fh,
+    cookie: bigint,
+    limit: number,
+    fits: (entry: DirectoryEntry) => boolean,
+  ): Promise<readonly ListedEntry[]> {
+    this.#counts.count('readdirplus')
+    if (isControlIno(ino)) return await this.#control.readdirplus(cookie, limit, fits)
+    return await readdirplus(this.#context, ino, fh, cookie, limit, fits)
   }
 
   async releasedir(_ino: Ino, fh: Fh): Promise<void> {

@@ -32,6 +32,7 @@ const READING: ReadonlySet<keyof Operations> = new Set([
   'seek',
   'opendir',
   'readdir',
+  'readdirplus',
   'statfs',
 ])
 

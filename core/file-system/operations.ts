@@ -128,6 +128,12 @@ export interface DirectoryEntry {
   readonly cookie: bigint
 }
 
+/** An entry of a directory, and what it leads to. */
+export interface ListedEntry {
+  readonly entry: DirectoryEntry
+  readonly found: Entry | undefined
+}
+
 export interface FileSystemStatistics {
   readonly blockSize: number
   readonly blocks: number
@@ -242,6 +248,17 @@ export interface Operations {
   opendir(ino: Ino, flags: number, caller: Caller): Promise<Fh>
   /** At most `limit` entries after `cookie` (0n: from the start, with '.' and '..'); empty at the end. */
   readdir(ino: Ino, fh: Fh, cookie: bigint, limit: number): Promise<readonly DirectoryEntry[]>
+  /**
+   * As readdir, with the inode of each entry as lookup gives it, with a reference: absent for '.', '..', and an inode that cannot
+   * be read. It ends before the first entry that does not fit, by `fits`, which is called with each in order.
+   */
+  readdirplus?(
+    ino: Ino,
+    fh: Fh,
+    cookie: bigint,
+    limit: number,
+    fits: (entry: DirectoryEntry) => boolean,
+  ): Promise<readonly ListedEntry[]>
   releasedir(ino: Ino, fh: Fh): Promise<void>
   fsyncdir(ino: Ino, fh: Fh | undefined): Promise<void>
 

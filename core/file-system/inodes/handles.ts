@@ -16,6 +16,8 @@ export type Handle<N = Node> =
   /** A generated file, with its content at the time of opening; a generated directory has none. */
   | { readonly kind: 'generated'; readonly content: Uint8Array }
 
+export type DirectoryHandle = Extract<Handle, { readonly kind: 'directory' }>
+
 export class Handles<N = Node> {
   readonly #handles: (Handle<N> | undefined)[] = []
   readonly #free: Fh[] = []

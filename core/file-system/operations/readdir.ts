@@ -6,11 +6,19 @@ import { Directory, type NamedInode } from '../../tree/directory.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Node, Tree } from '../inodes/tree.ts'
-import { type DirectoryEntry, type Fh, type Ino, name as toName } from '../operations.ts'
+import {
+  type DirectoryEntry,
+  type Entry,
+  type Fh,
+  type Ino,
+  type ListedEntry,
+  name as toName,
+} from '../operations.ts'
 import { noteAccess } from './access-time.ts'
-import { assertDirectory } from './attributes.ts'
-import { DirectoryListing, dotEntries } from './directory-cookies.ts'
-import { typeOf } from '../../tree/inode.ts'
+import type { DirectoryHandle } from '../inodes/handles.ts'
+import { assertDirectory, entryOf } from './attributes.ts'
+import { COOKIE_PARENT, DirectoryListing, dotEntries } from './directory-cookies.ts'
+import { type Inode, typeOf } from '../../tree/inode.ts'
 
 /** Maximum entries per call: their inodes are loaded together. */
 const BATCH_MAX = 256
@@ -34,17 +42,86 @@ export function readdir(
   cookie: bigint,
   limit: number,
 ): Promise<readonly DirectoryEntry[]> {
+  const handle = directoryHandle(context, ino, fh)
+  return context.read(
+    ino,
+    async (node, inode) => await listWithDots(context, node, inode, handle, cookie, limit),
+  )
+}
+
+/**
+ * The inodes of a listing are loaded together, and entered while the directory is locked: a lookup of each would lock it and
+ * search it again. @throws ErrnoError EBADF
+ */
+export function readdirplus(
+  context: Context,
+  ino: Ino,
+  fh: Fh,
+  cookie: bigint,
+  limit: number,
+  fits: (entry: DirectoryEntry) => boolean,
+): Promise<readonly ListedEntry[]> {
+  const handle = directoryHandle(context, ino, fh)
+  return context.read(ino, async (node, inode) => {
+    const listed: ListedEntry[] = []
+    for (const entry of await listWithDots(context, node, inode, handle, cookie, limit)) {
+      if (!fits(entry)) break
+      const isDot = entry.cookie <= COOKIE_PARENT
+      const entering = isDot ? undefined : enterListed(context, node, entry)
+      listed.push({ entry, found: entering instanceof Promise ? await entering : entering })
+    }
+    return listed
+  })
+}
+
+/** Adds a reference. Undefined for an inode that cannot be used: using it tells what is wrong. */
+function enterListed(
+  context: Context,
+  directory: Node,
+  { name, ino }: DirectoryEntry,
+): Entry | undefined | Promise<Entry | undefined> {
+  const node = context.hold(directory.tree.nodeOf(ino))
+  const enter = (): Entry | undefined => {
+    try {
+      if (node.oid !== directory.tree.rootOid) node.name = { parent: directory.oid, name }
+      return entryOf(node)
+    } catch {
+      return undefined
+    } finally {
+      context.leave(node)
+    }
+  }
+  // The listing has loaded it, unless it is damaged.
+  const loading = node.inode.activate()
+  if (loading === undefined) return enter()
+  return loading.then(enter, () => {
+    context.leave(node)
+    return undefined
+  })
+}
+
+/** @throws ErrnoError EBADF */
+function directoryHandle(context: Context, ino: Ino, fh: Fh): DirectoryHandle {
   const handle = context.handles.get(fh)
   if (handle.kind !== 'directory' || handle.node.ino !== ino) throw new ErrnoError('EBADF')
-  return context.read(ino, async (node, inode) => {
-    if (cookie === 0n && !handle.ignoresAccess) noteAccess(context, node)
-    const parent = inode.parent?.oid
-    const dots = dotEntries(ino, parent === undefined ? ino : node.tree.inoOf(parent))
-    const entries = dots.filter(dot => dot.cookie > cookie).slice(0, limit)
-    const rest = Math.min(limit - entries.length, BATCH_MAX)
-    if (rest > 0 && inode.nlink > 0) entries.push(...(await list(node, handle.listing, cookie, rest)))
-    return entries
-  })
+  return handle
+}
+
+async function listWithDots(
+  context: Context,
+  node: Node,
+  inode: Inode,
+  { listing, ignoresAccess }: DirectoryHandle,
+  cookie: bigint,
+  limit: number,
+): Promise<readonly DirectoryEntry[]> {
+  if (cookie === 0n && !ignoresAccess) noteAccess(context, node)
+  const parent = inode.parent?.oid
+  const dots = dotEntries(node.ino, parent === undefined ? node.ino : node.tree.inoOf(parent))
+  const entries = dots.filter(dot => dot.cookie > cookie).slice(0, limit)
+  const rest = Math.min(limit - entries.length, BATCH_MAX)
+  if (rest > 0 && inode.nlink > 0) entries.push(...(await list(node, listing, cookie, rest)))
+  return entries
 }
 
 async function list(

@@ -13,6 +13,7 @@ import {
   DOT_DOT,
   type DirectoryEntry,
   type Entry,
+  type ListedEntry,
   type Operations,
 } from '../../../core/file-system/operations.ts'
 import { directoryEntriesIn, directoryEntryBytes } from './abi/directory.ts'
@@ -249,10 +250,12 @@ const DIRECTORIES: Readonly<Record<number, Handler>> = {
     replies.directory(request, await readDirectory(request, message, operations, false))
   },
   [Opcode.READDIRPLUS]: async (request, message, { operations, replies }) => {
-    const entries = await readDirectory(request, message, operations, true)
-    const found: (Entry | undefined)[] = []
-    for (const entry of entries) found.push(await lookUpListed(request, entry, operations))
-    replies.directory(request, entries, found)
+    const listed = await readDirectoryPlus(request, message, operations)
+    replies.directory(
+      request,
+      listed.map(({ entry }) => entry),
+      listed.map(({ found }) => found),
+    )
   },
   [Opcode.RELEASEDIR]: async (request, message, { operations, replies }) => {
     await operations.releasedir(request.ino, message.fh(0))
@@ -349,6 +352,28 @@ async function readDirectory(
   let left = size
   const tooMany = entries.findIndex(entry => (left -= directoryEntryBytes(entry, plus)) < 0)
   return tooMany < 0 ? entries : entries.slice(0, tooMany)
+}
+
+async function readDirectoryPlus(
+  request: RequestHeader,
+  message: Message,
+  operations: Operations,
+): Promise<readonly ListedEntry[]> {
+  if (operations.readdirplus !== undefined) {
+    const [fh, cookie] = [message.fh(0), message.bigU64(8)]
+    let left = Math.min(message.u32(16), MAX_TRANSFER_BYTES)
+    return await operations.readdirplus(
+      request.ino,
+      fh,
+      cookie,
+      directoryEntriesIn(left, true),
+      entry => (left -= directoryEntryBytes(entry, true)) >= 0,
+    )
+  }
+  const listed: ListedEntry[] = []
+  for (const entry of await readDirectory(request, message, operations, true))
+    listed.push({ entry, found: await lookUpListed(request, entry, operations) })
+  return listed
 }
 
 /** The entry for readdirplus; undefined if it is gone by now, and for '.' and '..', whose references are not counted. */
