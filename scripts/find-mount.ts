@@ -7,17 +7,34 @@ import {
   type Parameters,
   type Result,
 } from '../mount/daemon/control-protocol.ts'
-import { ownerOf } from '../mount/daemon/mounts.ts'
+import { listMounts, ownerOf } from '../mount/daemon/mounts.ts'
 import { locate } from '../mount/mount-points/locate.ts'
-import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
+import { mountedAt, type MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CommandError } from './failure.ts'
 
 /** The mount that contains a path. @throws CommandError if there is none. */
 export function findMount(path: string): MountedDirectory {
-  const { mount } = locate(path)
+  const { mount, path: real } = locate(path)
+  const hidden = mount === undefined ? hiddenAt(real) : undefined
+  if (hidden !== undefined)
+    throw new CommandError(
+      `${path} is hidden: ${hidden.by.source} (${hidden.by.type}) is mounted over the mount of ${hidden.mount.source}; ` +
+        `unmount that first with 'umount ${hidden.by.mountPoint}'`,
+    )
   if (mount === undefined)
     throw new CommandError(`${path} is not in a zblkfs mount`, { code: 'not-mounted', path })
   return mount
+}
+
+/** A mount that another filesystem is mounted over, so that no path leads into it. */
+function hiddenAt(
+  path: string,
+): { readonly mount: MountedDirectory; readonly by: MountedDirectory } | undefined {
+  const mount = listMounts().find(
+    ({ mountPoint }) => mountPoint === path || path.startsWith(`${mountPoint}/`),
+  )
+  const by = mount === undefined ? undefined : mountedAt(mount.mountPoint)
+  return mount === undefined || by === undefined || by.id === mount.id ? undefined : { mount, by }
 }
 
 /** How long a daemon may take to answer that it is alive: a stopped one is reported within seconds. */

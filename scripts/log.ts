@@ -1,8 +1,9 @@
 /** Where the daemon logs: JSON lines in a file, or plain lines on a terminal when it stays in the foreground. */
+import { makeDirectories } from '../store/make-directories.ts'
 import { isRoot, processOwner } from '../core/process-owner.ts'
 import { CodedError } from '../store/errors.ts'
 import { adviceFor } from './advice.ts'
-import { accessSync, constants, lstatSync, mkdirSync, writeSync } from 'node:fs'
+import { accessSync, constants, lstatSync, writeSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Logger, pino, stdSerializers, stdTimeFunctions } from 'pino'
@@ -26,7 +27,7 @@ export function logPathFor(directory: string): string {
   const directories = [join(state, 'zblkfs'), join(tmpdir(), `zblkfs-${processOwner().uid}`)]
   for (const directory of directories) {
     try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      makeDirectories(directory)
       accessSync(directory, constants.W_OK | constants.X_OK)
       if (isOwn(directory)) return join(directory, `${name}.log`)
     } catch {

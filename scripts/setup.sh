@@ -16,6 +16,17 @@ has() { command -v "$1" >/dev/null 2>&1; }
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 is_known() { apt-cache show "$1" >/dev/null 2>&1; }
 
+# Opened, not only looked for: in a container it may be there and forbidden. First, as what follows takes long.
+if ! (exec 3<>/dev/fuse) 2>/dev/null; then
+  if [ -e /dev/fuse ]; then
+    say "/dev/fuse cannot be opened: make it readable and writable for you (chmod 666 /dev/fuse), or start a container with"
+  else
+    say "there is no /dev/fuse: load the kernel module (modprobe fuse), or start a container with"
+  fi
+  say "  --device /dev/fuse --cap-add SYS_ADMIN"
+  fail "without it nothing can be mounted"
+fi
+
 # fusermount3 mounts for ordinary users; the tests also drive other programs on mounts and read our records in Python.
 packages="fuse3"
 programs="fusermount3"
@@ -104,10 +115,5 @@ fi
 
 if [ "${1-}" = --tests ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! has initdb; then
   say "there is no PostgreSQL: its tests are skipped"
-fi
-if [ ! -e /dev/fuse ]; then
-  say "there is no /dev/fuse: load the kernel module (modprobe fuse); start a container with"
-  say "  --device /dev/fuse --cap-add SYS_ADMIN"
-  fail "without it nothing can be mounted"
 fi
 say "all is there"

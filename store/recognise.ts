@@ -7,6 +7,7 @@ import { MAGIC, MAGIC_LENGTH, MAGIC_PYTHON_2 } from './filestorage/format.ts'
 import { isPostgresUrl } from './postgres/address.ts'
 import { examine } from './postgres/open-postgres-store.ts'
 import { relStorageSchema } from './relstorage/schema.ts'
+import { assertNameFits, notADatabase } from './sqlite/open/not-a-database.ts'
 import { APPLICATION_ID } from './sqlite/schema.ts'
 
 /** 'none': the file is missing or empty, so a database can be created there. */
@@ -28,6 +29,7 @@ const SQLITE_HEADER_LENGTH = 100
  */
 export async function recognise(path: string): Promise<DatabaseKind> {
   if (isPostgresUrl(path)) return (await examine(path)) === 'ours' ? 'postgres' : 'none'
+  assertNameFits(path)
   const start = await readStart(path)
   if (start === undefined || start.length === 0) return 'none'
   const magic = start.toString('latin1', 0, MAGIC_LENGTH)
@@ -38,18 +40,15 @@ export async function recognise(path: string): Promise<DatabaseKind> {
       start.length === SQLITE_HEADER_LENGTH && start.readUInt32BE(APPLICATION_ID_OFFSET) === APPLICATION_ID
     return ours ? 'sqlite' : recogniseSqlite(path)
   }
-  throw new CannotOpenError(
-    `${path} is not a database that zblkfs knows: neither its own, nor a ZODB FileStorage, nor a RelStorage SQLite database`,
-    { code: 'not-a-database', path },
-  )
+  throw notADatabase(path, 'nor is it a ZODB FileStorage or a RelStorage SQLite database')
 }
 
 /** The file's first bytes; undefined if there is no file. */
 async function readStart(path: string): Promise<Buffer | undefined> {
   try {
     const stats = await stat(path)
-    if (stats.isDirectory()) throw new CannotOpenError(`${path} is a directory: name the database file in it`)
-    if (!stats.isFile()) throw new CannotOpenError(`${path} is not a regular file: name a database file`)
+    if (stats.isDirectory()) throw notADatabase(path, 'it is a directory; name the database file in it')
+    if (!stats.isFile()) throw notADatabase(path, 'it is not a regular file')
     // A FIFO may have replaced the file, and opening it would wait for a writer.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
@@ -76,10 +75,7 @@ function recogniseSqlite(path: string): DatabaseKind {
   } finally {
     db?.close()
   }
-  throw new CannotOpenError(
-    `${path} is a SQLite database of another program: name a zblkfs database, or a new file`,
-    { code: 'not-a-database', path },
-  )
+  throw notADatabase(path, 'it is a SQLite database of another program')
 }
 
 function cannotRead(path: string, error: unknown): CannotOpenError {

@@ -1,9 +1,11 @@
 /** `zblkfs fsck DB|DIR`: checks a database, mounted or not, and repairs it on request. */
+import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
 import { describeDamage, type Damage } from '../../core/check/damage.ts'
 import { CannotOpenError, LockedError, StoreError } from '../../store/errors.ts'
 import { isDatabaseUrl } from '../../store/database-name.ts'
+import { openDatabase } from '../../store/open-store.ts'
 import { isOwn, recognise } from '../../store/recognise.ts'
 import { explain } from '../advice.ts'
 import { UsageError } from '../failure.ts'
@@ -39,6 +41,13 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   const kind = await recognise(path)
   if (kind === 'none') throw new UsageError(`${path} does not exist or is empty: check the name`)
   if (!isOwn(kind)) throw new UsageError(`${path} is a ${kind} database: only zblkfs's own can be checked`)
+  if (!repair && !data && (await lacksLog(path))) {
+    console.error(
+      `zblkfs: ${path} has lost its log: put ${path}-log, which has the bytes of its files, back next to it. ` +
+        `If it is gone, 'zblkfs fsck --data' says what it held, and 'zblkfs fsck --repair' saves what is left.`,
+    )
+    return EXIT_DAMAGED
+  }
   const damages: Damage[] = []
   const bar = new ProgressBar()
   const report = (damage: Damage): void => {
@@ -69,6 +78,17 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   else console.log(describeSummary(path, summary, { data, repair }, Date.now() - startedMs))
   if (summary.left > 0) return EXIT_DAMAGED
   return summary.found > 0 ? EXIT_REPAIRED : 0
+}
+
+/** Whether the whole directory of a database's log is missing: one cause, which would be found for every file. */
+async function lacksLog(path: string): Promise<boolean> {
+  if (isDatabaseUrl(path) || existsSync(`${path}-log`)) return false
+  try {
+    await (await openDatabase(path, { readOnly: true })).close()
+    return false
+  } catch (error) {
+    return error instanceof CannotOpenError && error.code === 'damaged-log'
+  }
 }
 
 /** Whether the database is so damaged that it cannot be checked, let alone repaired. */

@@ -10,9 +10,10 @@
  *   time.
  */
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync, type BigIntStats } from 'node:fs'
+import { readdirSync, rmSync, type BigIntStats } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
+import { makeDirectories } from '../make-directories.ts'
 import { decodeTransactionHeader, POINTER_LENGTH, readPosition, TRANSACTION_HEADER_LENGTH } from './format.ts'
 import { isBusy, PositionIndex, type IndexedTransaction } from './position-index.ts'
 import type { ScannedFile } from './scan.ts'
@@ -45,7 +46,7 @@ export function openIndex(
   const identity = `${realPath} ${stats.dev}:${stats.ino}:${stats.birthtimeNs}`
   const path = join(directory, `${digest(realPath)}-${digest(identity)}.sqlite`)
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    makeDirectories(directory)
     removeOthers(directory, path)
     return openVerified(file, path, identity)
   } catch (error) {

@@ -48,8 +48,8 @@ test('a database of our own is recognised while it is locked, and when only its 
 })
 
 test.each([
-  ['a text', () => writeFileSync(path, 'hello, world'), 'is not a database that zblkfs knows'],
-  ['one byte', () => writeFileSync(path, 'F'), 'is not a database that zblkfs knows'],
+  ['a text', () => writeFileSync(path, 'hello, world'), 'is not a zblkfs database'],
+  ['one byte', () => writeFileSync(path, 'F'), 'is not a zblkfs database'],
   [
     "another program's database",
     () => void new Database(path).exec('CREATE TABLE t (a)').close(),

@@ -11,7 +11,8 @@
  */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { CannotOpenError, systemCode } from '../../errors.ts'
+import { systemCode } from '../../errors.ts'
+import { notADatabase } from './not-a-database.ts'
 import { heldPath, O_PATH } from '../../segment-files/held-path.ts'
 import { isInodeLocked, tryLockInode, tryShareInode, unlockInode } from './file-locks.ts'
 
@@ -80,8 +81,7 @@ export class DatabasePlace {
     }
     try {
       const stats = fstatSync(found, { bigint: true })
-      if (!stats.isFile())
-        throw new CannotOpenError(`${this.path} is not a regular file: name the database file`)
+      if (!stats.isFile()) throw notADatabase(this.path, 'it is not a regular file')
       const key = `${stats.dev}:${stats.ino}`
       const shared = sharedFiles.get(key) ?? { fds: {}, places: 0, isLocked: false }
       const flags = use === 'write' ? constants.O_RDWR : constants.O_RDONLY

@@ -30,6 +30,7 @@ import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../sc
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
 import { DatabasePlace } from './database-place.ts'
+import { assertNameFits, notADatabase } from './not-a-database.ts'
 import { assertPlainFiles } from './plain-files.ts'
 import { immutableUri, isReadAlone } from './immutable.ts'
 import { inodeHolder, WriterLock } from './writer-lock.ts'
@@ -160,6 +161,7 @@ function nameToRead(place: DatabasePlace): string {
 /** The path without symbolic links. */
 function findFile(path: string, create: boolean): string {
   const wanted = resolve(path)
+  assertNameFits(wanted)
   const found = explain(wanted, () => statSync(wanted, { throwIfNoEntry: false }))
   if (found !== undefined) return checkFile(realpathSync(wanted), found, create)
   if (!create) {
@@ -175,9 +177,9 @@ function findFile(path: string, create: boolean): string {
 
 function checkFile(path: string, found: Stats, create: boolean): string {
   if (found.isDirectory()) {
-    throw new CannotOpenError(`${path} is a directory: name the database file`)
+    throw notADatabase(path, 'it is a directory; name the database file')
   }
-  if (!found.isFile()) throw new CannotOpenError(`${path} is not a regular file: name the database file`)
+  if (!found.isFile()) throw notADatabase(path, 'it is not a regular file')
   if (found.size === 0 && !create) {
     throw new CannotOpenError(`${path} is empty`, { code: 'empty-database', path })
   }
@@ -248,8 +250,9 @@ function connectForReading(
 function checkFormat(db: Database.Database, file: string): void {
   const application = db.pragma('application_id', { simple: true })
   if (application !== APPLICATION_ID) {
-    throw new CannotOpenError(
-      `${file} is a SQLite database of another program (application id ${String(application)}): choose another name`,
+    throw notADatabase(
+      file,
+      `it is a SQLite database of another program (application id ${String(application)})`,
     )
   }
   const version = Number(db.pragma('user_version', { simple: true }))
@@ -303,6 +306,7 @@ function asCannotOpen(error: unknown, path: string): unknown {
   if (error instanceof StoreError)
     return new CannotOpenError(error.message, { cause: error, code: error.code, path })
   const code = systemCode(error) ?? ''
+  if (code === 'SQLITE_NOTADB') return notADatabase(path, 'it is not a SQLite database')
   return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message, dirname(path))}`, {
     cause: error,
     code: codeOf(code, dirname(path)),
@@ -325,7 +329,6 @@ const isOnReadOnlyMedium = (code: string, directory: string): boolean =>
   code === 'EROFS' || (code === 'SQLITE_CANTOPEN' && isReadOnly(directory))
 
 function reason(code: string, message: string, directory: string): string {
-  if (code === 'SQLITE_NOTADB') return 'it is not a SQLite database; check the name'
   if (isDamage(code)) return `it is damaged or cut short (${message})`
   if (isOnReadOnlyMedium(code, directory)) return 'its filesystem is read-only'
   if (code === 'EACCES' || code === 'EPERM' || code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') {

@@ -46,12 +46,12 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
   'a file that is not there': { make: async () => {}, says: /does not exist/ },
   'a directory': {
     make: async () => await mkdir(path),
-    says: /is a directory: name the database file/,
+    says: /is not a zblkfs database: it is a directory/,
   },
   'an empty file': { make: async () => await writeFile(path, ''), says: /is empty/ },
   'a text file': {
     make: async () => await writeFile(path, 'to be or not to be\n'.repeat(100)),
-    says: /is not a SQLite database; check the name/,
+    says: /is not a zblkfs database: it is not a SQLite database/,
   },
   'a database of another program': {
     make: async () => {
@@ -59,7 +59,7 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
       db.exec('CREATE TABLE t (x)')
       db.close()
     },
-    says: /database of another program \(application id 0\): choose another name/,
+    says: /is not a zblkfs database: .* of another program \(application id 0\)/,
   },
   'a newer format': {
     make: async () => await changeDatabase('PRAGMA user_version = 99'),

@@ -1,0 +1,26 @@
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { systemCode } from './errors.ts'
+
+/**
+ * Creates a directory with those above it, for this user alone. Node's own recursive mkdir never ends where a filesystem
+ * answers ENOENT for a directory that it cannot have, as /proc does.
+ * @throws the errors of mkdir(2)
+ */
+export function makeDirectories(path: string): void {
+  try {
+    make(path)
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT' || dirname(path) === path) throw error
+    makeDirectories(dirname(path))
+    make(path)
+  }
+}
+
+function make(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error
+  }
+}

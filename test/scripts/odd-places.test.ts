@@ -1,0 +1,90 @@
+/** Commands in odd places and on odd paths: each says at once what is wrong. */
+import { rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { sh } from '../programs/program.ts'
+import { withMount } from '../tools/mounted.ts'
+import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
+
+test('umount works with few descriptors', async () => {
+  await withMount({}, async ({ dir }) => {
+    await writeFile(join(dir, 'a'), 'x')
+    expect(await sh(`ulimit -n 40; ${ZBLKFS} umount ${dir}`)).toContain('is unmounted, all is stored')
+  })
+})
+
+test('a database name that leaves no room for the names beside it is refused, and nothing is left behind', async () => {
+  await withMount({}, async mount => {
+    const { scratch, dir } = mount
+    await sh(`mkdir ${scratch}/names`)
+    await mount.unmount()
+    for (const length of [248, 256]) {
+      const { exitCode, stderr } = await runZblkfs('mount', `${scratch}/names/${'n'.repeat(length)}`, dir)
+      expect({ exitCode, says: stderr.includes(`its name has ${length} bytes`) }).toEqual({
+        exitCode: 1,
+        says: true,
+      })
+    }
+    expect(await sh(`ls ${scratch}/names`)).toBe('')
+    expect((await runZblkfs('mount', `${scratch}/names/${'n'.repeat(247)}`, dir)).stderr).toBe('')
+    await writeFile(join(dir, 'a'), 'x')
+    expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+    await mount.remount()
+  })
+})
+
+test('a state directory that cannot be made does not stop a mount', async () => {
+  await withMount({}, async mount => {
+    const { db, dir } = mount
+    await mount.unmount()
+    const mounted = await runProgram('env', ['XDG_STATE_HOME=/proc/x', ZBLKFS, 'mount', db, dir], 20_000)
+    expect(mounted).toMatchObject({ exitCode: 0 })
+    await mount.remount()
+  })
+})
+
+test.runIf(process.getuid?.() === 0)(
+  'a mount that another filesystem hides is named with what hides it',
+  async () => {
+    await withMount({}, async ({ dir, db }) => {
+      await sh(`mount -t tmpfs -o size=1m none ${dir}`)
+      try {
+        for (const command of ['sync', 'umount'])
+          expect((await runZblkfs(command, dir)).stderr).toContain(
+            `${dir} is hidden: none (tmpfs) is mounted over the mount of ${db}`,
+          )
+      } finally {
+        await sh(`umount ${dir}`)
+      }
+      expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    })
+  },
+)
+
+test('fsck names a missing log once, and what it held if asked', async () => {
+  await withMount({}, async mount => {
+    const { db, dir } = mount
+    await writeFile(join(dir, 'a'), Buffer.alloc(3_000_000, 1))
+    await writeFile(join(dir, 'b'), Buffer.alloc(3_000_000, 2))
+    await mount.unmount()
+    await rename(`${db}-log`, `${db}-away`)
+    const once = await runZblkfs('fsck', db)
+    expect(once.exitCode).toBe(4)
+    expect(once.stderr.trim().split('\n')).toHaveLength(1)
+    expect(once.stderr).toContain(`${db} has lost its log: put ${db}-log`)
+    expect((await runZblkfs('fsck', '--data', db)).stdout).toContain('/b bytes [0, 2097152)')
+    await rename(`${db}-away`, `${db}-log`)
+    expect((await runZblkfs('fsck', '--data', db)).exitCode).toBe(0)
+  })
+})
+
+test('a reader of the output that ends early is no error', async () => {
+  await withMount({}, async ({ dir }) => {
+    await sh(`for i in $(seq 3000); do echo > ${dir}/a-rather-long-name-for-a-file-$i; done`)
+    expect(
+      await sh(
+        `set +o pipefail; ${ZBLKFS} ls ${dir} 2>&1 | head -1; ${ZBLKFS} ls ${dir} 2>&1 >/dev/full | head -2`,
+      ),
+    ).not.toMatch(/at .*node:/)
+  })
+})
