@@ -16,7 +16,7 @@ import { systemCode } from '../../store/errors.ts'
 import { type MountedDirectory, mountTable } from './mount-table.ts'
 
 /** An open(2) flag missing in Node: a descriptor of the file itself, neither readable nor writable. */
-const O_PATH = 0o10_000_000
+export const O_PATH = 0o10_000_000
 
 export class HeldMount {
   readonly #parent: FileHandle

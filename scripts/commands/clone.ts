@@ -4,6 +4,7 @@ import { momentToSend } from '../../store/moments.ts'
 import { change } from '../history-changes.ts'
 import { assertPresent, assertSameDatabase, findSource, innerPath } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
+import { say } from '../say.ts'
 
 export function cloneCommand(): Command {
   return new Command('clone')
@@ -24,6 +25,6 @@ export function cloneCommand(): Command {
         target: target.path,
         ...(source.moment !== undefined && { at: momentToSend(source.moment) }),
       })
-      console.log(`${src} is cloned to ${dst} (transaction ${tid})`)
+      say(`${src} is cloned to ${dst} (transaction ${tid})`)
     })
 }

@@ -13,6 +13,7 @@ import { CommandError, UsageError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
 import { exportTransactions, type ExportResult } from '../../core/foreign/export-database.ts'
 import { ByteProgress } from '../foreign/progress.ts'
+import { say } from '../say.ts'
 
 const FILE_MODE_BITS = 0o666
 const OWNER_ONLY = 0o600
@@ -49,7 +50,7 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
         : await exportMore(path, source, after, run)
     progress.stop()
     const done = `exported ${count(transactions, 'transaction')}, ${count(records, 'record')}`
-    console.log(`${done}; ${file} ends with transaction ${formatTid(lastTid)}`)
+    say(`${done}; ${file} ends with transaction ${formatTid(lastTid)}`)
   } finally {
     progress.stop()
     await source.close()

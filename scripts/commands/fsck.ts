@@ -11,6 +11,7 @@ import { explain } from '../advice.ts'
 import { UsageError } from '../failure.ts'
 import { findTarget } from '../serving-mount.ts'
 import { ProgressBar } from '../progress-bar.ts'
+import { say, warn } from '../say.ts'
 
 const EXIT_REPAIRED = 1
 const EXIT_DAMAGED = 4
@@ -62,10 +63,10 @@ async function fsck(path: string, { data = false, repair = false, json = false }
     bar.stop()
     if (!isUnreadable(error) || isDatabaseUrl(path)) {
       if (!repair || !(error instanceof StoreError) || error instanceof LockedError) throw refused(error)
-      console.error(`zblkfs: the repair of ${path} failed: ${explain(error)}`)
+      warn(`the repair of ${path} failed: ${explain(error)}`)
       return EXIT_DAMAGED
     }
-    console.error(`zblkfs: ${error.message}`)
+    warn(error.message)
     console.error(
       `Copy ${path} (with ${path}-wal and ${path}-log) before anything else. If there is no older copy to restore, see what SQLite can save:\n` +
         `  sqlite3 ${path} .recover | sqlite3 NEW && cp -r ${path}-log NEW-log && zblkfs fsck --repair NEW`,
@@ -75,7 +76,7 @@ async function fsck(path: string, { data = false, repair = false, json = false }
     bar.stop()
   }
   if (json) console.log(JSON.stringify({ database: path, damages, summary }, jsonValue, 2))
-  else console.log(describeSummary(path, summary, { data, repair }, Date.now() - startedMs))
+  else say(describeSummary(path, summary, { data, repair }, Date.now() - startedMs))
   if (summary.left > 0) return EXIT_DAMAGED
   return summary.found > 0 ? EXIT_REPAIRED : 0
 }

@@ -21,6 +21,7 @@ import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from 
 import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
 import { databasePath } from '../foreign/database-path.ts'
 import { ZBLK_FORMATS } from '../../core/objects/zblk-format.ts'
+import { say, warn } from '../say.ts'
 
 const STATUS_TIMEOUT_MS = 5000
 /** Time for unmounting if what is not stored is given up. */
@@ -73,7 +74,7 @@ async function mount(database: string, path: string, options: Options): Promise<
   else {
     const parameters = ['mount', settings.database, directory, '--log-level', options.logLevel]
     await startDaemon([...parameters, ...lists.flatMap(list => ['-o', list])], logPathFor(directory))
-    console.log(`${database} is mounted at ${path}`)
+    say(`${database} is mounted at ${path}`)
   }
 }
 
@@ -127,12 +128,12 @@ async function runHere(settings: MountSettings, level: LogLevel): Promise<void> 
   const log = logToTerminal(level)
   process.stdout.on('error', () => {}) // The reader of the output is gone; the mount stays.
   const { server, onSignal } = await serve(settings, log)
-  console.log(`${settings.database} is mounted at ${settings.directory}`)
+  say(`${settings.database} is mounted at ${settings.directory}`)
   await untilEnded(server, onSignal, log).catch((error: unknown) => {
-    console.error(`zblkfs: ${error instanceof CodedError ? explain(error) : String(error)}`)
+    warn(error instanceof CodedError ? explain(error) : String(error))
     process.exit(EXIT_FAILURE)
   })
-  console.log(`${settings.directory} is unmounted, all is stored (transaction ${formatTid(server.lastTid)})`)
+  say(`${settings.directory} is unmounted, all is stored (transaction ${formatTid(server.lastTid)})`)
   process.exit(0)
 }
 

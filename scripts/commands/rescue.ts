@@ -5,6 +5,7 @@ import { controlPaths, listSockets } from '../../mount/daemon/control-path.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { rescueDatabase } from '../../store/open-store.ts'
+import { say } from '../say.ts'
 import { CommandError } from '../failure.ts'
 import { findMount } from '../find-mount.ts'
 
@@ -26,7 +27,7 @@ export function rescueCommand(): Command {
       const { pid, paths } = await daemonOf(what)
       const unstored = await storeAll(paths)
       const { database, logFiles } = await rescueDatabase(pid, resolve(target))
-      console.log(
+      say(
         `${database} is saved as ${target}, with ${logFiles} files of its log; check it with 'zblkfs fsck --data ${target}'`,
       )
       if (unstored !== undefined)

@@ -5,6 +5,7 @@ import { change } from '../history-changes.ts'
 import { UsageError } from '../failure.ts'
 import { assertPresent, assertSameDatabase, findSource, innerPath, storedName } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
+import { say } from '../say.ts'
 
 interface Options extends DatabaseOption {
   readonly at?: string
@@ -35,6 +36,6 @@ export function restoreCommand(): Command {
         force,
         ...(to !== undefined && { to: target.path }),
       })
-      console.log(`${to ?? path} is restored (transaction ${tid})`)
+      say(`${to ?? path} is restored (transaction ${tid})`)
     })
 }

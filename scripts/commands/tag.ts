@@ -9,6 +9,7 @@ import { change } from '../history-changes.ts'
 import { findSource, storedName, withStore, type HistorySource } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
+import { say } from '../say.ts'
 
 interface Options extends DatabaseOption {
   readonly list?: boolean
@@ -37,7 +38,7 @@ export function tagCommand(): Command {
       else {
         const moment = when === undefined || when === 'now' ? {} : { when: momentToSend(storedName(when)) }
         const { tid } = await change(source, 'tag', { name: storedName(name), force, ...moment })
-        console.log(`${name} is ${tid}`)
+        say(`${name} is ${tid}`)
       }
     })
 }

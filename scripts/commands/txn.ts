@@ -10,6 +10,7 @@ import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { RemoteTransaction } from '../../mount/daemon/transaction-client.ts'
 import { CommandError } from '../failure.ts'
 import { ALIVE_TIMEOUT_MS, callMount, findMount } from '../find-mount.ts'
+import { warn } from '../say.ts'
 
 const EXIT_NOT_FOUND = 127
 const EXIT_SIGNAL = 128
@@ -55,7 +56,7 @@ function run([program, ...parameters]: readonly string[]): Promise<number> {
       resolve(exitCode)
     }
     child.once('error', error => {
-      console.error(`zblkfs: ${program} cannot be run: ${error.message}`)
+      warn(`${program} cannot be run: ${error.message}`)
       end(EXIT_NOT_FOUND)
     })
     child.once('exit', (code, signal) =>

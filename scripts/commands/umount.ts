@@ -14,6 +14,7 @@ import { formatTime } from '../../store/moments.ts'
 import { CommandError } from '../failure.ts'
 import { formatBytes } from '../units.ts'
 import { findMount } from '../find-mount.ts'
+import { say } from '../say.ts'
 
 const UNMOUNT_TIMEOUT_MS = 600_000
 /** With -l or -f a daemon that is stopped is not waited for. */
@@ -42,14 +43,14 @@ export function umountCommand(): Command {
       const other = bindSource(mount)
       if (other !== undefined) {
         await unmount(mount, howTo(options))
-        console.log(`${mount.mountPoint} is unmounted; ${other} stays mounted`)
+        say(`${mount.mountPoint} is unmounted; ${other} stays mounted`)
         return
       }
       try {
-        console.log(await askDaemon(mount, options))
+        say(await askDaemon(mount, options))
       } catch (error) {
         if (!(error instanceof NoAnswerError)) throw error
-        console.log(await unmountWithoutDaemon(mount, options, error))
+        say(await unmountWithoutDaemon(mount, options, error))
       }
     })
 }

@@ -1,5 +1,5 @@
 /** Names and messages on a terminal: no control character of a file's name or a message gets through. */
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { printable, printableLines, printablePath } from '../../core/printable.ts'
@@ -35,12 +35,30 @@ test('no command prints a control character that a name or message has', async (
       ['tag', '-l', '--db', dir],
       ['df', '--files', dir],
       ['cat', dir, `${name}-missing`],
+      ['clone', join(dir, name), join(dir, `${name}-copy`)],
+      ['restore', join(dir, name), '--at', 'now', '--to', join(dir, `${name}-restored`)],
     ]) {
       const { stdout, stderr } = await runZblkfs(...parameters)
       const shown = `${stdout}${stderr}`
       expect(shown).toContain('\\x1b')
       expect(shown).not.toContain('\x1b')
       expect(shown).not.toMatch(/^forged/m)
+    }
+  })
+})
+
+test('mount and umount print no control character of a path', async () => {
+  await withMount({}, async ({ scratch }) => {
+    const directory = join(scratch, 'evil\x1b[2J\nforged')
+    await mkdir(directory)
+    for (const parameters of [
+      ['mount', join(scratch, 'other.zblk'), directory],
+      ['umount', directory],
+    ]) {
+      const { exitCode, stdout, stderr } = await runZblkfs(...parameters)
+      expect(stderr).toBe('')
+      expect(exitCode).toBe(0)
+      expect(stdout).toContain('evil\\x1b[2J\\nforged')
     }
   })
 })

@@ -1,9 +1,10 @@
 /** Mounting by mount(2), for root. */
 import { processOwner } from '../../../core/process-owner.ts'
 import { systemCode } from '../../../store/errors.ts'
-import { closeSync, constants as fsConstants, openSync } from 'node:fs'
+import { closeSync, constants as fsConstants, openSync, readlinkSync } from 'node:fs'
 import { getSystemErrorMessage } from 'node:util'
 import { MountError, type MountOptions } from '../driver.ts'
+import { O_PATH } from '../../mount-points/held-mount.ts'
 import { FILE_SYSTEM_TYPE } from './mount-point.ts'
 import { errno, mount } from './system-calls.ts'
 
@@ -14,11 +15,36 @@ const MountFlag = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOATIME: 1024 } a
 const ROOT_MODE = '40000'
 
 /**
- * Mounts at `mountPoint`, a real path.
+ * Mounts at `mountPoint`, a real path. It is opened first, and the mount is made where the descriptor is: another user who owns
+ * a directory on the way could replace it by a link meanwhile, and would choose what root mounts over.
  * @returns the descriptor of /dev/fuse on which the mount is served, non-blocking.
  * @throws MountError.
  */
 export function mountAsRoot(mountPoint: string, options: MountOptions): number {
+  const place = openPlace(mountPoint)
+  try {
+    return mountAt(place, mountPoint, options)
+  } finally {
+    closeSync(place)
+  }
+}
+
+/** @throws MountError if the path leads elsewhere by now. */
+function openPlace(mountPoint: string): number {
+  const { O_DIRECTORY, O_NOFOLLOW } = fsConstants
+  try {
+    const place = openSync(mountPoint, O_PATH | O_DIRECTORY | O_NOFOLLOW)
+    if (readlinkSync(`/proc/self/fd/${place}`) === mountPoint) return place
+    closeSync(place)
+  } catch (error) {
+    throw new MountError(`${mountPoint} cannot be opened (${systemCode(error) ?? 'unknown'})`, {
+      cause: error,
+    })
+  }
+  throw new MountError(`${mountPoint} leads elsewhere by now: nothing was mounted`)
+}
+
+function mountAt(place: number, mountPoint: string, options: MountOptions): number {
   const fd = openDevice()
   const flags =
     (options.readOnly ? MountFlag.RDONLY : 0) |
@@ -34,7 +60,8 @@ export function mountAsRoot(mountPoint: string, options: MountOptions): number {
     'default_permissions',
     ...(options.allowOther ? ['allow_other'] : []),
   ]
-  if (mount(options.source, mountPoint, FILE_SYSTEM_TYPE, flags, data.join(',')) === 0) return fd
+  if (mount(options.source, `/proc/self/fd/${place}`, FILE_SYSTEM_TYPE, flags, data.join(',')) === 0)
+    return fd
   const code = errno()
   closeSync(fd)
   const reason = getSystemErrorMessage(-code)

@@ -1,13 +1,15 @@
-/** Unmounting takes the mount that was looked up, whatever the path leads to by the time of the system call. */
+/** Mounting and unmounting take the place and the mount that were looked up, whatever the path leads to by the time of the system call. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { mountedAt, type MountedDirectory, mountTable } from '../../../mount/mount-points/mount-table.ts'
 import { unmount } from '../../../mount/mount-points/unmount.ts'
 import { MountError } from '../../../mount/drivers/driver.ts'
+import { mountAsRoot } from '../../../mount/drivers/kernel/mount-as-root.ts'
 
 const ROUNDS = 100
 const HOW = ['whole', 'lazy', 'force'] as const
@@ -107,6 +109,14 @@ describe.runIf(process.getuid?.() === 0)('as root', () => {
     } finally {
       swapping.kill('SIGKILL')
     }
+  })
+
+  test.each(['m', '.'])('nothing is mounted at a path that leads elsewhere by now (%s)', name => {
+    const path = join(directory, 'attacker', name)
+    swap()
+    const options = { mountPoint: path, source: 'test', log: pino({ level: 'silent' }) }
+    expect(() => mountAsRoot(path, options)).toThrow(MountError)
+    expect(mountTable().some(({ mountPoint }) => mountPoint.startsWith(directory))).toBe(false)
   })
 
   test('a busy mount names the process that uses it', async () => {
