@@ -21,6 +21,11 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs diff yesterday now --db ~/files', 'what changed since yesterday'],
     ['zblkfs diff v1 v2 ~/files/disk.img', 'one file, between two tags'],
   ],
+  watch: [
+    ['zblkfs watch ~/files', 'each transaction as it is made'],
+    ['zblkfs watch ~/files/inbox --json --since 040d304dce31a4c2', 'continue after this one'],
+    ["zblkfs watch ~/files --exec 'jq -r .path | xargs -n1 ./thumbnail'", 'run a command for each'],
+  ],
   ls: [['zblkfs ls ~/files.zblk photos --at yesterday', 'a directory as it was, without a mount']],
   cat: [['zblkfs cat ~/files.zblk notes --at v1', 'a file as it was, without a mount']],
   tag: [

@@ -24,18 +24,13 @@ type Transaction = FeedTransaction<Difference>
 type Write = (line: string) => Promise<boolean>
 
 const EXAMPLES = `
-Without --since it begins with the next transaction. To go on after an interruption, pass the last tid that was handled; to begin
-with all that is kept, 0000000000000000. With --json a transaction's own line follows those of its changes, so a tid that was read
-there is complete. A command that fails ends the watch, and its message names the tid to go on from.
-
-Examples:
-  zblkfs watch photos.zblk
-  zblkfs watch mnt/inbox --json --since 040d45b75a8c154c
-  zblkfs watch photos.zblk --exec 'jq -r .path | xargs -n1 ./thumbnail'`
+Without --since it begins with the next transaction. To resume after an interruption, pass the last tid that was handled;
+0000000000000000 begins with everything that is kept. With --json a transaction's own line follows those of its changes, so once its
+tid has been read the transaction is complete. If the command of --exec fails, the watch ends and names the tid to resume from.`
 
 export function watchCommand(): Command {
   return new Command('watch')
-    .description('Print each transaction as it is made, with the files and bytes that it changed.')
+    .description('Print each new transaction, with the files and byte ranges that it changed.')
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
     .argument('[path]', 'only changes of this file, or of what is in this directory')
     .option('--since <when>', 'first those after this moment: a tid, a time, an age, or a tag')
