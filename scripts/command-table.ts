@@ -20,6 +20,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   pack: async () => (await import('./commands/pack.ts')).packCommand(),
   history: async () => (await import('./commands/history.ts')).historyCommand(),
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),
+  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
   rescue: async () => (await import('./commands/rescue.ts')).rescueCommand(),
   import: async () => (await import('./commands/import.ts')).importCommand(),
   export: async () => (await import('./commands/export.ts')).exportCommand(),

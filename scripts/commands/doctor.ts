@@ -1,0 +1,184 @@
+/** `zblkfs doctor`: checks what a mount needs of this machine, and says what to do where something is missing. */
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, openSync, readFileSync, statfsSync } from 'node:fs'
+import { release } from 'node:os'
+import { Command } from 'commander'
+import { isRoot } from '../../core/process-owner.ts'
+import { printable } from '../../core/printable.ts'
+import packageJson from '../../package.json' with { type: 'json' }
+import { controlPaths } from '../../mount/daemon/control-path.ts'
+import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
+import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
+import { systemCode } from '../../store/errors.ts'
+import { EXIT_FAILURE } from '../failure.ts'
+import { formatBytes } from '../units.ts'
+
+/** Linux 5.4: the first with every feature of FUSE that is required (mount/drivers/kernel/abi/init.ts). */
+const LINUX_MIN: readonly [number, number] = [5, 4]
+/** A daemon has its database, log files and sockets open; /etc/security/limits.conf gives at least this by default. */
+const NOFILE_MIN = 256
+const ROOM_MIN_BYTES = 64 << 20
+const STATUS_TIMEOUT_MS = 1000
+
+/** What was looked at. */
+interface Finding {
+  readonly what: string
+  readonly isGood: boolean
+  /** What is there. */
+  readonly found: string
+  /** What to do; empty if nothing. */
+  readonly next: string
+}
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('Check what a mount needs of this machine, and say what to do where something is missing.')
+    .argument('[directory]', 'where databases are to be kept', '.')
+    .option('--json', 'as JSON')
+    .addHelpText(
+      'after',
+      '\nExit code: 0 everything is there, 1 something is missing.\n\nExample:\n  zblkfs doctor /srv',
+    )
+    .action(async (directory: string, { json = false }: { readonly json?: boolean }) => {
+      const findings = [
+        kernel(),
+        device(),
+        ...(isRoot() ? [] : [fusermount()]),
+        node(),
+        descriptors(),
+        room(directory),
+        ...(await Promise.all(listMounts().map(mount))).filter(finding => finding !== undefined),
+      ]
+      console.log(json ? JSON.stringify(findings, undefined, 2) : findings.map(describe).join('\n'))
+      if (findings.some(({ isGood }) => !isGood)) process.exitCode = EXIT_FAILURE
+    })
+}
+
+const describe = ({ what, isGood, found, next }: Finding): string =>
+  printable(`${isGood ? 'ok  ' : 'FAIL'}  ${what}: ${found}${isGood ? '' : `; ${next}`}`)
+
+const finding = (what: string, isGood: boolean, found: string, next: string): Finding => ({
+  what,
+  isGood,
+  found,
+  next: isGood ? '' : next,
+})
+
+/** Whether a version `MAJOR.MINOR...` is at least another. */
+function isAtLeast(version: string, [major, minor]: readonly [number, number]): boolean {
+  const [ours = 0, oursMinor = 0] = version.split('.').map(part => Number.parseInt(part, 10))
+  return ours > major || (ours === major && oursMinor >= minor)
+}
+
+const kernel = (): Finding =>
+  finding(
+    'kernel',
+    isAtLeast(release(), LINUX_MIN),
+    `Linux ${release()}`,
+    `Linux ${LINUX_MIN.join('.')} or later is needed`,
+  )
+
+/** Opened, not only looked for: in a container the device may be there and forbidden. */
+function device(): Finding {
+  try {
+    closeSync(openSync('/dev/fuse', constants.O_RDWR))
+    return finding('/dev/fuse', true, 'readable and writable', '')
+  } catch (error) {
+    const code = systemCode(error)
+    return code === 'EACCES' || code === 'EPERM'
+      ? finding(
+          '/dev/fuse',
+          false,
+          'may not be opened by this user',
+          "run 'sudo chmod 666 /dev/fuse'; start a container with --device /dev/fuse --cap-add SYS_ADMIN",
+        )
+      : finding(
+          '/dev/fuse',
+          false,
+          code === 'ENOENT' ? 'missing' : `cannot be opened (${String(code)})`,
+          "load its module with 'sudo modprobe fuse'; start a container with --device /dev/fuse --cap-add SYS_ADMIN",
+        )
+  }
+}
+
+/** Mounts for ordinary users. */
+function fusermount(): Finding {
+  for (const program of ['fusermount3', 'fusermount'])
+    try {
+      const version = execFileSync(program, ['--version'], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      })
+      return finding('fusermount', true, version.trim(), '')
+    } catch {
+      continue
+    }
+  return finding('fusermount', false, 'missing', "install it with 'sudo apt-get install fuse3'")
+}
+
+function node(): Finding {
+  const wanted = /(\d+)(?:\.(\d+))?/.exec(packageJson.engines.node)
+  const needed: readonly [number, number] = [Number(wanted?.[1] ?? 0), Number(wanted?.[2] ?? 0)]
+  return finding(
+    'Node.js',
+    isAtLeast(process.versions.node, needed),
+    process.versions.node,
+    `Node.js ${packageJson.engines.node} is needed`,
+  )
+}
+
+function descriptors(): Finding {
+  const limits = readFileSync('/proc/self/limits', 'latin1')
+  const text = /^Max open files\s+(\S+)/m.exec(limits)?.[1] ?? 'unknown'
+  const limit = text === 'unlimited' ? Infinity : Number(text)
+  return finding(
+    'open files',
+    !(limit < NOFILE_MIN),
+    `at most ${text}`,
+    `raise the limit with 'ulimit -n 1024', or in /etc/security/limits.conf`,
+  )
+}
+
+function room(directory: string): Finding {
+  const what = `disk of ${directory}`
+  try {
+    const { bavail, bsize } = statfsSync(directory)
+    const free = bavail * bsize
+    return finding(
+      what,
+      free >= ROOM_MIN_BYTES,
+      `${formatBytes(free)} free`,
+      'make room, or keep databases elsewhere',
+    )
+  } catch (error) {
+    return finding(what, false, `cannot be read (${String(systemCode(error))})`, 'check the name')
+  }
+}
+
+/** A mount that does not answer, or cannot store; undefined if there is nothing to do about it. */
+async function mount(place: MountedDirectory): Promise<Finding | undefined> {
+  const { mountPoint, device, source } = place
+  const what = `mount ${mountPoint} of ${source}`
+  try {
+    const status = await callDaemon(
+      await controlPaths(device, ownerOf(place)),
+      'status',
+      {},
+      STATUS_TIMEOUT_MS,
+    )
+    if (status.failure !== undefined)
+      return finding(what, false, `changes are not stored: ${status.failure}`, "see 'zblkfs status'")
+    return status.isFull
+      ? finding(
+          what,
+          false,
+          'its disk is full',
+          `remove files, then run 'zblkfs pack --keep 0 ${mountPoint}'`,
+        )
+      : finding(what, true, 'serving', '')
+  } catch (error) {
+    if (!(error instanceof NoAnswerError) || error.reason === 'forbidden') return undefined
+    return finding(what, false, error.message, `take it away with 'zblkfs umount -l ${mountPoint}'`)
+  }
+}
