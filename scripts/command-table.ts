@@ -22,6 +22,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),
   doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
   rescue: async () => (await import('./commands/rescue.ts')).rescueCommand(),
+  copy: async () => (await import('./commands/copy.ts')).copyCommand(),
   import: async () => (await import('./commands/import.ts')).importCommand(),
   export: async () => (await import('./commands/export.ts')).exportCommand(),
   df: async () => (await import('./commands/df.ts')).dfCommand(),

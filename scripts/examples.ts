@@ -53,6 +53,10 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs fsck ~/files.zblk --repair', 'repair it; copy it first'],
   ],
   rescue: [['zblkfs rescue ~/files ~/saved.zblk', 'before the mount is ended']],
+  copy: [
+    ['zblkfs copy ~/files.zblk postgres://me@server/files', 'from a file to a server'],
+    ['zblkfs copy postgres://me@server/files ~/files.zblk', 'and back'],
+  ],
   import: [['zblkfs import Data.fs ~/files.zblk --history', 'with every transaction']],
   export: [
     ['zblkfs export ~/files.zblk files.fs', 'a new FileStorage'],

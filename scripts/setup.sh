@@ -86,7 +86,7 @@ else
       esac
       say "installing$available (apt-get install)"
       # shellcheck disable=SC2086 # a list of packages
-      $apt install -y --no-install-recommends $available >/dev/null || fail "apt-get could not install$available"
+      $apt install -y -o Dpkg::Options::=--force-confold --no-install-recommends $available >/dev/null || fail "apt-get could not install$available"
     fi
   fi
 fi

@@ -16,6 +16,7 @@
  * | `checking` | finding and repairing damage below the level of records        |
  * | `presence` | whether its files still have their names                  |
  * | `foreignHistory` | how much history an external database has kept            |
+ * | `copying`  | records as they are stored, with the bytes that they share     |
  * | `connection` | whether the database's server answers                       |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
@@ -39,7 +40,29 @@ export interface Capabilities {
   readonly checking?: Checking | undefined
   readonly presence?: Presence | undefined
   readonly foreignHistory?: ForeignHistory | undefined
+  readonly copying?: Copying | undefined
   readonly connection?: Connection | undefined
+}
+
+/** Reads records as they are stored, to copy a database with what its records share. */
+export interface Copying {
+  /** At most `limit` revisions behind `after` up to transaction `upTo`, ordered by tid, then by oid; empty at the end. */
+  revisions(after: RevisionPlace, upTo: Tid, limit: number): Promise<readonly StoredRecord[]>
+}
+
+export interface RevisionPlace {
+  readonly oid: Oid
+  readonly tid: Tid
+}
+
+/** A record: `head`, then the bytes of a place, then `tail`. Records that share bytes have places in common. */
+export interface StoredRecord extends RevisionPlace {
+  /** Null: from here on the object does not exist. */
+  readonly head: Uint8Array | null
+  /** Null if there are no bytes in a place. */
+  readonly pos: number | null
+  readonly len: number
+  readonly tail: Uint8Array | null
 }
 
 /** Tells whether the server that has the database answers. */
@@ -201,10 +224,11 @@ export interface Dating {
 export interface Spilling {
   /**
    * Stores a part; the changes of one may replace those of an earlier one, with its tid as their base.
+   * @param tid as NewTransaction.tid; counts with the first part.
    * @returns the tid of the transaction.
    * @throws as `commit`; then earlier parts stay.
    */
-  spill(changes: readonly ObjectChange[]): Promise<Tid>
+  spill(changes: readonly ObjectChange[], tid?: Tid): Promise<Tid>
 
   /** Removes the parts, and gives their room back. */
   drop(): Promise<void>

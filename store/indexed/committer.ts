@@ -143,6 +143,7 @@ export class Committer {
   /**
    * Writes a part of the transaction that the next commit completes; resolves to its tid, at which the part can be read. When it
    * rejects, earlier parts stay. @throws as {@link Committer.commit}
+   * @param newTid the tid of the transaction; counts with the first part.
    */
   async spill(changes: readonly ObjectChange[], allocated: number, newTid?: Tid): Promise<Tid> {
     const parts = this.#parts ?? this.#noParts(newTid)

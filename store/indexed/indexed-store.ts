@@ -1,5 +1,5 @@
 /** The read half of a store over an index and a Bulk. Subclasses open, close and write these. */
-import type { Capabilities } from '../capabilities.ts'
+import type { Capabilities, Copying } from '../capabilities.ts'
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type {
   ChangeSet,
@@ -15,6 +15,10 @@ import { Reader, type ReaderParts } from './reader.ts'
 export abstract class IndexedStore implements ReadableStore {
   readonly isForeign = false
   abstract readonly capabilities: Capabilities
+  /** Offered by the stores that are opened to be read. */
+  protected readonly copying: Copying = {
+    revisions: (after, upTo, limit) => this.#reader.rows(after, upTo, limit),
+  }
   readonly #parts: ReaderParts
   readonly #reader: Reader
 

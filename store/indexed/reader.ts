@@ -145,6 +145,13 @@ export class Reader {
     )
   }
 
+  /** The rows of revisions, as {@link Index.changes} lists them. A pack may have dropped some meanwhile. */
+  async rows(after: RevisionKey, upTo: Tid, limit: number): Promise<readonly RevisionRow[]> {
+    const keys = await this.#ask(index => index.changes(after, upTo, limit))
+    const rows = keys.length === 0 ? [] : await this.#ask(index => index.find(keys))
+    return rows.filter(row => row !== undefined)
+  }
+
   async *changes(after: Tid = TID_NONE, upTo: Tid = TID_MAX): AsyncGenerator<ChangeSet, void, undefined> {
     for (let from = { tid: after, oid: LAST_OID }; ;) {
       const start = from

@@ -30,8 +30,11 @@ export class WriteHalf {
   readonly intents: Intents | undefined
   /** Transactions in parts, as the capability offers them. */
   readonly spilling: Spilling = {
-    spill: async changes => {
-      const { tid = TID_NONE } = await this.#prepared({ changes })
+    spill: async (changes, wanted) => {
+      const { tid = TID_NONE } = await this.#prepared({
+        changes,
+        ...(wanted !== undefined && { tid: wanted }),
+      })
       return await this.#parts.spill(changes, this.#nextOid, tid)
     },
     drop: async () => {

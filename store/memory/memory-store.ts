@@ -202,6 +202,7 @@ export class MemoryReader extends MemoryReads implements ReadOnlyStore {
       dating: this.dating,
       measuring: this.measuring,
       checking: new IndexedChecking(new MemoryChecked(database, () => this.openSource())),
+      copying: this.copying,
     }
   }
 

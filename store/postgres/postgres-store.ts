@@ -170,6 +170,7 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
     dating: this.dating,
     measuring: this.measuring,
     checking: this.checking,
+    copying: this.copying,
   }
 
   setNote(): Promise<void> {

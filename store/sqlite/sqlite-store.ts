@@ -193,6 +193,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
     dating: this.dating,
     measuring: new IndexedMeasuring(this),
     checking: new SqliteChecking(this.name),
+    copying: this.copying,
   }
 
   constructor(place: DatabasePlace, db: Database) {

@@ -6,6 +6,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { checkingContract } from './checking.ts'
 import { commitContract } from './committing.ts'
 import { conflictContract } from './conflicts.ts'
+import { copyingContract } from './copying.ts'
 import { intentsContract } from './intents.ts'
 import { measuringContract } from './measuring.ts'
 import type { MakeDatabase } from './opened-database.ts'
@@ -48,6 +49,7 @@ export function storeContract(name: string, make: MakeDatabase, offers: Offers):
   if (offers.writer.includes('pinning')) pinningContract(name, make)
   if (offers.writer.includes('retaining')) retainingContract(name, make)
   if (offers.reader.includes('checking')) checkingContract(name, make)
+  if (offers.reader.includes('copying')) copyingContract(name, make)
   if (offers.reader.includes('watching')) watchingContract(name, make)
 
   test(`${name} offers the capabilities that are tested, and no others`, async () => {

@@ -12,7 +12,7 @@ storeContract(
     })
   },
   {
-    reader: ['checking', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
+    reader: ['checking', 'copying', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
     writer: ['dating', 'intents', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
   },
 )

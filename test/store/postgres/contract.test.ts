@@ -17,7 +17,16 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
       }
     },
     {
-      reader: ['checking', 'connection', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
+      reader: [
+        'checking',
+        'connection',
+        'copying',
+        'dating',
+        'measuring',
+        'pinning',
+        'retaining',
+        'watching',
+      ],
       writer: ['connection', 'dating', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
     },
   )

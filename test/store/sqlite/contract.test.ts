@@ -15,7 +15,7 @@ storeContract(
     }
   },
   {
-    reader: ['checking', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
-    writer: ['dating', 'intents', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
+    reader: ['checking', 'copying', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
+    writer: ['dating', 'intents', 'measuring', 'packing', 'pinning', 'presence', 'retaining', 'spilling'],
   },
 )

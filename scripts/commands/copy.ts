@@ -1,0 +1,72 @@
+/** `zblkfs copy SRC DST`: a database with its history, from a file to a server or back. */
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { Command } from 'commander'
+import { copyDatabase } from '../../core/copy/copy-database.ts'
+import { canonicalName, importMapPath, isDatabaseUrl } from '../../store/database-name.ts'
+import { formatTid } from '../../store/ids.ts'
+import { openDatabase } from '../../store/open-store.ts'
+import { isOwn, recognise } from '../../store/recognise.ts'
+import { CommandError } from '../failure.ts'
+import { count } from '../foreign/count.ts'
+import { ByteProgress } from '../foreign/progress.ts'
+import { findTarget } from '../serving-mount.ts'
+
+export function copyCommand(): Command {
+  return new Command('copy')
+    .description('Copy a database with its history, to another kind of place too, and compare the copy.')
+    .argument('<src>', 'the database, or a mount of it; it may be in use')
+    .argument('<dst>', 'a new database: a file, or postgres://USER@HOST/NAME')
+    .addHelpText(
+      'after',
+      '\nRepeat a copy that was interrupted: it goes on where it was. Until it is complete the copy cannot be mounted.',
+    )
+    .action(copy)
+}
+
+async function copy(src: string, dst: string): Promise<void> {
+  const { database } = await findTarget(src)
+  const target = canonicalName(dst)
+  const mark = await markFor(database, target)
+  const warn = (message: string): void => console.error(`zblkfs: ${message}`)
+  const source = await openDatabase(database, { readOnly: true, warn })
+  const progress = new ByteProgress()
+  try {
+    const bytes = (await source.capabilities.measuring?.space())?.totalBytes ?? 0
+    const purpose = `a copy of ${source.name}`
+    const copied = await openDatabase(target, { create: true, resumeImport: true, purpose, warn })
+    try {
+      const { transactions, records, upTo } = await copyDatabase({
+        source,
+        target: copied,
+        onProgress: (phase, done) => progress.add(phase === 'copy' ? 'copying' : 'comparing', done, bytes),
+      })
+      await rm(mark, { force: true })
+      progress.stop()
+      console.log(
+        `copied ${count(transactions, 'transaction')}, up to ${formatTid(upTo)}; compared ${count(records, 'record')}: all are the same`,
+      )
+    } finally {
+      await copied.close()
+    }
+  } finally {
+    progress.stop()
+    await source.close()
+  }
+}
+
+/** The file that says that `target` is an unfinished copy of `source`. @throws CommandError if it is something else. */
+async function markFor(source: string, target: string): Promise<string> {
+  const mark = importMapPath(target)
+  const text = `a copy of ${source}\n`
+  if (existsSync(mark) && readFileSync(mark, 'utf8') === text) return mark
+  const kind = await recognise(target)
+  if (kind !== 'none' || existsSync(mark))
+    throw new CommandError(
+      `${target} exists already${isOwn(kind) ? '' : ', and is a database of another program'}: name a new database`,
+    )
+  if (isDatabaseUrl(target)) await mkdir(dirname(mark), { recursive: true, mode: 0o700 })
+  await writeFile(mark, text, { mode: 0o600 })
+  return mark
+}
