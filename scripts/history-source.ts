@@ -3,6 +3,7 @@
  * opens it directly, without the daemon.
  */
 import { stat } from 'node:fs/promises'
+import { bytesOf, isOdd, textOf } from '../core/os-text.ts'
 import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
 import { followInside, locate } from '../mount/mount-points/locate.ts'
 import { parseMoment, resolveMoment } from '../store/moments.ts'
@@ -27,7 +28,7 @@ export interface HistorySource {
   readonly mount: MountedDirectory | undefined
   /** Relative to the root, one character per byte. */
   readonly path: string
-  /** The moment of a path in `/@WHEN/`, one character per byte. */
+  /** The moment that the path leads into (`/@WHEN/`), as typed. */
   readonly moment?: string
 }
 
@@ -40,7 +41,7 @@ export interface HistorySource {
 export async function findSource(place: string, path = ''): Promise<HistorySource> {
   const found = await findPlace(place)
   const { database, mount, inner } = found
-  return { database, mount, ...inMoment(innerPath(`${inner}/${path}`)) }
+  return { database, mount, ...(await inMoment(database, innerPath(`${inner}/${path}`))) }
 }
 
 interface Place {
@@ -65,12 +66,21 @@ export async function findPlace(place: string): Promise<Place> {
   return { database: status.database, mount, inner }
 }
 
-/** A path whose first part is a moment, apart from that. Tags are no reserved names: such a path may be a file's. */
-function inMoment(path: string): Pick<HistorySource, 'path' | 'moment'> {
+/** A path whose first part is a moment, apart from that. Tags are no reserved names: a file of that name comes first. */
+async function inMoment(database: string, path: string): Promise<Pick<HistorySource, 'path' | 'moment'>> {
   const [first = '', ...rest] = path.split('/')
   const when = first.startsWith(MOMENT_PREFIX) ? first.slice(MOMENT_PREFIX.length) : undefined
-  if (when === undefined || 'tag' in parseMoment(when, Date.now())) return { path }
-  return { path: rest.join('/'), moment: when }
+  if (when === undefined) return { path }
+  if ('tag' in parseMoment(when, Date.now()) && !(await isTag(database, when, first))) return { path }
+  return { path: rest.join('/'), moment: textOf(Buffer.from(when, 'latin1')) }
+}
+
+async function isTag(database: string, tag: string, name: string): Promise<boolean> {
+  return await withAnyStore(database, async store => {
+    if (store.isForeign) return false
+    const view = await MomentView.open(store, await store.lastTid())
+    return (await view.find(name)) === undefined && (await view.superblock.tag(tag)) !== undefined
+  })
 }
 
 /** @throws CommandError if two places of one command are in different databases. */
@@ -126,11 +136,13 @@ export function innerPath(path: string): string {
 }
 
 /** A name in its stored form: one character per byte. */
-export const storedName = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
+export const storedName = (name: string): string => bytesOf(name).toString('latin1')
 
 /** Whether a file is a database of any kind; false if it cannot be read. */
 export async function isDatabase(path: string): Promise<boolean> {
   try {
+    // A database is opened by a name in UTF-8.
+    if (isOdd(path)) return false
     const found = await stat(path).catch(() => undefined)
     return found?.isFile() === true && (await recognise(path)) !== 'none'
   } catch (error) {

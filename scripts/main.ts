@@ -1,5 +1,6 @@
 /** The `zblkfs` command. */
 import { paceCollections } from '../store/gc-pacing.ts'
+import { commandLine } from './arguments.ts'
 import { run } from './run.ts'
 
 paceCollections()
@@ -9,4 +10,4 @@ if (process.argv[2] !== 'mount')
     if (error.code !== 'EPIPE') throw error
     process.exit()
   })
-process.exitCode = await run(process.argv)
+process.exitCode = await run(commandLine(process.argv))

@@ -7,6 +7,7 @@ import { lstatSync, readlinkSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { pathOf, textOf } from '../../core/os-text.ts'
 import { FILE_SYSTEM_TYPE } from '../drivers/kernel/mount-point.ts'
 import { MountError } from '../drivers/driver.ts'
 import { type MountedDirectory, mountTable } from './mount-table.ts'
@@ -60,14 +61,16 @@ export async function followInside(location: Location): Promise<Location> {
   const parent = dirname(location.path)
   const late = sleep(FOLLOW_TIMEOUT_MS, undefined, { ref: false })
   // A missing path has no links to follow.
-  const real = await Promise.race([realpath(parent).catch(() => undefined), late])
+  const real = await Promise.race([realpath(pathOf(parent), 'buffer').then(textOf, () => undefined), late])
   return real === undefined || real === parent ? location : locate(join(real, basename(location.path)))
 }
 
 /** @throws MountError if it was removed, or its path is too long for the kernel. */
 function workingDirectory(): string {
   try {
-    return process.cwd()
+    // A name that is not UTF-8 is not decoded by Node.
+    const path = process.cwd()
+    return path.includes('\ufffd') ? textOf(readlinkSync('/proc/self/cwd', 'buffer')) : path
   } catch (error) {
     throw new MountError(
       'the working directory has no path (it was removed, or is too deep): change to another',
@@ -82,8 +85,9 @@ const isOurs = (mount: MountedDirectory | undefined): boolean => mount?.type ===
 
 function linkTarget(path: string): string | undefined {
   try {
-    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
-      ? readlinkSync(path)
+    const name = pathOf(path)
+    return lstatSync(name, { throwIfNoEntry: false })?.isSymbolicLink() === true
+      ? textOf(readlinkSync(name, 'buffer'))
       : undefined
   } catch {
     return undefined

@@ -1,5 +1,6 @@
 /** The kernel's list of mounts. Reading it does not access any mount, so a dead one cannot block it. */
 import { readFileSync } from 'node:fs'
+import { textOf } from '../../core/os-text.ts'
 
 /** A line of /proc/self/mountinfo. Source: proc_pid_mountinfo(5). */
 export interface MountedDirectory {
@@ -18,7 +19,7 @@ export interface MountedDirectory {
 
 /** Every mount of this process's namespace, in the order of mounting. */
 export function mountTable(): readonly MountedDirectory[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
+  return readFileSync('/proc/self/mountinfo', 'latin1')
     .split('\n')
     .flatMap(line => {
       const [left, right] = line.split(' - ')
@@ -44,5 +45,10 @@ export function mountTable(): readonly MountedDirectory[] {
 export const mountedAt = (mountPoint: string): MountedDirectory | undefined =>
   mountTable().findLast(entry => entry.mountPoint === mountPoint)
 
-const unescape = (text: string): string =>
-  text.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))
+/** A field, one character per byte, in which the kernel has written some bytes in octal. */
+function unescape(field: string): string {
+  const bytes = field.replaceAll(/\\([0-7]{3})/g, (_, octal: string) =>
+    String.fromCharCode(parseInt(octal, 8)),
+  )
+  return textOf(Buffer.from(bytes, 'latin1'))
+}

@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { momentToSend } from '../../store/moments.ts'
 import { change } from '../history-changes.ts'
-import { assertPresent, assertSameDatabase, findSource, innerPath } from '../history-source.ts'
+import { assertPresent, assertSameDatabase, findSource, innerPath, storedName } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
 
@@ -23,7 +23,7 @@ export function cloneCommand(): Command {
       const { tid } = await change(target, 'clone', {
         source: source.path,
         target: target.path,
-        ...(source.moment !== undefined && { at: momentToSend(source.moment) }),
+        ...(source.moment !== undefined && { at: momentToSend(storedName(source.moment)) }),
       })
       say(`${src} is cloned to ${dst} (transaction ${tid})`)
     })

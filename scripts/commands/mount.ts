@@ -14,6 +14,7 @@ import { returnFreedMemory } from '../../mount/daemon/allocator.ts'
 import type { MountSettings } from '../../mount/daemon/mount-settings.ts'
 import { MountServer } from '../../mount/daemon/mount-server.ts'
 import { openFileSystem } from '../../mount/daemon/open-file-system.ts'
+import { isOdd } from '../../core/os-text.ts'
 import { formatTid } from '../../store/ids.ts'
 import { reportStart, startDaemon } from '../daemon-process.ts'
 import { EXIT_FAILURE, UsageError, CommandError } from '../failure.ts'
@@ -62,6 +63,8 @@ export function mountCommand(): Command {
 }
 
 async function mount(database: string, path: string, options: Options): Promise<void> {
+  if (isOdd(database) || isOdd(path))
+    throw new UsageError('the names of a database and of a mount point have to be UTF-8: rename what is not')
   const lists = [...options.option, ...(options.zblkFormat ? [`zblk_format=${options.zblkFormat}`] : [])]
   const parsed = parseMountOptions(lists)
   const directory = await freeMountPoint(path, parsed.nonEmpty)

@@ -23,7 +23,7 @@ export function restoreCommand(): Command {
     .addOption(databaseOption())
     .action(async (path: string, { at, to, db, force = false }: Options) => {
       const source = db === undefined ? await findSource(path) : await findSource(db, path)
-      const when = at === undefined ? source.moment : storedName(at)
+      const when = at ?? source.moment
       if (when === undefined) throw new UsageError(`name a moment with --at, or a path in one (/@WHEN/)`)
       let target = source
       if (to !== undefined)
@@ -32,7 +32,7 @@ export function restoreCommand(): Command {
       if (to !== undefined && db === undefined) assertPresent(to, target)
       const { tid } = await change(target, 'restore', {
         path: source.path,
-        at: momentToSend(when),
+        at: momentToSend(storedName(when)),
         force,
         ...(to !== undefined && { to: target.path }),
       })

@@ -8,6 +8,7 @@ import { Command } from 'commander'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { RemoteTransaction } from '../../mount/daemon/transaction-client.ts'
+import { startable } from '../arguments.ts'
 import { CommandError } from '../failure.ts'
 import { ALIVE_TIMEOUT_MS, callMount, findMount } from '../find-mount.ts'
 import { warn } from '../say.ts'
@@ -41,7 +42,8 @@ export function txnCommand(): Command {
 }
 
 /** Runs a command to its end; resolves to its exit code, as a shell reports it. */
-function run([program, ...parameters]: readonly string[]): Promise<number> {
+function run(command: readonly string[]): Promise<number> {
+  const [program, ...parameters] = startable(command)
   if (program === undefined) throw new CommandError('there is no command to run')
   return new Promise(resolve => {
     const child = spawn(program, parameters, { stdio: 'inherit' })
