@@ -102,7 +102,7 @@ export class Admission {
         const { conflict, failure } = committer
         if (conflict !== undefined) throw conflict
         if (failure !== undefined && failure.attempt > attemptsBefore) throw failure.error
-        const lacksDisk = !frees && !this.#hasDiskRoom(dataBytes)
+        const lacksDisk = !frees && !this.#hasDiskRoom(dataBytes + recordBytes)
         // Nothing in memory can become free room any more.
         if (lacksDisk && (committer.attempts > attemptsBefore || !committer.isDirty))
           throw new NoSpaceError('the disk of the database is full')

@@ -1,0 +1,67 @@
+/** Admission by the room of the disk: what does not fit is refused, what frees room is not. */
+import { expect, test } from 'vitest'
+import { Admission } from '../../../core/file-system/commit/admission.ts'
+import type { Committer } from '../../../core/file-system/commit/committer.ts'
+import { NoSpaceError } from '../../../store/errors.ts'
+import { codeOf } from '../../tools/paths.ts'
+
+const MIB = 1 << 20
+
+/** An admission over a disk with room for `availableBytes`, and a committer that stores what is dirty, or fails. */
+function admissionOver(disk: { availableBytes: number; fails?: boolean }): {
+  readonly admission: Admission
+  readonly committer: { dirtyBytes: number; attempts: number }
+} {
+  const committer = {
+    dirtyBytes: 0,
+    attempts: 0,
+    failure: undefined as { readonly error: unknown; readonly attempt: number } | undefined,
+    conflict: undefined,
+    isPaused: false,
+    onSettled: () => {},
+    get isDirty() {
+      return committer.dirtyBytes > 0
+    },
+    // oxlint-disable-next-line require-await -- as the real one, it rejects
+    async nextCommit(): Promise<void> {
+      const attempt = ++committer.attempts
+      const error = new NoSpaceError('the disk is full')
+      committer.failure = disk.fails === true ? { error, attempt } : undefined
+      if (disk.fails === true) throw error
+      disk.availableBytes -= committer.dirtyBytes
+      committer.dirtyBytes = 0
+    },
+  }
+  const admission = new Admission(committer as unknown as Committer, 32 * MIB, () =>
+    Promise.resolve(disk.availableBytes),
+  )
+  return { admission, committer }
+}
+
+test('a write that the disk has no room for is refused, also where only its records do not fit', async () => {
+  const { admission } = admissionOver({ availableBytes: MIB })
+  await admission.admit(MIB / 2)
+  admission.leave(MIB / 2)
+  expect(await codeOf(Promise.resolve(admission.admit(2 * MIB)))).toBe('NoSpaceError')
+  expect(await codeOf(Promise.resolve(admission.admit(0, false, 2 * MIB)))).toBe('NoSpaceError')
+})
+
+test('what is dirty is stored first, and counted as used', async () => {
+  const disk = { availableBytes: 4 * MIB }
+  const { admission, committer } = admissionOver(disk)
+  await admission.admit(3 * MIB)
+  committer.dirtyBytes = 3 * MIB
+  admission.leave(3 * MIB)
+  expect(await codeOf(Promise.resolve(admission.admit(2 * MIB)))).toBe('NoSpaceError')
+  expect(committer.attempts).toBe(1)
+  await admission.admit(MIB / 2)
+})
+
+test('a change that frees room is admitted on a full disk, and while commits fail', async () => {
+  const { admission, committer } = admissionOver({ availableBytes: 0, fails: true })
+  await admission.admit(0, true)
+  committer.dirtyBytes = 40 * MIB
+  expect(await codeOf(Promise.resolve(admission.admit(4096)))).toBe('NoSpaceError')
+  await admission.admit(0, true)
+  expect(await codeOf(Promise.resolve(admission.admit(0)))).toBe('NoSpaceError')
+})
