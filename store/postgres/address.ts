@@ -35,7 +35,7 @@ const FORMS = 'postgres://USER@HOST/NAME, or postgres:///NAME?host=/SOCKET/DIREC
 /** Whether a name of a database is such a URL. */
 export const isPostgresUrl = (name: string): boolean => /^postgres(?:ql)?:/i.test(name)
 
-/** @throws CannotOpenError where the URL has another form, or a password. */
+/** @throws CannotOpenError if the URL has another form, or a password. */
 export function parseAddress(url: string, env: NodeJS.ProcessEnv = process.env): PostgresAddress {
   const parts = FORM.exec(url)
   if (parts === null) throw new CannotOpenError(`${withoutPassword(url)} is not a URL of the form ${FORMS}`)

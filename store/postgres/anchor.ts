@@ -30,7 +30,7 @@ export class Anchor {
   }
 
   /**
-   * Replaces the moments that are locked. @returns false where other sessions of the primary cannot see it.
+   * Replaces the moments that are locked. @returns false if other sessions of the primary cannot see it.
    * @throws what the session reports.
    */
   async pin(moments: readonly Tid[]): Promise<boolean> {

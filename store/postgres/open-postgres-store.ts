@@ -1,4 +1,4 @@
-/** Opens a database on a PostgreSQL server, and makes one where there is none. */
+/** Opens a database on a PostgreSQL server, and creates one if there is none. */
 import { CannotOpenError, LockedError, StoreError } from '../errors.ts'
 import { newDatabaseId } from '../sqlite/open/database-id.ts'
 import type { Store } from '../store.ts'
@@ -13,7 +13,7 @@ import { WriterSession } from './writer-session.ts'
 
 export interface OpenPostgresOptions {
   readonly readOnly?: boolean
-  /** Makes a database where there is none. */
+  /** Creates a database if there is none. */
   readonly create?: boolean
   /** What it is opened for, for the message to another writer. */
   readonly purpose?: string
@@ -21,7 +21,7 @@ export interface OpenPostgresOptions {
   readonly warn?: (message: string) => void
 }
 
-/** @throws LockedError where another writer has it open; CannotOpenError, with cause and next step, for all else. */
+/** @throws LockedError if another writer has it open; CannotOpenError, with cause and next step, for all else. */
 export async function openPostgresStore(url: string, options: OpenPostgresOptions = {}): Promise<Store> {
   const address = parseAddress(url)
   const name = formatAddress(address)

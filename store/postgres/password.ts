@@ -4,7 +4,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { PostgresAddress } from './address.ts'
 
-/** Undefined where there is none. A password file that other users may read is not used, as libpq does. */
+/** Undefined if there is none. A password file that other users may read is not used, as libpq does. */
 export function passwordFor(
   address: PostgresAddress,
   env: NodeJS.ProcessEnv = process.env,

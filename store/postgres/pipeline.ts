@@ -63,7 +63,7 @@ export class Pipeline {
     return await answer
   }
 
-  /** Ends the transaction where {@link Pipeline.commit} was not called. Never throws. */
+  /** Ends the transaction if {@link Pipeline.commit} was not called. Never throws. */
   async rollback(): Promise<void> {
     if (this.#isBegun && !this.#session.isLost) this.#follow(this.#session.query('ROLLBACK'), 0)
     await this.#settle()

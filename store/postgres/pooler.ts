@@ -2,7 +2,7 @@
  * Finds a connection pooler that gives its clients another session of the server for each transaction (PgBouncer in transaction
  * mode): locks of a session, which decide who writes, would be lost in it.
  *
- * A pooler answers with a process id of its own. It is allowed where a session of its clients is a session of the server: with a
+ * A pooler answers with a process id of its own. It is allowed if a session of its clients is a session of the server: with a
  * transaction open in a second one, the first one still has the same backend.
  */
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -203,7 +203,7 @@ export class PostgresBulkWriter implements BulkWriter {
   #start = 0
   #fill = 0
 
-  /** @param pipeline returns the transaction under way. */
+  /** @param pipeline returns the transaction in progress. */
   constructor(pipeline: () => Pipeline, change: Release) {
     this.#pipeline = pipeline
     this.#change = change

@@ -56,7 +56,7 @@ const ADD_ALL = `
 
 export class PostgresIndexWriter implements IndexWriter {
   readonly #writer: WriterSession
-  /** Reads what the transaction under way may see: its session's. */
+  /** Reads what the transaction in progress may see: its session's. */
   readonly queries: Queries
   readonly #index: PostgresIndex
   #pipeline: Pipeline | undefined
@@ -71,9 +71,9 @@ export class PostgresIndexWriter implements IndexWriter {
     this.#index = new PostgresIndex(this.queries)
   }
 
-  /** The transaction under way. */
+  /** The transaction in progress. */
   get pipeline(): Pipeline {
-    if (this.#pipeline === undefined) throw new StoreError('no transaction is under way')
+    if (this.#pipeline === undefined) throw new StoreError('no transaction is in progress')
     return this.#pipeline
   }
 

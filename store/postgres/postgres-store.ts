@@ -156,7 +156,7 @@ abstract class PostgresReads extends IndexedStore {
   }
 }
 
-/** A database opened for reading, beside its writer where there is one. */
+/** A database opened for reading, beside its writer if there is one. */
 export class PostgresStore extends PostgresReads implements ReadOnlyStore {
   readonly readOnly = true
   readonly capabilities: Capabilities = {

@@ -10,7 +10,7 @@ import type { Queries } from './postgres-index.ts'
 import { Session, type Cells, type Value } from './session.ts'
 
 const SESSIONS = 2
-/** How long a statement is tried, where the server is not there. */
+/** How long a statement is retried while the server does not answer. */
 export const READ_RETRY_MS = 30_000
 const RETRY_FIRST_DELAY_MS = 50
 const RETRY_MAX_DELAY_MS = 2000

@@ -70,7 +70,7 @@ export function transactionRow(cells: Cells): FoundTransaction {
   return { row, isIntact: transactionSum(row) === sumOf(sum) }
 }
 
-/** @throws StoreError where the row is not what was written. */
+/** @throws StoreError if the row is not what was written. */
 export function transactionInfo({ row, isIntact }: FoundTransaction): TransactionInfo {
   const { tid, user, description, extension, objects, bytes } = row
   if (!isIntact) throw damagedTransaction(tid)

@@ -10,7 +10,7 @@
  * |            | transaction which it is writing in parts: no reader of another moment sees them                        |
  * | `txn`      | a transaction. `commit_id` is chosen by the client: a COMMIT whose answer was lost is looked up by it   |
  * | `revision` | what an object was from `tid` on: `head + bulk[pos, pos + len) + tail`; `head` is NULL from where the  |
- * |            | object no longer exists; `pos` is NULL where there are no bulk bytes                                   |
+ * |            | object no longer exists; `pos` is NULL if there are no bulk bytes                                      |
  * | `bulk`     | whole units of bulk bytes (frame.ts) from `pos` on, and the 8-byte checksum of each                    |
  *
  * A transaction of the server holds all that a transaction of ours adds. Before it is committed it takes the lock of the
@@ -94,7 +94,7 @@ const TABLES = `
 `
 
 const FUNCTIONS = `
-  -- Waits for other commits. Fails where the writer may store nothing any more.
+  -- Waits for other commits. Fails if the writer may store nothing any more.
   CREATE FUNCTION zblkfs.begin_change(p_epoch bigint) RETURNS void LANGUAGE plpgsql AS $$
   BEGIN
     PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK});

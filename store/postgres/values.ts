@@ -5,7 +5,7 @@
  * | in an array  | length | is                                          |
  * |--------------|--------|---------------------------------------------|
  * | 0            | 4      | the number of dimensions: 1; big-endian, as all numbers |
- * | 4            | 4      | 1 where a value is null                     |
+ * | 4            | 4      | 1 if a value is null                        |
  * | 8            | 4      | the type of the values                      |
  * | 12           | 4      | their number                                |
  * | 16           | 4      | the index of the first: 1                   |
@@ -78,7 +78,7 @@ export function byteaArray(values: readonly (Uint8Array | null)[]): Buffer {
 
 const HEX_PREFIX = '\\x'
 
-/** The bytes of a value of type bytea. @throws StoreError where it is none. */
+/** The bytes of a value of type bytea. @throws StoreError if it is none. */
 export function bytesOf(text: string | null | undefined): Buffer {
   if (typeof text === 'string' && text.startsWith(HEX_PREFIX)) {
     const bytes = Buffer.from(text.slice(HEX_PREFIX.length), 'hex')
@@ -87,13 +87,13 @@ export function bytesOf(text: string | null | undefined): Buffer {
   throw damagedValue(text)
 }
 
-/** A value of type bigint. @throws StoreError where it is none. */
+/** A value of type bigint. @throws StoreError if it is none. */
 export function bigintOf(text: string | null | undefined): bigint {
   if (typeof text === 'string' && /^-?\d+$/.test(text)) return BigInt(text)
   throw damagedValue(text)
 }
 
-/** A value of type bigint or integer that is a safe integer. @throws StoreError where it is none. */
+/** A value of type bigint or integer that is a safe integer. @throws StoreError if it is none. */
 export function numberOf(text: string | null | undefined): number {
   const value = typeof text === 'string' ? Number(text) : Number.NaN
   if (Number.isSafeInteger(value)) return value

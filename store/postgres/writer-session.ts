@@ -81,8 +81,8 @@ export class WriterSession {
   }
 
   /**
-   * Takes the right to write. The session is the new object's, also where this rejects.
-   * @throws LockedError where another writer has it; CannotOpenError where the user may not write.
+   * Takes the right to write. The session is the new object's, also if this rejects.
+   * @throws LockedError if another writer has it; CannotOpenError if the user may not write.
    */
   static async take(parts: WriterSessionParts, session: Session): Promise<WriterSession> {
     const { name, purpose, address } = parts
@@ -122,7 +122,7 @@ export class WriterSession {
 
   /**
    * The session, once it is there.
-   * @throws WriterGoneError where it is gone for good; StoreError where it is not regained in time.
+   * @throws WriterGoneError if it is gone for good; StoreError if it is not regained in time.
    */
   async ready(): Promise<Session> {
     if (this.#fenced !== undefined) throw this.#fenced
@@ -144,7 +144,7 @@ export class WriterSession {
 
   /**
    * After the connection was lost during a COMMIT: whether the transaction is there. If it is not it never will be.
-   * @throws WriterGoneError where that cannot be found out.
+   * @throws WriterGoneError if that cannot be found out.
    */
   async isCommitted({ tid, commitId }: CommitInDoubt): Promise<boolean> {
     try {
@@ -252,7 +252,7 @@ export class WriterSession {
     }
   }
 
-  /** Why this epoch cannot go on; undefined where it can. */
+  /** Why this epoch cannot go on; undefined if it can. */
   async #whyNot(session: Session): Promise<string | undefined> {
     const [[id] = []] = await session.query("SELECT value FROM zblkfs.meta WHERE name = 'id'")
     if (id !== this.#parts.id) return 'another database has taken its name'

@@ -34,7 +34,7 @@ const STOP_MS = 20_000
 /** Where the directory of a run's shared server is told to its processes. */
 export const SHARED_DIRECTORY = 'ZBLKFS_TEST_POSTGRES'
 
-/** Where initdb is: distributions keep it out of PATH. Undefined where it is not installed. */
+/** Where initdb is: distributions keep it out of PATH. Undefined if it is not installed. */
 function findPrograms(): string | undefined {
   const root = '/usr/lib/postgresql'
   const versions = existsSync(root) ? readdirSync(root).sort((a, b) => Number(b) - Number(a)) : []
