@@ -2,7 +2,7 @@
  * The changes since the last transaction, for the store's intent log. While all of them are here or in the log, an fsync
  * needs to put nothing else on disk: they are replayed after a crash (replay.ts).
  */
-import { beginEntry, encodeIntent } from './intent-codec.ts'
+import { beginEntry, encodeIntent, isEncodable } from './intent-codec.ts'
 import type { Intent } from './intent.ts'
 
 /** The length of an entry, at first and at most: beyond, a transaction is as cheap. */
@@ -42,6 +42,7 @@ export class StagedIntents {
   /** Stages a change; its data is copied. */
   note(intent: Intent): void {
     if (!this.#isComplete) return
+    if (!isEncodable(intent)) return this.spoil()
     for (;;) {
       const end = this.#end === 0 ? undefined : encodeIntent(intent, this.#entry, this.#end)
       if (end !== undefined) return void (this.#end = end)

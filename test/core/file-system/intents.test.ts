@@ -57,6 +57,12 @@ describe('an fsync', () => {
 
   test.each<[string, (paths: Paths) => Promise<unknown>]>([
     ['more data than an entry is for', paths => paths.write('a', Buffer.alloc(300_000, 1))],
+    ...[7_957_419_012n * 10n ** 18n, 10n ** 19n, -(10n ** 19n)].map(
+      (mtimeNs): [string, (paths: Paths) => Promise<unknown>] => [
+        `a time of ${mtimeNs} ns`,
+        paths => paths.at('a', ino => paths.fs.setattr(ino, { mtimeNs })),
+      ],
+    ),
   ])('of %s makes a transaction', async (_what, change) => {
     const paths = await begin(['a', 'b'])
     const before = commitsOf(paths)
