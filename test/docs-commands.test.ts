@@ -190,7 +190,7 @@ describe('commands in the text of', () => {
     expect(examples.length).toBeGreaterThan(0)
     for (const line of examples.filter(line => line !== '')) {
       expect(line).toMatch(new RegExp(`^  zblkfs ${name}\\b.*  # `))
-      const own = line.split(' -- ')[0] ?? ''
+      const own = (line.split(' -- ')[0] ?? '').replaceAll(/'[^']*'|"[^"]*"|  #.*/g, '')
       for (const [option] of own.matchAll(/(?<=\s)--?[a-z-]+/g))
         expect(text.split('\nExamples:')[0]).toContain(option)
     }
