@@ -7,11 +7,12 @@ import { measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts
 import { historyStart, momentNamed, newestUpTo, superblockAt } from '../../core/pack/moments.ts'
 import { formatTid } from '../../store/ids.ts'
 import type { KeptMoments } from '../../store/kept-moments.ts'
-import { openDatabase } from '../../store/open-store.ts'
+import { openStore } from '../../store/open-store.ts'
 import type { Measuring } from '../../store/capabilities.ts'
 import { DEFAULT_RETENTION, formatRetention } from '../../store/retention.ts'
 import type { Store } from '../../store/store.ts'
 import { UsageError } from '../failure.ts'
+import { describeForeignUsage, foreignUsage } from '../foreign/usage.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../serving-mount.ts'
 import { formatBytes } from '../units.ts'
@@ -51,8 +52,9 @@ export function dfCommand(): Command {
     .option('--json', 'print JSON; with --files, one line per file')
     .action(async (path: string, options: Options) => {
       const { database } = await findTarget(path)
-      const store = await openDatabase(database, { readOnly: true })
+      const store = await openStore(database, { readOnly: true })
       try {
+        if (store.isForeign) return await printForeign(store, options)
         const { json = false, exact = false } = options
         if (options.files === true) await (exact ? printHistories : printFiles)(store, json)
         const usage = await measure(store, options.to, exact)
@@ -61,6 +63,14 @@ export function dfCommand(): Command {
         await store.close()
       }
     })
+}
+
+/** @throws UsageError for an option that needs what only a zblkfs database keeps. */
+async function printForeign(store: Store, { files, exact, to, json }: Options): Promise<void> {
+  if (files === true || exact === true || to !== undefined)
+    throw new UsageError(`${store.name} is a ZODB database: --files, --exact and --to need a zblkfs database`)
+  const usage = await foreignUsage(store)
+  console.log(json === true ? JSON.stringify(usage) : describeForeignUsage(usage))
 }
 
 async function printFiles(store: Store, json: boolean): Promise<void> {
