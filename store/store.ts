@@ -136,6 +136,12 @@ export interface ReadableStore {
    */
   isKept?(at: Tid): Promise<boolean>
 
+  /**
+   * Texts that tell equal records apart from others without reading bulk bytes: two records, of whatever objects and moments, that have the
+   * same text have the same bytes. Undefined if there is no such object, or no such text. Absent if there never is one.
+   */
+  identities?(oids: readonly Oid[], at: Tid): Promise<readonly (string | undefined)[]>
+
   /** The kept transactions of a range. */
   transactions(range?: TransactionRange): AsyncIterable<TransactionInfo>
 

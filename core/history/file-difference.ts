@@ -2,7 +2,7 @@
  * Finds the bytes of a file that differ between two moments from its objects and their revisions.
  *
  * This reads the buckets of the file's tree of blocks, and the chunk index of each changed block; a chunk that has another
- * oid, or was changed by a transaction in between, differs. Data is read and compared only for chunks longer than
+ * oid, or was changed by a transaction in between, differs, unless both records share their bytes: those of a restored or cloned file do. Data is read and compared only for chunks longer than
  * {@link CHUNK_BYTES} (blocks stored whole, and their remains), so that the result is in units of chunks there as well.
  */
 import { isChunkIndex } from '../zblk/layout-cache.ts'
@@ -31,6 +31,12 @@ export interface FileState {
   /** In bytes. */
   readonly size: bigint
 }
+
+/** The chunks at a position of a block, before and after. */
+type Chunk = readonly [
+  off: number,
+  oids: { readonly before: Oid | undefined; readonly after: Oid | undefined },
+]
 
 /** A part of a block that may differ, and whether its bytes must be compared. */
 interface Candidate extends Extent {
@@ -94,8 +100,12 @@ async function changedExtents(
       }
     else if (start < end) candidates.push({ lo: start, hi: end, isLong })
   }
-  for (const [off, oids] of mergeChunks(from, to)) {
-    if (oids.before === oids.after && oids.before !== undefined && !hasChanged(oids.before)) continue
+  const chunks = [...mergeChunks(from, to)].filter(
+    ([, oids]) => oids.before === undefined || oids.before !== oids.after || hasChanged(oids.before),
+  )
+  const shared = await sharedChunks(before, after, chunks)
+  for (const [index, [off, oids]] of chunks.entries()) {
+    if (shared.has(index)) continue
     const lengths = [await lengthOf(before, oids.before), await lengthOf(after, oids.after)]
     add(
       off,
@@ -110,6 +120,27 @@ async function changedExtents(
   return extents
 }
 
+/** The indexes of the chunks whose records are the same in both moments, as far as that is known without reading them. */
+async function sharedChunks(
+  before: Blocks | undefined,
+  after: Blocks | undefined,
+  chunks: readonly Chunk[],
+): Promise<ReadonlySet<number>> {
+  const shared = new Set<number>()
+  if (before === undefined || after === undefined) return shared
+  const pairs = chunks.flatMap(([, oids], index) =>
+    oids.before === undefined || oids.after === undefined
+      ? []
+      : [{ index, from: oids.before, to: oids.after }],
+  )
+  if (pairs.length === 0) return shared
+  const from = await before.connection.records.identities(pairs.map(pair => pair.from))
+  const to = await after.connection.records.identities(pairs.map(pair => pair.to))
+  for (const [at, { index }] of pairs.entries())
+    if (from[at] !== undefined && from[at] === to[at]) shared.add(index)
+  return shared
+}
+
 /** The positions of a block's chunks. A block stored whole is one chunk. */
 async function indexOf(blocks: Blocks | undefined, blk: number): Promise<ChunkIndex> {
   const ref = await blocks?.find(blk)
@@ -118,10 +149,7 @@ async function indexOf(blocks: Blocks | undefined, blk: number): Promise<ChunkIn
   return isChunkIndex(layout) ? layout : { offs: Int32Array.of(0), oids: Float64Array.of(ref.oid) }
 }
 
-function* mergeChunks(
-  before: ChunkIndex,
-  after: ChunkIndex,
-): Generator<[number, { readonly before: Oid | undefined; readonly after: Oid | undefined }]> {
+function* mergeChunks(before: ChunkIndex, after: ChunkIndex): Generator<Chunk> {
   let [i, j] = [0, 0]
   while (i < before.offs.length || j < after.offs.length) {
     const [from, to] = [before.offs[i] ?? Infinity, after.offs[j] ?? Infinity]

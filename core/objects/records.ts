@@ -42,6 +42,11 @@ export class Records {
     return this.#store.load(oids, at)
   }
 
+  /** Texts that equal stored records of the view's moment have in common ({@link Store.identities}). */
+  async identities(oids: readonly Oid[]): Promise<readonly (string | undefined)[]> {
+    return (await this.#store.identities?.(oids, this.at)) ?? oids.map(() => undefined)
+  }
+
   /** Reads parts of stored records, of any moment. @throws as {@link Store.readSlices}. */
   readSlices(reads: readonly SliceRead[]): Promise<void> {
     return this.#store.readSlices(reads)

@@ -54,6 +54,10 @@ export abstract class IndexedStore implements ReadableStore {
     return this.#reader.revisions(oid, after, upTo)
   }
 
+  identities(oids: readonly Oid[], at: Tid): Promise<readonly (string | undefined)[]> {
+    return this.#reader.identities(oids, at)
+  }
+
   lastTid(): Promise<Tid> {
     return this.#reader.lastTid()
   }

@@ -6,6 +6,7 @@
  * between the two reads. So a call that meets damage looks everything up again before it reports it. Recently used rows
  * are cached, which is sound because a committed revision never changes.
  */
+import { NO_BYTES } from '../bytes.ts'
 import { LRUCache } from 'lru-cache'
 import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../errors.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
@@ -82,6 +83,16 @@ export class Reader {
         if (isRetry || !isBulkDamage(error)) throw this.#explain(error)
       }
     }
+  }
+
+  /** As {@link ReadableStore.identities}: what is in the row, and the place of the rest, which copies share. */
+  async identities(oids: readonly Oid[], at: Tid): Promise<readonly (string | undefined)[]> {
+    const rows = await this.#ask(index => index.newest(oids, at))
+    return rows.map(row => {
+      if (row === undefined || row.head === null) return undefined
+      const inRow = Buffer.concat([row.head, row.tail ?? NO_BYTES]).toString('latin1')
+      return `${row.pos} ${row.len} ${row.head.length} ${inRow}`
+    })
   }
 
   async loadPart(

@@ -1,7 +1,7 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { differences, type Difference } from '../../../core/history/difference.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
-import type { Tid } from '../../../store/ids.ts'
+import { formatTid, type Tid } from '../../../store/ids.ts'
 import { openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
 
 const CHUNK = 4096
@@ -61,4 +61,33 @@ test('names that came, went and moved, and the chunks of files that changed', as
   const backwards = (await diff(path, second, first)).map(summary)
   expect(backwards).toContain('added gone')
   expect(backwards).toContain('removed new')
+})
+
+test('what a restored file shares with a moment is equal without being read', async () => {
+  const path = temporaryDatabase()
+  const paths = await openPaths(path, { zblkFormat: 'auto' })
+  const { fs } = paths
+  await paths.write('whole', Buffer.alloc(8 * MiB, 2))
+  await paths.write('chunks', Buffer.alloc(4 * CHUNK, 3))
+  for (let count = 0; count < 8; count++)
+    await paths.write('chunks', Buffer.alloc(CHUNK, count), BigInt(count * 3 * CHUNK))
+  const first = await fs.sync()
+  await paths.write('whole', Buffer.alloc(MiB, 4), BigInt(MiB))
+  await paths.write('chunks', 'x', BigInt(CHUNK))
+  await fs.sync()
+  await fs.history?.restore('whole', formatTid(first))
+  const last = (await fs.history?.restore('chunks', formatTid(first))) ?? first
+
+  const store = await openSqliteStore(path, { readOnly: true })
+  try {
+    const read = vi.spyOn(store, 'readSlices')
+    const ranges: string[] = []
+    for await (const difference of differences(store, first, last))
+      ranges.push(...difference.ranges.map(String))
+    expect(ranges).toEqual([])
+    const bytes = read.mock.calls.flat(2).reduce((sum, { into }) => sum + into.length, 0)
+    expect(bytes).toBe(0)
+  } finally {
+    await store.close()
+  }
 })
