@@ -25,18 +25,23 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { median, MIB } from './measure.ts'
 import { openPlace } from './places/open-place.ts'
-import { mountZblkfs } from './places/zblkfs.ts'
-import { endOnSignals, interrupted } from './programs.ts'
+import { endOnSignals, interrupted, runThrough } from './programs.ts'
 
+const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url))
 const PAGE_BYTES = 4096
 const SMALL_BYTES = 3000
 const FILE_BYTES = 64 * MIB
 const DIRECTORIES = 10
 /** The daemon has ended a commit that the operations began, and sleeps. */
 const SETTLE_MS = 300
+/** The timer's commit is done. */
+const COMMIT_MS = 6000
+/** Attributes that are kept briefly are no longer. */
+const STALE_MS = 1200
 const US_PER_NS = 1e-3
 
 interface CpuPlace {
@@ -97,7 +102,10 @@ const OPERATIONS: readonly Operation[] = [
   {
     name: 'stat, seen before',
     prepare: (directory, count) => {
+      // Of a file that no commit has stored, attributes are kept for a second only.
+      sleepSync(COMMIT_MS)
       for (let i = 0; i < count; i++) statSync(nameOf(directory, i))
+      sleepSync(STALE_MS)
     },
     run: (directory, count) => {
       for (let i = 0; i < count; i++) statSync(nameOf(directory, i))
@@ -212,29 +220,39 @@ function measure(place: CpuPlace, operation: Operation, count: number): Figure {
   return { us, wallUs, requests }
 }
 
-async function zblkfs(name: string, root: string, checkout?: string): Promise<CpuPlace> {
+/** Mounts by the command of a checkout, whose daemon may speak another version of the control protocol. */
+async function zblkfs(name: string, root: string, checkout: string): Promise<CpuPlace> {
   const directory = join(root, name)
-  const program = checkout === undefined ? undefined : join(checkout, 'scripts/zblkfs')
-  const mounted = await mountZblkfs(join(root, `${name}.db`), directory, [], program)
+  const program = join(checkout, 'scripts/zblkfs')
+  mkdirSync(directory)
+  await runThrough(program, 'mount', join(root, `${name}.db`), directory)
+  const close = async (): Promise<void> => void (await runThrough(program, 'umount', directory))
   const stats = join(directory, '.zblkfs/stats')
   const requests = (): Record<string, number> =>
     (JSON.parse(readFileSync(stats, 'utf8')) as { operations: Record<string, number> }).operations
-  return { name, directory, pid: mounted.pid(), requests, close: () => mounted.unmount() }
+  return { name, directory, pid: serverOf(directory), requests, close }
 }
 
 async function bindfs(root: string): Promise<CpuPlace> {
   const place = await openPlace('bindfs', root, FILE_BYTES / MIB)
   const { directory = '' } = place
-  const pid = readdirSync('/proc').find(name => {
-    if (!/^\d+$/.test(name)) return false
+  return { name: 'bindfs', directory, pid: serverOf(directory), close: () => place.close() }
+}
+
+/** The process whose last argument is a mount point. */
+function serverOf(directory: string): number {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
     try {
-      const words = readFileSync(`/proc/${name}/cmdline`, 'latin1').split('\0')
-      return words[0] === 'bindfs' && words.includes(directory)
+      const words = readFileSync(`/proc/${name}/cmdline`, 'latin1')
+        .split(/[\0 ]+/)
+        .filter(word => word !== '')
+      if (words.at(-1) === directory && ['zblkfs', 'bindfs'].includes(words[0] ?? '')) return Number(name)
     } catch {
-      return false
+      // It has ended.
     }
-  })
-  return { name: 'bindfs', directory, pid: Number(pid), close: () => place.close() }
+  }
+  throw new Error(`no process serves ${directory}`)
 }
 
 type Results = Map<string, Map<string, Figure[]>>
@@ -258,7 +276,7 @@ async function main(): Promise<void> {
   // An operation may need what those before it have left.
   const wanted = values.only === '' ? OPERATIONS : OPERATIONS.slice(0, last + 1)
   try {
-    places.push(await zblkfs('zblkfs', root))
+    places.push(await zblkfs('zblkfs', root, CHECKOUT))
     if (values.beside !== undefined) places.push(await zblkfs('beside', root, values.beside))
     await bindfs(root).then(
       place => places.push(place),

@@ -69,6 +69,8 @@ export class IntentLog implements Intents {
   #index = 0
   #end = 0
   #isAdding = false
+  /** Of the entry that is being added. */
+  #memory = Buffer.alloc(0)
   /** Duration of the last write. */
   #tookMs = Infinity
   #sideFilesCheckedMs = -Infinity
@@ -153,7 +155,11 @@ export class IntentLog implements Intents {
   }
 
   #encode(base: Tid, bytes: Uint8Array): Buffer {
-    const entry = Buffer.allocUnsafeSlow(HEADER_BYTES + bytes.length)
+    const length = HEADER_BYTES + bytes.length
+    // One entry is added at a time.
+    if (this.#memory.length < length)
+      this.#memory = Buffer.allocUnsafeSlow(Math.ceil(length / PAGE_BYTES) * PAGE_BYTES)
+    const entry = this.#memory.subarray(0, length)
     entry.writeBigUInt64LE(base, BASE_OFFSET)
     entry.writeBigUInt64LE(this.#nonce, NONCE_OFFSET)
     entry.writeUInt32LE(this.#index, INDEX_OFFSET)

@@ -10,12 +10,11 @@ import type { MountedZblkfs } from './place.ts'
 const CALL_TIMEOUT_MS = 60_000
 const ZBLKFS = fileURLToPath(new URL('../../zblkfs', import.meta.url))
 
-/** Mounts a database, which is created if there is none, with values of -o; creates the directory. `program`: another zblkfs. */
+/** Mounts a database, which is created if there is none, with values of -o; creates the directory. */
 export async function mountZblkfs(
   database: string,
   directory: string,
   options: readonly string[] = [],
-  program = ZBLKFS,
 ): Promise<MountedZblkfs> {
   let pid = 0
   const mounted = (): MountedDirectory => {
@@ -25,7 +24,7 @@ export async function mountZblkfs(
   }
   const control = async () => await controlPaths(mounted().device, ownerOf(mounted()))
   const mount = async (): Promise<void> => {
-    await runThrough(program, 'mount', database, directory, ...options.flatMap(option => ['-o', option]))
+    await runThrough(ZBLKFS, 'mount', database, directory, ...options.flatMap(option => ['-o', option]))
     ;({ pid } = await callDaemon(await control(), 'status', {}, CALL_TIMEOUT_MS))
   }
   mkdirSync(directory)
