@@ -11,6 +11,7 @@ import { isOwn, recognise } from '../../store/recognise.ts'
 import { CommandError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
 import { ByteProgress } from '../foreign/progress.ts'
+import { say } from '../say.ts'
 import { findTarget } from '../serving-mount.ts'
 
 export function copyCommand(): Command {
@@ -44,7 +45,7 @@ async function copy(src: string, dst: string): Promise<void> {
       })
       await rm(mark, { force: true })
       progress.stop()
-      console.log(
+      say(
         `copied ${count(transactions, 'transaction')}, up to ${formatTid(upTo)}; compared ${count(records, 'record')}: all are the same`,
       )
     } finally {
