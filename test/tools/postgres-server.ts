@@ -7,7 +7,7 @@
  * The processes of one test run share a server, which the first one starts and the end of the run stops
  * (postgres-teardown.ts). A test that stops or restarts a server starts one for itself.
  */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   chownSync,
@@ -33,6 +33,8 @@ const STOP_MS = 20_000
 
 /** Where the directory of a run's shared server is told to its processes. */
 export const SHARED_DIRECTORY = 'ZBLKFS_TEST_POSTGRES'
+/** The process of the run. */
+export const RUN_PID = 'ZBLKFS_TEST_PID'
 
 /** Where initdb is: distributions keep it out of PATH. Undefined if it is not installed. */
 function findPrograms(): string | undefined {
@@ -160,6 +162,13 @@ export async function makePostgresDatabase(): Promise<TestPostgresDatabase> {
   return await (await sharedServer()).makeDatabase()
 }
 
+/** Stops the shared server when the run is over, also if the run was killed before it could do that itself. */
+function stopAfter(pid: number, directory: string): void {
+  const script =
+    'while kill -0 "$0" 2>/dev/null; do sleep 1; done; kill -QUIT "$(head -n 1 "$1/server/data/postmaster.pid")" 2>/dev/null; sleep 1; rm -rf "$1"'
+  spawn('sh', ['-c', script, String(pid), directory], { detached: true, stdio: 'ignore' }).unref()
+}
+
 async function sharedServer(): Promise<PostgresServer> {
   const directory = process.env[SHARED_DIRECTORY]
   if (directory === undefined) throw new Error(`${SHARED_DIRECTORY} is not set: run the tests with vitest`)
@@ -178,6 +187,7 @@ async function sharedServer(): Promise<PostgresServer> {
   mkdirSync(server.directory)
   await server.initialise()
   await server.start()
+  stopAfter(Number(process.env[RUN_PID]), directory)
   writeFileSync(ready, '')
   return server
 }
