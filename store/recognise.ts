@@ -40,7 +40,7 @@ export async function recognise(path: string): Promise<DatabaseKind> {
       start.length === SQLITE_HEADER_LENGTH && start.readUInt32BE(APPLICATION_ID_OFFSET) === APPLICATION_ID
     return ours ? 'sqlite' : recogniseSqlite(path)
   }
-  throw notADatabase(path, 'nor is it a ZODB FileStorage or a RelStorage SQLite database')
+  throw notADatabase(path, "its first bytes are neither SQLite's nor those of a ZODB FileStorage")
 }
 
 /** The file's first bytes; undefined if there is no file. */

@@ -172,7 +172,7 @@ describe('an export', () => {
     expect(await failure('export', db, file, '--from', 'yesterday')).toContain('16 hex digits')
     expect(await failure('export', DATABASES[0]!.path, file)).toContain('is a ZODB database already')
     expect(await failure('import', db, `${db}-2`)).toContain('is a zblkfs database')
-    expect(await failure('import', DATABASES[0]!.path, file)).toContain('not a database that zblkfs knows')
+    expect(await failure('import', DATABASES[0]!.path, file)).toContain('is not a zblkfs database')
   })
 
   it('cuts texts that a FileStorage has no room for, and says so', async () => {
