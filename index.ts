@@ -31,9 +31,9 @@ export { CodedError, type ErrorCode, type ErrorKind } from './store/errors.ts'
 const UMASK = 0o022
 
 export interface OpenOptions {
-  /** Makes a database where there is none. */
+  /** Creates the database if it does not exist. */
   readonly create?: boolean
-  /** Opens it beside a process that writes it, at its last transaction; nothing can be changed. */
+  /** Opens it read-only at its last transaction, even while another process writes it. */
   readonly readOnly?: boolean
   /** Maximum memory for objects, in bytes. */
   readonly cacheSize?: number
@@ -41,16 +41,16 @@ export interface OpenOptions {
   readonly dirtySize?: number
   /** Time between a change and its transaction, in milliseconds. */
   readonly commitInterval?: number
-  /** Cleared from the mode of what is made; by default 0o022. */
+  /** Permission bits cleared from the mode of new files and directories; by default 0o022. */
   readonly umask?: number
 }
 
 /**
- * Opens a database. Where a mount has it for writing, everything goes through the mount's daemon: what is changed is seen in the
- * mount at once, and the options about memory and commits are the mount's.
+ * Opens a database. If a mount has it open for writing, every operation goes through the mount's daemon: changes are visible in the
+ * mount at once, and the mount's options for memory and commits apply.
  *
- * What is changed is stored by itself after a few seconds; `Database.sync` and `Database.close` store it at once.
- * @throws CodedError: `no-database` where there is none, `locked` where another process writes it.
+ * Changes are stored automatically after a few seconds; `Database.sync` and `Database.close` store them at once.
+ * @throws CodedError: `no-database` if it does not exist, `locked` if another process writes it.
  */
 export async function open(path: string, options: OpenOptions = {}): Promise<Database> {
   const { readOnly = false, umask = UMASK } = options
@@ -79,7 +79,7 @@ async function openHere(path: string, options: OpenOptions): Promise<Opened> {
   return { fileSystem, store, close: () => fileSystem.close() }
 }
 
-/** Uses a database through the daemon of its mount; its history is read beside that. */
+/** Uses a database through the daemon of its mount; its history is read directly from the store. */
 async function openServed(path: string, mount: MountedDirectory): Promise<Opened> {
   const fileSystem = await connectFileSystem(mount)
   try {

@@ -1,17 +1,17 @@
 /**
  * When transactions were made, by a clock that may have jumped.
  *
- * A tid tells a time, and tids ascend. While the clock stands before the last tid (it was ahead, and was set back) tids run at half
- * the clock's rate until the clock has caught up with them, so that each still tells when it was made:
+ * A tid encodes a time, and tids ascend. While the clock is behind the last tid (it was ahead, and was set back) tids run at half
+ * the clock's rate until the clock has caught up, so that each tid still identifies its time:
  *
  *     tids    ___/ <- the clock is 30 days ahead
- *            /      ____----====  half the rate, until both meet
+ *            /      ____----====  half the rate, until they agree
  *     clock /  \___/
  *
- * An **age** is time that has really passed: across a jump, what the clock gained or lost does not count. A **time** is what the
- * clock showed; of two moments at which it showed the same, the later one is meant.
+ * An **age** is elapsed time, corrected for clock jumps. A **time** is the clock's reading; if it occurred twice, it refers to
+ * the later moment.
  *
- * Jumps are found, and recorded, by store/indexed/database-clock.ts.
+ * Jumps are detected and recorded by store/indexed/database-clock.ts.
  */
 import { tid as toTid, tidFromTime, timeFromTid, TID_MAX, TID_NONE, type Tid } from './ids.ts'
 
@@ -19,12 +19,12 @@ import { tid as toTid, tidFromTime, timeFromTid, TID_MAX, TID_NONE, type Tid } f
 export interface ClockJump {
   /** The last transaction before it. */
   readonly tid: Tid
-  /** What the clock would have shown without the jump, and what it showed. */
+  /** The clock's reading without the jump, and with it. */
   readonly beforeMs: number
   readonly afterMs: number
 }
 
-/** How much faster than tids the clock runs while it catches up. */
+/** Ratio of the clock's rate to that of tids while it catches up. */
 const CATCH_UP = 2
 
 const FIRST_MS = Date.UTC(1900, 0, 1)
@@ -37,7 +37,7 @@ export class Timeline {
     this.jumps = jumps
   }
 
-  /** What the clock showed when a transaction was made. */
+  /** The clock's reading when a transaction was made. */
   timeOf(tid: Tid): number {
     const timeMs = timeFromTid(tid)
     const jump = this.jumps.findLast(each => tid > each.tid)
@@ -45,7 +45,7 @@ export class Timeline {
     return Math.min(timeMs, jump.afterMs + CATCH_UP * (timeMs - timeFromTid(jump.tid)))
   }
 
-  /** The tid of a transaction that is made now, after `last`. */
+  /** The tid of a new transaction after `last`, at the present time. */
   nextTid(nowMs: number, last: Tid): Tid {
     const now = tidAt(nowMs, this.jumps.at(-1))
     return now > last ? now : toTid(last + 1n)
@@ -63,7 +63,7 @@ export class Timeline {
     return within(TID_NONE, tidAt(timeMs, undefined), end)
   }
 
-  /** The same for a time that the clock showed. */
+  /** The same for a reading of the clock. */
   upTo(timeMs: number): Tid {
     let end = TID_MAX
     for (const jump of this.jumps.toReversed()) {

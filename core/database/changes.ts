@@ -13,12 +13,12 @@ export interface TransactionHead {
 }
 
 export interface Transaction extends TransactionHead {
-  /** Paths of files, directories and links that it changed, the first thousand. */
+  /** The first thousand paths of changed files, directories and links. */
   readonly files: readonly string[]
-  /** The number of all. */
+  /** Number of all changed paths. */
   readonly fileCount: number
   readonly objects: number
-  /** The length of its records. */
+  /** Total length of its records, in bytes. */
   readonly bytes: number
 }
 
@@ -31,18 +31,18 @@ export interface Range {
 /** One path that differs between two moments. */
 export interface Change {
   readonly kind: Difference['kind']
-  /** In the later moment; of what was removed, in the earlier. Decoded as UTF-8; {@link Change.pathBytes} is exact. */
+  /** The path in the later moment; for a removed path, in the earlier one. Decoded as UTF-8; {@link Change.pathBytes} is exact. */
   readonly path: string
   readonly pathBytes: Uint8Array
-  /** Where it was before it was renamed. */
+  /** The path before a rename. */
   readonly from?: string
-  /** st_mode, in the later moment where it is there. */
+  /** st_mode, in the later moment if the path exists there, else in the earlier one. */
   readonly mode: number
   readonly sizeBefore?: bigint
   readonly sizeAfter?: bigint
   /** Which attributes changed: mode, uid, gid, size, rdev, target, xattrs, mtime. */
   readonly attributes: readonly string[]
-  /** Which bytes of a file that both moments have changed, in whole chunks of 4 KiB. */
+  /** Changed byte ranges of a file that exists in both moments, in whole chunks of 4 KiB. */
   readonly ranges: readonly Range[]
 }
 

@@ -16,16 +16,16 @@ import { changesOf, feed, type FeedTransaction, type WatchOptions } from './feed
 
 export interface DatabaseParts {
   readonly fileSystem: ServedFileSystem
-  /** For what is read of the history; may be another one than the filesystem's. */
+  /** Serves reads of the history; may differ from the filesystem's store. */
   readonly store: Store
   readonly caller: Caller
-  /** Cleared from the mode of what is made. */
+  /** Permission bits cleared from the mode of new files and directories. */
   readonly umask: number
   /** Closes the filesystem and the store. */
   readonly close: () => Promise<void>
 }
 
-/** A name of a moment. */
+/** A named moment. */
 export interface TagInfo {
   readonly name: string
   /** 16 hex digits. */
@@ -41,7 +41,7 @@ export interface LogOptions {
   /** Only transactions up to this moment. */
   readonly until?: string
   readonly limit?: number
-  /** Only those that changed this file, or something in this directory. */
+  /** Only transactions that changed this file, or something in this directory. */
   readonly path?: string
 }
 
@@ -69,7 +69,7 @@ export class Database implements AsyncDisposable {
     return this.#parts.store.name
   }
 
-  /** Whether nothing can be changed. */
+  /** Whether the database is read-only. */
   get readOnly(): boolean {
     return this.#parts.fileSystem.history === undefined
   }
@@ -83,17 +83,17 @@ export class Database implements AsyncDisposable {
     })
   }
 
-  /** The transaction that a moment means. @throws StoreError with the code `no-moment` or `bad-moment`. */
+  /** The transaction that a moment refers to. @throws StoreError with the code `no-moment` or `bad-moment`. */
   async resolve(when: string): Promise<string> {
     return formatTid(await this.#moment(when))
   }
 
   /**
-   * Runs `work` as one transaction: all that it changes through `tx` is stored at once when it resolves, and nothing of it when
-   * it throws, or the process dies. Other operations of this Database wait meanwhile. Resolves to what `work` does.
+   * Runs `work` as one transaction: all changes made through `tx` are stored atomically when it resolves, and none of them if
+   * it throws or the process dies. Other operations of this Database wait meanwhile. Resolves to the result of `work`.
    *
-   * On a database that is mounted, what others change in the mount meanwhile is part of the transaction.
-   * @throws what `work` throws; StoreError, with the code `transaction-open` where another one is open.
+   * On a mounted database, changes that other programs make through the mount meanwhile are part of the transaction.
+   * @throws what `work` throws; StoreError, with the code `transaction-open` if another transaction is open.
    */
   async transaction<T>(
     work: (tx: Files) => Promise<T>,
@@ -143,7 +143,7 @@ export class Database implements AsyncDisposable {
       yield asTransaction(transaction)
   }
 
-  /** What differs between two moments: names first, in no particular order. */
+  /** The differences between two moments: names first, in no particular order. */
   async *diff(
     before: string,
     after: string,
@@ -156,9 +156,9 @@ export class Database implements AsyncDisposable {
   }
 
   /**
-   * Each transaction from a moment on, with what it changed, without a gap: first those that are there, then each that is
-   * made by any process. It ends when `signal` is aborted. With `path`, the changes are only those at it or below it.
-   * @throws StoreError with the code `no-moment` where the transactions after `since` are not all kept.
+   * Each transaction after a moment, with its changes, without gaps: first the existing ones, then each new one from any
+   * process. It ends when `signal` is aborted. With `path`, the changes are only those at it or below it.
+   * @throws StoreError with the code `no-moment` if some transactions after `since` are no longer kept.
    */
   watch({
     path = '',
@@ -194,7 +194,7 @@ export class Database implements AsyncDisposable {
     for await (const { name, tid } of superblock.allTags()) yield { name: text(name), tid: formatTid(tid) }
   }
 
-  /** Undoes a transaction by a new one. @throws StoreError with the code `undo-clash` where a later one changed the same. */
+  /** Undoes a transaction with a new one. @throws StoreError with the code `undo-clash` if a later one changed the same data. */
   async undo(transaction: string): Promise<string> {
     const history = this.#history()
     const undone = parseTid(transaction)
@@ -203,7 +203,7 @@ export class Database implements AsyncDisposable {
     return formatTid(await this.#isolation.outside(() => history.undo(undone)))
   }
 
-  /** Makes a path, or `to`, what the path was at a moment. With `force` in place of a file that has the name `to`. */
+  /** Restores a path to its state at a moment, in place or as `to`. With `force` it replaces an existing file at `to`. */
   async restore(
     path: string,
     when: string,
@@ -218,7 +218,7 @@ export class Database implements AsyncDisposable {
     )
   }
 
-  /** Makes an independent copy of a file or directory, as of `at` or now, that shares all stored bytes. */
+  /** Clones a file or directory as of `at`, by default the present. The clone is independent and shares all stored bytes. */
   async clone(source: string, target: string, { at }: { readonly at?: string } = {}): Promise<string> {
     const history = this.#history()
     return formatTid(
@@ -226,7 +226,7 @@ export class Database implements AsyncDisposable {
     )
   }
 
-  /** Makes everything durable and closes the database. @throws StoreError; then it is open, and this may be repeated. */
+  /** Makes everything durable and closes the database. @throws StoreError; the database then stays open and close may be retried. */
   async close(): Promise<void> {
     this.#closing ??= this.#parts.close().catch((error: unknown) => {
       this.#closing = undefined

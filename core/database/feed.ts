@@ -1,4 +1,4 @@
-/** A feed of transactions: those that are there, then each one as it is made. */
+/** A feed of transactions: the existing ones, then each new one as it is committed. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { formatTid, tid as toTid, TID_NONE, type Tid } from '../../store/ids.ts'
@@ -7,19 +7,19 @@ import { differences, type Difference } from '../history/difference.ts'
 import { MomentView } from '../history/moment-view.ts'
 import { asHead, type TransactionHead } from './changes.ts'
 
-/** The longest delay where the store is polled. */
+/** Maximum polling delay, for stores without notifications. */
 const INTERVAL_MS = 10
 const BEGINNING = formatTid(TID_NONE)
 
 export interface WatchOptions {
-  /** The first transaction is the one after this moment; absent: after the present; 16 zeros: the first that is kept. */
+  /** The feed begins after this moment; absent: after the present; 16 zeros: with the first transaction that is kept. */
   readonly since?: string
   readonly signal?: AbortSignal
 }
 
 /** A transaction of a feed. */
 export interface FeedTransaction<C> extends TransactionHead {
-  /** What it changed, found as it is read. */
+  /** Its changes, computed while they are iterated. */
   readonly changes: () => AsyncGenerator<C>
 }
 
@@ -31,7 +31,7 @@ export interface FeedSource<C> {
 
 /**
  * Each transaction once, in order, until the signal is aborted.
- * @throws StoreError with the code `no-moment` if the transactions after `since` are not all kept.
+ * @throws StoreError with the code `no-moment` if some transactions after `since` are no longer kept.
  */
 export async function* feed<C>(
   { store, moment, changesOf }: FeedSource<C>,
@@ -56,14 +56,14 @@ export async function* feed<C>(
 
 const isAborted = (signal: AbortSignal | undefined): boolean => signal?.aborted === true
 
-/** Resolves when there is a transaction after `known`, or at an abort. @throws the store's errors */
+/** Resolves when a transaction after `known` exists, or on abort. @throws the store's errors */
 async function advance(store: Store, known: Tid, signal: AbortSignal | undefined): Promise<void> {
   const { watching } = store.capabilities
   if (watching === undefined) {
     await sleep(INTERVAL_MS, undefined, signal === undefined ? {} : { signal }).catch(() => undefined)
     return
   }
-  // What watches does not keep the process alive.
+  // A watch does not keep the process alive.
   const alive = setInterval(() => undefined, 1 << 30)
   let stop = (): void => undefined
   try {
@@ -79,14 +79,14 @@ async function advance(store: Store, known: Tid, signal: AbortSignal | undefined
   }
 }
 
-/** What a transaction changed at a path or below it; all that is there if there is nothing to compare it with. */
+/** The changes of a transaction at a path or below it; without an earlier state to compare with, everything that exists. */
 export async function* changesOf(store: Store, tid: Tid, path: string): AsyncGenerator<Difference> {
   const before = toTid(tid - 1n)
   if (await isFileSystem(store, before)) yield* differences(store, before, tid, { path })
   else yield* everything(await MomentView.open(store, tid), path)
 }
 
-/** Whether there is a state to compare with: not before the first transaction, nor before the first that is kept. */
+/** Whether an earlier state exists to compare with: false for the first transaction, and for the first that is kept. */
 async function isFileSystem(store: Store, at: Tid): Promise<boolean> {
   if ((await store.isKept?.(at)) === false) return false
   try {

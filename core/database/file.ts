@@ -7,46 +7,46 @@ import { asFileError } from './file-error.ts'
 import { Stats } from './stats.ts'
 
 const { O_ACCMODE, O_RDONLY, O_WRONLY, O_APPEND } = { O_ACCMODE: 3, ...constants }
-/** Read and written at once by whole-file calls and streams: a block of a file. */
+/** Unit in which whole-file calls and streams read and write: one block of a file. */
 const PIECE_BYTES = 2 << 20
 
-/** Runs each operation of a {@link Files} or {@link File}; it may wait, or refuse. */
+/** Runs each operation of a {@link Files} or {@link File}; it may delay or reject it. */
 export type Guard = <T>(work: () => Promise<T>) => Promise<T>
 
-/** What a file is opened with. */
+/** What an open file needs. */
 export interface FileParts {
   readonly operations: Operations
   readonly caller: Caller
   readonly guard: Guard
   readonly ino: Ino
   readonly fh: Fh
-  /** As open(2) has them. */
+  /** The flags of open(2). */
   readonly flags: number
-  /** As it was named, for errors. */
+  /** The path as the caller gave it, for error messages. */
   readonly path: string
 }
 
 export interface ReadStreamOptions {
-  /** The first byte that is read. */
+  /** First byte to read. */
   readonly start?: number
-  /** The last byte that is read. */
+  /** Last byte to read, inclusive. */
   readonly end?: number
   readonly encoding?: BufferEncoding
   readonly signal?: AbortSignal | undefined
 }
 
 /**
- * An open file, as `FileHandle` of node:fs/promises has it. Positions and lengths are in bytes. Operations run in the order in
- * which they are called as far as each awaits the one before; those that run at once are atomic each.
+ * An open file, modelled on `FileHandle` of node:fs/promises. Positions and lengths are in bytes. Concurrent operations are each
+ * atomic, in no defined order; await one before the next to order them.
  *
- * Writing makes nothing durable: call {@link File.sync}. Every method throws a FileError with a POSIX code (EBADF once
- * the file is closed), or a coded error where the database fails.
+ * Writes are not durable by themselves: call {@link File.sync}. Every method throws a FileError with a POSIX code (EBADF once
+ * the file is closed), or a coded error if the database fails.
  */
 export class File implements AsyncDisposable {
   readonly #parts: FileParts
   #position = 0n
   #isClosed = false
-  /** Appends follow one another: each begins where the file ends. */
+  /** Serialises appends: each begins at the end of the file. */
   #appending: Promise<unknown> = Promise.resolve()
 
   constructor(parts: FileParts) {
@@ -125,7 +125,7 @@ export class File implements AsyncDisposable {
     return encoding === undefined ? read : read.toString(encoding)
   }
 
-  /** From the current position on; what the file has behind it stays. */
+  /** Writes from the current position on; the file is not truncated. */
   async writeFile(
     data: string | Uint8Array,
     { signal }: { readonly signal?: AbortSignal | undefined } = {},
@@ -142,7 +142,7 @@ export class File implements AsyncDisposable {
     return new Stats(await this.#run('fstat', () => operations.getattr(ino, fh)))
   }
 
-  /** Sets the size; what is added reads as zeros and takes no room. */
+  /** Sets the size; an extension reads as zeros and takes no space. */
   async truncate(size: number | bigint = 0): Promise<void> {
     const { operations, ino, fh, caller } = this.#parts
     await this.#run('ftruncate', async () => {
@@ -156,7 +156,7 @@ export class File implements AsyncDisposable {
     await this.#run('fchmod', () => operations.setattr(ino, { mode, fh }, caller))
   }
 
-  /** Makes `[offset, offset + length)` a hole: it reads as zeros and takes no room. The size stays. */
+  /** Makes `[offset, offset + length)` a hole: it reads as zeros and takes no space. The size is unchanged. */
   async punchHole(offset: number | bigint, length: number | bigint): Promise<void> {
     const { operations, ino, fh, caller } = this.#parts
     const mode = { keepSize: true, punchHole: true, zeroRange: false }
@@ -166,7 +166,7 @@ export class File implements AsyncDisposable {
     })
   }
 
-  /** The next position of data, or of a hole, from `position` on; undefined where there is none. */
+  /** The next position of data, or of a hole, from `position` on; undefined if there is none. */
   async seek(position: number | bigint, whence: 'data' | 'hole'): Promise<bigint | undefined> {
     const { operations, ino, fh } = this.#parts
     return await this.#run('lseek', async () => {
@@ -179,19 +179,19 @@ export class File implements AsyncDisposable {
     })
   }
 
-  /** Resolves when everything that was written to the file is on disk. */
+  /** Resolves when all data written to the file is on disk. */
   async sync(): Promise<void> {
     const { operations, ino, fh } = this.#parts
     await this.#run('fsync', () => operations.fsync(ino, fh, false))
   }
 
-  /** The same but for attributes that are not needed to read the data. */
+  /** As {@link File.sync}, without attributes that reading the data does not need. */
   async datasync(): Promise<void> {
     const { operations, ino, fh } = this.#parts
     await this.#run('fdatasync', () => operations.fsync(ino, fh, true))
   }
 
-  /** The bytes of a range, a few at a time. The current position moves along. */
+  /** Yields the bytes of a range in pieces. Advances the current position. */
   async *pieces({ start, end, signal }: ReadStreamOptions = {}): AsyncGenerator<Buffer> {
     if (start !== undefined) this.#position = BigInt(start)
     let left = end === undefined ? Infinity : end + 1 - Number(this.#position)
@@ -204,12 +204,12 @@ export class File implements AsyncDisposable {
     }
   }
 
-  /** What the operations know the open file by. @internal */
+  /** The handle that operations use for the open file. @internal */
   get handle(): { readonly ino: Ino; readonly fh: Fh } {
     return this.#parts
   }
 
-  /** Closing makes nothing durable. A second time it does nothing. */
+  /** Closes the file without making it durable. Idempotent. */
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
@@ -274,7 +274,7 @@ export class File implements AsyncDisposable {
   }
 }
 
-/** Copies pieces that follow one another into `into`, unless they lie there; returns their length. */
+/** Copies consecutive pieces into `into`, unless they are already there; returns their length. */
 function gather(pieces: readonly Uint8Array[], into: Uint8Array): number {
   let length = 0
   for (const piece of pieces) {
@@ -292,7 +292,7 @@ function assertWithin(buffer: Uint8Array, offset: number, length: number): void 
     )
 }
 
-/** A stream into a file, which it opens first and closes at its end. */
+/** A stream that opens a file, writes to it and closes it at the end. */
 export function writableTo(open: () => Promise<File>, start?: number): Writable {
   return Duplex.from(async (source: AsyncIterable<string | Uint8Array>) => {
     const file = await open()

@@ -1,5 +1,5 @@
 /**
- * The files of a database by path, as node:fs/promises has them.
+ * The files of a database by path, modelled on node:fs/promises.
  *
  * Every operation has its short method here, so the file is longer than most.
  */
@@ -22,7 +22,7 @@ const PERMISSIONS = 0o7777
 const FILE_MODE = 0o666
 const DIRECTORY_MODE = 0o777
 const READDIR_BATCH = 256
-/** Copied by one operation. */
+/** Maximum bytes copied by one operation. */
 const COPY_BYTES = 1n << 30n
 const MS_PER_S = 1000
 const NS_PER_MS = 1_000_000n
@@ -31,9 +31,9 @@ export interface FilesParts {
   readonly operations: Operations
   readonly caller: Caller
   readonly guard: Guard
-  /** Cleared from the mode of what is made. */
+  /** Permission bits cleared from the mode of new files and directories. */
   readonly umask: number
-  /** The names that lead to the directory where paths begin. */
+  /** The names that lead from the root to the directory where paths begin. */
   readonly base: () => Promise<readonly Name[]>
 }
 
@@ -48,7 +48,7 @@ export type Time = number | Date
  * The files of a database, at its present or at one moment of its past.
  *
  * Paths begin at the root of the tree, with or without a slash; see {@link Path}. Each method is atomic unless it says
- * otherwise, and throws a {@link FileError} with a POSIX code, or a coded error where the database fails. Nothing is durable
+ * otherwise, and throws a {@link FileError} with a POSIX code, or a coded error if the database fails. Nothing is durable
  * before {@link File.sync} or `Database.sync`.
  */
 export class Files {
@@ -88,7 +88,7 @@ export class Files {
     return await this.#opened(path, 'r', undefined, file => file.readFile(how))
   }
 
-  /** Replaces the file, or makes it. Not atomic: a reader may see a part. Write to another name and rename it for that. */
+  /** Creates or replaces the file. Not atomic: a reader may see a part. For atomicity write to another name and rename it. */
   async writeFile(
     path: Path,
     data: string | Uint8Array | AsyncIterable<Uint8Array>,
@@ -117,7 +117,7 @@ export class Files {
     return await this.#at('lstat', path, 'before a slash', found => new Stats(existing(found)))
   }
 
-  /** Whether there is such a file; a symbolic link that leads nowhere is not one. */
+  /** Whether the path exists; false for a dangling symbolic link. */
   async exists(path: Path): Promise<boolean> {
     try {
       await this.stat(path)
@@ -137,7 +137,7 @@ export class Files {
     return withFileTypes ? entries : entries.map(({ name }) => name)
   }
 
-  /** The entries of a directory as they are read, in memory that does not grow with them. */
+  /** Iterates over the entries of a directory, in memory independent of their number. */
   async *opendir(path: Path): AsyncGenerator<Dirent> {
     const { operations, caller } = this.#parts
     const { ino, fh } = await this.#at('opendir', path, 'always', async found => {
@@ -158,7 +158,7 @@ export class Files {
     }
   }
 
-  /** Makes a directory; with `recursive` also those above it, and it may be there. */
+  /** Makes a directory; with `recursive` also its parents, and an existing directory is not an error. */
   async mkdir(
     path: Path,
     {
@@ -193,7 +193,7 @@ export class Files {
     })
   }
 
-  /** Removes a file; with `recursive` a directory and all in it, one by one. `force`: it may be missing. */
+  /** Removes a file; with `recursive` a directory and all in it, one by one. `force`: a missing file is not an error. */
   async rm(
     path: Path,
     { recursive = false, force = false }: { readonly recursive?: boolean; readonly force?: boolean } = {},
@@ -210,7 +210,7 @@ export class Files {
     await removeTree(this, path)
   }
 
-  /** Gives a file another name, in place of a file that has it. */
+  /** Renames a file, replacing a file that has the new name. */
   async rename(from: Path, to: Path): Promise<void> {
     const { operations, caller } = this.#parts
     const work = async (walk: Walk): Promise<void> => {
@@ -222,7 +222,7 @@ export class Files {
     await this.#run('rename', from, () => this.#walking(work), to)
   }
 
-  /** Gives a file a further name. */
+  /** Makes a hard link. */
   async link(existingPath: Path, path: Path): Promise<void> {
     const { operations, caller } = this.#parts
     const work = async (walk: Walk): Promise<void> => {
@@ -251,7 +251,7 @@ export class Files {
     })
   }
 
-  /** Sets the size; what is added reads as zeros and takes no room. */
+  /** Sets the size; an extension reads as zeros and takes no space. */
   async truncate(path: Path, size: number | bigint = 0): Promise<void> {
     const dropsSetuid = this.#parts.caller.uid !== 0
     await this.#setattr('truncate', path, 'always', { size: BigInt(size), dropsSetuid })
@@ -276,7 +276,7 @@ export class Files {
     })
   }
 
-  /** Copies a file in this database. The copy shares all stored bytes, so it takes time and room for neither. */
+  /** Copies a file in this database. The copy shares all stored bytes, so it neither reads nor writes data. */
   async copyFile(from: Path, to: Path): Promise<void> {
     const { operations } = this.#parts
     await this.#opened(from, 'r', undefined, async source => {
@@ -294,7 +294,7 @@ export class Files {
     })
   }
 
-  /** The file's bytes as a stream. */
+  /** A stream of the file's bytes. */
   createReadStream(path: Path, options: ReadStreamOptions = {}): Readable {
     const { encoding, signal } = options
     return Readable.from(this.#pieces(path, options), {
@@ -325,7 +325,7 @@ export class Files {
     }
   }
 
-  /** Runs `work` with an open file, and closes it. */
+  /** Runs `work` with an open file and closes it afterwards. */
   async #opened<T>(
     path: Path,
     flags: OpenMode,
@@ -376,7 +376,7 @@ export class Files {
     )
   }
 
-  /** Runs `work` with what a path leads to. */
+  /** Resolves a path and runs `work` with the result. */
   async #at<T>(
     syscall: string,
     path: Path,

@@ -1,4 +1,4 @@
-/** What an operation needs of the place that a path leads to, or the POSIX error if it is not so. */
+/** Checks what an operation requires of a resolved path, each with its POSIX error. */
 import { constants } from 'node:fs'
 import { ErrnoError, type ErrnoName } from '../file-system/errno.ts'
 import type { Attributes } from '../file-system/operations.ts'
@@ -6,7 +6,7 @@ import { isType, type Found } from './walk.ts'
 
 const { S_IFDIR } = constants
 
-/** @throws ErrnoError ENOENT; ENOTDIR or EINVAL where it is of another type. */
+/** @throws ErrnoError ENOENT; ENOTDIR or EINVAL if it is of another type. */
 export function existing({ attributes, ending }: Found, type?: number): Attributes {
   if (attributes === undefined) throw new ErrnoError('ENOENT')
   if (ending !== undefined && !isType(attributes, S_IFDIR)) throw new ErrnoError('ENOTDIR')
@@ -15,13 +15,13 @@ export function existing({ attributes, ending }: Found, type?: number): Attribut
   return attributes
 }
 
-/** The name of a path, taken or not. @throws ErrnoError `code` for the root. */
+/** The last name of a path, which may exist or not. @throws ErrnoError `code` for the root. */
 export function placed({ place }: Found, code: ErrnoName): NonNullable<Found['place']> {
   if (place === undefined) throw new ErrnoError(code)
   return place
 }
 
-/** A name that is not taken, for something of that type. @throws ErrnoError EEXIST, ENOENT */
+/** A name that does not exist yet, for a new inode of that type. @throws ErrnoError EEXIST, ENOENT */
 export function free({ place, attributes, ending }: Found, type?: number): NonNullable<Found['place']> {
   if (attributes !== undefined || place === undefined) throw new ErrnoError('EEXIST')
   if (ending !== undefined && type !== S_IFDIR) throw new ErrnoError('ENOENT')

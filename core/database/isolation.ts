@@ -1,4 +1,4 @@
-/** Keeps what runs outside of a transaction away from it, within one process. */
+/** Isolates a transaction from other operations of the same process. */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { StoreError } from '../../store/errors.ts'
 import { ReadWriteLock } from '../file-system/locks.ts'
@@ -32,10 +32,10 @@ export class Isolation {
     }
   }
 
-  /** @throws StoreError in the function of a transaction, which would wait for its own end. */
+  /** @throws StoreError in the function of a transaction, which would deadlock. */
   #assertOutside(): void {
     if (this.#inside.getStore() === true)
-      throw new StoreError('a transaction is open: use the files that its function was given', {
+      throw new StoreError('a transaction is open: use the files that its function received', {
         code: 'transaction-open',
       })
   }

@@ -1,4 +1,4 @@
-/** What stat(2) and readdir(3) give, with the methods that node:fs has. */
+/** Results of stat(2) and readdir(3), with the methods of node:fs. */
 import { constants } from 'node:fs'
 import type { Attributes } from '../file-system/operations.ts'
 
@@ -52,7 +52,7 @@ export class Stats extends Typed {
   readonly size: number
   readonly sizeExact: bigint
   readonly blksize: number
-  /** What is stored of it. */
+  /** Allocated space. */
   readonly blocks: number
   readonly atimeMs: number
   readonly mtimeMs: number
@@ -111,7 +111,7 @@ export class Dirent extends Typed {
   /** Decoded as UTF-8; {@link Dirent.nameBytes} has the bytes. */
   readonly name: string
   readonly nameBytes: Uint8Array
-  /** The directory, as it was named. */
+  /** The directory, as the caller gave it. */
   readonly parentPath: string
   protected readonly type: number
 

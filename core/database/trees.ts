@@ -1,10 +1,10 @@
-/** Work on many files of a tree, one operation after the other. */
+/** Recursive operations on a tree, one step after the other. */
 import { FileError } from './file-error.ts'
 import { bytesOf, SLASH, textOf } from './path-bytes.ts'
 import type { Dirent, Stats } from './stats.ts'
 import type { Path } from './walk.ts'
 
-/** The operations of Files that it takes. */
+/** The operations of Files that they use. */
 interface TreeFiles {
   mkdir(path: Path, options: { readonly mode: number }): Promise<void>
   rmdir(path: Path): Promise<void>
@@ -13,7 +13,7 @@ interface TreeFiles {
   opendir(path: Path): AsyncIterable<Dirent>
 }
 
-/** Makes a directory and those above it; they may be there. */
+/** Makes a directory and its parents; existing directories are not an error. */
 export async function makeDirectories(files: TreeFiles, path: Path, mode: number): Promise<void> {
   const names = bytesOf(path).toString('latin1').split('/')
   for (let count = 1; count <= names.length; count++) {
@@ -31,7 +31,7 @@ export async function makeDirectories(files: TreeFiles, path: Path, mode: number
   }
 }
 
-/** Removes a directory with all in it, without recursion: each is listed from its start until it is empty. */
+/** Removes a directory and its contents without recursion: each directory is listed from its start until it is empty. */
 export async function removeTree(files: TreeFiles, path: Path): Promise<void> {
   const stack = [bytesOf(path)]
   for (let directory = stack.at(-1); directory !== undefined; directory = stack.at(-1)) {

@@ -17,25 +17,25 @@ import {
 } from '../file-system/operations.ts'
 
 const { S_IFMT, S_IFDIR, S_IFLNK } = constants
-/** As Linux has it (MAXSYMLINKS). */
+/** The limit of Linux (MAXSYMLINKS). */
 const LINKS_MAX = 40
 /** Far beyond the kernel's 4096, as a deep tree has longer paths. */
 const PATH_MAX_BYTES = 1 << 20
 
-/** A path: text is encoded as UTF-8, bytes are taken as they are. */
+/** A path: text is encoded as UTF-8, bytes are used unchanged. */
 export type Path = string | Uint8Array
 
 /**
- * Whether a symbolic link at the end of a path is followed: always, only where a slash follows its name, or never. Links
+ * Whether a symbolic link at the end of a path is followed: always, only if a slash follows its name, or never. Links
  * before the end always are.
  */
 export type Following = 'always' | 'before a slash' | 'never'
 
-/** Where a path leads. */
+/** A resolved path. */
 export interface Found {
-  /** Its last name and the directory that has it; absent where the path is the root's or ends with `.` or `..`. */
+  /** Its last name and the directory that has it; absent if the path is the root or ends with `.` or `..`. */
   readonly place: { readonly parent: Ino; readonly name: Name } | undefined
-  /** Absent where there is no such name. */
+  /** Absent if the name does not exist. */
   readonly attributes: Attributes | undefined
   /** How the path ends, if not with a name: '' after a slash, `.` or `..`. Then it may only lead to a directory. */
   readonly ending: '' | '.' | '..' | undefined
@@ -50,7 +50,7 @@ function namesOf(path: Path): string[] {
   return bytes.toString('latin1').split('/')
 }
 
-/** One way through the tree. The inodes that it found stay referenced until {@link Walk.end}. */
+/** One path resolution. The inodes that it looked up stay referenced until {@link Walk.end}. */
 export class Walk {
   readonly #operations: Operations
   readonly #caller: Caller
@@ -65,7 +65,7 @@ export class Walk {
   }
 
   /**
-   * @throws ErrnoError ENOENT, ENOTDIR where a name before the last leads to no directory; ELOOP, ENAMETOOLONG
+   * @throws ErrnoError ENOENT, ENOTDIR if a name before the last is not a directory; ELOOP, ENAMETOOLONG
    */
   async find(path: Path, following: Following): Promise<Found> {
     const names = namesOf(path)
@@ -102,7 +102,7 @@ export class Walk {
     return { place, attributes: ancestors.at(-1), ending }
   }
 
-  /** Drops the references to all inodes that it found. */
+  /** Drops the references to all inodes that it looked up. */
   end(): void {
     for (const ino of this.#held.splice(0)) this.#operations.forget(ino, 1)
   }
@@ -117,7 +117,7 @@ export class Walk {
     return attributes
   }
 
-  /** Undefined where there is no such name and `mayBeMissing`. */
+  /** Undefined if the name does not exist and `mayBeMissing` is set. */
   async #lookup(parent: Ino, name: Name, mayBeMissing: boolean): Promise<Attributes | undefined> {
     try {
       const { attributes } = await this.#operations.lookup(parent, name, this.#caller)

@@ -1,6 +1,6 @@
 /**
  * Operations for a caller other than the kernel (a program that uses the SDK on a mounted database): after each change
- * the kernel's copies of what was changed are invalidated, before the caller has its answer.
+ * the kernel's copies of what was changed are invalidated, before the caller receives the reply.
  */
 import { constants } from 'node:fs'
 import type { KernelCaches } from './inodes/kernel-caches.ts'
@@ -9,7 +9,7 @@ import { overridden } from './overridden.ts'
 
 const { O_TRUNC } = constants
 
-/** @param operations those of the filesystem whose kernel caches `caches` invalidates. */
+/** @param operations the filesystem's operations. @param caches invalidates the kernel's caches of that filesystem. */
 export function besideKernel(operations: Operations, caches: KernelCaches): Operations {
   const changed = { ...nameChanges(operations, caches), ...inodeChanges(operations, caches) }
   return overridden(operations, changed)

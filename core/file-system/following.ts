@@ -2,9 +2,9 @@
  * A read-only mount that follows the commits of another process. It shows one transaction at a time, and moves to a later one
  * between operations: all of them see the same transaction, from their beginning to their end.
  *
- * A move drops what the transactions in between have changed, from memory and from the kernel's caches: pages, attributes and name
- * of each inode that was changed, and the names in each directory that was. Which absent names the kernel has cached is not known: it
- * forgets all of them when a directory was changed.
+ * A move invalidates what the transactions in between have changed, in memory and in the kernel's caches: pages, attributes and name
+ * of each changed inode, and the names in each changed directory. The absent names (negative entries) that the kernel has cached are
+ * not recorded: all of them are invalidated when a directory was changed.
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -17,10 +17,10 @@ import { ReadWriteLock } from './locks.ts'
 import type { Operations } from './operations.ts'
 import { isDirectory } from '../tree/inode.ts'
 
-/** The longest delay, if the store has no notifications. */
+/** Maximum polling delay, for stores without notifications. */
 const INTERVAL_MS = 500
 
-/** The operations that read. */
+/** The read-only operations. */
 const READING: ReadonlySet<keyof Operations> = new Set([
   'lookup',
   'getattr',
@@ -96,7 +96,7 @@ export class Follower {
     const wait = this.#lock.alone()
     if (wait !== undefined) await wait
     try {
-      // The replies of operations that have just ended are sent first, else their pages would come after the invalidation.
+      // Send the replies of operations that have just ended first: their pages would otherwise arrive after the invalidation.
       await turn()
       const changed = await this.#dropChanged(at)
       this.#forget(changed, await hasDirectory(changed))
@@ -116,7 +116,7 @@ export class Follower {
     for await (const { oids } of store.changes(connection.at, at)) {
       connection.invalidate(oids)
       for (const oid of oids) {
-        // The kernel refers to the root without having looked it up.
+        // The kernel refers to the root without a lookup.
         const node = oid === live.rootOid ? live.root : live.known(oid)
         if (node !== undefined) changed.add(node)
       }
@@ -145,7 +145,7 @@ async function hasDirectory(nodes: Iterable<Node>): Promise<boolean> {
       await node.inode.activate()
       if (isDirectory(node.inode)) return true
     } catch {
-      // It is gone, or damaged: an operation on it reports that.
+      // Removed or damaged: an operation on it reports that.
       return true
     } finally {
       node.detach()

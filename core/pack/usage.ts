@@ -1,11 +1,11 @@
 /**
- * What a database's room is used for, from the sums that the store keeps: in constant time, whatever the database holds. Two
+ * The space usage of a database, in constant time, from sums that the store maintains. Two
  * figures are bounds:
  *
- * - Objects of removed files count as present until a pack finds that nothing leads to them. Of their bulk data that is known,
- *   by the sum of stored bytes in the superblock; the small rest, their rows, is not.
- * - Bytes that files share are stored once, but count for each revision that points to them; what the log takes on the disk is
- *   the bound.
+ * - Objects of removed files count as present until a pack finds them unreachable. Their bulk data is excluded by means of
+ *   the superblock's sum of stored bytes; the small rest, their rows, is not.
+ * - Bytes that files share are stored once, but count for each revision that points to them; the log's size on disk is
+ *   the upper bound.
  *
  * {@link measuredUsage} marks all objects instead, in time in proportion to their number.
  */
@@ -21,9 +21,9 @@ export interface Usage {
   readonly fileBytes: number
   /** Unused pages. */
   readonly freeBytes: number
-  /** Needed by the present state. */
+  /** Referenced by the present state. */
   readonly liveBytes: number
-  /** Needed by past states alone, or not needed any more. */
+  /** Referenced by past states alone, or by none. */
   readonly historyBytes: number
   readonly packFreesBytes: number
 }
@@ -40,7 +40,7 @@ export async function summedUsage(
   const { live, history } = split(sums, stored, space.bulkBytes)
   const { storedBytes, replacedBytes } = await measuring.added(kept.from, from)
   const growth = (await storedAt(store, from)) - (await storedAt(store, kept.from))
-  // What was replaced is a lower bound: removed files are not part of it. What was added, less what files have grown by, has them.
+  // The replaced bytes are a lower bound, without removed files. The added bytes, less the growth of files, include them.
   const dropped = Math.min(history, Math.max(replacedBytes, storedBytes - growth))
   const { totalBytes: fileBytes, freeBytes } = space
   return {
@@ -66,13 +66,13 @@ function split(
   }
 }
 
-/** The bytes that the files of a moment store, each by itself. */
+/** Sum of the stored bytes of a moment's files, with shared bytes counted for each file. */
 async function storedAt(store: Store, at: Tid): Promise<number> {
   const superblock = await superblockAt(store, at)
   return superblock === undefined ? 0 : (await superblock.usage()).bytes
 }
 
-/** As {@link summedUsage}, by looking at every object. @throws CorruptRecordError */
+/** As {@link summedUsage}, by marking every object. @throws CorruptRecordError */
 export async function measuredUsage(
   store: Store,
   measuring: Measuring,

@@ -8,8 +8,8 @@
  *     header  JSON: {"id", "operation", "parameters"} or {"id", "result"} or {"id", "errno"} or {"id", "error"}
  *     payload the bytes of the header's buffers, one after the other
  *
- * A bigint is {"$n": "decimal digits"}, a buffer {"$b": its length}. Requests run at once, and answers come in the
- * order in which they end.
+ * A bigint is {"$n": "decimal digits"}, a buffer {"$b": its length}. Requests run concurrently, and answers arrive in the
+ * order of completion.
  */
 import { isObject } from './answers.ts'
 
@@ -18,7 +18,7 @@ const HEADER_MAX_BYTES = 1 << 20
 /** More than any operation's data. */
 const PAYLOAD_MAX_BYTES = 8 << 20
 
-/** The other side sends what is not a frame. */
+/** The peer has sent an invalid frame. */
 export class FrameError extends Error {
   override readonly name = 'FrameError'
 }
@@ -36,12 +36,12 @@ export function encodeFrame(value: unknown): readonly Uint8Array[] {
   return [prefix, header, ...buffers]
 }
 
-/** Takes frames from bytes that come in any pieces. */
+/** Assembles frames from a byte stream. */
 export class FrameReader {
   readonly #pieces: Buffer[] = []
   #length = 0
 
-  /** The frames that are whole with these bytes. @throws FrameError */
+  /** The frames that these bytes complete. @throws FrameError */
   push(bytes: Buffer): readonly unknown[] {
     this.#pieces.push(bytes)
     this.#length += bytes.length
@@ -62,7 +62,7 @@ export class FrameReader {
     return frames
   }
 
-  /** The first piece, which has at least `length` bytes: pieces are joined for that. */
+  /** The first piece, joined with later ones until it has at least `length` bytes. */
   #first(length: number): Buffer {
     let first = this.#pieces[0]
     if (first === undefined || first.length < length) {

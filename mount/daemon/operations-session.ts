@@ -15,7 +15,7 @@ import { type Check, flag, isObject, optional } from './answers.ts'
 import { sentError } from './control-protocol.ts'
 import { encodeFrame, FrameError, FrameReader } from './operations-protocol.ts'
 
-/** Requests of one connection that run at once; behind them the connection is not read. */
+/** Maximum concurrent requests of one connection; at the limit the connection is not read. */
 const REQUESTS_MAX = 64
 const READ_MAX_BYTES = 4 << 20
 const READDIR_MAX = 4096
@@ -84,10 +84,10 @@ export type OperationName = keyof typeof PARAMETERS
 
 export const OPERATION_NAMES = Object.keys(PARAMETERS) as readonly OperationName[]
 
-/** The number of parameters that are sent. */
+/** Number of parameters of each operation on the wire. */
 export const parameterCount = (name: OperationName): number => PARAMETERS[name].length
 
-/** Serves a connection whose call has been answered. Never rejects. */
+/** Serves a connection after the answer to its `operations` call. Never rejects. */
 export function serveOperations(socket: Socket, operations: Operations, log: Logger): void {
   const session = new Session(socket, operations, log)
   const reader = new FrameReader()
@@ -107,7 +107,7 @@ class Session {
   readonly #socket: Socket
   readonly #operations: Operations
   readonly #log: Logger
-  /** What the program holds: it is let go of when the connection ends. */
+  /** Handles and references of the client, released when the connection ends. */
   readonly #references = new Map<Ino, number>()
   readonly #files = new Map<Fh, Ino>()
   readonly #directories = new Map<Fh, Ino>()
@@ -119,7 +119,7 @@ class Session {
     this.#log = log
   }
 
-  /** @throws FrameError for what is no request. */
+  /** @throws FrameError if a frame is not a valid request. */
   request(frame: unknown): void {
     if (!isObject(frame) || !Array.isArray(frame['parameters']))
       throw new FrameError('a frame is not a request')
@@ -167,7 +167,7 @@ class Session {
     for (const part of encodeFrame(answer)) this.#socket.write(part)
   }
 
-  /** @throws ErrnoError EBADF for a handle that this program has not opened. */
+  /** @throws ErrnoError EBADF for a handle that this client has not opened. */
   #assertHeld(name: OperationName, parameters: readonly unknown[]): void {
     const held = name === 'readdir' || name === 'releasedir' ? this.#directories : this.#files
     const used =
@@ -179,7 +179,7 @@ class Session {
     for (const fh of used) if (!held.has(toFh(Number(fh)))) throw new ErrnoError('EBADF')
   }
 
-  /** Notes what the program holds after an operation. */
+  /** Records the client's handles and references after an operation. */
   #note(name: OperationName, parameters: readonly unknown[], result: unknown): void {
     const [ino, fh] = parameters as readonly [Ino, Fh]
     if (name === 'open') this.#files.set((result as OpenFile).fh, ino)
@@ -199,7 +199,7 @@ class Session {
     else this.#references.delete(ino)
   }
 
-  /** Takes back no more references than the program has. */
+  /** Limits a forget to the references that the client has. */
   #forget(number: unknown, count: unknown): void {
     const ino = toIno(Number(number))
     const held = this.#references.get(ino) ?? 0
@@ -210,7 +210,7 @@ class Session {
   }
 }
 
-/** Their second parameter is a handle that this program must have opened. */
+/** Operations whose second parameter is a handle that this client must have opened. */
 const WITH_HANDLE: ReadonlySet<OperationName> = new Set<OperationName>([
   'read',
   'write',
@@ -222,10 +222,10 @@ const WITH_HANDLE: ReadonlySet<OperationName> = new Set<OperationName>([
   'releasedir',
 ])
 
-/** They return an entry, with a reference to its inode. */
+/** Operations that return an entry, with a reference to its inode. */
 const REFERRING: ReadonlySet<OperationName> = new Set<OperationName>(['lookup', 'symlink', 'mkdir', 'link'])
 
-/** Their last parameter tells whether setuid is kept, which only root may. */
+/** Operations whose last parameter states whether setuid is kept, which only root may request. */
 const CHANGES_DATA: ReadonlySet<OperationName> = new Set<OperationName>([
   'open',
   'create',

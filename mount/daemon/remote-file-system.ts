@@ -1,4 +1,4 @@
-/** The filesystem of a mount, as another process uses it through the mount's daemon. */
+/** The filesystem of a mount, used by another process through the mount's daemon. */
 import { parseTid, formatTid, type Tid } from '../../store/ids.ts'
 import { CodedError } from '../../store/errors.ts'
 import type { HistoryOperations, ServedFileSystem } from '../../core/file-system/served-file-system.ts'
@@ -9,12 +9,12 @@ import { ownerOf } from './mounts.ts'
 import { RemoteOperations } from './remote-operations.ts'
 import { RemoteTransaction } from './transaction-client.ts'
 
-/** Everything dirty is stored first, which may wait for a slow disk. */
+/** All dirty data is stored first, which may be slow. */
 const TIMEOUT_MS = 3_600_000
 
 /**
- * Connects to the daemon of a mount. `close` ends the connection: the mount stays.
- * @throws NoAnswerError; CodedError where the daemon refuses.
+ * Connects to the daemon of a mount. `close` ends the connection; the mount stays.
+ * @throws NoAnswerError; CodedError if the daemon refuses.
  */
 export async function connectFileSystem(mount: MountedDirectory): Promise<ServedFileSystem> {
   const paths = await controlPaths(mount.device, ownerOf(mount))
@@ -66,7 +66,7 @@ function remoteHistory(paths: readonly string[], call: Call): HistoryOperations 
   }
 }
 
-/** @throws CodedError for an answer that has no tid. */
+/** @throws CodedError for an answer without a tid. */
 function tidOf({ tid }: { readonly tid: string }): Tid {
   const parsed = parseTid(tid)
   if (parsed === undefined) throw new CodedError('the daemon answers without a tid', { code: 'internal' })

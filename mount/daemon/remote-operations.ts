@@ -33,7 +33,7 @@ export class RemoteOperations {
       name,
       (...parameters: unknown[]) => this.#call(name, parameters),
     ])
-    // The names are those of Operations but for attach, which is for drivers, and forget, which has no answer.
+    // All names of Operations except attach, which is for drivers, and forget, which has no answer.
     this.operations = Object.fromEntries([
       ...methods,
       ['forget', (...parameters: unknown[]) => this.#forget(parameters)],
@@ -44,8 +44,8 @@ export class RemoteOperations {
   }
 
   /**
-   * Connects at the first of `paths` where a daemon listens.
-   * @throws NoAnswerError; CodedError where the daemon refuses.
+   * Connects to the first of `paths` on which a daemon listens.
+   * @throws NoAnswerError; CodedError if the daemon refuses.
    */
   static async connect(paths: readonly string[]): Promise<RemoteOperations> {
     for (const path of paths) {
@@ -69,7 +69,7 @@ export class RemoteOperations {
     throw new NoAnswerError('gone', 'the daemon of the mount is gone')
   }
 
-  /** Ends the connection; the daemon closes what is open. */
+  /** Ends the connection; the daemon closes its open handles. */
   async close(): Promise<void> {
     if (this.#socket.destroyed) return
     const closed = once(this.#socket, 'close')
@@ -121,7 +121,7 @@ export class RemoteOperations {
   }
 }
 
-/** The first line that comes, without anything behind it. */
+/** The first line received; bytes after it are dropped. */
 async function firstLine(socket: Socket, signal: AbortSignal): Promise<string> {
   let received = Buffer.alloc(0)
   while (received.length < LINE_MAX_BYTES) {

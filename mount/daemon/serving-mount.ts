@@ -6,12 +6,12 @@ import { controlPaths } from './control-path.ts'
 import { callDaemon } from './control-protocol.ts'
 import { listMounts, ownerOf } from './mounts.ts'
 
-/** Every mount is asked, the stopped ones too. */
+/** Each mount is queried, including stopped ones. */
 const TIMEOUT_MS = 2000
 
 /**
- * The mount that serves `database` for writing, if there is one. A daemon is believed where it belongs to this user, to root, or to
- * the owner of the database's file: any other could claim to serve the database, and receive what is meant for it.
+ * The mount that serves `database` for writing, if there is one. A daemon is trusted if it belongs to this user, to root, or to
+ * the owner of the database's file: any other could claim to serve the database and receive its data.
  */
 export async function servingMount(database: string): Promise<MountedDirectory | undefined> {
   const wanted = await stat(database).catch(() => undefined)
@@ -26,7 +26,7 @@ export async function servingMount(database: string): Promise<MountedDirectory |
       const isSame = served?.dev === wanted?.dev && served?.ino === wanted?.ino && wanted !== undefined
       if (isSame || status.database === database) return mount
     } catch {
-      // Dead, stopped, or another user's: the database's lock decides whether it can be written here.
+      // Dead, stopped, or another user's: the database's lock decides whether this process may write it.
     }
   }
   return undefined

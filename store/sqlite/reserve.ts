@@ -1,15 +1,15 @@
 /**
- * Room on a disk that is nearly full, for what frees room: `DATABASE-log/reserve`, a file of allocated blocks without content.
+ * Reserved space on a nearly full disk, for changes that free space: `DATABASE-log/reserve`, a file of allocated blocks without content.
  *
- * A deletion is a transaction too, and so is each step of a pack. Where the disk has no room for one, the reserve is given up, the
- * work is repeated in the room that this leaves, and the reserve is taken again as far as there is room. Programs cannot
- * use it up: statfs(2) and admission (core/file-system/commit/admission.ts) count what is missing of it as used.
+ * A deletion is a transaction too, and so is each step of a pack. If the disk is full, the reserve is released, the
+ * work is retried in the freed space, and the reserve is allocated again as far as space permits. Programs cannot
+ * use it up: statfs(2) and admission (core/file-system/commit/admission.ts) count its missing part as used.
  *
- *     free room   0 ........ size ................. 32 x size ........... 64 x size ........
+ *     free space  0 ........ size ................. 32 x size ........... 64 x size ........
  *     the file    what fits  whole                  whole, once made      none
  *
- * On a disk with ample room there is none: copies and small databases do not carry it. A filesystem that cannot allocate
- * blocks ahead (ZFS, NFS) has none either.
+ * A disk with ample free space has no reserve, so copies and small databases do not carry one. A filesystem that cannot
+ * preallocate blocks (ZFS, NFS) has none either.
  */
 import { closeSync, constants, rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -22,19 +22,19 @@ const NAME = 'reserve'
 const MIN_BYTES = 4 << 20
 const MAX_BYTES = 64 << 20
 const DISK_PART = 32
-/** At most this part of a disk of a few megabytes. */
+/** Maximum fraction of a small disk (a few megabytes). */
 const SMALL_DISK_PART = 8
-/** A disk with less free room than this multiple of the reserve is short of room. */
+/** A disk with less free space than this multiple of the reserve is short of space. */
 const SHORT_FACTOR = 32
-/** Left free when the reserve takes what there is, and the least by which it grows. */
+/** Space left free when the reserve takes the rest, and the minimum by which it grows. */
 const SLACK_BYTES = 256 << 10
 
 const reservePath = (database: string): string => join(logDirectory(database), NAME)
 
 interface Disk {
-  /** Free for this process. */
+  /** Space available to this process. */
   readonly freeBytes: number
-  /** How long the reserve is on this disk. */
+  /** Target length of the reserve on this disk. */
   readonly reserveBytes: number
 }
 
@@ -51,13 +51,13 @@ function diskOf(database: string): Disk {
 const heldBytes = (database: string): number =>
   statSync(reservePath(database), { throwIfNoEntry: false })?.size ?? 0
 
-/** Bytes that the disk of a database has free beside what is missing of its reserve. @throws the errors of statfs(2) */
+/** Free bytes on the database's disk, less the missing part of its reserve. @throws the errors of statfs(2) */
 export function roomBeforeReserve(database: string): number {
   const { freeBytes, reserveBytes } = diskOf(database)
   return Math.max(0, freeBytes - Math.max(0, reserveBytes - heldBytes(database)))
 }
 
-/** Gives up the reserve of a database. @returns whether there was one. */
+/** Releases the reserve of a database. @returns whether it had one. */
 export function removeReserve(database: string): boolean {
   const hasRoom = heldBytes(database) > 0
   rmSync(reservePath(database), { force: true })
@@ -70,13 +70,13 @@ export class Reserve {
   readonly #owner: () => Owner
   #isPossible = true
 
-  /** @param database its path, through the descriptor of its directory. @param owner the database's, who owns the file. */
+  /** @param database its path, through the descriptor of its directory. @param owner the database's owner, who also owns the file. */
   constructor(database: string, owner: () => Owner) {
     this.#database = database
     this.#owner = owner
   }
 
-  /** Takes what is missing where the disk is short of room; gives all up where it has plenty. Never throws. */
+  /** Fills up the reserve if the disk is short of space; releases it if space is ample. Never throws. */
   hold(): void {
     if (!this.#isPossible) return
     try {
@@ -94,7 +94,7 @@ export class Reserve {
     }
   }
 
-  /** Makes its room free. @returns whether there was any. */
+  /** Releases the reserve. @returns whether there was one. */
   giveUp(): boolean {
     try {
       return removeReserve(this.#database)
@@ -103,7 +103,7 @@ export class Reserve {
     }
   }
 
-  /** The length of a transaction that may use the reserve: more than what a deletion takes, and not all of it. */
+  /** Maximum length of a transaction that may use the reserve: more than a deletion needs, less than the whole reserve. */
   get usableBytes(): number {
     return heldBytes(this.#database) / 2
   }

@@ -1,38 +1,38 @@
 /**
- * Admission: a change waits here, before it takes any lock, until there is memory for it within the dirty bound, and room for it
- * on the disk of the database.
+ * Admission: a change waits here, before it takes any lock, until its memory fits within the dirty bound and its data fits
+ * on the database's disk.
  *
  * Changes that wait are served in the order of their arrival, so that small ones cannot starve a large one. A change without
- * data is only held back when a bound is reached; data also while commits fail, because it could not be stored. A waiting
+ * data is held back only when a bound is reached; a change with data also while commits fail, because it could not be stored. A waiting
  * change waits for one commit attempt that began after it arrived, and fails with that attempt's error.
  *
- * What is admitted must fit on the disk: a write that finds no room fails here (ENOSPC), not in a commit long after it. A
- * change that **frees** room (a deletion, a truncation) needs none, and is admitted while commits fail, within
+ * Admitted changes must fit on the disk: a write without free space fails here (ENOSPC), not in a later commit. A
+ * change that **frees** space (a deletion, a truncation) needs none, and is admitted while commits fail, within
  * {@link FREEING_FACTOR} times the dirty bound: it is the way out of a full disk.
  */
 import { NoSpaceError } from '../../../store/errors.ts'
 import { ReadWriteLock } from '../locks.ts'
 import type { Committer } from './committer.ts'
 
-/** How far beyond the dirty bound changes that free room may go while commits fail. */
+/** Multiple of the dirty bound up to which changes that free space are admitted while commits fail. */
 const FREEING_FACTOR = 4
-/** The part of the free room that data may fill; records, index and checksums take the rest. */
+/** Fraction of the free space that data may fill; records, index and checksums take the rest. */
 const DATA_PART = 15 / 16
 
 export class Admission {
   readonly #committer: Committer
   readonly #dirtySizeBytes: number
   readonly #availableBytes: () => Promise<number | undefined>
-  /** Whether everything is admitted: while intents are replayed. */
+  /** Whether every change is admitted; true while intents are replayed. */
   isUnbounded = false
-  /** Bytes of changes that were admitted and have not finished. */
+  /** Bytes of admitted changes that have not finished. */
   #admittedBytes = 0
-  /** How much data in memory the disk had room for when it was last measured: before the first change, and after each commit. */
+  /** Bytes of data in memory that fit on the disk at its last measurement: before the first change, and after each commit. */
   #roomBytes = 0
-  /** Held exclusively by the first change that waits for room; the others wait for it. */
+  /** Held exclusively by the first waiting change; later ones queue on it. */
   readonly #line = new ReadWriteLock()
 
-  /** @param availableBytes measures the free room of the disk; undefined where that is not limited. */
+  /** @param availableBytes measures the free space of the disk; undefined if it is unlimited. */
   constructor(
     committer: Committer,
     dirtySizeBytes: number,
@@ -41,14 +41,14 @@ export class Admission {
     this.#committer = committer
     this.#dirtySizeBytes = dirtySizeBytes
     this.#availableBytes = availableBytes
-    // A failure to measure leaves the room as it was: the next change that needs more measures again.
+    // A failed measurement keeps the previous value: the next change that needs more measures again.
     committer.onSettled = () => void this.#measure().catch(() => undefined)
   }
 
   /**
    * Admits a change of `dataBytes` of data, at once or when the returned promise resolves; {@link Admission.leave} follows.
-   * @param frees whether it frees room.
-   * @param recordBytes further memory that the change takes: the attributes that the inode's record has.
+   * @param frees whether the change frees space.
+   * @param recordBytes further memory that the change takes: the attributes in the inode's record.
    * @throws the error of a commit that began since, ConflictError, NoSpaceError
    */
   admit(dataBytes: number, frees = false, recordBytes = 0): Promise<void> | undefined {
@@ -77,7 +77,7 @@ export class Admission {
     return this.#fits(bytes, this.#dirtySizeBytes) && (frees || this.#hasDiskRoom(bytes))
   }
 
-  /** Within a bound of memory. A change that is alone is admitted whatever its size. */
+  /** Whether a change fits within a memory bound. A change without others is admitted whatever its size. */
   #fits(more: number, boundBytes: number): boolean {
     const bytes = this.#committer.dirtyBytes + this.#admittedBytes
     return bytes === 0 || bytes + more < boundBytes
@@ -103,7 +103,7 @@ export class Admission {
         if (conflict !== undefined) throw conflict
         if (failure !== undefined && failure.attempt > attemptsBefore) throw failure.error
         const lacksDisk = !frees && !this.#hasDiskRoom(dataBytes + recordBytes)
-        // Nothing in memory can become free room any more.
+        // No change in memory can free space any more.
         if (lacksDisk && (committer.attempts > attemptsBefore || !committer.isDirty))
           throw new NoSpaceError('the disk of the database is full')
         if (committer.isPaused && lacksDisk)

@@ -2,9 +2,9 @@
  * State that every transaction includes besides the changes themselves, updated while the changes are prepared, with the
  * gate exclusive:
  *
- * - an inode's `stored` is what its data takes, and the superblock's `bytes` and `inodes` are the sums;
+ * - an inode's `stored` is the size of its stored data, and the superblock's `bytes` and `inodes` are the sums;
  * - the superblock's orphans are the inodes without a name that are in use. An orphan that is no longer used is dropped, with
- *   what was written to it and never stored.
+ *   its unstored data.
  */
 import { ifReadable } from '../../big-file/if-readable.ts'
 import type { Inode } from '../../tree/inode.ts'
@@ -50,13 +50,13 @@ export class Bookkeeping {
     this.#count(bytes, inodes)
   }
 
-  /** An inode has lost its last name. */
+  /** To be called when an inode has lost its last name. */
   orphaned(node: Node): void {
     node.isOrphan = true
     this.#orphans.add(node)
   }
 
-  /** An inode without a name has got one. */
+  /** To be called when an inode without a name has received one. */
   reclaimed(node: Node): void {
     node.isOrphan = false
     this.#orphans.delete(node)
@@ -101,7 +101,7 @@ export class Bookkeeping {
 
   // ---- the steps of a commit
 
-  /** Loads what the prepare will need, with the gate shared. */
+  /** Loads what the prepare reads, with the gate shared. */
   async load(files: ReadonlySet<Node>): Promise<void> {
     const turns = new Turns()
     if (this.#orphans.size > 0 || this.#reclaimed.size > 0) {
@@ -124,7 +124,7 @@ export class Bookkeeping {
 
   /**
    * Before the files are prepared: drops orphans, taking them out of `files`, and records the others.
-   * @returns those that were dropped.
+   * @returns the dropped orphans.
    */
   async recordOrphans(files: Set<Node>): Promise<readonly DroppedFile[]> {
     if (this.#orphans.size === 0 && this.#reclaimed.size === 0) return []
@@ -182,7 +182,7 @@ export class Bookkeeping {
     }
   }
 
-  /** Takes an orphan out of the sums, unless it cannot be read: then it was never in them as far as can be told. */
+  /** Subtracts an orphan from the sums, unless it cannot be read: then its share is unknown and fsck corrects the sums. */
   async #drop(inode: Inode | undefined): Promise<void> {
     const stored = inode && (await storedOf(inode))
     if (stored !== undefined) this.#count(-stored, -1)
@@ -195,7 +195,7 @@ export class Bookkeeping {
   }
 }
 
-/** An inode's stored bytes; undefined if it is damaged: fsck corrects the sums, and no other file's storing waits for that. */
+/** An inode's stored bytes; undefined if it is damaged: fsck corrects the sums, and other files are stored meanwhile. */
 const storedOf = (inode: Inode): Promise<number | undefined> =>
   ifReadable(async () => {
     await inode.activate()

@@ -1,6 +1,6 @@
 /**
- * What has changed since the last prepare: the files whose stored size must be settled, about how much memory the
- * changes take besides file data, and the description of the transaction. Operations add to it with the gate shared; a
+ * What has changed since the last prepare: the files whose stored size must be computed, the approximate memory of the
+ * changes besides file data, and the description of the transaction. Operations add to it with the gate shared; a
  * prepare takes it with the gate exclusive.
  */
 import type { Oid } from '../../../store/ids.ts'
@@ -49,7 +49,7 @@ export class Changes {
     this.#bytes = (this.#bytes ?? 0) + bytes
   }
 
-  /** Counts the extended attributes of a changed inode: its record has them all, however many changes it has. */
+  /** Counts the extended attributes of a changed inode: the record holds all of them, so they count once per inode. */
   addRecord(node: Node): void {
     if (!node.inode.hasXattrs) return
     const bytes = node.inode.xattrsBytes
@@ -75,7 +75,7 @@ export class Changes {
     this.#messages.push(message)
   }
 
-  /** Returns everything and starts again. */
+  /** Returns all changes and clears them. */
   take(): TakenChanges {
     const taken = {
       bytes: this.bytes,

@@ -5,16 +5,17 @@
  * it. A commit
  *
  * 1. waits for the running one, and after a failure until {@link RETRY_MS} have passed;
- * 2. with the gate shared, loads what prepare will need;
- * 3. with the gate exclusive, takes the changes and serialises them: what is pending then is a prefix of all operations;
- * 4. releases the gate and has the store write the transaction. Reads and changes go on.
+ * 2. with the gate shared, loads what the prepare reads;
+ * 3. with the gate exclusive, takes the changes and serialises them: the pending records are then a prefix of all operations;
+ * 4. releases the gate and has the store write the transaction. Reads and changes continue.
  *
- * Steps 3 and 4 are {@link Committer.commitExclusively}'s, too, which keeps the gate throughout. While a delimited transaction is open
- * (transaction.ts), step 4 stores a part of that: only the dirty bound starts such a commit.
+ * {@link Committer.commitExclusively} runs steps 3 and 4 with the gate exclusive throughout. While a delimited transaction is open
+ * (transaction.ts), step 4 stores a part of it, and only the dirty bound starts a commit.
  *
- * A commit that fails loses nothing: the next one (sync, timer, or a change that waits for room) carries its changes as
- * well. Where the disk was full, the next prepare drops the records of what was deleted since, so that it may fit. After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
- * replaced: from then on every commit fails at once with that error and no change is admitted. Reads go on.
+ * A commit that fails loses nothing: the next one (sync, timer, or a waiting change) carries its changes as
+ * well. If the disk was full, the next prepare drops the records of inodes deleted since, so that the rest may fit.
+ * After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
+ * replaced: from then on every commit fails at once with that error and no change is admitted. Reads continue.
  *
  * | field                 | written by                                                              |
  * |-----------------------|-------------------------------------------------------------------------|
@@ -47,11 +48,11 @@ export interface CommitterOptions {
   readonly bookkeeping: Bookkeeping
   readonly changes: Changes
   readonly intents: StagedIntents
-  /** How long after the first change it is committed. */
+  /** Delay between the first change and its commit. */
   readonly commitIntervalMs: number
   /** Maximum bytes of changes in memory. A commit starts at half of it. */
   readonly dirtySizeBytes: number
-  /** Has the kernel send pages changed through mappings; undefined if there can be none. Never rejects. */
+  /** Has the kernel send pages changed through mappings; undefined if mappings cannot exist. Never rejects. */
   readonly collectPages: () => Promise<void> | undefined
   /** Adds the noted access times to the changes; called with the gate shared. */
   readonly storeAccessTimes: (isLast: boolean) => Promise<void>
@@ -67,7 +68,7 @@ export interface CommitFailure {
 }
 
 export class Committer {
-  /** Whether changes start no commit: while intents are replayed. */
+  /** Whether automatic commits are suspended: while intents are replayed. */
   isSuspended = false
   readonly #options: CommitterOptions
   /** Prepared changes that no commit has stored. */
@@ -106,7 +107,7 @@ export class Committer {
     return this.#failure
   }
 
-  /** Set for good when another writer has changed what these changes were made from. */
+  /** Set permanently when another writer has replaced the state that these changes were made from. */
   get conflict(): ConflictError | undefined {
     return this.#conflict
   }
@@ -121,7 +122,7 @@ export class Committer {
     return this.#options.connection.sharedMoments
   }
 
-  /** Whether something is not stored, or is being stored. */
+  /** Whether changes are unstored or being stored. */
   get isDirty(): boolean {
     return this.#hasPrepared || !this.#options.changes.isEmpty || this.#isBusy
   }
@@ -157,18 +158,18 @@ export class Committer {
   /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError */
   async sync(message?: string): Promise<Tid> {
     const { connection, changes } = this.#options
-    // A transaction that is being ended is waited for.
+    // Waits for a transaction that is ending.
     if (this.#isPaused) await this.#exclusive?.catch(() => undefined)
     if (this.#isPaused) return connection.committedAt
     if (message !== undefined) changes.addMessage(message)
     if (!changes.isEmpty || message !== undefined) return await this.#commit()
     const tid = await this.#running?.catch(() => undefined)
     if (tid !== undefined) return tid
-    // If the running commit failed: it began earlier, and the cause may be gone.
+    // The running commit failed, but it began earlier and its cause may have passed: try again.
     return this.isDirty ? await this.#commit() : connection.committedAt
   }
 
-  /** Stores everything and stops the timer. @throws StoreError; it may be repeated then. */
+  /** Stores everything and stops the timer. @throws StoreError; may then be retried. */
   async close(): Promise<void> {
     this.#isClosing = true
     try {
@@ -224,7 +225,7 @@ export class Committer {
     }
   }
 
-  /** From here on nothing is committed until {@link Committer.resume}. Within {@link Committer.exclusively}. */
+  /** Suspends commits until {@link Committer.resume}. Within {@link Committer.exclusively}. */
   pause(): void {
     this.#isPaused = true
     this.stopTimer()
@@ -250,8 +251,8 @@ export class Committer {
   // ---- the pipeline
 
   /**
-   * With the gate exclusive. `onPrepared` is called between the prepare and the commit, even if the prepare failed. In a delimited
-   * transaction that goes on, what was prepared becomes a part of that.
+   * With the gate exclusive. `onPrepared` is called between the prepare and the commit, even if the prepare failed. If a
+   * delimited transaction stays open, the prepared changes become a part of it.
    */
   async #prepareAndCommit(message: string | undefined, onPrepared: () => void): Promise<void> {
     const { connection, changes, intents } = this.#options
@@ -351,8 +352,8 @@ export class Committer {
   }
 
   /**
-   * Loads what the prepare needs, so that it does not read from the store while the gate is exclusive: other than for what
-   * changes between this and the prepare.
+   * Loads what the prepare needs, so that it does not read from the store while the gate is exclusive, except for inodes that
+   * change between this and the prepare.
    */
   async #load(): Promise<void> {
     const { gate, bookkeeping, changes, connection } = this.#options
@@ -362,7 +363,7 @@ export class Committer {
       await bookkeeping.load(changes.files)
       await connection.loadForPrepare()
     } catch {
-      // The prepare meets it again, and the commit fails with it.
+      // The prepare fails with the same error, and so does the commit.
     } finally {
       gate.release()
     }

@@ -1,7 +1,7 @@
 /**
  * fsync: the fast path through the store's intent log.
  *
- * While nothing but file data was written since the last transaction, an fsync appends these writes to the intent log (one
+ * If every change since the last transaction can be an intent, an fsync appends these intents to the intent log (one
  * write and one sync) instead of committing; a transaction follows later. One entry is appended at a time, while no
  * commit runs; fsyncs that arrive meanwhile share the next entry. In every other case an fsync is a commit.
  */
@@ -32,7 +32,7 @@ export class Fsync {
     await this.#committer.sync()
   }
 
-  /** Resolves to whether everything that is in no transaction is in the log. */
+  /** Resolves to whether the log has every change that is not in a transaction. */
   async #appendNext(log: Intents): Promise<boolean> {
     // Yields at least once, so that the caller can assign #nextEntry.
     await this.#entry

@@ -54,19 +54,19 @@ const NO_BYTES = new Uint8Array(0)
 
 type Numbers = readonly (number | bigint)[]
 
-/** Begins an entry; returns where its first intent goes. @param entry has room for it. */
+/** Begins an entry; returns the offset of its first intent. @param entry must be long enough for the header. */
 export const beginEntry = (entry: Buffer): number => MAGIC.copy(entry)
 
 const NUMBER_MAX = 2n ** 63n
 
-/** Whether an entry has room for an intent's numbers: not for times before 1677 or after 2262, in nanoseconds. */
+/** Whether an intent's numbers can be encoded: times before 1677 or after 2262, in nanoseconds, cannot. */
 export const isEncodable = (intent: Intent): boolean =>
   intent.kind !== 'setattr' ||
   numbersOf(intent).every(
     number => typeof number === 'number' || (number >= -NUMBER_MAX && number < NUMBER_MAX),
   )
 
-/** Writes an intent at a place of an entry, strings copied. Returns where the next one goes; undefined if there is no room. */
+/** Writes an intent at an offset of an entry, copying strings. Returns the offset of the next one; undefined if it does not fit. */
 export function encodeIntent(intent: Intent, entry: Buffer, start: number): number | undefined {
   const numbers = numbersOf(intent)
   const strings = stringsOf(intent)

@@ -1,10 +1,10 @@
 /**
- * What the intent log has of an operation: its outcome, so that the next mount can repeat it after a crash. A record carries
+ * A record of the intent log: the outcome of an operation, so that the next mount can repeat it after a crash. A record carries
  * results (the new inode's number, owner, mode, times), not the request, whose outcome depended on the caller and the clock.
  */
 import type { AllocateMode, Ino, Name } from '../operations.ts'
 
-/** The attributes that an operation set; absent ones stayed. */
+/** The attributes that an operation set; absent ones are unchanged. */
 export interface SetAttributes {
   readonly mode?: number
   readonly uid?: number

@@ -1,7 +1,7 @@
 /**
  * Replaying the intent log after a crash: the same operations run again, before any other, and become one transaction. What
  * an operation derives from the clock or the caller comes from the intent. Nothing is committed before all are replayed,
- * because a commit makes the log void.
+ * because a commit invalidates the log.
  */
 import type { Logger } from 'pino'
 import { ObjectNotFoundError } from '../../../store/errors.ts'
@@ -36,7 +36,7 @@ export class ReplayClock {
 
   readonly now: Clock = () => this.#fixedNs ?? this.#clock()
 
-  /** Sets the time; undefined: it goes on by itself. */
+  /** Sets the time; undefined follows the real clock. */
   set(timeNs: bigint | undefined): void {
     this.#fixedNs = timeNs
   }
@@ -142,7 +142,7 @@ const NO_HANDLE = fh(-1)
 const NO_CALLER = { uid: 0, gid: 0, pid: 0 }
 const anyRoom = (): Promise<number> => Promise.resolve(Number.MAX_SAFE_INTEGER)
 
-/** Whether an inode has a name: the data of one that has none is gone with the process that had it open. */
+/** Whether an inode has a name: the data of a nameless one was lost with the process that had it open. */
 async function isNamed(context: Context, ino: Ino): Promise<boolean> {
   return await context.look(ino, (_node, inode) => inode.nlink > 0)
 }

@@ -5,13 +5,13 @@
 import { beginEntry, encodeIntent, isEncodable } from './intent-codec.ts'
 import type { Intent } from './intent.ts'
 
-/** The length of an entry, at first and at most: beyond, a transaction is as cheap. */
+/** Initial and maximum length of an entry: beyond the maximum a transaction is as cheap. */
 const ENTRY_BYTES = 16 << 10
 const ENTRY_BYTES_MAX = 256 << 10
 
 export class StagedIntents {
   readonly #isUsed: boolean
-  /** The entry that intents are put into, and the one that was taken before it, whose memory is used again. */
+  /** The entry that receives intents, and the previous one, whose memory is reused. */
   #entry = Buffer.alloc(0)
   #taken = Buffer.alloc(0)
   #end = 0
@@ -33,7 +33,7 @@ export class StagedIntents {
     this.#isComplete = this.#isUsed
   }
 
-  /** A change was made that only a transaction can store. */
+  /** To be called for a change that only a transaction can store. */
   spoil(): void {
     this.#clear()
     this.#isComplete = false
@@ -50,7 +50,7 @@ export class StagedIntents {
     }
   }
 
-  /** The entry of what was staged since the last call, valid until the next; undefined if that is nothing. */
+  /** The entry staged since the last call, valid until the next call; undefined if it is empty. */
   take(): Uint8Array | undefined {
     if (this.#end === 0) return undefined
     const entry = this.#entry
@@ -61,7 +61,7 @@ export class StagedIntents {
     return entry.subarray(0, end)
   }
 
-  /** Begins the entry, or doubles its room. Returns whether it did. */
+  /** Begins the entry or doubles its capacity. Returns whether it did. */
   #makeRoom(): boolean {
     const isBegun = this.#end > 0
     if (isBegun && this.#entry.length === ENTRY_BYTES_MAX) return false

@@ -13,7 +13,7 @@ import { StoreError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
 import type { Committer } from './committer.ts'
 
-/** Restores in-memory state to what it was when it was made; called after the changes were dropped. */
+/** Restores in-memory state to the moment of the snapshot; called after the changes were dropped. */
 export type Restore = () => Promise<void>
 
 export interface TransactionOptions {
@@ -48,8 +48,8 @@ export class Transactions {
   }
 
   /**
-   * Commits everything, runs `work` while nothing else changes, and commits what it did as a transaction of its own. If that
-   * fails, nothing of it is left. @throws what `work` throws, StoreError
+   * Commits everything, runs `work` while nothing else changes, and commits its changes as a separate transaction. On
+   * failure all of them are rolled back. @throws what `work` throws, StoreError
    */
   async isolate(message: string, work: () => Promise<void>): Promise<Tid> {
     await this.#options.collectPages()

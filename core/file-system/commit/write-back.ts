@@ -4,7 +4,7 @@
  *
  * | file           | does                                                                          |
  * |----------------|-------------------------------------------------------------------------------|
- * | admission.ts   | holds changes back while there is no room for them                            |
+ * | admission.ts   | holds changes back until they fit in memory and on the disk                   |
  * | committer.ts   | when changes become transactions, and the pipeline that makes one             |
  * | fsync.ts       | the fast path of fsync through the store's intent log                         |
  * | transaction.ts | transactions that a caller delimits                                           |
@@ -35,7 +35,7 @@ import { StagedIntents } from './staged-intents.ts'
 export interface WriteBackOptions extends Omit<CommitterOptions, 'changes' | 'intents'>, TransactionOptions {
   /** The store's intent log. */
   readonly intents: Intents | undefined
-  /** Measures the room for new data on the disk; undefined where that is not limited. */
+  /** Measures the free space for new data on the disk; undefined if it is unlimited. */
   readonly availableBytes: () => Promise<number | undefined>
 }
 
@@ -74,7 +74,7 @@ export class WriteBack {
 
   // ---- changes, recorded while the gate is held shared
 
-  /** An inode was changed; `bytes`: its approximate memory besides its data. */
+  /** Records a changed inode; `bytes`: its approximate memory besides its data. */
   changed(node: Node, bytes: number): void {
     this.#changes.name(node)
     this.#changes.addRecord(node)
@@ -88,13 +88,13 @@ export class WriteBack {
     this.changedQuietly(bytes)
   }
 
-  /** An operation has made a change: called once for each, while it holds its locks, so that intents are in their order. */
+  /** Stages the intent of a change: called once per change, while the operation holds its locks, so that intents are in order. */
   intend(intent: Intent): void {
     if (this.#committer.isPaused) this.#intents.spoil()
     else this.#intents.note(intent)
   }
 
-  /** The data of a file was changed: its stored size is settled by the next prepare. */
+  /** Records a file whose data was changed: the next prepare computes its stored size. */
   fileChanged(node: Node): void {
     this.#changes.addFile(node)
   }
@@ -124,7 +124,7 @@ export class WriteBack {
     return await this.#committer.sync(message)
   }
 
-  /** Runs operations that no commit must part, however much they change. Nothing else may run. */
+  /** Runs operations that no commit may split, however much they change. Nothing else may run. */
   async replaying(work: () => Promise<void>): Promise<void> {
     this.#committer.isSuspended = true
     this.admission.isUnbounded = true
@@ -136,7 +136,7 @@ export class WriteBack {
     }
   }
 
-  /** Stores what was changed while the filesystem was being opened. @throws StoreError; then the timer is stopped. */
+  /** Stores what was changed while the filesystem was being opened. @throws StoreError, with the timer stopped. */
   async storeFirst(): Promise<void> {
     this.changedOther(0)
     try {
@@ -149,12 +149,12 @@ export class WriteBack {
 
   /**
    * Stores everything while no operation runs: a pack may drop records afterwards that running operations would
-   * still refer to. Where the disk has no room for it, the changes stay in memory.
+   * still refer to. If the disk is full, the changes stay in memory.
    * @returns the moments whose bytes they share: a pack must keep these.
    * @throws StoreError; also while a transaction is open.
    */
   async quiesce(): Promise<readonly Tid[]> {
-    // The first commit runs beside operations and leaves little for the second.
+    // The first commit runs concurrently with operations and leaves little for the second.
     await unlessFull(() => this.sync())
     return await this.#committer.exclusively(async () => {
       this.transactions.assertNotOpen()
@@ -170,14 +170,14 @@ export class WriteBack {
     await this.#committer.exclusively(() => Promise.resolve(this.#committer.discard()))
   }
 
-  /** Rolls back an open transaction, stores everything and stops. @throws StoreError; it may be repeated then. */
+  /** Rolls back an open transaction, stores everything and stops. @throws StoreError; may then be retried. */
   async close(): Promise<void> {
     if (this.transactions.isOpen) await this.transactions.rollBack()
     await this.#committer.close()
   }
 }
 
-/** Runs `store`; a full disk is no failure. @throws StoreError */
+/** Runs `store`, ignoring a full disk. @throws StoreError */
 async function unlessFull(store: () => Promise<unknown>): Promise<void> {
   try {
     await store()
