@@ -15,6 +15,7 @@ import { findData } from '../zblk/data.ts'
 import { oidAt, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
 import { type Oid } from '../../store/ids.ts'
+import type { ObjectChanges } from './changed-objects.ts'
 import { changedEntries } from './tree-difference.ts'
 
 /** Bytes `[lo, hi)` of a file. */
@@ -47,7 +48,7 @@ interface Candidate extends Extent {
 export async function* changedRanges(
   before: FileState,
   after: FileState,
-  hasChanged: (oid: Oid) => boolean,
+  changes: Pick<ObjectChanges, 'among'>,
 ): AsyncGenerator<ByteRange> {
   const [a, b] = [await blocksOf(before), await blocksOf(after)]
   const blksize = (b ?? a)?.blksize ?? BLKSIZE
@@ -55,8 +56,8 @@ export async function* changedRanges(
     throw b.connection.corrupt(b.blktab.oid, "its file's block size has changed")
   const end = before.size > after.size ? before.size : after.size
   let open: ByteRange | undefined
-  for await (const { key: blk } of changedEntries({ before: a?.blktab, after: b?.blktab, hasChanged })) {
-    for (const { lo, hi } of await changedExtents(a, b, blk, hasChanged)) {
+  for await (const { key: blk } of changedEntries({ before: a?.blktab, after: b?.blktab, changes })) {
+    for (const { lo, hi } of await changedExtents(a, b, blk, changes)) {
       const from = BigInt(blk) * BigInt(blksize) + BigInt(lo)
       const to = from + BigInt(hi - lo)
       if (from >= end) continue
@@ -84,7 +85,7 @@ async function changedExtents(
   before: Blocks | undefined,
   after: Blocks | undefined,
   blk: number,
-  hasChanged: (oid: Oid) => boolean,
+  changes: Pick<ObjectChanges, 'among'>,
 ): Promise<readonly Extent[]> {
   const [from, to] = [await indexOf(before, blk), await indexOf(after, blk)]
   const candidates: Candidate[] = []
@@ -100,8 +101,13 @@ async function changedExtents(
       }
     else if (start < end) candidates.push({ lo: start, hi: end, isLong })
   }
-  const chunks = [...mergeChunks(from, to)].filter(
-    ([, oids]) => oids.before === undefined || oids.before !== oids.after || hasChanged(oids.before),
+  const all = [...mergeChunks(from, to)]
+  const inBoth = all.flatMap(([, { before, after }]) =>
+    before === undefined || before !== after ? [] : [before],
+  )
+  const changed = await changes.among(inBoth)
+  const chunks = all.filter(
+    ([, oids]) => oids.before === undefined || oids.before !== oids.after || changed.has(oids.before),
   )
   const shared = await sharedChunks(before, after, chunks)
   for (const [index, [off, oids]] of chunks.entries()) {

@@ -124,9 +124,18 @@ export class MomentView {
     if (known !== undefined) return known
     const inode = await this.inode(oid)
     if (inode === undefined || inode.nlink === 0) return undefined
-    const { name, parent } = inode
+    return (await this.#recordedPlace(inode)) ?? (await this.#unrecordedPlaceOf(oid))
+  }
+
+  /** As {@link MomentView.placeOf}, but undefined if the name that the inode records is not its own any more: without a search. */
+  async recordedPlaceOf(oid: Oid): Promise<Place | undefined> {
+    const inode = oid === this.rootOid ? undefined : await this.inode(oid)
+    return inode === undefined || inode.nlink === 0 ? undefined : await this.#recordedPlace(inode)
+  }
+
+  async #recordedPlace({ oid, name, parent }: Inode): Promise<Place | undefined> {
     if (name === undefined || parent === undefined || (await this.child(parent.oid, name)) !== oid)
-      return await this.#unrecordedPlaceOf(oid)
+      return undefined
     const place = { parent: parent.oid, name }
     this.#places.set(oid, place)
     return place

@@ -7,6 +7,7 @@ import { isNodeOf, MAX_DEPTH, type BTreeNode } from '../btree/node.ts'
 import type { BTree } from '../btree/tree.ts'
 import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
+import type { ObjectChanges } from './changed-objects.ts'
 
 /** A key whose values differ, or may differ. */
 export interface EntryPair<K> {
@@ -18,8 +19,8 @@ export interface EntryPair<K> {
 export interface TreePair<K extends PickleValue> {
   readonly before: BTree<K> | undefined
   readonly after: BTree<K> | undefined
-  /** Whether an object changed between the two moments. */
-  readonly hasChanged: (oid: Oid) => boolean
+  /** The objects that changed between the two moments. */
+  readonly changes: Pick<ObjectChanges, 'among'>
 }
 
 /** A leaf: entries inlined into the tree, or a bucket to be loaded. */
@@ -41,18 +42,18 @@ export function changedEntries<K extends PickleValue>(pair: TreePair<K>): AsyncG
 }
 
 async function* compare<K extends PickleValue>(
-  { before, after, hasChanged }: TreePair<K>,
+  { before, after, changes }: TreePair<K>,
   looksIntoShared: boolean,
 ): AsyncGenerator<EntryPair<K>> {
   const kind = (before ?? after)?.kind
   if (kind === undefined) return
   const [left, right] = [await leavesOf(before), await leavesOf(after)]
   const inLeft = new Set(left.filter(leaf => leaf instanceof Bucket).map(({ oid }) => oid))
-  const shared = new Set<Oid>()
-  for (const leaf of right)
-    if (leaf instanceof Bucket && inLeft.has(leaf.oid) && !hasChanged(leaf.oid)) shared.add(leaf.oid)
+  const inBoth = right.flatMap(leaf => (leaf instanceof Bucket && inLeft.has(leaf.oid) ? [leaf.oid] : []))
+  const changedLeaves = await changes.among(inBoth)
+  const shared = new Set(inBoth.filter(oid => !changedLeaves.has(oid)))
 
-  const lefts = entriesOf(left, shared, looksIntoShared ? hasChanged : undefined)
+  const lefts = entriesOf(left, shared, looksIntoShared ? changes : undefined)
   const rights = entriesOf(right, shared, undefined)
   let [a, b] = [await lefts.next(), await rights.next()]
   while (a.done !== true || b.done !== true) {
@@ -66,7 +67,7 @@ async function* compare<K extends PickleValue>(
       b = await rights.next()
     } else if (a.done !== true && b.done !== true) {
       const [from, to] = [oidOf(a.value.value), oidOf(b.value.value)]
-      if (from !== to || from === undefined || hasChanged(from))
+      if (from !== to || from === undefined || a.value.hasChanged)
         yield { key: a.value.key, before: a.value.value, after: b.value.value }
       ;[a, b] = [await lefts.next(), await rights.next()]
     }
@@ -99,14 +100,22 @@ async function collect<K extends PickleValue>(
   }
 }
 
-/** The entries of leaves; of shared leaves, only entries whose object `hasChanged`, or none. */
+interface TreeEntry<K> {
+  readonly key: K
+  readonly value: PickleValue
+  readonly isShared: boolean
+  /** Whether its object changed; false where the changes are not given. */
+  readonly hasChanged: boolean
+}
+
+/** The entries of leaves; of shared leaves, only those whose object is among the changes, or none. */
 async function* entriesOf<K extends PickleValue>(
   leaves: readonly Leaf<K>[],
   shared: ReadonlySet<Oid>,
-  hasChanged: ((oid: Oid) => boolean) | undefined,
-): AsyncGenerator<{ readonly key: K; readonly value: PickleValue; readonly isShared: boolean }> {
-  const isShared = (leaf: Leaf<K>): boolean => leaf instanceof Bucket && shared.has(leaf.oid)
-  const wanted = hasChanged === undefined ? leaves.filter(leaf => !isShared(leaf)) : leaves
+  changes: TreePair<K>['changes'] | undefined,
+): AsyncGenerator<TreeEntry<K>> {
+  const isSharedLeaf = (leaf: Leaf<K>): boolean => leaf instanceof Bucket && shared.has(leaf.oid)
+  const wanted = changes === undefined ? leaves.filter(leaf => !isSharedLeaf(leaf)) : leaves
   for (const [i, leaf] of wanted.entries()) {
     if (leaf instanceof Bucket) {
       if (i % GROUP === 0)
@@ -115,10 +124,12 @@ async function* entriesOf<K extends PickleValue>(
     }
     const { keys, values } = leaf instanceof Bucket ? leaf.entries : leaf
     if (leaf instanceof Bucket) leaf.deactivate()
+    const changed = await changes?.among(values.flatMap(value => oidOf(value) ?? []))
+    const isShared = isSharedLeaf(leaf)
     for (const [j, key] of keys.entries()) {
       const value = values[j] ?? null
-      if (!isShared(leaf)) yield { key, value, isShared: false }
-      else if (value instanceof Ref && hasChanged?.(value.oid) === true) yield { key, value, isShared: true }
+      const hasChanged = value instanceof Ref && changed?.has(value.oid) === true
+      if (!isShared || hasChanged) yield { key, value, isShared, hasChanged }
     }
   }
 }
