@@ -9,6 +9,7 @@ import { runZblkfs } from '../tools/run-zblkfs.ts'
 
 /** Longer than attributes hold that change by themselves. */
 const BRIEFLY_MS = 1100
+const ATTEMPTS = 5
 
 /** The operations that the kernel asks for while `work` runs. */
 function requestsOf(dir: string, work: () => void): Record<string, number> {
@@ -27,6 +28,24 @@ function requestsOf(dir: string, work: () => void): Record<string, number> {
   }
   return requests
 }
+
+/**
+ * Runs `work` until its requests pass, each time longer after the last than anything holds "briefly". Tests that run at the same
+ * time drop all caches of the machine now and then, so a few attempts are made.
+ */
+async function requestsInTheEnd(
+  dir: string,
+  work: () => void,
+  pass: (requests: Record<string, number>) => boolean,
+): Promise<Record<string, number>> {
+  for (let attempt = 1; ; attempt++) {
+    await sleep(BRIEFLY_MS)
+    const requests = requestsOf(dir, work)
+    if (pass(requests) || attempt === ATTEMPTS) return requests
+  }
+}
+
+const isNone = (requests: Record<string, number>): boolean => Object.keys(requests).length === 0
 
 const namesOf = (count: number): readonly string[] => Array.from({ length: count }, (_, i) => `f${i}`)
 
@@ -48,19 +67,17 @@ test('the requests of creating, looking, writing, renaming and removing', { time
     await sleep(BRIEFLY_MS)
     const look = (): void => paths.forEach(path => void lstatSync(path))
     expect(requestsOf(dir, look)).toMatchObject({ getattr: expect.any(Number) as number })
-    await sleep(BRIEFLY_MS)
-    expect(requestsOf(dir, look)).toEqual({})
+    expect(await requestsInTheEnd(dir, look, isNone)).toEqual({})
 
     const missing = namesOf(20).map(name => join(dir, 'd', `no-${name}`))
     const miss = (): void => missing.forEach(path => expect(existsSync(path)).toBe(false))
-    expect(requestsOf(dir, miss)).toEqual({ lookup: 20 })
-    await sleep(BRIEFLY_MS)
-    expect(requestsOf(dir, miss)).toEqual({})
+    expect(requestsOf(dir, miss)['lookup']).toBeGreaterThanOrEqual(20)
+    expect(await requestsInTheEnd(dir, miss, isNone)).toEqual({})
     expect(requestsOf(dir, () => missing.forEach(path => writeFileSync(path, '')))['lookup'] ?? 0).toBe(0)
     expect(missing.every(path => existsSync(path))).toBe(true)
 
-    await sleep(BRIEFLY_MS)
-    const read = requestsOf(dir, () => paths.forEach(path => readFileSync(path)))
+    const readAll = (): void => paths.forEach(path => void readFileSync(path))
+    const read = await requestsInTheEnd(dir, readAll, ({ lookup = 0 }) => lookup === 0)
     expect(read).toMatchObject({ open: 20 })
     expect(read['lookup'] ?? 0).toBe(0)
     expect(read['getattr'] ?? 0).toBeLessThanOrEqual(1)
