@@ -41,21 +41,21 @@ export interface BulkReader {
   read(reads: readonly BulkRead[]): void | Promise<void>
 }
 
-/** The side of a Bulk for work that goes through all of it: a pack, a check, measuring. */
+/** The part of a Bulk for full scans: packs, checks, measuring. */
 export interface BulkScan extends BulkReader {
-  /** The parts that can be removed as a whole, ascending. No place lies outside of them. */
+  /** The parts that can be removed as a whole, ascending. They cover every place. */
   segments(): readonly BulkRange[] | Promise<readonly BulkRange[]>
 
-  /** Whether a range of one segment takes any room where it is stored. */
+  /** Whether a range of one segment takes any space in its storage. */
   takesRoom(range: BulkRange): boolean | Promise<boolean>
 
-  /** The bytes that it takes where it is stored, released ranges left out. */
+  /** Bytes of storage that it takes, excluding released ranges. */
   bytes(): number | Promise<number>
 
   /**
    * Which of the whole units of a range of one group (frame.ts) cannot be read; ascending, adjacent ones with the same reason
    * as one. `verifyByReading` (check/verify.ts) does this with {@link BulkReader.read} alone.
-   * @param everyByte compares every unit with its checksum. Else a sign that the bytes are there is enough: that
+   * @param everyByte compares every unit with its checksum. Otherwise evidence of presence suffices: that
    *   the last unit can be read, or that a remote object has its length.
    */
   verify(range: BulkRange, everyByte: boolean): readonly BulkGap[] | Promise<readonly BulkGap[]>
@@ -78,9 +78,9 @@ export interface BulkWriter {
   settle(): void | Promise<void>
 
   /**
-   * Gives ranges of whole units back, each in one segment; returns the bytes for which that succeeded. Called between
-   * transactions, for ranges to which no row points any more. A range that is a whole segment removes it. Reads of what
-   * was given back fail with a BulkDamageError, or find zeros that fail their checksums.
+   * Releases ranges of whole units, each in one segment; returns the number of bytes released. Called between
+   * transactions, for ranges to which no row points any more. A range that covers a segment removes it. Reads of
+   * released bytes fail with a BulkDamageError, or find zeros that fail their checksums.
    * @param end the end that the last transaction names; its segment is not removed.
    */
   release(ranges: readonly BulkRange[], end: number): number | Promise<number>

@@ -3,12 +3,12 @@
  *
  * Short records go into their rows, long bodies into the Bulk. Rows are added to the index while bulk bytes are being
  * written; the Bulk is synced before the index commits, so a committed row never points to bytes that may be lost. The
- * state after the last transaction (`#lastTid`, `#nextOid`, `#bulkEnd`) changes only when a commit has succeeded; there
- * is no other writer.
+ * state after the last transaction (`#lastTid`, `#nextOid`, `#bulkEnd`) changes only when a commit has succeeded: this
+ * object is the only writer.
  *
- * A transaction that does not fit into memory is stored in **parts**: `spill` writes the rows and the bulk bytes of one, under
- * the tid that the transaction will have, and `commit` adds the last and the transaction's own row. Until then readers of
- * other moments find none of it, and a process that opens the database after a crash removes it.
+ * A transaction that does not fit into memory is stored in **parts**: `spill` writes the rows and bulk bytes of one part, under
+ * the future tid of the transaction, and `commit` adds the last part and the transaction's own row. Until then the parts are
+ * invisible to readers of other moments, and a process that opens the database after a crash removes them.
  */
 import { NO_BYTES } from '../bytes.ts'
 import { StoreError } from '../errors.ts'
@@ -37,23 +37,23 @@ export interface CommitterParts {
 /** A row without its key. */
 type Placed = Pick<RevisionRow, 'head' | 'pos' | 'len' | 'tail'>
 
-/** What the parts of a transaction have stored so far. */
+/** Totals of the stored parts of a transaction. */
 interface Parts {
   readonly tid: Tid
-  /** The end of the bulk before the first of them. */
+  /** The end of the bulk before the first part. */
   readonly bulkStart: number
   readonly objects: number
   readonly bytes: number
   readonly stored: number
 }
 
-/** What one call has written. */
+/** Totals of one call. */
 interface Written {
-  /** The first unused oid behind those that changed. */
+  /** The first unused oid after the changed ones. */
   readonly nextOid: number
-  /** Objects that no part had before. */
+  /** Number of objects without a row in an earlier part. */
   readonly objects: number
-  /** The sum of the records' lengths, less those that they replace. */
+  /** The sum of the records' lengths, less those of replaced records. */
   readonly bytes: number
   readonly stored: number
 }
@@ -141,9 +141,9 @@ export class Committer {
   }
 
   /**
-   * Writes a part of the transaction that the next commit completes; resolves to its tid, at which the part can be read. When it
+   * Writes a part of the transaction that the next commit completes; resolves to its tid, at which the part can be read. If it
    * rejects, earlier parts stay. @throws as {@link Committer.commit}
-   * @param newTid the tid of the transaction; counts with the first part.
+   * @param newTid returns the tid of the transaction; used for the first part only.
    */
   async spill(changes: readonly ObjectChange[], allocated: number, newTid?: Tid): Promise<Tid> {
     const parts = this.#parts ?? this.#noParts(newTid)
@@ -165,7 +165,7 @@ export class Committer {
     }
   }
 
-  /** Removes what was spilled since the last commit, and gives its room back. */
+  /** Removes the parts spilled since the last commit, and frees their space. */
   async dropSpilled(): Promise<void> {
     if (this.#parts === undefined) return
     await this.#index.dropParts()
@@ -194,7 +194,7 @@ export class Committer {
     // A later process may find the transaction nevertheless: its positions must not be written again.
     if (rows.isInDoubt) this.#bulkEnd = this.#bulk.end
     try {
-      // Frees the space at once where the disk is full.
+      // On a full disk, frees the space at once.
       await this.#bulk.begin(this.#bulkEnd)
     } catch {
       // The next transaction tries again.

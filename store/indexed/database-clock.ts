@@ -1,9 +1,9 @@
 /**
- * The clock of a database: gives tids, and finds out that the system's clock has jumped (timeline.ts).
+ * The clock of a database: assigns tids, and detects jumps of the system's clock (timeline.ts).
  *
- * The system's clock is compared with the time since the machine was booted, which goes on while it is suspended, and which cannot be set. A
- * **sample** of both is kept in the database, so that a jump between two processes is found too, unless the machine was booted in
- * between. A last transaction that lies in the future is a jump in any case: the clock was ahead when it was made.
+ * The system's clock is compared with the time since boot, which includes suspension and cannot be set. A
+ * **sample** of both is kept in the database, so that a jump between two processes is detected too, unless the machine was booted in
+ * between. A last transaction in the future always means a jump: the clock was ahead when it was made.
  */
 import { readFileSync } from 'node:fs'
 import type { Dating } from '../capabilities.ts'
@@ -15,25 +15,25 @@ import type { Notes } from './retaining.ts'
 const JUMPS = 'clock jumps'
 const SAMPLE = 'clock sample'
 
-/** What the clock may gain or lose without having jumped: a constant, and a part of the time that passed. */
+/** Drift of the clock that does not count as a jump: a constant, and a fraction of the elapsed time. */
 const TOLERANCE_MS = 60_000
 const TOLERANCE_PART = 0.01
-/** The sample is as old as this at most, while there are commits. */
+/** Maximum age of the sample while commits are made. */
 const SAMPLE_INTERVAL_MS = 60_000
-/** Older jumps are forgotten. */
+/** Maximum number of recorded jumps; older ones are dropped. */
 const JUMPS_MAX = 32
 
-/** What both clocks of a machine show. */
+/** Readings of both clocks of a machine. */
 export interface ClockSample {
   /** Since 1970. */
   readonly wallMs: number
   /** Since the machine was booted. */
   readonly upMs: number
-  /** Of the time between two starts of the machine. */
+  /** Identifies one boot of the machine. */
   readonly boot: string
 }
 
-/** Undefined if the machine does not tell since when it is up. */
+/** Undefined if the machine does not report its uptime. */
 export type ReadClock = () => ClockSample | undefined
 
 let bootId: string | undefined
@@ -58,9 +58,9 @@ export class DatabaseClock implements Dating {
   readonly #read: ReadClock
   #jumps: readonly ClockJump[] | undefined
   #sample: ClockSample | undefined
-  /** When the sample was last written, or the first one was taken, by `upMs`. */
+  /** Time of the last write of the sample, or of the first sample, by `upMs`. */
   #writtenUpMs: number | undefined
-  /** The last tid that was given. */
+  /** The last assigned tid. */
   #given: Tid | undefined
 
   constructor(store: DatedStore, read: ReadClock = readSystemClock) {
@@ -73,7 +73,7 @@ export class DatabaseClock implements Dating {
     return await this.#upToDate(last)
   }
 
-  /** The tid of a transaction that is made now, later than `last` and than those given before. */
+  /** The tid of a new transaction, later than `last` and than every assigned tid. */
   async nextTid(last: Tid): Promise<Tid> {
     const timeline = await this.#upToDate(later(last, this.#given))
     const tid = timeline.nextTid(Date.now(), later(last, this.#given))
@@ -83,7 +83,7 @@ export class DatabaseClock implements Dating {
   }
 
   async #upToDate(last: Tid): Promise<Timeline> {
-    // A reader's notes are changed by the writer.
+    // On a reader, the writer changes the notes.
     if (this.#jumps === undefined || this.#store.readOnly) await this.#load()
     const jumps = this.#jumps ?? []
     const now = this.#read()
@@ -112,7 +112,7 @@ export class DatabaseClock implements Dating {
     await this.#write(SAMPLE, `${sample.boot} ${sample.upMs} ${sample.wallMs}`)
   }
 
-  /** A note that cannot be written is no reason to refuse a commit, which says itself what is wrong. */
+  /** A failure to write a note does not fail the commit: the commit reports the cause itself. */
   async #write(name: string, value: string): Promise<void> {
     await this.#store.setNote(name, value).catch(() => undefined)
   }
@@ -134,7 +134,7 @@ function jumpBetween(
     if (Math.abs(afterMs - beforeMs) > TOLERANCE_MS + TOLERANCE_PART * passedMs)
       return { tid: last, beforeMs, afterMs }
   }
-  // A jump since the last transaction tells why that lies in the future.
+  // A jump since the last transaction explains a tid in the future.
   if (timeline.jumps.at(-1)?.tid === last) return undefined
   const madeMs = timeline.timeOf(last)
   return madeMs > afterMs + TOLERANCE_MS ? { tid: last, beforeMs: madeMs, afterMs } : undefined

@@ -1,6 +1,6 @@
 /**
- * The sides of an Index (record-index.ts) for work that goes through all of it. With them and a Bulk a store has packing,
- * checking and measuring from the rooms beside this file:
+ * The parts of an Index (record-index.ts) for full scans. With them and a Bulk, a store gets packing,
+ * checking and measuring from the neighbouring files:
  *
  * | a store implements                        | and gets                                                       |
  * |-------------------------------------------|----------------------------------------------------------------|
@@ -8,8 +8,8 @@
  * | {@link IndexPacker}, BulkWriter.release   | Packing (pack/)                                                |
  * | {@link CheckedIndex}, a lock, a repair    | Checking (check/checking.ts)                                   |
  *
- * Every call reads one state, and is bounded: between two calls commits and packs go on. A method may answer at once or with a
- * promise. Rows are not verified unless a method says so: a damaged store may give ids that are out of range.
+ * Every call reads one state and is bounded: commits and packs continue between calls. A method may return its result or a
+ * promise. Rows are not verified unless a method says so: a damaged store may return ids that are out of range.
  */
 import type { Added, Space, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
@@ -18,7 +18,7 @@ import type { Tid } from '../ids.ts'
 import type { BulkRange } from './bulk.ts'
 import type { Index, RevisionRow } from './record-index.ts'
 
-/** The state after the last transaction; zeros where there is none. */
+/** The state after the last transaction; zeros if there is none. */
 export interface IndexEnd {
   /** No revision has a later tid. */
   readonly lastTid: bigint
@@ -37,14 +37,14 @@ export interface EntryKey {
   readonly tid: bigint
 }
 
-/** A transaction, as a pack sees it. */
+/** A transaction, as far as a pack needs it. */
 export interface PackedTransaction {
   readonly tid: bigint
-  /** Whether a revision of it is left. */
+  /** Whether it has a remaining revision. */
   readonly isUsed: boolean
 }
 
-/** Reads an index in pages, over a connection that nothing else waits for. */
+/** Reads an index in pages, over a separate connection. */
 export interface IndexScan {
   end(): IndexEnd | Promise<IndexEnd>
 
@@ -61,14 +61,14 @@ export interface IndexScan {
     limit: number,
   ): readonly StoredRevision[] | Promise<readonly StoredRevision[]>
 
-  /** At most `limit` revisions behind `after` (from the first one where it is undefined), in the order of {@link EntryKey}. */
+  /** At most `limit` revisions after `after` (from the first one if it is undefined), in the order of {@link EntryKey}. */
   entries(
     after: EntryKey | undefined,
     limit: number,
   ): readonly StoredRevision[] | Promise<readonly StoredRevision[]>
 
   /**
-   * At most `limit` rows behind `after` of oids below `end`, up to transaction `upTo`, in the order of {@link EntryKey}; a damaged row
+   * At most `limit` rows after `after` of oids below `end`, up to transaction `upTo`, in the order of {@link EntryKey}; a damaged row
    * gives its error.
    */
   rows(
@@ -91,54 +91,54 @@ export interface IndexScan {
     limit: number,
   ): readonly PackedTransaction[] | Promise<readonly PackedTransaction[]>
 
-  /** The sums of what the transactions `(after, upTo]` added. */
+  /** Sums over the additions of the transactions `(after, upTo]`. */
   added(after: Tid, upTo: Tid): Added | Promise<Added>
 
   /** The sums over all revisions of committed transactions. */
   sums(): Sums | Promise<Sums>
 
-  /** What the index takes where it is stored. */
+  /** Storage space of the index. */
   space(): IndexSpace | Promise<IndexSpace>
 }
 
 /**
- * The changes that a pack makes between two commits, on the connection that commits. Each leaves a consistent index and may be
- * repeated. None has to be durable before {@link IndexPacker.makeDurable}, except a note.
+ * The changes that a pack makes between two commits, on the connection that commits. Each leaves a consistent index and is
+ * idempotent. None need be durable before {@link IndexPacker.makeDurable}, except a note.
  */
 export interface IndexPacker {
   /**
-   * Deletes revisions, and takes them off the sums of their transactions; returns how many there were. The oid and the tid of
-   * a row have the same index.
+   * Deletes revisions and subtracts them from the sums of their transactions; returns the number deleted. `oids[i]` and `tids[i]`
+   * identify one row.
    */
   drop(oids: Float64Array, tids: BigInt64Array): number | Promise<number>
 
   /** Deletes transactions. */
   forget(tids: BigInt64Array): void | Promise<void>
 
-  /** All drops, those of earlier processes too, are durable when this is done. */
+  /** Makes all drops durable, including those of earlier processes. */
   makeDurable(): void | Promise<void>
 
-  /** As {@link IndexScan.usedSince}, with every commit before. */
+  /** As {@link IndexScan.usedSince}, including every earlier commit. */
   usedSince(tid: bigint): readonly BulkRange[] | Promise<readonly BulkRange[]>
 
-  /** The end that the last transaction names. */
+  /** The end of the bulk according to the last transaction. */
   bulkEnd(): number | Promise<number>
 
-  /** Gives this number of the index's free pages back to where it is stored. */
+  /** Returns this number of the index's free pages to its storage. */
   giveBack(pages: number): void | Promise<void>
 
-  /** A pack has ended: the index may shorten its files, or collect statistics. */
+  /** To be called after a pack: the index may shorten its files or collect statistics. */
   settle(): void | Promise<void>
 
   /** Stores a short text under a name, durably. */
   setNote(name: string, value: string): void | Promise<void>
 }
 
-/** A row of a revision as a check reads it: verified, and handed out all the same where it is damaged. */
+/** A row of a revision as a check reads it: verified, and returned even if it is damaged. */
 export interface CheckedRevision {
   readonly oid: number
   readonly tid: bigint
-  /** Whether it is what was written. The other fields mean nothing where it is not. */
+  /** Whether it is intact. If not, the other fields are meaningless. */
   readonly isIntact: boolean
   readonly headBytes: number
   readonly pos: number | null
@@ -150,17 +150,17 @@ export interface CheckedRevision {
 /** A row of a transaction as a check reads it. */
 export interface CheckedTransaction {
   readonly tid: bigint
-  /** Whether what does not change in it is what was written. */
+  /** Whether its immutable columns are intact. */
   readonly isIntact: boolean
-  /** The number of its revisions, those dropped left out. */
+  /** Number of its revisions, excluding dropped ones. */
   readonly objects: number
   /** The sum of the lengths of their records. */
   readonly bytes: number
 }
 
-/** Reads an index for a check, over a connection of its own. */
+/** Reads an index for a check, over a separate connection. */
 export interface CheckedIndex extends IndexScan, Pick<Index, 'find'> {
-  /** At most `limit` revisions behind `after` up to transaction `upTo`, ordered by tid, then by oid. */
+  /** At most `limit` revisions after `after` up to transaction `upTo`, ordered by tid, then by oid. */
   checkedRevisions(
     after: EntryKey,
     upTo: bigint,

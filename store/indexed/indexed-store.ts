@@ -15,7 +15,7 @@ import { Reader, type ReaderParts } from './reader.ts'
 export abstract class IndexedStore implements ReadableStore {
   readonly isForeign = false
   abstract readonly capabilities: Capabilities
-  /** Offered by the stores that are opened to be read. */
+  /** Provided by stores opened for reading. */
   protected readonly copying: Copying = {
     revisions: (after, upTo, limit) => this.#reader.rows(after, upTo, limit),
   }

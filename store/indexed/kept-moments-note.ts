@@ -9,7 +9,7 @@ export const KEPT_MOMENTS = 'kept moments'
 export const formatKeptMoments = ({ from, earlier }: KeptMoments): string =>
   [from, ...earlier].map(formatTid).join(' ')
 
-/** @param text the note's value; undefined before the first pack. @throws StoreError where it is damaged. */
+/** @param text the note's value; undefined before the first pack. @throws StoreError if it is damaged. */
 export function parseKeptMoments(text: unknown): KeptMoments {
   if (text === undefined) return ALL_MOMENTS
   const [from, ...earlier] = (typeof text === 'string' ? text : '').split(' ').map(parseTid)

@@ -11,7 +11,7 @@ export interface MeasuredStore {
   added(after: Tid, upTo: Tid): Promise<Added>
   sums(): Promise<Sums>
   availableBytes(): Promise<number | undefined>
-  /** A reader over a connection of its own. */
+  /** A reader over a separate connection. */
   openSource(): PackSource
 }
 

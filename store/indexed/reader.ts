@@ -3,7 +3,7 @@
  * batch. If both are local, it completes without a turn of the event loop.
  *
  * All rows come from one snapshot of the index, but a Bulk has no snapshots: a pack may release the bytes of a row
- * between the two reads. So a call that meets damage looks everything up again before it reports it. Recently used rows
+ * between the two reads. So a call that finds damage looks everything up again before it reports it. Recently used rows
  * are cached, which is sound because a committed revision never changes.
  */
 import { NO_BYTES } from '../bytes.ts'
@@ -85,7 +85,7 @@ export class Reader {
     }
   }
 
-  /** As {@link ReadableStore.identities}: what is in the row, and the place of the rest, which copies share. */
+  /** As {@link ReadableStore.identities}: the bytes in the row, and the place of the rest, which copies share. */
   async identities(oids: readonly Oid[], at: Tid): Promise<readonly (string | undefined)[]> {
     const rows = await this.#ask(index => index.newest(oids, at))
     return rows.map(row => {
@@ -208,7 +208,7 @@ export class Reader {
     return row
   }
 
-  /** Fills in the rows that are missing. */
+  /** Fills in missing rows. */
   async #findMissing(keys: readonly RevisionKey[], rows: (RevisionRow | undefined)[]): Promise<void> {
     const missing = keys.filter((_, index) => rows[index] === undefined)
     const found = this.#open().find(missing)

@@ -13,7 +13,7 @@ export interface RecordRead extends BulkRead {
   readonly row: RevisionRow
 }
 
-/** Reads a row; a damaged one gives its error. */
+/** Reads a row; returns the error of a damaged one. */
 export function rowOrDamage(read: () => RevisionRow): RevisionRow | CorruptRecordError {
   try {
     return read()
@@ -23,7 +23,7 @@ export function rowOrDamage(read: () => RevisionRow): RevisionRow | CorruptRecor
   }
 }
 
-/** A record's whole length in bytes. */
+/** A record's total length in bytes. */
 export const recordSize = ({ head, len, tail }: RevisionRow): number =>
   (head?.length ?? 0) + len + (tail?.length ?? 0)
 

@@ -7,7 +7,7 @@ const RETENTION = 'history'
 
 export interface Notes {
   note(name: string): Promise<string | undefined>
-  /** Rejects on a store that is only read. */
+  /** Rejects on a read-only store. */
   setNote(name: string, value: string): Promise<void>
 }
 

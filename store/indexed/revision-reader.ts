@@ -12,7 +12,7 @@ import type { PackSource } from './pack/pack-source.ts'
 import type { Index, RevisionRow } from './record-index.ts'
 import { newBytes, partLength, planRead, recordSize, type RecordRead } from './record-parts.ts'
 
-/** The rows of a page: none lasts long enough to keep a log of changes (SQLite's WAL) from being emptied. */
+/** Rows per page: small enough that a read does not prevent a checkpoint of the WAL (SQLite). */
 const PAGE_ROWS = 1024
 
 export interface RevisionReaderParts {
@@ -56,7 +56,7 @@ export class IndexedRevisionReader implements PackSource {
       const after = last
       const batch: Oid[] = []
       for (const found of await this.#ask(scan => scan.oids(after, PAGE_ROWS))) {
-        // A damaged index may lead back, or to a value that is not an oid.
+        // A damaged index may return earlier keys, or values that are not oids.
         if (!Number.isSafeInteger(found) || found <= last) break
         batch.push(toOid(found))
         last = found
@@ -73,7 +73,7 @@ export class IndexedRevisionReader implements PackSource {
       if (page.length > 0) yield page
       const last = page.at(-1)
       if (last === undefined || page.length < PAGE_ROWS) return
-      // What is left of the object at which the page ends, then the objects behind it.
+      // The rest of the object at which the page ends, then the objects after it.
       for (let { tid } = last; page.length === PAGE_ROWS; tid = page.at(-1)?.tid ?? 0n) {
         const before = tid
         page = await this.#ask(scan => scan.revisionsOf([last.oid], before - 1n, PAGE_ROWS))
@@ -93,7 +93,7 @@ export class IndexedRevisionReader implements PackSource {
     }
   }
 
-  /** All revisions; those that come meanwhile may be missed. */
+  /** All revisions; those committed meanwhile may be missed. */
   async *entries(): AsyncGenerator<readonly StoredRevision[]> {
     for (let last: EntryKey | undefined; ;) {
       const after = last
@@ -137,7 +137,7 @@ export class IndexedRevisionReader implements PackSource {
     )
   }
 
-  /** A row that is damaged is found by looking each one up by itself. */
+  /** Looks each row up separately, to find the damaged ones. */
   async #find(revisions: readonly EntryKey[]): Promise<readonly Found[]> {
     const { index } = this.#parts
     const keys = revisions.map(({ oid, tid }) => ({ oid: toOid(oid), tid: toTid(tid) }))
@@ -158,7 +158,7 @@ export class IndexedRevisionReader implements PackSource {
     return found
   }
 
-  /** Reads bulk bytes; returns the errors of the rows for which that failed. */
+  /** Reads bulk bytes; returns the errors of rows that cannot be read. */
   async #read(reads: readonly RecordRead[]): Promise<ReadonlyMap<RevisionRow, CorruptRecordError>> {
     const { bulk } = this.#parts
     const damaged = new Map<RevisionRow, CorruptRecordError>()
@@ -211,7 +211,7 @@ export class IndexedRevisionReader implements PackSource {
     return this.#parts.bulk.takesRoom(range)
   }
 
-  /** Rejects as the store reports errors. */
+  /** Converts errors into the store's. */
   async #ask<T>(ask: (scan: IndexScan) => T | Promise<T>): Promise<T> {
     try {
       return await ask(this.#parts.scan)

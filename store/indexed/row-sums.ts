@@ -1,6 +1,6 @@
 /**
  * The checksums of an index's rows: of a revision's row and of a transaction's. SQLite's pages have none. Each covers the row's
- * key, so that a row that turns up under another key is found.
+ * key, so that a row stored under another key is detected.
  */
 import { shortSum } from '../checksum.ts'
 import type { TransactionRow } from './record-index.ts'
@@ -14,7 +14,7 @@ const key = new DataView(scratch.buffer)
 /** The columns that the sum of a `txn` row covers: all but the counts, which a pack changes. */
 export type SummedTransaction = Omit<TransactionRow, 'tid' | 'objects' | 'bytes'> & { readonly tid: bigint }
 
-/** The sum of a `txn` row: the low 32 bits of the hash. @param others what an index has beside these fields. */
+/** The sum of a `txn` row: the low 32 bits of the hash. @param others further fields of an index. */
 export function transactionSum(row: SummedTransaction, others: readonly number[] = []): number {
   // A damaged row may hold values of any type.
   if (typeof row.user !== 'string' || !(row.extension instanceof Uint8Array)) return -1

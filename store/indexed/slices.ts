@@ -10,7 +10,7 @@ import { planRead, recordSize, type RecordRead } from './record-parts.ts'
 /**
  * The draft of the record `head + slice + tail`. Bulk bytes are shared; bytes of a row, and ranges too short to be worth
  * sharing, are copied.
- * @throws ObjectNotFoundError, StoreError if there is no such slice; CorruptRecordError where it is damaged.
+ * @throws ObjectNotFoundError, StoreError if the slice does not exist; CorruptRecordError if it is damaged.
  */
 export async function draftSlice(
   index: Pick<IndexWriter, 'find'>,

@@ -13,22 +13,22 @@ export interface WriteHalfParts {
   readonly nextOid: number
   /** Stores a transaction after those of earlier calls. `nextOid`: the first oid that is not allocated. */
   readonly commit: (transaction: NewTransaction, nextOid: number) => Promise<Tid>
-  /** Gives the tids of new transactions. */
+  /** Assigns the tids of new transactions. */
   readonly clock: DatabaseClock
-  /** Stores a part of the next transaction; `nextOid` as for `commit`. The first part of a transaction gives it its tid. */
+  /** Stores a part of the next transaction; `nextOid` as for `commit`. The first part of a transaction assigns its tid. */
   readonly spill: (changes: readonly ObjectChange[], nextOid: number, tid: Tid) => Promise<Tid>
   /** Removes the parts that no transaction has completed. */
   readonly dropSpilled: () => Promise<void>
   /** Undefined if the store does not support them. */
   readonly intents: Intents | undefined
-  /** The message about entries that have not been read. */
+  /** The error message for unread entries. */
   readonly describeWaiting: (base: Tid, count: number) => string
 }
 
 export class WriteHalf {
-  /** The intents, as the capability offers them. */
+  /** The implementation of the intents capability. */
   readonly intents: Intents | undefined
-  /** Transactions in parts, as the capability offers them. */
+  /** The implementation of the capability for transactions in parts. */
   readonly spilling: Spilling = {
     spill: async (changes, wanted) => {
       const { tid = TID_NONE } = await this.#prepared({
@@ -43,7 +43,7 @@ export class WriteHalf {
     },
   }
   readonly #parts: WriteHalfParts
-  /** False while there may be entries to be read before the next transaction, which voids them. */
+  /** False while unread entries may exist; the next transaction would invalidate them. */
   #areIntentsRead = false
   #lastTid: Tid
   #nextOid: number
@@ -73,7 +73,7 @@ export class WriteHalf {
     this.#isClosed = true
   }
 
-  /** Resolves when all transactions that were asked for have been handed over, or rejected. */
+  /** Resolves when all requested transactions have been handed over or rejected. */
   async settled(): Promise<void> {
     await this.#preparing
   }
@@ -92,13 +92,13 @@ export class WriteHalf {
   }
 
   /**
-   * A transaction that can be stored: with its tid, unless it has one or needs none. Those of several calls are ready in the order of
-   * the calls.
+   * A transaction that can be stored: with its tid, unless it has one or needs none. Those of several calls are ready in call
+   * order.
    */
   #prepared(transaction: NewTransaction): Promise<NewTransaction> {
     this.#assertOpen()
     const { changes } = transaction
-    // Objects that come with their oids, as copies from elsewhere do, take them.
+    // Objects with given oids (copies from another database) allocate these.
     for (const { oid } of changes) if (oid >= this.#nextOid) this.#nextOid = oid + 1
     const isDated = transaction.tid !== undefined || changes.length === 0
     const prepared = this.#preparing.then(async () => {

@@ -4,8 +4,8 @@
  *     postgres://USER@HOST:PORT/NAME?sslmode=verify-full
  *     postgres:///NAME?host=/run/postgresql            a Unix socket, by its directory
  *
- * What is left out comes from PGHOST, PGPORT, PGUSER, PGDATABASE and PGSSLMODE, or is what libpq takes. A password is refused: command
- * lines can be read by every user of the machine.
+ * Omitted parts come from PGHOST, PGPORT, PGUSER, PGDATABASE and PGSSLMODE, or are libpq's defaults. A password is refused: every
+ * user of the machine can read command lines.
  */
 import { userInfo } from 'node:os'
 import { CannotOpenError } from '../errors.ts'
@@ -21,7 +21,7 @@ export interface PostgresAddress {
   /** The name of the database on the server. */
   readonly database: string
   readonly sslMode: SslMode
-  /** A file of certificates; absent: those that the system trusts. */
+  /** A file of certificates; absent: the system's trusted certificates. */
   readonly sslRootCert?: string
 }
 
@@ -58,7 +58,7 @@ export function parseAddress(url: string, env: NodeJS.ProcessEnv = process.env):
   }
 }
 
-/** The URL of an address with nothing left out: the same for every spelling of it. */
+/** The canonical URL of an address, with all parts: equal for every spelling of it. */
 export function formatAddress({ host, port, user, database, sslMode, sslRootCert }: PostgresAddress): string {
   const isSocket = host.startsWith('/')
   const query = [
@@ -73,11 +73,11 @@ export function formatAddress({ host, port, user, database, sslMode, sslRootCert
   return query.length === 0 ? name : `${name}?${query.join('&')}`
 }
 
-/** Where the server is, for messages. */
+/** The server's location, for messages. */
 export const serverOf = ({ host, port }: PostgresAddress): string =>
   host.startsWith('/') ? `${host}/.s.PGSQL.${port}` : `${host}:${port}`
 
-/** A URL for a message: what stands where a password would is left out. */
+/** A URL for messages, without the text in the position of a password. */
 const withoutPassword = (url: string): string =>
   url.replace(/^([a-z]+:\/*[^@/?:]*):[^@/]*@/i, '$1:...@').replace(/(password=)[^&]*/gi, '$1...')
 
@@ -107,7 +107,7 @@ const first = (...values: readonly (string | undefined)[]): string | undefined =
 
 const unbracketed = (host: string): string => (host.startsWith('[') ? host.slice(1, -1) : host)
 
-/** Slashes stay legible: they mean nothing in the value of a parameter. */
+/** Leaves slashes unescaped for legibility: they have no meaning in the value of a parameter. */
 const encodePath = (path: string): string => path.split('/').map(encodeURIComponent).join('/')
 
 function decoded(url: string, text: string): string {
@@ -126,7 +126,7 @@ function portOf(url: string, text: string | undefined): number {
 }
 
 function sslModeOf(url: string, text = 'prefer'): SslMode {
-  // `allow` prefers the other one of the two, and is as weak.
+  // `allow` prefers an unencrypted connection, and is as weak as `prefer`.
   const mode = SSL_MODES.find(known => known === (text === 'allow' ? 'prefer' : text))
   if (mode !== undefined) return mode
   throw new CannotOpenError(`${url}: sslmode=${text} is unknown: it is ${SSL_MODES.join(', ')}`)

@@ -1,6 +1,6 @@
 /**
- * What an open store has on its server for as long as it is open: the moments that it reads, as shared locks of a session, which
- * end with it, whatever way it ends; and LISTEN. When the session is lost, another one takes all of it again.
+ * The session state of an open store: the moments that it reads, as shared locks of a session, which
+ * the server releases however the session ends; and LISTEN. When the session is lost, a new one restores both.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Tid } from '../ids.ts'
@@ -12,7 +12,7 @@ import { bigintOf } from './values.ts'
 
 const REOPEN_DELAY_MS = 500
 
-/** The keys of the shared locks of our sessions, of which one is a moment that a store reads. */
+/** The keys of the shared locks of zblkfs sessions: each is a moment that a store reads. */
 export const PINNED = `
   SELECT DISTINCT (classid::bigint << 32) | objid::bigint FROM pg_locks
   WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock' AND granted
@@ -48,14 +48,14 @@ export class Anchor {
     return true
   }
 
-  /** Calls `onHint` soon after a commit. @returns a function that ends that. */
+  /** Calls `onHint` soon after each commit. @returns a function that unsubscribes. */
   listen(onHint: () => void): () => void {
     this.#listeners.add(onHint)
     this.#open().catch(() => this.#reopen())
     return () => void this.#listeners.delete(onHint)
   }
 
-  /** The locks of a session are gone when this resolves. */
+  /** Resolves when the server has released the session's locks. */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#listeners.clear()

@@ -1,4 +1,4 @@
-/** Changes of the writer beside its commits: steps of packs, and notes. */
+/** Changes of the writer besides its commits: steps of packs, and notes. */
 import { Pipeline } from './pipeline.ts'
 import { ConnectionLostError, sqlStateOf } from './postgres-errors.ts'
 import { FENCED } from './schema.ts'
@@ -29,7 +29,7 @@ export async function runChange(
   } catch (error) {
     if (sqlStateOf(error) === FENCED) throw writer.fence('another writer has opened it')
     if (!(error instanceof ConnectionLostError)) throw error
-    // To do it twice does no harm.
+    // The statement is idempotent.
     return await once()
   }
 }

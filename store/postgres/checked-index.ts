@@ -1,4 +1,4 @@
-/** The index for a check (index-scan.ts): rows are verified, and handed out if they are damaged too. */
+/** The index for a check (index-scan.ts): rows are verified, and returned even if they are damaged. */
 import type { CheckedIndex, CheckedRevision, CheckedTransaction, EntryKey } from '../indexed/index-scan.ts'
 import type { RevisionKey, RevisionRow } from '../indexed/record-index.ts'
 import { PostgresIndex, type Queries } from './postgres-index.ts'

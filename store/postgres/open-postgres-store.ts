@@ -13,15 +13,15 @@ import { WriterSession } from './writer-session.ts'
 
 export interface OpenPostgresOptions {
   readonly readOnly?: boolean
-  /** Creates a database if there is none. */
+  /** Creates the database if it does not exist. */
   readonly create?: boolean
-  /** What it is opened for, for the message to another writer. */
+  /** The purpose of opening it, for the message to another writer. */
   readonly purpose?: string
-  /** Receives a sentence when the server is lost, is there again, or lets nothing be stored any more. */
+  /** Receives a sentence when the connection is lost, is restored, or this writer is fenced. */
   readonly warn?: (message: string) => void
 }
 
-/** @throws LockedError if another writer has it open; CannotOpenError, with cause and next step, for all else. */
+/** @throws LockedError if another writer has it open; CannotOpenError, with cause and next step, for every other failure. */
 export async function openPostgresStore(url: string, options: OpenPostgresOptions = {}): Promise<Store> {
   const address = parseAddress(url)
   const name = formatAddress(address)
@@ -50,7 +50,7 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
   }
 }
 
-/** Whether there is a database of ours, or room for one. @throws as {@link openPostgresStore}. */
+/** Whether the server's database contains a zblkfs database, or can receive one. @throws as {@link openPostgresStore}. */
 export async function examine(url: string): Promise<'ours' | 'empty'> {
   const address = parseAddress(url)
   let session: Session | undefined
@@ -66,7 +66,7 @@ export async function examine(url: string): Promise<'ours' | 'empty'> {
   }
 }
 
-/** Removes the database of zblkfs from the server's; that one stays. It must not be open anywhere. */
+/** Removes the zblkfs database from the server's database, which stays. It must not be open anywhere. */
 export async function removePostgresDatabase(url: string): Promise<void> {
   const session = await Session.open(parseAddress(url))
   try {
@@ -103,7 +103,7 @@ async function findOrCreate(
           `'GRANT CREATE ON DATABASE ${address.database} TO ${address.user}'`,
         { code: 'server-forbids', path: name, cause: error },
       )
-    // Another process was faster.
+    // Another process has created it meanwhile.
     if (!isDuplicate(error)) throw error
   }
   const made = await contentOf(session, name)

@@ -8,7 +8,7 @@ import { PostgresIndexWriter } from './postgres-index-writer.ts'
 import { Session } from './session.ts'
 import type { WriterSession } from './writer-session.ts'
 
-/** What commits, and what packs. @throws StoreError if the last transaction is damaged. */
+/** Opens the committer and the packer. @throws StoreError if the last transaction is damaged. */
 export async function openWriters(
   writer: WriterSession,
   address: PostgresAddress,

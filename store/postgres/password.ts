@@ -23,7 +23,7 @@ export function passwordFor(
 }
 
 function passwordIn(text: string, { host, port, user, database }: PostgresAddress): string | undefined {
-  // libpq names every Unix socket in its default directory so.
+  // libpq uses this name for a Unix socket in its default directory.
   const hosts = host === '/run/postgresql' || host === '/var/run/postgresql' ? [host, 'localhost'] : [host]
   for (const line of text.split('\n')) {
     if (line === '' || line.startsWith('#')) continue
@@ -36,7 +36,7 @@ function passwordIn(text: string, { host, port, user, database }: PostgresAddres
 
 const fits = (field: string | undefined, value: string): boolean => field === '*' || field === value
 
-/** Fields end at colons; a backslash takes the next character as it is. */
+/** Fields end at colons; a backslash escapes the next character. */
 function fieldsOf(line: string): readonly string[] {
   const fields = ['']
   for (let at = 0; at < line.length; at++) {

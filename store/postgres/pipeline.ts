@@ -1,16 +1,16 @@
 /**
- * The statements of one transaction of the server, sent without waiting for their answers: all of it costs one round trip.
- * After an error the server ignores what follows, and its COMMIT rolls back.
+ * The statements of one transaction of the server, sent without waiting for their answers: the transaction costs one round trip.
+ * After an error the server ignores later statements, and its COMMIT rolls back.
  */
 import type { Cells, Session, Value } from './session.ts'
 
-/** Bytes of statements that may be on their way. */
+/** Maximum bytes of unanswered statements. */
 const UNDERWAY_BYTES = 8 << 20
 
 export class Pipeline {
   readonly #session: Session
   #isBegun = false
-  /** Of the statements that were sent, oldest first. They never reject; the first error is kept. */
+  /** Answers to the sent statements, oldest first. They never reject; the first error is kept. */
   #answers: { readonly settled: Promise<void>; readonly bytes: number }[] = []
   #underwayBytes = 0
   #failure: { readonly error: unknown } | undefined
@@ -40,15 +40,15 @@ export class Pipeline {
     return await answer
   }
 
-  /** Waits while too many bytes are on their way. @throws the first error of a statement. */
+  /** Waits while too many bytes are unanswered. @throws the first error of a statement. */
   flow(): void | Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error
     if (this.#underwayBytes > UNDERWAY_BYTES) return this.#untilLess()
   }
 
   /**
-   * Sends the last statement, and commits; resolves to its rows. @throws the first error of a statement: then nothing was committed, unless it is a
-   * ConnectionLostError.
+   * Sends the last statement, and commits; resolves to its rows. @throws the first error of a statement: unless it is a ConnectionLostError, nothing was
+   * committed.
    */
   async commit(text: string, values: readonly Value[], name: string): Promise<readonly Cells[]> {
     // One statement is a transaction by itself.

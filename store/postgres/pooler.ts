@@ -1,9 +1,9 @@
 /**
  * Finds a connection pooler that gives its clients another session of the server for each transaction (PgBouncer in transaction
- * mode): locks of a session, which decide who writes, would be lost in it.
+ * mode): the session locks that elect the writer would be lost in it.
  *
- * A pooler answers with a process id of its own. It is allowed if a session of its clients is a session of the server: with a
- * transaction open in a second one, the first one still has the same backend.
+ * A pooler answers with a process id of its own. It is allowed if each client session has a fixed session on the server: the
+ * first client session keeps its backend while a second one has a transaction open.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CannotOpenError } from '../errors.ts'
@@ -11,7 +11,7 @@ import type { PostgresAddress } from './address.ts'
 import { Session } from './session.ts'
 
 const BACKEND = 'SELECT pg_backend_pid()'
-/** A pool of one session has none left: the query waits. */
+/** A pool of one session is exhausted, so the query waits. */
 const WAIT_MS = 3000
 
 /** @throws CannotOpenError */

@@ -1,5 +1,5 @@
 /**
- * A Bulk in rows of the table `bulk`, for a database that has nothing but its server. A row is an extent: at most
+ * A Bulk in rows of the table `bulk`, for a database without other storage than its server. A row is an extent: at most
  * {@link EXTENT_BYTES} of whole units, which do not cross a multiple of that length, with the units' checksums.
  */
 import {
@@ -17,10 +17,10 @@ import type { Queries } from './postgres-index.ts'
 import type { Cells, Value } from './session.ts'
 import { bigintArray, bytesOf, numberOf } from './values.ts'
 
-/** What a pack gives back of an extent is cut out of its row, which is written anew: so it is short. */
+/** Maximum length of an extent. Releasing a part of one rewrites its row, so it is short. */
 export const EXTENT_BYTES = 128 << 10
 
-/** The bytes that one statement asks for, so that its answer has a bound. */
+/** Maximum bytes requested by one statement. */
 const ANSWER_BYTES = 2 << 20
 
 const READ = `
@@ -33,9 +33,9 @@ const READ = `
     FROM zblkfs.bulk WHERE pos > k.lo - ${EXTENT_BYTES} AND pos < k.hi AND pos + octet_length(units) > k.lo
     ORDER BY pos
   ) AS b`
-/** What a pack looks at as a whole. Extents do not cross it. */
+/** Segment length: the unit of a pack's scan. Extents do not cross segments. */
 const SEGMENT_BYTES = 64 << 20
-// A search for each segment, in a table that may have millions of rows for it.
+// One index search per segment, as each may have millions of rows.
 const SEGMENTS = `
   WITH RECURSIVE found (segment) AS (
     (SELECT pos / ${SEGMENT_BYTES} FROM zblkfs.bulk ORDER BY pos LIMIT 1)
@@ -47,7 +47,7 @@ const SEGMENTS = `
 const TAKES_ROOM = `
   SELECT 1 FROM zblkfs.bulk WHERE pos > $1 - ${EXTENT_BYTES} AND pos < $2 AND pos + octet_length(units) > $1 LIMIT 1`
 const BYTES = "SELECT pg_total_relation_size('zblkfs.bulk')"
-// Extents that lie in part in a range are written anew with what is left of them.
+// Extents partly within a range are rewritten with their remaining units.
 const RELEASE = `
   WITH gone AS (
     DELETE FROM zblkfs.bulk AS b USING unnest($1::bigint[], $2::bigint[]) AS k (lo, hi)
@@ -141,7 +141,7 @@ function unitsOf([, atText, unitsText, sumsText]: Cells): { readonly at: number;
   return { at, units }
 }
 
-/** Whether units are what their checksums were made of. */
+/** Whether units match their checksums. */
 export function areIntact(pos: number, units: Uint8Array, sums: Buffer): boolean {
   if (sums.length * (UNIT_BYTES / SUM_BYTES) !== units.length) return false
   for (let off = 0, sumAt = 0; off < units.length; off += UNIT_BYTES, sumAt += SUM_BYTES)
@@ -156,7 +156,7 @@ function copyPart(at: number, units: Buffer, { pos, into }: BulkRead): void {
   if (lo < hi) into.set(units.subarray(lo - at, hi - at), lo - pos)
 }
 
-/** Reads that touch are one range; each range is whole units. What lies between two of them may have been given back. */
+/** Merges adjacent reads into ranges of whole units. Bytes between two ranges are not read: they may have been released. */
 function rangesOf(reads: readonly BulkRead[]): readonly Range[] {
   const ranges: Range[] = []
   for (const read of [...reads].sort((a, b) => a.pos - b.pos)) {
@@ -172,7 +172,7 @@ function rangesOf(reads: readonly BulkRead[]): readonly Range[] {
   return ranges
 }
 
-/** Ranges whose bytes fit into one answer. Longer ones are cut. */
+/** Groups ranges so that each group fits into one answer; splits longer ranges. */
 function batchesOf(ranges: readonly Range[]): readonly (readonly Range[])[] {
   const batches: Range[][] = [[]]
   let bytes = 0
@@ -199,7 +199,7 @@ export class PostgresBulkWriter implements BulkWriter {
   readonly #pipeline: () => Pipeline
   readonly #change: Release
   readonly #extent = Buffer.allocUnsafeSlow(EXTENT_BYTES)
-  /** The position at which the extent that is being filled begins, and how many bytes it has. */
+  /** The start of the extent being filled, and its bytes so far. */
   #start = 0
   #fill = 0
 
@@ -213,7 +213,7 @@ export class PostgresBulkWriter implements BulkWriter {
     return this.#start + this.#fill
   }
 
-  /** What lies behind was never committed. */
+  /** Bytes after `end` were never committed. */
   begin(end: number): void {
     this.#start = end
     this.#fill = 0
@@ -235,7 +235,7 @@ export class PostgresBulkWriter implements BulkWriter {
     }
   }
 
-  /** They are durable with the transaction. */
+  /** Sends the last extent. It becomes durable with the transaction. */
   sync(): void {
     if (this.#fill > 0) this.#send()
   }
@@ -251,7 +251,7 @@ export class PostgresBulkWriter implements BulkWriter {
 
   #send(): void {
     const units = this.#extent.subarray(0, this.#fill)
-    // It copies what it sends.
+    // It copies the bytes.
     this.#pipeline().send(INSERT, [this.#start, sumsOf(this.#start, units), units], 'insert_bulk')
     this.#start += this.#fill
     this.#fill = 0

@@ -1,12 +1,12 @@
-/** Errors of the server and of the connection to it, as ours. */
+/** Converts errors of the server and its connection into the store's errors. */
 import { DatabaseError } from 'pg'
 import { CannotOpenError, NoSpaceError, StoreError, systemCode } from '../errors.ts'
 import { serverOf, type PostgresAddress } from './address.ts'
 
-/** The connection ended, or could not be made: what was asked may have been done or not. */
+/** The connection was lost or could not be made: the outcome of the statement is unknown. */
 export class ConnectionLostError extends Error {
   override readonly name = 'ConnectionLostError'
-  /** What the server said in the end (an SQLSTATE), if it said anything. */
+  /** The server's last SQLSTATE, if it sent one. */
   readonly sqlState: string | undefined
 
   constructor(message: string, cause: unknown) {
@@ -23,10 +23,10 @@ const DUPLICATE_CODES = new Set(['42P06', '42P07', '23505'])
 export const sqlStateOf = (error: unknown): string | undefined =>
   error instanceof DatabaseError ? error.code : undefined
 
-/** Whether something exists already that a statement was to make. */
+/** Whether the object to create already exists. */
 export const isDuplicate = (error: unknown): boolean => DUPLICATE_CODES.has(sqlStateOf(error) ?? '')
 
-/** Whether the right to do it is missing. */
+/** Whether a privilege is missing. */
 export const isForbidden = (error: unknown): boolean => sqlStateOf(error) === '42501'
 
 /** Whether a table, a function or a schema is missing. */
@@ -50,7 +50,7 @@ export const isPassing = (error: unknown): boolean => {
   return error instanceof Error && !isAboutPasswords(error) && !isAboutTls(error)
 }
 
-/** An error of a query as one of ours. Errors that are ours already, and those of our own mistakes, pass unchanged. */
+/** Converts an error of a query. The store's own errors and programming errors pass unchanged. */
 export function explainQuery(error: unknown, name: string): unknown {
   if (error instanceof ConnectionLostError)
     return new StoreError(`the connection to ${name} is lost: ${error.message}`, {

@@ -23,14 +23,14 @@ const FORGET = 'DELETE FROM zblkfs.txn WHERE tid = ANY($1::bigint[])'
 export const SET_NOTE = `
   INSERT INTO zblkfs.meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 const BULK_END = 'SELECT bulk_end FROM zblkfs.txn ORDER BY tid DESC LIMIT 1'
-// What was deleted is room for new rows at once, and not when the server comes to it.
+// Makes the deleted rows' space available to new rows at once, instead of at the next autovacuum.
 const VACUUM = 'VACUUM zblkfs.revision, zblkfs.txn, zblkfs.bulk'
 
 export class PostgresIndexPacker implements IndexPacker {
   readonly #writer: WriterSession
   readonly #open: () => Promise<Session>
 
-  /** @param open opens a session for what takes long. */
+  /** @param open opens a session for long statements. */
   constructor(writer: WriterSession, open: () => Promise<Session>) {
     this.#writer = writer
     this.#open = open
@@ -46,7 +46,7 @@ export class PostgresIndexPacker implements IndexPacker {
     await runChange(this.#writer, FORGET, [bigintArray([...tids])], 'forget')
   }
 
-  /** Each change is. */
+  /** No-op: each change is durable. */
   makeDurable(): void {}
 
   async usedSince(tid: bigint): Promise<readonly BulkRange[]> {
@@ -58,7 +58,7 @@ export class PostgresIndexPacker implements IndexPacker {
     return end === undefined ? 0 : numberOf(end)
   }
 
-  /** The server keeps the room of its tables for itself. */
+  /** No-op: the server does not return the free space of its tables. */
   giveBack(): void {}
 
   async settle(): Promise<void> {

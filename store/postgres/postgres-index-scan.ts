@@ -1,4 +1,4 @@
-/** The side of the index for work that goes through all of it (index-scan.ts). */
+/** The part of the index for full scans (index-scan.ts). */
 import type { Added, RevisionSums, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
@@ -53,7 +53,7 @@ const ADDED = `
       SELECT ${OWN_BYTES} + len AS bytes FROM zblkfs.revision WHERE oid = r.oid AND tid < r.tid ORDER BY tid DESC LIMIT 1
     ) AS replaced WHERE r.tid > $1 AND r.tid <= $2
   ) FROM zblkfs.txn WHERE tid > $1 AND tid <= $2`
-/** Counted: rows of sums would have to be written by every commit. */
+/** Counted by a query: rows of sums would have to be written by every commit. */
 const SUMS = `
   SELECT count(*) FILTER (WHERE is_newest),
     count(*), coalesce(sum(own), 0), coalesce(sum(len), 0),
@@ -146,7 +146,7 @@ export class PostgresIndexScan implements IndexScan {
     return { objects, all: revisionSums(numbers.slice(0, 3)), past: revisionSums(numbers.slice(3)) }
   }
 
-  /** Room that VACUUM has freed inside of tables is not known without reading them. */
+  /** Space that VACUUM has freed within tables cannot be determined without reading them. */
   async space(): Promise<IndexSpace> {
     const [[bytes] = []] = await this.#queries.query(SPACE, [], 'space')
     return { totalBytes: numberOf(bytes), freeBytes: 0 }

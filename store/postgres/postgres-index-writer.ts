@@ -23,7 +23,7 @@ import { CONFLICT, FENCED, TID_TOO_OLD } from './schema.ts'
 import { bigintArray, bigintOf, byteaArray, integerArray, numberOf } from './values.ts'
 import type { WriterSession } from './writer-session.ts'
 
-/** Rows of one statement. */
+/** Maximum rows of one statement. */
 const BATCH_ROWS = 2048
 const BATCH_BYTES = 1 << 20
 
@@ -56,11 +56,11 @@ const ADD_ALL = `
 
 export class PostgresIndexWriter implements IndexWriter {
   readonly #writer: WriterSession
-  /** Reads what the transaction in progress may see: its session's. */
+  /** Reads through the session of the transaction in progress. */
   readonly queries: Queries
   readonly #index: PostgresIndex
   #pipeline: Pipeline | undefined
-  /** The transaction of the parts that are there. */
+  /** The transaction of the stored parts. */
   #partsOf: Tid | undefined
 
   constructor(writer: WriterSession) {
@@ -137,7 +137,7 @@ interface TransactionParts {
 }
 
 class PostgresTransaction implements IndexTransaction {
-  /** It is found out before `commit` rejects. */
+  /** Always false: the outcome is determined before `commit` rejects. */
   readonly isInDoubt = false
   readonly #writer: WriterSession
   readonly #session: Session
@@ -149,7 +149,7 @@ class PostgresTransaction implements IndexTransaction {
   #rows: RevisionRow[] = []
   #bytes = 0
 
-  /** @param onParts receives the transaction of the parts that are there from now on. */
+  /** @param onParts receives the transaction of the stored parts when it changes. */
   constructor(
     { writer, session, pipeline, partsOf, onEnd }: TransactionParts,
     onParts: (tid: Tid | undefined) => void,
@@ -162,7 +162,7 @@ class PostgresTransaction implements IndexTransaction {
     this.#onParts = onParts
   }
 
-  /** The check is left to the commit, which no other one can precede then; parts are this writer's own. */
+  /** Left to the commit, which holds the lock of the order of commits; parts belong to this writer alone. */
   expect(bases: readonly ExpectedBase[]): void | Promise<void> {
     this.#bases = bases.filter(({ base }) => base !== this.#partsOf)
     if (this.#partsOf !== undefined) return this.#check(bases)
@@ -272,7 +272,7 @@ function transactionValues(
   ]
 }
 
-/** The values of {@link ADD_REVISIONS} behind the first. */
+/** The values of {@link ADD_REVISIONS} after the first. */
 const rowValues = (rows: readonly RevisionRow[]): readonly Buffer[] => [
   bigintArray(rows.map(({ oid }) => oid)),
   integerArray(rows.map(({ oid, tid, head, pos, len, tail }) => rowSum(oid, tid, head, pos, len, tail))),

@@ -7,15 +7,15 @@ import { UNFINISHED } from './schema.ts'
 import type { Cells, Value } from './session.ts'
 import { bigintArray, bigintOf, numberOf } from './values.ts'
 
-/** What statements are sent to: a session, or several that take turns. */
+/** Receives statements: a session, or several that share the load. */
 export interface Queries {
   query(text: string, values?: readonly Value[], name?: string): Promise<readonly Cells[]>
 }
 
-/** The most objects that one statement looks up, so that its answer has a bound. */
+/** Maximum objects that one statement looks up. */
 const LOOK_UP_OBJECTS = 4096
 
-// For each key one search in the index: the planner knows nothing of the keys that would let it find a better way.
+// Forces one index search per key: the planner has no statistics of the keys to choose a better plan.
 const NEWEST = `
   SELECT k.number, ${revisionColumns('r')} FROM unnest($1::bigint[]) WITH ORDINALITY AS k (oid, number)
   CROSS JOIN LATERAL (

@@ -1,6 +1,6 @@
 /**
- * A store whose index and bulk bytes are rows of a database on a PostgreSQL server. It reads through sessions of its own; all
- * that it changes goes through one session, which has the right to write (writer-session.ts).
+ * A store whose index and bulk bytes are rows of a database on a PostgreSQL server. It reads through separate sessions; all
+ * changes go through one session, which has the right to write (writer-session.ts).
  */
 import type { Added, Capabilities, Checking, ConnectionState, Pinning, Space, Sums } from '../capabilities.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
@@ -31,15 +31,15 @@ import { ReadSessions } from './read-sessions.ts'
 import type { Session } from './session.ts'
 import type { WriterSession } from './writer-session.ts'
 
-/** What both kinds share. */
+/** Options of both kinds of store. */
 export interface PostgresParts {
   readonly name: string
   readonly address: PostgresAddress
   /** The database's id. */
   readonly id: string
-  /** A session that is open. */
+  /** An open session. */
   readonly session: Session
-  /** Receives a sentence when the server is lost, is there again, or lets nothing be stored any more. */
+  /** Receives a sentence when the connection is lost, is restored, or this writer is fenced. */
   readonly report: (message: string) => void
 }
 
@@ -79,7 +79,7 @@ abstract class PostgresReads extends IndexedStore {
     return isKept(await this.keptMoments(), at)
   }
 
-  /** Which moments the last pack kept. */
+  /** The moments that the last pack kept. */
   async keptMoments(): Promise<KeptMoments> {
     return parseKeptMoments(await this.note(KEPT_MOMENTS))
   }
@@ -109,12 +109,12 @@ abstract class PostgresReads extends IndexedStore {
     }
   }
 
-  /** The server does not tell. */
+  /** The server does not report it. */
   availableBytes(): Promise<undefined> {
     return Promise.resolve(undefined)
   }
 
-  /** A reader with sessions of its own. */
+  /** A reader with separate sessions. */
   openSource(): IndexedRevisionReader {
     const sessions = new ReadSessions(this.#address, undefined, () => undefined)
     return new IndexedRevisionReader({
@@ -134,7 +134,7 @@ abstract class PostgresReads extends IndexedStore {
     await this.anchor.close()
   }
 
-  /** A pack notes what it keeps before it looks for pins, and a pin is set before that note is read: one sees the other. */
+  /** A pack writes the note of kept moments before it reads pins, and a pin is set before the note is read: at least one sees the other. */
   async #pin(moments: readonly Tid[]): Promise<boolean> {
     const isPinned = await this.anchor.pin(moments)
     const kept = await this.keptMoments()
@@ -178,14 +178,14 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
   }
 }
 
-/** A database opened for writing: the only one, as long as its writer is not fenced. */
+/** A database opened for writing: the only such store until its writer is fenced. */
 export class WritablePostgresStore extends PostgresReads implements WritableStore {
   readonly readOnly = false
   readonly capabilities: Capabilities
   readonly #writer: WriterSession
   readonly #packWriter: PackWriter
   readonly #writing: WriteHalf
-  /** Settles when the commits and steps asked for so far have. */
+  /** Settles when all commits and steps requested so far have settled. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosing = false
 
@@ -227,7 +227,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     return this.#writing.commit(transaction)
   }
 
-  /** Runs a step of a pack between two commits. What follows the last one holds up no commit. */
+  /** Runs a step of a pack between two commits. Work after the last step delays no commit. */
   async packStep(step: PackStep): Promise<PackStepResult> {
     if (this.#isClosing) throw new StoreError(`${this.name} is closed`)
     const run = (): Promise<PackStepResult> => this.#packWriter.run(step)
@@ -255,7 +255,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     return this.#writer.state.state === 'connected' ? this.sessions.state : this.#writer.state
   }
 
-  /** A transaction whose connection was lost is not there when its commit rejects: it is made once more. */
+  /** When a commit rejects because its connection was lost, the transaction was not stored: retries it. */
   async #change<T>(change: () => Promise<T>): Promise<T> {
     try {
       return await change().catch((error: unknown) => {

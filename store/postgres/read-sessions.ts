@@ -1,6 +1,6 @@
 /**
- * The sessions through which a store is read. Statements go to the one with the fewest on their way, so that a long answer holds up
- * few others. A statement whose session is lost is sent again through another one: it only reads.
+ * The sessions through which a store is read. A statement goes to the session with the fewest unanswered ones, so that a long answer
+ * delays few others. If the session is lost, the statement is sent again through another one, because it only reads.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionState } from '../capabilities.ts'
@@ -28,7 +28,7 @@ export class ReadSessions implements Queries {
   #state: ConnectionState = { state: 'connected' }
   #isClosed = false
 
-  /** @param first is open already, if there is one. @param report receives a sentence when the server is lost, and when it is there again. */
+  /** @param first an open session, if one exists. @param report receives a sentence when the connection is lost or restored. */
   constructor(address: PostgresAddress, first: Session | undefined, report: (message: string) => void) {
     this.#address = address
     this.#report = report
@@ -75,7 +75,7 @@ export class ReadSessions implements Queries {
     }
   }
 
-  /** An open session that is idle, else the one with the fewest statements; sessions are opened as they are needed. */
+  /** An idle open session, else the one with the fewest statements; sessions are opened on demand. */
   #leastBusy(): Slot {
     const [first, ...others] = this.#slots
     if (first === undefined) throw new RangeError('there are no sessions')

@@ -18,7 +18,7 @@ export const TRANSACTION_COLUMNS =
 /** A checksum as an unsigned number. */
 export const sumOf = (text: string | null | undefined): number => numberOf(text) >>> 0
 
-/** A row of `revision`, and whether it is what was written. */
+/** A row of `revision`, and whether it is intact. */
 export interface FoundRevision {
   readonly row: RevisionRow
   readonly isIntact: boolean
@@ -40,7 +40,7 @@ export function foundRevision([oid, tid, sum, head, pos, len, tail]: Cells): Fou
   }
 }
 
-/** @throws CorruptRecordError if the row is not what was written; StoreError as {@link foundRevision}. */
+/** @throws CorruptRecordError if the row is damaged; StoreError as {@link foundRevision}. */
 export function revisionRow(cells: Cells): RevisionRow {
   const { row, isIntact } = foundRevision(cells)
   if (isIntact) return row
@@ -48,7 +48,7 @@ export function revisionRow(cells: Cells): RevisionRow {
   throw new CorruptRecordError(oid, tid, 'the checksum of its index entry differs')
 }
 
-/** A row of `txn`, and whether it is what was written. */
+/** A row of `txn`, and whether it is intact. */
 export interface FoundTransaction {
   readonly row: TransactionRow
   readonly isIntact: boolean
@@ -70,7 +70,7 @@ export function transactionRow(cells: Cells): FoundTransaction {
   return { row, isIntact: transactionSum(row) === sumOf(sum) }
 }
 
-/** @throws StoreError if the row is not what was written. */
+/** @throws StoreError if the row is damaged. */
 export function transactionInfo({ row, isIntact }: FoundTransaction): TransactionInfo {
   const { tid, user, description, extension, objects, bytes } = row
   if (!isIntact) throw damagedTransaction(tid)

@@ -5,16 +5,16 @@
  * | table      | a row is                                                                                               |
  * |------------|--------------------------------------------------------------------------------------------------------|
  * | `meta`     | by name, a short text: `format` and `id` of the database, and notes of packs and repairs               |
- * | `writer`   | a process that opened the database for writing, by its epoch: a later one has a larger one. Where      |
- * |            | `fenced` is true it can store nothing any more. `unfinished` is the tid of revisions that belong to a  |
+ * | `writer`   | a process that opened the database for writing, by its epoch: a later one has a larger one. If         |
+ * |            | `fenced` is true it cannot store anything more. `unfinished` is the tid of revisions that belong to a  |
  * |            | transaction which it is writing in parts: no reader of another moment sees them                        |
  * | `txn`      | a transaction. `commit_id` is chosen by the client: a COMMIT whose answer was lost is looked up by it   |
- * | `revision` | what an object was from `tid` on: `head + bulk[pos, pos + len) + tail`; `head` is NULL from where the  |
- * |            | object no longer exists; `pos` is NULL if there are no bulk bytes                                      |
+ * | `revision` | an object's state from `tid` on: `head + bulk[pos, pos + len) + tail`; `head` is NULL for a tombstone,  |
+ * |            | a deleted object; `pos` is NULL if there are no bulk bytes                                      |
  * | `bulk`     | whole units of bulk bytes (frame.ts) from `pos` on, and the 8-byte checksum of each                    |
  *
- * A transaction of the server holds all that a transaction of ours adds. Before it is committed it takes the lock of the
- * order of commits, so tids become visible in their order: the last one is always a whole prefix. Advisory locks, which are the database's own:
+ * One transaction of the server holds all additions of one zblkfs transaction. Before COMMIT it takes the lock of the
+ * order of commits, so transactions become visible in tid order and readers always see a prefix. Advisory locks, which are local to the database:
  *
  * | key                         | held                  | means                                                  |
  * |-----------------------------|-----------------------|--------------------------------------------------------|
@@ -29,7 +29,7 @@ import type { Session } from './session.ts'
 /** The revision of this format. 1: the first. */
 export const FORMAT_VERSION = 1
 
-/** The first key of our advisory locks: "zblk". */
+/** The first key of zblkfs's advisory locks: "zblk". */
 export const LOCK_CLASS = 0x7a_62_6c_6b
 export const WRITER_LOCK = 1
 export const COMMIT_LOCK = 2
@@ -42,7 +42,7 @@ export const FENCED = 'ZB001'
 export const TID_TOO_OLD = 'ZB002'
 export const CONFLICT = 'ZB003'
 
-/** What is TOASTed (stored apart) is not compressed, so that a part of it can be read without the rest. */
+/** Disables compression of TOASTed values, so that a part of one can be read without the rest. */
 const TABLES = `
   CREATE TABLE zblkfs.meta (
     name text PRIMARY KEY,
@@ -145,19 +145,19 @@ const FUNCTIONS = `
   END $$;
 `
 
-/** The tids of transactions that are being written in parts. */
+/** The tids of unfinished transactions in parts. */
 export const UNFINISHED = 'SELECT unfinished FROM zblkfs.writer WHERE unfinished IS NOT NULL'
 
-/** What a server's database holds, as far as we are concerned. */
+/** The content of a server's database. */
 export type Content =
-  /** A database of ours. */
+  /** A zblkfs database. */
   | { readonly kind: 'ours'; readonly id: string }
-  /** Room for one. */
+  /** No tables. */
   | { readonly kind: 'empty' }
-  /** Tables of another program, and none of ours. */
+  /** Tables of another program, without a zblkfs database. */
   | { readonly kind: 'foreign'; readonly example: string }
 
-/** @throws CannotOpenError for tables that are not ours, or of a later format. */
+/** @throws CannotOpenError for tables of another program, or of a later format. */
 export async function contentOf(session: Session, name: string): Promise<Content> {
   const [[schema] = []] = await session.query("SELECT to_regnamespace('zblkfs')::text")
   if (schema === null) {
@@ -203,7 +203,7 @@ async function metaOf(session: Session, name: string): Promise<ReadonlyMap<strin
   }
 }
 
-/** Makes a database of ours in an empty one: all of it or nothing. @param id 32 hex digits. */
+/** Creates a zblkfs database in an empty server database, atomically. @param id 32 hex digits. */
 export async function createSchema(session: Session, id: string): Promise<void> {
   await session.query(
     `BEGIN; CREATE SCHEMA zblkfs; ${TABLES} ${FUNCTIONS}

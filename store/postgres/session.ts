@@ -1,6 +1,6 @@
 /**
- * One session on a server. Statements are sent without waiting for the answers to those before (pipelining), and answered
- * in their order. Values come as text: pg cannot give binary ones.
+ * One session on a server. Statements are pipelined: sent without waiting for earlier answers, and answered
+ * in order. Values arrive as text: pg does not support binary results.
  */
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls'
 import { readFileSync } from 'node:fs'
@@ -16,22 +16,22 @@ export type Cells = readonly (string | null)[]
 
 export type Value = string | number | bigint | boolean | Uint8Array | null
 
-/** What is known of the server of a session. */
+/** Properties of the session's server. */
 export interface ServerFacts {
-  /** As 150018. */
+  /** For example 150018. */
   readonly version: number
-  /** Whether it only follows a primary: nothing can be written. */
+  /** Whether it is a read-only standby. */
   readonly isStandby: boolean
-  /** When it was started: another value after a restart. */
+  /** Its start time, which changes with a restart. */
   readonly started: string
 }
 
 const CONNECT_TIMEOUT_MS = 10_000
-/** An answer that takes longer will not come: the connection is given up. */
+/** Maximum time to wait for an answer before the connection is closed. */
 const ANSWER_TIMEOUT_MS = 60_000
 const KEEP_ALIVE_MS = 10_000
 
-/** What every session relies on, whatever the server's and the user's settings say. */
+/** Settings that every session requires, overriding those of the server and the user. */
 const SETTINGS = [
   "SET search_path = 'pg_catalog'",
   'SET bytea_output = hex',
@@ -43,10 +43,10 @@ const SETTINGS = [
   'SET idle_session_timeout = 0',
   'SET jit = off',
   'SET max_parallel_workers_per_gather = 0',
-  // A statement's values say little about the best plan, and planning costs more than most of them.
+  // The best plan hardly depends on the values, and planning costs more than running most statements.
   'SET plan_cache_mode = force_generic_plan',
 ].join('; ')
-/** Else the server notices after two hours that a client's machine is gone. Some platforms refuse them. */
+/** Without these the server detects a dead client machine only after two hours. Some platforms refuse them. */
 const KEEP_ALIVES = [
   'SET tcp_keepalives_idle = 10',
   'SET tcp_keepalives_interval = 5',
@@ -55,7 +55,7 @@ const KEEP_ALIVES = [
 ].join('; ')
 const FACTS = `SELECT current_setting('server_version_num'), pg_is_in_recovery(), pg_postmaster_start_time()::text, pg_backend_pid()`
 const VERSION = "SELECT current_setting('server_version_num')"
-/** Of PostgreSQL 14: settings above are from there. */
+/** PostgreSQL 14, which introduced the settings above. */
 const VERSION_MIN = 140_000
 
 const asText = { getTypeParser: () => (value: string) => value }
@@ -96,7 +96,7 @@ export class Session {
       port,
       user,
       database,
-      // A function: else pg would look for one by itself, and warn about it.
+      // A function prevents pg's own search for a password, which would print a warning.
       password: () => passwordFor(address) ?? '',
       ssl: tls,
       application_name: `zblkfs on ${hostname()}`,
@@ -121,7 +121,7 @@ export class Session {
     return this.#facts
   }
 
-  /** Whether something stands between, as a connection pooler does, that answers for the server. */
+  /** Whether an intermediary, such as a connection pooler, answers for the server. */
   get isPooled(): boolean {
     const { processID } = this.#client as unknown as { readonly processID: number | null }
     return processID !== this.#backendPid
@@ -140,7 +140,7 @@ export class Session {
     return (await this.#send(text, values, name, ANSWER_TIMEOUT_MS)).rows as Cells[]
   }
 
-  /** As {@link Session.query}, for statements that may take as long as they take. */
+  /** As {@link Session.query}, without a time limit. */
   async run(text: string): Promise<readonly Cells[]> {
     return (await this.#send(text, [], undefined, 0)).rows as Cells[]
   }
@@ -153,7 +153,7 @@ export class Session {
   close(): void {
     this.#isEnding = true
     this.#lost ??= new ConnectionLostError('it was closed', undefined)
-    // The server may be gone: its answer is not waited for.
+    // The server may be unreachable: do not wait for its answer.
     this.#client.end().catch(() => undefined)
   }
 
@@ -209,7 +209,7 @@ export class Session {
   }
 }
 
-/** How TLS is made; false: not at all. */
+/** TLS options; false: no TLS. */
 function tlsFor({ host, sslMode, sslRootCert }: PostgresAddress): ConnectionOptions | false {
   if (sslMode === 'disable' || host.startsWith('/')) return false
   if (sslMode === 'prefer' || (sslMode === 'require' && sslRootCert === undefined))
@@ -217,7 +217,7 @@ function tlsFor({ host, sslMode, sslRootCert }: PostgresAddress): ConnectionOpti
   return {
     rejectUnauthorized: true,
     ...(sslRootCert !== undefined && { ca: readFileSync(sslRootCert) }),
-    // The others trust every name that the certificate's issuer has vouched for.
+    // The other modes accept any host name in a certificate of a trusted issuer.
     checkServerIdentity: sslMode === 'verify-full' ? checkServerIdentity : () => undefined,
   }
 }

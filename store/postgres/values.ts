@@ -1,6 +1,6 @@
 /**
- * Values on their way to and from the server. Arrays go there in PostgreSQL's binary form, which costs a third of
- * the text form; values come back as text.
+ * Encoding of values. Arrays are sent in PostgreSQL's binary form, which costs a third of
+ * the text form; results are decoded from text.
  *
  * | in an array  | length | is                                          |
  * |--------------|--------|---------------------------------------------|
@@ -78,7 +78,7 @@ export function byteaArray(values: readonly (Uint8Array | null)[]): Buffer {
 
 const HEX_PREFIX = '\\x'
 
-/** The bytes of a value of type bytea. @throws StoreError if it is none. */
+/** The bytes of a value of type bytea. @throws StoreError if it is invalid. */
 export function bytesOf(text: string | null | undefined): Buffer {
   if (typeof text === 'string' && text.startsWith(HEX_PREFIX)) {
     const bytes = Buffer.from(text.slice(HEX_PREFIX.length), 'hex')
@@ -87,13 +87,13 @@ export function bytesOf(text: string | null | undefined): Buffer {
   throw damagedValue(text)
 }
 
-/** A value of type bigint. @throws StoreError if it is none. */
+/** A value of type bigint. @throws StoreError if it is invalid. */
 export function bigintOf(text: string | null | undefined): bigint {
   if (typeof text === 'string' && /^-?\d+$/.test(text)) return BigInt(text)
   throw damagedValue(text)
 }
 
-/** A value of type bigint or integer that is a safe integer. @throws StoreError if it is none. */
+/** A value of type bigint or integer that is a safe integer. @throws StoreError if it is invalid. */
 export function numberOf(text: string | null | undefined): number {
   const value = typeof text === 'string' ? Number(text) : Number.NaN
   if (Number.isSafeInteger(value)) return value

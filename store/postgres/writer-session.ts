@@ -1,6 +1,6 @@
 /**
  * The session through which a database is written, and the right to do so. A writer has the writers' advisory lock of its
- * session, and an epoch: a row of `writer`. The next writer takes the lock when the session before is over, fences every earlier epoch,
+ * session, and an epoch: a row of `writer`. The next writer takes the lock when the previous session has ended, fences every earlier epoch,
  * and takes a larger one; every change checks that its epoch is not fenced.
  *
  *     open ──▶ connected ──session lost──▶ reconnecting ──lock regained──▶ connected
@@ -10,9 +10,9 @@
  *                                              ├─ the server lost transactions        ──▶ fenced (for good)
  *                                              └─ a COMMIT is in doubt for too long
  *
- * A session that is regained goes on where the last one ended: while the lock was free no other writer had it, else the epoch
- * would be fenced. To have the lock proves that the last session is over, so what it has not committed by then it
- * never will.
+ * A reconnected session continues where the lost one ended: if another writer had taken the lock in between, the epoch
+ * would be fenced. Holding the lock proves that the lost session has ended, so a transaction that it has not committed by then
+ * will never be committed.
  */
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -25,10 +25,10 @@ import { COMMIT_LOCK, LOCK_CLASS, WRITER_LOCK } from './schema.ts'
 import { Session } from './session.ts'
 import { bigintOf } from './values.ts'
 
-/** How long a writer waits for the session of one that has just ended, before it says that the database is in use. */
+/** How long a new writer waits for the lock of a closing session before it reports that the database is in use. */
 const TAKE_MS = 3000
 const TAKE_POLL_MS = 50
-/** How long a commit waits for a lost session to be regained. */
+/** How long a commit waits for a lost session to reconnect. */
 export const REGAIN_MS = 60_000
 const REGAIN_FIRST_DELAY_MS = 50
 const REGAIN_MAX_DELAY_MS = 2000
@@ -39,7 +39,7 @@ const UNLOCK = 'SELECT pg_advisory_unlock_all()'
 const NEWEST_WRITER = `
   SELECT epoch, purpose, to_char(opened AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM zblkfs.writer ORDER BY epoch DESC LIMIT 1`
 const LAST_COMMIT = 'SELECT tid, commit_id FROM zblkfs.txn ORDER BY tid DESC LIMIT 1'
-/** Writers that are remembered. */
+/** Number of rows kept in `writer`. */
 const WRITERS_KEPT = 100
 
 /** A transaction whose COMMIT was sent. */
@@ -52,9 +52,9 @@ export interface WriterSessionParts {
   readonly address: PostgresAddress
   /** The database's name, for messages. */
   readonly name: string
-  /** What the database is opened for, for the message to another writer. */
+  /** The purpose of opening the database, for the message to another writer. */
   readonly purpose: string
-  /** The database's id: another one may have taken its name. */
+  /** The database's id: its name may since refer to another database. */
   readonly id: string
   readonly report: (message: string) => void
 }
@@ -115,14 +115,14 @@ export class WriterSession {
     return this.#state
   }
 
-  /** Notes which transaction the server has last. */
+  /** Records the server's last transaction. */
   noteLast(tid: Tid): void {
     this.#lastTid = tid
   }
 
   /**
-   * The session, once it is there.
-   * @throws WriterGoneError if it is gone for good; StoreError if it is not regained in time.
+   * The session, once it is connected.
+   * @throws WriterGoneError if the writer is fenced; StoreError if it does not reconnect in time.
    */
   async ready(): Promise<Session> {
     if (this.#fenced !== undefined) throw this.#fenced
@@ -143,8 +143,8 @@ export class WriterSession {
   }
 
   /**
-   * After the connection was lost during a COMMIT: whether the transaction is there. If it is not it never will be.
-   * @throws WriterGoneError if that cannot be found out.
+   * After the connection was lost during a COMMIT: whether the transaction was stored. If not, it never will be.
+   * @throws WriterGoneError if that cannot be determined.
    */
   async isCommitted({ tid, commitId }: CommitInDoubt): Promise<boolean> {
     try {
@@ -159,7 +159,7 @@ export class WriterSession {
     }
   }
 
-  /** From now on nothing can be stored. */
+  /** Refuses every later change. */
   fence(reason: string): WriterGoneError {
     if (this.#fenced === undefined) {
       const { name, report } = this.#parts
@@ -173,7 +173,7 @@ export class WriterSession {
     return this.#fenced
   }
 
-  /** The next writer need not wait for the session when this resolves. */
+  /** Resolves when the server has ended the session, so that the next writer need not wait. */
   async close(): Promise<void> {
     this.#isClosed = true
     clearInterval(this.#heartbeat)
@@ -208,13 +208,13 @@ export class WriterSession {
     }
   }
 
-  /** Tries until it has the lock again, is fenced, or is closed. Never rejects. */
+  /** Retries until it holds the lock again, is fenced, or is closed. Never rejects. */
   async #regain(lost: ConnectionLostError): Promise<void> {
     for (let delayMs = REGAIN_FIRST_DELAY_MS; !this.#isClosed && this.#fenced === undefined;) {
       try {
         if (await this.#tryToRegain(lost)) return
       } catch {
-        // The server is not there yet.
+        // The server is not reachable yet.
       }
       await sleep(delayMs, undefined, { ref: false })
       delayMs = Math.min(REGAIN_MAX_DELAY_MS, delayMs * 2)
@@ -235,7 +235,7 @@ export class WriterSession {
       const reason = await this.#whyNot(session)
       if (reason !== undefined) this.fence(reason)
       if (reason !== undefined || !(await hasLock(session))) return false
-      // Another writer may have had the lock, and ended, in between.
+      // Another writer may have held the lock and released it in between.
       const late = await this.#whyNot(session)
       if (late !== undefined) {
         this.fence(late)
@@ -252,7 +252,7 @@ export class WriterSession {
     }
   }
 
-  /** Why this epoch cannot go on; undefined if it can. */
+  /** Why this epoch cannot continue; undefined if it can. */
   async #whyNot(session: Session): Promise<string | undefined> {
     const [[id] = []] = await session.query("SELECT value FROM zblkfs.meta WHERE name = 'id'")
     if (id !== this.#parts.id) return 'another database has taken its name'

@@ -5,7 +5,7 @@ import type { Oid, Tid } from '../../ids.ts'
 import { lossName } from './losses.ts'
 import { checkStorage, type CheckedParts } from './storage-check.ts'
 
-/** A database, as a check opens it. */
+/** A database opened for a check. */
 export interface CheckedDatabase {
   /** Opens it for a check. The caller closes it. */
   open(): CheckedParts & { readonly close: () => void }
@@ -15,7 +15,7 @@ export interface CheckedDatabase {
   setNotes(names: readonly string[], value: string): Promise<void>
   /** As {@link Checking.beginRepair}. */
   beginRepair(purpose: string): Promise<StorageRepair>
-  /** Turns what index or Bulk threw into an error of errors.ts; leaves other errors as they are. */
+  /** Converts an error of the index or Bulk into one of errors.ts; returns other errors unchanged. */
   explain(error: unknown): unknown
 }
 

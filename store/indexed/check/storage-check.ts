@@ -1,15 +1,15 @@
 /**
- * Looks for damage below the objects, in any index and Bulk:
+ * Detects damage below the level of objects, in any index and Bulk:
  *
- * | what changed                           | is found by                                                   |
+ * | damage                                 | is detected by                                                |
  * |----------------------------------------|---------------------------------------------------------------|
- * | a row                                  | its checksum, which covers its key                            |
- * | a row is gone                          | the sums of its transaction, compared with what is there      |
- * | a transaction is gone                  | its revisions                                                 |
- * | bulk bytes                             | their checksums, or that they are there at all                |
+ * | a changed row                          | its checksum, which covers its key                            |
+ * | a missing row                          | the sums of its transaction, compared with its rows           |
+ * | a missing transaction                  | its revisions                                                 |
+ * | changed or missing bulk bytes          | their checksums, or a check of their presence                 |
  *
- * Revisions and transactions are read side by side in the order of tids, so memory is bounded. Pages are of different
- * states: a commit comes after `upTo`, and what looks damaged is looked up once more, as a pack may have dropped it meanwhile.
+ * Revisions and transactions are read side by side in the order of tids, so memory is bounded. Pages may show different
+ * states: new commits are after `upTo`, and apparent damage is looked up again, since a pack may have dropped the row meanwhile.
  */
 import type { StorageCheckOptions, StorageDamage } from '../../capabilities.ts'
 import { CorruptRecordError } from '../../errors.ts'
@@ -21,7 +21,7 @@ import type { CheckedIndex, CheckedRevision, CheckedTransaction, EntryKey } from
 import { BulkGaps, lostBytes, POSITIONS_MAX } from './bulk-gaps.ts'
 
 const PAGE_ROWS = 1024
-/** What a transaction has is compared with what is there until two looks agree, at most this many times. */
+/** Maximum attempts to read a transaction and its rows until two consecutive reads agree. */
 const LOOKS_MAX = 5
 const FIRST: EntryKey = { oid: -1, tid: 0n }
 
@@ -32,7 +32,7 @@ interface Sums {
 
 const NOTHING: Sums = { objects: 0, bytes: 0 }
 
-/** An index and a Bulk, over connections of their own. */
+/** An index and a Bulk, over separate connections. */
 export interface CheckedParts {
   readonly index: CheckedIndex
   readonly bulk: BulkScan
@@ -56,7 +56,7 @@ class Check {
   readonly #bulk: BulkScan
   readonly #options: StorageCheckOptions
   readonly #gaps: BulkGaps
-  /** The transactions from the one at hand on, as far as they are read. */
+  /** The transactions read so far, from the current one on. */
   #transactions: readonly CheckedTransaction[] = []
   #transactionsReadTo = 0n
 
@@ -118,7 +118,7 @@ class Check {
     yield* this.#transaction(upTo + 1n, NOTHING)
   }
 
-  /** The bytes of a record that the Bulk does not have intact. */
+  /** The bytes of a record that are missing or damaged in the Bulk. */
   async *#missing(row: CheckedRevision): AsyncGenerator<StorageDamage> {
     const { headBytes, pos, len } = row
     const gaps = pos === null ? [] : this.#gaps.within(pos, len)
@@ -127,7 +127,7 @@ class Check {
       yield { kind: 'data', ...(await this.#named(row)), ...lostBytes(gap, headBytes, pos, len) }
   }
 
-  /** Whether a revision is still there, and not packed away since its row was read. */
+  /** Whether a revision still exists: a pack may have dropped it since its row was read. */
   async #isThere({ oid, tid, pos }: CheckedRevision): Promise<boolean> {
     try {
       const [row] = await this.#index.find([legibleIds(oid, tid)])
@@ -138,7 +138,7 @@ class Check {
     }
   }
 
-  /** Compares the transactions up to `tid`, all revisions of which were read, with these. @param found those of `tid`. */
+  /** Compares the transactions up to `tid`, whose revisions have all been read, with their revisions. @param found the revisions of `tid`. */
   async *#transaction(tid: bigint, found: Sums): AsyncGenerator<StorageDamage> {
     for (let next = await this.#next(); next !== undefined && next.tid <= tid; next = await this.#next()) {
       this.#transactions = this.#transactions.slice(1)
@@ -151,7 +151,7 @@ class Check {
     if (found.objects > 0) yield* this.#recount(tid)
   }
 
-  /** The transaction at hand; undefined behind the last one. */
+  /** The current transaction; undefined after the last one. */
   async #next(): Promise<CheckedTransaction | undefined> {
     if (this.#transactions.length === 0) {
       this.#transactions = await this.#index.checkedTransactions(
@@ -164,7 +164,7 @@ class Check {
     return this.#transactions[0]
   }
 
-  /** Compares a transaction with its revisions once more: a pack changes both together. */
+  /** Compares a transaction with its revisions again: a pack changes both together. */
   async *#recount(tid: bigint): AsyncGenerator<StorageDamage> {
     let before = await this.#transactionAt(tid)
     for (let look = 0; look < LOOKS_MAX; look++) {

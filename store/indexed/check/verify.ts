@@ -1,7 +1,7 @@
 import { BulkDamageError, type BulkGap, type BulkRange, type BulkReader } from '../bulk.ts'
 import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
 
-/** Adds a gap behind those of `gaps`, or extends the last one. */
+/** Appends a gap to `gaps`, or extends the last one. */
 export function addGap(gaps: BulkGap[], gap: BulkGap): void {
   const last = gaps.at(-1)
   if (last?.hi === gap.lo && last.reason === gap.reason) gaps[gaps.length - 1] = { ...last, hi: gap.hi }
@@ -9,8 +9,8 @@ export function addGap(gaps: BulkGap[], gap: BulkGap): void {
 }
 
 /**
- * BulkScan.verify by reading: a range is read as a whole, and unit by unit where that fails. Unless `everyByte` is set, it is read only
- * where its last unit cannot be.
+ * BulkScan.verify by reading: a range is read as a whole, and unit by unit if that fails. Unless `everyByte` is set, it is read only
+ * if its last unit cannot be read.
  */
 export async function verifyByReading(
   bulk: BulkReader,

@@ -1,10 +1,10 @@
 /**
- * Runs a pack, in whichever thread the store chooses. An interrupted pack keeps what it has done, and the next one does the
- * rest. After one that has ended, a pack without anything to drop skips the steps 1 to 3 (packed-note.ts).
+ * Runs a pack, in whichever thread the store chooses. An interrupted pack keeps its progress, and the next one does the
+ * rest. After a completed pack, one without anything to drop skips steps 1 to 3 (packed-note.ts).
  *
  * 1. *Mark*: the caller's module finds the reachable objects.
  * 2. *Sweep*: reads all revisions in order and drops those that no kept moment sees, and unreachable objects. A bitmap
- *    records the bulk units that stay.
+ *    records the remaining bulk units.
  * 3. *Bulk*: frees bulk space (pack-bulk.ts).
  * 4. Drops transactions without a revision, and returns the index's free pages to the host.
  */
@@ -61,7 +61,7 @@ export class PackRun {
     this.#outside = outside
   }
 
-  /** @throws CorruptRecordError for a record whose references cannot be read; then nothing was dropped. */
+  /** @throws CorruptRecordError for a record whose references cannot be read, with nothing dropped. */
   async run(): Promise<PackReport> {
     const start = performance.now()
     const bytesBefore = (await this.#reader.space()).totalBytes
@@ -82,7 +82,7 @@ export class PackRun {
 
   /** Resolves to the bytes of bulk data freed. */
   async #drop(): Promise<number> {
-    // What an interrupted pack leaves is not what any moments need.
+    // An interrupted pack leaves a state that matches no set of kept moments.
     await this.#step({ kind: 'note', name: PACKED, value: VOID })
     const { bulkEnd } = await this.#reader.end()
     const live = new PagedBitmap()

@@ -1,6 +1,6 @@
 /**
- * What a pack reads of an index and a Bulk beside the revisions of single objects, over a reader of its own
- * (revision-reader.ts). A method may answer at once or with a promise.
+ * The reads of a pack from an index and a Bulk, besides the revisions of single objects, over a separate reader
+ * (revision-reader.ts). A method may return its result or a promise.
  */
 import type { Added, Space } from '../../capabilities.ts'
 import type { Tid } from '../../ids.ts'
@@ -16,7 +16,7 @@ export interface PackSource extends RevisionReader {
   space(): Space | Promise<Space>
 
   /**
-   * All revisions, ordered by oid and then newest first, in batches of bounded length. May miss those that are committed
+   * All revisions, ordered by oid and then newest first, in batches of bounded length. May miss revisions committed
    * meanwhile.
    */
   entries(): AsyncIterable<readonly StoredRevision[]>
@@ -24,7 +24,7 @@ export interface PackSource extends RevisionReader {
   /** The bulk ranges that the revisions after a transaction point to. */
   usedSince(tid: bigint): readonly BulkRange[] | Promise<readonly BulkRange[]>
 
-  /** A batch of the transactions in `(after, before)`, each with whether it has a revision left. Empty at the end. */
+  /** A batch of the transactions in `(after, before)`, each with whether it has a remaining revision. Empty at the end. */
   transactions(
     after: bigint,
     before: bigint,

@@ -8,7 +8,7 @@ type Done = Partial<Omit<PackStepResult, 'durationMs'>>
 export class PackWriter {
   readonly #index: IndexPacker
   readonly #bulk: Pick<BulkWriter, 'release'>
-  /** Whether a drop, of an earlier process perhaps, may not be durable yet. */
+  /** Whether a drop, possibly of an earlier process, may not be durable yet. */
   #isUnsynced = true
 
   constructor(index: IndexPacker, bulk: Pick<BulkWriter, 'release'>) {
@@ -16,7 +16,7 @@ export class PackWriter {
     this.#bulk = bulk
   }
 
-  /** No commit and no other step may be under way. */
+  /** No commit and no other step may be in progress. */
   async run(step: PackStep): Promise<PackStepResult> {
     const start = performance.now()
     const done = await this.#do(step)

@@ -1,13 +1,13 @@
 /**
- * What the last pack has kept, if it came to its end, as a note of the index. The next one can tell by it, without a mark, that
- * there is nothing to drop: both keep the same if the later history begins with the same state, no transaction lying between
- * both beginnings, and if no earlier moment was released.
+ * The moments kept by the last completed pack, as a note of the index. With it the next pack can decide without a mark that
+ * there is nothing to drop: both keep the same revisions if their histories begin with the same state (no transaction
+ * between the two beginnings) and no earlier moment was released.
  *
  * | the note      | means                                                       |
  * |---------------|-------------------------------------------------------------|
- * | absent        | there was no pack: nothing was dropped yet                  |
- * | moments       | nothing is left that these do not need                      |
- * | {@link VOID}  | a pack was interrupted, or a repair has changed what is there |
+ * | absent        | no pack has run: nothing was dropped yet                    |
+ * | moments       | every remaining revision is needed by these                 |
+ * | {@link VOID}  | a pack was interrupted, or a repair has changed the database |
  */
 import { isKept, type KeptMoments } from '../../kept-moments.ts'
 import { parseKeptMoments } from '../kept-moments-note.ts'

@@ -8,7 +8,7 @@ import { PackRun } from './pack-run.ts'
 import type { PackSource } from './pack-source.ts'
 import type { PackStep, PackStepResult } from './pack-steps.ts'
 
-/** A store, as what is recorded of a pack needs it. */
+/** The part of a store that recording a pack needs. */
 export interface NotedStore {
   keptMoments(): Promise<KeptMoments>
   /** Runs a step (pack-writer.ts) after the commits that were queued before it. */
@@ -35,7 +35,7 @@ export abstract class NotedPacking implements Packing {
 }
 
 export interface PackedStore extends NotedStore {
-  /** A reader over a connection of its own. */
+  /** A reader over a separate connection. */
   openSource(): PackSource
 }
 

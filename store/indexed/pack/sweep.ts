@@ -1,5 +1,5 @@
 /**
- * Decides which revisions stay: those that a kept moment sees and whose object is marked. Objects that changed after
+ * Decides which revisions to keep: those that a kept moment sees and whose object is marked. Objects that changed after
  * marking began keep all revisions: they were reachable then, or are new.
  */
 import type { StoredRevision } from '../../stored-revisions.ts'
@@ -26,7 +26,7 @@ export async function* judge(
   const revisions = new KeptRevisions(kept)
   let oid = -1
   let isUnreached = false
-  /** The object's newest kept revisions while all are tombstones: they are dropped unless an older revision stays. */
+  /** The object's newest kept revisions while all are tombstones: they are dropped unless an older revision is kept. */
   let tombstones: StoredRevision[] = []
   for await (const batch of entries) {
     const judged: Judged[] = []
