@@ -2,14 +2,18 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
+import type { LineFormat } from './line-format.ts'
 
 /** Writes a line; resolves to whether the output is still read. */
 export type WriteLine = (line: string) => Promise<boolean>
 
-/** Runs `write`, whose lines go through $PAGER (or less) if the output is a terminal. */
-export async function paged(write: (line: WriteLine) => Promise<void>): Promise<void> {
-  if (process.stdout.isTTY) await throughPager(write)
-  else await into(process.stdout, write)
+/** Runs `write`, whose lines go through $PAGER (or less) if the output is a terminal and they are not raw. */
+export async function paged(
+  write: (line: WriteLine) => Promise<void>,
+  { isRaw }: Pick<LineFormat, 'isRaw'> = { isRaw: false },
+): Promise<void> {
+  if (process.stdout.isTTY && !isRaw) await throughPager(write)
+  else await into(process.stdout, write, isRaw)
 }
 
 async function throughPager(write: (line: WriteLine) => Promise<void>): Promise<void> {
@@ -28,8 +32,12 @@ async function throughPager(write: (line: WriteLine) => Promise<void>): Promise<
   }
 }
 
-/** Runs `write`, whose lines go to a stream with back-pressure. A reader that has gone is no error. */
-export async function into(output: Writable, write: (line: WriteLine) => Promise<void>): Promise<void> {
+/** Runs `write`, whose lines (ended by NUL if they are raw) go to a stream with back-pressure. A reader that has gone is no error. */
+export async function into(
+  output: Writable,
+  write: (line: WriteLine) => Promise<void>,
+  isRaw = false,
+): Promise<void> {
   let isBroken = false
   output.on('error', (error: NodeJS.ErrnoException) => {
     isBroken = true
@@ -38,7 +46,7 @@ export async function into(output: Writable, write: (line: WriteLine) => Promise
   await write(async line => {
     if (isBroken) return false
     // Waiting ends with an error too, which the listener above has judged.
-    if (!output.write(`${line}\n`))
+    if (!output.write(isRaw ? Buffer.from(`${line}\0`, 'latin1') : `${line}\n`))
       await Promise.race([once(output, 'drain'), once(output, 'close')]).catch(() => undefined)
     return !isBroken
   })

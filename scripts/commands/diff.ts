@@ -1,9 +1,10 @@
 /** `zblkfs diff A B [PATH]`: what differs between two moments. */
-import { decodedPath, printablePath } from '../../core/printable.ts'
+import { decodedPath } from '../../core/printable.ts'
 import { Command } from 'commander'
 import { differences, type Difference } from '../../core/history/difference.ts'
 import { foreignDifferences } from '../../core/foreign/foreign-difference.ts'
 import { findSource, momentOf, withAnyStore } from '../history-source.ts'
+import { lineFormat, withLineOptions, type LineFormat, type LineOptions } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { formatBytes } from '../units.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
@@ -11,19 +12,17 @@ import { databaseOption, type DatabaseOption } from './database-option.ts'
 const RANGES_SHOWN = 10
 const MARKS = { added: '+', removed: '-', renamed: '>', changed: '*' } as const
 
-interface Options extends DatabaseOption {
-  readonly json?: boolean
-}
+interface Options extends DatabaseOption, LineOptions {}
 
 export function diffCommand(): Command {
-  return new Command('diff')
+  const command = new Command('diff')
     .description('Show the files, and the byte ranges, in which two moments differ.')
     .argument('<a>', 'a moment: a tid, a time, an age, a tag, or now')
     .argument('<b>', 'another')
     .argument('[path]', 'only this file or directory; without --db, a path in the mount', '')
     .addOption(databaseOption())
-    .option('--json', 'print one line of JSON per difference')
-    .action(async (a: string, b: string, path: string, { db, json = false }: Options) => {
+    .action(async (a: string, b: string, path: string, { db, ...options }: Options) => {
+      const format = lineFormat(options)
       const source = db === undefined ? await findSource(path || '.') : await findSource(db, path)
       await withAnyStore(source.database, async store => {
         const [before, after] = [await momentOf(store, a), await momentOf(store, b)]
@@ -32,10 +31,14 @@ export function diffCommand(): Command {
           : differences(store, before, after, { path: source.path })
         await paged(async line => {
           for await (const difference of found)
-            if (!(await line(json ? differenceAsJson(difference) : differenceAsText(difference)))) return
-        })
+            for (const text of options.json === true
+              ? [differenceAsJson(difference)]
+              : differenceLines(difference, format))
+              if (!(await line(text))) return
+        }, format)
       })
     })
+  return withLineOptions(command, 'print one line of JSON per difference')
 }
 
 /** A difference as a line of JSON, after the fields of `head`. */
@@ -56,17 +59,15 @@ export function differenceAsJson(
   })
 }
 
-/** A difference as lines of text. */
-export function differenceAsText({
-  kind,
-  path,
-  from,
-  sizeBefore,
-  sizeAfter,
-  attributes,
-  ranges,
-}: Difference): string {
-  const name = from === undefined ? printablePath(path) : `${printablePath(from)} -> ${printablePath(path)}`
+/** A difference as text of several lines. */
+export const differenceAsText = (difference: Difference): string =>
+  differenceLines(difference, lineFormat({})).join('\n')
+
+function differenceLines(
+  { kind, path, from, sizeBefore, sizeAfter, attributes, ranges }: Difference,
+  format: LineFormat,
+): string[] {
+  const name = from === undefined ? format.name(path) : `${format.name(from)} -> ${format.name(path)}`
   const details = attributes.filter(attribute => attribute !== 'mtime' && attribute !== 'size')
   if (sizeBefore !== undefined && sizeAfter !== undefined && sizeBefore !== sizeAfter)
     details.push(`${formatBytes(Number(sizeBefore))} -> ${formatBytes(Number(sizeAfter))}`)
@@ -76,5 +77,5 @@ export function differenceAsText({
   const lines = [`${MARKS[kind]} ${name}${details.length === 0 ? '' : `  (${details.join(', ')})`}`]
   for (const { lo, hi } of ranges.slice(0, RANGES_SHOWN)) lines.push(`    [${lo}, ${hi})`)
   if (ranges.length > RANGES_SHOWN) lines.push(`    and ${ranges.length - RANGES_SHOWN} more ranges`)
-  return lines.join('\n')
+  return lines
 }

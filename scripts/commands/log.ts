@@ -1,5 +1,5 @@
 /** `zblkfs log DB|DIR [PATH]`: the transactions, newest first. */
-import { decodedPath, printable, printablePath } from '../../core/printable.ts'
+import { decodedPath, printablePath } from '../../core/printable.ts'
 import { formatTime, timelineOf } from '../../store/moments.ts'
 import type { Timeline } from '../../store/timeline.ts'
 import { Command } from 'commander'
@@ -8,6 +8,7 @@ import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
+import { lineFormat, withLineOptions, type LineFormat, type LineOptions } from '../line-format.ts'
 import { listTransactions } from '../foreign/listing.ts'
 import { findSource, momentOf, withAnyStore } from '../history-source.ts'
 import { paged } from '../pager.ts'
@@ -15,26 +16,25 @@ import { formatBytes } from '../units.ts'
 
 const FILES_SHOWN = 20
 
-interface Options {
-  readonly json?: boolean
+interface Options extends LineOptions {
   readonly since?: string
   readonly until?: string
   readonly number?: string
 }
 
 export function logCommand(): Command {
-  return new Command('log')
+  const command = new Command('log')
     .description('List the transactions, newest first, with what each changed.')
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
     .argument('[path]', 'only transactions that changed this file, or something in this directory')
     .option('-n, --number <count>', 'list at most this many')
     .option('--since <when>', 'only those after this moment: a tid, a time, an age, or a tag')
     .option('--until <when>', 'only those up to this moment')
-    .option('--json', 'print one line of JSON per transaction')
     .action(async (place: string, inner: string | undefined, options: Options) => {
       const { database, path, moment } = await findSource(place, inner)
       await withAnyStore(database, store => list(store, path, { ...options, ...untilOf(moment, options) }))
     })
+  return withLineOptions(command, 'print one line of JSON per transaction')
 }
 
 /** A path into a moment has the history up to that. */
@@ -44,8 +44,10 @@ const untilOf = (moment: string | undefined, { until }: Options): Options =>
 async function list(
   store: Store,
   path: string,
-  { json = false, since, until, number }: Options,
+  { since, until, number, ...options }: Options,
 ): Promise<void> {
+  const { json = false } = options
+  const format = lineFormat(options)
   const limit = number === undefined ? Infinity : Number(number)
   if (Number.isNaN(limit) || limit < 0) throw new UsageError(`-n ${number} is not a number of transactions`)
   const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
@@ -55,11 +57,11 @@ async function list(
       throw new CommandError(
         `${store.name} does not record what changed a file: leave out the path, or import it`,
       )
-    return await listTransactions(store, { upTo, limit, ...(after !== undefined && { after }) }, json)
+    return await listTransactions(store, { upTo, limit, ...(after !== undefined && { after }) }, options)
   }
   const of = path === '' ? undefined : await oidOf(store, path, upTo)
-  const names = json ? FILES_MAX : FILES_SHOWN
-  const options = {
+  const names = json || format.isRaw ? FILES_MAX : FILES_SHOWN
+  const range = {
     upTo,
     limit,
     names,
@@ -68,9 +70,10 @@ async function list(
   }
   const timeline = await timelineOf(store)
   await paged(async line => {
-    for await (const transaction of log(store, options))
-      if (!(await line(json ? asJson(transaction, timeline) : asText(transaction, timeline)))) return
-  })
+    for await (const transaction of log(store, range))
+      for (const text of json ? [asJson(transaction, timeline)] : asText(transaction, timeline, format))
+        if (!(await line(text))) return
+  }, format)
 }
 
 async function oidOf(store: Store, path: string, at: Tid): Promise<Oid> {
@@ -95,14 +98,19 @@ function asJson({ info, files, fileCount }: LoggedTransaction, timeline: Timelin
   })
 }
 
-function asText({ info, files, fileCount }: LoggedTransaction, timeline: Timeline): string {
+function asText(
+  { info, files, fileCount }: LoggedTransaction,
+  timeline: Timeline,
+  format: LineFormat,
+): string[] {
   const { tid, description, bytes } = info
   const count = `${fileCount} ${fileCount === 1 ? 'file' : 'files'}`
   const lines = [`${formatTid(tid)}  ${formatTime(timeline.timeOf(tid))}  ${count}, ${formatBytes(bytes)}`]
-  const shown = files.slice(0, FILES_SHOWN).map(decodedPath)
+  const shown = format.isRaw ? files : files.slice(0, FILES_SHOWN)
   // A message made up of the files' names would tell them twice.
-  if (description !== '' && description !== shown.join(', ')) lines.push(`    ${printable(description)}`)
-  for (const file of shown) lines.push(`  ${printable(file)}`)
+  if (description !== '' && description !== shown.map(decodedPath).join(', '))
+    lines.push(`    ${format.text(description)}`)
+  for (const file of shown) lines.push(`  ${format.name(file)}`)
   if (fileCount > shown.length) lines.push(`  and ${fileCount - shown.length} more`)
-  return lines.join('\n')
+  return lines
 }

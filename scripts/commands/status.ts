@@ -1,4 +1,5 @@
 /** `zblkfs status`: every mount of this machine, the dead and the stopped ones included. */
+import { bytesOf } from '../../core/os-text.ts'
 import { printable } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
@@ -8,6 +9,7 @@ import { callDaemon, type MountStatus, NoAnswerError } from '../../mount/daemon/
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
+import { withLineOptions, type LineOptions } from '../line-format.ts'
 import { formatBytes } from '../units.ts'
 
 const STATUS_TIMEOUT_MS = 1000
@@ -20,18 +22,20 @@ type MountLine = { readonly directory: string; readonly source: string; readonly
 )
 
 export function statusCommand(): Command {
-  return new Command('status')
+  const command = new Command('status')
     .description('List the mounts and the state of their daemons.')
-    .option('--json', 'print JSON')
-    .action(async ({ json = false }: { readonly json?: boolean }) => {
+    .action(async ({ json = false, zero = false }: LineOptions) => {
       const mounts = listMounts()
       const lines = await Promise.all([
         ...mounts.map(inspect),
         ...(await unmounted(mounts)).map(inspectUnmounted),
       ])
       if (json) console.log(JSON.stringify(lines, undefined, 2))
-      else console.log(lines.length === 0 ? 'nothing is mounted' : lines.map(describe).join('\n'))
+      else if (zero) for (const line of lines.flatMap(describe)) process.stdout.write(bytesOf(`${line}\0`))
+      else if (lines.length === 0) console.log('nothing is mounted')
+      else for (const line of lines) console.log(describe(line).map(printable).join('\n  '))
     })
+  return withLineOptions(command, 'print JSON')
 }
 
 async function inspect(mount: MountedDirectory): Promise<MountLine> {
@@ -61,10 +65,11 @@ async function inspectUnmounted({ path, device, pid }: ControlSocket): Promise<M
   }
 }
 
-function describe(line: MountLine): string {
+/** What there is to know of a mount: a line, and one for each trouble. */
+function describe(line: MountLine): string[] {
   if (line.state !== 'serving' && line.state !== 'unmounted') {
     const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' removes it`
-    return printable(`${line.directory}  ${line.source}  ${line.reason}${next}`)
+    return [`${line.directory}  ${line.source}  ${line.reason}${next}`]
   }
   const { directory, database, driver, readOnly, pid, tid, residentBytes, since, history } = line
   const access = readOnly ? 'read-only' : 'writable'
@@ -74,8 +79,6 @@ function describe(line: MountLine): string {
   const place = line.state === 'serving' ? '' : 'unmounted, until its last user or its changes are gone, '
   const text = `${directory}  ${database}  ${place}${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}${kept}`
   return [text, ...trouble(line), ...(line.clock === undefined ? [] : [line.clock])]
-    .map(printable)
-    .join('\n  ')
 }
 
 /** What keeps a mount from storing. */

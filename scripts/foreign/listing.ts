@@ -1,10 +1,11 @@
 /** `log`, `ls` and `cat` of an external ZODB database. */
 import { ForeignMoment, type ForeignPlace } from '../../core/foreign/foreign-moment.ts'
-import { printable, printablePath } from '../../core/printable.ts'
+import { decodedPath, printablePath } from '../../core/printable.ts'
 import { formatTid, timeFromTid, type Tid } from '../../store/ids.ts'
 import { formatTime } from '../../store/moments.ts'
 import type { Store, TransactionInfo, TransactionRange } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
+import { lineFormat, type LineFormat, type LineOptions } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { formatBytes } from '../units.ts'
 import { count } from './count.ts'
@@ -12,29 +13,44 @@ import { count } from './count.ts'
 const PIECE_BYTES = 2 << 20
 
 /** Lists transactions, newest first: a ZODB database does not say which file an object belongs to. */
-export async function listTransactions(store: Store, range: TransactionRange, json: boolean): Promise<void> {
+export async function listTransactions(
+  store: Store,
+  range: TransactionRange,
+  options: LineOptions,
+): Promise<void> {
+  const format = lineFormat(options)
   await paged(async line => {
     for await (const info of store.transactions({ ...range, reverse: true }))
-      if (!(await line(json ? asJson(info) : asText(info)))) return
-  })
+      for (const text of options.json === true ? [asJson(info)] : asText(info, format))
+        if (!(await line(text))) return
+  }, format)
 }
 
 /** Lists a directory, or one file. */
-export async function listPlace(store: Store, at: Tid, path: string): Promise<void> {
+export async function listPlace(store: Store, at: Tid, path: string, options: LineOptions): Promise<void> {
+  const format = lineFormat(options)
+  const entryLine = (kind: 'directory' | 'file', size: bigint | undefined, name: string): string =>
+    options.json === true
+      ? JSON.stringify({
+          name: decodedPath(name),
+          type: kind,
+          size: String(size ?? 0),
+          mtime: new Date(timeFromTid(at)).toISOString(),
+        })
+      : `${kind === 'file' ? '-444' : 'd555'}  ${size ?? 0}  ${time}  ${format.name(name)}`
   const moment = await ForeignMoment.open(store, at)
   const place = await find(moment, path)
   const time = formatTime(timeFromTid(at))
   await paged(async line => {
     if (place.kind === 'file') {
       const { size } = await moment.open(place.file)
-      await line(`-444  ${size}  ${time}  ${printablePath(path.slice(path.lastIndexOf('/') + 1))}`)
+      await line(entryLine('file', size, path.slice(path.lastIndexOf('/') + 1)))
       return
     }
     for await (const { name, size } of moment.list(place.ref)) {
-      const mode = size === undefined ? 'd555' : '-444'
-      if (!(await line(`${mode}  ${size ?? 0}  ${time}  ${printablePath(name)}`))) return
+      if (!(await line(entryLine(size === undefined ? 'directory' : 'file', size, name)))) return
     }
-  })
+  }, format)
 }
 
 /** The bytes of a file, in pieces. */
@@ -61,9 +77,9 @@ function asJson({ tid, description, user, objects, bytes }: TransactionInfo): st
   return JSON.stringify({ tid: formatTid(tid), time, message: description, user, objects, bytes })
 }
 
-function asText({ tid, user, description, objects, bytes }: TransactionInfo): string {
+function asText({ tid, user, description, objects, bytes }: TransactionInfo, format: LineFormat): string[] {
   const sums = `${count(objects, 'object')}, ${formatBytes(bytes)}`
   const first = `${formatTid(tid)}  ${formatTime(timeFromTid(tid))}  ${sums}`
-  const texts = [user, description].filter(text => text !== '').map(printable)
-  return texts.length === 0 ? first : `${first}\n    ${texts.join(': ')}`
+  const texts = [user, description].filter(text => text !== '').map(format.text)
+  return texts.length === 0 ? [first] : [first, `    ${texts.join(': ')}`]
 }

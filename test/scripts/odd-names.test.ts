@@ -79,3 +79,40 @@ test('a database or a mount point with such a name is refused by that reason', a
   expect(exitCode).toBe(2)
   expect(stderr).toContain('have to be UTF-8')
 })
+
+test('with -z lines end in NUL, and names and messages are as they are', async () => {
+  await withMount({}, async ({ dir, db }) => {
+    const run = async (script: string): Promise<string> =>
+      Buffer.from(await shell(`${script} | base64 -w0`, ZBLKFS, dir, db), 'base64').toString('latin1')
+    const odd = ODD.toString('latin1')
+    await run('printf one > "$2/first"; "$1" sync "$2"; "$1" tag "$t" --db "$3"')
+    await run(`printf two > "$2/$n"; ln -s "$n" "$2/link"; "$1" sync "$2" -m "ü$n"`)
+    const lines = (text: string): string[] => {
+      expect(text.endsWith('\0')).toBe(true)
+      return text.split('\0').slice(0, -1)
+    }
+    const ends = async (script: string): Promise<string[]> =>
+      lines(await run(script)).map(line => line.replace(/^.*?([+-]\d\d:?\d\d|Z) {2}/, ''))
+    expect(await ends('"$1" ls -z "$3"')).toEqual([odd, 'first', `link -> ${odd}`])
+    expect(await ends('"$1" tag -l -z --db "$3"')).toEqual(['t\xff'])
+    const differences = lines(await run('"$1" diff -z "$t" now --db "$3"'))
+    expect(differences).toEqual(expect.arrayContaining([`+ ${odd}`, '+ link']))
+    const logged = lines(await run('"$1" log -z "$3"'))
+    expect(logged).toEqual(expect.arrayContaining([`  ${odd}`, '  link']))
+    expect(logged.filter(line => /^ {4}\xc3\xbc[^]*\n$/.test(line))).toHaveLength(1)
+    expect(lines(await run('"$1" status -z')).filter(line => line.startsWith(`${dir}  ${db}`))).toHaveLength(
+      1,
+    )
+
+    const { stdout } = await runProgram(ZBLKFS, ['ls', '--json', db])
+    const entries = stdout.trimEnd().split('\n')
+    expect(entries).toHaveLength(3)
+    expect(JSON.parse(entries[1] ?? '')).toMatchObject({
+      name: 'first',
+      type: 'file',
+      mode: '100644',
+      size: '3',
+    })
+    expect(JSON.parse(entries[2] ?? '')).toMatchObject({ name: 'link', type: 'symlink' })
+  })
+})

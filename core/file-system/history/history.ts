@@ -61,7 +61,8 @@ export class History implements HistoryOperations {
   /** Makes sure that a transaction has a message: resolves to one after `before` that has it, else stores one, or `last`. */
   async keepMessage(message: string, before: Tid, last: Tid): Promise<Tid> {
     for await (const { description } of this.#store.transactions({ after: before }))
-      if (description.includes(message)) return last
+      // A store keeps well-formed text.
+      if (description.includes(message.toWellFormed())) return last
     return await this.#context.writeBack.transactions.isolate(message, () => this.#superblock.touch())
   }
 

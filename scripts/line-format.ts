@@ -1,0 +1,34 @@
+/** How commands print lines: for persons, with `-z` for programs that need every byte of a name, or as JSON. */
+import type { Command } from 'commander'
+import { printable, printablePath } from '../core/printable.ts'
+
+export interface LineOptions {
+  readonly zero?: boolean
+  readonly json?: boolean
+}
+
+/** Turns names and messages into parts of a line. */
+export interface LineFormat {
+  /** A stored name or path, which has one character per byte. */
+  readonly name: (stored: string) => string
+  readonly text: (text: string) => string
+  /** Whether lines have one character per byte, and end in NUL. */
+  readonly isRaw: boolean
+}
+
+const FOR_PERSONS: LineFormat = { name: printablePath, text: printable, isRaw: false }
+
+const RAW: LineFormat = {
+  name: stored => stored || '/',
+  text: text => Buffer.from(text).toString('latin1'),
+  isRaw: true,
+}
+
+export const lineFormat = ({ zero = false, json = false }: LineOptions): LineFormat =>
+  zero && !json ? RAW : FOR_PERSONS
+
+/** Adds `-z` and `--json`. */
+export const withLineOptions = (command: Command, json: string): Command =>
+  command
+    .option('-z, --zero', 'end lines with NUL instead of newline, and print names and messages as they are')
+    .option('--json', json)
