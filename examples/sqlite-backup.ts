@@ -1,6 +1,6 @@
 /**
- * Copies a SQLite database that lies in a mount, as of one transaction of the mount, while programs go on writing it. A moment
- * has the database, its journal and its WAL as they were together, so SQLite recovers from them as after a power cut.
+ * Copies a SQLite database in a mount, as of one transaction of the mount, while programs continue to write it. A moment
+ * has consistent states of the database, its journal and its WAL, so SQLite recovers from them as after a power cut.
  *
  *     node examples/sqlite-backup.ts files.zblk /app/main.sqlite3 backup/
  */

@@ -1,6 +1,6 @@
 /**
- * Posts each transaction's changes to a URL, and goes on after a restart where it ended: the last transaction that was
- * delivered is kept in a file.
+ * Posts each transaction's changes to a URL. The last delivered transaction is kept in a file, from which a restart
+ * continues.
  *
  *     node examples/webhook.ts files.zblk http://127.0.0.1:8080/changed last-tid
  */

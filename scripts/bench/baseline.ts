@@ -1,6 +1,6 @@
 /**
- * Ratios of an earlier run, and what has become worse since. Ratios to ceilings of the same run depend less on the
- * machine than figures, but still do: so the machine is recorded too.
+ * Ratios of an earlier run, and regressions since. Ratios to ceilings of the same run depend less on the
+ * machine than absolute figures, but still do, so the machine is recorded too.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { arch, cpus, release, totalmem } from 'node:os'
@@ -11,11 +11,11 @@ const WORSE = 0.8
 const GIB = 2 ** 30
 
 export interface Baseline {
-  /** As `2 x AMD EPYC, 24 GiB, Linux 6.18 (x64)`. */
+  /** For example `2 x AMD EPYC, 24 GiB, Linux 6.18 (x64)`. */
   readonly machine: string
-  /** How much was written and read in sequence, in MiB. */
+  /** Amount of data written and read sequentially, in MiB. */
   readonly mib: number
-  /** By `workload: place`. */
+  /** Keyed by `workload: place`. */
   readonly ratios: Readonly<Record<string, number>>
 }
 
@@ -30,7 +30,7 @@ export const machine = (): string =>
   `${cpus().length} x ${cpus()[0]?.model.trim() ?? 'processor'}, ${Math.round(totalmem() / GIB)} GiB, ` +
   `Linux ${release().split('.').slice(0, 2).join('.')} (${arch()})`
 
-/** Of each workload and place of zblkfs the ratio to its ceiling, or the figure where that does not depend on the machine. */
+/** For each workload and place of zblkfs, the ratio to its ceiling, or the figure if that does not depend on the machine. */
 export function ratiosOf(results: readonly Result[]): Record<string, number> {
   const ratios: Record<string, number> = {}
   for (const result of results)
@@ -43,7 +43,7 @@ export function ratiosOf(results: readonly Result[]): Record<string, number> {
   return ratios
 }
 
-/** The ratios that are worse than before, of those measured both times. */
+/** The ratios that became worse, among those measured in both runs. */
 export function regressions({ ratios }: Baseline, results: readonly Result[]): readonly Regression[] {
   const now = ratiosOf(results)
   const isLess = new Set(results.filter(({ unit }) => isLessBetter(unit)).map(({ name }) => name))
@@ -57,7 +57,7 @@ export function regressions({ ratios }: Baseline, results: readonly Result[]): r
   })
 }
 
-/** The saved baseline; undefined if there is none. */
+/** The saved baseline; undefined if none is saved. */
 export function readBaseline(file: URL): Baseline | undefined {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as Baseline

@@ -1,6 +1,6 @@
 /**
- * Measures short commands from start to end, compared with an empty run of Node: `npm run bench:cli`. The median of
- * several runs, the first of which fill the compile cache.
+ * Measures the wall time of short commands against an empty run of Node: `npm run bench:cli`. Reports the median of
+ * several runs, of which the first fill the compile cache.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'

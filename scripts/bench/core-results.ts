@@ -10,14 +10,14 @@ interface Row {
   readonly core: number
 }
 
-/** What bench:core says of loading ZBlk1 data with no FUSE, the store warm. */
+/** Results of bench:core for loading ZBlk1 data without FUSE, with a warm store. */
 export async function coreResults(isQuick: boolean): Promise<readonly Result[]> {
   const rows = JSON.parse(
     await run(process.execPath, CORE, '--json', '--mib', isQuick ? '32' : '256'),
   ) as Row[]
   return ['ZBlk1', 'ZBlk1, 4 KiB'].flatMap(format => {
     const rate = rows.find(({ name }) => name.startsWith(`${format} load by 1 MiB`))?.core
-    if (rate === undefined) throw new Error(`bench:core says nothing of ${format}`)
+    if (rate === undefined) throw new Error(`bench:core has no result for ${format}`)
     return [
       {
         name: `core: ${format === 'ZBlk1' ? 'ZBlk1' : 'ZBlk1 in 4 KiB chunks'} load, warm`,

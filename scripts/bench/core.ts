@@ -2,9 +2,9 @@
  * `npm run bench:core [-- --mib N] [--json] [--prof]`: files without FUSE, over the SQLite store, warm.
  *
  * Each line gives the core's figure, a lower bound for the same bytes in the same run (a copy in memory, the store's
- * reads of the same records, a file written and synced), and the ratio. Only ratios within one run are meaningful. `ZBlk1, 4 KiB` has its blocks cut into chunks of 4 KiB each, as wendelin.core cuts them and as
- * small writes leave them; in `ZBlk1` what was written in a long run is one chunk. `--prof` tells where the time goes:
- * it prints the functions that took most, and leaves a profile that Chromium's developer tools open.
+ * reads of the same records, a file written and synced), and the ratio. Only ratios within one run are meaningful. `ZBlk1, 4 KiB` has its blocks split into chunks of 4 KiB each, as in wendelin.core and
+ * after small writes; in `ZBlk1` a long write is one chunk. `--prof` runs under the profiler,
+ * prints the most expensive functions, and leaves a profile for Chromium's developer tools.
  */
 import { execFileSync } from 'node:child_process'
 import { createHash, randomFillSync } from 'node:crypto'
@@ -49,7 +49,7 @@ const CACHE_BYTES = 64 << 20
 const ROUNDS = 5
 const ALLOCATION_BLOCKS = 16
 
-/** What is printed, for `--json`. */
+/** The output of `--json`. */
 const rows: {
   readonly name: string
   readonly core: number
@@ -85,7 +85,7 @@ async function seconds(run: () => unknown): Promise<number> {
   return Number(process.hrtime.bigint() - start) / 1e9
 }
 
-/** The median time of some rounds, after one to warm up. */
+/** The median time of several rounds, after a warm-up round. */
 async function median(run: () => unknown): Promise<number> {
   await run()
   const times: number[] = []
@@ -143,7 +143,7 @@ async function isEqual(file: BigFile): Promise<boolean> {
   return hash.digest('hex') === createHash('sha256').update(source).digest('hex')
 }
 
-/** The oids of what holds the bytes of each block. */
+/** The oids of the objects with each block's bytes. */
 async function dataOids(file: BigFile): Promise<Oid[][]> {
   const blocks: Oid[][] = []
   for await (const [, ref] of file.file.blktab.range()) {
@@ -161,7 +161,7 @@ async function dataOids(file: BigFile): Promise<Oid[][]> {
   return blocks
 }
 
-/** Bytes allocated on the heap and outside of it where a block is read as a whole: medians, one block at a time. */
+/** Bytes allocated on and off the heap by reading a whole block: medians, one block at a time. */
 async function allocations(
   file: BigFile,
   blocks: number,
@@ -169,7 +169,7 @@ async function allocations(
   const heap: number[] = []
   const buffers: number[] = []
   for (let blk = 0; blk < blocks; blk++) {
-    // So that none is collected while the block is read.
+    // Prevents a garbage collection while the block is read.
     collectGarbage()
     const before = process.memoryUsage()
     await file.read(BigInt(blk) * BigInt(BLKSIZE), BLKSIZE)
@@ -231,12 +231,12 @@ async function bench(to: WritableStore, format: Format): Promise<void> {
     )
 }
 
-/** Runs itself under the profiler, and prints which functions took most of the time. */
+/** Runs itself under the profiler and prints the most expensive functions. */
 function profile(): void {
   const parameters = ['--cpu-prof', `--cpu-prof-dir=${directory}`, import.meta.filename, '--mib', values.mib]
   execFileSync(process.execPath, parameters, { stdio: 'inherit' })
   const name = readdirSync(directory).find(name => name.endsWith('.cpuprofile'))
-  if (name === undefined) throw new Error('there is no profile')
+  if (name === undefined) throw new Error('no profile was written')
   const kept = join(tmpdir(), 'zblkfs-core.cpuprofile')
   copyFileSync(join(directory, name), kept)
   const text = readFileSync(kept, 'utf8')

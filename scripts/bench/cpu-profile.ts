@@ -1,4 +1,4 @@
-/** Where the time of a profile went. Source: the format of `node --cpu-prof`, Profiler.Profile of the inspector. */
+/** Summary of a CPU profile. Source: the format of `node --cpu-prof`, Profiler.Profile of the inspector. */
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -8,14 +8,14 @@ export interface CpuProfile {
     readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number }
   }[]
   readonly samples: readonly number[]
-  /** Microseconds since the sample before. */
+  /** Microseconds since the previous sample. */
   readonly timeDeltas: readonly number[]
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const LINES = 20
 
-/** Lines with the functions that took most of the time themselves, without what they called. */
+/** Lines with the functions that took the most time, excluding their callees. */
 export function hottestFunctions({ nodes, samples, timeDeltas }: CpuProfile): readonly string[] {
   const names = new Map(nodes.map(({ id, callFrame }) => [id, nameOf(callFrame)]))
   const times = new Map<string, number>()

@@ -1,10 +1,10 @@
 /**
- * `npm run bench:cpu [-- --count N] [--rounds N] [--beside CHECKOUT] [--only WORDS] [--json]`: the processor time of the serving process for
- * each operation, beside bindfs and the no-op filesystem, and how many requests the kernel sends for each.
+ * `npm run bench:cpu [-- --count N] [--rounds N] [--beside CHECKOUT] [--only WORDS] [--json]`: the CPU time of the serving process for
+ * each operation, compared with bindfs and the no-op filesystem, and the number of kernel requests for each.
  *
- * Time on a processor is a steady measure on a machine that others use as well, wall time is not. It is the sum of
- * /proc/PID/task/TID/schedstat over all threads, the commits of an operation included. `--beside` adds another checkout of this
- * repository, to compare with. Places take turns; figures are medians of the rounds. Needs root, and bindfs (setup.sh).
+ * CPU time is a stable measure on a shared machine; wall time is not. It is the sum of
+ * /proc/PID/task/TID/schedstat over all threads, including an operation's commits. `--beside` adds another checkout of this
+ * repository for comparison. Places alternate; figures are medians of the rounds. Needs root, and bindfs (setup.sh).
  */
 import {
   closeSync,
@@ -36,11 +36,11 @@ const PAGE_BYTES = 4096
 const SMALL_BYTES = 3000
 const FILE_BYTES = 64 * MIB
 const DIRECTORIES = 10
-/** The daemon has ended a commit that the operations began, and sleeps. */
+/** Time for the daemon to finish a commit that the operations started, and become idle. */
 const SETTLE_MS = 300
-/** The timer's commit is done. */
+/** Time for the timer's commit to finish. */
 const COMMIT_MS = 6000
-/** Attributes that are kept briefly are no longer. */
+/** Time for briefly cached attributes to expire. */
 const STALE_MS = 1200
 const US_PER_NS = 1e-3
 
@@ -48,17 +48,17 @@ interface CpuPlace {
   readonly name: string
   readonly directory: string
   readonly pid: number
-  /** Requests by operation so far, where the server counts them. */
+  /** Requests so far by operation, if the server counts them. */
   readonly requests?: () => Readonly<Record<string, number>>
   close(): Promise<void>
 }
 
 interface Operation {
   readonly name: string
-  /** Makes what the operation needs; not measured. */
+  /** Setup of the operation; not measured. */
   readonly prepare?: (directory: string, count: number) => void
   readonly run: (directory: string, count: number) => void
-  /** How many are done where one takes long. */
+  /** Repetitions of slow operations. */
   readonly part?: number
 }
 
@@ -71,7 +71,7 @@ function makeDirectories(directory: string): void {
   for (let i = 0; i < DIRECTORIES; i++) mkdirSync(join(directory, `d${i}`), { recursive: true })
 }
 
-/** Offsets of pages of the large file, the same in each place. */
+/** Offsets of pages in the large file, identical in each place. */
 function* offsets(count: number): Generator<number> {
   let state = 12_345
   for (let i = 0; i < count; i++) {
@@ -102,7 +102,7 @@ const OPERATIONS: readonly Operation[] = [
   {
     name: 'stat, seen before',
     prepare: (directory, count) => {
-      // Of a file that no commit has stored, attributes are kept for a second only.
+      // The attributes of a file that no commit has stored are cached for one second only.
       sleepSync(COMMIT_MS)
       for (let i = 0; i < count; i++) statSync(nameOf(directory, i))
       sleepSync(STALE_MS)
@@ -177,7 +177,7 @@ const OPERATIONS: readonly Operation[] = [
   },
 ]
 
-/** Time on a processor so far, in nanoseconds, of all threads of a process. Source: proc(5). */
+/** CPU time so far of all threads of a process, in nanoseconds. Source: proc(5). */
 function processorNs(pid: number): number {
   let sum = 0
   for (const task of readdirSync(`/proc/${pid}/task`)) {
@@ -198,7 +198,7 @@ interface Figure {
 function measure(place: CpuPlace, operation: Operation, count: number): Figure {
   operation.prepare?.(place.directory, count)
   sleepSync(SETTLE_MS)
-  // What asking for the counts itself adds is asked for once more, and subtracted.
+  // Requests caused by reading the counts are measured by a second read, and subtracted.
   const once = place.requests?.()
   const before = place.requests?.()
   const startNs = processorNs(place.pid)
@@ -220,7 +220,7 @@ function measure(place: CpuPlace, operation: Operation, count: number): Figure {
   return { us, wallUs, requests }
 }
 
-/** Mounts by the command of a checkout, whose daemon may speak another version of the control protocol. */
+/** Mounts with the command of a checkout, whose daemon may use another version of the control protocol. */
 async function zblkfs(name: string, root: string, checkout: string): Promise<CpuPlace> {
   const directory = join(root, name)
   const program = join(checkout, 'scripts/zblkfs')
@@ -273,7 +273,7 @@ async function main(): Promise<void> {
   const places: CpuPlace[] = []
   const results: Results = new Map()
   const last = OPERATIONS.findLastIndex(({ name }) => name.includes(values.only))
-  // An operation may need what those before it have left.
+  // An operation may depend on the results of earlier ones.
   const wanted = values.only === '' ? OPERATIONS : OPERATIONS.slice(0, last + 1)
   try {
     places.push(await zblkfs('zblkfs', root, CHECKOUT))

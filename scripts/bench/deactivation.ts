@@ -1,8 +1,8 @@
 /**
- * Shows which objects stay in memory after blocks were served: `npm run bench:deactivation`.
+ * Shows which objects remain in memory after blocks were served: `npm run bench:deactivation`.
  *
  * Blocks of 512 chunks are served one after the other, with and without deactivation of their chunk trees. Without,
- * each block's chunks are loaded as the objects that they are, and kept. Printed are the objects that each block
+ * each block's chunks are loaded as objects and kept. Prints the objects that each block
  * adds, by class and state, and the resident memory.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -21,18 +21,18 @@ import type { Store } from '../../store/store.ts'
 import { openDatabase } from '../../store/open-store.ts'
 
 const BLOCKS = 48
-/** What a mount's cache would be, and one that holds every object of the experiment. */
+/** The size of a mount's cache, and one for every object of the experiment. */
 const CACHE_BYTES = { on: 32 << 20, off: 1 << 30 }
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Serves a block and lets its objects be ghosts again. */
+/** Serves a block and turns its objects into ghosts again. */
 async function serve(file: BigFile, blk: number): Promise<void> {
   await file.read(BigInt(blk) * BigInt(BLKSIZE), BLKSIZE)
 }
 
-/** Serves a block through objects, which stay as they are. */
+/** Serves a block through objects, which stay loaded. */
 async function serveAndKeep(file: BigFile, blk: number, kept: unknown[]): Promise<void> {
   const { jar, blktab } = file.file
   const ref = await blktab.get(blk)
@@ -64,7 +64,7 @@ async function experiment(store: Store, oid: Oid, mode: 'on' | 'off'): Promise<v
   const next = (blk: number): Promise<void> =>
     mode === 'on' ? serve(file, blk) : serveAndKeep(file, blk, kept)
   const warm = BLOCKS / 3
-  // Served again and again, so that the allocator's and the store's own memory has grown to what it stays at.
+  // Served repeatedly, until the memory of the allocator and the store has reached its steady state.
   for (let i = 0; i < (mode === 'on' ? 10 * warm : warm); i++) await next(i % warm)
   const before = await settledCounts(connection)
   const rssBefore = process.memoryUsage().rss

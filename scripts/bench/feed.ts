@@ -1,6 +1,6 @@
 /**
- * How long after a transaction is durable another process has it from `zblkfs watch` (its database is read beside the writer), and the
- * same beside a plain file that is polled every millisecond: `npm run bench:feed`.
+ * Delay between a durable transaction and its delivery to another process by `zblkfs watch` (which reads the database concurrently with the
+ * writer), compared with polling a plain file every millisecond: `npm run bench:feed`.
  */
 import { spawn } from 'node:child_process'
 import { appendFileSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'

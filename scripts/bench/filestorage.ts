@@ -1,11 +1,11 @@
 /**
- * Indexes and reads a big FileStorage, and prints how long it takes and what memory it holds meanwhile.
+ * Indexes and reads a large FileStorage; prints the time and memory of each step.
  *
  *     npm run bench:filestorage -- [GiB]
  *
- * The file (2 GiB unless told, in the temporary directory, removed afterwards) is sparse: three quarters of it are
+ * The file (by default 2 GiB, in the temporary directory, removed afterwards) is sparse: three quarters of it are
  * records of 2 MiB, the rest records of 4 KiB, in transactions of 32 MiB; headers are written, data are holes.
- * The same scan and the same reads by plain read(2) stand beside, as what the file itself costs.
+ * The same scan and reads with plain read(2) are printed for comparison, as the cost of the file itself.
  */
 import {
   closeSync,
@@ -32,7 +32,7 @@ import { TID_MAX, TID_NONE } from '../../store/ids.ts'
 
 const MIB = 2 ** 20
 const TRANSACTION_BYTES = 32 * MIB
-/** How many objects are loaded at once. */
+/** Number of objects loaded per call. */
 const BATCH = 32
 
 function writeSparse(path: string, size: number): void {
@@ -71,7 +71,7 @@ function report(what: string, bytes: number, startMs: number): void {
   )
 }
 
-/** Prints the memory at each eighth of the way. */
+/** Prints the memory after each eighth. */
 function eighths(what: string): (done: number, total: number) => void {
   let next = 1
   return (done, total) => {

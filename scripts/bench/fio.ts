@@ -26,16 +26,16 @@ async function fio(
     '--output-format=json',
     ...parameters,
   )
-  // A note about the job may stand before the report.
+  // A note about the job may precede the report.
   const report = JSON.parse(output.slice(output.indexOf('{'))) as Report
   const [job] = report.jobs
-  if (job === undefined) throw new Error(`fio tells nothing of ${file}`)
+  if (job === undefined) throw new Error(`fio reports no job for ${file}`)
   return job
 }
 
 /**
- * Random 4 KiB reads a second of `jobs` processes for `seconds`, from a file's first `bytes`. They bypass the kernel's
- * page cache, so that each one reaches the mount's server.
+ * Random 4 KiB reads per second of `jobs` processes during `seconds`, from a file's first `bytes`. They bypass the kernel's
+ * page cache, so that each read reaches the mount's server.
  */
 export async function randomReads(
   file: string,
@@ -57,8 +57,8 @@ export async function randomReads(
 }
 
 /**
- * Random 4 KiB writes a second: `count` different pages of a file's first `bytes`, which are there. The time of the
- * syncs is counted. The same `seed` writes the same bytes to the same places, so that files can be compared.
+ * Random 4 KiB overwrites per second: `count` distinct pages of a file's first `bytes`. Includes the time of the
+ * syncs. The same `seed` writes the same bytes to the same offsets, so that files can be compared.
  */
 export async function randomWrites(
   file: string,

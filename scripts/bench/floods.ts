@@ -1,7 +1,7 @@
 /**
  * `npm run bench:floods [-- --seconds 8] [KIND...]`: the daemon's resident memory while four processes repeat one kind of
- * operation as fast as they can, and 15 s after. One mount for all kinds, as memory that is not given back adds up. What a user of a
- * mount can make it take is to stay within 200 MiB beside the caches' and the dirty bound.
+ * operation as fast as they can, and 15 s later. One mount serves all kinds, so that leaked memory adds up. The limit
+ * is 200 MiB above the bounds of the caches and of dirty data.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

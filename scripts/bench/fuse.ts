@@ -1,8 +1,8 @@
 /**
- * What the drivers reach with no storage behind them (mount/drivers/no-op.ts): `npm run bench:fuse [-- --rounds N] [--json]`.
+ * The throughput of the drivers without storage (mount/drivers/no-op.ts): `npm run bench:fuse [-- --rounds N] [--json]`.
  *
- * The drivers take turns within each round, in one order and then in the other, so that what else the machine does
- * falls on both. Figures of different runs do not compare; the ratios do. Needs fio, and root to drop the page cache.
+ * The drivers alternate within each round, in one order and then in the other, so that other load on the machine
+ * affects both. Only ratios can be compared between runs. Needs fio, and root to drop the page cache.
  */
 import { execFileSync, fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -20,7 +20,7 @@ type DriverName = (typeof DRIVERS)[number]
 interface Workload {
   readonly name: string
   readonly unit: string
-  /** Returns how much was done a second. */
+  /** Returns the throughput per second. */
   readonly run: (directory: string) => number
 }
 
@@ -91,14 +91,14 @@ const median = (sorted: readonly number[]): number => sorted[Math.floor(sorted.l
 
 const show = (value = Number.NaN): string => Math.round(value).toLocaleString('en')
 
-/** Copies `count` MiB; returns MB a second. */
+/** Copies `count` MiB; returns MB/s. */
 function dd(count: number, ...parameters: readonly string[]): number {
   const start = performance.now()
   execFileSync('dd', [...parameters, 'bs=1M', `count=${count}`, 'status=none'], { timeout: 120_000 })
   return (count * MIB) / 1e3 / (performance.now() - start)
 }
 
-/** Reads a second by `jobs` processes, at places that are hardly ever in the page cache. */
+/** Reads per second by `jobs` processes, at offsets that are rarely in the page cache. */
 function randomReads(directory: string, jobs: number): number {
   const output = execFileSync(
     'fio',
@@ -125,7 +125,7 @@ function randomReads(directory: string, jobs: number): number {
   return report.jobs[0]?.read.iops ?? Number.NaN
 }
 
-/** Without the right to, what an earlier round has read is read again from memory. */
+/** Without root privileges, rounds after the first read from memory. */
 function dropCaches(): void {
   if (process.getuid?.() === 0) writeFileSync('/proc/sys/vm/drop_caches', '1')
 }
@@ -145,7 +145,7 @@ async function withMount(driver: DriverName, work: (directory: string) => void):
   }
 }
 
-/** The child: a process must not use a mount that it serves. */
+/** Runs in a child process: a process must not use a mount that it serves. */
 async function serve(driver: string, mountPoint: string): Promise<void> {
   const mount: Mount =
     driver === 'kernel'

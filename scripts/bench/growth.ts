@@ -1,10 +1,10 @@
 /**
- * `npm run bench:growth [-- --quick] [--to GIB] [--real GIB] [--transactions N] [--out DIR]`: what grows with the size of
- * a file, of the database, of the history.
+ * `npm run bench:growth [-- --quick] [--to GIB] [--real GIB] [--transactions N] [--out DIR]`: costs as a function of the size of
+ * a file, of the database and of the history.
  *
  * Writes docs/growth.md and the plots in docs/plots/ (or DIR). Files have up to `--to` GiB (64), up to `--real` GiB of
- * them written (8); histories up to `--transactions` (100,000). With `--quick` sizes and histories are small, to try it,
- * and a directory is made for what it writes. Needs root, and room for a quarter more than `--real`.
+ * them written (8); histories up to `--transactions` (100,000). `--quick` uses small sizes and histories, for a trial,
+ * and writes to a new directory. Needs root, and free space of 1.25 times `--real`.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
@@ -40,7 +40,7 @@ const transactions = Number(values.transactions ?? defaults.transactions)
 const docs = fileURLToPath(new URL('../../docs', import.meta.url))
 const out = values.out ?? (values.quick ? mkdtempSync(join(tmpdir(), 'zblkfs-growth-')) : docs)
 
-/** What was run, on which machine, and how busy that was before. */
+/** Parameters of the run, the machine, and its load before the run. */
 const [load = 0] = loadavg()
 const conditions = (): string =>
   `\`npm run bench:growth\` with files of ${sizes.fromGib} to ${sizes.toGib} GiB, ${sizes.realGib} of them written, and ` +

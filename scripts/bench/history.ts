@@ -1,9 +1,9 @@
 /**
- * What looking back costs: `npm run bench:history`.
+ * The cost of reading history: `npm run bench:history`.
  *
  * 1. Opening a moment and reading 4 KiB there, after 10 and after 10,000 transactions: the ratio should be about 1.
- * 2. What differs between two moments of a sparse 64 GiB file of which one chunk changed.
- * 3. Cloning a file against reading it.
+ * 2. The diff of two moments of a sparse 64 GiB file with one changed chunk.
+ * 3. Cloning a file, compared with reading it.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -28,7 +28,7 @@ async function create(fs: FileSystem, name: string): Promise<{ ino: Ino; fh: Fh 
   return { ino: entry.attributes.ino, fh: file.fh }
 }
 
-/** The median of the milliseconds that `run` takes. */
+/** The median duration of `run`, in milliseconds. */
 async function median(rounds: number, run: () => Promise<void>): Promise<number> {
   const times: number[] = []
   for (let i = 0; i < rounds; i++) {

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:memory [-- --size 8G]`: the daemon's resident memory while a file is written and then read in
- * sequence, for each block format, as a curve. At the end of reading it is to be at most 16 MiB above what it was
- * after an eighth of the file (1 GiB of 8). Needs as much room on the disk as the file is long, and a tenth.
+ * `npm run bench:memory [-- --size 8G]`: the daemon's resident memory while a file is written and then read sequentially,
+ * for each block format, as a curve. The target at the end of reading is at most 16 MiB above the value
+ * after an eighth of the file (1 GiB of 8). Needs free space of 1.1 times the file's length.
  */
 import { randomFillSync } from 'node:crypto'
 import {

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:metadata [-- --files N] [--database DB]`: what commands, listings and memory cost with many small files,
- * beside the targets. Files are made without FUSE (metadata/make-files.ts) unless DB has them already; a DB that is named
- * stays for the next run. Needs root.
+ * `npm run bench:metadata [-- --files N] [--database DB]`: the cost of commands, listings and memory with many small files,
+ * compared with the targets. Files are made without FUSE (metadata/make-files.ts) unless DB has them already; a given DB
+ * is kept for the next run. Needs root.
  */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
@@ -38,7 +38,7 @@ interface Row {
 
 const rows: Row[] = []
 
-/** Whether a part is to run: all, unless some were named. */
+/** Whether a part is selected: all are, unless some were named. */
 const isWanted = (part: string): boolean => values.only === undefined || values.only.includes(part)
 
 function add(what: string, value: number, unit: Row['unit'], atMost: number): void {
@@ -49,7 +49,7 @@ function add(what: string, value: number, unit: Row['unit'], atMost: number): vo
   console.log(`${what.padEnd(44)}${shown} ${unit.padEnd(4)} at most ${atMost}${verdict}`)
 }
 
-/** Runs a command of ours to its end: its time from start to end, and the most memory that it had. */
+/** Runs a zblkfs command; returns its wall time and peak memory. */
 async function command(...parameters: readonly string[]): Promise<{ seconds: number; peakMib: number }> {
   interrupted.throwIfAborted()
   const startMs = performance.now()
@@ -66,7 +66,7 @@ async function command(...parameters: readonly string[]): Promise<{ seconds: num
   return { seconds, peakMib }
 }
 
-/** A process that has just ended has none. */
+/** Undefined for a process that has just ended. */
 function peakOf(pid: number | undefined): number {
   try {
     return memoryMib(pid ?? 0, 'VmHWM') || 0

@@ -1,9 +1,9 @@
 /**
- * `node scripts/bench/pack.ts [--objects N] [--chunk BYTES]`: packs a database of N objects (a million) of which half
- * is garbage, beside commits, reads and a clock.
+ * `node scripts/bench/pack.ts [--objects N] [--chunk BYTES]`: packs a database of N objects (by default a million), half of them
+ * garbage, concurrently with commits, reads and a clock.
  *
- * Prints how long commits, reads and the event loop had to wait, with the pack and without one, the heap of the
- * whole process, and the file before and after beside what it should hold.
+ * Prints the latency of commits, reads and the event loop, with and without the pack, the heap of the
+ * whole process, and the file's length before and after, compared with its live data.
  */
 import { randomFillSync } from 'node:crypto'
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
@@ -42,7 +42,7 @@ function node(children: readonly Oid[], className: string): Uint8Array {
   return encodeRecord(PersistentMapping.CLASS_NAME, new Map([['data', new Map(entries)]]))
 }
 
-/** A node with its children, all data; in the second pass every other one is cut loose. */
+/** A node with its children, all data; in the second pass every other one is unlinked. */
 async function fill(store: WritableSqliteStore): Promise<readonly Oid[]> {
   const made: Oid[] = []
   for (let index = 0; index < nodes; index++) {
@@ -70,7 +70,7 @@ async function fill(store: WritableSqliteStore): Promise<readonly Oid[]> {
   return left
 }
 
-/** The longest of what was measured, and the 99th of a hundred. */
+/** Maximum and 99th percentile. */
 class Waits {
   readonly #waits: number[] = []
 
@@ -88,7 +88,7 @@ class Waits {
   }
 }
 
-/** Uses the database until the signal comes. */
+/** Uses the database until the signal is aborted. */
 async function use(
   store: WritableSqliteStore,
   left: readonly Oid[],

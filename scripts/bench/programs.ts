@@ -1,6 +1,6 @@
 /**
- * Programs that the benchmarks run. They run beside this process, not instead of it, so that an interruption ends them
- * at once and what was mounted is taken away.
+ * Programs that the benchmarks run. They run asynchronously, so that an interruption ends them
+ * at once and everything is unmounted.
  */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -16,13 +16,13 @@ const interruption = new AbortController()
 /** Aborted once the benchmark was interrupted (SIGINT, SIGTERM, SIGHUP) after `endOnSignals`. */
 export const { signal: interrupted } = interruption
 
-/** From now on signals end the programs under way; `run` rejects, and the caller's `finally` cleans up. */
+/** Makes signals end the running programs; `run` rejects, and the caller's `finally` cleans up. */
 export function endOnSignals(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => interruption.abort(new Error('interrupted')))
 }
 
-/** Runs a program to its end; resolves to what it prints. @throws Error if it fails, takes too long or is interrupted. */
+/** Runs a program; resolves to its output. @throws Error if it fails, takes too long or is interrupted. */
 export async function run(program: string, ...parameters: readonly string[]): Promise<string> {
   interrupted.throwIfAborted()
   try {
@@ -39,7 +39,7 @@ export async function run(program: string, ...parameters: readonly string[]): Pr
   }
 }
 
-/** Runs a short program that has to come to its end, interrupted or not: one that mounts or unmounts. @throws Error if it fails. */
+/** Runs a short program that an interruption must not end: one that mounts or unmounts. @throws Error if it fails. */
 export async function runThrough(program: string, ...parameters: readonly string[]): Promise<string> {
   const { stdout } = await execute(program, parameters, { encoding: 'utf8', timeout: SHORT_TIMEOUT_MS })
   return stdout
@@ -47,7 +47,7 @@ export async function runThrough(program: string, ...parameters: readonly string
 
 const WORKER = fileURLToPath(new URL('worker.ts', import.meta.url))
 
-/** Runs a task of worker.ts in a process of its own; resolves to the seconds that it took and how much it did. */
+/** Runs a task of worker.ts in a separate process; resolves to its duration in seconds and its count. */
 export async function work(
   task: string,
   ...parameters: readonly (string | number)[]
@@ -56,7 +56,7 @@ export async function work(
   return JSON.parse(output) as { seconds: number; count: number }
 }
 
-/** Copies with dd by the MiB; resolves to MB/s, the program's start included. */
+/** Copies with dd in units of 1 MiB; resolves to MB/s, including the program's start. */
 export async function dd(bytes: number, ...parameters: readonly string[]): Promise<number> {
   const start = performance.now()
   await run('dd', 'bs=1M', 'status=none', ...parameters)
@@ -64,8 +64,8 @@ export async function dd(bytes: number, ...parameters: readonly string[]): Promi
 }
 
 /**
- * Has the kernel forget the pages that it keeps of a file (posix_fadvise DONTNEED). Of a file on a mount these are the
- * mount's: what the mount's server keeps, and the disk's pages below it, stay.
+ * Drops a file's pages from the page cache (posix_fadvise DONTNEED). For a file on a mount these are the
+ * mount's pages: the caches of its server, and the pages of the disk below, stay.
  */
 export async function dropPages(file: string): Promise<void> {
   await run('dd', `if=${file}`, 'iflag=nocache', 'count=0', 'status=none')

@@ -5,14 +5,14 @@ import { ceilingPlace, type Figure, leadsOf, ratioOf, type Result, verdictsOf } 
 
 const DIGITS_FROM = 100
 
-/** A figure of three digits or more. */
+/** Formats a figure with three digits or more. */
 const show = (value: number): string =>
   Math.abs(value) >= DIGITS_FROM ? Math.round(value).toLocaleString('en') : value.toPrecision(3)
 
 const placesOf = ({ figures }: Result): readonly [PlaceName, Figure][] =>
   Object.entries(figures) as [PlaceName, Figure][]
 
-/** A workload's figures, a line for each place. */
+/** A workload's figures, one line per place. */
 export function resultLines(result: Result, baseline?: Baseline): readonly string[] {
   const lines = placesOf(result).map(([place, { median, least, most }]) => {
     const ratio = ratioOf(result, place)
@@ -60,7 +60,7 @@ export function targetLines(results: readonly Result[]): readonly string[] {
   return ['targets', ...targets, '', 'beside each peer', ...leads]
 }
 
-/** How a run compares with the one that was saved. */
+/** The comparison of a run with the saved baseline. */
 export function baselineLines(
   baseline: Baseline,
   results: readonly Result[],

@@ -1,4 +1,4 @@
-/** What was measured, and how it compares: ratios to ceilings, targets, peers. */
+/** Measurements and their comparison: ratios to ceilings, targets, peers. */
 import { OURS, PEERS, type PlaceName } from './places/place.ts'
 import type { Ceiling, Target, Unit } from './workload.ts'
 
@@ -24,12 +24,12 @@ export interface Result {
   readonly memory: Readonly<Partial<Record<PlaceName, Memory>>>
 }
 
-/** One target in one place: what it is, what was reached. */
+/** One target in one place, and the result. */
 export interface Verdict {
   readonly place: PlaceName
-  /** As `0.85 of no-op`. */
+  /** For example `0.85 of no-op`. */
   readonly wanted: string
-  /** A ratio where the target is one, else the figure. */
+  /** A ratio if the target is one, else the figure. */
   readonly reached: number
   readonly isMet: boolean
 }
@@ -51,7 +51,7 @@ export function ceilingPlace(ceiling: Ceiling, place: PlaceName): PlaceName {
   return place === 'fuse-native' ? 'no-op native' : 'no-op'
 }
 
-/** A place's figure by its ceiling's, where both were measured. */
+/** A place's figure divided by its ceiling's, if both were measured. */
 export function ratioOf({ figures, ceiling }: Result, place: PlaceName): number | undefined {
   if (ceiling === undefined) return undefined
   const figure = figures[place]?.median
@@ -59,7 +59,7 @@ export function ratioOf({ figures, ceiling }: Result, place: PlaceName): number 
   return figure === undefined || most === undefined ? undefined : figure / most
 }
 
-/** What became of a workload's targets. A target whose ceiling was not measured has none. */
+/** Results for a workload's targets, without targets whose ceiling was not measured. */
 export const verdictsOf = (result: Result): readonly Verdict[] =>
   result.targets.flatMap(target =>
     target.places.flatMap(place => {
@@ -73,7 +73,7 @@ export const verdictsOf = (result: Result): readonly Verdict[] =>
     }),
   )
 
-/** How each of zblkfs's places compares with each peer measured beside it. */
+/** Comparisons of each place of zblkfs with each measured peer. */
 export const leadsOf = ({ figures, unit }: Result): readonly Lead[] =>
   OURS.flatMap(place =>
     PEERS.flatMap(peer => {
@@ -83,7 +83,7 @@ export const leadsOf = ({ figures, unit }: Result): readonly Lead[] =>
     }),
   )
 
-/** The resident memory of all that ran: whether after some workload it was more than `atMost` MiB. */
+/** Checks whether the resident memory exceeded `atMost` MiB after any workload. */
 export function memoryResult(results: readonly Result[], which: 'peak' | 'end', atMost: number): Result {
   const figures: Partial<Record<PlaceName, Figure>> = {}
   for (const place of OURS) {

@@ -1,4 +1,4 @@
-/** A workload in all places in turn, in one order and then in the other, after a round that is not counted. */
+/** Runs a workload in all places in turn, in alternating order, after a round that is not counted. */
 import { forgetMemoryPeak, median, memoryMib } from './measure.ts'
 import { PEERS, type Place, type PlaceName } from './places/place.ts'
 import { dropPages, interrupted, run } from './programs.ts'
@@ -7,7 +7,7 @@ import type { Setting, Workload } from './workload.ts'
 
 const PEER_MS_MAX = 60_000
 
-/** Called for what did not work in a place; what it measured does not count. */
+/** Called for a failure in a place, whose figures are then discarded. */
 export type OnFailure = (place: Place, workload: Workload, error: unknown) => Promise<void>
 
 interface Notes {
@@ -24,7 +24,7 @@ export async function measure(
   rounds: number,
   onFailure: OnFailure,
 ): Promise<Result> {
-  // What an earlier workload left to be written does not fall on this one.
+  // Write back an earlier workload's data, so that it does not slow this one.
   await run('sync', '--file-system', setting.source)
   const notes = new Map(
     all.filter(({ name }) => workload.places.includes(name)).map(place => [place, begin(place)]),
@@ -62,19 +62,19 @@ function begin({ zblkfs }: Place): Notes {
   return { runs: [], start: zblkfs && memoryMib(zblkfs.pid(), 'VmRSS'), peak: 0 }
 }
 
-/** A peer that has become stuck is not waited for again. */
+/** A peer that hangs is not used again. */
 function assertNotSlow({ name }: Place, ms: number): void {
   if (PEERS.some(peer => peer === name) && ms > PEER_MS_MAX)
-    throw new Error(`a round took ${Math.round(ms / 1000)} s, too long to go on`)
+    throw new Error(`a round took ${Math.round(ms / 1000)} s: too slow to continue`)
 }
 
-/** After each round: the daemon may be another one in the next. */
+/** Read after each round: the next round may have a new daemon. */
 function notePeak({ zblkfs }: Place, notes: Notes | undefined): void {
   if (zblkfs !== undefined && notes !== undefined)
     notes.peak = Math.max(notes.peak, memoryMib(zblkfs.pid(), 'VmHWM'))
 }
 
-/** The host is right; without it, what the run wrote in the first place. */
+/** The expected digest: the host's; without the host, that of the first place. */
 async function compare(
   workload: Workload,
   notes: Map<Place, Notes>,

@@ -1,14 +1,13 @@
 /**
- * `npm run bench [-- --quick] [--json FILE] [--save] [--mib N] [--rounds N] [--only TEXT] [--places A,B]`: zblkfs beside
- * its ceilings (the no-op filesystem through the same driver, the host's filesystem) and its peers, as programs see it.
+ * `npm run bench [-- --quick] [--json FILE] [--save] [--mib N] [--rounds N] [--only TEXT] [--places A,B]`: compares zblkfs with
+ * its ceilings (the no-op filesystem through the same driver, the host's filesystem) and its peers, at the level of programs.
  *
- * 1. Each place (places/) is mounted. A peer that is missing is named and left out.
- * 2. Each workload (workloads/) runs in every place in turn (rounds.ts); afterwards the places must hold the same bytes,
- *    which is not timed. The order matters: most workloads need the file that the first one writes.
- * 3. Figures are printed as they come, and with `--json` written to the file after each workload. At the end: which
- *    targets are met, comparisons with peers, and what became worse since the baseline was saved (baseline.json).
+ * 1. Each place (places/) is mounted. A missing peer is reported and skipped.
+ * 2. Each workload (workloads/) runs in every place in turn (rounds.ts); an untimed check then requires the places to hold the same bytes. The order matters: most workloads need the file that the first one writes.
+ * 3. Figures are printed at once, and with `--json` written to the file after each workload. At the end: the
+ *    targets, comparisons with peers, and regressions since the baseline was saved (baseline.json).
  *
- * Machines differ and are noisy: what counts is the ratio to the ceiling within one run. Needs root, and fio.
+ * Machines differ and are noisy: the meaningful result is the ratio to the ceiling within one run. Needs root, and fio.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -84,7 +83,7 @@ class Bench {
   readonly #results: Result[] = []
   readonly #failures: string[] = []
 
-  /** Opens what can be opened. @throws Error if it is zblkfs or a ceiling that cannot. */
+  /** Opens the available places. @throws Error if zblkfs or a ceiling is not available. */
   async open(names: readonly PlaceName[], root: string, mib: number): Promise<void> {
     for (const name of names)
       try {
@@ -130,10 +129,10 @@ class Bench {
   }
 }
 
-/** Peers, and the driver that is not always installed. */
+/** Peers, and the optional driver. */
 const isOptional = (name: PlaceName): boolean => ['fuse-native', 'no-op native', ...PEERS].includes(name)
 
-/** @throws Error for a name that no place has. */
+/** @throws Error for an unknown place. */
 function placesAsked(): readonly PlaceName[] {
   if (values.places === undefined) return values.quick ? QUICK_PLACES : PLACES
   return values.places.split(',').map(asked => {
@@ -175,7 +174,7 @@ async function main(): Promise<void> {
     ])
     for (const workload of WORKLOADS) {
       const isAsked = workload.name.includes(values.only)
-      // Later workloads need the file in any case.
+      // Later workloads always need the file.
       if (isAsked || workload === sequentialWrite)
         report(resultLines(await bench.run(workload, setting, isAsked ? rounds : 1), baseline))
     }

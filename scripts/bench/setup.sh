@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what the benchmark compares zblkfs with (Debian, Ubuntu): fio, and the peers. Needs root.
+# Installs fio and the peers of the benchmark (Debian, Ubuntu). Needs root.
 set -eu
 
-# What is needed as PROGRAM:PACKAGE.
+# Requirements as PROGRAM:PACKAGE.
 missing=
 for needed in fio:fio bindfs:bindfs fuse2fs:fuse2fs s3backer:s3backer qemu-img:qemu-utils \
   qemu-storage-daemon:qemu-system-common; do
@@ -14,7 +14,7 @@ if [ -z "$missing" ]; then
 fi
 echo "installing$missing"
 apt-get update -qq
-# Some distributions have a peer elsewhere or not at all: the benchmark leaves it out.
+# Some distributions do not have every peer: the benchmark skips a missing one.
 for package in $missing; do
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" ||
     echo "$package cannot be had" >&2

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises'
 import { MIB } from './measure.ts'
 import { interrupted } from './programs.ts'
 
-/** Writes a file of random bytes, `mib` long, and has it on the disk. */
+/** Writes and syncs a file of `mib` random MiB. */
 export async function makeSource(path: string, mib: number): Promise<void> {
   await using file = await open(path, 'w')
   const piece = Buffer.allocUnsafe(MIB)

@@ -1,8 +1,8 @@
 /**
- * `npm run bench:store [-- --mib N]`: the SQLite store beside a plain file in the same run, both in one directory.
+ * `npm run bench:store [-- --mib N]`: compares the SQLite store with a plain file in the same run, both in one directory.
  *
- * Each line gives the store's figure, what reading or writing the same bytes in the same pieces costs with a plain
- * file (write + fdatasync, pread), and the ratio. Only ratios within one run mean something.
+ * Each line gives the store's figure, the cost of reading or writing the same bytes in the same pieces with a plain
+ * file (write + fdatasync, pread), and the ratio. Only ratios within one run are meaningful.
  */
 import { randomFillSync } from 'node:crypto'
 import {
@@ -59,7 +59,7 @@ function random(end: number): () => number {
   }
 }
 
-/** 2 MiB bodies, or each cut into 512 of 4 KiB; returns the first oid. */
+/** Writes bodies of 2 MiB, or each split into 512 of 4 KiB; returns the first oid. */
 async function writeBulk(store: WritableSqliteStore, chunked: boolean): Promise<Oid> {
   const perBlock = chunked ? BLOCK / CHUNK : 1
   const first = (await store.allocateOids(blocks * perBlock)).first
@@ -102,7 +102,7 @@ async function benchBulk(store: WritableSqliteStore, file: number): Promise<{ wh
   return { whole: firsts[0] ?? knownOid(0), chunked: firsts[1] ?? knownOid(0) }
 }
 
-/** Measures reads of the store beside reads of as many bytes of a plain file. */
+/** Measures reads of the store, and reads of as many bytes from a plain file. */
 function besideFile(file: number) {
   const piece = Buffer.allocUnsafe(BLOCK)
   const readPlain = async (size: number, count: number, end: number): Promise<number> => {

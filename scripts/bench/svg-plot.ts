@@ -1,7 +1,7 @@
 /** Plots of curves as SVG text: readable on light and dark pages, with units on the axes. */
 
 export interface Axis {
-  /** With its unit, as `file size, GiB`. */
+  /** With its unit, for example `file size, GiB`. */
   readonly label: string
   readonly scale: 'linear' | 'log'
 }
@@ -38,7 +38,7 @@ const DARK = {
   curves: ['#4493f8', '#f0883e', '#3fb950', '#ab7df8'],
 }
 
-/** Without CSS variables, which not every program that shows SVG knows. */
+/** Without CSS variables, which some SVG viewers do not support. */
 const colours = ({ ink, faint, paper, curves }: typeof LIGHT): string =>
   [
     `.paper { fill: ${paper} }`,
@@ -54,13 +54,13 @@ const STYLE = `
   ${colours(LIGHT)}
   @media (prefers-color-scheme: dark) { ${colours(DARK)} }`
 
-/** From a value to a part of the axis, 0 to 1, and the values that are marked. */
+/** Maps a value to a fraction of the axis, 0 to 1; and the values of the tick marks. */
 interface Scale {
   readonly at: (value: number) => number
   readonly ticks: readonly number[]
 }
 
-/** An SVG document. @throws Error if there is nothing to plot, or what is not above 0 on a logarithmic axis. */
+/** An SVG document. @throws Error if there are no finite values, or a logarithmic axis has a value that is not positive. */
 export function plotSvg({ title, x, y, curves }: Plot): string {
   const points = curves.flatMap(({ points }) => points)
   const xScale = scaleOf(
@@ -117,11 +117,11 @@ export function plotSvg({ title, x, y, curves }: Plot): string {
 function scaleOf({ label, scale }: Axis, values: readonly number[]): Scale {
   const most = Math.max(...values)
   const least = Math.min(...values)
-  if (!Number.isFinite(most) || !Number.isFinite(least)) throw new Error(`${label}: there is nothing to plot`)
+  if (!Number.isFinite(most) || !Number.isFinite(least)) throw new Error(`${label}: no finite values to plot`)
   if (scale === 'linear') {
     const step = stepOf(most / TICKS_MAX)
     const end = Math.max(1, Math.ceil(most / step)) * step
-    // Room for the legend above the curves.
+    // Space for the legend above the curves.
     const high = end + 2 * step
     return { at: value => value / high, ticks: series(0, high / step, index => index * step) }
   }
@@ -136,7 +136,7 @@ function scaleOf({ label, scale }: Axis, values: readonly number[]): Scale {
 const series = (low: number, high: number, value: (index: number) => number): number[] =>
   Array.from({ length: Math.round(high - low) + 1 }, (_, index) => value(low + index))
 
-/** 1, 2 or 5 times a power of ten, at least that much. */
+/** The least 1, 2 or 5 times a power of ten that is not below a value. */
 function stepOf(least: number): number {
   if (least <= 0) return 1
   const power = 10 ** Math.floor(Math.log10(least))

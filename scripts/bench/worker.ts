@@ -1,6 +1,6 @@
 /**
- * Small operations, one after the other, timed from within: `worker.ts TASK ...` prints `{seconds, count}` as JSON.
- * A process of its own, because one that serves a mount must not use it, and so that its start is not timed.
+ * Small operations, one after the other, timed in the process itself: `worker.ts TASK ...` prints `{seconds, count}` as JSON.
+ * A separate process, because one that serves a mount must not use it, and so that its start is not timed.
  */
 import { randomFillSync } from 'node:crypto'
 import {
@@ -23,13 +23,13 @@ const SMALL_BYTES = 1024
 const MIB = 1 << 20
 const WRITER_FILE_MIB = 64
 const COPY_BYTES = 1 << 30
-/** Prime: lengths and contents go round without a pattern that a disk could like. */
+/** Prime, so that lengths and contents do not repeat in a pattern that favours a disk. */
 const STEP = 7919
 const WAITING = new Int32Array(new SharedArrayBuffer(4))
 
 const noise = randomBytesOf(PAGE_BYTES * 2)
 
-/** Bytes that no compression shortens, the same in every run. */
+/** Incompressible bytes, the same in every run. */
 function randomBytesOf(length: number): Buffer {
   const bytes = Buffer.alloc(length)
   let state = 1
@@ -40,14 +40,14 @@ function randomBytesOf(length: number): Buffer {
   return bytes
 }
 
-/** That many bytes of the noise, another piece for each index. */
+/** `length` bytes of the noise, a different piece for each index. */
 const patterned = (length: number, index: number): Buffer => {
   const from = (index * STEP) % (noise.length - length + 1)
   return noise.subarray(from, from + length)
 }
 
 const TASKS: Readonly<Record<string, (...parameters: readonly string[]) => number>> = {
-  /** `append FILE COUNT each|end`: records of 100 to 4096 bytes, the same in each run. */
+  /** `append FILE COUNT each|end`: appends records of 100 to 4096 bytes, the same in each run. */
   append: (file = '', count, sync) => {
     const fd = openSync(file, 'a')
     for (let i = 0; i < Number(count); i++) {
@@ -58,7 +58,7 @@ const TASKS: Readonly<Record<string, (...parameters: readonly string[]) => numbe
     closeSync(fd)
     return Number(count)
   },
-  /** `copyWithin FILE BYTES`: the first BYTES again, after them, shared by copy_file_range(2). */
+  /** `copyWithin FILE BYTES`: copies the first BYTES to the offset after them, shared by copy_file_range(2). */
   copyWithin: (file = '', bytes) => {
     const copy = koffi
       .load(null)
@@ -76,7 +76,7 @@ const TASKS: Readonly<Record<string, (...parameters: readonly string[]) => numbe
     closeSync(fd)
     return length
   },
-  /** `writeSteadily FILE MIB_PER_SECOND`: 1 MiB at a time, synced each second, until it is ended. */
+  /** `writeSteadily FILE MIB_PER_SECOND`: writes 1 MiB at a time, synced each second, until it is ended. */
   writeSteadily: (file = '', rate) => {
     const piece = randomFillSync(Buffer.alloc(MIB))
     const fd = openSync(file, 'w')
@@ -89,7 +89,7 @@ const TASKS: Readonly<Record<string, (...parameters: readonly string[]) => numbe
       if (rest > 0) Atomics.wait(WAITING, 0, 0, rest)
     }
   },
-  /** `createFiles DIRECTORY COUNT` of 1 KiB each. */
+  /** `createFiles DIRECTORY COUNT`: creates files of 1 KiB each. */
   createFiles: (directory = '', count) => {
     mkdirSync(directory)
     for (let i = 0; i < Number(count); i++) {
@@ -99,19 +99,19 @@ const TASKS: Readonly<Record<string, (...parameters: readonly string[]) => numbe
     }
     return Number(count)
   },
-  /** `listFiles DIRECTORY`, as `ls -l` does. */
+  /** `listFiles DIRECTORY`: lists them with attributes, as `ls -l` does. */
   listFiles: (directory = '') => {
     const names = readdirSync(directory)
     for (const name of names) lstatSync(join(directory, name))
     return names.length
   },
-  /** `readFiles DIRECTORY`: each of them. */
+  /** `readFiles DIRECTORY`: reads each file. */
   readFiles: (directory = '') => {
     const names = readdirSync(directory)
     for (const name of names) readFileSync(join(directory, name))
     return names.length
   },
-  /** `removeFiles DIRECTORY`, which goes too. */
+  /** `removeFiles DIRECTORY`: removes the files and the directory. */
   removeFiles: (directory = '') => {
     const { length } = readdirSync(directory)
     rmSync(directory, { recursive: true })
@@ -122,5 +122,5 @@ const TASKS: Readonly<Record<string, (...parameters: readonly string[]) => numbe
 const [task = '', ...parameters] = process.argv.slice(2)
 const start = performance.now()
 const count = TASKS[task]?.(...parameters)
-if (count === undefined) throw new Error(`there is no task '${task}'`)
+if (count === undefined) throw new Error(`unknown task '${task}'`)
 console.log(JSON.stringify({ seconds: (performance.now() - start) / 1000, count }))

@@ -1,22 +1,22 @@
 import type { Place, PlaceName } from './places/place.ts'
 
-/** What is the same for all of a run. */
+/** Settings of a run. */
 export interface Setting {
-  /** How much is written and read in sequence, in MiB. */
+  /** Amount of data written and read sequentially, in MiB. */
   readonly mib: number
-  /** A file of that many random bytes on the host, and its sha256. */
+  /** A file of `mib` random MiB on the host, and its sha256. */
   readonly source: string
   readonly digest: string
-  /** How many small operations are done. */
+  /** Number of small operations. */
   readonly count: number
-  /** How long random reads last. */
+  /** Duration of random reads. */
   readonly seconds: number
 }
 
-/** What part of a ceiling, measured in the same run, is to be reached; or how much by itself. */
+/** A target: a fraction of a ceiling measured in the same run, or an absolute figure. */
 export interface Target {
   readonly places: readonly PlaceName[]
-  /** A place, `own no-op` for the no-op filesystem under the place's driver, or nothing for a figure by itself. */
+  /** A place, `own no-op` for the no-op filesystem under the place's driver, absent for an absolute figure. */
   readonly of?: Ceiling
   readonly atLeast?: number
   readonly atMost?: number
@@ -24,23 +24,23 @@ export interface Target {
 
 export type Ceiling = 'host' | 'own no-op'
 
-/** The ways to tell how fast or large something was. Of times and sizes less is better. */
+/** Units of figures. For times and sizes, less is better. */
 export type Unit = 'MB/s' | '/s' | 'ms' | 'B/B' | 'MiB'
 
-/** One kind of load, in one place after the other. */
+/** One kind of load, run in each place. */
 export interface Workload {
   readonly name: string
   readonly unit: Unit
   readonly places: readonly PlaceName[]
-  /** What the table gives ratios to. */
+  /** The place to which the table gives ratios. */
   readonly ceiling?: Ceiling
   readonly targets: readonly Target[]
-  /** How often at most it is repeated. */
+  /** Maximum number of rounds. */
   readonly roundsMax?: number
-  /** Does it once; resolves to how much in a second, or how long it took. Round 0 is not counted. */
+  /** Runs it once; resolves to the throughput per second or the duration. Round 0 is not counted. */
   readonly run: (place: Place, setting: Setting, round: number) => Promise<number>
   /**
-   * Outside of what is timed, after the last round: a digest of what was written or read, which is to be the same in
+   * Computes, untimed and after the last round, a digest of the data written or read, which must be the same in
    * all places.
    */
   readonly digest?: (place: Place, setting: Setting) => Promise<string>

@@ -1,12 +1,12 @@
 /**
- * Mounts a big FileStorage and reads its one file through the mount; prints how fast, and what memory the daemon takes
- * meanwhile. At the end that is to be at most 16 MiB above what it was after the first GiB.
+ * Mounts a large FileStorage and reads its one file through the mount; prints the throughput and the daemon's
+ * memory. The target at the end is at most 16 MiB above the value after the first GiB.
  *
  *     npm run bench:zodb -- [GiB]
  *
- * The FileStorage (8 GiB unless told, in the temporary directory, removed afterwards) is sparse: every eighth block is a
- * ZBlk1 of 512 chunks, the others are ZBlk0; headers are written, data are holes. What reading the same bytes of the FileStorage
- * itself costs stands beside.
+ * The FileStorage (by default 8 GiB, in the temporary directory, removed afterwards) is sparse: every eighth block is a
+ * ZBlk1 of 512 chunks, the others are ZBlk0; headers are written, data are holes. The cost of reading the same bytes directly from the
+ * FileStorage is printed for comparison.
  */
 import { execFileSync } from 'node:child_process'
 import {
@@ -73,7 +73,7 @@ class SparseFile {
     return new Ref(oid, className)
   }
 
-  /** A tree over values that belong to ascending keys. */
+  /** A tree over values with ascending keys. */
   tree(kind: KeyKind<number>, keys: readonly number[], values: readonly Ref[]): Ref {
     const oids = Array.from({ length: Math.ceil(keys.length / LEAF) }, () => this.newOid())
     const children: PickleValue[] = []
@@ -139,7 +139,7 @@ function makeFileStorage(path: string, blocks: number): number {
   return file.close()
 }
 
-/** Reads a file from its start to its end; calls `each` after every GiB. Returns the seconds it took. */
+/** Reads a whole file; calls `each` after every GiB. Returns the duration in seconds. */
 function readAll(path: string, each: (bytes: number) => void = () => {}): number {
   const fd = openSync(path, 'r')
   const buffer = Buffer.alloc(READ_BYTES)

@@ -57,7 +57,7 @@ async function copy(src: string, dst: string): Promise<void> {
   }
 }
 
-/** The file that says that `target` is an unfinished copy of `source`. @throws CommandError if it is something else. */
+/** The file that marks `target` as an unfinished copy of `source`. @throws CommandError if `target` is anything else. */
 async function markFor(source: string, target: string): Promise<string> {
   const mark = importMapPath(target)
   const text = `a copy of ${source}\n`

@@ -1,4 +1,4 @@
-/** `zblkfs doctor`: checks what a mount needs of this machine, and says what to do where something is missing. */
+/** `zblkfs doctor`: checks this machine's requirements for a mount, and prints the remedy for each one that fails. */
 import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readFileSync, statfsSync } from 'node:fs'
 import { release } from 'node:os'
@@ -14,20 +14,20 @@ import { systemCode } from '../../store/errors.ts'
 import { EXIT_FAILURE } from '../failure.ts'
 import { formatBytes } from '../units.ts'
 
-/** Linux 5.4: the first with every feature of FUSE that is required (mount/drivers/kernel/abi/init.ts). */
+/** Linux 5.4: the first version with every required FUSE feature (mount/drivers/kernel/abi/init.ts). */
 const LINUX_MIN: readonly [number, number] = [5, 4]
-/** A daemon has its database, log files and sockets open; /etc/security/limits.conf gives at least this by default. */
+/** Minimum limit of open files: a daemon keeps its database, log files and sockets open. Common default of /etc/security/limits.conf. */
 const NOFILE_MIN = 256
 const ROOM_MIN_BYTES = 64 << 20
 const STATUS_TIMEOUT_MS = 1000
 
-/** What was looked at. */
+/** The checked item. */
 interface Finding {
   readonly what: string
   readonly isGood: boolean
-  /** What is there. */
+  /** The result. */
   readonly found: string
-  /** What to do; empty if nothing. */
+  /** The remedy; empty if none is needed. */
   readonly next: string
 }
 
@@ -79,7 +79,7 @@ const kernel = (): Finding =>
     `Linux ${LINUX_MIN.join('.')} or later is needed`,
   )
 
-/** Opened, not only looked for: in a container the device may be there and forbidden. */
+/** Opens the device: in a container it may exist but be forbidden. */
 function device(): Finding {
   try {
     closeSync(openSync('/dev/fuse', constants.O_RDWR))
@@ -102,7 +102,7 @@ function device(): Finding {
   }
 }
 
-/** Mounts for ordinary users. */
+/** The program that mounts for unprivileged users. */
 function fusermount(): Finding {
   for (const program of ['fusermount3', 'fusermount'])
     try {
@@ -156,7 +156,7 @@ function room(directory: string): Finding {
   }
 }
 
-/** A mount that does not answer, or cannot store; undefined if there is nothing to do about it. */
+/** The remedy for a mount that does not answer or cannot store; undefined if none is needed. */
 async function mount(place: MountedDirectory): Promise<Finding | undefined> {
   const { mountPoint, device, source } = place
   const what = `mount ${mountPoint} of ${source}`

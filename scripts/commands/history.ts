@@ -53,7 +53,7 @@ async function set({ database, mount }: Target, wanted: Retention): Promise<void
   }
 }
 
-/** @throws CommandError for a store that has no retention. */
+/** @throws CommandError for a store without retention. */
 async function retentionOf({ name, capabilities }: Store): Promise<Retention | undefined> {
   if (capabilities.retaining === undefined) throw new CommandError(`${name} has no retention of its own`)
   return await capabilities.retaining.retention()

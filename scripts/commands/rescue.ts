@@ -37,7 +37,7 @@ export function rescueCommand(): Command {
 
 interface Daemon {
   readonly pid: number
-  /** Where its control socket may be. */
+  /** Candidate paths of its control socket. */
   readonly paths: readonly string[]
 }
 
@@ -55,7 +55,7 @@ async function daemonOf(what: string): Promise<Daemon> {
   return { pid: socket.pid, paths }
 }
 
-/** Has the daemon store what is in its memory. @returns why it did not. */
+/** Makes the daemon store its unstored changes. @returns the reason for a failure. */
 async function storeAll(paths: readonly string[]): Promise<string | undefined> {
   try {
     await callDaemon(paths, 'storeUnnamed', {}, STORE_TIMEOUT_MS)

@@ -1,4 +1,4 @@
-/** `zblkfs watch DB|DIR [PATH]`: each transaction as it is made, with what it changed. */
+/** `zblkfs watch DB|DIR [PATH]`: prints each new transaction with its changes. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Command } from 'commander'
@@ -90,7 +90,7 @@ async function run(command: string, transaction: Transaction): Promise<void> {
     env: { ...process.env, ZBLKFS_TID: tid, ZBLKFS_MESSAGE: message },
   })
   const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>
-  // A command need not read what it is given.
+  // A command need not read its input.
   await into(child.stdin, async line => void (await writeJson(transaction, line)))
   child.stdin.end()
   const [code, signal] = await exited

@@ -1,7 +1,7 @@
 /**
- * Changes every byte of a small database, one after the other, and looks whether a read gives a wrong byte or fsck
- * misses what cannot be read. `npm run test:flips -- [--seed S] [--from N] [--to N] [--step N]`; with `--used` bytes that are zero are left
- * out, most of which are room in pages.
+ * Changes each byte of a small database in turn, and checks that no read returns a wrong byte and that fsck
+ * reports everything unreadable. `npm run test:flips -- [--seed S] [--from N] [--to N] [--step N]`; `--used` skips zero bytes,
+ * most of which are unused space in pages.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

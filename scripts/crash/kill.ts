@@ -1,4 +1,4 @@
-/** `npm run test:crash -- [--kills N] [--seed S]`: kills a mount's daemon again and again, and compares what is left. */
+/** `npm run test:crash -- [--kills N] [--seed S]`: kills a mount's daemon repeatedly, and checks the remaining state. */
 import { parseArgs } from 'node:util'
 import { killRepeatedly } from '../../test/crash/kills.ts'
 import { Random } from '../../test/stress/random.ts'

@@ -1,9 +1,9 @@
 /**
- * A copy far larger than memory may be: `npm run test:copy -- [--gib N] [--dirty-size SIZE]`.
+ * A copy much larger than the memory bound: `npm run test:copy -- [--gib N] [--dirty-size SIZE]`.
  *
- * `cp` copies a file of N GiB (10) of random bytes onto a mount with a small bound for what is not stored yet. Prints the
- * daemon's memory as it goes, in how many transactions it was stored, and whether what is read back after a remount is
- * what was copied. It needs twice the file's room below $TMPDIR.
+ * `cp` copies a file of N GiB (10) of random bytes onto a mount with a small dirty bound. Prints the
+ * daemon's memory over time, the number of transactions, and whether the file read back after a remount
+ * equals the source. It needs free space of twice the file's length below $TMPDIR.
  */
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'

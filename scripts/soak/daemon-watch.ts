@@ -1,20 +1,20 @@
-/** What a daemon takes while it works, looked at from time to time: memory, descriptors, and room on the disk. */
+/** Samples a working daemon's resources: memory, descriptors, and disk space. */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { logBytesOnDisk } from '../../store/sqlite/log.ts'
 
 export interface Sample {
-  /** Since the first. */
+  /** Time since the first sample. */
   readonly timeMs: number
   readonly residentBytes: number
   readonly descriptors: number
-  /** The database, its log and its WAL. */
+  /** Size of the database, its log and its WAL. */
   readonly fileBytes: number
 }
 
-/** Smallest, in the middle, and largest. */
+/** Minimum, median and maximum. */
 export type Spread = readonly [number, number, number]
 
-/** One daemon's life, from its mount to its end. */
+/** The samples of one daemon, from mount to exit. */
 export class DaemonWatch {
   readonly #pid: number
   readonly #database: string
@@ -36,7 +36,7 @@ export class DaemonWatch {
     clearInterval(this.#timer)
   }
 
-  /** Fails where the process is gone; then there is nothing to note. */
+  /** Fails if the process has ended; the sample is then skipped. */
   async #take(): Promise<void> {
     const [status, descriptors, file, wal] = await Promise.all([
       readFile(`/proc/${this.#pid}/status`, 'latin1'),
@@ -67,8 +67,8 @@ export function spreadOf(values: readonly number[]): Spread {
 }
 
 /**
- * How something went on: the spread in the second and in the last third of the samples. The first third is for caches
- * to fill. What is flat has the same in both.
+ * The spread in the second and in the last third of the samples. Caches fill in the first third. A flat
+ * series has equal spreads.
  */
 export function thirdsOf(
   samples: readonly Sample[],

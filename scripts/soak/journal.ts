@@ -1,7 +1,7 @@
 /**
- * The operations of a process on its part of a mount, in order, to find out which of them a crash has left.
+ * The operations of a process on its part of a mount, in order, to determine which of them a crash has preserved.
  *
- * - `states[k]` is the tree after k operations. The last operation may be one that never returned.
+ * - `states[k]` is the tree after k operations. The last operation may not have returned.
  * - Times are of the machine's monotonic clock, which all processes share.
  * - The model is copied (contents shared) every {@link CHECKPOINT_OPERATIONS}, so that going back replays few operations.
  */
@@ -12,20 +12,20 @@ const CHECKPOINT_OPERATIONS = 200
 interface Entry {
   readonly operation: Operation
   readonly startMs: number
-  /** Infinity: it has not returned. */
+  /** Infinity if it has not returned. */
   endMs: number
 }
 
-/** The operations that were found in a tree. */
+/** The operations found in a tree. */
 export interface Kept {
-  /** How many; none if the tree is none that there was since what is synced. */
+  /** Their number; undefined if the tree matches no state since the last sync. */
   readonly count: number | undefined
-  /** How many had to be there. */
+  /** The required minimum. */
   readonly synced: number
   readonly lost: number
-  /** When the first operation that is surely gone had returned; Infinity where there is none. */
+  /** When the first certainly lost operation returned; Infinity if none is lost. */
   readonly firstLostEndMs: number
-  /** When the last operation that is surely there was begun; 0 if there is none. */
+  /** When the last certainly preserved operation began; 0 if there is none. */
   readonly lastKeptStartMs: number
 }
 
@@ -39,7 +39,7 @@ export class Journal {
   /** The tree before all operations. */
   #stored: TreeModel
   #checkpoints: { readonly count: number; readonly model: TreeModel }[] = []
-  /** How many operations are surely stored. */
+  /** Number of operations that are certainly stored. */
   #synced = 0
 
   constructor(model: TreeModel) {
@@ -53,7 +53,7 @@ export class Journal {
     return this.#model
   }
 
-  /** Notes an operation and does it to the model; to be called before it is done to the mount. */
+  /** Records an operation and applies it to the model; to be called before the mount performs it. */
   begin(operation: Operation): void {
     this.#entries.push({ operation, startMs: monotonicMs(), endMs: Number.POSITIVE_INFINITY })
     this.#model.apply(operation)
@@ -62,18 +62,18 @@ export class Journal {
       this.#checkpoints.push({ count: this.#entries.length, model: this.#model.clone() })
   }
 
-  /** The operation under way has returned. */
+  /** To be called when the current operation has returned. */
   end(): void {
     const entry = this.#entries.at(-1)
     if (entry !== undefined) entry.endMs = monotonicMs()
   }
 
-  /** How many operations there are. */
+  /** Number of operations. */
   get length(): number {
     return this.#entries.length
   }
 
-  /** Everything so far is stored: what led to it is forgotten. When the operation that stored it was begun. */
+  /** Marks everything so far as stored and drops the earlier history. Returns when the storing operation began. */
   settle(): number {
     const startMs = this.#entries.at(-1)?.startMs ?? 0
     this.#entries = []
@@ -84,14 +84,14 @@ export class Journal {
     return startMs
   }
 
-  /** Everything that had returned at this time is stored. */
+  /** Marks all operations that had returned at this time as stored. */
   noteSynced(timeMs: number): void {
     while ((this.#entries[this.#synced]?.endMs ?? Number.POSITIVE_INFINITY) <= timeMs) this.#synced++
   }
 
   /**
-   * Which operations a tree has. Where several numbers of them lead to the same tree (an operation may change nothing),
-   * neither those of the highest that are missing nor those of the lowest that are there are in doubt.
+   * The operations that a tree contains. If several counts lead to the same tree (an operation may be a no-op), operations
+   * after the highest count are certainly lost, and those up to the lowest are certainly preserved.
    */
   find(hash: bigint): Kept {
     const last = this.#states.lastIndexOf(hash)
@@ -108,7 +108,7 @@ export class Journal {
     }
   }
 
-  /** The state that differs least from what is there, and the paths where it does: to find out what happened. */
+  /** The state closest to the actual tree, and the differing paths, for diagnosis. */
   nearest(found: ReadonlyMap<string, bigint>): { readonly count: number; readonly paths: readonly string[] } {
     const model = this.#stored.clone()
     let nearest: { readonly count: number; readonly paths: readonly string[] } | undefined
@@ -124,7 +124,7 @@ export class Journal {
     return nearest ?? { count: 0, paths: [] }
   }
 
-  /** Goes back to the tree after the given number of operations, and begins anew there. */
+  /** Resets to the tree after the given number of operations. */
   goBack(count: number): void {
     const stored = { count: 0, model: this.#stored }
     const before = this.#checkpoints.findLast(checkpoint => checkpoint.count <= count) ?? stored
@@ -133,7 +133,7 @@ export class Journal {
     this.settle()
   }
 
-  /** The operations `[from, to)`, a line each. */
+  /** The operations `[from, to)`, one line each. */
   describe(from: number, to: number): string {
     return this.#entries
       .slice(Math.max(0, from), to)

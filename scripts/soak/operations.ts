@@ -1,7 +1,7 @@
 /**
- * What the processes of a soak run do: many small files as the crash harness has them, with rare fsyncs, so that it
- * is the timer which stores; and a few files of some blocks each, written in large pieces, whose history is what a
- * pack has to carry away.
+ * The operations of a soak run's processes: many small files as in the crash harness, with rare fsyncs, so that
+ * the timer triggers most commits; and a few files of several blocks each, written in large pieces, whose history
+ * gives packs work.
  */
 import type { Operation, TreeModel } from '../../test/crash/tree-model.ts'
 import { inOneRequest, nextOperation } from '../../test/crash/workload.ts'
@@ -10,11 +10,11 @@ import type { Random } from '../../test/stress/random.ts'
 /** `small`: many small files. `bulk`: a few files of several blocks. */
 export type Kind = 'small' | 'bulk'
 
-/** Of the fsyncs that the crash harness proposes, one in this many is done. */
+/** One in this many fsyncs of the crash harness is performed. */
 const SYNC_PART = 50
 const BULK_FILES = 5
 const BULK_SIZE_MAX = 16 << 20
-/** What the kernel sends in one request. */
+/** Maximum length of a kernel request. */
 const WRITE_MAX = 1 << 20
 
 export function next(kind: Kind, model: TreeModel, random: Random): Operation {

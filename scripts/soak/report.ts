@@ -1,21 +1,21 @@
-/** What a soak run found, in words, and what of it is not as it must be. */
+/** The report of a soak run, and its failed conditions. */
 import { formatBytes } from '../units.ts'
 import type { Spread } from './daemon-watch.ts'
 import type { SoakResult } from './soak-day.ts'
 import { isWithinATenth, type SpaceUse } from './space.ts'
 
-/** What is flat is in its last third at most so much above the second: in bytes and as a part; in descriptors. */
+/** Maximum growth of a flat series from its second to its last third: in bytes and as a fraction; in descriptors. */
 const RESIDENT_SLACK_BYTES = 16 << 20
 const RESIDENT_SLACK_PART = 0.1
 const DESCRIPTORS_SLACK = 4
 
-/** One thing that must hold at the end, with its figures. */
+/** A condition at the end of the run, with its figures. */
 export interface Verdict {
   readonly holds: boolean
   readonly what: string
 }
 
-/** What was lost or wrong has ended the run before; the others are about what grew. */
+/** The conditions on growth. Loss or corruption would have ended the run before. */
 export function verdictsOf({ resident, descriptors, space, warnings }: SoakResult): readonly Verdict[] {
   const [[, before, most], [, after, mostAfter]] = resident
   const [[, , descriptorsBefore], [, , descriptorsAfter]] = descriptors

@@ -1,21 +1,21 @@
 /**
- * A day's life of a mount in fast motion.
+ * A time-lapse of a day in the life of a mount.
  *
- * Several processes (worker.ts) change files on one mount, each in a directory of its own that it has a model of. The
- * timer and the bound of dirty bytes commit, a short history is packed away in the background. The mount's daemon has
- * several lives:
+ * Several processes (worker.ts) change files on one mount, each in a separate directory of which it has a model. The
+ * timer and the dirty bound trigger commits, and background packs drop history after a short time. The daemon runs
+ * several times:
  *
- * 1. Short ones. Each ends by SIGKILL in the middle of things, or by an orderly remount.
- *    - After a kill each process's directory must be as after some of its operations, those included that had returned
- *      before any process's last fsync began. And together they must be a prefix: where an operation of one is missing
- *      that had returned before one of another began, that other must be missing too. fsck must find nothing.
- *    - After a remount nothing may be missing.
- * 2. A long one, for the second half of the time, whose memory and descriptors are looked at.
+ * 1. Short runs. Each ends by SIGKILL during operations, or by an orderly remount.
+ *    - After a kill each process's directory must match a state after some prefix of its operations, which includes all
+ *      that had returned before any process's last fsync began. All processes together must form a prefix: if an
+ *      operation is lost, every operation that began after its return must be lost too. fsck must report no problem.
+ *    - After a remount all operations must be present.
+ * 2. One long run, for the second half of the time, with memory and descriptors monitored.
  *
- * At the end everything is compared, before and after a last remount, the database's size with what it has to hold, and
- * `fsck --data` reads every byte.
+ * At the end everything is compared, before and after a last remount; the database's size is checked against its contents;
+ * and `fsck --data` reads every byte.
  *
- * A seed repeats the operations and the lengths of lives; what meets what is up to the machine.
+ * A seed reproduces the operations and the lengths of runs, but not their interleaving.
  */
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -34,7 +34,7 @@ import { WorkerProcess } from './worker-process.ts'
 export interface SoakOptions {
   readonly minutes: number
   readonly seed: number
-  /** Is told what happens. */
+  /** Receives progress messages. */
   readonly log?: (line: string) => void
 }
 
@@ -42,24 +42,24 @@ export interface SoakOptions {
 export interface SoakResult {
   readonly operations: number
   readonly bytesWritten: number
-  /** Comparisons of a process's whole directory with its model while the others were at work. */
+  /** Comparisons of a process's whole directory with its model while the others were running. */
   readonly looks: number
   readonly momentsRead: number
   readonly kills: number
   readonly remounts: number
   readonly killsWithLoss: number
   readonly lostOperations: number
-  /** How long before a kill the oldest operation had returned that it lost. */
+  /** Time between the return of the oldest lost operation and the kill. */
   readonly oldestLostMs: number
   readonly backgroundPacks: number
-  /** What the daemons' log has of warnings and errors. */
+  /** Warnings and errors in the daemons' log. */
   readonly warnings: readonly string[]
-  /** Of the long life: in the second third of it, and in the last. */
+  /** In the second and the last third of the long run. */
   readonly resident: readonly [Spread, Spread]
   readonly descriptors: readonly [Spread, Spread]
-  /** Of the database and its log in the long life. */
+  /** Size of the database and its log in the long run. */
   readonly fileBytes: Spread
-  /** While the work was going on, and at rest. */
+  /** During the work, and at rest. */
   readonly spaceAtWork: SpaceUse
   readonly space: SpaceUse & { readonly waitedMs: number }
 }
@@ -79,10 +79,10 @@ const KILLS_PART = 2 / 3
 const SAMPLE_MS = 500
 const SETTLE_TIMEOUT_MS = 120_000
 const FSCK_TIMEOUT_MS = 600_000
-/** pino's number for `warn`. */
+/** pino's level number for `warn`. */
 const LEVEL_WARN = 40
 
-/** One run. @throws Error that names the seed where something was lost, damaged, or is not what was written. */
+/** One soak run. @throws Error with the seed, on lost or damaged data. */
 export async function soak(options: SoakOptions): Promise<SoakResult> {
   const historyMs = Math.min(HISTORY_MAX_MS, Math.round(options.minutes * 60_000 * HISTORY_PART))
   const list = [
@@ -135,7 +135,7 @@ class SoakDay {
   }
 
   async run(): Promise<SoakResult> {
-    // Made once: a worker must not create anything below the mount point while the mount is gone.
+    // Made once: a worker must not create anything below the mount point while it is unmounted.
     for (const [name] of WORKERS) await mkdir(join(this.#mount.dir, name))
     await this.#mount.remount()
     const totalMs = this.#options.minutes * 60_000
@@ -187,7 +187,7 @@ class SoakDay {
     this.#say(`remounted after ${seconds(lifeMs)}`)
   }
 
-  /** Runs all workers for the given time and stops them. Returns what they did, and what was seen of the daemon. */
+  /** Runs all workers for the given time and stops them. Returns their results and the samples of the daemon. */
   async #live(
     lifeMs: number,
     finish: () => Promise<void> | void,
@@ -195,7 +195,7 @@ class SoakDay {
     const watch = new DaemonWatch(this.#mount.pid(), this.#mount.db, SAMPLE_MS)
     const working = Promise.all(this.#workers.map(worker => worker.work(this.#random.below(2 ** 32))))
     try {
-      // A worker that fails ends the day at once.
+      // A failed worker ends the run at once.
       await Promise.race([sleep(lifeMs), working.then(assertAlive)])
       await finish()
       const worked = await working
@@ -250,13 +250,13 @@ class SoakDay {
   }
 }
 
-/** @throws Error if the mount died by itself. */
+/** @throws Error if the mount failed without a kill. */
 function assertAlive(worked: readonly Worked[]): void {
   const died = worked.find(({ died }) => died !== undefined)?.died
   if (died !== undefined) throw new Error(`the mount failed by itself: ${died}`)
 }
 
-/** @throws Error if an operation is missing that had returned before one began which is there. */
+/** @throws Error if an operation was lost that had returned before a preserved one began. */
 function assertPrefix(kept: readonly Kept[]): void {
   const firstLostEndMs = Math.min(...kept.map(({ firstLostEndMs }) => firstLostEndMs))
   const lastKeptStartMs = Math.max(...kept.map(({ lastKeptStartMs }) => lastKeptStartMs))

@@ -1,4 +1,4 @@
-/** `npm run test:soak -- [--minutes M] [--seed S]`: a day's life of a mount in fast motion, see soak-day.ts. */
+/** `npm run test:soak -- [--minutes M] [--seed S]`: a time-lapse of a day in the life of a mount, see soak-day.ts. */
 import { parseArgs } from 'node:util'
 import { Random } from '../../test/stress/random.ts'
 import { describeResult, verdictsOf } from './report.ts'

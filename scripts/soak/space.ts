@@ -1,17 +1,17 @@
-/** Whether a database is as large as what it must hold: live data, the kept history, and a tenth. */
+/** Checks a database's size against its contents: live data and kept history, plus a tenth. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runZblkfs } from '../../test/tools/run-zblkfs.ts'
 
 /** In bytes, by `zblkfs df`. */
 export interface SpaceUse {
   readonly fileBytes: number
-  /** What the present state and the kept history need. */
+  /** Bytes needed by the present state and the kept history. */
   readonly neededBytes: number
   readonly liveBytes: number
 }
 
 const POLL_MS = 2000
-/** A mount does not begin a pack for less. */
+/** A mount does not start a pack for less garbage. */
 const SPARE_MIN_BYTES = 4 << 20
 
 /** @throws Error if the command fails. */
@@ -37,7 +37,7 @@ export async function spaceOf(database: string, historyMs: number): Promise<Spac
 export const isWithinATenth = ({ fileBytes, neededBytes }: SpaceUse): boolean =>
   fileBytes <= neededBytes + Math.max(neededBytes / 10, SPARE_MIN_BYTES)
 
-/** Waits until the packs in the background are through, or the time is over; how it is then. */
+/** Waits until the background packs have finished, or the time is over; returns the space then. */
 export async function settledSpace(
   database: string,
   historyMs: number,

@@ -1,4 +1,4 @@
-/** A soak run's worker, from its parent's side. */
+/** A worker of a soak run, controlled by its parent. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -6,7 +6,7 @@ import type { Kept } from './journal.ts'
 import type { Kind } from './operations.ts'
 import type { Ask, Failed, Worked } from './worker.ts'
 
-/** Nothing that a worker is asked for takes longer; `work` does, which is waited for otherwise. */
+/** Timeout of a worker's answer, except to `work`. */
 const ANSWER_TIMEOUT_MS = 300_000
 
 export class WorkerProcess {
@@ -18,12 +18,12 @@ export class WorkerProcess {
     this.#child = fork(
       fileURLToPath(new URL('worker.ts', import.meta.url)),
       [mount, name, kind, `${historyMs}`],
-      // Times may be Infinity, which JSON does not know.
+      // Times may be Infinity, which JSON cannot represent.
       { serialization: 'advanced' },
     )
   }
 
-  /** Resolves when it has stopped: after {@link WorkerProcess.pause}, or because the mount died. @throws Error */
+  /** Resolves when it has stopped: after {@link WorkerProcess.pause}, or because the mount was killed. @throws Error */
   async work(seed: number): Promise<Worked> {
     return (await this.#ask({ ask: 'work', seed })) as Worked
   }
@@ -32,17 +32,17 @@ export class WorkerProcess {
     this.#child.send({ ask: 'pause' } satisfies Ask)
   }
 
-  /** Returns which operations a crash has left. @throws Error if the tree is not a possible state. */
+  /** Returns the operations that a crash has preserved. @throws Error if the tree is not a possible state. */
   async look(syncedMs: number): Promise<Kept> {
     return (await this.#ask({ ask: 'look', syncedMs }, ANSWER_TIMEOUT_MS)) as Kept
   }
 
-  /** @throws Error where something is missing, or too much. */
+  /** @throws Error for missing or surplus content. */
   async compare(): Promise<void> {
     await this.#ask({ ask: 'compare' }, ANSWER_TIMEOUT_MS)
   }
 
-  /** Ends the process. One that hangs in a dead mount goes when the mount does. */
+  /** Ends the process. One that hangs in a dead mount ends when that is unmounted. */
   end(): void {
     this.#child.kill('SIGKILL')
   }

@@ -2,8 +2,8 @@
  * One of the processes of a soak run: `node worker.ts DIR NAME KIND HISTORY_MS`, with an IPC channel to the parent.
  *
  * It changes files in DIR/NAME, an existing directory that no other process uses, and keeps a model of it. From time to
- * time it compares the directory with the model, remembers a moment, and checks a remembered moment. When the mount dies
- * it stops; asked by the parent, it answers which of its operations are left.
+ * time it compares the directory with the model, remembers a moment, and checks a remembered moment. It stops when the mount
+ * dies, and reports to the parent on request which of its operations were preserved.
  */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,15 +14,15 @@ import { callMount, findMount } from '../find-mount.ts'
 import { Journal, monotonicMs, type Kept } from './journal.ts'
 import { next, type Kind } from './operations.ts'
 
-/** What the parent asks for. */
+/** Requests of the parent. */
 export type Ask =
   /** Work until the next `pause`, or until the mount dies. */
   | { readonly ask: 'work'; readonly seed: number }
-  /** Has no answer but that of `work`. */
+  /** Has no separate answer: `work` answers. */
   | { readonly ask: 'pause' }
-  /** What is left, when all that had returned at this time had been synced. */
+  /** Report the preserved operations; all that had returned at this time were synced. */
   | { readonly ask: 'look'; readonly syncedMs: number }
-  /** Nothing may be missing. */
+  /** Compare: no operation may be missing. */
   | { readonly ask: 'compare' }
 
 /** How `work` ended. */
@@ -31,9 +31,9 @@ export interface Worked {
   readonly bytesWritten: number
   readonly looks: number
   readonly momentsRead: number
-  /** When the last fsync that returned was begun; 0: there was none. */
+  /** When the last fsync that returned began; 0 if there was none. */
   readonly syncedMs: number
-  /** What the mount answered when it died; absent: it did not. */
+  /** The mount's error when it died; absent if it did not. */
   readonly died?: string
 }
 
@@ -47,7 +47,7 @@ const LOOK_EVERY = 400
 const MOMENT_EVERY = 150
 const MOMENTS_MAX = 20
 const SYNC_MS = 60_000
-/** A moment that is younger than this part of the history must be there. */
+/** A moment younger than this fraction of the history must be kept. */
 const KEPT_PART = 0.5
 
 interface Remembered {
@@ -110,13 +110,13 @@ class SoakWorker {
     }
   }
 
-  /** @throws Error if the tree is not what it should be. */
+  /** @throws Error if the tree differs from the model. */
   async compare(): Promise<void> {
     const found = await hashTree(this.#root)
     if (found !== this.#journal.model.hash) throw await this.#difference('not what was written')
   }
 
-  /** Goes on from what is left. */
+  /** Continues from the preserved state. */
   async look(syncedMs: number): Promise<Kept> {
     this.#journal.noteSynced(syncedMs)
     const kept = this.#journal.find(await hashTree(this.#root))
@@ -136,13 +136,13 @@ class SoakWorker {
     )
   }
 
-  /** Makes a moment of what there is: an fsync would make none. */
+  /** Makes a moment of the present state: an fsync would not make one. */
   async #remember(): Promise<void> {
     let tid: string
     try {
       ;({ tid } = await callMount(findMount(this.#mount), 'sync', {}, SYNC_MS))
     } catch {
-      // The daemon has died: the next operation finds out.
+      // The daemon has died: the next operation reports it.
       await stat(this.#root)
       return
     }
@@ -150,7 +150,7 @@ class SoakWorker {
     if (this.#moments.length > MOMENTS_MAX) this.#moments.shift()
   }
 
-  /** Whether there was a moment to be looked at. */
+  /** Whether a moment was checked. */
   async #lookBack(random: Random): Promise<boolean> {
     const youngMs = monotonicMs() - this.#historyMs * KEPT_PART
     this.#moments = this.#moments.filter(({ timeMs }) => timeMs > youngMs)
@@ -159,7 +159,7 @@ class SoakWorker {
     const root = join(this.#mount, `@${moment.tid}`, this.#name)
     const what = `${root}, ${Math.round(monotonicMs() - moment.timeMs)} ms ago,`
     const hash = await hashTree(root).catch(async (error: unknown) => {
-      // Only where the mount is dead it may be missing.
+      // It may be missing only if the mount is dead.
       await stat(this.#root)
       throw new Error(`${what} cannot be read: ${String(error)}`)
     })
@@ -193,7 +193,7 @@ function main(): void {
       (error: unknown) => process.send?.({ failed: describe(error) } satisfies Failed),
     )
   })
-  // Without its parent there is nothing to do.
+  // Exit with the parent.
   process.on('disconnect', () => process.exit())
 }
 

@@ -1,17 +1,17 @@
 /**
- * A mount whose daemon is killed (SIGKILL), at moments that are aimed at: the first sign of a commit or a checkpoint in
- * the database's directory, or a while after a pack was begun. Where the kill has fallen is read from what SQLite had
- * noted in its shared memory, which survives the process:
+ * A mount whose daemon is killed (SIGKILL), at targeted moments: the first sign of a commit or a checkpoint in
+ * the database's directory, or some time after a pack began. The point of interruption is read from SQLite's
+ * shared memory, which survives the process:
  *
  * | in `-shm`                                   | at      | means                                                       |
  * |---------------------------------------------|---------|-------------------------------------------------------------|
  * | szPage, mxFrame                             | 14, 16  | the page's size; the last frame of the last whole commit    |
- * | nBackfill, nBackfillAttempted               | 96, 128 | what checkpoints have copied, and were about to copy        |
+ * | nBackfill, nBackfillAttempted               | 96, 128 | frames that checkpoints have copied, and intended to copy   |
  *
- * A frame after the last one that counts, with the salt of the WAL's header: a commit was being written. Source:
+ * A frame after the last valid one, with the salt of the WAL's header: a commit was being written. Source:
  * sqlite.org/walformat.html.
  *
- * The daemon stays in the foreground, so that starting it is starting one process, and the dead mount stays until
+ * The daemon stays in the foreground, so that it is a single process, and the dead mount stays until
  * {@link KilledMount.takeAway}: until then its users get ENOTCONN.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -29,7 +29,7 @@ import { runProgram } from '../tools/run-zblkfs.ts'
 
 export type Aim = 'anything' | 'commit' | 'checkpoint' | 'pack'
 
-/** What a kill has interrupted. */
+/** The activity that a kill interrupted. */
 export interface Interrupted {
   readonly commit: boolean
   readonly checkpoint: boolean
@@ -37,7 +37,7 @@ export interface Interrupted {
 }
 
 const MAIN = fileURLToPath(new URL('../../scripts/main.ts', import.meta.url))
-/** What is aimed at may not come. */
+/** Timeout: the targeted activity may not occur. */
 const AIM_MS = 1500
 const PACK_POLL_MS = 20
 const CALL_MS = 10_000
@@ -59,7 +59,7 @@ export class KilledMount {
     this.db = join(scratch, 'data.zblk')
   }
 
-  /** Mounts. @throws Error with what the daemon wrote where it cannot. */
+  /** Mounts. @throws Error with the daemon's output on failure. */
   async start(options: readonly string[]): Promise<void> {
     await mkdir(this.dir, { recursive: true })
     const parameters = [MAIN, 'mount', '-f', '--log-level', 'error', this.db, this.dir]
@@ -74,7 +74,7 @@ export class KilledMount {
     if (!Buffer.isBuffer(first)) throw new Error(`the daemon has ended: ${this.#output}`)
   }
 
-  /** What the daemon wrote: nothing, unless something failed. */
+  /** The daemon's output; empty unless something failed. */
   get output(): string {
     return this.#output
   }
@@ -97,12 +97,12 @@ export class KilledMount {
     await exit
   }
 
-  /** Takes the dead mount away. */
+  /** Unmounts the dead mount. */
   async takeAway(): Promise<void> {
     while (mountedAt(this.dir) !== undefined) await runProgram('umount', ['-l', this.dir])
   }
 
-  /** What the kill has interrupted. To be asked before the next start. */
+  /** The activity that the kill interrupted. To be called before the next start. */
   async interrupted(): Promise<Interrupted> {
     const none = Buffer.alloc(0)
     const shm = await readFile(`${this.db}-shm`).catch(() => none)
@@ -116,7 +116,7 @@ export class KilledMount {
     return { commit, checkpoint: shm.readUInt32LE(96) !== shm.readUInt32LE(128), pack }
   }
 
-  /** Packs to the present. @throws Error with what it has failed with. */
+  /** Packs to the present. @throws Error with the cause of the failure. */
   async pack(): Promise<void> {
     const paths = await this.#control()
     if (paths === undefined) return

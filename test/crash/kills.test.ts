@@ -1,4 +1,4 @@
-/** A daemon that is killed loses nothing that was synced. `npm run test:crash -- --kills N --seed S` kills more often. */
+/** A killed daemon loses no synced data. `npm run test:crash -- --kills N --seed S` kills more often. */
 import { expect, test } from 'vitest'
 import { Random } from '../stress/random.ts'
 import { killRepeatedly } from './kills.ts'
@@ -12,7 +12,7 @@ test(
   async () => {
     const result = await killRepeatedly({ kills: KILLS, seed: SEED })
     console.log(JSON.stringify(result))
-    // A harness that never interrupts anything would prove nothing.
+    // Without an interrupted activity the test would be void.
     expect(result.operations).toBeGreaterThan(10 * KILLS)
     expect(result.killsWithLoss).toBeGreaterThan(0)
     expect(result.inCommits + result.inCheckpoints + result.inPacks).toBeGreaterThan(0)

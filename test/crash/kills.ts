@@ -1,12 +1,13 @@
 /**
- * Kills the daemon of a mount at random moments, and at such as are aimed at (in a commit, a checkpoint, a pack), while a random workload runs on it, and looks at what is left.
+ * Kills the daemon of a mount at random and targeted moments (in a commit, a checkpoint, a pack), while a random workload
+ * runs on it, and checks the remaining state.
  *
- * What was done is recorded operation by operation, with the hash of the whole tree after each. After the kill the
+ * Each operation is recorded with the hash of the whole tree after it. After the kill the
  * database is mounted again and its tree must be one of those states: not older than the last sync that returned, nor
- * newer than the operation that was under way. fsck, which runs while it is mounted again, must find nothing. The next
- * round goes on from there.
+ * newer than the operation in progress. fsck, which runs on the new mount, must report no problem. The next
+ * round continues from there.
  *
- * A seed repeats the operations and the delays; when exactly the kill comes is up to the machine.
+ * A seed reproduces the operations and the delays, but not the exact moment of a kill.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -21,7 +22,7 @@ import { hashTree, nextOperation, perform, type Mix } from './workload.ts'
 export interface KillOptions {
   readonly kills: number
   readonly seed: number
-  /** Is told about each kill. */
+  /** Receives a message for each kill. */
   readonly log?: (line: string) => void
 }
 
@@ -29,11 +30,11 @@ export interface KillResult {
   readonly kills: number
   readonly operations: number
   readonly syncs: number
-  /** Operations that were done after the last commit, and are gone. */
+  /** Lost operations, made after the last commit. */
   readonly lostOperations: number
-  /** Kills after which something that no sync had covered was missing: those in the middle of things. */
+  /** Kills after which unsynced operations were missing. */
   readonly killsWithLoss: number
-  /** Kills in the middle of a commit, a checkpoint, a pack. */
+  /** Kills during a commit, a checkpoint, a pack. */
   readonly inCommits: number
   readonly inCheckpoints: number
   readonly inPacks: number
@@ -41,22 +42,22 @@ export interface KillResult {
 
 interface Round {
   readonly operations: readonly Operation[]
-  /** The tree after so many operations; the last may not have happened. */
+  /** `[k]`: the tree after k operations; the last may not have happened. */
   readonly states: readonly bigint[]
-  /** How many operations the last sync that returned covers. */
+  /** Number of operations covered by the last sync that returned. */
   readonly synced: number
   readonly syncs: number
 }
 
 const DELAY_MAX_MS = 700
-/** After so many a pack is left in peace: fsck reads all of the history after each. */
+/** Kills between two undisturbed packs: fsck reads the whole history after each kill. */
 const KILLS_A_PACK = 20
-/** The dead mount answers with one of these. */
+/** Errors of a dead mount. */
 const KILLED = ['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENODEV', 'EINTR']
 const MIXES: readonly Mix[] = ['all', 'data', 'names']
 const AIMS: readonly Aim[] = ['anything', 'anything', 'commit', 'checkpoint', 'pack']
 
-/** @throws Error that names the seed and the kill where something was lost or damaged. */
+/** @throws Error with the seed and the kill, on lost or damaged data. */
 export async function killRepeatedly({ kills, seed, log }: KillOptions): Promise<KillResult> {
   const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-kills-'))
   const mount = new KilledMount(scratch)
@@ -88,7 +89,7 @@ async function kill(
       checkNothingIsDamaged(mount.db, `seed ${seed}, kill ${kill}`),
     ])
     const found = await hashTree(mount.dir)
-    // The latest: an operation may change nothing, or back what another did.
+    // The latest match: an operation may be a no-op, or revert another.
     const kept = round.states.lastIndexOf(found)
     if (kept < round.synced)
       throw new Error(
@@ -115,7 +116,7 @@ async function kill(
   return { kills, ...total, ...fell }
 }
 
-/** Small bounds and short times, so that many commits and checkpoints are under way. */
+/** Small bounds and short intervals, for many commits and checkpoints. */
 const optionsOf = (random: Random): string[] => [
   `commit_interval=${[20, 100, 1000][random.below(3)]}ms`,
   `dirty_size=${[1, 4, 64][random.below(3)]}M`,
@@ -128,7 +129,7 @@ async function runUntilKilled(mount: KilledMount, model: TreeModel, random: Rand
   let syncs = 0
   const aim = AIMS[random.below(AIMS.length)] ?? 'anything'
   const killed = mount.kill(aim, random.below(DELAY_MAX_MS))
-  // Each round has a stream of its own: how far it comes does not change the next.
+  // Each round has a separate random stream, so that its progress does not affect the next.
   const stream = new Random(random.below(2 ** 32))
   const mix = MIXES[random.below(MIXES.length)] ?? 'all'
   for (;;) {
@@ -140,7 +141,7 @@ async function runUntilKilled(mount: KilledMount, model: TreeModel, random: Rand
       await perform(mount.dir, operation)
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && KILLED.includes(String(error.code)))) throw error
-      // An operation may learn of the kill before those who did it.
+      // An operation may fail before the kill has resolved.
       await killed
       break
     }

@@ -1,7 +1,7 @@
 /**
- * A machine that stops in the middle of a commit or a checkpoint: what was not synced may be there in part, in any
- * order. Made of copies: the files as they were synced last, and of what was written since, sectors chosen at random.
- * A commit syncs the log before anything of it reaches the WAL; that it does is the last test.
+ * A machine that stops in the middle of a commit or a checkpoint: unsynced writes may be present in part, in any
+ * order. Simulated with copies: the files at the last sync, with a random subset of the sectors written since.
+ * A commit syncs the log before it writes to the WAL; the last test checks that.
  */
 import { copyFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { statSync } from 'node:fs'
@@ -40,7 +40,7 @@ interface Synced {
 }
 
 let directory: string
-/** `synced[k]`: after k commits. */
+/** `synced[k]`: the files after k commits. */
 const synced: Synced[] = []
 let checkpointed: Buffer
 
@@ -75,7 +75,7 @@ beforeAll(async () => {
 })
 afterAll(async () => await rm(directory, { recursive: true, force: true }))
 
-/** Of what is beyond or differs from `before`, each sector of `after` is there or not; the end may be cut. */
+/** `before` with a random subset of the sectors of `after` that differ or extend it; the end may be cut. */
 function torn(before: Buffer, after: Buffer, random: Random): Buffer {
   const length = before.length + random.below(Math.max(1, after.length - before.length + 1))
   const bytes = Buffer.alloc(Math.max(length, before.length))
@@ -86,7 +86,7 @@ function torn(before: Buffer, after: Buffer, random: Random): Buffer {
   return bytes
 }
 
-/** How many commits a database has; everything in it is looked at. */
+/** Number of commits of a database; reads everything in it. */
 async function commitsIn(db: Buffer, wal: Buffer, log: Buffer): Promise<number> {
   const path = join(directory, 'torn.zblkfs')
   await removeDatabase(path)
@@ -103,7 +103,7 @@ async function commitsIn(db: Buffer, wal: Buffer, log: Buffer): Promise<number> 
   for (const j of [k - 1, k].filter(j => j > 0))
     expect((await paths.read(`/file ${j}`)).equals(pattern(j % 3 === 0 ? 300_000 : 5000, j))).toBe(true)
   expect((await paths.list('')).length).toBe(1 + Math.min(k, 2))
-  // It can be written again.
+  // The database accepts new commits.
   await paths.write('/after', 'the crash')
   await fs.close()
   const damages: string[] = []
@@ -124,7 +124,7 @@ test(`a commit of which any part reached the disk is there as a whole or not at 
     const k = random.below(COMMITS)
     const before = synced[k]!
     const after = synced[k + 1]!
-    // While the log is written nothing of the commit is in the WAL; then the log is on the disk.
+    // The WAL has no frame of the commit before the log is on the disk.
     const isLogging = random.below(2) === 0
     const found = isLogging
       ? await commitsIn(before.db, before.wal, torn(before.log, after.log, random))

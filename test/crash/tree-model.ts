@@ -1,10 +1,10 @@
 /**
- * What a tree of files must look like after each of a row of operations, in memory, with a hash of the whole that every
- * operation brings up to date: so a tree can be compared with all the states that there were.
+ * An in-memory model of a tree of files under a sequence of operations, with a hash of the whole that every
+ * operation updates, so that a tree can be compared with all earlier states.
  */
 import { createHash } from 'node:crypto'
 
-/** Content is made of a seed, so that an operation is a few words. */
+/** Content is generated from a seed, so that an operation is a few words. */
 export type Operation =
   | { readonly kind: 'create'; readonly path: string; readonly mode: number }
   | {
@@ -20,10 +20,10 @@ export type Operation =
   | { readonly kind: 'rmdir' | 'unlink'; readonly path: string }
   | { readonly kind: 'symlink'; readonly path: string; readonly target: string }
   | { readonly kind: 'link' | 'rename'; readonly path: string; readonly to: string }
-  /** Changes nothing; when it has returned, all before it stays. */
+  /** Changes nothing; makes all earlier operations durable when it returns. */
   | { readonly kind: 'sync'; readonly path: string }
 
-/** What stands at a path. */
+/** The entry at a path. */
 export interface Described {
   readonly type: 'file' | 'directory' | 'link'
   readonly mode: number
@@ -39,7 +39,7 @@ interface File {
   digest: string
 }
 
-/** The bytes that a write of a seed writes. */
+/** The bytes of a write with a seed. */
 export function contentOf(seed: number, len: number): Buffer {
   const bytes = Buffer.allocUnsafe(len)
   let state = seed >>> 0 || 1
@@ -52,7 +52,7 @@ export function contentOf(seed: number, len: number): Buffer {
   return bytes
 }
 
-/** Of one path. The hash of a tree is the exclusive or of those of all its paths. */
+/** The hash of one path. The hash of a tree is the exclusive or of the hashes of its paths. */
 export function hashOf(path: string, { type, mode, links, content }: Described): bigint {
   return hashDigest(path, { type, mode, links, digest: digestOf(content) })
 }
@@ -63,7 +63,7 @@ function hashDigest(
   path: string,
   { type, mode, links, digest }: Omit<Described, 'content'> & { readonly digest: string },
 ): bigint {
-  // What is beside a directory's entries is not compared: they say it all.
+  // A directory's own size and times are not compared: its entries suffice.
   const what = type === 'directory' ? [path, type] : [path, type, type === 'link' ? 0 : mode, links, digest]
   return createHash('sha1').update(what.join('\0')).digest().readBigUInt64LE()
 }
@@ -76,7 +76,7 @@ export class TreeModel {
     return this.#hash
   }
 
-  /** Of each path; the exclusive or of them is {@link TreeModel.hash}. */
+  /** The hash of each path; their exclusive or is {@link TreeModel.hash}. */
   hashes(): ReadonlyMap<string, bigint> {
     return new Map([...this.#files].map(([path, file]) => [path, hashDigest(path, file)]))
   }
@@ -165,7 +165,7 @@ export class TreeModel {
   }
 
   #rename(from: string, to: string): void {
-    // Two names of one file: nothing happens.
+    // Two names of one file: rename(2) is a no-op.
     if (this.#files.get(to) === this.#at(from)) return
     if (this.#files.has(to)) this.#remove(to)
     for (const path of this.#below(from)) {

@@ -1,4 +1,4 @@
-/** The model of the crash tests is what a filesystem does: compared after every operation on the host's own. */
+/** The model of the crash tests matches a real filesystem: compared with the host's after every operation. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -9,14 +9,14 @@ const SIZE_MAX = 400_000
 const WRITE_MAX = 120_000
 const PAGE_BYTES = 4096
 
-/** The mix of operations. `data`: almost only writes and syncs, as of a database; `names`: hardly any writes, many syncs. */
+/** The mix of operations. `data`: almost only writes and syncs, as by a database; `names`: few writes, many syncs. */
 export type Mix = 'all' | 'data' | 'names'
 
 const WRITE_DICE = 14
 const OTHERS_DICE = 50
 const SYNC_DICE = 88
 
-/** What comes next, for a tree as the model has it. */
+/** The next operation for the model's present tree. */
 export function nextOperation(model: TreeModel, random: Random, mix: Mix = 'all'): Operation {
   for (;;) {
     const operation = propose(model, random, diceOf(mix, random))
@@ -69,8 +69,8 @@ function propose(model: TreeModel, random: Random, dice: number): Operation | un
 }
 
 /**
- * A write that is atomic. The kernel cuts a write(2) that begins within a page at this page's end, unless it has the
- * page: so half of these begin with the page, and half end with it.
+ * An atomic write. The kernel splits a write(2) that begins within an uncached page at the end of that
+ * page, so half of these begin at a page boundary and half end at one.
  */
 export function inOneRequest(
   { path, off, len }: { readonly path: string; readonly off: number; readonly len: number },
@@ -102,7 +102,7 @@ function proposeRename(
     : { kind, path: directory, to: made }
 }
 
-/** Does an operation below `root`: one change for each. */
+/** Performs an operation below `root`, as one change. */
 export async function perform(root: string, operation: Operation): Promise<void> {
   const { kind } = operation
   const path = join(root, operation.path)
@@ -137,12 +137,12 @@ async function using(
   }
 }
 
-/** The hash of a tree as it is, read through the filesystem. */
+/** The hash of an actual tree, read through the filesystem. */
 export async function hashTree(root: string): Promise<bigint> {
   return [...(await hashPaths(root)).values()].reduce((hash, one) => hash ^ one, 0n)
 }
 
-/** Of each path below `root`. */
+/** The hash of each path below `root`. */
 export async function hashPaths(root: string): Promise<ReadonlyMap<string, bigint>> {
   const hashes = new Map<string, bigint>()
   for (const entry of await fs.readdir(root, { recursive: true }))

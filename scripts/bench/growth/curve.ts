@@ -2,14 +2,14 @@ import type { Plot } from '../svg-plot.ts'
 
 /** A plot and its text. */
 export interface Growth {
-  /** Of its file in docs/plots/, and its anchor. */
+  /** Name of its file in docs/plots/, and its anchor. */
   readonly name: string
   readonly plot: Plot
-  /** Sentences: what was done, and what bounds it. */
+  /** Sentences: the procedure, and the bound. */
   readonly told: string
 }
 
-/** The factors by which a curve's value and its x have grown, from the first point to the last. */
+/** Growth factors of a curve's value and of its x, from the first point to the last. */
 export function factors(points: readonly (readonly [number, number])[]): {
   readonly x: number
   readonly y: number

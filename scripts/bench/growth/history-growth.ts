@@ -1,4 +1,4 @@
-/** What grows with the length of the history: opening a moment for the first time, and reading 4 KiB there. */
+/** Costs as a function of the length of the history: opening a moment for the first time, and reading 4 KiB there. */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { median } from '../measure.ts'
@@ -9,7 +9,7 @@ import type { Growth } from './curve.ts'
 
 const PAGE_BYTES = 4096
 const FILE_PAGES = 256
-/** The shortest history, and how many moments are opened at each point. */
+/** The shortest history, and the number of moments opened at each point. */
 const FROM = 10
 const STEP = 10
 /** Measures histories of 10 to `transactions` transactions, each of which changes 4 KiB. */
@@ -50,7 +50,7 @@ export async function historyGrowth(root: string, transactions: number): Promise
   ]
 }
 
-/** Makes the transactions from `done` to `wanted`; resolves to the ids of the last ones. */
+/** Makes transactions from number `done` to `wanted`; resolves to the tids of the last ones. */
 async function addTransactions(
   zblkfs: MountedZblkfs,
   done: number,
@@ -61,7 +61,7 @@ async function addTransactions(
   for (let i = done; i < wanted; i++) {
     interrupted.throwIfAborted()
     writeSync(fd, Buffer.alloc(PAGE_BYTES, i), 0, PAGE_BYTES, (i % FILE_PAGES) * PAGE_BYTES)
-    // An fsync would make no transaction.
+    // An fsync would not make a transaction.
     const tid = await zblkfs.sync()
     if (i >= wanted - FROM) tids.push(tid)
   }
@@ -69,11 +69,11 @@ async function addTransactions(
   return tids
 }
 
-/** The median of the milliseconds. Moments that were looked at are cached for a while: a new daemon knows none. */
+/** The median in milliseconds. Opened moments are cached for a while, so it starts a new daemon. */
 async function openMoments(zblkfs: MountedZblkfs, tids: readonly string[]): Promise<number> {
   await zblkfs.unmount()
   await zblkfs.mount()
-  // What the daemon does for the first time is not counted.
+  // The daemon's first request is not counted.
   const [, ...times] = tids.map(tid => openMoment(zblkfs, tid))
   return median(times)
 }

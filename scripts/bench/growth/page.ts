@@ -5,7 +5,7 @@ const LINE = /(.{1,120})(?:\s+|$)/g
 
 const show = (value: number): string => Number(value.toPrecision(3)).toLocaleString('en')
 
-/** The page in docs/ that shows the plots, as Markdown; `conditions` tells what was run, and where. */
+/** The page in docs/ that shows the plots, as Markdown; `conditions` describes the run and the machine. */
 export function growthPage(growths: readonly Growth[], conditions: string): string {
   const introduction =
     `What becomes slower or larger as files, databases and histories grow: ${conditions}. Figures on other, ` +
@@ -39,10 +39,10 @@ function comparison({ name, points }: Curve): string {
   return `From the first point to the last, ${show(x)} times as far: ${name} x ${show(y)}.`
 }
 
-/** Breaks text into lines of at most the given width, where words allow it. */
+/** Wraps text at spaces into lines of at most the given width. */
 const wrap = (text: string): string => text.replaceAll(LINE, '$1\n').trimEnd()
 
-/** Cells are padded as prettier does. */
+/** Pads cells in prettier's style. */
 function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 3),

@@ -1,9 +1,9 @@
 /**
- * What grows with the size of a file and of its database.
+ * Costs as a function of the size of a file and of its database.
  *
- * The file doubles from point to point: up to `realGib` by bytes that are written, above that by copying the first half
- * with copy_file_range(2), which makes blocks and records of their own that share stored bytes. So the trees are those of
- * a real file of that size, and what is read stays in the host's memory, which a disk's speed would hide.
+ * The file doubles from point to point: up to `realGib` by writing bytes, above that by copying the first half
+ * with copy_file_range(2), which makes new blocks and records that share stored bytes. So the trees are those of
+ * a real file of that size, while the stored bytes fit in the host's page cache and the disk's speed does not hide the cost.
  */
 import { randomFillSync } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs'
@@ -19,7 +19,7 @@ import type { Growth } from './curve.ts'
 const COMMITS = 100
 const MOUNTS = 3
 const MIB_PER_GIB = 1024
-/** Reading goes through the whole file up to here, and through this much of it above. */
+/** Files up to this size are read whole; of larger files, this much is read. */
 const READ_GIB_MAX = 16
 
 interface Point {
@@ -75,7 +75,7 @@ async function measure(zblkfs: MountedZblkfs, file: string, gib: number): Promis
   await dropPages(file)
   forgetMemoryPeak(zblkfs.pid())
   const mib = Math.min(gib, READ_GIB_MAX) * MIB_PER_GIB
-  // The last part: its tree is as deep, and reading it is no easier.
+  // The last part, whose tree is as deep as that of the whole file.
   const skip = gib * MIB_PER_GIB - mib
   const readMbPerSecond = await dd(mib * MIB, `if=${file}`, 'of=/dev/null', `skip=${skip}`, `count=${mib}`)
   const memoryPeakMib = memoryMib(zblkfs.pid(), 'VmHWM')

@@ -1,5 +1,5 @@
 /**
- * Makes databases of many small files without FUSE: by the operations that a driver calls, in this process, which is
+ * Makes databases of many small files without FUSE: by calling a driver's operations in this process, which is
  * several times as fast as through a mount and stores the same records.
  */
 import { FileSystem } from '../../../core/file-system/file-system.ts'
@@ -11,7 +11,7 @@ const CALLER: Caller = { uid: 0, gid: 0, pid: 1 }
 const FILES_PER_DIRECTORY = 1000
 const DIRECTORIES_PER_DIRECTORY = 100
 const DIRECTORIES_PER_COMMIT = 10
-/** Lengths of files, one after another. */
+/** The sequence of file lengths. */
 const LENGTHS = [20, 100, 300, 700] as const
 const BYTES = Buffer.alloc(1024, 'zblkfs bench metadata ')
 const O_RDWR = 2
@@ -22,7 +22,7 @@ export const directoryOf = (index: number): readonly [string, string] => [
   `d${index % DIRECTORIES_PER_DIRECTORY}`,
 ]
 
-/** Adds files to a database, which is created if there is none. `done`: how many it has already. */
+/** Adds files to a database, which is created if it does not exist. `done`: number of files that it has already. */
 export async function addFiles(database: string, done: number, files: number): Promise<void> {
   const fs = await FileSystem.open(await openDatabase(database, { create: true }), {
     commitIntervalMs: 2 ** 31 - 1,
@@ -60,7 +60,7 @@ async function createFile(fs: FileSystem, directory: Ino, name: string, index: n
   fs.forget(ino, 1)
 }
 
-/** The inode of a directory that is made if it is not there. */
+/** The inode of a directory, which is made if it does not exist. */
 async function enter(fs: FileSystem, parent: Ino, name: string): Promise<Ino> {
   try {
     return (await fs.lookup(parent, toName(name))).attributes.ino
@@ -69,7 +69,7 @@ async function enter(fs: FileSystem, parent: Ino, name: string): Promise<Ino> {
   }
 }
 
-/** Changes one file and stores that as a transaction of its own. */
+/** Changes one file in a separate transaction. */
 export async function changeOneFile(database: string): Promise<void> {
   const fs = await FileSystem.open(await openDatabase(database))
   try {

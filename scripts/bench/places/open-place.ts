@@ -1,6 +1,6 @@
 /**
- * Opens the places of the benchmark: mounts of zblkfs, what they are measured against, and peers where they are
- * installed (scripts/bench/setup.sh). A peer has the options that are best for one large file.
+ * Opens the places of the benchmark: mounts of zblkfs, their ceilings, and installed
+ * peers (scripts/bench/setup.sh). A peer has the best options for one large file.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,13 +11,13 @@ import { serve } from './servers.ts'
 import { mountZblkfs } from './zblkfs.ts'
 
 const NO_OP = fileURLToPath(new URL('../fuse.ts', import.meta.url))
-/** How much larger than the file a filesystem's image is. */
+/** Ratio of a filesystem image's length to the file's. */
 const IMAGE_FACTOR = 2
 const IMAGE_MORE_MIB = 512
 
 type Opened = Omit<Place, 'name'>
 
-/** Opens a place in a directory of its own below `root`; `mib` of files will lie in it. @throws Error if it cannot be had. */
+/** Opens a place in a separate directory below `root`, for `mib` of files. @throws Error if it is not available. */
 export const openPlace = async (name: PlaceName, root: string, mib: number): Promise<Place> => ({
   name,
   ...(await OPEN[name](join(root, name.replaceAll(' ', '-')), mib)),
@@ -72,17 +72,17 @@ const OPEN: Readonly<Record<PlaceName, (directory: string, mib: number) => Promi
       '-f',
       '--test',
       '--quiet',
-      // Nothing here becomes consistent only eventually.
+      // This storage has no eventual consistency.
       '--md5CacheSize=0',
       '--md5CacheTime=0',
       '--minWriteDelay=0',
       '--listBlocks',
       '--blockSize=128k',
-      // Its test mode answers as late as a distant server, 100 ms for a block: many at a time.
+      // Its test mode has the latency of a distant server, 100 ms per block, so use many connections.
       '--blockCacheThreads=200',
       '--readAhead=64',
       `--size=${mib}M`,
-      // Without it the kernel writes by the page, at 1 MB/s.
+      // Without it the kernel writes page by page, at 1 MB/s.
       '-obig_writes',
       blocks,
       directory,

@@ -1,4 +1,4 @@
-/** Filesystems that a process in the foreground serves: it is ended by its own id, whatever becomes of the mount. */
+/** Filesystems served by a foreground process, which is ended by its pid whatever the state of the mount. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,13 +9,13 @@ const POLL_MS = 20
 const MOUNT_TIMEOUT_MS = 10_000
 const END_TIMEOUT_MS = 10_000
 
-/** Starts a server; resolves when its mount is there, to what takes both away. @throws Error if it does not come up. */
+/** Starts a server; resolves, once it is mounted, to a function that unmounts and ends it. @throws Error if it does not start. */
 export async function serve(
   mountPoint: string,
   program: string,
   ...parameters: readonly string[]
 ): Promise<() => Promise<void>> {
-  // In a session of its own, so that Ctrl-C does not end it before it is unmounted.
+  // In a separate session, so that Ctrl-C does not end it before it is unmounted.
   const server = spawn(program, parameters, { detached: true, stdio: ['ignore', 'ignore', 'pipe'] })
   let complaint = ''
   server.stderr
@@ -43,7 +43,7 @@ export async function serve(
   return close
 }
 
-/** Most end by themselves when they are unmounted. */
+/** Most servers exit when they are unmounted. */
 async function end(server: ChildProcess): Promise<void> {
   const isGone = (): boolean =>
     server.pid === undefined || server.exitCode !== null || server.signalCode !== null

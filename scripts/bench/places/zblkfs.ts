@@ -10,7 +10,7 @@ import type { MountedZblkfs } from './place.ts'
 const CALL_TIMEOUT_MS = 60_000
 const ZBLKFS = fileURLToPath(new URL('../../zblkfs', import.meta.url))
 
-/** Mounts a database, which is created if there is none, with values of -o; creates the directory. */
+/** Mounts a database, created if it does not exist, with values of -o; creates the directory. */
 export async function mountZblkfs(
   database: string,
   directory: string,

@@ -5,7 +5,7 @@ import type { Workload } from '../workload.ts'
 
 const fileOf = (directory = ''): string => join(directory, 'records')
 
-/** Records of 100 to 4096 bytes at the end of a file that is new in each round. */
+/** Appends records of 100 to 4096 bytes to a file that is new in each round. */
 const append = (sync: 'each' | 'end', part: number, targets: Workload['targets']): Workload => ({
   name: `appends of 100 to 4096 bytes, ${sync === 'each' ? 'each synced' : 'synced at the end'}`,
   unit: '/s',

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { run } from '../programs.ts'
 import type { Workload } from '../workload.ts'
 
-/** How much longer than the real file the sparse one is: 100 GiB beside 2 GiB. */
+/** Ratio of the sparse file's length to the real one's: 100 GiB to 2 GiB. */
 const SPARSE_FACTOR = 50
 
 /**
- * From `zblkfs mount` to the first answered stat, of a database with a large sparse file beside a real one. Node's own
- * start, the least that a daemon in Node takes, stands in the host's place.
+ * From `zblkfs mount` to the first answered stat, of a database with a large sparse file and a real one. The host's figure
+ * is Node's own start, the minimum for a daemon in Node.
  */
 export const mountTime: Workload = {
   name: "from mount to the first stat (host: Node's start)",

@@ -6,8 +6,8 @@ import type { Workload } from '../workload.ts'
 const PAGE_BYTES = 4096
 
 /**
- * Writes into the file that was written in sequence; on the host the same job. Not with s3backer, whose cache keeps
- * what is synced in memory.
+ * Random writes into the sequentially written file; the same job on the host. Without s3backer, whose cache keeps
+ * synced data in memory.
  */
 const randomWrite = (sync: 'each' | 'end', atLeast: number, part: number): Workload => ({
   name: `random 4 KiB writes, ${sync === 'each' ? 'each synced' : 'synced at the end'}`,
@@ -24,8 +24,8 @@ export const randomWriteOnce = randomWrite('end', 0.5, 1)
 export const randomWriteEach = randomWrite('each', 0.6, 8)
 
 /**
- * What the database grows by for each byte that such writes change. It is packed before and after, to the same moment,
- * so that what was there before the writes is kept beside what they wrote.
+ * Growth of the database per byte that such writes change. It is packed before and after, to the same moment,
+ * so that both the old and the new data are kept.
  */
 export const randomWriteGrowth: Workload = {
   name: 'growth by random 4 KiB writes, old data kept',
@@ -34,7 +34,7 @@ export const randomWriteGrowth: Workload = {
   targets: [{ places: ['auto', 'zblk1'], atMost: 1.5 }],
   roundsMax: 1,
   run: async ({ zblkfs, written }, { mib, count }, round) => {
-    // Nothing to warm up.
+    // No warm-up needed.
     if (round === 0 || zblkfs === undefined) return Number.NaN
     const before = await zblkfs.sync()
     await zblkfs.pack(before)
@@ -45,7 +45,7 @@ export const randomWriteGrowth: Workload = {
   },
 }
 
-/** What it has grown by when the old data is dropped. */
+/** Growth after the old data is dropped. */
 export const randomWriteGrowthPresent: Workload = {
   ...randomWriteGrowth,
   name: 'growth by random 4 KiB writes, old data dropped',

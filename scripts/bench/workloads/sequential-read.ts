@@ -10,7 +10,7 @@ const TARGETS: Workload['targets'] = [
   { places: ['zblk1'], of: 'own no-op', atLeast: 0.75 },
 ]
 
-/** Leaves no pages of the mount: those of all places would take the memory that keeps the stores warm. */
+/** Drops the mount's pages: those of all places would displace the memory that keeps the stores warm. */
 async function readAll(file: string, { mib }: Setting): Promise<number> {
   await dropPages(file)
   const rate = await dd(mib * MIB, `if=${file}`, 'of=/dev/null', `count=${mib}`)
@@ -18,7 +18,7 @@ async function readAll(file: string, { mib }: Setting): Promise<number> {
   return rate
 }
 
-/** A file read by the MiB, with the mount's pages dropped and the store warm. */
+/** Reads a file in units of 1 MiB, with the mount's pages dropped and the store warm. */
 export const sequentialRead: Workload = {
   name: 'sequential read',
   unit: 'MB/s',
@@ -43,10 +43,10 @@ export const sequentialReadBesideWriter: Workload = {
     ),
 }
 
-/** Of each place, what its file was when it had been written in sequence. */
+/** By place, the digest of its file after the sequential write. */
 const moments = new Map<Place, string>()
 
-/** Has to be called while the file is what the setting's source is. */
+/** To be called while the file equals the setting's source. */
 export async function rememberMoment(place: Place): Promise<void> {
   if (place.zblkfs !== undefined) moments.set(place, await place.zblkfs.sync())
 }
@@ -54,7 +54,7 @@ export async function rememberMoment(place: Place): Promise<void> {
 const pathOfMoment = (place: Place): string =>
   place.zblkfs === undefined ? place.read : join(place.zblkfs.directory, `@${moments.get(place)}`, 'file')
 
-/** The file as it was, after other workloads have changed it at random places. */
+/** Reads the old state of the file, after other workloads have changed it at random offsets. */
 export const sequentialReadOfPast: Workload = {
   name: 'sequential read of /@tid',
   unit: 'MB/s',

@@ -3,7 +3,7 @@ import { dd, dropPages, run, sha256 } from '../programs.ts'
 import { MIB } from '../measure.ts'
 import type { Workload } from '../workload.ts'
 
-/** A new file, written by the MiB and synced. */
+/** Writes a new file in units of 1 MiB and syncs it. */
 export const sequentialWrite: Workload = {
   name: 'sequential write, synced',
   unit: 'MB/s',
@@ -22,7 +22,7 @@ export const sequentialWrite: Workload = {
   ceiling: 'host',
   targets: [{ places: ['auto', 'zblk1'], of: 'host', atLeast: 0.6 }],
   run: async ({ name, directory, written }, { mib, source }) => {
-    // Where a single file is served, its blocks are given back instead, if the peer knows how.
+    // A place that serves a single file frees its blocks instead, if it supports that.
     if (directory === undefined)
       await run('fallocate', '--punch-hole', '--length', `${mib}M`, written).catch(() => undefined)
     else if (!name.startsWith('no-op')) rmSync(written, { force: true })

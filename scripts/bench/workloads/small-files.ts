@@ -13,7 +13,7 @@ async function create(place: Place, { count: wanted }: Setting): Promise<number>
   return count / seconds
 }
 
-/** Everything else needs the files; what an earlier workload may have left, or removed, or not made. */
+/** Every other workload needs the files, which an earlier one may have left, removed or not made. */
 const withFiles =
   (task: string): Workload['run'] =>
   async (place, setting) => {

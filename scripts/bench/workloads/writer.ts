@@ -6,7 +6,7 @@ import { interrupted } from '../programs.ts'
 const WORKER = fileURLToPath(new URL('../worker.ts', import.meta.url))
 const MIB_PER_SECOND = 32
 
-/** Calls `body` while another process writes to a file at a steady rate. @throws Error if the writer could not. */
+/** Calls `body` while another process writes to a file at a steady rate. @throws Error if the writer failed. */
 export async function writeMeanwhile<T>(file: string, body: () => Promise<T>): Promise<T> {
   const writer = spawn(process.execPath, [WORKER, 'writeSteadily', file, String(MIB_PER_SECOND)], {
     stdio: ['ignore', 'pipe', 'inherit'],
