@@ -44,8 +44,8 @@ export async function historyGrowth(root: string, transactions: number): Promise
         ],
       },
       told:
-        `The median of ${FROM - 1} moments, none of which this daemon has looked at before. A record as of a moment is ` +
-        'found by one look-up in an index, whose depth is the logarithm of the number of revisions.',
+        `The median of ${FROM - 1} moments that this daemon has not accessed before. One lookup in an index finds a record ` +
+        'as of a moment; the depth of the index is logarithmic in the number of revisions.',
     },
   ]
 }

@@ -8,8 +8,8 @@ const show = (value: number): string => Number(value.toPrecision(3)).toLocaleStr
 /** The page in docs/ that shows the plots, as Markdown; `conditions` describes the run and the machine. */
 export function growthPage(growths: readonly Growth[], conditions: string): string {
   const introduction =
-    `What becomes slower or larger as files, databases and histories grow: ${conditions}. Figures on other, ` +
-    'or busier, machines differ; what matters is the shape of a curve.'
+    `How speed and memory change as files, databases and histories grow: ${conditions}. Figures differ on other or ` +
+    'busier machines; the shape of each curve is what matters.'
   return `# Growth
 
 ${wrap(introduction)}
@@ -36,7 +36,7 @@ ${table([header, ...rows])}
 
 function comparison({ name, points }: Curve): string {
   const { x, y } = factors(points)
-  return `From the first point to the last, ${show(x)} times as far: ${name} x ${show(y)}.`
+  return `From the first point to the last, x changes by a factor of ${show(x)} and "${name}" by ${show(y)}.`
 }
 
 /** Wraps text at spaces into lines of at most the given width. */

@@ -146,10 +146,10 @@ function growthsOfFiles(points: readonly Point[], realGib: number): readonly Gro
         curves: [curve('read by the MiB', point => point.readMbPerSecond)],
       },
       told:
-        `The mount's pages are dropped before each point. Up to ${realGib} GiB are written bytes; larger files have ` +
-        `blocks of their own that share these, so the last point's database takes ${disk} GiB of the disk. Of files ` +
-        `above ${READ_GIB_MAX} GiB the last ${READ_GIB_MAX} GiB are read. A block is found through a tree whose depth ` +
-        "is the logarithm of the size; if the database no longer fits into the host's memory, the disk is the bound.",
+        `The mount's pages are dropped before each point. Files up to ${realGib} GiB are written; larger files consist of ` +
+        `blocks that share these bytes, so the database of the last point takes ${disk} GiB on disk. Of files above ` +
+        `${READ_GIB_MAX} GiB, the last ${READ_GIB_MAX} GiB are read. A block is found through a tree whose depth is ` +
+        "logarithmic in the size. Once the database exceeds the host's memory, the disk limits the speed.",
     },
     {
       name: 'resident-memory',
@@ -163,8 +163,8 @@ function growthsOfFiles(points: readonly Point[], realGib: number): readonly Gro
         ],
       },
       told:
-        `Node and its modules, and the caches, which are bounded. Up to ${realGib} GiB the same daemon has also written ` +
-        'the second half of the file before, and keeps the buffers of that; above it has only copied.',
+        `This is Node, its modules, and the caches, which are bounded. Up to ${realGib} GiB the same daemon has written ` +
+        'the second half of the file before and keeps those buffers; for larger files it has only copied.',
     },
   ]
 }
@@ -184,7 +184,7 @@ function growthsOfDatabases(points: readonly Point[]): readonly Growth[] {
           curve('with its time: a transaction', point => point.commitMs),
         ],
       },
-      told: `The median of ${COMMITS} writes to a small file next to the large one. Data alone goes to the intent log; a transaction touches a path of each tree, not the whole.`,
+      told: `The median of ${COMMITS} writes to a small file next to the large one. Data alone goes to the intent log; a transaction changes one path of each tree.`,
     },
     {
       name: 'mount-time',
@@ -194,7 +194,7 @@ function growthsOfDatabases(points: readonly Point[]): readonly Growth[] {
         y: { label: 'ms, median', scale: 'linear' },
         curves: [curve('mount', point => point.mountMs)],
       },
-      told: `The median of ${MOUNTS}. Mounting reads the superblock and the root; most of the time is Node's start.`,
+      told: `The median of ${MOUNTS} mounts. Mounting reads the superblock and the root directory; most of the time is the start of Node.`,
     },
   ]
 }
