@@ -118,7 +118,7 @@ for (const [name, mountDisk] of Object.entries(DISKS))
       })
     })
 
-    test('changes that another program left no room for are dropped with the files that had them', async () => {
+    test('changes that do not fit because another program filled the disk are dropped with their removed files', async () => {
       await onSmallDisk(mountDisk, async ({ disk, db, dir, freeMib }) => {
         await sh(`head -c 30M /dev/urandom > ${dir}/big; echo kept > ${dir}/kept`)
         expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
@@ -141,7 +141,7 @@ for (const [name, mountDisk] of Object.entries(DISKS))
       })
     })
 
-    test('where the daemon died, a mount opens it, and a truncated file frees room', async () => {
+    test('a mount opens the database after its daemon died, and truncating a file frees space', async () => {
       await onSmallDisk(mountDisk, async ({ disk, db, dir, freeMib }) => {
         await sh(FILL.replace('$DIR', dir))
         await sh(`dd if=/dev/zero of=${disk}/ballast bs=1k || true`)

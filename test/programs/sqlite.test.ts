@@ -82,7 +82,7 @@ describe.skipIf(!has('sqlite3'))('sqlite', () => {
     })
   })
 
-  it.each(MODES)('in journal mode %s, killed in the middle, keeps what it had committed', async mode => {
+  it.each(MODES)('in journal mode %s keeps committed data when the program is killed', async mode => {
     await withPlace(async place => {
       const path = await newLog(place, mode)
       const last = await interrupted(path, mode, () => Promise.resolve())
@@ -91,7 +91,7 @@ describe.skipIf(!has('sqlite3'))('sqlite', () => {
     })
   })
 
-  it.each(MODES)('in journal mode %s keeps what it had committed when the mount is killed', async mode => {
+  it.each(MODES)('in journal mode %s keeps committed data when the mount is killed', async mode => {
     await withPlace(async place => {
       const path = await newLog(place, mode)
       const last = await interrupted(path, mode, () => place.kill())

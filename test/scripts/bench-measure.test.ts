@@ -22,7 +22,7 @@ test('a database is its file and all files and directories that begin with its n
   expect(bytes).toBeLessThan(3.1 * MIB)
 })
 
-test("a process's memory is told in MiB", () => {
+test("a process's memory is reported in MiB", () => {
   const mib = memoryMib(process.pid, 'VmRSS')
   expect(mib).toBeGreaterThan(10)
   expect(memoryMib(process.pid, 'VmHWM')).toBeGreaterThanOrEqual(mib - 1)

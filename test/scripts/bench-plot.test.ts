@@ -46,7 +46,7 @@ test('what a logarithmic axis cannot show is refused, by the name of the axis', 
   expect(() => plotSvg({ ...plot, y: { label: 'ms', scale: 'log' } })).toThrow(
     'ms: a logarithmic axis has no 0',
   )
-  expect(() => plotSvg({ ...plot, curves: [] })).toThrow('there is nothing to plot')
+  expect(() => plotSvg({ ...plot, curves: [] })).toThrow('no finite values to plot')
 })
 
 test('the page has a section with plot, table and factors for each curve', () => {

@@ -72,14 +72,14 @@ test('the memory of all workloads is the most that any left, and its target is n
   expect(memoryResult(results, 'peak', 200).figures.auto?.median).toBe(220)
 })
 
-test('what fell by more than a fifth is a regression, a little less is none', () => {
+test('a fall by more than a fifth is a regression, a smaller one is not', () => {
   const baseline = (auto: number) => ({ machine: machine(), mib: 64, ratios: { 'reading: auto': auto } })
   expect(regressions(baseline(1.2), [reading])).toEqual([{ name: 'reading: auto', before: 1.2, now: 0.9 }])
   expect(regressions(baseline(1.1), [reading])).toEqual([])
   expect(regressions(baseline(0.1), [reading])).toEqual([])
 })
 
-test('of what is better when less, more by a quarter is a regression', () => {
+test('if less is better, a rise by more than a quarter is a regression', () => {
   const growth = result({ name: 'growth', unit: 'B/B' }, { auto: 1.4 })
   const baseline = { machine: machine(), mib: 64, ratios: { 'growth: auto': 1.1 } }
   expect(regressions(baseline, [growth])).toEqual([{ name: 'growth: auto', before: 1.1, now: 1.4 }])

@@ -26,7 +26,7 @@ test('it lists what a mount needs, and every mount that it may ask', async () =>
   })
 })
 
-test('what is wrong is named with what to do, and the exit code is 1', async () => {
+test('a failed check is printed with its remedy, and the exit code is 1', async () => {
   await withMount({}, async mount => {
     const { dir, scratch } = mount
     process.kill(mount.pid(), 'SIGKILL')

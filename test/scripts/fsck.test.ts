@@ -45,7 +45,7 @@ test('what cannot be checked is refused in words', async () => {
   expect((await runZblkfs('fsck', path)).exitCode).not.toBe(0)
 })
 
-test('a database that SQLite cannot open: what to do is said', async () => {
+test('a database that SQLite cannot open is reported with the remedy', async () => {
   const path = temporaryDatabase()
   await makeSmallDatabase(path, true)
   const bytes = await readFile(path)

@@ -176,7 +176,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
   })
 })
 
-test('a directory that is no mount is named, with where to look', async () => {
+test('a directory that is not a mount is reported, with a hint', async () => {
   for (const command of ['umount', 'sync']) {
     const result = await runZblkfs(command, '/usr')
     expect(result).toMatchObject({ exitCode: 1, stdout: '' })

@@ -47,14 +47,14 @@ describe('an error that crosses as JSON', () => {
     expect(fromWire(toWire('thrown'))).toMatchObject({ message: 'thrown' })
   })
 
-  test('is a plain error where its details are damaged', () => {
+  test('is a plain error if its details are damaged', () => {
     const error = fromWire({ code: 'conflict', message: 'clash', details: { oid: 'x' } })
     expect(error).toBeInstanceOf(StoreError)
     expect(error).toMatchObject({ code: 'conflict', kind: 'refresh', message: 'clash' })
   })
 })
 
-test('the kind says what the caller must do', () => {
+test('the kind states what the caller must do', () => {
   expect(ERRORS.map(({ code, kind }) => `${code}: ${kind}`)).toEqual([
     'failed: give up',
     'no-tag: give up',

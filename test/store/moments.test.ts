@@ -132,7 +132,7 @@ test('an age older than what a pack has left means the beginning of that', async
   expect(await find(storeOf(TIDS, between), '2026-11-22T08:00Z')).toBeUndefined()
 })
 
-test('an unknown moment is told with a code', async () => {
+test('an unknown moment is reported with a code', async () => {
   await expect(resolveMoment(storeOf(TIDS), 'v2', async () => undefined)).rejects.toMatchObject({
     code: 'no-moment',
     message: "x.db has no moment 'v2'",

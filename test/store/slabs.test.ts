@@ -13,7 +13,7 @@ describe('Slabs', () => {
     expect(slabs.take(SLAB).buffer).not.toBe(first.buffer)
   })
 
-  it('never gives out memory that somebody holds', () => {
+  it('never returns memory that is still held', () => {
     const slabs = new Slabs()
     const held: Uint8Array[] = []
     for (let i = 0; i < 1000; i++) {
@@ -29,7 +29,7 @@ describe('Slabs', () => {
     )
   })
 
-  it('uses memory again when the last holder has let go of it', () => {
+  it('reuses memory after its last holder has released it', () => {
     const slabs = new Slabs()
     const memory = new Set<ArrayBufferLike>()
     for (let round = 0; round < 10; round++) {

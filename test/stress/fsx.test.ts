@@ -29,7 +29,7 @@ describe('fsx', () => {
     expect(runs[0]).toHaveLength(25)
   })
 
-  it('finds a byte that another writer changed, and tells the last operations', async () => {
+  it('finds a byte that another writer changed, and reports the last operations', async () => {
     const path = join(dir, 'tampered')
     const fsx = new FsxFile(path, 7)
     while (fsx.count < 200) await fsx.step()

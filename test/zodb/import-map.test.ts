@@ -64,7 +64,7 @@ describe("an import's map", () => {
 })
 
 describe('an import that is killed', () => {
-  it('goes on where it was, however often', async () => {
+  it('continues from its last step after any number of interruptions', async () => {
     const database = DATABASES[0]!
     const path = join(temporaryDirectory(), 'db')
     let kills = 0

@@ -121,7 +121,7 @@ describe('an import', () => {
     for (const { tid } of tiny.manifest().txns) await expectFiles(paths, tiny, `@${tid}/`, tid)
   })
 
-  it('that was interrupted anywhere goes on where it was', async () => {
+  it('that was interrupted at any point continues from there', async () => {
     const path = join(temporaryDirectory(), 'db')
     let budget = 300_000
     let tries = 0
@@ -173,7 +173,7 @@ describe('an import', () => {
     })
   })
 
-  it('of a database cut short has its whole transactions, or says why not', async () => {
+  it('of a truncated database has its complete transactions, or reports the reason', async () => {
     const whole = readFileSync(tiny.path)
     const { txns } = tiny.manifest()
     const source = join(temporaryDirectory(), 'Data.fs')
@@ -201,7 +201,7 @@ describe('an import', () => {
     expect(reached.size).toBeGreaterThan(5)
   })
 
-  it('that was interrupted goes on to what the source has got since', async () => {
+  it('that was interrupted continues with later transactions of the source', async () => {
     const whole = readFileSync(tiny.path)
     const source = join(temporaryDirectory(), 'Data.fs')
     for (const [end, budget] of [

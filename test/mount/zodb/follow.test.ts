@@ -70,7 +70,7 @@ class RecordingNotifier implements Notifier {
 }
 
 describe('a mount of a FileStorage that another process appends to', () => {
-  it('moves on, and tells the kernel exactly which pages to forget', async () => {
+  it('follows new transactions, and invalidates exactly the changed pages in the kernel', async () => {
     const bytes = readFileSync(tiny!.path)
     const path = join(temporaryDirectory(), 'Data.fs')
     const ends = transactionEnds()

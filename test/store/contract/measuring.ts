@@ -17,7 +17,7 @@ export function measuringContract(name: string, make: MakeDatabase): void {
     const opened = new OpenedDatabase(make)
     const measuring = (): Measuring => opened.offered('measuring')
 
-    test('what was added is told by range, what there is as a whole', async () => {
+    test('additions are reported by range, the present state as a whole', async () => {
       const { tid, oids } = await commitChain(opened.store, 5, BYTES)
       const last = await opened.store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
       expect(await measuring().added(tid, last)).toMatchObject({ revisions: 1 })

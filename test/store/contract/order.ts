@@ -63,7 +63,7 @@ export function orderContract(name: string, make: MakeDatabase): void {
       await reader.close()
     })
 
-    test('close waits for the commits under way, and what comes later is rejected', async () => {
+    test('close waits for the commits in progress, and later ones are rejected', async () => {
       const [oid = toOid(0)] = await newOids(at.store, 1)
       const record = { head: randomBytes(5_000_000, 5) }
       const pending = at.store.commit({ changes: [{ oid, base: TID_NONE, record }] })

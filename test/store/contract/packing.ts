@@ -53,7 +53,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
       expect(await opened.store.isKept?.(second)).toBe(true)
     })
 
-    test('objects that are not marked go whole, and their room comes back', async () => {
+    test('unmarked objects are dropped entirely, and their space is freed', async () => {
       const { tid, oids } = await commitChain(opened.store, 10, BYTES)
       const [first = ROOT_OID] = oids
       const last = await opened.store.commit({ changes: [changeOf(first, tid, [])] })
@@ -79,7 +79,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
       expect(report.transactionsForgotten).toBe(1)
     })
 
-    test('a tombstone goes with what it buries', async () => {
+    test('a tombstone is dropped together with the revisions before it', async () => {
       const { tid, oids } = await commitChain(opened.store, 1)
       const [oid = ROOT_OID] = oids
       const last = await opened.store.commit({
@@ -89,7 +89,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
       expect(await tidsOf(oid)).toEqual([])
     })
 
-    test('what was dropped is taken off the sums', async () => {
+    test('dropped revisions are subtracted from the sums', async () => {
       const { measuring } = opened.store.capabilities
       if (measuring === undefined) throw new TypeError('no measuring')
       const { tid, oids } = await commitChain(opened.store, 50, BYTES)
@@ -134,7 +134,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
       expect(await repack(keptMoments(second, []))).toBe(0)
     })
 
-    test('commits go on meanwhile, and what they write stays', async () => {
+    test('commits continue during a pack, and their revisions are kept', async () => {
       const { tid, oids } = await commitChain(opened.store, 200, BYTES)
       const [first = ROOT_OID, second = ROOT_OID] = oids
       const cut = await opened.store.commit({ changes: [changeOf(second, tid, [])] })

@@ -49,7 +49,7 @@ export function sliceContract(name: string, make: MakeDatabase): void {
       expectBytes(await at.loadOne(slice.oid), data.subarray(10, 90_010), 'the slice')
     })
 
-    test('a slice of what is not there is refused', async () => {
+    test('a slice of a missing object is refused', async () => {
       const { oid, tid } = await at.add(Uint8Array.of(1, 2, 3))
       const missing = { oid: toOid(oid + 100), tid, off: 0, len: 1 }
       await expect(at.add({ head: Uint8Array.of(1), body: missing })).rejects.toThrow(ObjectNotFoundError)

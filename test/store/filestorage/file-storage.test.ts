@@ -355,7 +355,7 @@ describe('a FileStorage that another process writes', () => {
     expect(await textOf(store, 1, 30n)).toBe('eins')
   })
 
-  test('is no trouble to many who ask at once', async () => {
+  test('serves many concurrent reads', async () => {
     const file = history()
     const path = temp.current.write(file.bytes)
     const [first, second] = [await temp.current.open(path), await temp.current.open(path)]

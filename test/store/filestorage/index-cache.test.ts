@@ -41,7 +41,7 @@ describe('the cached index', () => {
     expect(await scanOf(join(temp.current.directory, 'link.fs'))).toEqual({ from: 0, texts })
   })
 
-  test('is extended where the file has grown', async () => {
+  test('is extended if the file has grown', async () => {
     const path = temp.current.write(numbered(20).bytes)
     await scanOf(path)
     appendFileSync(path, numbered(23).bytes.subarray(numbered(20).bytes.length))

@@ -35,7 +35,7 @@ describe('the check of an index and a Bulk', () => {
     return damages
   }
 
-  test('nothing is found in what is intact', async () => {
+  test('an intact store has no findings', async () => {
     expect(await found()).toEqual([])
   })
 
@@ -56,14 +56,14 @@ describe('the check of an index and a Bulk', () => {
     expect((await reader.load([oid], TID_MAX))[0]?.tid).toBe(first)
   })
 
-  test('a row that is gone is missed by its transaction', async () => {
+  test('a missing row is detected by its transaction', async () => {
     database.index.damage(oid, () => undefined)
     expect(await found()).toMatchObject([
       { kind: 'transaction', tid: last, reason: expect.stringMatching(/it has 0 objects/) as string },
     ])
   })
 
-  test('a transaction that is gone is missed by its revisions', async () => {
+  test('a missing transaction is detected by its revisions', async () => {
     database.index.forget(BigInt64Array.of(first))
     expect(await found()).toMatchObject([
       { kind: 'transaction', tid: first, reason: expect.stringMatching(/its entry is missing/) as string },
@@ -83,7 +83,7 @@ describe('the check of an index and a Bulk', () => {
     expect(length).toBeGreaterThanOrEqual(LONG)
   })
 
-  test('revisions that a pack drops while the check runs are no damage', async () => {
+  test('revisions that a pack drops during the check are not damage', async () => {
     let isDropped = false
     const drop = (): void => {
       if (isDropped) return

@@ -19,7 +19,7 @@ describe('the URL of a database', () => {
     expect(canonical(expected)).toBe(expected)
   })
 
-  test('what is left out comes from the environment', () => {
+  test('omitted parts come from the environment', () => {
     const env = { PGHOST: 'server', PGPORT: '77', PGUSER: 'u', PGDATABASE: 'd', PGSSLMODE: 'require' }
     expect(canonical('postgres://', env)).toBe('postgres://u@server:77/d?sslmode=require')
     expect(canonical('postgres://me@host:1/name?sslmode=disable', env)).toBe(
@@ -51,7 +51,7 @@ describe('the URL of a database', () => {
     expect(() => parseAddress(url, {})).toThrow()
   })
 
-  test('other names are no URLs', () => {
+  test('other names are not URLs', () => {
     expect(isPostgresUrl('postgres.db')).toBe(false)
     expect(isPostgresUrl('/postgres://x')).toBe(false)
     expect(isPostgresUrl('postgres://x')).toBe(true)

@@ -81,7 +81,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL: faults', () => {
       },
     )
 
-  test('reads go on when their connections are cut', async () => {
+  test('reads continue when their connections are cut', async () => {
     const { proxy, store } = await set()
     const { oid } = await add(store, 200_000, 7)
     for (let round = 0; round < 3; round++) {

@@ -51,7 +51,7 @@ async function makeRole(
   return role
 }
 
-test('no server: where it was looked for', async () => {
+test('without a server the message names its address', async () => {
   const directory = temporaryDirectory()
   const error = await refusal(`postgres:///name?host=${directory}`)
   expect(error).toMatchObject({ code: 'server-gone' })

@@ -83,7 +83,7 @@ test('a sync comes after everything that was on its way', async () => {
   expectInLog(0, bytes)
 })
 
-test('a write of which the disk takes a part goes on where that ended', async () => {
+test('a short write continues after its last byte', async () => {
   disk.take = length => Math.min(length, 3 << 18)
   const bytes = pattern(5 * MIB)
   writer.begin(0)

@@ -144,7 +144,7 @@ test('a repair without the log changes nothing, not even a damaged id, so that t
   await reader.close()
 })
 
-test('the check without data names every record of a log file that is gone', async () => {
+test('the check without data names every record of a missing log file', async () => {
   const gone = `${directory}/gone-all.db`
   await copyDatabase(path, gone)
   await rm(`${gone}-log/00000000`)

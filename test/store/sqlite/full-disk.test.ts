@@ -56,7 +56,7 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
     await store.close()
   })
 
-  test('closing without room to tidy up loses nothing', async () => {
+  test('closing on a full disk loses no data', async () => {
     const path = `${directory}/test.db`
     const store = await openSqliteStore(path, { create: true })
     const oid = (await store.allocateOids(1)).first
@@ -70,7 +70,7 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
     await again.close()
   })
 
-  test('an intent log for which there is no room leaves it to the transaction', async () => {
+  test('an intent log that does not fit on the disk falls back to transactions', async () => {
     const store = await openSqliteStore(`${directory}/test.db`, { create: true })
     await writeFile(`${directory}/ballast`, new Uint8Array(6 << 20))
     await store.capabilities.intents?.read()

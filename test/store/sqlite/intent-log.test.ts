@@ -119,7 +119,7 @@ describe('entries', () => {
     expect(texts(await found())).toEqual([])
   })
 
-  test('are refused when there is no room, and taken again after a transaction', async () => {
+  test('are refused when the log is full, and accepted again after a transaction', async () => {
     const store = await openStore()
     await store.commit(await transaction(store))
     let count = 0

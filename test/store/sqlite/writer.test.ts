@@ -61,7 +61,7 @@ test('a change to a small part of a database costs less than 64 KiB of file', as
   }
 })
 
-test('when the writing thread dies, commits that wait and later ones are rejected, and reads go on', async () => {
+test('when the writing thread dies, waiting and later commits are rejected, and reads continue', async () => {
   const path = `${directory}/test.db`
   const posted = vi.spyOn(Worker.prototype, 'postMessage')
   const store = await openSqliteStore(path, { create: true })
