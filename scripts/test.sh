@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests need, checks format, lint and types, runs all tests, and prints as its last line
-# `N passed, N failed`. Exits with 0 when nothing failed.
+# Installs what the tests need, checks format, lint and types, runs all tests, lists the skipped ones with the reasons,
+# and prints as its last line `N passed, N failed`. Exits with 0 when nothing failed.
 #
 # As root the tests run in process and mount namespaces of their own, so that a run that is killed in the middle, by
 # whatever signal, leaves no daemon and no mount.
@@ -49,7 +49,7 @@ done
 
 echo "== vitest run $*"
 report=$work/report.json
-alone vitest run --reporter=default --reporter=json --outputFile.json="$report" "$@" ||
+alone vitest run --reporter=default --reporter=./test/tools/skip-reporter.ts --reporter=json --outputFile.json="$report" "$@" ||
   echo "vitest ended with exit code $?"
 # No report, or one that says failure without a failed test (a file that does not load), is a failure too.
 counts=$(node -e '
