@@ -78,7 +78,7 @@ test('fsck names a missing log once, and what it held if asked', async () => {
   })
 })
 
-test('a reader of the output that ends early is no error', async () => {
+test('an output pipe that closes early is not an error', async () => {
   await withMount({}, async ({ dir }) => {
     await sh(`for i in $(seq 3000); do echo > ${dir}/a-rather-long-name-for-a-file-$i; done`)
     expect(

@@ -120,7 +120,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
     })
   })
 
-  test('a daemon that is stopped is told by status within seconds, and umount -l does not wait for it', async () => {
+  test('status reports a stopped daemon within seconds, and umount -l does not wait for it', async () => {
     await withMount({ driver }, async mount => {
       await writeFile(join(mount.dir, 'file'), 'kept')
       process.kill(mount.pid(), 'SIGSTOP')
@@ -155,7 +155,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
     })
   })
 
-  test('a daemon that was killed is told by status, taken away by umount, and mounted again', async () => {
+  test('a killed daemon is reported by status, its mount removed by umount, and the database mounted again', async () => {
     await withMount({ driver }, async mount => {
       await writeFile(join(mount.dir, 'file'), 'kept')
       const { stdout: tid } = await runZblkfs('sync', mount.dir, '-m', 'before the crash')
@@ -194,7 +194,7 @@ test('sync takes any path in the mount, and a symbolic link to it', async () => 
   })
 })
 
-test('status tells a person in a line each', async () => {
+test('status prints one line per mount', async () => {
   await withMount({}, async mount => {
     const { stdout, exitCode } = await runZblkfs('status')
     expect(exitCode).toBe(0)

@@ -124,7 +124,7 @@ test('runs a command for each transaction, and ends when that fails', { timeout:
   expect(text).toContain(`${second} two\n`)
 })
 
-test('a command that does not read its input is no failure', { timeout: TIMEOUT_MS }, async () => {
+test('a command that does not read its input does not fail', { timeout: TIMEOUT_MS }, async () => {
   const db = await fresh()
   for (let i = 0; i < 2000; i++) await db.files.writeFile(`/file-with-a-long-name-${i}`, '')
   await db.sync('many')
@@ -141,7 +141,7 @@ test('a command that does not read its input is no failure', { timeout: TIMEOUT_
   expect(stderr).toContain(`for transaction ${last}`)
 })
 
-test('refuses to begin where a pack has dropped history', { timeout: TIMEOUT_MS }, async () => {
+test('refuses to begin in history that a pack has dropped', { timeout: TIMEOUT_MS }, async () => {
   const db = await fresh()
   await db.files.writeFile('/a', '1')
   const old = await db.sync()

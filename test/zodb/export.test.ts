@@ -141,7 +141,7 @@ describe('an export', () => {
     expect(statSync(grown).size).toBe(statSync(whole).size)
   })
 
-  it('restored has the same tree, and goes on from there', async () => {
+  it('restored has the same tree, and accepts new transactions', async () => {
     const db = await makeDatabase()
     const directory = temporaryDirectory()
     const [exported, again] = ['Data.fs', 'again'].map(name => join(directory, name)) as [string, string]

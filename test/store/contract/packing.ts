@@ -113,7 +113,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
       expect(await opened.store.capabilities.measuring?.sums()).toEqual(sums)
     })
 
-    test('if history begins where the last pack has left it, nothing is marked', async () => {
+    test('a pack from the same moment as the last one marks no objects', async () => {
       const repack = async (kept: KeptMoments): Promise<number> =>
         (await pack(kept, undefined, FAILING_MARKER)).revisionsDropped
       const { tid: first, oids } = await commitChain(opened.store, 3)

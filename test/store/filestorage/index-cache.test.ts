@@ -83,7 +83,7 @@ describe('the cached index', () => {
     expect(temp.current.warnings).toEqual([expect.stringContaining('a temporary file is used instead')])
   })
 
-  test('ends no scan in half: one that was killed goes on where it was', async () => {
+  test('continues a scan that was killed', async () => {
     const file = new HandFile()
     const record = 'x'.repeat(40)
     for (let i = 1; i <= 6; i++)

@@ -77,7 +77,7 @@ describe('a written FileStorage', () => {
     )
   })
 
-  test('goes on where it ended, after a torn tail was cut off, with the same bytes', async () => {
+  test('continues after the last whole transaction once a torn tail is cut off, with the same bytes', async () => {
     const history = madeUpHistory()
     const path = await write(history.slice(0, 25))
     appendFileSync(path, fileStorageOf(history.slice(25, 26)).subarray(4, -3))

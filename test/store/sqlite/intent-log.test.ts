@@ -107,7 +107,7 @@ describe('entries', () => {
     expect(await found(other)).toEqual({ entries: [], isDamaged: false })
   })
 
-  test('that nobody has read keep a transaction from being stored over them', async () => {
+  test('that are unread prevent transactions, which would overwrite them', async () => {
     await withEntries('one', 'two')
     const store = await openStore()
     await expect(store.commit(await transaction(store))).rejects.toThrow(
