@@ -28,6 +28,9 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
     'mount it with -o ro; if it was not unmounted before it was put there, copy it to another filesystem',
   'server-standby': 'mount it with -o ro, or name the primary server',
   'server-read-only': 'or mount it with -o ro',
+  'newer-format': 'use the newest zblkfs',
+  'older-format':
+    "with the version that wrote it, copy its files out or export it ('zblkfs export'), and import that with this one",
   'no-database': "check the name, or let 'zblkfs mount' create it",
   'empty-database': "check the name, or let 'zblkfs mount' create the database",
   'bad-moment': `a moment is ${MOMENT_FORMS}`,

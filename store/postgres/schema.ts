@@ -23,6 +23,7 @@
  * | a tid, shared               | by a session          | it reads this moment: a pack keeps it                  |
  */
 import { CannotOpenError } from '../errors.ts'
+import { otherFormat } from '../other-format.ts'
 import { isForbidden, isMissing } from './postgres-errors.ts'
 import type { Session } from './session.ts'
 
@@ -180,11 +181,7 @@ export async function contentOf(session: Session, name: string): Promise<Content
         path: name,
       },
     )
-  if (Number(format) !== FORMAT_VERSION)
-    throw new CannotOpenError(
-      `${name} has format ${format}, this version of zblkfs knows ${FORMAT_VERSION}: use the newest zblkfs`,
-      { path: name },
-    )
+  if (Number(format) !== FORMAT_VERSION) throw otherFormat(name, Number(format), FORMAT_VERSION)
   return { kind: 'ours', id }
 }
 

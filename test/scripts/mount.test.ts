@@ -153,13 +153,17 @@ describe('is refused with a message and exit code 1', () => {
     expectFailure(await runZblkfs('mount', db, dir), 1, /database of another program/)
   })
 
-  test('a newer format', async () => {
+  test('a newer or older format', async () => {
     await runZblkfs('mount', db, dir)
     await runZblkfs('umount', dir)
     const newer = new Database(db)
     newer.pragma('user_version = 99')
     newer.close()
     expectFailure(await runZblkfs('mount', db, dir), 1, /has format 99.*use the newest zblkfs/)
+    const older = new Database(db)
+    older.pragma('user_version = 1')
+    older.close()
+    expectFailure(await runZblkfs('mount', db, dir), 1, /has format 1,.*with the version that wrote it/)
   })
 
   test.each([4096, 20_000])('a database cut short at %d bytes', async length => {

@@ -30,6 +30,7 @@ import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../sc
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
 import { DatabasePlace } from './database-place.ts'
+import { otherFormat } from '../../other-format.ts'
 import { assertNameFits, notADatabase } from './not-a-database.ts'
 import { assertPlainFiles } from './plain-files.ts'
 import { immutableUri, isReadAlone } from './immutable.ts'
@@ -256,11 +257,7 @@ function checkFormat(db: Database.Database, file: string): void {
     )
   }
   const version = Number(db.pragma('user_version', { simple: true }))
-  if (version !== FORMAT_VERSION) {
-    throw new CannotOpenError(
-      `${file} has format ${version}, this version of zblkfs knows ${FORMAT_VERSION}: use the newest zblkfs`,
-    )
-  }
+  if (version !== FORMAT_VERSION) throw otherFormat(file, version, FORMAT_VERSION)
   checkTables(db)
 }
 

@@ -123,7 +123,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL: opening', () => {
     await (await openPostgresStore(url, { create: true })).close()
     await database.execute("UPDATE zblkfs.meta SET value = '999' WHERE name = 'format'")
     expect((await refusal(url)).message).toContain('has format 999')
-    expect((await refusal(url, { readOnly: true })).message).toContain('use the newest zblkfs')
+    expect((await refusal(url, { readOnly: true })).message).toContain('newer than the format')
   })
 
   test('rights that are missing, and the statements that grant them', async () => {

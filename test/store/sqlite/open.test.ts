@@ -63,7 +63,11 @@ const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
   },
   'a newer format': {
     make: async () => await changeDatabase('PRAGMA user_version = 99'),
-    says: /has format 99, this version of zblkfs knows \d+: use the newest zblkfs/,
+    says: /has format 99, newer than the format \d+ of this version/,
+  },
+  'an older format': {
+    make: async () => await changeDatabase('PRAGMA user_version = 1'),
+    says: /has format 1, which this version of zblkfs \(format \d+\) does not read/,
   },
   'a database that was cut short': {
     make: async () => {
