@@ -2,6 +2,7 @@
  * The database of a command about the past, given by its file, its mount, or a path in its mount. To read it, the command
  * opens it directly, without the daemon.
  */
+import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { bytesOf, isOdd, textOf } from '../core/os-text.ts'
 import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
@@ -55,7 +56,12 @@ export async function findPlace(place: string): Promise<Place> {
   const outside = locate(place)
   if (outside.mount === undefined) {
     if (await isDatabase(outside.path)) return { database: outside.path, mount: undefined, inner: '' }
-    throw new CommandError(`${place} is neither in a zblkfs mount nor a database`, { code: 'not-mounted' })
+    throw new CommandError(
+      existsSync(outside.path)
+        ? `${place} is not a zblkfs database, nor in a zblkfs mount`
+        : `${place} does not exist`,
+      { code: 'not-mounted' },
+    )
   }
   // The daemon answers first: only then are the mount's own files looked at.
   const status = await callMount(outside.mount, 'status', {}, STATUS_TIMEOUT_MS)

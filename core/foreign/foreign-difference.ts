@@ -8,7 +8,7 @@ import { Ref } from '../objects/pickle/value.ts'
 import { joinBytes } from '../bytes.ts'
 import { Connection } from '../objects/connection.ts'
 import type { Difference } from '../history/difference.ts'
-import type { Oid, Tid } from '../../store/ids.ts'
+import { ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { eachOfForeign } from './damage.ts'
 import type { ForeignFile } from './file.ts'
@@ -30,12 +30,33 @@ export async function* foreignDifferences(
   after: Tid,
   path: string,
 ): AsyncGenerator<Difference> {
+  // Before the first transaction there is no root object.
+  if ((await store.loadPart(ROOT_OID, before, 0, 1)) === undefined)
+    return yield* eachOfForeign(store, allAdded(store, after, path))
   const comparison = new Comparison(
     store,
     await ForeignMoment.open(store, before),
     await ForeignMoment.open(store, after),
   )
-  yield* eachOfForeign(store, comparison.run(path))
+  return yield* eachOfForeign(store, comparison.run(path))
+}
+
+async function* allAdded(store: Store, at: Tid, path: string): AsyncGenerator<Difference> {
+  if ((await store.loadPart(ROOT_OID, at, 0, 1)) === undefined) return
+  const moment = await ForeignMoment.open(store, at)
+  for await (const { name, file } of filesOf(store, at, path))
+    yield { ...plain(name), kind: 'added', sizeAfter: (await moment.open(file)).size }
+}
+
+/** The files at or below `path`. */
+async function* filesOf(
+  store: Store,
+  at: Tid,
+  path: string,
+): AsyncGenerator<{ readonly name: string; readonly file: Oid }> {
+  const connection = await Connection.open(store, { at, cacheSizeBytes: CACHE_BYTES })
+  for await (const { path: name, file } of walkNames(connection))
+    if (path === '' || name === path || name.startsWith(`${path}/`)) yield { name, file }
 }
 
 class Comparison {
@@ -50,7 +71,7 @@ class Comparison {
   }
 
   async *run(path: string): AsyncGenerator<Difference> {
-    for await (const { name, file } of this.#files(this.#before.at, path)) {
+    for await (const { name, file } of filesOf(this.#store, this.#before.at, path)) {
       const place = await this.#after.find(name)
       const sizeBefore = (await this.#before.open(file)).size
       if (place?.kind === 'file') {
@@ -58,16 +79,10 @@ class Comparison {
         if (difference !== undefined) yield difference
       } else yield { ...plain(name), kind: 'removed', sizeBefore }
     }
-    for await (const { name, file } of this.#files(this.#after.at, path)) {
+    for await (const { name, file } of filesOf(this.#store, this.#after.at, path)) {
       if ((await this.#before.find(name))?.kind === 'file') continue
       yield { ...plain(name), kind: 'added', sizeAfter: (await this.#after.open(file)).size }
     }
-  }
-
-  async *#files(at: Tid, path: string): AsyncGenerator<{ readonly name: string; readonly file: Oid }> {
-    const connection = await Connection.open(this.#store, { at, cacheSizeBytes: CACHE_BYTES })
-    for await (const { path: name, file } of walkNames(connection))
-      if (path === '' || name === path || name.startsWith(`${path}/`)) yield { name, file }
   }
 
   async #compare(name: string, file: Oid, other: Oid): Promise<Difference | undefined> {

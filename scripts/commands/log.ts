@@ -52,13 +52,13 @@ async function list(
   if (Number.isNaN(limit) || limit < 0) throw new UsageError(`-n ${number} is not a number of transactions`)
   const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
   const after = since === undefined ? undefined : await momentOf(store, since)
-  if (store.isForeign) {
-    if (path !== '')
-      throw new CommandError(
-        `${store.name} does not record what changed a file: leave out the path, or import it`,
-      )
-    return await listTransactions(store, { upTo, limit, ...(after !== undefined && { after }) }, options)
-  }
+  if (store.isForeign)
+    return await listTransactions(
+      store,
+      { upTo, limit, ...(after !== undefined && { after }) },
+      path,
+      options,
+    )
   const of = path === '' ? undefined : await oidOf(store, path, upTo)
   const names = json || format.isRaw ? FILES_MAX : FILES_SHOWN
   const range = {

@@ -1,7 +1,8 @@
 /** `log`, `ls` and `cat` of an external ZODB database. */
+import { foreignDifferences } from '../../core/foreign/foreign-difference.ts'
 import { ForeignMoment, type ForeignPlace } from '../../core/foreign/foreign-moment.ts'
 import { decodedPath, printablePath } from '../../core/printable.ts'
-import { formatTid, timeFromTid, type Tid } from '../../store/ids.ts'
+import { formatTid, tid as toTid, timeFromTid, type Tid } from '../../store/ids.ts'
 import { formatTime } from '../../store/moments.ts'
 import type { Store, TransactionInfo, TransactionRange } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
@@ -12,18 +13,32 @@ import { count } from './count.ts'
 
 const PIECE_BYTES = 2 << 20
 
-/** Lists transactions, newest first: a ZODB database does not say which file an object belongs to. */
+/**
+ * Lists transactions, newest first; with a path, those that changed it or something below it. A ZODB database does not record
+ * which file an object belongs to, so the files are compared for each transaction.
+ */
 export async function listTransactions(
   store: Store,
-  range: TransactionRange,
+  { limit = Infinity, ...range }: TransactionRange,
+  path: string,
   options: LineOptions,
 ): Promise<void> {
   const format = lineFormat(options)
+  let left = limit
+  if (left <= 0) return
   await paged(async line => {
-    for await (const info of store.transactions({ ...range, reverse: true }))
+    for await (const info of store.transactions({ ...range, reverse: true })) {
+      if (path !== '' && !(await hasChanged(store, info.tid, path))) continue
       for (const text of options.json === true ? [asJson(info)] : asText(info, format))
         if (!(await line(text))) return
+      if (--left <= 0) return
+    }
   }, format)
+}
+
+async function hasChanged(store: Store, tid: Tid, path: string): Promise<boolean> {
+  for await (const _ of foreignDifferences(store, toTid(tid - 1n), tid, path)) return true
+  return false
 }
 
 /** Lists a directory, or one file. */

@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
 import { open, type Database } from '../../index.ts'
 import { withMount } from '../tools/mounted.ts'
@@ -153,3 +154,29 @@ test('refuses to begin in history that a pack has dropped', { timeout: TIMEOUT_M
   expect(exitCode).toBe(1)
   expect(stderr).toMatch(/has no moment|not whole/)
 })
+
+test(
+  'follows a ZODB database, whose log of one file has what changed it',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const tiny = fileURLToPath(new URL('../fixtures/tiny.fs', import.meta.url))
+    const watch = new Watch(tiny, '--json', '--since', BEGINNING)
+    const changed: string[] = []
+    for (let line = await watch.json(); ; line = await watch.json()) {
+      if (line.path === 'A') changed.push(line.tid)
+      if (line.message?.startsWith('change 5')) break
+    }
+    expect(await watch.end()).toBe(0)
+    const { stdout } = await runZblkfs('log', tiny, 'A', '--json')
+    const logged = stdout
+      .trimEnd()
+      .split('\n')
+      .map(line => (JSON.parse(line) as Line).tid)
+    expect(logged.toReversed()).toEqual(changed)
+    expect(logged).toHaveLength(6)
+    expect((await runZblkfs('log', tiny, 'A', '-n', '2')).stdout.match(/^040d\w+/gm)).toEqual(
+      logged.slice(0, 2),
+    )
+    expect((await runZblkfs('log', tiny, 'no such file')).stdout).toBe('')
+  },
+)
