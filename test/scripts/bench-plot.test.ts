@@ -53,6 +53,6 @@ test('the page has a section with plot, table and factors for each curve', () =>
   const page = growthPage([{ name: 'reading', plot, told: 'It is read.' }], 'on a machine')
   expect(page).toContain('![Reading <all> of it](plots/reading.svg)')
   expect(page).toMatch(/\| 4 +\| 100 +\|/)
-  expect(page).toContain('4 times as far: read x')
+  expect(page).toContain('x changes by a factor of 4 and "read" by')
   for (const line of page.split('\n')) expect(line.length).toBeLessThanOrEqual(120)
 })
