@@ -22,6 +22,8 @@ beforeEach(async () => {
   await mkdir(dir)
 })
 afterEach(async () => {
+  // The daemon ends before its database is removed: it would stay, with the only copy of it.
+  await runZblkfs('umount', '-l', dir)
   while (mountedAt(dir) !== undefined) execFileSync('umount', ['-l', dir])
   await rm(scratch, { recursive: true, force: true })
 })
