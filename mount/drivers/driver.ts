@@ -29,8 +29,6 @@ export interface MountOptions {
   readonly nonEmpty?: boolean
   /** The kernel checks access by POSIX ACLs. Ignored by a driver that does not support it. */
   readonly acl?: boolean
-  /** The kernel collects small writes before it sends them. Ignored by a driver that does not support it. */
-  readonly writebackCache?: boolean
 }
 
 /** Starts a driver: resolves when the mount answers. @throws MountError if it cannot be mounted. */

@@ -25,11 +25,7 @@ export const mountKernel: Mount = async (operations, options) => {
   return driver
 }
 
-const sessionOptions = ({ log, writebackCache = false, acl = false }: MountOptions) => ({
-  log,
-  writebackCache,
-  acl,
-})
+const sessionOptions = ({ log, acl = false }: MountOptions) => ({ log, acl })
 
 class KernelDriver implements Driver {
   readonly done: Promise<void>

@@ -34,7 +34,6 @@ const { EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPROTO } = constants.errno
 
 export interface SessionOptions {
   readonly log: Logger
-  readonly writebackCache: boolean
   readonly acl: boolean
 }
 

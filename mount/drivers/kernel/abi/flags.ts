@@ -12,7 +12,6 @@ export const InitFlag = {
   DO_READDIRPLUS: 1n << 13n,
   READDIRPLUS_AUTO: 1n << 14n,
   ASYNC_DIO: 1n << 15n,
-  WRITEBACK_CACHE: 1n << 16n,
   PARALLEL_DIROPS: 1n << 18n,
   /** The kernel checks access by the POSIX ACLs that the server stores. */
   POSIX_ACL: 1n << 20n,

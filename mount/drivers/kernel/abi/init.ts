@@ -75,16 +75,12 @@ export function readInit(message: Message): InitRequest {
 
 /** Features that are requested if a mount has them. */
 export interface OptionalFeatures {
-  readonly writebackCache: boolean
   readonly acl: boolean
 }
 
 /** The features of both sides. */
-export function agree(init: InitRequest, { writebackCache, acl }: OptionalFeatures): Agreement {
-  const wanted =
-    WANTED |
-    (writebackCache ? InitFlag.WRITEBACK_CACHE : 0n) |
-    (acl ? InitFlag.POSIX_ACL | InitFlag.DONT_MASK : 0n)
+export function agree(init: InitRequest, { acl }: OptionalFeatures): Agreement {
+  const wanted = WANTED | (acl ? InitFlag.POSIX_ACL | InitFlag.DONT_MASK : 0n)
   return {
     minor: Math.min(init.minor, PROTOCOL_MINOR_MAX),
     maxReadaheadBytes: Math.min(init.maxReadaheadBytes, MAX_TRANSFER_BYTES),

@@ -29,7 +29,7 @@ export class FakeKernel {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET_NONBLOCK_CLOEXEC, 0, pair) !== 0) throw new Error('no socket')
     this.#fd = pair[0]!
     const log = pino({ level: 'debug' }, { write: line => void this.logged.push(line) })
-    this.session = new Session(pair[1]!, operations, { log, writebackCache: false, acl: false })
+    this.session = new Session(pair[1]!, operations, { log, acl: false })
   }
 
   /** Agrees on 7.`minor` with all flags; returns the answer's body. */
