@@ -1,9 +1,12 @@
 /** A small database with every kind of thing in it, and some history. */
 import { createHash } from 'node:crypto'
-import type { Paths } from '../../tools/paths.ts'
+import { constants } from 'node:fs'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
-import { Paths as PathsOf } from '../../tools/paths.ts'
+import { Paths } from '../../tools/paths.ts'
+
+const PIECE_BYTES = 1 << 20
+const HASHED_MAX_BYTES = 64 << 20
 
 /** Bytes that differ from place to place and from seed to seed. */
 export function pattern(length: number, seed: number): Buffer {
@@ -20,7 +23,7 @@ export function pattern(length: number, seed: number): Buffer {
 export async function makeSmallDatabase(path: string, small = false): Promise<void> {
   const store = await openSqliteStore(path, { create: true })
   const fs = await FileSystem.open(store, { owner: { uid: 0, gid: 0 } })
-  const paths = new PathsOf(fs)
+  const paths = new Paths(fs)
   await paths.mkdir('/a')
   await paths.mkdir('/a/b')
   await paths.write('/a/text', 'hello')
@@ -57,16 +60,26 @@ export async function readTree(paths: Paths, path = ''): Promise<Map<string, str
       for (const below of await paths.list(name))
         await read(`${name}/${below}`).catch((error: unknown) => tree.set(`${name}/${below}`, failure(error)))
     } else if (type === 0o120000) tree.set(name, `-> ${await paths.readlink(name)}`)
-    else
-      tree.set(
-        name,
-        createHash('sha256')
-          .update(await paths.read(name))
-          .digest('hex'),
-      )
+    else tree.set(name, await hashOf(paths, name))
   }
   await read(path).catch((error: unknown) => tree.set(path, failure(error)))
   return tree
+}
+
+/** A hash of a file's first bytes, read in pieces: a damaged size can be anything. */
+async function hashOf(paths: Paths, name: string): Promise<string> {
+  const hash = createHash('sha256')
+  const file = await paths.open(name, constants.O_RDONLY)
+  try {
+    for (let off = 0; off < HASHED_MAX_BYTES; off += PIECE_BYTES) {
+      const piece = await paths.readAt(file, BigInt(off), PIECE_BYTES)
+      hash.update(piece)
+      if (piece.length < PIECE_BYTES) break
+    }
+  } finally {
+    await paths.close(file)
+  }
+  return hash.digest('hex')
 }
 
 export const FAILED = 'cannot be read: '
