@@ -1,6 +1,11 @@
-/** The read half of a store over an index and a Bulk. Subclasses open, close and write these. */
-import type { Capabilities, Copying } from '../capabilities.ts'
-import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+/**
+ * The read half of a store over an index and a Bulk, with the capabilities that reading and notes suffice for. Subclasses open,
+ * close and write these.
+ */
+import type { Added, Capabilities, Copying, Space, Sums } from '../capabilities.ts'
+import { ReadOnlyError, StoreError } from '../errors.ts'
+import { formatTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import { isKept, type KeptMoments } from '../kept-moments.ts'
 import type {
   ChangeSet,
   ReadableStore,
@@ -10,21 +15,41 @@ import type {
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
+import type { BulkScan } from './bulk.ts'
+import { DatabaseClock, type ReadClock } from './database-clock.ts'
+import type { IndexScan } from './index-scan.ts'
+import { KEPT_MOMENTS, parseKeptMoments } from './kept-moments-note.ts'
+import { IndexedMeasuring, type MeasuredStore } from './measuring.ts'
+import type { PackSource } from './pack/pack-source.ts'
 import { Reader, type ReaderParts } from './reader.ts'
+import { IndexedRetaining, type Notes } from './retaining.ts'
+import { spaceOf } from './revision-reader.ts'
 
-export abstract class IndexedStore implements ReadableStore {
+export interface IndexedStoreParts extends ReaderParts {
+  readonly scan: IndexScan
+  readonly bulk: BulkScan
+}
+
+export abstract class IndexedStore implements ReadableStore, MeasuredStore, Notes {
   readonly isForeign = false
+  abstract readonly readOnly: boolean
   abstract readonly capabilities: Capabilities
   /** Provided by stores opened for reading. */
   protected readonly copying: Copying = {
     revisions: (after, upTo, limit) => this.#reader.rows(after, upTo, limit),
   }
-  readonly #parts: ReaderParts
+  protected readonly measuring = new IndexedMeasuring(this)
+  protected readonly retaining = new IndexedRetaining(this)
+  protected readonly dating: DatabaseClock
+  readonly #parts: IndexedStoreParts
   readonly #reader: Reader
+  #isClosed = false
 
-  constructor(parts: ReaderParts) {
+  /** @param readClock the machine's clocks, for tests. */
+  constructor(parts: IndexedStoreParts, readClock?: ReadClock) {
     this.#parts = parts
     this.#reader = new Reader(parts)
+    this.dating = new DatabaseClock(this, readClock)
   }
 
   /** May change: a database file can be moved while it is open. */
@@ -70,9 +95,69 @@ export abstract class IndexedStore implements ReadableStore {
     return this.#reader.changes(after, upTo)
   }
 
+  async isKept(at: Tid): Promise<boolean> {
+    return isKept(await this.keptMoments(), at)
+  }
+
+  /** The moments that the last pack kept. */
+  async keptMoments(): Promise<KeptMoments> {
+    return parseKeptMoments(await this.note(KEPT_MOMENTS))
+  }
+
+  /** As {@link IndexScan.note}. */
+  note(name: string): Promise<string | undefined> {
+    return this.ask(() => this.#parts.scan.note(name))
+  }
+
+  /** Stores a note durably. A store opened for reading rejects. */
+  setNote(_name: string, _value: string): Promise<void> {
+    return Promise.reject(new ReadOnlyError(`${this.name} is open for reading only`))
+  }
+
+  added(after: Tid, upTo: Tid): Promise<Added> {
+    return this.ask(() => this.#parts.scan.added(after, upTo))
+  }
+
+  sums(): Promise<Sums> {
+    return this.ask(() => this.#parts.scan.sums())
+  }
+
+  space(): Promise<Space> {
+    return this.ask(() => spaceOf(this.#parts))
+  }
+
+  /** As {@link Measuring.availableBytes}. A subclass overrides it if its storage reports the number. */
+  availableBytes(): Promise<number | undefined> {
+    return Promise.resolve(undefined)
+  }
+
+  /** A reader over a separate connection. */
+  abstract openSource(): PackSource
+
   /** After the first call every other method rejects. */
   close(): Promise<void> {
+    this.#isClosed = true
     this.#reader.close()
     return Promise.resolve()
+  }
+
+  /** Part of {@link Pinning.pin}, once the pin is set: a pack stores the kept moments before it reads the pins. @throws StoreError */
+  protected async assertKept(moments: readonly Tid[]): Promise<void> {
+    const kept = await this.keptMoments()
+    const forgotten = moments.find(moment => !isKept(kept, moment))
+    if (forgotten !== undefined)
+      throw new StoreError(
+        `${this.name}: transaction ${formatTid(forgotten)} was forgotten by a pack: open it again`,
+      )
+  }
+
+  /** Runs `ask` unless the store is closed; rejects with the store's errors. */
+  protected async ask<T>(ask: () => T | Promise<T>): Promise<T> {
+    if (this.#isClosed) throw new StoreError(`${this.name} is closed`)
+    try {
+      return await ask()
+    } catch (error) {
+      throw this.#parts.explain(error)
+    }
   }
 }

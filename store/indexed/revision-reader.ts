@@ -181,10 +181,8 @@ export class IndexedRevisionReader implements PackSource {
     return damaged
   }
 
-  async space(): Promise<Space> {
-    const { totalBytes, freeBytes } = await this.#ask(scan => scan.space())
-    const bulkBytes = await this.#parts.bulk.bytes()
-    return { totalBytes: totalBytes + bulkBytes, bulkBytes, freeBytes }
+  space(): Promise<Space> {
+    return this.#ask(() => spaceOf(this.#parts))
   }
 
   added(after: Tid, upTo: Tid): Promise<Added> {
@@ -219,6 +217,13 @@ export class IndexedRevisionReader implements PackSource {
       throw this.#parts.explain(error)
     }
   }
+}
+
+/** Size of a database in its storage. */
+export async function spaceOf({ scan, bulk }: Pick<RevisionReaderParts, 'scan' | 'bulk'>): Promise<Space> {
+  const { totalBytes, freeBytes } = await scan.space()
+  const bulkBytes = await bulk.bytes()
+  return { totalBytes: totalBytes + bulkBytes, bulkBytes, freeBytes }
 }
 
 function stateOf(row: ScannedRow): StoredState {

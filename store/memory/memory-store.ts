@@ -1,21 +1,17 @@
 /** A store in memory: the contract over the simplest index and Bulk. Nothing outlives the process. */
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Added, Capabilities, FoundIntents, Intents, Pinning, Space, Sums } from '../capabilities.ts'
-import { LockedError, ReadOnlyError, StoreError } from '../errors.ts'
-import { formatTid, type Tid } from '../ids.ts'
+import type { Capabilities, FoundIntents, Intents, Pinning } from '../capabilities.ts'
+import { LockedError } from '../errors.ts'
+import type { Tid } from '../ids.ts'
 import { Committer } from '../indexed/committer.ts'
 import { IndexedChecking } from '../indexed/check/checking.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
-import { KEPT_MOMENTS, parseKeptMoments } from '../indexed/kept-moments-note.ts'
-import { IndexedMeasuring } from '../indexed/measuring.ts'
 import { PackWriter } from '../indexed/pack/pack-writer.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { IndexedPacking } from '../indexed/pack/packing.ts'
-import { DatabaseClock, type ReadClock } from '../indexed/database-clock.ts'
-import { IndexedRetaining, type Notes } from '../indexed/retaining.ts'
+import type { ReadClock } from '../indexed/database-clock.ts'
 import { IndexedRevisionReader } from '../indexed/revision-reader.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
-import { isKept, type KeptMoments } from '../kept-moments.ts'
 import { Polling } from '../polling.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { MemoryBulk } from './memory-bulk.ts'
@@ -68,11 +64,6 @@ export class MemoryDatabase {
   copy(): MemoryDatabase {
     return new MemoryDatabase(this.index.copy(), this.bulk.copy(), this.intents.entries)
   }
-
-  /** Which moments the last pack kept. */
-  get kept(): KeptMoments {
-    return parseKeptMoments(this.index.note(KEPT_MOMENTS))
-  }
 }
 
 /** The entries that follow the last transaction. */
@@ -105,76 +96,23 @@ class MemoryIntents implements Intents {
 
 const explain = (error: unknown): unknown => error
 
-/** The pins of one open store. */
-class MemoryPins implements Pinning {
-  readonly #database: MemoryDatabase
-
-  constructor(database: MemoryDatabase) {
-    this.#database = database
-  }
-
-  async pin(moments: readonly Tid[]): Promise<boolean> {
-    this.#database.pins.set(this, moments)
-    const forgotten = moments.find(moment => !isKept(this.#database.kept, moment))
-    if (forgotten !== undefined)
-      throw new StoreError(`${NAME}: transaction ${formatTid(forgotten)} was forgotten by a pack`)
-    return true
-  }
-
-  pinned(): Promise<readonly Tid[]> {
-    return Promise.resolve([...this.#database.pins.values()].flat())
-  }
-
-  release(): void {
-    this.#database.pins.delete(this)
-  }
-}
-
 /** What both kinds share: reading. */
-abstract class MemoryReads extends IndexedStore implements Notes {
-  abstract readonly readOnly: boolean
-  protected readonly pinning: MemoryPins
-  protected readonly measuring = new IndexedMeasuring(this)
-  protected readonly retaining = new IndexedRetaining(this)
-  protected readonly dating: DatabaseClock
+abstract class MemoryReads extends IndexedStore {
   readonly #database: MemoryDatabase
 
   constructor(database: MemoryDatabase, readClock?: ReadClock) {
     const { index, bulk } = database
-    super({ name: NAME, index, bulk, explain })
+    super({ name: NAME, index, scan: index, bulk, explain }, readClock)
     this.#database = database
-    this.pinning = new MemoryPins(database)
-    this.dating = new DatabaseClock(this, readClock)
   }
 
-  isKept(at: Tid): Promise<boolean> {
-    return Promise.resolve(isKept(this.#database.kept, at))
-  }
-
-  keptMoments(): Promise<KeptMoments> {
-    return Promise.resolve(this.#database.kept)
-  }
-
-  note(name: string): Promise<string | undefined> {
-    return Promise.resolve(this.#database.index.note(name))
-  }
-
-  abstract setNote(name: string, value: string): Promise<void>
-
-  added(after: Tid, upTo: Tid): Promise<Added> {
-    return Promise.resolve(this.#database.index.added(after, upTo))
-  }
-
-  sums(): Promise<Sums> {
-    return Promise.resolve(this.#database.index.sums())
-  }
-
-  space(): Promise<Space> {
-    return this.openSource().space()
-  }
-
-  availableBytes(): Promise<undefined> {
-    return Promise.resolve(undefined)
+  protected readonly pinning: Pinning = {
+    pin: async moments => {
+      this.#database.pins.set(this, moments)
+      await this.assertKept(moments)
+      return true
+    },
+    pinned: () => Promise.resolve([...this.#database.pins.values()].flat()),
   }
 
   openSource(): IndexedRevisionReader {
@@ -183,7 +121,7 @@ abstract class MemoryReads extends IndexedStore implements Notes {
   }
 
   override async close(): Promise<void> {
-    this.pinning.release()
+    this.#database.pins.delete(this)
     await super.close()
   }
 }
@@ -204,10 +142,6 @@ export class MemoryReader extends MemoryReads implements ReadOnlyStore {
       checking: new IndexedChecking(new MemoryChecked(database, () => this.openSource())),
       copying: this.copying,
     }
-  }
-
-  setNote(): Promise<void> {
-    return Promise.reject(new ReadOnlyError(`${NAME} is open for reading only`))
   }
 }
 
@@ -265,7 +199,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
     return this.#writing.commit(transaction)
   }
 
-  async setNote(name: string, value: string): Promise<void> {
+  override async setNote(name: string, value: string): Promise<void> {
     await this.packStep({ kind: 'note', name, value })
   }
 

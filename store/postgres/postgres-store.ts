@@ -2,22 +2,17 @@
  * A store whose index and bulk bytes are rows of a database on a PostgreSQL server. It reads through separate sessions; all
  * changes go through one session, which has the right to write (writer-session.ts).
  */
-import type { Added, Capabilities, Checking, ConnectionState, Pinning, Space, Sums } from '../capabilities.ts'
-import { ReadOnlyError, StoreError } from '../errors.ts'
+import type { Capabilities, Checking, ConnectionState, Pinning } from '../capabilities.ts'
+import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { Committer } from '../indexed/committer.ts'
 import { IndexedChecking } from '../indexed/check/checking.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
-import { KEPT_MOMENTS, parseKeptMoments } from '../indexed/kept-moments-note.ts'
-import { IndexedMeasuring } from '../indexed/measuring.ts'
 import type { PackWriter } from '../indexed/pack/pack-writer.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { IndexedPacking } from '../indexed/pack/packing.ts'
-import { DatabaseClock } from '../indexed/database-clock.ts'
-import { IndexedRetaining } from '../indexed/retaining.ts'
 import { IndexedRevisionReader } from '../indexed/revision-reader.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
-import { isKept, type KeptMoments } from '../kept-moments.ts'
 import { Polling } from '../polling.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import type { PostgresAddress } from './address.ts'
@@ -43,84 +38,55 @@ export interface PostgresParts {
   readonly report: (message: string) => void
 }
 
+/** The index and the Bulk for reading. */
+const halvesOver = (
+  sessions: ReadSessions,
+): {
+  readonly index: PostgresIndex
+  readonly scan: PostgresIndexScan
+  readonly bulk: PostgresBulkReader
+} => ({
+  index: new PostgresIndex(sessions),
+  scan: new PostgresIndexScan(sessions),
+  bulk: new PostgresBulkReader(sessions),
+})
+
 abstract class PostgresReads extends IndexedStore {
-  abstract readonly readOnly: boolean
   protected readonly sessions: ReadSessions
   protected readonly anchor: Anchor
-  protected readonly measuring = new IndexedMeasuring(this)
-  protected readonly retaining = new IndexedRetaining(this)
   protected readonly checking: Checking
-  protected readonly dating = new DatabaseClock(this)
   readonly #address: PostgresAddress
-  readonly #scan: PostgresIndexScan
   readonly #explain: (error: unknown) => unknown
   #isClosed = false
 
   constructor({ name, address, id, session, report }: PostgresParts) {
     const sessions = new ReadSessions(address, session, message => report(`${name}: ${message}`))
     const explain = (error: unknown): unknown => explainQuery(error, name)
-    super({ name, index: new PostgresIndex(sessions), bulk: new PostgresBulkReader(sessions), explain })
+    super({ name, ...halvesOver(sessions), explain })
     this.sessions = sessions
     this.anchor = new Anchor(address)
     this.#address = address
     this.checking = new IndexedChecking(
       new PostgresChecked({ name, address, id, openReader: () => this.openSource(), explain }),
     )
-    this.#scan = new PostgresIndexScan(sessions)
     this.#explain = explain
   }
 
   protected readonly pinning: Pinning = {
-    pin: moments => this.#ask(() => this.#pin(moments)),
-    pinned: () => this.#ask(async () => momentsOf(await this.sessions.query(PINNED))),
-  }
-
-  async isKept(at: Tid): Promise<boolean> {
-    return isKept(await this.keptMoments(), at)
-  }
-
-  /** The moments that the last pack kept. */
-  async keptMoments(): Promise<KeptMoments> {
-    return parseKeptMoments(await this.note(KEPT_MOMENTS))
-  }
-
-  note(name: string): Promise<string | undefined> {
-    return this.#ask(() => this.#scan.note(name))
-  }
-
-  abstract setNote(name: string, value: string): Promise<void>
-
-  /** As {@link Measuring.added}. */
-  added(after: Tid, upTo: Tid): Promise<Added> {
-    return this.#ask(() => this.#scan.added(after, upTo))
-  }
-
-  /** As {@link Measuring.sums}. */
-  sums(): Promise<Sums> {
-    return this.#ask(() => this.#scan.sums())
-  }
-
-  async space(): Promise<Space> {
-    const source = this.openSource()
-    try {
-      return await source.space()
-    } finally {
-      source.close()
-    }
-  }
-
-  /** The server does not report it. */
-  availableBytes(): Promise<undefined> {
-    return Promise.resolve(undefined)
+    pin: moments =>
+      this.ask(async () => {
+        const isPinned = await this.anchor.pin(moments)
+        await this.assertKept(moments)
+        return isPinned
+      }),
+    pinned: () => this.ask(async () => momentsOf(await this.sessions.query(PINNED))),
   }
 
   /** A reader with separate sessions. */
   openSource(): IndexedRevisionReader {
     const sessions = new ReadSessions(this.#address, undefined, () => undefined)
     return new IndexedRevisionReader({
-      index: new PostgresIndex(sessions),
-      scan: new PostgresIndexScan(sessions),
-      bulk: new PostgresBulkReader(sessions),
+      ...halvesOver(sessions),
       explain: this.#explain,
       close: () => sessions.close(),
     })
@@ -132,27 +98,6 @@ abstract class PostgresReads extends IndexedStore {
     this.#isClosed = true
     this.sessions.close()
     await this.anchor.close()
-  }
-
-  /** A pack writes the note of kept moments before it reads pins, and a pin is set before the note is read: at least one sees the other. */
-  async #pin(moments: readonly Tid[]): Promise<boolean> {
-    const isPinned = await this.anchor.pin(moments)
-    const kept = await this.keptMoments()
-    const forgotten = moments.find(moment => !isKept(kept, moment))
-    if (forgotten !== undefined)
-      throw new StoreError(
-        `${this.name}: transaction ${formatTid(forgotten)} was forgotten by a pack: open it again`,
-      )
-    return isPinned
-  }
-
-  async #ask<T>(ask: () => Promise<T>): Promise<T> {
-    if (this.#isClosed) throw new StoreError(`${this.name} is closed`)
-    try {
-      return await ask()
-    } catch (error) {
-      throw this.#explain(error)
-    }
   }
 }
 
@@ -171,10 +116,6 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
     measuring: this.measuring,
     checking: this.checking,
     copying: this.copying,
-  }
-
-  setNote(): Promise<void> {
-    return Promise.reject(new ReadOnlyError(`${this.name} is open for reading only`))
   }
 }
 
@@ -238,7 +179,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     }
   }
 
-  async setNote(name: string, value: string): Promise<void> {
+  override async setNote(name: string, value: string): Promise<void> {
     await this.packStep({ kind: 'note', name, value })
   }
 

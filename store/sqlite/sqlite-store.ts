@@ -4,9 +4,9 @@
  */
 import { statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
-import type { Added, Capabilities, Pinning, Space, Sums } from '../capabilities.ts'
-import { ReadOnlyError, StoreError } from '../errors.ts'
-import { formatTid, type Tid } from '../ids.ts'
+import type { Capabilities, Pinning } from '../capabilities.ts'
+import { StoreError } from '../errors.ts'
+import type { Tid } from '../ids.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
 import type { LogFiles } from '../segment-files/log-files.ts'
@@ -16,12 +16,7 @@ import { readDatabaseId } from './open/database-id.ts'
 import { assertNamed } from './writer/guard.ts'
 import { IntentLog, waitingIntents } from './intent-log.ts'
 import { Polling } from '../polling.ts'
-import { isKept, type KeptMoments } from '../kept-moments.ts'
 import { SqliteChecking } from './check/sqlite-checking.ts'
-import { KEPT_MOMENTS, parseKeptMoments } from '../indexed/kept-moments-note.ts'
-import { DatabaseClock } from '../indexed/database-clock.ts'
-import { IndexedRetaining, type Notes } from '../indexed/retaining.ts'
-import { IndexedMeasuring } from '../indexed/measuring.ts'
 import type { PackSource } from '../indexed/pack/pack-source.ts'
 import { logBytesOnDisk, logFilesOf } from './log.ts'
 import type { WriterStats } from './writer/messages.ts'
@@ -47,13 +42,10 @@ export interface SqliteStoreStats {
 }
 
 /** The read side, shared by both kinds of stores. */
-abstract class SqliteReads extends IndexedStore implements Notes {
-  abstract readonly readOnly: boolean
+abstract class SqliteReads extends IndexedStore {
   readonly #place: DatabasePlace
   readonly #db: Database
-  readonly #scan: SqliteIndexScan
   readonly #files: LogFiles
-  #closed = false
   #pin: ReaderPin | undefined
 
   constructor(place: DatabasePlace, db: Database) {
@@ -63,64 +55,18 @@ abstract class SqliteReads extends IndexedStore implements Notes {
         return place.path
       },
       index: new SqliteIndex(db),
+      scan: new SqliteIndexScan(db),
       bulk: new LogReader(files),
       explain: error => storeError(error, place.path),
     })
     this.#place = place
     this.#db = db
-    this.#scan = new SqliteIndexScan(db)
     this.#files = files
-  }
-
-  /** As {@link Pinning.pin}. */
-  async pin(moments: readonly Tid[]): Promise<boolean> {
-    if (this.#closed) throw new StoreError(`${this.name} is closed`)
-    try {
-      this.#pin ??= new ReaderPin(this.#place.held)
-      this.#pin.set(moments)
-    } catch {
-      return false
-    }
-    const kept = await this.keptMoments()
-    const forgotten = moments.find(moment => !isKept(kept, moment))
-    if (forgotten !== undefined)
-      throw new StoreError(
-        `${this.name}: transaction ${formatTid(forgotten)} was forgotten by a pack: open it again`,
-      )
-    return true
-  }
-
-  /** Which moments the last pack kept. */
-  // oxlint-disable-next-line require-await -- errors must reject, not throw
-  async keptMoments(): Promise<KeptMoments> {
-    return this.#read(() => parseKeptMoments(this.#scan.note(KEPT_MOMENTS)))
-  }
-
-  /** As {@link Measuring.added}. */
-  // oxlint-disable-next-line require-await -- errors must reject, not throw
-  async added(after: Tid, upTo: Tid): Promise<Added> {
-    return this.#read(() => this.#scan.added(after, upTo))
-  }
-
-  /** As {@link Measuring.sums}. */
-  // oxlint-disable-next-line require-await -- errors must reject, not throw
-  async sums(): Promise<Sums> {
-    return this.#read(() => this.#scan.sums())
-  }
-
-  /** Size of the database on disk. */
-  // oxlint-disable-next-line require-await -- errors must reject, not throw
-  async space(): Promise<Space> {
-    return this.#read(() => {
-      const { totalBytes, freeBytes } = this.#scan.space()
-      const bulkBytes = this.#files.bytesOnDisk()
-      return { totalBytes: totalBytes + bulkBytes, bulkBytes, freeBytes }
-    })
   }
 
   /** As {@link Measuring.availableBytes}. */
   // oxlint-disable-next-line require-await -- a statfs and a stat take some microseconds, less than a thread's turn
-  async availableBytes(): Promise<number | undefined> {
+  override async availableBytes(): Promise<number | undefined> {
     try {
       return roomBeforeReserve(this.#place.held)
     } catch {
@@ -135,29 +81,23 @@ abstract class SqliteReads extends IndexedStore implements Notes {
   }
 
   protected readonly pinning: Pinning = {
-    pin: moments => this.pin(moments),
+    pin: moments =>
+      this.ask(async () => {
+        try {
+          this.#pin ??= new ReaderPin(this.#place.held)
+          this.#pin.set(moments)
+        } catch {
+          return false
+        }
+        await this.assertKept(moments)
+        return true
+      }),
     // oxlint-disable-next-line require-await -- errors must reject, not throw
     pinned: async () => pinnedMoments(this.#place.held),
   }
 
-  protected readonly retaining = new IndexedRetaining(this)
-  protected readonly dating = new DatabaseClock(this)
-
-  // oxlint-disable-next-line require-await -- errors must reject, not throw
-  async note(name: string): Promise<string | undefined> {
-    return this.#read(() => this.#scan.note(name))
-  }
-
-  /** Writes a row of `meta` durably. @throws StoreError on a store that is only read. */
-  abstract setNote(name: string, value: string): Promise<void>
-
-  async isKept(at: Tid): Promise<boolean> {
-    return isKept(await this.keptMoments(), at)
-  }
-
   override async close(): Promise<void> {
     await super.close()
-    this.#closed = true
     this.#files.close()
     this.#db.close()
     this.#pin?.release()
@@ -171,15 +111,6 @@ abstract class SqliteReads extends IndexedStore implements Notes {
       walBytes: size(`${this.#place.held}-wal`),
     }
   }
-
-  #read<T>(read: () => T): T {
-    if (this.#closed) throw new StoreError(`${this.name} is closed`)
-    try {
-      return read()
-    } catch (error) {
-      throw storeError(error, this.name)
-    }
-  }
 }
 
 /** A database opened for reading; a writer may be active. */
@@ -191,7 +122,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
     pinning: this.pinning,
     retaining: this.retaining,
     dating: this.dating,
-    measuring: new IndexedMeasuring(this),
+    measuring: this.measuring,
     checking: new SqliteChecking(this.name),
     copying: this.copying,
   }
@@ -199,10 +130,6 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
   constructor(place: DatabasePlace, db: Database) {
     super(place, db)
     this.#place = place
-  }
-
-  override setNote(): Promise<void> {
-    return Promise.reject(new ReadOnlyError(`${this.name} is open for reading only`))
   }
 
   override async close(): Promise<void> {
@@ -256,7 +183,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
         assertThere: async () => assertNamed(place.held, place.fd),
         storeUnnamed: isAllowed => client.storeUnnamed(isAllowed),
       },
-      measuring: new IndexedMeasuring(this),
+      measuring: this.measuring,
     }
   }
 
