@@ -155,6 +155,9 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     isFull: flag,
     history: optional(text),
     clock: optional(text),
+    connection: optional(value =>
+      hasShape(value, { state: oneOf('connected', 'reconnecting', 'fenced'), reason: optional(text) }),
+    ),
   },
   sync: { tid },
   pack: {},

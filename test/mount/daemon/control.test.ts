@@ -217,6 +217,19 @@ test('a pid that is a path is refused', async () => {
   })
 })
 
+test.each(['null', '"fenced"', '{}', '{"state":"lost"}', '{"state":"fenced","reason":{}}'])(
+  'a status whose connection is %s is refused',
+  async connection => {
+    const status = `{"pid":1,"database":"d","directory":"d","driver":"kernel","readOnly":false,"since":"2026-01-01","tid":"0000000000000001","residentBytes":1,"unstoredBytes":0,"isFull":false`
+    await withAnswer(`{"result":${status}}}\n`, async () => {
+      await expect(callDaemon([path], 'status', {}, 5000)).resolves.toMatchObject({ pid: 1 })
+    })
+    await withAnswer(`{"result":${status},"connection":${connection}}}\n`, async () => {
+      await expect(callDaemon([path], 'status', {}, 5000)).rejects.toThrow(CallFailedError)
+    })
+  },
+)
+
 test('an answer without end is cut off', async () => {
   await withAnswer('x'.repeat(8 << 20), async () => {
     expect(await reasonOf(callDaemon([path], 'sync', {}, 5000))).toBe('gone')
