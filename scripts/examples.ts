@@ -52,6 +52,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs fsck ~/files --data', 'check every byte while it is mounted'],
     ['zblkfs fsck ~/files.zblk --repair', 'repair it; copy it first'],
   ],
+  doctor: [['zblkfs doctor /srv', 'before databases are kept there']],
   rescue: [['zblkfs rescue ~/files ~/saved.zblk', 'before the mount is ended']],
   copy: [
     ['zblkfs copy ~/files.zblk postgres://me@server/files', 'from a file to a server'],

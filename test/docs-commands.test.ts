@@ -186,9 +186,13 @@ describe('commands in the text of', () => {
 
   test.each(Object.keys(COMMANDS))('the examples of %s --help exist', async name => {
     const text = await cachedHelpOf(name)
-    const examples = text.split('\nExamples:\n')[1]?.split('\n') ?? []
+    const examples =
+      text
+        .split('\nExamples:\n')[1]
+        ?.split('\n')
+        .filter(line => line !== '') ?? []
     expect(examples.length).toBeGreaterThan(0)
-    for (const line of examples.filter(line => line !== '')) {
+    for (const line of examples) {
       expect(line).toMatch(new RegExp(`^  zblkfs ${name}\\b.*  # `))
       const own = (line.split(' -- ')[0] ?? '').replaceAll(/'[^']*'|"[^"]*"|  #.*/g, '')
       for (const [option] of own.matchAll(/(?<=\s)--?[a-z-]+/g))

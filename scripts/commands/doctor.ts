@@ -21,8 +21,8 @@ const NOFILE_MIN = 256
 const ROOM_MIN_BYTES = 64 << 20
 const STATUS_TIMEOUT_MS = 1000
 
-/** The checked item. */
 interface Finding {
+  /** The checked item. */
   readonly what: string
   readonly isGood: boolean
   /** The result. */
@@ -36,10 +36,7 @@ export function doctorCommand(): Command {
     .description('Check what a mount needs of this machine, and say what to do where something is missing.')
     .argument('[directory]', 'where databases are to be kept', '.')
     .option('--json', 'as JSON')
-    .addHelpText(
-      'after',
-      '\nExit code: 0 everything is there, 1 something is missing.\n\nExample:\n  zblkfs doctor /srv',
-    )
+    .addHelpText('after', '\nExit code: 0 everything is there, 1 something is missing.')
     .action(async (directory: string, { json = false }: { readonly json?: boolean }) => {
       const findings = [
         kernel(),
