@@ -18,6 +18,7 @@ import { openDatabase, openForeignDatabase } from '../store/open-store.ts'
 import type { Store } from '../store/store.ts'
 import { CommandError } from './failure.ts'
 import { callMount } from './find-mount.ts'
+import { warn } from './say.ts'
 
 const STATUS_TIMEOUT_MS = 5000
 
@@ -120,7 +121,7 @@ export async function withStore<T>(database: string, use: (store: Store) => Prom
 /** The same where the database may be an external ZODB database ({@link Store.isForeign}). */
 export async function withAnyStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
   if (isOwn(await recognise(database))) return await withStore(database, use)
-  const store = await openForeignDatabase(database, { warn: message => console.error(`zblkfs: ${message}`) })
+  const store = await openForeignDatabase(database, { warn })
   try {
     return await use(store)
   } finally {

@@ -11,7 +11,7 @@ import { isOwn, recognise } from '../../store/recognise.ts'
 import { CommandError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
 import { ByteProgress } from '../foreign/progress.ts'
-import { say } from '../say.ts'
+import { say, warn } from '../say.ts'
 import { findTarget } from '../serving-mount.ts'
 
 export function copyCommand(): Command {
@@ -21,7 +21,7 @@ export function copyCommand(): Command {
     .argument('<dst>', 'a new database: a file, or postgres://USER@HOST/NAME')
     .addHelpText(
       'after',
-      '\nRepeat a copy that was interrupted: it goes on where it was. Until it is complete the copy cannot be mounted.',
+      '\nRepeat an interrupted copy to resume it. Until it is complete the copy cannot be mounted.',
     )
     .action(copy)
 }
@@ -30,7 +30,6 @@ async function copy(src: string, dst: string): Promise<void> {
   const { database } = await findTarget(src)
   const target = canonicalName(dst)
   const mark = await markFor(database, target)
-  const warn = (message: string): void => console.error(`zblkfs: ${message}`)
   const source = await openDatabase(database, { readOnly: true, warn })
   const progress = new ByteProgress()
   try {

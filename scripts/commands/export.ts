@@ -13,7 +13,7 @@ import { CommandError, UsageError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
 import { exportTransactions, type ExportResult } from '../../core/foreign/export-database.ts'
 import { ByteProgress } from '../foreign/progress.ts'
-import { say } from '../say.ts'
+import { say, warn } from '../say.ts'
 
 const FILE_MODE_BITS = 0o666
 const OWNER_ONLY = 0o600
@@ -39,7 +39,7 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
   const progress = new ByteProgress()
   try {
     const path = resolve(file)
-    // A server's database is readable by nobody else on this machine.
+    // A database on a server has no file mode here: its export is readable only by its owner.
     const mode = isDatabaseUrl(name) ? OWNER_ONLY : (await stat(name)).mode
     const size = (await source.capabilities.measuring?.space())?.totalBytes ?? 0
     const run = (writer: TransactionWriter, after: Tid): Promise<Exported> =>
@@ -69,7 +69,6 @@ async function exportInto(
   progress: (bytes: number) => void,
 ): Promise<Exported> {
   const upTo = await source.lastTid()
-  const warn = (message: string): void => console.error(`zblkfs: ${message}`)
   const result = await exportTransactions({ source, writer, after, upTo, progress, warn })
   return { ...result, lastTid: writer.lastTid }
 }

@@ -43,8 +43,8 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   if (kind === 'none') throw new UsageError(`${path} does not exist or is empty: check the name`)
   if (!isOwn(kind)) throw new UsageError(`${path} is a ${kind} database: only zblkfs's own can be checked`)
   if (!repair && !data && (await lacksLog(path))) {
-    console.error(
-      `zblkfs: ${path} has lost its log: put ${path}-log, which has the bytes of its files, back next to it. ` +
+    warn(
+      `${path} has lost its log: put ${path}-log, which has the bytes of its files, back next to it. ` +
         `If it is gone, 'zblkfs fsck --data' says what it held, and 'zblkfs fsck --repair' saves what is left.`,
     )
     return EXIT_DAMAGED

@@ -13,6 +13,7 @@ import { describeRetention } from '../retention.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
 import { explain } from '../advice.ts'
 import { CommandError } from '../failure.ts'
+import { warn } from '../say.ts'
 import { formatBytes } from '../units.ts'
 import { count } from '../foreign/count.ts'
 import { databasePath } from '../foreign/database-path.ts'
@@ -47,9 +48,7 @@ async function importFiles(src: string, db: string, { into, history = false }: O
   const kind = await recognise(path)
   if (!isOwn(kind) && kind !== 'none')
     throw new CannotOpenError(`${db} is a ZODB database: name a zblkfs database, or a new file`)
-  const source = await openForeignDatabase(databasePath(src), {
-    warn: message => console.error(`zblkfs: ${message}`),
-  })
+  const source = await openForeignDatabase(databasePath(src), { warn })
   const progress = new ByteProgress()
   try {
     const { size } = await stat(source.name)
