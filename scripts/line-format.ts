@@ -1,4 +1,4 @@
-/** How commands print lines: for persons, with `-z` for programs that need every byte of a name, or as JSON. */
+/** How commands print lines: readable text, with `-z` every byte of names for programs, or JSON. */
 import type { Command } from 'commander'
 import { printable, printablePath } from '../core/printable.ts'
 
@@ -16,7 +16,7 @@ export interface LineFormat {
   readonly isRaw: boolean
 }
 
-const FOR_PERSONS: LineFormat = { name: printablePath, text: printable, isRaw: false }
+const READABLE: LineFormat = { name: printablePath, text: printable, isRaw: false }
 
 const RAW: LineFormat = {
   name: stored => stored || '/',
@@ -25,7 +25,7 @@ const RAW: LineFormat = {
 }
 
 export const lineFormat = ({ zero = false, json = false }: LineOptions): LineFormat =>
-  zero && !json ? RAW : FOR_PERSONS
+  zero && !json ? RAW : READABLE
 
 /** Adds `-z` and `--json`. */
 export const withLineOptions = (command: Command, json: string): Command =>

@@ -145,7 +145,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
 const FOREIGN_OPTIONS = new Set(
   (
     'defaults auto noauto user nouser users nousers owner noowner group nogroup nofail _netdev ' +
-    'atime diratime nodiratime relatime norelatime strictatime nostrictatime lazytime nolazytime async'
+    'diratime nodiratime relatime norelatime strictatime nostrictatime lazytime nolazytime async'
   ).split(' '),
 )
 const isForeign = (name: string): boolean => FOREIGN_OPTIONS.has(name) || /^x[-_]|^comment$/.test(name)

@@ -1,4 +1,4 @@
-/** What a command says to people: paths in it are anyone's choice, and a terminal obeys control characters. */
+/** Output of commands without control characters, which a terminal would interpret: a path in it may contain any. */
 import { printable, printableLines } from '../core/printable.ts'
 
 /** Prints a line on standard output. A line feed in a name begins no line. */

@@ -1,4 +1,4 @@
-/** Looks at the clock from time to time, so that a jump is found soon, and says so. */
+/** Checks the clock periodically, so that a jump is found soon, and logs it. */
 import type { Logger } from 'pino'
 import type { Dating } from '../../store/capabilities.ts'
 import { formatDuration } from '../../store/durations.ts'
@@ -6,7 +6,7 @@ import type { ClockJump, Timeline } from '../../store/timeline.ts'
 
 const WATCH_INTERVAL_MS = 30_000
 const SECOND_MS = 1000
-/** How long status tells of a jump. */
+/** How long status reports a jump. */
 const RECENT_MS = 7 * 86_400_000
 
 /** Watches until the process ends. */

@@ -25,8 +25,8 @@ const directories = (uid: number): readonly string[] => [
 ]
 
 /**
- * The sockets of a device in a directory, of every device if it is ''. If the directory may not be read, a path in it: a process that
- * connects to that learns that it is another user's.
+ * The sockets of a device in a directory, of every device if it is ''. If the directory may not be read, a path in it: connecting
+ * to that reports that it is another user's.
  */
 async function socketsIn(directory: string, device: string): Promise<readonly string[]> {
   const names = await readdir(directory).catch((error: NodeJS.ErrnoException) =>

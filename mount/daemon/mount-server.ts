@@ -34,7 +34,7 @@ import { showAs } from '../../core/file-system/show-as.ts'
 import { startDriver } from '../drivers/start-driver.ts'
 
 const CLOSE_RETRY_MS = 5000
-/** A removed database does not come back: the next look is for the log alone. */
+/** A removed database does not come back: a retry only logs that again. */
 const GONE_RETRY_MS = 600_000
 /** How long a lazy unmount waits for the mount's users. */
 const LAZY_WAIT_MS = 1000
@@ -250,7 +250,7 @@ export class MountServer {
   async #status(): Promise<MountStatus> {
     const { database, directory, readOnly } = this.#settings
     const connection = this.#capabilities.connection?.state()
-    // A server that does not answer is not asked: the call has to.
+    // Without a connection the server is not asked, as this call must answer at once.
     const isReachable = connection?.state !== 'reconnecting'
     const { retaining, dating } = isReachable ? this.#capabilities : {}
     const clock = dating === undefined ? undefined : recentJump(await dating.timeline())

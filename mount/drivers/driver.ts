@@ -1,8 +1,8 @@
 /**
  * A driver serves {@link Operations} to the kernel at a mount point. There are two: drivers/kernel and drivers/fuse-native.
  *
- * A driver mounts, passes requests on, and ends when the mount is gone, whoever unmounted it. Nothing else ends it, and in
- * particular no failed operation.
+ * A driver mounts, passes requests on, and ends when the mount is gone, however it was unmounted. Nothing else ends it; in
+ * particular, a failed operation does not.
  */
 import { CodedError, type CodedErrorOptions } from '../../store/errors.ts'
 import type { Logger } from 'pino'

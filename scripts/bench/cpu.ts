@@ -1,6 +1,6 @@
 /**
  * `npm run bench:cpu [-- --count N] [--rounds N] [--beside CHECKOUT] [--only WORDS] [--json]`: the CPU time of the serving process for
- * each operation, compared with bindfs and the no-op filesystem, and the number of kernel requests for each.
+ * each operation, compared with bindfs, and the number of kernel requests for each.
  *
  * CPU time is a stable measure on a shared machine; wall time is not. It is the sum of
  * /proc/PID/task/TID/schedstat over all threads, including an operation's commits. `--beside` adds another checkout of this

@@ -23,7 +23,7 @@ interface Options {
 type Transaction = FeedTransaction<Difference>
 type Write = (line: string) => Promise<boolean>
 
-const EXAMPLES = `
+const NOTES = `
 Without --since it begins with the next transaction. To resume after an interruption, pass the last tid that was handled;
 0000000000000000 begins with everything that is kept. With --json a transaction's own line follows those of its changes, so once its
 tid has been read the transaction is complete. If the command of --exec fails, the watch ends and names the tid to resume from.`
@@ -39,7 +39,7 @@ export function watchCommand(): Command {
       '--exec <command>',
       'run this shell command for each transaction, with its lines of JSON as standard input',
     )
-    .addHelpText('after', EXAMPLES)
+    .addHelpText('after', NOTES)
     .action(async (place: string, inner: string | undefined, options: Options) => {
       const { database, path } = await findSource(place, inner)
       await withAnyStore(database, store => watch(store, path, options))

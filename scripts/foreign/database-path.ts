@@ -1,4 +1,4 @@
-/** A database as a person names it on the command line. */
+/** The name of a database on the command line. */
 import { canonicalName } from '../../store/database-name.ts'
 
 const RELSTORAGE_PREFIX = 'relstorage:'
