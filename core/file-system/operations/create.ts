@@ -28,14 +28,21 @@ interface NewEntry {
   readonly oid?: Oid
 }
 
-export function mkdir(
+/** The entry of a name, and whether it was made now. */
+export interface Created {
+  readonly entry: Entry
+  readonly isNew: boolean
+}
+
+export async function mkdir(
   context: Context,
   parent: Ino,
   name: Name,
   mode: number,
   caller: Caller,
 ): Promise<Entry> {
-  return create(context, parent, name, { mode: S_IFDIR | (mode & PERMISSIONS) }, caller)
+  const wanted = { mode: S_IFDIR | (mode & PERMISSIONS) }
+  return (await create(context, parent, name, wanted, caller)).entry
 }
 
 /** @throws ErrnoError EINVAL for any other type. */
@@ -51,7 +58,7 @@ export async function mknod(
   if (!NODE_TYPES.includes(type)) throw new ErrnoError('EINVAL')
   const isDevice = type === S_IFBLK || type === S_IFCHR
   const wanted = { mode: type | (mode & PERMISSIONS), rdev: isDevice ? rdev : 0 }
-  return await create(context, parent, name, wanted, caller)
+  return (await create(context, parent, name, wanted, caller)).entry
 }
 
 export async function symlink(
@@ -63,7 +70,7 @@ export async function symlink(
 ): Promise<Entry> {
   if (target.length === 0) throw new ErrnoError('ENOENT', 'the target of a symbolic link is empty')
   if (target.length > TARGET_MAX_BYTES) throw new ErrnoError('ENAMETOOLONG')
-  return await create(context, parent, name, { mode: S_IFLNK | 0o777, target }, caller)
+  return (await create(context, parent, name, { mode: S_IFLNK | 0o777, target }, caller)).entry
 }
 
 /** A regular file; with `orExisting` the inode that has the name already. @throws ErrnoError EEXIST */
@@ -74,22 +81,28 @@ export function createFile(
   mode: number,
   caller: Caller,
   orExisting: boolean,
-): Promise<Entry> {
+): Promise<Created> {
   return create(context, parent, name, { mode: S_IFREG | (mode & PERMISSIONS), orExisting }, caller)
 }
 
 /** Creates an inode again after a crash, with the number that it had. */
-export function createAgain(
+export async function createAgain(
   context: Context,
   intent: IntentChange & { readonly kind: 'create' },
 ): Promise<Entry> {
   const { parent, name, ino, mode, rdev, uid, gid } = intent
   const target = intent.target.length > 0 ? { target: Buffer.from(intent.target) } : {}
   const wanted = { mode, rdev, oid: context.live.oidOf(ino), ...target }
-  return create(context, parent, name, wanted, { uid, gid, pid: 0 })
+  return (await create(context, parent, name, wanted, { uid, gid, pid: 0 })).entry
 }
 
-function create(context: Context, parent: Ino, name: Name, wanted: NewEntry, caller: Caller): Promise<Entry> {
+function create(
+  context: Context,
+  parent: Ino,
+  name: Name,
+  wanted: NewEntry,
+  caller: Caller,
+): Promise<Created> {
   checkNewName(name)
   return context.changeNames([parent], async (...[directory]) => {
     if (directory === undefined) throw new ErrnoError('EINVAL')
@@ -97,7 +110,7 @@ function create(context: Context, parent: Ino, name: Name, wanted: NewEntry, cal
       const existing = await findExisting(directory, name)
       if (existing !== undefined) {
         if (wanted.orExisting !== true) throw new ErrnoError('EEXIST')
-        return await enterFound(context, directory, name, existing)
+        return { entry: await enterFound(context, directory, name, existing), isNew: false }
       }
       const timeNs = context.nowNs()
       const inode = await newInode(context, directory, wanted, caller, timeNs)
@@ -113,7 +126,7 @@ function create(context: Context, parent: Ino, name: Name, wanted: NewEntry, cal
         // Only a mount with ACLs could let it inherit them again.
         if (inode.hasXattrs) context.changed(node, 0)
         else intendCreation(context, parent, name, node, timeNs)
-        return entryOf(node)
+        return { entry: entryOf(node), isNew: true }
       } finally {
         context.leave(node)
       }

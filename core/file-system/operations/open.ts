@@ -36,7 +36,7 @@ export async function open(
   })
 }
 
-/** Creates a file and opens it; with O_EXCL only if the name is free. */
+/** Creates a file and opens it; with O_EXCL only if the name is free. O_TRUNC is for a file that has the name already. */
 export async function create(
   context: Context,
   parent: Ino,
@@ -46,11 +46,11 @@ export async function create(
   caller: Caller,
   keepsSetuid: KeepsSetuid,
 ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
-  const entry = await createFile(context, parent, name, mode, caller, (flags & O_EXCL) === 0)
+  const { entry, isNew } = await createFile(context, parent, name, mode, caller, (flags & O_EXCL) === 0)
   try {
     const { ino } = entry.attributes
-    const file = await open(context, ino, flags, keepsSetuid)
-    if ((flags & O_TRUNC) === 0) return { entry, file }
+    const file = await open(context, ino, isNew ? flags & ~O_TRUNC : flags, keepsSetuid)
+    if (isNew || (flags & O_TRUNC) === 0) return { entry, file }
     return { entry: { ...entry, attributes: await getattr(context, ino) }, file }
   } catch (error) {
     forget(context, entry.attributes.ino, 1)

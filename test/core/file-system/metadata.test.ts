@@ -2,13 +2,15 @@ import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
-import type {
-  AllocateMode,
-  AttributeChanges,
-  Attributes,
-  Fh,
-  Ino,
-  OpenFile,
+import {
+  type AllocateMode,
+  type AttributeChanges,
+  type Attributes,
+  type Fh,
+  type Ino,
+  type OpenFile,
+  name as toName,
+  ROOT_INO,
 } from '../../../core/file-system/operations.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
 import { memoryPaths, openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
@@ -90,6 +92,18 @@ describe('setuid and setgid', () => {
     await set({ mode: 0o6745 })
     await change(drops)
     expect((await paths.stat('file')).mode & 0o7777).toBe(0o2745)
+  })
+
+  test('stay when O_TRUNC makes the file: nothing is truncated, and its times are one moment', async () => {
+    const flags = constants.O_WRONLY | constants.O_TRUNC
+    const name = toName('made')
+    const { entry } = await paths.fs.create(ROOT_INO, name, 0o6755, flags, caller, drops)
+    const { mode, mtimeNs, ctimeNs, birthtimeNs } = entry.attributes
+    expect(mode & 0o7777).toBe(0o6755)
+    expect([mtimeNs, ctimeNs]).toEqual([birthtimeNs, birthtimeNs])
+    const again = await paths.fs.create(ROOT_INO, name, 0o6755, flags, caller, drops)
+    expect(again.entry.attributes.mode & 0o7777).toBe(0o755)
+    expect(again.entry.attributes.mtimeNs).toBeGreaterThan(mtimeNs)
   })
 })
 
