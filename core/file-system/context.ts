@@ -241,7 +241,7 @@ export class Context {
 
   /** Records the outcome of an operation for the intent log: once, while it holds its locks. */
   intend(timeNs: bigint, change: IntentChange): void {
-    this.writeBack.intend({ ...change, timeNs })
+    this.writeBack.intend(timeNs, change)
   }
 
   /** Records that the data of a file was changed; {@link Context.changed} or {@link Context.wrote} follows. */

@@ -59,26 +59,31 @@ export const beginEntry = (entry: Buffer): number => MAGIC.copy(entry)
 
 const NUMBER_MAX = 2n ** 63n
 
-/** Whether an intent's numbers can be encoded: times before 1677 or after 2262, in nanoseconds, cannot. */
-export const isEncodable = (intent: Intent): boolean =>
-  intent.kind !== 'setattr' ||
-  numbersOf(intent).every(
+/** Whether a change's numbers can be encoded: times before 1677 or after 2262, in nanoseconds, cannot. */
+export const isEncodable = (change: IntentChange): boolean =>
+  change.kind !== 'setattr' ||
+  numbersOf(change).every(
     number => typeof number === 'number' || (number >= -NUMBER_MAX && number < NUMBER_MAX),
   )
 
 /** Writes an intent at an offset of an entry, copying strings. Returns the offset of the next one; undefined if it does not fit. */
-export function encodeIntent(intent: Intent, entry: Buffer, start: number): number | undefined {
-  const numbers = numbersOf(intent)
-  const strings = stringsOf(intent)
+export function encodeIntent(
+  timeNs: bigint,
+  change: IntentChange,
+  entry: Buffer,
+  start: number,
+): number | undefined {
+  const numbers = numbersOf(change)
+  const strings = stringsOf(change)
   let length = HEADER_BYTES + 8 * numbers.length + 4 * strings.length
   for (const string of strings) length += string.length
   if (start + length > entry.length) return undefined
   entry.writeUInt32LE(length, start)
-  entry[start + 4] = KINDS.indexOf(intent.kind) + 1
+  entry[start + 4] = KINDS.indexOf(change.kind) + 1
   entry[start + 5] = numbers.length
   entry[start + 6] = strings.length
   entry[start + 7] = 0
-  let at = entry.writeBigInt64LE(intent.timeNs, start + 8)
+  let at = entry.writeBigInt64LE(timeNs, start + 8)
   for (const number of numbers) at = writeNumber(entry, number, at)
   for (const string of strings) at = entry.writeUInt32LE(string.length, at)
   for (const string of strings) {
@@ -123,56 +128,56 @@ function decodeIntent(bytes: Buffer): Intent {
   return { ...changeOf(kind, new Fields(numbers, strings)), timeNs: bytes.readBigInt64LE(8) }
 }
 
-function numbersOf(intent: Intent): Numbers {
-  switch (intent.kind) {
+function numbersOf(change: IntentChange): Numbers {
+  switch (change.kind) {
     case 'write':
-      return [intent.ino, intent.off]
+      return [change.ino, change.off]
     case 'create':
-      return [intent.parent, intent.ino, intent.mode, intent.uid, intent.gid, intent.rdev]
+      return [change.parent, change.ino, change.mode, change.uid, change.gid, change.rdev]
     case 'remove':
-      return [intent.parent, intent.isDirectory ? 1 : 0]
+      return [change.parent, change.isDirectory ? 1 : 0]
     case 'rename':
-      return [intent.parent, intent.newParent, intent.isExchange ? 1 : 0]
+      return [change.parent, change.newParent, change.isExchange ? 1 : 0]
     case 'link':
-      return [intent.ino, intent.parent]
+      return [change.ino, change.parent]
     case 'setattr': {
-      const { set } = intent
+      const { set } = change
       let bits = 0
       for (const [bit, key] of ATTRIBUTES.entries()) if (set[key] !== undefined) bits |= 1 << bit
-      return [intent.ino, bits, ...ATTRIBUTES.map(key => set[key] ?? 0)]
+      return [change.ino, bits, ...ATTRIBUTES.map(key => set[key] ?? 0)]
     }
     case 'setxattr':
     case 'removexattr':
-      return [intent.ino]
+      return [change.ino]
     case 'allocate': {
-      const { keepSize, punchHole, zeroRange } = intent.mode
+      const { keepSize, punchHole, zeroRange } = change.mode
       return [
-        intent.ino,
-        intent.off,
-        intent.len,
+        change.ino,
+        change.off,
+        change.len,
         Number(keepSize) + 2 * Number(punchHole) + 4 * Number(zeroRange),
       ]
     }
     case 'copy':
       break
   }
-  return [intent.from, intent.fromOff, intent.to, intent.toOff, intent.len]
+  return [change.from, change.fromOff, change.to, change.toOff, change.len]
 }
 
-function stringsOf(intent: Intent): readonly Uint8Array[] {
-  switch (intent.kind) {
+function stringsOf(change: IntentChange): readonly Uint8Array[] {
+  switch (change.kind) {
     case 'write':
-      return [intent.data]
+      return [change.data]
     case 'create':
-      return [latin1(intent.name), intent.target]
+      return [latin1(change.name), change.target]
     case 'remove':
     case 'link':
     case 'removexattr':
-      return [latin1(intent.name)]
+      return [latin1(change.name)]
     case 'rename':
-      return [latin1(intent.name), latin1(intent.newName)]
+      return [latin1(change.name), latin1(change.newName)]
     case 'setxattr':
-      return [latin1(intent.name), intent.value]
+      return [latin1(change.name), change.value]
     case 'setattr':
     case 'allocate':
     case 'copy':

@@ -3,7 +3,7 @@
  * needs to put nothing else on disk: they are replayed after a crash (replay.ts).
  */
 import { beginEntry, encodeIntent, isEncodable } from './intent-codec.ts'
-import type { Intent } from './intent.ts'
+import type { IntentChange } from './intent.ts'
 
 /** Initial and maximum length of an entry: beyond the maximum a transaction is as cheap. */
 const ENTRY_BYTES = 16 << 10
@@ -40,11 +40,11 @@ export class StagedIntents {
   }
 
   /** Stages a change; its data is copied. */
-  note(intent: Intent): void {
+  note(timeNs: bigint, change: IntentChange): void {
     if (!this.#isComplete) return
-    if (!isEncodable(intent)) return this.spoil()
+    if (!isEncodable(change)) return this.spoil()
     for (;;) {
-      const end = this.#end === 0 ? undefined : encodeIntent(intent, this.#entry, this.#end)
+      const end = this.#end === 0 ? undefined : encodeIntent(timeNs, change, this.#entry, this.#end)
       if (end !== undefined) return void (this.#end = end)
       if (!this.#makeRoom()) return this.spoil()
     }

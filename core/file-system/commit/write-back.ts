@@ -29,7 +29,7 @@ import { Changes } from './changes.ts'
 import { Committer, type CommitterOptions } from './committer.ts'
 import { Fsync } from './fsync.ts'
 import { Transactions, type TransactionOptions } from './transaction.ts'
-import type { Intent } from './intent.ts'
+import type { IntentChange } from './intent.ts'
 import { StagedIntents } from './staged-intents.ts'
 
 export interface WriteBackOptions extends Omit<CommitterOptions, 'changes' | 'intents'>, TransactionOptions {
@@ -89,9 +89,9 @@ export class WriteBack {
   }
 
   /** Stages the intent of a change: called once per change, while the operation holds its locks, so that intents are in order. */
-  intend(intent: Intent): void {
+  intend(timeNs: bigint, change: IntentChange): void {
     if (this.#committer.isPaused) this.#intents.spoil()
-    else this.#intents.note(intent)
+    else this.#intents.note(timeNs, change)
   }
 
   /** Records a file whose data was changed: the next prepare computes its stored size. */
