@@ -346,6 +346,8 @@ export class Committer {
     await gate.shared()
     try {
       await storeAccessTimes(this.#isClosing)
+    } catch {
+      // They stay noted for the next commit: a failed read must not keep changes from being stored.
     } finally {
       gate.release()
     }

@@ -12,6 +12,8 @@ import {
   name as toName,
   ROOT_INO,
 } from '../../../core/file-system/operations.ts'
+import { StoreError } from '../../../store/errors.ts'
+import { oid } from '../../../store/ids.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
 import { memoryPaths, openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
 
@@ -164,6 +166,35 @@ describe('times', () => {
       await paths.fs.sync()
       const stored = new Paths(await FileSystem.open(paths.store))
       expect((await stored.stat('file')).atimeNs).toBe(atimeNs)
+    })
+
+    test('that cannot be stored wait for a later transaction, and hold up no change', async () => {
+      const cramped = await memoryPaths({ cacheSizeBytes: 1 })
+      await cramped.write('read', 'content')
+      const others = Array.from({ length: 3000 }, (_, i) => `other${i}`)
+      for (const other of others) await cramped.write(other, '')
+      await cramped.fs.sync()
+      await cramped.read('read')
+      const { ino, atimeNs } = await cramped.stat('read')
+      // Its inode leaves the cache.
+      for (const other of others) await cramped.stat(other)
+      await sleep(1)
+      const { store } = cramped
+      const load = store.load.bind(store)
+      let isBroken = true
+      store.load = async (oids, at) => {
+        if (isBroken && oids.includes(oid(ino))) throw new StoreError('the connection is lost')
+        return await load(oids, at)
+      }
+      await cramped.write('changed', 'content')
+      await cramped.fs.sync()
+      const stored = async (): Promise<Paths> => new Paths(await FileSystem.open(store.found()))
+      expect((await (await stored()).read('changed')).toString()).toBe('content')
+      expect((await (await stored()).stat('read')).atimeNs).toBeLessThan(atimeNs)
+      isBroken = false
+      await cramped.write('changed', 'again')
+      await cramped.fs.sync()
+      expect((await (await stored()).stat('read')).atimeNs).toBe(atimeNs)
     })
 
     test('are those that were set, if that was later than the read', async () => {
