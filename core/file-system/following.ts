@@ -76,33 +76,19 @@ export class Follower {
         if (typeof method !== 'function') return method
         const bound = method.bind(target) as (...parameters: unknown[]) => unknown
         if (!READING.has(name as keyof Operations)) return bound
-        return (...parameters: unknown[]) => this.#run(async () => await bound(...parameters))
+        return (...parameters: unknown[]) => this.#lock.whileShared(async () => await bound(...parameters))
       },
     })
   }
 
-  async #run<T>(operation: () => Promise<T>): Promise<T> {
-    const wait = this.#lock.shared()
-    if (wait !== undefined) await wait
-    try {
-      return await operation()
-    } finally {
-      this.#lock.release()
-    }
-  }
-
   async #moveTo(at: Tid): Promise<void> {
     const { context, log } = this.#parts
-    const wait = this.#lock.alone()
-    if (wait !== undefined) await wait
-    try {
+    await this.#lock.whileAlone(async () => {
       // Send the replies of operations that have just ended first: their pages would otherwise arrive after the invalidation.
       await turn()
       const changed = await this.#dropChanged(at)
       this.#forget(changed, await hasDirectory(changed))
-    } finally {
-      this.#lock.release()
-    }
+    })
     await context.caches.settled()
     log.debug({ tid: formatTid(at) }, 'showing a later transaction')
   }

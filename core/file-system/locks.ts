@@ -7,6 +7,8 @@
  *     const wait = lock.shared()
  *     if (wait !== undefined) await wait
  *     try { ... } finally { lock.release() }
+ *
+ * `whileShared` and `whileAlone` do the same in one call, at the cost of promises: not for the hottest paths.
  */
 interface Waiter {
   readonly alone: boolean
@@ -39,6 +41,28 @@ export class ReadWriteLock {
     if (this.#holders < 0 || this.#waiting.length > 0) return false
     this.#holders++
     return true
+  }
+
+  /** Runs `work` while it is held shared. */
+  async whileShared<T>(work: () => Promise<T>): Promise<T> {
+    const wait = this.shared()
+    if (wait !== undefined) await wait
+    try {
+      return await work()
+    } finally {
+      this.release()
+    }
+  }
+
+  /** Runs `work` while it is held exclusively. */
+  async whileAlone<T>(work: () => Promise<T>): Promise<T> {
+    const wait = this.alone()
+    if (wait !== undefined) await wait
+    try {
+      return await work()
+    } finally {
+      this.release()
+    }
   }
 
   /** Releases it. */

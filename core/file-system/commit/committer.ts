@@ -204,13 +204,10 @@ export class Committer {
   async #exclusively<T>(work: () => Promise<T>, willCommit: boolean): Promise<T> {
     const { gate } = this.#options
     if (willCommit) await this.#load()
-    await gate.alone()
-    try {
+    return await gate.whileAlone(async () => {
       await this.settled()
       return await work()
-    } finally {
-      gate.release()
-    }
+    })
   }
 
   /** Stores everything, within {@link Committer.exclusively}. @throws StoreError */
@@ -343,14 +340,8 @@ export class Committer {
   async #addAccessTimes(): Promise<void> {
     const { gate, changes, storeAccessTimes } = this.#options
     if (changes.isEmpty) return
-    await gate.shared()
-    try {
-      await storeAccessTimes(this.#isClosing)
-    } catch {
-      // They stay noted for the next commit: a failed read must not keep changes from being stored.
-    } finally {
-      gate.release()
-    }
+    // If it fails, they stay noted for the next commit: a failed read must not keep changes from being stored.
+    await gate.whileShared(() => storeAccessTimes(this.#isClosing)).catch(() => undefined)
   }
 
   /**
@@ -360,15 +351,13 @@ export class Committer {
   async #load(): Promise<void> {
     const { gate, bookkeeping, changes, connection } = this.#options
     if (changes.isEmpty) return
-    await gate.shared()
-    try {
-      await bookkeeping.load(changes.files)
-      await connection.loadForPrepare()
-    } catch {
-      // The prepare fails with the same error, and so does the commit.
-    } finally {
-      gate.release()
-    }
+    await gate
+      .whileShared(async () => {
+        await bookkeeping.load(changes.files)
+        await connection.loadForPrepare()
+        // If it fails, the prepare fails with the same error, and so does the commit.
+      })
+      .catch(() => undefined)
   }
 
   #startTimer(): void {

@@ -11,6 +11,7 @@
 import { Connection } from '../../objects/connection.ts'
 import { Ref } from '../../objects/pickle/value.ts'
 import { classOfRecord, DATA_HEAD_MAX } from '../../objects/record.ts'
+import { blockParts } from '../../big-file/block-parts.ts'
 import { LO } from '../../btree/kind.ts'
 import { readingForeign } from '../damage.ts'
 import { openForeignFile } from '../file.ts'
@@ -80,7 +81,7 @@ export class LiveView implements View {
     for (let tries = 0; ; tries++) {
       const { at } = this
       try {
-        return await this.#hold(() => work(this.#connection))
+        return await this.#lock.whileShared(() => work(this.#connection))
       } catch (error) {
         if (!(error instanceof ObjectNotFoundError) || tries >= RETRIES) throw error
         await this.refresh()
@@ -95,8 +96,7 @@ export class LiveView implements View {
     if (served === undefined || len === 0) return
     await file.activate()
     const { blksize, blktab } = file
-    const end = off + BigInt(len)
-    for (let blk = Number(off / BigInt(blksize)); BigInt(blk) * BigInt(blksize) < end; blk++) {
+    for (const { blk } of blockParts(off, len, blksize)) {
       const ref = await blktab.get(blk)
       served.note({ file: file.oid, blk, blksize, object: ref instanceof Ref ? ref.oid : undefined })
     }
@@ -110,13 +110,7 @@ export class LiveView implements View {
 
   async #refresh(): Promise<boolean> {
     if ((await this.#store.lastTid()) <= this.at) return false
-    const wait = this.#lock.alone()
-    if (wait !== undefined) await wait
-    try {
-      await this.#moveOn(await this.#store.lastTid())
-    } finally {
-      this.#lock.release()
-    }
+    await this.#lock.whileAlone(async () => await this.#moveOn(await this.#store.lastTid()))
     return true
   }
 
@@ -154,16 +148,6 @@ export class LiveView implements View {
     } catch {
       // The next read of the block reports the error.
       return true
-    }
-  }
-
-  async #hold<T>(work: () => Promise<T>): Promise<T> {
-    const wait = this.#lock.shared()
-    if (wait !== undefined) await wait
-    try {
-      return await work()
-    } finally {
-      this.#lock.release()
     }
   }
 }
