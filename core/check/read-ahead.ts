@@ -2,8 +2,8 @@
  * Reads the states of neighbouring objects together for a check: what belongs to one file was stored together, so one read of
  * a window of oids answers the look-ups of hundreds of objects. A bounded number of windows is kept.
  *
- * A pack may drop revisions meanwhile, but none that its kept moments see; whoever sees these moments change calls
- * {@link ReadAhead.forget}.
+ * A pack may drop revisions meanwhile, but none that its kept moments see: after a change
+ * of these moments, the windows are stale, and another ReadAhead is needed.
  */
 import { LRUCache } from 'lru-cache'
 import { CorruptRecordError } from '../../store/errors.ts'
@@ -30,10 +30,6 @@ export class ReadAhead {
   constructor(reader: RevisionReader, upTo: bigint) {
     this.#reader = reader
     this.#upTo = upTo
-  }
-
-  forget(): void {
-    this.#windows.clear()
   }
 
   /** The states of an object, newest first; undefined if there are too many of its neighbours. */

@@ -45,7 +45,7 @@ export interface ContextParts {
 }
 
 /** Approximate memory of a changed inode, in bytes. */
-export const INODE_CHANGE_BYTES = 1500
+const INODE_CHANGE_BYTES = 1500
 
 /** Data bytes that a change of size or a hole writes: chunks at its edges. */
 export const SMALL_CHANGE_BYTES = 8192

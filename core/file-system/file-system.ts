@@ -7,7 +7,7 @@
  *
  * Longer than most files because it has one short method for each operation; the work is done elsewhere.
  *
- * The kernel checks permissions (default_permissions): it knows the caller's groups and capabilities.
+ * The kernel checks permissions (default_permissions): it has the caller's groups and capabilities.
  */
 /* oxlint-disable max-lines -- see above */
 import type { Logger } from 'pino'

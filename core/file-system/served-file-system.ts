@@ -49,7 +49,7 @@ export interface HistoryOperations {
 export interface ServedFileSystem extends Operations {
   /** Absent if the filesystem is read-only. */
   readonly history?: HistoryOperations | undefined
-  /** The same operations for callers other than the kernel, which is told of their changes. */
+  /** The same operations for callers other than the kernel, which is notified of their changes. */
   readonly besideKernel: Operations
   /** Stores everything up to now; resolves to the last transaction's tid. */
   sync(message?: string): Promise<Tid>

@@ -3,14 +3,14 @@
  * files were deleted. Two kinds of records are certain to be garbage:
  *
  * 1. those of files that were dropped, and of their data. No two files share an object, so what their trees reach is theirs.
- *    The stored inode of such a file keeps its link count; fsck knows by the number of inodes in the superblock that it is not lost;
+ *    The stored inode of such a file keeps its link count; by the number of inodes in the superblock, fsck does not take it for lost;
  * 2. those of new objects that no other pending record leads to. The store cannot refer to an object that it never had, so
  *    what is reached from the pending records of older objects, and from the root, is all that is in use.
  *
  * To be called between a prepare and its commit, while no change runs: then the pending records and the store have everything.
  */
 import { NO_BYTES } from '../../store/bytes.ts'
-import type { RecordSource } from '../../store/changes.ts'
+import { isSlice, type RecordSource } from '../../store/changes.ts'
 import { ROOT_OID, TID_NONE, type Oid } from '../../store/ids.ts'
 import { Turns } from '../turns.ts'
 import type { PendingRecords } from './pending-records.ts'
@@ -98,7 +98,7 @@ async function closure(
   return found
 }
 
-/** The pending records that are in use; undefined where that cannot be told. */
+/** The pending records that are in use; undefined if that cannot be determined. */
 async function reachable(pending: PendingRecords): Promise<ReadonlySet<Oid> | undefined> {
   const reached = new Set<Oid>()
   const waiting: Oid[] = []
@@ -120,8 +120,8 @@ async function reachable(pending: PendingRecords): Promise<ReadonlySet<Oid> | un
   return reached
 }
 
-/** The bytes of a record; undefined where they are those of a stored one. */
+/** The bytes of a record; undefined if they are those of a stored one. */
 function bytesOf({ head, body, tail = NO_BYTES }: RecordSource): Uint8Array | undefined {
   if (body === undefined) return tail.length === 0 ? head : Buffer.concat([head, tail])
-  return 'oid' in body ? undefined : Buffer.concat([head, ...body, tail])
+  return isSlice(body) ? undefined : Buffer.concat([head, ...body, tail])
 }

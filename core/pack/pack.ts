@@ -68,7 +68,7 @@ export async function pack(store: Store, options: PackOptions): Promise<PackResu
 }
 
 /** @throws StoreError if a store cannot be packed. */
-export function packingOf(store: Store): Packing {
+function packingOf(store: Store): Packing {
   const { packing } = store.capabilities
   if (packing === undefined) throw new StoreError(`${store.name} cannot be packed: it is read-only`)
   return packing

@@ -11,10 +11,10 @@ import { LRUCache } from 'lru-cache'
 import type { Oid } from '../../store/ids.ts'
 
 /** PATH_MAX: the names at the beginning of a shortened path. */
-export const HEAD_MAX_BYTES = 4096
+const HEAD_MAX_BYTES = 4096
 /** The names at its end. */
 const TAIL_MAX_BYTES = 1024
-export const WHOLE_MAX_BYTES = HEAD_MAX_BYTES + TAIL_MAX_BYTES
+const WHOLE_MAX_BYTES = HEAD_MAX_BYTES + TAIL_MAX_BYTES
 
 /** A path relative to a root, one character per byte, without a leading slash; the root's own is ''. */
 export class ShownPath {

@@ -51,7 +51,7 @@ export function checkAcl(value: Uint8Array): void {
 }
 
 /** The access ACL of a file after its mode was changed. @throws ErrnoError EINVAL */
-export const chmodAcl = (value: Uint8Array, mode: number): Uint8Array =>
+const chmodAcl = (value: Uint8Array, mode: number): Uint8Array =>
   encode(withMode(decode(value), () => mode & ACCESS_BITS))
 
 /** What a new file gets from the default ACL of its directory: of the mode that was asked for, no more than the ACL allows. */

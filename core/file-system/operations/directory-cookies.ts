@@ -19,7 +19,7 @@ const REMEMBERED = 1 << 16
 /** Beyond that, one in this number of cookies is kept. */
 const KEPT_EVERY = 1 << 10
 
-export const COOKIE_SELF = 1n
+const COOKIE_SELF = 1n
 export const COOKIE_PARENT = 2n
 
 /** '.' and '..', the first entries of every directory. */
