@@ -10,7 +10,7 @@ const ROOT = join(import.meta.dirname, '..')
 const LAYERS = ['store', 'core', 'mount', 'scripts']
 
 /** What measures or makes stores, and so names the kind of store that it is about. */
-const KNOWS_STORES = [/^scripts\/bench\//, /^scripts\/soak\//]
+const KNOWS_STORES = [/^scripts\/bench\//]
 
 /** Where each branded id may be made by a cast. */
 const CONSTRUCTORS: Readonly<Record<string, string>> = {

@@ -11,8 +11,7 @@ import { parseArgs } from 'node:util'
 import { withMount } from '../../test/tools/mounted.ts'
 import { runProgram } from '../../test/tools/run-zblkfs.ts'
 import { formatBytes } from '../units.ts'
-import { logBytesOnDisk } from '../../store/sqlite/log.ts'
-import { bytesOf, DaemonWatch, type Sample, spreadOf } from './daemon-watch.ts'
+import { databaseBytes, DaemonWatch, type Sample, spreadOf } from './daemon-watch.ts'
 
 const SAMPLE_MS = 250
 const TIMEOUT_PER_GIB_MS = 240_000
@@ -58,7 +57,7 @@ await withMount({ options: [`dirty_size=${values['dirty-size']}`] }, async mount
   reading.stop()
   console.log(`resident while it is read back: ${resident(reading.samples)}`)
   console.log(
-    `the database: ${formatBytes((await bytesOf(db)) + logBytesOnDisk(db))}; what is read back is ${isSame ? '' : 'NOT '}the same`,
+    `the database: ${formatBytes(await databaseBytes(db))}; what is read back is ${isSame ? '' : 'NOT '}the same`,
   )
   if (!isSame) process.exitCode = 1
 })

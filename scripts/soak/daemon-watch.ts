@@ -1,6 +1,9 @@
 /** Samples a working daemon's resources: memory, descriptors, and disk space. */
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { logBytesOnDisk } from '../../store/sqlite/log.ts'
+import { join } from 'node:path'
+
+/** The unit of st_blocks. */
+const BLOCK_BYTES = 512
 
 export interface Sample {
   /** Time since the first sample. */
@@ -38,27 +41,33 @@ export class DaemonWatch {
 
   /** Fails if the process has ended; the sample is then skipped. */
   async #take(): Promise<void> {
-    const [status, descriptors, file, wal] = await Promise.all([
+    const [status, descriptors, fileBytes] = await Promise.all([
       readFile(`/proc/${this.#pid}/status`, 'latin1'),
       readdir(`/proc/${this.#pid}/fd`),
-      bytesOf(this.#database),
-      bytesOf(`${this.#database}-wal`),
+      databaseBytes(this.#database),
     ])
     this.#samples.push({
       timeMs: Math.round(performance.now() - this.#startMs),
       residentBytes: 1024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]),
       descriptors: descriptors.length,
-      fileBytes: file + wal + logBytesOnDisk(this.#database),
+      fileBytes,
     })
   }
 }
 
-/** 0 if there is none. */
-export async function bytesOf(path: string): Promise<number> {
-  return await stat(path).then(
-    ({ size }) => size,
-    () => 0,
+/** Bytes that a database takes on disk: its file, its WAL, and its log without the holes in it. */
+export async function databaseBytes(path: string): Promise<number> {
+  const log = await readdir(`${path}-log`)
+  const files = [path, `${path}-wal`, ...log.map(name => join(`${path}-log`, name))]
+  const sizes = await Promise.all(
+    files.map(file =>
+      stat(file).then(
+        ({ blocks }) => blocks * BLOCK_BYTES,
+        () => 0,
+      ),
+    ),
   )
+  return sizes.reduce((sum, size) => sum + size, 0)
 }
 
 export function spreadOf(values: readonly number[]): Spread {
