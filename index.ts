@@ -25,7 +25,7 @@ export { FileError } from './core/database/file-error.ts'
 export { Files, type Time } from './core/database/files.ts'
 export type { OpenMode } from './core/database/open-flags.ts'
 export { Dirent, Stats } from './core/database/stats.ts'
-export type { Path } from './core/database/walk.ts'
+export type { Path } from './core/database/path.ts'
 export { CodedError, type ErrorCode, type ErrorKind } from './store/errors.ts'
 
 const UMASK = 0o022

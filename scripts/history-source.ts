@@ -4,7 +4,8 @@
  */
 import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { bytesOf, isOdd, textOf } from '../core/os-text.ts'
+import { isOdd, textOf } from '../core/os-text.ts'
+import { storedName, storedPath } from '../core/stored-names.ts'
 import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
 import { followInside, locate } from '../mount/mount-points/locate.ts'
 import { parseMoment, resolveMoment } from '../store/moments.ts'
@@ -43,7 +44,7 @@ export interface HistorySource {
 export async function findSource(place: string, path = ''): Promise<HistorySource> {
   const found = await findPlace(place)
   const { database, mount, inner } = found
-  return { database, mount, ...(await inMoment(database, innerPath(`${inner}/${path}`))) }
+  return { database, mount, ...(await inMoment(database, storedPath(`${inner}/${path}`))) }
 }
 
 interface Place {
@@ -135,15 +136,6 @@ export async function momentOf(store: Store, when: string): Promise<Tid> {
     store.isForeign ? undefined : (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
   )
 }
-
-/** A path in its stored form: one character per byte. */
-export function innerPath(path: string): string {
-  const parts = storedName(path).split('/')
-  return parts.filter(part => part !== '' && part !== '.').join('/')
-}
-
-/** A name in its stored form: one character per byte. */
-export const storedName = (name: string): string => bytesOf(name).toString('latin1')
 
 /** Whether a file is a database of any kind; false if it cannot be read. */
 export async function isDatabase(path: string): Promise<boolean> {

@@ -2,6 +2,7 @@
 import { formatTid, timeFromTid } from '../../store/ids.ts'
 import type { TransactionInfo } from '../../store/store.ts'
 import type { Difference } from '../history/difference.ts'
+import { textOfStored } from '../stored-names.ts'
 import type { LoggedTransaction } from '../history/log.ts'
 
 export interface TransactionHead {
@@ -31,7 +32,7 @@ export interface Range {
 /** One path that differs between two moments. */
 export interface Change {
   readonly kind: Difference['kind']
-  /** The path in the later moment; for a removed path, in the earlier one. Decoded as UTF-8; {@link Change.pathBytes} is exact. */
+  /** The path in the later moment; for a removed path, in the earlier one. {@link Change.pathBytes} has its bytes. */
   readonly path: string
   readonly pathBytes: Uint8Array
   /** The path before a rename. */
@@ -55,7 +56,7 @@ export const asHead = ({ tid, description, user }: TransactionInfo): Transaction
 
 export const asTransaction = ({ info, files, fileCount }: LoggedTransaction): Transaction => ({
   ...asHead(info),
-  files: files.map(decoded),
+  files: files.map(textOfStored),
   fileCount,
   objects: info.objects,
   bytes: info.bytes,
@@ -63,10 +64,8 @@ export const asTransaction = ({ info, files, fileCount }: LoggedTransaction): Tr
 
 export const asChange = ({ path, from, ranges, ...rest }: Difference): Change => ({
   ...rest,
-  path: decoded(path),
+  path: textOfStored(path),
   pathBytes: Buffer.from(path, 'latin1'),
-  ...(from !== undefined && { from: decoded(from) }),
+  ...(from !== undefined && { from: textOfStored(from) }),
   ranges: ranges.map(({ lo, hi }) => ({ start: lo, end: hi })),
 })
-
-const decoded = (path: string): string => Buffer.from(path, 'latin1').toString('utf8')

@@ -1,7 +1,7 @@
 /** A database as a program uses it: its files, its history, and transactions. */
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
 import { formatTid, parseTid, type Tid } from '../../store/ids.ts'
-import { resolveMoment } from '../../store/moments.ts'
+import { momentToSend, resolveMoment } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 import { name as toName, type Caller, type Name } from '../file-system/operations.ts'
 import { MOMENT_PREFIX } from '../file-system/reserved-names.ts'
@@ -9,6 +9,7 @@ import type { HistoryOperations, ServedFileSystem } from '../file-system/served-
 import { differences } from '../history/difference.ts'
 import { log } from '../history/log.ts'
 import { MomentView } from '../history/moment-view.ts'
+import { storedName, storedPath, textOfStored } from '../stored-names.ts'
 import { asChange, asTransaction, type Change, type Transaction } from './changes.ts'
 import { Files, type FilesParts } from './files.ts'
 import { Isolation } from './isolation.ts'
@@ -134,7 +135,7 @@ export class Database implements AsyncDisposable {
     const { store } = this.#parts
     const upTo = until === undefined ? await store.lastTid() : await this.#moment(until)
     const after = since === undefined ? undefined : await this.#moment(since)
-    const inner = innerPath(path)
+    const inner = storedPath(path)
     const inode = inner === '' ? undefined : await (await MomentView.open(store, upTo)).find(inner)
     if (inner !== '' && inode === undefined)
       throw new StoreError(`there is no ${path} at ${formatTid(upTo)}`, { code: 'no-path' })
@@ -151,7 +152,7 @@ export class Database implements AsyncDisposable {
   ): AsyncGenerator<Change> {
     const { store } = this.#parts
     const [a, b] = [await this.#moment(before), await this.#moment(after)]
-    for await (const difference of differences(store, a, b, { path: innerPath(path) }))
+    for await (const difference of differences(store, a, b, { path: storedPath(path) }))
       yield asChange(difference)
   }
 
@@ -165,7 +166,7 @@ export class Database implements AsyncDisposable {
     ...options
   }: WatchOptions & { readonly path?: string } = {}): AsyncGenerator<TransactionChanges> {
     const { store } = this.#parts
-    const inner = innerPath(path)
+    const inner = storedPath(path)
     async function* changes(tid: Tid): AsyncGenerator<Change> {
       for await (const difference of changesOf(store, tid, inner)) yield asChange(difference)
     }
@@ -178,20 +179,21 @@ export class Database implements AsyncDisposable {
     { at, force = false }: { readonly at?: string; readonly force?: boolean } = {},
   ): Promise<string> {
     const history = this.#history()
-    const { tid } = await this.#isolation.outside(() => history.tag(stored(name), at, force))
+    const { tid } = await this.#isolation.outside(() => history.tag(storedName(name), sent(at), force))
     return formatTid(tid)
   }
 
   async untag(name: string): Promise<void> {
     const history = this.#history()
-    await this.#isolation.outside(() => history.untag(stored(name)))
+    await this.#isolation.outside(() => history.untag(storedName(name)))
   }
 
   /** The tags, by name. */
   async *tags(): AsyncGenerator<TagInfo> {
     const { store } = this.#parts
     const { superblock } = await MomentView.open(store, await store.lastTid())
-    for await (const { name, tid } of superblock.allTags()) yield { name: text(name), tid: formatTid(tid) }
+    for await (const { name, tid } of superblock.allTags())
+      yield { name: textOfStored(name), tid: formatTid(tid) }
   }
 
   /** Undoes a transaction with a new one. @throws StoreError with the code `undo-clash` if a later one changed the same data. */
@@ -210,10 +212,15 @@ export class Database implements AsyncDisposable {
     { to, force = false }: { readonly to?: string; readonly force?: boolean } = {},
   ): Promise<string> {
     const history = this.#history()
-    const target = to === undefined ? undefined : innerPath(to)
+    const target = to === undefined ? undefined : storedPath(to)
     return formatTid(
       await this.#isolation.outside(() =>
-        history.restore(innerPath(path), when, target, target === undefined || force),
+        history.restore(
+          storedPath(path),
+          momentToSend(storedName(when)),
+          target,
+          target === undefined || force,
+        ),
       ),
     )
   }
@@ -222,7 +229,7 @@ export class Database implements AsyncDisposable {
   async clone(source: string, target: string, { at }: { readonly at?: string } = {}): Promise<string> {
     const history = this.#history()
     return formatTid(
-      await this.#isolation.outside(() => history.clone(innerPath(source), innerPath(target), at)),
+      await this.#isolation.outside(() => history.clone(storedPath(source), storedPath(target), sent(at))),
     )
   }
 
@@ -248,7 +255,7 @@ export class Database implements AsyncDisposable {
 
   async #moment(when: string): Promise<Tid> {
     const { store } = this.#parts
-    return await resolveMoment(store, stored(when), async name =>
+    return await resolveMoment(store, storedName(when), async name =>
       (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
     )
   }
@@ -259,13 +266,6 @@ export class Database implements AsyncDisposable {
   }
 }
 
-/** A path as the tree has it: relative to the root, one character per byte. */
-const innerPath = (path: string): string =>
-  stored(path)
-    .split('/')
-    .filter(part => part !== '' && part !== '.')
-    .join('/')
-
-const stored = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
-
-const text = (name: string): string => Buffer.from(name, 'latin1').toString('utf8')
+/** A moment for the process that serves the database, whose time zone may be another. */
+const sent = (when: string | undefined): string | undefined =>
+  when === undefined ? undefined : momentToSend(storedName(when))

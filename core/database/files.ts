@@ -12,10 +12,10 @@ import { asFileError, FileError } from './file-error.ts'
 import { File, writableTo, type Guard, type ReadStreamOptions } from './file.ts'
 import { existing, free, placed } from './found.ts'
 import { openFlags, type OpenMode } from './open-flags.ts'
-import { bytesOf, SLASH, textOf } from './path-bytes.ts'
+import { bytesOf, SLASH, textOf, type Path } from './path.ts'
 import { Dirent, Stats } from './stats.ts'
 import { makeDirectories, removeTree } from './trees.ts'
-import { isType, Walk, type Following, type Found, type Path } from './walk.ts'
+import { isType, Walk, type Following, type Found } from './walk.ts'
 
 const { S_IFREG, S_IFDIR, S_IFLNK, O_CREAT, O_EXCL } = constants
 const PERMISSIONS = 0o7777

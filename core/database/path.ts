@@ -1,10 +1,12 @@
-/** Paths as bytes and as text. */
-import type { Path } from './walk.ts'
+/** Paths as a program gives them. */
+import * as osText from '../os-text.ts'
+
+/** A path: text, in UTF-8 or as core/os-text.ts has other bytes, or the bytes themselves. */
+export type Path = string | Uint8Array
 
 export const SLASH = Buffer.from('/')
 
 export const bytesOf = (path: Path): Buffer =>
-  typeof path === 'string' ? Buffer.from(path, 'utf8') : Buffer.from(path)
+  typeof path === 'string' ? osText.bytesOf(path) : Buffer.from(path)
 
-export const textOf = (path: Path): string =>
-  typeof path === 'string' ? path : Buffer.from(path).toString('utf8')
+export const textOf = (path: Path): string => (typeof path === 'string' ? path : osText.textOf(path))

@@ -1,5 +1,6 @@
 /** Results of stat(2) and readdir(3), with the methods of node:fs. */
 import { constants } from 'node:fs'
+import { textOf } from '../os-text.ts'
 import type { Attributes } from '../file-system/operations.ts'
 
 const { S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR } = constants
@@ -108,7 +109,7 @@ export class Stats extends Typed {
 
 /** An entry of a directory. */
 export class Dirent extends Typed {
-  /** Decoded as UTF-8; {@link Dirent.nameBytes} has the bytes. */
+  /** As text that gives the same bytes back in a path, also where they are not UTF-8. */
   readonly name: string
   readonly nameBytes: Uint8Array
   /** The directory, as the caller gave it. */
@@ -117,7 +118,7 @@ export class Dirent extends Typed {
 
   constructor(nameBytes: Uint8Array, parentPath: string, type: number) {
     super()
-    this.name = Buffer.from(nameBytes).toString('utf8')
+    this.name = textOf(nameBytes)
     this.nameBytes = nameBytes
     this.parentPath = parentPath
     this.type = type

@@ -1,8 +1,7 @@
 /** Recursive operations on a tree, one step after the other. */
 import { FileError } from './file-error.ts'
-import { bytesOf, SLASH, textOf } from './path-bytes.ts'
+import { bytesOf, SLASH, textOf, type Path } from './path.ts'
 import type { Dirent, Stats } from './stats.ts'
-import type { Path } from './walk.ts'
 
 /** The operations of Files that they use. */
 interface TreeFiles {

@@ -15,15 +15,13 @@ import {
   type Name,
   type Operations,
 } from '../file-system/operations.ts'
+import { bytesOf, type Path } from './path.ts'
 
 const { S_IFMT, S_IFDIR, S_IFLNK } = constants
 /** The limit of Linux (MAXSYMLINKS). */
 const LINKS_MAX = 40
 /** Far beyond the kernel's 4096, as a deep tree has longer paths. */
 const PATH_MAX_BYTES = 1 << 20
-
-/** A path: text is encoded as UTF-8, bytes are used unchanged. */
-export type Path = string | Uint8Array
 
 /**
  * Whether a symbolic link at the end of a path is followed: always, only if a slash follows its name, or never. Links
@@ -43,7 +41,7 @@ export interface Found {
 
 /** The names of a path, one character per byte. @throws ErrnoError ENOENT for '', EINVAL for NUL, ENAMETOOLONG */
 function namesOf(path: Path): string[] {
-  const bytes = typeof path === 'string' ? Buffer.from(path, 'utf8') : Buffer.from(path)
+  const bytes = bytesOf(path)
   if (bytes.length === 0) throw new ErrnoError('ENOENT')
   if (bytes.length >= PATH_MAX_BYTES) throw new ErrnoError('ENAMETOOLONG')
   if (bytes.includes(0)) throw new ErrnoError('EINVAL')

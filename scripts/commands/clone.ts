@@ -1,8 +1,9 @@
 /** `zblkfs clone SRC DST`: an independent copy that shares all bytes. */
 import { Command } from 'commander'
+import { storedName, storedPath } from '../../core/stored-names.ts'
 import { momentToSend } from '../../store/moments.ts'
 import { change } from '../history-changes.ts'
-import { assertPresent, assertSameDatabase, findSource, innerPath, storedName } from '../history-source.ts'
+import { assertPresent, assertSameDatabase, findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
 
@@ -17,7 +18,7 @@ export function cloneCommand(): Command {
       const target =
         db === undefined
           ? await findSource(dst)
-          : { database: source.database, mount: source.mount, path: innerPath(dst) }
+          : { database: source.database, mount: source.mount, path: storedPath(dst) }
       assertSameDatabase([src, source], [dst, target])
       assertPresent(dst, target)
       const { tid } = await change(target, 'clone', {

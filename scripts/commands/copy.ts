@@ -12,7 +12,7 @@ import { CommandError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
 import { ByteProgress } from '../foreign/progress.ts'
 import { say, warn } from '../say.ts'
-import { findTarget } from '../serving-mount.ts'
+import { findTarget } from '../target.ts'
 
 export function copyCommand(): Command {
   return new Command('copy')

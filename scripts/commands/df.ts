@@ -14,7 +14,7 @@ import type { Store } from '../../store/store.ts'
 import { UsageError } from '../failure.ts'
 import { describeForeignUsage, foreignUsage } from '../foreign/usage.ts'
 import { ProgressBar } from '../progress-bar.ts'
-import { findTarget } from '../serving-mount.ts'
+import { findTarget } from '../target.ts'
 import { formatBytes } from '../units.ts'
 
 interface Options {

@@ -9,7 +9,7 @@ import { openDatabase } from '../../store/open-store.ts'
 import { isOwn, recognise } from '../../store/recognise.ts'
 import { explain } from '../advice.ts'
 import { UsageError } from '../failure.ts'
-import { findTarget } from '../serving-mount.ts'
+import { findTarget } from '../target.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { say, warn } from '../say.ts'
 

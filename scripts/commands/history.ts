@@ -7,7 +7,7 @@ import { CommandError } from '../failure.ts'
 import { callMount } from '../find-mount.ts'
 import { withStore } from '../history-source.ts'
 import { describeRetention, retention } from '../retention.ts'
-import { findTarget, type Target } from '../serving-mount.ts'
+import { findTarget, type Target } from '../target.ts'
 
 const CALL_TIMEOUT_MS = 60_000
 

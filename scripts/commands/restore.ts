@@ -1,9 +1,10 @@
 /** `zblkfs restore PATH --at WHEN [--to NEWPATH]`: a file or directory as it was, without copying data. */
 import { momentToSend } from '../../store/moments.ts'
 import { Command } from 'commander'
+import { storedName, storedPath } from '../../core/stored-names.ts'
 import { change } from '../history-changes.ts'
 import { UsageError } from '../failure.ts'
-import { assertPresent, assertSameDatabase, findSource, innerPath, storedName } from '../history-source.ts'
+import { assertPresent, assertSameDatabase, findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
 
@@ -27,7 +28,7 @@ export function restoreCommand(): Command {
       if (when === undefined) throw new UsageError(`name a moment with --at, or a path in one (/@WHEN/)`)
       let target = source
       if (to !== undefined)
-        target = db === undefined ? await findSource(to) : { ...source, path: innerPath(to) }
+        target = db === undefined ? await findSource(to) : { ...source, path: storedPath(to) }
       assertSameDatabase([path, source], [to ?? path, target])
       if (to !== undefined && db === undefined) assertPresent(to, target)
       const { tid } = await change(target, 'restore', {

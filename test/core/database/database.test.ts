@@ -259,6 +259,11 @@ describe('files', () => {
     const [entry] = await collected(db.files.opendir('/'))
     expect(Buffer.from(entry!.nameBytes).equals(odd)).toBe(true)
     expect(await db.files.readFile(odd, 'utf8')).toBe('x')
+    expect(await db.files.readFile(entry!.name, 'utf8')).toBe('x')
+    const [name] = await db.files.readdir('/')
+    await db.sync()
+    await db.clone(name!, 'copy')
+    expect(await db.files.readFile('copy', 'utf8')).toBe('x')
   })
 
   test('are appended to in order, by many at once', async () => {
