@@ -11,25 +11,13 @@ export class Isolation {
   /** Runs an operation outside of transactions: it waits until none is open. */
   readonly outside: Guard = async work => {
     this.#assertOutside()
-    const wait = this.#lock.shared()
-    if (wait !== undefined) await wait
-    try {
-      return await work()
-    } finally {
-      this.#lock.release()
-    }
+    return await this.#lock.whileShared(work)
   }
 
   /** Runs a transaction: operations outside wait until it has settled. @throws StoreError within another one. */
   async inside<T>(work: () => Promise<T>): Promise<T> {
     this.#assertOutside()
-    const wait = this.#lock.alone()
-    if (wait !== undefined) await wait
-    try {
-      return await this.#inside.run(true, work)
-    } finally {
-      this.#lock.release()
-    }
+    return await this.#lock.whileAlone(() => this.#inside.run(true, work))
   }
 
   /** @throws StoreError in the function of a transaction, which would deadlock. */

@@ -11,6 +11,7 @@
  * A bigint is {"$n": "decimal digits"}, a buffer {"$b": its length}. Requests run concurrently, and answers arrive in the
  * order of completion.
  */
+import type { Socket } from 'node:net'
 import { isObject } from './answers.ts'
 
 const PREFIX_BYTES = 8
@@ -23,8 +24,8 @@ export class FrameError extends Error {
   override readonly name = 'FrameError'
 }
 
-/** @throws FrameError for a value that is too large. */
-export function encodeFrame(value: unknown): readonly Uint8Array[] {
+/** Sends a frame. @throws FrameError for a value that is too large. */
+export function sendFrame(socket: Socket, value: unknown): void {
   const buffers: Uint8Array[] = []
   const header = Buffer.from(JSON.stringify(encode(value, buffers)))
   const payloadBytes = buffers.reduce((sum, { length }) => sum + length, 0)
@@ -33,7 +34,10 @@ export function encodeFrame(value: unknown): readonly Uint8Array[] {
   const prefix = Buffer.alloc(PREFIX_BYTES)
   prefix.writeUInt32LE(header.length, 0)
   prefix.writeUInt32LE(payloadBytes, 4)
-  return [prefix, header, ...buffers]
+  // The parts leave in one call of the kernel, without being copied together.
+  socket.cork()
+  for (const part of [prefix, header, ...buffers]) socket.write(part)
+  socket.uncork()
 }
 
 /** Assembles frames from a byte stream. */

@@ -13,7 +13,7 @@ import {
 } from '../../core/file-system/operations.ts'
 import { type Check, flag, isObject, optional } from './answers.ts'
 import { sentError } from './control-protocol.ts'
-import { encodeFrame, FrameError, FrameReader } from './operations-protocol.ts'
+import { FrameError, FrameReader, sendFrame } from './operations-protocol.ts'
 
 /** Maximum concurrent requests of one connection; at the limit the connection is not read. */
 const REQUESTS_MAX = 64
@@ -155,7 +155,7 @@ class Session {
         CHANGES_DATA.has(name) ? [...parameters, isRoot] : [...parameters],
       )
       this.#note(name, parameters, result)
-      answer = { id, result }
+      answer = { id, result: name === 'read' ? copied(result as readonly Uint8Array[]) : result }
     } catch (error) {
       if (error instanceof ErrnoError) answer = { id, errno: error.code }
       else {
@@ -163,8 +163,7 @@ class Session {
         answer = { id, error: sentError(error) }
       }
     }
-    if (this.#socket.destroyed) return
-    for (const part of encodeFrame(answer)) this.#socket.write(part)
+    if (!this.#socket.destroyed) sendFrame(this.#socket, answer)
   }
 
   /** @throws ErrnoError EBADF for a handle that this client has not opened. */
@@ -233,6 +232,9 @@ const CHANGES_DATA: ReadonlySet<OperationName> = new Set<OperationName>([
   'allocate',
   'copyFileRange',
 ])
+
+/** Pieces of a read, copied: they may be memory of the filesystem, which changes while the socket waits. */
+const copied = (pieces: readonly Uint8Array[]): readonly Uint8Array[] => [Buffer.concat(pieces)]
 
 const isRoot = (): boolean => process.getuid?.() === 0
 

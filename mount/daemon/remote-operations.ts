@@ -7,7 +7,7 @@ import { ErrnoError, type ErrnoName } from '../../core/file-system/errno.ts'
 import type { Operations } from '../../core/file-system/operations.ts'
 import { isObject, isWireError } from './answers.ts'
 import { connectTo, NoAnswerError, receivedError, requestTo, resultOf } from './control-protocol.ts'
-import { encodeFrame, FrameReader } from './operations-protocol.ts'
+import { FrameReader, sendFrame } from './operations-protocol.ts'
 import { OPERATION_NAMES, parameterCount, type OperationName } from './operations-session.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
@@ -81,16 +81,12 @@ export class RemoteOperations {
     if (this.#failure !== undefined) throw this.#failure
     const id = this.#nextId++
     const answer = new Promise<unknown>((resolve, reject) => this.#waiting.set(id, { resolve, reject }))
-    this.#send({ id, operation, parameters: parameters.slice(0, parameterCount(operation)) })
+    sendFrame(this.#socket, { id, operation, parameters: parameters.slice(0, parameterCount(operation)) })
     return await answer
   }
 
   #forget(parameters: unknown[]): void {
-    if (this.#failure === undefined) this.#send({ id: 0, operation: 'forget', parameters })
-  }
-
-  #send(frame: unknown): void {
-    for (const part of encodeFrame(frame)) this.#socket.write(part)
+    if (this.#failure === undefined) sendFrame(this.#socket, { id: 0, operation: 'forget', parameters })
   }
 
   #receive(bytes: Buffer): void {
