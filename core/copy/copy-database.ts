@@ -19,14 +19,15 @@ import {
 } from '../../store/ids.ts'
 import { isSameMoments } from '../../store/kept-moments.ts'
 import { openScratch } from '../../store/scratch.ts'
+import { isSameState } from './same-state.ts'
 import type { Store, TransactionInfo, WritableStore } from '../../store/store.ts'
 
 const LAST_OID = toOid(Number.MAX_SAFE_INTEGER)
 const PAGE_ROWS = 256
 /** The bytes of a part of a transaction. */
 const PART_BYTES = 16 << 20
-/** Records that are compared at once. */
-const COMPARED = 16
+/** Records that are compared together; a record may be as large as a block. */
+const COMPARED = 8
 
 export interface CopyOptions {
   readonly source: Store
@@ -120,10 +121,15 @@ class Copier {
   async compare(upTo: Tid): Promise<number> {
     let records = 0
     for (let after: RevisionPlace = { tid: TID_NONE, oid: LAST_OID }; ;) {
-      const page = await this.#page(this.#source, after, upTo, COMPARED)
+      const page = await this.#page(this.#source, after, upTo, PAGE_ROWS)
       const last = page.at(-1)
       if (last === undefined) break
-      for (const { oid, tid } of page) await this.#compareOne(oid, tid)
+      for (const [tid, rows] of Map.groupBy(page, row => row.tid))
+        for (let i = 0; i < rows.length; i += COMPARED)
+          await this.#compareAll(
+            rows.slice(i, i + COMPARED).map(({ oid }) => oid),
+            tid,
+          )
       records += page.length
       after = last
     }
@@ -131,20 +137,15 @@ class Copier {
     return records
   }
 
-  async #compareOne(oid: Oid, tid: Tid): Promise<void> {
-    const [[wanted], [found]] = await Promise.all([
-      this.#source.load([oid], tid),
-      this.#target.load([oid], tid),
-    ])
-    const isSame =
-      wanted === undefined
-        ? found === undefined
-        : found?.tid === wanted.tid && Buffer.compare(found.record, wanted.record) === 0
-    if (!isSame)
-      throw new StoreError(
-        `object ${formatOid(oid)} of transaction ${formatTid(tid)} is another one in ${this.#target.name}: name a new database`,
-      )
-    this.#onProgress('compare', wanted?.record.length ?? 0)
+  async #compareAll(oids: readonly Oid[], tid: Tid): Promise<void> {
+    const [wanted, found] = await Promise.all([this.#source.load(oids, tid), this.#target.load(oids, tid)])
+    for (const [i, oid] of oids.entries()) {
+      if (!isSameState(wanted[i], found[i]))
+        throw new StoreError(
+          `object ${formatOid(oid)} of transaction ${formatTid(tid)} is another one in ${this.#target.name}: name a new database`,
+        )
+      this.#onProgress('compare', wanted[i]?.record.length ?? 0)
+    }
   }
 
   /** Enters the places of what an earlier run has copied. */

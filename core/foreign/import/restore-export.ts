@@ -3,6 +3,7 @@
  * records and oids. Afterwards all records are compared.
  */
 import { rmSync, writeFileSync } from 'node:fs'
+import { isSameState } from '../../copy/same-state.ts'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
 import { Connection } from '../../objects/connection.ts'
 import { readingForeign } from '../damage.ts'
@@ -59,18 +60,18 @@ export async function restoreExport(options: RestoreOptions): Promise<RestoreRes
   const upTo = await source.lastTid()
   for await (const { tid, user, description, extension } of source.transactions({ after: done, upTo })) {
     const changes: ObjectChange[] = []
-    for await (const [oid, revision] of revisionsOf(source, tid)) {
-      const [base = TID_NONE] = await source.revisions(oid, { upTo: tidOf(tid - 1n) })
-      changes.push({
-        oid,
-        base,
-        record:
-          revision === undefined
-            ? null
-            : await readingForeign(source, () => sourceOf(revision.record, oid, tid)),
-      })
-      options.progress?.('copy', revision?.record.length ?? 0)
-    }
+    const base = tidOf(tid - 1n)
+    for await (const { oids, revisions } of batchesOf(source, tid))
+      for (const [i, oid] of oids.entries()) {
+        const record = revisions[i]?.record
+        changes.push({
+          oid,
+          base,
+          record:
+            record === undefined ? null : await readingForeign(source, () => sourceOf(record, oid, tid)),
+        })
+        options.progress?.('copy', record?.length ?? 0)
+      }
     await target.commit({ changes, user, description, extension, tid })
   }
   const compared = await compare(options, upTo)
@@ -95,12 +96,17 @@ async function transactionsUpTo(store: Store, upTo: Tid): Promise<string> {
   return found.join('\n')
 }
 
-async function* revisionsOf(store: Store, tid: Tid): AsyncGenerator<[Oid, Revision | undefined]> {
+/** Objects that a transaction changed, and their states afterwards. */
+interface Batch {
+  readonly oids: readonly Oid[]
+  readonly revisions: readonly (Revision | undefined)[]
+}
+
+async function* batchesOf(store: Store, tid: Tid): AsyncGenerator<Batch> {
   for await (const { oids } of store.changes(tidOf(tid - 1n), tid))
     for (let i = 0; i < oids.length; i += BATCH) {
       const batch = oids.slice(i, i + BATCH)
-      const revisions = await readingForeign(store, () => store.load(batch, tid))
-      for (const [j, oid] of batch.entries()) yield [oid, revisions[j]]
+      yield { oids: batch, revisions: await readingForeign(store, () => store.load(batch, tid)) }
     }
 }
 
@@ -118,18 +124,16 @@ async function compare({ source, target, progress }: RestoreOptions, upTo: Tid):
   let records = 0
   for await (const { tid } of source.transactions({ upTo })) {
     transactions++
-    for await (const [oid, revision] of revisionsOf(source, tid)) {
-      const [ours] = await target.load([oid], tid)
-      const isSame =
-        revision === undefined
-          ? ours === undefined
-          : ours?.tid === revision.tid && Buffer.compare(ours.record, revision.record) === 0
-      if (!isSame)
-        throw new ImportError(
-          `object ${formatOid(oid)} of transaction ${formatTid(tid)} differs from the one in ${source.name}`,
-        )
-      records++
-      progress?.('compare', revision?.record.length ?? 0)
+    for await (const { oids, revisions } of batchesOf(source, tid)) {
+      const ours = await target.load(oids, tid)
+      for (const [i, oid] of oids.entries()) {
+        if (!isSameState(revisions[i], ours[i]))
+          throw new ImportError(
+            `object ${formatOid(oid)} of transaction ${formatTid(tid)} differs from the one in ${source.name}`,
+          )
+        records++
+        progress?.('compare', revisions[i]?.record.length ?? 0)
+      }
     }
   }
   return { transactions, records }
