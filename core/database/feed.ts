@@ -65,16 +65,20 @@ async function advance(store: Store, known: Tid, signal: AbortSignal | undefined
   }
   // A watch does not keep the process alive.
   const alive = setInterval(() => undefined, 1 << 30)
-  let stop = (): void => undefined
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const end = (): void => resolve()
+  signal?.addEventListener('abort', end)
+  const stop = watching.watch({
+    after: known,
+    onAdvance: () => Promise.resolve(resolve()),
+    onError: reject,
+    intervalMs: INTERVAL_MS,
+  })
   try {
-    await new Promise<void>((resolve, reject) => {
-      if (isAborted(signal)) resolve()
-      signal?.addEventListener('abort', () => resolve(), { once: true })
-      const onAdvance = (): Promise<void> => Promise.resolve(resolve())
-      stop = watching.watch({ after: known, onAdvance, onError: reject, intervalMs: INTERVAL_MS })
-    })
+    if (!isAborted(signal)) await promise
   } finally {
     stop()
+    signal?.removeEventListener('abort', end)
     clearInterval(alive)
   }
 }

@@ -1,5 +1,6 @@
 /** A database in a program's own process: transactions, history, streams, and what others do meanwhile. */
 import { randomBytes } from 'node:crypto'
+import { getEventListeners } from 'node:events'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
@@ -171,10 +172,12 @@ describe('a feed', () => {
       const list: Change[] = await collected(changes())
       expect(list.map(({ kind, path }) => `${kind} ${path}`)).toEqual([`added ${message}`])
       found.push(message)
+      expect(getEventListeners(controller.signal, 'abort').length).toBeLessThan(2)
       if (found.length === expected.length) controller.abort()
     }
     await writing
     expect(found).toEqual(expected)
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
   })
 
   test('has the first transaction of a filesystem', async () => {
