@@ -15,7 +15,7 @@ const LETTER_Z = 0x7a
 export const COMPRESSED_PREFIX_LENGTH = 2
 
 /** Maximum length of an inflated record, in bytes: a stream of 64 KiB can expand to this. */
-export const MAX_INFLATED_BYTES = 64 << 20
+const MAX_INFLATED_BYTES = 64 << 20
 
 /** Streams up to this length are inflated on this thread: they expand to 4 MiB at most, and usually hold a 4 KiB chunk. */
 const MAX_SYNC_BYTES = 4096

@@ -38,7 +38,7 @@ export type ReadClock = () => ClockSample | undefined
 
 let bootId: string | undefined
 
-export function readSystemClock(): ClockSample | undefined {
+function readSystemClock(): ClockSample | undefined {
   try {
     const upMs = Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * 1000
     bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()

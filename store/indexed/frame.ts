@@ -28,6 +28,15 @@ export const FRAME_BYTES = UNIT_BYTES + GROUP_BYTES
 /** The end of the last whole unit before `pos`. */
 export const unitDown = (pos: number): number => pos - (pos % UNIT_BYTES)
 
+/** The units that bulk bytes lie in, as in StoredRevision; none if `pos` is null. */
+export const unitsOf = (
+  pos: number | null,
+  len: number,
+): { readonly unitLo: number; readonly unitHi: number } =>
+  pos === null
+    ? { unitLo: 0, unitHi: 0 }
+    : { unitLo: Math.floor(pos / UNIT_BYTES), unitHi: Math.ceil((pos + len) / UNIT_BYTES) }
+
 /** The offset of a unit's checksum among those of its group. */
 export const sumAt = (pos: number): number => ((pos % GROUP_BYTES) / UNIT_BYTES) * SUM_BYTES
 

@@ -21,6 +21,7 @@ import type {
   TransactionRange,
 } from '../store.ts'
 import { BulkDamageError, type BulkReader } from './bulk.ts'
+import { throwDamage } from './bulk-damage.ts'
 import type { Index, RevisionKey, RevisionRow } from './record-index.ts'
 import { newBytes, partLength, planRead, RecordMemory, recordSize, type RecordRead } from './record-parts.ts'
 
@@ -230,22 +231,9 @@ export class Reader {
     if (reads.length === 0) return
     try {
       const reading = this.#bulk.read(reads)
-      return reading?.catch((error: unknown) => this.#readEach(reads, error))
+      return reading?.catch((error: unknown) => throwDamage(this.#bulk, reads, error))
     } catch (error) {
-      return this.#readEach(reads, error)
-    }
-  }
-
-  /** Reads one at a time, to find which record is damaged. */
-  async #readEach(reads: readonly RecordRead[], failure: unknown): Promise<void> {
-    if (!(failure instanceof BulkDamageError)) throw failure
-    for (const read of reads) {
-      try {
-        await this.#bulk.read([read])
-      } catch (error) {
-        if (!(error instanceof BulkDamageError)) throw error
-        throw new CorruptRecordError(read.row.oid, read.row.tid, error.message, { cause: error })
-      }
+      return throwDamage(this.#bulk, reads, error)
     }
   }
 }

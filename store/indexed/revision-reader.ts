@@ -5,6 +5,7 @@ import { CorruptRecordError } from '../errors.ts'
 import { oid as toOid, tid as toTid, type Oid, type Tid } from '../ids.ts'
 import type { KeptMoments } from '../kept-moments.ts'
 import { BulkDamageError, type BulkRange, type BulkScan } from './bulk.ts'
+import { damagedRows } from './bulk-damage.ts'
 import { UNIT_BYTES } from './frame.ts'
 import type { EntryKey, IndexEnd, IndexScan, PackedTransaction, ScannedRow } from './index-scan.ts'
 import { KEPT_MOMENTS, parseKeptMoments } from './kept-moments-note.ts'
@@ -161,24 +162,13 @@ export class IndexedRevisionReader implements PackSource {
   /** Reads bulk bytes; returns the errors of rows that cannot be read. */
   async #read(reads: readonly RecordRead[]): Promise<ReadonlyMap<RevisionRow, CorruptRecordError>> {
     const { bulk } = this.#parts
-    const damaged = new Map<RevisionRow, CorruptRecordError>()
-    if (reads.length === 0) return damaged
     try {
-      await bulk.read(reads)
-      return damaged
+      if (reads.length > 0) await bulk.read(reads)
+      return new Map()
     } catch (error) {
       if (!(error instanceof BulkDamageError)) throw error
+      return await damagedRows(bulk, reads)
     }
-    for (const read of reads) {
-      try {
-        await bulk.read([read])
-      } catch (error) {
-        if (!(error instanceof BulkDamageError)) throw error
-        const { oid, tid } = read.row
-        damaged.set(read.row, new CorruptRecordError(oid, tid, error.message, { cause: error }))
-      }
-    }
-    return damaged
   }
 
   space(): Promise<Space> {

@@ -3,6 +3,8 @@
  * key, so that a row stored under another key is detected.
  */
 import { shortSum } from '../checksum.ts'
+import { StoreError } from '../errors.ts'
+import { formatTid, type Tid } from '../ids.ts'
 import type { TransactionRow } from './record-index.ts'
 import { ROW_BYTES_MAX } from './placement.ts'
 
@@ -23,6 +25,12 @@ export function transactionSum(row: SummedTransaction, others: readonly number[]
   const bytes = Buffer.concat([Buffer.from(fields), row.extension])
   return shortSum(bytes)
 }
+
+/** The reason that a revision whose row does not match its sum is reported with. */
+export const ROW_DIFFERS = 'the checksum of its index entry differs'
+
+export const damagedTransaction = (tid: Tid): StoreError =>
+  new StoreError(`the entry of transaction ${formatTid(tid)} is damaged`, { code: 'damaged' })
 
 const isBlob = (value: unknown): boolean => value === null || value instanceof Uint8Array
 

@@ -1,7 +1,8 @@
 /** Slices of stored records as parts of new ones: a second row that points to existing bulk bytes. */
-import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../errors.ts'
+import { ObjectNotFoundError, StoreError } from '../errors.ts'
 import type { RecordSlice } from '../changes.ts'
-import { BulkDamageError, type BulkReader } from './bulk.ts'
+import type { BulkReader } from './bulk.ts'
+import { throwDamage } from './bulk-damage.ts'
 import { UNIT_BYTES } from './frame.ts'
 import { concat, draftOf, type Draft } from './placement.ts'
 import type { IndexWriter, RevisionRow } from './record-index.ts'
@@ -53,8 +54,7 @@ async function readPart(bulk: BulkReader, row: RevisionRow, lo: number, hi: numb
   try {
     if (reads.length > 0) await bulk.read(reads)
   } catch (error) {
-    if (!(error instanceof BulkDamageError)) throw error
-    throw new CorruptRecordError(row.oid, row.tid, error.message, { cause: error })
+    await throwDamage(bulk, reads, error)
   }
   return bytes
 }

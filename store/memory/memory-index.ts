@@ -3,7 +3,7 @@ import type { StoredRevision } from '../stored-revisions.ts'
 import { ConflictError, CorruptRecordError } from '../errors.ts'
 import { oid as toOid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
-import { UNIT_BYTES } from '../indexed/frame.ts'
+import { unitsOf } from '../indexed/frame.ts'
 import type {
   CheckedIndex,
   CheckedRevision,
@@ -24,7 +24,7 @@ import type {
   TransactionRow,
 } from '../indexed/record-index.ts'
 import { recordSize, rowOrDamage } from '../indexed/record-parts.ts'
-import { rowSum } from '../indexed/row-sums.ts'
+import { ROW_DIFFERS, rowSum } from '../indexed/row-sums.ts'
 import type { TransactionInfo } from '../store.ts'
 
 /** A row with its checksum. */
@@ -358,8 +358,7 @@ const storedRevision = ({ oid, tid, head, pos, len, tail }: RevisionRow): Stored
   tid,
   isTombstone: head === null,
   ownBytes: (head?.length ?? 0) + (tail?.length ?? 0),
-  unitLo: Math.floor((pos ?? 0) / UNIT_BYTES),
-  unitHi: pos === null ? 0 : Math.ceil((pos + len) / UNIT_BYTES),
+  ...unitsOf(pos, len),
 })
 
 const summed = (row: RevisionRow): StoredRow => {
@@ -372,7 +371,7 @@ const isIntact = (row: StoredRow): boolean => summed(row).sum === row.sum
 /** @throws CorruptRecordError */
 function verified(row: StoredRow | undefined): StoredRow | undefined {
   if (row === undefined || isIntact(row)) return row
-  throw new CorruptRecordError(row.oid, row.tid, 'the checksum of its index entry differs')
+  throw new CorruptRecordError(row.oid, row.tid, ROW_DIFFERS)
 }
 
 const checkedRevision = (row: StoredRow): CheckedRevision => ({

@@ -10,7 +10,7 @@
 import { userInfo } from 'node:os'
 import { CannotOpenError } from '../errors.ts'
 
-export const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
+const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
 export type SslMode = (typeof SSL_MODES)[number]
 
 export interface PostgresAddress {

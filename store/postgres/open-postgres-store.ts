@@ -1,6 +1,6 @@
 /** Opens a database on a PostgreSQL server, and creates one if there is none. */
 import { CannotOpenError, LockedError, StoreError } from '../errors.ts'
-import { newDatabaseId } from '../sqlite/open/database-id.ts'
+import { newDatabaseId } from '../indexed/database-id.ts'
 import type { Store } from '../store.ts'
 import { formatAddress, parseAddress, type PostgresAddress } from './address.ts'
 import { explainConnect, isDuplicate, isForbidden } from './postgres-errors.ts'

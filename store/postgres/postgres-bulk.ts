@@ -18,7 +18,7 @@ import type { Cells, Value } from './session.ts'
 import { bigintArray, bytesOf, numberOf } from './values.ts'
 
 /** Maximum length of an extent. Releasing a part of one rewrites its row, so it is short. */
-export const EXTENT_BYTES = 128 << 10
+const EXTENT_BYTES = 128 << 10
 
 /** Maximum bytes requested by one statement. */
 const ANSWER_BYTES = 2 << 20
@@ -142,7 +142,7 @@ function unitsOf([, atText, unitsText, sumsText]: Cells): { readonly at: number;
 }
 
 /** Whether units match their checksums. */
-export function areIntact(pos: number, units: Uint8Array, sums: Buffer): boolean {
+function areIntact(pos: number, units: Uint8Array, sums: Buffer): boolean {
   if (sums.length * (UNIT_BYTES / SUM_BYTES) !== units.length) return false
   for (let off = 0, sumAt = 0; off < units.length; off += UNIT_BYTES, sumAt += SUM_BYTES)
     if (unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== sums.readBigUInt64LE(sumAt))

@@ -2,6 +2,7 @@
 import type { StorageRepair } from '../capabilities.ts'
 import type { CheckedDatabase } from '../indexed/check/checking.ts'
 import type { CheckedParts } from '../indexed/check/storage-check.ts'
+import { TID_MAX } from '../ids.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
 import { transactionSum } from '../indexed/row-sums.ts'
 import type { RevisionReader } from '../stored-revisions.ts'
@@ -134,7 +135,7 @@ export class PostgresChecked implements CheckedDatabase {
     try {
       const index = new PostgresCheckedIndex(sessions)
       for (let after = { oid: -1, tid: 0n }; ;) {
-        const page = await index.checkedRevisions(after, TID_LIMIT, PAGE_ROWS)
+        const page = await index.checkedRevisions(after, TID_MAX, PAGE_ROWS)
         const last = page.at(-1)
         if (last === undefined) return
         const damaged = page.filter(({ isIntact }) => !isIntact)
@@ -158,5 +159,3 @@ export class PostgresChecked implements CheckedDatabase {
     }
   }
 }
-
-const TID_LIMIT = 2n ** 63n - 1n

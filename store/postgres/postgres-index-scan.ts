@@ -3,7 +3,7 @@ import type { Added, RevisionSums, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
-import { UNIT_BYTES } from '../indexed/frame.ts'
+import { unitsOf } from '../indexed/frame.ts'
 import type {
   EntryKey,
   IndexEnd,
@@ -164,13 +164,11 @@ export const rangesIn = (rows: readonly Cells[]): readonly BulkRange[] =>
   rows.map(([lo, hi]): BulkRange => [numberOf(lo), numberOf(hi)])
 
 function storedRevision([oid, tid, gone, own, pos, len]: Cells): StoredRevision {
-  const lo = pos === null ? 0 : numberOf(pos)
   return {
     oid: numberOf(oid),
     tid: bigintOf(tid),
     isTombstone: gone === 't',
     ownBytes: numberOf(own),
-    unitLo: Math.floor(lo / UNIT_BYTES),
-    unitHi: pos === null ? 0 : Math.ceil((lo + numberOf(len)) / UNIT_BYTES),
+    ...unitsOf(pos === null ? null : numberOf(pos), numberOf(len)),
   }
 }

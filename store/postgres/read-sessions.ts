@@ -11,7 +11,7 @@ import { Session, type Cells, type Value } from './session.ts'
 
 const SESSIONS = 2
 /** How long a statement is retried while the server does not answer. */
-export const READ_RETRY_MS = 30_000
+const READ_RETRY_MS = 30_000
 const RETRY_FIRST_DELAY_MS = 50
 const RETRY_MAX_DELAY_MS = 2000
 

@@ -1,8 +1,8 @@
 /** Rows of the tables of schema.ts, verified and turned into those of store/indexed. */
-import { CorruptRecordError, StoreError } from '../errors.ts'
-import { formatTid, knownOid, knownTid, legibleIds, tid as toTid, type Tid } from '../ids.ts'
+import { CorruptRecordError } from '../errors.ts'
+import { knownOid, knownTid, legibleIds, tid as toTid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
-import { rowSum, transactionSum } from '../indexed/row-sums.ts'
+import { damagedTransaction, ROW_DIFFERS, rowSum, transactionSum } from '../indexed/row-sums.ts'
 import type { TransactionInfo } from '../store.ts'
 import type { Cells } from './session.ts'
 import { bigintOf, bytesOf, numberOf } from './values.ts'
@@ -45,7 +45,7 @@ export function revisionRow(cells: Cells): RevisionRow {
   const { row, isIntact } = foundRevision(cells)
   if (isIntact) return row
   const { oid, tid } = legibleIds(row.oid, row.tid)
-  throw new CorruptRecordError(oid, tid, 'the checksum of its index entry differs')
+  throw new CorruptRecordError(oid, tid, ROW_DIFFERS)
 }
 
 /** A row of `txn`, and whether it is intact. */
@@ -76,6 +76,3 @@ export function transactionInfo({ row, isIntact }: FoundTransaction): Transactio
   if (!isIntact) throw damagedTransaction(tid)
   return { tid, user, description, extension, objects, bytes }
 }
-
-export const damagedTransaction = (tid: Tid): StoreError =>
-  new StoreError(`the entry of transaction ${formatTid(tid)} is damaged`, { code: 'damaged' })

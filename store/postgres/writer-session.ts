@@ -29,7 +29,7 @@ import { bigintOf } from './values.ts'
 const TAKE_MS = 3000
 const TAKE_POLL_MS = 50
 /** How long a commit waits for a lost session to reconnect. */
-export const REGAIN_MS = 60_000
+const REGAIN_MS = 60_000
 const REGAIN_FIRST_DELAY_MS = 50
 const REGAIN_MAX_DELAY_MS = 2000
 const HEARTBEAT_MS = 10_000

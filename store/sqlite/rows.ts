@@ -1,11 +1,11 @@
 /** Rows of the tables of schema.ts as better-sqlite3 returns them, verified and turned into those of store/indexed. */
 import type { Database, Statement } from 'better-sqlite3'
 import { CorruptRecordError, StoreError } from '../errors.ts'
-import { formatTid, type Tid, knownOid, knownTid } from '../ids.ts'
+import { knownOid, knownTid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
 import type { Totals } from './totals.ts'
 import type { TransactionInfo } from '../store.ts'
-import { rowSum, transactionSum } from '../indexed/row-sums.ts'
+import { damagedTransaction, ROW_DIFFERS, rowSum, transactionSum } from '../indexed/row-sums.ts'
 
 /** A row of `revision`, numbers as SQLite's REAL so that only the tid becomes a bigint. */
 export type RevisionCells = [
@@ -65,6 +65,26 @@ export type TotalsRow = { readonly [Column in (typeof TOTALS)[number]]: bigint }
 export const totalsOfRow = (row: TotalsRow): Totals =>
   totalsOf(TOTALS.map(column => Number(row[column])) as TotalsCells)
 
+/** A row of `txn`: all its columns, named, as SQLite has them. */
+export interface NamedTransactionRow extends TotalsRow {
+  readonly tid: bigint
+  readonly user: string
+  readonly description: string
+  readonly extension: Buffer
+  readonly objects: bigint
+  readonly bytes: bigint
+  readonly next_oid: bigint
+  readonly log_end: bigint
+  readonly stored: bigint
+  readonly sum: bigint
+}
+
+/** The sum of a row with these totals. */
+export function sumOfNamed(row: NamedTransactionRow, totals: TotalsCells): number {
+  const [nextOid, bulkEnd, stored] = [Number(row.next_oid), Number(row.log_end), Number(row.stored)]
+  return transactionSum({ ...row, nextOid, bulkEnd, stored }, totals)
+}
+
 /** Prepares the query for the totals of the newest transaction up to one. */
 export const selectTotals = (db: Database): Statement<[bigint], TotalsCells> =>
   db
@@ -112,7 +132,7 @@ export function revisionRow([oid, tid, sum, head, pos, len, tail]: RevisionCells
     throw new StoreError('an entry of the index has no object and transaction', { code: 'damaged' })
   const [rowOid, rowTid] = [knownOid(oid), knownTid(tid)]
   if (rowSum(oid, tid, head, pos, len, tail) !== sum)
-    throw new CorruptRecordError(rowOid, rowTid, 'the checksum of its index entry differs')
+    throw new CorruptRecordError(rowOid, rowTid, ROW_DIFFERS)
   return { oid: rowOid, tid: rowTid, head, pos, len, tail }
 }
 
@@ -159,6 +179,3 @@ export const droppedCells = ({ objects, all, past }: Omit<Totals, 'storedBytes'>
 
 export const isIntact = (cells: TransactionCells): boolean =>
   transactionSum(unverifiedTransactionRow(cells), totalsCells(cells)) === cells.at(-1)
-
-export const damagedTransaction = (tid: Tid): StoreError =>
-  new StoreError(`the entry of transaction ${formatTid(tid)} is damaged`, { code: 'damaged' })

@@ -22,7 +22,8 @@
  * whole rows if these are long.
  */
 import type { Database } from 'better-sqlite3'
-import { DATABASE_ID, newDatabaseId } from './open/database-id.ts'
+import { newDatabaseId } from '../indexed/database-id.ts'
+import { DATABASE_ID } from './open/database-id.ts'
 
 /** `PRAGMA application_id`: "zblk". */
 export const APPLICATION_ID = 0x7a_62_6c_6b

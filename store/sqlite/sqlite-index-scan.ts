@@ -5,7 +5,7 @@ import { CorruptRecordError, StoreError } from '../errors.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import { legibleIds, TID_MAX, type Tid } from '../ids.ts'
 import type { BulkRange } from '../indexed/bulk.ts'
-import { UNIT_BYTES } from '../indexed/frame.ts'
+import { unitsOf } from '../indexed/frame.ts'
 import type {
   EntryKey,
   IndexEnd,
@@ -15,7 +15,7 @@ import type {
   ScannedRow,
 } from '../indexed/index-scan.ts'
 import { keptOf, minus, NO_SUMS, NO_TOTALS, type Totals } from './totals.ts'
-import { UNFINISHED } from './parts.ts'
+import { FINISHED } from './parts.ts'
 import {
   asReals,
   revisionRow,
@@ -60,7 +60,7 @@ export class SqliteIndexScan implements IndexScan {
       .prepare<[], [bigint, bigint, bigint]>(
         `SELECT max(ifnull((SELECT max(tid) FROM txn), 0),
            ifnull((SELECT max(tid) FROM revision INDEXED BY revision_by_tid
-             WHERE tid < ifnull(${UNFINISHED}, ${TID_MAX})), 0)),
+             WHERE ${FINISHED}), 0)),
            ifnull((SELECT next_oid FROM txn ORDER BY tid DESC LIMIT 1), 0),
            ifnull((SELECT log_end FROM txn ORDER BY tid DESC LIMIT 1), 0)`,
       )
@@ -217,13 +217,6 @@ export const selectUsedSince = (db: Database): Statement<[bigint], BulkRange> =>
     .raw(true)
 
 function revisionOf([oid, tid, isTombstone, ownBytes, pos, len]: EntryRow): StoredRevision {
-  const lo = pos ?? 0
-  return {
-    oid,
-    tid,
-    isTombstone: isTombstone !== 0,
-    ownBytes,
-    unitLo: Math.floor(lo / UNIT_BYTES),
-    unitHi: pos === null ? Math.floor(lo / UNIT_BYTES) : Math.ceil((lo + len) / UNIT_BYTES),
-  }
+  const { unitLo, unitHi } = unitsOf(pos, len)
+  return { oid, tid, isTombstone: isTombstone !== 0, ownBytes, unitLo, unitHi }
 }

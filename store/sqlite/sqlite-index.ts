@@ -17,10 +17,10 @@ import {
   knownTid,
 } from '../ids.ts'
 import type { Index, RevisionKey, RevisionRow } from '../indexed/record-index.ts'
+import { damagedTransaction } from '../indexed/row-sums.ts'
 import type { TransactionInfo } from '../store.ts'
 import { UNFINISHED } from './parts.ts'
 import {
-  damagedTransaction,
   isIntact,
   revisionRow,
   selectRevisions,

@@ -25,7 +25,7 @@ export interface Totals {
   readonly past: RevisionSums
 }
 
-export const NO_REVISIONS: RevisionSums = { revisions: 0, rowBytes: 0, bulkBytes: 0 }
+const NO_REVISIONS: RevisionSums = { revisions: 0, rowBytes: 0, bulkBytes: 0 }
 export const NO_TOTALS: Totals = { objects: 0, storedBytes: 0, all: NO_REVISIONS, past: NO_REVISIONS }
 export const NO_SUMS: Sums = { objects: 0, all: NO_REVISIONS, past: NO_REVISIONS }
 

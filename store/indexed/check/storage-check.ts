@@ -18,6 +18,7 @@ import { PagedBitmap } from '../../paged-bitmap.ts'
 import type { BulkScan } from '../bulk.ts'
 import { UNIT_BYTES } from '../frame.ts'
 import type { CheckedIndex, CheckedRevision, CheckedTransaction, EntryKey } from '../index-scan.ts'
+import { ROW_DIFFERS } from '../row-sums.ts'
 import { BulkGaps, lostBytes, POSITIONS_MAX } from './bulk-gaps.ts'
 
 const PAGE_ROWS = 1024
@@ -111,7 +112,7 @@ class Check {
         yield {
           kind: 'revision',
           ...(await this.#named(row)),
-          reason: 'the checksum of its index entry differs',
+          reason: ROW_DIFFERS,
         }
     }
     yield* this.#transaction(tid, sums)

@@ -2,7 +2,7 @@ import { BulkDamageError, type BulkGap, type BulkRange, type BulkReader } from '
 import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
 
 /** Appends a gap to `gaps`, or extends the last one. */
-export function addGap(gaps: BulkGap[], gap: BulkGap): void {
+function addGap(gaps: BulkGap[], gap: BulkGap): void {
   const last = gaps.at(-1)
   if (last?.hi === gap.lo && last.reason === gap.reason) gaps[gaps.length - 1] = { ...last, hi: gap.hi }
   else gaps.push(gap)

@@ -1,4 +1,4 @@
-/** Counts again what the sums (store/indexed/totals.ts) say without counting. */
+/** Counts again what the sums (store/sqlite/totals.ts) say without counting. */
 import { droppedCells } from '../rows.ts'
 import type { Database } from 'better-sqlite3'
 import type { RevisionSums, Sums } from '../../capabilities.ts'

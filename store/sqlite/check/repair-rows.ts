@@ -5,22 +5,11 @@
 import Database from 'better-sqlite3'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
 import { PACKED, VOID } from '../../indexed/pack/packed-note.ts'
-import { transactionSum } from '../../indexed/row-sums.ts'
 import { NO_TOTALS } from '../totals.ts'
 import { SqliteParts } from '../parts.ts'
-import { cellsOf, TOTALS, totalsOfRow, type TotalsRow } from '../rows.ts'
+import { cellsOf, sumOfNamed, TOTALS, totalsOfRow, type NamedTransactionRow } from '../rows.ts'
 import { repairSums } from './recount.ts'
 import { isGoodRow, type RevisionCells } from './storage-check.ts'
-
-interface TransactionRow extends TotalsRow {
-  readonly stored: bigint
-  readonly tid: bigint
-  readonly user: string
-  readonly description: string
-  readonly extension: Buffer
-  readonly next_oid: bigint
-  readonly log_end: bigint
-}
 
 /** @throws SqliteError if the tables cannot be read to their end. Only parts of an unfinished transaction are gone then. */
 export function repairRows(path: string): void {
@@ -72,17 +61,16 @@ function repairTransactions(db: Database.Database): void {
   )
   let totals = NO_TOTALS
   const rows = db
-    .prepare<[bigint], TransactionRow>('SELECT * FROM txn WHERE tid > ? ORDER BY tid LIMIT 1000')
+    .prepare<[bigint], NamedTransactionRow>('SELECT * FROM txn WHERE tid > ? ORDER BY tid LIMIT 1000')
     .safeIntegers()
   for (let last = -1n; ;) {
     const batch = rows.all(last)
     for (const row of batch) {
-      const [nextOid, bulkEnd, stored] = [Number(row.next_oid), Number(row.log_end), Number(row.stored)]
       // A transaction that was entered again has no totals: those before it are the nearest.
       const own = totalsOfRow(row)
       if (own.all.revisions > totals.all.revisions) totals = own
       const cells = cellsOf(totals)
-      update.run(...cells, transactionSum({ ...row, nextOid, bulkEnd, stored }, cells), row.tid)
+      update.run(...cells, sumOfNamed(row, cells), row.tid)
     }
     const end = batch.at(-1)
     if (end === undefined) return

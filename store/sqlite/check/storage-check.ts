@@ -24,7 +24,7 @@ import type { FoundIntents, Progress, StorageDamage, Sums } from '../../capabili
 import { BulkDamageError } from '../../indexed/bulk.ts'
 import { BulkGaps, lostBytes, POSITIONS_MAX } from '../../indexed/check/bulk-gaps.ts'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
-import { rowSum, transactionSum } from '../../indexed/row-sums.ts'
+import { ROW_DIFFERS, rowSum } from '../../indexed/row-sums.ts'
 import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
 import { pathOf } from '../open/immutable.ts'
 import { readIntents } from '../intent-log.ts'
@@ -33,7 +33,7 @@ import { lastTidOf, logDirectory, logFilesOf } from '../log.ts'
 import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
 import { LogReader } from '../../segment-files/log-reader.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
-import { cellsOf, TOTALS, totalsOfRow, type TotalsRow } from '../rows.ts'
+import { cellsOf, sumOfNamed, TOTALS, totalsOfRow, type NamedTransactionRow } from '../rows.ts'
 import { createSchema } from '../schema.ts'
 import { SqliteIndexScan } from '../sqlite-index-scan.ts'
 import { recount } from './recount.ts'
@@ -41,18 +41,6 @@ import { isSameSums } from '../totals.ts'
 
 /** A row of `revision` without its id, in the order of its columns: oid, tid, sum, head, pos, len, tail. */
 export type RevisionCells = [bigint, bigint, bigint, Buffer | null, bigint | null, bigint, Buffer | null]
-interface TransactionRow extends TotalsRow {
-  readonly stored: bigint
-  readonly tid: bigint
-  readonly user: string
-  readonly description: string
-  readonly extension: Buffer
-  readonly objects: bigint
-  readonly bytes: bigint
-  readonly next_oid: bigint
-  readonly log_end: bigint
-  readonly sum: bigint
-}
 
 /** Maximum number of findings of SQLite's check. */
 const STRUCTURE_MAX = 1000
@@ -199,7 +187,7 @@ export class StorageCheck {
       if (++done % PROGRESS_ROWS === 0) this.#progress('revisions', done, total)
       if (tid > this.#upTo && isGoodRow(row)) continue
       if (!isGoodRow(row)) {
-        yield { kind: 'revision', ...legibleIds(oid, tid), reason: 'the checksum of its index entry differs' }
+        yield { kind: 'revision', ...legibleIds(oid, tid), reason: ROW_DIFFERS }
         continue
       }
       if (id <= before) yield { kind: 'structure', reason: `${nameOf(oid, tid)} is out of order` }
@@ -242,7 +230,7 @@ export class StorageCheck {
       .prepare<[bigint], { objects: number; bytes: number }>('SELECT * FROM counted WHERE tid = ?')
       .safeIntegers(false)
     const drop = this.#marks.prepare('DELETE FROM counted WHERE tid = ?')
-    const rows = this.#db.prepare<[], TransactionRow>('SELECT * FROM txn NOT INDEXED').safeIntegers()
+    const rows = this.#db.prepare<[], NamedTransactionRow>('SELECT * FROM txn NOT INDEXED').safeIntegers()
     let before = -1n
     for (const row of rows.iterate()) {
       const { tid } = row
@@ -251,10 +239,7 @@ export class StorageCheck {
         continue
       }
       if (tid > this.#upTo) continue
-      const sum = transactionSum(
-        { ...row, nextOid: Number(row.next_oid), bulkEnd: Number(row.log_end), stored: Number(row.stored) },
-        cellsOf(totalsOfRow(row)),
-      )
+      const sum = sumOfNamed(row, cellsOf(totalsOfRow(row)))
       if (sum !== Number(row.sum))
         yield { kind: 'transaction', tid: tidOf(tid), reason: 'the checksum of its entry differs' }
       if (tid <= before) yield { kind: 'structure', reason: `transaction ${hex(tid)} is out of order` }
@@ -359,7 +344,7 @@ export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells):
 }
 
 /** Whether a row's values have the types of their columns: on a damaged page they may not. */
-function isTransaction(row: TransactionRow): boolean {
+function isTransaction(row: NamedTransactionRow): boolean {
   const { tid, user, description, extension, objects, bytes, next_oid, log_end, stored, sum } = row
   return (
     [tid, objects, bytes, next_oid, log_end, stored, sum, ...TOTALS.map(column => row[column])].every(
