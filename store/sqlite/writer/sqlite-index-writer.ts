@@ -116,9 +116,8 @@ export class SqliteIndexWriter implements IndexWriter {
   }
 
   begin(isPart = false): IndexTransaction {
-    // Parts are made durable by the commit that completes them.
-    if (isPart) this.#db.pragma('synchronous = NORMAL')
-    this.#begin.run()
+    if (isPart) this.#beginPart()
+    else this.#begin.run()
     let isInDoubt = false
     const draft = new TotalsDraft()
     return {
@@ -166,6 +165,17 @@ export class SqliteIndexWriter implements IndexWriter {
         if (this.#db.inTransaction) this.#rollback.run()
         if (isPart) this.#db.pragma('synchronous = FULL')
       },
+    }
+  }
+
+  /** Parts are made durable by the commit that completes them. */
+  #beginPart(): void {
+    this.#db.pragma('synchronous = NORMAL')
+    try {
+      this.#begin.run()
+    } catch (error) {
+      this.#db.pragma('synchronous = FULL')
+      throw error
     }
   }
 
