@@ -2,8 +2,9 @@
  * A set of integers from 0 in bounded memory: one bit each, in pages, of which some are in memory and the others in a
  * temporary file that is removed with the process. Access in ascending order is cheapest.
  */
-import Database from 'better-sqlite3'
+import type Database from 'better-sqlite3'
 import { LRUCache } from 'lru-cache'
+import { openScratch } from './scratch.ts'
 
 const PAGE_BYTES = 16_384
 const PAGE_BITS = PAGE_BYTES * 8
@@ -24,10 +25,8 @@ export class PagedBitmap {
   #lastPage: Page | undefined
 
   constructor() {
-    this.#db = new Database('')
-    this.#db.pragma('journal_mode = OFF')
+    this.#db = openScratch('CREATE TABLE page (number INTEGER PRIMARY KEY, bits BLOB NOT NULL)')
     this.#db.pragma('cache_size = -2048')
-    this.#db.exec('CREATE TABLE page (number INTEGER PRIMARY KEY, bits BLOB NOT NULL)')
     this.#read = this.#db.prepare<[number], Buffer>('SELECT bits FROM page WHERE number = ?').pluck()
     this.#write = this.#db.prepare('INSERT OR REPLACE INTO page VALUES (?, ?)')
     this.#next = this.#db

@@ -33,6 +33,7 @@ import { lastTidOf, logDirectory, logFilesOf } from '../log.ts'
 import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
 import { LogReader } from '../../segment-files/log-reader.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
+import { openScratch } from '../../scratch.ts'
 import { cellsOf, sumOfNamed, TOTALS, totalsOfRow, type NamedTransactionRow } from '../rows.ts'
 import { createSchema } from '../schema.ts'
 import { SqliteIndexScan } from '../sqlite-index-scan.ts'
@@ -50,7 +51,11 @@ const PROGRESS_ROWS = 5000
 
 export class StorageCheck {
   readonly #db: Database.Database
-  readonly #marks = new Database('')
+  readonly #marks = openScratch(`
+    CREATE TABLE counted (tid INTEGER PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    CREATE TABLE wrong (tid INTEGER PRIMARY KEY);
+    CREATE TABLE present (tid INTEGER, oid INTEGER, PRIMARY KEY (tid, oid)) WITHOUT ROWID;
+  `)
   readonly #now: Database.Database
   readonly #upTo: bigint
   readonly #progress: Progress
@@ -66,12 +71,6 @@ export class StorageCheck {
     this.#now = now
     this.#upTo = upTo
     this.#progress = progress
-    this.#marks.pragma('journal_mode = OFF')
-    this.#marks.exec(`
-      CREATE TABLE counted (tid INTEGER PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL);
-      CREATE TABLE wrong (tid INTEGER PRIMARY KEY);
-      CREATE TABLE present (tid INTEGER, oid INTEGER, PRIMARY KEY (tid, oid)) WITHOUT ROWID;
-    `)
   }
 
   close(): void {
@@ -280,9 +279,9 @@ export class StorageCheck {
     this.#progress('sums', 0, 1)
     const [kept, counted] = [new SqliteIndexScan(this.#db).sums(), recount(this.#db)]
     if (isSameSums(kept, counted)) return
-    const told = ({ objects, all, past }: Sums): string =>
+    const described = ({ objects, all, past }: Sums): string =>
       `${objects} objects with ${all.revisions} states of ${all.rowBytes + all.bulkBytes} bytes, ${past.revisions} of them past`
-    const reason = `its sums are wrong: they say ${told(kept)}, but there are ${told(counted)}`
+    const reason = `its sums are wrong: they say ${described(kept)}, but there are ${described(counted)}`
     yield { kind: 'transaction', reason }
   }
 
@@ -319,9 +318,7 @@ export class StorageCheck {
       `INSERT INTO counted (tid, objects, bytes) VALUES (?, ?, ?) ON CONFLICT (tid)
        DO UPDATE SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes`,
     )
-    this.#marks.transaction(() => {
-      for (const [tid, { objects, bytes }] of counts) add.run(tid, objects, bytes)
-    })()
+    for (const [tid, { objects, bytes }] of counts) add.run(tid, objects, bytes)
   }
 
   #number(query: string): number {
