@@ -1,4 +1,5 @@
 /** Lists transactions page by page, so that a slow caller, or one that stops early, holds no read open. */
+import type { Awaitable } from './awaitable.ts'
 import { tid, TID_MAX, TID_NONE, type Tid } from './ids.ts'
 import type { TransactionInfo, TransactionRange } from './store.ts'
 
@@ -11,7 +12,7 @@ export type ReadPage = (
   upTo: Tid,
   reverse: boolean,
   limit: number,
-) => readonly TransactionInfo[] | Promise<readonly TransactionInfo[]>
+) => Awaitable<readonly TransactionInfo[]>
 
 /** The transactions of a range, `pageLength` at a time. `between` is awaited between two pages. */
 export async function* pagedTransactions(

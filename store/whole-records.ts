@@ -2,6 +2,7 @@
  * A cache of records that can only be read whole when a part is requested: compressed ones, and those of a database that
  * reads whole values. The next part is usually of the same record.
  */
+import type { Awaitable } from './awaitable.ts'
 import { LRUCache } from 'lru-cache'
 import type { Oid, Tid } from './ids.ts'
 import type { Revision, RevisionPart } from './store.ts'
@@ -31,7 +32,7 @@ export class WholeRecords {
   async part(
     { oid, tid }: { readonly oid: Oid; readonly tid: Tid },
     part: Part,
-    read: () => Uint8Array | Promise<Uint8Array>,
+    read: () => Awaitable<Uint8Array>,
   ): Promise<RevisionPart> {
     let record = this.get(oid, tid)
     if (record === undefined) {

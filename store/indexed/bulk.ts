@@ -9,6 +9,7 @@
  *
  * A method may return its result or a promise: a local Bulk costs no turn of the event loop.
  */
+import type { Awaitable } from '../awaitable.ts'
 
 /** Bytes of a Bulk are missing or differ from what was written. The caller knows which record they belong to. */
 export class BulkDamageError extends Error {
@@ -38,19 +39,19 @@ export interface BulkReader {
    * the memory is undefined.
    * @throws BulkDamageError if any read fails; reading one at a time shows which.
    */
-  read(reads: readonly BulkRead[]): void | Promise<void>
+  read(reads: readonly BulkRead[]): Awaitable<void>
 }
 
 /** The part of a Bulk for full scans: packs, checks, measuring. */
 export interface BulkScan extends BulkReader {
   /** The parts that can be removed as a whole, ascending. They cover every place. */
-  segments(): readonly BulkRange[] | Promise<readonly BulkRange[]>
+  segments(): Awaitable<readonly BulkRange[]>
 
   /** Whether a range of one segment takes any space in its storage. */
-  takesRoom(range: BulkRange): boolean | Promise<boolean>
+  takesRoom(range: BulkRange): Awaitable<boolean>
 
   /** Bytes of storage that it takes, excluding released ranges. */
-  bytes(): number | Promise<number>
+  bytes(): Awaitable<number>
 
   /**
    * Which of the whole units of a range of one group (frame.ts) cannot be read; ascending, adjacent ones with the same reason
@@ -58,7 +59,7 @@ export interface BulkScan extends BulkReader {
    * @param everyByte compares every unit with its checksum. Otherwise evidence of presence suffices: that
    *   the last unit can be read, or that a remote object has its length.
    */
-  verify(range: BulkRange, everyByte: boolean): readonly BulkGap[] | Promise<readonly BulkGap[]>
+  verify(range: BulkRange, everyByte: boolean): Awaitable<readonly BulkGap[]>
 }
 
 export interface BulkWriter {
@@ -66,16 +67,16 @@ export interface BulkWriter {
   readonly end: number
 
   /** Begins to append at `end`, and discards everything after it. No write may be in progress ({@link BulkWriter.settle}). */
-  begin(end: number): void | Promise<void>
+  begin(end: number): Awaitable<void>
 
   /** Appends bytes. Those of all calls before a {@link BulkWriter.sync} must be whole units in total. */
-  append(parts: readonly Uint8Array[]): void | Promise<void>
+  append(parts: readonly Uint8Array[]): Awaitable<void>
 
   /** Waits until all appended bytes are durable. */
-  sync(): void | Promise<void>
+  sync(): Awaitable<void>
 
   /** Waits until no write is in progress, whether the last one succeeded or not. Never throws. */
-  settle(): void | Promise<void>
+  settle(): Awaitable<void>
 
   /**
    * Releases ranges of whole units, each in one segment; returns the number of bytes released. Called between
@@ -83,5 +84,5 @@ export interface BulkWriter {
    * released bytes fail with a BulkDamageError, or find zeros that fail their checksums.
    * @param end the end that the last transaction names; its segment is not removed.
    */
-  release(ranges: readonly BulkRange[], end: number): number | Promise<number>
+  release(ranges: readonly BulkRange[], end: number): Awaitable<number>
 }

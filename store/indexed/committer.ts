@@ -10,6 +10,7 @@
  * the future tid of the transaction, and `commit` adds the last part and the transaction's own row. Until then the parts are
  * invisible to readers of other moments, and a process that opens the database after a crash removes them.
  */
+import type { Awaitable } from '../awaitable.ts'
 import { NO_BYTES } from '../bytes.ts'
 import { StoreError } from '../errors.ts'
 import { formatTid, nextTid, TID_NONE, type Tid } from '../ids.ts'
@@ -244,13 +245,13 @@ export class Committer {
   }
 
   /** Objects with an oid that was never used need no look-up. */
-  #expect(changes: readonly ObjectChange[], rows: IndexTransaction): void | Promise<void> {
+  #expect(changes: readonly ObjectChange[], rows: IndexTransaction): Awaitable<void> {
     const bases: ExpectedBase[] = []
     for (const { oid, base } of changes) if (oid < this.#nextOid) bases.push({ oid, base })
     if (bases.length > 0) return rows.expect(bases)
   }
 
-  #draft({ head, body = [], tail = NO_BYTES }: RecordSource): Draft | Promise<Draft> {
+  #draft({ head, body = [], tail = NO_BYTES }: RecordSource): Awaitable<Draft> {
     return isSlice(body) ? draftSlice(this.#index, this.#reader, head, body, tail) : draftOf(head, body, tail)
   }
 

@@ -1,16 +1,17 @@
 /**
- * The parts of an Index (record-index.ts) for full scans. With them and a Bulk, a store gets packing,
- * checking and measuring from the neighbouring files:
+ * The parts of an Index (record-index.ts) for full scans and notes. With them and a Bulk, a store gets packing, checking and
+ * measuring from the neighbouring files:
  *
  * | a store implements                        | and gets                                                       |
  * |-------------------------------------------|----------------------------------------------------------------|
- * | {@link IndexScan}, BulkScan (bulk.ts)     | a RevisionReader (revision-reader.ts), Measuring (measuring.ts) |
+ * | {@link IndexScan}, BulkScan (bulk.ts)     | IndexedStore with Measuring, and a RevisionReader              |
  * | {@link IndexPacker}, BulkWriter.release   | Packing (pack/)                                                |
  * | {@link CheckedIndex}, a lock, a repair    | Checking (check/checking.ts)                                   |
  *
  * Every call reads one state and is bounded: commits and packs continue between calls. A method may return its result or a
  * promise. Rows are not verified unless a method says so: a damaged store may return ids that are out of range.
  */
+import type { Awaitable } from '../awaitable.ts'
 import type { Added, Space, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import type { CorruptRecordError } from '../errors.ts'
@@ -44,61 +45,45 @@ export interface PackedTransaction {
   readonly isUsed: boolean
 }
 
-/** Reads an index in pages, over a separate connection. */
+/** Reads an index in pages. */
 export interface IndexScan {
-  end(): IndexEnd | Promise<IndexEnd>
+  end(): Awaitable<IndexEnd>
 
   /** The value of a note ({@link IndexPacker.setNote}). */
-  note(name: string): string | undefined | Promise<string | undefined>
+  note(name: string): Awaitable<string | undefined>
 
   /** At most `limit` oids above `after` that have a revision, ascending. */
-  oids(after: number, limit: number): readonly number[] | Promise<readonly number[]>
+  oids(after: number, limit: number): Awaitable<readonly number[]>
 
   /** The first `limit` revisions of `oids`, which ascend, up to transaction `upTo`: in the order of oids, of each the newest first. */
-  revisionsOf(
-    oids: readonly number[],
-    upTo: bigint,
-    limit: number,
-  ): readonly StoredRevision[] | Promise<readonly StoredRevision[]>
+  revisionsOf(oids: readonly number[], upTo: bigint, limit: number): Awaitable<readonly StoredRevision[]>
 
   /** At most `limit` revisions after `after` (from the first one if it is undefined), in the order of {@link EntryKey}. */
-  entries(
-    after: EntryKey | undefined,
-    limit: number,
-  ): readonly StoredRevision[] | Promise<readonly StoredRevision[]>
+  entries(after: EntryKey | undefined, limit: number): Awaitable<readonly StoredRevision[]>
 
   /**
    * At most `limit` rows after `after` of oids below `end`, up to transaction `upTo`, in the order of {@link EntryKey}; a damaged row
    * gives its error.
    */
-  rows(
-    after: EntryKey,
-    end: number,
-    upTo: bigint,
-    limit: number,
-  ): readonly ScannedRow[] | Promise<readonly ScannedRow[]>
+  rows(after: EntryKey, end: number, upTo: bigint, limit: number): Awaitable<readonly ScannedRow[]>
 
   /** Whether each object exists at a moment. */
-  exist(oids: readonly number[], at: Tid): readonly boolean[] | Promise<readonly boolean[]>
+  exist(oids: readonly number[], at: Tid): Awaitable<readonly boolean[]>
 
   /** The bulk ranges that revisions after a transaction point to. */
-  usedSince(tid: bigint): readonly BulkRange[] | Promise<readonly BulkRange[]>
+  usedSince(tid: bigint): Awaitable<readonly BulkRange[]>
 
   /** At most `limit` transactions of `(after, before)`, oldest first. */
-  packedTransactions(
-    after: bigint,
-    before: bigint,
-    limit: number,
-  ): readonly PackedTransaction[] | Promise<readonly PackedTransaction[]>
+  packedTransactions(after: bigint, before: bigint, limit: number): Awaitable<readonly PackedTransaction[]>
 
   /** Sums over the additions of the transactions `(after, upTo]`. */
-  added(after: Tid, upTo: Tid): Added | Promise<Added>
+  added(after: Tid, upTo: Tid): Awaitable<Added>
 
   /** The sums over all revisions of committed transactions. */
-  sums(): Sums | Promise<Sums>
+  sums(): Awaitable<Sums>
 
   /** Storage space of the index. */
-  space(): IndexSpace | Promise<IndexSpace>
+  space(): Awaitable<IndexSpace>
 }
 
 /**
@@ -110,28 +95,28 @@ export interface IndexPacker {
    * Deletes revisions and subtracts them from the sums of their transactions; returns the number deleted. `oids[i]` and `tids[i]`
    * identify one row.
    */
-  drop(oids: Float64Array, tids: BigInt64Array): number | Promise<number>
+  drop(oids: Float64Array, tids: BigInt64Array): Awaitable<number>
 
   /** Deletes transactions. */
-  forget(tids: BigInt64Array): void | Promise<void>
+  forget(tids: BigInt64Array): Awaitable<void>
 
   /** Makes all drops durable, including those of earlier processes. */
-  makeDurable(): void | Promise<void>
+  makeDurable(): Awaitable<void>
 
   /** As {@link IndexScan.usedSince}, including every earlier commit. */
-  usedSince(tid: bigint): readonly BulkRange[] | Promise<readonly BulkRange[]>
+  usedSince(tid: bigint): Awaitable<readonly BulkRange[]>
 
   /** The end of the bulk according to the last transaction. */
-  bulkEnd(): number | Promise<number>
+  bulkEnd(): Awaitable<number>
 
   /** Returns this number of the index's free pages to its storage. */
-  giveBack(pages: number): void | Promise<void>
+  giveBack(pages: number): Awaitable<void>
 
   /** To be called after a pack: the index may shorten its files or collect statistics. */
-  settle(): void | Promise<void>
+  settle(): Awaitable<void>
 
   /** Stores a short text under a name, durably. */
-  setNote(name: string, value: string): void | Promise<void>
+  setNote(name: string, value: string): Awaitable<void>
 }
 
 /** A row of a revision as a check reads it: verified, and returned even if it is damaged. */
@@ -161,16 +146,8 @@ export interface CheckedTransaction {
 /** Reads an index for a check, over a separate connection. */
 export interface CheckedIndex extends IndexScan, Pick<Index, 'find'> {
   /** At most `limit` revisions after `after` up to transaction `upTo`, ordered by tid, then by oid. */
-  checkedRevisions(
-    after: EntryKey,
-    upTo: bigint,
-    limit: number,
-  ): readonly CheckedRevision[] | Promise<readonly CheckedRevision[]>
+  checkedRevisions(after: EntryKey, upTo: bigint, limit: number): Awaitable<readonly CheckedRevision[]>
 
   /** At most `limit` transactions of `(after, upTo]`, oldest first. */
-  checkedTransactions(
-    after: bigint,
-    upTo: bigint,
-    limit: number,
-  ): readonly CheckedTransaction[] | Promise<readonly CheckedTransaction[]>
+  checkedTransactions(after: bigint, upTo: bigint, limit: number): Awaitable<readonly CheckedTransaction[]>
 }

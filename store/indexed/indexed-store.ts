@@ -2,6 +2,7 @@
  * The read half of a store over an index and a Bulk, with the capabilities that reading and notes suffice for. Subclasses open,
  * close and write these.
  */
+import type { Awaitable } from '../awaitable.ts'
 import type { Added, Capabilities, Copying, Space, Sums } from '../capabilities.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
@@ -152,7 +153,7 @@ export abstract class IndexedStore implements ReadableStore, MeasuredStore, Note
   }
 
   /** Runs `ask` unless the store is closed; rejects with the store's errors. */
-  protected async ask<T>(ask: () => T | Promise<T>): Promise<T> {
+  protected async ask<T>(ask: () => Awaitable<T>): Promise<T> {
     if (this.#isClosed) throw new StoreError(`${this.name} is closed`)
     try {
       return await ask()

@@ -6,6 +6,7 @@
  * between the two reads. So a call that finds damage looks everything up again before it reports it. Recently used rows
  * are cached, which is sound because a committed revision never changes.
  */
+import type { Awaitable } from '../awaitable.ts'
 import { NO_BYTES } from '../bytes.ts'
 import { LRUCache } from 'lru-cache'
 import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../errors.ts'
@@ -183,7 +184,7 @@ export class Reader {
   }
 
   /** Runs `ask` on the index; rejects with the store's errors. */
-  async #ask<T>(ask: (index: Index) => T | Promise<T>): Promise<T> {
+  async #ask<T>(ask: (index: Index) => Awaitable<T>): Promise<T> {
     try {
       return await ask(this.#open())
     } catch (error) {
@@ -227,7 +228,7 @@ export class Reader {
   }
 
   /** @throws CorruptRecordError with a BulkDamageError as its cause. */
-  #read(reads: readonly RecordRead[]): void | Promise<void> {
+  #read(reads: readonly RecordRead[]): Awaitable<void> {
     if (reads.length === 0) return
     try {
       const reading = this.#bulk.read(reads)

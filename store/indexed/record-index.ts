@@ -8,6 +8,7 @@
  *
  * A method may return its result or a promise: a local index costs no turn of the event loop.
  */
+import type { Awaitable } from '../awaitable.ts'
 import type { Oid, Tid } from '../ids.ts'
 import type { TransactionInfo } from '../store.ts'
 
@@ -51,60 +52,44 @@ export interface Index {
    * The newest row with `tid <= at` of each oid, in the order asked; undefined if there is none.
    * @throws CorruptRecordError if a row is damaged.
    */
-  newest(
-    oids: readonly Oid[],
-    at: Tid,
-  ): readonly (RevisionRow | undefined)[] | Promise<readonly (RevisionRow | undefined)[]>
+  newest(oids: readonly Oid[], at: Tid): Awaitable<readonly (RevisionRow | undefined)[]>
 
   /** The rows of revisions, in the order asked; undefined if there is none. @throws as {@link Index.newest}. */
-  find(
-    keys: readonly RevisionKey[],
-  ): readonly (RevisionRow | undefined)[] | Promise<readonly (RevisionRow | undefined)[]>
+  find(keys: readonly RevisionKey[]): Awaitable<readonly (RevisionRow | undefined)[]>
 
   /** The tids in `(after, upTo]` of an object's revisions, newest first. */
-  revisions(oid: Oid, after: Tid, upTo: Tid): readonly Tid[] | Promise<readonly Tid[]>
+  revisions(oid: Oid, after: Tid, upTo: Tid): Awaitable<readonly Tid[]>
 
   /** The last transaction; TID_NONE if there is none. */
-  lastTid(): Tid | Promise<Tid>
+  lastTid(): Awaitable<Tid>
 
   /**
    * At most `limit` transactions of `(after, upTo]`: the oldest ascending, or the newest descending if `reverse`. A page
    * may end before a damaged row; a page that would begin with one throws.
    * @throws StoreError
    */
-  transactions(
-    after: Tid,
-    upTo: Tid,
-    reverse: boolean,
-    limit: number,
-  ): readonly TransactionInfo[] | Promise<readonly TransactionInfo[]>
+  transactions(after: Tid, upTo: Tid, reverse: boolean, limit: number): Awaitable<readonly TransactionInfo[]>
 
   /** At most `limit` revisions after `after` up to transaction `upTo`, ordered by tid, then by oid. */
-  changes(
-    after: RevisionKey,
-    upTo: Tid,
-    limit: number,
-  ): readonly RevisionKey[] | Promise<readonly RevisionKey[]>
+  changes(after: RevisionKey, upTo: Tid, limit: number): Awaitable<readonly RevisionKey[]>
 }
 
 /** The writer's side of an index. */
 export interface IndexWriter {
   /** The last transaction; undefined if there is none. @throws StoreError if continuing from it would reuse oids or positions. */
-  last(): TransactionRow | undefined | Promise<TransactionRow | undefined>
+  last(): Awaitable<TransactionRow | undefined>
 
   /** As {@link Index.find}. */
-  find(
-    keys: readonly RevisionKey[],
-  ): readonly (RevisionRow | undefined)[] | Promise<readonly (RevisionRow | undefined)[]>
+  find(keys: readonly RevisionKey[]): Awaitable<readonly (RevisionRow | undefined)[]>
 
   /**
    * Begins a transaction. Only one may be in progress.
    * @param isPart its rows will be kept with {@link IndexTransaction.keep}.
    */
-  begin(isPart?: boolean): IndexTransaction | Promise<IndexTransaction>
+  begin(isPart?: boolean): Awaitable<IndexTransaction>
 
   /** Removes the rows of all parts that no transaction has completed; an earlier process may have left them. */
-  dropParts(): void | Promise<void>
+  dropParts(): Awaitable<void>
 }
 
 /**
@@ -117,7 +102,7 @@ export interface IndexTransaction {
    * leave the check to {@link IndexTransaction.commit}.
    * @throws ConflictError
    */
-  expect(bases: readonly ExpectedBase[]): void | Promise<void>
+  expect(bases: readonly ExpectedBase[]): Awaitable<void>
 
   add(row: RevisionRow): void
 
@@ -126,26 +111,23 @@ export interface IndexTransaction {
    * row is added.
    * @returns the lengths of their records; undefined for an object without such a row.
    */
-  removeParts(
-    oids: readonly Oid[],
-    tid: Tid,
-  ): readonly (number | undefined)[] | Promise<readonly (number | undefined)[]>
+  removeParts(oids: readonly Oid[], tid: Tid): Awaitable<readonly (number | undefined)[]>
 
   /**
    * Ends the transaction with its rows as a part of transaction `tid`, which is yet to be committed: they are found at that moment alone.
    * They need not be durable. {@link IndexTransaction.commit} of a later one completes them.
    */
-  keep(tid: Tid): void | Promise<void>
+  keep(tid: Tid): Awaitable<void>
 
   /**
    * Makes all rows visible and durable. The bulk bytes that they point to must be durable already.
    * @throws ConflictError, if {@link IndexTransaction.expect} left the check to this.
    */
-  commit(transaction: TransactionRow): void | Promise<void>
+  commit(transaction: TransactionRow): Awaitable<void>
 
   /** After a failed `commit`: whether a later process may find the transaction committed nevertheless. */
   readonly isInDoubt: boolean
 
   /** Never throws. */
-  rollback(): void | Promise<void>
+  rollback(): Awaitable<void>
 }

@@ -1,4 +1,5 @@
 /** Reads the revisions of many objects over an index and a Bulk, in bounded pages. */
+import type { Awaitable } from '../awaitable.ts'
 import type { Added, Space } from '../capabilities.ts'
 import type { RecordStart, StoredRevision, StoredState } from '../stored-revisions.ts'
 import { CorruptRecordError } from '../errors.ts'
@@ -191,16 +192,16 @@ export class IndexedRevisionReader implements PackSource {
     return this.#ask(scan => scan.packedTransactions(after, before, PAGE_ROWS))
   }
 
-  segments(): readonly BulkRange[] | Promise<readonly BulkRange[]> {
+  segments(): Awaitable<readonly BulkRange[]> {
     return this.#parts.bulk.segments()
   }
 
-  takesRoom(range: BulkRange): boolean | Promise<boolean> {
+  takesRoom(range: BulkRange): Awaitable<boolean> {
     return this.#parts.bulk.takesRoom(range)
   }
 
   /** Converts errors into the store's. */
-  async #ask<T>(ask: (scan: IndexScan) => T | Promise<T>): Promise<T> {
+  async #ask<T>(ask: (scan: IndexScan) => Awaitable<T>): Promise<T> {
     try {
       return await ask(this.#parts.scan)
     } catch (error) {

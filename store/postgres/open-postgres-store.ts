@@ -1,4 +1,5 @@
 /** Opens a database on a PostgreSQL server, and creates one if there is none. */
+import type { Awaitable } from '../awaitable.ts'
 import { CannotOpenError, LockedError, StoreError } from '../errors.ts'
 import { newDatabaseId } from '../indexed/database-id.ts'
 import type { Store } from '../store.ts'
@@ -25,8 +26,8 @@ export interface OpenPostgresOptions {
 export async function openPostgresStore(url: string, options: OpenPostgresOptions = {}): Promise<Store> {
   const address = parseAddress(url)
   const name = formatAddress(address)
-  const opened: { close(): void | Promise<void> }[] = []
-  const keep = <T extends { close(): void | Promise<void> }>(closable: T): T => {
+  const opened: { close(): Awaitable<void> }[] = []
+  const keep = <T extends { close(): Awaitable<void> }>(closable: T): T => {
     opened.push(closable)
     return closable
   }

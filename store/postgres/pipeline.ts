@@ -2,6 +2,7 @@
  * The statements of one transaction of the server, sent without waiting for their answers: the transaction costs one round trip.
  * After an error the server ignores later statements, and its COMMIT rolls back.
  */
+import type { Awaitable } from '../awaitable.ts'
 import type { Cells, Session, Value } from './session.ts'
 
 /** Maximum bytes of unanswered statements. */
@@ -41,7 +42,7 @@ export class Pipeline {
   }
 
   /** Waits while too many bytes are unanswered. @throws the first error of a statement. */
-  flow(): void | Promise<void> {
+  flow(): Awaitable<void> {
     if (this.#failure !== undefined) throw this.#failure.error
     if (this.#underwayBytes > UNDERWAY_BYTES) return this.#untilLess()
   }

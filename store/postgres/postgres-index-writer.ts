@@ -1,4 +1,5 @@
 /** The writing side of the index (record-index.ts): one transaction of the server for each of ours. */
+import type { Awaitable } from '../awaitable.ts'
 import { randomUUID } from 'node:crypto'
 import { DatabaseError } from 'pg'
 import { ConflictError, StoreError } from '../errors.ts'
@@ -163,7 +164,7 @@ class PostgresTransaction implements IndexTransaction {
   }
 
   /** Left to the commit, which holds the lock of the order of commits; parts belong to this writer alone. */
-  expect(bases: readonly ExpectedBase[]): void | Promise<void> {
+  expect(bases: readonly ExpectedBase[]): Awaitable<void> {
     this.#bases = bases.filter(({ base }) => base !== this.#partsOf)
     if (this.#partsOf !== undefined) return this.#check(bases)
   }

@@ -1,4 +1,5 @@
 /** The worker thread that owns the writable connection. Its other end is writer-client.ts. */
+import type { Awaitable } from '../../awaitable.ts'
 import { fstatSync } from 'node:fs'
 import { NoSpaceError, toWire } from '../../errors.ts'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -86,7 +87,7 @@ const answerOf = ({ committer, checkpoints }: Opened, result: Done): WriterReply
 async function change<T>(
   { guard, checkpoints, reserve }: Opened,
   bytes: number,
-  make: () => T | Promise<T>,
+  make: () => Awaitable<T>,
 ): Promise<T> {
   try {
     guard.beforeChange()
