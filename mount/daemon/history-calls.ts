@@ -7,8 +7,8 @@ import type { HistoryOperations, ServedFileSystem } from '../../core/file-system
 export type HistoryCallName = 'tag' | 'untag' | 'undo' | 'restore' | 'clone'
 type HistoryCalls = Pick<CallHandlers, HistoryCallName>
 
-/** @param canForget whether the driver can invalidate the kernel's caches. */
-export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): HistoryCalls {
+/** @param canInvalidate whether the driver can invalidate the kernel's caches. */
+export function historyCalls(fileSystem: ServedFileSystem, canInvalidate: boolean): HistoryCalls {
   const history = (): HistoryOperations => historyOf(fileSystem)
   return {
     tag: async ({ name, when, force }) => {
@@ -20,16 +20,16 @@ export function historyCalls(fileSystem: ServedFileSystem, canForget: boolean): 
       return {}
     },
     undo: async ({ tid }) => {
-      assertForgetting(canForget)
+      assertInvalidating(canInvalidate)
       const undone = parseTid(tid)
       if (undone === undefined)
         throw new StoreError(`${tid} is not a transaction id: these have 16 hex digits`)
       return { tid: formatTid(await history().undo(undone)) }
     },
     restore: async ({ path, at, to, force }) => {
-      if (to === undefined) assertForgetting(canForget)
+      if (to === undefined) assertInvalidating(canInvalidate)
       return {
-        tid: formatTid(await history().restore(path, at, to, canForget && (to === undefined || force))),
+        tid: formatTid(await history().restore(path, at, to, canInvalidate && (to === undefined || force))),
       }
     },
     clone: async ({ source, target, at }) => ({ tid: formatTid(await history().clone(source, target, at)) }),
@@ -43,9 +43,9 @@ export function historyOf({ history }: ServedFileSystem): HistoryOperations {
 }
 
 /** @throws StoreError if the kernel would keep showing outdated content. */
-export function assertForgetting(canForget: boolean): void {
-  if (!canForget)
-    throw new StoreError("the fuse-native driver cannot invalidate the kernel's caches", {
+export function assertInvalidating(canInvalidate: boolean): void {
+  if (!canInvalidate)
+    throw new StoreError("the driver of this mount cannot invalidate the kernel's caches", {
       code: 'driver-limit',
     })
 }

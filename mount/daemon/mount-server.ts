@@ -24,7 +24,7 @@ import { recentJump } from './clock-watch.ts'
 import { makeControlPath } from './control-path.ts'
 import type { MountStatus } from './control-protocol.ts'
 import { ControlServer } from './control-server.ts'
-import { assertForgetting, historyCalls, historyOf } from './history-calls.ts'
+import { assertInvalidating, historyCalls, historyOf } from './history-calls.ts'
 import type { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
 import type { OpenedFileSystem } from './open-file-system.ts'
@@ -196,7 +196,7 @@ export class MountServer {
           return {}
         },
         history: ({ keep }) => this.#history(keep),
-        ...historyCalls(this.#fileSystem, this.#canForget),
+        ...historyCalls(this.#fileSystem, this.#driver.canInvalidate),
         storeUnnamed: async () => {
           await this.#fileSystem.storeUnnamed?.()
           return { pid: process.pid }
@@ -211,22 +211,18 @@ export class MountServer {
       {
         transactions: {
           begin: async () => {
-            assertForgetting(this.#canForget)
+            assertInvalidating(this.#driver.canInvalidate)
             await historyOf(this.#fileSystem).begin()
           },
           commit: message => historyOf(this.#fileSystem).commit(message),
           rollBack: () => historyOf(this.#fileSystem).rollBack(),
         },
         operations: () => {
-          assertForgetting(this.#canForget)
+          assertInvalidating(this.#driver.canInvalidate)
           return this.#fileSystem.besideKernel
         },
       },
     )
-  }
-
-  get #canForget(): boolean {
-    return this.#driverName === 'kernel'
   }
 
   #packerOrFail(): MountPacker {

@@ -38,6 +38,8 @@ export type Mount = (operations: Operations, options: MountOptions) => Promise<D
 export interface Driver {
   /** Resolves when the mount is gone and every operation has ended. Never rejects. */
   readonly done: Promise<void>
+  /** Whether it can invalidate the kernel's caches, by a notifier passed to {@link Operations.attach}. */
+  readonly canInvalidate: boolean
   /**
    * Unmounts; resolves when {@link Driver.done} has.
    * @param lazy detach it at once even if it is in use; the driver ends with the mount's last user.

@@ -73,7 +73,7 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
   const descriptor = fuseDescriptors().find(fd => !before.has(fd))
   const done = (descriptor === undefined ? Promise.resolve() : closed(descriptor)).then(() => letGo(fuse))
   const mount = new OwnMount(mountPoint, done)
-  return { done, unmount: (lazy = false) => mount.unmount(lazy) }
+  return { done, canInvalidate: false, unmount: (lazy = false) => mount.unmount(lazy) }
 }
 
 /** Checked here because libfuse reports it only on standard error. */

@@ -29,6 +29,7 @@ const sessionOptions = ({ log, acl = false }: MountOptions) => ({ log, acl })
 
 class KernelDriver implements Driver {
   readonly done: Promise<void>
+  readonly canInvalidate = true
   readonly #mount: OwnMount
 
   constructor(mountPoint: string, session: Session) {
