@@ -4,7 +4,7 @@ import { TID_MAX, TID_NONE, tidFromTime, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { Connection } from '../objects/connection.ts'
 import { parseMoment, noMoment, timelineOf } from '../../store/moments.ts'
-import type { Retention } from '../../store/retention.ts'
+import { DEFAULT_RETENTION, type Retention } from '../../store/retention.ts'
 import { Superblock } from '../tree/superblock.ts'
 
 const CACHE_BYTES = 1 << 20
@@ -34,6 +34,10 @@ export async function taggedMoments(store: Store): Promise<readonly Tid[]> {
   for await (const { tid } of superblock.allTags()) tags.push(tid)
   return tags
 }
+
+/** How long a database keeps its history. */
+export const retentionOf = async ({ capabilities }: Store): Promise<Retention> =>
+  (await capabilities.retaining?.retention()) ?? DEFAULT_RETENTION
 
 /** The moment from which history is kept: TID_NONE keeps all, TID_MAX none. */
 export async function historyStart(store: Store, { keepMs }: Retention): Promise<Tid> {

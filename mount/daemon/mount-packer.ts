@@ -9,10 +9,16 @@
 import { sentError } from './control-protocol.ts'
 import type { Logger } from 'pino'
 import type { FileSystem } from '../../core/file-system/file-system.ts'
-import { historyStart, momentNamed, superblockAt, taggedMoments } from '../../core/pack/moments.ts'
+import {
+  historyStart,
+  momentNamed,
+  retentionOf,
+  superblockAt,
+  taggedMoments,
+} from '../../core/pack/moments.ts'
 import { pack, type PackOptions, type PackResult } from '../../core/pack/pack.ts'
 import type { Measuring, Packing, Retaining } from '../../store/capabilities.ts'
-import { DEFAULT_RETENTION, type Retention } from '../../store/retention.ts'
+import { type Retention } from '../../store/retention.ts'
 import { StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { WritableStore } from '../../store/store.ts'
@@ -92,7 +98,7 @@ export class MountPacker {
   ): Promise<MountPacker | undefined> {
     const { packing, measuring, retaining } = store.capabilities
     if (packing === undefined || measuring === undefined || retaining === undefined) return undefined
-    const retention = (await retaining.retention()) ?? DEFAULT_RETENTION
+    const retention = await retentionOf(store)
     return new MountPacker({ store, packing, measuring, retaining, fileSystem, retention, log })
   }
 

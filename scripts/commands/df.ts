@@ -4,12 +4,12 @@ import { Command } from 'commander'
 import { FileHistory } from '../../core/pack/file-history.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
 import { measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts'
-import { historyStart, momentNamed, newestUpTo, superblockAt } from '../../core/pack/moments.ts'
+import { historyStart, momentNamed, newestUpTo, retentionOf, superblockAt } from '../../core/pack/moments.ts'
 import { formatTid } from '../../store/ids.ts'
 import type { KeptMoments } from '../../store/kept-moments.ts'
 import { openStore } from '../../store/open-store.ts'
 import type { Measuring } from '../../store/capabilities.ts'
-import { DEFAULT_RETENTION, formatRetention } from '../../store/retention.ts'
+import { formatRetention } from '../../store/retention.ts'
 import type { Store } from '../../store/store.ts'
 import { UsageError } from '../failure.ts'
 import { describeForeignUsage, foreignUsage } from '../foreign/usage.ts'
@@ -130,7 +130,7 @@ function measuringOf(store: Store): Measuring {
 
 async function measure(store: Store, to: string | undefined, exact: boolean): Promise<Report> {
   const measuring = measuringOf(store)
-  const retention = (await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION
+  const retention = await retentionOf(store)
   const kept = await keptOf(measuring)
   const moment = to === undefined ? await historyStart(store, retention) : await momentNamed(store, to)
   const wanted = await newestUpTo(store, moment)

@@ -8,7 +8,7 @@ import { formatOid, formatTid, timeFromTid, TID_NONE } from '../../store/ids.ts'
 import { canonicalName, importMapPath, isDatabaseUrl } from '../../store/database-name.ts'
 import { isOwn, recognise } from '../../store/recognise.ts'
 import { openDatabase, openForeignDatabase, removeDatabase } from '../../store/open-store.ts'
-import { DEFAULT_RETENTION } from '../../store/retention.ts'
+import { retentionOf } from '../../core/pack/moments.ts'
 import { describeRetention } from '../retention.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
 import { explain } from '../advice.ts'
@@ -145,9 +145,8 @@ async function copy(
 }
 
 /** A line about how long the history that was imported is kept. */
-async function retentionReport({ name, capabilities }: Store): Promise<string> {
-  const history = (await capabilities.retaining?.retention()) ?? DEFAULT_RETENTION
-  return `${describeRetention(history)}; 'zblkfs history ${name} --keep 7d' sets that`
+async function retentionReport(store: Store): Promise<string> {
+  return `${describeRetention(await retentionOf(store))}; 'zblkfs history ${store.name} --keep 7d' sets that`
 }
 
 /** A line about a source that was packed. */

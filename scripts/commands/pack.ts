@@ -3,7 +3,7 @@ import { receivedError } from '../../mount/daemon/control-protocol.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import { pack, type PackResult } from '../../core/pack/pack.ts'
-import { historyStart, momentNamed, taggedMoments } from '../../core/pack/moments.ts'
+import { historyStart, momentNamed, retentionOf, taggedMoments } from '../../core/pack/moments.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import type { PackProgress } from '../../store/capabilities.ts'
 import { openDatabase } from '../../store/open-store.ts'
@@ -13,7 +13,6 @@ import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../target.ts'
 import { formatTid, parseTid, timeFromTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { formatTime } from '../../store/moments.ts'
-import { DEFAULT_RETENTION } from '../../store/retention.ts'
 import type { Store } from '../../store/store.ts'
 import { retention } from '../retention.ts'
 import { formatBytes } from '../units.ts'
@@ -108,9 +107,8 @@ async function packMounted(mount: MountedDirectory, before: string | undefined):
   }
 }
 
-/** Where the history begins that the owner of the database has agreed to keep. */
-const keptFrom = async (store: Store): Promise<Tid> =>
-  historyStart(store, (await store.capabilities.retaining?.retention()) ?? DEFAULT_RETENTION)
+/** The beginning of the history that the database's retention keeps. */
+const keptFrom = async (store: Store): Promise<Tid> => historyStart(store, await retentionOf(store))
 
 const stopped = (): CommandError =>
   new CommandError('the pack was interrupted; its completed steps are kept, and the next pack does the rest')
