@@ -1,4 +1,5 @@
 /** What damage in one file means for all others. */
+import { constants } from 'node:fs'
 import { expect, test } from 'vitest'
 import { Connection } from '../../../core/objects/connection.ts'
 import { BigFile } from '../../../core/big-file/big-file.ts'
@@ -112,12 +113,15 @@ test('a write into an unreadable block fails, and other changes are still stored
   expect((await new Paths(await FileSystem.open(store.found())).read('sound')).toString()).toBe('after!')
 })
 
-test('a file goes on behind a block that cannot be read', async () => {
+test('a write behind an unreadable block is stored', async () => {
   const store = await damagedStore()
   const paths = new Paths(await FileSystem.open(store, { commitIntervalMs: 1e8 }))
   await paths.write('damaged', 'behind', 2n << 20n)
   await paths.fs.sync()
   await paths.fs.close()
+  const reopened = new Paths(await FileSystem.open(store.found()))
+  const file = await reopened.open('damaged', constants.O_RDONLY)
+  expect((await reopened.readAt(file, 2n << 20n, 10)).toString()).toBe('behind')
 })
 
 test('a write into a long chunk that cannot be read is stored with all else; what is left of the chunk is lost', async () => {
