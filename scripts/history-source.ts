@@ -138,7 +138,7 @@ export async function momentOf(store: Store, when: string): Promise<Tid> {
 }
 
 /** Whether a file is a database of any kind; false if it cannot be read. */
-export async function isDatabase(path: string): Promise<boolean> {
+async function isDatabase(path: string): Promise<boolean> {
   try {
     // A database is opened by a name in UTF-8.
     if (isOdd(path)) return false

@@ -177,10 +177,6 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
   unmount: { tid, pid, lost: optional(text) },
 }
 
-export type ControlRequest = {
-  readonly [Name in CallName]: { readonly call: Name; readonly parameters: Parameters<Name> }
-}[CallName]
-
 export type ControlResponse = { readonly result: unknown } | { readonly error: WireError }
 
 /** Maximum length of a line. */

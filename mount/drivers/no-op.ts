@@ -29,7 +29,7 @@ const FH_MAX = 2 ** 31 - 1
 const BUFFER_BYTES = 1 << 20
 
 /** Size of `big` in bytes: more than a benchmark reads. */
-export const NO_OP_FILE_BYTES = 1n << 40n
+const NO_OP_FILE_BYTES = 1n << 40n
 
 const FILES: readonly DirectoryEntry[] = [
   ...dotEntries(ROOT_INO, ROOT_INO),

@@ -16,9 +16,9 @@
 import type { Attributes, Entry, Validity } from '../../../../core/file-system/operations.ts'
 import { setTimeout64, setU64, splitTime } from './fields.ts'
 
-export const ATTR_OUT_BYTES = 104
+const ATTR_OUT_BYTES = 104
 export const ENTRY_OUT_BYTES = 128
-export const STATX_OUT_BYTES = 288
+const STATX_OUT_BYTES = 288
 
 /** A year. */
 const UNLIMITED_MS = 31_536_000_000

@@ -13,12 +13,12 @@
 import { InitFlag } from './flags.ts'
 import type { Message } from './message.ts'
 
-export const INIT_OUT_BYTES = 64
+const INIT_OUT_BYTES = 64
 export const PROTOCOL_MAJOR = 7
 /** Linux 5.4: the first version with every required feature. */
 export const PROTOCOL_MINOR_MIN = 31
 /** The newest version supported. */
-export const PROTOCOL_MINOR_MAX = 45
+const PROTOCOL_MINOR_MAX = 45
 
 /** Linux 6.16: the first version that invalidates all names at once (FUSE_NOTIFY_INC_EPOCH). */
 export const EPOCH_MINOR = 44

@@ -26,7 +26,7 @@ import {
 } from '../../../../core/file-system/operations.ts'
 
 /** Length of fuse_in_header in bytes. */
-export const IN_HEADER_BYTES = 40
+const IN_HEADER_BYTES = 40
 
 /** A request that violates the protocol: it is shorter than its fields, or has an impossible number or name. */
 export class MalformedRequestError extends Error {
