@@ -176,6 +176,6 @@ async function mount(place: MountedDirectory): Promise<Finding | undefined> {
       : finding(what, true, 'serving', '')
   } catch (error) {
     if (!(error instanceof NoAnswerError) || error.reason === 'forbidden') return undefined
-    return finding(what, false, error.message, `take it away with 'zblkfs umount -l ${mountPoint}'`)
+    return finding(what, false, error.message, `remove it with 'zblkfs umount -l ${mountPoint}'`)
   }
 }

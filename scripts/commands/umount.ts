@@ -138,15 +138,15 @@ async function unmountWithoutDaemon(
   if (reason === 'forbidden') throw new CommandError(`${mountPoint}: ${message}; ask that user, or root`)
   if (reason === 'silent' && howTo(options) === 'whole')
     throw new CommandError(
-      `${mountPoint}: ${message}; take it away with 'zblkfs umount -l ${mountPoint}', or with -f, which ends what waits ` +
-        'for it too; it stores all when it goes on',
+      `${mountPoint}: ${message}; detach it with 'zblkfs umount -l ${mountPoint}', or with -f, which also fails the requests ` +
+        'that wait for it; it stores everything when it continues',
     )
   await unmount(mount, options.force === true ? 'force' : 'lazy')
   // The device number may have been reused by another mount.
   if (listMounts().some(({ device, source }) => device === mount.device && source === mount.source))
     throw new CommandError(`${mountPoint} is still mounted elsewhere: see /proc/self/mountinfo`)
   return reason === 'silent'
-    ? `${mountPoint} is unmounted; its daemon does not answer, and stores what it has when it goes on`
+    ? `${mountPoint} is unmounted; its daemon does not answer, and stores its changes when it continues`
     : `${mountPoint} is unmounted; its daemon had died, so that changes since the last fsync or commit may be missing`
 }
 

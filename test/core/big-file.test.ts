@@ -178,7 +178,7 @@ describe('BigFile', () => {
     })
   })
 
-  it('keeps the format that it is told to', async () => {
+  it('keeps the requested format', async () => {
     for (const [format, name] of [
       ['zblk0', 'ZBlk0'],
       ['zblk1', 'ZBlk1'],
@@ -213,7 +213,7 @@ describe('BigFile', () => {
     expect((await read((await reopen(file))[0], 0, model.length)).equals(model)).toBe(true)
   })
 
-  it('reads nothing from the store for writes of whole chunks to a block that it knows, until they are stored', async () => {
+  it('reads nothing from the store for writes of whole chunks to a block with a cached layout, until they are stored', async () => {
     const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
     await file.write(0n, pattern(2 << 20, 1))
     await commit(connection)

@@ -107,7 +107,7 @@ describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
     }
   })
 
-  test('a restart of the server is survived, and told', async () => {
+  test('a restart of the server is survived, and reported', async () => {
     await withServer(async ({ dir }, server) => {
       storeSynced(join(dir, 'before'), 'before')
       await server.stop('immediate')

@@ -7,7 +7,7 @@ import { runZblkfs } from '../tools/run-zblkfs.ts'
 
 const TINY = join(import.meta.dirname, '../fixtures/tiny.fs')
 
-test('df of a FileStorage tells its records and transactions, and refuses what only zblkfs knows', async () => {
+test('df of a FileStorage shows its records and transactions, and refuses options that need a zblkfs database', async () => {
   const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-test-'))
   try {
     const path = join(scratch, 'tiny.fs')

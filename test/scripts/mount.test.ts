@@ -199,7 +199,7 @@ describe('is refused with a message and exit code 1', () => {
     expect(exitCode).toBe(1)
   })
 
-  test('a second writable mount, which is told who has the database', async () => {
+  test('a second writable mount fails and names the process that has the database', async () => {
     const second = join(scratch, 'second')
     await mkdir(second)
     await runZblkfs('mount', db, dir)

@@ -17,7 +17,7 @@ const KEEP_ONE = `
   echo; exec sleep 60`
 
 describe.each(DRIVERS)('with the driver %s', driver => {
-  test('umount of a mount in use fails and says what to do; -l takes it away, and its user goes on', async () => {
+  test('umount of a mount in use fails and says what to do; -l detaches it, and its user continues', async () => {
     await withMount({ driver }, async mount => {
       const file = await open(join(mount.dir, 'file'), 'w+')
       await file.write('before')
@@ -145,7 +145,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
       const waiting = runProgram('timeout', ['60', 'stat', join(mount.dir, 'other')])
       const forced = await runZblkfs('umount', '-f', mount.dir)
       expect(forced).toMatchObject({ exitCode: 0, stderr: '' })
-      expect(forced.stdout).toMatch(/does not answer, and stores what it has when it goes on/)
+      expect(forced.stdout).toMatch(/does not answer, and stores its changes when it continues/)
       expect((await waiting).exitCode).toBe(1)
       expect(mountedAt(mount.dir)).toBeUndefined()
       process.kill(mount.pid(), 'SIGCONT')

@@ -31,7 +31,7 @@ const USER = 'postgres'
 const START_MS = 60_000
 const STOP_MS = 20_000
 
-/** Where the directory of a run's shared server is told to its processes. */
+/** The variable with the directory of a run's shared server, for its processes. */
 export const SHARED_DIRECTORY = 'ZBLKFS_TEST_POSTGRES'
 /** The process of the run. */
 export const RUN_PID = 'ZBLKFS_TEST_PID'

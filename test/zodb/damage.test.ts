@@ -203,7 +203,7 @@ describe('a damaged database', () => {
     }
   })
 
-  it('with a reference to an object that is missing is told so by the mount, and imported with it', async () => {
+  it('with a reference to a missing object: the mount reports it, and the import has it too', async () => {
     const path = made.madeUpFile({ ...root, ...file })
     expect(await mountAll(path)).toMatch(/object 0000000000000002 does not exist/)
     for (const history of [false, true]) expect(await importAll(path, history)).toBe('')

@@ -182,7 +182,7 @@ describe('data', () => {
 })
 
 describe('references', () => {
-  it('are listed for a class that nobody knows, with objects to be made, in order', () => {
+  it('are listed for an unknown class, with new objects, in order', () => {
     const record = latin1(
       '\x80\x02cm\nUnknown\nq\x01.\x80\x02}q\x02(' +
         'U\x01acos\nsystem\nU\x02id\x85RU\x08\x00\x00\x00\x00\x00\x00\x00\x05cm\nA\n\x86Qb' +

@@ -113,7 +113,7 @@ test('a daemon that does not answer is silent, not waited for', async () => {
   })
 })
 
-test('where nobody listens any more, the daemon is gone', async () => {
+test('a socket without a listener means that the daemon is gone', async () => {
   expect(await reasonOf(callDaemon([path], 'status', {}, 1000))).toBe('gone')
   expect(await reasonOf(callDaemon([], 'status', {}, 1000))).toBe('gone')
   await withServer(async () => {})

@@ -1,4 +1,4 @@
-/** Run as a process: serves a mount of a database, and ends its writer's thread when it is told to. */
+/** Run as a process: serves a mount of a database, and ends its writer's thread on request. */
 import { Worker } from 'node:worker_threads'
 import { pino } from 'pino'
 import { MountServer } from '../../../mount/daemon/mount-server.ts'

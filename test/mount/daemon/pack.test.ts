@@ -36,7 +36,7 @@ test('with history=0 the room of a deleted file comes back by itself', async () 
   })
 })
 
-test('a moment that somebody has looked at is kept no longer than it is used', async () => {
+test('a moment that was read is kept only while it is in use', async () => {
   await withMount({ options: ['history=1s'] }, async ({ dir, db }) => {
     await writeFile(join(dir, 'a'), Buffer.alloc(16 * MIB, 1))
     const tid = (await run('sync', dir)).trim()
@@ -134,7 +134,7 @@ test('df tells what a pack would give back, and a pack by the name of the databa
   })
 })
 
-test('wrong usage is told in words', async () => {
+test('wrong usage gives an error message', async () => {
   const both = await runZblkfs('pack', '--keep', '1d', '--before', '2d', 'x.db')
   expect(both).toMatchObject({ exitCode: 2 })
   expect(both.stderr).toContain('use one of them')

@@ -71,7 +71,7 @@ test('rescue saves a removed database from the open descriptors, with what was n
   })
 })
 
-test('a daemon whose mount was taken away is in status, and its removed database is saved by its number', async () => {
+test('a daemon whose mount was detached is in status, and its removed database is saved by its process id', async () => {
   await withMount({}, async mount => {
     const { dir, db, scratch } = mount
     await writeFile(join(dir, 'a'), 'stored')

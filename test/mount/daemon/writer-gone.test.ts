@@ -61,7 +61,7 @@ test('zblkfs umount unmounts, says since when changes are lost, and fails', asyn
   expect(await whatIsThere()).toEqual(['stored'])
 })
 
-test('unmounted by somebody else, the daemon ends with an error and a line in the log', async () => {
+test('unmounted from outside, the daemon ends with an error and a line in the log', async () => {
   await writeFile(join(dir, 'lost'), 'lost')
   await endWriter()
   const exited = once(daemon, 'exit')

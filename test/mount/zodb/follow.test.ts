@@ -196,7 +196,7 @@ describe('a mount of a RelStorage database', () => {
   })
 })
 
-describe('a mount that cannot go on', () => {
+describe('a mount that cannot continue', () => {
   it('ends with its store', async () => {
     const paths = await fileStoragePaths(tiny!.path)
     await paths.zodb.close()

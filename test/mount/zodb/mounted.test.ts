@@ -101,7 +101,7 @@ describe('a mount of a FileStorage that grows', () => {
     await expectFiles(join(dir, 'root'), txns[0]!.files)
     for (let i = 1; i < txns.length; i++) {
       appendFileSync(path, bytes.subarray(ends[first + i - 1], ends[first + i]))
-      // Reading this moves the mount on; what the kernel has to forget it is told by then, but may still be at it.
+      // Reading this moves the mount on; the kernel's invalidations are sent by then, but may still be in progress.
       expect(readFileSync(join(dir, '.zblkfs', 'at'), 'utf8')).toBe(`${txns[i]!.tid}\n`)
       for (const [name, state] of Object.entries(txns[i]!.files))
         await expect

@@ -44,7 +44,7 @@ export function conflictContract(name: string, make: MakeDatabase): void {
       expect(await at.store.revisions(oid)).toEqual([changed, tid])
     })
 
-    test('an object that is there already is a conflict for one that wants to create it', async () => {
+    test('an existing object is a conflict for a transaction that creates it', async () => {
       const { oid } = await at.add(Uint8Array.of(1))
       const changes = [{ oid, base: TID_NONE, record: { head: Uint8Array.of(2) } }]
       await expect(at.store.commit({ changes })).rejects.toThrow(ConflictError)

@@ -42,7 +42,7 @@ const transaction = (at: bigint, ...records: [number, string | null][]): History
   records: new Map(records.map(([object, text]) => [oid(object), text === null ? null : Buffer.from(text)])),
 })
 
-/** What a history-free database still knows: each object once, in the last transaction that wrote it. */
+/** The content of a history-free database: each object once, in the last transaction that wrote it. */
 function lastStates(history: History): History {
   const newest = new Map<Oid, Tid>()
   for (const { tid, records } of history) for (const oid of records.keys()) newest.set(oid, tid)
@@ -155,7 +155,7 @@ describe('a RelStorage that is being written', () => {
     expect(await partOf(2)).toEqual({ tid: 2n, size: 2 << 20, bytes: 'x'.repeat(9) })
   })
 
-  test('with more objects in a transaction than one piece holds is told in pieces', async () => {
+  test('with more objects in a transaction than one piece holds is listed in pieces', async () => {
     const oids = Array.from({ length: 25_000 }, (_, i) => i)
     const records = oids.map((i): [number, string] => [i, `${i}`])
     new PreservingDatabase(path).add([transaction(10n, ...records), transaction(20n, [5, 'x'])]).db.close()
@@ -212,7 +212,7 @@ describe('a damaged RelStorage', () => {
     await expect(store.loadPart(oid(1), TID_MAX, 0, 1)).rejects.toThrow(CorruptRecordError)
   })
 
-  test('file that is cut off is told of with what may help', async () => {
+  test('file that is cut off is reported with a remedy', async () => {
     new PreservingDatabase(path).add(madeUpHistory().slice(0, 12)).db.close()
     writeFileSync(path, readFileSync(path).subarray(0, 10_000))
     await expect(openRelStorage(path)).rejects.toThrow(/malformed: restore it from a copy/)

@@ -103,7 +103,7 @@ test('where the filesystem refuses to write past the cache after all, it is writ
   expectInLog(0, bytes)
 })
 
-test('what cannot be written is told by the sync at the latest, and the next transaction takes its place', async () => {
+test('a failed write is reported by the sync at the latest, and the next transaction takes its place', async () => {
   const first = pattern(MIB)
   writer.begin(0)
   await writer.append([first])

@@ -1,4 +1,4 @@
-/** Bytes that changed on the disk are found out and never given to anybody. */
+/** Bytes that changed on the disk are detected and never returned. */
 import { cp, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import Database from 'better-sqlite3'
 import { afterAll, beforeAll, expect, test } from 'vitest'

@@ -142,7 +142,7 @@ const lastTid = async (at: string): Promise<NonNullable<NewTransaction['tid']>> 
 }
 
 describe('of a damaged log', () => {
-  test('what is before the damage is found, and it is told where more came after it', async () => {
+  test('entries before the damage are found, and lost later ones are reported', async () => {
     await withEntries('one', 'two', 'three', 'four')
     await overwrite(2 * PAGE + 50, Buffer.from([0]))
     expect(texts(await found())).toEqual(['one', 'two'])

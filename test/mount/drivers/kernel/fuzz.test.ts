@@ -1,4 +1,4 @@
-/** Whatever comes from the device, the session answers once or not at all, and goes on. */
+/** The session answers any input from the device once or not at all, and continues. */
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { MemoryOperations } from '../../../tools/memory-operations.ts'
