@@ -99,19 +99,18 @@ function device(): Finding {
   }
 }
 
-/** The program that mounts for unprivileged users. */
+/** The program that mounts for unprivileged users (mount/drivers/kernel/mount-as-user.ts). */
 function fusermount(): Finding {
-  for (const program of ['fusermount3', 'fusermount'])
-    try {
-      const version = execFileSync(program, ['--version'], {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'ignore'],
-      })
-      return finding('fusermount', true, version.trim(), '')
-    } catch {
-      continue
-    }
-  return finding('fusermount', false, 'missing', "install it with 'sudo apt-get install fuse3'")
+  const what = 'fusermount3'
+  try {
+    const version = execFileSync(what, ['--version'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    return finding(what, true, version.trim(), '')
+  } catch {
+    return finding(what, false, 'missing', "install it with 'sudo apt-get install fuse3'")
+  }
 }
 
 function node(): Finding {

@@ -41,12 +41,13 @@ test('a failed check is printed with its remedy, and the exit code is 1', async 
 })
 
 test.runIf(process.getuid?.() === 0)(
-  'a device that may not be opened, and a fusermount that is missing',
+  'a device that may not be opened, and a machine that has only the fusermount of libfuse2',
   async () => {
     await withMount({}, async ({ scratch }) => {
       const [fuse, bin] = [join(scratch, 'fuse'), join(scratch, 'bin')]
       await writeFile(fuse, '')
       await mkdir(bin)
+      await writeFile(join(bin, 'fusermount'), '#!/bin/sh\necho version: 2.9.9\n', { mode: 0o755 })
       await chmod(scratch, 0o755)
       await chmod(fuse, 0o600)
       const asUser = `setpriv --reuid 65534 --regid 65534 --clear-groups env PATH=${bin} ${process.execPath} ${join(ZBLKFS, '../main.ts')}`
@@ -54,7 +55,7 @@ test.runIf(process.getuid?.() === 0)(
         `unshare -m sh -c 'mount --bind ${fuse} /dev/fuse; ${asUser} doctor /tmp' || true`,
       )
       expect(stdout).toContain('FAIL  /dev/fuse: may not be opened by this user')
-      expect(stdout).toContain('FAIL  fusermount: missing; install it')
+      expect(stdout).toContain('FAIL  fusermount3: missing; install it')
     })
   },
 )
