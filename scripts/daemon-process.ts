@@ -13,15 +13,16 @@ import { CommandError } from './failure.ts'
 import { LOG_FLAGS } from './rotating-file.ts'
 
 /**
- * V8 lets the young generation grow to 48 MiB where much is allocated for a short time. The daemon's garbage is mostly
- * buffers outside of it, which it collects often enough anyway. And it lets the old one become several times what is in
- * use before it collects it: here it is collected when it has grown by so much.
+ * By default V8 lets the young generation grow to 48 MiB under many short-lived allocations; the daemon's garbage is mostly
+ * buffers outside V8's heap, and a small generation is collected often enough for them. V8 also lets the old generation grow to
+ * several times its live size before a collection; here it is collected after a growth by 40 %.
  */
 const MEMORY_FLAGS = ['--max-semi-space-size=2', '--heap-growing-percent=40']
 
 /**
- * One heap of glibc's for all threads, from the first on: mount/daemon/allocator.ts comes after those of V8. And threads enough for
- * calls that wait for one another: one that tells the kernel something may wait for a commit, which writes by another.
+ * One heap of glibc for all threads from the start, because V8's threads begin before mount/daemon/allocator.ts runs. And enough
+ * threads in libuv's pool for calls that wait for one another: a notification to the kernel may wait for a commit, which writes
+ * in another thread.
  */
 const ENVIRONMENT = { MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '4' }
 

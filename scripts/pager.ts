@@ -45,7 +45,7 @@ export async function into(
   })
   await write(async line => {
     if (isBroken) return false
-    // Waiting ends with an error too, which the listener above has judged.
+    // Waiting also ends on an error, which the listener above handles.
     if (!output.write(isRaw ? Buffer.from(`${line}\0`, 'latin1') : `${line}\n`))
       await Promise.race([once(output, 'drain'), once(output, 'close')]).catch(() => undefined)
     return !isBroken

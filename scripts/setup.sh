@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what zblkfs needs on a Debian or Ubuntu machine and is not there yet: system packages (with sudo where
-# one is not root) and npm packages in this checkout. Says what it does. Elsewhere it says what is missing.
+# Installs the missing requirements of zblkfs on Debian or Ubuntu: system packages (with sudo unless run as root) and npm
+# packages in this checkout. Prints each step. On other systems it lists what is missing.
 #
 #   scripts/setup.sh           what a mount needs
 #   scripts/setup.sh --tests   also what the tests use
@@ -16,7 +16,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 is_known() { apt-cache show "$1" >/dev/null 2>&1; }
 
-# Opened, not only looked for: in a container it may be there and forbidden. First, as what follows takes long.
+# Opens the device: in a container it may exist but be forbidden. Done first, because the other steps take long.
 if ! (exec 3<>/dev/fuse) 2>/dev/null; then
   if [ -e /dev/fuse ]; then
     say "/dev/fuse cannot be opened: make it readable and writable for you (chmod 666 /dev/fuse), or start a container with"
@@ -50,7 +50,7 @@ else
   for package in $packages; do
     is_installed "$package" || wanted="$wanted $package"
   done
-  # For the fuse-native driver alone; newer systems have it by another name.
+  # Only for the fuse-native driver; newer systems name it libfuse2t64.
   is_installed libfuse2 || is_installed libfuse2t64 || wanted="$wanted libfuse2"
   if [ -n "$wanted" ]; then
     if [ "$(id -u)" = 0 ]; then
@@ -96,16 +96,16 @@ stamp=$root/node_modules/.package-lock.json
 if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ] || [ ! -x "$root/node_modules/.bin/node" ]; then
   has npm || fail "npm is missing: install Node with npm (https://nodejs.org), then run this again"
   say "installing the npm packages that package-lock.json names, Node among them (npm ci)"
-  # What is cut off is done again.
+  # The next run repeats an interrupted installation.
   trap 'rm -f "$stamp"' EXIT
   trap 'exit 130' INT TERM HUP
-  # Of the packages' scripts only Node's is run, which fetches it: the others would ask for a compiler, to build what
-  # they bring along.
+  # Only the install script of the package node runs, which downloads Node: the others would need a compiler to build
+  # binaries that the packages contain already.
   flags="--include=dev --ignore-scripts --no-audit --no-fund --loglevel=error"
   # shellcheck disable=SC2086 # a list of options
   (cd "$root" && npm ci $flags && npm rebuild node --loglevel=error >/dev/null) ||
     fail "npm ci failed: it needs npm 8 or later (this is npm $(npm --version)) and the registry in reach"
-  # An npm that is run by an old Node leaves out the optional packages that ask for a newer one.
+  # An npm that is run by an old Node skips optional packages that require a newer one.
   # shellcheck disable=SC2086
   (cd "$root" && PATH="$root/node_modules/.bin:$PATH" NODE_OPTIONS=--no-deprecation npm install --no-save $flags) ||
     fail "npm install failed"

@@ -2,8 +2,8 @@
 # Installs what the tests need, checks format, lint and types, runs all tests, lists the skipped ones with the reasons,
 # and prints as its last line `N passed, N failed`. Exits with 0 when nothing failed.
 #
-# As root the tests run in process and mount namespaces of their own, so that a run that is killed in the middle, by
-# whatever signal, leaves no daemon and no mount.
+# As root the tests run in process and mount namespaces of their own, so that a run that is killed by any signal
+# leaves no daemon and no mount.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$root"
@@ -11,7 +11,7 @@ scripts/setup.sh --tests
 export PATH="$root/node_modules/.bin:$PATH"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/zblkfs-run-XXXXXX")
-# Some tests are other users, whose daemons keep logs too.
+# Some tests run as other users, whose daemons also write logs.
 chmod 1777 "$work"
 mkdir -m 1777 "$work/state"
 export TMPDIR="$work"
@@ -32,7 +32,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Reaps what the tests orphan, which the first process of a namespace has to.
+# Reaps orphaned processes of the tests, as the first process of a namespace must.
 alone() {
   if [ "$(id -u)" = 0 ] && unshare --mount --pid --fork --mount-proc true 2>/dev/null; then
     setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc sh -c '"$@"; exit $?' sh "$@"

@@ -2,7 +2,7 @@
  * A mount held by descriptors, so that what is unmounted is the mount that was looked up, whatever happens to the path.
  *
  * Another user may own a directory on the way to the mount and replace it by a symbolic link, or by another directory,
- * between two system calls. So the path is resolved once, to a descriptor of the directory that the mount stands in. From
+ * between two system calls. So the path is resolved once, to a descriptor of the directory that contains the mount point. From
  * there the mount's own root is opened, and the kernel says which mount that is. While the root is open its mount
  * number and device number belong to no other mount.
  *

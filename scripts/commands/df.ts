@@ -1,4 +1,4 @@
-/** `zblkfs df DB|DIR`: what a database's room is used for, and what a pack would give back. */
+/** `zblkfs df DB|DIR`: what a database's space is used for, and what a pack would free. */
 import { decodedPath, printable } from '../../core/printable.ts'
 import { Command } from 'commander'
 import { FileHistory } from '../../core/pack/file-history.ts'
@@ -121,7 +121,7 @@ function printFile({ path, ...usage }: FileUsage, json: boolean): void {
   console.log(`${stored}${history}  ${printable(name)}${gone === true ? ' (removed)' : ''}`)
 }
 
-/** @throws UsageError if a store cannot tell what its room is used for. */
+/** @throws UsageError if a store cannot measure its use of space. */
 function measuringOf(store: Store): Measuring {
   const { measuring } = store.capabilities
   if (measuring === undefined) throw new UsageError(`${store.name} cannot be measured`)

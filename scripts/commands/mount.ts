@@ -81,7 +81,7 @@ async function mount(database: string, path: string, options: Options): Promise<
   }
 }
 
-/** The real path of a mount point. @throws MountError; CommandError if a mount that is dead stands there. */
+/** The real path of a mount point. @throws MountError; CommandError if a dead mount is there. */
 async function freeMountPoint(path: string, nonEmpty: boolean): Promise<string> {
   try {
     return checkMountPoint(path, nonEmpty)

@@ -45,7 +45,7 @@ type Architecture = keyof typeof ARCHITECTURES
 
 interface Build {
   readonly architecture: Architecture
-  /** A directory for what is made on the way. */
+  /** A directory for intermediate files. */
   readonly work: string
   readonly version: string
   readonly nodeVersion: string
@@ -106,7 +106,7 @@ const NEEDED = /\.(?:js|cjs|mjs|json|node|wasm)$|licen[cs]e/i
 const UNUSED =
   /(?:^|\/)(?:test|tests|docs?|tools|examples?|benchmarks?|deps|vendor|\.[^/]*)\/|^node-addon-api\/|cnoke|trampolines|^pino\/bin/
 
-/** Leaves of the modules what is needed at run time, and of the binaries those of this platform. */
+/** Keeps the parts of the modules that are needed at run time, and the binaries of this platform. */
 function removeUnused(modules: string, cpu: string): void {
   for (const entry of readdirSync(modules, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name)

@@ -4,7 +4,7 @@
 const { DEBFULLNAME = 'zblkfs developers', DEBEMAIL = 'root@localhost' } = process.env
 const MAINTAINER = `${DEBFULLNAME} <${DEBEMAIL}>`
 
-/** What the control file says. */
+/** The fields of the control file. */
 export interface ControlFields {
   readonly version: string
   /** amd64 or arm64 */
@@ -82,7 +82,7 @@ License: as-in-each-module
  The licence of each module lies in its directory.
 `
 
-/** Each with its reason, as lintian wants it. */
+/** Each with its reason, in lintian's format. */
 export const LINTIAN_OVERRIDES = `# Node and the native modules come as their projects build them.
 zblkfs: embedded-library *
 zblkfs: unstripped-binary-or-object *
