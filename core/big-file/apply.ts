@@ -46,7 +46,9 @@ export async function applyOverlay(
   if (outcome === undefined) return 0
   if (outcome.kind === 'whole') return await storeWhole(blocks, blk, outcome.body, outcome.stored)
   const { plan, stored } = outcome
-  await blocks.whileChanging(blk, stored, () => plan.carryOut())
+  // Chunks that only get other bytes leave the block's layout as it is: it need not be read again.
+  if (plan.keepsLayout) await plan.carryOut()
+  else await blocks.whileChanging(blk, stored, () => plan.carryOut())
   return plan.growth
 }
 

@@ -5,7 +5,7 @@
 import type { Connection } from '../objects/connection.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
-import { loadChunkIndex, oidAt, type ChunkIndex } from '../zblk/chunk-index.ts'
+import { chunkAt, loadChunkIndex, oidAt, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { cutBody, findData, type Body, type StoredData } from '../zblk/data.ts'
 import { isChunkIndex, LayoutCache, type BlockLayout } from '../zblk/layout-cache.ts'
 import type { ZBigFile } from '../zblk/zbigfile.ts'
@@ -154,7 +154,7 @@ export class Blocks {
     }
     if (!isChunkIndex(layout)) return add(0, layout) ? parts : undefined
     const { offs } = layout
-    for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < offs.length && (offs[i] as number) < hi; i++) {
+    for (let i = chunkAt(layout, lo); i < offs.length && (offs[i] as number) < hi; i++) {
       const off = offs[i] as number
       const next = offs[i + 1] ?? this.blksize
       const data = await this.#longChunk(oidAt(layout, i))
@@ -188,8 +188,7 @@ export class Blocks {
     at: number,
   ): Promise<void> {
     const { offs } = index
-    const end = firstAfter(offs, hi - 1)
-    for (let i = Math.max(0, firstAfter(offs, lo) - 1); i < end; i++) {
+    for (let i = chunkAt(index, lo); i < offs.length && (offs[i] as number) < hi; i++) {
       const off = offs[i] as number
       const next = offs[i + 1] ?? this.blksize
       if (next <= lo) continue
@@ -232,18 +231,6 @@ export class Blocks {
           : `the chunk at ${off} overlaps the one at ${next}`,
       )
   }
-}
-
-/** The first index of a greater value. */
-function firstAfter(values: Int32Array, value: number): number {
-  let lo = 0
-  let hi = values.length
-  while (lo < hi) {
-    const middle = (lo + hi) >>> 1
-    if ((values[middle] as number) <= value) lo = middle + 1
-    else hi = middle
-  }
-  return lo
 }
 
 /** Adds a body. A body in memory is copied, as that memory is reused once the body is stored. */

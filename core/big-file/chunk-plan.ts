@@ -12,7 +12,7 @@ import { IOBTree } from '../btree/tree.ts'
 import { trimmedLength } from '../bytes.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
-import { oidAt } from '../zblk/chunk-index.ts'
+import { chunkAt, oidAt } from '../zblk/chunk-index.ts'
 import { bodyBytes, cutBody, dataRecord, readBody, type Body, type StoredData } from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { oid as oidOf, TID_NONE, type Oid } from '../../store/ids.ts'
@@ -79,6 +79,12 @@ export class ChunkPlan {
     return this.#growth
   }
 
+  /** Whether the block keeps its chunks, and some of them get other bytes. */
+  get keepsLayout(): boolean {
+    const isInChunks = this.#stored?.className === ZBlk1.CLASS_NAME
+    return isInChunks && this.#puts.length === 0 && this.#deletes.size === 0
+  }
+
   /** Loads what {@link ChunkPlan.carryOut} reads. */
   async load(): Promise<void> {
     const { blktab } = this.#blocks
@@ -125,9 +131,11 @@ export class ChunkPlan {
     const { blksize, connection } = this.#blocks
     const index = await this.#blocks.layout(this.#blk, stored)
     if (!isChunkIndex(index)) throw connection.corrupt(stored.oid, 'it is not a ZBlk1')
+    const { offs } = index
     let r = 0
-    for (const [i, off] of index.offs.entries()) {
-      const next = index.offs[i + 1] ?? blksize
+    for (let i = chunkAt(index, this.#runs[0]?.lo ?? 0); i < offs.length; i++) {
+      const off = offs[i] as number
+      const next = offs[i + 1] ?? blksize
       while ((this.#runs[r]?.hi ?? Infinity) <= off) r++
       const run = this.#runs[r]
       if (run === undefined) break

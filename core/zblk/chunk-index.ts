@@ -21,6 +21,18 @@ export interface ChunkIndex {
 /** The ZData of chunk `i`. */
 export const oidAt = ({ oids }: ChunkIndex, i: number): Oid => oidOf(oids[i] ?? 0)
 
+/** The last chunk that begins at `off` or before it; 0 if there is none. */
+export function chunkAt({ offs }: ChunkIndex, off: number): number {
+  let lo = 0
+  let hi = offs.length
+  while (lo < hi) {
+    const middle = (lo + hi) >>> 1
+    if ((offs[middle] as number) <= off) lo = middle + 1
+    else hi = middle
+  }
+  return Math.max(0, lo - 1)
+}
+
 /** Buckets loaded together: those of a whole block in the usual layout. */
 const GROUP = 32
 /** Maximum number of chunks, to bound memory: in the usual layout the largest block has 65,536. */

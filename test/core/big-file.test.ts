@@ -227,6 +227,22 @@ describe('BigFile', () => {
     expect((await read((await reopen(file))[0], 195 * CHUNK, CHUNK)).equals(pattern(CHUNK, 39))).toBe(true)
   })
 
+  it('reads no tree of chunks again for the next writes to a block whose chunks have kept their places', async () => {
+    const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
+    await file.write(0n, pattern(2 << 20, 1))
+    await commit(connection)
+    const [again, reopened] = await reopen(file)
+    for (let i = 0; i < 10; i++) {
+      await again.write(BigInt(i * 5 * CHUNK), pattern(CHUNK, i))
+      await commit(reopened)
+      if (i === 0) store.reads.calls = 0
+    }
+    expect(store.reads.calls).toBe(0)
+    await again.write(BigInt(5 * CHUNK), Buffer.alloc(CHUNK))
+    await commit(reopened)
+    expect(await read(again, 5 * CHUNK, CHUNK)).toEqual(Buffer.alloc(CHUNK))
+  })
+
   it('hands out the oids of a block in order and next to one another', async () => {
     const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
     await file.write(0n, pattern(2 << 20, 1))
