@@ -6,7 +6,7 @@ import { changesOf, feed, type FeedTransaction } from '../../core/database/feed.
 import { foreignDifferences } from '../../core/foreign/foreign-difference.ts'
 import type { Difference } from '../../core/history/difference.ts'
 import { printable } from '../../core/printable.ts'
-import { tid as toTid, type Tid } from '../../store/ids.ts'
+import { formatTid, tid as toTid, type Tid } from '../../store/ids.ts'
 import { formatTime } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
@@ -57,7 +57,11 @@ async function watch(store: Store, path: string, { since, json = false, exec }: 
   }
   const transactions = feed(source, { signal: ended.signal, ...(since !== undefined && { since }) })
   if (exec !== undefined) {
-    for await (const transaction of transactions) await run(exec, transaction)
+    let handled = since ?? formatTid(await store.lastTid())
+    for await (const transaction of transactions) {
+      await run(exec, transaction, handled)
+      handled = transaction.tid
+    }
     return
   }
   await into(process.stdout, async line => {
@@ -82,8 +86,8 @@ async function writeText({ tid, time, message, changes }: Transaction, line: Wri
   return true
 }
 
-/** Runs a command for a transaction. @throws CommandError if it fails. */
-async function run(command: string, transaction: Transaction): Promise<void> {
+/** Runs a command for a transaction. @throws CommandError that names `before`, from which to resume, if it fails. */
+async function run(command: string, transaction: Transaction, before: string): Promise<void> {
   const { tid, message } = transaction
   const child = spawn('/bin/sh', ['-c', command], {
     stdio: ['pipe', 'inherit', 'inherit'],
@@ -97,6 +101,6 @@ async function run(command: string, transaction: Transaction): Promise<void> {
   if (code === 0) return
   throw new CommandError(
     `the command ${signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`} for transaction ${tid}: ` +
-      'go on with --since and the tid before it',
+      `resume with --since ${before}`,
   )
 }

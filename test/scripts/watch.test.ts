@@ -119,7 +119,7 @@ test('runs a command for each transaction, and ends when that fails', { timeout:
   const command = `echo "$ZBLKFS_TID $ZBLKFS_MESSAGE" >> '${out}'; cat >> '${out}'; [ "$ZBLKFS_TID" != ${second} ]`
   const { exitCode, stderr } = await runZblkfs('watch', db.name, '--since', BEGINNING, '--exec', command)
   expect(exitCode).toBe(1)
-  expect(stderr).toContain(`exit code 1 for transaction ${second}`)
+  expect(stderr).toContain(`exit code 1 for transaction ${second}: resume with --since ${first}\n`)
   const text = await readFile(out, 'utf8')
   expect(text).toContain(`${first} one\n{"tid":"${first}"`)
   expect(text).toContain(`${second} two\n`)
