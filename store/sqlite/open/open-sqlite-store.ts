@@ -27,6 +27,7 @@ import { SideFileError } from '../../segment-files/held-path.ts'
 import { findLogProblem, logDirectory } from '../log.ts'
 import { removeReserve } from '../reserve.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../schema.ts'
+import { SqliteIndexScan } from '../sqlite-index-scan.ts'
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
 import { DatabasePlace } from './database-place.ts'
@@ -247,7 +248,7 @@ function connectForReading(
   }
 }
 
-/** Rejects databases of other programs, and of formats that only a later version knows. */
+/** Rejects databases of other programs and of other formats. */
 function checkFormat(db: Database.Database, file: string): void {
   const application = db.pragma('application_id', { simple: true })
   if (application !== APPLICATION_ID) {
@@ -266,8 +267,7 @@ function checkFormat(db: Database.Database, file: string): void {
  * newest state, and the previous one would be read instead.
  */
 function checkIndex(db: Database.Database, file: string): void {
-  const revisions = db.prepare<[], number>('SELECT coalesce(sum(objects), 0) FROM txn').pluck().get() ?? 0
-  if (revisions > INDEX_CHECK_REVISIONS) return
+  if (new SqliteIndexScan(db).sums().all.revisions > INDEX_CHECK_REVISIONS) return
   const found = (db.pragma("integrity_check('revision')") as Record<string, unknown>[]).map(row =>
     String(Object.values(row)[0]),
   )
