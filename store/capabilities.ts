@@ -14,7 +14,7 @@
  * | `spilling` | transactions larger than memory                                |
  * | `measuring`| what the space is used for                                     |
  * | `checking` | finding and repairing damage below the level of records        |
- * | `presence` | whether its files still have their names                  |
+ * | `presence` | whether its files still have their names                       |
  * | `foreignHistory` | how much history an external database has kept            |
  * | `copying`  | records as they are stored, with the bytes that they share     |
  * | `connection` | whether the database's server answers                       |
@@ -65,7 +65,7 @@ export interface StoredRecord extends RevisionPlace {
   readonly tail: Uint8Array | null
 }
 
-/** Tells whether the server that has the database answers. */
+/** Whether the database's server answers. */
 export interface Connection {
   state(): ConnectionState
 }
@@ -125,7 +125,7 @@ export interface Watcher {
   readonly intervalMs: number
 }
 
-/** Tells packs of other processes which moments are in use, and learns the same from those processes. */
+/** Publishes the moments that this process reads, and lists those that other processes read. */
 export interface Pinning {
   /**
    * Replaces the moments that this process reads. A pack by another process keeps them. Resolves to false if the
@@ -203,14 +203,14 @@ export interface PackReport {
 
 /** What the owner of a database has set about its history. It belongs to the database and is copied with it. */
 export interface Retaining {
-  /** As last set; undefined where it never was. */
+  /** As last set; undefined if it never was. */
   retention(): Promise<Retention | undefined>
 
   /** Records it durably. @throws StoreError on a store that is only read. */
   setRetention(retention: Retention): Promise<void>
 }
 
-/** Tells when transactions were made. Where a store does not offer it, tids tell. */
+/** When transactions were made. In a store without it, the time of a transaction is that of its tid. */
 export interface Dating {
   /** As of now; a jump of the clock that is found is recorded. */
   timeline(): Promise<Timeline>
@@ -219,7 +219,7 @@ export interface Dating {
 /**
  * Stores a transaction in parts, so that one may be larger than memory. A part is found at the tid that the transaction will
  * have, and at no other moment: `lastTid`, `transactions` and `changes` do not show it. The next `commit` completes the
- * transaction, with no changes of its own too. Parts that no commit completes are removed when the database is opened again.
+ * transaction, even one without changes. Parts that no commit completes are removed when the database is opened again.
  */
 export interface Spilling {
   /**
@@ -230,7 +230,7 @@ export interface Spilling {
    */
   spill(changes: readonly ObjectChange[], tid?: Tid): Promise<Tid>
 
-  /** Removes the parts, and gives their room back. */
+  /** Removes the parts, and frees their space. */
   drop(): Promise<void>
 }
 
@@ -240,8 +240,8 @@ export interface Measuring {
   space(): Promise<Space>
 
   /**
-   * Free bytes on the database's disk that new data may use; undefined if unknown or unlimited. The room that a store reserves for
-   * freeing room on a full disk is left out.
+   * Free bytes on the database's disk that new data may use; undefined if unknown or unlimited. The space that a store reserves
+   * for deletions on a full disk does not count.
    */
   availableBytes(): Promise<number | undefined>
 
@@ -285,7 +285,7 @@ export interface RevisionSums {
   readonly bulkBytes: number
 }
 
-/** What there is, as the store keeps it in mind. */
+/** Sums over the revisions that are there. */
 export interface Sums {
   /** Objects that have a revision. */
   readonly objects: number

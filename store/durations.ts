@@ -1,4 +1,4 @@
-/** Durations as people write them: a number never stands without its unit. */
+/** Durations in text. A number without a unit is not a duration. */
 
 /** How a duration may be written, for messages. */
 export const DURATION_FORMS = '500ms, 30s, 5m, 12h, 7d or 1w'
@@ -25,7 +25,7 @@ const FORMAT_UNITS: readonly (readonly [unit: string, ms: number])[] = [
 ]
 const DURATION = /^(\d+(?:\.\d+)?)\s*([a-z]+)$/i
 
-/** `500ms`, `5s`, `2m`, `2min`, `1h`, `7d`, `1w`, and `0`: in milliseconds; undefined where it is no duration. */
+/** `500ms`, `5s`, `2m`, `2min`, `1h`, `7d`, `1w`, and `0`: in milliseconds; undefined for any other text. */
 export function parseDurationMs(text: string): number | undefined {
   const trimmed = text.trim()
   if (trimmed === '0') return 0

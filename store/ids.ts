@@ -41,13 +41,13 @@ export function tid(value: bigint): Tid {
   return value as Tid
 }
 
-/** An Oid of a number that is one: of a row that was verified, or from another thread of this process. Unchecked. */
+/** Declares a number an Oid without a check: it is from a verified row, or from another thread of this process. */
 export const knownOid = (value: number): Oid => value as Oid
 
-/** A Tid of a number that is one, as {@link knownOid}; or of which only the order matters. Unchecked. */
+/** The same for a Tid; also for a number of which only the order matters. */
 export const knownTid = (value: bigint): Tid => value as Tid
 
-/** The ids of a row that may be damaged; what is no id is 0. */
+/** The ids of a row that may be damaged; a value that is not an id becomes 0. */
 export const legibleIds = (oid: unknown, tid: unknown): { readonly oid: Oid; readonly tid: Tid } => ({
   oid: knownOid(typeof oid === 'bigint' || typeof oid === 'number' ? legibleOid(Number(oid)) : 0),
   tid: knownTid(typeof tid === 'bigint' && tid >= 0n && tid <= TID_MAX ? tid : 0n),

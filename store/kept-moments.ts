@@ -26,7 +26,7 @@ export const isKept = ({ from, earlier }: KeptMoments, at: Tid): boolean => at >
 export const isSameMoments = (a: KeptMoments, b: KeptMoments): boolean =>
   a.from === b.from && a.earlier.join() === b.earlier.join()
 
-/** Tells which revisions the kept moments see. Query it in the order of oids, newest revision first for each oid. */
+/** Determines which revisions the kept moments see. Query it in the order of oids, newest revision first for each oid. */
 export class KeptRevisions {
   readonly #moments: readonly Tid[]
   #oid = -1

@@ -1,5 +1,5 @@
 /**
- * Moments and durations as people write them: their grammar, and the resolver from a moment to a transaction.
+ * Moments in text: their grammar, and the resolver from a moment to a transaction.
  *
  * | written                                            | means                                                  |
  * |----------------------------------------------------|--------------------------------------------------------|

@@ -15,12 +15,12 @@ export interface Retention {
   readonly keepMs: number
 }
 
-/** Where the owner has set none. */
+/** Of a database whose owner has set none. */
 export const DEFAULT_RETENTION: Retention = { keepMs: 7 * 86_400_000 }
 
 export const KEEP_ALL: Retention = { keepMs: Number.POSITIVE_INFINITY }
 
-/** undefined where the text is no retention. */
+/** Undefined if the text is not a retention. */
 export function parseRetention(text: string): Retention | undefined {
   const trimmed = text.trim()
   if (trimmed === 'all') return KEEP_ALL
@@ -33,7 +33,7 @@ export const formatRetention = ({ keepMs }: Retention): string =>
   keepMs === Number.POSITIVE_INFINITY ? 'all' : formatDuration(keepMs)
 
 /**
- * What a database has stored. A text that this version cannot read was written by a later one: it keeps everything, as
- * dropping cannot be taken back.
+ * The retention that a database has stored. A text that this version cannot parse was written by a later one: then everything is
+ * kept, because a pack cannot be undone.
  */
 export const storedRetention = (text: string): Retention => parseRetention(text) ?? KEEP_ALL

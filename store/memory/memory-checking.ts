@@ -6,7 +6,7 @@ import type { CheckedParts } from '../indexed/check/storage-check.ts'
 import type { MemoryBulk } from './memory-bulk.ts'
 import type { MemoryIndex } from './memory-index.ts'
 
-/** An in-memory database, as a repair sees it. */
+/** The part of an in-memory database that a check or a repair uses. */
 export interface RepairedMemory {
   readonly index: MemoryIndex
   readonly bulk: MemoryBulk

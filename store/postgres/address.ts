@@ -95,7 +95,7 @@ function parametersOf(url: string, query: string): ReadonlyMap<string, string> {
     const name = decoded(url, equals < 0 ? part : part.slice(0, equals))
     if (!PARAMETERS.has(name))
       throw new CannotOpenError(
-        `${url} has a parameter '${name}' that zblkfs does not know: those it knows are ${[...PARAMETERS].join(', ')}`,
+        `${url} has a parameter '${name}', which zblkfs does not support: it supports ${[...PARAMETERS].join(', ')}`,
       )
     parameters.set(name, equals < 0 ? '' : decoded(url, part.slice(equals + 1)))
   }

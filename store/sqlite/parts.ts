@@ -8,13 +8,13 @@ import { TID_MAX, type Tid } from '../ids.ts'
 /** The name of the row; its value is an integer. */
 const PARTS = 'unfinished transaction'
 
-/** The tid of the rows of an unfinished transaction, as a subquery; NULL where there are none. */
+/** The tid of the rows of an unfinished transaction, as a subquery; NULL if there are none. */
 export const UNFINISHED = `(SELECT value FROM meta WHERE name = '${PARTS}')`
 
 /** The condition for a revision that is not a part of it. */
 export const FINISHED = `tid < ifnull(${UNFINISHED}, ${TID_MAX})`
 
-/** Rows that are removed at once. */
+/** Maximum rows removed by one statement. */
 const BATCH_ROWS = 10_000
 
 export class SqliteParts {
@@ -24,17 +24,17 @@ export class SqliteParts {
     this.#db = db
   }
 
-  /** Notes that rows of this transaction are parts; to be called in the SQLite transaction that adds them. */
+  /** Records that rows of this transaction are parts. Call it in the SQLite transaction that adds them. */
   note(tid: Tid): void {
     this.#db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(PARTS, tid)
   }
 
-  /** Notes that there are none; to be called in the SQLite transaction that completes or removes them. */
+  /** Records that there are none. Call it in the SQLite transaction that completes or removes them. */
   clear(): void {
     this.#db.prepare('DELETE FROM meta WHERE name = ?').run(PARTS)
   }
 
-  /** Removes all rows, some at a time. A process that dies meanwhile leaves the rest to the next. */
+  /** Removes all rows, in batches. If the process dies meanwhile, the next one removes the rest. */
   drop(): void {
     const tid = this.#db.prepare<[], bigint>(`SELECT ${UNFINISHED}`).pluck().safeIntegers().get()
     if (typeof tid !== 'bigint') return

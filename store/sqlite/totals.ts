@@ -1,11 +1,11 @@
 /**
- * Sums that are kept up to date, so that how much a database holds is answered without reading it:
+ * Sums over all revisions, maintained by every change, so that they can be read in constant time:
  *
- *     what is there = totals of the last transaction - dropped
+ *     sums of what is there = totals of the last transaction - dropped
  *
  * A transaction's row has the totals of all transactions up to it, whatever a pack has dropped since: they never change, and
- * writing them touches no other row. What packs drop is summed up beside the transactions, in the change that drops it. So no two
- * writers wait for one sum, and a crash leaves sums and rows equal.
+ * writing them touches no other row. The sums of what packs have dropped are in one row of `dropped`, changed by the transaction
+ * that drops. So a crash leaves sums and rows consistent.
  *
  * | a revision is | when                                            |
  * |---------------|-------------------------------------------------|
@@ -18,7 +18,7 @@ import type { RevisionSums, Sums } from '../capabilities.ts'
 export interface Totals {
   /** Objects that were created. */
   readonly objects: number
-  /** Bytes that were added; those of shared places are left out. */
+  /** Bytes that were added, without those of shared places. */
   readonly storedBytes: number
   readonly all: RevisionSums
   /** Revisions that were replaced by a later one. */
@@ -29,14 +29,14 @@ const NO_REVISIONS: RevisionSums = { revisions: 0, rowBytes: 0, bulkBytes: 0 }
 export const NO_TOTALS: Totals = { objects: 0, storedBytes: 0, all: NO_REVISIONS, past: NO_REVISIONS }
 export const NO_SUMS: Sums = { objects: 0, all: NO_REVISIONS, past: NO_REVISIONS }
 
-/** A row of the index, as far as its length goes. */
+/** The parts of an index row that determine its length. */
 interface RowParts {
   readonly head: Uint8Array | null
   readonly len: number
   readonly tail: Uint8Array | null
 }
 
-/** What one revision is to a sum. */
+/** The sums of one revision. */
 export const sumsOf = ({ head, len, tail }: RowParts): RevisionSums => ({
   revisions: 1,
   rowBytes: (head?.length ?? 0) + (tail?.length ?? 0),
@@ -59,7 +59,7 @@ export const plusTotals = (a: Totals, b: Totals): Totals => ({
   past: plus(a.past, b.past),
 })
 
-/** What is there: what was committed, less what was dropped. */
+/** The sums of what is there: what was committed, less what was dropped. */
 export const keptOf = (totals: Totals, dropped: Sums): Sums => ({
   objects: totals.objects - dropped.objects,
   all: minus(totals.all, dropped.all),
@@ -113,7 +113,7 @@ export class DropSums {
   /**
    * Adds a revision that was dropped.
    * @param isPast whether a later revision of its object is left.
-   * @param promoted the newest revision of its object that is left, where it was the newest itself.
+   * @param promoted the newest revision of its object that is left, if the dropped one was the newest.
    */
   add(dropped: RevisionSums, isPast: boolean, promoted: RevisionSums | undefined): void {
     const { objects, all, past } = this.#sums

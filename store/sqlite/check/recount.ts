@@ -1,4 +1,4 @@
-/** Counts again what the sums (store/sqlite/totals.ts) say without counting. */
+/** Computes the sums of totals.ts by reading all revisions. */
 import { droppedCells } from '../rows.ts'
 import type { Database } from 'better-sqlite3'
 import type { RevisionSums, Sums } from '../../capabilities.ts'
@@ -9,7 +9,7 @@ import { SqliteIndexScan } from '../sqlite-index-scan.ts'
 
 const SUMS = 'count(*), total(ifnull(length(head), 0) + ifnull(length(tail), 0)), total(len)'
 
-/** @throws SqliteError where the tables cannot be read through. */
+/** @throws SqliteError if the tables cannot be read to their end. */
 export function recount(db: Database): Sums {
   const count = (rows: string): RevisionSums => {
     const [revisions = 0, rowBytes = 0, bulkBytes = 0] =
@@ -25,7 +25,7 @@ export function recount(db: Database): Sums {
   return { objects: current.revisions, all, past: minus(all, current) }
 }
 
-/** Makes the sums those of the revisions that are there. */
+/** Corrects the stored sums. */
 export function repairSums(db: Database): void {
   const kept = recount(db)
   const totals = new SqliteIndexScan(db).totals(TID_MAX)

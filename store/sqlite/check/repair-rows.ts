@@ -31,7 +31,7 @@ export function repairRows(path: string): void {
       `)
       repairTransactions(db)
       repairSums(db)
-      // What is there is not what the last pack left.
+      // The note of the last pack does not hold for the repaired rows.
       db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(PACKED, VOID)
     })()
     db.exec('VACUUM')

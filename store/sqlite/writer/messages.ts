@@ -20,7 +20,7 @@ export type WriterRequest =
   | { readonly kind: 'store unnamed'; readonly isAllowed: boolean }
   | { readonly kind: 'close' }
 
-/** The first says that the writer is ready; then comes one per request, in order. */
+/** The first means that the writer is ready; then one follows per request, in order. */
 export type WriterReply =
   | {
       readonly kind: 'done'

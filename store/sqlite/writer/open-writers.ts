@@ -8,13 +8,13 @@ import { SqliteIndexPacker } from '../pack/sqlite-index-packer.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import { SqliteIndexWriter } from './sqlite-index-writer.ts'
 
-/** What writes a database: only one of their calls may be under way. */
+/** The objects that change a database. Only one of their calls may be in progress. */
 export interface Writers {
   readonly committer: Committer
   readonly packWriter: PackWriter
 }
 
-/** Writers over a SQLite index and segment files. @throws StoreError where the last transaction is damaged. */
+/** Writers over a SQLite index and segment files. @throws StoreError if the last transaction is damaged. */
 export async function openWriters(db: Database, files: LogFiles, checkpoints: Checkpoints): Promise<Writers> {
   const bulk = new LogWriter(files)
   const index = new SqliteIndexWriter(db)

@@ -69,7 +69,7 @@ export class WriterClient {
     return knownTid(lastTid)
   }
 
-  /** Stores a part of the next transaction; resolves to the tid that this will have. `nextOid` as for a commit. */
+  /** Stores a part of the next transaction; resolves to the tid of that transaction. `nextOid` as for `commit`. */
   async spill(changes: readonly ObjectChange[], nextOid: number, tid: Tid): Promise<Tid> {
     if (this.#failure !== undefined) throw this.#failure
     const encoded = encodeTransaction({ changes, tid })

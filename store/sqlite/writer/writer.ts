@@ -22,10 +22,10 @@ const BUSY_TIMEOUT_MS = 1000
 
 type Port = NonNullable<typeof parentPort>
 
-/** What a request did, beside what every answer tells. */
+/** The result of a request, besides what every reply contains. */
 type Done = Pick<Extract<WriterReply, { kind: 'done' }>, 'packed' | 'spilled'>
 
-/** The open database, and what changes it. */
+/** The open database and its writers. */
 interface Opened extends Writers {
   readonly db: Database.Database
   readonly checkpoints: Checkpoints
@@ -83,7 +83,7 @@ const answerOf = ({ committer, checkpoints }: Opened, result: Done): WriterReply
   ...result,
 })
 
-/** Makes a change that adds `bytes`; where the disk is full, it is repeated in the room of the reserve. */
+/** Makes a change that adds `bytes`; if the disk is full, repeats it in the space of the reserve. */
 async function change<T>(
   { guard, checkpoints, reserve }: Opened,
   bytes: number,
@@ -96,7 +96,7 @@ async function change<T>(
     const isFull = storeError(error, path) instanceof NoSpaceError
     if (!isFull || bytes > reserve.usableBytes || !reserve.giveUp()) throw error
     try {
-      // The WAL is written from its beginning again, in place of more room.
+      // The WAL is then written from its beginning again, and needs no more space.
       checkpoints.trySettle()
       guard.beforeChange()
       const made = await make()
@@ -160,7 +160,7 @@ async function serve(
   reserve.hold()
 }
 
-/** The bytes that changes add, shared ones left out. */
+/** The bytes that changes add, without shared ones. */
 function bytesOf(changes: readonly ObjectChange[]): number {
   let bytes = 0
   for (const { record } of changes) {
