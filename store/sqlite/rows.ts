@@ -126,6 +126,17 @@ export const selectNewestSize = (db: Database, condition = 'TRUE'): Statement<[n
     .safeIntegers()
     .raw(true)
 
+/** Prepares the removal of a revision, which returns its lengths. */
+export const deleteRevision = (
+  db: Database,
+): Statement<[oid: number, tid: bigint], [rowBytes: number, bulkBytes: number]> =>
+  db
+    .prepare<[number, bigint], [number, number]>(
+      `DELETE FROM revision WHERE oid = ? AND tid = ?
+       RETURNING ifnull(length(head), 0) + ifnull(length(tail), 0), len`,
+    )
+    .raw(true)
+
 /** @throws CorruptRecordError if the row differs from what was written; StoreError if not even its key is legible. */
 export function revisionRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): RevisionRow {
   if (typeof tid !== 'bigint' || typeof oid !== 'number')

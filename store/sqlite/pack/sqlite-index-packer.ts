@@ -7,7 +7,7 @@ import { lastLogEnd } from '../log.ts'
 import { selectUsedSince } from '../sqlite-index-scan.ts'
 import { DropSums } from '../totals.ts'
 import { FINISHED } from '../parts.ts'
-import { droppedCells, selectNewestSize, type SizeCells } from '../rows.ts'
+import { deleteRevision, droppedCells, selectNewestSize, type SizeCells } from '../rows.ts'
 import type { RevisionSums } from '../../capabilities.ts'
 import type { Checkpoints } from '../writer/checkpoints.ts'
 
@@ -29,12 +29,7 @@ export class SqliteIndexPacker implements IndexPacker {
     this.#db = db
     this.#checkpoints = checkpoints
     this.#note = db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)')
-    this.#drop = db
-      .prepare<[number, bigint], [number, number]>(
-        `DELETE FROM revision WHERE oid = ? AND tid = ?
-         RETURNING ifnull(length(head), 0) + ifnull(length(tail), 0), len`,
-      )
-      .raw(true)
+    this.#drop = deleteRevision(db)
     this.#newest = selectNewestSize(db, FINISHED)
     this.#addDropped = db.prepare(
       `UPDATE dropped SET objects = objects + ?, revisions = revisions + ?, row_bytes = row_bytes + ?,

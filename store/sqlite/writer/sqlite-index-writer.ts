@@ -13,6 +13,7 @@ import type {
 import { rowSum, transactionSum } from '../../indexed/row-sums.ts'
 import {
   cellsOf,
+  deleteRevision,
   isIntact,
   selectNewestSize,
   selectTotals,
@@ -60,12 +61,7 @@ export class SqliteIndexWriter implements IndexWriter {
     this.#insertRevision = db.prepare(
       'INSERT INTO revision (oid, tid, sum, head, pos, len, tail) VALUES (?, ?, ?, ?, ?, ?, ?)',
     )
-    this.#removeRevision = db
-      .prepare<[number, bigint], [number, number]>(
-        `DELETE FROM revision WHERE oid = ? AND tid = ?
-         RETURNING ifnull(length(head), 0) + ifnull(length(tail), 0), len`,
-      )
-      .raw(true)
+    this.#removeRevision = deleteRevision(db)
     this.#parts = new SqliteParts(db)
     this.#insertTransaction = db.prepare(
       `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, ${TOTALS.join(', ')}, sum)
