@@ -354,3 +354,6 @@ function restoreByCode(
 export function systemCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
+
+/** The message of an error, or the text of any other thrown value. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import Database from 'better-sqlite3'
-import { CannotOpenError, systemCode } from './errors.ts'
+import { CannotOpenError, systemCode, messageOf } from './errors.ts'
 import { MAGIC, MAGIC_LENGTH, MAGIC_PYTHON_2 } from './filestorage/format.ts'
 import { isPostgresUrl } from './postgres/address.ts'
 import { examine } from './postgres/open-postgres-store.ts'
@@ -80,7 +80,7 @@ function recogniseSqlite(path: string): DatabaseKind {
 
 function cannotRead(path: string, error: unknown): CannotOpenError {
   if (error instanceof CannotOpenError) return error
-  const message = error instanceof Error ? error.message : String(error)
+  const message = messageOf(error)
   const isDamage = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_CORRUPT')
   const advice = isDamage ? ": restore it from a copy, or see what sqlite3's .recover can save" : ''
   return new CannotOpenError(`${path} cannot be read: ${message}${advice}`, { cause: error })

@@ -11,7 +11,7 @@
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { CannotOpenError, StoreError } from '../errors.ts'
+import { CannotOpenError, StoreError, messageOf } from '../errors.ts'
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import { readSlicesInTurn } from '../read-slices.ts'
 import type {
@@ -219,8 +219,4 @@ function openFile(path: string, options: IndexedFileOptions): IndexedFile {
     if (error instanceof CannotOpenError) throw error
     throw new CannotOpenError(`${path} cannot be opened: ${messageOf(error)}`, { cause: error })
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

@@ -9,6 +9,7 @@
  * - If the directory cannot be written or the cache cannot be used, the index is a temporary file: this costs only
  *   time.
  */
+import { messageOf } from '../errors.ts'
 import { createHash } from 'node:crypto'
 import { readdirSync, rmSync, type BigIntStats } from 'node:fs'
 import { homedir } from 'node:os'
@@ -51,7 +52,7 @@ export function openIndex(
     return openVerified(file, path, identity)
   } catch (error) {
     warn(
-      `the index of ${file.path} cannot be kept in ${path} (${error instanceof Error ? error.message : String(error)}): ` +
+      `the index of ${file.path} cannot be kept in ${path} (${messageOf(error)}): ` +
         'a temporary file is used instead, and is rebuilt each time',
     )
     return new PositionIndex('', identity)

@@ -1,6 +1,6 @@
 /** Converts errors of the server and its connection into the store's errors. */
 import { DatabaseError } from 'pg'
-import { CannotOpenError, NoSpaceError, StoreError, systemCode } from '../errors.ts'
+import { CannotOpenError, NoSpaceError, StoreError, systemCode, messageOf } from '../errors.ts'
 import { serverOf, type PostgresAddress } from './address.ts'
 
 /** The connection was lost or could not be made: the outcome of the statement is unknown. */
@@ -80,7 +80,7 @@ export function explainQuery(error: unknown, name: string): unknown {
 export function explainConnect(error: unknown, address: PostgresAddress, name: string): CannotOpenError {
   if (error instanceof CannotOpenError) return error
   const cause = error instanceof ConnectionLostError ? error.cause : error
-  const message = cause instanceof Error ? cause.message : String(cause)
+  const message = messageOf(cause)
   const options = { cause: error, path: name }
   const state = sqlStateOf(cause)
   if (state === '28P01' || state === '28000' || (cause instanceof Error && isAboutPasswords(cause)))

@@ -2,6 +2,7 @@
  * The sessions through which a store is read. A statement goes to the session with the fewest unanswered ones, so that a long answer
  * delays few others. If the session is lost, the statement is sent again through another one, because it only reads.
  */
+import { messageOf } from '../errors.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionState } from '../capabilities.ts'
 import type { PostgresAddress } from './address.ts'
@@ -99,7 +100,7 @@ export class ReadSessions implements Queries {
       return session
     } catch (error) {
       if (error instanceof ConnectionLostError || !isPassing(error)) throw error
-      throw new ConnectionLostError(error instanceof Error ? error.message : String(error), error)
+      throw new ConnectionLostError(messageOf(error), error)
     }
   }
 

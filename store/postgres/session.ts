@@ -6,7 +6,7 @@ import { checkServerIdentity, type ConnectionOptions } from 'node:tls'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { Client, type Notification } from 'pg'
-import { CannotOpenError } from '../errors.ts'
+import { CannotOpenError, messageOf } from '../errors.ts'
 import type { PostgresAddress } from './address.ts'
 import { passwordFor } from './password.ts'
 import { ConnectionLostError, endsSession } from './postgres-errors.ts'
@@ -201,7 +201,7 @@ export class Session {
 
   #lose(cause: unknown): void {
     if (this.#lost !== undefined) return
-    const message = cause instanceof Error ? cause.message : String(cause)
+    const message = messageOf(cause)
     this.#lost = new ConnectionLostError(message, cause)
     if (this.#isEnding) return
     this.#client.end().catch(() => undefined)

@@ -17,7 +17,7 @@
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionState } from '../capabilities.ts'
-import { CannotOpenError, LockedError, StoreError, WriterGoneError } from '../errors.ts'
+import { CannotOpenError, LockedError, StoreError, WriterGoneError, messageOf } from '../errors.ts'
 import { formatTid, tid as toTid, TID_NONE, type Tid } from '../ids.ts'
 import type { PostgresAddress } from './address.ts'
 import { ADMIN_SHUTDOWN, ConnectionLostError, explainQuery, isForbidden } from './postgres-errors.ts'
@@ -283,8 +283,6 @@ export class WriterSession {
     }
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 async function hasLock(session: Session): Promise<boolean> {
   const [[isTaken] = []] = await session.query(TRY_LOCK)

@@ -9,7 +9,7 @@
 import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
-import { CannotOpenError, StoreError } from '../errors.ts'
+import { CannotOpenError, StoreError, messageOf } from '../errors.ts'
 import { oid as oidOf, TID_MAX, TID_NONE, type Oid, type Tid, knownTid } from '../ids.ts'
 import { readSlicesInTurn } from '../read-slices.ts'
 import type {
@@ -199,8 +199,4 @@ function text(value: unknown): string {
 function advice(error: unknown): string {
   const isDamage = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_CORRUPT')
   return isDamage ? ": restore it from a copy, or see what sqlite3's .recover can save" : ''
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

@@ -6,6 +6,7 @@
  * next commit restarts the WAL. Overlapping readers can prevent that for a long time; beyond {@link RESTART_BYTES} a
  * RESTART checkpoint waits for them briefly, which delays writers but not readers.
  */
+import { messageOf } from '../../errors.ts'
 import type { Database } from 'better-sqlite3'
 import { PAGE_BYTES } from '../schema.ts'
 
@@ -62,7 +63,7 @@ export class Checkpoints {
       this.#copied = Math.max(0, checkpointed)
       this.#failure = undefined
     } catch (error) {
-      this.#failure = error instanceof Error ? error.message : String(error)
+      this.#failure = messageOf(error)
     }
   }
 
@@ -88,7 +89,7 @@ export class Checkpoints {
     try {
       this.settle()
     } catch (error) {
-      this.#failure = error instanceof Error ? error.message : String(error)
+      this.#failure = messageOf(error)
     }
   }
 
