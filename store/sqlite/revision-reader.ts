@@ -1,6 +1,6 @@
 /**
- * Opens a reader for work that goes through a whole database, over a connection of its own. Each of its calls is one statement or
- * few: no read lasts long enough to keep the WAL from being emptied.
+ * Opens a reader for full scans, over a separate connection. Each of its calls is one statement or a few: no read lasts long enough
+ * to prevent a checkpoint of the WAL.
  */
 import type Database from 'better-sqlite3'
 import { IndexedRevisionReader } from '../indexed/revision-reader.ts'
@@ -25,16 +25,21 @@ export function openRevisionReader(
   cacheSizeBytes: number = CACHE_BYTES,
 ): IndexedRevisionReader {
   const db = connectReadOnly(path, BUSY_TIMEOUT_MS)
-  db.pragma(`cache_size = -${cacheSizeBytes >> 10}`)
-  const files = openFiles(db)
-  return new IndexedRevisionReader({
-    index: new SqliteIndex(db),
-    scan: new SqliteIndexScan(db),
-    bulk: new LogReader(files),
-    explain: error => storeError(error, path),
-    close: () => {
-      files.close()
-      db.close()
-    },
-  })
+  try {
+    db.pragma(`cache_size = -${cacheSizeBytes >> 10}`)
+    const [index, scan, files] = [new SqliteIndex(db), new SqliteIndexScan(db), openFiles(db)]
+    return new IndexedRevisionReader({
+      index,
+      scan,
+      bulk: new LogReader(files),
+      explain: error => storeError(error, path),
+      close: () => {
+        files.close()
+        db.close()
+      },
+    })
+  } catch (error) {
+    db.close()
+    throw error
+  }
 }
