@@ -54,8 +54,7 @@ export interface BulkScan extends BulkReader {
   bytes(): Awaitable<number>
 
   /**
-   * Which of the whole units of a range of one group (frame.ts) cannot be read; ascending, adjacent ones with the same reason
-   * as one. `verifyByReading` (check/verify.ts) does this with {@link BulkReader.read} alone.
+   * Which of the whole units of a range of one group (frame.ts) cannot be read, ascending. `verifyByReading` (check/verify.ts) does this with {@link BulkReader.read} alone.
    * @param everyByte compares every unit with its checksum. Otherwise evidence of presence suffices: that
    *   the last unit can be read, or that a remote object has its length.
    */

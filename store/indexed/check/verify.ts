@@ -1,13 +1,6 @@
 import { BulkDamageError, type BulkGap, type BulkRange, type BulkReader } from '../bulk.ts'
 import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
 
-/** Appends a gap to `gaps`, or extends the last one. */
-function addGap(gaps: BulkGap[], gap: BulkGap): void {
-  const last = gaps.at(-1)
-  if (last?.hi === gap.lo && last.reason === gap.reason) gaps[gaps.length - 1] = { ...last, hi: gap.hi }
-  else gaps.push(gap)
-}
-
 /**
  * BulkScan.verify by reading: a range is read as a whole, and unit by unit if that fails. Unless `everyByte` is set, it is read only
  * if its last unit cannot be read.
@@ -32,7 +25,7 @@ export async function verifyByReading(
   const gaps: BulkGap[] = []
   for (let at = lo; at < hi; at += UNIT_BYTES) {
     const reason = await read(at, UNIT_BYTES)
-    if (reason !== undefined) addGap(gaps, { lo: at, hi: at + UNIT_BYTES, reason })
+    if (reason !== undefined) gaps.push({ lo: at, hi: at + UNIT_BYTES, reason })
   }
   return gaps
 }
