@@ -366,7 +366,7 @@ export interface StorageDamage {
 
 /** Whether the files of a database still have their names: bytes in a file without one are lost with its last descriptor. */
 export interface Presence {
-  /** @throws DatabaseGoneError if a file was removed; StoreError if the database was renamed apart from the files beside it. */
+  /** @throws DatabaseGoneError if a file was removed; StoreError if the database was renamed without the files next to it. */
   assertThere(): Promise<void>
 
   /** Whether changes are stored although files were removed: their bytes are to be saved from the open descriptors. */

@@ -3,8 +3,8 @@ import { dirname } from 'node:path'
 import { systemCode } from './errors.ts'
 
 /**
- * Creates a directory with those above it, for this user alone. Node's own recursive mkdir never ends where a filesystem
- * answers ENOENT for a directory that it cannot have, as /proc does.
+ * Creates a directory and its missing parents, for this user alone. Node's own recursive mkdir does not terminate on a filesystem that
+ * answers ENOENT to mkdir(2), as /proc does.
  * @throws the errors of mkdir(2)
  */
 export function makeDirectories(path: string): void {

@@ -99,7 +99,7 @@ export type FindTag = (name: string) => Promise<Tid | undefined>
 
 /**
  * The newest transaction at or before a moment.
- * @returns undefined before the first transaction (for an age: where there is none), after the last (for a time: after
+ * @returns undefined before the first transaction (for an age: if there is none), after the last (for a time: after
  * now), for unknown tags, and for moments that a pack has dropped.
  */
 export async function findMoment(

@@ -87,7 +87,7 @@ export async function createFileStorage(path: string, mode: number): Promise<Tra
   return await FileStorageWriter.create(path, mode)
 }
 
-/** Opens a FileStorage to append to it. @throws CannotOpenError, also where another process writes it. */
+/** Opens a FileStorage to append to it. @throws CannotOpenError, also if another process writes it. */
 export async function appendToFileStorage(path: string): Promise<TransactionWriter> {
   return await FileStorageWriter.reopen(path)
 }

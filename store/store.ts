@@ -7,8 +7,8 @@
  *   forgets that moment); no read sees part of a transaction.
  * - **Commits are atomic and durable.** When `commit` has resolved, the transaction survives a crash of the
  *   process, the kernel and the machine; when it rejected, or the process died, none of it is stored.
- * - **Tids increase strictly** in the order of commits. They tell when they were made; where the clock was set back, they
- *   run on at half its rate (timeline.ts).
+ * - **Tids increase strictly** in the order of commits. A tid is a time; after the clock was set back, tids advance
+ *   at half its rate until it has caught up (timeline.ts).
  * - **One writer.** One open writable store per database among all processes, and any number of readers.
  * - **Records are opaque bytes**, of any length from 0. What they mean is core's concern.
  * - Ranges of tids are half-open below: `(after, upTo]`.

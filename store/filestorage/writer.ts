@@ -231,7 +231,7 @@ function checkLock(path: string): void {
     )
 }
 
-/** The beginning of a regular file; '' where there is none. */
+/** The beginning of a regular file; '' if there is none. */
 function readLockFile(path: string): string {
   let fd: number
   try {

@@ -29,8 +29,8 @@ export const punchHole = (fd: number, offset: number, length: number): boolean =
   fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0
 
 /**
- * Allocates blocks up to a length, which the file has from now on. False where the filesystem cannot; true where only the room is
- * missing, too.
+ * Allocates blocks up to a length, and extends the file to it. False if the filesystem does not support that; true if it does, even
+ * if the disk is full.
  */
 export function allocateBlocks(fd: number, length: number): boolean {
   return fallocate(fd, 0, 0, length) === 0 || koffi.errno() === constants.errno.ENOSPC

@@ -33,7 +33,7 @@ import type { DatabasePlace } from './open/database-place.ts'
 /** Fits 1024 writes of a page, whose entries take two pages each. When it is full, an fsync waits for the next transaction. */
 export const INTENTS_BYTES = 8 << 20
 
-/** The file is made only where the disk has this much room: on a full disk the changes themselves need it. */
+/** The file is created only if the disk has this much free space: on a full disk the changes themselves need it. */
 const FILL_ROOM_BYTES = 8 * INTENTS_BYTES
 
 const PAGE_BYTES = 4096

@@ -36,7 +36,7 @@ const fcntl = libc.func('int fcntl(int fd, int command, void *lock)') as (
   lock: Buffer,
 ) => number
 
-/** Takes flock(2)'s exclusive lock of an open file; false where another descriptor has it. */
+/** Takes flock(2)'s exclusive lock of an open file; false if another descriptor has it. */
 export const tryLock = (fd: number): boolean => flock(fd, LOCK_EX | LOCK_NB) === 0
 
 function writerLock(type = F_WRLCK): Buffer {

@@ -87,7 +87,7 @@ export async function openSqliteStore(
   try {
     return await open()
   } catch (error) {
-    // SQLite makes files beside the database before anything can be freed in it.
+    // SQLite creates files next to the database before any space can be freed in it.
     if (!isFull(error) || !removeReserve(file)) throw error
     return await open()
   }
