@@ -111,8 +111,7 @@ async function fullChunks(
   if (stored?.className !== ZBlk1.CLASS_NAME) return undefined
   const { blksize } = blocks
   const extents = (await ifReadable(() => blocks.extents(blk))) ?? []
-  const [extent] =
-    overlay.runs.length === 0 ? extents : dataExtents(overlay.segments(0, blksize), extents, blksize)
+  const [extent] = overlay.isEmpty ? extents : dataExtents(overlay.segments(0, blksize), extents, blksize)
   if (extent?.lo !== 0 || extent.hi !== blksize) return undefined
   const body = await wholeBody(blocks, blk, overlay, blksize)
   return body && { body, stored }
@@ -195,7 +194,7 @@ async function wholeBody(
   overlay: Overlay,
   end: number,
 ): Promise<Body | undefined> {
-  const [run] = overlay.runs
+  const [run] = overlay.isShared ? overlay.runs : []
   if (run?.slice !== undefined && isOneSlice(overlay.runs, blocks.blksize))
     return await storable(blocks, run.slice)
   return await ifReadable(() => readWhole(blocks, blk, overlay, end))

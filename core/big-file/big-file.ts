@@ -269,8 +269,7 @@ export class BigFile implements Participant {
       await turns.pass()
       const overlay = this.#overlays.get(blk)
       if (overlay === undefined) continue
-      const isShared = overlay.runs.some(({ slice }) => slice !== undefined)
-      const isNew = auto && blk > 0 && !isShared && (await this.#blocks.find(blk)) === undefined
+      const isNew = auto && blk > 0 && !overlay.isShared && (await this.#blocks.find(blk)) === undefined
       const isLeft = this.#overlays.has(blk + 1) && (await this.#blocks.find(blk + 1)) === undefined
       yield { blk, overlay, isNew, isLeft }
     }

@@ -61,6 +61,15 @@ export class Overlay {
     }))
   }
 
+  get isEmpty(): boolean {
+    return this.#runs.length === 0
+  }
+
+  /** Whether a run is shared. */
+  get isShared(): boolean {
+    return this.#runs.some(({ slice }) => slice !== undefined)
+  }
+
   /** Whether runs of bytes or zeros cover all of `[lo, hi)`. */
   covers(lo: number, hi: number): boolean {
     let at = lo

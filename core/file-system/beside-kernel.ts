@@ -49,7 +49,13 @@ function nameChanges(operations: Operations, caches: KernelCaches): Partial<Oper
     symlink: (parent, name, ...rest) => naming(parent, name, () => operations.symlink(parent, name, ...rest)),
     mknod: (parent, name, ...rest) => naming(parent, name, () => operations.mknod(parent, name, ...rest)),
     mkdir: (parent, name, ...rest) => naming(parent, name, () => operations.mkdir(parent, name, ...rest)),
-    create: (parent, name, ...rest) => naming(parent, name, () => operations.create(parent, name, ...rest)),
+    create: (parent, name, mode, flags, ...rest) =>
+      naming(parent, name, async () => {
+        const made = await operations.create(parent, name, mode, flags, ...rest)
+        // The name may have been there already.
+        if (flags & O_TRUNC) caches.invalidateRange(made.entry.attributes.ino, 0n, 0n)
+        return made
+      }),
     link: (ino, parent, name, caller) =>
       naming(parent, name, async () => {
         const entry = await operations.link(ino, parent, name, caller)

@@ -148,7 +148,8 @@ async function typesOf(tree: Tree, found: readonly NamedInode[]): Promise<readon
   await tree.connection.loadMany(inodes.map(({ object }) => object))
   const types: number[] = []
   for (const inode of inodes) {
-    await inode.activate()
+    const loading = inode.activate()
+    if (loading !== undefined) await loading
     types.push(typeOf(inode))
   }
   return types
