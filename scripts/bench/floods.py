@@ -111,7 +111,7 @@ def unlinked(top, end):
 
 
 def moments(top, end):
-    """Looks at ever other moments of the past."""
+    """Lists ever different moments of the past."""
     root = os.path.dirname(os.path.dirname(top))
 
     def step(n):

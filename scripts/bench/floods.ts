@@ -18,7 +18,7 @@ const REST_MS = 15_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '8' }, rest: { type: 'string' } },
+  options: { seconds: { type: 'string', default: '8' } },
 })
 
 endOnSignals()
@@ -37,7 +37,7 @@ try {
       const sampling = setInterval(() => (peak = Math.max(peak, memoryMib(pid, 'VmRSS'))), SAMPLE_MS)
       const output = await run('python3', FLOODS, kind, join(root, 'mnt'), values.seconds)
       clearInterval(sampling)
-      await sleep(Number(values.rest ?? REST_MS))
+      await sleep(REST_MS)
       const after = memoryMib(pid, 'VmRSS')
       console.log(
         `${kind.padEnd(14)} ${output.trim().padStart(10)}  ${peak.toFixed(0).padStart(8)}  ${after.toFixed(0).padStart(10)}`,

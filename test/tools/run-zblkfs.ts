@@ -1,4 +1,4 @@
-/** The real command, run as a person would run it. */
+/** Runs the real command. */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
@@ -10,11 +10,11 @@ const TIMEOUT_MS = 120_000
 export interface CommandResult {
   readonly stdout: string
   readonly stderr: string
-  /** undefined: it was killed, after its time was over. */
+  /** Undefined if it was killed after the timeout. */
   readonly exitCode: number | undefined
 }
 
-/** Runs a program to its end, or for a minute. Never rejects for what the program does. */
+/** Runs a program to its end, or for `timeoutMs`. A failure of the program is a result, not a rejection. */
 export function runProgram(
   program: string,
   parameters: readonly string[],
@@ -37,3 +37,10 @@ export function runProgram(
 /** Runs `zblkfs PARAMETERS`. */
 export const runZblkfs = (...parameters: readonly string[]): Promise<CommandResult> =>
   runProgram(ZBLKFS, parameters)
+
+/** The output of `zblkfs PARAMETERS`. @throws Error if it fails or prints a message. */
+export async function zblkfsOutput(...parameters: readonly string[]): Promise<string> {
+  const { stdout, stderr, exitCode } = await runZblkfs(...parameters)
+  if (exitCode === 0 && stderr === '') return stdout
+  throw new Error(`zblkfs ${parameters.join(' ')}: exit code ${exitCode}: ${stderr}`)
+}

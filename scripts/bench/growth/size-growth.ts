@@ -180,11 +180,11 @@ function growthsOfDatabases(points: readonly Point[]): readonly Growth[] {
         x: databaseSize,
         y: { label: 'ms, median', scale: 'linear' },
         curves: [
-          curve('data alone', point => point.syncMs),
-          curve('with its time: a transaction', point => point.commitMs),
+          curve('by an fsync', point => point.syncMs),
+          curve('as a transaction', point => point.commitMs),
         ],
       },
-      told: `The median of ${COMMITS} writes to a small file next to the large one. Data alone goes to the intent log; a transaction changes one path of each tree.`,
+      told: `The median of ${COMMITS} writes to a small file next to the large one. An fsync writes to the intent log; a transaction changes one path of each tree.`,
     },
     {
       name: 'mount-time',

@@ -5,30 +5,23 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { PackReport } from '../../../store/capabilities.ts'
 import { databaseBytes } from '../../tools/database-files.ts'
-import { runZblkfs, ZBLKFS } from '../../tools/run-zblkfs.ts'
+import { runZblkfs, ZBLKFS, zblkfsOutput } from '../../tools/run-zblkfs.ts'
 import { withMount } from '../../tools/mounted.ts'
 
 const MIB = 1 << 20
 const WAIT_MS = 30_000
 
-async function run(...parameters: readonly string[]): Promise<string> {
-  const { stdout, stderr, exitCode } = await runZblkfs(...parameters)
-  expect(stderr).toBe('')
-  expect(exitCode).toBe(0)
-  return stdout
-}
-
 async function packed(...parameters: readonly string[]): Promise<PackReport> {
-  return JSON.parse(await run('pack', '--json', ...parameters)) as PackReport
+  return JSON.parse(await zblkfsOutput('pack', '--json', ...parameters)) as PackReport
 }
 
 test('with history=0 the room of a deleted file comes back by itself', async () => {
   await withMount({ options: ['history=0'] }, async ({ dir, db }) => {
     await writeFile(join(dir, 'kept'), Buffer.alloc(2 * MIB, 1))
     await writeFile(join(dir, 'big'), Buffer.alloc(24 * MIB, 7))
-    await run('sync', dir)
+    await zblkfsOutput('sync', dir)
     await rm(join(dir, 'big'))
-    await run('sync', dir)
+    await zblkfsOutput('sync', dir)
     const end = Date.now() + WAIT_MS
     while ((await databaseBytes(db)) > 4 * MIB && Date.now() < end) await sleep(100)
     expect(await databaseBytes(db)).toBeLessThan(4 * MIB)
@@ -39,11 +32,11 @@ test('with history=0 the room of a deleted file comes back by itself', async () 
 test('a moment that was read is kept only while it is in use', async () => {
   await withMount({ options: ['history=1s'] }, async ({ dir, db }) => {
     await writeFile(join(dir, 'a'), Buffer.alloc(16 * MIB, 1))
-    const tid = (await run('sync', dir)).trim()
+    const tid = (await zblkfsOutput('sync', dir)).trim()
     const past = await open(join(dir, `@${tid}`, 'a'))
     try {
       await writeFile(join(dir, 'a'), Buffer.alloc(MIB, 2))
-      await run('sync', dir)
+      await zblkfsOutput('sync', dir)
       await sleep(5000)
       expect(await databaseBytes(db)).toBeGreaterThan(16 * MIB)
       const bytes = Buffer.alloc(16 * MIB)
@@ -64,11 +57,11 @@ test('a mount is packed while it is in use: what is open stays, what is forgotte
     const { dir, db } = mount
     const file = join(dir, 'a')
     await writeFile(file, Buffer.alloc(8 * MIB, 1))
-    const first = (await run('sync', dir)).trim()
+    const first = (await zblkfsOutput('sync', dir)).trim()
     await writeFile(file, Buffer.alloc(8 * MIB, 2))
-    const second = (await run('sync', dir)).trim()
+    const second = (await zblkfsOutput('sync', dir)).trim()
     await writeFile(file, Buffer.alloc(8 * MIB, 3))
-    await run('sync', dir)
+    await zblkfsOutput('sync', dir)
     expect((await packed(dir)).revisionsDropped, 'within seven days nothing goes').toBe(0)
     const past = await open(join(dir, `@${first}`, 'a'))
     try {
@@ -85,9 +78,9 @@ test('a mount is packed while it is in use: what is open stays, what is forgotte
     await mount.unmount()
     await packed(db, '--keep', '0')
     expect(await databaseBytes(db)).toBeLessThan(9 * MIB)
-    expect(await run('fsck', '--data', db)).toContain('is clean')
+    expect(await zblkfsOutput('fsck', '--data', db)).toContain('is clean')
     for (const exact of [[], ['--exact']]) {
-      const lines = await run('df', ...exact, '--json', '--to', '0s', db)
+      const lines = await zblkfsOutput('df', ...exact, '--json', '--to', '0s', db)
       const usage = JSON.parse(lines) as Record<string, number>
       expect(usage['fileBytes']).toBe(await databaseBytes(db))
       expect(usage['liveBytes']).toBeGreaterThan(8 * MIB)
@@ -101,11 +94,13 @@ test('df tells what a pack would give back, and a pack by the name of the databa
     await mkdir(join(dir, 'd'))
     await writeFile(join(dir, 'd', 'file'), Buffer.alloc(4 * MIB, 5))
     await writeFile(join(dir, 'gone'), Buffer.alloc(6 * MIB, 6))
-    await run('sync', dir)
+    await zblkfsOutput('sync', dir)
     await rm(join(dir, 'gone'))
     await writeFile(join(dir, 'd', 'file'), Buffer.alloc(MIB, 7), { flag: 'r+' })
-    await run('sync', dir)
-    const lines = (await run('df', '--files', '--exact', '--json', '--to', '0s', dir)).trim().split('\n')
+    await zblkfsOutput('sync', dir)
+    const lines = (await zblkfsOutput('df', '--files', '--exact', '--json', '--to', '0s', dir))
+      .trim()
+      .split('\n')
     const [file, gone, usage] = lines.map(line => JSON.parse(line) as Record<string, unknown>)
     expect(file).toMatchObject({ path: '/d/file', sizeBytes: 4 * MIB, storedBytes: 4 * MIB })
     expect(gone).toMatchObject({ path: '/gone', storedBytes: 0, gone: true })
@@ -115,7 +110,7 @@ test('df tells what a pack would give back, and a pack by the name of the databa
       expect(past[i]).toBeLessThan(mib * 1.05)
     }
     expect(usage?.['historyBytes']).toBeGreaterThan(6 * MIB)
-    const [listed, summed, ...others] = (await run('df', '--files', '--json', '--to', '0s', dir))
+    const [listed, summed, ...others] = (await zblkfsOutput('df', '--files', '--json', '--to', '0s', dir))
       .trim()
       .split('\n')
       .map(line => JSON.parse(line) as Record<string, unknown>)
@@ -151,16 +146,16 @@ test('what another mount looks at stays, until that mount is gone', async () => 
     const other = join(scratch, 'other')
     await mkdir(other)
     await writeFile(join(dir, 'a'), Buffer.alloc(4 * MIB, 1))
-    await run('sync', dir)
+    await zblkfsOutput('sync', dir)
     // One moment: a mount that is only read-only follows the writer.
-    await run('mount', '-o', 'at=now', db, other)
+    await zblkfsOutput('mount', '-o', 'at=now', db, other)
     try {
       await writeFile(join(dir, 'a'), Buffer.alloc(4 * MIB, 2))
-      await run('sync', dir)
+      await zblkfsOutput('sync', dir)
       await packed(dir, '--keep', '0')
       expect(Buffer.compare(await readFile(join(other, 'a')), Buffer.alloc(4 * MIB, 1))).toBe(0)
     } finally {
-      await run('umount', other)
+      await zblkfsOutput('umount', other)
     }
     await packed(dir, '--keep', '0')
     expect(await databaseBytes(db)).toBeLessThan(5 * MIB)

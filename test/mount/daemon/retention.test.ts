@@ -10,19 +10,12 @@ import { MemoryStore } from '../../../store/memory/memory-store.ts'
 import { formatRetention, KEEP_ALL, parseRetention, storedRetention } from '../../../store/retention.ts'
 import { withMount } from '../../tools/mounted.ts'
 import { Paths } from '../../tools/paths.ts'
-import { runZblkfs } from '../../tools/run-zblkfs.ts'
+import { runZblkfs, zblkfsOutput } from '../../tools/run-zblkfs.ts'
 
 const MIB = 1 << 20
 const TEN_MINUTES_MS = 600_000
 const TINY = join(import.meta.dirname, '../../fixtures/tiny.fs')
 const log = pino({ level: 'silent' })
-
-async function run(...parameters: readonly string[]): Promise<string> {
-  const { stdout, stderr, exitCode } = await runZblkfs(...parameters)
-  expect(stderr).toBe('')
-  expect(exitCode).toBe(0)
-  return stdout
-}
 
 /** A database whose two moments are years old. */
 async function oldDatabase(): Promise<{ store: MemoryStore; fileSystem: FileSystem; first: bigint }> {
@@ -85,26 +78,29 @@ test('import --history, mount, pack: every imported moment is there, until its o
     await mount.unmount()
     await rm(db)
     await rm(`${db}-log`, { recursive: true, force: true })
-    expect(await run('import', '--history', TINY, db)).toContain('all history is kept, for ever')
+    expect(await zblkfsOutput('import', '--history', TINY, db)).toContain('all history is kept, for ever')
     await mount.remount()
-    const tids = (await run('log', '--json', db))
+    const tids = (await zblkfsOutput('log', '--json', db))
       .trim()
       .split('\n')
       .map(line => (JSON.parse(line) as { tid: string }).tid)
     const oldest = tids.at(-1) ?? ''
-    expect(await run('pack', dir)).toContain('no moment of the history was dropped')
-    await run('ls', '--at', oldest, db)
-    const status = JSON.parse(await run('status', '--json')) as readonly Record<string, unknown>[]
+    expect(await zblkfsOutput('pack', dir)).toContain('no moment of the history was dropped')
+    await zblkfsOutput('ls', '--at', oldest, db)
+    const status = JSON.parse(await zblkfsOutput('status', '--json')) as readonly Record<string, unknown>[]
     expect(status.find(({ directory }) => directory === dir)?.['history']).toBe('all')
-    expect(JSON.parse(await run('df', '--json', dir))).toMatchObject({ history: 'all' })
-    expect(await run('history', dir)).toContain('all history is kept, for ever')
+    expect(JSON.parse(await zblkfsOutput('df', '--json', dir))).toMatchObject({ history: 'all' })
+    expect(await zblkfsOutput('history', dir)).toContain('all history is kept, for ever')
 
     await mount.unmount()
-    expect(await run('pack', db)).toContain('no moment of the history was dropped')
+    expect(await zblkfsOutput('pack', db)).toContain('no moment of the history was dropped')
     await mount.remount(['history=1s'])
     await mount.remount([])
-    expect(JSON.parse(await run('history', '--json', dir))).toEqual({ history: '1s', isDefault: false })
-    expect(await run('pack', dir)).toContain('earlier moments were dropped')
+    expect(JSON.parse(await zblkfsOutput('history', '--json', dir))).toEqual({
+      history: '1s',
+      isDefault: false,
+    })
+    expect(await zblkfsOutput('pack', dir)).toContain('earlier moments were dropped')
     expect((await runZblkfs('ls', '--at', oldest, db)).exitCode).toBe(1)
   })
 })
@@ -113,17 +109,20 @@ test('what a command sets is followed by the mount at once, and outlives it', as
   vi.useRealTimers()
   await withMount({}, async mount => {
     const { db, dir } = mount
-    expect(JSON.parse(await run('history', '--json', dir))).toEqual({ history: '7d', isDefault: true })
-    expect(await run('history', dir, '--keep', '1s')).toContain('history is kept for 1s')
+    expect(JSON.parse(await zblkfsOutput('history', '--json', dir))).toEqual({
+      history: '7d',
+      isDefault: true,
+    })
+    expect(await zblkfsOutput('history', dir, '--keep', '1s')).toContain('history is kept for 1s')
     expect((await runZblkfs('history', dir, '--keep', '7')).stderr).toContain('write 500ms, 30s')
-    const first = (await run('sync', '-m', 'one', dir)).trim()
-    await run('sync', '-m', 'two', dir)
+    const first = (await zblkfsOutput('sync', '-m', 'one', dir)).trim()
+    await zblkfsOutput('sync', '-m', 'two', dir)
     await new Promise(resolve => setTimeout(resolve, 1100))
-    expect(await run('pack', dir)).toContain('earlier moments were dropped')
+    expect(await zblkfsOutput('pack', dir)).toContain('earlier moments were dropped')
     expect((await runZblkfs('ls', '--at', first, db)).exitCode).toBe(1)
     await mount.unmount()
-    expect(await run('history', db)).toContain('history is kept for 1s')
-    expect(await run('history', db, '--keep', 'all')).toContain('for ever')
+    expect(await zblkfsOutput('history', db)).toContain('history is kept for 1s')
+    expect(await zblkfsOutput('history', db, '--keep', 'all')).toContain('for ever')
   })
 })
 
