@@ -10,6 +10,7 @@
  * The kernel checks permissions (default_permissions): it has the caller's groups and capabilities.
  */
 /* oxlint-disable max-lines -- see above */
+import { constants } from 'node:fs'
 import type { Logger } from 'pino'
 import type { ConnectionStatistics } from '../objects/connection.ts'
 import type { Watching } from '../../store/capabilities.ts'
@@ -81,6 +82,7 @@ export interface FileSystemStats {
 }
 
 const KEEPS: KeepsSetuid = () => true
+const { O_TRUNC } = constants
 
 export class FileSystem implements Operations {
   readonly #store: Store
@@ -89,6 +91,8 @@ export class FileSystem implements Operations {
   readonly #control: ControlFiles
   readonly #counts = new OperationCounts()
   readonly #history: History
+  /** The callers of open and create, by handle: the kernel names none for the pages that it writes back. */
+  readonly #openers: (Caller | undefined)[] = []
   #follower: Follower | undefined
   readonly besideKernel: Operations
   #closed: Promise<void> | undefined
@@ -145,32 +149,32 @@ export class FileSystem implements Operations {
 
   async symlink(parent: Ino, name: Name, target: Uint8Array, caller: Caller): Promise<Entry> {
     this.#change('symlink', parent)
-    return await symlink(this.#context, parent, name, target, caller)
+    return await this.#by(caller, symlink(this.#context, parent, name, target, caller))
   }
 
   async mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Promise<Entry> {
     this.#change('mknod', parent)
-    return await mknod(this.#context, parent, name, mode, rdev, caller)
+    return await this.#by(caller, mknod(this.#context, parent, name, mode, rdev, caller))
   }
 
   async mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Promise<Entry> {
     this.#change('mkdir', parent)
-    return await mkdir(this.#context, parent, name, mode, caller)
+    return await this.#by(caller, mkdir(this.#context, parent, name, mode, caller))
   }
 
-  async link(ino: Ino, parent: Ino, name: Name): Promise<Entry> {
+  async link(ino: Ino, parent: Ino, name: Name, caller?: Caller): Promise<Entry> {
     this.#change('link', parent, ino)
-    return await link(this.#context, ino, parent, name)
+    return await this.#by(caller, link(this.#context, ino, parent, name))
   }
 
-  async unlink(parent: Ino, name: Name): Promise<void> {
+  async unlink(parent: Ino, name: Name, caller?: Caller): Promise<void> {
     this.#change('unlink', parent)
-    await unlink(this.#context, parent, name)
+    await this.#by(caller, unlink(this.#context, parent, name))
   }
 
-  async rmdir(parent: Ino, name: Name): Promise<void> {
+  async rmdir(parent: Ino, name: Name, caller?: Caller): Promise<void> {
     this.#change('rmdir', parent)
-    await rmdir(this.#context, parent, name)
+    await this.#by(caller, rmdir(this.#context, parent, name))
   }
 
   async rename(
@@ -182,7 +186,11 @@ export class FileSystem implements Operations {
     caller: Caller,
   ): Promise<void> {
     this.#change('rename', parent, newParent)
-    await rename(this.#context, { parent, name }, { parent: newParent, name: newName }, flags, caller)
+    const [from, to] = [
+      { parent, name },
+      { parent: newParent, name: newName },
+    ]
+    await this.#by(caller, rename(this.#context, from, to, flags, caller))
   }
 
   // ---- attributes
@@ -192,9 +200,9 @@ export class FileSystem implements Operations {
     return await (isControlIno(ino) ? this.#control.attributes(ino) : getattr(this.#context, ino))
   }
 
-  async setattr(ino: Ino, changes: AttributeChanges): Promise<Attributes> {
+  async setattr(ino: Ino, changes: AttributeChanges, caller?: Caller): Promise<Attributes> {
     this.#change('setattr', ino)
-    return await setattr(this.#context, ino, changes)
+    return await this.#by(caller, setattr(this.#context, ino, changes))
   }
 
   async readlink(ino: Ino): Promise<Uint8Array> {
@@ -214,11 +222,11 @@ export class FileSystem implements Operations {
     name: string,
     value: Uint8Array,
     flags: number,
-    _caller?: Caller,
+    caller?: Caller,
     dropsSetgid = false,
   ): Promise<void> {
     this.#change('setxattr', ino)
-    await setxattr(this.#context, ino, name, value, flags, dropsSetgid)
+    await this.#by(caller, setxattr(this.#context, ino, name, value, flags, dropsSetgid))
   }
 
   async listxattr(ino: Ino, seesTrusted = (): boolean => true): Promise<readonly string[]> {
@@ -226,17 +234,20 @@ export class FileSystem implements Operations {
     return isControlIno(ino) ? [] : await listxattr(this.#context, ino, seesTrusted)
   }
 
-  async removexattr(ino: Ino, name: string): Promise<void> {
+  async removexattr(ino: Ino, name: string, caller?: Caller): Promise<void> {
     this.#change('removexattr', ino)
-    await removexattr(this.#context, ino, name)
+    await this.#by(caller, removexattr(this.#context, ino, name))
   }
 
   // ---- files
 
-  async open(ino: Ino, flags: number, _caller?: Caller, keepsSetuid: KeepsSetuid = KEEPS): Promise<OpenFile> {
+  async open(ino: Ino, flags: number, caller?: Caller, keepsSetuid: KeepsSetuid = KEEPS): Promise<OpenFile> {
     this.#counts.count('open')
     if (isControlIno(ino)) return await this.#control.open(ino, flags)
-    return await open(this.#context, ino, flags, keepsSetuid)
+    const file = await open(this.#context, ino, flags, keepsSetuid)
+    if (flags & O_TRUNC) this.#note(caller, false)
+    this.#openers[file.fh] = caller
+    return file
   }
 
   async create(
@@ -248,7 +259,12 @@ export class FileSystem implements Operations {
     keepsSetuid: KeepsSetuid = KEEPS,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     this.#change('create', parent)
-    return await create(this.#context, parent, name, mode, flags, caller, keepsSetuid)
+    const created = await this.#by(
+      caller,
+      create(this.#context, parent, name, mode, flags, caller, keepsSetuid),
+    )
+    this.#openers[created.file.fh] = caller
+    return created
   }
 
   async createUnnamed(
@@ -258,7 +274,9 @@ export class FileSystem implements Operations {
     caller: Caller,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     this.#change('create', parent)
-    return await openUnnamed(this.#context, parent, mode, flags, caller)
+    const created = await this.#by(caller, openUnnamed(this.#context, parent, mode, flags, caller))
+    this.#openers[created.file.fh] = caller
+    return created
   }
 
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
@@ -271,13 +289,16 @@ export class FileSystem implements Operations {
 
   async write(
     ino: Ino,
-    _fh: Fh,
+    fh: Fh,
     off: bigint,
     data: Uint8Array,
     keepsSetuid: KeepsSetuid = KEEPS,
   ): Promise<number> {
     this.#change('write', ino)
+    const opener = this.#openers[fh]
+    this.#note(opener, true)
     const written = await write(this.#context, ino, off, data, keepsSetuid)
+    this.#note(opener, true)
     this.#counts.bytesWritten += written
     return written
   }
@@ -295,7 +316,7 @@ export class FileSystem implements Operations {
 
   async allocate(
     ino: Ino,
-    _fh: Fh,
+    fh: Fh,
     mode: AllocateMode,
     off: bigint,
     len: bigint,
@@ -303,6 +324,7 @@ export class FileSystem implements Operations {
   ): Promise<void> {
     this.#change('allocate', ino)
     await allocate(this.#context, ino, mode, { off, len }, keepsSetuid, () => this.#roomBytes())
+    this.#note(this.#openers[fh], true)
   }
 
   async seek(ino: Ino, _fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
@@ -321,7 +343,9 @@ export class FileSystem implements Operations {
     this.#change('copyFileRange', to.ino)
     assertStored(from.ino, 'EOPNOTSUPP')
     await this.#collectPages(from.ino)
-    return await copy(this.#context, from, to, len, keepsSetuid)
+    const copied = await copy(this.#context, from, to, len, keepsSetuid)
+    this.#note(this.#openers[to.fh], true)
+    return copied
   }
 
   /** Call before data or holes of a live file are read: it may be mapped. */
@@ -485,6 +509,18 @@ export class FileSystem implements Operations {
     return available === undefined
       ? UNKNOWN_BYTES
       : Math.max(0, available - (this.#writeBack?.dirtyBytes ?? 0))
+  }
+
+  /** Resolves as `change` does, and records who made it. */
+  async #by<T>(caller: Caller | undefined, change: Promise<T>): Promise<T> {
+    const result = await change
+    this.#note(caller, false)
+    return result
+  }
+
+  /** Records the process whose operation changes something. */
+  #note(caller: Caller | undefined, writes: boolean): void {
+    if (caller !== undefined) this.#writeBack?.noteWriter(caller, writes)
   }
 
   /** Counts a change. @throws ErrnoError EPERM for generated files. */

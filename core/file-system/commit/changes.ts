@@ -1,10 +1,11 @@
 /**
  * What has changed since the last prepare: the files whose stored size must be computed, the approximate memory of the
- * changes besides file data, and the description of the transaction. Operations add to it with the gate shared; a
- * prepare takes it with the gate exclusive.
+ * changes besides file data, the description of the transaction, and the processes that made them. Operations add to it with
+ * the gate shared; a prepare takes it with the gate exclusive.
  */
 import type { Oid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
+import { Writers } from './writers.ts'
 
 /** Maximum number of files that are named in a description. */
 const NAMED_MAX = 50
@@ -19,6 +20,7 @@ export interface TakenChanges {
   readonly named: ReadonlySet<Node>
   readonly hasMore: boolean
   readonly messages: readonly string[]
+  readonly writers: Writers
 }
 
 export class Changes {
@@ -29,6 +31,7 @@ export class Changes {
   readonly #records = new Map<Oid, number>()
   #hasMore = false
   #messages: string[] = []
+  #writers = new Writers()
 
   get isEmpty(): boolean {
     return this.#bytes === undefined
@@ -75,6 +78,11 @@ export class Changes {
     this.#messages.push(message)
   }
 
+  /** The processes that made the changes. */
+  get writers(): Writers {
+    return this.#writers
+  }
+
   /** Returns all changes and clears them. */
   take(): TakenChanges {
     const taken = {
@@ -83,6 +91,7 @@ export class Changes {
       named: this.#named,
       hasMore: this.#hasMore,
       messages: this.#messages,
+      writers: this.#writers,
     }
     this.clear()
     return taken
@@ -93,6 +102,7 @@ export class Changes {
     for (const node of taken.named) this.name(node)
     this.#hasMore ||= taken.hasMore
     this.#messages.unshift(...taken.messages)
+    this.#writers.putBack(taken.writers)
     if (isPrepared) return
     this.add(taken.bytes)
     for (const node of taken.files) this.#files.add(node)
@@ -105,6 +115,7 @@ export class Changes {
     this.#records.clear()
     this.#hasMore = false
     this.#messages = []
+    this.#writers = new Writers()
   }
 }
 

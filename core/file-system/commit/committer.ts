@@ -274,7 +274,7 @@ export class Committer {
         changes.putBack(taken, true)
         this.#hasPrepared = false
       } else if (this.#hasPrepared) {
-        await connection.commit({ description: message ?? describe(taken) })
+        await connection.commit({ description: message ?? describe(taken) }, [], taken.writers.list())
         this.#hasPrepared = false
         this.#dropped = []
         this.#commits++

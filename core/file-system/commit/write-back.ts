@@ -24,6 +24,7 @@ import type { Intents } from '../../../store/capabilities.ts'
 import { NoSpaceError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
+import type { Caller } from '../operations.ts'
 import { Admission } from './admission.ts'
 import { Changes } from './changes.ts'
 import { Committer, type CommitterOptions } from './committer.ts'
@@ -86,6 +87,11 @@ export class WriteBack {
     this.#changes.name(node)
     this.#changes.addRecord(node)
     this.changedQuietly(bytes)
+  }
+
+  /** Records the process whose operation changes something. @param writes whether it changes data. */
+  noteWriter(caller: Caller, writes: boolean): void {
+    this.#changes.writers.note(caller, writes)
   }
 
   /** Stages the intent of a change: called once per change, while the operation holds its locks, so that intents are in order. */

@@ -1,0 +1,15 @@
+/** The name of a process's program. */
+import { readFileSync } from 'node:fs'
+
+/**
+ * As the kernel shows it (proc_pid_comm(5)), up to 15 bytes; empty if it is unknown. It is never the command line: the kernel
+ * reads that from the memory of the process, which may wait for this filesystem.
+ */
+export function programOf(pid: number): string {
+  if (pid === 0) return ''
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd()
+  } catch {
+    return ''
+  }
+}
