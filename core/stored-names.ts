@@ -2,7 +2,7 @@
  * Names and paths in their stored form: one character per byte (latin1). A stored path is relative to the root, without a leading
  * slash; the root's own is ''.
  */
-import { bytesOf, textOf } from './os-text.ts'
+import { bytesOf, textOf } from '../store/os-text.ts'
 
 /** The stored form of a name. */
 export const storedName = (name: string): string => bytesOf(name).toString('latin1')

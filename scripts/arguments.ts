@@ -1,6 +1,6 @@
-/** The command line and the working directory as bytes: texts as core/os-text.ts has them. */
+/** The command line and the working directory as bytes: texts as store/os-text.ts has them. */
 import { readFileSync } from 'node:fs'
-import { bytesOf, isOdd, textOf } from '../core/os-text.ts'
+import { bytesOf, isOdd, textOf } from '../store/os-text.ts'
 
 /** A command line as Node has it, with what Node could not decode in its place. */
 export function commandLine(argv: readonly string[]): readonly string[] {

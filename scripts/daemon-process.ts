@@ -17,14 +17,14 @@ import { LOG_FLAGS } from './rotating-file.ts'
  * buffers outside V8's heap, and a small generation is collected often enough for them. V8 also lets the old generation grow to
  * several times its live size before a collection; here it is collected after a growth by 40 %.
  */
-const MEMORY_FLAGS = ['--max-semi-space-size=2', '--heap-growing-percent=40']
+export const MEMORY_FLAGS = ['--max-semi-space-size=2', '--heap-growing-percent=40']
 
 /**
  * One heap of glibc for all threads from the start, because V8's threads begin before mount/daemon/allocator.ts runs. And enough
  * threads in libuv's pool for calls that wait for one another: a notification to the kernel may wait for a commit, which writes
  * in another thread.
  */
-const ENVIRONMENT = { MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '4' }
+export const ENVIRONMENT = { MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '4' }
 
 /** What the daemon reports. */
 export type StartReport = { readonly mounted: string } | { readonly failed: WireError }

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { isOdd, textOf } from '../core/os-text.ts'
+import { isOdd, textOf } from '../store/os-text.ts'
 import { storedName, storedPath } from '../core/stored-names.ts'
 import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
 import { followInside, locate } from '../mount/mount-points/locate.ts'

@@ -1,4 +1,5 @@
 /** How commands print lines: readable text, with `-z` every byte of names for programs, or JSON. */
+import { bytesOf } from '../store/os-text.ts'
 import type { Command } from 'commander'
 import { printable, printablePath } from '../core/printable.ts'
 
@@ -20,7 +21,7 @@ const READABLE: LineFormat = { name: printablePath, text: printable, isRaw: fals
 
 const RAW: LineFormat = {
   name: stored => stored || '/',
-  text: text => Buffer.from(text).toString('latin1'),
+  text: text => bytesOf(text).toString('latin1'),
   isRaw: true,
 }
 

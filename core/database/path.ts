@@ -1,7 +1,7 @@
 /** Paths as a program gives them. */
-import * as osText from '../os-text.ts'
+import * as osText from '../../store/os-text.ts'
 
-/** A path: text, in UTF-8 or as core/os-text.ts has other bytes, or the bytes themselves. */
+/** A path: text, in UTF-8 or as store/os-text.ts has other bytes, or the bytes themselves. */
 export type Path = string | Uint8Array
 
 export const SLASH = Buffer.from('/')

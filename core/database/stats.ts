@@ -1,6 +1,6 @@
 /** Results of stat(2) and readdir(3), with the methods of node:fs. */
 import { constants } from 'node:fs'
-import { textOf } from '../os-text.ts'
+import { textOf } from '../../store/os-text.ts'
 import type { Attributes } from '../file-system/operations.ts'
 
 const { S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR } = constants

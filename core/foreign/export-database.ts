@@ -5,6 +5,7 @@
  * A FileStorage cannot store texts of more than 65,535 bytes: they are cut, with a warning. Bytes that records share in
  * our database are written out in each. A deleted object is deleted by the same transaction.
  */
+import { bytesOf, textOf } from '../../store/os-text.ts'
 import { formatTid, TID_NONE, type Oid, type Tid, knownTid } from '../../store/ids.ts'
 import type { RecordToWrite, Store, TransactionInfo, TransactionWriter } from '../../store/store.ts'
 import { NO_BYTES } from '../../store/bytes.ts'
@@ -70,13 +71,13 @@ type Texts = Pick<TransactionInfo, 'user' | 'description' | 'extension'>
 /** Cuts texts to the limits of a FileStorage. */
 function cutTexts({ user, description, extension }: Texts, warn: (message: string) => void): Texts {
   const cut = (what: string, text: string): string => {
-    const bytes = Buffer.from(text, 'utf8')
+    const bytes = bytesOf(text)
     if (bytes.length <= MAX_TEXT_BYTES) return text
     warn(`its ${what} of ${bytes.length} bytes is cut at ${MAX_TEXT_BYTES}`)
-    // Do not cut within a character.
+    // Do not cut within a character, which has up to three bytes after its first.
     let end = MAX_TEXT_BYTES
-    while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--
-    return bytes.toString('utf8', 0, end)
+    while (end > MAX_TEXT_BYTES - 3 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--
+    return textOf(bytes.subarray(0, end))
   }
   if (extension.length > MAX_TEXT_BYTES)
     warn(

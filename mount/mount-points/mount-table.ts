@@ -1,6 +1,6 @@
 /** The kernel's list of mounts. Reading it does not access any mount, so a dead one cannot block it. */
 import { readFileSync } from 'node:fs'
-import { textOf } from '../../core/os-text.ts'
+import { textOf } from '../../store/os-text.ts'
 
 /** A line of /proc/self/mountinfo. Source: proc_pid_mountinfo(5). */
 export interface MountedDirectory {

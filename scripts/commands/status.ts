@@ -1,5 +1,5 @@
 /** `zblkfs status`: every mount of this machine, the dead and the stopped ones included. */
-import { bytesOf } from '../../core/os-text.ts'
+import { bytesOf } from '../../store/os-text.ts'
 import { printable } from '../../core/printable.ts'
 import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'

@@ -1,4 +1,5 @@
 /** One FileStorage file (one inode), open and indexed: reads the transactions indexed so far. */
+import { textOf } from '../os-text.ts'
 import { closeSync, constants, fstatSync, openSync, realpathSync, type BigIntStats } from 'node:fs'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid, TID_NONE, type Oid, type Tid } from '../ids.ts'
@@ -226,8 +227,8 @@ export class IndexedFile {
     const descriptionEnd = header.userLength + header.descriptionLength
     return {
       tid: row.tid,
-      user: texts.toString('utf8', 0, header.userLength),
-      description: texts.toString('utf8', header.userLength, descriptionEnd),
+      user: textOf(texts.subarray(0, header.userLength)),
+      description: textOf(texts.subarray(header.userLength, descriptionEnd)),
       extension: texts.subarray(descriptionEnd),
       objects: row.objects,
       bytes: row.bytes,

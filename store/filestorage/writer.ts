@@ -7,6 +7,7 @@
  *
  * The positions of earlier records, needed for `prev`, are in a position index on disk, not in memory.
  */
+import { bytesOf } from '../os-text.ts'
 import { closeSync, constants, fstatSync, openSync, realpathSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -133,8 +134,8 @@ export class FileStorageWriter implements TransactionWriter {
   }
 
   async #append({ tid, records, ...texts }: TransactionToWrite, start: number): Promise<void> {
-    const user = this.#text('user', Buffer.from(texts.user))
-    const description = this.#text('description', Buffer.from(texts.description))
+    const user = this.#text('user', bytesOf(texts.user))
+    const description = this.#text('description', bytesOf(texts.description))
     const extension = this.#text('extension', texts.extension)
     const header = {
       pos: start,

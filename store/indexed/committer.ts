@@ -10,6 +10,7 @@
  * the future tid of the transaction, and `commit` adds the last part and the transaction's own row. Until then the parts are
  * invisible to readers of other moments, and a process that opens the database after a crash removes them.
  */
+import { canonicalText } from '../os-text.ts'
 import type { Awaitable } from '../awaitable.ts'
 import { NO_BYTES } from '../bytes.ts'
 import { StoreError } from '../errors.ts'
@@ -127,7 +128,8 @@ export class Committer {
       const { user = '', description = '', extension = NO_BYTES } = transaction
       const { nextOid, objects, bytes, stored } = this.#sum(parts, written, allocated)
       const bulkEnd = this.#bulk.end
-      await rows.commit({ tid, user, description, extension, objects, bytes, nextOid, bulkEnd, stored })
+      const texts = { user: canonicalText(user), description: canonicalText(description) }
+      await rows.commit({ tid, ...texts, extension, objects, bytes, nextOid, bulkEnd, stored })
       this.#commits++
       this.#committedBytes += bytes
       this.#lastTid = tid

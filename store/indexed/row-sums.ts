@@ -3,6 +3,7 @@
  * key, so that a row stored under another key is detected.
  */
 import { shortSum } from '../checksum.ts'
+import { bytesOf } from '../os-text.ts'
 import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import type { TransactionRow } from './record-index.ts'
@@ -22,7 +23,7 @@ export function transactionSum(row: SummedTransaction, others: readonly number[]
   if (typeof row.user !== 'string' || !(row.extension instanceof Uint8Array)) return -1
   const { tid, nextOid, bulkEnd, stored, user, description } = row
   const fields = [tid, nextOid, bulkEnd, stored, ...others, user.length, user, description].join('\0')
-  const bytes = Buffer.concat([Buffer.from(fields), row.extension])
+  const bytes = Buffer.concat([bytesOf(fields), row.extension])
   return shortSum(bytes)
 }
 

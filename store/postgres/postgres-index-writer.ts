@@ -1,4 +1,5 @@
 /** The writing side of the index (record-index.ts): one transaction of the server for each of ours. */
+import { bytesOf } from '../os-text.ts'
 import type { Awaitable } from '../awaitable.ts'
 import { randomUUID } from 'node:crypto'
 import { DatabaseError } from 'pg'
@@ -259,8 +260,8 @@ function transactionValues(
     epoch,
     tid,
     commitId,
-    Buffer.from(user),
-    Buffer.from(description),
+    bytesOf(user),
+    bytesOf(description),
     extension,
     objects,
     bytes,

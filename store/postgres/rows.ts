@@ -3,6 +3,7 @@ import { CorruptRecordError } from '../errors.ts'
 import { knownOid, knownTid, legibleIds, tid as toTid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
 import { damagedTransaction, ROW_DIFFERS, rowSum, transactionSum } from '../indexed/row-sums.ts'
+import { textOf } from '../os-text.ts'
 import type { TransactionInfo } from '../store.ts'
 import type { Cells } from './session.ts'
 import { bigintOf, bytesOf, numberOf } from './values.ts'
@@ -58,8 +59,8 @@ export function transactionRow(cells: Cells): FoundTransaction {
   const [tid, author, description, extension, objects, bytes, nextOid, bulkEnd, stored, sum] = cells
   const row: TransactionRow = {
     tid: toTid(bigintOf(tid)),
-    user: bytesOf(author).toString(),
-    description: bytesOf(description).toString(),
+    user: textOf(bytesOf(author)),
+    description: textOf(bytesOf(description)),
     extension: bytesOf(extension),
     objects: numberOf(objects),
     bytes: numberOf(bytes),

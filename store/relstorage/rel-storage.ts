@@ -6,6 +6,7 @@
  * newest record: an object that has changed since `at` is not found at `at` any more, its transactions are those that
  * still have a record, and they have no texts.
  */
+import { textOf } from '../os-text.ts'
 import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
@@ -191,7 +192,7 @@ class RelStorage implements ReadOnlyStore {
 
 /** RelStorage stores texts as blobs; older versions, as text. */
 function text(value: unknown): string {
-  if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8')
+  if (value instanceof Uint8Array) return textOf(value)
   return typeof value === 'string' ? value : ''
 }
 

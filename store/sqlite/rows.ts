@@ -1,4 +1,5 @@
 /** Rows of the tables of schema.ts as better-sqlite3 returns them, verified and turned into those of store/indexed. */
+import { textOf } from '../os-text.ts'
 import type { Database, Statement } from 'better-sqlite3'
 import { CorruptRecordError, StoreError } from '../errors.ts'
 import { knownOid, knownTid } from '../ids.ts'
@@ -21,8 +22,8 @@ export type RevisionCells = [
 /** A row of `txn`, numbers as in {@link RevisionCells}. */
 export type TransactionCells = [
   tid: bigint,
-  user: string,
-  description: string,
+  user: Buffer,
+  description: Buffer,
   extension: Buffer,
   objects: number,
   bytes: number,
@@ -65,11 +66,14 @@ export type TotalsRow = { readonly [Column in (typeof TOTALS)[number]]: bigint }
 export const totalsOfRow = (row: TotalsRow): Totals =>
   totalsOf(TOTALS.map(column => Number(row[column])) as TotalsCells)
 
+/** Decodes a text of `txn`. A damaged row may hold values of any type; an empty text then differs from the row's sum. */
+const storedText = (cell: unknown): string => (Buffer.isBuffer(cell) ? textOf(cell) : '')
+
 /** A row of `txn`: all its columns, named, as SQLite has them. */
 export interface NamedTransactionRow extends TotalsRow {
   readonly tid: bigint
-  readonly user: string
-  readonly description: string
+  readonly user: Buffer
+  readonly description: Buffer
   readonly extension: Buffer
   readonly objects: bigint
   readonly bytes: bigint
@@ -82,7 +86,9 @@ export interface NamedTransactionRow extends TotalsRow {
 /** The sum of a row with these totals. */
 export function sumOfNamed(row: NamedTransactionRow, totals: TotalsCells): number {
   const [nextOid, bulkEnd, stored] = [Number(row.next_oid), Number(row.log_end), Number(row.stored)]
-  return transactionSum({ ...row, nextOid, bulkEnd, stored }, totals)
+  const { tid, extension } = row
+  const texts = { user: storedText(row.user), description: storedText(row.description) }
+  return transactionSum({ tid, ...texts, extension, nextOid, bulkEnd, stored }, totals)
 }
 
 /** Prepares the query for the totals of the newest transaction up to one. */
@@ -97,7 +103,10 @@ export const selectTotals = (db: Database): Statement<[bigint], TotalsCells> =>
 export const asReals = (columns: readonly string[]): string =>
   columns.map(column => `CAST(${column} AS REAL)`).join(', ')
 
-const TRANSACTION = `tid, user, description, extension,
+/** As bytes: SQLite keeps text of any bytes, but better-sqlite3 decodes what is not UTF-8 to U+FFFD. */
+const TEXTS = 'CAST(user AS BLOB) AS user, CAST(description AS BLOB) AS description'
+
+const TRANSACTION = `tid, ${TEXTS}, extension,
   ${asReals(['objects', 'bytes', 'next_oid', 'log_end', 'stored', ...TOTALS, 'sum'])}`
 
 /** Prepares a query for rows of `revision`. @param rest what follows `FROM revision`. */
@@ -113,6 +122,18 @@ export const selectTransactions = <Parameters extends unknown[]>(
   rest: string,
 ): Statement<Parameters, TransactionCells> =>
   db.prepare<Parameters, TransactionCells>(`SELECT ${TRANSACTION} FROM txn ${rest}`).safeIntegers().raw(true)
+
+/** Prepares a query for whole rows of `txn`. @param rest what follows `FROM txn`. */
+export const selectNamedTransactions = <Parameters extends unknown[]>(
+  db: Database,
+  rest: string,
+): Statement<Parameters, NamedTransactionRow> =>
+  db
+    .prepare<Parameters, NamedTransactionRow>(
+      `SELECT tid, ${TEXTS}, extension, objects, bytes, next_oid, log_end, stored, ${TOTALS.join(', ')}, sum
+       FROM txn ${rest}`,
+    )
+    .safeIntegers()
 
 export type SizeCells = [tid: bigint, rowBytes: number, bulkBytes: number]
 
@@ -156,7 +177,8 @@ export function transactionInfo(cells: TransactionCells): TransactionInfo {
 
 export function unverifiedTransactionRow(cells: TransactionCells): TransactionRow {
   const [tid, user, description, extension, objects, bytes, nextOid, bulkEnd, stored] = cells
-  return { tid: knownTid(tid), user, description, extension, objects, bytes, nextOid, bulkEnd, stored }
+  const texts = { user: storedText(user), description: storedText(description) }
+  return { tid: knownTid(tid), ...texts, extension, objects, bytes, nextOid, bulkEnd, stored }
 }
 
 const totalsCells = (cells: TransactionCells): readonly number[] => cells.slice(9, -1) as number[]

@@ -28,8 +28,12 @@ import { DATABASE_ID } from './open/database-id.ts'
 /** `PRAGMA application_id`: "zblk". */
 export const APPLICATION_ID = 0x7a_62_6c_6b
 
-/** `PRAGMA user_version`. 2: totals of transactions, what was dropped. */
-export const FORMAT_VERSION = 2
+/**
+ * `PRAGMA user_version`. 2: totals of transactions, what was dropped. 3: texts of transactions may be bytes that are not UTF-8;
+ * the first change by this version makes it of a database of format 2.
+ */
+export const FORMAT_VERSION = 3
+export const OLDEST_FORMAT = 2
 
 /** Small, so that a commit of a few rows writes little, and a 4 KiB body takes little more. docs/notes.md has figures. */
 export const PAGE_BYTES = 4096
@@ -98,6 +102,12 @@ export function createSchema(db: Database): void {
     db.pragma(`application_id = ${APPLICATION_ID}`)
     db.pragma(`user_version = ${FORMAT_VERSION}`)
   })()
+}
+
+/** Makes a database of {@link OLDEST_FORMAT} or later one of this format. */
+export function upgradeFormat(db: Database): void {
+  if (Number(db.pragma('user_version', { simple: true })) < FORMAT_VERSION)
+    db.pragma(`user_version = ${FORMAT_VERSION}`)
 }
 
 /** Checks that each table exists. @throws SqliteError if one is missing or its root page is damaged. */

@@ -96,10 +96,11 @@ class Database:
     def __init__(self, path):
         self.path = path
         self.sql = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        self.sql.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
         self.checked_units = set()
         self.files = {}
         rule("R1", self.sql.execute("PRAGMA application_id").fetchone()[0] == 0x7A626C6B, "not a database")
-        rule("R2", self.sql.execute("PRAGMA user_version").fetchone()[0] == 2, "another version")
+        rule("R2", self.sql.execute("PRAGMA user_version").fetchone()[0] in (2, 3), "another version")
         self.meta = dict(self.sql.execute("SELECT name, value FROM meta"))
         self.id = self.meta.get("database id", "")
         is_id = re.fullmatch("[0-9a-f]{32}", self.id) and f"{zlib.crc32(self.id[:24].encode()):08x}" == self.id[24:]
@@ -113,9 +114,9 @@ class Database:
         columns = f"tid, next_oid, log_end, stored, {', '.join(totals)}, user, description, extension, sum"
         rows = self.sql.execute(f"SELECT {columns} FROM txn ORDER BY tid")
         for *numbers, user, description, extension, total in rows:
-            characters = len(user.encode("utf-16-le")) // 2
+            characters = len(user.encode("utf-16-le", "surrogatepass")) // 2
             fields = "\0".join(str(field) for field in (*numbers, characters, user, description))
-            is_right = xxh64(fields.encode() + extension) & 0xFFFFFFFF == total
+            is_right = xxh64(fields.encode("utf-8", "surrogateescape") + extension) & 0xFFFFFFFF == total
             rule("R5", is_right, f"the sum of transaction {numbers[0]:016x}")
             if numbers[0] >= kept[0] or numbers[0] in kept:
                 yield numbers[0]

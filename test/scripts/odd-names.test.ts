@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { bytesOf, isOdd, pathOf, textOf } from '../../core/os-text.ts'
+import { bytesOf, isOdd, pathOf, textOf } from '../../store/os-text.ts'
 import { startable } from '../../scripts/arguments.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, ZBLKFS } from '../tools/run-zblkfs.ts'
@@ -99,7 +99,10 @@ test('with -z lines end in NUL, and names and messages are as they are', async (
     expect(differences).toEqual(expect.arrayContaining([`+ ${odd}`, '+ link']))
     const logged = lines(await run('"$1" log -z "$3"'))
     expect(logged).toEqual(expect.arrayContaining([`  ${odd}`, '  link']))
-    expect(logged.filter(line => /^ {4}\xc3\xbc[^]*\n$/.test(line))).toHaveLength(1)
+    expect(logged).toContain(`    \xc3\xbc${odd}`)
+    expect(await run('"$1" log "$3"')).toContain('    \xc3\xbca\\xff\\x80\\n\n')
+    await run('"$1" txn "$2" -m "$t" -- touch "$2/first"')
+    expect(lines(await run('"$1" log -z -n 1 "$3"'))).toContain('    t\xff')
     expect(lines(await run('"$1" status -z')).filter(line => line.startsWith(`${dir}  ${db}`))).toHaveLength(
       1,
     )

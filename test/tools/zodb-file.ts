@@ -1,4 +1,5 @@
 /** FileStorages made by hand, byte by byte, for tests: also such as ZODB would not write. */
+import { bytesOf } from '../../store/os-text.ts'
 
 /** A record: its data, a back pointer to the record of that name, or null (a back pointer of 0). */
 export interface HandRecord {
@@ -49,8 +50,8 @@ export class HandFile {
   add(transaction: HandTransaction): this {
     const start = this.#bytes.length
     const texts = [
-      Buffer.from(transaction.user ?? ''),
-      Buffer.from(transaction.description ?? ''),
+      bytesOf(transaction.user ?? ''),
+      bytesOf(transaction.description ?? ''),
       Buffer.from(transaction.extension ?? []),
     ]
     const head = Buffer.concat(texts.map(text => u16(text.length)))

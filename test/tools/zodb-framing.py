@@ -40,8 +40,8 @@ def walk(data):
         pos += 8
         yield {
             "tid": tid.hex(),
-            "user": texts[:user].decode(),
-            "description": texts[user : user + description].decode(),
+            "user": texts[:user].decode("utf-8", "surrogateescape"),
+            "description": texts[user : user + description].decode("utf-8", "surrogateescape"),
             "extension": texts[user + description :].hex(),
             "records": records,
         }

@@ -17,8 +17,9 @@ export function madeUpHistory(): History {
     }
     return {
       tid: tid(0x040d_2f7d_0000_0000n + BigInt(i * i + i) * 1_000_003n),
-      user: ['', 'ada', 'grüße'][i % 3]!,
-      description: `transaction ${i}`,
+      user: ['', 'ada', 'grüße', 'gr\udcfc\udcdfe'][i % 4]!,
+      // Python 2 wrote texts of any bytes.
+      description: `transaction ${i}${i % 5 === 0 ? ' \udcff' : ''}`,
       extension: Buffer.from('80037d71002e', 'hex').subarray(0, (i % 2) * 6),
       records,
     }

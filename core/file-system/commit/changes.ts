@@ -3,6 +3,7 @@
  * changes besides file data, the description of the transaction, and the processes that made them. Operations add to it with
  * the gate shared; a prepare takes it with the gate exclusive.
  */
+import { textOfStored } from '../../stored-names.ts'
 import type { Oid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
 import { Writers } from './writers.ts'
@@ -138,5 +139,5 @@ function pathOf(node: Node): string {
     names.unshift(at.name.name)
     at = at.tree.known(at.name.parent)
   }
-  return Buffer.from(names.join('/') || '/', 'latin1').toString('utf8')
+  return textOfStored(names.join('/') || '/')
 }

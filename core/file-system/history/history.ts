@@ -2,6 +2,8 @@
  * Changes to the present that use the past: tags, undo, restore, clone; and delimited transactions. Paths are relative to
  * the root, one character per byte.
  */
+import { canonicalText } from '../../../store/os-text.ts'
+import { textOfStored } from '../../stored-names.ts'
 import { parseMoment, resolveMoment } from '../../../store/moments.ts'
 import { Directory } from '../../tree/directory.ts'
 import { log, transactionAt as infoAt } from '../../history/log.ts'
@@ -60,9 +62,9 @@ export class History implements HistoryOperations {
 
   /** Makes sure that a transaction has a message: resolves to one after `before` that has it, else stores one, or `last`. */
   async keepMessage(message: string, before: Tid, last: Tid): Promise<Tid> {
+    const stored = canonicalText(message)
     for await (const { description } of this.#store.transactions({ after: before }))
-      // A store keeps well-formed text.
-      if (description.includes(message.toWellFormed())) return last
+      if (description.includes(stored)) return last
     return await this.#context.writeBack.transactions.isolate(message, () => this.#superblock.touch())
   }
 
@@ -290,4 +292,4 @@ function assertTagName(name: string): void {
 }
 
 /** A path as text. */
-const text = (path: string): string => Buffer.from(path, 'latin1').toString('utf8') || '/'
+const text = (path: string): string => textOfStored(path) || '/'

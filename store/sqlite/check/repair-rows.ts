@@ -7,7 +7,7 @@ import { UNIT_BYTES } from '../../indexed/frame.ts'
 import { PACKED, VOID } from '../../indexed/pack/packed-note.ts'
 import { NO_TOTALS } from '../totals.ts'
 import { SqliteParts } from '../parts.ts'
-import { cellsOf, sumOfNamed, TOTALS, totalsOfRow, type NamedTransactionRow } from '../rows.ts'
+import { cellsOf, selectNamedTransactions, sumOfNamed, TOTALS, totalsOfRow } from '../rows.ts'
 import { repairSums } from './recount.ts'
 import { isGoodRow, type RevisionCells } from './storage-check.ts'
 
@@ -60,9 +60,7 @@ function repairTransactions(db: Database.Database): void {
     `UPDATE txn SET ${TOTALS.map(column => `${column} = ?`).join(', ')}, sum = ? WHERE tid = ?`,
   )
   let totals = NO_TOTALS
-  const rows = db
-    .prepare<[bigint], NamedTransactionRow>('SELECT * FROM txn WHERE tid > ? ORDER BY tid LIMIT 1000')
-    .safeIntegers()
+  const rows = selectNamedTransactions<[bigint]>(db, 'WHERE tid > ? ORDER BY tid LIMIT 1000')
   for (let last = -1n; ;) {
     const batch = rows.all(last)
     for (const row of batch) {

@@ -34,7 +34,14 @@ import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
 import { LogReader } from '../../segment-files/log-reader.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
 import { openScratch } from '../../scratch.ts'
-import { cellsOf, sumOfNamed, TOTALS, totalsOfRow, type NamedTransactionRow } from '../rows.ts'
+import {
+  cellsOf,
+  selectNamedTransactions,
+  sumOfNamed,
+  TOTALS,
+  totalsOfRow,
+  type NamedTransactionRow,
+} from '../rows.ts'
 import { createSchema } from '../schema.ts'
 import { SqliteIndexScan } from '../sqlite-index-scan.ts'
 import { recount } from './recount.ts'
@@ -229,7 +236,7 @@ export class StorageCheck {
       .prepare<[bigint], { objects: number; bytes: number }>('SELECT * FROM counted WHERE tid = ?')
       .safeIntegers(false)
     const drop = this.#marks.prepare('DELETE FROM counted WHERE tid = ?')
-    const rows = this.#db.prepare<[], NamedTransactionRow>('SELECT * FROM txn NOT INDEXED').safeIntegers()
+    const rows = selectNamedTransactions<[]>(this.#db, 'NOT INDEXED')
     let before = -1n
     for (const row of rows.iterate()) {
       const { tid } = row
@@ -346,9 +353,7 @@ function isTransaction(row: NamedTransactionRow): boolean {
   return (
     [tid, objects, bytes, next_oid, log_end, stored, sum, ...TOTALS.map(column => row[column])].every(
       value => typeof value === 'bigint',
-    ) &&
-    [user, description].every(value => typeof value === 'string') &&
-    Buffer.isBuffer(extension)
+    ) && [user, description, extension].every(value => Buffer.isBuffer(value))
   )
 }
 

@@ -26,7 +26,7 @@ import { databaseIdOfLog } from '../../segment-files/log-files.ts'
 import { SideFileError } from '../../segment-files/held-path.ts'
 import { findLogProblem, logDirectory } from '../log.ts'
 import { removeReserve } from '../reserve.ts'
-import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION } from '../schema.ts'
+import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION, OLDEST_FORMAT } from '../schema.ts'
 import { SqliteIndexScan } from '../sqlite-index-scan.ts'
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
@@ -258,7 +258,7 @@ function checkFormat(db: Database.Database, file: string): void {
     )
   }
   const version = Number(db.pragma('user_version', { simple: true }))
-  if (version !== FORMAT_VERSION) throw otherFormat(file, version, FORMAT_VERSION)
+  if (version < OLDEST_FORMAT || version > FORMAT_VERSION) throw otherFormat(file, version, FORMAT_VERSION)
   checkTables(db)
 }
 

@@ -10,6 +10,7 @@ import type { Database } from 'better-sqlite3'
 import { DatabaseGoneError, StoreError } from '../../errors.ts'
 import { O_PATH, shown } from '../../segment-files/held-path.ts'
 import type { LogFiles } from '../../segment-files/log-files.ts'
+import { upgradeFormat } from '../schema.ts'
 import { removeMark, setMark } from '../open/writing-mark.ts'
 import type { Checkpoints } from './checkpoints.ts'
 
@@ -38,7 +39,10 @@ export class Guard {
   beforeChange(): void {
     this.#assertThere()
     if (this.#isMarked) return
-    setMark(this.#db, fstatSync(this.#fd).ino)
+    this.#db.transaction(() => {
+      setMark(this.#db, fstatSync(this.#fd).ino)
+      upgradeFormat(this.#db)
+    })()
     // Copies the mark from the WAL into the file; if a reader prevents that, the next checkpoint does it.
     this.#checkpoints.settle()
     this.#isMarked = true

@@ -1,4 +1,5 @@
 /** The write side of the index (record-index.ts) in the tables of a SQLite database. */
+import { pathOf } from '../../os-text.ts'
 import type { Database, Statement } from 'better-sqlite3'
 import { ConflictError, StoreError } from '../../errors.ts'
 import { formatTid, knownTid, TID_MAX, TID_NONE, type Tid } from '../../ids.ts'
@@ -39,7 +40,15 @@ export class SqliteIndexWriter implements IndexWriter {
     [number, bigint, number, Uint8Array | null, number | null, number, Uint8Array | null]
   >
   readonly #insertTransaction: Statement<
-    [bigint, string, string, Uint8Array, number, number, number, number, number, ...TotalsCells, number]
+    [
+      tid: bigint,
+      user: string | Buffer,
+      description: string | Buffer,
+      extension: Uint8Array,
+      ...counts: [number, number, number, number, number],
+      ...totals: TotalsCells,
+      sum: number,
+    ]
   >
   readonly #removeRevision: Statement<[number, bigint], [rowBytes: number, bulkBytes: number]>
   readonly #parts: SqliteParts
@@ -65,7 +74,7 @@ export class SqliteIndexWriter implements IndexWriter {
     this.#parts = new SqliteParts(db)
     this.#insertTransaction = db.prepare(
       `INSERT INTO txn (tid, user, description, extension, objects, bytes, next_oid, log_end, stored, ${TOTALS.join(', ')}, sum)
-       VALUES (${Array.from({ length: 10 + TOTALS.length }, () => '?').join(', ')})`,
+       VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ${Array.from({ length: 7 + TOTALS.length }, () => '?').join(', ')})`,
     )
     this.#begin = db.prepare('BEGIN IMMEDIATE')
     this.#commit = db.prepare('COMMIT')
@@ -192,8 +201,8 @@ export class SqliteIndexWriter implements IndexWriter {
     const { tid, user, description, extension, objects, bytes, nextOid, bulkEnd, stored } = row
     this.#insertTransaction.run(
       tid,
-      user,
-      description,
+      pathOf(user),
+      pathOf(description),
       extension,
       objects,
       bytes,

@@ -31,6 +31,20 @@ export function commitContract(name: string, make: MakeDatabase): void {
       )
     })
 
+    test('texts keep bytes that are not UTF-8, in the form that these bytes are decoded to', async () => {
+      const texts = ['caf\udce9', '\udcc3\udca9', 'grün \ud800', '\udc80\udcff\0x', '']
+      for (const [index, text] of texts.entries()) {
+        const record = { head: Uint8Array.of(index) }
+        const changes = [{ oid: (await at.store.allocateOids(1)).first, base: TID_NONE, record }]
+        await at.store.commit({ changes, user: text, description: text })
+      }
+      await at.store.close()
+      await at.reopen()
+      const read: string[][] = []
+      for await (const { user, description } of at.store.transactions()) read.push([user, description])
+      expect(read).toEqual(['caf\udce9', 'é', 'grün \ufffd', '\udc80\udcff\0x', ''].map(text => [text, text]))
+    })
+
     test('a new store is empty', async () => {
       expect(await at.store.lastTid()).toBe(TID_NONE)
       expect(await at.store.load([toOid(0)], TID_MAX)).toEqual([undefined])

@@ -42,6 +42,28 @@ async function changeDatabase(sql: string): Promise<void> {
   db.close()
 }
 
+test('a database of format 2 is read, and has format 3 after a change', async () => {
+  await changeDatabase('PRAGMA user_version = 2')
+  const format = (): unknown => {
+    const db = new Database(path, { readonly: true })
+    try {
+      return db.pragma('user_version', { simple: true })
+    } finally {
+      db.close()
+    }
+  }
+  const reader = await openSqliteStore(path, { readOnly: true })
+  const last = await reader.lastTid()
+  await reader.close()
+  expect(format()).toBe(2)
+  const store = await openSqliteStore(path)
+  const record = { head: Uint8Array.of(1) }
+  await store.commit({ changes: [{ oid: (await store.allocateOids(1)).first, base: TID_NONE, record }] })
+  expect(await store.lastTid()).toBeGreaterThan(last)
+  await store.close()
+  expect(format()).toBe(3)
+})
+
 const refused: Record<string, { make: () => Promise<void>; says: RegExp }> = {
   'a file that is not there': { make: async () => {}, says: /does not exist/ },
   'a directory': {

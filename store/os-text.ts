@@ -58,5 +58,8 @@ export function bytesOf(text: string): Buffer {
   return Buffer.concat(parts)
 }
 
-/** A path as Node's functions take it. */
+/** A text with the one form that its bytes are decoded to: what a store gives back for it. */
+export const canonicalText = (text: string): string => (text.isWellFormed() ? text : textOf(bytesOf(text)))
+
+/** A path as Node's functions take it, or a text as SQLite does: what SQLite gets as bytes it stores as bytes. */
 export const pathOf = (text: string): string | Buffer => (isOdd(text) ? bytesOf(text) : text)
