@@ -17,10 +17,12 @@
  * | `presence` | whether its files still have their names                       |
  * | `foreignHistory` | how much history an external database has kept            |
  * | `copying`  | records as they are stored, with the bytes that they share     |
+ * | `lineage`  | in which database the history began                            |
  * | `connection` | whether the database's server answers                       |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
+import type { Copying, Lineage } from './copying.ts'
 import type { Oid, Tid } from './ids.ts'
 import type { KeptMoments } from './kept-moments.ts'
 import type { RevisionReader, Mark } from './stored-revisions.ts'
@@ -41,28 +43,8 @@ export interface Capabilities {
   readonly presence?: Presence | undefined
   readonly foreignHistory?: ForeignHistory | undefined
   readonly copying?: Copying | undefined
+  readonly lineage?: Lineage | undefined
   readonly connection?: Connection | undefined
-}
-
-/** Reads records as they are stored, to copy a database with what its records share. */
-export interface Copying {
-  /** At most `limit` revisions behind `after` up to transaction `upTo`, ordered by tid, then by oid; empty at the end. */
-  revisions(after: RevisionPlace, upTo: Tid, limit: number): Promise<readonly StoredRecord[]>
-}
-
-export interface RevisionPlace {
-  readonly oid: Oid
-  readonly tid: Tid
-}
-
-/** A record: `head`, then the bytes of a place, then `tail`. Records that share bytes have places in common. */
-export interface StoredRecord extends RevisionPlace {
-  /** Null: from here on the object does not exist. */
-  readonly head: Uint8Array | null
-  /** Null if there are no bytes in a place. */
-  readonly pos: number | null
-  readonly len: number
-  readonly tail: Uint8Array | null
 }
 
 /** Whether the database's server answers. */

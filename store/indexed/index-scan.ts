@@ -79,6 +79,9 @@ export interface IndexScan {
   /** Sums over the additions of the transactions `(after, upTo]`. */
   added(after: Tid, upTo: Tid): Awaitable<Added>
 
+  /** The end of the bulk bytes after the newest transaction up to `upTo`; 0 if there is none. */
+  bulkEndAt(upTo: Tid): Awaitable<number>
+
   /** The sums over all revisions of committed transactions. */
   sums(): Awaitable<Sums>
 

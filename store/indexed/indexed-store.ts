@@ -3,7 +3,8 @@
  * close and write these.
  */
 import type { Awaitable } from '../awaitable.ts'
-import type { Added, Capabilities, Copying, Space, Sums } from '../capabilities.ts'
+import type { Added, Capabilities, Space, Sums } from '../capabilities.ts'
+import type { Copying, Lineage } from '../copying.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import { isKept, type KeptMoments } from '../kept-moments.ts'
@@ -23,25 +24,29 @@ import { KEPT_MOMENTS, parseKeptMoments } from './kept-moments-note.ts'
 import { IndexedMeasuring, type MeasuredStore } from './measuring.ts'
 import type { PackSource } from './pack/pack-source.ts'
 import { Reader, type ReaderParts } from './reader.ts'
+import { IndexedLineage } from './lineage.ts'
 import { IndexedRetaining, type Notes } from './retaining.ts'
 import { spaceOf } from './revision-reader.ts'
 
 export interface IndexedStoreParts extends ReaderParts {
   readonly scan: IndexScan
   readonly bulk: BulkScan
+  /** The name of the note that has the database's id. */
+  readonly idNote: string
 }
 
 export abstract class IndexedStore implements ReadableStore, MeasuredStore, Notes {
   readonly isForeign = false
   abstract readonly readOnly: boolean
   abstract readonly capabilities: Capabilities
-  /** Provided by stores opened for reading. */
   protected readonly copying: Copying = {
     revisions: (after, upTo, limit) => this.#reader.rows(after, upTo, limit),
+    placesEnd: upTo => this.ask(() => this.#parts.scan.bulkEndAt(upTo)),
   }
   protected readonly measuring = new IndexedMeasuring(this)
   protected readonly retaining = new IndexedRetaining(this)
   protected readonly dating: DatabaseClock
+  protected readonly lineage: Lineage
   readonly #parts: IndexedStoreParts
   readonly #reader: Reader
   #isClosed = false
@@ -51,6 +56,7 @@ export abstract class IndexedStore implements ReadableStore, MeasuredStore, Note
     this.#parts = parts
     this.#reader = new Reader(parts)
     this.dating = new DatabaseClock(this, readClock)
+    this.lineage = new IndexedLineage(this, parts.idNote)
   }
 
   /** May change: a database file can be moved while it is open. */

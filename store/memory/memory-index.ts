@@ -170,6 +170,10 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
     return { lastTid: tid, nextOid, bulkEnd }
   }
 
+  bulkEndAt(upTo: Tid): number {
+    return this.#transactions.findLast(({ row }) => row.tid <= upTo)?.row.bulkEnd ?? 0
+  }
+
   note(name: string): string | undefined {
     return this.#notes.get(name)
   }

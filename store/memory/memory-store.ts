@@ -4,6 +4,7 @@ import type { Capabilities, FoundIntents, Intents, Pinning } from '../capabiliti
 import { LockedError } from '../errors.ts'
 import type { Tid } from '../ids.ts'
 import { Committer } from '../indexed/committer.ts'
+import { newDatabaseId } from '../indexed/database-id.ts'
 import { IndexedChecking } from '../indexed/check/checking.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { PackWriter } from '../indexed/pack/pack-writer.ts'
@@ -19,6 +20,7 @@ import { MemoryChecked } from './memory-checking.ts'
 import { MemoryIndex } from './memory-index.ts'
 
 const NAME = 'memory'
+const ID_NOTE = 'id'
 
 /** Stands in for the disk: it outlives the stores that are opened on it. */
 export class MemoryDatabase {
@@ -36,6 +38,7 @@ export class MemoryDatabase {
     this.index = index
     this.bulk = bulk
     this.intents = new MemoryIntents(() => index.lastTid(), entries)
+    if (index.note(ID_NOTE) === undefined) index.setNote(ID_NOTE, newDatabaseId())
   }
 
   /**
@@ -102,7 +105,7 @@ abstract class MemoryReads extends IndexedStore {
 
   constructor(database: MemoryDatabase, readClock?: ReadClock) {
     const { index, bulk } = database
-    super({ name: NAME, index, scan: index, bulk, explain }, readClock)
+    super({ name: NAME, index, scan: index, bulk, explain, idNote: ID_NOTE }, readClock)
     this.#database = database
   }
 
@@ -141,6 +144,7 @@ export class MemoryReader extends MemoryReads implements ReadOnlyStore {
       measuring: this.measuring,
       checking: new IndexedChecking(new MemoryChecked(database, () => this.openSource())),
       copying: this.copying,
+      lineage: this.lineage,
     }
   }
 }
@@ -183,6 +187,8 @@ export class MemoryStore extends MemoryReads implements WritableStore {
       dating: this.dating,
       spilling: this.#writing.spilling,
       measuring: this.measuring,
+      copying: this.copying,
+      lineage: this.lineage,
     }
   }
 

@@ -63,6 +63,7 @@ const SUMS = `
     SELECT ${OWN_BYTES} AS own, len, row_number() OVER (PARTITION BY oid ORDER BY tid DESC) = 1 AS is_newest
     FROM zblkfs.revision WHERE tid NOT IN (${UNFINISHED})
   ) AS r`
+const BULK_END_AT = 'SELECT bulk_end FROM zblkfs.txn WHERE tid <= $1 ORDER BY tid DESC LIMIT 1'
 const SPACE = `
   SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
   WHERE n.nspname = 'zblkfs' AND c.relkind = 'r' AND c.relname <> 'bulk'`
@@ -138,6 +139,11 @@ export class PostgresIndexScan implements IndexScan {
       revisions: numberOf(objects),
       replacedBytes: numberOf(replaced),
     }
+  }
+
+  async bulkEndAt(upTo: Tid): Promise<number> {
+    const [[end = null] = []] = await this.#queries.query(BULK_END_AT, [upTo], 'bulk_end_at')
+    return end === null ? 0 : numberOf(end)
   }
 
   async sums(): Promise<Sums> {

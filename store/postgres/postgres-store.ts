@@ -62,7 +62,7 @@ abstract class PostgresReads extends IndexedStore {
   constructor({ name, address, id, session, report }: PostgresParts) {
     const sessions = new ReadSessions(address, session, message => report(`${name}: ${message}`))
     const explain = (error: unknown): unknown => explainQuery(error, name)
-    super({ name, ...halvesOver(sessions), explain })
+    super({ name, ...halvesOver(sessions), explain, idNote: 'id' })
     this.sessions = sessions
     this.anchor = new Anchor(address)
     this.#address = address
@@ -116,6 +116,7 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
     measuring: this.measuring,
     checking: this.checking,
     copying: this.copying,
+    lineage: this.lineage,
   }
 }
 
@@ -157,6 +158,8 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       dating: this.dating,
       spilling: this.#writing.spilling,
       measuring: this.measuring,
+      copying: this.copying,
+      lineage: this.lineage,
     }
   }
 

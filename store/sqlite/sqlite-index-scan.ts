@@ -52,6 +52,7 @@ export class SqliteIndexScan implements IndexScan {
   readonly #used: Statement<[bigint], BulkRange>
   readonly #transactions: Statement<[bigint, bigint, number], [tid: bigint, objects: bigint]>
   readonly #totals: Statement<[bigint], TotalsCells>
+  readonly #bulkEnd: Statement<[bigint], number>
   readonly #dropped: Statement<[], DroppedCells>
 
   constructor(db: Database) {
@@ -95,6 +96,11 @@ export class SqliteIndexScan implements IndexScan {
       .safeIntegers()
       .raw(true)
     this.#totals = selectTotals(db)
+    this.#bulkEnd = db
+      .prepare<[bigint], number>(
+        'SELECT CAST(log_end AS REAL) FROM txn WHERE tid <= ? ORDER BY tid DESC LIMIT 1',
+      )
+      .pluck()
     this.#dropped = selectDropped(db)
   }
 
@@ -158,6 +164,10 @@ export class SqliteIndexScan implements IndexScan {
         replacedBytes: rowBytes + bulkBytes,
       }
     })()
+  }
+
+  bulkEndAt(upTo: Tid): number {
+    return this.#bulkEnd.get(upTo) ?? 0
   }
 
   /** The totals of the newest transaction up to `upTo`; zeros if there is none. */

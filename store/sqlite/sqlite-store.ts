@@ -58,6 +58,7 @@ abstract class SqliteReads extends IndexedStore {
       scan: new SqliteIndexScan(db),
       bulk: new LogReader(files),
       explain: error => storeError(error, place.path),
+      idNote: 'database id',
     })
     this.#place = place
     this.#db = db
@@ -125,6 +126,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
     measuring: this.measuring,
     checking: new SqliteChecking(this.name),
     copying: this.copying,
+    lineage: this.lineage,
   }
 
   constructor(place: DatabasePlace, db: Database) {
@@ -184,6 +186,8 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
         storeUnnamed: isAllowed => client.storeUnnamed(isAllowed),
       },
       measuring: this.measuring,
+      copying: this.copying,
+      lineage: this.lineage,
     }
   }
 

@@ -8,6 +8,7 @@ import { commitContract } from './committing.ts'
 import { conflictContract } from './conflicts.ts'
 import { copyingContract } from './copying.ts'
 import { intentsContract } from './intents.ts'
+import { lineageContract } from './lineage.ts'
 import { measuringContract } from './measuring.ts'
 import type { MakeDatabase } from './opened-database.ts'
 import { orderContract } from './order.ts'
@@ -50,6 +51,7 @@ export function storeContract(name: string, make: MakeDatabase, offers: Offers):
   if (offers.writer.includes('retaining')) retainingContract(name, make)
   if (offers.reader.includes('checking')) checkingContract(name, make)
   if (offers.reader.includes('copying')) copyingContract(name, make)
+  if (offers.writer.includes('lineage')) lineageContract(name, make)
   if (offers.reader.includes('watching')) watchingContract(name, make)
 
   test(`${name} offers the capabilities that are tested, and no others`, async () => {

@@ -1,7 +1,7 @@
 /** `Copying` (store/capabilities.ts) as tests. */
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { RevisionPlace, StoredRecord } from '../../../store/capabilities.ts'
-import { oid as toOid, TID_MAX, TID_NONE } from '../../../store/ids.ts'
+import type { RevisionPlace, StoredRecord } from '../../../store/copying.ts'
+import { oid as toOid, tid as toTid, TID_MAX, TID_NONE } from '../../../store/ids.ts'
 import { OpenedDatabase, type MakeDatabase } from './opened-database.ts'
 
 const LONG = 400_000
@@ -39,6 +39,24 @@ export function copyingContract(name: string, make: MakeDatabase): void {
       expect(lengthOf(two!)).toBe(LONG + 1)
       expect(one?.pos).toBe(two?.pos)
       expect(gone).toMatchObject({ head: null, pos: null, len: 0 })
+    })
+
+    test('the places of a transaction end where those of the next one begin', async () => {
+      const first = await at.add({ head: Uint8Array.of(1), body: [Buffer.alloc(LONG, 1)] })
+      const second = await at.add({ head: Uint8Array.of(2), body: [Buffer.alloc(LONG, 2)] })
+      const { copying } = at.store.capabilities
+      const [one, two] = (await copying?.revisions({ tid: TID_NONE, oid: toOid(0) }, TID_MAX, 2)) ?? []
+      const ends = await Promise.all(
+        [TID_NONE, toTid(first.tid - 1n), first.tid, toTid(second.tid - 1n), second.tid, TID_MAX].map(
+          async tid => await copying?.placesEnd(tid),
+        ),
+      )
+      expect(ends.slice(0, 2)).toEqual([0, 0])
+      expect(ends[2]).toBe(ends[3])
+      expect(ends[4]).toBe(ends[5])
+      expect(ends[2]).toBeGreaterThanOrEqual(one!.pos! + one!.len)
+      expect(ends[2]).toBeLessThanOrEqual(two!.pos!)
+      expect(ends[4]).toBeGreaterThanOrEqual(two!.pos! + two!.len)
     })
   })
 }

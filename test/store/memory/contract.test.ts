@@ -12,7 +12,17 @@ storeContract(
     })
   },
   {
-    reader: ['checking', 'copying', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
-    writer: ['dating', 'intents', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
+    reader: ['checking', 'copying', 'dating', 'lineage', 'measuring', 'pinning', 'retaining', 'watching'],
+    writer: [
+      'copying',
+      'dating',
+      'intents',
+      'lineage',
+      'measuring',
+      'packing',
+      'pinning',
+      'retaining',
+      'spilling',
+    ],
   },
 )

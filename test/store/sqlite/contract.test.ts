@@ -15,7 +15,18 @@ storeContract(
     }
   },
   {
-    reader: ['checking', 'copying', 'dating', 'measuring', 'pinning', 'retaining', 'watching'],
-    writer: ['dating', 'intents', 'measuring', 'packing', 'pinning', 'presence', 'retaining', 'spilling'],
+    reader: ['checking', 'copying', 'dating', 'lineage', 'measuring', 'pinning', 'retaining', 'watching'],
+    writer: [
+      'copying',
+      'dating',
+      'intents',
+      'lineage',
+      'measuring',
+      'packing',
+      'pinning',
+      'presence',
+      'retaining',
+      'spilling',
+    ],
   },
 )
