@@ -187,7 +187,7 @@ async function storeWhole(blocks: Blocks, blk: number, body: Body, stored: Ref |
   return chunkUp(bodyBytes(body)) - before
 }
 
-/** A block's bytes `[0, end)` with its overlay applied; undefined if they cannot be read. */
+/** A block's bytes `[0, end)` with its overlay applied; undefined if they cannot be read, or are too many for this commit. */
 async function wholeBody(
   blocks: Blocks,
   blk: number,
@@ -200,7 +200,12 @@ async function wholeBody(
   return await ifReadable(() => readWhole(blocks, blk, overlay, end))
 }
 
-async function readWhole(blocks: Blocks, blk: number, overlay: Overlay, end: number): Promise<Uint8Array[]> {
+async function readWhole(
+  blocks: Blocks,
+  blk: number,
+  overlay: Overlay,
+  end: number,
+): Promise<Uint8Array[] | undefined> {
   const reply = new Reply(end)
   for (const segment of overlay.segments(0, end)) {
     const { kind, lo, hi } = segment
@@ -208,7 +213,10 @@ async function readWhole(blocks: Blocks, blk: number, overlay: Overlay, end: num
     else if (kind === 'shared') reply.slice(lo, segment.slice)
     else if (kind === 'stored') await blocks.plan(blk, lo, hi, reply, lo)
   }
-  await reply.fetch(blocks.connection.keptReads)
+  const { keptReads, zblkFormat } = blocks.connection
+  const isOptional = zblkFormat !== 'zblk0' && end > CHUNK_BYTES
+  if (isOptional && !keptReads.allows(reply.toRead)) return undefined
+  await reply.fetch(keptReads)
   const pieces = reply.pieces()
   trim(pieces)
   return pieces

@@ -58,6 +58,8 @@ export class BigFile implements Participant {
   readonly #connection: Connection
   readonly #blocks: Blocks
   readonly #overlays = new Map<number, Overlay>()
+  /** Blocks that were changed since the last {@link BigFile.load}, while a commit loads. */
+  readonly #unloaded = new Set<number>()
 
   private constructor(connection: Connection, file: ZBigFile) {
     this.file = file
@@ -245,8 +247,20 @@ export class BigFile implements Participant {
 
   // ---- as a participant of the connection's transaction
 
-  async load(): Promise<void> {
-    for await (const { blk, overlay, isNew, isLeft } of this.#overlaid()) {
+  load(): Promise<void> {
+    this.#unloaded.clear()
+    return this.#load(this.#overlays.keys())
+  }
+
+  async loadChanges(): Promise<void> {
+    // A block that is written for the first time changes how the one before it is stored.
+    const blks = [...this.#unloaded].flatMap(blk => [blk - 1, blk])
+    this.#unloaded.clear()
+    await this.#load(new Set(blks))
+  }
+
+  async #load(blks: Iterable<number>): Promise<void> {
+    for await (const { blk, overlay, isNew, isLeft } of this.#overlaid(blks)) {
       // Damage is found by `prepare`.
       await ifReadable(() => loadForOverlay(this.#blocks, blk, overlay, isLeft))
       if (isNew) await ifReadable(() => loadToMigrateLeft(this.#blocks, blk - 1, this.#overlays.get(blk - 1)))
@@ -254,18 +268,18 @@ export class BigFile implements Participant {
   }
 
   async prepare(): Promise<void> {
-    for await (const { blk, overlay, isNew, isLeft } of this.#overlaid()) {
+    for await (const { blk, overlay, isNew, isLeft } of this.#overlaid(this.#overlays.keys())) {
       this.onGrowth(await applyOverlay(this.#blocks, blk, overlay, isLeft))
       this.#forget(blk)
       if (isNew) await migrateLeft(this.#blocks, blk - 1)
     }
   }
 
-  /** The overlays in the order of their blocks. */
-  async *#overlaid(): AsyncGenerator<Overlaid> {
+  /** The overlays of blocks, in their order. */
+  async *#overlaid(blks: Iterable<number>): AsyncGenerator<Overlaid> {
     const auto = this.#connection.zblkFormat === 'auto'
     const turns = new Turns()
-    for (const blk of [...this.#overlays.keys()].sort((a, b) => a - b)) {
+    for (const blk of [...blks].sort((a, b) => a - b)) {
       await turns.pass()
       const overlay = this.#overlays.get(blk)
       if (overlay === undefined) continue
@@ -347,6 +361,7 @@ export class BigFile implements Participant {
     const before = overlay.sizeBytes
     change(overlay)
     this.#connection.account(overlay.sizeBytes - before)
+    if (this.#connection.keptReads.isKeeping) this.#unloaded.add(blk)
   }
 
   #forget(blk: number): void {

@@ -11,6 +11,7 @@ import type { Oid } from '../../store/ids.ts'
 import type { RecordSlice } from '../../store/changes.ts'
 import type { SliceRead } from '../../store/store.ts'
 import { pushZeros, shortLivedBytes } from '../bytes.ts'
+import type { BytesToRead } from '../objects/kept-reads.ts'
 import type { DataReads } from '../objects/records.ts'
 import { loadData } from '../zblk/data.ts'
 
@@ -75,6 +76,13 @@ export class Reply {
 
   chunk(read: ChunkRead): void {
     this.#chunks.push(read)
+  }
+
+  /** What {@link Reply.fetch} reads. */
+  get toRead(): BytesToRead {
+    const slices = this.#slices.reduce((sum, { into }) => sum + into.length, 0)
+    const chunks = this.#chunks.reduce((sum, { from, to }) => sum + to - from, 0)
+    return { oids: this.#chunks.map(({ oid }) => oid), slices: this.#slices, bytes: slices + chunks }
   }
 
   /** Reads the planned data. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */

@@ -273,6 +273,8 @@ export class Context {
       try {
         return await work()
       } finally {
+        const loading = this.writeBack.loadChanges()
+        if (loading !== undefined) await loading
         this.#gate.release()
       }
     } finally {

@@ -94,6 +94,8 @@ export class Connection implements Jar {
   #spills = 0
   /** Whether a prepare has failed half-way: then the pending records include part of an operation. */
   #torn = false
+  /** Participants that have changed since {@link Connection.loadForPrepare} began. */
+  readonly #unloaded = new Set<Participant>()
 
   private constructor(
     store: Store,
@@ -247,6 +249,10 @@ export class Connection implements Jar {
     this.#cache.touch(object)
   }
 
+  isHeld(object: Persistent): boolean {
+    return this.#cache.isHeld(object)
+  }
+
   release(object: Persistent): void {
     this.#cache.hold(object)
   }
@@ -312,18 +318,37 @@ export class Connection implements Jar {
   join(participant: Participant): void {
     this.#writer()
     this.#participants.add(participant)
+    if (this.keptReads.isKeeping) this.#unloaded.add(participant)
   }
 
   /**
    * Loads what the changes made so far will need in {@link Connection.prepare}, which then does not read them from the
-   * store. Changes may run meanwhile.
+   * store. Changes may run meanwhile, and call {@link Connection.loadChanges} at their end.
    */
   async loadForPrepare(): Promise<void> {
     this.keptReads.keep()
+    this.#cache.startHolding()
+    this.#derived?.startHolding()
+    this.#unloaded.clear()
     const turns = new Turns()
     for (const participant of this.#participants) {
       await turns.pass()
       await participant.load?.()
+    }
+  }
+
+  /** Ends what {@link Connection.loadForPrepare} began: a prepare does so itself. */
+  dropLoaded(): void {
+    this.keptReads.drop()
+    this.#cache.endHolding()
+    this.#derived?.endHolding()
+  }
+
+  /** Loads what was changed since {@link Connection.loadForPrepare} will need. */
+  async loadChanges(): Promise<void> {
+    for (const participant of this.#unloaded) {
+      this.#unloaded.delete(participant)
+      await participant.loadChanges?.()
     }
   }
 
@@ -334,6 +359,7 @@ export class Connection implements Jar {
    */
   async prepare(afterParticipants?: () => Promise<void>): Promise<void> {
     this.#torn = true
+    this.keptReads.seal()
     const turns = new Turns()
     try {
       for (const participant of this.#participants) {
@@ -341,14 +367,14 @@ export class Connection implements Jar {
         await participant.prepare()
         this.#participants.delete(participant)
       }
+      await afterParticipants?.()
+      for (const object of this.#cache.changed) {
+        const turn = turns.pass()
+        if (turn !== undefined) await turn
+        this.#serialise(object)
+      }
     } finally {
-      this.keptReads.drop()
-    }
-    await afterParticipants?.()
-    for (const object of this.#cache.changed) {
-      const turn = turns.pass()
-      if (turn !== undefined) await turn
-      this.#serialise(object)
+      this.dropLoaded()
     }
     this.#torn = false
   }
@@ -431,7 +457,7 @@ export class Connection implements Jar {
     for (const participant of this.#participants) participant.abort()
     this.#participants.clear()
     for (const object of this.#cache.changed) this.#ghost(object)
-    this.keptReads.drop()
+    this.dropLoaded()
     this.invalidate(this.#pending.drop())
     this.#torn = false
     if (this.#committedAt === undefined) return

@@ -1,6 +1,9 @@
 /**
  * Reads whose results are kept from the load step of a commit to its prepare, so that the prepare, which runs while no change may,
  * does not read them from the store again. Records are immutable, so what is kept stays right until the view moves.
+ *
+ * What is kept is in proportion to the changes, which are bounded, except for the stored bytes of blocks that become one record:
+ * a changed byte may need 2 MiB of them. Those have a bound ({@link KeptReads.allows}).
  */
 import type { Oid } from '../../store/ids.ts'
 import type { Revision, SliceRead } from '../../store/store.ts'
@@ -8,18 +11,34 @@ import type { RecordSource } from '../../store/changes.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { DataReads, Records } from './records.ts'
 
-/** Maximum bytes that are kept. What does not fit is read again. */
-const KEPT_BYTES_MAX = 16 << 20
+/** Maximum bytes of whole blocks that are kept. */
+const BLOCK_BYTES_MAX = 16 << 20
+/** Maximum bytes of records that are kept: operations that change nothing may read meanwhile. What does not fit is read again. */
+const RECORD_BYTES_MAX = 64 << 20
+
+/** What is to be read of a block. */
+export interface BytesToRead {
+  /** Records that are read whole. */
+  readonly oids: readonly Oid[]
+  readonly slices: readonly SliceRead[]
+  readonly bytes: number
+}
 
 export class KeptReads implements DataReads {
   readonly #records: Records
   readonly #revisions = new Map<Oid, Revision | undefined>()
   readonly #slices = new Map<string, Uint8Array>()
-  #bytes = 0
-  #isKeeping = false
+  #blockBytes = 0
+  #recordBytes = 0
+  #state: 'off' | 'keeping' | 'sealed' = 'off'
 
   constructor(records: Records) {
     this.#records = records
+  }
+
+  /** Whether what is read is kept: from the beginning of a commit's load step to its prepare. */
+  get isKeeping(): boolean {
+    return this.#state === 'keeping'
   }
 
   get at(): Tid {
@@ -32,23 +51,29 @@ export class KeptReads implements DataReads {
 
   /** From here on what is read is kept. */
   keep(): void {
-    this.#isKeeping = true
+    this.#state = 'keeping'
+  }
+
+  /** What was kept can be read until {@link KeptReads.drop}; nothing is added. */
+  seal(): void {
+    if (this.#state === 'keeping') this.#state = 'sealed'
   }
 
   drop(): void {
-    this.#isKeeping = false
+    this.#state = 'off'
     this.#revisions.clear()
     this.#slices.clear()
-    this.#bytes = 0
+    this.#blockBytes = 0
+    this.#recordBytes = 0
   }
 
   async load(oids: readonly Oid[]): Promise<readonly (Revision | undefined)[]> {
+    if (this.#state === 'off') return await this.#records.load(oids)
     const missing = oids.filter(oid => !this.#revisions.has(oid))
-    if (missing.length === oids.length && !this.#isKeeping) return await this.#records.load(oids)
     const loaded = missing.length === 0 ? [] : await this.#records.load(missing)
     const found = new Map(missing.map((oid, i) => [oid, loaded[i]]))
     for (const [oid, revision] of found)
-      if (this.#takes(revision?.record.length ?? 0)) this.#revisions.set(oid, revision)
+      if (this.#keeps(revision?.record.length ?? 0)) this.#revisions.set(oid, revision)
     return oids.map(oid => found.get(oid) ?? this.#revisions.get(oid))
   }
 
@@ -61,14 +86,28 @@ export class KeptReads implements DataReads {
     if (missing.length === 0) return
     await this.#records.readSlices(missing)
     // The memory is the caller's, which may change it.
-    for (const read of missing)
-      if (this.#takes(read.into.length)) this.#slices.set(keyOf(read), Uint8Array.from(read.into))
+    if (this.isKeeping) for (const read of missing) this.#slices.set(keyOf(read), Uint8Array.from(read.into))
   }
 
-  /** Whether bytes are to be kept; counts them. */
-  #takes(bytes: number): boolean {
-    if (!this.#isKeeping || this.#bytes + bytes > KEPT_BYTES_MAX) return false
-    this.#bytes += bytes
+  /**
+   * Whether a block may become one record, for which these stored bytes are read: within the bound while reads are kept;
+   * afterwards, if they were.
+   */
+  allows({ oids, slices, bytes }: BytesToRead): boolean {
+    if (this.#state === 'off' || bytes === 0) return true
+    if (this.#state === 'sealed')
+      return (
+        oids.every(oid => this.#revisions.has(oid)) && slices.every(read => this.#slices.has(keyOf(read)))
+      )
+    if (this.#blockBytes + bytes > BLOCK_BYTES_MAX) return false
+    this.#blockBytes += bytes
+    return true
+  }
+
+  /** Whether a record is to be kept; counts its bytes. */
+  #keeps(bytes: number): boolean {
+    if (!this.isKeeping || this.#recordBytes + bytes > RECORD_BYTES_MAX) return false
+    this.#recordBytes += bytes
     return true
   }
 }

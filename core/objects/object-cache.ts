@@ -5,6 +5,7 @@
  * - **Up to date** objects are held by an LRU bounded in bytes; an evicted object becomes a ghost at the end of the
  *   event loop's turn, so that an object that was just activated can be used.
  * - **Changed** objects are held until they are settled.
+ * - From a commit's load step to its prepare, all objects that are used stay up to date ({@link ObjectCache.startHolding}).
  */
 import { LRUCache } from 'lru-cache'
 import type { Oid, Tid } from '../../store/ids.ts'
@@ -23,6 +24,9 @@ const MINIMUM_BYTES = 1 << 20
 /** Memory of an object besides its state: its entries in the cache's tables. */
 const OBJECT_BYTES = 300
 
+/** Maximum bytes of objects that stay up to date for a prepare. */
+const HELD_BYTES_MAX = 64 << 20
+
 export class ObjectCache {
   readonly #known = new Map<Oid, WeakRef<Persistent>>()
   readonly #live: LRUCache<Oid, Persistent>
@@ -31,6 +35,9 @@ export class ObjectCache {
     if (this.#known.get(oid)?.deref() === undefined) this.#known.delete(oid)
   })
   #evicted: Persistent[] = []
+  readonly #held = new Set<Persistent>()
+  #heldBytes = 0
+  #isHolding = false
 
   constructor(sizeBytes: number) {
     this.#live = new LRUCache({
@@ -79,6 +86,7 @@ export class ObjectCache {
     if (status === 'up to date') {
       this.#changed.delete(oid)
       this.#live.set(oid, object)
+      if (this.#isHolding) this.#holdUsed(object)
     } else {
       this.#live.delete(oid)
       if (status === 'changed') this.#changed.set(oid, object)
@@ -88,7 +96,33 @@ export class ObjectCache {
 
   /** Marks an up to date object as the most recently used one. */
   touch(object: Persistent): void {
-    if (object.status === 'up to date' && this.#live.get(object.oid) === undefined) this.hold(object)
+    if (object.status !== 'up to date') return
+    if (this.#live.get(object.oid) === undefined) this.hold(object)
+    else if (this.#isHolding) this.#holdUsed(object)
+  }
+
+  /** From now on objects that are used stay up to date, within {@link HELD_BYTES_MAX}. */
+  startHolding(): void {
+    this.#isHolding = true
+  }
+
+  endHolding(): void {
+    this.#isHolding = false
+    this.#heldBytes = 0
+    const held = [...this.#held]
+    this.#held.clear()
+    for (const object of held)
+      if (object.status === 'up to date' && this.#live.peek(object.oid) === undefined) this.hold(object)
+  }
+
+  isHeld(object: Persistent): boolean {
+    return this.#isHolding && this.#held.has(object)
+  }
+
+  #holdUsed(object: Persistent): void {
+    if (this.#heldBytes > HELD_BYTES_MAX || this.#held.has(object)) return
+    this.#held.add(object)
+    this.#heldBytes += OBJECT_BYTES + object.sizeBytes
   }
 
   /** Holds an object that is about to change. */

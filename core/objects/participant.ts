@@ -3,8 +3,10 @@ import type { Oid } from '../../store/ids.ts'
 
 /** A holder of changes that are not in objects: a file with overlaid bytes. */
 export interface Participant {
-  /** Loads what `prepare` will need. Changes may run meanwhile; `prepare` loads what they need in addition. */
+  /** Loads what `prepare` will need. Changes may run meanwhile; they load what they need in addition by `loadChanges`. */
   load?(): Promise<void>
+  /** Loads what changes since `load` need. */
+  loadChanges?(): Promise<void>
   /** Turns its changes into changed objects and pending records. */
   prepare(): Promise<void>
   /** Drops its changes. */
@@ -18,6 +20,9 @@ export interface DerivedCache {
   forget(oid: Oid): void
   /** Forgets everything. */
   clear(): void
+  /** From now on values that are used stay, within a bound. */
+  startHolding(): void
+  endHolding(): void
 }
 
 /** An object whose change could not be serialised. */

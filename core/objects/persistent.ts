@@ -50,6 +50,8 @@ export interface Jar {
   release(object: Persistent): void
   /** Called when an object with a state is used. */
   touch(object: Persistent): void
+  /** Whether an up to date object must keep its state for the time being. */
+  isHeld(object: Persistent): boolean
 }
 
 /** The base of all objects. A subclass keeps its state in fields and converts it from and to pickle values. */
@@ -105,9 +107,9 @@ export abstract class Persistent {
     return undefined
   }
 
-  /** Makes it a ghost, unless it is changed. */
+  /** Makes it a ghost, unless it is changed or held. */
   deactivate(): void {
-    if (this.#status !== 'up to date') return
+    if (this.#status !== 'up to date' || this.jar.isHeld(this)) return
     this.#forget()
     this.jar.release(this)
   }

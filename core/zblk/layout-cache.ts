@@ -18,11 +18,20 @@ export type BlockLayout = StoredData | ChunkIndex
 /** Whether a block is in chunks, a ZBlk1. */
 export const isChunkIndex = (layout: BlockLayout): layout is ChunkIndex => 'offs' in layout
 
+/** In bytes of memory. */
+const sizeOf = (layout: BlockLayout): number => (isChunkIndex(layout) ? 700 + 12 * layout.offs.length : 300)
+
 const CACHES = new WeakMap<Connection, LayoutCache>()
+
+/** Maximum bytes of layouts that stay for a prepare. */
+const HELD_BYTES_MAX = 32 << 20
 
 export class LayoutCache implements DerivedCache {
   readonly #layouts: LRUCache<Oid, BlockLayout>
   #epoch = 0
+  readonly #held = new Map<Oid, BlockLayout>()
+  #heldBytes = 0
+  #isHolding = false
 
   /** The cache of a connection. */
   static of(connection: Connection): LayoutCache {
@@ -37,7 +46,7 @@ export class LayoutCache implements DerivedCache {
   private constructor(sizeBytes: number) {
     this.#layouts = new LRUCache({
       maxSize: sizeBytes,
-      sizeCalculation: layout => (isChunkIndex(layout) ? 700 + 12 * layout.offs.length : 300),
+      sizeCalculation: sizeOf,
     })
   }
 
@@ -51,20 +60,43 @@ export class LayoutCache implements DerivedCache {
   }
 
   get(block: Oid): BlockLayout | undefined {
-    return this.#layouts.get(block)
+    const layout = this.#layouts.get(block)
+    if (!this.#isHolding) return layout
+    if (layout !== undefined) this.#hold(block, layout)
+    return layout ?? this.#held.get(block)
   }
 
   set(block: Oid, layout: BlockLayout, epoch: number): void {
-    if (epoch === this.#epoch) this.#layouts.set(block, layout)
+    if (epoch !== this.#epoch) return
+    this.#layouts.set(block, layout)
+    if (this.#isHolding) this.#hold(block, layout)
+  }
+
+  startHolding(): void {
+    this.#isHolding = true
+  }
+
+  endHolding(): void {
+    this.#isHolding = false
+    this.#held.clear()
+    this.#heldBytes = 0
+  }
+
+  #hold(block: Oid, layout: BlockLayout): void {
+    if (this.#heldBytes > HELD_BYTES_MAX || this.#held.has(block)) return
+    this.#held.set(block, layout)
+    this.#heldBytes += sizeOf(layout)
   }
 
   forget(block: Oid): void {
     this.#epoch++
     this.#layouts.delete(block)
+    this.#held.delete(block)
   }
 
   clear(): void {
     this.#epoch++
     this.#layouts.clear()
+    this.#held.clear()
   }
 }

@@ -23,6 +23,8 @@ export class Bookkeeping {
   readonly #recorded = new Set<Oid>()
   /** Inodes still recorded as orphans that have a name again; removed at the next prepare. */
   readonly #reclaimed = new Set<Oid>()
+  /** Inodes that became or ceased to be orphans since the last {@link Bookkeeping.load}. */
+  readonly #unloaded = new Set<Node>()
 
   private constructor(superblock: Superblock, usage: Usage) {
     this.#superblock = superblock
@@ -54,13 +56,16 @@ export class Bookkeeping {
   orphaned(node: Node): void {
     node.isOrphan = true
     this.#orphans.add(node)
+    this.#unloaded.add(node)
   }
 
   /** To be called when an inode without a name has received one. */
   reclaimed(node: Node): void {
     node.isOrphan = false
     this.#orphans.delete(node)
-    if (this.#recorded.delete(node.oid)) this.#reclaimed.add(node.oid)
+    if (!this.#recorded.delete(node.oid)) return
+    this.#reclaimed.add(node.oid)
+    this.#unloaded.add(node)
   }
 
   /** A snapshot of in-memory state right after a prepare; the returned function restores it. */
@@ -71,6 +76,7 @@ export class Bookkeeping {
   }
 
   async #restore(orphans: ReadonlySet<Node>, recorded: ReadonlySet<Oid>): Promise<void> {
+    this.#unloaded.clear()
     this.#orphans.clear()
     this.#recorded.clear()
     this.#reclaimed.clear()
@@ -104,15 +110,13 @@ export class Bookkeeping {
   /** Loads what the prepare reads, with the gate shared. */
   async load(files: ReadonlySet<Node>): Promise<void> {
     const turns = new Turns()
+    this.#unloaded.clear()
     if (this.#orphans.size > 0 || this.#reclaimed.size > 0) {
       const recorded = await this.#superblock.orphans()
       for (const oid of this.#reclaimed) await recorded.loadToDelete(oid)
       for (const node of this.#orphans) {
         await turns.pass()
-        if (this.isDroppable(node)) {
-          await recorded.loadToDelete(node.oid)
-          await node.inode.activate()
-        } else if (!this.#recorded.has(node.oid)) await recorded.loadToSet(node.oid)
+        await this.#loadOrphan(node)
       }
     }
     for (const node of files) {
@@ -120,6 +124,23 @@ export class Bookkeeping {
       if (!this.isDroppable(node)) await node.inode.activate()
     }
     await this.#superblock.usage()
+  }
+
+  /** Loads what the prepare reads for the changes since {@link Bookkeeping.load}, with the gate shared. */
+  async loadChanges(): Promise<void> {
+    for (const node of this.#unloaded) {
+      this.#unloaded.delete(node)
+      if (this.#orphans.has(node)) await this.#loadOrphan(node)
+      else await (await this.#superblock.orphans()).loadToDelete(node.oid)
+    }
+  }
+
+  /** It may become droppable until the prepare. */
+  async #loadOrphan(node: Node): Promise<void> {
+    const recorded = await this.#superblock.orphans()
+    if (this.#recorded.has(node.oid)) await recorded.loadToDelete(node.oid)
+    else await recorded.loadToSet(node.oid)
+    await node.inode.activate()
   }
 
   /**

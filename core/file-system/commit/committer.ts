@@ -5,7 +5,7 @@
  * it. A commit
  *
  * 1. waits for the running one, and after a failure until {@link RETRY_MS} have passed;
- * 2. with the gate shared, loads what the prepare reads;
+ * 2. with the gate shared, loads what the prepare reads; changes that run until then load what they add;
  * 3. with the gate exclusive, takes the changes and serialises them: the pending records are then a prefix of all operations;
  * 4. releases the gate and has the store write the transaction. Reads and changes continue.
  *
@@ -185,6 +185,18 @@ export class Committer {
     this.#timer = undefined
   }
 
+  /** To be called at the end of each change, with the gate shared: while a commit loads, loads what the change adds to that. */
+  loadChanges(): Promise<void> | undefined {
+    const { connection, bookkeeping } = this.#options
+    if (!connection.keptReads.isKeeping) return undefined
+    const loading = async (): Promise<void> => {
+      await bookkeeping.loadChanges()
+      await connection.loadChanges()
+    }
+    // If it fails, the prepare fails with the same error.
+    return loading().catch(() => undefined)
+  }
+
   // ---- for transactions
 
   /**
@@ -266,7 +278,7 @@ export class Committer {
         this.#hasPrepared = connection.hasPending
         if (this.#hasPrepared) intents.restart()
       } finally {
-        connection.keptReads.drop()
+        connection.dropLoaded()
         onPrepared()
       }
       if (this.#hasPrepared && isPart) {
@@ -344,10 +356,7 @@ export class Committer {
     await gate.whileShared(() => storeAccessTimes(this.#isClosing)).catch(() => undefined)
   }
 
-  /**
-   * Loads what the prepare needs, so that it does not read from the store while the gate is exclusive, except for inodes that
-   * change between this and the prepare.
-   */
+  /** Loads what the prepare needs, so that it does not read from the store while the gate is exclusive. */
   async #load(): Promise<void> {
     const { gate, bookkeeping, changes, connection } = this.#options
     if (changes.isEmpty) return

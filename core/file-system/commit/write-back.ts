@@ -117,6 +117,11 @@ export class WriteBack {
     this.#committer.noteChange()
   }
 
+  /** To be called at the end of each operation that changes something, with the gate shared. */
+  loadChanges(): Promise<void> | undefined {
+    return this.#committer.loadChanges()
+  }
+
   // ---- storing
 
   /** Everything up to now is on disk when this resolves. @throws StoreError */

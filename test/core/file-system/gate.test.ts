@@ -1,8 +1,10 @@
 /** What a commit reads from the store while the gate is exclusive, that is, while no change may run: nothing. */
 import { constants } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { Bookkeeping } from '../../../core/file-system/commit/bookkeeping.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { ReadWriteLock } from '../../../core/file-system/locks.ts'
+import { Connection } from '../../../core/objects/connection.ts'
 import { Paths } from '../../tools/paths.ts'
 import { TestStore } from '../../tools/test-store.ts'
 
@@ -14,6 +16,10 @@ const OPTIONS = { cacheSizeBytes: 1 << 20, commitIntervalMs: 1e9 }
 const PUNCH = { keepSize: true, punchHole: true, zeroRange: false }
 
 const bytes = (length: number, seed: number): Buffer => Buffer.alloc(length, `${seed} some bytes `)
+
+function methodOf<T extends object>(prototype: T, name: string & keyof T): (this: T) => unknown {
+  return Object.getOwnPropertyDescriptor(prototype, name)?.value as (this: T) => unknown
+}
 
 describe('a commit reads nothing while the gate is exclusive', () => {
   let store: TestStore
@@ -88,11 +94,8 @@ describe('a commit reads nothing while the gate is exclusive', () => {
     await new Promise(resolve => setImmediate(resolve))
     readsInside = 0
     const held = new Map<ReadWriteLock, number>()
-    const original = (name: 'alone' | 'release') =>
-      Object.getOwnPropertyDescriptor(ReadWriteLock.prototype, name)?.value as (
-        this: ReadWriteLock,
-      ) => unknown
-    const [alone, release] = [original('alone'), original('release')]
+    const alone = methodOf(ReadWriteLock.prototype, 'alone')
+    const release = methodOf(ReadWriteLock.prototype, 'release')
     vi.spyOn(ReadWriteLock.prototype, 'alone').mockImplementation(function (this: ReadWriteLock) {
       const grant = (): void => void held.set(this, store.reads.calls)
       const wait = alone.call(this) as Promise<void> | undefined
@@ -107,6 +110,31 @@ describe('a commit reads nothing while the gate is exclusive', () => {
     })
   }
 
+  /** Counts the calls of the store in prepares. Reads of other operations would be counted too. */
+  function watchPrepares(): () => number {
+    let calls = 0
+    const prepare = methodOf(Connection.prototype, 'prepare') as Connection['prepare']
+    vi.spyOn(Connection.prototype, 'prepare').mockImplementation(async function (
+      this: Connection,
+      ...parameters
+    ) {
+      const before = store.reads.calls
+      await prepare.call(this, ...parameters)
+      calls += store.reads.calls - before
+    })
+    const record = methodOf(Bookkeeping.prototype, 'recordOrphans') as Bookkeeping['recordOrphans']
+    vi.spyOn(Bookkeeping.prototype, 'recordOrphans').mockImplementation(async function (
+      this: Bookkeeping,
+      ...parameters
+    ) {
+      const before = store.reads.calls
+      const dropped = await record.call(this, ...parameters)
+      calls += store.reads.calls - before
+      return dropped
+    })
+    return () => calls
+  }
+
   test.each(Object.keys(work))('%s', async name => {
     await work[name]?.()
     await evictAndWatch()
@@ -114,6 +142,34 @@ describe('a commit reads nothing while the gate is exclusive', () => {
     await paths.fs.sync()
     expect(readsInside).toBe(0)
     expect(store.reads.calls).toBeGreaterThanOrEqual(calls)
+  })
+
+  test('more than the object cache has room for', async () => {
+    const file = await paths.open('chunks')
+    for (let blk = 0; blk < 40; blk++)
+      for (let chunk = 0; chunk < 90; chunk += 3)
+        await paths.fs.write(file.ino, file.fh, BigInt(blk * BLOCK + chunk * CHUNK), bytes(CHUNK, 10))
+    for (let i = 5; i < 20; i++) await paths.unlink(`file ${i}`)
+    await evictAndWatch()
+    await paths.fs.sync()
+    expect(readsInside).toBe(0)
+  })
+
+  test.each(Object.keys(work))('changes that run while it loads: %s', async name => {
+    const others = Object.entries(work).filter(([other]) => other !== name)
+    for (const [, change] of others.slice(0, 3)) await change()
+    await evictAndWatch()
+    const readsOfPrepares = watchPrepares()
+    const load = methodOf(Connection.prototype, 'loadForPrepare')
+    let hasRun = false
+    vi.spyOn(Connection.prototype, 'loadForPrepare').mockImplementation(async function (this: Connection) {
+      await load.call(this)
+      await work[name]?.()
+      hasRun = true
+    })
+    await paths.fs.sync()
+    expect(hasRun).toBe(true)
+    expect(readsOfPrepares()).toBe(0)
   })
 
   test('all of it together, also where the gate is kept: before a pack', async () => {
