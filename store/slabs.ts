@@ -27,7 +27,7 @@ export class Slabs {
   take(length: number): Uint8Array {
     if (length * 2 >= SLAB_BYTES) return new Uint8Array(this.#takeSlab(length))
     if (this.#open === undefined || this.#taken + length > SLAB_BYTES) {
-      if (this.#open !== undefined) this.#letGo(this.#open)
+      if (this.#open !== undefined) this.#release(this.#open)
       this.#open = this.#takeSlab(SLAB_BYTES)
       this.#taken = 0
     }
@@ -42,11 +42,11 @@ export class Slabs {
     if (holders !== undefined) this.#holders.set(buffer, holders + 1)
   }
 
-  letGo({ buffer }: Uint8Array): void {
-    this.#letGo(buffer)
+  release({ buffer }: Uint8Array): void {
+    this.#release(buffer)
   }
 
-  #letGo(slab: ArrayBufferLike): void {
+  #release(slab: ArrayBufferLike): void {
     const holders = this.#holders.get(slab)
     if (holders === undefined) return
     if (holders > 1) {

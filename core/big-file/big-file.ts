@@ -369,7 +369,7 @@ export class BigFile implements Participant {
     if (overlay === undefined) return
     this.#connection.account(-overlay.sizeBytes)
     this.#overlays.delete(blk)
-    overlay.letGo()
+    overlay.release()
   }
 
   async #zeroPart({ blk, lo, hi }: BlockPart): Promise<void> {

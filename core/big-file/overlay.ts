@@ -182,8 +182,9 @@ export class Overlay {
   }
 
   /** Releases its memory. It must not be used afterwards. */
-  letGo(): void {
-    for (const { buffer } of this.#splice(0, this.#runs.length)) if (buffer !== undefined) slabs.letGo(buffer)
+  release(): void {
+    for (const { buffer } of this.#splice(0, this.#runs.length))
+      if (buffer !== undefined) slabs.release(buffer)
   }
 
   /** Uncovers `[lo, hi)`. Returns the index for a run that covers it. */
@@ -196,7 +197,8 @@ export class Overlay {
       if (run.hi > hi) kept.push(partOf(run, hi, run.hi))
     }
     for (const { buffer } of kept) if (buffer !== undefined) slabs.hold(buffer)
-    for (const { buffer } of this.#splice(i, end - i, ...kept)) if (buffer !== undefined) slabs.letGo(buffer)
+    for (const { buffer } of this.#splice(i, end - i, ...kept))
+      if (buffer !== undefined) slabs.release(buffer)
     return i + (kept[0] !== undefined && kept[0].lo < lo ? 1 : 0)
   }
 

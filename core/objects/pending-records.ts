@@ -169,7 +169,7 @@ export class PendingRecords {
 
   #drop(entry: Entry): void {
     this.#sizeBytes -= entry.sizeBytes
-    for (const piece of pieces(entry.source)) slabs.letGo(piece)
+    for (const piece of pieces(entry.source)) slabs.release(piece)
   }
 
   #settle(): Map<Oid, Entry> {

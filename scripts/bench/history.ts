@@ -81,13 +81,13 @@ async function benchDifference(fs: FileSystem, path: string): Promise<void> {
   const after = await fs.sync()
   await fs.release(ino, fh)
   const store = await openDatabase(path, { readOnly: true })
-  let told = ''
+  let description = ''
   const time = await median(ROUNDS, async () => {
     for await (const { path, ranges } of differences(store, before, after))
-      told = `${path} ${ranges.map(({ lo, hi }) => `[${lo}, ${hi})`).join(' ')}`
+      description = `${path} ${ranges.map(({ lo, hi }) => `[${lo}, ${hi})`).join(' ')}`
   })
   await store.close()
-  console.log(`diff of two moments of a sparse 64 GiB file: ${time.toFixed(2)} ms (${told})`)
+  console.log(`diff of two moments of a sparse 64 GiB file: ${time.toFixed(2)} ms (${description})`)
 }
 
 async function benchClone(fs: FileSystem): Promise<void> {

@@ -48,7 +48,7 @@ export interface BulkScan extends BulkReader {
   segments(): Awaitable<readonly BulkRange[]>
 
   /** Whether a range of one segment takes any space in its storage. */
-  takesRoom(range: BulkRange): Awaitable<boolean>
+  isAllocated(range: BulkRange): Awaitable<boolean>
 
   /** Bytes of storage that it takes, excluding released ranges. */
   bytes(): Awaitable<number>

@@ -113,7 +113,7 @@ export interface IndexPacker {
   bulkEnd(): Awaitable<number>
 
   /** Returns this number of the index's free pages to its storage. */
-  giveBack(pages: number): Awaitable<void>
+  releasePages(pages: number): Awaitable<void>
 
   /** To be called after a pack: the index may shorten its files or collect statistics. */
   settle(): Awaitable<void>

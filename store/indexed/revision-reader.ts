@@ -196,8 +196,8 @@ export class IndexedRevisionReader implements PackSource {
     return this.#parts.bulk.segments()
   }
 
-  takesRoom(range: BulkRange): Awaitable<boolean> {
-    return this.#parts.bulk.takesRoom(range)
+  isAllocated(range: BulkRange): Awaitable<boolean> {
+    return this.#parts.bulk.isAllocated(range)
   }
 
   /** Converts errors into the store's. */

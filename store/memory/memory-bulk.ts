@@ -60,7 +60,7 @@ export class MemoryBulk implements BulkScan, BulkWriter {
     return this.#pieces.reduce((sum, { bytes }) => sum + bytes.length, 0)
   }
 
-  takesRoom([lo, hi]: BulkRange): boolean {
+  isAllocated([lo, hi]: BulkRange): boolean {
     return this.#pieces.some(({ pos, bytes }) => pos < hi && pos + bytes.length > lo)
   }
 

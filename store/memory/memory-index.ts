@@ -299,7 +299,7 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
 
   makeDurable(): void {}
 
-  giveBack(): void {}
+  releasePages(): void {}
 
   settle(): void {}
 

@@ -21,7 +21,7 @@ export async function runChange(
       pipeline.send(BEGIN_CHANGE, [writer.epoch], 'begin_change')
       return await pipeline.commit(text, values, name)
     } finally {
-      writer.letGo()
+      writer.release()
     }
   }
   try {

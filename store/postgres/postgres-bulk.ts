@@ -100,7 +100,7 @@ export class PostgresBulkReader implements BulkScan {
     })
   }
 
-  async takesRoom([lo, hi]: BulkRange): Promise<boolean> {
+  async isAllocated([lo, hi]: BulkRange): Promise<boolean> {
     return (await this.#queries.query(TAKES_ROOM, [lo, hi], 'takes_room')).length > 0
   }
 

@@ -59,7 +59,7 @@ export class PostgresIndexPacker implements IndexPacker {
   }
 
   /** No-op: the server does not return the free space of its tables. */
-  giveBack(): void {}
+  releasePages(): void {}
 
   async settle(): Promise<void> {
     const session = await this.#open()

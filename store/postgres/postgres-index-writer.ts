@@ -117,7 +117,7 @@ export class PostgresIndexWriter implements IndexWriter {
         partsOf: this.#partsOf,
         onEnd: () => {
           this.#pipeline = undefined
-          this.#writer.letGo()
+          this.#writer.release()
         },
       },
       tid => (this.#partsOf = tid),

@@ -131,14 +131,14 @@ export class WriterSession {
     return this.#session
   }
 
-  /** As {@link WriterSession.ready}; no heartbeat is sent before {@link WriterSession.letGo}. */
+  /** As {@link WriterSession.ready}; no heartbeat is sent before {@link WriterSession.release}. */
   async hold(): Promise<Session> {
     const session = await this.ready()
     this.#isBusy = true
     return session
   }
 
-  letGo(): void {
+  release(): void {
     this.#isBusy = false
   }
 

@@ -177,7 +177,7 @@ export class LogFiles {
   }
 
   /** Whether units of one segment take space on disk. */
-  takesRoom(lo: number, hi: number): boolean {
+  isAllocated(lo: number, hi: number): boolean {
     const fd = this.#segmentIfThere(segmentOf(lo))
     return fd !== undefined && fileRangesOf(lo, hi).some(({ offset, end }) => hasData(fd, offset, end))
   }

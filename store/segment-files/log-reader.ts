@@ -62,8 +62,8 @@ export class LogReader implements BulkScan {
     return this.#files.indexes().map(index => [index * SEGMENT_BYTES, (index + 1) * SEGMENT_BYTES])
   }
 
-  takesRoom([lo, hi]: BulkRange): boolean {
-    return this.#files.takesRoom(lo, hi)
+  isAllocated([lo, hi]: BulkRange): boolean {
+    return this.#files.isAllocated(lo, hi)
   }
 
   bytes(): number {

@@ -26,7 +26,7 @@ const ENDLESS = Array.from(
 ).join('\n')
 
 /**
- * Starts endless inserts, kills the program after a while with `crash`, and gives the last id that it told. Only EXTRA
+ * Starts endless inserts, kills the program after a while with `crash`, and gives the last id that it printed. Only EXTRA
  * syncs the directory after a journal was deleted: with FULL the last transaction may be taken back after a crash. And
  * without -bail it would go on to tell an id, from cached pages, after the insert had failed.
  */
@@ -36,20 +36,20 @@ async function interrupted(
   crash: (pid: number) => Promise<void>,
 ): Promise<number> {
   const sqlite = spawn('sqlite3', ['-bail', path], { stdio: ['pipe', 'pipe', 'ignore'] })
-  let told = ''
-  sqlite.stdout.on('data', (data: Buffer) => (told += data.toString()))
+  let printed = ''
+  sqlite.stdout.on('data', (data: Buffer) => (printed += data.toString()))
   sqlite.stdin
     .on('error', () => undefined)
     .write(`PRAGMA journal_mode=${mode};\nPRAGMA synchronous=EXTRA;\n${ENDLESS}`)
   const ended = new Promise(resolve => sqlite.on('close', resolve))
   const deadline = Date.now() + 20_000
-  while (told.split('\n').length < 20 && Date.now() < deadline) await sleep(20)
+  while (printed.split('\n').length < 20 && Date.now() < deadline) await sleep(20)
   await sleep(200)
   await crash(sqlite.pid!)
   sqlite.kill('SIGKILL')
   await ended
-  const [toldMode, ...complete] = told.slice(0, told.lastIndexOf('\n')).split('\n')
-  expect(toldMode).toBe(mode)
+  const [printedMode, ...complete] = printed.slice(0, printed.lastIndexOf('\n')).split('\n')
+  expect(printedMode).toBe(mode)
   return Math.max(...complete.map(Number))
 }
 

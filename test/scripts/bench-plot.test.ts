@@ -50,7 +50,7 @@ test('what a logarithmic axis cannot show is refused, by the name of the axis', 
 })
 
 test('the page has a section with plot, table and factors for each curve', () => {
-  const page = growthPage([{ name: 'reading', plot, told: 'It is read.' }], 'on a machine')
+  const page = growthPage([{ name: 'reading', plot, description: 'It is read.' }], 'on a machine')
   expect(page).toContain('![Reading <all> of it](plots/reading.svg)')
   expect(page).toMatch(/\| 4 +\| 100 +\|/)
   expect(page).toContain('x changes by a factor of 4 and "read" by')

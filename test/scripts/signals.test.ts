@@ -64,7 +64,7 @@ test('two signals at once, as at the end of a session, store all and end well', 
   expect(await contentAfterwards(mount, 'file')).toBe('kept')
 })
 
-test('a terminal that goes away costs nothing that was written', async () => {
+test('closing the terminal loses nothing that was written', async () => {
   const mount = await mountInForeground()
   await writeFile(join(mount.dir, 'file'), 'kept')
   mount.daemon.stdout?.destroy()

@@ -18,7 +18,7 @@ describe('Slabs', () => {
     const held: Uint8Array[] = []
     for (let i = 0; i < 1000; i++) {
       const bytes = slabs.take(((i * 7) % 40) * 1000 + 1).fill(i)
-      if (i % 3 === 0) slabs.letGo(bytes)
+      if (i % 3 === 0) slabs.release(bytes)
       else held.push(bytes)
     }
     const [twice] = held
@@ -38,7 +38,7 @@ describe('Slabs', () => {
       slabs.hold(long)
       for (const bytes of [...taken, long, long]) {
         memory.add(bytes.buffer)
-        slabs.letGo(bytes)
+        slabs.release(bytes)
       }
     }
     // 200 chunks take 3.1 slabs.

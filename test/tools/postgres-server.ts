@@ -142,8 +142,8 @@ export class PostgresServer {
     try {
       await run(join(programs, program), parameters, { cwd: '/', ...this.#as })
     } catch (error) {
-      const told = existsSync(log) ? readFileSync(log, 'utf8').slice(-2000) : ''
-      throw new Error(`${program} failed: ${String(error)}\n${told}`, { cause: error })
+      const logged = existsSync(log) ? readFileSync(log, 'utf8').slice(-2000) : ''
+      throw new Error(`${program} failed: ${String(error)}\n${logged}`, { cause: error })
     }
   }
 }

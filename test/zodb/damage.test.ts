@@ -195,11 +195,11 @@ describe('a damaged database', () => {
     ],
   ]
 
-  it.each(cases)('with %s is told so, by the mount and by the import', async (_, records, expected) => {
+  it.each(cases)('with %s is reported by the mount and by the import', async (_, records, expected) => {
     const path = made.madeUpFile(records)
-    for (const told of [await mountAll(path), await importAll(path, false), await importAll(path, true)]) {
-      expect(told).toMatch(expected)
-      expect(told).toContain(`check ${path} with ZODB's fsrefs`)
+    for (const printed of [await mountAll(path), await importAll(path, false), await importAll(path, true)]) {
+      expect(printed).toMatch(expected)
+      expect(printed).toContain(`check ${path} with ZODB's fsrefs`)
     }
   })
 

@@ -73,12 +73,12 @@ describe('an import that is killed', () => {
         stdio: ['ignore', 'ignore', 'pipe'],
       })
       const ended = once(child, 'close')
-      let told = ''
-      child.stderr.setEncoding('utf8').on('data', text => (told += text))
+      let printed = ''
+      child.stderr.setEncoding('utf8').on('data', text => (printed += text))
       await Promise.race([ended, sleep(patienceMs)])
       if (child.exitCode !== null) {
         // The last one may have been killed when nothing was left to do.
-        if (child.exitCode !== 0) expect(told).toContain('has the history of')
+        if (child.exitCode !== 0) expect(printed).toContain('has the history of')
         break
       }
       child.kill('SIGKILL')

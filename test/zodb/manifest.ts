@@ -54,7 +54,7 @@ function upstreamManifest(): Manifest {
   for (let i = 0; i < 32_768; i++) zblk1.writeUInt32BE(i, 4 * i)
   const reversed = zblk1.subarray(0, 131_072).toReversed()
   zblk1.set(reversed, UPSTREAM_BLKSIZE - reversed.length)
-  // What is told of them beside this: their checksums, without the zeros at their ends.
+  // What else is listed of them: their checksums, without the zeros at their ends.
   expectSha256(zblk0.subarray(0, 16_384), 'f3641a1e67168de9eab1170abc1f5c75d75bd7720ea7f57b7b065c17cafc8745')
   expectSha256(
     zblk1.subarray(0, 2_097_145),

@@ -72,7 +72,7 @@ export function loadFuseNative(): FuseClass {
 }
 
 /** Releases the event loop, which an instance keeps alive even when its mount is gone. */
-export function letGo(fuse: Fuse): void {
+export function dispose(fuse: Fuse): void {
   const main = require.resolve('fuse-native')
   const load = createRequire(main)('node-gyp-build') as (directory: string) => NativeHalf
   load(dirname(main)).fuse_native_unmount(fuse.mnt, fuse._thread)

@@ -10,7 +10,7 @@ import { type Driver, type MountOptions, MountError } from '../driver.ts'
 import { errnoOf } from '../../../core/file-system/errno.ts'
 import type { Operations } from '../../../core/file-system/operations.ts'
 import { OwnMount } from '../../mount-points/own-mount.ts'
-import { type Fuse, letGo, loadFuseNative, type Signal } from './binding.ts'
+import { type Fuse, dispose, loadFuseNative, type Signal } from './binding.ts'
 import { type Answer, Callbacks } from './callbacks.ts'
 
 const FUSE_DEVICE = '/dev/fuse'
@@ -71,7 +71,7 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
     })
   })
   const descriptor = fuseDescriptors().find(fd => !before.has(fd))
-  const done = (descriptor === undefined ? Promise.resolve() : closed(descriptor)).then(() => letGo(fuse))
+  const done = (descriptor === undefined ? Promise.resolve() : closed(descriptor)).then(() => dispose(fuse))
   const mount = new OwnMount(mountPoint, done)
   return { done, canInvalidate: false, unmount: (lazy = false) => mount.unmount(lazy) }
 }

@@ -51,7 +51,7 @@ export interface HandlerContext {
   /** Whether the umask is not applied to the modes of requests. */
   readonly sendsUmask: boolean
   /** Allows the message of a WRITE to be used again before the handler has ended. */
-  readonly giveBack: (message: Message) => void
+  readonly recycle: (message: Message) => void
 }
 
 /** Requests about the session itself. */
@@ -190,10 +190,10 @@ const FILES: Readonly<Record<number, Handler>> = {
       const into = size <= buffer.length ? buffer : undefined
       replies.data(request, await operations.read(request.ino, fh, off, size, into), size)
     } finally {
-      readBuffers.giveBack(buffer)
+      readBuffers.recycle(buffer)
     }
   },
-  [Opcode.WRITE]: async (request, message, { operations, replies, notifier, giveBack }) => {
+  [Opcode.WRITE]: async (request, message, { operations, replies, notifier, recycle }) => {
     const [fh, off, size, flags] = [message.fh(0), message.bigU64(8), message.u32(16), message.u32(20)]
     const isDirect = (message.u32(32) & constants.O_DIRECT) !== 0 && (flags & WRITE_CACHE) === 0
     const data = message.data(40, size)
@@ -201,7 +201,7 @@ const FILES: Readonly<Record<number, Handler>> = {
     const written = await operations.write(request.ino, fh, off, data, keeps)
     if (isDirect) {
       // After an asynchronous direct write the kernel drops no pages by itself. To drop a dirty one it writes it first.
-      giveBack(message)
+      recycle(message)
       await notifier.invalidatePages(request.ino, off, BigInt(written))
     }
     replies.count(request, written)

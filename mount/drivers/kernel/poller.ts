@@ -37,7 +37,7 @@ const MICROTASK_TURNS_MAX = 64
 const MICROTASKS = Promise.resolve()
 
 export interface PollerOptions {
-  /** Dispatches a request. Returns whether the message is held, until {@link Poller.giveBack}. */
+  /** Dispatches a request. Returns whether the message is held, until {@link Poller.recycle}. */
   readonly onRequest: (message: Message, length: number) => boolean
   /** The device is gone: nothing more is read. */
   readonly onEnd: () => void
@@ -91,7 +91,7 @@ export class Poller {
   }
 
   /** Allows a held message to be used again; does nothing if that was done before. */
-  giveBack(message: Message): void {
+  recycle(message: Message): void {
     const placed = this.#held.get(message)
     if (placed === undefined) return
     this.#held.delete(message)

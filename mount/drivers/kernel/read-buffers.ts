@@ -22,7 +22,7 @@ export class ReadBuffers {
     return this.#free.pop() ?? Buffer.allocUnsafeSlow(MAX_TRANSFER_BYTES)
   }
 
-  giveBack(buffer: Uint8Array): void {
+  recycle(buffer: Uint8Array): void {
     const next = this.#waiting.shift()
     if (next !== undefined) return next(buffer)
     this.#inUse--

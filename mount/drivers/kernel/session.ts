@@ -76,7 +76,7 @@ export class Session implements SessionRequests {
       session: this,
       setxattrBytes: 8,
       sendsUmask: false,
-      giveBack: message => this.#poller.giveBack(message),
+      recycle: message => this.#poller.recycle(message),
     }
     this.started = this.#start.promise
     this.done = this.#end.promise
@@ -123,7 +123,7 @@ export class Session implements SessionRequests {
     } finally {
       this.#poller.completed()
       if (interruptible) this.#interruptible.delete(request.unique)
-      if (request.opcode === Opcode.WRITE) this.#poller.giveBack(message)
+      if (request.opcode === Opcode.WRITE) this.#poller.recycle(message)
       if (this.#ended) this.#closeWhenIdle()
     }
   }

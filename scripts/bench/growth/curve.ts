@@ -6,7 +6,7 @@ export interface Growth {
   readonly name: string
   readonly plot: Plot
   /** Sentences: the procedure, and the bound. */
-  readonly told: string
+  readonly description: string
 }
 
 /** Growth factors of a curve's value and of its x, from the first point to the last. */

@@ -43,7 +43,7 @@ export async function historyGrowth(root: string, transactions: number): Promise
           { name: 'the last moments', points: late },
         ],
       },
-      told:
+      description:
         `The median of ${FROM - 1} moments that this daemon has not accessed before. One lookup in an index finds a record ` +
         'as of a moment; the depth of the index is logarithmic in the number of revisions.',
     },

@@ -17,7 +17,7 @@ ${wrap(introduction)}
 ${growths.map(section).join('\n')}`
 }
 
-function section({ name, plot, told }: Growth): string {
+function section({ name, plot, description }: Growth): string {
   const [first] = plot.curves
   const header = [plot.x.label, ...plot.curves.map(curve => `${curve.name}, ${plot.y.label}`)]
   const rows = (first?.points ?? []).map(([x], index) => [
@@ -28,7 +28,7 @@ function section({ name, plot, told }: Growth): string {
 
 ![${plot.title}](plots/${name}.svg)
 
-${wrap([told, ...plot.curves.map(comparison)].join(' '))}
+${wrap([description, ...plot.curves.map(comparison)].join(' '))}
 
 ${table([header, ...rows])}
 `

@@ -145,7 +145,7 @@ function growthsOfFiles(points: readonly Point[], realGib: number): readonly Gro
         y: { label: 'MB/s', scale: 'linear' },
         curves: [curve('read by the MiB', point => point.readMbPerSecond)],
       },
-      told:
+      description:
         `The mount's pages are dropped before each point. Files up to ${realGib} GiB are written; larger files consist of ` +
         `blocks that share these bytes, so the database of the last point takes ${disk} GiB on disk. Of files above ` +
         `${READ_GIB_MAX} GiB, the last ${READ_GIB_MAX} GiB are read. A block is found through a tree whose depth is ` +
@@ -162,7 +162,7 @@ function growthsOfFiles(points: readonly Point[], realGib: number): readonly Gro
           curve('afterwards', point => point.memoryEndMib),
         ],
       },
-      told:
+      description:
         `This is Node, its modules, and the caches, which are bounded. Up to ${realGib} GiB the same daemon has written ` +
         'the second half of the file before and keeps those buffers; for larger files it has only copied.',
     },
@@ -184,7 +184,7 @@ function growthsOfDatabases(points: readonly Point[]): readonly Growth[] {
           curve('as a transaction', point => point.commitMs),
         ],
       },
-      told: `The median of ${COMMITS} writes to a small file next to the large one. An fsync writes to the intent log; a transaction changes one path of each tree.`,
+      description: `The median of ${COMMITS} writes to a small file next to the large one. An fsync writes to the intent log; a transaction changes one path of each tree.`,
     },
     {
       name: 'mount-time',
@@ -194,7 +194,7 @@ function growthsOfDatabases(points: readonly Point[]): readonly Growth[] {
         y: { label: 'ms, median', scale: 'linear' },
         curves: [curve('mount', point => point.mountMs)],
       },
-      told: `The median of ${MOUNTS} mounts. Mounting reads the superblock and the root directory; most of the time is the start of Node.`,
+      description: `The median of ${MOUNTS} mounts. Mounting reads the superblock and the root directory; most of the time is the start of Node.`,
     },
   ]
 }

@@ -69,7 +69,7 @@ class BulkPack {
       if (++looked % LOOK_RANGES === 0) await pause(lo)
       for (let at = lo; at < hi;) {
         const end = this.#stepEnd(at, hi)
-        if (await reader.takesRoom([at, end])) {
+        if (await reader.isAllocated([at, end])) {
           ranges.push([at, end])
           bytes += end - at
         }

@@ -66,7 +66,7 @@ export class PackRun {
     const start = performance.now()
     const bytesBefore = (await this.#reader.space()).totalBytes
     const bulkBytesFreed = (await isPacked(this.#reader, this.#kept)) ? 0 : await this.#drop()
-    await this.#giveBack()
+    await this.#releasePages()
     await this.#step({ kind: 'settle' })
     return {
       bytesBefore,
@@ -182,7 +182,7 @@ export class PackRun {
     }
   }
 
-  async #giveBack(): Promise<void> {
+  async #releasePages(): Promise<void> {
     const size = new StepSize(GIVE_BACK_MIN_PAGES, GIVE_BACK_MAX_PAGES)
     const freeAtFirst = (await this.#reader.space()).freeBytes
     const total = Math.max(0, freeAtFirst - this.#spareBytes)

@@ -38,5 +38,5 @@ export interface PackSource extends RevisionReader {
   segments(): Awaitable<readonly BulkRange[]>
 
   /** Whether a range of one segment takes any space. */
-  takesRoom(range: BulkRange): Awaitable<boolean>
+  isAllocated(range: BulkRange): Awaitable<boolean>
 }

@@ -36,7 +36,7 @@ export class PackWriter {
         return await this.#erase(step)
       case 'give back':
         this.#isUnsynced = true
-        await this.#index.giveBack(step.pages)
+        await this.#index.releasePages(step.pages)
         return {}
       case 'settle':
         await this.#index.settle()

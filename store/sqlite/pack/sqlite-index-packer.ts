@@ -89,7 +89,7 @@ export class SqliteIndexPacker implements IndexPacker {
     return lastLogEnd(this.#db)
   }
 
-  giveBack(pages: number): void {
+  releasePages(pages: number): void {
     this.#unsynced(() => void this.#db.pragma(`incremental_vacuum(${pages})`))
   }
 

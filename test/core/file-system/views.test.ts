@@ -86,7 +86,7 @@ describe('which moment a name leads to', () => {
     expect(await codeOf(paths.stat(`${at(old)}/${at(old)}`))).toBe('ENOENT')
   })
 
-  test('is asked for again after a second, though what is in it is remembered', async () => {
+  test('is looked up again after a second, although its content is cached', async () => {
     const paths = await openPaths(temporaryDatabase())
     await paths.write('file', 'content')
     const moment = at(await paths.fs.sync())

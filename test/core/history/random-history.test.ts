@@ -113,10 +113,10 @@ test(
         const now = await paths.read(`@${formatTid(after)}/${name}`)
         const end = Math.min(old.length, now.length)
         const expected = differingChunks(old, now)
-        const told = difference === undefined ? new Set<number>() : chunksOf(difference, end)
-        for (const off of expected) expect(told.has(off), `${name} at ${off}`).toBe(true)
-        for (const off of told) {
-          // A chunk that was cut, now or meanwhile, may be told as well: its rest can have been zeros, and be so again.
+        const reported = difference === undefined ? new Set<number>() : chunksOf(difference, end)
+        for (const off of expected) expect(reported.has(off), `${name} at ${off}`).toBe(true)
+        for (const off of reported) {
+          // A chunk that was cut, now or meanwhile, may be reported as well: its rest can have been zeros, and be so again.
           const wasCut = [end, ...cuts].some(cut => off < cut && cut < off + CHUNK)
           expect(expected.has(off) || wasCut, `${name} at ${off}, which is the same`).toBe(true)
         }

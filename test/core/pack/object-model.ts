@@ -272,7 +272,7 @@ function unusedUnits(db: Database.Database): readonly number[] {
   const files = logFilesOf(db, 'read')
   const unused: number[] = []
   for (let unit = 0; unit * UNIT_BYTES < lastLogEnd(db); unit++)
-    if (!used.has(unit) && files.takesRoom(unit * UNIT_BYTES, (unit + 1) * UNIT_BYTES)) unused.push(unit)
+    if (!used.has(unit) && files.isAllocated(unit * UNIT_BYTES, (unit + 1) * UNIT_BYTES)) unused.push(unit)
   files.close()
   return unused
 }

@@ -188,7 +188,7 @@ describe('a mount of a RelStorage database', () => {
     expect(await paths.zodb.lastTid()).toBe(ends.at(-2))
     const opened = await paths.open('root/A', 0)
     commitTo(path, history.at(-1)!)
-    // Nobody asked it to move on: what was read for is gone.
+    // It has not followed yet: the moment that it shows has been packed away.
     const bytes = await paths.readAt(opened, 0n, 1 << 30)
     expect(difference(bytes, txns.at(-1)!.files['A']!, files['A']!.blksize)).toBeUndefined()
     await expectState(paths, txns.at(-1)!.tid)

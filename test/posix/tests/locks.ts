@@ -59,7 +59,7 @@ export const locks: Tests = {
     assert.equal((await inChild('trySetLock', path, '0', '0')).output, 'locked')
   },
 
-  'the holder of a record lock is told, and loses it when it ends': async dir => {
+  'F_GETLK names the holder of a record lock, which loses it when it exits': async dir => {
     const path = dir.file('file')
     const holder = startChild('holdLock', path)
     await holder.ready

@@ -116,7 +116,7 @@ export const memoryMaps: Tests = {
     })
   },
 
-  'a map of part of a file starts where it was told to': dir => {
+  'a mapping of part of a file starts at its offset': dir => {
     const data = pattern(10 * PAGE)
     withFd(dir.file('file', data), 'r', fd => {
       using map = new Mapping(fd, 2 * PAGE, { off: 3 * PAGE, readOnly: true })

@@ -138,7 +138,7 @@ export const seeking: Tests = {
           `the data at ${off} in ${JSON.stringify(ranges)}`,
         )
       const total = ranges.reduce((sum, [from, to]) => sum + to - from, 0)
-      assert.ok(total < 8 * MiB, `${total} bytes of data are told for 3.1 MiB`)
+      assert.ok(total < 8 * MiB, `${total} bytes of data are reported for 3.1 MiB`)
     })
   },
 
@@ -318,9 +318,9 @@ export const copying: Tests = {
 
 export const statistics: Tests = {
   'statfs tells sizes that fit together': dir => {
-    const told = statfsSync(dir.path)
-    assert.ok(told.bsize >= 512)
-    assert.ok(told.blocks >= told.bfree && told.bfree >= told.bavail && told.bavail > 0)
+    const reported = statfsSync(dir.path)
+    assert.ok(reported.bsize >= 512)
+    assert.ok(reported.blocks >= reported.bfree && reported.bfree >= reported.bavail && reported.bavail > 0)
     assert.equal(statfsSync(dir.file('file')).blocks > 0, true)
     assert.equal(spawnSync('df', [dir.path], { timeout: 30_000 }).status, 0)
   },

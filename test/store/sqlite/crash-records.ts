@@ -1,4 +1,4 @@
-/** What transaction `number` of the crash test writes: known on both sides of the crash without being told. */
+/** What transaction `number` of the crash test writes: both sides of the crash derive it from the number. */
 import { oid, type Oid } from '../../../store/ids.ts'
 
 const OBJECTS = 200
