@@ -62,7 +62,7 @@ export interface ConnectionState {
   readonly reason?: string
 }
 
-/** The intents that follow the last transaction. */
+/** The intents that are in no transaction. */
 export interface FoundIntents {
   readonly entries: readonly Uint8Array[]
   /** Whether the next entry is damaged, so that later entries are lost. */
@@ -70,20 +70,32 @@ export interface FoundIntents {
 }
 
 /**
- * Bytes that are durable but in no transaction yet: one write and one sync, cheaper than a transaction. The next
- * transaction voids them. Before {@link Intents.read} is called, `commit` rejects if there are entries, because it
- * would void entries that were never replayed.
+ * Bytes that are durable but in no transaction yet: one write and one sync, cheaper than a transaction. The transaction after the one that
+ * they follow voids them.
  */
-export interface Intents {
-  /** Reads the entries added since the last transaction, in order; an earlier process may have added them. */
+export interface IntentEntries {
+  /**
+   * Reads the entries that are in no transaction, in order; an earlier process may have added them. Those that follow a
+   * transaction that was never committed come last.
+   */
   read(): Promise<FoundIntents>
 
   /**
-   * Adds an entry that follows the last transaction as of this call. At most one call may be in progress. Resolves to
-   * true once the entry is on disk, or to false if it could not be written (disk full, for example): then no entry
-   * can be added before the next transaction. Then the caller may use the memory of `bytes` again.
+   * Adds an entry that follows the last transaction, or the one that is being committed, whose tid {@link Intents.reserve}
+   * returned. Entries are added in the order of the transactions that they follow. At most one call may be in progress. Resolves
+   * to true once the entry is on disk or voided by a transaction, or to false if it could not be written (disk full, for example): then no
+   * entry can be added before the transaction that voids it. Then the caller may use the memory of `bytes` again.
    */
-  add(bytes: Uint8Array): Promise<boolean>
+  add(bytes: Uint8Array, follows?: Tid): Promise<boolean>
+
+  /** Whether the entries take so much space that a transaction should void them soon. */
+  readonly needsTransaction: boolean
+}
+
+/** Before {@link IntentEntries.read} is called, `commit` rejects if there are entries, because it would void entries that were never replayed. */
+export interface Intents extends IntentEntries {
+  /** The tid for the next transaction, which the caller passes to `commit`. No other transaction may be stored before. */
+  reserve(): Promise<Tid>
 }
 
 /** Follows the commits of other processes. */

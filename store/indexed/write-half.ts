@@ -1,5 +1,5 @@
 /** The write half of a store over an index and a Bulk: allocation of oids, the last transaction, and intents. */
-import type { Intents, Spilling } from '../capabilities.ts'
+import type { IntentEntries, Intents, Spilling } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
 import { oid as toOid, TID_NONE, type Tid } from '../ids.ts'
 import type { ObjectChange } from '../changes.ts'
@@ -20,7 +20,7 @@ export interface WriteHalfParts {
   /** Removes the parts that no transaction has completed. */
   readonly dropSpilled: () => Promise<void>
   /** Undefined if the store does not support them. */
-  readonly intents: Intents | undefined
+  readonly intents: IntentEntries | undefined
   /** The error message for unread entries. */
   readonly describeWaiting: (base: Tid, count: number) => string
 }
@@ -60,7 +60,11 @@ export class WriteHalf {
         this.#areIntentsRead = true
         return await intents.read()
       },
-      add: bytes => intents.add(bytes),
+      add: (bytes, follows) => intents.add(bytes, follows),
+      get needsTransaction() {
+        return intents.needsTransaction
+      },
+      reserve: () => parts.clock.nextTid(this.#lastTid),
     }
   }
 

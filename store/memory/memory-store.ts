@@ -1,6 +1,6 @@
 /** A store in memory: the contract over the simplest index and Bulk. Nothing outlives the process. */
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Capabilities, FoundIntents, Intents, Pinning } from '../capabilities.ts'
+import type { Capabilities, FoundIntents, IntentEntries, Intents, Pinning } from '../capabilities.ts'
 import { LockedError } from '../errors.ts'
 import type { Tid } from '../ids.ts'
 import { Committer } from '../indexed/committer.ts'
@@ -34,7 +34,7 @@ export class MemoryDatabase {
   /** What repairs it. */
   #repairer: string | undefined
 
-  constructor(index = new MemoryIndex(), bulk = new MemoryBulk(), entries: readonly Uint8Array[] = []) {
+  constructor(index = new MemoryIndex(), bulk = new MemoryBulk(), entries: readonly MemoryEntry[] = []) {
     this.index = index
     this.bulk = bulk
     this.intents = new MemoryIntents(() => index.lastTid(), entries)
@@ -69,30 +69,37 @@ export class MemoryDatabase {
   }
 }
 
-/** The entries that follow the last transaction. */
-class MemoryIntents implements Intents {
-  readonly #lastTid: () => Tid
-  #entries: readonly Uint8Array[]
-  /** The transaction that they follow. */
-  #base: Tid
+interface MemoryEntry {
+  /** The transaction that it follows. */
+  readonly base: Tid
+  /** The last transaction when it was added. */
+  readonly last: Tid
+  readonly bytes: Uint8Array
+}
 
-  constructor(lastTid: () => Tid, entries: readonly Uint8Array[]) {
+class MemoryIntents implements IntentEntries {
+  readonly needsTransaction = false
+  readonly #lastTid: () => Tid
+  #entries: readonly MemoryEntry[]
+
+  constructor(lastTid: () => Tid, entries: readonly MemoryEntry[]) {
     this.#lastTid = lastTid
     this.#entries = entries
-    this.#base = lastTid()
   }
 
-  get entries(): readonly Uint8Array[] {
-    return this.#base === this.#lastTid() ? this.#entries : []
+  /** Those that are in no transaction, in order. */
+  get entries(): readonly MemoryEntry[] {
+    const tid = this.#lastTid()
+    return this.#entries.filter(({ base, last }) => base === tid || last === tid)
   }
 
   read(): Promise<FoundIntents> {
-    return Promise.resolve({ entries: this.entries, isDamaged: false })
+    return Promise.resolve({ entries: this.entries.map(({ bytes }) => bytes), isDamaged: false })
   }
 
-  add(bytes: Uint8Array): Promise<boolean> {
-    this.#entries = [...this.entries, Uint8Array.from(bytes)]
-    this.#base = this.#lastTid()
+  add(bytes: Uint8Array, base = this.#lastTid()): Promise<boolean> {
+    const last = this.#lastTid()
+    if (base >= last) this.#entries = [...this.entries, { base, last, bytes: Uint8Array.from(bytes) }]
     return Promise.resolve(true)
   }
 }

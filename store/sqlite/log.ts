@@ -9,7 +9,7 @@ import { readDatabaseId } from './open/database-id.ts'
 
 export const logDirectory = (database: string): string => `${database}-log`
 
-/** The name of the intent log (intent-log.ts) in the directory of the log. */
+/** The name of the intent log (intents/intent-log.ts) in the directory of the log. */
 export const INTENTS_NAME = 'intents'
 
 /** The path of the intent log. */

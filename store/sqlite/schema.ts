@@ -30,7 +30,7 @@ export const APPLICATION_ID = 0x7a_62_6c_6b
 
 /**
  * `PRAGMA user_version`. 2: totals of transactions, what was dropped. 3: texts of transactions may be bytes that are not UTF-8;
- * the first change by this version makes it of a database of format 2.
+ * the intent log is a ring. The first change by this version makes it of a database of format 2.
  */
 export const FORMAT_VERSION = 3
 export const OLDEST_FORMAT = 2

@@ -10,6 +10,7 @@ latin1 text; a file's content is its SHA-256. It is written to be read: it is sl
 
 import hashlib
 import io
+import itertools
 import json
 import pickle
 import re
@@ -176,16 +177,24 @@ class Database:
         """R18: the changes that were synced after the last transaction and are in none yet."""
         path = Path(f"{self.path}-log/intents")
         log = path.read_bytes() if path.exists() else b""
-        at, first_nonce, changes = 0, None, []
-        for index in range(len(log) // UNIT):
-            total, base, nonce, place, length, id_ = struct.unpack_from("<QQQII16s", log, at)
-            entry = log[at : at + 48 + length]
-            is_next = base == last and place == index and id_.hex() == self.id and nonce == (first_nonce or nonce)
-            if not is_next or len(entry) < 48 + length or xxh64(entry[8:]) != total:
-                break
-            first_nonce = nonce
-            rule("R18", entry[48:56] == b"zblkop 1", "an entry is of another version")
-            offset = 56
+        found, at = [], 0
+        while at + 64 <= len(log):
+            total, base, before, nonce, place, earlier, length, zero, id_ = struct.unpack_from("<QQQQIIII16s", log, at)
+            entry = log[at : at + 64 + length]
+            is_whole = last in (base, before) and id_.hex() == self.id and len(entry) == 64 + length
+            if is_whole and xxh64(entry[8:]) == total:
+                rule("R18", zero == 0 and entry[64:72] == b"zblkop 1", "an entry is of another version")
+                found.append((base, nonce, place, earlier, entry))
+                at += -(-len(entry) // UNIT) * UNIT
+            else:
+                at += UNIT
+        entries = in_order([one for one in found if one[0] == last])
+        entries += in_order([one for one in found if one[0] != last and one[3] == len(entries)])
+        rule("R19", len(entries) == len(found), "the intent log is damaged")
+        rule("R18", len({nonce for _, nonce, *_ in entries}) <= 1, "entries of several processes are valid")
+        changes = []
+        for *_, entry in entries:
+            offset = 72
             while offset < len(entry):
                 length, kind, numbers, strings, zero, time = struct.unpack_from("<IBBBBq", entry, offset)
                 rule("R20", 1 <= kind <= 10 and zero == 0 and offset + length <= len(entry), f"a change of kind {kind}")
@@ -198,10 +207,13 @@ class Database:
                 rule("R20", start == offset + length, f"a change of kind {kind} has another length")
                 changes.append({"kind": kind, "time": time, "numbers": fields, "strings": texts})
                 offset += length
-            at += -(-len(entry) // UNIT) * UNIT
-            if at >= len(log):
-                break
         return changes
+
+
+def in_order(entries):
+    """R18: the entries with the places 0, 1, 2 ... up to the first that is missing."""
+    places = {place: entry for entry in entries for place in [entry[2]]}
+    return [places[place] for place in itertools.takewhile(places.__contains__, itertools.count())]
 
 
 class Moment:

@@ -32,12 +32,16 @@ export class TestStore extends MemoryStore {
   #slow(intents: Intents): Intents {
     return {
       read: () => intents.read(),
-      add: async entry => {
+      add: async (entry, follows) => {
         const { hasRoom } = this
-        if (hasRoom) await intents.add(entry)
+        if (hasRoom) await intents.add(entry, follows)
         await turn()
         return hasRoom
       },
+      get needsTransaction() {
+        return intents.needsTransaction
+      },
+      reserve: () => intents.reserve(),
     }
   }
 

@@ -20,6 +20,7 @@
  * | field                 | written by                                                              |
  * |-----------------------|-------------------------------------------------------------------------|
  * | #hasPrepared          | a prepare, with the gate exclusive; then the running commit             |
+ * | #storingAt            | a prepare, with the gate exclusive; then the running commit             |
  * | #failure, #conflict   | the running commit; a rollback, with the gate exclusive                 |
  * | #isPaused             | transaction.ts, with the gate exclusive                                 |
  * | #exclusive            | {@link Committer.exclusively}                                           |
@@ -28,36 +29,15 @@
  * | #timer                | every change; stopped by each commit                                    |
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Logger } from 'pino'
-import type { Connection } from '../../objects/connection.ts'
 import type { DroppedFile } from '../../objects/unreachable.ts'
 import { ConflictError, NoSpaceError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
-import type { ReadWriteLock } from '../locks.ts'
-import type { Bookkeeping } from './bookkeeping.ts'
-import { describe, type Changes } from './changes.ts'
-import type { StagedIntents } from './staged-intents.ts'
+import { describe } from './changes.ts'
+import type { CommitterOptions } from './committer-options.ts'
 
 /** Minimum time between a failed commit and the next attempt. */
 const RETRY_MS = 250
-
-export interface CommitterOptions {
-  readonly connection: Connection
-  readonly gate: ReadWriteLock
-  readonly bookkeeping: Bookkeeping
-  readonly changes: Changes
-  readonly intents: StagedIntents
-  /** Delay between the first change and its commit. */
-  readonly commitIntervalMs: number
-  /** Maximum bytes of changes in memory. A commit starts at half of it. */
-  readonly dirtySizeBytes: number
-  /** Has the kernel send pages changed through mappings; undefined if mappings cannot exist. Never rejects. */
-  readonly collectPages: () => Promise<void> | undefined
-  /** Adds the noted access times to the changes; called with the gate shared. */
-  readonly storeAccessTimes: (isLast: boolean) => Promise<void>
-  readonly log: Logger
-}
 
 /** The last commit, if it failed. */
 export interface CommitFailure {
@@ -73,6 +53,8 @@ export class Committer {
   readonly #options: CommitterOptions
   /** Prepared changes that no commit has stored. */
   #hasPrepared = false
+  /** The tid that the running commit's transaction will have, from the prepare on. */
+  #storingAt: Tid | undefined
   #running: Promise<Tid> | undefined
   #queued: Promise<Tid> | undefined
   #attempts = 0
@@ -132,9 +114,19 @@ export class Committer {
     return this.#isPaused
   }
 
-  /** Whether everything not in a transaction is in {@link Changes} alone: no commit runs, waits or has failed. */
-  get isIdle(): boolean {
-    return !this.#isBusy && !this.#hasPrepared && !this.#isPaused
+  /** The tid of the last transaction. */
+  get committedAt(): Tid {
+    return this.#options.connection.committedAt
+  }
+
+  /** The tid of the transaction that is being stored, which changes made now follow. */
+  get storingAt(): Tid | undefined {
+    return this.#storingAt
+  }
+
+  /** Whether the intent log may receive changes: they follow a transaction whose tid is known, and none has failed to be stored. */
+  get canLog(): boolean {
+    return (!this.#hasPrepared || this.#storingAt !== undefined) && !this.#isPaused
   }
 
   /** Resolves when the running commit, if any, has ended. */
@@ -151,8 +143,13 @@ export class Committer {
   noteChange(): void {
     if (this.#conflict !== undefined || this.isSuspended) return
     this.#startTimer()
-    const isHalfFull = this.dirtyBytes * 2 >= this.#options.dirtySizeBytes
-    if (isHalfFull && this.#failure === undefined && !this.#isBusy) this.#commitInBackground()
+    if (this.dirtyBytes * 2 >= this.#options.dirtySizeBytes) this.commitSoon()
+  }
+
+  /** Starts a commit unless one runs or the last one failed. */
+  commitSoon(): void {
+    if (this.#failure === undefined && !this.#isBusy && !this.#options.changes.isEmpty)
+      this.#commitInBackground()
   }
 
   /** Stores everything up to now; resolves to the last transaction's tid when it is on disk. @throws StoreError */
@@ -249,6 +246,7 @@ export class Committer {
     const { connection, changes, intents } = this.#options
     await connection.abort()
     changes.clear()
+    intents.unseal()
     intents.spoil()
     this.stopTimer()
     this.#hasPrepared = false
@@ -264,7 +262,7 @@ export class Committer {
    * delimited transaction stays open, the prepared changes become a part of it.
    */
   async #prepareAndCommit(message: string | undefined, onPrepared: () => void): Promise<void> {
-    const { connection, changes, intents } = this.#options
+    const { connection, changes, intents, reserveTid } = this.#options
     const isPart = this.#isPaused
     const attempt = ++this.#attempts
     this.stopTimer()
@@ -275,8 +273,14 @@ export class Committer {
         if (this.#conflict !== undefined) throw this.#conflict
         await this.#prepare(taken.files)
         isPrepared = true
-        this.#hasPrepared = connection.hasPending
-        if (this.#hasPrepared) intents.restart()
+        const { hasPending } = connection
+        try {
+          if (hasPending && !isPart) this.#storingAt = await reserveTid?.()
+        } finally {
+          this.#hasPrepared = hasPending
+        }
+        if (isPart) intents.spoil()
+        else if (this.#hasPrepared) intents.seal()
       } finally {
         connection.dropLoaded()
         onPrepared()
@@ -286,19 +290,24 @@ export class Committer {
         changes.putBack(taken, true)
         this.#hasPrepared = false
       } else if (this.#hasPrepared) {
-        await connection.commit({ description: message ?? describe(taken) }, [], taken.writers.list())
+        const tid = this.#storingAt
+        const about = { description: message ?? describe(taken), ...(tid !== undefined && { tid }) }
+        await connection.commit(about, [], taken.writers.list())
         this.#hasPrepared = false
+        intents.unseal()
         this.#dropped = []
         this.#commits++
       }
       this.#failure = undefined
     } catch (error) {
       changes.putBack(taken, isPrepared)
+      if (isPrepared) intents.spoilAll()
       this.#failure = { error, attempt, atMs: performance.now() }
       if (error instanceof ConflictError) this.#conflict = error
       else this.#startTimer()
       throw error
     } finally {
+      this.#storingAt = undefined
       this.onSettled()
     }
   }

@@ -1,9 +1,12 @@
 /**
  * fsync: the fast path through the store's intent log.
  *
- * If every change since the last transaction can be an intent, an fsync appends these intents to the intent log (one
- * write and one sync) instead of committing; a transaction follows later. One entry is appended at a time, while no
- * commit runs; fsyncs that arrive meanwhile share the next entry. In every other case an fsync is a commit.
+ * If every change that no transaction has can be an intent, an fsync appends these intents to the intent log (one
+ * write and one sync) instead of committing; a transaction follows later. One entry is appended at a time; fsyncs that arrive
+ * meanwhile share the next entry. In every other case an fsync is a commit.
+ *
+ * A commit does not stop fsyncs: an entry that is appended meanwhile follows the transaction being committed. First the log gets the changes
+ * that this transaction will have, because they may be lost with it.
  */
 import type { Intents } from '../../../store/capabilities.ts'
 import type { Committer } from './committer.ts'
@@ -32,18 +35,32 @@ export class Fsync {
     await this.#committer.sync()
   }
 
-  /** Resolves to whether the log has every change that is not in a transaction. */
+  /** Resolves to whether every change up to now is in the log or in a transaction. */
   async #appendNext(log: Intents): Promise<boolean> {
     // Yields at least once, so that the caller can assign #nextEntry.
     await this.#entry
-    await this.#committer.settled()
+    if (!this.#intents.isSealedComplete) await this.#committer.settled()
     this.#entry = this.#nextEntry
     this.#nextEntry = undefined
-    if (!this.#committer.isIdle || !this.#intents.isComplete) return false
-    const entry = this.#intents.take()
-    if (entry === undefined || (await log.add(entry))) return true
-    // The entry was taken and is lost to the log: only a transaction can store it now.
-    this.#intents.spoil()
+    const isLogged = await this.#append(log)
+    if (isLogged && log.needsTransaction) this.#committer.commitSoon()
+    return isLogged
+  }
+
+  async #append(log: Intents): Promise<boolean> {
+    // While an entry is written, a commit may end and another one begin.
+    while (this.#committer.canLog && this.#intents.isComplete) {
+      const sealed = this.#intents.takeSealed()
+      const entry = sealed ?? this.#intents.take()
+      if (entry === undefined) return true
+      const { committedAt, storingAt = committedAt } = this.#committer
+      if (!(await log.add(entry, sealed === undefined ? storingAt : committedAt))) {
+        // The entry was taken and is lost to the log: only a transaction can store it now.
+        this.#intents.spoilAll()
+        return false
+      }
+      if (sealed === undefined) return true
+    }
     return false
   }
 }

@@ -1,6 +1,9 @@
 /**
- * The changes since the last transaction, for the store's intent log. While all of them are here or in the log, an fsync
+ * The changes that no transaction has, for the store's intent log. While all of them are here or in the log, an fsync
  * needs to put nothing else on disk: they are replayed after a crash (replay.ts).
+ *
+ * A prepare **seals** what is staged: it is part of the transaction that is being committed, and what is staged from then on follows that
+ * transaction. Until the commit ends, an fsync logs what was sealed, unless the log has it, before the rest.
  */
 import { beginEntry, encodeIntent, isEncodable } from './intent-codec.ts'
 import type { IntentChange } from './intent.ts'
@@ -11,32 +14,60 @@ const ENTRY_BYTES_MAX = 256 << 10
 
 export class StagedIntents {
   readonly #isUsed: boolean
-  /** The entry that receives intents, and the previous one, whose memory is reused. */
+  /** The entry that receives intents, the sealed one, and one that was taken, whose memory is reused. */
   #entry = Buffer.alloc(0)
+  #sealed = Buffer.alloc(0)
   #taken = Buffer.alloc(0)
   #end = 0
-  /** Whether every change since {@link StagedIntents.restart} is staged here or in the log. */
+  #sealedEnd = 0
+  /** Whether every change since the last prepare is staged here or in the log. */
   #isComplete = false
+  /** Whether every change that the running commit stores is sealed here, in the log, or stored. */
+  #isSealedComplete = true
 
   /** @param isUsed whether the store has an intent log. */
   constructor(isUsed: boolean) {
     this.#isUsed = isUsed
   }
 
+  /** Whether every change that no transaction has, is staged here or in the log. */
   get isComplete(): boolean {
-    return this.#isComplete
+    return this.#isComplete && this.#isSealedComplete
   }
 
-  /** Starts staging: all earlier changes are in a transaction, or prepared for one. */
-  restart(): void {
-    this.#clear()
+  /** As {@link StagedIntents.isComplete}, of the changes that the running commit stores. */
+  get isSealedComplete(): boolean {
+    return this.#isSealedComplete
+  }
+
+  /** Every change so far is prepared for a transaction, whose commit begins. */
+  seal(): void {
+    const sealed = this.#sealed
+    this.#sealed = this.#entry
+    this.#sealedEnd = this.#end
+    this.#isSealedComplete = this.#isComplete
+    this.#entry = sealed
+    this.#end = 0
     this.#isComplete = this.#isUsed
+  }
+
+  /** The transaction is stored. */
+  unseal(): void {
+    this.#sealedEnd = 0
+    this.#isSealedComplete = true
   }
 
   /** To be called for a change that only a transaction can store. */
   spoil(): void {
-    this.#clear()
+    this.#end = 0
     this.#isComplete = false
+  }
+
+  /** To be called when a commit has failed, and when a taken entry could not be added to the log: only a transaction can store everything. */
+  spoilAll(): void {
+    this.spoil()
+    this.#sealedEnd = 0
+    this.#isSealedComplete = false
   }
 
   /** Stages a change; its data is copied. */
@@ -50,14 +81,25 @@ export class StagedIntents {
     }
   }
 
-  /** The entry staged since the last call, valid until the next call; undefined if it is empty. */
+  /** The sealed entry, valid until the next call of a take method; undefined if it is empty or was taken. */
+  takeSealed(): Uint8Array | undefined {
+    if (this.#sealedEnd === 0) return undefined
+    const entry = this.#sealed
+    this.#sealed = this.#taken
+    this.#taken = entry
+    const end = this.#sealedEnd
+    this.#sealedEnd = 0
+    return entry.subarray(0, end)
+  }
+
+  /** The entry staged since the last call, valid until the next call of a take method; undefined if it is empty. */
   take(): Uint8Array | undefined {
     if (this.#end === 0) return undefined
     const entry = this.#entry
     const end = this.#end
     this.#entry = this.#taken
     this.#taken = entry
-    this.#clear()
+    this.#end = 0
     return entry.subarray(0, end)
   }
 
@@ -73,9 +115,5 @@ export class StagedIntents {
     }
     if (!isBegun) this.#end = beginEntry(this.#entry)
     return true
-  }
-
-  #clear(): void {
-    this.#end = 0
   }
 }

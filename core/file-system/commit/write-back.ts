@@ -27,13 +27,15 @@ import type { Node } from '../inodes/tree.ts'
 import type { Caller } from '../operations.ts'
 import { Admission } from './admission.ts'
 import { Changes } from './changes.ts'
-import { Committer, type CommitterOptions } from './committer.ts'
+import { Committer } from './committer.ts'
+import type { CommitterOptions } from './committer-options.ts'
 import { Fsync } from './fsync.ts'
 import { Transactions, type TransactionOptions } from './transaction.ts'
 import type { IntentChange } from './intent.ts'
 import { StagedIntents } from './staged-intents.ts'
 
-export interface WriteBackOptions extends Omit<CommitterOptions, 'changes' | 'intents'>, TransactionOptions {
+export interface WriteBackOptions
+  extends Omit<CommitterOptions, 'changes' | 'intents' | 'reserveTid'>, TransactionOptions {
   /** The store's intent log. */
   readonly intents: Intents | undefined
   /** Measures the free space for new data on the disk; undefined if it is unlimited. */
@@ -50,9 +52,15 @@ export class WriteBack {
   readonly #collectPages: () => Promise<void> | undefined
 
   constructor(options: WriteBackOptions) {
-    this.#intents = new StagedIntents(options.intents !== undefined)
-    this.#committer = new Committer({ ...options, changes: this.#changes, intents: this.#intents })
-    this.#fsync = new Fsync(options.intents, this.#intents, this.#committer)
+    const { intents } = options
+    this.#intents = new StagedIntents(intents !== undefined)
+    this.#committer = new Committer({
+      ...options,
+      changes: this.#changes,
+      intents: this.#intents,
+      reserveTid: intents && (() => intents.reserve()),
+    })
+    this.#fsync = new Fsync(intents, this.#intents, this.#committer)
     this.admission = new Admission(this.#committer, options.dirtySizeBytes, options.availableBytes)
     this.#collectPages = options.collectPages
     this.transactions = new Transactions(this.#committer, options)

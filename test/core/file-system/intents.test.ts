@@ -88,6 +88,76 @@ describe('an fsync', () => {
     expect((await (await afterCrash(paths.store)).read('a')).toString()).toContain('second')
   })
 
+  test('does not wait for a commit that runs', async () => {
+    const paths = await begin(['a', 'b'])
+    const { store } = paths
+    const commit = Promise.withResolvers<void>()
+    const begun = Promise.withResolvers<void>()
+    store.beforeCommit = () => (begun.resolve(), commit.promise)
+    await paths.write('a', 'logged before')
+    await paths.fs.fsync()
+    await paths.write('b', 'only in the transaction')
+    const committed = paths.fs.sync()
+    await begun.promise
+    await paths.write('a', 'meanwhile')
+    await paths.create('c', 0o600)
+    await paths.fs.fsync()
+    await paths.write('c', 'later')
+    await paths.fs.fsync()
+    const synced = await treeOf(paths, '')
+    expect(await treeOf(await afterCrash(store), '')).toBe(synced)
+    const before = commitsOf(paths)
+    commit.resolve()
+    await committed
+    expect(commitsOf(paths)).toBe(before + 1)
+    expect(await treeOf(await afterCrash(store), '')).toBe(synced)
+    await paths.write('b', 'at last')
+    await paths.fs.fsync()
+    expect(commitsOf(paths)).toBe(before + 1)
+    expect(await treeOf(await afterCrash(store), '')).toBe(await treeOf(paths, ''))
+  })
+
+  test('waits for a commit that runs if only the transaction can have the changes before it', async () => {
+    const paths = await begin(['a', 'b'])
+    const { store } = paths
+    const begun = Promise.withResolvers<void>()
+    const commit = Promise.withResolvers<void>()
+    store.beforeCommit = () => (begun.resolve(), commit.promise)
+    await paths.write('a', Buffer.alloc(300_000, 1))
+    const committed = paths.fs.sync()
+    await begun.promise
+    await paths.write('b', 'meanwhile')
+    let isSynced = false
+    const synced = paths.fs.fsync().then(() => (isSynced = true))
+    await sleep(20)
+    expect(isSynced).toBe(false)
+    commit.resolve()
+    await Promise.all([committed, synced])
+    expect(await treeOf(await afterCrash(store), '')).toBe(await treeOf(paths, ''))
+  })
+
+  test('after a commit that failed makes a transaction, also of what was synced while it ran', async () => {
+    const paths = await begin(['a', 'b'])
+    const { store } = paths
+    const begun = Promise.withResolvers<void>()
+    const commit = Promise.withResolvers<void>()
+    store.beforeCommit = () => (begun.resolve(), commit.promise)
+    await paths.write('a', 'first')
+    const failed = codeOf(() => paths.fs.sync())
+    await begun.promise
+    await paths.write('b', 'second')
+    await paths.fs.fsync()
+    commit.reject(new StoreError('broken'))
+    expect(await failed).not.toBe('nothing')
+    expect(await treeOf(await afterCrash(store), '')).toBe(await treeOf(paths, ''))
+    store.beforeCommit = () => Promise.resolve()
+    const before = commitsOf(paths)
+    await paths.write('b', 'third')
+    await paths.fs.fsync()
+    expect(commitsOf(paths)).toBe(before + 1)
+    expect(await treeOf(await afterCrash(store), '')).toBe(await treeOf(paths, ''))
+  })
+
   test('of many at once shares entries', async () => {
     const paths = await begin(['a'])
     const { store } = paths

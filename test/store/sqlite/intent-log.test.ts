@@ -5,9 +5,10 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { checkDatabase } from '../../../core/check/check-database.ts'
 import type { Damage } from '../../../core/check/damage.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
-import { TID_NONE } from '../../../store/ids.ts'
+import { xxh64 } from '../../../store/checksum.ts'
+import { TID_NONE, tid } from '../../../store/ids.ts'
 import { readDatabaseId } from '../../../store/sqlite/open/database-id.ts'
-import { INTENTS_BYTES, readIntents } from '../../../store/sqlite/intent-log.ts'
+import { INTENTS_BYTES, readIntents } from '../../../store/sqlite/intents/intent-file.ts'
 import { intentsPath, lastTidOf } from '../../../store/sqlite/log.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import type { FoundIntents } from '../../../store/capabilities.ts'
@@ -124,11 +125,65 @@ describe('entries', () => {
     await store.commit(await transaction(store))
     let count = 0
     while ((await add(store, Buffer.alloc(100_000))) === true) count++
-    expect(count).toBe(Math.floor(INTENTS_BYTES / (Math.ceil(100_048 / PAGE) * PAGE)))
+    expect(count).toBe(Math.floor(INTENTS_BYTES / (Math.ceil(100_064 / PAGE) * PAGE)))
     await store.commit(await transaction(store))
     expect(await add(store, 'one')).toBe(true)
     expect((await stat(intentsPath(path))).size).toBe(INTENTS_BYTES)
     await store.close()
+  })
+})
+
+describe('entries that follow the transaction being committed', () => {
+  test('take the place of those that the transaction before voided, again and again', async () => {
+    const store = await openStore()
+    await store.commit(await transaction(store))
+    const { intents } = store.capabilities
+    const long = (text: string): Buffer => Buffer.alloc(900_000, text)
+    for (let round = 0; round < 12; round++) {
+      for (let i = 0; i < 3; i++) expect(await intents?.add(long(`a${round}${i}`))).toBe(true)
+      const tid = await intents?.reserve()
+      const next = { ...(await transaction(store)), ...(tid !== undefined && { tid }) }
+      expect(await intents?.add(long(`b${round}`), tid)).toBe(true)
+      expect(intents?.needsTransaction).toBe(round > 0)
+      expect(texts(await intents?.read())?.at(-1)).toBe(long(`b${round}`).toString())
+      await store.commit(next)
+      const following = texts(await intents?.read())
+      expect(following).toEqual([long(`b${round}`).toString()])
+    }
+    await store.close()
+    expect(texts(await found())).toEqual([long('b11').toString()])
+  })
+
+  test('are not written over entries that are valid', async () => {
+    const store = await openStore()
+    await store.commit(await transaction(store))
+    const { intents } = store.capabilities
+    const long = Buffer.alloc(3_000_000, 'a')
+    expect(await intents?.add(long)).toBe(true)
+    const tid = await intents?.reserve()
+    expect(await intents?.add(long, tid)).toBe(true)
+    expect(await intents?.add(long, tid)).toBe(false)
+    // After a missing entry none may follow, however short.
+    expect(await intents?.add(Buffer.from('b'), tid)).toBe(false)
+    await store.commit({ ...(await transaction(store)), ...(tid !== undefined && { tid }) })
+    expect(await intents?.add(Buffer.from('b'))).toBe(false)
+    await store.commit(await transaction(store))
+    expect(await intents?.add(Buffer.from('b'))).toBe(true)
+    await store.close()
+    expect(texts(await found())).toEqual(['b'])
+  })
+
+  test('are not replayed if one before them is damaged', async () => {
+    await withEntries('one', 'two')
+    const store = await openStore()
+    await store.capabilities.intents?.read()
+    await store.commit(await transaction(store))
+    await add(store, 'before')
+    await store.capabilities.intents?.add(Buffer.from('after'), await store.capabilities.intents.reserve())
+    await store.close()
+    expect(texts(await found())).toEqual(['before', 'after'])
+    await overwrite(50, Buffer.from([0xff]))
+    expect(await found()).toEqual({ entries: [], isDamaged: true })
   })
 })
 
@@ -140,6 +195,21 @@ const lastTid = async (at: string): Promise<NonNullable<NewTransaction['tid']>> 
     await store.close()
   }
 }
+
+test('entries as format 2 had them are refused, until a transaction has voided them', async () => {
+  await withEntries()
+  const db = new Database(path, { readonly: true })
+  const [id, last] = [readDatabaseId(db) ?? '', lastTidOf(db)]
+  db.close()
+  const entry = Buffer.alloc(60, 'entry')
+  entry.writeBigUInt64LE(last, 8)
+  entry.writeUInt32LE(entry.length - 48, 28)
+  entry.write(id, 32, 'hex')
+  entry.writeBigUInt64LE(xxh64(entry.subarray(8)))
+  await writeFile(intentsPath(path), Buffer.concat([entry, Buffer.alloc(INTENTS_BYTES - entry.length)]))
+  await expect(found()).rejects.toThrow(/older version of zblkfs: mount the database once with that version/)
+  expect(readIntents(path, id, tid(last + 1n))).toEqual({ entries: [], isDamaged: false })
+})
 
 describe('of a damaged log', () => {
   test('entries before the damage are found, and lost later ones are reported', async () => {
