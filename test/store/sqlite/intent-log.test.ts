@@ -197,7 +197,7 @@ const lastTid = async (at: string): Promise<NonNullable<NewTransaction['tid']>> 
 }
 
 test('entries as format 2 had them are refused, until a transaction has voided them', async () => {
-  await withEntries()
+  await withEntries('one')
   const db = new Database(path, { readonly: true })
   const [id, last] = [readDatabaseId(db) ?? '', lastTidOf(db)]
   db.close()
