@@ -40,6 +40,14 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'no-tag': "'zblkfs tag -l' lists the tags",
   'no-transaction': "'zblkfs log' lists the transactions",
   'unfinished-import': 'repeat the import to complete it, or remove that file to use the database as it is',
+  'bad-stream':
+    "only 'zblkfs send' of this version writes such streams; if it was damaged on its way, send it again",
+  'other-database': 'name the copy that was received from that source, or a new database',
+  'other-base':
+    "'zblkfs send --from' must name the last transaction that the receiver has ('zblkfs receive --state')",
+  diverged:
+    'only what is received may change a copy; receive into a new database, and keep what was changed here under its own name',
+  'history-dropped': "pack copies only with 'zblkfs receive --pack'",
   'already-mounted': path => `unmount it first with 'zblkfs umount ${path}'`,
   'dead-mount': path => `remove it with 'zblkfs umount -l ${path}', then mount again`,
   'not-empty': 'name an empty directory, or mount over its entries with -o nonempty',

@@ -23,6 +23,8 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
   rescue: async () => (await import('./commands/rescue.ts')).rescueCommand(),
   copy: async () => (await import('./commands/copy.ts')).copyCommand(),
+  send: async () => (await import('./commands/send.ts')).sendCommand(),
+  receive: async () => (await import('./commands/receive.ts')).receiveCommand(),
   import: async () => (await import('./commands/import.ts')).importCommand(),
   export: async () => (await import('./commands/export.ts')).exportCommand(),
   df: async () => (await import('./commands/df.ts')).dfCommand(),

@@ -58,6 +58,15 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs copy ~/files.zblk postgres://me@server/files', 'from a file to a server'],
     ['zblkfs copy postgres://me@server/files ~/files.zblk', 'and back'],
   ],
+  send: [
+    ['zblkfs send ~/files.zblk | ssh host zblkfs receive files.zblk', 'a copy on another machine'],
+    ['zblkfs send ~/files --from v1 > changes', 'what has changed since a tag'],
+    ['zblkfs send ~/files --from v1 -n', 'how much that is'],
+  ],
+  receive: [
+    ['zblkfs receive ~/copy.zblk < changes', 'from a file'],
+    ['zblkfs receive ~/restored.zblk /backup/files', 'restore a backup'],
+  ],
   import: [['zblkfs import Data.fs ~/files.zblk --history', 'with every transaction']],
   export: [
     ['zblkfs export ~/files.zblk files.fs', 'a new FileStorage'],

@@ -4,8 +4,9 @@ import { commandLine } from './arguments.ts'
 import { run } from './run.ts'
 
 paceCollections()
-// The reader of the output has ended (`zblkfs log | head`): nothing is left to do, but for a mount in the foreground.
-if (process.argv[2] !== 'mount')
+/** Commands that do not end successfully when the reader of their output has ended, as `zblkfs log | head` does. */
+const NEED_THEIR_READER: readonly (string | undefined)[] = ['mount', 'send']
+if (!NEED_THEIR_READER.includes(process.argv[2]))
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error
     process.exit()

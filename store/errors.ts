@@ -65,6 +65,13 @@ const KINDS = {
   'transaction-open': 'retry',
   'cannot-import': 'give up',
   'unfinished-import': 'give up',
+  // Streams.
+  'bad-stream': 'give up',
+  'cut-stream': 'retry',
+  'other-database': 'give up',
+  'other-base': 'give up',
+  diverged: 'give up',
+  'history-dropped': 'give up',
   // Mounts.
   'cannot-mount': 'give up',
   'already-mounted': 'give up',

@@ -15,5 +15,6 @@ export const KINDS: Readonly<Record<string, (directory: string) => Promise<Fuzze
   filestorage: async directory => (await import('./filestorage.ts')).fileStorageFuzzer(directory),
   relstorage: async directory => (await import('./relstorage.ts')).relStorageFuzzer(directory),
   control: async directory => await (await import('./control.ts')).controlFuzzer(directory),
+  stream: async () => await (await import('./stream.ts')).streamFuzzer(),
   fuse: async () => await (await import('./fuse.ts')).fuseFuzzer(),
 }

@@ -1,0 +1,133 @@
+/** Databases that travel: sending a history as a stream, and receiving it (core/stream/). */
+import { pack } from '../pack/pack.ts'
+import { taggedMoments } from '../pack/moments.ts'
+import { receiveHistory, type ReceiveResult } from '../stream/receive.ts'
+import { measureHistory, sendHistory, type OnSent, type SendRange, type StreamSize } from '../stream/send.ts'
+import { formatTid, parseTid, TID_NONE, type Tid } from '../../store/ids.ts'
+import { resolveMoment } from '../../store/moments.ts'
+import { openDatabase, removeDatabase } from '../../store/open-store.ts'
+import { recognise } from '../../store/recognise.ts'
+import type { Store, WritableStore } from '../../store/store.ts'
+import { MomentView } from '../history/moment-view.ts'
+import { storedName } from '../stored-names.ts'
+
+export interface SendOptions {
+  /** The stream has the transactions after this moment; absent: everything that is kept. */
+  readonly from?: string
+  /** The last moment of the stream; absent: the present. */
+  readonly to?: string
+  readonly signal?: AbortSignal
+  readonly onProgress?: OnSent
+}
+
+/** What {@link receive} did. */
+export interface Received {
+  readonly transactions: number
+  /** New bytes of records. */
+  readonly bytes: number
+  /** The last transaction of the database: 16 hex digits. */
+  readonly tid: string
+}
+
+export interface ReceiveOptions {
+  /**
+   * Drops history and objects that the source has dropped, whenever the source was packed since. Nothing else may pack a
+   * database that receives streams.
+   */
+  readonly pack?: boolean
+  readonly signal?: AbortSignal
+  readonly onProgress?: (done: number, total: number) => void
+  /** Receives a warning for the user. */
+  readonly warn?: (message: string) => void
+}
+
+/**
+ * The history of a database as a stream, beside the process that writes it, if there is one.
+ * @throws StoreError with the code `no-moment` or `no-transaction` if the range does not exist.
+ */
+export async function* send(
+  name: string,
+  { from, to, signal, onProgress }: SendOptions = {},
+): AsyncGenerator<Buffer> {
+  const store = await openDatabase(name, { readOnly: true })
+  try {
+    const options = { signal, ...(onProgress !== undefined && { onProgress }) }
+    yield* sendHistory(store, await rangeOf(store, from, to), options)
+  } finally {
+    await store.close()
+  }
+}
+
+/** The size of the stream that {@link send} would send; the bytes of files are not read. @throws as send */
+export async function sizeToSend(
+  name: string,
+  { from, to }: Pick<SendOptions, 'from' | 'to'> = {},
+): Promise<StreamSize> {
+  const store = await openDatabase(name, { readOnly: true })
+  try {
+    return await measureHistory(store, await rangeOf(store, from, to))
+  } finally {
+    await store.close()
+  }
+}
+
+/**
+ * Receives one stream, or several in a row, into a database, which is created if it does not exist. An interrupted stream
+ * leaves the transactions that have arrived; the next stream may begin after the last of them.
+ * @throws StoreError with the code `cut-stream` if the stream ended early, and `bad-stream`, `other-database`, `other-base`, `diverged` or
+ * `history-dropped` if it does not fit; LockedError if another process writes the database.
+ */
+export async function receive(
+  name: string,
+  input: AsyncIterable<Uint8Array>,
+  { pack = false, signal, onProgress, warn }: ReceiveOptions = {},
+): Promise<Received> {
+  const isNew = (await recognise(name)) === 'none'
+  const purpose = 'receiving a stream'
+  const target = await openDatabase(name, { create: true, purpose, ...(warn !== undefined && { warn }) })
+  let isEmpty = false
+  try {
+    const options = { target, input, signal, ...(onProgress !== undefined && { onProgress }) }
+    const result = await receiveHistory(options)
+    if (pack) await packLikeSource(target, result)
+    const { transactions, bytes, upTo } = result
+    return { transactions, bytes, tid: formatTid(upTo) }
+  } finally {
+    isEmpty = (await target.lastTid().catch(() => undefined)) === TID_NONE
+    await target.close()
+    // Nothing of a stream that was refused.
+    if (isNew && isEmpty) await removeDatabase(name)
+  }
+}
+
+/** The last transaction of a database that may not exist; undefined if it has none. @throws CannotOpenError */
+export async function lastReceived(name: string): Promise<string | undefined> {
+  if ((await recognise(name)) === 'none') return undefined
+  const store = await openDatabase(name, { readOnly: true })
+  try {
+    const tid = await store.lastTid()
+    return tid === TID_NONE ? undefined : formatTid(tid)
+  } finally {
+    await store.close()
+  }
+}
+
+async function packLikeSource(target: WritableStore, { moments }: ReceiveResult): Promise<void> {
+  const kept = await target.capabilities.packing?.kept()
+  if (kept === undefined || kept.from >= moments.from) return
+  const earlier = async (): Promise<readonly Tid[]> => [...moments.earlier, ...(await taggedMoments(target))]
+  await pack(target, { from: moments.from, moments: earlier })
+}
+
+async function rangeOf(store: Store, from: string | undefined, to: string | undefined): Promise<SendRange> {
+  return {
+    ...(from !== undefined && { from: parseTid(from) ?? (await momentIn(store, from)) }),
+    ...(to !== undefined && { to: await momentIn(store, to) }),
+  }
+}
+
+/** The transaction that a moment refers to. @throws StoreError if there is none. */
+const momentIn = async (store: Store, when: string): Promise<Tid> =>
+  await resolveMoment(store, storedName(when), async name =>
+    (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
+  )

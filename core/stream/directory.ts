@@ -1,0 +1,37 @@
+/** The files of streams in a directory, as `backup` writes them. */
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseTid, type Tid } from '../../store/ids.ts'
+
+/** `NUMBER-FROM-TO.zstream`; the transactions of the file are those after FROM up to TO. */
+const NAME = /^(\d{6,})-([0-9a-f]{16})-([0-9a-f]{16})\.zstream$/
+const NUMBER_DIGITS = 6
+
+export interface StreamFile {
+  readonly path: string
+  readonly number: number
+  /** TID_NONE: the file has everything up to {@link StreamFile.to}. */
+  readonly from: Tid
+  readonly to: Tid
+}
+
+export const streamName = (number: number, from: string, to: string): string =>
+  `${String(number).padStart(NUMBER_DIGITS, '0')}-${from}-${to}.zstream`
+
+/** In the order in which they were written. */
+export async function streamFiles(directory: string): Promise<readonly StreamFile[]> {
+  const files: StreamFile[] = []
+  for (const name of await readdir(directory)) {
+    const [, number, first = '', last = ''] = NAME.exec(name) ?? []
+    const [from, to] = [parseTid(first), parseTid(last)]
+    if (number === undefined || from === undefined || to === undefined) continue
+    files.push({ path: join(directory, name), number: Number(number), from, to })
+  }
+  return files.toSorted((a, b) => a.number - b.number)
+}
+
+/** The files to receive in order: a file itself, or those of a directory. */
+export async function streamsIn(place: string): Promise<readonly string[]> {
+  if (!(await stat(place)).isDirectory()) return [place]
+  return (await streamFiles(place)).map(({ path }) => path)
+}

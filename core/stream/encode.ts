@@ -1,0 +1,122 @@
+/** Writes the frames of a stream (format.ts). */
+import { xxh64 } from '../../store/checksum.ts'
+import type { KeptMoments } from '../../store/kept-moments.ts'
+import type { Tid } from '../../store/ids.ts'
+import { isNew, type CopiedRecord, type TransactionHead } from '../copy/history-items.ts'
+import {
+  BEGIN_BYTES,
+  BODY_FRAME_BYTES,
+  FRAME,
+  FRAME_HEADER_BYTES,
+  FRAME_SUM_BYTES,
+  MAGIC,
+  RECORD,
+  RECORD_BYTES,
+  UP_TO_PRESENT,
+  type StreamHeader,
+} from './format.ts'
+
+type FrameKind = (typeof FRAME)[keyof typeof FRAME]
+
+const OVERHEAD_BYTES = FRAME_HEADER_BYTES + FRAME_SUM_BYTES
+
+export class StreamEncoder {
+  #sum = xxh64(MAGIC)
+
+  begin(header: StreamHeader): Buffer {
+    const { origin, base, baseFingerprint, upTo, isUpToPresent, bytes, retention, name } = header
+    const fixed = Buffer.alloc(BEGIN_BYTES)
+    Buffer.from(origin, 'hex').copy(fixed, 0)
+    fixed.writeBigUInt64LE(base, 16)
+    fixed.writeBigUInt64LE(baseFingerprint, 24)
+    fixed.writeBigUInt64LE(upTo, 32)
+    fixed.writeUInt32LE(isUpToPresent ? UP_TO_PRESENT : 0, 40)
+    fixed.writeBigUInt64LE(BigInt(bytes), 44)
+    return Buffer.concat([
+      MAGIC,
+      this.#frame(FRAME.begin, fixed, text(retention), text(name)),
+      this.moments(header.moments),
+    ])
+  }
+
+  moments({ from, earlier }: KeptMoments): Buffer {
+    return this.#frame(FRAME.moments, ...[from, ...earlier].map(u64))
+  }
+
+  transaction({ tid, user, description, extension }: TransactionHead): Buffer {
+    return this.#frame(FRAME.transaction, u64(tid), text(user), text(description), sized(extension))
+  }
+
+  /** The record without a new body. */
+  record({ oid, head, body, tail }: CopiedRecord): Buffer {
+    const fixed = Buffer.alloc(RECORD_BYTES)
+    fixed.writeBigUInt64LE(BigInt(oid), 0)
+    if (head === null) return this.#frame(FRAME.record, fixed)
+    fixed.writeUInt32LE(head.length, 12)
+    fixed.writeUInt32LE(tail.length, 20)
+    fixed[8] = RECORD.plain
+    if (body !== undefined) {
+      fixed[8] = isNew(body) ? RECORD.bytes : RECORD.slice
+      fixed.writeUInt32LE(body.len, 16)
+      if (!isNew(body)) {
+        fixed.writeBigUInt64LE(BigInt(body.oid), 24)
+        fixed.writeBigUInt64LE(body.tid, 32)
+        fixed.writeBigUInt64LE(BigInt(body.off), 40)
+      }
+    }
+    return this.#frame(FRAME.record, fixed, head, tail)
+  }
+
+  /** A part of a body, of at most {@link BODY_FRAME_BYTES}. */
+  bytes(part: Uint8Array): Buffer {
+    return this.#frame(FRAME.bytes, part)
+  }
+
+  committed(records: number): Buffer {
+    return this.#frame(FRAME.committed, u64(BigInt(records)))
+  }
+
+  end(transactions: number, lastTid: Tid, fingerprint: bigint): Buffer {
+    return this.#frame(FRAME.end, u64(BigInt(transactions)), u64(lastTid), u64(fingerprint))
+  }
+
+  #frame(kind: FrameKind, ...parts: readonly Uint8Array[]): Buffer {
+    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    const frame = Buffer.allocUnsafe(OVERHEAD_BYTES + length)
+    frame.writeUInt32LE(kind, 0)
+    frame.writeUInt32LE(length, 4)
+    let at = FRAME_HEADER_BYTES
+    for (const part of parts) {
+      frame.set(part, at)
+      at += part.length
+    }
+    this.#sum = xxh64(frame.subarray(0, at), this.#sum)
+    frame.writeBigUInt64LE(this.#sum, at)
+    return frame
+  }
+}
+
+/** The bytes of a stream that a record takes. */
+export function recordBytes({ head, body, tail }: CopiedRecord): number {
+  const frame = OVERHEAD_BYTES + RECORD_BYTES + (head?.length ?? 0) + tail.length
+  if (body === undefined || !isNew(body)) return frame
+  return frame + body.len + OVERHEAD_BYTES * Math.ceil(body.len / BODY_FRAME_BYTES)
+}
+
+/** The bytes of a stream that a transaction takes apart from its records. */
+export const transactionBytes = ({ user, description, extension }: TransactionHead): number =>
+  2 * OVERHEAD_BYTES + 28 + Buffer.byteLength(user) + Buffer.byteLength(description) + extension.length
+
+function u64(value: bigint): Buffer {
+  const bytes = Buffer.alloc(8)
+  bytes.writeBigUInt64LE(value)
+  return bytes
+}
+
+function sized(bytes: Uint8Array): Buffer {
+  const length = Buffer.alloc(4)
+  length.writeUInt32LE(bytes.length)
+  return Buffer.concat([length, bytes])
+}
+
+const text = (value: string): Buffer => sized(Buffer.from(value))

@@ -1,0 +1,88 @@
+/** Reads the frames of a stream (format.ts) in bounded memory, and verifies each before it is used. */
+import { xxh64 } from '../../store/checksum.ts'
+import { StoreError } from '../../store/errors.ts'
+import {
+  FRAME,
+  FRAME_HEADER_BYTES,
+  FRAME_SUM_BYTES,
+  MAGIC,
+  MAGIC_START,
+  PAYLOAD_BYTES_MAX,
+} from './format.ts'
+
+export interface Frame {
+  readonly kind: number
+  readonly payload: Buffer
+}
+
+/** @throws always: StoreError with the code `bad-stream` */
+export function refuse(reason: string): never {
+  throw new StoreError(`this is not a sound stream: ${reason}`, { code: 'bad-stream' })
+}
+
+/** Bytes of a stream, which arrive in pieces. */
+export class FrameReader {
+  readonly #input: AsyncIterator<Uint8Array>
+  readonly #pieces: Buffer[] = []
+  #length = 0
+  #sum = 0n
+
+  constructor(input: AsyncIterable<Uint8Array>) {
+    this.#input = input[Symbol.asyncIterator]()
+  }
+
+  /** Reads the magic of a stream; resolves to false at the end of the input. @throws StoreError */
+  async begin(): Promise<boolean> {
+    if (!(await this.#fill(1))) return false
+    const magic = await this.#take(MAGIC.length)
+    if (!magic.equals(MAGIC)) {
+      const isOther = magic.toString('latin1').startsWith(MAGIC_START)
+      refuse(isOther ? 'it has the format of another version of zblkfs' : 'it does not begin as one')
+    }
+    this.#sum = xxh64(MAGIC)
+    return true
+  }
+
+  /** @throws StoreError with the code `cut-stream` at the end of the input, or `bad-stream`. */
+  async next(): Promise<Frame> {
+    const header = await this.#take(FRAME_HEADER_BYTES)
+    const kind = header.readUInt32LE(0)
+    const length = header.readUInt32LE(4)
+    if (kind < FRAME.begin || kind > FRAME.end) refuse(`it has a frame of an unknown kind, ${kind}`)
+    if (length > PAYLOAD_BYTES_MAX) refuse(`it has a frame of ${length} bytes`)
+    const rest = await this.#take(length + FRAME_SUM_BYTES)
+    const payload = rest.subarray(0, length)
+    const sum = xxh64(Buffer.concat([header, payload]), this.#sum)
+    if (rest.readBigUInt64LE(length) !== sum) refuse('a checksum differs')
+    this.#sum = sum
+    return { kind, payload }
+  }
+
+  /** Ends the input early. */
+  async close(): Promise<void> {
+    await this.#input.return?.()
+  }
+
+  async #take(length: number): Promise<Buffer> {
+    if (!(await this.#fill(length))) throw new StoreError('the stream ends early', { code: 'cut-stream' })
+    const [first] = this.#pieces
+    const all = first !== undefined && first.length >= length ? first : Buffer.concat(this.#pieces)
+    if (all !== first) this.#pieces.splice(0, this.#pieces.length, all)
+    this.#length -= length
+    if (all.length === length) this.#pieces.shift()
+    else this.#pieces[0] = all.subarray(length)
+    return all.subarray(0, length)
+  }
+
+  /** Whether this many bytes are there. */
+  async #fill(length: number): Promise<boolean> {
+    while (this.#length < length) {
+      const { done, value } = await this.#input.next()
+      if (done === true) return false
+      if (value.length === 0) continue
+      this.#pieces.push(Buffer.from(value.buffer, value.byteOffset, value.length))
+      this.#length += value.length
+    }
+    return true
+  }
+}
