@@ -8,17 +8,22 @@
  *     await db.sync('the first file')
  *     await db.close()
  */
-import { Database, type DatabaseParts } from './core/database/database.ts'
-import { FileSystem, type FileSystemOptions } from './core/file-system/file-system.ts'
+import { Database } from './core/database/database.ts'
+import type { FileSystemOptions } from './core/file-system/file-system.ts'
 import { processOwner } from './core/process-owner.ts'
-import { connectFileSystem } from './mount/daemon/remote-file-system.ts'
+import { openHere, openServed } from './mount/daemon/open-database.ts'
 import { servingMount } from './mount/daemon/serving-mount.ts'
-import type { MountedDirectory } from './mount/mount-points/mount-table.ts'
-import { TID_NONE } from './store/ids.ts'
-import { openDatabase } from './store/open-store.ts'
 
-export { Database, type LogOptions, type TagInfo, type TransactionChanges } from './core/database/database.ts'
-export type { Change, Range, Transaction, TransactionHead } from './core/database/changes.ts'
+export { Database } from './core/database/database.ts'
+export type {
+  Change,
+  FileChange,
+  Range,
+  Transaction,
+  TransactionHead,
+  Writer,
+} from './core/database/changes.ts'
+export type { LogOptions, TagInfo, TransactionChanges } from './core/database/history.ts'
 export type { WatchOptions } from './core/database/feed.ts'
 export { File, type ReadStreamOptions } from './core/database/file.ts'
 export { FileError } from './core/database/file-error.ts'
@@ -56,44 +61,11 @@ export async function open(path: string, options: OpenOptions = {}): Promise<Dat
   const { readOnly = false, umask = UMASK } = options
   const caller = { ...processOwner(), pid: process.pid }
   const mount = readOnly ? undefined : await servingMount(path)
-  const parts = mount === undefined ? await openHere(path, options) : await openServed(path, mount)
+  const parts =
+    mount === undefined
+      ? await openHere(path, { ...options, fileSystem: fileSystemOptions(options) })
+      : await openServed(path, mount)
   return new Database({ ...parts, caller, umask })
-}
-
-type Opened = Pick<DatabaseParts, 'fileSystem' | 'store' | 'close'>
-
-/** Opens a database in this process. */
-async function openHere(path: string, options: OpenOptions): Promise<Opened> {
-  const { create = false, readOnly = false } = options
-  const store = readOnly
-    ? await openDatabase(path, { readOnly: true })
-    : await openDatabase(path, { create, purpose: 'opened by a program' })
-  const fileSystem = await FileSystem.open(store, fileSystemOptions(options)).catch(
-    async (error: unknown) => {
-      await store.close()
-      throw error
-    },
-  )
-  // A new filesystem is a transaction: the present is a moment like any other.
-  if (fileSystem.history !== undefined && (await store.lastTid()) === TID_NONE) await fileSystem.sync()
-  return { fileSystem, store, close: () => fileSystem.close() }
-}
-
-/** Uses a database through the daemon of its mount; its history is read directly from the store. */
-async function openServed(path: string, mount: MountedDirectory): Promise<Opened> {
-  const fileSystem = await connectFileSystem(mount)
-  try {
-    const store = await openDatabase(path, { readOnly: true })
-    const close = async (): Promise<void> => {
-      await fileSystem.sync()
-      await fileSystem.close()
-      await store.close()
-    }
-    return { fileSystem, store, close }
-  } catch (error) {
-    await fileSystem.close()
-    throw error
-  }
 }
 
 const fileSystemOptions = ({ cacheSize, dirtySize, commitInterval }: OpenOptions): FileSystemOptions => ({

@@ -1,5 +1,9 @@
 /** The name of a process's program. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, readlinkSync } from 'node:fs'
+import { basename } from 'node:path'
+
+/** The name that Node.js gives to its main thread. */
+const NODE_THREAD = 'MainThread'
 
 /**
  * As the kernel shows it (proc_pid_comm(5)), up to 15 bytes; empty if it is unknown. It is never the command line: the kernel
@@ -8,7 +12,8 @@ import { readFileSync } from 'node:fs'
 export function programOf(pid: number): string {
   if (pid === 0) return ''
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd()
+    const program = readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd()
+    return program === NODE_THREAD ? basename(readlinkSync(`/proc/${pid}/exe`)) : program
   } catch {
     return ''
   }

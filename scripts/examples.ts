@@ -16,10 +16,13 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   log: [
     ['zblkfs log ~/files -n 10', 'the last ten transactions'],
     ['zblkfs log ~/files/disk.img --since 2d', 'those that changed one file'],
+    ["zblkfs log ~/files --deleted '*.jpg'", 'find a deleted picture'],
+    ['zblkfs log ~/files -p -S password', 'where a word came and went'],
   ],
   diff: [
     ['zblkfs diff yesterday now --db ~/files', 'what changed since yesterday'],
     ['zblkfs diff v1 v2 ~/files/disk.img', 'one file, between two tags'],
+    ['zblkfs diff v1 v2 --text --db ~/files', 'text files line by line'],
   ],
   watch: [
     ['zblkfs watch ~/files', 'each transaction as it is made'],

@@ -55,13 +55,16 @@ export async function callMount<Name extends CallName>(
     if (timeoutMs > ALIVE_TIMEOUT_MS) await callDaemon(paths, 'status', {}, ALIVE_TIMEOUT_MS)
     return await callDaemon(paths, call, parameters, timeoutMs)
   } catch (error) {
-    if (!(error instanceof NoAnswerError)) throw error
-    throw new CommandError(`${mount.mountPoint}: ${error.message}; ${nextStep(mount, error)}`, {
-      cause: error,
-      code: error.code,
-    })
+    throw error instanceof NoAnswerError ? unanswered(mount, error) : error
   }
 }
+
+/** The error of a command for a daemon that does not answer, with the next step. */
+export const unanswered = (mount: MountedDirectory, error: NoAnswerError): CommandError =>
+  new CommandError(`${mount.mountPoint}: ${error.message}; ${nextStep(mount, error)}`, {
+    cause: error,
+    code: error.code,
+  })
 
 function nextStep({ mountPoint }: MountedDirectory, { reason }: NoAnswerError): string {
   if (reason === 'forbidden') return 'ask that user, or root'

@@ -119,6 +119,10 @@ export async function withStore<T>(database: string, use: (store: Store) => Prom
   }
 }
 
+/** Whether a database is an external ZODB database ({@link Store.isForeign}). */
+export const isForeignDatabase = async (database: string): Promise<boolean> =>
+  !isOwn(await recognise(database))
+
 /** The same where the database may be an external ZODB database ({@link Store.isForeign}). */
 export async function withAnyStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
   if (isOwn(await recognise(database))) return await withStore(database, use)

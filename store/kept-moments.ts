@@ -21,7 +21,23 @@ export function keptMoments(from: Tid, moments: Iterable<Tid>): KeptMoments {
 }
 
 /** Whether the state at `at` can still be read. */
-export const isKept = ({ from, earlier }: KeptMoments, at: Tid): boolean => at >= from || earlier.includes(at)
+export const isKept = (kept: KeptMoments, at: Tid): boolean => newestKeptUpTo(kept, at) === at
+
+/** The newest moment up to `at` whose state can still be read; undefined if there is none. */
+export function newestKeptUpTo({ from, earlier }: KeptMoments, at: Tid): Tid | undefined {
+  return at >= from ? at : earlier[firstUpTo(earlier, at, 0)]
+}
+
+/** The index of the first of `moments`, latest first, that is not later than `at`, from `lo` on; their number if there is none. */
+function firstUpTo(moments: readonly Tid[], at: bigint, lo: number): number {
+  let [low, high] = [lo, moments.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((moments[middle] ?? TID_NONE) <= at) high = middle
+    else low = middle + 1
+  }
+  return low
+}
 
 export const isSameMoments = (a: KeptMoments, b: KeptMoments): boolean =>
   a.from === b.from && a.earlier.join() === b.earlier.join()
@@ -46,8 +62,7 @@ export class KeptRevisions {
     if (tid > (moments[0] ?? TID_NONE)) return true
     const before = this.#next
     // A damaged row may have a tid below all moments.
-    for (let next = moments[before]; next !== undefined && next >= tid; next = moments[this.#next])
-      this.#next++
+    this.#next = firstUpTo(moments, tid - 1n, before)
     return this.#next > before
   }
 }

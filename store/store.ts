@@ -136,6 +136,9 @@ export interface ReadableStore {
    */
   isKept?(at: Tid): Promise<boolean>
 
+  /** The newest moment up to `at` that can be read; undefined if there is none. Absent as {@link ReadableStore.isKept} is. */
+  keptUpTo?(at: Tid): Promise<Tid | undefined>
+
   /**
    * Texts that tell equal records apart from others without reading bulk bytes: two records, of whatever objects and moments, that have the
    * same text have the same bytes. Undefined if there is no such object, or no such text. Absent if there never is one.

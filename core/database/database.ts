@@ -1,19 +1,17 @@
 /** A database as a program uses it: its files, its history, and transactions. */
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
-import { formatTid, parseTid, type Tid } from '../../store/ids.ts'
-import { momentToSend, resolveMoment } from '../../store/moments.ts'
+import { formatTid, parseTid } from '../../store/ids.ts'
+import { momentToSend } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 import { name as toName, type Caller, type Name } from '../file-system/operations.ts'
 import { MOMENT_PREFIX } from '../file-system/reserved-names.ts'
 import type { HistoryOperations, ServedFileSystem } from '../file-system/served-file-system.ts'
-import { differences } from '../history/difference.ts'
-import { log } from '../history/log.ts'
-import { MomentView } from '../history/moment-view.ts'
-import { storedName, storedPath, textOfStored } from '../stored-names.ts'
-import { asChange, asTransaction, type Change, type Transaction } from './changes.ts'
+import { storedName, storedPath } from '../stored-names.ts'
+import type { Change, Transaction } from './changes.ts'
+import { DatabaseHistory, type LogOptions, type TagInfo, type TransactionChanges } from './history.ts'
 import { Files, type FilesParts } from './files.ts'
 import { Isolation } from './isolation.ts'
-import { changesOf, feed, type FeedTransaction, type WatchOptions } from './feed.ts'
+import type { WatchOptions } from './feed.ts'
 
 export interface DatabaseParts {
   readonly fileSystem: ServedFileSystem
@@ -24,26 +22,6 @@ export interface DatabaseParts {
   readonly umask: number
   /** Closes the filesystem and the store. */
   readonly close: () => Promise<void>
-}
-
-/** A named moment. */
-export interface TagInfo {
-  readonly name: string
-  /** 16 hex digits. */
-  readonly tid: string
-}
-
-/** A transaction of {@link Database.watch}. */
-export type TransactionChanges = FeedTransaction<Change>
-
-export interface LogOptions {
-  /** Only transactions after this moment. */
-  readonly since?: string
-  /** Only transactions up to this moment. */
-  readonly until?: string
-  readonly limit?: number
-  /** Only transactions that changed this file, or something in this directory. */
-  readonly path?: string
 }
 
 /**
@@ -57,11 +35,13 @@ export class Database implements AsyncDisposable {
   /** The files at the present. */
   readonly files: Files
   readonly #parts: DatabaseParts
+  readonly #past: DatabaseHistory
   readonly #isolation = new Isolation()
   #closing: Promise<void> | undefined
 
   constructor(parts: DatabaseParts) {
     this.#parts = parts
+    this.#past = new DatabaseHistory(parts.store)
     this.files = this.#filesAt({ guard: this.#isolation.outside, base: () => Promise.resolve([]) })
   }
 
@@ -86,7 +66,7 @@ export class Database implements AsyncDisposable {
 
   /** The transaction that a moment refers to. @throws StoreError with the code `no-moment` or `bad-moment`. */
   async resolve(when: string): Promise<string> {
-    return formatTid(await this.#moment(when))
+    return formatTid(await this.#past.moment(when))
   }
 
   /**
@@ -130,30 +110,22 @@ export class Database implements AsyncDisposable {
     return formatTid(await this.#isolation.outside(() => this.#parts.fileSystem.sync(message)))
   }
 
-  /** The transactions, newest first. */
-  async *log({ since, until, limit = Infinity, path = '' }: LogOptions = {}): AsyncGenerator<Transaction> {
-    const { store } = this.#parts
-    const upTo = until === undefined ? await store.lastTid() : await this.#moment(until)
-    const after = since === undefined ? undefined : await this.#moment(since)
-    const inner = storedPath(path)
-    const inode = inner === '' ? undefined : await (await MomentView.open(store, upTo)).find(inner)
-    if (inner !== '' && inode === undefined)
-      throw new StoreError(`there is no ${path} at ${formatTid(upTo)}`, { code: 'no-path' })
-    const range = { upTo, limit, ...(after !== undefined && { after }) }
-    for await (const transaction of log(store, { ...range, ...(inode !== undefined && { of: inode.oid }) }))
-      yield asTransaction(transaction)
+  /** The transactions, newest first, with what each changed. @throws StoreError with the code `no-path` */
+  log(options: LogOptions = {}): AsyncGenerator<Transaction> {
+    return this.#past.log(options)
   }
 
   /** The differences between two moments: names first, in no particular order. */
-  async *diff(
-    before: string,
-    after: string,
-    { path = '' }: { readonly path?: string } = {},
-  ): AsyncGenerator<Change> {
-    const { store } = this.#parts
-    const [a, b] = [await this.#moment(before), await this.#moment(after)]
-    for await (const difference of differences(store, a, b, { path: storedPath(path) }))
-      yield asChange(difference)
+  diff(before: string, after: string, options: { readonly path?: string } = {}): AsyncGenerator<Change> {
+    return this.#past.diff(before, after, options)
+  }
+
+  /**
+   * The differences of text files between two moments line by line, as `git diff` prints them: lines without newlines. Other
+   * files that differ are named.
+   */
+  patch(before: string, after: string, options: { readonly path?: string } = {}): AsyncGenerator<Buffer> {
+    return this.#past.patch(before, after, options)
   }
 
   /**
@@ -161,16 +133,8 @@ export class Database implements AsyncDisposable {
    * process. It ends when `signal` is aborted. With `path`, the changes are only those at it or below it.
    * @throws StoreError with the code `no-moment` if some transactions after `since` are no longer kept.
    */
-  watch({
-    path = '',
-    ...options
-  }: WatchOptions & { readonly path?: string } = {}): AsyncGenerator<TransactionChanges> {
-    const { store } = this.#parts
-    const inner = storedPath(path)
-    async function* changes(tid: Tid): AsyncGenerator<Change> {
-      for await (const difference of changesOf(store, tid, inner)) yield asChange(difference)
-    }
-    return feed({ store, moment: when => this.#moment(when), changesOf: changes }, options)
+  watch(options: WatchOptions & { readonly path?: string } = {}): AsyncGenerator<TransactionChanges> {
+    return this.#past.watch(options)
   }
 
   /** Names a moment, by default the present. @throws StoreError with the code `tag-exists`, unless `force`. */
@@ -189,11 +153,8 @@ export class Database implements AsyncDisposable {
   }
 
   /** The tags, by name. */
-  async *tags(): AsyncGenerator<TagInfo> {
-    const { store } = this.#parts
-    const { superblock } = await MomentView.open(store, await store.lastTid())
-    for await (const { name, tid } of superblock.allTags())
-      yield { name: textOfStored(name), tid: formatTid(tid) }
+  tags(): AsyncGenerator<TagInfo> {
+    return this.#past.tags()
   }
 
   /** Undoes a transaction with a new one. @throws StoreError with the code `undo-clash` if a later one changed the same data. */
@@ -251,13 +212,6 @@ export class Database implements AsyncDisposable {
     const { history } = this.#parts.fileSystem
     if (history === undefined) throw new ReadOnlyError(`${this.name} is opened read-only`)
     return history
-  }
-
-  async #moment(when: string): Promise<Tid> {
-    const { store } = this.#parts
-    return await resolveMoment(store, storedName(when), async name =>
-      (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
-    )
   }
 
   #filesAt(parts: Pick<FilesParts, 'guard' | 'base'>): Files {

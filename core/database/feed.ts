@@ -5,6 +5,7 @@ import { formatTid, tid as toTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { differences, type Difference } from '../history/difference.ts'
 import { MomentView } from '../history/moment-view.ts'
+import { timelineOf } from '../../store/moments.ts'
 import { asHead, type TransactionHead } from './changes.ts'
 
 /** Maximum polling delay, for stores without notifications. */
@@ -39,15 +40,17 @@ export async function* feed<C>(
 ): AsyncGenerator<FeedTransaction<C>> {
   let known =
     since === undefined ? await store.lastTid() : since === BEGINNING ? TID_NONE : await moment(since)
-  if (known !== TID_NONE && (await store.isKept?.(known)) === false)
+  // A single kept moment is not followed by whole history.
+  if (known !== TID_NONE && (await store.isKept?.(toTid(known + 1n))) === false)
     throw new StoreError(`the history after ${formatTid(known)} is not whole: a pack has dropped a part`, {
       code: 'no-moment',
     })
   while (!isAborted(signal)) {
     const last = await store.lastTid()
+    const timeline = await timelineOf(store)
     for await (const info of store.transactions({ after: known, upTo: last })) {
       if (isAborted(signal)) return
-      yield { ...asHead(info), changes: () => changesOf(info.tid) }
+      yield { ...asHead(info, timeline), changes: () => changesOf(info.tid) }
     }
     known = last
     await advance(store, known, signal)

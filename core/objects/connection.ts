@@ -40,7 +40,7 @@ import { Loader } from './loader.ts'
 import { encodeRecord } from './record.ts'
 import { Records } from './records.ts'
 import { PendingRecords } from './pending-records.ts'
-import { inodeKindOf, type Writer } from './transaction-summary.ts'
+import { inodeKindOf, type Origin } from './transaction-summary.ts'
 import { type DroppedFile, dropUnreachable } from './unreachable.ts'
 import { Turns } from '../turns.ts'
 import { type ZBlkFormat } from './zblk-format.ts'
@@ -391,13 +391,13 @@ export class Connection implements Jar {
    * Commits what was prepared; resolves to the transaction's tid when it is on disk. If it fails, everything
    * stays pending and the next commit includes it. One at a time.
    * @param deletions objects to delete, with the transaction of their last state. They must not be pending.
-   * @param writers the processes that made the changes.
+   * @param origin how the changes came about.
    * @throws ConflictError, NoSpaceError, StoreError, ReadOnlyError.
    */
   async commit(
     about: Omit<NewTransaction, 'changes'> = {},
     deletions: readonly Omit<ObjectChange, 'record'>[] = [],
-    writers: readonly Writer[] = [],
+    origin: Origin = { writers: [], hasMessage: true },
   ): Promise<Tid> {
     const store = this.#writer()
     if (this.#torn) throw new Error('the last prepare has failed: repeat it before the commit')
@@ -407,7 +407,7 @@ export class Connection implements Jar {
         ? pending
         : [...pending, ...deletions.map(({ oid, base }) => ({ oid, base, record: null }))]
     // The classes of deleted objects are not known here.
-    const extension = deletions.length === 0 ? this.#pending.summary(writers) : undefined
+    const extension = deletions.length === 0 ? this.#pending.summary(origin) : undefined
     let tid: Tid
     try {
       tid = await store.commit({ changes, ...(extension !== undefined && { extension }), ...about })

@@ -13,7 +13,7 @@ import type { NewTransaction } from '../../store/store.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import { slabs } from '../../store/slabs.ts'
 import { PersistentMapping } from './persistent-mapping.ts'
-import { extensionOf, SummaryDraft, type InodeKind, type Writer } from './transaction-summary.ts'
+import { extensionOf, SummaryDraft, type InodeKind, type Origin } from './transaction-summary.ts'
 
 /** A serialised state that the store does not have yet. */
 export interface PendingRecord {
@@ -106,17 +106,17 @@ export class PendingRecords {
     return changes
   }
 
-  /** The summary of the running commit and the parts before it; of its writers alone if it has a mapping of unknown kind. */
-  summary(writers: readonly Writer[]): Uint8Array {
-    if (this.#spilledKinds === undefined) return extensionOf(writers)
+  /** The summary of the running commit and the parts before it; of its origin alone if it has a mapping of unknown kind. */
+  summary(origin: Origin): Uint8Array {
+    if (this.#spilledKinds === undefined) return extensionOf(origin)
     const draft = new SummaryDraft()
     for (const [oid, kind] of this.#spilledKinds) if (this.#underWay?.has(oid) !== true) draft.add(oid, kind)
     for (const [oid, { className, kind }] of this.#underWay ?? []) {
       if (className !== PersistentMapping.CLASS_NAME) continue
-      if (kind === undefined) return extensionOf(writers)
+      if (kind === undefined) return extensionOf(origin)
       draft.add(oid, kind)
     }
-    return draft.encode(writers)
+    return draft.encode(origin)
   }
 
   /** The running commit is a part of a larger one: {@link PendingRecords.succeed} follows. */

@@ -3,11 +3,11 @@
  * of transactions reads no revisions:
  *
  *     {'zblkfs': {'files': n, 'directories': n, 'inodes': [oid, ...], 'removed': [oid, ...],
- *                 'writers': [[uid, pid, program], ...]}}
+ *                 'writers': [[uid, pid, program], ...], 'named': 1}}
  *
  * `files` counts the changed inodes that are not directories, `inodes` has the first {@link INODES_MAX} of all, files first.
- * `removed` has those of `inodes` that were left without a name, `writers` at most {@link WRITERS_MAX} processes; both may be
- * absent. A transaction without the first three was copied from another database or made by another program: its revisions must
+ * `removed` has those of `inodes` that were left without a name, `writers` at most {@link WRITERS_MAX} processes. `named`
+ * is there if the description is not a message but names files. These three may be absent. A transaction without the first three was copied from another database or made by another program: its revisions must
  * be read.
  */
 import { oid as toOid, type Oid } from '../../store/ids.ts'
@@ -33,6 +33,13 @@ export interface Writer {
   readonly pid: number
   /** The name of its program, of up to 15 bytes; empty if unknown. */
   readonly program: string
+}
+
+/** How a transaction came about. */
+export interface Origin {
+  readonly writers: readonly Writer[]
+  /** Whether its description was given, rather than made of the names of its files. */
+  readonly hasMessage: boolean
 }
 
 export interface TransactionSummary {
@@ -76,7 +83,7 @@ export class SummaryDraft {
   }
 
   /** The extension of the transaction. */
-  encode(writers: readonly Writer[]): Uint8Array {
+  encode(origin: Origin): Uint8Array {
     const inodes = [...this.#files, ...this.#directories].slice(0, INODES_MAX)
     return encodeExtension(
       new Map<PickleValue, PickleValue>([
@@ -84,21 +91,22 @@ export class SummaryDraft {
         ['directories', this.#directoryCount],
         ['inodes', inodes],
         ['removed', inodes.filter(oid => this.#removed.has(oid))],
-        ['writers', encodeWriters(writers)],
+        ...originEntries(origin),
       ]),
     )
   }
 }
 
-/** The extension of a transaction of which only the writers are known. */
-export const extensionOf = (writers: readonly Writer[]): Uint8Array =>
-  encodeExtension(new Map([['writers', encodeWriters(writers)]]))
+/** The extension of a transaction of which only the origin is known. */
+export const extensionOf = (origin: Origin): Uint8Array => encodeExtension(new Map(originEntries(origin)))
 
 const encodeExtension = (summary: Map<PickleValue, PickleValue>): Uint8Array =>
   new PickleWriter().dump(new Map([[KEY, summary]])).bytes()
 
-const encodeWriters = (writers: readonly Writer[]): PickleValue =>
-  writers.slice(0, WRITERS_MAX).map(({ uid, pid, program }) => [uid, pid, program])
+function originEntries({ writers, hasMessage }: Origin): [PickleValue, PickleValue][] {
+  const encoded = writers.slice(0, WRITERS_MAX).map(({ uid, pid, program }) => [uid, pid, program])
+  return [['writers', encoded], ...(hasMessage ? [] : [['named', 1] satisfies [string, number]])]
+}
 
 /** The summary in a transaction's extension; undefined if there is none. */
 export function summaryIn(extension: Uint8Array): TransactionSummary | undefined {
@@ -115,9 +123,13 @@ export function summaryIn(extension: Uint8Array): TransactionSummary | undefined
   }
 }
 
-/** The processes that made a transaction's changes, as far as they are recorded. */
-export function writersIn(extension: Uint8Array): readonly Writer[] {
-  const writers = decodeExtension(extension)?.get('writers')
+/** The origin of a transaction, as far as it is recorded. */
+export function originIn(extension: Uint8Array): Origin {
+  const summary = decodeExtension(extension)
+  return { writers: decodeWriters(summary?.get('writers')), hasMessage: summary?.get('named') !== 1 }
+}
+
+function decodeWriters(writers: PickleValue | undefined): readonly Writer[] {
   if (!Array.isArray(writers)) return []
   return writers.flatMap((writer): readonly Writer[] => {
     if (!Array.isArray(writer)) return []

@@ -66,9 +66,9 @@ const TIME_KEYS = ['atime', 'mtime', 'ctime', 'birthtime'] as const
 export type TimeKey = (typeof TIME_KEYS)[number]
 
 /** The type in an inode's mode. */
-export const typeOf = (inode: Inode): number => inode.mode & S_IFMT
-export const isDirectory = (inode: Inode): boolean => typeOf(inode) === S_IFDIR
-export const isRegular = (inode: Inode): boolean => typeOf(inode) === S_IFREG
+export const typeOf = ({ mode }: Pick<Inode, 'mode'>): number => mode & S_IFMT
+export const isDirectory = (inode: Pick<Inode, 'mode'>): boolean => typeOf(inode) === S_IFDIR
+export const isRegular = (inode: Pick<Inode, 'mode'>): boolean => typeOf(inode) === S_IFREG
 export const isSymbolicLink = (inode: Inode): boolean => typeOf(inode) === S_IFLNK
 
 /** A typed view of an inode's mapping. Everything but `oid`, `ref` and `activate` needs it activated. */

@@ -6,6 +6,8 @@ import type { MountedDirectory } from '../mount-points/mount-table.ts'
 import { controlPaths } from './control-path.ts'
 import { callDaemon, type CallName, type Parameters, type Result } from './control-protocol.ts'
 import { ownerOf } from './mounts.ts'
+import type { Operations } from '../../core/file-system/operations.ts'
+import { OPERATION_NAMES, type OperationName } from './operations-session.ts'
 import { RemoteOperations } from './remote-operations.ts'
 import { RemoteTransaction } from './transaction-client.ts'
 
@@ -14,11 +16,16 @@ const TIMEOUT_MS = 3_600_000
 
 /**
  * Connects to the daemon of a mount. `close` ends the connection; the mount stays.
+ * @param connects whether the connection for operations is made at once, or with the first operation.
  * @throws NoAnswerError; CodedError if the daemon refuses.
  */
-export async function connectFileSystem(mount: MountedDirectory): Promise<ServedFileSystem> {
+export async function connectFileSystem(
+  mount: MountedDirectory,
+  connects: 'at once' | 'when needed' = 'at once',
+): Promise<ServedFileSystem> {
   const paths = await controlPaths(mount.device, ownerOf(mount))
-  const remote = await RemoteOperations.connect(paths)
+  const remote = new LazyRemote(paths)
+  if (connects === 'at once') await remote.connect()
   const call = async <Name extends CallName>(
     name: Name,
     parameters: Parameters<Name>,
@@ -30,6 +37,39 @@ export async function connectFileSystem(mount: MountedDirectory): Promise<Served
     sync: async message => tidOf(await call('sync', message === undefined ? {} : { message })),
     lastTid: async () => tidOf(await call('status', {})),
     close: () => remote.close(),
+  }
+}
+
+/** {@link RemoteOperations} that are connected when they are needed. */
+class LazyRemote {
+  readonly operations: Operations
+  readonly #paths: readonly string[]
+  #connected: Promise<RemoteOperations> | undefined
+
+  constructor(paths: readonly string[]) {
+    this.#paths = paths
+    const call = async (name: OperationName, parameters: readonly unknown[]): Promise<unknown> => {
+      const { operations } = await this.connect()
+      return await (operations[name] as (...parameters: readonly unknown[]) => Promise<unknown>)(
+        ...parameters,
+      )
+    }
+    const methods = OPERATION_NAMES.map(name => [
+      name,
+      (...parameters: readonly unknown[]) => call(name, parameters),
+    ])
+    // What is to be forgotten was found over the connection, so there is one.
+    const forget: Operations['forget'] = (ino, count) =>
+      void this.#connected?.then(({ operations }) => operations.forget(ino, count))
+    this.operations = Object.fromEntries([...methods, ['forget', forget]]) as Operations
+  }
+
+  connect(): Promise<RemoteOperations> {
+    return (this.#connected ??= RemoteOperations.connect(this.#paths))
+  }
+
+  async close(): Promise<void> {
+    await (await this.#connected)?.close()
   }
 }
 

@@ -3,8 +3,7 @@ import { printablePath } from '../../core/printable.ts'
 import { once } from 'node:events'
 import { constants } from 'node:fs'
 import type { Command } from 'commander'
-import { BigFile } from '../../core/big-file/big-file.ts'
-import { ZBigFile } from '../../core/zblk/zbigfile.ts'
+import { FileContent } from '../../core/history/file-content.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -13,7 +12,6 @@ import { fileBytes } from '../foreign/listing.ts'
 import { atMoment } from './at-moment.ts'
 
 const { S_IFMT, S_IFREG } = constants
-const PIECE_BYTES = 2 << 20
 
 export const catCommand = (): Command =>
   atMoment('cat', "Write a file's content at a moment to standard output, without a mount.", show)
@@ -30,15 +28,7 @@ async function* bytesOf(view: MomentView, path: string): AsyncGenerator<Uint8Arr
     throw new CommandError(`there is no ${printablePath(path)} at ${formatTid(view.at)}`)
   if ((inode.mode & S_IFMT) !== S_IFREG)
     throw new CommandError(`${printablePath(path)} is not a regular file`)
-  const { size, data } = inode
-  const object = data === undefined ? undefined : view.connection.resolve(data)
-  if (object !== undefined && !(object instanceof ZBigFile))
-    throw object.corrupt(`a file's data is a ${object.className}`)
-  const file = object && (await BigFile.open(view.connection, object))
-  for (let off = 0n; off < size; off += BigInt(PIECE_BYTES)) {
-    const len = Number(size - off < BigInt(PIECE_BYTES) ? size - off : BigInt(PIECE_BYTES))
-    yield* (await file?.read(off, len)) ?? [new Uint8Array(len)]
-  }
+  yield* (await FileContent.of(view, inode)).pieces()
 }
 
 async function write(pieces: AsyncIterable<Uint8Array>): Promise<void> {

@@ -1,8 +1,7 @@
 /** `zblkfs clone SRC DST`: an independent copy that shares all bytes. */
 import { Command } from 'commander'
-import { storedName, storedPath } from '../../core/stored-names.ts'
-import { momentToSend } from '../../store/moments.ts'
-import { change } from '../history-changes.ts'
+import { storedPath, textOfStored } from '../../core/stored-names.ts'
+import { withDatabase } from '../database.ts'
 import { assertPresent, assertSameDatabase, findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
@@ -21,11 +20,10 @@ export function cloneCommand(): Command {
           : { database: source.database, mount: source.mount, path: storedPath(dst) }
       assertSameDatabase([src, source], [dst, target])
       assertPresent(dst, target)
-      const { tid } = await change(target, 'clone', {
-        source: source.path,
-        target: target.path,
-        ...(source.moment !== undefined && { at: momentToSend(storedName(source.moment)) }),
-      })
+      const at = source.moment === undefined ? {} : { at: source.moment }
+      const tid = await withDatabase(target, 'zblkfs clone', database =>
+        database.clone(textOfStored(source.path), textOfStored(target.path), at),
+      )
       say(`${src} is cloned to ${dst} (transaction ${tid})`)
     })
 }

@@ -1,9 +1,19 @@
 /** `zblkfs diff A B [PATH]`: what differs between two moments. */
-import { decodedPath } from '../../core/printable.ts'
 import { Command } from 'commander'
-import { differences, type Difference } from '../../core/history/difference.ts'
+import { asChange, type Change } from '../../core/database/changes.ts'
 import { foreignDifferences } from '../../core/foreign/foreign-difference.ts'
-import { findSource, momentOf, withAnyStore } from '../history-source.ts'
+import { bytesOf } from '../../store/os-text.ts'
+import { decodedPath } from '../../core/printable.ts'
+import { textOfStored } from '../../core/stored-names.ts'
+import { withHistory } from '../database.ts'
+import { CommandError } from '../failure.ts'
+import {
+  findSource,
+  isForeignDatabase,
+  momentOf,
+  withAnyStore,
+  type HistorySource,
+} from '../history-source.ts'
 import { lineFormat, withLineOptions, type LineFormat, type LineOptions } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { formatBytes } from '../units.ts'
@@ -11,8 +21,11 @@ import { databaseOption, type DatabaseOption } from './database-option.ts'
 
 const RANGES_SHOWN = 10
 const MARKS = { added: '+', removed: '-', renamed: '>', changed: '*' } as const
+const COLOURS = { added: 'green', removed: 'red', renamed: 'cyan', changed: 'yellow' } as const
 
-interface Options extends DatabaseOption, LineOptions {}
+interface Options extends DatabaseOption, LineOptions {
+  readonly text?: boolean
+}
 
 export function diffCommand(): Command {
   const command = new Command('diff')
@@ -20,62 +33,92 @@ export function diffCommand(): Command {
     .argument('<a>', 'a moment: a tid, a time, an age, a tag, or now')
     .argument('<b>', 'another')
     .argument('[path]', 'only this file or directory; without --db, a path in the mount', '')
+    .option('--text', "show how text files differ, line by line; 'patch -p1' applies it")
     .addOption(databaseOption())
     .action(async (a: string, b: string, path: string, { db, ...options }: Options) => {
-      const format = lineFormat(options)
       const source = db === undefined ? await findSource(path || '.') : await findSource(db, path)
-      await withAnyStore(source.database, async store => {
-        const [before, after] = [await momentOf(store, a), await momentOf(store, b)]
-        const found = store.isForeign
-          ? foreignDifferences(store, before, after, source.path)
-          : differences(store, before, after, { path: source.path })
-        await paged(async line => {
-          for await (const difference of found)
-            for (const text of options.json === true
-              ? [differenceAsJson(difference)]
-              : differenceLines(difference, format))
-              if (!(await line(text))) return
-        }, format)
-      })
+      if (await isForeignDatabase(source.database)) await diffForeign(a, b, source, options)
+      else
+        await withHistory(source.database, async history => {
+          const at = { path: textOfStored(source.path) }
+          if (options.text === true) await printPatch(history.patch(a, b, at), options)
+          else await print(history.diff(a, b, at), options)
+        })
     })
   return withLineOptions(command, 'print one line of JSON per difference')
 }
 
-/** A difference as a line of JSON, after the fields of `head`. */
-export function differenceAsJson(
-  { path, from, mode, sizeBefore, sizeAfter, ranges, ...rest }: Difference,
+async function diffForeign(
+  a: string,
+  b: string,
+  { database, path }: HistorySource,
+  options: Options,
+): Promise<void> {
+  if (options.text === true) throw new CommandError(`${database} is a ZODB database: import it first`)
+  await withAnyStore(database, async store => {
+    const [before, after] = [await momentOf(store, a), await momentOf(store, b)]
+    await print(asChanges(foreignDifferences(store, before, after, path)), options)
+  })
+}
+
+/** The differences of a ZODB database, in the form of the SDK. */
+export async function* asChanges(differences: ReturnType<typeof foreignDifferences>): AsyncGenerator<Change> {
+  for await (const difference of differences) yield asChange(difference)
+}
+
+async function print(changes: AsyncIterable<Change>, options: Options): Promise<void> {
+  const format = lineFormat(options)
+  await paged(async line => {
+    for await (const change of changes)
+      for (const text of options.json === true ? [changeAsJson(change)] : changeLines(change, format))
+        if (!(await line(text))) return
+  }, format)
+}
+
+async function printPatch(lines: AsyncIterable<Buffer>, options: Options): Promise<void> {
+  const format = lineFormat(options)
+  await paged(async line => {
+    for await (const bytes of lines) if (!(await line(format.patch(bytes)))) return
+  }, format)
+}
+
+/** A change as a line of JSON, after the fields of `head`. */
+export function changeAsJson(
+  { kind, pathBytes, from, mode, sizeBefore, sizeAfter, attributes, ranges }: Change,
   head: Readonly<Record<string, unknown>> = {},
 ): string {
   return JSON.stringify({
     ...head,
-    ...rest,
-    path: decodedPath(path),
-    ...(from !== undefined && { from: decodedPath(from) }),
+    kind,
+    attributes,
+    path: decodedPath(Buffer.from(pathBytes).toString('latin1')),
+    ...(from !== undefined && { from: decodedPath(bytesOf(from).toString('latin1')) }),
     mode: mode.toString(8),
     // Sizes and offsets may be beyond what every reader's numbers hold.
     ...(sizeBefore !== undefined && { sizeBefore: String(sizeBefore) }),
     ...(sizeAfter !== undefined && { sizeAfter: String(sizeAfter) }),
-    ranges: ranges.map(({ lo, hi }) => [String(lo), String(hi)]),
+    ranges: ranges.map(({ start, end }) => [String(start), String(end)]),
   })
 }
 
-/** A difference as text of several lines. */
-export const differenceAsText = (difference: Difference): string =>
-  differenceLines(difference, lineFormat({})).join('\n')
+/** A change as text of several lines. */
+export const changeAsText = (change: Change): string => changeLines(change, lineFormat({})).join('\n')
 
-function differenceLines(
-  { kind, path, from, sizeBefore, sizeAfter, attributes, ranges }: Difference,
+export function changeLines(
+  { kind, pathBytes, from, sizeBefore, sizeAfter, attributes, ranges }: Change,
   format: LineFormat,
 ): string[] {
-  const name = from === undefined ? format.name(path) : `${format.name(from)} -> ${format.name(path)}`
+  const path = format.name(Buffer.from(pathBytes).toString('latin1'))
+  const name = from === undefined ? path : `${format.name(bytesOf(from).toString('latin1'))} -> ${path}`
   const details = attributes.filter(attribute => attribute !== 'mtime' && attribute !== 'size')
   if (sizeBefore !== undefined && sizeAfter !== undefined && sizeBefore !== sizeAfter)
     details.push(`${formatBytes(Number(sizeBefore))} -> ${formatBytes(Number(sizeAfter))}`)
-  const bytes = ranges.reduce((sum, { lo, hi }) => sum + (hi - lo), 0n)
+  const bytes = ranges.reduce((sum, { start, end }) => sum + (end - start), 0n)
   if (bytes > 0n) details.push(`${formatBytes(Number(bytes))} changed`)
   if (details.length === 0 && kind === 'changed') details.push(...attributes)
-  const lines = [`${MARKS[kind]} ${name}${details.length === 0 ? '' : `  (${details.join(', ')})`}`]
-  for (const { lo, hi } of ranges.slice(0, RANGES_SHOWN)) lines.push(`    [${lo}, ${hi})`)
+  const about = details.length === 0 ? '' : `  (${details.join(', ')})`
+  const lines = [`${format.colour(COLOURS[kind], MARKS[kind])} ${name}${about}`]
+  for (const { start, end } of ranges.slice(0, RANGES_SHOWN)) lines.push(`    [${start}, ${end})`)
   if (ranges.length > RANGES_SHOWN) lines.push(`    and ${ranges.length - RANGES_SHOWN} more ranges`)
   return lines
 }

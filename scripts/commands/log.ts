@@ -1,116 +1,139 @@
 /** `zblkfs log DB|DIR [PATH]`: the transactions, newest first. */
-import { decodedPath, printablePath } from '../../core/printable.ts'
-import { formatTime, timelineOf } from '../../store/moments.ts'
-import type { Timeline } from '../../store/timeline.ts'
 import { Command } from 'commander'
-import { FILES_MAX, log, type LoggedTransaction } from '../../core/history/log.ts'
-import { MomentView } from '../../core/history/moment-view.ts'
-import { formatTid, type Oid, type Tid } from '../../store/ids.ts'
+import type { Transaction } from '../../core/database/changes.ts'
+import type { DatabaseHistory, LogOptions } from '../../core/database/history.ts'
+import { textOfStored } from '../../core/stored-names.ts'
+import { isGlob } from '../../core/history/glob.ts'
 import type { Store } from '../../store/store.ts'
+import { withHistory } from '../database.ts'
 import { CommandError, UsageError } from '../failure.ts'
-import { lineFormat, withLineOptions, type LineFormat, type LineOptions } from '../line-format.ts'
 import { listTransactions } from '../foreign/listing.ts'
-import { findSource, momentOf, withAnyStore } from '../history-source.ts'
+import { findSource, momentOf, withAnyStore, type HistorySource } from '../history-source.ts'
+import { isForeignDatabase } from '../history-source.ts'
+import { lineFormat, withLineOptions, type LineOptions } from '../line-format.ts'
 import { paged } from '../pager.ts'
-import { formatBytes } from '../units.ts'
+import { bytesOfPattern } from '../byte-pattern.ts'
+import { FILES_SHOWN, transactionAsJson, transactionLine, transactionLines } from '../transaction-lines.ts'
 
-const FILES_SHOWN = 20
+const ALL_FILES = 1000
+
+const NOTES = `
+A denotes an added file, M a changed one, D a removed one, R a renamed one. PATH may be a pattern ('*.jpg', 'src/**'), and
+may name a file that was removed. BYTES may contain \\xHH, \\n, \\t and \\\\.`
 
 interface Options extends LineOptions {
   readonly since?: string
   readonly until?: string
   readonly number?: string
+  readonly oneline?: boolean
+  readonly patch?: boolean
+  readonly deleted?: boolean
+  readonly grep?: string
+  readonly S?: string
 }
 
 export function logCommand(): Command {
   const command = new Command('log')
     .description('List the transactions, newest first, with what each changed.')
     .argument('<db|dir>', 'a database, a mount, or a path in a mount')
-    .argument('[path]', 'only transactions that changed this file, or something in this directory')
+    .argument('[path]', 'only changes of this file, in this directory, or of files that match this pattern')
     .option('-n, --number <count>', 'list at most this many')
     .option('--since <when>', 'only those after this moment: a tid, a time, an age, or a tag')
     .option('--until <when>', 'only those up to this moment')
+    .option('--oneline', 'one line per transaction')
+    .option('-p, --patch', 'show how text files changed, line by line')
+    .option('--deleted', 'only files that were removed')
+    .option('--grep <pattern>', 'only transactions whose message matches this regular expression')
+    .option('-S <bytes>', 'only files in which the number of occurrences of these bytes changed')
+    .addHelpText('after', NOTES)
     .action(async (place: string, inner: string | undefined, options: Options) => {
-      const { database, path, moment } = await findSource(place, inner)
-      await withAnyStore(database, store => list(store, path, { ...options, ...untilOf(moment, options) }))
+      const source = await findPlaceOrPattern(place, inner)
+      if (await isForeignDatabase(source.database))
+        await withAnyStore(source.database, store => listForeign(store, source, options))
+      else await withHistory(source.database, history => list(history, source, options))
     })
   return withLineOptions(command, 'print one line of JSON per transaction')
 }
 
-/** A path into a moment has the history up to that. */
-const untilOf = (moment: string | undefined, { until }: Options): Options =>
-  moment === undefined || until !== undefined ? {} : { until: moment }
+interface Place extends HistorySource {
+  readonly pattern?: string
+}
 
-async function list(
-  store: Store,
-  path: string,
-  { since, until, number, ...options }: Options,
-): Promise<void> {
-  const { json = false } = options
-  const format = lineFormat(options)
-  const limit = number === undefined ? Infinity : Number(number)
-  if (Number.isNaN(limit) || limit < 0) throw new UsageError(`-n ${number} is not a number of transactions`)
-  const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
-  const after = since === undefined ? undefined : await momentOf(store, since)
-  if (store.isForeign)
-    return await listTransactions(
-      store,
-      { upTo, limit, ...(after !== undefined && { after }) },
-      path,
-      options,
-    )
-  const of = path === '' ? undefined : await oidOf(store, path, upTo)
-  const names = json || format.isRaw ? FILES_MAX : FILES_SHOWN
-  const range = {
-    upTo,
-    limit,
-    names,
-    ...(after !== undefined && { after }),
-    ...(of !== undefined && { of }),
+async function findPlaceOrPattern(place: string, inner: string | undefined): Promise<Place> {
+  if (inner === undefined || !isGlob(inner)) return await findSource(place, inner)
+  const source = await findSource(place)
+  const prefix = textOfStored(source.path)
+  return {
+    ...source,
+    pattern: prefix === '' ? inner : `${prefix}/${inner.includes('/') ? '' : '**/'}${inner}`,
   }
-  const timeline = await timelineOf(store)
+}
+
+async function list(history: DatabaseHistory, source: Place, options: Options): Promise<void> {
+  const { json = false, oneline = false, patch = false } = options
+  const format = lineFormat(options)
+  const isWhole = json || format.isRaw
+  const found = history.log({
+    ...rangeOf(source, options),
+    ...filterOf(options),
+    names: isWhole || patch ? ALL_FILES : FILES_SHOWN,
+    ...(source.pattern === undefined ? { path: textOfStored(source.path) } : { pattern: source.pattern }),
+  })
+  const textOf = async function* (transaction: Transaction): AsyncGenerator<string> {
+    if (json) yield transactionAsJson(transaction)
+    else if (oneline) yield transactionLine(transaction, format)
+    else yield* transactionLines(transaction, format)
+    if (!patch || json) return
+    let isFirst = true
+    for await (const bytes of transaction.patch()) {
+      if (isFirst && !oneline) yield ''
+      isFirst = false
+      yield format.patch(bytes)
+    }
+    if (!isFirst) yield ''
+  }
   await paged(async line => {
-    for await (const transaction of log(store, range))
-      for (const text of json ? [asJson(transaction, timeline)] : asText(transaction, timeline, format))
-        if (!(await line(text))) return
+    for await (const transaction of found)
+      for await (const text of textOf(transaction)) if (!(await line(text))) return
   }, format)
 }
 
-async function oidOf(store: Store, path: string, at: Tid): Promise<Oid> {
-  const inode = await (await MomentView.open(store, at)).find(path)
-  if (inode !== undefined) return inode.oid
-  throw new CommandError(
-    `there is no ${printablePath(path)} at ${formatTid(at)}: name a moment when it existed with --until`,
-  )
+function rangeOf(
+  { moment }: HistorySource,
+  { since, until = moment, number }: Options,
+): Pick<LogOptions, 'since' | 'until' | 'limit'> {
+  const limit = number === undefined ? Infinity : Number(number)
+  if (Number.isNaN(limit) || limit < 0) throw new UsageError(`-n ${number} is not a number of transactions`)
+  // A path into a moment has the history up to that.
+  return { limit, ...(since !== undefined && { since }), ...(until !== undefined && { until }) }
 }
 
-function asJson({ info, files, fileCount }: LoggedTransaction, timeline: Timeline): string {
-  const { tid, description, user, objects, bytes } = info
-  return JSON.stringify({
-    tid: formatTid(tid),
-    time: new Date(timeline.timeOf(tid)).toISOString(),
-    message: description,
-    user,
-    files: files.map(decodedPath),
-    fileCount,
-    objects,
-    bytes,
-  })
+function filterOf({ deleted = false, grep, S }: Options): LogOptions {
+  return {
+    ...(deleted && { removed: true }),
+    ...(grep !== undefined && { grep: expression(grep) }),
+    ...(S !== undefined && { contains: bytesOfPattern('-S', S) }),
+  }
 }
 
-function asText(
-  { info, files, fileCount }: LoggedTransaction,
-  timeline: Timeline,
-  format: LineFormat,
-): string[] {
-  const { tid, description, bytes } = info
-  const count = `${fileCount} ${fileCount === 1 ? 'file' : 'files'}`
-  const lines = [`${formatTid(tid)}  ${formatTime(timeline.timeOf(tid))}  ${count}, ${formatBytes(bytes)}`]
-  const shown = format.isRaw ? files : files.slice(0, FILES_SHOWN)
-  // A message made up of the files' names would tell them twice.
-  if (description !== '' && description !== shown.map(decodedPath).join(', '))
-    lines.push(`    ${format.text(description)}`)
-  for (const file of shown) lines.push(`  ${format.name(file)}`)
-  if (fileCount > shown.length) lines.push(`  and ${fileCount - shown.length} more`)
-  return lines
+function expression(text: string): RegExp {
+  try {
+    return new RegExp(text, 'u')
+  } catch (error) {
+    throw new UsageError(`--grep ${text} is not a regular expression`, { cause: error })
+  }
+}
+
+/** A ZODB database has no files of ours, and is not searched. */
+async function listForeign(store: Store, source: Place, options: Options): Promise<void> {
+  const { deleted, grep, patch, S, oneline } = options
+  if ((deleted ?? grep ?? patch ?? S ?? oneline ?? source.pattern) !== undefined)
+    throw new CommandError(
+      `${store.name} is a ZODB database: its log has no patterns, searches and patches; import it first`,
+    )
+  const { since, until, limit = Infinity } = rangeOf(source, options)
+  const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
+  const after = since === undefined ? undefined : await momentOf(store, since)
+  const range = { upTo, limit, ...(after !== undefined && { after }) }
+  await listTransactions(store, range, source.path, options)
 }

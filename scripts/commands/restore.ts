@@ -1,8 +1,7 @@
 /** `zblkfs restore PATH --at WHEN [--to NEWPATH]`: a file or directory as it was, without copying data. */
-import { momentToSend } from '../../store/moments.ts'
 import { Command } from 'commander'
-import { storedName, storedPath } from '../../core/stored-names.ts'
-import { change } from '../history-changes.ts'
+import { storedPath, textOfStored } from '../../core/stored-names.ts'
+import { withDatabase } from '../database.ts'
 import { UsageError } from '../failure.ts'
 import { assertPresent, assertSameDatabase, findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
@@ -31,12 +30,10 @@ export function restoreCommand(): Command {
         target = db === undefined ? await findSource(to) : { ...source, path: storedPath(to) }
       assertSameDatabase([path, source], [to ?? path, target])
       if (to !== undefined && db === undefined) assertPresent(to, target)
-      const { tid } = await change(target, 'restore', {
-        path: source.path,
-        at: momentToSend(storedName(when)),
-        force,
-        ...(to !== undefined && { to: target.path }),
-      })
+      const options = { force, ...(to !== undefined && { to: textOfStored(target.path) }) }
+      const tid = await withDatabase(target, 'zblkfs restore', database =>
+        database.restore(textOfStored(source.path), when, options),
+      )
       say(`${to ?? path} is restored (transaction ${tid})`)
     })
 }

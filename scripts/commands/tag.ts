@@ -1,14 +1,12 @@
 /** `zblkfs tag NAME [WHEN]`, `tag -l`, `tag -d NAME`: names for moments. */
 import { decodedPath } from '../../core/printable.ts'
-import { formatTime, momentToSend, timelineOf } from '../../store/moments.ts'
+import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import { storedName } from '../../core/stored-names.ts'
-import { MomentView } from '../../core/history/moment-view.ts'
-import { formatTid } from '../../store/ids.ts'
+import { withDatabase, withHistory } from '../database.ts'
 import { UsageError } from '../failure.ts'
 import { lineFormat, withLineOptions, type LineOptions } from '../line-format.ts'
-import { change } from '../history-changes.ts'
-import { findSource, withStore, type HistorySource } from '../history-source.ts'
+import { findSource, type HistorySource } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
@@ -33,11 +31,13 @@ export function tagCommand(): Command {
       if ([list, deleted !== undefined, name !== undefined].filter(Boolean).length > 1)
         throw new UsageError('name a tag, or use -l or -d NAME')
       const source = await findSource(options.db ?? '.')
-      if (deleted !== undefined) await change(source, 'untag', { name: storedName(deleted) })
+      if (deleted !== undefined) await withDatabase(source, 'zblkfs tag', database => database.untag(deleted))
       else if (name === undefined) await printTags(source, options)
       else {
-        const moment = when === undefined || when === 'now' ? {} : { when: momentToSend(storedName(when)) }
-        const { tid } = await change(source, 'tag', { name: storedName(name), force, ...moment })
+        const moment = when === undefined || when === 'now' ? {} : { at: when }
+        const tid = await withDatabase(source, 'zblkfs tag', database =>
+          database.tag(name, { force, ...moment }),
+        )
         say(`${name} is ${tid}`)
       }
     })
@@ -46,17 +46,14 @@ export function tagCommand(): Command {
 
 async function printTags({ database }: HistorySource, options: LineOptions): Promise<void> {
   const format = lineFormat(options)
-  await withStore(database, async store => {
-    const { superblock } = await MomentView.open(store, await store.lastTid())
-    const timeline = await timelineOf(store)
+  await withHistory(database, async history => {
     await paged(async line => {
-      for await (const tag of superblock.allTags()) {
-        const tid = formatTid(tag.tid)
-        const timeMs = timeline.timeOf(tag.tid)
+      for await (const { name, tid, time } of history.tags()) {
+        const stored = storedName(name)
         const text =
           options.json === true
-            ? JSON.stringify({ name: decodedPath(tag.name), tid, time: new Date(timeMs).toISOString() })
-            : `${tid}  ${formatTime(timeMs)}  ${format.name(tag.name)}`
+            ? JSON.stringify({ name: decodedPath(stored), tid, time: time.toISOString() })
+            : `${tid}  ${formatTime(time.getTime())}  ${format.name(stored)}`
         if (!(await line(text))) return
       }
     }, format)

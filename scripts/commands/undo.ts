@@ -1,6 +1,6 @@
 /** `zblkfs undo TID`: reverts a transaction with a new one. */
 import { Command } from 'commander'
-import { change } from '../history-changes.ts'
+import { withDatabase } from '../database.ts'
 import { findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 
@@ -10,7 +10,7 @@ export function undoCommand(): Command {
     .argument('<tid>', 'the transaction, as zblkfs log shows it')
     .addOption(databaseOption())
     .action(async (tid: string, { db = '.' }: DatabaseOption) => {
-      const { tid: undoing } = await change(await findSource(db), 'undo', { tid })
+      const undoing = await withDatabase(await findSource(db), 'zblkfs undo', database => database.undo(tid))
       console.log(`${tid} is undone by ${undoing}`)
     })
 }

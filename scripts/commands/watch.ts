@@ -2,17 +2,19 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Command } from 'commander'
-import { changesOf, feed, type FeedTransaction } from '../../core/database/feed.ts'
+import type { Change } from '../../core/database/changes.ts'
+import { feed } from '../../core/database/feed.ts'
+import { DatabaseHistory, type TransactionChanges } from '../../core/database/history.ts'
 import { foreignDifferences } from '../../core/foreign/foreign-difference.ts'
-import type { Difference } from '../../core/history/difference.ts'
 import { printable } from '../../core/printable.ts'
+import { textOfStored } from '../../core/stored-names.ts'
 import { formatTid, tid as toTid, type Tid } from '../../store/ids.ts'
 import { formatTime } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { findSource, momentOf, withAnyStore } from '../history-source.ts'
 import { into } from '../pager.ts'
-import { differenceAsJson, differenceAsText } from './diff.ts'
+import { asChanges, changeAsJson, changeAsText } from './diff.ts'
 
 interface Options {
   readonly since?: string
@@ -20,7 +22,6 @@ interface Options {
   readonly exec?: string
 }
 
-type Transaction = FeedTransaction<Difference>
 type Write = (line: string) => Promise<boolean>
 
 const NOTES = `
@@ -49,13 +50,10 @@ export function watchCommand(): Command {
 async function watch(store: Store, path: string, { since, json = false, exec }: Options): Promise<void> {
   const ended = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => ended.abort())
-  const source = {
-    store,
-    moment: (when: string) => momentOf(store, when),
-    changesOf: (tid: Tid) =>
-      store.isForeign ? foreignDifferences(store, toTid(tid - 1n), tid, path) : changesOf(store, tid, path),
-  }
-  const transactions = feed(source, { signal: ended.signal, ...(since !== undefined && { since }) })
+  const from = { signal: ended.signal, ...(since !== undefined && { since }) }
+  const transactions = store.isForeign
+    ? foreignFeed(store, path, from)
+    : new DatabaseHistory(store).watch({ ...from, path: textOfStored(path) })
   if (exec !== undefined) {
     let handled = since ?? formatTid(await store.lastTid())
     for await (const transaction of transactions) {
@@ -70,24 +68,34 @@ async function watch(store: Store, path: string, { since, json = false, exec }: 
   })
 }
 
-async function writeJson({ tid, time, message, changes }: Transaction, line: Write): Promise<boolean> {
+function foreignFeed(
+  store: Store,
+  path: string,
+  options: Parameters<typeof feed>[1],
+): AsyncGenerator<TransactionChanges> {
+  const changesOf = (tid: Tid): AsyncGenerator<Change> =>
+    asChanges(foreignDifferences(store, toTid(tid - 1n), tid, path))
+  return feed({ store, moment: when => momentOf(store, when), changesOf }, options)
+}
+
+async function writeJson({ tid, time, message, changes }: TransactionChanges, line: Write): Promise<boolean> {
   let count = 0
-  for await (const difference of changes()) {
+  for await (const change of changes()) {
     count++
-    if (!(await line(differenceAsJson(difference, { tid })))) return false
+    if (!(await line(changeAsJson(change, { tid })))) return false
   }
   return await line(JSON.stringify({ tid, time: time.toISOString(), message, changes: count }))
 }
 
-async function writeText({ tid, time, message, changes }: Transaction, line: Write): Promise<boolean> {
+async function writeText({ tid, time, message, changes }: TransactionChanges, line: Write): Promise<boolean> {
   if (!(await line(`${tid}  ${formatTime(time.getTime())}  ${printable(message)}`.trimEnd()))) return false
-  for await (const difference of changes())
-    if (!(await line(differenceAsText(difference).replaceAll(/^/gm, '  ')))) return false
+  for await (const change of changes())
+    if (!(await line(changeAsText(change).replaceAll(/^/gm, '  ')))) return false
   return true
 }
 
 /** Runs a command for a transaction. @throws CommandError that names `before`, from which to resume, if it fails. */
-async function run(command: string, transaction: Transaction, before: string): Promise<void> {
+async function run(command: string, transaction: TransactionChanges, before: string): Promise<void> {
   const { tid, message } = transaction
   const child = spawn('/bin/sh', ['-c', command], {
     stdio: ['pipe', 'inherit', 'inherit'],

@@ -7,7 +7,7 @@ import type { Added, Capabilities, Space, Sums } from '../capabilities.ts'
 import type { Copying, Lineage } from '../copying.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
-import { isKept, type KeptMoments } from '../kept-moments.ts'
+import { isKept, newestKeptUpTo, type KeptMoments } from '../kept-moments.ts'
 import type {
   ChangeSet,
   ReadableStore,
@@ -104,6 +104,10 @@ export abstract class IndexedStore implements ReadableStore, MeasuredStore, Note
 
   async isKept(at: Tid): Promise<boolean> {
     return isKept(await this.keptMoments(), at)
+  }
+
+  async keptUpTo(at: Tid): Promise<Tid | undefined> {
+    return newestKeptUpTo(await this.keptMoments(), at)
   }
 
   /** The moments that the last pack kept. */

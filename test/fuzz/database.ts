@@ -95,7 +95,7 @@ async function readHistory(path: string): Promise<void> {
   try {
     const last = await store.lastTid()
     await unlessRefused(async () => {
-      for await (const { files } of log(store)) files.forEach(assertText)
+      for await (const { changes } of log(store)) for (const { path } of changes) assertText(path)
     })
     await unlessRefused(async () => {
       for await (const { path } of differences(store, tid(1n), last)) assertText(path)

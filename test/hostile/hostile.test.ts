@@ -108,7 +108,7 @@ test('deep directories are checked, listed, logged and compared in proportion to
     for await (const { path } of fileSizes(store)) if (path !== '') files++
     expect(files).toBeGreaterThan(0)
     const tids: Tid[] = []
-    for await (const { info, files } of log(store)) if (files.length > 0) tids.push(info.tid)
+    for await (const { info, changes } of log(store)) if (changes.length > 0) tids.push(info.tid)
     let added = 0
     for await (const { kind } of differences(store, tids[1]!, tids[0]!)) if (kind === 'added') added++
     expect(added).toBe(depth)

@@ -31,7 +31,10 @@ test('a transaction whose command fails leaves nothing, in the kernel either', {
     )
     expect(good.exitCode).toBe(0)
     const { stdout } = await runZblkfs('log', '--json', '-n', '1', dir)
-    expect(JSON.parse(stdout)).toMatchObject({ message: 'both', files: ['a', 'b'] })
+    expect(JSON.parse(stdout)).toMatchObject({
+      message: 'both',
+      changes: [{ path: 'a' }, { path: 'b' }],
+    })
 
     // The command's process is killed: what it did is taken back.
     await runProgram('timeout', [

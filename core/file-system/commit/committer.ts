@@ -292,7 +292,8 @@ export class Committer {
       } else if (this.#hasPrepared) {
         const tid = this.#storingAt
         const about = { description: message ?? describe(taken), ...(tid !== undefined && { tid }) }
-        await connection.commit(about, [], taken.writers.list())
+        const hasMessage = message !== undefined || taken.messages.length > 0
+        await connection.commit(about, [], { writers: taken.writers.list(), hasMessage })
         this.#hasPrepared = false
         intents.unseal()
         this.#dropped = []

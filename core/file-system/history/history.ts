@@ -270,8 +270,9 @@ export class History implements HistoryOperations {
 
   /** A transaction and its files, in one line. */
   async #describe(tid: Tid): Promise<string> {
-    for await (const { files, fileCount } of log(this.#store, { after: toTid(tid - 1n), upTo: tid })) {
-      const named = files.slice(0, FILES_NAMED).map(text).join(', ')
+    const range = { after: toTid(tid - 1n), upTo: tid, names: FILES_NAMED }
+    for await (const { changes, fileCount } of log(this.#store, range)) {
+      const named = changes.map(({ path }) => text(path)).join(', ')
       return `${formatTid(tid)}  ${named}${fileCount > FILES_NAMED ? ` and ${fileCount - FILES_NAMED} more` : ''}`
     }
     return formatTid(tid)

@@ -44,7 +44,10 @@ describe('a transaction', () => {
     )
     expect(result).toBe(7)
     const [last] = await collected(db.log({ limit: 1 }))
-    expect(last).toMatchObject({ message: 'three steps', files: ['d/a'] })
+    expect(last).toMatchObject({
+      message: 'three steps',
+      changes: [{ kind: 'added', path: 'd/a', sizeAfter: expect.any(BigInt) }],
+    })
     expect(await collected(db.log({ since: before }))).toHaveLength(1)
   })
 

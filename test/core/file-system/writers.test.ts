@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { expect, onTestFinished, test } from 'vitest'
 import { name, ROOT_INO, type Caller } from '../../../core/file-system/operations.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
-import { summaryIn, WRITERS_MAX, writersIn } from '../../../core/objects/transaction-summary.ts'
+import { summaryIn, originIn, WRITERS_MAX } from '../../../core/objects/transaction-summary.ts'
 import { programOf } from '../../../core/process-program.ts'
 import { TestStore } from '../../tools/test-store.ts'
 import type { Store } from '../../../store/store.ts'
@@ -32,18 +32,18 @@ test('a transaction names the user, the process and the program of its changes, 
   const pid = await sleeper()
   await fs.mkdir(ROOT_INO, name('a'), 0o755, callerOf(pid, 1234))
   const first = await fs.sync()
-  expect(writersIn(await lastExtension(store))).toEqual([{ uid: 1234, pid, program: 'sleep' }])
+  expect(originIn(await lastExtension(store)).writers).toEqual([{ uid: 1234, pid, program: 'sleep' }])
   const { file, entry } = await fs.create(ROOT_INO, name('f'), 0o644, 0, callerOf(process.pid))
   await fs.sync()
-  expect(writersIn(await lastExtension(store)).map(writer => writer.pid)).toEqual([process.pid])
+  expect(originIn(await lastExtension(store)).writers.map(writer => writer.pid)).toEqual([process.pid])
   // Later writes through the handle are its opener's.
   await fs.write(entry.attributes.ino, file.fh, 0n, Buffer.from('x'))
   expect(await fs.sync()).toBeGreaterThan(first)
-  expect(writersIn(await lastExtension(store)).map(writer => writer.pid)).toEqual([process.pid])
+  expect(originIn(await lastExtension(store)).writers.map(writer => writer.pid)).toEqual([process.pid])
   await expect(fs.rmdir(ROOT_INO, name('absent'), callerOf(pid))).rejects.toThrow()
   await fs.setattr(entry.attributes.ino, { mode: 0o600 }, callerOf(process.pid))
   await fs.sync()
-  expect(writersIn(await lastExtension(store)).map(writer => writer.pid)).toEqual([process.pid])
+  expect(originIn(await lastExtension(store)).writers.map(writer => writer.pid)).toEqual([process.pid])
   await fs.close()
 })
 
@@ -53,7 +53,7 @@ test('a bounded number of processes is named', async () => {
   for (let i = 0; i < WRITERS_MAX + 3; i++)
     await fs.mkdir(ROOT_INO, name(`${i}`), 0o755, callerOf(0x7000_0000 + i))
   await fs.sync()
-  expect(writersIn(await lastExtension(store))).toHaveLength(WRITERS_MAX)
+  expect(originIn(await lastExtension(store)).writers).toHaveLength(WRITERS_MAX)
   await fs.close()
 })
 
@@ -73,6 +73,6 @@ test('the summary names what was removed', async () => {
 })
 
 test('writers that are not well-formed are left out', () => {
-  expect(writersIn(Buffer.from('not a pickle'))).toEqual([])
-  expect(writersIn(new Uint8Array())).toEqual([])
+  expect(originIn(Buffer.from('not a pickle')).writers).toEqual([])
+  expect(originIn(new Uint8Array()).writers).toEqual([])
 })

@@ -40,9 +40,9 @@ const withoutChanges = (store: Store): Store =>
     },
   })
 
-const shown = ({ info, files, fileCount }: LoggedTransaction): unknown => ({
+const shown = ({ info, changes, fileCount }: LoggedTransaction): unknown => ({
   tid: info.tid,
-  files,
+  changes,
   fileCount,
 })
 
@@ -95,7 +95,7 @@ test('of a large transaction all files count, and as many are named as are asked
   try {
     const [last] = await logged(withoutChanges(store), { names: 5, limit: 1 })
     expect(last?.fileCount).toBe(count)
-    expect(last?.files).toHaveLength(5)
+    expect(last?.changes).toHaveLength(5)
     const many = (await (await MomentView.open(store, await store.lastTid())).find('many'))!.oid
     const [below] = await logged(store, { of: many, limit: 1 })
     expect(below?.fileCount).toBe(count)
