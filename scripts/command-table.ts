@@ -6,6 +6,8 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   mount: async () => (await import('./commands/mount.ts')).mountCommand(),
   umount: async () => (await import('./commands/umount.ts')).umountCommand(),
   status: async () => (await import('./commands/status.ts')).statusCommand(),
+  stats: async () => (await import('./commands/stats.ts')).statsCommand(),
+  top: async () => (await import('./commands/top.ts')).topCommand(),
   sync: async () => (await import('./commands/sync.ts')).syncCommand(),
   log: async () => (await import('./commands/log.ts')).logCommand(),
   watch: async () => (await import('./commands/watch.ts')).watchCommand(),

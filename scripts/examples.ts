@@ -12,6 +12,14 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs umount -l ~/files', 'even if it is in use, or its daemon is dead'],
   ],
   status: [['zblkfs status', 'every mount, and which process serves it']],
+  stats: [
+    ['zblkfs stats ~/files', 'counters and sizes since it was mounted'],
+    ["zblkfs stats ~/files --json | jq '.requests.read'", 'the counter of one operation'],
+  ],
+  top: [
+    ['zblkfs top ~/files', 'a screen of what happens now; q ends it'],
+    ['zblkfs top ~/files -i 10s -n 6 > load', 'a line every ten seconds, for a minute'],
+  ],
   sync: [['zblkfs sync ~/files -m "before the upgrade"', 'a moment to return to']],
   log: [
     ['zblkfs log ~/files -n 10', 'the last ten transactions'],

@@ -3,10 +3,19 @@ import { makeDirectories } from '../store/make-directories.ts'
 import { isRoot, processOwner } from '../core/process-owner.ts'
 import { CodedError } from '../store/errors.ts'
 import { adviceFor } from './advice.ts'
-import { accessSync, constants, lstatSync, writeSync } from 'node:fs'
+import { accessSync, constants, fstatSync, lstatSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { type Logger, pino, stdSerializers, stdTimeFunctions } from 'pino'
+import { dirname, join } from 'node:path'
+import {
+  type DestinationStream,
+  type Logger,
+  type LoggerOptions,
+  multistream,
+  pino,
+  stdSerializers,
+  stdTimeFunctions,
+} from 'pino'
+import type { Problems } from '../mount/daemon/problems.ts'
 import { CommandError } from './failure.ts'
 import { RotatingFile } from './rotating-file.ts'
 
@@ -14,6 +23,16 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', '
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
 const STDERR = 2
+/** The levels of syslog(3). */
+const JOURNAL_LEVELS: Readonly<Record<string, number>> = {
+  trace: 7,
+  debug: 7,
+  info: 6,
+  warn: 4,
+  error: 3,
+  fatal: 2,
+}
+const OLD_MS = 90 * 86_400_000
 const GROUP_AND_OTHERS_WRITE = 0o022
 
 /**
@@ -54,39 +73,80 @@ function withAdvice(error: Error): unknown {
   return advice === undefined ? logged : { ...logged, advice }
 }
 
-/** A log of JSON lines in a file of bounded size. */
-export function logToFile(path: string, level: LogLevel): Logger {
-  return pino(
-    { level, base: null, timestamp: stdTimeFunctions.isoTime, serializers: { err: withAdvice } },
-    new RotatingFile(path),
-  )
+/** A log of JSON lines in a file of bounded size. Log files in its directory that were long not written are removed. */
+export function logToFile(path: string, level: LogLevel, problems: Problems): Logger {
+  removeOldLogs(dirname(path))
+  return logTo(new RotatingFile(path), level, problems, { timestamp: stdTimeFunctions.isoTime })
 }
 
-/** A log of plain lines on the terminal. */
-export function logToTerminal(level: LogLevel): Logger {
+/** A log of plain lines on standard error; for systemd's journal with the number of the level. */
+export function logToTerminal(level: LogLevel, problems: Problems): Logger {
+  const isForJournal = isJournal(STDERR)
   const write = (line: string): void => {
-    const { level, msg, err, ...rest } = JSON.parse(line) as {
-      readonly level: string
-      readonly msg?: string
-      readonly err?: { readonly message?: string; readonly advice?: string }
-    }
-    const details = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
-    const advice = err?.advice === undefined ? '' : `: ${err.advice}`
-    const cause = err === undefined ? [] : [`(${err.message ?? ''}${advice})`]
     try {
-      writeSync(STDERR, `${[`${level}:`, msg ?? '', ...details, ...cause].join(' ')}\n`)
+      writeSync(STDERR, `${plainLine(line, isForJournal)}\n`)
     } catch {
       // The terminal is gone or blocked: do not disturb the caller, which may be storing data.
     }
   }
+  return logTo({ write }, level, problems, {
+    timestamp: false,
+    formatters: { level: label => ({ level: label }) },
+  })
+}
+
+/** A logger whose warnings and errors `problems` sees, even if `level` keeps them out of the log. */
+function logTo(
+  stream: DestinationStream,
+  level: LogLevel,
+  problems: Problems,
+  options: LoggerOptions,
+): Logger {
+  const isQuieter = LOG_LEVELS.indexOf(level) > LOG_LEVELS.indexOf('warn')
+  const shown = isQuieter ? multistream(level === 'silent' ? [] : [{ level, stream }]) : stream
   return pino(
     {
-      level,
+      ...options,
+      level: isQuieter ? 'warn' : level,
       base: null,
-      timestamp: false,
       serializers: { err: withAdvice },
-      formatters: { level: label => ({ level: label }) },
+      hooks: problems.hook,
     },
-    { write },
+    shown,
   )
+}
+
+/** A line of the log as text: the level, the message, its details, and the cause. */
+function plainLine(line: string, isForJournal: boolean): string {
+  const { level, msg, err, ...rest } = JSON.parse(line) as {
+    readonly level: string
+    readonly msg?: string
+    readonly err?: { readonly message?: string; readonly advice?: string }
+  }
+  const details = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+  const advice = err?.advice === undefined ? '' : `: ${err.advice}`
+  const cause = err === undefined ? [] : [`(${err.message ?? ''}${advice})`]
+  const text = [`${level}:`, msg ?? '', ...details, ...cause].join(' ')
+  return isForJournal ? `<${JOURNAL_LEVELS[level] ?? 6}>${text.replaceAll('\n', ' ')}` : text
+}
+
+/** Whether a descriptor leads to systemd's journal, which reads the level of a line from its beginning. */
+function isJournal(fd: number): boolean {
+  const [device, inode] = (process.env['JOURNAL_STREAM'] ?? '').split(':')
+  if (inode === undefined) return false
+  const { dev, ino } = fstatSync(fd)
+  return String(dev) === device && String(ino) === inode
+}
+
+/** Removes log files of this program that were not written for {@link OLD_MS}: those of mount points that are not used any more. */
+function removeOldLogs(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    if (!/\.log(\.1)?$/.test(name)) continue
+    const path = join(directory, name)
+    try {
+      if (Date.now() - lstatSync(path).mtimeMs > OLD_MS) rmSync(path)
+    } catch {
+      // Another daemon has removed it.
+    }
+  }
 }

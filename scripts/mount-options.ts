@@ -1,5 +1,11 @@
 /** The options of `zblkfs mount`: `-o key=value,...` as mount(8) writes them, into MountSettings. */
-import { type DriverChoice, DRIVERS, type MountSettings } from '../mount/daemon/mount-settings.ts'
+import { isAbsolute } from 'node:path'
+import {
+  type DriverChoice,
+  DRIVERS,
+  type MetricsPlace,
+  type MountSettings,
+} from '../mount/daemon/mount-settings.ts'
 import { UsageError } from './failure.ts'
 import { DURATION_FORMS, parseDurationMs } from '../store/durations.ts'
 import { retention } from './retention.ts'
@@ -19,6 +25,8 @@ interface MountOption {
   apply(settings: Settings, value: string): void
 }
 
+const LOOPBACK = '127.0.0.1'
+const PORT_MAX = 65_535
 const ID_MAX = 0xffff_fffe
 /** 24 days: the limit of timers is 2^31 ms, and they treat more as 0. */
 const COMMIT_INTERVAL_MAX_MS = 24 * 86_400_000
@@ -129,6 +137,13 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     help: 'mount over a directory that has entries, hiding them',
     apply: settings => (settings.nonEmpty = true),
   },
+  metrics: {
+    value: '[HOST:]PORT|FILE',
+    help: 'publish metrics: for Prometheus at this address, by default of 127.0.0.1, or in FILE.prom for node_exporter',
+    apply(settings, value) {
+      settings.metrics = metricsPlace(value)
+    },
+  },
   fsname: {
     value: 'NAME',
     help: 'the name in the list of mounts (default: the database)',
@@ -199,6 +214,24 @@ function oneOf<T extends string>(name: string, value: string, choices: readonly 
   const found = choices.find(choice => choice === value)
   if (found === undefined) throw new UsageError(`${name}=${value} is unknown: it is ${choices.join(', ')}`)
   return found
+}
+
+/** `9401`, `192.0.2.1:9401`, `[::1]:9401`, or an absolute path that ends in .prom. */
+function metricsPlace(value: string): MetricsPlace {
+  if (value.includes('/')) {
+    if (!isAbsolute(value) || !value.endsWith('.prom'))
+      throw new UsageError(
+        `metrics=${value}: the file needs an absolute path that ends in .prom, which node_exporter looks for`,
+      )
+    return { kind: 'file', path: value }
+  }
+  const [, host = LOOPBACK, digits] = /^(?:([^:]+|\[[^\]]+\]):)?(\d{1,5})$/.exec(value) ?? []
+  const port = Number(digits)
+  if (digits === undefined || port === 0 || port > PORT_MAX)
+    throw new UsageError(
+      `metrics=${value} is neither an address nor a file: write 9401, HOST:9401, or the absolute path of a file`,
+    )
+  return { kind: 'address', host: host.replace(/^\[(.*)\]$/, '$1'), port }
 }
 
 function size(name: string, value: string): number {

@@ -6,8 +6,10 @@
  * | `at`     | the last transaction's tid, 16 hex digits                     |
  * | `stats`  | JSON: operations, bytes, commits, memory                      |
  * | `config` | JSON: how the filesystem was opened                           |
+ * | `accesslog` | a line for each request from now on (access-log.ts)        |
  */
 import { constants } from 'node:fs'
+import { AccessLog } from './access-log.ts'
 import { ErrnoError } from './errno.ts'
 import {
   DOT,
@@ -51,22 +53,29 @@ export function paddedJson(value: unknown): string {
   return `${text.padEnd(length - 1)}\n`
 }
 
+/** A file: its content is generated at each open, or it is the access log. */
+interface ControlFile {
+  readonly name: Name
+  readonly ino: Ino
+  readonly content: ContentMaker | AccessLog
+}
+
 export class ControlFiles {
-  readonly #files: readonly { readonly name: Name; readonly ino: Ino; readonly make: ContentMaker }[]
+  readonly #files: readonly ControlFile[]
   readonly #handles: Handles<unknown>
   readonly #owner: { readonly uid: number; readonly gid: number }
   readonly #timeNs: bigint
 
   constructor(
-    files: Readonly<Record<string, ContentMaker>>,
+    files: Readonly<Record<string, ContentMaker | AccessLog>>,
     handles: Handles<unknown>,
     owner: { readonly uid: number; readonly gid: number },
     timeNs: bigint,
   ) {
-    this.#files = Object.entries(files).map(([name, make], i) => ({
+    this.#files = Object.entries(files).map(([name, content], i) => ({
       name: toName(name),
       ino: toIno(DIRECTORY_INO + 1 + i),
-      make,
+      content,
     }))
     this.#handles = handles
     this.#owner = owner
@@ -89,14 +98,16 @@ export class ControlFiles {
   /** @throws ErrnoError ENOENT */
   async attributes(ino: Ino): Promise<Attributes> {
     const isDirectory = ino === DIRECTORY_INO
-    const size = isDirectory ? 0 : (await this.#content(ino)).length
+    const content = isDirectory ? NO_BYTES : await this.#content(ino)
+    const isLog = content instanceof AccessLog
     return {
       ...this.#owner,
       ino,
-      mode: isDirectory ? S_IFDIR | 0o555 : S_IFREG | 0o444,
+      // The access log shows what every user does.
+      mode: isDirectory ? S_IFDIR | 0o555 : S_IFREG | (isLog ? 0o400 : 0o444),
       nlink: isDirectory ? 2 : 1,
       rdev: 0,
-      size: BigInt(size),
+      size: BigInt(isLog ? 0 : content.length),
       blocks: 0,
       blksize: BLKSIZE,
       atimeNs: this.#timeNs,
@@ -111,13 +122,18 @@ export class ControlFiles {
   async open(ino: Ino, flags: number): Promise<OpenFile> {
     if (ino === DIRECTORY_INO) throw new ErrnoError('EISDIR')
     if (flags & (O_WRONLY | O_RDWR)) throw new ErrnoError('EACCES')
-    const fh = this.#handles.add({ kind: 'generated', content: await this.#content(ino) })
-    return { fh, pages: 'bypass' }
+    const content = await this.#content(ino)
+    const handle =
+      content instanceof AccessLog
+        ? { kind: 'access log' as const, reader: content.open() }
+        : { kind: 'generated' as const, content }
+    return { fh: this.#handles.add(handle), pages: 'bypass' }
   }
 
   /** @throws ErrnoError EBADF */
-  read(fh: Fh, off: bigint, len: number): readonly Uint8Array[] {
+  async read(fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]> {
     const handle = this.#handles.get(fh)
+    if (handle.kind === 'access log') return [await handle.reader.read(len)]
     if (handle.kind !== 'generated') throw new ErrnoError('EBADF')
     const from = Number(off)
     return from < handle.content.length ? [handle.content.subarray(from, from + len)] : []
@@ -149,10 +165,11 @@ export class ControlFiles {
     return listed
   }
 
-  async #content(ino: Ino): Promise<Buffer> {
+  async #content(ino: Ino): Promise<Uint8Array | AccessLog> {
     const file = this.#files.find(file => file.ino === ino)
     if (file === undefined) throw new ErrnoError('ENOENT')
-    return Buffer.from(await file.make(), 'utf8')
+    const { content } = file
+    return content instanceof AccessLog ? content : Buffer.from(await content(), 'utf8')
   }
 
   async #entry(ino: Ino): Promise<Entry> {

@@ -12,7 +12,6 @@
 /* oxlint-disable max-lines -- see above */
 import { constants } from 'node:fs'
 import type { Logger } from 'pino'
-import type { ConnectionStatistics } from '../objects/connection.ts'
 import type { Watching } from '../../store/capabilities.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -22,9 +21,13 @@ import { assemble, type Assembly, type FileSystemOptions } from './assembly.ts'
 import { besideKernel } from './beside-kernel.ts'
 import type { Context } from './context.ts'
 import { ControlFiles, isControlIno, paddedJson } from './control-files.ts'
+import type { FileSystemStats } from './file-system-stats.ts'
 import { Follower } from './following.ts'
 import { History } from './history/history.ts'
-import { OperationCounts, type OperationName } from './operation-counts.ts'
+import { AccessLog } from './access-log.ts'
+import { nodePath } from './inodes/node-path.ts'
+import { OperationCounts } from './operation-counts.ts'
+import type { OperationName } from './operation-names.ts'
 import { copy } from './operations/copy.ts'
 import { mkdir, mknod, symlink } from './operations/create.ts'
 import { read, write } from './operations/io.ts'
@@ -64,23 +67,6 @@ import {
 
 export type { FileSystemOptions } from './assembly.ts'
 
-/** Sizes in bytes. */
-export interface FileSystemStats {
-  /** Number of calls by operation. */
-  readonly operations: Readonly<Record<string, number>>
-  readonly bytesRead: number
-  readonly bytesWritten: number
-  readonly commits: number
-  readonly cacheBytes: number
-  readonly dirtyBytes: number
-  /** Inodes of the live tree. */
-  readonly inodesInUse: number
-  readonly openMoments: number
-  /** Objects in memory, by class and status. */
-  readonly objects: ConnectionStatistics['classes']
-  readonly residentBytes: number
-}
-
 const KEEPS: KeepsSetuid = () => true
 const { O_TRUNC } = constants
 
@@ -93,6 +79,7 @@ export class FileSystem implements Operations {
   readonly #history: History
   /** The callers of open and create, by handle: the kernel names none for the pages that it writes back. */
   readonly #openers: (Caller | undefined)[] = []
+  readonly accessLog: AccessLog
   #follower: Follower | undefined
   readonly besideKernel: Operations
   #closed: Promise<void> | undefined
@@ -103,8 +90,10 @@ export class FileSystem implements Operations {
     this.#writeBack = writeBack
     this.#history = new History(store, context, superblock)
     this.besideKernel = besideKernel(this, context.caches)
+    this.accessLog = new AccessLog({ pathOf: ino => this.#pathOf(ino), isLeftOut: isControlIno })
     this.#control = new ControlFiles(
       {
+        accesslog: this.accessLog,
         at: () => `${formatTid(context.live.connection.committedAt)}\n`,
         stats: () => paddedJson(this.stats()),
         config: () => `${JSON.stringify(config, undefined, 2)}\n`,
@@ -281,7 +270,7 @@ export class FileSystem implements Operations {
 
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
     this.#counts.count('read')
-    if (isControlIno(ino)) return this.#control.read(fh, off, len)
+    if (isControlIno(ino)) return await this.#control.read(fh, off, len)
     const pieces = await read(this.#context, ino, fh, off, len, into)
     for (const { length } of pieces) this.#counts.bytesRead += length
     return pieces
@@ -452,6 +441,7 @@ export class FileSystem implements Operations {
 
   /** Drops what is not stored and closes the store. */
   async abandon(): Promise<void> {
+    this.accessLog.close()
     this.#context.mappedPages.stop()
     await this.#writeBack?.abandon()
     await this.#store.close()
@@ -481,14 +471,22 @@ export class FileSystem implements Operations {
   /** The content of `/.zblkfs/stats`. */
   stats(): FileSystemStats {
     const { connection } = this.#context.live
-    const { classes, cacheBytes } = connection.statistics()
+    const { classes, ...cache } = connection.statistics()
+    const writeBack = this.#writeBack
     return {
       operations: this.#counts.byName,
       bytesRead: this.#counts.bytesRead,
       bytesWritten: this.#counts.bytesWritten,
-      commits: this.#writeBack?.commits ?? 0,
-      cacheBytes,
-      dirtyBytes: this.#writeBack?.dirtyBytes ?? 0,
+      commits: writeBack?.figures.commits ?? 0,
+      failedCommits: writeBack?.figures.failures ?? 0,
+      commitMs: writeBack?.figures.totalMs ?? 0,
+      cacheBytes: cache.cacheBytes,
+      cacheLimitBytes: cache.cacheLimitBytes,
+      cacheHits: cache.hits,
+      cacheMisses: cache.misses,
+      dirtyBytes: writeBack?.dirtyBytes ?? 0,
+      dirtyLimitBytes: writeBack?.dirtyLimitBytes ?? 0,
+      dirtyAgeMs: writeBack?.figures.dirtyAgeMs ?? 0,
       inodesInUse: this.#context.live.nodeCount,
       openMoments: this.#context.views.openTids.length,
       objects: classes,
@@ -497,10 +495,21 @@ export class FileSystem implements Operations {
   }
 
   async #close(): Promise<void> {
+    this.accessLog.close()
     this.#follower?.stop()
     this.#context.mappedPages.stop()
     await this.#writeBack?.close()
     await this.#store.close()
+  }
+
+  /** The path of an inode of the present, if its directories are in memory. */
+  #pathOf(ino: Ino): string | undefined {
+    const { live } = this.#context
+    if (treeNumberOf(ino) !== live.number) return undefined
+    if (ino === ROOT_INO) return ''
+    const node = live.known(live.oidOf(ino))
+    const found = node && nodePath(node)
+    return found?.isWhole === true ? found.path : undefined
   }
 
   /** Bytes that the disk of the database has room for, beside the changes in memory. */

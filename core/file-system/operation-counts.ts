@@ -1,19 +1,18 @@
 /** Counts calls of each operation, and bytes read and written. */
-import type { Operations } from './operations.ts'
-
-export type OperationName = keyof Operations
+import { byOperation, OPERATION_NAMES, OPERATION_NUMBER, type OperationName } from './operation-names.ts'
 
 export class OperationCounts {
-  readonly #counts = new Map<OperationName, number>()
+  readonly #counts = new Float64Array(OPERATION_NAMES.length)
   bytesRead = 0
   bytesWritten = 0
 
   count(name: OperationName): void {
-    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1)
+    const number = OPERATION_NUMBER[name]
+    this.#counts[number] = (this.#counts[number] ?? 0) + 1
   }
 
   /** The counts by operation, in order of names. */
   get byName(): Readonly<Record<string, number>> {
-    return Object.fromEntries([...this.#counts].sort(([a], [b]) => (a < b ? -1 : 1)))
+    return byOperation(this.#counts)
   }
 }

@@ -1,5 +1,7 @@
 /** The interface of a filesystem for the daemon, beyond its operations. */
 import type { Tid } from '../../store/ids.ts'
+import type { AccessLog } from './access-log.ts'
+import type { FileSystemStats } from './file-system-stats.ts'
 import type { Operations } from './operations.ts'
 
 /** The changes of a filesystem that are in memory alone. */
@@ -51,6 +53,10 @@ export interface ServedFileSystem extends Operations {
   readonly history?: HistoryOperations | undefined
   /** The same operations for callers other than the kernel, which is notified of their changes. */
   readonly besideKernel: Operations
+  /** Its readers see each request of the driver. Absent if the filesystem has none. */
+  readonly accessLog?: AccessLog
+  /** Counters and sizes, for monitoring; absent for a database of ZODB's. */
+  stats?(): FileSystemStats
   /** Stores everything up to now; resolves to the last transaction's tid. */
   sync(message?: string): Promise<Tid>
   /** The last stored transaction's tid. */

@@ -63,6 +63,11 @@ export interface ConnectionOptions {
 export interface ConnectionStatistics {
   readonly classes: Readonly<Record<string, ClassCounts>>
   readonly cacheBytes: number
+  readonly cacheLimitBytes: number
+  /** Uses of objects in memory. */
+  readonly hits: number
+  /** Objects read from the store. */
+  readonly misses: number
   readonly overlayBytes: number
   readonly pendingBytes: number
 }
@@ -491,6 +496,9 @@ export class Connection implements Jar {
     return {
       classes: this.#cache.counts(),
       cacheBytes: this.#cache.sizeBytes + (this.#derived?.sizeBytes ?? 0),
+      cacheLimitBytes: this.#cache.limitBytes,
+      hits: this.#cache.hits,
+      misses: this.#loader.loads,
       overlayBytes: this.#overlayBytes,
       pendingBytes: this.#pending.sizeBytes,
     }

@@ -20,6 +20,8 @@ export class Loader {
   readonly #decode: typeof decodeRecord
   readonly #loading = new Map<Oid, Promise<void>>()
   #invalidations = 0
+  /** Number of records read from the store. */
+  loads = 0
 
   /** @param isWritable whether to treat a state that could not be written back as damage. */
   constructor(records: Records, cache: ObjectCache, isWritable: boolean) {
@@ -59,6 +61,7 @@ export class Loader {
       else await this.#restorePending(object, pending)
     }
     if (stored.length === 0) return
+    this.loads += stored.length
     const invalidations = this.#invalidations
     const { at } = this.#records
     const revisions = await this.#records.load(stored.map(({ oid }) => oid))

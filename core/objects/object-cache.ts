@@ -38,10 +38,14 @@ export class ObjectCache {
   readonly #held = new Set<Persistent>()
   #heldBytes = 0
   #isHolding = false
+  readonly limitBytes: number
+  /** Number of uses of up to date objects. */
+  hits = 0
 
   constructor(sizeBytes: number) {
+    this.limitBytes = Math.max(sizeBytes, MINIMUM_BYTES)
     this.#live = new LRUCache({
-      maxSize: Math.max(sizeBytes, MINIMUM_BYTES),
+      maxSize: this.limitBytes,
       sizeCalculation: object => OBJECT_BYTES + object.sizeBytes,
       dispose: (object, _oid, reason) => {
         if (reason === 'evict') this.#evict(object)
@@ -97,6 +101,7 @@ export class ObjectCache {
   /** Marks an up to date object as the most recently used one. */
   touch(object: Persistent): void {
     if (object.status !== 'up to date') return
+    this.hits++
     if (this.#live.get(object.oid) === undefined) this.hold(object)
     else if (this.#isHolding) this.#holdUsed(object)
   }

@@ -29,6 +29,14 @@ export const oneOf =
 export const hasShape = (value: unknown, shape: Shape): boolean =>
   isObject(value) && Object.entries(shape).every(([name, check]) => check(value[name]))
 
+export const isCounts: Check = value => Array.isArray(value) && value.every(count)
+
+/** Of an object whose fields are all objects of one shape. */
+export const everyField =
+  (shape: Shape): Check =>
+  value =>
+    isObject(value) && Object.values(value).every(field => hasShape(field, shape))
+
 /** Whether an answer has the form of a {@link WireError}. */
 export const isWireError = (value: unknown): value is WireError =>
   isObject(value) &&

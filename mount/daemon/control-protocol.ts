@@ -16,7 +16,9 @@ import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
 import {
   count,
+  everyField,
   flag,
+  isCounts,
   hasShape,
   isObject,
   isWireError,
@@ -30,6 +32,8 @@ import {
   time,
 } from './answers.ts'
 import { deviceOf } from './control-path.ts'
+import type { MountStats } from './mount-stats.ts'
+import { type Problem, PROBLEM_LEVELS } from './problems.ts'
 import { peerUid } from './peer.ts'
 
 /** The status of a mount. */
@@ -56,6 +60,8 @@ export interface MountStatus {
   readonly clock?: string
   /** Whether the database's server answers; absent for a database in a file. */
   readonly connection?: ConnectionState
+  /** The last entry of the log that is an error; the last warning if there was no error. */
+  readonly problem?: Problem
 }
 
 /** The state of a requested pack. */
@@ -68,6 +74,8 @@ export type PackStatus =
 /** The parameters and result of every call. */
 export interface ControlCalls {
   readonly status: { readonly parameters: Readonly<Record<string, never>>; readonly result: MountStatus }
+  /** The figures of a mount, for monitoring. */
+  readonly stats: { readonly parameters: Readonly<Record<string, never>>; readonly result: MountStats }
   /** Stores everything up to now; `message` describes the transaction. */
   readonly sync: {
     readonly parameters: { readonly message?: string }
@@ -158,6 +166,29 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     connection: optional(value =>
       hasShape(value, { state: oneOf('connected', 'reconnecting', 'fenced'), reason: optional(text) }),
     ),
+    problem: optional(value =>
+      hasShape(value, {
+        time,
+        level: oneOf(...PROBLEM_LEVELS),
+        message: text,
+        error: optional(isWireError),
+      }),
+    ),
+  },
+  stats: {
+    timeMs: count,
+    sinceMs: count,
+    tid,
+    requests: everyField({ count, errors: count, totalMs: count, buckets: isCounts }),
+    errors: value => isObject(value) && Object.values(value).every(count),
+    problems: value => hasShape(value, { warnings: count, errors: count, damage: count }),
+    failure: optional(text),
+    residentBytes: count,
+    processorMs: count,
+    fileSystem: optional(isObject),
+    database: optional(isObject),
+    pack: optional(isObject),
+    isConnected: optional(flag),
   },
   sync: { tid },
   pack: {},

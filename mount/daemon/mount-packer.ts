@@ -23,6 +23,7 @@ import { StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { WritableStore } from '../../store/store.ts'
 import type { PackStatus } from './control-protocol.ts'
+import type { PackFigures } from './mount-stats.ts'
 
 /** Number of checks within the time that history is kept. */
 const CHECKS_PER_HISTORY = 50
@@ -76,6 +77,10 @@ export class MountPacker {
   /** When the last background pack ended, as performance.now(). */
   #packedMs = Number.NEGATIVE_INFINITY
   #status: PackStatus = { state: 'none' }
+  #packs = 0
+  #failures = 0
+  #expected = 0
+  #endedMs: number | undefined
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
@@ -117,6 +122,16 @@ export class MountPacker {
   /** Starts packing in the background from time to time. */
   watch(): void {
     this.#schedule(1)
+  }
+
+  get figures(): PackFigures {
+    return {
+      isRunning: this.#running !== undefined,
+      packs: this.#packs,
+      failures: this.#failures,
+      expectedBytes: this.#expected,
+      ...(this.#endedMs !== undefined && { endedMs: this.#endedMs }),
+    }
   }
 
   /** The state of the last pack that {@link start} began. */
@@ -171,6 +186,7 @@ export class MountPacker {
       const from = await historyStart(this.#store, this.#retention)
       this.#fileSystem.forgetIdleMoments(from, Math.min(IDLE_MS, this.#retention.keepMs))
       const expectedBytes = await this.#expectedBytes(from)
+      this.#expected = Math.max(0, expectedBytes)
       const isWorthIt = expectedBytes >= Math.max(WORTH_MIN_BYTES, databaseBytes * WORTH_PART)
       if ((isWorthIt || (await this.#isReleased())) && this.#running === undefined) {
         const report = await this.#run(true, {
@@ -235,7 +251,14 @@ export class MountPacker {
     const running: Running = { isBackground, abort, settled }
     this.#running = running
     try {
-      return await packing
+      const result = await packing
+      this.#packs++
+      this.#expected = 0
+      this.#endedMs = Date.now()
+      return result
+    } catch (error) {
+      if (!abort.signal.aborted) this.#failures++
+      throw error
     } finally {
       if (this.#running === running) this.#running = undefined
     }

@@ -26,11 +26,15 @@ import type { MountStatus } from './control-protocol.ts'
 import { ControlServer } from './control-server.ts'
 import { assertInvalidating, historyCalls, historyOf } from './history-calls.ts'
 import type { MountPacker } from './mount-packer.ts'
+import type { MetricsPublisher } from './metrics/publish.ts'
 import type { MountSettings } from './mount-settings.ts'
 import type { OpenedFileSystem } from './open-file-system.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 import { ROOT_INO } from '../../core/file-system/operations.ts'
 import { showAs } from '../../core/file-system/show-as.ts'
+import { type MountStats, takeStats } from './mount-stats.ts'
+import { Problems } from './problems.ts'
+import { RequestMeter } from '../../core/file-system/request-meter.ts'
 import { startDriver } from '../drivers/start-driver.ts'
 
 const CLOSE_RETRY_MS = 5000
@@ -40,6 +44,11 @@ const GONE_RETRY_MS = 600_000
 const LAZY_WAIT_MS = 1000
 /** Maximum time for an unmounted mount to end; if it has not ended then, another process or mount namespace still uses it. */
 const END_WAIT_MS = 5000
+
+interface Logging {
+  readonly log: Logger
+  readonly problems: Problems
+}
 
 export class MountServer {
   /**
@@ -54,7 +63,10 @@ export class MountServer {
   readonly #log: Logger
   readonly #packer: MountPacker | undefined
   readonly #capabilities: Capabilities
-  readonly #since = new Date().toISOString()
+  readonly #since = new Date()
+  readonly #meter: RequestMeter
+  readonly #problems: Problems
+  #metrics: MetricsPublisher | undefined
   #lastTid: Tid
   #closing: Promise<Tid> | undefined
   /** Whether what cannot be stored is given up; {@link MountServer.#giveUp} is aborted then. */
@@ -65,15 +77,17 @@ export class MountServer {
 
   private constructor(
     { fileSystem, settings, packer, capabilities }: OpenedFileSystem,
-    started: { readonly name: string; readonly driver: Driver },
-    log: Logger,
+    started: { readonly name: string; readonly driver: Driver; readonly meter: RequestMeter },
+    { log, problems }: Logging,
     lastTid: Tid,
   ) {
     this.#fileSystem = fileSystem
     this.#driver = started.driver
     this.#driverName = started.name
     this.#settings = settings
+    this.#meter = started.meter
     this.#log = log
+    this.#problems = problems
     this.#lastTid = lastTid
     this.#packer = packer
     this.#capabilities = capabilities
@@ -84,15 +98,18 @@ export class MountServer {
   }
 
   /** Mounts. If it rejects, nothing is mounted and the filesystem is closed. */
-  static async start(opened: OpenedFileSystem, log: Logger): Promise<MountServer> {
+  static async start(opened: OpenedFileSystem, log: Logger, problems = new Problems()): Promise<MountServer> {
     const { fileSystem, settings } = opened
     let server: MountServer
     try {
       const lastTid = await fileSystem.lastTid()
+      const meter = new RequestMeter()
       const started = await startDriver(settings.driver, showAs(fileSystem, settings.shown), {
         mountPoint: settings.directory,
         source: settings.fsname ?? settings.database,
         log,
+        meter,
+        accessLog: fileSystem.accessLog,
         readOnly: settings.readOnly,
         allowOther: settings.allowOther,
         suid: settings.suid,
@@ -102,13 +119,14 @@ export class MountServer {
         dev: settings.dev,
         nonEmpty: settings.nonEmpty,
       })
-      server = new MountServer(opened, started, log, lastTid)
+      server = new MountServer(opened, { ...started, meter }, { log, problems }, lastTid)
     } catch (error) {
       await fileSystem.close()
       throw error
     }
     try {
       await server.#listen()
+      await server.#publishMetrics()
     } catch (error) {
       await server.terminate()
       throw error
@@ -131,6 +149,8 @@ export class MountServer {
     await this.sync().catch((error: unknown) => {
       if (!(error instanceof WriterGoneError) && !this.#discards) throw error
     })
+    // A reader that waits for the next line would keep a detached mount.
+    if (lazy) this.#fileSystem.accessLog?.close()
     const unmounted = this.#driver.unmount(lazy).then(() => true)
     unmounted.catch((error: unknown) => this.#log.warn({ err: error }, 'not unmounted'))
     const isGone = await Promise.race([unmounted, sleep(lazy ? LAZY_WAIT_MS : END_WAIT_MS, false)])
@@ -167,6 +187,7 @@ export class MountServer {
     try {
       await this.#closeFileSystem()
     } finally {
+      await this.#metrics?.close()
       await this.#control?.close()
     }
     this.#log.info({ tid: formatTid(this.#lastTid) }, 'everything is stored, the mount has ended')
@@ -185,6 +206,7 @@ export class MountServer {
       path,
       {
         status: () => this.#status(),
+        stats: () => this.#stats(),
         sync: async ({ message }) => ({ tid: formatTid(await this.sync(message)) }),
         pack: async ({ before }) => {
           await this.#packerOrFail().start(before)
@@ -258,7 +280,7 @@ export class MountServer {
       directory,
       driver: this.#driverName,
       readOnly,
-      since: this.#since,
+      since: this.#since.toISOString(),
       tid: formatTid(isReachable ? await this.#fileSystem.lastTid() : this.#lastTid),
       residentBytes: process.memoryUsage.rss(),
       unstoredBytes: unstored?.bytes ?? 0,
@@ -269,7 +291,31 @@ export class MountServer {
       }),
       ...(clock !== undefined && { clock }),
       ...(connection !== undefined && { connection }),
+      ...(this.#problems.last !== undefined && { problem: this.#problems.last }),
     }
+  }
+
+  #stats(): Promise<MountStats> {
+    return takeStats(
+      {
+        fileSystem: this.#fileSystem,
+        capabilities: this.#capabilities,
+        meter: this.#meter,
+        problems: this.#problems,
+        packer: this.#packer,
+        sinceMs: this.#since.getTime(),
+      },
+      this.#lastTid,
+    )
+  }
+
+  async #publishMetrics(): Promise<void> {
+    const { metrics, database, directory, readOnly } = this.#settings
+    if (metrics === undefined) return
+    // Loaded on demand: most mounts do without it.
+    const { publishMetrics } = await import('./metrics/publish.ts')
+    const labels = { database, directory, driver: this.#driverName, access: readOnly ? 'ro' : 'rw' }
+    this.#metrics = await publishMetrics(metrics, labels, () => this.#stats(), this.#log)
   }
 
   /** Closes once, for all callers; retries until it succeeds. @throws StoreError that says what is lost. */

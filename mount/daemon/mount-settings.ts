@@ -28,7 +28,14 @@ export interface MountSettings {
   /** The name shown in the list of mounts; by default the database's path. */
   readonly fsname?: string
   readonly shown: ShownOwnership
+  /** Where metrics are published; nowhere if absent. */
+  readonly metrics?: MetricsPlace
 }
+
+/** An address of this machine where Prometheus collects metrics, or the absolute path of a file for node_exporter. */
+export type MetricsPlace =
+  | { readonly kind: 'address'; readonly host: string; readonly port: number }
+  | { readonly kind: 'file'; readonly path: string }
 
 export const DRIVERS = ['auto', 'kernel', 'fuse-native'] as const
 export type DriverChoice = (typeof DRIVERS)[number]

@@ -6,6 +6,8 @@
  */
 import { CodedError, type CodedErrorOptions } from '../../store/errors.ts'
 import type { Logger } from 'pino'
+import type { AccessLog } from '../../core/file-system/access-log.ts'
+import type { RequestMeter } from '../../core/file-system/request-meter.ts'
 import type { Operations } from '../../core/file-system/operations.ts'
 
 /** How to mount. Absent options are off. */
@@ -15,6 +17,10 @@ export interface MountOptions {
   /** The source shown in /proc/self/mountinfo: the database's path. */
   readonly source: string
   readonly log: Logger
+  /** Counts the requests that are served. */
+  readonly meter?: RequestMeter
+  /** Its readers see each request. */
+  readonly accessLog?: AccessLog | undefined
   readonly readOnly?: boolean
   /** Users other than the mounting one may use the mount. */
   readonly allowOther?: boolean

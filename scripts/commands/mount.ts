@@ -13,6 +13,7 @@ import { checkMountPoint } from '../../mount/drivers/kernel/mount-point.ts'
 import { returnFreedMemory } from '../../mount/daemon/allocator.ts'
 import type { MountSettings } from '../../mount/daemon/mount-settings.ts'
 import { MountServer } from '../../mount/daemon/mount-server.ts'
+import { Problems } from '../../mount/daemon/problems.ts'
 import { openFileSystem } from '../../mount/daemon/open-file-system.ts'
 import { isOdd } from '../../store/os-text.ts'
 import { formatTid } from '../../store/ids.ts'
@@ -106,12 +107,13 @@ async function isDead(path: string): Promise<boolean> {
 async function runInBackground(settings: MountSettings, level: LogLevel): Promise<void> {
   process.title = `zblkfs ${settings.database} ${settings.directory}`
   process.umask(0o077)
-  const log = logToFile(logPathFor(settings.directory), level)
+  const problems = new Problems()
+  const log = logToFile(logPathFor(settings.directory), level, problems)
   process.on('uncaughtException', error => {
     log.fatal({ err: error }, 'a bug in zblkfs ended the daemon')
     process.exit(EXIT_FAILURE)
   })
-  const { server, onSignal } = await serve(settings, log).catch(async (error: unknown) => {
+  const { server, onSignal } = await serve(settings, log, problems).catch(async (error: unknown) => {
     log.error({ err: error }, 'not mounted')
     await reportStart({ failed: toWire(error) })
     process.exit(EXIT_FAILURE)
@@ -128,9 +130,10 @@ async function runInBackground(settings: MountSettings, level: LogLevel): Promis
 }
 
 async function runHere(settings: MountSettings, level: LogLevel): Promise<void> {
-  const log = logToTerminal(level)
+  const problems = new Problems()
+  const log = logToTerminal(level, problems)
   process.stdout.on('error', () => {}) // The reader of the output is gone; the mount stays.
-  const { server, onSignal } = await serve(settings, log)
+  const { server, onSignal } = await serve(settings, log, problems)
   say(`${settings.database} is mounted at ${settings.directory}`)
   await untilEnded(server, onSignal, log).catch((error: unknown) => {
     warn(error instanceof CodedError ? explain(error) : String(error))
@@ -147,12 +150,13 @@ type OnSignal = (handle: (signal: NodeJS.Signals) => void) => void
 async function serve(
   settings: MountSettings,
   log: Logger,
+  problems: Problems,
 ): Promise<{ readonly server: MountServer; readonly onSignal: OnSignal }> {
   returnFreedMemory()
   const opened = await openFileSystem(settings, log)
   const onSignal = collectSignals()
   return {
-    server: await MountServer.start(opened, log),
+    server: await MountServer.start(opened, log, problems),
     onSignal,
   }
 }

@@ -1,11 +1,14 @@
 /** `zblkfs status`: every mount of this machine, the dead and the stopped ones included. */
 import { bytesOf } from '../../store/os-text.ts'
 import { printable } from '../../core/printable.ts'
+import { CodedError, fromWire } from '../../store/errors.ts'
 import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import type { ConnectionState } from '../../store/capabilities.ts'
 import { type ControlSocket, controlPaths, listSockets } from '../../mount/daemon/control-path.ts'
 import { callDaemon, type MountStatus, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import type { Problem } from '../../mount/daemon/problems.ts'
+import { explain } from '../advice.ts'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
@@ -33,7 +36,7 @@ export function statusCommand(): Command {
       if (json) console.log(JSON.stringify(lines, undefined, 2))
       else if (zero) for (const line of lines.flatMap(describe)) process.stdout.write(bytesOf(`${line}\0`))
       else if (lines.length === 0) console.log('nothing is mounted')
-      else for (const line of lines) console.log(describe(line).map(printable).join('\n  '))
+      else console.log(lines.map(block).join('\n\n'))
     })
   return withLineOptions(command, 'print JSON')
 }
@@ -65,27 +68,71 @@ async function inspectUnmounted({ path, device, pid }: ControlSocket): Promise<M
   }
 }
 
-/** What there is to know of a mount: a line, and one for each trouble. */
-function describe(line: MountLine): string[] {
-  if (line.state !== 'serving' && line.state !== 'unmounted') {
-    const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' removes it`
-    return [`${line.directory}  ${line.source}  ${line.reason}${next}`]
-  }
-  const { directory, database, driver, readOnly, pid, tid, residentBytes, since, history } = line
-  const access = readOnly ? 'read-only' : 'writable'
-  const memory = formatBytes(residentBytes)
-  const sinceTime = formatTime(Date.parse(since))
-  const kept = history === undefined ? '' : `, history ${history}`
-  const place = line.state === 'serving' ? '' : 'unmounted, until its last user or its changes are gone, '
-  const text = `${directory}  ${database}  ${place}${access}, ${driver}, process ${pid}, ${memory}, transaction ${tid}, since ${sinceTime}${kept}`
-  return [text, ...trouble(line), ...(line.clock === undefined ? [] : [line.clock])]
+const LABEL_WIDTH = 13
+
+/** A mount as text: its directory, then a line for each fact. */
+function block(line: MountLine): string {
+  const facts = factsOf(line).map(([name, text]) => `  ${name.padEnd(LABEL_WIDTH)}${printable(text)}`)
+  return [printable(line.directory), ...facts].join('\n')
 }
 
-/** What keeps a mount from storing. */
-function trouble({ failure, isFull, unstoredBytes, directory, connection }: MountStatus): readonly string[] {
-  if (connection !== undefined && connection.state !== 'connected') return [describeConnection(connection)]
-  if (failure !== undefined) return [`${formatBytes(unstoredBytes)} of changes are not stored: ${failure}`]
-  return isFull ? [`its disk is full: remove files, then run 'zblkfs pack --keep 0 ${directory}'`] : []
+/** What there is to know of a mount, for programs: a line, and one for each trouble. */
+function describe(line: MountLine): string[] {
+  const facts = factsOf(line)
+  const isTrouble = ([name]: Fact): boolean => TROUBLES.has(name)
+  const usual = facts.filter(fact => !isTrouble(fact)).map(([, text]) => text)
+  return [[line.directory, ...usual].join('  '), ...facts.filter(isTrouble).map(([, text]) => text)]
+}
+
+type Fact = readonly [name: string, text: string]
+
+/** The facts that tell what is wrong. */
+const TROUBLES = new Set(['not stored', 'disk', 'server', 'clock', 'last error', 'last warning'])
+
+function factsOf(line: MountLine): readonly Fact[] {
+  if (line.state !== 'serving' && line.state !== 'unmounted') {
+    const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' removes it`
+    return [
+      ['database', line.source],
+      ['state', `${line.reason}${next}`],
+    ]
+  }
+  const { database, driver, readOnly, pid, tid, residentBytes, since, history } = line
+  const access = readOnly ? 'read-only' : 'writable'
+  const place = line.state === 'serving' ? '' : 'unmounted, until its last user or its changes are gone, '
+  return [
+    ['database', database],
+    ['state', `${place}${access}, driver ${driver}, since ${formatTime(Date.parse(since))}`],
+    ['transaction', tid],
+    ...(history === undefined ? [] : [['history', `kept: ${history}`] as const]),
+    ['daemon', `process ${pid}, ${formatBytes(residentBytes)}`],
+    ...troublesOf(line),
+  ]
+}
+
+/** What keeps a mount from storing, and what went wrong last. */
+function troublesOf(status: MountStatus): readonly Fact[] {
+  const { failure, isFull, unstoredBytes, directory, connection, clock, problem } = status
+  const facts: Fact[] = []
+  if (connection !== undefined && connection.state !== 'connected')
+    facts.push(['server', describeConnection(connection)])
+  else if (failure !== undefined)
+    facts.push(['not stored', `${formatBytes(unstoredBytes)} of changes are not stored: ${failure}`])
+  else if (isFull)
+    facts.push(['disk', `its disk is full: remove files, then run 'zblkfs pack --keep 0 ${directory}'`])
+  if (clock !== undefined) facts.push(['clock', clock])
+  if (problem !== undefined) facts.push(describeProblem(problem))
+  return facts
+}
+
+function describeProblem({ time, level, message, error: wire }: Problem): Fact {
+  const error = wire === undefined ? undefined : fromWire(wire)
+  const cause =
+    error === undefined ? '' : ` (${error instanceof CodedError ? explain(error) : error.message})`
+  return [
+    level === 'warn' ? 'last warning' : 'last error',
+    `${formatTime(Date.parse(time))}: ${message}${cause}`,
+  ]
 }
 
 const describeConnection = ({ state, reason = '' }: ConnectionState): string =>

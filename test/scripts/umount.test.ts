@@ -194,13 +194,20 @@ test('sync takes any path in the mount, and a symbolic link to it', async () => 
   })
 })
 
-test('status prints one line per mount', async () => {
+test('status prints the facts of a mount, aligned, and one line per mount with -z', async () => {
   await withMount({}, async mount => {
     const { stdout, exitCode } = await runZblkfs('status')
     expect(exitCode).toBe(0)
-    expect(stdout.split('\n').find(line => line.startsWith(`${mount.dir} `))).toMatch(
-      /data\.zblk {2}writable, (kernel|fuse-native), process \d+, \d+(\.\d)? MiB, transaction [0-9a-f]{16}, since /,
-    )
+    const block = stdout.split('\n\n').find(text => text.startsWith(`${mount.dir}\n`)) ?? ''
+    expect(block.trimEnd().split('\n').slice(1)).toEqual([
+      `  database     ${mount.db}`,
+      expect.stringMatching(/^ {2}state {8}writable, driver (kernel|fuse-native), since /),
+      expect.stringMatching(/^ {2}transaction {2}[0-9a-f]{16}$/),
+      '  history      kept: 7d',
+      expect.stringMatching(/^ {2}daemon {7}process \d+, \d+(\.\d)? MiB$/),
+    ])
+    const zero = (await runZblkfs('status', '-z')).stdout.split('\0')
+    expect(zero.filter(line => line.startsWith(`${mount.dir}  `))).toHaveLength(1)
   })
 })
 

@@ -5,13 +5,13 @@
  */
 import { textOfStored } from '../../stored-names.ts'
 import type { Oid } from '../../../store/ids.ts'
+import { nodePath } from '../inodes/node-path.ts'
 import type { Node } from '../inodes/tree.ts'
 import { Writers } from './writers.ts'
 
 /** Maximum number of files that are named in a description. */
 const NAMED_MAX = 50
 const DESCRIPTION_MAX_LENGTH = 400
-const DEPTH_MAX = 50
 
 /** The changes that one prepare serialises. */
 export interface TakenChanges {
@@ -131,13 +131,5 @@ export function describe({ named, hasMore, messages }: TakenChanges): string {
   return names.join(', ').slice(0, DESCRIPTION_MAX_LENGTH) + (isCut ? ' and more' : '')
 }
 
-/** The path of a node as text, up to the first directory that is not in use. */
-function pathOf(node: Node): string {
-  const names: string[] = []
-  let at: Node | undefined = node
-  while (at?.name !== undefined && names.length < DEPTH_MAX) {
-    names.unshift(at.name.name)
-    at = at.tree.known(at.name.parent)
-  }
-  return textOfStored(names.join('/') || '/')
-}
+/** The path of a node as text. */
+const pathOf = (node: Node): string => textOfStored(nodePath(node).path || '/')

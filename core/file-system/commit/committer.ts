@@ -34,6 +34,7 @@ import { ConflictError, NoSpaceError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
 import { describe } from './changes.ts'
+import { CommitFigures } from './commit-figures.ts'
 import type { CommitterOptions } from './committer-options.ts'
 
 /** Minimum time between a failed commit and the next attempt. */
@@ -50,6 +51,7 @@ export interface CommitFailure {
 export class Committer {
   /** Whether automatic commits are suspended: while intents are replayed. */
   isSuspended = false
+  readonly figures = new CommitFigures()
   readonly #options: CommitterOptions
   /** Prepared changes that no commit has stored. */
   #hasPrepared = false
@@ -61,7 +63,6 @@ export class Committer {
   #failure: CommitFailure | undefined
   #conflict: ConflictError | undefined
   #timer: NodeJS.Timeout | undefined
-  #commits = 0
   #isPaused = false
   /** The last {@link Committer.exclusively}, until it has ended. */
   #exclusive: Promise<unknown> | undefined
@@ -73,11 +74,6 @@ export class Committer {
 
   constructor(options: CommitterOptions) {
     this.#options = options
-  }
-
-  /** Number of transactions stored. */
-  get commits(): number {
-    return this.#commits
   }
 
   /** Number of commits begun. */
@@ -141,6 +137,7 @@ export class Committer {
 
   /** To be called after each addition to the changes: starts the timer, and a commit at half the dirty bound. */
   noteChange(): void {
+    this.figures.changed()
     if (this.#conflict !== undefined || this.isSuspended) return
     this.#startTimer()
     if (this.dirtyBytes * 2 >= this.#options.dirtySizeBytes) this.commitSoon()
@@ -250,6 +247,7 @@ export class Committer {
     intents.spoil()
     this.stopTimer()
     this.#hasPrepared = false
+    this.figures.discarded()
     this.#dropped = []
     this.#failure = undefined
     this.#conflict = undefined
@@ -267,6 +265,7 @@ export class Committer {
     const attempt = ++this.#attempts
     this.stopTimer()
     const taken = changes.take()
+    const ended = this.figures.began()
     let isPrepared = false
     try {
       try {
@@ -297,18 +296,21 @@ export class Committer {
         this.#hasPrepared = false
         intents.unseal()
         this.#dropped = []
-        this.#commits++
+        this.figures.commits++
       }
+      if (!isPart) this.figures.stored()
       this.#failure = undefined
     } catch (error) {
       changes.putBack(taken, isPrepared)
       if (isPrepared) intents.spoilAll()
+      this.figures.failures++
       this.#failure = { error, attempt, atMs: performance.now() }
       if (error instanceof ConflictError) this.#conflict = error
       else this.#startTimer()
       throw error
     } finally {
       this.#storingAt = undefined
+      ended()
       this.onSettled()
     }
   }

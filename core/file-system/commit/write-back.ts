@@ -27,6 +27,7 @@ import type { Node } from '../inodes/tree.ts'
 import type { Caller } from '../operations.ts'
 import { Admission } from './admission.ts'
 import { Changes } from './changes.ts'
+import type { CommitFigures } from './commit-figures.ts'
 import { Committer } from './committer.ts'
 import type { CommitterOptions } from './committer-options.ts'
 import { Fsync } from './fsync.ts'
@@ -45,6 +46,7 @@ export interface WriteBackOptions
 export class WriteBack {
   readonly admission: Admission
   readonly transactions: Transactions
+  readonly dirtyLimitBytes: number
   readonly #changes = new Changes()
   readonly #intents: StagedIntents
   readonly #committer: Committer
@@ -53,6 +55,7 @@ export class WriteBack {
 
   constructor(options: WriteBackOptions) {
     const { intents } = options
+    this.dirtyLimitBytes = options.dirtySizeBytes
     this.#intents = new StagedIntents(intents !== undefined)
     this.#committer = new Committer({
       ...options,
@@ -66,9 +69,8 @@ export class WriteBack {
     this.transactions = new Transactions(this.#committer, options)
   }
 
-  /** Number of transactions stored. */
-  get commits(): number {
-    return this.#committer.commits
+  get figures(): CommitFigures {
+    return this.#committer.figures
   }
 
   /** Bytes of changes in memory that are not stored yet. */

@@ -1,5 +1,6 @@
 /** Open files and directories by their handles: small integers, the lowest free one first. */
 import { ErrnoError } from '../errno.ts'
+import type { AccessLogReader } from '../access-log.ts'
 import { type Fh, fh as toFh } from '../operations.ts'
 import { type DirectoryListing, ListingMemory } from '../operations/directory-cookies.ts'
 import type { Node } from './tree.ts'
@@ -15,6 +16,7 @@ export type Handle<N = Node> =
     }
   /** A generated file, with its content at the time of opening; a generated directory has none. */
   | { readonly kind: 'generated'; readonly content: Uint8Array }
+  | { readonly kind: 'access log'; readonly reader: AccessLogReader }
 
 export type DirectoryHandle = Extract<Handle, { readonly kind: 'directory' }>
 
@@ -39,7 +41,7 @@ export class Handles<N = Node> {
   /** Whether reads through a handle leave the access time (O_NOATIME). */
   ignoresAccess(fh: Fh): boolean {
     const handle = this.#handles[fh]
-    return handle !== undefined && handle.kind !== 'generated' && handle.ignoresAccess
+    return handle !== undefined && 'ignoresAccess' in handle && handle.ignoresAccess
   }
 
   /** @throws ErrnoError EBADF */
@@ -48,6 +50,7 @@ export class Handles<N = Node> {
     this.#handles[fh] = undefined
     this.#free.push(fh)
     if (handle.kind === 'directory') handle.listing.close()
+    else if (handle.kind === 'access log') handle.reader.close()
     return handle
   }
 }

@@ -44,5 +44,5 @@ export async function seek(node: Node, off: bigint, whence: 'data' | 'hole'): Pr
 /** Closes a file, a directory, or a generated file. @throws ErrnoError EBADF */
 export function close({ handles, nodes }: Context, fh: Fh): void {
   const handle = handles.remove(fh)
-  if (handle.kind !== 'generated') nodes.release(handle.node, 1)
+  if ('node' in handle) nodes.release(handle.node, 1)
 }

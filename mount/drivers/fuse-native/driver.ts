@@ -8,7 +8,9 @@ import { accessSync, constants, readdirSync, readlinkSync, realpathSync } from '
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Driver, type MountOptions, MountError } from '../driver.ts'
 import { errnoOf } from '../../../core/file-system/errno.ts'
+import { OPERATION_NUMBER, type OperationName } from '../../../core/file-system/operation-names.ts'
 import type { Operations } from '../../../core/file-system/operations.ts'
+import { RequestMeter } from '../../../core/file-system/request-meter.ts'
 import { OwnMount } from '../../mount-points/own-mount.ts'
 import { type Fuse, dispose, loadFuseNative, type Signal } from './binding.ts'
 import { type Answer, Callbacks } from './callbacks.ts'
@@ -40,6 +42,16 @@ const NAMES = [
   'unlink', 'rmdir', 'rename', 'getxattr', 'setxattr', 'listxattr', 'removexattr',
 ] as const satisfies readonly (keyof Callbacks)[]
 
+/** The operations that callbacks with other names are counted as. */
+const METERED_AS: Readonly<Record<string, OperationName>> = {
+  fgetattr: 'getattr',
+  truncate: 'setattr',
+  ftruncate: 'setattr',
+  chmod: 'setattr',
+  chown: 'setattr',
+  utimens: 'setattr',
+}
+
 type Handler = (...parameters: readonly unknown[]) => Promise<Answer>
 
 /** Serves `operations` through libfuse2. @throws MountError if libfuse2 is missing or does not mount. */
@@ -51,9 +63,7 @@ export async function mountFuseNative(operations: Operations, options: MountOpti
     timeout: false,
   })
   fuse._fuseOptions = () => `-o${libfuseOptions(options).join(',')}`
-  connect(fuse, new Callbacks(operations, caller), error => {
-    options.log.error({ err: error }, 'an operation failed unexpectedly')
-  })
+  connect(fuse, new Callbacks(operations, caller), options)
 
   // Before mounting: afterwards this process would have to answer.
   const mountPoint = realpathSync(options.mountPoint)
@@ -110,7 +120,8 @@ function libfuseOptions(options: MountOptions): readonly string[] {
   ]
 }
 
-function connect(fuse: Fuse, callbacks: Callbacks, unexpected: (error: unknown) => void): void {
+function connect(fuse: Fuse, callbacks: Callbacks, { log, meter = new RequestMeter() }: MountOptions): void {
+  const unexpected = (error: unknown): void => log.error({ err: error }, 'an operation failed unexpectedly')
   let locals: Buffer = Buffer.alloc(0)
   fuse._handlers.forEach((handler, index) => {
     fuse._handlers[index] = (handlerLocals, ...rest) => {
@@ -121,14 +132,21 @@ function connect(fuse: Fuse, callbacks: Callbacks, unexpected: (error: unknown) 
   for (const name of NAMES) {
     const handler: Handler = callbacks[name].bind(callbacks) as Handler
     const bufferAt = BUFFER_AT[name]
+    const operation = OPERATION_NUMBER[METERED_AS[name] ?? (name as OperationName)]
     fuse[`_op_${name}`] = (signal: Signal, ...parameters: readonly unknown[]) => {
       const given = WITHOUT_PATH.has(name) ? parameters.slice(1) : parameters
       const buffer = bufferAt === undefined ? [] : [(parameters[bufferAt] as Buffer).buffer]
+      const startMs = performance.now()
       handler(...(WITH_LOCALS.has(name) ? [locals, ...given] : given)).then(
-        ({ result = 0, values = [] }) => signal(result, ...values, ...buffer),
+        ({ result = 0, values = [] }) => {
+          signal(result, ...values, ...buffer)
+          meter.answered(operation, performance.now() - startMs, 0)
+        },
         (error: unknown) => {
           const counts = WITHOUT_PATH.has(name) ? [0] : []
-          signal(-errnoOf(error, unexpected), ...counts, ...buffer)
+          const code = errnoOf(error, unexpected)
+          signal(-code, ...counts, ...buffer)
+          meter.answered(operation, performance.now() - startMs, code)
         },
       )
     }

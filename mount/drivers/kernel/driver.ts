@@ -25,7 +25,12 @@ export const mountKernel: Mount = async (operations, options) => {
   return driver
 }
 
-const sessionOptions = ({ log, acl = false }: MountOptions) => ({ log, acl })
+const sessionOptions = ({ log, meter, accessLog, acl = false }: MountOptions) => ({
+  log,
+  meter,
+  accessLog,
+  acl,
+})
 
 class KernelDriver implements Driver {
   readonly done: Promise<void>

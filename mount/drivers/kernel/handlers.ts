@@ -57,6 +57,8 @@ export interface HandlerContext {
 /** Requests about the session itself. */
 export interface SessionRequests {
   init(request: RequestHeader, message: Message): void
+  /** A lookup found no name. */
+  absent(request: RequestHeader): void
   /** The caller of the request `unique` got a signal. */
   interrupt(unique: number): void
 }
@@ -72,14 +74,15 @@ export type Handler = (
 const COPY_MAX = 0x7fff_f000n
 
 const NAMES: Readonly<Record<number, Handler>> = {
-  [Opcode.LOOKUP]: async (request, message, { operations, replies, notifier }) => {
+  [Opcode.LOOKUP]: async (request, message, { operations, replies, notifier, session }) => {
     const { name } = message.name(0)
     let entry: Entry
     try {
       entry = await operations.lookup(request.ino, name, request.caller)
     } catch (error) {
-      if (error === NAME_ABSENT && notifier.cachesAbsence) return replies.absence(request)
-      throw error
+      if (error !== NAME_ABSENT || !notifier.cachesAbsence) throw error
+      session.absent(request)
+      return replies.absence(request)
     }
     replies.entry(request, entry)
   },

@@ -37,8 +37,8 @@ const MICROTASK_TURNS_MAX = 64
 const MICROTASKS = Promise.resolve()
 
 export interface PollerOptions {
-  /** Dispatches a request. Returns whether the message is held, until {@link Poller.recycle}. */
-  readonly onRequest: (message: Message, length: number) => boolean
+  /** Dispatches a request, read at `nowMs`. Returns whether the message is held, until {@link Poller.recycle}. */
+  readonly onRequest: (message: Message, length: number, nowMs: number) => boolean
   /** The device is gone: nothing more is read. */
   readonly onEnd: () => void
   readonly log: Logger
@@ -108,7 +108,7 @@ export class Poller {
       const length = read(this.#fd, message.address, MESSAGE_BYTES)
       const nowMs = performance.now()
       if (length > 0) {
-        if (this.#options.onRequest(message, length)) this.#held.set(message, message)
+        if (this.#options.onRequest(message, length, nowMs)) this.#held.set(message, message)
         else this.#free.push(message)
         spin.restart()
       } else {

@@ -11,7 +11,9 @@ import { closeSync } from 'node:fs'
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
 import { errnoOf } from '../../../core/file-system/errno.ts'
+import type { AccessLog, LoggedRequest } from '../../../core/file-system/access-log.ts'
 import type { Operations } from '../../../core/file-system/operations.ts'
+import { RequestMeter } from '../../../core/file-system/request-meter.ts'
 import { InitFlag } from './abi/flags.ts'
 import {
   type Agreement,
@@ -23,6 +25,7 @@ import {
 } from './abi/init.ts'
 import { MalformedRequestError, type Message, type RequestHeader } from './abi/message.ts'
 import { Opcode, opcodeName } from './abi/opcodes.ts'
+import { describe, NO_OPERATION, operationNumber } from './describe.ts'
 import { type HandlerContext, handlerOf, isUnanswered, type SessionRequests } from './handlers.ts'
 import { canGiveUp, isDying } from './interrupt.ts'
 import { KernelNotifier } from './kernel-notifier.ts'
@@ -30,10 +33,12 @@ import { Poller } from './poller.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { Replies } from './replies.ts'
 
-const { EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPROTO } = constants.errno
+const { EINTR, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPROTO } = constants.errno
 
 export interface SessionOptions {
   readonly log: Logger
+  readonly meter?: RequestMeter | undefined
+  readonly accessLog?: AccessLog | undefined
   readonly acl: boolean
 }
 
@@ -46,6 +51,8 @@ export class Session implements SessionRequests {
   readonly #fd: number
   readonly #options: SessionOptions
   readonly #log: Logger
+  readonly #meter: RequestMeter
+  readonly #accessLog: AccessLog | undefined
   readonly #replies: Replies
   readonly #notifier: KernelNotifier
   readonly #poller: Poller
@@ -53,6 +60,8 @@ export class Session implements SessionRequests {
   readonly #end = Promise.withResolvers<void>()
   /** Requests that an INTERRUPT may end, by unique. */
   readonly #interruptible = new Map<number, RequestHeader>()
+  /** Of the requests that the access log gets, lookups of names that do not exist. */
+  readonly #absent = new WeakSet<RequestHeader>()
   #ended = false
   #context: HandlerContext
 
@@ -61,10 +70,12 @@ export class Session implements SessionRequests {
     this.#fd = fd
     this.#options = options
     this.#log = options.log
+    this.#meter = options.meter ?? new RequestMeter()
+    this.#accessLog = options.accessLog
     this.#replies = new Replies(fd, options.log)
     this.#notifier = new KernelNotifier(fd, options.log)
     this.#poller = new Poller(fd, {
-      onRequest: (message, length) => this.#dispatch(message, length),
+      onRequest: (message, length, nowMs) => this.#dispatch(message, length, nowMs),
       onEnd: () => this.#finish(),
       log: options.log,
     })
@@ -84,8 +95,8 @@ export class Session implements SessionRequests {
     this.#poller.watch()
   }
 
-  /** Starts the handler of a request. Returns whether the message is held. */
-  #dispatch(message: Message, length: number): boolean {
+  /** Starts the handler of a request that was read at `nowMs`. Returns whether the message is held. */
+  #dispatch(message: Message, length: number, nowMs: number): boolean {
     let request: RequestHeader
     try {
       request = message.begin(length)
@@ -99,33 +110,55 @@ export class Session implements SessionRequests {
       this.#replies.error(request, ENOSYS)
       return false
     }
+    const logged = this.#accessLog?.isOn === true ? describe(request, message) : undefined
     let running: Promise<void> | void
     try {
       running = handler(request, message, this.#context)
     } catch (error) {
       const code = this.#errnoOf(request, error)
       if (!isUnanswered(request.opcode)) this.#replies.error(request, code)
+      this.#record(request, nowMs, code, logged)
       return false
     }
-    if (running === undefined) return false
-    void this.#complete(running, request, message)
+    if (running === undefined) {
+      this.#record(request, nowMs, 0, logged)
+      return false
+    }
+    void this.#complete(running, request, message, nowMs, logged)
     return request.opcode === Opcode.WRITE
   }
 
-  async #complete(running: Promise<void>, request: RequestHeader, message: Message): Promise<void> {
+  async #complete(
+    running: Promise<void>,
+    request: RequestHeader,
+    message: Message,
+    startMs: number,
+    logged: LoggedRequest | undefined,
+  ): Promise<void> {
+    let code = 0
     const interruptible = canGiveUp(request.opcode)
     if (interruptible) this.#interruptible.set(request.unique, request)
     this.#poller.started()
     try {
       await running
     } catch (error) {
-      this.#replies.error(request, this.#errnoOf(request, error))
+      code = this.#errnoOf(request, error)
+      this.#replies.error(request, code)
     } finally {
       this.#poller.completed()
+      this.#record(request, startMs, code, logged)
       if (interruptible) this.#interruptible.delete(request.unique)
       if (request.opcode === Opcode.WRITE) this.#poller.recycle(message)
       if (this.#ended) this.#closeWhenIdle()
     }
+  }
+
+  #record(request: RequestHeader, startMs: number, code: number, logged: LoggedRequest | undefined): void {
+    const elapsedMs = performance.now() - startMs
+    const operation = operationNumber(request.opcode)
+    if (operation !== NO_OPERATION) this.#meter.answered(operation, elapsedMs, code)
+    if (logged === undefined) return
+    this.#accessLog?.answered(logged, elapsedMs, this.#absent.has(request) ? ENOENT : code)
   }
 
   #errnoOf(request: RequestHeader, error: unknown): number {
@@ -138,6 +171,10 @@ export class Session implements SessionRequests {
     const code = errnoOf(error, error => this.#log.error({ err: error, opcode, ino }, 'an operation failed'))
     // After ENOSYS the kernel would never send this opcode again.
     return code === ENOSYS ? EOPNOTSUPP : code
+  }
+
+  absent(request: RequestHeader): void {
+    if (this.#accessLog?.isOn === true) this.#absent.add(request)
   }
 
   interrupt(unique: number): void {

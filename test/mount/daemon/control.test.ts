@@ -15,6 +15,7 @@ const tidOf = (message: string): string => Buffer.from(message).toString('hex').
 const log = pino({ level: 'silent' })
 const handlers: CallHandlers = {
   status: () => Promise.reject(new Error('no status today')),
+  stats: () => Promise.reject(new Error('no figures today')),
   sync: async ({ message = 'none' }) => ({ tid: tidOf(message) }),
   pack: () => Promise.resolve({}),
   packStatus: () => Promise.resolve({ state: 'none' }),

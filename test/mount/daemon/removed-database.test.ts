@@ -79,7 +79,9 @@ test('a daemon whose mount was detached is in status, and its removed database i
     await rm(db)
     await runProgram('umount', ['-l', dir])
     const pid = String(mount.pid())
-    expect((await runZblkfs('status')).stdout).toMatch(new RegExp(`${dir} .* unmounted, .* process ${pid},`))
+    expect((await runZblkfs('status')).stdout).toMatch(
+      new RegExp(`${dir}\\n.*\\n.* unmounted, [^]* process ${pid},`),
+    )
     const saved = join(scratch, 'saved.zblk')
     expect(await runZblkfs('rescue', pid, saved)).toMatchObject({ exitCode: 0, stderr: '' })
     expect((await runZblkfs('cat', saved, 'a')).stdout).toBe('stored')
