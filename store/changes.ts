@@ -1,6 +1,9 @@
 /** What a transaction changes: records, made of buffers or of slices of stored records. */
 import type { Oid, Tid } from './ids.ts'
 
+/** Minimum length of stored bytes that a store shares: it copies shorter slices. */
+export const SHARED_BYTES_MIN = 512
+
 /** Bytes `[off, off + len)` of the record of `oid` as written by transaction `tid`. */
 export interface RecordSlice {
   readonly oid: Oid

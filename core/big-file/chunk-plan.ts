@@ -225,7 +225,7 @@ export class ChunkPlan {
   }
 }
 
-/** The body if it can be stored. A store copies slices shorter than a chunk, so those bytes must be readable. */
+/** The body if it can be stored. A store copies short slices, so those bytes must be readable. */
 export async function storable({ connection }: Blocks, body: Body): Promise<Body | undefined> {
   if (!isSlice(body) || body.len >= CHUNK_BYTES) return body
   return await ifReadable(() => readBody(connection.keptReads, body, 0, body.len))

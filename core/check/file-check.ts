@@ -12,6 +12,7 @@ import type { Inode } from '../tree/inode.ts'
 import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { DATA_HEAD_MAX, dataPosition, ZBLK0, ZDATA } from '../objects/record.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
+import { NO_BYTES } from '../../store/bytes.ts'
 import type { Oid } from '../../store/ids.ts'
 import { LayoutCache } from '../zblk/layout-cache.ts'
 import { ZBigFile } from '../zblk/zbigfile.ts'
@@ -66,7 +67,7 @@ export class FileCheck {
   /** Checks an activated regular file; resolves to the number of bytes stored. */
   async check(inode: Inode, path: string): Promise<number> {
     const { data, size } = inode
-    if (data === undefined) return 0
+    if (data === undefined) return this.#checkInline(inode, path)
     const opened = await this.#open(data)
     if ('reason' in opened) {
       this.#lost({ path, lo: 0n, hi: size }, opened)
@@ -80,6 +81,24 @@ export class FileCheck {
     const stored = await this.#checkBlocks(inHand)
     if (!this.#repair || inHand.fixes.length === 0) return stored
     return await this.#fix(inHand)
+  }
+
+  /** Data in the inode: returns the number of bytes stored, in whole chunks. */
+  #checkInline(inode: Inode, path: string): number {
+    const { inlineData = NO_BYTES, size } = inode
+    if (inlineData.length <= size) return chunkUp(inlineData.length)
+    const kept = inlineData.subarray(0, Number(size))
+    this.#report({
+      kind: 'file',
+      path,
+      lo: size,
+      hi: BigInt(inlineData.length),
+      oid: inode.oid,
+      reason: 'it is beyond the end of the file',
+      ...this.#done('it is removed'),
+    })
+    if (this.#repair) inode.replaceData(kept.length === 0 ? undefined : kept)
+    return chunkUp(this.#repair ? kept.length : inlineData.length)
   }
 
   async #open(ref: Ref): Promise<ZBigFile | Fault> {

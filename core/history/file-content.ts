@@ -8,20 +8,20 @@ const PIECE_BYTES = 2n << 20n
 
 export class FileContent {
   readonly size: bigint
-  /** Absent if nothing was ever written. */
-  readonly #file: BigFile | undefined
+  /** Absent if nothing was ever written; the first bytes if they are in the inode. */
+  readonly #data: BigFile | Uint8Array | undefined
 
-  private constructor(size: bigint, file: BigFile | undefined) {
+  private constructor(size: bigint, data: BigFile | Uint8Array | undefined) {
     this.size = size
-    this.#file = file
+    this.#data = data
   }
 
   /** @param inode a regular file's in that view, activated. @throws CorruptRecordError */
-  static async of({ connection }: MomentView, { size, data }: Inode): Promise<FileContent> {
+  static async of({ connection }: MomentView, { size, data, inlineData }: Inode): Promise<FileContent> {
     const object = data === undefined ? undefined : connection.resolve(data)
     if (object !== undefined && !(object instanceof ZBigFile))
       throw object.corrupt(`a file's data is a ${object.className}`)
-    return new FileContent(size, object && (await BigFile.open(connection, object)))
+    return new FileContent(size, object === undefined ? inlineData : await BigFile.open(connection, object))
   }
 
   /** Bytes `[lo, hi)`, as far as the file reaches, in consecutive pieces. Each is valid until the next is asked for. */
@@ -29,7 +29,8 @@ export class FileContent {
     const end = hi < this.size ? hi : this.size
     for (let off = lo; off < end; off += PIECE_BYTES) {
       const len = Number(end - off < PIECE_BYTES ? end - off : PIECE_BYTES)
-      yield* (await this.#file?.read(off, len)) ?? [new Uint8Array(len)]
+      if (this.#data instanceof BigFile) yield* await this.#data.read(off, len)
+      else yield inlinePart(this.#data, Number(off), len)
     }
   }
 
@@ -39,4 +40,10 @@ export class FileContent {
     for await (const piece of this.pieces()) pieces.push(Uint8Array.from(piece))
     return Buffer.concat(pieces)
   }
+}
+
+function inlinePart(data: Uint8Array | undefined, off: number, len: number): Uint8Array {
+  const bytes = new Uint8Array(len)
+  if (data !== undefined) bytes.set(data.subarray(off, off + len))
+  return bytes
 }

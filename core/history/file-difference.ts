@@ -10,11 +10,12 @@ import { LOBTree } from '../btree/tree.ts'
 import { Blocks, type Extent } from '../big-file/blocks.ts'
 import { CHUNK_BYTES, chunkDown, chunkUp } from '../big-file/chunks.ts'
 import type { Connection } from '../objects/connection.ts'
-import type { Ref } from '../objects/pickle/value.ts'
+import { Ref } from '../objects/pickle/value.ts'
 import { findData } from '../zblk/data.ts'
 import { oidAt, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
 import { type Oid } from '../../store/ids.ts'
+import type { FileData } from '../tree/inode.ts'
 import type { ObjectChanges } from './changed-objects.ts'
 import { changedEntries } from './tree-difference.ts'
 
@@ -27,8 +28,7 @@ export interface ByteRange {
 /** A file's data at a moment. */
 export interface FileState {
   readonly connection: Connection
-  /** Absent if nothing was ever written. */
-  readonly data: Ref | undefined
+  readonly data: FileData
   /** In bytes. */
   readonly size: bigint
 }
@@ -50,11 +50,51 @@ export async function* changedRanges(
   after: FileState,
   changes: Pick<ObjectChanges, 'among'>,
 ): AsyncGenerator<ByteRange> {
+  const end = before.size > after.size ? before.size : after.size
+  const ranges = changedBlockRanges(before, after, changes, end)
+  if (!isInline(before) && !isInline(after)) return yield* ranges
+  // Inline data is within the first chunk, which is compared; the objects tell the rest.
+  const isSame = Buffer.compare(await firstChunk(before), await firstChunk(after)) === 0
+  const chunk = BigInt(CHUNK_BYTES)
+  let open: ByteRange | undefined = isSame ? undefined : { lo: 0n, hi: end < chunk ? end : chunk }
+  for await (const { lo, hi } of ranges) {
+    if (hi <= chunk) continue
+    const from = lo < chunk ? chunk : lo
+    if (open?.hi === from) open = { lo: open.lo, hi }
+    else {
+      if (open !== undefined) yield open
+      open = { lo: from, hi }
+    }
+  }
+  if (open !== undefined) yield open
+}
+
+const isInline = ({ data }: FileState): boolean => data instanceof Uint8Array
+
+async function firstChunk(state: FileState): Promise<Uint8Array> {
+  const bytes = new Uint8Array(CHUNK_BYTES)
+  if (state.data instanceof Uint8Array) bytes.set(state.data.subarray(0, CHUNK_BYTES))
+  else {
+    let at = 0
+    for (const piece of (await (await blocksOf(state))?.read(0, 0, CHUNK_BYTES)) ?? []) {
+      bytes.set(piece, at)
+      at += piece.length
+    }
+  }
+  return bytes
+}
+
+/** The ranges of data in blocks that differ. */
+async function* changedBlockRanges(
+  before: FileState,
+  after: FileState,
+  changes: Pick<ObjectChanges, 'among'>,
+  end: bigint,
+): AsyncGenerator<ByteRange> {
   const [a, b] = [await blocksOf(before), await blocksOf(after)]
   const blksize = (b ?? a)?.blksize ?? BLKSIZE
   if (a !== undefined && b !== undefined && a.blksize !== b.blksize)
     throw b.connection.corrupt(b.blktab.oid, "its file's block size has changed")
-  const end = before.size > after.size ? before.size : after.size
   let open: ByteRange | undefined
   for await (const { key: blk } of changedEntries({ before: a?.blktab, after: b?.blktab, changes })) {
     for (const { lo, hi } of await changedExtents(a, b, blk, changes)) {
@@ -72,7 +112,7 @@ export async function* changedRanges(
 }
 
 async function blocksOf({ connection, data }: FileState): Promise<Blocks | undefined> {
-  if (data === undefined) return undefined
+  if (!(data instanceof Ref)) return undefined
   const file = connection.resolve(data)
   if (!(file instanceof ZBigFile)) throw connection.corrupt(data.oid, "a file's data is not a ZBigFile")
   await file.activate()

@@ -77,8 +77,8 @@ export class InodeComparison {
     const attributes = changedAttributes(old, now)
     const ranges: ByteRange[] = []
     const states = [
-      { connection: this.before.connection, data: old.data, size: old.size },
-      { connection: this.after.connection, data: now.data, size: now.size },
+      { connection: this.before.connection, data: old.fileData, size: old.size },
+      { connection: this.after.connection, data: now.fileData, size: now.size },
     ] as const
     for await (const range of changedRanges(...states, this.changes)) {
       const last = ranges.length === RANGES_MAX ? ranges.pop() : undefined

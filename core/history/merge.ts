@@ -5,6 +5,7 @@
  * - mappings (inodes, the superblock): key by key. Counts are reduced by their growth; times stay.
  * - buckets, and trees that inline their entries: entry by entry, if the bucket has kept its place in the tree.
  */
+import { PACKED, packed, unpackInto } from '../objects/packed-attributes.ts'
 import { ByteString, Tuple, type PickleValue } from '../objects/pickle/value.ts'
 import { encodeRecord, type DecodedRecord } from '../objects/record.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
@@ -55,7 +56,7 @@ function mergeMappings(before: PickleValue, after: PickleValue, now: PickleValue
       merged.set(key, count)
     } else if (!isOneOf(TIMES, key)) return undefined
   }
-  return new Map<PickleValue, PickleValue>([['data', merged]])
+  return new Map<PickleValue, PickleValue>([['data', packed(merged)]])
 }
 
 function mergeInlined(
@@ -127,9 +128,17 @@ function inlinedOf(state: PickleValue): Tuple | undefined {
   return entries instanceof Tuple ? entries : undefined
 }
 
-function dataOf(state: PickleValue): ReadonlyMap<PickleValue, PickleValue> | undefined {
+/** The entries of a mapping, its numbers unpacked; undefined for other states. */
+function dataOf(state: PickleValue): ReadonlyMap<string, PickleValue> | undefined {
   const data = state instanceof Map ? state.get('data') : undefined
-  return data instanceof Map ? data : undefined
+  if (!(data instanceof Map)) return undefined
+  const entries = new Map<string, PickleValue>()
+  for (const [key, value] of data) {
+    if (typeof key !== 'string') return undefined
+    if (key !== PACKED) entries.set(key, value)
+    else if (!unpackInto(value, entries)) return undefined
+  }
+  return entries
 }
 
 const isOneOf = (names: ReadonlySet<string>, key: PickleValue): boolean =>

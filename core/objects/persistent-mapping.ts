@@ -1,7 +1,9 @@
 /**
  * A small mapping kept in one record: the root, the superblock, inodes.
- * State: `{'data': {...}}`. Source: persistent.mapping.PersistentMapping.
+ * State: `{'data': {...}}`. Source: persistent.mapping.PersistentMapping. The numbers of an inode are one entry of the state
+ * (packed-attributes.ts), and an entry each in memory.
  */
+import { PACKED, packed, unpackInto } from './packed-attributes.ts'
 import { Persistent } from './persistent.ts'
 import { assertWritable } from './pickle/check-value.ts'
 import { ByteString, entry, type PickleValue } from './pickle/value.ts'
@@ -56,13 +58,14 @@ export class PersistentMapping extends Persistent {
     for (const [key, value] of data) {
       const text = key instanceof ByteString ? key.latin1 : key
       if (typeof text !== 'string') throw this.corrupt('a key of a mapping is not text')
-      entries.set(text, value)
+      if (text !== PACKED) entries.set(text, value)
+      else if (!unpackInto(value, entries)) throw this.corrupt("an inode's packed attributes are malformed")
     }
     this.#data = entries
   }
 
   protected override encode(): PickleValue {
-    return new Map<PickleValue, PickleValue>([['data', new Map(this.#entries())]])
+    return new Map<PickleValue, PickleValue>([['data', packed(this.#entries())]])
   }
 
   protected override clear(): void {

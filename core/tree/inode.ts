@@ -3,12 +3,14 @@
  *
  * | key                              | value                                                       |
  * |----------------------------------|-------------------------------------------------------------|
- * | mode uid gid nlink size rdev     | int; `mode` as st_mode, with the type bits                   |
- * | atime mtime ctime birthtime      | int, nanoseconds since 1970                                  |
+ * | mode uid gid nlink size rdev     | int; `mode` as st_mode, with the type bits. Packed in the    |
+ * | atime mtime ctime birthtime      | record (core/objects/packed-attributes.ts), like the times:  |
+ * |                                  | int, nanoseconds since 1970                                  |
  * | stored                           | int: stored bytes of the file's data, for st_blocks          |
  * | target                           | bytes: the target of a symbolic link                         |
  * | xattrs                           | dict of bytes to bytes; absent if there are none          |
- * | data                             | ref ZBigFile: a regular file's, once it has been written     |
+ * | data                             | a regular file's, once it has been written: ref ZBigFile, or |
+ * |                                  | the bytes themselves, without trailing zeros                 |
  * | entries                          | ref OOBTree: a directory's                                   |
  * | parent, name                     | ref inode, bytes: the directory and name that it was last    |
  * |                                  | given; absent if that name was removed                       |
@@ -37,6 +39,14 @@ export interface NewInode {
   /** For an inode that is created again after a crash: the oid that it had. */
   readonly oid?: Oid | undefined
 }
+
+/** The data of a file: an object, or bytes in the inode. */
+export type FileData = Ref | Uint8Array | undefined
+
+/**
+ * Maximum length of inline data. Each change of the inode stores it again, and two records of this length fill a page of the index.
+ */
+export const INLINE_BYTES_MAX = 1536
 
 /** The longest target of a symbolic link. */
 export const TARGET_MAX_BYTES = 4095
@@ -199,17 +209,28 @@ export class Inode {
     this.#mapping.set('target', ByteString.from(value))
   }
 
+  /** The object with its data; undefined if there is none, or the data is inline. */
   get data(): Ref | undefined {
-    return this.#ref('data')
+    const value = this.#mapping.get('data')
+    return bytesOf(value) === undefined ? this.#ref('data') : undefined
   }
   set data(value: Ref) {
     this.#mapping.set('data', value)
   }
 
-  /** Replaces its data; undefined removes it. */
-  replaceData(value: Ref | undefined): void {
+  /** Its data, if the inode contains it: the file's first bytes; the others are zeros. */
+  get inlineData(): Uint8Array | undefined {
+    return bytesOf(this.#mapping.get('data'))
+  }
+
+  get fileData(): FileData {
+    return this.inlineData ?? this.data
+  }
+
+  /** Replaces its data; undefined removes it. Inline data must not end with a zero. */
+  replaceData(value: FileData): void {
     if (value === undefined) this.#mapping.delete('data')
-    else this.data = value
+    else this.#mapping.set('data', value instanceof Ref ? value : ByteString.from(value))
   }
 
   get entries(): Ref | undefined {

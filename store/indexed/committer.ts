@@ -18,6 +18,7 @@ import { formatTid, nextTid, TID_NONE, type Tid } from '../ids.ts'
 import { isSlice, type ObjectChange, type RecordSource } from '../changes.ts'
 import type { NewTransaction } from '../store.ts'
 import type { BulkReader, BulkWriter } from './bulk.ts'
+import { UNIT_BYTES } from './frame.ts'
 import { draftOf, concat, INLINE_TRANSACTION_BYTES, totalLength, type Draft } from './placement.ts'
 import type {
   ExpectedBase,
@@ -59,6 +60,9 @@ interface Written {
   readonly bytes: number
   readonly stored: number
 }
+
+/** The zeros after the bytes of a unit. */
+const PADDING = new Uint8Array(UNIT_BYTES)
 
 const UNCREATED: Placed = { head: null, pos: null, len: 0, tail: null }
 
@@ -225,14 +229,14 @@ export class Committer {
     const oids = this.#parts === undefined ? [] : changes.map(({ oid }) => oid)
     const removed = oids.length === 0 ? [] : await rows.removeParts(oids, tid)
     const unitBytes = drafts.reduce((sum, draft) => sum + (draft ? totalLength(draft.units) : 0), 0)
-    const isInRows = unitBytes < INLINE_TRANSACTION_BYTES
+    const places = unitBytes < INLINE_TRANSACTION_BYTES ? undefined : await this.#append(drafts)
     let nextOid = 0
     let objects = changes.length
     let bytes = 0
     let stored = unitBytes
     for (const [index, { oid }] of changes.entries()) {
       const draft = drafts[index]
-      const row = { oid, tid, ...(await this.#place(draft, isInRows)) }
+      const row = { oid, tid, ...placed(draft, places?.[index]) }
       bytes += recordSize(row)
       rows.add(row)
       const replaced = removed[index]
@@ -257,14 +261,51 @@ export class Committer {
     return isSlice(body) ? draftSlice(this.#index, this.#reader, head, body, tail) : draftOf(head, body, tail)
   }
 
-  async #place(draft: Draft | undefined, isInRow: boolean): Promise<Placed> {
-    if (draft === undefined) return UNCREATED
-    const { head, tail, units } = draft
-    if (isInRow || units.length === 0) return placeInRow(draft)
-    const pos = this.#bulk.end
-    await this.#bulk.append(units)
-    return { head, pos, len: this.#bulk.end - pos, tail: tail.length > 0 ? tail : null }
+  /**
+   * Appends the bulk bytes of all drafts; returns their positions, undefined for a draft without any. Long ones begin at a unit;
+   * short ones follow, as many in a unit as fit.
+   */
+  async #append(drafts: readonly (Draft | undefined)[]): Promise<readonly (number | undefined)[]> {
+    const places: (number | undefined)[] = []
+    const short: number[] = []
+    for (const [index, draft] of drafts.entries()) {
+      if (draft === undefined || draft.units.length === 0) continue
+      const length = totalLength(draft.units)
+      if (length < UNIT_BYTES) short.push(index)
+      else places[index] = await this.#appendUnits(draft.units, length)
+    }
+    let unit: Uint8Array[] = []
+    let fill = 0
+    for (const index of short) {
+      const parts = drafts[index]?.units ?? []
+      const length = totalLength(parts)
+      if (fill + length > UNIT_BYTES) {
+        await this.#appendUnits(unit, fill)
+        unit = []
+        fill = 0
+      }
+      places[index] = this.#bulk.end + fill
+      unit.push(...parts)
+      fill += length
+    }
+    if (fill > 0) await this.#appendUnits(unit, fill)
+    return places
   }
+
+  /** Appends bytes, and zeros up to the next unit; returns their position. */
+  async #appendUnits(parts: readonly Uint8Array[], length: number): Promise<number> {
+    const pos = this.#bulk.end
+    const rest = length % UNIT_BYTES
+    await this.#bulk.append(rest === 0 ? parts : [...parts, PADDING.subarray(rest)])
+    return pos
+  }
+}
+
+function placed(draft: Draft | undefined, pos: number | undefined): Placed {
+  if (draft === undefined) return UNCREATED
+  if (pos === undefined) return placeInRow(draft)
+  const { head, tail, units } = draft
+  return { head, pos, len: totalLength(units), tail: tail.length > 0 ? tail : null }
 }
 
 function placeInRow({ head, tail, units, shared }: Draft): Placed {

@@ -1,4 +1,15 @@
-/** Decides where the parts of a record go: into its row, or, as whole units, into the bulk. */
+/**
+ * Decides where the parts of a record go: into its row, or, as whole units, into the bulk.
+ *
+ * | the rest of a body after its whole units   | goes                                                      |
+ * |--------------------------------------------|-----------------------------------------------------------|
+ * | shorter than {@link SHARED_BYTES_MIN}       | into the row                                              |
+ * | longer, after whole units                  | into the next unit, which is padded with zeros            |
+ * | longer, and it is the whole body           | into a unit that short bodies of one transaction share    |
+ *
+ * So a unit belongs to one transaction, and a body that is shorter than a unit lies in one.
+ */
+import { SHARED_BYTES_MIN } from '../changes.ts'
 import { NO_BYTES } from '../bytes.ts'
 import { UNIT_BYTES } from './frame.ts'
 
@@ -6,16 +17,16 @@ import { UNIT_BYTES } from './frame.ts'
  * A transaction with fewer bulk bytes than this keeps them in its rows: one sync instead of two, at the
  * price of writing these bytes twice.
  */
-export const INLINE_TRANSACTION_BYTES = 65_536
+export const INLINE_TRANSACTION_BYTES = 16_384
 
 /** Maximum bytes in a row: those of a small transaction, and the rests of a record on both sides of its units. */
-export const ROW_BYTES_MAX = INLINE_TRANSACTION_BYTES + 6 * UNIT_BYTES
+export const ROW_BYTES_MAX = 65_536 + 6 * UNIT_BYTES
 
 /** A record to be stored: `head`, then what goes into the bulk, then `tail`. */
 export interface Draft {
   readonly head: Uint8Array
   readonly tail: Uint8Array
-  /** Whole units in total; none if the record is entirely in its row, or shares its bulk bytes. */
+  /** What goes into the bulk: whole units, then at least {@link SHARED_BYTES_MIN} bytes of the next one, or either. */
   readonly units: readonly Uint8Array[]
   /** Bulk bytes that are stored already. */
   readonly shared?: { readonly pos: number; readonly len: number }
@@ -29,7 +40,7 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
   return filled.length === 1 ? (filled[0] ?? NO_BYTES) : Buffer.concat(filled)
 }
 
-/** Puts as many whole units as possible into the bulk; the shorter rests on either side stay in the row. */
+/** Puts as much as possible into the bulk; rests on either side that are too short for it stay in the row. */
 export function draftOf(head: Uint8Array, body: readonly Uint8Array[], tail: Uint8Array): Draft {
   const parts = [...body]
   const rowHead = head.length < UNIT_BYTES
@@ -37,10 +48,11 @@ export function draftOf(head: Uint8Array, body: readonly Uint8Array[], tail: Uin
   const rowTail = tail.length < UNIT_BYTES
   if (!rowTail) parts.push(tail)
   const length = totalLength(parts)
-  const [units, rest] = split(parts, length - (length % UNIT_BYTES))
+  const rest = length % UNIT_BYTES
+  const [units, after] = split(parts, rest < SHARED_BYTES_MIN ? length - rest : length)
   const [left, right] = [rowHead ? head : NO_BYTES, rowTail ? tail : NO_BYTES]
-  if (units.length === 0) return { head: concat(left, ...rest, right), tail: NO_BYTES, units }
-  return { head: left, tail: concat(...rest, right), units }
+  if (units.length === 0) return { head: concat(left, ...after, right), tail: NO_BYTES, units }
+  return { head: left, tail: concat(...after, right), units }
 }
 
 /** The parts before and from the byte `at`. */

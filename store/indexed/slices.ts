@@ -1,6 +1,6 @@
 /** Slices of stored records as parts of new ones: a second row that points to existing bulk bytes. */
 import { ObjectNotFoundError, StoreError } from '../errors.ts'
-import type { RecordSlice } from '../changes.ts'
+import { SHARED_BYTES_MIN, type RecordSlice } from '../changes.ts'
 import type { BulkReader } from './bulk.ts'
 import { throwDamage } from './bulk-damage.ts'
 import { UNIT_BYTES } from './frame.ts'
@@ -26,7 +26,7 @@ export async function draftSlice(
   const lo = Math.max(slice.off, bulkStart)
   const hi = Math.min(end, bulkStart + source.len)
   const copy = async (): Promise<Draft> => draftOf(head, [await readPart(bulk, source, slice.off, end)], tail)
-  if (source.pos === null || hi - lo < UNIT_BYTES) return await copy()
+  if (source.pos === null || hi - lo < SHARED_BYTES_MIN) return await copy()
   const before = concat(head, await readPart(bulk, source, slice.off, lo))
   const after = concat(await readPart(bulk, source, hi, end), tail)
   if (before.length >= 2 * UNIT_BYTES || after.length >= 2 * UNIT_BYTES) return await copy()

@@ -216,6 +216,30 @@ def in_order(entries):
     return [places[place] for place in itertools.takewhile(places.__contains__, itertools.count())]
 
 
+def unpacked(data):
+    """R30a: the mapping of an inode with an entry for each of its numbers."""
+    numbers, value, shift = [], 0, 0
+    for byte in data["attr"]:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            numbers.append(value)
+            value = shift = 0
+    rule("R30a", shift == 0, "the packed attributes end within a number")
+    numbers = iter(numbers)
+    result = {key: value for key, value in data.items() if key != "attr"}
+    for key in ("mode", "uid", "gid", "nlink", "size", "rdev", "stored"):
+        result[key] = next(numbers)
+    zagzig = lambda code: -(code + 1) // 2 if code % 2 else code // 2
+    seconds = zagzig(next(numbers))
+    result["mtime"] = seconds * 10**9 + next(numbers)
+    for key in ("ctime", "atime", "birthtime"):
+        code = next(numbers)
+        result[key] = (seconds + zagzig(code - 1)) * 10**9 + next(numbers) if code else result["mtime"]
+    rule("R30a", next(numbers, None) is None, "there are more packed attributes")
+    return result
+
+
 class Moment:
     """The objects as of one transaction."""
 
@@ -230,7 +254,8 @@ class Moment:
         return state
 
     def mapping(self, oid):
-        return self.state(oid, "persistent.mapping.PersistentMapping")["data"]
+        data = self.state(oid, "persistent.mapping.PersistentMapping")["data"]
+        return unpacked(data) if "attr" in data else data
 
     def items(self, oid, kind):
         """R25, R26: the entries of a BTree, in order."""
@@ -251,6 +276,10 @@ class Moment:
         """R32 to R34: all bytes of a regular file."""
         content = bytearray(inode["size"])
         if "data" not in inode:
+            return content
+        if isinstance(inode["data"], bytes):
+            rule("R32", len(inode["data"]) <= len(content), "inline data is beyond the end of the file")
+            content[: len(inode["data"])] = inode["data"]
             return content
         module = "wendelin.bigfile.file_zodb"
         blksize, blktab = self.state(inode["data"].oid, f"{module}.ZBigFile")

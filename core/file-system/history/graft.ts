@@ -127,10 +127,20 @@ export class Graft {
   /** Copies the data in steps; resolves to the stored bytes. */
   async #fill(from: Inode, copy: Oid): Promise<number> {
     await from.activate()
-    const { data, stored } = from
-    if (data === undefined) return 0
+    const { data, inlineData, stored } = from
     const context = this.#context
     const { live } = context
+    if (data === undefined) {
+      if (inlineData === undefined) return 0
+      await context.withGate(0, async () => {
+        const inode = live.inodeAt(copy)
+        await inode.activate()
+        inode.replaceData(inlineData)
+        context.writeBack.changedOther(INODE_BYTES)
+      })
+      this.#bytes += stored
+      return stored
+    }
     const shared = await context.withGate(0, async () => {
       const shared = await SharedFile.begin(this.#source.connection, data, live.connection)
       const inode = live.inodeAt(copy)

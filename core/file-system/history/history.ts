@@ -250,12 +250,12 @@ export class History implements HistoryOperations {
     try {
       await context.change(node.ino, 0, async (node, inode) => {
         await copy.inode.activate()
-        const { data } = copy.inode
+        const { fileData } = copy.inode
         node.file?.abort()
         node.file = undefined
         node.noteEmptied()
         node.noteGrowth(stored)
-        inode.replaceData(data)
+        inode.replaceData(fileData)
         copyAttributes(copy.inode, inode)
         setTimes(inode, context.nowNs(), 'ctime')
         copy.inode.replaceData(undefined)

@@ -3,8 +3,11 @@
  * A change is followed by {@link finishChange}.
  */
 import { BigFile } from '../../big-file/big-file.ts'
-import { pushZeros } from '../../bytes.ts'
+import { pushZeros, trimmedLength } from '../../bytes.ts'
+import { chunkUp } from '../../big-file/chunks.ts'
+import { INLINE_BYTES_MAX } from '../../tree/inode.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
+import { NO_BYTES } from '../../../store/bytes.ts'
 import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
@@ -27,12 +30,13 @@ export async function readBytes(
   if (off < 0n) throw new ErrnoError('EINVAL')
   if (off >= size) return []
   const wanted = Math.min(len, Number(min(size - off, BigInt(len))))
-  if (data === undefined) return zeros(wanted)
-  return await (await open(node)).read(off, wanted, into)
+  if (data !== undefined) return await (await open(node)).read(off, wanted, into)
+  const { inlineData } = node.inode
+  return inlineData === undefined ? zeros(wanted) : readInline(inlineData, Number(off), wanted, into)
 }
 
 export async function writeBytes(node: Node, off: bigint, data: Uint8Array): Promise<void> {
-  if (data.length === 0) return
+  if (data.length === 0 || writeInline(node, off, data)) return
   const file = node.file ?? (await openToWrite(node))
   await file.write(off, data)
   node.unstoredBytes += data.length
@@ -46,14 +50,19 @@ export async function shareBytes(
   to: bigint,
   len: number,
 ): Promise<void> {
+  const { inlineData } = source.inode
   const file = await openToWrite(target)
-  await file.share(await open(source), from, to, len)
+  if (inlineData === undefined) await file.share(await open(source), from, to, len)
+  else {
+    await file.zero(to, BigInt(len))
+    if (from < inlineData.length) await file.write(to, inlineData.subarray(Number(from), Number(from) + len))
+  }
   target.unstoredBytes += len
 }
 
 /** Makes a range read as zeros. */
 export async function zeroBytes(node: Node, off: bigint, len: bigint): Promise<void> {
-  if (node.inode.data === undefined) return
+  if (node.inode.data === undefined) return zeroInline(node, off, off + len)
   const file = await open(node)
   await file.zero(off, len)
   node.unstoredBytes = Math.min(node.unstoredBytes, file.dirtyBytes)
@@ -62,7 +71,8 @@ export async function zeroBytes(node: Node, off: bigint, len: bigint): Promise<v
 /** The first offset `>= off` of data; undefined if there is none. */
 export async function seekData(node: Node, off: bigint): Promise<bigint | undefined> {
   const { size, data } = node.inode
-  if (off < 0n || off >= size || data === undefined) return undefined
+  if (off < 0n || off >= size) return undefined
+  if (data === undefined) return off < inlineChunkBytes(node) ? off : undefined
   const found = await (await open(node)).seekData(off)
   return found === undefined || found >= size ? undefined : found
 }
@@ -71,7 +81,7 @@ export async function seekData(node: Node, off: bigint): Promise<bigint | undefi
 export async function seekHole(node: Node, off: bigint, upTo: bigint): Promise<bigint | undefined> {
   const { size, data } = node.inode
   if (off < 0n || off >= size) return undefined
-  if (data === undefined) return off
+  if (data === undefined) return min(max(off, BigInt(inlineChunkBytes(node))), min(size, upTo))
   return await (await open(node)).seekHole(off, min(size, upTo))
 }
 
@@ -79,7 +89,8 @@ export async function seekHole(node: Node, off: bigint, upTo: bigint): Promise<b
 export async function resize(context: Context, node: Node, size: bigint): Promise<void> {
   assertRegular(node.inode)
   assertRange(0n, size)
-  if (size < node.inode.size && node.inode.data !== undefined) {
+  if (size < node.inode.size && node.inode.data === undefined) zeroInline(node, size, node.inode.size)
+  else if (size < node.inode.size) {
     const file = await open(node)
     await file.truncate(size)
     await node.inode.activate()
@@ -132,8 +143,54 @@ async function openToWrite(node: Node): Promise<BigFile> {
   if (node.inode.data !== undefined) return await open(node)
   const file = await BigFile.create(node.tree.connection)
   await node.inode.activate()
+  const { inlineData } = node.inode
+  node.noteGrowth(-inlineChunkBytes(node))
   node.inode.data = file.file.ref
-  return attach(node, file)
+  attach(node, file)
+  if (inlineData !== undefined) await file.write(0n, inlineData)
+  return file
+}
+
+// ---- data in the inode
+
+/** Writes to a file whose data is in its inode, or absent, and fits into the inode. Returns false for other files. */
+function writeInline(node: Node, off: bigint, data: Uint8Array): boolean {
+  const end = off + BigInt(data.length)
+  if (end > INLINE_BYTES_MAX || node.file !== undefined || node.tree.connection.zblkFormat !== 'auto')
+    return false
+  const { inode } = node
+  if (inode.data !== undefined) return false
+  const before = inode.inlineData ?? NO_BYTES
+  const bytes = new Uint8Array(Math.max(before.length, Number(end)))
+  bytes.set(before)
+  bytes.set(data, Number(off))
+  replaceInline(node, bytes)
+  return true
+}
+
+/** Makes bytes `[lo, hi)` of data in the inode zeros. */
+function zeroInline(node: Node, lo: bigint, hi: bigint): void {
+  const { inlineData } = node.inode
+  if (inlineData === undefined || lo >= inlineData.length) return
+  replaceInline(
+    node,
+    Uint8Array.from(inlineData).fill(0, Number(lo), Number(min(hi, BigInt(inlineData.length)))),
+  )
+}
+
+function replaceInline(node: Node, bytes: Uint8Array): void {
+  const length = trimmedLength(bytes)
+  node.noteGrowth(chunkUp(length) - inlineChunkBytes(node))
+  node.inode.replaceData(length === 0 ? undefined : bytes.subarray(0, length))
+}
+
+/** The stored bytes of data in the inode, in whole chunks. */
+const inlineChunkBytes = (node: Node): number => chunkUp(node.inode.inlineData?.length ?? 0)
+
+function readInline(inline: Uint8Array, off: number, len: number, into?: Uint8Array): readonly Uint8Array[] {
+  const bytes = (into ?? new Uint8Array(len)).subarray(0, len).fill(0)
+  bytes.set(inline.subarray(off, off + len))
+  return [bytes]
 }
 
 function attach(node: Node, file: BigFile): BigFile {
@@ -142,6 +199,8 @@ function attach(node: Node, file: BigFile): BigFile {
   node.file = file
   return file
 }
+
+const max = (a: bigint, b: bigint): bigint => (a > b ? a : b)
 
 function zeros(count: number): Uint8Array[] {
   const pieces: Uint8Array[] = []

@@ -1,11 +1,12 @@
 import type { Measuring, RevisionSums, Sums } from '../../../store/capabilities.ts'
+import { CorruptRecordError } from '../../../store/errors.ts'
 import type { StoredRevision } from '../../../store/stored-revisions.ts'
 
-/** Counts what `Measuring.sums` says. No revisions may share parts of a unit. */
+/** Counts what `Measuring.sums` says, from the length of each record. */
 export async function counted(measuring: Measuring): Promise<Sums> {
   const reader = measuring.reader()
   try {
-    const [all, past] = [new Counter(reader.unitBytes), new Counter(reader.unitBytes)]
+    let [all, past] = [NOTHING, NOTHING]
     const { lastTid } = await reader.totals()
     let objects = 0
     for await (const oids of reader.oids())
@@ -14,31 +15,28 @@ export async function counted(measuring: Measuring): Promise<Sums> {
         let isNewest = true
         for await (const batch of reader.revisions([oid], lastTid))
           for (const revision of batch) {
-            all.add(revision)
-            if (!isNewest) past.add(revision)
+            const [record] = await reader.records([revision], 0)
+            if (record instanceof CorruptRecordError) throw record
+            const bytes = record?.size ?? 0
+            all = added(all, revision, bytes)
+            if (!isNewest) past = added(past, revision, bytes)
             isNewest = false
           }
       }
-    return { objects, all: all.sums, past: past.sums }
+    return { objects, all, past }
   } finally {
     reader.close()
   }
 }
 
-class Counter {
-  readonly #unitBytes: number
-  sums: RevisionSums = { revisions: 0, rowBytes: 0, bulkBytes: 0 }
+const NOTHING: RevisionSums = { revisions: 0, rowBytes: 0, bulkBytes: 0 }
 
-  constructor(unitBytes: number) {
-    this.#unitBytes = unitBytes
-  }
-
-  add({ ownBytes, unitLo, unitHi }: StoredRevision): void {
-    const { revisions, rowBytes, bulkBytes } = this.sums
-    this.sums = {
-      revisions: revisions + 1,
-      rowBytes: rowBytes + ownBytes,
-      bulkBytes: bulkBytes + (unitHi - unitLo) * this.#unitBytes,
-    }
-  }
-}
+const added = (
+  { revisions, rowBytes, bulkBytes }: RevisionSums,
+  { ownBytes }: StoredRevision,
+  bytes: number,
+): RevisionSums => ({
+  revisions: revisions + 1,
+  rowBytes: rowBytes + ownBytes,
+  bulkBytes: bulkBytes + bytes - ownBytes,
+})
