@@ -3,6 +3,8 @@ import Database from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
 import { checkDatabase } from '../../../core/check/check-database.ts'
 import { differences } from '../../../core/history/difference.ts'
+import { FileContent } from '../../../core/history/file-content.ts'
+import { MomentView } from '../../../core/history/moment-view.ts'
 import { INLINE_BYTES_MAX } from '../../../core/tree/inode.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { formatTid, type Tid } from '../../../store/ids.ts'
@@ -183,6 +185,14 @@ test('the past of a small file: views, differences, undo, restore and clone', as
   const restored = await fs.sync()
   expect(await rangesOf(database, third, restored)).toEqual(['copy', 'file 0-5000'])
   expect((await paths.at('file', ino => fs.getattr(ino))).blocks).toBe(8)
+  const store = await openSqliteStore(database, { readOnly: true })
+  const view = await MomentView.open(store, first)
+  const inode = await view.find('file')
+  if (inode === undefined) throw new TypeError('no file')
+  const content = await FileContent.of(view, inode)
+  expect((await content.whole()).toString()).toBe('first')
+  expect(Buffer.concat(await Array.fromAsync(content.pieces(2n, 4n))).toString()).toBe('rs')
+  await store.close()
   await historyOf(fs).undo(second)
   await fs.close()
   await expectClean(database)
