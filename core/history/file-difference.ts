@@ -52,7 +52,10 @@ export async function* changedRanges(
 ): AsyncGenerator<ByteRange> {
   const end = before.size > after.size ? before.size : after.size
   const ranges = changedBlockRanges(before, after, changes, end)
-  if (!isInline(before) && !isInline(after)) return yield* ranges
+  if (!isInline(before) && !isInline(after)) {
+    yield* ranges
+    return
+  }
   // Inline data is within the first chunk, which is compared; the objects tell the rest.
   const isSame = Buffer.compare(await firstChunk(before), await firstChunk(after)) === 0
   const chunk = BigInt(CHUNK_BYTES)

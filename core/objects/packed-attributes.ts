@@ -45,7 +45,7 @@ export function unpackInto(value: PickleValue, entries: Map<string, PickleValue>
   const mtime = time(seconds, input.next())
   const others = OTHER_TIMES.map(() => {
     const code = input.next()
-    return code === 0 ? mtime : time(BigInt(seconds) + BigInt(zagzig(BigInt(code) - 1n)), input.next())
+    return code === 0 ? mtime : time(seconds + zagzig(BigInt(code) - 1n), input.next())
   })
   if (!input.isAtEnd) return false
   for (const [index, key] of COUNTS.entries()) entries.set(key, counts[index] ?? 0)
@@ -67,7 +67,7 @@ function pack(entries: ReadonlyMap<string, PickleValue>): ByteString | undefined
     if (value === mtime) output.push(0)
     else if (isInteger(value)) {
       const [s, n] = parts(value)
-      put(output, BigInt(zigzag(s - seconds)) + 1n)
+      put(output, zigzag(s - seconds) + 1n)
       put(output, n)
     } else return undefined
   }
@@ -104,8 +104,7 @@ function parts(value: number | bigint): readonly [seconds: bigint, ns: bigint] {
   return [(big - ns) / NS, ns]
 }
 
-const time = (seconds: number | bigint, ns: number | bigint): number | bigint =>
-  shortest(BigInt(seconds) * NS + BigInt(ns))
+const time = (seconds: bigint, ns: number | bigint): number | bigint => shortest(seconds * NS + BigInt(ns))
 
 const zigzag = (value: bigint): bigint => (value < 0n ? -2n * value - 1n : 2n * value)
 
