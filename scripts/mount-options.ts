@@ -67,6 +67,28 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
       settings.cacheSizeBytes = size('cache_size', value)
     },
   },
+  bulk: {
+    value: 'S3-URL',
+    help: 'keep the bulk data of a new database on a server in a bucket: s3://BUCKET/PREFIX?endpoint=https://HOST',
+    apply(settings, value) {
+      settings.bulk = value
+    },
+  },
+  cache_dir: {
+    value: 'DIR',
+    help: 'the directory of the disk cache of a bucket',
+    apply(settings, value) {
+      if (!isAbsolute(value)) throw new UsageError(`cache_dir=${value} is not an absolute path`)
+      settings.cacheDirectory = value
+    },
+  },
+  cache_disk: {
+    value: 'SIZE',
+    help: 'maximum length of this cache, as 20G; 0: no cache',
+    apply(settings, value) {
+      settings.cacheDiskBytes = value === '0' ? 0 : size('cache_disk', value)
+    },
+  },
   dirty_size: {
     value: 'SIZE',
     help: 'memory for changes that are not stored yet, as 64M',

@@ -53,6 +53,12 @@ const KINDS = {
   'server-unfit': 'give up',
   'server-standby': 'give up',
   'server-read-only': 'give up',
+  // The bucket of a database.
+  's3-gone': 'retry',
+  's3-forbids': 'give up',
+  's3-lacks-bucket': 'give up',
+  's3-unfit': 'give up',
+  'bulk-differs': 'give up',
   // History.
   'bad-moment': 'give up',
   'no-moment': 'give up',

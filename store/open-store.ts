@@ -11,6 +11,7 @@ import { FileStorageWriter } from './filestorage/writer.ts'
 import { openPostgresStore, removePostgresDatabase } from './postgres/open-postgres-store.ts'
 import { recognise } from './recognise.ts'
 import { openRelStorage } from './relstorage/rel-storage.ts'
+import type { BulkCacheOptions } from './s3/remote-bulk.ts'
 import { logDirectory } from './sqlite/log.ts'
 import { openSqliteStore, type OpenOptions } from './sqlite/open/open-sqlite-store.ts'
 import type { ReadOnlyStore, Store, TransactionWriter, WritableStore } from './store.ts'
@@ -31,6 +32,10 @@ export interface OpenDatabaseOptions extends OpenOptions {
   readonly resumeImport?: boolean
   /** Receives a warning for the user: the database's server does not answer, for example. */
   readonly warn?: (message: string) => void
+  /** The S3 URL of the place for the bulk bytes of a new database on a server. Another place than that of an existing one is refused. */
+  readonly bulk?: string
+  /** The cache of these bytes on the local disk. */
+  readonly bulkCache?: BulkCacheOptions
 }
 
 /**
@@ -66,6 +71,8 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
       { code: 'unfinished-import' },
     )
   if (isDatabaseUrl(path)) return await openPostgresStore(path, options)
+  if (options.bulk !== undefined)
+    throw new CannotOpenError(`${path} is a file, with its bulk bytes beside it: bulk= is for a database on a server`)
   return options.readOnly === true
     ? await openSqliteStore(path, { ...options, readOnly: true })
     : await openSqliteStore(path, { ...options, readOnly: false })

@@ -14,6 +14,12 @@ export interface MountSettings {
   readonly cacheSizeBytes?: number
   readonly dirtySizeBytes?: number
   readonly commitIntervalMs?: number
+  /** The S3 URL of the place for the bulk bytes of a new database on a server. */
+  readonly bulk?: string
+  /** The directory of the cache of bulk bytes; by default in the user's cache directory. */
+  readonly cacheDirectory?: string
+  /** Maximum length of this cache on the disk; 0: no cache. */
+  readonly cacheDiskBytes?: number
   /** Reads do not change access times. */
   readonly ignoresAccess?: boolean
   /** How long history is kept from now on, recorded in the database; by default as recorded there. */

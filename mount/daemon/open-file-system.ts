@@ -10,6 +10,9 @@ import { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 
+/** Default length of the cache of a bucket's bytes on the disk. */
+const CACHE_DISK_BYTES = 1 << 30
+
 /** How often a read-only mount checks whether it has opened other moments. */
 const PIN_INTERVAL_MS = 1000
 
@@ -28,12 +31,18 @@ export interface OpenedFileSystem {
  * @throws CannotOpenError with cause and next step.
  */
 export async function openFileSystem(settings: MountSettings, log: Logger): Promise<OpenedFileSystem> {
-  const { database, directory, readOnly } = settings
+  const { database, directory, readOnly, bulk, cacheDirectory } = settings
+  const { cacheDiskBytes = CACHE_DISK_BYTES } = settings
   const store = await openStore(database, {
     readOnly,
     create: true,
     purpose: `mounted at ${directory}`,
     warn: message => log.warn(message),
+    ...(bulk !== undefined && { bulk }),
+    bulkCache: {
+      maxBytes: cacheDiskBytes,
+      ...(cacheDirectory !== undefined && { directory: cacheDirectory }),
+    },
   })
   try {
     if (store.isForeign)

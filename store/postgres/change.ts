@@ -2,7 +2,7 @@
 import { Pipeline } from './pipeline.ts'
 import { ConnectionLostError, sqlStateOf } from './postgres-errors.ts'
 import { FENCED } from './schema.ts'
-import type { Cells, Value } from './session.ts'
+import type { Cells, Session, Value } from './session.ts'
 import type { WriterSession } from './writer-session.ts'
 
 /** Waits for other commits; fails if the writer is fenced. */
@@ -15,11 +15,22 @@ export async function runChange(
   values: readonly Value[],
   name: string,
 ): Promise<readonly Cells[]> {
-  const once = async (): Promise<readonly Cells[]> => {
-    const pipeline = new Pipeline(await writer.hold())
+  return await retryChange(writer, async session => {
+    const pipeline = new Pipeline(session)
+    pipeline.send(BEGIN_CHANGE, [writer.epoch], 'begin_change')
+    return await pipeline.commit(text, values, name)
+  })
+}
+
+/** Runs an idempotent change of the writer, again if the connection is lost. No other use of its session may be in progress. */
+export async function retryChange<T>(
+  writer: WriterSession,
+  change: (session: Session) => Promise<T>,
+): Promise<T> {
+  const once = async (): Promise<T> => {
+    const session = await writer.hold()
     try {
-      pipeline.send(BEGIN_CHANGE, [writer.epoch], 'begin_change')
-      return await pipeline.commit(text, values, name)
+      return await change(session)
     } finally {
       writer.release()
     }
@@ -29,7 +40,6 @@ export async function runChange(
   } catch (error) {
     if (sqlStateOf(error) === FENCED) throw writer.fence('another writer has opened it')
     if (!(error instanceof ConnectionLostError)) throw error
-    // The statement is idempotent.
     return await once()
   }
 }

@@ -5,14 +5,16 @@ import { newDatabaseId } from '../indexed/database-id.ts'
 import type { Store } from '../store.ts'
 import { formatAddress, parseAddress, type PostgresAddress } from './address.ts'
 import { explainConnect, isDuplicate, isForbidden } from './postgres-errors.ts'
-import { openWriters } from './open-writers.ts'
+import { assertSamePlace, bulkUrlOf, openRemoteBulk, unassignedEpoch, type BulkOptions } from './open-bulk.ts'
 import { PostgresStore, WritablePostgresStore } from './postgres-store.ts'
 import { assertNotPooled } from './pooler.ts'
-import { contentOf, createSchema, type Content } from './schema.ts'
+import { contentOf, createSchema, type OurContent } from './schema.ts'
+import { RemoteBulk } from '../s3/remote-bulk.ts'
+import { emptyBucket } from '../s3/bucket.ts'
 import { Session } from './session.ts'
 import { WriterSession } from './writer-session.ts'
 
-export interface OpenPostgresOptions {
+export interface OpenPostgresOptions extends BulkOptions {
   readonly readOnly?: boolean
   /** Creates the database if it does not exist. */
   readonly create?: boolean
@@ -34,14 +36,25 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
   try {
     const session = keep(await Session.open(address))
     await assertNotPooled(session, address, name)
-    const { id } = await findOrCreate(session, address, name, options)
+    const content = await findOrCreate(session, address, name, options)
+    const { id } = content
     const { readOnly = false, purpose = 'a writer', warn: report = () => undefined } = options
-    const parts = { name, address, id, session, report }
+    const remote = await openRemoteBulk(session, content, { ...options, readOnly, report }).catch(
+      async (error: unknown) => {
+        // Another place can be named then.
+        if (content.isCreated) await session.query('DROP SCHEMA zblkfs CASCADE')
+        throw error
+      },
+    )
+    if (remote !== undefined) keep(remote)
+    const parts = { name, address, id, session, report, remote }
     if (readOnly) return new PostgresStore(parts)
+    const unassigned = remote && (await unassignedEpoch(session, remote))
     const writing = keep(await Session.open(address))
-    const writer = keep(await WriterSession.take({ address, name, purpose, id, report }, writing))
-    const { committer, packWriter } = await openWriters(writer, address)
-    return new WritablePostgresStore(parts, writer, committer, packWriter)
+    const writer = keep(await WriterSession.take({ address, name, purpose, id, report }, writing, unassigned))
+    const store = await WritablePostgresStore.open(parts, writer)
+    if (unassigned !== undefined) await store.doubtBucket(unassigned)
+    return store
   } catch (error) {
     for (const closable of opened.toReversed()) await closable.close()
     if (error instanceof LockedError) throw error
@@ -69,11 +82,34 @@ export async function examine(url: string): Promise<'ours' | 'empty'> {
 
 /** Removes the zblkfs database from the server's database, which stays. It must not be open anywhere. */
 export async function removePostgresDatabase(url: string): Promise<void> {
-  const session = await Session.open(parseAddress(url))
+  const address = parseAddress(url)
+  const session = await Session.open(address)
   try {
+    const content = await contentOf(session, formatAddress(address))
+    if (content.kind === 'ours' && content.bulk !== undefined)
+      await withBucket(content.bulk, content.id, async ({ client }) => await emptyBucket(client, content.id))
     await session.query('DROP SCHEMA IF EXISTS zblkfs CASCADE')
   } finally {
     session.close()
+  }
+}
+
+async function withBucket(
+  url: string,
+  databaseId: string,
+  use: (remote: RemoteBulk) => Promise<void>,
+): Promise<void> {
+  const remote = new RemoteBulk({
+    url,
+    databaseId,
+    cache: { maxBytes: 0 },
+    tuning: {},
+    report: () => undefined,
+  })
+  try {
+    await use(remote)
+  } finally {
+    await remote.close()
   }
 }
 
@@ -87,15 +123,22 @@ async function findOrCreate(
   session: Session,
   address: PostgresAddress,
   name: string,
-  { readOnly = false, create = false }: OpenPostgresOptions,
-): Promise<Content & { readonly kind: 'ours' }> {
+  options: OpenPostgresOptions,
+): Promise<OurContent & { readonly isCreated: boolean }> {
+  const { readOnly = false, create = false } = options
+  const bulk = bulkUrlOf(options)
   const content = await contentOf(session, name)
-  if (content.kind === 'ours') return content
+  if (content.kind === 'ours') {
+    assertSamePlace(name, content, bulk)
+    return { ...content, isCreated: false }
+  }
   if (content.kind === 'foreign') throw foreign(name, content.example)
   if (!create || readOnly)
     throw new CannotOpenError(`${name} has no database of zblkfs`, { code: 'no-database', path: name })
+  let isCreated = false
   try {
-    await createSchema(session, newDatabaseId())
+    await createSchema(session, newDatabaseId(), bulk)
+    isCreated = true
   } catch (error) {
     await session.query('ROLLBACK')
     if (isForbidden(error))
@@ -108,6 +151,9 @@ async function findOrCreate(
     if (!isDuplicate(error)) throw error
   }
   const made = await contentOf(session, name)
-  if (made.kind === 'ours') return made
+  if (made.kind === 'ours') {
+    assertSamePlace(name, made, bulk)
+    return { ...made, isCreated }
+  }
   throw new CannotOpenError(`${name} could not be made a database of zblkfs`, { path: name })
 }

@@ -1,26 +1,91 @@
 import { Committer } from '../indexed/committer.ts'
+import type { BulkReader, BulkWriter } from '../indexed/bulk.ts'
 import { PackWriter } from '../indexed/pack/pack-writer.ts'
+import type { RemoteBulk } from '../s3/remote-bulk.ts'
+import type { S3BulkReader } from '../s3/s3-bulk-reader.ts'
+import { ROWS_MAX_BYTES, S3BulkWriter } from '../s3/s3-bulk-writer.ts'
+import type { SegmentId } from '../s3/segment.ts'
+import type { SegmentMapWriter } from '../s3/segment-map.ts'
 import type { PostgresAddress } from './address.ts'
 import { PostgresBulkReader, PostgresBulkWriter } from './postgres-bulk.ts'
 import { runChange } from './change.ts'
+import type { Queries } from './postgres-index.ts'
 import { PostgresIndexPacker } from './postgres-index-packer.ts'
 import { PostgresIndexWriter } from './postgres-index-writer.ts'
+import { PostgresSegmentMap, PostgresSegmentMapWriter } from './postgres-segment-map.ts'
 import { Session } from './session.ts'
 import type { WriterSession } from './writer-session.ts'
 
+/** The writing parts of a Bulk in a bucket that outlive a commit. */
+export interface RemoteWriters {
+  readonly map: SegmentMapWriter
+  readonly nextId: () => SegmentId
+  /** Called with the number of bytes that were added to rows. */
+  onRows: (bytes: number) => void
+}
+
+export interface Writers {
+  readonly committer: Committer
+  readonly packWriter: PackWriter
+  /** Undefined if bulk bytes are in rows. */
+  readonly remote: RemoteWriters | undefined
+}
+
+export interface WritersParts {
+  readonly writer: WriterSession
+  readonly address: PostgresAddress
+  /** Reads beside the writer's session. */
+  readonly queries: Queries
+  readonly remote: RemoteBulk | undefined
+  /** The store's reader, which may remember positions that are discarded. */
+  readonly onCut: (pos: number) => void
+}
+
 /** Opens the committer and the packer. @throws StoreError if the last transaction is damaged. */
-export async function openWriters(
-  writer: WriterSession,
-  address: PostgresAddress,
-): Promise<{ readonly committer: Committer; readonly packWriter: PackWriter }> {
+export async function openWriters({
+  writer,
+  address,
+  queries,
+  remote,
+  onCut,
+}: WritersParts): Promise<Writers> {
   const index = new PostgresIndexWriter(writer)
-  const bulk = new PostgresBulkWriter(
+  const rows = new PostgresBulkWriter(
     () => index.pipeline,
     (text, values, name) => runChange(writer, text, values, name),
   )
   const packer = new PostgresIndexPacker(writer, () => Session.open(address))
+  const rowReader = new PostgresBulkReader(index.queries)
+  let bulk: BulkWriter = rows
+  let reader: BulkReader = rowReader
+  let remoteWriters: RemoteWriters | undefined
+  if (remote !== undefined) {
+    const remoteReader: S3BulkReader = remote.reader(new PostgresSegmentMap(index.queries, true), rowReader)
+    let counter = 0
+    const writers: RemoteWriters = {
+      map: new PostgresSegmentMapWriter(writer, queries, () => index.pipeline),
+      nextId: () => ({ epoch: Number(writer.epoch), counter: ++counter }),
+      onRows: () => undefined,
+    }
+    remoteWriters = writers
+    reader = remoteReader
+    bulk = new S3BulkWriter({
+      client: remote.client,
+      map: writers.map,
+      rows,
+      databaseId: remote.databaseId,
+      rowsMaxBytes: remote.tuning.rowsMaxBytes ?? ROWS_MAX_BYTES,
+      nextId: writers.nextId,
+      onCut: pos => {
+        remoteReader.forgetFrom(pos)
+        onCut(pos)
+      },
+      onRows: bytes => writers.onRows(bytes),
+    })
+  }
   return {
-    committer: await Committer.open({ index, bulk, reader: new PostgresBulkReader(index.queries) }),
+    committer: await Committer.open({ index, bulk, reader }),
     packWriter: new PackWriter(packer, bulk),
+    remote: remoteWriters,
   }
 }

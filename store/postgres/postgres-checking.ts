@@ -9,7 +9,8 @@ import type { RevisionReader } from '../stored-revisions.ts'
 import type { PostgresAddress } from './address.ts'
 import { runChange } from './change.ts'
 import { PostgresCheckedIndex } from './checked-index.ts'
-import { PostgresBulkReader } from './postgres-bulk.ts'
+import type { RemoteBulk } from '../s3/remote-bulk.ts'
+import { halvesOver } from './open-bulk.ts'
 import { SET_NOTE } from './postgres-index-packer.ts'
 import { PostgresIndexScan } from './postgres-index-scan.ts'
 import { ReadSessions } from './read-sessions.ts'
@@ -50,6 +51,7 @@ export interface PostgresCheckedParts {
   readonly address: PostgresAddress
   /** The database's id. */
   readonly id: string
+  readonly remote: RemoteBulk | undefined
   readonly openReader: () => RevisionReader
   readonly explain: (error: unknown) => unknown
 }
@@ -65,7 +67,7 @@ export class PostgresChecked implements CheckedDatabase {
     const sessions = this.#sessions()
     return {
       index: new PostgresCheckedIndex(sessions),
-      bulk: new PostgresBulkReader(sessions),
+      bulk: halvesOver(sessions, this.#parts.remote).bulk,
       close: () => sessions.close(),
     }
   }
@@ -123,6 +125,7 @@ export class PostgresChecked implements CheckedDatabase {
     // The server may have an index that disagrees with its table.
     await session.run('REINDEX TABLE zblkfs.revision')
     await session.run('REINDEX TABLE zblkfs.txn')
+    await session.run('REINDEX TABLE zblkfs.extent')
     await this.#dropDamaged(writer)
     await runChange(writer, ENTER_AGAIN, [writer.epoch], 'enter_again')
     await runChange(writer, RECOUNT, [], 'recount')

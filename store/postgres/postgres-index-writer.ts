@@ -42,6 +42,7 @@ const NEWEST_TIDS = `
 const REMOVE_PARTS = `
   DELETE FROM zblkfs.revision WHERE oid = ANY($1::bigint[]) AND tid = $2
   RETURNING oid, coalesce(octet_length(head), 0) + len + coalesce(octet_length(tail), 0)`
+const BULK_END = 'coalesce((SELECT bulk_end FROM zblkfs.txn ORDER BY tid DESC LIMIT 1), 0)'
 const NOTE_PARTS = 'UPDATE zblkfs.writer SET unfinished = $2 WHERE epoch = $1'
 const DROP_PARTS = `
   WITH parts AS (
@@ -49,8 +50,12 @@ const DROP_PARTS = `
     WHERE w.epoch = before.epoch AND before.unfinished IS NOT NULL RETURNING before.unfinished AS tid
   ), gone AS (
     DELETE FROM zblkfs.revision AS r USING parts WHERE r.tid = parts.tid
+  ), extents AS (
+    DELETE FROM zblkfs.extent WHERE pos >= ${BULK_END} RETURNING epoch, counter
+  ), released AS (
+    UPDATE zblkfs.segment AS s SET released = now() FROM extents AS e WHERE s.epoch = e.epoch AND s.counter = e.counter
   )
-  DELETE FROM zblkfs.bulk WHERE pos >= coalesce((SELECT bulk_end FROM zblkfs.txn ORDER BY tid DESC LIMIT 1), 0)`
+  DELETE FROM zblkfs.bulk WHERE pos >= ${BULK_END}`
 /** All of a transaction that has one batch of rows, and no bulk bytes: one statement, which needs no BEGIN. */
 const ADD_ALL = `
   SELECT zblkfs.add_transaction($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14),

@@ -5,23 +5,22 @@
 import type { Capabilities, Checking, ConnectionState, Pinning } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
-import type { Committer } from '../indexed/committer.ts'
 import { IndexedChecking } from '../indexed/check/checking.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
-import type { PackWriter } from '../indexed/pack/pack-writer.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { IndexedPacking } from '../indexed/pack/packing.ts'
 import { IndexedRevisionReader } from '../indexed/revision-reader.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
 import { Polling } from '../polling.ts'
+import type { RemoteBulk } from '../s3/remote-bulk.ts'
+import { DOUBT_NOTE, doubtMessage, SegmentKeeper } from '../s3/segment-keeper.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import type { PostgresAddress } from './address.ts'
 import { Anchor, momentsOf, PINNED } from './anchor.ts'
-import { PostgresBulkReader } from './postgres-bulk.ts'
 import { PostgresChecked } from './postgres-checking.ts'
+import { halvesOver, type Halves } from './open-bulk.ts'
+import { openWriters, type Writers } from './open-writers.ts'
 import { ConnectionLostError, explainQuery } from './postgres-errors.ts'
-import { PostgresIndex } from './postgres-index.ts'
-import { PostgresIndexScan } from './postgres-index-scan.ts'
 import { ReadSessions } from './read-sessions.ts'
 import type { Session } from './session.ts'
 import type { WriterSession } from './writer-session.ts'
@@ -36,20 +35,9 @@ export interface PostgresParts {
   readonly session: Session
   /** Receives a sentence when the connection is lost, is restored, or this writer is fenced. */
   readonly report: (message: string) => void
+  /** The bucket with bulk bytes; undefined: they are in rows. */
+  readonly remote: RemoteBulk | undefined
 }
-
-/** The index and the Bulk for reading. */
-const halvesOver = (
-  sessions: ReadSessions,
-): {
-  readonly index: PostgresIndex
-  readonly scan: PostgresIndexScan
-  readonly bulk: PostgresBulkReader
-} => ({
-  index: new PostgresIndex(sessions),
-  scan: new PostgresIndexScan(sessions),
-  bulk: new PostgresBulkReader(sessions),
-})
 
 abstract class PostgresReads extends IndexedStore {
   protected readonly sessions: ReadSessions
@@ -57,17 +45,19 @@ abstract class PostgresReads extends IndexedStore {
   protected readonly checking: Checking
   readonly #address: PostgresAddress
   readonly #explain: (error: unknown) => unknown
+  readonly #remote: RemoteBulk | undefined
   #isClosed = false
 
-  constructor({ name, address, id, session, report }: PostgresParts) {
-    const sessions = new ReadSessions(address, session, message => report(`${name}: ${message}`))
+  /** @param halves the index and its Bulk. */
+  constructor({ name, address, id, remote }: PostgresParts, sessions: ReadSessions, halves: Halves) {
     const explain = (error: unknown): unknown => explainQuery(error, name)
-    super({ name, ...halvesOver(sessions), explain, idNote: 'id' })
+    super({ name, ...halves, explain, idNote: 'id' })
     this.sessions = sessions
+    this.#remote = remote
     this.anchor = new Anchor(address)
     this.#address = address
     this.checking = new IndexedChecking(
-      new PostgresChecked({ name, address, id, openReader: () => this.openSource(), explain }),
+      new PostgresChecked({ name, address, id, remote, openReader: () => this.openSource(), explain }),
     )
     this.#explain = explain
   }
@@ -86,7 +76,7 @@ abstract class PostgresReads extends IndexedStore {
   openSource(): IndexedRevisionReader {
     const sessions = new ReadSessions(this.#address, undefined, () => undefined)
     return new IndexedRevisionReader({
-      ...halvesOver(sessions),
+      ...halvesOver(sessions, this.#remote),
       explain: this.#explain,
       close: () => sessions.close(),
     })
@@ -98,6 +88,13 @@ abstract class PostgresReads extends IndexedStore {
     this.#isClosed = true
     this.sessions.close()
     await this.anchor.close()
+    await this.#remote?.close()
+  }
+
+  /** The state of the connections for reading. */
+  protected get readState(): ConnectionState {
+    const { state } = this.sessions
+    return state.state === 'connected' ? (this.#remote?.client.state ?? state) : state
   }
 }
 
@@ -105,7 +102,7 @@ abstract class PostgresReads extends IndexedStore {
 export class PostgresStore extends PostgresReads implements ReadOnlyStore {
   readonly readOnly = true
   readonly capabilities: Capabilities = {
-    connection: { state: () => this.sessions.state },
+    connection: { state: () => this.readState },
     watching: new Polling(
       () => this.lastTid(),
       onHint => this.anchor.listen(onHint),
@@ -118,6 +115,21 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
     copying: this.copying,
     lineage: this.lineage,
   }
+
+  constructor(parts: PostgresParts) {
+    const sessions = sessionsFor(parts)
+    super(parts, sessions, halvesOver(sessions, parts.remote))
+  }
+}
+
+const sessionsFor = ({ address, session, name, report }: PostgresParts): ReadSessions =>
+  new ReadSessions(address, session, message => report(`${name}: ${message}`))
+
+/** What {@link WritablePostgresStore.open} makes. */
+interface WritableParts {
+  readonly sessions: ReadSessions
+  readonly halves: Halves
+  readonly writers: Writers
 }
 
 /** A database opened for writing: the only such store until its writer is fenced. */
@@ -125,17 +137,26 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   readonly readOnly = false
   readonly capabilities: Capabilities
   readonly #writer: WriterSession
-  readonly #packWriter: PackWriter
+  readonly #writers: Writers
+  readonly #report: (message: string) => void
+  readonly #keeper: SegmentKeeper | undefined
   readonly #writing: WriteHalf
   /** Settles when all commits and steps requested so far have settled. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosing = false
 
-  constructor(parts: PostgresParts, writer: WriterSession, committer: Committer, packWriter: PackWriter) {
-    super(parts)
+  private constructor(
+    parts: PostgresParts,
+    writer: WriterSession,
+    { sessions, halves, writers }: WritableParts,
+  ) {
+    super(parts, sessions, halves)
     const { name } = parts
+    const { committer } = writers
     this.#writer = writer
-    this.#packWriter = packWriter
+    this.#writers = writers
+    this.#report = parts.report
+    this.#keeper = this.#startKeeper(parts, sessions)
     this.#writing = new WriteHalf({
       name,
       lastTid: committer.lastTid,
@@ -163,6 +184,23 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     }
   }
 
+  /** @throws StoreError if the last transaction is damaged. */
+  static async open(parts: PostgresParts, writer: WriterSession): Promise<WritablePostgresStore> {
+    const { address, remote } = parts
+    const sessions = sessionsFor(parts)
+    // Its own transactions in parts are read through the same store.
+    const halves = halvesOver(sessions, remote, true)
+    const { forgetFrom: onCut } = halves
+    const writers = await openWriters({ writer, address, queries: sessions, remote, onCut })
+    return new WritablePostgresStore(parts, writer, { sessions, halves, writers })
+  }
+
+  /** Records that the bucket has segments of an epoch that this database has not assigned. */
+  async doubtBucket(epoch: number): Promise<void> {
+    await this.setNote(DOUBT_NOTE, String(epoch))
+    this.#report(doubtMessage(this.name))
+  }
+
   allocateOids(count: number): Promise<OidRange> {
     return this.#writing.allocateOids(count)
   }
@@ -174,9 +212,12 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   /** Runs a step of a pack between two commits. Work after the last step delays no commit. */
   async packStep(step: PackStep): Promise<PackStepResult> {
     if (this.#isClosing) throw new StoreError(`${this.name} is closed`)
-    const run = (): Promise<PackStepResult> => this.#packWriter.run(step)
+    const run = (): Promise<PackStepResult> => this.#writers.packWriter.run(step)
     try {
-      return await (step.kind === 'settle' ? run() : this.#queue(run))
+      if (step.kind !== 'settle') return await this.#queue(run)
+      const result = await run()
+      await this.#keeper?.afterPack()
+      return result
     } catch (error) {
       throw explainQuery(error, this.name)
     }
@@ -187,6 +228,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   }
 
   override async close(): Promise<void> {
+    await this.#keeper?.close()
     this.#writing.close()
     await this.#writing.settled()
     this.#isClosing = true
@@ -196,7 +238,29 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   }
 
   get #state(): ConnectionState {
-    return this.#writer.state.state === 'connected' ? this.sessions.state : this.#writer.state
+    return this.#writer.state.state === 'connected' ? this.readState : this.#writer.state
+  }
+
+  #startKeeper({ remote, report }: PostgresParts, sessions: ReadSessions): SegmentKeeper | undefined {
+    const writers = this.#writers.remote
+    if (remote === undefined || writers === undefined) return undefined
+    const { databaseId, tuning } = remote
+    const { map, nextId } = writers
+    const keeper = new SegmentKeeper({
+      client: remote.newClient(),
+      map,
+      nextId,
+      databaseId,
+      report,
+      ...(tuning.ages && { ages: tuning.ages }),
+      reader: halvesOver(sessions, remote).bulk,
+      epoch: Number(this.#writer.epoch),
+      exclusive: work => this.#queue(work),
+      note: name => this.note(name),
+      setNote: (name, value) => this.setNote(name, value),
+    })
+    writers.onRows = bytes => keeper.addRows(bytes)
+    return keeper
   }
 
   /** When a commit rejects because its connection was lost, the transaction was not stored: retries it. */

@@ -4,7 +4,8 @@
  *
  * | table      | a row is                                                                                               |
  * |------------|--------------------------------------------------------------------------------------------------------|
- * | `meta`     | by name, a short text: `format` and `id` of the database, and notes of packs and repairs               |
+ * | `meta`     | by name, a short text: `format` and `id` of the database, and notes of packs and repairs;              |
+ * |            | `bulk` is the S3 URL of the bucket, if there is one                                                     |
  * | `writer`   | a process that opened the database for writing, by its epoch: a later one has a larger one. If         |
  * |            | `fenced` is true it cannot store anything more. `unfinished` is the tid of revisions that belong to a  |
  * |            | transaction which it is writing in parts: no reader of another moment sees them                        |
@@ -12,6 +13,9 @@
  * | `revision` | an object's state from `tid` on: `head + bulk[pos, pos + len) + tail`; `head` is NULL for a tombstone,  |
  * |            | a deleted object; `pos` is NULL if there are no bulk bytes                                      |
  * | `bulk`     | whole units of bulk bytes (frame.ts) from `pos` on, and the 8-byte checksum of each                    |
+ * | `segment`  | an object in a bucket (store/s3/segment.ts), by the epoch and the counter in its key: its length, and its table|
+ * |            | of frames. `released` is the time since which no extent names it: then it will be deleted              |
+ * | `extent`   | the segment that has the units of `[pos, pos + len)`; those of other positions are in `bulk`            |
  *
  * One transaction of the server holds all additions of one zblkfs transaction. Before COMMIT it takes the lock of the
  * order of commits, so transactions become visible in tid order and readers always see a prefix. Advisory locks, which are local to the database:
@@ -27,8 +31,8 @@ import { otherFormat } from '../other-format.ts'
 import { isForbidden, isMissing } from './postgres-errors.ts'
 import type { Session } from './session.ts'
 
-/** The revision of this format. 1: the first. */
-export const FORMAT_VERSION = 1
+/** The revision of this format. 1: the first. 2: segments in a bucket. */
+export const FORMAT_VERSION = 2
 
 /** The first key of zblkfs's advisory locks: "zblk". */
 export const LOCK_CLASS = 0x7a_62_6c_6b
@@ -92,6 +96,24 @@ const TABLES = `
     units bytea NOT NULL
   );
   ALTER TABLE zblkfs.bulk ALTER sums SET STORAGE MAIN, ALTER units SET STORAGE EXTERNAL;
+
+  CREATE TABLE zblkfs.segment (
+    epoch bigint NOT NULL,
+    counter bigint NOT NULL,
+    bytes bigint NOT NULL,
+    frames bytea NOT NULL,
+    released timestamptz,
+    PRIMARY KEY (epoch, counter)
+  );
+  CREATE INDEX segment_released ON zblkfs.segment (released) WHERE released IS NOT NULL;
+
+  CREATE TABLE zblkfs.extent (
+    pos bigint PRIMARY KEY,
+    len bigint NOT NULL,
+    epoch bigint NOT NULL,
+    counter bigint NOT NULL
+  );
+  CREATE INDEX extent_by_segment ON zblkfs.extent (epoch, counter);
 `
 
 const FUNCTIONS = `
@@ -149,10 +171,17 @@ const FUNCTIONS = `
 /** The tids of unfinished transactions in parts. */
 export const UNFINISHED = 'SELECT unfinished FROM zblkfs.writer WHERE unfinished IS NOT NULL'
 
+/** A zblkfs database. */
+export interface OurContent {
+  readonly kind: 'ours'
+  readonly id: string
+  /** The S3 URL of the place for bulk bytes; undefined: they are in rows. */
+  readonly bulk: string | undefined
+}
+
 /** The content of a server's database. */
 export type Content =
-  /** A zblkfs database. */
-  | { readonly kind: 'ours'; readonly id: string }
+  | OurContent
   /** No tables. */
   | { readonly kind: 'empty' }
   /** Tables of another program, without a zblkfs database. */
@@ -182,12 +211,14 @@ export async function contentOf(session: Session, name: string): Promise<Content
       },
     )
   if (Number(format) !== FORMAT_VERSION) throw otherFormat(name, Number(format), FORMAT_VERSION)
-  return { kind: 'ours', id }
+  return { kind: 'ours', id, bulk: meta.get('bulk') }
 }
 
 async function metaOf(session: Session, name: string): Promise<ReadonlyMap<string, string>> {
   try {
-    const rows = await session.query("SELECT name, value FROM zblkfs.meta WHERE name IN ('format', 'id')")
+    const rows = await session.query(
+      "SELECT name, value FROM zblkfs.meta WHERE name IN ('format', 'id', 'bulk')",
+    )
     return new Map(rows.map(([key, value]) => [key ?? '', value ?? '']))
   } catch (error) {
     if (isMissing(error)) return new Map()
@@ -200,10 +231,19 @@ async function metaOf(session: Session, name: string): Promise<ReadonlyMap<strin
   }
 }
 
-/** Creates a zblkfs database in an empty server database, atomically. @param id 32 hex digits. */
-export async function createSchema(session: Session, id: string): Promise<void> {
+/**
+ * Creates a zblkfs database in an empty server database, atomically.
+ * @param id 32 hex digits. @param bulk a canonical S3 URL, undefined: bulk bytes are in rows.
+ */
+export async function createSchema(session: Session, id: string, bulk: string | undefined): Promise<void> {
+  const notes = [
+    ['format', String(FORMAT_VERSION)],
+    ['id', id],
+    ...(bulk === undefined ? [] : [['bulk', bulk]]),
+  ]
+  const values = notes.map(([name, value]) => `('${name}', '${value}')`).join(', ')
   await session.query(
     `BEGIN; CREATE SCHEMA zblkfs; ${TABLES} ${FUNCTIONS}
-     INSERT INTO zblkfs.meta (name, value) VALUES ('format', '${FORMAT_VERSION}'), ('id', '${id}'); COMMIT`,
+     INSERT INTO zblkfs.meta (name, value) VALUES ${values}; COMMIT`,
   )
 }

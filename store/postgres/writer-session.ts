@@ -82,9 +82,10 @@ export class WriterSession {
 
   /**
    * Takes the right to write. The session is the new object's, also if this rejects.
+   * @param after an epoch that must not be used again; undefined: that of the last writer is the last.
    * @throws LockedError if another writer has it; CannotOpenError if the user may not write.
    */
-  static async take(parts: WriterSessionParts, session: Session): Promise<WriterSession> {
+  static async take(parts: WriterSessionParts, session: Session, after?: number): Promise<WriterSession> {
     const { name, purpose, address } = parts
     if (session.facts.isStandby)
       throw new CannotOpenError(`${name} is on a standby server, which can only be read`, {
@@ -96,7 +97,11 @@ export class WriterSession {
       await sleep(TAKE_POLL_MS)
     }
     try {
-      const epoch = await nextEpoch(session, `process ${process.pid} on ${hostname()} (${purpose})`)
+      const epoch = await nextEpoch(
+        session,
+        `process ${process.pid} on ${hostname()} (${purpose})`,
+        after ?? 0,
+      )
       return new WriterSession(parts, session, epoch)
     } catch (error) {
       if (!isForbidden(error)) throw error
@@ -295,15 +300,15 @@ async function inUse(session: Session, name: string): Promise<LockedError> {
 }
 
 /** Fences every earlier writer. */
-async function nextEpoch(session: Session, purpose: string): Promise<bigint> {
+async function nextEpoch(session: Session, purpose: string, after: number): Promise<bigint> {
   const answers = await Promise.all([
     session.query('BEGIN'),
     session.query(`SELECT pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK})`),
     session.query('UPDATE zblkfs.writer SET fenced = true WHERE NOT fenced'),
     session.query(
       `INSERT INTO zblkfs.writer (epoch, fenced, purpose)
-       SELECT coalesce(max(epoch), 0) + 1, false, $1 FROM zblkfs.writer RETURNING epoch`,
-      [purpose],
+       SELECT greatest(max(epoch), $2::bigint) + 1, false, $1 FROM zblkfs.writer RETURNING epoch`,
+      [purpose, after],
     ),
     session.query(
       `DELETE FROM zblkfs.writer WHERE epoch < (SELECT max(epoch) FROM zblkfs.writer) - ${WRITERS_KEPT}`,

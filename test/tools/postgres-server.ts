@@ -5,36 +5,22 @@
  *     const { url, remove } = await makePostgresDatabase()
  *
  * The processes of one test run share a server, which the first one starts and the end of the run stops
- * (postgres-teardown.ts). A test that stops or restarts a server starts one for itself.
+ * (shared-server.ts). A test that stops or restarts a server starts one for itself.
  */
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import {
-  chownSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Client } from 'pg'
+import { serverUser, startShared } from './shared-server.ts'
 
 const run = promisify(execFile)
 
 const USER = 'postgres'
 const START_MS = 60_000
 const STOP_MS = 20_000
-
-/** The variable with the directory of a run's shared server, for its processes. */
-export const SHARED_DIRECTORY = 'ZBLKFS_TEST_POSTGRES'
-/** The process of the run. */
-export const RUN_PID = 'ZBLKFS_TEST_PID'
 
 /** Where initdb is: distributions keep it out of PATH. Undefined if it is not installed. */
 function findPrograms(): string | undefined {
@@ -53,18 +39,9 @@ const programs = findPrograms()
 
 export const hasPostgres = programs !== undefined
 
-/** The user that runs the server: root may not. */
-function serverUser(): { readonly uid: number; readonly gid: number } | undefined {
-  if (process.getuid?.() !== 0) return undefined
-  const lines = readFileSync('/etc/passwd', 'utf8').split('\n')
-  const line = [`${USER}:`, 'nobody:'].map(name => lines.find(text => text.startsWith(name))).find(Boolean)
-  const [, , uid, gid] = (line ?? '').split(':')
-  return { uid: Number(uid), gid: Number(gid) }
-}
-
 export class PostgresServer {
   readonly directory: string
-  readonly #as = serverUser()
+  readonly #as = serverUser(USER)
 
   /** @param directory a new one, or that of a server that another process has started. */
   constructor(directory: string) {
@@ -162,32 +139,12 @@ export async function makePostgresDatabase(): Promise<TestPostgresDatabase> {
   return await (await sharedServer()).makeDatabase()
 }
 
-/** Stops the shared server when the run is over, also if the run was killed before it could do that itself. */
-function stopAfter(pid: number, directory: string): void {
-  const script =
-    'while kill -0 "$0" 2>/dev/null; do sleep 1; done; kill -QUIT "$(head -n 1 "$1/server/data/postmaster.pid")" 2>/dev/null; sleep 1; rm -rf "$1"'
-  spawn('sh', ['-c', script, String(pid), directory], { detached: true, stdio: 'ignore' }).unref()
-}
-
 async function sharedServer(): Promise<PostgresServer> {
-  const directory = process.env[SHARED_DIRECTORY]
-  if (directory === undefined) throw new Error(`${SHARED_DIRECTORY} is not set: run the tests with vitest`)
-  const server = new PostgresServer(join(directory, 'server'))
-  const ready = join(directory, 'ready')
-  try {
-    mkdirSync(join(directory, 'starting'))
-  } catch {
-    const start = performance.now()
-    while (!existsSync(ready)) {
-      if (performance.now() - start > START_MS) throw new Error('the server of this run did not start')
-      await sleep(50)
-    }
-    return server
-  }
-  mkdirSync(server.directory)
-  await server.initialise()
-  await server.start()
-  stopAfter(Number(process.env[RUN_PID]), directory)
-  writeFileSync(ready, '')
-  return server
+  const directory = await startShared('postgres', async place => {
+    const server = new PostgresServer(place)
+    await server.initialise()
+    await server.start()
+    return [Number(readFileSync(join(place, 'data', 'postmaster.pid'), 'utf8').split('\n')[0])]
+  })
+  return new PostgresServer(directory)
 }

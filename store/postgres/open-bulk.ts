@@ -1,0 +1,82 @@
+/** Opens the Bulk of a database on a server: rows, or segments in a bucket where the database's meta names one. */
+import { CannotOpenError } from '../errors.ts'
+import type { BulkScan } from '../indexed/bulk.ts'
+import { formatS3Address, parseS3Address } from '../s3/address.ts'
+import { assertBucket, claimBucket, newestEpochAfter } from '../s3/bucket.ts'
+import { RemoteBulk, type BulkCacheOptions, type BulkTuning } from '../s3/remote-bulk.ts'
+import { PostgresBulkReader } from './postgres-bulk.ts'
+import { PostgresIndex, type Queries } from './postgres-index.ts'
+import { PostgresIndexScan } from './postgres-index-scan.ts'
+import { PostgresSegmentMap } from './postgres-segment-map.ts'
+import type { OurContent } from './schema.ts'
+import type { Session } from './session.ts'
+import { numberOf } from './values.ts'
+
+export interface BulkOptions {
+  /** The S3 URL of the place for the bulk bytes of a new database. Another place than that of an existing one is refused. */
+  readonly bulk?: string
+  readonly bulkCache?: BulkCacheOptions
+  /** For tests. */
+  readonly bulkTuning?: BulkTuning
+}
+
+/** The canonical S3 URL in options. @throws CannotOpenError */
+export const bulkUrlOf = ({ bulk }: BulkOptions): string | undefined =>
+  bulk === undefined ? undefined : formatS3Address(parseS3Address(bulk))
+
+/** @throws CannotOpenError if the options name another place than the database's. */
+export function assertSamePlace(name: string, content: OurContent, wanted: string | undefined): void {
+  if (wanted === undefined || wanted === content.bulk) return
+  throw new CannotOpenError(
+    `${name} keeps its bulk bytes ${content.bulk === undefined ? 'in its server' : `in ${content.bulk}`}, which cannot be changed: ` +
+      `it was opened with bulk=${wanted}`,
+    { code: 'bulk-differs', path: name },
+  )
+}
+
+/** Opens the bucket of a database; undefined if it has none. @throws CannotOpenError, StoreError */
+export async function openRemoteBulk(
+  session: Session,
+  { id, bulk }: OurContent,
+  options: BulkOptions & { readonly readOnly: boolean; readonly report: (message: string) => void },
+): Promise<RemoteBulk | undefined> {
+  if (bulk === undefined) return undefined
+  const { report, bulkCache: cache = {}, bulkTuning: tuning = {}, readOnly } = options
+  const remote = new RemoteBulk({ url: bulk, databaseId: id, report, cache, tuning })
+  try {
+    // A process that ended while it created the database may not have come to its bucket.
+    const isNew = !readOnly && (await session.query('SELECT FROM zblkfs.txn LIMIT 1')).length === 0
+    await (isNew ? claimBucket : assertBucket)(remote.client, id)
+    return remote
+  } catch (error) {
+    await remote.close()
+    throw error
+  }
+}
+
+/** The last epoch with segments that this database has not assigned. */
+export async function unassignedEpoch(session: Session, remote: RemoteBulk): Promise<number | undefined> {
+  const [[last] = []] = await session.query('SELECT coalesce(max(epoch), 0) FROM zblkfs.writer')
+  return await newestEpochAfter(remote.client, numberOf(last))
+}
+
+/** An index and its Bulk for reading. */
+export interface Halves {
+  readonly index: PostgresIndex
+  readonly scan: PostgresIndexScan
+  readonly bulk: BulkScan
+  /** Drops what the Bulk remembers of positions from `pos` on. */
+  readonly forgetFrom: (pos: number) => void
+}
+
+/** @param seesParts as for {@link PostgresSegmentMap}. */
+export function halvesOver(queries: Queries, remote: RemoteBulk | undefined, seesParts = false): Halves {
+  const rows = new PostgresBulkReader(queries)
+  const segments = remote?.reader(new PostgresSegmentMap(queries, seesParts), rows)
+  return {
+    index: new PostgresIndex(queries),
+    scan: new PostgresIndexScan(queries),
+    bulk: segments ?? rows,
+    forgetFrom: pos => segments?.forgetFrom(pos),
+  }
+}

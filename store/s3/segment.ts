@@ -1,0 +1,276 @@
+/**
+ * Segments: the immutable objects in which bulk bytes are stored. A segment is a header and frames; a frame has up to
+ * {@link FRAME_UNITS} units of consecutive positions with their checksums, and does not cross a multiple of
+ * {@link FRAME_UNIT_BYTES}. It is what a reader fetches, verifies and caches.
+ *
+ * | in an object  | length      | is                                                               |
+ * |---------------|-------------|------------------------------------------------------------------|
+ * | 0             | 8           | "ZBLKSEG1"                                                       |
+ * | 8             | 16          | the database's id                                                |
+ * | 24            | 8           | the epoch of the writer; little-endian, as all numbers           |
+ * | 32            | 8           | the counter                                                      |
+ * | 40            | 4           | F, the number of frames                                          |
+ * | 44            | 4           | 0                                                                |
+ * | 48            | 16 x F      | the table of frames, ascending by position                       |
+ * | 48 + 16 x F   | 8           | the XXH64 of everything before                                   |
+ * |               |             | the frames                                                       |
+ *
+ * | in the table  | length      | is                                                               |
+ * |---------------|-------------|------------------------------------------------------------------|
+ * | 0             | 6           | the number of the first unit: its position / 4096                |
+ * | 6             | 2           | U, the number of units                                           |
+ * | 8             | 4           | the offset of the frame in the object                            |
+ * | 12            | 4           | its length: U x 4104                                             |
+ *
+ * | in a frame    | length      | is                                                               |
+ * |---------------|-------------|------------------------------------------------------------------|
+ * | 0             | 8 x U       | the checksum of each unit (store/indexed/frame.ts)               |
+ * | 8 x U         | 4096 x U    | the units                                                        |
+ *
+ * The key of the object is `segments/EPOCH/COUNTER`, both as 8 hex digits or more. No key is used twice: an epoch belongs to one
+ * writer, which counts.
+ */
+import { xxh64 } from '../checksum.ts'
+import { StoreError } from '../errors.ts'
+import { SUM_BYTES, UNIT_BYTES, unitSum } from '../indexed/frame.ts'
+
+/** Maximum units in a frame. */
+export const FRAME_UNITS = 32
+export const FRAME_UNIT_BYTES = FRAME_UNITS * UNIT_BYTES
+
+/** Maximum length of a frame. */
+export const FRAME_MAX_BYTES = FRAME_UNITS * (SUM_BYTES + UNIT_BYTES)
+
+/** The bytes of units in a full segment. */
+export const SEGMENT_UNIT_BYTES = 8 << 20
+
+const MAGIC = Buffer.from('ZBLKSEG1')
+const ID_BYTES = 16
+const HEADER_BYTES = 48
+const ENTRY_BYTES = 16
+
+/** Identifies a segment. */
+export interface SegmentId {
+  readonly epoch: number
+  readonly counter: number
+}
+
+export interface Segment extends SegmentId {
+  /** The length of the object. */
+  readonly bytes: number
+  readonly frames: FrameTable
+}
+
+/** The key of a segment's object; keys are ordered as the ids are. */
+export const segmentKey = ({ epoch, counter }: SegmentId): string =>
+  `${SEGMENTS}${hex(epoch)}/${hex(counter)}`
+
+/** All keys of segments begin with this. */
+export const SEGMENTS = 'segments/'
+
+/** Less than every key of this epoch and of later ones, and not less than any other. */
+export const epochStart = (epoch: number): string => `${SEGMENTS}${hex(epoch)}`
+
+/** The id in a key; undefined for another object. */
+export function parseSegmentKey(key: string): SegmentId | undefined {
+  const found = /^segments\/([0-9a-f]{8,13})\/([0-9a-f]{8,13})$/.exec(key)
+  if (found === null) return undefined
+  const id = { epoch: Number.parseInt(found[1] ?? '', 16), counter: Number.parseInt(found[2] ?? '', 16) }
+  return segmentKey(id) === key ? id : undefined
+}
+
+const hex = (number: number): string => number.toString(16).padStart(8, '0')
+
+/** A frame's entry in the table. */
+export interface FrameEntry {
+  readonly pos: number
+  /** The length of its units. */
+  readonly len: number
+  readonly offset: number
+  /** Its length in the object. */
+  readonly bytes: number
+}
+
+/** The table of frames in a segment's header. */
+export class FrameTable {
+  readonly encoded: Buffer
+
+  /** @throws StoreError if it is damaged. */
+  constructor(encoded: Buffer) {
+    this.encoded = encoded
+    if (encoded.length === 0 || encoded.length % ENTRY_BYTES !== 0) throw damagedTable()
+    let [end, offset] = [0, 0]
+    for (let index = 0; index < this.length; index++) {
+      const entry = this.at(index)
+      const isWhole =
+        entry.len > 0 &&
+        entry.len <= FRAME_UNIT_BYTES &&
+        entry.bytes === (entry.len / UNIT_BYTES) * (SUM_BYTES + UNIT_BYTES)
+      if (!isWhole || entry.pos < end || entry.offset < offset) throw damagedTable()
+      end = entry.pos + entry.len
+      offset = entry.offset + entry.bytes
+    }
+  }
+
+  get length(): number {
+    return this.encoded.length / ENTRY_BYTES
+  }
+
+  at(index: number): FrameEntry {
+    const at = index * ENTRY_BYTES
+    return {
+      pos: this.encoded.readUIntLE(at, 6) * UNIT_BYTES,
+      len: this.encoded.readUInt16LE(at + 6) * UNIT_BYTES,
+      offset: this.encoded.readUInt32LE(at + 8),
+      bytes: this.encoded.readUInt32LE(at + 12),
+    }
+  }
+
+  /** The index of the first frame that ends after `pos`. */
+  find(pos: number): number {
+    let [lo, hi] = [0, this.length]
+    while (lo < hi) {
+      const middle = (lo + hi) >> 1
+      const { pos: start, len } = this.at(middle)
+      if (start + len <= pos) lo = middle + 1
+      else hi = middle
+    }
+    return lo
+  }
+}
+
+const damagedTable = (): StoreError =>
+  new StoreError('the table of a segment is damaged', { code: 'damaged-index' })
+
+/** A frame that is not sealed yet. */
+interface OpenFrame {
+  readonly pos: number
+  readonly units: Buffer
+  /** The bytes that were added. */
+  fill: number
+}
+
+/** Assembles a segment. Positions ascend; they may have gaps between whole units. */
+export class SegmentBuilder {
+  readonly #frames: { readonly pos: number; readonly sealed: Buffer }[] = []
+  #open: OpenFrame | undefined
+  /** The memory of a frame, reused: sealing copies. */
+  readonly #memory = Buffer.allocUnsafeSlow(FRAME_UNIT_BYTES)
+  #unitBytes = 0
+
+  /** The bytes that were added. */
+  get unitBytes(): number {
+    return this.#unitBytes
+  }
+
+  /** Adds bytes at a position, as many as fit into its frame; returns their number. */
+  add(pos: number, bytes: Uint8Array): number {
+    if (this.#open !== undefined && this.#open.pos + this.#open.fill !== pos) this.#seal()
+    const open = (this.#open ??= { pos, units: this.#memory, fill: 0 })
+    const part = bytes.subarray(0, FRAME_UNIT_BYTES - (pos % FRAME_UNIT_BYTES))
+    open.units.set(part, open.fill)
+    open.fill += part.length
+    this.#unitBytes += part.length
+    if ((pos + part.length) % FRAME_UNIT_BYTES === 0) this.#seal()
+    return part.length
+  }
+
+  /** The units that were added, in their order. */
+  units(): readonly Uint8Array[] {
+    this.#seal()
+    return this.#frames.map(({ sealed }) => unitsIn(sealed))
+  }
+
+  /** The finished segment, and the parts of its object. */
+  finish(
+    id: SegmentId,
+    databaseId: string,
+  ): { readonly segment: Segment; readonly object: readonly Buffer[] } {
+    this.#seal()
+    const table = Buffer.alloc(this.#frames.length * ENTRY_BYTES)
+    let offset = HEADER_BYTES + table.length + SUM_BYTES
+    for (const [index, { pos, sealed }] of this.#frames.entries()) {
+      const at = index * ENTRY_BYTES
+      table.writeUIntLE(pos / UNIT_BYTES, at, 6)
+      table.writeUInt16LE(sealed.length / (SUM_BYTES + UNIT_BYTES), at + 6)
+      table.writeUInt32LE(offset, at + 8)
+      table.writeUInt32LE(sealed.length, at + 12)
+      offset += sealed.length
+    }
+    const header = headerOf(id, databaseId, table)
+    return {
+      segment: { ...id, bytes: offset, frames: new FrameTable(table) },
+      object: [header, ...this.#frames.map(({ sealed }) => sealed)],
+    }
+  }
+
+  #seal(): void {
+    const open = this.#open
+    this.#open = undefined
+    if (open === undefined || open.fill === 0) return
+    this.#frames.push({ pos: open.pos, sealed: sealFrame(open.pos, open.units.subarray(0, open.fill)) })
+  }
+}
+
+function headerOf({ epoch, counter }: SegmentId, databaseId: string, table: Buffer): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES + table.length + SUM_BYTES)
+  MAGIC.copy(header)
+  header.write(databaseId, MAGIC.length, ID_BYTES, 'hex')
+  header.writeBigUInt64LE(BigInt(epoch), 24)
+  header.writeBigUInt64LE(BigInt(counter), 32)
+  header.writeUInt32LE(table.length / ENTRY_BYTES, 40)
+  table.copy(header, HEADER_BYTES)
+  header.writeBigUInt64LE(xxh64(header.subarray(0, -SUM_BYTES)), HEADER_BYTES + table.length)
+  return header
+}
+
+/** The stored form of a frame. @param units whole units. */
+function sealFrame(pos: number, units: Uint8Array): Buffer {
+  const sums = (units.length / UNIT_BYTES) * SUM_BYTES
+  const frame = Buffer.allocUnsafeSlow(sums + units.length)
+  frame.set(units, sums)
+  for (let off = 0, at = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES)
+    frame.writeBigUInt64LE(unitSum(units.subarray(off, off + UNIT_BYTES), pos + off), at)
+  return frame
+}
+
+/** The units of a sealed frame. */
+const unitsIn = (sealed: Buffer): Buffer =>
+  sealed.subarray((sealed.length / (SUM_BYTES + UNIT_BYTES)) * SUM_BYTES)
+
+/** A frame in its stored form, and which of its units are intact. */
+export class StoredFrame {
+  readonly pos: number
+  readonly stored: Buffer
+  /** By position. */
+  readonly #damaged: ReadonlySet<number>
+
+  constructor({ pos, len }: FrameEntry, stored: Buffer) {
+    this.pos = pos
+    this.stored = stored
+    const sums = (len / UNIT_BYTES) * SUM_BYTES
+    const damaged = new Set<number>()
+    for (let off = 0, at = 0; off < len; off += UNIT_BYTES, at += SUM_BYTES)
+      if (
+        unitSum(stored.subarray(sums + off, sums + off + UNIT_BYTES), pos + off) !==
+        stored.readBigUInt64LE(at)
+      )
+        damaged.add(pos + off)
+    this.#damaged = damaged
+  }
+
+  get isIntact(): boolean {
+    return this.#damaged.size === 0
+  }
+
+  /** The units. */
+  get units(): Buffer {
+    return unitsIn(this.stored)
+  }
+
+  /** Whether the units of the bytes `[lo, hi)` are intact. */
+  isIntactIn(lo: number, hi: number): boolean {
+    for (const pos of this.#damaged) if (pos < hi && pos + UNIT_BYTES > lo) return false
+    return true
+  }
+}
