@@ -32,7 +32,7 @@ packages="fuse3"
 programs="fusermount3"
 if [ "${1-}" = --tests ]; then
   packages="$packages acl attr debootstrap e2fsprogs fio git lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
-    postgresql python3 python3-persistent python3-btrees python3-zodbpickle"
+    postgresql swift-proxy swift-account swift-container swift-object python3 python3-persistent python3-btrees python3-zodbpickle"
   programs="$programs debootstrap lintian setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
 fi
 has node || packages="$packages nodejs"
@@ -84,9 +84,19 @@ else
           fi
           ;;
       esac
+      # Nor are those of Swift, which its package starts.
+      stopped=
+      case "$available " in
+        *" swift-proxy "*) stopped="swift-proxy swift-account swift-container swift-object" ;;
+      esac
       say "installing$available (apt-get install)"
       # shellcheck disable=SC2086 # a list of packages
       $apt install -y -o Dpkg::Options::=--force-confold --no-install-recommends $available >/dev/null || fail "apt-get could not install$available"
+      if [ -n "$stopped" ] && [ -d /run/systemd/system ]; then
+        for service in $stopped; do
+          $as_root systemctl disable --now "$service*" >/dev/null 2>&1 || true
+        done
+      fi
     fi
   fi
 fi
@@ -115,5 +125,8 @@ fi
 
 if [ "${1-}" = --tests ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! has initdb; then
   say "there is no PostgreSQL: its tests are skipped"
+fi
+if [ "${1-}" = --tests ] && ! has swift-proxy-server; then
+  say "there is no OpenStack Swift, a server of S3: its tests are skipped"
 fi
 say "all is there"

@@ -19,14 +19,20 @@ export function copyCommand(): Command {
     .description('Copy a database with its history, to another kind of place too, and compare the copy.')
     .argument('<src>', 'the database, or a mount of it; it may be in use')
     .argument('<dst>', 'a new database: a file, or postgres://USER@HOST/NAME')
+    .option(
+      '--bulk <s3-url>',
+      'keep the bulk data of a copy on a server in a bucket: s3://BUCKET/PREFIX?endpoint=https://HOST',
+    )
     .addHelpText(
       'after',
-      '\nRepeat an interrupted copy to resume it. Until it is complete the copy cannot be mounted.',
+      '\nExamples:\n  zblkfs copy files.zblk postgres://files@db.example.com/files\n' +
+        '  zblkfs copy files.zblk postgres://files@db.example.com/files --bulk s3://my-bucket/files\n' +
+        '\nRepeat an interrupted copy to resume it. Until it is complete the copy cannot be mounted.',
     )
     .action(copy)
 }
 
-async function copy(src: string, dst: string): Promise<void> {
+async function copy(src: string, dst: string, { bulk }: { readonly bulk?: string }): Promise<void> {
   const { database } = await findTarget(src)
   const target = canonicalName(dst)
   const mark = await markFor(database, target)
@@ -35,7 +41,13 @@ async function copy(src: string, dst: string): Promise<void> {
   try {
     const bytes = (await source.capabilities.measuring?.space())?.totalBytes ?? 0
     const purpose = `a copy of ${source.name}`
-    const copied = await openDatabase(target, { create: true, resumeImport: true, purpose, warn })
+    const copied = await openDatabase(target, {
+      create: true,
+      resumeImport: true,
+      purpose,
+      warn,
+      ...(bulk !== undefined && { bulk }),
+    })
     try {
       const { transactions, records, upTo } = await copyDatabase({
         source,

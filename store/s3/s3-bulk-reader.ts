@@ -81,9 +81,9 @@ export class S3BulkReader implements BulkScan {
       .map((number): BulkRange => [number * SCAN_BYTES, (number + 1) * SCAN_BYTES])
   }
 
-  async takesRoom(range: BulkRange): Promise<boolean> {
+  async isAllocated(range: BulkRange): Promise<boolean> {
     const extents = await this.#parts.map.find([range])
-    return extents.length > 0 || (await this.#parts.rows.takesRoom(range))
+    return extents.length > 0 || (await this.#parts.rows.isAllocated(range))
   }
 
   async bytes(): Promise<number> {
