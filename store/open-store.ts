@@ -72,7 +72,9 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
     )
   if (isDatabaseUrl(path)) return await openPostgresStore(path, options)
   if (options.bulk !== undefined)
-    throw new CannotOpenError(`${path} is a file, with its bulk bytes beside it: bulk= is for a database on a server`)
+    throw new CannotOpenError(
+      `${path} is a file, with its bulk bytes beside it: bulk= is for a database on a server`,
+    )
   return options.readOnly === true
     ? await openSqliteStore(path, { ...options, readOnly: true })
     : await openSqliteStore(path, { ...options, readOnly: false })
