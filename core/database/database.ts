@@ -7,6 +7,7 @@ import { name as toName, type Caller, type Name } from '../file-system/operation
 import { MOMENT_PREFIX } from '../file-system/reserved-names.ts'
 import type { HistoryOperations, ServedFileSystem } from '../file-system/served-file-system.ts'
 import { storedName, storedPath } from '../stored-names.ts'
+import type { DifferenceOptions } from '../history/difference.ts'
 import type { Change, Transaction } from './changes.ts'
 import { DatabaseHistory, type LogOptions, type TagInfo, type TransactionChanges } from './history.ts'
 import { Files, type FilesParts } from './files.ts'
@@ -116,7 +117,7 @@ export class Database implements AsyncDisposable {
   }
 
   /** The differences between two moments: names first, in no particular order. */
-  diff(before: string, after: string, options: { readonly path?: string } = {}): AsyncGenerator<Change> {
+  diff(before: string, after: string, options: DifferenceOptions = {}): AsyncGenerator<Change> {
     return this.#past.diff(before, after, options)
   }
 
@@ -124,7 +125,7 @@ export class Database implements AsyncDisposable {
    * The differences of text files between two moments line by line, as `git diff` prints them: lines without newlines. Other
    * files that differ are named.
    */
-  patch(before: string, after: string, options: { readonly path?: string } = {}): AsyncGenerator<Buffer> {
+  patch(before: string, after: string, options: DifferenceOptions = {}): AsyncGenerator<Buffer> {
     return this.#past.patch(before, after, options)
   }
 

@@ -3,7 +3,7 @@ import { StoreError } from '../../store/errors.ts'
 import { formatTid, type Oid, type Tid } from '../../store/ids.ts'
 import { resolveMoment, timelineOf } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
-import { differences } from '../history/difference.ts'
+import { differences, type DifferenceOptions } from '../history/difference.ts'
 import { globMatcher } from '../history/glob.ts'
 import { formerAt, log, type LoggedTransaction } from '../history/log.ts'
 import { MomentView } from '../history/moment-view.ts'
@@ -87,10 +87,10 @@ export class DatabaseHistory {
   async *diff(
     before: string,
     after: string,
-    { path = '' }: { readonly path?: string } = {},
+    { path = '', ...options }: DifferenceOptions = {},
   ): AsyncGenerator<Change> {
     const [a, b] = [await this.moment(before), await this.moment(after)]
-    for await (const difference of differences(this.#store, a, b, { path: storedPath(path) }))
+    for await (const difference of differences(this.#store, a, b, { path: storedPath(path), ...options }))
       yield asChange(difference)
   }
 
@@ -101,12 +101,15 @@ export class DatabaseHistory {
   async *patch(
     before: string,
     after: string,
-    { path = '' }: { readonly path?: string } = {},
+    { path = '', ...options }: DifferenceOptions = {},
   ): AsyncGenerator<Buffer> {
     const store = this.#store
     const [a, b] = [await this.moment(before), await this.moment(after)]
     const views = [await MomentView.open(store, a), await MomentView.open(store, b)] as const
-    for await (const { kind, path: at, from } of differences(store, a, b, { path: storedPath(path) })) {
+    for await (const { kind, path: at, from } of differences(store, a, b, {
+      path: storedPath(path),
+      ...options,
+    })) {
       const patched = { kind, path: at, ...(from !== undefined && { from }) }
       for await (const line of patch(store, ...views, patched)) yield Buffer.from(line, 'latin1')
     }

@@ -9,6 +9,7 @@ import { joinBytes } from '../bytes.ts'
 import { Connection } from '../objects/connection.ts'
 import type { Difference } from '../history/difference.ts'
 import { ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
+import type { Progress } from '../../store/capabilities.ts'
 import type { Store } from '../../store/store.ts'
 import { eachOfForeign } from './damage.ts'
 import type { ForeignFile } from './file.ts'
@@ -29,6 +30,7 @@ export async function* foreignDifferences(
   before: Tid,
   after: Tid,
   path: string,
+  progress: Progress = () => {},
 ): AsyncGenerator<Difference> {
   // Before the first transaction there is no root object.
   if ((await store.loadPart(ROOT_OID, before, 0, 1)) === undefined)
@@ -37,6 +39,7 @@ export async function* foreignDifferences(
     store,
     await ForeignMoment.open(store, before),
     await ForeignMoment.open(store, after),
+    progress,
   )
   return yield* eachOfForeign(store, comparison.run(path))
 }
@@ -63,8 +66,11 @@ class Comparison {
   readonly #store: Store
   readonly #before: ForeignMoment
   readonly #after: ForeignMoment
+  readonly #progress: Progress
+  #blocks = 0
 
-  constructor(store: Store, before: ForeignMoment, after: ForeignMoment) {
+  constructor(store: Store, before: ForeignMoment, after: ForeignMoment, progress: Progress) {
+    this.#progress = progress
     this.#store = store
     this.#before = before
     this.#after = after
@@ -106,6 +112,7 @@ class Comparison {
       const next = [await nextBlock(a, from), await nextBlock(b, from)].filter(found => found !== undefined)
       if (next.length === 0) return
       blk = Math.min(...next)
+      this.#progress('blocks compared', ++this.#blocks, 0)
       if (await this.#isSame(a, b, blk)) continue
       for (let lo = 0; lo < blksize; lo += PIECE_BYTES) {
         const off = BigInt(blk) * BigInt(blksize) + BigInt(lo)

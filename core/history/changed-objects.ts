@@ -1,4 +1,5 @@
 /** The objects changed by the transactions of a range: as a set in bounded memory, or looked up one by one. */
+import type { Progress } from '../../store/capabilities.ts'
 import { type Oid, type Tid, knownOid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { Store } from '../../store/store.ts'
@@ -24,10 +25,13 @@ export class ChangedObjects implements ObjectChanges {
   #size = 0
 
   /** The objects that `(after, upTo]` changed. The caller closes the set. */
-  static async between(store: Store, after: Tid, upTo: Tid): Promise<ChangedObjects> {
+  static async between(store: Store, after: Tid, upTo: Tid, progress?: Progress): Promise<ChangedObjects> {
     const changed = new ChangedObjects()
     try {
-      for await (const { oids } of store.changes(after, upTo)) for (const oid of oids) changed.#add(oid)
+      for await (const { oids } of store.changes(after, upTo)) {
+        for (const oid of oids) changed.#add(oid)
+        progress?.('changed objects found', changed.size, 0)
+      }
       return changed
     } catch (error) {
       changed.close()
@@ -70,10 +74,12 @@ export class ChangedObjects implements ObjectChanges {
 export class ChangeLookups implements ObjectChanges {
   readonly #store: Store
   readonly #range: { readonly after: Tid; readonly upTo: Tid }
+  readonly #progress: Progress | undefined
   #left = LOOKUPS_MAX
   #scanned: ChangedObjects | undefined
 
-  constructor(store: Store, after: Tid, upTo: Tid) {
+  constructor(store: Store, after: Tid, upTo: Tid, progress?: Progress) {
+    this.#progress = progress
     this.#store = store
     this.#range = { after, upTo }
   }
@@ -88,7 +94,12 @@ export class ChangeLookups implements ObjectChanges {
 
   /** The whole set; closed with this object. */
   async scanned(): Promise<ChangedObjects> {
-    this.#scanned ??= await ChangedObjects.between(this.#store, this.#range.after, this.#range.upTo)
+    this.#scanned ??= await ChangedObjects.between(
+      this.#store,
+      this.#range.after,
+      this.#range.upTo,
+      this.#progress,
+    )
     return this.#scanned
   }
 

@@ -10,6 +10,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { Place } from '../tree/shown-path.ts'
+import type { Progress } from '../../store/capabilities.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { type ChangedObjects, ChangeLookups, mappingsAmong } from './changed-objects.ts'
@@ -22,6 +23,8 @@ export type { Difference } from './inode-difference.ts'
 export interface DifferenceOptions {
   /** Limits the result to this path and those below it, in either moment. */
   readonly path?: string
+  /** Is called often, with what is being done and how much of how much is done. */
+  readonly progress?: Progress
 }
 
 /** Directories in memory of which it is known whether they have the same path in both moments. */
@@ -32,24 +35,30 @@ export async function* differences(
   store: Store,
   before: Tid,
   after: Tid,
-  { path = '' }: DifferenceOptions = {},
+  options: DifferenceOptions = {},
 ): AsyncGenerator<Difference> {
+  const { path = '', progress } = options
   if (before > after) {
-    for await (const difference of differences(store, after, before, { path })) yield reverse(difference)
+    for await (const difference of differences(store, after, before, options)) yield reverse(difference)
     return
   }
   const views = [await MomentView.open(store, before), await MomentView.open(store, after)] as const
   const top = partsOf(path).join('/')
-  const lookups = new ChangeLookups(store, before, after)
+  const lookups = new ChangeLookups(store, before, after, progress)
   try {
     const below =
       top === ''
         ? undefined
-        : await PathComparison.below(top, new InodeComparison(...views, lookups), lookups)
+        : await PathComparison.below(top, new InodeComparison(...views, lookups, progress), lookups)
     if (below !== undefined) yield* below.differences()
     else {
       const changed = await lookups.scanned()
-      const comparison = new Comparison(store, new InodeComparison(...views, changed), changed)
+      const comparison = new Comparison(
+        store,
+        new InodeComparison(...views, changed, progress),
+        changed,
+        progress,
+      )
       yield* comparison.run(at => isWithin(at, top))
     }
   } finally {
@@ -63,12 +72,14 @@ class Comparison {
   readonly #after: MomentView
   readonly #inode: InodeComparison
   readonly #changed: ChangedObjects
+  readonly #progress: Progress
   /** Names that one moment has, by inode. */
   readonly #removed = new Map<Oid, Place[]>()
   readonly #added = new Map<Oid, Place[]>()
   readonly #same = new LRUCache<Oid, { readonly answer: boolean }>({ max: SAME_MAX })
 
-  constructor(store: Store, inode: InodeComparison, changed: ChangedObjects) {
+  constructor(store: Store, inode: InodeComparison, changed: ChangedObjects, progress: Progress = () => {}) {
+    this.#progress = progress
     this.#store = store
     this.#before = inode.before
     this.#after = inode.after
@@ -77,7 +88,7 @@ class Comparison {
   }
 
   async *run(isWanted: (path: string) => boolean): AsyncGenerator<Difference> {
-    for await (const oid of this.#inodes()) await this.#compareNames(oid)
+    for await (const oid of this.#inodes('names compared')) await this.#compareNames(oid)
     for (const [oid, places] of this.#removed) {
       const added = this.#added.get(oid) ?? []
       for (const place of places) {
@@ -96,7 +107,7 @@ class Comparison {
         const path = await pathOf(this.#after, place)
         if (path !== undefined && isWanted(path)) yield await this.#inode.nameOnly('added', oid, path)
       }
-    for await (const oid of this.#inodes()) {
+    for await (const oid of this.#inodes('files compared')) {
       const path = await this.#commonPath(oid)
       if (path === undefined || !isWanted(path)) continue
       const difference = await this.#inode.content(oid, { kind: 'changed', path })
@@ -104,8 +115,17 @@ class Comparison {
     }
   }
 
-  #inodes(): AsyncGenerator<Oid> {
-    return mappingsAmong(this.#store, this.#changed.oids(), this.#after.at)
+  /** The inodes among the changed objects, of which each is told as done. */
+  #inodes(what: string): AsyncGenerator<Oid> {
+    return mappingsAmong(this.#store, this.#oids(what), this.#after.at)
+  }
+
+  *#oids(what: string): Generator<Oid> {
+    let done = 0
+    for (const oid of this.#changed.oids()) {
+      this.#progress(what, done++, this.#changed.size)
+      yield oid
+    }
   }
 
   /** A path of an inode in both moments; undefined if the inode was already reported as added, removed or renamed. */

@@ -44,11 +44,12 @@ interface Candidate extends Extent {
   readonly isLong: boolean
 }
 
-/** Ranges that differ, in whole chunks, ascending and apart, within the larger size. */
+/** Ranges that differ, in whole chunks, ascending and apart, within the larger size. @param onBlock is called before each block. */
 export async function* changedRanges(
   before: FileState,
   after: FileState,
   changes: Pick<ObjectChanges, 'among'>,
+  onBlock?: () => void,
 ): AsyncGenerator<ByteRange> {
   const end = before.size > after.size ? before.size : after.size
   const ranges = changedBlockRanges(before, after, changes, end)
@@ -100,6 +101,7 @@ async function* changedBlockRanges(
     throw b.connection.corrupt(b.blktab.oid, "its file's block size has changed")
   let open: ByteRange | undefined
   for await (const { key: blk } of changedEntries({ before: a?.blktab, after: b?.blktab, changes })) {
+    onBlock?.()
     for (const { lo, hi } of await changedExtents(a, b, blk, changes)) {
       const from = BigInt(blk) * BigInt(blksize) + BigInt(lo)
       const to = from + BigInt(hi - lo)

@@ -2,6 +2,7 @@
 import { OOBTree } from '../btree/tree.ts'
 import { ByteString, Ref } from '../objects/pickle/value.ts'
 import { isDirectory, type Inode } from '../tree/inode.ts'
+import type { Progress } from '../../store/capabilities.ts'
 import type { Oid } from '../../store/ids.ts'
 import type { ObjectChanges } from './changed-objects.ts'
 import { changedRanges, type ByteRange } from './file-difference.ts'
@@ -40,8 +41,11 @@ export class InodeComparison {
   readonly before: MomentView
   readonly after: MomentView
   readonly changes: ObjectChanges
+  readonly #progress: Progress
+  #blocks = 0
 
-  constructor(before: MomentView, after: MomentView, changes: ObjectChanges) {
+  constructor(before: MomentView, after: MomentView, changes: ObjectChanges, progress: Progress = () => {}) {
+    this.#progress = progress
     this.before = before
     this.after = after
     this.changes = changes
@@ -80,7 +84,9 @@ export class InodeComparison {
       { connection: this.before.connection, data: old.fileData, size: old.size },
       { connection: this.after.connection, data: now.fileData, size: now.size },
     ] as const
-    for await (const range of changedRanges(...states, this.changes)) {
+    for await (const range of changedRanges(...states, this.changes, () =>
+      this.#progress('blocks compared', ++this.#blocks, 0),
+    )) {
       const last = ranges.length === RANGES_MAX ? ranges.pop() : undefined
       ranges.push(last === undefined ? range : { lo: last.lo, hi: range.hi })
     }

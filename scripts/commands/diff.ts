@@ -1,6 +1,7 @@
 /** `zblkfs diff A B [PATH]`: what differs between two moments. */
 import { Command } from 'commander'
 import { asChange, type Change } from '../../core/database/changes.ts'
+import type { Progress } from '../../store/capabilities.ts'
 import { foreignDifferences } from '../../core/foreign/foreign-difference.ts'
 import { bytesOf } from '../../store/os-text.ts'
 import { decodedPath } from '../../core/printable.ts'
@@ -14,6 +15,7 @@ import {
   withAnyStore,
   type HistorySource,
 } from '../history-source.ts'
+import { ProgressBar } from '../progress-bar.ts'
 import { lineFormat, withLineOptions, type LineFormat, type LineOptions } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { formatBytes } from '../units.ts'
@@ -40,9 +42,10 @@ export function diffCommand(): Command {
       if (await isForeignDatabase(source.database)) await diffForeign(a, b, source, options)
       else
         await withHistory(source.database, async history => {
-          const at = { path: textOfStored(source.path) }
-          if (options.text === true) await printPatch(history.patch(a, b, at), options)
-          else await print(history.diff(a, b, at), options)
+          const bar = new DiffProgress()
+          const at = { path: textOfStored(source.path), progress: bar.update }
+          if (options.text === true) await printPatch(history.patch(a, b, at), options, bar)
+          else await print(history.diff(a, b, at), options, bar)
         })
     })
   return withLineOptions(command, 'print one line of JSON per difference')
@@ -57,7 +60,8 @@ async function diffForeign(
   if (options.text === true) throw new CommandError(`${database} is a ZODB database: import it first`)
   await withAnyStore(database, async store => {
     const [before, after] = [await momentOf(store, a), await momentOf(store, b)]
-    await print(asChanges(foreignDifferences(store, before, after, path)), options)
+    const bar = new DiffProgress()
+    await print(asChanges(foreignDifferences(store, before, after, path, bar.update)), options, bar)
   })
 }
 
@@ -66,20 +70,44 @@ export async function* asChanges(differences: ReturnType<typeof foreignDifferenc
   for await (const difference of differences) yield asChange(difference)
 }
 
-async function print(changes: AsyncIterable<Change>, options: Options): Promise<void> {
-  const format = lineFormat(options)
-  await paged(async line => {
-    for await (const change of changes)
-      for (const text of options.json === true ? [changeAsJson(change)] : changeLines(change, format))
-        if (!(await line(text))) return
-  }, format)
+/** A progress bar that ends with the first line if lines go to the same terminal. */
+class DiffProgress {
+  readonly #bar = new ProgressBar()
+  #isOver = false
+
+  readonly update: Progress = (...step) => {
+    if (!this.#isOver) this.#bar.update(...step)
+  }
+
+  beforeLine(): void {
+    if (process.stdout.isTTY) this.stop()
+  }
+
+  stop(): void {
+    this.#isOver = true
+    this.#bar.stop()
+  }
 }
 
-async function printPatch(lines: AsyncIterable<Buffer>, options: Options): Promise<void> {
+async function print(changes: AsyncIterable<Change>, options: Options, bar: DiffProgress): Promise<void> {
   const format = lineFormat(options)
   await paged(async line => {
-    for await (const bytes of lines) if (!(await line(format.patch(bytes)))) return
-  }, format)
+    for await (const change of changes) {
+      bar.beforeLine()
+      for (const text of options.json === true ? [changeAsJson(change)] : changeLines(change, format))
+        if (!(await line(text))) return
+    }
+  }, format).finally(() => bar.stop())
+}
+
+async function printPatch(lines: AsyncIterable<Buffer>, options: Options, bar: DiffProgress): Promise<void> {
+  const format = lineFormat(options)
+  await paged(async line => {
+    for await (const bytes of lines) {
+      bar.beforeLine()
+      if (!(await line(format.patch(bytes)))) return
+    }
+  }, format).finally(() => bar.stop())
 }
 
 /** A change as a line of JSON, after the fields of `head`. */

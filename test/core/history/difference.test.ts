@@ -64,6 +64,30 @@ test('names that came, went and moved, and the chunks of files that changed', as
   expect(backwards).toContain('removed new')
 })
 
+test('each step tells how far it is', async () => {
+  const path = temporaryDatabase()
+  const paths = await openPaths(path)
+  await paths.write('file', Buffer.alloc(5 * MiB, 1))
+  const first = await paths.fs.sync()
+  for (let i = 0; i < 5; i++) await paths.write('file', 'x', BigInt(i * MiB))
+  await paths.write('new', 'new')
+  const second = await paths.fs.sync()
+  await paths.fs.close()
+  const store = await openSqliteStore(path, { readOnly: true })
+  const steps = new Map<string, number>()
+  const progress = (what: string, done: number): unknown =>
+    steps.set(what, Math.max(done, steps.get(what) ?? 0))
+  for await (const { kind } of differences(store, second, first, { progress })) expect(kind).not.toBe('added')
+  await store.close()
+  expect([...steps.keys()]).toEqual([
+    'changed objects found',
+    'names compared',
+    'files compared',
+    'blocks compared',
+  ])
+  expect(steps.get('blocks compared')).toBeGreaterThanOrEqual(3)
+})
+
 test('what a restored file shares with a moment is equal without being read', async () => {
   const path = temporaryDatabase()
   const paths = await openPaths(path, { zblkFormat: 'auto' })
