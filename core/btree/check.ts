@@ -2,6 +2,7 @@
 import type { Persistent } from '../objects/persistent.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid } from '../../store/ids.ts'
+import { Turns } from '../turns.ts'
 import { isBucketOf, type Bucket } from './bucket.ts'
 import { isNodeOf, MAX_DEPTH, type BTreeNode } from './node.ts'
 
@@ -16,6 +17,7 @@ export interface TreeFacts {
 
 interface Walk<K extends PickleValue> {
   readonly seen: Set<Oid>
+  readonly turns: Turns
   /** The previous bucket, in order of keys. */
   previous: Bucket<K> | undefined
   /** The bucket that follows it, according to its record. */
@@ -38,9 +40,13 @@ interface Bounds<K> {
  * bucket, nothing is empty, too large, of another family, or in the tree twice.
  * @throws CorruptRecordError with the object and the reason; ObjectNotFoundError.
  */
-export async function checkTree<K extends PickleValue>(root: BTreeNode<K>): Promise<TreeFacts> {
+export async function checkTree<K extends PickleValue>(
+  root: BTreeNode<K>,
+  turns = new Turns(),
+): Promise<TreeFacts> {
   const walk: Walk<K> = {
     seen: new Set(),
+    turns,
     previous: undefined,
     expected: undefined,
     leafDepth: undefined,
@@ -65,6 +71,7 @@ async function checkNode<K extends PickleValue>(
   meet(node, walk)
   if (depth > MAX_DEPTH) throw node.corrupt(`it is deeper than ${MAX_DEPTH} nodes`)
   walk.nodes++
+  await walk.turns.pass()
   await node.activate()
   const { inlined, children, separators, first } = node.content
   if (children.length === 0) {
@@ -102,6 +109,7 @@ async function checkBucket<K extends PickleValue>(
     throw (walk.previous ?? bucket).corrupt(`the bucket after it should be ${bucket.oid}`)
   walk.leafDepth ??= depth
   if (walk.leafDepth !== depth) throw bucket.corrupt('it is not at the same depth as other buckets')
+  await walk.turns.pass()
   await bucket.activate()
   const { keys } = bucket.entries
   if (keys.length === 0) throw bucket.corrupt('it is an empty bucket of a tree')

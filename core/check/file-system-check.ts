@@ -40,19 +40,23 @@ export class FileSystemCheck {
     const rootOid = await beginning.openRoot(superblock)
     if (superblock === undefined || rootOid === undefined) return
     const walk = new Walk(context)
-    const usage = await superblock.usage().catch(faultOf)
-    if ('inodes' in usage) walk.expect(usage.inodes)
-    await beginning.checkTags(superblock)
-    await walk.run()
-    const lost = new LostInodes(context, walk)
-    await lost.checkOrphans(superblock)
-    // An inode that was deleted on a full disk may have kept its link count (objects/unreachable.ts). None is lost where as many
-    // were met as there are.
-    const isWhole = 'inodes' in usage && context.inodes.count >= usage.inodes
-    if (!isWhole) await lost.findLost(rootOid)
-    const counts = new CountsCheck(context)
-    await counts.checkLinks()
-    await counts.checkUsage(superblock)
-    await context.commit(true)
+    try {
+      const usage = await superblock.usage().catch(faultOf)
+      if ('inodes' in usage) walk.expect(usage.inodes)
+      await beginning.checkTags(superblock)
+      await walk.run()
+      const lost = new LostInodes(context, walk)
+      await lost.checkOrphans(superblock)
+      // An inode that was deleted on a full disk may have kept its link count (objects/unreachable.ts). None is lost where as many
+      // were met as there are.
+      const isWhole = 'inodes' in usage && context.inodes.count >= usage.inodes
+      if (!isWhole) await lost.findLost(rootOid)
+      const counts = new CountsCheck(context)
+      await counts.checkLinks()
+      await counts.checkUsage(superblock)
+      await context.commit(true)
+    } finally {
+      walk.close()
+    }
   }
 }

@@ -10,6 +10,7 @@ import { BTreeNode, MAX_DEPTH } from '../btree/node.ts'
 import type { Connection } from '../objects/connection.ts'
 import type { PickleValue, Ref } from '../objects/pickle/value.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
+import { Turns } from '../turns.ts'
 import type { Findings } from './findings.ts'
 
 /** Damage to an object. */
@@ -24,12 +25,21 @@ export type TreePart<K> =
   Entries<K> | { readonly lo: K | undefined; readonly hi: K | undefined; readonly fault: Fault }
 
 const TWICE = 'it is in the tree twice'
+const OWNED = 'it is part of another directory'
 
 interface Walk {
   readonly depth: number
   /** Nodes and buckets met so far. */
   readonly met: Set<Oid>
+  readonly owned: ReadonlyOids
 }
+
+/** The nodes and buckets of other trees: one that is in two trees is damage, as a change of one tree would change the other. */
+export interface ReadonlyOids {
+  has(oid: Oid): boolean
+}
+
+const NONE: ReadonlyOids = { has: () => false }
 
 /** The damage that an error reports; rethrows other errors. */
 export function faultOf(error: unknown): Fault {
@@ -41,6 +51,7 @@ export function faultOf(error: unknown): Fault {
 export class Trees {
   readonly #connection: Connection
   readonly #findings: Findings
+  readonly #turns = new Turns()
 
   constructor(connection: Connection, findings: Findings) {
     this.#connection = connection
@@ -70,29 +81,32 @@ export class Trees {
     const fault = await this.fault(tree)
     if (fault !== undefined) return fault
     try {
-      await checkTree(tree)
+      await checkTree(tree, this.#turns)
       return undefined
     } catch (error) {
       return faultOf(error)
     }
   }
 
-  /** A tree's readable entries in order, and the unreadable ranges. */
-  parts<K extends PickleValue>(root: BTreeNode<K>): AsyncGenerator<TreePart<K>> {
-    return this.#partsOf(root, undefined, undefined, { depth: 1, met: new Set() })
+  /** A tree's readable entries in order, and the unreadable ranges. @param met receives its nodes and buckets. */
+  parts<K extends PickleValue>(
+    root: BTreeNode<K>,
+    { owned = NONE, met = new Set() }: Partial<Pick<Walk, 'owned' | 'met'>> = {},
+  ): AsyncGenerator<TreePart<K>> {
+    return this.#partsOf(root, undefined, undefined, { depth: 1, met, owned })
   }
 
   async *#partsOf<K extends PickleValue>(
     node: BTreeNode<K>,
     lo: K | undefined,
     hi: K | undefined,
-    { depth, met }: Walk,
+    { depth, met, owned }: Walk,
   ): AsyncGenerator<TreePart<K>> {
-    const fault = met.has(node.oid)
-      ? { oid: node.oid, reason: TWICE }
-      : depth > MAX_DEPTH
+    await this.#turns.pass()
+    const fault =
+      depth > MAX_DEPTH
         ? { oid: node.oid, reason: `the tree is deeper than ${MAX_DEPTH} levels` }
-        : await this.fault(node)
+        : (placeFault(node.oid, met, owned) ?? (await this.fault(node)))
     if (fault !== undefined) {
       yield { lo, hi, fault }
       return
@@ -105,10 +119,10 @@ export class Trees {
       const to = separators[i] ?? hi
       const child = this.#resolve(ref)
       if (child instanceof BTreeNode && child.kind === node.kind)
-        yield* this.#partsOf(child as BTreeNode<K>, from, to, { depth: depth + 1, met })
+        yield* this.#partsOf(child as BTreeNode<K>, from, to, { depth: depth + 1, met, owned })
       else if (child instanceof Bucket && child.kind === node.kind) {
-        const fault = met.has(child.oid) ? { oid: child.oid, reason: TWICE } : await this.fault(child)
-        met.add(child.oid)
+        const fault = placeFault(child.oid, met, owned) ?? (await this.fault(child))
+        if (fault === undefined) met.add(child.oid)
         yield fault === undefined
           ? within((child as Bucket<K>).entries, node, from, to)
           : { lo: from, hi: to, fault }
@@ -121,10 +135,10 @@ export class Trees {
   }
 
   /** A new tree with the readable entries of another. @throws ReadOnlyError */
-  async rebuild<K extends PickleValue>(tree: BTree<K>): Promise<BTree<K>> {
+  async rebuild<K extends PickleValue>(tree: BTree<K>, owned?: ReadonlyOids): Promise<BTree<K>> {
     const made = await this.#connection.createNamed(tree.className)
     if (!(made instanceof BTree)) throw new TypeError(`a ${tree.className} is not a tree`)
-    for await (const part of this.parts(tree)) {
+    for await (const part of this.parts(tree, owned && { owned })) {
       if ('fault' in part) continue
       for (const [i, key] of part.keys.entries()) await made.set(key, part.values[i] ?? null)
     }
@@ -138,6 +152,12 @@ export class Trees {
       return { fault: faultOf(error) }
     }
   }
+}
+
+/** The damage of a node or bucket that is in a tree twice, or in two trees. */
+function placeFault(oid: Oid, met: ReadonlySet<Oid>, owned: ReadonlyOids): Fault | undefined {
+  if (met.has(oid)) return { oid, reason: TWICE }
+  return owned.has(oid) ? { oid, reason: OWNED } : undefined
 }
 
 /** A copy of the entries between the surrounding separators: a look-up finds no others. */

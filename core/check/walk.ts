@@ -3,6 +3,7 @@
  */
 import { constants } from 'node:fs'
 import type { Oid } from '../../store/ids.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { OOBTree } from '../btree/tree.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
@@ -18,6 +19,8 @@ const { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } = constants
 export class Walk {
   readonly #context: CheckContext
   readonly #files: FileCheck
+  /** The nodes and buckets of the directories walked so far. */
+  readonly #owned = new PagedBitmap()
   /** The number of inodes according to the superblock. */
   #expected = 0
 
@@ -25,6 +28,10 @@ export class Walk {
     this.#context = context
     const { connection, findings, trees, report, isRepair } = context
     this.#files = new FileCheck(connection, findings, trees, report, isRepair)
+  }
+
+  close(): void {
+    this.#owned.close()
   }
 
   /** Sets the total for progress reports. */
@@ -121,8 +128,9 @@ export class Walk {
       return
     }
     const faults: Fault[] = []
+    const met = new Set<Oid>()
     const broken: PickleValue[] = []
-    for await (const part of this.#context.trees.parts(tree)) {
+    for await (const part of this.#context.trees.parts(tree, { owned: this.#owned, met })) {
       if ('fault' in part) faults.push(part.fault)
       else
         for (const [i, key] of part.keys.entries())
@@ -135,11 +143,14 @@ export class Walk {
         { kind: 'directory', path, ...fault, reason: `entries cannot be read: ${fault.reason}` },
         'what they led to is in lost+found',
       )
-    if (!this.#context.isRepair) return
-    const kept = faults.length === 0 ? tree : ((await this.#context.trees.rebuild(tree)) as OOBTree)
-    for (const key of broken) await kept.delete(key as ByteString)
-    await inode.activate()
-    if (kept !== tree) inode.entries = kept.ref
+    if (this.#context.isRepair) {
+      const kept =
+        faults.length === 0 ? tree : ((await this.#context.trees.rebuild(tree, this.#owned)) as OOBTree)
+      for (const key of broken) await kept.delete(key as ByteString)
+      await inode.activate()
+      if (kept !== tree) inode.entries = kept.ref
+    }
+    for (const part of met) this.#owned.add(part)
   }
 
   /** Checks an entry; resolves to whether it can stay. */

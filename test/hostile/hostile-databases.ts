@@ -70,6 +70,18 @@ export const HOSTILE_CASES: readonly HostileCase[] = [
     },
   },
   {
+    name: 'a directory with the entries of the one that it is in',
+    named: /^\/a\/b: entries cannot be read: it is part of another directory/m,
+    async make(parts) {
+      const outer = await child(parts, 'a')
+      const inner = await Directory.of(parts.connection, outer).get('b')
+      if (inner === undefined || outer.entries === undefined) throw new TypeError('no directories')
+      const inode = Inode.at(parts.connection, inner)
+      await inode.activate()
+      inode.entries = outer.entries
+    },
+  },
+  {
     name: 'tags that are not transactions',
     named: /^superblock: the tag 'odd' is not a transaction/m,
     async make({ superblock }) {
