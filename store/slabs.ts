@@ -10,6 +10,8 @@
 
 /** The length of slabs for several buffers; a buffer of at least half of it has its own. */
 const SLAB_BYTES = 256 << 10
+/** The length of a longer slab is a multiple of this, so that slabs of records of similar length are reused. */
+const ROUND_BYTES = 64 << 10
 
 /** Maximum total length of free slabs. */
 const FREE_BYTES = 32 << 20
@@ -25,7 +27,10 @@ export class Slabs {
 
   /** A buffer with one reference and arbitrary content. */
   take(length: number): Uint8Array {
-    if (length * 2 >= SLAB_BYTES) return new Uint8Array(this.#takeSlab(length))
+    if (length * 2 >= SLAB_BYTES) {
+      const slab = this.#takeSlab(Math.ceil(length / ROUND_BYTES) * ROUND_BYTES)
+      return new Uint8Array(slab, 0, length)
+    }
     if (this.#open === undefined || this.#taken + length > SLAB_BYTES) {
       if (this.#open !== undefined) this.#release(this.#open)
       this.#open = this.#takeSlab(SLAB_BYTES)

@@ -283,13 +283,7 @@ export class Context {
   }
 }
 
-/**
- * What an inode's record takes beside the usual: any change of the inode, be it of one bit, holds all its extended attributes
- * in memory until it is stored.
- */
 function recordBytes({ inode }: Node): number | Promise<number> {
   const loading = inode.activate()
-  return loading === undefined ? attributeBytes(inode) : loading.then(() => attributeBytes(inode))
+  return loading === undefined ? inode.recordExtraBytes : loading.then(() => inode.recordExtraBytes)
 }
-
-const attributeBytes = (inode: Inode): number => (inode.hasXattrs ? inode.xattrsBytes : 0)

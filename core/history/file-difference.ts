@@ -52,7 +52,7 @@ export async function* changedRanges(
   onBlock?: () => void,
 ): AsyncGenerator<ByteRange> {
   const end = before.size > after.size ? before.size : after.size
-  const ranges = changedBlockRanges(before, after, changes, end)
+  const ranges = changedBlockRanges(before, after, changes, end, onBlock)
   if (!isInline(before) && !isInline(after)) {
     yield* ranges
     return
@@ -94,6 +94,7 @@ async function* changedBlockRanges(
   after: FileState,
   changes: Pick<ObjectChanges, 'among'>,
   end: bigint,
+  onBlock?: () => void,
 ): AsyncGenerator<ByteRange> {
   const [a, b] = [await blocksOf(before), await blocksOf(after)]
   const blksize = (b ?? a)?.blksize ?? BLKSIZE

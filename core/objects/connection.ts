@@ -18,6 +18,8 @@
  * pending. Longer than other files because state shared by objects, records and transactions is private to this class.
  */
 /* oxlint-disable max-lines -- see above */
+import { NO_BYTES } from '../../store/bytes.ts'
+import { slabs } from '../../store/slabs.ts'
 import {
   CannotOpenError,
   CorruptRecordError,
@@ -507,15 +509,18 @@ export class Connection implements Jar {
   /** Serialises an object. A change that cannot be serialised is dropped, so that the others can be stored. */
   #serialise(object: Persistent): void {
     const { oid, className, tid } = object
-    let head: Uint8Array
+    let record: Uint8Array
     try {
-      head = encodeRecord(className, object.capture())
+      record = encodeRecord(className, object.capture(), recordMemory)
     } catch (error) {
       this.#ghost(object)
       this.#onLeftOut({ oid, className, error })
       return
     }
-    this.#pending.put(oid, className, { head }, tid, inodeKindOf(object))
+    const isInSlab = record.buffer instanceof SharedArrayBuffer
+    const source = isInSlab ? { head: NO_BYTES, body: [record] } : { head: record }
+    this.#pending.put(oid, className, source, tid, inodeKindOf(object))
+    if (isInSlab) slabs.release(record)
     object.settled()
     this.#cache.hold(object)
   }
@@ -555,3 +560,9 @@ export class Connection implements Jar {
     return new ReadOnlyError(`${this.name} at ${formatTid(this.#at)} is read-only`)
   }
 }
+
+/** Records of at least this many bytes (of inodes with long attributes) are in slabs: as garbage they would take as much memory again. */
+const SLAB_RECORD_BYTES = 16 << 10
+
+const recordMemory = (length: number): Uint8Array =>
+  length < SLAB_RECORD_BYTES ? Buffer.allocUnsafe(length) : slabs.take(length)

@@ -7,7 +7,7 @@
 import { CorruptRecordError, ObjectNotFoundError } from '../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { isSlice, type RecordSource } from '../../store/changes.ts'
-import { joinBytes, shortLivedBytes } from '../bytes.ts'
+import { shortLivedBytes } from '../bytes.ts'
 import type { ObjectCache } from './object-cache.ts'
 import type { Persistent } from './persistent.ts'
 import { decodeRecord, decodeWritableRecord } from './record.ts'
@@ -83,7 +83,10 @@ export class Loader {
       if (object.status !== 'ghost' || this.#records.pending(object.oid) !== source) return
       pieces = [into]
     } else if (body !== undefined) pieces = body
-    this.#restore(object, joinBytes([head, ...pieces, tail ?? NO_BYTES]), TID_NONE)
+    // The state may keep views of the record, and a piece may be in a slab: it is copied.
+    const record =
+      body === undefined && tail === undefined ? head : Buffer.concat([head, ...pieces, tail ?? NO_BYTES])
+    this.#restore(object, record, TID_NONE)
   }
 
   #restore(object: Persistent, record: Uint8Array, tid: Tid): void {

@@ -94,12 +94,23 @@ function decode(
   })
 }
 
+/** Memory that all records are written in, and the longest that is kept for the next ones. */
+let scratch: Buffer = Buffer.allocUnsafeSlow(16 << 10)
+const SCRATCH_MAX_BYTES = 1 << 20
+
 /**
  * Writes a record of a stock class, byte for byte as ZODB under Python 3 does.
+ * @param take allocates the result's memory.
  * @throws TypeError for values that a record cannot contain.
  */
-export function encodeRecord(className: string, state: PickleValue): Uint8Array {
-  return new PickleWriter().dump(Global.of(className)).dump(state).bytes()
+export function encodeRecord(
+  className: string,
+  state: PickleValue,
+  take?: (length: number) => Uint8Array,
+): Uint8Array {
+  const writer = new PickleWriter(scratch).dump(Global.of(className)).dump(state)
+  if (writer.scratch.length <= SCRATCH_MAX_BYTES) scratch = writer.scratch
+  return writer.bytes(take)
 }
 
 /** The data of a ZData or ZBlk0 record: a view of the record. @throws CorruptRecordError */

@@ -291,14 +291,15 @@ export class Inode {
     }
   }
 
-  /** Bytes of all names and values. */
-  get xattrsBytes(): number {
-    const stored = this.#mapping.get('xattrs')
-    if (!(stored instanceof Map)) return 0
-    let bytes = 0
-    for (const [key, value] of stored)
-      bytes += (key instanceof ByteString ? key.latin1.length : 0) + (bytesOf(value)?.length ?? 0)
-    return bytes
+  /**
+   * Memory that a change of this inode takes until it is stored, besides what any inode takes. Even a change of one bit holds the
+   * target and all extended attributes, in the object and again in its record.
+   */
+  get recordExtraBytes(): number {
+    let bytes = lengthOf(this.#mapping.get('target'))
+    const xattrs = this.#mapping.get('xattrs')
+    if (xattrs instanceof Map) for (const [key, value] of xattrs) bytes += lengthOf(key) + lengthOf(value)
+    return 2 * bytes
   }
 
   get hasXattrs(): boolean {
@@ -377,6 +378,12 @@ export class Inode {
 function shortest(value: bigint): number | bigint {
   const number = Number(value)
   return Number.isSafeInteger(number) ? number : value
+}
+
+/** The length of bytes, without copying them. */
+function lengthOf(value: PickleValue | undefined): number {
+  if (value instanceof ByteString) return value.latin1.length
+  return value instanceof Uint8Array ? value.length : 0
 }
 
 function bytesOf(value: PickleValue | undefined): Uint8Array | undefined {

@@ -53,10 +53,9 @@ export class Changes {
     this.#bytes = (this.#bytes ?? 0) + bytes
   }
 
-  /** Counts the extended attributes of a changed inode: the record holds all of them, so they count once per inode. */
+  /** Counts the long parts of a changed inode's record, once per inode: any change holds all of them. */
   addRecord(node: Node): void {
-    if (!node.inode.hasXattrs) return
-    const bytes = node.inode.xattrsBytes
+    const bytes = node.inode.recordExtraBytes
     const more = bytes - (this.#records.get(node.oid) ?? 0)
     if (more <= 0) return
     this.#records.set(node.oid, bytes)

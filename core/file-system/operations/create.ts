@@ -120,7 +120,7 @@ function create(
       context.bookkeeping.created()
       const node = context.hold(directory.tree.node(inode.oid))
       node.name = { parent: directory.oid, name }
-      context.changedAsIntended(node, CREATION_BYTES + 2 * (name.length + (wanted.target?.length ?? 0)))
+      context.changedAsIntended(node, CREATION_BYTES + 2 * name.length)
       try {
         await inode.activate()
         // Only a mount with ACLs could let it inherit them again.

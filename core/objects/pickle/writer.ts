@@ -13,6 +13,9 @@ import { encodeText } from './text.ts'
 import { DEPTH_MAX } from './check-value.ts'
 import * as op from './opcodes.ts'
 
+/** Maximum number of characters that are written one by one. */
+const LOOP_MAX = 100
+
 /** Maximum number of items of a SETITEMS or APPENDS. */
 const BATCH = 1000
 
@@ -20,7 +23,7 @@ const BATCH = 1000
 const ASCII = /^[\0-\x7f]*$/
 
 export class PickleWriter {
-  #buffer = Buffer.allocUnsafe(1024)
+  #buffer: Buffer
   #length = 0
   #memoized = 0
   #depth = 0
@@ -29,6 +32,11 @@ export class PickleWriter {
   readonly #oids = new Map<Oid, number>()
   readonly #classes = new Map<string, number>()
   readonly #texts = new Map<string, number>()
+
+  /** @param scratch memory to write in; more is allocated if it does not suffice ({@link PickleWriter.scratch}). */
+  constructor(scratch: Buffer = Buffer.allocUnsafe(1024)) {
+    this.#buffer = scratch
+  }
 
   /** Appends a pickle of `value`. @throws TypeError for a value that cannot be pickled. */
   dump(value: PickleValue): this {
@@ -39,9 +47,16 @@ export class PickleWriter {
     return this
   }
 
-  /** The bytes written; short results share an allocation. */
-  bytes(): Uint8Array {
-    return Buffer.from(this.#buffer.subarray(0, this.#length))
+  /** A copy of the bytes written. @param take allocates its memory; by default short results share an allocation. */
+  bytes(take: (length: number) => Uint8Array = length => Buffer.allocUnsafe(length)): Uint8Array {
+    const bytes = take(this.#length)
+    bytes.set(this.#buffer.subarray(0, this.#length))
+    return bytes
+  }
+
+  /** The memory that it writes in. */
+  get scratch(): Buffer {
+    return this.#buffer
   }
 
   #save(value: PickleValue): void {
@@ -263,10 +278,11 @@ export class PickleWriter {
     this.#length += bytes.length
   }
 
-  /** Writes one byte per character: for short texts, for which a Buffer would cost more. */
+  /** Writes one byte per character. For short texts a loop is faster than a call of Node. */
   #characters(text: string): void {
     this.#reserve(text.length)
-    for (let i = 0; i < text.length; i++) this.#buffer[this.#length++] = text.charCodeAt(i)
+    if (text.length > LOOP_MAX) this.#length += this.#buffer.write(text, this.#length, 'latin1')
+    else for (let i = 0; i < text.length; i++) this.#buffer[this.#length++] = text.charCodeAt(i)
   }
 
   #reserve(len: number): void {
