@@ -30,6 +30,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   import: async () => (await import('./commands/import.ts')).importCommand(),
   export: async () => (await import('./commands/export.ts')).exportCommand(),
   df: async () => (await import('./commands/df.ts')).dfCommand(),
+  web: async () => (await import('./commands/web.ts')).webCommand(),
 }
 
 /** The loader of each subcommand, in the order of the help. */

@@ -37,6 +37,10 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs watch ~/files/inbox --json --since 040d304dce31a4c2', 'continue after this one'],
     ["zblkfs watch ~/files --exec 'jq -r .path | xargs -n1 ./thumbnail'", 'run a command for each'],
   ],
+  web: [
+    ['zblkfs web ~/files', 'print the URL of a page that shows a mounted database'],
+    ['zblkfs web ~/files.zblk --port 8080', 'one that is not mounted, on a given port'],
+  ],
   ls: [['zblkfs ls ~/files.zblk photos --at yesterday', 'a directory as it was, without a mount']],
   cat: [['zblkfs cat ~/files.zblk notes --at v1', 'a file as it was, without a mount']],
   tag: [

@@ -31,9 +31,9 @@ fi
 packages="fuse3"
 programs="fusermount3"
 if [ "${1-}" = --tests ]; then
-  packages="$packages acl attr debootstrap e2fsprogs fio git lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
+  packages="$packages acl attr chromium debootstrap e2fsprogs fio git lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
     postgresql swift-proxy swift-account swift-container swift-object python3 python3-persistent python3-btrees python3-zodbpickle"
-  programs="$programs debootstrap lintian setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
+  programs="$programs chromium debootstrap lintian setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
 fi
 has node || packages="$packages nodejs"
 has npm || packages="$packages npm"

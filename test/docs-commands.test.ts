@@ -33,6 +33,8 @@ const NOT_RUN: readonly (readonly [start: string, reason: string])[] = [
   ['./scripts/test.sh', 'runs this test'],
   ['scripts/setup.sh', 'installs packages of the system'],
   ['sudo apt-get install', 'installs a package of the system'],
+  ['zblkfs web', 'serves until it is ended; test/scripts/web.test.ts runs it'],
+  ['ssh -L', 'needs another machine'],
   ['npm run package:deb', 'takes minutes; test/scripts/debian-package.test.ts runs it'],
   ['npm run check', 'runs this test'],
   ['npm run format', 'changes the checkout'],

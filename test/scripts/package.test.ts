@@ -32,6 +32,7 @@ test(
       expect(files).toContain('package/dist/scripts/main.js\n')
       expect(files).toContain('package/scripts/zblkfs\n')
       expect(files).toContain('package/dist/index.d.ts\n')
+      expect(files).toContain('package/dist/scripts/web/page/main.js\n')
       expect(files).not.toMatch(/dist\/.*(?<!\.d)\.ts\n|node_modules|test\//)
 
       await mkdir(join(scratch, 'user'))
@@ -44,7 +45,11 @@ test(
       expect(await run(`${zblkfs} --version`)).toBe(`${version}\n`)
       const output = await run(
         `mkdir mnt; ${zblkfs} mount x.zblk mnt; trap "umount -l mnt 2> /dev/null || true" EXIT
-         echo kept > mnt/file; ${zblkfs} umount mnt; ${zblkfs} mount x.zblk mnt; cat mnt/file; ${zblkfs} umount mnt`,
+         ${zblkfs} web mnt > url & sleep 3
+         for asset in '' app/main.js app/style.css lib/preact.js lib/uplot.css api/info; do
+           node -e "fetch(process.argv[1]).then(r => { if (!r.ok) throw new Error(r.url) })" "$(cat url)$asset" || exit 1
+         done
+         kill $!; echo kept > mnt/file; ${zblkfs} umount mnt; ${zblkfs} mount x.zblk mnt; cat mnt/file; ${zblkfs} umount mnt`,
       )
       expect(output).toMatch(
         /^x\.zblk is mounted at mnt\n.*all is stored.*\n.* at mnt\nkept\n.*all is stored/s,

@@ -1,0 +1,337 @@
+/**
+ * What the page asks for. Every answer is bounded, whatever the database has: lists are cut, and say so.
+ *
+ * Paths are JSON strings, because names that are not UTF-8 (core/os-text) cannot stand in a URL otherwise. Moments are tids; without one
+ * the last transaction is meant.
+ */
+import { isUtf8 } from 'node:buffer'
+import { blockAges } from '../../core/history/block-ages.ts'
+import { MomentView } from '../../core/history/moment-view.ts'
+import { fileSizes } from '../../core/pack/file-sizes.ts'
+import { decodedPath } from '../../core/printable.ts'
+import { storedPath } from '../../core/stored-names.ts'
+import { open, type Change, type Database, type Dirent, type Files, type Stats } from '../../index.ts'
+import { callDaemon } from '../../mount/daemon/control-protocol.ts'
+import { controlPaths } from '../../mount/daemon/control-path.ts'
+import { ownerOf } from '../../mount/daemon/mounts.ts'
+import { servingMount } from '../../mount/daemon/serving-mount.ts'
+import { formatTid, parseTid, tid as toTid, tidFromTime, timeFromTid, type Tid } from '../../store/ids.ts'
+import type { Store } from '../../store/store.ts'
+import { UsageError } from '../failure.ts'
+import type * as Answers from './answers.ts'
+import { changedLines } from './lines.ts'
+import { Timeline } from './timeline.ts'
+
+const TRANSACTIONS_MAX = 200
+const FILES_SHOWN = 20
+const ENTRIES_MAX = 2000
+const CHANGES_MAX = 500
+const RANGES_SHOWN = 100
+const CELLS_MAX = 4096
+const INTERVALS_MAX = 2000
+/** Maximum size of a file whose lines are compared, in bytes. */
+const TEXT_MAX = 1 << 20
+const LARGEST_MAX = 200
+/** Files whose sizes are summed for the list of the largest. */
+const SUMMED_MAX = 200_000
+const STATUS_TIMEOUT_MS = 2000
+
+/** The parameters of a request. */
+export type Parameters = ReadonlyMap<string, string>
+
+export class Api {
+  readonly #store: Store
+  readonly #db: Database
+  readonly #timeline: Timeline
+
+  /** @param db the same database as `store`, read-only. */
+  constructor(store: Store, db: Database) {
+    this.#store = store
+    this.#db = db
+    this.#timeline = new Timeline(store)
+  }
+
+  async info(): Promise<Answers.Info> {
+    const { measuring } = this.#store.capabilities
+    const space = await measuring?.space()
+    const mount = await servingMount(this.#store.name)
+    const tags: Answers.Tag[] = []
+    for await (const tag of this.#db.tags()) {
+      if (tags.push(tag) === TRANSACTIONS_MAX) break
+    }
+    return {
+      name: this.#store.name,
+      ...this.#moment(await this.#store.lastTid()),
+      tags,
+      totalBytes: space?.totalBytes ?? 0,
+      freeBytes: space?.freeBytes ?? 0,
+      ...(mount !== undefined && { mount: mount.mountPoint }),
+    }
+  }
+
+  async timeline(parameters: Parameters): Promise<Answers.Intervals> {
+    const count = Math.min(INTERVALS_MAX, integer(parameters, 'count') ?? 400)
+    return await this.#timeline.intervals(
+      Math.max(1, count),
+      integer(parameters, 'from'),
+      integer(parameters, 'to'),
+    )
+  }
+
+  /** Transactions before a time or a tid, newest first. */
+  async log(parameters: Parameters): Promise<Answers.Log> {
+    const before = parameters.get('before')
+    const path = pathIn(parameters)
+    const end = integer(parameters, 'untilTime')
+    const upTo = before === undefined ? undefined : previous(tidOf(before))
+    const last = upTo ?? (end === undefined ? undefined : tidFromTime(end))
+    const until = last === undefined ? undefined : formatTid(last)
+    const transactions: Answers.Transaction[] = []
+    const options = { limit: TRANSACTIONS_MAX + 1, path, ...(until !== undefined && { until }) }
+    for await (const { tid, time, message, files, fileCount, bytes } of this.#db.log(options))
+      transactions.push({
+        tid,
+        time: time.getTime(),
+        message,
+        files: files.slice(0, FILES_SHOWN),
+        fileCount,
+        bytes,
+      })
+    const isCut = transactions.length > TRANSACTIONS_MAX
+    return { transactions: transactions.slice(0, TRANSACTIONS_MAX), isCut }
+  }
+
+  async list(parameters: Parameters): Promise<Answers.Listing> {
+    const moment = await this.#at(parameters)
+    const files = this.#db.at(moment.tid)
+    const path = pathIn(parameters)
+    const filter = parameters.get('filter') ?? ''
+    const entries: Answers.Entry[] = []
+    let isCut = false
+    for await (const dirent of files.opendir(`/${path}`)) {
+      if (!dirent.name.includes(filter)) continue
+      if (entries.length === ENTRIES_MAX) {
+        isCut = true
+        break
+      }
+      const stats = await files.lstat(join(path, dirent.name)).catch(() => undefined)
+      entries.push(asEntry(dirent, stats))
+    }
+    entries.sort(
+      (a, b) => Number(b.type === 'directory') - Number(a.type === 'directory') || compare(a.name, b.name),
+    )
+    return { ...moment, entries, isCut }
+  }
+
+  /** A file's attributes and the ages of its blocks. */
+  async file(parameters: Parameters): Promise<Answers.FileDetails> {
+    const moment = await this.#at(parameters)
+    const path = pathIn(parameters)
+    const stats = await this.#db.at(moment.tid).lstat(`/${path}`)
+    const view = await MomentView.open(this.#store, tidOf(moment.tid))
+    const inode = await view.find(storedPath(path))
+    const count = Math.min(CELLS_MAX, integer(parameters, 'cells') ?? 1024)
+    const lo = BigInt(Math.max(0, integer(parameters, 'from') ?? 0))
+    const hi = integer(parameters, 'to')
+    const range = { lo, hi: hi === undefined ? stats.sizeExact : BigInt(hi), count: Math.max(1, count) }
+    const ages =
+      inode === undefined || !stats.isFile() ? undefined : await blockAges(this.#store, view, inode, range)
+    return {
+      ...moment,
+      type: typeOf(stats),
+      mode: stats.mode,
+      size: stats.size,
+      storedBytes: stats.blocks * 512,
+      mtime: stats.mtimeMs,
+      blksize: ages?.blksize ?? 0,
+      cells: (ages?.cells ?? []).map(({ lo, hi, tid, isSampled }) => ({
+        lo,
+        hi,
+        isSampled,
+        ...(tid !== undefined && this.#moment(tid)),
+      })),
+    }
+  }
+
+  async diff(parameters: Parameters): Promise<Answers.Differences> {
+    const changes: Answers.Change[] = []
+    const [a, b] = [required(parameters, 'a'), required(parameters, 'b')]
+    for await (const change of this.#db.diff(a, b, { path: pathIn(parameters) })) {
+      if (changes.length === CHANGES_MAX) return { changes, isCut: true }
+      changes.push(asChange(change))
+    }
+    return { changes, isCut: false }
+  }
+
+  /** The lines of a file that differ between two moments; `from` is its earlier path. */
+  async lines(parameters: Parameters): Promise<Answers.LineDifferences> {
+    const path = pathIn(parameters)
+    const from = parameters.has('from') ? pathIn(parameters, 'from') : path
+    const before = await textOf(this.#db.at(required(parameters, 'a')), from)
+    const after = await textOf(this.#db.at(required(parameters, 'b')), path)
+    return before === undefined || after === undefined ? {} : { lines: changedLines(before, after) }
+  }
+
+  /** The largest files of the present state. */
+  async usage(): Promise<Answers.Usage> {
+    const files: Answers.FileUsage[] = []
+    let count = 0
+    for await (const { path, sizeBytes, storedBytes } of fileSizes(this.#store)) {
+      if (++count > SUMMED_MAX) break
+      files.push({ path: decodedPath(path), sizeBytes: Number(sizeBytes), storedBytes })
+      if (files.length > 2 * LARGEST_MAX) cutToLargest(files)
+    }
+    cutToLargest(files)
+    const sums = await this.#store.capabilities.measuring?.sums()
+    return {
+      files,
+      count,
+      isCut: count > SUMMED_MAX,
+      revisionsBytes: sums === undefined ? 0 : sums.all.rowBytes + sums.all.bulkBytes,
+    }
+  }
+
+  /** The state of the mount, if one serves the database. */
+  async live(): Promise<Answers.Live> {
+    const mount = await servingMount(this.#store.name)
+    const { tid } = this.#moment(await this.#store.lastTid())
+    if (mount === undefined) return { tid }
+    const paths = await controlPaths(mount.device, ownerOf(mount))
+    const status = await callDaemon(paths, 'status', {}, STATUS_TIMEOUT_MS)
+    const { residentBytes, unstoredBytes, failure, isFull } = status
+    return {
+      tid,
+      directory: mount.mountPoint,
+      residentBytes,
+      unstoredBytes,
+      isFull,
+      ...(failure !== undefined && { failure }),
+    }
+  }
+
+  /** A change of the database, by its name. @returns the transaction. */
+  async change(name: string, values: Readonly<Record<string, unknown>>): Promise<{ readonly tid: string }> {
+    const text = (key: string): string => {
+      const value = values[key]
+      if (typeof value !== 'string') throw new UsageError(`'${key}' is missing`)
+      return value
+    }
+    const db = await open(this.#store.name)
+    try {
+      switch (name) {
+        case 'restore':
+          return { tid: await db.restore(text('path'), text('at'), 'to' in values ? { to: text('to') } : {}) }
+        case 'clone':
+          return { tid: await db.clone(text('path'), text('to'), { at: text('at') }) }
+        case 'tag':
+          return { tid: await db.tag(text('name'), { at: text('at') }) }
+        case 'undo':
+          return { tid: await db.undo(text('tid')) }
+        default:
+          throw new UsageError(`there is no change '${name}'`)
+      }
+    } finally {
+      await db.close()
+    }
+  }
+
+  /** The files of the moment of a request. */
+  async filesAt(parameters: Parameters): Promise<Files> {
+    return this.#db.at((await this.#at(parameters)).tid)
+  }
+
+  async #at(parameters: Parameters): Promise<Answers.Moment> {
+    const at = parameters.get('at')
+    return this.#moment(at === undefined ? await this.#store.lastTid() : tidOf(at))
+  }
+
+  #moment(tid: Tid): Answers.Moment {
+    return { tid: formatTid(tid), time: timeFromTid(tid) }
+  }
+}
+
+/** A file's text; undefined if it is none, or too long. */
+async function textOf(files: Files, path: string): Promise<string | undefined> {
+  const { size } = await files.stat(path)
+  if (size > TEXT_MAX) return undefined
+  const bytes = await files.readFile(path)
+  return bytes.includes(0) || !isUtf8(bytes) ? undefined : bytes.toString('utf8')
+}
+
+function cutToLargest(files: Answers.FileUsage[]): void {
+  files.sort((a, b) => b.storedBytes - a.storedBytes)
+  files.length = Math.min(files.length, LARGEST_MAX)
+}
+
+const asEntry = (dirent: Dirent, stats: Stats | undefined): Answers.Entry => ({
+  name: dirent.name,
+  type: typeOf(dirent),
+  ...(stats !== undefined && { size: stats.size, mtime: stats.mtimeMs, storedBytes: stats.blocks * 512 }),
+})
+
+const asChange = ({
+  kind,
+  path,
+  from,
+  ranges,
+  sizeBefore,
+  sizeAfter,
+  attributes,
+}: Change): Answers.Change => ({
+  kind,
+  path,
+  attributes,
+  ranges: ranges.slice(0, RANGES_SHOWN).map(({ start, end }) => [Number(start), Number(end)]),
+  rangeCount: ranges.length,
+  ...(from !== undefined && { from }),
+  ...(sizeBefore !== undefined && { sizeBefore: Number(sizeBefore) }),
+  ...(sizeAfter !== undefined && { sizeAfter: Number(sizeAfter) }),
+})
+
+function typeOf(typed: Dirent | Stats): Answers.FileType {
+  if (typed.isDirectory()) return 'directory'
+  if (typed.isFile()) return 'file'
+  return typed.isSymbolicLink() ? 'link' : 'special'
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+const join = (directory: string, name: string): string => `${directory}/${name}`
+
+const previous = (tid: Tid): Tid => toTid(tid > 0n ? tid - 1n : 0n)
+
+/** @throws UsageError */
+function tidOf(text: string): Tid {
+  const tid = parseTid(text)
+  if (tid === undefined) throw new UsageError(`${text} is not a tid: it has 16 hex digits`)
+  return tid
+}
+
+/** @throws UsageError */
+function integer(parameters: Parameters, key: string): number | undefined {
+  const text = parameters.get(key)
+  if (text === undefined) return undefined
+  const value = Number(text)
+  if (!Number.isSafeInteger(value)) throw new UsageError(`'${key}' is not a whole number`)
+  return value
+}
+
+/** @throws UsageError */
+function required(parameters: Parameters, key: string): string {
+  const value = parameters.get(key)
+  if (value === undefined) throw new UsageError(`'${key}' is missing`)
+  return value
+}
+
+/** The path of a request; the root if there is none. @throws UsageError */
+export function pathIn(parameters: Parameters, key = 'path'): string {
+  const text = parameters.get(key)
+  if (text === undefined) return ''
+  try {
+    const path: unknown = JSON.parse(text)
+    if (typeof path === 'string') return path
+  } catch {
+    // Reported below.
+  }
+  throw new UsageError(`'${key}' is not a JSON string`)
+}

@@ -1,0 +1,219 @@
+/**
+ * The HTTP server of `zblkfs web`.
+ *
+ * It serves whoever knows its token: every path begins with it, and everything else is 404. As other pages in the same browser can
+ * send requests too, a request must name this server as its host (against DNS rebinding), and one that changes something must come
+ * from the page itself and be JSON (which a form cannot send). The page may load nothing from elsewhere (Content-Security-Policy).
+ *
+ *     GET  /TOKEN/                    the page
+ *     GET  /TOKEN/app/NAME            its modules; /TOKEN/lib/NAME: those of libraries
+ *     GET  /TOKEN/api/NAME?...        api.ts
+ *     GET  /TOKEN/raw?path=..&at=..   a file's bytes, to be shown or (download=1) saved
+ *     POST /TOKEN/change/NAME         a change, as JSON
+ */
+import { randomBytes } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import { pipeline } from 'node:stream/promises'
+import { CodedError } from '../../store/errors.ts'
+import { explain } from '../advice.ts'
+import { UsageError } from '../failure.ts'
+import { pathIn, type Api, type Parameters } from './api.ts'
+import { asset, page } from './assets.ts'
+
+const TOKEN_BYTES = 24
+const BODY_MAX = 64 << 10
+/** Maximum bytes of a preview. */
+const PREVIEW_MAX = 8n << 20n
+
+/** Types that a browser may show; everything else is text. */
+const IMAGES: Readonly<Record<string, string>> = {
+  png: 'image/png',
+  jpg: 'image/jpeg',
+  jpeg: 'image/jpeg',
+  gif: 'image/gif',
+  webp: 'image/webp',
+  avif: 'image/avif',
+}
+
+const HEADERS = {
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'no-referrer',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cache-Control': 'no-store',
+}
+
+export interface WebServer {
+  /** With the token. */
+  readonly url: string
+  close(): Promise<void>
+}
+
+/** Serves on 127.0.0.1; port 0 chooses a free one. @throws Error if the port is in use. */
+export async function serveWeb(api: Api, port: number): Promise<WebServer> {
+  const token = randomBytes(TOKEN_BYTES).toString('base64url')
+  const server = createServer((request, response) => {
+    const site = new Site(api, token, (server.address() as AddressInfo).port)
+    site.answer(request, response).catch((error: unknown) => refuse(response, error))
+  })
+  server.listen(port, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${token}/`,
+    close: () => closed(server),
+  }
+}
+
+async function closed(server: Server): Promise<void> {
+  const ended = once(server, 'close')
+  server.close()
+  server.closeAllConnections()
+  await ended
+}
+
+/** A failure of a request, with its HTTP status. */
+class Refusal extends Error {
+  readonly status: number
+  constructor(status: number, message: string) {
+    super(message)
+    this.status = status
+  }
+}
+
+class Site {
+  readonly #api: Api
+  readonly #prefix: string
+  readonly #hosts: readonly string[]
+
+  constructor(api: Api, token: string, port: number) {
+    this.#api = api
+    this.#prefix = `/${token}/`
+    this.#hosts = [`127.0.0.1:${port}`, `localhost:${port}`]
+  }
+
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const host = request.headers.host ?? ''
+    if (!this.#hosts.includes(host)) throw new Refusal(403, 'this server is another host')
+    const url = new URL(request.url ?? '/', `http://${host}`)
+    if (!url.pathname.startsWith(this.#prefix)) throw new Refusal(404, 'not found')
+    const [area = '', name = '', ...rest] = url.pathname.slice(this.#prefix.length).split('/')
+    if (rest.length > 0) throw new Refusal(404, 'not found')
+    const parameters = new Map(url.searchParams)
+    if (request.method === 'POST' && area === 'change') await this.#change(request, response, name)
+    else if (request.method !== 'GET') throw new Refusal(405, `${request.method ?? ''} is not supported`)
+    else if (area === '') sendPage(response)
+    else if (area === 'app' || area === 'lib') await sendAsset(response, area, name)
+    else if (area === 'api') sendJson(response, await this.#query(name, parameters))
+    else if (area === 'raw' && name === '') await this.#raw(request, response, parameters)
+    else throw new Refusal(404, 'not found')
+  }
+
+  async #query(name: string, parameters: Parameters): Promise<unknown> {
+    switch (name) {
+      case 'info':
+      case 'usage':
+      case 'live':
+        return await this.#api[name]()
+      case 'timeline':
+      case 'log':
+      case 'list':
+      case 'file':
+      case 'diff':
+      case 'lines':
+        return await this.#api[name](parameters)
+      default:
+        throw new Refusal(404, 'not found')
+    }
+  }
+
+  async #change(request: IncomingMessage, response: ServerResponse, name: string): Promise<void> {
+    const { origin, 'content-type': type } = request.headers
+    if (origin === undefined || !this.#hosts.some(host => origin === `http://${host}`))
+      throw new Refusal(403, 'a change must come from the page')
+    if (type !== 'application/json') throw new Refusal(415, 'a change is JSON')
+    const values: unknown = JSON.parse(await body(request))
+    if (typeof values !== 'object' || values === null) throw new UsageError('a change is a JSON object')
+    sendJson(response, await this.#api.change(name, values as Readonly<Record<string, unknown>>))
+  }
+
+  /** A file's bytes. A browser shows them in a sandbox, as an image or as text. */
+  async #raw(request: IncomingMessage, response: ServerResponse, parameters: Parameters): Promise<void> {
+    const files = await this.#api.filesAt(parameters)
+    const path = pathIn(parameters)
+    const isDownload = parameters.get('download') === '1'
+    const stats = await files.stat(path)
+    if (!stats.isFile()) throw new Refusal(404, 'not a file')
+    const end = isDownload || stats.sizeExact < PREVIEW_MAX ? stats.sizeExact : PREVIEW_MAX
+    const name = path.slice(path.lastIndexOf('/') + 1)
+    const type = IMAGES[name.slice(name.lastIndexOf('.') + 1).toLowerCase()] ?? 'text/plain; charset=utf-8'
+    response.writeHead(200, {
+      ...HEADERS,
+      'Content-Security-Policy': "default-src 'none'; sandbox",
+      'Content-Type': isDownload ? 'application/octet-stream' : type,
+      'Content-Length': String(end),
+      ...(isDownload && { 'Content-Disposition': `attachment; filename*=UTF-8''${encodeName(name)}` }),
+    })
+    const stopped = new AbortController()
+    request.once('close', () => stopped.abort())
+    if (end === 0n) response.end()
+    else {
+      const stream = files.createReadStream(path, { end: Number(end) - 1, signal: stopped.signal })
+      await pipeline(stream, response)
+    }
+  }
+}
+
+const encodeName = (name: string): string =>
+  encodeURIComponent(name.toWellFormed()).replaceAll(/['()*]/g, c => `%${c.charCodeAt(0).toString(16)}`)
+
+async function body(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length
+    if (length > BODY_MAX) throw new Refusal(413, 'the request is too long')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function sendPage(response: ServerResponse): void {
+  const nonce = randomBytes(TOKEN_BYTES).toString('base64url')
+  response.writeHead(200, {
+    ...HEADERS,
+    'Content-Type': 'text/html; charset=utf-8',
+    'Content-Security-Policy':
+      `default-src 'none'; script-src 'self' 'nonce-${nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; ` +
+      "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  })
+  response.end(page(nonce))
+}
+
+async function sendAsset(response: ServerResponse, area: 'app' | 'lib', name: string): Promise<void> {
+  const found = await asset(area, name)
+  if (found === undefined) throw new Refusal(404, 'not found')
+  response.writeHead(200, { ...HEADERS, 'Content-Type': found.type })
+  response.end(found.content)
+}
+
+function sendJson(response: ServerResponse, answer: unknown): void {
+  response.writeHead(200, { ...HEADERS, 'Content-Type': 'application/json' })
+  response.end(JSON.stringify(answer))
+}
+
+function refuse(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) {
+    response.destroy()
+    return
+  }
+  const isKnown = error instanceof CodedError
+  const status = error instanceof Refusal ? error.status : isKnown || isFileError(error) ? 400 : 500
+  const message = isKnown ? explain(error) : error instanceof Error ? error.message : String(error)
+  response.writeHead(status, { ...HEADERS, 'Content-Type': 'application/json' })
+  response.end(JSON.stringify({ error: message }))
+}
+
+const isFileError = (error: unknown): boolean => error instanceof Error && 'errno' in error
