@@ -30,6 +30,7 @@ const UNCODED: Readonly<Record<string, string>> = {
   FileError: 'has the code and number that errors of node:fs have',
   FrameError: 'the connection of a socket is closed',
   MalformedRequestError: 'the answer EINVAL to the kernel, and a line of the log',
+  RefusedRequestError: 'an HTTP status of zblkfs web',
   PickleError: 'a CorruptRecordError, where it is known whose record it is',
 }
 

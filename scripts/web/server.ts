@@ -75,7 +75,7 @@ async function closed(server: Server): Promise<void> {
 }
 
 /** A failure of a request, with its HTTP status. */
-class Refusal extends Error {
+class RefusedRequestError extends Error {
   readonly status: number
   constructor(status: number, message: string) {
     super(message)
@@ -96,19 +96,20 @@ class Site {
 
   async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const host = request.headers.host ?? ''
-    if (!this.#hosts.includes(host)) throw new Refusal(403, 'this server is another host')
+    if (!this.#hosts.includes(host)) throw new RefusedRequestError(403, 'this server is another host')
     const url = new URL(request.url ?? '/', `http://${host}`)
-    if (!url.pathname.startsWith(this.#prefix)) throw new Refusal(404, 'not found')
+    if (!url.pathname.startsWith(this.#prefix)) throw new RefusedRequestError(404, 'not found')
     const [area = '', name = '', ...rest] = url.pathname.slice(this.#prefix.length).split('/')
-    if (rest.length > 0) throw new Refusal(404, 'not found')
+    if (rest.length > 0) throw new RefusedRequestError(404, 'not found')
     const parameters = new Map(url.searchParams)
     if (request.method === 'POST' && area === 'change') await this.#change(request, response, name)
-    else if (request.method !== 'GET') throw new Refusal(405, `${request.method ?? ''} is not supported`)
+    else if (request.method !== 'GET')
+      throw new RefusedRequestError(405, `${request.method ?? ''} is not supported`)
     else if (area === '') sendPage(response)
     else if (area === 'app' || area === 'lib') await sendAsset(response, area, name)
     else if (area === 'api') sendJson(response, await this.#query(name, parameters))
     else if (area === 'raw' && name === '') await this.#raw(request, response, parameters)
-    else throw new Refusal(404, 'not found')
+    else throw new RefusedRequestError(404, 'not found')
   }
 
   async #query(name: string, parameters: Parameters): Promise<unknown> {
@@ -125,15 +126,15 @@ class Site {
       case 'lines':
         return await this.#api[name](parameters)
       default:
-        throw new Refusal(404, 'not found')
+        throw new RefusedRequestError(404, 'not found')
     }
   }
 
   async #change(request: IncomingMessage, response: ServerResponse, name: string): Promise<void> {
     const { origin, 'content-type': type } = request.headers
     if (origin === undefined || !this.#hosts.some(host => origin === `http://${host}`))
-      throw new Refusal(403, 'a change must come from the page')
-    if (type !== 'application/json') throw new Refusal(415, 'a change is JSON')
+      throw new RefusedRequestError(403, 'a change must come from the page')
+    if (type !== 'application/json') throw new RefusedRequestError(415, 'a change is JSON')
     const values: unknown = JSON.parse(await body(request))
     if (typeof values !== 'object' || values === null) throw new UsageError('a change is a JSON object')
     sendJson(response, await this.#api.change(name, values as Readonly<Record<string, unknown>>))
@@ -145,7 +146,7 @@ class Site {
     const path = pathIn(parameters)
     const isDownload = parameters.get('download') === '1'
     const stats = await files.stat(path)
-    if (!stats.isFile()) throw new Refusal(404, 'not a file')
+    if (!stats.isFile()) throw new RefusedRequestError(404, 'not a file')
     const end = isDownload || stats.sizeExact < PREVIEW_MAX ? stats.sizeExact : PREVIEW_MAX
     const name = path.slice(path.lastIndexOf('/') + 1)
     const type = IMAGES[name.slice(name.lastIndexOf('.') + 1).toLowerCase()] ?? 'text/plain; charset=utf-8'
@@ -174,7 +175,7 @@ async function body(request: IncomingMessage): Promise<string> {
   let length = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length
-    if (length > BODY_MAX) throw new Refusal(413, 'the request is too long')
+    if (length > BODY_MAX) throw new RefusedRequestError(413, 'the request is too long')
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')
@@ -194,7 +195,7 @@ function sendPage(response: ServerResponse): void {
 
 async function sendAsset(response: ServerResponse, area: 'app' | 'lib', name: string): Promise<void> {
   const found = await asset(area, name)
-  if (found === undefined) throw new Refusal(404, 'not found')
+  if (found === undefined) throw new RefusedRequestError(404, 'not found')
   response.writeHead(200, { ...HEADERS, 'Content-Type': found.type })
   response.end(found.content)
 }
@@ -210,7 +211,8 @@ function refuse(response: ServerResponse, error: unknown): void {
     return
   }
   const isKnown = error instanceof CodedError
-  const status = error instanceof Refusal ? error.status : isKnown || isFileError(error) ? 400 : 500
+  const status =
+    error instanceof RefusedRequestError ? error.status : isKnown || isFileError(error) ? 400 : 500
   const message = isKnown ? explain(error) : error instanceof Error ? error.message : String(error)
   response.writeHead(status, { ...HEADERS, 'Content-Type': 'application/json' })
   response.end(JSON.stringify({ error: message }))
