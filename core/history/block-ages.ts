@@ -1,9 +1,10 @@
 /** When the blocks of a file were last changed, at one moment. */
-import { ZBigFile } from '../zblk/zbigfile.ts'
+import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import type { Inode } from '../tree/inode.ts'
 import type { Store } from '../../store/store.ts'
-import type { Tid } from '../../store/ids.ts'
+import type { Oid, Tid } from '../../store/ids.ts'
+import type { Connection } from '../objects/connection.ts'
 import { Turns } from '../turns.ts'
 import type { MomentView } from './moment-view.ts'
 
@@ -37,13 +38,10 @@ export async function blockAges(
   { connection, at }: MomentView,
   inode: Inode,
   { lo, hi, count }: { readonly lo: bigint; readonly hi: bigint; readonly count: number },
-): Promise<BlockAges | undefined> {
-  const { data } = inode
-  if (data === undefined) return undefined
-  const file = connection.resolve(data)
-  if (!(file instanceof ZBigFile)) throw file.corrupt(`it is a ${file.className}`)
-  await file.activate()
-  const size = BigInt(file.blksize)
+): Promise<BlockAges> {
+  const file = await dataOf(connection, inode)
+  const blksize = file?.blksize ?? BLKSIZE
+  const size = BigInt(blksize)
   const [first, end] = [Number(lo / size), Number((hi + size - 1n) / size)]
   const length = Math.max(1, Math.ceil((end - first) / count))
   const cells: Cell[] = []
@@ -53,12 +51,32 @@ export async function blockAges(
     const next = Math.min(cell + length, end)
     let tid: Tid | undefined
     let found = 0
-    for await (const [, ref] of file.blktab.range({ lo: cell, hi: next })) {
+    for await (const oid of blocksIn(inode, file, cell, next)) {
       if (++found > SAMPLE_MAX) break
-      const part = ref instanceof Ref ? await store.loadPart(ref.oid, at, 0, 0) : undefined
+      const part = await store.loadPart(oid, at, 0, 0)
       if (part !== undefined && (tid === undefined || part.tid > tid)) tid = part.tid
     }
     cells.push({ lo: cell, hi: next, tid, isSampled: found > SAMPLE_MAX })
   }
-  return { blksize: file.blksize, cells }
+  return { blksize, cells }
+}
+
+async function dataOf(connection: Connection, { data }: Inode): Promise<ZBigFile | undefined> {
+  if (data === undefined) return undefined
+  const file = connection.resolve(data)
+  if (!(file instanceof ZBigFile)) throw file.corrupt(`it is a ${file.className}`)
+  await file.activate()
+  return file
+}
+
+/** The objects with the data of blocks `[lo, hi)`: inline data is in the inode. */
+async function* blocksIn(
+  inode: Inode,
+  file: ZBigFile | undefined,
+  lo: number,
+  hi: number,
+): AsyncGenerator<Oid> {
+  if (file !== undefined) {
+    for await (const [, ref] of file.blktab.range({ lo, hi })) if (ref instanceof Ref) yield ref.oid
+  } else if (lo === 0 && inode.inlineData !== undefined) yield inode.oid
 }

@@ -108,13 +108,8 @@ export interface Live {
   readonly failure?: string
 }
 
-/** A line of one of two texts, or (…) a gap between shown lines. */
-export interface Line {
-  readonly sign: '+' | '-' | ' ' | '…'
-  readonly text: string
-}
-
-/** Without lines, one of the files is not text, or is too long to be compared. */
-export interface LineDifferences {
-  readonly lines?: readonly Line[]
+export interface Patch {
+  /** As `git diff` prints them, without newlines. */
+  readonly lines: readonly string[]
+  readonly isCut: boolean
 }

@@ -4,12 +4,12 @@
  * Paths are JSON strings, because names that are not UTF-8 (core/os-text) cannot stand in a URL otherwise. Moments are tids; without one
  * the last transaction is meant.
  */
-import { isUtf8 } from 'node:buffer'
 import { blockAges } from '../../core/history/block-ages.ts'
+import { patch } from '../../core/history/patch.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
 import { decodedPath } from '../../core/printable.ts'
-import { storedPath } from '../../core/stored-names.ts'
+import { storedPath, textOfStored } from '../../core/stored-names.ts'
 import { open, type Change, type Database, type Dirent, type Files, type Stats } from '../../index.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
@@ -19,7 +19,6 @@ import { formatTid, parseTid, tid as toTid, tidFromTime, timeFromTid, type Tid }
 import type { Store } from '../../store/store.ts'
 import { UsageError } from '../failure.ts'
 import type * as Answers from './answers.ts'
-import { changedLines } from './lines.ts'
 import { Timeline } from './timeline.ts'
 
 const TRANSACTIONS_MAX = 200
@@ -29,8 +28,7 @@ const CHANGES_MAX = 500
 const RANGES_SHOWN = 100
 const CELLS_MAX = 4096
 const INTERVALS_MAX = 2000
-/** Maximum size of a file whose lines are compared, in bytes. */
-const TEXT_MAX = 1 << 20
+const LINES_MAX = 5000
 const LARGEST_MAX = 200
 /** Files whose sizes are summed for the list of the largest. */
 const SUMMED_MAX = 200_000
@@ -88,12 +86,12 @@ export class Api {
     const until = last === undefined ? undefined : formatTid(last)
     const transactions: Answers.Transaction[] = []
     const options = { limit: TRANSACTIONS_MAX + 1, path, ...(until !== undefined && { until }) }
-    for await (const { tid, time, message, files, fileCount, bytes } of this.#db.log(options))
+    for await (const { tid, time, message, changes, fileCount, bytes } of this.#db.log(options))
       transactions.push({
         tid,
         time: time.getTime(),
         message,
-        files: files.slice(0, FILES_SHOWN),
+        files: changes.slice(0, FILES_SHOWN).map(({ path }) => path),
         fileCount,
         bytes,
       })
@@ -163,13 +161,17 @@ export class Api {
     return { changes, isCut: false }
   }
 
-  /** The lines of a file that differ between two moments; `from` is its earlier path. */
-  async lines(parameters: Parameters): Promise<Answers.LineDifferences> {
-    const path = pathIn(parameters)
-    const from = parameters.has('from') ? pathIn(parameters, 'from') : path
-    const before = await textOf(this.#db.at(required(parameters, 'a')), from)
-    const after = await textOf(this.#db.at(required(parameters, 'b')), path)
-    return before === undefined || after === undefined ? {} : { lines: changedLines(before, after) }
+  /** How a file differs between two moments, as `git diff` prints it; `from` is its earlier path. */
+  async patch(parameters: Parameters): Promise<Answers.Patch> {
+    const path = storedPath(pathIn(parameters))
+    const from = parameters.has('from') ? storedPath(pathIn(parameters, 'from')) : path
+    const [before, after] = [await this.#view(parameters, 'a'), await this.#view(parameters, 'b')]
+    const lines: string[] = []
+    for await (const line of patch(this.#store, before, after, { kind: 'changed', path, from })) {
+      if (lines.length === LINES_MAX) return { lines, isCut: true }
+      lines.push(textOfStored(line))
+    }
+    return { lines, isCut: false }
   }
 
   /** The largest files of the present state. */
@@ -245,17 +247,13 @@ export class Api {
     return this.#moment(at === undefined ? await this.#store.lastTid() : tidOf(at))
   }
 
+  async #view(parameters: Parameters, key: string): Promise<MomentView> {
+    return await MomentView.open(this.#store, tidOf(required(parameters, key)))
+  }
+
   #moment(tid: Tid): Answers.Moment {
     return { tid: formatTid(tid), time: timeFromTid(tid) }
   }
-}
-
-/** A file's text; undefined if it is none, or too long. */
-async function textOf(files: Files, path: string): Promise<string | undefined> {
-  const { size } = await files.stat(path)
-  if (size > TEXT_MAX) return undefined
-  const bytes = await files.readFile(path)
-  return bytes.includes(0) || !isUtf8(bytes) ? undefined : bytes.toString('utf8')
 }
 
 function cutToLargest(files: Answers.FileUsage[]): void {

@@ -123,7 +123,7 @@ class Site {
       case 'list':
       case 'file':
       case 'diff':
-      case 'lines':
+      case 'patch':
         return await this.#api[name](parameters)
       default:
         throw new RefusedRequestError(404, 'not found')

@@ -222,8 +222,12 @@ describe('in a browser', () => {
       await page.getByRole('button', { name: 'Lines' }).click()
       const lines = page.locator('pre.lines')
       await lines.waitFor()
-      expect(await lines.locator('.removed').allInnerTexts()).toEqual(['- two\n'])
-      expect(await lines.locator('.added').allInnerTexts()).toEqual(['+ 2\n', '+ four\n'])
+      expect(await lines.locator('.removed').allInnerTexts()).toEqual(['--- a/docs/notes.txt\n', '-two\n'])
+      expect(await lines.locator('.added').allInnerTexts()).toEqual([
+        '+++ b/docs/notes.txt\n',
+        '+2\n',
+        '+four\n',
+      ])
       expect(await page.getByRole('img', { name: /Bytes stored over time/ }).count()).toBe(1)
     },
   )

@@ -8,7 +8,7 @@ interface Queries {
   readonly list: Answers.Listing
   readonly file: Answers.FileDetails
   readonly diff: Answers.Differences
-  readonly lines: Answers.LineDifferences
+  readonly patch: Answers.Patch
   readonly usage: Answers.Usage
   readonly live: Answers.Live
 }

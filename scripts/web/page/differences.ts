@@ -7,12 +7,8 @@ import { useLoaded } from './state.ts'
 
 const RANGES_SHOWN = 12
 
-const CLASSES: Readonly<Record<Answers.Line['sign'], string>> = {
-  '+': 'added',
-  '-': 'removed',
-  ' ': 'context',
-  '…': 'context',
-}
+/** By the first character of a line of a patch. */
+const CLASSES: Readonly<Record<string, string>> = { '+': 'added', '-': 'removed' }
 
 interface Moments {
   /** Tids. */
@@ -67,13 +63,15 @@ function rangesText(ranges: Answers.Change['ranges'], count: number): string {
 
 function Lines({ path, from, before, after }: Moments & { path: string; from: string }): unknown {
   const loaded = useLoaded(
-    signal => query('lines', { a: before, b: after, path: pathValue(path), from: pathValue(from) }, signal),
+    signal => query('patch', { a: before, b: after, path: pathValue(path), from: pathValue(from) }, signal),
     [path, from, before, after],
   )
   if (loaded.state === 'failed') return html`<p role="alert" class="failure">${loaded.reason}</p>`
   if (loaded.state === 'loading') return html`<p>Comparing ...</p>`
-  const { lines } = loaded.value
-  if (lines === undefined) return html`<p class="muted">This is not text, or too long to be compared.</p>`
-  return html`<pre class="lines" tabindex="0">
-${lines.map(({ sign, text }) => html`<span class=${CLASSES[sign]}>${sign} ${shown(text)}${'\n'}</span>`)}</pre>`
+  const { lines, isCut } = loaded.value
+  return html`
+    <pre class="lines" tabindex="0">
+${lines.map(line => html`<span class=${CLASSES[line.charAt(0)] ?? 'context'}>${shown(line)}${'\n'}</span>`)}</pre>
+    ${isCut && html`<p class="muted">Only the first ${lines.length.toLocaleString()} lines are shown.</p>`}
+  `
 }
