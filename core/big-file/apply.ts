@@ -72,7 +72,7 @@ async function decide(
 ): Promise<Outcome | undefined> {
   const { runs } = overlay
   const stored = await blocks.find(blk)
-  if (stored === undefined && runs.every(isZeros)) return undefined
+  if (runs.length === 0 || (stored === undefined && runs.every(isZeros))) return undefined
   const format = blocks.connection.zblkFormat
   const isSmall = format === 'auto' && (await isOneChunk(blocks, runs, stored))
   const isWhole =

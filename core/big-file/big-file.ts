@@ -23,6 +23,7 @@ import { dataExtents } from './extents.ts'
 import { ifReadable } from './if-readable.ts'
 import { Overlay } from './overlay.ts'
 import { Reply } from './reply.ts'
+import { UnchangedChunks } from './unchanged.ts'
 import { joinBytes } from '../bytes.ts'
 import { LOBTree } from '../btree/tree.ts'
 import { Turns } from '../turns.ts'
@@ -57,6 +58,7 @@ export class BigFile implements Participant {
   onEmptied: () => void = () => {}
   readonly #connection: Connection
   readonly #blocks: Blocks
+  readonly #unchanged: UnchangedChunks
   readonly #overlays = new Map<number, Overlay>()
   /** Blocks that were changed since the last {@link BigFile.load}, while a commit loads. */
   readonly #unloaded = new Set<number>()
@@ -65,6 +67,7 @@ export class BigFile implements Participant {
     this.file = file
     this.#connection = connection
     this.#blocks = new Blocks(connection, file)
+    this.#unchanged = new UnchangedChunks(this.#blocks)
   }
 
   /** The bytes of a stored file: one BigFile per object. @throws ObjectNotFoundError, CorruptRecordError. */
@@ -262,6 +265,8 @@ export class BigFile implements Participant {
   async #load(blks: Iterable<number>): Promise<void> {
     for await (const { blk, overlay, isNew, isLeft } of this.#overlaid(blks)) {
       // Damage is found by `prepare`.
+      await ifReadable(() => this.#dropUnchanged(blk, overlay))
+      if (overlay.isEmpty) continue
       await ifReadable(() => loadForOverlay(this.#blocks, blk, overlay, isLeft))
       if (isNew) await ifReadable(() => loadToMigrateLeft(this.#blocks, blk - 1, this.#overlays.get(blk - 1)))
     }
@@ -273,6 +278,17 @@ export class BigFile implements Participant {
       this.#forget(blk)
       if (isNew) await migrateLeft(this.#blocks, blk - 1)
     }
+  }
+
+  /** Drops what was written with the bytes that are stored. */
+  async #dropUnchanged(blk: number, overlay: Overlay): Promise<void> {
+    await this.#unchanged.find(blk, overlay, (lo, hi) => {
+      if (this.#overlays.get(blk) !== overlay) return
+      const before = overlay.sizeBytes
+      overlay.drop(lo, hi)
+      this.#connection.account(overlay.sizeBytes - before)
+    })
+    if (overlay.isEmpty && this.#overlays.get(blk) === overlay) this.#forget(blk)
   }
 
   /** The overlays of blocks, in their order. */

@@ -139,6 +139,11 @@ export class Overlay {
     else this.#splice(i, 0, { lo, hi, buffer: undefined })
   }
 
+  /** Uncovers `[lo, hi)`, whole chunks, which keeps its stored content. */
+  drop(lo: number, hi: number): void {
+    this.#cut(lo, hi)
+  }
+
   /** Sets `[lo, hi)`, whole chunks, to the bytes of `slice`, which is not longer, followed by zeros. */
   share(lo: number, hi: number, slice: RecordSlice): void {
     this.#splice(this.#cut(lo, hi), 0, { lo, hi, buffer: undefined, slice })
