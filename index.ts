@@ -31,6 +31,15 @@ export { Files, type Time } from './core/database/files.ts'
 export type { OpenMode } from './core/database/open-flags.ts'
 export { Dirent, Stats } from './core/database/stats.ts'
 export type { Path } from './core/database/path.ts'
+export {
+  receive,
+  type BackedUp,
+  type BackupOptions,
+  type Received,
+  type ReceiveOptions,
+  type SendOptions,
+} from './core/database/streams.ts'
+export type { StreamSize } from './core/stream/send.ts'
 export { CodedError, type ErrorCode, type ErrorKind } from './store/errors.ts'
 
 const UMASK = 0o022

@@ -21,7 +21,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'damaged-index':
     "check the damage with 'zblkfs fsck', copy the database, and repair it with 'zblkfs fsck --repair'",
   'not-whole':
-    "unmount the original with 'zblkfs umount' and copy it together with its -log directory; 'zblkfs fsck --repair' makes a database of what this copy has",
+    "copy the original with 'zblkfs backup' or 'zblkfs copy', which work while it is mounted, or unmount it and copy it together with its -log directory; 'zblkfs fsck --repair' makes a database of what this copy has",
   'database-gone': "'zblkfs rescue DIR TARGET' saves its bytes in a new database while it is mounted",
   locked: 'unmount it there first, or mount it read-only with -o ro',
   'read-only-medium':

@@ -27,6 +27,8 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   copy: async () => (await import('./commands/copy.ts')).copyCommand(),
   send: async () => (await import('./commands/send.ts')).sendCommand(),
   receive: async () => (await import('./commands/receive.ts')).receiveCommand(),
+  replicate: async () => (await import('./commands/replicate.ts')).replicateCommand(),
+  backup: async () => (await import('./commands/backup.ts')).backupCommand(),
   import: async () => (await import('./commands/import.ts')).importCommand(),
   export: async () => (await import('./commands/export.ts')).exportCommand(),
   df: async () => (await import('./commands/df.ts')).dfCommand(),

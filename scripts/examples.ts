@@ -82,6 +82,14 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs receive ~/copy.zblk < changes', 'from a file'],
     ['zblkfs receive ~/restored.zblk /backup/files', 'restore a backup'],
   ],
+  replicate: [
+    ['zblkfs replicate ~/files ssh://host/~/files.zblk --every 10s', 'a standby on another machine'],
+    ['zblkfs replicate ~/files /mnt/disk2/files.zblk', 'bring a copy up to date, once'],
+  ],
+  backup: [
+    ['zblkfs backup ~/files /backup/files', 'every night, for example'],
+    ['zblkfs backup ~/files /backup/files --verify', 'and read all of it'],
+  ],
   import: [['zblkfs import Data.fs ~/files.zblk --history', 'with every transaction']],
   export: [
     ['zblkfs export ~/files.zblk files.fs', 'a new FileStorage'],

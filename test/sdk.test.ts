@@ -143,7 +143,7 @@ test('webhook', { timeout: TIMEOUT_MS }, async () => {
 test('the code of the page about the SDK runs', { timeout: TIMEOUT_MS }, async () => {
   const page = await readFile(join(ROOT, 'docs', 'sdk.md'), 'utf8')
   const blocks = [...page.matchAll(/```ts\n(.*?)```/gs)].map(([, block]) => block ?? '')
-  const [first = '', transaction = '', past = '', watch = ''] = blocks
+  const [first = '', transaction = '', past = '', watch = '', copy = ''] = blocks
   const program = [
     first.replace(
       'await db.close()',
@@ -155,6 +155,7 @@ test('the code of the page about the SDK runs', { timeout: TIMEOUT_MS }, async (
       "watch({ since: '0000000000000000' })",
       "watch({ since: '0000000000000000', signal: AbortSignal.timeout(1000) })",
     ),
+    copy,
     'await db.close()',
   ]
   await writeFile(join(project, 'page.ts'), program.join('\n'))

@@ -13,6 +13,8 @@ import { DatabaseHistory, type LogOptions, type TagInfo, type TransactionChanges
 import { Files, type FilesParts } from './files.ts'
 import { Isolation } from './isolation.ts'
 import type { WatchOptions } from './feed.ts'
+import { backup, send, sizeToSend, type BackedUp, type BackupOptions, type SendOptions } from './streams.ts'
+import type { StreamSize } from '../stream/send.ts'
 
 export interface DatabaseParts {
   readonly fileSystem: ServedFileSystem
@@ -195,6 +197,31 @@ export class Database implements AsyncDisposable {
     )
   }
 
+  /**
+   * The history, or what has changed since `from`, as a stream for `receive` in another database. Without `to` it ends with what was
+   * changed until now.
+   * @throws StoreError with the code `no-moment` or `no-transaction` if the range does not exist.
+   */
+  async *send(options: SendOptions = {}): AsyncGenerator<Uint8Array> {
+    if (options.to === undefined) await this.#syncIfWritable()
+    yield* send(this.name, options)
+  }
+
+  /** The size of the stream that {@link Database.send} would yield; the bytes of files are not read. */
+  async sizeToSend(range: Pick<SendOptions, 'from' | 'to'> = {}): Promise<StreamSize> {
+    if (range.to === undefined) await this.#syncIfWritable()
+    return await sizeToSend(this.name, range)
+  }
+
+  /**
+   * Backs up the database as streams in a directory: everything the first time, then what has changed. Each file is verified;
+   * `receive` restores them.
+   */
+  async backup(directory: string, options: BackupOptions = {}): Promise<BackedUp> {
+    await this.#syncIfWritable()
+    return await backup(this.name, directory, options)
+  }
+
   /** Makes everything durable and closes the database. @throws StoreError; the database then stays open and close may be retried. */
   async close(): Promise<void> {
     this.#closing ??= this.#parts.close().catch((error: unknown) => {
@@ -206,6 +233,10 @@ export class Database implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  async #syncIfWritable(): Promise<void> {
+    if (!this.readOnly) await this.sync()
   }
 
   /** @throws ReadOnlyError */

@@ -1,6 +1,7 @@
 /** Databases that travel: sending a history as a stream, and receiving it (core/stream/). */
 import { pack } from '../pack/pack.ts'
 import { taggedMoments } from '../pack/moments.ts'
+import { backUp } from '../stream/backup.ts'
 import { receiveHistory, type ReceiveResult } from '../stream/receive.ts'
 import { measureHistory, sendHistory, type OnSent, type SendRange, type StreamSize } from '../stream/send.ts'
 import { formatTid, parseTid, TID_NONE, type Tid } from '../../store/ids.ts'
@@ -97,6 +98,47 @@ export async function receive(
     await target.close()
     // Nothing of a stream that was refused.
     if (isNew && isEmpty) await removeDatabase(name)
+  }
+}
+
+/** What {@link backup} did. */
+export interface BackedUp {
+  /** The paths of new files. */
+  readonly files: readonly string[]
+  readonly transactions: number
+  readonly bytes: number
+  /** The last transaction of the backup: 16 hex digits. */
+  readonly tid: string
+  /**
+   * The new files have everything: `first` in an empty directory, `asked` with `full`, `dropped` if a pack has dropped the last transaction of the
+   * earlier files. Absent if they continue these.
+   */
+  readonly full?: 'first' | 'asked' | 'dropped'
+}
+
+export interface BackupOptions {
+  /** Begins with everything again. */
+  readonly full?: boolean
+  readonly signal?: AbortSignal
+  readonly onProgress?: (phase: 'write' | 'verify', done: number, total: number) => void
+}
+
+/**
+ * Backs up a database as streams in a directory, which is created: everything the first time, then what has changed. Each file is
+ * verified. {@link receive} restores them.
+ * @throws StoreError with the code `other-database`, `not-whole` if a file is missing, or `locked` beside another backup.
+ */
+export async function backup(
+  name: string,
+  directory: string,
+  options: BackupOptions = {},
+): Promise<BackedUp> {
+  const store = await openDatabase(name, { readOnly: true })
+  try {
+    const { upTo, ...result } = await backUp(store, directory, options)
+    return { ...result, tid: formatTid(upTo) }
+  } finally {
+    await store.close()
   }
 }
 

@@ -1,7 +1,8 @@
 /** The files of streams in a directory, as `backup` writes them. */
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseTid, type Tid } from '../../store/ids.ts'
+import { StoreError } from '../../store/errors.ts'
+import { parseTid, TID_NONE, type Tid } from '../../store/ids.ts'
 
 /** `NUMBER-FROM-TO.zstream`; the transactions of the file are those after FROM up to TO. */
 const NAME = /^(\d{6,})-([0-9a-f]{16})-([0-9a-f]{16})\.zstream$/
@@ -30,8 +31,18 @@ export async function streamFiles(directory: string): Promise<readonly StreamFil
   return files.toSorted((a, b) => a.number - b.number)
 }
 
-/** The files to receive in order: a file itself, or those of a directory. */
+/** The files since the last one that begins with everything. */
+export function lastRow(files: readonly StreamFile[]): readonly StreamFile[] {
+  const start = files.findLastIndex(({ from }) => from === TID_NONE)
+  return files.slice(Math.max(0, start))
+}
+
+/** The files to receive in order: a file itself, or the last row of a directory. @throws StoreError if there is none. */
 export async function streamsIn(place: string): Promise<readonly string[]> {
-  if (!(await stat(place)).isDirectory()) return [place]
-  return (await streamFiles(place)).map(({ path }) => path)
+  const found = await stat(place).catch(() => undefined)
+  if (found === undefined) throw new StoreError(`${place} does not exist`)
+  if (!found.isDirectory()) return [place]
+  const files = lastRow(await streamFiles(place))
+  if (files.length === 0) throw new StoreError(`${place} has no streams of a backup`)
+  return files.map(({ path }) => path)
 }

@@ -1,6 +1,6 @@
 /**
  * Delay between a durable transaction and its delivery to another process by `zblkfs watch` (which reads the database concurrently with the
- * writer), compared with polling a plain file every millisecond: `npm run bench:feed`.
+ * writer), compared with polling a plain file every millisecond; then the send of a change of 1 % of a large file (send.ts): `npm run bench:feed`.
  */
 import { spawn } from 'node:child_process'
 import { appendFileSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { open } from '../../index.ts'
+import { benchSend } from './send.ts'
 
 const ZBLKFS = fileURLToPath(new URL('../zblkfs', import.meta.url))
 const TRANSACTIONS = 500
@@ -44,6 +45,7 @@ try {
   }
   print('zblkfs watch', latencies)
   print('a file, polled every ms', await polledFile())
+  await benchSend(scratch)
 } finally {
   watch.kill()
   await db.close()

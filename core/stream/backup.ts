@@ -1,0 +1,297 @@
+/**
+ * Backs up a database as streams in a directory. The first backup has everything that is kept, each later one what has changed since.
+ *
+ * A file is written as `partial`, synced, read again and verified, and then renamed: a file with the name of a stream is complete. Long
+ * histories become several files, so that an interrupted backup continues after the last one. If the source no longer has the last
+ * transaction of the directory, as a pack has dropped it, a stream of everything begins a new row of files. A lock file excludes other backups into
+ * the directory.
+ */
+import { createReadStream } from 'node:fs'
+import { link, mkdir, open, readFile, rename, rm, unlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { messageOf, StoreError, systemCode } from '../../store/errors.ts'
+import { formatTid, TID_NONE, type Tid } from '../../store/ids.ts'
+import { ALL_MOMENTS } from '../../store/kept-moments.ts'
+import type { Store } from '../../store/store.ts'
+import { lastRow, streamFiles, streamName, type StreamFile } from './directory.ts'
+import { readHeader, readItems, type StreamEnd } from './decode.ts'
+import { fingerprintOf, type StreamHeader } from './format.ts'
+import { FrameReader } from './frames.ts'
+import { sendHistory, transactionUpTo } from './send.ts'
+
+/** Records of a file, in bytes; a file ends with a transaction. */
+const FILE_BYTES = 1 << 30
+
+export interface BackupOptions {
+  /** Begins with everything again. */
+  readonly full?: boolean
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: (phase: 'write' | 'verify', done: number, total: number) => void
+  /** Records of a file, in bytes. */
+  readonly fileBytes?: number
+}
+
+export interface BackupResult {
+  /** The paths of new files. */
+  readonly files: readonly string[]
+  readonly transactions: number
+  readonly bytes: number
+  /** The last transaction of the backup. */
+  readonly upTo: Tid
+  /** Whether the new files have everything, and why; undefined if they continue earlier ones. */
+  readonly full?: 'first' | 'asked' | 'dropped'
+}
+
+/** What a file has, after all of it was verified. */
+export interface VerifiedStream {
+  readonly header: StreamHeader
+  readonly end: StreamEnd
+  readonly bytes: number
+}
+
+/** @throws StoreError if the directory has the backup of another database, or files are missing; the signal's reason. */
+export async function backUp(
+  source: Store,
+  directory: string,
+  options: BackupOptions = {},
+): Promise<BackupResult> {
+  await makeDirectory(directory)
+  const unlock = await lock(directory)
+  try {
+    const { base, number, full } = await startOf(source, directory, options)
+    const files: string[] = []
+    let [from, transactions, bytes] = [base, 0, 0]
+    for (const to of await partsOf(source, base, options.fileBytes ?? FILE_BYTES)) {
+      const name = streamName(number + files.length, formatTid(from), formatTid(to))
+      const written = await writeStream(source, { from, to }, { directory, name, options })
+      files.push(join(directory, name))
+      transactions += written.end.transactions
+      bytes += written.bytes
+      from = to
+    }
+    return { files, transactions, bytes, upTo: from, ...(full !== undefined && { full }) }
+  } finally {
+    await unlock()
+  }
+}
+
+/** Reads a stream to its end. @throws StoreError if it is damaged. */
+export async function verifyStream(
+  path: string,
+  onRead: (bytes: number) => void = () => undefined,
+): Promise<VerifiedStream> {
+  let bytes = 0
+  async function* counted(): AsyncGenerator<Buffer> {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+      bytes += chunk.length
+      onRead(chunk.length)
+      yield chunk
+    }
+  }
+  const frames = new FrameReader(counted())
+  try {
+    if (!(await frames.begin())) throw new StoreError('the stream ends early', { code: 'cut-stream' })
+    const header = await readHeader(frames)
+    for await (const item of readItems(frames, header))
+      if (item.kind === 'stream end') return { header, end: item.end, bytes }
+    throw new TypeError('a stream without an end')
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error
+    throw new StoreError(`${path}: ${error.message}`, { code: error.code, path, cause: error })
+  } finally {
+    await frames.close()
+  }
+}
+
+/** Its parent must exist: a mistyped path is no place for a backup. @throws StoreError */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, 0o700)
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST')
+      throw new StoreError(`${path} cannot be created: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+interface Start {
+  readonly base: Tid
+  readonly number: number
+  readonly full?: 'first' | 'asked' | 'dropped'
+}
+
+/** Where a backup begins. @throws StoreError */
+async function startOf(source: Store, directory: string, { full = false }: BackupOptions): Promise<Start> {
+  const files = await streamFiles(directory)
+  if (!full) assertComplete(directory, lastRow(files))
+  const last = files.at(-1)
+  if (last === undefined) return { base: TID_NONE, number: 1, full: 'first' }
+  const number = last.number + 1
+  const { origin } = await headerOf(last)
+  if (origin !== (await source.capabilities.lineage?.origin()))
+    throw new StoreError(`${directory} has the backup of another database: name another directory`, {
+      code: 'other-database',
+    })
+  if (full) return { base: TID_NONE, number, full: 'asked' }
+  const found = await transactionUpTo(source, last.to)
+  if (found?.tid === last.to && fingerprintOf(found) === (await fingerprintIn(last)))
+    return { base: last.to, number }
+  return { base: TID_NONE, number, full: 'dropped' }
+}
+
+/** @throws StoreError */
+function assertComplete(directory: string, files: readonly StreamFile[]): void {
+  let last: StreamFile | undefined
+  for (const file of files) {
+    const isNext =
+      last === undefined ? file.from === TID_NONE : file.number === last.number + 1 && file.from === last.to
+    if (!isNext)
+      throw new StoreError(
+        `${directory} lacks a file before ${file.path}: put it back, or begin again with a full backup`,
+        { code: 'not-whole' },
+      )
+    last = file
+  }
+}
+
+async function headerOf({ path }: StreamFile): Promise<StreamHeader> {
+  const frames = new FrameReader(createReadStream(path) as AsyncIterable<Buffer>)
+  try {
+    if (!(await frames.begin())) throw new StoreError(`${path} is empty`, { code: 'cut-stream' })
+    return await readHeader(frames)
+  } finally {
+    await frames.close()
+  }
+}
+
+/** The fingerprint in the last frame of a stream, which was verified when it was written. */
+async function fingerprintIn({ path }: StreamFile): Promise<bigint> {
+  const file = await open(path)
+  try {
+    const { size } = await file.stat()
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(16), 0, 16, Math.max(0, size - 16))
+    return bytesRead === 16 ? buffer.readBigUInt64LE(0) : 0n
+  } finally {
+    await file.close()
+  }
+}
+
+/** The last transactions of the files to write; only kept moments. @throws StoreError if the source is empty. */
+async function partsOf(source: Store, base: Tid, fileBytes: number): Promise<readonly Tid[]> {
+  const reader = source.capabilities.measuring?.reader()
+  try {
+    const { from } = (await reader?.kept()) ?? ALL_MOMENTS
+    const upTo = await source.lastTid()
+    const parts: Tid[] = []
+    let bytes = 0
+    for await (const info of source.transactions({ after: base, upTo })) {
+      bytes += info.bytes
+      if (bytes < fileBytes || info.tid < from || info.tid === upTo) continue
+      parts.push(info.tid)
+      bytes = 0
+    }
+    return base === upTo && base !== TID_NONE ? parts : [...parts, upTo]
+  } finally {
+    reader?.close()
+  }
+}
+
+interface Place {
+  readonly directory: string
+  readonly name: string
+  readonly options: BackupOptions
+}
+
+async function writeStream(
+  source: Store,
+  { from, to }: { readonly from: Tid; readonly to: Tid },
+  { directory, name, options: { signal, onProgress } }: Place,
+): Promise<VerifiedStream> {
+  const partial = join(directory, 'partial')
+  const path = join(directory, name)
+  const file = await open(partial, 'w', 0o600)
+  let length = 0
+  try {
+    const range = { to, ...(from !== TID_NONE && { from }) }
+    const stream = sendHistory(source, range, {
+      signal,
+      onProgress: (done, total) => onProgress?.('write', done, total),
+    })
+    for await (const chunk of stream) {
+      await file.writeFile(chunk)
+      length += chunk.length
+    }
+    await file.sync()
+  } catch (error) {
+    await file.close()
+    await rm(partial, { force: true })
+    throw error
+  }
+  await file.close()
+  let done = 0
+  const verified = await verifyStream(partial, bytes => onProgress?.('verify', (done += bytes), length))
+  await publish(partial, path)
+  await syncDirectory(directory)
+  return verified
+}
+
+/** Gives a file its name, which no file may have yet. @throws StoreError */
+async function publish(partial: string, path: string): Promise<void> {
+  try {
+    await link(partial, path)
+    await unlink(partial)
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') throw new StoreError(`${path} exists already`, { cause: error })
+    // A filesystem without hard links.
+    await rename(partial, path)
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory)
+  try {
+    await handle.sync()
+  } catch (error) {
+    // Some network filesystems cannot sync a directory.
+    if (systemCode(error) !== 'EINVAL') throw error
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Excludes other backups into a directory; the lock of a process that has ended on this machine is replaced. @throws StoreError */
+async function lock(directory: string): Promise<() => Promise<void>> {
+  const path = join(directory, 'lock')
+  const holder = `${hostname()} ${process.pid}\n`
+  for (let isRetried = false; ; isRetried = true) {
+    try {
+      const file = await open(path, 'wx', 0o600)
+      await file.writeFile(holder)
+      await file.close()
+      return () => rm(path, { force: true })
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST')
+        throw new StoreError(`${directory} cannot be written: ${messageOf(error)}`, { cause: error })
+    }
+    const text = await readFile(path, 'utf8').catch(() => '')
+    const [host = '', pid = ''] = text.trim().split(' ')
+    if (isRetried || host !== hostname() || isAlive(Number(pid)))
+      throw new StoreError(
+        `another backup writes into ${directory} (process ${pid} on ${host}); if it does not run any more, remove ${path}`,
+        {
+          code: 'locked',
+        },
+      )
+    await rm(path, { force: true })
+  }
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return systemCode(error) === 'EPERM'
+  }
+}

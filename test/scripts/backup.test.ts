@@ -1,0 +1,114 @@
+/** `zblkfs backup`: verified streams in a directory, from which `zblkfs receive` restores. */
+import { existsSync, readdirSync } from 'node:fs'
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { backUp } from '../../core/stream/backup.ts'
+import { open, type Database } from '../../index.ts'
+import { openDatabase } from '../../store/open-store.ts'
+import { withMount } from '../tools/mounted.ts'
+import { runZblkfs } from '../tools/run-zblkfs.ts'
+import { temporaryDatabase } from '../tools/temporary-database.ts'
+
+const TIMEOUT_MS = 90_000
+
+async function fresh(): Promise<Database> {
+  const db = await open(temporaryDatabase(), { create: true })
+  onTestFinished(() => db.close().catch(() => undefined))
+  return db
+}
+
+const streamsOf = (directory: string): readonly string[] =>
+  readdirSync(directory)
+    .filter(name => name.endsWith('.zstream'))
+    .toSorted()
+
+test('of a mount is incremental, verified, and restored', { timeout: TIMEOUT_MS }, async () => {
+  await withMount({}, async ({ dir, scratch, db }) => {
+    const target = join(scratch, 'backup')
+    await writeFile(join(dir, 'big'), Buffer.alloc(3 << 20, 5))
+    const first = await runZblkfs('backup', dir, target)
+    expect(first.stdout).toMatch(/^backed up and verified 3\.\d MiB in \d+ transactions, 1 file; /)
+    expect((await runZblkfs('backup', dir, target)).stdout).toMatch(/^nothing has changed; /)
+    await writeFile(join(dir, 'small'), 'x')
+    const { tid, bytes } = JSON.parse((await runZblkfs('backup', dir, target, '--json')).stdout) as {
+      readonly tid: string
+      readonly bytes: number
+    }
+    expect(bytes).toBeLessThan(10_000)
+    expect(streamsOf(target)).toHaveLength(2)
+    expect((await runZblkfs('backup', dir, target, '--verify')).stdout).toContain('verified all 3')
+    const restored = join(scratch, 'restored.zblk')
+    expect((await runZblkfs('receive', restored, target)).stdout).toContain(tid)
+    const copy = await open(restored, { readOnly: true })
+    expect(await copy.files.readFile('/small', 'utf8')).toBe('x')
+    await copy.close()
+
+    const file = join(target, streamsOf(target)[0]!)
+    const stream = await readFile(file)
+    stream[stream.length >> 1]! ^= 1
+    await writeFile(file, stream)
+    const damaged = await runZblkfs('backup', dir, target, '--verify')
+    expect(damaged).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('a checksum differs') })
+    await rename(file, join(scratch, 'away'))
+    const missing = await runZblkfs('backup', dir, target)
+    expect(missing).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('lacks a file') })
+    expect((await runZblkfs('backup', dir, target, '--full')).exitCode).toBe(0)
+    expect((await runZblkfs('backup', db, target)).stdout).toMatch(/^nothing has changed/)
+  })
+})
+
+test('begins again when a pack has dropped its last transaction', { timeout: TIMEOUT_MS }, async () => {
+  const db = await fresh()
+  const target = `${db.name}-backup`
+  await db.files.writeFile('/a', '0')
+  await db.sync()
+  await db.files.writeFile('/a', '1')
+  await db.sync()
+  await db.backup(target)
+  await db.files.writeFile('/a', '2')
+  await db.close()
+  await runZblkfs('pack', '--keep', '0', db.name)
+  const dropped = await runZblkfs('backup', db.name, target)
+  expect(dropped.stdout).toMatch(/^a pack has dropped the last transaction .*\nbacked up and verified/)
+  const restored = temporaryDatabase()
+  expect((await runZblkfs('receive', restored, target)).exitCode).toBe(0)
+  const copy = await open(restored, { readOnly: true })
+  expect(await copy.files.readFile('/a', 'utf8')).toBe('2')
+  await copy.close()
+})
+
+test(
+  'refuses the directory of another database, and a second backup beside it',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const [one, other] = [await fresh(), await fresh()]
+    const target = `${one.name}-backup`
+    await one.backup(target)
+    await expect(other.backup(target)).rejects.toMatchObject({ code: 'other-database' })
+    await writeFile(join(target, 'lock'), 'another-host 1\n')
+    await expect(one.backup(target)).rejects.toMatchObject({ code: 'locked' })
+    await writeFile(join(target, 'lock'), '')
+    await expect(one.backup(join(target, 'no', 'parent'))).rejects.toThrow('cannot be created')
+  },
+)
+
+test('of a long history makes several files, each up to a transaction', { timeout: TIMEOUT_MS }, async () => {
+  const db = await fresh()
+  const target = `${db.name}-backup`
+  for (let i = 0; i < 10; i++) {
+    await db.files.writeFile(`/file-${i}`, Buffer.alloc(100_000, i))
+    await db.sync()
+  }
+  const store = await openDatabase(db.name, { readOnly: true })
+  const { files, transactions } = await backUp(store, target, { fileBytes: 250_000 })
+  await store.close()
+  expect(files.length).toBeGreaterThan(2)
+  expect(transactions).toBeGreaterThanOrEqual(10)
+  expect(existsSync(join(target, 'partial'))).toBe(false)
+  const restored = temporaryDatabase()
+  await runZblkfs('receive', restored, target)
+  const copy = await open(restored, { readOnly: true })
+  expect((await copy.files.readFile('/file-9')).equals(Buffer.alloc(100_000, 9))).toBe(true)
+  await copy.close()
+})
