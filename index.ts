@@ -13,6 +13,7 @@ import type { FileSystemOptions } from './core/file-system/file-system.ts'
 import { processOwner } from './core/process-owner.ts'
 import { openHere, openServed } from './mount/daemon/open-database.ts'
 import { servingMount } from './mount/daemon/serving-mount.ts'
+import type { CompressionName } from './store/compression.ts'
 
 export { Database } from './core/database/database.ts'
 export type {
@@ -55,6 +56,8 @@ export interface OpenOptions {
   readonly dirtySize?: number
   /** Time between a change and its transaction, in milliseconds. */
   readonly commitInterval?: number
+  /** How new data is stored from now on: `zstd` compresses it. Recorded in the database; by default as recorded there. */
+  readonly compression?: CompressionName
   /** Permission bits cleared from the mode of new files and directories; by default 0o022. */
   readonly umask?: number
 }

@@ -7,6 +7,7 @@ import {
   type MountSettings,
 } from '../mount/daemon/mount-settings.ts'
 import { UsageError } from './failure.ts'
+import { COMPRESSIONS, type CompressionName } from '../store/compression.ts'
 import { DURATION_FORMS, parseDurationMs } from '../store/durations.ts'
 import { retention } from './retention.ts'
 import { parseSizeBytes } from './units.ts'
@@ -113,6 +114,13 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     help: 'how long history is kept from now on, as 7d; recorded in the database',
     apply(settings, value) {
       settings.history = retention(`history=${value}`, value)
+    },
+  },
+  compression: {
+    value: COMPRESSIONS.join('|'),
+    help: 'how new data is stored from now on; recorded in the database',
+    apply(settings, value) {
+      settings.compression = oneOf<CompressionName>('compression', value, COMPRESSIONS)
     },
   },
   acl: {

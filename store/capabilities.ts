@@ -23,6 +23,7 @@
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
 import type { Copying, Lineage } from './copying.ts'
+import type { CompressionName } from './compression.ts'
 import type { Oid, Tid } from './ids.ts'
 import type { KeptMoments } from './kept-moments.ts'
 import type { RevisionReader, Mark } from './stored-revisions.ts'
@@ -45,6 +46,12 @@ export interface Capabilities {
   readonly copying?: Copying | undefined
   readonly lineage?: Lineage | undefined
   readonly connection?: Connection | undefined
+  readonly compressing?: Compressing | undefined
+}
+
+/** How new bulk bytes are stored. Each database keeps this as a property; {@link OpenDatabaseOptions.compression} changes it. */
+export interface Compressing {
+  compression(): Promise<CompressionName>
 }
 
 /** Whether the database's server answers. */
@@ -262,6 +269,8 @@ export interface Space {
   readonly bulkBytes: number
   /** Free space inside the database, reused by the next writes. */
   readonly freeBytes: number
+  /** The bulk bytes that are stored in frames: their length, and that of the frames. Absent if there are none, or it is unknown. */
+  readonly framed?: { readonly unitBytes: number; readonly storedBytes: number }
 }
 
 export interface Added {

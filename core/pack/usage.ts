@@ -9,7 +9,7 @@
  *
  * {@link measuredUsage} marks all objects instead, in time in proportion to their number.
  */
-import type { Measured, Measuring, OnMeasured, Sums } from '../../store/capabilities.ts'
+import type { Measured, Measuring, OnMeasured, RevisionSums, Space, Sums } from '../../store/capabilities.ts'
 import type { Tid } from '../../store/ids.ts'
 import { keptMoments, type KeptMoments } from '../../store/kept-moments.ts'
 import type { Store } from '../../store/store.ts'
@@ -37,19 +37,33 @@ export async function summedUsage(
 ): Promise<Usage> {
   const [sums, space] = [await measuring.sums(), await measuring.space()]
   const stored = await storedAt(store, await store.lastTid())
-  const { live, history } = split(sums, stored, space.bulkBytes)
+  const shrink = shrinkOf(space)
+  const { live, history } = split(scaled(sums, shrink), stored * shrink, space.bulkBytes)
   const { storedBytes, replacedBytes } = await measuring.added(kept.from, from)
   const growth = (await storedAt(store, from)) - (await storedAt(store, kept.from))
   // The replaced bytes are a lower bound, without removed files. The added bytes, less the growth of files, include them.
-  const dropped = Math.min(history, Math.max(replacedBytes, storedBytes - growth))
+  const dropped = Math.min(history, Math.max(replacedBytes, storedBytes - growth) * shrink)
   const { totalBytes: fileBytes, freeBytes } = space
   return {
     fileBytes,
     freeBytes,
-    liveBytes: live,
-    historyBytes: history,
-    packFreesBytes: freeBytes + dropped,
+    liveBytes: Math.round(live),
+    historyBytes: Math.round(history),
+    packFreesBytes: Math.round(freeBytes + dropped),
   }
+}
+
+/** Bytes on disk per byte of bulk data: less than 1 if it is compressed. */
+function shrinkOf({ bulkBytes, framed }: Space): number {
+  if (framed === undefined) return 1
+  const groupBytes = Math.max(0, bulkBytes - framed.storedBytes)
+  return (groupBytes + framed.storedBytes) / (groupBytes + framed.unitBytes)
+}
+
+/** The sums with the bulk bytes that they take on disk. */
+function scaled({ objects, all, past }: Sums, shrink: number): Sums {
+  const scale = (sums: RevisionSums): RevisionSums => ({ ...sums, bulkBytes: sums.bulkBytes * shrink })
+  return { objects, all: scale(all), past: scale(past) }
 }
 
 function split(
@@ -85,12 +99,15 @@ export async function measuredUsage(
   const live = await measuring.left(present, mark, onProgress('objects, the present'))
   const tags = [...kept.earlier, ...(await taggedMoments(store))]
   const left = await measuring.left(keptMoments(from, tags), mark, onProgress('objects, the past'))
-  const { totalBytes: fileBytes, freeBytes } = await measuring.space()
+  const space = await measuring.space()
+  const { totalBytes: fileBytes, freeBytes } = space
+  const shrink = shrinkOf(space)
+  const onDisk = (bytes: number): number => Math.round(Math.max(0, bytes) * shrink)
   return {
     fileBytes,
     freeBytes,
-    liveBytes: live.bytes,
-    historyBytes: all.bytes - live.bytes,
-    packFreesBytes: freeBytes + Math.max(0, all.bytes - left.bytes),
+    liveBytes: onDisk(live.bytes),
+    historyBytes: onDisk(all.bytes - live.bytes),
+    packFreesBytes: freeBytes + onDisk(all.bytes - left.bytes),
   }
 }

@@ -1,4 +1,5 @@
 import type { ShownOwnership } from '../../core/file-system/show-as.ts'
+import type { CompressionName } from '../../store/compression.ts'
 import type { Retention } from '../../store/retention.ts'
 import { type ZBlkFormat } from '../../core/objects/zblk-format.ts'
 
@@ -24,6 +25,8 @@ export interface MountSettings {
   readonly ignoresAccess?: boolean
   /** How long history is kept from now on, recorded in the database; by default as recorded there. */
   readonly history?: Retention
+  /** How new data is stored from now on, recorded in the database; by default as recorded there. */
+  readonly compression?: CompressionName
   /** POSIX ACLs are stored, inherited, and checked by the kernel. */
   readonly acl?: boolean
   readonly allowOther: boolean

@@ -1,6 +1,7 @@
 /** Opens a database for a program or a command: in this process, or through the daemon of its mount. */
 import type { DatabaseParts } from '../../core/database/database.ts'
 import { FileSystem, type FileSystemOptions } from '../../core/file-system/file-system.ts'
+import type { CompressionName } from '../../store/compression.ts'
 import { TID_NONE } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import type { MountedDirectory } from '../mount-points/mount-table.ts'
@@ -13,15 +14,16 @@ export interface OpenHereOptions {
   readonly readOnly?: boolean
   /** What the database is open for, shown to other processes that find it locked. */
   readonly purpose?: string
+  readonly compression?: CompressionName
   readonly fileSystem?: FileSystemOptions
 }
 
 /** Opens a database in this process. @throws CannotOpenError, LockedError, StoreError */
 export async function openHere(path: string, options: OpenHereOptions = {}): Promise<OpenedDatabase> {
-  const { create = false, readOnly = false, purpose = 'opened by a program' } = options
+  const { create = false, readOnly = false, purpose = 'opened by a program', compression } = options
   const store = readOnly
     ? await openDatabase(path, { readOnly: true })
-    : await openDatabase(path, { create, purpose })
+    : await openDatabase(path, { create, purpose, compression })
   const fileSystem = await FileSystem.open(store, options.fileSystem).catch(async (error: unknown) => {
     await store.close()
     throw error

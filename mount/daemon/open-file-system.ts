@@ -37,6 +37,7 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     readOnly,
     create: true,
     purpose: `mounted at ${directory}`,
+    compression: settings.compression,
     warn: message => log.warn(message),
     ...(bulk !== undefined && { bulk }),
     bulkCache: {

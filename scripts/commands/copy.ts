@@ -2,12 +2,14 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { copyDatabase } from '../../core/copy/copy-database.ts'
+import { COMPRESSIONS, type CompressionName } from '../../store/compression.ts'
 import { canonicalName, importMapPath, isDatabaseUrl } from '../../store/database-name.ts'
 import { formatTid } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import { isOwn, recognise } from '../../store/recognise.ts'
+import type { Store } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
 import { ByteProgress } from '../foreign/progress.ts'
@@ -23,6 +25,11 @@ export function copyCommand(): Command {
       '--bulk <s3-url>',
       'keep the bulk data of a copy on a server in a bucket: s3://BUCKET/PREFIX?endpoint=https://HOST',
     )
+    .addOption(
+      new Option('--compression <how>', 'how the copy stores data (default: as the source)').choices(
+        COMPRESSIONS,
+      ),
+    )
     .addHelpText(
       'after',
       '\nExamples:\n  zblkfs copy files.zblk postgres://files@db.example.com/files\n' +
@@ -32,7 +39,12 @@ export function copyCommand(): Command {
     .action(copy)
 }
 
-async function copy(src: string, dst: string, { bulk }: { readonly bulk?: string }): Promise<void> {
+async function copy(
+  src: string,
+  dst: string,
+  options: { readonly bulk?: string; readonly compression?: CompressionName },
+): Promise<void> {
+  const { bulk } = options
   const { database } = await findTarget(src)
   const target = canonicalName(dst)
   const mark = await markFor(database, target)
@@ -41,12 +53,14 @@ async function copy(src: string, dst: string, { bulk }: { readonly bulk?: string
   try {
     const bytes = (await source.capabilities.measuring?.space())?.totalBytes ?? 0
     const purpose = `a copy of ${source.name}`
+    const compression = options.compression ?? (await compressionFor(source, target))
     const copied = await openDatabase(target, {
       create: true,
       resumeImport: true,
       purpose,
       warn,
       ...(bulk !== undefined && { bulk }),
+      compression,
     })
     try {
       const { transactions, records, upTo } = await copyDatabase({
@@ -66,6 +80,11 @@ async function copy(src: string, dst: string, { bulk }: { readonly bulk?: string
     progress.stop()
     await source.close()
   }
+}
+
+/** A server compresses by itself. */
+async function compressionFor(source: Store, target: string): Promise<CompressionName | undefined> {
+  return isDatabaseUrl(target) ? undefined : await source.capabilities.compressing?.compression()
 }
 
 /** The file that marks `target` as an unfinished copy of `source`. @throws CommandError if `target` is anything else. */

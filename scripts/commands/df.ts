@@ -35,6 +35,10 @@ interface Report extends Usage {
   readonly inodes: number
   readonly objects: number
   readonly revisions: number
+  /** How new data is stored; absent where a store has no such property. */
+  readonly compression?: string
+  /** Of all that was compressed: its length, and that on disk. Absent if nothing was. */
+  readonly compressed?: { readonly bytes: number; readonly storedBytes: number }
 }
 
 export function dfCommand(): Command {
@@ -142,6 +146,8 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
       : await summedUsage(store, measuring, from, kept)
     const superblock = await superblockAt(store, await store.lastTid())
     const { objects, all } = await measuring.sums()
+    const { framed } = await measuring.space()
+    const compression = await store.capabilities.compressing?.compression()
     return {
       database: store.name,
       ...usage,
@@ -150,6 +156,10 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
       inodes: superblock === undefined ? 0 : (await superblock.usage()).inodes,
       objects,
       revisions: all.revisions,
+      ...(compression !== undefined && { compression }),
+      ...(framed !== undefined && {
+        compressed: { bytes: framed.unitBytes, storedBytes: framed.storedBytes },
+      }),
     }
   } finally {
     bar.stop()
@@ -179,7 +189,17 @@ function describe(usage: Report, to: string): string {
   const rows = lines.map(([bytes, what]) => `${formatBytes(bytes).padStart(10)}  ${what}`)
   return [
     ...rows,
+    ...describeCompression(usage),
     `${usage.inodes} files and directories; ${usage.revisions} states of ${usage.objects} objects`,
     `a pack to ${to} (transaction ${usage.packTo}) would give back about ${formatBytes(usage.packFreesBytes)}`,
   ].join('\n')
+}
+
+function describeCompression({ compression = 'off', compressed }: Report): readonly string[] {
+  if (compressed === undefined)
+    return compression === 'off' ? [] : [`new data is compressed (${compression})`]
+  const { bytes, storedBytes } = compressed
+  const ratio = (bytes / Math.max(1, storedBytes)).toFixed(2)
+  const now = compression === 'off' ? 'new data is not compressed' : `new data: ${compression}`
+  return [`compressed ${ratio} to 1: ${formatBytes(bytes)} of data in ${formatBytes(storedBytes)}; ${now}`]
 }

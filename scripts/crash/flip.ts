@@ -1,6 +1,6 @@
 /**
  * Changes each byte of a small database in turn, and checks that no read returns a wrong byte and that fsck
- * reports everything unreadable. `npm run test:flips -- [--seed S] [--from N] [--to N] [--step N]`; `--used` skips zero bytes,
+ * reports everything unreadable. `npm run test:flips -- [--seed S] [--from N] [--to N] [--step N]`; `--compressed` compresses it; `--used` skips zero bytes,
  * most of which are unused space in pages.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -18,6 +18,7 @@ const { values } = parseArgs({
     to: { type: 'string' },
     step: { type: 'string' },
     used: { type: 'boolean', default: false },
+    compressed: { type: 'boolean', default: false },
   },
 })
 const seed = Number(values.seed ?? Random.seed())
@@ -30,7 +31,7 @@ try {
 
 async function run(): Promise<number> {
   const path = join(directory, 'small.zblkfs')
-  await makeSmallDatabase(path, true)
+  await makeSmallDatabase(path, true, values.compressed ? 'zstd' : 'off')
   const flips = await Flips.of(path, join(directory, 'damaged.zblkfs'))
   const random = new Random(seed)
   const to = Math.min(Number(values.to ?? flips.size), flips.size)

@@ -1,14 +1,21 @@
-/** `npm run test:crash -- [--kills N] [--seed S]`: kills a mount's daemon repeatedly, and checks the remaining state. */
+/** `npm run test:crash -- [--kills N] [--seed S] [-o OPTIONS]`: kills a mount's daemon repeatedly, and checks the remaining state. */
 import { parseArgs } from 'node:util'
 import { killRepeatedly } from '../../test/crash/kills.ts'
 import { Random } from '../../test/stress/random.ts'
 
-const { values } = parseArgs({ options: { kills: { type: 'string' }, seed: { type: 'string' } } })
+const { values } = parseArgs({
+  options: { kills: { type: 'string' }, seed: { type: 'string' }, o: { type: 'string', short: 'o' } },
+})
 const kills = Number(values.kills ?? 50)
 const seed = Number(values.seed ?? Random.seed())
 console.log(`${kills} kills, seed ${seed}`)
 const startedMs = Date.now()
-const result = await killRepeatedly({ kills, seed, log: line => console.log(line) })
+const result = await killRepeatedly({
+  kills,
+  seed,
+  ...(values.o !== undefined && { options: values.o.split(',') }),
+  log: line => console.log(line),
+})
 const { operations, syncs, killsWithLoss, inCommits, inCheckpoints, inPacks } = result
 console.log(
   `${operations} operations, ${syncs} syncs; ${inCommits} kills in commits, ${inCheckpoints} in checkpoints, ${inPacks} in packs; ` +

@@ -10,6 +10,7 @@
  * A method may return its result or a promise: a local Bulk costs no turn of the event loop.
  */
 import type { Awaitable } from '../awaitable.ts'
+import type { Space } from '../capabilities.ts'
 
 /** Bytes of a Bulk are missing or differ from what was written. The caller knows which record they belong to. */
 export class BulkDamageError extends Error {
@@ -52,6 +53,9 @@ export interface BulkScan extends BulkReader {
 
   /** Bytes of storage that it takes, excluding released ranges. */
   bytes(): Awaitable<number>
+
+  /** As in {@link Space.framed}, of a Bulk that can store frames. */
+  framed?(): Awaitable<Space['framed']>
 
   /**
    * Which of the whole units of a range of one group (frame.ts) cannot be read, ascending. `verifyByReading` (check/verify.ts) does this with {@link BulkReader.read} alone.

@@ -1,15 +1,15 @@
 /**
- * The frame in which a Bulk stores bytes, the same for all of them. Bulk bytes are a sequence of units of
- * {@link UNIT_BYTES}; each has a checksum, XXH64 seeded by the unit's position, so that a unit at the wrong
- * position is detected. The checksums of {@link GROUP_BYTES} of units are stored together before them:
+ * The units in which a Bulk stores bytes, the same for all of them. Bulk bytes are a sequence of units of {@link UNIT_BYTES}. A
+ * Bulk stores them compressed, in frames (frame-codec.ts), or as they are. In the latter case each has a checksum, XXH64 seeded by the unit's position,
+ * so that a unit at the wrong position is detected. The checksums of a group are stored together before it:
  *
- * | in a frame       | is                                                               |
- * |------------------|------------------------------------------------------------------|
- * | 4096 bytes       | the checksums of the 512 units, 8 bytes little-endian each       |
- * | 512 * 4096 bytes | the units: a group                                               |
+ * | in a stored group | is                                                               |
+ * |-------------------|------------------------------------------------------------------|
+ * | 4096 bytes        | the checksums of the 512 units, 8 bytes little-endian each       |
+ * | 512 * 4096 bytes  | the units                                                        |
  *
- * Positions count the bytes of units, not those of checksums. A frame begins at each multiple of {@link GROUP_BYTES}. A frame may end after any unit. Compression and encryption would be steps of {@link Frame.seal}
- * and {@link isIntact}.
+ * Positions count the bytes of units, not those of checksums. A group begins at each multiple of {@link GROUP_BYTES}. It may end after
+ * any unit.
  */
 import { xxh64 } from '../checksum.ts'
 
@@ -22,8 +22,8 @@ export const SUM_BYTES = 8
 /** The length of the units whose checksums fill a unit. */
 export const GROUP_BYTES = (UNIT_BYTES / SUM_BYTES) * UNIT_BYTES
 
-/** The length of a whole frame. */
-export const FRAME_BYTES = UNIT_BYTES + GROUP_BYTES
+/** The length of a whole group with its checksums. */
+export const STORED_GROUP_BYTES = UNIT_BYTES + GROUP_BYTES
 
 /** The end of the last whole unit before `pos`. */
 export const unitDown = (pos: number): number => pos - (pos % UNIT_BYTES)
@@ -43,21 +43,21 @@ export const sumAt = (pos: number): number => ((pos % GROUP_BYTES) / UNIT_BYTES)
 /** The checksum of the unit at a position. */
 export const unitSum = (unit: Uint8Array, pos: number): bigint => xxh64(unit, BigInt(pos))
 
-/** A frame being assembled in memory, in its stored form. */
-export class Frame {
-  /** The whole frame: checksums, then units. */
+/** A group being assembled in memory, in its stored form. */
+export class Group {
+  /** The whole group: checksums, then units. */
   readonly bytes: Uint8Array
   readonly units: Uint8Array
   readonly #sums: DataView
 
-  /** @param bytes {@link FRAME_BYTES} of memory. */
+  /** @param bytes {@link STORED_GROUP_BYTES} of memory. */
   constructor(bytes: Uint8Array) {
     this.bytes = bytes
     this.units = bytes.subarray(UNIT_BYTES)
     this.#sums = new DataView(bytes.buffer, bytes.byteOffset, UNIT_BYTES)
   }
 
-  /** Sets the checksum of the unit at `pos`, which must be in {@link Frame.units} already. */
+  /** Sets the checksum of the unit at `pos`, which must be in {@link Group.units} already. */
   seal(pos: number): void {
     const at = pos % GROUP_BYTES
     this.#sums.setBigUint64(sumAt(pos), unitSum(this.units.subarray(at, at + UNIT_BYTES), pos), true)

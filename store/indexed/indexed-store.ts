@@ -3,8 +3,9 @@
  * close and write these.
  */
 import type { Awaitable } from '../awaitable.ts'
-import type { Added, Capabilities, Space, Sums } from '../capabilities.ts'
+import type { Added, Capabilities, Compressing, Space, Sums } from '../capabilities.ts'
 import type { Copying, Lineage } from '../copying.ts'
+import { COMPRESSION, compressionName } from '../compression.ts'
 import { ReadOnlyError, StoreError } from '../errors.ts'
 import { formatTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import { isKept, newestKeptUpTo, type KeptMoments } from '../kept-moments.ts'
@@ -45,6 +46,9 @@ export abstract class IndexedStore implements ReadableStore, MeasuredStore, Note
   }
   protected readonly measuring = new IndexedMeasuring(this)
   protected readonly retaining = new IndexedRetaining(this)
+  protected readonly compressing: Compressing = {
+    compression: async () => compressionName(await this.note(COMPRESSION)),
+  }
   protected readonly dating: DatabaseClock
   protected readonly lineage: Lineage
   readonly #parts: IndexedStoreParts

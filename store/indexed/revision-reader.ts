@@ -214,7 +214,13 @@ export class IndexedRevisionReader implements PackSource {
 export async function spaceOf({ scan, bulk }: Pick<RevisionReaderParts, 'scan' | 'bulk'>): Promise<Space> {
   const { totalBytes, freeBytes } = await scan.space()
   const bulkBytes = await bulk.bytes()
-  return { totalBytes: totalBytes + bulkBytes, bulkBytes, freeBytes }
+  const framed = await bulk.framed?.()
+  return {
+    totalBytes: totalBytes + bulkBytes,
+    bulkBytes,
+    freeBytes,
+    ...(framed !== undefined && framed.unitBytes > 0 && { framed }),
+  }
 }
 
 function stateOf(row: ScannedRow): StoredState {

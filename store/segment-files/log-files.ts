@@ -12,24 +12,44 @@ import {
   fsyncSync,
   ftruncateSync,
   openSync,
-  readdirSync,
-  readSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { LRUCache } from 'lru-cache'
-import { DatabaseGoneError, StoreError, systemCode } from '../errors.ts'
+import { DatabaseGoneError, StoreError } from '../errors.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import { hasData, isInvalidArgument, punchHole } from './file-ranges.ts'
 import { giveTo, isMissing, openSideFile, shown, SideFileError } from './held-path.ts'
-import { makeLogDirectory, notLogDirectory, openLogDirectory, type Owner, thisUser } from './log-directory.ts'
-import { fileRangesOf, segmentIndex, segmentOf, segmentPath, tailOf } from './log-layout.ts'
-import { encodeSegmentHeader, HEADER_BYTES, readSegmentHeader } from './segment-header.ts'
+import { makeLogDirectory, openLogDirectory, type Owner, thisUser } from './log-directory.ts'
+import { cutFrames, framesTakeRoom, markFramed, releaseFrames } from './framed-segment.ts'
+import { fileRangesOf, segmentIndex, segmentOf, segmentPath } from './log-layout.ts'
+import {
+  encodeSegmentHeader,
+  type FrameTotals,
+  readFrameTotals,
+  readSegmentHeader,
+  type SegmentLayout,
+} from './segment-header.ts'
+import {
+  BLOCK_BYTES,
+  bytesOnDisk,
+  DAMAGED_ID,
+  isBlank,
+  layoutOf,
+  missingSegment,
+  ownershipProblem,
+  segmentNames,
+  tailLengthOf,
+} from './segments.ts'
 
 const OPEN_MAX = 16
-const BLOCK_BYTES = 512
+
+interface OpenSegment {
+  readonly fd: number
+  readonly layout: SegmentLayout
+}
 
 export class LogFiles {
   /** Whether files that were removed are written to as well. */
@@ -41,9 +61,9 @@ export class LogFiles {
   readonly #owner: Owner
   /** The directory. */
   #directory: number | undefined
-  readonly #open = new LRUCache<number, number>({
+  readonly #open = new LRUCache<number, OpenSegment>({
     max: OPEN_MAX,
-    dispose: fd => closeSync(fd),
+    dispose: ({ fd }) => closeSync(fd),
   })
   /** The last segment opened for direct writes; false if the filesystem does not support them. */
   #direct: { readonly index: number; readonly fd: number } | false | undefined
@@ -81,6 +101,15 @@ export class LogFiles {
 
   /** The descriptor of a segment, valid until the next call. @throws BulkDamageError if it is missing or another database's. */
   segment(index: number): number {
+    return this.#segment(index).fd
+  }
+
+  /** What a segment consists of. @throws as {@link LogFiles.segment} */
+  layout(index: number): SegmentLayout {
+    return this.#segment(index).layout
+  }
+
+  #segment(index: number): OpenSegment {
     const open = this.#open.get(index)
     if (open !== undefined) return open
     const fd = this.#openFile(index)
@@ -89,14 +118,15 @@ export class LogFiles {
       closeSync(fd)
       throw new BulkDamageError(problem)
     }
-    this.#open.set(index, fd)
-    return fd
+    const segment = { fd, layout: layoutOf(fd) }
+    this.#open.set(index, segment)
+    return segment
   }
 
   /** Closes a segment that has lost its name since it was opened; returns whether it has. */
   closeRemoved(index: number): boolean {
-    const fd = this.#open.get(index)
-    return fd !== undefined && fstatSync(fd).nlink === 0 && this.#open.delete(index)
+    const open = this.#open.get(index)
+    return open !== undefined && fstatSync(open.fd).nlink === 0 && this.#open.delete(index)
   }
 
   /**
@@ -135,16 +165,17 @@ export class LogFiles {
   }
 
   /** Creates an empty segment; replaces one left by a failed transaction. */
-  create(index: number): number {
+  create(index: number, layout: SegmentLayout): number {
     this.#directory ??= makeLogDirectory(this.#path, this.#owner)
     this.#open.delete(index)
     this.#closeDirect()
     const path = segmentPath(this.#heldPath(), index)
     this.#removeLeftover(index, path)
     const fd = openSideFile(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL)
-    this.#open.set(index, fd)
+    this.#open.set(index, { fd, layout })
     giveTo(fd, this.#owner)
-    this.#writeHeader(fd, index)
+    this.#writeHeader(fd, index, layout)
+    if (layout === 'frames') markFramed(fd)
     return fd
   }
 
@@ -160,26 +191,50 @@ export class LogFiles {
     }
   }
 
-  /** Removes a segment; its space is freed even while another process has it open. @throws BulkDamageError as {@link LogFiles.segment}. */
-  remove(index: number): void {
-    ftruncateSync(this.segment(index))
+  /**
+   * Removes a segment; its space is freed even while another process has it open. Returns the number of bytes.
+   * @throws BulkDamageError as {@link LogFiles.segment}.
+   */
+  remove(index: number): number {
+    const fd = this.segment(index)
+    const bytes = fstatSync(fd).blocks * BLOCK_BYTES
+    ftruncateSync(fd)
     this.#open.delete(index)
     this.#closeDirect()
     rmSync(segmentPath(this.#heldPath(), index), { force: true })
+    return bytes
   }
 
-  /** Frees whole units of one segment; false if the filesystem cannot do that, or the segment is missing. */
-  punch(lo: number, hi: number): boolean {
-    const fd = this.#segmentIfThere(segmentOf(lo))
-    return (
-      fd !== undefined && fileRangesOf(lo, hi).every(({ offset, end }) => punchHole(fd, offset, end - offset))
-    )
+  /** Frees whole units of one segment. Returns the number of bytes; 0 if the filesystem cannot do that, or the segment is missing. */
+  punch(lo: number, hi: number): number {
+    const segment = this.#segmentIfThere(segmentOf(lo))
+    if (segment === undefined) return 0
+    const { fd, layout } = segment
+    if (layout === 'frames') return releaseFrames(fd, lo, hi) ?? 0
+    const isFreed = fileRangesOf(lo, hi).every(({ offset, end }) => punchHole(fd, offset, end - offset))
+    return isFreed ? hi - lo : 0
   }
 
   /** Whether units of one segment take space on disk. */
   isAllocated(lo: number, hi: number): boolean {
-    const fd = this.#segmentIfThere(segmentOf(lo))
-    return fd !== undefined && fileRangesOf(lo, hi).some(({ offset, end }) => hasData(fd, offset, end))
+    const segment = this.#segmentIfThere(segmentOf(lo))
+    if (segment === undefined) return false
+    const { fd, layout } = segment
+    if (layout === 'frames') return framesTakeRoom(fd, lo, hi)
+    return fileRangesOf(lo, hi).some(({ offset, end }) => hasData(fd, offset, end))
+  }
+
+  /** The totals of all frames. */
+  frameTotals(): FrameTotals {
+    let [unitBytes, storedBytes] = [0, 0]
+    for (const index of this.indexes()) {
+      const segment = this.#segmentIfThere(index)
+      if (segment?.layout !== 'frames') continue
+      const totals = readFrameTotals(segment.fd)
+      unitBytes += totals.unitBytes
+      storedBytes += totals.storedBytes
+    }
+    return { unitBytes, storedBytes }
   }
 
   /**
@@ -187,15 +242,24 @@ export class LogFiles {
    * @throws BulkDamageError, StoreError if a file there is not a segment of this log. Nothing has been removed then.
    */
   cut(end: number): void {
-    const tail = end === 0 ? { index: -1, length: 0 } : tailOf(end)
-    const indexes = this.indexes().filter(index => index >= tail.index)
-    const isCut = (index: number): boolean =>
-      index !== tail.index || fstatSync(this.segment(index)).size > tail.length
+    const tail = end === 0 ? -1 : segmentOf(end - 1)
+    const indexes = this.indexes().filter(index => index >= tail)
+    const length = indexes.includes(tail) ? this.tailLength(end) : 0
+    const isCut = (index: number): boolean => index !== tail || fstatSync(this.segment(index)).size > length
     for (const index of indexes) if (isCut(index)) this.#assertOwn(index)
     for (const index of indexes) {
-      if (index === tail.index) ftruncateSync(this.segment(index), tail.length)
-      else this.remove(index)
+      if (index !== tail) this.remove(index)
+      else if (this.layout(index) === 'frames') cutFrames(this.segment(index), end, length)
+      else ftruncateSync(this.segment(index), length)
     }
+  }
+
+  /** The length of the segment with the last byte before `end`, if it ends there. @throws BulkDamageError if that byte is missing. */
+  tailLength(end: number): number {
+    const { fd, layout } = this.#segment(segmentOf(end - 1))
+    const length = tailLengthOf(fd, layout, end)
+    if (length === undefined) throw new BulkDamageError('its log file has no entry for its bytes')
+    return length
   }
 
   /** The indexes of all segments, ascending. */
@@ -218,19 +282,19 @@ export class LogFiles {
 
   /** Rewrites a segment's header. */
   mendHeader(index: number): void {
-    const fd = this.segment(index)
-    this.#writeHeader(fd, index)
+    const { fd, layout } = this.#segment(index)
+    this.#writeHeader(fd, index, layout)
     fsyncSync(fd)
   }
 
-  #writeHeader(fd: number, index: number): void {
+  #writeHeader(fd: number, index: number, layout: SegmentLayout): void {
     if (this.#id === undefined) throw new StoreError(DAMAGED_ID, { code: 'damaged-id' })
-    writeSync(fd, encodeSegmentHeader({ id: this.#id, index }), 0, undefined, 0)
+    writeSync(fd, encodeSegmentHeader({ id: this.#id, index, layout }), 0, undefined, 0)
   }
 
-  #segmentIfThere(index: number): number | undefined {
+  #segmentIfThere(index: number): OpenSegment | undefined {
     try {
-      return this.segment(index)
+      return this.#segment(index)
     } catch (error) {
       if (error instanceof BulkDamageError) return undefined
       throw error
@@ -271,98 +335,3 @@ export class LogFiles {
     return this.#directory === undefined ? this.#path : `/proc/self/fd/${this.#directory}`
   }
 }
-
-/** Whether a segment's header was never written: the process died first, or the power failed. */
-function isBlank(fd: number): boolean {
-  const header = Buffer.alloc(HEADER_BYTES)
-  readSync(fd, header, 0, HEADER_BYTES, 0)
-  return header.every(byte => byte === 0)
-}
-
-/** The bytes that a log takes on disk, excluding holes. */
-export function bytesOnDisk(directory: string): number {
-  let bytes = 0
-  for (const name of segmentNames(directory))
-    bytes += (statSync(join(directory, name), { throwIfNoEntry: false })?.blocks ?? 0) * BLOCK_BYTES
-  return bytes
-}
-
-/**
- * Checks that a log which ends at `end` is present and belongs to the database `id`.
- * @returns the problem and the next step; undefined if there is none.
- */
-export function findProblem(directory: string, id: string | undefined, end: number): string | undefined {
-  if (id === undefined) return DAMAGED_ID
-  if (end === 0) return foreignLogProblem(directory, id)
-  const { index, length } = tailOf(end)
-  const path = segmentPath(directory, index)
-  let fd: number
-  try {
-    fd = openSideFile(path, constants.O_RDONLY)
-  } catch (error) {
-    if (error instanceof SideFileError) return error.message
-    if (!isMissing(error)) throw error
-    return missingSegment(path)
-  }
-  try {
-    const problem = ownershipProblem(fd, id, index, path)
-    if (problem !== undefined) return problem
-    if (fstatSync(fd).size < length) return `its log file ${shown(path)} is cut short`
-    return undefined
-  } finally {
-    closeSync(fd)
-  }
-}
-
-/** A database without bytes in its log must not adopt another database's log. */
-function foreignLogProblem(directory: string, id: string): string | undefined {
-  const found = databaseIdOfLog(directory)
-  if (found === undefined || found === id) return undefined
-  const path = shown(directory)
-  return (
-    `${path} belongs to another database: ` +
-    `put that database back next to it, or, if it is not needed, move ${path} away`
-  )
-}
-
-function segmentNames(directory: string): readonly string[] {
-  try {
-    return readdirSync(directory).filter(name => segmentIndex(name) !== undefined)
-  } catch (error) {
-    if (isMissing(error)) return []
-    if (systemCode(error) === 'ENOTDIR') throw notLogDirectory(directory)
-    throw error
-  }
-}
-
-/** The database id in the first intact segment header of a log; undefined if there is none. */
-export function databaseIdOfLog(directory: string): string | undefined {
-  const ids = segmentNames(directory).map(name => {
-    const fd = openSideFile(join(directory, name), constants.O_RDONLY)
-    try {
-      return readSegmentHeader(fd)?.id
-    } finally {
-      closeSync(fd)
-    }
-  })
-  return ids.find(id => id !== undefined)
-}
-
-/** Why a file's bytes do not belong to this database. A damaged header does not matter: the bytes have checksums. */
-function ownershipProblem(
-  fd: number,
-  id: string | undefined,
-  index: number,
-  path: string,
-): string | undefined {
-  if (id === undefined) return DAMAGED_ID
-  const header = readSegmentHeader(fd)
-  if (header === undefined || (header.id === id && header.index === index)) return undefined
-  const owner = header.id === id ? 'part of the log' : 'database'
-  return `its log file ${shown(path)} belongs to another ${owner}: put the right ${shown(dirname(path))} in its place`
-}
-
-const DAMAGED_ID = "the database's id is damaged"
-
-const missingSegment = (path: string): string =>
-  `its log file ${shown(path)} is missing: put ${shown(dirname(path))} back next to the database`

@@ -16,7 +16,7 @@
  * removed.
  */
 import { join } from 'node:path'
-import { FRAME_BYTES, GROUP_BYTES, sumAt, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
+import { STORED_GROUP_BYTES, GROUP_BYTES, sumAt, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
 
 /** The positions of a segment: a multiple of {@link GROUP_BYTES}. */
 export const SEGMENT_BYTES = 2 ** 30
@@ -36,13 +36,15 @@ export const segmentOf = (pos: number): number => Math.floor(pos / SEGMENT_BYTES
 /** The offset in its segment of the byte at a position. */
 export function offsetOf(pos: number): number {
   const within = pos % SEGMENT_BYTES
-  return UNIT_BYTES + Math.floor(within / GROUP_BYTES) * FRAME_BYTES + UNIT_BYTES + (within % GROUP_BYTES)
+  return (
+    UNIT_BYTES + Math.floor(within / GROUP_BYTES) * STORED_GROUP_BYTES + UNIT_BYTES + (within % GROUP_BYTES)
+  )
 }
 
 /** The offset in its segment of the checksum of the unit at a position. */
 export function sumOffsetOf(pos: number): number {
   const within = pos % SEGMENT_BYTES
-  return UNIT_BYTES + Math.floor(within / GROUP_BYTES) * FRAME_BYTES + sumAt(unitDown(pos))
+  return UNIT_BYTES + Math.floor(within / GROUP_BYTES) * STORED_GROUP_BYTES + sumAt(unitDown(pos))
 }
 
 /** The segment of the last byte before `end`, and the length of its file if it ends there. */

@@ -1,4 +1,3 @@
-import { readSync } from 'node:fs'
 import { LRUCache } from 'lru-cache'
 import {
   BulkDamageError,
@@ -9,9 +8,11 @@ import {
 } from '../indexed/bulk.ts'
 import { verifyByReading } from '../indexed/check/verify.ts'
 import { GROUP_BYTES, isIntact, SUM_BYTES, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
-import { isReadFailure } from './file-ranges.ts'
+import { FramedReader } from './framed-reader.ts'
 import type { LogFiles } from './log-files.ts'
 import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf } from './log-layout.ts'
+import type { FrameTotals, SegmentLayout } from './segment-header.ts'
+import { CUT_SHORT, readUpTo } from './read-at.ts'
 
 /** Number of groups whose checksums a reader caches: 4 MiB, for 2 GiB of the log. */
 const GROUPS_KEPT = 1024
@@ -30,6 +31,7 @@ export class LogReader implements BulkScan {
   #spare: Buffer | undefined
   /** Buffer for a run of reads. */
   #span = Buffer.alloc(0)
+  readonly #framed = new FramedReader()
   readonly #unit = Buffer.allocUnsafeSlow(UNIT_BYTES)
 
   constructor(files: LogFiles) {
@@ -70,6 +72,10 @@ export class LogReader implements BulkScan {
     return this.#files.bytesOnDisk()
   }
 
+  framed(): FrameTotals {
+    return this.#files.frameTotals()
+  }
+
   verify(range: BulkRange, everyByte: boolean): Promise<readonly BulkGap[]> {
     return verifyByReading(this, range, everyByte)
   }
@@ -94,7 +100,11 @@ export class LogReader implements BulkScan {
     while (off < target.length) {
       const at = pos + off
       const left = target.length - off
-      if (at % UNIT_BYTES !== 0 || left < UNIT_BYTES) {
+      if (this.#layout(at) === 'frames') {
+        const part = target.subarray(off, off + SEGMENT_BYTES - (at % SEGMENT_BYTES))
+        this.#readFrames(at, part)
+        off += part.length
+      } else if (at % UNIT_BYTES !== 0 || left < UNIT_BYTES) {
         const from = at % UNIT_BYTES
         this.#readUnits(at - from, this.#unit)
         const part = this.#unit.subarray(from, from + left)
@@ -105,6 +115,23 @@ export class LogReader implements BulkScan {
         this.#readUnits(at, target.subarray(off, off + length))
         off += length
       }
+    }
+  }
+
+  #layout(pos: number): SegmentLayout {
+    return this.#files.layout(segmentOf(pos))
+  }
+
+  /** Reads positions of one segment. A segment that was removed and created again is reopened. */
+  #readFrames(pos: number, target: Uint8Array): void {
+    const index = segmentOf(pos)
+    try {
+      this.#framed.read(this.#files.segment(index), index, pos, target)
+    } catch (error) {
+      if (!(error instanceof BulkDamageError)) throw error
+      this.#framed.forget(index)
+      this.#files.closeRemoved(index)
+      this.#framed.read(this.#files.segment(index), index, pos, target)
     }
   }
 
@@ -120,7 +147,7 @@ export class LogReader implements BulkScan {
   }
 
   #readOpenUnits(fd: number, pos: number, target: Uint8Array): void {
-    if (!readAt(fd, target, offsetOf(pos))) throw new BulkDamageError(CUT_SHORT)
+    if (readUpTo(fd, target, offsetOf(pos)) < target.length) throw new BulkDamageError(CUT_SHORT)
     const group = pos - (pos % GROUP_BYTES)
     const known = this.#groups.get(group)
     if (known !== undefined && isIntact(pos, target, known)) return
@@ -147,19 +174,3 @@ const isOnePiece = (reads: readonly BulkRead[]): boolean =>
       last === undefined || (last.buffer === into.buffer && last.byteOffset + last.length === into.byteOffset)
     )
   })
-
-const CUT_SHORT = 'its log file ends before its bytes'
-
-/** False if the file is too short. @throws BulkDamageError if the disk cannot read it. */
-const readAt = (fd: number, target: Uint8Array, offset: number): boolean =>
-  readUpTo(fd, target, offset) === target.length
-
-/** Returns the number of bytes read, fewer than requested at the end of the file. @throws BulkDamageError if the disk cannot read them. */
-function readUpTo(fd: number, target: Uint8Array, offset: number): number {
-  try {
-    return readSync(fd, target, 0, target.length, offset)
-  } catch (error) {
-    if (isReadFailure(error)) throw new BulkDamageError('the disk cannot read its bytes (EIO)')
-    throw error
-  }
-}

@@ -1,11 +1,12 @@
 import { fdatasyncSync, write as writeWithCallback, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
-import { BulkDamageError, type BulkRange, type BulkWriter } from '../indexed/bulk.ts'
+import type { BulkRange, BulkWriter } from '../indexed/bulk.ts'
 import { alignedMemory } from './aligned-memory.ts'
-import { Frame, FRAME_BYTES, GROUP_BYTES, SUM_BYTES, sumAt, UNIT_BYTES } from '../indexed/frame.ts'
+import { Group, GROUP_BYTES, STORED_GROUP_BYTES, SUM_BYTES, sumAt, UNIT_BYTES } from '../indexed/frame.ts'
 import { isInvalidArgument, startWriteOut } from './file-ranges.ts'
 import type { LogFiles } from './log-files.ts'
-import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf, tailOf } from './log-layout.ts'
+import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf } from './log-layout.ts'
+import { releaseRanges } from './release.ts'
 
 const write = promisify(writeWithCallback)
 
@@ -18,22 +19,23 @@ const DIRECT_BYTES = 256 << 10
 /**
  * Appends whole units to the log, a group at a time. They are durable after {@link LogWriter.sync}.
  *
- * A frame is assembled in memory in its stored form, so that one call writes it; the next frame is assembled during that
+ * A group is assembled in memory in its stored form, so that one call writes it; the next one is assembled during that
  * call.
  */
 export class LogWriter implements BulkWriter {
   readonly #files: LogFiles
-  /** The frame being assembled, and one that may be being written. */
-  #frame = new Frame(alignedMemory(FRAME_BYTES))
-  #other = new Frame(alignedMemory(FRAME_BYTES))
-  /** Settles when the other frame has been written. */
+  /** The group being assembled, and one that may be being written. */
+  #group = new Group(alignedMemory(STORED_GROUP_BYTES))
+  #other = new Group(alignedMemory(STORED_GROUP_BYTES))
+  /** Settles when the other group has been written. */
   #underway: Promise<void> | undefined
   /** The length of the unit that is not complete yet. */
   #fill = 0
   /** The units before this position are written, or being written. */
   #written = 0
-  /** -1 before the first {@link LogWriter.begin}: a dead process may have left bytes after any end. */
-  #end = -1
+  #end = 0
+  /** As given to {@link LogWriter.begin}; -1 before that: a dead process may have left bytes after any end. */
+  #base = -1
   #hasNewNames = false
   readonly #touched = new Set<number>()
 
@@ -48,9 +50,10 @@ export class LogWriter implements BulkWriter {
 
   /** Begins to append at `end`, and removes everything after it. No write may be in progress ({@link LogWriter.settle}). */
   begin(end: number): void {
-    if (this.#end !== end || this.#touched.size > 0 || this.#written !== this.#end) this.#files.cut(end)
-    this.#end = end
-    this.#written = end
+    if (this.#base !== end || this.#touched.size > 0 || this.#written !== this.#end) this.#files.cut(end)
+    this.#base = end
+    this.#end = this.#firstPosition(end)
+    this.#written = this.#end
     this.#fill = 0
     this.#touched.clear()
   }
@@ -61,7 +64,7 @@ export class LogWriter implements BulkWriter {
       for (let off = 0; off < bytes.length;) {
         const at = (this.#end % GROUP_BYTES) + this.#fill
         const part = bytes.subarray(off, off + GROUP_BYTES - at)
-        this.#frame.units.set(part, at)
+        this.#group.units.set(part, at)
         off += part.length
         this.#fill += part.length
         this.#complete()
@@ -72,6 +75,11 @@ export class LogWriter implements BulkWriter {
 
   /** All appended bytes are on disk when this resolves. */
   async sync(): Promise<void> {
+    if (this.#touched.size === 0 && this.#written === this.#end) {
+      this.#end = this.#base
+      this.#written = this.#base
+      return
+    }
     await this.#write()
     await this.#underway
     for (const index of this.#touched) {
@@ -81,6 +89,7 @@ export class LogWriter implements BulkWriter {
     if (this.#hasNewNames) this.#files.syncNames()
     this.#hasNewNames = false
     this.#touched.clear()
+    this.#base = this.#end
   }
 
   /** Resolves when no write is in progress, whether the last one succeeded or not. */
@@ -90,28 +99,19 @@ export class LogWriter implements BulkWriter {
   }
 
   release(ranges: readonly BulkRange[], end: number): number {
-    let bytes = 0
-    for (const range of ranges) if (this.#release(range, end)) bytes += range[1] - range[0]
-    return bytes
+    return releaseRanges(this.#files, ranges, end)
   }
 
-  /** The last segment stays: it is appended to, and shows that the log is there. */
-  #release([lo, hi]: BulkRange, end: number): boolean {
-    const index = segmentOf(lo)
-    if (hi - lo < SEGMENT_BYTES || index >= tailOf(end).index) return this.#files.punch(lo, hi)
-    try {
-      this.#files.remove(index)
-      return true
-    } catch (error) {
-      // The segment is gone, or another database's: there is nothing to give back.
-      if (error instanceof BulkDamageError) return false
-      throw error
-    }
+  /** A segment with frames is not appended to. */
+  #firstPosition(end: number): number {
+    const within = end % SEGMENT_BYTES
+    if (within === 0 || this.#files.layout(segmentOf(end)) === 'groups') return end
+    return end - within + SEGMENT_BYTES
   }
 
   #complete(): void {
     for (; this.#fill >= UNIT_BYTES; this.#fill -= UNIT_BYTES, this.#end += UNIT_BYTES)
-      this.#frame.seal(this.#end)
+      this.#group.seal(this.#end)
   }
 
   async #write(): Promise<void> {
@@ -122,13 +122,13 @@ export class LogWriter implements BulkWriter {
     if (pos % SEGMENT_BYTES === 0) {
       await this.#underway
       this.#hasNewNames = true
-      this.#files.create(index)
+      this.#files.create(index, 'groups')
     }
     this.#touched.add(index)
     const from = pos % GROUP_BYTES
     const to = from + end - pos
     const sumsEnd = sumAt(end - UNIT_BYTES) + SUM_BYTES
-    const { bytes, units } = this.#frame
+    const { bytes, units } = this.#group
     if (from === 0) {
       bytes.fill(0, sumsEnd, UNIT_BYTES)
       await this.#put(index, bytes.subarray(0, UNIT_BYTES + to), sumOffsetOf(pos))
@@ -139,7 +139,7 @@ export class LogWriter implements BulkWriter {
     }
   }
 
-  /** Writes bytes of the frame, or starts to and switches to the other frame. */
+  /** Writes bytes of the group, or starts to and switches to the other group. */
   async #put(index: number, bytes: Uint8Array, offset: number): Promise<void> {
     await this.#underway
     this.#underway = undefined
@@ -148,7 +148,7 @@ export class LogWriter implements BulkWriter {
     this.#underway = this.#putDirect(fd, index, bytes, offset)
     // The next await of it reports the error.
     this.#underway.catch(() => undefined)
-    ;[this.#frame, this.#other] = [this.#other, this.#frame]
+    ;[this.#group, this.#other] = [this.#other, this.#group]
   }
 
   async #putDirect(fd: number, index: number, bytes: Uint8Array, offset: number): Promise<void> {

@@ -125,6 +125,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
     retaining: this.retaining,
     dating: this.dating,
     measuring: this.measuring,
+    compressing: this.compressing,
     checking: new SqliteChecking(this.name),
     copying: this.copying,
     lineage: this.lineage,
@@ -189,6 +190,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       measuring: this.measuring,
       copying: this.copying,
       lineage: this.lineage,
+      compressing: this.compressing,
     }
   }
 

@@ -22,6 +22,8 @@ import { hashTree, nextOperation, perform, type Mix } from './workload.ts'
 export interface KillOptions {
   readonly kills: number
   readonly seed: number
+  /** Further options of each mount, as `compression=zstd`. */
+  readonly options?: readonly string[]
   /** Receives a message for each kill. */
   readonly log?: (line: string) => void
 }
@@ -58,11 +60,11 @@ const MIXES: readonly Mix[] = ['all', 'data', 'names']
 const AIMS: readonly Aim[] = ['anything', 'anything', 'commit', 'checkpoint', 'pack']
 
 /** @throws Error with the seed and the kill, on lost or damaged data. */
-export async function killRepeatedly({ kills, seed, log }: KillOptions): Promise<KillResult> {
+export async function killRepeatedly({ kills, seed, options = [], log }: KillOptions): Promise<KillResult> {
   const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-kills-'))
   const mount = new KilledMount(scratch)
   try {
-    return await kill(mount, kills, seed, log)
+    return await kill(mount, kills, seed, options, log)
   } finally {
     await mount.end()
     await mount.takeAway()
@@ -74,18 +76,19 @@ async function kill(
   mount: KilledMount,
   kills: number,
   seed: number,
+  options: readonly string[],
   log: KillOptions['log'],
 ): Promise<KillResult> {
   const random = new Random(seed)
   const total = { operations: 0, syncs: 0, lostOperations: 0, killsWithLoss: 0 }
   const fell = { inCommits: 0, inCheckpoints: 0, inPacks: 0 }
   let model = new TreeModel()
-  await mount.start(optionsOf(random))
+  await mount.start([...optionsOf(random), ...options])
   for (let kill = 1; kill <= kills; kill++) {
     const round = await runUntilKilled(mount, model.clone(), random)
     const interrupted = await mount.interrupted()
     await Promise.all([
-      mount.start(optionsOf(random)),
+      mount.start([...optionsOf(random), ...options]),
       checkNothingIsDamaged(mount.db, `seed ${seed}, kill ${kill}`),
     ])
     const found = await hashTree(mount.dir)

@@ -169,7 +169,13 @@ test('SQLite commits when the log is synced, and writes nothing of a transaction
     },
   })
   const length = walLength(path)
-  const { committer } = await openWriters(watched, logFilesOf(db, 'write'), new Checkpoints(db))
+  const { committer } = await openWriters(
+    watched,
+    logFilesOf(db, 'write'),
+    new Checkpoints(db),
+    () => {},
+    undefined,
+  )
   const body = [pattern(3 << 20, 1)]
   const record = { head: new Uint8Array(0), body }
   steps.length = 0

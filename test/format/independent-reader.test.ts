@@ -8,6 +8,7 @@ import { constants, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { historyOf } from '../../mount/daemon/history-calls.ts'
+import type { CompressionName } from '../../store/compression.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
@@ -98,6 +99,10 @@ const setXattr = (paths: Paths, path: string, name: string, value: string): Prom
 /** A change after each of which there is a moment. */
 const STEPS: readonly ((paths: Paths) => Promise<unknown>)[] = [
   async paths => {
+    await paths.write(
+      'compressible',
+      Buffer.from(Uint32Array.from({ length: 300_000 }, (_, i) => i * 3).buffer),
+    )
     await paths.write('small', 'a few bytes')
     await paths.write('chunks', noise(300_000, 1), 12_345n)
     await paths.write('large', noise(5 * MiB, 2))
@@ -131,8 +136,9 @@ const STEPS: readonly ((paths: Paths) => Promise<unknown>)[] = [
 
 async function makeHistory(
   database: string,
+  compression?: CompressionName,
 ): Promise<{ readonly moments: readonly Tid[]; readonly trees: readonly Tree[] }> {
-  const store = await openSqliteStore(database, { create: true })
+  const store = await openSqliteStore(database, { create: true, compression })
   const fs = await FileSystem.open(store, { commitIntervalMs: 1e9 })
   try {
     const paths = new Paths(fs)
@@ -158,6 +164,19 @@ describe('a reader written from docs/format.md', () => {
     expect(found.waiting).toEqual([])
     for (const [i, moment] of moments.entries())
       expect(withoutInos(found.moments[formatTid(moment)])).toEqual(trees[i])
+  })
+
+  test.each(['zstd', 'zstd-shuffle4'] as const)('sees what is compressed: %s', async compression => {
+    const database = temporaryDatabase()
+    const { moments, trees } = await makeHistory(database, compression)
+    const found = readByPage(database, ...moments)
+    expect(found.problems).toEqual([])
+    for (const [i, moment] of moments.entries())
+      expect(withoutInos(found.moments[formatTid(moment)])).toEqual(trees[i])
+    const segment = `${database}-log/00000000`
+    const content = readFileSync(segment)
+    writeFileSync(segment, flipped(content, content.length - 5000))
+    expect(readByPage(database, ...moments).problems).toContainEqual(expect.stringMatching(/^R14: /))
   })
 
   test('finds synced changes that are in no transaction', async () => {

@@ -8,6 +8,7 @@ Prints JSON: `moments`, the whole tree at each given transaction (at every kept 
 latin1 text; a file's content is its SHA-256. It is written to be read: it is slow, and holds a file in memory.
 """
 
+import ctypes
 import hashlib
 import io
 import itertools
@@ -22,6 +23,7 @@ import zlib
 from pathlib import Path
 
 UNIT = 4096
+FRAME = 4 * UNIT
 GROUP = 512 * UNIT
 SEGMENT = 1 << 30
 MASK = (1 << 64) - 1
@@ -93,6 +95,29 @@ def decode(record):
     return class_name, unpickler.load()
 
 
+def decode_frame(stored, pos):
+    """R17b, R17c: the units of a frame."""
+    total, found, method, units, element, _, length = struct.unpack("<QQBBBBI", stored[:24])
+    body = stored[24 : 24 + length]
+    is_right = len(body) == length and xxh64(stored[8 : 24 + length]) == total
+    rule("R14", is_right and found == pos, f"the frame at {pos} of the log")
+    data = expand(body, units * UNIT) if method == 1 else body
+    rule("R17b", len(data) == units * UNIT and 1 <= units <= 4, f"the frame at {pos} of the log")
+    if element > 0:
+        data = bytes(data[i % element * (len(data) // element) + i // element] for i in range(len(data)))
+    return data
+
+
+def expand(body, length):
+    """Zstandard, through the C library: Python has it from 3.14 on."""
+    library = ctypes.CDLL("libzstd.so.1")
+    library.ZSTD_decompress.restype = ctypes.c_size_t
+    library.ZSTD_decompress.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
+    data = ctypes.create_string_buffer(length)
+    rule("R17b", library.ZSTD_decompress(data, length, body, len(body)) == length, "a compressed frame")
+    return data.raw
+
+
 class Database:
     def __init__(self, path):
         self.path = path
@@ -154,7 +179,22 @@ class Database:
         return units[pos - first : pos - first + length]
 
     def unit(self, pos):
-        file = self.segment(pos // SEGMENT)
+        file, version = self.segment(pos // SEGMENT)
+        return self.unit_of_frame(file, pos) if version == 2 else self.unit_of_group(file, pos)
+
+    def unit_of_frame(self, file, pos):
+        """R17a: a unit of the frame that has it."""
+        start = pos - pos % FRAME
+        file.seek(UNIT + pos % SEGMENT // FRAME * 8)
+        offset, length, _ = struct.unpack("<IHH", file.read(8))
+        rule("R17a", offset != 0, f"the frame at {start} of the log")
+        file.seek(offset)
+        units = decode_frame(file.read(length), start)
+        at = pos - start
+        rule("R17a", at + UNIT <= len(units), f"the unit at {pos} of the log")
+        return units[at : at + UNIT]
+
+    def unit_of_group(self, file, pos):
         group = UNIT + pos % SEGMENT // GROUP * (UNIT + GROUP)
         file.seek(group + UNIT + pos % GROUP)
         data = file.read(UNIT)
@@ -167,10 +207,13 @@ class Database:
     def segment(self, index):
         if index not in self.files:
             file = open(f"{self.path}-log/{index:08}", "rb")
-            header = struct.pack("<16sIIQ16s", b"zblkfs log", 1, 0, index, bytes.fromhex(self.id))
-            header += xxh64(header).to_bytes(8, "little")
-            rule("R12", file.read(UNIT) == header.ljust(UNIT, b"\0"), f"the header of segment {index}")
-            self.files[index] = file
+            found = file.read(UNIT)
+            version = int.from_bytes(found[16:20], "little")
+            header = struct.pack("<16sIIQ16s", b"zblkfs log", version, 0, index, bytes.fromhex(self.id))
+            header += xxh64(header).to_bytes(8, "little") + (found[56:72] if version == 2 else b"")
+            is_right = version in (1, 2) and found == header.ljust(UNIT, b"\0")
+            rule("R12", is_right, f"the header of segment {index}")
+            self.files[index] = file, version
         return self.files[index]
 
     def waiting_changes(self, last):

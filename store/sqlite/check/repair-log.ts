@@ -6,7 +6,8 @@ import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
 import { removeMark } from '../open/writing-mark.ts'
 import { readIntents, waitingIntents } from '../intents/intent-file.ts'
 import { BulkDamageError } from '../../indexed/bulk.ts'
-import { databaseIdOfLog, type LogFiles } from '../../segment-files/log-files.ts'
+import type { LogFiles } from '../../segment-files/log-files.ts'
+import { databaseIdOfLog } from '../../segment-files/segments.ts'
 import { tailOf } from '../../segment-files/log-layout.ts'
 import { lastLogEnd, lastTidOf, logDirectory, logFilesOf } from '../log.ts'
 import { filesToCheck } from './storage-check.ts'
@@ -80,7 +81,7 @@ function mendFiles(files: LogFiles, end: number): void {
     const indexes = files.indexes()
     for (const index of indexes) if (!files.hasHeader(index)) files.mendHeader(index)
     if (end === 0 || indexes.includes(tailOf(end).index)) return
-    fsyncSync(files.create(tailOf(end).index))
+    fsyncSync(files.create(tailOf(end).index, 'groups'))
     files.syncNames()
   } catch (error) {
     if (!(error instanceof BulkDamageError)) throw error

@@ -21,8 +21,9 @@ import {
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
+import type { CompressionName } from '../../compression.ts'
 import { CannotOpenError, type ErrorCode, StoreError, systemCode } from '../../errors.ts'
-import { databaseIdOfLog } from '../../segment-files/log-files.ts'
+import { databaseIdOfLog } from '../../segment-files/segments.ts'
 import { SideFileError } from '../../segment-files/held-path.ts'
 import { findLogProblem, logDirectory } from '../log.ts'
 import { removeReserve } from '../reserve.ts'
@@ -49,6 +50,8 @@ export interface OpenOptions {
   readonly cacheSizeBytes?: number
   /** Opens even if the index of revisions may be corrupt. Used by fsck. */
   readonly skipIndexCheck?: boolean
+  /** How new bulk bytes are stored from now on; recorded in the database. By default as recorded there. */
+  readonly compression?: CompressionName | undefined
 }
 
 const DEFAULT_CACHE_BYTES = 4 << 20
@@ -78,12 +81,13 @@ export async function openSqliteStore(
     purpose = 'unknown purpose',
     cacheSizeBytes,
     skipIndexCheck = false,
+    compression,
   } = options
   const file = findFile(path, create && !readOnly)
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
   if (readOnly) return explain(file, () => openReadOnly(file, cacheBytes, skipIndexCheck))
   const open = (): Promise<WritableSqliteStore> =>
-    openForWriting(file, { create, purpose, cacheBytes, skipIndexCheck })
+    openForWriting(file, { create, purpose, cacheBytes, skipIndexCheck, compression })
   try {
     return await open()
   } catch (error) {
@@ -102,11 +106,13 @@ async function openForWriting(
     purpose,
     cacheBytes,
     skipIndexCheck,
+    compression,
   }: {
     readonly create: boolean
     readonly purpose: string
     readonly cacheBytes: number
     readonly skipIndexCheck: boolean
+    readonly compression: CompressionName | undefined
   },
 ): Promise<WritableSqliteStore> {
   const lock = explain(file, () => WriterLock.take(file, purpose))
@@ -116,7 +122,7 @@ async function openForWriting(
     assertPlainFiles(place)
     if (!skipIndexCheck) assertWhole(place)
     checkForWriting(place, skipIndexCheck)
-    const writer = await WriterClient.start(place)
+    const writer = await WriterClient.start(place, compression)
     try {
       return new WritableSqliteStore(
         place,

@@ -1,4 +1,5 @@
 /** Messages between the event loop and the writer's thread. */
+import type { CompressionName } from '../../compression.ts'
 import type { WireError } from '../../errors.ts'
 import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 import type { WireTransaction } from './wire.ts'
@@ -9,6 +10,8 @@ export interface WriterData {
   readonly path: string
   /** The descriptor of the database file. */
   readonly fd: number
+  /** How new bulk bytes are to be stored from now on; undefined for no change. */
+  readonly compression: CompressionName | undefined
 }
 
 export type WriterRequest =

@@ -4,6 +4,7 @@
  */
 import { Worker } from 'node:worker_threads'
 import { siblingModule } from '../../sibling-module.ts'
+import type { CompressionName } from '../../compression.ts'
 import { StoreError, WriterGoneError, fromWire } from '../../errors.ts'
 import { tid as toTid, type Tid, knownTid } from '../../ids.ts'
 import type { ObjectChange } from '../../changes.ts'
@@ -36,18 +37,18 @@ export class WriterClient {
   #failure: Error | undefined
   #stats: WriterStats | undefined
 
-  private constructor(place: DatabasePlace) {
+  private constructor(place: DatabasePlace, compression: CompressionName | undefined) {
     this.#path = place.path
-    const workerData: WriterData = { path: place.held, fd: place.fd }
+    const workerData: WriterData = { path: place.held, fd: place.fd, compression }
     this.#worker = new Worker(WRITER_FILE, { workerData })
     this.#worker.on('message', (reply: WriterReply) => this.#settle(reply))
     this.#worker.on('error', error => this.#fail(`failed: ${String(error)}`, error))
     this.#worker.on('exit', () => this.#fail('has ended', undefined))
   }
 
-  /** Starts the thread; resolves when it has opened the database. */
-  static async start(place: DatabasePlace): Promise<StartedWriter> {
-    const client = new WriterClient(place)
+  /** Starts the thread; resolves when it has opened the database. @param compression sets the database's; undefined for no change. */
+  static async start(place: DatabasePlace, compression?: CompressionName): Promise<StartedWriter> {
+    const client = new WriterClient(place, compression)
     const { lastTid, nextOid } = await client.#answer().catch(async (error: unknown) => {
       await client.#worker.terminate()
       throw error

@@ -15,7 +15,7 @@ import { storeError } from '../sqlite-errors.ts'
 import { Guard } from './guard.ts'
 import { decodeTransaction } from './wire.ts'
 
-const { path, fd } = workerData as WriterData
+const { path, fd, compression } = workerData as WriterData
 /** SQLite's page cache, for the index pages that a commit changes. */
 const CACHE_KIB = 4096
 const BUSY_TIMEOUT_MS = 1000
@@ -64,7 +64,7 @@ async function open(): Promise<Opened> {
   checkpoints.truncate()
   const files = logFilesOf(db, 'write')
   const guard = new Guard(path, fd, db, files, checkpoints)
-  const writers = await openWriters(db, files, checkpoints)
+  const writers = await openWriters(db, files, checkpoints, () => guard.beforeChange(), compression)
   const reserve = new Reserve(path, () => fstatSync(fd))
   reserve.hold()
   return { db, checkpoints, files, guard, reserve, ...writers }

@@ -1,6 +1,7 @@
 /** A small database with every kind of thing in it, and some history. */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
+import type { CompressionName } from '../../../store/compression.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { Paths } from '../../tools/paths.ts'
@@ -20,8 +21,12 @@ export function pattern(length: number, seed: number): Buffer {
 }
 
 /** Makes it at `path`. `small`: without files of blocks. */
-export async function makeSmallDatabase(path: string, small = false): Promise<void> {
-  const store = await openSqliteStore(path, { create: true })
+export async function makeSmallDatabase(
+  path: string,
+  small = false,
+  compression: CompressionName = 'off',
+): Promise<void> {
+  const store = await openSqliteStore(path, { create: true, compression })
   const fs = await FileSystem.open(store, { owner: { uid: 0, gid: 0 } })
   const paths = new Paths(fs)
   await paths.mkdir('/a')

@@ -128,7 +128,7 @@ test('a failed write is reported by the sync at the latest, and the next transac
 })
 
 test('a segment ends and the next one begins while something is on its way', async () => {
-  files.create(0)
+  files.create(0, 'groups')
   const pos = SEGMENT_BYTES - GROUP_BYTES
   const bytes = pattern(3 * GROUP_BYTES)
   writer.begin(pos)

@@ -1,0 +1,134 @@
+/**
+ * `npm run bench:compression [-- --size 256M --rounds 5]`: databases stored in different ways, beside one with neither compression nor
+ * encryption, in one run. Data of four kinds is written and read in sequence and at random; figures are medians, and ratios to `off`.
+ * Needs root, fio, and disk space of about eight times the size.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { parseSizeBytes } from '../units.ts'
+import { type DataKind, DATA_KINDS, writeData } from './data-kinds.ts'
+import { randomReads, randomWrites } from './fio.ts'
+import { databaseBytes, median, MIB } from './measure.ts'
+import type { MountedZblkfs } from './places/place.ts'
+import { mountZblkfs } from './places/zblkfs.ts'
+import { dd, dropPages, endOnSignals, run } from './programs.ts'
+
+const READ_SECONDS = 2
+const WRITES = 4000
+
+const { values } = parseArgs({
+  options: {
+    size: { type: 'string', default: '256M' },
+    rounds: { type: 'string', default: '5' },
+    only: { type: 'string', default: '' },
+  },
+})
+const bytes = parseSizeBytes(values.size) ?? 0
+if (bytes < MIB) throw new Error(`--size ${values.size}: write it as 256M`)
+const rounds = Number(values.rounds)
+
+/** The ways of storing, by name: options of the mount. */
+const WAYS: Readonly<Record<string, readonly string[]>> = {
+  off: [],
+  zstd: ['compression=zstd'],
+  'zstd-shuffle4': ['compression=zstd-shuffle4'],
+  'zstd-shuffle8': ['compression=zstd-shuffle8'],
+}
+
+/** The ways that are measured for each kind of data: shuffling suits numbers of one size only. */
+const WAYS_OF: Readonly<Record<DataKind, readonly string[]>> = {
+  'virtual machine': ['off', 'zstd'],
+  'git checkout': ['off', 'zstd'],
+  'numpy float64': ['off', 'zstd', 'zstd-shuffle8'],
+  'numpy int32': ['off', 'zstd', 'zstd-shuffle4'],
+  random: ['off', 'zstd'],
+}
+
+interface Target {
+  readonly way: string
+  readonly mount: MountedZblkfs
+  readonly file: string
+  readonly write: number[]
+  readonly read: number[]
+  readonly randomRead: number[]
+  readonly randomWrite: number[]
+  storedBytes: number
+}
+
+async function measure(root: string, kind: DataKind): Promise<void> {
+  const source = join(root, 'source')
+  writeData(source, kind, bytes)
+  const targets: Target[] = []
+  try {
+    for (const way of WAYS_OF[kind]) {
+      const mount = await mountZblkfs(join(root, `${way}.zblk`), join(root, way), WAYS[way])
+      const file = join(mount.directory, 'file')
+      targets.push({ way, mount, file, write: [], read: [], randomRead: [], randomWrite: [], storedBytes: 0 })
+    }
+    for (let round = 0; round <= rounds; round++)
+      for (const target of round % 2 === 0 ? targets : targets.toReversed())
+        await measureRound(target, source, round)
+    print(kind, targets)
+  } finally {
+    for (const { mount } of targets) await mount.unmount().catch((error: unknown) => console.error(error))
+    for (const { way } of targets)
+      for (const name of [`${way}.zblk`, `${way}.zblk-log`, `${way}.zblk-lock`, way])
+        rmSync(join(root, name), { recursive: true, force: true })
+    rmSync(source, { force: true })
+  }
+}
+
+/** The first round is not counted. */
+async function measureRound(target: Target, source: string, round: number): Promise<void> {
+  const { mount, file } = target
+  rmSync(file, { force: true })
+  await run('sync', '--file-system', source)
+  const write = await dd(bytes, `if=${source}`, `of=${file}`, 'conv=fsync')
+  await mount.sync()
+  if (round === 0) target.storedBytes = databaseBytes(mount.database)
+  await dropPages(file)
+  const read = await dd(bytes, `if=${file}`, 'of=/dev/null')
+  await run('cmp', file, source)
+  await dropPages(file)
+  const randomRead = await randomReads(file, { bytes, jobs: 1, seconds: READ_SECONDS })
+  const count = Math.min(WRITES, bytes / 8192)
+  const randomWrite = await randomWrites(file, { bytes, count, sync: 'end', seed: round + 1 })
+  if (round === 0) return
+  target.write.push(write)
+  target.read.push(read)
+  target.randomRead.push(randomRead)
+  target.randomWrite.push(randomWrite)
+}
+
+function print(kind: DataKind, targets: readonly Target[]): void {
+  const [off] = targets
+  if (off === undefined) return
+  const cell = (value: (target: Target) => readonly number[], target: Target): string => {
+    const [own, ceiling] = [median(value(target)), median(value(off))]
+    return `${own.toFixed(0).padStart(6)} ${(own / ceiling).toFixed(2)}`
+  }
+  for (const target of targets) {
+    const ratio = (bytes / target.storedBytes).toFixed(2)
+    const cells = [
+      cell(({ write }) => write, target),
+      cell(({ read }) => read, target),
+      cell(({ randomRead }) => randomRead, target),
+      cell(({ randomWrite }) => randomWrite, target),
+    ]
+    console.log(`${kind.padEnd(16)} ${target.way.padEnd(14)} ${ratio.padStart(6)}  ${cells.join('  ')}`)
+  }
+}
+
+endOnSignals()
+const root = mkdtempSync(join(tmpdir(), 'zblkfs-bench-compression-'))
+try {
+  writeFileSync(join(root, 'about'), 'a benchmark of zblkfs\n')
+  console.log(
+    'data             stored          ratio   write MB/s   read MB/s   random read/s  random write/s; each beside off',
+  )
+  for (const kind of DATA_KINDS) if (kind.includes(values.only)) await measure(root, kind)
+} finally {
+  rmSync(root, { recursive: true, force: true })
+}

@@ -1,0 +1,81 @@
+/**
+ * Zstandard for short inputs. node:zlib makes a new context for each call, which costs several times what 16 KiB do, so the library
+ * that Node contains is called directly, with contexts that are reused. Where a build of Node does not export it, node:zlib is
+ * used. Each thread has its own contexts.
+ */
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import koffi from 'koffi'
+
+/** The lowest level that codes entropy: faster ones leave columns of numbers as they are. docs/notes.md has figures. */
+const LEVEL = 1
+
+/** Compresses and expands bytes. */
+export interface Zstd {
+  /** Compresses `from` to the start of `into`; returns the length, 0 if it does not fit. */
+  compress(from: Uint8Array, into: Uint8Array): number
+
+  /** Expands `from` to `into`; false if the result does not have exactly that length. */
+  expand(from: Uint8Array, into: Uint8Array): boolean
+}
+
+/** Through the functions of the library. @throws if this process does not have them. */
+function openLibrary(): Zstd {
+  const library = koffi.load(null)
+  const createCompressor = library.func('void *ZSTD_createCCtx()') as () => unknown
+  const createExpander = library.func('void *ZSTD_createDCtx()') as () => unknown
+  const compress = library.func(
+    'size_t ZSTD_compressCCtx(void *ctx, void *into, size_t room, const void *from, size_t length, int level)',
+  ) as (
+    ctx: unknown,
+    into: Uint8Array,
+    room: number,
+    from: Uint8Array,
+    length: number,
+    level: number,
+  ) => number | bigint
+  const expand = library.func(
+    'size_t ZSTD_decompressDCtx(void *ctx, void *into, size_t room, const void *from, size_t length)',
+  ) as (ctx: unknown, into: Uint8Array, room: number, from: Uint8Array, length: number) => number | bigint
+  const [compressor, expander] = [createCompressor(), createExpander()]
+  // Errors are returned as lengths near 2^64.
+  return {
+    compress(from, into) {
+      const length = Number(compress(compressor, into, into.length, from, from.length, LEVEL))
+      return length <= into.length ? length : 0
+    },
+    expand: (from, into) => Number(expand(expander, into, into.length, from, from.length)) === into.length,
+  }
+}
+
+/** Through node:zlib. */
+export const zlibZstd: Zstd = {
+  compress(from, into) {
+    const bytes = zstdCompressSync(from, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } })
+    if (bytes.length > into.length) return 0
+    into.set(bytes)
+    return bytes.length
+  },
+  expand(from, into) {
+    try {
+      const bytes = zstdDecompressSync(from, { maxOutputLength: into.length })
+      if (bytes.length !== into.length) return false
+      into.set(bytes)
+      return true
+    } catch {
+      return false
+    }
+  },
+}
+
+let found: Zstd | undefined
+
+/** The fastest implementation in this process. */
+export function zstd(): Zstd {
+  if (found !== undefined) return found
+  try {
+    found = openLibrary()
+  } catch {
+    found = zlibZstd
+  }
+  return found
+}

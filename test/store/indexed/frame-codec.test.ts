@@ -1,0 +1,94 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { parseCompression, type CompressionName } from '../../../store/compression.ts'
+import { BulkDamageError } from '../../../store/indexed/bulk.ts'
+import {
+  FRAME_BYTES,
+  FrameDecoder,
+  FrameEncoder,
+  STORED_FRAME_BYTES,
+} from '../../../store/indexed/frame-codec.ts'
+import { UNIT_BYTES } from '../../../store/indexed/frame.ts'
+import { zlibZstd, zstd } from '../../../store/zstd.ts'
+
+const encoded = (units: Uint8Array, pos = 0, name: CompressionName = 'zstd'): Buffer => {
+  const into = Buffer.alloc(STORED_FRAME_BYTES)
+  return into.subarray(0, new FrameEncoder(parseCompression(name)).encode(pos, units, into))
+}
+
+const decoded = (stored: Buffer, pos = 0): Buffer => {
+  const into = Buffer.alloc(FRAME_BYTES)
+  return into.subarray(0, new FrameDecoder().decode(pos, stored, into))
+}
+
+const numbers = (length: number): Buffer =>
+  Buffer.from(Uint32Array.from({ length: length / 4 }, (_, i) => 1_000_000 + i * 7 + (i % 5)).buffer)
+
+const noise = (length: number): Buffer => {
+  let state = 1
+  return Buffer.from(
+    Uint8Array.from({ length }, () => (state = Math.imul(state, 1_664_525) + 1_013_904_223) >>> 24),
+  )
+}
+
+test.each(['off', 'zstd', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const)(
+  'a frame of any number of units is read as it was written: %s',
+  name => {
+    for (const units of [1, 2, 3, 4])
+      for (const bytes of [
+        numbers(units * UNIT_BYTES),
+        noise(units * UNIT_BYTES),
+        Buffer.alloc(units * UNIT_BYTES),
+      ])
+        expect(decoded(encoded(bytes, 7 * FRAME_BYTES, name), 7 * FRAME_BYTES).equals(bytes)).toBe(true)
+  },
+)
+
+test('what shrinks is stored shorter, noise is stored as it is', () => {
+  expect(encoded(Buffer.alloc(FRAME_BYTES)).length).toBeLessThan(100)
+  expect(encoded(numbers(FRAME_BYTES), 0, 'zstd-shuffle4').length).toBeLessThan(
+    encoded(numbers(FRAME_BYTES)).length / 2,
+  )
+  expect(encoded(noise(FRAME_BYTES)).length).toBe(STORED_FRAME_BYTES)
+  expect(encoded(Buffer.alloc(FRAME_BYTES), 0, 'off').length).toBe(STORED_FRAME_BYTES)
+})
+
+test('the frame in docs/format.md is read', () => {
+  const stored = Buffer.from(
+    'b7249e4a9a8da0ee0000010000000000010100001700000028b52ffd60000f6d0000307a626c6b66730100f78f5f8a',
+    'hex',
+  )
+  expect(decoded(stored, 65_536).equals(Buffer.alloc(UNIT_BYTES, 'zblkfs'))).toBe(true)
+  const page = readFileSync('docs/format.md', 'utf8').replaceAll(/\s/g, '')
+  expect(page).toContain(stored.toString('hex'))
+})
+
+test('no changed bit of a frame is read, and no frame at another position', () => {
+  const stored = encoded(numbers(2 * UNIT_BYTES), FRAME_BYTES)
+  for (let bit = 0; bit < stored.length * 8; bit++) {
+    const flipped = Buffer.from(stored)
+    flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+    expect(() => decoded(flipped, FRAME_BYTES)).toThrow(BulkDamageError)
+  }
+  expect(() => decoded(stored, 0)).toThrow('another place')
+  for (let length = 0; length < stored.length; length++)
+    expect(() => decoded(stored.subarray(0, length), FRAME_BYTES)).toThrow(BulkDamageError)
+})
+
+test('the library of Node and node:zlib read what the other has compressed', () => {
+  const bytes = numbers(FRAME_BYTES)
+  for (const [from, to] of [
+    [zstd(), zlibZstd],
+    [zlibZstd, zstd()],
+  ] as const) {
+    const into = Buffer.alloc(FRAME_BYTES)
+    const length = from.compress(bytes, into)
+    const back = Buffer.alloc(FRAME_BYTES)
+    expect(to.expand(into.subarray(0, length), back)).toBe(true)
+    expect(back.equals(bytes)).toBe(true)
+    expect(to.expand(into.subarray(0, length), Buffer.alloc(FRAME_BYTES - 1))).toBe(false)
+    expect(to.expand(into.subarray(0, length - 1), back)).toBe(false)
+    expect(from.compress(noise(FRAME_BYTES), Buffer.alloc(FRAME_BYTES / 2))).toBe(0)
+  }
+  expect(zstd()).not.toBe(zlibZstd)
+})
