@@ -30,7 +30,10 @@ const UNCODED: Readonly<Record<string, string>> = {
   FileError: 'has the code and number that errors of node:fs have',
   FrameError: 'the connection of a socket is closed',
   MalformedRequestError: 'the answer EINVAL to the kernel, and a line of the log',
+  ObjectMissingError: 'a BulkDamageError in the bulk of a bucket',
   RefusedRequestError: 'an HTTP status of zblkfs web',
+  S3AnswerError: 'tried again, or a StoreError with the bucket and what to do',
+  S3ConnectionError: 'tried again, or a StoreError with the endpoint',
   PickleError: 'a CorruptRecordError, where it is known whose record it is',
 }
 

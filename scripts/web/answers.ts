@@ -99,12 +99,19 @@ export interface Usage {
   readonly revisionsBytes: number
 }
 
+/** Only the tid if the database is not mounted for writing. */
 export interface Live {
   readonly tid: string
   readonly directory?: string
+  /** By second, since the call before, or since the mount. */
+  readonly rates?: {
+    readonly requests: number
+    readonly readBytes: number
+    readonly writtenBytes: number
+    readonly storedBytes: number
+  }
   readonly residentBytes?: number
   readonly unstoredBytes?: number
-  readonly isFull?: boolean
   readonly failure?: string
 }
 

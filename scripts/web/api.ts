@@ -13,11 +13,13 @@ import { storedPath, textOfStored } from '../../core/stored-names.ts'
 import { open, type Change, type Database, type Dirent, type Files, type Stats } from '../../index.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
+import type { MountStats } from '../../mount/daemon/mount-stats.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { servingMount } from '../../mount/daemon/serving-mount.ts'
 import { formatTid, parseTid, tid as toTid, tidFromTime, timeFromTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { UsageError } from '../failure.ts'
+import { ratesBetween } from '../monitor/rates.ts'
 import type * as Answers from './answers.ts'
 import { Timeline } from './timeline.ts'
 
@@ -41,6 +43,8 @@ export class Api {
   readonly #store: Store
   readonly #db: Database
   readonly #timeline: Timeline
+  /** The last figures of the mount. */
+  #stats: MountStats | undefined
 
   /** @param db the same database as `store`, read-only. */
   constructor(store: Store, db: Database) {
@@ -193,21 +197,22 @@ export class Api {
     }
   }
 
-  /** The state of the mount, if one serves the database. */
+  /** What the mount has done since the last call, if one serves the database. */
   async live(): Promise<Answers.Live> {
     const mount = await servingMount(this.#store.name)
     const { tid } = this.#moment(await this.#store.lastTid())
     if (mount === undefined) return { tid }
     const paths = await controlPaths(mount.device, ownerOf(mount))
-    const status = await callDaemon(paths, 'status', {}, STATUS_TIMEOUT_MS)
-    const { residentBytes, unstoredBytes, failure, isFull } = status
+    const stats = await callDaemon(paths, 'stats', {}, STATUS_TIMEOUT_MS)
+    const { requests, readBytes, writtenBytes, storedBytes } = ratesBetween(this.#stats, stats)
+    this.#stats = stats
     return {
       tid,
       directory: mount.mountPoint,
-      residentBytes,
-      unstoredBytes,
-      isFull,
-      ...(failure !== undefined && { failure }),
+      rates: { requests, readBytes, writtenBytes, storedBytes },
+      residentBytes: stats.residentBytes,
+      unstoredBytes: stats.fileSystem?.dirtyBytes ?? 0,
+      ...(stats.failure !== undefined && { failure: stats.failure }),
     }
   }
 

@@ -286,9 +286,9 @@ describe('in a browser', () => {
       await page.getByRole('link', { name: 'Space', exact: true }).click()
       await page.getByRole('cell', { name: '/sparse' }).waitFor()
       await page.getByRole('link', { name: 'Live', exact: true }).click()
-      await page.getByRole('img', { name: /Resident/ }).waitFor()
+      await page.getByRole('img', { name: /resident/ }).waitFor()
       await page.emulateMedia({ colorScheme: 'dark' })
-      await page.getByRole('img', { name: /Resident/ }).waitFor()
+      await page.getByRole('img', { name: /resident/ }).waitFor()
     },
   )
 })

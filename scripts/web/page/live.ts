@@ -12,8 +12,6 @@ const MS_PER_S = 1000
 interface Sample {
   readonly time: number
   readonly live: Answers.Live
-  /** Of the database on disk. */
-  readonly totalBytes: number
 }
 
 export function LiveView(): unknown {
@@ -22,8 +20,8 @@ export function LiveView(): unknown {
   useEffect(() => {
     const sample = async (): Promise<void> => {
       try {
-        const [live, { totalBytes }] = await Promise.all([query('live'), query('info')])
-        setSamples(before => [...before.slice(1 - POINTS), { time: Date.now() / MS_PER_S, live, totalBytes }])
+        const live = await query('live')
+        setSamples(before => [...before.slice(1 - POINTS), { time: Date.now() / MS_PER_S, live }])
         setFailure(undefined)
       } catch (error) {
         setFailure(error instanceof Error ? error.message : String(error))
@@ -33,34 +31,51 @@ export function LiveView(): unknown {
     const timer = setInterval(() => void sample(), INTERVAL_MS)
     return () => clearInterval(timer)
   }, [])
-  const last = samples.at(-1)
-  const times = samples.map(({ time }) => time)
+  const last = samples.at(-1)?.live
   if (failure !== undefined) return html`<p role="alert" class="failure">${failure}</p>`
   if (last === undefined) return html`<p>Asking the mount ...</p>`
-  if (last.live.directory === undefined)
-    return html`<p>
-      The database is not mounted for writing. Last transaction: <code>${last.live.tid}</code>
-    </p>`
+  if (last.directory === undefined)
+    return html`<p>The database is not mounted for writing. Last transaction: <code>${last.tid}</code></p>`
   return html`
-    <p>Mounted at ${shown(last.live.directory)}. Last transaction: <code>${last.live.tid}</code></p>
-    ${last.live.failure !== undefined && html`<p role="alert" class="failure">Changes cannot be stored: ${last.live.failure}</p>`}
-    ${last.live.isFull === true && html`<p role="alert" class="failure">The disk of the database is full.</p>`}
-    <h2>Growth of the database</h2>
-    <${Plot}
-      kind="line"
-      data=${[times, samples.map(({ totalBytes }, i) => Math.max(0, totalBytes - (samples[i - 1]?.totalBytes ?? totalBytes)))]}
-      series=${[{ label: 'per second', format: bytesText }]}
-      label=${`The database grew to ${bytesText(last.totalBytes)}`}
+    <p>Mounted at ${shown(last.directory)}. Last transaction: <code>${last.tid}</code></p>
+    ${
+      last.failure !== undefined &&
+      html`<p role="alert" class="failure">Changes cannot be stored: ${last.failure}</p>`
+    }
+    <h2>Throughput, by second</h2>
+    <${Lines}
+      samples=${samples}
+      lines=${
+        [
+          ['read', live => live.rates?.readBytes],
+          ['written', live => live.rates?.writtenBytes],
+          ['stored', live => live.rates?.storedBytes],
+        ] satisfies Lines
+      }
     />
+    <p>${Math.round(last.rates?.requests ?? 0).toLocaleString()} requests by second</p>
     <h2>Memory</h2>
-    <${Plot}
-      kind="line"
-      data=${[times, samples.map(({ live }) => live.residentBytes ?? null), samples.map(({ live }) => live.unstoredBytes ?? null)]}
-      series=${[
-        { label: 'resident', format: bytesText },
-        { label: 'unstored changes', format: bytesText },
-      ]}
-      label=${`Resident ${bytesText(last.live.residentBytes ?? 0)}, unstored ${bytesText(last.live.unstoredBytes ?? 0)}`}
+    <${Lines}
+      samples=${samples}
+      lines=${
+        [
+          ['resident', live => live.residentBytes],
+          ['unstored changes', live => live.unstoredBytes],
+        ] satisfies Lines
+      }
     />
   `
+}
+
+type Lines = readonly (readonly [label: string, pick: (live: Answers.Live) => number | undefined])[]
+
+function Lines({ samples, lines }: { samples: readonly Sample[]; lines: Lines }): unknown {
+  const last = samples.at(-1)?.live
+  const figures = lines.map(([label, pick]) => `${label} ${bytesText((last && pick(last)) ?? 0)}`)
+  return html`<${Plot}
+    kind="line"
+    data=${[samples.map(({ time }) => time), ...lines.map(([, pick]) => samples.map(({ live }) => pick(live) ?? null))]}
+    series=${lines.map(([label]) => ({ label, format: bytesText }))}
+    label=${figures.join(', ')}
+  />`
 }
