@@ -68,6 +68,12 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs fsck ~/files.zblk --repair', 'repair it; copy it first'],
   ],
   doctor: [['zblkfs doctor /srv', 'before databases are kept there']],
+  serve: [
+    ['zblkfs serve --nbd ~/files/disk.img', 'a disk for qemu: a file of a mount'],
+    ['zblkfs serve ~/files.zblk --nbd disk.img --at yesterday', 'as it was, read-only, without a mount'],
+    ['zblkfs serve ~/files.zblk --9p --listen 5640', 'for a Linux guest'],
+    ['zblkfs serve ~/files.zblk --webdav', 'for a desktop: prints the URL and a password'],
+  ],
   rescue: [['zblkfs rescue ~/files ~/saved.zblk', 'before the mount is ended']],
   copy: [
     ['zblkfs copy ~/files.zblk postgres://me@server/files', 'from a file to a server'],

@@ -31,7 +31,7 @@ fi
 packages="fuse3"
 programs="fusermount3"
 if [ "${1-}" = --tests ]; then
-  packages="$packages acl attr chromium debootstrap e2fsprogs fio git lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
+  packages="$packages acl attr cadaver chromium debootstrap diod e2fsprogs fio git libnbd-bin lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
     postgresql swift-proxy swift-account swift-container swift-object python3 python3-persistent python3-btrees python3-zodbpickle"
   programs="$programs chromium debootstrap lintian setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
 fi

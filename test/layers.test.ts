@@ -29,6 +29,8 @@ const UNCODED: Readonly<Record<string, string>> = {
   ErrnoError: 'a POSIX number, which the kernel or a FileError gets',
   FileError: 'has the code and number that errors of node:fs have',
   FrameError: 'the connection of a socket is closed',
+  HttpError: 'becomes the status of an answer (mount/servers/webdav)',
+  MalformedMessageError: 'becomes EINVAL (mount/servers/9p)',
   MalformedRequestError: 'the answer EINVAL to the kernel, and a line of the log',
   ObjectMissingError: 'a BulkDamageError in the bulk of a bucket',
   RefusedRequestError: 'an HTTP status of zblkfs web',

@@ -95,12 +95,17 @@ export const deviceOf = (path: string): string | undefined => /^(\d+:\d+)\./.exe
 
 /** Creates the directory for a socket, removes stale sockets of the device, and returns the path. @throws CodedError if none can be created. */
 export async function makeControlPath(device: string): Promise<string> {
+  const directory = await makeControlDirectory()
+  for (const left of await socketsIn(directory, device)) await rm(left, { force: true })
+  return join(directory, `${device}.${process.pid}.sock`)
+}
+
+/** Creates the directory for sockets of this user. @throws CodedError if none can be created. */
+export async function makeControlDirectory(): Promise<string> {
   const { uid } = processOwner()
   for (const directory of directories(uid)) {
     await mkdir(directory, { mode: 0o700 }).catch(() => {})
-    if (!(await belongsTo(directory, uid))) continue
-    for (const left of await socketsIn(directory, device)) await rm(left, { force: true })
-    return join(directory, `${device}.${process.pid}.sock`)
+    if (await belongsTo(directory, uid)) return directory
   }
   throw new CodedError(
     `no directory for the control socket: create ${directories(uid).join(' or ')} with mode 0700, owned by you`,

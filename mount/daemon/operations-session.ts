@@ -18,6 +18,8 @@ import { FrameError, FrameReader, sendFrame } from './operations-protocol.ts'
 /** Maximum concurrent requests of one connection; at the limit the connection is not read. */
 const REQUESTS_MAX = 64
 const READ_MAX_BYTES = 4 << 20
+/** XATTR_NAME_MAX of Linux. */
+const ATTRIBUTE_NAME_MAX = 255
 const READDIR_MAX = 4096
 const NAME_MAX_BYTES = 255
 const UINT32_MAX = 2 ** 32 - 1
@@ -52,6 +54,8 @@ const changes = shaped({
   mtimeNs: optional(time),
   fh: optional(uint),
 })
+const attribute: Check = value =>
+  typeof value === 'string' && value.length > 0 && value.length <= ATTRIBUTE_NAME_MAX
 const position = shaped({ ino, fh: uint, off: offset })
 
 /** The operations that may be called, and their parameters. */
@@ -78,6 +82,12 @@ const PARAMETERS = {
   opendir: [ino, uint, caller],
   readdir: [ino, uint, offset, upTo(READDIR_MAX)],
   releasedir: [ino, uint],
+  mknod: [ino, name, uint, uint, caller],
+  statfs: [ino],
+  getxattr: [ino, attribute],
+  setxattr: [ino, attribute, bytes, uint, caller],
+  listxattr: [ino],
+  removexattr: [ino, attribute, caller],
 } as const satisfies { readonly [Name in keyof Operations]?: readonly Check[] }
 
 export type OperationName = keyof typeof PARAMETERS
@@ -222,7 +232,13 @@ const WITH_HANDLE: ReadonlySet<OperationName> = new Set<OperationName>([
 ])
 
 /** Operations that return an entry, with a reference to its inode. */
-const REFERRING: ReadonlySet<OperationName> = new Set<OperationName>(['lookup', 'symlink', 'mkdir', 'link'])
+const REFERRING: ReadonlySet<OperationName> = new Set<OperationName>([
+  'lookup',
+  'symlink',
+  'mknod',
+  'mkdir',
+  'link',
+])
 
 /** Operations whose last parameter states whether setuid is kept, which only root may request. */
 const CHANGES_DATA: ReadonlySet<OperationName> = new Set<OperationName>([
