@@ -13,14 +13,15 @@ const SLAB_BYTES = 256 << 10
 /** The length of a longer slab is a multiple of this, so that slabs of records of similar length are reused. */
 const ROUND_BYTES = 64 << 10
 
-/** Maximum total length of free slabs. */
-const FREE_BYTES = 32 << 20
+/** Maximum total length of all slabs up to which free ones are kept. */
+const KEPT_BYTES = 32 << 20
 
 export class Slabs {
   readonly #holders = new Map<ArrayBufferLike, number>()
   /** Oldest first. */
   readonly #free: ArrayBufferLike[] = []
-  #freeBytes = 0
+  /** The lengths of all slabs, free or not. */
+  #bytes = 0
   /** The slab that short buffers are taken from (one reference), and its first unused byte. */
   #open: ArrayBufferLike | undefined
   #taken = 0
@@ -64,7 +65,7 @@ export class Slabs {
   }
 
   #takeSlab(length: number): ArrayBufferLike {
-    const slab = this.#takeFree(length) ?? new SharedArrayBuffer(length)
+    const slab = this.#takeFree(length) ?? this.#newSlab(length)
     this.#holders.set(slab, 1)
     return slab
   }
@@ -72,15 +73,29 @@ export class Slabs {
   #takeFree(length: number): ArrayBufferLike | undefined {
     const index = this.#free.findLastIndex(({ byteLength }) => byteLength === length)
     if (index < 0) return undefined
-    this.#freeBytes -= length
     return this.#free.splice(index, 1)[0]
   }
 
-  /** Keeps a free slab, and drops the oldest ones if there are too many. */
+  #newSlab(length: number): ArrayBufferLike {
+    this.#bytes += length
+    this.#dropFree(KEPT_BYTES)
+    return new SharedArrayBuffer(length)
+  }
+
+  /** Keeps a free slab, unless there are too many. */
   #keep(slab: ArrayBufferLike): void {
     this.#free.push(slab)
-    this.#freeBytes += slab.byteLength
-    while (this.#freeBytes > FREE_BYTES) this.#freeBytes -= this.#free.shift()?.byteLength ?? 0
+    this.#dropFree(KEPT_BYTES)
+  }
+
+  /** Drops all free slabs. */
+  dropFree(): void {
+    this.#dropFree(0)
+  }
+
+  /** Drops free slabs, the oldest first, until all slabs together have at most `bytes`, or none is free. */
+  #dropFree(bytes: number): void {
+    while (this.#bytes > bytes && this.#free.length > 0) this.#bytes -= this.#free.shift()?.byteLength ?? 0
   }
 }
 

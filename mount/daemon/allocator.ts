@@ -7,10 +7,11 @@
  * libraries, without mallopt(3), are left alone.
  *
  * Small blocks are between others that stay, and V8 keeps a heap as large as a burst of requests has made it. So free pages are
- * given back periodically while the daemon works, and garbage is collected once when it has become idle.
+ * given back periodically while the daemon works, and free slabs and garbage once when it has become idle.
  */
 import koffi from 'koffi'
 import { collectAll } from '../../store/gc-pacing.ts'
+import { slabs } from '../../store/slabs.ts'
 
 /** mallopt(3)'s parameters. Source: malloc.h. */
 const M_TRIM_THRESHOLD = -1
@@ -50,6 +51,7 @@ function trimPeriodically(trim: () => void): void {
     before = process.cpuUsage()
     const load = (user + system) / 1000 / TRIM_INTERVAL_MS
     if (load < IDLE && hasGarbage) {
+      slabs.dropFree()
       collectAll()
       hasGarbage = false
     } else if (load < WORKING) return

@@ -44,4 +44,17 @@ describe('Slabs', () => {
     // 200 chunks take 3.1 slabs.
     expect(memory.size).toBe(5)
   })
+
+  it('keeps free memory of one length only as far as others leave room, and none if asked', () => {
+    const slabs = new Slabs()
+    const long = Array.from({ length: 32 }, () => slabs.take(1 << 20))
+    const known = new Set(long.map(({ buffer }) => buffer))
+    for (const bytes of long) slabs.release(bytes)
+    const others = Array.from({ length: 8 }, () => slabs.take(2 << 20))
+    const again = Array.from({ length: 32 }, () => slabs.take(1 << 20))
+    expect(again.filter(({ buffer }) => known.has(buffer))).toHaveLength(16)
+    for (const bytes of [...others, ...again]) slabs.release(bytes)
+    slabs.dropFree()
+    expect([...others, ...again].map(({ buffer }) => buffer)).not.toContain(slabs.take(1 << 20).buffer)
+  })
 })
