@@ -232,10 +232,12 @@ export class FileSystem implements Operations {
 
   async open(ino: Ino, flags: number, caller?: Caller, keepsSetuid: KeepsSetuid = KEEPS): Promise<OpenFile> {
     this.#counts.count('open')
-    if (isControlIno(ino)) return await this.#control.open(ino, flags)
-    const file = await open(this.#context, ino, flags, keepsSetuid)
-    if (flags & O_TRUNC) this.#note(caller, false)
-    this.#openers[file.fh] = caller
+    this.#context.handles.assertRoom(caller?.uid)
+    const file = isControlIno(ino)
+      ? await this.#control.open(ino, flags)
+      : await open(this.#context, ino, flags, keepsSetuid)
+    if (flags & O_TRUNC && !isControlIno(ino)) this.#note(caller, false)
+    this.#opened(file.fh, caller)
     return file
   }
 
@@ -248,11 +250,12 @@ export class FileSystem implements Operations {
     keepsSetuid: KeepsSetuid = KEEPS,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     this.#change('create', parent)
+    this.#context.handles.assertRoom(caller.uid)
     const created = await this.#by(
       caller,
       create(this.#context, parent, name, mode, flags, caller, keepsSetuid),
     )
-    this.#openers[created.file.fh] = caller
+    this.#opened(created.file.fh, caller)
     return created
   }
 
@@ -263,9 +266,15 @@ export class FileSystem implements Operations {
     caller: Caller,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     this.#change('create', parent)
+    this.#context.handles.assertRoom(caller.uid)
     const created = await this.#by(caller, openUnnamed(this.#context, parent, mode, flags, caller))
-    this.#openers[created.file.fh] = caller
+    this.#opened(created.file.fh, caller)
     return created
+  }
+
+  #opened(fh: Fh, caller: Caller | undefined): void {
+    this.#openers[fh] = caller
+    this.#context.handles.count(fh, caller?.uid)
   }
 
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
@@ -345,9 +354,12 @@ export class FileSystem implements Operations {
 
   // ---- directories
 
-  async opendir(ino: Ino, flags = 0): Promise<Fh> {
+  async opendir(ino: Ino, flags = 0, caller?: Caller): Promise<Fh> {
     this.#counts.count('opendir')
-    return isControlIno(ino) ? this.#control.opendir(ino) : await opendir(this.#context, ino, flags)
+    this.#context.handles.assertRoom(caller?.uid)
+    const fh = isControlIno(ino) ? this.#control.opendir(ino) : await opendir(this.#context, ino, flags)
+    this.#context.handles.count(fh, caller?.uid)
+    return fh
   }
 
   async readdir(ino: Ino, fh: Fh, cookie: bigint, limit: number): Promise<readonly DirectoryEntry[]> {

@@ -1,4 +1,5 @@
 /** Open files and directories by their handles: small integers, the lowest free one first. */
+import { processOwner } from '../../process-owner.ts'
 import { ErrnoError } from '../errno.ts'
 import type { AccessLogReader } from '../access-log.ts'
 import { type Fh, fh as toFh } from '../operations.ts'
@@ -18,17 +19,41 @@ export type Handle<N = Node> =
   | { readonly kind: 'generated'; readonly content: Uint8Array }
   | { readonly kind: 'access log'; readonly reader: AccessLogReader }
 
+/**
+ * Maximum memory of one user's open handles, in units of {@link UNIT_BYTES}: a handle of a file or directory is one. Other users must not
+ * fill the daemon's memory; its own user and root may open as many as the system allows.
+ */
+const USER_UNITS_MAX = 1 << 16
+/** Approximate memory of a handle with its inode. */
+const UNIT_BYTES = 600
+
 export type DirectoryHandle = Extract<Handle, { readonly kind: 'directory' }>
 
 export class Handles<N = Node> {
   readonly #handles: (Handle<N> | undefined)[] = []
   readonly #free: Fh[] = []
+  /** The user that each handle counts for, and the units of each user. */
+  readonly #users: (number | undefined)[] = []
+  readonly #units = new Map<number, number>()
   readonly listingMemory = new ListingMemory()
 
   add(handle: Handle<N>): Fh {
     const fh = this.#free.pop() ?? toFh(this.#handles.length)
     this.#handles[fh] = handle
     return fh
+  }
+
+  /** @throws ErrnoError ENFILE if a user may not open more. */
+  assertRoom(uid = 0): void {
+    if (!isTrusted(uid) && (this.#units.get(uid) ?? 0) >= USER_UNITS_MAX)
+      throw new ErrnoError('ENFILE', `user ${uid} has too many open files`)
+  }
+
+  /** Counts a handle for the user that opened it. */
+  count(fh: Fh, uid = 0): void {
+    if (isTrusted(uid)) return
+    this.#users[fh] = uid
+    this.#units.set(uid, (this.#units.get(uid) ?? 0) + unitsOf(this.get(fh)))
   }
 
   /** @throws ErrnoError EBADF */
@@ -49,8 +74,24 @@ export class Handles<N = Node> {
     const handle = this.get(fh)
     this.#handles[fh] = undefined
     this.#free.push(fh)
+    this.#uncount(fh, handle)
     if (handle.kind === 'directory') handle.listing.close()
     else if (handle.kind === 'access log') handle.reader.close()
     return handle
   }
+
+  #uncount(fh: Fh, handle: Handle<N>): void {
+    const uid = this.#users[fh]
+    if (uid === undefined) return
+    this.#users[fh] = undefined
+    const units = (this.#units.get(uid) ?? 0) - unitsOf(handle)
+    if (units > 0) this.#units.set(uid, units)
+    else this.#units.delete(uid)
+  }
 }
+
+const OWN_UID = processOwner().uid
+const isTrusted = (uid: number): boolean => uid === 0 || uid === OWN_UID
+
+const unitsOf = (handle: Handle<unknown>): number =>
+  handle.kind === 'generated' ? Math.ceil((handle.content.length + 1) / UNIT_BYTES) : 1

@@ -1,0 +1,55 @@
+/** The bound of one user's open handles. */
+import { constants } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { FileSystem } from '../../../core/file-system/file-system.ts'
+import { Handles } from '../../../core/file-system/inodes/handles.ts'
+import { ROOT_INO, type Fh, type Name } from '../../../core/file-system/operations.ts'
+import { codeOf, Paths } from '../../tools/paths.ts'
+import { TestStore } from '../../tools/test-store.ts'
+
+const USER = 54_321
+const MAX = 1 << 16
+const user = { uid: USER, gid: USER, pid: 0 }
+
+describe('a user', () => {
+  test('may open 65,536 files and directories, and no more until one is closed; others are not affected', async () => {
+    const fs = await FileSystem.open(new TestStore())
+    const paths = new Paths(fs)
+    await paths.write('file', 'content')
+    const { ino } = (await fs.lookup(ROOT_INO, 'file' as Name)).attributes
+    let last: Fh | undefined
+    for (let i = 0; i < MAX / 2; i++) {
+      last = (await fs.open(ino, constants.O_RDONLY, user)).fh
+      await fs.opendir(ROOT_INO, 0, user)
+    }
+    expect(await codeOf(fs.open(ino, constants.O_RDWR | constants.O_TRUNC, user))).toBe('ENFILE')
+    expect(await codeOf(fs.opendir(ROOT_INO, 0, user))).toBe('ENFILE')
+    expect(await codeOf(fs.create(ROOT_INO, 'new' as Name, 0o644, constants.O_RDWR, user))).toBe('ENFILE')
+    expect((await paths.list('')).sort()).toEqual(['file'])
+    expect((await paths.read('file')).toString()).toBe('content')
+    const other = await fs.open(ino, constants.O_RDONLY, { ...user, uid: USER + 1 })
+    await fs.release(ino, other.fh)
+    await fs.release(ino, last!)
+    const again = await fs.open(ino, constants.O_RDONLY, user)
+    await fs.release(ino, again.fh)
+    await fs.close()
+  })
+
+  test('is charged for what a generated file holds', () => {
+    const handles = new Handles()
+    const content = Buffer.alloc(600 * 1024)
+    const open = (): Fh => {
+      handles.assertRoom(USER)
+      const fh = handles.add({ kind: 'generated', content })
+      handles.count(fh, USER)
+      return fh
+    }
+    const opened: Fh[] = []
+    expect(() => {
+      for (;;) opened.push(open())
+    }).toThrow('too many open files')
+    expect(opened.length).toBeLessThan(70)
+    for (const fh of opened) handles.remove(fh)
+    expect(open()).toBeLessThan(70)
+  })
+})
