@@ -47,6 +47,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
     "'zblkfs send --from' must name the last transaction that the receiver has ('zblkfs receive --state')",
   diverged:
     'only what is received may change a copy; receive into a new database, and keep what was changed here under its own name',
+  'bytes-dropped': "send it with 'zblkfs send --self-contained'",
   'history-dropped': "pack copies only with 'zblkfs receive --pack'",
   'already-mounted': path => `unmount it first with 'zblkfs umount ${path}'`,
   'dead-mount': path => `remove it with 'zblkfs umount -l ${path}', then mount again`,

@@ -78,6 +78,7 @@ const KINDS = {
   'other-base': 'give up',
   diverged: 'give up',
   'history-dropped': 'give up',
+  'bytes-dropped': 'give up',
   // Mounts.
   'cannot-mount': 'give up',
   'already-mounted': 'give up',

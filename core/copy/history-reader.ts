@@ -10,7 +10,7 @@ import type { RecordSlice } from '../../store/changes.ts'
 import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../../store/errors.ts'
 import { tid as toTid, type Tid } from '../../store/ids.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
-import type { CopiedRecord, HistoryItem } from './history-items.ts'
+import type { CopiedRecord, HistoryItem, NewBytes } from './history-items.ts'
 import { revisionsBetween, SourcePlaces } from './source-places.ts'
 
 const NO_BYTES = new Uint8Array()
@@ -21,10 +21,18 @@ export function copyingOf({ name, capabilities }: Store): Copying {
   return capabilities.copying
 }
 
-/** The transactions `(after, upTo]`; a target that has those up to `after` can store them. @throws StoreError */
-export async function* readHistory(source: Store, after: Tid, upTo: Tid): AsyncGenerator<HistoryItem> {
+/**
+ * The transactions `(after, upTo]`; a target that has those up to `after` can store them.
+ * @param shared the target has the bytes of the transactions up to this one: slices may refer to them. @throws StoreError
+ */
+export async function* readHistory(
+  source: Store,
+  after: Tid,
+  upTo: Tid,
+  shared: Tid = after,
+): AsyncGenerator<HistoryItem> {
   const copying = copyingOf(source)
-  const places = new SourcePlaces(copying, after)
+  const places = new SourcePlaces(copying, shared)
   try {
     for await (const info of source.transactions({ after, upTo }))
       yield* readTransaction(source, copying, places, info)
@@ -46,15 +54,24 @@ async function* readTransaction(
       if (!isBegun) yield { kind: 'transaction', head }
       isBegun = true
       const shared = await places.shared(row)
-      yield { kind: 'record', record: copiedRecord(source, row, shared) }
-      if (shared === undefined) places.enter(row)
+      let isDropped = false
+      const read = async (): Promise<readonly Uint8Array[] | undefined> => {
+        const body = await readBody(source, row)
+        isDropped = body === undefined
+        return body
+      }
+      yield { kind: 'record', record: copiedRecord(row, shared, read) }
+      if (shared === undefined && !isDropped) places.enter(row)
     }
   if (isBegun) yield { kind: 'end' }
 }
 
-function copiedRecord(source: Store, row: StoredRecord, shared: RecordSlice | undefined): CopiedRecord {
-  const { oid, head, pos, len, tail } = row
-  const body = pos === null ? undefined : (shared ?? { len, read: () => readBody(source, row) })
+function copiedRecord(
+  { oid, head, pos, len, tail }: StoredRecord,
+  shared: RecordSlice | undefined,
+  read: NewBytes['read'],
+): CopiedRecord {
+  const body = pos === null ? undefined : (shared ?? { len, read })
   return { oid, head, body, tail: tail ?? NO_BYTES }
 }
 

@@ -208,7 +208,7 @@ export class Database implements AsyncDisposable {
   }
 
   /** The size of the stream that {@link Database.send} would yield; the bytes of files are not read. */
-  async sizeToSend(range: Pick<SendOptions, 'from' | 'to'> = {}): Promise<StreamSize> {
+  async sizeToSend(range: Pick<SendOptions, 'from' | 'to' | 'selfContained'> = {}): Promise<StreamSize> {
     if (range.to === undefined) await this.#syncIfWritable()
     return await sizeToSend(this.name, range)
   }

@@ -17,9 +17,13 @@ export interface SendOptions {
   readonly from?: string
   /** The last moment of the stream; absent: the present. */
   readonly to?: string
+  /** Sends bytes again that the receiver should have: for one that has dropped them (code `bytes-dropped`). */
+  readonly selfContained?: boolean
   readonly signal?: AbortSignal
   readonly onProgress?: OnSent
 }
+
+type Range = Pick<SendOptions, 'from' | 'to' | 'selfContained'>
 
 /** What {@link receive} did. */
 export interface Received {
@@ -48,25 +52,22 @@ export interface ReceiveOptions {
  */
 export async function* send(
   name: string,
-  { from, to, signal, onProgress }: SendOptions = {},
+  { signal, onProgress, ...range }: SendOptions = {},
 ): AsyncGenerator<Buffer> {
   const store = await openDatabase(name, { readOnly: true })
   try {
     const options = { signal, ...(onProgress !== undefined && { onProgress }) }
-    yield* sendHistory(store, await rangeOf(store, from, to), options)
+    yield* sendHistory(store, await rangeOf(store, range), options)
   } finally {
     await store.close()
   }
 }
 
 /** The size of the stream that {@link send} would send; the bytes of files are not read. @throws as send */
-export async function sizeToSend(
-  name: string,
-  { from, to }: Pick<SendOptions, 'from' | 'to'> = {},
-): Promise<StreamSize> {
+export async function sizeToSend(name: string, range: Range = {}): Promise<StreamSize> {
   const store = await openDatabase(name, { readOnly: true })
   try {
-    return await measureHistory(store, await rangeOf(store, from, to))
+    return await measureHistory(store, await rangeOf(store, range))
   } finally {
     await store.close()
   }
@@ -161,8 +162,9 @@ async function packLikeSource(target: WritableStore, { moments }: ReceiveResult)
   await pack(target, { from: moments.from, moments: earlier })
 }
 
-async function rangeOf(store: Store, from: string | undefined, to: string | undefined): Promise<SendRange> {
+async function rangeOf(store: Store, { from, to, selfContained = false }: Range): Promise<SendRange> {
   return {
+    isSelfContained: selfContained,
     ...(from !== undefined && { from: parseTid(from) ?? (await momentIn(store, from)) }),
     ...(to !== undefined && { to: await momentIn(store, to) }),
   }

@@ -17,6 +17,8 @@ import { refuse, type FrameReader } from './frames.ts'
 /** No object has this oid or a later one: the place behind the last object is written so. */
 const OID_END = Number.MAX_SAFE_INTEGER
 const ORIGIN_BYTES = 16
+/** Moments that a source keeps before its history: tags, and those in use. */
+const MOMENTS_MAX = 100_000
 
 /** How a stream ended. */
 export interface StreamEnd {
@@ -151,6 +153,7 @@ function momentsIn(payload: Buffer): KeptMoments {
   const fields = new Fields(payload, 0)
   const from = fields.tid()
   const earlier: Tid[] = []
+  if (fields.left > 8 * MOMENTS_MAX) refuse('it keeps too many moments')
   while (fields.left > 0) earlier.push(fields.tid())
   return keptMoments(from, earlier)
 }

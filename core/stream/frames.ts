@@ -45,17 +45,17 @@ export class FrameReader {
 
   /** @throws StoreError with the code `cut-stream` at the end of the input, or `bad-stream`. */
   async next(): Promise<Frame> {
-    const header = await this.#take(FRAME_HEADER_BYTES)
+    const header = await this.#peek(FRAME_HEADER_BYTES)
     const kind = header.readUInt32LE(0)
     const length = header.readUInt32LE(4)
     if (kind < FRAME.begin || kind > FRAME.end) refuse(`it has a frame of an unknown kind, ${kind}`)
     if (length > PAYLOAD_BYTES_MAX) refuse(`it has a frame of ${length} bytes`)
-    const rest = await this.#take(length + FRAME_SUM_BYTES)
-    const payload = rest.subarray(0, length)
-    const sum = xxh64(Buffer.concat([header, payload]), this.#sum)
-    if (rest.readBigUInt64LE(length) !== sum) refuse('a checksum differs')
+    const end = FRAME_HEADER_BYTES + length
+    const frame = await this.#take(end + FRAME_SUM_BYTES)
+    const sum = xxh64(frame.subarray(0, end), this.#sum)
+    if (frame.readBigUInt64LE(end) !== sum) refuse('a checksum differs')
     this.#sum = sum
-    return { kind, payload }
+    return { kind, payload: frame.subarray(FRAME_HEADER_BYTES, end) }
   }
 
   /** Ends the input early. */
@@ -64,13 +64,20 @@ export class FrameReader {
   }
 
   async #take(length: number): Promise<Buffer> {
+    const taken = await this.#peek(length)
+    const [first] = this.#pieces
+    this.#length -= length
+    if (first === undefined || first.length === length) this.#pieces.shift()
+    else this.#pieces[0] = first.subarray(length)
+    return taken
+  }
+
+  /** The next bytes, which stay. */
+  async #peek(length: number): Promise<Buffer> {
     if (!(await this.#fill(length))) throw new StoreError('the stream ends early', { code: 'cut-stream' })
     const [first] = this.#pieces
     const all = first !== undefined && first.length >= length ? first : Buffer.concat(this.#pieces)
     if (all !== first) this.#pieces.splice(0, this.#pieces.length, all)
-    this.#length -= length
-    if (all.length === length) this.#pieces.shift()
-    else this.#pieces[0] = all.subarray(length)
     return all.subarray(0, length)
   }
 

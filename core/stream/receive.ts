@@ -11,13 +11,7 @@
  */
 import { ObjectNotFoundError, StoreError } from '../../store/errors.ts'
 import { formatOid, formatTid, TID_NONE, type Tid } from '../../store/ids.ts'
-import {
-  ALL_MOMENTS,
-  isKept,
-  isSameMoments,
-  keptMoments,
-  type KeptMoments,
-} from '../../store/kept-moments.ts'
+import { ALL_MOMENTS, isSameMoments, keptMoments, type KeptMoments } from '../../store/kept-moments.ts'
 import { storedRetention } from '../../store/retention.ts'
 import type { WritableStore } from '../../store/store.ts'
 import type { TransactionHead } from '../copy/history-items.ts'
@@ -241,7 +235,7 @@ class Receiver {
       if (!(error instanceof ObjectNotFoundError)) throw error
       throw new StoreError(
         `the stream shares bytes of object ${formatOid(error.oid)} of transaction ${formatTid(error.at)}, which ${this.#target.name} does not have`,
-        { code: 'history-dropped', cause: error },
+        { code: 'bytes-dropped', cause: error },
       )
     }
   }
@@ -257,5 +251,7 @@ class Receiver {
 /** Whether every moment of `needed` up to a transaction is kept. */
 function keepsAll(kept: KeptMoments, needed: KeptMoments, upTo: Tid): boolean {
   const isWhole = needed.from > upTo || kept.from <= needed.from
-  return isWhole && needed.earlier.every(moment => moment > upTo || isKept(kept, moment))
+  const earlier = new Set(kept.earlier)
+  const isThere = (moment: Tid): boolean => moment >= kept.from || earlier.has(moment)
+  return isWhole && needed.earlier.every(moment => moment > upTo || isThere(moment))
 }

@@ -25,6 +25,8 @@ export interface SendRange {
   readonly from?: Tid
   /** The last transaction to send, by default the present one. */
   readonly to?: Tid
+  /** Bytes that the receiver should have are sent again: it may have dropped them. */
+  readonly isSelfContained?: boolean
 }
 
 /** The size of a stream. */
@@ -49,7 +51,8 @@ export async function* sendHistory(
     await source.capabilities.pinning?.pin([header.upTo])
     const batch = new Batch()
     let done = 0
-    for await (const frame of framesOf(source, header, reader)) {
+    const shared = sharedIn(range, header)
+    for await (const frame of framesOf(source, header, shared, reader)) {
       signal?.throwIfAborted()
       done += frame.length
       onProgress?.(done, Math.max(done, header.bytes))
@@ -70,7 +73,8 @@ export async function measureHistory(source: Store, range: SendRange): Promise<S
     const encoder = new StreamEncoder()
     let [transactions, records] = [0, 0]
     let bytes = encoder.begin(header).length + encoder.end(0, TID_NONE, 0n).length
-    for await (const item of readHistory(source, header.base, header.upTo)) {
+    const shared = sharedIn(range, header)
+    for await (const item of readHistory(source, header.base, header.upTo, shared)) {
       if (item.kind === 'transaction') {
         transactions++
         bytes += transactionBytes(item.head)
@@ -84,6 +88,10 @@ export async function measureHistory(source: Store, range: SendRange): Promise<S
     reader?.close()
   }
 }
+
+/** The transaction up to which slices may refer to bytes that the receiver has. */
+const sharedIn = ({ isSelfContained = false }: SendRange, { base }: StreamHeader): Tid =>
+  isSelfContained ? TID_NONE : base
 
 /** The newest transaction up to a moment. */
 export async function transactionUpTo(store: Store, upTo: Tid): Promise<TransactionInfo | undefined> {
@@ -144,6 +152,7 @@ async function exactly(source: Store, tid: Tid): Promise<TransactionInfo> {
 async function* framesOf(
   source: Store,
   header: StreamHeader,
+  shared: Tid,
   reader: RevisionReader | undefined,
 ): AsyncGenerator<Buffer> {
   const encoder = new StreamEncoder()
@@ -152,7 +161,7 @@ async function* framesOf(
   let [transactions, records] = [0, 0]
   let [lastTid, fingerprint] = [header.base, header.baseFingerprint]
   let head: TransactionHead | undefined
-  for await (const item of readHistory(source, header.base, header.upTo)) {
+  for await (const item of readHistory(source, header.base, header.upTo, shared)) {
     if (item.kind === 'transaction') {
       head = item.head
       records = 0

@@ -85,6 +85,8 @@ class Replication {
   readonly #signal: AbortSignal
   /** The last transaction of the standby; null if it has none, undefined if it is not known: at first, and after a failure. */
   #last: string | null | undefined
+  /** Whether the standby lacks bytes that the next stream must repeat. */
+  #isSelfContained = false
   #warning = ''
 
   constructor(database: string, standby: Standby, isJson: boolean, signal: AbortSignal) {
@@ -120,11 +122,20 @@ class Replication {
     const last = this.#last === undefined ? await this.#standby.last(this.#signal) : this.#last
     this.#last = last
     if (newest === undefined || newest === last) return
-    const range = { signal: this.#signal, ...(last !== null && { from: last }) }
     this.#last = undefined
-    const received = await this.#standby.receive(send(source.database, range), this.#signal)
-    this.#last = received.tid
-    this.#report(received, performance.now() - startedMs)
+    const range = { selfContained: this.#isSelfContained, ...(last !== null && { from: last }) }
+    const stream = send(source.database, { ...range, signal: this.#signal })
+    try {
+      const received = await this.#standby.receive(stream, this.#signal)
+      this.#isSelfContained = false
+      this.#last = received.tid
+      this.#report(received, performance.now() - startedMs)
+    } catch (error) {
+      if (this.#isSelfContained || !(error instanceof CodedError) || error.code !== 'bytes-dropped')
+        throw error
+      this.#isSelfContained = true
+      await this.round()
+    }
   }
 
   #report(received: Received, durationMs: number): void {

@@ -16,6 +16,7 @@ interface Options {
   readonly from?: string
   readonly to?: string
   readonly resume?: string
+  readonly selfContained?: boolean
   readonly dryRun?: boolean
   readonly json?: boolean
 }
@@ -33,6 +34,7 @@ export function sendCommand(): Command {
     .option('--from <when>', 'only what came after this moment: a tid, a time, an age, or a tag')
     .option('--to <when>', 'only up to this moment (default: the present)')
     .option('--resume <tid>', 'continue a stream that was cut, after this transaction')
+    .option('--self-contained', 'send bytes again that the receiver should have, but has dropped')
     .option('-n, --dry-run', 'only say how much there is to send')
     .option('--json', 'with --dry-run: print JSON')
     .addHelpText('after', NOTES)
@@ -41,7 +43,7 @@ export function sendCommand(): Command {
 
 async function send(
   place: string,
-  { from, to, resume, dryRun = false, json = false }: Options,
+  { from, to, resume, selfContained = false, dryRun = false, json = false }: Options,
 ): Promise<void> {
   if (from !== undefined && resume !== undefined)
     throw new UsageError('--from and --resume exclude each other: --resume alone continues a stream')
@@ -52,7 +54,11 @@ async function send(
   const target = await findTarget(place)
   if (to === undefined) await syncTarget(target)
   const start = from ?? resume
-  const range = { ...(start !== undefined && { from: start }), ...(to !== undefined && { to }) }
+  const range = {
+    selfContained,
+    ...(start !== undefined && { from: start }),
+    ...(to !== undefined && { to }),
+  }
   if (dryRun) {
     const { transactions, records, bytes } = await sizeToSend(target.database, range)
     if (json) console.log(JSON.stringify({ transactions, records, bytes }))

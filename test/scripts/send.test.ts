@@ -62,6 +62,8 @@ test('a copy is made, follows, and is refused where it does not fit', { timeout:
   const changed = await open(copy)
   await changed.files.writeFile('/own', 'y')
   await changed.close()
+  await db.files.writeFile('/third', 'z')
+  await db.sync()
   await send(`${db.name} --from ${second}`, changes)
   expect((await runZblkfs('receive', copy, changes)).stderr).toContain('has diverged')
 })
