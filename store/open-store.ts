@@ -70,14 +70,7 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
       `${path} has only a part of an import, whose state is in ${importMapPath(path)}`,
       { code: 'unfinished-import' },
     )
-  if (isDatabaseUrl(path)) {
-    if (options.compression !== undefined && options.compression !== 'off')
-      throw new CannotOpenError(
-        `${path} is on a server, whose data zblkfs does not compress: leave out compression=${options.compression}`,
-        { path },
-      )
-    return await openPostgresStore(path, options)
-  }
+  if (isDatabaseUrl(path)) return await openPostgresStore(path, options)
   if (options.bulk !== undefined)
     throw new CannotOpenError(
       `${path} is a file, with its bulk bytes beside it: bulk= is for a database on a server`,

@@ -13,16 +13,13 @@
  * | 20         | 4      | the length of the body                                           |
  * | 24         |        | the body                                                         |
  *
- * Shuffled bytes have the first bytes of all elements first, then the second ones, and so on: the high bytes of numbers that
- * differ little are equal, and compress well.
- *
  * A frame is the least that can be read, verified and released, so it is short: a random read of 4 KiB expands 16 KiB.
  */
 import { xxh64 } from '../checksum.ts'
-import { zstd } from '../zstd.ts'
 import { BulkDamageError } from './bulk.ts'
 import type { Compression } from '../compression.ts'
 import { UNIT_BYTES } from './frame.ts'
+import { UnitCompression } from './unit-compression.ts'
 
 /** The greatest number of units in a frame. */
 export const FRAME_UNITS = 4
@@ -45,9 +42,6 @@ const LENGTH_OFFSET = 20
 const AS_IT_IS = 0
 const ZSTD = 1
 
-/** Units that shrink by less than this part are stored as they are: expanding them would cost more than reading them. */
-const LEAST_SAVED = 1 / 16
-
 /** The start of the frame with the byte at `pos`. */
 export const frameDown = (pos: number): number => pos - (pos % FRAME_BYTES)
 
@@ -57,7 +51,7 @@ export const frameUp = (pos: number): number => frameDown(pos + FRAME_BYTES - 1)
 /** Writes frames. Not reentrant. */
 export class FrameEncoder {
   readonly #compression: Compression
-  readonly #shuffled = Buffer.allocUnsafeSlow(FRAME_BYTES)
+  readonly #units = new UnitCompression(FRAME_BYTES)
 
   constructor(compression: Compression) {
     this.#compression = compression
@@ -70,7 +64,7 @@ export class FrameEncoder {
   encode(pos: number, units: Uint8Array, into: Buffer): number {
     const body = into.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + units.length)
     let { elementBytes } = this.#compression
-    let length = this.#compress(units, elementBytes, body)
+    let length = this.#units.compress(units, this.#compression, body)
     const method = length === 0 ? AS_IT_IS : ZSTD
     if (method === AS_IT_IS) {
       body.set(units)
@@ -87,21 +81,11 @@ export class FrameEncoder {
     into.writeBigUInt64LE(xxh64(into.subarray(SUM_BYTES, end)))
     return end
   }
-
-  /** Returns the length of the compressed units; 0 if they are not worth it. */
-  #compress(units: Uint8Array, elementBytes: number, body: Uint8Array): number {
-    if (this.#compression.method === 'off') return 0
-    const most = Math.floor(units.length * (1 - LEAST_SAVED))
-    if (elementBytes === 0) return zstd().compress(units, body.subarray(0, most))
-    const shuffled = this.#shuffled.subarray(0, units.length)
-    shuffle(units, elementBytes, shuffled)
-    return zstd().compress(shuffled, body.subarray(0, most))
-  }
 }
 
 /** Reads frames. Not reentrant. */
 export class FrameDecoder {
-  readonly #shuffled = Buffer.allocUnsafeSlow(FRAME_BYTES)
+  readonly #units = new UnitCompression(FRAME_BYTES)
 
   /**
    * Verifies the stored frame at position `pos`, and writes its units to the start of `into`.
@@ -121,17 +105,9 @@ export class FrameDecoder {
     if (length > FRAME_BYTES || length > into.length) throw new BulkDamageError(MALFORMED)
     const units = into.subarray(0, length)
     if (method === AS_IT_IS && body.length === length) units.set(body)
-    else if (method !== ZSTD || !this.#expand(body, elementBytes, units)) throw new BulkDamageError(MALFORMED)
+    else if (method !== ZSTD || !this.#units.expand(body, elementBytes, units))
+      throw new BulkDamageError(MALFORMED)
     return length
-  }
-
-  #expand(body: Uint8Array, elementBytes: number, units: Uint8Array): boolean {
-    if (elementBytes === 0) return zstd().expand(body, units)
-    if (UNIT_BYTES % elementBytes !== 0) return false
-    const shuffled = this.#shuffled.subarray(0, units.length)
-    if (!zstd().expand(body, shuffled)) return false
-    unshuffle(shuffled, elementBytes, units)
-    return true
   }
 }
 
@@ -140,15 +116,3 @@ export const storedSum = (header: Buffer): bigint => header.readBigUInt64LE(0)
 
 const DIFFERS = 'the checksum of its bytes in the log differs'
 const MALFORMED = 'its bytes in the log have another form than those of a frame'
-
-function shuffle(from: Uint8Array, elementBytes: number, into: Uint8Array): void {
-  let at = 0
-  for (let byte = 0; byte < elementBytes; byte++)
-    for (let off = byte; off < from.length; off += elementBytes) into[at++] = from[off] ?? 0
-}
-
-function unshuffle(from: Uint8Array, elementBytes: number, into: Uint8Array): void {
-  let at = 0
-  for (let byte = 0; byte < elementBytes; byte++)
-    for (let off = byte; off < from.length; off += elementBytes) into[off] = from[at++] ?? 0
-}

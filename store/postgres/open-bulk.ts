@@ -1,4 +1,5 @@
 /** Opens the Bulk of a database on a server: rows, or segments in a bucket where the database's meta names one. */
+import { COMPRESSION, parseCompression, type CompressionName } from '../compression.ts'
 import { CannotOpenError } from '../errors.ts'
 import type { BulkScan } from '../indexed/bulk.ts'
 import { formatS3Address, parseS3Address } from '../s3/address.ts'
@@ -16,6 +17,8 @@ export interface BulkOptions {
   /** The S3 URL of the place for the bulk bytes of a new database. Another place than that of an existing one is refused. */
   readonly bulk?: string
   readonly bulkCache?: BulkCacheOptions
+  /** How new segments are stored from now on; recorded in the database. By default as recorded there. */
+  readonly compression?: CompressionName | undefined
   /** For tests. */
   readonly bulkTuning?: BulkTuning
 }
@@ -42,7 +45,8 @@ export async function openRemoteBulk(
 ): Promise<RemoteBulk | undefined> {
   if (bulk === undefined) return undefined
   const { report, bulkCache: cache = {}, bulkTuning: tuning = {}, readOnly } = options
-  const remote = new RemoteBulk({ url: bulk, databaseId: id, report, cache, tuning })
+  const compression = parseCompression(options.compression ?? (await noteOf(session)))
+  const remote = new RemoteBulk({ url: bulk, databaseId: id, report, cache, tuning, compression })
   try {
     // A process that ended while it created the database may not have come to its bucket.
     const isNew = !readOnly && (await session.query('SELECT FROM zblkfs.txn LIMIT 1')).length === 0
@@ -52,6 +56,11 @@ export async function openRemoteBulk(
     await remote.close()
     throw error
   }
+}
+
+async function noteOf(session: Session): Promise<string | undefined> {
+  const [[value] = []] = await session.query('SELECT value FROM zblkfs.meta WHERE name = $1', [COMPRESSION])
+  return value ?? undefined
 }
 
 /** The last epoch with segments that this database has not assigned. */

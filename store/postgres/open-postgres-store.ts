@@ -1,5 +1,6 @@
 /** Opens a database on a PostgreSQL server, and creates one if there is none. */
 import type { Awaitable } from '../awaitable.ts'
+import { COMPRESSION, NO_COMPRESSION } from '../compression.ts'
 import { CannotOpenError, LockedError, StoreError } from '../errors.ts'
 import { newDatabaseId } from '../indexed/database-id.ts'
 import type { Store } from '../store.ts'
@@ -54,6 +55,9 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
     const writer = keep(await WriterSession.take({ address, name, purpose, id, report }, writing, unassigned))
     const store = await WritablePostgresStore.open(parts, writer)
     if (unassigned !== undefined) await store.doubtBucket(unassigned)
+    const { compression } = options
+    if (compression !== undefined && compression !== (await store.capabilities.compressing?.compression()))
+      await store.setNote(COMPRESSION, compression)
     return store
   } catch (error) {
     for (const closable of opened.toReversed()) await closable.close()
@@ -104,6 +108,7 @@ async function withBucket(
     databaseId,
     cache: { maxBytes: 0 },
     tuning: {},
+    compression: NO_COMPRESSION,
     report: () => undefined,
   })
   try {
@@ -128,6 +133,12 @@ async function findOrCreate(
   const { readOnly = false, create = false } = options
   const bulk = bulkUrlOf(options)
   const content = await contentOf(session, name)
+  const { compression = 'off' } = options
+  if (compression !== 'off' && (content.kind === 'ours' ? content.bulk : bulk) === undefined)
+    throw new CannotOpenError(
+      `${name} keeps its data in rows of its server, which compresses them itself: compression=${compression} needs a bucket (bulk=)`,
+      { path: name },
+    )
   if (content.kind === 'ours') {
     assertSamePlace(name, content, bulk)
     return { ...content, isCreated: false }

@@ -74,6 +74,7 @@ export async function openWriters({
       map: writers.map,
       rows,
       databaseId: remote.databaseId,
+      compression: remote.compression,
       rowsMaxBytes: remote.tuning.rowsMaxBytes ?? ROWS_MAX_BYTES,
       nextId: writers.nextId,
       onCut: pos => {

@@ -114,6 +114,7 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
     checking: this.checking,
     copying: this.copying,
     lineage: this.lineage,
+    compressing: this.compressing,
   }
 
   constructor(parts: PostgresParts) {
@@ -181,6 +182,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       measuring: this.measuring,
       copying: this.copying,
       lineage: this.lineage,
+      compressing: this.compressing,
     }
   }
 
@@ -244,13 +246,14 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   #startKeeper({ remote, report }: PostgresParts, sessions: ReadSessions): SegmentKeeper | undefined {
     const writers = this.#writers.remote
     if (remote === undefined || writers === undefined) return undefined
-    const { databaseId, tuning } = remote
+    const { databaseId, tuning, compression } = remote
     const { map, nextId } = writers
     const keeper = new SegmentKeeper({
       client: remote.newClient(),
       map,
       nextId,
       databaseId,
+      compression,
       report,
       ...(tuning.ages && { ages: tuning.ages }),
       reader: halvesOver(sessions, remote).bulk,

@@ -1,6 +1,7 @@
 /** What the readers and the writer of one open store share of its bucket: the client, and the caches. */
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import type { Compression } from '../compression.ts'
 import type { BulkScan } from '../indexed/bulk.ts'
 import { parseS3Address } from './address.ts'
 import { S3Client, type S3Limits } from './client.ts'
@@ -33,12 +34,15 @@ export interface RemoteBulkOptions {
   readonly cache: BulkCacheOptions
   readonly tuning: BulkTuning
   readonly report: (message: string) => void
+  /** How new segments are stored. */
+  readonly compression: Compression
 }
 
 export class RemoteBulk {
   readonly client: S3Client
   readonly databaseId: string
   readonly tuning: BulkTuning
+  readonly compression: Compression
   readonly #fetcher: FrameFetcher
   readonly #disk: DiskCache | undefined
   readonly #options: RemoteBulkOptions
@@ -48,6 +52,7 @@ export class RemoteBulk {
     this.#options = options
     this.databaseId = databaseId
     this.tuning = tuning
+    this.compression = options.compression
     this.client = this.newClient()
     this.#disk = DiskCache.open({
       directory: join(cache.directory ?? defaultDirectory(), databaseId),

@@ -5,6 +5,7 @@
  *
  * Objects of a transaction that fails are named by no row, and deleted after a day.
  */
+import type { Compression } from '../compression.ts'
 import type { BulkRange, BulkWriter } from '../indexed/bulk.ts'
 import { SegmentBuilder, SEGMENT_UNIT_BYTES, segmentKey, type Segment, type SegmentId } from './segment.ts'
 import type { S3Client } from './client.ts'
@@ -23,6 +24,7 @@ export interface S3WriterParts {
   readonly rows: BulkWriter
   readonly databaseId: string
   readonly rowsMaxBytes: number
+  readonly compression: Compression
   /** Returns an id that was never used. */
   readonly nextId: () => SegmentId
   /** Called when positions from `pos` on are discarded. */
@@ -33,7 +35,7 @@ export interface S3WriterParts {
 
 export class S3BulkWriter implements BulkWriter {
   readonly #parts: S3WriterParts
-  #builder = new SegmentBuilder()
+  #builder: SegmentBuilder
   /** The position of the first byte in the builder. */
   #start = 0
   #end = 0
@@ -43,6 +45,7 @@ export class S3BulkWriter implements BulkWriter {
 
   constructor(parts: S3WriterParts) {
     this.#parts = parts
+    this.#builder = new SegmentBuilder(parts.compression)
   }
 
   get end(): number {
@@ -51,7 +54,7 @@ export class S3BulkWriter implements BulkWriter {
 
   begin(end: number): void {
     if (end < this.#end) this.#parts.onCut(end)
-    this.#builder = new SegmentBuilder()
+    this.#builder = new SegmentBuilder(this.#parts.compression)
     this.#start = end
     this.#end = end
     this.#failure = undefined
@@ -120,7 +123,7 @@ export class S3BulkWriter implements BulkWriter {
   }
 
   #restart(): void {
-    this.#builder = new SegmentBuilder()
+    this.#builder = new SegmentBuilder(this.#parts.compression)
     this.#start = this.#end
   }
 }

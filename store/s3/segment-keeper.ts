@@ -10,6 +10,7 @@
  * **Nothing is deleted on doubt.** If the bucket has segments of an epoch that this database has not assigned, the database was
  * restored from a backup, or has a twin that writes into the same bucket: then nothing is deleted any more.
  */
+import type { Compression } from '../compression.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../errors.ts'
 import { BulkDamageError, type BulkRange, type BulkRead, type BulkReader } from '../indexed/bulk.ts'
@@ -58,6 +59,8 @@ export interface KeeperParts {
   readonly client: S3Client
   readonly map: SegmentMapWriter
   readonly reader: BulkReader
+  /** Of the segments that it writes. */
+  readonly compression: Compression
   readonly databaseId: string
   readonly epoch: number
   readonly nextId: () => SegmentId
@@ -193,10 +196,10 @@ export class SegmentKeeper {
 
   /** Uploads a segment with the bytes of ranges, which ascend. */
   async #write(ranges: readonly BulkRange[]): Promise<Segment> {
-    const { reader, client, nextId, databaseId } = this.#parts
+    const { reader, client, nextId, databaseId, compression } = this.#parts
     const reads = ranges.map(([lo, hi]): BulkRead => ({ pos: lo, into: Buffer.allocUnsafeSlow(hi - lo) }))
     await reader.read(reads)
-    const builder = new SegmentBuilder()
+    const builder = new SegmentBuilder(compression)
     for (const { pos, into } of reads)
       for (let off = 0; off < into.length;) off += builder.add(pos + off, into.subarray(off))
     const { segment, object } = builder.finish(nextId(), databaseId)

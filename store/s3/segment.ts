@@ -18,21 +18,24 @@
  * | in the table  | length      | is                                                               |
  * |---------------|-------------|------------------------------------------------------------------|
  * | 0             | 6           | the number of the first unit: its position / 4096                |
- * | 6             | 2           | U, the number of units                                           |
+ * | 6             | 1           | U, the number of units                                           |
+ * | 7             | 1           | if it is compressed: the size of the elements that are shuffled, 0 for none |
  * | 8             | 4           | the offset of the frame in the object                            |
- * | 12            | 4           | its length: U x 4104                                             |
+ * | 12            | 4           | its length: U x 4104, or less if it is compressed                |
  *
  * | in a frame    | length      | is                                                               |
  * |---------------|-------------|------------------------------------------------------------------|
  * | 0             | 8 x U       | the checksum of each unit (store/indexed/frame.ts)               |
- * | 8 x U         | 4096 x U    | the units                                                        |
+ * | 8 x U         | 4096 x U    | the units; if it is compressed, one or more frames of Zstandard  |
  *
  * The key of the object is `segments/EPOCH/COUNTER`, both as 8 hex digits or more. No key is used twice: an epoch belongs to one
  * writer, which counts.
  */
 import { xxh64 } from '../checksum.ts'
+import type { Compression } from '../compression.ts'
 import { StoreError } from '../errors.ts'
 import { SUM_BYTES, UNIT_BYTES, unitSum } from '../indexed/frame.ts'
+import { UnitCompression } from '../indexed/unit-compression.ts'
 
 /** Maximum units in a frame. */
 export const FRAME_UNITS = 32
@@ -87,8 +90,10 @@ export interface FrameEntry {
   /** The length of its units. */
   readonly len: number
   readonly offset: number
-  /** Its length in the object. */
+  /** Its length in the object: less than that of its checksums and units if it is compressed. */
   readonly bytes: number
+  /** As {@link Compression.elementBytes}. */
+  readonly elementBytes: number
 }
 
 /** The table of frames in a segment's header. */
@@ -105,7 +110,8 @@ export class FrameTable {
       const isWhole =
         entry.len > 0 &&
         entry.len <= FRAME_UNIT_BYTES &&
-        entry.bytes === (entry.len / UNIT_BYTES) * (SUM_BYTES + UNIT_BYTES)
+        entry.bytes <= (entry.len / UNIT_BYTES) * (SUM_BYTES + UNIT_BYTES) &&
+        entry.bytes > (entry.len / UNIT_BYTES) * SUM_BYTES
       if (!isWhole || entry.pos < end || entry.offset < offset) throw damagedTable()
       end = entry.pos + entry.len
       offset = entry.offset + entry.bytes
@@ -120,7 +126,8 @@ export class FrameTable {
     const at = index * ENTRY_BYTES
     return {
       pos: this.encoded.readUIntLE(at, 6) * UNIT_BYTES,
-      len: this.encoded.readUInt16LE(at + 6) * UNIT_BYTES,
+      len: this.encoded.readUInt8(at + 6) * UNIT_BYTES,
+      elementBytes: this.encoded.readUInt8(at + 7),
       offset: this.encoded.readUInt32LE(at + 8),
       bytes: this.encoded.readUInt32LE(at + 12),
     }
@@ -150,13 +157,29 @@ interface OpenFrame {
   fill: number
 }
 
+/** A frame in its stored form. */
+interface SealedFrame {
+  readonly pos: number
+  /** The length of its units. */
+  readonly len: number
+  readonly elementBytes: number
+  readonly sealed: Buffer
+}
+
+const compressor = new UnitCompression(FRAME_UNIT_BYTES)
+
 /** Assembles a segment. Positions ascend; they may have gaps between whole units. */
 export class SegmentBuilder {
-  readonly #frames: { readonly pos: number; readonly sealed: Buffer }[] = []
+  readonly #compression: Compression
+  readonly #frames: SealedFrame[] = []
   #open: OpenFrame | undefined
   /** The memory of a frame, reused: sealing copies. */
   readonly #memory = Buffer.allocUnsafeSlow(FRAME_UNIT_BYTES)
   #unitBytes = 0
+
+  constructor(compression: Compression) {
+    this.#compression = compression
+  }
 
   /** The bytes that were added. */
   get unitBytes(): number {
@@ -178,7 +201,11 @@ export class SegmentBuilder {
   /** The units that were added, in their order. */
   units(): readonly Uint8Array[] {
     this.#seal()
-    return this.#frames.map(({ sealed }) => unitsIn(sealed))
+    return this.#frames.map(frame => {
+      const units = unitsIn(frame.sealed, frame)
+      if (units === undefined) throw new StoreError(`a frame at ${frame.pos} cannot be expanded`)
+      return units
+    })
   }
 
   /** The finished segment, and the parts of its object. */
@@ -189,10 +216,11 @@ export class SegmentBuilder {
     this.#seal()
     const table = Buffer.alloc(this.#frames.length * ENTRY_BYTES)
     let offset = HEADER_BYTES + table.length + SUM_BYTES
-    for (const [index, { pos, sealed }] of this.#frames.entries()) {
+    for (const [index, { pos, len, elementBytes, sealed }] of this.#frames.entries()) {
       const at = index * ENTRY_BYTES
       table.writeUIntLE(pos / UNIT_BYTES, at, 6)
-      table.writeUInt16LE(sealed.length / (SUM_BYTES + UNIT_BYTES), at + 6)
+      table.writeUInt8(len / UNIT_BYTES, at + 6)
+      table.writeUInt8(elementBytes, at + 7)
       table.writeUInt32LE(offset, at + 8)
       table.writeUInt32LE(sealed.length, at + 12)
       offset += sealed.length
@@ -208,7 +236,7 @@ export class SegmentBuilder {
     const open = this.#open
     this.#open = undefined
     if (open === undefined || open.fill === 0) return
-    this.#frames.push({ pos: open.pos, sealed: sealFrame(open.pos, open.units.subarray(0, open.fill)) })
+    this.#frames.push(sealFrame(open.pos, open.units.subarray(0, open.fill), this.#compression))
   }
 }
 
@@ -225,35 +253,51 @@ function headerOf({ epoch, counter }: SegmentId, databaseId: string, table: Buff
 }
 
 /** The stored form of a frame. @param units whole units. */
-function sealFrame(pos: number, units: Uint8Array): Buffer {
+function sealFrame(pos: number, units: Uint8Array, compression: Compression): SealedFrame {
   const sums = (units.length / UNIT_BYTES) * SUM_BYTES
   const frame = Buffer.allocUnsafeSlow(sums + units.length)
-  frame.set(units, sums)
   for (let off = 0, at = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES)
     frame.writeBigUInt64LE(unitSum(units.subarray(off, off + UNIT_BYTES), pos + off), at)
-  return frame
+  const length = compressor.compress(units, compression, frame.subarray(sums))
+  if (length > 0) {
+    // A copy, because frames are in memory until their segment is uploaded.
+    const sealed = Buffer.from(frame.subarray(0, sums + length))
+    return { pos, len: units.length, elementBytes: compression.elementBytes, sealed }
+  }
+  frame.set(units, sums)
+  return { pos, len: units.length, elementBytes: 0, sealed: frame }
 }
 
-/** The units of a sealed frame. */
-const unitsIn = (sealed: Buffer): Buffer =>
-  sealed.subarray((sealed.length / (SUM_BYTES + UNIT_BYTES)) * SUM_BYTES)
+/** The units of a sealed frame, in its own memory unless they are compressed; undefined if they cannot be expanded. */
+function unitsIn(
+  sealed: Buffer,
+  { len, elementBytes }: Pick<FrameEntry, 'len' | 'elementBytes'>,
+): Buffer | undefined {
+  const body = sealed.subarray((len / UNIT_BYTES) * SUM_BYTES)
+  if (body.length === len) return body
+  const units = Buffer.allocUnsafeSlow(len)
+  return compressor.expand(body, elementBytes, units) ? units : undefined
+}
 
 /** A frame in its stored form, and which of its units are intact. */
 export class StoredFrame {
   readonly pos: number
   readonly stored: Buffer
+  readonly units: Buffer
   /** By position. */
   readonly #damaged: ReadonlySet<number>
 
-  constructor({ pos, len }: FrameEntry, stored: Buffer) {
+  constructor(entry: FrameEntry, stored: Buffer) {
+    const { pos, len } = entry
     this.pos = pos
     this.stored = stored
-    const sums = (len / UNIT_BYTES) * SUM_BYTES
+    const units = unitsIn(stored, entry)
+    this.units = units ?? Buffer.alloc(len)
     const damaged = new Set<number>()
     for (let off = 0, at = 0; off < len; off += UNIT_BYTES, at += SUM_BYTES)
       if (
-        unitSum(stored.subarray(sums + off, sums + off + UNIT_BYTES), pos + off) !==
-        stored.readBigUInt64LE(at)
+        units === undefined ||
+        unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== stored.readBigUInt64LE(at)
       )
         damaged.add(pos + off)
     this.#damaged = damaged
@@ -261,11 +305,6 @@ export class StoredFrame {
 
   get isIntact(): boolean {
     return this.#damaged.size === 0
-  }
-
-  /** The units. */
-  get units(): Buffer {
-    return unitsIn(this.stored)
   }
 
   /** Whether the units of the bytes `[lo, hi)` are intact. */

@@ -19,6 +19,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
     {
       reader: [
         'checking',
+        'compressing',
         'connection',
         'copying',
         'dating',
@@ -29,6 +30,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
         'watching',
       ],
       writer: [
+        'compressing',
         'connection',
         'copying',
         'dating',

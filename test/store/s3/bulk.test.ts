@@ -134,6 +134,32 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
   const segmentsIn = async ({ client }: TestBucket): Promise<readonly string[]> =>
     (await client.list(SEGMENTS, '', 1000)).map(({ key }) => key)
 
+  test('segments are compressed if the database says so, from then on; what is stored already can be read', async () => {
+    const { open, openReader, database } = await set()
+    const before = await open()
+    const plain = await add(before, 2 * MIB, 1)
+    await before.close()
+    const store = await open({ compression: 'zstd' })
+    expect(await store.capabilities.compressing?.compression()).toBe('zstd')
+    const first = await add(store, 2 * MIB, 2)
+    await store.close()
+    const again = await open()
+    const second = await add(again, 2 * MIB, 3)
+    const reader = await openReader()
+    for (const added of [plain, first, second]) await expectThere(reader, added)
+    const rows = await database.execute('SELECT bytes::integer AS bytes FROM zblkfs.segment ORDER BY epoch')
+    const [plainBytes = 0, ...compressed] = rows.map(({ bytes }) => Number(bytes))
+    expect(plainBytes).toBeGreaterThan(2 * MIB)
+    expect(compressed).toHaveLength(2)
+    for (const bytes of compressed) expect(bytes).toBeLessThan(plainBytes / 2)
+    expect(await damagesIn(reader, true)).toEqual([])
+    const other = await makePostgresDatabase()
+    await expect(openPostgresStore(other.url, { create: true, compression: 'zstd' })).rejects.toThrow(
+      'needs a bucket',
+    )
+    await other.remove()
+  })
+
   test('little data is committed without an upload, much data in segments that are uploaded before', async () => {
     const { open, bucket, database } = await set()
     const store = await open()

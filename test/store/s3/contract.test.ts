@@ -25,15 +25,28 @@ describe.skipIf(!hasPostgres || !hasSwift)('PostgreSQL and S3', () => {
     {
       reader: [
         'checking',
+        'compressing',
         'connection',
         'copying',
         'dating',
+        'lineage',
         'measuring',
         'pinning',
         'retaining',
         'watching',
       ],
-      writer: ['connection', 'dating', 'measuring', 'packing', 'pinning', 'retaining', 'spilling'],
+      writer: [
+        'compressing',
+        'connection',
+        'copying',
+        'dating',
+        'lineage',
+        'measuring',
+        'packing',
+        'pinning',
+        'retaining',
+        'spilling',
+      ],
     },
   )
 })
