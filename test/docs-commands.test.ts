@@ -36,6 +36,7 @@ const NOT_RUN: readonly (readonly [start: string, reason: string])[] = [
   ['zblkfs web', 'serves until it is ended; test/scripts/web.test.ts runs it'],
   ['ssh -L', 'needs another machine'],
   ['npm run package:deb', 'takes minutes; test/scripts/debian-package.test.ts runs it'],
+  ['npm run docs', 'takes a minute; test/docs-site.test.ts runs it'],
   ['npm run check', 'runs this test'],
   ['npm run format', 'changes the checkout'],
   ['npx vitest run', 'runs other tests'],

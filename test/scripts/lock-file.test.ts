@@ -14,11 +14,19 @@ const lock = JSON.parse(await readFile(new URL('../../package-lock.json', import
   readonly packages: Readonly<Record<string, LockedPackage>>
 }
 
+/** Where Node looks for a dependency of the package at `path`: in it, and in the packages that contain it. */
+function placesOf(path: string, name: string): readonly string[] {
+  const parts = path === '' ? [] : path.split(/(?:^|\/)node_modules\//).slice(1)
+  return Array.from({ length: parts.length + 1 }, (_, count) =>
+    [...parts.slice(0, count), name].map(part => `node_modules/${part}`).join('/'),
+  )
+}
+
 test('the optional packages of all platforms are locked, without which npm 11 refuses the lock file', () => {
   // A registry that lacks some makes `npm install` leave them out: they are put back with their version, os and cpu.
   const left = Object.entries(lock.packages).flatMap(([path, { optionalDependencies = {} }]) =>
     Object.keys(optionalDependencies).filter(
-      name => !(`node_modules/${name}` in lock.packages || `${path}/node_modules/${name}` in lock.packages),
+      name => !placesOf(path, name).some(place => place in lock.packages),
     ),
   )
   expect(left).toEqual([])
