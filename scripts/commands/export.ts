@@ -41,9 +41,10 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
     const path = resolve(file)
     // A database on a server has no file mode here: its export is readable only by its owner.
     const mode = isDatabaseUrl(name) ? OWNER_ONLY : (await stat(name)).mode
-    const size = (await source.capabilities.measuring?.space())?.totalBytes ?? 0
-    const run = (writer: TransactionWriter, after: Tid): Promise<Exported> =>
-      exportInto(source, writer, after, bytes => progress.add('exporting', bytes, size))
+    const run = async (writer: TransactionWriter, after: Tid): Promise<Exported> => {
+      const size = await recordBytes(source, after)
+      return await exportInto(source, writer, after, bytes => progress.add('exporting', bytes, size))
+    }
     const { transactions, records, lastTid } =
       after === undefined
         ? await exportNew(path, mode & FILE_MODE_BITS, run)
@@ -55,6 +56,18 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
     progress.stop()
     await source.close()
   }
+}
+
+/**
+ * The bytes of the records after a transaction. Shared bytes count once for each record, as an export writes them; of a part of
+ * the history, what was stored is known, and its records are at least that.
+ */
+export async function recordBytes(source: Store, after: Tid): Promise<number> {
+  const { measuring } = source.capabilities
+  if (measuring === undefined) return 0
+  if (after > TID_NONE) return (await measuring.added(after, await source.lastTid())).storedBytes
+  const { rowBytes, bulkBytes } = (await measuring.sums()).all
+  return rowBytes + bulkBytes
 }
 
 /** What was exported, and the last transaction of the file. */

@@ -24,6 +24,7 @@ import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
 import { databasePath } from '../foreign/database-path.ts'
 import { ZBLK_FORMATS } from '../../core/objects/zblk-format.ts'
 import { say, warn } from '../say.ts'
+import { serviceManager } from '../service-manager.ts'
 
 const STATUS_TIMEOUT_MS = 5000
 /** Time for unmounting if what is not stored is given up. */
@@ -133,9 +134,11 @@ async function runHere(settings: MountSettings, level: LogLevel): Promise<void> 
   const problems = new Problems()
   const log = logToTerminal(level, problems)
   process.stdout.on('error', () => {}) // The reader of the output is gone; the mount stays.
+  const manager = await serviceManager()
   const { server, onSignal } = await serve(settings, log, problems)
   say(`${settings.database} is mounted at ${settings.directory}`)
-  await untilEnded(server, onSignal, log).catch((error: unknown) => {
+  manager.ready(`${settings.database} is mounted at ${settings.directory}`)
+  await untilEnded(server, onSignal, log, () => manager.stopping()).catch((error: unknown) => {
     warn(error instanceof CodedError ? explain(error) : String(error))
     process.exit(EXIT_FAILURE)
   })
@@ -178,13 +181,19 @@ function collectSignals(): OnSignal {
  * Resolves when the mount has ended, by whatever cause. SIGTERM, SIGINT and SIGHUP store and unmount; where storing
  * fails the daemon stays, because it holds the only copy, and a signal after that was logged gives it up.
  */
-async function untilEnded(server: MountServer, onSignal: OnSignal, log: Logger): Promise<void> {
+async function untilEnded(
+  server: MountServer,
+  onSignal: OnSignal,
+  log: Logger,
+  onEnding: () => void = () => undefined,
+): Promise<void> {
   let terminating: Promise<unknown> | undefined
   let hasFailed = false
   const terminated = new Promise<void>(resolve => {
     const terminate = async (signal: NodeJS.Signals): Promise<void> => {
       const isRepeated = hasFailed
       log.info({ signal }, 'storing and unmounting')
+      onEnding()
       try {
         // While the first signal is being followed, another one asks whether storing is what that waits for.
         if (terminating !== undefined) return void (await server.sync())

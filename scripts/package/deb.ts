@@ -89,8 +89,20 @@ function stageProgram(build: Build): void {
   const cpu = ARCHITECTURES[build.architecture]
   const flags = ['--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
   run('npm', ['ci', ...flags, '--os=linux', `--cpu=${cpu}`, '--libc=glibc'], lib)
-  // fuse-native, the second driver, needs a library that is not packaged, and nothing else is optional.
-  run('npm', ['pkg', 'delete', 'optionalDependencies', 'devDependencies', 'scripts', 'allowScripts'], lib)
+  // What npm would check again, or install for development.
+  run(
+    'npm',
+    [
+      'pkg',
+      'delete',
+      'peerDependencies',
+      'peerDependenciesMeta',
+      'devDependencies',
+      'scripts',
+      'allowScripts',
+    ],
+    lib,
+  )
   run('npm', ['prune', ...flags, '--os=linux', `--cpu=${cpu}`, '--libc=glibc'], lib)
   rmSync(join(lib, 'package-lock.json'))
   removeUnused(join(lib, 'node_modules'), cpu)
@@ -149,6 +161,7 @@ function stageSystemFiles(build: Build): void {
   writeTree(build, 'usr/sbin/mount.zblkfs', packaged('mount.zblkfs'), EXECUTABLE)
   writeTree(build, 'usr/sbin/umount.fuse.zblkfs', packaged('umount.fuse.zblkfs'), EXECUTABLE)
   symlinkSync('mount.zblkfs', inTree(build, 'usr/sbin/mount.fuse.zblkfs'))
+  writeTree(build, 'usr/lib/zblkfs/scrub', packaged('scrub'), EXECUTABLE)
   for (const unit of ['zblkfs@.service', 'zblkfs-scrub@.service', 'zblkfs-scrub@.timer'])
     writeTree(build, `usr/lib/systemd/system/${unit}`, packaged(unit))
   writeTree(build, 'usr/lib/systemd/user/zblkfs@.service', packaged('zblkfs@.user.service'))

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -33,6 +33,9 @@ test(
       expect(files).toContain('package/scripts/zblkfs\n')
       expect(files).toContain('package/dist/index.d.ts\n')
       expect(files).toContain('package/dist/scripts/web/page/main.js\n')
+      expect(files).toContain('package/dist/man/zblkfs-mount.1\n')
+      const { size } = await stat(join(scratch, (await run('ls zblkfs-*.tgz')).trim()))
+      expect(size).toBeLessThan(900_000)
       expect(files).not.toMatch(/dist\/.*(?<!\.d)\.ts\n|node_modules|test\//)
 
       await mkdir(join(scratch, 'user'))
@@ -41,6 +44,18 @@ test(
       const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as {
         readonly version: string
       }
+      // As on a Node that is too old: one line, and the installation ends.
+      const old = await runProgram('bash', [
+        '-c',
+        `cd '${scratch}/user/node_modules/zblkfs' && sed -i 's/"node": ">=22.18"/"node": ">=99.1"/' package.json && '${process.execPath}' scripts/package/check-node.cjs`,
+      ])
+      expect(old).toMatchObject({ exitCode: 1, stdout: '' })
+      expect(old.stderr).toMatch(
+        /^zblkfs needs Node 99\.1 or later, and this is v\d+\.\d+\.\d+: nothing is installed; .*\n$/,
+      )
+      await run(
+        `cd user/node_modules/zblkfs; sed -i 's/>=99.1/>=22.18/' package.json; node scripts/package/check-node.cjs`,
+      )
       const zblkfs = 'user/node_modules/.bin/zblkfs'
       expect(await run(`${zblkfs} --version`)).toBe(`${version}\n`)
       const output = await run(

@@ -64,10 +64,13 @@ export function loadFuseNative(): FuseClass {
           'install libfuse2 (apt-get install libfuse2, or libfuse2t64)',
         { code: 'driver-missing', cause: error },
       )
-    throw new MountError(`the fuse-native package cannot be loaded (${message}): run npm install`, {
-      code: 'driver-missing',
-      cause: error,
-    })
+    throw new MountError(
+      `the fuse-native package cannot be loaded (${message}): install it beside zblkfs, 'npm install -g fuse-native@2.2.6'`,
+      {
+        code: 'driver-missing',
+        cause: error,
+      },
+    )
   }
 }
 
