@@ -2,8 +2,10 @@
 import { pack } from '../pack/pack.ts'
 import { taggedMoments } from '../pack/moments.ts'
 import { backUp } from '../stream/backup.ts'
-import { receiveHistory, type ReceiveResult } from '../stream/receive.ts'
+import { openStream, receiveHistory, type ReceiveResult } from '../stream/receive.ts'
 import { measureHistory, sendHistory, type OnSent, type SendRange, type StreamSize } from '../stream/send.ts'
+import { isCompressionName } from '../../store/compression.ts'
+import { isDatabaseUrl } from '../../store/database-name.ts'
 import { formatTid, parseTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { resolveMoment } from '../../store/moments.ts'
 import { openDatabase, removeDatabase } from '../../store/open-store.ts'
@@ -85,12 +87,23 @@ export async function receive(
   { pack = false, signal, onProgress, warn }: ReceiveOptions = {},
 ): Promise<Received> {
   const isNew = (await recognise(name)) === 'none'
+  const stream = await openStream(input)
   const purpose = 'receiving a stream'
-  const target = await openDatabase(name, { create: true, purpose, ...(warn !== undefined && { warn }) })
+  const options = { create: true, purpose, ...(warn !== undefined && { warn }) } as const
+  const { compression } = stream.header
+  const isCompressed = isNew && !isDatabaseUrl(name) && isCompressionName(compression)
+  const target = await openDatabase(name, { ...options, ...(isCompressed && { compression }) }).catch(
+    async (error: unknown) => {
+      await stream.frames.close()
+      throw error
+    },
+  )
   let isEmpty = false
   try {
-    const options = { target, input, signal, ...(onProgress !== undefined && { onProgress }) }
-    const result = await receiveHistory(options)
+    const result = await receiveHistory(target, stream, {
+      signal,
+      ...(onProgress !== undefined && { onProgress }),
+    })
     if (pack) await packLikeSource(target, result)
     const { transactions, bytes, upTo } = result
     return { transactions, bytes, tid: formatTid(upTo) }

@@ -37,7 +37,7 @@ export async function readHeader(frames: FrameReader): Promise<StreamHeader> {
   const { kind, payload } = await frames.next()
   if (kind !== FRAME.begin || payload.length < BEGIN_BYTES) refuse('it has no header')
   const rest = new Fields(payload, BEGIN_BYTES)
-  const [retention, name] = [rest.text(), rest.text()]
+  const [retention, name, compression] = [rest.text(), rest.text(), rest.text()]
   rest.end()
   const moments = await frames.next()
   if (moments.kind !== FRAME.moments) refuse('it does not say which moments are kept')
@@ -50,6 +50,7 @@ export async function readHeader(frames: FrameReader): Promise<StreamHeader> {
     bytes: Number(payload.readBigUInt64LE(44)),
     retention,
     name,
+    compression,
     moments: momentsIn(moments.payload),
   }
 }

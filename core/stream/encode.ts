@@ -24,7 +24,7 @@ export class StreamEncoder {
   #sum = xxh64(MAGIC)
 
   begin(header: StreamHeader): Buffer {
-    const { origin, base, baseFingerprint, upTo, isUpToPresent, bytes, retention, name } = header
+    const { origin, base, baseFingerprint, upTo, isUpToPresent, bytes } = header
     const fixed = Buffer.alloc(BEGIN_BYTES)
     Buffer.from(origin, 'hex').copy(fixed, 0)
     fixed.writeBigUInt64LE(base, 16)
@@ -34,7 +34,7 @@ export class StreamEncoder {
     fixed.writeBigUInt64LE(BigInt(bytes), 44)
     return Buffer.concat([
       MAGIC,
-      this.#frame(FRAME.begin, fixed, text(retention), text(name)),
+      this.#frame(FRAME.begin, fixed, ...[header.retention, header.name, header.compression].map(text)),
       this.moments(header.moments),
     ])
   }

@@ -5,7 +5,7 @@
  *
  * | kind | frame       | payload                                                                                             |
  * |------|-------------|-----------------------------------------------------------------------------------------------------|
- * | 1    | begin       | origin (16), base (8), its fingerprint (8), upTo (8), flags (4), bytes (8), retention, name           |
+ * | 1    | begin       | origin (16), base (8), its fingerprint (8), upTo (8), flags (4), bytes (8), retention, name, compression           |
  * | 2    | moments     | the moments that the source keeps: from (8), earlier ones (8 each), latest first                      |
  * | 3    | transaction | tid (8), user, description, extension                                                               |
  * | 4    | record      | oid (8), kind (1), zeros (3), lengths of head, body, tail (4 each), oid, tid, off (8 each), head, tail |
@@ -66,6 +66,8 @@ export interface StreamHeader {
   readonly retention: string
   /** The name of the source, for messages. */
   readonly name: string
+  /** How the source compresses its data, as store/compression.ts names it: a new database does the same. Empty if it does not. */
+  readonly compression: string
   /** The moments that the source kept before it was known that `upTo` is its last transaction. */
   readonly moments: KeptMoments
 }

@@ -36,42 +36,54 @@ export interface ReceiveResult {
 }
 
 export interface ReceiveOptions {
-  readonly target: WritableStore
-  /** One stream, or several in a row. */
-  readonly input: AsyncIterable<Uint8Array>
   /** Receives the bytes of records so far, and an estimate of all bytes of the stream. */
   readonly onProgress?: (done: number, total: number) => void
   readonly signal?: AbortSignal | undefined
 }
 
-/**
- * @throws StoreError with one of the codes `cut-stream` (the stream ended early: what has arrived is stored), `bad-stream`,
- * `other-database`, `other-base`, `diverged`, `history-dropped`; the signal's reason.
- */
-export async function receiveHistory({
-  target,
-  input,
-  onProgress,
-  signal,
-}: ReceiveOptions): Promise<ReceiveResult> {
+/** A stream whose header was read. */
+export interface OpenedStream {
+  readonly frames: FrameReader
+  readonly header: StreamHeader
+}
+
+/** @throws StoreError with the code `cut-stream` or `bad-stream`. */
+export async function openStream(input: AsyncIterable<Uint8Array>): Promise<OpenedStream> {
   const frames = new FrameReader(input)
-  let result: ReceiveResult | undefined
   try {
-    while (await frames.begin()) {
-      const header = await readHeader(frames)
-      const receiver = await Receiver.begin(target, header)
-      const { transactions = 0, bytes = 0 } = result ?? {}
-      const done = await receiver.receive(readItems(frames, header), added => {
+    if (!(await frames.begin())) throw new StoreError('there is no stream', { code: 'cut-stream' })
+    return { frames, header: await readHeader(frames) }
+  } catch (error) {
+    await frames.close()
+    throw error
+  }
+}
+
+/**
+ * Receives an opened stream, and those that follow it, and closes the input.
+ * @throws StoreError with one of the codes `cut-stream` (the stream ended early: what has arrived is stored), `bad-stream`,
+ * `other-database`, `other-base`, `diverged`, `history-dropped`, `bytes-dropped`; the signal's reason.
+ */
+export async function receiveHistory(
+  target: WritableStore,
+  { frames, header }: OpenedStream,
+  { onProgress, signal }: ReceiveOptions = {},
+): Promise<ReceiveResult> {
+  let [transactions, bytes] = [0, 0]
+  try {
+    for (let next = header; ; next = await readHeader(frames)) {
+      const receiver = await Receiver.begin(target, next)
+      const done = await receiver.receive(readItems(frames, next), added => {
         signal?.throwIfAborted()
-        onProgress?.(bytes + added, Math.max(header.bytes, bytes + added))
+        onProgress?.(bytes + added, Math.max(next.bytes, bytes + added))
       })
-      result = { ...done, transactions: transactions + done.transactions, bytes: bytes + done.bytes }
+      transactions += done.transactions
+      bytes += done.bytes
+      if (!(await frames.begin())) return { ...done, transactions, bytes }
     }
   } finally {
     await frames.close()
   }
-  if (result === undefined) throw new StoreError('there is no stream', { code: 'cut-stream' })
-  return result
 }
 
 /** The last transaction of a database. */

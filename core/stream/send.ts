@@ -105,7 +105,7 @@ async function headerOf(
   reader: RevisionReader | undefined,
 ): Promise<StreamHeader> {
   copyingOf(source)
-  const { lineage, measuring, retaining } = source.capabilities
+  const { lineage, measuring, retaining, compressing } = source.capabilities
   if (lineage === undefined) throw new StoreError(`${source.name} cannot be sent`)
   // Before the last transaction is looked up: see StreamHeader.moments.
   const moments = (await reader?.kept()) ?? ALL_MOMENTS
@@ -135,6 +135,7 @@ async function headerOf(
     bytes: Math.min(stored, space),
     retention: retention === undefined ? '' : formatRetention(retention),
     name: source.name,
+    compression: (await compressing?.compression()) ?? '',
     moments,
   }
 }

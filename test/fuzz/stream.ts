@@ -2,7 +2,7 @@
  * Streams of random histories: of a whole one, of a range, cut at every byte, and with changed bytes. What is received is a part of the
  * history that was sent, up to one of its transactions, or the stream is refused.
  */
-import { receiveHistory, type ReceiveResult } from '../../core/stream/receive.ts'
+import { openStream, receiveHistory, type ReceiveResult } from '../../core/stream/receive.ts'
 import { sendHistory, type SendRange } from '../../core/stream/send.ts'
 import { StoreError } from '../../store/errors.ts'
 import { oid as toOid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
@@ -125,7 +125,7 @@ async function receive(database: MemoryDatabase, stream: Buffer, random: Random)
       at += length
     }
   }
-  return await writing(database, target => receiveHistory({ target, input: input() }))
+  return await writing(database, async target => receiveHistory(target, await openStream(input())))
 }
 
 async function writing<T>(database: MemoryDatabase, use: (store: WritableStore) => Promise<T>): Promise<T> {

@@ -5,7 +5,8 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { open, type Database } from '../../index.ts'
+import { open, receive, type Database } from '../../index.ts'
+import { openDatabase } from '../../store/open-store.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 import { temporaryDatabase } from '../tools/temporary-database.ts'
@@ -66,6 +67,22 @@ test('a copy is made, follows, and is refused where it does not fit', { timeout:
   await db.sync()
   await send(`${db.name} --from ${second}`, changes)
   expect((await runZblkfs('receive', copy, changes)).stderr).toContain('has diverged')
+})
+
+test('a new copy compresses its data as the source does', { timeout: TIMEOUT_MS }, async () => {
+  const db = await open(temporaryDatabase(), { create: true, compression: 'zstd' })
+  await db.files.writeFile('/zeros', Buffer.alloc(5 << 20, 'text '))
+  const tid = await db.sync()
+  const copy = temporaryDatabase()
+  await receive(copy, db.send())
+  await db.close()
+  const store = await openDatabase(copy, { readOnly: true })
+  expect(await store.capabilities.compressing?.compression()).toBe('zstd')
+  expect((await store.capabilities.measuring?.space())?.totalBytes).toBeLessThan(2 << 20)
+  await store.close()
+  const again = await open(copy, { readOnly: true })
+  expect((await again.at(tid).readFile('/zeros')).equals(Buffer.alloc(5 << 20, 'text '))).toBe(true)
+  await again.close()
 })
 
 test('what is not a stream makes no database', { timeout: TIMEOUT_MS }, async () => {

@@ -1,7 +1,7 @@
 /** Streams of histories: what is received is what was sent, or it is refused. */
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { measureHistory, sendHistory, type SendRange } from '../../../core/stream/send.ts'
-import { receiveHistory, type ReceiveResult } from '../../../core/stream/receive.ts'
+import { openStream, receiveHistory, type ReceiveResult } from '../../../core/stream/receive.ts'
 import { oid as toOid, tid as toTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { StoreError } from '../../../store/errors.ts'
 import { MemoryDatabase, MemoryReader, MemoryStore } from '../../../store/memory/memory-store.ts'
@@ -43,7 +43,7 @@ async function* pieces(stream: Buffer, length: number): AsyncGenerator<Buffer> {
 }
 
 const received = (database: MemoryDatabase, stream: Buffer, length = 1 << 16): Promise<ReceiveResult> =>
-  writing(database, target => receiveHistory({ target, input: pieces(stream, length) }))
+  writing(database, async target => receiveHistory(target, await openStream(pieces(stream, length))))
 
 const add = (database: MemoryDatabase, bytes = 10, tid?: Tid): Promise<Tid> =>
   writing(database, async store => {
@@ -217,7 +217,7 @@ describe('a stream', () => {
         return spill(...parameters)
       },
     })
-    await receiveHistory({ target: store, input: pieces(await sent(database), 1 << 16) })
+    await receiveHistory(store, await openStream(pieces(await sent(database), 1 << 16)))
     await store.close()
     expect(spilled).toEqual([16])
     expect((await reader(target).load([toOid(20)], TID_MAX))[0]?.record.length).toBe((1 << 20) + 1)
@@ -352,7 +352,7 @@ test('the source may be packed while it is sent', async () => {
       await drop(database, history, tids[25]!)
     }
   }
-  await writing(target, into => receiveHistory({ target: into, input: packing() }))
+  await writing(target, async into => receiveHistory(into, await openStream(packing())))
   const kept = await reader(target).capabilities.measuring!.reader().kept()
   expect(kept.from).toBe(tids[25]!)
   await expectStates(reader(target), history, tids.slice(26))
