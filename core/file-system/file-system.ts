@@ -325,10 +325,10 @@ export class FileSystem implements Operations {
     this.#note(this.#openers[fh], true)
   }
 
-  async seek(ino: Ino, _fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
+  async seek(ino: Ino, fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
     this.#counts.count('seek')
     assertStored(ino, 'EINVAL')
-    await this.#collectPages(ino)
+    await this.#collectPages(ino, fh)
     return await seek(this.#context, ino, off, whence)
   }
 
@@ -340,16 +340,16 @@ export class FileSystem implements Operations {
   ): Promise<bigint> {
     this.#change('copyFileRange', to.ino)
     assertStored(from.ino, 'EOPNOTSUPP')
-    await this.#collectPages(from.ino)
+    await this.#collectPages(from.ino, from.fh)
     const copied = await copy(this.#context, from, to, len, keepsSetuid)
     this.#note(this.#openers[to.fh], true)
     return copied
   }
 
   /** Call before data or holes of a live file are read: it may be mapped. */
-  async #collectPages(ino: Ino): Promise<void> {
-    const { live, mappedPages } = this.#context
-    if (treeNumberOf(ino) === live.number) await mappedPages.collectFor(live.nodeOf(ino))
+  async #collectPages(ino: Ino, fh: Fh): Promise<void> {
+    const { live, mappedPages, handles } = this.#context
+    if (treeNumberOf(ino) === live.number) await mappedPages.collectFor(live.nodeOf(ino), handles.get(fh))
   }
 
   // ---- directories

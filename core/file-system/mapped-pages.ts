@@ -4,13 +4,14 @@
  * that is open for reading and writing can have such pages; a mapping keeps the file open.
  *
  * While there is such a file, the kernel is asked to write its dirty pages back (`writeBackPages`: syncfs(2) by another
- * process) before each commit that a timer or a caller asks for, before a seek or copy in a file that may be mapped, and
+ * process) before each commit that a timer or a caller asks for, before a seek or copy in a file that may be mapped, before stat(2) of one with holes, and
  * once per commit interval, so that changes made only through mappings are stored as well.
  */
 import type { Node } from './inodes/tree.ts'
+import type { Handle } from './inodes/handles.ts'
 
-/** A seek does not collect the pages again within this time: a copy of a sparse file seeks once per extent. */
-const SEEK_FRESH_MS = 100
+/** The same user does not have the pages collected again within this time: a copy of a sparse file seeks once per extent. */
+const FRESH_MS = 100
 
 export interface MappedPagesOptions {
   /** Resolves when the kernel has sent every dirty page of the mount; absent if the filesystem is not mounted. */
@@ -24,6 +25,7 @@ export class MappedPages {
   #handles = 0
   #collecting: Promise<void> | undefined
   #collectedAtMs = -Infinity
+  #collectedFor: Handle | 'stat' | undefined
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: MappedPagesOptions) {
@@ -63,10 +65,15 @@ export class MappedPages {
     })
   }
 
-  /** As {@link MappedPages.collect}, for a seek in one file, which accepts a recent round. */
-  collectFor(node: Node): Promise<void> | undefined {
-    const isFresh = performance.now() - this.#collectedAtMs < SEEK_FRESH_MS
-    return node.mappableHandles === 0 || isFresh ? undefined : this.collect()
+  /**
+   * As {@link MappedPages.collect}, for one file. Accepts a recent round for the same user: an open file, or stat(2). After another's
+   * round pages may have changed that this user knows of.
+   */
+  collectFor(node: Node, user: Handle | 'stat'): Promise<void> | undefined {
+    const isFresh = user === this.#collectedFor && performance.now() - this.#collectedAtMs < FRESH_MS
+    if (node.mappableHandles === 0 || isFresh) return undefined
+    this.#collectedFor = user
+    return this.collect()
   }
 
   stop(): void {

@@ -48,9 +48,7 @@ export function accessTimeOf({ tree, oid, inode }: Node): bigint {
 
 /** The attributes of an activated inode. */
 export function attributesOf(node: Node): Attributes {
-  const { ino, inode, unstoredBytes } = node
-  const { stored } = inode
-  const storedSoon = Math.max(stored, Math.min(stored + unstoredBytes, Number(inode.size)))
+  const { ino, inode } = node
   return {
     ino,
     mode: inode.mode,
@@ -59,16 +57,32 @@ export function attributesOf(node: Node): Attributes {
     gid: inode.gid,
     rdev: inode.rdev,
     size: typeOf(inode) === S_IFLNK ? BigInt(inode.target.length) : inode.size,
-    blocks: Math.ceil(storedSoon / STAT_BLOCK_BYTES),
+    blocks: Math.ceil(storedSoon(node) / STAT_BLOCK_BYTES),
     blksize: BLKSIZE,
     atimeNs: accessTimeOf(node),
     mtimeNs: inode.time('mtime'),
     ctimeNs: inode.time('ctime'),
     birthtimeNs: inode.time('birthtime'),
     // A commit settles the stored size; other changes are made by requests of the kernel, or invalidated.
-    validity: node.tree.readOnly ? 'forever' : isUnsettled(node) ? 'briefly' : 'until changed',
+    validity: validityOf(node),
   }
 }
+
+function validityOf(node: Node): Attributes['validity'] {
+  if (node.tree.readOnly) return 'forever'
+  if (mayFillHoles(node)) return 'never'
+  return isUnsettled(node) ? 'briefly' : 'until changed'
+}
+
+/** The bytes that are stored, or will be by the next commit. */
+function storedSoon({ inode, unstoredBytes }: Node): number {
+  const { stored } = inode
+  return Math.max(stored, Math.min(stored + unstoredBytes, Number(inode.size)))
+}
+
+/** Whether the kernel may have pages of a shared mapping that fill holes of an activated inode: st_blocks counts them. */
+export const mayFillHoles = (node: Node): boolean =>
+  node.mappableHandles > 0 && storedSoon(node) < Number(node.inode.size)
 
 /** Whether the next commit changes the stored size. */
 const isUnsettled = (node: Node): boolean => node.unstoredBytes > 0 || node.hasGrowth

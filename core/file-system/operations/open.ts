@@ -5,7 +5,7 @@ import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import { ErrnoError } from '../errno.ts'
 import type { Caller, Entry, Fh, Ino, KeepsSetuid, Name, OpenFile } from '../operations.ts'
-import { entryOf, PERMISSIONS, setTimes } from './attributes.ts'
+import { entryOf, mayFillHoles, PERMISSIONS, setTimes } from './attributes.ts'
 import { SMALL_CHANGE_BYTES } from '../context.ts'
 import { createFile, createUnnamed } from './create.ts'
 import { resize } from './file-bytes.ts'
@@ -29,7 +29,11 @@ export async function open(
     if (isWriting) context.assertWritable(node)
     node.handles++
     const isMappable = (flags & O_RDWR) !== 0
-    if (isMappable) context.mappedPages.opened(node)
+    if (isMappable) {
+      context.mappedPages.opened(node)
+      // The kernel may keep what st_blocks was without mappings.
+      if (mayFillHoles(node)) context.caches.invalidateStat(node.ino)
+    }
     // Data changes only through operations of this mount, so pages cached earlier are valid.
     const ignoresAccess = (flags & O_NOATIME) !== 0
     return { fh: context.handles.add({ kind: 'file', node, isMappable, ignoresAccess }), pages: 'keep' }

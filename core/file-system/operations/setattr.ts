@@ -9,12 +9,21 @@ import type { Node } from '../inodes/tree.ts'
 import type { AttributeChanges, Attributes, Ino } from '../operations.ts'
 import { followMode } from './acl.ts'
 import { noteAccess, setAccessTime } from './access-time.ts'
-import { attributesOf, PERMISSIONS, setTimes } from './attributes.ts'
+import { attributesOf, mayFillHoles, PERMISSIONS, setTimes } from './attributes.ts'
 import { resize } from './file-bytes.ts'
 import { dropAllPrivileges, dropPrivileges } from './privileges.ts'
 
 export function getattr(context: Context, ino: Ino): Promise<Attributes> {
-  return context.look(ino, attributesOf)
+  return context.look(ino, node => {
+    const collecting = mayFillHoles(node) ? context.mappedPages.collectFor(node, 'stat') : undefined
+    return collecting === undefined ? attributesOf(node) : afterwards(node, collecting)
+  })
+}
+
+async function afterwards(node: Node, collecting: Promise<void>): Promise<Attributes> {
+  await collecting
+  await node.inode.activate()
+  return attributesOf(node)
 }
 
 /** The kernel has checked whether the caller may do it. @throws ErrnoError EISDIR, EINVAL, EFBIG for sizes. */

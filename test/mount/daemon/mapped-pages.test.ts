@@ -1,8 +1,9 @@
 /** Bytes that a program has written through a shared mapping and not synced. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { withMount } from '../../tools/mounted.ts'
 import { runProgram, runZblkfs } from '../../tools/run-zblkfs.ts'
@@ -62,6 +63,24 @@ test('a copy, a moment that sync makes and a clone have what a mapping has', asy
       expect(await runZblkfs('clone', file, join(dir, 'clone'))).toMatchObject({ exitCode: 0 })
       expect((await readFile(join(dir, 'clone'))).equals(Buffer.alloc(MIB, 'c'))).toBe(true)
     })
+  })
+})
+
+test('st_blocks counts what fills holes through a mapping, as du shows it', async () => {
+  await withMount({ options: ['commit_interval=1h'] }, async ({ dir }) => {
+    const file = join(dir, 'mapped')
+    await writeFile(file, '')
+    await truncate(file, MIB)
+    expect((await stat(file)).blocks).toBe(0)
+    await withMapping(file, async write => {
+      expect((await stat(file)).blocks).toBe(0)
+      await write('g')
+      // Pages are not collected again within a tenth of a second.
+      await sleep(150)
+      expect((await stat(file)).blocks).toBe(MIB / 512)
+      expect(await program('du', '-k', file)).toBe(`1024\t${file}\n`)
+    })
+    expect((await stat(file)).blocks).toBe(MIB / 512)
   })
 })
 

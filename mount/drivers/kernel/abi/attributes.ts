@@ -27,6 +27,7 @@ const UNLIMITED_MS = 31_536_000_000
 const VALID_MS: Readonly<Record<Validity, number>> = {
   forever: UNLIMITED_MS,
   'until changed': UNLIMITED_MS,
+  never: 0,
   briefly: 1000,
 }
 
