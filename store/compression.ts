@@ -5,16 +5,36 @@ export const COMPRESSION = 'compression'
 
 export interface Compression {
   readonly method: 'zstd' | 'off'
+  /** Of Zstandard; negative levels code no entropy. docs/notes.md has figures. */
+  readonly level: number
   /** The size of the numbers whose bytes are shuffled first; 0 if they are not. */
   readonly elementBytes: number
 }
 
-export const NO_COMPRESSION: Compression = { method: 'off', elementBytes: 0 }
+export const NO_COMPRESSION: Compression = { method: 'off', level: 0, elementBytes: 0 }
 
 /** The values of `compression=`. */
-export const COMPRESSIONS = ['off', 'zstd', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const
+export const COMPRESSIONS = [
+  'off',
+  'zstd',
+  'zstd-3',
+  'zstd-shuffle2',
+  'zstd-shuffle4',
+  'zstd-shuffle8',
+] as const
 
 export type CompressionName = (typeof COMPRESSIONS)[number]
+
+/** A random read expands a whole frame, so the default level is one that expands fast. Columns of numbers need entropy coding. */
+const SETTINGS: Readonly<
+  Record<Exclude<CompressionName, 'off'>, Pick<Compression, 'level' | 'elementBytes'>>
+> = {
+  zstd: { level: -1, elementBytes: 0 },
+  'zstd-3': { level: 3, elementBytes: 0 },
+  'zstd-shuffle2': { level: 1, elementBytes: 2 },
+  'zstd-shuffle4': { level: 1, elementBytes: 4 },
+  'zstd-shuffle8': { level: 1, elementBytes: 8 },
+}
 
 /** Whether a text is one of {@link COMPRESSIONS}. */
 export const isCompressionName = (text: string | undefined): text is CompressionName =>
@@ -27,6 +47,5 @@ export const compressionName = (note: string | undefined): CompressionName =>
 /** The compression that a note names; an unknown one of a later version is off, which every reader can read. */
 export function parseCompression(note: string | undefined): Compression {
   if (!isCompressionName(note) || note === 'off') return NO_COMPRESSION
-  const elementBytes = Number(/\d+$/.exec(note)?.[0] ?? 0)
-  return { method: 'zstd', elementBytes }
+  return { method: 'zstd', ...SETTINGS[note] }
 }

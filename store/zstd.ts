@@ -6,13 +6,10 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import koffi from 'koffi'
 
-/** The lowest level that codes entropy: faster ones leave columns of numbers as they are. docs/notes.md has figures. */
-const LEVEL = 1
-
 /** Compresses and expands bytes. */
 export interface Zstd {
   /** Compresses `from` to the start of `into`; returns the length, 0 if it does not fit. */
-  compress(from: Uint8Array, into: Uint8Array): number
+  compress(from: Uint8Array, into: Uint8Array, level: number): number
 
   /** Expands `from` to `into`; false if the result does not have exactly that length. */
   expand(from: Uint8Array, into: Uint8Array): boolean
@@ -39,8 +36,8 @@ function openLibrary(): Zstd {
   const [compressor, expander] = [createCompressor(), createExpander()]
   // Errors are returned as lengths near 2^64.
   return {
-    compress(from, into) {
-      const length = Number(compress(compressor, into, into.length, from, from.length, LEVEL))
+    compress(from, into, level) {
+      const length = Number(compress(compressor, into, into.length, from, from.length, level))
       return length <= into.length ? length : 0
     },
     expand: (from, into) => Number(expand(expander, into, into.length, from, from.length)) === into.length,
@@ -49,8 +46,8 @@ function openLibrary(): Zstd {
 
 /** Through node:zlib. */
 export const zlibZstd: Zstd = {
-  compress(from, into) {
-    const bytes = zstdCompressSync(from, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } })
+  compress(from, into, level) {
+    const bytes = zstdCompressSync(from, { params: { [constants.ZSTD_c_compressionLevel]: level } })
     if (bytes.length > into.length) return 0
     into.set(bytes)
     return bytes.length

@@ -33,13 +33,14 @@ const rounds = Number(values.rounds)
 const WAYS: Readonly<Record<string, readonly string[]>> = {
   off: [],
   zstd: ['compression=zstd'],
+  'zstd-3': ['compression=zstd-3'],
   'zstd-shuffle4': ['compression=zstd-shuffle4'],
   'zstd-shuffle8': ['compression=zstd-shuffle8'],
 }
 
 /** The ways that are measured for each kind of data: shuffling suits numbers of one size only. */
 const WAYS_OF: Readonly<Record<DataKind, readonly string[]>> = {
-  'virtual machine': ['off', 'zstd'],
+  'virtual machine': ['off', 'zstd', 'zstd-3'],
   'git checkout': ['off', 'zstd'],
   'numpy float64': ['off', 'zstd', 'zstd-shuffle8'],
   'numpy int32': ['off', 'zstd', 'zstd-shuffle4'],

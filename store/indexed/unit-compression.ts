@@ -22,13 +22,13 @@ export class UnitCompression {
   }
 
   /** Compresses units to the start of `into`; returns the length, 0 if they are not worth it. */
-  compress(units: Uint8Array, { method, elementBytes }: Compression, into: Uint8Array): number {
+  compress(units: Uint8Array, { method, level, elementBytes }: Compression, into: Uint8Array): number {
     if (method === 'off') return 0
     const room = into.subarray(0, Math.floor(units.length * (1 - LEAST_SAVED)))
-    if (elementBytes === 0) return zstd().compress(units, room)
+    if (elementBytes === 0) return zstd().compress(units, room, level)
     const shuffled = this.#memory.subarray(0, units.length)
     shuffle(units, elementBytes, shuffled)
-    return zstd().compress(shuffled, room)
+    return zstd().compress(shuffled, room, level)
   }
 
   /** Expands to `units`; false if the result does not have exactly that length. */

@@ -31,7 +31,7 @@ const noise = (length: number): Buffer => {
   )
 }
 
-test.each(['off', 'zstd', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const)(
+test.each(['off', 'zstd', 'zstd-3', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const)(
   'a frame of any number of units is read as it was written: %s',
   name => {
     for (const units of [1, 2, 3, 4])
@@ -46,9 +46,9 @@ test.each(['off', 'zstd', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as 
 
 test('what shrinks is stored shorter, noise is stored as it is', () => {
   expect(encoded(Buffer.alloc(FRAME_BYTES)).length).toBeLessThan(100)
-  expect(encoded(numbers(FRAME_BYTES), 0, 'zstd-shuffle4').length).toBeLessThan(
-    encoded(numbers(FRAME_BYTES)).length / 2,
-  )
+  const lengthAs = (name: CompressionName): number => encoded(numbers(FRAME_BYTES), 0, name).length
+  expect(lengthAs('zstd-3')).toBeLessThan(lengthAs('zstd'))
+  expect(lengthAs('zstd-shuffle4')).toBeLessThan(lengthAs('zstd-3') / 2)
   expect(encoded(noise(FRAME_BYTES)).length).toBe(STORED_FRAME_BYTES)
   expect(encoded(Buffer.alloc(FRAME_BYTES), 0, 'off').length).toBe(STORED_FRAME_BYTES)
 })
@@ -82,13 +82,13 @@ test('the library of Node and node:zlib read what the other has compressed', () 
     [zlibZstd, zstd()],
   ] as const) {
     const into = Buffer.alloc(FRAME_BYTES)
-    const length = from.compress(bytes, into)
+    const length = from.compress(bytes, into, 1)
     const back = Buffer.alloc(FRAME_BYTES)
     expect(to.expand(into.subarray(0, length), back)).toBe(true)
     expect(back.equals(bytes)).toBe(true)
     expect(to.expand(into.subarray(0, length), Buffer.alloc(FRAME_BYTES - 1))).toBe(false)
     expect(to.expand(into.subarray(0, length - 1), back)).toBe(false)
-    expect(from.compress(noise(FRAME_BYTES), Buffer.alloc(FRAME_BYTES / 2))).toBe(0)
+    expect(from.compress(noise(FRAME_BYTES), Buffer.alloc(FRAME_BYTES / 2), 1)).toBe(0)
   }
   expect(zstd()).not.toBe(zlibZstd)
 })
