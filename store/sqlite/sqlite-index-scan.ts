@@ -44,6 +44,7 @@ export class SqliteIndexScan implements IndexScan {
   readonly #end: Statement<[], [bigint, bigint, bigint]>
   readonly #note: Statement<[string], string>
   readonly #rest: Statement<[number, bigint, number], EntryRow>
+  readonly #upTo: Statement<[number, bigint, number], EntryRow>
   readonly #following: Statement<[number, number], EntryRow>
   readonly #oids: Statement<[number, number], number>
   readonly #restRows: Statement<[number, bigint, bigint, number], RevisionCells>
@@ -71,6 +72,7 @@ export class SqliteIndexScan implements IndexScan {
     const entries = <P extends unknown[]>(where: string): Statement<P, EntryRow> =>
       db.prepare<P, EntryRow>(`SELECT ${ENTRY} ${BY_OID} WHERE ${where}`).safeIntegers().raw(true)
     this.#rest = entries('oid = ? AND tid < ? ORDER BY oid, tid DESC LIMIT ?')
+    this.#upTo = entries('oid = ? AND tid <= ? ORDER BY oid, tid DESC LIMIT ?')
     this.#following = entries('oid > ? ORDER BY oid, tid DESC LIMIT ?')
     this.#restRows = selectRevisions(
       db,
@@ -120,7 +122,7 @@ export class SqliteIndexScan implements IndexScan {
   revisionsOf(oids: readonly number[], upTo: bigint, limit: number): readonly StoredRevision[] {
     const found: StoredRevision[] = []
     for (const oid of oids) {
-      for (const row of this.#rest.all(oid, upTo + 1n, limit - found.length)) found.push(revisionOf(row))
+      for (const row of this.#upTo.all(oid, upTo, limit - found.length)) found.push(revisionOf(row))
       if (found.length >= limit) break
     }
     return found

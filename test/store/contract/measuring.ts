@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Measuring } from '../../../store/capabilities.ts'
 import type { StoredRevision, StoredState } from '../../../store/stored-revisions.ts'
-import { ROOT_OID, TID_NONE } from '../../../store/ids.ts'
+import { ROOT_OID, TID_MAX, TID_NONE } from '../../../store/ids.ts'
 import { keptMoments } from '../../../store/kept-moments.ts'
 import { OpenedDatabase, type MakeDatabase } from './opened-database.ts'
 import { counted } from './counted.ts'
@@ -27,6 +27,17 @@ export function measuringContract(name: string, make: MakeDatabase): void {
       expect(all.revisions).toBe(7)
       expect(all.bytes).toBeGreaterThanOrEqual(6 * BYTES)
       expect((await measuring().space()).totalBytes).toBeGreaterThan(0)
+    })
+
+    test('a reader reads up to the largest transaction', async () => {
+      const { tid, oids } = await commitChain(opened.store, 1, BYTES)
+      const reader = measuring().reader()
+      try {
+        for await (const batch of reader.revisions(oids, TID_MAX))
+          expect(batch.map(revision => revision.tid)).toEqual([tid])
+      } finally {
+        reader.close()
+      }
     })
 
     test('sums are those of a count, after every commit, and what was replaced counts as past', async () => {
