@@ -1,25 +1,28 @@
 /**
- * `npm run bench:growth [-- --quick] [--to GIB] [--real GIB] [--transactions N] [--out DIR]`: costs as a function of the size of
+ * `npm run bench:growth [-- --quick] [--only PART]... [--to GIB] [--real GIB] [--inodes N] [--transactions N] [--out DIR]`: costs as a function of the size of
  * a file, of the database and of the history.
  *
+ * The parts are `size`, `moments`, `inodes` and `transactions`; `--only` measures some of them, and replaces their sections.
  * Writes docs/growth.md and the plots in docs/plots/ (or DIR). Files have up to `--to` GiB (64), up to `--real` GiB of
  * them written (8); histories up to `--transactions` (100,000). `--quick` uses small sizes and histories, for a trial,
  * and writes to a new directory. Needs root, and free space of 1.25 times `--real`.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { machine } from './baseline.ts'
+import type { Growth } from './growth/curve.ts'
 import { historyGrowth } from './growth/history-growth.ts'
-import { growthPage } from './growth/page.ts'
+import { inodeGrowth, transactionGrowth } from './growth/metadata-growth.ts'
+import { growthPage, replacedSections } from './growth/page.ts'
 import { sizeGrowth } from './growth/size-growth.ts'
 import { endOnSignals } from './programs.ts'
 import { plotSvg } from './svg-plot.ts'
 
-const FULL = { fromGib: 1, realGib: 8, toGib: 64, transactions: 100_000 }
-const QUICK = { fromGib: 1 / 32, realGib: 1 / 8, toGib: 1 / 2, transactions: 1000 }
+const FULL = { fromGib: 1, realGib: 8, toGib: 64, transactions: 100_000, inodes: 1_000_000 }
+const QUICK = { fromGib: 1 / 32, realGib: 1 / 8, toGib: 1 / 2, transactions: 1000, inodes: 10_000 }
 
 const { values } = parseArgs({
   options: {
@@ -27,6 +30,8 @@ const { values } = parseArgs({
     to: { type: 'string' },
     real: { type: 'string' },
     transactions: { type: 'string' },
+    inodes: { type: 'string' },
+    only: { type: 'string', multiple: true },
     out: { type: 'string' },
   },
 })
@@ -37,6 +42,7 @@ const sizes = {
   toGib: Number(values.to ?? defaults.toGib),
 }
 const transactions = Number(values.transactions ?? defaults.transactions)
+const inodes = Number(values.inodes ?? defaults.inodes)
 const docs = fileURLToPath(new URL('../../docs', import.meta.url))
 const out = values.out ?? (values.quick ? mkdtempSync(join(tmpdir(), 'zblkfs-growth-')) : docs)
 
@@ -44,7 +50,7 @@ const out = values.out ?? (values.quick ? mkdtempSync(join(tmpdir(), 'zblkfs-gro
 const [load = 0] = loadavg()
 const conditions = (): string =>
   `\`npm run bench:growth\` with files of ${sizes.fromGib} to ${sizes.toGib} GiB, ${sizes.realGib} of them written, and ` +
-  `up to ${transactions.toLocaleString('en')} transactions, on ${machine()}, which had a load of ${load.toFixed(1)} before`
+  `up to ${transactions.toLocaleString('en')} transactions and ${inodes.toLocaleString('en')} inodes, on ${machine()}, which had a load of ${load.toFixed(1)} before`
 
 async function main(): Promise<void> {
   if (!(sizes.realGib >= sizes.fromGib && sizes.toGib >= sizes.realGib && transactions >= 10))
@@ -54,10 +60,23 @@ async function main(): Promise<void> {
   endOnSignals()
   const root = mkdtempSync(join(tmpdir(), 'zblkfs-bench-growth-'))
   try {
-    const growths = [...(await sizeGrowth(root, sizes)), ...(await historyGrowth(root, transactions))]
+    const parts: Record<string, () => Promise<readonly Growth[]>> = {
+      size: () => sizeGrowth(root, sizes),
+      moments: () => historyGrowth(root, transactions),
+      inodes: () => inodeGrowth(root, inodes),
+      transactions: () => transactionGrowth(root, transactions),
+    }
+    const growths: Growth[] = []
+    for (const [name, measure] of Object.entries(parts))
+      if (values.only?.includes(name) !== false) growths.push(...(await measure()))
     mkdirSync(join(out, 'plots'), { recursive: true })
     for (const { name, plot } of growths) writeFileSync(join(out, 'plots', `${name}.svg`), plotSvg(plot))
-    writeFileSync(join(out, 'growth.md'), growthPage(growths, conditions()))
+    const page = join(out, 'growth.md')
+    const text =
+      values.only === undefined || !existsSync(page)
+        ? growthPage(growths, conditions())
+        : replacedSections(readFileSync(page, 'utf8'), growths)
+    writeFileSync(page, text)
     console.log(`written: ${join(out, 'growth.md')}`)
   } finally {
     rmSync(root, { recursive: true, force: true })

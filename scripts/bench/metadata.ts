@@ -3,19 +3,18 @@
  * compared with the targets. Files are made without FUSE (metadata/make-files.ts) unless DB has them already; a given DB
  * is kept for the next run. Needs root.
  */
-import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { databaseBytes, memoryMib } from './measure.ts'
+import { commandCost } from './metadata/command-cost.ts'
 import { addFiles, changeOneFile, directoryOf } from './metadata/make-files.ts'
 import { mountZblkfs } from './places/zblkfs.ts'
-import { endOnSignals, interrupted, run } from './programs.ts'
+import { endOnSignals, run } from './programs.ts'
 
 const ZBLKFS = fileURLToPath(new URL('../zblkfs', import.meta.url))
-const POLL_MS = 50
 const MICROSECONDS = 1e6
 
 const { values } = parseArgs({
@@ -49,49 +48,28 @@ function add(what: string, value: number, unit: Row['unit'], atMost: number): vo
   console.log(`${what.padEnd(44)}${shown} ${unit.padEnd(4)} at most ${atMost}${verdict}`)
 }
 
-/** Runs a zblkfs command; returns its wall time and peak memory. */
-async function command(...parameters: readonly string[]): Promise<{ seconds: number; peakMib: number }> {
-  interrupted.throwIfAborted()
-  const startMs = performance.now()
-  const child = spawn(ZBLKFS, parameters, { stdio: ['ignore', 'ignore', 'inherit'], signal: interrupted })
-  const ended = new Promise<number | null>((resolve, reject) => {
-    child.on('exit', resolve)
-    child.on('error', reject)
-  })
-  let peakMib = 0
-  const polling = setInterval(() => (peakMib = Math.max(peakMib, peakOf(child.pid))), POLL_MS)
-  const status = await ended.finally(() => clearInterval(polling))
-  const seconds = (performance.now() - startMs) / 1000
-  if (status !== 0) throw new Error(`zblkfs ${parameters.join(' ')}: exit code ${status}`)
-  return { seconds, peakMib }
-}
-
-/** Undefined for a process that has just ended. */
-function peakOf(pid: number | undefined): number {
-  try {
-    return memoryMib(pid ?? 0, 'VmHWM') || 0
-  } catch {
-    return 0
-  }
-}
-
 async function commands(database: string): Promise<void> {
-  if (isWanted('df')) add('df', (await command('df', database)).seconds, 's', 0.2)
-  if (isWanted('log')) add('log -n 3', (await command('log', '-n', '3', database)).seconds, 's', 0.2)
+  if (isWanted('df')) add('df', (await commandCost('df', database)).seconds, 's', 0.2)
+  if (isWanted('log')) add('log -n 3', (await commandCost('log', '-n', '3', database)).seconds, 's', 0.2)
   if (isWanted('diff')) {
     const path = `${directoryOf(0).join('/')}/file-0`
     const [first] = (await run(ZBLKFS, 'log', '--json', database)).trim().split('\n').slice(-1)
     const { tid } = JSON.parse(first ?? '') as { tid: string }
-    add('diff FIRST now PATH', (await command('diff', '--db', database, tid, 'now', path)).seconds, 's', 0.5)
+    add(
+      'diff FIRST now PATH',
+      (await commandCost('diff', '--db', database, tid, 'now', path)).seconds,
+      's',
+      0.5,
+    )
   }
   if (isWanted('fsck')) {
-    const { seconds, peakMib } = await command('fsck', database)
+    const { seconds, peakMib } = await commandCost('fsck', database)
     add('fsck', seconds, 's', (18 * files) / 300_000)
     add('fsck, memory', peakMib, 'MiB', 300)
   }
   if (isWanted('pack')) {
-    await command('pack', '--keep', '1h', database)
-    const { seconds, peakMib } = await command('pack', '--keep', '1h', database)
+    await commandCost('pack', '--keep', '1h', database)
+    const { seconds, peakMib } = await commandCost('pack', '--keep', '1h', database)
     add('pack with nothing to drop', seconds, 's', 1)
     add('pack, memory', peakMib, 'MiB', 300)
   }

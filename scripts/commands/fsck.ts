@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
 import { describeDamage, type Damage } from '../../core/check/damage.ts'
 import { CannotOpenError, LockedError, StoreError } from '../../store/errors.ts'
+import { returnFreedMemory } from '../../mount/daemon/allocator.ts'
 import { isDatabaseUrl } from '../../store/database-name.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import { isOwn, recognise } from '../../store/recognise.ts'
@@ -58,6 +59,7 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   const startedMs = Date.now()
   let summary: CheckSummary
   try {
+    returnFreedMemory()
     summary = await checkDatabase(path, { data, repair, report, progress: bar.update.bind(bar) })
   } catch (error) {
     bar.stop()

@@ -17,6 +17,19 @@ ${wrap(introduction)}
 ${growths.map(section).join('\n')}`
 }
 
+/** A page with the sections of some plots replaced, or added at its end. */
+export function replacedSections(page: string, growths: readonly Growth[]): string {
+  const made = new Map(growths.map(growth => [growth.plot.title, section(growth).trimEnd()]))
+  const [introduction = '', ...sections] = page.trimEnd().split(/\n\n(?=## )/)
+  const kept = sections.map(text => {
+    const title = text.slice(3, text.indexOf('\n'))
+    const replacement = made.get(title)
+    made.delete(title)
+    return replacement ?? text
+  })
+  return `${[introduction, ...kept, ...made.values()].join('\n\n')}\n`
+}
+
 function section({ name, plot, description }: Growth): string {
   const [first] = plot.curves
   const header = [plot.x.label, ...plot.curves.map(curve => `${curve.name}, ${plot.y.label}`)]
