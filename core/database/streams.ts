@@ -170,7 +170,7 @@ export async function lastReceived(name: string): Promise<string | undefined> {
 
 async function packLikeSource(target: WritableStore, { moments }: ReceiveResult): Promise<void> {
   const kept = await target.capabilities.packing?.kept()
-  if (kept === undefined || kept.from >= moments.from) return
+  if (moments === undefined || kept === undefined || kept.from >= moments.from) return
   const earlier = async (): Promise<readonly Tid[]> => [...moments.earlier, ...(await taggedMoments(target))]
   await pack(target, { from: moments.from, moments: earlier })
 }

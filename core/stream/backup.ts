@@ -10,7 +10,7 @@ import { createReadStream } from 'node:fs'
 import { link, mkdir, open, readFile, rename, rm, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { messageOf, StoreError, systemCode } from '../../store/errors.ts'
+import { CodedError, messageOf, StoreError, systemCode } from '../../store/errors.ts'
 import { formatTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { ALL_MOMENTS } from '../../store/kept-moments.ts'
 import type { Store } from '../../store/store.ts'
@@ -225,7 +225,11 @@ async function writeStream(
   } catch (error) {
     await file.close()
     await rm(partial, { force: true })
-    throw error
+    if (error instanceof CodedError || systemCode(error) === undefined) throw error
+    throw new StoreError(`${path} cannot be written: ${messageOf(error)}`, {
+      code: systemCode(error) === 'ENOSPC' ? 'no-space' : 'failed',
+      cause: error,
+    })
   }
   await file.close()
   let done = 0

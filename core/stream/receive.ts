@@ -31,8 +31,8 @@ export interface ReceiveResult {
   readonly bytes: number
   /** The last transaction of the database. */
   readonly upTo: Tid
-  /** The moments that the source keeps. */
-  readonly moments: KeptMoments
+  /** The moments that a pack of the database must keep; undefined if it must not be packed before the next stream. */
+  readonly moments: KeptMoments | undefined
 }
 
 export interface ReceiveOptions {
@@ -143,8 +143,9 @@ class Receiver {
     } finally {
       await this.#writer.abandon()
     }
-    const moments = this.#moments ?? ALL_MOMENTS
-    return { transactions, bytes, upTo: await this.#target.lastTid(), moments }
+    const { isUpToPresent, moments } = this.#header
+    const upTo = await this.#target.lastTid()
+    return { transactions, bytes, upTo, moments: isUpToPresent ? moments : undefined }
   }
 
   /** An empty database becomes a copy. @throws StoreError */

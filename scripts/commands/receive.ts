@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import { Command } from 'commander'
 import { lastReceived, receive as receiveStream, type Received } from '../../core/database/streams.ts'
 import { streamsIn } from '../../core/stream/directory.ts'
-import { CodedError } from '../../store/errors.ts'
+import { CodedError, messageOf } from '../../store/errors.ts'
 import { canonicalName } from '../../store/database-name.ts'
 import { EXIT_FAILURE, CommandError, UsageError } from '../failure.ts'
 import { explain } from '../advice.ts'
@@ -74,7 +74,12 @@ async function receive(place: string, streams: readonly string[], options: Optio
 
 async function* filesOf(places: readonly string[]): AsyncGenerator<Buffer> {
   for (const place of places)
-    for (const path of await streamsIn(place)) yield* createReadStream(path) as AsyncIterable<Buffer>
+    for (const path of await streamsIn(place))
+      try {
+        yield* createReadStream(path) as AsyncIterable<Buffer>
+      } catch (error) {
+        throw new CommandError(`${path} cannot be read: ${messageOf(error)}`, { cause: error })
+      }
 }
 
 const describe = (database: string, { transactions, bytes, tid }: Received): string =>

@@ -1,6 +1,7 @@
 /** `zblkfs replicate` keeps a standby, whatever is killed. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -26,7 +27,7 @@ function start(...parameters: readonly string[]): {
   return { child, lines, errors }
 }
 
-/** In place of ssh: runs the command on this machine; with a file `down` beside it, it fails; with `cut`, the stream is cut. */
+/** In place of ssh: runs the command on this machine; with a file `down` beside it, it fails; with `cut`, the stream is cut; with `kill`, the receiver is killed. */
 async function fakeSsh(directory: string): Promise<string> {
   const path = join(directory, 'ssh')
   await writeFile(
@@ -36,6 +37,7 @@ async function fakeSsh(directory: string): Promise<string> {
 while [ "$1" != host ]; do shift; done
 case $2 in *--state*) exec sh -c "$2" ;; esac
 [ ! -e ${directory}/cut ] || { rm ${directory}/cut; head -c 300 | sh -c "$2"; exit; }
+[ ! -e ${directory}/kill ] || { rm ${directory}/kill; setsid sh -c "$2" <&0 & sleep 0.4; kill -9 -$!; exit 1; }
 exec sh -c "$2"
 `,
   )
@@ -73,6 +75,11 @@ test('over ssh, with a read-only mount that follows, through failures', { timeou
       await writeFile(join(dir, 'a'), '3')
       await shows('3')
       expect(first.errors.join('\n')).toContain('ends early')
+      await writeFile(join(dir, 'big'), Buffer.alloc(20 << 20, 3))
+      await writeFile(join(scratch, 'kill'), '')
+      await writeFile(join(dir, 'a'), '3 again')
+      await shows('3 again')
+      expect(existsSync(join(scratch, 'kill'))).toBe(false)
       await writeFile(join(scratch, 'down'), '')
       await writeFile(join(dir, 'a'), '4')
       await expect.poll(() => first.errors.join('\n'), WAIT).toContain('no route to host')
