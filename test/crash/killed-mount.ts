@@ -52,11 +52,11 @@ export class KilledMount {
   #output = ''
   #isPacking = false
 
-  /** @param scratch - an empty directory. */
-  constructor(scratch: string) {
+  /** @param scratch - an empty directory. @param db a database on a server; absent: a new file. */
+  constructor(scratch: string, db?: string) {
     this.#scratch = scratch
     this.dir = join(scratch, 'mnt')
-    this.db = join(scratch, 'data.zblk')
+    this.db = db ?? join(scratch, 'data.zblk')
   }
 
   /** Mounts. @throws Error with the daemon's output on failure. */

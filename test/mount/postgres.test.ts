@@ -1,40 +1,14 @@
 /** A mount of a database on a PostgreSQL server: what it keeps, and what it does when the server or its session is gone. */
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
-import type { MountStatus } from '../../mount/daemon/control-protocol.ts'
 import { withMount, type TestMount } from '../tools/mounted.ts'
 import { hasPostgres, makePostgresDatabase, PostgresServer } from '../tools/postgres-server.ts'
 import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
+import { bytes, statusOf, storeSynced, succeed, useEveryCommand } from './every-command.ts'
 
 const SOON = { timeout: 60_000, interval: 100 }
-
-function storeSynced(path: string, content: Uint8Array | string): void {
-  const fd = openSync(path, 'w')
-  try {
-    if (typeof content === 'string') writeSync(fd, content)
-    else writeSync(fd, content)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-async function statusOf(dir: string): Promise<MountStatus | undefined> {
-  const { stdout } = await runZblkfs('status', '--json')
-  return (JSON.parse(stdout) as MountStatus[]).find(({ directory }) => directory === dir)
-}
-
-async function succeed(...parameters: readonly string[]): Promise<string> {
-  const { exitCode, stdout, stderr } = await runZblkfs(...parameters)
-  expect(stderr).toBe('')
-  expect(exitCode).toBe(0)
-  return stdout
-}
-
-const bytes = (length: number, seed: number): Buffer =>
-  Buffer.from(Uint8Array.from({ length }, (_, index) => (index * seed + (index >> 8)) & 255))
 
 describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
   const withServer = async (
@@ -52,37 +26,7 @@ describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
   test('files, history and every command', async () => {
     const database = await makePostgresDatabase()
     try {
-      await withMount({ driver: 'kernel', db: database.url }, async mount => {
-        const { dir, db, scratch } = mount
-        const big = bytes(9_000_001, 7)
-        storeSynced(join(dir, 'big'), big)
-        await mkdir(join(dir, 'directory'))
-        await writeFile(join(dir, 'directory', 'small'), 'first')
-        await succeed('sync', '-m', 'the first', dir)
-        await succeed('tag', '--db', dir, 'before')
-        await rename(join(dir, 'directory', 'small'), join(dir, 'moved'))
-        storeSynced(join(dir, 'moved'), 'second')
-        await rm(join(dir, 'big'))
-        await succeed('sync', dir)
-        expect(await readFile(join(dir, '@before/directory/small'), 'utf8')).toBe('first')
-        expect(readFileSync(join(dir, '@before/big')).equals(big)).toBe(true)
-        expect(await succeed('log', db)).toContain('the first')
-        expect(await succeed('diff', '--db', db, 'before', 'now')).toContain('moved')
-        await succeed('restore', '--at', 'before', join(dir, 'big'))
-        await succeed('clone', join(dir, 'big'), join(dir, 'copy'))
-        expect(readFileSync(join(dir, 'copy')).equals(big)).toBe(true)
-        await succeed('pack', dir, '--keep', '0')
-        expect(readFileSync(join(dir, '@before/big')).equals(big)).toBe(true)
-        expect(await succeed('df', db)).toContain('the present state')
-        expect((await statusOf(dir))?.connection).toEqual({ state: 'connected' })
-        await mount.remount()
-        expect(await readFile(join(dir, 'moved'), 'utf8')).toBe('second')
-        await mount.unmount()
-        expect(await succeed('fsck', '--data', db)).toContain('is clean')
-        const data = join(scratch, 'Data.fs')
-        expect(await succeed('export', db, data)).toContain('exported')
-        expect(await succeed('cat', db, 'moved')).toBe('second')
-      })
+      await withMount({ driver: 'kernel', db: database.url }, useEveryCommand)
     } finally {
       await database.remove()
     }

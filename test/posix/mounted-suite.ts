@@ -7,12 +7,30 @@ import { describeSuite, runSuite } from './suite.ts'
 /** Other users, device nodes and setuid programs: what only root may mount with, and only root's tests need. */
 const ROOT_OPTIONS = process.getuid?.() === 0 ? ['allow_other', 'suid', 'dev'] : []
 
+/** Where a suite's database is; absent: a new file. */
+export interface SuiteDatabase {
+  readonly db: string
+  readonly options: readonly string[]
+  readonly remove: () => Promise<void>
+}
+
 /** Describes the suite on a mount through a driver. */
-export function describeMounted(driver: 'kernel' | 'fuse-native', exclusions: Exclusions): void {
-  describeSuite(`posix through ${driver}`, exclusions, () =>
-    withMount({ driver, options: ROOT_OPTIONS }, async ({ dir, scratch }) => {
-      chmodSync(scratch, 0o755)
-      return runSuite(dir, { testTimeoutMs: 30_000 })
-    }),
-  )
+export function describeMounted(
+  driver: 'kernel' | 'fuse-native',
+  exclusions: Exclusions,
+  makeDatabase?: () => Promise<SuiteDatabase>,
+): void {
+  const where = makeDatabase === undefined ? '' : ' on a server with a bucket'
+  describeSuite(`posix through ${driver}${where}`, exclusions, async () => {
+    const made = await makeDatabase?.()
+    const options = [...ROOT_OPTIONS, ...(made?.options ?? [])]
+    try {
+      return await withMount({ driver, options, ...(made && { db: made.db }) }, async ({ dir, scratch }) => {
+        chmodSync(scratch, 0o755)
+        return await runSuite(dir, { testTimeoutMs: made === undefined ? 30_000 : 120_000 })
+      })
+    } finally {
+      await made?.remove()
+    }
+  })
 }

@@ -12,6 +12,9 @@ const RUN_PID = 'ZBLKFS_TEST_PID'
 const START_MS = 120_000
 const END_MS = 20_000
 
+/** Whether a run is in progress whose servers this process can use. */
+export const isSetUp = (): boolean => process.env[SHARED_DIRECTORY] !== undefined
+
 /** Before a run: where its servers will be, if a test needs any. After it: ends them. */
 export function setup(): () => Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'zblkfs-sv-'))
