@@ -4,8 +4,10 @@
 #
 #   scripts/demo.sh         with a file of 1 GiB
 #   scripts/demo.sh 256     with a file of 256 MiB
+#   scripts/demo.sh --many-machines    one database on two mounts, on a PostgreSQL server and an S3 bucket of its own
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
+[ "${1-}" != --many-machines ] || exec "$root/scripts/demo/many-machines.sh"
 mib=${1:-1024}
 case $mib in
   *[!0-9]* | '' | 0)

@@ -3,6 +3,7 @@
 # packages in this checkout. Prints each step. On other systems it lists what is missing.
 #
 #   scripts/setup.sh           what a mount needs
+#   scripts/setup.sh --servers also PostgreSQL and OpenStack Swift, for the demonstration of many machines
 #   scripts/setup.sh --tests   also what the tests use
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -30,9 +31,11 @@ fi
 # fusermount3 mounts for ordinary users; the tests also drive other programs on mounts and read our records in Python.
 packages="fuse3"
 programs="fusermount3"
+servers="postgresql swift-proxy swift-account swift-container swift-object"
+[ "${1-}" != --servers ] || packages="$packages $servers"
 if [ "${1-}" = --tests ]; then
   packages="$packages acl attr cadaver chromium debootstrap diod e2fsprogs fio git libnbd-bin lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
-    postgresql swift-proxy swift-account swift-container swift-object python3 python3-persistent python3-btrees python3-zodbpickle"
+    $servers pgbouncer python3 python3-persistent python3-btrees python3-zodbpickle"
   programs="$programs chromium debootstrap lintian setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
 fi
 has node || packages="$packages nodejs"
@@ -84,11 +87,11 @@ else
           fi
           ;;
       esac
-      # Nor are those of Swift, which its package starts.
+      # Packages start the services of Swift and PgBouncer, which the tests do not use.
       stopped=
-      case "$available " in
-        *" swift-proxy "*) stopped="swift-proxy swift-account swift-container swift-object" ;;
-      esac
+      for package in $available; do
+        case $package in swift-* | pgbouncer) stopped="$stopped $package" ;; esac
+      done
       say "installing$available (apt-get install)"
       # shellcheck disable=SC2086 # a list of packages
       $apt install -y -o Dpkg::Options::=--force-confold --no-install-recommends $available >/dev/null || fail "apt-get could not install$available"

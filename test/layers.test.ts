@@ -33,13 +33,10 @@ const UNCODED: Readonly<Record<string, string>> = {
   MalformedMessageError: 'becomes EINVAL (mount/servers/9p)',
   MalformedRequestError: 'the answer EINVAL to the kernel, and a line of the log',
   ObjectMissingError: 'a BulkDamageError in the bulk of a bucket',
-  ObjectMissingError: 'a BulkDamageError',
   RefusedRequestError: 'an HTTP status of zblkfs web',
   S3AnswerError: 'tried again, or a StoreError with the bucket and what to do',
   S3ConnectionError: 'tried again, or a StoreError with the endpoint',
   PickleError: 'a CorruptRecordError, where it is known whose record it is',
-  S3AnswerError: 'tried again, or a StoreError',
-  S3ConnectionError: 'tried again, or a StoreError',
 }
 
 const files = LAYERS.flatMap(layer =>

@@ -1,26 +1,18 @@
-<<<<<<< HEAD
-/** `npm run test:crash -- [--kills N] [--seed S] [-o OPTIONS]`: kills a mount's daemon repeatedly, and checks the remaining state. */
-=======
 /**
  * `npm run test:crash -- [--kills N] [--seed S] [--db URL] [-o OPTIONS]`: kills a mount's daemon repeatedly, and checks the remaining
  * state. The database is a new file, or a new one on a server.
  */
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
 import { parseArgs } from 'node:util'
 import { killRepeatedly } from '../../test/crash/kills.ts'
 import { Random } from '../../test/stress/random.ts'
 
 const { values } = parseArgs({
-<<<<<<< HEAD
-  options: { kills: { type: 'string' }, seed: { type: 'string' }, o: { type: 'string', short: 'o' } },
-=======
   options: {
     kills: { type: 'string' },
     seed: { type: 'string' },
     db: { type: 'string' },
     option: { type: 'string', short: 'o', multiple: true },
   },
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
 })
 const kills = Number(values.kills ?? 50)
 const seed = Number(values.seed ?? Random.seed())
@@ -29,14 +21,9 @@ const startedMs = Date.now()
 const result = await killRepeatedly({
   kills,
   seed,
-<<<<<<< HEAD
-  ...(values.o !== undefined && { options: values.o.split(',') }),
-  log: line => console.log(line),
-=======
-  options: values.option ?? [],
+  options: (values.option ?? []).flatMap(list => list.split(',')),
   log: line => console.log(line),
   ...(values.db !== undefined && { db: values.db }),
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
 })
 const { operations, syncs, killsWithLoss, inCommits, inCheckpoints, inPacks } = result
 console.log(

@@ -214,6 +214,7 @@ export class S3Client {
   async #retry<T>(attempt: () => Promise<T>): Promise<T> {
     const start = performance.now()
     let hasReloaded = false
+    let isRepeated = false
     for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(MAX_DELAY_MS, delayMs * 2)) {
       try {
         const answer = await attempt()
@@ -227,7 +228,9 @@ export class S3Client {
           continue
         }
         if (!isPassing(error) || this.#closing.signal.aborted) throw explainS3(error, this.place)
-        this.#noteFailure(error)
+        // The first failure may be that of an idle connection which the server has closed.
+        if (isRepeated) this.#noteFailure(error)
+        isRepeated = true
         if (performance.now() - start + delayMs > this.#limits.retryMs) throw explainS3(error, this.place)
       }
       await sleep(delayMs * (0.5 + Math.random() / 2))

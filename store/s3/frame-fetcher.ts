@@ -3,6 +3,7 @@
  * adjacent in an object. Frames that are being fetched are not requested twice. Shared by all readers of a store.
  */
 import { LRUCache } from 'lru-cache'
+import { recordShortLived } from '../gc-pacing.ts'
 import type { DiskCache } from './disk-cache.ts'
 import type { S3Client } from './client.ts'
 import { segmentKey, StoredFrame, type Segment } from './segment.ts'
@@ -112,6 +113,7 @@ export class FrameFetcher {
     const offset = entries[0]?.offset ?? 0
     const length = entries.reduce((sum, { bytes }) => sum + bytes, 0)
     const bytes = await this.#client.get(segmentKey(first.segment), offset, length)
+    recordShortLived(length)
     return entries.map(entry => {
       const at = entry.offset - offset
       // A copy, so that a frame in memory does not keep its neighbours.

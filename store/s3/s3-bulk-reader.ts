@@ -134,9 +134,10 @@ export class S3BulkReader implements BulkScan {
   /** @param reads ascend, and are not empty. */
   async #read(reads: readonly BulkRead[]): Promise<void> {
     for (let isRetry = false; ; isRetry = true) {
-      const { pieces, inRows } = await this.#plan(reads)
       try {
-        await Promise.all([this.#fill(pieces), inRows.length > 0 ? this.#parts.rows.read(inRows) : undefined])
+        const { pieces, inRows } = await this.#plan(reads)
+        const reading = inRows.length > 0 ? this.#parts.rows.read(inRows) : undefined
+        await Promise.all([this.#fill(pieces), reading])
         return
       } catch (error) {
         const isGone = error instanceof ObjectMissingError || error instanceof BulkDamageError

@@ -6,6 +6,7 @@
  * Objects of a transaction that fails are named by no row, and deleted after a day.
  */
 import type { Compression } from '../compression.ts'
+import { recordShortLived } from '../gc-pacing.ts'
 import type { BulkRange, BulkWriter } from '../indexed/bulk.ts'
 import { SegmentBuilder, SEGMENT_UNIT_BYTES, segmentKey, type Segment, type SegmentId } from './segment.ts'
 import type { S3Client } from './client.ts'
@@ -111,6 +112,7 @@ export class S3BulkWriter implements BulkWriter {
   #upload(): void {
     const { client, nextId, databaseId } = this.#parts
     const { segment, object } = this.#builder.finish(nextId(), databaseId)
+    recordShortLived(segment.bytes)
     this.#restart()
     const upload = client.put(segmentKey(segment), object).then(
       () => void this.#uploaded.push(segment),

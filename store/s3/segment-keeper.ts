@@ -12,7 +12,7 @@
  */
 import type { Compression } from '../compression.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { messageOf } from '../errors.ts'
+import { messageOf, WriterGoneError } from '../errors.ts'
 import { BulkDamageError, type BulkRange, type BulkRead, type BulkReader } from '../indexed/bulk.ts'
 import { newestEpochAfter } from './bucket.ts'
 import type { S3Client } from './client.ts'
@@ -122,24 +122,25 @@ export class SegmentKeeper {
   }
 
   #tidyRegularly(): void {
-    void this.#attempt(() => this.tidy()).finally(() => {
-      if (this.#closing.signal.aborted) return
+    void this.#attempt(() => this.tidy()).then(isOver => {
+      if (isOver || this.#closing.signal.aborted) return
       this.#timer = setTimeout(() => this.#tidyRegularly(), TIDY_INTERVAL_MS)
       this.#timer.unref()
     })
   }
 
-  /** Reports a failure, which the next attempt may not have. */
-  async #attempt(work: () => Promise<void>): Promise<void> {
+  /** Reports a failure, which the next attempt may not have. @returns whether there is none, because the writer is fenced. */
+  async #attempt(work: () => Promise<void>): Promise<boolean> {
     try {
       await this.#queue(work)
     } catch (error) {
-      if (this.#closing.signal.aborted) return
+      if (this.#closing.signal.aborted || error instanceof WriterGoneError) return true
       this.#parts.report(
         `work on ${this.#parts.client.place} in the background failed, and is repeated later: ${messageOf(error)}`,
       )
       await sleep(RETRY_MS, undefined, { signal: this.#closing.signal, ref: false }).catch(() => undefined)
     }
+    return false
   }
 
   #queue<T>(work: () => Promise<T>): Promise<T> {

@@ -38,6 +38,10 @@ const READERS = ['reader 1', 'reader 2']
 /** The lengths of files: within a row, in several rows, in a segment. */
 const SIZES = [100, 30_000, 300_000, 3_000_000]
 const VIEW_INTERVAL_MS = 50
+/** After a mount has moved, the kernel may show cached names and pages for some milliseconds (docs/many-machines.md). */
+const SETTLE_MS = 150
+/** How long the writer rests now and then, so that mounts show a moment for longer. */
+const REST_MS = 600
 const START_MS = 60_000
 const CATCH_UP_MS = 60_000
 const HEADER_BYTES = 64
@@ -190,7 +194,7 @@ class Cluster {
         continue
       }
       await this.#writeOnce(random).catch((error: unknown) => this.#tolerate(error, this.#isWriterUp))
-      await sleep(random.below(40))
+      await sleep(random.below(6) === 0 ? REST_MS : random.below(40))
     }
   }
 
@@ -224,6 +228,8 @@ class Cluster {
   async #viewOnce(reader: KilledMount, mount: string): Promise<void> {
     const at = async (): Promise<string> => (await readFile(join(reader.dir, '.zblkfs/at'), 'latin1')).trim()
     const before = await at()
+    await sleep(SETTLE_MS)
+    if ((await at()) !== before) return
     const files = await statesIn(reader.dir).catch(async (error: unknown) => {
       // Files of two moments may have been read as one.
       if (error instanceof MixedError && (await at()) !== before) return undefined

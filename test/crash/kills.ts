@@ -22,13 +22,9 @@ import { hashTree, nextOperation, perform, type Mix } from './workload.ts'
 export interface KillOptions {
   readonly kills: number
   readonly seed: number
-<<<<<<< HEAD
-  /** Further options of each mount, as `compression=zstd`. */
-=======
   /** A new database on a server; absent: a new file. */
   readonly db?: string
   /** Mount options besides those that vary. */
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
   readonly options?: readonly string[]
   /** Receives a message for each kill. */
   readonly log?: (line: string) => void
@@ -66,19 +62,11 @@ const MIXES: readonly Mix[] = ['all', 'data', 'names']
 const AIMS: readonly Aim[] = ['anything', 'anything', 'commit', 'checkpoint', 'pack']
 
 /** @throws Error with the seed and the kill, on lost or damaged data. */
-<<<<<<< HEAD
-export async function killRepeatedly({ kills, seed, options = [], log }: KillOptions): Promise<KillResult> {
-=======
 export async function killRepeatedly(options: KillOptions): Promise<KillResult> {
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
   const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-kills-'))
   const mount = new KilledMount(scratch, options.db)
   try {
-<<<<<<< HEAD
-    return await kill(mount, kills, seed, options, log)
-=======
     return await kill(mount, options)
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
   } finally {
     await mount.end()
     await mount.takeAway()
@@ -88,33 +76,18 @@ export async function killRepeatedly(options: KillOptions): Promise<KillResult> 
 
 async function kill(
   mount: KilledMount,
-<<<<<<< HEAD
-  kills: number,
-  seed: number,
-  options: readonly string[],
-  log: KillOptions['log'],
-=======
   { kills, seed, options = [], log }: KillOptions,
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
 ): Promise<KillResult> {
   const random = new Random(seed)
   const total = { operations: 0, syncs: 0, lostOperations: 0, killsWithLoss: 0 }
   const fell = { inCommits: 0, inCheckpoints: 0, inPacks: 0 }
   let model = new TreeModel()
-<<<<<<< HEAD
-  await mount.start([...optionsOf(random), ...options])
-=======
   await mount.start([...options, ...optionsOf(random)])
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
   for (let kill = 1; kill <= kills; kill++) {
     const round = await runUntilKilled(mount, model.clone(), random)
     const interrupted = await mount.interrupted()
     await Promise.all([
-<<<<<<< HEAD
-      mount.start([...optionsOf(random), ...options]),
-=======
       mount.start([...options, ...optionsOf(random)]),
->>>>>>> 3eb98eb (Test mounts of a database with a bucket, and their consistency)
       checkNothingIsDamaged(mount.db, `seed ${seed}, kill ${kill}`),
     ])
     const found = await hashTree(mount.dir)

@@ -46,7 +46,8 @@ export interface TestBucket {
   remove(): void
 }
 
-const SHARED_BUCKET = 'tests'
+/** The bucket that a server has at first. */
+export const SHARED_BUCKET = 'tests'
 
 /** A new prefix on the server that the processes of this run share. Their environment gets its keys. */
 export async function makeBucket(): Promise<TestBucket> {
