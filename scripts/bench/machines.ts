@@ -75,7 +75,7 @@ async function measure(
     await add('write and fsync', async () => await writeFile(join(writer.dir, `big${round}`)))
     await add(
       'direct read',
-      async () => void (await direct(index => bucket.client.get(`direct${index}`, 0, OBJECT_BYTES))),
+      async () => await direct(index => bucket.client.get(`direct${index}`, 0, OBJECT_BYTES)),
     )
     await remount(reader, cache)
     await add('read, cold', async () => await readAll(join(reader.dir, `big${round}`)))

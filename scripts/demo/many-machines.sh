@@ -41,7 +41,7 @@ export AWS_ACCESS_KEY_ID=test:tester AWS_SECRET_ACCESS_KEY=testing
 
 say "Starting a PostgreSQL server and an S3 server (OpenStack Swift) in $work"
 mkfifo "$work/input"
-"$root/node_modules/.bin/node" --no-warnings "$root/scripts/demo/servers.ts" "$work/servers" <"$work/input" >"$work/urls" &
+"$root/node_modules/.bin/node" --no-warnings "$root/test/tools/run-servers.ts" "$work/servers" <"$work/input" >"$work/urls" &
 servers=$!
 exec 3>"$work/input"
 while [ ! -s "$work/urls" ]; do

@@ -97,7 +97,7 @@ export class DiskCache {
     return options.maxBytes === undefined && cache.#files === undefined ? undefined : cache
   }
 
-  /** The stored form of a frame, verified; undefined if it is not there. */
+  /** The stored form of a frame, as it was added; undefined if it is not there. */
   get(key: FrameKey): Buffer | undefined {
     if (this.#files === undefined) return undefined
     try {
@@ -131,7 +131,7 @@ export class DiskCache {
     }
   }
 
-  /** Adds a frame in its stored form, in the background. Its memory must not change. */
+  /** Adds an intact frame in its stored form, in the background. Its memory must not change. */
   put(key: FrameKey, stored: Uint8Array): void {
     if (this.#files === undefined || this.#pending.size >= PENDING_MAX || stored.length > SLOT_BYTES) return
     try {

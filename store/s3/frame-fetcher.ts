@@ -11,8 +11,8 @@ import { segmentKey, StoredFrame, type Segment } from './segment.ts'
 /** Maximum bytes of frames in memory, those that were read ahead included. */
 const MEMORY_BYTES = 64 << 20
 
-/** Maximum length of a request: a server sends several at once faster than one after another. */
-const REQUEST_BYTES = 2 << 20
+/** Maximum length of a request: a server sends several at once faster than one after another, but each request costs it time. */
+const REQUEST_BYTES = 4 << 20
 
 export interface WantedFrame {
   readonly segment: Segment
@@ -72,8 +72,7 @@ export class FrameFetcher {
     const stored = this.#disk?.get(frame)
     const entry = frame.segment.frames.at(frame.index)
     if (stored?.length !== entry.bytes) return undefined
-    const read = new StoredFrame(entry, stored)
-    if (!read.isIntact) return undefined
+    const read = new StoredFrame(entry, stored, true)
     this.#memory.set(key, read)
     return read
   }

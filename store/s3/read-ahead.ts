@@ -4,9 +4,11 @@ import type { BulkRange } from '../indexed/bulk.ts'
 /** A read that begins this far behind the previous one still continues its stream. */
 const GAP_BYTES = 1 << 20
 const FIRST_WINDOW_BYTES = 1 << 20
-const MAX_WINDOW_BYTES = 16 << 20
+const MAX_WINDOW_BYTES = 24 << 20
+/** Windows end at multiples of this, so that most requests have the same length. */
+const STEP_BYTES = 4 << 20
 /** Maximum streams; the least recently used one is dropped. Their windows fit into the memory of FrameFetcher. */
-const STREAMS = 3
+const STREAMS = 2
 
 interface Stream {
   /** Where the next read is expected. */
@@ -33,10 +35,10 @@ export class ReadAhead {
     stream.next = hi
     stream.window = Math.min(MAX_WINDOW_BYTES, Math.max(FIRST_WINDOW_BYTES, stream.window * 2))
     const from = Math.max(hi, stream.ahead)
-    // Half a window at a time, so that requests are long.
-    if (from - hi > stream.window / 2) return undefined
-    stream.ahead = hi + stream.window
-    return [from, stream.ahead]
+    const window = Math.floor((hi + stream.window) / STEP_BYTES) * STEP_BYTES
+    if (window <= from) return undefined
+    stream.ahead = window
+    return [from, window]
   }
 
   #add(stream: Stream): void {

@@ -149,11 +149,14 @@ export class FrameTable {
 const damagedTable = (): StoreError =>
   new StoreError('the table of a segment is damaged', { code: 'damaged-index' })
 
-/** A frame that is not sealed yet. */
+/** A frame that is not sealed yet, in its stored form without checksums. */
 interface OpenFrame {
   readonly pos: number
-  readonly units: Buffer
-  /** The bytes that were added. */
+  /** Has room for the units up to the end of the frame. */
+  readonly stored: Buffer
+  /** The length of the checksums of these units. */
+  readonly sums: number
+  /** The bytes of units that were added. */
   fill: number
 }
 
@@ -173,8 +176,6 @@ export class SegmentBuilder {
   readonly #compression: Compression
   readonly #frames: SealedFrame[] = []
   #open: OpenFrame | undefined
-  /** The memory of a frame, reused: sealing copies. */
-  readonly #memory = Buffer.allocUnsafeSlow(FRAME_UNIT_BYTES)
   #unitBytes = 0
 
   constructor(compression: Compression) {
@@ -189,9 +190,9 @@ export class SegmentBuilder {
   /** Adds bytes at a position, as many as fit into its frame; returns their number. */
   add(pos: number, bytes: Uint8Array): number {
     if (this.#open !== undefined && this.#open.pos + this.#open.fill !== pos) this.#seal()
-    const open = (this.#open ??= { pos, units: this.#memory, fill: 0 })
+    const open = (this.#open ??= openFrame(pos))
     const part = bytes.subarray(0, FRAME_UNIT_BYTES - (pos % FRAME_UNIT_BYTES))
-    open.units.set(part, open.fill)
+    open.stored.set(part, open.sums + open.fill)
     open.fill += part.length
     this.#unitBytes += part.length
     if ((pos + part.length) % FRAME_UNIT_BYTES === 0) this.#seal()
@@ -235,9 +236,14 @@ export class SegmentBuilder {
   #seal(): void {
     const open = this.#open
     this.#open = undefined
-    if (open === undefined || open.fill === 0) return
-    this.#frames.push(sealFrame(open.pos, open.units.subarray(0, open.fill), this.#compression))
+    if (open !== undefined && open.fill > 0) this.#frames.push(sealFrame(open, this.#compression))
   }
+}
+
+function openFrame(pos: number): OpenFrame {
+  const room = FRAME_UNIT_BYTES - (pos % FRAME_UNIT_BYTES)
+  const sums = (room / UNIT_BYTES) * SUM_BYTES
+  return { pos, stored: Buffer.allocUnsafeSlow(sums + room), sums, fill: 0 }
 }
 
 function headerOf({ epoch, counter }: SegmentId, databaseId: string, table: Buffer): Buffer {
@@ -252,20 +258,23 @@ function headerOf({ epoch, counter }: SegmentId, databaseId: string, table: Buff
   return header
 }
 
-/** The stored form of a frame. @param units whole units. */
-function sealFrame(pos: number, units: Uint8Array, compression: Compression): SealedFrame {
-  const sums = (units.length / UNIT_BYTES) * SUM_BYTES
-  const frame = Buffer.allocUnsafeSlow(sums + units.length)
-  for (let off = 0, at = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES)
-    frame.writeBigUInt64LE(unitSum(units.subarray(off, off + UNIT_BYTES), pos + off), at)
-  const length = compressor.compress(units, compression, frame.subarray(sums))
-  if (length > 0) {
-    // A copy, because frames are in memory until their segment is uploaded.
-    const sealed = Buffer.from(frame.subarray(0, sums + length))
-    return { pos, len: units.length, elementBytes: compression.elementBytes, sealed }
-  }
-  frame.set(units, sums)
-  return { pos, len: units.length, elementBytes: 0, sealed: frame }
+/** Receives compressed units. */
+const compressed = Buffer.allocUnsafeSlow(FRAME_UNIT_BYTES)
+
+/** The stored form of a frame of whole units. */
+function sealFrame({ pos, stored, sums, fill }: OpenFrame, compression: Compression): SealedFrame {
+  const units = stored.subarray(sums, sums + fill)
+  const length = (fill / UNIT_BYTES) * SUM_BYTES
+  const bytes = compressor.compress(units, compression, compressed.subarray(0, fill))
+  const isCompressed = bytes > 0
+  // A frame may have fewer units than it has room for.
+  const isInPlace = !isCompressed && length === sums
+  const sealed = isInPlace ? stored : Buffer.allocUnsafeSlow(length + (isCompressed ? bytes : fill))
+  for (let off = 0, at = 0; off < fill; off += UNIT_BYTES, at += SUM_BYTES)
+    sealed.writeBigUInt64LE(unitSum(units.subarray(off, off + UNIT_BYTES), pos + off), at)
+  if (isCompressed) sealed.set(compressed.subarray(0, bytes), length)
+  else if (!isInPlace) sealed.set(units, length)
+  return { pos, len: fill, elementBytes: isCompressed ? compression.elementBytes : 0, sealed }
 }
 
 /** The units of a sealed frame, in its own memory unless they are compressed; undefined if they cannot be expanded. */
@@ -285,22 +294,22 @@ export class StoredFrame {
   readonly stored: Buffer
   readonly units: Buffer
   /** By position. */
-  readonly #damaged: ReadonlySet<number>
+  readonly #damaged = new Set<number>()
 
-  constructor(entry: FrameEntry, stored: Buffer) {
+  /** @param isVerified whether the caller has compared the bytes with what was intact once. */
+  constructor(entry: FrameEntry, stored: Buffer, isVerified = false) {
     const { pos, len } = entry
     this.pos = pos
     this.stored = stored
     const units = unitsIn(stored, entry)
     this.units = units ?? Buffer.alloc(len)
-    const damaged = new Set<number>()
+    if (isVerified && units !== undefined) return
     for (let off = 0, at = 0; off < len; off += UNIT_BYTES, at += SUM_BYTES)
       if (
         units === undefined ||
         unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== stored.readBigUInt64LE(at)
       )
-        damaged.add(pos + off)
-    this.#damaged = damaged
+        this.#damaged.add(pos + off)
   }
 
   get isIntact(): boolean {

@@ -1,11 +1,11 @@
 /**
- * The servers of `scripts/demo.sh --many-machines`: a PostgreSQL server and an S3 server (OpenStack Swift), of this process alone, in
+ * Servers for `scripts/demo.sh --many-machines`: a PostgreSQL server and an S3 server (OpenStack Swift), of this process alone, in
  * a directory. Prints the URL of an empty database and that of a place in a bucket, and ends both servers when its input ends.
  */
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { hasPostgres, PostgresServer } from '../../test/tools/postgres-server.ts'
-import { hasSwift, startSwift, SHARED_BUCKET } from '../../test/tools/swift-server.ts'
+import { hasPostgres, PostgresServer } from './postgres-server.ts'
+import { hasSwift, startSwift, SHARED_BUCKET } from './swift-server.ts'
 
 const [directory] = process.argv.slice(2)
 if (directory === undefined) throw new Error('name a directory')
