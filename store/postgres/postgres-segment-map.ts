@@ -42,7 +42,8 @@ const WINDOWS = `
 const BYTES = 'SELECT coalesce(sum(bytes), 0) FROM zblkfs.segment WHERE released IS NULL'
 
 const ADD_SEGMENTS = `
-  INSERT INTO zblkfs.segment (epoch, counter, bytes, frames) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])`
+  INSERT INTO zblkfs.segment (epoch, counter, bytes, units, frames)
+  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[])`
 const ADD_EXTENTS = `
   INSERT INTO zblkfs.extent (pos, len, epoch, counter) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])`
 const RELEASE_EMPTY = `
@@ -86,7 +87,7 @@ const ROWS_MAX = 4096
 const SPARSE = `
   SELECT s.epoch, s.counter, array_to_string(array_agg(e.pos ORDER BY e.pos), ' '), array_to_string(array_agg(e.len ORDER BY e.pos), ' ')
   FROM zblkfs.segment AS s JOIN zblkfs.extent AS e USING (epoch, counter)
-  WHERE s.released IS NULL GROUP BY s.epoch, s.counter, s.bytes HAVING sum(e.len) < $1::float8 * s.bytes
+  WHERE s.released IS NULL GROUP BY s.epoch, s.counter, s.units HAVING sum(e.len) < $1::float8 * s.units
   ORDER BY min(e.pos) LIMIT $2`
 const RELEASED = `
   SELECT epoch, counter FROM zblkfs.segment WHERE released < now() - $1::bigint * interval '1 millisecond'
@@ -236,6 +237,7 @@ function addTo(pipeline: Pipeline, segments: readonly Segment[], extents: readon
   const values = [
     ...idValues(segments),
     bigintArray(segments.map(({ bytes }) => bytes)),
+    bigintArray(segments.map(({ frames }) => frames.unitBytes)),
     byteaArray(segments.map(({ frames }) => frames.encoded)),
   ]
   pipeline.send(ADD_SEGMENTS, values, 'add_segments')

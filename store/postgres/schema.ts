@@ -13,7 +13,7 @@
  * | `revision` | an object's state from `tid` on: `head + bulk[pos, pos + len) + tail`; `head` is NULL for a tombstone,  |
  * |            | a deleted object; `pos` is NULL if there are no bulk bytes                                      |
  * | `bulk`     | whole units of bulk bytes (frame.ts) from `pos` on, and the 8-byte checksum of each                    |
- * | `segment`  | an object in a bucket (store/s3/segment.ts), by the epoch and the counter in its key: its length, and its table|
+ * | `segment`  | an object in a bucket (store/s3/segment.ts), by the epoch and the counter in its key: its length, that of its units, and its table |
  * |            | of frames. `released` is the time since which no extent names it: then it will be deleted              |
  * | `extent`   | the segment that has the units of `[pos, pos + len)`; those of other positions are in `bulk`            |
  *
@@ -101,6 +101,7 @@ const TABLES = `
     epoch bigint NOT NULL,
     counter bigint NOT NULL,
     bytes bigint NOT NULL,
+    units bigint NOT NULL,
     frames bytea NOT NULL,
     released timestamptz,
     PRIMARY KEY (epoch, counter)

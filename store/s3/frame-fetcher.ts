@@ -24,7 +24,8 @@ export class FrameFetcher {
   readonly #disk: DiskCache | undefined
   readonly #memory = new LRUCache<string, StoredFrame>({
     maxSize: MEMORY_BYTES,
-    sizeCalculation: ({ stored }) => stored.length,
+    sizeCalculation: ({ stored, units }) =>
+      units.buffer === stored.buffer ? stored.length : stored.length + units.length,
   })
   readonly #underway = new Map<string, Promise<StoredFrame>>()
 
@@ -73,6 +74,7 @@ export class FrameFetcher {
     const entry = frame.segment.frames.at(frame.index)
     if (stored?.length !== entry.bytes) return undefined
     const read = new StoredFrame(entry, stored, true)
+    if (!read.isIntact) return undefined
     this.#memory.set(key, read)
     return read
   }

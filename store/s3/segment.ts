@@ -122,6 +122,13 @@ export class FrameTable {
     return this.encoded.length / ENTRY_BYTES
   }
 
+  /** The length of all units, before compression. */
+  get unitBytes(): number {
+    let sum = 0
+    for (let index = 0; index < this.length; index++) sum += this.at(index).len
+    return sum
+  }
+
   at(index: number): FrameEntry {
     const at = index * ENTRY_BYTES
     return {

@@ -200,45 +200,48 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     expect(await damagesIn(reader, true)).toEqual([])
   })
 
-  test('a pack rewrites segments that are mostly dead, and later deletes them; a reader goes on', async () => {
-    const { open, openReader, bucket } = await set()
-    const ages = { releasedMs: 400, orphanMs: 86_400_000 }
-    const store = await open({ bulkTuning: { limits: LIMITS, ages } })
-    const kept: Added[] = []
-    for (let number = 0; number < 3; number++) {
-      const { first } = await store.allocateOids(4)
-      const records = Array.from({ length: 4 }, (_, index) => body(MIB, number * 10 + index))
-      const tid = await store.commit({
-        changes: records.map((bytes, index) => ({
-          oid: (first + index) as Oid,
-          base: TID_NONE,
-          record: { head: new Uint8Array(), body: [bytes] },
-        })),
-      })
-      kept.push({ oid: first, tid, bytes: records[0] as Buffer })
-      await store.commit({
-        changes: [1, 2, 3].map(index => ({ oid: (first + index) as Oid, base: tid, record: null })),
-      })
-    }
-    const before = await segmentsIn(bucket)
-    expect(before).toHaveLength(3)
-    const reader = await openReader()
-    const last = await reader.lastTid()
-    await reader.capabilities.pinning?.pin([last])
-    for (const added of kept) await expectThere(reader, { ...added, tid: last })
-    await pack(store)
-    for (const added of kept) await expectThere(store, { ...added, tid: last })
-    await new Promise(resolve => setTimeout(resolve, 500))
-    await add(store, 100, 1)
-    await pack(store)
-    const after = await segmentsIn(bucket)
-    expect(after).toHaveLength(1)
-    expect(before).not.toContain(after[0])
-    // The reader remembers extents in objects that are gone.
-    for (const added of kept) await expectThere(reader, { ...added, tid: last })
-    expect(await damagesIn(reader, true)).toEqual([])
-    for (const added of kept) await expectThere(await openReader(), { ...added, tid: last })
-  })
+  test.each(['off', 'zstd'] as const)(
+    'a pack rewrites segments that are mostly dead, and later deletes them; a reader goes on (%s)',
+    async compression => {
+      const { open, openReader, bucket } = await set()
+      const ages = { releasedMs: 400, orphanMs: 86_400_000 }
+      const store = await open({ compression, bulkTuning: { limits: LIMITS, ages } })
+      const kept: Added[] = []
+      for (let number = 0; number < 3; number++) {
+        const { first } = await store.allocateOids(4)
+        const records = Array.from({ length: 4 }, (_, index) => body(MIB, number * 10 + index))
+        const tid = await store.commit({
+          changes: records.map((bytes, index) => ({
+            oid: (first + index) as Oid,
+            base: TID_NONE,
+            record: { head: new Uint8Array(), body: [bytes] },
+          })),
+        })
+        kept.push({ oid: first, tid, bytes: records[0] as Buffer })
+        await store.commit({
+          changes: [1, 2, 3].map(index => ({ oid: (first + index) as Oid, base: tid, record: null })),
+        })
+      }
+      const before = await segmentsIn(bucket)
+      expect(before).toHaveLength(3)
+      const reader = await openReader()
+      const last = await reader.lastTid()
+      await reader.capabilities.pinning?.pin([last])
+      for (const added of kept) await expectThere(reader, { ...added, tid: last })
+      await pack(store)
+      for (const added of kept) await expectThere(store, { ...added, tid: last })
+      await new Promise(resolve => setTimeout(resolve, 500))
+      await add(store, 100, 1)
+      await pack(store)
+      const after = await segmentsIn(bucket)
+      expect(after).toHaveLength(1)
+      expect(before).not.toContain(after[0])
+      // The reader remembers extents in objects that are gone.
+      for (const added of kept) await expectThere(reader, { ...added, tid: last })
+      expect(await damagesIn(reader, true)).toEqual([])
+      for (const added of kept) await expectThere(await openReader(), { ...added, tid: last })
+    },
+  )
 
   test('moments that a reader has pinned outlive a pack', async () => {
     const { open, openReader } = await set()
