@@ -151,7 +151,8 @@ export class ChunkPlan {
   async #cut(off: number, oid: Oid, next: number): Promise<void> {
     const data = await this.#blocks.dataIfReadable(oid)
     const end = data === undefined ? next : off + data.len
-    if (!this.#runs.some(({ lo, hi }) => lo < end && hi > off)) return
+    const first = this.#runs[this.#firstRunAfter(off)]
+    if (first === undefined || first.lo >= end) return
     if (off % CHUNK_BYTES === 0 && end - off <= CHUNK_BYTES) this.#slots.set(off, oid)
     else {
       this.#deletes.add(off)
@@ -163,7 +164,8 @@ export class ChunkPlan {
   async #cutAround(off: number, data: StoredData | undefined, end: number): Promise<void> {
     if (data !== undefined) this.#growth -= chunkUp(data.len)
     let at = off
-    for (const { lo, hi } of [...this.#runs, { lo: end, hi: end }]) {
+    for (let r = this.#firstRunAfter(off); at < end; r++) {
+      const { lo, hi } = this.#runs[r] ?? { lo: end, hi: end }
       const to = Math.min(lo, end)
       if (at < to) {
         const body = data === undefined ? undefined : cutBody(data.body, at - off, to - at)
@@ -171,6 +173,17 @@ export class ChunkPlan {
       }
       at = Math.max(at, hi)
     }
+  }
+
+  /** The index of the first run that ends after an offset. */
+  #firstRunAfter(off: number): number {
+    let [low, high] = [0, this.#runs.length]
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#runs[middle]?.hi ?? Infinity) > off) high = middle
+      else low = middle + 1
+    }
+    return low
   }
 
   #storeRun({ lo, hi, bytes }: Run): void {

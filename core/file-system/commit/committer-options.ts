@@ -1,4 +1,4 @@
-/** What a committer (committer.ts) works with. */
+/** What a committer (committer.ts) works with, and what it reports. */
 import type { Logger } from 'pino'
 import type { Tid } from '../../../store/ids.ts'
 import type { Connection } from '../../objects/connection.ts'
@@ -24,4 +24,12 @@ export interface CommitterOptions {
   /** Adds the noted access times to the changes; called with the gate shared. */
   readonly storeAccessTimes: (isLast: boolean) => Promise<void>
   readonly log: Logger
+}
+
+/** The last commit, if it failed. */
+export interface CommitFailure {
+  readonly error: unknown
+  /** Its number, as `Committer.attempts` counts. */
+  readonly attempt: number
+  readonly atMs: number
 }

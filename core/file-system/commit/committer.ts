@@ -5,7 +5,7 @@
  * it. A commit
  *
  * 1. waits for the running one, and after a failure until {@link RETRY_MS} have passed;
- * 2. with the gate shared, loads what the prepare reads; changes that run until then load what they add;
+ * 2. with the gate shared, loads what the prepare reads; at the end, changes load what they add;
  * 3. with the gate exclusive, takes the changes and serialises them: the pending records are then a prefix of all operations;
  * 4. releases the gate and has the store write the transaction. Reads and changes continue.
  *
@@ -35,18 +35,10 @@ import type { Tid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
 import { describe } from './changes.ts'
 import { CommitFigures } from './commit-figures.ts'
-import type { CommitterOptions } from './committer-options.ts'
+import type { CommitFailure, CommitterOptions } from './committer-options.ts'
 
 /** Minimum time between a failed commit and the next attempt. */
 const RETRY_MS = 250
-
-/** The last commit, if it failed. */
-export interface CommitFailure {
-  readonly error: unknown
-  /** Its number, as {@link Committer.attempts} counts. */
-  readonly attempt: number
-  readonly atMs: number
-}
 
 export class Committer {
   /** Whether automatic commits are suspended: while intents are replayed. */
@@ -64,6 +56,8 @@ export class Committer {
   #conflict: ConflictError | undefined
   #timer: NodeJS.Timeout | undefined
   #isPaused = false
+  /** Whether the load step of a commit has loaded all earlier changes, so that each further one loads what it adds. */
+  #isCatchingUp = false
   /** The last {@link Committer.exclusively}, until it has ended. */
   #exclusive: Promise<unknown> | undefined
   #isClosing = false
@@ -179,16 +173,17 @@ export class Committer {
     this.#timer = undefined
   }
 
-  /** To be called at the end of each change, with the gate shared: while a commit loads, loads what the change adds to that. */
+  /** To be called at the end of each change, with the gate shared: at the end of a commit's load step, loads what the change adds to that. */
   loadChanges(): Promise<void> | undefined {
-    const { connection, bookkeeping } = this.#options
-    if (!connection.keptReads.isKeeping) return undefined
-    const loading = async (): Promise<void> => {
-      await bookkeeping.loadChanges()
-      await connection.loadChanges()
-    }
+    if (!this.#isCatchingUp || !this.#options.connection.keptReads.isKeeping) return undefined
     // If it fails, the prepare fails with the same error.
-    return loading().catch(() => undefined)
+    return this.#loadChanges().catch(() => undefined)
+  }
+
+  async #loadChanges(): Promise<void> {
+    const { connection, bookkeeping } = this.#options
+    await bookkeeping.loadChanges()
+    await connection.loadChanges()
   }
 
   // ---- for transactions
@@ -368,14 +363,20 @@ export class Committer {
     await gate.whileShared(() => storeAccessTimes(this.#isClosing)).catch(() => undefined)
   }
 
-  /** Loads what the prepare needs, so that it does not read from the store while the gate is exclusive. */
+  /**
+   * Loads what the prepare needs, so that it does not read from the store while the gate is exclusive. What is changed meanwhile is
+   * loaded at its end; only changes that run then load for themselves, because a change loads its whole block.
+   */
   async #load(): Promise<void> {
     const { gate, bookkeeping, changes, connection } = this.#options
     if (changes.isEmpty) return
+    this.#isCatchingUp = false
     await gate
       .whileShared(async () => {
         await bookkeeping.load(changes.files)
         await connection.loadForPrepare()
+        this.#isCatchingUp = true
+        await this.#loadChanges()
         // If it fails, the prepare fails with the same error, and so does the commit.
       })
       .catch(() => undefined)

@@ -14,11 +14,11 @@ import type { DatabasePlace } from '../open/database-place.ts'
 import { roomBeforeReserve } from '../reserve.ts'
 import { entriesAfter } from './entries.ts'
 
-/** Fits 1024 writes of a page, whose entries take two pages each. */
-export const INTENTS_BYTES = 8 << 20
+/** Half of it, which is in use when a transaction starts, fits 1024 writes of a page, whose entries take two pages each. */
+export const INTENTS_BYTES = 16 << 20
 
 /** The file is created only if the disk has this much free space: on a full disk the changes themselves need it. */
-const FILL_ROOM_BYTES = 8 * INTENTS_BYTES
+const FILL_ROOM_BYTES = 4 * INTENTS_BYTES
 
 /** Reads the entries that are valid after transaction `last`, in order, up to one that is damaged or incomplete. */
 export const readIntents = (database: string, id: string, last: Tid): FoundIntents =>
