@@ -138,7 +138,7 @@ describe('entries that follow the transaction being committed', () => {
     const store = await openStore()
     await store.commit(await transaction(store))
     const { intents } = store.capabilities
-    const long = (text: string): Buffer => Buffer.alloc(900_000, text)
+    const long = (text: string): Buffer => Buffer.alloc(0.107 * INTENTS_BYTES, text)
     for (let round = 0; round < 12; round++) {
       for (let i = 0; i < 3; i++) expect(await intents?.add(long(`a${round}${i}`))).toBe(true)
       const tid = await intents?.reserve()
@@ -158,7 +158,7 @@ describe('entries that follow the transaction being committed', () => {
     const store = await openStore()
     await store.commit(await transaction(store))
     const { intents } = store.capabilities
-    const long = Buffer.alloc(3_000_000, 'a')
+    const long = Buffer.alloc(0.36 * INTENTS_BYTES, 'a')
     expect(await intents?.add(long)).toBe(true)
     const tid = await intents?.reserve()
     expect(await intents?.add(long, tid)).toBe(true)
