@@ -5,6 +5,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   mount: [
     ['zblkfs mount ~/files.zblk ~/files', 'for reading and writing'],
     ['zblkfs mount ~/files.zblk ~/then -o at=2h', 'as it was two hours ago, read-only'],
+    ['zblkfs mount ~/files.zblk ~/files -o remount,commit_interval=1s', 'change an option'],
     ['zblkfs mount Data.fs ~/zodb', 'the big files of a ZODB database'],
   ],
   umount: [

@@ -6,6 +6,7 @@ import {
   type MetricsPlace,
   type MountSettings,
 } from '../mount/daemon/mount-settings.ts'
+import type { SettingChanges } from '../mount/daemon/remount.ts'
 import { UsageError } from './failure.ts'
 import { COMPRESSIONS, type CompressionName } from '../store/compression.ts'
 import { DURATION_FORMS, parseDurationMs } from '../store/durations.ts'
@@ -211,13 +212,38 @@ export function parseMountOptions(lists: readonly string[]): Omit<MountSettings,
     nonEmpty: false,
     shown: {},
   }
+  apply(lists, settings, isForeign)
+  return settings
+}
+
+/** What mount(8) passes of the mount that there is, when it remounts it. */
+const PASSED_ON = new Set(
+  'remount user_id group_id default_permissions rootmode fd max_read blksize subtype'.split(' '),
+)
+
+/** Whether the values of `-o` ask for a change of a mount that there is. */
+export const isRemount = (lists: readonly string[]): boolean =>
+  lists.some(list => list.split(',').includes('remount'))
+
+/** The settings that the values of `-o` name. @throws UsageError */
+export function parseRemountOptions(
+  lists: readonly string[],
+): SettingChanges & Pick<MountSettings, 'history'> {
+  const changes: Partial<Settings> & Pick<Settings, 'shown'> = { shown: {} }
+  // An option sets what it is about, and reads nothing.
+  apply(lists, changes as Settings, name => isForeign(name) || PASSED_ON.has(name))
+  const { shown, ...rest } = changes
+  return Object.keys(shown).length === 0 ? rest : changes
+}
+
+function apply(lists: readonly string[], settings: Settings, isIgnored: (name: string) => boolean): void {
   for (const text of lists.flatMap(list => list.split(','))) {
     if (text === '') continue
     const equals = text.indexOf('=')
     const name = (equals < 0 ? text : text.slice(0, equals)).replaceAll('-', '_')
     const value = equals < 0 ? undefined : text.slice(equals + 1)
     const option = Object.hasOwn(MOUNT_OPTIONS, name) ? MOUNT_OPTIONS[name] : undefined
-    if (option === undefined && isForeign(name)) continue
+    if (option === undefined && isIgnored(name)) continue
     if (option === undefined)
       throw new UsageError(
         `there is no mount option '${name}': the options are ${Object.keys(MOUNT_OPTIONS).join(', ')}`,
@@ -228,7 +254,6 @@ export function parseMountOptions(lists: readonly string[]): Omit<MountSettings,
       throw new UsageError(`the mount option ${name} takes no value`)
     option.apply(settings, value ?? '')
   }
-  return settings
 }
 
 /** The options as lines of a help text. */
@@ -237,7 +262,8 @@ export function describeMountOptions(): string {
     const form = value === undefined ? name : `${name}=${value}`
     return form.length > 24 ? `  ${form}\n${' '.repeat(28)}${help}` : `  ${form.padEnd(26)}${help}`
   })
-  return ['Mount options (-o, several with commas):', ...lines].join('\n')
+  const remount = `  ${'remount'.padEnd(26)}change the other options of a mount that there is`
+  return ['Mount options (-o, several with commas):', ...lines, remount].join('\n')
 }
 
 function oneOf<T extends string>(name: string, value: string, choices: readonly T[]): T {

@@ -59,6 +59,7 @@ const KINDS = {
   's3-lacks-bucket': 'give up',
   's3-unfit': 'give up',
   'bulk-differs': 'give up',
+  'fixed-option': 'give up',
   // History.
   'bad-moment': 'give up',
   'no-moment': 'give up',

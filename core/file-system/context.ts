@@ -58,7 +58,8 @@ export class Context {
   readonly caches: KernelCaches
   readonly mappedPages: MappedPages
   readonly nowNs: Clock
-  readonly ignoresAccess: boolean
+  /** Changed by a remount. */
+  ignoresAccess: boolean
   readonly hasAcls: boolean
   readonly #writeBack: WriteBack | undefined
   readonly #gate: ReadWriteLock

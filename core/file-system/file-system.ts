@@ -43,7 +43,7 @@ import { statfs, UNKNOWN_BYTES } from './operations/statfs.ts'
 import { getxattr, listxattr, removexattr, setxattr } from './operations/xattr.ts'
 import { CONTROL_NAME } from './reserved-names.ts'
 import { treeNumberOf } from './inodes/tree.ts'
-import type { Unstored } from './served-file-system.ts'
+import type { Adjustments, Unstored } from './served-file-system.ts'
 import type { WriteBack } from './commit/write-back.ts'
 import {
   ROOT_INO,
@@ -406,6 +406,12 @@ export class FileSystem implements Operations {
   /** Changes to the present that use the past; undefined for a read-only filesystem. */
   get history(): History | undefined {
     return this.#writeBack === undefined ? undefined : this.#history
+  }
+
+  /** Changes options in use. */
+  adjust({ ignoresAccess, ...limits }: Adjustments): void {
+    if (ignoresAccess !== undefined) this.#context.ignoresAccess = ignoresAccess
+    this.#writeBack?.limit(limits)
   }
 
   /** The last stored transaction. */

@@ -48,6 +48,13 @@ export interface HistoryOperations {
   rollBack(): Promise<void>
 }
 
+/** The options that can be changed while a filesystem is in use; absent ones stay. */
+export interface Adjustments {
+  readonly ignoresAccess?: boolean | undefined
+  readonly commitIntervalMs?: number | undefined
+  readonly dirtySizeBytes?: number | undefined
+}
+
 export interface ServedFileSystem extends Operations {
   /** Absent if the filesystem is read-only. */
   readonly history?: HistoryOperations | undefined
@@ -57,6 +64,8 @@ export interface ServedFileSystem extends Operations {
   readonly accessLog?: AccessLog
   /** Counters and sizes, for monitoring; absent for a database of ZODB's. */
   stats?(): FileSystemStats
+  /** Changes options in use; absent for a database of ZODB's. */
+  adjust?(adjustments: Adjustments): void
   /** Stores everything up to now; resolves to the last transaction's tid. */
   sync(message?: string): Promise<Tid>
   /** The last stored transaction's tid. */

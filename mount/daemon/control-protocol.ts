@@ -33,6 +33,7 @@ import {
 } from './answers.ts'
 import { deviceOf } from './control-path.ts'
 import type { MountStats } from './mount-stats.ts'
+import type { SettingChanges } from './remount.ts'
 import { type Problem, PROBLEM_LEVELS } from './problems.ts'
 import { peerUid } from './peer.ts'
 
@@ -95,6 +96,11 @@ export interface ControlCalls {
   readonly packCancel: {
     readonly parameters: Readonly<Record<string, never>>
     readonly result: Readonly<Record<string, never>>
+  }
+  /** Changes options of the mount; the kernel's flags are the caller's part. */
+  readonly remount: {
+    readonly parameters: { readonly changes: SettingChanges }
+    readonly result: { readonly readOnly: boolean }
   }
   /** Returns how long history is kept, after recording `keep` in the database if given. */
   readonly history: {
@@ -198,6 +204,7 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     report: optional(isObject),
   },
   packCancel: {},
+  remount: { readOnly: flag },
   history: { history: text },
   tag: { tid },
   untag: {},

@@ -27,7 +27,8 @@ import { ControlServer } from './control-server.ts'
 import { assertInvalidating, historyCalls, historyOf } from './history-calls.ts'
 import type { MountPacker } from './mount-packer.ts'
 import type { MetricsPublisher } from './metrics/publish.ts'
-import type { MountSettings } from './mount-settings.ts'
+import type { MetricsPlace, MountSettings } from './mount-settings.ts'
+import { changedSettings, type SettingChanges } from './remount.ts'
 import type { OpenedFileSystem } from './open-file-system.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 import { ROOT_INO } from '../../core/file-system/operations.ts'
@@ -59,7 +60,9 @@ export class MountServer {
   readonly #fileSystem: ServedFileSystem
   readonly #driver: Driver
   readonly #driverName: string
-  readonly #settings: MountSettings
+  #settings: MountSettings
+  /** Whether a remount has made the mount read-only, of a database that is open for writing. */
+  #isShownReadOnly = false
   readonly #log: Logger
   readonly #packer: MountPacker | undefined
   readonly #capabilities: Capabilities
@@ -126,7 +129,7 @@ export class MountServer {
     }
     try {
       await server.#listen()
-      await server.#publishMetrics()
+      if (settings.metrics !== undefined) await server.#publishMetrics(settings.metrics)
     } catch (error) {
       await server.terminate()
       throw error
@@ -217,6 +220,7 @@ export class MountServer {
           await this.#packerOrFail().cancel()
           return {}
         },
+        remount: ({ changes }) => this.#remount(changes),
         history: ({ keep }) => this.#history(keep),
         ...historyCalls(this.#fileSystem, this.#driver.canInvalidate),
         storeUnnamed: async () => {
@@ -279,7 +283,7 @@ export class MountServer {
       database,
       directory,
       driver: this.#driverName,
-      readOnly,
+      readOnly: readOnly || this.#isShownReadOnly,
       since: this.#since.toISOString(),
       tid: formatTid(isReachable ? await this.#fileSystem.lastTid() : this.#lastTid),
       residentBytes: process.memoryUsage.rss(),
@@ -293,6 +297,21 @@ export class MountServer {
       ...(connection !== undefined && { connection }),
       ...(this.#problems.last !== undefined && { problem: this.#problems.last }),
     }
+  }
+
+  async #remount(changes: SettingChanges): Promise<{ readonly readOnly: boolean }> {
+    const settings = changedSettings(this.#settings, changes)
+    const { metrics, readOnly } = changes
+    // The kernel refuses changes then: what was accepted before is stored now.
+    if (readOnly === true) await this.sync()
+    const { ignoresAccess, commitIntervalMs, dirtySizeBytes } = changes
+    this.#fileSystem.adjust?.({ ignoresAccess, commitIntervalMs, dirtySizeBytes })
+    if (metrics !== undefined) await this.#publishMetrics(metrics)
+    // Whether the database was opened for writing stays.
+    this.#settings = { ...settings, readOnly: this.#settings.readOnly }
+    this.#isShownReadOnly = readOnly ?? this.#isShownReadOnly
+    this.#log.info({ changes }, 'options were changed')
+    return { readOnly: settings.readOnly }
   }
 
   #stats(): Promise<MountStats> {
@@ -309,13 +328,14 @@ export class MountServer {
     )
   }
 
-  async #publishMetrics(): Promise<void> {
-    const { metrics, database, directory, readOnly } = this.#settings
-    if (metrics === undefined) return
+  async #publishMetrics(place: MetricsPlace): Promise<void> {
+    const { database, directory, readOnly } = this.#settings
+    await this.#metrics?.close()
+    this.#metrics = undefined
     // Loaded on demand: most mounts do without it.
     const { publishMetrics } = await import('./metrics/publish.ts')
     const labels = { database, directory, driver: this.#driverName, access: readOnly ? 'ro' : 'rw' }
-    this.#metrics = await publishMetrics(metrics, labels, () => this.#stats(), this.#log)
+    this.#metrics = await publishMetrics(place, labels, () => this.#stats(), this.#log)
   }
 
   /** Closes once, for all callers; retries until it succeeds. @throws StoreError that says what is lost. */

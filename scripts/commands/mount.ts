@@ -20,9 +20,10 @@ import { formatTid } from '../../store/ids.ts'
 import { reportStart, startDaemon } from '../daemon-process.ts'
 import { EXIT_FAILURE, UsageError, CommandError } from '../failure.ts'
 import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
-import { describeMountOptions, parseMountOptions } from '../mount-options.ts'
+import { describeMountOptions, isRemount, parseMountOptions, parseRemountOptions } from '../mount-options.ts'
 import { databasePath } from '../foreign/database-path.ts'
 import { ZBLK_FORMATS } from '../../core/objects/zblk-format.ts'
+import { remount } from '../remount.ts'
 import { say, warn } from '../say.ts'
 import { serviceManager } from '../service-manager.ts'
 
@@ -68,6 +69,7 @@ async function mount(database: string, path: string, options: Options): Promise<
   if (isOdd(database) || isOdd(path))
     throw new UsageError('the names of a database and of a mount point have to be UTF-8: rename what is not')
   const lists = [...options.option, ...(options.zblkFormat ? [`zblk_format=${options.zblkFormat}`] : [])]
+  if (isRemount(lists)) return await remount(path, parseRemountOptions(lists))
   const parsed = parseMountOptions(lists)
   const directory = await freeMountPoint(path, parsed.nonEmpty)
   const settings: MountSettings = { ...parsed, database: databasePath(database), directory }

@@ -12,6 +12,8 @@ import { mutate, pick } from './mutate.ts'
 
 const CALLS: readonly CallName[] = [
   'status',
+  'stats',
+  'remount',
   'sync',
   'pack',
   'packStatus',

@@ -21,7 +21,8 @@ const DATA_PART = 15 / 16
 
 export class Admission {
   readonly #committer: Committer
-  readonly #dirtySizeBytes: number
+  /** Maximum bytes of changes in memory. */
+  dirtySizeBytes: number
   readonly #availableBytes: () => Promise<number | undefined>
   /** Whether every change is admitted; true while intents are replayed. */
   isUnbounded = false
@@ -39,7 +40,7 @@ export class Admission {
     availableBytes: () => Promise<number | undefined>,
   ) {
     this.#committer = committer
-    this.#dirtySizeBytes = dirtySizeBytes
+    this.dirtySizeBytes = dirtySizeBytes
     this.#availableBytes = availableBytes
     // A failed measurement keeps the previous value: the next change that needs more measures again.
     committer.onSettled = () => void this.#measure().catch(() => undefined)
@@ -72,9 +73,9 @@ export class Admission {
     const { conflict, failure } = this.#committer
     const bytes = dataBytes + recordBytes
     if (conflict !== undefined) return false
-    if (frees && failure !== undefined) return this.#fits(bytes, FREEING_FACTOR * this.#dirtySizeBytes)
+    if (frees && failure !== undefined) return this.#fits(bytes, FREEING_FACTOR * this.dirtySizeBytes)
     if (failure !== undefined && dataBytes > 0) return false
-    return this.#fits(bytes, this.#dirtySizeBytes) && (frees || this.#hasDiskRoom(bytes))
+    return this.#fits(bytes, this.dirtySizeBytes) && (frees || this.#hasDiskRoom(bytes))
   }
 
   /** Whether a change fits within a memory bound. A change without others is admitted whatever its size. */

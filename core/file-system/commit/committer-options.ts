@@ -16,9 +16,10 @@ export interface CommitterOptions {
   /** Returns the tid for the next transaction; undefined if the store has no intent log. */
   readonly reserveTid: (() => Promise<Tid>) | undefined
   /** Delay between the first change and its commit. */
-  readonly commitIntervalMs: number
+  /** Changed by a remount. */
+  commitIntervalMs: number
   /** Maximum bytes of changes in memory. A commit starts at half of it. */
-  readonly dirtySizeBytes: number
+  dirtySizeBytes: number
   /** Has the kernel send pages changed through mappings; undefined if mappings cannot exist. Never rejects. */
   readonly collectPages: () => Promise<void> | undefined
   /** Adds the noted access times to the changes; called with the gate shared. */

@@ -34,6 +34,7 @@ import { Fsync } from './fsync.ts'
 import { Transactions, type TransactionOptions } from './transaction.ts'
 import type { IntentChange } from './intent.ts'
 import { StagedIntents } from './staged-intents.ts'
+import type { Adjustments } from '../served-file-system.ts'
 
 export interface WriteBackOptions
   extends Omit<CommitterOptions, 'changes' | 'intents' | 'reserveTid'>, TransactionOptions {
@@ -43,30 +44,46 @@ export interface WriteBackOptions
   readonly availableBytes: () => Promise<number | undefined>
 }
 
+/** The bounds that a remount can change. */
+export type CommitLimits = Pick<CommitterOptions, 'commitIntervalMs' | 'dirtySizeBytes'>
+
 export class WriteBack {
   readonly admission: Admission
   readonly transactions: Transactions
-  readonly dirtyLimitBytes: number
   readonly #changes = new Changes()
   readonly #intents: StagedIntents
   readonly #committer: Committer
   readonly #fsync: Fsync
+  readonly #limits: CommitLimits
   readonly #collectPages: () => Promise<void> | undefined
 
   constructor(options: WriteBackOptions) {
     const { intents } = options
-    this.dirtyLimitBytes = options.dirtySizeBytes
     this.#intents = new StagedIntents(intents !== undefined)
-    this.#committer = new Committer({
+    const committing = {
       ...options,
       changes: this.#changes,
       intents: this.#intents,
       reserveTid: intents && (() => intents.reserve()),
-    })
+    }
+    this.#limits = committing
+    this.#committer = new Committer(committing)
     this.#fsync = new Fsync(intents, this.#intents, this.#committer)
     this.admission = new Admission(this.#committer, options.dirtySizeBytes, options.availableBytes)
     this.#collectPages = options.collectPages
     this.transactions = new Transactions(this.#committer, options)
+  }
+
+  get dirtyLimitBytes(): number {
+    return this.#limits.dirtySizeBytes
+  }
+
+  /** Changes the bounds from the next change on. */
+  limit({ commitIntervalMs, dirtySizeBytes }: Omit<Adjustments, 'ignoresAccess'>): void {
+    if (commitIntervalMs !== undefined) this.#limits.commitIntervalMs = commitIntervalMs
+    if (dirtySizeBytes === undefined) return
+    this.#limits.dirtySizeBytes = dirtySizeBytes
+    this.admission.dirtySizeBytes = dirtySizeBytes
   }
 
   get figures(): CommitFigures {

@@ -2,6 +2,7 @@
 import { processOwner } from '../../../core/process-owner.ts'
 import { systemCode } from '../../../store/errors.ts'
 import { closeSync, constants as fsConstants, openSync, readlinkSync } from 'node:fs'
+import { constants } from 'node:os'
 import { getSystemErrorMessage } from 'node:util'
 import { MountError, type MountOptions } from '../driver.ts'
 import { O_PATH } from '../../mount-points/held-mount.ts'
@@ -9,7 +10,7 @@ import { FILE_SYSTEM_TYPE } from './mount-point.ts'
 import { errno, mount } from './system-calls.ts'
 
 /** mount(2)'s flags. Source: linux/mount.h. */
-const MountFlag = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOATIME: 1024 } as const
+const MountFlag = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, REMOUNT: 32, NOATIME: 1024 } as const
 
 /** st_mode of the root directory, in octal. */
 const ROOT_MODE = '40000'
@@ -46,12 +47,7 @@ function openPlace(mountPoint: string): number {
 
 function mountAt(place: number, mountPoint: string, options: MountOptions): number {
   const fd = openDevice()
-  const flags =
-    (options.readOnly ? MountFlag.RDONLY : 0) |
-    (options.suid ? 0 : MountFlag.NOSUID) |
-    (options.dev ? 0 : MountFlag.NODEV) |
-    (options.noExec ? MountFlag.NOEXEC : 0) |
-    (options.noAtime ? MountFlag.NOATIME : 0)
+  const flags = flagsOf(options)
   const data = [
     `fd=${fd}`,
     `rootmode=${ROOT_MODE}`,
@@ -69,6 +65,27 @@ function mountAt(place: number, mountPoint: string, options: MountOptions): numb
     `mount(2) refuses ${mountPoint} (${reason}): mounting needs CAP_SYS_ADMIN; in a container, run it with ` +
       '--cap-add SYS_ADMIN --device /dev/fuse',
   )
+}
+
+type Flags = Pick<MountOptions, 'readOnly' | 'suid' | 'dev' | 'noExec' | 'noAtime'>
+
+const flagsOf = ({ readOnly, suid, dev, noExec, noAtime }: Flags): number =>
+  (readOnly ? MountFlag.RDONLY : 0) |
+  (suid ? 0 : MountFlag.NOSUID) |
+  (dev ? 0 : MountFlag.NODEV) |
+  (noExec ? MountFlag.NOEXEC : 0) |
+  (noAtime ? MountFlag.NOATIME : 0)
+
+/**
+ * Changes the kernel's flags of a mount. Never call it in the daemon that serves the mount: the kernel may wait for it.
+ * @throws MountError, for example if files are open for writing and it is to become read-only.
+ */
+export function setMountFlags(mountPoint: string, source: string, flags: Flags): void {
+  if (mount(source, mountPoint, FILE_SYSTEM_TYPE, MountFlag.REMOUNT | flagsOf(flags), '') === 0) return
+  const code = errno()
+  const isBusy = code === constants.errno.EBUSY
+  const reason = isBusy ? 'files are open for writing' : getSystemErrorMessage(-code)
+  throw new MountError(`the kernel does not change the flags of ${mountPoint}: ${reason}`)
 }
 
 /** @throws MountError if /dev/fuse is missing or may not be opened. */

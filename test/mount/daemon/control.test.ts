@@ -20,6 +20,7 @@ const handlers: CallHandlers = {
   pack: () => Promise.resolve({}),
   packStatus: () => Promise.resolve({ state: 'none' }),
   packCancel: () => Promise.resolve({}),
+  remount: () => Promise.resolve({ readOnly: false }),
   history: () => Promise.resolve({ history: 'all' }),
   tag: () => Promise.resolve({ tid: '' }),
   untag: () => Promise.resolve({}),
