@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { growthPage } from '../../scripts/bench/growth/page.ts'
+import { growthPage, replacedSections } from '../../scripts/bench/growth/page.ts'
 import { type Plot, plotSvg } from '../../scripts/bench/svg-plot.ts'
 
 const plot: Plot = {
@@ -55,4 +55,22 @@ test('the page has a section with plot, table and factors for each curve', () =>
   expect(page).toMatch(/\| 4 +\| 100 +\|/)
   expect(page).toContain('x changes by a factor of 4 and "read" by')
   for (const line of page.split('\n')) expect(line.length).toBeLessThanOrEqual(120)
+})
+
+test('the section of a plot is replaced, a new one is added, the others stay', () => {
+  const before = growthPage(
+    [
+      { name: 'reading', plot, description: 'It was read.' },
+      { name: 'kept', plot: { ...plot, title: 'Kept' }, description: 'It stays.' },
+    ],
+    'on a machine',
+  )
+  const after = replacedSections(before, [
+    { name: 'reading', plot, description: 'It is read again.' },
+    { name: 'new', plot: { ...plot, title: 'New' }, description: 'It is new.' },
+  ])
+  expect(after.match(/^## .*/gm)).toEqual(['## Reading <all> of it', '## Kept', '## New'])
+  expect(after).toContain('It is read again.')
+  expect(after).toContain('It stays.')
+  expect(after).not.toContain('It was read.')
 })
