@@ -79,6 +79,10 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   copy: [
     ['zblkfs copy ~/files.zblk postgres://me@server/files', 'from a file to a server'],
     ['zblkfs copy postgres://me@server/files ~/files.zblk', 'and back'],
+    [
+      'zblkfs copy ~/files.zblk postgres://me@server/files --bulk s3://bucket/files',
+      'to a server, with the bulk data in a bucket',
+    ],
   ],
   send: [
     ['zblkfs send ~/files.zblk | ssh host zblkfs receive files.zblk', 'a copy on another machine'],

@@ -32,9 +32,7 @@ export function copyCommand(): Command {
     )
     .addHelpText(
       'after',
-      '\nExamples:\n  zblkfs copy files.zblk postgres://files@db.example.com/files\n' +
-        '  zblkfs copy files.zblk postgres://files@db.example.com/files --bulk s3://my-bucket/files\n' +
-        '\nRepeat an interrupted copy to resume it. Until it is complete the copy cannot be mounted.',
+      '\nRepeat an interrupted copy to resume it. Until it is complete the copy cannot be mounted.',
     )
     .action(copy)
 }

@@ -175,7 +175,7 @@ test('/.zblkfs has files that are made up, and is not listed', async () => {
   await paths.write('file', 'content')
   const last = await paths.fs.sync()
   expect(await paths.list('')).toEqual(['file'])
-  expect(await paths.list('.zblkfs')).toEqual(['at', 'stats', 'config'])
+  expect(await paths.list('.zblkfs')).toEqual(['accesslog', 'at', 'stats', 'config'])
   expect((await paths.read('.zblkfs/at')).toString()).toBe(`${formatTid(last)}\n`)
   const stats = JSON.parse((await paths.read('.zblkfs/stats')).toString()) as Record<string, unknown>
   expect(stats).toMatchObject({ bytesWritten: 7, openMoments: 0, operations: { write: 1, create: 1 } })
