@@ -15,7 +15,7 @@ import { openHere, openServed } from './mount/daemon/open-database.ts'
 import { servingMount } from './mount/daemon/serving-mount.ts'
 import type { CompressionName } from './store/compression.ts'
 
-export { Database } from './core/database/database.ts'
+export { Database, type RestoreChange, type RestoreOptions } from './core/database/database.ts'
 export type {
   Change,
   FileChange,

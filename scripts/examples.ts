@@ -49,10 +49,15 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs tag -l --db ~/files', 'list the tags'],
     ['zblkfs tag -d v1 --db ~/files', 'delete a tag'],
   ],
-  undo: [['zblkfs undo 040d304dce31a4c2 --db ~/files', 'revert one transaction']],
+  undo: [
+    ['zblkfs undo 040d304dce31a4c2 --db ~/files', 'revert one transaction'],
+    ['zblkfs undo 040d304dce31a4c2 040d304ed2a1b3c4 --db ~/files', 'revert these and all between'],
+  ],
   restore: [
     ['zblkfs restore ~/files/notes --at 10min', 'the file as it was ten minutes ago'],
     ['zblkfs restore ~/files/notes --at v1 --to ~/files/notes.v1', 'next to the present one'],
+    ['zblkfs restore ~/files/src ~/files/doc --at 1h --delete --dry-run', 'what would change'],
+    ['zblkfs restore ~/files --at yesterday --delete', 'everything, as it was yesterday'],
   ],
   clone: [['zblkfs clone ~/files/disk.img ~/files/test.img', 'in an instant, whatever its size']],
   txn: [['zblkfs txn ~/files -m upgrade -- make install', 'one transaction, or none if it fails']],

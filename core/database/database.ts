@@ -1,6 +1,6 @@
 /** A database as a program uses it: its files, its history, and transactions. */
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
-import { formatTid, parseTid } from '../../store/ids.ts'
+import { formatTid, parseTid, type Tid } from '../../store/ids.ts'
 import { momentToSend } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 import { name as toName, type Caller, type Name } from '../file-system/operations.ts'
@@ -8,7 +8,8 @@ import { MOMENT_PREFIX } from '../file-system/reserved-names.ts'
 import type { HistoryOperations, ServedFileSystem } from '../file-system/served-file-system.ts'
 import { storedName, storedPath } from '../stored-names.ts'
 import type { DifferenceOptions } from '../history/difference.ts'
-import type { Change, Transaction } from './changes.ts'
+import { restoreSteps, type RestoreStep } from '../history/restore-plan.ts'
+import { asChange, type Change, type Transaction } from './changes.ts'
 import { DatabaseHistory, type LogOptions, type TagInfo, type TransactionChanges } from './history.ts'
 import { Files, type FilesParts } from './files.ts'
 import { Isolation } from './isolation.ts'
@@ -25,6 +26,21 @@ export interface DatabaseParts {
   readonly umask: number
   /** Closes the filesystem and the store. */
   readonly close: () => Promise<void>
+}
+
+export interface RestoreOptions {
+  /** Makes a copy at this path instead. */
+  readonly to?: string
+  /** Replaces an existing file at `to`. */
+  readonly force?: boolean
+  /** Removes what was not there at the moment. */
+  readonly delete?: boolean
+}
+
+/** A step of a restore. */
+export interface RestoreChange {
+  readonly kind: RestoreStep['kind']
+  readonly change: Change
 }
 
 /**
@@ -146,13 +162,15 @@ export class Database implements AsyncDisposable {
     { at, force = false }: { readonly at?: string; readonly force?: boolean } = {},
   ): Promise<string> {
     const history = this.#history()
-    const { tid } = await this.#isolation.outside(() => history.tag(storedName(name), sent(at), force))
+    const { tid } = await this.#isolation.outside(() =>
+      history.tag(storedName(name), sent(at), force, this.#parts.caller),
+    )
     return formatTid(tid)
   }
 
   async untag(name: string): Promise<void> {
     const history = this.#history()
-    await this.#isolation.outside(() => history.untag(storedName(name)))
+    await this.#isolation.outside(() => history.untag(storedName(name), this.#parts.caller))
   }
 
   /** The tags, by name. */
@@ -160,33 +178,53 @@ export class Database implements AsyncDisposable {
     return this.#past.tags()
   }
 
-  /** Undoes a transaction with a new one. @throws StoreError with the code `undo-clash` if a later one changed the same data. */
-  async undo(transaction: string): Promise<string> {
+  /**
+   * Undoes a transaction with a new one, or all transactions up to `upTo`.
+   * @throws StoreError with the code `undo-clash` if a later one changed the same data.
+   */
+  async undo(transaction: string, { upTo = transaction }: { readonly upTo?: string } = {}): Promise<string> {
     const history = this.#history()
-    const undone = parseTid(transaction)
-    if (undone === undefined)
-      throw new StoreError(`${transaction} is not a tid: it has 16 hex digits`, { code: 'bad-moment' })
-    return formatTid(await this.#isolation.outside(() => history.undo(undone)))
+    const [first, last] = [transactionOf(transaction), transactionOf(upTo)]
+    return formatTid(await this.#isolation.outside(() => history.undo(first, last, this.#parts.caller)))
   }
 
-  /** Restores a path to its state at a moment, in place or as `to`. With `force` it replaces an existing file at `to`. */
+  /**
+   * Restores files and directories to their state at a moment, in one transaction; '/' is the whole tree. What was not there at that
+   * moment stays, unless `delete` is set. With `to` it makes a copy there, which replaces an existing file if `force` is set.
+   */
   async restore(
-    path: string,
+    path: string | readonly string[],
     when: string,
-    { to, force = false }: { readonly to?: string; readonly force?: boolean } = {},
+    { to, force = false, delete: deletes = false }: RestoreOptions = {},
   ): Promise<string> {
     const history = this.#history()
-    const target = to === undefined ? undefined : storedPath(to)
+    const { caller } = this.#parts
+    const paths = (typeof path === 'string' ? [path] : path).map(storedPath)
+    const at = momentToSend(storedName(when))
+    const [first, ...others] = paths
+    if (first === undefined || (to !== undefined && others.length > 0))
+      throw new StoreError('restore takes one path, or several without `to`')
     return formatTid(
       await this.#isolation.outside(() =>
-        history.restore(
-          storedPath(path),
-          momentToSend(storedName(when)),
-          target,
-          target === undefined || force,
-        ),
+        to === undefined
+          ? history.restore(paths, at, deletes, caller)
+          : history.restoreAs(first, at, storedPath(to), force, caller),
       ),
     )
+  }
+
+  /** What {@link Database.restore} would change, in stored order; changes that are not stored yet are stored first. */
+  async *restorePlan(
+    path: string | readonly string[],
+    when: string,
+    { delete: deletes = false }: Pick<RestoreOptions, 'delete'> = {},
+  ): AsyncGenerator<RestoreChange> {
+    if (!this.readOnly) await this.sync()
+    const { store } = this.#parts
+    const paths = (typeof path === 'string' ? [path] : path).map(storedPath)
+    const range = { now: await store.lastTid(), at: await this.#past.moment(when), paths, deletes }
+    for await (const { kind, path, from, difference } of restoreSteps(store, range))
+      yield { kind, change: asChange({ ...difference, path, ...(from !== undefined && { from }) }) }
   }
 
   /** Clones a file or directory as of `at`, by default the present. The clone is independent and shares all stored bytes. */
@@ -250,6 +288,14 @@ export class Database implements AsyncDisposable {
     const { fileSystem, caller, umask } = this.#parts
     return new Files({ operations: fileSystem, caller, umask, ...parts })
   }
+}
+
+/** @throws StoreError */
+function transactionOf(text: string): Tid {
+  const tid = parseTid(text)
+  if (tid === undefined)
+    throw new StoreError(`${text} is not a tid: it has 16 hex digits`, { code: 'bad-moment' })
+  return tid
 }
 
 /** A moment for the process that serves the database, whose time zone may be another. */

@@ -2,7 +2,7 @@
 import type { Tid } from '../../store/ids.ts'
 import type { AccessLog } from './access-log.ts'
 import type { FileSystemStats } from './file-system-stats.ts'
-import type { Operations } from './operations.ts'
+import type { Caller, Operations } from './operations.ts'
 
 /** The changes of a filesystem that are in memory alone. */
 export interface Unstored {
@@ -19,7 +19,8 @@ export interface Tag {
 
 /**
  * Changes of the present by means of the past, and delimited transactions. Paths are relative to the root; they and names have
- * one character per byte. Moments are in the notation of store/moments.ts.
+ * one character per byte. Moments are in the notation of store/moments.ts. `by` is the process
+ * for which a change is made.
  */
 export interface HistoryOperations {
   /**
@@ -27,19 +28,24 @@ export interface HistoryOperations {
    * @param moves whether an existing tag of another moment is moved; true if absent.
    * @throws StoreError if there is no such moment, or the name is taken.
    */
-  tag(name: string, when?: string, moves?: boolean): Promise<Tag>
+  tag(name: string, when?: string, moves?: boolean, by?: Caller): Promise<Tag>
   /** @throws StoreError if there is no such tag. */
-  untag(name: string): Promise<void>
-  /** Undoes a transaction by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
-  undo(undone: Tid): Promise<Tid>
+  untag(name: string, by?: Caller): Promise<void>
+  /** Undoes a transaction, or all up to another one, by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
+  undo(undone: Tid, upTo?: Tid, by?: Caller): Promise<Tid>
   /**
-   * Makes a path, or another name, what the path was at a moment. An existing file keeps its inode; without `replaces` it is an
-   * error.
+   * Makes paths what they were at a moment, as one transaction; '' is the whole tree. What was not there then is removed if
+   * `deletes`, else it stays. Resolves to the last transaction if there was nothing to do.
+   * @throws StoreError, ErrnoError; then everything since the beginning is rolled back.
+   */
+  restore(paths: readonly string[], when: string, deletes: boolean, by?: Caller): Promise<Tid>
+  /**
+   * Makes a copy of a path as of a moment at `to`. An existing file keeps its inode; without `replaces` it is an error.
    * @throws StoreError, ErrnoError
    */
-  restore(path: string, when: string, to?: string, replaces?: boolean): Promise<Tid>
+  restoreAs(path: string, when: string, to: string, replaces: boolean, by?: Caller): Promise<Tid>
   /** Makes an independent copy, as of `at` or now, that shares all bytes; in an existing directory under the source's name. */
-  clone(source: string, target: string, at?: string): Promise<Tid>
+  clone(source: string, target: string, at?: string, by?: Caller): Promise<Tid>
   /** Opens a transaction: nothing is stored until commit or rollBack. @throws StoreError */
   begin(): Promise<void>
   /** Stores everything since begin as one transaction. @throws StoreError; then it is rolled back. */

@@ -47,11 +47,11 @@ export async function* changedParts(
   const lookups = new ChangeLookups(store, before.at, after.at)
   try {
     await was.activate()
-    const { data, size } = was
+    const { fileData, size } = was
     await is.activate()
     const states = [
-      { connection: before.connection, data, size },
-      { connection: after.connection, data: is.data, size: is.size },
+      { connection: before.connection, data: fileData, size },
+      { connection: after.connection, data: is.fileData, size: is.size },
     ] as const
     let open: ByteRange | undefined
     for await (const { lo, hi } of changedRanges(...states, lookups)) {

@@ -1,5 +1,5 @@
 /**
- * Undoes a transaction: restores the previous state of every object that it changed, as a new change.
+ * Undoes a transaction, or several in a row: restores the previous state of every object that they changed, as a new change.
  *
  * | the object's present state is      | it becomes                                                   |
  * |------------------------------------|--------------------------------------------------------------|
@@ -24,6 +24,7 @@ import { dataRecord } from '../zblk/data.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import { formatTid, tid as toTid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
 import { StoreError } from '../../store/errors.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { RecordSource } from '../../store/changes.ts'
 import type { Revision, Store } from '../../store/store.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
@@ -35,9 +36,9 @@ export class UndoClashError extends StoreError {
   readonly undone: Tid
   /** The later transactions, oldest first. */
   readonly later: readonly Tid[]
-  constructor(undone: Tid, later: readonly Tid[], details: readonly string[]) {
+  constructor(undone: Tid, later: readonly Tid[], details: readonly string[], name: string) {
     super(
-      `transaction ${formatTid(undone)} cannot be undone: its changes were changed again by\n` +
+      `${name} cannot be undone: the same data was changed again by\n` +
         `${details.map(line => `  ${line}`).join('\n')}\nundo these first, the newest first, or restore single files`,
       { code: 'undo-clash' },
     )
@@ -55,44 +56,70 @@ export interface Reversal {
   readonly base: Tid
 }
 
+/** Transactions from the first to the last one. */
+export interface UndoRange {
+  readonly first: Tid
+  readonly last: Tid
+}
+
+const nameOf = ({ first, last }: UndoRange): string =>
+  first === last
+    ? `transaction ${formatTid(first)}`
+    : `the range of transactions ${formatTid(first)} to ${formatTid(last)}`
+
 /** Objects processed together: three states each, of up to a block. */
 const BATCH = 16
 
 /**
- * Computes the changes that undo a transaction at the moment `at`; nothing may be pending.
+ * Computes the changes that undo transactions at the moment `at`; nothing may be pending.
  * @throws UndoClashError; StoreError if the transaction, or the state before it, is not kept.
  */
 export async function* reversals(
   store: Store,
   at: Tid,
-  undone: Tid,
+  undone: UndoRange,
   describe: (later: Tid) => Promise<string>,
 ): AsyncGenerator<Reversal> {
+  const { first, last } = undone
   await assertUndoable(store, undone)
   const later = new Set<Tid>()
   const found: Reversal[] = []
-  for await (const { oids } of store.changes(toTid(undone - 1n), undone))
-    for (let i = 0; i < oids.length; i += BATCH) {
-      const batch = oids.slice(i, i + BATCH)
-      for (const reversal of await reverseBatch(store, batch, undone, at))
-        if ('tid' in reversal)
-          for (const tid of await store.revisions(reversal.oid, { after: undone })) later.add(tid)
-        else found.push(reversal)
-    }
+  const seen = new PagedBitmap()
+  try {
+    for await (const { oids } of store.changes(toTid(first - 1n), last))
+      for (let i = 0; i < oids.length; i += BATCH) {
+        // Several transactions of the range may have changed an object.
+        const batch = oids.slice(i, i + BATCH).filter(oid => seen.add(oid))
+        for (const reversal of await reverseBatch(store, batch, undone, at))
+          if ('tid' in reversal)
+            for (const tid of await store.revisions(reversal.oid, { after: last })) later.add(tid)
+          else found.push(reversal)
+      }
+  } finally {
+    seen.close()
+  }
   if (later.size > 0) {
     const sorted = [...later].sort((a, b) => (a < b ? -1 : 1))
-    throw new UndoClashError(undone, sorted, await Promise.all(sorted.map(describe)))
+    throw new UndoClashError(first, sorted, await Promise.all(sorted.map(describe)), nameOf(undone))
   }
   yield* found
 }
 
-async function assertUndoable(store: Store, undone: Tid): Promise<void> {
-  const name = `transaction ${formatTid(undone)}`
-  let isThere = false
-  for await (const { tid } of store.transactions({ after: toTid(undone - 1n), upTo: undone }))
-    isThere ||= tid === undone
-  if (!isThere) throw new StoreError(`there is no ${name}`, { code: 'no-transaction' })
-  const before = toTid(undone - 1n)
+async function assertUndoable(store: Store, undone: UndoRange): Promise<void> {
+  const { first, last } = undone
+  if (first > last)
+    throw new StoreError(
+      `${formatTid(first)} is later than ${formatTid(last)}: name the older transaction first`,
+    )
+  for (const each of new Set([first, last])) {
+    let isThere = false
+    for await (const { tid } of store.transactions({ after: toTid(each - 1n), upTo: each }))
+      isThere ||= tid === each
+    if (!isThere)
+      throw new StoreError(`there is no transaction ${formatTid(each)}`, { code: 'no-transaction' })
+  }
+  const name = nameOf(undone)
+  const before = toTid(first - 1n)
   let isFirst = true
   for await (const _ of store.transactions({ upTo: before, limit: 1 })) isFirst = false
   if (isFirst || (await store.isKept?.(before)) === false)
@@ -103,12 +130,12 @@ async function assertUndoable(store: Store, undone: Tid): Promise<void> {
 async function reverseBatch(
   store: Store,
   oids: readonly Oid[],
-  undone: Tid,
+  { first, last }: UndoRange,
   at: Tid,
 ): Promise<readonly (Reversal | { readonly oid: Oid; readonly tid: Tid })[]> {
   const results: (Reversal | { readonly oid: Oid; readonly tid: Tid })[] = []
   const [befores, afters, nows] = await Promise.all(
-    [toTid(undone - 1n), undone, at].map(at => store.load(oids, at)),
+    [toTid(first - 1n), last, at].map(at => store.load(oids, at)),
   )
   for (const [i, oid] of oids.entries()) {
     const [before, after, now] = [befores?.[i], afters?.[i], nows?.[i]]
@@ -123,7 +150,7 @@ async function reverseBatch(
     }
     if (before === undefined && isOnlyUsed(oid, after, now)) continue
     const merged = merge(oid, before, after, now)
-    results.push(merged ?? { oid, tid: undone })
+    results.push(merged ?? { oid, tid: last })
   }
   return results
 }

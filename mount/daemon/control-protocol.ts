@@ -116,18 +116,27 @@ export interface ControlCalls {
     readonly parameters: { readonly name: string }
     readonly result: Readonly<Record<string, never>>
   }
-  /** Reverts a transaction with a new one. */
+  /** Reverts a transaction, or all up to another one, with a new one. */
   readonly undo: {
-    readonly parameters: { readonly tid: string }
+    readonly parameters: { readonly tid: string; readonly upTo?: string }
     readonly result: { readonly tid: string }
   }
-  /** Restores a path from a moment. */
+  /** Makes paths what they were at a moment. */
   readonly restore: {
+    readonly parameters: {
+      readonly paths: readonly string[]
+      readonly at: string
+      readonly deletes: boolean
+    }
+    readonly result: { readonly tid: string }
+  }
+  /** Copies a path of a moment. */
+  readonly restoreAs: {
     /** `force`: replaces an existing file `to`. */
     readonly parameters: {
       readonly path: string
       readonly at: string
-      readonly to?: string
+      readonly to: string
       readonly force: boolean
     }
     readonly result: { readonly tid: string }
@@ -210,6 +219,7 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
   untag: {},
   undo: { tid },
   restore: { tid },
+  restoreAs: { tid },
   clone: { tid },
   storeUnnamed: { pid },
   unmount: { tid, pid, lost: optional(text) },

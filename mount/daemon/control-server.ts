@@ -12,7 +12,8 @@ import {
   LINE_MAX_LENGTH,
 } from './control-protocol.ts'
 import { deviceOf } from './control-path.ts'
-import type { Operations } from '../../core/file-system/operations.ts'
+import type { Caller, Operations } from '../../core/file-system/operations.ts'
+import { peerOf } from './peer.ts'
 import { serveOperations } from './operations-session.ts'
 import { serveTransaction, type TransactionHandler } from './transaction-session.ts'
 
@@ -24,6 +25,8 @@ const CLOSE_TIMEOUT_MS = 2000
 export type CallHandlers = {
   readonly [Name in CallName]: (
     parameters: ControlCalls[Name]['parameters'],
+    /** The calling process, if known. */
+    by?: Caller,
   ) => Promise<ControlCalls[Name]['result']>
 }
 
@@ -101,7 +104,7 @@ function serveConnection(socket: Socket, serving: Serving): void {
       void serveTransaction(socket.setEncoding('utf8'), transactions, log)
     else if (operations !== undefined && field(request, 'call') === 'operations')
       beginOperations(socket, operations, log)
-    else void answer(request, handlers, log).then(reply)
+    else void answer(request, handlers, peerOf(socket), log).then(reply)
   })
 }
 
@@ -127,7 +130,12 @@ function parse(line: string): unknown {
   }
 }
 
-async function answer(request: unknown, handlers: CallHandlers, log: Logger): Promise<ControlResponse> {
+async function answer(
+  request: unknown,
+  handlers: CallHandlers,
+  by: Caller | undefined,
+  log: Logger,
+): Promise<ControlResponse> {
   try {
     const call = field(request, 'call')
     if (typeof call !== 'string' || !Object.hasOwn(handlers, call))
@@ -141,8 +149,11 @@ async function answer(request: unknown, handlers: CallHandlers, log: Logger): Pr
           ),
         ),
       }
-    const handler = handlers[call as CallName] as (parameters: unknown) => Promise<unknown>
-    return { result: await handler(field(request, 'parameters') ?? {}) }
+    const handler = handlers[call as CallName] as (
+      parameters: unknown,
+      by: Caller | undefined,
+    ) => Promise<unknown>
+    return { result: await handler(field(request, 'parameters') ?? {}, by) }
   } catch (error) {
     log.warn({ err: error }, 'a control call failed')
     return { error: sentError(error) }

@@ -1,39 +1,46 @@
 /** The calls that change the present using the past. */
-import { parseTid, formatTid } from '../../store/ids.ts'
+import { parseTid, formatTid, type Tid } from '../../store/ids.ts'
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
 import type { CallHandlers } from './control-server.ts'
 import type { HistoryOperations, ServedFileSystem } from '../../core/file-system/served-file-system.ts'
 
-export type HistoryCallName = 'tag' | 'untag' | 'undo' | 'restore' | 'clone'
+export type HistoryCallName = 'tag' | 'untag' | 'undo' | 'restore' | 'restoreAs' | 'clone'
 type HistoryCalls = Pick<CallHandlers, HistoryCallName>
 
 /** @param canInvalidate whether the driver can invalidate the kernel's caches. */
 export function historyCalls(fileSystem: ServedFileSystem, canInvalidate: boolean): HistoryCalls {
   const history = (): HistoryOperations => historyOf(fileSystem)
   return {
-    tag: async ({ name, when, force }) => {
-      const tag = await history().tag(name, when, force)
+    tag: async ({ name, when, force }, by) => {
+      const tag = await history().tag(name, when, force, by)
       return { tid: formatTid(tag.tid) }
     },
-    untag: async ({ name }) => {
-      await history().untag(name)
+    untag: async ({ name }, by) => {
+      await history().untag(name, by)
       return {}
     },
-    undo: async ({ tid }) => {
+    undo: async ({ tid, upTo = tid }, by) => {
       assertInvalidating(canInvalidate)
-      const undone = parseTid(tid)
-      if (undone === undefined)
-        throw new StoreError(`${tid} is not a transaction id: these have 16 hex digits`)
-      return { tid: formatTid(await history().undo(undone)) }
+      return { tid: formatTid(await history().undo(transactionOf(tid), transactionOf(upTo), by)) }
     },
-    restore: async ({ path, at, to, force }) => {
-      if (to === undefined) assertInvalidating(canInvalidate)
-      return {
-        tid: formatTid(await history().restore(path, at, to, canInvalidate && (to === undefined || force))),
-      }
+    restore: async ({ paths, at, deletes }, by) => {
+      assertInvalidating(canInvalidate)
+      return { tid: formatTid(await history().restore(paths, at, deletes, by)) }
     },
-    clone: async ({ source, target, at }) => ({ tid: formatTid(await history().clone(source, target, at)) }),
+    restoreAs: async ({ path, at, to, force }, by) => ({
+      tid: formatTid(await history().restoreAs(path, at, to, canInvalidate && force, by)),
+    }),
+    clone: async ({ source, target, at }, by) => ({
+      tid: formatTid(await history().clone(source, target, at, by)),
+    }),
   }
+}
+
+/** @throws StoreError */
+function transactionOf(text: string): Tid {
+  const tid = parseTid(text)
+  if (tid === undefined) throw new StoreError(`${text} is not a transaction id: these have 16 hex digits`)
+  return tid
 }
 
 /** @throws ReadOnlyError */

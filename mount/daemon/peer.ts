@@ -1,12 +1,14 @@
 /** The process and user at the other end of a Unix socket, as the kernel reports them (SO_PEERCRED). */
 import type { Socket } from 'node:net'
 import koffi from 'koffi'
+import type { Caller } from '../../core/file-system/operations.ts'
 
 const SOL_SOCKET = 1
 const SO_PEERCRED = 17
 /** struct ucred: pid, uid, gid. Source: unix(7). */
 const UCRED_BYTES = 12
 const UID_OFFSET = 4
+const GID_OFFSET = 8
 
 const getsockopt = koffi
   .load(null)
@@ -18,8 +20,8 @@ const getsockopt = koffi
   length: Buffer,
 ) => number
 
-/** The user of the process that listens at (or connected to) a socket; undefined if the kernel does not say. */
-export function peerUid(socket: Socket): number | undefined {
+/** The process that listens at (or connected to) a socket; undefined if the kernel does not say. */
+export function peerOf(socket: Socket): Caller | undefined {
   // Node has no API for it, but its handle has the descriptor.
   const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: number } }
   if (handle?.fd === undefined || handle.fd < 0) return undefined
@@ -27,5 +29,9 @@ export function peerUid(socket: Socket): number | undefined {
   const length = Buffer.alloc(4)
   length.writeUInt32LE(UCRED_BYTES)
   if (getsockopt(handle.fd, SOL_SOCKET, SO_PEERCRED, credentials, length) !== 0) return undefined
-  return credentials.readUInt32LE(UID_OFFSET)
+  const [pid, uid, gid] = [0, UID_OFFSET, GID_OFFSET].map(offset => credentials.readUInt32LE(offset))
+  return pid === undefined || uid === undefined || gid === undefined ? undefined : { pid, uid, gid }
 }
+
+/** The user of that process. */
+export const peerUid = (socket: Socket): number | undefined => peerOf(socket)?.uid

@@ -91,9 +91,10 @@ function remoteHistory(paths: readonly string[], call: Call): HistoryOperations 
     untag: async name => {
       await call('untag', { name })
     },
-    undo: async undone => tidOf(await call('undo', { tid: formatTid(undone) })),
-    restore: async (path, at, to, force = true) =>
-      tidOf(await call('restore', { path, at, force, ...(to !== undefined && { to }) })),
+    undo: async (undone, upTo = undone) =>
+      tidOf(await call('undo', { tid: formatTid(undone), upTo: formatTid(upTo) })),
+    restore: async (paths, at, deletes) => tidOf(await call('restore', { paths, at, deletes })),
+    restoreAs: async (path, at, to, force) => tidOf(await call('restoreAs', { path, at, to, force })),
     clone: async (source, target, at) =>
       tidOf(await call('clone', { source, target, ...(at !== undefined && { at }) })),
     begin: async () => {

@@ -1,4 +1,4 @@
-/** `zblkfs undo TID`: reverts a transaction with a new one. */
+/** `zblkfs undo TID [LAST]`: reverts transactions with a new one. */
 import { Command } from 'commander'
 import { withDatabase } from '../database.ts'
 import { findSource } from '../history-source.ts'
@@ -6,11 +6,16 @@ import { databaseOption, type DatabaseOption } from './database-option.ts'
 
 export function undoCommand(): Command {
   return new Command('undo')
-    .description('Revert a transaction with a new one. Fails if later changes conflict.')
+    .description(
+      'Revert a transaction, or several in a row, with a new one. Fails if later changes conflict.',
+    )
     .argument('<tid>', 'the transaction, as zblkfs log shows it')
+    .argument('[last]', 'revert all transactions from <tid> to this one')
     .addOption(databaseOption())
-    .action(async (tid: string, { db = '.' }: DatabaseOption) => {
-      const undoing = await withDatabase(await findSource(db), 'zblkfs undo', database => database.undo(tid))
-      console.log(`${tid} is undone by ${undoing}`)
+    .action(async (tid: string, last: string | undefined, { db = '.' }: DatabaseOption) => {
+      const undoing = await withDatabase(await findSource(db), 'zblkfs undo', database =>
+        database.undo(tid, { upTo: last ?? tid }),
+      )
+      console.log(`${last === undefined ? tid : `${tid} to ${last}`} is undone by ${undoing}`)
     })
 }

@@ -20,6 +20,7 @@ const CALLS: readonly CallName[] = [
   'tag',
   'undo',
   'restore',
+  'restoreAs',
   'clone',
   'unmount',
 ]

@@ -5,26 +5,29 @@
 import { canonicalText } from '../../../store/os-text.ts'
 import { textOfStored } from '../../stored-names.ts'
 import { parseMoment, resolveMoment } from '../../../store/moments.ts'
-import { Directory } from '../../tree/directory.ts'
+import { processOwner } from '../../process-owner.ts'
 import { log, transactionAt as infoAt } from '../../history/log.ts'
 import { MomentView, partsOf } from '../../history/moment-view.ts'
+import { restoreSteps, type RestoreStep } from '../../history/restore-plan.ts'
 import { reversals } from '../../history/undo.ts'
 import { isRegular, isDirectory, type Inode } from '../../tree/inode.ts'
 import type { Superblock } from '../../tree/superblock.ts'
 import { StoreError } from '../../../store/errors.ts'
 import type { Store } from '../../../store/store.ts'
 import { formatTid, tid as toTid, type Oid, type Tid } from '../../../store/ids.ts'
-import { ErrnoError } from '../errno.ts'
-import { name as toName } from '../operations.ts'
-import { activateAll, checkNewName, setTimes } from '../operations/attributes.ts'
+import { name as toName, type Caller } from '../operations.ts'
+import { checkNewName } from '../operations/attributes.ts'
 import type { Context } from '../context.ts'
 import type { HistoryOperations, Tag } from '../served-file-system.ts'
-import { copyAttributes, Graft, type Copy } from './graft.ts'
+import { Graft } from './graft.ts'
+import { enterCopy, replaceByCopy } from './placing.ts'
+import { TreeRestore } from './tree-restore.ts'
 import type { KernelCaches } from '../inodes/kernel-caches.ts'
-import { isReserved } from '../reserved-names.ts'
 
 const TAG_MAX_BYTES = 254
 const FILES_NAMED = 5
+/** Paths in the message of a restore. */
+const NAMES_MAX_LENGTH = 400
 
 export class History implements HistoryOperations {
   readonly #store: Store
@@ -44,11 +47,11 @@ export class History implements HistoryOperations {
    * @param moves whether an existing tag may be moved to another moment.
    * @throws StoreError if there is no such moment, or the name is taken.
    */
-  async tag(name: string, when?: string, moves = true): Promise<Tag> {
+  async tag(name: string, when?: string, moves = true, by?: Caller): Promise<Tag> {
     assertTagName(name)
     const { connection } = this.#context.live
     let tid = connection.at
-    await this.#context.writeBack.transactions.isolate(`tag ${text(name)}`, async () => {
+    await this.#isolate(by, `tag ${text(name)}`, async () => {
       tid = when === undefined ? connection.at : await this.#moment(when)
       const named = await this.#superblock.tag(name)
       if (named !== undefined && named !== tid && !moves)
@@ -69,27 +72,29 @@ export class History implements HistoryOperations {
   }
 
   /** @throws StoreError if there is no such tag. */
-  async untag(name: string): Promise<void> {
-    await this.#context.writeBack.transactions.isolate(`delete tag ${text(name)}`, async () => {
+  async untag(name: string, by?: Caller): Promise<void> {
+    await this.#isolate(by, `delete tag ${text(name)}`, async () => {
       if (!(await this.#superblock.deleteTag(name)))
         throw new StoreError(`there is no tag ${text(name)}`, { code: 'no-tag' })
     })
   }
 
-  /** Undoes a transaction by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
-  async undo(undone: Tid): Promise<Tid> {
-    const { live, bookkeeping, writeBack } = this.#context
+  /** Undoes a transaction, or all up to another one, by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
+  async undo(undone: Tid, upTo: Tid = undone, by?: Caller): Promise<Tid> {
+    const { live, bookkeeping } = this.#context
     const { connection } = live
     let message = `undo ${formatTid(undone)}`
-    for await (const { description } of infoAt(this.#store, undone))
-      if (description !== '') message += `: ${description}`
-    const undoing = writeBack.transactions.isolate(message, async () => {
+    if (upTo !== undone) message += ` to ${formatTid(upTo)}`
+    else
+      for await (const { description } of infoAt(this.#store, undone))
+        if (description !== '') message += `: ${description}`
+    const undoing = this.#isolate(by, message, async () => {
       const changed: Oid[] = []
       const describe = (later: Tid): Promise<string> => this.#describe(later)
       for await (const { oid, className, source, base } of reversals(
         this.#store,
         connection.at,
-        undone,
+        { first: undone, last: upTo },
         describe,
       )) {
         connection.putRecord(oid, className, source, base)
@@ -113,23 +118,59 @@ export class History implements HistoryOperations {
   }
 
   /**
-   * Restores a path from a moment, at the same path or at `to`. An existing file keeps its inode; without `replaces` it is
-   * an error.
+   * Makes an independent copy of a path as of a moment at `to`. An existing file keeps its inode; without `replaces` it is an error.
    * @throws StoreError, ErrnoError
    */
-  async restore(path: string, when: string, to: string = path, replaces = true): Promise<Tid> {
-    return await this.#graft(path, when, to, `restore ${text(to)} as of ${when}`, replaces)
+  async restoreAs(path: string, when: string, to: string, replaces: boolean, by?: Caller): Promise<Tid> {
+    return await this.#graft(path, when, to, `restore ${text(to)} as of ${when}`, replaces, by)
+  }
+
+  /**
+   * Makes paths what they were at a moment, as one transaction; '' is the whole tree. What was not there then is removed if
+   * `deletes`, else it stays. Resolves to the last transaction if there was nothing to do.
+   * @throws StoreError, ErrnoError; then everything since the beginning is rolled back.
+   */
+  async restore(paths: readonly string[], when: string, deletes: boolean, by?: Caller): Promise<Tid> {
+    const context = this.#context
+    const { transactions } = context.writeBack
+    return await this.#withMoment(when, async view => {
+      for (const path of paths)
+        if (!deletes && (await view.find(path)) === undefined) throw neverWas(path, view.at)
+      await transactions.begin()
+      try {
+        const steps: RestoreStep[] = []
+        const range = { now: context.live.connection.committedAt, at: view.at, paths, deletes }
+        for await (const step of restoreSteps(this.#store, range)) steps.push(step)
+        const caller = by ?? { ...processOwner(), pid: process.pid }
+        await new TreeRestore(context, view, paths, caller).apply(steps)
+        if (by !== undefined && steps.length > 0) context.writeBack.noteWriter(by, false)
+        const names = paths.map(text).join(', ').slice(0, NAMES_MAX_LENGTH)
+        const tid = await transactions.end(steps.length === 0 ? undefined : `restore ${names} as of ${when}`)
+        await this.#invalidateAll()
+        return tid
+      } catch (error) {
+        await this.rollBack()
+        throw error
+      }
+    })
   }
 
   /** Makes an independent copy, as of `at` or now, that shares all bytes; in an existing directory under the source's name. */
-  async clone(source: string, target: string, at?: string): Promise<Tid> {
+  async clone(source: string, target: string, at?: string, by?: Caller): Promise<Tid> {
     this.#context.writeBack.transactions.assertNotOpen()
     const now = await this.#context.writeBack.sync()
     const view = await MomentView.of(this.#context.live.connection)
     const existing = await view.find(target)
     const name = partsOf(source).at(-1) ?? ''
     const to = existing !== undefined && isDirectory(existing) ? `${target}/${name}` : target
-    return await this.#graft(source, at ?? formatTid(now), to, `clone ${text(source)} as ${text(to)}`, false)
+    return await this.#graft(
+      source,
+      at ?? formatTid(now),
+      to,
+      `clone ${text(source)} as ${text(to)}`,
+      false,
+      by,
+    )
   }
 
   /** Opens a transaction: nothing is stored until {@link History.commit} or {@link History.rollBack}. @throws StoreError */
@@ -158,33 +199,54 @@ export class History implements HistoryOperations {
     await this.#caches.settled()
   }
 
-  async #graft(path: string, when: string, to: string, message: string, replaces: boolean): Promise<Tid> {
+  /** As Transactions.isolate; `by` made the changes. */
+  async #isolate(by: Caller | undefined, message: string, work: () => Promise<void>): Promise<Tid> {
+    const { writeBack } = this.#context
+    return await writeBack.transactions.isolate(message, async () => {
+      if (by !== undefined) writeBack.noteWriter(by, false)
+      await work()
+    })
+  }
+
+  /** Runs `work` with the tree of a moment, which stays open meanwhile. @throws StoreError (no-moment) */
+  async #withMoment<T>(when: string, work: (view: MomentView) => Promise<T>): Promise<T> {
     this.#context.writeBack.transactions.assertNotOpen()
     const context = this.#context
     const tree = await context.views.find(when)
     if (tree === undefined) throw new StoreError(`there is no moment '${when}'`, { code: 'no-moment' })
     try {
       await context.views.attach(tree)
-      const view = await MomentView.of(tree.connection)
-      const source = await view.find(path)
-      if (source === undefined || source.oid === view.rootOid)
-        throw new StoreError(`${text(path)} cannot be copied: it did not exist at ${formatTid(view.at)}`, {
-          code: 'no-path',
-        })
-      const target = await this.#target(to, source, replaces)
-      const copy = await new Graft(context, view).copy(source)
-      try {
-        if (target.existing === undefined) await this.#enter(copy, target)
-        else await this.#replace(target.existing, copy)
-      } finally {
-        context.leave(copy.node)
-      }
-      const tid = await context.writeBack.sync(message)
-      await this.#caches.settled()
-      return tid
+      return await work(await MomentView.of(tree.connection))
     } finally {
       context.leave(tree.root)
     }
+  }
+
+  async #graft(
+    path: string,
+    when: string,
+    to: string,
+    message: string,
+    replaces: boolean,
+    by: Caller | undefined,
+  ): Promise<Tid> {
+    const context = this.#context
+    return await this.#withMoment(when, async view => {
+      const source = await view.find(path)
+      if (source === undefined || source.oid === view.rootOid) throw neverWas(path, view.at)
+      const target = await this.#target(to, source, replaces)
+      const copy = await new Graft(context, view).copy(source)
+      try {
+        if (target.existing === undefined) await enterCopy(context, copy, target)
+        else await replaceByCopy(context, target.existing, copy)
+      } finally {
+        context.leave(copy.node)
+      }
+      if (by !== undefined) context.writeBack.noteWriter(by, false)
+      const tid = await context.writeBack.sync(message)
+      await this.#caches.settled()
+      return tid
+    })
   }
 
   /** The place for a copy. @throws StoreError if it is taken. */
@@ -210,64 +272,6 @@ export class History implements HistoryOperations {
     return { directory: oid, name, existing: existing?.oid }
   }
 
-  /** Gives a copy its name. */
-  async #enter(
-    { node, stored, bytes, inodes }: Copy,
-    { directory: oid, name }: { readonly directory: Oid; readonly name: string },
-  ): Promise<void> {
-    const context = this.#context
-    await context.changeNames([context.live.inoOf(oid)], async (...[directory]) => {
-      if (directory === undefined) throw new ErrnoError('EINVAL')
-      await context.lockAll([directory, node], async () => {
-        const entries = Directory.of(context.live.connection, directory.inode)
-        if (directory.inode.nlink === 0) throw new ErrnoError('ENOENT')
-        if ((await entries.get(name)) !== undefined) throw new ErrnoError('EEXIST')
-        if (isReserved(directory, toName(name))) throw new ErrnoError('EPERM')
-        await entries.set(name, node.inode)
-        await activateAll([directory, node])
-        const { inode } = node
-        const nowNs = context.nowNs()
-        inode.named(directory.inode.ref, name)
-        inode.stored = stored
-        if (isDirectory(inode)) directory.inode.nlink++
-        inode.nlink = isDirectory(inode) ? inode.nlink + 2 : 1
-        setTimes(inode, nowNs, 'ctime')
-        setTimes(directory.inode, nowNs, 'mtime', 'ctime')
-        context.bookkeeping.reclaimed(node)
-        context.bookkeeping.added(bytes, inodes)
-        node.name = { parent: directory.oid, name }
-        context.changed(node)
-        context.changed(directory)
-        this.#caches.invalidateAbsence(directory, toName(name))
-      })
-    })
-  }
-
-  /** Moves the content of a copy to an existing file, which keeps its inode and names. */
-  async #replace(existing: Oid, { node: copy, stored }: Copy): Promise<void> {
-    const context = this.#context
-    const node = context.hold(context.live.node(existing))
-    try {
-      await context.change(node.ino, 0, async (node, inode) => {
-        await copy.inode.activate()
-        const { fileData } = copy.inode
-        node.file?.abort()
-        node.file = undefined
-        node.noteEmptied()
-        node.noteGrowth(stored)
-        inode.replaceData(fileData)
-        copyAttributes(copy.inode, inode)
-        setTimes(inode, context.nowNs(), 'ctime')
-        copy.inode.replaceData(undefined)
-        context.fileChanged(node)
-        context.changed(node)
-        this.#caches.invalidateNode(node)
-      })
-    } finally {
-      context.leave(node)
-    }
-  }
-
   /** A transaction and its files, in one line. */
   async #describe(tid: Tid): Promise<string> {
     const range = { after: toTid(tid - 1n), upTo: tid, names: FILES_NAMED }
@@ -291,6 +295,9 @@ function assertTagName(name: string): void {
     `'${text(name)}' cannot be a tag: it reads as another moment, is too long, or contains a '/'`,
   )
 }
+
+const neverWas = (path: string, at: Tid): StoreError =>
+  new StoreError(`${text(path)} cannot be copied: it did not exist at ${formatTid(at)}`, { code: 'no-path' })
 
 /** A path as text. */
 const text = (path: string): string => textOfStored(path) || '/'

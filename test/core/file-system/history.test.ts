@@ -117,16 +117,16 @@ describe('restore and clone', () => {
     await paths.truncate('dir-less', 500n)
     await fs.sync()
     const stored = (await paths.stat('dir-less')).blocks
-    await historyOf(fs).restore('dir-less', then)
+    await historyOf(fs).restore(['dir-less'], then, false)
     expect((await paths.read('dir-less')).equals(old)).toBe(true)
     expect((await paths.stat('dir-less')).ino).toBe(ino)
     expect((await paths.stat('dir-less')).blocks).toBeGreaterThan(stored)
     await paths.unlink('dir-less')
     await fs.sync()
-    await historyOf(fs).restore('dir-less', then, 'back')
+    await historyOf(fs).restoreAs('dir-less', then, 'back', false)
     expect((await paths.read('back')).equals(old)).toBe(true)
-    expect(await message(historyOf(fs).restore('nothing', then))).toContain('did not exist')
-    expect(await message(historyOf(fs).restore('dir-less', then, 'no/where'))).toContain(
+    expect(await message(historyOf(fs).restore(['nothing'], then, false))).toContain('did not exist')
+    expect(await message(historyOf(fs).restoreAs('dir-less', then, 'no/where', false))).toContain(
       'no parent directory',
     )
   })
@@ -146,12 +146,14 @@ describe('restore and clone', () => {
     await paths.rmdir('top/below')
     await paths.rmdir('top')
     await fs.sync()
-    await historyOf(fs).restore('top', then)
+    await historyOf(fs).restore(['top'], then, false)
     expect(await contents(paths, 'top')).toBe(tree)
     expect((await fs.statfs()).files - (await fs.statfs()).filesFree).toBe(filesThen)
     await paths.write('top/link', 'changed')
     expect((await paths.read('top/below/file')).subarray(0, 7).toString()).toBe('changed')
-    expect(await message(historyOf(fs).restore('top', then))).toContain('exists already')
+    // A directory that is there is restored in place.
+    await historyOf(fs).restore(['top'], then, false)
+    expect(await contents(paths, 'top')).toBe(tree)
   })
 
   test('100 clones are edited independently', async () => {

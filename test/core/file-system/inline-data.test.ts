@@ -179,7 +179,7 @@ test('the past of a small file: views, differences, undo, restore and clone', as
   expect(await rangesOf(database, first, second)).toEqual(['file 0-6'])
   expect(await rangesOf(database, second, third)).toEqual(['file 0-5000'])
   await historyOf(fs).clone('file', 'copy', formatTid(second))
-  await historyOf(fs).restore('file', formatTid(first))
+  await historyOf(fs).restore(['file'], formatTid(first), false)
   expect((await paths.read('copy')).toString()).toBe('second')
   expect((await paths.read('file')).toString()).toBe('first')
   const restored = await fs.sync()

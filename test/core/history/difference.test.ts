@@ -100,8 +100,8 @@ test('what a restored file shares with a moment is equal without being read', as
   await paths.write('whole', Buffer.alloc(MiB, 4), BigInt(MiB))
   await paths.write('chunks', 'x', BigInt(CHUNK))
   await fs.sync()
-  await fs.history?.restore('whole', formatTid(first))
-  const last = (await fs.history?.restore('chunks', formatTid(first))) ?? first
+  await fs.history?.restore(['whole'], formatTid(first), false)
+  const last = (await fs.history?.restore(['chunks'], formatTid(first), false)) ?? first
 
   const store = await openSqliteStore(path, { readOnly: true })
   try {

@@ -26,6 +26,7 @@ const handlers: CallHandlers = {
   untag: () => Promise.resolve({}),
   undo: () => Promise.resolve({ tid: '' }),
   restore: () => Promise.resolve({ tid: '' }),
+  restoreAs: () => Promise.resolve({ tid: '' }),
   clone: () => Promise.resolve({ tid: '' }),
   storeUnnamed: () => Promise.resolve({ pid: 1 }),
   unmount: () => new Promise(() => {}),
