@@ -68,6 +68,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   history: [
     ['zblkfs history ~/files', 'show the setting'],
     ['zblkfs history ~/files --keep 30d', 'keep 30 days from now on'],
+    ['zblkfs history ~/files --keep all=7d,daily=30d,weekly=1y', 'then one moment a day, then one a week'],
   ],
   fsck: [
     ['zblkfs fsck ~/files --data', 'check every byte while it is mounted'],

@@ -109,7 +109,10 @@ export async function findMoment(
   nowMs: number = Date.now(),
 ): Promise<Tid | undefined> {
   const moment = parseMoment(text, nowMs)
-  const upTo = await boundOf(store, moment, nowMs, tag)
+  const bound = await boundOf(store, moment, nowMs, tag)
+  // A time between two moments that a pack has kept shows the earlier one; a named transaction is that one or none.
+  const isTime = 'timeMs' in moment && bound !== undefined && bound !== TID_NONE
+  const upTo = isTime && store.keptUpTo !== undefined ? await store.keptUpTo(bound) : bound
   const isKept = upTo !== undefined && upTo !== TID_NONE && (await store.isKept?.(upTo)) !== false
   const found = isKept ? await newestUpTo(store, upTo) : undefined
   return found === undefined && 'isAge' in moment ? await beginningOf(store) : found

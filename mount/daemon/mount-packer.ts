@@ -16,6 +16,7 @@ import {
   superblockAt,
   taggedMoments,
 } from '../../core/pack/moments.ts'
+import { thinnedMoments } from '../../core/pack/thinning.ts'
 import { pack, type PackOptions, type PackResult } from '../../core/pack/pack.ts'
 import type { Measuring, Packing, Retaining } from '../../store/capabilities.ts'
 import { type Retention } from '../../store/retention.ts'
@@ -151,6 +152,7 @@ export class MountPacker {
     this.#status = { state: 'running' }
     this.#run(false, {
       from,
+      ...(before !== undefined && { moments: () => this.#momentsInUse() }),
       onProgress: progress => (this.#status = { state: 'running', progress }),
     }).then(
       report => (this.#status = { state: 'done', report }),
@@ -221,8 +223,13 @@ export class MountPacker {
     const { earlier } = await this.#packing.kept()
     if (earlier.length === 0) return false
     const pinned = (await this.#store.capabilities.pinning?.pinned()) ?? []
-    const used = new Set([...(await this.#momentsInUse()), ...pinned])
+    const used = new Set([...(await this.#momentsToKeep()), ...pinned])
     return earlier.some(moment => !used.has(moment))
+  }
+
+  /** Those in use, and those that the retention keeps. */
+  async #momentsToKeep(): Promise<readonly Tid[]> {
+    return [...(await this.#momentsInUse()), ...(await thinnedMoments(this.#store, this.#retention))]
   }
 
   async #momentsInUse(): Promise<readonly Tid[]> {
@@ -241,7 +248,7 @@ export class MountPacker {
     const packing = pack(this.#store, {
       ...options,
       signal: abort.signal,
-      moments: () => this.#momentsInUse(),
+      moments: options.moments ?? (() => this.#momentsToKeep()),
       settle: () => this.#fileSystem.quiesce(),
     })
     const settled = packing.then(

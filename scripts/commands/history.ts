@@ -20,12 +20,16 @@ export function historyCommand(): Command {
   return new Command('history')
     .description('Show or set how long a database keeps its history.')
     .argument('<db|dir>', 'the database, or a mount of it')
-    .option('--keep <time>', 'keep this much: 7d, 12h, ...; all; 0 for only the present')
+    .option(
+      '--keep <time>',
+      'keep this much: 7d, 12h, ...; all; 0 for only the present; or a schedule: all=7d,daily=30d,weekly=1y',
+    )
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
       '\nThe setting is stored in the database. Background packs, and packs without --keep, obey it.' +
-        '\nNothing is dropped at once. Tags are always kept.',
+        '\nNothing is dropped at once. Tags are always kept. A schedule keeps all moments for a time, then the last one of each hour, day,' +
+        '\nweek, month or year (hourly=, daily=, weekly=, monthly=, yearly=).',
     )
     .action(async (path: string, { keep, json = false }: Options) => {
       const target = await findTarget(path)

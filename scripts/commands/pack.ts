@@ -15,6 +15,7 @@ import { formatTid, parseTid, timeFromTid, TID_NONE, type Tid } from '../../stor
 import { formatTime } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 import { retention } from '../retention.ts'
+import { thinnedMoments } from '../../core/pack/thinning.ts'
 import { formatBytes } from '../units.ts'
 
 const CALL_TIMEOUT_MS = 60_000
@@ -59,7 +60,11 @@ function momentOf({ keep, before }: Options): string | undefined {
   if (keep !== undefined && before !== undefined)
     throw new UsageError('--keep and --before exclude each other: use one of them')
   if (keep === undefined) return before
-  const { keepMs } = retention(`--keep ${keep}`, keep)
+  const { keepMs, tiers } = retention(`--keep ${keep}`, keep)
+  if (tiers !== undefined)
+    throw new UsageError(
+      `--keep ${keep}: a schedule is set with 'zblkfs history --keep', and a pack without --keep obeys it`,
+    )
   return keepMs === Number.POSITIVE_INFINITY ? formatTid(TID_NONE) : `${keepMs}ms`
 }
 
@@ -72,7 +77,10 @@ async function packHere(database: string, before: string | undefined): Promise<P
   try {
     return await pack(store, {
       from: before === undefined ? await keptFrom(store) : await momentNamed(store, before),
-      moments: () => taggedMoments(store),
+      moments: async () => [
+        ...(await taggedMoments(store)),
+        ...(before === undefined ? await thinnedMoments(store, await retentionOf(store)) : []),
+      ],
       onProgress: progress => show(bar, progress),
       signal: interrupted.signal,
     })
