@@ -99,6 +99,8 @@ class Receiver {
   /** The last transaction before. */
   readonly #last: Last
   #moments: KeptMoments | undefined
+  /** Whether the database keeps other moments than before, which are recorded as those that it must keep. */
+  #isMerged = false
   /** Whether the transactions up to {@link Receiver.#last} are known to be those of the source. */
   #isSame: boolean
 
@@ -209,7 +211,8 @@ class Receiver {
       const kept = (await this.#target.capabilities.packing?.kept()) ?? ALL_MOMENTS
       if (found?.tid !== lastTid && kept.from <= lastTid) throw this.#diverged(tid)
     }
-    if (isUpToPresent && lastTid >= tid) await this.#target.capabilities.lineage?.setLineage(origin, moments)
+    if (isUpToPresent && lastTid >= tid && !this.#isMerged)
+      await this.#target.capabilities.lineage?.setLineage(origin, moments)
   }
 
   /** Keeps the moments that the source keeps, and those that the database had before. */
@@ -223,6 +226,9 @@ class Receiver {
     if (moments.from <= tid) return
     const earlier = [...kept.earlier, ...(await this.#ownMoments(kept)), ...moments.earlier]
     const merged = keptMoments(moments.from, earlier)
+    // First, so that after a crash in between the database keeps more than it must.
+    await this.#target.capabilities.lineage?.setLineage(this.#header.origin, merged)
+    this.#isMerged = true
     if (!isSameMoments(merged, kept)) await packing.keep(merged)
   }
 

@@ -1,7 +1,9 @@
 /** Streams between databases of every kind. */
 import { expect, onTestFinished, test } from 'vitest'
 import { receive, send, sizeToSend } from '../../../core/database/streams.ts'
-import { formatTid } from '../../../store/ids.ts'
+import { pack } from '../../../core/pack/pack.ts'
+import { open } from '../../../index.ts'
+import { formatTid, parseTid, TID_MAX, type Tid } from '../../../store/ids.ts'
 import { openDatabase } from '../../../store/open-store.ts'
 import type { Store, WritableStore } from '../../../store/store.ts'
 import { writeRandomHistory } from '../../store/contract/random-history.ts'
@@ -53,4 +55,37 @@ test.each(PLACES)('from %s to %s', { timeout: TIMEOUT_MS }, async (from, to) => 
     )
   const [sent, received] = [(await bytesOf(source)) ?? 0, (await bytesOf(target)) ?? 0]
   expect(Math.abs(sent - received)).toBeLessThan(sent / 20)
+})
+
+test('a copy is packed only after a stream up to the present', { timeout: TIMEOUT_MS }, async () => {
+  const [source, target] = [temporaryDatabase(), temporaryDatabase()]
+  const written = async (text: string): Promise<string> => {
+    const db = await open(source, { create: true })
+    await db.files.writeFile('/a', text)
+    // A record that remains, so that a pack does not drop the transaction.
+    await db.files.writeFile(`/file-${text}`, text)
+    const tid = await db.sync()
+    await db.close()
+    return tid
+  }
+  const needed = async (): Promise<Tid | undefined> =>
+    await using(
+      openDatabase(target),
+      async store => (await store.capabilities.lineage?.sourceMoments())?.from,
+    )
+  const keptFrom = async (): Promise<Tid | undefined> =>
+    await using(openDatabase(target), async store => (await store.capabilities.packing?.kept())?.from)
+  await written('1')
+  const first = await written('2')
+  await receive(target, send(source), { pack: true })
+  const second = await written('3')
+  await using(openDatabase(source), store => pack(store, { from: TID_MAX }))
+  const third = await written('4')
+  await receive(target, send(source, { from: first, to: second }), { pack: true })
+  expect(await keptFrom()).toBe(parseTid(second))
+  expect(await needed()).toBe(parseTid(second))
+  expect(await receive(target, send(source, { from: second }), { pack: true })).toMatchObject({ tid: third })
+  expect(await keptFrom()).toBe(parseTid(second))
+  const fourth = await written('5')
+  expect(await receive(target, send(source, { from: third }), { pack: true })).toMatchObject({ tid: fourth })
 })

@@ -188,9 +188,15 @@ describe('a stream', () => {
     const target = new MemoryDatabase()
     await received(target, await sent(database, { to: tids[10]! }))
     await writing(database, store => store.capabilities.packing!.keep({ from: tids[20]!, earlier: [] }))
-    await received(target, await sent(database, { from: tids[10]! }))
+    const stream = await sent(database, { from: tids[10]!, to: tids[25]! })
+    await expect(received(target, stream.subarray(0, stream.length >> 1))).rejects.toMatchObject({
+      code: 'cut-stream',
+    })
+    await received(target, stream)
     const kept = await reader(target).capabilities.measuring!.reader().kept()
     expect(kept).toEqual({ from: tids[20]!, earlier: tids.slice(0, 11).toReversed() })
+    await received(target, await sent(database, { from: tids[25]! }))
+    await expectStates(reader(target), history, tids.slice(21))
   })
 
   test('of a transaction larger than memory is stored in parts', async () => {
@@ -356,6 +362,9 @@ test('the source may be packed while it is sent', async () => {
   const kept = await reader(target).capabilities.measuring!.reader().kept()
   expect(kept.from).toBe(tids[25]!)
   await expectStates(reader(target), history, tids.slice(26))
+  const last = history.at(-1)!.tid
+  await add(database)
+  expect((await received(target, await sent(database, { from: last }))).transactions).toBe(1)
   const whole = new MemoryDatabase()
   await received(whole, await sent(database))
   await expectStates(reader(whole), history, tids.slice(26))
