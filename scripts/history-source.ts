@@ -111,7 +111,7 @@ export function assertPresent(path: string, { moment }: HistorySource): void {
 export async function withStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
   if (!isOwn(await recognise(database)))
     throw new CommandError(`${database} is not a zblkfs database: import it first ('zblkfs import')`)
-  const store = await openDatabase(database, { readOnly: true })
+  const store = await openDatabase(database, { readOnly: true, warn })
   try {
     return await use(store)
   } finally {

@@ -16,6 +16,7 @@ import { describeForeignUsage, foreignUsage } from '../foreign/usage.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../target.ts'
 import { formatBytes } from '../units.ts'
+import { warn } from '../say.ts'
 
 interface Options {
   readonly files?: boolean
@@ -56,7 +57,7 @@ export function dfCommand(): Command {
     .option('--json', 'print JSON; with --files, one line per file')
     .action(async (path: string, options: Options) => {
       const { database } = await findTarget(path)
-      const store = await openStore(database, { readOnly: true })
+      const store = await openStore(database, { readOnly: true, warn })
       try {
         if (store.isForeign) return await printForeign(store, options)
         const { json = false, exact = false } = options

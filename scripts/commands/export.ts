@@ -35,7 +35,7 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
   const kind = await recognise(name)
   if (kind === 'filestorage' || kind === 'relstorage')
     throw new CannotOpenError(`${db} is a ZODB database already: only a zblkfs database can be exported`)
-  const source = await openDatabase(name, { readOnly: true })
+  const source = await openDatabase(name, { readOnly: true, warn })
   const progress = new ByteProgress()
   try {
     const path = resolve(file)

@@ -50,6 +50,7 @@ async function fsck(path: string, { data = false, repair = false, json = false }
     )
     return EXIT_DAMAGED
   }
+  if (!repair) await warnOfIntents(path)
   const damages: Damage[] = []
   const bar = new ProgressBar()
   const report = (damage: Damage): void => {
@@ -81,6 +82,14 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   else say(describeSummary(path, summary, { data, repair }, Date.now() - startedMs))
   if (summary.left > 0) return EXIT_DAMAGED
   return summary.found > 0 ? EXIT_REPAIRED : 0
+}
+
+/** Warns of synced changes that no mount has replayed since a crash, which are not checked. A database that cannot be opened is. */
+async function warnOfIntents(path: string): Promise<void> {
+  await openDatabase(path, { readOnly: true, warn }).then(
+    store => store.close(),
+    () => undefined,
+  )
 }
 
 /** Whether the whole directory of a database's log is missing: one cause, which would be found for every file. */

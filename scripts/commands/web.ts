@@ -4,7 +4,7 @@ import { Command } from 'commander'
 import { open } from '../../index.ts'
 import { openStore } from '../../store/open-store.ts'
 import { CommandError, UsageError } from '../failure.ts'
-import { say } from '../say.ts'
+import { say, warn } from '../say.ts'
 import { findTarget } from '../target.ts'
 import { Api } from '../web/api.ts'
 import { serveWeb } from '../web/server.ts'
@@ -24,7 +24,7 @@ export function webCommand(): Command {
     .action(async (path: string, { port }: { readonly port?: string }) => {
       const number = portOf(port ?? '0')
       const { database } = await findTarget(path)
-      const store = await openStore(database, { readOnly: true })
+      const store = await openStore(database, { readOnly: true, warn })
       try {
         if (store.isForeign)
           throw new UsageError(`${database} is a ZODB database: 'zblkfs web' shows zblkfs databases`)

@@ -109,6 +109,11 @@ export class DatabasePlace {
     return this.#file?.shared.isLocked === false && isInodeLocked(this.fd)
   }
 
+  /** Whether a process, which may be this one, has the database open for writing. */
+  get hasWriter(): boolean {
+    return this.#file?.shared.isLocked === true || isInodeLocked(this.fd)
+  }
+
   /**
    * Locks out writers, for a reader that relies on the file not changing; false if there is a writer. Other readers may
    * do the same.

@@ -25,7 +25,8 @@ import type { CompressionName } from '../../compression.ts'
 import { CannotOpenError, type ErrorCode, StoreError, systemCode } from '../../errors.ts'
 import { databaseIdOfLog } from '../../segment-files/segments.ts'
 import { SideFileError } from '../../segment-files/held-path.ts'
-import { findLogProblem, logDirectory } from '../log.ts'
+import { readIntents, waitingIntents } from '../intents/intent-file.ts'
+import { findLogProblem, lastTidOf, logDirectory } from '../log.ts'
 import { removeReserve } from '../reserve.ts'
 import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION, OLDEST_FORMAT } from '../schema.ts'
 import { SqliteIndexScan } from '../sqlite-index-scan.ts'
@@ -42,6 +43,8 @@ import { assertWhole } from './writing-mark.ts'
 export interface OpenOptions {
   /** Opens for reading only; a writer may be active. */
   readonly readOnly?: boolean
+  /** Receives a warning for the user: a reader does not see changes that no mount has replayed since a crash. */
+  readonly warn?: (message: string) => void
   /** Creates the database if there is none. */
   readonly create?: boolean
   /** What this process uses the database for; shown to processes that cannot open it meanwhile. */
@@ -82,10 +85,11 @@ export async function openSqliteStore(
     cacheSizeBytes,
     skipIndexCheck = false,
     compression,
+    warn,
   } = options
   const file = findFile(path, create && !readOnly)
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
-  if (readOnly) return explain(file, () => openReadOnly(file, cacheBytes, skipIndexCheck))
+  if (readOnly) return explain(file, () => openReadOnly(file, cacheBytes, skipIndexCheck, warn))
   const open = (): Promise<WritableSqliteStore> =>
     openForWriting(file, { create, purpose, cacheBytes, skipIndexCheck, compression })
   try {
@@ -140,17 +144,33 @@ async function openForWriting(
   }
 }
 
-function openReadOnly(file: string, cacheBytes: number, skipIndexCheck: boolean): SqliteStore {
+function openReadOnly(
+  file: string,
+  cacheBytes: number,
+  skipIndexCheck: boolean,
+  warn: OpenOptions['warn'],
+): SqliteStore {
   const place = new DatabasePlace(file)
   try {
     if (!place.openFile('read')) throw new CannotOpenError(`${file} does not exist: check the name`)
     assertPlainFiles(place)
     if (!skipIndexCheck) assertWhole(place)
-    return new SqliteStore(place, connectForReading(nameToRead(place), place, cacheBytes, skipIndexCheck))
+    const db = connectForReading(nameToRead(place), place, cacheBytes, skipIndexCheck)
+    if (warn !== undefined && !place.hasWriter) warnOfIntents(place, db, warn)
+    return new SqliteStore(place, db)
   } catch (error) {
     place.close()
     throw error
   }
+}
+
+/** Warns if a crash has left synced changes in the intent log, which a reader does not show. */
+function warnOfIntents(place: DatabasePlace, db: Database.Database, warn: (message: string) => void): void {
+  const id = readDatabaseId(db)
+  if (id === undefined) return
+  const last = lastTidOf(db)
+  const { entries } = readIntents(place.held, id, last)
+  if (entries.length > 0) warn(waitingIntents(place.path, last, entries.length))
 }
 
 /** The path that a read-only connection opens. @throws LockedError if a writer has the file under another name. */

@@ -211,6 +211,25 @@ test('entries as format 2 had them are refused, until a transaction has voided t
   expect(readIntents(path, id, tid(last + 1n))).toEqual({ entries: [], isDamaged: false })
 })
 
+test('a reader warns of entries that no process has replayed, unless one writes', async () => {
+  const warningsOf = async (): Promise<readonly string[]> => {
+    const warnings: string[] = []
+    const reader = await openSqliteStore(path, { readOnly: true, warn: text => void warnings.push(text) })
+    await reader.close()
+    return warnings
+  }
+  await withEntries('one', 'two')
+  expect(await warningsOf()).toEqual([
+    expect.stringMatching(/test\.db has 2 synced changes that are not in a transaction yet.*mount it/),
+  ])
+  const store = await openStore()
+  expect(await warningsOf()).toEqual([])
+  await store.capabilities.intents?.read()
+  await store.commit(await transaction(store))
+  await store.close()
+  expect(await warningsOf()).toEqual([])
+})
+
 describe('of a damaged log', () => {
   test('entries before the damage are found, and lost later ones are reported', async () => {
     await withEntries('one', 'two', 'three', 'four')
