@@ -15,10 +15,9 @@ export async function startServer(
   const connections = new Map<Socket, Promise<void>>()
   const server: Server = createServer(socket => {
     socket.setNoDelay()
-    connections.set(
-      socket,
-      serve(socket).finally(() => connections.delete(socket)),
-    )
+    connections.set(socket, serve(socket))
+    // Not when it is served: a client that does not read keeps its connection.
+    socket.once('close', () => connections.delete(socket))
   })
   await listenAt(server, place)
   return {

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -137,6 +137,7 @@ describe('over NBD', () => {
   })
 
   test('bytes that are not the protocol end the connection, and nothing else', async () => {
+    let silent: Socket | undefined
     const socket = join(scratch, 'nbd.sock')
     await whileServing([db, '--nbd', 'disk', '--listen', socket], async () => {
       for (const bytes of [
@@ -150,11 +151,16 @@ describe('over NBD', () => {
         client.end(bytes)
         await closed
       }
+      // A client that does not read keeps the server from nothing, its end included.
+      silent = connect(socket).pause()
+      silent.on('error', () => undefined)
+      silent.write(Buffer.alloc(1 << 20))
       const client = connect(socket)
       const [greeting] = (await once(client, 'data')) as [Buffer]
       expect(greeting.toString('latin1', 0, 8)).toBe('NBDMAGIC')
       client.destroy()
     })
+    silent?.destroy()
   })
 })
 
