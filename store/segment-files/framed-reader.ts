@@ -33,6 +33,8 @@ interface KnownFrame {
   /** Of the stored frame: a position can be written again if its transaction fails. */
   readonly sum: bigint
   readonly units: Buffer
+  /** {@link FRAME_BYTES}, of which the units are the beginning. */
+  readonly memory: Buffer
 }
 
 export class FramedReader {
@@ -40,7 +42,12 @@ export class FramedReader {
   /** By segment and number of the page. */
   readonly #pages = new LRUCache<string, Buffer>({ max: PAGES_KEPT })
   /** By position. */
-  readonly #frames = new LRUCache<number, KnownFrame>({ max: FRAMES_KEPT })
+  readonly #frames = new LRUCache<number, KnownFrame>({
+    max: FRAMES_KEPT,
+    dispose: ({ memory }) => void (this.#spare = memory),
+  })
+  /** Memory of a frame that is not cached any more: allocating it for each read would keep the garbage collector busy. */
+  #spare: Buffer | undefined
   readonly #stored = Buffer.allocUnsafeSlow(RUN_BYTES + STORED_FRAME_BYTES)
 
   /** Forgets a segment that was removed and made again. */
@@ -77,10 +84,12 @@ export class FramedReader {
       return
     }
     const stored = this.#stored.subarray(0, entry.length)
-    const units = Buffer.allocUnsafeSlow(FRAME_BYTES)
-    const length = this.#decode(fd, start, entry, stored, units)
-    this.#frames.set(start, { sum: storedSum(stored), units: units.subarray(0, length) })
-    copyPart(units.subarray(0, length), off, target)
+    const memory = this.#spare ?? Buffer.allocUnsafeSlow(FRAME_BYTES)
+    this.#spare = undefined
+    const length = this.#decode(fd, start, entry, stored, memory)
+    const units = memory.subarray(0, length)
+    copyPart(units, off, target)
+    this.#frames.set(start, { sum: storedSum(stored), units, memory })
   }
 
   /** Reads whole frames from `start` on, as many as are adjacent in the file; returns their length. `target` has room for one at least. */
