@@ -130,5 +130,5 @@ test('a retention is written in its largest unit, and one of a later version kee
   expect(parseRetention('2w')).toEqual({ keepMs: 14 * 86_400_000 })
   expect(parseRetention('30')).toBeUndefined()
   expect(formatRetention({ keepMs: 14 * 86_400_000 })).toBe('14d')
-  expect(storedRetention('all=7d,daily=30d')).toEqual(KEEP_ALL)
+  expect(storedRetention('all=7d,fortnightly=30d')).toEqual(KEEP_ALL)
 })
