@@ -1,11 +1,12 @@
 /** Mounting and unmounting take the place and the mount that were looked up, whatever the path leads to by the time of the system call. */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { isRunning } from '../../../mount/daemon/is-running.ts'
 import { mountedAt, type MountedDirectory, mountTable } from '../../../mount/mount-points/mount-table.ts'
 import { unmount } from '../../../mount/mount-points/unmount.ts'
 import { MountError } from '../../../mount/drivers/driver.ts'
@@ -14,14 +15,29 @@ import { mountAsRoot } from '../../../mount/drivers/kernel/mount-as-root.ts'
 const ROUNDS = 100
 const HOW = ['whole', 'lazy', 'force'] as const
 
+const PREFIX = join(realpathSync(tmpdir()), 'zblkfs-unmount-')
+
+// A run that was killed leaves its mounts: the directory's name has its process.
+beforeAll(() => {
+  for (const { mountPoint } of mountTable()) {
+    const [, place, pid] = /^(.*-(\d+)-\w+)\//.exec(mountPoint) ?? []
+    if (place === undefined || !place.startsWith(PREFIX) || isRunning(Number(pid))) continue
+    execFileSync('umount', ['-l', mountPoint])
+    rmSync(place, { recursive: true, force: true })
+  }
+})
+
 let directory: string
 beforeEach(() => {
-  directory = realpathSync(mkdtempSync(join(tmpdir(), 'zblkfs-unmount-')))
+  directory = mkdtempSync(`${PREFIX}${process.pid}-`)
   for (const name of ['attacker', 'victim']) mkdirSync(join(directory, name, 'm'), { recursive: true })
 })
 afterEach(() => {
-  for (const { mountPoint } of mountTable())
-    if (mountPoint.startsWith(`${directory}/`)) execFileSync('umount', ['-l', mountPoint])
+  const left = (): MountedDirectory | undefined =>
+    mountTable().find(({ mountPoint }) => mountPoint.startsWith(`${directory}/`))
+  // A process that swaps directories may have just been killed: a path may be another by now.
+  for (let tries = 0, mount = left(); mount !== undefined && tries < 20; tries++, mount = left())
+    spawnSync('umount', ['-l', mount.mountPoint])
   rmSync(directory, { recursive: true, force: true })
 })
 
