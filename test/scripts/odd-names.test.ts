@@ -98,7 +98,7 @@ test('with -z lines end in NUL, and names and messages are as they are', async (
     const differences = lines(await run('"$1" diff -z "$t" now --db "$3"'))
     expect(differences).toEqual(expect.arrayContaining([`+ ${odd}`, '+ link']))
     const logged = lines(await run('"$1" log -z "$3"'))
-    expect(logged).toEqual(expect.arrayContaining([`  ${odd}`, '  link']))
+    expect(logged).toEqual(expect.arrayContaining([`  A  ${odd}`, '  A  link']))
     expect(logged).toContain(`    \xc3\xbc${odd}`)
     expect(await run('"$1" log "$3"')).toContain('    \xc3\xbca\\xff\\x80\\n\n')
     await run('"$1" txn "$2" -m "$t" -- touch "$2/first"')

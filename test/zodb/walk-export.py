@@ -141,19 +141,42 @@ def contents(data, size):
     yield bytes(size - at)
 
 
+def numbers(packed):
+    """The numbers of an inode that docs/format.md, R30a, packs: mode uid gid nlink size rdev stored, then times."""
+    value = shift = 0
+    for byte in packed:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield value
+            value = shift = 0
+
+
+def contents_of(data, size):
+    """The file's bytes, in pieces: of its object, or of the inode itself."""
+    if isinstance(data, bytes):
+        yield data[:size].ljust(size, b"\0")
+    else:
+        yield from contents(data, size)
+
+
 def walk(inode, path, files):
+    if "attr" in inode:
+        mode, _, _, _, size, *_ = numbers(inode["attr"])
+    else:
+        mode, size = inode["mode"], inode["size"]
     if "entries" in inode:
         for name, child in checked(inode["entries"]).items():
             assert isinstance(name, bytes)
             walk(child, path + "/" + name.decode(), files)
-    elif inode["mode"] & 0o170000 == 0o100000:
+    elif mode & 0o170000 == 0o100000:
         digest = hashlib.sha256()
         if "data" in inode:
-            for piece in contents(inode["data"], inode["size"]):
+            for piece in contents_of(inode["data"], size):
                 digest.update(piece)
         else:
-            digest.update(bytes(inode["size"]))
-        files[path] = [inode["size"], digest.hexdigest()]
+            digest.update(bytes(size))
+        files[path] = [size, digest.hexdigest()]
 
 
 jar = Jar(sys.argv[1])
