@@ -1,6 +1,7 @@
 /** RelStorage databases as Python's RelStorage lays them out, made by hand. */
 import Database from 'better-sqlite3'
 import type { History } from '../history.ts'
+import { bytesOf } from '../../../store/os-text.ts'
 
 // As RelStorage 3 creates them (the tables that matter; `rowid: false` is a shape of its own, for the reader's sake).
 const preservingSchema = (rowid: boolean) => `
@@ -43,7 +44,7 @@ export class PreservingDatabase {
     const current = this.db.prepare('INSERT OR REPLACE INTO current_object VALUES (?, ?)')
     for (const { tid, user, description, extension, records } of history)
       this.db.transaction(() => {
-        const texts = [Buffer.from(user), Buffer.from(description), extension.length > 0 ? extension : null]
+        const texts = [bytesOf(user), bytesOf(description), extension.length > 0 ? extension : null]
         transaction.run(tid, ...texts)
         for (const [oid, record] of records) {
           state.run(oid, tid, last.get(oid) ?? 0, record?.length ?? 0, record)
