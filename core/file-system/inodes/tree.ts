@@ -86,11 +86,16 @@ export class Node {
 
   /** The bytes stored now, given those stored before; resets the count. */
   takeGrowth(stored: number): number {
-    const now = (this.#isEmptied ? 0 : stored) + this.#growth
+    const now = this.grown(stored)
     this.#isEmptied = false
     this.#growth = 0
     this.unstoredBytes = 0
     return now
+  }
+
+  /** The stored size of its data, of which its inode records `stored`. */
+  grown(stored: number): number {
+    return (this.#isEmptied ? 0 : stored) + this.#growth
   }
 
   /** Whether its inode does not yet record the stored size of its data. */

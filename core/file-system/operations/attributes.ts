@@ -75,8 +75,9 @@ function validityOf(node: Node): Attributes['validity'] {
 }
 
 /** The bytes that are stored, or will be by the next commit. */
-function storedSoon({ inode, unstoredBytes }: Node): number {
-  const { stored } = inode
+function storedSoon(node: Node): number {
+  const { inode, unstoredBytes } = node
+  const stored = Math.max(0, node.grown(inode.stored))
   return Math.max(stored, Math.min(stored + unstoredBytes, Number(inode.size)))
 }
 
