@@ -160,7 +160,7 @@ describe('the commands of', () => {
     }),
   )
 
-  test('the list of those that are not run', () => {
+  test('the list of excluded commands', () => {
     const all = PAGES.flatMap(commandsOf).map(({ text }) => text)
     expect(NOT_RUN.filter(([start]) => !all.some(text => text.startsWith(start)))).toEqual([])
   })

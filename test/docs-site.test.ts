@@ -11,7 +11,7 @@ const TIMEOUT_MS = 300_000
 const COPIED = ['docs', 'scripts', 'mount', 'core', 'store', 'index.ts', 'package.json', 'tsconfig.json']
 
 test(
-  'it builds without dead links, with every page and every command',
+  'the site builds without dead links and has every page and command',
   async () => {
     const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-docs-site-'))
     try {

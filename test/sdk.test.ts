@@ -73,7 +73,7 @@ test('the types hold for a consumer, without skipping declarations', { timeout: 
   await run(join(ROOT, 'node_modules/.bin/tsc'), ['-p', project])
 })
 
-test('importing it sets no V8 flag and leaves no handle', { timeout: TIMEOUT_MS }, async () => {
+test('an import of it sets no V8 flag and leaves no handle open', { timeout: TIMEOUT_MS }, async () => {
   const program = `
     const before = [process.listenerCount('SIGTERM'), process.listenerCount('exit'), typeof globalThis.gc]
     await import('zblkfs')
@@ -140,7 +140,7 @@ test('webhook', { timeout: TIMEOUT_MS }, async () => {
   }
 })
 
-test('the code of the page about the SDK runs', { timeout: TIMEOUT_MS }, async () => {
+test('the examples in docs/sdk.md run', { timeout: TIMEOUT_MS }, async () => {
   const page = await readFile(join(ROOT, 'docs', 'sdk.md'), 'utf8')
   const blocks = [...page.matchAll(/```ts\n(.*?)```/gs)].map(([, block]) => block ?? '')
   const [first = '', transaction = '', past = '', watch = '', copy = ''] = blocks

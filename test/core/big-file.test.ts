@@ -387,7 +387,7 @@ describe('BigFile', () => {
     expect(reads).toBeGreaterThan(50)
   })
 
-  it('is what a plain file is, whatever is done to it, over commits, failures and reloads', async () => {
+  it('matches a plain file under random operations, commits, failures and reloads', async () => {
     const off = fc.integer({ min: 0, max: 4 * BLK })
     const len = fc.oneof(
       fc.integer({ min: 1, max: 300 }),

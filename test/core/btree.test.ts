@@ -81,7 +81,7 @@ describe('BTree', () => {
     await expect(tree.set(2 ** 31, null)).rejects.toThrow(RangeError)
   })
 
-  it('does what a sorted Map does, whatever is done to it, over reloads', async () => {
+  it('matches a sorted Map under random operations and reloads', async () => {
     const key = fc.integer({ min: 0, max: 400 })
     const operation = fc.oneof(
       {

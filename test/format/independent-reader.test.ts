@@ -156,7 +156,7 @@ async function makeHistory(
 }
 
 describe('a reader written from docs/format.md', () => {
-  test('sees every moment as a mount shows it', async () => {
+  test('reads every moment as a mount shows it', async () => {
     const database = temporaryDatabase()
     const { moments, trees } = await makeHistory(database)
     const found = readByPage(database, ...moments)
@@ -179,7 +179,7 @@ describe('a reader written from docs/format.md', () => {
     expect(readByPage(database, ...moments).problems).toContainEqual(expect.stringMatching(/^R14: /))
   })
 
-  test('finds synced changes that are in no transaction', async () => {
+  test('finds synced changes outside of transactions', async () => {
     const database = temporaryDatabase()
     const copy = temporaryDatabase()
     const fs = await FileSystem.open(await openSqliteStore(database, { create: true }), {
@@ -208,7 +208,7 @@ describe('a reader written from docs/format.md', () => {
     ])
   })
 
-  test('finds a byte that was changed, by the rule that it breaks', async () => {
+  test('detects a changed byte by the rule that it violates', async () => {
     const database = temporaryDatabase()
     const { moments } = await makeHistory(database)
     const segment = `${database}-log/00000000`

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { runSuite } from './suite.ts'
 
-it('reports a test that hangs and one that dies, and continues after them', async () => {
+it('reports a test that hangs and one that crashes, and continues', async () => {
   const program = fileURLToPath(new URL('troubled-run.ts', import.meta.url))
   const outcomes = await runSuite('/nowhere', { program, testTimeoutMs: 2000 })
   expect(outcomes).toEqual([

@@ -38,7 +38,7 @@ async function withHost<T>(use: (directory: string) => Promise<T>): Promise<T> {
 }
 
 test.runIf(process.getuid?.() === 0)(
-  'two users get the answers of the host, for every operation on every kind of file',
+  'two users get the same results as on the host, for every operation and kind of file',
   { timeout: 2 * TIMEOUT_MS },
   async () => {
     const host = await withHost(tableOf)

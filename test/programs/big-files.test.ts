@@ -58,7 +58,7 @@ describe('a big file', () => {
     2 * TIMEOUT_MS,
   )
 
-  it('of 1 TiB with data at its far end takes only the space of its data', async () => {
+  it('of 1 TiB with data at its end takes only the space of the data', async () => {
     await withPlace(async ({ dir, remount }) => {
       const path = join(dir, 'sparse')
       await sh(

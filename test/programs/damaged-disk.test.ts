@@ -47,7 +47,7 @@ async function readAt(path: string, off: number): Promise<Buffer | string> {
 }
 
 test.each(['zblk0', 'zblk1'])(
-  'a changed byte of a %s is EIO where it lies, the rest reads, and the log names the object and what to run',
+  'a changed byte of a %s is EIO at its place only, and the log names the object and the remedy',
   async format => {
     await withMount({ options: [`zblk_format=${format}`] }, async mount => {
       const { dir, db } = mount

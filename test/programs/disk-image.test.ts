@@ -8,7 +8,7 @@ const root = process.getuid?.() === 0
 const loopDevices = root && has('losetup') && spawnSync('losetup', ['-f']).status === 0
 
 describe.skipIf(!has('mkfs.ext4'))('an ext4 in a file', () => {
-  it('is made and found clean', async () => {
+  it('is created and passes its check', async () => {
     await withPlace(async ({ dir, remount }) => {
       await sh(`truncate -s 256M image && mkfs.ext4 -q -F image && e2fsck -fn image`, { cwd: dir })
       await remount()

@@ -12,7 +12,7 @@ const FILLER_MIB = 160
 const SYNCED_MIB = 8
 
 test.skipIf(process.getuid?.() !== 0)(
-  'on a full disk writers see ENOSPC, what was synced stays, and all goes on when there is room again',
+  'on a full disk writes fail with ENOSPC, synced data stays, and writes resume when there is space',
   async () => {
     await withMount({}, async ({ scratch }) => {
       const disk = join(scratch, 'disk')
@@ -104,7 +104,7 @@ const FILL = 'i=0; while dd if=/dev/urandom of=$DIR/f$i bs=1M count=8 2>/dev/nul
 
 for (const [name, mountDisk] of Object.entries(DISKS))
   describe.runIf(process.getuid?.() === 0)(`a database alone on a full disk (${name})`, () => {
-    test('is left by deleting everything: sync, pack and umount succeed at the first try', async () => {
+    test('recovers by deletion of all files: sync, pack and umount succeed at the first attempt', async () => {
       await onSmallDisk(mountDisk, async ({ db, dir, freeMib }) => {
         await sh(FILL.replace('$DIR', dir))
         expect((await statfs(dir)).bavail).toBeLessThan(FULL_BLOCKS)

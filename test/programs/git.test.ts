@@ -30,7 +30,7 @@ const MAKE_REPOSITORY = `
   git branch side HEAD~10 && git tag -a -m tagged v1 HEAD~5`
 
 describe.skipIf(!has('git'))('git', () => {
-  it('clones, commits, pushes, repacks and finds nothing wrong', async () => {
+  it('clones, commits, pushes, repacks and passes git fsck', async () => {
     await withPlace(async ({ dir, scratch, remount }) => {
       await sh(`mkdir host && cd host && ${MAKE_REPOSITORY}`, { cwd: scratch, env: FIXED })
       await git(dir, `clone -q --bare ${scratch}/host bare.git`)

@@ -12,7 +12,7 @@ const WORKER = fileURLToPath(new URL('node-worker.ts', import.meta.url))
 const PROCESSES = 4
 const OPERATIONS = 150
 
-it('several processes work side by side and find what they wrote, after a remount too', async () => {
+it('concurrent processes read back what they wrote, also after a remount', async () => {
   const seed = Random.seed()
   console.log(`node stress: seed ${seed}`)
   await withPlace(async ({ dir, remount }) => {

@@ -101,7 +101,7 @@ describe.skipIf(!has('sqlite3'))('sqlite', () => {
     })
   })
 
-  it('serves several processes that write at once', async () => {
+  it('supports several concurrent writers', async () => {
     await withPlace(async place => {
       const path = await newLog(place, 'wal')
       const inserts = Array.from({ length: 50 }, () => 'INSERT INTO log (at) VALUES (1);').join('\n')

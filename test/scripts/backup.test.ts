@@ -58,7 +58,7 @@ test('of a mount is incremental, verified, and restored', { timeout: TIMEOUT_MS 
   })
 })
 
-test('begins again when a pack has dropped its last transaction', { timeout: TIMEOUT_MS }, async () => {
+test('starts afresh when a pack has dropped its last transaction', { timeout: TIMEOUT_MS }, async () => {
   const db = await fresh()
   const target = `${db.name}-backup`
   await db.files.writeFile('/a', '0')
@@ -93,22 +93,26 @@ test(
   },
 )
 
-test('of a long history makes several files, each up to a transaction', { timeout: TIMEOUT_MS }, async () => {
-  const db = await fresh()
-  const target = `${db.name}-backup`
-  for (let i = 0; i < 10; i++) {
-    await db.files.writeFile(`/file-${i}`, Buffer.alloc(100_000, i))
-    await db.sync()
-  }
-  const store = await openDatabase(db.name, { readOnly: true })
-  const { files, transactions } = await backUp(store, target, { fileBytes: 250_000 })
-  await store.close()
-  expect(files.length).toBeGreaterThan(2)
-  expect(transactions).toBeGreaterThanOrEqual(10)
-  expect(existsSync(join(target, 'partial'))).toBe(false)
-  const restored = temporaryDatabase()
-  await runZblkfs('receive', restored, target)
-  const copy = await open(restored, { readOnly: true })
-  expect((await copy.files.readFile('/file-9')).equals(Buffer.alloc(100_000, 9))).toBe(true)
-  await copy.close()
-})
+test(
+  'of a long history makes several files, each of whole transactions',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const db = await fresh()
+    const target = `${db.name}-backup`
+    for (let i = 0; i < 10; i++) {
+      await db.files.writeFile(`/file-${i}`, Buffer.alloc(100_000, i))
+      await db.sync()
+    }
+    const store = await openDatabase(db.name, { readOnly: true })
+    const { files, transactions } = await backUp(store, target, { fileBytes: 250_000 })
+    await store.close()
+    expect(files.length).toBeGreaterThan(2)
+    expect(transactions).toBeGreaterThanOrEqual(10)
+    expect(existsSync(join(target, 'partial'))).toBe(false)
+    const restored = temporaryDatabase()
+    await runZblkfs('receive', restored, target)
+    const copy = await open(restored, { readOnly: true })
+    expect((await copy.files.readFile('/file-9')).equals(Buffer.alloc(100_000, 9))).toBe(true)
+    await copy.close()
+  },
+)

@@ -34,7 +34,7 @@ test('the median is a value that was measured', () => {
   expect(median([])).toBeNaN()
 })
 
-test('the hottest functions are those that took the time themselves, without idling', () => {
+test('the hottest functions are ranked by self time, without idle time', () => {
   const frame = (functionName: string) => ({ functionName, url: '', lineNumber: 0 })
   const profile = {
     nodes: ['(idle)', 'slow', 'fast'].map((name, id) => ({ id, callFrame: frame(name) })),

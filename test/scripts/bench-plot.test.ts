@@ -42,7 +42,7 @@ test('axes, curves and title are named, and text is escaped', () => {
   expect(svg).toContain('prefers-color-scheme: dark')
 })
 
-test('what a logarithmic axis cannot show is refused, by the name of the axis', () => {
+test('values that a logarithmic axis cannot show are refused, with the name of the axis', () => {
   expect(() => plotSvg({ ...plot, y: { label: 'ms', scale: 'log' } })).toThrow(
     'ms: a logarithmic axis has no 0',
   )
@@ -57,7 +57,7 @@ test('the page has a section with plot, table and factors for each curve', () =>
   for (const line of page.split('\n')) expect(line.length).toBeLessThanOrEqual(120)
 })
 
-test('the section of a plot is replaced, a new one is added, the others stay', () => {
+test('an existing section is replaced, a new one is added, the others stay', () => {
   const before = growthPage(
     [
       { name: 'reading', plot, description: 'It was read.' },

@@ -55,14 +55,14 @@ test('a target whose ceiling was not measured has no verdict', () => {
   expect(verdictsOf({ ...reading, figures: { auto: { median: 1, least: 1, most: 1 } } })).toEqual([])
 })
 
-test('a lead is above 1 where zblkfs is better, be it faster or shorter', () => {
+test('a lead is above 1 where zblkfs is better, for rates and for durations', () => {
   expect(leadsOf(reading)).toContainEqual({ place: 'auto', peer: 'bindfs', ratio: 900 / 800 })
   const times = result({ unit: 'ms' }, { auto: 10, bindfs: 20 })
   expect(leadsOf(times)).toEqual([{ place: 'auto', peer: 'bindfs', ratio: 2 }])
   expect(targetLines([reading]).join('\n')).toMatch(/0\.95 x qemu +BEHIND/)
 })
 
-test('the memory of all workloads is the most that any left, and its target is no more than 200 MiB', () => {
+test('the memory of all workloads is their maximum, with a target of at most 200 MiB', () => {
   const results = [150, 210].map(end => ({
     ...reading,
     memory: { auto: { start: 100, peak: end + 10, end } },
@@ -72,21 +72,21 @@ test('the memory of all workloads is the most that any left, and its target is n
   expect(memoryResult(results, 'peak', 200).figures.auto?.median).toBe(220)
 })
 
-test('a fall by more than a fifth is a regression, a smaller one is not', () => {
+test('a decrease by more than a fifth is a regression, a smaller one is not', () => {
   const baseline = (auto: number) => ({ machine: machine(), mib: 64, ratios: { 'reading: auto': auto } })
   expect(regressions(baseline(1.2), [reading])).toEqual([{ name: 'reading: auto', before: 1.2, now: 0.9 }])
   expect(regressions(baseline(1.1), [reading])).toEqual([])
   expect(regressions(baseline(0.1), [reading])).toEqual([])
 })
 
-test('if less is better, a rise by more than a quarter is a regression', () => {
+test('if less is better, an increase by more than a quarter is a regression', () => {
   const growth = result({ name: 'growth', unit: 'B/B' }, { auto: 1.4 })
   const baseline = { machine: machine(), mib: 64, ratios: { 'growth: auto': 1.1 } }
   expect(regressions(baseline, [growth])).toEqual([{ name: 'growth: auto', before: 1.1, now: 1.4 }])
   expect(regressions({ ...baseline, ratios: { 'growth: auto': 1.2 } }, [growth])).toEqual([])
 })
 
-test('the saved ratios are those to ceilings, and sizes that do not depend on the machine', () => {
+test('the saved values are ratios to ceilings, and sizes independent of the machine', () => {
   expect(ratiosOf([reading, result({ name: 'growth', unit: 'B/B' }, { auto: 1.4 })])).toEqual({
     'reading: auto': 0.9,
     'reading: zblk1': 0.7,

@@ -33,7 +33,7 @@ interface Usage {
 const usage = async (path: string): Promise<Usage> =>
   JSON.parse(await zblkfsOutput('df', '--json', path)) as Usage
 
-test('the setting is kept, applies to new data, and df shows the ratio; all data stays readable', async () => {
+test('the setting persists and applies to new data, df shows the ratio, and all data stays readable', async () => {
   const path = temporaryDatabase()
   await write(path, 'before', 1)
   expect(await usage(path)).toMatchObject({ compression: 'off' })
@@ -61,7 +61,7 @@ test('the setting is kept, applies to new data, and df shows the ratio; all data
   expect(await runZblkfs('fsck', '--data', path)).toMatchObject({ exitCode: 0 })
 }, 60_000)
 
-test('a copy is compressed as its source, or as it is told', async () => {
+test('a copy is compressed like its source, or as requested', async () => {
   const path = temporaryDatabase()
   const [same, other] = [temporaryDatabase(), temporaryDatabase()]
   await write(path, 'file', 1, 'zstd-3')
@@ -73,7 +73,7 @@ test('a copy is compressed as its source, or as it is told', async () => {
   expect(await runZblkfs('copy', '--compression', 'lz5', path, `${other}2`)).toMatchObject({ exitCode: 2 })
 }, 60_000)
 
-test('a changed byte of a compressed file is an error for a reader, and fsck names the file', async () => {
+test('a changed byte of a compressed file is a read error, and fsck names the file', async () => {
   const path = temporaryDatabase()
   await write(path, 'file', 1, 'zstd')
   const segment = segmentPath(`${path}-log`, 0)

@@ -7,7 +7,7 @@ import { isRunning } from '../../mount/daemon/is-running.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 
-test('a lock that the caller of mount holds ends with the caller', async () => {
+test('the daemon does not inherit a lock of its caller', async () => {
   await withMount({}, async mount => {
     const { dir, db, scratch } = mount
     await mount.unmount()
@@ -20,7 +20,7 @@ test('a lock that the caller of mount holds ends with the caller', async () => {
   })
 })
 
-test('signals that are not documented do nothing', async () => {
+test('undocumented signals are ignored', async () => {
   await withMount({}, async mount => {
     const { dir } = mount
     const daemon = mount.pid()
@@ -38,7 +38,7 @@ test('signals that are not documented do nothing', async () => {
   })
 })
 
-test('a daemon that is stopped is reported within seconds, by every command', async () => {
+test('every command reports a stopped daemon within seconds', async () => {
   await withMount({}, async mount => {
     const { dir } = mount
     const daemon = mount.pid()
@@ -68,7 +68,7 @@ test('a daemon that is stopped is reported within seconds, by every command', as
   })
 })
 
-test('a daemon that died is reported with the next step, by every command', async () => {
+test('every command reports a dead daemon and the next step', async () => {
   await withMount({}, async mount => {
     const { dir, db } = mount
     process.kill(mount.pid(), 'SIGKILL')

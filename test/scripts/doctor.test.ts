@@ -15,7 +15,7 @@ interface Finding {
 
 const findingsIn = (stdout: string): readonly Finding[] => JSON.parse(stdout) as readonly Finding[]
 
-test('it lists what a mount needs, and every mount that it may ask', async () => {
+test('it lists the requirements of a mount, and every accessible mount', async () => {
   await withMount({}, async ({ dir, scratch }) => {
     const { stdout } = await runZblkfs('doctor', '--json', scratch)
     const findings = findingsIn(stdout)
@@ -41,7 +41,7 @@ test('a failed check is printed with its remedy, and the exit code is 1', async 
 })
 
 test.runIf(process.getuid?.() === 0)(
-  'a device that may not be opened, and a machine that has only the fusermount of libfuse2',
+  'a device without permission, and a machine with only the fusermount of libfuse2',
   async () => {
     await withMount({}, async ({ scratch }) => {
       const [fuse, bin] = [join(scratch, 'fuse'), join(scratch, 'bin')]

@@ -8,7 +8,7 @@ import { withMount } from '../tools/mounted.ts'
 import { runZblkfs } from '../tools/run-zblkfs.ts'
 import { temporaryDatabase } from '../tools/temporary-database.ts'
 
-test('a clean database is clean, a damaged one is named and repaired, and the exit codes say so', async () => {
+test('a clean database passes, a damaged one is reported and repaired, with their exit codes', async () => {
   const path = temporaryDatabase()
   await makeSmallDatabase(path, true)
   const clean = await runZblkfs('fsck', '--data', path)
@@ -34,7 +34,7 @@ test('a clean database is clean, a damaged one is named and repaired, and the ex
   expect(await runZblkfs('fsck', '--data', path)).toMatchObject({ exitCode: 0 })
 })
 
-test('what cannot be checked is refused in words', async () => {
+test('input that cannot be checked is refused with a message', async () => {
   const path = temporaryDatabase()
   expect(await runZblkfs('fsck', path)).toMatchObject({
     exitCode: 2,
@@ -56,7 +56,7 @@ test('a database that SQLite cannot open is reported with the remedy', async () 
   expect(result.stderr).toContain('.recover')
 })
 
-test('a repair that fails says so, and exits as where damage is left', async () => {
+test('a failed repair is reported, with the exit code for remaining damage', async () => {
   const path = temporaryDatabase()
   await makeSmallDatabase(path, true)
   await rm(`${path}-log`, { recursive: true })
@@ -66,7 +66,7 @@ test('a repair that fails says so, and exits as where damage is left', async () 
   expect(result.stdout).not.toContain('repaired')
 })
 
-test('beside a running mount it is checked, by either name, and not repaired', async () => {
+test('a mounted database is checked, by either name, but not repaired', async () => {
   await withMount({}, async ({ dir, db }) => {
     await writeFile(join(dir, 'file'), 'content')
     expect(await runZblkfs('sync', dir)).toMatchObject({ exitCode: 0 })
@@ -81,7 +81,7 @@ test('beside a running mount it is checked, by either name, and not repaired', a
   })
 })
 
-test('beside writers and packs that forget all history it finds nothing, again and again', async () => {
+test('repeated checks beside writers and packs of all history find nothing', async () => {
   await withMount({ options: ['commit_interval=20ms'] }, async ({ dir }) => {
     for (let i = 0; i < 600; i++) await writeFile(join(dir, `file ${i}`), `content ${i}`)
     const ended = new AbortController()

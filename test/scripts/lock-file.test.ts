@@ -22,7 +22,7 @@ function placesOf(path: string, name: string): readonly string[] {
   )
 }
 
-test('the optional packages of all platforms are locked, without which npm 11 refuses the lock file', () => {
+test('the optional packages of all platforms are locked, as npm 11 requires', () => {
   // A registry that lacks some makes `npm install` leave them out: they are put back with their version, os and cpu.
   const left = Object.entries(lock.packages).flatMap(([path, { optionalDependencies = {} }]) =>
     Object.keys(optionalDependencies).filter(

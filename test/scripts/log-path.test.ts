@@ -25,7 +25,7 @@ test('the log is in a directory of its user', () => {
   expect(logPathFor('/mnt/x')).toBe(`${state}/zblkfs/mnt-x.log`)
 })
 
-test('a directory that others may write is not used', async () => {
+test('a directory writable by others is not used', async () => {
   await mkdir(`${state}/zblkfs`)
   await chmod(`${state}/zblkfs`, 0o777)
   expect(logPathFor('/mnt/x')).not.toContain(state)
@@ -43,7 +43,7 @@ test.runIf(process.getuid?.() === 0)("another user's directory is not used", asy
   expect(logPathFor('/mnt/x')).not.toContain(state)
 })
 
-test('a link in the place of a log file is not followed', async () => {
+test('a link in place of a log file is not followed', async () => {
   await writeFile(`${state}/victim`, 'of importance')
   await symlink(`${state}/victim`, `${state}/x.log`)
   expect(() => new RotatingFile(`${state}/x.log`)).toThrow(/ELOOP/)

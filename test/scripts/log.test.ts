@@ -28,7 +28,7 @@ beforeAll(async () => {
 const zblkfs = async (...args: string[]): Promise<readonly string[]> =>
   (await runZblkfs(...args)).stdout.trimEnd().split('\n')
 
-test('marks, sizes, and names once', async () => {
+test('prints marks and sizes, and each name once', async () => {
   const lines = await zblkfs('log', database, '-n', '2')
   expect(lines).toEqual([
     expect.stringMatching(RegExp(`^${tids[2]}  \\S+  1 file, .* \\w+: \\w+\\[${process.pid}\\]$`)),
@@ -47,7 +47,7 @@ test('one line per transaction', async () => {
   ])
 })
 
-test('finds what is gone', async () => {
+test('finds deleted files', async () => {
   expect((await zblkfs('log', database, 'gone.jpg')).filter(line => line.startsWith('  '))).toEqual([
     '  D  gone.jpg  (-2.0 KiB)',
     '    the \\x1b[31mfirst',
@@ -61,7 +61,7 @@ test('finds what is gone', async () => {
   expect((await zblkfs('log', database, '--grep', 'f[a-z]+t$', '--oneline'))[0]).toContain(tids[0])
 })
 
-test('colours on request, never in JSON', async () => {
+test('colours are used on request, never in JSON', async () => {
   const run = (...args: string[]): string =>
     spawnSync(ZBLKFS, ['log', database, '-n', '1', ...args], {
       encoding: 'utf8',
@@ -76,7 +76,7 @@ test('colours on request, never in JSON', async () => {
   })
 })
 
-test('a patch that patch(1) applies', async () => {
+test('prints a patch that patch(1) applies', async () => {
   const { stdout } = await runZblkfs('diff', tids[0]!, tids[1]!, 'd/text', '--text', '--db', database)
   expect(stdout).toContain('\n-two\n+2\n')
   writeFileSync(join(directory, 'file'), 'one\ntwo\n')
@@ -96,7 +96,7 @@ test.each([
   expect([exitCode, stderr]).toEqual([2, expect.stringMatching(message)])
 })
 
-test('a path that never was', async () => {
+test('reports a path that never existed', async () => {
   const { exitCode, stderr } = await runZblkfs('log', database, 'never')
   expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/there is no never at .*, nor was there one/)])
 })

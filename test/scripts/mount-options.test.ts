@@ -34,7 +34,7 @@ test('lists may be repeated, later options win, and - stands for _', () => {
   })
 })
 
-test('options that mount(8), fstab(5) and systemd write for themselves change nothing', () => {
+test('options that mount(8), fstab(5) and systemd add for themselves are ignored', () => {
   const list = 'defaults,nofail,user,_netdev,relatime,x-systemd.automount,x-gvfs-show,comment=x,noauto'
   expect(parseMountOptions([list])).toEqual(parseMountOptions([]))
   expect(parseMountOptions(['defaults,noexec'])).toMatchObject({ noExec: true })
@@ -46,7 +46,7 @@ test('a mount of the past is read-only', () => {
   expect(parseMountOptions(['at=2026-11-22T10:00'])).toMatchObject({ at: '2026-11-22T10:00', readOnly: true })
 })
 
-describe('is a usage error that says what would do', () => {
+describe('is a usage error that lists valid values', () => {
   test.each([
     ['colour=red', /no mount option 'colour': the options are ro, rw, at/],
     ['constructor', /no mount option/],

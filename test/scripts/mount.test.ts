@@ -37,7 +37,7 @@ function expectFailure(result: CommandResult, exitCode: number, message: RegExp)
 }
 
 describe('zblkfs mount', () => {
-  test('creates a private database, prints one line, and keeps what is written', async () => {
+  test('creates a private database, prints one line, and preserves written data', async () => {
     const mounted = await runZblkfs('mount', db, dir)
     expect(mounted).toEqual({ exitCode: 0, stdout: `${db} is mounted at ${dir}\n`, stderr: '' })
     expect((await stat(db)).mode & 0o777).toBe(0o600)
@@ -49,7 +49,7 @@ describe('zblkfs mount', () => {
     expect(await readFile(join(dir, 'file'), 'utf8')).toBe('kept')
   })
 
-  test('is nosuid and nodev, named after the database, and takes other options', async () => {
+  test('is nosuid and nodev, named after the database, and accepts other options', async () => {
     await runZblkfs('mount', db, dir)
     expect(mountedAt(dir)).toMatchObject({ type: 'fuse.zblkfs', source: db })
     expect(mountedAt(dir)?.options).toEqual(expect.arrayContaining(['rw', 'nosuid', 'nodev']))
@@ -86,7 +86,7 @@ describe('zblkfs mount', () => {
     expect(result).toMatchObject({ exitCode: 0, stderr: '' })
   })
 
-  test('serves in the foreground until Ctrl-C, and stores', async () => {
+  test('serves in the foreground until Ctrl-C, then stores all changes', async () => {
     const script = `
       '${ZBLKFS}' mount -f '${db}' '${dir}' > '${scratch}/out' 2>&1 & pid=$!
       until grep -q mounted '${scratch}/out'; do sleep 0.1; done
@@ -140,7 +140,7 @@ describe('wrong usage is exit code 2', () => {
 })
 
 describe('is refused with a message and exit code 1', () => {
-  test('a file that is no SQLite database', async () => {
+  test('a file that is not an SQLite database', async () => {
     await writeFile(db, 'hello '.repeat(1000))
     expectFailure(
       await runZblkfs('mount', db, dir),
@@ -199,7 +199,7 @@ describe('is refused with a message and exit code 1', () => {
     expect(exitCode).toBe(1)
   })
 
-  test('a second writable mount fails and names the process that has the database', async () => {
+  test('a second writable mount fails and names the process that holds the database', async () => {
     const second = join(scratch, 'second')
     await mkdir(second)
     await runZblkfs('mount', db, dir)

@@ -23,7 +23,7 @@ async function shell(script: string, ...parameters: readonly string[]): Promise<
   return stdout
 }
 
-test('texts keep every byte', () => {
+test('texts preserve every byte', () => {
   const all = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte))
   for (const bytes of [
     all,
@@ -38,7 +38,7 @@ test('texts keep every byte', () => {
   expect(startable(['ls', '-l', 'grün'])).toEqual(['ls', '-l', 'grün'])
 })
 
-test('a command of txn gets the bytes that were typed, also in its environment', async () => {
+test('a command of txn receives the typed bytes, also in its environment', async () => {
   await withMount({}, async ({ dir }) => {
     const script = `cd "$2"; V=$n; export V; "$1" txn "$2" -- sh -c 'printf %s "$V" > "$1"' 'it'"'"'s $(x)' "$n"`
     await shell(script, ZBLKFS, dir)
@@ -49,7 +49,7 @@ test('a command of txn gets the bytes that were typed, also in its environment',
   })
 })
 
-test('cat, ls, log, tag, clone, restore, diff and sync take them', async () => {
+test('cat, ls, log, tag, clone, restore, diff and sync accept them', async () => {
   await withMount({}, async ({ dir, db }) => {
     const run = async (script: string): Promise<string> => await shell(script, ZBLKFS, dir, db)
     await run(
@@ -74,13 +74,13 @@ test('cat, ls, log, tag, clone, restore, diff and sync take them', async () => {
   })
 })
 
-test('a database or a mount point with such a name is refused by that reason', async () => {
+test('a database or a mount point with such a name is refused with the reason', async () => {
   const { exitCode, stderr } = await runProgram('sh', ['-c', `${SET_N}\n"$1" mount "$n" /tmp`, 'sh', ZBLKFS])
   expect(exitCode).toBe(2)
   expect(stderr).toContain('have to be UTF-8')
 })
 
-test('with -z lines end in NUL, and names and messages are as they are', async () => {
+test('with -z lines end in NUL, and names and messages are printed byte for byte', async () => {
   await withMount({}, async ({ dir, db }) => {
     const run = async (script: string): Promise<string> =>
       Buffer.from(await shell(`${script} | base64 -w0`, ZBLKFS, dir, db), 'base64').toString('latin1')

@@ -6,14 +6,14 @@ import { sh } from '../programs/program.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 
-test('umount works with few descriptors', async () => {
+test('umount works with a low limit of descriptors', async () => {
   await withMount({}, async ({ dir }) => {
     await writeFile(join(dir, 'a'), 'x')
     expect(await sh(`ulimit -n 40; ${ZBLKFS} umount ${dir}`)).toContain('is unmounted, all is stored')
   })
 })
 
-test('a database name that leaves no room for the names beside it is refused, and nothing is left behind', async () => {
+test('a database name too long for its side files is refused, and no file is left behind', async () => {
   await withMount({}, async mount => {
     const { scratch, dir } = mount
     await sh(`mkdir ${scratch}/names`)
@@ -33,7 +33,7 @@ test('a database name that leaves no room for the names beside it is refused, an
   })
 })
 
-test('a state directory that cannot be made does not stop a mount', async () => {
+test('a state directory that cannot be created does not prevent a mount', async () => {
   await withMount({}, async mount => {
     const { db, dir } = mount
     await mount.unmount()
@@ -44,7 +44,7 @@ test('a state directory that cannot be made does not stop a mount', async () => 
 })
 
 test.runIf(process.getuid?.() === 0)(
-  'a mount that another filesystem hides is named with what hides it',
+  'a mount hidden by another filesystem is reported with that filesystem',
   async () => {
     await withMount({}, async ({ dir, db }) => {
       await sh(`mount -t tmpfs -o size=1m none ${dir}`)
@@ -61,7 +61,7 @@ test.runIf(process.getuid?.() === 0)(
   },
 )
 
-test('fsck names a missing log once, and what it held if asked', async () => {
+test('fsck reports a missing log once, and its objects on request', async () => {
   await withMount({}, async mount => {
     const { db, dir } = mount
     await writeFile(join(dir, 'a'), Buffer.alloc(3_000_000, 1))

@@ -9,7 +9,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const TIMEOUT_MS = 300_000
 
 test(
-  'npm pack makes a package that installs and mounts, compiled, without the sources',
+  'npm pack makes a compiled package, without sources, that installs and mounts',
   async () => {
     const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-package-'))
     const run = async (command: string): Promise<string> => {

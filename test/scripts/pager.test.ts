@@ -6,7 +6,7 @@ import { temporaryDirectory } from '../mount/zodb/foreign-paths.ts'
 import { ZBLKFS } from '../tools/run-zblkfs.ts'
 import { openPaths } from '../tools/temporary-database.ts'
 
-it('a long list ends silently when its reader closes the pipe', async () => {
+it('a long listing ends silently when its reader closes the pipe', async () => {
   const path = join(temporaryDirectory(), 'db')
   const paths = await openPaths(path)
   for (let i = 0; i < 400; i++) {

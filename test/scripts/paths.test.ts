@@ -22,7 +22,7 @@ async function refused(...parameters: readonly string[]): Promise<string> {
 }
 
 describe('a path', () => {
-  test('through a symbolic link to the mount means the same file', async () => {
+  test('through a symbolic link to the mount leads to the same file', async () => {
     await withMount({}, async ({ dir, scratch }) => {
       await mkdir(join(dir, 'd'))
       await writeFile(join(dir, 'd/f'), 'old')
@@ -41,7 +41,7 @@ describe('a path', () => {
     })
   })
 
-  test('into a moment says the moment too', async () => {
+  test('into a moment includes the moment', async () => {
     await withMount({}, async ({ dir }) => {
       await mkdir(join(dir, 'd'))
       await writeFile(join(dir, 'd/f'), 'old')
@@ -56,7 +56,7 @@ describe('a path', () => {
     })
   })
 
-  test('on another mount is refused by name', async () => {
+  test('on another mount is refused, with its name', async () => {
     await withMount({}, async one => {
       await withMount({}, async other => {
         await writeFile(join(one.dir, 'f'), 'content')
@@ -96,7 +96,7 @@ describe('a path', () => {
   })
 })
 
-test('umount of a directory in a mount takes nothing away', async () => {
+test('umount of a directory in a mount unmounts nothing', async () => {
   await withMount({}, async ({ dir }) => {
     await mkdir(join(dir, 'd'))
     expect(await refused('umount', join(dir, 'd'))).toContain(`is a directory in the mount ${dir}`)
@@ -104,7 +104,7 @@ test('umount of a directory in a mount takes nothing away', async () => {
   })
 })
 
-test('a database in a mount is that database', async () => {
+test('a database in a mount is opened itself', async () => {
   await withMount({}, async outer => {
     await withMount({}, async inner => {
       await writeFile(join(inner.dir, 'f'), 'in the inner database')
@@ -121,7 +121,7 @@ test('a database in a mount is that database', async () => {
   })
 })
 
-test('what exists is overwritten with --force only', async () => {
+test('existing files and tags are overwritten with --force only', async () => {
   await withMount({}, async ({ dir }) => {
     await writeFile(join(dir, 'a'), 'a')
     await writeFile(join(dir, 'b'), 'b')

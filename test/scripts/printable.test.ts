@@ -16,12 +16,12 @@ test.each([
   expect(printable(text)).toBe(shown)
 })
 
-test('bytes that are not UTF-8 are marked, lines of our own stay lines', () => {
+test('bytes that are not UTF-8 are escaped, line ends of the output are kept', () => {
   expect(printablePath('caf\xe9')).toBe('caf\\xe9')
   expect(printableLines('one\ntwo\x1b')).toBe('one\ntwo\\x1b')
 })
 
-test('no command prints a control character that a name or message has', async () => {
+test('no command prints control characters of names or messages', async () => {
   await withMount({}, async ({ dir }) => {
     const before = (await runZblkfs('sync', '-m', 'start', dir)).stdout.trim()
     const name = 'evil\x1b[2J\nforged'

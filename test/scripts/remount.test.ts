@@ -7,7 +7,7 @@ import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 
 const isRoot = process.getuid?.() === 0
 
-test('remount changes how a mount commits, and its metrics, and names what it cannot change', async () => {
+test('remount changes commit options and metrics, and names the options it cannot change', async () => {
   await withMount({ options: ['cache_size=8M', 'commit_interval=1h'] }, async ({ dir, db }) => {
     const remount = async (options: string) => await runZblkfs('mount', db, dir, '-o', `remount,${options}`)
     const stats = async () =>

@@ -101,7 +101,7 @@ test('over ssh, with a read-only mount that follows, through failures', { timeou
 })
 
 test(
-  'a standby drops what its source has dropped; one that was changed ends it',
+  'a standby drops what its source has dropped; a changed standby ends replication',
   { timeout: TIMEOUT_MS },
   async () => {
     const name = temporaryDatabase()

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { RotatingFile } from '../../scripts/rotating-file.ts'
 
-test('a log of any length fills two files of bounded size, the newest lines in the first', () => {
+test('a log of any length takes two files of bounded size, the newest lines in the first', () => {
   const directory = mkdtempSync(join(tmpdir(), 'zblkfs-log-'))
   try {
     const path = join(directory, 'log')

@@ -22,54 +22,58 @@ async function fresh(): Promise<Database> {
 const shell = (script: string) => runProgram('bash', ['-o', 'pipefail', '-c', script])
 const send = (parameters: string, to: string) => shell(`${ZBLKFS} send ${parameters} > ${to}`)
 
-test('a copy is made, follows, and is refused where it does not fit', { timeout: TIMEOUT_MS }, async () => {
-  const db = await fresh()
-  await db.files.writeFile('/big', Buffer.alloc(3 << 20, 7))
-  const first = await db.sync('first')
-  const copy = temporaryDatabase()
-  const piped = await shell(`${ZBLKFS} send ${db.name} | ${ZBLKFS} receive ${copy}`)
-  expect(piped).toMatchObject({ exitCode: 0, stderr: '' })
-  expect(piped.stdout).toMatch(
-    new RegExp(`^received 2 transactions, 3\\.\\d MiB; .* now ends with ${first}\n$`),
-  )
-  await db.files.writeFile('/small', 'x')
-  await db.clone('/big', '/clone')
-  const second = await db.sync()
-  const { stdout } = await runZblkfs('send', db.name, '--from', first, '--dry-run', '--json')
-  const changes = join(dirname(copy), 'changes')
-  await send(`${db.name} --from ${first}`, changes)
-  const stream = await readFile(changes)
-  expect(JSON.parse(stdout)).toMatchObject({ bytes: stream.length })
-  expect(stream.length).toBeLessThan(100_000)
+test(
+  'a copy is created, updated, and refused if the stream does not fit',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const db = await fresh()
+    await db.files.writeFile('/big', Buffer.alloc(3 << 20, 7))
+    const first = await db.sync('first')
+    const copy = temporaryDatabase()
+    const piped = await shell(`${ZBLKFS} send ${db.name} | ${ZBLKFS} receive ${copy}`)
+    expect(piped).toMatchObject({ exitCode: 0, stderr: '' })
+    expect(piped.stdout).toMatch(
+      new RegExp(`^received 2 transactions, 3\\.\\d MiB; .* now ends with ${first}\n$`),
+    )
+    await db.files.writeFile('/small', 'x')
+    await db.clone('/big', '/clone')
+    const second = await db.sync()
+    const { stdout } = await runZblkfs('send', db.name, '--from', first, '--dry-run', '--json')
+    const changes = join(dirname(copy), 'changes')
+    await send(`${db.name} --from ${first}`, changes)
+    const stream = await readFile(changes)
+    expect(JSON.parse(stdout)).toMatchObject({ bytes: stream.length })
+    expect(stream.length).toBeLessThan(100_000)
 
-  await truncate(changes, stream.length - 20)
-  const cut = await runZblkfs('receive', copy, changes)
-  expect(cut).toMatchObject({ exitCode: 1, stdout: '' })
-  const resume = /--resume ([0-9a-f]{16})'/.exec(cut.stderr)?.[1] ?? ''
-  const resumed = await shell(
-    `${ZBLKFS} send ${db.name} --resume ${resume} | ${ZBLKFS} receive ${copy} --json`,
-  )
-  expect(JSON.parse(resumed.stdout)).toMatchObject({ tid: second })
-  const { exitCode } = await runZblkfs('fsck', '--data', copy)
-  expect(exitCode).toBe(0)
+    await truncate(changes, stream.length - 20)
+    const cut = await runZblkfs('receive', copy, changes)
+    expect(cut).toMatchObject({ exitCode: 1, stdout: '' })
+    const resume = /--resume ([0-9a-f]{16})'/.exec(cut.stderr)?.[1] ?? ''
+    const resumed = await shell(
+      `${ZBLKFS} send ${db.name} --resume ${resume} | ${ZBLKFS} receive ${copy} --json`,
+    )
+    expect(JSON.parse(resumed.stdout)).toMatchObject({ tid: second })
+    const { exitCode } = await runZblkfs('fsck', '--data', copy)
+    expect(exitCode).toBe(0)
 
-  const other = await fresh()
-  const refused = await runZblkfs('receive', other.name, changes, '--json')
-  expect(refused.exitCode).toBe(1)
-  expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: 'locked', kind: 'retry' } })
-  await other.close()
-  const different = await runZblkfs('receive', other.name, changes)
-  expect(different.stderr).toContain('another history')
-  const changed = await open(copy)
-  await changed.files.writeFile('/own', 'y')
-  await changed.close()
-  await db.files.writeFile('/third', 'z')
-  await db.sync()
-  await send(`${db.name} --from ${second}`, changes)
-  expect((await runZblkfs('receive', copy, changes)).stderr).toContain('has diverged')
-})
+    const other = await fresh()
+    const refused = await runZblkfs('receive', other.name, changes, '--json')
+    expect(refused.exitCode).toBe(1)
+    expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: 'locked', kind: 'retry' } })
+    await other.close()
+    const different = await runZblkfs('receive', other.name, changes)
+    expect(different.stderr).toContain('another history')
+    const changed = await open(copy)
+    await changed.files.writeFile('/own', 'y')
+    await changed.close()
+    await db.files.writeFile('/third', 'z')
+    await db.sync()
+    await send(`${db.name} --from ${second}`, changes)
+    expect((await runZblkfs('receive', copy, changes)).stderr).toContain('has diverged')
+  },
+)
 
-test('a new copy compresses its data as the source does', { timeout: TIMEOUT_MS }, async () => {
+test('a new copy uses the compression of its source', { timeout: TIMEOUT_MS }, async () => {
   const db = await open(temporaryDatabase(), { create: true, compression: 'zstd' })
   await db.files.writeFile('/zeros', Buffer.alloc(5 << 20, 'text '))
   const tid = await db.sync()
@@ -85,7 +89,7 @@ test('a new copy compresses its data as the source does', { timeout: TIMEOUT_MS 
   await again.close()
 })
 
-test('what is not a stream makes no database', { timeout: TIMEOUT_MS }, async () => {
+test('input that is not a stream creates no database', { timeout: TIMEOUT_MS }, async () => {
   const name = temporaryDatabase()
   const refused = await runZblkfs('receive', name, ZBLKFS)
   expect(refused.exitCode).toBe(1)
@@ -115,7 +119,7 @@ test(
   },
 )
 
-test('both ends may be mounted: the read-only mount of a copy follows', { timeout: TIMEOUT_MS }, async () => {
+test('both ends may be mounted: a read-only mount of the copy follows', { timeout: TIMEOUT_MS }, async () => {
   await withMount({}, async ({ dir: directory, scratch }) => {
     await writeFile(join(directory, 'a'), 'one')
     const copy = join(scratch, 'copy.zblk')

@@ -53,7 +53,7 @@ function notifySocket(path: string): () => readonly string[] {
   }
 }
 
-test('a mount in the foreground notifies systemd, shows signs of life, and logs with levels for the journal', async () => {
+test('a foreground mount notifies systemd and its watchdog, and logs with journal levels', async () => {
   const path = join(scratch, 'notify')
   const received = notifySocket(path)
   const script = `
@@ -90,7 +90,7 @@ test.runIf(isRoot)('the unit removes the mount of a daemon that was killed, and 
   expect(unit).toMatch(/^Type=notify$[^]*^WatchdogSec=60$[^]*^Restart=on-failure$/m)
 })
 
-test('the monthly check leaves a report, and fails with the check', async () => {
+test('the monthly check writes a report, and fails if the check fails', async () => {
   const database = await open(db, { create: true })
   await database.files.writeFile('/a', 'x')
   await database.close()
@@ -112,7 +112,7 @@ test('the monthly check leaves a report, and fails with the check', async () => 
   expect(await readFile(join(scratch, 'scrub-test.txt'), 'utf8')).toMatch(/\nexit code 2, /)
 })
 
-test('the bar of an export knows how many bytes come, those that records share included', async () => {
+test('the total of the export progress bar includes bytes that records share', async () => {
   const database = await open(db, { create: true })
   await database.files.writeFile('/a', Buffer.alloc(5_000_000, 'abc'))
   await database.sync()

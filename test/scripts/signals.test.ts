@@ -47,14 +47,14 @@ async function contentAfterwards({ dir, db }: Foreground, name: string): Promise
   }
 }
 
-test('a signal as soon as the directory is a mount takes that away again', async () => {
+test('a signal right after the mount appears removes it again', async () => {
   const { dir, daemon, ended } = await mountInForeground()
   daemon.kill('SIGTERM')
   expect(await ended).toEqual([0, null])
   expect(mountedAt(dir)).toBeUndefined()
 })
 
-test('two signals at once, as at the end of a session, store all and end well', async () => {
+test('two signals at once, as at the end of a session, store everything and exit with 0', async () => {
   const mount = await mountInForeground()
   await writeFile(join(mount.dir, 'file'), 'kept')
   mount.daemon.kill('SIGTERM')
@@ -64,7 +64,7 @@ test('two signals at once, as at the end of a session, store all and end well', 
   expect(await contentAfterwards(mount, 'file')).toBe('kept')
 })
 
-test('closing the terminal loses nothing that was written', async () => {
+test('closing the terminal loses no written data', async () => {
   const mount = await mountInForeground()
   await writeFile(join(mount.dir, 'file'), 'kept')
   mount.daemon.stdout?.destroy()

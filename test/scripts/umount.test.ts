@@ -17,7 +17,7 @@ const KEEP_ONE = `
   echo; exec sleep 60`
 
 describe.each(DRIVERS)('with the driver %s', driver => {
-  test('umount of a mount in use fails and says what to do; -l detaches it, and its user continues', async () => {
+  test('umount of a mount in use fails with a remedy; -l detaches it, and its users continue', async () => {
     await withMount({ driver }, async mount => {
       const file = await open(join(mount.dir, 'file'), 'w+')
       await file.write('before')
@@ -37,7 +37,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
     })
   })
 
-  test('after umount -l a signal still ends the daemon, and leaves alone what was mounted there since', async () => {
+  test('after umount -l a signal ends the daemon without unmounting a later mount', async () => {
     await withMount({ driver }, async mount => {
       const file = await open(join(mount.dir, 'file'), 'w+')
       try {
@@ -58,7 +58,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
     })
   })
 
-  test('a mount that another mount namespace has a copy of is unmounted all the same, and a signal ends it', async () => {
+  test('a mount copied to another mount namespace is unmounted, and a signal ends its daemon', async () => {
     await withMount({ driver }, async mount => {
       const others = spawn('unshare', [
         '-m',
@@ -138,7 +138,7 @@ describe.each(DRIVERS)('with the driver %s', driver => {
     })
   })
 
-  test('umount -f of a mount whose daemon is stopped ends what waits for it, and loses nothing', async () => {
+  test('umount -f of a mount whose daemon is stopped ends waiting processes without data loss', async () => {
     await withMount({ driver }, async mount => {
       await writeFile(join(mount.dir, 'file'), 'kept')
       process.kill(mount.pid(), 'SIGSTOP')
@@ -184,7 +184,7 @@ test('a directory that is not a mount is reported, with a hint', async () => {
   }
 })
 
-test('sync takes any path in the mount, and a symbolic link to it', async () => {
+test('sync accepts any path in the mount, and a symbolic link to it', async () => {
   await withMount({}, async mount => {
     await writeFile(join(mount.dir, 'file'), 'x')
     const link = join(mount.scratch, 'link')

@@ -107,23 +107,27 @@ test('follows a mount', { timeout: TIMEOUT_MS }, async () => {
   })
 })
 
-test('runs a command for each transaction, and ends when that fails', { timeout: TIMEOUT_MS }, async () => {
-  const db = await fresh()
-  const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-test-'))
-  onTestFinished(() => rm(scratch, { recursive: true, force: true }))
-  await db.files.writeFile('/a', 'x')
-  const first = await db.sync('one')
-  await db.files.writeFile('/b', 'x')
-  const second = await db.sync('two')
-  const out = join(scratch, 'out')
-  const command = `echo "$ZBLKFS_TID $ZBLKFS_MESSAGE" >> '${out}'; cat >> '${out}'; [ "$ZBLKFS_TID" != ${second} ]`
-  const { exitCode, stderr } = await runZblkfs('watch', db.name, '--since', BEGINNING, '--exec', command)
-  expect(exitCode).toBe(1)
-  expect(stderr).toContain(`exit code 1 for transaction ${second}: resume with --since ${first}\n`)
-  const text = await readFile(out, 'utf8')
-  expect(text).toContain(`${first} one\n{"tid":"${first}"`)
-  expect(text).toContain(`${second} two\n`)
-})
+test(
+  'runs a command for each transaction, and ends when the command fails',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const db = await fresh()
+    const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-test-'))
+    onTestFinished(() => rm(scratch, { recursive: true, force: true }))
+    await db.files.writeFile('/a', 'x')
+    const first = await db.sync('one')
+    await db.files.writeFile('/b', 'x')
+    const second = await db.sync('two')
+    const out = join(scratch, 'out')
+    const command = `echo "$ZBLKFS_TID $ZBLKFS_MESSAGE" >> '${out}'; cat >> '${out}'; [ "$ZBLKFS_TID" != ${second} ]`
+    const { exitCode, stderr } = await runZblkfs('watch', db.name, '--since', BEGINNING, '--exec', command)
+    expect(exitCode).toBe(1)
+    expect(stderr).toContain(`exit code 1 for transaction ${second}: resume with --since ${first}\n`)
+    const text = await readFile(out, 'utf8')
+    expect(text).toContain(`${first} one\n{"tid":"${first}"`)
+    expect(text).toContain(`${second} two\n`)
+  },
+)
 
 test('a command that does not read its input does not fail', { timeout: TIMEOUT_MS }, async () => {
   const db = await fresh()
@@ -142,7 +146,7 @@ test('a command that does not read its input does not fail', { timeout: TIMEOUT_
   expect(stderr).toContain(`for transaction ${last}`)
 })
 
-test('refuses to begin in history that a pack has dropped', { timeout: TIMEOUT_MS }, async () => {
+test('refuses to start in history that a pack has dropped', { timeout: TIMEOUT_MS }, async () => {
   const db = await fresh()
   await db.files.writeFile('/a', '1')
   const old = await db.sync()
@@ -155,28 +159,24 @@ test('refuses to begin in history that a pack has dropped', { timeout: TIMEOUT_M
   expect(stderr).toMatch(/has no moment|not whole/)
 })
 
-test(
-  'follows a ZODB database, whose log of one file has what changed it',
-  { timeout: TIMEOUT_MS },
-  async () => {
-    const tiny = fileURLToPath(new URL('../fixtures/tiny.fs', import.meta.url))
-    const watch = new Watch(tiny, '--json', '--since', BEGINNING)
-    const changed: string[] = []
-    for (let line = await watch.json(); ; line = await watch.json()) {
-      if (line.path === 'A') changed.push(line.tid)
-      if (line.message?.startsWith('change 5')) break
-    }
-    expect(await watch.end()).toBe(0)
-    const { stdout } = await runZblkfs('log', tiny, 'A', '--json')
-    const logged = stdout
-      .trimEnd()
-      .split('\n')
-      .map(line => (JSON.parse(line) as Line).tid)
-    expect(logged.toReversed()).toEqual(changed)
-    expect(logged).toHaveLength(6)
-    expect((await runZblkfs('log', tiny, 'A', '-n', '2')).stdout.match(/^040d\w+/gm)).toEqual(
-      logged.slice(0, 2),
-    )
-    expect((await runZblkfs('log', tiny, 'no such file')).stdout).toBe('')
-  },
-)
+test('follows a ZODB database, and logs the changes of one file', { timeout: TIMEOUT_MS }, async () => {
+  const tiny = fileURLToPath(new URL('../fixtures/tiny.fs', import.meta.url))
+  const watch = new Watch(tiny, '--json', '--since', BEGINNING)
+  const changed: string[] = []
+  for (let line = await watch.json(); ; line = await watch.json()) {
+    if (line.path === 'A') changed.push(line.tid)
+    if (line.message?.startsWith('change 5')) break
+  }
+  expect(await watch.end()).toBe(0)
+  const { stdout } = await runZblkfs('log', tiny, 'A', '--json')
+  const logged = stdout
+    .trimEnd()
+    .split('\n')
+    .map(line => (JSON.parse(line) as Line).tid)
+  expect(logged.toReversed()).toEqual(changed)
+  expect(logged).toHaveLength(6)
+  expect((await runZblkfs('log', tiny, 'A', '-n', '2')).stdout.match(/^040d\w+/gm)).toEqual(
+    logged.slice(0, 2),
+  )
+  expect((await runZblkfs('log', tiny, 'no such file')).stdout).toBe('')
+})

@@ -92,7 +92,7 @@ test(
 )
 
 describe('the server', () => {
-  test('answers only requests that have its token and its host', async () => {
+  test('answers only requests with its token and host', async () => {
     expect((await send(url)).status).toBe(200)
     const { origin, port } = new URL(url)
     for (const path of ['/', '/api/info', '/wrong-token/api/info', `/${'a'.repeat(32)}/`])
@@ -109,14 +109,14 @@ describe('the server', () => {
     expect(stdout).toContain(`127.0.0.1:${port}`)
   })
 
-  test('lets the page load nothing from elsewhere, and be in no frame', async () => {
+  test('forbids external resources and framing of the page', async () => {
     const policy = String((await send(url)).headers['content-security-policy'])
     expect(policy).toContain("default-src 'none'")
     expect(policy).toContain("frame-ancestors 'none'")
     expect(policy).not.toMatch(/https?:|\*|unsafe-eval|script-src[^;]*unsafe-inline/)
   })
 
-  test('changes nothing for a request of another page', async () => {
+  test('refuses changes requested by another site', async () => {
     const target = new URL('change/tag', url)
     const body = JSON.stringify({ name: 'forged', at: tids[0] })
     const own = { Origin: new URL(url).origin, 'Content-Type': 'application/json' }
@@ -134,7 +134,7 @@ describe('the server', () => {
     expect(bad.body).toContain("'name' is missing")
   })
 
-  test('shows a file as an image or as text in a sandbox, or has it saved', async () => {
+  test('shows a file as an image or as sandboxed text, or offers it for download', async () => {
     const raw = new URL('raw', url)
     raw.searchParams.set('path', JSON.stringify('/docs/notes.txt'))
     const shown = await send(raw)
@@ -148,7 +148,7 @@ describe('the server', () => {
     expect(saved.body).toBe('one\ntwo\nthree\n')
   })
 
-  test('reports bad requests, and goes on', async () => {
+  test('reports bad requests and keeps serving', async () => {
     for (const [path, status] of [
       ['api/nothing', 404],
       ['app/../server.ts', 404],
@@ -165,7 +165,7 @@ describe('the server', () => {
     expect((await send(url)).status).toBe(200)
   })
 
-  test('names that are not UTF-8 are listed, and lead to their files', async () => {
+  test('names that are not UTF-8 are listed and open their files', async () => {
     const { entries } = JSON.parse((await send(new URL('api/list', url))).body) as {
       entries: { name: string }[]
     }
@@ -175,7 +175,7 @@ describe('the server', () => {
     expect((await send(raw)).body).toBe('odd')
   })
 
-  test('the map of a file has as many cells as were asked for, however long it is', async () => {
+  test('the map of a file of any length has the requested number of cells', async () => {
     const file = new URL('api/file', url)
     file.searchParams.set('path', JSON.stringify('/sparse'))
     file.searchParams.set('cells', '100')
@@ -232,24 +232,28 @@ describe('in a browser', () => {
     },
   )
 
-  test('a file of the past is shown, and restored by keyboard alone', { timeout: TIMEOUT_MS }, async () => {
-    await page
-      .getByRole('row')
-      .filter({ hasText: 'the first state' })
-      .getByRole('link', { name: 'Browse' })
-      .press('Enter')
-    await page.getByRole('link', { name: 'docs/' }).press('Enter')
-    await page.getByRole('link', { name: 'notes.txt' }).press('Enter')
-    await page.locator('pre.preview').waitFor()
-    expect(await page.locator('pre.preview').innerText()).toBe('one\ntwo\nthree\n')
-    await page.getByRole('button', { name: 'Restore ...' }).press('Enter')
-    const dialog = page.getByRole('dialog')
-    expect(await dialog.innerText()).toContain('becomes what it was after transaction')
-    expect(await readFile(join(mount.dir, 'docs', 'notes.txt'), 'utf8')).toContain('four')
-    await dialog.getByRole('button', { name: 'Restore' }).press('Enter')
-    await page.getByRole('status').filter({ hasText: 'Restored in transaction' }).waitFor()
-    expect(await readFile(join(mount.dir, 'docs', 'notes.txt'), 'utf8')).toBe('one\ntwo\nthree\n')
-  })
+  test(
+    'a past version of a file is shown, and restored by keyboard alone',
+    { timeout: TIMEOUT_MS },
+    async () => {
+      await page
+        .getByRole('row')
+        .filter({ hasText: 'the first state' })
+        .getByRole('link', { name: 'Browse' })
+        .press('Enter')
+      await page.getByRole('link', { name: 'docs/' }).press('Enter')
+      await page.getByRole('link', { name: 'notes.txt' }).press('Enter')
+      await page.locator('pre.preview').waitFor()
+      expect(await page.locator('pre.preview').innerText()).toBe('one\ntwo\nthree\n')
+      await page.getByRole('button', { name: 'Restore ...' }).press('Enter')
+      const dialog = page.getByRole('dialog')
+      expect(await dialog.innerText()).toContain('becomes what it was after transaction')
+      expect(await readFile(join(mount.dir, 'docs', 'notes.txt'), 'utf8')).toContain('four')
+      await dialog.getByRole('button', { name: 'Restore' }).press('Enter')
+      await page.getByRole('status').filter({ hasText: 'Restored in transaction' }).waitFor()
+      expect(await readFile(join(mount.dir, 'docs', 'notes.txt'), 'utf8')).toBe('one\ntwo\nthree\n')
+    },
+  )
 
   test(
     'a change that fails is reported in its dialog, and a cancelled one changes nothing',
@@ -272,7 +276,7 @@ describe('in a browser', () => {
   )
 
   test(
-    'a file of a tebibyte has its map, and the views of space and of the mount are there',
+    'the map of a 1 TiB file and the views of space and mount are shown',
     { timeout: TIMEOUT_MS },
     async () => {
       await page.getByRole('link', { name: 'Files', exact: true }).click()

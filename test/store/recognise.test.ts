@@ -35,7 +35,7 @@ test.each([
   expect(await recognise(path)).toBe(kind)
 })
 
-test('a database of our own is recognised while it is locked, and when only its WAL has the mark', async () => {
+test('a zblkfs database is recognised while it is locked, and when only its WAL has the mark', async () => {
   const db = new Database(path)
   db.pragma('journal_mode = WAL')
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}; CREATE TABLE t (a)`)

@@ -90,7 +90,7 @@ describe.skipIf(PYTHON === undefined)("a tree's records are those that BTrees wr
     for (let i = 0; i < 12; i++) await expectPythonsTrees(family, randomCommits(family, random))
   })
 
-  it('when one bucket has become an object, and is not inlined again', async () => {
+  it('when one bucket has become an object and is not inlined again', async () => {
     const all = range(0, 61)
     await expectPythonsTrees('IO', [
       all.slice(0, 60).map(key => ['set', key] as const),

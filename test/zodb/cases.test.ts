@@ -33,13 +33,13 @@ async function expectBlocks(paths: Paths, path: string, blocks: string): Promise
 
 describe.each(STORES)('of a $kind', ({ make, open }) => {
   describe.each(CASES)('$name:', ({ name, states, absent }) => {
-    it('the mount shows each transaction as it is', async () => {
+    it('the mount shows each transaction correctly', async () => {
       const paths = await foreignPaths(await open(make(caseFile(name))))
       for (const [tid, blocks] of Object.entries(states)) await expectBlocks(paths, `@${tid}/root/f`, blocks)
       await expectBlocks(paths, 'root/f', Object.values(states).at(-1)!)
     })
 
-    it('an import with its history has each transaction, deletions included', async () => {
+    it('an import with history has each transaction, including deletions', async () => {
       const source = await open(make(caseFile(name)))
       onTestFinished(() => source.close())
       const path = join(temporaryDirectory(), 'db')
@@ -54,7 +54,7 @@ describe.each(STORES)('of a $kind', ({ make, open }) => {
       for (const [tid, blocks] of Object.entries(states)) await expectBlocks(paths, `@${tid}/f`, blocks)
     })
 
-    it('an import without its history has the newest state', async () => {
+    it('an import without history has the newest state', async () => {
       const source = await open(make(caseFile(name)))
       onTestFinished(() => source.close())
       const path = join(temporaryDirectory(), 'db')
@@ -65,7 +65,7 @@ describe.each(STORES)('of a $kind', ({ make, open }) => {
       await expectBlocks(await openPaths(path), 'f', Object.values(states).at(-1)!)
     })
 
-    it('objects are absent when they are, and not as they were before', async () => {
+    it('deleted objects are absent, and do not show their previous state', async () => {
       const store = await open(make(caseFile(name)))
       onTestFinished(() => store.close())
       for (const [object, tid] of absent)
@@ -73,7 +73,7 @@ describe.each(STORES)('of a $kind', ({ make, open }) => {
     })
   })
 
-  it('says up to where it was packed', async () => {
+  it('reports the time of its pack', async () => {
     for (const [name, expected] of [
       ['packed', '040d000000000003'],
       ['deleted', '0000000000000000'],
@@ -143,7 +143,7 @@ describe('zblkfs import', () => {
     },
   )
 
-  it('that fails before anything is committed leaves no database', async () => {
+  it('that fails before its first commit leaves no database', async () => {
     const db = join(temporaryDirectory(), 'db')
     const path = made.madeUpFile({
       0: made.mapping({ f: made.ref(1, made.ZBIGFILE) }),
@@ -156,7 +156,7 @@ describe('zblkfs import', () => {
       expect(existsSync(db + suffix), suffix).toBe(false)
   })
 
-  it('that fails half-way leaves a database that says so', async () => {
+  it('that fails half-way leaves a database that reports it', async () => {
     const file = new HandFile()
     const records = [
       { oid: 0, data: made.mapping({ f: made.ref(1, made.ZBIGFILE) }) },
@@ -178,7 +178,7 @@ describe('zblkfs import', () => {
     expect(log.stderr).toContain('has only a part of an import')
   })
 
-  it('refuses the history of a database that keeps none', async () => {
+  it('refuses the history of a history-free database', async () => {
     const directory = temporaryDirectory()
     historyFree(join(directory, 'main.sqlite3'), historyOf(caseFile('zlib'))).close()
     const db = join(directory, 'db')
@@ -201,7 +201,7 @@ describe.each(STORES)('a compressed record of a $kind', ({ make, open }) => {
   }
   const compressed = (record: Uint8Array): Buffer => Buffer.concat([Buffer.from('.z'), deflateSync(record)])
 
-  it('is read whole and in parts, of any length', async () => {
+  it('of any length is read whole and in parts', async () => {
     for (const length of [0, 1, 1000, 100_000, 9_000_000]) {
       const record = randomBytes(length)
       const opened = await store(compressed(record))

@@ -86,7 +86,7 @@ const importAll = (path: string, history: boolean): Promise<string> =>
   })
 
 describe('a damaged database', () => {
-  it('cut short anywhere is mounted as it was before, or refused in words', async () => {
+  it('truncated anywhere is mounted at an earlier state, or refused with a message', async () => {
     const bytes = readFileSync(small.path)
     const path = join(temporaryDirectory(), 'Data.fs')
     let failures = 0
@@ -97,7 +97,7 @@ describe('a damaged database', () => {
     expect(failures).toBeGreaterThan(0)
   })
 
-  it('with flipped bytes gives errors in words, or other data', async () => {
+  it('with flipped bytes causes errors with messages, or other data', async () => {
     const bytes = readFileSync(small.path)
     const seed = Number(process.env['FC_SEED'] ?? Random.seed())
     console.log(`seed ${seed}`)
@@ -203,7 +203,7 @@ describe('a damaged database', () => {
     }
   })
 
-  it('with a reference to a missing object: the mount reports it, and the import has it too', async () => {
+  it('with a reference to a missing object is reported by the mount, and imported as it is', async () => {
     const path = made.madeUpFile({ ...root, ...file })
     expect(await mountAll(path)).toMatch(/object 0000000000000002 does not exist/)
     for (const history of [false, true]) expect(await importAll(path, history)).toBe('')

@@ -55,7 +55,7 @@ async function tidsOf(path: string): Promise<string[]> {
 }
 
 describe('an export', () => {
-  it('has the permissions of its database, less the umask', async () => {
+  it('has the permissions of its database, reduced by the umask', async () => {
     const db = await makeDatabase()
     for (const mode of [0o600, 0o640, 0o700]) {
       chmodSync(db, mode)
@@ -65,7 +65,7 @@ describe('an export', () => {
     }
   })
 
-  it('follows no link in place of its temporary file, and waits for no FIFO in place of the lock', async () => {
+  it('does not follow a link in place of its temporary file, nor wait for a FIFO in place of the lock', async () => {
     const db = await makeDatabase()
     const directory = temporaryDirectory()
     const file = join(directory, 'Data.fs')
@@ -79,7 +79,7 @@ describe('an export', () => {
     await zblkfs('export', '--from', last, db, file)
   })
 
-  it('has every record of every transaction, as an independent reader finds them', async () => {
+  it('has every record of every transaction, as read by an independent reader', async () => {
     const db = await makeDatabase()
     const file = join(temporaryDirectory(), 'Data.fs')
     expect(await zblkfs('export', db, file)).toMatch(/^exported \d+ transactions, \d+ records; /)
@@ -105,7 +105,7 @@ describe('an export', () => {
     expect(records).toBeGreaterThan(100)
   })
 
-  it('is framed as ZODB frames it', async () => {
+  it('has the same framing as a file written by ZODB', async () => {
     const file = join(temporaryDirectory(), 'Data.fs')
     const db = await makeDatabase()
     await zblkfs('export', db, file)
@@ -116,7 +116,7 @@ describe('an export', () => {
     expect(walked.map(({ tid }) => tid)).toEqual(await tidsOf(db))
   })
 
-  it('appended to is the same as one made at once', async () => {
+  it('made incrementally equals one made at once', async () => {
     const db = await makeDatabase()
     const directory = temporaryDirectory()
     const [early, grown, whole] = ['early', 'grown', 'whole'].map(name => join(directory, name)) as [
@@ -162,7 +162,7 @@ describe('an export', () => {
     expect(await failure('import', exported, `${again}-2`, '--into', 'x')).toContain('leave out --into')
   })
 
-  it('replaces nothing, and says what is wrong', async () => {
+  it('replaces no file, and reports the reason', async () => {
     const db = await makeDatabase()
     const file = join(temporaryDirectory(), 'Data.fs')
     writeFileSync(file, 'precious')
@@ -175,7 +175,7 @@ describe('an export', () => {
     expect(await failure('import', DATABASES[0]!.path, file)).toContain('is not a zblkfs database')
   })
 
-  it('cuts texts that a FileStorage has no room for, and says so', async () => {
+  it('truncates texts too long for a FileStorage, with a warning', async () => {
     const db = join(temporaryDirectory(), 'db')
     const paths = await openPaths(db)
     await paths.write('a', 'text')

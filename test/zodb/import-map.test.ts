@@ -34,7 +34,7 @@ async function twoSteps(path: string): Promise<void> {
 }
 
 describe("an import's map", () => {
-  it('has a step whose commit took place', async () => {
+  it('contains a step that was committed', async () => {
     const path = join(temporaryDirectory(), 'map')
     await twoSteps(path)
     const map = await ImportMap.open(path, yes)
@@ -45,7 +45,7 @@ describe("an import's map", () => {
     map.close()
   })
 
-  it('is as it was before a step whose commit did not', async () => {
+  it('is unchanged by a step that was not committed', async () => {
     const path = join(temporaryDirectory(), 'map')
     await twoSteps(path)
     const map = await ImportMap.open(path, async step => step !== tid(101n))

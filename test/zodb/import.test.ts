@@ -76,7 +76,7 @@ describe.each(DATABASES)('importing $name', database => {
 })
 
 describe('an import', () => {
-  it('goes into a directory of a database that has files already, with a new tid', async () => {
+  it('adds a directory with a new tid to a database that has files', async () => {
     const path = join(temporaryDirectory(), 'db')
     const before = await openPaths(path)
     await before.write('mine', 'hello')
@@ -88,7 +88,7 @@ describe('an import', () => {
     expect((await paths.fs.lastTid()) > parseTid(lastOf(tiny))!).toBe(true)
   })
 
-  it('refuses to keep a history that begins before the last transaction of the database', async () => {
+  it('refuses a history that begins before the last transaction of the database', async () => {
     const path = join(temporaryDirectory(), 'db')
     const before = await openPaths(path)
     await before.write('mine', 'hello')
@@ -96,7 +96,7 @@ describe('an import', () => {
     await expect(importInto(tiny.path, path, { history: true })).rejects.toThrow('the history cannot be kept')
   })
 
-  it('with its history, repeated when it is complete, says so', async () => {
+  it('with history reports that it is already complete', async () => {
     const path = join(temporaryDirectory(), 'db')
     await importInto(tiny.path, path, { history: true })
     await expect(importInto(tiny.path, path, { history: true })).rejects.toThrow('has the history of')
@@ -144,7 +144,7 @@ describe('an import', () => {
     for (const { tid } of tiny.manifest().txns) await expectFiles(paths, tiny, `@${tid}/`, tid)
   })
 
-  it('passes over transactions that change no file', async () => {
+  it('skips transactions that change no file', async () => {
     const file = new HandFile()
     const block = (text: string) => ({ oid: 3, data: made.data(made.ZBLK0, text) })
     file.add({
@@ -173,7 +173,7 @@ describe('an import', () => {
     })
   })
 
-  it('of a truncated database has its complete transactions, or reports the reason', async () => {
+  it('of a truncated database keeps its complete transactions, or reports the reason', async () => {
     const whole = readFileSync(tiny.path)
     const { txns } = tiny.manifest()
     const source = join(temporaryDirectory(), 'Data.fs')
@@ -231,7 +231,7 @@ describe('an import', () => {
     }
   })
 
-  it('makes files that can be written, block for block of the size that they had', async () => {
+  it('creates writable files that keep their block size', async () => {
     const path = join(temporaryDirectory(), 'db')
     await importInto(tiny.path, path)
     const paths = await openPaths(path)
@@ -250,7 +250,7 @@ describe('an import', () => {
     expect((await again.stat('B')).size).toBe(BigInt(tiny.manifest().txns.at(-1)!.files['B']!.size))
   })
 
-  it('counts what the files take on disk', async () => {
+  it('reports the disk space of the files', async () => {
     const path = join(temporaryDirectory(), 'db')
     await importInto(tiny.path, path, { history: true })
     const paths = await openPaths(path)

@@ -19,7 +19,7 @@ async function walkExport(db: string): Promise<Walked> {
 }
 
 describe.skipIf(PYTHON === undefined)("Python's persistent and BTrees read an export", () => {
-  it('of files that were written in every way, and find what the mount serves', async () => {
+  it('of files written in every way, and read what the mount serves', async () => {
     const db = join(temporaryDirectory(), 'db')
     const paths = await openPaths(db, { zblkFormat: 'zblk1' })
     const random = new Random(7)

@@ -64,7 +64,7 @@ describe('a transaction', () => {
     expect(await db.files.readdir('/')).toEqual(['kept'])
   })
 
-  test('is not seen by operations outside, which wait', async () => {
+  test('is isolated: other operations wait', async () => {
     const db = await fresh()
     const order: string[] = []
     const transaction = db.transaction(async tx => {
@@ -77,7 +77,7 @@ describe('a transaction', () => {
     expect(order).toEqual(['end', 'inside'])
   })
 
-  test('refuses operations outside that its own function calls: they would wait for ever', async () => {
+  test('refuses calls from its own function that bypass it: they would deadlock', async () => {
     const db = await fresh()
     expect(await failure(db.transaction(() => db.files.readdir('/')))).toBe('transaction-open')
     expect(await failure(db.transaction(() => db.transaction(() => Promise.resolve())))).toBe(
@@ -86,14 +86,14 @@ describe('a transaction', () => {
     expect(await failure(db.files.readdir('/'))).toBe('none')
   })
 
-  test('gives files that are of no use after its end', async () => {
+  test('invalidates its files when it ends', async () => {
     const db = await fresh()
     const tx = await db.transaction(files => Promise.resolve(files))
     expect(await failure(tx.writeFile('/late', 'x'))).toBe('no-transaction')
     expect(await db.files.exists('/late')).toBe(false)
   })
 
-  test('ends with its signal', async () => {
+  test('ends when its signal aborts', async () => {
     const db = await fresh()
     const controller = new AbortController()
     const work = db.transaction(
@@ -109,7 +109,7 @@ describe('a transaction', () => {
 })
 
 describe('the past', () => {
-  test('is read-only and stays what it was', async () => {
+  test('is read-only and does not change', async () => {
     const db = await fresh()
     await db.files.writeFile('/a', 'old')
     const tid = await db.sync('first')
@@ -123,7 +123,7 @@ describe('the past', () => {
     expect(await failure(db.at('no such tag').readdir('/'))).toBe('no-moment')
   })
 
-  test('has tags, restores, clones and undoes', async () => {
+  test('supports tags, restore, clone and undo', async () => {
     const db = await fresh()
     await db.files.writeFile('/a', 'one')
     await db.sync()
@@ -158,7 +158,7 @@ describe('the past', () => {
 })
 
 describe('a feed', () => {
-  test('has every transaction once, from those that are there to those that are made', async () => {
+  test('delivers every transaction once: existing ones, then new ones', async () => {
     const db = await fresh()
     await db.files.writeFile('/a', 'x')
     const since = await db.sync()
@@ -183,7 +183,7 @@ describe('a feed', () => {
     expect(getEventListeners(controller.signal, 'abort')).toEqual([])
   })
 
-  test('has the first transaction of a filesystem', async () => {
+  test('includes the first transaction of a filesystem', async () => {
     const db = await fresh()
     await db.files.mkdir('/d')
     await db.files.writeFile('/d/a', 'x')
@@ -205,7 +205,7 @@ describe('a feed', () => {
     expect(found.sort()).toEqual(['d', 'd/a'])
   })
 
-  test('follows a writer in another process through a database that is read beside it', async () => {
+  test('follows a writer in another process through a read-only database', async () => {
     const db = await fresh()
     const reader = await open(db.name, { readOnly: true })
     onTestFinished(() => reader.close())
@@ -258,7 +258,7 @@ describe('files', () => {
     expect((await allocatedBytes(`${db.name}-log`)) - before).toBeLessThan(1 << 20)
   })
 
-  test('have names of any bytes', async () => {
+  test('accept any bytes in names', async () => {
     const db = await fresh()
     const odd = Buffer.from([0x66, 0xff, 0x0a])
     await db.files.writeFile(odd, 'x')
@@ -272,7 +272,7 @@ describe('files', () => {
     expect(await db.files.readFile('copy', 'utf8')).toBe('x')
   })
 
-  test('are appended to in order, by many at once', async () => {
+  test('keep the order of concurrent appends', async () => {
     const db = await fresh()
     const file = await db.files.open('/log', 'a')
     await Promise.all(Array.from({ length: 50 }, (_, i) => file.write(Buffer.from(`${i}\n`))))
@@ -283,7 +283,7 @@ describe('files', () => {
 })
 
 describe('opening', () => {
-  test('names what is wrong', async () => {
+  test('reports the cause of a failure', async () => {
     const missing = open(temporaryDatabase())
     await expect(missing).rejects.toThrow(CodedError)
     expect(await failure(open(temporaryDatabase()))).toBe('no-database')
@@ -291,7 +291,7 @@ describe('opening', () => {
     expect(await failure(open(db.name))).toBe('locked')
   })
 
-  test('keeps what was changed without a sync', async () => {
+  test('preserves changes made without a sync', async () => {
     const db = await fresh()
     await db.files.writeFile('/a', 'x')
     await db.close()

@@ -112,7 +112,7 @@ async function outcome(step: Step, target: Target): Promise<unknown> {
   }
 }
 
-test('files behave as those of node:fs/promises', { timeout: 300_000 }, async () => {
+test('files behave like those of node:fs/promises', { timeout: 300_000 }, async () => {
   const umask = process.umask(0o022)
   const db = await open(temporaryDatabase(), { create: true })
   try {
