@@ -150,14 +150,23 @@ function refusal(error: unknown): Error {
 
 function parseRemote(text: string): RemoteDatabase {
   const url = URL.canParse(text) ? new URL(text) : undefined
-  const path = decodeURIComponent(url?.pathname ?? '')
+  const path = decoded(url?.pathname ?? '')
   if (url === undefined || url.hostname === '' || path.length < 2 || url.password !== '')
     throw new UsageError(
       `${text}: write ssh://[USER@]HOST[:PORT]/PATH; /~/ begins a path in the home directory`,
     )
-  const user = url.username === '' ? '' : `${decodeURIComponent(url.username)}@`
+  const user = url.username === '' ? '' : `${decoded(url.username)}@`
   if (user.startsWith('-') || url.hostname.startsWith('-')) throw new UsageError(`${text}: no such host`)
   return { host: user + url.hostname, port: url.port, path: path.startsWith('/~/') ? path.slice(3) : path }
+}
+
+/** The text of a part of a URL; as it is if it is not percent-encoded. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
 }
 
 /** For the shell on the other machine. */

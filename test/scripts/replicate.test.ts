@@ -134,6 +134,7 @@ test('wrong options are reported', { timeout: TIMEOUT_MS }, async () => {
   for (const [parameters, message] of [
     [['ssh://host'], 'write ssh://'],
     [['ssh://-oProxyCommand=x/db'], 'no such host'],
+    [['ssh://-oX%zz@host/db'], 'no such host'],
     [['ssh://host/db', '--every', '10'], 'not an interval'],
     [['ssh://host/db', '--ssh', '/no/such/program'], 'cannot be started'],
   ] as const) {
