@@ -10,7 +10,8 @@ import { etagOf, lockXml, multistatus, patchedXml, responseXml } from './propert
 import { hrefOf, pathOf, segmentsOf } from './resource-path.ts'
 import { escapeXml, propertiesIn } from './xml.ts'
 
-const BODY_MAX_BYTES = 1 << 20
+/** Of XML. */
+const BODY_MAX_BYTES = 64 << 10
 const XML = 'application/xml; charset=utf-8'
 const LOCK_DEFAULT_S = 600
 

@@ -13,6 +13,9 @@ export interface RequestedProperty extends PropertyName {
 
 const ELEMENT =
   /<(\/?)([\w.-]+(?::[\w.-]+)?)((?:\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*'))*)\s*(\/?)>|([^<]+)|<[?!][^>]*>/gu
+/** Elements within each other. */
+const DEPTH_MAX = 64
+
 const NAMESPACE = /xmlns(?::([\w.-]+))?\s*=\s*(?:"([^"]*)"|'([^']*)')/g
 
 interface Open {
@@ -46,15 +49,21 @@ export function propertiesIn(body: string): readonly RequestedProperty[] | undef
     const element = opened(qualified, attributes, parent)
     if (parent?.local === 'prop' && parent.namespace === 'DAV:')
       found.push({ namespace: element.namespace, name: element.local, text: '' })
-    if (closing !== '/') open.push(element)
+    if (closing === '/') continue
+    if (open.length === DEPTH_MAX) return undefined
+    open.push(element)
   }
   return end === body.length && open.length === 0 ? found : undefined
 }
 
 function opened(qualified: string, attributes: string, parent: Open | undefined): Open {
-  const prefixes = new Map(parent?.prefixes)
-  for (const [, prefix = '', double, single] of attributes.matchAll(NAMESPACE))
-    prefixes.set(prefix, double ?? single ?? '')
+  let prefixes = parent?.prefixes ?? new Map<string, string>()
+  const declared = [...attributes.matchAll(NAMESPACE)]
+  if (declared.length > 0)
+    prefixes = new Map([
+      ...prefixes,
+      ...declared.map(([, prefix = '', double, single]) => [prefix, double ?? single ?? ''] as const),
+    ])
   const colon = qualified.indexOf(':')
   const prefix = colon < 0 ? '' : qualified.slice(0, colon)
   return { namespace: prefixes.get(prefix) ?? '', local: qualified.slice(colon + 1), prefixes }
