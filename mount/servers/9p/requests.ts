@@ -24,6 +24,8 @@ const NO_ID = 0xffff_ffff
 const WALK_MAX = 16
 /** Maximum size of a message. */
 export const MESSAGE_MAX_BYTES = (1 << 20) + 24
+/** A smaller maximum that a client asks for is refused: most answers would not fit. */
+const MESSAGE_MIN_BYTES = 4096
 /** Fields of the answer to a read before its data, and of a directory's entry before its name. */
 const READ_HEADER_BYTES = HEADER_BYTES + 4
 const ENTRY_BYTES = 13 + 8 + 1 + 2
@@ -82,6 +84,7 @@ function created(entry: Entry, { operations }: Connection): Answer {
 export const HANDLERS: Readonly<Record<number, Handler>> = {
   [Type.VERSION]: async (fields, connection) => {
     const [bytes, version] = [fields.u32(), fields.text()]
+    if (bytes < MESSAGE_MIN_BYTES) throw new ErrnoError('EINVAL')
     await connection.fids.clunkAll()
     connection.messageBytes = Math.min(bytes, MESSAGE_MAX_BYTES)
     return new Answer().u32(connection.messageBytes).text(version.startsWith(VERSION) ? VERSION : 'unknown')

@@ -88,6 +88,8 @@ async function serveClient(socket: Socket, options: NinePOptions, locks: RangeLo
       const body = await reader.take(size - HEADER_BYTES)
       if (body === undefined) break
       const [type, tag] = [header.readUInt8(4), header.readUInt16LE(5)]
+      // A second request with the tag would be served uncounted, and the connection would not wait for it.
+      if (running.has(tag)) break
       const flushed = type === Type.FLUSH && body.length >= 2 ? running.get(body.readUInt16LE()) : undefined
       const work = answer(type, new Fields(body), connection, options, flushed)
         .then(message => void socket.write(message.answer.message(message.type, tag)))

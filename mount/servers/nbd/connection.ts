@@ -1,7 +1,8 @@
 /**
  * One NBD connection: the handshake, then requests until the client disconnects.
  *
- * Requests run concurrently and are answered as they end. Reading pauses while {@link IN_FLIGHT_MAX_BYTES} of data are in use.
+ * Requests run concurrently and are answered as they end. Reading pauses while {@link IN_FLIGHT_MAX_BYTES} of data are in use, or
+ * {@link REQUESTS_MAX} requests run.
  */
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
@@ -22,6 +23,7 @@ import {
 
 const REQUEST_BYTES = 28
 const IN_FLIGHT_MAX_BYTES = 64 << 20
+const REQUESTS_MAX = 256
 const EXTENTS_MAX = 1024
 
 interface Request {
@@ -79,8 +81,11 @@ class NbdConnection {
       if (data === undefined) break
       const [cookie, offset] = [header.readBigUInt64BE(8), header.readBigUInt64BE(16)]
       this.#start({ flags: header.readUInt16BE(4), type, cookie, offset, length, data })
-      while (this.#inFlightBytes > IN_FLIGHT_MAX_BYTES) await Promise.race(this.#running)
-      if (this.#socket.writableNeedDrain) await once(this.#socket, 'drain')
+      while (this.#inFlightBytes > IN_FLIGHT_MAX_BYTES || this.#running.size >= REQUESTS_MAX)
+        await Promise.race(this.#running)
+      // A socket that was destroyed has no 'drain'.
+      if (this.#socket.writableNeedDrain)
+        await Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')])
     }
     await Promise.all(this.#running)
   }
