@@ -67,7 +67,7 @@ describe('imports', () => {
     expect(breaking((file, imported) => layerOf(imported) > layerOf(file))).toEqual([])
   })
 
-  test('reach a store by the files directly in store/, and none of its folders', () => {
+  test('reach a store through the files directly in store/ only', () => {
     const broken = breaking(
       (file, imported) =>
         layerOf(file) > 0 &&
@@ -77,7 +77,7 @@ describe('imports', () => {
     expect(broken).toEqual([])
   })
 
-  test('have no cycles, those of types included', () => {
+  test('have no cycles, including imports of types', () => {
     expect(cycles()).toEqual([])
   })
 })
@@ -91,7 +91,7 @@ describe('branded ids', () => {
 })
 
 describe('errors', () => {
-  test('have a code and a kind, unless they stay within their layer', () => {
+  test('have a code and a kind if they leave their layer', () => {
     const classes = [...textOf].flatMap(([, text]) =>
       [...text.matchAll(/class (\w+) extends (?:Type|Range)?Error\b/g)].map(([, name]) => name),
     )

@@ -18,7 +18,7 @@ import { HandFile } from '../tools/zodb-file.ts'
 const STEP_MS = 2000 * (process.env['CI'] === undefined ? 5 : 10)
 
 describe('a hostile FileStorage', () => {
-  test('whose record claims the length of a sparse file is read without that memory', async () => {
+  test('with a record as long as a sparse file is read without allocating that length', async () => {
     const path = join(temporaryDirectory(), 'Data.fs')
     const length = 2 ** 33
     const bytes = Buffer.from(new HandFile().add({ tid: 1n, records: [{ oid: 1, data: 'x' }] }).bytes)
@@ -35,7 +35,7 @@ describe('a hostile FileStorage', () => {
     expect((await store.loadPart(oid(1), TID_MAX, 0, 10))?.size).toBe(length)
   })
 
-  test('with a long chain of back pointers is indexed in time, and the chain is damage', async () => {
+  test('with a long chain of back pointers is indexed in bounded time, and the chain is damage', async () => {
     const file = new HandFile().add({ tid: 1n, records: [{ oid: 1, data: 'x', name: '1' }] })
     for (let number = 2; number <= 2000; number++)
       file.add({
@@ -63,7 +63,7 @@ describe('a hostile FileStorage', () => {
   })
 })
 
-test('a mapping of very many names is listed in time', { timeout: 60_000 }, async () => {
+test('a mapping of very many names is listed in bounded time', { timeout: 60_000 }, async () => {
   const names = 30_000
   const entries: Record<string, ReturnType<typeof made.ref>> = {}
   for (let number = 0; number < names; number++) entries[`n${number}`] = made.ref(1, made.MAPPING)

@@ -39,7 +39,7 @@ async function check(path: string, repair: boolean): Promise<{ lines: string; le
 }
 
 describe.each(HOSTILE_CASES)('$name', hostile => {
-  test('fsck names it, and repairs it', async () => {
+  test('fsck reports and repairs it', async () => {
     const path = temporaryDatabase()
     await makeHostileDatabase(path, hostile)
     const { result: found, longestMs } = await longestTurn(() => check(path, false))
@@ -49,7 +49,7 @@ describe.each(HOSTILE_CASES)('$name', hostile => {
     expect((await check(path, false)).lines).toBe('')
   })
 
-  test('every other command ends in words, soon, within bounded memory', async () => {
+  test('every other command ends with a message, in bounded time and memory', async () => {
     const path = temporaryDatabase()
     await makeHostileDatabase(path, hostile)
     const { outcomes, peakMiB } = await runCommands(commandsOn(path))
@@ -61,7 +61,7 @@ describe.each(HOSTILE_CASES)('$name', hostile => {
     expect(peakMiB).toBeLessThan(300)
   })
 
-  test('a mount of it answers every request, and ends', async () => {
+  test('a mount of it replies to every request, and ends', async () => {
     const path = temporaryDatabase()
     await makeHostileDatabase(path, hostile)
     const started = performance.now()
@@ -86,7 +86,7 @@ test('a filesystem whose root is not a directory is not mounted', async () => {
   await store.close()
 })
 
-test('a long path begins and ends as it is, and tells how much is left out', async () => {
+test('a long path is shortened in the middle, with the omitted length', async () => {
   const path = temporaryDatabase()
   await makeDeepDirectories(path, 5000)
   const store = await openDatabase(path, { readOnly: true })

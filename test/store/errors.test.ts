@@ -41,7 +41,7 @@ describe('an error that crosses as JSON', () => {
     expect((restored as CodedError).kind).toBe(error.kind)
   })
 
-  test('keeps a code that is not ours', () => {
+  test('keeps the code of a foreign error', () => {
     const error = Object.assign(new Error('EIO: broken'), { code: 'EIO' })
     expect(fromWire(toWire(error))).toMatchObject({ message: 'EIO: broken', code: 'EIO' })
     expect(fromWire(toWire('thrown'))).toMatchObject({ message: 'thrown' })

@@ -7,7 +7,7 @@ const moment = fc.bigInt({ min: 0n, max: 20n }).map(tid)
 /** Of a damaged row, perhaps. */
 const revision = fc.bigInt({ min: -5n, max: 25n })
 
-test('a revision is seen from where kept moments begin, and by the moments before that whose state it is', () => {
+test('a revision is visible within continuous history, and at earlier kept moments that have its state', () => {
   fc.assert(
     fc.property(moment, fc.array(moment), fc.uniqueArray(revision), (from, moments, tids) => {
       const kept = keptMoments(from, moments)

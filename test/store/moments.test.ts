@@ -54,7 +54,7 @@ test.each([
   expect(parseMoment(text, NOW)).toEqual({ timeMs: NOW - ageMs, isAge: true })
 })
 
-test('a time of day is the last one that was', () => {
+test('a time of day is the most recent one', () => {
   const nowMs = new Date(2026, 10, 22, 12).getTime()
   expect(parseMoment('10:20', nowMs)).toEqual({ timeMs: new Date(2026, 10, 22, 10, 20).getTime() })
   expect(parseMoment('12:00:01', nowMs)).toEqual({ timeMs: new Date(2026, 10, 21, 12, 0, 1).getTime() })
@@ -76,14 +76,14 @@ test.each(['', 's', '5', '30', '-5s', '5 parsecs', '5constructor', '1h30m'])('%j
   expect(parseDurationMs(text)).toBeUndefined()
 })
 
-test('a time is shown in the zone that it can be given in', () => {
+test('times are shown and parsed in the same time zone', () => {
   for (const timeMs of [NOW, Date.UTC(2026, 6, 1, 0, 0, 0, 7)]) {
     expect(parseMoment(formatTime(timeMs), NOW)).toEqual({ timeMs })
     expect(formatTime(timeMs)).toMatch(/^2026-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\d[+-]\d\d:\d\d$/)
   }
 })
 
-test('a time is sent to a daemon in UTC, the rest as it is', () => {
+test('a time is sent to a daemon in UTC, other moments unchanged', () => {
   expect(momentToSend('2026-11-22T10:00+02:00')).toBe('2026-11-22T08:00:00.000Z')
   for (const text of ['now', '5m', 'v1.0', 'yesterday']) expect(momentToSend(text)).toBe(text)
 })
@@ -109,7 +109,7 @@ function storeOf(tids: readonly Tid[], from: Tid = tid(0n)): Store {
 const find = (store: Store, text: string): Promise<Tid | undefined> =>
   findMoment(store, text, async name => (name === 'v1' ? TIDS[1] : undefined), NOW)
 
-test('a moment is the newest transaction up to it', async () => {
+test('a moment resolves to the newest transaction up to it', async () => {
   const store = storeOf(TIDS)
   expect(await find(store, 'now')).toBe(TIDS[2])
   expect(await find(store, '2h')).toBe(TIDS[1])
@@ -119,13 +119,13 @@ test('a moment is the newest transaction up to it', async () => {
   expect(await find(store, new Date(NOW + 1000).toISOString())).toBeUndefined()
 })
 
-test('an age older than the database means its beginning, a time before it nothing', async () => {
+test('an age older than the database resolves to its beginning, an earlier time to nothing', async () => {
   expect(await find(storeOf(TIDS), '10d')).toBe(TIDS[0])
   expect(await find(storeOf(TIDS), '2026-11-01')).toBeUndefined()
   expect(await find(storeOf([]), '10d')).toBeUndefined()
 })
 
-test('an age older than what a pack has left means the beginning of that', async () => {
+test('an age older than the kept history resolves to its beginning', async () => {
   const between = tidFromTime(timeFromTid(TIDS[1] ?? tid(0n)) + 60_000)
   expect(await find(storeOf(TIDS, TIDS[1]), '10d')).toBe(TIDS[1])
   expect(await find(storeOf(TIDS, between), '10d')).toBe(TIDS[1])

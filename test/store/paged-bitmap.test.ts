@@ -8,7 +8,7 @@ const someIndex = fc
   .tuple(fc.constantFrom(0, PAGE, 5 * PAGE, 2 ** 40), fc.integer({ min: -40, max: 40 }))
   .map(([base, near]) => Math.max(0, base + near))
 
-test('a bitmap is a set of integers, in whatever order they come', () => {
+test('a bitmap matches a set of integers, in any order of insertion', () => {
   fc.assert(
     fc.property(
       fc.array(fc.tuple(fc.constantFrom('add', 'delete', 'range'), someIndex, fc.nat({ max: 60 }))),
@@ -45,7 +45,7 @@ test('a bitmap is a set of integers, in whatever order they come', () => {
   )
 })
 
-test('far more pages than are kept in memory come back as they were', () => {
+test('pages beyond the memory bound are spilled and read back unchanged', () => {
   const bitmap = new PagedBitmap()
   const pages = 1500
   for (let page = 0; page < pages; page++) bitmap.add(page * PAGE + page)

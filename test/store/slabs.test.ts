@@ -5,7 +5,7 @@ const CHUNK = 4096
 const SLAB = 256 << 10
 
 describe('Slabs', () => {
-  it('lays short buffers side by side and gives a long one memory of its own', () => {
+  it('places short buffers side by side and allocates separate memory for a long one', () => {
     const slabs = new Slabs()
     const [first, second] = [slabs.take(CHUNK), slabs.take(CHUNK)]
     expect(second.buffer).toBe(first.buffer)
@@ -13,7 +13,7 @@ describe('Slabs', () => {
     expect(slabs.take(SLAB).buffer).not.toBe(first.buffer)
   })
 
-  it('never returns memory that is still held', () => {
+  it('never reuses memory that is still held', () => {
     const slabs = new Slabs()
     const held: Uint8Array[] = []
     for (let i = 0; i < 1000; i++) {
@@ -45,7 +45,7 @@ describe('Slabs', () => {
     expect(memory.size).toBe(5)
   })
 
-  it('keeps free memory of one length only as far as others leave room, and none if asked', () => {
+  it('bounds free memory across all lengths, and releases it on request', () => {
     const slabs = new Slabs()
     const long = Array.from({ length: 32 }, () => slabs.take(1 << 20))
     const known = new Set(long.map(({ buffer }) => buffer))

@@ -11,13 +11,13 @@ describe('fsx', () => {
   beforeAll(() => void (dir = mkdtempSync(join(tmpdir(), 'zblkfs-fsx-'))))
   afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
-  it("finds nothing wrong with the host's filesystem", async () => {
+  it('finds no fault in the filesystem of the host', async () => {
     const run = await runFsx(dir, { operations: 20_000, timeoutMs: 100_000 })
     expect(run.code, run.output).toBe(0)
     expect(readdirSync(dir)).toEqual([])
   })
 
-  it('does the same operations for the same seed', async () => {
+  it('runs the same operations for the same seed', async () => {
     const runs = []
     for (let run = 0; run < 2; run++) {
       const fsx = new FsxFile(join(dir, `same-${run}`), 12_345)
@@ -29,7 +29,7 @@ describe('fsx', () => {
     expect(runs[0]).toHaveLength(25)
   })
 
-  it('finds a byte that another writer changed, and reports the last operations', async () => {
+  it('detects a byte changed by another writer, and reports the last operations', async () => {
     const path = join(dir, 'tampered')
     const fsx = new FsxFile(path, 7)
     while (fsx.count < 200) await fsx.step()
@@ -37,7 +37,7 @@ describe('fsx', () => {
     expect(() => fsx.finish()).toThrow(/operation 200: .* at 0 abababababababab was read(.|\n)*\n199: /)
   })
 
-  it('asks its harness for remounts and moments', async () => {
+  it('requests remounts and moments of its harness', async () => {
     let remounts = 0
     let moments = 0
     const run = await runFsx(

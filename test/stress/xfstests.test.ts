@@ -42,7 +42,7 @@ test.runIf(process.getuid?.() === 0)('mounts for xfstests, and cleans up', { tim
   }
 })
 
-test('reports the missing parts if it is not installed', async () => {
+test('reports missing parts if it is not installed', async () => {
   const { exitCode, stderr } = await runProgram('env', ['XFSTESTS_DIR=/nowhere', SCRIPT])
   expect(exitCode).toBe(2)
   expect(stderr).toContain('set XFSTESTS_DIR')

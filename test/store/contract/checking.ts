@@ -37,13 +37,13 @@ export function checkingContract(name: string, make: MakeDatabase): void {
     }
 
     test.each([true, false])(
-      'nothing is found in what is intact, beside a writer; every byte: %s',
+      'an intact store has no findings, beside a writer; every byte: %s',
       async all => {
         expect(await damages(all)).toEqual([])
       },
     )
 
-    test('a repair is refused while the database is in use, and keeps writers out', async () => {
+    test('a repair is refused while the database is in use, and excludes writers', async () => {
       await expect(checking().beginRepair('a test')).rejects.toThrow(LockedError)
       await store?.close()
       store = undefined
@@ -56,7 +56,7 @@ export function checkingContract(name: string, make: MakeDatabase): void {
       expect((await store.load([ROOT_OID], TID_MAX))[0]?.tid).toBe(tid)
     })
 
-    test('losses that were accepted are known', async () => {
+    test('accepted losses are recorded', async () => {
       expect(await checking().isAccepted(ROOT_OID, tid)).toBe(false)
       await checking().accept([{ oid: ROOT_OID, tid }])
       expect(await checking().isAccepted(ROOT_OID, tid)).toBe(true)

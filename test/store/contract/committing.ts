@@ -11,7 +11,7 @@ export function commitContract(name: string, make: MakeDatabase): void {
   describe(`${name}: commits`, () => {
     const at = new OpenedDatabase(make)
 
-    test('random transactions read back as a model of them says, before and after it is opened again', async () => {
+    test('random transactions match a model, before and after a reopening', async () => {
       await assert(
         asyncProperty(integer(), async seed => {
           const other = await make()
@@ -31,7 +31,7 @@ export function commitContract(name: string, make: MakeDatabase): void {
       )
     })
 
-    test('texts keep bytes that are not UTF-8, in the form that these bytes are decoded to', async () => {
+    test('texts preserve bytes that are not UTF-8, in their decoded form', async () => {
       const texts = ['caf\udce9', '\udcc3\udca9', 'grün \ud800', '\udc80\udcff\0x', '']
       for (const [index, text] of texts.entries()) {
         const record = { head: Uint8Array.of(index) }

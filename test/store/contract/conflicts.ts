@@ -10,7 +10,7 @@ export function conflictContract(name: string, make: MakeDatabase): void {
   describe(`${name}: conflicts`, () => {
     const at = new OpenedDatabase(make)
 
-    test('a change that was made from an older state is a conflict, and nothing of its transaction is stored', async () => {
+    test('a change based on an older state is a conflict, and its transaction stores nothing', async () => {
       const { oid, tid } = await at.add(Uint8Array.of(1))
       const newer = await at.store.commit({
         changes: [{ oid, base: tid, record: { head: Uint8Array.of(2) } }],
@@ -33,7 +33,7 @@ export function conflictContract(name: string, make: MakeDatabase): void {
       ).toBeGreaterThan(newer)
     })
 
-    test('a change may name a later moment at which the object was the same, not one before its last change', async () => {
+    test('the base of a change may be any moment since the last change of the object', async () => {
       const { oid, tid } = await at.add(Uint8Array.of(1))
       const { tid: later } = await at.add(Uint8Array.of(9))
       const changed = await at.store.commit({
@@ -50,7 +50,7 @@ export function conflictContract(name: string, make: MakeDatabase): void {
       await expect(at.store.commit({ changes })).rejects.toThrow(ConflictError)
     })
 
-    test('an un-created object is gone from then on, stays in the past, and can be made again', async () => {
+    test('an un-created object is absent from then on, stays in the past, and can be created again', async () => {
       const { oid, tid } = await at.add(Uint8Array.of(1))
       const gone = await at.store.commit({ changes: [{ oid, base: tid, record: null }] })
       expect(await at.loadOne(oid)).toBeUndefined()

@@ -10,7 +10,7 @@ export function copyingContract(name: string, make: MakeDatabase): void {
   describe(`${name}, copying`, () => {
     const at = new OpenedDatabase(make)
 
-    test('revisions are listed in pages by transaction, with their places; shared bytes have one', async () => {
+    test('revisions are listed in pages by transaction, with their places; shared bytes have one place', async () => {
       const source = { head: Uint8Array.of(1, 2), body: [Buffer.alloc(LONG, 9)], tail: Uint8Array.of(3) }
       const first = await at.add(source)
       const body = { oid: first.oid, tid: first.tid, off: 2, len: LONG }
@@ -41,7 +41,7 @@ export function copyingContract(name: string, make: MakeDatabase): void {
       expect(gone).toMatchObject({ head: null, pos: null, len: 0 })
     })
 
-    test('the places of a transaction end where those of the next one begin', async () => {
+    test('the places of consecutive transactions are contiguous', async () => {
       const first = await at.add({ head: Uint8Array.of(1), body: [Buffer.alloc(LONG, 1)] })
       const second = await at.add({ head: Uint8Array.of(2), body: [Buffer.alloc(LONG, 2)] })
       const { copying } = at.store.capabilities

@@ -64,7 +64,7 @@ export function intentsContract(name: string, make: MakeDatabase): void {
       expect(await found()).toEqual([])
     })
 
-    test('an entry that follows a transaction which was never committed is found by the next process', async () => {
+    test('an entry that follows an uncommitted transaction is found by the next process', async () => {
       const intents = intentsOf(at.store)
       await intents.read()
       await at.add(Uint8Array.of(1))
@@ -87,7 +87,7 @@ export function intentsContract(name: string, make: MakeDatabase): void {
       expect(await found()).toEqual([])
     })
 
-    test('a commit is refused before entries of an earlier process were read', async () => {
+    test('a commit is refused until the entries of an earlier process were read', async () => {
       await at.add(Uint8Array.of(1))
       await intentsOf(at.store).add(entry(1))
       await at.store.close()

@@ -17,7 +17,7 @@ export function lineageContract(name: string, make: MakeDatabase): void {
       return store.capabilities.lineage
     }
 
-    test('a database begins its own history; what a copy records outlives the process', async () => {
+    test('a new database has its own lineage; the lineage of a copy persists', async () => {
       const own = await lineageOf(opened.store).origin()
       expect(own).toMatch(/^[0-9a-f]{32}$/)
       expect(await lineageOf(opened.store).sourceMoments()).toBeUndefined()
@@ -39,7 +39,7 @@ export function lineageContract(name: string, make: MakeDatabase): void {
       }
     })
 
-    test('what is no id of a database is refused', async () => {
+    test('a value that is not a database id is refused', async () => {
       const moments = keptMoments(toTid(7n), [])
       for (const id of ['', `${ID}00000000`, 'x'])
         await expect(lineageOf(opened.store).setLineage(id, moments)).rejects.toThrow('not the id')

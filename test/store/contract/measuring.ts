@@ -17,7 +17,7 @@ export function measuringContract(name: string, make: MakeDatabase): void {
     const opened = new OpenedDatabase(make)
     const measuring = (): Measuring => opened.offered('measuring')
 
-    test('additions are reported by range, the present state as a whole', async () => {
+    test('additions are reported by range, the present state in total', async () => {
       const { tid, oids } = await commitChain(opened.store, 5, BYTES)
       const last = await opened.store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
       expect(await measuring().added(tid, last)).toMatchObject({ revisions: 1 })
@@ -40,7 +40,7 @@ export function measuringContract(name: string, make: MakeDatabase): void {
       }
     })
 
-    test('sums are those of a count, after every commit, and what was replaced counts as past', async () => {
+    test('sums equal a full count after every commit, and replaced data counts as past', async () => {
       const { tid, oids } = await commitChain(opened.store, 5, BYTES)
       const [first = ROOT_OID, second = ROOT_OID] = oids
       expect(await measuring().sums()).toEqual(await counted(measuring()))
@@ -61,11 +61,11 @@ export function measuringContract(name: string, make: MakeDatabase): void {
       expect(await measuring().sums(), 'opened again').toEqual(sums)
     })
 
-    test('the free space is a number of bytes, if it is limited', async () => {
+    test('the free space is a number of bytes if it is limited', async () => {
       expect((await measuring().availableBytes()) ?? 1).toBeGreaterThan(0)
     })
 
-    test('what a pack would leave is less by what no moment sees and what is not reached', async () => {
+    test('the estimate of a pack subtracts unseen revisions and unreachable objects', async () => {
       const { tid, oids } = await commitChain(opened.store, 5, BYTES)
       const last = await opened.store.commit({ changes: [changeOf(oids[0] ?? ROOT_OID, tid, [], BYTES)] })
       const left = await measuring().left(keptMoments(last, []), mark)

@@ -23,7 +23,7 @@ export function orderContract(name: string, make: MakeDatabase): void {
       expect(await at.store.lastTid()).toBe(tids.at(-1))
     })
 
-    test('a commit of nothing waits for those before it and is no transaction', async () => {
+    test('an empty commit waits for earlier ones and makes no transaction', async () => {
       const { tid } = await at.add(Uint8Array.of(1))
       const [oid = toOid(0)] = await newOids(at.store, 1)
       const record = { head: new Uint8Array(1_000_000) }
@@ -63,7 +63,7 @@ export function orderContract(name: string, make: MakeDatabase): void {
       await reader.close()
     })
 
-    test('close waits for the commits in progress, and later ones are rejected', async () => {
+    test('close waits for commits in progress, and later ones are rejected', async () => {
       const [oid = toOid(0)] = await newOids(at.store, 1)
       const record = { head: randomBytes(5_000_000, 5) }
       const pending = at.store.commit({ changes: [{ oid, base: TID_NONE, record }] })

@@ -30,7 +30,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
     const tidsOf = async (oid: Parameters<WritableStore['revisions']>[0]): Promise<readonly Tid[]> =>
       await opened.store.revisions(oid)
 
-    test('before the first pack every moment is kept; what is recorded outlives the process', async () => {
+    test('before the first pack every moment is kept; kept moments persist', async () => {
       expect(await packing().kept()).toEqual(ALL_MOMENTS)
       const { tid } = await commitChain(opened.store, 1)
       await packing().keep(keptMoments(tid, []))
@@ -40,7 +40,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
       expect(await opened.store.isKept?.(tid)).toBe(true)
     })
 
-    test('revisions that a kept moment sees stay, the others go', async () => {
+    test('revisions visible at a kept moment stay, others are dropped', async () => {
       const { tid: first, oids } = await commitChain(opened.store, 1)
       const [oid = ROOT_OID] = oids
       const second = await opened.store.commit({ changes: [changeOf(oid, first, [])] })
@@ -67,7 +67,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
       ])
     })
 
-    test('transactions of which nothing is left are forgotten, kept moments are not', async () => {
+    test('transactions without revisions are dropped, kept moments are not', async () => {
       const { tid: first, oids } = await commitChain(opened.store, 1)
       const [oid = ROOT_OID] = oids
       const second = await opened.store.commit({ changes: [changeOf(oid, first, [])] })
@@ -159,7 +159,7 @@ export function packingContract(name: string, make: MakeDatabase): void {
       expect(await tidsOf(oid)).toEqual([base, tid])
     })
 
-    test('a signal ends it with its reason', async () => {
+    test('an abort signal ends it with the reason of the signal', async () => {
       const { tid } = await commitChain(opened.store, 3)
       const reason = new CorruptRecordError(ROOT_OID, tid, 'enough')
       await expect(pack(keptMoments(tid, []), AbortSignal.abort(reason))).rejects.toBe(reason)

@@ -23,7 +23,7 @@ export function pinningContract(name: string, make: MakeDatabase): void {
       await database.remove()
     })
 
-    test('a writer sees the moments that a reader pins, and no others', async () => {
+    test('a writer sees exactly the moments that readers pin', async () => {
       const first = await store.lastTid()
       const { first: oid } = await store.allocateOids(1)
       const second = await store.commit({ changes: [changeOf(oid, TID_NONE, [])] })
@@ -41,7 +41,7 @@ export function pinningContract(name: string, make: MakeDatabase): void {
       reader = await database.openReader()
     })
 
-    test('a moment that a pack has forgotten cannot be pinned', async () => {
+    test('a moment that a pack has dropped cannot be pinned', async () => {
       const first = await store.lastTid()
       const { first: oid } = await store.allocateOids(1)
       const tid = await store.commit({ changes: [changeOf(oid, TID_NONE, [])] })

@@ -30,18 +30,18 @@ export function readingContract(
       expect(await store.lastTid()).toBe(history.at(-1)?.tid ?? TID_NONE)
     })
 
-    test('every object is at every moment what the newest transaction before it made of it', async () => {
+    test('every object has at every moment the state of its newest transaction up to it', async () => {
       const step = Math.max(1, Math.floor(history.length / 30))
       const tids = history.filter((_, index) => index % step === 0).map(({ tid }) => tid)
       await expectStates(store, history, [...tids, TID_MAX])
     })
 
-    test('a part of a record is the record, cut at its end', async () => {
+    test('a part of a record is truncated at its end', async () => {
       const newest = [...stateAt(history, TID_MAX)].filter((_, index) => index % 7 === 0).slice(0, 20)
       for (const [oid, { record }] of newest) await expectParts(store, oid, TID_MAX, record)
     })
 
-    test('slices of many records are read in one call, in any order, each into its memory', async () => {
+    test('slices of many records are read in one call, in any order, each into its own buffer', async () => {
       const parts = history.flatMap(({ tid, records }) =>
         [...records].flatMap(([oid, record]) => {
           if (record === null) return []
@@ -78,7 +78,7 @@ export function readingContract(
       }
     })
 
-    test('an object that never was is undefined, alone and among others', async () => {
+    test('an unknown object is undefined, alone and among others', async () => {
       const known = [...stateAt(history, TID_MAX).keys()].slice(0, 3)
       const missing = toOid(Number.MAX_SAFE_INTEGER - 5)
       const loaded = await store.load([missing, ...known, missing], TID_MAX)
@@ -88,11 +88,12 @@ export function readingContract(
       expect(await store.load([], TID_MAX)).toEqual([])
     })
 
-    test('transactions are listed by range, both ways', async () => await expectTransactions(store, history))
+    test('transactions are listed by range, in both directions', async () =>
+      await expectTransactions(store, history))
 
     test('changes and revisions are listed by range', async () => await expectChanges(store, history))
 
-    test('after close everything rejects', async () => {
+    test('after close all operations are rejected', async () => {
       await store.close()
       await expect(store.load([], TID_MAX)).rejects.toThrow(StoreError)
       await expect(store.loadPart(toOid(0), TID_MAX, 0, 1)).rejects.toThrow(StoreError)

@@ -13,7 +13,7 @@ export function retainingContract(name: string, make: MakeDatabase): void {
       return store.capabilities.retaining
     }
 
-    test('nothing is set at first; what is set outlives the process, and a reader sees it', async () => {
+    test('no retention is set initially; a set one persists and is visible to readers', async () => {
       expect(await retainingOf(opened.store).retention()).toBeUndefined()
       await retainingOf(opened.store).setRetention({ keepMs: 3_600_000 })
       await retainingOf(opened.store).setRetention(KEEP_ALL)

@@ -10,7 +10,7 @@ export function sliceContract(name: string, make: MakeDatabase): void {
   describe(`${name}: slices`, () => {
     const at = new OpenedDatabase(make)
 
-    test('a slice of a record, and a slice of that, hold the bytes they were cut from', async () => {
+    test('slices of a record, and slices of these, have its bytes', async () => {
       const data = randomBytes(300_000, 3)
       const source = {
         head: data.subarray(0, 7),
@@ -41,7 +41,7 @@ export function sliceContract(name: string, make: MakeDatabase): void {
       }
     })
 
-    test('a slice outlives later states of what it was cut from', async () => {
+    test('a slice survives later states of its record', async () => {
       const data = randomBytes(100_000, 4)
       const { oid, tid } = await at.add({ head: new Uint8Array(0), body: [data] })
       await at.store.commit({ changes: [{ oid, base: tid, record: null }] })

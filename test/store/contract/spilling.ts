@@ -46,7 +46,7 @@ export function spillingContract(name: string, make: MakeDatabase): void {
       }
     }
 
-    test('a part is found at the tid of its transaction and at no other moment', async () => {
+    test('a part is visible at the tid of its transaction only', async () => {
       const { store } = opened
       const { oid, tid: before } = await opened.add(Uint8Array.of(1))
       const added = (await store.allocateOids(1)).first
@@ -63,7 +63,7 @@ export function spillingContract(name: string, make: MakeDatabase): void {
       await spilling().drop()
     })
 
-    test('a commit completes its parts: one transaction, of which later parts replaced earlier ones', async () => {
+    test('a commit completes its parts as one transaction; later parts replace earlier ones', async () => {
       const { store } = opened
       const { oid, tid: before } = await opened.add(Uint8Array.of(1))
       const first = await spilling().spill([changeTo(oid, before, 2)])
@@ -96,7 +96,7 @@ export function spillingContract(name: string, make: MakeDatabase): void {
       expect(await opened.store.lastTid()).toBe(tid)
     })
 
-    test('nothing is left of parts that were dropped, and others take their place', async () => {
+    test('dropped parts leave nothing, and others take their place', async () => {
       const { store } = opened
       const { oid, tid: before } = await opened.add(Uint8Array.of(1))
       const spilled = await spilling().spill([changeTo(oid, before, 2)])
@@ -109,7 +109,7 @@ export function spillingContract(name: string, make: MakeDatabase): void {
       expect(await store.revisions(oid)).toEqual([tid, before])
     })
 
-    test('nothing is left of parts when the database is opened again', async () => {
+    test('parts without a commit are removed when the database is reopened', async () => {
       const { oid, tid: before } = await opened.add(Uint8Array.of(1))
       await spilling().spill([changeTo(oid, before, 2)])
       await opened.store.close()
@@ -120,7 +120,7 @@ export function spillingContract(name: string, make: MakeDatabase): void {
       expect(await valueAt(oid, tid)).toBe(3)
     })
 
-    test('a part that was made from another state is refused, and those before it stay', async () => {
+    test('a part based on another state is refused, and earlier parts stay', async () => {
       const { oid, tid: before } = await opened.add(Uint8Array.of(1))
       const tid = await spilling().spill([changeTo(oid, before, 2)])
       await expect(spilling().spill([changeTo(oid, before, 3)])).rejects.toThrow(ConflictError)
@@ -129,7 +129,7 @@ export function spillingContract(name: string, make: MakeDatabase): void {
       expect(await valueAt(oid, tid)).toBe(4)
     })
 
-    test('a pack meanwhile leaves parts alone', async () => {
+    test('a concurrent pack keeps parts', async () => {
       const { store } = opened
       const { tid: before, oids } = await commitChain(store, 1)
       const [oid = ROOT_OID] = oids

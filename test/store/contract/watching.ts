@@ -7,7 +7,7 @@ export function watchingContract(name: string, make: MakeDatabase): void {
   describe(`${name}: watching`, () => {
     const at = new OpenedDatabase(make)
 
-    test('a later transaction is reported, an earlier one is not, and nothing after the watch has ended', async () => {
+    test('only later transactions are reported, and none after the watch has ended', async () => {
       const { tid: first } = await at.add(Uint8Array.of(1))
       const reader = await at.database.openReader()
       onTestFinished(async () => await reader.close())

@@ -109,7 +109,7 @@ describe('a FileStorage with wrong bytes', () => {
   const history = madeUpHistory().slice(0, 12)
   const whole = Buffer.from(fileStorageOf(history))
 
-  test('in one place is an error or other data, and nothing worse', async () => {
+  test('in one place causes only errors or other data', async () => {
     await assert(
       asyncProperty(nat(whole.length - 1), integer({ min: 1, max: 255 }), async (pos, flip) => {
         const bytes = Buffer.from(whole)
@@ -120,7 +120,7 @@ describe('a FileStorage with wrong bytes', () => {
     )
   })
 
-  test('among the headers is an error or other data, and nothing worse', async () => {
+  test('among the headers causes only errors or other data', async () => {
     const file = new HandFile().add({ tid: 1n, records: [{ oid: 1, data: 'a', name: 'a' }] })
     file.add({
       tid: 2n,
@@ -138,7 +138,7 @@ describe('a FileStorage with wrong bytes', () => {
       }
   })
 
-  test('in many places is an error or other data, and nothing worse', async () => {
+  test('in many places causes only errors or other data', async () => {
     await assert(
       asyncProperty(
         nat(whole.length - 1),
@@ -153,7 +153,7 @@ describe('a FileStorage with wrong bytes', () => {
     )
   })
 
-  test('and nothing else is an error or empty, and nothing worse', async () => {
+  test('only is an error or empty', async () => {
     await assert(
       asyncProperty(uint8Array({ maxLength: 500 }), async noise =>
         expectNothingWorse(Buffer.concat([Buffer.from('FS30'), noise])),
@@ -237,7 +237,7 @@ describe('back pointers', () => {
     expect(await textOf(store, 2)).toBe('zwei')
   })
 
-  test('that lead into the data of a record find what stands there, whole', async () => {
+  test('into the data of a record return the data found there', async () => {
     // A record within a record, which ends where the outer one does not.
     const inner = new HandFile().add({ tid: 1n, records: [{ oid: 1, data: 'inner' }] }).bytes.subarray(27, -8)
     const data = Buffer.concat([inner, Buffer.alloc(500, '.')])
@@ -249,7 +249,7 @@ describe('back pointers', () => {
     expect(Buffer.compare(two!.record, data)).toBe(0)
   })
 
-  test("that lead to another object's record are damage", async () => {
+  test('to the record of another object are damage', async () => {
     const file = new HandFile()
       .add({ tid: 1n, records: [{ oid: 2, data: 'two', name: 'other' }] })
       .add({ tid: 2n, records: [{ oid: 1, data: { sameAs: 'other' } }] })
@@ -257,7 +257,7 @@ describe('back pointers', () => {
     await expect(store.load([oid(1)], TID_MAX)).rejects.toThrow('there is no record of it')
   })
 
-  test('are followed through a thousand, and no more', async () => {
+  test('are followed up to a thousand deep', async () => {
     const file = new HandFile().add({ tid: 1n, records: [{ oid: 1, data: 'deep', name: '1' }] })
     for (let i = 2; i <= 1100; i++)
       file.add({ tid: BigInt(i), records: [{ oid: 1, data: { sameAs: `${i - 1}` }, name: `${i}` }] })

@@ -46,27 +46,24 @@ describe.each(FIXTURES)('$name', ({ path, missing }) => {
     expect(temp.current.warnings).toEqual([])
   })
 
-  test.skipIf(missing)(
-    'its transactions and their changes are what an independent reader finds',
-    async () => {
-      const store = await temp.current.open(path)
-      const transactions = [...readFileStorage(path)]
-      expect(await store.lastTid()).toBe(transactions.at(-1)!.tid)
-      expect(await allTransactions(store)).toEqual(
-        transactions.map(({ records, ...transaction }) => ({
-          tid: transaction.tid,
-          user: transaction.user.toString(),
-          description: transaction.description.toString(),
-          extension: transaction.extension,
-          objects: records.length,
-          bytes: records.reduce((sum, { data }) => sum + (data?.length ?? 0), 0),
-        })),
-      )
-      expect(await allChanges(store)).toEqual(
-        transactions.map(({ tid, records }) => ({ tid, oids: records.map(({ oid }) => Number(oid)) })),
-      )
-    },
-  )
+  test.skipIf(missing)('its transactions and changes match those of an independent reader', async () => {
+    const store = await temp.current.open(path)
+    const transactions = [...readFileStorage(path)]
+    expect(await store.lastTid()).toBe(transactions.at(-1)!.tid)
+    expect(await allTransactions(store)).toEqual(
+      transactions.map(({ records, ...transaction }) => ({
+        tid: transaction.tid,
+        user: transaction.user.toString(),
+        description: transaction.description.toString(),
+        extension: transaction.extension,
+        objects: records.length,
+        bytes: records.reduce((sum, { data }) => sum + (data?.length ?? 0), 0),
+      })),
+    )
+    expect(await allChanges(store)).toEqual(
+      transactions.map(({ tid, records }) => ({ tid, oids: records.map(({ oid }) => Number(oid)) })),
+    )
+  })
 
   test.skipIf(missing)('parts of its records are cut where they should be', async () => {
     const store = await temp.current.open(path)
@@ -100,7 +97,7 @@ describe('the upstream databases', () => {
 })
 
 describe('a FileStorage', () => {
-  test('gives the newest revision that is not later than asked', async () => {
+  test('reads the newest revision up to a moment', async () => {
     const store = await temp.current.open(temp.current.write(history().bytes))
     expect(await textOf(store, 1, 9n)).toBeUndefined()
     expect(await textOf(store, 1, 10n)).toBe('one')
@@ -114,7 +111,7 @@ describe('a FileStorage', () => {
     expect(await store.revisions(oid(7))).toEqual([])
   })
 
-  test('lists transactions of a range, both ways, and no more than asked for', async () => {
+  test('lists transactions of a range, in both directions, up to a limit', async () => {
     const store = await temp.current.open(temp.current.write(history().bytes))
     const tids = async (range: Parameters<typeof store.transactions>[0]) => {
       const all: bigint[] = []
@@ -135,7 +132,7 @@ describe('a FileStorage', () => {
     expect(await textOf(store, 0)).toBeUndefined()
   })
 
-  test('is followed through back pointers, and over the undoing of an object', async () => {
+  test('is read through back pointers, and past the undo of an object', async () => {
     const file = history()
       .add({
         tid: 40n,
@@ -158,7 +155,7 @@ describe('a FileStorage', () => {
     expect((await allTransactions(store)).map(({ bytes }) => bytes)).toEqual([3, 6, 4, 3, 3, 5])
   })
 
-  test('is read where it was packed, and as if undone transactions were not there', async () => {
+  test('is read after a pack, without its undone transactions', async () => {
     const file = new HandFile('FS21')
       .add({ tid: 10n, status: 'p', records: [{ oid: 1, data: 'packed', prev: 0 }] })
       .add({
@@ -203,7 +200,7 @@ describe('a FileStorage', () => {
     expect(temp.current.warnings[0]).toContain(`at byte ${history().bytes.length}`)
   })
 
-  test('of many transactions and big records comes in the order asked', async () => {
+  test('with many transactions and big records is read in the requested order', async () => {
     const file = new HandFile()
     for (let i = 1; i <= 700; i++)
       file.add({
@@ -224,7 +221,7 @@ describe('a FileStorage', () => {
     expect((await store.revisions(oid(0)))[0]).toBe(700n)
   })
 
-  test('with objects of long histories among others gives each its newest revision', async () => {
+  test('with long histories of some objects reads the newest revision of each', async () => {
     const file = new HandFile()
     const changedOften = [3, 4, 8]
     file.add({ tid: 1n, records: Array.from({ length: 12 }, (_, i) => ({ oid: i, data: `first ${i}` })) })
@@ -243,7 +240,7 @@ describe('a FileStorage', () => {
     }
   })
 
-  test('rejects everything after it was closed', async () => {
+  test('rejects all operations after close', async () => {
     const store = await temp.current.open(temp.current.write(history().bytes))
     await store.close()
     await store.close()
@@ -256,7 +253,7 @@ describe('a FileStorage', () => {
 })
 
 describe('a FileStorage that another process writes', () => {
-  test('shows new transactions when they are whole', async () => {
+  test('shows new transactions once they are complete', async () => {
     const file = history()
     const path = temp.current.write(file.bytes)
     const store = await temp.current.open(path)
@@ -282,7 +279,7 @@ describe('a FileStorage that another process writes', () => {
     expect(temp.current.warnings).toEqual([])
   })
 
-  test('shows whole transactions only, while it commits and gives up as ZODB does', async () => {
+  test('shows whole transactions only, during commits and aborts of ZODB', async () => {
     const path = temp.current.write('FS30')
     const store = await temp.current.open(path)
     const appender = fork(join(import.meta.dirname, 'appender.ts'), [path])
@@ -308,7 +305,7 @@ describe('a FileStorage that another process writes', () => {
     )
   })
 
-  test('that gave a transaction up shows the one that took its place', async () => {
+  test('that aborted a transaction shows the one that took its place', async () => {
     const path = temp.current.write(
       history().add({ tid: 40n, status: 'c', records: [{ oid: 1, data: 'lost' }] }).bytes,
     )
@@ -319,7 +316,7 @@ describe('a FileStorage that another process writes', () => {
     expect(await textOf(store, 1)).toBe('kept')
   })
 
-  test('is opened anew when a pack put another file in its place', async () => {
+  test('is reopened when a pack has replaced the file', async () => {
     const path = temp.current.write(history().bytes)
     const store = await temp.current.open(path)
     const packed = new HandFile()
@@ -335,7 +332,7 @@ describe('a FileStorage that another process writes', () => {
     expect(await textOf(store, 2)).toBeUndefined()
   })
 
-  test('is read anew when it was cut back and written on', async () => {
+  test('is read again when it was truncated and extended', async () => {
     const path = temp.current.write(history().bytes)
     const store = await temp.current.open(path)
     const other = new HandFile().add({ tid: 10n, records: [{ oid: 1, data: 'other' }] })
@@ -347,7 +344,7 @@ describe('a FileStorage that another process writes', () => {
     expect(await textOf(store, 1)).toBe('eins')
   })
 
-  test('that damages it is found out, and what was known stays readable', async () => {
+  test('that damages it is detected, and known transactions stay readable', async () => {
     const path = temp.current.write(history().bytes)
     const store = await temp.current.open(path)
     appendFileSync(path, Buffer.alloc(100, 255))
@@ -355,7 +352,7 @@ describe('a FileStorage that another process writes', () => {
     expect(await textOf(store, 1, 30n)).toBe('eins')
   })
 
-  test('serves many concurrent reads', async () => {
+  test('supports many concurrent reads', async () => {
     const file = history()
     const path = temp.current.write(file.bytes)
     const [first, second] = [await temp.current.open(path), await temp.current.open(path)]
@@ -382,14 +379,14 @@ describe('opening a FileStorage', () => {
     await expect(temp.current.open(path)).rejects.toThrow(path)
   })
 
-  test('with an oid beyond 2^53 is refused, naming it', async () => {
+  test('with an oid beyond 2^53 is refused, with the oid', async () => {
     const path = temp.current.write(
       new HandFile().add({ tid: 1n, records: [{ oid: 2n ** 53n, data: 'x' }] }).bytes,
     )
     await expect(temp.current.open(path)).rejects.toThrow(/object whose id is beyond 2\^53 .* at byte 27/)
   })
 
-  test('the largest oid that can be named is read', async () => {
+  test('with the largest supported oid succeeds', async () => {
     const largest = Number.MAX_SAFE_INTEGER
     const path = temp.current.write(
       new HandFile().add({ tid: 1n, records: [{ oid: largest, data: 'x' }] }).bytes,
@@ -397,7 +394,7 @@ describe('opening a FileStorage', () => {
     expect(await textOf(await temp.current.open(path), largest)).toBe('x')
   })
 
-  test("ZODB's own index beside it, right or wrong, makes no difference", async () => {
+  test('ignores the index of ZODB beside it, right or wrong', async () => {
     const path = temp.current.write(history().bytes)
     temp.current.write(Buffer.from('80037d', 'hex'), 'Data.fs.index')
     expect(await textOf(await temp.current.open(path), 1)).toBe('eins')

@@ -32,7 +32,7 @@ async function scanOf(
 const cacheFiles = () => readdirSync(temp.current.cacheDirectory).filter(name => name.endsWith('.sqlite'))
 
 describe('the cached index', () => {
-  test('spares the second opening the scan', async () => {
+  test('makes the second opening skip the scan', async () => {
     const path = temp.current.write(numbered(20).bytes)
     const texts = ['at 20', 'at 16', 'at 17', 'at 18', 'at 19']
     expect(await scanOf(path)).toEqual({ from: 1, texts })
@@ -48,7 +48,7 @@ describe('the cached index', () => {
     expect((await scanOf(path)).texts).toEqual(['at 20', 'at 21', 'at 22', 'at 23', 'at 19'])
   })
 
-  test('of another file that took the same place is not believed, and is removed', async () => {
+  test('of another file at the same path is ignored and removed', async () => {
     const path = temp.current.write(numbered(20).bytes)
     await scanOf(path)
     const before = cacheFiles()
@@ -58,7 +58,7 @@ describe('the cached index', () => {
     expect(cacheFiles()).not.toEqual(before)
   })
 
-  test('of a file that was written over is made anew', async () => {
+  test('of an overwritten file is rebuilt', async () => {
     const path = temp.current.write(numbered(20).bytes)
     await scanOf(path)
     writeFileSync(path, numbered(30, i => `now ${'#'.repeat(i)}`).bytes)
@@ -67,7 +67,7 @@ describe('the cached index', () => {
     expect((await scanOf(path)).texts).toEqual(['at 5', 'at 1', 'at 2', 'at 3', 'at 4'])
   })
 
-  test('that is damaged is made anew', async () => {
+  test('that is damaged is rebuilt', async () => {
     const path = temp.current.write(numbered(20).bytes)
     await scanOf(path)
     writeFileSync(join(temp.current.cacheDirectory, cacheFiles()[0]!), 'this is no index')
@@ -76,7 +76,7 @@ describe('the cached index', () => {
     expect(temp.current.warnings).toEqual([])
   })
 
-  test('that cannot be kept is a temporary one, and a warning says so', async () => {
+  test('that cannot be stored is temporary, with a warning', async () => {
     const path = temp.current.write(numbered(20).bytes)
     temp.current.write('a file where the directory should be', 'cache')
     expect((await scanOf(path)).texts[0]).toBe('at 20')
@@ -109,7 +109,7 @@ describe('the cached index', () => {
     await store.close()
   })
 
-  test('serves several that make it at once', async () => {
+  test('is built once by concurrent openings', async () => {
     const file = new HandFile()
     for (let i = 1; i <= 3; i++)
       file.add({

@@ -41,7 +41,7 @@ readingContract('a FileStorage that was written here', async () => {
 })
 
 describe('a written FileStorage', () => {
-  test('is byte for byte the one made by hand', async () => {
+  test('equals byte for byte the one made by hand', async () => {
     const history = madeUpHistory()
     expect(Buffer.compare(readFileSync(await write(history)), fileStorageOf(history))).toBe(0)
   })
@@ -77,7 +77,7 @@ describe('a written FileStorage', () => {
     )
   })
 
-  test('continues after the last whole transaction once a torn tail is cut off, with the same bytes', async () => {
+  test('continues after the last whole transaction once a torn tail is truncated', async () => {
     const history = madeUpHistory()
     const path = await write(history.slice(0, 25))
     appendFileSync(path, fileStorageOf(history.slice(25, 26)).subarray(4, -3))
@@ -108,7 +108,7 @@ describe('a written FileStorage', () => {
     await writer.close()
   })
 
-  test('takes big records and many of them from an asynchronous source', async () => {
+  test('accepts many big records from an asynchronous source', async () => {
     const path = join(temp.current.directory, 'big.fs')
     const writer = await FileStorageWriter.create(path)
     const big = Buffer.alloc(3_000_000, 'big')
@@ -153,7 +153,7 @@ describe('what cannot be written', () => {
     await target.close()
   })
 
-  test('leaves the file as it was, and the next transaction takes its place', async () => {
+  test('does not change the file, and the next transaction takes its place', async () => {
     const { writer: target, path, next } = await writer()
     const before = readFileSync(path)
     function* failing(): Generator<RecordToWrite> {
@@ -172,7 +172,7 @@ describe('what cannot be written', () => {
     await target.close()
   })
 
-  test('a file that is there already, one in no directory, and one that ZODB holds open are refused', async () => {
+  test('an existing file, one in a missing directory, and one open in ZODB are refused', async () => {
     const path = await write([])
     await expect(FileStorageWriter.create(path)).rejects.toThrow('exists already')
     await expect(FileStorageWriter.create(join(path, 'x'))).rejects.toThrow(CannotOpenError)

@@ -32,7 +32,7 @@ const noise = (length: number): Buffer => {
 }
 
 test.each(['off', 'zstd', 'zstd-3', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const)(
-  'a frame of any number of units is read as it was written: %s',
+  'a frame of any number of units round-trips: %s',
   name => {
     for (const units of [1, 2, 3, 4])
       for (const bytes of [
@@ -44,7 +44,7 @@ test.each(['off', 'zstd', 'zstd-3', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuf
   },
 )
 
-test('what shrinks is stored shorter, noise is stored as it is', () => {
+test('compressible data is stored compressed, noise uncompressed', () => {
   expect(encoded(Buffer.alloc(FRAME_BYTES)).length).toBeLessThan(100)
   const lengthAs = (name: CompressionName): number => encoded(numbers(FRAME_BYTES), 0, name).length
   expect(lengthAs('zstd-3')).toBeLessThan(lengthAs('zstd'))
@@ -63,7 +63,7 @@ test('the frame in docs/format.md is read', () => {
   expect(page).toContain(stored.toString('hex'))
 })
 
-test('no changed bit of a frame is read, and no frame at another position', () => {
+test('a frame with a changed bit or at another position is rejected', () => {
   const stored = encoded(numbers(2 * UNIT_BYTES), FRAME_BYTES)
   for (let bit = 0; bit < stored.length * 8; bit++) {
     const flipped = Buffer.from(stored)
@@ -75,7 +75,7 @@ test('no changed bit of a frame is read, and no frame at another position', () =
     expect(() => decoded(stored.subarray(0, length), FRAME_BYTES)).toThrow(BulkDamageError)
 })
 
-test('the library of Node and node:zlib read what the other has compressed', () => {
+test('the zstd library and node:zlib decompress the output of each other', () => {
   const bytes = numbers(FRAME_BYTES)
   for (const [from, to] of [
     [zstd(), zlibZstd],

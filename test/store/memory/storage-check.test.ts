@@ -39,7 +39,7 @@ describe('the check of an index and a Bulk', () => {
     expect(await found()).toEqual([])
   })
 
-  test('a row that changed is named, and its transaction, until a repair removes it', async () => {
+  test('a changed row is reported with its transaction until a repair removes it', async () => {
     database.index.rot(oid)
     expect(await found()).toMatchObject([
       { kind: 'revision', oid, tid: last, isCurrent: true },

@@ -19,7 +19,7 @@ describe('the URL of a database', () => {
     expect(canonical(expected)).toBe(expected)
   })
 
-  test('omitted parts come from the environment', () => {
+  test('omitted parts default to the environment', () => {
     const env = { PGHOST: 'server', PGPORT: '77', PGUSER: 'u', PGDATABASE: 'd', PGSSLMODE: 'require' }
     expect(canonical('postgres://', env)).toBe('postgres://u@server:77/d?sslmode=require')
     expect(canonical('postgres://me@host:1/name?sslmode=disable', env)).toBe(

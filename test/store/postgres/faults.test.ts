@@ -81,7 +81,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL: faults', () => {
       },
     )
 
-  test('reads continue when their connections are cut', async () => {
+  test('reads survive the loss of their connections', async () => {
     const { proxy, store } = await set()
     const { oid } = await add(store, 200_000, 7)
     for (let round = 0; round < 3; round++) {
@@ -91,7 +91,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL: faults', () => {
     }
   })
 
-  test('a writer that was cut off while another one opened the database stores nothing any more', async () => {
+  test('a writer that lost its connection is fenced by the next writer', async () => {
     const { database, proxy, store, warnings } = await set()
     const first = await add(store, 10, 1)
     proxy.isRefusing = true
@@ -112,7 +112,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL: faults', () => {
     await other.close()
   })
 
-  test('a pin is taken again with a new session', async () => {
+  test('pins are restored in a new session', async () => {
     const { database, store } = await set()
     const { tid } = await add(store, 10, 1)
     await store.capabilities.pinning?.pin([tid])

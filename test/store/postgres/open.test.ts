@@ -91,7 +91,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL: opening', () => {
     expect(error.message).toContain("'createdb no_such_database'")
   })
 
-  test('an empty database is made ours only if that is asked for', async () => {
+  test('an empty database is initialised only on request', async () => {
     const { url, name } = await makeDatabase()
     expect(await recognise(url)).toBe('none')
     expect(await refusal(url, {})).toMatchObject({ code: 'no-database' })
@@ -126,7 +126,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL: opening', () => {
     expect((await refusal(url, { readOnly: true })).message).toContain('newer than the format')
   })
 
-  test('rights that are missing, and the statements that grant them', async () => {
+  test('missing privileges are reported with the statements that grant them', async () => {
     const database = await makeDatabase()
     const { server, name } = database
     const role = await makeRole(database, '')
@@ -151,7 +151,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL: opening', () => {
     await writer.close()
   })
 
-  test('a password: from the environment or the password file, and what is said without it', async () => {
+  test('a password comes from the environment or the password file, and its absence is reported', async () => {
     const database = await makeDatabase()
     const { server, name } = database
     const role = await makeRole(database, "PASSWORD 'a:secret'", `GRANT CREATE ON DATABASE ${name}`)

@@ -61,7 +61,7 @@ describe.skipIf(!hasPostgres || !existsSync(PROGRAM))('behind PgBouncer', () => 
     await expect(openPostgresStore(url, { readOnly: true })).rejects.toMatchObject({ code: 'server-unfit' })
   })
 
-  test('in session mode it is written and read', async () => {
+  test('in session mode a database is written and read', async () => {
     const url = await poolBefore('session')
     const store = (await openPostgresStore(url, { create: true })) as WritableStore
     const { first } = await store.allocateOids(1)

@@ -82,7 +82,7 @@ readingContract('a RelStorage with what is in tiny.fs', async () => {
 })
 
 describe('a RelStorage that is being written', () => {
-  test('shows what is committed, when it is', async () => {
+  test('shows each commit when it is made', async () => {
     const writer = new PreservingDatabase(path).add([transaction(10n, [1, 'one'])])
     onTestFinished(() => void writer.db.close())
     const store = await open()
@@ -102,7 +102,7 @@ describe('a RelStorage that is being written', () => {
     writer.db.exec('ROLLBACK')
   })
 
-  test('without history forgets what was', async () => {
+  test('without history drops earlier states', async () => {
     const writer = historyFree(path, [transaction(10n, [1, 'one'], [2, 'two'])])
     onTestFinished(() => void writer.close())
     const store = await open()
@@ -155,7 +155,7 @@ describe('a RelStorage that is being written', () => {
     expect(await partOf(2)).toEqual({ tid: 2n, size: 2 << 20, bytes: 'x'.repeat(9) })
   })
 
-  test('with more objects in a transaction than one piece holds is listed in pieces', async () => {
+  test('lists a large transaction in pieces', async () => {
     const oids = Array.from({ length: 25_000 }, (_, i) => i)
     const records = oids.map((i): [number, string] => [i, `${i}`])
     new PreservingDatabase(path).add([transaction(10n, ...records), transaction(20n, [5, 'x'])]).db.close()
@@ -171,7 +171,7 @@ describe('a RelStorage that is being written', () => {
   })
 })
 
-describe('what is no RelStorage', () => {
+describe('files that are not a RelStorage', () => {
   test.each([
     ['a missing file', () => {}, 'cannot be opened'],
     ['another file', () => writeFileSync(path, 'x'.repeat(5000)), 'file is not a database'],

@@ -134,7 +134,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
   const segmentsIn = async ({ client }: TestBucket): Promise<readonly string[]> =>
     (await client.list(SEGMENTS, '', 1000)).map(({ key }) => key)
 
-  test('segments are compressed if the database says so, from then on; what is stored already can be read', async () => {
+  test('new segments are compressed if the database is set so; earlier ones stay readable', async () => {
     const { open, openReader, database } = await set()
     const before = await open()
     const plain = await add(before, 2 * MIB, 1)
@@ -160,7 +160,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     await other.remove()
   })
 
-  test('little data is committed without an upload, much data in segments that are uploaded before', async () => {
+  test('little data is committed without an upload, much data after the upload of its segments', async () => {
     const { open, bucket, database } = await set()
     const store = await open()
     const small = await add(store, 200_000, 1)
@@ -177,7 +177,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     ])
   })
 
-  test('what was committed little by little is moved into a segment, and reads as before', async () => {
+  test('small commits are moved into a segment, and read as before', async () => {
     const { open, openReader, database } = await set()
     const store = await open()
     const reader = await openReader()
@@ -201,7 +201,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
   })
 
   test.each(['off', 'zstd'] as const)(
-    'a pack rewrites segments that are mostly dead, and later deletes them; a reader goes on (%s)',
+    'a pack rewrites mostly dead segments, and later deletes them; readers continue (%s)',
     async compression => {
       const { open, openReader, bucket } = await set()
       const ages = { releasedMs: 400, orphanMs: 86_400_000 }
@@ -243,7 +243,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     },
   )
 
-  test('moments that a reader has pinned outlive a pack', async () => {
+  test('moments pinned by a reader survive a pack', async () => {
     const { open, openReader } = await set()
     const store = await open({ bulkTuning: { limits: LIMITS, ages: { releasedMs: 0, orphanMs: 0 } } })
     const old = await add(store, 2 * MIB, 1)
@@ -258,7 +258,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     expect((await store.capabilities.measuring?.space())?.bulkBytes).toBeLessThan(MIB)
   })
 
-  test('objects that no row names are deleted when they are old; those of unknown epochs never', async () => {
+  test('unreferenced objects are deleted once old, those of unknown epochs never', async () => {
     const { open, bucket } = await set()
     const first = await open()
     const added = await add(first, 2 * MIB, 1)
@@ -279,7 +279,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     await expectThere(later, added)
   })
 
-  test('a database that was restored from a backup uses no key again, and deletes nothing', async () => {
+  test('a database restored from a backup reuses no key and deletes nothing', async () => {
     const { open, openReader, bucket, database, warnings } = await set()
     const first = await open()
     const kept = await add(first, 2 * MIB, 1)
@@ -300,7 +300,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     ])
   })
 
-  test('while the bucket fails, a commit fails within a bound and stores nothing; later it succeeds', async () => {
+  test('while the bucket fails, a commit fails within a time limit and stores nothing; later it succeeds', async () => {
     const { open, openReader, warnings } = await set()
     const store = await open()
     const before = await add(store, 2 * MIB, 1)
@@ -321,7 +321,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     await expect(store.load([before.oid], before.tid)).rejects.toMatchObject({ code: 's3-gone' })
   })
 
-  test('a changed byte on the way is read again; one in the bucket, and a missing object, are damage', async () => {
+  test('a byte changed in transit is read again; one changed in the bucket, or a missing object, is damage', async () => {
     const { open, openReader, bucket } = await set()
     const store = await open()
     const good = await add(store, 2 * MIB, 1)
@@ -353,7 +353,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     expect(Buffer.compare(part?.bytes ?? Buffer.alloc(0), flipped.bytes.subarray(0, 100_000))).toBe(0)
   })
 
-  test('a disk cache survives the process, is bounded, and serves no wrong byte', async () => {
+  test('a disk cache is persistent, bounded, and serves no wrong byte', async () => {
     const { open, openReader, warnings } = await set()
     const directory = mkdtempSync(join(tmpdir(), 'zblkfs-cache-'))
     onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
@@ -392,7 +392,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     expect(warnings.join()).toContain('going on without it')
   })
 
-  test('the place is remembered, and another one is refused', async () => {
+  test('the place is recorded, and another one is refused', async () => {
     const { open, bucket, database } = await set()
     const store = await open()
     const added = await add(store, 2 * MIB, 1)

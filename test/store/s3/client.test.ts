@@ -40,7 +40,7 @@ describe('credentials', () => {
   })
 })
 
-test('a server that is not there is reported with its cause', async () => {
+test('an unreachable server is reported with its cause', async () => {
   const client = new S3Client(
     { bucket: 'none', prefix: '', endpoint: 'http://127.0.0.1:1' },
     { env: KEYS, limits: LIMITS },
@@ -53,7 +53,7 @@ test('a server that is not there is reported with its cause', async () => {
   await expect(without.text('a')).rejects.toMatchObject({ code: 's3-forbids' })
 })
 
-test('an answer that is not of S3 is an error', async () => {
+test('a response that is not of S3 is an error', async () => {
   const server = createServer((_, answer) => answer.writeHead(200).end('<html>It works!</html>'))
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', () => resolve()))
   onTestFinished(() => void server.close())
@@ -160,7 +160,7 @@ describe.skipIf(!hasSwift)('a client of a real server', () => {
     },
   )
 
-  test('wrong keys and a missing bucket are named, without the secret, and not retried', async () => {
+  test('wrong keys and a missing bucket are reported without the secret, and not retried', async () => {
     const env = { AWS_ACCESS_KEY_ID: 'test:tester', AWS_SECRET_ACCESS_KEY: 'the-wrong-secret' }
     const before = proxy.seen.length
     const refusal = await connect({ env })

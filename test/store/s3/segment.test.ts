@@ -32,19 +32,16 @@ function framesOf({ segment, object }: { segment: Segment; object: Buffer }): re
   })
 }
 
-test.each(['off', 'zstd', 'zstd-shuffle4'] as const)(
-  'frames of a segment are read as they were added: %s',
-  name => {
-    const built = build(name)
-    expect(built.object.length).toBe(built.segment.bytes)
-    const frames = framesOf(built)
-    expect(frames.every(({ isIntact }) => isIntact)).toBe(true)
-    expect(Buffer.concat(frames.map(({ units }) => units)).equals(data())).toBe(true)
-    expect(Buffer.concat(built.builder.units()).equals(data())).toBe(true)
-  },
-)
+test.each(['off', 'zstd', 'zstd-shuffle4'] as const)('frames of a segment round-trip: %s', name => {
+  const built = build(name)
+  expect(built.object.length).toBe(built.segment.bytes)
+  const frames = framesOf(built)
+  expect(frames.every(({ isIntact }) => isIntact)).toBe(true)
+  expect(Buffer.concat(frames.map(({ units }) => units)).equals(data())).toBe(true)
+  expect(Buffer.concat(built.builder.units()).equals(data())).toBe(true)
+})
 
-test('numbers shrink, most of all when their bytes are shuffled; noise does not grow', () => {
+test('numbers compress, best with shuffled bytes; noise does not grow', () => {
   const [off, zstd, shuffled] = (['off', 'zstd-3', 'zstd-shuffle4'] as const).map(
     name => build(name).object.length,
   )
@@ -55,7 +52,7 @@ test('numbers shrink, most of all when their bytes are shuffled; noise does not 
   expect(bytes).toBe((len / UNIT_BYTES) * (UNIT_BYTES + 8))
 })
 
-test('a changed byte of a compressed frame is found, wherever it is', () => {
+test('a changed byte anywhere in a compressed frame is detected', () => {
   const built = build('zstd-shuffle4')
   const entry = built.segment.frames.at(1)
   const stored = built.object.subarray(entry.offset, entry.offset + entry.bytes)

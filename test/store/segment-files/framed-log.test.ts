@@ -64,7 +64,7 @@ function read(pos: number, length: number): Buffer {
   return into
 }
 
-test('transactions of any length are read back, whole and in parts', async () => {
+test('transactions of any length round-trip, whole and in parts', async () => {
   const random = new Random(1)
   const written: { pos: number; bytes: Buffer }[] = []
   let end = 0
@@ -107,7 +107,7 @@ test('large transactions are written past the page cache and across segments', a
   expect(read(late.pos, large.length).equals(large)).toBe(true)
 }, 60_000)
 
-test('a transaction that failed leaves nothing: its positions are written again, and a reader does not keep its bytes', async () => {
+test('the positions of a failed transaction are reused, and readers do not cache its bytes', async () => {
   const { end } = await append(writer, bytesOf(5 * UNIT_BYTES, 1), 0)
   writer.begin(end)
   await writer.append([bytesOf(9 * UNIT_BYTES, 2)])
@@ -126,7 +126,7 @@ test('a transaction that failed leaves nothing: its positions are written again,
   expect(() => reader.readAt(end + 2 * UNIT_BYTES, into)).toThrow(BulkDamageError)
 })
 
-test('a new writer removes what no transaction has completed', async () => {
+test('a new writer removes the data of incomplete transactions', async () => {
   const { end } = await append(writer, bytesOf(5 * UNIT_BYTES, 1), 0)
   const size = statSync(path()).size
   await append(writer, bytesOf(40 * UNIT_BYTES, 2), end)
@@ -135,7 +135,7 @@ test('a new writer removes what no transaction has completed', async () => {
   expect(() => read(end, 10)).toThrow(BulkDamageError)
 })
 
-test('released frames give back all their pages, also those that they share', async () => {
+test('released frames free all their pages, including shared ones', async () => {
   const bytes = bytesOf(64 * FRAME_BYTES, 1)
   const { end } = await append(writer, bytes, 0)
   const full = blocks()
@@ -152,7 +152,7 @@ test('released frames give back all their pages, also those that they share', as
   expect(blocks()).toBeLessThan(Math.min(full / 4, 10 * 4096))
 })
 
-test('a frame of which a unit is in use stays', async () => {
+test('a frame with a unit in use is kept', async () => {
   const bytes = bytesOf(3 * FRAME_BYTES, 1)
   const { end } = await append(writer, bytes, 0)
   const range = [UNIT_BYTES, 3 * FRAME_BYTES - UNIT_BYTES] as const
@@ -163,7 +163,7 @@ test('a frame of which a unit is in use stays', async () => {
   expect(read(2 * FRAME_BYTES, FRAME_BYTES).equals(bytes.subarray(2 * FRAME_BYTES))).toBe(true)
 })
 
-test('each kind of writer goes on in a segment of its own; one that appends nothing leaves the end where it is', async () => {
+test('each kind of writer has its own segment; one without appends does not move the end', async () => {
   const [one, two, three] = [1, 2, 3].map(seed => bytesOf(2 * UNIT_BYTES, seed)) as [Buffer, Buffer, Buffer]
   const first = await append(new LogWriter(files), one, 0)
   writer.begin(first.end)
@@ -185,7 +185,7 @@ test('each kind of writer goes on in a segment of its own; one that appends noth
     expect(read(pos, bytes.length).equals(bytes)).toBe(true)
 })
 
-test('a segment whose header is damaged is read as what it is, and its header is restored so', async () => {
+test('a segment with a damaged header is read, and its header is restored', async () => {
   const bytes = bytesOf(2 * UNIT_BYTES, 1)
   await append(writer, bytes, 0)
   files.close()

@@ -74,7 +74,7 @@ function expectInLog(pos: number, bytes: Uint8Array): void {
   expect(Buffer.compare(read, bytes)).toBe(0)
 }
 
-test('a sync comes after everything that was on its way', async () => {
+test('a sync covers all writes in flight', async () => {
   const bytes = pattern(5 * MIB)
   writer.begin(0)
   await writer.append([bytes])
@@ -93,7 +93,7 @@ test('a short write continues after its last byte', async () => {
   expectInLog(0, bytes)
 })
 
-test('where the filesystem refuses to write past the cache after all, it is written through it', async () => {
+test('writes fall back to the page cache if the filesystem refuses O_DIRECT', async () => {
   disk.take = () => failure('EINVAL')
   const bytes = pattern(5 * MIB)
   writer.begin(0)
@@ -103,7 +103,7 @@ test('where the filesystem refuses to write past the cache after all, it is writ
   expectInLog(0, bytes)
 })
 
-test('a failed write is reported by the sync at the latest, and the next transaction takes its place', async () => {
+test('a failed write is reported by the next sync, and the next transaction reuses its place', async () => {
   const first = pattern(MIB)
   writer.begin(0)
   await writer.append([first])
@@ -127,7 +127,7 @@ test('a failed write is reported by the sync at the latest, and the next transac
   expectInLog(MIB, second)
 })
 
-test('a segment ends and the next one begins while something is on its way', async () => {
+test('a segment ends and the next one begins while writes are in flight', async () => {
   files.create(0, 'groups')
   const pos = SEGMENT_BYTES - GROUP_BYTES
   const bytes = pattern(3 * GROUP_BYTES)

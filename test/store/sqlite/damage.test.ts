@@ -35,7 +35,7 @@ beforeAll(async () => {
 afterAll(async () => await rm(directory, { recursive: true, force: true }))
 
 test.each(['', '-log/00000000'])(
-  'a byte that changed on disk, wherever it is in test.db%s, is an error or makes no difference',
+  'a changed byte anywhere in test.db%s is an error or has no effect',
   { timeout: 300_000 },
   async part => {
     const damaged = `${directory}/damaged.db`
@@ -67,7 +67,7 @@ test.each(['', '-log/00000000'])(
   },
 )
 
-test('a log file that is gone or another one is named, with what to do, and the other bytes are read', async () => {
+test('a missing or foreign log file is reported with a remedy, and other data stays readable', async () => {
   const gone = `${directory}/gone.db`
   await copyDatabase(path, gone)
   const reader = await openSqliteStore(gone, { readOnly: true })
@@ -97,7 +97,7 @@ test('a new database does not adopt the log of another one', async () => {
   await reader.close()
 })
 
-test('a database that has nothing in its log yet leaves alone that of another one', async () => {
+test('a database with an empty log does not modify the log of another one', async () => {
   const small = `${directory}/small.db`
   const store = await openSqliteStore(small, { create: true })
   const record = { head: Buffer.from('short') }
@@ -112,7 +112,7 @@ test('a database that has nothing in its log yet leaves alone that of another on
   expect((await stat(`${small}-log/00000000`)).size).toBe(size)
 })
 
-test('a header of whatever bytes is a damaged one: the records are read, and a repair writes it anew', async () => {
+test('a header of arbitrary bytes is damaged: records are read, and a repair rewrites it', async () => {
   const erased = `${directory}/erased.db`
   await copyDatabase(path, erased)
   const file = await open(`${erased}-log/00000000`, 'r+')
@@ -129,7 +129,7 @@ test('a header of whatever bytes is a damaged one: the records are read, and a r
   expect((await readFile(`${erased}-log/00000000`)).subarray(0, 10).toString()).toBe('zblkfs log')
 })
 
-test('a repair without the log changes nothing, not even a damaged id, so that the log still fits when it is back', async () => {
+test('a repair without the log changes nothing, not even a damaged id, so that the restored log still matches', async () => {
   const lost = `${directory}/lost.db`
   await copyDatabase(path, lost)
   const db = new Database(lost)
@@ -210,7 +210,7 @@ test('the error names the object and its transaction, and the other objects are 
   await store.close()
 })
 
-test('sums that are not those of a count are found, and a repair makes them right', async () => {
+test('wrong sums are detected, and a repair corrects them', async () => {
   const damaged = `${directory}/sums.db`
   await copyDatabase(path, damaged)
   const db = new Database(damaged)

@@ -18,7 +18,7 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
     await rm(directory, { recursive: true, force: true })
   })
 
-  test('a commit says so, nothing committed is lost, and with space again the next commit succeeds', async () => {
+  test('a commit fails with ENOSPC, nothing committed is lost, and commits succeed once there is space', async () => {
     const path = `${directory}/test.db`
     const ballast = `${directory}/ballast`
     await writeFile(ballast, new Uint8Array(6 << 20))

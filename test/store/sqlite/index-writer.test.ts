@@ -11,7 +11,7 @@ beforeEach(async () => {
 })
 afterEach(async () => await rm(directory, { recursive: true, force: true }))
 
-test('commits are synced after a part that could not begin', () => {
+test('commits are synced after a part that failed to begin', () => {
   const path = `${directory}/test.db`
   const db = new Database(path, { timeout: 0 })
   const other = new Database(path, { timeout: 0 })

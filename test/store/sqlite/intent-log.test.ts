@@ -69,13 +69,13 @@ async function overwrite(at: number, bytes: Uint8Array): Promise<void> {
 }
 
 describe('entries', () => {
-  test('are found in their order, whatever their length', async () => {
+  test('of any length are found in order', async () => {
     const long = Buffer.alloc(100_000, 'long ')
     await withEntries('', 'one', long, 'three')
     expect(texts(await found())).toEqual(['', 'one', long.toString(), 'three'])
   })
 
-  test('are void after the next transaction, and those that follow it begin anew', async () => {
+  test('are void after the next transaction, and later ones start a new sequence', async () => {
     const store = await openStore()
     await store.commit(await transaction(store))
     for (const entry of ['one', 'two', 'three']) await add(store, entry)
@@ -88,7 +88,7 @@ describe('entries', () => {
     expect(after?.isDamaged).toBe(false)
   })
 
-  test('of another process after the same transaction are not taken for the newer ones', async () => {
+  test('of another process after the same transaction are not mistaken for newer ones', async () => {
     await withEntries('one', 'two', 'three')
     const store = await openStore()
     await store.capabilities.intents?.read()
@@ -97,7 +97,7 @@ describe('entries', () => {
     expect(texts(await found())).toEqual(['new'])
   })
 
-  test('of another database are not taken', async () => {
+  test('of another database are ignored', async () => {
     await withEntries('one')
     const other = `${directory}/other.db`
     const store = await openStore(other)
@@ -108,7 +108,7 @@ describe('entries', () => {
     expect(await found(other)).toEqual({ entries: [], isDamaged: false })
   })
 
-  test('that are unread prevent transactions, which would overwrite them', async () => {
+  test('that are unread block transactions, which would overwrite them', async () => {
     await withEntries('one', 'two')
     const store = await openStore()
     await expect(store.commit(await transaction(store))).rejects.toThrow(
@@ -134,7 +134,7 @@ describe('entries', () => {
 })
 
 describe('entries that follow the transaction being committed', () => {
-  test('take the place of those that the transaction before voided, again and again', async () => {
+  test('reuse the space of voided entries repeatedly', async () => {
     const store = await openStore()
     await store.commit(await transaction(store))
     const { intents } = store.capabilities
@@ -154,7 +154,7 @@ describe('entries that follow the transaction being committed', () => {
     expect(texts(await found())).toEqual([long('b11').toString()])
   })
 
-  test('are not written over entries that are valid', async () => {
+  test('do not overwrite valid entries', async () => {
     const store = await openStore()
     await store.commit(await transaction(store))
     const { intents } = store.capabilities
@@ -173,7 +173,7 @@ describe('entries that follow the transaction being committed', () => {
     expect(texts(await found())).toEqual(['b'])
   })
 
-  test('are not replayed if one before them is damaged', async () => {
+  test('are not replayed if an earlier one is damaged', async () => {
     await withEntries('one', 'two')
     const store = await openStore()
     await store.capabilities.intents?.read()
@@ -196,7 +196,7 @@ const lastTid = async (at: string): Promise<NonNullable<NewTransaction['tid']>> 
   }
 }
 
-test('entries as format 2 had them are refused, until a transaction has voided them', async () => {
+test('entries of format 2 are refused until a transaction has voided them', async () => {
   await withEntries('one')
   const db = new Database(path, { readonly: true })
   const [id, last] = [readDatabaseId(db) ?? '', lastTidOf(db)]
@@ -211,7 +211,7 @@ test('entries as format 2 had them are refused, until a transaction has voided t
   expect(readIntents(path, id, tid(last + 1n))).toEqual({ entries: [], isDamaged: false })
 })
 
-test('a reader warns of entries that no process has replayed, unless one writes', async () => {
+test('a reader warns of entries that are not replayed, unless a writer is active', async () => {
   const warningsOf = async (): Promise<readonly string[]> => {
     const warnings: string[] = []
     const reader = await openSqliteStore(path, { readOnly: true, warn: text => void warnings.push(text) })
@@ -238,20 +238,20 @@ describe('of a damaged log', () => {
     expect((await found())?.isDamaged).toBe(true)
   })
 
-  test('the last entry is taken for one that was not written whole', async () => {
+  test('a damaged last entry counts as incomplete', async () => {
     await withEntries('one', 'two')
     await overwrite(PAGE + 50, Buffer.from([0]))
     expect(texts(await found())).toEqual(['one'])
     expect((await found())?.isDamaged).toBe(false)
   })
 
-  test('the first entry does not hide that there were others', async () => {
+  test('a damaged first entry does not hide later ones', async () => {
     await withEntries('one', 'two')
     await overwrite(8, Buffer.alloc(8))
     expect(await found()).toEqual({ entries: [], isDamaged: true })
   })
 
-  test('fsck tells what is lost, and repairs nothing as long as writes wait that could be had', async () => {
+  test('fsck reports the loss, and repairs nothing while recoverable writes wait', async () => {
     const fs = await FileSystem.open(await openStore())
     await fs.close()
     await withEntries('one', 'two', 'three')
@@ -269,7 +269,7 @@ describe('of a damaged log', () => {
     expect(texts(await found())).toEqual(['one'])
   })
 
-  test('a file that was cut is made whole again', async () => {
+  test('a truncated file is restored to its full length', async () => {
     await withEntries('one', 'two')
     await truncate(intentsPath(path), PAGE + 20)
     expect(texts(await found())).toEqual(['one'])

@@ -163,7 +163,7 @@ describe('opening refuses', () => {
     }
   }
 
-  test('to create a database in a directory that is not there', async () => {
+  test('to create a database in a missing directory', async () => {
     const opening = openSqliteStore(`${directory}/no/such.db`, { create: true })
     await expect(opening).rejects.toThrow(
       /no\/such\.db cannot be created: .*\/no is not a directory; create it first/,
@@ -192,7 +192,7 @@ describe('opening refuses', () => {
 })
 
 describe('opening', () => {
-  test('creates a database that only its owner can read', async () => {
+  test('creates a database readable by its owner only', async () => {
     const store = await openSqliteStore(path, { create: true })
     await store.commit({
       changes: [
@@ -204,7 +204,7 @@ describe('opening', () => {
     expect(await readdir(directory)).toEqual(['test.db'])
   })
 
-  test('refuses a second writer and says what the first is for', async () => {
+  test('refuses a second writer and reports the purpose of the first', async () => {
     const store = await openSqliteStore(path, { create: true, purpose: 'an import' })
     const error: unknown = await openSqliteStore(path).catch((reason: unknown) => reason)
     expect(error).toBeInstanceOf(LockedError)
@@ -216,7 +216,7 @@ describe('opening', () => {
     await (await openSqliteStore(path)).close()
   })
 
-  test('needs no clean-up after a writer in another process was killed', async () => {
+  test('needs no clean-up after the kill of a writer in another process', async () => {
     const child = spawn(process.execPath, [new URL('crash-child.ts', import.meta.url).pathname, path, '1'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -250,7 +250,7 @@ describe('opening', () => {
     await reader.close()
   })
 
-  test('for reading leaves the database as it is', async () => {
+  test('for reading does not change the database', async () => {
     await makeDatabase()
     const before = await readFile(path)
     const reader = await openSqliteStore(path, { readOnly: true })

@@ -49,7 +49,7 @@ async function makeDatabase(): Promise<Tid> {
 }
 
 describe('a second writer is refused', () => {
-  test('through a hard link, by a process that names the first', async () => {
+  test('through a hard link, with an error that names the first', async () => {
     await makeDatabase()
     expect(await openElsewhere(path)).toMatch(/^opened/)
     await mkdir(`${directory}/other`)
@@ -66,7 +66,7 @@ describe('a second writer is refused', () => {
     expect(await readdir(`${directory}/other`)).toEqual(['x.db', 'x.db-log'])
   })
 
-  test('under the name that the database has got', async () => {
+  test('under the new name of the database', async () => {
     await makeDatabase()
     const store = await openSqliteStore(path)
     await rename(path, `${directory}/new.db`)
@@ -93,7 +93,7 @@ describe('a second writer is refused', () => {
     }
   })
 
-  test('also while readers of the same process come and go', async () => {
+  test('also while the same process opens and closes readers', async () => {
     await makeDatabase()
     const store = await openSqliteStore(path)
     await (await openSqliteStore(path, { readOnly: true })).close()
@@ -113,7 +113,7 @@ describe('a second writer is refused', () => {
 })
 
 describe('a database whose directory is moved', () => {
-  test('is written on in its new place, and nothing is made in the old one', async () => {
+  test('is written in its new place, and no file is created in the old one', async () => {
     const home = `${directory}/home`
     await mkdir(home)
     path = `${home}/test.db`
@@ -131,7 +131,7 @@ describe('a database whose directory is moved', () => {
   })
 })
 
-describe('a database that was removed while it is open stores nothing more:', () => {
+describe('a database that was removed while open rejects changes:', () => {
   const removals: Record<string, () => Promise<void>> = {
     'the file': async () => await rm(path),
     'its WAL': async () => await rm(`${path}-wal`),
@@ -149,7 +149,7 @@ describe('a database that was removed while it is open stores nothing more:', ()
     })
   }
 
-  test('no intents either', async () => {
+  test('intents are rejected, too', async () => {
     const store = await openSqliteStore(path, { create: true })
     await commit(store)
     await store.capabilities.intents?.read()
@@ -179,7 +179,7 @@ describe('a copy without its WAL', () => {
 })
 
 describe.runIf(IS_ROOT)('a database that was closed cleanly can be read', () => {
-  test('on a read-only medium, and says what cannot be done there', async () => {
+  test('on a read-only medium, and reports the unavailable operations', async () => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', directory])
     try {
       const tid = await makeDatabase()
@@ -195,7 +195,7 @@ describe.runIf(IS_ROOT)('a database that was closed cleanly can be read', () => 
     }
   })
 
-  test('in a directory that may not be written, and keeps a writer out meanwhile', async () => {
+  test('in a directory without write permission, and excludes writers meanwhile', async () => {
     const tid = await makeDatabase()
     await chmod(directory, 0o755)
     await chmod(`${path}-log`, 0o755)

@@ -69,7 +69,7 @@ async function expectBodies(oids: readonly Oid[], bodies: readonly Uint8Array[])
     ).toBe(0)
 }
 
-test('chunks that end with zeros go into the log like full ones', async () => {
+test('chunks that end with zeros are written to the log like full ones', async () => {
   const bodies = bodiesOf(Array.from({ length: 64 }, (_, index) => 4096 - (index % 2) * 6))
   const oids = await commitBodies(bodies)
   for (const { pos, len, row } of rows()) {
@@ -80,7 +80,7 @@ test('chunks that end with zeros go into the log like full ones', async () => {
   await expectBodies(oids, bodies)
 })
 
-test('short bodies share units and cross none, the shortest ones stay in rows', async () => {
+test('short bodies share units without crossing them, the shortest ones stay in rows', async () => {
   const lengths = [5000, 600, 511, 1000, 4095, 512, 2400, 9000, 2000, 700, 8192 + 511, 20_000]
   const bodies = bodiesOf(lengths)
   const oids = await commitBodies(bodies)
@@ -100,7 +100,7 @@ test('short bodies share units and cross none, the shortest ones stay in rows', 
   await expectBodies(oids, bodies)
 })
 
-test('a pack keeps a unit as long as one body in it is kept', async () => {
+test('a pack keeps a unit while any body in it is kept', async () => {
   const { oids, tid } = await commitChain(store, 40, 1000)
   const packing = store.capabilities.packing as Packing
   const packFrom = async (

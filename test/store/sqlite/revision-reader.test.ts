@@ -20,7 +20,7 @@ const openFiles = (): readonly string[] =>
     }
   })
 
-test('a reader that cannot be opened leaves no connection behind', async () => {
+test('a reader that fails to open leaves no connection behind', async () => {
   const path = `${directory}/test.db`
   await (await openSqliteStore(path, { create: true })).close()
   const open = (): unknown =>

@@ -54,7 +54,7 @@ const SIDE_FILES = [
   'test.db-log/00000000',
 ]
 
-describe('is refused, and what it points to is left alone:', () => {
+describe('is refused, and its target is unchanged:', () => {
   for (const name of SIDE_FILES) {
     test(`${name}, a symbolic link`, async () => {
       if (name.includes('/')) await mkdir(`${path}-log`, { mode: 0o700 })
@@ -110,7 +110,7 @@ describe.runIf(IS_ROOT)('of another user,', () => {
     expect(await use()).toMatch(/-lock belongs to user nobody, who does not own the database/)
   })
 
-  test('a pin does not count, and its FIFO does not hang the pack', async () => {
+  test('a pin is ignored, and its FIFO does not block the pack', async () => {
     await use()
     const tid = '040a1b2c3d4e5f60'
     const pin = `${path}-reader-1-1`
@@ -124,7 +124,7 @@ describe.runIf(IS_ROOT)('of another user,', () => {
     await stat(pin)
   })
 
-  test('a database gets a log that is the owner’s when root writes to it', async () => {
+  test('the log of a database belongs to its owner when root creates it', async () => {
     await use()
     await rm(`${path}-log`, { recursive: true })
     await rm(path)

@@ -61,7 +61,7 @@ test('a change to a small part of a database costs less than 64 KiB of file', as
   }
 })
 
-test('when the writing thread dies, waiting and later commits are rejected, and reads continue', async () => {
+test('when the writer thread exits, pending and later commits are rejected, and reads continue', async () => {
   const path = `${directory}/test.db`
   const posted = vi.spyOn(Worker.prototype, 'postMessage')
   const store = await openSqliteStore(path, { create: true })
@@ -89,7 +89,7 @@ test('when the writing thread dies, waiting and later commits are rejected, and 
   await again.close()
 })
 
-test('a transaction arrives in the other thread as it was, bytes in shared memory by reference', () => {
+test('a transaction reaches the writer thread unchanged, shared memory by reference', () => {
   const memory = new SharedArrayBuffer(100)
   const viewed = new Uint8Array(memory, 10, 50).fill(5)
   const transaction = {
