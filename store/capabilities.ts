@@ -74,6 +74,8 @@ export interface FoundIntents {
   readonly entries: readonly Uint8Array[]
   /** Whether the next entry is damaged, so that later entries are lost. */
   readonly isDamaged: boolean
+  /** The tid of a transaction that entries follow and that was not committed: no other transaction may have it. */
+  readonly uncommitted?: Tid
 }
 
 /**

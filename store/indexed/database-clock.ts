@@ -82,6 +82,11 @@ export class DatabaseClock implements Dating {
     return tid
   }
 
+  /** From now on every assigned tid is later than `tid`. */
+  pass(tid: Tid): void {
+    this.#given = later(tid, this.#given)
+  }
+
   async #upToDate(last: Tid): Promise<Timeline> {
     // On a reader, the writer changes the notes.
     if (this.#jumps === undefined || this.#store.readOnly) await this.#load()

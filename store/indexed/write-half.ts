@@ -1,5 +1,5 @@
 /** The write half of a store over an index and a Bulk: allocation of oids, the last transaction, and intents. */
-import type { IntentEntries, Intents, Spilling } from '../capabilities.ts'
+import type { FoundIntents, IntentEntries, Intents, Spilling } from '../capabilities.ts'
 import { StoreError } from '../errors.ts'
 import { oid as toOid, TID_NONE, type Tid } from '../ids.ts'
 import type { ObjectChange } from '../changes.ts'
@@ -58,7 +58,7 @@ export class WriteHalf {
     this.intents = intents && {
       read: async () => {
         this.#areIntentsRead = true
-        return await intents.read()
+        return await this.#readIntents(intents)
       },
       add: (bytes, follows) => intents.add(bytes, follows),
       get needsTransaction() {
@@ -113,8 +113,15 @@ export class WriteHalf {
     return prepared
   }
 
+  async #readIntents(intents: IntentEntries): Promise<FoundIntents> {
+    const found = await intents.read()
+    if (found.uncommitted !== undefined) this.#parts.clock.pass(found.uncommitted)
+    return found
+  }
+
   async #assertNoIntents(): Promise<void> {
-    const found = await this.#parts.intents?.read()
+    const { intents } = this.#parts
+    const found = intents && (await this.#readIntents(intents))
     if (found !== undefined && found.entries.length > 0)
       throw new StoreError(this.#parts.describeWaiting(this.#lastTid, found.entries.length))
     this.#areIntentsRead = true

@@ -16,7 +16,8 @@
  *
  * An entry that is written while a transaction is being committed follows that transaction: it has changes that are not in it. If
  * the transaction is the last one after a crash, only the entries that follow it are valid; if it is missing, all entries
- * that follow its predecessor are, and then those.
+ * that follow its predecessor are, and then those. Its tid is not given again, not even by a clock that was set back: a transaction that
+ * has these changes would make the entries valid again.
  */
 import type { FoundIntents } from '../../capabilities.ts'
 import { xxh64 } from '../../checksum.ts'
@@ -101,7 +102,13 @@ export function entriesAfter(file: Buffer, id: string, last: Tid): FoundIntents 
   const entries = [...committed, ...inOrder(beside)]
   const nonce = entries[0]?.nonce
   const ofThem = nonce === undefined ? found : found.filter(entry => entry.nonce === nonce)
-  return { entries: entries.map(({ bytes }) => bytes), isDamaged: ofThem.length > entries.length }
+  let uncommitted = last
+  for (const { base } of found) if (base > uncommitted) uncommitted = base
+  return {
+    entries: entries.map(({ bytes }) => bytes),
+    isDamaged: ofThem.length > entries.length,
+    ...(uncommitted > last && { uncommitted }),
+  }
 }
 
 /** Those numbered from 0 on without a gap, of the process that wrote the first one found. */
