@@ -20,6 +20,10 @@ const ORIGIN_BYTES = 16
 /** Moments that a source keeps before its history: tags, and those in use. */
 const MOMENTS_MAX = 100_000
 
+/** Shorter parts of a body are joined, this number at a time: each costs memory beside its bytes. */
+const SHORT_BYTES = 4096
+const SHORT_FRAMES_MAX = 256
+
 /** How a stream ended. */
 export interface StreamEnd {
   readonly transactions: number
@@ -132,15 +136,25 @@ async function readRecord(frames: FrameReader, payload: Buffer, tid: Tid): Promi
 async function readBody(frames: FrameReader, length: number): Promise<readonly Uint8Array[]> {
   if (length > BODY_BYTES_MAX) refuse(`a record has ${length} bytes`)
   const parts: Uint8Array[] = []
+  let short: Uint8Array[] = []
   for (let left = length; left > 0;) {
     const { kind, payload } = await frames.next()
     if (kind !== FRAME.bytes || payload.length === 0 || payload.length > left)
       refuse('the bytes of a record are missing')
-    parts.push(payload)
     left -= payload.length
+    const isShort = payload.length < SHORT_BYTES
+    if (isShort) short.push(payload)
+    if (isShort && short.length < SHORT_FRAMES_MAX) continue
+    parts.push(...joined(short))
+    if (!isShort) parts.push(payload)
+    short = []
   }
+  parts.push(...joined(short))
   return parts
 }
+
+const joined = (parts: readonly Uint8Array[]): readonly Uint8Array[] =>
+  parts.length > 1 ? [Buffer.concat(parts)] : parts
 
 function headIn(payload: Buffer): TransactionHead {
   const fields = new Fields(payload, 0)
