@@ -29,7 +29,7 @@ describe.skipIf(!hasBucketDatabases)('a mount of a database on a server with a b
     expect((await bucket.client.list('segments/', '', 10)).length).toBeGreaterThan(0)
   })
 
-  test('a read-only mount follows the writer, and reads what it uploaded', async () => {
+  test('a read-only mount follows the writer, and reads its uploads', async () => {
     const { db, options } = await make()
     await withMount({ driver: 'kernel', db, options }, async ({ dir, scratch }) => {
       const reading = join(scratch, 'reading')
@@ -125,7 +125,7 @@ describe.skipIf(!hasBucketDatabases)('a mount of a database on a server with a b
     })
   })
 
-  test(`after ${KILLS} kills of the daemon all that was synced is there (CRASH_SEED=${SEED})`, async () => {
+  test(`after ${KILLS} kills of the daemon all synced data is there (CRASH_SEED=${SEED})`, async () => {
     const { db, options } = await make()
     const result = await killRepeatedly({ kills: KILLS, seed: SEED, db, options })
     expect(result.operations).toBeGreaterThan(KILLS)

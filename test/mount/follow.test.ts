@@ -16,7 +16,7 @@ async function store(path: string, content: string): Promise<void> {
 }
 
 describe.each(kinds)('beside a writer, on a database in %s', kind => {
-  test('a read-only mount shows what was stored, soon', async () => {
+  test('a read-only mount shows stored changes within a bounded time', async () => {
     const database = kind === 'a server' ? await makePostgresDatabase() : undefined
     try {
       await withMount(

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 
-test('a transaction whose command fails leaves nothing, in the kernel either', { timeout: 300_000 }, () =>
+test('a transaction whose command fails leaves nothing, nor in the kernel caches', { timeout: 300_000 }, () =>
   withMount({ driver: 'kernel' }, async mount => {
     const { dir, db } = mount
     await writeFile(join(dir, 'kept'), 'before')
@@ -92,7 +92,7 @@ test('the commands on a mount and on its database', { timeout: 300_000 }, () =>
   }),
 )
 
-test('a database under load is copied whole from a moment', { timeout: 300_000 }, () =>
+test('a database under load is copied consistently from a moment', { timeout: 300_000 }, () =>
   withMount({ driver: 'kernel' }, async ({ dir, scratch }) => {
     const script = join(scratch, 'load.mjs')
     await writeFile(

@@ -54,7 +54,7 @@ async function run(...parameters: string[]): Promise<void> {
   expect(exitCode, `zblkfs ${parameters.join(' ')}: ${stderr}`).toBe(0)
 }
 
-test('the requests of creating, looking, writing, renaming and removing', { timeout: 300_000 }, () =>
+test('the requests of create, lookup, write, rename and remove', { timeout: 300_000 }, () =>
   withMount({ driver: 'kernel' }, async ({ dir }) => {
     const paths = namesOf(20).map(name => join(dir, 'd', name))
     mkdirSync(join(dir, 'd'))
@@ -84,7 +84,7 @@ test('the requests of creating, looking, writing, renaming and removing', { time
   }),
 )
 
-test('attributes that the kernel keeps are those of the filesystem', { timeout: 300_000 }, () =>
+test('attributes cached by the kernel match the filesystem', { timeout: 300_000 }, () =>
   withMount({ driver: 'kernel' }, async mount => {
     const { dir } = mount
     const shell = (script: string): void => void execFileSync('sh', ['-ec', script], { cwd: dir })
@@ -118,7 +118,7 @@ test('attributes that the kernel keeps are those of the filesystem', { timeout: 
   }),
 )
 
-test('times of access are seen after the kernel kept others', { timeout: 300_000 }, () =>
+test('new access times are visible after the kernel cached earlier ones', { timeout: 300_000 }, () =>
   withMount({ driver: 'kernel' }, async ({ dir }) => {
     const [path, copy] = [join(dir, 'file'), join(dir, 'copy')]
     writeFileSync(path, 'x'.repeat(70_000))
@@ -143,7 +143,7 @@ test('times of access are seen after the kernel kept others', { timeout: 300_000
 )
 
 test(
-  'names that appear by a clone, an undo or a rollback are seen after their absence',
+  'names created by clone, undo or rollback are visible after a cached absence',
   { timeout: 300_000 },
   () =>
     withMount({ driver: 'kernel' }, async ({ dir }) => {

@@ -32,7 +32,7 @@ describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
     }
   })
 
-  test('what was synced is there after the daemon is killed', async () => {
+  test('synced data is there after the daemon is killed', async () => {
     const database = await makePostgresDatabase()
     try {
       await withMount({ driver: 'kernel', db: database.url }, async mount => {
@@ -51,7 +51,7 @@ describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
     }
   })
 
-  test('a restart of the server is survived, and reported', async () => {
+  test('the mount survives a restart of the server, and reports it', async () => {
     await withServer(async ({ dir }, server) => {
       storeSynced(join(dir, 'before'), 'before')
       await server.stop('immediate')
@@ -72,7 +72,7 @@ describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
     })
   })
 
-  test('a writer whose session is ended by an administrator stores nothing any more, and says so', async () => {
+  test('a writer whose session is ended by an administrator stores nothing more, and reports it', async () => {
     await withServer(async (mount, server) => {
       const { dir, db } = mount
       storeSynced(join(dir, 'stored'), 'stored')

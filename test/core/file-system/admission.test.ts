@@ -38,7 +38,7 @@ function admissionOver(disk: { availableBytes: number; fails?: boolean }): {
   return { admission, committer }
 }
 
-test('a write that the disk has no room for is refused, also where only its records do not fit', async () => {
+test('a write without space on the disk is refused, also if only its records do not fit', async () => {
   const { admission } = admissionOver({ availableBytes: MIB })
   await admission.admit(MIB / 2)
   admission.leave(MIB / 2)
@@ -46,7 +46,7 @@ test('a write that the disk has no room for is refused, also where only its reco
   expect(await codeOf(Promise.resolve(admission.admit(0, false, 2 * MIB)))).toBe('NoSpaceError')
 })
 
-test('what is dirty is stored first, and counted as used', async () => {
+test('dirty data is stored first, and counted as used', async () => {
   const disk = { availableBytes: 4 * MIB }
   const { admission, committer } = admissionOver(disk)
   await admission.admit(3 * MIB)
@@ -57,7 +57,7 @@ test('what is dirty is stored first, and counted as used', async () => {
   await admission.admit(MIB / 2)
 })
 
-test('a change that frees room is admitted on a full disk, and while commits fail', async () => {
+test('a change that frees space is admitted on a full disk, and while commits fail', async () => {
   const { admission, committer } = admissionOver({ availableBytes: 0, fails: true })
   await admission.admit(0, true)
   committer.dirtyBytes = 40 * MIB

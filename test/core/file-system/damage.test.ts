@@ -124,7 +124,7 @@ test('a write behind an unreadable block is stored', async () => {
   expect((await reopened.readAt(file, 2n << 20n, 10)).toString()).toBe('behind')
 })
 
-test('a write into a long chunk that cannot be read is stored with all else; what is left of the chunk is lost', async () => {
+test('a write into an unreadable long chunk is stored with all else; the rest of the chunk is lost', async () => {
   const { paths, store } = await wornPaths(Buffer.alloc(20 * CHUNK, 1), 0, Infinity)
   await paths.write('damaged', Buffer.alloc(2 * CHUNK, 2), BigInt(3 * CHUNK))
   await paths.write('sound', 'after')
@@ -141,7 +141,7 @@ test('a write into a long chunk that cannot be read is stored with all else; wha
   expect(await again.read('damaged')).toEqual(Buffer.alloc(20 * CHUNK, 3))
 })
 
-test('an end that cannot be read, and is too short to be shared, is lost when the rest is written anew', async () => {
+test('an unreadable end too short to be shared is lost when the rest is rewritten', async () => {
   const content = Buffer.alloc(20 * CHUNK + 100, 1)
   const { paths } = await wornPaths(content, 20 * CHUNK + HEAD_BYTES - 150, Infinity)
   await paths.write('damaged', Buffer.alloc(20 * CHUNK, 2))

@@ -23,7 +23,7 @@ async function open(): Promise<{
 const name = (i: number): string => String(i).padStart(3, '0')
 
 describe('a directory that changes while it is listed', () => {
-  test('gives what stays once, whatever is removed and added around it', async () => {
+  test('lists each remaining entry once during removals and additions', async () => {
     const { paths, next } = await open()
     const seen: string[] = []
     let cookie = 0n
@@ -44,7 +44,7 @@ describe('a directory that changes while it is listed', () => {
     for (const left of await paths.list('d')) if (/^\d{3}$/.test(left)) expect(once).toContain(left)
   })
 
-  test('goes on from any cookie that it gave', async () => {
+  test('continues from any of its cookies', async () => {
     const { next } = await open()
     const all = await next(0n, 1000)
     for (const at of [0, 1, 2, 50, 201]) {
@@ -53,7 +53,7 @@ describe('a directory that changes while it is listed', () => {
     }
   })
 
-  test('goes on behind an entry that is gone', async () => {
+  test('continues behind a removed entry', async () => {
     const { paths, next } = await open()
     const all = await next(0n, 1000)
     await paths.unlink(`d/${name(100)}`)
@@ -61,7 +61,7 @@ describe('a directory that changes while it is listed', () => {
     expect(following?.name).toBe(name(101))
   })
 
-  test('begins anew at cookie 0, with what is there by then', async () => {
+  test('restarts at cookie 0 with the current entries', async () => {
     const { paths, next } = await open()
     await next(0n, 1000)
     await paths.unlink(`d/${name(0)}`)
@@ -71,7 +71,7 @@ describe('a directory that changes while it is listed', () => {
   })
 })
 
-test('an old cookie misses nothing, though memory is bounded', () => {
+test('an old cookie misses no entry, with bounded memory', () => {
   const listing = new DirectoryListing(new ListingMemory())
   let cookie = 2n
   const count = 200_000
@@ -85,7 +85,7 @@ test('an old cookie misses nothing, though memory is bounded', () => {
   }
 })
 
-test('20,000 entries are made, listed, found and removed', async () => {
+test('20,000 entries are created, listed, looked up and removed', async () => {
   const paths = await memoryPaths()
   await paths.mkdir('d')
   const count = 20_000
@@ -112,7 +112,7 @@ describe('very many open directories', () => {
     })
   }
 
-  test('remember a bounded number of names together, each the last that it gave', () => {
+  test('remember a bounded number of names in total, and each its last name', () => {
     const memory = new ListingMemory(10_000)
     const listings = Array.from({ length: 50 }, () => new DirectoryListing(memory))
     const last = list(listings, 2000)
@@ -122,7 +122,7 @@ describe('very many open directories', () => {
     expect(memory.names).toBe(0)
   })
 
-  test('do not make a listing that goes on forget what it needs', () => {
+  test('do not evict the names that an active listing needs', () => {
     const memory = new ListingMemory(1000)
     const listing = new DirectoryListing(memory)
     const [cookie] = list([listing], 500)

@@ -144,7 +144,7 @@ describe('a commit reads nothing while the gate is exclusive', () => {
     expect(store.reads.calls).toBeGreaterThanOrEqual(calls)
   })
 
-  test('more than the object cache has room for', async () => {
+  test('more than fits into the object cache', async () => {
     const file = await paths.open('chunks')
     for (let blk = 0; blk < 40; blk++)
       for (let chunk = 0; chunk < 90; chunk += 3)
@@ -172,7 +172,7 @@ describe('a commit reads nothing while the gate is exclusive', () => {
     expect(readsOfPrepares()).toBe(0)
   })
 
-  test('all of it together, also where the gate is kept: before a pack', async () => {
+  test('all of it together, also while the gate is held before a pack', async () => {
     for (const change of Object.values(work)) await change()
     await evictAndWatch()
     await paths.fs.quiesce()
@@ -187,7 +187,7 @@ describe('a commit reads nothing while the gate is exclusive', () => {
     expect(readsInside).toBe(0)
   })
 
-  test('what is stored is what was written', async () => {
+  test('the stored data matches the written data', async () => {
     for (const change of Object.values(work)) await change()
     const names = (await paths.list('', 1000)).filter(name => name !== '.' && name !== '..')
     const before = await Promise.all(names.map(name => paths.read(name)))

@@ -15,7 +15,7 @@ const message = (doing: Promise<unknown>): Promise<string> =>
   )
 
 describe('tags', () => {
-  test('name moments, are moved and taken away', async () => {
+  test('name moments, can be moved and removed', async () => {
     const paths = await openPaths(temporaryDatabase())
     const { fs } = paths
     await paths.write('file', 'one')
@@ -35,7 +35,7 @@ describe('tags', () => {
 })
 
 describe('undo', () => {
-  test('takes the last transactions back, one by one', async () => {
+  test('reverts the last transactions, one by one', async () => {
     const paths = await openPaths(temporaryDatabase(), { commitIntervalMs: 1e9 })
     const { fs } = paths
     await paths.mkdir('dir')
@@ -68,7 +68,7 @@ describe('undo', () => {
     await fs.sync()
   })
 
-  test('leaves later changes of other files, names and chunks alone', async () => {
+  test('keeps later changes of other files, names and chunks', async () => {
     const paths = await openPaths(temporaryDatabase())
     const { fs } = paths
     await paths.write('file', Buffer.alloc(8 * CHUNK, 1))
@@ -86,7 +86,7 @@ describe('undo', () => {
     expect((await paths.read('file')).equals(expected)).toBe(true)
   })
 
-  test('is refused, with what stands in its way, where later changes are of the same', async () => {
+  test('is refused, with the conflicts, if later changes overlap', async () => {
     const paths = await openPaths(temporaryDatabase())
     const { fs } = paths
     await paths.write('file', Buffer.alloc(CHUNK, 1))
@@ -105,7 +105,7 @@ describe('undo', () => {
 })
 
 describe('restore and clone', () => {
-  test('a file becomes what it was, keeps its inode, and shares its bytes', async () => {
+  test('a restored file keeps its inode and shares its bytes with the past', async () => {
     const path = temporaryDatabase()
     const paths = await openPaths(path)
     const { fs } = paths
@@ -183,7 +183,7 @@ describe('restore and clone', () => {
 })
 
 describe('a delimited transaction', () => {
-  test('is one transaction, whatever is synced meanwhile', async () => {
+  test('is one transaction despite syncs within it', async () => {
     const paths = await openPaths(temporaryDatabase())
     const { fs } = paths
     const before = await fs.sync()
@@ -224,7 +224,7 @@ describe('a delimited transaction', () => {
     expect(await treeOf(paths, '')).toBe(await treeOf(paths, `@${formatTid(last)}`))
   })
 
-  test('may be larger than memory: it is one transaction, or nothing of it is left', async () => {
+  test('may be larger than memory, and is atomic', async () => {
     const paths = await openPaths(temporaryDatabase(), { dirtySizeBytes: 2 * MiB })
     const { fs } = paths
     const bytes = (fill: number): Buffer => Buffer.alloc(16 * MiB, fill)

@@ -77,7 +77,7 @@ test('a small file is one record; data that does not fit moves to a block, and a
   await expectClean(database)
 })
 
-test('a format that is asked for makes blocks of small files too', async () => {
+test('with a requested format small files have blocks too', async () => {
   const database = temporaryDatabase()
   const paths = await openPaths(database, { zblkFormat: 'zblk1' })
   await paths.write('small', 'content')

@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ReadWriteLock } from '../../../core/file-system/locks.ts'
 
-test('a free lock is taken without waiting', () => {
+test('a free lock is acquired without waiting', () => {
   const lock = new ReadWriteLock()
   expect(lock.shared()).toBeUndefined()
   expect(lock.shared()).toBeUndefined()
@@ -15,7 +15,7 @@ test('a free lock is taken without waiting', () => {
   expect(() => lock.release()).toThrow('not held')
 })
 
-test('no later request passes one that waits for exclusive access', async () => {
+test('a later request does not overtake one that waits for exclusive access', async () => {
   const lock = new ReadWriteLock()
   const order: string[] = []
   await lock.shared()

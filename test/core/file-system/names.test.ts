@@ -69,7 +69,7 @@ const FAILURES: readonly [what: string, code: string, doing: () => Promise<unkno
   ['changing what is made up', 'EPERM', () => paths.unlink('.zblkfs/at')],
 ]
 
-describe('what fails, and with what', () => {
+describe('failures and their errno', () => {
   test.each(FAILURES)('%s: %s', async (_what, code, doing) => {
     await makeSample()
     const before = await namesAndLinks()
@@ -119,7 +119,7 @@ describe('renaming', () => {
       expect([path, (await paths.stat(path)).nlink]).toEqual([path, nlink])
   })
 
-  test("a moved directory's .. is its new parent", async () => {
+  test('the .. of a moved directory is its new parent', async () => {
     await makeSample()
     await paths.rename('full/inner', 'inner')
     expect(await paths.at('inner/..', ino => Promise.resolve(ino))).toBe(1)
@@ -127,7 +127,7 @@ describe('renaming', () => {
 })
 
 describe('names', () => {
-  test('may have any byte but / and NUL, and 255 of them', async () => {
+  test('may have up to 255 bytes, any but / and NUL', async () => {
     const names = ['\u0001', '\u00ff\u00fe', ' ', '...', '\n', 'x'.repeat(255), '@types', '\u00c3\u00a4']
     for (const name of names) await paths.write(name, name)
     expect(await paths.list('')).toEqual(names.toSorted())
@@ -143,7 +143,7 @@ describe('names', () => {
     expect(await paths.stat('device')).toMatchObject({ mode: constants.S_IFBLK | 0o600, rdev: 0x0801 })
   })
 
-  test('a new entry in a setgid directory has its group, a new directory its bit too', async () => {
+  test('a new entry in a setgid directory inherits its group, a new directory also the bit', async () => {
     await paths.mkdir('shared')
     await paths.at('shared', ino => paths.fs.setattr(ino, { mode: 0o2775, gid: 7 }))
     await paths.at('shared', ino => paths.fs.setattr(ino, { mode: 0o2775 }))
@@ -154,8 +154,8 @@ describe('names', () => {
   })
 })
 
-describe('what has no name any more', () => {
-  test('a file lives while it is open, and is dropped from the counts afterwards', async () => {
+describe('unlinked inodes', () => {
+  test('a file stays usable while it is open, and is then subtracted from the counts', async () => {
     await paths.write('file', 'content')
     await paths.fs.fsync()
     const used = (await paths.fs.statfs()).files
@@ -172,7 +172,7 @@ describe('what has no name any more', () => {
     expect(paths.fs.stats().dirtyBytes).toBe(0)
   })
 
-  test('a directory that is open is empty and takes no new names', async () => {
+  test('an open directory is empty and accepts no new names', async () => {
     await paths.mkdir('directory')
     await paths.at('directory', async ino => {
       const fh = await paths.fs.opendir(ino)
@@ -183,7 +183,7 @@ describe('what has no name any more', () => {
     })
   })
 
-  test('orphans of a mount that ended without closing are dropped by the next', async () => {
+  test('orphans of an unclean mount are dropped by the next one', async () => {
     const database = temporaryDatabase()
     let mount = await openPaths(database)
     await mount.write('file', 'content')
@@ -197,14 +197,14 @@ describe('what has no name any more', () => {
     expect(files - filesFree).toBe(1)
   })
 
-  test('nodes are as few as what the kernel refers to', async () => {
+  test('only nodes referenced by the kernel are kept', async () => {
     await makeSample()
     for (let i = 0; i < 100; i++) await paths.write(`file${i}`, 'x')
     await paths.fs.fsync()
     expect(paths.fs.stats().inodesInUse).toBe(0)
   })
 
-  test('a file that is emptied and removed before it is stored leaves no node', async () => {
+  test('a file truncated and removed before it is stored leaves no node', async () => {
     await paths.write('file', Buffer.alloc(3 << 20, 'x'))
     await paths.fs.fsync()
     await paths.truncate('file', 0n)

@@ -73,7 +73,7 @@ function send(text: string): Promise<string> {
   })
 }
 
-test('a call is answered, with what it was given', async () => {
+test('a call receives its arguments and returns a result', async () => {
   await withServer(async () => {
     expect(await callDaemon([path], 'sync', { message: 'a "\nline' }, 5000)).toEqual({
       tid: tidOf('a "\nline'),
@@ -96,7 +96,7 @@ test('an error keeps its class, code and data on the way from the daemon', async
   }, failing)
 })
 
-test('a call that fails comes back with its message', async () => {
+test('a failed call returns its message', async () => {
   await withServer(async () => {
     const call = callDaemon([path], 'status', {}, 5000)
     await expect(call).rejects.toThrow(CallFailedError)
@@ -104,13 +104,13 @@ test('a call that fails comes back with its message', async () => {
   })
 })
 
-test('the socket is for its owner alone', async () => {
+test('the socket is accessible to its owner only', async () => {
   await withServer(async () => {
     expect((await stat(path)).mode & 0o777).toBe(0o600)
   })
 })
 
-test('a daemon that does not answer is silent, not waited for', async () => {
+test('a daemon that does not reply is reported as silent', async () => {
   await withServer(async () => {
     expect(await reasonOf(callDaemon([path], 'unmount', { lazy: false }, 100))).toBe('silent')
   })
@@ -123,14 +123,14 @@ test('a socket without a listener means that the daemon is gone', async () => {
   expect(await reasonOf(callDaemon([path], 'status', {}, 1000))).toBe('gone')
 })
 
-test('a daemon that dies while it works is gone', async () => {
+test('a daemon that dies during a call is reported as gone', async () => {
   const server = createServer(socket => socket.once('data', () => socket.destroy()))
   await new Promise<void>(resolve => server.listen(path, resolve))
   expect(await reasonOf(callDaemon([path], 'status', {}, 5000))).toBe('gone')
   server.close()
 })
 
-test('closing waits until the answers under way are sent', async () => {
+test('close waits for replies in progress', async () => {
   const called = Promise.withResolvers<void>()
   const answered = Promise.withResolvers<{ readonly tid: string }>()
   const sync = (): Promise<{ readonly tid: string }> => {
@@ -145,7 +145,7 @@ test('closing waits until the answers under way are sent', async () => {
   expect(await call).toEqual({ tid: tidOf('last') })
 })
 
-test('a socket that a dead daemon left is taken over', async () => {
+test('the socket of a dead daemon is replaced', async () => {
   await withServer(async () => {
     await withServer(async () => {
       expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: tidOf('none') })
@@ -154,7 +154,7 @@ test('a socket that a dead daemon left is taken over', async () => {
 })
 
 test.each(['{"call":"format"}', '{"call":"constructor"}', 'no json', '[]', 'null', '{"call":1}'])(
-  'the line %s is answered with an error',
+  'the line %s causes an error reply',
   async line => {
     await withServer(async () => {
       expect(JSON.parse(await send(`${line}\n`))).toHaveProperty('error')
@@ -162,13 +162,13 @@ test.each(['{"call":"format"}', '{"call":"constructor"}', 'no json', '[]', 'null
   },
 )
 
-test('a line without end is cut off', async () => {
+test('a line without end closes the connection', async () => {
   await withServer(async () => {
     expect(await send('x'.repeat(3 << 20))).toBe('')
   })
 })
 
-test('paths are tried in order until one answers', async () => {
+test('paths are tried in order until one replies', async () => {
   await withServer(async () => {
     const other = join(directory, 'other')
     await mkdir(other)
@@ -233,19 +233,19 @@ test.each(['null', '"fenced"', '{}', '{"state":"lost"}', '{"state":"fenced","rea
   },
 )
 
-test('an answer without end is cut off', async () => {
+test('a reply without end closes the connection', async () => {
   await withAnswer('x'.repeat(8 << 20), async () => {
     expect(await reasonOf(callDaemon([path], 'sync', {}, 5000))).toBe('gone')
   })
 })
 
-test('control characters of an answer do not reach the terminal', async () => {
+test('control characters of a reply do not reach the terminal', async () => {
   await withAnswer('{"error":{"message":"\\u001b[2Jforged\\u0007","details":{}}}\n', async () => {
     await expect(callDaemon([path], 'sync', {}, 5000)).rejects.toThrow('\u{fffd}[2Jforged\u{fffd}')
   })
 })
 
-test('a request that is meant for another mount is refused', async () => {
+test('a request for another mount is refused', async () => {
   path = join(directory, '0:50.1.sock')
   await withServer(async () => {
     expect(await callDaemon([path], 'sync', {}, 5000)).toEqual({ tid: tidOf('none') })
@@ -255,19 +255,16 @@ test('a request that is meant for another mount is refused', async () => {
   })
 })
 
-test.runIf(process.getuid?.() === 0)(
-  "a socket that leads to another user's daemon is not believed",
-  async () => {
-    await withServer(async () => {
-      const link = join(directory, 'link.sock')
-      await symlink(path, link)
-      await lchown(link, 65_534, 65_534)
-      expect(await reasonOf(callDaemon([link], 'sync', {}, 5000))).toBe('forbidden')
-    })
-  },
-)
+test.runIf(process.getuid?.() === 0)("a socket of another user's daemon is not trusted", async () => {
+  await withServer(async () => {
+    const link = join(directory, 'link.sock')
+    await symlink(path, link)
+    await lchown(link, 65_534, 65_534)
+    expect(await reasonOf(callDaemon([link], 'sync', {}, 5000))).toBe('forbidden')
+  })
+})
 
-test('a link in the directory of sockets is no socket', async () => {
+test('a link in the directory of sockets is ignored', async () => {
   const device = '4095:1048575'
   const uid = process.getuid?.() ?? 0
   const socket = await makeControlPath(device)

@@ -61,7 +61,7 @@ test('300 MiB in one transaction with dirty_size=32M: one transaction, in bounde
   })
 })
 
-test('a command that fails leaves nothing of it, and its room comes back', async () => {
+test('a failed command leaves no changes, and its space is freed', async () => {
   await withMount({ options: ['dirty_size=16M'] }, async mount => {
     const { dir, db, scratch } = mount
     const script = join(scratch, 'write.py')
@@ -80,7 +80,7 @@ test('a command that fails leaves nothing of it, and its room comes back', async
   })
 })
 
-test('a daemon that is killed in the middle leaves nothing; other processes see none of it meanwhile', async () => {
+test('a daemon killed in mid-transaction leaves no changes; other processes see none meanwhile', async () => {
   await withMount({ options: ['dirty_size=16M'] }, async mount => {
     const { dir, db, scratch } = mount
     const script = join(scratch, 'write.py')

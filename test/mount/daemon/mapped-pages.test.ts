@@ -45,7 +45,7 @@ const program = async (command: string, ...parameters: readonly string[]): Promi
   return stdout
 }
 
-test('a copy, a moment that sync makes and a clone have what a mapping has', async () => {
+test('copies, synced moments and clones include changes of a mapping', async () => {
   await withMount({ options: ['commit_interval=1h'] }, async ({ dir, scratch }) => {
     const file = join(dir, 'mapped')
     await withMapping(file, async write => {
@@ -66,7 +66,7 @@ test('a copy, a moment that sync makes and a clone have what a mapping has', asy
   })
 })
 
-test('st_blocks counts what fills holes through a mapping, as du shows it', async () => {
+test('st_blocks and du count holes filled through a mapping', async () => {
   await withMount({ options: ['commit_interval=1h'] }, async ({ dir }) => {
     const file = join(dir, 'mapped')
     await writeFile(file, '')
@@ -84,7 +84,7 @@ test('st_blocks counts what fills holes through a mapping, as du shows it', asyn
   })
 })
 
-test('copy_file_range has what a mapping of its source has', async () => {
+test('copy_file_range copies changes of a mapping of its source', async () => {
   await withMount({ options: ['commit_interval=1h'] }, async ({ dir }) => {
     const file = join(dir, 'mapped')
     await withMapping(file, async write => {
@@ -98,7 +98,7 @@ print(os.copy_file_range(a, b, ${MIB}))`
   })
 })
 
-test('what only a mapping changes is stored by the timer', async () => {
+test('the commit timer stores changes of a mapping', async () => {
   await withMount({ options: ['commit_interval=500ms'] }, async mount => {
     const { dir } = mount
     const file = join(dir, 'mapped')

@@ -47,7 +47,7 @@ test('stats counts requests, bytes, commits and revisions of a mount', async () 
   })
 })
 
-test('the age of unstored changes grows until they are stored', async () => {
+test('the age of unstored changes increases until they are stored', async () => {
   await withMount({ options: ['commit_interval=1h'] }, async ({ dir }) => {
     await writeFile(join(dir, 'file'), 'x')
     await sleep(300)
@@ -120,7 +120,7 @@ test('metrics are served over HTTP, and in a file that is removed with the mount
   })
 })
 
-test('status shows what went wrong last, and what to do', async () => {
+test('status shows the last error and its remedy', async () => {
   await withMount({}, async mount => {
     const { dir, db } = mount
     await writeFile(join(dir, 'file'), 'x'.repeat(3_000_000))

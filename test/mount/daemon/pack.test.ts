@@ -15,7 +15,7 @@ async function packed(...parameters: readonly string[]): Promise<PackReport> {
   return JSON.parse(await zblkfsOutput('pack', '--json', ...parameters)) as PackReport
 }
 
-test('with history=0 the room of a deleted file comes back by itself', async () => {
+test('with history=0 the space of a deleted file is freed automatically', async () => {
   await withMount({ options: ['history=0'] }, async ({ dir, db }) => {
     await writeFile(join(dir, 'kept'), Buffer.alloc(2 * MIB, 1))
     await writeFile(join(dir, 'big'), Buffer.alloc(24 * MIB, 7))
@@ -29,7 +29,7 @@ test('with history=0 the room of a deleted file comes back by itself', async () 
   })
 })
 
-test('a moment that was read is kept only while it is in use', async () => {
+test('a moment is kept only while it is read', async () => {
   await withMount({ options: ['history=1s'] }, async ({ dir, db }) => {
     await writeFile(join(dir, 'a'), Buffer.alloc(16 * MIB, 1))
     const tid = (await zblkfsOutput('sync', dir)).trim()
@@ -52,7 +52,7 @@ test('a moment that was read is kept only while it is in use', async () => {
   })
 })
 
-test('a mount is packed while it is in use: what is open stays, what is forgotten cannot be opened', async () => {
+test('a pack of a mount in use keeps open moments; dropped moments cannot be opened', async () => {
   await withMount({}, async mount => {
     const { dir, db } = mount
     const file = join(dir, 'a')
@@ -89,7 +89,7 @@ test('a mount is packed while it is in use: what is open stays, what is forgotte
   })
 })
 
-test('df tells what a pack would give back, and a pack by the name of the database finds the mount', async () => {
+test('df shows what a pack would free, and a pack by database name uses the mount', async () => {
   await withMount({ options: ['history=all'] }, async ({ dir, db }) => {
     await mkdir(join(dir, 'd'))
     await writeFile(join(dir, 'd', 'file'), Buffer.alloc(4 * MIB, 5))
@@ -141,7 +141,7 @@ test('wrong usage gives an error message', async () => {
   expect(missing.stderr).toContain('does not exist')
 })
 
-test('what another mount looks at stays, until that mount is gone', async () => {
+test('moments in use by another mount stay until it is unmounted', async () => {
   await withMount({}, async ({ dir, db, scratch }) => {
     const other = join(scratch, 'other')
     await mkdir(other)

@@ -32,7 +32,7 @@ async function withBoth(work: (db: Database, mount: TestMount) => Promise<void>)
 const cat = async (path: string): Promise<string> =>
   (await run('cat', [path], { timeout: TIMEOUT_MS })).stdout
 
-test('both see what the other writes, at once', { timeout: TIMEOUT_MS }, async () => {
+test('each sees the writes of the other at once', { timeout: TIMEOUT_MS }, async () => {
   await withBoth(async (db, { dir }) => {
     await writeFile(join(dir, 'a'), 'by the mount')
     expect(await db.files.readFile('/a', 'utf8')).toBe('by the mount')
@@ -50,7 +50,7 @@ test('both see what the other writes, at once', { timeout: TIMEOUT_MS }, async (
 })
 
 test(
-  'names that the kernel has cached, present or absent, change with the program',
+  'names cached by the kernel, present or absent, follow changes of the program',
   { timeout: TIMEOUT_MS },
   async () => {
     await withBoth(async (db, { dir }) => {
@@ -74,27 +74,23 @@ test(
   },
 )
 
-test(
-  'a transaction of the program is one, or nothing, in the mount too',
-  { timeout: TIMEOUT_MS },
-  async () => {
-    await withBoth(async (db, { dir }) => {
-      await db.files.writeFile('/a', 'before')
-      expect(await cat(join(dir, 'a'))).toBe('before')
-      const failed = db.transaction(async tx => {
-        await tx.writeFile('/a', 'during')
-        await tx.writeFile('/b', 'new')
-        throw new Error('no')
-      })
-      await expect(failed).rejects.toThrow('no')
-      expect(await cat(join(dir, 'a'))).toBe('before')
-      expect(existsSync(join(dir, 'b'))).toBe(false)
-      await db.transaction(tx => tx.writeFile('/b', 'new'), { message: 'one step' })
-      for await (const { message } of db.log({ limit: 1 })) expect(message).toBe('one step')
-      expect(await cat(join(dir, 'b'))).toBe('new')
+test('a transaction of the program is atomic in the mount too', { timeout: TIMEOUT_MS }, async () => {
+  await withBoth(async (db, { dir }) => {
+    await db.files.writeFile('/a', 'before')
+    expect(await cat(join(dir, 'a'))).toBe('before')
+    const failed = db.transaction(async tx => {
+      await tx.writeFile('/a', 'during')
+      await tx.writeFile('/b', 'new')
+      throw new Error('no')
     })
-  },
-)
+    await expect(failed).rejects.toThrow('no')
+    expect(await cat(join(dir, 'a'))).toBe('before')
+    expect(existsSync(join(dir, 'b'))).toBe(false)
+    await db.transaction(tx => tx.writeFile('/b', 'new'), { message: 'one step' })
+    for await (const { message } of db.log({ limit: 1 })) expect(message).toBe('one step')
+    expect(await cat(join(dir, 'b'))).toBe('new')
+  })
+})
 
 test('tags, restores and clones go through the daemon', { timeout: TIMEOUT_MS }, async () => {
   await withBoth(async (db, { dir }) => {
@@ -111,7 +107,7 @@ test('tags, restores and clones go through the daemon', { timeout: TIMEOUT_MS },
   })
 })
 
-test('what a program has open when it dies is closed', { timeout: TIMEOUT_MS }, async () => {
+test('open files of a program are closed when it dies', { timeout: TIMEOUT_MS }, async () => {
   await withMount({ driver }, async ({ db, dir }) => {
     await writeFile(join(dir, 'a'), 'x')
     const program = `
@@ -128,18 +124,22 @@ test('what a program has open when it dies is closed', { timeout: TIMEOUT_MS }, 
   })
 })
 
-test('a daemon that dies fails what is under way, and nothing hangs', { timeout: TIMEOUT_MS }, async () => {
-  await withMount({ driver }, async mount => {
-    const db = await open(mount.db)
-    await db.files.writeFile('/a', 'x')
-    await mount.kill()
-    await expect(db.files.readFile('/a')).rejects.toMatchObject({ code: 'daemon-gone' })
-    await expect(db.close()).rejects.toMatchObject({ code: 'daemon-gone' })
-  })
-})
+test(
+  'the death of the daemon fails operations in progress, without hangs',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    await withMount({ driver }, async mount => {
+      const db = await open(mount.db)
+      await db.files.writeFile('/a', 'x')
+      await mount.kill()
+      await expect(db.files.readFile('/a')).rejects.toMatchObject({ code: 'daemon-gone' })
+      await expect(db.close()).rejects.toMatchObject({ code: 'daemon-gone' })
+    })
+  },
+)
 
 test(
-  'the daemon closes a connection that sends anything else than operations',
+  'the daemon closes a connection that sends anything but operations',
   { timeout: TIMEOUT_MS },
   async () => {
     await withMount({ driver }, async ({ dir }) => {

@@ -6,7 +6,7 @@ import { mountedAt } from '../../../mount/mount-points/mount-table.ts'
 import { withMount } from '../../tools/mounted.ts'
 import { runProgram, runZblkfs } from '../../tools/run-zblkfs.ts'
 
-test('where the database was removed, fsync, sync and umount fail and the mount stays', async () => {
+test('if the database was removed, fsync, sync and umount fail and the mount stays', async () => {
   await withMount({}, async ({ dir, db }) => {
     await writeFile(join(dir, 'a'), 'stored')
     expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
@@ -25,7 +25,7 @@ test('where the database was removed, fsync, sync and umount fail and the mount 
   })
 })
 
-test('where the directory of the database was moved, the mount stores in its new place', async () => {
+test('if the directory of the database was moved, the mount stores in its new place', async () => {
   await withMount({}, async mount => {
     const { dir, scratch } = mount
     await mount.unmount()
@@ -41,7 +41,7 @@ test('where the directory of the database was moved, the mount stores in its new
   })
 })
 
-test('rescue saves a removed database from the open descriptors, with what was not stored', async () => {
+test('rescue saves a removed database from the open descriptors, including unstored changes', async () => {
   await withMount({}, async ({ dir, db, scratch }) => {
     const saved = join(scratch, 'saved.zblk')
     await writeFile(join(dir, 'stored'), 'x'.repeat(3_000_000))
@@ -71,7 +71,7 @@ test('rescue saves a removed database from the open descriptors, with what was n
   })
 })
 
-test('a daemon whose mount was detached is in status, and its removed database is saved by its process id', async () => {
+test('status lists a daemon with a detached mount, and rescue finds its removed database by process id', async () => {
   await withMount({}, async mount => {
     const { dir, db, scratch } = mount
     await writeFile(join(dir, 'a'), 'stored')
@@ -88,7 +88,7 @@ test('a daemon whose mount was detached is in status, and its removed database i
   })
 })
 
-test('where nothing was changed since, umount notices that the database was removed', async () => {
+test('umount detects the removed database even without changes since', async () => {
   await withMount({}, async ({ dir, db }) => {
     await writeFile(join(dir, 'a'), 'stored')
     expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
@@ -101,7 +101,7 @@ test('where nothing was changed since, umount notices that the database was remo
   })
 })
 
-test('a database that is renamed apart from its other files is not written to until it is renamed back', async () => {
+test('a database renamed without its side files is not written until it is renamed back', async () => {
   await withMount({}, async ({ dir, db }) => {
     await writeFile(join(dir, 'a'), 'stored')
     expect((await runZblkfs('sync', dir)).exitCode).toBe(0)

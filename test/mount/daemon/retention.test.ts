@@ -48,14 +48,14 @@ async function afterTwentyMinutes(store: MemoryStore, fileSystem: FileSystem): P
   await packer?.close()
 }
 
-test('where nothing is set, a pack in the background drops what is older than seven days', async () => {
+test('by default, a background pack drops history older than seven days', async () => {
   const { store, fileSystem, first } = await oldDatabase()
   await afterTwentyMinutes(store, fileSystem)
   expect(await store.isKept(first as never)).toBe(false)
   await fileSystem.close()
 })
 
-test('imported history is kept by packs in the background, however old it is', async () => {
+test('background packs keep imported history of any age', async () => {
   const { store, fileSystem, first } = await oldDatabase()
   expect(await keepImportedHistory(store)).toEqual(KEEP_ALL)
   await afterTwentyMinutes(store, fileSystem)
@@ -63,7 +63,7 @@ test('imported history is kept by packs in the background, however old it is', a
   await fileSystem.close()
 })
 
-test('an import leaves what the owner has set', async () => {
+test('an import keeps an existing retention setting', async () => {
   const { store, fileSystem } = await oldDatabase()
   vi.useRealTimers()
   await store.capabilities.retaining?.setRetention({ keepMs: 1000 })
@@ -71,7 +71,7 @@ test('an import leaves what the owner has set', async () => {
   await fileSystem.close()
 })
 
-test('import --history, mount, pack: every imported moment is there, until its owner says otherwise', async () => {
+test('import --history, mount, pack: every imported moment is kept until the retention is set', async () => {
   vi.useRealTimers()
   await withMount({}, async mount => {
     const { db, dir } = mount
@@ -105,7 +105,7 @@ test('import --history, mount, pack: every imported moment is there, until its o
   })
 })
 
-test('what a command sets is followed by the mount at once, and outlives it', async () => {
+test('a retention set by a command applies to the mount at once, and persists', async () => {
   vi.useRealTimers()
   await withMount({}, async mount => {
     const { db, dir } = mount
@@ -126,7 +126,7 @@ test('what a command sets is followed by the mount at once, and outlives it', as
   })
 })
 
-test('a retention is written in its largest unit, and one of a later version keeps everything', () => {
+test('a retention is printed in its largest unit, and an unknown one keeps everything', () => {
   expect(parseRetention('2w')).toEqual({ keepMs: 14 * 86_400_000 })
   expect(parseRetention('30')).toBeUndefined()
   expect(formatRetention({ keepMs: 14 * 86_400_000 })).toBe('14d')

@@ -6,12 +6,12 @@ import { MemoryOperations } from '../../tools/memory-operations.ts'
 const caller = { uid: 7, gid: 8, pid: 9 }
 const name = (text: string): Name => text as Name
 
-test('without options the operations are the same object', () => {
+test('without options the operations are returned unchanged', () => {
   const operations = new MemoryOperations()
   expect(showAs(operations, {})).toBe(operations)
 })
 
-test('uid, gid and umask change what is shown, everywhere, and not what is stored', async () => {
+test('uid, gid and umask change all displayed attributes, not the stored ones', async () => {
   const operations = new MemoryOperations()
   const shown = showAs(operations, { uid: 100, gid: 200, umask: 0o027 })
   const expected = { uid: 100, gid: 200, mode: 0o100640 }

@@ -47,7 +47,7 @@ async function whatIsThere(): Promise<string[]> {
   return names
 }
 
-test('zblkfs umount unmounts, says since when changes are lost, and fails', async () => {
+test('zblkfs umount unmounts, reports since when changes are lost, and fails', async () => {
   await writeFile(join(dir, 'lost'), 'lost')
   await endWriter()
   expect(await readFile(join(dir, 'lost'), 'utf8')).toBe('lost')
@@ -71,7 +71,7 @@ test('unmounted from outside, the daemon ends with an error and a line in the lo
   expect(await whatIsThere()).toEqual(['stored'])
 })
 
-test('where nothing is lost, nothing is said', async () => {
+test('without lost changes nothing is reported', async () => {
   await endWriter()
   const exited = once(daemon, 'exit')
   expect((await runZblkfs('umount', dir)).stderr).toBe('')

@@ -136,7 +136,7 @@ describe('over NBD', () => {
     })
   })
 
-  test('bytes that are not the protocol end the connection, and nothing else', async () => {
+  test('bytes that violate the protocol end that connection only', async () => {
     let silent: Socket | undefined
     const socket = join(scratch, 'nbd.sock')
     await whileServing([db, '--nbd', 'disk', '--listen', socket], async () => {
@@ -180,7 +180,7 @@ describe('over WebDAV', () => {
   const call = async (url: string, method: string, init: RequestInit = {}): Promise<Response> =>
     await fetch(url, { method, ...init })
 
-  test('asks for the password, and does what a desktop does', async () => {
+  test('asks for the password, and supports the requests of a desktop', async () => {
     await writeFile(join(scratch, 'password'), 'secret\n')
     const parameters = [db, '--webdav', '--listen', '18081', '--password-file', join(scratch, 'password')]
     const root = 'http://127.0.0.1:18081'
@@ -243,7 +243,7 @@ describe('over WebDAV', () => {
     await database.close()
   })
 
-  test('an upload that breaks off leaves the file as it was', async () => {
+  test('an interrupted upload leaves the file unchanged', async () => {
     await whileServing([db, '--webdav', '--listen', '18082', '--no-password'], async () => {
       const client = connect(18_082, '127.0.0.1')
       client.on('error', () => undefined)
@@ -300,7 +300,7 @@ test.each([
   expect(result.exitCode).toBe(2)
 })
 
-test('a file that does not exist, and an address that is taken, are said', async () => {
+test('a missing file and an address in use are reported', async () => {
   const none = await runZblkfs('serve', db, '--nbd', 'none')
   expect(none).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(/ENOENT: .*'\/none'/) })
   await whileServing([db, '--webdav', '--listen', '18084'], async () => {

@@ -59,7 +59,7 @@ describe.each(DATABASES)('a mount of $name', ({ path, missing, manifest }) => {
 describe('a mount of a ZODB database', () => {
   const [tiny] = DATABASES
 
-  it('has a root and bigfile directory; bigfile lists nothing', async () => {
+  it('has a root and an empty bigfile directory', async () => {
     const paths = await fileStoragePaths(tiny!.path)
     expect(await paths.list('')).toEqual(['bigfile', 'root'])
     expect(await paths.list('bigfile')).toEqual([])
@@ -69,7 +69,7 @@ describe('a mount of a ZODB database', () => {
     expect(await codeOf(paths.stat('bigfile/00000000000fffff'))).toBe('ENOENT')
   })
 
-  it('cannot be written to', async () => {
+  it('is read-only', async () => {
     const paths = await fileStoragePaths(tiny!.path)
     expect(await codeOf(paths.write('root/A', 'x'))).toBe('EROFS')
     expect(await codeOf(paths.open('root/A'))).toBe('EROFS')
@@ -78,7 +78,7 @@ describe('a mount of a ZODB database', () => {
     expect(await codeOf(paths.truncate('root/A', 0n))).toBe('EROFS')
   })
 
-  it('has no moment before the first transaction and none after the last', async () => {
+  it('has no moment before the first transaction or after the last', async () => {
     const paths = await fileStoragePaths(tiny!.path)
     expect(await codeOf(paths.stat('@0000000000000001'))).toBe('ENOENT')
     expect(await codeOf(paths.stat('@7000000000000001'))).toBe('ENOENT')
@@ -86,7 +86,7 @@ describe('a mount of a ZODB database', () => {
     expect(await paths.list('@1h')).toEqual(['bigfile', 'root'])
   })
 
-  it('has the same inode numbers whenever it is mounted, others in the past', async () => {
+  it('has stable inode numbers, and different ones in the past', async () => {
     const one = await fileStoragePaths(tiny!.path)
     const other = await fileStoragePaths(tiny!.path)
     const { ino } = await one.stat('root/A')
@@ -100,7 +100,7 @@ describe('a mount of a ZODB database', () => {
     })
   })
 
-  it('shows one moment alone when it is mounted at one', async () => {
+  it('shows a single moment if mounted at it', async () => {
     const { files, txns } = tiny!.manifest()
     const { tid, files: states } = txns[2]!
     const paths = await fileStoragePaths(tiny!.path, { at: tid })

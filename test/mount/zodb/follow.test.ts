@@ -117,7 +117,7 @@ describe('a mount of a FileStorage that another process appends to', () => {
     await paths.zodb.close()
   })
 
-  it('moves on by itself', async () => {
+  it('advances by itself', async () => {
     const bytes = readFileSync(tiny!.path)
     const path = join(temporaryDirectory(), 'Data.fs')
     const ends = transactionEnds()
@@ -128,7 +128,7 @@ describe('a mount of a FileStorage that another process appends to', () => {
     await expectState(paths, txns.at(-1)!.tid)
   })
 
-  it('shrinks a file whose last block was deleted, and tells the kernel', async () => {
+  it('shrinks a file whose last block was deleted, and notifies the kernel', async () => {
     const bytes = readFileSync(caseFile('deleted'))
     const ends: number[] = []
     for (let pos = 4; pos < bytes.length; ends.push(pos)) pos += Number(bytes.readBigUInt64BE(pos + 8)) + 8
@@ -157,7 +157,7 @@ describe('a mount of a FileStorage that another process appends to', () => {
     expect((await paths.read('@040d000000000001/root/f')).length).toBe(8192)
   })
 
-  it('shows what was before while what is appended is torn', async () => {
+  it('shows the previous state while an appended transaction is incomplete', async () => {
     const bytes = readFileSync(tiny!.path)
     const path = join(temporaryDirectory(), 'Data.fs')
     const ends = transactionEnds()
@@ -178,7 +178,7 @@ describe('a mount of a RelStorage database', () => {
     await expectState(paths, txns.at(-1)!.tid)
   })
 
-  it('without history moves on when what it saw is gone', async () => {
+  it('without history advances when its moment is gone', async () => {
     const path = join(temporaryDirectory(), 'main.sqlite3')
     const history = tinyHistory()
     const ends = history.map(({ tid }) => tid)

@@ -44,7 +44,7 @@ const hasGetfattr = ((): boolean => {
 })()
 
 describe.each(['kernel', 'fuse-native'])('mounted by the command with the %s driver', driver => {
-  it('a FileStorage can be read, and nothing else', async () => {
+  it('a FileStorage is mounted read-only', async () => {
     const dir = await mounted(tiny.path, driver)
     expect((await readdir(dir)).sort()).toEqual(['bigfile', 'root'])
     expect((await readdir(join(dir, 'root'))).sort()).toEqual(['A', 'B', 'C'])
@@ -72,7 +72,7 @@ describe.each(['kernel', 'fuse-native'])('mounted by the command with the %s dri
     }
   })
 
-  it('a RelStorage database can be read', async () => {
+  it('a RelStorage database is mounted read-only', async () => {
     const path = join(temporaryDirectory(), 'main.sqlite3')
     const history = [...readFileStorage(tiny.path)].map(({ tid, extension, records }) => ({
       tid: tid as never,
@@ -90,7 +90,7 @@ describe.each(['kernel', 'fuse-native'])('mounted by the command with the %s dri
 })
 
 describe('a mount of a FileStorage that grows', () => {
-  it('shows what was appended, pages that the kernel had cached included', async () => {
+  it('shows appended transactions, also in pages cached by the kernel', async () => {
     const bytes = readFileSync(tiny.path)
     const path = join(temporaryDirectory(), 'Data.fs')
     const ends: number[] = []

@@ -69,7 +69,7 @@ describe('the names of a foreign database', () => {
       expect(await codeOf(paths.stat(`root/${latin1(name)}`)), name).toMatch(/ENOENT|ENOTDIR/)
   })
 
-  it('leave out what is unknown or has no place in a directory, and log it at debug', async () => {
+  it('omit unknown and misplaced objects, and log them at debug level', async () => {
     const lines: string[] = []
     const log = pino(
       { level: 'debug' },
@@ -94,7 +94,7 @@ describe('the names of a foreign database', () => {
     expect(lines.join('')).toContain('plain is a plain value')
   })
 
-  it('may have loops', async () => {
+  it('may form cycles', async () => {
     const path = made.madeUpFile({
       ...FILE,
       0: made.mapping({ again: made.ref(0, made.MAPPING), file }),
@@ -109,7 +109,7 @@ describe('the names of a foreign database', () => {
     expect(new Set(inos.map(({ ino }) => ino)).size).toBe(3)
   })
 
-  it('lead through a ZBigArray to its file, with what numpy needs to know', async () => {
+  it('lead through a ZBigArray to its file, with metadata for numpy', async () => {
     // State of wendelin.core's, in Python 2's and in Python 3's way, with numpy's dtypes as they are pickled.
     const type = (code: string, order: string): string =>
       `cnumpy\ndtype\n(U${char(code.length)}${code}K\0K\x01tR(K\x03U\x01${order}NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb`

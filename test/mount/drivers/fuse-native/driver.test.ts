@@ -48,7 +48,7 @@ describe('names', () => {
     mount.run(`touch ${'x'.repeat(255)}; rm ${'x'.repeat(255)}`)
   })
 
-  test('a name is UTF-8 or refused, never taken for another', () => {
+  test('a name that is not UTF-8 is refused, never mistaken for another', () => {
     mount.run(`touch 'ü€😀'`)
     expect(mount.run('ls')).toContain('ü€😀\n')
     expect(() => mount.run(`touch $'bad\\xff'`)).toThrow(/multibyte/)
@@ -68,7 +68,7 @@ describe('names', () => {
     mount.run('rm -r e hard soft')
   })
 
-  test('a symbolic link reads the same after big reads on the same threads', () => {
+  test('a symbolic link reads correctly after big reads on the same threads', () => {
     mount.run(`ln -s ${'t'.repeat(200)} link; head -c 4000000 /dev/zero > zeros`)
     for (let i = 0; i < 5; i++) {
       mount.run(
@@ -163,7 +163,7 @@ os.close(fd)`),
     ).toBe("b'old' new\n")
   })
 
-  test('do not make a user’s own name of that form vanish', () => {
+  test('do not hide a user’s own name of that form', () => {
     const name = '.fuse_hidden0000000100000001'
     expect(mount.run(`echo mine > plain; mv plain ${name}; cat ${name}; rm ${name}`)).toBe('mine\n')
   })

@@ -49,7 +49,7 @@ test(`random requests never end or confuse a session (FUZZ_SEED=${seed})`, async
   await kernel.close()
 })
 
-test(`bytes that are no request are dropped with a log line (FUZZ_SEED=${seed})`, async () => {
+test(`bytes that are not a request are dropped with a log line (FUZZ_SEED=${seed})`, async () => {
   const kernel = new FakeKernel(new MemoryOperations())
   await kernel.init()
   await fc.assert(

@@ -59,7 +59,7 @@ describe('mounting as root', () => {
     expect(readFileSync(`/sys/class/bdi/${entry?.device}/read_ahead_kb`, 'utf8')).toBe('1024\n')
   })
 
-  test('suid and dev are lifted, ro is set, when asked for', async () => {
+  test('suid, dev and ro are applied on request', async () => {
     const mount = await start({ suid: true, dev: true, readOnly: true })
     const line = readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
@@ -97,14 +97,14 @@ describe('mount points that are refused', () => {
     await expect(refused(join(directory, 'file'))).rejects.toThrow(/is not a directory/)
   })
 
-  test('one with entries, unless nonempty is asked for', async () => {
+  test('one with entries, unless nonempty is given', async () => {
     writeFileSync(join(directory, 'file'), '')
     await expect(refused(directory)).rejects.toThrow(/is not empty/)
     const mount = await start({ mountPoint: directory, nonEmpty: true })
     await mount.order({ do: 'unmount' })
   })
 
-  test('one that is mounted already, and one whose server has died', async () => {
+  test('one that is already mounted, and one whose server has died', async () => {
     const mount = await start()
     await expect(refused(mount.path)).rejects.toThrow(/already mounted \(memory\)/)
     const exit = once(mount.server, 'exit')
@@ -227,7 +227,7 @@ describe('a server that fails', () => {
     expect(await end).toEqual([0, null])
   })
 
-  test('a killed caller does not wait for a slow fsync', async () => {
+  test('a killed process does not wait for a slow fsync', async () => {
     const mount = await start()
     mount.run('echo x > f')
     await mount.order({ do: 'hold-fsync' })
@@ -240,7 +240,7 @@ describe('a server that fails', () => {
     await mount.order({ do: 'release-fsync' })
   })
 
-  test('a signal that does not kill leaves an fsync alone', async () => {
+  test('a signal that does not kill does not interrupt an fsync', async () => {
     const mount = await start()
     mount.run('echo x > f')
     await mount.order({ do: 'hold-fsync' })

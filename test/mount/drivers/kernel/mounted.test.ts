@@ -90,7 +90,7 @@ print(os.copy_file_range(fd, to, 1000, 655460, 5), os.pread(to, 10, 5))`),
     ).toBe("655360 720896\n6\n2000000\n0 b'\\x00' b'x'\n-1 95\n1000 b'xxxxxxxxxx'\n")
   })
 
-  test('an unlinked file lives while it is open', () => {
+  test('an unlinked file stays usable while it is open', () => {
     expect(mount.run('echo kept > gone; exec 3< gone; rm gone; cat <&3; stat -L -c %h /dev/fd/3')).toBe(
       'kept\n0\n',
     )
@@ -98,7 +98,7 @@ print(os.copy_file_range(fd, to, 1000, 655460, 5), os.pread(to, 10, 5))`),
 })
 
 describe('names', () => {
-  test('links, symbolic links, FIFOs and devices are what they were made', () => {
+  test('links, symbolic links, FIFOs and devices keep their kinds', () => {
     expect(
       mount.run(
         'echo x > l1; ln l1 l2; stat -c %h l1; ln -s l1 s; readlink s; cat s; mkfifo f; mknod d b 259 70000; ' +
@@ -139,7 +139,7 @@ for i in range(10000): os.close(os.open('many/entry-%05d' % i, os.O_CREAT))`)
     expect(mount.run('rm -r many; ls -d many 2>&1 || true')).toMatch(/No such/)
   })
 
-  test('inodes are forgotten when the kernel forgets them', async () => {
+  test('inodes are released on FORGET', async () => {
     mount.run('mkdir brief; cd brief; for i in $(seq 500); do echo > $i; done; cd ..; rm -r brief')
     mount.run('echo 2 > /proc/sys/vm/drop_caches; sleep 0.2')
     const names = Number(mount.run('ls -A | wc -l'))
@@ -174,11 +174,11 @@ except OSError as e: print(e.errno)`),
     ).toBe("['user.a', 'user.b'] b'1' 60000\n['user.b']\n61\n")
   })
 
-  test("statfs's figures arrive", () => {
+  test('the figures of statfs arrive', () => {
     expect(mount.run("stat -f -c '%S %b %f %a %d %l' .")).toBe('4096 1000 600 500 1000000 255\n')
   })
 
-  test('the umask, the caller and the permissions count', () => {
+  test('the umask, the caller and the permissions are respected', () => {
     expect(
       mount.run("mkdir -m 777 open; cd open; umask 027; mkdir d; echo x > f; stat -c '%a %u %g' d f", {
         uid: 0,
@@ -190,14 +190,14 @@ except OSError as e: print(e.errno)`),
     expect(() => mount.run('cat open/f', { uid: 65534 })).toThrow(/Permission denied/)
   })
 
-  test('a write by others than root takes setuid away', () => {
+  test('a write by another user than root clears setuid', () => {
     expect(
       mount.run('echo > open/suid; chown 65534 open/suid; chmod 6777 open/suid; stat -c %a open/suid'),
     ).toBe('6777\n')
     expect(mount.run('echo more >> open/suid; stat -c %a open/suid', { uid: 65534 })).toBe('777\n')
   })
 
-  test('flock and fcntl locks are kept by the kernel', () => {
+  test('flock and fcntl locks are held by the kernel', () => {
     expect(
       mount.run(
         'touch lock; exec 3> lock; flock 3; flock -n lock true || echo refused; flock -u 3; flock -n lock echo got',

@@ -30,7 +30,7 @@ getfattr -R -d -m 'trusted.overlay.opaque|user' . | sort
 `
 
 test.runIf(process.getuid?.() === 0 && has('setfattr'))(
-  'overlayfs takes the mount as its upper directory: what it leaves there is as on the host',
+  'overlayfs accepts the mount as its upper directory, with the same result as on the host',
   async () => {
     await withMount({ driver: 'kernel' }, async ({ dir, scratch }) => {
       const lower = join(scratch, 'lower')

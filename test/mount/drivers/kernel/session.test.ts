@@ -66,7 +66,7 @@ describe('INIT', () => {
     expect((await kernel.init(45)).error).toBe(0)
   })
 
-  test('refuses a kernel before 7.31 by name', async () => {
+  test('refuses a kernel before 7.31 with its version', async () => {
     const started = expect(kernel.session.started).rejects.toThrow(/the kernel speaks FUSE 7.23/)
     expect((await kernel.init(23)).error).toBe(-71)
     await started
@@ -156,7 +156,7 @@ describe('requests', () => {
     expect([0, 160, 320].map(at => Number(plus.readBigUInt64LE(at)))).toEqual([0, 0, ino])
   })
 
-  test('names are bytes and arrive as they are', async () => {
+  test('names arrive byte for byte', async () => {
     const name = '\u00ff\u0001 \u00e9'
     await kernel.call(8, 1, concat([u32(0o10644, 0, 0, 0), names(name)]))
     expect(operations.find(1 as never, name)).toBe(2)
@@ -180,7 +180,7 @@ describe('requests', () => {
     expect(String((await kernel.call(5, Number(body.readBigUInt64LE(0)))).body)).toBe('to/where')
   })
 
-  test('FORGET and BATCH_FORGET are not answered and take references back', async () => {
+  test('FORGET and BATCH_FORGET have no reply and release references', async () => {
     const { ino } = await create('f')
     await kernel.call(10, 1, names('f'))
     await kernel.call(18, ino, concat([u64(1), u32(0, 0), u64(0)]))
@@ -190,7 +190,7 @@ describe('requests', () => {
     expect(operations.inodes).toBe(1)
   })
 
-  test("an operation's failure is its errno, never ENOSYS", async () => {
+  test('a failed operation replies with its errno, never ENOSYS', async () => {
     operations.fsync = async () => {
       throw new ErrnoError('ENOSYS')
     }
@@ -207,7 +207,7 @@ describe('requests', () => {
     expect((await kernel.call(39, 1)).error).toBe(-25)
   })
 
-  test('a direct write is answered when the pages of its range are invalidated', async () => {
+  test('the reply to a direct write follows the invalidation of its pages', async () => {
     const { ino, fh } = await create('f')
     const write = (flags: number, writeFlags = 0) =>
       kernel.send(
@@ -222,7 +222,7 @@ describe('requests', () => {
       expect(await kernel.receive()).toMatchObject({ error: 0, unique })
   })
 
-  test('more writes than there are buffers wait their turn', async () => {
+  test('writes in excess of the buffers wait', async () => {
     const { ino, fh } = await create('f')
     const gate = Promise.withResolvers<void>()
     const seen: string[] = []
