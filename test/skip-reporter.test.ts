@@ -17,7 +17,7 @@ test('the reason of a skip is the condition of the test or of its suite', () => 
   expect(skipReason('', ['x'])).toBe('no condition is given')
 })
 
-test('a run ends with the names of the skipped tests, and why', async () => {
+test('a run ends with the names of skipped tests and the reasons', async () => {
   const directory = mkdtempSync(join(import.meta.dirname, 'skips-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
   writeFileSync(

@@ -58,7 +58,7 @@ describe('BigFile', () => {
     expect(await read(file, 3 * BLK - 10, 3 * BLK)).toEqual(Buffer.alloc(3 * BLK))
   })
 
-  it('works beyond 2^53 and at the end of what can be addressed', async () => {
+  it('works beyond 2^53 and at the largest offset', async () => {
     const [file, connection] = await create('auto', 2 << 20)
     const off = 2n ** 63n - 5000n
     await file.write(off, pattern(4999, 1))
@@ -69,14 +69,14 @@ describe('BigFile', () => {
   })
 
   describe('in format auto', () => {
-    it('makes ZBlk0 of blocks written whole and ZBlk1 of others', async () => {
+    it('stores blocks written whole as ZBlk0 and others as ZBlk1', async () => {
       const [file, connection] = await create()
       await file.write(0n, pattern(BLK + 5000, 1))
       await commit(connection)
       expect([await formatOf(file, 0), await formatOf(file, 1)]).toEqual(['ZBlk0', 'ZBlk1'])
     })
 
-    it('makes ZBlk0 of a first chunk alone, and ZBlk1 when there is more', async () => {
+    it('stores a single first chunk as ZBlk0, and more as ZBlk1', async () => {
       const [file, connection] = await create()
       const expected = Buffer.alloc(3 * 4096)
       const put = async (off: number, bytes: Uint8Array): Promise<void> => {
@@ -105,7 +105,7 @@ describe('BigFile', () => {
       expect(await read(again, 0, expected.length)).toEqual(expected)
     })
 
-    it('makes a ZBlk0 of a block that was filled by appending when it is left', async () => {
+    it('converts a block filled by appends to ZBlk0 when writing leaves it', async () => {
       const [file, connection] = await create()
       for (let off = 0; off < BLK + 1000; off += 1000) {
         await file.write(BigInt(off), pattern(1000, off))
@@ -131,7 +131,7 @@ describe('BigFile', () => {
       expect(await read(again, 0, BLK)).toEqual(Buffer.concat([pattern(BLK / 2, 1), pattern(BLK / 2, 2)]))
     })
 
-    it('reads the parts that many small changes have cut a block into with one call', async () => {
+    it('reads all parts of a fragmented block with one call', async () => {
       const [file, connection] = await create()
       const expected = pattern(BLK, 1)
       await file.write(0n, expected)
@@ -227,7 +227,7 @@ describe('BigFile', () => {
     expect((await read((await reopen(file))[0], 195 * CHUNK, CHUNK)).equals(pattern(CHUNK, 39))).toBe(true)
   })
 
-  it('reads no tree of chunks again for the next writes to a block whose chunks have kept their places', async () => {
+  it('does not reread the chunk tree for further writes to a block with unchanged layout', async () => {
     const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
     await file.write(0n, pattern(2 << 20, 1))
     await commit(connection)
@@ -243,7 +243,7 @@ describe('BigFile', () => {
     expect(await read(again, 5 * CHUNK, CHUNK)).toEqual(Buffer.alloc(CHUNK))
   })
 
-  it('hands out the oids of a block in order and next to one another', async () => {
+  it('allocates the oids of a block contiguously and in order', async () => {
     const [file, connection] = await create('zblk1', 2 << 20, CHUNK)
     await file.write(0n, pattern(2 << 20, 1))
     await commit(connection)
@@ -255,7 +255,7 @@ describe('BigFile', () => {
     expect(await checkTree(block.chunktab)).toMatchObject({ entries: 512, buckets: 17 })
   })
 
-  it('rewrites the record of a ZBlk1 with each change of its chunks, and of the chunks those that changed', async () => {
+  it('rewrites the record of a ZBlk1 and the changed chunks only', async () => {
     const [file, connection] = await create('zblk1', BLK, CHUNK)
     await file.write(0n, pattern(BLK, 1))
     await commit(connection)
@@ -271,7 +271,7 @@ describe('BigFile', () => {
     expect(changed).toContain(block.oid)
   })
 
-  it('makes one chunk of a long run, cuts it around later changes, and leaves holes out', async () => {
+  it('stores a long run as one chunk, splits it around later changes, and omits holes', async () => {
     const [file, connection] = await create('zblk1', 2 << 20)
     const expected = pattern(2 << 20, 1)
     expected.fill(0, 1 << 20, (1 << 20) + 2 * CHUNK)
@@ -299,7 +299,7 @@ describe('BigFile', () => {
     expect(await read((await reopen(file))[0], 0, 2 << 20)).toEqual(expected)
   })
 
-  it('patches small appends in place and counts the memory that they take', async () => {
+  it('patches small appends in place and counts their memory', async () => {
     const [file, connection] = await create()
     for (let i = 0; i < 100; i++) await file.write(BigInt(i * 100), pattern(100, i))
     expect(connection.dirtyBytes).toBe(3 * CHUNK)
@@ -308,7 +308,7 @@ describe('BigFile', () => {
     expect(connection.dirtyBytes).toBe(0)
   })
 
-  it('keeps the entry of a block that became zero, and drops those that were cut off', async () => {
+  it('keeps the entry of a zeroed block, and drops truncated ones', async () => {
     const [file, connection] = await create()
     await file.write(0n, pattern(3 * BLK, 1))
     await commit(connection)
@@ -362,7 +362,7 @@ describe('BigFile', () => {
     },
   )
 
-  it('goes on reading while it is prepared and committed', async () => {
+  it('serves reads while it is prepared and committed', async () => {
     const [file, connection] = await create('zblk1')
     const data = pattern(4 * BLK, 1)
     await file.write(0n, data)

@@ -63,7 +63,7 @@ describe('BTree', () => {
     expect((await text.batch({}, 10)).keys).toEqual(['z', '\uffff', '\u{1f600}'])
   })
 
-  it('goes on by key when it changes during a scan', async () => {
+  it('continues a scan by key after a change', async () => {
     const tree = await (await Connection.open(new TestStore(), OPTIONS)).create(IOBTree)
     for (let i = 0; i < 200; i++) await tree.set(i, null)
     const seen: number[] = []

@@ -67,7 +67,7 @@ const tidsOf = async (store: Store): Promise<readonly Tid[]> => {
 }
 
 describe.each(PLACES.flatMap(from => PLACES.map(to => [from, to] as const)))('from %s to %s', (from, to) => {
-  test('every state is the same, shared bytes are copied once, and a copy goes on', async () => {
+  test('every state is equal, shared bytes are copied once, and a copy can be resumed', async () => {
     const [sourceName, targetName] = [await makeName(from), await makeName(to)]
     const history = await writing(sourceName, store => writeRandomHistory(store, 5))
     const first = await reading(sourceName, source =>
@@ -93,7 +93,7 @@ describe.each(PLACES.flatMap(from => PLACES.map(to => [from, to] as const)))('fr
     expect(await reading(targetName, tidsOf)).toEqual(tids)
   })
 
-  test('a target that has something else is refused', async () => {
+  test('a target with other content is refused', async () => {
     const [sourceName, targetName] = [await makeName(from), await makeName(to)]
     await writing(sourceName, store => addShared(store, 10_000, 1))
     await writing(targetName, store => addShared(store, 20_000, 1))

@@ -83,7 +83,7 @@ const DAMAGES: Record<string, (victim: Victim) => void> = {
 
 describe('a damaged chunk tree', () => {
   for (const [name, damage] of Object.entries(DAMAGES))
-    it(`is a clear error to who reads the block: ${name}`, async () => {
+    it(`is a clear error for a reader of the block: ${name}`, async () => {
       const damaged = await victim()
       damage(damaged)
       const connection = await Connection.open(damaged.store, { cacheSizeBytes: 8 << 20 })
@@ -129,7 +129,7 @@ describe('checkTree', () => {
       )
     })
 
-  it('finds nothing in a whole one', async () => {
+  it('finds nothing in an intact one', async () => {
     const { store, tree: oid } = await victim()
     const connection = await Connection.open(store, { cacheSizeBytes: 8 << 20 })
     const { entries } = await checkTree(connection.get(oid, IOBTree.CLASS_NAME) as IOBTree)
@@ -138,8 +138,8 @@ describe('checkTree', () => {
   })
 })
 
-describe('a damaged tree takes bounded work', () => {
-  it('where the chain of buckets leads elsewhere than the nodes', async () => {
+describe('the work on a damaged tree is bounded', () => {
+  it('if the chain of buckets disagrees with the nodes', async () => {
     const { store, tree: oid, buckets, chunks } = await victim()
     // Between two buckets, the chain makes a detour over thousands of others, and comes back to where it began.
     const writing = await Connection.open(store, { cacheSizeBytes: 8 << 20 })
@@ -162,7 +162,7 @@ describe('a damaged tree takes bounded work', () => {
     expect(store.reads.records).toBeLessThan(10)
   })
 
-  it('where nodes without entries refer to one another many times', async () => {
+  it('if nodes without entries refer to one another many times', async () => {
     const { store, tree: oid, file } = await victim()
     const writing = await Connection.open(store, { cacheSizeBytes: 8 << 20 })
     const empty = (await writing.createNamed('BTrees.IOBTree.IOBucket')) as IOBucket

@@ -85,7 +85,7 @@ describe('serving a block of 512 chunks', () => {
     expect(kept).toHaveLength(529 * BLOCKS)
   })
 
-  it('makes ghosts of a tree that was live before', async () => {
+  it('turns a tree that was live before into ghosts', async () => {
     const kept = await loadAll(0)
     expect(kept.every(({ status }) => status === 'up to date')).toBe(true)
     await serve(0)
@@ -99,21 +99,21 @@ describe('serving a block of 512 chunks', () => {
     })
   })
 
-  it('makes ghosts of a tree that came to life after the block was served first', async () => {
+  it('turns a tree loaded after the first read of the block into ghosts', async () => {
     await serve(0)
     const kept = await loadAll(0)
     await serve(0)
     expect(kept.every(({ status }) => status === 'ghost')).toBe(true)
   })
 
-  it('makes ghosts of what is live below a tree that is a ghost', async () => {
+  it('turns live objects below a ghost tree into ghosts', async () => {
     const kept = await loadAll(0)
     ;(await block(0)).chunktab.deactivate()
     await serve(0)
     expect(kept.every(({ status }) => status === 'ghost')).toBe(true)
   })
 
-  it('leaves changed objects alone', async () => {
+  it('keeps changed objects', async () => {
     const { chunktab } = await block(0)
     await chunktab.delete(0)
     const changed = connection.resolve(chunktab.content.children[0]!)
@@ -123,7 +123,7 @@ describe('serving a block of 512 chunks', () => {
     expect(kept.filter(({ status }) => status !== 'ghost')).toEqual([changed])
   })
 
-  it('keeps within its bound when the cache is small', async () => {
+  it('stays within the bound of a small cache', async () => {
     const small = await Connection.open(store, { cacheSizeBytes: 1 << 20 })
     const again = await BigFile.open(small, small.get(file.file.oid, ZBigFile.CLASS_NAME) as ZBigFile)
     for (let blk = 0; blk < BLOCKS; blk++) await again.read(BigInt(blk * BLKSIZE), BLKSIZE)

@@ -255,7 +255,7 @@ describe('fsck finds, names and repairs', () => {
     }
   })
 
-  test('nothing in a database that is whole, and changes nothing when it is to repair it', async () => {
+  test('nothing in an intact database, and a repair changes nothing', async () => {
     const path = copyPath()
     await copyDatabase(original, path)
     expect(await check(path, false)).toMatchObject({ lines: '', summary: { found: 0, left: 0, inodes: 108 } })

@@ -10,7 +10,7 @@ import { makeSmallDatabase } from './small-database.ts'
 const COUNT = 120
 const SEED = Number(process.env['FLIP_SEED'] ?? Random.seed())
 
-test(`of ${COUNT} changed bytes none is served, and fsck finds each that matters (FLIP_SEED=${SEED})`, async () => {
+test(`none of ${COUNT} changed bytes is served, and fsck finds each relevant one (FLIP_SEED=${SEED})`, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'zblkfs-flips-'))
   try {
     const path = join(directory, 'small.zblkfs')

@@ -32,7 +32,7 @@ async function checkLinks(paths: Paths, top: string, names: Map<Ino, [number, nu
   expect([top, nlink]).toEqual([top, 2 + subdirectories])
 }
 
-test('operations from many sides leave a tree that is whole, in memory and in the store', async () => {
+test('concurrent operations leave a consistent tree, in memory and in the store', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.array(step, { maxLength: 40, size: 'max' }), { minLength: 2, maxLength: 8 }),

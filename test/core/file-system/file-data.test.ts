@@ -39,7 +39,7 @@ const STATES: readonly [name: string, settle: () => Promise<unknown>][] = [
 ]
 
 describe.each(STATES)('data that is %s', (_name, settle) => {
-  test('is read as it was written, cut at the end', async () => {
+  test('round-trips, truncated at the end of the file', async () => {
     await write(0n, 'abcdefgh')
     await settle()
     expect((await read(2n, 3)).toString()).toBe('cde')
@@ -58,7 +58,7 @@ describe.each(STATES)('data that is %s', (_name, settle) => {
     expect((await paths.fs.getattr(file.ino)).blocks).toBeLessThanOrEqual(16)
   })
 
-  test('at the largest offset is kept, one byte more is EFBIG', async () => {
+  test('at the largest offset is stored, one byte more is EFBIG', async () => {
     await write(SIZE_MAX - 3n, 'end')
     await settle()
     expect(await size()).toBe(SIZE_MAX)
@@ -83,7 +83,7 @@ describe.each(STATES)('data that is %s', (_name, settle) => {
     },
   )
 
-  test('leaves holes where they are punched, and the size', async () => {
+  test('has holes where they are punched, and keeps its size', async () => {
     await write(0n, Buffer.alloc(BLKSIZE + 20_000, 'x'))
     await settle()
     await allocate({ ...KEEP, punchHole: true }, 5000n, 10_000n)
@@ -99,7 +99,7 @@ describe.each(STATES)('data that is %s', (_name, settle) => {
     expect(await codeOf(seek(BigInt(BLKSIZE), 'data'))).toBe('ENXIO')
   })
 
-  test('is copied inside and between files, holes as holes', async () => {
+  test('is copied within and between files, holes as holes', async () => {
     await write(BigInt(3 * BLKSIZE), 'data behind a hole')
     await write(BigInt(5 * BLKSIZE), 'more')
     await settle()
@@ -122,7 +122,7 @@ describe.each(STATES)('data that is %s', (_name, settle) => {
     )
   })
 
-  test('counts as used, and no longer when its file is gone', async () => {
+  test('counts as used until its file is removed', async () => {
     await settle()
     const before = (await paths.fs.statfs()).blocks - (await paths.fs.statfs()).blocksFree
     await write(0n, Buffer.alloc(4 * MIB, 'x'))
@@ -156,7 +156,7 @@ test.each(FAILURES)('%s: %s', async (_what, code, doing) => {
   expect(await codeOf(doing)).toBe(code)
 })
 
-test('fallocate sets the size unless it is to be kept, and zeroes a range where asked to', async () => {
+test('fallocate sets the size unless KEEP_SIZE is given, and zeroes a range on request', async () => {
   await write(0n, 'abcdef')
   await allocate({ keepSize: true }, 0n, 1000n)
   expect(await size()).toBe(6n)
@@ -168,13 +168,13 @@ test('fallocate sets the size unless it is to be kept, and zeroes a range where 
   expect(await size()).toBe(2000n)
 })
 
-test('O_TRUNC empties a file when it is opened', async () => {
+test('O_TRUNC truncates a file at open', async () => {
   await write(0n, 'content')
   await paths.close(await paths.open('file', constants.O_WRONLY | constants.O_TRUNC))
   expect(await size()).toBe(0n)
 })
 
-test('many writers and readers of one file see whole writes', async () => {
+test('concurrent writers and readers of one file see whole writes', async () => {
   const block = 10_000
   const writers = Array.from({ length: 20 }, (_, i) => write(0n, Buffer.alloc(block, 65 + i)))
   const readers = Array.from({ length: 20 }, () => read(0n, block))

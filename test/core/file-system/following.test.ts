@@ -60,7 +60,7 @@ async function openPair(): Promise<Pair> {
   return { writer, reader, notifier, follow }
 }
 
-test('a read-only filesystem shows each transaction that it is moved to', async () => {
+test('a read-only filesystem shows each transaction that it advances to', async () => {
   const { writer, reader, follow } = await openPair()
   const shown: string[] = []
   for (let i = 0; i < 40; i++) {
@@ -80,7 +80,7 @@ test('a read-only filesystem shows each transaction that it is moved to', async 
   expect(new Set(shown).size).toBe(shown.length)
 })
 
-test('what was changed is dropped from the kernel, and nothing else', async () => {
+test('exactly the changed data is invalidated in the kernel', async () => {
   const { writer, reader, notifier, follow } = await openPair()
   await writer.mkdir('a')
   await writer.mkdir('b')
@@ -113,7 +113,7 @@ test('what was changed is dropped from the kernel, and nothing else', async () =
   expect(notifier.inodes).not.toContain(other)
 })
 
-test('an operation sees one transaction, whatever is committed meanwhile', async () => {
+test('an operation sees one transaction during concurrent commits', async () => {
   const { writer, reader, follow } = await openPair()
   const size = 3 << 20
   await writer.write('file', Buffer.alloc(size, 0))

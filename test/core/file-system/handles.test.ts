@@ -12,7 +12,7 @@ const MAX = 1 << 16
 const user = { uid: USER, gid: USER, pid: 0 }
 
 describe('a user', () => {
-  test('may open 65,536 files and directories, and no more until one is closed; others are not affected', async () => {
+  test('may open at most 65,536 files and directories at once, without effect on other users', async () => {
     const fs = await FileSystem.open(new TestStore())
     const paths = new Paths(fs)
     await paths.write('file', 'content')
@@ -35,7 +35,7 @@ describe('a user', () => {
     await fs.close()
   })
 
-  test('is charged for what a generated file holds', () => {
+  test('is charged for the memory of generated files', () => {
     const handles = new Handles()
     const content = Buffer.alloc(600 * 1024)
     const open = (): Fh => {

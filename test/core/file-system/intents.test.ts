@@ -32,7 +32,7 @@ async function begin(files: readonly string[] = []): Promise<Paths & { readonly 
 const commitsOf = ({ fs }: Paths): number => fs.stats().commits
 
 describe('an fsync', () => {
-  test('of data alone makes no transaction, and loses nothing', async () => {
+  test('of data alone makes no transaction, and is durable', async () => {
     const paths = await begin(['a', 'b'])
     const before = commitsOf(paths)
     await paths.write('a', 'first')
@@ -46,7 +46,7 @@ describe('an fsync', () => {
     expect((await found.read('a')).toString()).toBe('firsecond')
   })
 
-  test('that is not made for a write leaves it to the next', async () => {
+  test('that does not cover a write leaves it to the next', async () => {
     const paths = await begin(['a'])
     await paths.write('a', 'synced')
     await paths.fs.fsync()
@@ -88,7 +88,7 @@ describe('an fsync', () => {
     expect((await (await afterCrash(paths.store)).read('a')).toString()).toContain('second')
   })
 
-  test('does not wait for a commit that runs', async () => {
+  test('does not wait for a running commit', async () => {
     const paths = await begin(['a', 'b'])
     const { store } = paths
     const commit = Promise.withResolvers<void>()
@@ -117,7 +117,7 @@ describe('an fsync', () => {
     expect(await treeOf(await afterCrash(store), '')).toBe(await treeOf(paths, ''))
   })
 
-  test('waits for a commit that runs if only the transaction can have the changes before it', async () => {
+  test('waits for a running commit if earlier changes need the transaction', async () => {
     const paths = await begin(['a', 'b'])
     const { store } = paths
     const begun = Promise.withResolvers<void>()
@@ -136,7 +136,7 @@ describe('an fsync', () => {
     expect(await treeOf(await afterCrash(store), '')).toBe(await treeOf(paths, ''))
   })
 
-  test('after a commit that failed makes a transaction, also of what was synced while it ran', async () => {
+  test('after a failed commit makes a transaction, including data synced during it', async () => {
     const paths = await begin(['a', 'b'])
     const { store } = paths
     const begun = Promise.withResolvers<void>()
@@ -170,7 +170,7 @@ describe('an fsync', () => {
     expect(await treeOf(await afterCrash(store), '')).toBe(await treeOf(paths, ''))
   })
 
-  test('after a read is still one of data alone', async () => {
+  test('after a read still covers data alone', async () => {
     const paths = await begin(['a'])
     const before = commitsOf(paths)
     await paths.write('a', 'x')
@@ -304,7 +304,7 @@ describe('an fsync of', () => {
     expect((await found.read('d2')).toString()).toBe('next')
   })
 
-  test('what copies from the past makes a transaction', async () => {
+  test('copies from the past makes a transaction', async () => {
     const paths = await begin(['a'])
     const past = await paths.open('@now/a', constants.O_RDONLY)
     const to = await paths.create('copy')
@@ -339,7 +339,7 @@ describe('an fsync of', () => {
     expect(await allOf(await afterCrash(paths.store))).toBe(await allOf(paths))
   })
 
-  test('more than may be dirty is replayed before anything is committed', async () => {
+  test('more than the dirty bound is replayed before any commit', async () => {
     const paths = await begin(['a'])
     for (let i = 0; i < 8; i++) {
       await paths.write('a', data(100_000), BigInt(i * 100_000))
@@ -361,7 +361,7 @@ test('an intent log of another version is refused', async () => {
   await expect(afterCrash(paths.store)).rejects.toThrow('another version')
 })
 
-test('a write to a file that has no name any more is not made again', async () => {
+test('a write to an unlinked file is not replayed', async () => {
   const paths = await begin(['a', 'b'])
   const file = await paths.open('a')
   await paths.unlink('a')
@@ -385,7 +385,7 @@ test('an fsync right after the end of a transaction waits for it', async () => {
   await ended
 })
 
-test('a transaction that was rolled back leaves nothing for the next process', async () => {
+test('a rolled-back transaction leaves nothing for the next process', async () => {
   const paths = await begin(['a'])
   await paths.write('a', 'kept')
   await paths.fs.fsync()
@@ -443,7 +443,7 @@ const step: fc.Arbitrary<Step | Event> = fc.oneof(
   },
 )
 
-test('whenever a process dies, the next finds a prefix of the operations, no older than the last fsync', async () => {
+test('after a crash at any point the next process finds a prefix of the operations, no older than the last fsync', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(step, { maxLength: 60, size: 'max' }),

@@ -96,7 +96,7 @@ describe('setuid and setgid', () => {
     expect((await paths.stat('file')).mode & 0o7777).toBe(0o2745)
   })
 
-  test('stay when O_TRUNC makes the file: nothing is truncated, and its times are one moment', async () => {
+  test('stay when O_TRUNC creates the file, whose times are equal', async () => {
     const flags = constants.O_WRONLY | constants.O_TRUNC
     const name = toName('made')
     const { entry } = await paths.fs.create(ROOT_INO, name, 0o6755, flags, caller, drops)
@@ -110,14 +110,14 @@ describe('setuid and setgid', () => {
 })
 
 describe('times', () => {
-  test('are kept to the nanosecond, before 1970 and after 2262 too', async () => {
+  test('are kept to the nanosecond, also before 1970 and after 2262', async () => {
     const times = { atimeNs: -1_000_000_001n, mtimeNs: 9_999_999_999_999_999_999n }
     await set(times)
     await paths.fs.sync()
     expect(await paths.stat('file')).toMatchObject(times)
   })
 
-  test('change where POSIX has them change', async () => {
+  test('change as POSIX requires', async () => {
     const changes: [string, () => Promise<unknown>, string[]][] = [
       ['chmod', () => set({ mode: 0o600 }), ['ctimeNs']],
       ['write', () => paths.write('file', 'x'), ['mtimeNs', 'ctimeNs']],
@@ -168,7 +168,7 @@ describe('times', () => {
       expect((await stored.stat('file')).atimeNs).toBe(atimeNs)
     })
 
-    test('that cannot be stored wait for a later transaction, and hold up no change', async () => {
+    test('that cannot be stored wait for a later transaction without delaying changes', async () => {
       const cramped = await memoryPaths({ cacheSizeBytes: 1 })
       await cramped.write('read', 'content')
       const others = Array.from({ length: 3000 }, (_, i) => `other${i}`)
@@ -197,14 +197,14 @@ describe('times', () => {
       expect((await (await stored()).stat('read')).atimeNs).toBe(atimeNs)
     })
 
-    test('are those that were set, if that was later than the read', async () => {
+    test('are the set ones if set after the read', async () => {
       await paths.read('file')
       await set(OLD)
       await paths.fs.sync()
       expect((await paths.stat('file')).atimeNs).toBe(1n)
     })
 
-    test('stay when read through O_NOATIME', async () => {
+    test('do not change by reads through O_NOATIME', async () => {
       await set(OLD)
       await paths.mkdir('directory')
       const directory = (await paths.stat('directory')).ino
@@ -220,7 +220,7 @@ describe('times', () => {
       expect((await paths.stat('directory')).atimeNs).toBe(1n)
     })
 
-    test('stay with ignoresAccess', async () => {
+    test('do not change with ignoresAccess', async () => {
       const { fs } = (paths = await memoryPaths({ ignoresAccess: true }))
       await paths.write('file', 'content')
       ino = (await paths.stat('file')).ino
@@ -242,7 +242,7 @@ describe('times', () => {
 })
 
 describe('extended attributes', () => {
-  test('count as memory that is not stored: state and record once for an inode, however often it changes', async () => {
+  test('count as dirty memory: state and record once for an inode, for any number of changes', async () => {
     const attribute = Buffer.alloc(60_000)
     for (const name of ['user.a', 'user.b', 'user.c']) await paths.fs.setxattr(ino, name, attribute, 0)
     await paths.fs.sync()
@@ -252,7 +252,7 @@ describe('extended attributes', () => {
     expect(paths.fs.stats().dirtyBytes).toBeLessThan(2 * 180_000 + 50_000)
   })
 
-  test('long enough for a slab read as written, while they wait, while they are stored and after that', async () => {
+  test('long enough for a slab round-trip before, during and after their commit', async () => {
     const values = [1, 2, 3, 4].map(fill => Buffer.alloc(40_000, fill))
     for (const value of values) {
       await paths.fs.setxattr(ino, 'user.a', value, 0)
@@ -265,7 +265,7 @@ describe('extended attributes', () => {
     }
   })
 
-  test('of the namespace trusted are listed only to a caller that may see them', async () => {
+  test('of the namespace trusted are listed only to privileged callers', async () => {
     for (const name of ['trusted.a', 'user.b']) await paths.fs.setxattr(ino, name, Buffer.from('x'), 0)
     expect(await paths.fs.listxattr(ino, () => false)).toEqual(['user.b'])
     expect(await paths.fs.listxattr(ino, () => true)).toEqual(['trusted.a', 'user.b'])
@@ -305,7 +305,7 @@ describe('extended attributes', () => {
     expect(await codeOf(doing)).toBe(code)
   })
 
-  test('are ENOSPC beyond what an inode holds, and what was there stays', async () => {
+  test('fail with ENOSPC beyond the capacity of an inode, and existing ones stay', async () => {
     const big = Buffer.alloc(65_536, 'x')
     for (const name of ['a', 'b', 'c']) await paths.fs.setxattr(ino, `user.${name}`, big, 0)
     expect(await codeOf(paths.fs.setxattr(ino, 'user.d', big, 0))).toBe('ENOSPC')
@@ -321,7 +321,7 @@ describe('extended attributes', () => {
   })
 })
 
-test('everything of an inode is there after the next mount', async () => {
+test('all attributes of an inode survive a remount', async () => {
   const database = temporaryDatabase()
   let mount = await openPaths(database)
   await mount.write('file', 'content')
@@ -338,7 +338,7 @@ test('everything of an inode is there after the next mount', async () => {
   expect(await mount.at('file', at => mount.fs.listxattr(at))).toEqual(['user.a'])
 })
 
-test('the free space is that of the disk of the database, unlimited in memory', async () => {
+test('the free space is that of the disk of the database, and unlimited in memory', async () => {
   const disk = await openPaths(temporaryDatabase())
   const { blocksAvailable, blockSize } = await disk.fs.statfs()
   expect(blocksAvailable * blockSize).toBeLessThan(2 ** 50)

@@ -57,7 +57,7 @@ async function run(steps: readonly Step[], open: () => Promise<FileSystem>, clos
   await paths.fs.close()
 }
 
-test('random operations do what they do in a model, on a store in memory', async () => {
+test('random operations match a model, on a store in memory', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 120, size: 'max' }), async steps => {
       const store = new TestStore()
@@ -67,7 +67,7 @@ test('random operations do what they do in a model, on a store in memory', async
   )
 })
 
-test('random operations do what they do in a model, on SQLite', async () => {
+test('random operations match a model, on SQLite', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 200, size: 'max' }), async steps => {
       const directory = mkdtempSync(join(tmpdir(), 'zblkfs-test-'))
@@ -131,7 +131,7 @@ async function runInParts(
   await paths.fs.close()
 }
 
-test('random operations in transactions that do not fit into memory, on a store in memory', async () => {
+test('random operations in transactions larger than memory match a model, on a store in memory', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 120, size: 'max' }), async steps => {
       let database = new MemoryDatabase()
@@ -143,7 +143,7 @@ test('random operations in transactions that do not fit into memory, on a store 
   )
 })
 
-test('random operations in transactions that do not fit into memory, on SQLite', async () => {
+test('random operations in transactions larger than memory match a model, on SQLite', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 120, size: 'max' }), async steps => {
       const directory = mkdtempSync(join(tmpdir(), 'zblkfs-test-'))

@@ -27,7 +27,7 @@ async function filled(): Promise<Awaited<ReturnType<typeof memoryPaths>>> {
   return paths
 }
 
-test('each entry comes with its inode, as a lookup gives it, and takes a reference', async () => {
+test('each entry has its inode, as in a lookup, and takes a reference', async () => {
   const paths = await filled()
   const before = paths.fs.stats().inodesInUse
   const found = (await listed(paths)).filter(({ found }) => found !== undefined)
@@ -42,7 +42,7 @@ test('each entry comes with its inode, as a lookup gives it, and takes a referen
   expect(paths.fs.stats().inodesInUse).toBe(before)
 })
 
-test("'.' and '..' take no reference, and a listing ends where the reply is full", async () => {
+test('. and .. take no reference, and a listing ends when the reply is full', async () => {
   const paths = await filled()
   const before = paths.fs.stats().inodesInUse
   const found = await listed(paths, ({ name }) => name < 'c')

@@ -5,7 +5,7 @@ import { openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
 const MIB = 1 << 20
 const SIZE = 16 * MIB
 
-test('a copied range takes no space, and both sides are changed independently', async () => {
+test('a copied range takes no space, and both copies change independently', async () => {
   const database = temporaryDatabase()
   let paths = await openPaths(database)
   const data = Buffer.alloc(SIZE)

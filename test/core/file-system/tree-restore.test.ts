@@ -57,44 +57,40 @@ async function change(files: Files, random: Random): Promise<void> {
   await steps[random.below(steps.length)]!().catch(() => undefined)
 }
 
-test(
-  'random trees are what they were, and undo brings the later state back',
-  { timeout: 60_000 },
-  async () => {
-    const seed = Random.seed()
-    console.log(`seed ${seed}`)
-    const random = new Random(seed)
-    const db = await fresh()
-    for (let round = 0; round < 10; round++) {
-      for (let i = 0; i < 25; i++) await change(db.files, random)
-      const then = await db.sync()
-      const thenDump = await dump(db.files)
-      for (let i = 0; i < 25; i++) {
-        await change(db.files, random)
-        if (random.below(8) === 0) await db.sync()
-      }
-      const now = await db.sync()
-      const nowDump = await dump(db.files)
-      const plan: unknown[] = []
-      for await (const step of db.restorePlan('/', then, { delete: true })) plan.push(step)
-      const tid = await db.restore('/', then, { delete: true })
-      expect(await dump(db.files), `round ${round}`).toBe(thenDump)
-      expect(tid === now).toBe(plan.length === 0)
-      expect(await db.files.readdir('/')).not.toContain(expect.stringContaining('restore'))
-      if (plan.length > 0 && random.below(2) === 0) {
-        await db.undo(tid)
-        expect(await dump(db.files), `undo in round ${round}`).toBe(nowDump)
-      }
+test('random trees are restored, and undo recovers the later state', { timeout: 60_000 }, async () => {
+  const seed = Random.seed()
+  console.log(`seed ${seed}`)
+  const random = new Random(seed)
+  const db = await fresh()
+  for (let round = 0; round < 10; round++) {
+    for (let i = 0; i < 25; i++) await change(db.files, random)
+    const then = await db.sync()
+    const thenDump = await dump(db.files)
+    for (let i = 0; i < 25; i++) {
+      await change(db.files, random)
+      if (random.below(8) === 0) await db.sync()
     }
-    await db.close()
-    const found: unknown[] = []
-    const report = (finding: unknown): void => void found.push(finding)
-    await checkDatabase(db.path, { data: true, repair: false, report, progress: () => undefined })
-    expect(found).toEqual([])
-  },
-)
+    const now = await db.sync()
+    const nowDump = await dump(db.files)
+    const plan: unknown[] = []
+    for await (const step of db.restorePlan('/', then, { delete: true })) plan.push(step)
+    const tid = await db.restore('/', then, { delete: true })
+    expect(await dump(db.files), `round ${round}`).toBe(thenDump)
+    expect(tid === now).toBe(plan.length === 0)
+    expect(await db.files.readdir('/')).not.toContain(expect.stringContaining('restore'))
+    if (plan.length > 0 && random.below(2) === 0) {
+      await db.undo(tid)
+      expect(await dump(db.files), `undo in round ${round}`).toBe(nowDump)
+    }
+  }
+  await db.close()
+  const found: unknown[] = []
+  const report = (finding: unknown): void => void found.push(finding)
+  await checkDatabase(db.path, { data: true, repair: false, report, progress: () => undefined })
+  expect(found).toEqual([])
+})
 
-test('without delete, what is new stays, and what was there is there again', async () => {
+test('without --delete, new entries stay, and old ones are restored', async () => {
   const db = await fresh()
   await db.files.mkdir('/d/e', { recursive: true })
   await db.files.writeFile('/d/e/one', '1')
@@ -118,7 +114,7 @@ test('without delete, what is new stays, and what was there is there again', asy
   expect(await db.files.readFile('/other', 'utf8')).toBe('changed')
 })
 
-test('several paths are one transaction; other places stay as they are', async () => {
+test('several paths are restored in one transaction; other paths do not change', async () => {
   const db = await fresh()
   await db.files.mkdir('/a')
   await db.files.mkdir('/b')

@@ -6,7 +6,7 @@ const BLOCK = 2n << 20n
 /** Each operation below takes many times the length of a turn, on a fast machine as well. */
 const BLOCKS = 40_000
 
-test('others have their turns while a file of thousands of blocks is stored and cut', async () => {
+test('other requests are served while a file of thousands of blocks is stored and truncated', async () => {
   const paths = await memoryPaths({ commitIntervalMs: 1e8 })
   const { fs } = paths
   const { ino, fh } = await paths.create('sparse')

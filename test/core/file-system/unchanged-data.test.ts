@@ -65,7 +65,7 @@ test.each([
   },
 )
 
-test('pages that are written again and again as they are are found out', async () => {
+test('pages written repeatedly without change are detected', async () => {
   const database = temporaryDatabase()
   const bytes = content(1)
   const paths = await openPaths(database, { zblkFormat: 'zblk1', commitIntervalMs: 1e9 })

@@ -32,7 +32,7 @@ const STRANGE: Record<string, Buffer> = {
 }
 
 for (const [name, bytes] of Object.entries(STRANGE))
-  test(`an inode with ${name} is damaged, and keeps nothing else from being stored`, async () => {
+  test(`an inode with ${name} is damaged, and does not prevent other commits`, async () => {
     const { store, ino } = await twoFiles()
     const connection = await Connection.open(store, OPTIONS)
     const inode = connection.get(oid(ino), PersistentMapping.CLASS_NAME) as PersistentMapping
@@ -53,7 +53,7 @@ for (const [name, bytes] of Object.entries(STRANGE))
     expect(Buffer.from(await again.read('b')).toString()).toBe('third!')
   })
 
-test('a file with blocks shorter than a chunk is read, and cannot be changed, whatever the offset', async () => {
+test('a file with blocks shorter than a chunk is readable, and refuses changes at any offset', async () => {
   const { store, ino } = await twoFiles()
   const connection = await Connection.open(store, OPTIONS)
   const file = await BigFile.create(connection, 512)
@@ -78,7 +78,7 @@ test('a file with blocks shorter than a chunk is read, and cannot be changed, wh
   await paths.fs.close()
 })
 
-test('a change that no record can have fails at once', async () => {
+test('a change that fits into no record fails at once', async () => {
   const connection = await Connection.open(new TestStore(), OPTIONS)
   const mapping = await connection.create(PersistentMapping)
   expect(() => mapping.set('big', 1n << 5000n)).toThrow(TypeError)

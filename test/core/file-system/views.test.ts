@@ -10,7 +10,7 @@ import { treeOf } from '../../tools/tree-hash.ts'
 
 const at = (moment: Tid): string => `@${formatTid(moment)}`
 
-test('every transaction is the tree as it was, while others are made', async () => {
+test('every transaction shows its tree, while others are committed', async () => {
   const paths = await openPaths(temporaryDatabase(), { dirtySizeBytes: 1 << 30, commitIntervalMs: 1e9 })
   const made: [Tid, string][] = []
   for (let i = 0; i < 60; i++) {
@@ -29,7 +29,7 @@ test('every transaction is the tree as it was, while others are made', async () 
   expect(paths.fs.stats().openMoments).toBe(0)
 })
 
-test('many moments are open at once, each as long as it is in use', async () => {
+test('many moments are open at once, each while it is in use', async () => {
   const paths = await openPaths(temporaryDatabase())
   const opened: {
     readonly moment: Tid
@@ -55,8 +55,8 @@ test('many moments are open at once, each as long as it is in use', async () => 
   expect(paths.fs.openTids).toEqual([])
 })
 
-describe('which moment a name leads to', () => {
-  test('the newest transaction at or before it; none before the first or after the last', async () => {
+describe('the moment of a name', () => {
+  test('is the newest transaction at or before it; none before the first or after the last', async () => {
     const paths = await openPaths(temporaryDatabase())
     const first = await paths.fs.lastTid()
     await paths.write('file', 'old')
@@ -86,7 +86,7 @@ describe('which moment a name leads to', () => {
     expect(await codeOf(paths.stat(`${at(old)}/${at(old)}`))).toBe('ENOENT')
   })
 
-  test('is looked up again after a second, although its content is cached', async () => {
+  test('is resolved again after a second, although its content is cached', async () => {
     const paths = await openPaths(temporaryDatabase())
     await paths.write('file', 'content')
     const moment = at(await paths.fs.sync())
@@ -96,7 +96,7 @@ describe('which moment a name leads to', () => {
     )
   })
 
-  test('a file of the same name comes before a tag', async () => {
+  test('a file takes precedence over a tag of the same name', async () => {
     const paths = await openPaths(temporaryDatabase())
     await paths.mkdir('@types')
     await paths.write('@types/index', 'x')
@@ -104,7 +104,7 @@ describe('which moment a name leads to', () => {
   })
 })
 
-test('the past is read-only, and its inodes are not those of today', async () => {
+test('the past is read-only, and has inode numbers of its own', async () => {
   const paths = await openPaths(temporaryDatabase())
   await paths.write('file', 'content')
   await paths.mkdir('directory')
@@ -138,8 +138,8 @@ test('a file of the past is copied into the present by copy_file_range', async (
   expect((await paths.read('copy')).toString()).toBe('old content')
 })
 
-describe('a filesystem that is only read', () => {
-  test('at a moment shows that one, beside a writer', async () => {
+describe('a read-only filesystem', () => {
+  test('shows the requested moment, beside a writer', async () => {
     const database = temporaryDatabase()
     const writer = await openPaths(database)
     await writer.write('file', 'old')
@@ -158,7 +158,7 @@ describe('a filesystem that is only read', () => {
     await fs.close()
   })
 
-  test('is refused if the moment does not exist, and if the database is empty', async () => {
+  test('is refused if the moment does not exist or the database is empty', async () => {
     const database = temporaryDatabase()
     const store = await openSqliteStore(database, { create: true })
     expect(await codeOf(FileSystem.open(store, { at: '2h' }))).toBe('CannotOpenError')
@@ -170,7 +170,7 @@ describe('a filesystem that is only read', () => {
   })
 })
 
-test('/.zblkfs has files that are made up, and is not listed', async () => {
+test('/.zblkfs has generated files, and is not listed', async () => {
   const paths = await openPaths(temporaryDatabase())
   await paths.write('file', 'content')
   const last = await paths.fs.sync()

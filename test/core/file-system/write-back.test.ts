@@ -35,7 +35,7 @@ describe('changes become transactions', () => {
     expect(await (await stored(paths)).list('')).toEqual(['a'])
   })
 
-  test('when they reach half of the bound', async () => {
+  test('at half of the bound', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 8 * MIB })
     const file = await paths.create('a')
     for (let i = 0; i < 64; i++) {
@@ -45,14 +45,14 @@ describe('changes become transactions', () => {
     expect(paths.fs.stats().commits).toBeGreaterThan(4)
   })
 
-  test('when the filesystem is closed', async () => {
+  test('at close', async () => {
     const paths = await memoryPaths()
     await paths.write('a', 'first')
     await paths.fs.close()
     expect(await (await stored(paths)).list('')).toEqual(['a'])
   })
 
-  test('with the names of the files as description, or a message', async () => {
+  test('with file names or a message as description', async () => {
     const database = temporaryDatabase()
     const paths = await openPaths(database)
     await paths.mkdir('directory')
@@ -78,7 +78,7 @@ describe('changes become transactions', () => {
     expect(paths.fs.stats().commits).toBe(commits + 1)
   })
 
-  test('an fsync during a commit covers what came after that commit began', async () => {
+  test('an fsync during a commit covers changes made since that commit began', async () => {
     const paths = await memoryPaths()
     const slow = Promise.withResolvers<void>()
     await paths.write('a', 'x')
@@ -94,7 +94,7 @@ describe('changes become transactions', () => {
   })
 })
 
-test('reads and changes go on while a commit is slow', async () => {
+test('reads and changes continue during a slow commit', async () => {
   const paths = await memoryPaths()
   const slow = Promise.withResolvers<void>()
   await paths.write('a', 'before')
@@ -112,7 +112,7 @@ test('reads and changes go on while a commit is slow', async () => {
   expect((await (await stored(paths)).read('b')).toString()).toBe('during')
 })
 
-test('a large writer has its turn, although small ones leave it no room', async () => {
+test('a large writer is not starved by small ones', async () => {
   const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 4 * MIB })
   paths.store.beforeCommit = () => sleep(20)
   const file = await paths.create('a')
@@ -135,7 +135,7 @@ test('a large writer has its turn, although small ones leave it no room', async 
 })
 
 describe('on a full disk', () => {
-  test('fsync and writes say so, reads go on, and nothing is lost when there is room again', async () => {
+  test('fsync and writes fail with ENOSPC, reads continue, and nothing is lost once there is space', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 20 })
     await paths.write('a', 'content')
     paths.store.beforeCommit = FULL
@@ -150,7 +150,7 @@ describe('on a full disk', () => {
     expect((await paths.read('b')).toString()).toBe('contentmore')
   })
 
-  test('a request made when there is room again succeeds, right after a failure', async () => {
+  test('a request succeeds right after a failure once there is space', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9 })
     for (let i = 0; i < 3; i++) {
       await paths.write('a', 'content')
@@ -199,7 +199,7 @@ describe('on a full disk', () => {
     expect(attempts).toBe(2)
   })
 
-  test('writers at the bound get the error and do not wait for ever', async () => {
+  test('writers at the bound fail rather than wait for ever', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 4 * MIB })
     const file = await paths.create('a')
     paths.store.beforeCommit = FULL
@@ -217,7 +217,7 @@ describe('on a full disk', () => {
     }
   })
 
-  test('changes of names go on up to the bound, and no further', async () => {
+  test('changes of names continue up to the bound', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: MIB })
     await paths.mkdir('directory')
     paths.store.beforeCommit = FULL
@@ -232,7 +232,7 @@ describe('on a full disk', () => {
     expect(await (await stored(paths)).list('directory')).toHaveLength(made)
   })
 
-  test('close fails, and may be repeated', async () => {
+  test('close fails, and can be repeated', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9 })
     await paths.write('a', 'content')
     paths.store.beforeCommit = FULL
@@ -268,7 +268,7 @@ describe('after a conflict', () => {
     return { paths, attempts: () => attempts }
   }
 
-  test('nothing is tried again from the same state: not on request, and not on the timer', async () => {
+  test('the commit is not retried from the same state, neither on request nor on the timer', async () => {
     const { paths, attempts } = await conflicting()
     for (let i = 0; i < 3; i++) expect(await codeOf(paths.fs.fsync())).toBe('ConflictError')
     await sleep(100)
@@ -277,7 +277,7 @@ describe('after a conflict', () => {
     expect((await (await stored(paths)).read('a')).toString()).toBe('changed elsewhere')
   })
 
-  test('changes are refused, and reads go on', async () => {
+  test('changes are refused, and reads continue', async () => {
     const { paths, attempts } = await conflicting()
     expect(await codeOf(paths.write('b', 'new'))).toBe('ConflictError')
     expect(await codeOf(paths.mkdir('directory'))).toBe('ConflictError')
@@ -287,8 +287,8 @@ describe('after a conflict', () => {
   })
 })
 
-describe('what a change is counted as', () => {
-  test('a change of mode counts the attributes that its record has, before it is admitted', async () => {
+describe('the memory charged for a change', () => {
+  test('a change of mode counts all attributes of the record before admission', async () => {
     const paths = await memoryPaths({
       commitIntervalMs: 1e9,
       dirtySizeBytes: 2 * MIB,

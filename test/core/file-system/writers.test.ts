@@ -26,7 +26,7 @@ async function lastExtension(store: Store): Promise<Uint8Array> {
 
 const callerOf = (pid: number, uid = 0): Caller => ({ uid, gid: 0, pid })
 
-test('a transaction names the user, the process and the program of its changes, and only of its own', async () => {
+test('a transaction names the user, process and program of its own changes only', async () => {
   const store = new TestStore()
   const fs = await FileSystem.open(store, OPTIONS)
   const pid = await sleeper()
@@ -47,7 +47,7 @@ test('a transaction names the user, the process and the program of its changes, 
   await fs.close()
 })
 
-test('a bounded number of processes is named', async () => {
+test('the number of named processes is bounded', async () => {
   const store = new TestStore()
   const fs = await FileSystem.open(store, OPTIONS)
   for (let i = 0; i < WRITERS_MAX + 3; i++)
@@ -57,7 +57,7 @@ test('a bounded number of processes is named', async () => {
   await fs.close()
 })
 
-test('the summary names what was removed', async () => {
+test('the summary names removed files', async () => {
   const store = new TestStore()
   const fs = await FileSystem.open(store, OPTIONS)
   await fs.mkdir(ROOT_INO, name('a'), 0o755, callerOf(1))
@@ -72,7 +72,7 @@ test('the summary names what was removed', async () => {
   await fs.close()
 })
 
-test('writers that are not well-formed are left out', () => {
+test('malformed writers are omitted', () => {
   expect(originIn(Buffer.from('not a pickle')).writers).toEqual([])
   expect(originIn(new Uint8Array()).writers).toEqual([])
 })

@@ -22,7 +22,7 @@ async function diff(path: string, a: Tid, b: Tid, below = ''): Promise<Differenc
 const summary = ({ kind, path, from, ranges }: Difference): string =>
   [kind, ...(from === undefined ? [] : [from]), path, ...ranges.map(({ lo, hi }) => `${lo}-${hi}`)].join(' ')
 
-test('names that came, went and moved, and the chunks of files that changed', async () => {
+test('added, removed and moved names, and changed chunks of files, are listed', async () => {
   const path = temporaryDatabase()
   const paths = await openPaths(path)
   const { fs } = paths
@@ -64,7 +64,7 @@ test('names that came, went and moved, and the chunks of files that changed', as
   expect(backwards).toContain('removed new')
 })
 
-test('each step tells how far it is', async () => {
+test('each step reports its progress', async () => {
   const path = temporaryDatabase()
   const paths = await openPaths(path)
   await paths.write('file', Buffer.alloc(5 * MiB, 1))
@@ -88,7 +88,7 @@ test('each step tells how far it is', async () => {
   expect(steps.get('blocks compared')).toBeGreaterThanOrEqual(3)
 })
 
-test('what a restored file shares with a moment is equal without being read', async () => {
+test('shared data of a restored file compares equal without reads', async () => {
   const path = temporaryDatabase()
   const paths = await openPaths(path, { zblkFormat: 'auto' })
   const { fs } = paths
@@ -117,7 +117,7 @@ test('what a restored file shares with a moment is equal without being read', as
   }
 })
 
-test('what is restricted to a path is read only below it, however much changed elsewhere', async () => {
+test('a difference of a path reads only below it', async () => {
   const readsAmid = async (others: number): Promise<number> => {
     const path = temporaryDatabase()
     const paths = await openPaths(path)
@@ -166,7 +166,7 @@ test('what is restricted to a path is read only below it, however much changed e
   expect(await readsAmid(3000)).toBeLessThan(few + 30)
 })
 
-test('a path in a tree larger than all that changed is found among the changes', async () => {
+test('a path in a tree larger than all changes is found among the changes', async () => {
   const path = temporaryDatabase()
   const paths = await openPaths(path)
   await paths.mkdir('large')
@@ -183,7 +183,7 @@ test('a path in a tree larger than all that changed is found among the changes',
   ])
 })
 
-test('the changes of a file are shown at each of its names, and those of a moved directory where it is now', async () => {
+test('changes of a file are shown at each of its names, those of a moved directory at its new place', async () => {
   const path = temporaryDatabase()
   const paths = await openPaths(path)
   await paths.mkdir('a')
@@ -205,7 +205,7 @@ test('the changes of a file are shown at each of its names, and those of a moved
   expect(await diff(path, first, last, 'nowhere')).toEqual([])
 })
 
-test('a random history: what is restricted to a path is what the whole has at and below it', async () => {
+test('in a random history a difference of a path equals the part of the whole at and below it', async () => {
   const seed = Number(process.env['ZBLKFS_HISTORY_SEED'] ?? Random.seed())
   console.log(`seed ${seed}`)
   const random = new Random(seed)

@@ -50,7 +50,7 @@ test('random lists', () => {
   }
 })
 
-test('lists that differ too much differ as a whole', () => {
+test('lists with too many differences differ as a whole', () => {
   const a = Array.from({ length: 3000 }, (_, i) => `a${i}`)
   const b = Array.from({ length: 3000 }, (_, i) => `b${i}`)
   expect(applied(['x', ...a, 'y'], hunks(['x', ...a, 'y'], ['x', ...b, 'y']))).toEqual(['x', ...b, 'y'])
@@ -73,7 +73,7 @@ test.each([
   for (const path of others) expect(matches(path), path).toBe(false)
 })
 
-test('a path without special characters is no pattern', () => {
+test('a path without special characters is not a pattern', () => {
   expect(isGlob('a/b.txt')).toBe(false)
   expect(isGlob('a/*.txt')).toBe(true)
 })

@@ -54,7 +54,7 @@ test('each change has its kind and sizes', async () => {
   ])
 })
 
-test('a file that replaced another by its name changed it, and the history goes on with the other', async () => {
+test('a rename over a file is a change of it, and its history includes the former file', async () => {
   const db = await fresh()
   await db.files.writeFile('/a', 'one')
   await db.sync()
@@ -130,7 +130,7 @@ async function messages(db: Database, grep: RegExp): Promise<string[]> {
   return tids
 }
 
-test('a transaction says whether its message was given, and who made it', async () => {
+test('a transaction records its writers and whether its message was given', async () => {
   const db = await fresh()
   await db.files.writeFile('/a', '1')
   await db.sync()
@@ -142,7 +142,7 @@ test('a transaction says whether its message was given, and who made it', async 
   expect(second!.writers[0]!.program).not.toBe('')
 })
 
-test('a patch is what git diff prints', async () => {
+test('a patch equals the output of git diff', async () => {
   const db = await fresh()
   await db.files.writeFile('/t', 'a\nb\nc\nd\ne\nf\ng\nh\ni\n')
   await db.files.writeFile('/bin', Buffer.from([1, 0, 2]))

@@ -46,7 +46,7 @@ const shown = ({ info, changes, fileCount }: LoggedTransaction): unknown => ({
   fileCount,
 })
 
-test('the log reads no revisions, and says what the revisions say', async () => {
+test('the log reads no revisions, and agrees with them', async () => {
   const path = temporaryDatabase()
   const paths = await openPaths(path, OPTIONS)
   await paths.mkdir('a')
@@ -84,7 +84,7 @@ test('the log reads no revisions, and says what the revisions say', async () => 
   }
 })
 
-test('of a large transaction all files count, and as many are named as are asked for', async () => {
+test('for a large transaction all files are counted, and a requested number is named', async () => {
   const path = temporaryDatabase()
   const paths = await openPaths(path, OPTIONS)
   await paths.mkdir('many')
@@ -104,7 +104,7 @@ test('of a large transaction all files count, and as many are named as are asked
   }
 })
 
-test('an extension that is not a summary is none', () => {
+test('an extension that is not a summary is ignored', () => {
   expect(summaryIn(new Uint8Array())).toBeUndefined()
   expect(summaryIn(Buffer.from('not a pickle'))).toBeUndefined()
   expect(summaryIn(Buffer.from('80037d712e', 'hex'))).toBeUndefined()

@@ -18,7 +18,7 @@ const KEPT_FROM = 25
 const FILES = 6
 const SIZE = 100_000
 
-test('after a pack the kept moments are as they were, the others are gone, and log and diff go on', async () => {
+test('after a pack kept moments are unchanged, others are gone, and log and diff work', async () => {
   const seed = Random.seed()
   console.log(`seed ${seed}`)
   const random = new Random(seed)

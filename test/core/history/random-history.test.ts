@@ -77,7 +77,7 @@ function chunksOf({ ranges }: Difference, end: number): Set<number> {
 }
 
 test(
-  'every moment is shown as it was, differences are those of the bytes, and the last ten are undone one by one',
+  'every moment is shown correctly, differences match the bytes, and the last ten are undone one by one',
   { timeout: LONG ? 3_600_000 : 400_000 },
   async () => {
     const seed = Number(process.env['ZBLKFS_HISTORY_SEED'] ?? Random.seed())

@@ -43,14 +43,14 @@ async function mapping(entries: Record<string, number>): Promise<PersistentMappi
 }
 
 describe('Connection', () => {
-  it('says of a database without a root that it was never set up', async () => {
+  it('reports a database without a root as not initialised', async () => {
     await expect(connection.root()).rejects.toThrow(CannotOpenError)
     connection.createRoot().set('a', 1)
     await commit()
     expect((await (await Connection.open(store, OPTIONS)).root()).get('a')).toBe(1)
   })
 
-  it('gives others their turns while it serialises, who read what is serialised and what is not', async () => {
+  it('yields while it serialises, and concurrent reads see all pending objects', async () => {
     const made: PersistentMapping[] = []
     for (let i = 0; i < 20_000; i++) made.push(await mapping({ i }))
     const [first, last] = [made[0] as PersistentMapping, made.at(-1) as PersistentMapping]
@@ -84,7 +84,7 @@ describe('Connection', () => {
     expect(connection.statistics().classes).toEqual({})
   })
 
-  it('sees what is pending as it would see what is stored', async () => {
+  it('reads pending objects like stored ones', async () => {
     const made = await mapping({ a: 1 })
     await connection.prepare()
     made.deactivate()
@@ -95,7 +95,7 @@ describe('Connection', () => {
     expect((await stored(made.oid)).get('a')).toBe(2)
   })
 
-  it('commits what was prepared and no more', async () => {
+  it('commits exactly the prepared objects', async () => {
     const made = await mapping({ a: 1 })
     await connection.prepare()
     made.set('a', 2)
@@ -107,7 +107,7 @@ describe('Connection', () => {
     expect(connection.hasPending).toBe(false)
   })
 
-  it('takes new changes while a commit is under way, and has the right base for them afterwards', async () => {
+  it('accepts changes during a commit, and bases them on it', async () => {
     const made = await mapping({ a: 1 })
     await commit()
     for (const outcome of ['succeeds', 'fails', 'succeeds']) {
@@ -135,7 +135,7 @@ describe('Connection', () => {
     expect(made.get('a')).toBe(7)
   })
 
-  it('reports a conflict, keeps what is pending, and goes on after an abort', async () => {
+  it('reports a conflict, keeps pending objects, and is usable after an abort', async () => {
     const made = await mapping({ a: 1 })
     await commit()
     const other = await Connection.open(store, OPTIONS)
@@ -157,7 +157,7 @@ describe('Connection', () => {
     expect((await stored(made.oid)).get('a')).toBe(6)
   })
 
-  it('forgets on abort what was made and changed', async () => {
+  it('discards new and changed objects on abort', async () => {
     const made = await mapping({ a: 1 })
     await commit()
     made.set('a', 2)
@@ -171,7 +171,7 @@ describe('Connection', () => {
     expect([connection.hasPending, connection.dirtyBytes]).toEqual([false, 0])
   })
 
-  it('cannot be changed where it shows the past', async () => {
+  it('refuses changes at a past moment', async () => {
     const made = await mapping({ a: 1 })
     await commit()
     const { at } = connection
@@ -185,7 +185,7 @@ describe('Connection', () => {
     await expect(past.create(OOBTree)).rejects.toThrow(ReadOnlyError)
   })
 
-  it('names an object whose class is not what a reference says, or is unknown', async () => {
+  it('reports an object whose class is unknown or differs from its reference', async () => {
     const made = await mapping({})
     await commit()
     const other = await Connection.open(store, OPTIONS)

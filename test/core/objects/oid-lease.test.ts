@@ -12,7 +12,7 @@ async function take(lease: OidLease, count: number): Promise<number> {
   }
 }
 
-test('callers at the same time get no oid twice, in one range each', async () => {
+test('concurrent callers get distinct oids, in one range each', async () => {
   const lease = new OidLease(new TestStore())
   const counts = Array.from({ length: 400 }, (_, i) => 1 + ((i * 37) % 90))
   const firsts = await Promise.all(counts.map(async count => await take(lease, count)))
@@ -35,7 +35,7 @@ test('the next range is requested before the current one is used up', async () =
   expect(waits).toBeLessThan(20)
 })
 
-test('an allocation that failed is repeated', async () => {
+test('a failed allocation is repeated', async () => {
   let calls = 0
   const store = new TestStore()
   store.allocateOids = (count: number): Promise<OidRange> =>

@@ -22,7 +22,7 @@ function unpacked(value: PickleValue): Map<string, PickleValue> | undefined {
   return unpackInto(value, entries) ? entries : undefined
 }
 
-test('every number of an inode survives packing, and what is no number stays an entry', () => {
+test('every number of an inode survives packing, and other values stay entries', () => {
   fc.assert(
     fc.property(inode, numbers => {
       const entries = new Map<string, PickleValue>([

@@ -122,7 +122,7 @@ describe.skipIf(PYTHON === undefined)('records are those that Python writes with
     expectPythonsBytes(fc.sample(someCase, { seed, numRuns: 1500 }))
   })
 
-  it('for dictionaries and lists of as many items as one opcode carries, and one less and more', () => {
+  it('for dictionaries and lists around the item limit of one opcode', () => {
     const sizes = [0, 1, 2, 999, 1000, 1001, 2000, 2001]
     expectPythonsBytes(
       sizes.flatMap(size => [['m.A', numbered(size)] as const, ['m.A', counted(size)] as const]),
@@ -136,7 +136,7 @@ describe.skipIf(PYTHON === undefined)('records are those that Python writes with
     ])
   })
 
-  it('for tuples, lists and dictionaries that stand in a state more than once', () => {
+  it('for tuples, lists and dictionaries that occur more than once in a state', () => {
     const shared = [new Tuple([1, 2, 3, 4]), [5], new Map<PickleValue, PickleValue>([['key', 6]])]
     const bytes = encodeRecord('m.A', [shared, shared, ...shared])
     const state = decodeRecord(bytes, oid(0), tid(0n)).state as PickleValue[]
@@ -145,7 +145,7 @@ describe.skipIf(PYTHON === undefined)('records are those that Python writes with
     expect(hex(encodeRecord('m.A', state))).toBe(hex(bytes))
   })
 
-  it("for an inode's mapping", () => {
+  it('for the mapping of an inode', () => {
     const attributes = new Map<PickleValue, PickleValue>([
       ['mode', 0o100644],
       ['size', 2n ** 62n],

@@ -63,7 +63,7 @@ describe('a pickle is read', () => {
     expect(load(text)).toEqual(value)
   })
 
-  it('and what an object would be filled with is kept', () => {
+  it('and the state of a built object is kept', () => {
     const made = load('cm\nC\n)\x81K\x01a(K\x02eK\x03K\x04sK\x05b.') as Opaque
     expect(made).toMatchObject({ items: [1, 2], entries: [[3, 4]], state: 5 })
   })
@@ -82,12 +82,12 @@ describe('a pickle is read', () => {
     expect(value.buffer).toBe(pickle.buffer)
   })
 
-  it('after another one with which it shares the memo', () => {
+  it('after another one that shares its memo', () => {
     const reader = new PickleReader(latin1('cm\nC\nq\x05.h\x05.'))
     expect(reader.load()).toBe(reader.load())
   })
 
-  it('and what the memo repeats is one object', () => {
+  it('and repeated memo references yield one object', () => {
     const [first, second] = (load('}q\x00h\x00\x86.') as Tuple).items
     expect(first).toBe(second)
   })

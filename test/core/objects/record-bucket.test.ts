@@ -56,7 +56,7 @@ describe.each(FIXTURES)('buckets of $name', ({ path, missing }) => {
   })
 })
 
-it('any bucket that we write reads the same both ways', () => {
+it('any written bucket reads equally with both readers', () => {
   fc.assert(
     fc.property(someBucket, bytes => {
       expect(decode(bytes)).toEqual(byTheGeneralReader(bytes))
@@ -64,7 +64,7 @@ it('any bucket that we write reads the same both ways', () => {
   )
 })
 
-it('a damaged bucket is refused, or reads the same both ways', () => {
+it('a damaged bucket is refused or reads equally with both readers', () => {
   fc.assert(
     fc.property(someBucket, fc.nat(), fc.nat({ max: 255 }), (bytes, at, byte) => {
       bytes[at % bytes.length] = byte

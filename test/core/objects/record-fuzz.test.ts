@@ -87,11 +87,11 @@ const samples = [
 ]
 const someSample = fc.constantFrom(...samples)
 
-it('there are records to be damaged', () => {
+it('the fixtures contain records', () => {
   expect(samples.length).toBeGreaterThan(10)
 })
 
-it('random bytes are damage', () => {
+it('random bytes are reported as damage', () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), readEveryWay), { numRuns })
 })
 
@@ -108,7 +108,7 @@ it('random opcodes after a class are damage, or a state', () => {
   fc.assert(fc.property(someProgram, readEveryWay), { numRuns })
 })
 
-it('real records with damaged bytes are damage, or other states', () => {
+it('real records with damaged bytes are damage or have other states', () => {
   const someDamage = fc.array(fc.tuple(fc.nat(), fc.nat({ max: 255 })), { minLength: 1, maxLength: 4 })
   fc.assert(
     fc.property(someSample, someDamage, (sample, damage) => {
@@ -120,7 +120,7 @@ it('real records with damaged bytes are damage, or other states', () => {
   )
 })
 
-it('real records with pieces missing, doubled or exchanged are damage, or other states', () => {
+it('real records with pieces missing, doubled or exchanged are damage or have other states', () => {
   fc.assert(
     fc.property(someSample, someSample, fc.nat(), fc.nat(), (sample, other, from, to) => {
       const rest = other.subarray(to % other.length)
@@ -138,7 +138,7 @@ it('real records cut anywhere are damage', () => {
     }
 })
 
-it('real records with something behind them are damage', () => {
+it('real records with trailing bytes are damage', () => {
   for (const sample of samples)
     for (const behind of ['.', '\0', 'N.'])
       expect(() => decodeRecord(Buffer.concat([sample, Buffer.from(behind)]), OID, TID)).toThrow(

@@ -91,7 +91,7 @@ describe.each(FIXTURES.filter(({ writtenBy }) => writtenBy === 'python2'))(
 )
 
 it.skipIf(FIXTURES.some(({ missing }) => missing)).each(FIXTURES.filter(({ name }) => name.startsWith('py')))(
-  "wendelin.core's database $name has the objects that it should have",
+  'the wendelin.core database $name has the expected objects',
   ({ path }) => {
     const counts: Record<string, number> = {}
     for (const { data } of recordsOf(path)) {
@@ -227,7 +227,7 @@ it('an error names the object, the transaction and the reason', () => {
   )
 })
 
-it('the state may refer to the class, of which both pickles share the memo', () => {
+it('the state may refer to the class through the shared memo', () => {
   const record = latin1('cm\nC\nq\x00.\x80\x03h\x00.')
   expect(decode(record).state).toEqual(new Global('m', 'C'))
 })

@@ -119,7 +119,7 @@ test.each([1, 2])('a pack that is killed loses nothing, and the next does the re
   await store.close()
 })
 
-test('a pack that is ended early loses nothing and leaves the store usable', async () => {
+test('an aborted pack loses nothing and leaves the store usable', async () => {
   const path = temporaryDatabase()
   const model = new ObjectModel(seeded(1))
   const store = await openSqliteStore(path, { create: true })
@@ -134,7 +134,7 @@ test('a pack that is ended early loses nothing and leaves the store usable', asy
   await store.close()
 })
 
-test('scattered remains: the database takes little more than what is left in it', async () => {
+test('the database takes little more than its scattered live data', async () => {
   const path = temporaryDatabase()
   const model = new ObjectModel(seeded(5), { maxDataBytes: 200_000 })
   const store = await openSqliteStore(path, { create: true })
@@ -148,7 +148,7 @@ test('scattered remains: the database takes little more than what is left in it'
   expect(await databaseBytes(path)).toBeLessThan(model.bytes(left) * 1.1 + overhead)
 })
 
-test('what is shared stays, and stays shared, when the bytes around it go', async () => {
+test('shared bytes stay, and stay shared, when the bytes around them are dropped', async () => {
   const path = temporaryDatabase()
   const store = await openSqliteStore(path, { create: true })
   const oids = await newOids(store, 12)
@@ -191,7 +191,7 @@ test('a database without a root object is refused', async () => {
   await store.close()
 })
 
-test('a record that leads on and cannot be read ends the pack before anything is dropped', async () => {
+test('an unreadable record with references ends the pack before anything is dropped', async () => {
   const path = temporaryDatabase()
   const store = await openSqliteStore(path, { create: true })
   const first = await store.commit({

@@ -39,11 +39,11 @@ test.each([
 ])('the retention %s is written and read', text => expect(formatRetention(parseRetention(text)!)).toBe(text))
 
 test.each(['daily', 'daily=', 'all=7d,all=8d', 'fortnightly=1y', 'daily=5', 'daily=1d=2d', '=7d'])(
-  '%s is no retention',
+  '%s is not a retention',
   text => expect(parseRetention(text)).toBeUndefined(),
 )
 
-test('weeks begin on Monday, months and years as in a calendar', () => {
+test('weeks begin on Monday, months and years follow the calendar', () => {
   const time = Date.UTC(2026, 10, 26, 13, 30)
   expect(new Date(periodStart('weekly', time)).toISOString()).toBe('2026-11-23T00:00:00.000Z')
   expect(new Date(periodStart('monthly', time)).toISOString()).toBe('2026-11-01T00:00:00.000Z')
@@ -90,7 +90,7 @@ async function yearOfHistory(path: string, nowMs: number): Promise<readonly Tid[
   return tids
 }
 
-test('of a year the chosen moments stay as they were, again and again', { timeout: 60_000 }, async () => {
+test('the kept moments of a year stay unchanged over repeated packs', { timeout: 60_000 }, async () => {
   const path = temporaryDatabase()
   const nowMs = Date.now()
   const tids = await yearOfHistory(path, nowMs)

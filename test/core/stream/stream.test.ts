@@ -67,7 +67,7 @@ describe('a stream', () => {
     }
   })
 
-  test('of a range continues where the target ends, and several may follow each other', async () => {
+  test('of a range continues at the end of the target, also repeatedly', async () => {
     const { database, history } = await made(5)
     const tids = tidsOf(history)
     const [third, middle] = [tids[3]!, tids[15]!]
@@ -85,13 +85,13 @@ describe('a stream', () => {
     await expectAll(reader(other), history)
   })
 
-  test('has the size that was measured', async () => {
+  test('has the measured size', async () => {
     const { database, history } = await made(6)
     for (const range of [{}, { from: tidsOf(history)[10]! }])
       expect((await measureHistory(reader(database), range)).bytes).toBe((await sent(database, range)).length)
   })
 
-  test('has shared bytes once, also those that the target has', async () => {
+  test('contains shared bytes once, and none that the target has', async () => {
     const database = new MemoryDatabase()
     const tid = await add(database, LONG)
     const share = (head: number): Promise<Tid> =>
@@ -145,7 +145,7 @@ describe('a stream', () => {
     expect(loaded?.record.length).toBe(LONG + 1)
   })
 
-  test('may repeat bytes that the target has dropped', async () => {
+  test('may repeat bytes dropped by the target', async () => {
     const database = new MemoryDatabase()
     const tid = await add(database, LONG)
     const target = new MemoryDatabase()
@@ -167,7 +167,7 @@ describe('a stream', () => {
     expect((await reader(target).load([toOid(2)], TID_MAX))[0]?.record.length).toBe(LONG + 1)
   })
 
-  test('of a packed history keeps the moments that its source keeps', async () => {
+  test('of a packed history keeps the kept moments of its source', async () => {
     const { database, history } = await made(7)
     const tids = tidsOf(history)
     const from = tids[20]!
@@ -182,7 +182,7 @@ describe('a stream', () => {
     await expectStates(reader(target), history, tids.slice(20))
   })
 
-  test('over moments that the source has dropped keeps those that the target had', async () => {
+  test('over moments dropped by the source keeps those of the target', async () => {
     const { database, history } = await made(8)
     const tids = tidsOf(history)
     const target = new MemoryDatabase()
@@ -199,7 +199,7 @@ describe('a stream', () => {
     await expectStates(reader(target), history, tids.slice(21))
   })
 
-  test('of a transaction larger than memory is stored in parts', async () => {
+  test('with a transaction larger than memory is stored in parts', async () => {
     const database = new MemoryDatabase()
     const body = [Buffer.alloc(1 << 20, 3)]
     await writing(database, async store => {
@@ -237,7 +237,7 @@ describe('a stream that does not fit is refused', () => {
     expect(database.index.lastTid()).toBe(before.index.lastTid())
   }
 
-  test('by another database', async () => {
+  test('if it is of another database', async () => {
     const [one, other] = [await made(1), await made(2)]
     await refused(other.database, await sent(one.database), 'other-database')
   })
@@ -287,7 +287,7 @@ describe('a stream that does not fit is refused', () => {
     await refused(new MemoryDatabase(), Buffer.alloc(0), 'cut-stream')
   })
 
-  test('for a range that the source does not have', async () => {
+  test('if the source does not have the range', async () => {
     const { database, history } = await made(1)
     const tids = tidsOf(history)
     await expect(sent(database, { from: toTid(tids[0]! - 1n) })).rejects.toMatchObject({
@@ -307,7 +307,7 @@ describe('a small stream', () => {
     return { stream: await sent(database), tids }
   }
 
-  test('that is cut at any byte leaves whole transactions', async () => {
+  test('truncated at any byte leaves whole transactions', async () => {
     const { stream, tids } = await small()
     const lengths = new Map<number, number>()
     for (let length = 0; length < stream.length; length++) {
@@ -320,7 +320,7 @@ describe('a small stream', () => {
     expect([...lengths.keys()]).toEqual([-1, 0, 1, 2])
   })
 
-  test('in which any bit is flipped is refused', async () => {
+  test('with any bit flipped is refused', async () => {
     const { stream } = await small()
     for (let at = 0; at < stream.length; at++) {
       const changed = Buffer.from(stream)
@@ -332,7 +332,7 @@ describe('a small stream', () => {
   })
 })
 
-test('transactions that the target has are skipped', async () => {
+test('existing transactions of the target are skipped', async () => {
   const { database, history } = await made(3)
   const target = new MemoryDatabase()
   const whole = await sent(database)
@@ -344,7 +344,7 @@ test('transactions that the target has are skipped', async () => {
   expect((await received(target, await sent(database, { from: last }))).transactions).toBe(0)
 })
 
-test('the source may be packed while it is sent', async () => {
+test('the source may be packed during a send', async () => {
   const { database, history } = await made(9)
   const tids = tidsOf(history)
   const target = new MemoryDatabase()
