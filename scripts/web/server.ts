@@ -135,7 +135,7 @@ class Site {
     if (origin === undefined || !this.#hosts.some(host => origin === `http://${host}`))
       throw new RefusedRequestError(403, 'a change must come from the page')
     if (type !== 'application/json') throw new RefusedRequestError(415, 'a change is JSON')
-    const values: unknown = JSON.parse(await body(request))
+    const values = parsed(await body(request))
     if (typeof values !== 'object' || values === null) throw new UsageError('a change is a JSON object')
     sendJson(response, await this.#api.change(name, values as Readonly<Record<string, unknown>>))
   }
@@ -169,6 +169,15 @@ class Site {
 
 const encodeName = (name: string): string =>
   encodeURIComponent(name.toWellFormed()).replaceAll(/['()*]/g, c => `%${c.charCodeAt(0).toString(16)}`)
+
+/** @throws RefusedRequestError */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new RefusedRequestError(400, 'a change is JSON')
+  }
+}
 
 async function body(request: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []

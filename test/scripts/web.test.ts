@@ -129,6 +129,7 @@ describe('the server', () => {
       expect((await send(target, { method: 'POST', headers, body })).status).toBe(status)
     expect((await send(target, { method: 'GET' })).status).toBe(404)
     expect(await zblkfsOutput('tag', '-l', '--db', mount.dir)).not.toContain('forged')
+    expect((await send(target, { method: 'POST', headers: own, body: '{' })).status).toBe(400)
     const bad = await send(target, { method: 'POST', headers: own, body: '{"name":7}' })
     expect(bad.status).toBe(400)
     expect(bad.body).toContain("'name' is missing")

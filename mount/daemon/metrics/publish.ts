@@ -74,7 +74,9 @@ function closed(server: Server): Promise<void> {
 async function writeRegularly(path: string, metrics: MetricsText, log: Logger): Promise<MetricsPublisher> {
   const temporary = `${path}.${process.pid}.tmp`
   const write = async (): Promise<void> => {
-    await writeFile(temporary, await metrics.text(), { mode: 0o644 })
+    // Others may write the directory: what stands in the place of the temporary file, such as a link, is removed, not followed.
+    await rm(temporary, { force: true })
+    await writeFile(temporary, await metrics.text(), { mode: 0o644, flag: 'wx' })
     await rename(temporary, path)
   }
   try {
