@@ -15,8 +15,9 @@ export const EXT4: Exclusions = {
 
 /** The host's tmpfs. */
 export const TMPFS: Exclusions = {
-  'fallocate: ZERO_RANGE zeroes, and grows unless KEEP_SIZE': 'ZERO_RANGE is not supported',
-  'memory maps: what a map wrote beyond the end is zeros when the file grows over it':
+  'fallocate: ZERO_RANGE zeroes a range, and extends the file unless KEEP_SIZE is given':
+    'ZERO_RANGE is not supported',
+  'memory maps: bytes written beyond the end through a mapping are zeros when the file grows':
     'the last page is never written back, and so never cleared',
 }
 
@@ -37,35 +38,38 @@ const BY_PATH = 'libfuse 2 asks by path, also for what is open: what has no path
 export const FUSE_NATIVE: Exclusions = {
   'names: a name may hold every byte but the slash and NUL': NO_BYTES,
   'symlinks: a target is any bytes, up to 4095 of them, and never empty': NO_BYTES,
-  'directories: a removed directory that is open or a working directory is empty and takes no names': BY_PATH,
-  'concurrency: readers see a replaced file whole, old or new': { sometimes: BY_PATH },
-  'permissions: a new entry belongs to its maker': 'fuse-native does not pass the caller',
+  'directories: a removed directory that is open or a working directory is empty and accepts no names':
+    BY_PATH,
+  'concurrency: readers see the old or the new content of a replaced file, never a mixture': {
+    sometimes: BY_PATH,
+  },
+  'permissions: a new entry belongs to its creator': 'fuse-native does not pass the caller',
   'rename: RENAME_NOREPLACE refuses to replace': NO_FLAGS,
   'rename: RENAME_EXCHANGE swaps two files': NO_FLAGS,
   'rename: RENAME_EXCHANGE swaps a file and a directory of different parents': NO_FLAGS,
   'hard links: a link is another name of the same file': INODE_PER_PATH,
-  'hard links: a file lives until its last link is removed': INODE_PER_PATH,
+  'hard links: a file exists until its last link is removed': INODE_PER_PATH,
   'hard links: a link to a symlink is a link to the symlink itself': INODE_PER_PATH,
   'hard links: a file may have a thousand links': INODE_PER_PATH,
   'times: ctime follows every change, mtime changes of the data alone': INODE_PER_PATH,
   'symlinks: owner and times of a symlink are its own': MILLISECONDS,
-  'times: times are kept to the nanosecond, atime and mtime apart': MILLISECONDS,
+  'times: times are kept to the nanosecond, atime and mtime separately': MILLISECONDS,
   'times: times before 1970 and after 2038 are kept': MILLISECONDS,
-  'times: UTIME_OMIT leaves a time, UTIME_NOW sets the present': MILLISECONDS,
-  'times: mtime set by hand stays when the file is closed': MILLISECONDS,
+  'times: UTIME_OMIT keeps a time, UTIME_NOW sets the current time': MILLISECONDS,
+  'times: an explicit mtime is kept at close': MILLISECONDS,
   'times: the time of birth is reported and does not change':
     'the protocol of libfuse 2 has no time of birth',
-  'fallocate: fallocate grows a file with zeros and keeps what is there': NO_ALLOCATE,
-  'fallocate: fallocate with KEEP_SIZE leaves the size': NO_ALLOCATE,
-  'fallocate: PUNCH_HOLE zeroes a range, at any bounds': NO_ALLOCATE,
-  'fallocate: a punched hole gives its space back': NO_ALLOCATE,
+  'fallocate: fallocate extends a file with zeros and keeps its data': NO_ALLOCATE,
+  'fallocate: fallocate with KEEP_SIZE keeps the size': NO_ALLOCATE,
+  'fallocate: PUNCH_HOLE zeroes a range with any bounds': NO_ALLOCATE,
+  'fallocate: a punched hole frees its space': NO_ALLOCATE,
   'fallocate: a hole beyond the end changes nothing': NO_ALLOCATE,
-  'fallocate: ZERO_RANGE zeroes, and grows unless KEEP_SIZE': NO_ALLOCATE,
-  'fallocate: what changes data touches mtime': NO_ALLOCATE,
+  'fallocate: ZERO_RANGE zeroes a range, and extends the file unless KEEP_SIZE is given': NO_ALLOCATE,
+  'fallocate: changes of data update mtime': NO_ALLOCATE,
   'setuid, setgid and sticky: fallocate, copy_file_range and truncate by a member of the group drop setuid and setgid, by root keep them':
     NO_ALLOCATE,
-  'extended attributes: trusted attributes are listed to root alone': 'fuse-native does not pass the caller',
-  'SEEK_DATA and SEEK_HOLE: SEEK_DATA and SEEK_HOLE tell data from holes': NO_SEEK,
-  'SEEK_DATA and SEEK_HOLE: a file that is all hole has no data': NO_SEEK,
+  'extended attributes: trusted attributes are listed to root only': 'fuse-native does not pass the caller',
+  'SEEK_DATA and SEEK_HOLE: SEEK_DATA and SEEK_HOLE distinguish data and holes': NO_SEEK,
+  'SEEK_DATA and SEEK_HOLE: a file of one hole has no data': NO_SEEK,
   'SEEK_DATA and SEEK_HOLE: a punched hole is found': NO_ALLOCATE,
 }

@@ -16,7 +16,7 @@ function withUmask<T>(mask: number, action: () => T): T {
 }
 
 export const createAndOpen: Tests = {
-  'a new file is an empty regular file with one link and the mode asked for, less the umask': dir => {
+  'a new file is an empty regular file with one link and the requested mode, reduced by the umask': dir => {
     withUmask(0o027, () => withFd(dir.at('file'), O_CREAT | O_WRONLY, () => undefined, 0o777))
     const made = stat(dir.at('file'))
     assert.ok(made.isFile())
@@ -27,19 +27,19 @@ export const createAndOpen: Tests = {
     assert.equal(permissions(dir.at('directory')), 0o700)
   },
 
-  'a new file belongs to who made it': dir => {
+  'a new file belongs to the user that creates it': dir => {
     dir.file('file')
     assert.equal(Number(stat(dir.at('file')).uid), process.geteuid?.())
     assert.equal(Number(stat(dir.at('file')).gid), process.getegid?.())
   },
 
-  'the mode of a new file does not bind the descriptor that made it': dir => {
+  'the mode of a new file does not restrict the descriptor that created it': dir => {
     withFd(dir.at('file'), O_CREAT | O_RDWR | O_EXCL, fd => assert.equal(writeSync(fd, 'x'), 1), 0o000)
     assert.equal(permissions(dir.at('file')), 0)
     assert.equal(stat(dir.at('file')).size, 1n)
   },
 
-  'O_EXCL makes a file only where nothing is': dir => {
+  'O_EXCL creates a file only if the name does not exist': dir => {
     dir.file('file')
     dir.directory('directory')
     symlinkSync('nowhere', dir.at('dangling'))
@@ -48,7 +48,7 @@ export const createAndOpen: Tests = {
     assert.equal(exists(dir.at('nowhere')), false)
   },
 
-  'O_CREAT of an existing file changes nothing of it': async dir => {
+  'O_CREAT does not change an existing file': async dir => {
     dir.file('file', 'kept', 0o640)
     const before = stat(dir.at('file'))
     await tick()
@@ -60,7 +60,7 @@ export const createAndOpen: Tests = {
     )
   },
 
-  'O_TRUNC empties a file, keeps its inode and mode, and touches mtime and ctime': async dir => {
+  'O_TRUNC truncates a file, keeps its inode and mode, and updates mtime and ctime': async dir => {
     dir.file('file', 'some bytes', 0o640)
     const before = stat(dir.at('file'))
     await tick()
@@ -71,7 +71,7 @@ export const createAndOpen: Tests = {
     assert.ok(after.ctimeNs > before.ctimeNs, 'ctime')
   },
 
-  'O_TRUNC empties a file that is opened for reading alone, too': dir => {
+  'O_TRUNC also truncates a file opened read-only': dir => {
     const path = dir.file('file', 'some bytes')
     withFd(path, O_RDONLY | O_TRUNC, fd => {
       assert.equal(stat(fd).size, 0n)
@@ -80,7 +80,7 @@ export const createAndOpen: Tests = {
     assert.equal(text(path), '')
   },
 
-  'O_APPEND writes at the end whatever the offset, with several descriptors too': dir => {
+  'O_APPEND writes at the end regardless of the offset, also with several descriptors': dir => {
     dir.file('file', 'start ')
     withFd(dir.at('file'), O_WRONLY | O_APPEND, first =>
       withFd(dir.at('file'), O_WRONLY | O_APPEND, second => {
@@ -93,7 +93,7 @@ export const createAndOpen: Tests = {
     assert.equal(text(dir.at('file')), 'start one two three four')
   },
 
-  'O_NOFOLLOW refuses a symlink at the end of the path, not before it': dir => {
+  'O_NOFOLLOW refuses a symlink as the last component of the path only': dir => {
     dir.directory('directory')
     dir.file('directory/file', 'x')
     symlinkSync('directory', dir.at('link'))
@@ -102,13 +102,13 @@ export const createAndOpen: Tests = {
     withFd(dir.at('link', 'file'), O_RDONLY | O_NOFOLLOW, fd => assert.equal(readFileSync(fd, 'utf8'), 'x'))
   },
 
-  'O_DIRECTORY opens directories alone': dir => {
+  'O_DIRECTORY opens directories only': dir => {
     dir.file('file')
     fails('ENOTDIR', () => openSync(dir.at('file'), O_RDONLY | O_DIRECTORY))
     withFd(dir.path, O_RDONLY | O_DIRECTORY, fd => assert.ok(stat(fd).isDirectory()))
   },
 
-  'a directory cannot be opened for writing or made by O_CREAT': dir => {
+  'a directory cannot be opened for writing or created by O_CREAT': dir => {
     dir.directory('directory')
     fails('EISDIR', () => openSync(dir.at('directory'), O_WRONLY))
     fails('EISDIR', () => openSync(dir.at('directory'), O_RDWR))
@@ -119,7 +119,7 @@ export const createAndOpen: Tests = {
     withFd(dir.path, O_RDONLY, fd => fails('EISDIR', () => void readSync(fd, Buffer.alloc(1))))
   },
 
-  'a descriptor does only what it was opened for': dir => {
+  'a descriptor permits only the access it was opened for': dir => {
     dir.file('file', 'x')
     withFd(dir.at('file'), O_RDONLY, fd => fails('EBADF', () => void writeSync(fd, 'y')))
     withFd(dir.at('file'), O_WRONLY, fd => fails('EBADF', () => void readSync(fd, Buffer.alloc(1))))
@@ -129,12 +129,12 @@ export const createAndOpen: Tests = {
     })
   },
 
-  'O_PATH with O_NOFOLLOW holds a symlink itself': dir => {
+  'O_PATH with O_NOFOLLOW opens a symlink itself': dir => {
     symlinkSync('anywhere', dir.at('link'))
     withFd(dir.at('link'), O_PATH | O_NOFOLLOW, fd => assert.ok(stat(fd).isSymbolicLink()))
   },
 
-  'O_TMPFILE makes a nameless file, or is refused cleanly': dir => {
+  'O_TMPFILE creates a nameless file, or is refused cleanly': dir => {
     let fd: number
     try {
       fd = openSync(dir.path, O_TMPFILE | O_RDWR, 0o600)

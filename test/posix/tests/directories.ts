@@ -51,7 +51,7 @@ export const directories: Tests = {
     assert.equal(links(parent), 3)
   },
 
-  'dot is the directory and dot-dot its parent, after a move too': dir => {
+  'dot is the directory and dot-dot its parent, also after a move': dir => {
     const one = dir.directory('one')
     const two = dir.directory('two')
     mkdirSync(`${one}/child`)
@@ -62,7 +62,7 @@ export const directories: Tests = {
     assert.deepEqual([links(one), links(two)], [2, 3])
   },
 
-  'what is in the way of mkdir, rmdir and unlink is named': dir => {
+  'mkdir, rmdir and unlink fail with the errno of the obstacle': dir => {
     dir.file('file')
     dir.directory('full')
     dir.file('full/file')
@@ -75,7 +75,7 @@ export const directories: Tests = {
     fails('ENOENT', () => unlinkSync(dir.at('nothing')))
   },
 
-  'many entries are made, listed, found and removed': dir => {
+  'many entries are created, listed, looked up and removed': dir => {
     const names = entryNames(dir)
     for (const name of names) closeSync(openSync(dir.at(name), 'wx'))
     assert.deepEqual(dir.list(), names)
@@ -85,7 +85,7 @@ export const directories: Tests = {
     assert.deepEqual(dir.list(), [])
   },
 
-  'a listing names once what stays while other entries come and go': dir => {
+  'a listing has each remaining entry once while others are added and removed': dir => {
     const stays = Array.from({ length: 500 }, (_, at) => `stays-${at}`)
     const goes = Array.from({ length: 500 }, (_, at) => `goes-${at}`)
     for (const name of [...stays, ...goes]) dir.file(name)
@@ -109,7 +109,7 @@ export const directories: Tests = {
     )
   },
 
-  'a listing of which every entry is removed at once ends': dir => {
+  'a listing ends if each listed entry is removed at once': dir => {
     const names = Array.from({ length: 2000 }, (_, at) => `file-${at}`)
     for (const name of names) dir.file(name)
     const listing = opendirSync(dir.path)
@@ -119,7 +119,7 @@ export const directories: Tests = {
     assert.deepEqual(dir.list(), [])
   },
 
-  'a listing tells the type of each entry': dir => {
+  'a listing has the type of each entry': dir => {
     dir.file('file')
     dir.directory('directory')
     symlinkSync('file', dir.at('symlink'))
@@ -131,7 +131,7 @@ export const directories: Tests = {
     assert.deepEqual(Object.fromEntries(types), { file: 0, directory: 1, symlink: 2, fifo: 3 })
   },
 
-  'a directory is touched by what happens to its names': async dir => {
+  'changes of its entries update the times of a directory': async dir => {
     const path = dir.directory('directory')
     await touches(path, 'create', () => dir.file('directory/file'))
     await touches(path, 'mkdir', () => mkdirSync(`${path}/below`))
@@ -157,7 +157,7 @@ export const directories: Tests = {
     assert.equal(stat(`${path}/bottom`).size, 1n)
   },
 
-  'a removed directory that is open or a working directory is empty and takes no names': dir => {
+  'a removed directory that is open or a working directory is empty and accepts no names': dir => {
     const path = dir.directory('gone')
     withFd(path, 'r', fd => {
       within(path, () => {
@@ -173,7 +173,7 @@ export const directories: Tests = {
     assert.deepEqual(dir.list('gone'), [])
   },
 
-  'the names of a removed directory are free for other kinds': dir => {
+  'the name of a removed directory is free for other kinds': dir => {
     dir.directory('name')
     rmdirSync(dir.at('name'))
     withFd(dir.at('name'), 'wx', fd => void writeSync(fd, 'file now'))

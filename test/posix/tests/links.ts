@@ -19,7 +19,7 @@ export const hardLinks: Tests = {
     assert.equal(text(dir.at('a')), 'two')
   },
 
-  'a file lives until its last link is removed': dir => {
+  'a file exists until its last link is removed': dir => {
     dir.file('a', 'content')
     dir.directory('below')
     linkSync(dir.at('a'), dir.at('below/b'))
@@ -28,7 +28,7 @@ export const hardLinks: Tests = {
     assert.equal(text(dir.at('below/b')), 'content')
   },
 
-  'a link is not made over anything, nor to a directory, nor to nothing': dir => {
+  'link refuses an existing name, a directory and a missing source': dir => {
     dir.file('a')
     dir.file('b')
     dir.directory('directory')
@@ -57,7 +57,7 @@ export const hardLinks: Tests = {
 }
 
 export const symlinks: Tests = {
-  'a symlink is followed, and is itself a link of its target length': dir => {
+  'a symlink is followed, and its size is the length of its target': dir => {
     dir.file('target', 'content')
     symlinkSync('target', dir.at('relative'))
     symlinkSync(dir.at('target'), dir.at('absolute'))
@@ -78,7 +78,7 @@ export const symlinks: Tests = {
     fails('ENOENT', () => symlinkSync('', dir.at('empty')))
   },
 
-  'a dangling symlink exists, but not what it names, until that is made through it': dir => {
+  'a dangling symlink exists, and its target can be created through it': dir => {
     symlinkSync('later', dir.at('link'))
     assert.ok(exists(dir.at('link')))
     fails('ENOENT', () => statSync(dir.at('link')))
@@ -86,14 +86,14 @@ export const symlinks: Tests = {
     assert.equal(text(dir.at('later')), 'made')
   },
 
-  'a circle of symlinks is ELOOP': dir => {
+  'a loop of symlinks is ELOOP': dir => {
     symlinkSync('b', dir.at('a'))
     symlinkSync('a', dir.at('b'))
     fails('ELOOP', () => openSync(dir.at('a'), 'r'))
     fails('ELOOP', () => accessSync(dir.at('a', 'below')))
   },
 
-  'symlinks to directories lead on': dir => {
+  'symlinks to directories are followed within paths': dir => {
     mkdirSync(dir.at('real'))
     dir.file('real/file', 'x')
     symlinkSync('real', dir.at('link'))
@@ -103,14 +103,14 @@ export const symlinks: Tests = {
     assert.ok(statSync(`${dir.at('link')}/`).isDirectory())
   },
 
-  'removing a symlink leaves its target': dir => {
+  'removing a symlink keeps its target': dir => {
     dir.file('target', 'x')
     symlinkSync('target', dir.at('link'))
     rmSync(dir.at('link'))
     assert.equal(text(dir.at('target')), 'x')
   },
 
-  'only a symlink can be read as one, and none is made over another name': dir => {
+  'readlink refuses other files, and symlink refuses an existing name': dir => {
     dir.file('file')
     fails('EINVAL', () => readlinkSync(dir.at('file')))
     fails('EINVAL', () => readlinkSync(dir.path))

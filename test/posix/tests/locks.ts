@@ -7,7 +7,7 @@ import { conflictingLock, flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, setLock } f
 const BUSY = ['EAGAIN', 'EACCES']
 
 export const locks: Tests = {
-  'flock: one descriptor has it alone, or several share it': dir => {
+  'flock is exclusive to one descriptor or shared by several': dir => {
     const path = dir.file('file')
     withFd(path, 'r+', first =>
       withFd(path, 'r', second => {
@@ -23,7 +23,7 @@ export const locks: Tests = {
     )
   },
 
-  'flock ends with its descriptor': dir => {
+  'flock is released with its descriptor': dir => {
     const path = dir.file('file')
     const first = openSync(path, 'r')
     flock(first, LOCK_EX)
@@ -34,7 +34,7 @@ export const locks: Tests = {
     })
   },
 
-  'flock holds between processes, and one that waits gets it': async dir => {
+  'flock excludes other processes, and a waiting one acquires it': async dir => {
     const path = dir.file('file')
     const fd = openSync(path, 'r')
     flock(fd, LOCK_EX)
@@ -46,7 +46,7 @@ export const locks: Tests = {
     closeSync(fd)
   },
 
-  'a record lock keeps other processes off its range alone': async dir => {
+  'a record lock excludes other processes from its range only': async dir => {
     const path = dir.file('file', 'x'.repeat(100))
     const fd = openSync(path, 'r+')
     setLock(fd, { type: 'write', off: 10, len: 20 })
@@ -59,7 +59,7 @@ export const locks: Tests = {
     assert.equal((await inChild('trySetLock', path, '0', '0')).output, 'locked')
   },
 
-  'F_GETLK names the holder of a record lock, which loses it when it exits': async dir => {
+  'F_GETLK reports the holder of a record lock, which is released at its exit': async dir => {
     const path = dir.file('file')
     const holder = startChild('holdLock', path)
     await holder.ready
@@ -93,7 +93,7 @@ export const locks: Tests = {
     )
   },
 
-  'a write lock needs a descriptor that writes': dir => {
+  'a write lock needs a writable descriptor': dir => {
     withFd(dir.file('file'), 'r', fd => fails('EBADF', () => setLock(fd, { type: 'write', off: 0, len: 0 })))
   },
 }

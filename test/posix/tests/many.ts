@@ -53,7 +53,7 @@ export const manyOpenFiles: Tests = {
 }
 
 export const concurrency: Tests = {
-  'processes that append lose and mix no line': async dir => {
+  'concurrent appends of processes lose and mix no line': async dir => {
     dir.file('log')
     await inChildren(4, 'appendLines', dir.at('log'), '200')
     const lines = text(dir.at('log')).trimEnd().split('\n')
@@ -62,7 +62,7 @@ export const concurrency: Tests = {
     assert.ok(lines.every(line => /^\d+ \d+ x{80}$/.test(line)))
   },
 
-  'of processes that make the same file with O_EXCL one wins': async dir => {
+  'of processes that create the same file with O_EXCL one succeeds': async dir => {
     const won = await inChildren(4, 'createExclusively', dir.path, '100')
     assert.equal(
       won.reduce((sum, count) => sum + Number(count), 0),
@@ -71,7 +71,7 @@ export const concurrency: Tests = {
     assert.equal(dir.list().length, 100)
   },
 
-  'processes that write parts of one file fill it whole': async dir => {
+  'processes that write parts of one file fill it completely': async dir => {
     const path = dir.file('file')
     await inChildren(4, 'writeStripes', path, '4', '512')
     const bytes = readFileSync(path)
@@ -83,13 +83,13 @@ export const concurrency: Tests = {
       )
   },
 
-  'a counter under flock counts every turn': async dir => {
+  'a counter under flock loses no increment': async dir => {
     const path = dir.file('counter', '0')
     await inChildren(4, 'countUnderFlock', path, '100')
     assert.equal(text(path), '400')
   },
 
-  'readers see a replaced file whole, old or new': async dir => {
+  'readers see the old or the new content of a replaced file, never a mixture': async dir => {
     const path = dir.file('file', 'a'.repeat(5000))
     const state = { reading: true }
     const stop = (): void => void (state.reading = false)
@@ -103,7 +103,7 @@ export const concurrency: Tests = {
     await readers
   },
 
-  'processes that make and remove the same directories leave a directory that is sound': async dir => {
+  'processes that create and remove the same directories leave a consistent directory': async dir => {
     mkdirSync(dir.at('shared'))
     await inChildren(4, 'churn', dir.at('shared'), '150')
     assert.deepEqual(dir.list('shared'), [])

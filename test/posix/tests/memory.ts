@@ -8,7 +8,7 @@ const MiB = 1024 * 1024
 const PAGE = 4096
 
 export const memoryMaps: Tests = {
-  'a shared map shows the file, and the file what is written to the map': dir => {
+  'a shared mapping and its file show the same data': dir => {
     const data = pattern(5 * MiB)
     dir.file('file', data)
     withFd(dir.at('file'), 'r+', fd => {
@@ -24,7 +24,7 @@ export const memoryMaps: Tests = {
     assert.ok(readFileSync(dir.at('file')).equals(data), 'after it was closed')
   },
 
-  'a map shows what is written to the file, and two maps each other': dir => {
+  'a mapping shows writes to the file, and two mappings show the same data': dir => {
     dir.file('file', Buffer.alloc(2 * PAGE, 'a'))
     withFd(dir.at('file'), 'r+', fd =>
       withFd(dir.at('file'), 'r+', other => {
@@ -42,7 +42,7 @@ export const memoryMaps: Tests = {
     )
   },
 
-  'a private map keeps its changes to itself': dir => {
+  'changes of a private mapping do not reach the file': dir => {
     dir.file('file', Buffer.alloc(PAGE, 'a'))
     withFd(dir.at('file'), 'r', fd => {
       using map = new Mapping(fd, PAGE, { private: true })
@@ -52,7 +52,7 @@ export const memoryMaps: Tests = {
     assert.equal(text(dir.at('file')).slice(0, 8), 'aaaaaaaa')
   },
 
-  'a map outlives its descriptor and the name of its file': dir => {
+  'a mapping survives the close of its descriptor and the unlink of its file': dir => {
     dir.file('file', Buffer.alloc(2 * PAGE, 'a'))
     const fd = openSync(dir.at('file'), 'r+')
     using map = new Mapping(fd, 2 * PAGE)
@@ -64,7 +64,7 @@ export const memoryMaps: Tests = {
     assert.equal(map.bytes.toString('latin1', 3, 8), 'still')
   },
 
-  'beyond the end of the file the last page of a map is zeros, and no write to it is kept': dir => {
+  'beyond the end of the file the last page of a mapping is zeros, and writes to it are lost': dir => {
     dir.file('file', 'short')
     withFd(dir.at('file'), 'r+', fd => {
       using map = new Mapping(fd, PAGE)
@@ -75,7 +75,7 @@ export const memoryMaps: Tests = {
     assert.equal(text(dir.at('file')), 'short')
   },
 
-  'what a map wrote beyond the end is zeros when the file grows over it': dir => {
+  'bytes written beyond the end through a mapping are zeros when the file grows': dir => {
     dir.file('file', 'short')
     withFd(dir.at('file'), 'r+', fd => {
       using map = new Mapping(fd, PAGE)
@@ -86,13 +86,13 @@ export const memoryMaps: Tests = {
     assert.ok(text(dir.at('file')) === `short${'\0'.repeat(195)}`, 'bytes appear that were never in the file')
   },
 
-  'a map of a page that the file was cut below is SIGBUS': async dir => {
+  'access to a mapped page beyond a truncated file is SIGBUS': async dir => {
     dir.file('file', pattern(4 * PAGE))
     const ended = await inChild('touchBelowCut', dir.at('file'))
     assert.equal(ended.signal, 'SIGBUS', JSON.stringify(ended))
   },
 
-  'a file that grows under a map is seen in it': dir => {
+  'a mapping shows the growth of its file': dir => {
     dir.file('file', pattern(PAGE))
     withFd(dir.at('file'), 'r+', fd => {
       using map = new Mapping(fd, 4 * PAGE)
@@ -104,7 +104,7 @@ export const memoryMaps: Tests = {
     })
   },
 
-  'a map over a hole fills it': dir => {
+  'a write through a mapping fills a hole': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       ftruncate(fd, 8 * MiB)
       using map = new Mapping(fd, 8 * MiB)
@@ -124,13 +124,13 @@ export const memoryMaps: Tests = {
     })
   },
 
-  'a map asks no more than its descriptor may': dir => {
+  'a mapping needs the access mode of its descriptor': dir => {
     dir.file('file', pattern(PAGE))
     withFd(dir.at('file'), 'r', fd => fails('EACCES', () => void new Mapping(fd, PAGE)))
     withFd(dir.at('file'), constants.O_WRONLY, fd => fails('EACCES', () => void new Mapping(fd, PAGE)))
   },
 
-  'writing through a map touches mtime by the time of msync': async dir => {
+  'writing through a mapping updates mtime by the time of msync': async dir => {
     dir.file('file', pattern(PAGE))
     const before = stat(dir.at('file'))
     await tick()
@@ -142,7 +142,7 @@ export const memoryMaps: Tests = {
     assert.ok(stat(dir.at('file')).mtimeNs > before.mtimeNs)
   },
 
-  'processes share a map': async dir => {
+  'processes share a mapping': async dir => {
     dir.file('file', Buffer.alloc(PAGE))
     await withMapped(dir.at('file'), async map => {
       const ended = await inChild('writeThroughMap', dir.at('file'), 'from the child')
@@ -165,7 +165,7 @@ function alignedMemory(len: number): Mapping {
 }
 
 export const directAndSynchronous: Tests = {
-  'O_DIRECT writes and reads what buffered descriptors see': dir => {
+  'O_DIRECT and buffered descriptors see the same data': dir => {
     using memory = alignedMemory(64 * PAGE)
     const data = pattern(64 * PAGE)
     data.copy(memory.bytes)
@@ -193,7 +193,7 @@ export const directAndSynchronous: Tests = {
     })
   },
 
-  'O_SYNC and O_DSYNC write as others do': dir => {
+  'O_SYNC and O_DSYNC writes succeed': dir => {
     for (const flag of [constants.O_SYNC, constants.O_DSYNC]) {
       withFd(dir.at('file'), constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC | flag, fd => {
         for (let at = 0; at < 10; at++) writeSync(fd, `${at}`.repeat(1000))

@@ -47,7 +47,7 @@ export const names: Tests = {
     assert.deepEqual(dir.list(), ['file'])
   },
 
-  'a name of 255 bytes may be text of several bytes a character': dir => {
+  'a name of 255 bytes may have multi-byte characters': dir => {
     const name = 'ä'.repeat(127)
     dir.file(name)
     assert.deepEqual(dir.list(), [name])
@@ -84,7 +84,7 @@ export const names: Tests = {
     fails('ENAMETOOLONG', () => openSync(`${path}x`, 'w'))
   },
 
-  'a path through a file is ENOTDIR, through nothing ENOENT': dir => {
+  'a path through a file is ENOTDIR, through a missing name ENOENT': dir => {
     dir.file('file')
     fails('ENOTDIR', () => statSync(dir.at('file', 'below')))
     fails('ENOTDIR', () => openSync(dir.at('file', 'below'), 'w'))
@@ -94,7 +94,7 @@ export const names: Tests = {
     fails('ENOENT', () => statSync(''))
   },
 
-  'a trailing slash asks for a directory': dir => {
+  'a trailing slash requires a directory': dir => {
     dir.file('file')
     dir.directory('directory')
     fails('ENOTDIR', () => statSync(`${dir.at('file')}/`))
@@ -104,7 +104,7 @@ export const names: Tests = {
     assert.ok(exists(dir.at('made')))
   },
 
-  'dot and dot-dot cannot be made, removed or renamed': dir => {
+  'dot and dot-dot cannot be created, removed or renamed': dir => {
     const below = dir.directory('below')
     fails('EEXIST', () => mkdirSync(`${below}/.`))
     fails('EEXIST', () => mkdirSync(`${below}/..`))
@@ -115,7 +115,7 @@ export const names: Tests = {
     assert.deepEqual(dir.list(), ['below'])
   },
 
-  'a name that was free is found after it was made, and gone after it was removed': dir => {
+  'a name is found after its creation, and absent after its removal': dir => {
     const path = dir.at('late')
     for (let round = 0; round < 20; round++) {
       assert.equal(exists(path), false)

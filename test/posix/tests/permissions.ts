@@ -26,7 +26,7 @@ const SEARCH = 1
 const errorCode = (error: NodeJS.ErrnoException | undefined): string | undefined => error?.code
 
 export const permissionChecks: Tests = {
-  'owner, group and others are let in by their own digit of the mode': dir => {
+  'the mode grants access to owner, group and others separately': dir => {
     needsRoot()
     const path = dir.file('file', 'x')
     chownSync(path, OWNER, GROUP)
@@ -56,7 +56,7 @@ export const permissionChecks: Tests = {
     }
   },
 
-  'a new entry belongs to its maker': dir => {
+  'a new entry belongs to its creator': dir => {
     needsRoot()
     const path = dir.directory('shared')
     chmodSync(path, 0o777)
@@ -71,7 +71,7 @@ export const permissionChecks: Tests = {
     }
   },
 
-  'a directory is listed with r, searched with x, changed with w and x': dir => {
+  'listing a directory needs r, search x, and change w and x': dir => {
     needsRoot()
     const path = dir.directory('directory')
     dir.file('directory/file', 'x')
@@ -99,7 +99,7 @@ export const permissionChecks: Tests = {
     assert.ok(exists(`${path}/file`))
   },
 
-  'a rename and a link need leave to change both directories': dir => {
+  'rename and link need write permission for both directories': dir => {
     needsRoot()
     const mine = dir.directory('mine')
     const theirs = dir.directory('theirs')
@@ -115,7 +115,7 @@ export const permissionChecks: Tests = {
     })
   },
 
-  'only the owner changes a mode, only root an owner': dir => {
+  'only the owner may change the mode, and only root the owner': dir => {
     needsRoot()
     const path = dir.file('file')
     chownSync(path, OWNER, OWNER)
@@ -133,7 +133,7 @@ export const permissionChecks: Tests = {
     assert.equal(permissions(path), 0o600)
   },
 
-  'only the owner sets times, but users who may write may set them to now': dir => {
+  'only the owner may set times, but users with write permission may set them to now': dir => {
     needsRoot()
     const path = dir.file('file', '', 0o666)
     chmodSync(path, 0o666)
@@ -147,7 +147,7 @@ export const permissionChecks: Tests = {
     asUser(OWNER, OWNER, () => utimesSync(path, 1, 1))
   },
 
-  'truncating by name needs leave to write': dir => {
+  'truncate by name needs write permission': dir => {
     needsRoot()
     const path = dir.file('file', 'content')
     chownSync(path, OWNER, OWNER)
@@ -156,7 +156,7 @@ export const permissionChecks: Tests = {
     assert.equal(stat(path).size, 3n)
   },
 
-  'root may do what the mode forbids, but not execute a file without an execute bit': dir => {
+  'root bypasses the mode, except to execute a file without an execute bit': dir => {
     needsRoot()
     const path = dir.at('program')
     copyFileSync('/bin/true', path)
@@ -167,7 +167,7 @@ export const permissionChecks: Tests = {
     assert.equal(spawnSync(path).status, 0)
   },
 
-  'a program runs from here, and not while it is open for writing': dir => {
+  'a program is executable, but not while it is open for writing': dir => {
     const path = dir.at('program')
     copyFileSync('/bin/true', path)
     chmodSync(path, 0o755)
@@ -192,7 +192,7 @@ export const permissionChecks: Tests = {
 }
 
 export const setIdAndSticky: Tests = {
-  'a setgid directory passes its group on, and itself to directories': dir => {
+  'entries of a setgid directory inherit its group, and directories its bit': dir => {
     needsRoot()
     const path = dir.directory('shared')
     chownSync(path, 0, GROUP)
@@ -208,7 +208,7 @@ export const setIdAndSticky: Tests = {
     assert.equal(permissions(`${path}/file`) & 0o2000, 0)
   },
 
-  'a sticky directory lets only owners remove and rename': dir => {
+  'only owners may remove and rename in a sticky directory': dir => {
     needsRoot()
     const path = dir.directory('sticky')
     chmodSync(path, 0o1777)

@@ -12,7 +12,7 @@ function read(fd: number, off: number, len: number): Buffer {
 }
 
 export const readAndWrite: Tests = {
-  'what is written at any offset is read back, across chunks and blocks': dir => {
+  'writes at any offset round-trip, across chunks and blocks': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       const offsets = [0, 1, 4 * KiB - 1, 4 * KiB, 128 * KiB - 3, 2 * MiB - 1, 2 * MiB, 4 * MiB - 5000]
       const lengths = [1, 2, 4 * KiB - 1, 4 * KiB, 4 * KiB + 1, 12_345]
@@ -32,7 +32,7 @@ export const readAndWrite: Tests = {
     })
   },
 
-  'a read stops at the end and gives nothing beyond it': dir => {
+  'a read stops at the end of the file': dir => {
     dir.file('file', 'twelve bytes')
     withFd(dir.at('file'), 'r', fd => {
       assert.equal(read(fd, 6, 100).toString(), ' bytes')
@@ -41,7 +41,7 @@ export const readAndWrite: Tests = {
     })
   },
 
-  'a later write wins over an earlier one that it overlaps': dir => {
+  'a later write replaces the overlap of an earlier one': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       writeSync(fd, Buffer.alloc(10_000, 'a'), 0, 10_000, 0)
       writeSync(fd, Buffer.alloc(5000, 'b'), 0, 5000, 2500)
@@ -69,7 +69,7 @@ export const readAndWrite: Tests = {
     })
   },
 
-  'one descriptor reads at once what another wrote': dir => {
+  'writes are visible to other descriptors at once': dir => {
     withFd(dir.at('file'), 'w+', writer =>
       withFd(dir.at('file'), 'r', reader => {
         for (let round = 0; round < 50; round++) {
@@ -96,7 +96,7 @@ export const readAndWrite: Tests = {
     })
   },
 
-  'a file written backwards in pieces is whole': dir => {
+  'a file written backwards in pieces is complete': dir => {
     const data = pattern(6 * MiB, 9)
     const piece = 192 * KiB
     withFd(dir.at('file'), 'w+', fd => {
@@ -105,7 +105,7 @@ export const readAndWrite: Tests = {
     })
   },
 
-  'bytes are there after the file was closed and opened again': dir => {
+  'data is there after a close and reopen': dir => {
     for (let round = 0; round < 10; round++)
       withFd(dir.at('file'), 'a', fd => void writeSync(fd, `${round}`.repeat(1000)))
     assert.equal(
@@ -114,7 +114,7 @@ export const readAndWrite: Tests = {
     )
   },
 
-  'st_blocks grows with the data and falls with it': dir => {
+  'st_blocks follows the amount of data': dir => {
     const path = dir.file('file', pattern(4 * MiB))
     withFd(path, 'r+', fd => {
       const full = stat(fd).blocks

@@ -7,7 +7,7 @@ const ino = (path: string): bigint => stat(path).ino
 const links = (path: string): number => Number(stat(path).nlink)
 
 export const rename: Tests = {
-  'a file moves within and between directories and stays what it was': dir => {
+  'a file moves within and between directories unchanged': dir => {
     dir.file('a', 'content')
     dir.directory('below')
     const before = ino(dir.at('a'))
@@ -18,7 +18,7 @@ export const rename: Tests = {
     assert.deepEqual(dir.list(), ['below'])
   },
 
-  'a file replaces a file, of which another link lives on': dir => {
+  'a file replaces a file whose other link remains': dir => {
     dir.file('new', 'new')
     dir.file('old', 'old')
     linkSync(dir.at('old'), dir.at('other link'))
@@ -88,7 +88,7 @@ export const rename: Tests = {
     assert.deepEqual(dir.list('a'), ['b'])
   },
 
-  'a directory takes its tree along and the link counts follow': dir => {
+  'a directory moves with its tree, and link counts are updated': dir => {
     dir.directory('one')
     dir.directory('two')
     dir.directory('one/tree')
@@ -113,7 +113,7 @@ export const rename: Tests = {
     assert.equal(links(dir.at('a')), 2)
   },
 
-  'a symlink is renamed itself, and replaced itself': dir => {
+  'rename acts on a symlink, not on its target': dir => {
     dir.file('target', 'target')
     symlinkSync('target', dir.at('link'))
     renameSync(dir.at('link'), dir.at('moved'))
@@ -162,7 +162,7 @@ export const rename: Tests = {
     rmdirSync(dir.directory('one/x/empty'))
   },
 
-  'RENAME_EXCHANGE needs both names, and no loop': dir => {
+  'RENAME_EXCHANGE needs both names, and refuses loops': dir => {
     dir.directory('a')
     dir.directory('a/b')
     fails('ENOENT', () => renameat2(dir.at('a'), dir.at('nothing'), RENAME_EXCHANGE))

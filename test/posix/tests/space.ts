@@ -14,7 +14,7 @@ const zeroed = (data: Buffer, off: number, len: number): Buffer =>
   Buffer.from(data).fill(0, off, Math.min(off + len, data.length))
 
 export const allocation: Tests = {
-  'fallocate grows a file with zeros and keeps what is there': dir => {
+  'fallocate extends a file with zeros and keeps its data': dir => {
     const path = dir.file('file', 'content')
     withFd(path, 'r+', fd => fallocate(fd, 0, 4, 100_000))
     assert.equal(stat(path).size, 100_004n)
@@ -25,13 +25,13 @@ export const allocation: Tests = {
     assert.equal(stat(path).size, 100_004n)
   },
 
-  'fallocate with KEEP_SIZE leaves the size': dir => {
+  'fallocate with KEEP_SIZE keeps the size': dir => {
     const path = dir.file('file', 'content')
     withFd(path, 'r+', fd => fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, MiB))
     assert.equal(text(path), 'content')
   },
 
-  'PUNCH_HOLE zeroes a range, at any bounds': dir => {
+  'PUNCH_HOLE zeroes a range with any bounds': dir => {
     const data = pattern(5 * MiB)
     for (const [off, len] of [
       [0, 1],
@@ -48,7 +48,7 @@ export const allocation: Tests = {
     }
   },
 
-  'a punched hole gives its space back': dir => {
+  'a punched hole frees its space': dir => {
     const path = dir.file('file', pattern(8 * MiB))
     withFd(path, 'r+', fd => {
       fallocate(fd, PUNCH, 0, 8 * MiB)
@@ -65,7 +65,7 @@ export const allocation: Tests = {
     assert.equal(text(path), 'content')
   },
 
-  'ZERO_RANGE zeroes, and grows unless KEEP_SIZE': dir => {
+  'ZERO_RANGE zeroes a range, and extends the file unless KEEP_SIZE is given': dir => {
     const data = pattern(3 * MiB)
     const path = dir.file('file', data)
     withFd(path, 'r+', fd => {
@@ -78,7 +78,7 @@ export const allocation: Tests = {
     })
   },
 
-  'what changes data touches mtime': async dir => {
+  'changes of data update mtime': async dir => {
     const path = dir.file('file', pattern(10_000))
     const before = stat(path)
     await tick()
@@ -87,7 +87,7 @@ export const allocation: Tests = {
     assert.ok(stat(path).ctimeNs > before.ctimeNs)
   },
 
-  'what makes no sense is refused': dir => {
+  'invalid arguments are refused': dir => {
     const path = dir.file('file', 'content')
     withFd(path, 'r', fd => fails('EBADF', () => fallocate(fd, 0, 0, 10)))
     withFd(path, 'r+', fd => {
@@ -122,7 +122,7 @@ function dataRanges(fd: number): [number, number][] {
 }
 
 export const seeking: Tests = {
-  'SEEK_DATA and SEEK_HOLE tell data from holes': dir => {
+  'SEEK_DATA and SEEK_HOLE distinguish data and holes': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       ftruncate(fd, 64 * MiB)
       const written = [
@@ -151,7 +151,7 @@ export const seeking: Tests = {
     })
   },
 
-  'there is nothing beyond the end': dir => {
+  'offsets beyond the end are ENXIO': dir => {
     const path = dir.file('file', pattern(10_000))
     withFd(path, 'r', fd => {
       fails('ENXIO', () => void lseek(fd, 10_000, SEEK_DATA))
@@ -161,7 +161,7 @@ export const seeking: Tests = {
     withFd(dir.file('empty'), 'r', fd => fails('ENXIO', () => void lseek(fd, 0, SEEK_DATA)))
   },
 
-  'a file that is all hole has no data': dir => {
+  'a file of one hole has no data': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       ftruncate(fd, 10 * MiB)
       assert.equal(lseek(fd, 12_345, SEEK_HOLE), 12_345n)
@@ -180,7 +180,7 @@ export const seeking: Tests = {
     })
   },
 
-  'data that is written is found at once, before any sync': dir => {
+  'written data is found at once, before any sync': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       writeSync(fd, 'x', 5 * MiB)
       const ranges = dataRanges(fd)
@@ -243,7 +243,7 @@ export const copying: Tests = {
     }
   },
 
-  'a copy and its source change apart': dir => {
+  'a copy and its source change independently': dir => {
     const data = pattern(4 * MiB)
     dir.file('from', data)
     withFd(dir.at('from'), 'r+', a =>
@@ -271,7 +271,7 @@ export const copying: Tests = {
     })
   },
 
-  'a copy stops at the end of its source and grows its target': dir => {
+  'a copy stops at the end of its source and extends its target': dir => {
     dir.file('from', 'twelve bytes')
     dir.file('to', '')
     withFd(dir.at('from'), 'r', a =>
@@ -317,7 +317,7 @@ export const copying: Tests = {
 }
 
 export const statistics: Tests = {
-  'statfs tells sizes that fit together': dir => {
+  'statfs reports consistent sizes': dir => {
     const reported = statfsSync(dir.path)
     assert.ok(reported.bsize >= 512)
     assert.ok(reported.blocks >= reported.bfree && reported.bfree >= reported.bavail && reported.bavail > 0)

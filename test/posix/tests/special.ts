@@ -12,7 +12,7 @@ const device = (major: number, minor: number): number =>
   ((major << 8) | (minor & 0xff) | ((minor & 0xfff00) << 12)) >>> 0
 
 export const specialFiles: Tests = {
-  'a FIFO hands bytes on and stores none': dir => {
+  'a FIFO passes bytes on and stores none': dir => {
     mknod(dir.at('fifo'), S_IFIFO | 0o644)
     assert.ok(stat(dir.at('fifo')).isFIFO())
     withFd(dir.at('fifo'), constants.O_RDWR | constants.O_NONBLOCK, fd => {
@@ -24,7 +24,7 @@ export const specialFiles: Tests = {
     fails('ENXIO', () => withFd(dir.at('fifo'), constants.O_WRONLY | constants.O_NONBLOCK, () => 0))
   },
 
-  'a Unix socket is bound and connected to by its name': async dir => {
+  'a Unix socket is bound and connected by name': async dir => {
     const previous = process.cwd()
     process.chdir(dir.path) // a socket's path has at most 107 bytes
     try {
@@ -42,7 +42,7 @@ export const specialFiles: Tests = {
     }
   },
 
-  'mknod makes every kind that has no data': dir => {
+  'mknod creates every kind of file without data': dir => {
     mknod(dir.at('regular'), S_IFREG | 0o600)
     mknod(dir.at('socket'), S_IFSOCK | 0o600)
     assert.ok(stat(dir.at('regular')).isFile())
@@ -64,7 +64,7 @@ export const specialFiles: Tests = {
     }
   },
 
-  'special files are renamed, changed and removed like others': dir => {
+  'special files are renamed, changed and removed like regular files': dir => {
     mknod(dir.at('fifo'), S_IFIFO | 0o644)
     renameSync(dir.at('fifo'), dir.at('renamed'))
     chmodSync(dir.at('renamed'), 0o600)

@@ -4,7 +4,7 @@ import { pattern, text, withFd, type Tests } from '../directory.ts'
 import { syncfs } from '../syscalls.ts'
 
 export const synchronising: Tests = {
-  'fsync and fdatasync return for files, written or not, and for directories': dir => {
+  'fsync and fdatasync succeed for files, written or not, and for directories': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       writeSync(fd, pattern(100_000))
       fdatasyncSync(fd)
@@ -17,7 +17,7 @@ export const synchronising: Tests = {
     withFd(dir.path, 'r', fdatasyncSync)
   },
 
-  'write, fsync, rename, fsync of the directory: the way to replace a file safely': dir => {
+  'write, fsync, rename and fsync of the directory replace a file safely': dir => {
     dir.file('file', 'old')
     for (let round = 0; round < 10; round++) {
       withFd(dir.at('temporary'), 'w', fd => {
@@ -30,7 +30,7 @@ export const synchronising: Tests = {
     }
   },
 
-  'syncfs returns': dir => {
+  'syncfs succeeds': dir => {
     dir.file('file', pattern(100_000))
     withFd(dir.path, 'r', syncfs)
   },

@@ -26,7 +26,7 @@ async function changes(path: string, what: string, mtime: boolean, action: () =>
 }
 
 export const times: Tests = {
-  'times are kept to the nanosecond, atime and mtime apart': dir => {
+  'times are kept to the nanosecond, atime and mtime separately': dir => {
     const path = dir.file('file')
     const atime = 1_111_111_111_123_456_789n
     const mtime = 1_234_567_890_987_654_321n
@@ -44,7 +44,7 @@ export const times: Tests = {
     }
   },
 
-  'UTIME_OMIT leaves a time, UTIME_NOW sets the present': dir => {
+  'UTIME_OMIT keeps a time, UTIME_NOW sets the current time': dir => {
     const path = dir.file('file')
     utimensat(path, 111n, 222n)
     utimensat(path, 'omit', 333n)
@@ -59,7 +59,7 @@ export const times: Tests = {
     assert.ok(stat(path).mtimeNs >= before && stat(path).mtimeNs <= nowNs() + SECOND)
   },
 
-  'a new file has the time of its making': dir => {
+  'a new file has the time of its creation': dir => {
     const before = nowNs() - SECOND
     const made = stat(dir.file('file'))
     for (const time of [made.atimeNs, made.mtimeNs, made.ctimeNs]) {
@@ -87,7 +87,7 @@ export const times: Tests = {
     assert.deepEqual([stat(path).mtimeNs, stat(path).ctimeNs], [before.mtimeNs, before.ctimeNs])
   },
 
-  'mtime set by hand stays when the file is closed': dir => {
+  'an explicit mtime is kept at close': dir => {
     const path = dir.at('file')
     withFd(path, 'w', fd => {
       writeSync(fd, 'content')
@@ -96,7 +96,7 @@ export const times: Tests = {
     assert.equal(stat(path).mtimeNs, 7n)
   },
 
-  'relatime: the first read after a change moves atime': async dir => {
+  'relatime: the first read after a change updates atime': async dir => {
     const path = dir.file('file', 'content')
     const old = nowNs() - 3600n * SECOND
     utimensat(path, old, old + SECOND)
@@ -109,7 +109,7 @@ export const times: Tests = {
     assert.equal(stat(path).atimeNs, first, 'and moves once')
   },
 
-  'O_NOATIME leaves the access time': async dir => {
+  'O_NOATIME keeps the access time': async dir => {
     const { O_RDONLY, O_NOATIME } = constants
     const path = dir.file('file', 'content')
     const old = nowNs() - 3600n * SECOND

@@ -7,7 +7,7 @@ const KiB = 1024
 const MiB = 1024 * KiB
 
 export const sparseAndTruncate: Tests = {
-  'truncating down drops the bytes: growing again shows zeros': dir => {
+  'truncating down drops the bytes: a later extension reads zeros': dir => {
     const data = pattern(5 * MiB, 3)
     const cuts = [
       5 * MiB - 1,
@@ -34,7 +34,7 @@ export const sparseAndTruncate: Tests = {
     }
   },
 
-  'a file may be cut and written again and again': dir => {
+  'a file may be truncated and written repeatedly': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       for (let round = 1; round <= 20; round++) {
         ftruncate(fd, round * 1000)
@@ -51,14 +51,14 @@ export const sparseAndTruncate: Tests = {
     })
   },
 
-  'truncating up makes a hole that takes no space': dir => {
+  'truncating up creates a hole that takes no space': dir => {
     const path = dir.file('file', 'x')
     truncate(path, 1024 * MiB)
     assert.equal(stat(path).size, BigInt(1024 * MiB))
     assert.ok(stat(path).blocks < 1000n, `${stat(path).blocks} blocks`)
   },
 
-  'a file of 1 TiB may have data at its far end alone': dir => {
+  'a file of 1 TiB may have data at its end only': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       const end = 2 ** 40
       writeSync(fd, 'far', end - 3)
@@ -72,7 +72,7 @@ export const sparseAndTruncate: Tests = {
     })
   },
 
-  'truncating touches mtime and ctime': async dir => {
+  'truncating updates mtime and ctime': async dir => {
     const path = dir.file('file', 'some bytes')
     const before = stat(path)
     await tick()
@@ -92,7 +92,7 @@ export const sparseAndTruncate: Tests = {
     })
   },
 
-  'a truncation that cannot be is refused': dir => {
+  'an invalid truncation is refused': dir => {
     const path = dir.file('file', 'abc')
     fails('EINVAL', () => truncate(path, -1))
     fails('EISDIR', () => truncate(dir.path, 0))
@@ -105,7 +105,7 @@ export const sparseAndTruncate: Tests = {
 const LAST = 2n ** 63n - 1n
 
 export const largeOffsets: Tests = {
-  'bytes at 2^31, 2^32, 2^40 and 2^43 are told apart': dir => {
+  'bytes at 2^31, 2^32, 2^40 and 2^43 are distinct': dir => {
     withFd(dir.at('file'), 'w+', fd => {
       const offsets = [0n, 2n ** 31n - 2n, 2n ** 32n - 2n, 2n ** 40n, 2n ** 43n]
       for (const off of offsets) assert.equal(pwrite(fd, Buffer.from(`@${off}`), off), `@${off}`.length)

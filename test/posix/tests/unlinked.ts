@@ -5,7 +5,7 @@ import { exists, fails, pattern, stat, text, withFd, type Tests } from '../direc
 import { ftruncate } from '../syscalls.ts'
 
 export const unlinkedAndOpen: Tests = {
-  'an unlinked file that is open is read, written, grown and cut as before': dir => {
+  'an open unlinked file is read, written, extended and truncated as before': dir => {
     const data = pattern(3_000_000)
     dir.file('file', data)
     withFd(dir.at('file'), 'r+', fd => {
@@ -44,7 +44,7 @@ export const unlinkedAndOpen: Tests = {
     })
   },
 
-  'an unlinked file is opened again through /proc, and lost with its last descriptor': dir => {
+  'an unlinked file can be reopened through /proc, and is freed with its last descriptor': dir => {
     const first = openSync(dir.at('file'), 'wx+')
     writeSync(first, 'content')
     unlinkSync(dir.at('file'))
@@ -55,14 +55,14 @@ export const unlinkedAndOpen: Tests = {
     assert.deepEqual(dir.list(), [])
   },
 
-  'an unlinked file gets no new link': dir => {
+  'an unlinked file cannot be linked again': dir => {
     withFd(dir.at('file'), 'wx+', fd => {
       unlinkSync(dir.at('file'))
       fails(['ENOENT', 'EXDEV', 'EPERM'], () => linkSync(`/proc/self/fd/${fd}`, dir.at('again')))
     })
   },
 
-  'many unlinked files live side by side': dir => {
+  'many unlinked files are usable at once': dir => {
     const fds = Array.from({ length: 200 }, (_, at) => {
       const fd = openSync(dir.at('same name'), 'wx+')
       writeSync(fd, `number ${at}`)

@@ -44,7 +44,7 @@ export const extendedAttributes: Tests = {
     fails('ENOENT', () => void getxattr(dir.at('nothing'), 'user.none'))
   },
 
-  'XATTR_CREATE and XATTR_REPLACE do one of the two': dir => {
+  'XATTR_CREATE only creates and XATTR_REPLACE only replaces': dir => {
     const path = dir.file('file')
     fails('ENODATA', () => setxattr(path, 'user.a', Buffer.from('1'), XATTR_REPLACE))
     setxattr(path, 'user.a', Buffer.from('1'), XATTR_CREATE)
@@ -76,7 +76,7 @@ export const extendedAttributes: Tests = {
     fails('E2BIG', () => setxattr(path, 'user.larger', pattern(65_537)))
   },
 
-  'many attributes live on one file': dir => {
+  'one file may have many attributes': dir => {
     const path = dir.file('file')
     const names = Array.from({ length: 50 }, (_, at) => `user.${at}`).sort()
     for (const name of names) setxattr(path, name, Buffer.from(name))
@@ -84,7 +84,7 @@ export const extendedAttributes: Tests = {
     for (const name of names) assert.equal(getxattr(path, name).toString(), name)
   },
 
-  'a directory has attributes, a symlink none of the user': dir => {
+  'a directory has attributes, a symlink no user attributes': dir => {
     setxattr(dir.path, 'user.a', Buffer.from('x'))
     assert.equal(getxattr(dir.path, 'user.a').toString(), 'x')
     symlinkSync('x', dir.at('link'))
@@ -106,7 +106,7 @@ export const extendedAttributes: Tests = {
     assert.deepEqual(listed(dir.file('file')), [])
   },
 
-  'setting an attribute touches ctime alone': async dir => {
+  'setting an attribute updates ctime only': async dir => {
     const path = dir.file('file')
     const before = stat(path)
     await tick()
@@ -129,7 +129,7 @@ export const extendedAttributes: Tests = {
     asUser(OWNER, OWNER, () => fails('EACCES', () => void getxattr(path, 'user.a')))
   },
 
-  'trusted attributes are listed to root alone': dir => {
+  'trusted attributes are listed to root only': dir => {
     needsRoot()
     const path = dir.file('file')
     setxattr(path, 'trusted.a', Buffer.from('x'))
