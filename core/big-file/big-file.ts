@@ -62,6 +62,8 @@ export class BigFile implements Participant {
   readonly #overlays = new Map<number, Overlay>()
   /** Blocks that were changed since the last {@link BigFile.load}, while a commit loads. */
   readonly #unloaded = new Set<number>()
+  /** Changes of this file, and copies from it, under way: what they found in an overlay must stay there. */
+  #users = 0
 
   private constructor(connection: Connection, file: ZBigFile) {
     this.file = file
@@ -147,6 +149,15 @@ export class BigFile implements Participant {
   /** Writes `data` at `off`. The data is copied, so the caller may reuse it. @throws ReadOnlyError, StoreError. */
   async write(off: bigint, data: Uint8Array): Promise<void> {
     this.#assertWritable()
+    this.#users++
+    try {
+      await this.#write(off, data)
+    } finally {
+      this.#users--
+    }
+  }
+
+  async #write(off: bigint, data: Uint8Array): Promise<void> {
     const parts = this.#parts(off, data.length)
     const bases: ReadonlyMap<number, Uint8Array>[] = []
     for (const part of parts) {
@@ -170,6 +181,15 @@ export class BigFile implements Participant {
    */
   async share(source: BigFile, from: bigint, to: bigint, len: number): Promise<void> {
     this.#assertWritable()
+    source.#users++
+    try {
+      await this.#share(source, from, to, len)
+    } finally {
+      source.#users--
+    }
+  }
+
+  async #share(source: BigFile, from: bigint, to: bigint, len: number): Promise<void> {
     const turns = new Turns()
     let done = 0n
     for (const part of this.#parts(to, len)) {
@@ -283,7 +303,7 @@ export class BigFile implements Participant {
   /** Drops what was written with the bytes that are stored. */
   async #dropUnchanged(blk: number, overlay: Overlay): Promise<void> {
     await this.#unchanged.find(blk, overlay, (lo, hi) => {
-      if (this.#overlays.get(blk) !== overlay) return
+      if (this.#users > 0 || this.#overlays.get(blk) !== overlay) return
       const before = overlay.sizeBytes
       overlay.drop(lo, hi)
       this.#connection.account(overlay.sizeBytes - before)
@@ -398,7 +418,12 @@ export class BigFile implements Participant {
       { blk, lo: last, hi },
     ].filter(({ lo, hi }) => lo < hi)
     const bases: ReadonlyMap<number, Uint8Array>[] = []
-    for (const edge of edges) bases.push(await this.#edges(edge))
+    this.#users++
+    try {
+      for (const edge of edges) bases.push(await this.#edges(edge))
+    } finally {
+      this.#users--
+    }
     this.#connection.join(this)
     this.#change(blk, overlay => {
       for (const [i, { lo, hi }] of edges.entries())
