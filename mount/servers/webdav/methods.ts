@@ -210,9 +210,11 @@ async function copyOrMove(call: Call, kind: 'copy' | 'move'): Promise<void> {
     throw new HttpError(412)
   try {
     const isReplaced = existed !== undefined && (existed.isDirectory() || source.isDirectory())
-    if (isReplaced) await files.rm(to, { recursive: true })
-    if (kind === 'move') await files.rename(from, to)
-    else await copyTree(files, segments, target, request.headers['depth'] !== '0')
+    const put = async (): Promise<void> => {
+      if (kind === 'move') await files.rename(from, to)
+      else await copyTree(files, segments, target, request.headers['depth'] !== '0')
+    }
+    await (isReplaced ? replacing(files, target, put) : put())
   } catch (error) {
     throw codeOf(error) === 'ENOENT'
       ? new HttpError(409, 'the directory of the destination does not exist')
@@ -220,6 +222,21 @@ async function copyOrMove(call: Call, kind: 'copy' | 'move'): Promise<void> {
   }
   if (kind === 'move') locks.forget(fromHref)
   response.writeHead(existed === undefined ? 201 : 204).end()
+}
+
+/** Runs `put`, which creates a target that exists. If it fails, the target is what it was. */
+async function replacing(files: Files, target: readonly Buffer[], put: () => Promise<void>): Promise<void> {
+  const path = pathOf(target)
+  const aside = pathOf([...target.slice(0, -1), Buffer.from(`.replaced-${randomUUID()}`)])
+  await files.rename(path, aside)
+  try {
+    await put()
+  } catch (error) {
+    await files.rm(path, { recursive: true, force: true })
+    await files.rename(aside, path)
+    throw error
+  }
+  await files.rm(aside, { recursive: true })
 }
 
 /** Copies share the bytes of their sources. */

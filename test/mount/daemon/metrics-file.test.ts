@@ -24,7 +24,7 @@ test('a link in the place of the temporary file is not followed', async () => {
   const [path, victim] = [join(directory, 'a.prom'), join(directory, 'victim')]
   await writeFile(victim, 'untouched')
   await symlink(victim, `${path}.${process.pid}.tmp`)
-  const labels = { directory: '/m', database: '/d', driver: 'kernel', version: '1', access: 'rw' }
+  const labels = { directory: '/m', database: '/d', driver: 'kernel', access: 'rw' }
   const publisher = await publishMetrics(
     { kind: 'file', path },
     labels,

@@ -213,6 +213,10 @@ describe('over WebDAV', () => {
       expect(await status('/col', 'COPY', { headers: { destination: `${root}/col/in` } })).toBe(409)
       expect(await status('/col', 'MOVE', { headers: { destination: `${root}/moved` } })).toBe(201)
       expect(await status('/col', 'GET')).toBe(404)
+      // A move that fails leaves its destination as it was.
+      const fromPast = await status('/@v1/hello', 'MOVE', { headers: { destination: `${root}/moved` } })
+      expect(fromPast).toBeGreaterThanOrEqual(400)
+      expect(await status('/moved/copy', 'GET')).toBe(200)
       expect(await status('/..%2fetc', 'GET')).toBe(400)
       const found = await call(`${root}/moved`, 'PROPFIND', {
         headers: { ...headers, depth: '1' },
