@@ -23,9 +23,12 @@ export class MappedPages {
   readonly #options: MappedPagesOptions
   /** Open handles that may have mappings. */
   #handles = 0
-  #collecting: Promise<void> | undefined
-  #collectedAtMs = -Infinity
-  #collectedFor: Handle | 'stat' | undefined
+  /** The running round; resolves to when it began. */
+  #running: Promise<number> | undefined
+  /** The round after it, if it was asked for. */
+  #next: Promise<number> | undefined
+  /** For whom pages were collected last, by a round that began at that time. */
+  #collected: { readonly user: Handle | 'stat'; readonly atMs: number } | undefined
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: MappedPagesOptions) {
@@ -48,21 +51,29 @@ export class MappedPages {
 
   /**
    * Has the kernel write back all changed pages; never rejects. Undefined if there can be none. Calls that arrive during a
-   * round get the next one, as the current one may have passed pages that have changed since.
+   * round share the next one, as the current one may have passed pages that have changed since.
    */
   collect(): Promise<void> | undefined {
+    if (this.#handles === 0) return undefined
     const { writeBackPages } = this.#options
-    if (this.#handles === 0 || writeBackPages === undefined) return undefined
-    const round = async (): Promise<void> => {
+    return writeBackPages === undefined ? undefined : this.#round(writeBackPages).then(() => undefined)
+  }
+
+  #round(writeBackPages: () => Promise<void>): Promise<number> {
+    if (this.#next !== undefined) return this.#next
+    const begin = async (): Promise<number> => {
       const startMs = performance.now()
       await writeBackPages().catch(() => undefined)
-      this.#collectedAtMs = startMs
+      return startMs
     }
-    const collecting = this.#collecting === undefined ? round() : this.#collecting.then(round)
-    this.#collecting = collecting
-    return collecting.finally(() => {
-      if (this.#collecting === collecting) this.#collecting = undefined
-    })
+    if (this.#running !== undefined)
+      return (this.#next = this.#running.then(() => {
+        this.#next = undefined
+        return this.#round(writeBackPages)
+      }))
+    const running = begin().finally(() => (this.#running = undefined))
+    this.#running = running
+    return running
   }
 
   /**
@@ -70,10 +81,12 @@ export class MappedPages {
    * round pages may have changed that this user knows of.
    */
   collectFor(node: Node, user: Handle | 'stat'): Promise<void> | undefined {
-    const isFresh = user === this.#collectedFor && performance.now() - this.#collectedAtMs < FRESH_MS
-    if (node.mappableHandles === 0 || isFresh) return undefined
-    this.#collectedFor = user
-    return this.collect()
+    const isFresh = this.#collected?.user === user && performance.now() - this.#collected.atMs < FRESH_MS
+    const { writeBackPages } = this.#options
+    if (node.mappableHandles === 0 || isFresh || writeBackPages === undefined) return undefined
+    return this.#round(writeBackPages).then(atMs => {
+      this.#collected = { user, atMs }
+    })
   }
 
   stop(): void {
