@@ -45,14 +45,19 @@ export class UnchangedChunks {
     const compare = new Comparison(this.#blocks, blk, overlay)
     const [long, others] = [runs.filter(isSampled), runs.filter(run => !isSampled(run))]
     for (const run of long) {
-      if ((await compare.unchanged(samplesOf(run))).length === 0) continue
-      const ranges = await compare.unchanged([run])
-      const unchanged = ranges.reduce((sum, { lo, hi }) => sum + hi - lo, 0)
-      if (2 * unchanged >= run.hi - run.lo) for (const { lo, hi } of ranges) drop(lo, hi)
+      let isPromising = false
+      await compare.run(samplesOf(run), unchanged => (isPromising = unchanged.length > 0))
+      if (!isPromising) continue
+      await compare.run([run], unchanged => {
+        const bytes = unchanged.reduce((sum, { lo, hi }) => sum + hi - lo, 0)
+        if (2 * bytes >= run.hi - run.lo) for (const { lo, hi } of unchanged) drop(lo, hi)
+      })
     }
-    const ranges = others.length === 0 ? [] : await compare.unchanged(others)
-    for (const { lo, hi } of ranges) drop(lo, hi)
-    if (ranges.length > 0) this.#credit = CREDIT
+    if (others.length === 0) return
+    await compare.run(others, unchanged => {
+      for (const { lo, hi } of unchanged) drop(lo, hi)
+      if (unchanged.length > 0) this.#credit = CREDIT
+    })
   }
 
   #isCandidate({ lo, hi }: Extent): boolean {
@@ -87,8 +92,11 @@ class Comparison {
     this.#overlay = overlay
   }
 
-  /** The parts of ranges in which the overlay's bytes equal the stored ones. The caller must use them in the same turn of the event loop. */
-  async unchanged(ranges: readonly Extent[]): Promise<readonly Extent[]> {
+  /**
+   * Calls `use` with the parts of ranges in which the overlay's bytes equal the stored ones. They are returned by no promise: a change
+   * could run before its reaction.
+   */
+  async run(ranges: readonly Extent[], use: (unchanged: readonly Extent[]) => void): Promise<void> {
     const { records, spills } = this.#blocks.connection
     const reply = new Reply(ranges.reduce((sum, { lo, hi }) => sum + hi - lo, 0))
     let at = 0
@@ -98,7 +106,7 @@ class Comparison {
     }
     await reply.fetch(records)
     // A part of the transaction was stored meanwhile: the records may have been replaced.
-    if (spills !== this.#blocks.connection.spills) return []
+    if (spills !== this.#blocks.connection.spills) return
     const stored = joinBytes(reply.pieces())
     const found: { lo: number; hi: number }[] = []
     at = 0
@@ -108,7 +116,7 @@ class Comparison {
           addEqual(found, segment, stored.subarray(at + segment.lo - lo, at + segment.hi - lo))
       at += hi - lo
     }
-    return found
+    use(found)
   }
 }
 

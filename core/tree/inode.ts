@@ -212,7 +212,7 @@ export class Inode {
   /** The object with its data; undefined if there is none, or the data is inline. */
   get data(): Ref | undefined {
     const value = this.#mapping.get('data')
-    return bytesOf(value) === undefined ? this.#ref('data') : undefined
+    return isBytes(value) ? undefined : this.#ref('data')
   }
   set data(value: Ref) {
     this.#mapping.set('data', value)
@@ -385,6 +385,9 @@ function lengthOf(value: PickleValue | undefined): number {
   if (value instanceof ByteString) return value.latin1.length
   return value instanceof Uint8Array ? value.length : 0
 }
+
+const isBytes = (value: PickleValue | undefined): boolean =>
+  value instanceof ByteString || value instanceof Uint8Array
 
 function bytesOf(value: PickleValue | undefined): Uint8Array | undefined {
   if (value instanceof ByteString) return value.bytes
