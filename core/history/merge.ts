@@ -2,7 +2,8 @@
  * Three-way merge for undo: takes back the change from `before` to `after` in an object that has changed to `now` since.
  * There is no result if the later changes conflict with the one that is taken back.
  *
- * - mappings (inodes, the superblock): key by key. Counts are reduced by their growth; times stay.
+ * - mappings (inodes, the superblock): key by key. Counts are reduced by their growth; times stay. An inode must not get inline data
+ *   beyond its size: it would appear when the file grows.
  * - buckets, and trees that inline their entries: entry by entry, if the bucket has kept its place in the tree.
  */
 import { PACKED, packed, unpackInto } from '../objects/packed-attributes.ts'
@@ -56,7 +57,15 @@ function mergeMappings(before: PickleValue, after: PickleValue, now: PickleValue
       merged.set(key, count)
     } else if (!isOneOf(TIMES, key)) return undefined
   }
+  if (hasDataBeyondSize(merged)) return undefined
   return new Map<PickleValue, PickleValue>([['data', packed(merged)]])
+}
+
+function hasDataBeyondSize(inode: ReadonlyMap<string, PickleValue>): boolean {
+  const [data, size] = [inode.get('data'), inode.get('size')]
+  const length =
+    data instanceof ByteString ? data.latin1.length : data instanceof Uint8Array ? data.length : 0
+  return (typeof size === 'number' || typeof size === 'bigint') && length > size
 }
 
 function mergeInlined(

@@ -197,3 +197,19 @@ test('the past of a small file: views, differences, undo, restore and clone', as
   await fs.close()
   await expectClean(database)
 })
+
+test('the size of a small file is not taken back below data that was written since', async () => {
+  const database = temporaryDatabase()
+  const paths = await openPaths(database)
+  const { fs } = paths
+  await paths.write('file', 'some')
+  await fs.sync()
+  await paths.at('file', ino => fs.setattr(ino, { size: 100n }))
+  const extended = await fs.sync()
+  const file = await paths.open('file')
+  await fs.write(file.ino, file.fh, 50n, Buffer.from('later'))
+  await fs.sync()
+  await expect(historyOf(fs).undo(extended)).rejects.toThrow('was changed again')
+  await fs.close()
+  await expectClean(database)
+})
