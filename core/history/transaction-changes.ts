@@ -10,6 +10,7 @@ import type { Store, TransactionInfo } from '../../store/store.ts'
 import { originIn, summaryIn, type Origin, type TransactionSummary } from '../objects/transaction-summary.ts'
 import { isDirectory, type Inode } from '../tree/inode.ts'
 import { mappingsAmong } from './changed-objects.ts'
+import type { Difference } from './inode-difference.ts'
 import { MomentView } from './moment-view.ts'
 
 const CACHE_BYTES = 4 << 20
@@ -19,16 +20,7 @@ export const FILES_MAX = 1000
 const BATCH = 256
 
 /** A file, directory or link that a transaction changed. */
-export interface LoggedChange {
-  readonly kind: 'added' | 'removed' | 'renamed' | 'changed'
-  /** Afterwards, or before where it was removed. Long ones are shortened (core/tree/shown-path.ts). */
-  readonly path: string
-  /** The path before a rename. */
-  readonly from?: string
-  /** st_mode. */
-  readonly mode: number
-  readonly sizeBefore?: bigint
-  readonly sizeAfter?: bigint
+export interface LoggedChange extends Omit<Difference, 'attributes' | 'ranges'> {
   readonly oid: Oid
 }
 

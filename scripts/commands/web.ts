@@ -12,8 +12,8 @@ import { serveWeb } from '../web/server.ts'
 const PORT_MAX = 65_535
 
 const NOTES = `
-The page is served on 127.0.0.1 until the command ends (Ctrl-C). Whoever has its URL can read the database, and change it through
-the page: the URL contains a secret. On another machine, forward the port: ssh -L PORT:127.0.0.1:PORT HOST.`
+The page is served on 127.0.0.1 until the command ends (Ctrl-C). The URL contains a secret: anyone who has it can read the database,
+and change it through the page. On another machine, forward the port: ssh -L PORT:127.0.0.1:PORT HOST.`
 
 export function webCommand(): Command {
   return new Command('web')

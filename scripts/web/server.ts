@@ -1,7 +1,7 @@
 /**
  * The HTTP server of `zblkfs web`.
  *
- * It serves whoever knows its token: every path begins with it, and everything else is 404. As other pages in the same browser can
+ * Every path begins with a secret token; a request for any other path is answered with 404. As other pages in the same browser can
  * send requests too, a request must name this server as its host (against DNS rebinding), and one that changes something must come
  * from the page itself and be JSON (which a form cannot send). The page may load nothing from elsewhere (Content-Security-Policy).
  *
@@ -55,14 +55,16 @@ export interface WebServer {
 /** Serves on 127.0.0.1; port 0 chooses a free one. @throws Error if the port is in use. */
 export async function serveWeb(api: Api, port: number): Promise<WebServer> {
   const token = randomBytes(TOKEN_BYTES).toString('base64url')
-  const server = createServer((request, response) => {
-    const site = new Site(api, token, (server.address() as AddressInfo).port)
-    site.answer(request, response).catch((error: unknown) => refuse(response, error))
-  })
+  const server = createServer()
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
+  const address = server.address() as AddressInfo
+  const site = new Site(api, token, address.port)
+  server.on('request', (request, response) => {
+    site.answer(request, response).catch((error: unknown) => refuse(response, error))
+  })
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${token}/`,
+    url: `http://127.0.0.1:${address.port}/${token}/`,
     close: () => closed(server),
   }
 }
