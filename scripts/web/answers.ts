@@ -1,5 +1,5 @@
 /** The answers of the server to the page, as JSON. Times are in milliseconds since 1970, sizes in bytes. */
-export type { Intervals } from './timeline.ts'
+export type { Intervals } from './transaction-intervals.ts'
 
 export interface Moment {
   /** 16 hex digits. */

@@ -16,12 +16,14 @@ import { controlPaths } from '../../mount/daemon/control-path.ts'
 import type { MountStats } from '../../mount/daemon/mount-stats.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { servingMount } from '../../mount/daemon/serving-mount.ts'
-import { formatTid, parseTid, tid as toTid, tidFromTime, timeFromTid, type Tid } from '../../store/ids.ts'
+import { formatTid, parseTid, tid as toTid, type Tid } from '../../store/ids.ts'
+import { timelineOf } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
+import type { Timeline } from '../../store/timeline.ts'
 import { UsageError } from '../failure.ts'
 import { ratesBetween } from '../monitor/rates.ts'
 import type * as Answers from './answers.ts'
-import { Timeline } from './timeline.ts'
+import { TransactionIntervals } from './transaction-intervals.ts'
 
 const TRANSACTIONS_MAX = 200
 const FILES_SHOWN = 20
@@ -42,7 +44,7 @@ export type Parameters = ReadonlyMap<string, string>
 export class Api {
   readonly #store: Store
   readonly #db: Database
-  readonly #timeline: Timeline
+  readonly #intervals: TransactionIntervals
   /** The last figures of the mount. */
   #stats: MountStats | undefined
 
@@ -50,7 +52,7 @@ export class Api {
   constructor(store: Store, db: Database) {
     this.#store = store
     this.#db = db
-    this.#timeline = new Timeline(store)
+    this.#intervals = new TransactionIntervals(store)
   }
 
   async info(): Promise<Answers.Info> {
@@ -63,7 +65,7 @@ export class Api {
     }
     return {
       name: this.#store.name,
-      ...this.#moment(await this.#store.lastTid()),
+      ...(await this.#moment(await this.#store.lastTid())),
       tags,
       totalBytes: space?.totalBytes ?? 0,
       freeBytes: space?.freeBytes ?? 0,
@@ -73,7 +75,7 @@ export class Api {
 
   async timeline(parameters: Parameters): Promise<Answers.Intervals> {
     const count = Math.min(INTERVALS_MAX, integer(parameters, 'count') ?? 400)
-    return await this.#timeline.intervals(
+    return await this.#intervals.intervals(
       Math.max(1, count),
       integer(parameters, 'from'),
       integer(parameters, 'to'),
@@ -86,7 +88,7 @@ export class Api {
     const path = pathIn(parameters)
     const end = integer(parameters, 'untilTime')
     const upTo = before === undefined ? undefined : previous(tidOf(before))
-    const last = upTo ?? (end === undefined ? undefined : tidFromTime(end))
+    const last = upTo ?? (end === undefined ? undefined : (await timelineOf(this.#store)).upTo(end))
     const until = last === undefined ? undefined : formatTid(last)
     const transactions: Answers.Transaction[] = []
     const options = { limit: TRANSACTIONS_MAX + 1, path, ...(until !== undefined && { until }) }
@@ -128,6 +130,7 @@ export class Api {
   /** A file's attributes and the ages of its blocks. */
   async file(parameters: Parameters): Promise<Answers.FileDetails> {
     const moment = await this.#at(parameters)
+    const timeline = await timelineOf(this.#store)
     const path = pathIn(parameters)
     const stats = await this.#db.at(moment.tid).lstat(`/${path}`)
     const view = await MomentView.open(this.#store, tidOf(moment.tid))
@@ -150,7 +153,7 @@ export class Api {
         lo,
         hi,
         isSampled,
-        ...(tid !== undefined && this.#moment(tid)),
+        ...(tid !== undefined && momentOf(tid, timeline)),
       })),
     }
   }
@@ -200,7 +203,7 @@ export class Api {
   /** What the mount has done since the last call, if one serves the database. */
   async live(): Promise<Answers.Live> {
     const mount = await servingMount(this.#store.name)
-    const { tid } = this.#moment(await this.#store.lastTid())
+    const tid = formatTid(await this.#store.lastTid())
     if (mount === undefined) return { tid }
     const paths = await controlPaths(mount.device, ownerOf(mount))
     const stats = await callDaemon(paths, 'stats', {}, STATUS_TIMEOUT_MS)
@@ -249,15 +252,15 @@ export class Api {
 
   async #at(parameters: Parameters): Promise<Answers.Moment> {
     const at = parameters.get('at')
-    return this.#moment(at === undefined ? await this.#store.lastTid() : tidOf(at))
+    return await this.#moment(at === undefined ? await this.#store.lastTid() : tidOf(at))
   }
 
   async #view(parameters: Parameters, key: string): Promise<MomentView> {
     return await MomentView.open(this.#store, tidOf(required(parameters, key)))
   }
 
-  #moment(tid: Tid): Answers.Moment {
-    return { tid: formatTid(tid), time: timeFromTid(tid) }
+  async #moment(tid: Tid): Promise<Answers.Moment> {
+    return momentOf(tid, await timelineOf(this.#store))
   }
 }
 
@@ -265,6 +268,11 @@ function cutToLargest(files: Answers.FileUsage[]): void {
   files.sort((a, b) => b.storedBytes - a.storedBytes)
   files.length = Math.min(files.length, LARGEST_MAX)
 }
+
+const momentOf = (tid: Tid, timeline: Timeline): Answers.Moment => ({
+  tid: formatTid(tid),
+  time: timeline.timeOf(tid),
+})
 
 const asEntry = (dirent: Dirent, stats: Stats | undefined): Answers.Entry => ({
   name: dirent.name,

@@ -2,7 +2,8 @@
  * The transactions of a database as numbers, for a plot over time: read once, then continued. At most {@link TRANSACTIONS_MAX}
  * of them, 20 bytes each; the oldest are left out.
  */
-import { timeFromTid, type Tid } from '../../store/ids.ts'
+import type { Tid } from '../../store/ids.ts'
+import { timelineOf } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 
 const TRANSACTIONS_MAX = 1 << 20
@@ -22,7 +23,7 @@ export interface Intervals {
   readonly count: number
 }
 
-export class Timeline {
+export class TransactionIntervals {
   readonly #store: Store
   #times = new Float64Array(FIRST_CAPACITY)
   #bytes = new Float64Array(FIRST_CAPACITY)
@@ -57,9 +58,10 @@ export class Timeline {
 
   async #read(): Promise<void> {
     const after = this.#last
+    const timeline = await timelineOf(this.#store)
     for await (const { tid, bytes } of this.#store.transactions(after === undefined ? {} : { after })) {
       if (this.#count === this.#times.length) this.#makeRoom()
-      this.#times[this.#count] = timeFromTid(tid)
+      this.#times[this.#count] = timeline.timeOf(tid)
       this.#bytes[this.#count++] = bytes
       this.#last = tid
     }
