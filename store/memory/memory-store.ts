@@ -94,7 +94,15 @@ class MemoryIntents implements IntentEntries {
   }
 
   read(): Promise<FoundIntents> {
-    return Promise.resolve({ entries: this.entries.map(({ bytes }) => bytes), isDamaged: false })
+    const { entries } = this
+    const last = this.#lastTid()
+    let uncommitted = last
+    for (const { base } of entries) if (base > uncommitted) uncommitted = base
+    return Promise.resolve({
+      entries: entries.map(({ bytes }) => bytes),
+      isDamaged: false,
+      ...(uncommitted > last && { uncommitted }),
+    })
   }
 
   add(bytes: Uint8Array, base = this.#lastTid()): Promise<boolean> {

@@ -1,6 +1,6 @@
 import type { Intents } from '../../../store/capabilities.ts'
 import { StoreError } from '../../../store/errors.ts'
-import { TID_NONE, type Tid } from '../../../store/ids.ts'
+import { TID_NONE, tidFromTime, type Tid } from '../../../store/ids.ts'
 import type { NewTransaction, WritableStore } from '../../../store/store.ts'
 import { describe, expect, test } from 'vitest'
 import { OpenedDatabase, type MakeDatabase } from './opened-database.ts'
@@ -75,6 +75,21 @@ export function intentsContract(name: string, make: MakeDatabase): void {
       await at.reopen()
       expect(await found()).toEqual([1, 2, 3])
       await at.add(Uint8Array.of(1))
+      expect(await found()).toEqual([])
+    })
+
+    test('entries are void after the transaction that replays them, even if the clock was set back', async () => {
+      await intentsOf(at.store).read()
+      const ahead = tidFromTime(Date.now() + 30_000)
+      const { transaction } = await next()
+      await at.store.commit({ ...transaction, tid: ahead })
+      const { tid } = await next()
+      expect(tid).toBe(ahead + 1n)
+      await intentsOf(at.store).add(entry(1), tid)
+      await at.store.close()
+      await at.reopen()
+      expect(await found()).toEqual([1])
+      expect((await at.add(Uint8Array.of(1))).tid).toBeGreaterThan(tid)
       expect(await found()).toEqual([])
     })
 

@@ -6,7 +6,7 @@ import { checkDatabase } from '../../../core/check/check-database.ts'
 import type { Damage } from '../../../core/check/damage.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { xxh64 } from '../../../store/checksum.ts'
-import { TID_NONE, tid, tidFromTime } from '../../../store/ids.ts'
+import { TID_NONE, tid } from '../../../store/ids.ts'
 import { readDatabaseId } from '../../../store/sqlite/open/database-id.ts'
 import { INTENTS_BYTES, readIntents } from '../../../store/sqlite/intents/intent-file.ts'
 import { intentsPath, lastTidOf } from '../../../store/sqlite/log.ts'
@@ -185,21 +185,6 @@ describe('entries that follow the transaction being committed', () => {
     expect(texts(await found())).toEqual(['before', 'after'])
     await overwrite(50, Buffer.from([0xff]))
     expect(await found()).toEqual({ entries: [], isDamaged: true, uncommitted })
-  })
-
-  test('are void after the transaction that replays them, even if the clock was set back', async () => {
-    const store = await openStore()
-    const ahead = tidFromTime(Date.now() + 30_000)
-    await store.commit({ ...(await transaction(store)), tid: ahead })
-    const reserved = await store.capabilities.intents?.reserve()
-    expect(reserved).toBe(ahead + 1n)
-    await store.capabilities.intents?.add(Buffer.from('after'), reserved)
-    await store.close()
-    const next = await openStore()
-    expect(texts(await next.capabilities.intents?.read())).toEqual(['after'])
-    await next.commit(await transaction(next))
-    await next.close()
-    expect(texts(await found())).toEqual([])
   })
 })
 
