@@ -40,7 +40,7 @@ const NOT_RUN: readonly (readonly [start: string, reason: string])[] = [
   ['npm run check', 'runs this test'],
   ['npm run format', 'changes the checkout'],
   ['npx vitest run', 'runs other tests'],
-  ['zblkfs serve', 'serves until it is ended; test/mount/servers/serve.test.ts runs it'],
+  ['zblkfs serve', 'serves until it is ended; test/scripts/serve/serve.test.ts runs it'],
   ['node scripts/bench/fuse.ts', 'measures for minutes'],
 ]
 

@@ -29,8 +29,8 @@ const UNCODED: Readonly<Record<string, string>> = {
   ErrnoError: 'a POSIX number, which the kernel or a FileError gets',
   FileError: 'has the code and number that errors of node:fs have',
   FrameError: 'the connection of a socket is closed',
-  HttpError: 'becomes the status of an answer (mount/servers/webdav)',
-  MalformedMessageError: 'becomes EINVAL (mount/servers/9p)',
+  HttpError: 'becomes the status of an answer (scripts/serve/webdav)',
+  MalformedMessageError: 'becomes EINVAL (scripts/serve/9p)',
   MalformedRequestError: 'the answer EINVAL to the kernel, and a line of the log',
   ObjectMissingError: 'a BulkDamageError in the bulk of a bucket',
   RefusedRequestError: 'an HTTP status of zblkfs web',
@@ -75,6 +75,12 @@ describe('imports', () => {
         !KNOWS_STORES.some(pattern => pattern.test(file)),
     )
     expect(broken).toEqual([])
+  })
+
+  test('leave mount/ to FUSE: other protocols are served by scripts/serve/', () => {
+    const folders = [...textOf.keys()].filter(file => file.startsWith('mount/')).map(dirname)
+    const rooms = new Set(folders.map(folder => folder.split('/')[1]))
+    expect(rooms).toEqual(new Set(['daemon', 'drivers', 'mount-points']))
   })
 
   test('have no cycles, including imports of types', () => {

@@ -47,7 +47,7 @@ export interface NinePOptions {
   readonly log: Logger
 }
 
-/** Serves until it is closed. @throws MountError if the place is taken. */
+/** Serves until it is closed. @throws CommandError if the place is taken. */
 export async function startNinePServer(options: NinePOptions): Promise<RunningServer> {
   const locks = new RangeLocks()
   return await startServer(options.place, socket => serveClient(socket, options, locks))

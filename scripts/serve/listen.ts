@@ -1,14 +1,14 @@
 /** Where a server listens: a Unix socket that only its owner may use, or an address of this machine. */
 import { chmod, lstat, rm } from 'node:fs/promises'
 import { connect, type Server } from 'node:net'
-import { MountError } from '../drivers/driver.ts'
 import { systemCode } from '../../store/errors.ts'
+import { CommandError } from '../failure.ts'
 
 export type ListenPlace =
   | { readonly kind: 'socket'; readonly path: string }
   | { readonly kind: 'address'; readonly host: string; readonly port: number }
 
-/** Starts to listen. A socket that a dead server left is removed. @throws MountError if that is not possible. */
+/** Starts to listen. A socket that a dead server left is removed. @throws CommandError if that is not possible. */
 export async function listenAt(server: Server, place: ListenPlace): Promise<void> {
   if (place.kind === 'socket') await removeDead(place.path)
   // A socket must not be open to other users between its creation and a chmod.
@@ -44,10 +44,10 @@ function isAnswered(path: string): Promise<boolean> {
   })
 }
 
-function cannotListen(error: Error, place: ListenPlace): MountError {
+function cannotListen(error: Error, place: ListenPlace): CommandError {
   const isUsed = systemCode(error) === 'EADDRINUSE'
   const reason = isUsed ? 'it is used already' : error.message
-  return new MountError(
+  return new CommandError(
     `${placeText(place)} cannot be listened at: ${reason}; choose another with --listen`,
     {
       cause: error,

@@ -9,9 +9,9 @@ import pino from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Files } from '../../../core/database/files.ts'
 import type { Operations } from '../../../core/file-system/operations.ts'
-import { startNinePServer } from '../../../mount/servers/9p/server.ts'
-import { startNbdServer } from '../../../mount/servers/nbd/server.ts'
-import type { RunningServer } from '../../../mount/servers/server.ts'
+import { startNinePServer } from '../../../scripts/serve/9p/server.ts'
+import { startNbdServer } from '../../../scripts/serve/nbd/server.ts'
+import type { RunningServer } from '../../../scripts/serve/server.ts'
 
 const log = pino({ enabled: false })
 let scratch: string

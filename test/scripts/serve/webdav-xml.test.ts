@@ -1,6 +1,6 @@
 /** The XML of WebDAV requests: what is read of it, and that hostile bodies cost little. */
 import { expect, test } from 'vitest'
-import { propertiesIn } from '../../../mount/servers/webdav/xml.ts'
+import { propertiesIn } from '../../../scripts/serve/webdav/xml.ts'
 
 const nested = (depth: number): string => '<a>'.repeat(depth) + '</a>'.repeat(depth)
 

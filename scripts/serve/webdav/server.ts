@@ -37,7 +37,7 @@ const STATUS: Readonly<Record<string, number>> = {
   EDQUOT: 507,
 }
 
-/** Serves until it is closed. @throws MountError if the place is taken. */
+/** Serves until it is closed. @throws CommandError if the place is taken. */
 export async function startWebdavServer(options: WebdavOptions): Promise<RunningServer> {
   const locks = new Locks()
   const running = new Set<Promise<void>>()

@@ -15,7 +15,7 @@ export interface NbdOptions {
   readonly log: Logger
 }
 
-/** Opens the files and serves them. @throws FileError if a file cannot be opened; MountError if the place is taken. */
+/** Opens the files and serves them. @throws FileError if a file cannot be opened; CommandError if the place is taken. */
 export async function startNbdServer(options: NbdOptions): Promise<RunningServer> {
   const { files, paths, readOnly, place, log } = options
   const exports = new Map<string, NbdExport>()

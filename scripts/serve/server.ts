@@ -7,7 +7,7 @@ export interface RunningServer {
   close(): Promise<void>
 }
 
-/** Listens, and serves each connection by `serve`, which resolves when it has ended and never rejects. @throws MountError */
+/** Listens, and serves each connection by `serve`, which resolves when it has ended and never rejects. @throws CommandError */
 export async function startServer(
   place: ListenPlace,
   serve: (socket: Socket) => Promise<void>,
