@@ -12,6 +12,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   log: async () => (await import('./commands/log.ts')).logCommand(),
   watch: async () => (await import('./commands/watch.ts')).watchCommand(),
   diff: async () => (await import('./commands/diff.ts')).diffCommand(),
+  bisect: async () => (await import('./commands/bisect.ts')).bisectCommand(),
   ls: async () => (await import('./commands/ls.ts')).lsCommand(),
   cat: async () => (await import('./commands/cat.ts')).catCommand(),
   tag: async () => (await import('./commands/tag.ts')).tagCommand(),

@@ -38,6 +38,11 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs watch ~/files/inbox --json --since 040d304dce31a4c2', 'continue after this one'],
     ["zblkfs watch ~/files --exec 'jq -r .path | xargs -n1 ./thumbnail'", 'run a command for each'],
   ],
+  bisect: [
+    ['zblkfs bisect ~/files/site.conf -- nginx -t -c', 'when did the file stop being valid?'],
+    ["zblkfs bisect ~/files/src --good v1 -- sh -c 'cd {} && make test'", 'a directory, since a tag'],
+    ['zblkfs bisect notes --db ~/files.zblk -- grep -q TODO', 'without a mount'],
+  ],
   web: [
     ['zblkfs web ~/files', 'print the URL of a page that shows a mounted database'],
     ['zblkfs web ~/files.zblk --port 8080', 'one that is not mounted, on a given port'],
