@@ -20,6 +20,8 @@ import type { WriterSession } from './writer-session.ts'
 export interface RemoteWriters {
   readonly map: SegmentMapWriter
   readonly nextId: () => SegmentId
+  /** Records the last id. No upload is in progress, and none follows. */
+  readonly end: () => Promise<void>
   /** Called with the number of bytes that were added to rows. */
   onRows: (bytes: number) => void
 }
@@ -62,16 +64,21 @@ export async function openWriters({
   if (remote !== undefined) {
     const remoteReader: S3BulkReader = remote.reader(new PostgresSegmentMap(index.queries, true), rowReader)
     let counter = 0
+    const epoch = Number(writer.epoch)
+    const map = new PostgresSegmentMapWriter(writer, queries, () => index.pipeline)
     const writers: RemoteWriters = {
-      map: new PostgresSegmentMapWriter(writer, queries, () => index.pipeline),
-      nextId: () => ({ epoch: Number(writer.epoch), counter: ++counter }),
+      map,
+      nextId: () => ({ epoch, counter: ++counter }),
+      end: async () => {
+        if (counter > 0) await map.endEpoch({ epoch, counter })
+      },
       onRows: () => undefined,
     }
     remoteWriters = writers
     reader = remoteReader
     bulk = new S3BulkWriter({
       client: remote.client,
-      map: writers.map,
+      map,
       rows,
       databaseId: remote.databaseId,
       compression: remote.compression,

@@ -6,6 +6,7 @@ import {
   type SegmentMap,
   type SegmentMapWriter,
   type SparseSegment,
+  type UnnamedSegment,
 } from '../s3/segment-map.ts'
 import { FrameTable, type Segment, type SegmentId } from '../s3/segment.ts'
 import { extentsOf } from '../s3/s3-bulk-writer.ts'
@@ -42,6 +43,11 @@ const WINDOWS = `
 const BYTES = 'SELECT coalesce(sum(bytes), 0) FROM zblkfs.segment WHERE released IS NULL'
 
 const ADD_SEGMENTS = `
+  WITH named AS (
+    UPDATE zblkfs.writer AS w SET counter = greatest(w.counter, k.counter)
+    FROM (SELECT epoch, max(counter) AS counter FROM unnest($1::bigint[], $2::bigint[]) AS s (epoch, counter) GROUP BY epoch) AS k
+    WHERE w.epoch = k.epoch
+  )
   INSERT INTO zblkfs.segment (epoch, counter, bytes, units, frames)
   SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[])`
 const ADD_EXTENTS = `
@@ -95,10 +101,11 @@ const RELEASED = `
 const FORGET = `
   DELETE FROM zblkfs.segment AS s USING unnest($1::bigint[], $2::bigint[]) AS k (epoch, counter)
   WHERE s.epoch = k.epoch AND s.counter = k.counter AND s.released IS NOT NULL`
-const KNOWN = `
-  SELECT k.epoch, k.counter FROM unnest($1::bigint[], $2::bigint[]) AS k (epoch, counter)
-  WHERE EXISTS (SELECT FROM zblkfs.segment AS s WHERE s.epoch = k.epoch AND s.counter = k.counter)
-    OR k.epoch >= (SELECT min(epoch) FROM zblkfs.writer) AND NOT EXISTS (SELECT FROM zblkfs.writer AS w WHERE w.epoch = k.epoch)`
+const UNNAMED = `
+  SELECT k.epoch, k.counter, EXISTS (SELECT FROM zblkfs.writer AS w WHERE w.epoch = k.epoch AND k.counter <= w.counter)
+  FROM unnest($1::bigint[], $2::bigint[]) AS k (epoch, counter)
+  WHERE NOT EXISTS (SELECT FROM zblkfs.segment AS s WHERE s.epoch = k.epoch AND s.counter = k.counter)`
+const END_EPOCH = 'UPDATE zblkfs.writer SET counter = greatest(counter, $2::bigint) WHERE epoch = $1::bigint'
 
 export class PostgresSegmentMap implements SegmentMap {
   readonly #queries: Queries
@@ -211,9 +218,14 @@ export class PostgresSegmentMapWriter implements SegmentMapWriter {
     await runChange(this.#writer, FORGET, idValues(ids), 'forget_segments')
   }
 
-  async known(ids: readonly SegmentId[]): Promise<readonly SegmentId[]> {
+  async unnamed(ids: readonly SegmentId[]): Promise<readonly UnnamedSegment[]> {
     if (ids.length === 0) return []
-    return (await this.#queries.query(KNOWN, idValues(ids), 'known_segments')).map(idOf)
+    const rows = await this.#queries.query(UNNAMED, idValues(ids), 'unnamed_segments')
+    return rows.map(cells => ({ segment: idOf(cells), isOrphan: cells[2] === 't' }))
+  }
+
+  async endEpoch({ epoch, counter }: SegmentId): Promise<void> {
+    await runChange(this.#writer, END_EPOCH, [String(epoch), String(counter)], 'end_epoch')
   }
 
   /** Runs statements as a change of the writer; rolls back if `change` does not commit. */

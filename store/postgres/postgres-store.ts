@@ -235,6 +235,8 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     await this.#writing.settled()
     this.#isClosing = true
     await this.#last
+    // Without it, failed uploads at the end are kept.
+    await this.#writers.remote?.end().catch(() => undefined)
     await super.close()
     await this.#writer.close()
   }

@@ -8,7 +8,8 @@
  * |            | `bulk` is the S3 URL of the bucket, if there is one                                                     |
  * | `writer`   | a process that opened the database for writing, by its epoch: a later one has a larger one. If         |
  * |            | `fenced` is true it cannot store anything more. `unfinished` is the tid of revisions that belong to a  |
- * |            | transaction which it is writing in parts: no reader of another moment sees them                        |
+ * |            | transaction which it is writing in parts: no reader of another moment sees them. `counter` is the       |
+ * |            | highest counter of its segments that this state of the database knows of                                |
  * | `txn`      | a transaction. `commit_id` is chosen by the client: a COMMIT whose answer was lost is looked up by it   |
  * | `revision` | an object's state from `tid` on: `head + bulk[pos, pos + len) + tail`; `head` is NULL for a tombstone,  |
  * |            | a deleted object; `pos` is NULL if there are no bulk bytes                                      |
@@ -31,8 +32,8 @@ import { otherFormat } from '../other-format.ts'
 import { isForbidden, isMissing } from './postgres-errors.ts'
 import type { Session } from './session.ts'
 
-/** The revision of this format. 1: the first. 2: segments in a bucket. */
-export const FORMAT_VERSION = 2
+/** The revision of this format. 1: the first. 2: segments in a bucket. 3: the counter of a writer. */
+export const FORMAT_VERSION = 3
 
 /** The first key of zblkfs's advisory locks: "zblk". */
 export const LOCK_CLASS = 0x7a_62_6c_6b
@@ -58,6 +59,7 @@ const TABLES = `
     epoch bigint PRIMARY KEY,
     fenced boolean NOT NULL,
     unfinished bigint,
+    counter bigint NOT NULL DEFAULT 0,
     opened timestamptz NOT NULL DEFAULT now(),
     heartbeat timestamptz NOT NULL DEFAULT now(),
     purpose text NOT NULL

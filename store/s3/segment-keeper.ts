@@ -7,7 +7,8 @@
  *    and a reader that still remembers a moved extent looks it up again.
  * 4. Objects that no row names are deleted when they are older than a day: uploads of transactions that failed.
  *
- * **Nothing is deleted on doubt.** If the bucket has segments of an epoch that this database has not assigned, the database was
+ * **Nothing is deleted on doubt.** What a writer uploaded after the last transaction that this state of the database has of it is
+ * kept: if the database was restored from a backup, a later state of it names these objects. If the bucket has segments of an epoch that this database has not assigned, the database was
  * restored from a backup, or has a twin that writes into the same bucket: then nothing is deleted any more.
  */
 import type { Compression } from '../compression.ts'
@@ -236,9 +237,10 @@ export class SegmentKeeper {
   }
 
   async #deleteOrphans(): Promise<void> {
-    const { client, map, note, setNote } = this.#parts
+    const { client, map, note, setNote, report } = this.#parts
     const last = Number((await note(ORPHANS_NOTE)) ?? 0)
     if (Math.abs(Date.now() - last) < Math.min(ORPHANS_INTERVAL_MS, this.#ages.orphanMs)) return
+    let kept = 0
     for (let after = ''; ;) {
       this.#closing.signal.throwIfAborted()
       const objects = await client.list(SEGMENTS, after, LIST_PAGE)
@@ -249,20 +251,21 @@ export class SegmentKeeper {
         const id = parseSegmentKey(key)
         return id !== undefined && ageMs > this.#ages.orphanMs ? [id] : []
       })
-      const known = new Set((await map.known(old)).map(segmentKey))
-      await Promise.all(
-        old
-          .map(segmentKey)
-          .filter(key => !known.has(key))
-          .map(key => client.delete(key)),
-      )
+      const unnamed = await map.unnamed(old)
+      const orphans = unnamed.filter(({ isOrphan }) => isOrphan)
+      kept += unnamed.length - orphans.length
+      await Promise.all(orphans.map(({ segment }) => client.delete(segmentKey(segment))))
     }
     await setNote(ORPHANS_NOTE, String(Date.now()))
+    if (kept > 0) report(keptMessage(client.place, kept))
   }
 }
 
 export const doubtMessage = (place: string): string =>
   `${place} has segments that a later state of this database, or a copy of it, has written: nothing is deleted there any more`
+
+const keptMessage = (place: string, objects: number): string =>
+  `${place} has ${objects} segments that no transaction of this database names. They are kept: a writer was killed during uploads, or a later state of this database needs them`
 
 /** The first rows that fit into a segment. */
 function fitting(rows: readonly BulkRange[]): readonly BulkRange[] {

@@ -38,6 +38,16 @@ export interface SparseSegment {
   readonly extents: readonly Extent[]
 }
 
+/** A segment of the bucket that the map does not name. */
+export interface UnnamedSegment {
+  readonly segment: SegmentId
+  /**
+   * Whether its transaction failed: this state of the database knows of a later segment of its epoch, or of the epoch's end. Otherwise
+   * the segment may be part of a later state, of which this one is a copy.
+   */
+  readonly isOrphan: boolean
+}
+
 /** The changes of the writer. Each is one durable transaction of the index, unless it says otherwise. */
 export interface SegmentMapWriter {
   /** Adds uploaded segments with their extents, as a part of the transaction in progress. */
@@ -70,6 +80,9 @@ export interface SegmentMapWriter {
   /** Forgets released segments, whose objects were deleted. */
   forget(ids: readonly SegmentId[]): Awaitable<void>
 
-  /** Those of `ids` that the map names, released ones included, or that belong to an epoch which this database has not assigned. */
-  known(ids: readonly SegmentId[]): Awaitable<readonly SegmentId[]>
+  /** Those of `ids` that the map does not name, not even as released. */
+  unnamed(ids: readonly SegmentId[]): Awaitable<readonly UnnamedSegment[]>
+
+  /** Records that the writer has assigned no later id than `last`, and that none of its uploads is in progress. */
+  endEpoch(last: SegmentId): Awaitable<void>
 }

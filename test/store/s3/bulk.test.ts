@@ -258,25 +258,49 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     expect((await store.capabilities.measuring?.space())?.bulkBytes).toBeLessThan(MIB)
   })
 
-  test('unreferenced objects are deleted once old, those of unknown epochs never', async () => {
-    const { open, bucket } = await set()
+  test('uploads of a failed transaction are deleted once old; other objects that no row names are kept', async () => {
+    const { open, bucket, warnings } = await set()
     const first = await open()
-    const added = await add(first, 2 * MIB, 1)
+    const added = [await add(first, 2 * MIB, 1)]
+    proxy.fault = ({ method, url }) => (method === 'PUT' && url.endsWith('4') ? 'busy' : undefined)
+    await expect(add(first, 20 * MIB, 2)).rejects.toMatchObject({ code: 's3-gone' })
+    proxy.fault = () => undefined
+    expect(await segmentsIn(bucket)).toContain('segments/00000001/00000002')
+    added.push(await add(first, 2 * MIB, 3))
     await first.close()
-    await bucket.client.put('segments/00000001/00000099', [Buffer.from('an upload of a commit that failed')])
+    // Uploaded after the state of a backup from which the tables were restored.
+    const later = ['segments/00000001/00000099', 'segments/00000001/0000009a']
+    for (const key of later) await bucket.client.put(key, [Buffer.from('of a later transaction')])
     await bucket.client.put('segments/other', [Buffer.from('not a segment')])
     const store = await open()
-    await add(store, 100, 1)
+    added.push(await add(store, 2 * MIB, 4))
     await pack(store)
-    expect(await segmentsIn(bucket)).toContain('segments/00000001/00000099')
+    expect(await segmentsIn(bucket)).toContain('segments/00000001/00000002')
     await store.close()
     // Servers report times in seconds.
     await new Promise(resolve => setTimeout(resolve, 2500))
-    const later = await open({ bulkTuning: { ages: { releasedMs: 0, orphanMs: 0 } } })
-    await add(later, 100, 2)
-    await pack(later)
-    expect(await segmentsIn(bucket)).toEqual(['segments/00000001/00000001', 'segments/other'])
-    await expectThere(later, added)
+    const last = await open({ bulkTuning: { ages: { releasedMs: 0, orphanMs: 0 } } })
+    await add(last, 100, 2)
+    await pack(last)
+    const named = ['segments/00000001/00000001', 'segments/00000001/00000005', 'segments/00000002/00000001']
+    expect(await segmentsIn(bucket)).toEqual([...named, ...later, 'segments/other'].toSorted())
+    expect(warnings.join()).toContain('has 2 segments that no transaction of this database names')
+    for (const one of added) await expectThere(last, one)
+  })
+
+  test('failed uploads at the end of a writer are deleted once old, if it was closed', async () => {
+    const { open, bucket } = await set()
+    const first = await open()
+    proxy.fault = ({ method, url }) => (method === 'PUT' && url.endsWith('3') ? 'busy' : undefined)
+    await expect(add(first, 20 * MIB, 2)).rejects.toMatchObject({ code: 's3-gone' })
+    proxy.fault = () => undefined
+    expect(await segmentsIn(bucket)).toHaveLength(2)
+    await first.close()
+    await new Promise(resolve => setTimeout(resolve, 2500))
+    const store = await open({ bulkTuning: { ages: { releasedMs: 0, orphanMs: 0 } } })
+    await add(store, 100, 1)
+    await pack(store)
+    expect(await segmentsIn(bucket)).toEqual([])
   })
 
   test('a database restored from a backup reuses no key and deletes nothing', async () => {
