@@ -5,7 +5,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     testTimeout: 300_000,
     hookTimeout: 120_000,
-    globalSetup: ['test/tools/shared-server.ts'],
+    globalSetup: ['test/tools/compile-cache.ts', 'test/tools/shared-server.ts'],
     pool: 'forks',
     maxWorkers: 2,
   },

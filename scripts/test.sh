@@ -16,9 +16,6 @@ chmod 1777 "$work"
 mkdir -m 1777 "$work/state"
 export TMPDIR="$work"
 export XDG_STATE_HOME="$work/state"
-# Types are stripped once for all processes: V8 crashes now and then when worker threads run the stripper (WebAssembly).
-mkdir -m 1777 "$work/compiled"
-export NODE_COMPILE_CACHE="$work/compiled"
 clean_up() {
   status=$?
   trap - EXIT INT TERM HUP
