@@ -232,12 +232,13 @@ export class FileSystem implements Operations {
 
   async open(ino: Ino, flags: number, caller?: Caller, keepsSetuid: KeepsSetuid = KEEPS): Promise<OpenFile> {
     this.#counts.count('open')
-    this.#context.handles.assertRoom(caller?.uid)
-    const file = isControlIno(ino)
-      ? await this.#control.open(ino, flags)
-      : await open(this.#context, ino, flags, keepsSetuid)
+    const file = await this.#opening(
+      caller,
+      () =>
+        isControlIno(ino) ? this.#control.open(ino, flags) : open(this.#context, ino, flags, keepsSetuid),
+      ({ fh }) => fh,
+    )
     if (flags & O_TRUNC && !isControlIno(ino)) this.#note(caller, false)
-    this.#opened(file.fh, caller)
     return file
   }
 
@@ -250,13 +251,11 @@ export class FileSystem implements Operations {
     keepsSetuid: KeepsSetuid = KEEPS,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     this.#change('create', parent)
-    this.#context.handles.assertRoom(caller.uid)
-    const created = await this.#by(
+    return await this.#opening(
       caller,
-      create(this.#context, parent, name, mode, flags, caller, keepsSetuid),
+      () => this.#by(caller, create(this.#context, parent, name, mode, flags, caller, keepsSetuid)),
+      ({ file }) => file.fh,
     )
-    this.#opened(created.file.fh, caller)
-    return created
   }
 
   async createUnnamed(
@@ -266,15 +265,18 @@ export class FileSystem implements Operations {
     caller: Caller,
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     this.#change('create', parent)
-    this.#context.handles.assertRoom(caller.uid)
-    const created = await this.#by(caller, openUnnamed(this.#context, parent, mode, flags, caller))
-    this.#opened(created.file.fh, caller)
-    return created
+    return await this.#opening(
+      caller,
+      () => this.#by(caller, openUnnamed(this.#context, parent, mode, flags, caller)),
+      ({ file }) => file.fh,
+    )
   }
 
-  #opened(fh: Fh, caller: Caller | undefined): void {
-    this.#openers[fh] = caller
-    this.#context.handles.count(fh, caller?.uid)
+  /** Opens a file, within the bound of its user's handles, and records who opened it. */
+  async #opening<T>(caller: Caller | undefined, open: () => Promise<T>, fhOf: (opened: T) => Fh): Promise<T> {
+    const opened = await this.#context.handles.opening(caller?.uid ?? 0, open, fhOf)
+    this.#openers[fhOf(opened)] = caller
+    return opened
   }
 
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
@@ -356,10 +358,11 @@ export class FileSystem implements Operations {
 
   async opendir(ino: Ino, flags = 0, caller?: Caller): Promise<Fh> {
     this.#counts.count('opendir')
-    this.#context.handles.assertRoom(caller?.uid)
-    const fh = isControlIno(ino) ? this.#control.opendir(ino) : await opendir(this.#context, ino, flags)
-    this.#context.handles.count(fh, caller?.uid)
-    return fh
+    return await this.#context.handles.opening(
+      caller?.uid ?? 0,
+      async () => (isControlIno(ino) ? this.#control.opendir(ino) : await opendir(this.#context, ino, flags)),
+      fh => fh,
+    )
   }
 
   async readdir(ino: Ino, fh: Fh, cookie: bigint, limit: number): Promise<readonly DirectoryEntry[]> {

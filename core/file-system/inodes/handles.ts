@@ -43,17 +43,24 @@ export class Handles<N = Node> {
     return fh
   }
 
-  /** @throws ErrnoError ENFILE if a user may not open more. */
-  assertRoom(uid = 0): void {
-    if (!isTrusted(uid) && (this.#units.get(uid) ?? 0) >= USER_UNITS_MAX)
+  /**
+   * Opens for a user: reserves the room of one handle while `open` runs, and counts the handle that it adds.
+   * @throws ErrnoError ENFILE if the user may not open more.
+   */
+  async opening<T>(uid: number, open: () => Promise<T>, fhOf: (opened: T) => Fh): Promise<T> {
+    if (isTrusted(uid)) return await open()
+    if ((this.#units.get(uid) ?? 0) >= USER_UNITS_MAX)
       throw new ErrnoError('ENFILE', `user ${uid} has too many open files`)
-  }
-
-  /** Counts a handle for the user that opened it. */
-  count(fh: Fh, uid = 0): void {
-    if (isTrusted(uid)) return
-    this.#users[fh] = uid
-    this.#units.set(uid, (this.#units.get(uid) ?? 0) + unitsOf(this.get(fh)))
+    this.#count(uid, 1)
+    try {
+      const opened = await open()
+      const fh = fhOf(opened)
+      this.#count(uid, unitsOf(this.get(fh)))
+      this.#users[fh] = uid
+      return opened
+    } finally {
+      this.#count(uid, -1)
+    }
   }
 
   /** @throws ErrnoError EBADF */
@@ -84,7 +91,11 @@ export class Handles<N = Node> {
     const uid = this.#users[fh]
     if (uid === undefined) return
     this.#users[fh] = undefined
-    const units = (this.#units.get(uid) ?? 0) - unitsOf(handle)
+    this.#count(uid, -unitsOf(handle))
+  }
+
+  #count(uid: number, change: number): void {
+    const units = (this.#units.get(uid) ?? 0) + change
     if (units > 0) this.#units.set(uid, units)
     else this.#units.delete(uid)
   }

@@ -35,21 +35,48 @@ describe('a user', () => {
     await fs.close()
   })
 
-  test('is charged for the memory of generated files', () => {
+  test('may not exceed that with opens that run at once', async () => {
+    const fs = await FileSystem.open(new TestStore())
+    const { ino } = (await fs.mkdir(ROOT_INO, 'directory' as Name, 0o777, user)).attributes
+    const opens: Promise<unknown>[] = []
+    const make = async (name: string): Promise<void> =>
+      void (await fs.create(ino, name as Name, 0o644, constants.O_RDWR, user))
+    for (let i = 0; i < MAX - 10; i++) await fs.opendir(ino, 0, user)
+    for (let i = 0; i < 20; i++) opens.push(make(`${i}`), fs.opendir(ino, 0, user))
+    const outcomes = await Promise.allSettled(opens)
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(10)
+    expect(await codeOf(make('more'))).toBe('ENFILE')
+    await fs.close()
+  })
+
+  test('gets back the room of an open that failed', async () => {
+    const fs = await FileSystem.open(new TestStore())
+    const paths = new Paths(fs)
+    await paths.write('file', 'content')
+    const { ino } = (await fs.lookup(ROOT_INO, 'file' as Name)).attributes
+    for (let i = 0; i < MAX; i++)
+      expect(await codeOf(fs.open(ROOT_INO, constants.O_RDONLY, user))).toBe('EISDIR')
+    await fs.open(ino, constants.O_RDONLY, user)
+    await fs.close()
+  })
+
+  test('is charged for the memory of generated files', async () => {
     const handles = new Handles()
     const content = Buffer.alloc(600 * 1024)
-    const open = (): Fh => {
-      handles.assertRoom(USER)
-      const fh = handles.add({ kind: 'generated', content })
-      handles.count(fh, USER)
-      return fh
-    }
+    const open = (): Promise<Fh> =>
+      handles.opening(
+        USER,
+        async () => handles.add({ kind: 'generated', content }),
+        fh => fh,
+      )
     const opened: Fh[] = []
-    expect(() => {
-      for (;;) opened.push(open())
-    }).toThrow('too many open files')
+    await expect(
+      (async () => {
+        for (;;) opened.push(await open())
+      })(),
+    ).rejects.toThrow('too many open files')
     expect(opened.length).toBeLessThan(70)
     for (const fh of opened) handles.remove(fh)
-    expect(open()).toBeLessThan(70)
+    expect(await open()).toBeLessThan(70)
   })
 })
