@@ -104,11 +104,17 @@ export function entryOf(node: Node): Entry {
   }
 }
 
-/** Activates all nodes together, so that all can be used. */
+/** Activates all nodes together: when it resolves, all can be used until the next turn. */
 export async function activateAll(nodes: readonly Node[]): Promise<void> {
-  for (const node of nodes) {
-    const loading = node.inode.activate()
-    if (loading !== undefined) await loading
+  for (;;) {
+    const loading: Promise<void>[] = []
+    for (const { inode } of nodes) {
+      const one = inode.activate()
+      if (one !== undefined) loading.push(one)
+    }
+    if (loading.length === 0) return
+    // Some may become ghosts while others are loaded.
+    await Promise.all(loading)
   }
 }
 

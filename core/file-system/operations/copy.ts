@@ -93,6 +93,7 @@ async function copyLocked(
   while (off < end && left > 0n) {
     await source.inode.activate()
     const data = min((await seekData(source, off)) ?? end, end)
+    await target.inode.activate()
     if (data > off) await zeroBytes(target, to + off - from, data - off)
     off = data
     const upTo = min(end, off + left)
@@ -118,8 +119,6 @@ async function copyData(source: Node, from: bigint, target: Node, to: bigint, le
   }
   if (isShared) {
     await copyUpTo(first)
-    await source.inode.activate()
-    await target.inode.activate()
     await shareBytes(source, first, target, to + first - from, Number(last - first))
     off = last
   }

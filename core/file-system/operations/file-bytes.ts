@@ -42,7 +42,7 @@ export async function writeBytes(node: Node, off: bigint, data: Uint8Array): Pro
   node.unstoredBytes += data.length
 }
 
-/** Copies bytes of another locked node, sharing stored ones; the range starts and ends at chunk boundaries. */
+/** Copies bytes of another locked node, sharing stored ones; the range starts and ends at chunk boundaries. Activates both inodes. */
 export async function shareBytes(
   source: Node,
   from: bigint,
@@ -50,10 +50,13 @@ export async function shareBytes(
   to: bigint,
   len: number,
 ): Promise<void> {
+  await source.inode.activate()
   const { inlineData } = source.inode
+  const shared = inlineData === undefined ? await open(source) : undefined
+  await target.inode.activate()
   const file = await openToWrite(target)
-  if (inlineData === undefined) await file.share(await open(source), from, to, len)
-  else {
+  if (shared !== undefined) await file.share(shared, from, to, len)
+  else if (inlineData !== undefined) {
     await file.zero(to, BigInt(len))
     if (from < inlineData.length) await file.write(to, inlineData.subarray(Number(from), Number(from) + len))
   }
