@@ -292,11 +292,11 @@ export class Inode {
   }
 
   /**
-   * Memory that a change of this inode takes until it is stored, besides what any inode takes. Even a change of one bit holds the
-   * target and all extended attributes, in the object and again in its record.
+   * Memory that a change of this inode takes until it is stored, besides what any inode takes. Even a change of one bit holds
+   * inline data, the target and all extended attributes, in the object and again in its record.
    */
   get recordExtraBytes(): number {
-    let bytes = lengthOf(this.#mapping.get('target'))
+    let bytes = lengthOf(this.#mapping.get('data')) + lengthOf(this.#mapping.get('target'))
     const xattrs = this.#mapping.get('xattrs')
     if (xattrs instanceof Map) for (const [key, value] of xattrs) bytes += lengthOf(key) + lengthOf(value)
     return 2 * bytes

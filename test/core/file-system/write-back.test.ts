@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
+import { INLINE_BYTES_MAX } from '../../../core/tree/inode.ts'
 import { NoSpaceError } from '../../../store/errors.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
@@ -309,6 +310,20 @@ describe('the memory charged for a change', () => {
     expect(paths.fs.stats().dirtyBytes).toBeLessThan(2 * MIB)
     held.resolve()
     await Promise.all(changes)
+  })
+
+  test('a small file counts the data in its inode', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9, dirtySizeBytes: 100 * MIB })
+    const files = Array.from({ length: 100 }, (_, i) => `file ${i}`)
+    for (const file of files) await paths.write(file, '')
+    const before = paths.fs.stats().dirtyBytes
+    for (const file of files) await paths.write(file, 'x'.repeat(INLINE_BYTES_MAX))
+    const written = paths.fs.stats().dirtyBytes
+    expect(written - before).toBeGreaterThan(files.length * 2 * INLINE_BYTES_MAX)
+    await paths.fs.sync()
+    const stored = paths.fs.stats().dirtyBytes
+    for (const file of files) await paths.at(file, ino => paths.fs.setattr(ino, { mode: 0o600 }))
+    expect(paths.fs.stats().dirtyBytes - stored).toBeGreaterThan(files.length * 2 * INLINE_BYTES_MAX)
   })
 
   test('a symbolic link counts its target', async () => {
