@@ -6,6 +6,7 @@ import type { CopiedRecord, HistoryItem, TransactionHead } from '../copy/history
 import {
   BEGIN_BYTES,
   BODY_BYTES_MAX,
+  EARLIER_MOMENTS_MAX,
   FRAME,
   RECORD,
   RECORD_BYTES,
@@ -17,9 +18,6 @@ import { refuse, type FrameReader } from './frames.ts'
 /** No object has this oid or a later one: the place behind the last object is written so. */
 const OID_END = Number.MAX_SAFE_INTEGER
 const ORIGIN_BYTES = 16
-/** Moments that a source keeps before its history: tags, and those in use. */
-const MOMENTS_MAX = 100_000
-
 /** Shorter parts of a body are joined, this number at a time: each costs memory beside its bytes. */
 const SHORT_BYTES = 4096
 const SHORT_FRAMES_MAX = 256
@@ -168,7 +166,7 @@ function momentsIn(payload: Buffer): KeptMoments {
   const fields = new Fields(payload, 0)
   const from = fields.tid()
   const earlier: Tid[] = []
-  if (fields.left > 8 * MOMENTS_MAX) refuse('it keeps too many moments')
+  if (fields.left > 8 * EARLIER_MOMENTS_MAX) refuse('it keeps too many moments')
   while (fields.left > 0) earlier.push(fields.tid())
   return keptMoments(from, earlier)
 }

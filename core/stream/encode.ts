@@ -1,15 +1,18 @@
 /** Writes the frames of a stream (format.ts). */
 import { xxh64 } from '../../store/checksum.ts'
+import { StoreError } from '../../store/errors.ts'
 import type { KeptMoments } from '../../store/kept-moments.ts'
 import type { Tid } from '../../store/ids.ts'
 import { isNew, type CopiedRecord, type TransactionHead } from '../copy/history-items.ts'
 import {
   BEGIN_BYTES,
   BODY_FRAME_BYTES,
+  EARLIER_MOMENTS_MAX,
   FRAME,
   FRAME_HEADER_BYTES,
   FRAME_SUM_BYTES,
   MAGIC,
+  PAYLOAD_BYTES_MAX,
   RECORD,
   RECORD_BYTES,
   UP_TO_PRESENT,
@@ -39,7 +42,12 @@ export class StreamEncoder {
     ])
   }
 
+  /** @throws StoreError */
   moments({ from, earlier }: KeptMoments): Buffer {
+    if (earlier.length > EARLIER_MOMENTS_MAX)
+      throw new StoreError(
+        `a history with ${earlier.length} kept moments cannot be sent: at most ${EARLIER_MOMENTS_MAX} can`,
+      )
     return this.#frame(FRAME.moments, ...[from, ...earlier].map(u64))
   }
 
@@ -80,8 +88,10 @@ export class StreamEncoder {
     return this.#frame(FRAME.end, u64(BigInt(transactions)), u64(lastTid), u64(fingerprint))
   }
 
+  /** @throws StoreError if a receiver would refuse the frame. */
   #frame(kind: FrameKind, ...parts: readonly Uint8Array[]): Buffer {
     const length = parts.reduce((sum, part) => sum + part.length, 0)
+    if (length > PAYLOAD_BYTES_MAX) throw new StoreError(`a record of ${length} bytes cannot be sent`)
     const frame = Buffer.allocUnsafe(OVERHEAD_BYTES + length)
     frame.writeUInt32LE(kind, 0)
     frame.writeUInt32LE(length, 4)

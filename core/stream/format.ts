@@ -46,6 +46,8 @@ export const RECORD_BYTES = 48
 export const BODY_FRAME_BYTES = 1 << 20
 /** A longer payload is refused, so that the memory of a receiver is bounded. */
 export const PAYLOAD_BYTES_MAX = 16 << 20
+/** The same for the moments that a source keeps before its history: tags, and those in use. */
+export const EARLIER_MOMENTS_MAX = 100_000
 /** The same for the body of a record. */
 export const BODY_BYTES_MAX = 256 << 20
 

@@ -1,9 +1,12 @@
 /** Streams of histories: what is received is what was sent, or it is refused. */
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { StreamEncoder } from '../../../core/stream/encode.ts'
+import type { StreamHeader } from '../../../core/stream/format.ts'
 import { measureHistory, sendHistory, type SendRange } from '../../../core/stream/send.ts'
 import { openStream, receiveHistory, type ReceiveResult } from '../../../core/stream/receive.ts'
 import { oid as toOid, tid as toTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { StoreError } from '../../../store/errors.ts'
+import type { KeptMoments } from '../../../store/kept-moments.ts'
 import { MemoryDatabase, MemoryReader, MemoryStore } from '../../../store/memory/memory-store.ts'
 import type { Store, WritableStore } from '../../../store/store.ts'
 import { writeRandomHistory } from '../../store/contract/random-history.ts'
@@ -297,6 +300,38 @@ describe('a stream that does not fit is refused', () => {
       code: 'no-moment',
     })
     await expect(sent(new MemoryDatabase())).rejects.toMatchObject({ code: 'no-moment' })
+  })
+})
+
+describe('what a receiver would refuse is not sent', () => {
+  const header = (moments: KeptMoments): StreamHeader => ({
+    origin: '00'.repeat(16),
+    base: TID_NONE,
+    baseFingerprint: 0n,
+    upTo: toTid(1n),
+    isUpToPresent: true,
+    bytes: 0,
+    retention: '',
+    name: '',
+    compression: '',
+    moments,
+  })
+
+  test('more kept moments than a stream can have', async () => {
+    const earlier = Array.from({ length: 100_000 }, (_, i) => toTid(BigInt(200_000 - i)))
+    const from = toTid(1_000_000n)
+    async function* all(): AsyncGenerator<Uint8Array> {
+      yield new StreamEncoder().begin(header({ from, earlier }))
+    }
+    expect((await openStream(all())).header.moments.earlier).toHaveLength(100_000)
+    expect(() => new StreamEncoder().begin(header({ from, earlier: [...earlier, toTid(1n)] }))).toThrow(
+      'a history with 100001 kept moments cannot be sent',
+    )
+  })
+
+  test('a frame that is too long', () => {
+    const head = { tid: toTid(1n), user: '', description: '', extension: new Uint8Array((16 << 20) + 1) }
+    expect(() => new StreamEncoder().transaction(head)).toThrow('cannot be sent')
   })
 })
 
