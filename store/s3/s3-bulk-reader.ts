@@ -57,6 +57,8 @@ interface Plan {
 export class S3BulkReader implements BulkScan {
   readonly #parts: S3ReaderParts
   readonly #windows = new LRUCache<number, readonly Extent[]>({ max: WINDOWS_KEPT })
+  /** Counts the calls that forget: the result of a look-up that began before one is not remembered. */
+  #forgotten = 0
   readonly #segments = new LRUCache<string, Segment>({ max: SEGMENTS_KEPT })
   readonly #readAhead = new ReadAhead()
   /** The lengths of objects, for a check. */
@@ -108,6 +110,7 @@ export class S3BulkReader implements BulkScan {
 
   /** Drops what is remembered of positions from `pos` on: the writer discards them, and will use them again. */
   forgetFrom(pos: number): void {
+    this.#forgotten++
     for (const number of new Set(this.#windows.keys()))
       if ((number + 1) * WINDOW_BYTES > pos) this.#windows.delete(number)
   }
@@ -221,12 +224,13 @@ export class S3BulkReader implements BulkScan {
     const known = new Map(wanted.map(number => [number, this.#windows.get(number)] as const))
     const missing = wanted.filter(number => !covers(known.get(number), number, ranges))
     if (missing.length > 0) {
+      const forgotten = this.#forgotten
       const found = await this.#parts.map.find(missing.map(windowOf))
       for (const number of missing) {
         const [lo, hi] = windowOf(number)
         const extents = found.filter(({ pos, len }) => pos < hi && pos + len > lo)
         known.set(number, extents)
-        this.#windows.set(number, extents)
+        if (forgotten === this.#forgotten) this.#windows.set(number, extents)
       }
     }
     const extents: Extent[] = []
@@ -249,6 +253,7 @@ export class S3BulkReader implements BulkScan {
   }
 
   #forget([lo, hi]: BulkRange): void {
+    this.#forgotten++
     for (let number = Math.floor(lo / WINDOW_BYTES); number * WINDOW_BYTES < hi; number++)
       this.#windows.delete(number)
   }
