@@ -36,6 +36,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'bad-moment': `a moment is ${MOMENT_FORMS}`,
   'no-moment': LIST_MOMENTS,
   'tag-exists': '--force moves it',
+  'tag-held': path => `release it first with 'zblkfs tag ${path} --release'`,
   'path-exists': "'zblkfs restore --force' replaces a file",
   'no-tag': "'zblkfs tag -l' lists the tags",
   'no-transaction': "'zblkfs log' lists the transactions",

@@ -53,6 +53,10 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs tag v1 --db ~/files', 'name the present'],
     ['zblkfs tag -l --db ~/files', 'list the tags'],
     ['zblkfs tag -d v1 --db ~/files', 'delete a tag'],
+    [
+      'zblkfs tag audit-2026 --hold --db ~/files',
+      'name the present for good: deleting it needs --release first',
+    ],
   ],
   undo: [
     ['zblkfs undo 040d304dce31a4c2 --db ~/files', 'revert one transaction'],
@@ -69,6 +73,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   pack: [
     ['zblkfs pack ~/files', 'drop history as the setting says'],
     ['zblkfs pack ~/files.zblk --keep 0', 'keep only the present'],
+    ['zblkfs pack ~/files --dry-run --keep all=7d,daily=1y', 'what a schedule would drop'],
   ],
   history: [
     ['zblkfs history ~/files', 'show the setting'],

@@ -2,11 +2,18 @@
 import { DURATION_FORMS } from '../store/durations.ts'
 import { formatRetention, parseRetention, type Period, type Retention } from '../store/retention.ts'
 import { UsageError } from './failure.ts'
+import { warn } from './say.ts'
 
 /** @param option what the value was given to, for the message. @throws UsageError that lists the forms. */
 export function retention(option: string, value: string): Retention {
   const found = parseRetention(value)
-  if (found !== undefined) return found
+  if (found !== undefined) {
+    if (found.tiers !== undefined && found.keepMs === 0 && !/\ball\s*=/.test(value))
+      warn(
+        `${option} has no all=: of the recent past, only those moments stay too; all=7d,${value} keeps every moment of a week`,
+      )
+    return found
+  }
   throw new UsageError(
     `${option} is not a duration: write ${DURATION_FORMS}, 'all', 0, or a schedule as all=7d,daily=30d,weekly=1y`,
   )

@@ -65,6 +65,7 @@ const KINDS = {
   'no-moment': 'give up',
   'no-tag': 'give up',
   'tag-exists': 'give up',
+  'tag-held': 'give up',
   'no-transaction': 'give up',
   'no-path': 'give up',
   'path-exists': 'give up',

@@ -9,10 +9,12 @@
  * | `all`                             | everything, for ever                                               |
  * | `all=7d,daily=30d,weekly=1y`      | everything for 7 days; for 30 days the last moment of each day; ... |
  *
+ * Without `all=`, a schedule keeps no other moments than those of its periods, and the present.
+ *
  * The periods of the last form are hourly, daily, weekly, monthly and yearly, in UTC, weeks from Monday on; one may be kept for `all`
  * time. Each period counts from the present: the moments that any of them keeps are kept.
  */
-import { formatDuration, parseDurationMs } from './durations.ts'
+import { DURATION_MAX_MS, formatDuration, parseDurationMs } from './durations.ts'
 
 export const PERIODS = ['hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const
 export type Period = (typeof PERIODS)[number]
@@ -77,7 +79,9 @@ export const formatRetention = ({ keepMs, tiers = [] }: Retention): string =>
 function parseSpan(text: string, hasYears: boolean): number | undefined {
   if (text === 'all') return Number.POSITIVE_INFINITY
   const years = hasYears ? /^(\d+(?:\.\d+)?)\s*y$/i.exec(text) : null
-  return years === null ? parseDurationMs(text) : Math.round(Number(years[1]) * YEAR_MS)
+  if (years === null) return parseDurationMs(text)
+  const spanMs = Math.round(Number(years[1]) * YEAR_MS)
+  return spanMs > DURATION_MAX_MS ? undefined : spanMs
 }
 
 const formatSpan = (ms: number): string => (ms === Number.POSITIVE_INFINITY ? 'all' : formatDuration(ms))

@@ -28,6 +28,14 @@ export interface DatabaseParts {
   readonly close: () => Promise<void>
 }
 
+export interface TagOptions {
+  readonly at?: string
+  /** Moves an existing tag. */
+  readonly force?: boolean
+  /** True: from now on the tag can be neither moved nor deleted; false: it can again. */
+  readonly hold?: boolean
+}
+
 export interface RestoreOptions {
   /** Makes a copy at this path instead. */
   readonly to?: string
@@ -156,18 +164,19 @@ export class Database implements AsyncDisposable {
     return this.#past.watch(options)
   }
 
-  /** Names a moment, by default the present. @throws StoreError with the code `tag-exists`, unless `force`. */
-  async tag(
-    name: string,
-    { at, force = false }: { readonly at?: string; readonly force?: boolean } = {},
-  ): Promise<string> {
+  /**
+   * Names a moment, by default the present. With `hold` an existing tag keeps its moment, unless `at` says otherwise.
+   * @throws StoreError with the code `tag-exists`, unless `force`; `tag-held` if the tag to be moved is held.
+   */
+  async tag(name: string, { at, force = false, hold }: TagOptions = {}): Promise<string> {
     const history = this.#history()
     const { tid } = await this.#isolation.outside(() =>
-      history.tag(storedName(name), sent(at), force, this.#parts.caller),
+      history.tag(storedName(name), sent(at), force, this.#parts.caller, hold),
     )
     return formatTid(tid)
   }
 
+  /** Deletes a tag. @throws StoreError with the code `no-tag`, or `tag-held`. */
   async untag(name: string): Promise<void> {
     const history = this.#history()
     await this.#isolation.outside(() => history.untag(storedName(name), this.#parts.caller))

@@ -42,6 +42,8 @@ export interface TagInfo {
   /** 16 hex digits. */
   readonly tid: string
   readonly time: Date
+  /** Whether it can be neither moved nor deleted. */
+  readonly held: boolean
 }
 
 /** A transaction of {@link DatabaseHistory.watch}. */
@@ -136,8 +138,13 @@ export class DatabaseHistory {
   async *tags(): AsyncGenerator<TagInfo> {
     const timeline = await timelineOf(this.#store)
     const { superblock } = await this.#present()
-    for await (const { name, tid } of superblock.allTags())
-      yield { name: textOfStored(name), tid: formatTid(tid), time: new Date(timeline.timeOf(tid)) }
+    for await (const { name, tid, isHeld } of superblock.allTags())
+      yield {
+        name: textOfStored(name),
+        tid: formatTid(tid),
+        time: new Date(timeline.timeOf(tid)),
+        held: isHeld,
+      }
   }
 
   async #present(): Promise<MomentView> {

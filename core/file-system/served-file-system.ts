@@ -26,10 +26,12 @@ export interface HistoryOperations {
   /**
    * Names a moment, the present if absent.
    * @param moves whether an existing tag of another moment is moved; true if absent.
-   * @throws StoreError if there is no such moment, or the name is taken.
+   * @param holds true: the tag cannot be moved or deleted from now on; false: it can again; absent: as before. Without `when`, an
+   *   existing tag keeps its moment then.
+   * @throws StoreError if there is no such moment, the name is taken, or the tag to be moved is held.
    */
-  tag(name: string, when?: string, moves?: boolean, by?: Caller): Promise<Tag>
-  /** @throws StoreError if there is no such tag. */
+  tag(name: string, when?: string, moves?: boolean, by?: Caller, holds?: boolean): Promise<Tag>
+  /** @throws StoreError if there is no such tag, or it is held. */
   untag(name: string, by?: Caller): Promise<void>
   /** Undoes a transaction, or all up to another one, by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
   undo(undone: Tid, upTo?: Tid, by?: Caller): Promise<Tid>

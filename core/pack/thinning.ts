@@ -11,11 +11,18 @@ import { periodStart, type Retention } from '../../store/retention.ts'
 import type { Store } from '../../store/store.ts'
 import { historyStart, newestUpTo } from './moments.ts'
 
-/** Latest first for each period; none without periods. The work is one lookup per moment. */
-export async function thinnedMoments(store: Store, retention: Retention): Promise<readonly Tid[]> {
+/**
+ * Latest first for each period; none without periods. The work is one lookup per moment.
+ * @param readable the moments that can be read; absent: as a store that can be packed says.
+ */
+export async function thinnedMoments(
+  store: Store,
+  retention: Retention,
+  readable?: KeptMoments,
+): Promise<readonly Tid[]> {
   const { tiers = [] } = retention
   if (tiers.length === 0) return []
-  const kept = await store.capabilities.packing?.kept()
+  const kept = readable ?? (await store.capabilities.packing?.kept())
   const start = await newestUpTo(store, await historyStart(store, { keepMs: retention.keepMs }))
   const moments = new Set<Tid>()
   for (const { period, forMs } of tiers) {

@@ -1,5 +1,5 @@
 /**
- * The space usage of a database, in constant time, from sums that the store maintains. Two
+ * The space usage of a database, from sums that the store maintains, in time in proportion to the number of kept moments. Two
  * figures are bounds:
  *
  * - Objects of removed files count as present until a pack finds them unreachable. Their bulk data is excluded by means of
@@ -11,10 +11,11 @@
  */
 import type { Measured, Measuring, OnMeasured, RevisionSums, Space, Sums } from '../../store/capabilities.ts'
 import type { Tid } from '../../store/ids.ts'
-import { keptMoments, type KeptMoments } from '../../store/kept-moments.ts'
+import { isKept, keptMoments } from '../../store/kept-moments.ts'
 import type { Store } from '../../store/store.ts'
 import { mark } from './mark.ts'
-import { superblockAt, taggedMoments } from './moments.ts'
+import { superblockAt } from './moments.ts'
+import type { PackPlan } from './plan.ts'
 
 /** In bytes. The rest of the database is its indexes and the ends of pages. */
 export interface Usage {
@@ -28,33 +29,48 @@ export interface Usage {
   readonly packFreesBytes: number
 }
 
-/** @param from a pack would keep every state from this moment on. @param kept the moments that the last pack kept. */
-export async function summedUsage(
-  store: Store,
-  measuring: Measuring,
-  from: Tid,
-  kept: KeptMoments,
-): Promise<Usage> {
+/** What a pack by the plan would free is estimated from sums of each stretch between two kept moments. */
+export async function summedUsage(store: Store, measuring: Measuring, plan: PackPlan): Promise<Usage> {
   const [sums, space] = [await measuring.sums(), await measuring.space()]
   const stored = await storedAt(store, await store.lastTid())
   const shrink = shrinkOf(space)
   const { live, history } = split(scaled(sums, shrink), stored * shrink, space.bulkBytes)
-  const { storedBytes, replacedBytes } = await measuring.added(kept.from, from)
-  const growth = (await storedAt(store, from)) - (await storedAt(store, kept.from))
-  // The replaced bytes are a lower bound, without removed files. The added bytes, less the growth of files, include them.
-  const dropped = Math.min(history, Math.max(replacedBytes, storedBytes - growth) * shrink)
+  const { before, after } = plan
+  const between = after.earlier.filter(moment => moment > before.from).toReversed()
+  const moments = [before.from, ...between, after.from]
+  let dropped = 0
+  for (const [index, moment] of moments.entries()) {
+    const next = moments[index + 1]
+    if (next !== undefined && moment < next)
+      dropped += await droppedBetween(store, measuring, plan, [moment, next])
+  }
   const { totalBytes: fileBytes, freeBytes } = space
   return {
     fileBytes,
     freeBytes,
     liveBytes: Math.round(live),
     historyBytes: Math.round(history),
-    packFreesBytes: Math.round(freeBytes + dropped),
+    packFreesBytes: Math.round(freeBytes + Math.min(history, dropped * shrink)),
   }
 }
 
+/** About the bytes of states between two moments, of which the pack keeps the later one. */
+async function droppedBetween(
+  store: Store,
+  measuring: Measuring,
+  { after }: PackPlan,
+  [begin, end]: readonly [Tid, Tid],
+): Promise<number> {
+  const { storedBytes, replacedBytes } = await measuring.added(begin, end)
+  const beginBytes = await storedAt(store, begin)
+  // The replaced bytes are a lower bound, without removed files. The added bytes, less the growth of files, include them.
+  const gone = Math.max(replacedBytes, storedBytes - (await storedAt(store, end)) + beginBytes)
+  // What the earlier moment shows may be a part of this, and stays with it: a lower bound.
+  return isKept(after, begin) ? Math.max(0, gone - beginBytes) : gone
+}
+
 /** Bytes on disk per byte of bulk data: less than 1 if it is compressed. */
-function shrinkOf({ bulkBytes, framed }: Space): number {
+export function shrinkOf({ bulkBytes, framed }: Space): number {
   if (framed === undefined) return 1
   const groupBytes = Math.max(0, bulkBytes - framed.storedBytes)
   return (groupBytes + framed.storedBytes) / (groupBytes + framed.unitBytes)
@@ -90,15 +106,13 @@ async function storedAt(store: Store, at: Tid): Promise<number> {
 export async function measuredUsage(
   store: Store,
   measuring: Measuring,
-  from: Tid,
-  kept: KeptMoments,
+  plan: PackPlan,
   onProgress: (what: string) => OnMeasured,
 ): Promise<Usage> {
   const all: Measured = await measuring.all()
   const present = keptMoments(await store.lastTid(), [])
   const live = await measuring.left(present, mark, onProgress('objects, the present'))
-  const tags = [...kept.earlier, ...(await taggedMoments(store))]
-  const left = await measuring.left(keptMoments(from, tags), mark, onProgress('objects, the past'))
+  const left = await measuring.left(plan.after, mark, onProgress('objects, the past'))
   const space = await measuring.space()
   const { totalBytes: fileBytes, freeBytes } = space
   const shrink = shrinkOf(space)

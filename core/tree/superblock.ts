@@ -6,7 +6,7 @@
  * | version | 1                                                                                |
  * | root    | ref inode: the root directory                                                    |
  * | orphans | ref LOBTree: inode number -> ref inode: unlinked, but still in use               |
- * | tags    | ref OOBTree: name (bytes) -> tid as int                                          |
+ * | tags    | ref OOBTree: name (bytes) -> tid as int, negated if the tag is held              |
  * | bytes   | int: the total of all inodes' `stored`                                           |
  * | inodes  | int: their number, including orphans                                             |
  */
@@ -28,6 +28,13 @@ export interface Usage {
   /** Bytes stored for the present state of all files. */
   readonly bytes: number
   readonly inodes: number
+}
+
+export interface StoredTag {
+  /** One character per byte. */
+  readonly name: string
+  readonly tid: Tid
+  readonly isHeld: boolean
 }
 
 export class Superblock {
@@ -145,9 +152,14 @@ export class Superblock {
     return value === undefined ? undefined : this.#tagged(name, value)
   }
 
+  /** Whether a tag is held: it exists, and can be neither moved nor deleted. */
+  async isHeld(name: string): Promise<boolean> {
+    return isHeldValue(await (await this.tags()).get(new ByteString(name)))
+  }
+
   /** Sets a tag. */
-  async setTag(name: string, at: Tid): Promise<void> {
-    await (await this.tags()).set(new ByteString(name), at)
+  async setTag(name: string, at: Tid, isHeld = false): Promise<void> {
+    await (await this.tags()).set(new ByteString(name), isHeld ? 0n - at : at)
   }
 
   /** Deletes a tag. Resolves to whether it existed. */
@@ -156,9 +168,10 @@ export class Superblock {
   }
 
   /** All tags, in the order of their names. @throws CorruptRecordError for one that is not a transaction. */
-  async *allTags(): AsyncGenerator<{ readonly name: string; readonly tid: Tid }> {
+  async *allTags(): AsyncGenerator<StoredTag> {
     for await (const [key, value] of (await this.tags()).range())
-      if (key instanceof ByteString) yield { name: key.latin1, tid: this.#tagged(key.latin1, value) }
+      if (key instanceof ByteString)
+        yield { name: key.latin1, tid: this.#tagged(key.latin1, value), isHeld: isHeldValue(value) }
   }
 
   /** The names of tags that are not transactions. */
@@ -190,5 +203,9 @@ function tidOf(value: PickleValue): Tid | undefined {
   if (typeof value !== 'bigint' && !(typeof value === 'number' && Number.isSafeInteger(value)))
     return undefined
   const number = BigInt(value)
-  return number < 0n || number > TID_MAX ? undefined : tid(number)
+  const moment = number < 0n ? -number : number
+  return moment > TID_MAX ? undefined : tid(moment)
 }
+
+const isHeldValue = (value: PickleValue | undefined): boolean =>
+  (typeof value === 'number' || typeof value === 'bigint') && value < 0

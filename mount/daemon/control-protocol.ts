@@ -109,7 +109,12 @@ export interface ControlCalls {
   }
   /** Names a moment, by default the present. Names and paths have one character per byte. */
   readonly tag: {
-    readonly parameters: { readonly name: string; readonly when?: string; readonly force: boolean }
+    readonly parameters: {
+      readonly name: string
+      readonly when?: string
+      readonly force: boolean
+      readonly holds?: boolean
+    }
     readonly result: { readonly tid: string }
   }
   readonly untag: {

@@ -11,8 +11,8 @@ type HistoryCalls = Pick<CallHandlers, HistoryCallName>
 export function historyCalls(fileSystem: ServedFileSystem, canInvalidate: boolean): HistoryCalls {
   const history = (): HistoryOperations => historyOf(fileSystem)
   return {
-    tag: async ({ name, when, force }, by) => {
-      const tag = await history().tag(name, when, force, by)
+    tag: async ({ name, when, force, holds }, by) => {
+      const tag = await history().tag(name, when, force, by, holds)
       return { tid: formatTid(tag.tid) }
     },
     untag: async ({ name }, by) => {

@@ -84,8 +84,13 @@ function remoteHistory(paths: readonly string[], call: Call): HistoryOperations 
     return open
   }
   return {
-    tag: async (name, when, force = true) => {
-      const result = await call('tag', { name, force, ...(when !== undefined && { when }) })
+    tag: async (name, when, force = true, _, holds) => {
+      const result = await call('tag', {
+        name,
+        force,
+        ...(when !== undefined && { when }),
+        ...(holds !== undefined && { holds }),
+      })
       return { name, tid: tidOf(result) }
     },
     untag: async name => {

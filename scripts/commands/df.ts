@@ -4,9 +4,9 @@ import { Command } from 'commander'
 import { FileHistory } from '../../core/pack/file-history.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
 import { measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts'
-import { historyStart, momentNamed, newestUpTo, retentionOf, superblockAt } from '../../core/pack/moments.ts'
+import { momentNamed, retentionOf, superblockAt } from '../../core/pack/moments.ts'
+import { packPlan, planOfRetention } from '../../core/pack/plan.ts'
 import { formatTid } from '../../store/ids.ts'
-import type { KeptMoments } from '../../store/kept-moments.ts'
 import { openStore } from '../../store/open-store.ts'
 import type { Measuring } from '../../store/capabilities.ts'
 import { formatRetention } from '../../store/retention.ts'
@@ -136,15 +136,15 @@ function measuringOf(store: Store): Measuring {
 async function measure(store: Store, to: string | undefined, exact: boolean): Promise<Report> {
   const measuring = measuringOf(store)
   const retention = await retentionOf(store)
-  const kept = await keptOf(measuring)
-  const moment = to === undefined ? await historyStart(store, retention) : await momentNamed(store, to)
-  const wanted = await newestUpTo(store, moment)
-  const from = wanted > kept.from ? wanted : kept.from
+  const plan =
+    to === undefined
+      ? await planOfRetention(store, measuring, retention)
+      : await packPlan(store, measuring, await momentNamed(store, to))
   const bar = new ProgressBar()
   try {
     const usage = exact
-      ? await measuredUsage(store, measuring, from, kept, what => bar.update.bind(bar, what))
-      : await summedUsage(store, measuring, from, kept)
+      ? await measuredUsage(store, measuring, plan, what => bar.update.bind(bar, what))
+      : await summedUsage(store, measuring, plan)
     const superblock = await superblockAt(store, await store.lastTid())
     const { objects, all } = await measuring.sums()
     const { framed } = await measuring.space()
@@ -153,7 +153,7 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
       database: store.name,
       ...usage,
       history: formatRetention(retention),
-      packTo: formatTid(from),
+      packTo: formatTid(plan.after.from),
       inodes: superblock === undefined ? 0 : (await superblock.usage()).inodes,
       objects,
       revisions: all.revisions,
@@ -164,16 +164,6 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
     }
   } finally {
     bar.stop()
-  }
-}
-
-/** The moments that the last pack kept. */
-async function keptOf(measuring: Measuring): Promise<KeptMoments> {
-  const reader = measuring.reader()
-  try {
-    return await reader.kept()
-  } finally {
-    reader.close()
   }
 }
 

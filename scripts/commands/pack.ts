@@ -6,11 +6,14 @@ import { pack, type PackResult } from '../../core/pack/pack.ts'
 import { historyStart, momentNamed, retentionOf, taggedMoments } from '../../core/pack/moments.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import type { PackProgress } from '../../store/capabilities.ts'
-import { openDatabase } from '../../store/open-store.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { callMount } from '../find-mount.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../target.ts'
+import { packPlan, planOfRetention } from '../../core/pack/plan.ts'
+import { printPreview } from '../pack-preview.ts'
+import { openDatabase } from '../../store/open-store.ts'
+import { warn } from '../say.ts'
 import { formatTid, parseTid, timeFromTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { formatTime } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
@@ -31,6 +34,7 @@ const PHASES: Readonly<Record<PackProgress['phase'], string>> = {
 interface Options {
   readonly keep?: string
   readonly before?: string
+  readonly dryRun?: boolean
   readonly json?: boolean
 }
 
@@ -45,20 +49,31 @@ export function packCommand(): Command {
       "history to keep: 7d, 12h, ...; all; 0 for only the present (default: as 'zblkfs history' says)",
     )
     .option('--before <moment>', 'keep history from this transaction, time or tag on')
-    .option('--json', 'print the result as JSON')
-    .addHelpText('after', '\nTags and moments in use are always kept. A pack may be interrupted at any time.')
+    .option('-n, --dry-run', 'list the moments and files that would go, and how much space that would free')
+    .option('--json', 'print the result as JSON; with --dry-run, one line per moment and file')
+    .addHelpText(
+      'after',
+      '\nTags and moments in use are always kept. A pack may be interrupted at any time. With --dry-run, --keep may also be a schedule' +
+        "\n(all=7d,daily=30d), to try it before 'zblkfs history' sets it.",
+    )
     .action(async (path: string, options: Options) => {
-      const before = momentOf(options)
       const { database, mount } = await findTarget(path)
+      if (options.dryRun === true) return await preview(database, options)
+      const before = momentOf(options)
       const report = mount === undefined ? await packHere(database, before) : await packMounted(mount, before)
       console.log(options.json === true ? JSON.stringify(report, undefined, 2) : describe(database, report))
     })
 }
 
-/** The moment from which history is kept; undefined for what the database's retention says. */
-function momentOf({ keep, before }: Options): string | undefined {
+/** @throws UsageError */
+function assertOneBound(keep: string | undefined, before: string | undefined): void {
   if (keep !== undefined && before !== undefined)
     throw new UsageError('--keep and --before exclude each other: use one of them')
+}
+
+/** The moment from which history is kept; undefined for what the database's retention says. */
+function momentOf({ keep, before }: Options): string | undefined {
+  assertOneBound(keep, before)
   if (keep === undefined) return before
   const { keepMs, tiers } = retention(`--keep ${keep}`, keep)
   if (tiers !== undefined)
@@ -66,6 +81,24 @@ function momentOf({ keep, before }: Options): string | undefined {
       `--keep ${keep}: a schedule is set with 'zblkfs history --keep', and a pack without --keep obeys it`,
     )
   return keepMs === Number.POSITIVE_INFINITY ? formatTid(TID_NONE) : `${keepMs}ms`
+}
+
+/** Prints what a pack would do. What a mount has not stored yet, and what it reads itself, is not considered. */
+async function preview(database: string, { keep, before, json = false }: Options): Promise<void> {
+  assertOneBound(keep, before)
+  const store = await openDatabase(database, { readOnly: true, warn })
+  try {
+    const { measuring } = store.capabilities
+    if (measuring === undefined) throw new CommandError(`${store.name} cannot be measured`)
+    const kept = keep === undefined ? await retentionOf(store) : retention(`--keep ${keep}`, keep)
+    const plan =
+      before === undefined
+        ? await planOfRetention(store, measuring, kept)
+        : await packPlan(store, measuring, await momentNamed(store, before))
+    await printPreview(store, measuring, plan, json)
+  } finally {
+    await store.close()
+  }
 }
 
 async function packHere(database: string, before: string | undefined): Promise<PackResult> {

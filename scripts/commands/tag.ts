@@ -15,6 +15,8 @@ interface Options extends DatabaseOption, LineOptions {
   readonly list?: boolean
   readonly delete?: string
   readonly force?: boolean
+  readonly hold?: boolean
+  readonly release?: boolean
 }
 
 export function tagCommand(): Command {
@@ -25,20 +27,28 @@ export function tagCommand(): Command {
     .option('-l, --list', 'list the tags')
     .option('-d, --delete <name>', 'delete a tag')
     .option('-f, --force', 'move an existing tag')
+    .option('--hold', 'hold the tag, new or existing: it can be neither moved nor deleted until --release')
+    .option('--release', 'release a held tag')
     .addOption(databaseOption())
     .action(async (name: string | undefined, when: string | undefined, options: Options) => {
-      const { list = false, delete: deleted, force = false } = options
+      const { list = false, delete: deleted, force = false, hold, release } = options
       if ([list, deleted !== undefined, name !== undefined].filter(Boolean).length > 1)
         throw new UsageError('name a tag, or use -l or -d NAME')
+      if (hold !== undefined && release !== undefined)
+        throw new UsageError('--hold and --release exclude each other: use one of them')
+      const holds = hold ?? (release === undefined ? undefined : false)
+      if (holds !== undefined && name === undefined) throw new UsageError('name the tag to hold or release')
+      if (release !== undefined && when !== undefined)
+        throw new UsageError('a tag is released where it is: omit the moment')
       const source = await findSource(options.db ?? '.')
       if (deleted !== undefined) await withDatabase(source, 'zblkfs tag', database => database.untag(deleted))
       else if (name === undefined) await printTags(source, options)
       else {
-        const moment = when === undefined || when === 'now' ? {} : { at: when }
+        const moment = when === undefined || (when === 'now' && holds === undefined) ? {} : { at: when }
         const tid = await withDatabase(source, 'zblkfs tag', database =>
-          database.tag(name, { force, ...moment }),
+          database.tag(name, { force, ...moment, ...(holds !== undefined && { hold: holds }) }),
         )
-        say(`${name} is ${tid}`)
+        say(`${name} is ${tid}${hold === true ? ', held' : ''}`)
       }
     })
   return withLineOptions(command, 'with -l, print one line of JSON per tag')
@@ -48,12 +58,12 @@ async function printTags({ database }: HistorySource, options: LineOptions): Pro
   const format = lineFormat(options)
   await withHistory(database, async history => {
     await paged(async line => {
-      for await (const { name, tid, time } of history.tags()) {
+      for await (const { name, tid, time, held } of history.tags()) {
         const stored = storedName(name)
         const text =
           options.json === true
-            ? JSON.stringify({ name: decodedPath(stored), tid, time: time.toISOString() })
-            : `${tid}  ${formatTime(time.getTime())}  ${format.name(stored)}`
+            ? JSON.stringify({ name: decodedPath(stored), tid, time: time.toISOString(), held })
+            : `${tid}  ${formatTime(time.getTime())}  ${format.name(stored)}${held && !format.isRaw ? '  (held)' : ''}`
         if (!(await line(text))) return
       }
     }, format)

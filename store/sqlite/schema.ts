@@ -30,9 +30,9 @@ export const APPLICATION_ID = 0x7a_62_6c_6b
 
 /**
  * `PRAGMA user_version`. 2: totals of transactions, what was dropped. 3: texts of transactions may be bytes that are not UTF-8;
- * the intent log is a ring. The first change by this version makes it of a database of format 2.
+ * the intent log is a ring. 4: held tags. The first change by this version makes it of a database of an earlier format.
  */
-export const FORMAT_VERSION = 3
+export const FORMAT_VERSION = 4
 export const OLDEST_FORMAT = 2
 
 /** Small, so that a commit of a few rows writes little, and a 4 KiB body takes little more. docs/notes.md has figures. */

@@ -126,7 +126,7 @@ class Database:
         self.checked_units = set()
         self.files = {}
         rule("R1", self.sql.execute("PRAGMA application_id").fetchone()[0] == 0x7A626C6B, "not a database")
-        rule("R2", self.sql.execute("PRAGMA user_version").fetchone()[0] in (2, 3), "another version")
+        rule("R2", self.sql.execute("PRAGMA user_version").fetchone()[0] in (2, 3, 4), "another version")
         self.meta = dict(self.sql.execute("SELECT name, value FROM meta"))
         self.id = self.meta.get("database id", "")
         is_id = re.fullmatch("[0-9a-f]{32}", self.id) and f"{zlib.crc32(self.id[:24].encode()):08x}" == self.id[24:]

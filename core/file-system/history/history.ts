@@ -26,6 +26,8 @@ import type { KernelCaches } from '../inodes/kernel-caches.ts'
 
 const TAG_MAX_BYTES = 254
 const FILES_NAMED = 5
+/** How the message of a transaction that holds or releases a tag begins. */
+const HOLD_VERBS: Readonly<Record<string, string>> = { true: 'hold tag', false: 'release tag' }
 /** Paths in the message of a restore. */
 const NAMES_MAX_LENGTH = 400
 
@@ -45,20 +47,27 @@ export class History implements HistoryOperations {
   /**
    * Names a moment; by default the present.
    * @param moves whether an existing tag may be moved to another moment.
-   * @throws StoreError if there is no such moment, or the name is taken.
+   * @param holds true: the tag cannot be moved or deleted from now on; false: it can again; absent: as before. Without `when`, an
+   *   existing tag keeps its moment then.
+   * @throws StoreError if there is no such moment, the name is taken, or the tag to be moved is held.
    */
-  async tag(name: string, when?: string, moves = true, by?: Caller): Promise<Tag> {
+  async tag(name: string, when?: string, moves = true, by?: Caller, holds?: boolean): Promise<Tag> {
     assertTagName(name)
     const { connection } = this.#context.live
     let tid = connection.at
-    await this.#isolate(by, `tag ${text(name)}`, async () => {
-      tid = when === undefined ? connection.at : await this.#moment(when)
-      const named = await this.#superblock.tag(name)
-      if (named !== undefined && named !== tid && !moves)
-        throw new StoreError(`the tag ${text(name)} exists already, for transaction ${formatTid(named)}`, {
-          code: 'tag-exists',
-        })
-      await this.#superblock.setTag(name, tid)
+    await this.#isolate(by, `${HOLD_VERBS[String(holds)] ?? 'tag'} ${text(name)}`, async () => {
+      const [named, wasHeld] = [await this.#superblock.tag(name), await this.#superblock.isHeld(name)]
+      if (named === undefined && holds === false) throw noTag(name)
+      const stays = holds !== undefined && when === undefined ? named : undefined
+      tid = stays ?? (when === undefined ? connection.at : await this.#moment(when))
+      if (named !== undefined && named !== tid) {
+        if (wasHeld) throw held(name)
+        if (!moves)
+          throw new StoreError(`the tag ${text(name)} exists already, for transaction ${formatTid(named)}`, {
+            code: 'tag-exists',
+          })
+      }
+      await this.#superblock.setTag(name, tid, holds ?? wasHeld)
     })
     return { name, tid }
   }
@@ -71,11 +80,11 @@ export class History implements HistoryOperations {
     return await this.#context.writeBack.transactions.isolate(message, () => this.#superblock.touch())
   }
 
-  /** @throws StoreError if there is no such tag. */
+  /** @throws StoreError if there is no such tag, or it is held. */
   async untag(name: string, by?: Caller): Promise<void> {
     await this.#isolate(by, `delete tag ${text(name)}`, async () => {
-      if (!(await this.#superblock.deleteTag(name)))
-        throw new StoreError(`there is no tag ${text(name)}`, { code: 'no-tag' })
+      if (await this.#superblock.isHeld(name)) throw held(name)
+      if (!(await this.#superblock.deleteTag(name))) throw noTag(name)
     })
   }
 
@@ -295,6 +304,12 @@ function assertTagName(name: string): void {
     `'${text(name)}' cannot be a tag: it reads as another moment, is too long, or contains a '/'`,
   )
 }
+
+const noTag = (name: string): StoreError =>
+  new StoreError(`there is no tag ${text(name)}`, { code: 'no-tag' })
+
+const held = (name: string): StoreError =>
+  new StoreError(`the tag ${text(name)} is held`, { code: 'tag-held', path: text(name) })
 
 const neverWas = (path: string, at: Tid): StoreError =>
   new StoreError(`${text(path)} cannot be copied: it did not exist at ${formatTid(at)}`, { code: 'no-path' })

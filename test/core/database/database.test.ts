@@ -141,6 +141,11 @@ describe('the past', () => {
     expect(await failure(db.restore('/a', 'v1', { to: '/copy' }))).toBe('path-exists')
     await db.untag('v1')
     expect(await failure(db.untag('v1'))).toBe('no-tag')
+    await db.tag('v2', { hold: true })
+    expect(await failure(db.untag('v2'))).toBe('tag-held')
+    expect((await collected(db.tags())).map(({ name, held }) => [name, held])).toEqual([['v2', true]])
+    await db.tag('v2', { hold: false })
+    await db.untag('v2')
     expect(await failure(db.undo('nonsense'))).toBe('bad-moment')
   })
 

@@ -32,6 +32,29 @@ describe('tags', () => {
     expect(await message(historyOf(fs).tag('a/b'))).toContain('cannot be a tag')
     expect(await message(historyOf(fs).tag('x', '2999-01-01'))).toContain('has no moment')
   })
+
+  test('held ones stay where they are until they are released', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    await paths.write('file', 'one')
+    const one = await fs.sync()
+    const history = historyOf(fs)
+    const hold = (name: string, holds: boolean): ReturnType<typeof history.tag> =>
+      history.tag(name, undefined, true, undefined, holds)
+    expect(await message(hold('kept', false))).toContain('there is no tag kept')
+    expect(await hold('kept', true)).toEqual({ name: 'kept', tid: one })
+    await paths.write('file', 'two')
+    const two = await fs.sync()
+    expect(await message(history.tag('kept'))).toContain('the tag kept is held')
+    expect(await message(history.untag('kept'))).toContain('the tag kept is held')
+    expect(await history.tag('kept', formatTid(one))).toEqual({ name: 'kept', tid: one })
+    expect((await paths.read('@kept/file')).toString()).toBe('one')
+    // What is held or released without a moment keeps its own.
+    expect(await hold('kept', true)).toEqual({ name: 'kept', tid: one })
+    expect(await hold('kept', false)).toEqual({ name: 'kept', tid: one })
+    expect(await history.tag('kept', formatTid(two))).toEqual({ name: 'kept', tid: two })
+    await history.untag('kept')
+  })
 })
 
 describe('undo', () => {

@@ -4,20 +4,27 @@ import { PersistentMapping } from '../../../core/objects/persistent-mapping.ts'
 import { Ref, type PickleValue } from '../../../core/objects/pickle/value.ts'
 import { encodeRecord } from '../../../core/objects/record.ts'
 import { pack } from '../../../core/pack/pack.ts'
-import { historyStart } from '../../../core/pack/moments.ts'
+import { open } from '../../../index.ts'
+import { mark } from '../../../core/pack/mark.ts'
+import { historyStart, taggedMoments } from '../../../core/pack/moments.ts'
+import { packPlan, planOfRetention } from '../../../core/pack/plan.ts'
+import { droppedFiles, droppedMoments, packFrees } from '../../../core/pack/preview.ts'
+import { summedUsage } from '../../../core/pack/usage.ts'
 import { thinnedMoments } from '../../../core/pack/thinning.ts'
 import { findMoment } from '../../../store/moments.ts'
 import {
   formatTid,
   oid,
+  parseTid,
   ROOT_OID,
+  TID_MAX,
   TID_NONE,
   tidFromTime,
   timeFromTid,
   type Oid,
   type Tid,
 } from '../../../store/ids.ts'
-import { formatRetention, parseRetention, periodStart } from '../../../store/retention.ts'
+import { formatRetention, parseRetention, periodStart, type Retention } from '../../../store/retention.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import type { Store } from '../../../store/store.ts'
 import { newOids } from '../../tools/new-oids.ts'
@@ -35,13 +42,22 @@ test.each([
   'all',
   'all=7d,daily=30d,weekly=365d',
   'all=0,monthly=all',
+  '104249991d',
   'all=1d,hourly=2d,yearly=3650d',
 ])('the retention %s is written and read', text => expect(formatRetention(parseRetention(text)!)).toBe(text))
 
-test.each(['daily', 'daily=', 'all=7d,all=8d', 'fortnightly=1y', 'daily=5', 'daily=1d=2d', '=7d'])(
-  '%s is not a retention',
-  text => expect(parseRetention(text)).toBeUndefined(),
-)
+test.each([
+  'daily',
+  'daily=',
+  'all=7d,all=8d',
+  'fortnightly=1y',
+  'daily=5',
+  'daily=1d=2d',
+  '=7d',
+  '1e30d',
+  '999999999999999d',
+  'daily=300000y',
+])('%s is not a retention', text => expect(parseRetention(text)).toBeUndefined())
 
 test('weeks begin on Monday, months and years follow the calendar', () => {
   const time = Date.UTC(2026, 10, 26, 13, 30)
@@ -111,7 +127,12 @@ test('the kept moments of a year stay unchanged over repeated packs', { timeout:
     )
     return kept
   }
+  const foretold = await preview(store, retention)
   const kept = await run()
+  const { measuring } = store.capabilities
+  expect((await measuring!.all()).bytes).toBe(foretold.leftBytes)
+  expect(foretold.dropped).toEqual(tids.filter(tid => !kept.includes(tid)))
+  expect(await preview(store, retention)).toMatchObject({ dropped: [] })
   const ages = kept.map(tid => (nowMs - timeFromTid(tid)) / DAY_MS)
   const within = (from: number, to: number): number => ages.filter(age => age > from && age <= to).length
   expect(within(0, 7)).toBeGreaterThanOrEqual(27)
@@ -138,6 +159,86 @@ test('the kept moments of a year stay unchanged over repeated packs', { timeout:
   expect(await findMoment(store, '100d', none)).toBe(old)
   const dropped = tids[tids.indexOf(old) + 1]!
   expect(await findMoment(store, formatTid(dropped), none)).toBeUndefined()
+})
+
+/** What a pack by a retention would do, also as a store that is opened for reading says. */
+async function preview(
+  store: Store,
+  retention: Retention,
+): Promise<{ readonly dropped: readonly Tid[]; readonly leftBytes: number }> {
+  const reading = await openSqliteStore(store.name, { readOnly: true })
+  try {
+    const measuring = reading.capabilities.measuring!
+    const plan = await planOfRetention(reading, measuring, retention)
+    const dropped: Tid[] = []
+    for await (const { tid } of droppedMoments(reading, plan)) dropped.push(tid)
+    const { bytes } = await measuring.left(plan.after, mark)
+    const { freeBytes } = await measuring.space()
+    const frees = (await packFrees(measuring, plan)) - freeBytes
+    expect(frees).toBe((await measuring.all()).bytes - bytes)
+    return { dropped, leftBytes: bytes }
+  } finally {
+    await reading.close()
+  }
+}
+
+test('the estimate of what a pack frees takes kept moments into account', async () => {
+  const path = temporaryDatabase()
+  const db = await open(path, { create: true })
+  const files = 8
+  for (let round = 0; round < 60; round++) {
+    const content = Buffer.alloc(64 << 10, `${round}`)
+    for (let file = 0; file < (round === 0 ? files : 1); file++)
+      await db.files.writeFile(`/${(round + file) % files}`, content)
+    await db.sync()
+    if (round % 12 === 11) await db.tag(`after ${round}`)
+  }
+  await db.close()
+  const store = await openSqliteStore(path, { readOnly: true })
+  const measuring = store.capabilities.measuring!
+  const plan = await packPlan(store, measuring, TID_MAX)
+  const exact = await packFrees(measuring, plan)
+  const { packFreesBytes } = await summedUsage(store, measuring, plan)
+  await store.close()
+  console.log(`a pack would free ${exact} bytes, estimated as ${packFreesBytes}`)
+  expect(Math.abs(packFreesBytes - exact)).toBeLessThan(exact / 5)
+})
+
+test('a file that only moments that would go show is foretold', async () => {
+  const path = temporaryDatabase()
+  const db = await open(path, { create: true })
+  for (const name of ['early', 'moved', 'tagged', 'late']) await db.files.writeFile(`/${name}`, name)
+  await db.sync()
+  await db.files.rename('/moved', '/elsewhere')
+  await db.files.unlink('/early')
+  await db.tag('kept')
+  await db.files.unlink('/tagged')
+  const before = await db.sync()
+  await db.files.unlink('/late')
+  await db.sync()
+  await db.close()
+  const foretold = async (moment: Tid): Promise<readonly string[]> => {
+    const store = await openSqliteStore(path, { readOnly: true })
+    try {
+      const found: string[] = []
+      const plan = await packPlan(store, store.capabilities.measuring!, moment)
+      for await (const { path } of droppedFiles(store, plan)) found.push(path)
+      return found.sort()
+    } finally {
+      await store.close()
+    }
+  }
+  expect(await foretold(parseTid(before)!)).toEqual(['early'])
+  expect(await foretold(TID_MAX)).toEqual(['early'])
+  const packing = await openSqliteStore(path)
+  await pack(packing, { from: TID_MAX, moments: () => taggedMoments(packing) })
+  await packing.close()
+  expect(await foretold(TID_MAX)).toEqual([])
+  // A tag that is deleted releases its moment, and what only that shows.
+  const again = await open(path)
+  await again.untag('kept')
+  await again.close()
+  expect(await foretold(TID_MAX)).toEqual(['late', 'tagged'])
 })
 
 /** The newest record of every object at each moment, as text. */
