@@ -16,6 +16,9 @@ import { Turns } from '../turns.ts'
 import type { PendingRecords } from './pending-records.ts'
 import type { Ref } from './pickle/value.ts'
 import { references, ZBLK0, ZDATA } from './record.ts'
+import { IO, LO } from '../btree/kind.ts'
+import { ZBlk1 } from '../zblk/zblk.ts'
+import { ZBigFile } from '../zblk/zbigfile.ts'
 import type { Records } from './records.ts'
 
 /** Stored records read at once. */
@@ -42,7 +45,7 @@ export async function dropUnreachable(
     gone.push(oid)
   }
   const data = files.map(file => file.data).filter(oid => oid !== undefined)
-  if (hasOldData(pending)) for (const oid of await closure(data, pending, records)) drop(oid)
+  if (hasOldParts(pending)) for (const oid of await closure(data, pending, records)) drop(oid)
   for (const { inode } of files) if (pending.get(inode) !== undefined) drop(inode)
   const reached = await reachable(pending)
   if (reached === undefined) return gone
@@ -53,12 +56,26 @@ export async function dropUnreachable(
   return gone
 }
 
+/** The classes of a file's objects that refer to others. */
+const FILE_CLASSES: ReadonlySet<string> = new Set([
+  ZBigFile.CLASS_NAME,
+  ZBlk1.CLASS_NAME,
+  LO.tree,
+  LO.bucket,
+  IO.tree,
+  IO.bucket,
+])
+
 const isData = (className: string): boolean => className === ZDATA || className === ZBLK0
 
-/** Whether data of a stored object was replaced: only then a dropped file can have records of the first kind alone. */
-function hasOldData(pending: PendingRecords): boolean {
+/**
+ * Whether a stored object that may be part of a file was changed: only then a dropped file can have records of the first
+ * kind alone. Besides data these are the trees of blocks and chunks: a file that grows changes them, and from
+ * them its new blocks are reached.
+ */
+function hasOldParts(pending: PendingRecords): boolean {
   for (const [, { base, className }] of pending.entries())
-    if (base !== TID_NONE && isData(className)) return true
+    if (base !== TID_NONE && (isData(className) || FILE_CLASSES.has(className))) return true
   return false
 }
 

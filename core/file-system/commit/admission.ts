@@ -28,8 +28,10 @@ export class Admission {
   isUnbounded = false
   /** Bytes of admitted changes that have not finished. */
   #admittedBytes = 0
-  /** Bytes of data in memory that fit on the disk at its last measurement: before the first change, and after each commit. */
+  /** Bytes of data in memory that fit on the disk, measured since the last commit; 0 until then. */
   #roomBytes = 0
+  /** Number of commits that have ended. */
+  #commits = 0
   /** Held exclusively by the first waiting change; later ones queue on it. */
   readonly #line = new ReadWriteLock()
 
@@ -42,8 +44,13 @@ export class Admission {
     this.#committer = committer
     this.dirtySizeBytes = dirtySizeBytes
     this.#availableBytes = availableBytes
-    // A failed measurement keeps the previous value: the next change that needs more measures again.
-    committer.onSettled = () => void this.#measure().catch(() => undefined)
+    committer.onSettled = () => {
+      this.#commits++
+      // What was stored is not in memory any more, and the room that it took is not free any more.
+      this.#roomBytes = 0
+      // If this fails, the next change measures again.
+      void this.#measure().catch(() => undefined)
+    }
   }
 
   /**
@@ -89,7 +96,14 @@ export class Admission {
   }
 
   async #measure(): Promise<void> {
-    this.#roomBytes = ((await this.#availableBytes()) ?? Infinity) * DATA_PART
+    for (;;) {
+      const commits = this.#commits
+      const roomBytes = ((await this.#availableBytes()) ?? Infinity) * DATA_PART
+      // A measurement from before the end of a commit may count room that this commit has taken.
+      if (commits !== this.#commits) continue
+      this.#roomBytes = roomBytes
+      return
+    }
   }
 
   async #waitForRoom(dataBytes: number, frees: boolean, recordBytes: number): Promise<void> {

@@ -8,9 +8,9 @@ import { codeOf } from '../../tools/paths.ts'
 const MIB = 1 << 20
 
 /** An admission over a disk with room for `availableBytes`, and a committer that stores what is dirty, or fails. */
-function admissionOver(disk: { availableBytes: number; fails?: boolean }): {
+function admissionOver(disk: { availableBytes: number; fails?: boolean; measured?: Promise<void> | undefined }): {
   readonly admission: Admission
-  readonly committer: { dirtyBytes: number; attempts: number }
+  readonly committer: { dirtyBytes: number; attempts: number; nextCommit: () => Promise<void> }
 } {
   const committer = {
     dirtyBytes: 0,
@@ -30,11 +30,14 @@ function admissionOver(disk: { availableBytes: number; fails?: boolean }): {
       if (disk.fails === true) throw error
       disk.availableBytes -= committer.dirtyBytes
       committer.dirtyBytes = 0
+      committer.onSettled()
     },
   }
-  const admission = new Admission(committer as unknown as Committer, 32 * MIB, () =>
-    Promise.resolve(disk.availableBytes),
-  )
+  const admission = new Admission(committer as unknown as Committer, 32 * MIB, async () => {
+    const { availableBytes } = disk
+    await disk.measured
+    return availableBytes
+  })
   return { admission, committer }
 }
 
@@ -64,4 +67,19 @@ test('a change that frees space is admitted on a full disk, and while commits fa
   expect(await codeOf(Promise.resolve(admission.admit(4096)))).toBe('NoSpaceError')
   await admission.admit(0, true)
   expect(await codeOf(Promise.resolve(admission.admit(0)))).toBe('NoSpaceError')
+})
+
+test('between the end of a commit and the next measurement nothing is admitted by the previous one', async () => {
+  const measured = Promise.withResolvers<void>()
+  const disk = { availableBytes: 20 * MIB, measured: undefined as Promise<void> | undefined }
+  const { admission, committer } = admissionOver(disk)
+  await admission.admit(16 * MIB)
+  committer.dirtyBytes = 16 * MIB
+  admission.leave(16 * MIB)
+  disk.measured = measured.promise
+  await committer.nextCommit()
+  const refused = codeOf(Promise.resolve(admission.admit(8 * MIB)))
+  measured.resolve()
+  expect(await refused).toBe('NoSpaceError')
+  await admission.admit(2 * MIB)
 })

@@ -233,6 +233,27 @@ describe('on a full disk', () => {
     expect(await (await stored(paths)).list('directory')).toHaveLength(made)
   })
 
+  test('the unstored blocks that a stored file had gained are dropped with it', async () => {
+    const paths = await memoryPaths({ commitIntervalMs: 1e9 })
+    const file = await paths.create('a')
+    const write = (mib: number, count: number): Promise<number> =>
+      paths.fs.write(file.ino, file.fh, BigInt(mib * MIB), Buffer.alloc(count * MIB, 1))
+    await write(0, 6)
+    await paths.fs.fsync()
+    await write(6, 8)
+    paths.store.beforeCommit = FULL
+    expect(await codeOf(paths.fs.fsync())).toBe('NoSpaceError')
+    expect(paths.fs.stats().dirtyBytes).toBeGreaterThan(8 * MIB)
+    await paths.fs.release(file.ino, file.fh)
+    await paths.unlink('a')
+    paths.fs.forget(file.ino, 1)
+    expect(await codeOf(paths.fs.sync())).toBe('NoSpaceError')
+    expect(paths.fs.stats().dirtyBytes).toBeLessThan(MIB)
+    paths.store.beforeCommit = FREE
+    await paths.fs.sync()
+    expect(await (await stored(paths)).list('')).toEqual([])
+  })
+
   test('close fails, and can be repeated', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9 })
     await paths.write('a', 'content')
