@@ -1,6 +1,6 @@
 /** A disk that runs full: needs root, for a filesystem of a few megabytes. */
 import { execFileSync } from 'node:child_process'
-import { rm, writeFile } from 'node:fs/promises'
+import { rm, statfs, writeFile } from 'node:fs/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { NoSpaceError } from '../../../store/errors.ts'
 import { TID_MAX, TID_NONE, type Oid } from '../../../store/ids.ts'
@@ -53,6 +53,24 @@ describe.runIf(process.getuid?.() === 0)('on a disk that runs full', () => {
     await store.close()
     store = await openSqliteStore(path)
     await expectAll()
+    await store.close()
+  })
+
+  test('a transaction that is a little larger than the room uses half of the reserve, a larger one does not', async () => {
+    const path = `${directory}/test.db`
+    const store = await openSqliteStore(path, { create: true })
+    const add = async (bytes: number): Promise<Oid> => {
+      const oid = (await store.allocateOids(1)).first
+      const body = [new Uint8Array(bytes).fill(7)]
+      await store.commit({ changes: [{ oid, base: TID_NONE, record: { head: new Uint8Array(0), body } }] })
+      return oid
+    }
+    await add(100_000)
+    const { bavail, bsize } = await statfs(directory)
+    await writeFile(`${directory}/ballast`, new Uint8Array(bavail * bsize - (2 << 20)))
+    await expect(add(4 << 20)).rejects.toThrow(NoSpaceError)
+    const oid = await add(5 << 19)
+    expect((await store.load([oid], TID_MAX))[0]?.record.length).toBe(5 << 19)
     await store.close()
   })
 
