@@ -44,6 +44,7 @@ const KINDS = {
   'writer-gone': 'give up',
   'database-gone': 'give up',
   'database-renamed': 'retry',
+  'in-use-elsewhere': 'retry',
   'not-whole': 'give up',
   'no-space': 'retry',
   // The server of a database.

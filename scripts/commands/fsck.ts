@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
 import { describeDamage, type Damage } from '../../core/check/damage.ts'
-import { CannotOpenError, LockedError, StoreError } from '../../store/errors.ts'
+import { CannotOpenError, type ErrorCode, LockedError, StoreError } from '../../store/errors.ts'
 import { returnFreedMemory } from '../../mount/daemon/allocator.ts'
 import { isDatabaseUrl } from '../../store/database-name.ts'
 import { openDatabase } from '../../store/open-store.ts'
@@ -43,11 +43,9 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   const kind = await recognise(path)
   if (kind === 'none') throw new UsageError(`${path} does not exist or is empty: check the name`)
   if (!isOwn(kind)) throw new UsageError(`${path} is a ${kind} database: only zblkfs's own can be checked`)
-  if (!repair && !data && (await lacksLog(path))) {
-    warn(
-      `${path} has lost its log: put ${path}-log, which has the bytes of its files, back next to it. ` +
-        `If it is gone, 'zblkfs fsck --data' says what it held, and 'zblkfs fsck --repair' saves what is left.`,
-    )
+  const incomplete = repair ? undefined : await whyIncomplete(path, data)
+  if (incomplete !== undefined) {
+    warn(incomplete)
     return EXIT_DAMAGED
   }
   if (!repair) await warnOfIntents(path)
@@ -92,28 +90,50 @@ async function warnOfIntents(path: string): Promise<void> {
   )
 }
 
-/** Whether the whole directory of a database's log is missing: one cause, which would be found for every file. */
-async function lacksLog(path: string): Promise<boolean> {
-  if (isDatabaseUrl(path) || existsSync(`${path}-log`)) return false
+/**
+ * What is missing of a database as a whole: its log, which would be found missing for every file, or its newest
+ * transactions, without which a check finds an older state to be in order. Undefined if nothing is.
+ */
+async function whyIncomplete(path: string, data: boolean): Promise<string | undefined> {
+  if (isDatabaseUrl(path)) return undefined
   try {
     await (await openDatabase(path, { readOnly: true })).close()
-    return false
+    return undefined
   } catch (error) {
-    return error instanceof CannotOpenError && error.code === 'damaged-log'
+    if (!(error instanceof CannotOpenError)) return undefined
+    if (error.code === 'not-whole') return explain(error)
+    if (data || error.code !== 'damaged-log' || existsSync(`${path}-log`)) return undefined
+    return (
+      `${path} has lost its log: put ${path}-log, which has the bytes of its files, back next to it. ` +
+      `If it is gone, 'zblkfs fsck --data' says what it held, and 'zblkfs fsck --repair' saves what is left.`
+    )
   }
 }
 
 /** Whether the database is so damaged that it cannot be checked, let alone repaired. */
 const isUnreadable = (error: unknown): error is StoreError =>
-  (error instanceof CannotOpenError && !(error instanceof LockedError)) ||
+  (error instanceof CannotOpenError && !NOT_DAMAGED.has(error.code)) ||
   (error instanceof StoreError && error.code === 'damaged-file')
 
-const refused = (error: unknown): unknown =>
-  error instanceof LockedError
-    ? new UsageError(
-        `${error.message}: unmount it to repair it ('zblkfs umount'); without --repair it can be checked while mounted`,
-      )
-    : error
+/** Why an intact database cannot be opened. */
+const NOT_DAMAGED: ReadonlySet<ErrorCode> = new Set([
+  'locked',
+  'in-use-elsewhere',
+  'cannot-open',
+  'no-space',
+  'read-only-medium',
+  'newer-format',
+  'older-format',
+])
+
+function refused(error: unknown): unknown {
+  if (error instanceof LockedError)
+    return new UsageError(
+      `${error.message}: unmount it to repair it ('zblkfs umount'); without --repair it can be checked while mounted`,
+    )
+  // Its exit code would say that damage was repaired.
+  return error instanceof CannotOpenError ? new UsageError(explain(error)) : error
+}
 
 function describeSummary(
   path: string,

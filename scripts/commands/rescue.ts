@@ -7,7 +7,7 @@ import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { rescueDatabase } from '../../store/open-store.ts'
 import { say } from '../say.ts'
 import { CommandError } from '../failure.ts'
-import { findMount } from '../find-mount.ts'
+import { ALIVE_TIMEOUT_MS, findMount } from '../find-mount.ts'
 
 const STORE_TIMEOUT_MS = 60_000
 
@@ -58,6 +58,7 @@ async function daemonOf(what: string): Promise<Daemon> {
 /** Makes the daemon store its unstored changes. @returns the reason for a failure. */
 async function storeAll(paths: readonly string[]): Promise<string | undefined> {
   try {
+    await callDaemon(paths, 'status', {}, ALIVE_TIMEOUT_MS)
     await callDaemon(paths, 'storeUnnamed', {}, STORE_TIMEOUT_MS)
     return undefined
   } catch (error) {

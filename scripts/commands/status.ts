@@ -45,7 +45,9 @@ async function inspect(mount: MountedDirectory): Promise<MountLine> {
   const known = { directory: mount.mountPoint, source: mount.source, device: mount.device }
   try {
     const paths = await controlPaths(mount.device, ownerOf(mount))
-    return { state: 'serving', ...known, ...(await callDaemon(paths, 'status', {}, STATUS_TIMEOUT_MS)) }
+    const status = await callDaemon(paths, 'status', {}, STATUS_TIMEOUT_MS)
+    // A bind mount has the daemon of the mount, and its own directory.
+    return { ...status, state: 'serving', ...known }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     return { state: error instanceof NoAnswerError ? error.reason : 'failing', ...known, reason }
@@ -64,9 +66,12 @@ async function inspectUnmounted({ path, device, pid }: ControlSocket): Promise<M
     return { state: 'unmounted', source: status.database, device, ...status }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
-    return { state: 'silent', directory: `(process ${pid})`, source: '', device, reason }
+    return { state: 'silent', directory: `(unmounted, process ${pid})`, source: '', device, reason }
   }
 }
+
+/** Whether no mount is known of a daemon that does not answer. */
+const isUnmounted = ({ source }: MountLine): boolean => source === ''
 
 const LABEL_WIDTH = 13
 
@@ -91,7 +96,10 @@ const TROUBLES = new Set(['not stored', 'disk', 'server', 'clock', 'last error',
 
 function factsOf(line: MountLine): readonly Fact[] {
   if (line.state !== 'serving' && line.state !== 'unmounted') {
-    const next = line.state === 'forbidden' ? '' : `; 'zblkfs umount -l ${line.directory}' removes it`
+    const next =
+      line.state === 'forbidden' || isUnmounted(line)
+        ? ''
+        : `; 'zblkfs umount -l ${line.directory}' removes it`
     return [
       ['database', line.source],
       ['state', `${line.reason}${next}`],

@@ -66,6 +66,12 @@ function findMountPoint(directory: string): MountedDirectory {
   return mount
 }
 
+/** The other places of a mount's filesystem: where it is mounted itself, and bind mounts. */
+const otherPlaces = ({ id, device }: MountedDirectory): readonly string[] =>
+  listMounts()
+    .filter(other => other.device === device && other.id !== id)
+    .map(({ mountPoint }) => mountPoint)
+
 /** The place of the mount that this is a copy of, if it is one: the first of its device that shows the whole tree. */
 function bindSource(mount: MountedDirectory): string | undefined {
   const whole = listMounts().find(({ device, root }) => device === mount.device && root === '/')
@@ -79,18 +85,27 @@ async function askDaemon(mount: MountedDirectory, options: Options): Promise<str
   const { lazy = false, force = false, discard = false } = options
   const paths = await controlPaths(mount.device, ownerOf(mount))
   const timeoutMs = lazy || force ? IMPATIENT_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
-  await callDaemon(paths, 'status', {}, IMPATIENT_TIMEOUT_MS)
-  const { tid, pid, lost } = await callDaemon(paths, 'unmount', { lazy, discard }, timeoutMs).catch(
-    async (error: unknown) => {
-      throw await whyNotStored(error, mount, paths)
-    },
-  )
+  const { directory, pid } = await callDaemon(paths, 'status', {}, IMPATIENT_TIMEOUT_MS)
+  const isLeftCopy = directory !== mount.mountPoint
+  const { tid, lost } = await storeAll().catch(async (error: unknown) => {
+    throw await whyNotStored(error, mount, paths)
+  })
+  if (isLeftCopy) await unmount(mount, howTo(options))
   if (lost !== undefined) return lost
   const stored = `${mount.mountPoint} is unmounted, all is stored (transaction ${tid})`
+  const [place, ...more] = otherPlaces(mount)
+  if (place !== undefined)
+    return `${stored}; process ${pid} ends when ${[place, ...more].join(' and ')} is unmounted too`
   if (await hasEnded(pid, lazy ? EXIT_POLL_MS : EXIT_TIMEOUT_MS)) return stored
   return lazy
     ? `${stored}; process ${pid} serves the processes that still use it, and ends with the last of them`
     : `${stored}; process ${pid} is still running: it is ending, or another mount namespace has a copy of the mount`
+
+  /** The daemon unmounts its own mount alone: of a bind mount that is left of it, it only stores the changes. */
+  async function storeAll(): Promise<{ readonly tid: string; readonly lost?: string }> {
+    if (isLeftCopy && !discard) return await callDaemon(paths, 'sync', {}, timeoutMs)
+    return await callDaemon(paths, 'unmount', { lazy, discard }, timeoutMs)
+  }
 }
 
 /** If changes could not be stored: what would be lost, and what to do. Every other error stays as it is. */

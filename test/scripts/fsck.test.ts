@@ -1,5 +1,5 @@
 /** The command as a person runs it. */
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, link, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { expect, test } from 'vitest'
@@ -78,6 +78,33 @@ test('a mounted database is checked, by either name, but not repaired', async ()
     const refused = await runZblkfs('fsck', '--repair', dir)
     expect(refused).toMatchObject({ exitCode: 2, stdout: '' })
     expect(refused.stderr).toMatch(/is in use by process \d+ \(mounted at .*\): unmount it to repair it/)
+  })
+})
+
+test('an intact database that cannot be opened here is refused without advice about damage', async () => {
+  await withMount({}, async ({ dir, db, scratch }) => {
+    await writeFile(join(dir, 'file'), 'content')
+    expect(await runZblkfs('sync', dir)).toMatchObject({ exitCode: 0 })
+    const linked = join(scratch, 'linked.zblk')
+    await link(db, linked)
+    const { exitCode, stderr } = await runZblkfs('fsck', linked)
+    expect(stderr).toContain('read it under that name, or unmount it there first')
+    expect(stderr).not.toContain('.recover')
+    expect(exitCode).toBe(2)
+  })
+})
+
+test('a copy that lacks its newest transactions is not called clean', async () => {
+  await withMount({}, async ({ dir, db, scratch }) => {
+    await writeFile(join(dir, 'file'), 'content')
+    expect(await runZblkfs('sync', dir)).toMatchObject({ exitCode: 0 })
+    const copy = join(scratch, 'copy.zblk')
+    await copyFile(db, copy)
+    for (const options of [[], ['--data']]) {
+      const { exitCode, stdout, stderr } = await runZblkfs('fsck', ...options, copy)
+      expect({ exitCode, stdout }).toEqual({ exitCode: 4, stdout: '' })
+      expect(stderr).toMatch(/is incomplete: it was copied while in use.*zblkfs backup/)
+    }
   })
 })
 

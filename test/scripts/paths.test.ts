@@ -2,6 +2,7 @@
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { isRunning } from '../../mount/daemon/is-running.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
 
@@ -93,6 +94,28 @@ describe('a path', () => {
         await runProgram('umount', ['-l', bound])
       }
     })
+  })
+})
+
+test.skipIf(!isRoot)('a bind mount that is left of a mount is unmounted, and ends the daemon', async () => {
+  await withMount({}, async mount => {
+    const { dir, scratch } = mount
+    const bound = join(scratch, 'bound')
+    await mkdir(join(dir, 'd'))
+    await mkdir(bound)
+    for (const source of [join(dir, 'd'), dir]) {
+      await runProgram('mount', ['--bind', source, bound])
+      const pid = mount.pid()
+      expect(await zblkfs('umount', dir)).toContain(`process ${pid} ends when ${bound} is unmounted too`)
+      expect(await zblkfs('status')).toContain(`${bound}\n`)
+      await writeFile(join(bound, 'f'), source)
+      expect(await zblkfs('umount', bound)).toMatch(
+        /is unmounted, all is stored \(transaction [0-9a-f]{16}\)$/,
+      )
+      expect(isRunning(pid)).toBe(false)
+      await mount.remount()
+      expect(await readFile(join(source, 'f'), 'utf8')).toBe(source)
+    }
   })
 })
 

@@ -181,6 +181,7 @@ function nameToRead(place: DatabasePlace): string {
     if (hasWal) return place.held
     throw new CannotOpenError(
       `${place.path} is in use by ${inodeHolder(place.stat())}: read it under that name, or unmount it there first`,
+      { code: 'in-use-elsewhere', path: place.path },
     )
   }
   return isReadAlone(place.held) && place.keepWriterOut() ? immutableUri(place.held) : place.held

@@ -88,6 +88,28 @@ test('status lists a daemon with a detached mount, and rescue finds its removed 
   })
 })
 
+test('rescue does not wait for a stopped daemon, and says that its changes are missing', async () => {
+  await withMount({}, async mount => {
+    const { dir, db, scratch } = mount
+    await writeFile(join(dir, 'a'), 'stored')
+    expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    await rm(db)
+    process.kill(mount.pid(), 'SIGSTOP')
+    try {
+      const saved = join(scratch, 'saved.zblk')
+      const { exitCode, stdout, stderr } = await runZblkfs('rescue', dir, saved)
+      expect(exitCode).toBe(1)
+      expect(stdout).toContain(`is saved as ${saved}`)
+      expect(stderr).toMatch(
+        /changed since its last transaction is not in it: .* has not answered within 5 s/,
+      )
+      expect((await runZblkfs('cat', saved, 'a')).stdout).toBe('stored')
+    } finally {
+      process.kill(mount.pid(), 'SIGCONT')
+    }
+  })
+})
+
 test('umount detects the removed database even without changes since', async () => {
   await withMount({}, async ({ dir, db }) => {
     await writeFile(join(dir, 'a'), 'stored')
