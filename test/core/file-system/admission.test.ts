@@ -8,7 +8,11 @@ import { codeOf } from '../../tools/paths.ts'
 const MIB = 1 << 20
 
 /** An admission over a disk with room for `availableBytes`, and a committer that stores what is dirty, or fails. */
-function admissionOver(disk: { availableBytes: number; fails?: boolean; measured?: Promise<void> | undefined }): {
+function admissionOver(disk: {
+  availableBytes: number
+  fails?: boolean
+  measured?: Promise<void> | undefined
+}): {
   readonly admission: Admission
   readonly committer: { dirtyBytes: number; attempts: number; nextCommit: () => Promise<void> }
 } {
