@@ -6,11 +6,11 @@
  *                            polling --the device is gone--> ended
  *
  * - **watching**: libuv watches the device. A request starts polling in the next phase of the event loop.
- * - **polling**: requests are read and dispatched. Between two reads microtasks run, so operations that wait for no I/O
+ * - **polling**: requests are read and dispatched. After each all microtasks run, so operations that wait for no I/O
  *   answer at once. When there is no request, polling continues for {@link SPIN_MS}: a caller that has its answer
  *   usually sends the next request within microseconds, and waking up costs more than polling. If another process took the
  *   processor meanwhile, polling competes with the callers: then there is no spinning for {@link REST_MS}. The time
- *   between two reads shows it, while no operation is running. Polling ends after {@link BUSY_MS}, so that timers, the
+ *   between two reads shows it. Polling ends after {@link BUSY_MS}, so that timers, the
  *   store's worker and the control socket are served under any load.
  * - **paused**: nothing is read while writes hold all {@link MESSAGES_MAX} messages.
  */
@@ -30,10 +30,8 @@ const SPIN_MS = 0.05
 const PREEMPTED_MS = 0.3
 const REST_MS = 100
 const BUSY_MS = 2
-/** Maximum microtask turns between two reads while an operation is running. */
-const MICROTASK_TURNS_MAX = 64
 
-/** Awaiting it lets pending microtasks run. */
+/** Its reactions run among the pending microtasks. */
 const MICROTASKS = Promise.resolve()
 
 export interface PollerOptions {
@@ -54,8 +52,10 @@ export class Poller {
   #unwatch: (() => void) | undefined
   /** No spinning before this time. */
   #restUntilMs = 0
+  /** Polling ends after this time. */
+  #busyUntilMs = 0
+  readonly #spin = new Spin()
   #running = 0
-  #completed = 0
 
   /** @param fd /dev/fuse, non-blocking. */
   constructor(fd: number, options: PollerOptions) {
@@ -70,8 +70,14 @@ export class Poller {
     this.#unwatch ??= watch(this.#fd, () => {
       if (this.#state !== 'watching') return
       this.#state = 'polling'
-      setImmediate(() => void this.#poll())
+      setImmediate(this.#begin)
     })
+  }
+
+  readonly #begin = (): void => {
+    this.#busyUntilMs = performance.now() + BUSY_MS
+    this.#spin.restart()
+    this.#poll()
   }
 
   /** An operation has started. */
@@ -82,7 +88,6 @@ export class Poller {
   /** An operation has ended. */
   completed(): void {
     this.#running--
-    this.#completed++
   }
 
   /** Operations that are running. */
@@ -99,9 +104,8 @@ export class Poller {
     if (this.#state === 'paused') this.watch()
   }
 
-  async #poll(): Promise<void> {
-    const startMs = performance.now()
-    const spin = new Spin()
+  /** Reads and dispatches until the end of polling. Returns after each request, until its microtasks have run. */
+  readonly #poll = (): void => {
     while (this.#state === 'polling') {
       const message = this.#takeMessage()
       if (message === undefined) return this.#stop('paused')
@@ -110,21 +114,20 @@ export class Poller {
       if (length > 0) {
         if (this.#options.onRequest(message, length, nowMs)) this.#held.set(message, message)
         else this.#free.push(message)
-        spin.restart()
+        this.#spin.restart()
       } else {
         this.#free.push(message)
         if (this.#isGone(length)) return this.#end()
-        if (spin.wasPreempted(nowMs)) this.#restUntilMs = nowMs + REST_MS
-        if (spin.isOver(nowMs, this.#running > 0) || nowMs < this.#restUntilMs) return this.#rest()
+        if (this.#spin.wasPreempted(nowMs)) this.#restUntilMs = nowMs + REST_MS
+        if (this.#spin.isOver(nowMs) || nowMs < this.#restUntilMs) return this.#rest()
       }
-      if (nowMs - startMs > BUSY_MS) return this.#rest()
-      const completed = this.#completed
-      for (let turn = 0; turn < MICROTASK_TURNS_MAX; turn++) {
-        await MICROTASKS
-        if (this.#running === 0 || this.#completed !== completed) break
-      }
+      if (nowMs > this.#busyUntilMs) return this.#rest()
+      if (length > 0) return void MICROTASKS.then(this.#pollAfterMicrotasks)
     }
   }
+
+  /** A tick that a microtask has queued runs when no microtask is left. */
+  readonly #pollAfterMicrotasks = (): void => process.nextTick(this.#poll)
 
   /** Whether a read that gave no request says that the device is gone. */
   #isGone(length: number): boolean {
@@ -163,24 +166,22 @@ export class Poller {
 class Spin {
   /** The first of them. */
   #sinceMs = Infinity
-  /** The last of them, if no operation was running. */
-  #lastIdleMs = Infinity
+  #lastMs = Infinity
 
   restart(): void {
     this.#sinceMs = Infinity
-    this.#lastIdleMs = Infinity
+    this.#lastMs = Infinity
   }
 
-  /** Whether another process had the processor since the last read. */
+  /** Whether another process had the processor since the last of them. */
   wasPreempted(nowMs: number): boolean {
-    return nowMs - this.#lastIdleMs > PREEMPTED_MS
+    return nowMs - this.#lastMs > PREEMPTED_MS
   }
 
   /** Whether a read at `nowMs` ends the spinning. */
-  isOver(nowMs: number, isBusy: boolean): boolean {
+  isOver(nowMs: number): boolean {
     this.#sinceMs = Math.min(this.#sinceMs, nowMs)
-    // A running operation takes time between two reads, which says nothing about other processes.
-    this.#lastIdleMs = isBusy ? Infinity : nowMs
+    this.#lastMs = nowMs
     return nowMs - this.#sinceMs > SPIN_MS
   }
 }
