@@ -1,4 +1,5 @@
 /** The options of `zblkfs mount`: `-o key=value,...` as mount(8) writes them, into MountSettings. */
+import { LAYOUTS, type LayoutName } from '../core/foreign/file-system/layouts.ts'
 import { isAbsolute } from 'node:path'
 import {
   type DriverChoice,
@@ -122,6 +123,13 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     help: 'how new data is stored from now on; recorded in the database',
     apply(settings, value) {
       settings.compression = oneOf<CompressionName>('compression', value, COMPRESSIONS)
+    },
+  },
+  layout: {
+    value: LAYOUTS.join('|'),
+    help: 'how a ZODB database is shown: by its names, or as by WCFS, for clients of wendelin.core',
+    apply(settings, value) {
+      settings.layout = oneOf<LayoutName>('layout', value, LAYOUTS)
     },
   },
   acl: {

@@ -125,7 +125,7 @@ export class ControlFiles {
     const content = await this.#content(ino)
     const handle =
       content instanceof AccessLog
-        ? { kind: 'access log' as const, reader: content.open() }
+        ? { kind: 'stream' as const, stream: content.open() }
         : { kind: 'generated' as const, content }
     return { fh: this.#handles.add(handle), pages: 'bypass' }
   }
@@ -133,7 +133,7 @@ export class ControlFiles {
   /** @throws ErrnoError EBADF */
   async read(fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]> {
     const handle = this.#handles.get(fh)
-    if (handle.kind === 'access log') return [await handle.reader.read(len)]
+    if (handle.kind === 'stream') return [await handle.stream.read(len)]
     if (handle.kind !== 'generated') throw new ErrnoError('EBADF')
     const from = Number(off)
     return from < handle.content.length ? [handle.content.subarray(from, from + len)] : []

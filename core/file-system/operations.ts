@@ -114,9 +114,9 @@ export interface OpenFile {
   readonly fh: Fh
   /**
    * What to do with pages cached by earlier reads: keep them, drop them, or bypass the cache altogether (generated
-   * content, whose length is not known in advance).
+   * content, whose length is not known in advance). A stream has no positions: reads and writes do not wait for each other.
    */
-  readonly pages: 'keep' | 'drop' | 'bypass'
+  readonly pages: 'keep' | 'drop' | 'bypass' | 'stream'
 }
 
 export interface DirectoryEntry {

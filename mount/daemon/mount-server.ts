@@ -113,7 +113,8 @@ export class MountServer {
         log,
         meter,
         accessLog: fileSystem.accessLog,
-        readOnly: settings.readOnly,
+        // Clients write to head/watch.
+        readOnly: settings.readOnly && settings.layout !== 'wcfs',
         allowOther: settings.allowOther,
         suid: settings.suid,
         noExec: settings.noExec,

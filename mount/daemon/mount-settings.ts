@@ -1,3 +1,4 @@
+import type { LayoutName } from '../../core/foreign/file-system/layouts.ts'
 import type { ShownOwnership } from '../../core/file-system/show-as.ts'
 import type { CompressionName } from '../../store/compression.ts'
 import type { Retention } from '../../store/retention.ts'
@@ -21,6 +22,8 @@ export interface MountSettings {
   readonly cacheDirectory?: string
   /** Maximum length of this cache on the disk; 0: no cache. */
   readonly cacheDiskBytes?: number
+  /** How an external ZODB database is shown. */
+  readonly layout?: LayoutName
   /** Reads do not change access times. */
   readonly ignoresAccess?: boolean
   /** How long history is kept from now on, recorded in the database; by default as recorded there. */

@@ -1,5 +1,6 @@
 /** Opens what is to be mounted: the store, whose kind depends on the file's content, and its filesystem. */
 import type { Logger } from 'pino'
+import { CannotOpenError } from '../../store/errors.ts'
 import { openStore } from '../../store/open-store.ts'
 import type { Capabilities, Pinning } from '../../store/capabilities.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
@@ -35,7 +36,7 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
   const { cacheDiskBytes = CACHE_DISK_BYTES } = settings
   const store = await openStore(database, {
     readOnly,
-    create: true,
+    create: settings.layout === undefined,
     purpose: `mounted at ${directory}`,
     compression: settings.compression,
     warn: message => log.warn(message),
@@ -52,6 +53,11 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
         settings: { ...settings, readOnly: true },
         capabilities: store.capabilities,
       }
+    if (settings.layout !== undefined)
+      throw new CannotOpenError(`${database} is not a ZODB database, which -o layout= is for`, {
+        code: 'not-a-database',
+        path: database,
+      })
     const writeBackPages = pageWriteBack(directory, log)
     const fileSystem = await FileSystem.open(store, { ...settings, log, writeBackPages })
     const { capabilities } = store

@@ -19,6 +19,7 @@ const OPTION_OF: Readonly<Record<string, string>> = {
   cacheSizeBytes: 'cache_size',
   zblkFormat: 'zblk_format',
   allowOther: 'allow_other',
+  layout: 'layout',
   nonEmpty: 'nonempty',
   shown: 'what uid, gid and umask show',
 }

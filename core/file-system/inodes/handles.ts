@@ -1,10 +1,19 @@
 /** Open files and directories by their handles: small integers, the lowest free one first. */
 import { processOwner } from '../../process-owner.ts'
 import { ErrnoError } from '../errno.ts'
-import type { AccessLogReader } from '../access-log.ts'
 import { type Fh, fh as toFh } from '../operations.ts'
 import { type DirectoryListing, ListingMemory } from '../operations/directory-cookies.ts'
 import type { Node } from './tree.ts'
+
+/** An open file without positions: what one reads is gone. */
+export interface Stream {
+  /** The next bytes, at most `len`; waits for them. Empty at the end. */
+  read(len: number): Promise<Uint8Array>
+  /** Absent if it can only be read. */
+  write?(bytes: Uint8Array): void
+  /** Waiting reads return. */
+  close(): void
+}
 
 /** @typeParam N the filesystem's inodes. */
 export type Handle<N = Node> =
@@ -17,7 +26,7 @@ export type Handle<N = Node> =
     }
   /** A generated file, with its content at the time of opening; a generated directory has none. */
   | { readonly kind: 'generated'; readonly content: Uint8Array }
-  | { readonly kind: 'access log'; readonly reader: AccessLogReader }
+  | { readonly kind: 'stream'; readonly stream: Stream }
 
 /**
  * Maximum memory of one user's open handles, in units of {@link UNIT_BYTES}: a handle of a file or directory is one. Other users must not
@@ -83,7 +92,7 @@ export class Handles<N = Node> {
     this.#free.push(fh)
     this.#uncount(fh, handle)
     if (handle.kind === 'directory') handle.listing.close()
-    else if (handle.kind === 'access log') handle.reader.close()
+    else if (handle.kind === 'stream') handle.stream.close()
     return handle
   }
 

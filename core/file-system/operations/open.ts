@@ -91,7 +91,7 @@ export async function openUnnamed(
 /** Closes the handle of a file or directory. @throws ErrnoError EBADF */
 export function release(context: Context, fh: Fh): void {
   const handle = context.handles.remove(fh)
-  if (handle.kind === 'generated' || handle.kind === 'access log') return
+  if (handle.kind === 'generated' || handle.kind === 'stream') return
   handle.node.handles--
   if (handle.kind === 'file' && handle.isMappable) context.mappedPages.closed(handle.node)
   context.dropUnused(handle.node)

@@ -8,25 +8,26 @@ import type { Attributes, Entry } from '../../file-system/operations.ts'
 import { readArray, type ForeignArray } from '../array.ts'
 import { openForeignFile } from '../file.ts'
 import { withFile, type Context } from './context.ts'
-import type { Node } from './nodes.ts'
+import { isDirectoryTarget, type Node } from './nodes.ts'
 
 const BLKSIZE = 65_536
 const STAT_BLOCK_BYTES = 512n
 
 const { S_IFDIR, S_IFREG } = constants
+/** The size shown for a generated file, whose length is known when it is read. */
+const GENERATED_BYTES = 4096n
 
 /** A transaction's time in nanoseconds since 1970. */
 export const timeNs = (tid: Tid): bigint => BigInt(Math.round(timeFromTid(tid) * 1000)) * 1000n
 
 export async function attributesOf({ owner }: Context, node: Node): Promise<Attributes> {
   const { ino, target, view } = node
-  const isFile = target.kind === 'file'
-  const size = isFile ? await withFile(node, async ({ size }) => size) : 0n
+  const size = await sizeOf(node)
   const time = timeNs(view.at)
   return {
     ...owner,
     ino,
-    mode: isFile ? S_IFREG | 0o444 : S_IFDIR | 0o555,
+    mode: isDirectoryTarget(target) ? S_IFDIR | 0o555 : S_IFREG | (target.kind === 'watch' ? 0o666 : 0o444),
     // Subdirectories are not counted. A link count of 1 makes find(1) read the directory to search for them.
     nlink: 1,
     rdev: 0,
@@ -39,6 +40,11 @@ export async function attributesOf({ owner }: Context, node: Node): Promise<Attr
     birthtimeNs: time,
     validity: view.isLive ? 'briefly' : 'forever',
   }
+}
+
+async function sizeOf(node: Node): Promise<bigint> {
+  if (node.target.kind === 'file') return await withFile(node, async ({ size }) => size)
+  return node.target.kind === 'generated' ? GENERATED_BYTES : 0n
 }
 
 /** The entry of a node that has just been given a reference, which is released if this fails. */

@@ -7,6 +7,7 @@ import { ErrnoError } from '../../file-system/errno.ts'
 import type { Handles } from '../../file-system/inodes/handles.ts'
 import { openForeignFile, type ForeignFile } from '../file.ts'
 import { ForeignDirectory } from '../naming.ts'
+import type { Layout } from './layouts.ts'
 import type { Node, Nodes } from './nodes.ts'
 import type { PastViews, View } from './view.ts'
 
@@ -17,6 +18,7 @@ export interface Context {
   readonly handles: Handles<Node>
   readonly owner: { readonly uid: number; readonly gid: number }
   readonly log: Logger
+  readonly layout: Layout
 }
 
 /** Runs `work` with the file of an inode, in the inode's view. @throws ErrnoError EISDIR */

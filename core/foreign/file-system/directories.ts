@@ -8,14 +8,13 @@ import {
 } from '../../file-system/operations/directory-cookies.ts'
 import { type DirectoryEntry, type Fh, type Name, name as toName } from '../../file-system/operations.ts'
 import { openDirectory, type Context } from './context.ts'
-import { TOP_NAMES } from './names.ts'
-import { targetOf, type Node, type Target } from './nodes.ts'
+import { isDirectoryTarget, targetOf, type Node, type Target } from './nodes.ts'
 
 const { S_IFDIR, S_IFREG } = constants
 
 /** @throws ErrnoError ENOTDIR */
 export function opendir({ handles, nodes }: Context, node: Node): Fh {
-  if (node.target.kind === 'file') throw new ErrnoError('ENOTDIR')
+  if (!isDirectoryTarget(node.target)) throw new ErrnoError('ENOTDIR')
   return handles.add({
     kind: 'directory',
     node: nodes.retain(node),
@@ -41,7 +40,7 @@ export async function readdir(
   const rest = Math.max(1, limit - entries.length)
   for (const [name, target] of await list(context, node, listing.nameAt(after), rest)) {
     after = listing.cookieOf(name, after)
-    const type = target.kind === 'file' ? S_IFREG : S_IFDIR
+    const type = isDirectoryTarget(target) ? S_IFDIR : S_IFREG
     entries.push({ name, ino: context.nodes.inoOf(node, name, target), type, cookie: after })
   }
   return entries.slice(0, limit)
@@ -53,8 +52,8 @@ async function list(
   after: Name | undefined,
   limit: number,
 ): Promise<(readonly [Name, Target])[]> {
-  if (target.kind === 'top')
-    return TOP_NAMES.filter(([name]) => after === undefined || name > after).slice(0, limit)
+  if (target.kind === 'fixed')
+    return target.entries.filter(([name]) => after === undefined || name > after).slice(0, limit)
   if (target.kind !== 'directory') return []
   return await view.use(async connection => {
     const directory = await openDirectory(context, connection, target.ref)

@@ -1,6 +1,7 @@
 /** Open files: reading, and finding data and holes. */
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../file-system/errno.ts'
+import type { Tid } from '../../../store/ids.ts'
 import type { Fh, OpenFile } from '../../file-system/operations.ts'
 import { withFile, type Context } from './context.ts'
 import { LiveView } from './live-view.ts'
@@ -17,14 +18,18 @@ export function open({ handles, nodes }: Context, node: Node, flags: number): Op
   return { fh, pages: isKnown ? 'keep' : 'drop' }
 }
 
-/** Bytes `[off, off + len)`, cut at the file's size, as pieces, which may be in `into`. */
+/**
+ * Bytes `[off, off + len)`, cut at the file's size, as pieces, which may be in `into`. Undefined if the view is not at `at`, if that is given.
+ */
 export async function read(
   node: Node,
   off: bigint,
   len: number,
   into?: Uint8Array,
-): Promise<readonly Uint8Array[]> {
+  at?: Tid,
+): Promise<readonly Uint8Array[] | undefined> {
   return await withFile(node, async ({ object, data, size }, view) => {
+    if (at !== undefined && view.at !== at) return undefined
     const wanted = off >= size ? 0 : Number(size - off < BigInt(len) ? size - off : BigInt(len))
     if (view instanceof LiveView) await view.note(object, off, wanted)
     return wanted === 0 ? [] : await data.read(off, wanted, into)

@@ -1,10 +1,8 @@
 /** Looks up names: in directories of the database, files by oid, and moments of the past. */
 import type { Connection } from '../../objects/connection.ts'
-import { PersistentMapping } from '../../objects/persistent-mapping.ts'
-import { Ref } from '../../objects/pickle/value.ts'
 import { classOfRecord, DATA_HEAD_MAX } from '../../objects/record.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
-import { formatOid, formatTid, parseOid, ROOT_OID, type Oid } from '../../../store/ids.ts'
+import { formatOid, formatTid, parseOid, type Oid, type Tid } from '../../../store/ids.ts'
 import { findMoment } from '../../../store/moments.ts'
 import { ErrnoError } from '../../file-system/errno.ts'
 import { MOMENT_PREFIX } from '../../file-system/reserved-names.ts'
@@ -14,12 +12,6 @@ import type { ForeignEntry } from '../naming.ts'
 import { entryOf } from './attributes.ts'
 import { openDirectory, type Context } from './context.ts'
 import { targetOf, type Node, type Target } from './nodes.ts'
-
-/** The entries of the mount's root, and of a moment. */
-export const TOP_NAMES: readonly (readonly [Name, Target])[] = [
-  [toName('bigfile'), { kind: 'bigfiles' }],
-  [toName('root'), { kind: 'directory', ref: new Ref(ROOT_OID, PersistentMapping.CLASS_NAME) }],
-]
 
 /** @throws ErrnoError ENOENT, ENOTDIR */
 export async function lookup(context: Context, directory: Node, name: Name): Promise<Entry> {
@@ -36,18 +28,22 @@ export async function lookup(context: Context, directory: Node, name: Name): Pro
 export const noTags = (): Promise<undefined> => Promise.resolve(undefined)
 
 async function lookupMoment(context: Context, name: Name): Promise<Entry> {
-  const { store, past, nodes } = context
+  const { store } = context
   const text = Buffer.from(name, 'latin1').toString('utf8').slice(MOMENT_PREFIX.length)
   const at = await findMoment(store, text, noTags)
   if (at === undefined) throw new ErrnoError('ENOENT')
-  const path = toName(`${MOMENT_PREFIX}${formatTid(at)}`)
-  return await entryOf(context, nodes.refer(nodes.root, path, { kind: 'top' }, past.get(at)))
+  return await entryOf(context, referToMoment(context, at))
+}
+
+/** Adds a reference to the directory of a moment. */
+export function referToMoment({ past, nodes, layout }: Context, at: Tid): Node {
+  return nodes.refer(nodes.root, toName(`${MOMENT_PREFIX}${formatTid(at)}`), layout.moment, past.get(at))
 }
 
 /** The target of a name in a directory. */
 async function find(context: Context, { target, view }: Node, name: Name): Promise<Target | undefined> {
-  if (target.kind === 'top') return TOP_NAMES.find(([known]) => known === name)?.[1]
-  if (target.kind === 'file') throw new ErrnoError('ENOTDIR')
+  if (target.kind === 'fixed') return target.entries.find(([known]) => known === name)?.[1]
+  if (target.kind !== 'bigfiles' && target.kind !== 'directory') throw new ErrnoError('ENOTDIR')
   return await view.use(async connection => {
     if (target.kind === 'bigfiles') {
       const file = parseOid(name)

@@ -15,13 +15,25 @@ import type { View } from './view.ts'
 
 /** The object that an inode represents. */
 export type Target =
-  /** The mount's root, or that of a moment: `root` and `bigfile`. */
-  | { readonly kind: 'top' }
+  /** A directory above the database's own names (layouts.ts). */
+  | { readonly kind: 'fixed'; readonly entries: FixedEntries }
+  /** A generated file of a layout. */
+  | { readonly kind: 'generated'; readonly content: GeneratedContent }
+  /** `head/watch` (core/foreign/wcfs/). */
+  | { readonly kind: 'watch' }
   /** `bigfile`: files by oid. */
   | { readonly kind: 'bigfiles' }
   | { readonly kind: 'directory'; readonly ref: Ref }
   /** A ZBigFile, and the ZBigArray through which it was found. */
   | { readonly kind: 'file'; readonly file: Oid; readonly array?: Oid }
+
+/** The names of a directory, sorted. */
+export type FixedEntries = readonly (readonly [Name, Target])[]
+
+export type GeneratedContent = 'at' | 'zurl' | 'pintimeout'
+
+export const isDirectoryTarget = ({ kind }: Target): boolean =>
+  kind === 'fixed' || kind === 'bigfiles' || kind === 'directory'
 
 export interface Node {
   readonly ino: Ino
@@ -46,13 +58,13 @@ export class Nodes {
   readonly #onViewUnused: (view: View) => void
   readonly #perView = new Map<View, number>()
 
-  constructor(live: View, onViewUnused: (view: View) => void) {
+  constructor(live: View, root: Target, onViewUnused: (view: View) => void) {
     this.root = {
       ino: ROOT_INO,
       key: '',
       parent: undefined,
       view: live,
-      target: { kind: 'top' },
+      target: root,
       references: 1,
     }
     this.#nodes.set(ROOT_INO, this.root)

@@ -1,6 +1,6 @@
 /** Base class of a read-only filesystem: rejects every operation that changes something. */
 import { ErrnoError } from '../../file-system/errno.ts'
-import type { Attributes, Entry, OpenFile } from '../../file-system/operations.ts'
+import type { Attributes, Entry, Fh, Ino, OpenFile } from '../../file-system/operations.ts'
 
 export abstract class ReadOnlyOperations {
   setattr(): Promise<Attributes> {
@@ -30,7 +30,7 @@ export abstract class ReadOnlyOperations {
   create(): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     return refuse()
   }
-  write(): Promise<number> {
+  write(_ino: Ino, _fh: Fh, _off: bigint, _data: Uint8Array): Promise<number> {
     return refuse()
   }
   allocate(): Promise<void> {

@@ -6,6 +6,8 @@
  *     @<tid or time>/...  the same at that moment; not listed
  *     .zblkfs/at          the transaction shown, and `config`; not listed
  *
+ * That is the layout `names`; layouts.ts has the other one, of WCFS.
+ *
  * - The view follows the database: it moves to later transactions several times a second (live-view.ts).
  * - A request that meets damage gets EIO, and a log line; the rest stays readable.
  *
@@ -15,10 +17,13 @@
  * | attributes.ts  | attributes, entries and extended attributes         |
  * | files.ts       | open, read, seek, release                           |
  * | directories.ts | opendir, readdir                                    |
+ * | layouts.ts     | the directories above the database's own names      |
  * | nodes.ts       | the inodes that the kernel refers to                |
  * | view.ts        | moments, each with a connection while it is used    |
  */
+import { constants } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { pathToFileURL } from 'node:url'
 import { pino, type Logger } from 'pino'
 import { formatTid, type Oid, type Tid } from '../../../store/ids.ts'
 import { resolveMoment } from '../../../store/moments.ts'
@@ -30,6 +35,7 @@ import { CONTROL_NAME } from '../../file-system/reserved-names.ts'
 import type { ServedFileSystem } from '../../file-system/served-file-system.ts'
 import type {
   Attributes,
+  Caller,
   DirectoryEntry,
   Entry,
   Fh,
@@ -45,9 +51,11 @@ import { attributesOf, timeNs, xattrsOf } from './attributes.ts'
 import type { Context } from './context.ts'
 import { opendir, readdir } from './directories.ts'
 import { close, open, read, seek } from './files.ts'
+import { PIN_TIMEOUT_MS, Watches } from '../wcfs/watches.ts'
+import { LAYOUT, type LayoutName } from './layouts.ts'
 import { LiveView } from './live-view.ts'
-import { lookup, noTags } from './names.ts'
-import { Nodes, type Node } from './nodes.ts'
+import { lookup, noTags, referToMoment } from './names.ts'
+import { Nodes, type GeneratedContent, type Node } from './nodes.ts'
 import { ReadOnlyOperations } from './read-only-operations.ts'
 import { PastViews, type View } from './view.ts'
 
@@ -58,6 +66,9 @@ export interface ZodbFileSystemOptions {
   readonly cacheSizeBytes?: number
   /** The interval at which the store is polled for later transactions. */
   readonly followIntervalMs?: number
+  readonly layout?: LayoutName
+  /** How long a client of WCFS's protocol may take to acknowledge a pin. */
+  readonly pinTimeoutMs?: number
   readonly log?: Logger
 }
 
@@ -72,6 +83,10 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   readonly #context: Context
   readonly #view: View
   readonly #control: ControlFiles
+  /** Absent where there is no `head/watch`. */
+  readonly #watches: Watches | undefined
+  readonly #pinTimeoutMs: number
+  #notifier: Notifier | undefined
   /** Stops following the database. */
   readonly #unfollow: (() => void) | undefined
   /** Nothing is changed, so the kernel has nothing to forget. */
@@ -81,13 +96,18 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   private constructor(store: Store, view: View, past: PastViews, options: ZodbFileSystemOptions) {
     super()
     this.#view = view
-    const nodes = new Nodes(view, unused => past.drop(unused))
+    const { layout: layoutName = 'names', pinTimeoutMs = PIN_TIMEOUT_MS } = options
+    const layout = LAYOUT[layoutName]
+    const nodes = new Nodes(view, layout.root, unused => past.drop(unused))
     const handles = new Handles<Node>()
     const owner = processOwner()
     const log = options.log ?? pino({ level: 'silent' })
-    this.#context = { store, past, nodes, handles, owner, log }
+    this.#context = { store, past, nodes, handles, owner, log, layout }
+    this.#pinTimeoutMs = pinTimeoutMs
+    if (layoutName === 'wcfs' && view instanceof LiveView) this.#watches = this.#watchesOf(view)
     const { followIntervalMs = DEFAULT_FOLLOW_MS, at } = options
-    const config = { database: store.name, readOnly: true, ...(at !== undefined && { at }), followIntervalMs }
+    const moment = at !== undefined && { at }
+    const config = { database: store.name, readOnly: true, layout: layoutName, ...moment, followIntervalMs }
     this.#control = new ControlFiles(
       {
         at: async () => `${formatTid(await this.sync())}\n`,
@@ -149,14 +169,33 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
 
   // ---- files
 
-  async open(ino: Ino, flags: number): Promise<OpenFile> {
+  async open(ino: Ino, flags: number, caller: Caller): Promise<OpenFile> {
     if (isControlIno(ino)) return await this.#control.open(ino, flags)
-    return open(this.#context, this.#node(ino), flags)
+    const node = this.#node(ino)
+    if (node.target.kind === 'watch') return this.#openWatch(caller)
+    if (node.target.kind !== 'generated') return open(this.#context, node, flags)
+    if (flags & (constants.O_WRONLY | constants.O_RDWR)) throw new ErrnoError('EROFS')
+    const content = Buffer.from(await this.#generate(node, node.target.content))
+    return { fh: this.#context.handles.add({ kind: 'generated', content }), pages: 'bypass' }
   }
 
   async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
     if (isControlIno(ino)) return this.#control.read(fh, off, len)
-    return await read(this.#node(ino), off, len, into)
+    const handle = this.#context.handles.get(fh)
+    if (handle.kind === 'file') return await this.#readFile(handle.node, off, len, into)
+    if (handle.kind === 'stream') return [await handle.stream.read(len)]
+    if (handle.kind !== 'generated') throw new ErrnoError('EISDIR')
+    const from = Math.min(Number(off), handle.content.length)
+    return [handle.content.subarray(from, from + len)]
+  }
+
+  /** Only `head/watch` can be written. @throws ErrnoError EROFS */
+  override async write(_ino: Ino, fh: Fh, _off: bigint, data: Uint8Array): Promise<number> {
+    const handle = this.#context.handles.get(fh)
+    if (handle.kind !== 'stream' || handle.stream.write === undefined)
+      throw new ErrnoError('EROFS', 'a ZODB database is read-only')
+    handle.stream.write(data)
+    return data.length
   }
 
   async seek(ino: Ino, _fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
@@ -203,6 +242,7 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   }
 
   attach(notifier: Notifier): void {
+    this.#notifier = notifier
     if (!(this.#view instanceof LiveView)) return
     this.#view.tell({
       pages: (file, off, len) => {
@@ -227,6 +267,7 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
 
   close(): Promise<void> {
     this.#unfollow?.()
+    this.#watches?.close()
     this.#closed ??= this.#context.store.close()
     return this.#closed
   }
@@ -236,6 +277,54 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
   /** @throws ErrnoError ESTALE */
   #node(ino: Ino): Node {
     return this.#context.nodes.get(ino)
+  }
+
+  /** A read of the head waits until the clients that watch the file read changed blocks elsewhere. */
+  async #readFile(node: Node, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
+    const { target, view } = node
+    const watches = view.isLive && target.kind === 'file' ? this.#watches : undefined
+    for (;;) {
+      const at = target.kind === 'file' ? await watches?.beforeRead(target.file, off, len) : undefined
+      const pieces = await read(node, off, len, into, at)
+      if (pieces !== undefined) return pieces
+    }
+  }
+
+  /** @throws ErrnoError EOPNOTSUPP if the driver cannot drop the kernel's pages. */
+  #openWatch({ pid }: Caller): OpenFile {
+    if (this.#watches === undefined || this.#notifier === undefined)
+      throw new ErrnoError('EOPNOTSUPP', 'head/watch needs the kernel driver')
+    return {
+      fh: this.#context.handles.add({ kind: 'stream', stream: this.#watches.open(pid) }),
+      pages: 'stream',
+    }
+  }
+
+  async #generate({ view }: Node, content: GeneratedContent): Promise<string> {
+    if (content === 'zurl') return pathToFileURL(this.#context.store.name).href
+    if (content === 'pintimeout') return (this.#pinTimeoutMs / 1000).toFixed(1)
+    if (view instanceof LiveView) {
+      await view.refresh()
+      const { at } = view
+      // No page of an earlier transaction is served after this answer.
+      await this.#notifier?.settled()
+      return formatTid(at)
+    }
+    return formatTid(view.at)
+  }
+
+  #watchesOf(live: LiveView): Watches {
+    const { nodes, log } = this.#context
+    return new Watches({
+      live,
+      log,
+      pinTimeoutMs: this.#pinTimeoutMs,
+      settled: async () => await this.#notifier?.settled(),
+      hold: at => {
+        const node = referToMoment(this.#context, at)
+        return { view: node.view, release: () => nodes.release(node, 1) }
+      },
+    })
   }
 
   async #xattrs(ino: Ino): Promise<Map<string, string>> {

@@ -37,6 +37,7 @@ const PAGES_FLAG: Readonly<Record<OpenFile['pages'], number>> = {
   keep: OpenFlag.KEEP_CACHE,
   drop: 0,
   bypass: OpenFlag.DIRECT_IO,
+  stream: OpenFlag.DIRECT_IO | OpenFlag.STREAM,
 }
 
 export class Replies {

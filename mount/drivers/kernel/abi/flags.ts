@@ -30,7 +30,7 @@ export const InitFlag = {
 } as const
 
 /** Flags in the reply to OPEN. */
-export const OpenFlag = { DIRECT_IO: 1 << 0, KEEP_CACHE: 1 << 1 } as const
+export const OpenFlag = { DIRECT_IO: 1 << 0, KEEP_CACHE: 1 << 1, STREAM: 1 << 4 } as const
 
 /** The valid fields of a SETATTR. */
 export const SetattrField = {
