@@ -31,10 +31,26 @@ export class OwnMount {
    *   still in use.
    */
   async unmount(lazy: boolean): Promise<void> {
-    const mount = mountTable().find(({ id, device }) => id === this.#made?.id && device === this.#made.device)
-    if (mount !== undefined) await unmount(mount, lazy ? 'lazy' : 'whole')
-    else if (!lazy) await this.#assertEnds()
+    if (!(await this.#detach(lazy)) && !lazy) await this.#assertEnds()
     await this.#done
+  }
+
+  /** Resolves to whether this call has detached it: another one, or umount(8), may have been faster. @throws MountError */
+  async #detach(lazy: boolean): Promise<boolean> {
+    const mount = this.#find()
+    if (mount === undefined) return false
+    try {
+      await unmount(mount, lazy ? 'lazy' : 'whole')
+      return true
+    } catch (error) {
+      if (this.#find() !== undefined) throw error
+      return false
+    }
+  }
+
+  /** undefined if it is detached. */
+  #find(): MountedDirectory | undefined {
+    return mountTable().find(({ id, device }) => id === this.#made?.id && device === this.#made.device)
   }
 
   async #assertEnds(): Promise<void> {

@@ -8,6 +8,7 @@ import { pino } from 'pino'
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { isRunning } from '../../../mount/daemon/is-running.ts'
 import { mountedAt, type MountedDirectory, mountTable } from '../../../mount/mount-points/mount-table.ts'
+import { OwnMount } from '../../../mount/mount-points/own-mount.ts'
 import { unmount } from '../../../mount/mount-points/unmount.ts'
 import { MountError } from '../../../mount/drivers/driver.ts'
 import { mountAsRoot } from '../../../mount/drivers/kernel/mount-as-root.ts'
@@ -100,6 +101,13 @@ describe.runIf(process.getuid?.() === 0)('as root', () => {
       expect([covered, upper].map(isMounted)).toEqual([false, false])
     },
   )
+
+  test('calls at the same time all end once the mount is gone', async () => {
+    const mount = mountAt(join(directory, 'attacker/m'))
+    const own = new OwnMount(mount.mountPoint, Promise.resolve())
+    await Promise.all([own.unmount(false), own.unmount(true), own.unmount(false)])
+    expect(isMounted(mount)).toBe(false)
+  })
 
   test.each(HOW)('%s: a path that is swapped all the time takes no other mount away', async how => {
     const victim = mountAt(join(directory, 'victim/m'))
