@@ -157,7 +157,8 @@ export interface Packing {
 
   /**
    * Drops the revisions that no kept moment sees, unmarked objects, and transactions without remaining revisions, and
-   * frees their space. Works in steps of some milliseconds between commits, in bounded memory. One call at a time.
+   * frees their space. Works in steps of some milliseconds between commits, in bounded memory. One call at a time. A store may remember
+   * what it found, and look only at what has changed since.
    * @throws CorruptRecordError as {@link Mark} does: then nothing was dropped; StoreError; the signal's reason.
    */
   pack(work: PackWork): Promise<PackReport>
@@ -183,8 +184,8 @@ export interface PackProgress {
 }
 
 /**
- * The unit of each phase's progress. `mark`: objects visited, of those that may exist. `sweep`: oids. `bulk`: bytes of
- * bulk data. `give back`: bytes of the index.
+ * The unit of each phase's progress. `mark`: objects visited, of those that may exist, or revisions that changed. `sweep`: oids, or
+ * revisions to drop. `bulk`: bytes of bulk data. `give back`: bytes of the index.
  */
 export type PackPhase = 'mark' | 'sweep' | 'bulk' | 'give back'
 

@@ -1,67 +1,40 @@
 /**
- * A set of integers from 0 in bounded memory: one bit each, in pages, of which some are in memory and the others in a
- * temporary file that is removed with the process. Access in ascending order is cheapest.
+ * A set of integers from 0 in bounded memory: one bit each, in pages (paged-memory.ts). Access in ascending order is cheapest.
  */
-import type Database from 'better-sqlite3'
-import { LRUCache } from 'lru-cache'
-import { openScratch } from './scratch.ts'
+import { PagedMemory, ScratchPages, type PageFile } from './paged-memory.ts'
 
 const PAGE_BYTES = 16_384
 const PAGE_BITS = PAGE_BYTES * 8
-const PAGES_IN_MEMORY = 512
-
-interface Page {
-  readonly bits: Uint8Array
-  changed: boolean
-}
 
 export class PagedBitmap {
-  readonly #db: Database.Database
-  readonly #read: Database.Statement<[number], Buffer>
-  readonly #write: Database.Statement<[number, Uint8Array]>
-  readonly #next: Database.Statement<[number], number | null>
-  readonly #pages: LRUCache<number, Page>
-  #lastNumber = -1
-  #lastPage: Page | undefined
+  readonly #pages: PagedMemory<Uint8Array>
 
-  constructor() {
-    this.#db = openScratch('CREATE TABLE page (number INTEGER PRIMARY KEY, bits BLOB NOT NULL)')
-    this.#db.pragma('cache_size = -2048')
-    this.#read = this.#db.prepare<[number], Buffer>('SELECT bits FROM page WHERE number = ?').pluck()
-    this.#write = this.#db.prepare('INSERT OR REPLACE INTO page VALUES (?, ?)')
-    this.#next = this.#db
-      .prepare<[number], number | null>('SELECT min(number) FROM page WHERE number >= ?')
-      .pluck()
-    this.#pages = new LRUCache<number, Page>({
-      max: PAGES_IN_MEMORY,
-      dispose: (page, number, reason) => {
-        if (reason === 'evict') this.#store(number, page)
-      },
-    })
+  /** @param file has the pages that are not in memory. */
+  constructor(file: PageFile = new ScratchPages()) {
+    this.#pages = new PagedMemory(file, PAGE_BYTES, bytes => bytes)
   }
 
   has(index: number): boolean {
     const bit = index % PAGE_BITS
-    return (((this.#page(index)?.bits[bit >> 3] ?? 0) >> (bit & 7)) & 1) === 1
+    return (((this.#page(index)?.[bit >> 3] ?? 0) >> (bit & 7)) & 1) === 1
   }
 
   /** Adds an integer; returns whether it was absent. */
   add(index: number): boolean {
     const bit = index % PAGE_BITS
-    const page = this.#pageForWriting(index)
-    const byte = page.bits[bit >> 3] ?? 0
+    const bits = this.#pageForWriting(index)
+    const byte = bits[bit >> 3] ?? 0
     const mask = 1 << (bit & 7)
     if ((byte & mask) !== 0) return false
-    page.bits[bit >> 3] = byte | mask
+    bits[bit >> 3] = byte | mask
     return true
   }
 
   delete(index: number): void {
-    const page = this.#page(index)
+    if (this.#page(index) === undefined) return
+    const bits = this.#pageForWriting(index)
     const bit = index % PAGE_BITS
-    if (page === undefined) return
-    page.bits[bit >> 3] = (page.bits[bit >> 3] ?? 0) & ~(1 << (bit & 7))
-    page.changed = true
+    bits[bit >> 3] = (bits[bit >> 3] ?? 0) & ~(1 << (bit & 7))
   }
 
   /** Adds `[lo, hi)`. */
@@ -72,7 +45,7 @@ export class PagedBitmap {
       const end = Math.min(PAGE_BITS, bit + hi - index)
       if (bit % 8 === 0 && end - bit >= 8) {
         const whole = end - (end % 8)
-        this.#pageForWriting(index).bits.fill(0xff, bit >> 3, whole >> 3)
+        this.#pageForWriting(index).fill(0xff, bit >> 3, whole >> 3)
         index += whole - bit
       } else {
         this.add(index)
@@ -88,7 +61,7 @@ export class PagedBitmap {
       const bit = index % PAGE_BITS
       const end = Math.min(PAGE_BITS, bit + hi - index)
       const page = this.#page(index)
-      if (page !== undefined) count += countBits(page.bits, bit, end)
+      if (page !== undefined) count += countBits(page, bit, end)
       index += end - bit
     }
     return count
@@ -101,7 +74,7 @@ export class PagedBitmap {
       const page = this.#page(index)
       if (page !== undefined) {
         const bit = index % PAGE_BITS
-        const found = findBit(page.bits, present, bit)
+        const found = findBit(page, present, bit)
         index += found - bit
         if (found < PAGE_BITS) return Math.min(index, end)
       } else if (present) index = this.#nextPage(index)
@@ -110,49 +83,31 @@ export class PagedBitmap {
     return end
   }
 
+  /** Forgets the pages in memory: the file was changed. */
+  forgetPages(): void {
+    this.#pages.forget()
+  }
+
+  /** Writes changed pages to the file. */
+  flush(): void {
+    this.#pages.flush()
+  }
+
   close(): void {
-    this.#db.close()
+    this.#pages.close()
   }
 
   /** The first index of the next page that exists. */
   #nextPage(index: number): number {
-    const number = Math.floor(index / PAGE_BITS) + 1
-    let next = this.#next.get(number) ?? Number.POSITIVE_INFINITY
-    for (const kept of this.#pages.keys()) if (kept >= number) next = Math.min(next, kept)
-    return next * PAGE_BITS
+    return this.#pages.next(Math.floor(index / PAGE_BITS) + 1) * PAGE_BITS
   }
 
-  #page(index: number): Page | undefined {
-    const number = Math.floor(index / PAGE_BITS)
-    if (number === this.#lastNumber) return this.#lastPage
-    let page = this.#pages.get(number)
-    if (page === undefined) {
-      const bits = this.#read.get(number)
-      if (bits !== undefined) {
-        page = { bits, changed: false }
-        this.#pages.set(number, page)
-      }
-    }
-    this.#lastNumber = number
-    this.#lastPage = page
-    return page
+  #page(index: number): Uint8Array | undefined {
+    return this.#pages.page(Math.floor(index / PAGE_BITS))
   }
 
-  #pageForWriting(index: number): Page {
-    let page = this.#page(index)
-    if (page === undefined) {
-      page = { bits: new Uint8Array(PAGE_BYTES), changed: true }
-      this.#pages.set(this.#lastNumber, page)
-      this.#lastPage = page
-    }
-    page.changed = true
-    return page
-  }
-
-  #store(number: number, page: Page): void {
-    if (page.changed) this.#write.run(number, page.bits)
-    // If the page is loaded again, it will be another object.
-    if (number === this.#lastNumber) this.#lastNumber = -1
+  #pageForWriting(index: number): Uint8Array {
+    return this.#pages.pageForWriting(Math.floor(index / PAGE_BITS))
   }
 }
 

@@ -82,9 +82,28 @@ export interface RevisionReader {
 /** Called between objects with their number so far; the caller awaits a promise that it returns. */
 export type Pause = (objectsDone: number) => Promise<void> | undefined
 
+/** A reference in a record. */
+export interface Edge {
+  readonly oid: number
+  /** Whether the record of its object has no references, as those of blocks and chunks of data. */
+  readonly isData: boolean
+  /** Whether it leads back to an object through which the referring one is reached, as from an inode to its directory. */
+  readonly isWeak: boolean
+}
+
+/** What a mark works on, kept by the caller: a mark that was interrupted goes on from there. */
+export interface MarkSets {
+  /** The objects found. */
+  readonly reached: PagedBitmap
+  /** Those of them that are still to be read; empty at the beginning. */
+  readonly waiting: PagedBitmap
+  /** Called for every reference of every revision read. */
+  readonly onEdge: (edge: Edge) => void
+}
+
 /**
  * Finds the objects reachable through the revisions that kept moments see, as of `upTo`. Supplied by the caller, as a
- * store cannot tell which objects a record refers to. The caller of a Mark closes the set.
+ * store cannot tell which objects a record refers to. The caller of a Mark closes the set. While `pause` runs, `sets` is consistent.
  * @throws CorruptRecordError for a record whose references cannot be read
  */
 export type Mark = (
@@ -92,9 +111,20 @@ export type Mark = (
   kept: KeptMoments,
   upTo: Tid,
   pause?: Pause,
+  sets?: MarkSets,
 ) => Promise<PagedBitmap>
+
+/** What a record refers to. */
+export interface Edges {
+  /** With repetitions. @throws CorruptRecordError */
+  of(record: Uint8Array, oid: Oid, tid: Tid): readonly Edge[]
+  /** Whether a record with this beginning has no references. */
+  isData(start: Uint8Array): boolean
+}
 
 /** The exports of a module that a store imports into its packing thread. */
 export interface MarkModule {
   readonly mark: Mark
+  /** Absent: every pack marks all objects. */
+  readonly edges?: Edges
 }

@@ -170,18 +170,27 @@ export function classOfRecord(bytes: Uint8Array): string {
  * The strong references of a record of any class, in order and with repetitions. Excludes weak references and
  * references to other databases. @throws CorruptRecordError
  */
-export function references(bytes: Uint8Array, oid: Oid, tid: Tid): Ref[] {
+export const references = (bytes: Uint8Array, oid: Oid, tid: Tid): readonly Ref[] =>
+  decodeReferences(bytes, oid, tid).refs
+
+/** As {@link references}, with the state, which may be deeper than a program can follow; that of data is undefined. */
+export function decodeReferences(
+  bytes: Uint8Array,
+  oid: Oid,
+  tid: Tid,
+): { readonly className: string; readonly refs: readonly Ref[]; readonly state?: PickleValue } {
   return orCorrupt(oid, tid, () => {
     const refs: Ref[] = []
     const reader = readerOf(bytes)
     reader.onRef = ref => refs.push(ref)
-    if (isDataClass(loadClass(reader))) {
+    const className = loadClass(reader)
+    if (isDataClass(className)) {
       locate(bytes, bytes.length, reader.position)
-      return refs
+      return { className, refs }
     }
-    reader.load()
+    const state = reader.load()
     if (reader.position !== bytes.length) throw new PickleError('there are bytes after the state')
-    return refs
+    return { className, refs, state }
   })
 }
 

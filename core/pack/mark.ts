@@ -6,31 +6,31 @@
  * their oids, round after round, as neighbours are stored together. Blocks and chunks of data, which are nearly all
  * objects of a database, have no references and are not read.
  */
-import type { Mark, RevisionReader } from '../../store/stored-revisions.ts'
+import type { Edge, Edges, Mark, RevisionReader } from '../../store/stored-revisions.ts'
 import { CorruptRecordError, StoreError } from '../../store/errors.ts'
 import { oid as toOid, ROOT_OID, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import { KeptRevisions, type KeptMoments } from '../../store/kept-moments.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
-import type { Ref } from '../objects/pickle/value.ts'
-import { references, ZBLK0, ZDATA } from '../objects/record.ts'
+import { PersistentMapping } from '../objects/persistent-mapping.ts'
+import { entry, Ref } from '../objects/pickle/value.ts'
+import { classOfRecord, decodeReferences, ZBLK0, ZDATA } from '../objects/record.ts'
 
 /** Objects read together. */
 const BATCH_OBJECTS = 64
 /** Maximum number of records in memory. */
 const BATCH_RECORDS = 64
 
-export const mark: Mark = async (reader, kept, upTo, pause = () => undefined) => {
+export const mark: Mark = async (reader, kept, upTo, pause = () => undefined, sets) => {
   if (!(await hasRevision(reader, ROOT_OID, upTo)))
     throw new StoreError('the database has no root object, so all of it would be garbage')
-  const reached = new PagedBitmap()
-  const waiting = new PagedBitmap()
+  const reached = sets?.reached ?? new PagedBitmap()
+  const waiting = sets?.waiting ?? new PagedBitmap()
+  const { nextOid } = await reader.totals()
   try {
-    reached.add(ROOT_OID)
-    waiting.add(ROOT_OID)
-    let end = ROOT_OID + 1
+    if (reached.add(ROOT_OID)) waiting.add(ROOT_OID)
     let done = 0
     for (let from = 0; ;) {
-      const batch = takeBatch(waiting, from, end)
+      const batch = takeBatch(waiting, from, nextOid)
       const last = batch.at(-1)
       if (last === undefined) {
         if (from === 0) return reached
@@ -38,21 +38,37 @@ export const mark: Mark = async (reader, kept, upTo, pause = () => undefined) =>
         continue
       }
       from = last + 1
-      for await (const found of referencesOf(reader, kept, batch, upTo))
-        for (const { oid, className } of found) {
-          if (!reached.add(oid) || isData(className)) continue
-          waiting.add(oid)
-          end = Math.max(end, oid + 1)
+      for await (const found of edgesOf(reader, kept, batch, upTo))
+        for (const edge of found) {
+          sets?.onEdge(edge)
+          if (reached.add(edge.oid) && !edge.isData && edge.oid < nextOid) waiting.add(edge.oid)
         }
       done += batch.length
       await pause(done)
     }
   } catch (error) {
-    reached.close()
+    if (sets === undefined) reached.close()
     throw error
   } finally {
-    waiting.close()
+    if (sets === undefined) waiting.close()
   }
+}
+
+export const edges: Edges = {
+  of(record, oid, tid) {
+    const { className, refs, state } = decodeReferences(record, oid, tid)
+    const parent = className === PersistentMapping.CLASS_NAME ? parentIn(state) : undefined
+    const parentRef = refs.findLast(ref => ref.oid === parent)
+    return refs.map(ref => ({ oid: ref.oid, isData: isData(ref.className), isWeak: ref === parentRef }))
+  },
+  isData: start => isData(classOfRecord(start)),
+}
+
+/** The directory to which an inode points back (tree/inode.ts). It holds the inode's name, and is reached without it. */
+function parentIn(state: unknown): Oid | undefined {
+  const fields = state instanceof Map ? entry(state, 'data') : undefined
+  const parent = fields instanceof Map ? entry(fields, 'parent') : undefined
+  return parent instanceof Ref ? parent.oid : undefined
 }
 
 const isData = (className: string): boolean => className === ZDATA || className === ZBLK0
@@ -73,12 +89,12 @@ function takeBatch(waiting: PagedBitmap, from: number, end: number): readonly nu
   return batch
 }
 
-async function* referencesOf(
+async function* edgesOf(
   reader: RevisionReader,
   kept: KeptMoments,
   oids: readonly number[],
   upTo: Tid,
-): AsyncGenerator<readonly Ref[]> {
+): AsyncGenerator<readonly Edge[]> {
   const seen = new KeptRevisions(kept)
   for await (const revisions of reader.revisions(oids, upTo)) {
     const wanted = revisions.filter(({ oid, tid, isTombstone }) => seen.sees(oid, tid) && !isTombstone)
@@ -88,7 +104,7 @@ async function* referencesOf(
       for (const [index, { oid, tid }] of batch.entries()) {
         const record = records[index]
         if (record instanceof CorruptRecordError) throw record
-        if (record !== undefined) yield references(record.bytes, toOid(oid), toTid(tid))
+        if (record !== undefined) yield edges.of(record.bytes, toOid(oid), toTid(tid))
       }
     }
   }

@@ -7,18 +7,18 @@ import { oid as toOid, tid as toTid, type Oid, type Tid } from '../ids.ts'
 import type { KeptMoments } from '../kept-moments.ts'
 import { BulkDamageError, type BulkRange, type BulkScan } from './bulk.ts'
 import { damagedRows } from './bulk-damage.ts'
-import { UNIT_BYTES } from './frame.ts'
+import { UNIT_BYTES, unitsOf } from './frame.ts'
 import type { EntryKey, IndexEnd, IndexScan, PackedTransaction, ScannedRow } from './index-scan.ts'
 import { KEPT_MOMENTS, parseKeptMoments } from './kept-moments-note.ts'
-import type { PackSource } from './pack/pack-source.ts'
-import type { Index, RevisionRow } from './record-index.ts'
+import type { FoundRevision, PackSource } from './pack/pack-source.ts'
+import type { Index, RevisionKey, RevisionRow } from './record-index.ts'
 import { newBytes, partLength, planRead, recordSize, type RecordRead } from './record-parts.ts'
 
 /** Rows per page: small enough that a read does not prevent a checkpoint of the WAL (SQLite). */
 const PAGE_ROWS = 1024
 
 export interface RevisionReaderParts {
-  readonly index: Pick<Index, 'find'>
+  readonly index: Pick<Index, 'find' | 'changes'>
   readonly scan: IndexScan
   readonly bulk: BulkScan
   /** As ReaderParts.explain (reader.ts). */
@@ -95,14 +95,39 @@ export class IndexedRevisionReader implements PackSource {
     }
   }
 
-  /** All revisions; those committed meanwhile may be missed. */
-  async *entries(): AsyncGenerator<readonly StoredRevision[]> {
-    for (let last: EntryKey | undefined; ;) {
+  async *entries(from = 0): AsyncGenerator<readonly StoredRevision[]> {
+    for (let last: EntryKey | undefined = from === 0 ? undefined : { oid: from - 1, tid: 0n }; ;) {
       const after = last
       const page = await this.#ask(scan => scan.entries(after, PAGE_ROWS))
       last = page.at(-1)
       if (last === undefined) return
       yield page
+    }
+  }
+
+  async *changes(after: Tid, upTo: Tid): AsyncGenerator<readonly RevisionKey[]> {
+    const { index } = this.#parts
+    for (let last: RevisionKey = { oid: toOid(Number.MAX_SAFE_INTEGER), tid: after }; ;) {
+      const from = last
+      const page: readonly RevisionKey[] = await this.#ask(() => index.changes(from, upTo, PAGE_ROWS))
+      const next = page.at(-1)
+      if (next === undefined) return
+      yield page
+      last = next
+    }
+  }
+
+  async found(
+    keys: readonly RevisionKey[],
+  ): Promise<readonly (FoundRevision | CorruptRecordError | undefined)[]> {
+    try {
+      return (await this.#find(keys)).map(row =>
+        row === undefined || row instanceof CorruptRecordError
+          ? row
+          : { revision: revisionOf(row), start: startOf(row) },
+      )
+    } catch (error) {
+      throw this.#parts.explain(error)
     }
   }
 
@@ -225,10 +250,18 @@ export async function spaceOf({ scan, bulk }: Pick<RevisionReaderParts, 'scan' |
 
 function stateOf(row: ScannedRow): StoredState {
   const { oid, tid } = row
-  if (row instanceof CorruptRecordError) return { oid, tid, start: row }
+  return { oid, tid, start: row instanceof CorruptRecordError ? row : startOf(row) }
+}
+
+function startOf(row: RevisionRow): RecordStart | undefined {
   const { head, pos, tail } = row
-  if (head === null) return { oid, tid, start: undefined }
+  if (head === null) return undefined
   // What follows bulk bytes is not the beginning.
   const bytes = pos === null && tail !== null ? Buffer.concat([head, tail]) : head
-  return { oid, tid, start: { size: recordSize(row), bytes } }
+  return { size: recordSize(row), bytes }
+}
+
+function revisionOf({ oid, tid, head, pos, len, tail }: RevisionRow): StoredRevision {
+  const ownBytes = (head?.length ?? 0) + (tail?.length ?? 0)
+  return { oid, tid, isTombstone: head === null, ownBytes, ...unitsOf(pos, len) }
 }

@@ -1,3 +1,4 @@
+import { MARK } from '../indexed/pack/mark-memory.ts'
 import { PACKED, VOID } from '../indexed/pack/packed-note.ts'
 import type { StorageRepair } from '../capabilities.ts'
 import type { RevisionReader } from '../stored-revisions.ts'
@@ -48,7 +49,7 @@ export class MemoryChecked implements CheckedDatabase {
       mend: async index => {
         if (!index) return
         this.#database.index.mend()
-        this.#database.index.setNote(PACKED, VOID)
+        for (const name of [PACKED, MARK]) this.#database.index.setNote(name, VOID)
       },
       end: async () => release(),
     }

@@ -7,6 +7,7 @@ import { Committer } from '../indexed/committer.ts'
 import { newDatabaseId } from '../indexed/database-id.ts'
 import { IndexedChecking } from '../indexed/check/checking.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
+import { MarkMemory } from '../indexed/pack/mark-memory.ts'
 import { PackWriter } from '../indexed/pack/pack-writer.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { IndexedPacking } from '../indexed/pack/packing.ts'
@@ -31,6 +32,7 @@ export class MemoryDatabase {
   readonly pins = new Map<object, readonly Tid[]>()
   /** The number of open stores that write. */
   #writers = 0
+  #marks: MarkMemory | undefined
   /** What repairs it. */
   #repairer: string | undefined
 
@@ -61,6 +63,11 @@ export class MemoryDatabase {
     return () => {
       this.#repairer = undefined
     }
+  }
+
+  openMarkMemory(): MarkMemory {
+    this.#marks ??= MarkMemory.shared()
+    return this.#marks
   }
 
   /** An independent copy, which is not open. */
@@ -171,6 +178,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
   readonly #writing: WriteHalf
   readonly #packWriter: PackWriter
   readonly #unlock: () => void
+  readonly #marks: () => MarkMemory
   #isClosed = false
   /** Settles when all queued commits have. */
   #last: Promise<unknown> = Promise.resolve()
@@ -179,6 +187,7 @@ export class MemoryStore extends MemoryReads implements WritableStore {
   constructor(database = new MemoryDatabase(), readClock?: ReadClock) {
     super(database, readClock)
     this.#unlock = database.openForWriting()
+    this.#marks = () => database.openMarkMemory()
     const { index, bulk, intents } = database
     index.dropParts()
     const committer = new Committer({ index, bulk, reader: bulk }, index.last())
@@ -222,6 +231,10 @@ export class MemoryStore extends MemoryReads implements WritableStore {
 
   override async setNote(name: string, value: string): Promise<void> {
     await this.packStep({ kind: 'note', name, value })
+  }
+
+  openMarkMemory(): MarkMemory {
+    return this.#marks()
   }
 
   packStep(step: PackStep): Promise<PackStepResult> {

@@ -6,7 +6,11 @@
  * share bytes that are in use already. So before each step the pack catches up with new commits, and the writer refuses
  * to erase bytes that a later commit points to.
  */
-import type { PagedBitmap } from '../../paged-bitmap.ts'
+import { CorruptRecordError } from '../../errors.ts'
+import { tid as toTid } from '../../ids.ts'
+import type { StoredRevision } from '../../stored-revisions.ts'
+import { PagedBitmap } from '../../paged-bitmap.ts'
+import type { PagedCounters } from '../../paged-counters.ts'
 import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
 import type { BulkRange } from '../bulk.ts'
 import type { PackSource } from './pack-source.ts'
@@ -23,8 +27,10 @@ const STALE_MAX = 20
 /** The input of {@link packBulk}. */
 export interface BulkPackWork {
   readonly reader: PackSource
-  /** The units of `[0, bulkEnd)` that revisions up to `upTo`, and possibly later ones, point to. */
-  readonly live: PagedBitmap
+  /** For each unit before `bulkEnd`, the revisions up to `upTo` that point to it. */
+  readonly units: PagedCounters
+  /** Those of them to be freed. None of their counters counts anything. */
+  readonly dead: PagedBitmap
   readonly upTo: bigint
   readonly bulkEnd: number
   readonly step: (step: PackStep) => Promise<PackStepResult>
@@ -34,13 +40,19 @@ export interface BulkPackWork {
 
 /** Resolves to the number of bytes freed. */
 export async function packBulk(work: BulkPackWork): Promise<number> {
-  return await new BulkPack(work).run()
+  const pack = new BulkPack(work)
+  try {
+    return await pack.run()
+  } finally {
+    pack.close()
+  }
 }
 
 class BulkPack {
   readonly #work: BulkPackWork
   readonly #stepSize = new StepSize(STEP_MIN_BYTES, STEP_MAX_BYTES)
-  /** `live` covers the transactions up to this one. */
+  /** The units to which transactions after `upTo` point, up to `#seen`. */
+  readonly #later = new PagedBitmap()
   #seen: bigint
   #freedBytes = 0
 
@@ -49,16 +61,23 @@ class BulkPack {
     this.#seen = work.upTo
   }
 
+  close(): void {
+    this.#later.close()
+  }
+
   async run(): Promise<number> {
-    const { reader, bulkEnd } = this.#work
-    for (const segment of await reader.segments()) if (segment[0] < bulkEnd) await this.#packSegment(segment)
+    const { reader, dead, bulkEnd } = this.#work
+    for (const segment of await reader.segments()) {
+      const [lo, hi] = segment
+      const end = Math.min(hi, bulkEnd) / UNIT_BYTES
+      if (lo < bulkEnd && dead.find(true, lo / UNIT_BYTES, end) < end) await this.#packSegment(segment)
+    }
     return this.#freedBytes
   }
 
   async #packSegment(segment: BulkRange): Promise<void> {
-    const { reader, live, bulkEnd, pause } = this.#work
-    const [lo, hi] = segment
-    if (hi <= bulkEnd && live.find(true, lo / UNIT_BYTES, hi / UNIT_BYTES) === hi / UNIT_BYTES) {
+    const { reader, bulkEnd, pause } = this.#work
+    if (segment[1] <= bulkEnd && !this.#isUsed(segment)) {
       await this.#erase([segment])
       return
     }
@@ -91,14 +110,14 @@ class BulkPack {
     return groupEnd > at ? groupEnd : Math.min(hi, groupEnd + GROUP_BYTES)
   }
 
-  /** The ranges of a segment, before the bulk's end, to which no revision points. */
+  /** The ranges of a segment to be freed. */
   *#deadRanges([start, segmentEnd]: BulkRange): Generator<BulkRange> {
-    const { live, bulkEnd } = this.#work
+    const { dead, bulkEnd } = this.#work
     const end = Math.min(segmentEnd, bulkEnd) / UNIT_BYTES
     for (let unit = start / UNIT_BYTES; ;) {
-      const lo = live.find(false, unit, end)
+      const lo = dead.find(true, unit, end)
       if (lo === end) return
-      unit = live.find(true, lo, end)
+      unit = dead.find(false, lo, end)
       yield [lo * UNIT_BYTES, unit * UNIT_BYTES]
     }
   }
@@ -122,17 +141,22 @@ class BulkPack {
   }
 
   #isUsed([lo, hi]: BulkRange): boolean {
-    const end = hi / UNIT_BYTES
-    return this.#work.live.find(true, lo / UNIT_BYTES, end) < end
+    const [from, end] = [lo / UNIT_BYTES, hi / UNIT_BYTES]
+    return this.#work.units.find(true, from, end) < end || this.#later.find(true, from, end) < end
   }
 
-  /** Adds the units of new commits to `live`. */
+  /** Adds the units of new commits to `#later`. */
   async #catchUp(): Promise<void> {
-    const { reader, live, bulkEnd } = this.#work
+    const { reader } = this.#work
     const { lastTid } = await reader.end()
     if (lastTid === this.#seen) return
-    for (const [lo, hi] of await reader.usedSince(this.#seen))
-      if (lo < bulkEnd) live.addRange(Math.floor(lo / UNIT_BYTES), Math.ceil(hi / UNIT_BYTES))
+    for await (const keys of reader.changes(toTid(this.#seen), toTid(lastTid)))
+      for (const found of await reader.found(keys))
+        if (found !== undefined && !(found instanceof CorruptRecordError)) this.#use(found.revision)
     this.#seen = lastTid
+  }
+
+  #use({ unitLo, unitHi }: StoredRevision): void {
+    if (unitLo * UNIT_BYTES < this.#work.bulkEnd) this.#later.addRange(unitLo, unitHi)
   }
 }

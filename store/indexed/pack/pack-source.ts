@@ -5,9 +5,17 @@
 import type { Awaitable } from '../../awaitable.ts'
 import type { Added, Space } from '../../capabilities.ts'
 import type { Tid } from '../../ids.ts'
-import type { RevisionReader, StoredRevision } from '../../stored-revisions.ts'
+import type { CorruptRecordError } from '../../errors.ts'
+import type { RecordStart, RevisionReader, StoredRevision } from '../../stored-revisions.ts'
 import type { BulkRange } from '../bulk.ts'
 import type { IndexEnd, PackedTransaction } from '../index-scan.ts'
+import type { RevisionKey } from '../record-index.ts'
+
+/** A revision with as much of the beginning of its record as lies beside it; undefined for a tombstone. */
+export interface FoundRevision {
+  readonly revision: StoredRevision
+  readonly start: RecordStart | undefined
+}
 
 export interface PackSource extends RevisionReader {
   /** The last transaction, and the end of bulk bytes after it. */
@@ -17,10 +25,16 @@ export interface PackSource extends RevisionReader {
   space(): Awaitable<Space>
 
   /**
-   * All revisions, ordered by oid and then newest first, in batches of bounded length. May miss revisions committed
-   * meanwhile.
+   * All revisions of the oids from `from` on, ordered by oid and then newest first, in batches of bounded length. May miss revisions
+   * committed meanwhile.
    */
-  entries(): AsyncIterable<readonly StoredRevision[]>
+  entries(from?: number): AsyncIterable<readonly StoredRevision[]>
+
+  /** The revisions of the transactions `(after, upTo]`, ordered by tid and then by oid, in batches of bounded length. */
+  changes(after: Tid, upTo: Tid): AsyncIterable<readonly RevisionKey[]>
+
+  /** Reads revisions without bulk data; a damaged one yields its error, a missing one undefined. */
+  found(keys: readonly RevisionKey[]): Promise<readonly (FoundRevision | CorruptRecordError | undefined)[]>
 
   /** The bulk ranges that the revisions after a transaction point to. */
   usedSince(tid: bigint): Awaitable<readonly BulkRange[]>

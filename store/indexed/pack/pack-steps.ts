@@ -13,6 +13,8 @@ export type PackStep =
   | EraseStep
   /** Returns this number of the index's free pages to the host's filesystem. */
   | { readonly kind: 'give back'; readonly pages: number }
+  /** Makes all drops durable. */
+  | { readonly kind: 'sync' }
   /** Truncates the index's file to its final length. */
   | { readonly kind: 'settle' }
   /** Stores a note of the index, durably. */

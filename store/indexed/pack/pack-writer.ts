@@ -38,6 +38,10 @@ export class PackWriter {
         this.#isUnsynced = true
         await this.#index.releasePages(step.pages)
         return {}
+      case 'sync':
+        await this.#index.makeDurable()
+        this.#isUnsynced = false
+        return {}
       case 'settle':
         await this.#index.settle()
         return {}

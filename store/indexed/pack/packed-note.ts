@@ -25,3 +25,7 @@ export async function isPacked(reader: PackSource, kept: KeptMoments): Promise<b
   const { revisions } = await reader.added(done.from, kept.from)
   return revisions === 0
 }
+
+/** Whether every moment that is kept now was kept before. */
+export const isReleased = (before: KeptMoments, now: KeptMoments): boolean =>
+  before.from <= now.from && now.earlier.every(moment => isKept(before, moment))

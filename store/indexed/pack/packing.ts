@@ -3,6 +3,7 @@ import type { Packing, PackReport, PackWork } from '../../capabilities.ts'
 import type { MarkModule } from '../../stored-revisions.ts'
 import type { KeptMoments } from '../../kept-moments.ts'
 import { formatKeptMoments, KEPT_MOMENTS } from '../kept-moments-note.ts'
+import { MarkMemory } from './mark-memory.ts'
 import { Pacing } from './pacing.ts'
 import { PackRun } from './pack-run.ts'
 import type { PackSource } from './pack-source.ts'
@@ -37,6 +38,9 @@ export abstract class NotedPacking implements Packing {
 export interface PackedStore extends NotedStore {
   /** A reader over a separate connection. */
   openSource(): PackSource
+
+  /** Opens what the last pack remembered. Absent: every pack marks all objects. */
+  openMarkMemory?(): MarkMemory
 }
 
 export class IndexedPacking extends NotedPacking {
@@ -49,7 +53,7 @@ export class IndexedPacking extends NotedPacking {
 
   async pack({ kept, marker, rest, spareBytes, onProgress, signal }: PackWork): Promise<PackReport> {
     signal?.throwIfAborted()
-    const { mark } = (await import(marker.href)) as MarkModule
+    const module = (await import(marker.href)) as MarkModule
     const pacing = new Pacing(rest, onProgress)
     const reader = this.#store.openSource()
     try {
@@ -64,7 +68,9 @@ export class IndexedPacking extends NotedPacking {
           return pacing.pause()
         },
       }
-      return await new PackRun({ reader, kept, mark, spareBytes, outside }).run()
+      const openMemory = (isTemporary: boolean): MarkMemory =>
+        (isTemporary ? undefined : this.#store.openMarkMemory?.()) ?? MarkMemory.temporary()
+      return await new PackRun({ reader, kept, marker: module, openMemory, spareBytes, outside }).run()
     } finally {
       reader.close()
     }

@@ -20,7 +20,7 @@ export interface Judged {
 export async function* judge(
   entries: AsyncIterable<readonly StoredRevision[]>,
   kept: KeptMoments,
-  reached: PagedBitmap,
+  reached: Pick<PagedBitmap, 'has'>,
   markedUpTo: bigint,
 ): AsyncGenerator<readonly Judged[]> {
   const revisions = new KeptRevisions(kept)

@@ -4,6 +4,7 @@
  */
 import Database from 'better-sqlite3'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
+import { MARK } from '../../indexed/pack/mark-memory.ts'
 import { PACKED, VOID } from '../../indexed/pack/packed-note.ts'
 import { NO_TOTALS } from '../totals.ts'
 import { SqliteParts } from '../parts.ts'
@@ -31,8 +32,9 @@ export function repairRows(path: string): void {
       `)
       repairTransactions(db)
       repairSums(db)
-      // The note of the last pack does not hold for the repaired rows.
-      db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(PACKED, VOID)
+      // The notes of the last pack do not hold for the repaired rows.
+      for (const name of [PACKED, MARK])
+        db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(name, VOID)
     })()
     db.exec('VACUUM')
   } finally {

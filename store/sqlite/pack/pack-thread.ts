@@ -8,6 +8,8 @@ import { storeError } from '../sqlite-errors.ts'
 import { fromWire, toWire } from '../../errors.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
 import { openRevisionReader } from '../revision-reader.ts'
+import type { MarkMemory } from '../../indexed/pack/mark-memory.ts'
+import { openMarkMemory } from './mark-file.ts'
 import { Pacing } from '../../indexed/pack/pacing.ts'
 import { PackRun, type PackOutside } from '../../indexed/pack/pack-run.ts'
 import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
@@ -49,12 +51,13 @@ class Outside implements PackOutside {
 async function main(port: Port, data: PackData): Promise<void> {
   const post = (message: PackMessage): void => port.postMessage(message, [])
   try {
-    const { mark } = (await import(data.marker)) as MarkModule
+    const marker = (await import(data.marker)) as MarkModule
     const reader = openRevisionReader(data.path)
     try {
       const kept = { from: toTid(data.from), earlier: data.earlier.map(toTid) }
       const outside = new Outside(port, data.rest)
-      const run = new PackRun({ reader, kept, mark, spareBytes: data.spareBytes, outside })
+      const openMemory = (isTemporary: boolean): MarkMemory => openMarkMemory(data.path, isTemporary)
+      const run = new PackRun({ reader, kept, marker, openMemory, spareBytes: data.spareBytes, outside })
       post({ kind: 'done', report: await run.run() })
     } finally {
       reader.close()

@@ -2,7 +2,7 @@
  * Objects whose records a test can mark: a record is the JSON list of the oids that it refers to, padded with spaces. This
  * module is a `MarkModule`.
  */
-import type { Mark } from '../../../store/stored-revisions.ts'
+import type { Edges, Mark } from '../../../store/stored-revisions.ts'
 import { oid as toOid, ROOT_OID, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { KeptRevisions } from '../../../store/kept-moments.ts'
 import { PagedBitmap } from '../../../store/paged-bitmap.ts'
@@ -35,8 +35,18 @@ export async function commitChain(
   return { tid, oids }
 }
 
-export const mark: Mark = async (reader, kept, upTo) => {
-  const reached = new PagedBitmap()
+export const edges: Edges = {
+  of: record =>
+    (JSON.parse(Buffer.from(record).toString()) as number[]).map(oid => ({
+      oid,
+      isData: false,
+      isWeak: false,
+    })),
+  isData: () => false,
+}
+
+export const mark: Mark = async (reader, kept, upTo, _pause, sets) => {
+  const reached = sets?.reached ?? new PagedBitmap()
   const waiting: number[] = [ROOT_OID]
   reached.add(ROOT_OID)
   for (let oid = waiting.pop(); oid !== undefined; oid = waiting.pop()) {
@@ -46,8 +56,10 @@ export const mark: Mark = async (reader, kept, upTo) => {
       for (const record of await reader.records(wanted)) {
         if (record === undefined) continue
         if (record instanceof Error) throw record
-        for (const target of JSON.parse(Buffer.from(record.bytes).toString()) as number[])
-          if (reached.add(target)) waiting.push(target)
+        for (const edge of edges.of(record.bytes, toOid(oid), upTo)) {
+          sets?.onEdge(edge)
+          if (reached.add(edge.oid)) waiting.push(edge.oid)
+        }
       }
     }
   }

@@ -1,0 +1,385 @@
+/**
+ * A pack that looks at what has changed keeps and frees what one does that marks every object: random histories of a filesystem,
+ * packed again and again, beside copies of the database that remember nothing.
+ */
+import { cpSync, existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import Sqlite from 'better-sqlite3'
+import { expect, test } from 'vitest'
+import { edges, mark } from '../../../core/pack/mark.ts'
+import { pack } from '../../../core/pack/pack.ts'
+import { checkDatabase } from '../../../core/check/check-database.ts'
+import { Database } from '../../../core/database/database.ts'
+import type { File } from '../../../core/database/file.ts'
+import { FileSystem } from '../../../core/file-system/file-system.ts'
+import { parseTid, TID_NONE, type Tid } from '../../../store/ids.ts'
+import { keptMoments, type KeptMoments } from '../../../store/kept-moments.ts'
+import { PackRun } from '../../../store/indexed/pack/pack-run.ts'
+import { MARK } from '../../../store/indexed/pack/mark-memory.ts'
+import { markPath, openMarkMemory } from '../../../store/sqlite/pack/mark-file.ts'
+import { logDirectory } from '../../../store/sqlite/log.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
+import { openRevisionReader } from '../../../store/sqlite/revision-reader.ts'
+import type { WritableSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
+import { temporaryDatabase } from '../../tools/temporary-database.ts'
+import { checkTables, seeded, storedRevisions, type Random } from './object-model.ts'
+
+const SEEDS = (process.env['ZBLKFS_TEST_SEEDS'] ?? '1 3').split(' ').map(Number)
+const ROUNDS = Number(process.env['ZBLKFS_TEST_ROUNDS'] ?? 4)
+const CHANGES = 25
+const BYTES = [0, 100, 900, 5000, 70_000, 3_000_000]
+
+interface Mounted {
+  readonly store: WritableSqliteStore
+  readonly fs: FileSystem
+  readonly db: Database
+}
+
+/** A filesystem and what is chosen from at random. */
+class Tree {
+  readonly random: Random
+  readonly tids: Tid[] = []
+  readonly #path: string
+  #paths: string[] = []
+  #directories: string[] = ['/']
+  #open: File[] = []
+  #count = 0
+  #parts: Mounted | undefined
+
+  constructor(path: string, random: Random) {
+    this.#path = path
+    this.random = random
+  }
+
+  get store(): WritableSqliteStore {
+    return this.#mounted.store
+  }
+
+  async mount(): Promise<void> {
+    const store = await openSqliteStore(this.#path, { create: true })
+    const fs = await FileSystem.open(store, {})
+    const caller = { uid: 0, gid: 0, pid: 0 }
+    const db = new Database({ fileSystem: fs, store, caller, umask: 0o022, close: () => fs.close() })
+    this.#parts = { store, fs, db }
+  }
+
+  async unmount(): Promise<void> {
+    for (const file of this.#open.splice(0)) await file.close()
+    await this.#mounted.fs.close()
+    this.#parts = undefined
+  }
+
+  async pack(kept: KeptMoments): Promise<void> {
+    const { store, fs } = this.#mounted
+    await pack(store, {
+      from: kept.from,
+      moments: () => Promise.resolve(kept.earlier),
+      settle: () => fs.quiesce(),
+    })
+  }
+
+  /** Changes the tree, in some transactions. */
+  async change(): Promise<void> {
+    for (let count = 0; count < CHANGES; count++) {
+      try {
+        await this.#changeOnce()
+      } catch (error) {
+        // A name that is gone, a directory into itself, a moment without the path, and the like.
+        if (typeof (error as { code?: unknown }).code !== 'string') throw error
+      }
+      if (this.random(3) === 0) await this.sync()
+    }
+    await this.sync()
+  }
+
+  /** Writes small files, a hundred in a directory. */
+  async write(count: number): Promise<void> {
+    const { files } = this.#mounted.db
+    for (let index = 0; index < count; index++) {
+      const directory = `/d${Math.floor(index / 100)}`
+      await files.mkdir(directory).catch(() => undefined)
+      await files.writeFile(`${directory}/${index}`, this.#bytes())
+    }
+    await this.sync()
+  }
+
+  async sync(): Promise<void> {
+    this.tids.push(parseTid(await this.#mounted.db.sync()) ?? TID_NONE)
+  }
+
+  async #changeOnce(): Promise<void> {
+    const { db } = this.#mounted
+    const { files } = db
+    const [path, other] = [this.#any(), this.#any()]
+    const moment = `${this.tids[this.random(Math.max(1, this.tids.length))]?.toString(16).padStart(16, '0')}`
+    switch (this.random(16)) {
+      case 0:
+      case 1:
+      case 2:
+        return await files.writeFile(this.#newPath(), this.#bytes())
+      case 3:
+        this.#directories.push(await this.#made(this.#newPath(), made => files.mkdir(made)))
+        return
+      case 4:
+        return await files.rename(path, other)
+      case 5:
+        return await files.rename(path, this.#newPath())
+      case 6:
+        return await files.unlink(path)
+      case 7:
+        return await files.rm(this.random(3) === 0 ? this.#directory() : path, { recursive: true })
+      case 8:
+        return await files.link(path, this.#newPath())
+      case 9:
+        return await files.symlink('/somewhere', this.#newPath())
+      case 10:
+        return void (await db.clone(path, this.#newPath()))
+      case 11:
+        return void (await db.restore(path, moment))
+      case 12:
+        return void (await db.undo(moment))
+      case 13: {
+        const file = await files.open(path, 'r+')
+        this.#open.push(file)
+        return await files.unlink(path)
+      }
+      case 14: {
+        const file = this.#open[this.random(this.#open.length)]
+        if (this.random(2) === 0) await this.#open.shift()?.close()
+        else if (file !== undefined) await file.writeFile(this.#bytes())
+        return
+      }
+      default: {
+        const file = await files.open(path, 'r+')
+        await file.write(this.#bytes(), 0, undefined, this.random(100_000))
+        await file.close()
+      }
+    }
+  }
+
+  get #mounted(): Mounted {
+    if (this.#parts === undefined) throw new TypeError('not mounted')
+    return this.#parts
+  }
+
+  async #made(path: string, make: (path: string) => Promise<unknown>): Promise<string> {
+    await make(path)
+    return path
+  }
+
+  #newPath(): string {
+    const directory = this.#directory()
+    const path = `${directory === '/' ? '' : directory}/${this.#count++}`
+    this.#paths = [...this.#paths.slice(-60), path]
+    return path
+  }
+
+  #any(): string {
+    return this.#paths[this.random(Math.max(1, this.#paths.length))] ?? '/none'
+  }
+
+  #directory(): string {
+    return this.#directories[this.random(this.#directories.length)] ?? '/'
+  }
+
+  #bytes(): Buffer {
+    const random = this.random
+    const bytes = Buffer.alloc(random((BYTES[random(BYTES.length)] ?? 0) + 1), 1 + random(255))
+    for (let at = 0; at < bytes.length; at += 4000) bytes[at] = random(256)
+    return bytes
+  }
+}
+
+/** Copies a database, without what packs remember, while nothing is committed. */
+async function copyOf(path: string): Promise<string> {
+  const copy = temporaryDatabase()
+  const db = new Sqlite(path, { readonly: true })
+  await db.backup(copy)
+  db.close()
+  const copied = new Sqlite(copy)
+  copied.exec("DELETE FROM meta WHERE name = 'written to as inode'")
+  copied.close()
+  if (existsSync(logDirectory(path))) cpSync(logDirectory(path), logDirectory(copy), { recursive: true })
+  rmSync(markPath(copy), { force: true })
+  return copy
+}
+
+class Killed extends Error {}
+
+/** Packs, and ends like a killed process before a step or a pause. Resolves to whether it was ended. */
+async function packKilled(path: string, kept: KeptMoments, endAt: number): Promise<boolean> {
+  const store = await openSqliteStore(path)
+  const reader = openRevisionReader(path)
+  let left = endAt
+  const count = (): void => {
+    if (left-- <= 0) throw new Killed()
+  }
+  try {
+    await store.capabilities.packing?.keep(kept)
+    await new PackRun({
+      reader,
+      kept,
+      marker: { mark, edges },
+      openMemory: isTemporary => openMarkMemory(path, isTemporary),
+      spareBytes: 0,
+      commitMs: 0,
+      outside: {
+        step: async step => {
+          count()
+          return await store.packStep(step)
+        },
+        progress: () => {},
+        pause: () => {
+          count()
+          return undefined
+        },
+      },
+    }).run()
+    return false
+  } catch (error) {
+    if (error instanceof Killed) return true
+    throw error
+  } finally {
+    reader.close()
+    await store.close()
+  }
+}
+
+async function damages(path: string): Promise<readonly string[]> {
+  const found: string[] = []
+  const report = (damage: unknown): void =>
+    void found.push(
+      JSON.stringify(damage, (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value)),
+    )
+  const { unreachable } = await checkDatabase(path, { data: true, repair: false, report, progress: () => {} })
+  if (unreachable > 0) found.push(`${unreachable} objects are unreachable`)
+  return found
+}
+
+test.each(SEEDS)('keeps what a mark of all objects keeps: seed %i', { timeout: 600_000 }, async seed => {
+  const random = seeded(seed)
+  const path = temporaryDatabase()
+  const tree = new Tree(path, random)
+  await tree.mount()
+  let tags: Tid[] = []
+  let kept = keptMoments(TID_NONE, [])
+  for (let round = 0; round < ROUNDS; round++) {
+    await tree.change()
+    tags = tags.filter(() => random(4) > 0)
+    if (random(2) === 0) tags.push(tree.tids.at(-1) ?? TID_NONE)
+    const isKilled = round % 2 === 1
+    if (isKilled) await tree.unmount()
+    const newer = tree.tids.filter(tid => tid >= kept.from)
+    const from = random(4) === 0 ? newer.at(-1) : newer[random(newer.length)]
+    kept = keptMoments(from ?? kept.from, tags)
+    const copy = await copyOf(path)
+    if (isKilled) {
+      for (let endAt = random(4); await packKilled(path, kept, endAt); endAt += 1 + random(6));
+      await tree.mount()
+    }
+    await tree.pack(kept)
+    const before = await damages(copy)
+    await packCopy(copy, kept)
+    expect(storedRevisions(path)).toEqual(storedRevisions(copy))
+    checkTables(path)
+    const after = await damages(path)
+    expect(after.filter(damage => !before.includes(damage))).toEqual([])
+  }
+  await tree.unmount()
+})
+
+/** Packs with this process's marker; resolves to the number of records whose references were read. */
+async function packCounted(path: string, kept: KeptMoments): Promise<number> {
+  const store = await openSqliteStore(path)
+  const reader = openRevisionReader(path)
+  let records = 0
+  try {
+    await store.capabilities.packing?.keep(kept)
+    const counting = {
+      ...edges,
+      of(...record: Parameters<typeof edges.of>) {
+        records++
+        return edges.of(...record)
+      },
+    }
+    await new PackRun({
+      reader,
+      kept,
+      marker: {
+        edges: counting,
+        mark: (...work) => {
+          records += 1e6
+          return mark(...work)
+        },
+      },
+      openMemory: isTemporary => openMarkMemory(path, isTemporary),
+      spareBytes: 0,
+      outside: { step: step => store.packStep(step), progress: () => {}, pause: () => undefined },
+    }).run()
+    return records
+  } finally {
+    reader.close()
+    await store.close()
+  }
+}
+
+const ALL_RECORDS = 1e6
+
+/** A database of many small files, packed; then one of them changes. */
+async function packedAndChanged(): Promise<{
+  readonly path: string
+  readonly change: () => Promise<KeptMoments>
+}> {
+  const path = temporaryDatabase()
+  const tree = new Tree(path, seeded(1))
+  await tree.mount()
+  await tree.write(400)
+  await tree.unmount()
+  const change = async (): Promise<KeptMoments> => {
+    await tree.mount()
+    await tree.write(1)
+    await tree.unmount()
+    return keptMoments(tree.tids.at(-1) ?? TID_NONE, [])
+  }
+  return { path, change }
+}
+
+test('reads what has changed, and no more', async () => {
+  const { path, change } = await packedAndChanged()
+  expect(await packCounted(path, await change()), 'the first time').toBeGreaterThanOrEqual(ALL_RECORDS)
+  expect(await packCounted(path, await change())).toBeLessThan(60)
+  expect(await packCounted(path, await change())).toBeLessThan(60)
+  checkTables(path)
+})
+
+test('a memory of another time, or a damaged one, does not count', async () => {
+  const { path, change } = await packedAndChanged()
+  await packCounted(path, await change())
+  cpSync(markPath(path), `${path}.mark`)
+  await packCounted(path, await change())
+  cpSync(`${path}.mark`, markPath(path))
+  expect(await packCounted(path, await change()), 'an older one').toBeGreaterThanOrEqual(ALL_RECORDS)
+  writeFileSync(markPath(path), readFileSync(markPath(path)).fill(0x55, 4096))
+  expect(await packCounted(path, await change()), 'a damaged one').toBeGreaterThanOrEqual(ALL_RECORDS)
+  rmSync(markPath(path))
+  symlinkSync(`${path}.mark`, markPath(path))
+  expect(await packCounted(path, await change()), 'a link').toBeGreaterThanOrEqual(ALL_RECORDS)
+  rmSync(markPath(path))
+  expect(await packCounted(path, await change()), 'none').toBeGreaterThanOrEqual(ALL_RECORDS)
+  const store = await openSqliteStore(path, { readOnly: true })
+  const repair = await store.capabilities.checking?.beginRepair('a test')
+  await store.close()
+  await repair?.mend(true)
+  await repair?.end()
+  expect(await packCounted(path, await change()), 'after a repair').toBeGreaterThanOrEqual(ALL_RECORDS)
+  expect(await packCounted(path, await change())).toBeLessThan(60)
+  checkTables(path)
+  expect(await damages(path)).toEqual([])
+})
+
+/** Marks every object. */
+async function packCopy(copy: string, kept: KeptMoments): Promise<void> {
+  const store = await openSqliteStore(copy)
+  await store.setNote(MARK, '')
+  await pack(store, { from: kept.from, moments: () => Promise.resolve(kept.earlier) })
+  await store.close()
+}
