@@ -25,6 +25,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),
   doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+  rejoin: async () => (await import('./commands/rejoin.ts')).rejoinCommand(),
   rescue: async () => (await import('./commands/rescue.ts')).rescueCommand(),
   copy: async () => (await import('./commands/copy.ts')).copyCommand(),
   send: async () => (await import('./commands/send.ts')).sendCommand(),

@@ -21,7 +21,14 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs top ~/files', 'a screen of what happens now; q ends it'],
     ['zblkfs top ~/files -i 10s -n 6 > load', 'a line every ten seconds, for a minute'],
   ],
-  sync: [['zblkfs sync ~/files -m "before the upgrade"', 'a moment to return to']],
+  sync: [
+    ['zblkfs sync ~/files -m "before the upgrade"', 'a moment to return to'],
+    ['zblkfs sync --to 040d304dce31a4c2 ~/files', 'wait for what another machine has stored'],
+  ],
+  rejoin: [
+    ['zblkfs rejoin ~/files', 'write again, after this machine was cut off'],
+    ['zblkfs rejoin --discard ~/files', 'and drop what could not be stored'],
+  ],
   log: [
     ['zblkfs log ~/files -n 10', 'the last ten transactions'],
     ['zblkfs log ~/files/disk.img --since 2d', 'those that changed one file'],

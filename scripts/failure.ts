@@ -16,3 +16,5 @@ export class CommandError extends CodedError {
 
 export const EXIT_FAILURE = 1
 export const EXIT_USAGE = 2
+/** A transaction that met another mount's changes: it may succeed when it is repeated. As EX_TEMPFAIL. */
+export const EXIT_CONFLICT = 75

@@ -6,6 +6,8 @@ import {
   DRIVERS,
   type MetricsPlace,
   type MountSettings,
+  FRESHNESS,
+  type Freshness,
 } from '../mount/daemon/mount-settings.ts'
 import type { SettingChanges } from '../mount/daemon/remount.ts'
 import { UsageError } from './failure.ts'
@@ -109,6 +111,13 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
       if (intervalMs > COMMIT_INTERVAL_MAX_MS)
         throw new UsageError(`commit_interval=${value} is too long: at most 24d`)
       settings.commitIntervalMs = intervalMs
+    },
+  },
+  fresh: {
+    value: FRESHNESS.join('|'),
+    help: 'of a database on a server: open() shows all that was done before on other mounts, or what is stored',
+    apply(settings, value) {
+      settings.fresh = oneOf<Freshness>('fresh', value, FRESHNESS)
     },
   },
   history: {

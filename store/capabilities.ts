@@ -19,10 +19,12 @@
  * | `copying`  | records as they are stored, with the bytes that they share     |
  * | `lineage`  | in which database the history began                            |
  * | `connection` | whether the database's server answers                       |
+ * | `leasing`  | writing beside other processes, in turns                       |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
 import type { Copying, Lineage } from './copying.ts'
+import type { Leasing } from './leasing.ts'
 import type { CompressionName } from './compression.ts'
 import type { Oid, Tid } from './ids.ts'
 import type { KeptMoments } from './kept-moments.ts'
@@ -47,6 +49,7 @@ export interface Capabilities {
   readonly lineage?: Lineage | undefined
   readonly connection?: Connection | undefined
   readonly compressing?: Compressing | undefined
+  readonly leasing?: Leasing | undefined
 }
 
 /** How new bulk bytes are stored. Each database keeps this as a property; {@link OpenDatabaseOptions.compression} changes it. */

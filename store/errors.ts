@@ -49,6 +49,9 @@ const KINDS = {
   'no-space': 'retry',
   // The server of a database.
   'server-gone': 'retry',
+  'lease-kept': 'retry',
+  'not-reached': 'retry',
+  unstored: 'give up',
   'server-forbids': 'give up',
   'server-lacks-database': 'give up',
   'server-unfit': 'give up',

@@ -30,6 +30,8 @@ export interface OpenForeignOptions {
 export interface OpenDatabaseOptions extends OpenOptions {
   /** Opens a database with an unfinished import, in order to continue the import. */
   readonly resumeImport?: boolean
+  /** Opens a database on a server for writing beside others, in turns. Of other databases there is one writer. */
+  readonly isShared?: boolean
   /** Receives a warning for the user: the database's server does not answer, for example. */
   readonly warn?: (message: string) => void
   /** The S3 URL of the place for the bulk bytes of a new database on a server. Another place than that of an existing one is refused. */

@@ -38,6 +38,8 @@ export interface FileSystemOptions {
   readonly acl?: boolean
   /** Owner of the root directory of a new filesystem; by default the user of this process. */
   readonly owner?: { readonly uid: number; readonly gid: number }
+  /** Whether other mounts write the same database at the same time. */
+  readonly isShared?: boolean
   readonly log?: Logger
   /** See {@link MappedPages}. */
   readonly writeBackPages?: () => Promise<void>
@@ -77,7 +79,7 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   const superblock = await openSuperblock(connection, options.owner ?? processOwner(), nowNs)
   const identity = { number: 0, generation: 0, rootOid: await superblock.rootOid(), readOnly }
   const live = new Tree(identity, connection)
-  const bookkeeping = await Bookkeeping.start(superblock, live)
+  const bookkeeping = await Bookkeeping.start(superblock, live, options.isShared)
   const gate = new ReadWriteLock()
   const { intents } = store.capabilities
   const mappedPages = new MappedPages({

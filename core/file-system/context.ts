@@ -58,6 +58,8 @@ export class Context {
   readonly caches: KernelCaches
   readonly mappedPages: MappedPages
   readonly nowNs: Clock
+  /** False while another mount has the right to write. */
+  mayCommit = true
   /** Changed by a remount. */
   ignoresAccess: boolean
   readonly hasAcls: boolean
@@ -116,7 +118,7 @@ export class Context {
 
   /** Drops objects that are no longer used. Call after each decrement of a user, reference or handle count. */
   dropUnused(node: Node): void {
-    if (this.bookkeeping.isDroppable(node)) this.#writeBack?.changedQuietly(0)
+    if (this.mayCommit && this.bookkeeping.isDroppable(node)) this.#writeBack?.changedQuietly(0)
     node.tree.dropUnused(node)
     if (node.tree !== this.live) this.views.dropUnused(node.tree)
   }

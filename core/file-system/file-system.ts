@@ -13,6 +13,7 @@
 import { constants } from 'node:fs'
 import type { Logger } from 'pino'
 import type { Watching } from '../../store/capabilities.ts'
+import type { Leasing } from '../../store/leasing.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { ErrnoError, type ErrnoName } from './errno.ts'
@@ -23,6 +24,8 @@ import type { Context } from './context.ts'
 import { ControlFiles, isControlIno, paddedJson } from './control-files.ts'
 import type { FileSystemStats } from './file-system-stats.ts'
 import { Follower } from './following.ts'
+import { sharedOperations } from './shared-operations.ts'
+import { Sharing } from './sharing.ts'
 import { History } from './history/history.ts'
 import { AccessLog } from './access-log.ts'
 import { nodePath } from './inodes/node-path.ts'
@@ -43,7 +46,7 @@ import { statfs, UNKNOWN_BYTES } from './operations/statfs.ts'
 import { getxattr, listxattr, removexattr, setxattr } from './operations/xattr.ts'
 import { CONTROL_NAME } from './reserved-names.ts'
 import { treeNumberOf } from './inodes/tree.ts'
-import type { Adjustments, Unstored } from './served-file-system.ts'
+import type { Adjustments, LeaseState, Unstored } from './served-file-system.ts'
 import type { WriteBack } from './commit/write-back.ts'
 import {
   ROOT_INO,
@@ -81,6 +84,7 @@ export class FileSystem implements Operations {
   readonly #openers: (Caller | undefined)[] = []
   readonly accessLog: AccessLog
   #follower: Follower | undefined
+  #sharing: Sharing | undefined
   readonly besideKernel: Operations
   #closed: Promise<void> | undefined
 
@@ -120,6 +124,36 @@ export class FileSystem implements Operations {
     const follower = new Follower({ store: this.#store, watching, context: this.#context, log })
     this.#follower = follower
     return follower.serve(this)
+  }
+
+  /**
+   * This filesystem, as it writes beside others from the time on at which a notifier is attached. The store is the holder of the lease.
+   * @param isFresh whether open shows everything that was done before on other mounts.
+   */
+  sharing(leasing: Leasing, watching: Watching, log: Logger, isFresh: boolean): FileSystem {
+    const context = this.#context
+    const sharing = new Sharing({ store: this.#store, leasing, watching, context, log })
+    this.#sharing = sharing
+    return sharedOperations({ fileSystem: this, context, sharing, isFresh })
+  }
+
+  /** The lease of a filesystem that writes beside others. */
+  get lease(): LeaseState | undefined {
+    return this.#sharing?.state
+  }
+
+  async settled(): Promise<void> {
+    await this.#context.caches.settled()
+  }
+
+  /** As {@link Sharing.rejoin}. */
+  async rejoin(): Promise<void> {
+    await this.#sharing?.rejoin()
+  }
+
+  /** Runs long work that may change the database. It is aborted when another mount wants to write. */
+  async keep<T>(work: (signal: AbortSignal | undefined) => Promise<T>): Promise<T> {
+    return await (this.#sharing === undefined ? work(undefined) : this.#sharing.keep(work))
   }
 
   // ---- names
@@ -404,6 +438,7 @@ export class FileSystem implements Operations {
   attach(notifier: Notifier): void {
     this.#context.caches.attach(notifier)
     this.#follower?.start()
+    this.#sharing?.start()
   }
 
   /** Changes to the present that use the past; undefined for a read-only filesystem. */
@@ -463,6 +498,7 @@ export class FileSystem implements Operations {
   /** Drops what is not stored and closes the store. */
   async abandon(): Promise<void> {
     this.accessLog.close()
+    this.#sharing?.stop()
     this.#context.mappedPages.stop()
     await this.#writeBack?.abandon()
     await this.#store.close()
@@ -480,7 +516,10 @@ export class FileSystem implements Operations {
   /** The open moments, which a pack must keep. */
   get openTids(): readonly Tid[] {
     const { live, views } = this.#context
-    return live.readOnly ? [live.connection.at, ...views.openTids] : views.openTids
+    // The holder of the lease needs no pin: no other mount packs.
+    return live.readOnly || this.lease === 'not held'
+      ? [live.connection.at, ...views.openTids]
+      : views.openTids
   }
 
   /** Invalidates moments before `before` that have been idle for `idleMs`: perhaps only the kernel's cache refers to them. */
@@ -518,6 +557,7 @@ export class FileSystem implements Operations {
   async #close(): Promise<void> {
     this.accessLog.close()
     this.#follower?.stop()
+    this.#sharing?.stop()
     this.#context.mappedPages.stop()
     await this.#writeBack?.close()
     await this.#store.close()

@@ -30,6 +30,7 @@ export class MappedPages {
   /** For whom pages were collected last, by a round that began at that time. */
   #collected: { readonly user: Handle | 'stat'; readonly atMs: number } | undefined
   #timer: NodeJS.Timeout | undefined
+  #suspensions = 0
 
   constructor(options: MappedPagesOptions) {
     this.#options = options
@@ -54,7 +55,7 @@ export class MappedPages {
    * round share the next one, as the current one may have passed pages that have changed since.
    */
   collect(): Promise<void> | undefined {
-    if (this.#handles === 0) return undefined
+    if (this.#handles === 0 || this.#suspensions > 0) return undefined
     const { writeBackPages } = this.#options
     return writeBackPages === undefined ? undefined : this.#round(writeBackPages).then(() => undefined)
   }
@@ -83,10 +84,20 @@ export class MappedPages {
   collectFor(node: Node, user: Handle | 'stat'): Promise<void> | undefined {
     const isFresh = this.#collected?.user === user && performance.now() - this.#collected.atMs < FRESH_MS
     const { writeBackPages } = this.#options
-    if (node.mappableHandles === 0 || isFresh || writeBackPages === undefined) return undefined
+    if (node.mappableHandles === 0 || isFresh || writeBackPages === undefined || this.#suspensions > 0)
+      return undefined
     return this.#round(writeBackPages).then(atMs => {
       this.#collected = { user, atMs }
     })
+  }
+
+  /** Until {@link MappedPages.resume} nothing is collected: the caller cannot wait for the kernel. */
+  suspend(): void {
+    this.#suspensions++
+  }
+
+  resume(): void {
+    this.#suspensions--
   }
 
   stop(): void {

@@ -63,6 +63,9 @@ export interface Adjustments {
   readonly dirtySizeBytes?: number | undefined
 }
 
+/** What a mount has of the right to write, where several mounts write in turns. */
+export type LeaseState = 'held' | 'not held' | 'lost'
+
 export interface ServedFileSystem extends Operations {
   /** Absent if the filesystem is read-only. */
   readonly history?: HistoryOperations | undefined
@@ -80,6 +83,12 @@ export interface ServedFileSystem extends Operations {
   lastTid(): Promise<Tid>
   /** What is not stored; absent where nothing can be changed. */
   readonly unstored?: Unstored | undefined
+  /** The right to write, of a filesystem that several mounts write in turns. */
+  readonly lease?: LeaseState | undefined
+  /** Continues as a writer after it was fenced; what is not stored is dropped. */
+  rejoin?(): Promise<void>
+  /** Resolves when the kernel has dropped its copies of what was changed elsewhere up to now. */
+  settled?(): Promise<void>
   /** Stores everything although the files of the database were removed, so that their bytes can be saved. */
   storeUnnamed?(): Promise<void>
   /** Drops what is not stored, and lets go of the database. */

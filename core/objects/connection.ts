@@ -226,6 +226,11 @@ export class Connection implements Jar {
     return this.#lease().next
   }
 
+  /** Gives up the oids that are allocated and not used, because another writer has written since. */
+  forgetOids(): void {
+    this.#lease().forget()
+  }
+
   reserveOids(count: number): Promise<void> | undefined {
     return this.#lease().reserve(count)
   }

@@ -35,6 +35,12 @@ export class OidLease {
     return undefined
   }
 
+  /** Gives up what was allocated: another writer may have allocated the same since. */
+  forget(): void {
+    this.#left = 0
+    this.#requested = undefined
+  }
+
   /** The first of `count` consecutive oids, all above earlier ones. They must have been reserved. */
   take(count: number): Oid {
     if (count > this.#left) throw new Error(`${count} oids were taken, but not reserved`)

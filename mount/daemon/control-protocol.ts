@@ -10,6 +10,7 @@
  */
 import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
 import type { PackResult } from '../../core/pack/pack.ts'
+import type { LeaseState } from '../../core/file-system/served-file-system.ts'
 import type { ConnectionState, PackProgress } from '../../store/capabilities.ts'
 import { lstat } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
@@ -61,6 +62,8 @@ export interface MountStatus {
   readonly clock?: string
   /** Whether the database's server answers; absent for a database in a file. */
   readonly connection?: ConnectionState
+  /** Whether this mount has the right to write, of a database that several mounts write in turns. */
+  readonly lease?: LeaseState
   /** The last entry of the log that is an error; the last warning if there was no error. */
   readonly problem?: Problem
 }
@@ -80,6 +83,16 @@ export interface ControlCalls {
   /** Stores everything up to now; `message` describes the transaction. */
   readonly sync: {
     readonly parameters: { readonly message?: string }
+    readonly result: { readonly tid: string }
+  }
+  /** Whether the mount, and what the kernel has cached of it, shows a transaction or a later one. `tid`: the one that it shows. */
+  readonly reach: {
+    readonly parameters: { readonly tid: string }
+    readonly result: { readonly tid: string; readonly isReached: boolean }
+  }
+  /** Continues as a writer after the mount was fenced; what it has not stored is dropped. */
+  readonly rejoin: {
+    readonly parameters: Readonly<Record<string, never>>
     readonly result: { readonly tid: string }
   }
   /** Starts a pack to a moment, in the notation of store/moments.ts; by default to the database's retention. */
@@ -186,6 +199,7 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     connection: optional(value =>
       hasShape(value, { state: oneOf('connected', 'reconnecting', 'fenced'), reason: optional(text) }),
     ),
+    lease: optional(oneOf('held', 'not held', 'lost')),
     problem: optional(value =>
       hasShape(value, {
         time,
@@ -211,6 +225,8 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
     isConnected: optional(flag),
   },
   sync: { tid },
+  reach: { tid, isReached: flag },
+  rejoin: { tid },
   pack: {},
   packStatus: {
     state: oneOf('none', 'running', 'done', 'failed'),

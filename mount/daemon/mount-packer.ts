@@ -108,7 +108,7 @@ export class MountPacker {
     return new MountPacker({ store, packing, measuring, retaining, fileSystem, retention, log })
   }
 
-  /** How long history is kept. Only this process changes it while it has the database open. */
+  /** How long history is kept, as last read. */
   get retention(): Retention {
     return this.#retention
   }
@@ -118,6 +118,11 @@ export class MountPacker {
     await this.#retaining.setRetention(retention)
     this.#retention = retention
     this.#schedule(1)
+  }
+
+  /** Another mount that writes the same database may have changed it. */
+  async #readRetention(): Promise<void> {
+    if (this.#fileSystem.lease !== undefined) this.#retention = await retentionOf(this.#store)
   }
 
   /** Starts packing in the background from time to time. */
@@ -142,6 +147,7 @@ export class MountPacker {
 
   /** Starts a requested pack. @throws StoreError if one is running, or for a moment that does not exist. */
   async start(before?: string): Promise<void> {
+    await this.#readRetention()
     const from =
       before === undefined
         ? await historyStart(this.#store, this.#retention)
@@ -185,11 +191,14 @@ export class MountPacker {
     let factor = 1
     try {
       const { totalBytes: databaseBytes } = await this.#measuring.space()
+      await this.#readRetention()
       const from = await historyStart(this.#store, this.#retention)
       this.#fileSystem.forgetIdleMoments(from, Math.min(IDLE_MS, this.#retention.keepMs))
       const expectedBytes = await this.#expectedBytes(from)
       this.#expected = Math.max(0, expectedBytes)
       const isWorthIt = expectedBytes >= Math.max(WORTH_MIN_BYTES, databaseBytes * WORTH_PART)
+      // Another mount that writes packs instead.
+      if (this.#fileSystem.lease === 'not held') return this.#schedule(factor)
       if ((isWorthIt || (await this.#isReleased())) && this.#running === undefined) {
         const report = await this.#run(true, {
           from,
@@ -245,12 +254,14 @@ export class MountPacker {
   async #run(isBackground: boolean, options: PackOptions): Promise<PackResult> {
     if (this.#closed) throw new StoreError(`${this.#store.name} is being closed`)
     const abort = new AbortController()
-    const packing = pack(this.#store, {
-      ...options,
-      signal: abort.signal,
-      moments: options.moments ?? (() => this.#momentsToKeep()),
-      settle: () => this.#fileSystem.quiesce(),
-    })
+    const packing = this.#fileSystem.keep(recalled =>
+      pack(this.#store, {
+        ...options,
+        signal: recalled === undefined ? abort.signal : AbortSignal.any([abort.signal, recalled]),
+        moments: options.moments ?? (() => this.#momentsToKeep()),
+        settle: () => this.#fileSystem.quiesce(),
+      }),
+    )
     const settled = packing.then(
       () => undefined,
       () => undefined,

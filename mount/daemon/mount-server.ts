@@ -25,6 +25,7 @@ import { makeControlPath } from './control-path.ts'
 import type { MountStatus } from './control-protocol.ts'
 import { ControlServer } from './control-server.ts'
 import { assertInvalidating, historyCalls, historyOf } from './history-calls.ts'
+import { leaseCalls } from './lease-calls.ts'
 import type { MountPacker } from './mount-packer.ts'
 import type { MetricsPublisher } from './metrics/publish.ts'
 import type { MetricsPlace, MountSettings } from './mount-settings.ts'
@@ -212,6 +213,7 @@ export class MountServer {
         status: () => this.#status(),
         stats: () => this.#stats(),
         sync: async ({ message }) => ({ tid: formatTid(await this.sync(message)) }),
+        ...leaseCalls(this.#fileSystem),
         pack: async ({ before }) => {
           await this.#packerOrFail().start(before)
           return {}
@@ -296,6 +298,7 @@ export class MountServer {
       }),
       ...(clock !== undefined && { clock }),
       ...(connection !== undefined && { connection }),
+      ...(this.#fileSystem.lease !== undefined && { lease: this.#fileSystem.lease }),
       ...(this.#problems.last !== undefined && { problem: this.#problems.last }),
     }
   }

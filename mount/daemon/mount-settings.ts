@@ -24,6 +24,8 @@ export interface MountSettings {
   readonly cacheDiskBytes?: number
   /** How an external ZODB database is shown. */
   readonly layout?: LayoutName
+  /** What open shows of other mounts that write a database on a server: all that was done before, or what is stored. By default the first. */
+  readonly fresh?: Freshness
   /** Reads do not change access times. */
   readonly ignoresAccess?: boolean
   /** How long history is kept from now on, recorded in the database; by default as recorded there. */
@@ -43,6 +45,9 @@ export interface MountSettings {
   /** Where metrics are published; nowhere if absent. */
   readonly metrics?: MetricsPlace
 }
+
+export const FRESHNESS = ['open', 'lag'] as const
+export type Freshness = (typeof FRESHNESS)[number]
 
 /** An address of this machine where Prometheus collects metrics, or the absolute path of a file for node_exporter. */
 export type MetricsPlace =

@@ -38,6 +38,8 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     readOnly,
     create: settings.layout === undefined,
     purpose: `mounted at ${directory}`,
+    // Others' changes can be shown only by a driver that invalidates what the kernel has cached.
+    isShared: settings.driver !== 'fuse-native',
     compression: settings.compression,
     warn: message => log.warn(message),
     ...(bulk !== undefined && { bulk }),
@@ -59,9 +61,10 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
         path: database,
       })
     const writeBackPages = pageWriteBack(directory, log)
-    const fileSystem = await FileSystem.open(store, { ...settings, log, writeBackPages })
     const { capabilities } = store
-    const { dating, pinning, watching } = capabilities
+    const { dating, leasing, pinning, watching } = capabilities
+    const isShared = leasing !== undefined && !(await leasing.isAlone())
+    const fileSystem = await FileSystem.open(store, { ...settings, isShared, log, writeBackPages })
     if (dating !== undefined) watchClock(dating, log)
     if (store.readOnly) {
       if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
@@ -71,6 +74,11 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     }
     const packer = await MountPacker.of(store, fileSystem, log)
     if (settings.history !== undefined) await packer?.setRetention(settings.history)
+    if (leasing !== undefined && watching !== undefined) {
+      if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
+      const served = fileSystem.sharing(leasing, watching, log, settings.fresh !== 'lag')
+      return { fileSystem: served, settings, capabilities, ...(packer !== undefined && { packer }) }
+    }
     return { fileSystem, settings, capabilities, ...(packer !== undefined && { packer }) }
   } catch (error) {
     await store.close()

@@ -105,7 +105,7 @@ function factsOf(line: MountLine): readonly Fact[] {
       ['state', `${line.reason}${next}`],
     ]
   }
-  const { database, driver, readOnly, pid, tid, residentBytes, since, history } = line
+  const { database, driver, readOnly, pid, tid, residentBytes, since, history, lease } = line
   const access = readOnly ? 'read-only' : 'writable'
   const place = line.state === 'serving' ? '' : 'unmounted, until its last user or its changes are gone, '
   return [
@@ -114,6 +114,7 @@ function factsOf(line: MountLine): readonly Fact[] {
     ['transaction', tid],
     ...(history === undefined ? [] : [['history', `kept: ${history}`] as const]),
     ['daemon', `process ${pid}, ${formatBytes(residentBytes)}`],
+    ...(lease === undefined || lease === 'lost' ? [] : [['lease', LEASES[lease]] as const]),
     ...troublesOf(line),
   ]
 }
@@ -123,7 +124,7 @@ function troublesOf(status: MountStatus): readonly Fact[] {
   const { failure, isFull, unstoredBytes, directory, connection, clock, problem } = status
   const facts: Fact[] = []
   if (connection !== undefined && connection.state !== 'connected')
-    facts.push(['server', describeConnection(connection)])
+    facts.push(['server', describeConnection(connection, directory)])
   else if (failure !== undefined)
     facts.push(['not stored', `${formatBytes(unstoredBytes)} of changes are not stored: ${failure}`])
   else if (isFull)
@@ -143,7 +144,10 @@ function describeProblem({ time, level, message, error: wire }: Problem): Fact {
   ]
 }
 
-const describeConnection = ({ state, reason = '' }: ConnectionState): string =>
+/** Of a database that several mounts write in turns. */
+const LEASES = { held: 'held: this mount was the last to write', 'not held': 'not held' } as const
+
+const describeConnection = ({ state, reason = '' }: ConnectionState, directory: string): string =>
   state === 'fenced'
-    ? `CANNOT BE WRITTEN any more: ${reason}; unmount it and mount it again`
+    ? `CANNOT BE WRITTEN any more: ${reason}; copy what is not stored to another place, then 'zblkfs rejoin ${directory}'`
     : `its server does not answer: ${reason}`

@@ -4,7 +4,7 @@
  * Short records go into their rows, long bodies into the Bulk. Rows are added to the index while bulk bytes are being
  * written; the Bulk is synced before the index commits, so a committed row never points to bytes that may be lost. The
  * state after the last transaction (`#lastTid`, `#nextOid`, `#bulkEnd`) changes only when a commit has succeeded: this
- * object is the only writer.
+ * object is the only writer, or {@link Committer.resume} is called after others have written.
  *
  * A transaction that does not fit into memory is stored in **parts**: `spill` writes the rows and bulk bytes of one part, under
  * the future tid of the transaction, and `commit` adds the last part and the transaction's own row. Until then the parts are
@@ -83,10 +83,7 @@ export class Committer {
     this.#index = index
     this.#bulk = bulk
     this.#reader = reader
-    if (last === undefined) return
-    this.#lastTid = last.tid
-    this.#nextOid = last.nextOid
-    this.#bulkEnd = last.bulkEnd
+    this.#continueAfter(last)
   }
 
   /** Continues after the last transaction. @throws StoreError if that is damaged. */
@@ -95,6 +92,20 @@ export class Committer {
     const committer = new Committer(parts, await parts.index.last())
     await parts.bulk.begin(committer.#bulkEnd)
     return committer
+  }
+
+  /** Continues after the last transaction of another writer, and drops the parts that it has left. @throws as {@link Committer.open} */
+  async resume(): Promise<void> {
+    await this.#index.dropParts()
+    this.#continueAfter(await this.#index.last())
+    await this.#bulk.begin(this.#bulkEnd)
+  }
+
+  #continueAfter(last: TransactionRow | undefined): void {
+    if (last === undefined) return
+    this.#lastTid = last.tid
+    this.#nextOid = last.nextOid
+    this.#bulkEnd = last.bulkEnd
   }
 
   get lastTid(): Tid {

@@ -72,6 +72,12 @@ export class WriteHalf {
     return this.#lastTid
   }
 
+  /** Continues after transactions of another writer. No call may be in progress. */
+  resume(lastTid: Tid, nextOid: number): void {
+    this.#lastTid = lastTid
+    this.#nextOid = nextOid
+  }
+
   /** After this every other method rejects. */
   close(): void {
     this.#isClosed = true

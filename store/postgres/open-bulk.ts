@@ -65,8 +65,13 @@ async function noteOf(session: Session): Promise<string | undefined> {
 
 /** The last epoch with segments that this database has not assigned. */
 export async function unassignedEpoch(session: Session, remote: RemoteBulk): Promise<number | undefined> {
-  const [[last] = []] = await session.query('SELECT coalesce(max(epoch), 0) FROM zblkfs.writer')
-  return await newestEpochAfter(remote.client, numberOf(last))
+  return await newestEpochAfter(remote.client, await newestEpoch(session))
+}
+
+/** The last epoch that this database has assigned. */
+export async function newestEpoch(queries: Queries): Promise<number> {
+  const [[last] = []] = await queries.query('SELECT coalesce(max(epoch), 0) FROM zblkfs.writer')
+  return numberOf(last)
 }
 
 /** An index and its Bulk for reading. */

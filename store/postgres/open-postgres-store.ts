@@ -13,6 +13,8 @@ import { contentOf, createSchema, type OurContent } from './schema.ts'
 import { RemoteBulk } from '../s3/remote-bulk.ts'
 import { emptyBucket } from '../s3/bucket.ts'
 import { Session } from './session.ts'
+import { LeaseSession } from './lease-session.ts'
+import { upgradeAlone } from './writer-epoch.ts'
 import { WriterSession } from './writer-session.ts'
 
 export interface OpenPostgresOptions extends BulkOptions {
@@ -21,6 +23,8 @@ export interface OpenPostgresOptions extends BulkOptions {
   readonly create?: boolean
   /** The purpose of opening it, for the message to another writer. */
   readonly purpose?: string
+  /** Opens it for writing beside others, in turns ({@link Capabilities.leasing}). It is opened with the right to write. */
+  readonly isShared?: boolean
   /** Receives a sentence when the connection is lost, is restored, or this writer is fenced. */
   readonly warn?: (message: string) => void
 }
@@ -50,10 +54,14 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
     if (remote !== undefined) keep(remote)
     const parts = { name, address, id, session, report, remote }
     if (readOnly) return new PostgresStore(parts)
+    if (content.isEarlier) await upgradeAlone(session, name)
     const unassigned = remote && (await unassignedEpoch(session, remote))
     const writing = keep(await Session.open(address))
-    const writer = keep(await WriterSession.take({ address, name, purpose, id, report }, writing, unassigned))
-    const store = await WritablePostgresStore.open(parts, writer)
+    const { isShared = false } = options
+    const about = { address, name, purpose, id, report, isShared }
+    const writer = keep(await WriterSession.take(about, writing, unassigned))
+    const lease = isShared ? keep(new LeaseSession({ address, name, writer })) : undefined
+    const store = await WritablePostgresStore.open(parts, writer, lease)
     if (unassigned !== undefined) await store.doubtBucket(unassigned)
     const { compression } = options
     if (compression !== undefined && compression !== (await store.capabilities.compressing?.compression()))

@@ -64,13 +64,12 @@ export async function openWriters({
   if (remote !== undefined) {
     const remoteReader: S3BulkReader = remote.reader(new PostgresSegmentMap(index.queries, true), rowReader)
     let counter = 0
-    const epoch = Number(writer.epoch)
     const map = new PostgresSegmentMapWriter(writer, queries, () => index.pipeline)
     const writers: RemoteWriters = {
       map,
-      nextId: () => ({ epoch, counter: ++counter }),
+      nextId: () => ({ epoch: Number(writer.epoch), counter: ++counter }),
       end: async () => {
-        if (counter > 0) await map.endEpoch({ epoch, counter })
+        if (counter > 0) await map.endEpoch({ epoch: Number(writer.epoch), counter })
       },
       onRows: () => undefined,
     }

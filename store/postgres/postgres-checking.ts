@@ -99,7 +99,10 @@ export class PostgresChecked implements CheckedDatabase {
     const session = await Session.open(address)
     try {
       const report = (): void => undefined
-      const writer = await WriterSession.take({ address, name, purpose, id, report }, session)
+      const writer = await WriterSession.take(
+        { address, name, purpose, id, isShared: false, report },
+        session,
+      )
       return {
         mend: async index => {
           if (index) await this.#mend(writer)

@@ -14,11 +14,13 @@ import { WriteHalf } from '../indexed/write-half.ts'
 import { Polling } from '../polling.ts'
 import type { RemoteBulk } from '../s3/remote-bulk.ts'
 import { DOUBT_NOTE, doubtMessage, SegmentKeeper } from '../s3/segment-keeper.ts'
+import type { Leasing } from '../leasing.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import type { PostgresAddress } from './address.ts'
 import { Anchor, momentsOf, PINNED } from './anchor.ts'
 import { PostgresChecked } from './postgres-checking.ts'
-import { halvesOver, type Halves } from './open-bulk.ts'
+import type { LeaseSession } from './lease-session.ts'
+import { halvesOver, newestEpoch, type Halves } from './open-bulk.ts'
 import { openWriters, type Writers } from './open-writers.ts'
 import { ConnectionLostError, explainQuery } from './postgres-errors.ts'
 import { ReadSessions } from './read-sessions.ts'
@@ -128,12 +130,13 @@ const sessionsFor = ({ address, session, name, report }: PostgresParts): ReadSes
 
 /** What {@link WritablePostgresStore.open} makes. */
 interface WritableParts {
+  readonly lease: LeaseSession | undefined
   readonly sessions: ReadSessions
   readonly halves: Halves
   readonly writers: Writers
 }
 
-/** A database opened for writing: the only such store until its writer is fenced. */
+/** A database opened for writing: the only such store until its writer is fenced, or one beside others. */
 export class WritablePostgresStore extends PostgresReads implements WritableStore {
   readonly readOnly = false
   readonly capabilities: Capabilities
@@ -142,6 +145,10 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   readonly #report: (message: string) => void
   readonly #keeper: SegmentKeeper | undefined
   readonly #writing: WriteHalf
+  readonly #lease: LeaseSession | undefined
+  /** How often the lease had changed when this store released it. */
+  #releasedAt: number | undefined
+  #isHolder = true
   /** Settles when all commits and steps requested so far have settled. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosing = false
@@ -149,13 +156,14 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   private constructor(
     parts: PostgresParts,
     writer: WriterSession,
-    { sessions, halves, writers }: WritableParts,
+    { sessions, halves, writers, lease }: WritableParts,
   ) {
     super(parts, sessions, halves)
     const { name } = parts
     const { committer } = writers
     this.#writer = writer
     this.#writers = writers
+    this.#lease = lease
     this.#report = parts.report
     this.#keeper = this.#startKeeper(parts, sessions)
     this.#writing = new WriteHalf({
@@ -183,18 +191,32 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       copying: this.copying,
       lineage: this.lineage,
       compressing: this.compressing,
+      ...(lease !== undefined && {
+        leasing: this.#leasing(lease),
+        watching: new Polling(
+          // The holder commits all there is.
+          async () => (this.#isHolder ? this.#writers.committer.lastTid : await this.lastTid()),
+          onHint => this.anchor.listen(onHint),
+        ),
+      }),
     }
   }
 
-  /** @throws StoreError if the last transaction is damaged. */
-  static async open(parts: PostgresParts, writer: WriterSession): Promise<WritablePostgresStore> {
+  /** @param lease for a store that writes beside others. @throws StoreError if the last transaction is damaged. */
+  static async open(
+    parts: PostgresParts,
+    writer: WriterSession,
+    lease: LeaseSession | undefined,
+  ): Promise<WritablePostgresStore> {
+    // Parts of a transaction that are dropped now must be those of a writer that is gone.
+    await lease?.take()
     const { address, remote } = parts
     const sessions = sessionsFor(parts)
     // Its own transactions in parts are read through the same store.
     const halves = halvesOver(sessions, remote, true)
     const { forgetFrom: onCut } = halves
     const writers = await openWriters({ writer, address, queries: sessions, remote, onCut })
-    return new WritablePostgresStore(parts, writer, { sessions, halves, writers })
+    return new WritablePostgresStore(parts, writer, { sessions, halves, writers, lease })
   }
 
   /** Records that the bucket has segments of an epoch that this database has not assigned. */
@@ -238,7 +260,51 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     // Without it, failed uploads at the end are kept.
     await this.#writers.remote?.end().catch(() => undefined)
     await super.close()
+    await this.#lease?.close()
     await this.#writer.close()
+  }
+
+  #leasing(lease: LeaseSession): Leasing {
+    return {
+      acquire: () => this.ask(() => this.#acquire(lease)),
+      release: () =>
+        this.ask(() =>
+          this.#queue(async () => {
+            this.#isHolder = false
+            this.#releasedAt = await lease.release()
+          }),
+        ),
+      settle: () => this.ask(() => lease.settle()),
+      isAlone: () => this.ask(() => lease.isAlone()),
+      watch: ({ onRecall, onFenced }) => {
+        lease.onRecall = onRecall
+        this.#writer.onFenced = error => {
+          this.#isHolder = false
+          onFenced?.(error)
+        }
+      },
+      rejoin: () =>
+        this.ask(async () => {
+          await this.#writer.rejoin()
+          this.#isHolder = false
+          this.#releasedAt = undefined
+        }),
+    }
+  }
+
+  async #acquire(lease: LeaseSession): Promise<Tid> {
+    const grants = await lease.take()
+    return await this.#queue(async () => {
+      const { committer } = this.#writers
+      // Others may have committed, unless the lease was only freed, and taken again.
+      const isUnchanged = this.#releasedAt !== undefined && grants === this.#releasedAt + 1
+      if (!this.#isHolder && !isUnchanged) {
+        await committer.resume()
+        this.#writing.resume(committer.lastTid, committer.nextOid)
+      }
+      this.#isHolder = true
+      return committer.lastTid
+    })
   }
 
   get #state(): ConnectionState {
@@ -259,8 +325,13 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       report,
       ...(tuning.ages && { ages: tuning.ages }),
       reader: halvesOver(sessions, remote).bulk,
-      epoch: Number(this.#writer.epoch),
-      exclusive: work => this.#queue(work),
+      epoch: () => Number(this.#writer.epoch),
+      newestEpoch: () => newestEpoch(sessions),
+      exclusive: work =>
+        this.#queue(() => {
+          if (!this.#isHolder) throw new StoreError('another mount writes now')
+          return work()
+        }),
       note: name => this.note(name),
       setNote: (name, value) => this.setNote(name, value),
     })

@@ -17,13 +17,16 @@
  * | `segment`  | an object in a bucket (store/s3/segment.ts), by the epoch and the counter in its key: its length, that of its units, and its table |
  * |            | of frames. `released` is the time since which no extent names it: then it will be deleted              |
  * | `extent`   | the segment that has the units of `[pos, pos + len)`; those of other positions are in `bulk`            |
+ * | `lease`    | one row: the epoch that may commit, NULL if none may. `grants` counts its changes                       |
+ * | `lease_waiter` | an epoch that waits for the lease, in the order of `since`                                          |
  *
  * One transaction of the server holds all additions of one zblkfs transaction. Before COMMIT it takes the lock of the
  * order of commits, so transactions become visible in tid order and readers always see a prefix. Advisory locks, which are local to the database:
  *
  * | key                         | held                  | means                                                  |
  * |-----------------------------|-----------------------|--------------------------------------------------------|
- * | ({@link LOCK_CLASS}, 1)     | by a session          | it writes the database                                 |
+ * | ({@link LOCK_CLASS}, 1)     | by a session          | it writes the database; shared: beside other writers   |
+ * | ({@link EPOCH_CLASS}, epoch) | by a session         | it is the session of this writer                       |
  * | ({@link LOCK_CLASS}, 2)     | to the end of a commit| tids are given, and writers are fenced, one at a time  |
  * | a tid, shared               | by a session          | it reads this moment: a pack keeps it                  |
  */
@@ -32,16 +35,32 @@ import { otherFormat } from '../other-format.ts'
 import { isForbidden, isMissing } from './postgres-errors.ts'
 import type { Session } from './session.ts'
 
-/** The revision of this format. 1: the first. 2: segments in a bucket. 3: the counter of a writer. */
-export const FORMAT_VERSION = 3
+/**
+ * The revision of this format. 1: the first. 2: segments in a bucket. 3: the counter of a writer. 4: a lease, for several writers.
+ */
+export const FORMAT_VERSION = 4
+/** A database of this revision or a later one can be read; opening it for writing upgrades it. */
+const FORMAT_UPGRADED_MIN = 2
+/** The counter of a writer of format 2: it is unknown which segments it had written. */
+const COUNTER_UNKNOWN = Number.MAX_SAFE_INTEGER
 
 /** The first key of zblkfs's advisory locks: "zblk". */
 export const LOCK_CLASS = 0x7a_62_6c_6b
+/** The first key of the locks of writers' sessions: "zble". */
+export const EPOCH_CLASS = 0x7a_62_6c_65
 export const WRITER_LOCK = 1
 export const COMMIT_LOCK = 2
 
 /** The channel of NOTIFY: the payload is the tid of a transaction. */
 export const CHANNEL = 'zblkfs'
+/** The channel about the lease. The payload is `recall EPOCH` or `free EPOCH`: the epoch that holds it from now on, 0 for none. */
+export const LEASE_CHANNEL = 'zblkfs_lease'
+
+/** A writer without a heartbeat for this long is gone; one whose session has ended as well is gone sooner. */
+const GONE_MS = 8000
+const GONE_WITHOUT_SESSION_MS = 3000
+/** After a restart of the server no writer is gone for this long, as all of them have to reconnect. */
+const RESTARTED_MS = 6000
 
 /** Errors that the functions raise. */
 export const FENCED = 'ZB001'
@@ -119,6 +138,19 @@ const TABLES = `
   CREATE INDEX extent_by_segment ON zblkfs.extent (epoch, counter);
 `
 
+const LEASE_TABLES = `
+  CREATE TABLE zblkfs.lease (
+    id boolean PRIMARY KEY DEFAULT true CHECK (id),
+    epoch bigint,
+    grants bigint NOT NULL DEFAULT 0
+  );
+  INSERT INTO zblkfs.lease DEFAULT VALUES;
+  CREATE TABLE zblkfs.lease_waiter (
+    epoch bigint PRIMARY KEY,
+    since bigint GENERATED ALWAYS AS IDENTITY
+  );
+`
+
 const FUNCTIONS = `
   -- Waits for other commits. Fails if the writer may store nothing any more.
   CREATE FUNCTION zblkfs.begin_change(p_epoch bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -137,8 +169,11 @@ const FUNCTIONS = `
     FROM unnest(p_oids, p_sums, p_heads, p_pos, p_lens, p_tails) AS r (oid, sum, head, pos, len, tail)
   $$;
 
-  -- Adds a transaction. No object of p_checked may have a revision later than its base.
-  CREATE FUNCTION zblkfs.add_transaction(
+`
+
+const ADD_TRANSACTION = `
+  -- Adds a transaction of the writer that has the lease. No object of p_checked may have a revision later than its base.
+  CREATE OR REPLACE FUNCTION zblkfs.add_transaction(
     p_epoch bigint, p_tid bigint, p_commit_id uuid, p_author bytea, p_description bytea, p_extension bytea,
     p_objects bigint, p_bytes bigint, p_next_oid bigint, p_bulk_end bigint, p_stored bigint, p_sum integer,
     p_checked bigint[], p_bases bigint[]
@@ -150,6 +185,9 @@ const FUNCTIONS = `
     found_tid bigint;
   BEGIN
     PERFORM zblkfs.begin_change(p_epoch);
+    IF EXISTS (SELECT FROM zblkfs.lease WHERE epoch IS DISTINCT FROM p_epoch) THEN
+      RAISE EXCEPTION 'writer % does not hold the lease', p_epoch USING ERRCODE = '${FENCED}';
+    END IF;
     SELECT max(tid) INTO last FROM zblkfs.txn;
     IF p_tid <= last THEN
       RAISE EXCEPTION 'transaction % is not later than %', p_tid, last USING ERRCODE = '${TID_TOO_OLD}', DETAIL = last;
@@ -171,6 +209,96 @@ const FUNCTIONS = `
   END $$;
 `
 
+const LEASE_FUNCTIONS = `
+  -- Whether a writer can be fenced: its session has ended, or it has not sent a heartbeat for a while.
+  CREATE FUNCTION zblkfs.is_gone(p_epoch bigint) RETURNS boolean LANGUAGE sql AS $$
+    SELECT NOT EXISTS (
+      SELECT FROM zblkfs.writer AS w WHERE w.epoch = p_epoch AND NOT w.fenced AND (
+        clock_timestamp() - pg_postmaster_start_time() < interval '${RESTARTED_MS} milliseconds'
+        OR clock_timestamp() - w.heartbeat < interval '${GONE_WITHOUT_SESSION_MS} milliseconds'
+        OR (clock_timestamp() - w.heartbeat < interval '${GONE_MS} milliseconds' AND EXISTS (
+          SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+            AND classid = ${EPOCH_CLASS}::oid AND objid = p_epoch::oid
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        ))
+      )
+    )
+  $$;
+
+  -- Locks the lease; frees it if its holder is gone, which is fenced then. Returns the holder, NULL if there is none.
+  CREATE FUNCTION zblkfs.lock_lease() RETURNS bigint LANGUAGE plpgsql AS $$
+  DECLARE
+    v_holder bigint;
+  BEGIN
+    SELECT epoch INTO v_holder FROM zblkfs.lease FOR UPDATE;
+    IF v_holder IS NULL OR NOT zblkfs.is_gone(v_holder) THEN
+      RETURN v_holder;
+    END IF;
+    PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK});
+    UPDATE zblkfs.writer SET fenced = true WHERE epoch = v_holder;
+    UPDATE zblkfs.lease SET epoch = NULL, grants = grants + 1;
+    RETURN NULL;
+  END $$;
+
+  -- Takes the lease if it is free; otherwise queues the writer and recalls the lease.
+  CREATE FUNCTION zblkfs.take_lease(p_epoch bigint, OUT r_holder bigint, OUT r_grants bigint, OUT r_is_wanted boolean)
+  LANGUAGE plpgsql AS $$
+  BEGIN
+    IF NOT EXISTS (SELECT FROM zblkfs.writer WHERE epoch = p_epoch AND NOT fenced) THEN
+      RAISE EXCEPTION 'writer % is fenced', p_epoch USING ERRCODE = '${FENCED}';
+    END IF;
+    r_holder := zblkfs.lock_lease();
+    IF r_holder IS NULL THEN
+      UPDATE zblkfs.lease SET epoch = p_epoch, grants = grants + 1;
+      r_holder := p_epoch;
+    END IF;
+    IF r_holder = p_epoch THEN
+      DELETE FROM zblkfs.lease_waiter WHERE epoch = p_epoch;
+    ELSE
+      INSERT INTO zblkfs.lease_waiter (epoch) VALUES (p_epoch) ON CONFLICT DO NOTHING;
+      PERFORM pg_notify('${LEASE_CHANNEL}', 'recall ' || r_holder);
+    END IF;
+    SELECT grants, EXISTS (SELECT FROM zblkfs.lease_waiter WHERE epoch <> p_epoch) INTO r_grants, r_is_wanted
+    FROM zblkfs.lease;
+  END $$;
+
+  -- Hands the lease to the first waiter, or frees it: then the number of its changes is returned.
+  CREATE FUNCTION zblkfs.release_lease(p_epoch bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+  DECLARE
+    v_next bigint;
+    v_grants bigint;
+  BEGIN
+    PERFORM FROM zblkfs.lease WHERE epoch = p_epoch FOR UPDATE;
+    IF NOT FOUND THEN
+      RETURN NULL;
+    END IF;
+    DELETE FROM zblkfs.lease_waiter WHERE epoch = p_epoch OR zblkfs.is_gone(epoch);
+    DELETE FROM zblkfs.lease_waiter WHERE since = (SELECT min(since) FROM zblkfs.lease_waiter) RETURNING epoch INTO v_next;
+    UPDATE zblkfs.lease SET epoch = v_next, grants = grants + 1 RETURNING grants INTO v_grants;
+    PERFORM pg_notify('${LEASE_CHANNEL}', 'free ' || coalesce(v_next, 0));
+    -- Handed on, it may come back by one change, after commits.
+    RETURN CASE WHEN v_next IS NULL THEN v_grants END;
+  END $$;
+
+  -- Recalls the lease from another writer. A writer that is alone takes a free lease.
+  CREATE FUNCTION zblkfs.recall_lease(p_epoch bigint, OUT r_holder bigint, OUT r_grants bigint, OUT r_last bigint)
+  LANGUAGE plpgsql AS $$
+  BEGIN
+    SELECT epoch, grants INTO r_holder, r_grants FROM zblkfs.lease;
+    IF r_holder IS NOT NULL AND r_holder <> p_epoch AND zblkfs.is_gone(r_holder) THEN
+      r_holder := zblkfs.lock_lease();
+    END IF;
+    IF r_holder IS NULL AND EXISTS (SELECT FROM zblkfs.writer WHERE epoch = p_epoch AND NOT fenced)
+      AND NOT EXISTS (SELECT FROM zblkfs.writer WHERE epoch <> p_epoch AND NOT zblkfs.is_gone(epoch)) THEN
+      UPDATE zblkfs.lease SET epoch = p_epoch, grants = grants + 1 WHERE epoch IS NULL RETURNING epoch INTO r_holder;
+    ELSIF r_holder <> p_epoch THEN
+      PERFORM pg_notify('${LEASE_CHANNEL}', 'recall ' || r_holder);
+    END IF;
+    SELECT grants INTO r_grants FROM zblkfs.lease;
+    SELECT coalesce(max(tid), 0) INTO r_last FROM zblkfs.txn;
+  END $$;
+`
+
 /** The tids of unfinished transactions in parts. */
 export const UNFINISHED = 'SELECT unfinished FROM zblkfs.writer WHERE unfinished IS NOT NULL'
 
@@ -180,6 +308,8 @@ export interface OurContent {
   readonly id: string
   /** The S3 URL of the place for bulk bytes; undefined: they are in rows. */
   readonly bulk: string | undefined
+  /** Whether it has an earlier format, which {@link upgradeSchema} upgrades. */
+  readonly isEarlier: boolean
 }
 
 /** The content of a server's database. */
@@ -213,8 +343,10 @@ export async function contentOf(session: Session, name: string): Promise<Content
         path: name,
       },
     )
-  if (Number(format) !== FORMAT_VERSION) throw otherFormat(name, Number(format), FORMAT_VERSION)
-  return { kind: 'ours', id, bulk: meta.get('bulk') }
+  const version = Number(format)
+  if (version > FORMAT_VERSION || version < FORMAT_UPGRADED_MIN)
+    throw otherFormat(name, version, FORMAT_VERSION)
+  return { kind: 'ours', id, bulk: meta.get('bulk'), isEarlier: version < FORMAT_VERSION }
 }
 
 async function metaOf(session: Session, name: string): Promise<ReadonlyMap<string, string>> {
@@ -246,7 +378,18 @@ export async function createSchema(session: Session, id: string, bulk: string | 
   ]
   const values = notes.map(([name, value]) => `('${name}', '${value}')`).join(', ')
   await session.query(
-    `BEGIN; CREATE SCHEMA zblkfs; ${TABLES} ${FUNCTIONS}
+    `BEGIN; CREATE SCHEMA zblkfs; ${TABLES} ${LEASE_TABLES} ${FUNCTIONS} ${ADD_TRANSACTION} ${LEASE_FUNCTIONS}
      INSERT INTO zblkfs.meta (name, value) VALUES ${values}; COMMIT`,
+  )
+}
+
+/** Upgrades a database of an earlier format. Only while no writer has it open. @throws DatabaseError if the user does not own it. */
+export async function upgradeSchema(session: Session): Promise<void> {
+  await session.query(
+    `BEGIN;
+     ALTER TABLE zblkfs.writer ADD COLUMN IF NOT EXISTS counter bigint NOT NULL DEFAULT 0;
+     UPDATE zblkfs.writer SET counter = ${COUNTER_UNKNOWN} FROM zblkfs.meta WHERE name = 'format' AND value = '2';
+     ${LEASE_TABLES} ${ADD_TRANSACTION} ${LEASE_FUNCTIONS}
+     UPDATE zblkfs.meta SET value = '${FORMAT_VERSION}' WHERE name = 'format'; COMMIT`,
   )
 }

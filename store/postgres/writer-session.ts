@@ -1,7 +1,11 @@
 /**
  * The session through which a database is written, and the right to do so. A writer has the writers' advisory lock of its
- * session, and an epoch: a row of `writer`. The next writer takes the lock when the previous session has ended, fences every earlier epoch,
- * and takes a larger one; every change checks that its epoch is not fenced.
+ * session, and an epoch: a row of `writer`. Every change checks that its epoch is not fenced, and every commit that it has the lease.
+ *
+ * - A writer that is **alone** takes the lock when the previous session has ended, fences every earlier epoch, and takes a larger one,
+ *   with the lease.
+ * - Writers **beside others** share the lock. They take turns with the lease (lease-session.ts), and fence each other only when a heartbeat
+ *   is missing.
  *
  *     open ──▶ connected ──session lost──▶ reconnecting ──lock regained──▶ connected
  *                                              │
@@ -11,37 +15,31 @@
  *                                              └─ a COMMIT is in doubt for too long
  *
  * A reconnected session continues where the lost one ended: if another writer had taken the lock in between, the epoch
- * would be fenced. Holding the lock proves that the lost session has ended, so a transaction that it has not committed by then
+ * would be fenced. Holding the lock of its epoch proves that the lost session has ended, so a transaction that it has not committed by then
  * will never be committed.
  */
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionState } from '../capabilities.ts'
-import { CannotOpenError, LockedError, StoreError, WriterGoneError, messageOf } from '../errors.ts'
+import { CannotOpenError, StoreError, WriterGoneError, messageOf } from '../errors.ts'
 import { formatTid, tid as toTid, TID_NONE, type Tid } from '../ids.ts'
 import type { PostgresAddress } from './address.ts'
 import { ADMIN_SHUTDOWN, ConnectionLostError, explainQuery, isForbidden } from './postgres-errors.ts'
-import { COMMIT_LOCK, LOCK_CLASS, WRITER_LOCK } from './schema.ts'
 import { Session } from './session.ts'
 import { bigintOf } from './values.ts'
+import { hasEpochLock, hasLock, lockWriters, NEWEST_WRITER, nextEpoch, UNLOCK } from './writer-epoch.ts'
 
-/** How long a new writer waits for the lock of a closing session before it reports that the database is in use. */
-const TAKE_MS = 3000
-const TAKE_POLL_MS = 50
 /** How long a commit waits for a lost session to reconnect. */
 const REGAIN_MS = 60_000
 const REGAIN_FIRST_DELAY_MS = 50
 const REGAIN_MAX_DELAY_MS = 2000
 const HEARTBEAT_MS = 10_000
 
-const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${WRITER_LOCK})`
-const UNLOCK = 'SELECT pg_advisory_unlock_all()'
-const NEWEST_WRITER = `
-  SELECT epoch, purpose, to_char(opened AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM zblkfs.writer ORDER BY epoch DESC LIMIT 1`
-const LAST_COMMIT = 'SELECT tid, commit_id FROM zblkfs.txn ORDER BY tid DESC LIMIT 1'
-/** Number of rows kept in `writer`. */
-const WRITERS_KEPT = 100
-
+const OWN_ROW = 'SELECT fenced FROM zblkfs.writer WHERE epoch = $1'
+const LAST_TID = 'SELECT max(tid) FROM zblkfs.txn'
+const COMMIT_ID = 'SELECT commit_id FROM zblkfs.txn WHERE tid = $1'
+const END = 'UPDATE zblkfs.writer SET fenced = true WHERE epoch = $1'
+const RELEASE = 'SELECT zblkfs.release_lease($1)'
 /** A transaction whose COMMIT was sent. */
 export interface CommitInDoubt {
   readonly tid: Tid
@@ -57,11 +55,14 @@ export interface WriterSessionParts {
   /** The database's id: its name may since refer to another database. */
   readonly id: string
   readonly report: (message: string) => void
+  /** Whether it writes beside others, in turns. */
+  readonly isShared: boolean
 }
 
 export class WriterSession {
+  onFenced: ((error: WriterGoneError) => void) | undefined
   readonly #parts: WriterSessionParts
-  readonly #epoch: bigint
+  #epoch: bigint
   #session: Session
   #lastTid: Tid = TID_NONE
   #regaining: Promise<void> | undefined
@@ -69,13 +70,15 @@ export class WriterSession {
   #fenced: WriterGoneError | undefined
   #isClosed = false
   #isBusy = false
-  readonly #heartbeat: NodeJS.Timeout
+  #heartbeat: NodeJS.Timeout | undefined
 
   private constructor(parts: WriterSessionParts, session: Session, epoch: bigint) {
     this.#parts = parts
     this.#session = session
     this.#epoch = epoch
     this.#follow(session)
+    // Beside others, lease-session.ts sends the heartbeats: not even a long commit may delay them.
+    if (parts.isShared) return
     this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT_MS)
     this.#heartbeat.unref()
   }
@@ -92,16 +95,11 @@ export class WriterSession {
         code: 'server-standby',
         path: name,
       })
-    for (const start = performance.now(); !(await hasLock(session));) {
-      if (performance.now() - start > TAKE_MS) throw await inUse(session, name)
-      await sleep(TAKE_POLL_MS)
-    }
+    await lockWriters(session, name, parts.isShared)
     try {
-      const epoch = await nextEpoch(
-        session,
-        `process ${process.pid} on ${hostname()} (${purpose})`,
-        after ?? 0,
-      )
+      const about = { purpose: `process ${process.pid} on ${hostname()} (${purpose})`, after: after ?? 0 }
+      const epoch = await nextEpoch(session, about, parts.isShared)
+      await hasEpochLock(session, epoch)
       return new WriterSession(parts, session, epoch)
     } catch (error) {
       if (!isForbidden(error)) throw error
@@ -154,8 +152,8 @@ export class WriterSession {
   async isCommitted({ tid, commitId }: CommitInDoubt): Promise<boolean> {
     try {
       const session = await this.ready()
-      const [[last, id] = []] = await session.query(LAST_COMMIT)
-      return last !== undefined && bigintOf(last) === tid && id === commitId
+      const [[id] = []] = await session.query(COMMIT_ID, [tid])
+      return id === commitId
     } catch (error) {
       if (error instanceof WriterGoneError) throw error
       throw this.fence(
@@ -174,15 +172,43 @@ export class WriterSession {
       this.#state = { state: 'fenced', reason }
       report(this.#fenced.message)
       clearInterval(this.#heartbeat)
+      this.onFenced?.(this.#fenced)
     }
     return this.#fenced
+  }
+
+  /** Takes a new epoch after this one was fenced, beside others. @throws as {@link WriterSession.take} */
+  async rejoin(): Promise<void> {
+    if (this.#fenced === undefined) return
+    const session = await Session.open(this.#parts.address)
+    try {
+      const taken = await WriterSession.take(this.#parts, session)
+      this.#session.onLost = undefined
+      this.#session.close()
+      this.#session = session
+      this.#epoch = taken.#epoch
+    } catch (error) {
+      session.close()
+      throw error
+    }
+    this.#follow(session)
+    this.#fenced = undefined
+    this.#state = { state: 'connected' }
+    this.#parts.report(`${this.#parts.name} can be written here again`)
   }
 
   /** Resolves when the server has ended the session, so that the next writer need not wait. */
   async close(): Promise<void> {
     this.#isClosed = true
     clearInterval(this.#heartbeat)
-    if (!this.#session.isLost) await this.#session.query(UNLOCK).catch(() => undefined)
+    if (!this.#session.isLost) {
+      const epoch = [this.#epoch]
+      await Promise.all([
+        this.#session.query(END, epoch),
+        this.#session.query(RELEASE, epoch),
+        this.#session.query(UNLOCK),
+      ]).catch(() => undefined)
+    }
     this.#session.close()
   }
 
@@ -239,7 +265,8 @@ export class WriterSession {
       }
       const reason = await this.#whyNot(session)
       if (reason !== undefined) this.fence(reason)
-      if (reason !== undefined || !(await hasLock(session))) return false
+      if (reason !== undefined || !(await hasLock(session, this.#parts.isShared))) return false
+      if (!(await hasEpochLock(session, this.#epoch))) return false
       // Another writer may have held the lock and released it in between.
       const late = await this.#whyNot(session)
       if (late !== undefined) {
@@ -261,11 +288,14 @@ export class WriterSession {
   async #whyNot(session: Session): Promise<string | undefined> {
     const [[id] = []] = await session.query("SELECT value FROM zblkfs.meta WHERE name = 'id'")
     if (id !== this.#parts.id) return 'another database has taken its name'
-    const [[epoch, purpose] = []] = await session.query(NEWEST_WRITER)
-    if (epoch === undefined || bigintOf(epoch) !== this.#epoch)
+    const [[isFenced] = []] = await session.query(OWN_ROW, [this.#epoch])
+    if (isFenced !== 'f') {
+      if (this.#parts.isShared) return 'it was cut off from its server for too long while others wrote'
+      const [[, purpose] = []] = await session.query(NEWEST_WRITER)
       return `it was opened by another writer: ${purpose}`
-    const [[last] = []] = await session.query(LAST_COMMIT)
-    const found = last === undefined ? TID_NONE : toTid(bigintOf(last))
+    }
+    const [[last] = []] = await session.query(LAST_TID)
+    const found = last == null ? TID_NONE : toTid(bigintOf(last))
     return found < this.#lastTid
       ? `its server has lost transactions: the last one is ${formatTid(found)}, and was ${formatTid(this.#lastTid)}`
       : undefined
@@ -287,33 +317,4 @@ export class WriterSession {
         )
     }
   }
-}
-
-async function hasLock(session: Session): Promise<boolean> {
-  const [[isTaken] = []] = await session.query(TRY_LOCK)
-  return isTaken === 't'
-}
-
-async function inUse(session: Session, name: string): Promise<LockedError> {
-  const [[, purpose, opened] = []] = await session.query(NEWEST_WRITER)
-  return new LockedError(name, purpose === undefined ? 'another writer' : `${purpose}, since ${opened} UTC`)
-}
-
-/** Fences every earlier writer. */
-async function nextEpoch(session: Session, purpose: string, after: number): Promise<bigint> {
-  const answers = await Promise.all([
-    session.query('BEGIN'),
-    session.query(`SELECT pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK})`),
-    session.query('UPDATE zblkfs.writer SET fenced = true WHERE NOT fenced'),
-    session.query(
-      `INSERT INTO zblkfs.writer (epoch, fenced, purpose)
-       SELECT greatest(max(epoch), $2::bigint) + 1, false, $1 FROM zblkfs.writer RETURNING epoch`,
-      [purpose, after],
-    ),
-    session.query(
-      `DELETE FROM zblkfs.writer WHERE epoch < (SELECT max(epoch) FROM zblkfs.writer) - ${WRITERS_KEPT}`,
-    ),
-    session.query('COMMIT'),
-  ])
-  return bigintOf(answers[3]?.[0]?.[0])
 }

@@ -63,7 +63,10 @@ export interface KeeperParts {
   /** Of the segments that it writes. */
   readonly compression: Compression
   readonly databaseId: string
-  readonly epoch: number
+  /** This writer's epoch. */
+  readonly epoch: () => number
+  /** The last epoch that the database has assigned: other writers may have later ones than this one. */
+  readonly newestEpoch: () => Promise<number>
   readonly nextId: () => SegmentId
   /** Runs work while no commit and no step of a pack is in progress. */
   readonly exclusive: <T>(work: () => Promise<T>) => Promise<T>
@@ -217,10 +220,11 @@ export class SegmentKeeper {
 
   /** Whether objects may belong to another state of the database than the present one. */
   async #isInDoubt(): Promise<boolean> {
-    const { client, epoch, note, setNote, report } = this.#parts
+    const { client, epoch, newestEpoch, note, setNote, report } = this.#parts
     if ((await note(DOUBT_NOTE)) !== undefined) return true
-    const later = await newestEpochAfter(client, epoch)
-    if (later === undefined) return false
+    const later = await newestEpochAfter(client, epoch())
+    // An epoch is assigned before it has segments, so in this order none is missed.
+    if (later === undefined || later <= (await newestEpoch())) return false
     await setNote(DOUBT_NOTE, String(later))
     report(doubtMessage(client.place))
     return true

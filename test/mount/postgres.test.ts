@@ -1,8 +1,9 @@
 /** A mount of a database on a PostgreSQL server: what it keeps, and what it does when the server or its session is gone. */
 import { readFileSync } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
+import { openDatabase } from '../../store/open-store.ts'
 import { withMount, type TestMount } from '../tools/mounted.ts'
 import { hasPostgres, makePostgresDatabase, PostgresServer } from '../tools/postgres-server.ts'
 import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
@@ -13,11 +14,12 @@ const SOON = { timeout: 60_000, interval: 100 }
 describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
   const withServer = async (
     body: (mount: TestMount, server: PostgresServer) => Promise<void>,
+    options: readonly string[] = [],
   ): Promise<void> => {
     const server = await PostgresServer.make()
     try {
       const { url } = await server.makeDatabase()
-      await withMount({ driver: 'kernel', db: url }, async mount => await body(mount, server))
+      await withMount({ driver: 'kernel', db: url, options }, async mount => await body(mount, server))
     } finally {
       await server.remove()
     }
@@ -73,42 +75,41 @@ describe.skipIf(!hasPostgres)('a mount of a database on a server', () => {
   })
 
   test('a writer whose session is ended by an administrator stores nothing more, and reports it', async () => {
-    await withServer(async (mount, server) => {
-      const { dir, db } = mount
-      storeSynced(join(dir, 'stored'), 'stored')
-      await server.execute(
-        `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND objid = 1`,
-        'postgres',
-      )
-      await vi.waitFor(
-        async () => expect((await statusOf(dir))?.connection).toMatchObject({ state: 'fenced' }),
-        SOON,
-      )
-      expect(() => storeSynced(join(dir, 'lost'), 'lost')).toThrow('EIO')
-      expect(await readFile(join(dir, 'stored'), 'utf8')).toBe('stored')
-      expect(await readFile(join(dir, 'lost'), 'utf8'), 'what is not stored can be read').toBe('lost')
-      expect((await runZblkfs('status')).stdout).toContain('CANNOT BE WRITTEN')
-      const { exitCode, stderr } = await runZblkfs('sync', dir)
-      expect(exitCode).toBe(1)
-      expect(stderr).toContain('an administrator ended its session')
-      expect(await succeed('log', db)).not.toContain('lost')
-      await mount.kill()
-      await mount.remount()
-      storeSynced(join(dir, 'again'), 'again')
-      expect(() => readFileSync(join(dir, 'lost'))).toThrow('ENOENT')
-    })
+    await withServer(
+      async (mount, server) => {
+        const { dir, db } = mount
+        storeSynced(join(dir, 'stored'), 'stored')
+        await writeFile(join(dir, 'lost'), 'lost')
+        await server.execute(
+          `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND objid = 1`,
+          'postgres',
+        )
+        await vi.waitFor(
+          async () => expect((await statusOf(dir))?.connection).toMatchObject({ state: 'fenced' }),
+          SOON,
+        )
+        expect(() => storeSynced(join(dir, 'lost'), 'more')).toThrow('EIO')
+        expect(await readFile(join(dir, 'stored'), 'utf8')).toBe('stored')
+        expect(await readFile(join(dir, 'lost'), 'utf8'), 'what is not stored can be read').toBe('lost')
+        expect((await runZblkfs('status')).stdout).toContain('CANNOT BE WRITTEN')
+        const { exitCode, stderr } = await runZblkfs('sync', dir)
+        expect(exitCode).toBe(1)
+        expect(stderr).toContain('an administrator ended its session')
+        expect(await succeed('log', db)).not.toContain('lost')
+        await mount.kill()
+        await mount.remount()
+        storeSynced(join(dir, 'again'), 'again')
+        expect(() => readFileSync(join(dir, 'lost'))).toThrow('ENOENT')
+      },
+      ['commit_interval=60s'],
+    )
   })
 
-  test('a second writer is refused, and names the first', async () => {
+  test('a writer that is alone is refused beside a mount, and names it', async () => {
     const database = await makePostgresDatabase()
     try {
-      await withMount({ driver: 'kernel', db: database.url }, async ({ dir, db, scratch }) => {
-        const other = join(scratch, 'other')
-        await mkdir(other)
-        const { exitCode, stderr } = await runZblkfs('mount', db, other)
-        expect(exitCode).toBe(1)
-        expect(stderr).toContain(`mounted at ${dir}`)
-        expect(stderr).toContain('-o ro')
+      await withMount({ driver: 'kernel', db: database.url }, async ({ dir, db }) => {
+        await expect(openDatabase(db)).rejects.toThrow(`mounted at ${dir}`)
       })
     } finally {
       await database.remove()

@@ -31,10 +31,10 @@ export class Bookkeeping {
     this.#usage = usage
   }
 
-  /** Creates it for a tree; drops orphans left by an earlier mount. */
-  static async start(superblock: Superblock, tree: Tree): Promise<Bookkeeping> {
+  /** Creates it for a tree; drops orphans left by an earlier mount, unless the tree `isShared` with other mounts, which may use them. */
+  static async start(superblock: Superblock, tree: Tree, isShared = false): Promise<Bookkeeping> {
     const bookkeeping = new Bookkeeping(superblock, await superblock.usage())
-    if (!tree.readOnly) await bookkeeping.#dropLeftOrphans(tree)
+    if (!tree.readOnly && !isShared) await bookkeeping.#dropLeftOrphans(tree)
     return bookkeeping
   }
 
@@ -94,6 +94,11 @@ export class Bookkeeping {
       if (node.inode.nlink > 0) this.reclaimed(node)
     }
     this.#usage = await this.#superblock.usage()
+  }
+
+  /** Forgets the orphans of this mount, once another has taken over: they are left for a mount that is opened alone. */
+  async restart(): Promise<void> {
+    await this.#restore(new Set(), new Set())
   }
 
   isOrphan(node: Node): boolean {
@@ -182,7 +187,8 @@ export class Bookkeeping {
       const before = await storedOf(inode)
       const stored = node.takeGrowth(before ?? 0)
       if (before !== undefined && stored !== before) {
-        this.#count(stored - before, 0)
+        // A file without a name that another mount has dropped from the sums is still used here.
+        if (inode.nlink > 0 || this.#orphans.has(node)) this.#count(stored - before, 0)
         inode.stored = stored
       }
       node.tree.dropUnused(node)

@@ -101,6 +101,11 @@ export class Transactions {
     }, false)
   }
 
+  /** Ends a transaction whose changes are dropped with all others. Within {@link Committer.exclusively}. */
+  forget(): void {
+    this.#close()
+  }
+
   #close(): Restore | undefined {
     const restore = this.#restore
     this.#restore = undefined

@@ -100,6 +100,11 @@ export class WriteBack {
     return this.#committer.conflict ?? this.#committer.failure?.error
   }
 
+  /** Whether changes are unstored or being stored. */
+  get isDirty(): boolean {
+    return this.#committer.isDirty
+  }
+
   // ---- changes, recorded while the gate is held shared
 
   /** Records a changed inode; `bytes`: its approximate memory besides its data. */
@@ -162,6 +167,11 @@ export class WriteBack {
     return await this.#committer.sync(message)
   }
 
+  /** As {@link WriteBack.sync}, without what the kernel has not sent yet. @throws StoreError */
+  async storeAll(): Promise<void> {
+    while (this.#committer.isDirty && !this.transactions.isOpen) await this.#committer.sync()
+  }
+
   /** Runs operations that no commit may split, however much they change. Nothing else may run. */
   async replaying(work: () => Promise<void>): Promise<void> {
     this.#committer.isSuspended = true
@@ -206,6 +216,15 @@ export class WriteBack {
   async abandon(): Promise<void> {
     if (this.transactions.isOpen) await this.transactions.rollBack()
     await this.#committer.exclusively(() => Promise.resolve(this.#committer.discard()))
+  }
+
+  /** Drops every change that is not stored; `restore` then brings in-memory state back. Changes may follow. */
+  async revert(restore: () => Promise<void>): Promise<void> {
+    await this.#committer.exclusively(async () => {
+      this.transactions.forget()
+      await this.#committer.discard()
+      await restore()
+    }, false)
   }
 
   /** Rolls back an open transaction, stores everything and stops. @throws StoreError; may then be retried. */

@@ -17,6 +17,8 @@ const handlers: CallHandlers = {
   status: () => Promise.reject(new Error('no status today')),
   stats: () => Promise.reject(new Error('no figures today')),
   sync: async ({ message = 'none' }) => ({ tid: tidOf(message) }),
+  reach: () => Promise.resolve({ tid: '', isReached: true }),
+  rejoin: () => Promise.resolve({ tid: '' }),
   pack: () => Promise.resolve({}),
   packStatus: () => Promise.resolve({ state: 'none' }),
   packCancel: () => Promise.resolve({}),

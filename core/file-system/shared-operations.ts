@@ -1,0 +1,313 @@
+/**
+ * The operations of a mount that writes beside others (sharing.ts): those that change something take the lease first; open and opendir
+ * first move to a moment that has everything done before on other mounts (close-to-open), unless the mount shows its own moment.
+ *
+ * The kernel acts on names and attributes that it has cached, which another mount may have changed meanwhile:
+ *
+ * | the kernel                                    | the operation                                                          |
+ * |-----------------------------------------------|------------------------------------------------------------------------|
+ * | opens an inode by a name that it had before   | ESTALE if the name leads elsewhere now: the kernel looks the path up again |
+ * | knows that a name does not exist              | it is never told so; the lookup of an absent name moves first          |
+ * | appends at the end that it knows              | the data goes to the end; such handles bypass the kernel's pages       |
+ * | keeps pages and attributes at open            | those of a changed inode are dropped before open returns               |
+ */
+import { constants } from 'node:fs'
+import { Directory } from '../tree/directory.ts'
+import { isDirectory } from '../tree/inode.ts'
+import { besideKernel } from './beside-kernel.ts'
+import type { Context } from './context.ts'
+import { isControlIno } from './control-files.ts'
+import { ErrnoError, NAME_ABSENT } from './errno.ts'
+import { READING } from './following.ts'
+import { treeNumberOf, type Node } from './inodes/tree.ts'
+import { mayFillHoles } from './operations/attributes.ts'
+import type { Fh, Ino, Name, OpenFile, Operations } from './operations.ts'
+import { overridden } from './overridden.ts'
+import type { HistoryOperations } from './served-file-system.ts'
+import type { Sharing } from './sharing.ts'
+
+const { O_TRUNC, O_APPEND } = constants
+
+/** As {@link NAME_ABSENT}, but not to be cached. */
+const ABSENT_NOW = new ErrnoError('ENOENT', 'there is no such name now')
+
+/** The operations that change something and need no more than the lease. */
+const CHANGING = [
+  'symlink',
+  'mknod',
+  'mkdir',
+  'setattr',
+  'setxattr',
+  'removexattr',
+  'createUnnamed',
+  'allocate',
+] as const satisfies readonly (keyof Operations)[]
+
+type Method = (...parameters: unknown[]) => unknown
+
+export interface SharedParts<T extends Operations> {
+  readonly fileSystem: T & {
+    readonly history?: HistoryOperations | undefined
+    sync(message?: string): Promise<unknown>
+  }
+  readonly context: Context
+  readonly sharing: Sharing
+  /** Whether open and lookups see everything that was done before on other mounts. */
+  readonly isFresh: boolean
+}
+
+export function sharedOperations<T extends Operations>(parts: SharedParts<T>): T {
+  return new SharedOperations(parts).serve()
+}
+
+class SharedOperations<T extends Operations> {
+  readonly #parts: SharedParts<T>
+  /** Handles with O_APPEND. */
+  readonly #appending = new Set<Fh>()
+  /** The inodes whose names were found to lead to them, since the last move. */
+  #verified = new WeakSet<Node>()
+  #verifiedAtMove = 0
+
+  constructor(parts: SharedParts<T>) {
+    this.#parts = parts
+  }
+
+  serve(): T {
+    const { fileSystem, sharing, context } = this.#parts
+    const replaced: Record<string, unknown> = {}
+    for (const name of READING) replaced[name] = this.#wrap(name, work => sharing.read(work))
+    for (const name of CHANGING) replaced[name] = this.#wrap(name, work => sharing.change(work))
+    Object.assign(replaced, this.#names(), this.#files(), this.#collecting())
+    const { history } = fileSystem
+    if (history !== undefined) replaced['history'] = this.#history(history)
+    replaced['sync'] = (message?: string) =>
+      message === undefined ? fileSystem.sync() : this.#collected(() => fileSystem.sync(message))
+    const served = overridden<T>(fileSystem, replaced)
+    replaced['besideKernel'] = besideKernel(served, context.caches)
+    return served
+  }
+
+  #wrap(name: keyof Operations, run: (work: () => unknown) => Promise<unknown>): Method {
+    const { fileSystem } = this.#parts
+    const method = Reflect.get<Operations, keyof Operations>(fileSystem, name) as Method
+    return (...parameters) => run(() => method.apply(fileSystem, parameters))
+  }
+
+  /** Operations on names. */
+  #names(): Partial<Operations> {
+    const { fileSystem, sharing, isFresh } = this.#parts
+    return {
+      lookup: async (parent, name, caller) => {
+        const find = (): ReturnType<Operations['lookup']> =>
+          sharing.read(() => fileSystem.lookup(parent, name, caller))
+        if (!isFresh || !isPresent(parent)) return await find()
+        try {
+          return await find()
+        } catch (error) {
+          if (error !== NAME_ABSENT) throw error
+        }
+        try {
+          await sharing.settle()
+          return await find()
+        } catch (error) {
+          throw error === NAME_ABSENT ? ABSENT_NOW : error
+        }
+      },
+      link: (ino, parent, name, caller) =>
+        this.#naming([[parent, name]], () => fileSystem.link(ino, parent, name, caller)),
+      unlink: (parent, name, caller) =>
+        this.#naming([[parent, name]], () => fileSystem.unlink(parent, name, caller)),
+      rmdir: (parent, name, caller) =>
+        this.#naming([[parent, name]], () => fileSystem.rmdir(parent, name, caller)),
+      rename: (parent, name, newParent, newName, flags, caller) => {
+        const names: readonly (readonly [Ino, Name])[] = [
+          [parent, name],
+          [newParent, newName],
+        ]
+        return this.#naming(names, () => fileSystem.rename(parent, name, newParent, newName, flags, caller))
+      },
+    }
+  }
+
+  /** A change of names. If the mount has moved for it, the kernel may keep another inode under a name than the one that has it now. */
+  async #naming<R>(names: readonly (readonly [Ino, Name])[], work: () => Promise<R>): Promise<R> {
+    const { sharing, context } = this.#parts
+    const { moves } = sharing
+    const result = await sharing.change(work)
+    if (sharing.moves !== moves)
+      for (const [parent, name] of names) context.caches.invalidateEntry(parent, name)
+    return result
+  }
+
+  /** Opening and writing. */
+  #files(): Partial<Operations> {
+    const { fileSystem, sharing, context, isFresh } = this.#parts
+    return {
+      open: async (ino, flags, caller, keeps) => {
+        const open = async (): Promise<OpenFile> => {
+          await this.#assertNamed(ino)
+          return await fileSystem.open(ino, flags, caller, keeps)
+        }
+        if (!isPresent(ino)) return await sharing.read(() => fileSystem.open(ino, flags, caller, keeps))
+        if (flags & O_TRUNC) return await this.#opened(ino, flags, await sharing.change(open))
+        if (isFresh) await sharing.settle()
+        return await this.#opened(ino, flags, await sharing.read(open))
+      },
+      create: async (parent, name, mode, flags, caller, keeps) => {
+        const made = await sharing.change(() => fileSystem.create(parent, name, mode, flags, caller, keeps))
+        return { ...made, file: await this.#opened(made.entry.attributes.ino, flags, made.file) }
+      },
+      opendir: async (ino, flags, caller) => {
+        if (!isPresent(ino)) return await sharing.read(() => fileSystem.opendir(ino, flags, caller))
+        if (isFresh) await sharing.settle()
+        const fh = await sharing.read(async () => {
+          await this.#assertNamed(ino)
+          return await fileSystem.opendir(ino, flags, caller)
+        })
+        await this.#refresh(ino)
+        return fh
+      },
+      write: (ino, fh, off, data, keeps) =>
+        sharing.change(async () => {
+          if (!this.#appending.has(fh)) return await fileSystem.write(ino, fh, off, data, keeps)
+          const { node, end } = await context.look(ino, (node, inode) => ({ node, end: inode.size }))
+          const written = await fileSystem.write(ino, fh, end, data, keeps)
+          if (end !== off) {
+            context.caches.invalidateRange(ino, end, BigInt(written))
+            await context.caches.invalidateAttributes(node)
+          }
+          return written
+        }),
+      release: async (ino, fh) => {
+        this.#appending.delete(fh)
+        await sharing.read(() => fileSystem.release(ino, fh))
+      },
+      releasedir: async (ino, fh) => await sharing.read(() => fileSystem.releasedir(ino, fh)),
+    }
+  }
+
+  /** Operations that have the kernel write back mapped pages. */
+  #collecting(): Partial<Operations> {
+    const { fileSystem, sharing, context } = this.#parts
+    return {
+      getattr: async (ino, fh) => {
+        const node = isPresent(ino) ? context.live.known(context.live.oidOf(ino)) : undefined
+        if (node !== undefined && node.mappableHandles > 0) {
+          const isSparse = await sharing.read(() => context.look(ino, () => mayFillHoles(node)))
+          if (isSparse) await context.mappedPages.collectFor(node, 'stat')
+        }
+        return await sharing.read(() => this.#withoutPages(() => fileSystem.getattr(ino, fh)))
+      },
+      seek: async (ino, fh, off, whence) => {
+        await context.mappedPages.collect()
+        return await sharing.read(() => this.#withoutPages(() => fileSystem.seek(ino, fh, off, whence)))
+      },
+      copyFileRange: (from, to, len, keeps) =>
+        this.#collected(() => fileSystem.copyFileRange(from, to, len, keeps)),
+    }
+  }
+
+  /** A change that reads what the kernel has not written back yet. */
+  async #collected<R>(work: () => Promise<R>): Promise<R> {
+    const { sharing, context } = this.#parts
+    await context.mappedPages.collect()
+    return await sharing.change(() => this.#withoutPages(work))
+  }
+
+  /** Inside the turnstile no pages are collected: their writes may have to wait for the lease. */
+  async #withoutPages<R>(work: () => Promise<R>): Promise<R> {
+    const { mappedPages } = this.#parts.context
+    mappedPages.suspend()
+    try {
+      return await work()
+    } finally {
+      mappedPages.resume()
+    }
+  }
+
+  #history(history: HistoryOperations): HistoryOperations {
+    const { sharing } = this.#parts
+    return {
+      tag: (...parameters) => this.#collected(() => history.tag(...parameters)),
+      untag: (...parameters) => this.#collected(() => history.untag(...parameters)),
+      undo: (...parameters) => this.#collected(() => history.undo(...parameters)),
+      restore: (...parameters) => this.#collected(() => history.restore(...parameters)),
+      restoreAs: (...parameters) => this.#collected(() => history.restoreAs(...parameters)),
+      clone: (...parameters) => this.#collected(() => history.clone(...parameters)),
+      begin: async () => {
+        await this.#parts.context.mappedPages.collect()
+        await sharing.beginTransaction(
+          () => this.#withoutPages(() => history.begin()),
+          () => history.rollBack(),
+        )
+      },
+      commit: async message => {
+        await this.#parts.context.mappedPages.collect()
+        return await sharing.endTransaction(() => this.#withoutPages(() => history.commit(message)))
+      },
+      rollBack: () => sharing.rollBackTransaction(() => history.rollBack()),
+    }
+  }
+
+  /** @throws ErrnoError ESTALE if the name by which the kernel knows an inode leads elsewhere now. */
+  async #assertNamed(ino: Ino): Promise<void> {
+    const { sharing, context } = this.#parts
+    if (sharing.moves !== this.#verifiedAtMove) {
+      this.#verified = new WeakSet()
+      this.#verifiedAtMove = sharing.moves
+    }
+    if (sharing.moves === 0) return
+    await context.look(ino, async (node, inode) => {
+      if (this.#verified.has(node)) return
+      // A file that is open here and has no name left: it is opened by its descriptor.
+      if (inode.nlink === 0 && node.handles > 0) return
+      if (!(await isNamed(node))) throw new ErrnoError('ESTALE', 'its name leads elsewhere')
+      this.#verified.add(node)
+    })
+  }
+
+  async #opened(ino: Ino, flags: number, file: OpenFile): Promise<OpenFile> {
+    const isStale = await this.#refresh(ino)
+    if (flags & O_APPEND) {
+      this.#appending.add(file.fh)
+      return { ...file, pages: 'bypass' }
+    }
+    return isStale ? { ...file, pages: 'drop' } : file
+  }
+
+  /** Has the kernel drop the attributes of an inode that a move has changed. @returns whether one has. */
+  async #refresh(ino: Ino): Promise<boolean> {
+    const { sharing, context } = this.#parts
+    const node = context.live.known(context.live.oidOf(ino))
+    if (node === undefined || !sharing.isStale(node)) return false
+    await context.caches.invalidateAttributes(node)
+    return true
+  }
+}
+
+const isPresent = (ino: Ino): boolean => !isControlIno(ino) && treeNumberOf(ino) === 0
+
+/** Whether the name of an inode, and those of the directories above, still lead to it. One that does not is forgotten. */
+async function isNamed(node: Node): Promise<boolean> {
+  const { tree } = node
+  for (let at = node; at.oid !== tree.rootOid && at.name !== undefined;) {
+    const { parent, name } = at.name
+    const directory = tree.node(parent)
+    directory.users++
+    try {
+      await directory.inode.activate()
+      const found = isDirectory(directory.inode)
+        ? await Directory.of(tree.connection, directory.inode).get(name)
+        : undefined
+      if (found !== at.oid) {
+        at.name = undefined
+        return false
+      }
+    } finally {
+      directory.users--
+      if (directory !== tree.root) tree.dropUnused(directory)
+    }
+    at = directory
+  }
+  return true
+}

@@ -1,0 +1,368 @@
+/**
+ * A mount that writes beside other mounts of the same database, in turns. Before an operation changes anything it takes the **lease** of
+ * the database (Leasing in store/capabilities.ts), which the mount keeps until another one wants it:
+ *
+ *                     an operation wants to change something
+ *        following ─────────────────────────────────────────▶ holding
+ *      (as following.ts)   acquire, move to the last tid         │ changes, commits
+ *            ▲                                                   │ recalled
+ *            └────── release ◀── store everything ◀── no operation is let in
+ *
+ * - **Unstored changes exist only while holding.** So a later holder begins with everything that operations of earlier ones have done:
+ *   changes of all mounts are linearisable.
+ * - Every operation runs inside the turnstile, which is closed for a move, an acquisition and a release: each sees one state.
+ * - The lease is kept for at least {@link HOLD_MS}, so that mounts which want it at the same time do more than one operation per turn; and
+ *   while a delimited transaction is open, for at most {@link TRANSACTION_MS}: then the transaction is rolled back.
+ * - A mount that was fenced with unstored changes keeps them, readable, and refuses every change until {@link Sharing.rejoin}. One without any
+ *   rejoins by itself.
+ *
+ * Nothing inside the turnstile may wait for the kernel: a write that the kernel sends meanwhile may wait for the lease.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Watching } from '../../store/capabilities.ts'
+import type { Leasing } from '../../store/leasing.ts'
+import { ObjectNotFoundError, StoreError, WriterGoneError } from '../../store/errors.ts'
+import { formatTid, type Tid } from '../../store/ids.ts'
+import type { Store } from '../../store/store.ts'
+import type { Context } from './context.ts'
+import { ErrnoError } from './errno.ts'
+import { INTERVAL_MS } from './following.ts'
+import type { LeaseState } from './served-file-system.ts'
+import type { Node } from './inodes/tree.ts'
+import { moveTo } from './moving.ts'
+import { Turnstile } from './turnstile.ts'
+
+/** Minimum time for which the lease is kept, if there are changes. */
+const HOLD_MS = 10
+/** How long a delimited transaction keeps the lease from a mount that wants it. */
+const TRANSACTION_MS = 10_000
+const RETRY_MS = 250
+
+export interface SharingParts {
+  readonly store: Store
+  readonly leasing: Leasing
+  readonly watching: Watching
+  readonly context: Context
+  readonly log: Logger
+}
+
+export class Sharing {
+  readonly #parts: SharingParts
+  readonly #turnstile = new Turnstile()
+  /** The store was opened as the holder. */
+  #isHeld = true
+  #heldSinceMs = 0
+  #isRecalled = false
+  #obtaining: Promise<void> | undefined
+  #isLettingGo = false
+  #settling: Promise<void> | undefined
+  #nextSettling: Promise<void> | undefined
+  /** Rolls the open delimited transaction back. */
+  #rollBack: (() => Promise<void>) | undefined
+  #wasRolledBack = false
+  /** Work that keeps the lease until it has ended, or is aborted because another mount wants it. */
+  readonly #kept = new Set<{ readonly abort: AbortController; readonly ended: Promise<unknown> }>()
+  #lost: WriterGoneError | undefined
+  #moves = 0
+  /** The inodes that moves have changed, and whose copies the kernel has perhaps not dropped yet. */
+  #stale = new Set<Node>()
+  #stop: (() => void) | undefined
+
+  constructor(parts: SharingParts) {
+    this.#parts = parts
+    parts.leasing.watch({ onRecall: () => this.#recalled(), onFenced: error => this.#fenced(error) })
+  }
+
+  get state(): LeaseState {
+    if (this.#lost !== undefined) return 'lost'
+    return this.#isHeld ? 'held' : 'not held'
+  }
+
+  get isHeld(): boolean {
+    return this.#isHeld
+  }
+
+  /** The number of moves so far: if it has changed, the kernel may have acted on names and attributes of an earlier moment. */
+  get moves(): number {
+    return this.#moves
+  }
+
+  isStale(node: Node): boolean {
+    return this.#stale.has(node)
+  }
+
+  start(): void {
+    const { watching, context, log } = this.#parts
+    this.#stop ??= watching.watch({
+      after: context.live.connection.at,
+      intervalMs: INTERVAL_MS,
+      onAdvance: tid => this.#turnstile.whileClosed(() => this.#moveTo(tid)),
+      onError: error => log.warn({ err: error }, 'later transactions cannot be shown: trying again'),
+    })
+    if (this.#isRecalled) this.#recalled()
+  }
+
+  stop(): void {
+    this.#stop?.()
+    this.#stop = undefined
+  }
+
+  // ---- operations
+
+  /** Runs an operation that changes nothing. */
+  async read<T>(work: () => T | Promise<T>): Promise<T> {
+    const wait = this.#turnstile.enter()
+    if (wait !== undefined) await wait
+    try {
+      return await work()
+    } finally {
+      this.#turnstile.leave()
+    }
+  }
+
+  /** Runs an operation that may change something, with the lease. @throws WriterGoneError, StoreError */
+  async change<T>(work: () => T | Promise<T>): Promise<T> {
+    for (;;) {
+      const wait = this.#turnstile.enter()
+      if (wait !== undefined) await wait
+      if (this.#isHeld && this.#lost === undefined) break
+      this.#turnstile.leave()
+      if (this.#isHeld) await this.#dropLeaseIfClean()
+      if (this.#isHeld && this.#lost !== undefined) throw this.#lost
+      await this.#obtain()
+    }
+    try {
+      if (this.#wasRolledBack)
+        throw new ErrnoError('EIO', 'the transaction was rolled back, and its command runs on')
+      return await work()
+    } finally {
+      this.#turnstile.leave()
+    }
+  }
+
+  /** Moves to a moment with everything that other mounts had done before the call. @throws StoreError */
+  async settle(): Promise<void> {
+    if (this.#isHeld) return
+    // Those that arrive while one runs share the next.
+    this.#nextSettling ??= this.#settleNext(this.#settling)
+    await this.#nextSettling
+  }
+
+  // ---- work that keeps the lease
+
+  /** Runs `begin`, which opens a delimited transaction. It keeps the lease until {@link Sharing.endTransaction}. */
+  async beginTransaction(begin: () => Promise<void>, rollBack: () => Promise<void>): Promise<void> {
+    await this.change(async () => {
+      await begin()
+      this.#rollBack = rollBack
+      this.#wasRolledBack = false
+    })
+  }
+
+  /** Runs `end`, which ends the transaction. @throws StoreError 'conflict' if it was rolled back for another mount. */
+  async endTransaction<T>(end: () => Promise<T>): Promise<T> {
+    this.#assertNotRolledBack()
+    return await this.change(async () => {
+      try {
+        return await end()
+      } finally {
+        this.#rollBack = undefined
+      }
+    })
+  }
+
+  /** @throws as {@link Sharing.endTransaction} */
+  async rollBackTransaction(rollBack: () => Promise<void>): Promise<void> {
+    this.#assertNotRolledBack()
+    if (this.#rollBack === undefined) return
+    await rollBack()
+    this.#rollBack = undefined
+  }
+
+  #assertNotRolledBack(): void {
+    if (!this.#wasRolledBack) return
+    this.#wasRolledBack = false
+    throw new StoreError(
+      `another mount wanted to write for ${TRANSACTION_MS / 1000} s: the transaction was rolled back, and nothing of it is stored`,
+      { code: 'conflict' },
+    )
+  }
+
+  /** Runs long work with the lease, and aborts it when another mount wants that. */
+  async keep<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const abort = new AbortController()
+    let result: Promise<T> | undefined
+    await this.change(() => {
+      const running = work(abort.signal)
+      const kept = { abort, ended: running.catch(() => undefined) }
+      this.#kept.add(kept)
+      result = running.finally(() => this.#kept.delete(kept))
+      result.catch(() => undefined)
+    })
+    if (this.#isRecalled) this.#recalled()
+    return await (result as Promise<T>)
+  }
+
+  // ---- the lease
+
+  /** Drops what could not be stored, and continues as a new writer. Does nothing if the lease is not lost. @throws StoreError */
+  async rejoin(): Promise<void> {
+    await this.#turnstile.whileClosed(() => this.#rejoin())
+  }
+
+  async #rejoin(): Promise<void> {
+    if (this.#lost === undefined) return
+    const { leasing, context, store } = this.#parts
+    await leasing.rejoin()
+    this.#rollBack = undefined
+    await context.writeBack.revert(async () => {
+      await context.bookkeeping.restart()
+      for (const node of context.live.nodes) await revertNode(node)
+    })
+    this.#lost = undefined
+    this.#dropLease()
+    await this.#moveTo(await store.lastTid())
+    context.caches.invalidateTree(context.live)
+  }
+
+  #obtain(): Promise<void> {
+    this.#obtaining ??= this.#acquire().finally(() => (this.#obtaining = undefined))
+    return this.#obtaining
+  }
+
+  async #acquire(): Promise<void> {
+    const { leasing, context } = this.#parts
+    if (this.#lost !== undefined) await this.rejoin()
+    const tid = await leasing.acquire()
+    try {
+      await this.#turnstile.whileClosed(async () => {
+        await this.#moveTo(tid)
+        context.live.connection.forgetOids()
+        context.mayCommit = true
+        this.#isHeld = true
+        this.#heldSinceMs = performance.now()
+      })
+    } catch (error) {
+      await leasing.release().catch(() => undefined)
+      throw error
+    }
+    if (this.#isRecalled) this.#recalled()
+  }
+
+  #recalled(): void {
+    const { leasing, log } = this.#parts
+    if (!this.#isHeld && this.#obtaining === undefined) {
+      // A release has failed, or its answer was lost.
+      leasing.release().catch((error: unknown) => log.debug({ err: error }, 'the lease was not released'))
+      return
+    }
+    this.#isRecalled = true
+    if (!this.#isHeld || this.#stop === undefined || this.#lost !== undefined || this.#isLettingGo) return
+    this.#isLettingGo = true
+    void this.#letGo().then(() => {
+      this.#isLettingGo = false
+      if (this.#isRecalled) this.#recalled()
+    })
+  }
+
+  async #letGo(): Promise<void> {
+    const { context, leasing, log } = this.#parts
+    const { writeBack } = context
+    try {
+      await this.#endKept()
+      const restMs = this.#heldSinceMs + HOLD_MS - performance.now()
+      if (restMs > 0) await sleep(restMs)
+      // Leaves little for the time during which no operation runs.
+      await writeBack.storeAll()
+      await this.#turnstile.whileClosed(async () => {
+        if (this.#rollBack !== undefined || this.#kept.size > 0) return
+        await writeBack.storeAll()
+        this.#dropLease()
+        await leasing.release()
+      })
+    } catch (error) {
+      if (error instanceof WriterGoneError) {
+        this.#isRecalled = false
+        return
+      }
+      log.warn({ err: error }, 'another mount wants to write, but not all is stored: trying again')
+      await sleep(RETRY_MS)
+    }
+  }
+
+  #dropLease(): void {
+    this.#isHeld = false
+    this.#isRecalled = false
+    this.#parts.context.mayCommit = false
+  }
+
+  /** Resolves when nothing keeps the lease any more. */
+  async #endKept(): Promise<void> {
+    for (const { abort } of this.#kept)
+      abort.abort(new StoreError('it was ended early, because another mount wants to write'))
+    await Promise.all([...this.#kept].map(({ ended }) => ended))
+    const start = performance.now()
+    while (this.#rollBack !== undefined && performance.now() - start < TRANSACTION_MS) await sleep(HOLD_MS)
+    const rollBack = this.#rollBack
+    if (rollBack === undefined) return
+    this.#parts.log.warn('a transaction was rolled back, because another mount wants to write')
+    await rollBack()
+    this.#rollBack = undefined
+    this.#wasRolledBack = true
+  }
+
+  #fenced(error: WriterGoneError): void {
+    this.#lost = error
+    this.#isRecalled = false
+    void this.#dropLeaseIfClean()
+  }
+
+  /** Without unstored changes a fenced mount follows, and rejoins when it is to change something. */
+  async #dropLeaseIfClean(): Promise<void> {
+    await this.#turnstile.whileClosed(() => {
+      if (this.#lost !== undefined && !this.#parts.context.writeBack.isDirty) this.#dropLease()
+      return Promise.resolve()
+    })
+  }
+
+  // ---- moves
+
+  async #settleNext(running: Promise<void> | undefined): Promise<void> {
+    await running?.catch(() => undefined)
+    this.#settling = this.#nextSettling
+    this.#nextSettling = undefined
+    const { leasing } = this.#parts
+    const { tid, isHeld } = await leasing.settle()
+    if (isHeld) await this.#obtain()
+    else await this.#turnstile.whileClosed(() => this.#moveTo(tid))
+  }
+
+  /** With the turnstile closed. */
+  async #moveTo(tid: Tid): Promise<void> {
+    const { store, context, log } = this.#parts
+    if (this.#isHeld || tid <= context.live.connection.at) return
+    const changed = await moveTo(tid, store, context)
+    this.#moves++
+    for (const node of changed) this.#stale.add(node)
+    const { size } = changed
+    if (size > 0)
+      void context.caches.settled().then(() => {
+        for (const node of changed) this.#stale.delete(node)
+      })
+    log.debug({ tid: formatTid(tid) }, 'showing a later transaction')
+  }
+}
+
+/** Brings a node back to what is stored. One that was never stored is gone. */
+async function revertNode(node: Node): Promise<void> {
+  node.revert(false)
+  node.detach()
+  try {
+    await node.inode.activate()
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) node.vanish()
+  } finally {
+    node.detach()
+  }
+}

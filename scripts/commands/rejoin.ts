@@ -1,0 +1,29 @@
+/** `zblkfs rejoin DIR`: lets a mount write again that was fenced, as it was cut off while other mounts wrote. */
+import { Command } from 'commander'
+import { CommandError } from '../failure.ts'
+import { ALIVE_TIMEOUT_MS, callMount, findMount } from '../find-mount.ts'
+import { formatBytes } from '../units.ts'
+
+const REJOIN_TIMEOUT_MS = 120_000
+
+export function rejoinCommand(): Command {
+  return new Command('rejoin')
+    .description('Let a mount write again that was cut off from its server while other mounts wrote.')
+    .argument('<dir>', 'the mount, or a path in it')
+    .option('--discard', 'drop the changes that it could not store')
+    .action(async (directory: string, { discard = false }: { readonly discard?: boolean }) => {
+      const mount = findMount(directory)
+      const { connection, unstoredBytes } = await callMount(mount, 'status', {}, ALIVE_TIMEOUT_MS)
+      if (connection?.state !== 'fenced') {
+        console.log(`${mount.mountPoint} can be written: there is nothing to do`)
+        return
+      }
+      if (unstoredBytes > 0 && !discard)
+        throw new CommandError(
+          `${mount.mountPoint} has ${formatBytes(unstoredBytes)} of changes that it could not store, and shows them: copy what is needed to another place, then repeat this with --discard`,
+          { code: 'unstored' },
+        )
+      const { tid } = await callMount(mount, 'rejoin', {}, REJOIN_TIMEOUT_MS)
+      console.log(`${mount.mountPoint} can be written again, from transaction ${tid} on`)
+    })
+}

@@ -1,0 +1,45 @@
+/** The capability to write beside other processes. */
+import type { WriterGoneError } from './errors.ts'
+import type { Tid } from './ids.ts'
+
+/**
+ * Writing beside other processes, in turns. At any time at most one store, the **holder**, has the right to commit; it keeps it until
+ * another store asks for it, so that a store alone pays nothing. A store is opened as the holder.
+ *
+ * - The order of holders is that of the requests. A holder that is recalled is expected to commit what it has, and to release soon.
+ * - A commit or an allocation of oids by a store that is not the holder is an error of its caller; the commit fails.
+ * - A store that was cut off from the database is **fenced** by the next one that asks, within 10 s after it was heard of last: its commits
+ *   fail with a WriterGoneError, and so do its requests.
+ */
+export interface Leasing {
+  /**
+   * Waits until this store is the holder, and reads what others have committed. At once if it is already. One call at a time.
+   * @returns the last transaction. @throws WriterGoneError; StoreError if another holder does not release.
+   */
+  acquire(): Promise<Tid>
+
+  /** Gives the right on. No commit may be in progress or requested. */
+  release(): Promise<void>
+
+  /**
+   * Recalls the right from another holder, without asking for it: resolves when everything that others had finished before the call is in
+   * a transaction that can be read, with the last transaction. `isHeld`: this store has become the holder, because it is alone.
+   */
+  settle(): Promise<{ readonly tid: Tid; readonly isHeld: boolean }>
+
+  /** Whether no other process can become the holder. */
+  isAlone(): Promise<boolean>
+
+  /** Replaces the functions that are called about the right to commit. */
+  watch(watcher: LeaseWatcher): void
+
+  /** Continues after this store was fenced, as a new writer that is not the holder. What it has not committed is its caller's to drop. */
+  rejoin(): Promise<void>
+}
+
+export interface LeaseWatcher {
+  /** Another process wants the right that this store has. May be called more than once. */
+  readonly onRecall: () => void
+  /** This store was fenced. */
+  readonly onFenced?: (error: WriterGoneError) => void
+}

@@ -1,0 +1,187 @@
+/**
+ * The session through which a writer beside others sends its heartbeats and takes its turns: it waits for the lease, hears when another
+ * writer wants it, and hands it on. The functions in schema.ts decide; notifications only save time, as everything is asked again
+ * every {@link POLL_MS}.
+ *
+ *     none ──take_lease──▶ waiting ──handed on, or free──▶ held ──recalled: release_lease──▶ none
+ *
+ * The session is replaced when it is lost. The lease outlives it, unless another writer finds this one gone and fences it.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { StoreError } from '../errors.ts'
+import { tid as toTid, type Tid } from '../ids.ts'
+import type { PostgresAddress } from './address.ts'
+import { ConnectionLostError, sqlStateOf } from './postgres-errors.ts'
+import { FENCED, LEASE_CHANNEL } from './schema.ts'
+import { Session, type Cells, type Value } from './session.ts'
+import { bigintOf, numberOf } from './values.ts'
+import type { WriterSession } from './writer-session.ts'
+
+const HEARTBEAT_MS = 2000
+/** Maximum delay after a notification was lost. */
+const POLL_MS = 500
+const RECONNECT_DELAY_MS = 250
+/** How long the lease is waited for: longer than it takes to find out that its holder is gone. */
+const WAIT_MS = 60_000
+
+const TAKE = 'SELECT r_holder, r_grants, r_is_wanted FROM zblkfs.take_lease($1)'
+const RECALL = 'SELECT r_holder, r_grants, r_last FROM zblkfs.recall_lease($1)'
+const RELEASE = 'SELECT zblkfs.release_lease($1)'
+const GIVE_UP = 'DELETE FROM zblkfs.lease_waiter WHERE epoch = $1'
+const BEAT =
+  'UPDATE zblkfs.writer SET heartbeat = clock_timestamp() WHERE epoch = $1 AND NOT fenced RETURNING 1'
+const OTHERS = 'SELECT FROM zblkfs.writer WHERE epoch <> $1 AND NOT zblkfs.is_gone(epoch) LIMIT 1'
+
+export interface LeaseParts {
+  readonly address: PostgresAddress
+  /** The database's name, for messages. */
+  readonly name: string
+  readonly writer: WriterSession
+}
+
+const CUT_OFF = 'it was cut off from its server for too long while others wrote'
+
+export class LeaseSession {
+  /** Called when another writer wants the lease that this one holds. */
+  onRecall: () => void = () => undefined
+  readonly #parts: LeaseParts
+  #session: Promise<Session> | undefined
+  readonly #heartbeat: NodeJS.Timeout
+  readonly #sleepers = new Set<() => void>()
+  #isClosed = false
+
+  constructor(parts: LeaseParts) {
+    this.#parts = parts
+    this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT_MS)
+    this.#heartbeat.unref()
+  }
+
+  /**
+   * Waits for the lease. @returns the number of times that it was granted or freed so far.
+   * @throws WriterGoneError; StoreError if its holder does not let go of it.
+   */
+  async take(): Promise<number> {
+    for (const start = performance.now(); ;) {
+      const [holder, grants, isWanted] = await this.#ask(TAKE, 'take_lease')
+      if (bigintOf(holder) === this.#parts.writer.epoch) {
+        if (isWanted === 't') this.onRecall()
+        return numberOf(grants)
+      }
+      if (performance.now() - start > WAIT_MS) {
+        await this.#ask(GIVE_UP, 'give_up')
+        await this.release()
+        throw new StoreError(
+          `${this.#parts.name}: another writer has kept the right to write for ${WAIT_MS / 1000} s`,
+          { code: 'lease-kept' },
+        )
+      }
+      await this.#untilNotified()
+    }
+  }
+
+  /** Frees the lease, or hands it on. @returns as {@link LeaseSession.take} if it is free now. */
+  async release(): Promise<number | undefined> {
+    const [grants] = await this.#ask(RELEASE, 'release_lease')
+    return grants == null ? undefined : numberOf(grants)
+  }
+
+  /**
+   * Waits until what other writers had done before the call is stored. @returns a transaction that has all of it, and whether this writer
+   * holds the lease now, because there is no other.
+   */
+  async settle(): Promise<{ readonly tid: Tid; readonly isHeld: boolean }> {
+    let first: string | null | undefined
+    for (const start = performance.now(); ;) {
+      const [holder, grants, last] = await this.#ask(RECALL, 'recall_lease')
+      const isHeld = holder != null && bigintOf(holder) === this.#parts.writer.epoch
+      first ??= grants
+      if (holder == null || isHeld || grants !== first) return { tid: toTid(bigintOf(last)), isHeld }
+      if (performance.now() - start > WAIT_MS)
+        throw new StoreError(
+          `${this.#parts.name}: another writer has not stored its changes for ${WAIT_MS / 1000} s`,
+          { code: 'lease-kept' },
+        )
+      await this.#untilNotified()
+    }
+  }
+
+  /** Whether there is no other writer. */
+  async isAlone(): Promise<boolean> {
+    return (await this.#query(OTHERS, 'others')).length === 0
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    clearInterval(this.#heartbeat)
+    const session = await this.#session?.catch(() => undefined)
+    session?.close()
+    this.#wake()
+  }
+
+  async #ask(text: string, name: string): Promise<Cells> {
+    return (await this.#query(text, name))[0] ?? []
+  }
+
+  /** Asks until the server answers, for a bounded time. All statements can be repeated. */
+  async #query(text: string, name: string): Promise<readonly Cells[]> {
+    for (const start = performance.now(); ;) {
+      try {
+        const session = await this.#open()
+        const values: readonly Value[] = [this.#parts.writer.epoch]
+        return await session.query(text, values, name)
+      } catch (error) {
+        if (sqlStateOf(error) === FENCED) throw this.#parts.writer.fence(CUT_OFF)
+        const isPassing = error instanceof ConnectionLostError || sqlStateOf(error) === undefined
+        if (this.#isClosed || !isPassing || performance.now() - start > WAIT_MS) throw error
+        await sleep(RECONNECT_DELAY_MS)
+      }
+    }
+  }
+
+  #open(): Promise<Session> {
+    this.#session ??= this.#start()
+    return this.#session
+  }
+
+  async #start(): Promise<Session> {
+    try {
+      const session = await Session.open(this.#parts.address)
+      session.onLost = () => (this.#session = undefined)
+      session.onNotification = payload => this.#hear(payload)
+      await session.query(`LISTEN ${LEASE_CHANNEL}`)
+      if (this.#isClosed) session.close()
+      return session
+    } catch (error) {
+      this.#session = undefined
+      throw error
+    }
+  }
+
+  #hear(payload: string): void {
+    const [what, epoch] = payload.split(' ')
+    if (what === 'recall' && epoch === String(this.#parts.writer.epoch)) this.onRecall()
+    if (what === 'free') this.#wake()
+  }
+
+  async #beat(): Promise<void> {
+    try {
+      const session = await this.#open()
+      const rows = await session.query(BEAT, [this.#parts.writer.epoch], 'beat')
+      if (rows.length === 0 && !this.#isClosed) this.#parts.writer.fence(CUT_OFF)
+    } catch {
+      // The next heartbeat connects again; the writer's session reports the outage.
+    }
+  }
+
+  async #untilNotified(): Promise<void> {
+    const timer = new AbortController()
+    const woken = new Promise<void>(resolve => this.#sleepers.add(resolve))
+    await Promise.race([woken, sleep(POLL_MS, undefined, { signal: timer.signal }).catch(() => undefined)])
+    timer.abort()
+  }
+
+  #wake(): void {
+    for (const wake of this.#sleepers) wake()
+    this.#sleepers.clear()
+  }
+}
