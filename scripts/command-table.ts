@@ -20,6 +20,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   restore: async () => (await import('./commands/restore.ts')).restoreCommand(),
   clone: async () => (await import('./commands/clone.ts')).cloneCommand(),
   txn: async () => (await import('./commands/txn.ts')).txnCommand(),
+  branch: async () => (await import('./commands/branch.ts')).branchCommand(),
   pack: async () => (await import('./commands/pack.ts')).packCommand(),
   history: async () => (await import('./commands/history.ts')).historyCommand(),
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),

@@ -6,6 +6,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs mount ~/files.zblk ~/files', 'for reading and writing'],
     ['zblkfs mount ~/files.zblk ~/then -o at=2h', 'as it was two hours ago, read-only'],
     ['zblkfs mount ~/files.zblk ~/files -o remount,commit_interval=1s', 'change an option'],
+    ['zblkfs mount ~/files.zblk ~/trial -o branch=trial', 'a branch, beside the database itself'],
     ['zblkfs mount Data.fs ~/zodb', 'the big files of a ZODB database'],
   ],
   umount: [
@@ -77,6 +78,12 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   ],
   clone: [['zblkfs clone ~/files/disk.img ~/files/test.img', 'in an instant, whatever its size']],
   txn: [['zblkfs txn ~/files -m upgrade -- make install', 'one transaction, or none if it fails']],
+  branch: [
+    ['zblkfs branch ~/files trial', 'begins now'],
+    ['zblkfs branch ~/files.zblk old --at yesterday', 'begins in the past'],
+    ['zblkfs branch ~/files', 'list the branches'],
+    ['zblkfs branch ~/files -d trial', 'delete one'],
+  ],
   pack: [
     ['zblkfs pack ~/files', 'drop history as the setting says'],
     ['zblkfs pack ~/files.zblk --keep 0', 'keep only the present'],

@@ -51,6 +51,13 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
       settings.readOnly = true
     },
   },
+  branch: {
+    value: 'NAME',
+    help: 'a branch of the database, beside the database itself',
+    apply(settings, value) {
+      settings.branch = value
+    },
+  },
   driver: {
     value: DRIVERS.join('|'),
     help: 'the FUSE driver',

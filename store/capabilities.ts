@@ -18,11 +18,13 @@
  * | `foreignHistory` | how much history an external database has kept            |
  * | `copying`  | records as they are stored, with the bytes that they share     |
  * | `lineage`  | in which database the history began                            |
+ * | `branch`   | that it is a branch, and where it begins                       |
  * | `connection` | whether the database's server answers                       |
  * | `leasing`  | writing beside other processes, in turns                       |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
+import type { Branch } from './branches.ts'
 import type { Copying, Lineage } from './copying.ts'
 import type { Leasing } from './leasing.ts'
 import type { CompressionName } from './compression.ts'
@@ -50,6 +52,7 @@ export interface Capabilities {
   readonly connection?: Connection | undefined
   readonly compressing?: Compressing | undefined
   readonly leasing?: Leasing | undefined
+  readonly branch?: Branch | undefined
 }
 
 /** How new bulk bytes are stored. Each database keeps this as a property; {@link OpenDatabaseOptions.compression} changes it. */

@@ -4,6 +4,8 @@
  */
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { openBranch } from './branch/open-branch.ts'
+import { branchPlace } from './branches.ts'
 import { importMapPath, isDatabaseUrl } from './database-name.ts'
 import { CannotOpenError } from './errors.ts'
 import { openFileStorage } from './filestorage/file-storage.ts'
@@ -77,10 +79,14 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
     throw new CannotOpenError(
       `${path} is a file, with its bulk bytes beside it: bulk= is for a database on a server`,
     )
+  const place = branchPlace(path)
+  if (place !== undefined) return await openBranch(path, place, options)
   return options.readOnly === true
     ? await openSqliteStore(path, { ...options, readOnly: true })
     : await openSqliteStore(path, { ...options, readOnly: false })
 }
+
+export { createBranch } from './branch/open-branch.ts'
 
 /** Removes a zblkfs database and the files that belong to it. It must not be open anywhere. */
 export async function removeDatabase(path: string): Promise<void> {

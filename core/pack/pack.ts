@@ -69,7 +69,11 @@ export async function pack(store: Store, options: PackOptions): Promise<PackResu
 
 /** @throws StoreError if a store cannot be packed. */
 function packingOf(store: Store): Packing {
-  const { packing } = store.capabilities
+  const { packing, branch } = store.capabilities
+  if (branch !== undefined)
+    throw new StoreError(`${store.name} is a branch, which keeps its history until it is deleted`, {
+      code: 'not-on-branch',
+    })
   if (packing === undefined) throw new StoreError(`${store.name} cannot be packed: it is read-only`)
   return packing
 }

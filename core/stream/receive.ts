@@ -71,6 +71,8 @@ export async function receiveHistory(
 ): Promise<ReceiveResult> {
   let [transactions, bytes] = [0, 0]
   try {
+    if (target.capabilities.branch !== undefined)
+      throw new StoreError(`${target.name} is a branch, which receives nothing`, { code: 'not-on-branch' })
     for (let next = header; ; next = await readHeader(frames)) {
       const receiver = await Receiver.begin(target, next)
       const done = await receiver.receive(readItems(frames, next), added => {

@@ -24,6 +24,7 @@ export default defineConfig({
           page('Install', 'install'),
           page('How-tos', 'how-to'),
           page('The past, undo, transactions', 'time-travel'),
+          page('Branches', 'branches'),
           page('Backups', 'backup'),
           page('Space and history', 'pack'),
           page('Check and repair', 'fsck'),

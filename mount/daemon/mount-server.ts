@@ -256,6 +256,11 @@ export class MountServer {
 
   #packerOrFail(): MountPacker {
     if (this.#packer !== undefined) return this.#packer
+    if (this.#capabilities.branch !== undefined)
+      throw new StoreError(
+        `${this.#settings.directory} is a mount of a branch, which keeps its history until it is deleted`,
+        { code: 'not-on-branch' },
+      )
     throw new StoreError(
       `${this.#settings.directory} is mounted read-only: pack, and set the history, on a writable mount`,
     )

@@ -7,6 +7,8 @@ import { type ZBlkFormat } from '../../core/objects/zblk-format.ts'
 /** All settings of one mount, made from the command's options. Paths are absolute and canonical. */
 export interface MountSettings {
   readonly database: string
+  /** The name of the branch that `database` is. */
+  readonly branch?: string
   readonly directory: string
   readonly driver: DriverChoice
   readonly readOnly: boolean

@@ -66,8 +66,10 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     const isShared = leasing !== undefined && !(await leasing.isAlone())
     const fileSystem = await FileSystem.open(store, { ...settings, isShared, log, writeBackPages })
     if (dating !== undefined) watchClock(dating, log)
+    // The database of a branch is packed by another process.
+    if ((store.readOnly || capabilities.branch !== undefined) && pinning !== undefined)
+      await keepPinned(store.name, pinning, fileSystem, log)
     if (store.readOnly) {
-      if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
       const follows = settings.at === undefined && watching !== undefined
       const served = follows ? fileSystem.following(watching, log) : fileSystem
       return { fileSystem: served, settings, capabilities }

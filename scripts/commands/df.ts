@@ -36,6 +36,8 @@ interface Report extends Usage {
   readonly inodes: number
   readonly objects: number
   readonly revisions: number
+  /** Of what the database is a branch, and since which transaction. Sizes are those of the branch alone. */
+  readonly branch?: { readonly database: string; readonly base: string }
   /** How new data is stored; absent where a store has no such property. */
   readonly compression?: string
   /** Of all that was compressed: its length, and that on disk. Absent if nothing was. */
@@ -148,6 +150,7 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
     const superblock = await superblockAt(store, await store.lastTid())
     const { objects, all } = await measuring.sums()
     const { framed } = await measuring.space()
+    const { branch } = store.capabilities
     const compression = await store.capabilities.compressing?.compression()
     return {
       database: store.name,
@@ -157,6 +160,7 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
       inodes: superblock === undefined ? 0 : (await superblock.usage()).inodes,
       objects,
       revisions: all.revisions,
+      ...(branch !== undefined && { branch: { database: branch.database, base: formatTid(branch.base) } }),
       ...(compression !== undefined && { compression }),
       ...(framed !== undefined && {
         compressed: { bytes: framed.unitBytes, storedBytes: framed.storedBytes },
@@ -168,7 +172,7 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
 }
 
 function describe(usage: Report, to: string): string {
-  const { fileBytes, freeBytes, liveBytes, historyBytes } = usage
+  const { fileBytes, freeBytes, liveBytes, historyBytes, branch } = usage
   const other = Math.max(0, fileBytes - freeBytes - liveBytes - historyBytes)
   const lines: readonly (readonly [number, string])[] = [
     [fileBytes, usage.database],
@@ -182,7 +186,9 @@ function describe(usage: Report, to: string): string {
     ...rows,
     ...describeCompression(usage),
     `${usage.inodes} files and directories; ${usage.revisions} states of ${usage.objects} objects`,
-    `a pack to ${to} (transaction ${usage.packTo}) would give back about ${formatBytes(usage.packFreesBytes)}`,
+    branch !== undefined
+      ? `a branch of ${branch.database} since ${branch.base}: its history stays until it is deleted`
+      : `a pack to ${to} (transaction ${usage.packTo}) would give back about ${formatBytes(usage.packFreesBytes)}`,
   ].join('\n')
 }
 

@@ -7,6 +7,7 @@ import { MountError } from '../../mount/drivers/driver.ts'
 import { CodedError, toWire } from '../../store/errors.ts'
 import { explain } from '../advice.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { existsSync, realpathSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import type { Logger } from 'pino'
 import { checkMountPoint } from '../../mount/drivers/kernel/mount-point.ts'
@@ -21,6 +22,7 @@ import { reportStart, startDaemon } from '../daemon-process.ts'
 import { EXIT_FAILURE, UsageError, CommandError } from '../failure.ts'
 import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
 import { describeMountOptions, isRemount, parseMountOptions, parseRemountOptions } from '../mount-options.ts'
+import { branchPath } from '../../store/branches.ts'
 import { databasePath } from '../foreign/database-path.ts'
 import { ZBLK_FORMATS } from '../../core/objects/zblk-format.ts'
 import { remount } from '../remount.ts'
@@ -72,18 +74,28 @@ async function mount(database: string, path: string, options: Options): Promise<
   if (isRemount(lists)) return await remount(path, parseRemountOptions(lists))
   const parsed = parseMountOptions(lists)
   const directory = await freeMountPoint(path, parsed.nonEmpty)
-  const settings: MountSettings = { ...parsed, database: databasePath(database), directory }
+  const settings: MountSettings = { ...parsed, database: mounted(database, parsed.branch), directory }
   if (`${settings.database}/`.startsWith(`${directory}/`))
     throw new UsageError(`${database} lies in ${path}, where the mount would hide it: mount elsewhere`)
 
   if (options.daemon === true) await runInBackground(settings, options.logLevel)
   else if (options.foreground === true) await runHere(settings, options.logLevel)
   else {
-    const parameters = ['mount', settings.database, directory, '--log-level', options.logLevel]
+    const parameters = ['mount', databasePath(database), directory, '--log-level', options.logLevel]
     await startDaemon([...parameters, ...lists.flatMap(list => ['-o', list])], logPathFor(directory))
-    say(`${database} is mounted at ${path}`)
+    say(
+      `${parsed.branch === undefined ? '' : `the branch ${parsed.branch} of `}${database} is mounted at ${path}`,
+    )
   }
 }
+
+/** The name of what is mounted: the database, or its branch. */
+function mounted(text: string, branch: string | undefined): string {
+  const database = databasePath(text)
+  return branch === undefined ? database : branchPath(realPathOf(database), branch)
+}
+
+const realPathOf = (path: string): string => (existsSync(path) ? realpathSync(path) : path)
 
 /** The real path of a mount point. @throws MountError; CommandError if a dead mount is there. */
 async function freeMountPoint(path: string, nonEmpty: boolean): Promise<string> {

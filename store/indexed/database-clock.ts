@@ -12,7 +12,7 @@ import { Timeline, type ClockJump } from '../timeline.ts'
 import type { Notes } from './retaining.ts'
 
 /** The names of the notes. */
-const JUMPS = 'clock jumps'
+export const CLOCK_JUMPS = 'clock jumps'
 const SAMPLE = 'clock sample'
 
 /** Drift of the clock that does not count as a jump: a constant, and a fraction of the elapsed time. */
@@ -97,13 +97,13 @@ export class DatabaseClock implements Dating {
     if (jump === undefined) return new Timeline(jumps)
     const all = [...jumps, jump].slice(-JUMPS_MAX)
     this.#jumps = all
-    if (!this.#store.readOnly) await this.#write(JUMPS, all.map(formatJump).join('\n'))
+    if (!this.#store.readOnly) await this.#write(CLOCK_JUMPS, all.map(formatJump).join('\n'))
     await this.#keepSample(true)
     return new Timeline(all)
   }
 
   async #load(): Promise<void> {
-    const [jumps, sample] = [await this.#store.note(JUMPS), await this.#store.note(SAMPLE)]
+    const [jumps, sample] = [await this.#store.note(CLOCK_JUMPS), await this.#store.note(SAMPLE)]
     this.#jumps = (jumps ?? '').split('\n').flatMap(line => parseJump(line) ?? [])
     this.#sample ??= sample === undefined ? undefined : parseSample(sample)
   }

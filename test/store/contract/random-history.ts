@@ -5,12 +5,17 @@ import type { WritableStore } from '../../../store/store.ts'
 import type { History, WrittenTransaction } from '../history.ts'
 import { newOids } from '../../tools/new-oids.ts'
 
-/** Commits some thirty transactions of all kinds of changes, and writes down what they were. */
-export async function writeRandomHistory(store: WritableStore, seed: number): Promise<History> {
+/** Commits some thirty transactions of all kinds of changes, and writes down what they were. `before`: what the store has. */
+export async function writeRandomHistory(
+  store: WritableStore,
+  seed: number,
+  before: History = [],
+): Promise<History> {
   const next = random(seed)
   const below = (end: number): number => Math.floor(next() * end)
   const history: WrittenTransaction[] = []
   const newest = new Map<Oid, { tid: Tid; record: Uint8Array | null }>()
+  for (const { tid, records } of before) for (const [oid, record] of records) newest.set(oid, { tid, record })
 
   const source = (): { source: RecordSource; record: Uint8Array } => {
     const bytes = (length: number): Uint8Array => randomBytes(length, below(2 ** 31))

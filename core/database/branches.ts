@@ -1,0 +1,100 @@
+/**
+ * Branches of a database (store/branches.ts). The base of each is kept by a held tag `branch:NAME`, so that a pack keeps it;
+ * `merged:NAME` names the moment up to which the branch was merged.
+ */
+import { baseTag, branchNames, branchOfTag, branchPath, removeBranchFiles } from '../../store/branches.ts'
+import { CodedError, StoreError } from '../../store/errors.ts'
+import { parseTid } from '../../store/ids.ts'
+import { createBranch, openDatabase } from '../../store/open-store.ts'
+import type { Database } from './database.ts'
+import type { TagInfo } from './history.ts'
+
+export interface BranchInfo {
+  readonly name: string
+  /** The path of its file, which commands and `open` take as a database. */
+  readonly path: string
+  /** The moment at which it begins; undefined if the database no longer has its tag. */
+  readonly base: { readonly tid: string; readonly time: Date } | undefined
+  /** Whether its files are there. */
+  readonly isThere: boolean
+}
+
+/** The branches of a database, by name. */
+export async function branchesOf(
+  database: string,
+  tags: AsyncIterable<TagInfo>,
+): Promise<readonly BranchInfo[]> {
+  const bases = new Map<string, TagInfo>()
+  for await (const tag of tags) {
+    const name = branchOfTag(tag.name)
+    if (name !== undefined) bases.set(name, tag)
+  }
+  const there = new Set(await branchNames(database))
+  return [...new Set([...there, ...bases.keys()])].sort().map(name => {
+    const base = bases.get(name)
+    return {
+      name,
+      path: branchPath(database, name),
+      base: base && { tid: base.tid, time: base.time },
+      isThere: there.has(name),
+    }
+  })
+}
+
+/**
+ * Makes a branch that begins at a moment, by default the present. Nothing is copied.
+ * @param db the database, opened for changes.
+ * @returns the tid of the moment.
+ * @throws StoreError with the code `branch-exists`, `no-moment`, `bad-branch-name`, `no-branches`.
+ */
+export async function makeBranch(db: Database, name: string, at?: string): Promise<string> {
+  // It refuses names that a branch cannot have.
+  branchPath(db.name, name)
+  if ((await branchesOf(db.name, db.tags())).some(branch => branch.name === name))
+    throw new StoreError(`${db.name} has a branch ${name} already`, { code: 'branch-exists' })
+  await db.sync()
+  const base = await db.tag(baseTag(name), { hold: true, ...(at !== undefined && { at }) })
+  const tid = parseTid(base)
+  try {
+    if (tid === undefined) throw new StoreError(`${base} is not a transaction`)
+    await createBranch(db.name, name, tid)
+  } catch (error) {
+    // What cannot be removed now is listed as incomplete, and can be deleted.
+    await removeBranchFiles(db.name, name).catch(() => undefined)
+    await releaseTag(db, baseTag(name)).catch(() => undefined)
+    throw error
+  }
+  return base
+}
+
+/**
+ * Deletes a branch with everything that is only in it.
+ * @throws LockedError if it is in use; StoreError with the code `no-branch`.
+ */
+export async function deleteBranch(db: Database, name: string): Promise<void> {
+  const found = (await branchesOf(db.name, db.tags())).find(branch => branch.name === name)
+  if (found === undefined) throw new StoreError(`${db.name} has no branch ${name}`, { code: 'no-branch' })
+  if (found.isThere) await assertUnused(found.path)
+  await removeBranchFiles(db.name, name)
+  await releaseTag(db, baseTag(name))
+}
+
+/** @throws LockedError if a process has a branch open for writing. A branch that cannot be opened for another reason is not in use. */
+async function assertUnused(path: string): Promise<void> {
+  try {
+    const store = await openDatabase(path, { purpose: 'being deleted' })
+    await store.close()
+  } catch (error) {
+    if (!(error instanceof CodedError) || error.code === 'locked') throw error
+  }
+}
+
+/** Releases and deletes a tag, if it exists. */
+async function releaseTag(db: Database, tag: string): Promise<void> {
+  for await (const { name } of db.tags()) {
+    if (name !== tag) continue
+    await db.tag(tag, { hold: false })
+    await db.untag(tag)
+    return
+  }
+}

@@ -1,0 +1,147 @@
+/** Opens and creates branches (store/branches.ts). */
+import { existsSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { branchPath, type BranchPlace } from '../branches.ts'
+import { compressionName } from '../compression.ts'
+import { CannotOpenError, StoreError } from '../errors.ts'
+import { formatTid, ROOT_OID, TID_NONE, tid as toTid, tidFromTime, type Tid } from '../ids.ts'
+import { CLOCK_JUMPS } from '../indexed/database-clock.ts'
+import { recognise } from '../recognise.ts'
+import { DATABASE_ID } from '../sqlite/open/database-id.ts'
+import { openSqliteStore, type OpenOptions } from '../sqlite/open/open-sqlite-store.ts'
+import type { SqliteStore } from '../sqlite/sqlite-store.ts'
+import type { Store } from '../store.ts'
+import { BRANCH, formatBranchNote, parseBranchNote, type BranchNote } from './branch-note.ts'
+import { BranchStore, WritableBranchStore } from './branch-store.ts'
+
+/**
+ * Opens the database at a path where a branch would be.
+ * @throws LockedError, CannotOpenError: also if the database of the branch is missing, is another one, or no longer keeps the base.
+ */
+export async function openBranch(path: string, place: BranchPlace, options: OpenOptions): Promise<Store> {
+  const isThere = existsSync(path)
+  const create = options.create === true && !isThere
+  // A file of such a name may be a database of its own.
+  const hasParent = existsSync(place.database) && (await recognise(place.database)) === 'sqlite'
+  if (!isThere && hasParent)
+    throw new CannotOpenError(`${place.database} has no branch ${place.name}`, { code: 'no-branch' })
+  if (options.readOnly === true) {
+    const own = await openSqliteStore(path, { ...options, readOnly: true })
+    return await closedUnless(own, async () => {
+      const note = await noteOf(own, place, hasParent)
+      return note === undefined ? own : new BranchStore(own, { parent: await openParent(place, note), note })
+    })
+  }
+  const own = await openSqliteStore(path, { ...options, readOnly: false, create })
+  return await closedUnless(own, async () => {
+    const note = await noteOf(own, place, hasParent)
+    return note === undefined
+      ? own
+      : new WritableBranchStore(own, { parent: await openParent(place, note), note })
+  })
+}
+
+/**
+ * Makes a branch that begins at the moment `base`, which the database has to keep from now on.
+ * @throws CannotOpenError, also if the branch exists; StoreError if the moment cannot be read.
+ */
+export async function createBranch(database: string, name: string, base: Tid): Promise<void> {
+  const path = branchPath(database, name)
+  const parent = await openSqliteStore(database, { readOnly: true })
+  try {
+    if (!(await parent.isKept(base)))
+      throw new StoreError(`${database} no longer keeps ${formatTid(base)}`, { code: 'no-moment' })
+    const [root] = await parent.load([ROOT_OID], base)
+    if (root === undefined)
+      throw new StoreError(`${database} had no filesystem at ${formatTid(base)}`, { code: 'no-file-system' })
+    const note = await noteFor(parent, base)
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    const compression = compressionName(await parent.capabilities.compressing?.compression())
+    const own = await openSqliteStore(path, { create: true, purpose: 'being created', compression })
+    try {
+      if ((await own.lastTid()) !== TID_NONE)
+        throw new CannotOpenError(`${path} exists already`, { code: 'branch-exists', path: name })
+      const jumps = await parent.note(CLOCK_JUMPS)
+      if (jumps !== undefined) await own.setNote(CLOCK_JUMPS, jumps)
+      const now = tidFromTime(Date.now())
+      // The first transaction changes nothing: it is where the log of the branch begins.
+      await own.commit({
+        changes: [{ oid: ROOT_OID, base: TID_NONE, record: { head: root.record } }],
+        tid: now > base ? now : toTid(base + 1n),
+        description: `branch ${name} at ${formatTid(base)}`,
+      })
+      // Last: a branch without it is not complete.
+      await own.setNote(BRANCH, formatBranchNote(note))
+    } finally {
+      await own.close()
+    }
+  } finally {
+    await parent.close()
+  }
+}
+
+async function noteFor(parent: SqliteStore, base: Tid): Promise<BranchNote> {
+  const reader = parent.capabilities.measuring?.reader()
+  try {
+    const nextOid = (await reader?.totals())?.nextOid
+    const databaseId = await parent.note(DATABASE_ID)
+    if (nextOid === undefined || databaseId === undefined)
+      throw new StoreError(`${parent.name} has no id, so it cannot have branches`, { code: 'damaged-id' })
+    return { base, firstOid: nextOid, databaseId }
+  } finally {
+    reader?.close()
+  }
+}
+
+/** Undefined for a database that is no branch. */
+async function noteOf(
+  own: { note(name: string): Promise<string | undefined> },
+  { database, name }: BranchPlace,
+  hasParent: boolean,
+): Promise<BranchNote | undefined> {
+  const text = await own.note(BRANCH)
+  const note = text === undefined ? undefined : parseBranchNote(text)
+  if (note !== undefined || (text === undefined && !hasParent)) return note
+  throw new CannotOpenError(`the branch ${name} of ${database} was not made completely`, {
+    code: 'partial-branch',
+    path: name,
+  })
+}
+
+/** Opens the database of a branch. @throws CannotOpenError */
+async function openParent(
+  { database, name }: BranchPlace,
+  { base, databaseId }: BranchNote,
+): Promise<SqliteStore> {
+  const parent = await openSqliteStore(database, { readOnly: true }).catch((cause: unknown) => {
+    throw new CannotOpenError(
+      `the branch ${name} cannot be opened, because its database cannot: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    )
+  })
+  return await closedUnless(parent, async () => {
+    const isSame = (await parent.note(DATABASE_ID)) === databaseId
+    if (!isSame || (await parent.lastTid()) < base)
+      throw new CannotOpenError(
+        `${database} is not the database of which ${name} is a branch, or was put back from an older copy`,
+        { code: 'other-database' },
+      )
+    if (!(await parent.isKept(base)))
+      throw new CannotOpenError(
+        `${database} no longer keeps ${formatTid(base)}, at which the branch ${name} begins`,
+        { code: 'base-dropped' },
+      )
+    return parent
+  })
+}
+
+/** Runs `work`; closes the store if it fails. */
+async function closedUnless<T>(store: { close(): Promise<void> }, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    await store.close().catch(() => undefined)
+    throw error
+  }
+}
