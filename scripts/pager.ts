@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import type { LineFormat } from './line-format.ts'
+import { drained } from './drained.ts'
 
 /** Writes a line; resolves to whether the output is still read. */
 export type WriteLine = (line: string) => Promise<boolean>
@@ -47,7 +48,7 @@ export async function into(
     if (isBroken) return false
     // Waiting also ends on an error, which the listener above handles.
     if (!output.write(isRaw ? Buffer.from(`${line}\0`, 'latin1') : `${line}\n`))
-      await Promise.race([once(output, 'drain'), once(output, 'close')]).catch(() => undefined)
+      await drained(output).catch(() => undefined)
     return !isBroken
   })
 }

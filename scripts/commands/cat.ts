@@ -1,12 +1,12 @@
 /** `zblkfs cat DB PATH`: a file's content, now or at a moment, without a mount. */
 import { printablePath } from '../../core/printable.ts'
-import { once } from 'node:events'
 import { constants } from 'node:fs'
 import type { Command } from 'commander'
 import { FileContent } from '../../core/history/file-content.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
+import { drained } from '../drained.ts'
 import { CommandError } from '../failure.ts'
 import { fileBytes } from '../foreign/listing.ts'
 import { atMoment } from './at-moment.ts'
@@ -34,7 +34,5 @@ async function* bytesOf(view: MomentView, path: string): AsyncGenerator<Uint8Arr
 async function write(pieces: AsyncIterable<Uint8Array>): Promise<void> {
   // The reader of a pipe may close it before the end.
   process.stdout.on('error', () => process.exit(0))
-  for await (const piece of pieces)
-    if (!process.stdout.write(piece))
-      await Promise.race([once(process.stdout, 'drain'), once(process.stdout, 'close')])
+  for await (const piece of pieces) if (!process.stdout.write(piece)) await drained(process.stdout)
 }

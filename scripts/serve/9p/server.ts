@@ -4,7 +4,6 @@
  * Requests of a connection run concurrently and are answered as they end. The protocol has no authentication that clients use: who can
  * connect may do what the user of this process may do.
  */
-import { once } from 'node:events'
 import { constants } from 'node:os'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
@@ -18,6 +17,7 @@ import { Fids } from './fids.ts'
 import { RangeLocks } from './locks.ts'
 import { Answer, Fields, HEADER_BYTES, MalformedMessageError, Type } from './message.ts'
 import { type Connection, FILE_HANDLERS, HANDLERS, MESSAGE_MAX_BYTES, NAME_HANDLERS } from './requests.ts'
+import { drained } from '../../drained.ts'
 
 const { EINVAL, EOPNOTSUPP, EROFS } = constants.errno
 const REQUESTS_MAX = 64
@@ -96,7 +96,7 @@ async function serveClient(socket: Socket, options: NinePOptions, locks: RangeLo
         .finally(() => running.delete(tag))
       running.set(tag, work)
       if (running.size >= REQUESTS_MAX) await Promise.race(running.values())
-      if (socket.writableNeedDrain) await Promise.race([once(socket, 'drain'), once(socket, 'close')])
+      await drained(socket)
     }
   } catch (error) {
     log.debug({ err: error }, 'a 9P connection ended')

@@ -4,12 +4,12 @@
  * Requests run concurrently and are answered as they end. Reading pauses while {@link IN_FLIGHT_MAX_BYTES} of data are in use, or
  * {@link REQUESTS_MAX} requests run.
  */
-import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { FileError } from '../../../core/database/file-error.ts'
 import { ByteReader } from '../byte-reader.ts'
 import { type Agreement, type FindExport, shakeHands, TRANSFER_MAX_BYTES } from './handshake.ts'
+import { drained } from '../../drained.ts'
 import {
   Chunk,
   CHUNK_DONE,
@@ -83,9 +83,7 @@ class NbdConnection {
       this.#start({ flags: header.readUInt16BE(4), type, cookie, offset, length, data })
       while (this.#inFlightBytes > IN_FLIGHT_MAX_BYTES || this.#running.size >= REQUESTS_MAX)
         await Promise.race(this.#running)
-      // A socket that was destroyed has no 'drain'.
-      if (this.#socket.writableNeedDrain)
-        await Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')])
+      await drained(this.#socket)
     }
     await Promise.all(this.#running)
   }
