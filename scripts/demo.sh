@@ -16,32 +16,12 @@ case $mib in
     ;;
 esac
 
-zblkfs() { "$root/scripts/zblkfs" "$@"; }
-say() { printf '\n== %s\n' "$*"; }
-fail() {
-  echo "demo: $*" >&2
-  exit 1
-}
-
-work=
-clean_up() {
-  status=$?
-  trap - EXIT INT TERM HUP
-  if [ -n "$work" ]; then
-    if grep -q " $work/files " /proc/self/mountinfo; then
-      zblkfs umount -l "$work/files" >/dev/null 2>&1 || true
-    fi
-    rm -rf "$work"
-  fi
-  exit "$status"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+mounts=files
+. "$root/scripts/demo/common.sh"
 
 "$root/scripts/setup.sh"
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/zblkfs-demo-XXXXXX")
+make_work
 free_mib=$(df -Pm "$work" | awk 'NR == 2 { print $4 }')
 if [ "$free_mib" -lt $((mib * 3 / 2 + 64)) ]; then
   fail "$work has $free_mib MiB free, and $((mib * 3 / 2 + 64)) are needed: set TMPDIR, or try '$0 64'"
@@ -50,8 +30,6 @@ db=$work/demo.zblk
 files=$work/files
 big=$files/big
 mkdir "$files"
-# The daemon's log goes with the rest.
-export XDG_STATE_HOME="$work"
 
 # What the transactions added, data and objects' records, without the room that pages have left.
 stored_bytes() {

@@ -21,6 +21,7 @@
  * | `branch`   | that it is a branch, and where it begins                       |
  * | `connection` | whether the database's server answers                       |
  * | `leasing`  | writing beside other processes, in turns                       |
+ * | `compressing` | how new bulk bytes are stored                               |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */

@@ -247,7 +247,7 @@ export class Context {
     this.writeBack.intend(timeNs, change)
   }
 
-  /** Records that the data of a file was changed; {@link Context.changed} or {@link Context.wrote} follows. */
+  /** Records that the data of a file was changed; {@link Context.changed} or {@link Context.changedAsIntended} follows. */
   fileChanged(node: Node): void {
     this.writeBack.fileChanged(node)
   }

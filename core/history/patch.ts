@@ -4,7 +4,7 @@ import type { Oid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { changedParts } from './byte-search.ts'
 import { FileContent } from './file-content.ts'
-import { inodeAt } from './inode-difference.ts'
+import { type Difference, inodeAt } from './inode-difference.ts'
 import { hunks } from './line-difference.ts'
 import type { MomentView } from './moment-view.ts'
 
@@ -13,10 +13,7 @@ export const TEXT_MAX_BYTES = 4n << 20n
 /** A file with a NUL among its first bytes is not text, as for diff and git. */
 const LOOK_BYTES = 8000
 
-export interface Patched {
-  readonly kind: 'added' | 'removed' | 'renamed' | 'changed'
-  readonly path: string
-  readonly from?: string
+export interface Patched extends Pick<Difference, 'kind' | 'path' | 'from'> {
   /** The inode, if known. */
   readonly oid?: Oid
 }

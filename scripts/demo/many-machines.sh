@@ -3,39 +3,21 @@
 # S3 bucket. Starts both servers itself, in a temporary directory, and leaves nothing behind, also when it is interrupted.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd -P)
-zblkfs() { "$root/scripts/zblkfs" "$@"; }
-say() { printf '\n== %s\n' "$*"; }
-fail() {
-  echo "demo: $*" >&2
-  exit 1
+mounts='one two'
+. "$root/scripts/demo/common.sh"
+end_servers() {
+  # It is their input.
+  exec 3>&-
+  [ -z "${servers-}" ] || wait "$servers" || true
 }
-
-work=
-clean_up() {
-  status=$?
-  trap - EXIT INT TERM HUP
-  if [ -n "$work" ]; then
-    for name in one two; do
-      ! grep -q " $work/$name " /proc/self/mountinfo || zblkfs umount -l "$work/$name" >/dev/null 2>&1 || true
-    done
-    # Ends the servers, whose input this is.
-    exec 3>&-
-    [ -z "${servers-}" ] || wait "$servers" || true
-    rm -rf "$work"
-  fi
-  exit "$status"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 
 "$root/scripts/setup.sh" --servers
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/zblkfs-demo-XXXXXX")
+make_work
 chmod 755 "$work"
 mkdir "$work/one" "$work/two" "$work/servers"
 chmod 755 "$work/servers"
-export XDG_STATE_HOME="$work" XDG_CACHE_HOME="$work/cache"
+export XDG_CACHE_HOME="$work/cache"
 # The keys of the S3 server. Yours are in ~/.aws/credentials.
 export AWS_ACCESS_KEY_ID=test:tester AWS_SECRET_ACCESS_KEY=testing
 

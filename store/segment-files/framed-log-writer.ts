@@ -1,10 +1,8 @@
-import { fdatasyncSync, write as writeWithCallback, writeSync } from 'node:fs'
-import { promisify } from 'node:util'
-import type { BulkRange, BulkWriter } from '../indexed/bulk.ts'
+import type { BulkWriter } from '../indexed/bulk.ts'
 import { FRAME_BYTES, frameUp, STORED_FRAME_BYTES, type FrameEncoder } from '../indexed/frame-codec.ts'
 import { unitDown } from '../indexed/frame.ts'
 import { alignedMemory } from './aligned-memory.ts'
-import { isInvalidArgument, startWriteOut } from './file-ranges.ts'
+import { startWriteOut } from './file-ranges.ts'
 import {
   ENTRY_BYTES,
   entryOffset,
@@ -16,10 +14,8 @@ import {
 } from './framed-layout.ts'
 import type { LogFiles } from './log-files.ts'
 import { SEGMENT_BYTES, segmentOf } from './log-layout.ts'
-import { releaseRanges } from './release.ts'
 import { type FrameTotals, readFrameTotals, writeFrameTotals } from './segment-header.ts'
-
-const write = promisify(writeWithCallback)
+import { SegmentWriter, writeWhole } from './segment-writer.ts'
 
 /** Frames are gathered until they have this length, and written with one call. Shorter writes go through the page cache. */
 const OUT_BYTES = 1 << 20
@@ -31,8 +27,7 @@ const OUT_BYTES = 1 << 20
  * but the first and the last one, which it shares with other runs. The next run is gathered during that write. The table's entries are
  * written at the end of the transaction.
  */
-export class FramedLogWriter implements BulkWriter {
-  readonly #files: LogFiles
+export class FramedLogWriter extends SegmentWriter implements BulkWriter {
   readonly #encoder: FrameEncoder
   /** The units of the frame being gathered. */
   readonly #units = Buffer.allocUnsafeSlow(FRAME_BYTES)
@@ -46,8 +41,6 @@ export class FramedLogWriter implements BulkWriter {
   #runOffset = 0
   #runStart = 0
   #runEnd = 0
-  /** Settles when the other run has been written. */
-  #underway: Promise<void> | undefined
   /** The segment that is being written to; undefined before the first frame after {@link FramedLogWriter.begin}. */
   #segment: number | undefined
   /** The entries of its new frames, from this number on. */
@@ -57,11 +50,9 @@ export class FramedLogWriter implements BulkWriter {
   /** As given to {@link FramedLogWriter.begin}; -1 before that. */
   #base = -1
   #isDirty = false
-  #hasNewNames = false
-  readonly #touched = new Set<number>()
 
   constructor(files: LogFiles, encoder: FrameEncoder) {
-    this.#files = files
+    super(files)
     this.#encoder = encoder
   }
 
@@ -70,14 +61,15 @@ export class FramedLogWriter implements BulkWriter {
   }
 
   begin(end: number): void {
-    if (this.#base !== end || this.#isDirty) this.#files.cut(end)
+    if (this.#base !== end || this.#isDirty) this.files.cut(end)
     this.#base = end
-    this.#start = this.#firstPosition(end)
+    // A transaction begins at a frame boundary.
+    this.#start = frameUp(this.positionFor('frames', end))
     this.#fill = 0
     this.#segment = undefined
     this.#entries = []
     this.#isDirty = false
-    this.#touched.clear()
+    this.forgetTouched()
   }
 
   async append(parts: readonly Uint8Array[]): Promise<void> {
@@ -102,31 +94,9 @@ export class FramedLogWriter implements BulkWriter {
     }
     if (this.#fill > 0) await this.#endFrame()
     await this.#endSegment()
-    for (const index of this.#touched) {
-      fdatasyncSync(this.#files.segment(index))
-      this.#files.assertSegmentThere(index)
-    }
-    if (this.#hasNewNames) this.#files.syncNames()
-    this.#hasNewNames = false
-    this.#touched.clear()
+    this.syncTouched()
     this.#base = this.#start
     this.#isDirty = false
-  }
-
-  async settle(): Promise<void> {
-    await this.#underway?.catch(() => undefined)
-    this.#underway = undefined
-  }
-
-  release(ranges: readonly BulkRange[], end: number): number {
-    return releaseRanges(this.#files, ranges, end)
-  }
-
-  /** A transaction begins at a frame boundary, after a segment of groups at the next segment. */
-  #firstPosition(end: number): number {
-    const within = end % SEGMENT_BYTES
-    if (within === 0 || this.#files.layout(segmentOf(end)) === 'frames') return frameUp(end)
-    return end - within + SEGMENT_BYTES
   }
 
   /** Encodes the units gathered so far as a frame. */
@@ -152,16 +122,15 @@ export class FramedLogWriter implements BulkWriter {
   async #beginSegment(index: number): Promise<void> {
     await this.#endSegment()
     const isNew = this.#start % SEGMENT_BYTES === 0
-    if (isNew) this.#files.create(index, 'frames')
-    this.#hasNewNames ||= isNew
-    const end = isNew ? FRAMES_OFFSET : this.#files.tailLength(this.#start)
-    this.#totals = readFrameTotals(this.#files.segment(index))
+    if (isNew) this.create(index, 'frames')
+    else this.touch(index)
+    const end = isNew ? FRAMES_OFFSET : this.files.tailLength(this.#start)
+    this.#totals = readFrameTotals(this.files.segment(index))
     this.#firstEntry = frameNumber(this.#start)
     this.#runStart = end % PAGE_BYTES
     this.#runEnd = this.#runStart
     this.#runOffset = end - this.#runStart
     this.#segment = index
-    this.#touched.add(index)
     await this.#endFrame()
   }
 
@@ -169,9 +138,8 @@ export class FramedLogWriter implements BulkWriter {
     const index = this.#segment
     if (index === undefined) return
     await this.#write(index, true)
-    await this.#underway
-    this.#underway = undefined
-    const fd = this.#files.segment(index)
+    await this.finishWrite()
+    const fd = this.files.segment(index)
     const table = Buffer.alloc(this.#entries.length * ENTRY_BYTES)
     this.#entries.forEach((entry, number) => writeEntry(table, number * ENTRY_BYTES, entry))
     writeWhole(fd, table, entryOffset(this.#firstEntry))
@@ -182,23 +150,20 @@ export class FramedLogWriter implements BulkWriter {
 
   /** Writes the run; unless `isLast`, its last page is left for the next one. */
   async #write(index: number, isLast: boolean): Promise<void> {
-    await this.#underway
-    this.#underway = undefined
+    await this.finishWrite()
     const run = this.#run
     const offset = this.#runOffset
     const end = this.#runEnd
     const first = this.#runStart === 0 ? 0 : Math.min(PAGE_BYTES, end)
     const last = Math.max(first, end - (end % PAGE_BYTES))
-    const fd = this.#files.segment(index)
+    const fd = this.files.segment(index)
     writeWhole(fd, run.subarray(this.#runStart, first), offset + this.#runStart)
-    const direct = last - first < OUT_BYTES / 2 ? undefined : this.#files.direct(index)
+    const direct = last - first < OUT_BYTES / 2 ? undefined : this.files.direct(index)
     if (direct === undefined) {
       writeWhole(fd, run.subarray(first, last), offset + first)
       startWriteOut(fd, offset, last)
     } else {
-      this.#underway = this.#writeDirect(direct, index, run.subarray(first, last), offset + first)
-      // The next await of it reports the error.
-      this.#underway.catch(() => undefined)
+      this.startDirect(direct, index, run.subarray(first, last), offset + first)
       ;[this.#run, this.#other] = [this.#other, this.#run]
     }
     if (isLast) writeWhole(fd, run.subarray(last, end), offset + last)
@@ -207,21 +172,4 @@ export class FramedLogWriter implements BulkWriter {
     this.#runStart = 0
     this.#runEnd = end - last
   }
-
-  async #writeDirect(fd: number, index: number, bytes: Uint8Array, offset: number): Promise<void> {
-    try {
-      for (let done = 0; done < bytes.length;)
-        done += (await write(fd, bytes, done, bytes.length - done, offset + done)).bytesWritten
-    } catch (error) {
-      if (!isInvalidArgument(error)) throw error
-      this.#files.disableDirect()
-      writeWhole(this.#files.segment(index), bytes, offset)
-    }
-  }
-}
-
-function writeWhole(fd: number, bytes: Uint8Array, offset: number): void {
-  // A disk that runs full accepts part of a write and rejects the next.
-  for (let done = 0; done < bytes.length;)
-    done += writeSync(fd, bytes, done, bytes.length - done, offset + done)
 }

@@ -3,7 +3,16 @@
  * that directory was moved or its old path is now taken: openat(2) for calls that take a path. Threads share descriptors,
  * so such a path is valid in all threads of the process, and in no other process.
  */
-import { closeSync, constants, fchownSync, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readlinkSync,
+  type Stats,
+} from 'node:fs'
 import { StoreError, systemCode } from '../errors.ts'
 
 /** An open(2) flag missing in Node: a descriptor of the file itself, neither readable nor writable. */
@@ -61,3 +70,15 @@ export const isTrusted = (uid: number, owner: number): boolean =>
 
 /** Whether a call failed because the file does not exist. */
 export const isMissing = (error: unknown): boolean => systemCode(error) === 'ENOENT'
+
+/** Makes the names in directories durable. */
+export function syncNames(directories: readonly string[]): void {
+  for (const path of directories) {
+    const fd = openSync(path, 'r')
+    try {
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+  }
+}

@@ -21,7 +21,7 @@ import { LRUCache } from 'lru-cache'
 import { DatabaseGoneError, StoreError } from '../errors.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import { hasData, isInvalidArgument, punchHole } from './file-ranges.ts'
-import { giveTo, isMissing, openSideFile, shown, SideFileError } from './held-path.ts'
+import { giveTo, isMissing, openSideFile, shown, SideFileError, syncNames } from './held-path.ts'
 import { makeLogDirectory, openLogDirectory, type Owner, thisUser } from './log-directory.ts'
 import { cutFrames, framesTakeRoom, markFramed, releaseFrames } from './framed-segment.ts'
 import { fileRangesOf, segmentIndex, segmentOf, segmentPath } from './log-layout.ts'
@@ -181,14 +181,7 @@ export class LogFiles {
 
   /** Makes the names of new segments durable. */
   syncNames(): void {
-    for (const path of [this.#heldPath(), dirname(this.#path)]) {
-      const fd = openSync(path, 'r')
-      try {
-        fsyncSync(fd)
-      } finally {
-        closeSync(fd)
-      }
-    }
+    syncNames([this.#heldPath(), dirname(this.#path)])
   }
 
   /**

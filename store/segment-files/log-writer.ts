@@ -1,14 +1,9 @@
-import { fdatasyncSync, write as writeWithCallback, writeSync } from 'node:fs'
-import { promisify } from 'node:util'
-import type { BulkRange, BulkWriter } from '../indexed/bulk.ts'
+import type { BulkWriter } from '../indexed/bulk.ts'
 import { alignedMemory } from './aligned-memory.ts'
 import { Group, GROUP_BYTES, STORED_GROUP_BYTES, SUM_BYTES, sumAt, UNIT_BYTES } from '../indexed/frame.ts'
-import { isInvalidArgument, startWriteOut } from './file-ranges.ts'
-import type { LogFiles } from './log-files.ts'
+import { startWriteOut } from './file-ranges.ts'
 import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf } from './log-layout.ts'
-import { releaseRanges } from './release.ts'
-
-const write = promisify(writeWithCallback)
+import { SegmentWriter, writeWhole } from './segment-writer.ts'
 
 /**
  * Minimum length of a direct write, which bypasses the page cache if the filesystem supports it: bulk data is in the
@@ -22,13 +17,10 @@ const DIRECT_BYTES = 256 << 10
  * A group is assembled in memory in its stored form, so that one call writes it; the next one is assembled during that
  * call.
  */
-export class LogWriter implements BulkWriter {
-  readonly #files: LogFiles
+export class LogWriter extends SegmentWriter implements BulkWriter {
   /** The group being assembled, and one that may be being written. */
   #group = new Group(alignedMemory(STORED_GROUP_BYTES))
   #other = new Group(alignedMemory(STORED_GROUP_BYTES))
-  /** Settles when the other group has been written. */
-  #underway: Promise<void> | undefined
   /** The length of the unit that is not complete yet. */
   #fill = 0
   /** The units before this position are written, or being written. */
@@ -36,12 +28,6 @@ export class LogWriter implements BulkWriter {
   #end = 0
   /** As given to {@link LogWriter.begin}; -1 before that: a dead process may have left bytes after any end. */
   #base = -1
-  #hasNewNames = false
-  readonly #touched = new Set<number>()
-
-  constructor(files: LogFiles) {
-    this.#files = files
-  }
 
   /** The position of the next unit. */
   get end(): number {
@@ -50,12 +36,12 @@ export class LogWriter implements BulkWriter {
 
   /** Begins to append at `end`, and removes everything after it. No write may be in progress ({@link LogWriter.settle}). */
   begin(end: number): void {
-    if (this.#base !== end || this.#touched.size > 0 || this.#written !== this.#end) this.#files.cut(end)
+    if (this.#base !== end || this.isTouched || this.#written !== this.#end) this.files.cut(end)
     this.#base = end
-    this.#end = this.#firstPosition(end)
+    this.#end = this.positionFor('groups', end)
     this.#written = this.#end
     this.#fill = 0
-    this.#touched.clear()
+    this.forgetTouched()
   }
 
   /** The bytes of all calls before a {@link LogWriter.sync} must be whole units in total. */
@@ -75,38 +61,15 @@ export class LogWriter implements BulkWriter {
 
   /** All appended bytes are on disk when this resolves. */
   async sync(): Promise<void> {
-    if (this.#touched.size === 0 && this.#written === this.#end) {
+    if (!this.isTouched && this.#written === this.#end) {
       this.#end = this.#base
       this.#written = this.#base
       return
     }
     await this.#write()
-    await this.#underway
-    for (const index of this.#touched) {
-      fdatasyncSync(this.#files.segment(index))
-      this.#files.assertSegmentThere(index)
-    }
-    if (this.#hasNewNames) this.#files.syncNames()
-    this.#hasNewNames = false
-    this.#touched.clear()
+    await this.finishWrite()
+    this.syncTouched()
     this.#base = this.#end
-  }
-
-  /** Resolves when no write is in progress, whether the last one succeeded or not. */
-  async settle(): Promise<void> {
-    await this.#underway?.catch(() => undefined)
-    this.#underway = undefined
-  }
-
-  release(ranges: readonly BulkRange[], end: number): number {
-    return releaseRanges(this.#files, ranges, end)
-  }
-
-  /** A segment with frames is not appended to. */
-  #firstPosition(end: number): number {
-    const within = end % SEGMENT_BYTES
-    if (within === 0 || this.#files.layout(segmentOf(end)) === 'groups') return end
-    return end - within + SEGMENT_BYTES
   }
 
   #complete(): void {
@@ -120,11 +83,9 @@ export class LogWriter implements BulkWriter {
     this.#written = end
     const index = segmentOf(pos)
     if (pos % SEGMENT_BYTES === 0) {
-      await this.#underway
-      this.#hasNewNames = true
-      this.#files.create(index, 'groups')
-    }
-    this.#touched.add(index)
+      await this.finishWrite()
+      this.create(index, 'groups')
+    } else this.touch(index)
     const from = pos % GROUP_BYTES
     const to = from + end - pos
     const sumsEnd = sumAt(end - UNIT_BYTES) + SUM_BYTES
@@ -141,32 +102,16 @@ export class LogWriter implements BulkWriter {
 
   /** Writes bytes of the group, or starts to and switches to the other group. */
   async #put(index: number, bytes: Uint8Array, offset: number): Promise<void> {
-    await this.#underway
-    this.#underway = undefined
-    const fd = bytes.length < DIRECT_BYTES ? undefined : this.#files.direct(index)
+    await this.finishWrite()
+    const fd = bytes.length < DIRECT_BYTES ? undefined : this.files.direct(index)
     if (fd === undefined) return this.#putBuffered(index, bytes, offset)
-    this.#underway = this.#putDirect(fd, index, bytes, offset)
-    // The next await of it reports the error.
-    this.#underway.catch(() => undefined)
+    this.startDirect(fd, index, bytes, offset)
     ;[this.#group, this.#other] = [this.#other, this.#group]
   }
 
-  async #putDirect(fd: number, index: number, bytes: Uint8Array, offset: number): Promise<void> {
-    try {
-      for (let done = 0; done < bytes.length;)
-        done += (await write(fd, bytes, done, bytes.length - done, offset + done)).bytesWritten
-    } catch (error) {
-      if (!isInvalidArgument(error)) throw error
-      this.#files.disableDirect()
-      this.#putBuffered(index, bytes, offset)
-    }
-  }
-
   #putBuffered(index: number, bytes: Uint8Array, offset: number): void {
-    const fd = this.#files.segment(index)
-    // A disk that runs full accepts part of a write and rejects the next.
-    for (let done = 0; done < bytes.length;)
-      done += writeSync(fd, bytes, done, bytes.length - done, offset + done)
+    const fd = this.files.segment(index)
+    writeWhole(fd, bytes, offset)
     startWriteOut(fd, offset, bytes.length)
   }
 }

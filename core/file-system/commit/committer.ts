@@ -13,7 +13,8 @@
  * (transaction.ts), step 4 stores a part of it, and only the dirty bound starts a commit.
  *
  * A commit that fails loses nothing: the next one (sync, timer, or a waiting change) carries its changes as
- * well. If the disk was full, the next prepare drops the records of inodes deleted since, so that the rest may fit.
+ * well. If the disk was full, the next prepare drops the records of inodes deleted since, so that the rest may fit; it alone reads from
+ * the store with the gate exclusive.
  * After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
  * replaced: from then on every commit fails at once with that error and no change is admitted. Reads continue.
  *

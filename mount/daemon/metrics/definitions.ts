@@ -19,17 +19,18 @@ function one(value: number | undefined): Samples {
   return value === undefined ? [] : [['', value]]
 }
 
-const counter = (
-  name: string,
-  help: string,
-  value: (stats: MountStats) => number | undefined,
-): MetricDefinition => ({ name, kind: 'counter', help, samples: stats => one(value(stats)) })
+/** Makes definitions of metrics with at most one time series. */
+const metric =
+  (kind: MetricDefinition['kind']) =>
+  (name: string, help: string, value: (stats: MountStats) => number | undefined): MetricDefinition => ({
+    name,
+    kind,
+    help,
+    samples: stats => one(value(stats)),
+  })
 
-const gauge = (
-  name: string,
-  help: string,
-  value: (stats: MountStats) => number | undefined,
-): MetricDefinition => ({ name, kind: 'gauge', help, samples: stats => one(value(stats)) })
+const counter = metric('counter')
+const gauge = metric('gauge')
 
 /** The histogram of latencies, which is not in {@link METRICS}. */
 export const LATENCY_METRIC = {

@@ -7,7 +7,7 @@ import { constants, open, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { FoundIntents } from '../../capabilities.ts'
 import { formatTid, type Tid } from '../../ids.ts'
-import { giveTo, heldPath, isMissing, openSideFile } from '../../segment-files/held-path.ts'
+import { giveTo, heldPath, isMissing, openSideFile, syncNames } from '../../segment-files/held-path.ts'
 import { makeLogDirectory } from '../../segment-files/log-directory.ts'
 import { INTENTS_NAME, intentsPath, logDirectory } from '../log.ts'
 import type { DatabasePlace } from '../open/database-place.ts'
@@ -78,20 +78,11 @@ async function fill(file: FileHandle, directories: readonly string[]): Promise<v
     await file.truncate(0)
     await file.writeFile(Buffer.alloc(INTENTS_BYTES))
     await file.sync()
-    for (const path of directories) await syncNames(path)
+    syncNames(directories)
   } catch (error) {
     // The transaction that replaces the entry needs this space.
     await file.truncate(0).catch(() => undefined)
     throw error
-  }
-}
-
-async function syncNames(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 

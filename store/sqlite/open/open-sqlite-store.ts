@@ -12,7 +12,6 @@ import {
   accessSync,
   closeSync,
   constants,
-  fsyncSync,
   lstatSync,
   openSync,
   realpathSync,
@@ -24,7 +23,7 @@ import Database from 'better-sqlite3'
 import type { CompressionName } from '../../compression.ts'
 import { CannotOpenError, type ErrorCode, StoreError, systemCode } from '../../errors.ts'
 import { databaseIdOfLog } from '../../segment-files/segments.ts'
-import { SideFileError } from '../../segment-files/held-path.ts'
+import { SideFileError, syncNames } from '../../segment-files/held-path.ts'
 import { readIntents, waitingIntents } from '../intents/intent-file.ts'
 import { findLogProblem, lastTidOf, logDirectory } from '../log.ts'
 import { removeReserve } from '../reserve.ts'
@@ -228,9 +227,7 @@ function createFile(lock: WriterLock): void {
   assertPlainFiles(place)
   if (found === undefined) {
     closeSync(openSync(place.held, 'wx', 0o600))
-    const parent = openSync(dirname(place.held), 'r')
-    fsyncSync(parent)
-    closeSync(parent)
+    syncNames([dirname(place.held)])
     lock.lockInode()
   }
   const db = new Database(place.held, { fileMustExist: true })

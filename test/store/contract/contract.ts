@@ -3,8 +3,10 @@
  * that can be written runs {@link storeContract}; one that is only read runs {@link readingContract} over what it should hold.
  */
 import { expect, onTestFinished, test } from 'vitest'
+import type { Capabilities } from '../../../store/capabilities.ts'
 import { checkingContract } from './checking.ts'
 import { commitContract } from './committing.ts'
+import { compressingContract, connectionContract, datingContract, presenceContract } from './condition.ts'
 import { conflictContract } from './conflicts.ts'
 import { copyingContract } from './copying.ts'
 import { intentsContract } from './intents.ts'
@@ -28,6 +30,26 @@ export interface Offers {
   readonly reader: readonly string[]
 }
 
+/** The suite of each capability that a store with transactions of its own may offer. */
+const SUITES: Readonly<
+  Record<Exclude<keyof Capabilities, 'foreignHistory'>, (name: string, make: MakeDatabase) => void>
+> = {
+  intents: intentsContract,
+  packing: packingContract,
+  measuring: measuringContract,
+  spilling: spillingContract,
+  pinning: pinningContract,
+  retaining: retainingContract,
+  checking: checkingContract,
+  copying: copyingContract,
+  lineage: lineageContract,
+  watching: watchingContract,
+  dating: datingContract,
+  compressing: compressingContract,
+  connection: connectionContract,
+  presence: presenceContract,
+}
+
 /** The whole contract, and the capabilities that the store offers; `make` makes a new database each time. */
 export function storeContract(name: string, make: MakeDatabase, offers: Offers): void {
   readingContract(name, async () => {
@@ -43,16 +65,8 @@ export function storeContract(name: string, make: MakeDatabase, offers: Offers):
   sliceContract(name, make)
   sizeContract(name, make)
   orderContract(name, make)
-  if (offers.writer.includes('intents')) intentsContract(name, make)
-  if (offers.writer.includes('packing')) packingContract(name, make)
-  if (offers.writer.includes('measuring')) measuringContract(name, make)
-  if (offers.writer.includes('spilling')) spillingContract(name, make)
-  if (offers.writer.includes('pinning')) pinningContract(name, make)
-  if (offers.writer.includes('retaining')) retainingContract(name, make)
-  if (offers.reader.includes('checking')) checkingContract(name, make)
-  if (offers.reader.includes('copying')) copyingContract(name, make)
-  if (offers.writer.includes('lineage')) lineageContract(name, make)
-  if (offers.reader.includes('watching')) watchingContract(name, make)
+  for (const [capability, contract] of Object.entries(SUITES))
+    if ([...offers.writer, ...offers.reader].includes(capability)) contract(name, make)
 
   test(`${name} offers the capabilities that are tested, and no others`, async () => {
     const database = await make()

@@ -30,6 +30,16 @@ export function readingContract(
       expect(await store.lastTid()).toBe(history.at(-1)?.tid ?? TID_NONE)
     })
 
+    test('an external database, and no other, tells how much history it has kept', async () => {
+      const { foreignHistory } = store.capabilities
+      expect(foreignHistory !== undefined).toBe(store.isForeign)
+      if (foreignHistory === undefined) return
+      expect(await foreignHistory.packedUpTo()).toBeLessThanOrEqual(await store.lastTid())
+      const states = history.reduce((sum, { records }) => sum + records.size, 0)
+      const objects = new Set(history.flatMap(({ records }) => [...records.keys()])).size
+      if (!foreignHistory.keepsHistory) expect(states).toBe(objects)
+    })
+
     test('every object has at every moment the state of its newest transaction up to it', async () => {
       const step = Math.max(1, Math.floor(history.length / 30))
       const tids = history.filter((_, index) => index % step === 0).map(({ tid }) => tid)

@@ -1,0 +1,57 @@
+/** The contract of stores on a PostgreSQL server, whose bulk bytes are in its tables or in a bucket. */
+import { openPostgresStore, type OpenPostgresOptions } from '../../../store/postgres/open-postgres-store.ts'
+import type { WritableStore } from '../../../store/store.ts'
+import { makePostgresDatabase } from '../../tools/postgres-server.ts'
+import { storeContract } from '../contract/contract.ts'
+
+/** Where the bulk bytes of a database are. */
+interface BulkPlace {
+  readonly options: OpenPostgresOptions
+  remove(): void
+}
+
+export function postgresContract(name: string, makeBulk: () => Promise<BulkPlace>): void {
+  storeContract(
+    name,
+    async () => {
+      const database = await makePostgresDatabase()
+      const { options, remove } = await makeBulk()
+      const open = async (access: OpenPostgresOptions): Promise<WritableStore> =>
+        (await openPostgresStore(database.url, { ...access, ...options })) as WritableStore
+      return {
+        open: async () => await open({ create: true, purpose: 'the contract' }),
+        openReader: async () => await open({ readOnly: true }),
+        remove: async () => {
+          remove()
+          await database.remove()
+        },
+      }
+    },
+    {
+      reader: [
+        'checking',
+        'compressing',
+        'connection',
+        'copying',
+        'dating',
+        'lineage',
+        'measuring',
+        'pinning',
+        'retaining',
+        'watching',
+      ],
+      writer: [
+        'compressing',
+        'connection',
+        'copying',
+        'dating',
+        'lineage',
+        'measuring',
+        'packing',
+        'pinning',
+        'retaining',
+        'spilling',
+      ],
+    },
+  )
+}
