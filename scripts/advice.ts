@@ -6,6 +6,15 @@ import { type CodedError, CorruptRecordError, type ErrorCode, ObjectNotFoundErro
 import { MOMENT_FORMS } from '../store/moments.ts'
 
 const FSCK = "run 'zblkfs fsck' on the database"
+/** Also of 'zblkfs doctor'. */
+export const REMEDIES = {
+  'device-forbidden':
+    "run 'sudo chmod 666 /dev/fuse'; start a container with --device /dev/fuse --cap-add SYS_ADMIN",
+  'device-missing':
+    "load its module with 'sudo modprobe fuse'; start a container with --device /dev/fuse --cap-add SYS_ADMIN",
+  'fusermount-missing': "install it with 'sudo apt-get install fuse3'",
+} as const satisfies Readonly<Partial<Record<ErrorCode, string>>>
+
 const KERNEL_DRIVER = 'use -o driver=kernel'
 const LIST_MOMENTS = `'zblkfs log' lists the transactions, 'zblkfs tag -l' the tags; a moment is ${MOMENT_FORMS}`
 
@@ -60,7 +69,15 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'not-empty': 'name an empty directory, or mount over its entries with -o nonempty',
   'not-mounted': "'zblkfs status' lists the mounts",
   'mount-in-use': path => `end the processes that use it, or detach it with 'zblkfs umount -l ${path}'`,
+  ...REMEDIES,
+  'mount-forbidden': 'start a container with --cap-add SYS_ADMIN --device /dev/fuse',
+  'metrics-place': 'choose another -o metrics=',
+  'import-exists': 'choose another place with --into',
+  'import-overlap': 'import into a new database, or without --history',
+  'server-lacks-database': database => `create it with 'createdb ${database}'`,
   'driver-missing': KERNEL_DRIVER,
+  'libfuse-missing': `install libfuse2 (apt-get install libfuse2, or libfuse2t64), or ${KERNEL_DRIVER}`,
+  'fuse-native-missing': `install it beside zblkfs with 'npm install -g fuse-native@2.2.6', or ${KERNEL_DRIVER}`,
   'driver-limit': 'mount with -o driver=kernel, or use the command on the database while it is not mounted',
   'daemon-version': 'unmount and mount again with this version',
   internal: 'the log of the mount has the details',

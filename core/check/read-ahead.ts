@@ -6,9 +6,10 @@
  * of these moments, the windows are stale, and another ReadAhead is needed.
  */
 import { LRUCache } from 'lru-cache'
+import { overridden } from '../overridden.ts'
 import { CorruptRecordError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
-import type { ReadOnlyStore, Revision, RevisionPart } from '../../store/store.ts'
+import type { ReadableStore, ReadOnlyStore, Revision, RevisionPart } from '../../store/store.ts'
 import type { RecordStart, RevisionReader, StoredState } from '../../store/stored-revisions.ts'
 
 /** Oids of a window. */
@@ -113,14 +114,5 @@ export function readAheadStore(store: ReadOnlyStore, ahead: ReadAhead): ReadOnly
     if (end > bytes.length) return await store.loadPart(oid, at, off, len, into)
     return { tid: state.tid, size, bytes: bytes.subarray(Math.min(off, end), end) }
   }
-  return new Proxy(store, {
-    get: (target, name) => {
-      if (name === 'load') return load
-      if (name === 'loadPart') return loadPart
-      const value: unknown = Reflect.get(target, name, target)
-      return typeof value === 'function'
-        ? (value as (...parameters: unknown[]) => unknown).bind(target)
-        : value
-    },
-  })
+  return overridden<ReadableStore, typeof store>(store, { load, loadPart })
 }

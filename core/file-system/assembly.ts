@@ -67,7 +67,7 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   const { commitIntervalMs = DEFAULT_COMMIT_INTERVAL_MS, log = pino({ level: 'silent' }) } = options
   const clock = new ReplayClock(systemClock())
   const nowNs = clock.now
-  const at = options.at === undefined ? undefined : await findMoment(store, options.at, cacheSizeBytes)
+  const at = options.at === undefined ? undefined : await momentOf(store, options.at, cacheSizeBytes)
   const connection = await Connection.open(store, {
     cacheSizeBytes,
     onLeftOut: ({ oid, className, error }) =>
@@ -147,7 +147,8 @@ async function openSuperblock(connection: Connection, owner: Owner, nowNs: Clock
   return await Superblock.create(connection, owner, nowNs())
 }
 
-async function findMoment(store: Store, text: string, cacheSizeBytes: number): Promise<Tid> {
+/** The transaction that a text refers to, with the tags of the present. @throws StoreError (no-moment) */
+async function momentOf(store: Store, text: string, cacheSizeBytes: number): Promise<Tid> {
   const present = await Connection.open(store, { at: await store.lastTid(), cacheSizeBytes })
   const superblock = await Superblock.open(present)
   return await resolveMoment(store, text, name => superblock.tag(name))

@@ -5,14 +5,14 @@
 import { constants } from 'node:fs'
 import type { KernelCaches } from './inodes/kernel-caches.ts'
 import type { Caller, Ino, Name, Operations } from './operations.ts'
-import { overridden } from './overridden.ts'
+import { overridden } from '../overridden.ts'
 
 const { O_TRUNC } = constants
 
 /** @param operations the filesystem's operations. @param caches invalidates the kernel's caches of that filesystem. */
 export function besideKernel(operations: Operations, caches: KernelCaches): Operations {
   const changed = { ...nameChanges(operations, caches), ...inodeChanges(operations, caches) }
-  return overridden(operations, changed)
+  return overridden<Operations, Operations>(operations, changed)
 }
 
 /** Changes of names. */

@@ -7,6 +7,7 @@ import type { Watching } from '../../store/capabilities.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import type { Context } from './context.ts'
+import { overridden } from '../overridden.ts'
 import { ReadWriteLock } from './locks.ts'
 import { moveTo } from './moving.ts'
 import type { Operations } from './operations.ts'
@@ -30,7 +31,7 @@ export const READING = [
   'statfs',
 ] as const satisfies readonly (keyof Operations)[]
 
-const isReading: ReadonlySet<PropertyKey> = new Set(READING)
+type ReadingName = (typeof READING)[number]
 
 export interface FollowerParts {
   readonly store: Store
@@ -66,15 +67,14 @@ export class Follower {
 
   /** The same operations, each of which sees one transaction. */
   serve<T extends Operations>(operations: T): T {
-    return new Proxy(operations, {
-      get: (target, name) => {
-        const method: unknown = Reflect.get(target, name)
-        if (typeof method !== 'function') return method
-        const bound = method.bind(target) as (...parameters: unknown[]) => unknown
-        if (!isReading.has(name)) return bound
-        return (...parameters: unknown[]) => this.#lock.whileShared(async () => await bound(...parameters))
-      },
-    })
+    const waiting: Partial<Record<ReadingName, unknown>> = {}
+    for (const name of READING) {
+      const method = operations[name]?.bind(operations) as ((...parameters: unknown[]) => unknown) | undefined
+      if (method !== undefined)
+        waiting[name] = (...parameters: unknown[]) =>
+          this.#lock.whileShared(async () => await method(...parameters))
+    }
+    return overridden<Operations, T>(operations, waiting as Partial<Operations>)
   }
 
   async #moveTo(at: Tid): Promise<void> {

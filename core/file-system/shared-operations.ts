@@ -22,7 +22,7 @@ import { READING } from './following.ts'
 import { treeNumberOf, type Node } from './inodes/tree.ts'
 import { mayFillHoles } from './operations/attributes.ts'
 import type { Fh, Ino, Name, OpenFile, Operations } from './operations.ts'
-import { overridden } from './overridden.ts'
+import { overridden } from '../overridden.ts'
 import type { HistoryOperations } from './served-file-system.ts'
 import type { Sharing } from './sharing.ts'
 
@@ -82,7 +82,7 @@ class SharedOperations<T extends Operations> {
     if (history !== undefined) replaced['history'] = this.#history(history)
     replaced['sync'] = (message?: string) =>
       message === undefined ? fileSystem.sync() : this.#collected(() => fileSystem.sync(message))
-    const served = overridden<T>(fileSystem, replaced)
+    const served = overridden<Operations, T>(fileSystem, replaced)
     replaced['besideKernel'] = besideKernel(served, context.caches)
     return served
   }

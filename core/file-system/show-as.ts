@@ -1,6 +1,6 @@
 /** Applies the mount options uid=, gid= and umask= to operations' results. Stored attributes do not change. */
 import type { Attributes, Entry, Operations } from './operations.ts'
-import { overridden } from './overridden.ts'
+import { overridden } from '../overridden.ts'
 
 /** The owner and group shown for every file, and the permission bits to hide; absent: as stored. */
 export interface ShownOwnership {
@@ -42,5 +42,5 @@ export function showAs(operations: Operations, shown: ShownOwnership): Operation
       return { entry: showEntry(entry), file }
     }
   }
-  return overridden(operations, changed)
+  return overridden<Operations, Operations>(operations, changed)
 }

@@ -13,10 +13,8 @@ import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { MountError } from '../drivers/driver.ts'
 import { systemCode } from '../../store/errors.ts'
+import { O_PATH } from '../../store/o-path.ts'
 import { type MountedDirectory, mountTable } from './mount-table.ts'
-
-/** An open(2) flag missing in Node: a descriptor of the file itself, neither readable nor writable. */
-export const O_PATH = 0o10_000_000
 
 export class HeldMount {
   readonly #parent: FileHandle

@@ -71,7 +71,9 @@ async function unmountAsUser(
     }
   }
   if (systemCode(failure) === 'ENOENT')
-    throw new MountError(`${mountPoint} cannot be unmounted: install fuse3 (apt-get install fuse3)`)
+    throw new MountError(`${mountPoint} cannot be unmounted: fusermount3 is not installed`, {
+      code: 'fusermount-missing',
+    })
   const text =
     failure instanceof Error && 'stderr' in failure ? String(failure.stderr).trim() : String(failure)
   if (/busy/i.test(text)) throw await inUse(mountPoint)

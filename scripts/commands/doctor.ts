@@ -9,8 +9,10 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
+import { FUSE_DEVICE } from '../../mount/drivers/fuse-device.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import { systemCode } from '../../store/errors.ts'
+import { REMEDIES } from '../advice.ts'
 import { EXIT_FAILURE } from '../failure.ts'
 import { formatBytes } from '../units.ts'
 
@@ -79,22 +81,17 @@ const kernel = (): Finding =>
 /** Opens the device: in a container it may exist but be forbidden. */
 function device(): Finding {
   try {
-    closeSync(openSync('/dev/fuse', constants.O_RDWR))
-    return finding('/dev/fuse', true, 'readable and writable', '')
+    closeSync(openSync(FUSE_DEVICE, constants.O_RDWR))
+    return finding(FUSE_DEVICE, true, 'readable and writable', '')
   } catch (error) {
     const code = systemCode(error)
     return code === 'EACCES' || code === 'EPERM'
-      ? finding(
-          '/dev/fuse',
-          false,
-          'may not be opened by this user',
-          "run 'sudo chmod 666 /dev/fuse'; start a container with --device /dev/fuse --cap-add SYS_ADMIN",
-        )
+      ? finding(FUSE_DEVICE, false, 'may not be opened by this user', REMEDIES['device-forbidden'])
       : finding(
-          '/dev/fuse',
+          FUSE_DEVICE,
           false,
           code === 'ENOENT' ? 'missing' : `cannot be opened (${String(code)})`,
-          "load its module with 'sudo modprobe fuse'; start a container with --device /dev/fuse --cap-add SYS_ADMIN",
+          REMEDIES['device-missing'],
         )
   }
 }
@@ -109,7 +106,7 @@ function fusermount(): Finding {
     })
     return finding(what, true, version.trim(), '')
   } catch {
-    return finding(what, false, 'missing', "install it with 'sudo apt-get install fuse3'")
+    return finding(what, false, 'missing', REMEDIES['fusermount-missing'])
   }
 }
 

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { pipeline } from 'node:stream/promises'
 import type { Received } from '../../core/database/streams.ts'
-import { messageOf, StoreError, type ErrorCode, fromWire } from '../../store/errors.ts'
+import { messageOf, StoreError, systemCode, type ErrorCode, fromWire } from '../../store/errors.ts'
 import { CommandError, UsageError } from '../failure.ts'
 
 /** Shown of what a process has written to standard error. */
@@ -116,9 +116,7 @@ async function feed(child: ChildProcess, input: AsyncIterable<Buffer> | undefine
 }
 
 const isBrokenPipe = (error: unknown): boolean =>
-  error instanceof Error &&
-  'code' in error &&
-  ['EPIPE', 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE'].includes(String(error.code))
+  ['EPIPE', 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE'].includes(systemCode(error) ?? '')
 
 async function collect(output: NodeJS.ReadableStream | null, maxLength = 1 << 20): Promise<string> {
   let text = ''

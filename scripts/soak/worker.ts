@@ -7,6 +7,7 @@
  */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { systemCode } from '../../store/errors.ts'
 import { hashPaths, hashTree, perform } from '../../test/crash/workload.ts'
 import { TreeModel } from '../../test/crash/tree-model.ts'
 import { Random } from '../../test/stress/random.ts'
@@ -104,7 +105,7 @@ class SoakWorker {
       }
       return counts
     } catch (error) {
-      const code = codeOf(error)
+      const code = systemCode(error)
       if (code === undefined || !DEAD.has(code)) throw error
       return { ...counts, died: code }
     }
@@ -166,10 +167,6 @@ class SoakWorker {
     if (hash !== moment.hash) throw new Error(`${what} is not what was there`)
     return true
   }
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined
 }
 
 const describe = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : '')

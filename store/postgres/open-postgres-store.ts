@@ -128,7 +128,7 @@ async function withBucket(
 
 const foreign = (name: string, example: string): CannotOpenError =>
   new CannotOpenError(
-    `${name} has tables of another program (${example}): name a database for zblkfs alone ('createdb NAME' creates one)`,
+    `${name} has tables of another program (${example}): name a database for zblkfs alone`,
     { code: 'not-a-database', path: name },
   )
 

@@ -90,10 +90,11 @@ export function explainConnect(error: unknown, address: PostgresAddress, name: s
       { ...options, code: 'server-forbids' },
     )
   if (state === '3D000')
-    return new CannotOpenError(
-      `the server has no database ${address.database}: create it with 'createdb ${address.database}'`,
-      { ...options, code: 'server-lacks-database' },
-    )
+    return new CannotOpenError(`the server has no database ${address.database}`, {
+      ...options,
+      code: 'server-lacks-database',
+      path: address.database,
+    })
   if (state === '42501')
     return new CannotOpenError(`the user ${address.user} may not connect to ${name} (${message})`, {
       ...options,

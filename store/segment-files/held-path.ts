@@ -15,9 +15,6 @@ import {
 } from 'node:fs'
 import { StoreError, systemCode } from '../errors.ts'
 
-/** An open(2) flag missing in Node: a descriptor of the file itself, neither readable nor writable. */
-export const O_PATH = 0o10_000_000
-
 /** The path of `name` in the open directory `fd`. */
 export const heldPath = (fd: number, name: string): string => `/proc/self/fd/${fd}/${name}`
 

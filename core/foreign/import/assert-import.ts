@@ -43,7 +43,8 @@ export async function assertLater(source: Store, target: Store): Promise<void> {
   for await (const { tid } of source.transactions({ limit: 1 })) {
     if (tid > last) return
     throw new ImportError(
-      `the history cannot be kept: ${source.name} begins with transaction ${formatTid(tid)}, but ${target.name} has ${formatTid(last)} already, and tids must increase; import into a new database, or without --history`,
+      `the history cannot be kept: ${source.name} begins with transaction ${formatTid(tid)}, but ${target.name} has ${formatTid(last)} already, and tids must increase`,
+      { code: 'import-overlap' },
     )
   }
 }

@@ -113,9 +113,9 @@ export class FileTree {
     const found = await Directory.of(this.#connection, await this.#activated(parent)).get(name)
     if (found !== undefined) {
       if ((await this.#activated(found)).entries !== undefined) return found
-      throw new ImportError(
-        `/${display(path)} cannot be created: ${display(name)} is not a directory; choose another place with --into`,
-      )
+      throw new ImportError(`/${display(path)} cannot be created: ${display(name)} is not a directory`, {
+        code: 'import-exists',
+      })
     }
     const from = await this.#activated(parent)
     const inode = await Inode.create(this.#connection, {
@@ -153,7 +153,7 @@ export class FileTree {
 }
 
 const taken = (path: string): ImportError =>
-  new ImportError(`/${display(path)} exists in the database already: choose another place with --into`)
+  new ImportError(`/${display(path)} exists in the database already`, { code: 'import-exists' })
 
 const names = (path: string): string[] => path.split('/').filter(name => name !== '')
 

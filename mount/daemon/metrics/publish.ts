@@ -57,12 +57,10 @@ async function serve(
 
 function cannotListen(error: Error, host: string, port: number): MountError {
   const reason = systemCode(error) === 'EADDRINUSE' ? 'another process listens there' : error.message
-  return new MountError(
-    `the metrics cannot be served at ${host}:${port}: ${reason}; choose another -o metrics=`,
-    {
-      cause: error,
-    },
-  )
+  return new MountError(`the metrics cannot be served at ${host}:${port}: ${reason}`, {
+    code: 'metrics-place',
+    cause: error,
+  })
 }
 
 function closed(server: Server): Promise<void> {
@@ -82,12 +80,10 @@ async function writeRegularly(path: string, metrics: MetricsText, log: Logger): 
   try {
     await write()
   } catch (error) {
-    throw new MountError(
-      `the metrics cannot be written to ${path}: ${String(error)}; choose another -o metrics=`,
-      {
-        cause: error,
-      },
-    )
+    throw new MountError(`the metrics cannot be written to ${path}: ${String(error)}`, {
+      code: 'metrics-place',
+      cause: error,
+    })
   }
   let writing: Promise<void> = Promise.resolve()
   let hasFailed = false

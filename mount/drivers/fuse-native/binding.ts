@@ -59,18 +59,14 @@ export function loadFuseNative(): FuseClass {
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     if (message.includes('libfuse'))
-      throw new MountError(
-        `the fuse-native driver needs libfuse2, which cannot be loaded (${message}): ` +
-          'install libfuse2 (apt-get install libfuse2, or libfuse2t64)',
-        { code: 'driver-missing', cause: error },
-      )
-    throw new MountError(
-      `the fuse-native package cannot be loaded (${message}): install it beside zblkfs, 'npm install -g fuse-native@2.2.6'`,
-      {
-        code: 'driver-missing',
+      throw new MountError(`the fuse-native driver needs libfuse2, which cannot be loaded (${message})`, {
+        code: 'libfuse-missing',
         cause: error,
-      },
-    )
+      })
+    throw new MountError(`the fuse-native package cannot be loaded (${message})`, {
+      code: 'fuse-native-missing',
+      cause: error,
+    })
   }
 }
 

@@ -7,6 +7,7 @@ import { processOwner } from '../../../core/process-owner.ts'
 import { accessSync, constants, readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Driver, type MountOptions, MountError } from '../driver.ts'
+import { deviceError, FUSE_DEVICE } from '../fuse-device.ts'
 import { errnoOf } from '../../../core/file-system/errno.ts'
 import { OPERATION_NUMBER, type OperationName } from '../../../core/file-system/operation-names.ts'
 import type { Operations } from '../../../core/file-system/operations.ts'
@@ -15,7 +16,6 @@ import { OwnMount } from '../../mount-points/own-mount.ts'
 import { type Fuse, dispose, loadFuseNative, type Signal } from './binding.ts'
 import { type Answer, Callbacks } from './callbacks.ts'
 
-const FUSE_DEVICE = '/dev/fuse'
 /** Interval between two checks whether the mount still exists: libfuse's loop ends without a notification. */
 const WATCH_INTERVAL_MS = 200
 /** Maximum length of all options together in libfuse. */
@@ -91,12 +91,7 @@ function checkFuseDevice(): void {
   try {
     accessSync(FUSE_DEVICE, constants.R_OK | constants.W_OK)
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new MountError(
-      `${FUSE_DEVICE} cannot be opened (${reason}): load the module with 'modprobe fuse'; in a container, pass ` +
-        `--device ${FUSE_DEVICE}`,
-      { cause: error },
-    )
+    throw deviceError(error)
   }
 }
 

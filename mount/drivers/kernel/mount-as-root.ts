@@ -5,7 +5,8 @@ import { closeSync, constants as fsConstants, openSync, readlinkSync } from 'nod
 import { constants } from 'node:os'
 import { getSystemErrorMessage } from 'node:util'
 import { MountError, type MountOptions } from '../driver.ts'
-import { O_PATH } from '../../mount-points/held-mount.ts'
+import { O_PATH } from '../../../store/o-path.ts'
+import { deviceError, FUSE_DEVICE } from '../fuse-device.ts'
 import { FILE_SYSTEM_TYPE } from './mount-point.ts'
 import { errno, mount } from './system-calls.ts'
 
@@ -61,10 +62,9 @@ function mountAt(place: number, mountPoint: string, options: MountOptions): numb
   const code = errno()
   closeSync(fd)
   const reason = getSystemErrorMessage(-code)
-  throw new MountError(
-    `mount(2) refuses ${mountPoint} (${reason}): mounting needs CAP_SYS_ADMIN; in a container, run it with ` +
-      '--cap-add SYS_ADMIN --device /dev/fuse',
-  )
+  throw new MountError(`mount(2) refuses ${mountPoint} (${reason}): mounting needs CAP_SYS_ADMIN`, {
+    code: 'mount-forbidden',
+  })
 }
 
 type Flags = Pick<MountOptions, 'readOnly' | 'suid' | 'dev' | 'noExec' | 'noAtime'>
@@ -92,19 +92,8 @@ export function setMountFlags(mountPoint: string, source: string, flags: Flags):
 function openDevice(): number {
   const { O_RDWR, O_NONBLOCK } = fsConstants
   try {
-    return openSync('/dev/fuse', O_RDWR | O_NONBLOCK)
+    return openSync(FUSE_DEVICE, O_RDWR | O_NONBLOCK)
   } catch (error) {
     throw deviceError(error)
   }
-}
-
-/** The reason why /dev/fuse cannot be opened, and the remedy. */
-export function deviceError(error: unknown): MountError {
-  const code = systemCode(error)
-  const message =
-    code === 'EACCES'
-      ? "/dev/fuse may not be opened by this user: make it accessible with 'sudo chmod 666 /dev/fuse'"
-      : `/dev/fuse cannot be opened (${String(code)}): load its module with 'sudo modprobe fuse'; in a container, ` +
-        'start it with --device /dev/fuse'
-  return new MountError(message, { cause: error })
 }

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { accessSync, closeSync, constants as fsConstants } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { MountError, type MountOptions } from '../driver.ts'
-import { deviceError } from './mount-as-root.ts'
+import { deviceError, FUSE_DEVICE } from '../fuse-device.ts'
 import { addressOf, fcntl, recvmsg, socketpair } from './system-calls.ts'
 
 const FUSERMOUNT = 'fusermount3'
@@ -26,7 +26,7 @@ const F_SETFL = 4
  */
 export async function mountAsUser(mountPoint: string, options: MountOptions): Promise<number> {
   try {
-    accessSync('/dev/fuse', fsConstants.R_OK | fsConstants.W_OK)
+    accessSync(FUSE_DEVICE, fsConstants.R_OK | fsConstants.W_OK)
   } catch (error) {
     throw deviceError(error)
   }
@@ -60,7 +60,8 @@ async function runFusermount(parameters: readonly string[], socket: number): Pro
   const exit = new Promise<number | null>((resolve, reject) => {
     child.once('error', error =>
       reject(
-        new MountError(`${FUSERMOUNT} cannot be run (${error.message}): install the package fuse3`, {
+        new MountError(`${FUSERMOUNT} cannot be run (${error.message})`, {
+          code: 'fusermount-missing',
           cause: error,
         }),
       ),

@@ -13,7 +13,8 @@ import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats } f
 import { basename, dirname } from 'node:path'
 import { systemCode } from '../../errors.ts'
 import { notADatabase } from './not-a-database.ts'
-import { heldPath, O_PATH } from '../../segment-files/held-path.ts'
+import { O_PATH } from '../../o-path.ts'
+import { heldPath } from '../../segment-files/held-path.ts'
 import { isInodeLocked, tryLockInode, tryShareInode, unlockInode } from './file-locks.ts'
 
 /** The descriptors of one inode, shared by all places in this process. */

@@ -30,9 +30,12 @@ export interface Offers {
   readonly reader: readonly string[]
 }
 
-/** The suite of each capability that a store with transactions of its own may offer. */
+/** The suite of each capability that a database opened once may offer: leasing.ts opens one several times, test/store/branch makes two. */
 const SUITES: Readonly<
-  Record<Exclude<keyof Capabilities, 'foreignHistory'>, (name: string, make: MakeDatabase) => void>
+  Record<
+    Exclude<keyof Capabilities, 'foreignHistory' | 'leasing' | 'branch'>,
+    (name: string, make: MakeDatabase) => void
+  >
 > = {
   intents: intentsContract,
   packing: packingContract,

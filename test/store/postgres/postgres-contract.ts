@@ -15,14 +15,14 @@ export function postgresContract(name: string, makeBulk: () => Promise<BulkPlace
     name,
     async () => {
       const database = await makePostgresDatabase()
-      const { options, remove } = await makeBulk()
+      const bulk = await makeBulk()
       const open = async (access: OpenPostgresOptions): Promise<WritableStore> =>
-        (await openPostgresStore(database.url, { ...access, ...options })) as WritableStore
+        (await openPostgresStore(database.url, { ...access, ...bulk.options })) as WritableStore
       return {
         open: async () => await open({ create: true, purpose: 'the contract' }),
         openReader: async () => await open({ readOnly: true }),
         remove: async () => {
-          remove()
+          bulk.remove()
           await database.remove()
         },
       }

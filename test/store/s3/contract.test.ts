@@ -5,10 +5,10 @@ import { postgresContract } from '../postgres/postgres-contract.ts'
 
 describe.skipIf(!hasPostgres || !hasSwift)('PostgreSQL and S3', () => {
   postgresContract('the PostgreSQL store with a bucket', async () => {
-    const { url, remove } = await makeBucket()
+    const bucket = await makeBucket()
     return {
-      options: { bulk: url, bulkCache: { maxBytes: 0 }, bulkTuning: { rowsMaxBytes: 65_536 } },
-      remove,
+      options: { bulk: bucket.url, bulkCache: { maxBytes: 0 }, bulkTuning: { rowsMaxBytes: 65_536 } },
+      remove: () => bucket.remove(),
     }
   })
 })

@@ -1,10 +1,8 @@
-import type { Operations } from './operations.ts'
-
-/** Operations with some of them replaced. Other methods, also those beyond {@link Operations}, are those of `operations`. */
-export function overridden<T extends Operations>(operations: T, replaced: Partial<Operations>): T {
+/** An object with some of its methods replaced. Its other methods, also those beyond `Base`, run on the object itself. */
+export function overridden<Base extends object, T extends Base>(object: T, replaced: Partial<Base>): T {
   /** Each method once: a bound method costs more than a look-up. */
   const bound = new Map<PropertyKey, unknown>()
-  return new Proxy(operations, {
+  return new Proxy(object, {
     get(target, name) {
       const known = bound.get(name)
       if (known !== undefined) return known
