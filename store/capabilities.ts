@@ -26,7 +26,9 @@
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
 import type { Branch } from './branches.ts'
+import type { CheckMemory, VerifiedBytes } from './check-memory.ts'
 import type { Copying, Lineage } from './copying.ts'
+import type { ForeignHistory } from './foreign-history.ts'
 import type { Leasing } from './leasing.ts'
 import type { CompressionName } from './compression.ts'
 import type { Oid, Tid } from './ids.ts'
@@ -328,6 +330,9 @@ export interface Checking {
    */
   storage(options: StorageCheckOptions): AsyncIterable<StorageDamage>
 
+  /** Absent: every check reads all. */
+  readonly memory?: CheckMemory
+
   /** Reads what is readable in a database that may be damaged. The caller closes it. */
   reader(): RevisionReader
 
@@ -349,6 +354,8 @@ export interface StorageCheckOptions {
   readonly upTo: Tid
   /** Reads and checks every byte. */
   readonly everyByte: boolean
+  /** Where to go on. */
+  readonly verified?: VerifiedBytes | undefined
   readonly progress: Progress
 }
 
@@ -384,16 +391,4 @@ export interface Presence {
 
   /** Whether changes are stored although files were removed: their bytes are to be saved from the open descriptors. */
   storeUnnamed(isAllowed: boolean): Promise<void>
-}
-
-/** How much history an external database has. Packing it with its own tools drops old states and records that. */
-export interface ForeignHistory {
-  /** False if the database keeps only the newest state of each object. */
-  readonly keepsHistory: boolean
-
-  /**
-   * The last transaction that a pack has processed; TID_NONE if there is none. Every state from it on is present; before
-   * it an object may be missing at moments when it existed.
-   */
-  packedUpTo(): Promise<Tid>
 }

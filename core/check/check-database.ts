@@ -10,6 +10,7 @@
  * and then everything is checked again: past losses cannot be repaired and are accepted, so that later checks do not
  * report them.
  */
+import type { VerifiedBytes } from '../../store/check-memory.ts'
 import type { Checking, Progress, StorageDamage, StorageRepair } from '../../store/capabilities.ts'
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { TID_MAX, type Oid, type Tid } from '../../store/ids.ts'
@@ -27,6 +28,10 @@ export interface CheckOptions {
   /** Whether to read every byte of file data. */
   readonly data: boolean
   readonly repair: boolean
+  /** With `data`: reads also what an interrupted check has read. */
+  readonly restart?: boolean
+  /** Called if what an interrupted check has read is not read again: the bytes, and when it began. */
+  readonly onResumed?: (bytes: number, startedMs: number) => void
   readonly report: (damage: Damage) => void
   readonly progress: Progress
 }
@@ -82,6 +87,7 @@ async function check(database: Database, options: CheckOptions): Promise<CheckSu
     const { unreachable } = await run.checkStorageAndObjects()
     const inodes = await run.checkFileSystem(database.store)
     await run.reportUnnamed()
+    run.end()
     return { found, left: found, unreachable, inodes }
   } finally {
     run.close()
@@ -100,6 +106,7 @@ async function repair(database: Database, options: CheckOptions): Promise<CheckS
     await mendStorage(run, storage)
     const inodes = await repairFileSystem(database.path, run)
     await run.reportUnnamed()
+    run.end()
     if (found === 0) return { found, left: 0, unreachable: 0, inodes }
   } finally {
     run.close()
@@ -168,7 +175,8 @@ class Run {
     let needsIndex = false
     try {
       const upTo = (await reader.totals()).lastTid
-      for await (const damage of checking.storage({ upTo, everyByte: data, progress })) {
+      const verified = data ? this.#verified() : undefined
+      for await (const damage of checking.storage({ upTo, everyByte: data, progress, verified })) {
         needsIndex ||= damage.kind !== 'data'
         this.#take(damage)
       }
@@ -185,6 +193,20 @@ class Run {
     } finally {
       reader.close()
     }
+  }
+
+  #verified(): VerifiedBytes | undefined {
+    const { memory } = this.#database.checking
+    if (memory === undefined) return undefined
+    if (this.#options.restart === true || this.#options.repair) memory.clear()
+    const begun = memory.begun()
+    if (begun !== undefined) this.#options.onResumed?.(begun.position, begun.startedMs)
+    return { from: begun?.position ?? 0, note: position => memory.note(position) }
+  }
+
+  /** To be called once the check has ended. */
+  end(): void {
+    if (this.#options.data) this.#database.checking.memory?.clear()
   }
 
   /** Checks the present filesystem, and repairs it if `store` is writable; resolves to the number of inodes. */

@@ -11,14 +11,17 @@ import { isOwn, recognise } from '../../store/recognise.ts'
 import { explain } from '../advice.ts'
 import { UsageError } from '../failure.ts'
 import { findTarget } from '../target.ts'
+import { formatTime } from '../../store/moments.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { say, warn } from '../say.ts'
+import { formatBytes } from '../units.ts'
 
 const EXIT_REPAIRED = 1
 const EXIT_DAMAGED = 4
 
 interface Options {
   readonly data?: boolean
+  readonly restart?: boolean
   readonly repair?: boolean
   readonly json?: boolean
 }
@@ -28,6 +31,7 @@ export function fsckCommand(): Command {
     .description('Check a database, mounted or not, and report damage by path and range.')
     .argument('<db|dir>', 'the database, or a mount of it')
     .option('--data', 'also read and check every byte of file data')
+    .option('--restart', 'with --data: read again what an interrupted check has read')
     .option('--repair', 'repair what can be repaired; the database must not be mounted')
     .option('--json', 'print one JSON object: damages and a summary')
     .addHelpText(
@@ -39,7 +43,11 @@ export function fsckCommand(): Command {
     })
 }
 
-async function fsck(path: string, { data = false, repair = false, json = false }: Options): Promise<number> {
+async function fsck(
+  path: string,
+  { data = false, restart = false, repair = false, json = false }: Options,
+): Promise<number> {
+  if (restart && !data) throw new UsageError('--restart is of use with --data only')
   const kind = await recognise(path)
   if (kind === 'none') throw new UsageError(`${path} does not exist or is empty: check the name`)
   if (!isOwn(kind)) throw new UsageError(`${path} is a ${kind} database: only zblkfs's own can be checked`)
@@ -59,7 +67,14 @@ async function fsck(path: string, { data = false, repair = false, json = false }
   let summary: CheckSummary
   try {
     returnFreedMemory()
-    summary = await checkDatabase(path, { data, repair, report, progress: bar.update.bind(bar) })
+    summary = await checkDatabase(path, {
+      data,
+      restart,
+      repair,
+      report,
+      onResumed: (bytes, startedMs) => console.error(describeResumed(bytes, startedMs)),
+      progress: bar.update.bind(bar),
+    })
   } catch (error) {
     bar.stop()
     if (!isUnreadable(error) || isDatabaseUrl(path)) {
@@ -134,6 +149,9 @@ function refused(error: unknown): unknown {
   // Its exit code would say that damage was repaired.
   return error instanceof CannotOpenError ? new UsageError(explain(error)) : error
 }
+
+const describeResumed = (bytes: number, startedMs: number): string =>
+  `the first ${formatBytes(bytes)} of the log were read by a check of ${formatTime(startedMs)} that was interrupted (--restart reads them again)`
 
 function describeSummary(
   path: string,

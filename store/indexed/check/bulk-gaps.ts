@@ -1,4 +1,5 @@
 /** The bytes of a Bulk that revisions point to and that cannot be read. Memory is bounded: gaps are kept in a scratch database. */
+import type { VerifiedBytes } from '../../check-memory.ts'
 import type Database from 'better-sqlite3'
 import type { StorageDamage } from '../../capabilities.ts'
 import type { PagedBitmap } from '../../paged-bitmap.ts'
@@ -11,6 +12,12 @@ export const POSITIONS_MAX = 2 ** 52
 
 /** Groups between two reports of progress. */
 const PROGRESS_GROUPS = 512
+
+/** Groups that are verified at the same time. */
+const GROUPS_AT_ONCE = 4
+
+/** Between two notes of how far the check has got. */
+const NOTE_MS = 5000
 
 export class BulkGaps {
   readonly #db = openScratch(
@@ -33,23 +40,51 @@ export class BulkGaps {
     this.#db.close()
   }
 
-  /** Verifies units, group by group. @param used the units to which revisions point. */
+  /**
+   * Verifies units, group by group, some of them at the same time.
+   * @param used the units to which revisions point.
+   * @param verified if every byte is read: how far an interrupted check had got.
+   */
   async find(
     bulk: BulkScan,
     used: PagedBitmap,
     everyByte: boolean,
     onProgress: (pos: number) => void,
+    verified: VerifiedBytes | undefined,
   ): Promise<void> {
-    const end = POSITIONS_MAX / UNIT_BYTES
-    for (let lo = used.find(true, 0, end), count = 0; lo < end; count++) {
-      const pos = lo * UNIT_BYTES
-      const groupEnd = (pos - (pos % GROUP_BYTES) + GROUP_BYTES) / UNIT_BYTES
-      const hi = used.find(false, lo, groupEnd)
-      for (const gap of await bulk.verify([pos, hi * UNIT_BYTES], everyByte)) this.#extend(gap)
-      if (count % PROGRESS_GROUPS === 0) onProgress(pos)
-      lo = used.find(true, hi, end)
+    const from = (everyByte && verified?.from) || 0
+    const running: { readonly pos: number; readonly gaps: Promise<readonly BulkGap[]> }[] = []
+    let isIntact = true
+    let end = 0
+    let [count, notedAt] = [0, performance.now()]
+    const settle = async (): Promise<void> => {
+      const first = running.shift()
+      if (first === undefined) return
+      for (const gap of await first.gaps) {
+        this.#extend(gap)
+        isIntact = false
+      }
+      if (++count % PROGRESS_GROUPS === 0) onProgress(first.pos)
+      // Findings are not kept: the next check reads from the first one on.
+      if (!isIntact || first.pos < from || performance.now() - notedAt < NOTE_MS) return
+      verified?.note(first.pos)
+      notedAt = performance.now()
+    }
+    try {
+      for (const [lo, hi] of groupsOf(used)) {
+        end = hi
+        const gaps = Promise.resolve(bulk.verify([lo, hi], everyByte && lo >= from))
+        // Awaited below, unless an earlier one fails.
+        gaps.catch(() => undefined)
+        running.push({ pos: lo, gaps })
+        if (running.length >= GROUPS_AT_ONCE) await settle()
+      }
+      while (running.length > 0) await settle()
+    } finally {
+      await Promise.allSettled(running.map(({ gaps }) => gaps))
     }
     this.#store()
+    if (everyByte && isIntact && end > from) verified?.note(end)
   }
 
   /** The gaps within a place. */
@@ -69,6 +104,18 @@ export class BulkGaps {
   #store(): void {
     if (this.#last !== undefined) this.#add.run(this.#last.lo, this.#last.hi, this.#last.reason)
     this.#last = undefined
+  }
+}
+
+/** The used units, as ranges of positions, each within one group. */
+function* groupsOf(used: PagedBitmap): Generator<readonly [number, number]> {
+  const end = POSITIONS_MAX / UNIT_BYTES
+  for (let lo = used.find(true, 0, end); lo < end;) {
+    const pos = lo * UNIT_BYTES
+    const groupEnd = (pos - (pos % GROUP_BYTES) + GROUP_BYTES) / UNIT_BYTES
+    const hi = used.find(false, lo, groupEnd)
+    yield [pos, hi * UNIT_BYTES]
+    lo = used.find(true, hi, end)
   }
 }
 

@@ -69,13 +69,12 @@ class Check {
   }
 
   async *run(): AsyncGenerator<StorageDamage> {
-    const { everyByte, progress } = this.#options
+    const { everyByte, progress, verified } = this.#options
     const { bulkEnd } = await this.#index.end()
     const used = await this.#usedUnits()
     try {
-      await this.#gaps.find(this.#bulk, used, everyByte, pos =>
-        progress('the bulk', pos, Math.max(bulkEnd, pos)),
-      )
+      const report = (pos: number): void => progress('the bulk', pos, Math.max(bulkEnd, pos))
+      await this.#gaps.find(this.#bulk, used, everyByte, report, verified)
     } finally {
       used.close()
     }

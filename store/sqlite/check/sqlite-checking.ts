@@ -1,3 +1,4 @@
+import type { CheckMemory } from '../../check-memory.ts'
 import Database from 'better-sqlite3'
 import type { Checking, StorageCheckOptions, StorageDamage, StorageRepair } from '../../capabilities.ts'
 import type { RevisionReader } from '../../stored-revisions.ts'
@@ -9,6 +10,7 @@ import { openRevisionReader } from '../revision-reader.ts'
 import { storeError } from '../sqlite-errors.ts'
 import { assertRepairable, repairLog } from './repair-log.ts'
 import { lossName } from '../../indexed/check/losses.ts'
+import { CheckFile } from './check-file.ts'
 import { noteLosses, repairRows } from './repair-rows.ts'
 import { filesToCheck, StorageCheck } from './storage-check.ts'
 
@@ -21,12 +23,16 @@ export class SqliteChecking implements Checking {
     this.#path = path
   }
 
-  async *storage({ upTo, everyByte, progress }: StorageCheckOptions): AsyncGenerator<StorageDamage> {
+  get memory(): CheckMemory {
+    return new CheckFile(this.#path)
+  }
+
+  async *storage(options: StorageCheckOptions): AsyncGenerator<StorageDamage> {
     const scans = this.#connect()
     const lookUps = this.#connect()
-    const check = new StorageCheck(scans, lookUps, upTo, progress)
+    const check = new StorageCheck(scans, lookUps, options)
     try {
-      for await (const damage of check.run(everyByte)) yield withIsCurrent(lookUps, damage)
+      for await (const damage of check.run(options.everyByte)) yield withIsCurrent(lookUps, damage)
     } catch (error) {
       throw storeError(error, this.#path)
     } finally {

@@ -18,9 +18,10 @@
  * active. The log has no snapshots: space that a pack frees meanwhile is not damage, so a revision whose bytes are
  * missing is looked up again, in the current state.
  */
+import type { VerifiedBytes } from '../../check-memory.ts'
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, legibleIds, type Tid } from '../../ids.ts'
-import type { FoundIntents, Progress, StorageDamage, Sums } from '../../capabilities.ts'
+import type { FoundIntents, Progress, StorageCheckOptions, StorageDamage, Sums } from '../../capabilities.ts'
 import { BulkDamageError } from '../../indexed/bulk.ts'
 import { BulkGaps, lostBytes, POSITIONS_MAX } from '../../indexed/check/bulk-gaps.ts'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
@@ -67,18 +68,23 @@ export class StorageCheck {
   readonly #now: Database.Database
   readonly #upTo: bigint
   readonly #progress: Progress
+  readonly #verified: VerifiedBytes | undefined
   /** The bytes of the log that cannot be read. */
   readonly #gaps = new BulkGaps()
 
   /**
    * @param db a separate connection, for reading. @param now another, to look up the current state of a revision.
-   * @param upTo later transactions are ignored.
    */
-  constructor(db: Database.Database, now: Database.Database, upTo: Tid, progress: Progress) {
+  constructor(
+    db: Database.Database,
+    now: Database.Database,
+    { upTo, progress, verified }: Pick<StorageCheckOptions, 'upTo' | 'progress' | 'verified'>,
+  ) {
     this.#db = db
     this.#now = now
     this.#upTo = upTo
     this.#progress = progress
+    this.#verified = verified
   }
 
   close(): void {
@@ -147,7 +153,7 @@ export class StorageCheck {
       yield* this.#headers(files, used)
       const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
       const report = (pos: number): void => this.#progress('the log', pos, Math.max(total, pos))
-      await this.#gaps.find(new LogReader(files), used, data, report)
+      await this.#gaps.find(new LogReader(files), used, data, report, this.#verified)
     } finally {
       files.close()
       used.close()

@@ -150,7 +150,7 @@ test('the check without data names every record of a missing log file', async ()
   await rm(`${gone}-log/00000000`)
   const named = async (data: boolean): Promise<number> => {
     const [db, now] = [new Database(gone, { readonly: true }), new Database(gone, { readonly: true })]
-    const check = new StorageCheck(db, now, TID_MAX, () => undefined)
+    const check = new StorageCheck(db, now, { upTo: TID_MAX, progress: () => undefined })
     const found: StorageDamage[] = []
     for await (const damage of check.run(data)) if (damage.kind === 'data') found.push(damage)
     check.close()
