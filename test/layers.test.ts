@@ -30,6 +30,7 @@ const UNCODED: Readonly<Record<string, string>> = {
   FileError: 'has the code and number that errors of node:fs have',
   FrameError: 'the connection of a socket is closed',
   HttpError: 'becomes the status of an answer (scripts/serve/webdav)',
+  MarkMemoryError: 'the marks of the last pack are not used: all objects are visited',
   MalformedMessageError: 'becomes EINVAL (scripts/serve/9p)',
   MalformedRequestError: 'the answer EINVAL to the kernel, and a line of the log',
   ObjectMissingError: 'a BulkDamageError in the bulk of a bucket',
@@ -44,18 +45,21 @@ const files = LAYERS.flatMap(layer =>
     .filter(name => name.endsWith('.ts'))
     .map(name => `${layer}/${name}`),
 )
+files.push('index.ts')
 const textOf = new Map(files.map(file => [file, readFileSync(join(ROOT, file), 'utf8')]))
 
 const importsOf = new Map(
   [...textOf].map(([file, text]) => [
     file,
-    [...text.matchAll(/\bfrom '(\.[^']+)'|\bimport\('(\.[^']+)'\)/g)].map(([, named, dynamic]) =>
-      relative(ROOT, join(ROOT, dirname(file), named ?? dynamic ?? '')),
+    [...text.matchAll(/\b(?:from|import|import\(|require\(|new URL\()\s?['"](\.[^'"]+)['"]/g)].map(
+      ([, imported]) => relative(ROOT, join(ROOT, dirname(file), imported ?? '')),
     ),
   ]),
 )
 
-const layerOf = (file: string): number => LAYERS.indexOf(file.split('/')[0] ?? '')
+/** The SDK (index.ts) lies above all layers but scripts, and so beside it. */
+const layerOf = (file: string): number =>
+  file === 'index.ts' ? LAYERS.indexOf('scripts') : LAYERS.indexOf(file.split('/')[0] ?? '')
 
 const breaking = (isBroken: (file: string, imported: string) => boolean): string[] =>
   [...importsOf].flatMap(([file, imports]) =>
@@ -90,9 +94,33 @@ describe('imports', () => {
 
 describe('branded ids', () => {
   test.each(Object.entries(CONSTRUCTORS))('%s is cast in %s only', (brand, home) => {
-    const pattern = new RegExp(`\\bas ${brand}\\b`)
+    // Also as a part of a type: `as readonly Tid[]`, `as Map<Oid, Tid>`, `as unknown as Tid`.
+    const pattern = new RegExp(
+      `\\bas (?:unknown as |readonly |\\[|\\(|(?:Readonly)?(?:Map|Set|Array|Iterable)<|\\w+, )*${brand}\\b`,
+    )
     const casting = [...textOf].filter(([, text]) => pattern.test(text)).map(([file]) => file)
     expect(casting).toEqual([home])
+  })
+})
+
+describe('suppressions of the linter', () => {
+  test('say why', () => {
+    const lines = [...textOf].flatMap(([file, text]) =>
+      text
+        .split('\n')
+        .flatMap(line => (/(?:ox|es)lint-disable/.test(line) ? [`${file}: ${line.trim()}`] : [])),
+    )
+    expect(lines.filter(line => !/ -- \w+/.test(line))).toEqual([])
+    const above = lines.filter(line => line.includes('see above')).map(line => line.split(':')[0] ?? '')
+    const withoutReason = above.filter(
+      file => !/^\/\*\*[^]*?\b[Ll]onger than\b[^]*?\*\//.test(textOf.get(file) ?? ''),
+    )
+    expect(withoutReason).toEqual([])
+  })
+
+  test('are the only way around the rules of types', () => {
+    const using = [...textOf].filter(([, text]) => /@ts-(?:ignore|nocheck|expect-error)/.test(text))
+    expect(using.map(([file]) => file)).toEqual([])
   })
 })
 

@@ -1,6 +1,7 @@
 /** The daemon's side of file operations over a control connection (operations-protocol.ts). */
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
+import { isRoot } from '../../core/process-owner.ts'
 import { ErrnoError } from '../../core/file-system/errno.ts'
 import {
   fh as toFh,
@@ -190,7 +191,7 @@ class Session {
 
   /** Records the client's handles and references after an operation. */
   #note(name: OperationName, parameters: readonly unknown[], result: unknown): void {
-    const [ino, fh] = parameters as readonly [Ino, Fh]
+    const [ino, fh] = [toIno(Number(parameters[0])), toFh(Number(parameters[1]))]
     if (name === 'open') this.#files.set((result as OpenFile).fh, ino)
     else if (name === 'opendir') this.#directories.set(toFh(Number(result)), ino)
     else if (name === 'release') this.#files.delete(fh)
@@ -251,8 +252,6 @@ const CHANGES_DATA: ReadonlySet<OperationName> = new Set<OperationName>([
 
 /** Pieces of a read, copied: they may be memory of the filesystem, which changes while the socket waits. */
 const copied = (pieces: readonly Uint8Array[]): readonly Uint8Array[] => [Buffer.concat(pieces)]
-
-const isRoot = (): boolean => process.getuid?.() === 0
 
 const isOperation = (value: unknown): value is OperationName =>
   typeof value === 'string' && Object.hasOwn(PARAMETERS, value)
