@@ -7,8 +7,13 @@
  */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads'
 
 const EVERY_BYTES = 16 << 20
+/** After this time without work a thread collects its garbage: longer than the main thread takes to drop what it shares with it. */
+const IDLE_MS = 11_000
+/** Tells the threads of a process that it has forced collections. */
+const IN_PROCESS = 'zblkfs: collections are forced'
 
 type Collect = (options: { readonly type: 'minor' | 'major' }) => void
 
@@ -23,6 +28,19 @@ export function paceCollections(): void {
   setFlagsFromString('--expose-gc')
   collect = runInNewContext('globalThis.gc') as Collect | undefined
   setFlagsFromString('--no-expose-gc')
+  setEnvironmentData(IN_PROCESS, true)
+}
+
+/**
+ * For another thread: collects all garbage each time that the thread has been idle for a while, if its process has forced
+ * collections. Shared memory that the main thread has dropped is freed when no thread refers to it. Returns a function to call
+ * after each piece of work.
+ */
+export function collectWhenIdle(): () => void {
+  if (getEnvironmentData(IN_PROCESS) !== true) return () => undefined
+  paceCollections()
+  const timer = setTimeout(collectAll, IDLE_MS).unref()
+  return () => void timer.refresh()
 }
 
 /** Collects all garbage of this thread, if {@link paceCollections} was called: takes up to a tenth of a second. */

@@ -8,7 +8,11 @@
  *
  * Small blocks are between others that stay, and V8 keeps a heap as large as a burst of requests has made it. So free pages are
  * given back periodically while the daemon works, and free slabs and garbage once when it has become idle.
+ *
+ * Of the program itself, half of the pages in memory are those that only its start needed. They are given up as well; the
+ * kernel maps those in use again from its page cache.
  */
+import { readFileSync } from 'node:fs'
 import koffi from 'koffi'
 import { collectAll } from '../../store/gc-pacing.ts'
 import { slabs } from '../../store/slabs.ts'
@@ -17,6 +21,9 @@ import { slabs } from '../../store/slabs.ts'
 const M_TRIM_THRESHOLD = -1
 const M_MMAP_THRESHOLD = -3
 const M_ARENA_MAX = -8
+
+/** madvise(2)'s advice. Source: mman-common.h. */
+const MADV_DONTNEED = 4
 
 const LARGE_BYTES = 128 << 10
 const ARENAS = 1
@@ -30,29 +37,66 @@ const IDLE = 0.01
 export function returnFreedMemory(): void {
   let mallopt: (parameter: number, value: number) => number
   let mallocTrim: (pad: number) => number
+  let madvise: Madvise
   try {
     const libc = koffi.load('libc.so.6')
     mallopt = libc.func('int mallopt(int parameter, int value)') as typeof mallopt
     mallocTrim = libc.func('int malloc_trim(size_t pad)') as typeof mallocTrim
+    madvise = libc.func('int madvise(uintptr_t start, size_t length, int advice)') as Madvise
   } catch {
     return
   }
   mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
   mallopt(M_TRIM_THRESHOLD, LARGE_BYTES)
   mallopt(M_ARENA_MAX, ARENAS)
-  trimPeriodically(() => void mallocTrim(0))
+  trimPeriodically(
+    () => void mallocTrim(0),
+    () => {
+      dropProgramPages(madvise)
+    },
+  )
 }
 
-function trimPeriodically(trim: () => void): void {
+type Madvise = (start: bigint, length: number, advice: number) => number
+
+/** Gives up the pages of the program's file, where no page of a mapping was changed: those can be read again. */
+function dropProgramPages(madvise: Madvise): void {
+  for (const [start, end] of unchangedMappings(readFileSync('/proc/self/smaps', 'utf8'), process.execPath))
+    madvise(start, Number(end - start), MADV_DONTNEED)
+}
+
+/** The mappings of a file, in smaps(5), that cannot be written and have no page that differs from the file. */
+export function unchangedMappings(
+  smaps: string,
+  path: string,
+): readonly (readonly [start: bigint, end: bigint])[] {
+  const found: (readonly [bigint, bigint])[] = []
+  let mapping: readonly [bigint, bigint] | undefined
+  for (const line of smaps.split('\n')) {
+    const header = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ \d+ *(.*)$/.exec(line)
+    if (header !== null) {
+      const [, start = '', end = '', access = '', file = ''] = header
+      const isProgram = file === path && access.endsWith('p') && !access.includes('w')
+      mapping = isProgram ? [BigInt(`0x${start}`), BigInt(`0x${end}`)] : undefined
+    } else if (mapping !== undefined && /^Anonymous: +0 kB$/.test(line)) found.push(mapping)
+  }
+  return found
+}
+
+function trimPeriodically(trim: () => void, dropPages: () => void): void {
   let before = process.cpuUsage()
   let hasGarbage = false
+  let isStarted = false
   setInterval(() => {
     const { user, system } = process.cpuUsage(before)
     before = process.cpuUsage()
+    if (!isStarted) dropPages()
+    isStarted = true
     const load = (user + system) / 1000 / TRIM_INTERVAL_MS
     if (load < IDLE && hasGarbage) {
       slabs.dropFree()
       collectAll()
+      dropPages()
       hasGarbage = false
     } else if (load < WORKING) return
     else hasGarbage = true

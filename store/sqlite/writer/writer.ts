@@ -13,6 +13,7 @@ import { isSlice, type ObjectChange } from '../../changes.ts'
 import { Reserve } from '../reserve.ts'
 import { storeError } from '../sqlite-errors.ts'
 import { Guard } from './guard.ts'
+import { collectWhenIdle } from '../../gc-pacing.ts'
 import { decodeTransaction } from './wire.ts'
 
 const { path, fd, compression } = workerData as WriterData
@@ -48,8 +49,9 @@ function main(port: Port): void {
     const done = (result: Done = {}): void => reply(answerOf(opened, result))
     done()
     let last = Promise.resolve()
+    const worked = collectWhenIdle()
     port.on('message', (request: WriterRequest) => {
-      last = last.then(() => attempt(() => serve(opened, request, port, done)))
+      last = last.then(() => attempt(() => serve(opened, request, port, done))).then(worked)
     })
   })
 }
