@@ -1,6 +1,6 @@
 /**
- * Checks one file's bytes: the trees that lead to them, that they are present, and that none are beyond its end.
- * A repair turns lost bytes into holes, in whole chunks, and leaves the rest unchanged.
+ * Checks one file's bytes: the trees that lead to them, that they are present, that none are beyond its end, and that no other
+ * file has the same objects. A repair turns lost bytes into holes, in whole chunks, and leaves the rest unchanged.
  */
 import { BigFile } from '../big-file/big-file.ts'
 import { storedBytes } from '../big-file/apply.ts'
@@ -19,18 +19,26 @@ import { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import type { Damage } from './damage.ts'
 import type { Findings, LostPart } from './findings.ts'
+import { separateCopy } from './separate-copy.ts'
 import { faultOf, type Fault, type Trees } from './trees.ts'
 
-/** A repair of one block. */
+/** A repair of one block. `isBeyondEnd`: only this file's size makes it necessary. */
 type Fix =
-  | { readonly kind: 'drop'; readonly blk: number }
+  | { readonly kind: 'drop'; readonly blk: number; readonly isBeyondEnd?: true }
   | {
       readonly kind: 'rebuild'
       readonly block: ZBlk1
       readonly chunktab: IOBTree
       readonly lost: ReadonlySet<number>
     }
-  | { readonly kind: 'zero'; readonly lo: bigint; readonly hi: bigint }
+  | { readonly kind: 'zero'; readonly lo: bigint; readonly hi: bigint; readonly isBeyondEnd?: true }
+
+/** Objects of a file that were met before: in another file, or elsewhere in it. */
+interface SharedObjects {
+  readonly oid: Oid
+  lo: bigint
+  hi: bigint
+}
 
 interface FileInHand {
   readonly inode: Inode
@@ -39,9 +47,25 @@ interface FileInHand {
   readonly file: ZBigFile
   readonly blocks: Blocks
   readonly fixes: Fix[]
+  shared: SharedObjects | undefined
+}
+
+/** The objects of all files and directories that were checked; of an inode, only those that it leads to. */
+export interface OwnedOids {
+  /** Returns whether it was absent. */
+  add(oid: Oid): boolean
 }
 
 const HOLE = 'it is a hole now'
+export interface FileCheckParts {
+  readonly connection: Connection
+  readonly findings: Findings
+  readonly trees: Trees
+  readonly report: (damage: Damage) => void
+  readonly isRepair: boolean
+  /** Stores the repairs so far if they take much memory. */
+  readonly commit: () => Promise<void>
+}
 
 export class FileCheck {
   readonly #connection: Connection
@@ -49,19 +73,17 @@ export class FileCheck {
   readonly #trees: Trees
   readonly #report: (damage: Damage) => void
   readonly #repair: boolean
+  readonly #commit: () => Promise<void>
+  readonly #owned: OwnedOids
 
-  constructor(
-    connection: Connection,
-    findings: Findings,
-    trees: Trees,
-    report: (damage: Damage) => void,
-    repair: boolean,
-  ) {
+  constructor({ connection, findings, trees, report, isRepair, commit }: FileCheckParts, owned: OwnedOids) {
     this.#connection = connection
     this.#findings = findings
     this.#trees = trees
     this.#report = report
-    this.#repair = repair
+    this.#repair = isRepair
+    this.#commit = commit
+    this.#owned = owned
   }
 
   /** Checks an activated regular file; resolves to the number of bytes stored. */
@@ -77,10 +99,30 @@ export class FileCheck {
       return 0
     }
     const blocks = new Blocks(this.#connection, opened)
-    const inHand = { inode, path, size, file: opened, blocks, fixes: [] }
+    const inHand: FileInHand = { inode, path, size, file: opened, blocks, fixes: [], shared: undefined }
+    this.#claim(inHand, opened.oid, 0n, size)
     const stored = await this.#checkBlocks(inHand)
-    if (!this.#repair || inHand.fixes.length === 0) return stored
+    const { shared, fixes } = inHand
+    if (shared !== undefined)
+      this.#report({
+        kind: 'file',
+        path,
+        ...shared,
+        reason:
+          'its objects are also elsewhere in the file, or in another file: a change of one would change both',
+        ...this.#done('it has objects of its own now'),
+      })
+    if (!this.#repair || (fixes.length === 0 && shared === undefined)) return stored
     return await this.#fix(inHand)
+  }
+
+  /** Records that the file has an object, for a range of it. */
+  #claim(inHand: FileInHand, oid: Oid, lo: bigint, hi: bigint): void {
+    if (this.#owned.add(oid)) return
+    const { size } = inHand
+    const shared = (inHand.shared ??= { oid, lo, hi: lo })
+    if (lo < shared.lo) shared.lo = lo
+    if (hi > shared.hi) shared.hi = hi < size ? hi : size
   }
 
   /** Data in the inode: returns the number of bytes stored, in whole chunks. */
@@ -119,7 +161,8 @@ export class FileCheck {
     const tree = await this.#trees.check(blocks.blktab)
     let stored = 0
     let holes = false
-    for await (const part of this.#trees.parts(blocks.blktab)) {
+    const met = new Set<Oid>()
+    for await (const part of this.#trees.parts(blocks.blktab, { met })) {
       if ('fault' in part) {
         holes = true
         this.#lost(
@@ -135,6 +178,7 @@ export class FileCheck {
       for (const [i, blk] of part.keys.entries())
         stored += await this.#checkBlock(inHand, blk, part.values[i] ?? null)
     }
+    for (const oid of met) this.#claim(inHand, oid, 0n, size)
     if (tree === undefined && !holes) return stored
     if (tree !== undefined && !holes)
       this.#report({ kind: 'file', path, ...tree, ...this.#done('its tree of blocks is rebuilt') })
@@ -160,7 +204,7 @@ export class FileCheck {
         reason: 'a block is stored after the end of the file',
         ...this.#done('it is dropped'),
       })
-      fixes.push({ kind: 'drop', blk })
+      fixes.push({ kind: 'drop', blk, isBeyondEnd: true })
       return 0
     }
     try {
@@ -169,6 +213,7 @@ export class FileCheck {
         throw blocks.blktab.corrupt(
           `block ${blk} is ${ref === undefined ? 'not a reference' : `a ${ref.className}`}`,
         )
+      this.#claim(inHand, ref.oid, lo, hi)
       const isWhole =
         ref.className === ZBLK0
           ? this.#checkWhole(inHand, blk, ref)
@@ -196,7 +241,7 @@ export class FileCheck {
       reason: 'bytes are stored after the end of the file',
       ...this.#done('they are dropped'),
     })
-    fixes.push({ kind: 'zero', lo: size, hi: end })
+    fixes.push({ kind: 'zero', lo: size, hi: end, isBeyondEnd: true })
   }
 
   /** Checks a block in one record, part of which may be lost. */
@@ -263,7 +308,8 @@ export class FileCheck {
       const to = start + BigInt(hi)
       this.#lost({ path, lo: start + BigInt(lo), hi: to < size ? to : size }, fault)
     }
-    for await (const part of this.#trees.parts(chunktab)) {
+    const met = new Set<Oid>()
+    for await (const part of this.#trees.parts(chunktab, { met })) {
       if ('fault' in part) {
         name(part.lo ?? 0, part.hi ?? blocks.blksize, part.fault)
         continue
@@ -277,6 +323,7 @@ export class FileCheck {
         name(off, part.keys[i + 1] ?? Math.min(blocks.blksize, off + CHUNK_BYTES), fault)
       }
     }
+    for (const oid of met) this.#claim(inHand, oid, start, start + BigInt(blocks.blksize))
     if (tree !== undefined && !isNamed) name(0, blocks.blksize, tree)
     if (!isWhole) fixes.push({ kind: 'rebuild', block, chunktab, lost: lostChunks })
     else chunktab.deactivate()
@@ -294,6 +341,8 @@ export class FileCheck {
       return { oid, reason: `the chunk at ${off} is not a reference to a ZData` }
     if (off < 0 || off >= inHand.blocks.blksize)
       return { oid, reason: `a chunk begins at ${off}, outside of its block` }
+    const lo = BigInt(blk) * BigInt(inHand.blocks.blksize) + BigInt(off)
+    this.#claim(inHand, value.oid, lo, lo + BigInt(CHUNK_BYTES))
     try {
       return (await this.#checkData(inHand, blk, off, value.oid)) ? 'whole' : 'part'
     } catch (error) {
@@ -302,9 +351,11 @@ export class FileCheck {
   }
 
   /** Applies the repairs; resolves to the number of bytes stored afterwards. */
-  async #fix({ file, fixes }: FileInHand): Promise<number> {
+  async #fix({ inode, size, file, fixes: all, shared }: FileInHand): Promise<number> {
     await file.activate()
     const { blktab } = file
+    // Beyond the end of this file may be bytes of the other one; the copy has none of them.
+    const fixes = shared === undefined ? all : all.filter(fix => !('isBeyondEnd' in fix))
     for (const fix of fixes) {
       if (fix.kind === 'drop') await blktab.delete(fix.blk)
       else if (fix.kind === 'rebuild') {
@@ -318,9 +369,18 @@ export class FileCheck {
     const bytes = await BigFile.open(this.#connection, file)
     for (const fix of fixes) if (fix.kind === 'zero') await bytes.zero(fix.lo, fix.hi - fix.lo)
     await bytes.prepare()
+    if (shared === undefined) return await this.#stored(file)
+    const separate = await separateCopy(this.#connection, bytes, size, this.#commit)
+    await inode.activate()
+    inode.data = separate.ref
+    return await this.#stored(separate)
+  }
+
+  async #stored(file: ZBigFile): Promise<number> {
+    await file.activate()
     const blocks = new Blocks(this.#connection, file)
     let stored = 0
-    for await (const [blk] of blktab.range()) stored += await storedBytes(blocks, blk)
+    for await (const [blk] of file.blktab.range()) stored += await storedBytes(blocks, blk)
     return stored
   }
 

@@ -19,7 +19,7 @@ const { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } = constants
 export class Walk {
   readonly #context: CheckContext
   readonly #files: FileCheck
-  /** The nodes and buckets of the directories walked so far. */
+  /** The nodes and buckets of the directories walked so far, and the objects of the files' data. */
   readonly #owned = new PagedBitmap()
   /** The number of inodes according to the superblock. */
   #expected = 0
@@ -27,7 +27,8 @@ export class Walk {
   constructor(context: CheckContext) {
     this.#context = context
     const { connection, findings, trees, report, isRepair } = context
-    this.#files = new FileCheck(connection, findings, trees, report, isRepair)
+    const commit = (): Promise<void> => context.commit(false)
+    this.#files = new FileCheck({ connection, findings, trees, report, isRepair, commit }, this.#owned)
   }
 
   close(): void {
