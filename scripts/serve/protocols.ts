@@ -7,6 +7,7 @@ import { FileError } from '../../core/database/file-error.ts'
 import type { Files } from '../../core/database/files.ts'
 import { name as toName, type Operations } from '../../core/file-system/operations.ts'
 import { MOMENT_PREFIX } from '../../core/file-system/reserved-names.ts'
+import { isRoot } from '../../core/process-owner.ts'
 import { makeControlDirectory } from '../../mount/daemon/control-path.ts'
 import { startNinePServer } from './9p/server.ts'
 import { type ListenPlace, placeText } from './listen.ts'
@@ -85,7 +86,8 @@ export const PROTOCOLS: Readonly<Record<Protocol, (served: Served) => Promise<St
     const server = await startNbdServer({ files, paths, readOnly, place, log }).catch((error: unknown) => {
       throw error instanceof FileError ? new CommandError(error.message, { cause: error }) : error
     })
-    return { server, lines: paths.map(path => `${path} is served at ${nbdUri(place, path)}`) }
+    const lines = paths.map(path => `${path} is served at ${nbdUri(place, path)}`)
+    return { server, lines: [...lines, ...warningOf(place)] }
   },
   '9p': async ({ operations, at, readOnly, place, log }) => {
     const base = at === undefined ? [] : [toName(`${MOMENT_PREFIX}${at}`)]
@@ -94,7 +96,7 @@ export const PROTOCOLS: Readonly<Record<Protocol, (served: Served) => Promise<St
       place.kind === 'socket'
         ? `mount -t 9p -o trans=unix,version=9p2000.L ${place.path} DIR`
         : `mount -t 9p -o trans=tcp,port=${place.port},version=9p2000.L ${place.host} DIR`
-    return { server, lines: [`served at ${placeText(place)}: ${mount}`] }
+    return { server, lines: [`served at ${placeText(place)}: ${mount}`, ...warningOf(place)] }
   },
   webdav: async ({ files, readOnly, place, log, options }) => {
     const password = passwordOf(options, place)
@@ -109,6 +111,13 @@ export const PROTOCOLS: Readonly<Record<Protocol, (served: Served) => Promise<St
     const how = password?.isMadeUp === true ? ` (any user name, password ${password.text})` : ''
     return { server, lines: [`served at ${where}${how}`] }
   },
+}
+
+/** A warning about a place that is not for this user alone, for protocols without authentication. */
+function warningOf(place: ListenPlace): readonly string[] {
+  if (place.kind === 'socket') return []
+  const who = isRoot() ? 'as any user, root included' : 'with your rights'
+  return [`warning: nothing is authenticated: whoever can connect to ${placeText(place)} has access ${who}`]
 }
 
 /** The password for WebDAV; undefined if none is asked for: a Unix socket is for its owner alone. @throws UsageError */

@@ -2,6 +2,9 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { listenAt, type ListenPlace } from './listen.ts'
 
+/** Further connections are closed at once. */
+const CONNECTIONS_MAX = 64
+
 export interface RunningServer {
   /** Ends the connections, and resolves when every request has ended. */
   close(): Promise<void>
@@ -19,6 +22,7 @@ export async function startServer(
     // Not when it is served: a client that does not read keeps its connection.
     socket.once('close', () => connections.delete(socket))
   })
+  server.maxConnections = CONNECTIONS_MAX
   await listenAt(server, place)
   return {
     close: async () => {

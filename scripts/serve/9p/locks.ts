@@ -1,4 +1,5 @@
 /** Byte-range locks of 9P clients (fcntl, flock), by inode. Programs on a mount do not see them. */
+import { ErrnoError } from '../../../core/file-system/errno.ts'
 import type { Ino } from '../../../core/file-system/operations.ts'
 
 export const LockType = { READ: 0, WRITE: 1, UNLOCK: 2 } as const
@@ -15,6 +16,13 @@ export interface RangeLock {
   readonly holder: object
 }
 
+/** Locks of all connections. */
+const LOCKS_MAX = 1 << 14
+/** A request looks at all locks of its file. */
+const LOCKS_OF_FILE_MAX = 1 << 10
+/** Maximum length of a client's name. */
+const CLIENT_MAX = 256
+
 const endOf = ({ start, length }: RangeLock): bigint => (length === 0n ? 1n << 64n : start + length)
 const overlap = (a: RangeLock, b: RangeLock): boolean => a.start < endOf(b) && b.start < endOf(a)
 const isSameOwner = (a: RangeLock, b: RangeLock): boolean =>
@@ -22,6 +30,7 @@ const isSameOwner = (a: RangeLock, b: RangeLock): boolean =>
 
 export class RangeLocks {
   readonly #locks = new Map<Ino, readonly RangeLock[]>()
+  #count = 0
 
   /** The lock of another owner that keeps `wanted` from being taken. */
   conflict(ino: Ino, wanted: RangeLock): RangeLock | undefined {
@@ -35,13 +44,22 @@ export class RangeLocks {
       )
   }
 
-  /** Takes or releases a lock; it replaces what its owner has in the range. False if another lock is in the way. */
+  /**
+   * Takes or releases a lock; it replaces what its owner has in the range. False if another lock is in the way.
+   * @throws ErrnoError ENOLCK, EINVAL
+   */
   set(ino: Ino, wanted: RangeLock): boolean {
+    if (wanted.client.length > CLIENT_MAX) throw new ErrnoError('EINVAL')
     if (wanted.type !== LockType.UNLOCK && this.conflict(ino, wanted) !== undefined) return false
     const kept = (this.#locks.get(ino) ?? []).flatMap(held =>
       isSameOwner(held, wanted) && overlap(held, wanted) ? without(held, wanted) : [held],
     )
-    this.#put(ino, wanted.type === LockType.UNLOCK ? kept : [...kept, wanted])
+    const locks = wanted.type === LockType.UNLOCK ? kept : [...kept, wanted]
+    // Releasing the middle of a lock leaves one more.
+    const more = locks.length - this.#countOf(ino)
+    if (more > 0 && (locks.length > LOCKS_OF_FILE_MAX || this.#count + more > LOCKS_MAX))
+      throw new ErrnoError('ENOLCK', 'clients have too many locks')
+    this.#put(ino, locks)
     return true
   }
 
@@ -54,7 +72,12 @@ export class RangeLocks {
       )
   }
 
+  #countOf(ino: Ino): number {
+    return this.#locks.get(ino)?.length ?? 0
+  }
+
   #put(ino: Ino, locks: readonly RangeLock[]): void {
+    this.#count += locks.length - this.#countOf(ino)
     if (locks.length > 0) this.#locks.set(ino, locks)
     else this.#locks.delete(ino)
   }

@@ -123,16 +123,19 @@ export const HANDLERS: Readonly<Record<number, Handler>> = {
 
 export const FILE_HANDLERS: Readonly<Record<number, Handler>> = {
   [Type.LOPEN]: async (fields, { operations, fids, callerOf, readOnly }) => {
-    const fid = fids.get(fields.u32())
+    const number = fields.u32()
     const flags = fields.u32() & (O_ACCMODE | O_TRUNC | O_APPEND)
-    if (fid.handle !== undefined) throw new ErrnoError('EBUSY')
     if (readOnly && (flags & (O_ACCMODE | O_TRUNC)) !== 0) throw new ErrnoError('EROFS')
-    const { mode } = await operations.getattr(fid.ino)
-    const caller = callerOf(fid.uid)
-    if ((mode & S_IFMT) === S_IFDIR)
-      fid.handle = { kind: 'directory', fh: await operations.opendir(fid.ino, flags, caller) }
-    else fid.handle = { kind: 'file', fh: (await operations.open(fid.ino, flags, caller)).fh }
-    return new Answer().qid(qidOf(fid.ino, mode)).u32(0)
+    const answer = new Answer()
+    await fids.open(number, async ({ ino, uid }) => {
+      const { mode } = await operations.getattr(ino)
+      answer.qid(qidOf(ino, mode)).u32(0)
+      const caller = callerOf(uid)
+      return (mode & S_IFMT) === S_IFDIR
+        ? { kind: 'directory', fh: await operations.opendir(ino, flags, caller) }
+        : { kind: 'file', fh: (await operations.open(ino, flags, caller)).fh }
+    })
+    return answer
   },
   [Type.LCREATE]: async (fields, { operations, fids, callerOf }) => {
     const number = fields.u32()
@@ -252,14 +255,18 @@ export const NAME_HANDLERS: Readonly<Record<number, Handler>> = {
         ? Buffer.from((await operations.listxattr(ino)).map(name => `${name}\0`).join(''), 'latin1')
         : await operations.getxattr(ino, name)
     await fids.copy(number, { ino, rootIno, uid })
-    fids.get(number).attribute = { kind: 'read', value }
+    try {
+      fids.setAttribute(number, { kind: 'read', value })
+    } catch (error) {
+      await fids.clunk(number)
+      throw error
+    }
     return new Answer().u64(value.length)
   },
   [Type.XATTRCREATE]: (fields, { fids }) => {
-    const fid = fids.get(fields.u32())
-    const [name, size, flags] = [fields.text(), fields.u64(), fields.u32()]
+    const [number, name, size, flags] = [fields.u32(), fields.text(), fields.u64(), fields.u32()]
     if (size > ATTRIBUTE_MAX_BYTES) throw new ErrnoError('E2BIG')
-    fid.attribute = { kind: 'write', name, flags, value: Buffer.alloc(Number(size)) }
+    fids.setAttribute(number, { kind: 'write', name, flags, value: Buffer.alloc(Number(size)) })
     return Promise.resolve(new Answer())
   },
 }

@@ -13,7 +13,7 @@ import { isRoot, processOwner } from '../../../core/process-owner.ts'
 import { ByteReader } from '../byte-reader.ts'
 import type { ListenPlace } from '../listen.ts'
 import { type RunningServer, startServer } from '../server.ts'
-import { Fids } from './fids.ts'
+import { Fids, type FidUsage } from './fids.ts'
 import { RangeLocks } from './locks.ts'
 import { Answer, Fields, HEADER_BYTES, MalformedMessageError, Type } from './message.ts'
 import { type Connection, FILE_HANDLERS, HANDLERS, MESSAGE_MAX_BYTES, NAME_HANDLERS } from './requests.ts'
@@ -21,6 +21,8 @@ import { drained } from '../../drained.ts'
 
 const { EINVAL, EOPNOTSUPP, EROFS } = constants.errno
 const REQUESTS_MAX = 64
+/** Bytes of a connection's requests that run, and of the answers that they may have. */
+const RUNNING_MAX_BYTES = 8 << 20
 const NO_ID = 0xffff_ffff
 const ALL = { ...HANDLERS, ...FILE_HANDLERS, ...NAME_HANDLERS }
 
@@ -38,6 +40,9 @@ const CHANGING: ReadonlySet<number> = new Set([
   Type.WRITE,
 ])
 
+/** The requests whose answers may be as long as a message may be. */
+const ANSWERS_DATA: ReadonlySet<number> = new Set([Type.READ, Type.READDIR])
+
 export interface NinePOptions {
   readonly operations: Operations
   /** The names that lead to the served tree: a moment of the past. */
@@ -49,8 +54,8 @@ export interface NinePOptions {
 
 /** Serves until it is closed. @throws CommandError if the place is taken. */
 export async function startNinePServer(options: NinePOptions): Promise<RunningServer> {
-  const locks = new RangeLocks()
-  return await startServer(options.place, socket => serveClient(socket, options, locks))
+  const shared = { locks: new RangeLocks(), usage: { fids: 0, attributeBytes: 0 } }
+  return await startServer(options.place, socket => serveClient(socket, options, shared))
 }
 
 /** Files that a client makes belong to its user if this process may give them away. */
@@ -65,10 +70,16 @@ function callerOf(uid: number, gid?: number): Caller {
   }
 }
 
-async function serveClient(socket: Socket, options: NinePOptions, locks: RangeLocks): Promise<void> {
+/** What all connections share. */
+interface Shared {
+  readonly locks: RangeLocks
+  readonly usage: FidUsage
+}
+
+async function serveClient(socket: Socket, options: NinePOptions, { locks, usage }: Shared): Promise<void> {
   const { operations, base, readOnly, log } = options
   socket.on('error', error => log.debug({ err: error }, 'a 9P connection broke'))
-  const fids = new Fids(operations)
+  const fids = new Fids(operations, usage)
   const connection: Connection = {
     operations,
     fids,
@@ -79,6 +90,7 @@ async function serveClient(socket: Socket, options: NinePOptions, locks: RangeLo
     messageBytes: MESSAGE_MAX_BYTES,
   }
   const running = new Map<number, Promise<void>>()
+  let runningBytes = 0
   try {
     const reader = new ByteReader(socket)
     for (;;) {
@@ -91,11 +103,17 @@ async function serveClient(socket: Socket, options: NinePOptions, locks: RangeLo
       // A second request with the tag would be served uncounted, and the connection would not wait for it.
       if (running.has(tag)) break
       const flushed = type === Type.FLUSH && body.length >= 2 ? running.get(body.readUInt16LE()) : undefined
+      const bytes = ANSWERS_DATA.has(type) ? connection.messageBytes : size
+      runningBytes += bytes
       const work = answer(type, new Fields(body), connection, options, flushed)
         .then(message => void socket.write(message.answer.message(message.type, tag)))
-        .finally(() => running.delete(tag))
+        .finally(() => {
+          running.delete(tag)
+          runningBytes -= bytes
+        })
       running.set(tag, work)
-      if (running.size >= REQUESTS_MAX) await Promise.race(running.values())
+      while (running.size >= REQUESTS_MAX || runningBytes >= RUNNING_MAX_BYTES)
+        await Promise.race(running.values())
       await drained(socket)
     }
   } catch (error) {

@@ -8,6 +8,7 @@ import type { Stats } from '../../../core/database/stats.ts'
 import type { Locks } from './locks.ts'
 import { etagOf, lockXml, multistatus, patchedXml, responseXml } from './properties.ts'
 import { hrefOf, pathOf, segmentsOf } from './resource-path.ts'
+import { send } from './send.ts'
 import { escapeXml, propertiesIn } from './xml.ts'
 
 /** Of XML. */
@@ -124,19 +125,22 @@ async function list(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const items: string[] = []
-  for await (const { nameBytes, name, isDirectory } of entriesOf(files, segments))
-    items.push(
-      `<li><a href="${escapeXml(hrefOf([...segments, Buffer.from(nameBytes)], isDirectory))}">${escapeXml(name)}${isDirectory ? '/' : ''}</a></li>`,
-    )
-  const title = escapeXml(`/${Buffer.concat(segments.flatMap(name => [name, Buffer.from('/')])).toString()}`)
-  const page = `<!doctype html><meta charset="utf-8"><title>${title}</title><h1>${title}</h1><ul>${items.join('\n')}</ul>\n`
   response.writeHead(200, {
     'content-type': 'text/html; charset=utf-8',
-    'content-length': Buffer.byteLength(page),
     'content-security-policy': "default-src 'none'",
   })
-  response.end(request.method === 'HEAD' ? undefined : page)
+  if (request.method === 'HEAD') response.end()
+  else await send(response, page(files, segments))
+}
+
+async function* page(files: Files, segments: readonly Buffer[]): AsyncGenerator<string> {
+  const title = escapeXml(`/${Buffer.concat(segments.flatMap(name => [name, Buffer.from('/')])).toString()}`)
+  yield `<!doctype html><meta charset="utf-8"><title>${title}</title><h1>${title}</h1><ul>`
+  for await (const { nameBytes, name, isDirectory } of entriesOf(files, segments)) {
+    const href = escapeXml(hrefOf([...segments, Buffer.from(nameBytes)], isDirectory))
+    yield `<li><a href="${href}">${escapeXml(name)}${isDirectory ? '/' : ''}</a></li>\n`
+  }
+  yield '</ul>\n'
 }
 
 async function* entriesOf(files: Files, segments: readonly Buffer[]) {
@@ -278,15 +282,18 @@ async function findProperties({ files, locks, request, response, segments }: Cal
     const href = hrefOf(path, stats.isDirectory())
     return responseXml({ href, name, stats, lock: locks.of(href) }, asked)
   }
-  const responses = [resourceOf(segments, segments.at(-1)?.toString() ?? '', stats)]
-  if (depth === '1' && stats.isDirectory())
+  const responses = async function* (): AsyncGenerator<string> {
+    yield resourceOf(segments, segments.at(-1)?.toString() ?? '', stats)
+    if (depth === '0' || !stats.isDirectory()) return
     for await (const { name, nameBytes } of entriesOf(files, segments)) {
       const path = [...segments, Buffer.from(nameBytes)]
       // A link that leads nowhere, or a file that was removed meanwhile, is left out.
       const found = await statIfThere(files, pathOf(path))
-      if (found !== undefined) responses.push(resourceOf(path, name, found))
+      if (found !== undefined) yield resourceOf(path, name, found)
     }
-  response.writeHead(207, { 'content-type': XML }).end(multistatus(responses))
+  }
+  response.writeHead(207, { 'content-type': XML })
+  await send(response, multistatus(responses()))
 }
 
 /** Sets the modification time, under the name that Windows gives it; refuses all else. */
@@ -304,7 +311,8 @@ async function patchProperties({ files, request, response, segments }: Call): Pr
   const set = properties.filter(({ name }) => isKnown(name))
   const refused = properties.filter(({ name }) => !isKnown(name))
   const href = hrefOf(segments, stats.isDirectory())
-  response.writeHead(207, { 'content-type': XML }).end(multistatus([patchedXml(href, set, refused)]))
+  response.writeHead(207, { 'content-type': XML })
+  await send(response, multistatus([patchedXml(href, set, refused)]))
 }
 
 /** Locks a file, and makes an empty one if there is none. */
@@ -321,7 +329,9 @@ async function lock({ files, locks, request, response, segments }: Call): Promis
       .trim() ?? ''
   const taken =
     body === '' ? locks.refresh(href, tokensOf(request), seconds) : locks.take(href, owner, seconds)
-  if (taken === undefined) throw new HttpError(body === '' ? 412 : 423)
+  if (taken === undefined) throw new HttpError(412)
+  if (taken === 'taken') throw new HttpError(423)
+  if (taken === 'too many') throw new HttpError(503, 'there are too many locks')
   const existed = await statIfThere(files, pathOf(segments))
   if (existed === undefined) {
     try {

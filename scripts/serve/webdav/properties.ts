@@ -65,8 +65,14 @@ export const patchedXml = (
   `<D:response><D:href>${escapeXml(href)}</D:href>` +
   `${propstat(set.map(emptyElement), '200 OK')}${propstat(refused.map(emptyElement), '403 Forbidden')}</D:response>`
 
-export const multistatus = (responses: readonly string[]): string =>
-  `<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">${responses.join('\n')}</D:multistatus>\n`
+/** The body that has the `response` of each resource. */
+export async function* multistatus(
+  responses: AsyncIterable<string> | Iterable<string>,
+): AsyncGenerator<string> {
+  yield '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">'
+  for await (const response of responses) yield `${response}\n`
+  yield '</D:multistatus>\n'
+}
 
 const emptyElement = ({ namespace, name }: PropertyName): string =>
   namespace === DAV ? `<D:${name}/>` : `<x:${name} xmlns:x="${escapeXml(namespace)}"/>`

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Logger } from 'pino'
 import { FileError } from '../../../core/database/file-error.ts'
 import type { Files } from '../../../core/database/files.ts'
+import { isOwnHost } from '../../../mount/daemon/own-host.ts'
 import { listenAt, type ListenPlace } from '../listen.ts'
 import type { RunningServer } from '../server.ts'
 import { Locks } from './locks.ts'
@@ -18,6 +19,9 @@ export interface WebdavOptions {
   readonly password?: string
   readonly log: Logger
 }
+
+/** Further connections are closed at once. */
+const CONNECTIONS_MAX = 256
 
 /** The status of an error's code; others are 500. */
 const STATUS: Readonly<Record<string, number>> = {
@@ -46,6 +50,7 @@ export async function startWebdavServer(options: WebdavOptions): Promise<Running
     const work = answer(options, locks, request, response).finally(() => running.delete(work))
     running.add(work)
   })
+  server.maxConnections = CONNECTIONS_MAX
   await listenAt(server, options.place)
   return {
     close: async () => {
@@ -109,8 +114,7 @@ function fail(request: IncomingMessage, response: ServerResponse, error: unknown
 /** Without a password a page of another site could reach this server under a name that it lets point here. */
 function isMeantForUs({ place, password }: WebdavOptions, { headers }: IncomingMessage): boolean {
   if (password !== undefined || place.kind === 'socket') return true
-  const host = (headers.host ?? '').replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
-  return ['localhost', '127.0.0.1', '::1', place.host].includes(host)
+  return isOwnHost(headers.host, place.host)
 }
 
 function isAuthorised({ password }: WebdavOptions, { headers }: IncomingMessage): boolean {
