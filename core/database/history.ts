@@ -34,6 +34,8 @@ export interface LogOptions {
   readonly contains?: Uint8Array | string
   /** Maximum number of changes listed per transaction, up to a thousand. */
   readonly names?: number
+  /** Ends the search with its reason. */
+  readonly signal?: AbortSignal
 }
 
 /** A named moment. */
@@ -66,7 +68,18 @@ export class DatabaseHistory {
 
   /** The transactions, newest first, with what each changed. @throws StoreError with the code `no-path` */
   async *log(options: LogOptions = {}): AsyncGenerator<Transaction> {
-    const { since, until, limit = Infinity, path = '', pattern, grep, contains, names, removed } = options
+    const {
+      since,
+      until,
+      limit = Infinity,
+      path = '',
+      pattern,
+      grep,
+      contains,
+      names,
+      removed,
+      signal,
+    } = options
     const store = this.#store
     const upTo = until === undefined ? await store.lastTid() : await this.moment(until)
     const after = since === undefined ? undefined : await this.moment(since)
@@ -80,6 +93,7 @@ export class DatabaseHistory {
       ...(grep !== undefined && { isDescribed: described(grep) }),
       ...(contains !== undefined && contains.length > 0 && { contains: Buffer.from(contains) }),
       ...(names !== undefined && { names }),
+      ...(signal !== undefined && { signal }),
     })
     const timeline = await timelineOf(store)
     for await (const logged of found) yield asTransaction(logged, timeline, () => patchOf(store, logged))

@@ -11,9 +11,13 @@
  */
 import { getSystemErrorName } from 'node:util'
 import { NO_BYTES } from '../../store/bytes.ts'
+import { ErrnoError } from './errno.ts'
 import type { Caller, Ino } from './operations.ts'
 
 const QUEUE_MAX_BYTES = 4 << 20
+/** Memory of a line in a queue beside its bytes. */
+const LINE_BYTES = 100
+const READERS_MAX = 16
 
 /** A request as its driver describes it. */
 export interface LoggedRequest {
@@ -50,11 +54,14 @@ export class AccessLog {
   /** Records an answered request. @param errno positive; 0: it succeeded. */
   answered(request: LoggedRequest, elapsedMs: number, errno: number): void {
     if (this.#options.isLeftOut(request.ino)) return
-    const line = this.#lineOf(request, elapsedMs, errno)
+    const line = Buffer.from(this.#lineOf(request, elapsedMs, errno))
     for (const reader of this.#readers) reader.put(line)
   }
 
+  /** @throws ErrnoError ENFILE */
   open(): AccessLogReader {
+    if (this.#readers.size >= READERS_MAX)
+      throw new ErrnoError('ENFILE', 'the access log has too many readers')
     const reader = new AccessLogReader(() => this.#readers.delete(reader))
     if (this.#isClosed) reader.end()
     else this.#readers.add(reader)
@@ -94,7 +101,10 @@ const escaped = (character: string): string => `\\u${character.charCodeAt(0).toS
 /** One reader's part of the log. */
 export class AccessLogReader {
   readonly #onClose: () => void
+  /** The lines from {@link AccessLogReader.#first} on wait to be read. */
   #queue: Buffer[] = []
+  #first = 0
+  /** Their memory. */
   #queuedBytes = 0
   #dropped = 0
   #isEnded = false
@@ -108,13 +118,13 @@ export class AccessLogReader {
   }
 
   /** Adds a line, or drops it if the queue is full. */
-  put(line: string): void {
+  put(line: Buffer): void {
     if (this.#queuedBytes >= QUEUE_MAX_BYTES) {
       this.#dropped++
       return
     }
     if (this.#dropped > 0) {
-      this.#push(`# ${this.#dropped} lines were dropped: the log is read too slowly\n`)
+      this.#push(Buffer.from(`# ${this.#dropped} lines were dropped: the log is read too slowly\n`))
       this.#dropped = 0
     }
     this.#push(line)
@@ -144,18 +154,38 @@ export class AccessLogReader {
         this.#wake = resolve
       })
     if (this.#queuedBytes === 0) return NO_BYTES
-    const all = Buffer.concat(this.#queue)
-    const taken = all.subarray(0, len)
-    const rest = all.subarray(len)
-    this.#queue = rest.length === 0 ? [] : [rest]
-    this.#queuedBytes = rest.length
+    return Buffer.concat(this.#take(len))
+  }
+
+  /** Takes at most `len` bytes from the queue, without copying those that stay. */
+  #take(len: number): readonly Uint8Array[] {
+    const taken: Uint8Array[] = []
+    let left = len
+    for (
+      let line = this.#queue[this.#first];
+      line !== undefined && left > 0;
+      line = this.#queue[this.#first]
+    ) {
+      const part = line.subarray(0, left)
+      taken.push(part)
+      left -= part.length
+      this.#queuedBytes -= part.length
+      if (part.length < line.length) this.#queue[this.#first] = line.subarray(part.length)
+      else {
+        this.#first++
+        this.#queuedBytes -= LINE_BYTES
+      }
+    }
+    if (this.#first === this.#queue.length) this.#queue = []
+    else if (this.#first * 2 > this.#queue.length) this.#queue = this.#queue.slice(this.#first)
+    else return taken
+    this.#first = 0
     return taken
   }
 
-  #push(line: string): void {
-    const bytes = Buffer.from(line)
-    this.#queue.push(bytes)
-    this.#queuedBytes += bytes.length
+  #push(line: Buffer): void {
+    this.#queue.push(line)
+    this.#queuedBytes += line.length + LINE_BYTES
     this.#wake?.()
     this.#wake = undefined
   }

@@ -41,11 +41,13 @@ export interface LogOptions {
   readonly contains?: Uint8Array
   /** Maximum number of files named per transaction, up to {@link FILES_MAX}. */
   readonly names?: number
+  /** Ends the search with its reason. */
+  readonly signal?: AbortSignal
 }
 
 /** @throws CorruptRecordError, StoreError */
 export async function* log(store: Store, options: LogOptions = {}): AsyncGenerator<LoggedTransaction> {
-  const { limit = Infinity, of, names = FILES_MAX, removed = false, isDescribed, contains } = options
+  const { limit = Infinity, of, names = FILES_MAX, removed = false, isDescribed, contains, signal } = options
   const isBelow = of !== undefined && (await isDirectoryNow(store, of, options.upTo))
   const filter: ChangeFilter = { below: isBelow ? of : undefined, isWanted: wantedBy(options), names }
   const isConsecutive = of === undefined || isBelow
@@ -55,6 +57,7 @@ export async function* log(store: Store, options: LogOptions = {}): AsyncGenerat
   for await (const { info, only } of isConsecutive
     ? allTransactions(store, options)
     : transactionsOf(store, of, options)) {
+    signal?.throwIfAborted()
     const isSkipped =
       isDescribed?.(info.description) === false ||
       (removed && summaryIn(info.extension)?.removed?.length === 0)

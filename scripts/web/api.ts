@@ -41,6 +41,9 @@ const STATUS_TIMEOUT_MS = 2000
 /** The parameters of a request. */
 export type Parameters = ReadonlyMap<string, string>
 
+/** The queries, by the names of their methods. What may take long ends with `signal`. */
+export type Query = 'info' | 'timeline' | 'log' | 'list' | 'file' | 'diff' | 'patch' | 'usage' | 'live'
+
 export class Api {
   readonly #store: Store
   readonly #db: Database
@@ -83,7 +86,7 @@ export class Api {
   }
 
   /** Transactions before a time or a tid, newest first. */
-  async log(parameters: Parameters): Promise<Answers.Log> {
+  async log(parameters: Parameters, signal: AbortSignal): Promise<Answers.Log> {
     const before = parameters.get('before')
     const path = pathIn(parameters)
     const end = integer(parameters, 'untilTime')
@@ -91,7 +94,7 @@ export class Api {
     const last = upTo ?? (end === undefined ? undefined : (await timelineOf(this.#store)).upTo(end))
     const until = last === undefined ? undefined : formatTid(last)
     const transactions: Answers.Transaction[] = []
-    const options = { limit: TRANSACTIONS_MAX + 1, path, ...(until !== undefined && { until }) }
+    const options = { limit: TRANSACTIONS_MAX + 1, path, signal, ...(until !== undefined && { until }) }
     for await (const { tid, time, message, changes, fileCount, bytes } of this.#db.log(options))
       transactions.push({
         tid,
@@ -105,7 +108,7 @@ export class Api {
     return { transactions: transactions.slice(0, TRANSACTIONS_MAX), isCut }
   }
 
-  async list(parameters: Parameters): Promise<Answers.Listing> {
+  async list(parameters: Parameters, signal: AbortSignal): Promise<Answers.Listing> {
     const moment = await this.#at(parameters)
     const files = this.#db.at(moment.tid)
     const path = pathIn(parameters)
@@ -113,6 +116,7 @@ export class Api {
     const entries: Answers.Entry[] = []
     let isCut = false
     for await (const dirent of files.opendir(`/${path}`)) {
+      signal.throwIfAborted()
       if (!dirent.name.includes(filter)) continue
       if (entries.length === ENTRIES_MAX) {
         isCut = true
@@ -158,10 +162,13 @@ export class Api {
     }
   }
 
-  async diff(parameters: Parameters): Promise<Answers.Differences> {
+  async diff(parameters: Parameters, signal: AbortSignal): Promise<Answers.Differences> {
     const changes: Answers.Change[] = []
+    const progress = (): void => {
+      signal.throwIfAborted()
+    }
     const [a, b] = [required(parameters, 'a'), required(parameters, 'b')]
-    for await (const change of this.#db.diff(a, b, { path: pathIn(parameters) })) {
+    for await (const change of this.#db.diff(a, b, { path: pathIn(parameters), progress })) {
       if (changes.length === CHANGES_MAX) return { changes, isCut: true }
       changes.push(asChange(change))
     }
@@ -169,12 +176,13 @@ export class Api {
   }
 
   /** How a file differs between two moments, as `git diff` prints it; `from` is its earlier path. */
-  async patch(parameters: Parameters): Promise<Answers.Patch> {
+  async patch(parameters: Parameters, signal: AbortSignal): Promise<Answers.Patch> {
     const path = storedPath(pathIn(parameters))
     const from = parameters.has('from') ? storedPath(pathIn(parameters, 'from')) : path
     const [before, after] = [await this.#view(parameters, 'a'), await this.#view(parameters, 'b')]
     const lines: string[] = []
     for await (const line of patch(this.#store, before, after, { kind: 'changed', path, from })) {
+      signal.throwIfAborted()
       if (lines.length === LINES_MAX) return { lines, isCut: true }
       lines.push(textOfStored(line))
     }
@@ -182,10 +190,11 @@ export class Api {
   }
 
   /** The largest files of the present state. */
-  async usage(): Promise<Answers.Usage> {
+  async usage(_parameters: Parameters, signal: AbortSignal): Promise<Answers.Usage> {
     const files: Answers.FileUsage[] = []
     let count = 0
     for await (const { path, sizeBytes, storedBytes } of fileSizes(this.#store)) {
+      signal.throwIfAborted()
       if (++count > SUMMED_MAX) break
       files.push({ path: decodedPath(path), sizeBytes: Number(sizeBytes), storedBytes })
       if (files.length > 2 * LARGEST_MAX) cutToLargest(files)

@@ -19,11 +19,27 @@ import { pipeline } from 'node:stream/promises'
 import { CodedError } from '../../store/errors.ts'
 import { explain } from '../advice.ts'
 import { UsageError } from '../failure.ts'
-import { pathIn, type Api, type Parameters } from './api.ts'
+import { pathIn, type Api, type Parameters, type Query } from './api.ts'
 import { asset, page } from './assets.ts'
 
 const TOKEN_BYTES = 24
 const BODY_MAX = 64 << 10
+/** Queries that run at once; others wait. */
+const QUERIES_MAX = 8
+/** Further connections are closed at once. */
+const CONNECTIONS_MAX = 128
+const QUERIES: ReadonlySet<string> = new Set<Query>([
+  'info',
+  'timeline',
+  'log',
+  'list',
+  'file',
+  'diff',
+  'patch',
+  'usage',
+  'live',
+])
+const isQuery = (name: string): name is Query => QUERIES.has(name)
 /** Maximum bytes of a preview. */
 const PREVIEW_MAX = 8n << 20n
 
@@ -56,6 +72,7 @@ export interface WebServer {
 export async function serveWeb(api: Api, port: number): Promise<WebServer> {
   const token = randomBytes(TOKEN_BYTES).toString('base64url')
   const server = createServer()
+  server.maxConnections = CONNECTIONS_MAX
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address() as AddressInfo
@@ -89,6 +106,7 @@ class Site {
   readonly #api: Api
   readonly #prefix: string
   readonly #hosts: readonly string[]
+  readonly #queries = new Set<Promise<unknown>>()
 
   constructor(api: Api, token: string, port: number) {
     this.#api = api
@@ -109,27 +127,24 @@ class Site {
       throw new RefusedRequestError(405, `${request.method ?? ''} is not supported`)
     else if (area === '') sendPage(response)
     else if (area === 'app' || area === 'lib') await sendAsset(response, area, name)
-    else if (area === 'api') sendJson(response, await this.#query(name, parameters))
+    else if (area === 'api') sendJson(response, await this.#query(response, name, parameters))
     else if (area === 'raw' && name === '') await this.#raw(request, response, parameters)
     else throw new RefusedRequestError(404, 'not found')
   }
 
-  async #query(name: string, parameters: Parameters): Promise<unknown> {
-    switch (name) {
-      case 'info':
-      case 'usage':
-      case 'live':
-        return await this.#api[name]()
-      case 'timeline':
-      case 'log':
-      case 'list':
-      case 'file':
-      case 'diff':
-      case 'patch':
-        return await this.#api[name](parameters)
-      default:
-        throw new RefusedRequestError(404, 'not found')
-    }
+  /** Runs a query, which ends if its connection does. */
+  async #query(response: ServerResponse, name: string, parameters: Parameters): Promise<unknown> {
+    if (!isQuery(name)) throw new RefusedRequestError(404, 'not found')
+    const stopped = new AbortController()
+    response.once('close', () => stopped.abort())
+    while (this.#queries.size >= QUERIES_MAX) await Promise.race(this.#queries)
+    stopped.signal.throwIfAborted()
+    const running = this.#api[name](parameters, stopped.signal)
+    const done = Promise.allSettled([running])
+    this.#queries.add(done)
+    await done
+    this.#queries.delete(done)
+    return await running
   }
 
   async #change(request: IncomingMessage, response: ServerResponse, name: string): Promise<void> {

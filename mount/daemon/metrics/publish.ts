@@ -4,12 +4,15 @@ import { createServer, type Server } from 'node:http'
 import type { Logger } from 'pino'
 import { systemCode } from '../../../store/errors.ts'
 import { MountError } from '../../drivers/driver.ts'
+import { isLoopback, isOwnHost } from '../own-host.ts'
 import type { MetricsPlace } from '../mount-settings.ts'
 import type { MountStats } from '../mount-stats.ts'
 import { metricsOf, type MetricsText, type MountLabels } from './registry.ts'
 
 const FILE_INTERVAL_MS = 15_000
 const REQUEST_TIMEOUT_MS = 10_000
+/** Further connections are closed at once. */
+const CONNECTIONS_MAX = 32
 
 export interface MetricsPublisher {
   close(): Promise<void>
@@ -35,6 +38,11 @@ async function serve(
   log: Logger,
 ): Promise<MetricsPublisher> {
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+    // At another address, Prometheus may name this machine as it likes.
+    if (isLoopback(host) && !isOwnHost(request.headers.host, host)) {
+      response.writeHead(421, { 'content-type': 'text/plain' }).end('another host name\n')
+      return
+    }
     if (request.url !== '/metrics' || request.method !== 'GET') {
       response.writeHead(404, { 'content-type': 'text/plain' }).end('the metrics are at /metrics\n')
       return
@@ -47,6 +55,7 @@ async function serve(
       },
     )
   })
+  server.maxConnections = CONNECTIONS_MAX
   await new Promise<void>((resolve, reject) => {
     server.once('error', error => reject(cannotListen(error, host, port)))
     server.listen(port, host, resolve)

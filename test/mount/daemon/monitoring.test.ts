@@ -2,6 +2,7 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { request, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -89,6 +90,15 @@ test('the access log has a line for each request while it is read, and ends with
   })
 })
 
+/** The status of a request to the metrics under a name of the host; fetch would set the header itself. */
+async function statusOf(path: string, host: string): Promise<number | undefined> {
+  const sent = request({ host: '127.0.0.1', port: 19473, path, headers: { host } })
+  sent.end()
+  const [response] = (await once(sent, 'response')) as [IncomingMessage]
+  response.resume()
+  return response.statusCode
+}
+
 test('metrics are served over HTTP, and in a file that is removed with the mount', async () => {
   await withMount({ options: ['metrics=127.0.0.1:19473'] }, async ({ dir, scratch }) => {
     await writeFile(join(dir, 'file'), 'x'.repeat(5000))
@@ -105,6 +115,9 @@ test('metrics are served over HTTP, and in a file that is removed with the mount
     const named = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name)
     expect(new Set(named)).toEqual(new Set(METRIC_NAMES))
     expect((await fetch('http://127.0.0.1:19473/')).status).toBe(404)
+    expect(await statusOf('/metrics', 'localhost:19473')).toBe(200)
+    // A page of another site, whose name leads here.
+    expect(await statusOf('/metrics', 'evil.example:19473')).toBe(421)
 
     const [other, file] = [join(scratch, 'other'), join(scratch, 'zblkfs.prom')]
     await runProgram('mkdir', [other])
