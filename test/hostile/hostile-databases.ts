@@ -86,7 +86,7 @@ export const HOSTILE_CASES: readonly HostileCase[] = [
     named: /^superblock: the tag 'odd' is not a transaction/m,
     async make({ superblock }) {
       const tags = await superblock.tags()
-      await tags.set(new ByteString('odd'), -5n)
+      await tags.set(new ByteString('odd'), -(2n ** 70n))
       await tags.set(new ByteString('huge'), 2n ** 200n)
       await tags.set(new ByteString('text'), 'x')
     },
