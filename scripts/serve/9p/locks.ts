@@ -1,6 +1,7 @@
 /** Byte-range locks of 9P clients (fcntl, flock), by inode. Programs on a mount do not see them. */
 import { ErrnoError } from '../../../core/file-system/errno.ts'
 import type { Ino } from '../../../core/file-system/operations.ts'
+import type { Fields } from './message.ts'
 
 export const LockType = { READ: 0, WRITE: 1, UNLOCK: 2 } as const
 export const LockStatus = { SUCCESS: 0, BLOCKED: 1 } as const
@@ -92,4 +93,10 @@ function without(lock: RangeLock, range: RangeLock): readonly RangeLock[] {
       ? [{ ...lock, start: rangeEnd, length: lock.length === 0n ? 0n : end - rangeEnd }]
       : []),
   ]
+}
+
+/** The lock that the fields of a request describe after its type. */
+export function rangeLockIn(fields: Fields, type: number, holder: object): RangeLock {
+  const [start, length, process] = [fields.u64(), fields.u64(), fields.u32()]
+  return { type, start, length, process, client: fields.text(), holder }
 }

@@ -14,7 +14,7 @@ import {
   ROOT_INO,
 } from '../../../core/file-system/operations.ts'
 import type { Fid, Fids } from './fids.ts'
-import { LockStatus, LockType, type RangeLock, type RangeLocks } from './locks.ts'
+import { LockStatus, LockType, rangeLockIn, type RangeLocks } from './locks.ts'
 import { Answer, type Fields, HEADER_BYTES, type Qid, Type } from './message.ts'
 
 const { S_IFMT, S_IFDIR, S_IFLNK, O_WRONLY, O_RDWR, O_TRUNC, O_APPEND } = constants
@@ -395,9 +395,4 @@ function changesIn(fields: Fields): AttributeChanges {
     ...(valid & Valid.ATIME && { atimeNs: valid & Valid.ATIME_SET ? atimeNs : ('now' as const) }),
     ...(valid & Valid.MTIME && { mtimeNs: valid & Valid.MTIME_SET ? mtimeNs : ('now' as const) }),
   }
-}
-
-function rangeLockIn(fields: Fields, type: number, holder: object): RangeLock {
-  const [start, length, process] = [fields.u64(), fields.u64(), fields.u32()]
-  return { type, start, length, process, client: fields.text(), holder }
 }

@@ -90,7 +90,8 @@ async function serveClient(socket: Socket, options: NinePOptions, { locks, usage
     messageBytes: MESSAGE_MAX_BYTES,
   }
   const running = new Map<number, Promise<void>>()
-  let runningBytes = 0
+  // Of the requests that run.
+  const load = { bytes: 0 }
   try {
     const reader = new ByteReader(socket)
     for (;;) {
@@ -104,15 +105,15 @@ async function serveClient(socket: Socket, options: NinePOptions, { locks, usage
       if (running.has(tag)) break
       const flushed = type === Type.FLUSH && body.length >= 2 ? running.get(body.readUInt16LE()) : undefined
       const bytes = ANSWERS_DATA.has(type) ? connection.messageBytes : size
-      runningBytes += bytes
+      load.bytes += bytes
       const work = answer(type, new Fields(body), connection, options, flushed)
         .then(message => void socket.write(message.answer.message(message.type, tag)))
         .finally(() => {
           running.delete(tag)
-          runningBytes -= bytes
+          load.bytes -= bytes
         })
       running.set(tag, work)
-      while (running.size >= REQUESTS_MAX || runningBytes >= RUNNING_MAX_BYTES)
+      while (running.size >= REQUESTS_MAX || load.bytes >= RUNNING_MAX_BYTES)
         await Promise.race(running.values())
       await drained(socket)
     }
