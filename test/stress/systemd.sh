@@ -18,7 +18,7 @@ group=$group/${work##*/}
 booted=
 clean_up() {
   [ -z "$booted" ] || kill -KILL "$booted" 2> /dev/null || true
-  for _ in $(seq 50); do rmdir "$group" 2> /dev/null && break || sleep 0.1; done
+  for _ in $(seq 50); do find "$group" -depth -type d -exec rmdir {} + 2> /dev/null && break || sleep 0.1; done
   rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
