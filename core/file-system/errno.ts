@@ -24,6 +24,9 @@ export class ErrnoError extends Error {
  */
 export const NAME_ABSENT = new ErrnoError('ENOENT', 'there is no such name')
 
+/** What getxattr throws for an attribute that an inode does not have: the kernel asks each new file for `security.capability`. */
+export const ATTRIBUTE_ABSENT = new ErrnoError('ENODATA', 'there is no such attribute')
+
 /**
  * The positive errno of an error. Any other error is EIO, and is passed to `unexpected` to be logged: damage, and conflicts,
  * which a retry of the operation cannot solve.

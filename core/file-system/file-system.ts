@@ -218,9 +218,11 @@ export class FileSystem implements Operations {
 
   // ---- attributes
 
-  async getattr(ino: Ino): Promise<Attributes> {
+  async getattr(ino: Ino, _fh?: Fh, needsBlocks = true): Promise<Attributes> {
     this.#counts.count('getattr')
-    return await (isControlIno(ino) ? this.#control.attributes(ino) : getattr(this.#context, ino))
+    return await (isControlIno(ino)
+      ? this.#control.attributes(ino)
+      : getattr(this.#context, ino, needsBlocks))
   }
 
   async setattr(ino: Ino, changes: AttributeChanges, caller?: Caller): Promise<Attributes> {

@@ -4,7 +4,7 @@
  * that is open for reading and writing can have such pages; a mapping keeps the file open.
  *
  * While there is such a file, the kernel is asked to write its dirty pages back (`writeBackPages`: syncfs(2) by another
- * process) before each commit that a timer or a caller asks for, before a seek or copy in a file that may be mapped, before stat(2) of one with holes, and
+ * process) before each commit that a timer or a caller asks for, before a seek to data or a copy in a file that may be mapped, before stat(2) of one with holes, and
  * once per commit interval, so that changes made only through mappings are stored as well.
  */
 import type { Node } from './inodes/tree.ts'

@@ -181,7 +181,8 @@ export interface Operations {
   lookup(parent: Ino, name: Name, caller: Caller): Promise<Entry>
   /** Removes `count` references. Never fails. */
   forget(ino: Ino, count: number): void
-  getattr(ino: Ino, fh?: Fh): Promise<Attributes>
+  /** @param needsBlocks whether st_blocks counts pages of mappings that the kernel has not sent yet; the default is true. */
+  getattr(ino: Ino, fh?: Fh, needsBlocks?: boolean): Promise<Attributes>
   setattr(ino: Ino, changes: AttributeChanges, caller: Caller): Promise<Attributes>
 
   readlink(ino: Ino): Promise<Uint8Array>

@@ -57,9 +57,12 @@ async function measure(
       mkdirSync(directory)
       // The changes of the last program are not this one's work.
       await run('sync', '-f', directory)
-      const figure = await workload.run(directory, shared, scale)
-      figures.set(place.name, [...(figures.get(place.name) ?? []), figure])
-      rmSync(directory, { recursive: true, force: true })
+      try {
+        const figure = await workload.run(directory, shared, scale)
+        figures.set(place.name, [...(figures.get(place.name) ?? []), figure])
+      } finally {
+        rmSync(directory, { recursive: true, force: true })
+      }
     }
   return new Map([...figures].map(([name, all]) => [name, median(all)]))
 }

@@ -55,7 +55,7 @@ export async function create(
     const { ino } = entry.attributes
     const file = await open(context, ino, isNew ? flags & ~O_TRUNC : flags, keepsSetuid)
     if (isNew || (flags & O_TRUNC) === 0) return { entry, file }
-    return { entry: { ...entry, attributes: await getattr(context, ino) }, file }
+    return { entry: { ...entry, attributes: await getattr(context, ino, false) }, file }
   } catch (error) {
     forget(context, entry.attributes.ino, 1)
     throw error

@@ -13,9 +13,11 @@ import { attributesOf, mayFillHoles, PERMISSIONS, setTimes } from './attributes.
 import { resize } from './file-bytes.ts'
 import { dropAllPrivileges, dropPrivileges } from './privileges.ts'
 
-export function getattr(context: Context, ino: Ino): Promise<Attributes> {
+/** @param needsBlocks whether st_blocks counts pages of mappings that the kernel has not sent yet. */
+export function getattr(context: Context, ino: Ino, needsBlocks: boolean): Promise<Attributes> {
   return context.look(ino, node => {
-    const collecting = mayFillHoles(node) ? context.mappedPages.collectFor(node, 'stat') : undefined
+    const collecting =
+      needsBlocks && mayFillHoles(node) ? context.mappedPages.collectFor(node, 'stat') : undefined
     return collecting === undefined ? attributesOf(node) : afterwards(node, collecting)
   })
 }

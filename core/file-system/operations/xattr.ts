@@ -9,7 +9,7 @@ import {
 } from '../../tree/inode.ts'
 import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
-import { ErrnoError } from '../errno.ts'
+import { ATTRIBUTE_ABSENT, ErrnoError } from '../errno.ts'
 import type { Ino } from '../operations.ts'
 import { ACCESS_ACL, applyAccessAcl, checkAcl, DEFAULT_ACL, isAcl } from './acl.ts'
 import { S_ISGID, setTimes } from './attributes.ts'
@@ -26,8 +26,8 @@ const NAMESPACES = ['user.', 'trusted.', 'security.']
 export function getxattr(context: Context, ino: Ino, name: string): Promise<Uint8Array> {
   checkName(context, name)
   return context.look(ino, (_node, inode) => {
-    const value = inode.xattrs.get(name)
-    if (value === undefined) throw new ErrnoError('ENODATA')
+    const value = inode.hasXattrs ? inode.xattrs.get(name) : undefined
+    if (value === undefined) throw ATTRIBUTE_ABSENT
     return value
   })
 }

@@ -63,9 +63,10 @@ export class Callbacks {
     return { values: [statOf(attributes)] }
   }
 
+  /** For lseek(2) and reads at the end, which need the size: fstat(2) is a getattr. */
   async fgetattr(_path: string, handle: number): Promise<Answer> {
     const fh = fhOf(handle)
-    return { values: [statOf(await this.#operations.getattr(this.#ino(fh), fh))] }
+    return { values: [statOf(await this.#operations.getattr(this.#ino(fh), fh, false))] }
   }
 
   async statfs(): Promise<Answer> {

@@ -139,11 +139,12 @@ const NAMES: Readonly<Record<number, Handler>> = {
 const INODES: Readonly<Record<number, Handler>> = {
   [Opcode.GETATTR]: async (request, message, { operations, replies }) => {
     const fh = message.u32(0) & GETATTR_FH ? message.fh(8) : undefined
-    replies.attributes(request, await operations.getattr(request.ino, fh))
+    // stat(2) and fstat(2) send no handle: with one, the kernel needs the size, for lseek(2) or a read at the end.
+    replies.attributes(request, await operations.getattr(request.ino, fh, fh === undefined))
   },
   [Opcode.STATX]: async (request, message, { operations, replies }) => {
     const fh = message.u32(0) & GETATTR_FH ? message.fh(8) : undefined
-    replies.statx(request, await operations.getattr(request.ino, fh))
+    replies.statx(request, await operations.getattr(request.ino, fh, fh === undefined))
   },
   [Opcode.SETATTR]: async (request, message, { operations, replies }) => {
     const changes = readSetattr(message)

@@ -206,6 +206,6 @@ async function qemuBench(directory: string, count: number, flags: readonly strin
     '-c': Math.ceil(count),
   }
   const parameters = Object.entries(sizes).flatMap(([flag, value]) => [flag, String(value)])
-  const output = await run('qemu-img', 'bench', '--native-aio', ...parameters, ...flags, image)
+  const output = await run('qemu-img', 'bench', '-n', ...parameters, ...flags, image)
   return Math.ceil(count) / Number(/completed in ([\d.]+) seconds/.exec(output)?.[1])
 }

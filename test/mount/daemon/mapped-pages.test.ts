@@ -84,6 +84,31 @@ test('st_blocks and du count holes filled through a mapping', async () => {
   })
 })
 
+test('a seek to the end of a file with holes collects no pages, and finds the size', async () => {
+  await withMount({ options: ['commit_interval=1h'] }, async ({ dir }) => {
+    const file = join(dir, 'sparse')
+    const rounds = async (): Promise<number> => {
+      const { operations } = JSON.parse(await readFile(join(dir, '.zblkfs', 'stats'), 'utf8')) as {
+        operations: Record<string, number>
+      }
+      return operations['opendir'] ?? 0
+    }
+    await writeFile(file, '')
+    await truncate(file, MIB)
+    const before = await rounds()
+    // Pages are not collected again within a tenth of a second.
+    const seek = `import os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+for i in range(3):
+    time.sleep(0.15)
+    os.pwrite(fd, b"s", ${MIB} + i)
+    print(os.lseek(fd, 0, os.SEEK_END))`
+    expect(await program('python3', '-c', seek, file)).toBe(`${MIB + 1}\n${MIB + 2}\n${MIB + 3}\n`)
+    // A process that collects pages opens the mount.
+    expect(await rounds()).toBe(before)
+  })
+})
+
 test('copy_file_range copies changes of a mapping of its source', async () => {
   await withMount({ options: ['commit_interval=1h'] }, async ({ dir }) => {
     const file = join(dir, 'mapped')
