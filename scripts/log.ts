@@ -3,7 +3,18 @@ import { makeDirectories } from '../store/make-directories.ts'
 import { isRoot, processOwner } from '../core/process-owner.ts'
 import { CodedError } from '../store/errors.ts'
 import { adviceFor } from './advice.ts'
-import { accessSync, constants, fstatSync, lstatSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import {
@@ -56,6 +67,40 @@ export function logPathFor(directory: string): string {
   throw new CommandError(
     `there is no directory for the log: create ${directories.join(' or ')}, owned by you and writable only by you`,
   )
+}
+
+/** The end of a log file that is searched for its last entry. */
+const END_BYTES = 64 << 10
+
+/** The last entry of a mount's log, and its file; undefined if there is none. */
+export function lastLogged(directory: string): { readonly text: string; readonly path: string } | undefined {
+  try {
+    const path = logPathFor(directory)
+    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    try {
+      const { size } = fstatSync(file)
+      const end = Buffer.alloc(Math.min(size, END_BYTES))
+      readSync(file, end, 0, end.length, size - end.length)
+      const line = end.toString('utf8').trim().split('\n').at(-1) ?? ''
+      return line === '' ? undefined : { text: entryText(line), path }
+    } finally {
+      closeSync(file)
+    }
+  } catch {
+    return undefined
+  }
+}
+
+/** An entry as text. What Node prints before it ends is no JSON. */
+function entryText(line: string): string {
+  try {
+    const { time, msg, err } = JSON.parse(line) as Record<string, unknown>
+    const cause =
+      typeof err === 'object' && err !== null && 'message' in err ? ` (${String(err.message)})` : ''
+    return `${String(time)}: ${String(msg)}${cause}`
+  } catch {
+    return line
+  }
 }
 
 /** Whether no other user can put links into a directory: one in /tmp may be another user's. */

@@ -145,6 +145,7 @@ async function runInBackground(settings: MountSettings, level: LogLevel): Promis
 }
 
 async function runHere(settings: MountSettings, level: LogLevel): Promise<void> {
+  process.title = `zblkfs ${settings.database} ${settings.directory}`
   const problems = new Problems()
   const log = logToTerminal(level, problems)
   process.stdout.on('error', () => {}) // The reader of the output is gone; the mount stays.

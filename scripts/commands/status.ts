@@ -8,7 +8,9 @@ import type { ConnectionState } from '../../store/capabilities.ts'
 import { type ControlSocket, controlPaths, listSockets } from '../../mount/daemon/control-path.ts'
 import { callDaemon, type MountStatus, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
 import type { Problem } from '../../mount/daemon/problems.ts'
+import { processOwner } from '../../core/process-owner.ts'
 import { explain } from '../advice.ts'
+import { lastLogged } from '../log.ts'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
@@ -21,7 +23,12 @@ const STATUS_TIMEOUT_MS = 1000
 type MountLine = { readonly directory: string; readonly source: string; readonly device: string } & (
   | ({ readonly state: 'serving' } & MountStatus)
   | ({ readonly state: 'unmounted' } & MountStatus)
-  | { readonly state: 'gone' | 'silent' | 'forbidden' | 'failing'; readonly reason: string }
+  | {
+      readonly state: 'gone' | 'silent' | 'forbidden' | 'failing'
+      readonly reason: string
+      readonly log?: string
+      readonly lastLogged?: string
+    }
 )
 
 export function statusCommand(): Command {
@@ -50,7 +57,9 @@ async function inspect(mount: MountedDirectory): Promise<MountLine> {
     return { ...status, state: 'serving', ...known }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
-    return { state: error instanceof NoAnswerError ? error.reason : 'failing', ...known, reason }
+    const state = error instanceof NoAnswerError ? error.reason : 'failing'
+    const logged = state === 'gone' && ownerOf(mount) === processOwner().uid && lastLogged(mount.mountPoint)
+    return { state, ...known, reason, ...(logged && { log: logged.path, lastLogged: logged.text }) }
   }
 }
 
@@ -92,7 +101,15 @@ function describe(line: MountLine): string[] {
 type Fact = readonly [name: string, text: string]
 
 /** The facts that tell what is wrong. */
-const TROUBLES = new Set(['not stored', 'disk', 'server', 'clock', 'last error', 'last warning'])
+const TROUBLES = new Set([
+  'not stored',
+  'disk',
+  'server',
+  'clock',
+  'last error',
+  'last warning',
+  'last logged',
+])
 
 function factsOf(line: MountLine): readonly Fact[] {
   if (line.state !== 'serving' && line.state !== 'unmounted') {
@@ -100,9 +117,11 @@ function factsOf(line: MountLine): readonly Fact[] {
       line.state === 'forbidden' || isUnmounted(line)
         ? ''
         : `; 'zblkfs umount -l ${line.directory}' removes it`
+    const { log, lastLogged } = line
     return [
       ['database', line.source],
       ['state', `${line.reason}${next}`],
+      ...(lastLogged === undefined ? [] : [['last logged', `${lastLogged}; see ${log}`] as const]),
     ]
   }
   const { database, driver, readOnly, pid, tid, residentBytes, since, history, lease } = line

@@ -1,3 +1,4 @@
+import { appendFileSync } from 'node:fs'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { open, readFile, writeFile } from 'node:fs/promises'
@@ -5,6 +6,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { mountedAt } from '../../mount/mount-points/mount-table.ts'
+import { logPathFor } from '../../scripts/log.ts'
 import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
 import { withMount } from '../tools/mounted.ts'
 
@@ -164,6 +166,18 @@ describe.each(DRIVERS)('with the driver %s', driver => {
       await expect.poll(() => isRunning(mount.pid()), { timeout: 10_000 }).toBe(false)
       const status = await runZblkfs('status', '--json')
       expect(find(status.stdout, mount.dir)).toMatchObject({ state: 'gone', reason: 'the daemon is gone' })
+      // What Node prints before it ends is no JSON.
+      const log = logPathFor(mount.dir)
+      for (const [line, shown] of [
+        [
+          '{"level":50,"time":"2026-01-01T00:00:00Z","err":{"message":"why"},"msg":"it failed"}',
+          '2026-01-01T00:00:00Z: it failed (why)',
+        ],
+        ['FATAL ERROR: out of memory', 'FATAL ERROR: out of memory'],
+      ] as const) {
+        appendFileSync(log, `${line}\n`)
+        expect((await runZblkfs('status')).stdout).toContain(`${shown}; see ${log}`)
+      }
       expect((await runZblkfs('sync', mount.dir)).stderr).toMatch(
         /the daemon is gone; remove the dead mount with/,
       )
