@@ -288,7 +288,7 @@ export class MountServer {
     const failure = unstored?.failure
     return {
       pid: process.pid,
-      database,
+      database: this.#capabilities.presence?.path() ?? database,
       directory,
       driver: this.#driverName,
       readOnly: readOnly || this.#isShownReadOnly,

@@ -55,7 +55,7 @@ export class LogFiles {
   /** Whether files that were removed are written to as well. */
   storesUnnamed = false
   /** Its path, through the descriptor of the database's directory if there is one. */
-  readonly #path: string
+  readonly #path: () => string
   readonly #id: string | undefined
   readonly #use: 'read' | 'write'
   readonly #owner: Owner
@@ -69,10 +69,15 @@ export class LogFiles {
   #direct: { readonly index: number; readonly fd: number } | false | undefined
 
   /**
-   * @param directory the log's. @param id the database's; undefined if that is damaged.
+   * @param directory returns the path of the log's. @param id the database's; undefined if that is damaged.
    * @param owner the database's owner; files that root creates are given to them.
    */
-  constructor(directory: string, id: string | undefined, use: 'read' | 'write', owner: Owner = thisUser()) {
+  constructor(
+    directory: () => string,
+    id: string | undefined,
+    use: 'read' | 'write',
+    owner: Owner = thisUser(),
+  ) {
     this.#path = directory
     this.#id = id
     this.#use = use
@@ -86,17 +91,23 @@ export class LogFiles {
     this.#directory = undefined
   }
 
+  /** The descriptor of the directory; undefined if there is none. */
+  get directory(): number | undefined {
+    this.#heldPath()
+    return this.#directory
+  }
+
   /** @throws DatabaseGoneError if the directory, or a segment in use, was removed. */
   assertThere(): void {
     if (this.storesUnnamed) return
     if (this.#directory !== undefined && fstatSync(this.#directory).nlink === 0)
-      throw new DatabaseGoneError(shown(this.#path))
+      throw new DatabaseGoneError(shown(this.#path()))
   }
 
   /** As {@link LogFiles.assertThere}, for a segment that was written to. */
   assertSegmentThere(index: number): void {
     if (!this.storesUnnamed && fstatSync(this.segment(index)).nlink === 0)
-      throw new DatabaseGoneError(shown(segmentPath(this.#path, index)))
+      throw new DatabaseGoneError(shown(segmentPath(this.#path(), index)))
   }
 
   /** The descriptor of a segment, valid until the next call. @throws BulkDamageError if it is missing or another database's. */
@@ -113,7 +124,7 @@ export class LogFiles {
     const open = this.#open.get(index)
     if (open !== undefined) return open
     const fd = this.#openFile(index)
-    const problem = ownershipProblem(fd, this.#id, index, segmentPath(this.#path, index))
+    const problem = ownershipProblem(fd, this.#id, index, segmentPath(this.#path(), index))
     if (problem !== undefined) {
       closeSync(fd)
       throw new BulkDamageError(problem)
@@ -166,7 +177,7 @@ export class LogFiles {
 
   /** Creates an empty segment; replaces one left by a failed transaction. */
   create(index: number, layout: SegmentLayout): number {
-    this.#directory ??= makeLogDirectory(this.#path, this.#owner)
+    this.#directory ??= makeLogDirectory(this.#path(), this.#owner)
     this.#open.delete(index)
     this.#closeDirect()
     const path = segmentPath(this.#heldPath(), index)
@@ -181,7 +192,7 @@ export class LogFiles {
 
   /** Makes the names of new segments durable. */
   syncNames(): void {
-    syncNames([this.#heldPath(), dirname(this.#path)])
+    syncNames([this.#heldPath(), dirname(this.#path())])
   }
 
   /**
@@ -301,7 +312,7 @@ export class LogFiles {
     } catch (error) {
       if (error instanceof SideFileError) throw new BulkDamageError(error.message)
       if (!isMissing(error)) throw error
-      throw new BulkDamageError(missingSegment(segmentPath(this.#path, index)))
+      throw new BulkDamageError(missingSegment(segmentPath(this.#path(), index)))
     }
   }
 
@@ -310,8 +321,8 @@ export class LogFiles {
     const fd = this.segment(index)
     if (readSegmentHeader(fd) !== undefined || isBlank(fd)) return
     throw new StoreError(
-      `${shown(segmentPath(this.#path, index))} is not a segment of this log, or its header is damaged`,
-      { code: 'damaged-log', path: shown(this.#path) },
+      `${shown(segmentPath(this.#path(), index))} is not a segment of this log, or its header is damaged`,
+      { code: 'damaged-log', path: shown(this.#path()) },
     )
   }
 
@@ -324,7 +335,7 @@ export class LogFiles {
 
   /** The path of the directory through its descriptor; its name if there is none yet. */
   #heldPath(): string {
-    this.#directory ??= openLogDirectory(this.#path, this.#use === 'write' ? this.#owner : undefined)
-    return this.#directory === undefined ? this.#path : `/proc/self/fd/${this.#directory}`
+    this.#directory ??= openLogDirectory(this.#path(), this.#use === 'write' ? this.#owner : undefined)
+    return this.#directory === undefined ? this.#path() : `/proc/self/fd/${this.#directory}`
   }
 }

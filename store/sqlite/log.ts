@@ -16,13 +16,17 @@ export const INTENTS_NAME = 'intents'
 /** The path of the intent log. */
 export const intentsPath = (database: string): string => join(logDirectory(database), INTENTS_NAME)
 
-/** @param id the database's id; undefined if that is damaged. */
+/**
+ * @param id the database's id; undefined if that is damaged.
+ * @param path returns the database's path, which may change while the log is open.
+ */
 export const logFilesOf = (
   db: Database,
   use: 'read' | 'write',
   id: string | undefined = readDatabaseId(db),
+  path: () => string = () => pathOf(db),
 ): LogFiles =>
-  new LogFiles(logDirectory(pathOf(db)), id, use, use === 'write' ? statSync(pathOf(db)) : undefined)
+  new LogFiles(() => logDirectory(path()), id, use, use === 'write' ? statSync(pathOf(db)) : undefined)
 
 /** The bytes that a database's log takes on disk, excluding holes. */
 export const logBytesOnDisk = (database: string): number => bytesOnDisk(logDirectory(database))

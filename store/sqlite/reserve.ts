@@ -12,7 +12,7 @@
  * preallocate blocks (ZFS, NFS) has none either.
  */
 import { closeSync, constants, rmSync, statfsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { allocateBlocks } from '../segment-files/file-ranges.ts'
 import { giveTo, heldPath, openSideFile } from '../segment-files/held-path.ts'
 import { makeLogDirectory, type Owner } from '../segment-files/log-directory.ts'
@@ -39,7 +39,7 @@ interface Disk {
 }
 
 function diskOf(database: string): Disk {
-  const { bsize, blocks, bavail } = statfsSync(database)
+  const { bsize, blocks, bavail } = statfsSync(dirname(database))
   const diskBytes = blocks * bsize
   const wanted = Math.min(MAX_BYTES, Math.max(MIN_BYTES, diskBytes / DISK_PART))
   return {
@@ -66,12 +66,12 @@ export function removeReserve(database: string): boolean {
 
 /** The reserve of a database that this thread writes to. */
 export class Reserve {
-  readonly #database: string
+  readonly #database: () => string
   readonly #owner: () => Owner
   #isPossible = true
 
-  /** @param database its path, through the descriptor of its directory. @param owner the database's owner, who also owns the file. */
-  constructor(database: string, owner: () => Owner) {
+  /** @param database returns its path, through the descriptor of its directory. @param owner the database's owner, who also owns the file. */
+  constructor(database: () => string, owner: () => Owner) {
     this.#database = database
     this.#owner = owner
   }
@@ -80,13 +80,13 @@ export class Reserve {
   hold(): void {
     if (!this.#isPossible) return
     try {
-      const { freeBytes, reserveBytes } = diskOf(this.#database)
+      const { freeBytes, reserveBytes } = diskOf(this.#database())
       if (freeBytes > 2 * SHORT_FACTOR * reserveBytes) {
-        if (heldBytes(this.#database) > 0) removeReserve(this.#database)
+        if (heldBytes(this.#database()) > 0) removeReserve(this.#database())
         return
       }
       if (freeBytes > SHORT_FACTOR * reserveBytes) return
-      const held = heldBytes(this.#database)
+      const held = heldBytes(this.#database())
       const wanted = Math.min(reserveBytes, held + freeBytes - SLACK_BYTES)
       if (wanted >= held + SLACK_BYTES || (wanted === reserveBytes && held < wanted)) this.#allocate(wanted)
     } catch {
@@ -97,19 +97,32 @@ export class Reserve {
   /** Releases the reserve. @returns whether there was one. */
   giveUp(): boolean {
     try {
-      return removeReserve(this.#database)
+      return removeReserve(this.#database())
     } catch {
       return false
     }
   }
 
-  /** Maximum length of a transaction that may use the reserve: more than a deletion needs, less than the whole reserve. */
-  get usableBytes(): number {
-    return heldBytes(this.#database) / 2
+  /** Free bytes on the disk, without the reserve; 0 if that is unknown. */
+  get freeBytes(): number {
+    try {
+      return diskOf(this.#database()).freeBytes
+    } catch {
+      return 0
+    }
+  }
+
+  /**
+   * Whether a transaction of `bytes` may use the reserve: if half of it makes up for what the disk lacks. That is more than
+   * a deletion needs, and what an admitted write may need beyond its own bytes: the block that it completes is stored whole.
+   * @param freeBytes were free before it failed: what it has written is discarded.
+   */
+  admits(bytes: number, freeBytes: number): boolean {
+    return bytes - freeBytes <= heldBytes(this.#database()) / 2
   }
 
   #allocate(bytes: number): void {
-    const directory = makeLogDirectory(logDirectory(this.#database), this.#owner())
+    const directory = makeLogDirectory(logDirectory(this.#database()), this.#owner())
     try {
       const fd = openSideFile(heldPath(directory, NAME), constants.O_RDWR | constants.O_CREAT)
       try {

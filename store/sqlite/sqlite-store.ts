@@ -13,7 +13,6 @@ import type { LogFiles } from '../segment-files/log-files.ts'
 import { LogReader } from '../segment-files/log-reader.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { readDatabaseId } from './open/database-id.ts'
-import { assertNamed } from './writer/guard.ts'
 import { waitingIntents } from './intents/intent-file.ts'
 import { IntentLog } from './intents/intent-log.ts'
 import { Polling } from '../polling.ts'
@@ -50,7 +49,7 @@ abstract class SqliteReads extends IndexedStore {
   #pin: ReaderPin | undefined
 
   constructor(place: DatabasePlace, db: Database) {
-    const files = logFilesOf(db, 'read')
+    const files = logFilesOf(db, 'read', undefined, () => place.held)
     super({
       get name() {
         return place.path
@@ -183,8 +182,8 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       dating: this.dating,
       spilling: this.#writing.spilling,
       presence: {
-        // oxlint-disable-next-line require-await -- errors are to reject, not to throw
-        assertThere: async () => assertNamed(place.held, place.fd),
+        assertThere: () => this.#follow(),
+        path: () => place.path,
         storeUnnamed: isAllowed => client.storeUnnamed(isAllowed),
       },
       measuring: this.measuring,
@@ -223,8 +222,15 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
     return this.#closing
   }
 
+  /** Has the files next to a renamed database renamed too. */
+  async #follow(): Promise<void> {
+    if (!this.#lock.place.isNamed) await this.#writer.follow()
+  }
+
   async #close(): Promise<void> {
     await this.#writing.settled()
+    // If it was removed, its name may be another database's.
+    await this.#follow().catch(() => this.#lock.place.retire())
     // Close the reader first: the last connection, which must be able to write, removes the WAL.
     await super.close()
     await this.#intentLog?.close()

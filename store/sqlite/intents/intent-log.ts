@@ -151,10 +151,12 @@ export class IntentLog implements IntentEntries {
    * its next write, which adds 40 us to a synced one.
    */
   #assertThere({ fd }: FileHandle): void {
+    // The next transaction gives this file the database's new name.
+    if (!this.#place.isNamed) throw new Error('the database was renamed')
     const nowMs = performance.now()
     const isDue = nowMs - this.#sideFilesCheckedMs >= SIDE_FILES_CHECK_MS
     if (isDue) this.#sideFilesCheckedMs = nowMs
-    for (const file of isDue ? [this.#place.fd, this.#wal, fd] : [this.#place.fd])
+    for (const file of isDue ? [this.#wal, fd] : [])
       if (fstatSync(file).nlink === 0) throw new Error('it was removed')
   }
 

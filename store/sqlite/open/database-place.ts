@@ -2,7 +2,8 @@
  * A database by identity rather than by name: its directory and its file, held open.
  *
  * The files next to it (lock, WAL, log, pins) are reached through the directory's descriptor, so that a database whose
- * directory is moved is served from its new place, and nothing is created under the old path.
+ * directory is moved is served from its new place, and nothing is created under the old path. A database that is renamed
+ * itself has a new name here too (database-name.ts): for a reader at once, for a writer when it has renamed these files.
  *
  * The file's descriptor holds the writer's lock of the inode, and shows whether the file still has a name. Close it
  * after all of this process's SQLite connections to the inode: close(2) of any descriptor of a file drops the
@@ -14,7 +15,7 @@ import { basename, dirname } from 'node:path'
 import { systemCode } from '../../errors.ts'
 import { notADatabase } from './not-a-database.ts'
 import { O_PATH } from '../../o-path.ts'
-import { heldPath } from '../../segment-files/held-path.ts'
+import { currentName, DatabaseName, retire } from './database-name.ts'
 import { isInodeLocked, tryLockInode, tryShareInode, unlockInode } from './file-locks.ts'
 
 /** The descriptors of one inode, shared by all places in this process. */
@@ -30,8 +31,9 @@ const sharedFiles = new Map<string, SharedFile>()
 export class DatabasePlace {
   /** The path used to open it. */
   readonly #openedAs: string
-  readonly #name: string
-  readonly #directory: number
+  readonly #name: DatabaseName
+  /** The directory in which SQLite's connections were opened. */
+  readonly #first: number
   #file: { readonly fd: number; readonly key: string; readonly shared: SharedFile } | undefined
   #hasLock = false
   #closed = false
@@ -39,22 +41,57 @@ export class DatabasePlace {
   /** @param path the database's path, without symbolic links. @throws the errors of open(2) for its directory. */
   constructor(path: string) {
     this.#openedAs = path
-    this.#name = basename(path)
-    this.#directory = openSync(dirname(path), O_PATH | constants.O_DIRECTORY)
+    this.#first = openSync(dirname(path), O_PATH | constants.O_DIRECTORY)
+    this.#name = new DatabaseName(this.#first, basename(path))
+  }
+
+  /** The name; changed by {@link DatabasePlace.rename}. */
+  get name(): DatabaseName {
+    return this.#name
+  }
+
+  /** Whether the name leads to the open file. */
+  get isNamed(): boolean {
+    return this.#name.leadsTo(this.fd)
+  }
+
+  /** The open file has another name from now on; `directory` belongs to this object. */
+  rename(now: Pick<DatabaseName, 'directory' | 'name'>): void {
+    this.retire()
+    if (this.#name.directory !== this.#first) closeSync(this.#name.directory)
+    this.#name.become(now)
+  }
+
+  /** Call before connections are closed that were opened by a name which may be another database's now. */
+  retire(): void {
+    retire(this.#first)
+  }
+
+  /** A reader follows at once: the writer renames the files next to the database. */
+  #follow(): void {
+    if (this.#closed || this.#hasLock || this.#file === undefined || this.isNamed) return
+    try {
+      this.rename(currentName(this.#name, this.fd))
+    } catch {
+      // It was removed, or its new name cannot be seen: the old one stays for messages.
+    }
   }
 
   /** The path for system calls of this process, and a prefix of the paths of the files next to the database. */
   get held(): string {
-    return heldPath(this.#directory, this.#name)
+    this.#follow()
+    return this.#name.held
   }
 
   /** The path as it is now, for messages and for other processes. */
   get path(): string {
     if (this.#closed) return this.#openedAs
-    const directory = readlinkSync(`/proc/self/fd/${this.#directory}`)
+    this.#follow()
+    const { directory: fd, name } = this.#name
+    const directory = readlinkSync(`/proc/self/fd/${fd}`)
     // A removed directory shows as "PATH (deleted)", and one outside a new root as "(unreachable)PATH".
     if (!directory.startsWith('/') || directory.endsWith(' (deleted)')) return this.#openedAs
-    return directory === '/' ? `/${this.#name}` : `${directory}/${this.#name}`
+    return directory === '/' ? `/${name}` : `${directory}/${name}`
   }
 
   /** The descriptor of the file. */
@@ -127,7 +164,8 @@ export class DatabasePlace {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    closeSync(this.#directory)
+    closeSync(this.#first)
+    if (this.#name.directory !== this.#first) closeSync(this.#name.directory)
     if (this.#file === undefined) return
     const { fd, key, shared } = this.#file
     if (this.#hasLock) {

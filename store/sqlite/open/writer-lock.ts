@@ -78,7 +78,9 @@ export class WriterLock {
 
   /** No connection of this process to the database may be open. */
   release(): void {
-    rmSync(lockPath(this.place), { force: true })
+    // After the database was renamed, the name may be that of another one's lock.
+    const found = statSync(lockPath(this.place), { throwIfNoEntry: false })
+    if (found?.ino === fstatSync(this.#fd).ino) rmSync(lockPath(this.place), { force: true })
     closeSync(this.#fd)
     this.place.close()
   }

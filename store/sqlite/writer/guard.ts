@@ -1,22 +1,23 @@
 /**
- * Checks before each change, in the writer's thread: that the files to be changed still have a name, and that the
+ * Checks before each change, in the writer's thread: that the files to be changed still have a name, the database's own, and that the
  * database is marked as being written to (writing-mark.ts).
  *
  * A file without a name accepts writes and syncs like any other, but disappears with its last descriptor: a commit would
  * report bytes as stored that no later process can find.
  */
-import { closeSync, constants, fstatSync, openSync, readlinkSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
-import { DatabaseGoneError, StoreError } from '../../errors.ts'
+import { DatabaseGoneError } from '../../errors.ts'
 import { O_PATH } from '../../o-path.ts'
 import { shown } from '../../segment-files/held-path.ts'
 import type { LogFiles } from '../../segment-files/log-files.ts'
 import { upgradeFormat } from '../schema.ts'
+import { currentName, type DatabaseName, takeAlong } from '../open/database-name.ts'
 import { removeMark, setMark } from '../open/writing-mark.ts'
 import type { Checkpoints } from './checkpoints.ts'
 
 export class Guard {
-  readonly #path: string
+  readonly #name: DatabaseName
   readonly #fd: number
   /** The WAL that SQLite has open. */
   readonly #wal: number
@@ -26,14 +27,14 @@ export class Guard {
   #isMarked = false
   #storesUnnamed = false
 
-  /** @param path the database's path. @param fd its file. @param db a connection that has used its WAL. */
-  constructor(path: string, fd: number, db: Database, files: LogFiles, checkpoints: Checkpoints) {
-    this.#path = path
+  /** @param name changes when the database is renamed. @param fd the database's file. @param db a connection that has used its WAL. */
+  constructor(name: DatabaseName, fd: number, db: Database, files: LogFiles, checkpoints: Checkpoints) {
+    this.#name = name
     this.#fd = fd
     this.#db = db
     this.#files = files
     this.#checkpoints = checkpoints
-    this.#wal = openSync(walOf(path), O_PATH | constants.O_NOFOLLOW)
+    this.#wal = openSync(walOf(name.held), O_PATH | constants.O_NOFOLLOW)
   }
 
   /** @throws DatabaseGoneError */
@@ -68,31 +69,30 @@ export class Guard {
     this.#files.storesUnnamed = isAllowed
   }
 
+  /**
+   * If the database was renamed, gives the files next to it its new name.
+   * @throws DatabaseGoneError if it was removed; StoreError if they cannot be renamed.
+   */
+  follow(): void {
+    if (this.#name.leadsTo(this.#fd)) return
+    const now = currentName(this.#name, this.#fd)
+    try {
+      // The WAL may be lost between two of these steps: then the file has what it had.
+      this.#checkpoints.trySettle()
+      takeAlong(this.#name, now, { wal: this.#wal, log: this.#files.directory })
+    } catch (error) {
+      closeSync(now.directory)
+      throw error
+    }
+    this.#name.become(now)
+  }
+
   #assertThere(): void {
     if (this.#storesUnnamed) return
-    assertNamed(this.#path, this.#fd)
-    if (fstatSync(this.#wal).nlink === 0) throw new DatabaseGoneError(shown(walOf(this.#path)))
+    this.follow()
+    if (fstatSync(this.#wal).nlink === 0) throw new DatabaseGoneError(shown(walOf(this.#name.held)))
     this.#files.assertThere()
   }
-}
-
-/**
- * Checks that an open database still has the name that the names of the files beside it begin with.
- * @throws DatabaseGoneError; StoreError if it was renamed: later processes would not find its WAL and its log.
- */
-export function assertNamed(path: string, fd: number): void {
-  const { nlink, ino, dev } = fstatSync(fd)
-  if (nlink === 0) throw new DatabaseGoneError(shown(path))
-  const named = statSync(path, { throwIfNoEntry: false })
-  if (named !== undefined && named.ino === ino && named.dev === dev) return
-  const [before, now] = [shown(path), readlinkSync(`/proc/self/fd/${fd}`)]
-  throw new StoreError(
-    `${before} was renamed to ${now} without the files beside it: rename it back to ${before}`,
-    {
-      code: 'database-renamed',
-      path: before,
-    },
-  )
 }
 
 const walOf = (path: string): string => `${path}-wal`

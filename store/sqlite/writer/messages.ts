@@ -6,8 +6,9 @@ import type { WireTransaction } from './wire.ts'
 
 /** The worker's `workerData`. */
 export interface WriterData {
-  /** The database's path, through the descriptor of its directory. */
-  readonly path: string
+  /** The descriptor of the database's directory, and its name there. */
+  readonly directory: number
+  readonly name: string
   /** The descriptor of the database file. */
   readonly fd: number
   /** How new bulk bytes are to be stored from now on; undefined for no change. */
@@ -21,6 +22,8 @@ export type WriterRequest =
   | { readonly kind: 'drop spilled' }
   | { readonly kind: 'pack'; readonly step: PackStep }
   | { readonly kind: 'store unnamed'; readonly isAllowed: boolean }
+  /** Gives the files next to a renamed database its new name. */
+  | { readonly kind: 'follow' }
   | { readonly kind: 'close' }
 
 /** The first means that the writer is ready; then one follows per request, in order. */
@@ -30,6 +33,9 @@ export type WriterReply =
       readonly lastTid: bigint
       readonly nextOid: number
       readonly stats: WriterStats
+      /** The database's name now. The descriptor of its directory is open until the thread ends. */
+      readonly directory: number
+      readonly name: string
       /** The result of a pack's step. */
       readonly packed?: PackStepResult
       readonly spilled?: bigint

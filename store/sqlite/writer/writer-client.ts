@@ -2,7 +2,9 @@
  * The event loop's end of the writer's thread: a queue of commits, answered in order. If the thread dies for any reason,
  * all waiting and later commits are rejected, so that nothing hangs.
  */
+import { constants, openSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
+import { O_PATH } from '../../o-path.ts'
 import { siblingModule } from '../../sibling-module.ts'
 import type { CompressionName } from '../../compression.ts'
 import { StoreError, WriterGoneError, fromWire } from '../../errors.ts'
@@ -32,14 +34,18 @@ export interface StartedWriter {
 
 export class WriterClient {
   readonly #worker: Worker
-  readonly #path: string
+  readonly #place: DatabasePlace
   readonly #waiting: Waiting[] = []
+  /** The thread's descriptor of the database's directory. */
+  #directory: number
   #failure: Error | undefined
   #stats: WriterStats | undefined
 
   private constructor(place: DatabasePlace, compression: CompressionName | undefined) {
-    this.#path = place.path
-    const workerData: WriterData = { path: place.held, fd: place.fd, compression }
+    this.#place = place
+    const { directory, name } = place.name
+    this.#directory = directory
+    const workerData: WriterData = { directory, name, fd: place.fd, compression }
     this.#worker = new Worker(WRITER_FILE, { workerData })
     this.#worker.on('message', (reply: WriterReply) => this.#settle(reply))
     this.#worker.on('error', error => this.#fail(`failed: ${String(error)}`, error))
@@ -77,7 +83,7 @@ export class WriterClient {
     const { spilled } = await this.#request({ kind: 'spill', transaction: encoded, nextOid }, [
       encoded.copied,
     ])
-    if (spilled === undefined) throw new StoreError(`the writer of ${this.#path} did not spill`)
+    if (spilled === undefined) throw new StoreError(`the writer of ${this.#place.path} did not spill`)
     return toTid(spilled)
   }
 
@@ -90,13 +96,21 @@ export class WriterClient {
   async pack(step: PackStep): Promise<PackStepResult> {
     const { packed } = await this.#request({ kind: 'pack', step }, [])
     if (packed === undefined)
-      throw new StoreError(`the writer of ${this.#path} returned no result for a step of a pack`)
+      throw new StoreError(`the writer of ${this.#place.path} returned no result for a step of a pack`)
     return packed
   }
 
   /** See `Presence.storeUnnamed` in capabilities.ts. */
   async storeUnnamed(isAllowed: boolean): Promise<void> {
     await this.#request({ kind: 'store unnamed', isAllowed }, [])
+  }
+
+  /**
+   * Gives the files next to a renamed database its new name.
+   * @throws DatabaseGoneError if it was removed; StoreError if they cannot be renamed.
+   */
+  async follow(): Promise<void> {
+    await this.#request({ kind: 'follow' }, [])
   }
 
   /** Ends the thread after the queued commits. */
@@ -121,15 +135,25 @@ export class WriterClient {
     const waiting = this.#waiting.shift()
     if (reply.kind === 'done') {
       this.#stats = reply.stats
+      this.#noteName(reply)
       waiting?.resolve(reply)
     } else {
       waiting?.reject(fromWire(reply.error))
     }
   }
 
+  /** The thread has found the database under another name. */
+  #noteName({ directory, name }: Done): void {
+    if (directory === this.#directory) return
+    this.#directory = directory
+    // The thread closes its own descriptors at its end.
+    const own = openSync(`/proc/self/fd/${directory}`, O_PATH | constants.O_DIRECTORY)
+    this.#place.rename({ directory: own, name })
+  }
+
   #fail(what: string, cause: unknown): void {
     this.#failure ??= new WriterGoneError(
-      `the writer of ${this.#path} ${what}: what was committed is safe; mount the database again`,
+      `the writer of ${this.#place.path} ${what}: what was committed is safe; mount the database again`,
       { cause },
     )
     for (const { reject } of this.#waiting.splice(0)) reject(this.#failure)

@@ -11,12 +11,15 @@ import type { WriterData, WriterReply, WriterRequest } from './messages.ts'
 import type { LogFiles } from '../../segment-files/log-files.ts'
 import { isSlice, type ObjectChange } from '../../changes.ts'
 import { Reserve } from '../reserve.ts'
+import { DatabaseName } from '../open/database-name.ts'
 import { storeError } from '../sqlite-errors.ts'
 import { Guard } from './guard.ts'
 import { collectWhenIdle } from '../../gc-pacing.ts'
 import { decodeTransaction } from './wire.ts'
 
-const { path, fd, compression } = workerData as WriterData
+const { directory, name: firstName, fd, compression } = workerData as WriterData
+/** Changes when another process renames the database. */
+const name = new DatabaseName(directory, firstName)
 /** SQLite's page cache, for the index pages that a commit changes. */
 const CACHE_KIB = 4096
 const BUSY_TIMEOUT_MS = 1000
@@ -41,7 +44,7 @@ function main(port: Port): void {
     try {
       await work()
     } catch (error) {
-      reply({ kind: 'error', error: toWire(storeError(error, path)) })
+      reply({ kind: 'error', error: toWire(storeError(error, name.held)) })
     }
   }
   void attempt(async () => {
@@ -57,17 +60,20 @@ function main(port: Port): void {
 }
 
 async function open(): Promise<Opened> {
-  const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  const db = new Database(name.held, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   db.pragma('journal_mode = WAL')
   db.pragma('synchronous = FULL')
   db.pragma(`cache_size = -${CACHE_KIB}`)
   const checkpoints = new Checkpoints(db)
   // Makes durable what an earlier process wrote to the WAL but did not sync.
   checkpoints.truncate()
-  const files = logFilesOf(db, 'write')
-  const guard = new Guard(path, fd, db, files, checkpoints)
+  const files = logFilesOf(db, 'write', undefined, () => name.held)
+  const guard = new Guard(name, fd, db, files, checkpoints)
   const writers = await openWriters(db, files, checkpoints, () => guard.beforeChange(), compression)
-  const reserve = new Reserve(path, () => fstatSync(fd))
+  const reserve = new Reserve(
+    () => name.held,
+    () => fstatSync(fd),
+  )
   reserve.hold()
   return { db, checkpoints, files, guard, reserve, ...writers }
 }
@@ -76,6 +82,8 @@ const answerOf = ({ committer, checkpoints }: Opened, result: Done): WriterReply
   kind: 'done',
   lastTid: committer.lastTid,
   nextOid: committer.nextOid,
+  directory: name.directory,
+  name: name.name,
   stats: {
     commits: committer.commits,
     committedBytes: committer.committedBytes,
@@ -91,12 +99,13 @@ async function change<T>(
   bytes: number,
   make: () => Awaitable<T>,
 ): Promise<T> {
+  const { freeBytes } = reserve
   try {
     guard.beforeChange()
     return await make()
   } catch (error) {
-    const isFull = storeError(error, path) instanceof NoSpaceError
-    if (!isFull || bytes > reserve.usableBytes || !reserve.giveUp()) throw error
+    const isFull = storeError(error, name.held) instanceof NoSpaceError
+    if (!isFull || !reserve.admits(bytes, freeBytes) || !reserve.giveUp()) throw error
     try {
       // The WAL is then written from its beginning again, and needs no more space.
       checkpoints.trySettle()
@@ -142,6 +151,10 @@ async function serve(
     case 'pack':
       done({ packed: await change(opened, 0, () => packWriter.run(request.step)) })
       checkpoints.afterPackStep()
+      break
+    case 'follow':
+      guard.follow()
+      done()
       break
     case 'store unnamed':
       guard.storeUnnamed(request.isAllowed)

@@ -1,4 +1,5 @@
 /** A mount whose database is removed or moved says so, or serves on. */
+import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -123,19 +124,78 @@ test('umount detects the removed database even without changes since', async () 
   })
 })
 
-test('a database renamed without its side files is not written until it is renamed back', async () => {
+test('a renamed database is served on under its new name, with the files beside it', async () => {
+  await withMount({}, async mount => {
+    const { dir, db, scratch } = mount
+    const [renamed, moved] = [`${db}.new`, join(scratch, 'moved.zblk')]
+    const write = (name: string): Promise<void> => writeFile(join(dir, name), name.repeat(100_000))
+    await write('a')
+    expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    await rename(db, renamed)
+    await write('b')
+    expect(await runZblkfs('sync', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+    for (const suffix of ['', '-wal', '-shm', '-log', '-lock'])
+      expect([suffix, existsSync(db + suffix), existsSync(renamed + suffix)]).toEqual([suffix, false, true])
+    expect((await runZblkfs('log', renamed)).stdout).toContain('A  b')
+    expect((await runZblkfs('status')).stdout).toContain(`database     ${renamed}\n`)
+    expect(await runZblkfs('pack', '--keep', '0', renamed)).toMatchObject({ exitCode: 0, stderr: '' })
+
+    // All files, to another directory, and nothing is changed until the sync.
+    for (const suffix of ['', '-wal', '-shm', '-log', '-lock']) await rename(renamed + suffix, moved + suffix)
+    expect(await runZblkfs('sync', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+    await write('c')
+    expect((await runProgram('sync', [join(dir, 'c')])).exitCode).toBe(0)
+    await rename(moved, db)
+    await write('d')
+    expect((await runProgram('sync', [join(dir, 'd')])).exitCode).toBe(0)
+    await mount.kill()
+    await mount.remount()
+    for (const name of ['a', 'b', 'c', 'd'])
+      expect((await readFile(join(dir, name), 'utf8')) === name.repeat(100_000)).toBe(true)
+    await mount.unmount()
+    expect(await runZblkfs('fsck', '--data', db)).toMatchObject({ exitCode: 0 })
+  })
+})
+
+test('a database that took the name of a renamed one keeps its own files', async () => {
+  await withMount({}, async mount => {
+    const { dir, db, scratch } = mount
+    const [renamed, other] = [`${db}.new`, join(scratch, 'other')]
+    await writeFile(join(dir, 'a'), 'x'.repeat(1_000_000))
+    expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    for (const suffix of ['', '-wal', '-shm', '-log', '-lock']) await rename(db + suffix, renamed + suffix)
+    await mkdir(other)
+    expect(await runZblkfs('mount', db, other)).toMatchObject({ exitCode: 0, stderr: '' })
+    try {
+      await writeFile(join(other, 'b'), 'y'.repeat(1_000_000))
+      expect(await runZblkfs('sync', other)).toMatchObject({ exitCode: 0, stderr: '' })
+      expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+      for (const suffix of ['', '-wal', '-shm', '-log', '-lock']) expect(existsSync(db + suffix)).toBe(true)
+      expect(await runZblkfs('sync', other)).toMatchObject({ exitCode: 0, stderr: '' })
+      expect((await runZblkfs('ls', renamed)).stdout).toContain(' a\n')
+    } finally {
+      expect(await runZblkfs('umount', other)).toMatchObject({ exitCode: 0, stderr: '' })
+    }
+    expect((await runZblkfs('ls', db)).stdout).toContain(' b\n')
+  })
+})
+
+test('nothing is stored in a renamed database if a name beside it is taken, until that is corrected', async () => {
   await withMount({}, async ({ dir, db }) => {
     await writeFile(join(dir, 'a'), 'stored')
     expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+    await writeFile(`${db}.new-wal`, 'of another database')
     await rename(db, `${db}.new`)
     await writeFile(join(dir, 'b'), 'later')
     for (const command of ['sync', 'umount']) {
       const { exitCode, stderr } = await runZblkfs(command, dir)
       expect(exitCode).toBe(1)
-      expect(stderr).toContain(`${db} was renamed to ${db}.new without the files beside it: rename it back`)
+      expect(stderr).toContain(
+        `${db} was renamed to ${db}.new, and the files beside it cannot follow (${db}.new-wal is another file): rename it back`,
+      )
     }
-    await rename(`${db}.new`, db)
+    await rm(`${db}.new-wal`)
     expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
-    expect((await runZblkfs('cat', db, 'b')).stdout).toBe('later')
+    expect((await runZblkfs('cat', `${db}.new`, 'b')).stdout).toBe('later')
   })
 })

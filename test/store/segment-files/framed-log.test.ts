@@ -32,7 +32,7 @@ const blocks = (index = 0): number => statSync(path(index)).blocks * 512
 
 beforeEach(async () => {
   directory = await temporaryDirectory()
-  files = new LogFiles(`${directory}/log`, ID, 'write')
+  files = new LogFiles(() => `${directory}/log`, ID, 'write')
   writer = framed()
 })
 

@@ -54,7 +54,7 @@ let writer: LogWriter
 
 beforeEach(async () => {
   directory = await temporaryDirectory()
-  files = new LogFiles(path(), ID, 'write')
+  files = new LogFiles(path, ID, 'write')
   writer = new LogWriter(files)
   disk.events.length = 0
   disk.take = length => length
