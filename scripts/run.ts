@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander'
 import packageJson from '../package.json' with { type: 'json' }
 import { CodedError } from '../store/errors.ts'
 import { explain } from './advice.ts'
+import { NO_WORKING_DIRECTORY } from '../mount/mount-points/locate.ts'
 import { COMMANDS } from './command-table.ts'
 import { EXIT_FAILURE, EXIT_USAGE, UsageError } from './failure.ts'
 
@@ -27,9 +28,17 @@ export async function run(argv: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? 0)
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
-    console.error(error instanceof CodedError ? `zblkfs: ${printableLines(explain(error))}` : error)
+    const known = error instanceof CodedError ? explain(error) : ofThePlace(error)
+    console.error(known === undefined ? error : `zblkfs: ${printableLines(known)}`)
     return error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE
   }
+}
+
+/** What is wrong with the place that the command was run in: any of its calls may be the one that fails. */
+function ofThePlace(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined
+  if ('syscall' in error && error.syscall === 'uv_cwd') return NO_WORKING_DIRECTORY
+  return error.code === 'EMFILE' ? "too many open files: raise the limit with 'ulimit -n 1024'" : undefined
 }
 
 /** The commands that must be known to answer what the first argument asks. */

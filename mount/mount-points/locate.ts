@@ -12,6 +12,9 @@ import { FILE_SYSTEM_TYPE } from '../drivers/kernel/mount-point.ts'
 import { MountError } from '../drivers/driver.ts'
 import { type MountedDirectory, mountTable } from './mount-table.ts'
 
+export const NO_WORKING_DIRECTORY =
+  'the working directory has no path (it was removed, or is too deep): change to another'
+
 const LINKS_MAX = 40
 const FOLLOW_TIMEOUT_MS = 2000
 
@@ -72,12 +75,7 @@ function workingDirectory(): string {
     const path = process.cwd()
     return path.includes('\ufffd') ? textOf(readlinkSync('/proc/self/cwd', 'buffer')) : path
   } catch (error) {
-    throw new MountError(
-      'the working directory has no path (it was removed, or is too deep): change to another',
-      {
-        cause: error,
-      },
-    )
+    throw new MountError(NO_WORKING_DIRECTORY, { cause: error })
   }
 }
 

@@ -1,6 +1,6 @@
 /** `zblkfs doctor`: checks this machine's requirements for a mount, and prints the remedy for each one that fails. */
 import { execFileSync } from 'node:child_process'
-import { closeSync, constants, openSync, readFileSync, statfsSync } from 'node:fs'
+import { closeSync, constants, openSync, statfsSync } from 'node:fs'
 import { release } from 'node:os'
 import { Command } from 'commander'
 import { isRoot } from '../../core/process-owner.ts'
@@ -14,6 +14,7 @@ import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import { systemCode } from '../../store/errors.ts'
 import { REMEDIES } from '../advice.ts'
 import { EXIT_FAILURE } from '../failure.ts'
+import { openFilesLimit } from '../open-files.ts'
 import { formatBytes } from '../units.ts'
 
 /** Linux 5.4: the first version with every required FUSE feature (mount/drivers/kernel/abi/init.ts). */
@@ -122,9 +123,7 @@ function node(): Finding {
 }
 
 function descriptors(): Finding {
-  const limits = readFileSync('/proc/self/limits', 'latin1')
-  const text = /^Max open files\s+(\S+)/m.exec(limits)?.[1] ?? 'unknown'
-  const limit = text === 'unlimited' ? Infinity : Number(text)
+  const { text, limit } = openFilesLimit()
   return finding(
     'open files',
     !(limit < NOFILE_MIN),

@@ -26,6 +26,7 @@ import { branchPath } from '../../store/branches.ts'
 import { databasePath } from '../foreign/database-path.ts'
 import { ZBLK_FORMATS } from '../../core/objects/zblk-format.ts'
 import { remount } from '../remount.ts'
+import { MOUNT_FILES_MIN, openFilesLimit } from '../open-files.ts'
 import { say, warn } from '../say.ts'
 import { serviceManager } from '../service-manager.ts'
 
@@ -73,6 +74,7 @@ async function mount(database: string, path: string, options: Options): Promise<
   const lists = [...options.option, ...(options.zblkFormat ? [`zblk_format=${options.zblkFormat}`] : [])]
   if (isRemount(lists)) return await remount(path, parseRemountOptions(lists))
   const parsed = parseMountOptions(lists)
+  assertEnoughFiles()
   const directory = await freeMountPoint(path, parsed.nonEmpty)
   const settings: MountSettings = { ...parsed, database: mounted(database, parsed.branch), directory }
   if (`${settings.database}/`.startsWith(`${directory}/`))
@@ -96,6 +98,15 @@ function mounted(text: string, branch: string | undefined): string {
 }
 
 const realPathOf = (path: string): string => (existsSync(path) ? realpathSync(path) : path)
+
+/** A daemon without descriptors would accept changes and could not even report its state. */
+function assertEnoughFiles(): void {
+  const { text, limit } = openFilesLimit()
+  if (limit < MOUNT_FILES_MIN)
+    throw new CommandError(
+      `a mount needs ${MOUNT_FILES_MIN} open files, and at most ${text} are allowed: raise the limit with 'ulimit -n 1024'`,
+    )
+}
 
 /** The real path of a mount point. @throws MountError; CommandError if a dead mount is there. */
 async function freeMountPoint(path: string, nonEmpty: boolean): Promise<string> {

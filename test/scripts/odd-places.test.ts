@@ -13,6 +13,38 @@ test('umount works with a low limit of descriptors', async () => {
   })
 })
 
+test('a limit of open files that is too low for a mount, or for Node, is reported', async () => {
+  await withMount({}, async mount => {
+    const { db, dir } = mount
+    await mount.unmount()
+    const limited = async (files: number, command: string): Promise<string> =>
+      await sh(`ulimit -n ${files}; ${ZBLKFS} ${command} 2>&1 && echo succeeded || true`)
+    expect(await limited(100, `mount ${db} ${dir}`)).toMatch(
+      /needs 128 open files, and at most 100 .*ulimit -n/,
+    )
+    expect(await limited(20, 'status')).toMatch(/at most 20 files may be open, too few for Node: .*ulimit -n/)
+    expect(await limited(128, `mount ${db} ${dir}`)).toMatch(/succeeded/)
+    await writeFile(join(dir, 'a'), 'x')
+    expect(await limited(128, `status; ${ZBLKFS} umount ${dir}`)).toMatch(/is unmounted, all is stored/)
+    await mount.remount()
+  })
+})
+
+test('a working directory without a path is reported by each command, without a stack', async () => {
+  await withMount({}, async ({ scratch }) => {
+    for (const command of ['ls .', 'mount a.zblk m', 'export a.zblk b.fs', 'copy a b']) {
+      const said = await sh(
+        `mkdir ${scratch}/gone; cd ${scratch}/gone; rmdir ../gone; ${ZBLKFS} ${command} 2>&1 || true`,
+      )
+      expect([command, said]).toEqual([
+        command,
+        expect.stringMatching(/^zblkfs: the working directory has no path .*$/m),
+      ])
+      expect(said).not.toMatch(/^\s+at /m)
+    }
+  })
+})
+
 test('a database name too long for its side files is refused, and no file is left behind', async () => {
   await withMount({}, async mount => {
     const { scratch, dir } = mount
