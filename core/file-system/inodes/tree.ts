@@ -25,12 +25,13 @@ export const TREE_NUMBERS = 2 ** 13
 
 export const treeNumberOf = (ino: Ino): number => Math.floor(ino / INO_SPAN)
 
+/** The kernel may remember a million inodes, of which few are in use: a lock goes from one to the next. */
+let spareLock: ReadWriteLock | undefined
+
 export class Node {
   readonly tree: Tree
   readonly oid: Oid
   readonly ino: Ino
-  /** Shared by readers of the inode, its data or its entries; exclusive for changes. */
-  readonly lock = new ReadWriteLock()
   /** Number of the kernel's references. */
   lookups = 0
   /** Number of open handles. */
@@ -51,6 +52,7 @@ export class Node {
   unstoredBytes = 0
   /** A pending invalidation of its cached attributes; operations that caused it await it. */
   invalidation: Promise<void> | undefined
+  #lock: ReadWriteLock | undefined
   #inode: Inode | undefined
   #isGone = false
   #growth = 0
@@ -60,6 +62,15 @@ export class Node {
     this.tree = tree
     this.oid = oid
     this.ino = ino
+  }
+
+  /** Shared by readers of the inode, its data or its entries; exclusive for changes. */
+  get lock(): ReadWriteLock {
+    if (this.#lock === undefined) {
+      this.#lock = spareLock ?? new ReadWriteLock()
+      spareLock = undefined
+    }
+    return this.#lock
   }
 
   /** Its inode, which must be activated before use. @throws ErrnoError ESTALE if its creation was rolled back. */
@@ -117,8 +128,12 @@ export class Node {
     this.#isGone = true
   }
 
-  /** Releases its objects, which can be found again by oid. */
+  /** Releases its objects, which can be found again by oid, and its lock if it is free. */
   detach(): void {
+    if (this.#lock?.isFree === true) {
+      spareLock = this.#lock
+      this.#lock = undefined
+    }
     this.#inode = undefined
     this.file = undefined
   }
