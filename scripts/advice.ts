@@ -50,7 +50,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'no-branch': "'zblkfs branch DB' lists the branches, 'zblkfs branch DB NAME' makes one",
   'branch-exists': 'choose another name',
   'partial-branch': "remove it with 'zblkfs branch DB --delete NAME', and make it again",
-  'not-on-branch': "copy its files into a database of its own, or 'zblkfs branch DB --delete NAME'",
+  'not-on-branch': "'zblkfs merge DB NAME' brings its changes into the database, where this works",
   'path-exists': "'zblkfs restore --force' replaces a file",
   'no-tag': "'zblkfs tag -l' lists the tags",
   'no-transaction': "'zblkfs log' lists the transactions",

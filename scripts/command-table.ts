@@ -21,6 +21,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   clone: async () => (await import('./commands/clone.ts')).cloneCommand(),
   txn: async () => (await import('./commands/txn.ts')).txnCommand(),
   branch: async () => (await import('./commands/branch.ts')).branchCommand(),
+  merge: async () => (await import('./commands/merge.ts')).mergeCommand(),
   pack: async () => (await import('./commands/pack.ts')).packCommand(),
   history: async () => (await import('./commands/history.ts')).historyCommand(),
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),

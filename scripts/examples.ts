@@ -84,6 +84,11 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs branch ~/files', 'list the branches'],
     ['zblkfs branch ~/files -d trial', 'delete one'],
   ],
+  merge: [
+    ['zblkfs merge ~/files trial --dry-run', 'what would change, and what is in conflict'],
+    ['zblkfs merge ~/files trial', 'merge what can be merged'],
+    ['zblkfs merge ~/files trial --resolved', 'after conflicts were resolved by hand'],
+  ],
   pack: [
     ['zblkfs pack ~/files', 'drop history as the setting says'],
     ['zblkfs pack ~/files.zblk --keep 0', 'keep only the present'],

@@ -67,6 +67,9 @@ export function branchPlace(path: string): BranchPlace | undefined {
 /** The tag that keeps the base of a branch in the database. */
 export const baseTag = (name: string): string => `${TAG_PREFIX}${name}`
 
+/** How the tags begin that name moments of the database up to which a branch was merged. */
+export const mergedPrefix = (name: string): string => `merged:${name}:`
+
 /** The branch whose base a tag keeps; undefined for other tags. */
 export const branchOfTag = (tag: string): string | undefined =>
   tag.startsWith(TAG_PREFIX) ? tag.slice(TAG_PREFIX.length) : undefined

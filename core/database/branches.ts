@@ -1,8 +1,15 @@
 /**
  * Branches of a database (store/branches.ts). The base of each is kept by a held tag `branch:NAME`, so that a pack keeps it;
- * `merged:NAME` names the moment up to which the branch was merged.
+ * merge.ts has the tags of merges.
  */
-import { baseTag, branchNames, branchOfTag, branchPath, removeBranchFiles } from '../../store/branches.ts'
+import {
+  baseTag,
+  branchNames,
+  branchOfTag,
+  branchPath,
+  mergedPrefix,
+  removeBranchFiles,
+} from '../../store/branches.ts'
 import { CodedError, StoreError } from '../../store/errors.ts'
 import { parseTid } from '../../store/ids.ts'
 import { createBranch, openDatabase } from '../../store/open-store.ts'
@@ -76,6 +83,10 @@ export async function deleteBranch(db: Database, name: string): Promise<void> {
   if (found === undefined) throw new StoreError(`${db.name} has no branch ${name}`, { code: 'no-branch' })
   if (found.isThere) await assertUnused(found.path)
   await removeBranchFiles(db.name, name)
+  const merged: string[] = []
+  for await (const tag of db.tags()) if (tag.name.startsWith(mergedPrefix(name))) merged.push(tag.name)
+  for (const tag of merged) await releaseTag(db, tag)
+  // Last: the branch is listed until then, and can be deleted again.
   await releaseTag(db, baseTag(name))
 }
 
@@ -90,7 +101,7 @@ async function assertUnused(path: string): Promise<void> {
 }
 
 /** Releases and deletes a tag, if it exists. */
-async function releaseTag(db: Database, tag: string): Promise<void> {
+export async function releaseTag(db: Database, tag: string): Promise<void> {
   for await (const { name } of db.tags()) {
     if (name !== tag) continue
     await db.tag(tag, { hold: false })

@@ -138,3 +138,48 @@ test(
     })
   },
 )
+
+test('a branch is merged while both are mounted', { timeout: 120_000 }, async () => {
+  await withMount({}, async main => {
+    const base = noise(1 << 20, 5)
+    await writeFile(join(main.dir, 'both'), base)
+    await writeFile(join(main.dir, 'clash'), 'one')
+    await zblkfsOutput('branch', main.dir, 'work')
+    await withMount({ db: main.db, options: ['branch=work'] }, async work => {
+      const patched = async (dir: string, at: number): Promise<void> => {
+        const file = await openFile(join(dir, 'both'), 'r+')
+        await file.write(Buffer.alloc(4096, 'p'), 0, 4096, at)
+        await file.close()
+      }
+      await patched(main.dir, 8192)
+      await patched(work.dir, 16_384)
+      await writeFile(join(main.dir, 'clash'), 'main')
+      await writeFile(join(work.dir, 'clash'), 'work')
+      await writeFile(join(work.dir, 'new'), 'new')
+      const dry = await runZblkfs('merge', main.dir, 'work', '--dry-run', '--json')
+      expect(dry.exitCode).toBe(1)
+      const lines = dry.stdout
+        .trimEnd()
+        .split('\n')
+        .map(line => JSON.parse(line) as object)
+      expect(lines).toContainEqual({ kind: 'change', path: 'both' })
+      expect(lines).toContainEqual(expect.objectContaining({ kind: 'conflict', path: 'clash' }))
+      expect(existsSync(join(main.dir, 'new'))).toBe(false)
+      const { stdout, exitCode } = await runZblkfs('merge', main.dir, 'work')
+      expect(stdout).toContain('C  clash: ')
+      expect(exitCode).toBe(1)
+      const expected = Buffer.from(base)
+      for (const at of [8192, 16_384]) expected.fill('p', at, at + 4096)
+      // The kernel's caches show the merge.
+      expect(expected.equals(await readFile(join(main.dir, 'both')))).toBe(true)
+      expect(await readFile(join(main.dir, 'new'), 'utf8')).toBe('new')
+      expect(await readFile(join(main.dir, 'clash'), 'utf8')).toBe('main')
+      expect((await runZblkfs('merge', main.dir, 'work', '--resolved')).exitCode).toBe(0)
+      expect(await zblkfsOutput('merge', main.dir, 'work')).toBe('there is nothing to merge\n')
+      expect((await runZblkfs('merge', main.dir, 'work', '-n', '--resolved')).exitCode).toBe(2)
+    })
+    const log = await zblkfsOutput('log', main.dir, '--grep', '^merge branch', '--oneline')
+    await zblkfsOutput('undo', log.slice(0, 16), '--db', main.dir)
+    expect(existsSync(join(main.dir, 'new'))).toBe(false)
+  })
+})
