@@ -21,7 +21,7 @@ export class PagedCounters {
     return this.#pages.page(Math.floor(index / PAGE_COUNTERS))?.[index % PAGE_COUNTERS] ?? 0
   }
 
-  /** Returns the new value. @throws RangeError if that is no unsigned number of 32 bits. */
+  /** Returns the new value. @throws RangeError if that does not fit in 32 bits, or is negative. */
   add(index: number, difference: number): number {
     const page = this.#pages.pageForWriting(Math.floor(index / PAGE_COUNTERS))
     const value = (page[index % PAGE_COUNTERS] ?? 0) + difference

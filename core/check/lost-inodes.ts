@@ -1,15 +1,13 @@
 /** Checks inodes without a name: deleted ones in use, and lost ones, which a repair links into `/lost+found`. */
-import { constants } from 'node:fs'
 import type { Oid } from '../../store/ids.ts'
 import { LOBTree, OOBTree } from '../btree/tree.ts'
 import { Ref } from '../objects/pickle/value.ts'
 import { Directory } from '../tree/directory.ts'
-import { Inode } from '../tree/inode.ts'
+import { Inode, isDirectory } from '../tree/inode.ts'
 import type { Superblock } from '../tree/superblock.ts'
 import type { CheckContext } from './check-context.ts'
 import type { Walk } from './walk.ts'
 
-const { S_IFDIR, S_IFMT } = constants
 const LOST_AND_FOUND = 'lost+found'
 const PRIVATE_MODE = 0o040700
 
@@ -74,7 +72,7 @@ export class LostInodes {
       const path = this.#context.isRepair ? `/${LOST_AND_FOUND}/#${lost}` : `(lost)/#${lost}`
       const inode = await this.#walk.inode(this.#context.mapping(lost).ref, path)
       if (inode === undefined) continue
-      const what = (inode.mode & S_IFMT) === S_IFDIR ? 'a directory' : `a file of ${inode.size} bytes`
+      const what = isDirectory(inode) ? 'a directory' : `a file of ${inode.size} bytes`
       this.#context.found({ kind: 'lost', oid: lost, reason: `${what} in no directory` }, `it is now ${path}`)
       if (this.#context.isRepair) {
         found ??= await this.#lostAndFound(rootOid)

@@ -1,14 +1,12 @@
 /** Checks and repairs the path to the root directory: root mapping, superblock, tags. */
-import { constants } from 'node:fs'
 import { ROOT_OID, type Oid } from '../../store/ids.ts'
 import { LOBTree, OOBTree } from '../btree/tree.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { Ref, type ByteString } from '../objects/pickle/value.ts'
-import { Inode } from '../tree/inode.ts'
+import { Inode, isDirectory } from '../tree/inode.ts'
 import { Superblock } from '../tree/superblock.ts'
 import type { CheckContext } from './check-context.ts'
 
-const { S_IFDIR, S_IFMT } = constants
 const ROOT_MODE = 0o040755
 
 export class SuperblockCheck {
@@ -57,7 +55,7 @@ export class SuperblockCheck {
       mapping.set('parent', mapping.ref)
     }
     const root = Inode.at(this.#context.connection, rootOid)
-    if ((root.mode & S_IFMT) !== S_IFDIR) {
+    if (!isDirectory(root)) {
       this.#context.found(
         { kind: 'directory', path: '/', oid: rootOid, reason: 'the root is not a directory' },
         'it becomes a directory',

@@ -1,20 +1,17 @@
 /**
  * Walks the tree of directories from the root down: each directory's entries and parent, each inode, each file's bytes.
  */
-import { constants } from 'node:fs'
 import type { Oid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { OOBTree } from '../btree/tree.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { isEntryName } from '../tree/directory.ts'
-import { Inode } from '../tree/inode.ts'
+import { Inode, isDirectory, isRegular, isSymbolicLink } from '../tree/inode.ts'
 import { isReservedName } from '../file-system/reserved-names.ts'
 import type { CheckContext } from './check-context.ts'
 import { FileCheck } from './file-check.ts'
 import { faultOf, type Fault } from './trees.ts'
-
-const { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } = constants
 
 export class Walk {
   readonly #context: CheckContext
@@ -70,10 +67,9 @@ export class Walk {
 
   /** Records an inode that was met for the first time, and checks its content. */
   async meet(inode: Inode, path: string, directory: Oid | undefined, name: string): Promise<void> {
-    const { oid, mode, parent, nlink } = inode
-    const type = mode & S_IFMT
+    const { oid, parent, nlink } = inode
     this.#context.progress('files', this.#context.inodes.count, this.#expected)
-    if (type === S_IFDIR) {
+    if (isDirectory(inode)) {
       this.#context.inodes.enter({
         oid,
         isDirectory: true,
@@ -90,10 +86,10 @@ export class Walk {
       if (this.#context.isRepair) inode.parent = this.#context.mapping(directory).ref
       return
     }
-    if (type === S_IFLNK && inode.target.length === 0)
+    if (isSymbolicLink(inode) && inode.target.length === 0)
       this.#context.report({ kind: 'inode', path, oid, reason: 'a symbolic link without a target' })
     let { stored } = inode
-    if (type === S_IFREG) {
+    if (isRegular(inode)) {
       const before = stored
       stored = await this.#files.check(inode, path)
       await inode.activate()

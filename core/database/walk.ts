@@ -4,6 +4,7 @@
  * Paths begin at the root of the tree, with or without a leading slash, and never lead out of it: `..` at the root is
  * the root, and an absolute symbolic link begins there again.
  */
+import { typeOf } from '../tree/inode.ts'
 import { constants } from 'node:fs'
 import { ErrnoError } from '../file-system/errno.ts'
 import {
@@ -17,7 +18,7 @@ import {
 } from '../file-system/operations.ts'
 import { bytesOf, type Path } from './path.ts'
 
-const { S_IFMT, S_IFDIR, S_IFLNK } = constants
+const { S_IFDIR, S_IFLNK } = constants
 /** The limit of Linux (MAXSYMLINKS). */
 const LINKS_MAX = 40
 /** Far beyond the kernel's 4096, as a deep tree has longer paths. */
@@ -128,4 +129,4 @@ export class Walk {
   }
 }
 
-export const isType = ({ mode }: Attributes, type: number): boolean => (mode & S_IFMT) === type
+export const isType = (attributes: Attributes, type: number): boolean => typeOf(attributes) === type

@@ -1,9 +1,7 @@
-import { constants } from 'node:fs'
+import { isRegular } from '../tree/inode.ts'
 import type { Oid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { MomentView } from '../history/moment-view.ts'
-
-const { S_IFMT, S_IFREG } = constants
 
 export interface FileSize {
   /** The inode's oid. */
@@ -20,6 +18,6 @@ export interface FileSize {
 export async function* fileSizes(store: Store): AsyncGenerator<FileSize> {
   const view = await MomentView.open(store, await store.lastTid())
   for await (const { path, inode } of view.walk())
-    if ((inode.mode & S_IFMT) === S_IFREG)
+    if (isRegular(inode))
       yield { oid: inode.oid, path: `/${path.text}`, sizeBytes: inode.size, storedBytes: inode.stored }
 }

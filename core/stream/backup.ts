@@ -104,7 +104,7 @@ export async function verifyStream(
   }
 }
 
-/** Its parent must exist: a mistyped path is no place for a backup. @throws StoreError */
+/** Its parent must exist: the path may be mistyped. @throws StoreError */
 async function makeDirectory(path: string): Promise<void> {
   try {
     await mkdir(path, 0o700)

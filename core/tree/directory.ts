@@ -56,8 +56,8 @@ export class Directory {
   }
 
   /**
-   * At most `limit` entries after a name (from the start if undefined); empty at the end. Leaves out what is no valid entry (no
-   * file can have the name, or the value is not a reference), so that one such entry does not hide the others.
+   * At most `limit` entries after a name (from the start if undefined); empty at the end. Leaves out invalid entries (no
+   * file can have the name, or the value is not a reference), so that one of them does not hide the others.
    */
   async after(name: string | undefined, limit: number): Promise<readonly NamedInode[]> {
     const found: NamedInode[] = []

@@ -79,7 +79,7 @@ export type TimeKey = (typeof TIME_KEYS)[number]
 export const typeOf = ({ mode }: Pick<Inode, 'mode'>): number => mode & S_IFMT
 export const isDirectory = (inode: Pick<Inode, 'mode'>): boolean => typeOf(inode) === S_IFDIR
 export const isRegular = (inode: Pick<Inode, 'mode'>): boolean => typeOf(inode) === S_IFREG
-export const isSymbolicLink = (inode: Inode): boolean => typeOf(inode) === S_IFLNK
+export const isSymbolicLink = (inode: Pick<Inode, 'mode'>): boolean => typeOf(inode) === S_IFLNK
 
 /** A typed view of an inode's mapping. Everything but `oid`, `ref` and `activate` needs it activated. */
 export class Inode {

@@ -1,6 +1,6 @@
 /** `zblkfs cat DB PATH`: a file's content, now or at a moment, without a mount. */
 import { printablePath } from '../../core/printable.ts'
-import { constants } from 'node:fs'
+import { isRegular } from '../../core/tree/inode.ts'
 import type { Command } from 'commander'
 import { FileContent } from '../../core/history/file-content.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
@@ -10,8 +10,6 @@ import { drained } from '../drained.ts'
 import { CommandError } from '../failure.ts'
 import { fileBytes } from '../foreign/listing.ts'
 import { atMoment } from './at-moment.ts'
-
-const { S_IFMT, S_IFREG } = constants
 
 export const catCommand = (): Command =>
   atMoment('cat', "Write a file's content at a moment to standard output, without a mount.", show)
@@ -26,8 +24,7 @@ async function* bytesOf(view: MomentView, path: string): AsyncGenerator<Uint8Arr
   const inode = await view.find(path)
   if (inode === undefined)
     throw new CommandError(`there is no ${printablePath(path)} at ${formatTid(view.at)}`)
-  if ((inode.mode & S_IFMT) !== S_IFREG)
-    throw new CommandError(`${printablePath(path)} is not a regular file`)
+  if (!isRegular(inode)) throw new CommandError(`${printablePath(path)} is not a regular file`)
   yield* (await FileContent.of(view, inode)).pieces()
 }
 

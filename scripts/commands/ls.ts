@@ -4,7 +4,7 @@ import { formatTime } from '../../store/moments.ts'
 import { constants } from 'node:fs'
 import type { Command } from 'commander'
 import { Directory } from '../../core/tree/directory.ts'
-import type { Inode } from '../../core/tree/inode.ts'
+import { type Inode, isDirectory, isSymbolicLink, typeOf } from '../../core/tree/inode.ts'
 import { MomentView } from '../../core/history/moment-view.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -14,7 +14,7 @@ import { listPlace } from '../foreign/listing.ts'
 import { atMoment } from './at-moment.ts'
 import { paged } from '../pager.ts'
 
-const { S_IFMT, S_IFDIR, S_IFLNK } = constants
+const { S_IFDIR, S_IFLNK } = constants
 const TYPES: Readonly<Record<number, string>> = {
   [S_IFDIR]: 'd',
   [constants.S_IFREG]: '-',
@@ -45,7 +45,7 @@ async function list(view: MomentView, path: string, options: LineOptions): Promi
   if (inode === undefined)
     throw new CommandError(`there is no ${printablePath(path)} at ${formatTid(view.at)}`)
   await paged(async line => {
-    if ((inode.mode & S_IFMT) !== S_IFDIR) {
+    if (!isDirectory(inode)) {
       await line(entryLine(inode, path.slice(path.lastIndexOf('/') + 1)))
       return
     }
@@ -76,7 +76,7 @@ const TYPE_NAMES: Readonly<Record<string, string>> = {
 
 function asJson(inode: Inode, name: string): string {
   const { mode, uid, gid, nlink, size, target } = inode
-  const type = TYPES[mode & S_IFMT] ?? '?'
+  const type = TYPES[typeOf({ mode })] ?? '?'
   return JSON.stringify({
     name: decodedPath(name),
     type: TYPE_NAMES[type] ?? 'unknown',
@@ -94,7 +94,7 @@ function asJson(inode: Inode, name: string): string {
 function asText(inode: Inode, name: string, format: LineFormat): string {
   const { mode, uid, gid, size, target } = inode
   const time = formatTime(Number(inode.time('mtime') / 1_000_000n))
-  const link = (mode & S_IFMT) === S_IFLNK ? ` -> ${format.name(Buffer.from(target).toString('latin1'))}` : ''
+  const link = isSymbolicLink({ mode }) ? ` -> ${format.name(Buffer.from(target).toString('latin1'))}` : ''
   const permissions = [6, 3, 0].map(shift => ((mode >> shift) & 7).toString()).join('')
-  return `${TYPES[mode & S_IFMT] ?? '?'}${permissions}  ${uid}:${gid}  ${size}  ${time}  ${format.name(name)}${link}`
+  return `${TYPES[typeOf({ mode })] ?? '?'}${permissions}  ${uid}:${gid}  ${size}  ${time}  ${format.name(name)}${link}`
 }

@@ -94,7 +94,7 @@ async function noteFor(parent: SqliteStore, base: Tid): Promise<BranchNote> {
   }
 }
 
-/** Undefined for a database that is no branch. */
+/** Undefined for a database that is not a branch. */
 async function noteOf(
   own: { note(name: string): Promise<string | undefined> },
   { database, name }: BranchPlace,

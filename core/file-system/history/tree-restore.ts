@@ -113,7 +113,7 @@ export class TreeRestore {
     const existing = await this.#find(path)
     await source.activate()
     if (existing !== undefined) {
-      // A file with another name is no place for other data.
+      // Other data is not put into a file that has another name.
       const isPlace = isRegular(source) ? existing.nlink === 1 && linked === undefined : isDirectory(source)
       if (isPlace && typeOf(existing) === typeOf(source)) return await this.#content(path, true)
       await this.#remove(path)

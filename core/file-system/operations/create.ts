@@ -1,7 +1,7 @@
 /** mknod, mkdir, symlink, and open with O_CREAT: new inodes with a name. */
 import { constants } from 'node:fs'
 import { Directory } from '../../tree/directory.ts'
-import { isDirectory, Inode, TARGET_MAX_BYTES } from '../../tree/inode.ts'
+import { isDirectory, Inode, isSymbolicLink, TARGET_MAX_BYTES } from '../../tree/inode.ts'
 import type { Oid } from '../../../store/ids.ts'
 import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
@@ -174,7 +174,7 @@ export async function newInode(
   const { tree, inode: parent } = directory
   const inherits = (parent.mode & S_ISGID) !== 0
   const parentGid = parent.gid
-  const isDirectoryWanted = (wantedMode & S_IFMT) === S_IFDIR
+  const isDirectoryWanted = isDirectory({ mode: wantedMode })
   const { mode, xattrs } = permissionsOf(context, parent, wantedMode, umask)
   const inode = await Inode.create(tree.connection, {
     mode: inherits && isDirectoryWanted ? mode | S_ISGID : mode,
@@ -198,12 +198,12 @@ function permissionsOf(
   mode: number,
   umask = 0,
 ): { readonly mode: number; readonly xattrs?: ReadonlyMap<string, Uint8Array> } {
-  if ((mode & S_IFMT) === S_IFLNK) return { mode }
+  if (isSymbolicLink({ mode })) return { mode }
   const defaultAcl = context.hasAcls && parent.hasXattrs ? parent.xattrs.get(DEFAULT_ACL) : undefined
   if (defaultAcl === undefined) return { mode: mode & ~umask }
   const { acl, mode: allowed } = inheritAcl(defaultAcl, mode)
   const xattrs = new Map<string, Uint8Array>()
   if (acl !== undefined) xattrs.set(ACCESS_ACL, acl)
-  if ((mode & S_IFMT) === S_IFDIR) xattrs.set(DEFAULT_ACL, defaultAcl)
+  if (isDirectory({ mode })) xattrs.set(DEFAULT_ACL, defaultAcl)
   return { mode: allowed, ...(xattrs.size > 0 && { xattrs }) }
 }

@@ -1,4 +1,5 @@
 /** The requests of 9P2000.L as operations: one function per type, which reads the request's fields and returns the answer's. */
+import { isDirectory, isSymbolicLink } from '../../../core/tree/inode.ts'
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../../core/file-system/errno.ts'
 import {
@@ -17,7 +18,7 @@ import type { Fid, Fids } from './fids.ts'
 import { LockStatus, LockType, rangeLockIn, type RangeLocks } from './locks.ts'
 import { Answer, type Fields, HEADER_BYTES, type Qid, Type } from './message.ts'
 
-const { S_IFMT, S_IFDIR, S_IFLNK, O_WRONLY, O_RDWR, O_TRUNC, O_APPEND } = constants
+const { S_IFDIR, O_WRONLY, O_RDWR, O_TRUNC, O_APPEND } = constants
 const O_ACCMODE = O_WRONLY | O_RDWR
 const VERSION = '9P2000.L'
 const NO_ID = 0xffff_ffff
@@ -63,7 +64,7 @@ export interface Connection {
 type Handler = (fields: Fields, connection: Connection) => Promise<Answer>
 
 const qidOf = (ino: Ino, mode: number): Qid => ({
-  type: (mode & S_IFMT) === S_IFDIR ? 0x80 : (mode & S_IFMT) === S_IFLNK ? 0x02 : 0,
+  type: isDirectory({ mode }) ? 0x80 : isSymbolicLink({ mode }) ? 0x02 : 0,
   path: BigInt(ino),
 })
 
@@ -131,7 +132,7 @@ export const FILE_HANDLERS: Readonly<Record<number, Handler>> = {
       const { mode } = await operations.getattr(ino)
       answer.qid(qidOf(ino, mode)).u32(0)
       const caller = callerOf(uid)
-      return (mode & S_IFMT) === S_IFDIR
+      return isDirectory({ mode })
         ? { kind: 'directory', fh: await operations.opendir(ino, flags, caller) }
         : { kind: 'file', fh: (await operations.open(ino, flags, caller)).fh }
     })
