@@ -1,10 +1,11 @@
-/**
- * The difference of two lists of lines: a shortest list of lines to delete and to insert, by Myers' algorithm ("An O(ND) Difference
- * Algorithm and Its Variations", 1986), in hunks with context as `diff -u` has them.
- */
+/** The difference of two lists of lines: the lines to delete and to insert, in hunks with context as `diff -u` has them. */
+import { type ArrayChange, diffArrays } from 'diff'
 
-/** Maximum number of deleted and inserted lines for which the shortest list is found; beyond it, all lines in the middle differ. */
+/** Maximum number of deleted and inserted lines for which a shortest list of them is found; beyond it, all lines in the middle differ. */
 const EDITS_MAX = 2000
+/** Bounds the time for long lists, whose number of edits is bounded more tightly, down to the minimum. */
+const COMPARISONS_MAX = 500_000_000
+const EDITS_MIN = 100
 const CONTEXT = 3
 
 /** Lines `[a, a + aCount)` of the first list are replaced by `[b, b + bCount)` of the second. */
@@ -57,58 +58,50 @@ function edits(a: readonly string[], b: readonly string[]): readonly Edit[] {
   let [aEnd, bEnd] = [a.length, b.length]
   while (aEnd > lo && bEnd > lo && a[aEnd - 1] === b[bEnd - 1]) [aEnd, bEnd] = [aEnd - 1, bEnd - 1]
   if (lo === aEnd && lo === bEnd) return []
-  const middle = shortest(a.slice(lo, aEnd), b.slice(lo, bEnd))
-  if (middle === undefined) return [{ a: lo, aCount: aEnd - lo, b: lo, bCount: bEnd - lo }]
-  return middle.map(edit => ({ ...edit, a: edit.a + lo, b: edit.b + lo }))
+  const numberOf = numbering()
+  const old = a.slice(lo, aEnd).map(numberOf)
+  const now = b.slice(lo, bEnd).map(numberOf)
+  const changes = diffArrays(old, now, { maxEditLength: editsMax(Math.min(old.length, now.length)) })
+  return changes === undefined
+    ? [{ a: lo, aCount: aEnd - lo, b: lo, bCount: bEnd - lo }]
+    : editsOf(changes, lo)
 }
 
-/** Undefined if there are more than {@link EDITS_MAX} edits. */
-function shortest(a: readonly string[], b: readonly string[]): readonly Edit[] | undefined {
-  const max = Math.min(a.length + b.length, EDITS_MAX)
-  // The furthest position in `a` on each diagonal a - b, from -max - 1 to max + 1; one array per number of edits.
-  const furthest = new Int32Array(2 * max + 3)
-  const trace: Int32Array[] = []
-  const zero = max + 1
-  for (let count = 0; count <= max; count++) {
-    trace.push(furthest.slice(zero - count - 1, zero + count + 2))
-    for (let diagonal = -count; diagonal <= count; diagonal += 2) {
-      let at = start(furthest, zero, diagonal, count)
-      while (at < a.length && at - diagonal < b.length && a[at] === b[at - diagonal]) at++
-      furthest[zero + diagonal] = at
-      if (at >= a.length && at - diagonal >= b.length) return walkBack(trace, a.length, b.length)
+/** Equal lines get equal numbers, so that comparing two takes the same time however long they are. */
+function numbering(): (line: string) => number {
+  const numbers = new Map<string, number>()
+  return line => {
+    const number = numbers.get(line) ?? numbers.size
+    numbers.set(line, number)
+    return number
+  }
+}
+
+/** Each number of edits up to this one compares, on one diagonal more, at most all lines of the shorter list once. */
+const editsMax = (lines: number): number =>
+  Math.max(EDITS_MIN, Math.min(EDITS_MAX, Math.floor(COMPARISONS_MAX / (2 * lines + 1))))
+
+/** @param start the number of lines before the first change, in both lists. */
+function editsOf(changes: readonly ArrayChange<number>[], start: number): readonly Edit[] {
+  const found: Edit[] = []
+  let [a, b] = [start, start]
+  let edit: Edit | undefined
+  for (const { added, removed, count } of changes) {
+    if (!added && !removed) {
+      if (edit !== undefined) found.push(edit)
+      edit = undefined
+      ;[a, b] = [a + count, b + count]
+      continue
+    }
+    edit ??= { a, aCount: 0, b, bCount: 0 }
+    if (added) {
+      edit = { ...edit, bCount: edit.bCount + count }
+      b += count
+    } else {
+      edit = { ...edit, aCount: edit.aCount + count }
+      a += count
     }
   }
-  return undefined
-}
-
-/** Where a path of `count` edits enters a diagonal: by an insertion from the diagonal above, or a deletion. */
-function start(furthest: Int32Array, zero: number, diagonal: number, count: number): number {
-  const [below, above] = [furthest[zero + diagonal - 1] ?? 0, furthest[zero + diagonal + 1] ?? 0]
-  return diagonal === -count || (diagonal !== count && below < above) ? above : below + 1
-}
-
-function walkBack(trace: readonly Int32Array[], aEnd: number, bEnd: number): readonly Edit[] {
-  const found: Edit[] = []
-  let [x, y] = [aEnd, bEnd]
-  for (let count = trace.length - 1; count > 0; count--) {
-    const furthest = trace[count] ?? new Int32Array()
-    const zero = count + 1
-    const diagonal = x - y
-    const [below, above] = [furthest[zero + diagonal - 1] ?? 0, furthest[zero + diagonal + 1] ?? 0]
-    const isInsertion = diagonal === -count || (diagonal !== count && below < above)
-    x = isInsertion ? above : below
-    y = x - (isInsertion ? diagonal + 1 : diagonal - 1)
-    const edit = isInsertion ? { a: x, aCount: 0, b: y, bCount: 1 } : { a: x, aCount: 1, b: y, bCount: 0 }
-    const next = found.at(-1)
-    const touches = next !== undefined && edit.a + edit.aCount === next.a && edit.b + edit.bCount === next.b
-    if (touches)
-      found[found.length - 1] = {
-        a: edit.a,
-        aCount: edit.aCount + next.aCount,
-        b: edit.b,
-        bCount: edit.bCount + next.bCount,
-      }
-    else found.push(edit)
-  }
-  return found.toReversed()
+  if (edit !== undefined) found.push(edit)
+  return found
 }
