@@ -291,6 +291,9 @@ export class WritableBranchStore extends BranchReads implements WritableStore {
   /** Whether this store has stored parts of the transaction that is being committed. */
   #copies = false
   #oids: Promise<unknown> | undefined
+  /** Settles when the commits and parts called for so far have ended: they run one at a time, in the order of the calls. */
+  #turn: Promise<unknown> = Promise.resolve()
+  #isClosed = false
 
   /** @throws StoreError if the store cannot store transactions in parts. */
   constructor(own: WritableSqliteStore, parts: BranchParts) {
@@ -304,14 +307,16 @@ export class WritableBranchStore extends BranchReads implements WritableStore {
       intents,
       presence,
       spilling: {
-        spill: async (changes, tid) => {
-          this.#isSpilled = true
-          return await spilling.spill(await this.#stored(changes, tid), tid)
-        },
-        drop: async () => {
-          await spilling.drop()
-          this.#isSpilled = false
-        },
+        spill: (changes, tid) =>
+          this.#inTurn(async () => {
+            this.#isSpilled = true
+            return await spilling.spill(await this.#stored(changes, tid), tid)
+          }),
+        drop: () =>
+          this.#inTurn(async () => {
+            await spilling.drop()
+            this.#isSpilled = false
+          }),
       },
     }
   }
@@ -322,7 +327,24 @@ export class WritableBranchStore extends BranchReads implements WritableStore {
     return await this.#own.allocateOids(count)
   }
 
-  async commit(transaction: NewTransaction): Promise<Tid> {
+  commit(transaction: NewTransaction): Promise<Tid> {
+    return this.#inTurn(() => this.#commit(transaction))
+  }
+
+  override async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#turn
+    await super.close()
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isClosed) return Promise.reject(new StoreError(`${this.name} is closed`))
+    const running = this.#turn.then(work)
+    this.#turn = running.catch(() => undefined)
+    return running
+  }
+
+  async #commit(transaction: NewTransaction): Promise<Tid> {
     const wasSpilled = this.#isSpilled
     let isDone = false
     try {
