@@ -80,8 +80,8 @@ async function damaged(change: (one: Data, two: Data) => Promise<void>): Promise
 interface Case {
   readonly title: string
   readonly share: (one: Data, two: Data) => Promise<void>
-  /** The content of the second file then. */
-  readonly content: () => Buffer
+  /** The content of the second file then; absent if it depends on the lengths of chunks. */
+  readonly content?: () => Buffer
   readonly named: RegExp
 }
 
@@ -130,7 +130,6 @@ const cases: readonly Case[] = [
       const chunk = await (await one.chunks(2)).chunktab.get(0)
       await (await two.chunks(2)).chunktab.set(0, chunk ?? null)
     },
-    content: () => Buffer.concat([TWO.subarray(0, 2 * BLOCK), ONE.subarray(2 * BLOCK), Buffer.alloc(20_000)]),
     named: new RegExp(`^/two bytes \\[4194304, \\d+\\): ${REASON}`, 'm'),
   },
   {
@@ -152,6 +151,13 @@ async function check(path: string, repair: boolean): Promise<string> {
   const report = (damage: Damage): unknown => found.push(damage)
   await checkDatabase(path, { data: true, repair, report, progress: () => {} })
   return found.map(damage => describeDamage(damage)).join('\n')
+}
+
+async function contentOf(path: string, name: string): Promise<Buffer> {
+  const paths = await openPaths(path)
+  const content = await paths.read(name)
+  await paths.fs.close()
+  return content
 }
 
 /** Changes both files at random, as their users would, and stores the changes by and by. */
@@ -191,13 +197,16 @@ async function change(path: string): Promise<void> {
 describe('files that share', () => {
   test.each(cases)('$title: are named, and separated by a repair', async ({ share, content, named }) => {
     const path = await damaged(share)
+    const before = await contentOf(path, '/two')
+    if (content !== undefined) expect(before.equals(content())).toBe(true)
+    else expect(before.equals(TWO)).toBe(false)
     expect(await check(path, false)).toMatch(named)
     const repaired = await check(path, true)
     expect(repaired).toMatch(named)
     expect(repaired).toContain('it has objects of its own now')
     expect(await check(path, false)).toBe('')
     const paths = await openPaths(path)
-    const expected = { ...CONTENT, '/two': content() }
+    const expected = { ...CONTENT, '/two': before }
     for (const [name, bytes] of Object.entries(expected))
       expect((await paths.read(name)).equals(bytes), name).toBe(true)
     await paths.write('/two', 'changed', 3n)
