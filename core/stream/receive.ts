@@ -162,7 +162,8 @@ class Receiver {
         { code: 'other-base' },
       )
     await lineage?.setLineage(origin, moments)
-    if (retention !== '') await retaining?.setRetention(storedRetention(retention))
+    // Without one of the source's owner, all that was received is kept until the copy's owner says otherwise.
+    await retaining?.setRetention(storedRetention(retention))
   }
 
   /** @throws StoreError */

@@ -169,7 +169,7 @@ describe('times', () => {
     })
 
     test('that cannot be stored wait for a later transaction without delaying changes', async () => {
-      const cramped = await memoryPaths({ cacheSizeBytes: 1 })
+      const cramped = await memoryPaths({ cacheSizeBytes: 1, commitIntervalMs: 1e9 })
       await cramped.write('read', 'content')
       const others = Array.from({ length: 3000 }, (_, i) => `other${i}`)
       for (const other of others) await cramped.write(other, '')

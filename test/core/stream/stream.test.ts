@@ -5,6 +5,7 @@ import type { StreamHeader } from '../../../core/stream/format.ts'
 import { measureHistory, sendHistory, type SendRange } from '../../../core/stream/send.ts'
 import { openStream, receiveHistory, type ReceiveResult } from '../../../core/stream/receive.ts'
 import { oid as toOid, tid as toTid, TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
+import { KEEP_ALL, type Retention } from '../../../store/retention.ts'
 import { StoreError } from '../../../store/errors.ts'
 import type { KeptMoments } from '../../../store/kept-moments.ts'
 import { MemoryDatabase, MemoryReader, MemoryStore } from '../../../store/memory/memory-store.ts'
@@ -86,6 +87,25 @@ describe('a stream', () => {
     const { transactions } = await received(other, Buffer.concat(parts))
     expect(transactions).toBe(history.length)
     await expectAll(reader(other), history)
+  })
+
+  test('keeps its history for ever in the copy, unless the owner of the source or of the copy has said otherwise', async () => {
+    const { database, history } = await made(5)
+    const first = await sent(database, { to: tidsOf(history)[3]! })
+    const retentionOf = (of: MemoryDatabase): Promise<Retention | undefined> =>
+      writing(of, async store => await store.capabilities.retaining?.retention())
+    const set = (of: MemoryDatabase, keepMs: number): Promise<void> =>
+      writing(of, async store => await store.capabilities.retaining?.setRetention({ keepMs }))
+    const copy = new MemoryDatabase()
+    await received(copy, first)
+    expect(await retentionOf(copy)).toEqual(KEEP_ALL)
+    await set(copy, 5000)
+    await received(copy, await sent(database, { from: tidsOf(history)[3]! }))
+    expect(await retentionOf(copy)).toEqual({ keepMs: 5000 })
+    await set(database, 9000)
+    const other = new MemoryDatabase()
+    await received(other, await sent(database))
+    expect(await retentionOf(other)).toEqual({ keepMs: 9000 })
   })
 
   test('has the measured size', async () => {
