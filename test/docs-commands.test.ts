@@ -44,7 +44,7 @@ const NOT_RUN: readonly (readonly [start: string, reason: string])[] = [
   ['node scripts/bench/fuse.ts', 'measures for minutes'],
 ]
 
-const TIMEOUT_MS = 60_000
+const TIMEOUT_MS = 240_000
 
 const TID = /\b[0-9a-f]{16}\b/g
 

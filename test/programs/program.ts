@@ -1,7 +1,7 @@
 /** Running other people's programs on a filesystem under test, and comparing what they left there. */
 import { spawn, spawnSync } from 'node:child_process'
 
-const TIMEOUT_MS = 120_000
+const TIMEOUT_MS = 240_000
 
 /** Programs that only root has in its PATH are wanted too. */
 const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`

@@ -10,8 +10,6 @@ import { withMount } from '../tools/mounted.ts'
 import { runZblkfs } from '../tools/run-zblkfs.ts'
 import { temporaryDatabase } from '../tools/temporary-database.ts'
 
-const TIMEOUT_MS = 90_000
-
 async function fresh(): Promise<Database> {
   const db = await open(temporaryDatabase(), { create: true })
   onTestFinished(() => db.close().catch(() => undefined))
@@ -23,7 +21,7 @@ const streamsOf = (directory: string): readonly string[] =>
     .filter(name => name.endsWith('.zstream'))
     .toSorted()
 
-test('of a mount is incremental, verified, and restored', { timeout: TIMEOUT_MS }, async () => {
+test('of a mount is incremental, verified, and restored', async () => {
   await withMount({}, async ({ dir, scratch, db }) => {
     const target = join(scratch, 'backup')
     await writeFile(join(dir, 'big'), Buffer.alloc(3 << 20, 5))
@@ -58,7 +56,7 @@ test('of a mount is incremental, verified, and restored', { timeout: TIMEOUT_MS 
   })
 })
 
-test('starts afresh when a pack has dropped its last transaction', { timeout: TIMEOUT_MS }, async () => {
+test('starts afresh when a pack has dropped its last transaction', async () => {
   const db = await fresh()
   const target = `${db.name}-backup`
   await db.files.writeFile('/a', '0')
@@ -78,41 +76,33 @@ test('starts afresh when a pack has dropped its last transaction', { timeout: TI
   await copy.close()
 })
 
-test(
-  'refuses the directory of another database, and a second backup beside it',
-  { timeout: TIMEOUT_MS },
-  async () => {
-    const [one, other] = [await fresh(), await fresh()]
-    const target = `${one.name}-backup`
-    await one.backup(target)
-    await expect(other.backup(target)).rejects.toMatchObject({ code: 'other-database' })
-    await writeFile(join(target, 'lock'), 'another-host 1\n')
-    await expect(one.backup(target)).rejects.toMatchObject({ code: 'locked' })
-    await writeFile(join(target, 'lock'), '')
-    await expect(one.backup(join(target, 'no', 'parent'))).rejects.toThrow('cannot be created')
-  },
-)
+test('refuses the directory of another database, and a second backup beside it', async () => {
+  const [one, other] = [await fresh(), await fresh()]
+  const target = `${one.name}-backup`
+  await one.backup(target)
+  await expect(other.backup(target)).rejects.toMatchObject({ code: 'other-database' })
+  await writeFile(join(target, 'lock'), 'another-host 1\n')
+  await expect(one.backup(target)).rejects.toMatchObject({ code: 'locked' })
+  await writeFile(join(target, 'lock'), '')
+  await expect(one.backup(join(target, 'no', 'parent'))).rejects.toThrow('cannot be created')
+})
 
-test(
-  'of a long history makes several files, each of whole transactions',
-  { timeout: TIMEOUT_MS },
-  async () => {
-    const db = await fresh()
-    const target = `${db.name}-backup`
-    for (let i = 0; i < 10; i++) {
-      await db.files.writeFile(`/file-${i}`, Buffer.alloc(100_000, i))
-      await db.sync()
-    }
-    const store = await openDatabase(db.name, { readOnly: true })
-    const { files, transactions } = await backUp(store, target, { fileBytes: 250_000 })
-    await store.close()
-    expect(files.length).toBeGreaterThan(2)
-    expect(transactions).toBeGreaterThanOrEqual(10)
-    expect(existsSync(join(target, 'partial'))).toBe(false)
-    const restored = temporaryDatabase()
-    await runZblkfs('receive', restored, target)
-    const copy = await open(restored, { readOnly: true })
-    expect((await copy.files.readFile('/file-9')).equals(Buffer.alloc(100_000, 9))).toBe(true)
-    await copy.close()
-  },
-)
+test('of a long history makes several files, each of whole transactions', async () => {
+  const db = await fresh()
+  const target = `${db.name}-backup`
+  for (let i = 0; i < 10; i++) {
+    await db.files.writeFile(`/file-${i}`, Buffer.alloc(100_000, i))
+    await db.sync()
+  }
+  const store = await openDatabase(db.name, { readOnly: true })
+  const { files, transactions } = await backUp(store, target, { fileBytes: 250_000 })
+  await store.close()
+  expect(files.length).toBeGreaterThan(2)
+  expect(transactions).toBeGreaterThanOrEqual(10)
+  expect(existsSync(join(target, 'partial'))).toBe(false)
+  const restored = temporaryDatabase()
+  await runZblkfs('receive', restored, target)
+  const copy = await open(restored, { readOnly: true })
+  expect((await copy.files.readFile('/file-9')).equals(Buffer.alloc(100_000, 9))).toBe(true)
+  await copy.close()
+})

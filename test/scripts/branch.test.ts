@@ -23,123 +23,115 @@ import { runZblkfs, zblkfsOutput } from '../tools/run-zblkfs.ts'
 const noise = (length: number, seed: number): Buffer =>
   Buffer.from(Uint32Array.from({ length: length / 4 }, (_, i) => Math.imul(i + seed, 0x9e37_79b1)).buffer)
 
-test(
-  'a branch is mounted beside its database, survives a kill, and keeps its base',
-  { timeout: 120_000 },
-  async () => {
-    await withMount({}, async main => {
-      const big = noise(6 << 20, 1)
-      await writeFile(join(main.dir, 'big'), big)
-      await writeFile(join(main.dir, 'text'), 'one')
-      await writeFile(join(main.dir, 'gone'), 'gone')
+test('a branch is mounted beside its database, survives a kill, and keeps its base', async () => {
+  await withMount({}, async main => {
+    const big = noise(6 << 20, 1)
+    await writeFile(join(main.dir, 'big'), big)
+    await writeFile(join(main.dir, 'text'), 'one')
+    await writeFile(join(main.dir, 'gone'), 'gone')
+    await zblkfsOutput('sync', main.dir)
+    expect(await zblkfsOutput('branch', main.dir, 'trial')).toMatch(
+      /^the branch trial begins at [0-9a-f]{16}\n$/,
+    )
+    const [listed] = (await zblkfsOutput('branch', main.dir, '--json')).trimEnd().split('\n')
+    const { path, base } = JSON.parse(listed!) as { readonly path: string; readonly base: string }
+    expect(path).toBe(branchPath(main.db, 'trial'))
+    await withMount({ db: main.db, options: ['branch=trial'] }, async trial => {
+      expect((await readdir(trial.dir)).sort()).toEqual(['big', 'gone', 'text'])
+      expect(big.equals(await readFile(join(trial.dir, 'big')))).toBe(true)
+      await writeFile(join(trial.dir, 'text'), 'trial')
+      await unlink(join(trial.dir, 'gone'))
+      await rename(join(trial.dir, 'big'), join(trial.dir, 'huge'))
+      await writeFile(join(main.dir, 'text'), 'main')
+      await writeFile(join(main.dir, 'later'), 'later')
+      // What is synced stays, as in any mount.
+      const file = await openFile(join(trial.dir, 'huge'), 'r+')
+      await file.write(noise(8192, 2), 0, 8192, 3_000_000)
+      await file.sync()
+      await file.close()
+      await trial.kill()
+      await trial.remount()
+      expect((await readdir(trial.dir)).sort()).toEqual(['huge', 'text'])
+      const huge = Buffer.from(big)
+      noise(8192, 2).copy(huge, 3_000_000)
+      expect(huge.equals(await readFile(join(trial.dir, 'huge')))).toBe(true)
+      expect(await readFile(join(main.dir, 'text'), 'utf8')).toBe('main')
+      expect(big.equals(await readFile(join(main.dir, 'big')))).toBe(true)
+      // A pack of the database keeps what the branch shows, also after everything in it was replaced.
+      await truncate(join(main.dir, 'big'), 0)
+      await rm(join(main.dir, 'gone'))
       await zblkfsOutput('sync', main.dir)
-      expect(await zblkfsOutput('branch', main.dir, 'trial')).toMatch(
-        /^the branch trial begins at [0-9a-f]{16}\n$/,
-      )
-      const [listed] = (await zblkfsOutput('branch', main.dir, '--json')).trimEnd().split('\n')
-      const { path, base } = JSON.parse(listed!) as { readonly path: string; readonly base: string }
-      expect(path).toBe(branchPath(main.db, 'trial'))
-      await withMount({ db: main.db, options: ['branch=trial'] }, async trial => {
-        expect((await readdir(trial.dir)).sort()).toEqual(['big', 'gone', 'text'])
-        expect(big.equals(await readFile(join(trial.dir, 'big')))).toBe(true)
-        await writeFile(join(trial.dir, 'text'), 'trial')
-        await unlink(join(trial.dir, 'gone'))
-        await rename(join(trial.dir, 'big'), join(trial.dir, 'huge'))
-        await writeFile(join(main.dir, 'text'), 'main')
-        await writeFile(join(main.dir, 'later'), 'later')
-        // What is synced stays, as in any mount.
-        const file = await openFile(join(trial.dir, 'huge'), 'r+')
-        await file.write(noise(8192, 2), 0, 8192, 3_000_000)
-        await file.sync()
-        await file.close()
-        await trial.kill()
-        await trial.remount()
-        expect((await readdir(trial.dir)).sort()).toEqual(['huge', 'text'])
-        const huge = Buffer.from(big)
-        noise(8192, 2).copy(huge, 3_000_000)
-        expect(huge.equals(await readFile(join(trial.dir, 'huge')))).toBe(true)
-        expect(await readFile(join(main.dir, 'text'), 'utf8')).toBe('main')
-        expect(big.equals(await readFile(join(main.dir, 'big')))).toBe(true)
-        // A pack of the database keeps what the branch shows, also after everything in it was replaced.
-        await truncate(join(main.dir, 'big'), 0)
-        await rm(join(main.dir, 'gone'))
-        await zblkfsOutput('sync', main.dir)
-        await zblkfsOutput('pack', main.dir, '--keep', '0')
-        expect(huge.equals(await readFile(join(trial.dir, 'huge')))).toBe(true)
-        expect(await readFile(join(trial.dir, `@${base}`, 'gone'), 'utf8')).toBe('gone')
-        const { stderr: busy, exitCode } = await runZblkfs('branch', main.dir, '-d', 'trial')
-        expect(busy).toContain('trial.zblk')
-        expect(exitCode).toBe(1)
-        await appendFile(join(trial.dir, 'text'), '!')
-        await zblkfsOutput('sync', trial.dir)
-      })
-      const fsck = await runZblkfs('fsck', '--data', path)
-      expect(fsck.stdout).toContain('is clean')
-      expect(await zblkfsOutput('cat', path, 'text')).toBe('trial!')
-      const diff = await zblkfsOutput('diff', base, 'now', '--db', path)
-      expect(diff).toContain('big')
-      expect(await zblkfsOutput('log', path, '--oneline')).toContain(`branch trial at ${base}`)
-      expect(await zblkfsOutput('df', path)).toContain(`a branch of ${main.db}`)
-      for (const refused of [
-        ['pack', path],
-        ['send', path],
-        ['history', path],
-        ['branch', path, 'x'],
-      ])
-        expect((await runZblkfs(...refused)).exitCode, refused.join(' ')).toBe(1)
-      expect((await runZblkfs('fsck', '--repair', path)).stderr).toContain('cannot be repaired')
-      expect((await runZblkfs('tag', '-d', 'branch:trial', '--db', main.dir)).stderr).toContain('is held')
-      expect((await runZblkfs('branch', main.dir, 'trial')).stderr).toContain('has a branch trial already')
-      expect(await zblkfsOutput('branch', main.dir, '-d', 'trial')).toBe('the branch trial is deleted\n')
-      expect(await zblkfsOutput('branch', main.dir)).toBe('')
-      expect(await zblkfsOutput('tag', '-l', '--db', main.dir)).toBe('')
-      expect(existsSync(path)).toBe(false)
-      expect((await runZblkfs('branch', main.dir, '-d', 'trial')).stderr).toContain('has no branch trial')
-      const directory = join(main.scratch, 'other')
-      await mkdir(directory)
-      const missing = await runZblkfs('mount', main.db, directory, '-o', 'branch=trial')
-      expect(missing.stderr).toContain('has no branch trial')
+      await zblkfsOutput('pack', main.dir, '--keep', '0')
+      expect(huge.equals(await readFile(join(trial.dir, 'huge')))).toBe(true)
+      expect(await readFile(join(trial.dir, `@${base}`, 'gone'), 'utf8')).toBe('gone')
+      const { stderr: busy, exitCode } = await runZblkfs('branch', main.dir, '-d', 'trial')
+      expect(busy).toContain('trial.zblk')
+      expect(exitCode).toBe(1)
+      await appendFile(join(trial.dir, 'text'), '!')
+      await zblkfsOutput('sync', trial.dir)
     })
-  },
-)
+    const fsck = await runZblkfs('fsck', '--data', path)
+    expect(fsck.stdout).toContain('is clean')
+    expect(await zblkfsOutput('cat', path, 'text')).toBe('trial!')
+    const diff = await zblkfsOutput('diff', base, 'now', '--db', path)
+    expect(diff).toContain('big')
+    expect(await zblkfsOutput('log', path, '--oneline')).toContain(`branch trial at ${base}`)
+    expect(await zblkfsOutput('df', path)).toContain(`a branch of ${main.db}`)
+    for (const refused of [
+      ['pack', path],
+      ['send', path],
+      ['history', path],
+      ['branch', path, 'x'],
+    ])
+      expect((await runZblkfs(...refused)).exitCode, refused.join(' ')).toBe(1)
+    expect((await runZblkfs('fsck', '--repair', path)).stderr).toContain('cannot be repaired')
+    expect((await runZblkfs('tag', '-d', 'branch:trial', '--db', main.dir)).stderr).toContain('is held')
+    expect((await runZblkfs('branch', main.dir, 'trial')).stderr).toContain('has a branch trial already')
+    expect(await zblkfsOutput('branch', main.dir, '-d', 'trial')).toBe('the branch trial is deleted\n')
+    expect(await zblkfsOutput('branch', main.dir)).toBe('')
+    expect(await zblkfsOutput('tag', '-l', '--db', main.dir)).toBe('')
+    expect(existsSync(path)).toBe(false)
+    expect((await runZblkfs('branch', main.dir, '-d', 'trial')).stderr).toContain('has no branch trial')
+    const directory = join(main.scratch, 'other')
+    await mkdir(directory)
+    const missing = await runZblkfs('mount', main.db, directory, '-o', 'branch=trial')
+    expect(missing.stderr).toContain('has no branch trial')
+  })
+})
 
-test(
-  'a branch begins in the past, takes little room, and is a database for programs',
-  { timeout: 60_000 },
-  async () => {
-    await withMount({}, async main => {
-      await writeFile(join(main.dir, 'a'), noise(4 << 20, 3))
-      await zblkfsOutput('sync', main.dir, '-m', 'before')
-      await zblkfsOutput('tag', 'v1', '--db', main.dir)
-      await unlink(join(main.dir, 'a'))
-      await zblkfsOutput('sync', main.dir)
-      await main.unmount()
-      const begin = (await zblkfsOutput('branch', main.db, 'old', '--at', 'v1')).trim().slice(-16)
-      const path = branchPath(main.db, 'old')
-      const { fileBytes } = JSON.parse(await zblkfsOutput('df', path, '--json')) as {
-        readonly fileBytes: number
-      }
-      expect(fileBytes).toBeLessThan(100_000)
-      const db = await open(path)
-      expect(noise(4 << 20, 3).equals(await db.files.readFile('/a'))).toBe(true)
-      // A clone shares nothing with the base, and is whole.
-      await db.clone('/a', '/b')
-      await db.files.unlink('/a')
-      const message = 'cloned'
-      await db.sync(message)
-      expect(noise(4 << 20, 3).equals(await db.files.readFile('/b'))).toBe(true)
-      expect(await db.at(begin).readdir('/')).toEqual(['a'])
-      await db.close()
-      expect((await runZblkfs('fsck', '--data', path)).stdout).toContain('is clean')
-      expect((await runZblkfs('fsck', '--data', main.db)).stdout).toContain('is clean')
-      // A copy of the database has the tag, not the branch.
-      expect((await runZblkfs('branch', main.db, 'x', '--at', '2020-01-01')).stderr).toContain('no moment')
-      expect(await zblkfsOutput('branch', main.db)).not.toContain('x.zblk')
-    })
-  },
-)
+test('a branch begins in the past, takes little room, and is a database for programs', async () => {
+  await withMount({}, async main => {
+    await writeFile(join(main.dir, 'a'), noise(4 << 20, 3))
+    await zblkfsOutput('sync', main.dir, '-m', 'before')
+    await zblkfsOutput('tag', 'v1', '--db', main.dir)
+    await unlink(join(main.dir, 'a'))
+    await zblkfsOutput('sync', main.dir)
+    await main.unmount()
+    const begin = (await zblkfsOutput('branch', main.db, 'old', '--at', 'v1')).trim().slice(-16)
+    const path = branchPath(main.db, 'old')
+    const { fileBytes } = JSON.parse(await zblkfsOutput('df', path, '--json')) as {
+      readonly fileBytes: number
+    }
+    expect(fileBytes).toBeLessThan(100_000)
+    const db = await open(path)
+    expect(noise(4 << 20, 3).equals(await db.files.readFile('/a'))).toBe(true)
+    // A clone shares nothing with the base, and is whole.
+    await db.clone('/a', '/b')
+    await db.files.unlink('/a')
+    const message = 'cloned'
+    await db.sync(message)
+    expect(noise(4 << 20, 3).equals(await db.files.readFile('/b'))).toBe(true)
+    expect(await db.at(begin).readdir('/')).toEqual(['a'])
+    await db.close()
+    expect((await runZblkfs('fsck', '--data', path)).stdout).toContain('is clean')
+    expect((await runZblkfs('fsck', '--data', main.db)).stdout).toContain('is clean')
+    // A copy of the database has the tag, not the branch.
+    expect((await runZblkfs('branch', main.db, 'x', '--at', '2020-01-01')).stderr).toContain('no moment')
+    expect(await zblkfsOutput('branch', main.db)).not.toContain('x.zblk')
+  })
+})
 
-test('a branch is merged while both are mounted', { timeout: 120_000 }, async () => {
+test('a branch is merged while both are mounted', async () => {
   await withMount({}, async main => {
     const base = noise(1 << 20, 5)
     await writeFile(join(main.dir, 'both'), base)

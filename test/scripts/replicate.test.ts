@@ -11,7 +11,6 @@ import { withMount } from '../tools/mounted.ts'
 import { runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 import { temporaryDatabase } from '../tools/temporary-database.ts'
 
-const TIMEOUT_MS = 120_000
 const WAIT = { timeout: 60_000, interval: 100 }
 
 function start(...parameters: readonly string[]): {
@@ -45,7 +44,7 @@ exec sh -c "$2"
   return path
 }
 
-test('over ssh, with a read-only mount that follows, through failures', { timeout: TIMEOUT_MS }, async () => {
+test('over ssh, with a read-only mount that follows, through failures', async () => {
   await withMount({}, async ({ dir, scratch }) => {
     const ssh = await fakeSsh(scratch)
     const standby = join(scratch, "stand'by.zblk")
@@ -100,37 +99,33 @@ test('over ssh, with a read-only mount that follows, through failures', { timeou
   })
 })
 
-test(
-  'a standby drops what its source has dropped; a changed standby ends replication',
-  { timeout: TIMEOUT_MS },
-  async () => {
-    const name = temporaryDatabase()
-    const standby = temporaryDatabase()
-    const change = async (database: string, path: string, size: number): Promise<void> => {
-      const db = await open(database, { create: true })
-      await db.files.writeFile(path, Buffer.alloc(size, 3))
-      await db.close()
-    }
-    await change(name, '/a', 3 << 20)
-    expect(await runZblkfs('replicate', name, standby)).toMatchObject({ exitCode: 0, stderr: '' })
-    await change(name, '/a', 10)
-    await runZblkfs('pack', '--keep', '0', name)
-    expect(await runZblkfs('replicate', name, standby)).toMatchObject({ exitCode: 0, stderr: '' })
-    const again = await runZblkfs('replicate', name, standby)
-    expect(again).toMatchObject({ exitCode: 0, stdout: '', stderr: '' })
-    await change(name, '/b', 10)
-    expect(await runZblkfs('replicate', name, standby)).toMatchObject({ exitCode: 0, stderr: '' })
-    const { stdout } = await runZblkfs('df', '--json', standby)
-    expect(JSON.parse(stdout)).toBeTruthy()
-    await change(standby, '/own', 10)
-    await change(name, '/c', 10)
-    const diverged = await runZblkfs('replicate', name, standby, '--every', '1s')
-    expect(diverged.exitCode).toBe(1)
-    expect(diverged.stderr).toMatch(/diverged|no transaction/)
-  },
-)
+test('a standby drops what its source has dropped; a changed standby ends replication', async () => {
+  const name = temporaryDatabase()
+  const standby = temporaryDatabase()
+  const change = async (database: string, path: string, size: number): Promise<void> => {
+    const db = await open(database, { create: true })
+    await db.files.writeFile(path, Buffer.alloc(size, 3))
+    await db.close()
+  }
+  await change(name, '/a', 3 << 20)
+  expect(await runZblkfs('replicate', name, standby)).toMatchObject({ exitCode: 0, stderr: '' })
+  await change(name, '/a', 10)
+  await runZblkfs('pack', '--keep', '0', name)
+  expect(await runZblkfs('replicate', name, standby)).toMatchObject({ exitCode: 0, stderr: '' })
+  const again = await runZblkfs('replicate', name, standby)
+  expect(again).toMatchObject({ exitCode: 0, stdout: '', stderr: '' })
+  await change(name, '/b', 10)
+  expect(await runZblkfs('replicate', name, standby)).toMatchObject({ exitCode: 0, stderr: '' })
+  const { stdout } = await runZblkfs('df', '--json', standby)
+  expect(JSON.parse(stdout)).toBeTruthy()
+  await change(standby, '/own', 10)
+  await change(name, '/c', 10)
+  const diverged = await runZblkfs('replicate', name, standby, '--every', '1s')
+  expect(diverged.exitCode).toBe(1)
+  expect(diverged.stderr).toMatch(/diverged|no transaction/)
+})
 
-test('wrong options are reported', { timeout: TIMEOUT_MS }, async () => {
+test('wrong options are reported', async () => {
   for (const [parameters, message] of [
     [['ssh://host'], 'write ssh://'],
     [['ssh://-oProxyCommand=x/db'], 'no such host'],

@@ -11,8 +11,6 @@ import { withMount } from '../tools/mounted.ts'
 import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 import { temporaryDatabase } from '../tools/temporary-database.ts'
 
-const TIMEOUT_MS = 90_000
-
 async function fresh(): Promise<Database> {
   const db = await open(temporaryDatabase(), { create: true })
   onTestFinished(() => db.close().catch(() => undefined))
@@ -22,58 +20,54 @@ async function fresh(): Promise<Database> {
 const shell = (script: string) => runProgram('bash', ['-o', 'pipefail', '-c', script])
 const send = (parameters: string, to: string) => shell(`${ZBLKFS} send ${parameters} > ${to}`)
 
-test(
-  'a copy is created, updated, and refused if the stream does not fit',
-  { timeout: TIMEOUT_MS },
-  async () => {
-    const db = await fresh()
-    await db.files.writeFile('/big', Buffer.alloc(3 << 20, 7))
-    const first = await db.sync('first')
-    const copy = temporaryDatabase()
-    const piped = await shell(`${ZBLKFS} send ${db.name} | ${ZBLKFS} receive ${copy}`)
-    expect(piped).toMatchObject({ exitCode: 0, stderr: '' })
-    expect(piped.stdout).toMatch(
-      new RegExp(`^received 2 transactions, 3\\.\\d MiB; .* now ends with ${first}\n$`),
-    )
-    await db.files.writeFile('/small', 'x')
-    await db.clone('/big', '/clone')
-    const second = await db.sync()
-    const { stdout } = await runZblkfs('send', db.name, '--from', first, '--dry-run', '--json')
-    const changes = join(dirname(copy), 'changes')
-    await send(`${db.name} --from ${first}`, changes)
-    const stream = await readFile(changes)
-    expect(JSON.parse(stdout)).toMatchObject({ bytes: stream.length })
-    expect(stream.length).toBeLessThan(100_000)
+test('a copy is created, updated, and refused if the stream does not fit', async () => {
+  const db = await fresh()
+  await db.files.writeFile('/big', Buffer.alloc(3 << 20, 7))
+  const first = await db.sync('first')
+  const copy = temporaryDatabase()
+  const piped = await shell(`${ZBLKFS} send ${db.name} | ${ZBLKFS} receive ${copy}`)
+  expect(piped).toMatchObject({ exitCode: 0, stderr: '' })
+  expect(piped.stdout).toMatch(
+    new RegExp(`^received 2 transactions, 3\\.\\d MiB; .* now ends with ${first}\n$`),
+  )
+  await db.files.writeFile('/small', 'x')
+  await db.clone('/big', '/clone')
+  const second = await db.sync()
+  const { stdout } = await runZblkfs('send', db.name, '--from', first, '--dry-run', '--json')
+  const changes = join(dirname(copy), 'changes')
+  await send(`${db.name} --from ${first}`, changes)
+  const stream = await readFile(changes)
+  expect(JSON.parse(stdout)).toMatchObject({ bytes: stream.length })
+  expect(stream.length).toBeLessThan(100_000)
 
-    await truncate(changes, stream.length - 20)
-    const cut = await runZblkfs('receive', copy, changes)
-    expect(cut).toMatchObject({ exitCode: 1, stdout: '' })
-    const resume = /--resume ([0-9a-f]{16})'/.exec(cut.stderr)?.[1] ?? ''
-    const resumed = await shell(
-      `${ZBLKFS} send ${db.name} --resume ${resume} | ${ZBLKFS} receive ${copy} --json`,
-    )
-    expect(JSON.parse(resumed.stdout)).toMatchObject({ tid: second })
-    const { exitCode } = await runZblkfs('fsck', '--data', copy)
-    expect(exitCode).toBe(0)
+  await truncate(changes, stream.length - 20)
+  const cut = await runZblkfs('receive', copy, changes)
+  expect(cut).toMatchObject({ exitCode: 1, stdout: '' })
+  const resume = /--resume ([0-9a-f]{16})'/.exec(cut.stderr)?.[1] ?? ''
+  const resumed = await shell(
+    `${ZBLKFS} send ${db.name} --resume ${resume} | ${ZBLKFS} receive ${copy} --json`,
+  )
+  expect(JSON.parse(resumed.stdout)).toMatchObject({ tid: second })
+  const { exitCode } = await runZblkfs('fsck', '--data', copy)
+  expect(exitCode).toBe(0)
 
-    const other = await fresh()
-    const refused = await runZblkfs('receive', other.name, changes, '--json')
-    expect(refused.exitCode).toBe(1)
-    expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: 'locked', kind: 'retry' } })
-    await other.close()
-    const different = await runZblkfs('receive', other.name, changes)
-    expect(different.stderr).toContain('another history')
-    const changed = await open(copy)
-    await changed.files.writeFile('/own', 'y')
-    await changed.close()
-    await db.files.writeFile('/third', 'z')
-    await db.sync()
-    await send(`${db.name} --from ${second}`, changes)
-    expect((await runZblkfs('receive', copy, changes)).stderr).toContain('has diverged')
-  },
-)
+  const other = await fresh()
+  const refused = await runZblkfs('receive', other.name, changes, '--json')
+  expect(refused.exitCode).toBe(1)
+  expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: 'locked', kind: 'retry' } })
+  await other.close()
+  const different = await runZblkfs('receive', other.name, changes)
+  expect(different.stderr).toContain('another history')
+  const changed = await open(copy)
+  await changed.files.writeFile('/own', 'y')
+  await changed.close()
+  await db.files.writeFile('/third', 'z')
+  await db.sync()
+  await send(`${db.name} --from ${second}`, changes)
+  expect((await runZblkfs('receive', copy, changes)).stderr).toContain('has diverged')
+})
 
-test('a new copy uses the compression of its source', { timeout: TIMEOUT_MS }, async () => {
+test('a new copy uses the compression of its source', async () => {
   const db = await open(temporaryDatabase(), { create: true, compression: 'zstd' })
   await db.files.writeFile('/zeros', Buffer.alloc(5 << 20, 'text '))
   const tid = await db.sync()
@@ -89,7 +83,7 @@ test('a new copy uses the compression of its source', { timeout: TIMEOUT_MS }, a
   await again.close()
 })
 
-test('input that is not a stream creates no database', { timeout: TIMEOUT_MS }, async () => {
+test('input that is not a stream creates no database', async () => {
   const name = temporaryDatabase()
   const refused = await runZblkfs('receive', name, ZBLKFS)
   expect(refused.exitCode).toBe(1)
@@ -98,28 +92,24 @@ test('input that is not a stream creates no database', { timeout: TIMEOUT_MS }, 
   expect(existsSync(`${name}-log`)).toBe(false)
 })
 
-test(
-  'a receiver that ends early, a full disk and wrong options are reported',
-  { timeout: TIMEOUT_MS },
-  async () => {
-    const db = await fresh()
-    await db.files.writeFile('/big', Buffer.alloc(3 << 20, 7))
-    await db.sync()
-    const ended = await shell(`${ZBLKFS} send ${db.name} | head -c 100 > /dev/null`)
-    expect(ended).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('receiver has ended') })
-    const full = await shell(`${ZBLKFS} send ${db.name} > /dev/full`)
-    expect(full).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('no space left') })
-    for (const [parameters, message] of [
-      [['--from', 'now', '--resume', '0'.repeat(16)], 'exclude each other'],
-      [['--resume', 'x'], '16 hex digits'],
-    ] as const) {
-      const wrong = await runZblkfs('send', db.name, ...parameters)
-      expect(wrong).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(message) })
-    }
-  },
-)
+test('a receiver that ends early, a full disk and wrong options are reported', async () => {
+  const db = await fresh()
+  await db.files.writeFile('/big', Buffer.alloc(3 << 20, 7))
+  await db.sync()
+  const ended = await shell(`${ZBLKFS} send ${db.name} | head -c 100 > /dev/null`)
+  expect(ended).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('receiver has ended') })
+  const full = await shell(`${ZBLKFS} send ${db.name} > /dev/full`)
+  expect(full).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('no space left') })
+  for (const [parameters, message] of [
+    [['--from', 'now', '--resume', '0'.repeat(16)], 'exclude each other'],
+    [['--resume', 'x'], '16 hex digits'],
+  ] as const) {
+    const wrong = await runZblkfs('send', db.name, ...parameters)
+    expect(wrong).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(message) })
+  }
+})
 
-test('both ends may be mounted: a read-only mount of the copy follows', { timeout: TIMEOUT_MS }, async () => {
+test('both ends may be mounted: a read-only mount of the copy follows', async () => {
   await withMount({}, async ({ dir: directory, scratch }) => {
     await writeFile(join(directory, 'a'), 'one')
     const copy = join(scratch, 'copy.zblk')
@@ -144,7 +134,7 @@ test('both ends may be mounted: a read-only mount of the copy follows', { timeou
   })
 })
 
-test('a stream is neither written to a terminal nor read from one', { timeout: TIMEOUT_MS }, async () => {
+test('a stream is neither written to a terminal nor read from one', async () => {
   for (const command of ['send', 'receive']) {
     const child = spawn('script', ['-qec', `${ZBLKFS} ${command} ${temporaryDatabase()}`, '/dev/null'])
     let output = ''

@@ -12,7 +12,6 @@ import { withMount } from '../tools/mounted.ts'
 import { runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
 import { temporaryDatabase } from '../tools/temporary-database.ts'
 
-const TIMEOUT_MS = 60_000
 const BEGINNING = '0'.repeat(16)
 
 interface Line {
@@ -54,7 +53,7 @@ async function fresh(): Promise<Database> {
   return db
 }
 
-test('follows a database beside the process that writes it', { timeout: TIMEOUT_MS }, async () => {
+test('follows a database beside the process that writes it', async () => {
   const db = await fresh()
   await db.files.mkdir('/d')
   await db.files.writeFile('/d/a', 'x')
@@ -76,7 +75,7 @@ test('follows a database beside the process that writes it', { timeout: TIMEOUT_
   expect(await resumed.end()).toBe(0)
 })
 
-test('prints text, for a path alone', { timeout: TIMEOUT_MS }, async () => {
+test('prints text, for a path alone', async () => {
   const db = await fresh()
   await db.files.mkdir('/in')
   await db.files.writeFile('/in/a', 'x')
@@ -93,7 +92,7 @@ test('prints text, for a path alone', { timeout: TIMEOUT_MS }, async () => {
   await watch.end()
 })
 
-test('follows a mount', { timeout: TIMEOUT_MS }, async () => {
+test('follows a mount', async () => {
   await withMount({}, async ({ dir }) => {
     await writeFile(join(dir, 'a'), 'x')
     const { exitCode } = await runZblkfs('sync', dir)
@@ -107,29 +106,25 @@ test('follows a mount', { timeout: TIMEOUT_MS }, async () => {
   })
 })
 
-test(
-  'runs a command for each transaction, and ends when the command fails',
-  { timeout: TIMEOUT_MS },
-  async () => {
-    const db = await fresh()
-    const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-test-'))
-    onTestFinished(() => rm(scratch, { recursive: true, force: true }))
-    await db.files.writeFile('/a', 'x')
-    const first = await db.sync('one')
-    await db.files.writeFile('/b', 'x')
-    const second = await db.sync('two')
-    const out = join(scratch, 'out')
-    const command = `echo "$ZBLKFS_TID $ZBLKFS_MESSAGE" >> '${out}'; cat >> '${out}'; [ "$ZBLKFS_TID" != ${second} ]`
-    const { exitCode, stderr } = await runZblkfs('watch', db.name, '--since', BEGINNING, '--exec', command)
-    expect(exitCode).toBe(1)
-    expect(stderr).toContain(`exit code 1 for transaction ${second}: resume with --since ${first}\n`)
-    const text = await readFile(out, 'utf8')
-    expect(text).toContain(`${first} one\n{"tid":"${first}"`)
-    expect(text).toContain(`${second} two\n`)
-  },
-)
+test('runs a command for each transaction, and ends when the command fails', async () => {
+  const db = await fresh()
+  const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-test-'))
+  onTestFinished(() => rm(scratch, { recursive: true, force: true }))
+  await db.files.writeFile('/a', 'x')
+  const first = await db.sync('one')
+  await db.files.writeFile('/b', 'x')
+  const second = await db.sync('two')
+  const out = join(scratch, 'out')
+  const command = `echo "$ZBLKFS_TID $ZBLKFS_MESSAGE" >> '${out}'; cat >> '${out}'; [ "$ZBLKFS_TID" != ${second} ]`
+  const { exitCode, stderr } = await runZblkfs('watch', db.name, '--since', BEGINNING, '--exec', command)
+  expect(exitCode).toBe(1)
+  expect(stderr).toContain(`exit code 1 for transaction ${second}: resume with --since ${first}\n`)
+  const text = await readFile(out, 'utf8')
+  expect(text).toContain(`${first} one\n{"tid":"${first}"`)
+  expect(text).toContain(`${second} two\n`)
+})
 
-test('a command that does not read its input does not fail', { timeout: TIMEOUT_MS }, async () => {
+test('a command that does not read its input does not fail', async () => {
   const db = await fresh()
   for (let i = 0; i < 2000; i++) await db.files.writeFile(`/file-with-a-long-name-${i}`, '')
   await db.sync('many')
@@ -146,7 +141,7 @@ test('a command that does not read its input does not fail', { timeout: TIMEOUT_
   expect(stderr).toContain(`for transaction ${last}`)
 })
 
-test('refuses to start in history that a pack has dropped', { timeout: TIMEOUT_MS }, async () => {
+test('refuses to start in history that a pack has dropped', async () => {
   const db = await fresh()
   await db.files.writeFile('/a', '1')
   const old = await db.sync()
@@ -159,7 +154,7 @@ test('refuses to start in history that a pack has dropped', { timeout: TIMEOUT_M
   expect(stderr).toMatch(/has no moment|not whole/)
 })
 
-test('follows a ZODB database, and logs the changes of one file', { timeout: TIMEOUT_MS }, async () => {
+test('follows a ZODB database, and logs the changes of one file', async () => {
   const tiny = fileURLToPath(new URL('../fixtures/tiny.fs', import.meta.url))
   const watch = new Watch(tiny, '--json', '--since', BEGINNING)
   const changed: string[] = []

@@ -214,86 +214,70 @@ describe('in a browser', () => {
     expect(problems).toEqual([])
   })
 
-  test(
-    'the history lists the transactions, their changes and changed lines',
-    { timeout: TIMEOUT_MS },
-    async () => {
-      const row = page.getByRole('row').filter({ hasText: 'an edit' })
-      await row.getByRole('button', { name: 'Changes' }).click()
-      await page.getByRole('button', { name: 'Lines' }).click()
-      const lines = page.locator('pre.lines')
-      await lines.waitFor()
-      expect(await lines.locator('.removed').allInnerTexts()).toEqual(['--- a/docs/notes.txt\n', '-two\n'])
-      expect(await lines.locator('.added').allInnerTexts()).toEqual([
-        '+++ b/docs/notes.txt\n',
-        '+2\n',
-        '+four\n',
-      ])
-      expect(await page.getByRole('img', { name: /Bytes stored over time/ }).count()).toBe(1)
-    },
-  )
+  test('the history lists the transactions, their changes and changed lines', async () => {
+    const row = page.getByRole('row').filter({ hasText: 'an edit' })
+    await row.getByRole('button', { name: 'Changes' }).click()
+    await page.getByRole('button', { name: 'Lines' }).click()
+    const lines = page.locator('pre.lines')
+    await lines.waitFor()
+    expect(await lines.locator('.removed').allInnerTexts()).toEqual(['--- a/docs/notes.txt\n', '-two\n'])
+    expect(await lines.locator('.added').allInnerTexts()).toEqual([
+      '+++ b/docs/notes.txt\n',
+      '+2\n',
+      '+four\n',
+    ])
+    expect(await page.getByRole('img', { name: /Bytes stored over time/ }).count()).toBe(1)
+  })
 
-  test(
-    'a past version of a file is shown, and restored by keyboard alone',
-    { timeout: TIMEOUT_MS },
-    async () => {
-      await page
-        .getByRole('row')
-        .filter({ hasText: 'the first state' })
-        .getByRole('link', { name: 'Browse' })
-        .press('Enter')
-      await page.getByRole('link', { name: 'docs/' }).press('Enter')
-      await page.getByRole('link', { name: 'notes.txt' }).press('Enter')
-      await page.locator('pre.preview').waitFor()
-      expect(await page.locator('pre.preview').innerText()).toBe('one\ntwo\nthree\n')
-      await page.getByRole('button', { name: 'Restore ...' }).press('Enter')
-      const dialog = page.getByRole('dialog')
-      expect(await dialog.innerText()).toContain('becomes what it was after transaction')
-      expect(await readFile(join(mount.dir, 'docs', 'notes.txt'), 'utf8')).toContain('four')
-      await dialog.getByRole('button', { name: 'Restore' }).press('Enter')
-      await page.getByRole('status').filter({ hasText: 'Restored in transaction' }).waitFor()
-      expect(await readFile(join(mount.dir, 'docs', 'notes.txt'), 'utf8')).toBe('one\ntwo\nthree\n')
-    },
-  )
+  test('a past version of a file is shown, and restored by keyboard alone', async () => {
+    await page
+      .getByRole('row')
+      .filter({ hasText: 'the first state' })
+      .getByRole('link', { name: 'Browse' })
+      .press('Enter')
+    await page.getByRole('link', { name: 'docs/' }).press('Enter')
+    await page.getByRole('link', { name: 'notes.txt' }).press('Enter')
+    await page.locator('pre.preview').waitFor()
+    expect(await page.locator('pre.preview').innerText()).toBe('one\ntwo\nthree\n')
+    await page.getByRole('button', { name: 'Restore ...' }).press('Enter')
+    const dialog = page.getByRole('dialog')
+    expect(await dialog.innerText()).toContain('becomes what it was after transaction')
+    expect(await readFile(join(mount.dir, 'docs', 'notes.txt'), 'utf8')).toContain('four')
+    await dialog.getByRole('button', { name: 'Restore' }).press('Enter')
+    await page.getByRole('status').filter({ hasText: 'Restored in transaction' }).waitFor()
+    expect(await readFile(join(mount.dir, 'docs', 'notes.txt'), 'utf8')).toBe('one\ntwo\nthree\n')
+  })
 
-  test(
-    'a change that fails is reported in its dialog, and a cancelled one changes nothing',
-    { timeout: TIMEOUT_MS },
-    async () => {
-      await page.getByRole('link', { name: 'History' }).first().click()
-      const row = page.getByRole('row').filter({ hasText: 'the first state' })
-      await row.getByRole('button', { name: 'Tag ...' }).click()
-      await page.getByLabel('Name').fill('first')
-      await page.getByRole('button', { name: 'Tag', exact: true }).click()
-      await page.getByRole('status').filter({ hasText: 'Tagged first' }).waitFor()
-      await row.getByRole('button', { name: 'Tag ...' }).click()
-      await page.getByLabel('Name').fill('bad/name')
-      await page.getByRole('button', { name: 'Tag', exact: true }).click()
-      await page.getByRole('alert').waitFor()
-      await page.keyboard.press('Escape')
-      await page.getByRole('dialog').waitFor({ state: 'detached' })
-      expect((await zblkfsOutput('tag', '-l', '--db', mount.dir)).trim().split('\n')).toHaveLength(1)
-    },
-  )
+  test('a change that fails is reported in its dialog, and a cancelled one changes nothing', async () => {
+    await page.getByRole('link', { name: 'History' }).first().click()
+    const row = page.getByRole('row').filter({ hasText: 'the first state' })
+    await row.getByRole('button', { name: 'Tag ...' }).click()
+    await page.getByLabel('Name').fill('first')
+    await page.getByRole('button', { name: 'Tag', exact: true }).click()
+    await page.getByRole('status').filter({ hasText: 'Tagged first' }).waitFor()
+    await row.getByRole('button', { name: 'Tag ...' }).click()
+    await page.getByLabel('Name').fill('bad/name')
+    await page.getByRole('button', { name: 'Tag', exact: true }).click()
+    await page.getByRole('alert').waitFor()
+    await page.keyboard.press('Escape')
+    await page.getByRole('dialog').waitFor({ state: 'detached' })
+    expect((await zblkfsOutput('tag', '-l', '--db', mount.dir)).trim().split('\n')).toHaveLength(1)
+  })
 
-  test(
-    'the map of a 1 TiB file and the views of space and mount are shown',
-    { timeout: TIMEOUT_MS },
-    async () => {
-      await page.getByRole('link', { name: 'Files', exact: true }).click()
-      await page.getByRole('link', { name: 'root' }).click()
-      const present = page.getByRole('link', { name: 'Show the present' })
-      if (await present.isVisible()) await present.click()
-      await page.getByRole('link', { name: 'sparse' }).click()
-      const map = page.getByRole('img', { name: /blocks/ })
-      await map.press('ArrowRight')
-      await page.getByText(/a hole/).waitFor()
-      await page.getByRole('link', { name: 'Space', exact: true }).click()
-      await page.getByRole('cell', { name: '/sparse' }).waitFor()
-      await page.getByRole('link', { name: 'Live', exact: true }).click()
-      await page.getByRole('img', { name: /resident/ }).waitFor()
-      await page.emulateMedia({ colorScheme: 'dark' })
-      await page.getByRole('img', { name: /resident/ }).waitFor()
-    },
-  )
+  test('the map of a 1 TiB file and the views of space and mount are shown', async () => {
+    await page.getByRole('link', { name: 'Files', exact: true }).click()
+    await page.getByRole('link', { name: 'root' }).click()
+    const present = page.getByRole('link', { name: 'Show the present' })
+    if (await present.isVisible()) await present.click()
+    await page.getByRole('link', { name: 'sparse' }).click()
+    const map = page.getByRole('img', { name: /blocks/ })
+    await map.press('ArrowRight')
+    await page.getByText(/a hole/).waitFor()
+    await page.getByRole('link', { name: 'Space', exact: true }).click()
+    await page.getByRole('cell', { name: '/sparse' }).waitFor()
+    await page.getByRole('link', { name: 'Live', exact: true }).click()
+    await page.getByRole('img', { name: /resident/ }).waitFor()
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await page.getByRole('img', { name: /resident/ }).waitFor()
+  })
 })

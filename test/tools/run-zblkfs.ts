@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 /** scripts/zblkfs of this checkout. */
 export const ZBLKFS = fileURLToPath(new URL('../../scripts/zblkfs', import.meta.url))
 
-const TIMEOUT_MS = 120_000
+const TIMEOUT_MS = 240_000
 
 export interface CommandResult {
   readonly stdout: string

@@ -106,7 +106,7 @@ async function yearOfHistory(path: string, nowMs: number): Promise<readonly Tid[
   return tids
 }
 
-test('the kept moments of a year stay unchanged over repeated packs', { timeout: 60_000 }, async () => {
+test('the kept moments of a year stay unchanged over repeated packs', async () => {
   const path = temporaryDatabase()
   const nowMs = Date.now()
   const tids = await yearOfHistory(path, nowMs)

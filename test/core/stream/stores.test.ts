@@ -11,8 +11,6 @@ import { expectAll } from '../../store/history.ts'
 import { hasPostgres, makePostgresDatabase } from '../../tools/postgres-server.ts'
 import { temporaryDatabase } from '../../tools/temporary-database.ts'
 
-const TIMEOUT_MS = 120_000
-
 const PLACES: readonly (readonly [from: string, to: string])[] = [
   ['a file', 'a file'],
   ...(hasPostgres ? [['a file', 'a server'] as const, ['a server', 'a file'] as const] : []),
@@ -34,7 +32,7 @@ async function using<S extends Store, T>(opening: Promise<S>, use: (store: S) =>
   }
 }
 
-test.each(PLACES)('from %s to %s', { timeout: TIMEOUT_MS }, async (from, to) => {
+test.each(PLACES)('from %s to %s', async (from, to) => {
   const [source, target] = [await makeName(from), await makeName(to)]
   const history = await using(openDatabase(source, { create: true }), (store: WritableStore) =>
     writeRandomHistory(store, 11),
@@ -57,7 +55,7 @@ test.each(PLACES)('from %s to %s', { timeout: TIMEOUT_MS }, async (from, to) => 
   expect(Math.abs(sent - received)).toBeLessThan(sent / 20)
 })
 
-test('a copy is packed only after a stream up to the present', { timeout: TIMEOUT_MS }, async () => {
+test('a copy is packed only after a stream up to the present', async () => {
   const [source, target] = [temporaryDatabase(), temporaryDatabase()]
   const written = async (text: string): Promise<string> => {
     const db = await open(source, { create: true })

@@ -67,7 +67,7 @@ async function begun(branch: Store, upToBase: History): Promise<History> {
   return [...upToBase, first]
 }
 
-test.each([1, 2])('has the history of its base and its own, seed %i', { timeout: 180_000 }, async seed => {
+test.each([1, 2])('has the history of its base and its own, seed %i', async seed => {
   const { path, history } = await makeParent(seed)
   const base = history[Math.floor(random(seed)() * history.length)]!.tid
   const upToBase = history.filter(({ tid }) => tid <= base)
@@ -157,42 +157,38 @@ async function expectIdentities(store: Store, history: History): Promise<void> {
   }
 }
 
-test(
-  'copies large slices of the base in parts, as one transaction or none',
-  { timeout: 60_000 },
-  async () => {
-    const { path } = await makeParent(7)
-    const main = await opened(path)
-    const [source] = await newOids(main, 1)
-    const body = Buffer.alloc(2 << 20, 'abc')
-    const made = await main.commit({
-      changes: [{ oid: source!, base: TID_NONE, record: { head: Uint8Array.of(9), body: [body] } }],
-    })
-    await createBranch(path, 'big', made)
-    const branch = await opened(branchPath(path, 'big'))
-    const before = await branch.lastTid()
-    const oids = await newOids(branch, 40)
-    const slice = { oid: source!, tid: made, off: 1, len: body.length }
-    const changes = oids.map((oid, index): ObjectChange => ({
-      oid,
-      base: TID_NONE,
-      record: { head: Uint8Array.of(index), body: slice },
-    }))
-    // The last change conflicts: nothing of the transaction stays.
-    const conflict = { oid: ROOT_OID, base: TID_NONE, record: { head: ROOT } }
-    expect(await codeOf(branch.commit({ changes: [...changes, conflict] }))).toBe('conflict')
-    expect(await branch.lastTid()).toBe(before)
-    expect(await branch.load(oids, toTid(before + (1n << 40n)))).toEqual(oids.map(() => undefined))
-    const tid = await branch.commit({ changes, description: 'copies' })
-    const infos: { tid: Tid; objects: number }[] = []
-    for await (const info of branch.transactions({ after: before })) infos.push(info)
-    expect(infos).toMatchObject([{ tid, objects: 40, description: 'copies' }])
-    for (const [index, oid] of oids.entries()) {
-      const part = await branch.loadPart(oid, tid, 0, body.length + 1)
-      expectBytes(part?.bytes, Buffer.concat([Uint8Array.of(index), body]), String(oid))
-    }
-  },
-)
+test('copies large slices of the base in parts, as one transaction or none', async () => {
+  const { path } = await makeParent(7)
+  const main = await opened(path)
+  const [source] = await newOids(main, 1)
+  const body = Buffer.alloc(2 << 20, 'abc')
+  const made = await main.commit({
+    changes: [{ oid: source!, base: TID_NONE, record: { head: Uint8Array.of(9), body: [body] } }],
+  })
+  await createBranch(path, 'big', made)
+  const branch = await opened(branchPath(path, 'big'))
+  const before = await branch.lastTid()
+  const oids = await newOids(branch, 40)
+  const slice = { oid: source!, tid: made, off: 1, len: body.length }
+  const changes = oids.map((oid, index): ObjectChange => ({
+    oid,
+    base: TID_NONE,
+    record: { head: Uint8Array.of(index), body: slice },
+  }))
+  // The last change conflicts: nothing of the transaction stays.
+  const conflict = { oid: ROOT_OID, base: TID_NONE, record: { head: ROOT } }
+  expect(await codeOf(branch.commit({ changes: [...changes, conflict] }))).toBe('conflict')
+  expect(await branch.lastTid()).toBe(before)
+  expect(await branch.load(oids, toTid(before + (1n << 40n)))).toEqual(oids.map(() => undefined))
+  const tid = await branch.commit({ changes, description: 'copies' })
+  const infos: { tid: Tid; objects: number }[] = []
+  for await (const info of branch.transactions({ after: before })) infos.push(info)
+  expect(infos).toMatchObject([{ tid, objects: 40, description: 'copies' }])
+  for (const [index, oid] of oids.entries()) {
+    const part = await branch.loadPart(oid, tid, 0, body.length + 1)
+    expectBytes(part?.bytes, Buffer.concat([Uint8Array.of(index), body]), String(oid))
+  }
+})
 
 test('is refused without its database, for another one, and where the base was dropped', async () => {
   const { path, history } = await makeParent(11)

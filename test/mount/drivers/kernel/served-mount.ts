@@ -14,6 +14,9 @@ import { mountKernel } from '../../../../mount/drivers/kernel/driver.ts'
 import { type Name, ROOT_INO } from '../../../../core/file-system/operations.ts'
 import { MemoryOperations } from '../../../tools/memory-operations.ts'
 
+/** A command that takes longer hangs, also on a machine under load: a little less than vitest's own bound, to be named. */
+const HANG_S = 240
+
 type ServerOptions = Partial<Omit<MountOptions, 'log'>> & {
   readonly uid?: number
   readonly driver?: 'kernel' | 'fuse-native'
@@ -66,7 +69,7 @@ export class ServedMount {
 
   /** Runs a shell command with the mount as working directory; returns its output. @throws if it fails. */
   run(command: string, options: { readonly uid?: number; readonly timeoutS?: number } = {}): string {
-    const { uid, timeoutS = 30 } = options
+    const { uid, timeoutS = HANG_S } = options
     const prefix = uid === undefined ? [] : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups']
     const result = spawnSync(
       'timeout',
