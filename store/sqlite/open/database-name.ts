@@ -110,7 +110,9 @@ export function takeAlong(before: DatabaseName, now: DatabaseName, { wal, log }:
   ] as const
   const left = owned.filter(([suffix, fd]) => fd !== undefined && isLeft(before, now, suffix, fd))
   // While the WAL had the old name, no other database could be opened by it: the other files are this one's too.
-  const others = left.some(([suffix]) => suffix === '-wal') ? ['-lock', '-shm', '-branches', '.import', ...pinsOf(before)] : []
+  const others = left.some(([suffix]) => suffix === '-wal')
+    ? ['-lock', '-shm', '-branches', '.import', ...pinsOf(before)]
+    : []
   try {
     for (const suffix of others)
       if (lstatSync(before.held + suffix, { throwIfNoEntry: false }) !== undefined)
