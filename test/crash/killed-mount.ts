@@ -88,6 +88,11 @@ export class KilledMount {
     await this.end()
   }
 
+  /** Stops the daemon (SIGSTOP), or continues it (SIGCONT). */
+  signal(signal: NodeJS.Signals): void {
+    this.#daemon?.kill(signal)
+  }
+
   /** Kills the daemon now. */
   async end(): Promise<void> {
     const daemon = this.#daemon
