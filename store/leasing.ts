@@ -30,6 +30,15 @@ export interface Leasing {
   /** Whether no other process can become the holder. */
   isAlone(): Promise<boolean>
 
+  /**
+   * Whether no other process can have become the holder since this store did, because the database was heard of a moment ago. If not, what is in
+   * memory is perhaps out of date.
+   */
+  isSure(): boolean
+
+  /** Resolves when it is sure. @throws WriterGoneError if it was fenced; StoreError if the database does not answer. */
+  confirm(): Promise<void>
+
   /** Replaces the functions that are called about the right to commit. */
   watch(watcher: LeaseWatcher): void
 

@@ -2,7 +2,7 @@
  * Moves the present of a filesystem to a later transaction of another process, between operations. A move invalidates what the
  * transactions in between have changed, in memory and in the kernel's caches: pages, attributes and name of each changed inode, and the
  * names in each changed directory. The absent names (negative entries) that the kernel has cached are not recorded: all of them are
- * invalidated when a directory was changed.
+ * invalidated when a directory was changed; all other names as well, where that can be done at once.
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Tid } from '../../store/ids.ts'
@@ -19,7 +19,7 @@ export async function moveTo(at: Tid, store: Store, context: Context): Promise<R
   // Send the replies of operations that have just ended first: their pages would otherwise arrive after the invalidation.
   await turn()
   const changed = await dropChanged(at, store, context)
-  forget(changed, await hasDirectory(changed), context)
+  context.caches.invalidateChanged(changed, context.live, await hasDirectory(changed))
   return changed
 }
 
@@ -43,16 +43,6 @@ async function dropChanged(
   for (const node of live.nodes) node.detach()
   await bookkeeping.reload(live)
   return changed
-}
-
-/** @param isNamesChanged whether names were added, removed or moved. */
-function forget(changed: ReadonlySet<Node>, isNamesChanged: boolean, { live, caches }: Context): void {
-  for (const node of live.nodes) {
-    const directory = node.name && live.known(node.name.parent)
-    if (changed.has(node)) caches.invalidateNode(node)
-    else if (directory !== undefined && changed.has(directory)) caches.invalidateName(node)
-  }
-  if (isNamesChanged) caches.invalidateAbsences()
 }
 
 async function hasDirectory(nodes: Iterable<Node>): Promise<boolean> {

@@ -165,8 +165,10 @@ export interface Notifier {
   invalidateInode(ino: Ino, off: bigint, len: bigint): void
   /** Invalidates a name, or the cached absence of one. */
   invalidateEntry(parent: Ino, name: Name): void
-  /** Invalidates all cached names, and the cached absence of names. */
+  /** Invalidates all cached names, and the cached absence of names, if {@link Notifier.invalidatesNames}. */
   invalidateNames(): void
+  /** Whether it can invalidate all names at once: without a wait for operations, which single names may need. */
+  readonly invalidatesNames?: boolean
   /** Invalidates attributes; resolves when that is done. It waits for no operation, so an operation may await it. */
   invalidateAttributes(ino: Ino): Promise<void>
   /**

@@ -43,6 +43,9 @@ const CHANGING = [
   'allocate',
 ] as const satisfies readonly (keyof Operations)[]
 
+/** Within this time the kernel looks a path up again after ESTALE. */
+const LOOKUP_AGAIN_MS = 1000
+
 type Method = (...parameters: unknown[]) => unknown
 
 export interface SharedParts<T extends Operations> {
@@ -67,6 +70,8 @@ class SharedOperations<T extends Operations> {
   /** The inodes whose names were found to lead to them, since the last move. */
   #verified = new WeakSet<Node>()
   #verifiedAtMove = 0
+  /** The inodes whose names lead elsewhere, and since when. */
+  readonly #unnamed = new WeakMap<Node, number>()
 
   constructor(parts: SharedParts<T>) {
     this.#parts = parts
@@ -135,7 +140,7 @@ class SharedOperations<T extends Operations> {
     const { moves } = sharing
     const result = await sharing.change(work)
     if (sharing.moves !== moves)
-      for (const [parent, name] of names) context.caches.invalidateEntry(parent, name)
+      for (const [parent, name] of names) context.caches.invalidateChangedName(parent, name)
     return result
   }
 
@@ -261,8 +266,16 @@ class SharedOperations<T extends Operations> {
       if (this.#verified.has(node)) return
       // A file that is open here and has no name left: it is opened by its descriptor.
       if (inode.nlink === 0 && node.handles > 0) return
-      if (!(await isNamed(node))) throw new ErrnoError('ESTALE', 'its name leads elsewhere')
-      this.#verified.add(node)
+      if (await isNamed(node)) {
+        this.#verified.add(node)
+        this.#unnamed.delete(node)
+        return
+      }
+      // By now the kernel has looked the path up again: this is an open of a descriptor (/proc/self/fd).
+      const sinceMs = this.#unnamed.get(node) ?? performance.now()
+      if (performance.now() - sinceMs > LOOKUP_AGAIN_MS) return
+      this.#unnamed.set(node, sinceMs)
+      throw new ErrnoError('ESTALE', 'its name leads elsewhere')
     })
   }
 
@@ -287,7 +300,7 @@ class SharedOperations<T extends Operations> {
 
 const isPresent = (ino: Ino): boolean => !isControlIno(ino) && treeNumberOf(ino) === 0
 
-/** Whether the name of an inode, and those of the directories above, still lead to it. One that does not is forgotten. */
+/** Whether the name of an inode, and those of the directories above, still lead to it. */
 async function isNamed(node: Node): Promise<boolean> {
   const { tree } = node
   for (let at = node; at.oid !== tree.rootOid && at.name !== undefined;) {
@@ -299,10 +312,7 @@ async function isNamed(node: Node): Promise<boolean> {
       const found = isDirectory(directory.inode)
         ? await Directory.of(tree.connection, directory.inode).get(name)
         : undefined
-      if (found !== at.oid) {
-        at.name = undefined
-        return false
-      }
+      if (found !== at.oid) return false
     } finally {
       directory.users--
       if (directory !== tree.root) tree.dropUnused(directory)

@@ -16,6 +16,8 @@
  * - A mount that was fenced with unstored changes keeps them, readable, and refuses every change until {@link Sharing.rejoin}. One without any
  *   rejoins by itself.
  *
+ * - A holder that has not heard of the database for some seconds asks it first: another mount may have fenced it meanwhile.
+ *
  * Nothing inside the turnstile may wait for the kernel: a write that the kernel sends meanwhile may wait for the lease.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -55,6 +57,7 @@ export class Sharing {
   #heldSinceMs = 0
   #isRecalled = false
   #obtaining: Promise<void> | undefined
+  #confirming: Promise<void> | undefined
   #isLettingGo = false
   #settling: Promise<void> | undefined
   #nextSettling: Promise<void> | undefined
@@ -126,8 +129,12 @@ export class Sharing {
     for (;;) {
       const wait = this.#turnstile.enter()
       if (wait !== undefined) await wait
-      if (this.#isHeld && this.#lost === undefined) break
+      if (this.#isHeld && this.#lost === undefined && this.#parts.leasing.isSure()) break
       this.#turnstile.leave()
+      if (this.#isHeld && this.#lost === undefined) {
+        await this.#confirm()
+        continue
+      }
       if (this.#isHeld) await this.#dropLeaseIfClean()
       if (this.#isHeld && this.#lost !== undefined) throw this.#lost
       await this.#obtain()
@@ -143,7 +150,11 @@ export class Sharing {
 
   /** Moves to a moment with everything that other mounts had done before the call. @throws StoreError */
   async settle(): Promise<void> {
-    if (this.#isHeld) return
+    if (this.#isHeld) {
+      if (this.#lost !== undefined || this.#parts.leasing.isSure()) return
+      await this.#confirm()
+      if (this.#isHeld) return
+    }
     // Those that arrive while one runs share the next.
     this.#nextSettling ??= this.#settleNext(this.#settling)
     await this.#nextSettling
@@ -224,6 +235,19 @@ export class Sharing {
     this.#dropLease()
     await this.#moveTo(await store.lastTid())
     context.caches.invalidateTree(context.live)
+  }
+
+  /** Finds out whether another mount has taken the lease away, when the database was not heard of for a while. */
+  async #confirm(): Promise<void> {
+    this.#confirming ??= this.#parts.leasing.confirm().finally(() => (this.#confirming = undefined))
+    try {
+      await this.#confirming
+    } catch (error) {
+      // What follows depends on whether there are unstored changes.
+      if (!(error instanceof WriterGoneError)) throw error
+      this.#lost ??= error
+      await this.#dropLeaseIfClean()
+    }
   }
 
   #obtain(): Promise<void> {

@@ -3,16 +3,22 @@
  * `npm run bench:machines -- [--mib N] [--rounds N]`.
  *
  * - From an fsync on one mount to the read of it on another one.
- * - Synced writes of 4 KiB by one writer.
+ * - Synced writes of 4 KiB by one writer, and by 2 and 4 mounts at the same time, in files of their own: they write in turns.
+ * - What the lease costs a mount that is alone, in processor time: small files created, written and read by the operations of a filesystem in
+ *   this process, opened for writing alone and beside others.
  * - Sequential write and read through the bucket, with a cold and a warm disk cache, beside the same server used directly: objects of
  *   8 MiB, four at once. Rounds alternate, so that other load on the machine meets both.
  */
 import { randomFillSync } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { constants, createReadStream } from 'node:fs'
 import { mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { pino } from 'pino'
+import { FileSystem } from '../../core/file-system/file-system.ts'
+import { name as toName, ROOT_INO, type Notifier } from '../../core/file-system/operations.ts'
+import { openDatabase } from '../../store/open-store.ts'
 import { KilledMount } from '../../test/crash/killed-mount.ts'
 import { PostgresServer } from '../../test/tools/postgres-server.ts'
 import { setup } from '../../test/tools/shared-server.ts'
@@ -25,6 +31,9 @@ const AT_ONCE = 4
 const FOLLOWS = 200
 const SYNCS = 300
 const LATE_MS = 10_000
+const TURNS_MS = 5000
+const LEASE_FILES = 2000
+const LEASE_ROUNDS = 7
 
 const { values } = parseArgs({ options: { mib: { type: 'string' }, rounds: { type: 'string' } } })
 const mib = Number(values.mib ?? 256)
@@ -63,6 +72,8 @@ async function measure(
   await reader.start(['ro', ...cache])
   printTimes('fsync on one mount to read on another', await followTimes(writer, reader))
   printTimes('fsync of 4 KiB', await syncTimes(writer))
+  await turnTimes()
+  await leaseCosts()
   const figures = new Map<string, number[]>()
   for (let round = 0; round < rounds; round++) {
     const add = async (name: string, work: () => Promise<void>): Promise<void> => {
@@ -128,6 +139,104 @@ async function syncTimes(writer: KilledMount): Promise<readonly number[]> {
   }
   await file.close()
   return times
+}
+
+/** Synced writes per second of several mounts together, each to a file of its own. */
+async function turnTimes(): Promise<void> {
+  for (const count of [1, 2, 4]) {
+    const { url } = await server.makeDatabase()
+    const mounts: KilledMount[] = []
+    try {
+      for (let number = 0; number < count; number++) {
+        const place = join(scratch, `turns${count}-${number}`)
+        await mkdir(place)
+        const mount = new KilledMount(place, url)
+        mounts.push(mount)
+        await mount.start([])
+      }
+      let syncs = 0
+      const start = performance.now()
+      await Promise.all(
+        mounts.map(async ({ dir }, number) => {
+          const file = await open(join(dir, `file${number}`), 'w')
+          for (; performance.now() - start < TURNS_MS; syncs++) {
+            await file.write(Buffer.alloc(4096, syncs))
+            await file.sync()
+          }
+          await file.close()
+        }),
+      )
+      const perSecond = (syncs * 1000) / (performance.now() - start)
+      console.log(
+        `synced writes of ${count} ${count === 1 ? 'mount' : 'mounts'}`.padEnd(45) +
+          `${perSecond.toFixed(0)} /s`,
+      )
+    } finally {
+      for (const mount of mounts) {
+        await mount.end()
+        await mount.takeAway()
+      }
+    }
+  }
+}
+
+/** Processor time of a filesystem that writes alone, and beside others of which there are none. */
+async function leaseCosts(): Promise<void> {
+  const costs: { alone: number[]; shared: number[] } = { alone: [], shared: [] }
+  for (let round = 0; round < LEASE_ROUNDS; round++)
+    for (const kind of ['alone', 'shared'] as const) {
+      const { url } = await server.makeDatabase()
+      const store = await openDatabase(url, { create: true, isShared: kind === 'shared' })
+      const fileSystem = await FileSystem.open(store)
+      const { leasing, watching } = store.capabilities
+      const log = pino({ level: 'silent' })
+      const served =
+        leasing === undefined || watching === undefined
+          ? fileSystem
+          : fileSystem.sharing(leasing, watching, log, true)
+      served.attach(NO_NOTIFIER)
+      const before = process.cpuUsage()
+      await useFiles(served)
+      await served.sync()
+      const { user, system } = process.cpuUsage(before)
+      costs[kind].push((user + system) / 1000)
+      await served.close()
+    }
+  const [alone, shared] = [median(costs.alone), median(costs.shared)]
+  console.log(
+    `processor time of ${LEASE_FILES} files`.padEnd(45) +
+      `${alone.toFixed(0)} ms alone, ${shared.toFixed(0)} ms with the lease: ${((shared / alone - 1) * 100).toFixed(1)} %`,
+  )
+}
+
+async function useFiles(fileSystem: FileSystem): Promise<void> {
+  const caller = { pid: 0, uid: 0, gid: 0 }
+  const data = randomFillSync(Buffer.allocUnsafe(4096))
+  for (let number = 0; number < LEASE_FILES; number++) {
+    const { entry, file } = await fileSystem.create(
+      ROOT_INO,
+      toName(`file${number}`),
+      0o100644,
+      constants.O_RDWR,
+      caller,
+    )
+    const { ino } = entry.attributes
+    for (let off = 0n; off < 32768n; off += 4096n) await fileSystem.write(ino, file.fh, off, data)
+    await fileSystem.getattr(ino)
+    await fileSystem.release(ino, file.fh)
+    const opened = await fileSystem.open(ino, constants.O_RDONLY, caller)
+    await fileSystem.read(ino, opened.fh, 0n, 32768)
+    await fileSystem.release(ino, opened.fh)
+    fileSystem.forget(ino, 1)
+  }
+}
+
+const NO_NOTIFIER: Notifier = {
+  invalidateInode: () => undefined,
+  invalidateEntry: () => undefined,
+  invalidateNames: () => undefined,
+  invalidateAttributes: () => Promise.resolve(),
+  settled: () => Promise.resolve(),
 }
 
 /** Requests for as many objects as make up the whole, {@link AT_ONCE} at once. */

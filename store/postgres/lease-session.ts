@@ -17,7 +17,9 @@ import { Session, type Cells, type Value } from './session.ts'
 import { bigintOf, numberOf } from './values.ts'
 import type { WriterSession } from './writer-session.ts'
 
-const HEARTBEAT_MS = 2000
+const HEARTBEAT_MS = 1000
+/** For so long after it has sent a heartbeat no other writer fences this one (GONE_WITHOUT_SESSION_MS in schema.ts), less a margin. */
+const SURE_MS = 2500
 /** Maximum delay after a notification was lost. */
 const POLL_MS = 500
 const RECONNECT_DELAY_MS = 250
@@ -49,6 +51,9 @@ export class LeaseSession {
   readonly #heartbeat: NodeJS.Timeout
   readonly #sleepers = new Set<() => void>()
   #isClosed = false
+  #isBeating = false
+  /** When the last heartbeat that was answered had been sent: by the clock that stands still in a suspended machine, and by that which can be set. */
+  #sent = { monotonicMs: Number.NEGATIVE_INFINITY, wallMs: 0 }
 
   constructor(parts: LeaseParts) {
     this.#parts = parts
@@ -103,6 +108,21 @@ export class LeaseSession {
         )
       await this.#untilNotified()
     }
+  }
+
+  /** Whether this writer cannot have been fenced. */
+  get isSure(): boolean {
+    const { monotonicMs, wallMs } = this.#sent
+    const passedMs = Date.now() - wallMs
+    return performance.now() - monotonicMs < SURE_MS && passedMs >= 0 && passedMs < SURE_MS
+  }
+
+  /** Sends a heartbeat. @throws WriterGoneError if this writer was fenced; StoreError */
+  async confirm(): Promise<void> {
+    const sent = { monotonicMs: performance.now(), wallMs: Date.now() }
+    const rows = await this.#query(BEAT, 'beat')
+    if (rows.length === 0) throw this.#parts.writer.fence(CUT_OFF)
+    this.#sent = sent
   }
 
   /** Whether there is no other writer. */
@@ -164,13 +184,11 @@ export class LeaseSession {
   }
 
   async #beat(): Promise<void> {
-    try {
-      const session = await this.#open()
-      const rows = await session.query(BEAT, [this.#parts.writer.epoch], 'beat')
-      if (rows.length === 0 && !this.#isClosed) this.#parts.writer.fence(CUT_OFF)
-    } catch {
-      // The next heartbeat connects again; the writer's session reports the outage.
-    }
+    if (this.#isBeating || this.#isClosed) return
+    this.#isBeating = true
+    // A failure is reported by the writer's session.
+    await this.confirm().catch(() => undefined)
+    this.#isBeating = false
   }
 
   async #untilNotified(): Promise<void> {

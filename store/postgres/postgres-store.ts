@@ -276,6 +276,8 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
         ),
       settle: () => this.ask(() => lease.settle()),
       isAlone: () => this.ask(() => lease.isAlone()),
+      isSure: () => lease.isSure,
+      confirm: () => this.ask(() => lease.confirm()),
       watch: ({ onRecall, onFenced }) => {
         lease.onRecall = onRecall
         this.#writer.onFenced = error => {

@@ -41,6 +41,7 @@ const MAIN = fileURLToPath(new URL('../../scripts/main.ts', import.meta.url))
 const AIM_MS = 1500
 const PACK_POLL_MS = 20
 const CALL_MS = 10_000
+const EXIT_MS = 2000
 const WAL_HEADER_BYTES = 32
 const FRAME_HEADER_BYTES = 24
 
@@ -99,6 +100,9 @@ export class KilledMount {
     if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return
     const exit = once(daemon, 'exit')
     daemon.kill('SIGKILL')
+    // A thread that waits for a page of a request in progress ends with the connection.
+    const isOver = await Promise.race([exit.then(() => true), sleep(EXIT_MS, false)])
+    if (!isOver) await runProgram('umount', ['-f', this.dir])
     await exit
   }
 

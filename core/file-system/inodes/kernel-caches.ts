@@ -35,6 +35,33 @@ export class KernelCaches {
       this.#notifier?.invalidateEntry(node.tree.inoOf(node.name.parent), toName(node.name.name))
   }
 
+  /**
+   * Invalidates what another mount has changed: attributes and pages of inodes, and names in directories. `hasDirectories`: whether a directory
+   * is among the inodes.
+   */
+  invalidateChanged(changed: ReadonlySet<Node>, live: Tree, hasDirectories: boolean): void {
+    const isAtOnce = this.#notifier?.invalidatesNames === true
+    for (const node of live.nodes) {
+      const directory = node.name && live.known(node.name.parent)
+      if (changed.has(node)) {
+        if (isAtOnce) this.#invalidateData(node)
+        else this.invalidateNode(node)
+      } else if (!isAtOnce && directory !== undefined && changed.has(directory)) this.invalidateName(node)
+    }
+    if (hasDirectories) this.invalidateAbsences()
+  }
+
+  /** Invalidates a name that the kernel may have changed while another mount had done so. */
+  invalidateChangedName(parent: Ino, name: Name): void {
+    if (this.#notifier?.invalidatesNames === true) this.#notifier.invalidateNames()
+    else this.invalidateEntry(parent, name)
+  }
+
+  #invalidateData(node: Node): void {
+    if (node.lookups > 0 || node.handles > 0 || node.oid === node.tree.rootOid)
+      this.#notifier?.invalidateInode(node.ino, 0n, 0n)
+  }
+
   /** Invalidates all absent names. */
   invalidateAbsences(): void {
     this.#notifier?.invalidateNames()

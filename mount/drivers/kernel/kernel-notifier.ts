@@ -68,8 +68,15 @@ export class KernelNotifier implements Notifier {
     this.#enqueue(bytes)
   }
 
+  get invalidatesNames(): boolean {
+    return this.cachesAbsence
+  }
+
+  /** Takes no lock, so it need not wait for others. */
   invalidateNames(): void {
-    if (this.cachesAbsence) this.#enqueue(notification(NotifyCode.INC_EPOCH, 0).bytes)
+    if (!this.cachesAbsence) return
+    const sent = this.#send(notification(NotifyCode.INC_EPOCH, 0).bytes)
+    this.#queue = this.#queue.then(() => sent)
   }
 
   async settled(): Promise<void> {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { openPostgresStore } from '../../../store/postgres/open-postgres-store.ts'
 import type { WritableStore } from '../../../store/store.ts'
 import { FaultProxy } from '../../tools/fault-proxy.ts'
@@ -53,4 +54,63 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
       await database.remove()
     }
   })
+
+  test.each([2, 3])(
+    'a database of format %d can be read, and is upgraded when it is opened for writing',
+    async format => {
+      const database = await makePostgresDatabase()
+      try {
+        const first = await openShared(database.url)
+        const { oid, tid } = await commitOne(first)
+        await first.close()
+        await database.execute(
+          `DROP TABLE zblkfs.lease, zblkfs.lease_waiter;
+         DROP FUNCTION zblkfs.is_gone, zblkfs.lock_lease, zblkfs.take_lease, zblkfs.release_lease, zblkfs.recall_lease;
+         ${format === 2 ? 'ALTER TABLE zblkfs.writer DROP COLUMN counter;' : ''}
+         UPDATE zblkfs.meta SET value = '${format}' WHERE name = 'format'`,
+        )
+        const reader = await openPostgresStore(database.url, { readOnly: true })
+        expect((await reader.load([oid], tid))[0]?.record[0]).toBe(7)
+        await reader.close()
+        expect(await database.execute("SELECT value FROM zblkfs.meta WHERE name = 'format'")).toEqual([
+          { value: String(format) },
+        ])
+        const upgraded = await openShared(database.url)
+        expect((await commitOne(upgraded)).tid).toBeGreaterThan(tid)
+        await upgraded.close()
+        expect(await database.execute("SELECT value FROM zblkfs.meta WHERE name = 'format'")).toEqual([
+          { value: '4' },
+        ])
+      } finally {
+        await database.remove()
+      }
+    },
+  )
+
+  test('a writer whose machine is gone is not waited for by one that opens the database', async () => {
+    const database = await makePostgresDatabase()
+    const proxy = await FaultProxy.start(database.server.directory)
+    try {
+      const gone = await openShared(throughProxy(database, proxy))
+      proxy.isRefusing = true
+      proxy.cutAll()
+      const start = performance.now()
+      const next = await openShared(database.url)
+      expect(performance.now() - start).toBeLessThan(10_000)
+      await commitOne(next)
+      await next.close()
+      await gone.close()
+    } finally {
+      await proxy.stop()
+      await database.remove()
+    }
+  })
 })
+
+async function commitOne(store: WritableStore): Promise<{ readonly oid: Oid; readonly tid: Tid }> {
+  const oid = (await store.allocateOids(1)).first
+  return {
+    oid,
+    tid: await store.commit({ changes: [{ oid, base: TID_NONE, record: { head: Uint8Array.of(7) } }] }),
+  }
+}
