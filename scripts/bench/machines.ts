@@ -35,6 +35,14 @@ const TURNS_MS = 5000
 const LEASE_FILES = 2000
 const LEASE_ROUNDS = 7
 
+const NO_NOTIFIER: Notifier = {
+  invalidateInode: () => undefined,
+  invalidateEntry: () => undefined,
+  invalidateNames: () => undefined,
+  invalidateAttributes: () => Promise.resolve(),
+  settled: () => Promise.resolve(),
+}
+
 const { values } = parseArgs({ options: { mib: { type: 'string' }, rounds: { type: 'string' } } })
 const mib = Number(values.mib ?? 256)
 const rounds = Number(values.rounds ?? 3)
@@ -229,14 +237,6 @@ async function useFiles(fileSystem: FileSystem): Promise<void> {
     await fileSystem.release(ino, opened.fh)
     fileSystem.forget(ino, 1)
   }
-}
-
-const NO_NOTIFIER: Notifier = {
-  invalidateInode: () => undefined,
-  invalidateEntry: () => undefined,
-  invalidateNames: () => undefined,
-  invalidateAttributes: () => Promise.resolve(),
-  settled: () => Promise.resolve(),
 }
 
 /** Requests for as many objects as make up the whole, {@link AT_ONCE} at once. */

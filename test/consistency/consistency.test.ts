@@ -39,7 +39,10 @@ async function run<T extends { readonly problems: readonly string[] }>(
 describe.skipIf(!hasBucketDatabases)('consistency', () => {
   test(`one writer and two followers for ${SECONDS} s, with faults (CONSISTENCY_SEED=${SEED})`, async () => {
     const { result, code, output } = await run<ConsistencyResult>(
-      ...['--seconds', String(SECONDS), '--seed', String(SEED)],
+      '--seconds',
+      String(SECONDS),
+      '--seed',
+      String(SEED),
     )
     expect(result.problems, output).toEqual([])
     expect(code, output).toBe(0)
@@ -51,7 +54,11 @@ describe.skipIf(!hasBucketDatabases)('consistency', () => {
 describe.skipIf(!hasPostgres)('consistency of several writers', () => {
   test(`three writers for ${RUN_WRITERS_SECONDS} s, with faults (CONSISTENCY_SEED=${SEED})`, async () => {
     const { result, code, output } = await run<WritersResult>(
-      ...['--writers', '--seconds', String(RUN_WRITERS_SECONDS), '--seed', String(SEED)],
+      '--writers',
+      '--seconds',
+      String(RUN_WRITERS_SECONDS),
+      '--seed',
+      String(SEED),
     )
     expect(result.problems, output).toEqual([])
     expect(code, output).toBe(0)
