@@ -12,6 +12,7 @@
  * If nothing can be stored any more (the writer's thread has died), the mount is served until one of these ends it; then the
  * end, and the process, fail with a report of what is lost.
  */
+import { isDeepStrictEqual } from 'node:util'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Capabilities } from '../../store/capabilities.ts'
@@ -313,9 +314,10 @@ export class MountServer {
     const { metrics, readOnly } = changes
     // The kernel refuses changes then: what was accepted before is stored now.
     if (readOnly === true) await this.sync()
-    const { ignoresAccess, commitIntervalMs, dirtySizeBytes } = changes
-    this.#fileSystem.adjust?.({ ignoresAccess, commitIntervalMs, dirtySizeBytes })
-    if (metrics !== undefined) await this.#publishMetrics(metrics)
+    // First what may fail: then nothing is changed.
+    if (metrics !== undefined && !isDeepStrictEqual(metrics, this.#settings.metrics))
+      await this.#publishMetrics(metrics)
+    this.#fileSystem.adjust?.(changes)
     // Whether the database was opened for writing stays.
     this.#settings = { ...settings, readOnly: this.#settings.readOnly }
     this.#isShownReadOnly = readOnly ?? this.#isShownReadOnly
@@ -339,12 +341,12 @@ export class MountServer {
 
   async #publishMetrics(place: MetricsPlace): Promise<void> {
     const { database, directory, readOnly } = this.#settings
-    await this.#metrics?.close()
-    this.#metrics = undefined
     // Loaded on demand: most mounts do without it.
     const { publishMetrics } = await import('./metrics/publish.ts')
     const labels = { database, directory, driver: this.#driverName, access: readOnly ? 'ro' : 'rw' }
+    const former = this.#metrics
     this.#metrics = await publishMetrics(place, labels, () => this.#stats(), this.#log)
+    await former?.close()
   }
 
   /** Closes once, for all callers; retries until it succeeds. @throws StoreError that says what is lost. */

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { open, readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -31,6 +33,14 @@ test('remount changes commit options and metrics, and names the options it canno
     expect(await (await fetch('http://127.0.0.1:19475/metrics')).text()).toContain('zblkfs_dirty_limit_bytes')
     expect(await remount('metrics=19476')).toMatchObject({ exitCode: 0 })
     await expect(fetch('http://127.0.0.1:19475/metrics')).rejects.toThrow()
+    // The same place again is no change; a place that cannot be had changes nothing.
+    expect(await remount('metrics=19476')).toMatchObject({ exitCode: 0 })
+    const taken = createServer().listen(19477, '127.0.0.1')
+    await once(taken, 'listening')
+    expect(await remount('metrics=19477,dirty_size=6M')).toMatchObject({ exitCode: 1 })
+    taken.close()
+    const kept = await (await fetch('http://127.0.0.1:19476/metrics')).text()
+    expect(kept).toMatch(/^zblkfs_dirty_limit_bytes\{.*\} 5242880$/m)
     const refused = await remount('cache_size=64M')
     expect(refused).toMatchObject({ exitCode: 1, stdout: '' })
     expect(refused.stderr).toMatch(/cache_size cannot be changed while it is mounted/)
