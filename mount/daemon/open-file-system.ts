@@ -56,7 +56,7 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
         capabilities: store.capabilities,
       }
     if (settings.layout !== undefined)
-      throw new CannotOpenError(`${database} is not a ZODB database, which -o layout= is for`, {
+      throw new CannotOpenError(`${database} is not a ZODB database: only these have a choice of layouts`, {
         code: 'not-a-database',
         path: database,
       })
