@@ -2,12 +2,12 @@
  * Opens the store at a path, whatever kind of database it is. Layers above import this file and none of the
  * folders below it.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, realpathSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { openBranch } from './branch/open-branch.ts'
 import { branchPlace } from './branches.ts'
 import { importMapPath, isDatabaseUrl } from './database-name.ts'
-import { CannotOpenError } from './errors.ts'
+import { CannotOpenError, LockedError } from './errors.ts'
 import { openFileStorage } from './filestorage/file-storage.ts'
 import { FileStorageWriter } from './filestorage/writer.ts'
 import { openPostgresStore, removePostgresDatabase } from './postgres/open-postgres-store.ts'
@@ -15,6 +15,7 @@ import { recognise } from './recognise.ts'
 import { openRelStorage } from './relstorage/rel-storage.ts'
 import type { BulkCacheOptions } from './s3/remote-bulk.ts'
 import { logDirectory } from './sqlite/log.ts'
+import { isEmptyDatabase, withoutWriter } from './sqlite/open/locked-removal.ts'
 import { openSqliteStore, type OpenOptions } from './sqlite/open/open-sqlite-store.ts'
 import type { ReadOnlyStore, Store, TransactionWriter, WritableStore } from './store.ts'
 
@@ -86,7 +87,23 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
     : await openSqliteStore(path, { ...options, readOnly: false })
 }
 
-export { createBranch } from './branch/open-branch.ts'
+export { createBranch, removeBranch } from './branch/open-branch.ts'
+
+/**
+ * Removes a zblkfs database that has no transaction, unless another process has begun to write it.
+ * @throws StoreError if it cannot be removed.
+ */
+export async function removeEmptyDatabase(path: string): Promise<void> {
+  if (isDatabaseUrl(path)) return await removePostgresDatabase(path)
+  const file = realpathSync(path)
+  try {
+    await withoutWriter(file, async () => {
+      if (isEmptyDatabase(file)) await removeDatabase(file)
+    })
+  } catch (error) {
+    if (!(error instanceof LockedError)) throw error
+  }
+}
 
 /** Removes a zblkfs database and the files that belong to it. It must not be open anywhere. */
 export async function removeDatabase(path: string): Promise<void> {

@@ -2,17 +2,10 @@
  * Branches of a database (store/branches.ts). The base of each is kept by a held tag `branch:NAME`, so that a pack keeps it;
  * merge.ts has the tags of merges.
  */
-import {
-  baseTag,
-  branchNames,
-  branchOfTag,
-  branchPath,
-  mergedPrefix,
-  removeBranchFiles,
-} from '../../store/branches.ts'
-import { CodedError, StoreError } from '../../store/errors.ts'
+import { baseTag, branchNames, branchOfTag, branchPath, mergedPrefix } from '../../store/branches.ts'
+import { StoreError } from '../../store/errors.ts'
 import { parseTid } from '../../store/ids.ts'
-import { createBranch, openDatabase } from '../../store/open-store.ts'
+import { createBranch, removeBranch } from '../../store/open-store.ts'
 import type { Database } from './database.ts'
 import type { TagInfo } from './history.ts'
 
@@ -67,7 +60,7 @@ export async function makeBranch(db: Database, name: string, at?: string): Promi
     await createBranch(db.name, name, tid)
   } catch (error) {
     // What cannot be removed now is listed as incomplete, and can be deleted.
-    await removeBranchFiles(db.name, name).catch(() => undefined)
+    await removeBranch(db.name, name).catch(() => undefined)
     await releaseTag(db, baseTag(name)).catch(() => undefined)
     throw error
   }
@@ -81,23 +74,12 @@ export async function makeBranch(db: Database, name: string, at?: string): Promi
 export async function deleteBranch(db: Database, name: string): Promise<void> {
   const found = (await branchesOf(db.name, db.tags())).find(branch => branch.name === name)
   if (found === undefined) throw new StoreError(`${db.name} has no branch ${name}`, { code: 'no-branch' })
-  if (found.isThere) await assertUnused(found.path)
-  await removeBranchFiles(db.name, name)
+  await removeBranch(db.name, name)
   const merged: string[] = []
   for await (const tag of db.tags()) if (tag.name.startsWith(mergedPrefix(name))) merged.push(tag.name)
   for (const tag of merged) await releaseTag(db, tag)
   // Last: the branch is listed until then, and can be deleted again.
   await releaseTag(db, baseTag(name))
-}
-
-/** @throws LockedError if a process has a branch open for writing. A branch that cannot be opened for another reason is not in use. */
-async function assertUnused(path: string): Promise<void> {
-  try {
-    const store = await openDatabase(path, { purpose: 'being deleted' })
-    await store.close()
-  } catch (error) {
-    if (!(error instanceof CodedError) || error.code === 'locked') throw error
-  }
 }
 
 /** Releases and deletes a tag, if it exists. */

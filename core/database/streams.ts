@@ -8,7 +8,7 @@ import { isCompressionName } from '../../store/compression.ts'
 import { isDatabaseUrl } from '../../store/database-name.ts'
 import { formatTid, parseTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { resolveMoment } from '../../store/moments.ts'
-import { openDatabase, removeDatabase } from '../../store/open-store.ts'
+import { openDatabase, removeEmptyDatabase } from '../../store/open-store.ts'
 import { recognise } from '../../store/recognise.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
 import { MomentView } from '../history/moment-view.ts'
@@ -111,7 +111,7 @@ export async function receive(
     isEmpty = (await target.lastTid().catch(() => undefined)) === TID_NONE
     await target.close()
     // Nothing of a stream that was refused.
-    if (isNew && isEmpty) await removeDatabase(name)
+    if (isNew && isEmpty) await removeEmptyDatabase(name)
   }
 }
 

@@ -103,6 +103,10 @@ async function preview(database: string, { keep, before, json = false }: Options
 
 async function packHere(database: string, before: string | undefined): Promise<PackResult> {
   const store = await openDatabase(database, { purpose: 'being packed' })
+  if ((await store.capabilities.lineage?.sourceMoments()) !== undefined)
+    warn(
+      `${database} is a copy of another database: if it keeps less than that, streams from there are refused; 'zblkfs receive --pack' packs it as its source was`,
+    )
   const bar = new ProgressBar()
   const interrupted = new AbortController()
   const interrupt = (): void => interrupted.abort(stopped())

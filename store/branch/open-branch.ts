@@ -2,13 +2,14 @@
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { branchPath, type BranchPlace } from '../branches.ts'
+import { branchPath, removeBranchFiles, type BranchPlace } from '../branches.ts'
 import { compressionName } from '../compression.ts'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { formatTid, ROOT_OID, TID_NONE, tid as toTid, tidFromTime, type Tid } from '../ids.ts'
 import { CLOCK_JUMPS } from '../indexed/database-clock.ts'
 import { recognise } from '../recognise.ts'
 import { DATABASE_ID } from '../sqlite/open/database-id.ts'
+import { withoutWriter } from '../sqlite/open/locked-removal.ts'
 import { openSqliteStore, type OpenOptions } from '../sqlite/open/open-sqlite-store.ts'
 import type { SqliteStore } from '../sqlite/sqlite-store.ts'
 import type { Store } from '../store.ts'
@@ -79,6 +80,15 @@ export async function createBranch(database: string, name: string, base: Tid): P
   } finally {
     await parent.close()
   }
+}
+
+/** Removes the files of a branch. @throws LockedError if a process writes it. */
+export async function removeBranch(database: string, name: string): Promise<void> {
+  const path = branchPath(database, name)
+  if (!existsSync(dirname(path))) return
+  await withoutWriter(path, () => removeBranchFiles(database, name))
+  // The lock's file kept its directory.
+  await removeBranchFiles(database, name)
 }
 
 async function noteFor(parent: SqliteStore, base: Tid): Promise<BranchNote> {

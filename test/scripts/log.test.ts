@@ -100,3 +100,10 @@ test('reports a path that never existed', async () => {
   const { exitCode, stderr } = await runZblkfs('log', database, 'never')
   expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/there is no never at .*, nor was there one/)])
 })
+
+test('names the command that made a change, and not Node.js', async () => {
+  await runZblkfs('tag', 'by-command', '--db', database)
+  const [line] = await zblkfs('log', database, '-n', '1', '--json')
+  expect(JSON.parse(line!)).toMatchObject({ writers: [{ program: 'zblkfs' }] })
+  await runZblkfs('tag', '-d', 'by-command', '--db', database)
+})

@@ -118,6 +118,7 @@ test('a standby drops what its source has dropped; a changed standby ends replic
   expect(await runZblkfs('replicate', name, standby)).toMatchObject({ exitCode: 0, stderr: '' })
   const { stdout } = await runZblkfs('df', '--json', standby)
   expect(JSON.parse(stdout)).toBeTruthy()
+  expect((await runZblkfs('pack', standby)).stderr).toContain('is a copy of another database')
   await change(standby, '/own', 10)
   await change(name, '/c', 10)
   const diverged = await runZblkfs('replicate', name, standby, '--every', '1s')

@@ -17,6 +17,7 @@ import Database from 'better-sqlite3'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { CannotOpenError, LockedError } from '../../../store/errors.ts'
 import { TID_MAX, TID_NONE } from '../../../store/ids.ts'
+import { removeEmptyDatabase } from '../../../store/open-store.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -258,4 +259,19 @@ describe('opening', () => {
     await reader.close()
     expect(Buffer.compare(await readFile(path), before)).toBe(0)
   })
+})
+
+test('an empty database is removed, unless it has a transaction or a writer', async () => {
+  const empty = `${directory}/empty`
+  const store = await openSqliteStore(empty, { create: true })
+  await removeEmptyDatabase(empty)
+  expect(await readdir(directory)).toContain('empty')
+  await store.close()
+  await removeEmptyDatabase(empty)
+  expect((await readdir(directory)).filter(name => name.startsWith('empty'))).toEqual([])
+  const kept = await openSqliteStore(empty, { create: true })
+  await kept.commit({ changes: [{ oid: (await kept.allocateOids(1)).first, base: TID_NONE, record: null }] })
+  await kept.close()
+  await removeEmptyDatabase(empty)
+  expect(await readdir(directory)).toContain('empty')
 })
