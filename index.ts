@@ -14,6 +14,7 @@ import { processOwner } from './core/process-owner.ts'
 import { openHere, openServed } from './mount/daemon/open-database.ts'
 import { servingMount } from './mount/daemon/serving-mount.ts'
 import type { CompressionName } from './store/compression.ts'
+import type { EncryptionName, Secret } from './store/encryption.ts'
 
 export { Database, type RestoreChange, type RestoreOptions } from './core/database/database.ts'
 export type {
@@ -40,6 +41,7 @@ export {
   type ReceiveOptions,
   type SendOptions,
 } from './core/database/streams.ts'
+export type { EncryptionName, Secret } from './store/encryption.ts'
 export type { StreamSize } from './core/stream/send.ts'
 export { CodedError, type ErrorCode, type ErrorKind } from './store/errors.ts'
 
@@ -58,6 +60,10 @@ export interface OpenOptions {
   readonly commitInterval?: number
   /** How new data is stored from now on: `zstd` compresses it. Recorded in the database; by default as recorded there. */
   readonly compression?: CompressionName
+  /** Encrypts the database if it is created; the key is then needed whenever it is opened. */
+  readonly encryption?: EncryptionName
+  /** Returns the passphrase or key of an encrypted database. A key file has at least 32 random bytes. */
+  readonly key?: () => Promise<Secret>
   /** Permission bits cleared from the mode of new files and directories; by default 0o022. */
   readonly umask?: number
 }
@@ -76,7 +82,7 @@ export async function open(path: string, options: OpenOptions = {}): Promise<Dat
   const parts =
     mount === undefined
       ? await openHere(path, { ...options, fileSystem: fileSystemOptions(options) })
-      : await openServed(path, mount)
+      : await openServed(path, mount, 'at once', options.key)
   return new Database({ ...parts, caller, umask })
 }
 

@@ -32,6 +32,8 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'not-whole':
     "copy the original with 'zblkfs backup' or 'zblkfs copy', which work while it is mounted, or unmount it and copy it together with its -log directory; 'zblkfs fsck --repair' makes a database of what this copy has",
   'database-gone': "'zblkfs rescue DIR TARGET' saves its bytes in a new database while it is mounted",
+  'key-needed':
+    'type its passphrase at a terminal, or give --key-file, --key-command (-o key_file=, key_command= for mounts), ZBLKFS_KEY_FILE or ZBLKFS_KEY_COMMAND',
   locked: 'unmount it there first, or mount it read-only with -o ro',
   'read-only-medium':
     'mount it with -o ro; if it was not unmounted before it was put there, copy it to another filesystem',

@@ -24,6 +24,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   merge: async () => (await import('./commands/merge.ts')).mergeCommand(),
   pack: async () => (await import('./commands/pack.ts')).packCommand(),
   history: async () => (await import('./commands/history.ts')).historyCommand(),
+  key: async () => (await import('./commands/key.ts')).keyCommand(),
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand(),
   doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),

@@ -3,11 +3,13 @@
  *
  * The command runs itself again, with `--daemon`, in a new session: without a terminal, inheriting only an
  * IPC channel, with standard output and error in the log file. It waits for one message: that the mount is ready, or why
- * not. Then the channel is closed and the daemon is independent.
+ * not; before it, the daemon may ask for the key of the database. Then the channel is closed and the daemon is independent.
  */
+import type { KeyQuestion, KeySource, Secret } from '../store/encryption.ts'
 import { CodedError, fromWire, type WireError } from '../store/errors.ts'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import { forbidDumps } from '../store/memory-dumps.ts'
 import { closeOnExec } from './inherited-descriptors.ts'
 import { CommandError } from './failure.ts'
 import { LOG_FLAGS } from './rotating-file.ts'
@@ -26,6 +28,16 @@ export const MEMORY_FLAGS = ['--max-semi-space-size=2', '--heap-growing-percent=
  */
 export const ENVIRONMENT = { MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '4' }
 
+/** What the daemon asks for the key of an encrypted database: it has no terminal. */
+interface KeyRequest {
+  readonly needsKey: KeyQuestion
+}
+
+/** The answer to a {@link KeyRequest}. The channel is a pair of sockets: nothing of it is on a disk. */
+interface KeyAnswer {
+  readonly secret: { readonly kind: Secret['kind']; readonly bytes: string } | undefined
+}
+
 /** What the daemon reports. */
 export type StartReport = { readonly mounted: string } | { readonly failed: WireError }
 
@@ -34,9 +46,14 @@ const LAST_WORDS_LENGTH = 2000
 
 /**
  * Starts `zblkfs ARGUMENTS --daemon`; resolves to its pid when the mount answers.
+ * @param key answers the daemon's question for the key of an encrypted database.
  * @throws CommandError with the daemon's reason, or with its last words when it died without one.
  */
-export async function startDaemon(parameters: readonly string[], logPath: string): Promise<number> {
+export async function startDaemon(
+  parameters: readonly string[],
+  logPath: string,
+  key: KeySource,
+): Promise<number> {
   const log = openSync(logPath, LOG_FLAGS, 0o600)
   const before = fstatSync(log).size
   const main = process.argv[1] ?? ''
@@ -60,7 +77,10 @@ export async function startDaemon(parameters: readonly string[], logPath: string
   }
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
   const report = await new Promise<StartReport>((resolve, reject) => {
-    child.once('message', message => resolve(message as StartReport))
+    child.on('message', (message: StartReport | KeyRequest) => {
+      if (!('needsKey' in message)) return resolve(message)
+      void answer(child, message, key).catch(reject)
+    })
     child.once('error', error =>
       reject(new CommandError(`the daemon cannot be started: ${error.message}`, { cause: error })),
     )
@@ -84,6 +104,34 @@ export async function startDaemon(parameters: readonly string[], logPath: string
   child.disconnect()
   return child.pid ?? 0
 }
+
+/** Answers the daemon's question. @throws what `key` throws; the daemon ends then. */
+async function answer(child: ChildProcess, { needsKey }: KeyRequest, key: KeySource): Promise<void> {
+  try {
+    forbidDumps()
+    child.send(answerOf(await key(needsKey)))
+  } catch (error) {
+    child.kill('SIGTERM')
+    throw error
+  }
+}
+
+function answerOf(secret: Secret | undefined): KeyAnswer {
+  if (secret === undefined) return { secret: undefined }
+  return { secret: { kind: secret.kind, bytes: Buffer.from(secret.bytes).toString('base64') } }
+}
+
+/** Asks the command that started this process. */
+export const askStarter: KeySource = question =>
+  new Promise((resolve, reject) => {
+    if (process.send === undefined) return resolve(undefined)
+    process.once('message', ({ secret }: KeyAnswer) =>
+      resolve(secret && { kind: secret.kind, bytes: Buffer.from(secret.bytes, 'base64') }),
+    )
+    process.once('disconnect', () => resolve(undefined))
+    const request: KeyRequest = { needsKey: question }
+    process.send(request, undefined, undefined, error => error !== null && reject(error))
+  })
 
 /** Why the daemon did not mount. What has no code of ours is a mistake in the daemon: its log has the stack. */
 function reported(failed: WireError, logPath: string): CodedError {

@@ -7,7 +7,13 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs mount ~/files.zblk ~/then -o at=2h', 'as it was two hours ago, read-only'],
     ['zblkfs mount ~/files.zblk ~/files -o remount,commit_interval=1s', 'change an option'],
     ['zblkfs mount ~/files.zblk ~/trial -o branch=trial', 'a branch, beside the database itself'],
+    ['zblkfs mount ~/secret.zblk ~/secret -o encryption=aes-256-gcm', 'a new encrypted database'],
     ['zblkfs mount Data.fs ~/zodb', 'the big files of a ZODB database'],
+  ],
+  key: [
+    ['zblkfs key ~/secret.zblk --change', 'another passphrase; no data is rewritten'],
+    ['zblkfs key ~/secret.zblk --add office --new-key-file /media/usb/key', 'a key file opens it, too'],
+    ['zblkfs key ~/secret.zblk --remove office', 'not any more'],
   ],
   umount: [
     ['zblkfs umount ~/files', 'store everything, then unmount'],

@@ -1,6 +1,6 @@
 /** The options of `zblkfs mount`: `-o key=value,...` as mount(8) writes them, into MountSettings. */
 import { LAYOUTS, type LayoutName } from '../core/foreign/file-system/layouts.ts'
-import { isAbsolute } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 import {
   type DriverChoice,
   DRIVERS,
@@ -12,6 +12,7 @@ import {
 import type { SettingChanges } from '../mount/daemon/remount.ts'
 import { UsageError } from './failure.ts'
 import { COMPRESSIONS, type CompressionName } from '../store/compression.ts'
+import { type EncryptionName, ENCRYPTIONS } from '../store/encryption.ts'
 import { DURATION_FORMS, parseDurationMs } from '../store/durations.ts'
 import { retention } from './retention.ts'
 import { parseSizeBytes } from './units.ts'
@@ -146,6 +147,27 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     help: 'how a ZODB database is shown: by its names, or as by WCFS, for clients of wendelin.core',
     apply(settings, value) {
       settings.layout = oneOf<LayoutName>('layout', value, LAYOUTS)
+    },
+  },
+  encryption: {
+    value: ENCRYPTIONS.join('|'),
+    help: 'encrypt a new database',
+    apply(settings, value) {
+      settings.encryption = oneOf<EncryptionName>('encryption', value, ENCRYPTIONS)
+    },
+  },
+  key_file: {
+    value: 'FILE',
+    help: 'the key of an encrypted database: at least 32 random bytes',
+    apply(settings, value) {
+      settings.key = { ...settings.key, keyFile: resolve(value) }
+    },
+  },
+  key_command: {
+    value: 'COMMAND',
+    help: 'a command without commas that prints the passphrase or key',
+    apply(settings, value) {
+      settings.key = { ...settings.key, keyCommand: value }
     },
   },
   acl: {

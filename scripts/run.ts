@@ -5,18 +5,23 @@
 import { printableLines } from '../core/printable.ts'
 import { Command, CommanderError } from 'commander'
 import packageJson from '../package.json' with { type: 'json' }
+import { setKeySource } from '../store/database-key.ts'
 import { CodedError } from '../store/errors.ts'
 import { explain } from './advice.ts'
 import { NO_WORKING_DIRECTORY } from '../mount/mount-points/locate.ts'
 import { COMMANDS } from './command-table.ts'
 import { EXIT_FAILURE, EXIT_USAGE, UsageError } from './failure.ts'
+import { keySourceOf } from './key-source.ts'
 
 /** Runs a command line, which begins with the interpreter and the script; resolves to the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
-  const program = new Command('zblkfs')
+  const program: Command = new Command('zblkfs')
     .description('Mount a transactional object database as a directory of big files.')
     .version(packageJson.version)
     .exitOverride()
+    .option('--key-file <file>', 'the key file of an encrypted database; also ZBLKFS_KEY_FILE')
+    .option('--key-command <command>', 'a command that prints its key; also ZBLKFS_KEY_COMMAND')
+    .hook('preAction', () => setKeySource(keySourceOf(program.opts())))
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError("see 'zblkfs --help'")
   try {

@@ -22,11 +22,14 @@
  * | `connection` | whether the database's server answers                       |
  * | `leasing`  | writing beside other processes, in turns                       |
  * | `compressing` | how new bulk bytes are stored                               |
+ * | `encrypting` | what opens an encrypted database                             |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
 import type { Branch } from './branches.ts'
 import type { CheckMemory, VerifiedBytes } from './check-memory.ts'
+import type { Encrypting } from './encryption.ts'
+import type { Presence } from './presence.ts'
 import type { Copying, Lineage } from './copying.ts'
 import type { ForeignHistory } from './foreign-history.ts'
 import type { Leasing } from './leasing.ts'
@@ -53,6 +56,7 @@ export interface Capabilities {
   readonly copying?: Copying | undefined
   readonly lineage?: Lineage | undefined
   readonly connection?: Connection | undefined
+  readonly encrypting?: Encrypting | undefined
   readonly compressing?: Compressing | undefined
   readonly leasing?: Leasing | undefined
   readonly branch?: Branch | undefined
@@ -382,19 +386,4 @@ export interface StorageDamage {
   /** For `data`: which bytes of the record, `[lo, hi)`. */
   readonly lo?: number
   readonly hi?: number
-}
-
-/** Whether the files of a database still have their names: bytes in a file without one are lost with its last descriptor. */
-export interface Presence {
-  /**
-   * If the database was renamed, gives the files next to it its new name.
-   * @throws DatabaseGoneError if a file was removed; StoreError if these files cannot be renamed.
-   */
-  assertThere(): Promise<void>
-
-  /** The database's path, which another process may change. */
-  path(): string
-
-  /** Whether changes are stored although files were removed: their bytes are to be saved from the open descriptors. */
-  storeUnnamed(isAllowed: boolean): Promise<void>
 }

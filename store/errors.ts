@@ -40,6 +40,8 @@ const KINDS = {
   'no-file-system': 'give up',
   'newer-format': 'give up',
   'older-format': 'give up',
+  'key-needed': 'give up',
+  'wrong-key': 'give up',
   locked: 'retry',
   'writer-gone': 'give up',
   'database-gone': 'give up',

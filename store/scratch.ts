@@ -1,5 +1,9 @@
 /** A scratch database for the state of long-running work: a bounded part is in memory, the rest on disk. */
+import { randomBytes } from 'node:crypto'
 import Database from 'better-sqlite3'
+import { KEY_BYTES, openInto, SEAL_BYTES, sealInto } from './encryption/aead.ts'
+import { openAead } from './encryption/open-aead.ts'
+import { bytesOf, textOf } from './os-text.ts'
 
 /** @param schema `CREATE TABLE` statements. The file is removed when it is closed or the process ends. */
 export function openScratch(schema: string): Database.Database {
@@ -8,4 +12,31 @@ export function openScratch(schema: string): Database.Database {
   // A single transaction: otherwise each row would be its own, at ten times the cost.
   db.exec(`BEGIN; ${schema}`)
   return db
+}
+
+/**
+ * Names in a scratch database, encrypted with a key that is in this process alone: the file is in the directory for temporary files, and the
+ * database that the names come from may be encrypted.
+ */
+export class ScratchNames {
+  readonly #aead = openAead(randomBytes(KEY_BYTES))
+  readonly #aad = Buffer.alloc(0)
+
+  seal(name: string): Buffer {
+    const plain = bytesOf(name)
+    const sealed = Buffer.allocUnsafe(plain.length + SEAL_BYTES)
+    sealInto(this.#aead, this.#aad, plain, sealed)
+    return sealed
+  }
+
+  /** @throws Error if the name is not as it was sealed: the disk has changed it. */
+  open(sealed: Buffer): string {
+    const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - SEAL_BYTES))
+    if (!openInto(this.#aead, this.#aad, sealed, plain)) throw new Error('a temporary file was changed')
+    return textOf(plain)
+  }
+
+  close(): void {
+    this.#aead.close()
+  }
 }

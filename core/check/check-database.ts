@@ -43,6 +43,8 @@ export interface CheckSummary {
   /** Number of unreachable objects, which a pack frees. */
   readonly unreachable: number
   readonly inodes: number
+  /** Whether the database is encrypted and no key was given: checksums and counts were compared, objects and names were not. */
+  readonly lacksKey: boolean
 }
 
 const CACHE_BYTES = 32 << 20
@@ -59,6 +61,7 @@ export async function checkDatabase(path: string, options: CheckOptions): Promis
     readOnly: true,
     skipIndexCheck: true,
     cacheSizeBytes: CACHE_BYTES,
+    mayLackKey: !options.repair,
   })
   try {
     const { checking } = store.capabilities
@@ -85,10 +88,14 @@ async function check(database: Database, options: CheckOptions): Promise<CheckSu
   })
   try {
     const { unreachable } = await run.checkStorageAndObjects()
+    if (database.store.capabilities.encrypting?.hasKey === false) {
+      await run.reportUnnamed()
+      return { found, left: found, unreachable, inodes: 0, lacksKey: true }
+    }
     const inodes = await run.checkFileSystem(database.store)
     await run.reportUnnamed()
     run.end()
-    return { found, left: found, unreachable, inodes }
+    return { found, left: found, unreachable, inodes, lacksKey: false }
   } finally {
     run.close()
   }
@@ -107,7 +114,7 @@ async function repair(database: Database, options: CheckOptions): Promise<CheckS
     const inodes = await repairFileSystem(database.path, run)
     await run.reportUnnamed()
     run.end()
-    if (found === 0) return { found, left: 0, unreachable: 0, inodes }
+    if (found === 0) return { found, left: 0, unreachable: 0, inodes, lacksKey: false }
   } finally {
     run.close()
   }
@@ -168,6 +175,11 @@ class Run {
     this.#findings.close()
   }
 
+  /** Without its key an encrypted database has no legible objects. */
+  get #lacksKey(): boolean {
+    return this.#database.store.capabilities.encrypting?.hasKey === false
+  }
+
   async checkStorageAndObjects(): Promise<{ readonly needsIndex: boolean; readonly unreachable: number }> {
     const { checking } = this.#database
     const { data, progress } = this.#options
@@ -180,6 +192,7 @@ class Run {
         needsIndex ||= damage.kind !== 'data'
         this.#take(damage)
       }
+      if (this.#lacksKey) return { needsIndex, unreachable: 0 }
       const objects = new ObjectCheck({ reader, findings: this.#findings, upTo, progress })
       try {
         for await (const damage of objects.run()) if (!(await this.#isAccepted(damage))) this.#report(damage)
@@ -237,9 +250,11 @@ class Run {
 
   /** Reports losses that the check of the filesystem did not meet. */
   async reportUnnamed(): Promise<void> {
-    for (const { oid, tid, reason } of this.#findings.unnamed())
-      if (!(await this.#isAccepted({ oid, tid })))
-        this.#report({ kind: 'record', oid, tid, reason, past: true })
+    for (const { oid, tid, reason, isCurrent } of this.#findings.unnamed())
+      if (!(await this.#isAccepted({ oid, tid }))) {
+        const isPast = !this.#lacksKey || !isCurrent
+        this.#report({ kind: 'record', oid, tid, reason, ...(isPast && { past: true }) })
+      }
   }
 
   async #isAccepted({ oid, tid }: { readonly oid?: Oid; readonly tid?: Tid }): Promise<boolean> {

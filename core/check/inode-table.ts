@@ -1,7 +1,7 @@
 /** The inodes that a walk has met, and where. In a scratch database, so memory is bounded. */
 import type { Oid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
-import { openScratch } from '../../store/scratch.ts'
+import { openScratch, ScratchNames } from '../../store/scratch.ts'
 import { PathResolver, type Place, ShownPath, ROOT_PATH } from '../tree/shown-path.ts'
 import type { Usage } from '../tree/superblock.ts'
 
@@ -20,21 +20,22 @@ interface InodeRow {
   readonly oid: Oid
   readonly directory: number
   readonly parent: Oid | null
-  readonly name: string
+  readonly name: Buffer
 }
 
 export class InodeTable {
+  readonly #names = new ScratchNames()
   readonly #db = openScratch(`
     CREATE TABLE inode (
       id INTEGER PRIMARY KEY, oid INTEGER UNIQUE NOT NULL, directory INTEGER NOT NULL,
-      parent INTEGER, name TEXT NOT NULL, names INTEGER NOT NULL, stored INTEGER NOT NULL,
+      parent INTEGER, name BLOB NOT NULL, names INTEGER NOT NULL, stored INTEGER NOT NULL,
       nlink INTEGER NOT NULL
     );
     CREATE INDEX inode_by_parent ON inode (parent) WHERE directory = 1;
     CREATE TABLE lost_inode (oid INTEGER PRIMARY KEY);
     CREATE TABLE lost_child (oid INTEGER PRIMARY KEY);
   `)
-  readonly #enter = this.#db.prepare<[number, number, number | null, string, number, number, number]>(
+  readonly #enter = this.#db.prepare<[number, number, number | null, Buffer, number, number, number]>(
     'INSERT INTO inode (oid, directory, parent, name, names, stored, nlink) VALUES (?, ?, ?, ?, ?, ?, ?)',
   )
   readonly #get = this.#db.prepare<[number], InodeRow>(
@@ -47,6 +48,7 @@ export class InodeTable {
 
   close(): void {
     this.#db.close()
+    this.#names.close()
     this.#met.close()
   }
 
@@ -56,7 +58,7 @@ export class InodeTable {
 
   enter({ oid, isDirectory, parent, name, stored, nlink }: MetInode): void {
     const names = parent === undefined ? 0 : 1
-    this.#enter.run(oid, isDirectory ? 1 : 0, parent ?? null, name, names, stored, nlink)
+    this.#enter.run(oid, isDirectory ? 1 : 0, parent ?? null, this.#names.seal(name), names, stored, nlink)
     this.#met.add(oid)
     this.#count++
   }
@@ -95,7 +97,7 @@ export class InodeTable {
   #placeOf(oid: Oid): Place | ShownPath {
     const row = this.#get.get(oid)
     if (row === undefined || row.parent === null) return ShownPath.from(noName(oid))
-    return row.parent === oid ? ROOT_PATH : { parent: row.parent, name: row.name }
+    return row.parent === oid ? ROOT_PATH : { parent: row.parent, name: this.#names.open(row.name) }
   }
 
   /**

@@ -4,7 +4,9 @@ import { taggedMoments } from '../pack/moments.ts'
 import { backUp } from '../stream/backup.ts'
 import { openStream, receiveHistory, type ReceiveResult } from '../stream/receive.ts'
 import { measureHistory, sendHistory, type OnSent, type SendRange, type StreamSize } from '../stream/send.ts'
+import type { KeySource } from '../../store/encryption.ts'
 import { isCompressionName } from '../../store/compression.ts'
+import { OpenedStream } from '../../store/sealed-stream.ts'
 import { isDatabaseUrl } from '../../store/database-name.ts'
 import { formatTid, parseTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { resolveMoment } from '../../store/moments.ts'
@@ -21,6 +23,8 @@ export interface SendOptions {
   readonly to?: string
   /** Sends bytes again that the receiver should have: for one that has dropped them (code `bytes-dropped`). */
   readonly selfContained?: boolean
+  /** Returns the passphrase or key of an encrypted database, with which the stream is encrypted. */
+  readonly key?: KeySource
   readonly signal?: AbortSignal
   readonly onProgress?: OnSent
 }
@@ -42,6 +46,8 @@ export interface ReceiveOptions {
    * database that receives streams.
    */
   readonly pack?: boolean
+  /** Returns the passphrase or key of an encrypted stream and its database. */
+  readonly key?: KeySource
   readonly signal?: AbortSignal
   readonly onProgress?: (done: number, total: number) => void
   /** Receives a warning for the user. */
@@ -54,9 +60,9 @@ export interface ReceiveOptions {
  */
 export async function* send(
   name: string,
-  { signal, onProgress, ...range }: SendOptions = {},
+  { signal, onProgress, key, ...range }: SendOptions = {},
 ): AsyncGenerator<Buffer> {
-  const store = await openDatabase(name, { readOnly: true })
+  const store = await openDatabase(name, { readOnly: true, key })
   try {
     const options = { signal, ...(onProgress !== undefined && { onProgress }) }
     yield* sendHistory(store, await rangeOf(store, range), options)
@@ -84,20 +90,25 @@ export async function sizeToSend(name: string, range: Range = {}): Promise<Strea
 export async function receive(
   name: string,
   input: AsyncIterable<Uint8Array>,
-  { pack = false, signal, onProgress, warn }: ReceiveOptions = {},
+  { pack = false, signal, onProgress, warn, key }: ReceiveOptions = {},
 ): Promise<Received> {
   const isNew = (await recognise(name)) === 'none'
-  const stream = await openStream(input)
+  const opened = new OpenedStream(input, key)
+  const stream = await openStream(opened)
   const purpose = 'receiving a stream'
-  const options = { create: true, purpose, ...(warn !== undefined && { warn }) } as const
+  const options = { create: true, purpose, key, ...(warn !== undefined && { warn }) } as const
   const { compression } = stream.header
   const isCompressed = isNew && !isDatabaseUrl(name) && isCompressionName(compression)
-  const target = await openDatabase(name, { ...options, ...(isCompressed && { compression }) }).catch(
-    async (error: unknown) => {
-      await stream.frames.close()
-      throw error
-    },
-  )
+  const { keys } = opened
+  const isEncrypted = isNew && keys !== undefined
+  const target = await openDatabase(name, {
+    ...options,
+    ...(isCompressed && { compression }),
+    ...(isEncrypted && { encryption: 'aes-256-gcm', keys }),
+  }).catch(async (error: unknown) => {
+    await stream.frames.close()
+    throw error
+  })
   let isEmpty = false
   try {
     const result = await receiveHistory(target, stream, {
@@ -133,6 +144,8 @@ export interface BackedUp {
 export interface BackupOptions {
   /** Begins with everything again. */
   readonly full?: boolean
+  /** Returns the passphrase or key of an encrypted database, with which the files are encrypted. */
+  readonly key?: KeySource
   readonly signal?: AbortSignal
   readonly onProgress?: (phase: 'write' | 'verify', done: number, total: number) => void
 }
@@ -147,7 +160,7 @@ export async function backup(
   directory: string,
   options: BackupOptions = {},
 ): Promise<BackedUp> {
-  const store = await openDatabase(name, { readOnly: true })
+  const store = await openDatabase(name, { readOnly: true, key: options.key })
   try {
     const { upTo, ...result } = await backUp(store, directory, options)
     return { ...result, tid: formatTid(upTo) }
@@ -159,7 +172,7 @@ export async function backup(
 /** The last transaction of a database that may not exist; undefined if it has none. @throws CannotOpenError */
 export async function lastReceived(name: string): Promise<string | undefined> {
   if ((await recognise(name)) === 'none') return undefined
-  const store = await openDatabase(name, { readOnly: true })
+  const store = await openDatabase(name, { readOnly: true, mayLackKey: true })
   try {
     const tid = await store.lastTid()
     return tid === TID_NONE ? undefined : formatTid(tid)

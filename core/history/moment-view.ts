@@ -12,7 +12,7 @@ import { Superblock } from '../tree/superblock.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
-import { openScratch } from '../../store/scratch.ts'
+import { openScratch, ScratchNames } from '../../store/scratch.ts'
 import type { Store } from '../../store/store.ts'
 
 const CACHE_BYTES = 8 << 20
@@ -21,7 +21,10 @@ const BATCH = 256
 /** Maximum number of directory places in memory. */
 const PLACES_MAX = 16_384
 
-type Scratch = ReturnType<typeof openScratch>
+interface Unrecorded {
+  readonly db: ReturnType<typeof openScratch>
+  readonly names: ScratchNames
+}
 
 /** An entry of a directory. */
 export interface WalkedEntry {
@@ -38,7 +41,7 @@ export class MomentView {
   readonly #places = new LRUCache<Oid, Place>({ max: PLACES_MAX })
   readonly #resolver = new PathResolver(oid => (oid === this.rootOid ? ROOT_PATH : this.placeOf(oid)))
   /** Places that inodes do not record, once they were looked for. */
-  #unrecorded: Promise<Scratch> | undefined
+  #unrecorded: Promise<Unrecorded> | undefined
 
   private constructor(connection: Connection, superblock: Superblock, rootOid: Oid) {
     this.connection = connection
@@ -151,18 +154,23 @@ export class MomentView {
   /** Looks through the whole tree, once, for names that their inodes do not record. */
   async #unrecordedPlaceOf(oid: Oid): Promise<Place | undefined> {
     this.#unrecorded ??= this.#findUnrecorded()
-    const db = await this.#unrecorded
-    return db.prepare<[number], Place>('SELECT parent, name FROM place WHERE oid = ?').get(oid)
+    const { db, names } = await this.#unrecorded
+    const row = db
+      .prepare<[number], { parent: Oid; name: Buffer }>('SELECT parent, name FROM place WHERE oid = ?')
+      .get(oid)
+    return row && { parent: row.parent, name: names.open(row.name) }
   }
 
-  async #findUnrecorded(): Promise<Scratch> {
+  async #findUnrecorded(): Promise<Unrecorded> {
+    const names = new ScratchNames()
     const db = openScratch(
-      'CREATE TABLE place (oid INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name TEXT NOT NULL)',
+      'CREATE TABLE place (oid INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name BLOB NOT NULL)',
     )
-    const add = db.prepare<[number, number, string]>('INSERT OR IGNORE INTO place VALUES (?, ?, ?)')
+    const add = db.prepare<[number, number, Buffer]>('INSERT OR IGNORE INTO place VALUES (?, ?, ?)')
     for await (const { directory, name, inode } of this.walk())
-      if (inode.name !== name || inode.parent?.oid !== directory) add.run(inode.oid, directory, name)
-    return db
+      if (inode.name !== name || inode.parent?.oid !== directory)
+        add.run(inode.oid, directory, names.seal(name))
+    return { db, names }
   }
 
   /**

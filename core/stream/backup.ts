@@ -10,9 +10,11 @@ import { createReadStream } from 'node:fs'
 import { link, mkdir, open, readFile, rename, rm, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import type { KeyCopy } from '../../store/encryption.ts'
 import { CodedError, messageOf, StoreError, systemCode } from '../../store/errors.ts'
 import { formatTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { ALL_MOMENTS } from '../../store/kept-moments.ts'
+import { OpenedStream } from '../../store/sealed-stream.ts'
 import type { Store } from '../../store/store.ts'
 import { lastRow, streamFiles, streamName, type StreamFile } from './directory.ts'
 import { readHeader, readItems, type StreamEnd } from './decode.ts'
@@ -76,9 +78,10 @@ export async function backUp(
   }
 }
 
-/** Reads a stream to its end. @throws StoreError if it is damaged. */
+/** Reads a stream to its end. @param keys those of the source, if it is encrypted. @throws StoreError if it is damaged. */
 export async function verifyStream(
   path: string,
+  keys?: KeyCopy,
   onRead: (bytes: number) => void = () => undefined,
 ): Promise<VerifiedStream> {
   let bytes = 0
@@ -89,7 +92,7 @@ export async function verifyStream(
       yield chunk
     }
   }
-  const frames = new FrameReader(counted())
+  const frames = new FrameReader(new OpenedStream(counted(), undefined, keys))
   try {
     if (!(await frames.begin())) throw new StoreError('the stream ends early', { code: 'cut-stream' })
     const header = await readHeader(frames)
@@ -127,14 +130,15 @@ async function startOf(source: Store, directory: string, { full = false }: Backu
   const last = files.at(-1)
   if (last === undefined) return { base: TID_NONE, number: 1, full: 'first' }
   const number = last.number + 1
-  const { origin } = await headerOf(last)
+  const keys = await source.capabilities.encrypting?.copy()
+  const { origin } = await headerOf(last, keys)
   if (origin !== (await source.capabilities.lineage?.origin()))
     throw new StoreError(`${directory} has the backup of another database: name another directory`, {
       code: 'other-database',
     })
   if (full) return { base: TID_NONE, number, full: 'asked' }
   const found = await transactionUpTo(source, last.to)
-  if (found?.tid === last.to && fingerprintOf(found) === (await fingerprintIn(last)))
+  if (found?.tid === last.to && fingerprintOf(found) === (await fingerprintIn(last, keys)))
     return { base: last.to, number }
   return { base: TID_NONE, number, full: 'dropped' }
 }
@@ -154,8 +158,9 @@ function assertComplete(directory: string, files: readonly StreamFile[]): void {
   }
 }
 
-async function headerOf({ path }: StreamFile): Promise<StreamHeader> {
-  const frames = new FrameReader(createReadStream(path) as AsyncIterable<Buffer>)
+async function headerOf({ path }: StreamFile, keys: KeyCopy | undefined): Promise<StreamHeader> {
+  const input = createReadStream(path) as AsyncIterable<Buffer>
+  const frames = new FrameReader(new OpenedStream(input, undefined, keys))
   try {
     if (!(await frames.begin())) throw new StoreError(`${path} is empty`, { code: 'cut-stream' })
     return await readHeader(frames)
@@ -165,7 +170,8 @@ async function headerOf({ path }: StreamFile): Promise<StreamHeader> {
 }
 
 /** The fingerprint in the last frame of a stream, which was verified when it was written. */
-async function fingerprintIn({ path }: StreamFile): Promise<bigint> {
+async function fingerprintIn({ path }: StreamFile, keys: KeyCopy | undefined): Promise<bigint> {
+  if (keys !== undefined) return (await verifyStream(path, keys)).end.fingerprint
   const file = await open(path)
   try {
     const { size } = await file.stat()
@@ -233,7 +239,8 @@ async function writeStream(
   }
   await file.close()
   let done = 0
-  const verified = await verifyStream(partial, bytes => onProgress?.('verify', (done += bytes), length))
+  const keys = await source.capabilities.encrypting?.copy()
+  const verified = await verifyStream(partial, keys, bytes => onProgress?.('verify', (done += bytes), length))
   await publish(partial, path)
   await syncDirectory(directory)
   return verified

@@ -9,6 +9,7 @@ import { StoreError } from '../../store/errors.ts'
 import { formatTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { ALL_MOMENTS, isKept, isSameMoments, type KeptMoments } from '../../store/kept-moments.ts'
 import { formatRetention } from '../../store/retention.ts'
+import { sealStream } from '../../store/sealed-stream.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
 import { isNew, type CopiedRecord, type TransactionHead } from '../copy/history-items.ts'
 import { copyingOf, readHistory } from '../copy/history-reader.ts'
@@ -39,11 +40,30 @@ export interface StreamSize {
 /** Receives the length of the stream so far, and an estimate of its whole length. */
 export type OnSent = (done: number, total: number) => void
 
-/** @throws StoreError if the range does not exist, or the store cannot be copied; the signal's reason. */
+interface SendOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: OnSent
+}
+
+/**
+ * The stream of an encrypted database is encrypted with its key (store/sealed-stream.ts).
+ * @throws StoreError if the range does not exist, or the store cannot be copied; the signal's reason.
+ */
 export async function* sendHistory(
   source: Store,
   range: SendRange,
-  { signal, onProgress }: { readonly signal?: AbortSignal | undefined; readonly onProgress?: OnSent } = {},
+  options: SendOptions = {},
+): AsyncGenerator<Buffer> {
+  const { encrypting } = source.capabilities
+  const stream = plainHistory(source, range, options)
+  if (encrypting === undefined) yield* stream
+  else yield* sealStream(await encrypting.copy(), stream)
+}
+
+async function* plainHistory(
+  source: Store,
+  range: SendRange,
+  { signal, onProgress }: SendOptions,
 ): AsyncGenerator<Buffer> {
   const reader = source.capabilities.measuring?.reader()
   try {

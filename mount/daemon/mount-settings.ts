@@ -1,6 +1,7 @@
 import type { LayoutName } from '../../core/foreign/file-system/layouts.ts'
 import type { ShownOwnership } from '../../core/file-system/show-as.ts'
 import type { CompressionName } from '../../store/compression.ts'
+import type { EncryptionName } from '../../store/encryption.ts'
 import type { Retention } from '../../store/retention.ts'
 import { type ZBlkFormat } from '../../core/objects/zblk-format.ts'
 
@@ -34,6 +35,10 @@ export interface MountSettings {
   readonly history?: Retention
   /** How new data is stored from now on, recorded in the database; by default as recorded there. */
   readonly compression?: CompressionName
+  /** How a new database is encrypted. */
+  readonly encryption?: EncryptionName
+  /** Where the key comes from: a path, or a command; never the key itself. */
+  readonly key?: { readonly keyFile?: string; readonly keyCommand?: string }
   /** POSIX ACLs are stored, inherited, and checked by the kernel. */
   readonly acl?: boolean
   readonly allowOther: boolean

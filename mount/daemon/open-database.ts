@@ -2,6 +2,7 @@
 import type { DatabaseParts } from '../../core/database/database.ts'
 import { FileSystem, type FileSystemOptions } from '../../core/file-system/file-system.ts'
 import type { CompressionName } from '../../store/compression.ts'
+import type { EncryptionName, KeySource } from '../../store/encryption.ts'
 import { TID_NONE } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import type { MountedDirectory } from '../mount-points/mount-table.ts'
@@ -15,15 +16,18 @@ export interface OpenHereOptions {
   /** What the database is open for, shown to other processes that find it locked. */
   readonly purpose?: string
   readonly compression?: CompressionName
+  readonly encryption?: EncryptionName
+  readonly key?: KeySource
   readonly fileSystem?: FileSystemOptions
 }
 
 /** Opens a database in this process. @throws CannotOpenError, LockedError, StoreError */
 export async function openHere(path: string, options: OpenHereOptions = {}): Promise<OpenedDatabase> {
-  const { create = false, readOnly = false, purpose = 'opened by a program', compression } = options
+  const { create = false, readOnly = false, purpose = 'opened by a program' } = options
+  const { compression, encryption, key } = options
   const store = readOnly
-    ? await openDatabase(path, { readOnly: true })
-    : await openDatabase(path, { create, purpose, compression })
+    ? await openDatabase(path, { readOnly: true, key })
+    : await openDatabase(path, { create, purpose, compression, encryption, key })
   const fileSystem = await FileSystem.open(store, options.fileSystem).catch(async (error: unknown) => {
     await store.close()
     throw error
@@ -42,10 +46,11 @@ export async function openServed(
   path: string,
   mount: MountedDirectory,
   connects: 'at once' | 'when needed' = 'at once',
+  key?: KeySource,
 ): Promise<OpenedDatabase> {
   const fileSystem = await connectFileSystem(mount, connects)
   try {
-    const store = await openDatabase(path, { readOnly: true })
+    const store = await openDatabase(path, { readOnly: true, key })
     const close = async (): Promise<void> => {
       await fileSystem.sync()
       await fileSystem.close()

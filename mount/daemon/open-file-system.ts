@@ -41,6 +41,7 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     // Others' changes can be shown only by a driver that invalidates what the kernel has cached.
     isShared: settings.driver !== 'fuse-native',
     compression: settings.compression,
+    encryption: settings.encryption,
     warn: message => log.warn(message),
     ...(bulk !== undefined && { bulk }),
     bulkCache: {

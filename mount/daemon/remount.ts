@@ -17,6 +17,7 @@ const CHANGEABLE = [
 /** The options of the other settings, as they are written. */
 const OPTION_OF: Readonly<Record<string, string>> = {
   cacheSizeBytes: 'cache_size',
+  key: 'the key',
   zblkFormat: 'zblk_format',
   allowOther: 'allow_other',
   layout: 'layout',

@@ -27,7 +27,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { median, MIB } from './measure.ts'
+import { median, MIB, processorNs } from './measure.ts'
 import { openPlace } from './places/open-place.ts'
 import { endOnSignals, interrupted, runThrough } from './programs.ts'
 
@@ -176,16 +176,6 @@ const OPERATIONS: readonly Operation[] = [
     },
   },
 ]
-
-/** CPU time so far of all threads of a process, in nanoseconds. Source: proc(5). */
-function processorNs(pid: number): number {
-  let sum = 0
-  for (const task of readdirSync(`/proc/${pid}/task`)) {
-    const [ns = '0'] = readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'latin1').split(' ')
-    sum += Number(ns)
-  }
-  return sum
-}
 
 const sleepSync = (ms: number): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 

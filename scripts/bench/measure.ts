@@ -37,3 +37,13 @@ export const median = (values: readonly number[]): number =>
 
 export const maximum = (values: readonly number[]): number =>
   values.reduce((a, b) => Math.max(a, b), -Infinity)
+
+/** CPU time so far of all threads of a process, in nanoseconds. Source: proc(5). */
+export function processorNs(pid: number): number {
+  let sum = 0
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    const [ns = '0'] = readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'latin1').split(' ')
+    sum += Number(ns)
+  }
+  return sum
+}

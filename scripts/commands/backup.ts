@@ -66,7 +66,7 @@ async function backup(
 async function verifyAll(directory: string, progress: ByteProgress): Promise<number> {
   let bytes = 0
   for (const path of await streamsIn(directory))
-    bytes += (await verifyStream(path, read => progress.add('verifying all', read, 0))).bytes
+    bytes += (await verifyStream(path, undefined, read => progress.add('verifying all', read, 0))).bytes
   return bytes
 }
 

@@ -5,6 +5,7 @@ import { dirname } from 'node:path'
 import { Command, Option } from 'commander'
 import { copyDatabase } from '../../core/copy/copy-database.ts'
 import { COMPRESSIONS, type CompressionName } from '../../store/compression.ts'
+import { type EncryptionName, type EncryptionOptions, ENCRYPTIONS } from '../../store/encryption.ts'
 import { canonicalName, importMapPath, isDatabaseUrl } from '../../store/database-name.ts'
 import { formatTid } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
@@ -30,6 +31,11 @@ export function copyCommand(): Command {
         COMPRESSIONS,
       ),
     )
+    .addOption(
+      new Option('--encryption <how>', 'encrypt the copy, with a new key (default: as the source)').choices(
+        ENCRYPTIONS,
+      ),
+    )
     .addHelpText(
       'after',
       '\nRepeat an interrupted copy to resume it. Until it is complete the copy cannot be mounted.',
@@ -40,7 +46,11 @@ export function copyCommand(): Command {
 async function copy(
   src: string,
   dst: string,
-  options: { readonly bulk?: string; readonly compression?: CompressionName },
+  options: {
+    readonly bulk?: string
+    readonly compression?: CompressionName
+    readonly encryption?: EncryptionName
+  },
 ): Promise<void> {
   const { bulk } = options
   const { database } = await findTarget(src)
@@ -59,6 +69,7 @@ async function copy(
       warn,
       ...(bulk !== undefined && { bulk }),
       compression,
+      ...(await encryptionFor(source, options.encryption)),
     })
     try {
       const { transactions, records, upTo } = await copyDatabase({
@@ -78,6 +89,16 @@ async function copy(
     progress.stop()
     await source.close()
   }
+}
+
+/** A copy of an encrypted database has its keys, unless the user wants something else. */
+async function encryptionFor(
+  { capabilities }: Store,
+  wanted: EncryptionName | undefined,
+): Promise<EncryptionOptions> {
+  if (wanted !== undefined) return { encryption: wanted }
+  const keys = await capabilities.encrypting?.copy()
+  return keys === undefined ? {} : { encryption: 'aes-256-gcm', keys }
 }
 
 /** A server compresses by itself. */

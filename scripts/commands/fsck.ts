@@ -99,7 +99,7 @@ async function fsck(
 
 /** Warns of synced changes that no mount has replayed since a crash, which are not checked. A database that cannot be opened is. */
 async function warnOfIntents(path: string): Promise<void> {
-  await openDatabase(path, { readOnly: true, warn }).then(
+  await openDatabase(path, { readOnly: true, warn, mayLackKey: true }).then(
     store => store.close(),
     () => undefined,
   )
@@ -112,7 +112,7 @@ async function warnOfIntents(path: string): Promise<void> {
 async function whyIncomplete(path: string, data: boolean): Promise<string | undefined> {
   if (isDatabaseUrl(path)) return undefined
   try {
-    await (await openDatabase(path, { readOnly: true })).close()
+    await (await openDatabase(path, { readOnly: true, mayLackKey: true })).close()
     return undefined
   } catch (error) {
     if (!(error instanceof CannotOpenError)) return undefined
@@ -133,6 +133,8 @@ const isUnreadable = (error: unknown): error is StoreError =>
 /** Why an intact database cannot be opened. */
 const NOT_DAMAGED: ReadonlySet<ErrorCode> = new Set([
   'locked',
+  'key-needed',
+  'wrong-key',
   'in-use-elsewhere',
   'cannot-open',
   'no-space',
@@ -147,6 +149,8 @@ function refused(error: unknown): unknown {
       `${error.message}: unmount it to repair it ('zblkfs umount'); without --repair it can be checked while mounted`,
     )
   // Its exit code would say that damage was repaired.
+  if (error instanceof CannotOpenError && (error.code === 'key-needed' || error.code === 'wrong-key'))
+    return error
   return error instanceof CannotOpenError ? new UsageError(explain(error)) : error
 }
 
@@ -155,11 +159,14 @@ const describeResumed = (bytes: number, startedMs: number): string =>
 
 function describeSummary(
   path: string,
-  { found, left, unreachable, inodes }: CheckSummary,
+  { found, left, unreachable, inodes, lacksKey }: CheckSummary,
   { data, repair }: { readonly data: boolean; readonly repair: boolean },
   durationMs: number,
 ): string {
-  const what = `${inodes} files and directories, ${data ? 'every byte' : 'without the bytes of files (--data)'}, ${(durationMs / 1000).toFixed(1)} s`
+  const checked = lacksKey
+    ? 'no key was given, so that only checksums and counts were compared, but no seal, name, object or reference'
+    : `${inodes} files and directories`
+  const what = `${checked}, ${data ? 'every byte' : 'without the bytes of files (--data)'}, ${(durationMs / 1000).toFixed(1)} s`
   const garbage =
     unreachable === 0 ? '' : `; ${unreachable} objects are in no use any more ('zblkfs pack' frees them)`
   if (found === 0) return `${path} is clean: ${what}${garbage}`

@@ -18,7 +18,9 @@ import { Problems } from '../../mount/daemon/problems.ts'
 import { openFileSystem } from '../../mount/daemon/open-file-system.ts'
 import { isOdd } from '../../store/os-text.ts'
 import { formatTid } from '../../store/ids.ts'
-import { reportStart, startDaemon } from '../daemon-process.ts'
+import { askStarter, reportStart, startDaemon } from '../daemon-process.ts'
+import { type KeyOptions, keySourceOf } from '../key-source.ts'
+import { setKeySource } from '../../store/database-key.ts'
 import { EXIT_FAILURE, UsageError, CommandError } from '../failure.ts'
 import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
 import { describeMountOptions, isRemount, parseMountOptions, parseRemountOptions } from '../mount-options.ts'
@@ -68,7 +70,7 @@ export function mountCommand(): Command {
     .action(mount)
 }
 
-async function mount(database: string, path: string, options: Options): Promise<void> {
+async function mount(database: string, path: string, options: Options, globals: Command): Promise<void> {
   if (isOdd(database) || isOdd(path))
     throw new UsageError('the names of a database and of a mount point have to be UTF-8: rename what is not')
   const lists = [...options.option, ...(options.zblkFormat ? [`zblk_format=${options.zblkFormat}`] : [])]
@@ -80,11 +82,14 @@ async function mount(database: string, path: string, options: Options): Promise<
   if (`${settings.database}/`.startsWith(`${directory}/`))
     throw new UsageError(`${database} lies in ${path}, where the mount would hide it: mount elsewhere`)
 
+  const keys = keySourceOf({ ...globals.optsWithGlobals<KeyOptions>(), ...settings.key })
+  setKeySource(options.daemon === true ? askStarter : keys)
   if (options.daemon === true) await runInBackground(settings, options.logLevel)
   else if (options.foreground === true) await runHere(settings, options.logLevel)
   else {
     const parameters = ['mount', databasePath(database), directory, '--log-level', options.logLevel]
-    await startDaemon([...parameters, ...lists.flatMap(list => ['-o', list])], logPathFor(directory))
+    const passed = [...parameters, ...lists.flatMap(list => ['-o', list])]
+    await startDaemon(passed, logPathFor(directory), keys)
     say(
       `${parsed.branch === undefined ? '' : `the branch ${parsed.branch} of `}${database} is mounted at ${path}`,
     )

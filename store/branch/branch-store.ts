@@ -171,13 +171,14 @@ abstract class BranchReads implements ReadableStore {
 
   /** The capabilities that both kinds of branches have. */
   protected shared(own: Capabilities): Capabilities {
-    const { pinning, measuring, dating, compressing } = own
+    const { pinning, measuring, dating, compressing, encrypting } = own
     return {
       branch: { base: this.base, database: this.parent.name },
       ...(pinning !== undefined && { pinning: this.#pinning(pinning) }),
       ...(measuring !== undefined && { measuring: this.#measuring(measuring) }),
       dating,
       compressing,
+      ...(encrypting !== undefined && { encrypting }),
     }
   }
 

@@ -59,7 +59,13 @@ export async function createBranch(database: string, name: string, base: Tid): P
     const note = await noteFor(parent, base)
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
     const compression = compressionName(await parent.capabilities.compressing?.compression())
-    const own = await openSqliteStore(path, { create: true, purpose: 'being created', compression })
+    const keys = await parent.capabilities.encrypting?.copy()
+    const own = await openSqliteStore(path, {
+      create: true,
+      purpose: 'being created',
+      compression,
+      ...(keys !== undefined && { encryption: 'aes-256-gcm', keys }),
+    })
     try {
       if ((await own.lastTid()) !== TID_NONE)
         throw new CannotOpenError(`${path} exists already`, { code: 'branch-exists', path: name })

@@ -248,7 +248,7 @@ export class Committer {
     for (const [index, { oid }] of changes.entries()) {
       const draft = drafts[index]
       const row = { oid, tid, ...placed(draft, places?.[index]) }
-      bytes += recordSize(row)
+      bytes += recordSize(row) + (row.head === null ? 0 : this.#index.extraRowBytes)
       rows.add(row)
       const replaced = removed[index]
       if (replaced !== undefined) {

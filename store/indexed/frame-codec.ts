@@ -9,7 +9,7 @@
  * | 16         | 1      | how its units are stored: 0 as they are, 1 with Zstandard        |
  * | 17         | 1      | the number of its units, 1 to {@link FRAME_UNITS}                |
  * | 18         | 1      | the size of the elements whose bytes are shuffled; 0 for none    |
- * | 19         | 1      | 0                                                                |
+ * | 19         | 1      | 1 if the body is encrypted (encryption/frame-seal.ts), otherwise 0 |
  * | 20         | 4      | the length of the body                                           |
  * | 24         |        | the body                                                         |
  *
@@ -18,6 +18,8 @@
 import { xxh64 } from '../checksum.ts'
 import { BulkDamageError } from './bulk.ts'
 import type { Compression } from '../compression.ts'
+import { SEAL_BYTES } from '../encryption/aead.ts'
+import { type FrameOpener, type FrameSeal, SEALED_HEADER_BYTES } from '../encryption/frame-seal.ts'
 import { UNIT_BYTES } from './frame.ts'
 import { UnitCompression } from './unit-compression.ts'
 
@@ -30,13 +32,14 @@ export const FRAME_BYTES = FRAME_UNITS * UNIT_BYTES
 export const FRAME_HEADER_BYTES = 24
 
 /** The length of the longest stored frame. */
-export const STORED_FRAME_BYTES = FRAME_HEADER_BYTES + FRAME_BYTES
+export const STORED_FRAME_BYTES = FRAME_HEADER_BYTES + FRAME_BYTES + SEAL_BYTES
 
 const SUM_BYTES = 8
 const POSITION_OFFSET = 8
 const METHOD_OFFSET = 16
 const UNITS_OFFSET = 17
 const ELEMENT_OFFSET = 18
+const SEALED_OFFSET = 19
 const LENGTH_OFFSET = 20
 
 const AS_IT_IS = 0
@@ -51,10 +54,20 @@ export const frameUp = (pos: number): number => frameDown(pos + FRAME_BYTES - 1)
 /** Writes frames. Not reentrant. */
 export class FrameEncoder {
   readonly #compression: Compression
+  readonly #seal: FrameSeal | undefined
   readonly #units = new UnitCompression(FRAME_BYTES)
+  /** Receives compressed units that are to be encrypted. */
+  readonly #memory = Buffer.allocUnsafeSlow(FRAME_BYTES)
 
-  constructor(compression: Compression) {
+  /** @param seal undefined for a database that is not encrypted. */
+  constructor(compression: Compression, seal?: FrameSeal) {
     this.#compression = compression
+    this.#seal = seal
+  }
+
+  /** Call before the first frame at positions that may have been written before. */
+  beginEpoch(pos: number): void {
+    this.#seal?.beginEpoch(pos)
   }
 
   /**
@@ -62,22 +75,28 @@ export class FrameEncoder {
    * {@link STORED_FRAME_BYTES}; returns its length.
    */
   encode(pos: number, units: Uint8Array, into: Buffer): number {
-    const body = into.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + units.length)
+    const seal = this.#seal
+    const room = seal === undefined ? into.subarray(FRAME_HEADER_BYTES) : this.#memory
+    const packed = room.subarray(0, units.length)
     let { elementBytes } = this.#compression
-    let length = this.#units.compress(units, this.#compression, body)
+    let length = this.#units.compress(units, this.#compression, packed)
     const method = length === 0 ? AS_IT_IS : ZSTD
     if (method === AS_IT_IS) {
-      body.set(units)
+      if (seal === undefined) packed.set(units)
       length = units.length
       elementBytes = 0
     }
+    const end = FRAME_HEADER_BYTES + length + (seal === undefined ? 0 : SEAL_BYTES)
     into.writeBigUInt64LE(BigInt(pos), POSITION_OFFSET)
     into[METHOD_OFFSET] = method
     into[UNITS_OFFSET] = units.length / UNIT_BYTES
     into[ELEMENT_OFFSET] = elementBytes
-    into[ELEMENT_OFFSET + 1] = 0
-    into.writeUInt32LE(length, LENGTH_OFFSET)
-    const end = FRAME_HEADER_BYTES + length
+    into[SEALED_OFFSET] = seal === undefined ? 0 : 1
+    into.writeUInt32LE(end - FRAME_HEADER_BYTES, LENGTH_OFFSET)
+    if (seal !== undefined) {
+      const plain = method === AS_IT_IS ? units : packed.subarray(0, length)
+      seal.seal(pos, sealedHeader(into), plain, into.subarray(FRAME_HEADER_BYTES, end))
+    }
     into.writeBigUInt64LE(xxh64(into.subarray(SUM_BYTES, end)))
     return end
   }
@@ -85,7 +104,15 @@ export class FrameEncoder {
 
 /** Reads frames. Not reentrant. */
 export class FrameDecoder {
+  readonly #opener: FrameOpener | undefined
   readonly #units = new UnitCompression(FRAME_BYTES)
+  /** Receives decrypted units that are compressed. */
+  readonly #memory = Buffer.allocUnsafeSlow(FRAME_BYTES)
+
+  /** @param opener undefined for a database that is not encrypted. */
+  constructor(opener?: FrameOpener) {
+    this.#opener = opener
+  }
 
   /**
    * Verifies the stored frame at position `pos`, and writes its units to the start of `into`.
@@ -94,25 +121,62 @@ export class FrameDecoder {
   decode(pos: number, stored: Buffer, into: Uint8Array): number {
     if (stored.length < FRAME_HEADER_BYTES) throw new BulkDamageError(DIFFERS)
     const end = FRAME_HEADER_BYTES + stored.readUInt32LE(LENGTH_OFFSET)
-    if (stored.length < end || storedSum(stored) !== xxh64(stored.subarray(SUM_BYTES, end)))
-      throw new BulkDamageError(DIFFERS)
+    // The tag of an encrypted frame covers more than its checksum does, and is verified faster.
+    const isSealed = this.#opener?.isKeyless === false && stored[SEALED_OFFSET] !== 0
+    if (stored.length < end || (!isSealed && !isSumRight(stored, end))) throw new BulkDamageError(DIFFERS)
     if (stored.readBigUInt64LE(POSITION_OFFSET) !== BigInt(pos))
       throw new BulkDamageError('its bytes belong to another place')
     const length = (stored[UNITS_OFFSET] ?? 0) * UNIT_BYTES
     const body = stored.subarray(FRAME_HEADER_BYTES, end)
     const method = stored[METHOD_OFFSET]
-    const elementBytes = stored[ELEMENT_OFFSET] ?? 0
     if (length > FRAME_BYTES || length > into.length) throw new BulkDamageError(MALFORMED)
     const units = into.subarray(0, length)
-    if (method === AS_IT_IS && body.length === length) units.set(body)
-    else if (method !== ZSTD || !this.#units.expand(body, elementBytes, units))
-      throw new BulkDamageError(MALFORMED)
+    if ((stored[SEALED_OFFSET] !== 0) !== (this.#opener !== undefined)) throw new BulkDamageError(FORGED)
+    if (this.#opener?.isKeyless === true) {
+      units.fill(0)
+      return length
+    }
+    if (method === AS_IT_IS) this.#copy(pos, stored, body, units)
+    else this.#expand(pos, stored, body, units)
     return length
   }
+
+  #copy(pos: number, stored: Buffer, body: Buffer, units: Uint8Array): void {
+    const extra = this.#opener === undefined ? 0 : SEAL_BYTES
+    if (body.length !== units.length + extra) throw new BulkDamageError(MALFORMED)
+    if (this.#opener === undefined) units.set(body)
+    else if (!this.#opener.open(pos, sealedHeader(stored), body, units)) throw notSealed(stored)
+  }
+
+  #expand(pos: number, stored: Buffer, body: Buffer, units: Uint8Array): void {
+    let packed = body
+    if (this.#opener !== undefined) {
+      const length = body.length - SEAL_BYTES
+      if (length < 0 || length > FRAME_BYTES) throw new BulkDamageError(MALFORMED)
+      packed = this.#memory.subarray(0, length)
+      if (!this.#opener.open(pos, sealedHeader(stored), body, packed)) throw notSealed(stored)
+    }
+    const isKnown = stored[METHOD_OFFSET] === ZSTD
+    if (!isKnown || !this.#units.expand(packed, stored[ELEMENT_OFFSET] ?? 0, units))
+      throw new BulkDamageError(MALFORMED)
+  }
 }
+
+const sealedHeader = (stored: Buffer): Buffer =>
+  stored.subarray(POSITION_OFFSET, POSITION_OFFSET + SEALED_HEADER_BYTES)
 
 /** The checksum in a frame's header: it tells frames apart, too. */
 export const storedSum = (header: Buffer): bigint => header.readBigUInt64LE(0)
 
 const DIFFERS = 'the checksum of its bytes in the log differs'
 const MALFORMED = 'its bytes in the log have another form than those of a frame'
+const FORGED = 'its bytes in the log were not encrypted with the key of this database for this place'
+
+const isSumRight = (stored: Buffer, end: number): boolean =>
+  storedSum(stored) === xxh64(stored.subarray(SUM_BYTES, end))
+
+/** The error of a frame whose tag differs: by accident, unless its checksum is right. */
+const notSealed = (stored: Buffer): BulkDamageError =>
+  new BulkDamageError(
+    isSumRight(stored, FRAME_HEADER_BYTES + stored.readUInt32LE(LENGTH_OFFSET)) ? FORGED : DIFFERS,
+  )

@@ -76,6 +76,9 @@ export interface Index {
 
 /** The writer's side of an index. */
 export interface IndexWriter {
+  /** Bytes of a stored row beyond those of its record: an encrypted one is longer. */
+  readonly extraRowBytes: number
+
   /** The last transaction; undefined if there is none. @throws StoreError if continuing from it would reuse oids or positions. */
   last(): Awaitable<TransactionRow | undefined>
 

@@ -46,6 +46,7 @@ const NO_ROWS: Rows = { revisions: new Map(), transactions: [], notes: new Map()
 
 /** An index in memory. */
 export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedIndex {
+  readonly extraRowBytes = 0
   readonly #revisions: Map<Oid, StoredRow[]>
   readonly #transactions: { readonly row: TransactionRow; readonly oids: readonly Oid[] }[]
   readonly #notes: Map<string, string>

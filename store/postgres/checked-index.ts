@@ -1,4 +1,6 @@
 /** The index for a check (index-scan.ts): rows are verified, and returned even if they are damaged. */
+import type { RowSeal } from '../encryption/row-seal.ts'
+import { StoreError } from '../errors.ts'
 import type { CheckedIndex, CheckedRevision, CheckedTransaction, EntryKey } from '../indexed/index-scan.ts'
 import type { RevisionKey, RevisionRow } from '../indexed/record-index.ts'
 import { PostgresIndex, type Queries } from './postgres-index.ts'
@@ -14,12 +16,15 @@ const TRANSACTIONS = `
 
 export class PostgresCheckedIndex extends PostgresIndexScan implements CheckedIndex {
   readonly #queries: Queries
+  readonly #seal: RowSeal | undefined
   readonly #index: PostgresIndex
 
-  constructor(queries: Queries) {
-    super(queries)
+  /** @param seal undefined for a database that is not encrypted. */
+  constructor(queries: Queries, seal?: RowSeal) {
+    super(queries, seal)
     this.#queries = queries
-    this.#index = new PostgresIndex(queries)
+    this.#seal = seal
+    this.#index = new PostgresIndex(queries, seal)
   }
 
   find(keys: readonly RevisionKey[]): Promise<readonly (RevisionRow | undefined)[]> {
@@ -28,7 +33,9 @@ export class PostgresCheckedIndex extends PostgresIndexScan implements CheckedIn
 
   async checkedRevisions(after: EntryKey, upTo: bigint, limit: number): Promise<readonly CheckedRevision[]> {
     const values = [after.tid, after.oid, upTo, limit]
-    return (await this.#queries.query(REVISIONS, values, 'checked_revisions')).map(checkedRevision)
+    return (await this.#queries.query(REVISIONS, values, 'checked_revisions')).map(cells =>
+      checkedRevision(cells, this.#seal),
+    )
   }
 
   async checkedTransactions(
@@ -39,13 +46,39 @@ export class PostgresCheckedIndex extends PostgresIndexScan implements CheckedIn
     const rows = await this.#queries.query(TRANSACTIONS, [after, upTo, limit], 'checked_transactions')
     return rows.map(cells => {
       const { row, isIntact } = transactionRow(cells)
-      return { tid: row.tid, isIntact, objects: row.objects, bytes: row.bytes }
+      return {
+        tid: row.tid,
+        isIntact: isIntact && isOpen(() => this.#seal?.openTexts(row)),
+        objects: row.objects,
+        bytes: row.bytes,
+      }
     })
   }
 }
 
-function checkedRevision(cells: Cells): CheckedRevision {
+/** The bytes that encryption adds count as its tail's: lost bytes are told by their offset in the record. */
+function checkedRevision(cells: Cells, seal: RowSeal | undefined): CheckedRevision {
   const { row, isIntact } = foundRevision(cells)
   const { oid, tid, head, pos, len, tail } = row
-  return { oid, tid, isIntact, headBytes: head?.length ?? 0, pos, len, tailBytes: tail?.length ?? 0 }
+  const extra = head === null ? 0 : (seal?.extraBytes ?? 0)
+  return {
+    oid,
+    tid,
+    isIntact: isIntact && isOpen(() => seal?.open(row)),
+    headBytes: (head?.length ?? 0) - extra,
+    pos,
+    len,
+    tailBytes: (tail?.length ?? 0) + extra,
+  }
+}
+
+/** Whether a row can be opened; without the key that is not known. */
+function isOpen(open: () => unknown): boolean {
+  try {
+    open()
+    return true
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error
+    return error.code === 'key-needed'
+  }
 }

@@ -1,5 +1,7 @@
 /** Opens the Bulk of a database on a server: rows, or segments in a bucket where the database's meta names one. */
 import { COMPRESSION, parseCompression, type CompressionName } from '../compression.ts'
+import type { Opener } from '../encryption/seals.ts'
+import type { SegmentOpener } from '../encryption/segment-seal.ts'
 import { CannotOpenError } from '../errors.ts'
 import type { BulkScan } from '../indexed/bulk.ts'
 import { formatS3Address, parseS3Address } from '../s3/address.ts'
@@ -9,7 +11,7 @@ import { PostgresBulkReader } from './postgres-bulk.ts'
 import { PostgresIndex, type Queries } from './postgres-index.ts'
 import { PostgresIndexScan } from './postgres-index-scan.ts'
 import { PostgresSegmentMap } from './postgres-segment-map.ts'
-import type { OurContent } from './schema.ts'
+import type { OurContent } from './content.ts'
 import type { Session } from './session.ts'
 import { numberOf } from './values.ts'
 
@@ -42,11 +44,12 @@ export async function openRemoteBulk(
   session: Session,
   { id, bulk }: OurContent,
   options: BulkOptions & { readonly readOnly: boolean; readonly report: (message: string) => void },
+  segments: SegmentOpener | undefined,
 ): Promise<RemoteBulk | undefined> {
   if (bulk === undefined) return undefined
   const { report, bulkCache: cache = {}, bulkTuning: tuning = {}, readOnly } = options
   const compression = parseCompression(options.compression ?? (await noteOf(session)))
-  const remote = new RemoteBulk({ url: bulk, databaseId: id, report, cache, tuning, compression })
+  const remote = new RemoteBulk({ url: bulk, databaseId: id, report, cache, tuning, compression, segments })
   try {
     // A process that ended while it created the database may not have come to its bucket.
     const isNew = !readOnly && (await session.query('SELECT FROM zblkfs.txn LIMIT 1')).length === 0
@@ -83,13 +86,18 @@ export interface Halves {
   readonly forgetFrom: (pos: number) => void
 }
 
-/** @param seesParts as for {@link PostgresSegmentMap}. */
-export function halvesOver(queries: Queries, remote: RemoteBulk | undefined, seesParts = false): Halves {
-  const rows = new PostgresBulkReader(queries)
+/** @param opener undefined for a database that is not encrypted. @param seesParts as for {@link PostgresSegmentMap}. */
+export function halvesOver(
+  queries: Queries,
+  remote: RemoteBulk | undefined,
+  opener: Opener | undefined,
+  seesParts = false,
+): Halves {
+  const rows = new PostgresBulkReader(queries, opener?.segments)
   const segments = remote?.reader(new PostgresSegmentMap(queries, seesParts), rows)
   return {
-    index: new PostgresIndex(queries),
-    scan: new PostgresIndexScan(queries),
+    index: new PostgresIndex(queries, opener?.rows),
+    scan: new PostgresIndexScan(queries, opener?.rows),
     bulk: segments ?? rows,
     forgetFrom: pos => segments?.forgetFrom(pos),
   }

@@ -1,6 +1,11 @@
 /** Opens a database on a PostgreSQL server, and creates one if there is none. */
 import type { Awaitable } from '../awaitable.ts'
 import { COMPRESSION, NO_COMPRESSION } from '../compression.ts'
+import { accessOf, keyOf, makeKeys } from '../database-key.ts'
+import type { EncryptionOptions } from '../encryption.ts'
+import { Epochs } from '../encryption/epochs.ts'
+import type { MasterKey } from '../encryption/keys.ts'
+import { openerOf } from '../encryption/seals.ts'
 import { CannotOpenError, LockedError, StoreError } from '../errors.ts'
 import { newDatabaseId } from '../indexed/database-id.ts'
 import type { Store } from '../store.ts'
@@ -9,7 +14,8 @@ import { explainConnect, isDuplicate, isForbidden } from './postgres-errors.ts'
 import { assertSamePlace, bulkUrlOf, openRemoteBulk, unassignedEpoch, type BulkOptions } from './open-bulk.ts'
 import { PostgresStore, WritablePostgresStore } from './postgres-store.ts'
 import { assertNotPooled } from './pooler.ts'
-import { contentOf, createSchema, type OurContent } from './schema.ts'
+import { createSchema } from './schema.ts'
+import { contentOf, type OurContent } from './content.ts'
 import { RemoteBulk } from '../s3/remote-bulk.ts'
 import { emptyBucket } from '../s3/bucket.ts'
 import { Session } from './session.ts'
@@ -17,7 +23,7 @@ import { LeaseSession } from './lease-session.ts'
 import { upgradeAlone } from './writer-epoch.ts'
 import { WriterSession } from './writer-session.ts'
 
-export interface OpenPostgresOptions extends BulkOptions {
+export interface OpenPostgresOptions extends BulkOptions, EncryptionOptions {
   readonly readOnly?: boolean
   /** Creates the database if it does not exist. */
   readonly create?: boolean
@@ -44,7 +50,9 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
     const content = await findOrCreate(session, address, name, options)
     const { id } = content
     const { readOnly = false, purpose = 'a writer', warn: report = () => undefined } = options
-    const remote = await openRemoteBulk(session, content, { ...options, readOnly, report }).catch(
+    const access = content.made ?? (await (readOnly ? accessOf : keyOf)(name, content.keys, options))
+    const segments = openerOf(access, name, () => new Epochs(() => []))?.segments
+    const remote = await openRemoteBulk(session, content, { ...options, readOnly, report }, segments).catch(
       async (error: unknown) => {
         // Another place can be named then.
         if (content.isCreated) await session.query('DROP SCHEMA zblkfs CASCADE')
@@ -52,7 +60,7 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
       },
     )
     if (remote !== undefined) keep(remote)
-    const parts = { name, address, id, session, report, remote }
+    const parts = { name, address, id, session, report, remote, access }
     if (readOnly) return new PostgresStore(parts)
     if (content.isEarlier) await upgradeAlone(session, name)
     const unassigned = remote && (await unassignedEpoch(session, remote))
@@ -137,11 +145,11 @@ async function findOrCreate(
   address: PostgresAddress,
   name: string,
   options: OpenPostgresOptions,
-): Promise<OurContent & { readonly isCreated: boolean }> {
+): Promise<OurContent & { readonly isCreated: boolean; readonly made?: MasterKey | undefined }> {
   const { readOnly = false, create = false } = options
   const bulk = bulkUrlOf(options)
   const content = await contentOf(session, name)
-  const { compression = 'off' } = options
+  const { compression = 'off', encryption = 'off' } = options
   if (compression !== 'off' && (content.kind === 'ours' ? content.bulk : bulk) === undefined)
     throw new CannotOpenError(
       `${name} keeps its data in rows of its server, which compresses them itself: compression=${compression} needs a bucket (bulk=)`,
@@ -154,9 +162,10 @@ async function findOrCreate(
   if (content.kind === 'foreign') throw foreign(name, content.example)
   if (!create || readOnly)
     throw new CannotOpenError(`${name} has no database of zblkfs`, { code: 'no-database', path: name })
+  const keys = encryption === 'off' ? undefined : await makeKeys(name, options)
   let isCreated = false
   try {
-    await createSchema(session, newDatabaseId(), bulk)
+    await createSchema(session, newDatabaseId(), bulk, keys?.note)
     isCreated = true
   } catch (error) {
     await session.query('ROLLBACK')
@@ -172,7 +181,7 @@ async function findOrCreate(
   const made = await contentOf(session, name)
   if (made.kind === 'ours') {
     assertSamePlace(name, made, bulk)
-    return { ...made, isCreated }
+    return { ...made, isCreated, made: isCreated ? keys?.master : undefined }
   }
   throw new CannotOpenError(`${name} could not be made a database of zblkfs`, { path: name })
 }

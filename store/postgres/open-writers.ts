@@ -1,5 +1,6 @@
 import { Committer } from '../indexed/committer.ts'
 import type { BulkReader, BulkWriter } from '../indexed/bulk.ts'
+import type { Seals } from '../encryption/seals.ts'
 import { PackWriter } from '../indexed/pack/pack-writer.ts'
 import type { RemoteBulk } from '../s3/remote-bulk.ts'
 import type { S3BulkReader } from '../s3/s3-bulk-reader.ts'
@@ -41,6 +42,8 @@ export interface WritersParts {
   readonly remote: RemoteBulk | undefined
   /** The store's reader, which may remember positions that are discarded. */
   readonly onCut: (pos: number) => void
+  /** Undefined for a database that is not encrypted. */
+  readonly seals: Seals | undefined
 }
 
 /** Opens the committer and the packer. @throws StoreError if the last transaction is damaged. */
@@ -50,14 +53,16 @@ export async function openWriters({
   queries,
   remote,
   onCut,
+  seals,
 }: WritersParts): Promise<Writers> {
-  const index = new PostgresIndexWriter(writer)
+  const index = new PostgresIndexWriter(writer, seals?.rows)
   const rows = new PostgresBulkWriter(
     () => index.pipeline,
     (text, values, name) => runChange(writer, text, values, name),
+    seals?.segments,
   )
   const packer = new PostgresIndexPacker(writer, () => Session.open(address))
-  const rowReader = new PostgresBulkReader(index.queries)
+  const rowReader = new PostgresBulkReader(index.queries, seals?.segments)
   let bulk: BulkWriter = rows
   let reader: BulkReader = rowReader
   let remoteWriters: RemoteWriters | undefined
@@ -81,6 +86,7 @@ export async function openWriters({
       rows,
       databaseId: remote.databaseId,
       compression: remote.compression,
+      seal: seals?.segments,
       rowsMaxBytes: remote.tuning.rowsMaxBytes ?? ROWS_MAX_BYTES,
       nextId: writers.nextId,
       onCut: pos => {

@@ -11,6 +11,7 @@ import {
   type BulkWriter,
 } from '../indexed/bulk.ts'
 import { verifyByReading } from '../indexed/check/verify.ts'
+import { type SegmentOpener, type SegmentSeal, UNIT_SEAL_BYTES } from '../encryption/segment-seal.ts'
 import { SUM_BYTES, UNIT_BYTES, unitDown, unitSum } from '../indexed/frame.ts'
 import type { Pipeline } from './pipeline.ts'
 import type { Queries } from './postgres-index.ts'
@@ -20,13 +21,25 @@ import { bigintArray, bytesOf, numberOf } from './values.ts'
 /** Maximum length of an extent. Releasing a part of one rewrites its row, so it is short. */
 const EXTENT_BYTES = 128 << 10
 
+/** What is stored beside the units, for each: its checksum, and if it is encrypted, its nonce and tag. */
+interface SumsForm {
+  readonly bytes: number
+  readonly read: string
+  readonly release: string
+}
+
+const formOf = (bytes: number): SumsForm => {
+  const form = { bytes, read: '', release: '' }
+  return { bytes, read: readBulk(form), release: release(form) }
+}
+
 /** Maximum bytes requested by one statement. */
 const ANSWER_BYTES = 2 << 20
 
-const READ = `
+const readBulk = (sums: SumsForm): string => `
   SELECT k.number, b.at,
     substring(b.units FROM (b.at - b.pos)::integer + 1 FOR (b.till - b.at)::integer),
-    substring(b.sums FROM ((b.at - b.pos) / ${UNIT_BYTES / SUM_BYTES})::integer + 1 FOR ((b.till - b.at) / ${UNIT_BYTES / SUM_BYTES})::integer)
+    substring(b.sums FROM ((b.at - b.pos) / ${UNIT_BYTES} * ${sums.bytes})::integer + 1 FOR ((b.till - b.at) / ${UNIT_BYTES} * ${sums.bytes})::integer)
   FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS k (lo, hi, number)
   CROSS JOIN LATERAL (
     SELECT pos, units, sums, greatest(pos, k.lo) AS at, least(pos + octet_length(units), k.hi) AS till
@@ -48,7 +61,7 @@ const TAKES_ROOM = `
   SELECT 1 FROM zblkfs.bulk WHERE pos > $1 - ${EXTENT_BYTES} AND pos < $2 AND pos + octet_length(units) > $1 LIMIT 1`
 const BYTES = "SELECT pg_total_relation_size('zblkfs.bulk')"
 // Extents partly within a range are rewritten with their remaining units.
-const RELEASE = `
+const release = (sums: SumsForm): string => `
   WITH gone AS (
     DELETE FROM zblkfs.bulk AS b USING unnest($1::bigint[], $2::bigint[]) AS k (lo, hi)
     WHERE b.pos > k.lo - ${EXTENT_BYTES} AND b.pos < k.hi AND b.pos + octet_length(b.units) > k.lo
@@ -66,12 +79,15 @@ const RELEASE = `
     SELECT pos, units, sums, hi, till FROM cut WHERE after IS NULL
   ), kept AS (
     INSERT INTO zblkfs.bulk (pos, sums, units)
-    SELECT lo, substring(sums FROM ((lo - pos) / ${UNIT_BYTES / SUM_BYTES})::integer + 1 FOR ((hi - lo) / ${UNIT_BYTES / SUM_BYTES})::integer),
+    SELECT lo, substring(sums FROM ((lo - pos) / ${UNIT_BYTES} * ${sums.bytes})::integer + 1 FOR ((hi - lo) / ${UNIT_BYTES} * ${sums.bytes})::integer),
       substring(units FROM (lo - pos)::integer + 1 FOR (hi - lo)::integer)
     FROM left_over WHERE hi > lo
   )
   SELECT coalesce(sum(hi - lo), 0) FROM cut`
 const INSERT = 'INSERT INTO zblkfs.bulk (pos, sums, units) VALUES ($1, $2, $3)'
+
+const PLAIN = formOf(SUM_BYTES)
+const SEALED = formOf(SUM_BYTES + UNIT_SEAL_BYTES)
 
 /** Whole units that are read together, and the reads that need them. */
 interface Range {
@@ -82,9 +98,12 @@ interface Range {
 
 export class PostgresBulkReader implements BulkScan {
   readonly #queries: Queries
+  readonly #opener: SegmentOpener | undefined
 
-  constructor(queries: Queries) {
+  /** @param opener undefined for a database that is not encrypted. */
+  constructor(queries: Queries, opener?: SegmentOpener) {
     this.#queries = queries
+    this.#opener = opener
   }
 
   async read(reads: readonly BulkRead[]): Promise<void> {
@@ -116,12 +135,16 @@ export class PostgresBulkReader implements BulkScan {
   async #readBatch(ranges: readonly Range[]): Promise<void> {
     const los = bigintArray(ranges.map(({ lo }) => lo))
     const his = bigintArray(ranges.map(({ hi }) => hi))
-    const rows = await this.#queries.query(READ, [los, his], 'read_bulk')
+    const rows = await this.#queries.query(
+      this.#opener === undefined ? PLAIN.read : SEALED.read,
+      [los, his],
+      this.#opener === undefined ? 'read_bulk' : 'read_sealed_bulk',
+    )
     const ends = ranges.map(({ lo }) => lo)
     for (const cells of rows) {
       const index = numberOf(cells[0]) - 1
       const range = ranges[index]
-      const { at, units } = unitsOf(cells)
+      const { at, units } = unitsOf(cells, this.#opener)
       if (range === undefined || at !== ends[index]) throw new BulkDamageError(MISSING)
       ends[index] = at + units.length
       for (const read of range.reads) copyPart(at, units, read)
@@ -132,23 +155,27 @@ export class PostgresBulkReader implements BulkScan {
 
 const MISSING = 'its bytes are not there'
 
-/** The units of a row of {@link READ}, verified. */
-function unitsOf([, atText, unitsText, sumsText]: Cells): { readonly at: number; readonly units: Buffer } {
+/** The units of a row of {@link readBulk}, verified and decrypted. */
+function unitsOf(
+  [, atText, unitsText, sumsText]: Cells,
+  opener: SegmentOpener | undefined,
+): { readonly at: number; readonly units: Buffer } {
   const at = numberOf(atText)
   const units = bytesOf(unitsText)
   const sums = bytesOf(sumsText)
-  if (!areIntact(at, units, sums)) throw new BulkDamageError('its bytes do not have their checksum')
+  const { bytes } = opener === undefined ? PLAIN : SEALED
+  if (sums.length * UNIT_BYTES !== units.length * bytes) throw new BulkDamageError(DIFFERS)
+  for (let off = 0, sumAt = 0; off < units.length; off += UNIT_BYTES, sumAt += bytes) {
+    const unit = units.subarray(off, off + UNIT_BYTES)
+    if (unitSum(unit, at + off) !== sums.readBigUInt64LE(sumAt)) throw new BulkDamageError(DIFFERS)
+    const seal = sums.subarray(sumAt + SUM_BYTES, sumAt + bytes)
+    if (opener?.openUnit(at + off, unit, seal) === false) throw new BulkDamageError(FORGED)
+  }
   return { at, units }
 }
 
-/** Whether units match their checksums. */
-function areIntact(pos: number, units: Uint8Array, sums: Buffer): boolean {
-  if (sums.length * (UNIT_BYTES / SUM_BYTES) !== units.length) return false
-  for (let off = 0, sumAt = 0; off < units.length; off += UNIT_BYTES, sumAt += SUM_BYTES)
-    if (unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== sums.readBigUInt64LE(sumAt))
-      return false
-  return true
-}
+const DIFFERS = 'its bytes do not have their checksum'
+const FORGED = 'its bytes were not encrypted with the key of this database for this place'
 
 function copyPart(at: number, units: Buffer, { pos, into }: BulkRead): void {
   const lo = Math.max(at, pos)
@@ -191,21 +218,25 @@ function batchesOf(ranges: readonly Range[]): readonly (readonly Range[])[] {
   return batches
 }
 
-/** Deletes ranges, as a change of the writer ({@link RELEASE}). */
+/** Deletes ranges, as a change of the writer ({@link release}). */
 export type Release = (text: string, values: readonly Value[], name: string) => Promise<readonly Cells[]>
 
 /** Appends extents as a part of the transaction of the server that will have the rows that point to them. */
 export class PostgresBulkWriter implements BulkWriter {
   readonly #pipeline: () => Pipeline
   readonly #change: Release
+  readonly #seal: SegmentSeal | undefined
+  /** Receives encrypted units. */
+  readonly #sealed = Buffer.allocUnsafeSlow(EXTENT_BYTES)
   readonly #extent = Buffer.allocUnsafeSlow(EXTENT_BYTES)
   /** The start of the extent being filled, and its bytes so far. */
   #start = 0
   #fill = 0
 
-  /** @param pipeline returns the transaction in progress. */
-  constructor(pipeline: () => Pipeline, change: Release) {
+  /** @param pipeline returns the transaction in progress. @param seal undefined for a database that is not encrypted. */
+  constructor(pipeline: () => Pipeline, change: Release, seal?: SegmentSeal) {
     this.#pipeline = pipeline
+    this.#seal = seal
     this.#change = change
   }
 
@@ -245,23 +276,38 @@ export class PostgresBulkWriter implements BulkWriter {
   async release(ranges: readonly BulkRange[]): Promise<number> {
     const los = bigintArray(ranges.map(([lo]) => lo))
     const his = bigintArray(ranges.map(([, hi]) => hi))
-    const [[bytes] = []] = await this.#change(RELEASE, [los, his], 'release')
+    const [[bytes] = []] = await this.#change(
+      this.#seal === undefined ? PLAIN.release : SEALED.release,
+      [los, his],
+      this.#seal === undefined ? 'release' : 'release_sealed',
+    )
     return numberOf(bytes)
   }
 
   #send(): void {
-    const units = this.#extent.subarray(0, this.#fill)
+    const plain = this.#extent.subarray(0, this.#fill)
+    const units = this.#seal === undefined ? plain : this.#sealed.subarray(0, this.#fill)
     // It copies the bytes.
-    this.#pipeline().send(INSERT, [this.#start, sumsOf(this.#start, units), units], 'insert_bulk')
+    const values = [this.#start, sumsOf(this.#start, plain, units, this.#seal), units]
+    this.#pipeline().send(INSERT, values, 'insert_bulk')
     this.#start += this.#fill
     this.#fill = 0
   }
 }
 
-/** The checksums of units. */
-function sumsOf(pos: number, units: Uint8Array): Buffer {
-  const sums = Buffer.allocUnsafe((units.length / UNIT_BYTES) * SUM_BYTES)
-  for (let off = 0, at = 0; off < units.length; off += UNIT_BYTES, at += SUM_BYTES)
-    sums.writeBigUInt64LE(unitSum(units.subarray(off, off + UNIT_BYTES), pos + off), at)
+/** Encrypts units to `into`, and returns what is stored beside them. */
+function sumsOf(pos: number, plain: Uint8Array, into: Uint8Array, seal: SegmentSeal | undefined): Buffer {
+  const { bytes } = seal === undefined ? PLAIN : SEALED
+  const sums = Buffer.allocUnsafe((plain.length / UNIT_BYTES) * bytes)
+  for (let off = 0, at = 0; off < plain.length; off += UNIT_BYTES, at += bytes) {
+    const unit = into.subarray(off, off + UNIT_BYTES)
+    seal?.sealUnit(
+      pos + off,
+      plain.subarray(off, off + UNIT_BYTES),
+      unit,
+      sums.subarray(at + SUM_BYTES, at + bytes),
+    )
+    sums.writeBigUInt64LE(unitSum(unit, pos + off), at)
+  }
   return sums
 }

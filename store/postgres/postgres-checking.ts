@@ -2,6 +2,7 @@
 import type { StorageRepair } from '../capabilities.ts'
 import type { CheckedDatabase } from '../indexed/check/checking.ts'
 import type { CheckedParts } from '../indexed/check/storage-check.ts'
+import type { Opener } from '../encryption/seals.ts'
 import { TID_MAX } from '../ids.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
 import { transactionSum } from '../indexed/row-sums.ts'
@@ -52,6 +53,8 @@ export interface PostgresCheckedParts {
   /** The database's id. */
   readonly id: string
   readonly remote: RemoteBulk | undefined
+  /** Undefined for a database that is not encrypted. */
+  readonly opener: Opener | undefined
   readonly openReader: () => RevisionReader
   readonly explain: (error: unknown) => unknown
 }
@@ -66,8 +69,8 @@ export class PostgresChecked implements CheckedDatabase {
   open(): CheckedParts & { readonly close: () => void } {
     const sessions = this.#sessions()
     return {
-      index: new PostgresCheckedIndex(sessions),
-      bulk: halvesOver(sessions, this.#parts.remote).bulk,
+      index: new PostgresCheckedIndex(sessions, this.#parts.opener?.rows),
+      bulk: halvesOver(sessions, this.#parts.remote, this.#parts.opener).bulk,
       close: () => sessions.close(),
     }
   }
@@ -139,7 +142,7 @@ export class PostgresChecked implements CheckedDatabase {
   async #dropDamaged(writer: WriterSession): Promise<void> {
     const sessions = this.#sessions()
     try {
-      const index = new PostgresCheckedIndex(sessions)
+      const index = new PostgresCheckedIndex(sessions, this.#parts.opener?.rows)
       for (let after = { oid: -1, tid: 0n }; ;) {
         const page = await index.checkedRevisions(after, TID_MAX, PAGE_ROWS)
         const last = page.at(-1)

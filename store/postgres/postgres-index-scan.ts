@@ -1,4 +1,5 @@
 /** The part of the index for full scans (index-scan.ts). */
+import type { RowSeal } from '../encryption/row-seal.ts'
 import type { Added, RevisionSums, Sums } from '../capabilities.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import type { Tid } from '../ids.ts'
@@ -70,9 +71,12 @@ const SPACE = `
 
 export class PostgresIndexScan implements IndexScan {
   readonly #queries: Queries
+  readonly #seal: RowSeal | undefined
 
-  constructor(queries: Queries) {
+  /** @param seal undefined for a database that is not encrypted, and where no row is read. */
+  constructor(queries: Queries, seal?: RowSeal) {
     this.#queries = queries
+    this.#seal = seal
   }
 
   async end(): Promise<IndexEnd> {
@@ -110,7 +114,7 @@ export class PostgresIndexScan implements IndexScan {
 
   async rows(after: EntryKey, end: number, upTo: bigint, limit: number): Promise<readonly ScannedRow[]> {
     const rows = await this.#queries.query(ROWS, [after.oid, after.tid, end, upTo, limit], 'rows')
-    return rows.map(cells => rowOrDamage(() => revisionRow(cells)))
+    return rows.map(cells => rowOrDamage(() => revisionRow(cells, this.#seal)))
   }
 
   async exist(oids: readonly number[], at: Tid): Promise<readonly boolean[]> {

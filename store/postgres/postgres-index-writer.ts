@@ -1,5 +1,6 @@
 /** The writing side of the index (record-index.ts): one transaction of the server for each of ours. */
 import { bytesOf } from '../os-text.ts'
+import type { RowSeal } from '../encryption/row-seal.ts'
 import type { Awaitable } from '../awaitable.ts'
 import { randomUUID } from 'node:crypto'
 import { DatabaseError } from 'pg'
@@ -62,6 +63,8 @@ const ADD_ALL = `
     zblkfs.add_revisions($2, $15, $16, $17, $18, $19, $20)`
 
 export class PostgresIndexWriter implements IndexWriter {
+  readonly extraRowBytes: number
+  readonly #seal: RowSeal | undefined
   readonly #writer: WriterSession
   /** Reads through the session of the transaction in progress. */
   readonly queries: Queries
@@ -70,12 +73,15 @@ export class PostgresIndexWriter implements IndexWriter {
   /** The transaction of the stored parts. */
   #partsOf: Tid | undefined
 
-  constructor(writer: WriterSession) {
+  /** @param seal undefined for a database that is not encrypted. */
+  constructor(writer: WriterSession, seal?: RowSeal) {
     this.#writer = writer
+    this.#seal = seal
+    this.extraRowBytes = seal?.extraBytes ?? 0
     this.queries = {
       query: async (text, values, name) => await (await writer.ready()).query(text, values, name),
     }
-    this.#index = new PostgresIndex(this.queries)
+    this.#index = new PostgresIndex(this.queries, seal)
   }
 
   /** The transaction in progress. */
@@ -120,6 +126,7 @@ export class PostgresIndexWriter implements IndexWriter {
         session,
         pipeline,
         partsOf: this.#partsOf,
+        seal: this.#seal,
         onEnd: () => {
           this.#pipeline = undefined
           this.#writer.release()
@@ -140,6 +147,7 @@ interface TransactionParts {
   readonly session: Session
   readonly pipeline: Pipeline
   readonly partsOf: Tid | undefined
+  readonly seal: RowSeal | undefined
   readonly onEnd: () => void
 }
 
@@ -150,6 +158,7 @@ class PostgresTransaction implements IndexTransaction {
   readonly #session: Session
   readonly #pipeline: Pipeline
   readonly #partsOf: Tid | undefined
+  readonly #seal: RowSeal | undefined
   readonly #onEnd: () => void
   readonly #onParts: (tid: Tid | undefined) => void
   #bases: readonly ExpectedBase[] = []
@@ -158,13 +167,14 @@ class PostgresTransaction implements IndexTransaction {
 
   /** @param onParts receives the transaction of the stored parts when it changes. */
   constructor(
-    { writer, session, pipeline, partsOf, onEnd }: TransactionParts,
+    { writer, session, pipeline, partsOf, seal, onEnd }: TransactionParts,
     onParts: (tid: Tid | undefined) => void,
   ) {
     this.#writer = writer
     this.#session = session
     this.#pipeline = pipeline
     this.#partsOf = partsOf
+    this.#seal = seal
     this.#onEnd = onEnd
     this.#onParts = onParts
   }
@@ -202,13 +212,15 @@ class PostgresTransaction implements IndexTransaction {
     this.#onEnd()
   }
 
-  add(row: RevisionRow): void {
+  add(added: RevisionRow): void {
+    const row = this.#seal?.seal(added) ?? added
     if (this.#rows.length >= BATCH_ROWS || this.#bytes >= BATCH_BYTES) this.#send()
     this.#rows.push(row)
     this.#bytes += recordSize(row) - row.len
   }
 
-  async commit(row: TransactionRow): Promise<void> {
+  async commit(transaction: TransactionRow): Promise<void> {
+    const row = this.#seal?.sealTexts(transaction) ?? transaction
     const commitId = randomUUID()
     try {
       const values = transactionValues(this.#writer.epoch, commitId, row, this.#bases)

@@ -1,5 +1,6 @@
 /** The reading side of the index (record-index.ts) in the tables of schema.ts. Every call is one round trip, or one for many rows. */
 import { oid as toOid, tid as toTid, TID_NONE, type Oid, type Tid } from '../ids.ts'
+import type { RowSeal } from '../encryption/row-seal.ts'
 import type { Index, RevisionKey, RevisionRow } from '../indexed/record-index.ts'
 import type { TransactionInfo } from '../store.ts'
 import { revisionColumns, revisionRow, TRANSACTION_COLUMNS, transactionInfo, transactionRow } from './rows.ts'
@@ -37,15 +38,18 @@ const TRANSACTIONS = `SELECT ${TRANSACTION_COLUMNS} FROM zblkfs.txn WHERE tid > 
 
 export class PostgresIndex implements Index {
   readonly #queries: Queries
+  readonly #seal: RowSeal | undefined
 
-  constructor(queries: Queries) {
+  /** @param seal undefined for a database that is not encrypted. */
+  constructor(queries: Queries, seal?: RowSeal) {
     this.#queries = queries
+    this.#seal = seal
   }
 
   async newest(oids: readonly Oid[], at: Tid): Promise<readonly (RevisionRow | undefined)[]> {
     const [first] = oids
     if (oids.length === 1 && first !== undefined)
-      return placed(1, await this.#queries.query(NEWEST_OF_ONE, [first, at], 'newest_of_one'))
+      return this.#placed(1, await this.#queries.query(NEWEST_OF_ONE, [first, at], 'newest_of_one'))
     return await this.#inParts(oids, part => this.#queries.query(NEWEST, [bigintArray(part), at], 'newest'))
   }
 
@@ -80,7 +84,7 @@ export class PostgresIndex implements Index {
     )
     const found = rows.map(transactionRow)
     const damaged = found.findIndex(({ isIntact }) => !isIntact)
-    return (damaged > 0 ? found.slice(0, damaged) : found).map(transactionInfo)
+    return (damaged > 0 ? found.slice(0, damaged) : found).map(one => transactionInfo(one, this.#seal))
   }
 
   async changes(after: RevisionKey, upTo: Tid, limit: number): Promise<readonly RevisionKey[]> {
@@ -92,19 +96,20 @@ export class PostgresIndex implements Index {
     keys: readonly Key[],
     look: (part: readonly Key[]) => Promise<readonly Cells[]>,
   ): Promise<readonly (RevisionRow | undefined)[]> {
-    if (keys.length <= LOOK_UP_OBJECTS) return keys.length === 0 ? [] : placed(keys.length, await look(keys))
+    if (keys.length <= LOOK_UP_OBJECTS)
+      return keys.length === 0 ? [] : this.#placed(keys.length, await look(keys))
     const found: (RevisionRow | undefined)[] = []
     for (let start = 0; start < keys.length; start += LOOK_UP_OBJECTS) {
       const part = keys.slice(start, start + LOOK_UP_OBJECTS)
-      for (const row of placed(part.length, await look(part))) found.push(row)
+      for (const row of this.#placed(part.length, await look(part))) found.push(row)
     }
     return found
   }
-}
 
-/** Rows in the order of their keys: the first cell is the number of a key, from 1. */
-function placed(count: number, rows: readonly Cells[]): readonly (RevisionRow | undefined)[] {
-  const found: (RevisionRow | undefined)[] = Array.from({ length: count }, () => undefined)
-  for (const [number, ...cells] of rows) found[numberOf(number) - 1] = revisionRow(cells)
-  return found
+  /** Rows in the order of their keys: the first cell is the number of a key, from 1. */
+  #placed(count: number, rows: readonly Cells[]): readonly (RevisionRow | undefined)[] {
+    const found: (RevisionRow | undefined)[] = Array.from({ length: count }, () => undefined)
+    for (const [number, ...cells] of rows) found[numberOf(number) - 1] = revisionRow(cells, this.#seal)
+    return found
+  }
 }

@@ -3,6 +3,7 @@
  * changes go through one session, which has the right to write (writer-session.ts).
  */
 import type { Capabilities, Checking, ConnectionState, Pinning } from '../capabilities.ts'
+import type { Access, Opener, Seals } from '../encryption/seals.ts'
 import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import { IndexedChecking } from '../indexed/check/checking.ts'
@@ -21,6 +22,7 @@ import { Anchor, momentsOf, PINNED } from './anchor.ts'
 import { PostgresChecked } from './postgres-checking.ts'
 import type { LeaseSession } from './lease-session.ts'
 import { halvesOver, newestEpoch, type Halves } from './open-bulk.ts'
+import { encryptingOf, openerFor, sealsFor } from './server-seals.ts'
 import { openWriters, type Writers } from './open-writers.ts'
 import { ConnectionLostError, explainQuery } from './postgres-errors.ts'
 import { ReadSessions } from './read-sessions.ts'
@@ -39,6 +41,8 @@ export interface PostgresParts {
   readonly report: (message: string) => void
   /** The bucket with bulk bytes; undefined: they are in rows. */
   readonly remote: RemoteBulk | undefined
+  /** Undefined for a database that is not encrypted. */
+  readonly access: Access
 }
 
 abstract class PostgresReads extends IndexedStore {
@@ -48,18 +52,33 @@ abstract class PostgresReads extends IndexedStore {
   readonly #address: PostgresAddress
   readonly #explain: (error: unknown) => unknown
   readonly #remote: RemoteBulk | undefined
+  readonly #opener: Opener | undefined
   #isClosed = false
 
   /** @param halves the index and its Bulk. */
-  constructor({ name, address, id, remote }: PostgresParts, sessions: ReadSessions, halves: Halves) {
+  constructor(
+    { name, address, id, remote }: PostgresParts,
+    sessions: ReadSessions,
+    halves: Halves,
+    opener: Opener | undefined,
+  ) {
     const explain = (error: unknown): unknown => explainQuery(error, name)
     super({ name, ...halves, explain, idNote: 'id' })
     this.sessions = sessions
     this.#remote = remote
+    this.#opener = opener
     this.anchor = new Anchor(address)
     this.#address = address
     this.checking = new IndexedChecking(
-      new PostgresChecked({ name, address, id, remote, openReader: () => this.openSource(), explain }),
+      new PostgresChecked({
+        name,
+        address,
+        id,
+        remote,
+        opener,
+        openReader: () => this.openSource(),
+        explain,
+      }),
     )
     this.#explain = explain
   }
@@ -78,7 +97,7 @@ abstract class PostgresReads extends IndexedStore {
   openSource(): IndexedRevisionReader {
     const sessions = new ReadSessions(this.#address, undefined, () => undefined)
     return new IndexedRevisionReader({
-      ...halvesOver(sessions, this.#remote),
+      ...halvesOver(sessions, this.#remote, this.#opener),
       explain: this.#explain,
       close: () => sessions.close(),
     })
@@ -103,25 +122,28 @@ abstract class PostgresReads extends IndexedStore {
 /** A database opened for reading, beside its writer if there is one. */
 export class PostgresStore extends PostgresReads implements ReadOnlyStore {
   readonly readOnly = true
-  readonly capabilities: Capabilities = {
-    connection: { state: () => this.readState },
-    watching: new Polling(
-      () => this.lastTid(),
-      onHint => this.anchor.listen(onHint),
-    ),
-    pinning: this.pinning,
-    retaining: this.retaining,
-    dating: this.dating,
-    measuring: this.measuring,
-    checking: this.checking,
-    copying: this.copying,
-    lineage: this.lineage,
-    compressing: this.compressing,
-  }
+  readonly capabilities: Capabilities
 
   constructor(parts: PostgresParts) {
     const sessions = sessionsFor(parts)
-    super(parts, sessions, halvesOver(sessions, parts.remote))
+    const opener = openerFor(parts.access, parts.name)
+    super(parts, sessions, halvesOver(sessions, parts.remote, opener), opener)
+    this.capabilities = {
+      connection: { state: () => this.readState },
+      watching: new Polling(
+        () => this.lastTid(),
+        onHint => this.anchor.listen(onHint),
+      ),
+      pinning: this.pinning,
+      retaining: this.retaining,
+      dating: this.dating,
+      measuring: this.measuring,
+      checking: this.checking,
+      copying: this.copying,
+      lineage: this.lineage,
+      compressing: this.compressing,
+      ...encryptingOf(this, parts.access),
+    }
   }
 }
 
@@ -134,6 +156,7 @@ interface WritableParts {
   readonly sessions: ReadSessions
   readonly halves: Halves
   readonly writers: Writers
+  readonly seals: Seals | undefined
 }
 
 /** A database opened for writing: the only such store until its writer is fenced, or one beside others. */
@@ -156,16 +179,16 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   private constructor(
     parts: PostgresParts,
     writer: WriterSession,
-    { sessions, halves, writers, lease }: WritableParts,
+    { sessions, halves, writers, lease, seals }: WritableParts,
   ) {
-    super(parts, sessions, halves)
+    super(parts, sessions, halves, seals)
     const { name } = parts
     const { committer } = writers
     this.#writer = writer
     this.#writers = writers
     this.#lease = lease
     this.#report = parts.report
-    this.#keeper = this.#startKeeper(parts, sessions)
+    this.#keeper = this.#startKeeper(parts, sessions, seals)
     this.#writing = new WriteHalf({
       name,
       lastTid: committer.lastTid,
@@ -199,6 +222,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
           onHint => this.anchor.listen(onHint),
         ),
       }),
+      ...encryptingOf(this, parts.access),
     }
   }
 
@@ -213,10 +237,12 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     const { address, remote } = parts
     const sessions = sessionsFor(parts)
     // Its own transactions in parts are read through the same store.
-    const halves = halvesOver(sessions, remote, true)
+    const seals =
+      parts.access === undefined || parts.access === 'keyless' ? undefined : sealsFor(parts.access)
+    const halves = halvesOver(sessions, remote, seals, true)
     const { forgetFrom: onCut } = halves
-    const writers = await openWriters({ writer, address, queries: sessions, remote, onCut })
-    return new WritablePostgresStore(parts, writer, { sessions, halves, writers, lease })
+    const writers = await openWriters({ writer, address, queries: sessions, remote, onCut, seals })
+    return new WritablePostgresStore(parts, writer, { sessions, halves, writers, lease, seals })
   }
 
   /** Records that the bucket has segments of an epoch that this database has not assigned. */
@@ -313,7 +339,11 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     return this.#writer.state.state === 'connected' ? this.readState : this.#writer.state
   }
 
-  #startKeeper({ remote, report }: PostgresParts, sessions: ReadSessions): SegmentKeeper | undefined {
+  #startKeeper(
+    { remote, report }: PostgresParts,
+    sessions: ReadSessions,
+    seals: Seals | undefined,
+  ): SegmentKeeper | undefined {
     const writers = this.#writers.remote
     if (remote === undefined || writers === undefined) return undefined
     const { databaseId, tuning, compression } = remote
@@ -326,7 +356,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       compression,
       report,
       ...(tuning.ages && { ages: tuning.ages }),
-      reader: halvesOver(sessions, remote).bulk,
+      reader: halvesOver(sessions, remote, seals).bulk,
       epoch: () => Number(this.#writer.epoch),
       newestEpoch: () => newestEpoch(sessions),
       exclusive: work =>
@@ -334,6 +364,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
           if (!this.#isHolder) throw new StoreError('another mount writes now')
           return work()
         }),
+      seal: seals?.segments,
       note: name => this.note(name),
       setNote: (name, value) => this.setNote(name, value),
     })

@@ -1,4 +1,5 @@
 /** Rows of the tables of schema.ts, verified and turned into those of store/indexed. */
+import type { RowSeal } from '../encryption/row-seal.ts'
 import { CorruptRecordError } from '../errors.ts'
 import { knownOid, knownTid, legibleIds, tid as toTid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
@@ -41,10 +42,13 @@ export function foundRevision([oid, tid, sum, head, pos, len, tail]: Cells): Fou
   }
 }
 
-/** @throws CorruptRecordError if the row is damaged; StoreError as {@link foundRevision}. */
-export function revisionRow(cells: Cells): RevisionRow {
+/**
+ * @param seal undefined for a database that is not encrypted.
+ * @throws CorruptRecordError if the row is damaged; StoreError as {@link foundRevision}.
+ */
+export function revisionRow(cells: Cells, seal: RowSeal | undefined): RevisionRow {
   const { row, isIntact } = foundRevision(cells)
-  if (isIntact) return row
+  if (isIntact) return seal === undefined ? row : seal.open(row)
   const { oid, tid } = legibleIds(row.oid, row.tid)
   throw new CorruptRecordError(oid, tid, ROW_DIFFERS)
 }
@@ -71,9 +75,12 @@ export function transactionRow(cells: Cells): FoundTransaction {
   return { row, isIntact: transactionSum(row) === sumOf(sum) }
 }
 
-/** @throws StoreError if the row is damaged. */
-export function transactionInfo({ row, isIntact }: FoundTransaction): TransactionInfo {
-  const { tid, user, description, extension, objects, bytes } = row
-  if (!isIntact) throw damagedTransaction(tid)
+/** @param seal as for {@link revisionRow}. @throws StoreError if the row is damaged. */
+export function transactionInfo(
+  { row, isIntact }: FoundTransaction,
+  seal: RowSeal | undefined,
+): TransactionInfo {
+  if (!isIntact) throw damagedTransaction(row.tid)
+  const { tid, user, description, extension, objects, bytes } = seal?.openTexts(row) ?? row
   return { tid, user, description, extension, objects, bytes }
 }

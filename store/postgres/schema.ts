@@ -30,9 +30,7 @@
  * | ({@link LOCK_CLASS}, 2)     | to the end of a commit| tids are given, and writers are fenced, one at a time  |
  * | a tid, shared               | by a session          | it reads this moment: a pack keeps it                  |
  */
-import { CannotOpenError } from '../errors.ts'
-import { otherFormat } from '../other-format.ts'
-import { isForbidden, isMissing } from './postgres-errors.ts'
+import { ENCRYPTION } from '../encryption/key-slots.ts'
 import type { Session } from './session.ts'
 
 /**
@@ -40,9 +38,12 @@ import type { Session } from './session.ts'
  */
 export const FORMAT_VERSION = 4
 /** A database of this revision or a later one can be read; opening it for writing upgrades it. */
-const FORMAT_UPGRADED_MIN = 2
+export const FORMAT_UPGRADED_MIN = 2
 /** The counter of a writer of format 2: it is unknown which segments it had written. */
 const COUNTER_UNKNOWN = Number.MAX_SAFE_INTEGER
+
+/** The format of an encrypted database: its own number, so that a version that does not know encryption refuses it. */
+export const ENCRYPTED_FORMAT = 5
 
 /** The first key of zblkfs's advisory locks: "zblk". */
 export const LOCK_CLASS = 0x7a_62_6c_6b
@@ -302,79 +303,22 @@ const LEASE_FUNCTIONS = `
 /** The tids of unfinished transactions in parts. */
 export const UNFINISHED = 'SELECT unfinished FROM zblkfs.writer WHERE unfinished IS NOT NULL'
 
-/** A zblkfs database. */
-export interface OurContent {
-  readonly kind: 'ours'
-  readonly id: string
-  /** The S3 URL of the place for bulk bytes; undefined: they are in rows. */
-  readonly bulk: string | undefined
-  /** Whether it has an earlier format, which {@link upgradeSchema} upgrades. */
-  readonly isEarlier: boolean
-}
-
-/** The content of a server's database. */
-export type Content =
-  | OurContent
-  /** No tables. */
-  | { readonly kind: 'empty' }
-  /** Tables of another program, without a zblkfs database. */
-  | { readonly kind: 'foreign'; readonly example: string }
-
-/** @throws CannotOpenError for tables of another program, or of a later format. */
-export async function contentOf(session: Session, name: string): Promise<Content> {
-  const [[schema] = []] = await session.query("SELECT to_regnamespace('zblkfs')::text")
-  if (schema === null) {
-    const [[example] = []] = await session.query(
-      `SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-       WHERE c.relkind IN ('r', 'p', 'f', 'm', 'v') AND n.nspname !~ '^pg_|^information_schema$'
-         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-       ORDER BY 1 LIMIT 1`,
-    )
-    return typeof example === 'string' ? { kind: 'foreign', example } : { kind: 'empty' }
-  }
-  const meta = await metaOf(session, name)
-  const format = meta.get('format')
-  const id = meta.get('id')
-  if (format === undefined || id === undefined || !/^\d+$/.test(format))
-    throw new CannotOpenError(
-      `${name} has a schema 'zblkfs' that is not one of zblkfs: use another database`,
-      {
-        code: 'not-a-database',
-        path: name,
-      },
-    )
-  const version = Number(format)
-  if (version > FORMAT_VERSION || version < FORMAT_UPGRADED_MIN)
-    throw otherFormat(name, version, FORMAT_VERSION)
-  return { kind: 'ours', id, bulk: meta.get('bulk'), isEarlier: version < FORMAT_VERSION }
-}
-
-async function metaOf(session: Session, name: string): Promise<ReadonlyMap<string, string>> {
-  try {
-    const rows = await session.query(
-      "SELECT name, value FROM zblkfs.meta WHERE name IN ('format', 'id', 'bulk')",
-    )
-    return new Map(rows.map(([key, value]) => [key ?? '', value ?? '']))
-  } catch (error) {
-    if (isMissing(error)) return new Map()
-    if (!isForbidden(error)) throw error
-    throw new CannotOpenError(
-      `the user may not read ${name}: grant it with ` +
-        "'GRANT USAGE ON SCHEMA zblkfs TO USER; GRANT SELECT ON ALL TABLES IN SCHEMA zblkfs TO USER'",
-      { code: 'server-forbids', path: name, cause: error },
-    )
-  }
-}
-
 /**
  * Creates a zblkfs database in an empty server database, atomically.
  * @param id 32 hex digits. @param bulk a canonical S3 URL, undefined: bulk bytes are in rows.
+ * @param keys the note of its keys, undefined: it is not encrypted.
  */
-export async function createSchema(session: Session, id: string, bulk: string | undefined): Promise<void> {
+export async function createSchema(
+  session: Session,
+  id: string,
+  bulk: string | undefined,
+  keys: string | undefined,
+): Promise<void> {
   const notes = [
-    ['format', String(FORMAT_VERSION)],
+    ['format', String(keys === undefined ? FORMAT_VERSION : ENCRYPTED_FORMAT)],
     ['id', id],
     ...(bulk === undefined ? [] : [['bulk', bulk]]),
+    ...(keys === undefined ? [] : [[ENCRYPTION, keys.replaceAll("'", "''")]]),
   ]
   const values = notes.map(([name, value]) => `('${name}', '${value}')`).join(', ')
   await session.query(

@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CannotOpenError, LockedError } from '../errors.ts'
 import { isForbidden } from './postgres-errors.ts'
-import { COMMIT_LOCK, contentOf, EPOCH_CLASS, LOCK_CLASS, upgradeSchema, WRITER_LOCK } from './schema.ts'
+import { COMMIT_LOCK, EPOCH_CLASS, LOCK_CLASS, upgradeSchema, WRITER_LOCK } from './schema.ts'
+import { contentOf } from './content.ts'
 import type { Session } from './session.ts'
 import { bigintOf } from './values.ts'
 

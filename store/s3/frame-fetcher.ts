@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import { recordShortLived } from '../gc-pacing.ts'
+import type { SegmentOpener } from '../encryption/segment-seal.ts'
 import type { DiskCache } from './disk-cache.ts'
 import type { S3Client } from './client.ts'
 import { segmentKey, StoredFrame, type Segment } from './segment.ts'
@@ -22,6 +23,7 @@ export interface WantedFrame {
 export class FrameFetcher {
   readonly #client: Pick<S3Client, 'get'>
   readonly #disk: DiskCache | undefined
+  readonly #opener: SegmentOpener | undefined
   readonly #memory = new LRUCache<string, StoredFrame>({
     maxSize: MEMORY_BYTES,
     sizeCalculation: ({ stored, units }) =>
@@ -29,7 +31,9 @@ export class FrameFetcher {
   })
   readonly #underway = new Map<string, Promise<StoredFrame>>()
 
-  constructor(client: Pick<S3Client, 'get'>, disk: DiskCache | undefined) {
+  /** @param opener undefined for a database that is not encrypted. */
+  constructor(client: Pick<S3Client, 'get'>, disk: DiskCache | undefined, opener?: SegmentOpener) {
+    this.#opener = opener
     this.#client = client
     this.#disk = disk
   }
@@ -73,7 +77,7 @@ export class FrameFetcher {
     const stored = this.#disk?.get(frame)
     const entry = frame.segment.frames.at(frame.index)
     if (stored?.length !== entry.bytes) return undefined
-    const read = new StoredFrame(entry, stored, true)
+    const read = new StoredFrame(entry, stored, true, frame.segment, this.#opener)
     if (!read.isIntact) return undefined
     this.#memory.set(key, read)
     return read
@@ -119,7 +123,7 @@ export class FrameFetcher {
       const at = entry.offset - offset
       // A copy, so that a frame in memory does not keep its neighbours.
       const stored = run.length === 1 ? bytes : Buffer.from(bytes.subarray(at, at + entry.bytes))
-      return new StoredFrame(entry, stored)
+      return new StoredFrame(entry, stored, false, first.segment, this.#opener)
     })
   }
 }

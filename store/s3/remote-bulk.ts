@@ -2,6 +2,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Compression } from '../compression.ts'
+import type { SegmentOpener, SegmentSeal } from '../encryption/segment-seal.ts'
 import type { BulkScan } from '../indexed/bulk.ts'
 import { parseS3Address } from './address.ts'
 import { S3Client, type S3Limits } from './client.ts'
@@ -36,6 +37,8 @@ export interface RemoteBulkOptions {
   readonly report: (message: string) => void
   /** How new segments are stored. */
   readonly compression: Compression
+  /** Undefined for a database that is not encrypted; the seal where it is written. */
+  readonly segments?: SegmentOpener | SegmentSeal | undefined
 }
 
 export class RemoteBulk {
@@ -59,7 +62,7 @@ export class RemoteBulk {
       maxBytes: cache.maxBytes,
       warn: report,
     })
-    this.#fetcher = new FrameFetcher(this.client, this.#disk)
+    this.#fetcher = new FrameFetcher(this.client, this.#disk, options.segments)
   }
 
   /** A client with separate connections. The caller closes it. */

@@ -6,6 +6,7 @@
  * Objects of a transaction that fails are named by no row, and deleted after a day.
  */
 import type { Compression } from '../compression.ts'
+import type { SegmentSeal } from '../encryption/segment-seal.ts'
 import { recordShortLived } from '../gc-pacing.ts'
 import type { BulkRange, BulkWriter } from '../indexed/bulk.ts'
 import { SegmentBuilder, SEGMENT_UNIT_BYTES, segmentKey, type Segment, type SegmentId } from './segment.ts'
@@ -26,6 +27,8 @@ export interface S3WriterParts {
   readonly databaseId: string
   readonly rowsMaxBytes: number
   readonly compression: Compression
+  /** Undefined for a database that is not encrypted. */
+  readonly seal?: SegmentSeal | undefined
   /** Returns an id that was never used. */
   readonly nextId: () => SegmentId
   /** Called when positions from `pos` on are discarded. */
@@ -110,8 +113,8 @@ export class S3BulkWriter implements BulkWriter {
   }
 
   #upload(): void {
-    const { client, nextId, databaseId } = this.#parts
-    const { segment, object } = this.#builder.finish(nextId(), databaseId)
+    const { client, nextId, databaseId, seal } = this.#parts
+    const { segment, object } = this.#builder.finish(nextId(), databaseId, seal)
     recordShortLived(segment.bytes)
     this.#restart()
     const upload = client.put(segmentKey(segment), object).then(

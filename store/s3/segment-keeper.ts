@@ -12,6 +12,7 @@
  * restored from a backup, or has a twin that writes into the same bucket: then nothing is deleted any more.
  */
 import type { Compression } from '../compression.ts'
+import type { SegmentSeal } from '../encryption/segment-seal.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf, WriterGoneError } from '../errors.ts'
 import { BulkDamageError, type BulkRange, type BulkRead, type BulkReader } from '../indexed/bulk.ts'
@@ -62,6 +63,8 @@ export interface KeeperParts {
   readonly reader: BulkReader
   /** Of the segments that it writes. */
   readonly compression: Compression
+  /** Undefined for a database that is not encrypted. */
+  readonly seal?: SegmentSeal | undefined
   readonly databaseId: string
   /** This writer's epoch. */
   readonly epoch: () => number
@@ -201,13 +204,13 @@ export class SegmentKeeper {
 
   /** Uploads a segment with the bytes of ranges, which ascend. */
   async #write(ranges: readonly BulkRange[]): Promise<Segment> {
-    const { reader, client, nextId, databaseId, compression } = this.#parts
+    const { reader, client, nextId, databaseId, compression, seal } = this.#parts
     const reads = ranges.map(([lo, hi]): BulkRead => ({ pos: lo, into: Buffer.allocUnsafeSlow(hi - lo) }))
     await reader.read(reads)
     const builder = new SegmentBuilder(compression)
     for (const { pos, into } of reads)
       for (let off = 0; off < into.length;) off += builder.add(pos + off, into.subarray(off))
-    const { segment, object } = builder.finish(nextId(), databaseId)
+    const { segment, object } = builder.finish(nextId(), databaseId, seal)
     await client.put(segmentKey(segment), object)
     return segment
   }

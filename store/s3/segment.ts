@@ -19,9 +19,9 @@
  * |---------------|-------------|------------------------------------------------------------------|
  * | 0             | 6           | the number of the first unit: its position / 4096                |
  * | 6             | 1           | U, the number of units                                           |
- * | 7             | 1           | if it is compressed: the size of the elements that are shuffled, 0 for none |
+ * | 7             | 1           | if it is compressed: the size of the elements that are shuffled, 0 for none; 128 more if it is encrypted |
  * | 8             | 4           | the offset of the frame in the object                            |
- * | 12            | 4           | its length: U x 4104, or less if it is compressed                |
+ * | 12            | 4           | its length: U x 4104, or less if it is compressed; 36 more if it is encrypted (encryption/segment-seal.ts) |
  *
  * | in a frame    | length      | is                                                               |
  * |---------------|-------------|------------------------------------------------------------------|
@@ -35,6 +35,7 @@ import { xxh64 } from '../checksum.ts'
 import type { Compression } from '../compression.ts'
 import { StoreError } from '../errors.ts'
 import { SUM_BYTES, UNIT_BYTES, unitSum } from '../indexed/frame.ts'
+import { SEGMENT_SEAL_BYTES, type SegmentOpener, type SegmentSeal } from '../encryption/segment-seal.ts'
 import { UnitCompression } from '../indexed/unit-compression.ts'
 
 /** Maximum units in a frame. */
@@ -51,6 +52,9 @@ const MAGIC = Buffer.from('ZBLKSEG1')
 const ID_BYTES = 16
 const HEADER_BYTES = 48
 const ENTRY_BYTES = 16
+/** The part of an entry that an encrypted frame is bound to. */
+const BOUND_BYTES = 8
+const IS_ENCRYPTED = 0x80
 
 /** Identifies a segment. */
 export interface SegmentId {
@@ -94,6 +98,9 @@ export interface FrameEntry {
   readonly bytes: number
   /** As {@link Compression.elementBytes}. */
   readonly elementBytes: number
+  readonly isEncrypted: boolean
+  /** The bytes of the entry that an encrypted frame is bound to. */
+  readonly bound: Buffer
 }
 
 /** The table of frames in a segment's header. */
@@ -110,7 +117,8 @@ export class FrameTable {
       const isWhole =
         entry.len > 0 &&
         entry.len <= FRAME_UNIT_BYTES &&
-        entry.bytes <= (entry.len / UNIT_BYTES) * (SUM_BYTES + UNIT_BYTES) &&
+        entry.bytes - (entry.isEncrypted ? SEGMENT_SEAL_BYTES : 0) <=
+          (entry.len / UNIT_BYTES) * (SUM_BYTES + UNIT_BYTES) &&
         entry.bytes > (entry.len / UNIT_BYTES) * SUM_BYTES
       if (!isWhole || entry.pos < end || entry.offset < offset) throw damagedTable()
       end = entry.pos + entry.len
@@ -134,7 +142,9 @@ export class FrameTable {
     return {
       pos: this.encoded.readUIntLE(at, 6) * UNIT_BYTES,
       len: this.encoded.readUInt8(at + 6) * UNIT_BYTES,
-      elementBytes: this.encoded.readUInt8(at + 7),
+      elementBytes: this.encoded.readUInt8(at + 7) % IS_ENCRYPTED,
+      isEncrypted: this.encoded.readUInt8(at + 7) >= IS_ENCRYPTED,
+      bound: this.encoded.subarray(at, at + BOUND_BYTES),
       offset: this.encoded.readUInt32LE(at + 8),
       bytes: this.encoded.readUInt32LE(at + 12),
     }
@@ -216,27 +226,32 @@ export class SegmentBuilder {
     })
   }
 
-  /** The finished segment, and the parts of its object. */
+  /** The finished segment, and the parts of its object. @param seal undefined for a database that is not encrypted. */
   finish(
     id: SegmentId,
     databaseId: string,
+    seal?: SegmentSeal,
   ): { readonly segment: Segment; readonly object: readonly Buffer[] } {
     this.#seal()
     const table = Buffer.alloc(this.#frames.length * ENTRY_BYTES)
     let offset = HEADER_BYTES + table.length + SUM_BYTES
+    const stored: Buffer[] = []
     for (const [index, { pos, len, elementBytes, sealed }] of this.#frames.entries()) {
       const at = index * ENTRY_BYTES
       table.writeUIntLE(pos / UNIT_BYTES, at, 6)
       table.writeUInt8(len / UNIT_BYTES, at + 6)
-      table.writeUInt8(elementBytes, at + 7)
+      table.writeUInt8(elementBytes + (seal === undefined ? 0 : IS_ENCRYPTED), at + 7)
+      const bound = table.subarray(at, at + BOUND_BYTES)
+      const frame = seal?.sealFrame(id.epoch, id.counter, bound, sealed) ?? sealed
+      stored.push(frame)
       table.writeUInt32LE(offset, at + 8)
-      table.writeUInt32LE(sealed.length, at + 12)
-      offset += sealed.length
+      table.writeUInt32LE(frame.length, at + 12)
+      offset += frame.length
     }
     const header = headerOf(id, databaseId, table)
     return {
       segment: { ...id, bytes: offset, frames: new FrameTable(table) },
-      object: [header, ...this.#frames.map(({ sealed }) => sealed)],
+      object: [header, ...stored],
     }
   }
 
@@ -303,18 +318,33 @@ export class StoredFrame {
   /** By position. */
   readonly #damaged = new Set<number>()
 
-  /** @param isVerified whether the caller has compared the bytes with what was intact once. */
-  constructor(entry: FrameEntry, stored: Buffer, isVerified = false) {
+  /**
+   * @param isVerified whether the caller has compared the bytes with what was intact once.
+   * @param opener undefined for a database that is not encrypted.
+   */
+  constructor(
+    entry: FrameEntry,
+    stored: Buffer,
+    isVerified = false,
+    { epoch, counter }: SegmentId = { epoch: 0, counter: 0 },
+    opener?: SegmentOpener,
+  ) {
     const { pos, len } = entry
     this.pos = pos
     this.stored = stored
-    const units = unitsIn(stored, entry)
+    const isKnown = entry.isEncrypted === (opener !== undefined)
+    const plain = opener === undefined ? stored : opener.openFrame(epoch, counter, entry.bound, stored)
+    if (opener?.isKeyless === true) {
+      this.units = Buffer.alloc(len)
+      if (isKnown && plain !== undefined) return
+    }
+    const units = isKnown && plain !== undefined ? unitsIn(plain, entry) : undefined
     this.units = units ?? Buffer.alloc(len)
     if (isVerified && units !== undefined) return
     for (let off = 0, at = 0; off < len; off += UNIT_BYTES, at += SUM_BYTES)
       if (
         units === undefined ||
-        unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== stored.readBigUInt64LE(at)
+        unitSum(units.subarray(off, off + UNIT_BYTES), pos + off) !== plain?.readBigUInt64LE(at)
       )
         this.#damaged.add(pos + off)
   }

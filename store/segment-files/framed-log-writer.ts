@@ -50,6 +50,8 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
   /** As given to {@link FramedLogWriter.begin}; -1 before that. */
   #base = -1
   #isDirty = false
+  /** Whether the positions from {@link FramedLogWriter.end} on may have been written before. */
+  #isReused = true
 
   constructor(files: LogFiles, encoder: FrameEncoder) {
     super(files)
@@ -61,7 +63,10 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
   }
 
   begin(end: number): void {
-    if (this.#base !== end || this.#isDirty) this.files.cut(end)
+    if (this.#base !== end || this.#isDirty) {
+      this.files.cut(end)
+      this.#isReused = true
+    }
     this.#base = end
     // A transaction begins at a frame boundary.
     this.#start = frameUp(this.positionFor('frames', end))
@@ -73,6 +78,8 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
   }
 
   async append(parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#isReused) this.#encoder.beginEpoch(this.#start)
+    this.#isReused = false
     for (const bytes of parts) {
       for (let off = 0; off < bytes.length;) {
         const part = bytes.subarray(off, off + FRAME_BYTES - this.#fill)

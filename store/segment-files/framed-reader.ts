@@ -1,5 +1,6 @@
 /** Reads positions of segments with frames (framed-layout.ts), and verifies each frame that a read touches. */
 import { LRUCache } from 'lru-cache'
+import type { FrameOpener } from '../encryption/frame-seal.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import {
   FRAME_BYTES,
@@ -38,7 +39,7 @@ interface KnownFrame {
 }
 
 export class FramedReader {
-  readonly #decoder = new FrameDecoder()
+  readonly #decoder: FrameDecoder
   /** By segment and number of the page. */
   readonly #pages = new LRUCache<string, Buffer>({ max: PAGES_KEPT })
   /** By position. */
@@ -49,6 +50,11 @@ export class FramedReader {
   /** Memory of a frame that is not cached any more: allocating it for each read would keep the garbage collector busy. */
   #spare: Buffer | undefined
   readonly #stored = Buffer.allocUnsafeSlow(RUN_BYTES + STORED_FRAME_BYTES)
+
+  /** @param opener undefined for a database that is not encrypted. */
+  constructor(opener?: FrameOpener) {
+    this.#decoder = new FrameDecoder(opener)
+  }
 
   /** Forgets a segment that was removed and made again. */
   forget(index: number): void {

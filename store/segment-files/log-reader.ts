@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import type { FrameOpener } from '../encryption/frame-seal.ts'
 import {
   BulkDamageError,
   type BulkGap,
@@ -31,11 +32,15 @@ export class LogReader implements BulkScan {
   #spare: Buffer | undefined
   /** Buffer for a run of reads. */
   #span = Buffer.alloc(0)
-  readonly #framed = new FramedReader()
+  readonly #framed: FramedReader
+  readonly #isEncrypted: boolean
   readonly #unit = Buffer.allocUnsafeSlow(UNIT_BYTES)
 
-  constructor(files: LogFiles) {
+  /** @param opener undefined for a database that is not encrypted. */
+  constructor(files: LogFiles, opener?: FrameOpener) {
     this.#files = files
+    this.#framed = new FramedReader(opener)
+    this.#isEncrypted = opener !== undefined
   }
 
   /** Reads in the order of positions; adjacent ranges of the log are read with one call. @throws as {@link BulkReader.read}. */
@@ -104,6 +109,8 @@ export class LogReader implements BulkScan {
         const part = target.subarray(off, off + SEGMENT_BYTES - (at % SEGMENT_BYTES))
         this.#readFrames(at, part)
         off += part.length
+      } else if (this.#isEncrypted) {
+        throw new BulkDamageError('its bytes in the log are not encrypted')
       } else if (at % UNIT_BYTES !== 0 || left < UNIT_BYTES) {
         const from = at % UNIT_BYTES
         this.#readUnits(at - from, this.#unit)

@@ -1,6 +1,7 @@
 /** Rows of the tables of schema.ts as better-sqlite3 returns them, verified and turned into those of store/indexed. */
 import { textOf } from '../os-text.ts'
 import type { Database, Statement } from 'better-sqlite3'
+import type { RowSeal } from '../encryption/row-seal.ts'
 import { CorruptRecordError, StoreError } from '../errors.ts'
 import { knownOid, knownTid } from '../ids.ts'
 import type { RevisionRow, TransactionRow } from '../indexed/record-index.ts'
@@ -158,20 +159,28 @@ export const deleteRevision = (
     )
     .raw(true)
 
-/** @throws CorruptRecordError if the row differs from what was written; StoreError if not even its key is legible. */
-export function revisionRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): RevisionRow {
+/**
+ * @param seal undefined for a database that is not encrypted.
+ * @throws CorruptRecordError if the row differs from what was written; StoreError if not even its key is legible.
+ */
+export function revisionRow(
+  [oid, tid, sum, head, pos, len, tail]: RevisionCells,
+  seal: RowSeal | undefined,
+): RevisionRow {
   if (typeof tid !== 'bigint' || typeof oid !== 'number')
     throw new StoreError('an entry of the index has no object and transaction', { code: 'damaged' })
   const [rowOid, rowTid] = [knownOid(oid), knownTid(tid)]
   if (rowSum(oid, tid, head, pos, len, tail) !== sum)
     throw new CorruptRecordError(rowOid, rowTid, ROW_DIFFERS)
-  return { oid: rowOid, tid: rowTid, head, pos, len, tail }
+  const row = { oid: rowOid, tid: rowTid, head, pos, len, tail }
+  return seal === undefined ? row : seal.open(row)
 }
 
-/** @throws StoreError if the row differs from what was written. */
-export function transactionInfo(cells: TransactionCells): TransactionInfo {
-  const { tid, user, description, extension, objects, bytes } = unverifiedTransactionRow(cells)
-  if (!isIntact(cells)) throw damagedTransaction(tid)
+/** @param seal as for {@link revisionRow}. @throws StoreError if the row differs from what was written. */
+export function transactionInfo(cells: TransactionCells, seal: RowSeal | undefined): TransactionInfo {
+  const row = unverifiedTransactionRow(cells)
+  if (!isIntact(cells)) throw damagedTransaction(row.tid)
+  const { tid, user, description, extension, objects, bytes } = seal?.openTexts(row) ?? row
   return { tid, user, description, extension, objects, bytes }
 }
 

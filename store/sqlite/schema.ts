@@ -22,6 +22,7 @@
  * whole rows if these are long.
  */
 import type { Database } from 'better-sqlite3'
+import { ENCRYPTION } from '../encryption/key-slots.ts'
 import { newDatabaseId } from '../indexed/database-id.ts'
 import { DATABASE_ID } from './open/database-id.ts'
 
@@ -29,11 +30,14 @@ import { DATABASE_ID } from './open/database-id.ts'
 export const APPLICATION_ID = 0x7a_62_6c_6b
 
 /**
- * `PRAGMA user_version`. 2: totals of transactions, what was dropped. 3: texts of transactions may be bytes that are not UTF-8;
+ * `PRAGMA user_version` of a database that is not encrypted. 2: totals of transactions, what was dropped. 3: texts of transactions may be bytes that are not UTF-8;
  * the intent log is a ring. 4: held tags. The first change by this version makes it of a database of an earlier format.
  */
 export const FORMAT_VERSION = 4
 export const OLDEST_FORMAT = 2
+
+/** The format of an encrypted database: its own number, so that a version that does not know encryption refuses it. */
+export const ENCRYPTED_FORMAT = 5
 
 /** Small, so that a commit of a few rows writes little, and a 4 KiB body takes little more. docs/notes.md has figures. */
 export const PAGE_BYTES = 4096
@@ -91,16 +95,18 @@ const SCHEMA = `
   ) STRICT, WITHOUT ROWID;
 `
 
-/** Turns an empty file into a database, atomically. */
-export function createSchema(db: Database): void {
+/** Turns an empty file into a database, atomically. @param keySlots the note of its keys; undefined for one that is not encrypted. */
+export function createSchema(db: Database, keySlots?: string): void {
   db.pragma(`page_size = ${PAGE_BYTES}`)
   db.pragma('auto_vacuum = INCREMENTAL') // so that a pack can return free pages to the host's filesystem
   db.transaction(() => {
     db.exec(SCHEMA)
     db.exec('INSERT INTO dropped VALUES (1, 0, 0, 0, 0, 0, 0, 0)')
-    db.prepare('INSERT INTO meta (name, value) VALUES (?, ?)').run(DATABASE_ID, newDatabaseId())
+    const note = db.prepare('INSERT INTO meta (name, value) VALUES (?, ?)')
+    note.run(DATABASE_ID, newDatabaseId())
+    if (keySlots !== undefined) note.run(ENCRYPTION, keySlots)
     db.pragma(`application_id = ${APPLICATION_ID}`)
-    db.pragma(`user_version = ${FORMAT_VERSION}`)
+    db.pragma(`user_version = ${keySlots === undefined ? FORMAT_VERSION : ENCRYPTED_FORMAT}`)
   })()
 }
 

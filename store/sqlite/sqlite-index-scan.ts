@@ -1,6 +1,7 @@
 /** Reads the tables of a SQLite database in pages (index-scan.ts). Each call is one statement or few. */
 import type { Database, Statement } from 'better-sqlite3'
 import type { Added, Sums } from '../capabilities.ts'
+import type { RowSeal } from '../encryption/row-seal.ts'
 import { CorruptRecordError, StoreError } from '../errors.ts'
 import type { StoredRevision } from '../stored-revisions.ts'
 import { legibleIds, TID_MAX, type Tid } from '../ids.ts'
@@ -41,6 +42,7 @@ const BY_OID = 'FROM revision INDEXED BY revision_by_oid'
 
 export class SqliteIndexScan implements IndexScan {
   readonly #db: Database
+  readonly #seal: RowSeal | undefined
   readonly #end: Statement<[], [bigint, bigint, bigint]>
   readonly #note: Statement<[string], string>
   readonly #rest: Statement<[number, bigint, number], EntryRow>
@@ -56,8 +58,10 @@ export class SqliteIndexScan implements IndexScan {
   readonly #bulkEnd: Statement<[bigint], number>
   readonly #dropped: Statement<[], DroppedCells>
 
-  constructor(db: Database) {
+  /** @param seal undefined for a database that is not encrypted, and where no row is read. */
+  constructor(db: Database, seal?: RowSeal) {
     this.#db = db
+    this.#seal = seal
     this.#end = db
       .prepare<[], [bigint, bigint, bigint]>(
         `SELECT max(ifnull((SELECT max(tid) FROM txn), 0),
@@ -139,7 +143,7 @@ export class SqliteIndexScan implements IndexScan {
     const rest = this.#restRows.all(after.oid, after.tid, upTo, limit)
     const left = limit - rest.length
     const rows = left === 0 ? rest : [...rest, ...this.#rows.all(after.oid, end, upTo, left)]
-    return rows.map(scannedRow)
+    return rows.map(row => scannedRow(row, this.#seal))
   }
 
   exist(oids: readonly number[], at: Tid): readonly boolean[] {
@@ -192,12 +196,12 @@ export class SqliteIndexScan implements IndexScan {
   }
 }
 
-function scannedRow(cells: RevisionCells): ScannedRow {
+function scannedRow(cells: RevisionCells, seal: RowSeal | undefined): ScannedRow {
   try {
-    return revisionRow(cells)
+    return revisionRow(cells, seal)
   } catch (error) {
     if (error instanceof CorruptRecordError) return error
-    if (!(error instanceof StoreError)) throw error
+    if (!(error instanceof StoreError) || error.code === 'key-needed') throw error
     const { oid, tid } = legibleIds(cells[0], cells[1])
     return new CorruptRecordError(oid, tid, error.message, { cause: error })
   }

@@ -16,6 +16,7 @@ import {
   knownOid,
   knownTid,
 } from '../ids.ts'
+import type { RowSeal } from '../encryption/row-seal.ts'
 import type { Index, RevisionKey, RevisionRow } from '../indexed/record-index.ts'
 import { damagedTransaction } from '../indexed/row-sums.ts'
 import type { TransactionInfo } from '../store.ts'
@@ -38,6 +39,7 @@ const OTHER_ROWS = 64
 
 export class SqliteIndex implements Index {
   readonly #db: Database
+  readonly #seal: RowSeal | undefined
   readonly #point: Statement<[number, bigint], RevisionCells>
   readonly #range: Statement<[number, number, number], RevisionCells>
   readonly #revisions: Statement<[number, bigint, bigint], Tid>
@@ -50,8 +52,10 @@ export class SqliteIndex implements Index {
   readonly #begin: Statement
   readonly #end: Statement
 
-  constructor(db: Database) {
+  /** @param seal undefined for a database that is not encrypted. */
+  constructor(db: Database, seal?: RowSeal) {
     this.#db = db
+    this.#seal = seal
     // The index is ordered newest first: an explicit ORDER BY would double the time of a look-up.
     this.#point = selectRevisions(db, 'INDEXED BY revision_by_oid WHERE oid = ? AND tid <= ? LIMIT 1')
     this.#range = selectRevisions(
@@ -95,7 +99,7 @@ export class SqliteIndex implements Index {
   /** As {@link SqliteIndex.newest}, for one object. */
   newestOf(oid: Oid, at: Tid): RevisionRow | undefined {
     const cells = this.#point.get(oid, at)
-    return cells === undefined ? undefined : revisionRow(cells)
+    return cells === undefined ? undefined : revisionRow(cells, this.#seal)
   }
 
   find(keys: readonly RevisionKey[]): readonly (RevisionRow | undefined)[] {
@@ -124,7 +128,7 @@ export class SqliteIndex implements Index {
       const cells = page.all(after, upTo, limit)
       if (reverse) this.#checkNewest(knownTid(cells[0]?.[0] ?? after), upTo)
       const damaged = cells.findIndex(row => !isIntact(row))
-      return (damaged > 0 ? cells.slice(0, damaged) : cells).map(transactionInfo)
+      return (damaged > 0 ? cells.slice(0, damaged) : cells).map(row => transactionInfo(row, this.#seal))
     })
   }
 
@@ -172,7 +176,7 @@ export class SqliteIndex implements Index {
     for (const cells of rows) {
       const [oid, tid] = cells
       if (oid < next || tid > at) continue
-      found[index + oid - first] = revisionRow(cells)
+      found[index + oid - first] = revisionRow(cells, this.#seal)
       next = oid + 1
     }
     if (rows.length < limit) return

@@ -5,8 +5,12 @@
 import { statSync } from 'node:fs'
 import type { Database } from 'better-sqlite3'
 import type { Capabilities, Pinning } from '../capabilities.ts'
+import type { MasterKey } from '../encryption/keys.ts'
+import { type Access, openerOf } from '../encryption/seals.ts'
+import { intentSealOf } from '../encryption/intent-seal.ts'
 import { StoreError } from '../errors.ts'
 import type { Tid } from '../ids.ts'
+import { keyKeepingOf } from '../indexed/key-keeping.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
 import type { LogFiles } from '../segment-files/log-files.ts'
@@ -18,6 +22,7 @@ import { IntentLog } from './intents/intent-log.ts'
 import { Polling } from '../polling.ts'
 import { SqliteChecking } from './check/sqlite-checking.ts'
 import type { PackSource } from '../indexed/pack/pack-source.ts'
+import { epochsOf } from './epoch-rows.ts'
 import { logBytesOnDisk, logFilesOf } from './log.ts'
 import type { WriterStats } from './writer/messages.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
@@ -41,28 +46,36 @@ export interface SqliteStoreStats {
   readonly writer?: WriterStats
 }
 
+const encryptingOf = (notes: IndexedStore, key: Access): Pick<Capabilities, 'encrypting'> => {
+  const encrypting = keyKeepingOf(notes, key)
+  return encrypting === undefined ? {} : { encrypting }
+}
+
 /** The read side, shared by both kinds of stores. */
 abstract class SqliteReads extends IndexedStore {
   readonly #place: DatabasePlace
   readonly #db: Database
   readonly #files: LogFiles
+  readonly #key: Access
   #pin: ReaderPin | undefined
 
-  constructor(place: DatabasePlace, db: Database) {
+  constructor(place: DatabasePlace, db: Database, key: Access) {
     const files = logFilesOf(db, 'read', undefined, () => place.held)
+    const opener = openerOf(key, place.path, () => epochsOf(db))
     super({
       get name() {
         return place.path
       },
-      index: new SqliteIndex(db),
-      scan: new SqliteIndexScan(db),
-      bulk: new LogReader(files),
+      index: new SqliteIndex(db, opener?.rows),
+      scan: new SqliteIndexScan(db, opener?.rows),
+      bulk: new LogReader(files, opener?.frames),
       explain: error => storeError(error, place.path),
       idNote: 'database id',
     })
     this.#place = place
     this.#db = db
     this.#files = files
+    this.#key = key
   }
 
   /** As {@link Measuring.availableBytes}. */
@@ -78,7 +91,7 @@ abstract class SqliteReads extends IndexedStore {
 
   /** A reader of all revisions, over a connection of its own. */
   openSource(): PackSource {
-    return openRevisionReader(this.name)
+    return openRevisionReader(this.name, this.#key)
   }
 
   protected readonly pinning: Pinning = {
@@ -118,21 +131,23 @@ abstract class SqliteReads extends IndexedStore {
 export class SqliteStore extends SqliteReads implements ReadOnlyStore {
   readonly readOnly = true
   readonly #place: DatabasePlace
-  readonly capabilities: Capabilities = {
-    watching: new Polling(() => this.lastTid()),
-    pinning: this.pinning,
-    retaining: this.retaining,
-    dating: this.dating,
-    measuring: this.measuring,
-    compressing: this.compressing,
-    checking: new SqliteChecking(this.name),
-    copying: this.copying,
-    lineage: this.lineage,
-  }
+  readonly capabilities: Capabilities
 
-  constructor(place: DatabasePlace, db: Database) {
-    super(place, db)
+  constructor(place: DatabasePlace, db: Database, key: Access) {
+    super(place, db, key)
     this.#place = place
+    this.capabilities = {
+      watching: new Polling(() => this.lastTid()),
+      pinning: this.pinning,
+      retaining: this.retaining,
+      dating: this.dating,
+      measuring: this.measuring,
+      compressing: this.compressing,
+      ...encryptingOf(this, key),
+      checking: new SqliteChecking(this.name, key),
+      copying: this.copying,
+      lineage: this.lineage,
+    }
   }
 
   override async close(): Promise<void> {
@@ -157,12 +172,14 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
     db: Database,
     { client, lastTid, nextOid }: StartedWriter,
     lock: WriterLock,
+    key: MasterKey | undefined,
   ) {
-    super(place, db)
+    super(place, db, key)
     this.#writer = client
     this.#lock = lock
     const id = readDatabaseId(db)
-    this.#intentLog = id === undefined ? undefined : new IntentLog(place, id, () => this.#writing.lastTid)
+    this.#intentLog =
+      id === undefined ? undefined : new IntentLog(place, id, () => this.#writing.lastTid, intentSealOf(key))
     this.#writing = new WriteHalf({
       name: place.path,
       lastTid,
@@ -177,7 +194,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
     this.capabilities = {
       intents: this.#writing.intents,
       pinning: this.pinning,
-      packing: new SqlitePacking(this),
+      packing: new SqlitePacking(this, key),
       retaining: this.retaining,
       dating: this.dating,
       spilling: this.#writing.spilling,
@@ -190,6 +207,7 @@ export class WritableSqliteStore extends SqliteReads implements WritableStore {
       copying: this.copying,
       lineage: this.lineage,
       compressing: this.compressing,
+      ...encryptingOf(this, key),
     }
   }
 

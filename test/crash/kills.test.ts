@@ -1,5 +1,10 @@
 /** A killed daemon loses no synced data. `npm run test:crash -- --kills N --seed S` kills more often. */
-import { expect, test } from 'vitest'
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { setKeySource } from '../../store/database-key.ts'
 import { Random } from '../stress/random.ts'
 import { killRepeatedly } from './kills.ts'
 
@@ -16,5 +21,24 @@ test(
     expect(result.operations).toBeGreaterThan(10 * KILLS)
     expect(result.killsWithLoss).toBeGreaterThan(0)
     expect(result.inCommits + result.inCheckpoints + result.inPacks).toBeGreaterThan(0)
+  },
+)
+
+test(
+  `after ${KILLS / 5} kills an encrypted and compressed database is as whole (CRASH_SEED=${SEED})`,
+  { timeout: 900_000 },
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'zblkfs-key-'))
+    const key = join(directory, 'key')
+    writeFileSync(key, randomBytes(32))
+    setKeySource(async () => ({ kind: 'file', bytes: readFileSync(key) }))
+    onTestFinished(() => {
+      setKeySource(undefined)
+      rmSync(directory, { recursive: true })
+    })
+    const options = ['encryption=aes-256-gcm', `key_file=${key}`, 'compression=zstd']
+    const result = await killRepeatedly({ kills: Math.ceil(KILLS / 5), seed: SEED, options })
+    console.log(JSON.stringify(result))
+    expect(result.operations).toBeGreaterThan(KILLS / 5)
   },
 )

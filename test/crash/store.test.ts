@@ -175,6 +175,7 @@ test('SQLite commits when the log is synced, and writes nothing of a transaction
     new Checkpoints(db),
     () => {},
     undefined,
+    undefined,
   )
   const body = [pattern(3 << 20, 1)]
   const record = { head: new Uint8Array(0), body }

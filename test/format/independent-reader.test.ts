@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { historyOf } from '../../mount/daemon/history-calls.ts'
 import type { CompressionName } from '../../store/compression.ts'
+import type { EncryptionName, Secret } from '../../store/encryption.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
@@ -28,9 +29,16 @@ interface Answer {
   readonly problems: readonly string[]
 }
 
+/** Of the encrypted databases. */
+const SECRET = Buffer.from('the key of a test, of 32 bytes or more')
+const key = async (): Promise<Secret> => ({ kind: 'file', bytes: SECRET })
+
 const readByPage = (database: string, ...moments: Tid[]): Answer =>
   JSON.parse(
-    execFileSync('python3', [READER, database, ...moments.map(formatTid)], { encoding: 'utf8' }),
+    execFileSync('python3', [READER, database, ...moments.map(formatTid)], {
+      encoding: 'utf8',
+      env: { ...process.env, ZBLKFS_TEST_SECRET: SECRET.toString('hex') },
+    }),
   ) as Answer
 
 /** What a mount shows at `top`, in the form of the reader's answer. */
@@ -137,8 +145,9 @@ const STEPS: readonly ((paths: Paths) => Promise<unknown>)[] = [
 async function makeHistory(
   database: string,
   compression?: CompressionName,
+  encryption?: EncryptionName,
 ): Promise<{ readonly moments: readonly Tid[]; readonly trees: readonly Tree[] }> {
-  const store = await openSqliteStore(database, { create: true, compression })
+  const store = await openSqliteStore(database, { create: true, compression, encryption, key })
   const fs = await FileSystem.open(store, { commitIntervalMs: 1e9 })
   try {
     const paths = new Paths(fs)
@@ -179,34 +188,64 @@ describe('a reader written from docs/format.md', () => {
     expect(readByPage(database, ...moments).problems).toContainEqual(expect.stringMatching(/^R14: /))
   })
 
-  test('finds synced changes outside of transactions', async () => {
+  test.each(['off', 'zstd'] as const)('decrypts a database, compression %s', async compression => {
     const database = temporaryDatabase()
-    const copy = temporaryDatabase()
-    const fs = await FileSystem.open(await openSqliteStore(database, { create: true }), {
-      commitIntervalMs: 1e9,
-    })
-    const paths = new Paths(fs)
-    await paths.write('file', 'stored')
-    await fs.sync()
-    await paths.write('file', 'synced', 3n)
-    await fs.fsync()
-    await paths.write('file', 'again', 1_000_000n)
-    await paths.rename('file', 'moved')
-    await fs.fsync()
-    await copyDatabase(database, copy)
-    for (const end of ['-wal', '-shm'])
-      if (existsSync(database + end)) writeFileSync(copy + end, readFileSync(database + end))
-    await fs.close()
-    const { waiting, problems, moments } = readByPage(copy)
-    expect(problems).toEqual([])
-    const ino = Object.values(moments).at(-1)?.['/file']?.['ino']
-    const hex = (text: string): string => Buffer.from(text).toString('hex')
-    expect(waiting).toMatchObject([
-      { kind: 1, numbers: [ino, 3], strings: [hex('synced')] },
-      { kind: 1, numbers: [ino, 1_000_000], strings: [hex('again')] },
-      { kind: 4, numbers: [1, 1, 0], strings: [hex('file'), hex('moved')] },
-    ])
+    const { moments, trees } = await makeHistory(database, compression, 'aes-256-gcm')
+    const found = readByPage(database, ...moments)
+    expect(found.problems).toEqual([])
+    for (const [i, moment] of moments.entries())
+      expect(withoutInos(found.moments[formatTid(moment)])).toEqual(trees[i])
   })
+
+  test('decrypts a database with a passphrase', async () => {
+    const database = temporaryDatabase()
+    const passphrase = async (): Promise<Secret> => ({ kind: 'passphrase', bytes: SECRET })
+    const store = await openSqliteStore(database, {
+      create: true,
+      encryption: 'aes-256-gcm',
+      key: passphrase,
+    })
+    const fs = await FileSystem.open(store, { commitIntervalMs: 1e9 })
+    await new Paths(fs).write('file', 'content')
+    await fs.sync()
+    await fs.close()
+    const { problems, moments } = readByPage(database)
+    expect(problems).toEqual([])
+    const sha256 = createHash('sha256').update('content').digest('hex')
+    expect(Object.values(moments).at(-1)?.['/file']).toMatchObject({ sha256 })
+  })
+
+  test.each(['off', 'aes-256-gcm'] as const)(
+    'finds synced changes outside of transactions, encryption %s',
+    async encryption => {
+      const database = temporaryDatabase()
+      const copy = temporaryDatabase()
+      const fs = await FileSystem.open(await openSqliteStore(database, { create: true, encryption, key }), {
+        commitIntervalMs: 1e9,
+      })
+      const paths = new Paths(fs)
+      await paths.write('file', 'stored')
+      await fs.sync()
+      await paths.write('file', 'synced', 3n)
+      await fs.fsync()
+      await paths.write('file', 'again', 1_000_000n)
+      await paths.rename('file', 'moved')
+      await fs.fsync()
+      await copyDatabase(database, copy)
+      for (const end of ['-wal', '-shm'])
+        if (existsSync(database + end)) writeFileSync(copy + end, readFileSync(database + end))
+      await fs.close()
+      const { waiting, problems, moments } = readByPage(copy)
+      expect(problems).toEqual([])
+      const ino = Object.values(moments).at(-1)?.['/file']?.['ino']
+      const hex = (text: string): string => Buffer.from(text).toString('hex')
+      expect(waiting).toMatchObject([
+        { kind: 1, numbers: [ino, 3], strings: [hex('synced')] },
+        { kind: 1, numbers: [ino, 1_000_000], strings: [hex('again')] },
+        { kind: 4, numbers: [1, 1, 0], strings: [hex('file'), hex('moved')] },
+      ])
+    },
+  )
 
   test('detects a changed byte by the rule that it violates', async () => {
     const database = temporaryDatabase()

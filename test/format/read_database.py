@@ -1,18 +1,21 @@
 """
-Reads a zblkfs database by docs/format.md alone: Python's standard library, and none of zblkfs's code.
+Reads a zblkfs database by docs/format.md alone: Python's standard library and OpenSSL's, and none of zblkfs's code.
 
 usage: read_database.py DATABASE [TID ...]
 
 Prints JSON: `moments`, the whole tree at each given transaction (at every kept one where none is given), and
-`problems`, every rule of docs/format.md that the database breaks, by its number. Bytes of names, targets and attributes are
+`problems`, every rule of docs/format.md that the database breaks, by its number. The secret of an encrypted database is in
+the environment, as hexadecimal digits: ZBLKFS_TEST_SECRET. OpenSSL's library decrypts; Python derives the keys. Bytes of names, targets and attributes are
 latin1 text; a file's content is its SHA-256. It is written to be read: it is slow, and holds a file in memory.
 """
 
 import ctypes
 import hashlib
+import hmac
 import io
 import itertools
 import json
+import os
 import pickle
 import re
 import sqlite3
@@ -95,12 +98,75 @@ def decode(record):
     return class_name, unpickler.load()
 
 
-def decode_frame(stored, pos):
+def hkdf(key, salt, label):
+    """HKDF-SHA-256 (RFC 5869), 32 bytes."""
+    return hmac.digest(hmac.digest(salt, key, "sha256"), label.encode() + b"\x01", "sha256")
+
+
+def aes_256_gcm(key, nonce, aad, ciphertext, tag):
+    """The plain bytes; None if the tag differs."""
+    crypto = ctypes.CDLL("libcrypto.so.3")
+    for name in ("EVP_CIPHER_CTX_new", "EVP_aes_256_gcm"):
+        getattr(crypto, name).restype = ctypes.c_void_p
+    context, length = ctypes.c_void_p(crypto.EVP_CIPHER_CTX_new()), ctypes.c_int()
+    cipher = ctypes.c_void_p(crypto.EVP_aes_256_gcm())
+    plain = ctypes.create_string_buffer(len(ciphertext) + 1)
+    crypto.EVP_DecryptInit_ex(context, cipher, None, key, nonce)
+    crypto.EVP_DecryptUpdate(context, None, ctypes.byref(length), aad, len(aad))
+    crypto.EVP_DecryptUpdate(context, plain, ctypes.byref(length), ciphertext, len(ciphertext))
+    crypto.EVP_CIPHER_CTX_ctrl(context, 0x11, 16, tag)
+    is_right = crypto.EVP_DecryptFinal_ex(context, ctypes.create_string_buffer(16), ctypes.byref(length)) == 1
+    crypto.EVP_CIPHER_CTX_free(context)
+    return plain.raw[: len(ciphertext)] if is_right else None
+
+
+class Keys:
+    """R50 to R53: the master key, and what it seals."""
+
+    def __init__(self, note, secret, epochs):
+        note = json.loads(note)
+        self.id = bytes.fromhex(note["id"])
+        self.epochs = epochs
+        self.master = next(filter(None, (self.open_slot(slot, secret) for slot in note["slots"])), None)
+        rule("R50", note["cipher"] == "aes-256-gcm" and self.master is not None, "the secret opens no slot")
+
+    def open_slot(self, slot, secret):
+        salt = bytes.fromhex(slot["salt"])
+        if slot["kdf"] == "hkdf-sha256":
+            wrapping = hkdf(secret, salt, "zblkfs key file")
+        else:
+            n, r, p = 2 ** slot["log2n"], slot["r"], slot["p"]
+            wrapping = hashlib.scrypt(secret, salt=salt, n=n, r=r, p=p, maxmem=256 * r * n + 2**20, dklen=32)
+        return self.open_with(wrapping, f"zblkfs key {self.id.hex()}".encode(), bytes.fromhex(slot["key"]))
+
+    @staticmethod
+    def open_with(key, aad, sealed):
+        return aes_256_gcm(key, sealed[:12], aad, sealed[12:-16], sealed[-16:])
+
+    def open(self, label, salt, aad, sealed):
+        return self.open_with(hkdf(self.master, salt, f"zblkfs {label}"), self.id + aad, sealed)
+
+    def epoch(self, pos):
+        found = [salt for start, salt in self.epochs if pos is not None and start <= pos]
+        return found[-1] if found else bytes(16)
+
+    def row(self, tid, aad, sealed):
+        return self.open("row", (tid >> 38).to_bytes(8, "little"), aad, sealed)
+
+    def frame(self, pos, header, body):
+        return self.open("frame", self.epoch(pos) + (pos // SEGMENT).to_bytes(4, "little"), header, body)
+
+
+def decode_frame(stored, pos, keys=None):
     """R17b, R17c: the units of a frame."""
-    total, found, method, units, element, _, length = struct.unpack("<QQBBBBI", stored[:24])
+    total, found, method, units, element, sealed, length = struct.unpack("<QQBBBBI", stored[:24])
     body = stored[24 : 24 + length]
     is_right = len(body) == length and xxh64(stored[8 : 24 + length]) == total
     rule("R14", is_right and found == pos, f"the frame at {pos} of the log")
+    rule("R52", sealed == (keys is not None), f"the frame at {pos} of the log")
+    if keys is not None:
+        body = keys.frame(pos, stored[8:24], body)
+        rule("R52", body is not None, f"the frame at {pos} of the log")
     data = expand(body, units * UNIT) if method == 1 else body
     rule("R17b", len(data) == units * UNIT and 1 <= units <= 4, f"the frame at {pos} of the log")
     if element > 0:
@@ -126,8 +192,14 @@ class Database:
         self.checked_units = set()
         self.files = {}
         rule("R1", self.sql.execute("PRAGMA application_id").fetchone()[0] == 0x7A626C6B, "not a database")
-        rule("R2", self.sql.execute("PRAGMA user_version").fetchone()[0] in (2, 3, 4), "another version")
+        version = self.sql.execute("PRAGMA user_version").fetchone()[0]
         self.meta = dict(self.sql.execute("SELECT name, value FROM meta"))
+        self.keys = None
+        rule("R2", version in ((5,) if "encryption" in self.meta else (2, 3, 4)), "another version")
+        if "encryption" in self.meta:
+            names = sorted(name for name in self.meta if name.startswith("epoch "))
+            epochs = [(int(name[6:], 16), bytes.fromhex(self.meta[name])) for name in names]
+            self.keys = Keys(self.meta["encryption"], bytes.fromhex(os.environ["ZBLKFS_TEST_SECRET"]), epochs)
         self.id = self.meta.get("database id", "")
         is_id = re.fullmatch("[0-9a-f]{32}", self.id) and f"{zlib.crc32(self.id[:24].encode()):08x}" == self.id[24:]
         rule("R3", is_id, "the id of the database is damaged")
@@ -144,6 +216,9 @@ class Database:
             fields = "\0".join(str(field) for field in (*numbers, characters, user, description))
             is_right = xxh64(fields.encode("utf-8", "surrogateescape") + extension) & 0xFFFFFFFF == total
             rule("R5", is_right, f"the sum of transaction {numbers[0]:016x}")
+            if self.keys is not None:
+                opened = self.keys.row(numbers[0], struct.pack(">q", numbers[0]), extension)
+                rule("R51", opened is not None, f"the texts of transaction {numbers[0]:016x}")
             if numbers[0] >= kept[0] or numbers[0] in kept:
                 yield numbers[0]
 
@@ -170,6 +245,11 @@ class Database:
         rule("R7", xxh64(key + (head or b"") + (tail or b"")) & 0xFFFFFFFF == total, f"the row of object {oid:x}")
         if head is None:
             return None
+        if self.keys is not None:
+            sealed = head[:-16] + (tail or b"") + head[-16:]
+            plain = self.keys.row(tid, key + self.keys.epoch(pos), sealed)
+            rule("R51", plain is not None, f"the row of object {oid:x}")
+            head, tail = plain[: len(head) - 28], plain[len(head) - 28 :]
         return head + (b"" if pos is None else self.log(pos, length)) + (tail or b"")
 
     def log(self, pos, length):
@@ -189,12 +269,13 @@ class Database:
         offset, length, _ = struct.unpack("<IHH", file.read(8))
         rule("R17a", offset != 0, f"the frame at {start} of the log")
         file.seek(offset)
-        units = decode_frame(file.read(length), start)
+        units = decode_frame(file.read(length), start, self.keys)
         at = pos - start
         rule("R17a", at + UNIT <= len(units), f"the unit at {pos} of the log")
         return units[at : at + UNIT]
 
     def unit_of_group(self, file, pos):
+        rule("R52", self.keys is None, f"the unit at {pos} of the log")
         group = UNIT + pos % SEGMENT // GROUP * (UNIT + GROUP)
         file.seek(group + UNIT + pos % GROUP)
         data = file.read(UNIT)
@@ -226,9 +307,14 @@ class Database:
             entry = log[at : at + 64 + length]
             is_whole = last in (base, before) and id_.hex() == self.id and len(entry) == 64 + length
             if is_whole and xxh64(entry[8:]) == total:
+                stored = len(entry)
+                if self.keys is not None:
+                    plain = self.keys.open("intent", nonce.to_bytes(8, "little"), entry[8:64], entry[64:])
+                    rule("R53", plain is not None, "an entry of the intent log")
+                    entry = entry[:64] + plain
                 rule("R18", zero == 0 and entry[64:72] == b"zblkop 1", "an entry is of another version")
                 found.append((base, nonce, place, earlier, entry))
-                at += -(-len(entry) // UNIT) * UNIT
+                at += -(-stored // UNIT) * UNIT
             else:
                 at += UNIT
         entries = in_order([one for one in found if one[0] == last])

@@ -1,4 +1,5 @@
 /** A store's content written down beside it, and the comparison of the two. */
+import { extraRowBytes } from './contract/counted.ts'
 import { expect } from 'vitest'
 import { formatOid, formatTid, TID_MAX, TID_NONE, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -102,13 +103,17 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
 
 /** The lists of transactions, both ways, of all ranges between a few of them. */
 export async function expectTransactions(store: Store, history: History): Promise<void> {
+  const extra = extraRowBytes(store.capabilities)
   const infos = history.map(({ tid, user, description, extension, records }) => ({
     tid,
     user,
     description,
     extension: Buffer.from(extension).toString('hex'),
     objects: records.size,
-    bytes: [...records.values()].reduce((sum, record) => sum + (record?.length ?? 0), 0),
+    bytes: [...records.values()].reduce(
+      (sum, record) => sum + (record === null ? 0 : record.length + extra),
+      0,
+    ),
   }))
   const read = async (range?: Parameters<Store['transactions']>[0]): Promise<typeof infos> =>
     (await collect(store.transactions(range))).map(info => ({

@@ -12,7 +12,7 @@
  * states: new commits are after `upTo`, and apparent damage is looked up again, since a pack may have dropped the row meanwhile.
  */
 import type { StorageCheckOptions, StorageDamage } from '../../capabilities.ts'
-import { CorruptRecordError } from '../../errors.ts'
+import { CorruptRecordError, StoreError } from '../../errors.ts'
 import { legibleIds, type Oid, type Tid } from '../../ids.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
 import type { BulkScan } from '../bulk.ts'
@@ -134,6 +134,7 @@ class Check {
       return row?.pos === pos
     } catch (error) {
       if (error instanceof CorruptRecordError) return true
+      if (error instanceof StoreError && error.code === 'key-needed') return true
       throw error
     }
   }

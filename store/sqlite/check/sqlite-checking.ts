@@ -2,8 +2,10 @@ import type { CheckMemory } from '../../check-memory.ts'
 import Database from 'better-sqlite3'
 import type { Checking, StorageCheckOptions, StorageDamage, StorageRepair } from '../../capabilities.ts'
 import type { RevisionReader } from '../../stored-revisions.ts'
+import { type Access, openerOf } from '../../encryption/seals.ts'
 import { StoreError } from '../../errors.ts'
 import type { Oid, Tid } from '../../ids.ts'
+import { epochsOf } from '../epoch-rows.ts'
 import { connectReadOnly } from '../open/immutable.ts'
 import { WriterLock } from '../open/writer-lock.ts'
 import { openRevisionReader } from '../revision-reader.ts'
@@ -18,9 +20,12 @@ const CACHE_BYTES = 32 << 20
 
 export class SqliteChecking implements Checking {
   readonly #path: string
+  readonly #key: Access
 
-  constructor(path: string) {
+  /** @param key undefined for a database that is not encrypted. */
+  constructor(path: string, key: Access) {
     this.#path = path
+    this.#key = key
   }
 
   get memory(): CheckMemory {
@@ -30,7 +35,8 @@ export class SqliteChecking implements Checking {
   async *storage(options: StorageCheckOptions): AsyncGenerator<StorageDamage> {
     const scans = this.#connect()
     const lookUps = this.#connect()
-    const check = new StorageCheck(scans, lookUps, options)
+    const opener = openerOf(this.#key, this.#path, () => epochsOf(scans))
+    const check = new StorageCheck(scans, lookUps, options, opener)
     try {
       for await (const damage of check.run(options.everyByte)) yield withIsCurrent(lookUps, damage)
     } catch (error) {
@@ -43,7 +49,7 @@ export class SqliteChecking implements Checking {
   }
 
   reader(): RevisionReader {
-    return openRevisionReader(this.#path, filesToCheck, CACHE_BYTES)
+    return openRevisionReader(this.#path, this.#key, filesToCheck, CACHE_BYTES)
   }
 
   async isAccepted(oid: Oid, tid: Tid): Promise<boolean> {

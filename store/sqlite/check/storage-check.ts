@@ -22,6 +22,7 @@ import type { VerifiedBytes } from '../../check-memory.ts'
 import Database from 'better-sqlite3'
 import { formatOid, formatTid, legibleIds, type Tid } from '../../ids.ts'
 import type { FoundIntents, Progress, StorageCheckOptions, StorageDamage, Sums } from '../../capabilities.ts'
+import type { Opener } from '../../encryption/seals.ts'
 import { BulkDamageError } from '../../indexed/bulk.ts'
 import { BulkGaps, lostBytes, POSITIONS_MAX } from '../../indexed/check/bulk-gaps.ts'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
@@ -45,6 +46,7 @@ import {
   type NamedTransactionRow,
 } from '../rows.ts'
 import { createSchema } from '../schema.ts'
+import { forgedRow, isForgedTransaction } from './forged-rows.ts'
 import { SqliteIndexScan } from '../sqlite-index-scan.ts'
 import { recount } from './recount.ts'
 import { isSameSums } from '../totals.ts'
@@ -69,17 +71,21 @@ export class StorageCheck {
   readonly #upTo: bigint
   readonly #progress: Progress
   readonly #verified: VerifiedBytes | undefined
+  readonly #opener: Opener | undefined
   /** The bytes of the log that cannot be read. */
   readonly #gaps = new BulkGaps()
 
   /**
    * @param db a separate connection, for reading. @param now another, to look up the current state of a revision.
+   * @param opener undefined for a database that is not encrypted.
    */
   constructor(
     db: Database.Database,
     now: Database.Database,
     { upTo, progress, verified }: Pick<StorageCheckOptions, 'upTo' | 'progress' | 'verified'>,
+    opener?: Opener,
   ) {
+    this.#opener = opener
     this.#db = db
     this.#now = now
     this.#upTo = upTo
@@ -153,7 +159,7 @@ export class StorageCheck {
       yield* this.#headers(files, used)
       const total = this.#number('SELECT coalesce(max(log_end), 0) FROM txn')
       const report = (pos: number): void => this.#progress('the log', pos, Math.max(total, pos))
-      await this.#gaps.find(new LogReader(files), used, data, report, this.#verified)
+      await this.#gaps.find(new LogReader(files, this.#opener?.frames), used, data, report, this.#verified)
     } finally {
       files.close()
       used.close()
@@ -203,6 +209,11 @@ export class StorageCheck {
         yield { kind: 'revision', ...legibleIds(oid, tid), reason: ROW_DIFFERS }
         continue
       }
+      const forged = forgedRow(this.#opener, row)
+      if (forged !== undefined) {
+        yield { kind: 'revision', ...legibleIds(oid, tid), reason: forged }
+        continue
+      }
       if (id <= before) yield { kind: 'structure', reason: `${nameOf(oid, tid)} is out of order` }
       before = id
       const count = counts.get(tid) ?? { objects: 0, bytes: 0 }
@@ -213,7 +224,8 @@ export class StorageCheck {
         this.#flush(counts)
         counts = new Map()
       }
-      if (pos !== null) yield* this.#missing(oid, tid, head?.length ?? 0, Number(pos), Number(len))
+      const headBytes = (head?.length ?? 0) - (this.#opener?.rows.extraBytes ?? 0)
+      if (pos !== null) yield* this.#missing(oid, tid, headBytes, Number(pos), Number(len))
     }
     this.#flush(counts)
   }
@@ -255,6 +267,12 @@ export class StorageCheck {
       const sum = sumOfNamed(row, cellsOf(totalsOfRow(row)))
       if (sum !== Number(row.sum))
         yield { kind: 'transaction', tid: tidOf(tid), reason: 'the checksum of its entry differs' }
+      else if (isForgedTransaction(this.#opener, row))
+        yield {
+          kind: 'transaction',
+          tid: tidOf(tid),
+          reason: 'its entry was not encrypted with the key of this database',
+        }
       if (tid <= before) yield { kind: 'structure', reason: `transaction ${hex(tid)} is out of order` }
       before = tid
       const { objects, bytes } = counted.get(tid) ?? { objects: 0, bytes: 0 }

@@ -12,7 +12,7 @@
  * | 40          | 4      | the number of its bytes                                                                  |
  * | 44          | 4      | 0                                                                                        |
  * | 48          | 16     | the database's id                                                                        |
- * | 64          |        | its bytes                                                                                |
+ * | 64          |        | its bytes; of an encrypted database, sealed (encryption/intent-seal.ts)                  |
  *
  * An entry that is written while a transaction is being committed follows that transaction: it has changes that are not in it. If
  * the transaction is the last one after a crash, only the entries that follow it are valid; if it is missing, all entries
@@ -20,6 +20,7 @@
  * has these changes would make the entries valid again.
  */
 import type { FoundIntents } from '../../capabilities.ts'
+import type { IntentSeal } from '../../encryption/intent-seal.ts'
 import { xxh64 } from '../../checksum.ts'
 import { CannotOpenError } from '../../errors.ts'
 import { tid as toTid, type Tid } from '../../ids.ts'
@@ -49,25 +50,39 @@ export interface EntryHeader {
 
 export interface FoundEntry extends EntryHeader {
   readonly bytes: Uint8Array
+  /** Its header from offset 8 on, which is authenticated if the bytes are encrypted. */
+  readonly header: Uint8Array
   /** The start of the next page. */
   readonly end: number
 }
 
-/** The number of pages of an entry. */
-export const pagesOf = (bytes: Uint8Array): number => Math.ceil((HEADER_BYTES + bytes.length) / PAGE_BYTES)
+/** The number of pages of an entry. @param length that of its bytes as they are stored. */
+export const pagesOf = (length: number): number => Math.ceil((HEADER_BYTES + length) / PAGE_BYTES)
 
-/** Encodes an entry. @param into must be long enough. @returns the part of it that is to be written. */
-export function encodeEntry(into: Buffer, id: string, header: EntryHeader, bytes: Uint8Array): Buffer {
-  const entry = into.subarray(0, HEADER_BYTES + bytes.length)
+/**
+ * Encodes an entry. @param into must be long enough. @param seal undefined for a database that is not encrypted.
+ * @returns the part of it that is to be written.
+ */
+export function encodeEntry(
+  into: Buffer,
+  id: string,
+  header: EntryHeader,
+  bytes: Uint8Array,
+  seal: IntentSeal | undefined,
+): Buffer {
+  const length = bytes.length + (seal?.extraBytes ?? 0)
+  const entry = into.subarray(0, HEADER_BYTES + length)
   entry.writeBigUInt64LE(header.base, BASE_OFFSET)
   entry.writeBigUInt64LE(header.last, LAST_OFFSET)
   entry.writeBigUInt64LE(header.nonce, NONCE_OFFSET)
   entry.writeUInt32LE(header.index, INDEX_OFFSET)
   entry.writeUInt32LE(header.earlier, EARLIER_OFFSET)
-  entry.writeUInt32LE(bytes.length, LENGTH_OFFSET)
+  entry.writeUInt32LE(length, LENGTH_OFFSET)
   entry.writeUInt32LE(0, LENGTH_OFFSET + 4)
   entry.write(id, ID_OFFSET, 'hex')
-  entry.set(bytes, HEADER_BYTES)
+  const body = entry.subarray(HEADER_BYTES)
+  if (seal === undefined) body.set(bytes)
+  else seal.seal(header.nonce, entry.subarray(BASE_OFFSET, HEADER_BYTES), bytes, body)
   entry.writeBigUInt64LE(xxh64(entry.subarray(BASE_OFFSET)))
   return entry
 }
@@ -84,8 +99,16 @@ function hasFormerEntry(file: Buffer, id: string, last: Tid): boolean {
   return end <= file.length && xxh64(file.subarray(BASE_OFFSET, end)) === file.readBigUInt64LE(0)
 }
 
-/** The entries in a file's content that are valid after transaction `last`, in order, up to one that is damaged or incomplete. @throws CannotOpenError */
-export function entriesAfter(file: Buffer, id: string, last: Tid): FoundIntents {
+/**
+ * The entries in a file's content that are valid after transaction `last`, in order, up to one that is damaged or incomplete.
+ * @param seal undefined for a database that is not encrypted, and if the entries are only counted. @throws CannotOpenError
+ */
+export function entriesAfter(
+  file: Buffer,
+  id: string,
+  last: Tid,
+  seal: IntentSeal | undefined,
+): FoundIntents {
   if (hasFormerEntry(file, id, last))
     throw new CannotOpenError(
       'synced changes in the intent log were written by an older version of zblkfs: mount the database once with that version',
@@ -99,7 +122,8 @@ export function entriesAfter(file: Buffer, id: string, last: Tid): FoundIntents 
     ({ base, nonce, earlier }) =>
       base !== last && earlier === committed.length && (first === undefined || nonce === first.nonce),
   )
-  const entries = [...committed, ...inOrder(beside)]
+  const stored = [...committed, ...inOrder(beside)]
+  const entries = seal === undefined ? stored : openedEntries(stored, seal)
   const nonce = entries[0]?.nonce
   const ofThem = nonce === undefined ? found : found.filter(entry => entry.nonce === nonce)
   let uncommitted = last
@@ -109,6 +133,17 @@ export function entriesAfter(file: Buffer, id: string, last: Tid): FoundIntents 
     isDamaged: ofThem.length > entries.length,
     ...(uncommitted > last && { uncommitted }),
   }
+}
+
+/** Entries decrypted, up to one that was not written with the key. */
+function openedEntries(stored: readonly FoundEntry[], seal: IntentSeal): readonly FoundEntry[] {
+  const entries: FoundEntry[] = []
+  for (const entry of stored) {
+    const bytes = seal.open(entry.nonce, entry.header, entry.bytes)
+    if (bytes === undefined) break
+    entries.push({ ...entry, bytes })
+  }
+  return entries
 }
 
 /** Those numbered from 0 on without a gap, of the process that wrote the first one found. */
@@ -152,6 +187,7 @@ function entryAt(file: Buffer, at: number, id: string, last: Tid): FoundEntry | 
     index: entry.readUInt32LE(INDEX_OFFSET),
     earlier: entry.readUInt32LE(EARLIER_OFFSET),
     bytes: entry.subarray(HEADER_BYTES),
+    header: entry.subarray(BASE_OFFSET, HEADER_BYTES),
     end: at + Math.ceil(length / PAGE_BYTES) * PAGE_BYTES,
   }
 }

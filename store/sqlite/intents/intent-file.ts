@@ -6,6 +6,7 @@ import { closeSync, readSync } from 'node:fs'
 import { constants, open, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { FoundIntents } from '../../capabilities.ts'
+import type { IntentSeal } from '../../encryption/intent-seal.ts'
 import { formatTid, type Tid } from '../../ids.ts'
 import { giveTo, heldPath, isMissing, openSideFile, syncNames } from '../../segment-files/held-path.ts'
 import { makeLogDirectory } from '../../segment-files/log-directory.ts'
@@ -20,9 +21,12 @@ export const INTENTS_BYTES = 16 << 20
 /** The file is created only if the disk has this much free space: on a full disk the changes themselves need it. */
 const FILL_ROOM_BYTES = 4 * INTENTS_BYTES
 
-/** Reads the entries that are valid after transaction `last`, in order, up to one that is damaged or incomplete. */
-export const readIntents = (database: string, id: string, last: Tid): FoundIntents =>
-  entriesAfter(readWhole(intentsPath(database)), id, last)
+/**
+ * Reads the entries that are valid after transaction `last`, in order, up to one that is damaged or incomplete.
+ * @param seal as for {@link entriesAfter}.
+ */
+export const readIntents = (database: string, id: string, last: Tid, seal?: IntentSeal): FoundIntents =>
+  entriesAfter(readWhole(intentsPath(database)), id, last, seal)
 
 function readWhole(path: string): Buffer {
   let fd: number

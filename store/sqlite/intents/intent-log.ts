@@ -12,6 +12,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, fstatSync, openSync, write, writeSync } from 'node:fs'
 import { constants, type FileHandle } from 'node:fs/promises'
 import type { FoundIntents, IntentEntries } from '../../capabilities.ts'
+import type { IntentSeal } from '../../encryption/intent-seal.ts'
 import { StoreError } from '../../errors.ts'
 import type { Tid } from '../../ids.ts'
 import { O_PATH } from '../../o-path.ts'
@@ -37,6 +38,7 @@ export class IntentLog implements IntentEntries {
   readonly #place: DatabasePlace
   readonly #id: string
   readonly #lastTid: () => Tid
+  readonly #seal: IntentSeal | undefined
   /** The WAL, whose transactions the entries follow. */
   readonly #wal: number
   readonly #nonce = randomBytes(8).readBigUInt64LE()
@@ -54,8 +56,12 @@ export class IntentLog implements IntentEntries {
   #tookMs = Infinity
   #sideFilesCheckedMs = -Infinity
 
-  /** @param id the database's id. @param lastTid returns the last transaction. */
-  constructor(place: DatabasePlace, id: string, lastTid: () => Tid) {
+  /**
+   * @param id the database's id. @param lastTid returns the last transaction.
+   * @param seal undefined for a database that is not encrypted.
+   */
+  constructor(place: DatabasePlace, id: string, lastTid: () => Tid, seal: IntentSeal | undefined) {
+    this.#seal = seal
     this.#place = place
     this.#wal = openSync(`${place.held}-wal`, O_PATH | constants.O_NOFOLLOW)
     this.#id = id
@@ -64,7 +70,7 @@ export class IntentLog implements IntentEntries {
 
   // oxlint-disable-next-line require-await -- errors must reject, not throw
   async read(): Promise<FoundIntents> {
-    return readIntents(this.#place.held, this.#id, this.#lastTid())
+    return readIntents(this.#place.held, this.#id, this.#lastTid(), this.#seal)
   }
 
   /** Whether half of the file is in use. */
@@ -97,7 +103,7 @@ export class IntentLog implements IntentEntries {
     if (this.#brokenAfter !== undefined && last <= this.#brokenAfter) return false
     this.#runs = this.#runs.filter(run => run.base >= last)
     if (this.#runs.length === 0) this.#end = 0
-    const start = this.#placeFor(pagesOf(bytes))
+    const start = this.#placeFor(this.#pagesOf(bytes))
     if (start === undefined) return this.#fail(base)
     const run = this.#runOf(base, start)
     const earlier = base === last ? 0 : (this.#runs.find(one => one.base === last)?.count ?? 0)
@@ -105,7 +111,7 @@ export class IntentLog implements IntentEntries {
       this.#file ??= await openIntentFile(this.#place, this.#hasStale(last))
       this.#assertThere(this.#file)
       const header = { base, last, nonce: this.#nonce, index: run.count, earlier }
-      const entry = encodeEntry(this.#memoryFor(bytes), this.#id, header, bytes)
+      const entry = encodeEntry(this.#memoryFor(bytes), this.#id, header, bytes, this.#seal)
       const bytesWritten = await this.#write(this.#file, entry, (start % PAGES) * PAGE_BYTES)
       if (bytesWritten < entry.length) throw new Error('the disk accepted only part of it')
     } catch {
@@ -113,9 +119,13 @@ export class IntentLog implements IntentEntries {
       return this.#fail(base)
     }
     run.count++
-    run.end = start + pagesOf(bytes)
+    run.end = start + this.#pagesOf(bytes)
     this.#end = run.end
     return true
+  }
+
+  #pagesOf({ length }: Uint8Array): number {
+    return pagesOf(length + (this.#seal?.extraBytes ?? 0))
   }
 
   #fail(base: Tid): false {
@@ -173,7 +183,7 @@ export class IntentLog implements IntentEntries {
 
   /** One entry is added at a time, so all share memory. */
   #memoryFor(bytes: Uint8Array): Buffer {
-    const length = pagesOf(bytes) * PAGE_BYTES
+    const length = this.#pagesOf(bytes) * PAGE_BYTES
     if (this.#memory.length < length) this.#memory = Buffer.allocUnsafeSlow(length)
     return this.#memory
   }

@@ -7,30 +7,26 @@
  * 4. that the database is complete (writing-mark.ts), of this format, and has its log;
  * 5. the connections.
  */
-import { readDatabaseId } from './database-id.ts'
-import {
-  accessSync,
-  closeSync,
-  constants,
-  lstatSync,
-  openSync,
-  realpathSync,
-  statSync,
-  type Stats,
-} from 'node:fs'
+import { closeSync, lstatSync, openSync, realpathSync, statSync, type Stats } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
 import type { CompressionName } from '../../compression.ts'
-import { CannotOpenError, type ErrorCode, StoreError, systemCode } from '../../errors.ts'
+import { accessOf, keyOf, makeKeys } from '../../database-key.ts'
+import type { EncryptionOptions } from '../../encryption.ts'
+import { ENCRYPTION } from '../../encryption/key-slots.ts'
+import type { MasterKey } from '../../encryption/keys.ts'
+import { CannotOpenError } from '../../errors.ts'
 import { databaseIdOfLog } from '../../segment-files/segments.ts'
-import { SideFileError, syncNames } from '../../segment-files/held-path.ts'
+import { syncNames } from '../../segment-files/held-path.ts'
 import { readIntents, waitingIntents } from '../intents/intent-file.ts'
 import { findLogProblem, lastTidOf, logDirectory } from '../log.ts'
 import { removeReserve } from '../reserve.ts'
-import { APPLICATION_ID, checkTables, createSchema, FORMAT_VERSION, OLDEST_FORMAT } from '../schema.ts'
+import { APPLICATION_ID, checkTables, createSchema, ENCRYPTED_FORMAT, OLDEST_FORMAT } from '../schema.ts'
 import { SqliteIndexScan } from '../sqlite-index-scan.ts'
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
+import { readDatabaseId } from './database-id.ts'
+import { asCannotOpen, explain } from './cannot-open.ts'
 import { DatabasePlace } from './database-place.ts'
 import { otherFormat } from '../../other-format.ts'
 import { assertNameFits, notADatabase } from './not-a-database.ts'
@@ -39,7 +35,7 @@ import { immutableUri, isReadAlone } from './immutable.ts'
 import { inodeHolder, WriterLock } from './writer-lock.ts'
 import { assertWhole } from './writing-mark.ts'
 
-export interface OpenOptions {
+export interface OpenOptions extends EncryptionOptions {
   /** Opens for reading only; a writer may be active. */
   readonly readOnly?: boolean
   /** Receives a warning for the user: a reader does not see changes that no mount has replayed since a crash. */
@@ -84,13 +80,12 @@ export async function openSqliteStore(
     cacheSizeBytes,
     skipIndexCheck = false,
     compression,
-    warn,
   } = options
   const file = findFile(path, create && !readOnly)
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
-  if (readOnly) return explain(file, () => openReadOnly(file, cacheBytes, skipIndexCheck, warn))
+  if (readOnly) return await openReadOnly(file, cacheBytes, options)
   const open = (): Promise<WritableSqliteStore> =>
-    openForWriting(file, { create, purpose, cacheBytes, skipIndexCheck, compression })
+    openForWriting(file, { create, purpose, cacheBytes, skipIndexCheck, compression, encryption: options })
   try {
     return await open()
   } catch (error) {
@@ -110,28 +105,32 @@ async function openForWriting(
     cacheBytes,
     skipIndexCheck,
     compression,
+    encryption,
   }: {
     readonly create: boolean
     readonly purpose: string
     readonly cacheBytes: number
     readonly skipIndexCheck: boolean
     readonly compression: CompressionName | undefined
+    readonly encryption: EncryptionOptions
   },
 ): Promise<WritableSqliteStore> {
   const lock = explain(file, () => WriterLock.take(file, purpose))
   const { place } = lock
   try {
-    if (create) createFile(lock)
+    const made = create ? await createFile(lock, encryption) : undefined
     assertPlainFiles(place)
     if (!skipIndexCheck) assertWhole(place)
-    checkForWriting(place, skipIndexCheck)
-    const writer = await WriterClient.start(place, compression)
+    const keys = checkForWriting(place, skipIndexCheck)
+    const key = made ?? (await keyOf(file, keys, encryption))
+    const writer = await WriterClient.start(place, compression, key)
     try {
       return new WritableSqliteStore(
         place,
         connectForReading(place.held, place, cacheBytes, skipIndexCheck),
         writer,
         lock,
+        key,
       )
     } catch (error) {
       await writer.client.close()
@@ -143,23 +142,24 @@ async function openForWriting(
   }
 }
 
-function openReadOnly(
+async function openReadOnly(
   file: string,
   cacheBytes: number,
-  skipIndexCheck: boolean,
-  warn: OpenOptions['warn'],
-): SqliteStore {
-  const place = new DatabasePlace(file)
+  { skipIndexCheck = false, warn, ...encryption }: OpenOptions,
+): Promise<SqliteStore> {
+  const place = explain(file, () => new DatabasePlace(file))
+  let db: Database.Database | undefined
   try {
     if (!place.openFile('read')) throw new CannotOpenError(`${file} does not exist: check the name`)
     assertPlainFiles(place)
     if (!skipIndexCheck) assertWhole(place)
-    const db = connectForReading(nameToRead(place), place, cacheBytes, skipIndexCheck)
+    db = connectForReading(nameToRead(place), place, cacheBytes, skipIndexCheck)
     if (warn !== undefined && !place.hasWriter) warnOfIntents(place, db, warn)
-    return new SqliteStore(place, db)
+    return new SqliteStore(place, db, await accessOf(file, keysOf(db), encryption))
   } catch (error) {
+    db?.close()
     place.close()
-    throw error
+    throw asCannotOpen(error, file)
   }
 }
 
@@ -214,17 +214,32 @@ function checkFile(path: string, found: Stats, create: boolean): string {
   return path
 }
 
-/** Creates a database, readable only by its owner; SQLite gives the WAL the same permissions. */
-function createFile(lock: WriterLock): void {
+/** The note of a database's keys; undefined if it is not encrypted. @throws CannotOpenError if an encrypted one has lost it. */
+function keysOf(db: Database.Database): string | undefined {
+  const note = new SqliteIndexScan(db).note(ENCRYPTION)
+  if (note === undefined && Number(db.pragma('user_version', { simple: true })) === ENCRYPTED_FORMAT)
+    throw new CannotOpenError('the note of its keys is missing: put it back from a backup of the database', {
+      code: 'damaged',
+    })
+  return note
+}
+
+/**
+ * Creates a database, readable only by its owner; SQLite gives the WAL the same permissions.
+ * @returns the key of a new encrypted one.
+ */
+async function createFile(lock: WriterLock, encryption: EncryptionOptions): Promise<MasterKey | undefined> {
   const { place } = lock
   const found = statSync(place.held, { throwIfNoEntry: false })
-  if (found !== undefined && found.size > 0) return
+  if (found !== undefined && found.size > 0) return undefined
   if (databaseIdOfLog(logDirectory(place.held)) !== undefined)
     throw new CannotOpenError(
       `${place.path} cannot be created: ${logDirectory(place.path)} belongs to a database that is missing; ` +
         `put that back, or, if it is not needed, move ${logDirectory(place.path)} away`,
     )
   assertPlainFiles(place)
+  const isEncrypted = encryption.encryption !== undefined && encryption.encryption !== 'off'
+  const keys = isEncrypted ? await makeKeys(place.path, encryption) : undefined
   if (found === undefined) {
     closeSync(openSync(place.held, 'wx', 0o600))
     syncNames([dirname(place.held)])
@@ -232,19 +247,24 @@ function createFile(lock: WriterLock): void {
   }
   const db = new Database(place.held, { fileMustExist: true })
   try {
-    createSchema(db)
+    createSchema(db, keys?.note)
     db.pragma('journal_mode = WAL')
   } finally {
     db.close()
   }
+  return keys?.master
 }
 
-/** The writer would convert any SQLite file to a WAL database; this connection removes the files that it creates. */
-function checkForWriting(place: DatabasePlace, skipIndexCheck: boolean): void {
+/**
+ * The writer would convert any SQLite file to a WAL database; this connection removes the files that it creates.
+ * @returns the note of its keys; undefined if it is not encrypted.
+ */
+function checkForWriting(place: DatabasePlace, skipIndexCheck: boolean): string | undefined {
   const db = new Database(place.held, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkFormat(db, place.path)
     if (!skipIndexCheck) checkLog(db, place.path)
+    return keysOf(db)
   } finally {
     db.close()
   }
@@ -282,7 +302,8 @@ function checkFormat(db: Database.Database, file: string): void {
     )
   }
   const version = Number(db.pragma('user_version', { simple: true }))
-  if (version < OLDEST_FORMAT || version > FORMAT_VERSION) throw otherFormat(file, version, FORMAT_VERSION)
+  if (version < OLDEST_FORMAT || version > ENCRYPTED_FORMAT)
+    throw otherFormat(file, version, ENCRYPTED_FORMAT)
   checkTables(db)
 }
 
@@ -308,62 +329,4 @@ function checkLog(db: Database.Database, file: string): void {
   if (problem === undefined) return
   const code = readDatabaseId(db) === undefined ? 'damaged-id' : 'damaged-log'
   throw new CannotOpenError(`${file} cannot be opened: ${problem}`, { code, path: file })
-}
-
-/** Runs `open`; turns any error into one that says why `path` cannot be opened. */
-function explain<T>(path: string, open: () => T): T {
-  try {
-    return open()
-  } catch (error) {
-    throw asCannotOpen(error, path)
-  }
-}
-
-function asCannotOpen(error: unknown, path: string): unknown {
-  if (error instanceof CannotOpenError || !(error instanceof Error)) return error
-  if (error instanceof SideFileError)
-    return new CannotOpenError(`${path} cannot be opened: ${error.message}`, { cause: error, path })
-  // An error of the writer's thread already has its path and reason.
-  if (error instanceof StoreError)
-    return new CannotOpenError(error.message, { cause: error, code: error.code, path })
-  const code = systemCode(error) ?? ''
-  if (code === 'SQLITE_NOTADB') return notADatabase(path, 'it is not a SQLite database')
-  return new CannotOpenError(`${path} cannot be opened: ${reason(code, error.message, dirname(path))}`, {
-    cause: error,
-    code: codeOf(code, dirname(path)),
-    path,
-  })
-}
-
-function codeOf(code: string, directory: string): ErrorCode {
-  if (isDamage(code)) return 'damaged-file'
-  if (isOutOfRoom(code)) return 'no-space'
-  return isOnReadOnlyMedium(code, directory) ? 'read-only-medium' : 'cannot-open'
-}
-
-const isOutOfRoom = (code: string): boolean =>
-  ['ENOSPC', 'EDQUOT', 'SQLITE_FULL', 'SQLITE_IOERR_SHMSIZE'].includes(code)
-
-const isDamage = (code: string): boolean => code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_ERROR'
-
-const isOnReadOnlyMedium = (code: string, directory: string): boolean =>
-  code === 'EROFS' || (code === 'SQLITE_CANTOPEN' && isReadOnly(directory))
-
-function reason(code: string, message: string, directory: string): string {
-  if (isDamage(code)) return `it is damaged or cut short (${message})`
-  if (isOnReadOnlyMedium(code, directory)) return 'its filesystem is read-only'
-  if (code === 'EACCES' || code === 'EPERM' || code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') {
-    return 'permission denied; check the permissions of the file and of its directory'
-  }
-  if (isOutOfRoom(code)) return 'no space left; free some space'
-  return `${message}${code === '' ? '' : ` (${code})`}; check the path and the disk`
-}
-
-function isReadOnly(directory: string): boolean {
-  try {
-    accessSync(directory, constants.W_OK)
-    return false
-  } catch (error) {
-    return systemCode(error) === 'EROFS'
-  }
 }

@@ -1,11 +1,14 @@
 /** The messages between the event loop and the thread that packs. */
 import type { PackProgress, PackReport } from '../../capabilities.ts'
+import type { MasterKey } from '../../encryption/keys.ts'
 import type { WireError } from '../../errors.ts'
 import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 
 /** The thread's `workerData`. */
 export interface PackData {
   readonly path: string
+  /** Undefined for a database that is not encrypted. */
+  readonly key: MasterKey | undefined
   readonly from: bigint
   readonly earlier: readonly bigint[]
   /** The URL of a MarkModule. */

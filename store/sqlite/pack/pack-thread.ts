@@ -52,7 +52,7 @@ async function main(port: Port, data: PackData): Promise<void> {
   const post = (message: PackMessage): void => port.postMessage(message, [])
   try {
     const marker = (await import(data.marker)) as MarkModule
-    const reader = openRevisionReader(data.path)
+    const reader = openRevisionReader(data.path, data.key)
     try {
       const kept = { from: toTid(data.from), earlier: data.earlier.map(toTid) }
       const outside = new Outside(port, data.rest)

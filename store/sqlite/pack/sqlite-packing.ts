@@ -5,6 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import { siblingModule } from '../../sibling-module.ts'
 import type { PackReport, PackWork } from '../../capabilities.ts'
+import type { MasterKey } from '../../encryption/keys.ts'
 import { fromWire, StoreError, toWire } from '../../errors.ts'
 import { NotedPacking, type NotedStore } from '../../indexed/pack/packing.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
@@ -21,10 +22,12 @@ export interface PackedStore extends NotedStore {
 
 export class SqlitePacking extends NotedPacking {
   readonly #store: PackedStore
+  readonly #key: MasterKey | undefined
 
-  constructor(store: PackedStore) {
+  constructor(store: PackedStore, key: MasterKey | undefined) {
     super(store)
     this.#store = store
+    this.#key = key
   }
 
   async pack(work: PackWork): Promise<PackReport> {
@@ -32,6 +35,7 @@ export class SqlitePacking extends NotedPacking {
     signal?.throwIfAborted()
     const data: PackData = {
       path: this.#store.name,
+      key: this.#key,
       from: kept.from,
       earlier: kept.earlier,
       marker: marker.href,

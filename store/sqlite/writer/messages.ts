@@ -1,5 +1,6 @@
 /** Messages between the event loop and the writer's thread. */
 import type { CompressionName } from '../../compression.ts'
+import type { MasterKey } from '../../encryption/keys.ts'
 import type { WireError } from '../../errors.ts'
 import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 import type { WireTransaction } from './wire.ts'
@@ -13,6 +14,8 @@ export interface WriterData {
   readonly fd: number
   /** How new bulk bytes are to be stored from now on; undefined for no change. */
   readonly compression: CompressionName | undefined
+  /** Undefined for a database that is not encrypted. */
+  readonly key: MasterKey | undefined
 }
 
 export type WriterRequest =

@@ -1,6 +1,7 @@
 /** The write side of the index (record-index.ts) in the tables of a SQLite database. */
 import { pathOf } from '../../os-text.ts'
 import type { Database, Statement } from 'better-sqlite3'
+import type { Seals } from '../../encryption/seals.ts'
 import { ConflictError, StoreError } from '../../errors.ts'
 import { formatTid, knownTid, TID_MAX, TID_NONE, type Tid } from '../../ids.ts'
 import type {
@@ -30,9 +31,12 @@ import { NO_TOTALS, plusTotals, sumsOf, TotalsDraft, type Totals } from '../tota
 import { isFull } from '../sqlite-errors.ts'
 import { SqliteIndex } from '../sqlite-index.ts'
 import { SqliteParts } from '../parts.ts'
+import { storeEpochs } from '../epoch-rows.ts'
 
 export class SqliteIndexWriter implements IndexWriter {
+  readonly extraRowBytes: number
   readonly #db: Database
+  readonly #seals: Seals | undefined
   readonly #index: SqliteIndex
   readonly #newest: Statement<[number], SizeCells>
   readonly #totals: Statement<[bigint], TotalsCells>
@@ -61,10 +65,12 @@ export class SqliteIndexWriter implements IndexWriter {
   readonly #commit: Statement
   readonly #rollback: Statement
 
-  /** @param db a writable connection. */
-  constructor(db: Database) {
+  /** @param db a writable connection. @param seals undefined for a database that is not encrypted. */
+  constructor(db: Database, seals?: Seals) {
     this.#db = db
-    this.#index = new SqliteIndex(db)
+    this.#seals = seals
+    this.extraRowBytes = seals?.rows.extraBytes ?? 0
+    this.#index = new SqliteIndex(db, seals?.rows)
     this.#newest = selectNewestSize(db)
     this.#totals = selectTotals(db)
     this.#insertRevision = db.prepare(
@@ -127,7 +133,8 @@ export class SqliteIndexWriter implements IndexWriter {
     const draft = new TotalsDraft()
     return {
       expect: bases => this.#expect(bases, draft),
-      add: row => {
+      add: added => {
+        const row = this.#seals?.rows.seal(added) ?? added
         const { oid, tid, head, pos, len, tail } = row
         draft.add(sumsOf(row))
         this.#insertRevision.run(oid, tid, rowSum(oid, tid, head, pos, len, tail), head, pos, len, tail)
@@ -143,14 +150,17 @@ export class SqliteIndexWriter implements IndexWriter {
       keep: tid => {
         this.#parts.note(tid)
         this.#hasParts = true
+        this.#storeEpochs()
         this.#commit.run()
+        this.#seals?.epochs.stored()
         this.#partTotals = plusTotals(this.#partTotals, draft.totals)
         this.#partsOf = tid
         this.#db.pragma('synchronous = FULL')
       },
       commit: row => {
-        this.#insert(row, plusTotals(this.#partTotals, draft.totals))
+        this.#insert(this.#seals?.rows.sealTexts(row) ?? row, plusTotals(this.#partTotals, draft.totals))
         if (this.#hasParts) this.#parts.clear()
+        this.#storeEpochs()
         try {
           this.#commit.run()
         } catch (error) {
@@ -158,6 +168,7 @@ export class SqliteIndexWriter implements IndexWriter {
           isInDoubt = !isFull(error)
           throw error
         }
+        this.#seals?.epochs.stored()
         this.#hasParts = false
         this.#partTotals = NO_TOTALS
         this.#partsOf = undefined
@@ -171,6 +182,10 @@ export class SqliteIndexWriter implements IndexWriter {
         if (isPart) this.#db.pragma('synchronous = FULL')
       },
     }
+  }
+
+  #storeEpochs(): void {
+    if (this.#seals !== undefined) storeEpochs(this.#db, this.#seals.epochs)
   }
 
   /** Parts are made durable by the commit that completes them. */

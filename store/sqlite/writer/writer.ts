@@ -17,7 +17,7 @@ import { Guard } from './guard.ts'
 import { collectWhenIdle } from '../../gc-pacing.ts'
 import { decodeTransaction } from './wire.ts'
 
-const { directory, name: firstName, fd, compression } = workerData as WriterData
+const { directory, name: firstName, fd, compression, key } = workerData as WriterData
 /** Changes when another process renames the database. */
 const name = new DatabaseName(directory, firstName)
 /** SQLite's page cache, for the index pages that a commit changes. */
@@ -69,7 +69,7 @@ async function open(): Promise<Opened> {
   checkpoints.truncate()
   const files = logFilesOf(db, 'write', undefined, () => name.held)
   const guard = new Guard(name, fd, db, files, checkpoints)
-  const writers = await openWriters(db, files, checkpoints, () => guard.beforeChange(), compression)
+  const writers = await openWriters(db, files, checkpoints, () => guard.beforeChange(), compression, key)
   const reserve = new Reserve(
     () => name.held,
     () => fstatSync(fd),

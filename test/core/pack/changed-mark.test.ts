@@ -208,7 +208,7 @@ class Killed extends Error {}
 /** Packs, and ends like a killed process before a step or a pause. Resolves to whether it was ended. */
 async function packKilled(path: string, kept: KeptMoments, endAt: number): Promise<boolean> {
   const store = await openSqliteStore(path)
-  const reader = openRevisionReader(path)
+  const reader = openRevisionReader(path, undefined)
   let left = endAt
   const count = (): void => {
     if (left-- <= 0) throw new Killed()
@@ -290,7 +290,7 @@ test.each(SEEDS)('keeps what a mark of all objects keeps: seed %i', { timeout: 6
 /** Packs with this process's marker; resolves to the number of records whose references were read. */
 async function packCounted(path: string, kept: KeptMoments): Promise<number> {
   const store = await openSqliteStore(path)
-  const reader = openRevisionReader(path)
+  const reader = openRevisionReader(path, undefined)
   let records = 0
   try {
     await store.capabilities.packing?.keep(kept)

@@ -9,6 +9,7 @@ import { commitContract } from './committing.ts'
 import { compressingContract, connectionContract, datingContract, presenceContract } from './condition.ts'
 import { conflictContract } from './conflicts.ts'
 import { copyingContract } from './copying.ts'
+import { encryptingContract } from './encrypting.ts'
 import { intentsContract } from './intents.ts'
 import { lineageContract } from './lineage.ts'
 import { measuringContract } from './measuring.ts'
@@ -37,6 +38,7 @@ const SUITES: Readonly<
     (name: string, make: MakeDatabase) => void
   >
 > = {
+  encrypting: encryptingContract,
   intents: intentsContract,
   packing: packingContract,
   measuring: measuringContract,

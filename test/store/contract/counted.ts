@@ -1,9 +1,14 @@
-import type { Measuring, RevisionSums, Sums } from '../../../store/capabilities.ts'
+import type { Capabilities, RevisionSums, Sums } from '../../../store/capabilities.ts'
 import { CorruptRecordError } from '../../../store/errors.ts'
 import type { StoredRevision } from '../../../store/stored-revisions.ts'
 
+/** What encryption adds to a row: a nonce and a tag. */
+export const extraRowBytes = ({ encrypting }: Capabilities): number => (encrypting === undefined ? 0 : 28)
+
 /** Counts what `Measuring.sums` says, from the length of each record. */
-export async function counted(measuring: Measuring): Promise<Sums> {
+export async function counted(capabilities: Capabilities): Promise<Sums> {
+  const { measuring } = capabilities
+  if (measuring === undefined) throw new TypeError('no measuring')
   const reader = measuring.reader()
   try {
     let [all, past] = [NOTHING, NOTHING]
@@ -17,7 +22,7 @@ export async function counted(measuring: Measuring): Promise<Sums> {
           for (const revision of batch) {
             const [record] = await reader.records([revision], 0)
             if (record instanceof CorruptRecordError) throw record
-            const bytes = record?.size ?? 0
+            const bytes = record === undefined ? 0 : record.size + extraRowBytes(capabilities)
             all = added(all, revision, bytes)
             if (!isNewest) past = added(past, revision, bytes)
             isNewest = false

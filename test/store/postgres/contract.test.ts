@@ -3,5 +3,8 @@ import { hasPostgres } from '../../tools/postgres-server.ts'
 import { postgresContract } from './postgres-contract.ts'
 
 describe.skipIf(!hasPostgres)('PostgreSQL', () => {
-  postgresContract('the PostgreSQL store', () => Promise.resolve({ options: {}, remove: () => undefined }))
+  const inTables = (): ReturnType<Parameters<typeof postgresContract>[1]> =>
+    Promise.resolve({ options: {}, remove: () => undefined })
+  postgresContract('the PostgreSQL store', inTables)
+  postgresContract('the encrypted PostgreSQL store', inTables, 'aes-256-gcm')
 })

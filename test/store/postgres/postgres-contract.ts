@@ -1,4 +1,5 @@
 /** The contract of stores on a PostgreSQL server, whose bulk bytes are in its tables or in a bucket. */
+import type { EncryptionName, Secret } from '../../../store/encryption.ts'
 import { openPostgresStore, type OpenPostgresOptions } from '../../../store/postgres/open-postgres-store.ts'
 import type { WritableStore } from '../../../store/store.ts'
 import { makePostgresDatabase } from '../../tools/postgres-server.ts'
@@ -10,16 +11,23 @@ interface BulkPlace {
   remove(): void
 }
 
-export function postgresContract(name: string, makeBulk: () => Promise<BulkPlace>): void {
+const key = async (): Promise<Secret> => ({ kind: 'file', bytes: Buffer.alloc(32, 'key') })
+
+export function postgresContract(
+  name: string,
+  makeBulk: () => Promise<BulkPlace>,
+  encryption: EncryptionName = 'off',
+): void {
+  const encrypting = encryption === 'off' ? [] : ['encrypting']
   storeContract(
     name,
     async () => {
       const database = await makePostgresDatabase()
       const bulk = await makeBulk()
       const open = async (access: OpenPostgresOptions): Promise<WritableStore> =>
-        (await openPostgresStore(database.url, { ...access, ...bulk.options })) as WritableStore
+        (await openPostgresStore(database.url, { ...access, ...bulk.options, key })) as WritableStore
       return {
-        open: async () => await open({ create: true, purpose: 'the contract' }),
+        open: async () => await open({ create: true, purpose: 'the contract', encryption }),
         openReader: async () => await open({ readOnly: true }),
         remove: async () => {
           bulk.remove()
@@ -34,6 +42,7 @@ export function postgresContract(name: string, makeBulk: () => Promise<BulkPlace
         'connection',
         'copying',
         'dating',
+        ...encrypting,
         'lineage',
         'measuring',
         'pinning',
@@ -45,6 +54,7 @@ export function postgresContract(name: string, makeBulk: () => Promise<BulkPlace
         'connection',
         'copying',
         'dating',
+        ...encrypting,
         'lineage',
         'measuring',
         'packing',

@@ -24,7 +24,7 @@ test('a reader that fails to open leaves no connection behind', async () => {
   const path = `${directory}/test.db`
   await (await openSqliteStore(path, { create: true })).close()
   const open = (): unknown =>
-    openRevisionReader(path, () => {
+    openRevisionReader(path, undefined, () => {
       throw new Error('no log')
     })
   expect(open).toThrow('no log')
