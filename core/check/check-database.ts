@@ -187,7 +187,8 @@ class Run {
     let needsIndex = false
     try {
       const upTo = (await reader.totals()).lastTid
-      const verified = data ? this.#verified() : undefined
+      // What was read without the key is read again with it: its seals were not verified.
+      const verified = data && !this.#lacksKey ? this.#verified() : undefined
       for await (const damage of checking.storage({ upTo, everyByte: data, progress, verified })) {
         needsIndex ||= damage.kind !== 'data'
         this.#take(damage)
