@@ -62,5 +62,5 @@ export async function readAndImport(open: () => Promise<ReadOnlyStore>, director
 
 function assertOnPurpose(error: unknown): void {
   if (!(error instanceof StoreError)) throw error
-  if (/undefined|\[object|NaN/.test(error.message)) throw new Error(`it says: ${error.message}`)
+  if (/\bundefined\b|\[object|\bNaN\b/.test(error.message)) throw new Error(`it says: ${error.message}`)
 }

@@ -71,7 +71,7 @@ async function refusedOrEqual(
     await receive(target, stream, random)
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
-    if (/undefined|\[object|NaN/.test(error.message))
+    if (/\bundefined\b|\[object|\bNaN\b/.test(error.message))
       throw new TypeError(`it says: ${error.message}`, { cause: error })
   }
   await assertPart(source, target)
