@@ -172,6 +172,8 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   /** How often the lease had changed when this store released it. */
   #releasedAt: number | undefined
   #isHolder = true
+  /** Settles when all releases requested so far have been answered. */
+  #released: Promise<unknown> = Promise.resolve()
   /** Settles when all commits and steps requested so far have settled. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosing = false
@@ -293,13 +295,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   #leasing(lease: LeaseSession): Leasing {
     return {
       acquire: () => this.ask(() => this.#acquire(lease)),
-      release: () =>
-        this.ask(() =>
-          this.#queue(async () => {
-            this.#isHolder = false
-            this.#releasedAt = await lease.release()
-          }),
-        ),
+      release: () => this.ask(() => this.#release(lease)),
       settle: () => this.ask(() => lease.settle()),
       isAlone: () => this.ask(() => lease.isAlone()),
       isSure: () => lease.isSure,
@@ -320,7 +316,18 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     }
   }
 
+  #release(lease: LeaseSession): Promise<void> {
+    const released = this.#queue(async () => {
+      this.#isHolder = false
+      this.#releasedAt = await lease.release()
+    })
+    this.#released = released.catch(() => undefined)
+    return released
+  }
+
   async #acquire(lease: LeaseSession): Promise<Tid> {
+    // A release that is sent after the request would free the lease that it grants.
+    await this.#released
     const grants = await lease.take()
     return await this.#queue(async () => {
       const { committer } = this.#writers

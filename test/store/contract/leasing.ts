@@ -93,6 +93,22 @@ export function leasingContract(name: string, make: () => Promise<LeasingSubject
       })
     })
 
+    test('a lease that is asked for while it is released is held afterwards', async () => {
+      await withStores(2, async ([one, two]) => {
+        if (one === undefined || two === undefined) throw new Error('two stores')
+        // A recall may arrive, and be answered, more than once.
+        const released = [leasingOf(two).release(), leasingOf(two).release(), leasingOf(two).release()]
+        await leasingOf(two).acquire()
+        await Promise.all(released)
+        const { tid } = await add(two, 1)
+        const recalled = new Promise<void>(resolve => leasingOf(two).watch({ onRecall: resolve }))
+        const acquired = leasingOf(one).acquire()
+        await recalled
+        await leasingOf(two).release()
+        expect(await acquired).toBe(tid)
+      })
+    })
+
     test('a holder is recalled, and requests are served in their order', async () => {
       await withStores(3, async stores => {
         const [one, two, three] = stores
