@@ -7,7 +7,8 @@
  * in this order, as later ones depend on what earlier ones leave: removals, renames, new entries, changes of bytes and attributes.
  *
  * What the database changed too, in a way that the two cannot both stay, is a conflict, unless both made the same change. Conflicts
- * are left out; everything else is merged.
+ * are left out; everything else is merged. The state that both come from is that of the branch at the last merge: the branch never
+ * got what the database had changed by then.
  */
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -152,7 +153,7 @@ class Planner {
       for await (const name of namesIn(mainNow, inode))
         if (!this.#left.has(joined(place, name)))
           return this.#conflict(path, 'the branch removed this directory, in which the database has more')
-    } else if (this.#ofMain.has(inode.oid))
+    } else if (this.#ofMain.has(inode.oid) || (await this.#differs(before, inode)))
       return this.#conflict(path, 'the branch removed it, the database changed it')
     this.#left.add(place)
     this.#steps.push({ kind: 'remove', path: place, isDirectory: isDirectory(inode) })
@@ -230,18 +231,17 @@ class Planner {
     const target = oid === undefined ? undefined : await this.#finalPath(oid)
     if (oid === undefined || present === undefined || target === undefined || present.nlink === 0)
       return this.#conflict(path, 'the branch changed it, the database removed it')
-    const old = await inodeAt(mainBefore, oid)
-    const others = (this.#ofMain.get(oid) ?? []).flatMap(other => other.ranges)
-    if (old === undefined) return this.#conflict(path, 'the two have different files there')
+    if ((await inodeAt(mainBefore, oid)) === undefined)
+      return this.#conflict(path, 'the two have different files there')
     const taken: string[] = ranges.length > 0 || wanted.includes('size') ? ['mtime'] : []
     for (const name of OWNED)
       if (wanted.includes(name) && present[name] !== inode[name]) {
-        if (present[name] !== old[name]) this.#conflict(path, `both changed its ${name}`)
+        if (present[name] !== before[name]) this.#conflict(path, `both changed its ${name}`)
         else taken.push(name)
       }
     for (const name of ['target', 'rdev', 'xattrs'])
       if (wanted.includes(name)) this.#conflict(path, `the branch changed its ${name}: change it by hand`)
-    const bytes = await this.#bytes({ inode, before, present, old }, ranges, others)
+    const bytes = await this.#bytes({ inode, before, present }, ranges)
     if (bytes === undefined) this.#conflict(path, 'both changed the same bytes, or its size')
     else if (inode.size !== before.size && inode.size !== present.size) taken.push('size')
     const toWrite = bytes ?? []
@@ -252,31 +252,37 @@ class Planner {
 
   /** The ranges to be written; undefined if they clash with those of the database. */
   async #bytes(
-    {
-      inode,
-      before,
-      present,
-      old,
-    }: { readonly inode: Inode; readonly before: Inode; readonly present: Inode; readonly old: Inode },
+    { inode, before, present }: { readonly inode: Inode; readonly before: Inode; readonly present: Inode },
     ranges: readonly ByteRange[],
-    others: readonly ByteRange[],
   ): Promise<readonly ByteRange[] | undefined> {
-    const { branchNow, mainNow } = this.#views
+    const { branchNow, branchBefore, mainNow } = this.#views
+    const isUnchanged = (range: ByteRange): Promise<boolean> =>
+      isSameRange([branchBefore, before], [mainNow, present], range)
     if (!isRegular(inode)) return []
     if (await isSameContent(branchNow, inode, mainNow, present)) return []
-    const [isResized, wasResized] = [inode.size !== before.size, present.size !== old.size]
+    const [isResized, wasResized] = [inode.size !== before.size, present.size !== before.size]
     if (isResized && wasResized && inode.size !== present.size) return undefined
     // A side that cuts the file loses what the other one changed behind its end.
-    if (isResized && others.some(({ hi }) => hi > inode.size && inode.size < before.size)) return undefined
-    if (wasResized && ranges.some(({ hi }) => hi > present.size && present.size < old.size)) return undefined
+    const cut = { lo: inode.size, hi: before.size }
+    if (cut.lo < cut.hi && !(await isUnchanged(cut))) return undefined
+    if (wasResized && ranges.some(({ hi }) => hi > present.size && present.size < before.size))
+      return undefined
     const toWrite: ByteRange[] = []
     for (const range of ranges) {
       // Both may have made the same change: by an earlier merge that had conflicts elsewhere, for example.
       if (await isSameRange([branchNow, inode], [mainNow, present], range)) continue
-      if (others.some(other => range.lo < other.hi && other.lo < range.hi)) return undefined
+      if (!(await isUnchanged(range))) return undefined
       toWrite.push(range)
     }
     return toWrite
+  }
+
+  /** Whether the database has changed a file before the last merge, of which the branch knows nothing. */
+  async #differs(before: Inode, present: Inode): Promise<boolean> {
+    const { base, branchBefore, mainNow } = this.#views
+    if (branchBefore.at === base.at || !(isRegular(before) || isSymlink(before))) return false
+    if (OWNED.some(name => before[name] !== present[name])) return true
+    return !(await isSameInode(branchBefore, before, mainNow, present))
   }
 
   /** The inode of the database that is the same as one of the branch; undefined if there is none. */

@@ -166,8 +166,8 @@ test.each([31, 32, 33])(
 
 describe('a file that both changed', () => {
   const block = (char: string): Buffer => Buffer.alloc(4096, char)
-  const base = (db: Database): Promise<void> =>
-    db.files.writeFile('/f', Buffer.concat(['a', 'b', 'c', 'd'].map(block)))
+  const base = (db: Database, path = '/f'): Promise<void> =>
+    db.files.writeFile(path, Buffer.concat(['a', 'b', 'c', 'd'].map(block)))
   const write = async (db: Database, index: number, char: string, path = '/f'): Promise<void> => {
     const file = await db.files.open(path, 'r+')
     await file.write(block(char), 0, 4096, index * 4096)
@@ -258,6 +258,33 @@ describe('a file that both changed', () => {
     expect((await mergeBranch(main, 'b')).conflicts.map(({ path }) => path)).toEqual(['kept'])
     await mergeBranch(main, 'b', { isResolved: true })
     expect(await mergeBranch(main, 'b')).toEqual({ steps: [], conflicts: [] })
+  })
+
+  test('is a conflict too if the database had changed it before the last merge', async () => {
+    const { main, branch } = await both(async db => {
+      for (const name of ['same', 'gone', 'cut', 'mode', 'other']) await base(db, `/${name}`)
+    })
+    await write(main, 1, 'M', '/same')
+    await write(main, 1, 'M', '/gone')
+    await write(main, 3, 'M', '/cut')
+    await main.files.chmod('/mode', 0o600)
+    await write(branch, 0, 'B', '/other')
+    expect((await mergeBranch(main, 'b')).conflicts).toEqual([])
+    await write(branch, 1, 'B', '/same')
+    await branch.files.unlink('/gone')
+    await branch.files.truncate('/cut', 3 * 4096)
+    await branch.files.chmod('/mode', 0o640)
+    await write(branch, 1, 'C', '/other')
+    const { conflicts } = await mergeBranch(main, 'b')
+    expect(conflicts.map(({ path }) => path).sort()).toEqual(['cut', 'gone', 'mode', 'same'])
+    const contents = Buffer.concat(['a', 'M', 'c', 'd'].map(block))
+    expect((await main.files.readFile('/same')).equals(contents)).toBe(true)
+    expect((await main.files.readFile('/gone')).equals(contents)).toBe(true)
+    expect((await main.files.stat('/cut')).size).toBe(4 * 4096)
+    expect((await main.files.stat('/mode')).mode & 0o777).toBe(0o600)
+    expect((await main.files.readFile('/other')).subarray(0, 8192)).toEqual(
+      Buffer.concat(['B', 'C'].map(block)),
+    )
   })
 
   test('directories that the two moved into each other are left', async () => {
