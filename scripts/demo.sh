@@ -11,7 +11,7 @@ root=$(cd "$(dirname "$0")/.." && pwd -P)
 mib=${1:-1024}
 case $mib in
   *[!0-9]* | '' | 0)
-    echo "demo: '$mib' is no size in MiB: try '$0 256'" >&2
+    echo "demo: '$mib' is not a size in MiB: try '$0 256'" >&2
     exit 2
     ;;
 esac

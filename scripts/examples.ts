@@ -13,7 +13,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   key: [
     ['zblkfs key ~/secret.zblk --change', 'another passphrase; no data is rewritten'],
     ['zblkfs key ~/secret.zblk --add office --new-key-file /media/usb/key', 'a key file opens it, too'],
-    ['zblkfs key ~/secret.zblk --remove office', 'not any more'],
+    ['zblkfs key ~/secret.zblk --remove office', 'it no longer opens the database'],
   ],
   umount: [
     ['zblkfs umount ~/files', 'store everything, then unmount'],

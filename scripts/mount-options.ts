@@ -195,7 +195,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     help: 'hide these permission bits of every file',
     apply(settings, value) {
       if (!/^[0-7]{1,4}$/.test(value))
-        throw new UsageError(`umask=${value} is no mask: write it in octal, as 022`)
+        throw new UsageError(`umask=${value} is not a mask: write it in octal, as 022`)
       settings.shown.umask = Number.parseInt(value, 8)
     },
   },
@@ -339,12 +339,12 @@ function metricsPlace(value: string): MetricsPlace {
 function size(name: string, value: string): number {
   const bytes = parseSizeBytes(value)
   if (bytes === undefined || bytes === 0)
-    throw new UsageError(`${name}=${value} is no size: write it as 64M or 1G`)
+    throw new UsageError(`${name}=${value} is not a size: write it as 64M or 1G`)
   return bytes
 }
 
 function id(name: string, value: string): number {
   if (!/^\d{1,10}$/.test(value) || Number(value) > ID_MAX)
-    throw new UsageError(`${name}=${value} is no number of a user or group: see 'id -u' and 'id -g'`)
+    throw new UsageError(`${name}=${value} is not a number of a user or group: see 'id -u' and 'id -g'`)
   return Number(value)
 }

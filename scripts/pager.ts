@@ -33,7 +33,7 @@ async function throughPager(write: (line: WriteLine) => Promise<void>): Promise<
   }
 }
 
-/** Runs `write`, whose lines (ended by NUL if they are raw) go to a stream with back-pressure. A reader that has gone is no error. */
+/** Runs `write`, whose lines (ended by NUL if they are raw) go to a stream with back-pressure. A reader that has gone is not an error. */
 export async function into(
   output: Writable,
   write: (line: WriteLine) => Promise<void>,

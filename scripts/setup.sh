@@ -73,7 +73,7 @@ else
       if is_known "$package"; then
         available="$available $package"
       else
-        say "there is no package $package here: going on without it"
+        say "there is no package $package here: continuing without it"
       fi
     done
     if [ -n "$available" ]; then

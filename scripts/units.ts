@@ -3,7 +3,7 @@
 const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }
 const DISPLAY_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB']
 
-/** `64M`, `64MiB`, `1.5g`, `4096`: in bytes, units being powers of 1024; undefined if it is no size. */
+/** `64M`, `64MiB`, `1.5g`, `4096`: in bytes, units being powers of 1024; undefined if it is not a size. */
 export function parseSizeBytes(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim())
   const unit = SIZE_UNITS[(match?.[2] ?? '').toLowerCase()]

@@ -89,7 +89,7 @@ export async function branchNames(database: string): Promise<readonly string[]> 
   }
 }
 
-/** Removes the files of a branch, which must not be open anywhere; those that are missing are no error. */
+/** Removes the files of a branch, which must not be open anywhere; missing ones are not an error. */
 export async function removeBranchFiles(database: string, name: string): Promise<void> {
   const path = branchPath(database, name)
   const [directory, file] = [dirname(path), basename(path)]

@@ -135,7 +135,7 @@ export interface Watcher {
   readonly after: Tid
   /** Receives the last transaction's tid. */
   readonly onAdvance: (lastTid: Tid) => Promise<void>
-  /** Receives the first error of a run of failures, of the store or of `onAdvance`. Watching goes on. */
+  /** Receives the first error of a run of failures, of the store or of `onAdvance`. Watching continues. */
   readonly onError: (error: unknown) => void
   /** Maximum delay between a commit and its call, in milliseconds, if the store polls. */
   readonly intervalMs: number
@@ -358,7 +358,7 @@ export interface StorageCheckOptions {
   readonly upTo: Tid
   /** Reads and checks every byte. */
   readonly everyByte: boolean
-  /** Where to go on. */
+  /** Where to continue. */
   readonly verified?: VerifiedBytes | undefined
   readonly progress: Progress
 }

@@ -8,7 +8,7 @@ export interface VerifiedBytes {
   note(position: number): void
 }
 
-/** Remembers how far a check of every byte has got, so that the next one can go on there. */
+/** Remembers how far a check of every byte has got, so that the next one can continue there. */
 export interface CheckMemory {
   /** What an interrupted check has left; undefined if there is none, or it is old. */
   begun(): { readonly position: number; readonly startedMs: number } | undefined

@@ -8,7 +8,7 @@ import type { Tid } from './ids.ts'
  *
  * - The order of holders is that of the requests. A holder that is recalled is expected to commit what it has, and to release soon.
  * - A commit or an allocation of oids by a store that is not the holder is an error of its caller; the commit fails.
- * - A store that was cut off from the database is **fenced** by the next one that asks, within 10 s after it was heard of last: its commits
+ * - A store that was cut off from the database is **fenced** by the next one that asks, within 10 s after its last sign of life: its commits
  *   fail with a WriterGoneError, and so do its requests.
  */
 export interface Leasing {
@@ -18,7 +18,7 @@ export interface Leasing {
    */
   acquire(): Promise<Tid>
 
-  /** Gives the right on. No commit may be in progress or requested. */
+  /** Passes the right on. No commit may be in progress or requested. */
   release(): Promise<void>
 
   /**
@@ -31,7 +31,7 @@ export interface Leasing {
   isAlone(): Promise<boolean>
 
   /**
-   * Whether no other process can have become the holder since this store did, because the database was heard of a moment ago. If not, what is in
+   * Whether no other process can have become the holder since this store did, because the database has just answered. If not, what is in
    * memory is perhaps out of date.
    */
   isSure(): boolean
@@ -42,12 +42,12 @@ export interface Leasing {
   /** Replaces the functions that are called about the right to commit. */
   watch(watcher: LeaseWatcher): void
 
-  /** Continues after this store was fenced, as a new writer that is not the holder. What it has not committed is its caller's to drop. */
+  /** Continues after this store was fenced, as a new writer that is not the holder. The caller drops what it has not committed. */
   rejoin(): Promise<void>
 }
 
 export interface LeaseWatcher {
-  /** Another process wants the right that this store has. May be called more than once. */
+  /** Another process asks for the right that this store has. May be called more than once. */
   readonly onRecall: () => void
   /** This store was fenced. */
   readonly onFenced?: (error: WriterGoneError) => void

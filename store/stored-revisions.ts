@@ -91,7 +91,7 @@ export interface Edge {
   readonly isWeak: boolean
 }
 
-/** What a mark works on, kept by the caller: a mark that was interrupted goes on from there. */
+/** What a mark works on, kept by the caller: a mark that was interrupted continues there. */
 export interface MarkSets {
   /** The objects found. */
   readonly reached: PagedBitmap

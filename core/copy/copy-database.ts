@@ -1,6 +1,6 @@
 /**
  * Copies a database with its history, to another kind of store too: every transaction with its tid, and what records share stays
- * shared (history-reader.ts). It goes on after the last transaction that the target has, and compares all records in the end.
+ * shared (history-reader.ts). It continues after the last transaction that the target has, and compares all records in the end.
  */
 import type { StoredRecord } from '../../store/copying.ts'
 import { StoreError } from '../../store/errors.ts'

@@ -151,7 +151,7 @@ export class FileSystem implements Operations {
     await this.#sharing?.rejoin()
   }
 
-  /** Runs long work that may change the database. It is aborted when another mount wants to write. */
+  /** Runs long work that may change the database. It is aborted when another mount is waiting to write. */
   async keep<T>(work: (signal: AbortSignal | undefined) => Promise<T>): Promise<T> {
     return await (this.#sharing === undefined ? work(undefined) : this.#sharing.keep(work))
   }

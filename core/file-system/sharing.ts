@@ -1,8 +1,8 @@
 /**
  * A mount that writes beside other mounts of the same database, in turns. Before an operation changes anything it takes the **lease** of
- * the database (Leasing in store/capabilities.ts), which the mount keeps until another one wants it:
+ * the database (Leasing in store/capabilities.ts), which the mount keeps until another one asks for it:
  *
- *                     an operation wants to change something
+ *                     an operation is to change something
  *        following ─────────────────────────────────────────▶ holding
  *      (as following.ts)   acquire, move to the last tid         │ changes, commits
  *            ▲                                                   │ recalled
@@ -11,12 +11,12 @@
  * - **Unstored changes exist only while holding.** So a later holder begins with everything that operations of earlier ones have done:
  *   changes of all mounts are linearisable.
  * - Every operation runs inside the turnstile, which is closed for a move, an acquisition and a release: each sees one state.
- * - The lease is kept for at least {@link HOLD_MS}, so that mounts which want it at the same time do more than one operation per turn; and
+ * - The lease is kept for at least {@link HOLD_MS}, so that mounts which compete for it do more than one operation per turn; and
  *   while a delimited transaction is open, for at most {@link TRANSACTION_MS}: then the transaction is rolled back.
  * - A mount that was fenced with unstored changes keeps them, readable, and refuses every change until {@link Sharing.rejoin}. One without any
  *   rejoins by itself.
  *
- * - A holder that has not heard of the database for some seconds asks it first: another mount may have fenced it meanwhile.
+ * - A holder whose last heartbeat was answered some seconds ago asks the database first: another mount may have fenced it meanwhile.
  *
  * Nothing inside the turnstile may wait for the kernel: a write that the kernel sends meanwhile may wait for the lease.
  */
@@ -37,7 +37,7 @@ import { Turnstile } from './turnstile.ts'
 
 /** Minimum time for which the lease is kept, if there are changes. */
 const HOLD_MS = 10
-/** How long a delimited transaction keeps the lease from a mount that wants it. */
+/** How long a delimited transaction keeps the lease from another mount. */
 const TRANSACTION_MS = 10_000
 const RETRY_MS = 250
 
@@ -58,13 +58,13 @@ export class Sharing {
   #isRecalled = false
   #obtaining: Promise<void> | undefined
   #confirming: Promise<void> | undefined
-  #isLettingGo = false
+  #isReleasing = false
   #settling: Promise<void> | undefined
   #nextSettling: Promise<void> | undefined
   /** Rolls the open delimited transaction back. */
   #rollBack: (() => Promise<void>) | undefined
   #wasRolledBack = false
-  /** Work that keeps the lease until it has ended, or is aborted because another mount wants it. */
+  /** Work that keeps the lease until it has ended, or is aborted because another mount asks for it. */
   readonly #kept = new Set<{ readonly abort: AbortController; readonly ended: Promise<unknown> }>()
   #lost: WriterGoneError | undefined
   #moves = 0
@@ -141,7 +141,7 @@ export class Sharing {
     }
     try {
       if (this.#wasRolledBack)
-        throw new ErrnoError('EIO', 'the transaction was rolled back, and its command runs on')
+        throw new ErrnoError('EIO', 'the transaction was rolled back, and its command is still running')
       return await work()
     } finally {
       this.#turnstile.leave()
@@ -195,12 +195,12 @@ export class Sharing {
     if (!this.#wasRolledBack) return
     this.#wasRolledBack = false
     throw new StoreError(
-      `another mount wanted to write for ${TRANSACTION_MS / 1000} s: the transaction was rolled back, and nothing of it is stored`,
+      `another mount waited to write for ${TRANSACTION_MS / 1000} s: the transaction was rolled back, and nothing of it is stored`,
       { code: 'conflict' },
     )
   }
 
-  /** Runs long work with the lease, and aborts it when another mount wants that. */
+  /** Runs long work with the lease, and aborts it when another mount asks for that. */
   async keep<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const abort = new AbortController()
     let result: Promise<T> | undefined
@@ -237,13 +237,13 @@ export class Sharing {
     context.caches.invalidateTree(context.live)
   }
 
-  /** Finds out whether another mount has taken the lease away, when the database was not heard of for a while. */
+  /** Finds out whether another mount has taken the lease away, when the database has not answered for a while. */
   async #confirm(): Promise<void> {
     this.#confirming ??= this.#parts.leasing.confirm().finally(() => (this.#confirming = undefined))
     try {
       await this.#confirming
     } catch (error) {
-      // What follows depends on whether there are unstored changes.
+      // Unstored changes decide what follows.
       if (!(error instanceof WriterGoneError)) throw error
       this.#lost ??= error
       await this.#dropLeaseIfClean()
@@ -282,10 +282,10 @@ export class Sharing {
       return
     }
     this.#isRecalled = true
-    if (!this.#isHeld || this.#stop === undefined || this.#lost !== undefined || this.#isLettingGo) return
-    this.#isLettingGo = true
+    if (!this.#isHeld || this.#stop === undefined || this.#lost !== undefined || this.#isReleasing) return
+    this.#isReleasing = true
     void this.#letGo().then(() => {
-      this.#isLettingGo = false
+      this.#isReleasing = false
       if (this.#isRecalled) this.#recalled()
     })
   }
@@ -310,7 +310,10 @@ export class Sharing {
         this.#isRecalled = false
         return
       }
-      log.warn({ err: error }, 'another mount wants to write, but not all is stored: trying again')
+      log.warn(
+        { err: error },
+        'another mount is waiting to write, but not everything could be stored: trying again',
+      )
       await sleep(RETRY_MS)
     }
   }
@@ -324,13 +327,13 @@ export class Sharing {
   /** Resolves when nothing keeps the lease any more. */
   async #endKept(): Promise<void> {
     for (const { abort } of this.#kept)
-      abort.abort(new StoreError('it was ended early, because another mount wants to write'))
+      abort.abort(new StoreError('it was ended early, because another mount is waiting to write'))
     await Promise.all([...this.#kept].map(({ ended }) => ended))
     const start = performance.now()
     while (this.#rollBack !== undefined && performance.now() - start < TRANSACTION_MS) await sleep(HOLD_MS)
     const rollBack = this.#rollBack
     if (rollBack === undefined) return
-    this.#parts.log.warn('a transaction was rolled back, because another mount wants to write')
+    this.#parts.log.warn('a transaction was rolled back, because another mount is waiting to write')
     await rollBack()
     this.#rollBack = undefined
     this.#wasRolledBack = true

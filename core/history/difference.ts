@@ -115,7 +115,7 @@ class Comparison {
     }
   }
 
-  /** The inodes among the changed objects, of which each is told as done. */
+  /** The inodes among the changed objects, each of which is reported as done. */
   #inodes(what: string): AsyncGenerator<Oid> {
     return mappingsAmong(this.#store, this.#oids(what), this.#after.at)
   }

@@ -1,4 +1,4 @@
-/** What a pack would do, without doing it: the moments and files that would go, and the space that it would free. */
+/** What a pack would do, without doing it: the moments and files that would be dropped, and the space that would be freed. */
 import type { Measuring, OnMeasured } from '../../store/capabilities.ts'
 import { TID_NONE, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import { isKept, newestKeptUpTo } from '../../store/kept-moments.ts'
@@ -11,14 +11,14 @@ import { mark } from './mark.ts'
 import type { PackPlan } from './plan.ts'
 import { shrinkOf } from './usage.ts'
 
-/** A moment that would go. */
+/** A moment that would be dropped. */
 export interface DroppedMoment {
   readonly tid: Tid
   /** Empty if the transaction is not kept. */
   readonly description: string
 }
 
-/** A file, directory or link that only moments which would go show. */
+/** A file, directory or link that only dropped moments show. */
 export interface DroppedFile {
   /** Its last path, one character per byte. */
   readonly path: string
@@ -26,7 +26,7 @@ export interface DroppedFile {
   readonly sizeBytes: bigint
 }
 
-/** The moments that would go, oldest first. */
+/** The moments that would be dropped, oldest first. */
 export async function* droppedMoments(
   store: Store,
   { before, after }: PackPlan,
@@ -45,7 +45,7 @@ export async function* droppedMoments(
     if (!isKept(after, tid)) yield { tid, description }
 }
 
-/** The files that would go, in no particular order. @throws CannotOpenError, StoreError, CorruptRecordError */
+/** The files that would be dropped, in no particular order. @throws CannotOpenError, StoreError, CorruptRecordError */
 export async function* droppedFiles(store: Store, plan: PackPlan): AsyncGenerator<DroppedFile> {
   yield* fromEarlierMoments(store, plan)
   const { before, after } = plan

@@ -90,7 +90,9 @@ async function bisect(
     const { first, last } = await firstBad(states.length, judge)
     await print(states.slice(first, last + 1), options)
     if (first < last) {
-      console.error('zblkfs: those before the last one could not be judged: it is one of these')
+      console.error(
+        'zblkfs: the states before the last one could not be judged: the first bad one is one of these',
+      )
       process.exitCode = 1
     }
   } finally {

@@ -49,7 +49,10 @@ export function packCommand(): Command {
       "history to keep: 7d, 12h, ...; all; 0 for only the present (default: as 'zblkfs history' says)",
     )
     .option('--before <moment>', 'keep history from this transaction, time or tag on')
-    .option('-n, --dry-run', 'list the moments and files that would go, and how much space that would free')
+    .option(
+      '-n, --dry-run',
+      'list the moments and files that would be dropped, and how much space that would free',
+    )
     .option('--json', 'print the result as JSON; with --dry-run, one line per moment and file')
     .addHelpText(
       'after',

@@ -1,4 +1,4 @@
-/** `zblkfs rejoin DIR`: lets a mount write again that was fenced, as it was cut off while other mounts wrote. */
+/** `zblkfs rejoin DIR`: makes a mount writable again that was fenced, because it was cut off while other mounts wrote. */
 import { Command } from 'commander'
 import { CommandError } from '../failure.ts'
 import { ALIVE_TIMEOUT_MS, callMount, findMount } from '../find-mount.ts'
@@ -8,7 +8,7 @@ const REJOIN_TIMEOUT_MS = 120_000
 
 export function rejoinCommand(): Command {
   return new Command('rejoin')
-    .description('Let a mount write again that was cut off from its server while other mounts wrote.')
+    .description('Make a mount writable again that was cut off from its server while other mounts wrote.')
     .argument('<dir>', 'the mount, or a path in it')
     .option('--discard', 'drop the changes that it could not store')
     .action(async (directory: string, { discard = false }: { readonly discard?: boolean }) => {

@@ -39,7 +39,7 @@ export function serveCommand(): Command {
     .option('--at <when>', 'a moment of the past, read-only: a tid, time, age or tag')
     .option('--read-only', 'refuse changes')
     .option('--listen <place>', 'where to listen, see below')
-    .option('--password-file <file>', 'WebDAV: the password, instead of one that is made up and printed')
+    .option('--password-file <file>', 'WebDAV: the password, instead of a generated one, which is printed')
     .option('--no-password', 'WebDAV: ask for none')
     .addOption(
       new Option('--log-level <level>', 'the least severe messages to log')

@@ -42,7 +42,7 @@ async function store(mount: MountedDirectory, message: string | undefined): Prom
 /** Waits until a mount shows a transaction. @returns the one that it shows then. */
 async function reach(mount: MountedDirectory, to: string, timeout: string): Promise<string> {
   const wanted = parseTid(to)
-  if (wanted === undefined) throw new UsageError(`'${to}' is no transaction id: 'zblkfs sync' prints one`)
+  if (wanted === undefined) throw new UsageError(`'${to}' is not a transaction id: 'zblkfs sync' prints one`)
   const timeoutMs = parseDurationMs(timeout)
   if (timeoutMs === undefined) throw new UsageError(`'${timeout}' is not a duration: write ${DURATION_FORMS}`)
   for (const start = performance.now(); ; await sleep(POLL_MS)) {

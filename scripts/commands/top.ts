@@ -38,10 +38,10 @@ export function topCommand(): Command {
     .action(async (path: string | undefined, { interval, count }: Options) => {
       const intervalMs = parseDurationMs(interval)
       if (intervalMs === undefined || intervalMs < INTERVAL_MIN_MS)
-        throw new UsageError(`--interval ${interval} is no time of at least 100ms: write it as 1s`)
+        throw new UsageError(`--interval ${interval} is not a time of at least 100ms: write it as 1s`)
       const updates = count === undefined ? Infinity : Number(count)
       if (!(updates >= 1) || (count !== undefined && !Number.isInteger(updates)))
-        throw new UsageError(`--count ${count} is no number of updates: write it as 10`)
+        throw new UsageError(`--count ${count} is not a number of updates: write it as 10`)
       const mount = mountOf(path)
       const views = viewsOf(mount, intervalMs, updates)
       await (process.stdout.isTTY ? showScreen(views) : printLines(views))

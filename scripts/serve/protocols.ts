@@ -77,7 +77,7 @@ export async function listenPlace(text: string | undefined, protocol: Protocol):
   const [, host = LOOPBACK, digits] = /^(?:([^:]+|\[[^\]]+\]):)?(\d{1,5})$/.exec(text) ?? []
   const port = Number(digits)
   if (digits === undefined || port === 0 || port > PORT_MAX)
-    throw new UsageError(`--listen ${text} is no place: write 8080, HOST:8080, or the path of a socket`)
+    throw new UsageError(`--listen ${text} is not a place: write 8080, HOST:8080, or the path of a socket`)
   return { kind: 'address', host: host.replace(/^\[(.*)\]$/, '$1'), port }
 }
 
@@ -116,8 +116,10 @@ export const PROTOCOLS: Readonly<Record<Protocol, (served: Served) => Promise<St
 /** A warning about a place that is not for this user alone, for protocols without authentication. */
 function warningOf(place: ListenPlace): readonly string[] {
   if (place.kind === 'socket') return []
-  const who = isRoot() ? 'as any user, root included' : 'with your rights'
-  return [`warning: nothing is authenticated: whoever can connect to ${placeText(place)} has access ${who}`]
+  const rights = isRoot() ? 'as any user, root included' : 'with your rights'
+  return [
+    `warning: no authentication: every client that can connect to ${placeText(place)} has access ${rights}`,
+  ]
 }
 
 /** The password for WebDAV; undefined if none is asked for: a Unix socket is for its owner alone. @throws UsageError */

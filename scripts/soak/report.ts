@@ -24,7 +24,7 @@ export function verdictsOf({ resident, descriptors, space, warnings }: SoakResul
     {
       holds: isWithinATenth(space),
       what:
-        `the database is no larger than live data, history and a tenth: ${formatBytes(space.fileBytes)} ` +
+        `the database is not larger than live data, history and a tenth: ${formatBytes(space.fileBytes)} ` +
         `for ${formatBytes(space.neededBytes)}`,
     },
     {

@@ -27,7 +27,7 @@ export type TransactionTexts = Pick<TransactionRow, 'tid' | 'user' | 'descriptio
 
 /** Turns the rows of an encrypted index into those of a plain one, and back. */
 export interface RowSeal {
-  /** What sealing adds to the length of a row that is no tombstone. */
+  /** What sealing adds to the length of a row that is not a tombstone. */
   readonly extraBytes: number
 
   seal(row: RevisionRow): RevisionRow

@@ -56,7 +56,7 @@ export class PostgresCheckedIndex extends PostgresIndexScan implements CheckedIn
   }
 }
 
-/** The bytes that encryption adds count as its tail's: lost bytes are told by their offset in the record. */
+/** The bytes that encryption adds count as its tail's: lost bytes are reported by their offset in the record. */
 function checkedRevision(cells: Cells, seal: RowSeal | undefined): CheckedRevision {
   const { row, isIntact } = foundRevision(cells)
   const { oid, tid, head, pos, len, tail } = row

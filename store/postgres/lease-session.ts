@@ -1,6 +1,6 @@
 /**
- * The session through which a writer beside others sends its heartbeats and takes its turns: it waits for the lease, hears when another
- * writer wants it, and hands it on. The functions in schema.ts decide; notifications only save time, as everything is asked again
+ * The session through which a writer beside others sends its heartbeats and takes its turns: it waits for the lease, is notified when another
+ * writer asks for it, and passes it on. The functions in schema.ts decide; notifications only save time, as everything is asked again
  * every {@link POLL_MS}.
  *
  *     none ──take_lease──▶ waiting ──handed on, or free──▶ held ──recalled: release_lease──▶ none
@@ -18,7 +18,7 @@ import { bigintOf, numberOf } from './values.ts'
 import type { WriterSession } from './writer-session.ts'
 
 const HEARTBEAT_MS = 1000
-/** For so long after it has sent a heartbeat no other writer fences this one (GONE_WITHOUT_SESSION_MS in schema.ts), less a margin. */
+/** How long after it has sent a heartbeat no other writer fences this one (GONE_WITHOUT_SESSION_MS in schema.ts), less a margin. */
 const SURE_MS = 2500
 /** Maximum delay after a notification was lost. */
 const POLL_MS = 500
@@ -44,7 +44,7 @@ export interface LeaseParts {
 const CUT_OFF = 'it was cut off from its server for too long while others wrote'
 
 export class LeaseSession {
-  /** Called when another writer wants the lease that this one holds. */
+  /** Called when another writer asks for the lease that this one holds. */
   onRecall: () => void = () => undefined
   readonly #parts: LeaseParts
   #session: Promise<Session> | undefined
@@ -63,7 +63,7 @@ export class LeaseSession {
 
   /**
    * Waits for the lease. @returns the number of times that it was granted or freed so far.
-   * @throws WriterGoneError; StoreError if its holder does not let go of it.
+   * @throws WriterGoneError; StoreError if its holder does not release it.
    */
   async take(): Promise<number> {
     for (const start = performance.now(); ;) {

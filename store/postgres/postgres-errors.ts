@@ -61,7 +61,7 @@ export function explainQuery(error: unknown, name: string): unknown {
   const { code = '', message } = error
   if (code === '53100')
     return new NoSpaceError(
-      `no space left on the server of ${name}: what was committed is safe; free some space and go on`,
+      `no space left on the server of ${name}: what was committed is safe; free some space to continue`,
       {
         cause: error,
       },

@@ -368,7 +368,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       newestEpoch: () => newestEpoch(sessions),
       exclusive: work =>
         this.#queue(() => {
-          if (!this.#isHolder) throw new StoreError('another mount writes now')
+          if (!this.#isHolder) throw new StoreError('another mount has the right to write')
           return work()
         }),
       seal: seals?.segments,

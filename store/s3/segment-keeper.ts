@@ -7,7 +7,7 @@
  *    and a reader that still remembers a moved extent looks it up again.
  * 4. Objects that no row names are deleted when they are older than a day: uploads of transactions that failed.
  *
- * **Nothing is deleted on doubt.** What a writer uploaded after the last transaction that this state of the database has of it is
+ * **In doubt, nothing is deleted.** What a writer uploaded after the last transaction that this state of the database has of it is
  * kept: if the database was restored from a backup, a later state of it names these objects. If the bucket has segments of an epoch that this database has not assigned, the database was
  * restored from a backup, or has a twin that writes into the same bucket: then nothing is deleted any more.
  */

@@ -47,7 +47,7 @@ const systemError = (error: SystemError, path: string): StoreError =>
       )
 
 const noSpace = (path: string, cause: Error): NoSpaceError =>
-  new NoSpaceError(`no space left for ${path}: what was committed is safe; free some space and go on`, {
+  new NoSpaceError(`no space left for ${path}: what was committed is safe; free some space to continue`, {
     path,
     cause,
   })

@@ -42,7 +42,7 @@ export function checkHistory(events: readonly HistoryEvent[]): readonly string[]
     const { mount, tid, files } = event
     const prefix = writes.prefixOf(files)
     if (prefix === undefined) {
-      problems.push(`${mount} at ${tid} shows ${files.join(' ')}, which is no prefix of the writes`)
+      problems.push(`${mount} at ${tid} shows ${files.join(' ')}, which is not a prefix of the writes`)
       continue
     }
     const last = ofMounts.get(mount)
@@ -99,7 +99,7 @@ function writesThatStay(events: readonly HistoryEvent[], problems: string[]): Wr
     if (event.kind !== 'crash') continue
     const kept = new Writes(files).prefixOf(event.files)
     if (kept === undefined)
-      problems.push(`a crash left ${event.files.join(' ')}, which is no prefix of the writes`)
+      problems.push(`a crash left ${event.files.join(' ')}, which is not a prefix of the writes`)
     else if (kept < synced)
       problems.push(`a crash has kept the writes up to ${kept}, but ${synced} was synced`)
     for (let number = (kept ?? files.length) + 1; number < files.length; number++) files[number] = undefined

@@ -146,7 +146,7 @@ function checkRegister(events: readonly Event[], final: string): readonly string
     if (value !== '' && write === undefined) problems.push(`get: ${value} was never set`)
     if (write !== undefined && write.start > read.end)
       problems.push(`get: ${value} was shown before it was set`)
-    // What is lost was seen by its own mount only, or nobody: it has no place in the order.
+    // A lost change was visible at most on its own mount: it has no place in the order.
     clusters.set(value, [...(clusters.get(value) ?? []), read])
   }
   const zones: { readonly value: string; readonly from: number; readonly to: number }[] = []

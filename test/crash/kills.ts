@@ -95,7 +95,7 @@ async function kill(
     const kept = round.states.lastIndexOf(found)
     if (kept < round.synced)
       throw new Error(
-        `seed ${seed}, kill ${kill}: the tree is ${kept < 0 ? 'none that there was' : `that after operation ${kept}`}, ` +
+        `seed ${seed}, kill ${kill}: the tree is ${kept < 0 ? 'not a state that existed' : `that after operation ${kept}`}, ` +
           `but ${round.synced} were synced and ${round.operations.length} begun: ${JSON.stringify(round.operations.slice(-20))}`,
       )
     for (const operation of round.operations.slice(0, kept)) model.apply(operation)

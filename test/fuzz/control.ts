@@ -1,4 +1,4 @@
-/** The control socket, from both sides: a daemon that answers anything, and clients that ask anything. */
+/** The control socket, from both sides: a daemon with arbitrary answers, and clients with arbitrary requests. */
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -116,7 +116,7 @@ function answer(socket: Socket, random: Random): void {
   })
 }
 
-/** More than any answer has. */
+/** More than the length of any answer. */
 function endless(socket: Socket): void {
   const more = (): void => {
     while (!socket.destroyed && socket.write('x'.repeat(1 << 16)));

@@ -1,5 +1,5 @@
 /**
- * Our own databases, sound to the store, in which records are made up: a record of one object has changed bytes, or is that of
+ * zblkfs databases that are sound to the store, with generated records: a record of one object has changed bytes, or is that of
  * another object, with a right checksum. What is not reached through the changed objects is read as it was.
  */
 import { cpSync, rmSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** FUSE messages: a real filesystem behind the kernel driver, asked whatever a kernel could send and much that none would. */
+/** FUSE messages: a real filesystem behind the kernel driver, which gets requests that a kernel could send, and many that it would not. */
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { FakeKernel, names, u32, u64 } from '../mount/drivers/kernel/fake-kernel.ts'
 import type { Random } from '../stress/random.ts'
@@ -59,7 +59,7 @@ export async function fuseFuzzer(): Promise<Fuzzer> {
         const answer = await kernel.receive()
         // Notifications have no number.
         if (answer.unique === 0) continue
-        // A message of made-up bytes may have had the number of a request.
+        // A message of random bytes may have had the number of a request.
         unique = answer.unique
         if (answer.error > 0 || answer.error < -1000) throw new Error(`errno ${answer.error}`)
         if (unique === last && answer.error !== 0) throw new Error(`the root cannot be read: ${answer.error}`)

@@ -1,8 +1,8 @@
 /**
- * Feeds made-up input to what reads it, for as long as asked: `npm run fuzz -- KIND [--seconds N] [--seed S] [--round R]`.
+ * Feeds generated input to the code that reads it, for a given time: `npm run fuzz -- KIND [--seconds N] [--seed S] [--round R]`.
  *
  * A round takes its choices from a generator that begins with the seed and the round's number, so `--seed S --round R` repeats
- * one. Rounds run in a child process, which tells of each one that it begins; this process watches it. A round fails
+ * one. Rounds run in a child process, which reports the beginning of each; this process watches it. A round fails
  *
  * - if it throws: an error that is not one on purpose, a wrong answer;
  * - if a step of it takes more than {@link HANG_SECONDS} of the processor, or it has not ended after {@link WAIT_SECONDS};

@@ -2,7 +2,7 @@
 import type { Random } from '../stress/random.ts'
 
 export interface Fuzzer {
-  /** Makes up an input and uses it. @throws what must not happen. */
+  /** Generates an input and uses it. @throws what must not happen. */
   round(random: Random): Promise<void>
   close?(): Promise<void>
   /** Uses of the input in a round, each of which may take its time; 1 if absent. */

@@ -1,4 +1,4 @@
-/** FileStorages that their author made to be slow, large or misleading; test/fuzz has those with changed bytes. */
+/** FileStorages made to be slow, large or misleading; test/fuzz has those with changed bytes. */
 import { execFileSync } from 'node:child_process'
 import { truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * Databases as their author would make them to stop or mislead a reader: sound to the store (checksums, counts, references),
- * odd in what the objects say. Each case has a name, what makes it, and what `fsck` says of it.
+ * Databases as an attacker would make them to stop or mislead a reader: sound to the store (checksums, counts, references),
+ * contradictory in what the objects contain. Each case has a name, what makes it, and what `fsck` says of it.
  */
 import { LOBTree, OOBTree } from '../../core/btree/tree.ts'
 import { Connection } from '../../core/objects/connection.ts'
@@ -23,7 +23,7 @@ export interface HostileCase {
   readonly named: RegExp
 }
 
-/** A small filesystem, about to be spoiled. */
+/** A small filesystem, which the case damages. */
 export interface HostileParts {
   readonly connection: Connection
   readonly superblock: Superblock

@@ -1,4 +1,4 @@
-/** What commands answer about a database whose author means harm: an end, in words, within bounds. */
+/** Every command on a hostile database ends within bounds, with a message. */
 import { describe, expect, test } from 'vitest'
 import { checkDatabase } from '../../core/check/check-database.ts'
 import { describeDamage } from '../../core/check/damage.ts'

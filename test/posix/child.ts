@@ -1,6 +1,6 @@
 /**
  * Actions that tests run in other processes: `node child.ts ACTION ARGS...`, started by {@link inChild}.
- * An action prints `ready` when its parent may go on.
+ * An action prints `ready` when its parent may continue.
  */
 import { spawn } from 'node:child_process'
 import {

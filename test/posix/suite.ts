@@ -1,7 +1,7 @@
 /**
  * Runs the suite on a directory from a process that lives on whatever happens: the tests run in a child, and a
  * test that does not end within its time is reported as hung. A hung call into a filesystem cannot be waited
- * for nor interrupted, not even by a kill, so that the child is left to its fate and another goes on after it.
+ * for nor interrupted, not even by a kill, so that the child is abandoned and another one continues after it.
  */
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'

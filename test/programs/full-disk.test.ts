@@ -1,4 +1,4 @@
-/** A host's filesystem that runs full under a mount: what was synced stays, reads go on, and the way out is open. */
+/** A host's filesystem that runs full under a mount: synced data stays, reads continue, and deletions succeed. */
 import { mkdir, readFile, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'

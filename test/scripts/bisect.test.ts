@@ -40,7 +40,7 @@ test('the command gets the tid, and may leave states unjudged', async () => {
   const { stdout, stderr, exitCode } = await bisect('--good', tids[2]!, '--', 'sh', '-c', script, 'sh')
   expect(stderr).toContain(`${tids[2]}  `)
   expect(stdout.match(/^[0-9a-f]{16}/gm)).toEqual([tids[5], tids[6], tids[7]])
-  expect(stderr).toContain('it is one of these')
+  expect(stderr).toContain('the first bad one is one of these')
   expect(exitCode).toBe(1)
 })
 

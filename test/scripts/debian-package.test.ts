@@ -9,7 +9,7 @@ import { runProgram } from '../tools/run-zblkfs.ts'
 const BUILD = fileURLToPath(new URL('../../scripts/package/deb.ts', import.meta.url))
 const TIMEOUT_MS = 600_000
 
-/** What is not the package's fault: how the test packs it, and who publishes it. */
+/** Findings about the test rather than the package: how it is packed, and its publisher. */
 const LINTIAN_SUPPRESSED =
   'uses-no-compression-for-control-tarball,uses-no-compression-for-data-tarball,bogus-mail-host,' +
   'bogus-mail-host-in-debian-changelog,root-in-contact'

@@ -13,7 +13,7 @@ test.each([
   expect(parseSizeBytes(text)).toBe(bytes)
 })
 
-test.each(['', 'M', '-1', '64X', '1e3', '64 M B', '99999999T', '1,5G'])('%j is no size', text => {
+test.each(['', 'M', '-1', '64X', '1e3', '64 M B', '99999999T', '1,5G'])('%j is not a size', text => {
   expect(parseSizeBytes(text)).toBeUndefined()
 })
 

@@ -162,7 +162,7 @@ function someRanges(history: History): (readonly [Tid, Tid])[] {
   return edges.flatMap(after => edges.filter(upTo => upTo >= after).map(upTo => [after, upTo] as const))
 }
 
-/** Everything that a store tells of its history. */
+/** Everything that a store reports about its history. */
 export async function expectAll(store: Store, history: History): Promise<void> {
   await expectStates(
     store,

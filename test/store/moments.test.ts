@@ -72,7 +72,7 @@ test.each([
   expect(parseDurationMs(text)).toBe(ms)
 })
 
-test.each(['', 's', '5', '30', '-5s', '5 parsecs', '5constructor', '1h30m'])('%j is no duration', text => {
+test.each(['', 's', '5', '30', '-5s', '5 parsecs', '5constructor', '1h30m'])('%j is not a duration', text => {
   expect(parseDurationMs(text)).toBeUndefined()
 })
 

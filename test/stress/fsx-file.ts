@@ -5,7 +5,7 @@
  * opening; and where a harness offers it, a remount, and reads of the file as it once was. The same seed does the
  * same operations on every filesystem that has them all.
  *
- * Offsets and lengths cluster around the bounds of pages and of 2 MiB blocks, where mistakes live.
+ * Offsets and lengths cluster around the bounds of pages and of 2 MiB blocks, where bugs are likely.
  */
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
 import * as sys from '../posix/syscalls.ts'
@@ -17,14 +17,14 @@ const PAGE = 4 * KiB
 /** The file stays below this: four blocks, the last one short. */
 const MAX_SIZE = 3 * BLOCK + 700_001
 const MAX_LENGTH = 128 * KiB
-/** How many operations a failure tells. */
+/** Number of operations that a failure reports. */
 const TOLD = 25
 
 /** What a harness can do for a run. */
 export interface Harness {
   /** Unmounts and mounts again; nothing of the file is open. */
   remount?(): Promise<void>
-  /** The present as a path that shows it for ever. */
+  /** Resolves to a path that keeps showing the present state. */
   moment?(path: string): Promise<string>
 }
 
@@ -80,7 +80,7 @@ export class FsxFile {
     return this.#last
   }
 
-  /** Which operations the filesystem turned out not to have. */
+  /** Operations that the filesystem was found not to support. */
   get unsupported(): readonly string[] {
     return [...this.#unsupported]
   }

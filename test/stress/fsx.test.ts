@@ -1,4 +1,4 @@
-/** fsx on the host's filesystem: it finds nothing there, and does find what is wrong. */
+/** fsx on the host's filesystem: it finds no error there, and detects errors that a test causes. */
 import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

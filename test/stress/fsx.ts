@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { FsxFailure, FsxFile, type Harness } from './fsx-file.ts'
 import { Random } from './random.ts'
 
-/** What parent and child say to each other. */
+/** Messages between parent and child. */
 export type Ask = { readonly ask: 'remount' } | { readonly ask: 'moment'; readonly path: string }
 export interface Answer {
   readonly path?: string

@@ -9,7 +9,7 @@ const OPERATIONS = Number(process.env['ZBLKFS_FSX_OPERATIONS'] ?? 100_000)
 const SEED = process.env['ZBLKFS_FSX_SEED']
 const TIMEOUT_MS = 600_000
 
-/** Stores what there is and gives the path by which it can be read for ever. */
+/** Stores the present, and returns a path by which it stays readable. */
 async function moment({ dir }: TestMount, path: string): Promise<string> {
   const { exitCode, stdout, stderr } = await runZblkfs('sync', dir)
   const tid = /[0-9a-f]{16}/.exec(stdout)?.[0]

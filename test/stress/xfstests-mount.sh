@@ -1,5 +1,5 @@
 #!/bin/sh
-# mount(8)'s words for a mount of the type fuse.zblkfs, as `zblkfs mount`. Usage: xfstests-mount.sh ZBLKFS WORDS...
+# mount(8)'s arguments for a mount of the type fuse.zblkfs, as `zblkfs mount`. Usage: xfstests-mount.sh ZBLKFS ARGUMENTS...
 set -eu
 zblkfs=$1
 shift

@@ -1,4 +1,4 @@
-/** Collects garbage, and lets what waits for it (weak references, finalizers) take note. */
+/** Collects garbage, and lets weak references and finalizers react to it. */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 

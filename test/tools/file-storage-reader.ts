@@ -24,7 +24,7 @@ const MAGICS = ['FS21', 'FS30']
 const TRANSACTION_HEAD = 23
 const RECORD_HEAD = 42
 
-/** The transactions of a file, oldest first. @throws Error at the first thing that is not as it should be */
+/** The transactions of a file, oldest first. @throws Error at the first fault */
 export function* readFileStorage(path: string): Generator<FileStorageTransaction> {
   const file = readFileSync(path)
   if (!MAGICS.includes(file.toString('latin1', 0, 4))) throw new Error(`${path} is not a FileStorage`)

@@ -1,4 +1,4 @@
-/** Random operations on a filesystem: what they are, and how they are done by paths. */
+/** Random operations on a filesystem: what they are, and how they are done by path. */
 import * as fc from 'fast-check'
 import { codeOf, type OpenedFile, type Paths } from './paths.ts'
 

@@ -1,5 +1,5 @@
 /**
- * How long the event loop stands still at most: the processor time of this thread between two turns. Processor time and not the
+ * The longest time for which the event loop stands still: the processor time of this thread between two turns. Processor time and not the
  * clock's, so that a loaded machine does not count.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'

@@ -65,7 +65,7 @@ export class MemoryOperations implements Operations {
     root.nlink = 2
   }
 
-  /** How many inodes are kept, those that are only referenced included. */
+  /** Number of inodes, including those that are only referenced. */
   get inodes(): number {
     return this.#nodes.size
   }
@@ -74,7 +74,7 @@ export class MemoryOperations implements Operations {
     this.notifier = notifier
   }
 
-  /** Changes a file's bytes without the kernel's knowing. */
+  /** Changes a file's bytes without notifying the kernel. */
   poke(ino: Ino, off: bigint, data: Uint8Array): void {
     this.#write(this.#node(ino), off, data)
   }
@@ -86,7 +86,7 @@ export class MemoryOperations implements Operations {
     return entry.ino
   }
 
-  /** Takes a name away without the kernel's knowing. */
+  /** Removes a name without notifying the kernel. */
   vanish(parent: Ino, name: string): void {
     this.#node(parent).entries.delete(name as Name)
   }

@@ -7,7 +7,7 @@
  *       expect(await readFile(join(dir, 'a'), 'utf8')).toBe('hello')
  *     })
  *
- * Whatever the body does, the mount is taken away lazily, its daemon killed, and the directory removed.
+ * Whatever the body does, the mount is unmounted lazily, its daemon killed, and the directory removed.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -47,7 +47,7 @@ export interface TestMount {
   remount(options?: readonly string[]): Promise<void>
   /** Unmounts as `zblkfs umount` does; resolves when the daemon is gone. */
   unmount(): Promise<void>
-  /** Kills the daemon (SIGKILL) and takes the dead mount away, as a crash of the process does. */
+  /** Kills the daemon (SIGKILL) and removes the dead mount, as after a crash of the process. */
   kill(): Promise<void>
 }
 

@@ -1,4 +1,4 @@
-/** A FileSystem used by paths, as the kernel uses it: looks names up one by one and gives every reference back. */
+/** A FileSystem used by paths, as the kernel uses it: looks names up one by one and returns every reference. */
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../core/file-system/errno.ts'
 import type { FileSystem } from '../../core/file-system/file-system.ts'
@@ -117,7 +117,7 @@ export class Paths {
     await this.fs.release(ino, fh)
   }
 
-  /** Writes bytes at an offset; makes the file where there is none. */
+  /** Writes bytes at an offset; creates the file if it does not exist. */
   async write(path: string, data: Uint8Array | string, off = 0n): Promise<void> {
     const file = await this.create(path)
     try {

@@ -1,4 +1,4 @@
-/** A made-up history of a ZODB database, as any FileStorage or RelStorage database can hold it. */
+/** A generated history of a ZODB database, as any FileStorage or RelStorage database can have it. */
 import { oid, tid, type Oid } from '../../store/ids.ts'
 import type { History } from '../store/history.ts'
 import { HandFile } from './zodb-file.ts'

@@ -131,7 +131,7 @@ describe('a damaged database', () => {
     )
   const cases: readonly (readonly [string, Record<number, Uint8Array>, RegExp])[] = [
     [
-      'a file whose tree is no tree',
+      'a file whose tree is not a tree',
       { ...root, ...file, 2: made.mapping({}) },
       /referred to as a BTrees.LOBTree.LOBTree|is not part of a file/,
     ],

@@ -1,4 +1,4 @@
-/** What the test databases hold, as those who made them wrote it down. */
+/** What the test databases contain, as recorded when they were made. */
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -89,7 +89,7 @@ export const DATABASES: readonly Database[] = [
   ...['py3_pickle3', 'py2_pickle3', 'py2_pickle2', 'py2_pickle1'].map(upstream),
 ]
 
-/** Compares a file's bytes with what the manifest tells of it; the first difference, if any. */
+/** Compares a file's bytes with what the manifest says of it; the first difference, if any. */
 export function difference(bytes: Uint8Array, file: ManifestFile, blksize: number): string | undefined {
   if (bytes.length !== file.size) return `its size is ${bytes.length}, not ${file.size}`
   for (const { blk, sha256: expected } of file.blocks)

@@ -80,7 +80,7 @@ async function answer(
     const method = Object.hasOwn(METHODS, name) ? METHODS[name] : undefined
     if (method === undefined) throw new HttpError(405)
     const segments = segmentsOf((request.url ?? '/').replace(/[?#].*$/s, '').replace(/^https?:\/\/[^/]*/, ''))
-    if (segments === undefined) throw new HttpError(400, 'this is no path')
+    if (segments === undefined) throw new HttpError(400, 'this is not a path')
     if (CHANGING.has(name)) {
       if (readOnly) throw new HttpError(403, 'it is served read-only')
       const isLocking = name === 'LOCK' || name === 'COPY'

@@ -1,6 +1,6 @@
 /**
  * Marks and sweeps a whole database, and counts what is left in the mark memory. What is done is committed from time to time, and an
- * interrupted run goes on from there: with the kept moments and the transaction that it began with, which keep more than later ones.
+ * interrupted run continues there: with the kept moments and the transaction that it began with, which keep more than later ones.
  */
 import type { Edges, Mark, StoredRevision } from '../../stored-revisions.ts'
 import { tid as toTid, type Tid } from '../../ids.ts'

@@ -1,6 +1,6 @@
 /**
  * Runs a pack, in whichever thread the store chooses. What it does is remembered in a mark memory (mark-memory.ts), so that an
- * interrupted pack goes on where it was, and the next one looks at what has changed since. After a completed pack, one without
+ * interrupted pack resumes, and the next one looks at what has changed since. After a completed pack, one without
  * anything to drop ends at once (packed-note.ts).
  *
  *     no valid memory --> marking --> sweeping --+

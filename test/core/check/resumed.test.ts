@@ -1,4 +1,4 @@
-/** A check of every byte goes on where an interrupted one was. */
+/** A check of every byte continues where an interrupted one ended. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'

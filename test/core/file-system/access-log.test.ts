@@ -36,7 +36,7 @@ test('a reader that is slow copies each byte once, and gets every line', async (
   expect(text.match(/number=\d+/g)).toEqual(Array.from({ length: 15_000 }, (_, i) => `number=${i}`))
 })
 
-test('the memory of short lines counts, and dropped ones are told', async () => {
+test('the memory of short lines counts, and dropped lines are reported', async () => {
   const accessLog = newLog()
   const reader = accessLog.open()
   log(accessLog, 60_000)

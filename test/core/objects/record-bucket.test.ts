@@ -95,6 +95,6 @@ it.each<[string, PickleValue]>([
   ['with a number as value', new Tuple([new Tuple([1, 2])])],
   ['with half an entry', new Tuple([new Tuple([1])])],
   ['followed by a number', new Tuple([new Tuple([]), 1])],
-])('a state %s is no bucket', (_, state) => {
+])('a state %s is not a bucket', (_, state) => {
   expect(() => decode(encodeRecord(IO, state))).toThrow(CorruptRecordError)
 })

@@ -249,7 +249,7 @@ export function checkTables(path: string): void {
       )
       .pluck()
       .get()
-    expect(wrongSums, 'transactions that tell of other revisions than there are').toBe(0)
+    expect(wrongSums, 'transactions that count other revisions than there are').toBe(0)
     const homeless = db
       .prepare('SELECT count(*) FROM revision WHERE tid NOT IN (SELECT tid FROM txn)')
       .pluck()

@@ -204,7 +204,7 @@ test('the estimate of what a pack frees takes kept moments into account', async 
   expect(Math.abs(packFreesBytes - exact)).toBeLessThan(exact / 5)
 })
 
-test('a file that only moments that would go show is foretold', async () => {
+test('a preview lists a file that only dropped moments show', async () => {
   const path = temporaryDatabase()
   const db = await open(path, { create: true })
   for (const name of ['early', 'moved', 'tagged', 'late']) await db.files.writeFile(`/${name}`, name)

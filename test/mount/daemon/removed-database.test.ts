@@ -124,7 +124,7 @@ test('umount detects the removed database even without changes since', async () 
   })
 })
 
-test('a renamed database is served on under its new name, with the files beside it', async () => {
+test('a renamed database stays mounted under its new name, with the files beside it', async () => {
   await withMount({}, async mount => {
     const { dir, db, scratch } = mount
     const [renamed, moved] = [`${db}.new`, join(scratch, 'moved.zblk')]

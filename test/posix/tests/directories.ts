@@ -144,7 +144,7 @@ export const directories: Tests = {
     const before = stat(path)
     await tick()
     writeFileSync(`${path}/back`, 'content')
-    assert.equal(stat(path).mtimeNs, before.mtimeNs, 'a write into a file is none of it')
+    assert.equal(stat(path).mtimeNs, before.mtimeNs, 'a write into a file does not change it')
   },
 
   'directories nest a hundred deep': dir => {

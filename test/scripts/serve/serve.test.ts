@@ -293,7 +293,7 @@ test.each([
   [[], /name one of --nbd FILE, --9p and --webdav/],
   [['--webdav', '--9p', 'x'], /name one of/],
   [['--9p', '--no-password', 'x'], /only WebDAV has passwords/],
-  [['--9p', '--listen', 'nowhere', 'DB'], /--listen nowhere is no place/],
+  [['--9p', '--listen', 'nowhere', 'DB'], /--listen nowhere is not a place/],
 ])('serve %j is a usage error', async (parameters, message) => {
   await mkdir(join(scratch, 'unused'))
   const result = await runZblkfs(

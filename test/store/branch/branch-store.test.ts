@@ -77,7 +77,7 @@ test.each([1, 2])('has the history of its base and its own, seed %i', async seed
   let branch = await opened(branchFile)
   let expected = await begun(branch, upToBase)
   await expectTransactions(branch, expected)
-  // Both go on, also at the same time.
+  // Both continue to work, also at the same time.
   const [mine, others] = await Promise.all([
     writeRandomHistory(branch, seed + 100, expected),
     writeRandomHistory(main, seed + 200, history),

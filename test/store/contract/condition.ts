@@ -63,7 +63,7 @@ export function connectionContract(name: string, make: MakeDatabase): void {
 
 export function presenceContract(name: string, make: MakeDatabase): void {
   describe(`${name}, presence`, () => {
-    test('files that were removed are noticed, and are still written to if that is allowed', async () => {
+    test('removed files are detected, and are still written to if that is allowed', async () => {
       const database = await make()
       const store = await database.open()
       const presence = store.capabilities.presence!

@@ -5,7 +5,7 @@ import type { WritableStore } from '../../../store/store.ts'
 import type { History, WrittenTransaction } from '../history.ts'
 import { newOids } from '../../tools/new-oids.ts'
 
-/** Commits some thirty transactions of all kinds of changes, and writes down what they were. `before`: what the store has. */
+/** Commits some thirty transactions of all kinds of changes, and records what they were. `before`: what the store has. */
 export async function writeRandomHistory(
   store: WritableStore,
   seed: number,

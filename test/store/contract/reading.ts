@@ -30,7 +30,7 @@ export function readingContract(
       expect(await store.lastTid()).toBe(history.at(-1)?.tid ?? TID_NONE)
     })
 
-    test('an external database, and no other, tells how much history it has kept', async () => {
+    test('only an external database reports how much history it has kept', async () => {
       const { foreignHistory } = store.capabilities
       expect(foreignHistory !== undefined).toBe(store.isForeign)
       if (foreignHistory === undefined) return

@@ -1,4 +1,4 @@
-/** An encrypted SQLite database: what is on the disk, and what is detected if somebody changes it who can make every checksum right. */
+/** An encrypted SQLite database: what is on the disk, and which changes with valid checksums are detected. */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'

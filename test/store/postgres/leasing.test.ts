@@ -87,7 +87,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
     },
   )
 
-  test('a writer whose machine is gone is not waited for by one that opens the database', async () => {
+  test('opening the database does not wait for a writer whose machine is gone', async () => {
     const database = await makePostgresDatabase()
     const proxy = await FaultProxy.start(database.server.directory)
     try {

@@ -1,4 +1,4 @@
-/** What is refused, and in which words; who may open what beside whom. */
+/** What is refused, with which messages, and what may be open at the same time. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
