@@ -34,9 +34,9 @@ export interface Leasing {
    * Whether no other process can have become the holder since this store did, because the database has just answered. If not, what is in
    * memory is perhaps out of date.
    */
-  isSure(): boolean
+  isConfirmed(): boolean
 
-  /** Resolves when it is sure. @throws WriterGoneError if it was fenced; StoreError if the database does not answer. */
+  /** Resolves when it is confirmed. @throws WriterGoneError if it was fenced; StoreError if the database does not answer. */
   confirm(): Promise<void>
 
   /** Replaces the functions that are called about the right to commit. */

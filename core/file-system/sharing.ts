@@ -129,7 +129,7 @@ export class Sharing {
     for (;;) {
       const wait = this.#turnstile.enter()
       if (wait !== undefined) await wait
-      if (this.#isHeld && this.#lost === undefined && this.#parts.leasing.isSure()) break
+      if (this.#isHeld && this.#lost === undefined && this.#parts.leasing.isConfirmed()) break
       this.#turnstile.leave()
       if (this.#isHeld && this.#lost === undefined) {
         await this.#confirm()
@@ -151,7 +151,7 @@ export class Sharing {
   /** Moves to a moment with everything that other mounts had done before the call. @throws StoreError */
   async settle(): Promise<void> {
     if (this.#isHeld) {
-      if (this.#lost !== undefined || this.#parts.leasing.isSure()) return
+      if (this.#lost !== undefined || this.#parts.leasing.isConfirmed()) return
       await this.#confirm()
       if (this.#isHeld) return
     }
@@ -284,13 +284,13 @@ export class Sharing {
     this.#isRecalled = true
     if (!this.#isHeld || this.#stop === undefined || this.#lost !== undefined || this.#isReleasing) return
     this.#isReleasing = true
-    void this.#letGo().then(() => {
+    void this.#storeAndRelease().then(() => {
       this.#isReleasing = false
       if (this.#isRecalled) this.#recalled()
     })
   }
 
-  async #letGo(): Promise<void> {
+  async #storeAndRelease(): Promise<void> {
     const { context, leasing, log } = this.#parts
     const { writeBack } = context
     try {

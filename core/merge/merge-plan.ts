@@ -63,7 +63,8 @@ export async function planMerge(sides: MergeSides): Promise<MergePlan> {
     branchNow: await MomentView.open(branch, now.branch),
   }
   const planner = new Planner(views)
-  for await (const difference of differences(main, merged.main, now.main)) await planner.noteMain(difference)
+  for await (const difference of differences(main, merged.main, now.main))
+    await planner.addMainDifference(difference)
   const changes: Difference[] = []
   for await (const difference of differences(branch, merged.branch, now.branch)) changes.push(difference)
   return await planner.plan(changes)
@@ -92,7 +93,7 @@ class Planner {
     this.#views = views
   }
 
-  async noteMain(difference: Difference): Promise<void> {
+  async addMainDifference(difference: Difference): Promise<void> {
     const { mainBefore, mainNow } = this.#views
     const view = difference.kind === 'removed' ? mainBefore : mainNow
     const inode = await view.find(difference.path)

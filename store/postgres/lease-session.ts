@@ -19,7 +19,7 @@ import type { WriterSession } from './writer-session.ts'
 
 const HEARTBEAT_MS = 1000
 /** How long after it has sent a heartbeat no other writer fences this one (GONE_WITHOUT_SESSION_MS in schema.ts), less a margin. */
-const SURE_MS = 2500
+const CONFIRMED_MS = 2500
 /** Maximum delay after a notification was lost. */
 const POLL_MS = 500
 const RECONNECT_DELAY_MS = 250
@@ -111,10 +111,10 @@ export class LeaseSession {
   }
 
   /** Whether this writer cannot have been fenced. */
-  get isSure(): boolean {
+  get isConfirmed(): boolean {
     const { monotonicMs, wallMs } = this.#sent
     const passedMs = Date.now() - wallMs
-    return performance.now() - monotonicMs < SURE_MS && passedMs >= 0 && passedMs < SURE_MS
+    return performance.now() - monotonicMs < CONFIRMED_MS && passedMs >= 0 && passedMs < CONFIRMED_MS
   }
 
   /** Sends a heartbeat. @throws WriterGoneError if this writer was fenced; StoreError */

@@ -298,7 +298,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       release: () => this.ask(() => this.#release(lease)),
       settle: () => this.ask(() => lease.settle()),
       isAlone: () => this.ask(() => lease.isAlone()),
-      isSure: () => lease.isSure,
+      isConfirmed: () => lease.isConfirmed,
       confirm: () => this.ask(() => lease.confirm()),
       watch: ({ onRecall, onFenced }) => {
         lease.onRecall = onRecall

@@ -103,7 +103,7 @@ export interface OwnFiles {
  * Gives the files next to a database the name that this has now.
  * @throws DatabaseGoneError if one is missing; StoreError if they cannot be renamed.
  */
-export function takeAlong(before: DatabaseName, now: DatabaseName, { wal, log }: OwnFiles): void {
+export function renameSideFiles(before: DatabaseName, now: DatabaseName, { wal, log }: OwnFiles): void {
   const owned = [
     ['-wal', wal],
     ['-log', log],

@@ -12,7 +12,7 @@ import { O_PATH } from '../../o-path.ts'
 import { shown } from '../../segment-files/held-path.ts'
 import type { LogFiles } from '../../segment-files/log-files.ts'
 import { upgradeFormat } from '../schema.ts'
-import { currentName, type DatabaseName, takeAlong } from '../open/database-name.ts'
+import { currentName, type DatabaseName, renameSideFiles } from '../open/database-name.ts'
 import { removeMark, setMark } from '../open/writing-mark.ts'
 import type { Checkpoints } from './checkpoints.ts'
 
@@ -79,7 +79,7 @@ export class Guard {
     try {
       // The WAL may be lost between two of these steps: then the file has what it had.
       this.#checkpoints.trySettle()
-      takeAlong(this.#name, now, { wal: this.#wal, log: this.#files.directory })
+      renameSideFiles(this.#name, now, { wal: this.#wal, log: this.#files.directory })
     } catch (error) {
       closeSync(now.directory)
       throw error
