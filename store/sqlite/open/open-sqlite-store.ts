@@ -33,7 +33,7 @@ import { assertNameFits, notADatabase } from './not-a-database.ts'
 import { assertPlainFiles } from './plain-files.ts'
 import { immutableUri, isReadAlone } from './immutable.ts'
 import { inodeHolder, WriterLock } from './writer-lock.ts'
-import { assertWhole } from './writing-mark.ts'
+import { assertWhole, hasOrphanWal } from './writing-mark.ts'
 
 export interface OpenOptions extends EncryptionOptions {
   /** Opens for reading only; a writer may be active. */
@@ -120,7 +120,7 @@ async function openForWriting(
   try {
     const made = create ? await createFile(lock, encryption) : undefined
     assertPlainFiles(place)
-    if (!skipIndexCheck) assertWhole(place)
+    if (!skipIndexCheck) assertWhole(place, false)
     const keys = checkForWriting(place, skipIndexCheck)
     const key = made ?? (await keyOf(file, keys, encryption))
     const writer = await WriterClient.start(place, compression, key)
@@ -152,7 +152,7 @@ async function openReadOnly(
   try {
     if (!place.openFile('read')) throw new CannotOpenError(`${file} does not exist: check the name`)
     assertPlainFiles(place)
-    if (!skipIndexCheck) assertWhole(place)
+    if (!skipIndexCheck) assertWhole(place, place.hasWriter)
     db = connectForReading(nameToRead(place), place, cacheBytes, skipIndexCheck)
     if (warn !== undefined && !place.hasWriter) warnOfIntents(place, db, warn)
     return new SqliteStore(place, db, await accessOf(file, keysOf(db), encryption))
@@ -236,6 +236,12 @@ async function createFile(lock: WriterLock, encryption: EncryptionOptions): Prom
     throw new CannotOpenError(
       `${place.path} cannot be created: ${logDirectory(place.path)} belongs to a database that is missing; ` +
         `put that back, or, if it is not needed, move ${logDirectory(place.path)} away`,
+    )
+  // SQLite would remove it.
+  if (hasOrphanWal(place.held))
+    throw new CannotOpenError(
+      `${place.path} cannot be created: ${place.path}-wal has transactions of a database that is missing; ` +
+        `put that back, or, if it is not needed, move ${place.path}-wal away`,
     )
   assertPlainFiles(place)
   const isEncrypted = encryption.encryption !== undefined && encryption.encryption !== 'off'

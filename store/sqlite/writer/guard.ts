@@ -42,7 +42,7 @@ export class Guard {
     this.#assertThere()
     if (this.#isMarked) return
     this.#db.transaction(() => {
-      setMark(this.#db, fstatSync(this.#fd).ino)
+      setMark(this.#db, fstatSync(this.#fd).ino, shown(this.#name.held))
       upgradeFormat(this.#db)
     })()
     // Copies the mark from the WAL into the file; if a reader prevents that, the next checkpoint does it.
@@ -85,6 +85,7 @@ export class Guard {
       throw error
     }
     this.#name.become(now)
+    this.#isMarked = false
   }
 
   #assertThere(): void {

@@ -178,6 +178,25 @@ describe('a copy without its WAL', () => {
   }
 })
 
+test('a database that was renamed without its WAL before its writer died is refused, and so is a new one in its place', async () => {
+  const state = await openElsewhere(path, 'commit')
+  expect(state).toMatch(/^opened, last transaction [1-9]/)
+  const other = `${directory}/new.db`
+  await rename(path, other)
+  await expect(openSqliteStore(other, { readOnly: true })).rejects.toMatchObject({ code: 'in-use-elsewhere' })
+  children[0]?.kill('SIGKILL')
+  await once(children[0] as ChildProcessWithoutNullStreams, 'exit')
+  const renamed = { code: 'database-renamed' }
+  await expect(openSqliteStore(other, { readOnly: true })).rejects.toMatchObject(renamed)
+  await expect(openSqliteStore(other)).rejects.toMatchObject(renamed)
+  await expect(openSqliteStore(other, { create: true })).rejects.toMatchObject(renamed)
+  await expect(openSqliteStore(path, { create: true })).rejects.toThrow(/test\.db-wal has transactions of/)
+  await rename(other, path)
+  const store = await openSqliteStore(path)
+  expect(`opened, last transaction ${await store.lastTid()}`).toBe(state)
+  await store.close()
+})
+
 describe.runIf(IS_ROOT)('a database that was closed cleanly can be read', () => {
   test('on a read-only medium, and reports the unavailable operations', async () => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', directory])
