@@ -3,7 +3,8 @@
  * has opened a transaction, so nothing of it is visible in the history before all of it is.
  *
  * 1. What is to be moved goes to a directory of its own, those in depth first: two files may have exchanged their names.
- * 2. What was not there then is removed, those in depth first. A file, or a directory, in whose place another one was keeps its inode.
+ * 2. What was not there then is removed, those in depth first, also from directories that wait. A file, or a directory, in whose place
+ *    another one was keeps its inode.
  * 3. What was there is created or moved back, directories before their content.
  * 4. Data and attributes are restored: data is shared with the moment (graft.ts), so the work is one row per record.
  * 5. Directories get the times that they had.
@@ -55,16 +56,18 @@ export class TreeRestore {
     const moves = steps.filter(({ kind }) => kind === 'move')
     const created = steps.filter(({ kind }) => kind === 'create')
     const removals = steps.filter(({ kind }) => kind === 'remove').map(({ path }) => path)
-    const held = new Map<RestoreStep, string>()
+    const held = new Map<string, string>()
     for (const move of moves.toSorted((a, b) => deepestFirst(a.from ?? '', b.from ?? ''))) {
+      const { from = '' } = move
       const path = `${await this.#waitingRoom()}/${held.size}`
-      await this.#rename(move.from ?? '', path)
-      held.set(move, path)
+      await this.#rename(from, path)
+      held.set(from, path)
     }
-    const wanted = new Set(created.map(({ path }) => path))
-    for (const path of removals.toSorted(deepestFirst)) if (!wanted.has(path)) await this.#remove(path)
+    const replaced = replacedPaths(removals, created, held)
+    for (const path of removals.toSorted(deepestFirst))
+      if (!replaced.has(path)) await this.#remove(movedPath(path, held) ?? path)
     for (const step of [...created, ...moves].toSorted((a, b) => depthOf(a.path) - depthOf(b.path))) {
-      const from = held.get(step)
+      const from = step.kind === 'move' ? held.get(step.from ?? '') : undefined
       if (from === undefined) await this.#create(step.path, step.isWhole ?? false)
       else await this.#rename(from, step.path)
     }
@@ -224,6 +227,32 @@ export class TreeRestore {
 }
 
 const parentOf = (path: string): string => partsOf(path).slice(0, -1).join('/')
+
+/** The paths to be removed whose inodes stay for what had these paths then: their directories stay too. */
+function replacedPaths(
+  removals: readonly string[],
+  created: readonly RestoreStep[],
+  held: ReadonlyMap<string, string>,
+): ReadonlySet<string> {
+  const wanted = new Set(created.map(({ path }) => path))
+  const removed = new Set(removals)
+  const replaced = new Set<string>()
+  for (const path of removals.toSorted((a, b) => deepestFirst(b, a))) {
+    const above = parentOf(path)
+    const stays = !removed.has(above) || replaced.has(above)
+    if (wanted.has(path) && stays && movedPath(path, held) === undefined) replaced.add(path)
+  }
+  return replaced
+}
+
+/** Where a path is now that a directory above it waits to be moved; undefined if none does. @param held by the paths before. */
+function movedPath(path: string, held: ReadonlyMap<string, string>): string | undefined {
+  for (let above = parentOf(path); above !== ''; above = parentOf(above)) {
+    const to = held.get(above)
+    if (to !== undefined) return to + path.slice(above.length)
+  }
+  return undefined
+}
 
 const hasChanged = ({ attributes, ranges }: RestoreStep['difference']): boolean =>
   attributes.length > 0 || ranges.length > 0
