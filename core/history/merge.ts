@@ -2,8 +2,9 @@
  * Three-way merge for undo: takes back the change from `before` to `after` in an object that has changed to `now` since.
  * There is no result if the later changes conflict with the one that is taken back.
  *
- * - mappings (inodes, the superblock): key by key. Counts are reduced by their growth; times stay. An inode must not get inline data
- *   beyond its size: it would appear when the file grows.
+ * - mappings (inodes, the superblock): key by key. Times and the recorded name stay. So do counts, which follow from other objects:
+ *   the undo sets them afterwards (core/file-system/history/undone-names.ts). An inode must not get inline data beyond its size: it
+ *   would appear when the file grows.
  * - buckets, and trees that inline their entries: entry by entry, if the bucket has kept its place in the tree.
  */
 import { PACKED, packed, unpackInto } from '../objects/packed-attributes.ts'
@@ -12,10 +13,12 @@ import { encodeRecord, type DecodedRecord } from '../objects/record.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { IO, LO, OO, type KeyKind } from '../btree/kind.ts'
 
-/** Keys whose values are sums over many changes. */
+/** Keys that count what is in other objects. */
 const COUNTS: ReadonlySet<string> = new Set(['bytes', 'inodes', 'stored', 'nlink'])
-/** Keys that record the time of changes: the latest value stays. */
+/** Keys that record the time of changes. */
 const TIMES: ReadonlySet<string> = new Set(['atime', 'mtime', 'ctime'])
+/** Keys that record a name which an inode had; the parent of a directory is set with the counts. */
+const HINTS: ReadonlySet<string> = new Set(['parent', 'name'])
 
 /** The merged state; undefined if the states cannot be merged. All three are of one class. */
 export function mergeBack(
@@ -36,26 +39,21 @@ export function mergeBack(
 
 /** Whether two states of a mapping differ only in times. */
 export function differsInTimesOnly(a: DecodedRecord, b: DecodedRecord): boolean {
-  const [left, right] = [dataOf(a.state), dataOf(b.state)]
+  const [left, right] = [mappingOf(a.state), mappingOf(b.state)]
   if (left === undefined || right === undefined) return false
   const keys = [...new Set([...left.keys(), ...right.keys()])]
   return keys.every(key => isOneOf(TIMES, key) || isSame(left.get(key), right.get(key)))
 }
 
 function mergeMappings(before: PickleValue, after: PickleValue, now: PickleValue): PickleValue | undefined {
-  const [old, made, current] = [dataOf(before), dataOf(after), dataOf(now)]
+  const [old, made, current] = [mappingOf(before), mappingOf(after), mappingOf(now)]
   if (old === undefined || made === undefined || current === undefined) return undefined
   const merged = new Map(current)
   for (const key of new Set([...old.keys(), ...made.keys()])) {
     const [was, became, is] = [old.get(key), made.get(key), current.get(key)]
-    if (isSame(was, became) || isSame(is, was)) continue
+    if (isOneOf(COUNTS, key) || isSame(was, became) || isSame(is, was)) continue
     if (isSame(is, became)) put(merged, key, was)
-    else if (isOneOf(COUNTS, key)) {
-      const count = Number(is) + Number(was) - Number(became)
-      // It was removed since, or its count would become negative.
-      if (!(count >= 0) || (key === 'nlink' && (is === 0 || count === 0))) return undefined
-      merged.set(key, count)
-    } else if (!isOneOf(TIMES, key)) return undefined
+    else if (!isOneOf(TIMES, key) && !isOneOf(HINTS, key)) return undefined
   }
   if (hasDataBeyondSize(merged)) return undefined
   return new Map<PickleValue, PickleValue>([['data', packed(merged)]])
@@ -138,7 +136,7 @@ function inlinedOf(state: PickleValue): Tuple | undefined {
 }
 
 /** The entries of a mapping, its numbers unpacked; undefined for other states. */
-function dataOf(state: PickleValue): ReadonlyMap<string, PickleValue> | undefined {
+export function mappingOf(state: PickleValue): ReadonlyMap<string, PickleValue> | undefined {
   const data = state instanceof Map ? state.get('data') : undefined
   if (!(data instanceof Map)) return undefined
   const entries = new Map<string, PickleValue>()

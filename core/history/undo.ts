@@ -10,6 +10,9 @@
  * A ZBlk1's record only shows that one of its chunks has changed, so it is always rewritten.
  *
  * Objects that the transaction created remain, but nothing refers to them. If there is a clash, nothing is undone.
+ *
+ * An object knows nothing of the others: counts, and whether what has a name is reached from the root, are settled once all objects
+ * are restored (core/file-system/history/undone-names.ts).
  */
 import {
   classOfRecord,
@@ -28,7 +31,7 @@ import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { RecordSource } from '../../store/changes.ts'
 import type { Revision, Store } from '../../store/store.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
-import { differsInTimesOnly, mergeBack } from './merge.ts'
+import { differsInTimesOnly, mappingOf, mergeBack } from './merge.ts'
 
 /** Later transactions have changed objects that would be restored. */
 export class UndoClashError extends StoreError {
@@ -38,8 +41,10 @@ export class UndoClashError extends StoreError {
   readonly later: readonly Tid[]
   constructor(undone: Tid, later: readonly Tid[], details: readonly string[], name: string) {
     super(
-      `${name} cannot be undone: the same data was changed again by\n` +
-        `${details.map(line => `  ${line}`).join('\n')}\nundo these first, the newest first, or restore single files`,
+      details.length === 0
+        ? `${name} cannot be undone: its files have other names since, or their directories were removed; restore single files`
+        : `${name} cannot be undone: the same data was changed again by\n` +
+            `${details.map(line => `  ${line}`).join('\n')}\nundo these first, the newest first, or restore single files`,
       { code: 'undo-clash' },
     )
     this.undone = undone
@@ -54,6 +59,21 @@ export interface Reversal {
   readonly source: RecordSource
   /** The state that it replaces. */
   readonly base: Tid
+}
+
+/** An inode that the undone transactions changed. */
+export interface UndoneInode {
+  readonly oid: Oid
+  /** Its link count before them and after them; 0 if it did not exist. */
+  readonly linksBefore: number
+  readonly linksAfter: number
+  /** Whether later changes stay. */
+  readonly isMerged: boolean
+}
+
+export interface Reversals {
+  readonly objects: readonly Reversal[]
+  readonly inodes: readonly UndoneInode[]
 }
 
 /** Transactions from the first to the last one. */
@@ -74,35 +94,47 @@ const BATCH = 16
  * Computes the changes that undo transactions at the moment `at`; nothing may be pending.
  * @throws UndoClashError; StoreError if the transaction, or the state before it, is not kept.
  */
-export async function* reversals(
+export async function reversals(
   store: Store,
   at: Tid,
   undone: UndoRange,
   describe: (later: Tid) => Promise<string>,
-): AsyncGenerator<Reversal> {
+): Promise<Reversals> {
   const { first, last } = undone
   await assertUndoable(store, undone)
-  const later = new Set<Tid>()
-  const found: Reversal[] = []
+  const clashing: Oid[] = []
+  const objects: Reversal[] = []
+  const inodes: UndoneInode[] = []
   const seen = new PagedBitmap()
   try {
     for await (const { oids } of store.changes(toTid(first - 1n), last))
       for (let i = 0; i < oids.length; i += BATCH) {
         // Several transactions of the range may have changed an object.
         const batch = oids.slice(i, i + BATCH).filter(oid => seen.add(oid))
-        for (const reversal of await reverseBatch(store, batch, undone, at))
-          if ('tid' in reversal)
-            for (const tid of await store.revisions(reversal.oid, { after: last })) later.add(tid)
-          else found.push(reversal)
+        for (const { oid, reversal, inode } of await reverseBatch(store, batch, undone, at)) {
+          if (reversal === 'clash') clashing.push(oid)
+          else if (reversal !== undefined) objects.push(reversal)
+          if (inode !== undefined) inodes.push(inode)
+        }
       }
   } finally {
     seen.close()
   }
-  if (later.size > 0) {
-    const sorted = [...later].sort((a, b) => (a < b ? -1 : 1))
-    throw new UndoClashError(first, sorted, await Promise.all(sorted.map(describe)), nameOf(undone))
-  }
-  yield* found
+  if (clashing.length > 0) throw await clash(store, undone, clashing, describe)
+  return { objects, inodes }
+}
+
+/** The error for objects that later transactions have changed. */
+export async function clash(
+  store: Store,
+  undone: UndoRange,
+  oids: Iterable<Oid>,
+  describe: (later: Tid) => Promise<string>,
+): Promise<UndoClashError> {
+  const later = new Set<Tid>()
+  for (const oid of oids) for (const tid of await store.revisions(oid, { after: undone.last })) later.add(tid)
+  const sorted = [...later].sort((a, b) => (a < b ? -1 : 1))
+  return new UndoClashError(undone.first, sorted, await Promise.all(sorted.map(describe)), nameOf(undone))
 }
 
 async function assertUndoable(store: Store, undone: UndoRange): Promise<void> {
@@ -126,33 +158,60 @@ async function assertUndoable(store: Store, undone: UndoRange): Promise<void> {
     throw new StoreError(`${name} cannot be undone: the state before it is no longer kept`)
 }
 
-/** New states of objects; a `tid` marks an object that clashes. */
+interface Reversed {
+  readonly oid: Oid
+  /** Absent: the object stays as it is. */
+  readonly reversal: Reversal | 'clash' | undefined
+  /** Absent if it is no inode. */
+  readonly inode: UndoneInode | undefined
+}
+
+/** New states of objects. */
 async function reverseBatch(
   store: Store,
   oids: readonly Oid[],
   { first, last }: UndoRange,
   at: Tid,
-): Promise<readonly (Reversal | { readonly oid: Oid; readonly tid: Tid })[]> {
-  const results: (Reversal | { readonly oid: Oid; readonly tid: Tid })[] = []
+): Promise<readonly Reversed[]> {
   const [befores, afters, nows] = await Promise.all(
     [toTid(first - 1n), last, at].map(at => store.load(oids, at)),
   )
-  for (const [i, oid] of oids.entries()) {
+  return oids.map((oid, i) => {
     const [before, after, now] = [befores?.[i], afters?.[i], nows?.[i]]
-    const isSignal = before !== undefined && classOfRecord(before.record) === ZBlk1.CLASS_NAME
-    if (isSame(now, before) && !isSignal) continue
-    if (isSame(now, after)) {
-      // A created object remains, but nothing refers to it.
-      if (before === undefined) continue
-      const className = classOfRecord(before.record)
-      results.push({ oid, className, source: sourceOf(oid, className, before), base: now?.tid ?? TID_NONE })
-      continue
-    }
-    if (before === undefined && isOnlyUsed(oid, after, now)) continue
-    const merged = merge(oid, before, after, now)
-    results.push(merged ?? { oid, tid: last })
+    const reversal = reverse(oid, before, after, now)
+    const linksBefore = linksOf(oid, before)
+    const linksAfter = linksOf(oid, after)
+    if (linksBefore === undefined && linksAfter === undefined) return { oid, reversal, inode: undefined }
+    const isMerged = !isSame(now, before) && !isSame(now, after)
+    const inode = { oid, linksBefore: linksBefore ?? 0, linksAfter: linksAfter ?? 0, isMerged }
+    return { oid, reversal, inode }
+  })
+}
+
+function reverse(
+  oid: Oid,
+  before: Revision | undefined,
+  after: Revision | undefined,
+  now: Revision | undefined,
+): Reversed['reversal'] {
+  const isSignal = before !== undefined && classOfRecord(before.record) === ZBlk1.CLASS_NAME
+  if (isSame(now, before) && !isSignal) return undefined
+  if (isSame(now, after)) {
+    // A created object remains, but nothing refers to it.
+    if (before === undefined) return undefined
+    const className = classOfRecord(before.record)
+    return { oid, className, source: sourceOf(oid, className, before), base: now?.tid ?? TID_NONE }
   }
-  return results
+  if (before === undefined && isOnlyUsed(oid, after, now)) return undefined
+  return merge(oid, before, after, now) ?? 'clash'
+}
+
+/** An inode's link count; undefined for other objects. */
+function linksOf(oid: Oid, revision: Revision | undefined): number | undefined {
+  if (revision === undefined || classOfRecord(revision.record) !== PersistentMapping.CLASS_NAME)
+    return undefined
+  const links = mappingOf(decodeRecord(revision.record, oid, revision.tid).state)?.get('nlink')
+  return typeof links === 'number' ? links : undefined
 }
 
 function merge(

@@ -88,12 +88,23 @@ export class Bookkeeping {
 
   /** Reads the superblock again after it was changed elsewhere; an orphan that has a name again is reclaimed. */
   async reload(live: Tree): Promise<void> {
+    await this.#reclaimNamed(live)
+    this.#usage = await this.#superblock.usage()
+  }
+
+  /** After an undo has restored an earlier superblock: the sums are stored again; an orphan that has a name again is reclaimed. */
+  async restored(live: Tree): Promise<void> {
+    await this.#reclaimNamed(live)
+    const { bytes, inodes } = await this.#superblock.usage()
+    this.#usageChanged ||= bytes !== this.#usage.bytes || inodes !== this.#usage.inodes
+  }
+
+  async #reclaimNamed(live: Tree): Promise<void> {
     for (const node of live.nodes) {
       if (!node.isOrphan) continue
       await node.inode.activate()
       if (node.inode.nlink > 0) this.reclaimed(node)
     }
-    this.#usage = await this.#superblock.usage()
   }
 
   /** Forgets the orphans of this mount, once another has taken over: they are left for a mount that is opened alone. */

@@ -107,8 +107,9 @@ export class Graft {
       await copy.activate()
       copy.named(directory.ref, name)
       if (stored !== undefined) copy.stored = stored
-      if (isDirectory(copy)) directory.nlink++
-      else copy.nlink++
+      // A transaction that changes entries changes the directory's inode as well: an undo finds them by it.
+      directory.nlink += isDirectory(copy) ? 1 : 0
+      if (!isDirectory(copy)) copy.nlink++
       this.#context.writeBack.changedOther(INODE_BYTES)
     })
   }

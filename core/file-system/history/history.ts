@@ -9,7 +9,7 @@ import { processOwner } from '../../process-owner.ts'
 import { log, transactionAt as infoAt } from '../../history/log.ts'
 import { MomentView, partsOf } from '../../history/moment-view.ts'
 import { restoreSteps, type RestoreStep } from '../../history/restore-plan.ts'
-import { reversals } from '../../history/undo.ts'
+import { clash, reversals } from '../../history/undo.ts'
 import { isRegular, isDirectory, type Inode } from '../../tree/inode.ts'
 import type { Superblock } from '../../tree/superblock.ts'
 import { StoreError } from '../../../store/errors.ts'
@@ -22,6 +22,7 @@ import type { HistoryOperations, Tag } from '../served-file-system.ts'
 import { Graft } from './graft.ts'
 import { enterCopy, replaceByCopy } from './placing.ts'
 import { TreeRestore } from './tree-restore.ts'
+import { partsOfOrphans, UndoneNames } from './undone-names.ts'
 import type { KernelCaches } from '../inodes/kernel-caches.ts'
 
 const TAG_MAX_BYTES = 254
@@ -100,19 +101,29 @@ export class History implements HistoryOperations {
     const undoing = this.#isolate(by, message, async () => {
       const changed: Oid[] = []
       const describe = (later: Tid): Promise<string> => this.#describe(later)
-      for await (const { oid, className, source, base } of reversals(
-        this.#store,
-        connection.at,
-        { first: undone, last: upTo },
-        describe,
-      )) {
+      const range = { first: undone, last: upTo }
+      const { objects, inodes } = await reversals(this.#store, connection.at, range, describe)
+      const { parts, keys: orphans } = await partsOfOrphans(await this.#superblock.orphans())
+      for (const { oid, className, source, base } of objects) {
+        if (parts.has(oid)) continue
         connection.putRecord(oid, className, source, base)
         changed.push(oid)
       }
       connection.invalidate(changed)
-      await bookkeeping.reload(live)
       for (const oid of changed) live.known(oid)?.revert(live.known(oid)?.isOrphan ?? false)
       for (const node of live.nodes) node.file = undefined
+      const view = await MomentView.open(this.#store, connection.at)
+      const names = new UndoneNames({
+        context: this.#context,
+        superblock: this.#superblock,
+        view,
+        inodes,
+        changed,
+        orphans,
+      })
+      const conflicts = await names.settle()
+      if (conflicts.size > 0) throw await clash(this.#store, range, conflicts, describe)
+      await bookkeeping.restored(live)
       this.#caches.invalidateTree(live)
     })
     try {
