@@ -23,9 +23,10 @@ import type { WritableSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
 import { temporaryDatabase } from '../../tools/temporary-database.ts'
 import { checkTables, seeded, storedRevisions, type Random } from './object-model.ts'
 
-const SEEDS = (process.env['ZBLKFS_TEST_SEEDS'] ?? '1 3').split(' ').map(Number)
+const SEEDS = (process.env['ZBLKFS_TEST_SEEDS'] ?? '1 2').split(' ').map(Number)
 const ROUNDS = Number(process.env['ZBLKFS_TEST_ROUNDS'] ?? 4)
 const CHANGES = 25
+const UNREACHABLE = 'objects are unreachable'
 const BYTES = [0, 100, 900, 5000, 70_000, 3_000_000]
 
 interface Mounted {
@@ -251,7 +252,7 @@ async function damages(path: string): Promise<readonly string[]> {
       JSON.stringify(damage, (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value)),
     )
   const { unreachable } = await checkDatabase(path, { data: true, repair: false, report, progress: () => {} })
-  if (unreachable > 0) found.push(`${unreachable} objects are unreachable`)
+  if (unreachable > 0) found.push(`${unreachable} ${UNREACHABLE}`)
   return found
 }
 
@@ -278,6 +279,7 @@ test.each(SEEDS)('keeps what a mark of all objects keeps: seed %i', { timeout: 6
     }
     await tree.pack(kept)
     const before = await damages(copy)
+    expect(before.filter(damage => !damage.includes(UNREACHABLE))).toEqual([])
     await packCopy(copy, kept)
     expect(storedRevisions(path)).toEqual(storedRevisions(copy))
     checkTables(path)
