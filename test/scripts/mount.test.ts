@@ -121,7 +121,7 @@ describe('wrong usage is exit code 2', () => {
     expectFailure(
       await runZblkfs('mount', db, dir, '-o', 'colour=red'),
       2,
-      /the options are ro, rw, at, driver/,
+      /the options are ro, rw, at, branch, driver/,
     )
   })
   test('an argument that is missing', async () => {
