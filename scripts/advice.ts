@@ -4,6 +4,7 @@
  */
 import { type CodedError, CorruptRecordError, type ErrorCode, ObjectNotFoundError } from '../store/errors.ts'
 import { MOMENT_FORMS } from '../store/moments.ts'
+import { shellWord } from './shell-word.ts'
 
 const FSCK = "run 'zblkfs fsck' on the database"
 /** Also of 'zblkfs doctor'. */
@@ -34,6 +35,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'database-gone': "'zblkfs rescue DIR TARGET' saves its bytes in a new database while it is mounted",
   'key-needed':
     'type its passphrase at a terminal, or give --key-file, --key-command (-o key_file=, key_command= for mounts), ZBLKFS_KEY_FILE or ZBLKFS_KEY_COMMAND',
+  fenced: "copy what is not stored to another place, then 'zblkfs rejoin DIR' lets the mount write again",
   locked: 'unmount it there first, or mount it read-only with -o ro',
   'read-only-medium':
     'mount it with -o ro; if it was not unmounted before it was put there, copy it to another filesystem',
@@ -47,8 +49,11 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'bad-moment': `a moment is ${MOMENT_FORMS}`,
   'no-moment': LIST_MOMENTS,
   'tag-exists': '--force moves it',
-  'tag-held': path => `release it first with 'zblkfs tag ${path} --release'`,
-  'no-branches': 'branch the database itself, or work on a copy of it',
+  'tag-held': path => `release it first with 'zblkfs tag ${shellWord(path)} --release'`,
+  'branch-tag': name => `delete the branch with 'zblkfs branch DB --delete ${name}'`,
+  'no-branches': "branch its database, or a copy of it in a file ('zblkfs copy')",
+  'base-dropped':
+    "restore the database from a backup that has this moment, or delete the branch with 'zblkfs branch DB --delete NAME'",
   'no-branch': "'zblkfs branch DB' lists the branches, 'zblkfs branch DB NAME' makes one",
   'branch-exists': 'choose another name',
   'partial-branch': "remove it with 'zblkfs branch DB --delete NAME', and make it again",
@@ -66,11 +71,12 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
     'only what is received may change a copy; receive into a new database, and keep what was changed here under its own name',
   'bytes-dropped': "send it with 'zblkfs send --self-contained'",
   'history-dropped': "pack copies only with 'zblkfs receive --pack'",
-  'already-mounted': path => `unmount it first with 'zblkfs umount ${path}'`,
-  'dead-mount': path => `remove it with 'zblkfs umount -l ${path}', then mount again`,
+  'already-mounted': path => `unmount it first with 'zblkfs umount ${shellWord(path)}'`,
+  'dead-mount': path => `remove it with 'zblkfs umount -l ${shellWord(path)}', then mount again`,
   'not-empty': 'name an empty directory, or mount over its entries with -o nonempty',
   'not-mounted': "'zblkfs status' lists the mounts",
-  'mount-in-use': path => `end the processes that use it, or detach it with 'zblkfs umount -l ${path}'`,
+  'mount-in-use': path =>
+    `end the processes that use it, or detach it with 'zblkfs umount -l ${shellWord(path)}'`,
   ...REMEDIES,
   'mount-forbidden': 'start a container with --cap-add SYS_ADMIN --device /dev/fuse',
   'metrics-place': 'choose another -o metrics=',

@@ -11,6 +11,7 @@ import { listMounts, ownerOf } from '../mount/daemon/mounts.ts'
 import { locate } from '../mount/mount-points/locate.ts'
 import { mountedAt, type MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CommandError } from './failure.ts'
+import { shellWord } from './shell-word.ts'
 
 /** The mount that contains a path. @throws CommandError if there is none. */
 export function findMount(path: string): MountedDirectory {
@@ -68,6 +69,7 @@ export const unanswered = (mount: MountedDirectory, error: NoAnswerError): Comma
 
 function nextStep({ mountPoint }: MountedDirectory, { reason }: NoAnswerError): string {
   if (reason === 'forbidden') return 'ask that user, or root'
-  if (reason === 'gone') return `remove the dead mount with 'zblkfs umount -l ${mountPoint}' and mount again`
-  return `check whether its process is stopped ('zblkfs status'), or remove the mount with 'zblkfs umount -l ${mountPoint}'`
+  if (reason === 'gone')
+    return `remove the dead mount with 'zblkfs umount -l ${shellWord(mountPoint)}' and mount again`
+  return `check whether its process is stopped ('zblkfs status'), or remove the mount with 'zblkfs umount -l ${shellWord(mountPoint)}'`
 }

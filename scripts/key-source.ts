@@ -7,7 +7,7 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { ReadStream } from 'node:tty'
 import type { KeySource, Secret } from '../store/encryption.ts'
-import { CodedError, systemCode } from '../store/errors.ts'
+import { CannotOpenError, CodedError, systemCode } from '../store/errors.ts'
 import { CommandError } from './failure.ts'
 
 export interface KeyOptions {
@@ -40,10 +40,21 @@ async function readKeyFile(path: string): Promise<Secret> {
   try {
     return { kind: 'file', bytes: await readFile(path) }
   } catch (error) {
-    throw new CommandError(`the key file ${path} cannot be read: ${systemCode(error) ?? String(error)}`, {
+    throw new CannotOpenError(`the key file ${path} cannot be read: ${reasonOf(error)}`, {
       cause: error,
     })
   }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a directory',
+  EACCES: 'permission denied',
+}
+
+function reasonOf(error: unknown): string {
+  const code = systemCode(error)
+  return code === undefined ? String(error) : (REASONS[code] ?? code)
 }
 
 /** The output of a shell command, less one newline at its end. */
@@ -60,7 +71,7 @@ async function outputOf(command: string): Promise<Secret> {
     child.once('error', reject)
     child.once('close', (code, signal) => resolve(signal ?? (code === 0 ? '' : `exit code ${code}`)))
   })
-  if (status !== '') throw new CommandError(`the key command failed (${status}): ${command}`)
+  if (status !== '') throw new CannotOpenError(`the key command failed (${status}): ${command}`)
   const output = Buffer.concat(parts)
   return { kind: 'command', bytes: output.at(-1) === 0x0a ? output.subarray(0, -1) : output }
 }

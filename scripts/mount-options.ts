@@ -259,6 +259,12 @@ export function parseMountOptions(lists: readonly string[]): Omit<MountSettings,
     shown: {},
   }
   apply(lists, settings, isForeign)
+  if (settings.layout === 'wcfs') {
+    if (settings.driver === 'fuse-native')
+      throw new UsageError('layout=wcfs needs the kernel driver: use driver=kernel, or omit driver')
+    // Clients rely on the invalidation of changed pages.
+    settings.driver = 'kernel'
+  }
   return settings
 }
 

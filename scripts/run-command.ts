@@ -1,6 +1,7 @@
 /** Runs a command that the user gave, with the terminal. */
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
+import { systemCode } from '../store/errors.ts'
 import { startable } from './arguments.ts'
 import { CommandError } from './failure.ts'
 import { warn } from './say.ts'
@@ -32,11 +33,18 @@ export function runCommand(
       resolve(exitCode)
     }
     child.once('error', error => {
-      warn(`${program} cannot be run: ${error.message}`)
+      warn(`${program} cannot be run: ${whyNotRun(error)}`)
       end(EXIT_NOT_FOUND)
     })
     child.once('exit', (code, signal) =>
       end(code ?? EXIT_SIGNAL + (signal === null ? 0 : constants.signals[signal])),
     )
   })
+}
+
+/** If a directory in PATH cannot be searched, a command that is in none of the others gives EACCES. */
+function whyNotRun(error: Error): string {
+  const code = systemCode(error)
+  if (code === 'ENOENT') return 'there is no such command'
+  return code === 'EACCES' ? 'there is no such command, or it cannot be executed' : error.message
 }

@@ -44,6 +44,7 @@ const KINDS = {
   'wrong-key': 'give up',
   locked: 'retry',
   'writer-gone': 'give up',
+  fenced: 'give up',
   'database-gone': 'give up',
   'database-renamed': 'retry',
   'in-use-elsewhere': 'retry',
@@ -72,6 +73,7 @@ const KINDS = {
   'no-tag': 'give up',
   'tag-exists': 'give up',
   'tag-held': 'give up',
+  'branch-tag': 'give up',
   'no-transaction': 'give up',
   'no-path': 'give up',
   'path-exists': 'give up',
@@ -280,10 +282,7 @@ export class WriterGoneError extends StoreError {
   }
 }
 
-/**
- * The database, or a file that belongs to it, was removed while it was open. Its bytes exist until it is closed, so
- * nothing new is stored in it and it is not closed automatically.
- */
+/** The database, or a file of it, was removed while it was open: its bytes exist until it is closed, so nothing closes it by itself. */
 export class DatabaseGoneError extends StoreError {
   override readonly name = 'DatabaseGoneError'
   /** @param path what was removed. */
@@ -375,6 +374,7 @@ const CLASSES: Readonly<
   'server-standby': CannotOpenError,
   'server-read-only': CannotOpenError,
   'writer-gone': WriterGoneError,
+  fenced: WriterGoneError,
   'no-space': NoSpaceError,
 }
 

@@ -1,4 +1,5 @@
 /** A database as a program uses it: its files, its history, and transactions. */
+import { branchNames, branchOfTag } from '../../store/branches.ts'
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
 import { formatTid, parseTid, type Tid } from '../../store/ids.ts'
 import { momentToSend } from '../../store/moments.ts'
@@ -166,19 +167,22 @@ export class Database implements AsyncDisposable {
 
   /**
    * Names a moment, by default the present. With `hold` an existing tag keeps its moment, unless `at` says otherwise.
-   * @throws StoreError with the code `tag-exists`, unless `force`; `tag-held` if the tag to be moved is held.
+   * @throws StoreError with the code `tag-exists`, unless `force`; `tag-held` if the tag to be moved is held; `branch-tag` if
+   *   the tag to be released keeps the beginning of a branch.
    */
   async tag(name: string, { at, force = false, hold }: TagOptions = {}): Promise<string> {
     const history = this.#history()
+    if (hold === false) await assertKeepsNoBranch(this.name, name)
     const { tid } = await this.#isolation.outside(() =>
       history.tag(storedName(name), sent(at), force, this.#parts.caller, hold),
     )
     return formatTid(tid)
   }
 
-  /** Deletes a tag. @throws StoreError with the code `no-tag`, or `tag-held`. */
+  /** Deletes a tag. @throws StoreError with the code `no-tag`, `tag-held`, or `branch-tag`. */
   async untag(name: string): Promise<void> {
     const history = this.#history()
+    await assertKeepsNoBranch(this.name, name)
     await this.#isolation.outside(() => history.untag(storedName(name), this.#parts.caller))
   }
 
@@ -310,3 +314,13 @@ function transactionOf(text: string): Tid {
 /** A moment for the process that serves the database, whose time zone may be another. */
 const sent = (when: string | undefined): string | undefined =>
   when === undefined ? undefined : momentToSend(storedName(when))
+
+/** @throws StoreError if a tag keeps the moment at which a branch begins. */
+async function assertKeepsNoBranch(database: string, tag: string): Promise<void> {
+  const branch = branchOfTag(tag)
+  if (branch !== undefined && (await branchNames(database)).includes(branch))
+    throw new StoreError(`the tag ${tag} keeps the moment at which the branch ${branch} begins`, {
+      code: 'branch-tag',
+      path: branch,
+    })
+}

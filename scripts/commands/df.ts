@@ -6,7 +6,7 @@ import { fileSizes } from '../../core/pack/file-sizes.ts'
 import { measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts'
 import { momentNamed, retentionOf, superblockAt } from '../../core/pack/moments.ts'
 import { packPlan, planOfRetention } from '../../core/pack/plan.ts'
-import { formatTid } from '../../store/ids.ts'
+import { formatTid, TID_NONE } from '../../store/ids.ts'
 import { openStore } from '../../store/open-store.ts'
 import type { Measuring } from '../../store/capabilities.ts'
 import { formatRetention } from '../../store/retention.ts'
@@ -173,6 +173,8 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
 
 function describe(usage: Report, to: string): string {
   const { fileBytes, freeBytes, liveBytes, historyBytes, branch } = usage
+  // All history may be younger than the setting says.
+  const packTo = usage.packTo === formatTid(TID_NONE) ? '' : ` (transaction ${usage.packTo})`
   const other = Math.max(0, fileBytes - freeBytes - liveBytes - historyBytes)
   const lines: readonly (readonly [number, string])[] = [
     [fileBytes, usage.database],
@@ -188,7 +190,7 @@ function describe(usage: Report, to: string): string {
     `${usage.inodes} files and directories; ${usage.revisions} states of ${usage.objects} objects`,
     branch !== undefined
       ? `a branch of ${branch.database} since ${branch.base}: its history stays until it is deleted`
-      : `a pack to ${to} (transaction ${usage.packTo}) would give back about ${formatBytes(usage.packFreesBytes)}`,
+      : `a pack to ${to}${packTo} would give back about ${formatBytes(usage.packFreesBytes)}`,
   ].join('\n')
 }
 

@@ -16,6 +16,7 @@ import { REMEDIES } from '../advice.ts'
 import { EXIT_FAILURE } from '../failure.ts'
 import { openFilesLimit } from '../open-files.ts'
 import { formatBytes } from '../units.ts'
+import { shellWord } from '../shell-word.ts'
 
 /** Linux 5.4: the first version with every required FUSE feature (mount/drivers/kernel/abi/init.ts). */
 const LINUX_MIN: readonly [number, number] = [5, 4]
@@ -166,11 +167,11 @@ async function mount(place: MountedDirectory): Promise<Finding | undefined> {
           what,
           false,
           'its disk is full',
-          `remove files, then run 'zblkfs pack --keep 0 ${mountPoint}'`,
+          `remove files, then run 'zblkfs pack --keep 0 ${shellWord(mountPoint)}'`,
         )
       : finding(what, true, 'serving', '')
   } catch (error) {
     if (!(error instanceof NoAnswerError) || error.reason === 'forbidden') return undefined
-    return finding(what, false, error.message, `remove it with 'zblkfs umount -l ${mountPoint}'`)
+    return finding(what, false, error.message, `remove it with 'zblkfs umount -l ${shellWord(mountPoint)}'`)
   }
 }

@@ -82,6 +82,11 @@ async function fsck(
       warn(`the repair of ${path} failed: ${explain(error)}`)
       return EXIT_DAMAGED
     }
+    // The damage is in the database of the branch.
+    if (error.code === 'base-dropped') {
+      warn(explain(error))
+      return EXIT_DAMAGED
+    }
     warn(error.message)
     console.error(
       `Copy ${path} (with ${path}-wal and ${path}-log) before anything else. If there is no older copy to restore, see what SQLite can save:\n` +

@@ -16,6 +16,7 @@ import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import { withLineOptions, type LineOptions } from '../line-format.ts'
 import { formatBytes } from '../units.ts'
+import { shellWord } from '../shell-word.ts'
 
 const STATUS_TIMEOUT_MS = 1000
 
@@ -116,7 +117,7 @@ function factsOf(line: MountLine): readonly Fact[] {
     const next =
       line.state === 'forbidden' || isUnmounted(line)
         ? ''
-        : `; 'zblkfs umount -l ${line.directory}' removes it`
+        : `; 'zblkfs umount -l ${shellWord(line.directory)}' removes it`
     const { log, lastLogged } = line
     return [
       ['database', line.source],
@@ -147,7 +148,10 @@ function troublesOf(status: MountStatus): readonly Fact[] {
   else if (failure !== undefined)
     facts.push(['not stored', `${formatBytes(unstoredBytes)} of changes are not stored: ${failure}`])
   else if (isFull)
-    facts.push(['disk', `its disk is full: remove files, then run 'zblkfs pack --keep 0 ${directory}'`])
+    facts.push([
+      'disk',
+      `its disk is full: remove files, then run 'zblkfs pack --keep 0 ${shellWord(directory)}'`,
+    ])
   if (clock !== undefined) facts.push(['clock', clock])
   if (problem !== undefined) facts.push(describeProblem(problem))
   return facts
@@ -168,5 +172,5 @@ const LEASES = { held: 'held: this mount was the last to write', 'not held': 'no
 
 const describeConnection = ({ state, reason = '' }: ConnectionState, directory: string): string =>
   state === 'fenced'
-    ? `CANNOT BE WRITTEN any more: ${reason}; copy what is not stored to another place, then 'zblkfs rejoin ${directory}'`
+    ? `CANNOT BE WRITTEN any more: ${reason}; copy what is not stored to another place, then 'zblkfs rejoin ${shellWord(directory)}'`
     : `its server does not answer: ${reason}`

@@ -15,6 +15,7 @@ import { CommandError } from '../failure.ts'
 import { formatBytes } from '../units.ts'
 import { findMount } from '../find-mount.ts'
 import { say } from '../say.ts'
+import { shellWord } from '../shell-word.ts'
 
 const UNMOUNT_TIMEOUT_MS = 600_000
 /** With -l or -f a daemon that is stopped is not waited for. */
@@ -127,17 +128,17 @@ async function whyNotStored(
     : `${formatBytes(unstoredBytes)} of changes since ${since}`
   return new CommandError(
     `${mountPoint} stays mounted: ${failure.message}.\n${howToStore(failure, mountPoint, database)}\n` +
-      `'zblkfs umount --discard ${mountPoint}', or SIGTERM to process ${pid} twice, gives up what is in memory alone: ${what}.`,
+      `'zblkfs umount --discard ${shellWord(mountPoint)}', or SIGTERM to process ${pid} twice, gives up what is in memory alone: ${what}.`,
     { cause: failure },
   )
 }
 
 function howToStore({ code }: CodedError, mountPoint: string, database: string): string {
   if (code === 'database-gone')
-    return `'zblkfs rescue ${mountPoint} TARGET' saves its bytes in a new database.`
+    return `'zblkfs rescue ${shellWord(mountPoint)} TARGET' saves its bytes in a new database.`
   if (code === 'no-space')
     return (
-      `Make room on the disk of ${database}, or remove files in ${mountPoint} and run 'zblkfs pack --keep 0 ${mountPoint}'; ` +
+      `Make room on the disk of ${database}, or remove files in ${mountPoint} and run 'zblkfs pack --keep 0 ${shellWord(mountPoint)}'; ` +
       'then unmount again.'
     )
   return 'Correct the cause, then unmount again.'
@@ -153,7 +154,7 @@ async function unmountWithoutDaemon(
   if (reason === 'forbidden') throw new CommandError(`${mountPoint}: ${message}; ask that user, or root`)
   if (reason === 'silent' && howTo(options) === 'whole')
     throw new CommandError(
-      `${mountPoint}: ${message}; detach it with 'zblkfs umount -l ${mountPoint}', or with -f, which also fails the requests ` +
+      `${mountPoint}: ${message}; detach it with 'zblkfs umount -l ${shellWord(mountPoint)}', or with -f, which also fails the requests ` +
         'that wait for it; it stores everything when it continues',
     )
   await unmount(mount, options.force === true ? 'force' : 'lazy')

@@ -166,9 +166,9 @@ export class WriterSession {
   fence(reason: string): WriterGoneError {
     if (this.#fenced === undefined) {
       const { name, report } = this.#parts
-      this.#fenced = new WriterGoneError(
-        `${name} cannot be written here any more: ${reason}; mount it anew to write to it`,
-      )
+      this.#fenced = new WriterGoneError(`${name} cannot be written here any more: ${reason}`, {
+        code: 'fenced',
+      })
       this.#state = { state: 'fenced', reason }
       report(this.#fenced.message)
       clearInterval(this.#heartbeat)

@@ -198,6 +198,7 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         expect(await readFile(join(one.dir, 'file'), 'utf8')).toBe('not stored')
         expect(await readFile(join(one.dir, 'new'), 'utf8')).toBe('not stored either')
         expect((await runZblkfs('status')).stdout).toContain(`zblkfs rejoin ${one.dir}`)
+        expect((await runZblkfs('sync', one.dir)).stderr).toContain("'zblkfs rejoin DIR'")
         const refused = await runZblkfs('rejoin', one.dir)
         expect(refused).toMatchObject({ exitCode: 1 })
         expect(refused.stderr).toContain('--discard')

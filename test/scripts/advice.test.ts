@@ -29,6 +29,9 @@ test('advice follows what failed', () => {
   expect(explain(new StoreError('/m is in use', { code: 'mount-in-use', path: '/m' }))).toContain(
     "'zblkfs umount -l /m'",
   )
+  expect(explain(new StoreError('/m n is in use', { code: 'mount-in-use', path: '/m n' }))).toContain(
+    "'zblkfs umount -l '/m n''",
+  )
   expect(explain(new StoreError('it failed'))).toBe('it failed')
 })
 

@@ -85,7 +85,13 @@ test('a branch is mounted beside its database, survives a kill, and keeps its ba
     ])
       expect((await runZblkfs(...refused)).exitCode, refused.join(' ')).toBe(1)
     expect((await runZblkfs('fsck', '--repair', path)).stderr).toContain('cannot be repaired')
-    expect((await runZblkfs('tag', '-d', 'branch:trial', '--db', main.dir)).stderr).toContain('is held')
+    for (const action of [
+      ['-d', 'branch:trial'],
+      ['branch:trial', '--release'],
+    ])
+      expect((await runZblkfs('tag', ...action, '--db', main.dir)).stderr).toContain(
+        "begins: delete the branch with 'zblkfs branch DB --delete trial'",
+      )
     expect((await runZblkfs('branch', main.dir, 'trial')).stderr).toContain('has a branch trial already')
     expect(await zblkfsOutput('branch', main.dir, '-d', 'trial')).toBe('the branch trial is deleted\n')
     expect(await zblkfsOutput('branch', main.dir)).toBe('')

@@ -54,6 +54,10 @@ describe('an encrypted database', () => {
     const wrong = await runZblkfs('log', database, '--key-file', keyFile(database, 'wrong'))
     expect(wrong).toMatchObject({ exitCode: 1, stdout: '' })
     expect(wrong.stderr).toMatch(/^zblkfs: .* cannot be opened with this key file\n$/)
+    const absent = await runZblkfs('log', database, '--key-file', `${file}.absent`)
+    expect(absent.stderr).toMatch(/^zblkfs: the key file .*\.absent cannot be read: there is no such file\n$/)
+    const failed = await runZblkfs('log', database, '--key-command', 'exit 3')
+    expect(failed.stderr).toBe('zblkfs: the key command failed (exit code 3): exit 3\n')
     const short = `${database}.short`
     writeFileSync(short, 'short')
     expect(

@@ -50,6 +50,7 @@ describe('is a usage error that lists valid values', () => {
   test.each([
     ['colour=red', /no mount option 'colour': the options are ro, rw, at/],
     ['constructor', /no mount option/],
+    ['layout=wcfs,driver=fuse-native', /layout=wcfs needs the kernel driver/],
     ['driver=nfs', /driver=nfs is unknown: it is auto, kernel, fuse-native/],
     ['cache_size=lots', /64M/],
     ['cache_size=0', /64M/],

@@ -11,7 +11,7 @@ import { MomentView, partsOf } from '../../history/moment-view.ts'
 import { restoreSteps, type RestoreStep } from '../../history/restore-plan.ts'
 import { clash, reversals } from '../../history/undo.ts'
 import { isRegular, isDirectory, type Inode } from '../../tree/inode.ts'
-import type { Superblock } from '../../tree/superblock.ts'
+import type { StoredTag, Superblock } from '../../tree/superblock.ts'
 import { StoreError } from '../../../store/errors.ts'
 import type { Store } from '../../../store/store.ts'
 import { formatTid, tid as toTid, type Oid, type Tid } from '../../../store/ids.ts'
@@ -89,7 +89,10 @@ export class History implements HistoryOperations {
     })
   }
 
-  /** Undoes a transaction, or all up to another one, by a new one. @throws UndoClashError, StoreError; then nothing is changed. */
+  /**
+   * Undoes a transaction, or all up to another one, by a new one.
+   * @throws UndoClashError; StoreError, also if that would change a held tag. Then nothing is changed.
+   */
   async undo(undone: Tid, upTo: Tid = undone, by?: Caller): Promise<Tid> {
     const { live, bookkeeping } = this.#context
     const { connection } = live
@@ -100,6 +103,7 @@ export class History implements HistoryOperations {
         if (description !== '') message += `: ${description}`
     const undoing = this.#isolate(by, message, async () => {
       const changed: Oid[] = []
+      const heldTags = await this.#heldTags()
       const describe = (later: Tid): Promise<string> => this.#describe(later)
       const range = { first: undone, last: upTo }
       const { objects, inodes } = await reversals(this.#store, connection.at, range, describe)
@@ -124,6 +128,9 @@ export class History implements HistoryOperations {
       const conflicts = await names.settle()
       if (conflicts.size > 0) throw await clash(this.#store, range, conflicts, describe)
       await bookkeeping.restored(live)
+      for (const { name, tid } of heldTags)
+        if (!(await this.#superblock.isHeld(name)) || (await this.#superblock.tag(name)) !== tid)
+          throw held(name)
       this.#caches.invalidateTree(live)
     })
     try {
@@ -226,6 +233,12 @@ export class History implements HistoryOperations {
       if (by !== undefined) writeBack.noteWriter(by, false)
       await work()
     })
+  }
+
+  async #heldTags(): Promise<readonly StoredTag[]> {
+    const tags: StoredTag[] = []
+    for await (const tag of this.#superblock.allTags()) if (tag.isHeld) tags.push(tag)
+    return tags
   }
 
   /** Runs `work` with the tree of a moment, which stays open meanwhile. @throws StoreError (no-moment) */

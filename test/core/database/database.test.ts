@@ -143,6 +143,10 @@ describe('the past', () => {
     expect(await failure(db.untag('v1'))).toBe('no-tag')
     await db.tag('v2', { hold: true })
     expect(await failure(db.untag('v2'))).toBe('tag-held')
+    // Nor is it deleted by an undo of its transaction.
+    const held = (await collected(db.log())).find(({ message }) => message === 'hold tag v2')
+    expect(await failure(db.undo(held?.tid ?? ''))).toBe('tag-held')
+    expect(await failure(db.untag('v2'))).toBe('tag-held')
     expect((await collected(db.tags())).map(({ name, held }) => [name, held])).toEqual([['v2', true]])
     await db.tag('v2', { hold: false })
     await db.untag('v2')
