@@ -59,7 +59,7 @@ try {
   } finally {
     for (const mount of mounts) {
       await mount.end()
-      await mount.takeAway()
+      await mount.unmountDead()
     }
     bucket.remove()
   }
@@ -182,7 +182,7 @@ async function turnTimes(): Promise<void> {
     } finally {
       for (const mount of mounts) {
         await mount.end()
-        await mount.takeAway()
+        await mount.unmountDead()
       }
     }
   }

@@ -156,7 +156,7 @@ class Cluster {
   async end(): Promise<void> {
     for (const mount of [this.#writer, ...this.#readers]) {
       await mount.end()
-      await mount.takeAway()
+      await mount.unmountDead()
     }
   }
 
@@ -172,7 +172,7 @@ class Cluster {
       } catch (error) {
         if (performance.now() - start > START_MS) throw error
         await mount.end()
-        await mount.takeAway()
+        await mount.unmountDead()
         await sleep(200)
       }
     }
@@ -297,7 +297,7 @@ class Cluster {
   async #killWriter(): Promise<void> {
     this.#isWriterUp = false
     await this.#writer.end()
-    await this.#writer.takeAway()
+    await this.#writer.unmountDead()
     await this.#startWriter()
     this.#isWriterUp = false
     // Faults of the servers do not last.
@@ -309,7 +309,7 @@ class Cluster {
     const reader = this.#readers[index]
     if (reader === undefined) return
     await reader.end()
-    await reader.takeAway()
+    await reader.unmountDead()
     await this.#start(reader, ['ro'])
   }
 

@@ -71,7 +71,7 @@ export async function runWriters(options: WritersOptions): Promise<WritersResult
     for (const { mount, proxy } of writers) {
       mount.signal('SIGCONT')
       await mount.end()
-      await mount.takeAway()
+      await mount.unmountDead()
       await proxy.stop()
     }
     await server.remove()
@@ -138,7 +138,7 @@ class Writers {
       } catch (error) {
         if (performance.now() - start > START_MS) throw error
         await writer.mount.end()
-        await writer.mount.takeAway()
+        await writer.mount.unmountDead()
         await sleep(200)
       }
     }
@@ -341,7 +341,7 @@ class Writers {
     writer.isUp = false
     await writer.mount.end()
     // Operations end with the mount.
-    await writer.mount.takeAway()
+    await writer.mount.unmountDead()
     await sleep(100)
     writer.soundMs = Math.min(writer.soundMs, performance.now())
     this.#lose(writer)

@@ -12,7 +12,7 @@
  * sqlite.org/walformat.html.
  *
  * The daemon stays in the foreground, so that it is a single process, and the dead mount stays until
- * {@link KilledMount.takeAway}: until then its users get ENOTCONN.
+ * {@link KilledMount.unmountDead}: until then its users get ENOTCONN.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -107,7 +107,7 @@ export class KilledMount {
   }
 
   /** Unmounts the dead mount. */
-  async takeAway(): Promise<void> {
+  async unmountDead(): Promise<void> {
     while (mountedAt(this.dir) !== undefined) await runProgram('umount', ['-l', this.dir])
   }
 

@@ -69,7 +69,7 @@ export async function killRepeatedly(options: KillOptions): Promise<KillResult> 
     return await kill(mount, options)
   } finally {
     await mount.end()
-    await mount.takeAway()
+    await mount.unmountDead()
     await rm(scratch, { recursive: true, force: true })
   }
 }
@@ -151,7 +151,7 @@ async function runUntilKilled(mount: KilledMount, model: TreeModel, random: Rand
     synced = operations.length
     syncs++
   }
-  await mount.takeAway()
+  await mount.unmountDead()
   return { operations, states, synced, syncs }
 }
 

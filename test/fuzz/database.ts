@@ -65,7 +65,7 @@ async function makeUp(path: string, random: Random): Promise<void> {
         random.below(4) === 0 ? Buffer.from(other) : mutate(record, random, random.below(2) === 0 ? 0 : 40)
       connection.putRecord(oid, classIfAny(record), { head }, tid)
     }
-    await connection.commit({ description: 'made up' })
+    await connection.commit({ description: 'generated' })
   } finally {
     await store.close()
   }

@@ -11,7 +11,7 @@ import { StoreError } from '../../store/errors.ts'
 import { openFileStorage } from '../../store/filestorage/file-storage.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
 import { fileStoragePaths, temporaryDirectory, type ForeignPaths } from '../mount/zodb/foreign-paths.ts'
-import * as made from '../mount/zodb/made-up.ts'
+import * as made from '../mount/zodb/hand-made.ts'
 import { Random } from '../stress/random.ts'
 import { DATABASES } from './manifest.ts'
 

@@ -66,7 +66,7 @@ const FAILURES: readonly [what: string, code: string, doing: () => Promise<unkno
   ['making .zblkfs', 'EPERM', () => paths.rmdir('.zblkfs')],
   ['making a name that is a moment', 'EPERM', () => paths.mkdir('@2026-01-01')],
   ['renaming to a name that is a moment', 'EPERM', () => paths.rename('file', '@2h')],
-  ['changing what is made up', 'EPERM', () => paths.unlink('.zblkfs/at')],
+  ['changing a generated file', 'EPERM', () => paths.unlink('.zblkfs/at')],
 ]
 
 describe('failures and their errno', () => {

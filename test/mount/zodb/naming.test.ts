@@ -5,7 +5,7 @@ import { encodeRecord } from '../../../core/objects/record.ts'
 import type { Ino } from '../../../core/file-system/operations.ts'
 import { codeOf } from '../../tools/paths.ts'
 import { fileStoragePaths } from './foreign-paths.ts'
-import * as made from './made-up.ts'
+import * as made from './hand-made.ts'
 
 const FILE = {
   90: made.bigFile(8, 91),

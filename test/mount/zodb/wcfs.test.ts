@@ -220,7 +220,7 @@ describe('clients of the isolation protocol', () => {
     for (let txn = 2; txn <= LAST; txn++) {
       database.append(txn)
       expect((await paths.read('head/at')).toString()).toBe(atOf(txn))
-      // Someone reads the head: every client reads its own state before that.
+      // A process reads the head: every client reads its own state before that.
       await paths.read(`head/bigfile/${FILE_B}`)
       expect(await moving.read(stateOf(txn - 1).length)).toEqual(stateOf(txn - 1))
       expect(await moving.watch(`@${atOf(txn)}`)).toBe('ok')
