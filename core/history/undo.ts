@@ -31,6 +31,7 @@ import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import type { RecordSource } from '../../store/changes.ts'
 import type { Revision, Store } from '../../store/store.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
+import type { PickleValue } from '../objects/pickle/value.ts'
 import { differsInTimesOnly, mappingOf, mergeBack } from './merge.ts'
 
 /** Later transactions have changed objects that would be restored. */
@@ -67,6 +68,8 @@ export interface UndoneInode {
   /** Its link count before them and after them; 0 if it did not exist. */
   readonly linksBefore: number
   readonly linksAfter: number
+  /** Whether neither its counts nor its entries can have changed. */
+  readonly isQuiet: boolean
   /** Whether later changes stay. */
   readonly isMerged: boolean
 }
@@ -179,12 +182,13 @@ async function reverseBatch(
   return oids.map((oid, i) => {
     const [before, after, now] = [befores?.[i], afters?.[i], nows?.[i]]
     const reversal = reverse(oid, before, after, now)
-    const linksBefore = linksOf(oid, before)
-    const linksAfter = linksOf(oid, after)
-    if (linksBefore === undefined && linksAfter === undefined) return { oid, reversal, inode: undefined }
+    const [was, became] = [countsOf(oid, before), countsOf(oid, after)]
+    if (was === undefined && became === undefined) return { oid, reversal, inode: undefined }
     const isMerged = !isSame(now, before) && !isSame(now, after)
-    const inode = { oid, linksBefore: linksBefore ?? 0, linksAfter: linksAfter ?? 0, isMerged }
-    return { oid, reversal, inode }
+    const isEqual = was?.links === became?.links && was?.stored === became?.stored
+    const isQuiet = isEqual && !isMerged && was?.hasEntries === false
+    const [linksBefore, linksAfter] = [was?.links ?? 0, became?.links ?? 0]
+    return { oid, reversal, inode: { oid, linksBefore, linksAfter, isQuiet, isMerged } }
   })
 }
 
@@ -206,12 +210,20 @@ function reverse(
   return merge(oid, before, after, now) ?? 'clash'
 }
 
-/** An inode's link count; undefined for other objects. */
-function linksOf(oid: Oid, revision: Revision | undefined): number | undefined {
+interface Counts {
+  readonly links: number
+  readonly stored: PickleValue | undefined
+  readonly hasEntries: boolean
+}
+
+/** The counts of an inode; undefined for other objects. */
+function countsOf(oid: Oid, revision: Revision | undefined): Counts | undefined {
   if (revision === undefined || classOfRecord(revision.record) !== PersistentMapping.CLASS_NAME)
     return undefined
-  const links = mappingOf(decodeRecord(revision.record, oid, revision.tid).state)?.get('nlink')
-  return typeof links === 'number' ? links : undefined
+  const mapping = mappingOf(decodeRecord(revision.record, oid, revision.tid).state)
+  const links = mapping?.get('nlink')
+  if (mapping === undefined || typeof links !== 'number') return undefined
+  return { links, stored: mapping.get('stored'), hasEntries: mapping.has('entries') }
 }
 
 function merge(

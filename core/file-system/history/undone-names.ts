@@ -35,7 +35,7 @@ import { ZBigFile } from '../../zblk/zbigfile.ts'
 import { type Oid, oid as toOid } from '../../../store/ids.ts'
 import type { Context } from '../context.ts'
 
-/** Entries read together. */
+/** Entries, or inodes, read together. */
 const BATCH = 256
 
 export interface UndoneNamesParts {
@@ -91,10 +91,8 @@ export class UndoneNames {
   async settle(): Promise<ReadonlySet<Oid>> {
     const { inodes } = this.#parts
     const restored: Known[] = []
-    for (const { oid } of inodes) {
-      const known = await this.#find(oid)
-      if (known?.was.isDirectory === true) restored.push(known)
-    }
+    const oids = inodes.filter(({ isQuiet }) => !isQuiet).map(({ oid }) => oid)
+    for (const known of await this.#findAll(oids)) if (known.was.isDirectory) restored.push(known)
     for (const known of restored)
       if (known.counts)
         for await (const entry of this.#differing(known.oid)) await this.#compare(known, entry)
@@ -114,6 +112,18 @@ export class UndoneNames {
 
   get #live(): Connection {
     return this.#parts.context.live.connection
+  }
+
+  async #findAll(oids: readonly Oid[]): Promise<readonly Known[]> {
+    const found: Known[] = []
+    for (const batch of batches(oids)) {
+      await this.#parts.view.inodes(batch)
+      for (const oid of batch) {
+        const known = await this.#find(oid)
+        if (known !== undefined) found.push(known)
+      }
+    }
+    return found
   }
 
   async #find(oid: Oid): Promise<Known | undefined> {
@@ -169,6 +179,7 @@ export class UndoneNames {
       for (let after: string | undefined; ;) {
         const entries = await Directory.of(this.#live, await activated(inode)).after(after, BATCH)
         if (entries.length === 0) break
+        await this.#findAll(entries.map(({ oid }) => oid))
         for (const { name, oid } of entries) {
           after = name
           await this.#count(directory, oid, counts ? 1 : -1)
@@ -248,6 +259,10 @@ function isPlausible({ was, growth }: Known, undone: UndoneInode | undefined): b
 
 const directoryLinks = ({ names, nlink }: Present, namesNow: number, subdirectories: number): number =>
   namesNow === 0 ? 0 : (names > 0 ? nlink : 2) + subdirectories
+
+function* batches<T>(of: readonly T[]): Generator<readonly T[]> {
+  for (let first = 0; first < of.length; first += BATCH) yield of.slice(first, first + BATCH)
+}
 
 async function activated(inode: Inode): Promise<Inode> {
   await inode.activate()

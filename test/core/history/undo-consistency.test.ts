@@ -15,6 +15,8 @@ import { seeded, type Random } from '../pack/object-model.ts'
 const SEEDS = seedsOf(process.env['ZBLKFS_TEST_SEEDS'] ?? '6-17')
 const STEPS = 16
 const NAMES = ['a', 'b', 'c']
+/** Names of a directory of several buckets, which split and are removed. */
+const MANY = Array.from({ length: 70 }, (_, i) => `${i}`)
 /** Inline, one chunk, several chunks, and in the second block. */
 const SIZES = [0, 10, 1500, 4096, 9000]
 const OFFSETS = [0, 0, 100, 5000, 2 << 20]
@@ -96,11 +98,12 @@ class History {
   }
 }
 
-async function randomStep(history: History, random: Random): Promise<boolean> {
+async function randomStep(history: History, random: Random, isWide: boolean): Promise<boolean> {
   const { db, paths, tids } = history
   const { files } = db
   const pick = <T>(of: readonly T[]): T => of[random(of.length)] as T
   const anyPath = (): string => {
+    if (isWide && random(2) === 0) return `/a/${pick(MANY)}`
     const depth = pick([1, 1, 2, 2, 3])
     return `/${Array.from({ length: depth }, () => pick(NAMES)).join('/')}`
   }
@@ -110,7 +113,7 @@ async function randomStep(history: History, random: Random): Promise<boolean> {
   const tid = tids[index] ?? ''
   const later = tids[Math.min(tids.length - 1, index + random(4))] ?? ''
   const step = (name: string, work: () => Promise<unknown>): Promise<boolean> => history.step(name, work)
-  switch (random(27)) {
+  switch (random(isWide ? 30 : 27)) {
     case 0:
     case 1:
       return await step(`write ${bytes.length} ${path}`, () => files.writeFile(path, bytes))
@@ -170,6 +173,16 @@ async function randomStep(history: History, random: Random): Promise<boolean> {
     }
     case 22:
       return await step(`undo ${index} to ${tids.indexOf(later)}`, () => db.undo(tid, { upTo: later }))
+    case 27:
+    case 28:
+    case 29: {
+      const [first, isMaking] = [random(MANY.length), random(2) === 0]
+      const names = MANY.slice(first, first + 5 + random(40)).map(name => `/a/${name}`)
+      return await step(`${isMaking ? 'write' : 'rm'} ${first} and ${names.length - 1} more`, async () => {
+        for (const name of names)
+          await (isMaking ? files.writeFile(name, bytes) : files.rm(name, { recursive: true, force: true }))
+      })
+    }
     default:
       return await step(`undo ${index}`, () => db.undo(tid))
   }
@@ -177,10 +190,11 @@ async function randomStep(history: History, random: Random): Promise<boolean> {
 
 test.each(SEEDS)('a random history: seed %i', { timeout: 60_000 }, async seed => {
   const random = seeded(seed)
+  const isWide = seed % 4 === 0
   const history = await History.begin()
   await history.step('mkdir', () => history.db.files.mkdir('/a'))
   for (let count = 0; count < STEPS;)
-    if (await randomStep(history, random)) {
+    if (await randomStep(history, random, isWide)) {
       await history.check()
       count++
     }
