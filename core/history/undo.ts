@@ -11,7 +11,7 @@
  *
  * Objects that the transaction created remain, but nothing refers to them. If there is a clash, nothing is undone.
  *
- * An object knows nothing of the others: counts, and whether what has a name is reached from the root, are settled once all objects
+ * Objects are restored independently of each other: counts, and whether named objects are reached from the root, are settled once all
  * are restored (core/file-system/history/undone-names.ts).
  */
 import {
@@ -165,7 +165,7 @@ interface Reversed {
   readonly oid: Oid
   /** Absent: the object stays as it is. */
   readonly reversal: Reversal | 'clash' | undefined
-  /** Absent if it is no inode. */
+  /** Absent if it is not an inode. */
   readonly inode: UndoneInode | undefined
 }
 

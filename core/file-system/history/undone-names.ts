@@ -1,16 +1,16 @@
 /**
  * Settles what follows from the names that an undo restores and removes. The undo restores objects one by one
- * (core/history/undo.ts), and none of them knows the others; this compares the entries of directories before and after it.
+ * (core/history/undo.ts), independently of each other; this compares the entries of directories before and after it.
  *
  * | what                             | is                                                                       |
  * |----------------------------------|--------------------------------------------------------------------------|
  * | an inode's link count            | the present one, and what its names grew by                              |
- * | the sums in the superblock       | the present ones, and what the inodes that appear and disappear make up  |
+ * | the sums in the superblock       | the present ones, plus the inodes that appear, less those that disappear |
  * | a merged file's stored bytes     | counted                                                                  |
  * | a directory's parent             | the directory that has its name                                          |
  * | what has lost its last name      | an orphan if it is in use, otherwise dropped                             |
  *
- * Entries count only in a directory that has a name itself: what an undo takes away or brings back takes its content along.
+ * Entries count only in a directory that has a name itself: a directory that an undo removes or brings back takes its content along.
  *
  * The undo conflicts with later changes if an inode's names do not change as they did before, if a directory gets a second
  * name, if anything gets a name in a removed directory, or if directories would be in each other.
@@ -62,9 +62,9 @@ interface Present {
 interface Known {
   readonly oid: Oid
   readonly was: Present
-  /** What its names grow by. */
+  /** The change of the number of its names. */
   growth: number
-  /** What the subdirectories of a directory grow by; all of them if it had no name. */
+  /** The change of the number of its subdirectories; all of them if it had no name. */
   subdirectories: number
   /** Of a directory: whether its entries count. */
   counts: boolean
@@ -229,7 +229,7 @@ export class UndoneNames {
     if (inode.stored !== stored) inode.stored = stored
   }
 
-  /** Looks for a way from a directory to the root. */
+  /** Searches for a path from a directory to the root. */
   async #climb(from: Oid): Promise<void> {
     const { live } = this.#parts.context
     const met = new Set<Oid>()
