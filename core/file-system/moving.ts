@@ -5,6 +5,7 @@
  * invalidated when a directory was changed; all other names as well, where that can be done at once.
  */
 import { setImmediate as turn } from 'node:timers/promises'
+import { ObjectNotFoundError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import type { Context } from './context.ts'
@@ -58,4 +59,17 @@ async function hasDirectory(nodes: Iterable<Node>): Promise<boolean> {
     }
   }
   return false
+}
+
+/** Brings a node back to what is stored. One that was never stored is gone. */
+export async function revertNode(node: Node): Promise<void> {
+  node.revert(false)
+  node.detach()
+  try {
+    await node.inode.activate()
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) node.vanish()
+  } finally {
+    node.detach()
+  }
 }

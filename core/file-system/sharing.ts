@@ -24,7 +24,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Watching } from '../../store/capabilities.ts'
 import type { Leasing } from '../../store/leasing.ts'
-import { ObjectNotFoundError, StoreError, WriterGoneError } from '../../store/errors.ts'
+import { StoreError, WriterGoneError } from '../../store/errors.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import type { Context } from './context.ts'
@@ -32,7 +32,7 @@ import { ErrnoError } from './errno.ts'
 import { INTERVAL_MS } from './following.ts'
 import type { LeaseState } from './served-file-system.ts'
 import type { Node } from './inodes/tree.ts'
-import { moveTo } from './moving.ts'
+import { moveTo, revertNode } from './moving.ts'
 import { Turnstile } from './turnstile.ts'
 
 /** Minimum time for which the lease is kept, if there are changes. */
@@ -64,6 +64,8 @@ export class Sharing {
   /** Rolls the open delimited transaction back. */
   #rollBack: (() => Promise<void>) | undefined
   #wasRolledBack = false
+  /** Whether its command is ending it. */
+  #isEnding = false
   /** Work that keeps the lease until it has ended, or is aborted because another mount asks for it. */
   readonly #kept = new Set<{ readonly abort: AbortController; readonly ended: Promise<unknown> }>()
   #lost: WriterGoneError | undefined
@@ -175,9 +177,11 @@ export class Sharing {
   async endTransaction<T>(end: () => Promise<T>): Promise<T> {
     this.#assertNotRolledBack()
     return await this.change(async () => {
+      this.#isEnding = true
       try {
         return await end()
       } finally {
+        this.#isEnding = false
         this.#rollBack = undefined
       }
     })
@@ -187,8 +191,13 @@ export class Sharing {
   async rollBackTransaction(rollBack: () => Promise<void>): Promise<void> {
     this.#assertNotRolledBack()
     if (this.#rollBack === undefined) return
-    await rollBack()
-    this.#rollBack = undefined
+    this.#isEnding = true
+    try {
+      await rollBack()
+      this.#rollBack = undefined
+    } finally {
+      this.#isEnding = false
+    }
   }
 
   #assertNotRolledBack(): void {
@@ -223,15 +232,22 @@ export class Sharing {
   }
 
   async #rejoin(): Promise<void> {
-    if (this.#lost === undefined) return
+    const lost = this.#lost
+    if (lost === undefined) return
     const { leasing, context, store } = this.#parts
     await leasing.rejoin()
     this.#rollBack = undefined
-    await context.writeBack.revert(async () => {
-      await context.bookkeeping.restart()
-      for (const node of context.live.nodes) await revertNode(node)
-    })
+    // A commit that was waiting has no lease: the store is fenced again by it.
     this.#lost = undefined
+    try {
+      await context.writeBack.revert(async () => {
+        await context.bookkeeping.restart()
+        for (const node of context.live.nodes) await revertNode(node)
+      })
+    } catch (error) {
+      this.#lost ??= lost
+      throw error
+    }
     this.#dropLease()
     await this.#moveTo(await store.lastTid())
     context.caches.invalidateTree(context.live)
@@ -330,13 +346,15 @@ export class Sharing {
       abort.abort(new StoreError('it was ended early, because another mount is waiting to write'))
     await Promise.all([...this.#kept].map(({ ended }) => ended))
     const start = performance.now()
-    while (this.#rollBack !== undefined && performance.now() - start < TRANSACTION_MS) await sleep(HOLD_MS)
+    while (this.#rollBack !== undefined && (this.#isEnding || performance.now() - start < TRANSACTION_MS))
+      await sleep(HOLD_MS)
     const rollBack = this.#rollBack
     if (rollBack === undefined) return
     this.#parts.log.warn('a transaction was rolled back, because another mount is waiting to write')
+    // Its command may end meanwhile.
+    this.#wasRolledBack = true
     await rollBack()
     this.#rollBack = undefined
-    this.#wasRolledBack = true
   }
 
   #fenced(error: WriterGoneError): void {
@@ -378,18 +396,5 @@ export class Sharing {
         for (const node of changed) this.#stale.delete(node)
       })
     log.debug({ tid: formatTid(tid) }, 'showing a later transaction')
-  }
-}
-
-/** Brings a node back to what is stored. One that was never stored is gone. */
-async function revertNode(node: Node): Promise<void> {
-  node.revert(false)
-  node.detach()
-  try {
-    await node.inode.activate()
-  } catch (error) {
-    if (error instanceof ObjectNotFoundError) node.vanish()
-  } finally {
-    node.detach()
   }
 }
