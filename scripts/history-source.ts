@@ -11,7 +11,7 @@ import { followInside, locate } from '../mount/mount-points/locate.ts'
 import { parseMoment, resolveMoment } from '../store/moments.ts'
 import { MomentView } from '../core/history/moment-view.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
-import { CannotOpenError } from '../store/errors.ts'
+import { CannotOpenError, systemCode } from '../store/errors.ts'
 import type { Tid } from '../store/ids.ts'
 import { canonicalName, isDatabaseUrl } from '../store/database-name.ts'
 import { isOwn, recognise } from '../store/recognise.ts'
@@ -109,7 +109,10 @@ export function assertPresent(path: string, { moment }: HistorySource): void {
 
 /** Runs `use` with a database opened for reading. @throws CannotOpenError, CommandError */
 export async function withStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
-  if (!isOwn(await recognise(database)))
+  const kind = await recognise(database)
+  if (kind === 'none')
+    throw new CommandError(`${database} does not exist or is empty`, { code: 'no-database' })
+  if (!isOwn(kind))
     throw new CommandError(`${database} is not a zblkfs database: import it first ('zblkfs import')`)
   const store = await openDatabase(database, { readOnly: true, warn })
   try {
@@ -141,7 +144,7 @@ export async function momentOf(store: Store, when: string): Promise<Tid> {
   )
 }
 
-/** Whether a file is a database of any kind; false if it cannot be read. */
+/** Whether a file is a database of any kind. @throws CannotOpenError if the user may not read it. */
 async function isDatabase(path: string): Promise<boolean> {
   try {
     // A database is opened by a name in UTF-8.
@@ -149,7 +152,8 @@ async function isDatabase(path: string): Promise<boolean> {
     const found = await stat(path).catch(() => undefined)
     return found?.isFile() === true && (await recognise(path)) !== 'none'
   } catch (error) {
-    if (error instanceof CannotOpenError) return false
-    throw error
+    // A database that may not be read is one all the same.
+    if (!(error instanceof CannotOpenError) || systemCode(error.cause) === 'EACCES') throw error
+    return false
   }
 }

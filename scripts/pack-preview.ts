@@ -3,7 +3,7 @@ import { decodedPath } from '../core/printable.ts'
 import { droppedFiles, droppedMoments, packFrees } from '../core/pack/preview.ts'
 import type { PackPlan } from '../core/pack/plan.ts'
 import type { Measuring } from '../store/capabilities.ts'
-import { formatTid, timeFromTid } from '../store/ids.ts'
+import { formatTid, TID_NONE, timeFromTid } from '../store/ids.ts'
 import { formatTime, timelineOf } from '../store/moments.ts'
 import type { Store } from '../store/store.ts'
 import { isRegular } from '../core/tree/inode.ts'
@@ -42,12 +42,18 @@ export async function printPreview(
         : `  D  ${format.name(path)}${size}`
       if (!(await line(text))) return
     }
-    const historyFrom = formatTid(plan.after.from)
+    const { from } = plan.after
+    const historyFrom = formatTid(from)
+    // All history may be kept.
+    const begin =
+      from === TID_NONE
+        ? ''
+        : `; the history would begin at ${formatTime(timeFromTid(from))} (transaction ${historyFrom})`
     await line(
       json
         ? JSON.stringify({ moments, files, historyFrom, packFreesBytes: freesBytes })
         : `${store.name}: a pack would drop ${counted(moments, 'moment')} and ${counted(files, 'file')} that no other moment has, and free ` +
-            `about ${formatBytes(freesBytes)}; the history would begin at ${formatTime(timeFromTid(plan.after.from))} (transaction ${historyFrom})`,
+            `about ${formatBytes(freesBytes)}${begin}`,
     )
   }, format)
 }

@@ -129,12 +129,12 @@ async function assertEnds(
   const last = await judge(states.length - 1)
   if (last !== 'bad')
     throw new CommandError(
-      `the last state, ${states.at(-1)?.transaction.tid}, is ${last}: name a moment when the command fails with --bad`,
+      `the last state, ${states.at(-1)?.transaction.tid}, is ${last}: name with --bad a moment at which the command fails`,
     )
   const first = await judge(0)
   if (first !== 'good')
     throw new CommandError(
-      `the first state, ${states[0]?.transaction.tid}, is ${first}: name a moment when the command succeeds with --good`,
+      `the first state, ${states[0]?.transaction.tid}, is ${first}: name with --good a moment at which the command succeeds`,
     )
 }
 

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
 import { describeDamage, type Damage } from '../../core/check/damage.ts'
-import { CannotOpenError, type ErrorCode, LockedError, StoreError } from '../../store/errors.ts'
+import { CannotOpenError, CodedError, type ErrorCode, LockedError, StoreError } from '../../store/errors.ts'
 import { returnFreedMemory } from '../../mount/daemon/allocator.ts'
 import { isDatabaseUrl } from '../../store/database-name.ts'
 import { openDatabase } from '../../store/open-store.ts'
@@ -36,10 +36,17 @@ export function fsckCommand(): Command {
     .option('--json', 'print one JSON object: damages and a summary')
     .addHelpText(
       'after',
-      '\nExit code: 0 no damage, 1 all damage repaired, 2 wrong usage, 4 damage is left or the repair failed.',
+      '\nExit code: 0 no damage, 1 all damage repaired, 2 wrong usage, 4 damage is left, the repair failed, or it cannot be opened.',
     )
     .action(async (target: string, options: Options) => {
-      process.exitCode = await fsck((await findTarget(target)).database, options)
+      try {
+        process.exitCode = await fsck((await findTarget(target)).database, options)
+      } catch (error) {
+        if (error instanceof UsageError || !(error instanceof CodedError)) throw error
+        // The exit code of a failure would say that damage was repaired.
+        warn(explain(error))
+        process.exitCode = EXIT_DAMAGED
+      }
     })
 }
 
@@ -153,7 +160,6 @@ function refused(error: unknown): unknown {
     return new UsageError(
       `${error.message}: unmount it to repair it ('zblkfs umount'); without --repair it can be checked while mounted`,
     )
-  // Its exit code would say that damage was repaired.
   if (error instanceof CannotOpenError && (error.code === 'key-needed' || error.code === 'wrong-key'))
     return error
   return error instanceof CannotOpenError ? new UsageError(explain(error)) : error

@@ -92,6 +92,7 @@ test('a branch is mounted beside its database, survives a kill, and keeps its ba
       expect((await runZblkfs('tag', ...action, '--db', main.dir)).stderr).toContain(
         "begins: delete the branch with 'zblkfs branch DB --delete trial'",
       )
+    expect((await runZblkfs('branch', `${main.db}.no`)).stderr).toContain('does not exist')
     expect((await runZblkfs('branch', main.dir, 'trial')).stderr).toContain('has a branch trial already')
     expect(await zblkfsOutput('branch', main.dir, '-d', 'trial')).toBe('the branch trial is deleted\n')
     expect(await zblkfsOutput('branch', main.dir)).toBe('')

@@ -42,7 +42,11 @@ test('input that cannot be checked is refused with a message', async () => {
   })
   expect(await runZblkfs('fsck')).toMatchObject({ exitCode: 2 })
   await writeFile(path, 'SQLite format 3\0'.padEnd(200, 'zblk'))
-  expect((await runZblkfs('fsck', path)).exitCode).not.toBe(0)
+  expect((await runZblkfs('fsck', path)).exitCode).toBe(4)
+  await writeFile(path, 'of another program')
+  const foreign = await runZblkfs('fsck', path)
+  expect(foreign.stderr).toContain('is not a zblkfs database')
+  expect(foreign.exitCode).toBe(4)
 })
 
 test('a database that SQLite cannot open is reported with the remedy', async () => {
