@@ -1,6 +1,6 @@
 /**
  * `DB-log/check`: how far `fsck --data` has got, as JSON. Bulk bytes never change in place, so what was read stays checked. The file is
- * removed by a check that ends, and ignored if it is old, or belongs to another database. Where it cannot be written, a check that is
+ * removed by a check that ends, and ignored if it is old, or belongs to another database or to the original of this copy. Where it cannot be written, a check that is
  * interrupted starts again.
  */
 import type { CheckMemory } from '../../check-memory.ts'
@@ -18,6 +18,8 @@ const BYTES_MAX = 1000
 
 interface Noted {
   readonly id: string
+  /** The database's inode number: a copy, which has the same id, has another one. */
+  readonly inode: number
   readonly startedMs: number
   readonly position: number
 }
@@ -35,7 +37,14 @@ export class CheckFile implements CheckMemory {
   begun(): { readonly position: number; readonly startedMs: number } | undefined {
     const noted = this.#read()
     const age = Date.now() - (noted?.startedMs ?? Number.NEGATIVE_INFINITY)
-    if (noted === undefined || noted.id !== this.#id() || age < 0 || age > AGE_MAX_MS) return undefined
+    if (
+      noted === undefined ||
+      noted.id !== this.#id() ||
+      noted.inode !== this.#inode() ||
+      age < 0 ||
+      age > AGE_MAX_MS
+    )
+      return undefined
     this.#startedMs = noted.startedMs
     return { position: noted.position, startedMs: noted.startedMs }
   }
@@ -43,8 +52,8 @@ export class CheckFile implements CheckMemory {
   note(position: number): void {
     const id = this.#id()
     if (id === undefined) return
-    const noted: Noted = { id, startedMs: this.#startedMs, position }
     try {
+      const noted: Noted = { id, inode: this.#inode(), startedMs: this.#startedMs, position }
       const fd = openSideFile(this.#path, constants.O_WRONLY | constants.O_CREAT)
       try {
         giveTo(fd, statSync(this.#database))
@@ -54,7 +63,7 @@ export class CheckFile implements CheckMemory {
         closeSync(fd)
       }
     } catch {
-      // The directory is read-only, or full.
+      // The directory is read-only or full, or the database was renamed.
     }
   }
 
@@ -72,16 +81,20 @@ export class CheckFile implements CheckMemory {
       const fd = openSideFile(this.#path, constants.O_RDONLY)
       try {
         const text = readFileSync(fd, 'latin1')
-        const { id, startedMs, position } = JSON.parse(text.slice(0, BYTES_MAX)) as Partial<Noted>
-        if (typeof id !== 'string' || typeof startedMs !== 'number' || typeof position !== 'number')
-          return undefined
-        return { id, startedMs, position }
+        const { id, inode, startedMs, position } = JSON.parse(text.slice(0, BYTES_MAX)) as Partial<Noted>
+        if (typeof id !== 'string' || typeof inode !== 'number') return undefined
+        if (typeof startedMs !== 'number' || typeof position !== 'number') return undefined
+        return { id, inode, startedMs, position }
       } finally {
         closeSync(fd)
       }
     } catch {
       return undefined
     }
+  }
+
+  #inode(): number {
+    return statSync(this.#database).ino
   }
 
   #id(): string | undefined {

@@ -1,5 +1,5 @@
 /** A check of every byte continues where an interrupted one ended. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { checkDatabase } from '../../../core/check/check-database.ts'
@@ -56,6 +56,16 @@ test('what an interrupted check has read is not read again', async () => {
   expect(await check(path)).toEqual({ isDamaged: true, from: 0 })
   new CheckFile(path).note(half)
   expect(await check(path, true), 'restarted').toEqual({ isDamaged: true, from: 0 })
+})
+
+test('what was read of the original is read of a copy', async () => {
+  const path = await database()
+  new CheckFile(path).note(FILE_BYTES / 2)
+  const copy = `${path}.copy`
+  cpSync(path, copy)
+  cpSync(logDirectory(path), logDirectory(copy), { recursive: true })
+  damage(copy, 2 * UNIT_BYTES + 9)
+  expect(await check(copy)).toEqual({ isDamaged: true, from: 0 })
 })
 
 test('the rest is read', async () => {
