@@ -62,9 +62,13 @@ export class Epochs {
     this.#unstoredFrom = undefined
   }
 
-  /** Reads the stored ones again: another connection may have added some. Returns whether that changed anything. */
+  /**
+   * Reads the stored ones again: another connection may have added some. Those that are not stored yet stay: frames are sealed with
+   * them. Returns whether that changed anything.
+   */
   refresh(): boolean {
-    const known = [...this.#load()]
+    const from = this.#unstoredFrom ?? Infinity
+    const known = [...this.#load().filter(({ start }) => start < from), ...this.unstored]
     const isSame =
       known.length === this.#known.length &&
       known.every(({ start, salt }, index) => {

@@ -138,3 +138,17 @@ test('a slot opens with its own secret alone, whatever kind it is of', async () 
   expect(await openSlots(greedy, { bytes: phrase })).toBeUndefined()
   expect(() => parseKeySlots('{"cipher":"rot13"}')).toThrow('the note of its keys is damaged')
 })
+
+test('an epoch that is not stored yet stays when the stored ones are read again', () => {
+  const salt = Buffer.alloc(16, 1)
+  const epochs = new Epochs(() => [
+    { start: 0, salt },
+    { start: 8192, salt },
+  ])
+  epochs.begin(4096)
+  const begun = epochs.at(8192)
+  expect(begun.equals(salt)).toBe(false)
+  expect(epochs.refresh()).toBe(false)
+  expect(epochs.at(8192).equals(begun)).toBe(true)
+  expect(epochs.unstored).toEqual([{ start: 4096, salt: begun }])
+})
