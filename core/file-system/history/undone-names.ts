@@ -61,7 +61,9 @@ interface Present {
 
 interface Known {
   readonly oid: Oid
-  readonly was: Present
+  was: Present
+  /** Whether it has kept its link count without a name: it was removed on a full disk (objects/unreachable.ts). */
+  isStale: boolean
   /** The change of the number of its names. */
   growth: number
   /** The change of the number of its subdirectories; all of them if it had no name. */
@@ -73,6 +75,7 @@ interface Known {
 export class UndoneNames {
   readonly #parts: UndoneNamesParts
   readonly #changed: ReadonlySet<Oid>
+  readonly #undone: ReadonlyMap<Oid, UndoneInode>
   readonly #known = new Map<Oid, Known>()
   /** Directories whose entries may have to count, or no longer. */
   readonly #waiting = new Set<Known>()
@@ -85,6 +88,7 @@ export class UndoneNames {
   constructor(parts: UndoneNamesParts) {
     this.#parts = parts
     this.#changed = new Set(parts.changed)
+    this.#undone = new Map(parts.inodes.map(inode => [inode.oid, inode]))
   }
 
   /** Resolves to the inodes that later changes conflict about; then the undo must be rolled back. */
@@ -100,12 +104,13 @@ export class UndoneNames {
     for (const known of restored)
       if (!known.counts && known.was.names === 0)
         for await (const _ of this.#differing(known.oid)) this.#conflicts.add(known.oid)
-    const undone = new Map(inodes.map(inode => [inode.oid, inode]))
     for (const known of this.#known.values())
-      if (!isPlausible(known, undone.get(known.oid))) this.#conflicts.add(known.oid)
+      if (!isPlausible(known, this.#undone.get(known.oid))) this.#conflicts.add(known.oid)
     if (this.#conflicts.size > 0) return this.#conflicts
-    for (const known of this.#known.values())
-      await this.#record(known, undone.get(known.oid)?.isMerged === true)
+    for (const batch of batches([...this.#known.values()])) {
+      await this.#live.loadMany(batch.map(({ oid }) => this.#parts.context.live.inodeAt(oid).object))
+      for (const known of batch) await this.#record(known, this.#undone.get(known.oid)?.isMerged === true)
+    }
     for (const oid of this.#entered) await this.#climb(oid)
     return this.#conflicts
   }
@@ -134,7 +139,7 @@ export class UndoneNames {
     const [is, { nlink, stored }] = [isDirectory(inode), inode]
     const names = is ? Math.min(nlink, 1) : nlink
     const was = { isDirectory: is, nlink, names, stored, parent: inode.parent?.oid }
-    const known = { oid, was, growth: 0, subdirectories: 0, counts: is && was.names > 0 }
+    const known = { oid, was, isStale: false, growth: 0, subdirectories: 0, counts: is && was.names > 0 }
     this.#known.set(oid, known)
     return known
   }
@@ -160,12 +165,24 @@ export class UndoneNames {
   async #count(directory: Known, oid: Oid, by: 1 | -1): Promise<void> {
     const entry = await this.#find(oid)
     if (entry === undefined) return
+    if (by > 0 && entry.growth === 0) await this.#findStale(entry)
     entry.growth += by
     if (by > 0) this.#entered.add(directory.oid)
     if (!entry.was.isDirectory) return
     directory.subdirectories += by
     if (by > 0) this.#moved.set(oid, directory.oid)
     this.#waiting.add(entry)
+  }
+
+  /** An inode whose link count did not change when it lost its name has no place in the present. */
+  async #findStale(entry: Known): Promise<void> {
+    const { oid, was } = entry
+    const undone = this.#undone.get(oid)
+    if (was.names === 0 || (undone !== undefined && undone.linksBefore !== undone.linksAfter)) return
+    if ((await this.#parts.view.placeOf(oid)) !== undefined) return
+    entry.isStale = true
+    entry.was = { ...was, names: 0 }
+    entry.counts = false
   }
 
   /** Counts the entries of directories that have a name now and had none, or the reverse. */
@@ -246,10 +263,11 @@ export class UndoneNames {
 }
 
 /** Whether an inode's names change as the undone transactions changed them, or the change was already taken back. */
-function isPlausible({ was, growth }: Known, undone: UndoneInode | undefined): boolean {
+function isPlausible({ was, growth, isStale }: Known, undone: UndoneInode | undefined): boolean {
   const { names, isDirectory } = was
   const present = names + growth
   if (present < 0 || (isDirectory && present > 1)) return false
+  if (isStale) return true
   if (undone === undefined) return growth === 0
   const namesOf = (links: number): number => (isDirectory ? Math.min(links, 1) : links)
   const [before, after] = [namesOf(undone.linksBefore), namesOf(undone.linksAfter)]

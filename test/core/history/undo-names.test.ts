@@ -1,7 +1,13 @@
 /** Undo where names have changed since: what it takes back, what conflicts, and that a full check finds nothing afterwards. */
 import { expect, onTestFinished, test } from 'vitest'
 import { checkDatabase } from '../../../core/check/check-database.ts'
+import { Connection } from '../../../core/objects/connection.ts'
+import { Directory } from '../../../core/tree/directory.ts'
+import { Inode } from '../../../core/tree/inode.ts'
+import { Superblock } from '../../../core/tree/superblock.ts'
 import { open, type Database } from '../../../index.ts'
+import { formatTid, oid } from '../../../store/ids.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { temporaryDatabase } from '../../tools/temporary-database.ts'
 
 async function fresh(): Promise<Database> {
@@ -211,4 +217,34 @@ test('a directory of many entries', async () => {
   await db.undo(made)
   expect(await files.readdir('/d')).toEqual([])
   await check(db)
+})
+
+test('a file that was removed on a full disk, and so kept its link count, returns', async () => {
+  const db = await fresh()
+  const { files, name } = db
+  await step(
+    db,
+    () => files.mkdir('/d'),
+    () => files.writeFile('/d/f', 'x'),
+  )
+  const { ino } = await files.stat('/d')
+  await db.close()
+  const store = await openSqliteStore(name)
+  const connection = await Connection.open(store, { cacheSizeBytes: 1 << 20 })
+  const directory = Inode.at(connection, oid(ino))
+  await directory.activate()
+  await Directory.of(connection, directory).delete('f')
+  await directory.activate()
+  directory.setTime('mtime', 1n)
+  const superblock = await Superblock.open(connection)
+  const { bytes, inodes } = await superblock.usage()
+  await superblock.setUsage({ bytes: bytes - 4096, inodes: inodes - 1 })
+  await connection.prepare()
+  const removed = formatTid(await connection.commit())
+  await store.close()
+  const again = await open(name)
+  onTestFinished(() => again.close())
+  await again.undo(removed)
+  expect(await again.files.stat('/d/f')).toMatchObject({ nlink: 1 })
+  await check(again)
 })
