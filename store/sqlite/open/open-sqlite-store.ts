@@ -237,13 +237,13 @@ async function createFile(lock: WriterLock, encryption: EncryptionOptions): Prom
       `${place.path} cannot be created: ${logDirectory(place.path)} belongs to a database that is missing; ` +
         `put that back, or, if it is not needed, move ${logDirectory(place.path)} away`,
     )
+  assertPlainFiles(place)
   // SQLite would remove it.
   if (hasOrphanWal(place.held))
     throw new CannotOpenError(
       `${place.path} cannot be created: ${place.path}-wal has transactions of a database that is missing; ` +
         `put that back, or, if it is not needed, move ${place.path}-wal away`,
     )
-  assertPlainFiles(place)
   const isEncrypted = encryption.encryption !== undefined && encryption.encryption !== 'off'
   const keys = isEncrypted ? await makeKeys(place.path, encryption) : undefined
   if (found === undefined) {
