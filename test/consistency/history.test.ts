@@ -35,13 +35,13 @@ test('a history without violations passes', () => {
 })
 
 test.each([
-  ['a later write without an earlier one', [write(0), write(1), view('a', '1', 0, 2)], 'no prefix'],
-  ['a write that was never made', [write(0), view('a', '1', 9, 0)], 'no prefix'],
-  ["another file's write", [write(0), view('a', '1', 0, 1)], 'no prefix'],
+  ['a later write without an earlier one', [write(0), write(1), view('a', '1', 0, 2)], 'not a prefix'],
+  ['a write that was never made', [write(0), view('a', '1', 9, 0)], 'not a prefix'],
+  ["another file's write", [write(0), view('a', '1', 0, 1)], 'not a prefix'],
   ['a crash that loses what was synced', [write(0), write(1), synced(2), crash(1, 0)], 'was synced'],
-  ['a crash that leaves no prefix', [write(0), write(1), crash(0, 2)], 'no prefix'],
-  ['a lost write, shown before the crash', [write(0), view('a', '1', 1, 0), crash(0, 0)], 'no prefix'],
-  ['a lost write, shown after it', [write(0), crash(0, 0), write(1), view('a', '1', 1, 2)], 'no prefix'],
+  ['a crash that leaves no prefix', [write(0), write(1), crash(0, 2)], 'not a prefix'],
+  ['a lost write, shown before the crash', [write(0), view('a', '1', 1, 0), crash(0, 0)], 'not a prefix'],
+  ['a lost write, shown after it', [write(0), crash(0, 0), write(1), view('a', '1', 1, 2)], 'not a prefix'],
   ['an older view after a newer one', [write(0), view('a', '2', 1, 0), view('a', '1', 0, 0)], 'went back'],
   ['an older state at a newer tid', [write(0), view('a', '1', 1, 0), view('a', '2', 0, 0)], 'went back'],
   ['a moment that differs', [write(0), view('a', '1', 1, 0), view('b', '1', 0, 0)], 'elsewhere'],
