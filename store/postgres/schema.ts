@@ -39,9 +39,6 @@ import type { Session } from './session.ts'
 export const FORMAT_VERSION = 4
 /** A database of this revision or a later one can be read; opening it for writing upgrades it. */
 export const FORMAT_UPGRADED_MIN = 2
-/** The counter of a writer of format 2: it is unknown which segments it had written. */
-const COUNTER_UNKNOWN = Number.MAX_SAFE_INTEGER
-
 /** The format of an encrypted database: its own number, so that a version that does not know encryption refuses it. */
 export const ENCRYPTED_FORMAT = 5
 
@@ -332,7 +329,8 @@ export async function upgradeSchema(session: Session): Promise<void> {
   await session.query(
     `BEGIN;
      ALTER TABLE zblkfs.writer ADD COLUMN IF NOT EXISTS counter bigint NOT NULL DEFAULT 0;
-     UPDATE zblkfs.writer SET counter = ${COUNTER_UNKNOWN} FROM zblkfs.meta WHERE name = 'format' AND value = '2';
+     UPDATE zblkfs.writer AS w SET counter = coalesce((SELECT max(counter) FROM zblkfs.segment AS s WHERE s.epoch = w.epoch), 0)
+       FROM zblkfs.meta WHERE name = 'format' AND value = '2';
      ${LEASE_TABLES} ${ADD_TRANSACTION} ${LEASE_FUNCTIONS}
      UPDATE zblkfs.meta SET value = '${FORMAT_VERSION}' WHERE name = 'format'; COMMIT`,
   )

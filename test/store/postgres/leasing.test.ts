@@ -67,6 +67,7 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
           `DROP TABLE zblkfs.lease, zblkfs.lease_waiter;
          DROP FUNCTION zblkfs.is_gone, zblkfs.lock_lease, zblkfs.take_lease, zblkfs.release_lease, zblkfs.recall_lease;
          ${format === 2 ? 'ALTER TABLE zblkfs.writer DROP COLUMN counter;' : ''}
+         INSERT INTO zblkfs.segment (epoch, counter, bytes, units, frames) VALUES (1, 6, 0, 0, ''), (1, 7, 0, 0, '');
          UPDATE zblkfs.meta SET value = '${format}' WHERE name = 'format'`,
         )
         const reader = await openPostgresStore(database.url, { readOnly: true })
@@ -78,6 +79,10 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
         const upgraded = await openShared(database.url)
         expect((await commitOne(upgraded)).tid).toBeGreaterThan(tid)
         await upgraded.close()
+        // What the bucket has beyond the segments that the tables name may be part of a later state.
+        expect(await database.execute('SELECT counter::integer FROM zblkfs.writer WHERE epoch = 1')).toEqual([
+          { counter: format === 2 ? 7 : 0 },
+        ])
         expect(await database.execute("SELECT value FROM zblkfs.meta WHERE name = 'format'")).toEqual([
           { value: '4' },
         ])
