@@ -1,17 +1,14 @@
 /**
  * A set of integers from 0 in bounded memory: one bit each, in pages (paged-memory.ts). Access in ascending order is cheapest.
  */
-import { PagedMemory, ScratchPages, type PageFile } from './paged-memory.ts'
+import { PAGE_BYTES, Paged, ScratchPages, type PageFile } from './paged-memory.ts'
 
-const PAGE_BYTES = 16_384
 const PAGE_BITS = PAGE_BYTES * 8
 
-export class PagedBitmap {
-  readonly #pages: PagedMemory<Uint8Array>
-
+export class PagedBitmap extends Paged<Uint8Array> {
   /** @param file has the pages that are not in memory. */
   constructor(file: PageFile = new ScratchPages()) {
-    this.#pages = new PagedMemory(file, PAGE_BYTES, bytes => bytes)
+    super(file, bytes => bytes)
   }
 
   has(index: number): boolean {
@@ -83,31 +80,17 @@ export class PagedBitmap {
     return end
   }
 
-  /** Forgets the pages in memory: the file was changed. */
-  forgetPages(): void {
-    this.#pages.forget()
-  }
-
-  /** Writes changed pages to the file. */
-  flush(): void {
-    this.#pages.flush()
-  }
-
-  close(): void {
-    this.#pages.close()
-  }
-
   /** The first index of the next page that exists. */
   #nextPage(index: number): number {
-    return this.#pages.next(Math.floor(index / PAGE_BITS) + 1) * PAGE_BITS
+    return this.pages.next(Math.floor(index / PAGE_BITS) + 1) * PAGE_BITS
   }
 
   #page(index: number): Uint8Array | undefined {
-    return this.#pages.page(Math.floor(index / PAGE_BITS))
+    return this.pages.page(Math.floor(index / PAGE_BITS))
   }
 
   #pageForWriting(index: number): Uint8Array {
-    return this.#pages.pageForWriting(Math.floor(index / PAGE_BITS))
+    return this.pages.pageForWriting(Math.floor(index / PAGE_BITS))
   }
 }
 

@@ -4,6 +4,8 @@ import { LRUCache } from 'lru-cache'
 import { openScratch } from './scratch.ts'
 
 const BYTES_IN_MEMORY = 8 << 20
+/** The length of a page of a collection. */
+export const PAGE_BYTES = 16_384
 
 /** Where pages are while they are not in memory. */
 export interface PageFile {
@@ -140,5 +142,29 @@ export class PagedMemory<T> {
   #store(number: number, page: Page<T>): void {
     if (page.isChanged) this.#file.write(number, page.bytes)
     page.isChanged = false
+  }
+}
+
+/** A collection in pages. @typeParam T how a page's bytes are seen. */
+export abstract class Paged<T> {
+  protected readonly pages: PagedMemory<T>
+
+  /** @param file has the pages that are not in memory. @param viewOf as {@link PagedMemory}'s. */
+  constructor(file: PageFile, viewOf: (bytes: Uint8Array) => T) {
+    this.pages = new PagedMemory(file, PAGE_BYTES, viewOf)
+  }
+
+  /** Forgets the pages in memory: the file was changed. */
+  forgetPages(): void {
+    this.pages.forget()
+  }
+
+  /** Writes changed pages to the file. */
+  flush(): void {
+    this.pages.flush()
+  }
+
+  close(): void {
+    this.pages.close()
   }
 }

@@ -4,6 +4,7 @@ import type { Files } from '../database/files.ts'
 import { FileContent } from '../history/file-content.ts'
 import type { ByteRange } from '../history/file-difference.ts'
 import type { MomentView } from '../history/moment-view.ts'
+import { depthOf, movedPath } from '../history/paths.ts'
 import { isDirectory, type Inode } from '../tree/inode.ts'
 import { isSymlink } from './same-content.ts'
 import type { MergeStep } from './merge-step.ts'
@@ -29,38 +30,32 @@ export async function applyMerge(
   for (const { path } of removed.filter(step => !step.isDirectory)) await files.unlink(bytesOf(path))
   const aside = await moveAside(files, of('move'), branch)
   for (const { path } of removed.filter(step => step.isDirectory))
-    await files.rmdir(bytesOf(aside.pathNow(path)))
+    await files.rmdir(bytesOf(movedPath(path, aside) ?? path))
   const made = of('create')
   const places = [...of('move'), ...made.filter(step => step.isDirectory)]
-  for (const step of places.sort((a, b) => depth(a.path) - depth(b.path)))
-    if (step.kind === 'move') await files.rename(bytesOf(aside.pathNow(step.from)), bytesOf(step.path))
+  for (const step of places.sort((a, b) => depthOf(a.path) - depthOf(b.path)))
+    if (step.kind === 'move')
+      await files.rename(bytesOf(aside.get(step.from) ?? step.from), bytesOf(step.path))
     else await files.mkdir(bytesOf(step.path), { mode: 0o700 })
   for (const step of made) await create(files, step, branch)
   for (const { path, from } of of('link')) await files.link(bytesOf(from), bytesOf(path))
   for (const step of of('change')) await change(files, step, branch)
 }
 
-/** Where entries are that were moved aside, and what is below them. */
-interface Aside {
-  readonly pathNow: (path: string) => string
-}
-
-async function moveAside(files: Files, moves: readonly StepOf<'move'>[], branch: MomentView): Promise<Aside> {
-  const places = new Map<string, string>()
-  const deepestFirst = moves.toSorted((a, b) => depth(b.from) - depth(a.from))
+/** Resolves to the present path of each. */
+async function moveAside(
+  files: Files,
+  moves: readonly StepOf<'move'>[],
+  branch: MomentView,
+): Promise<ReadonlyMap<string, string>> {
+  const aside = new Map<string, string>()
+  const deepestFirst = moves.toSorted((a, b) => depthOf(b.from) - depthOf(a.from))
   for (const [index, { from }] of deepestFirst.entries()) {
     const place = `.zblkfs-merge-${branch.at}-${index}`
     await files.rename(bytesOf(from), bytesOf(place))
-    places.set(from, place)
+    aside.set(from, place)
   }
-  const pathNow = (path: string): string => {
-    for (let top = path; top !== ''; top = top.slice(0, Math.max(0, top.lastIndexOf('/')))) {
-      const place = places.get(top)
-      if (place !== undefined) return place + path.slice(top.length)
-    }
-    return path
-  }
-  return { pathNow }
+  return aside
 }
 
 async function create(
@@ -147,4 +142,3 @@ async function existing(view: MomentView, oid: StepOf<'create'>['inode']): Promi
 }
 
 const bytesOf = (path: string): Buffer => Buffer.from(`/${path}`, 'latin1')
-const depth = (path: string): number => path.split('/').length

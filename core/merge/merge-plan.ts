@@ -16,6 +16,7 @@ import { differences, type Difference } from '../history/difference.ts'
 import type { ByteRange } from '../history/file-difference.ts'
 import { inodeAt } from '../history/inode-difference.ts'
 import { MomentView } from '../history/moment-view.ts'
+import { depthOf } from '../history/paths.ts'
 import { Directory } from '../tree/directory.ts'
 import { isDirectory, isRegular, type Inode } from '../tree/inode.ts'
 import { isSymlink, isSameContent, isSameInode, isSameRange } from './same-content.ts'
@@ -105,9 +106,9 @@ class Planner {
     const of = (...kinds: Difference['kind'][]): Difference[] =>
       changes.filter(({ kind }) => kinds.includes(kind))
     const [removed, moved, added] = [
-      of('removed').sort((a, b) => depth(b.path) - depth(a.path)),
-      of('renamed').sort((a, b) => depth(a.path) - depth(b.path)),
-      of('added').sort((a, b) => depth(a.path) - depth(b.path)),
+      of('removed').sort((a, b) => depthOf(b.path) - depthOf(a.path)),
+      of('renamed').sort((a, b) => depthOf(a.path) - depthOf(b.path)),
+      of('added').sort((a, b) => depthOf(a.path) - depthOf(b.path)),
     ]
     // What is renamed leaves its path to others, so a rename that cannot be merged changes what can be: planned again without it.
     for (let before = -1; before < this.#refused.size;) {
@@ -372,5 +373,4 @@ async function* namesIn({ connection }: MomentView, directory: Inode): AsyncGene
   }
 }
 
-const depth = (path: string): number => path.split('/').length
 const joined = (directory: string, name: string): string => (directory === '' ? name : `${directory}/${name}`)

@@ -15,6 +15,7 @@ import { ConnectionLostError, sqlStateOf } from './postgres-errors.ts'
 import { FENCED, LEASE_CHANNEL } from './schema.ts'
 import { Session, type Cells, type Value } from './session.ts'
 import { bigintOf, numberOf } from './values.ts'
+import { RELEASE_LEASE } from './writer-epoch.ts'
 import type { WriterSession } from './writer-session.ts'
 
 const HEARTBEAT_MS = 1000
@@ -28,7 +29,6 @@ const WAIT_MS = 60_000
 
 const TAKE = 'SELECT r_holder, r_grants, r_is_wanted FROM zblkfs.take_lease($1)'
 const RECALL = 'SELECT r_holder, r_grants, r_last FROM zblkfs.recall_lease($1)'
-const RELEASE = 'SELECT zblkfs.release_lease($1)'
 const GIVE_UP = 'DELETE FROM zblkfs.lease_waiter WHERE epoch = $1'
 const BEAT =
   'UPDATE zblkfs.writer SET heartbeat = clock_timestamp() WHERE epoch = $1 AND NOT fenced RETURNING 1'
@@ -86,7 +86,7 @@ export class LeaseSession {
 
   /** Frees the lease, or hands it on. @returns as {@link LeaseSession.take} if it is free now. */
   async release(): Promise<number | undefined> {
-    const [grants] = await this.#ask(RELEASE, 'release_lease')
+    const [grants] = await this.#ask(RELEASE_LEASE, 'release_lease')
     return grants == null ? undefined : numberOf(grants)
   }
 

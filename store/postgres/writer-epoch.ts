@@ -21,6 +21,8 @@ const FENCE_OTHERS =
   'UPDATE zblkfs.writer SET fenced = true WHERE NOT fenced AND epoch < (SELECT max(epoch) FROM zblkfs.writer)'
 const TAKE_LEASE =
   'UPDATE zblkfs.lease SET epoch = (SELECT max(epoch) FROM zblkfs.writer), grants = grants + 1'
+/** Gives the lease of an epoch to the next writer that waits for it. */
+export const RELEASE_LEASE = 'SELECT zblkfs.release_lease($1)'
 /** Number of rows kept in `writer`. */
 const WRITERS_KEPT = 100
 

@@ -27,7 +27,15 @@ import type { PostgresAddress } from './address.ts'
 import { ADMIN_SHUTDOWN, ConnectionLostError, explainQuery, isForbidden } from './postgres-errors.ts'
 import { Session } from './session.ts'
 import { bigintOf } from './values.ts'
-import { hasEpochLock, hasLock, lockWriters, NEWEST_WRITER, nextEpoch, UNLOCK } from './writer-epoch.ts'
+import {
+  hasEpochLock,
+  hasLock,
+  lockWriters,
+  NEWEST_WRITER,
+  nextEpoch,
+  RELEASE_LEASE,
+  UNLOCK,
+} from './writer-epoch.ts'
 
 /** How long a commit waits for a lost session to reconnect. */
 const REGAIN_MS = 60_000
@@ -39,7 +47,7 @@ const OWN_ROW = 'SELECT fenced FROM zblkfs.writer WHERE epoch = $1'
 const LAST_TID = 'SELECT max(tid) FROM zblkfs.txn'
 const COMMIT_ID = 'SELECT commit_id FROM zblkfs.txn WHERE tid = $1'
 const END = 'UPDATE zblkfs.writer SET fenced = true WHERE epoch = $1'
-const RELEASE = 'SELECT zblkfs.release_lease($1)'
+
 /** A transaction whose COMMIT was sent. */
 export interface CommitInDoubt {
   readonly tid: Tid
@@ -205,7 +213,7 @@ export class WriterSession {
       const epoch = [this.#epoch]
       await Promise.all([
         this.#session.query(END, epoch),
-        this.#session.query(RELEASE, epoch),
+        this.#session.query(RELEASE_LEASE, epoch),
         this.#session.query(UNLOCK),
       ]).catch(() => undefined)
     }

@@ -13,6 +13,7 @@ import { randomBytes } from 'node:crypto'
 import { StoreError } from '../../../store/errors.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { MomentView, partsOf } from '../../history/moment-view.ts'
+import { depthOf, movedPath } from '../../history/paths.ts'
 import { insideOf, type RestoreStep } from '../../history/restore-plan.ts'
 import { printablePath } from '../../printable.ts'
 import { isDirectory, isRegular, typeOf, type Inode } from '../../tree/inode.ts'
@@ -29,7 +30,6 @@ import { enterCopy, replaceByCopy, type Place } from './placing.ts'
 
 const PRIVATE_MODE = 0o700
 
-const depthOf = (path: string): number => partsOf(path).length
 const deepestFirst = (a: string, b: string): number => depthOf(b) - depthOf(a)
 
 export class TreeRestore {
@@ -243,15 +243,6 @@ function replacedPaths(
     if (wanted.has(path) && stays && movedPath(path, held) === undefined) replaced.add(path)
   }
   return replaced
-}
-
-/** Where a path is now that a directory above it waits to be moved; undefined if none does. @param held by the paths before. */
-function movedPath(path: string, held: ReadonlyMap<string, string>): string | undefined {
-  for (let above = parentOf(path); above !== ''; above = parentOf(above)) {
-    const to = held.get(above)
-    if (to !== undefined) return to + path.slice(above.length)
-  }
-  return undefined
 }
 
 const hasChanged = ({ attributes, ranges }: RestoreStep['difference']): boolean =>

@@ -18,7 +18,17 @@ export function postgresContract(
   makeBulk: () => Promise<BulkPlace>,
   encryption: EncryptionName = 'off',
 ): void {
-  const encrypting = encryption === 'off' ? [] : ['encrypting']
+  const common = [
+    'compressing',
+    'connection',
+    'copying',
+    'dating',
+    ...(encryption === 'off' ? [] : ['encrypting']),
+    'lineage',
+    'measuring',
+    'pinning',
+    'retaining',
+  ]
   storeContract(
     name,
     async () => {
@@ -36,32 +46,8 @@ export function postgresContract(
       }
     },
     {
-      reader: [
-        'checking',
-        'compressing',
-        'connection',
-        'copying',
-        'dating',
-        ...encrypting,
-        'lineage',
-        'measuring',
-        'pinning',
-        'retaining',
-        'watching',
-      ],
-      writer: [
-        'compressing',
-        'connection',
-        'copying',
-        'dating',
-        ...encrypting,
-        'lineage',
-        'measuring',
-        'packing',
-        'pinning',
-        'retaining',
-        'spilling',
-      ],
+      reader: [...common, 'checking', 'watching'],
+      writer: [...common, 'packing', 'spilling'],
     },
   )
 }
