@@ -233,6 +233,11 @@ const LEASE_FUNCTIONS = `
       RETURN v_holder;
     END IF;
     PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK});
+    -- A heartbeat may have arrived while the lock was waited for: its sender relies on it. Later ones wait for this row.
+    PERFORM FROM zblkfs.writer WHERE epoch = v_holder FOR UPDATE;
+    IF NOT zblkfs.is_gone(v_holder) THEN
+      RETURN v_holder;
+    END IF;
     UPDATE zblkfs.writer SET fenced = true WHERE epoch = v_holder;
     UPDATE zblkfs.lease SET epoch = NULL, grants = grants + 1;
     RETURN NULL;

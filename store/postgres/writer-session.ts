@@ -73,6 +73,8 @@ export class WriterSession {
   #epoch: bigint
   #session: Session
   #lastTid: Tid = TID_NONE
+  /** The reason for which the last session was lost. */
+  #lost: ConnectionLostError | undefined
   #regaining: Promise<void> | undefined
   #state: ConnectionState = { state: 'connected' }
   #fenced: WriterGoneError | undefined
@@ -137,7 +139,7 @@ export class WriterSession {
    */
   async ready(): Promise<Session> {
     if (this.#fenced !== undefined) throw this.#fenced
-    if (this.#regaining !== undefined) await this.#regained()
+    if (this.#session.isLost) await this.#regained()
     if (this.#fenced !== undefined) throw this.#fenced
     return this.#session
   }
@@ -229,7 +231,8 @@ export class WriterSession {
     const { name, report } = this.#parts
     this.#state = { state: 'reconnecting', reason: lost.message }
     report(`the connection to ${name} is lost (${lost.message}): connecting again`)
-    this.#regaining ??= this.#regain(lost).finally(() => (this.#regaining = undefined))
+    this.#lost = lost
+    this.#regaining ??= this.#regain().finally(() => (this.#regaining = undefined))
   }
 
   async #regained(): Promise<void> {
@@ -247,11 +250,11 @@ export class WriterSession {
     }
   }
 
-  /** Retries until it holds the lock again, is fenced, or is closed. Never rejects. */
-  async #regain(lost: ConnectionLostError): Promise<void> {
-    for (let delayMs = REGAIN_FIRST_DELAY_MS; !this.#isClosed && this.#fenced === undefined;) {
+  /** Retries until there is a session that holds the lock (also one of {@link WriterSession.rejoin}), it is fenced, or it is closed. Never rejects. */
+  async #regain(): Promise<void> {
+    for (let delayMs = REGAIN_FIRST_DELAY_MS; this.#isLost;) {
       try {
-        if (await this.#tryToRegain(lost)) return
+        if (await this.#tryToRegain()) return
       } catch {
         // The server is not reachable yet.
       }
@@ -260,27 +263,27 @@ export class WriterSession {
     }
   }
 
-  async #tryToRegain(lost: ConnectionLostError): Promise<boolean> {
+  get #isLost(): boolean {
+    return this.#session.isLost && !this.#isClosed && this.#fenced === undefined
+  }
+
+  async #tryToRegain(): Promise<boolean> {
     const { address, name, report } = this.#parts
     const before = this.#session.facts.started
+    const epoch = this.#epoch
     const session = await Session.open(address)
     let isTaken = false
     try {
-      if (session.facts.isStandby) return false
-      if (lost.sqlState === ADMIN_SHUTDOWN && session.facts.started === before) {
+      if (session.facts.isStandby || !this.#isLost) return false
+      if (this.#lost?.sqlState === ADMIN_SHUTDOWN && session.facts.started === before) {
         this.fence('an administrator ended its session')
         return false
       }
-      const reason = await this.#whyNot(session)
-      if (reason !== undefined) this.fence(reason)
-      if (reason !== undefined || !(await hasLock(session, this.#parts.isShared))) return false
-      if (!(await hasEpochLock(session, this.#epoch))) return false
+      if (!(await this.#mayContinue(session))) return false
+      if (!(await hasLock(session, this.#parts.isShared))) return false
+      if (!(await hasEpochLock(session, epoch))) return false
       // Another writer may have held the lock and released it in between.
-      const late = await this.#whyNot(session)
-      if (late !== undefined) {
-        this.fence(late)
-        return false
-      }
+      if (!(await this.#mayContinue(session))) return false
       isTaken = true
       this.#session = session
       this.#follow(session)
@@ -290,6 +293,15 @@ export class WriterSession {
     } finally {
       if (!isTaken) session.close()
     }
+  }
+
+  /** Whether a new session can continue what the lost one began. Fences this writer if not. */
+  async #mayContinue(session: Session): Promise<boolean> {
+    const reason = await this.#whyNot(session)
+    // Meanwhile it may have been fenced, and may have rejoined with another session and epoch.
+    if (!this.#isLost) return false
+    if (reason !== undefined) this.fence(reason)
+    return reason === undefined
   }
 
   /** Why this epoch cannot continue; undefined if it can. */

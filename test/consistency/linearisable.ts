@@ -104,7 +104,9 @@ function checkSet(
     for (const change of changes.values())
       if (change.end < read.start && !lost.has(change.value) && !shown.has(change.value))
         problems.push(
-          `${reading}: mount ${read.mount} did not show ${change.value} of mount ${change.mount}, made before`,
+          `${reading}: mount ${read.mount} did not show ${change.value} of mount ${change.mount}, made before: ` +
+            `read ${Math.round(read.start)} to ${Math.round(read.end)} ms, made ${Math.round(change.start)} to ${Math.round(change.end)} ms, ` +
+            `${shown.size} shown, ${read.values.at(-1)} last`,
         )
   }
   return problems

@@ -51,6 +51,8 @@ interface Writer {
   unstored: (Change | Exclusive)[]
   /** When it was last seen not to be fenced. */
   soundMs: number
+  /** How often {@link Writers} has counted what it has shown as its own state alone. */
+  losses: number
 }
 
 export async function runWriters(options: WritersOptions): Promise<WritersResult> {
@@ -64,7 +66,7 @@ export async function runWriters(options: WritersOptions): Promise<WritersResult
       const place = join(scratch, `mount${number}`)
       await mkdir(place)
       const mount = new KilledMount(place, `postgres:///${name}?host=${proxy.directory}&user=postgres`)
-      writers.push({ mount, proxy, number, isUp: false, unstored: [], soundMs: 0 })
+      writers.push({ mount, proxy, number, isUp: false, unstored: [], soundMs: 0, losses: 0 })
     }
     return await new Writers(options, server, writers).run(url)
   } finally {
@@ -210,8 +212,11 @@ class Writers {
     work: () => Promise<readonly string[]>,
   ): Promise<void> {
     const start = performance.now()
+    const { losses } = writer
     try {
       const values = await work()
+      // It may have begun on a fenced mount.
+      if (writer.losses !== losses) return
       this.#events.push({ kind, values, mount: writer.number, start, end: performance.now() })
     } catch (error) {
       assertTolerable(error)
@@ -278,6 +283,7 @@ class Writers {
         await callDaemon(paths, 'rejoin', {}, CALL_MS)
         this.#lose(writer)
         writer.soundMs = performance.now()
+        this.#options.log(`${Math.round(writer.soundMs)} ms: mount ${writer.number}: rejoined`)
         this.#faults['rejoined'] = (this.#faults['rejoined'] ?? 0) + 1
       } catch {
         // The next time.
@@ -289,6 +295,7 @@ class Writers {
   #lose(writer: Writer): void {
     for (const change of writer.unstored) change.isUnsure = true
     writer.unstored = []
+    writer.losses++
     this.#events = this.#events.filter(
       event => !('values' in event) || event.mount !== writer.number || event.end < writer.soundMs,
     )
@@ -332,7 +339,9 @@ class Writers {
     }
     const names = Object.keys(faults)
     const name = names[random.below(names.length)] ?? 'no fault'
-    this.#options.log(`mount ${writer.number}: ${name}, after ${this.#count} changes`)
+    this.#options.log(
+      `${Math.round(performance.now())} ms: mount ${writer.number}: ${name}, after ${this.#count} changes`,
+    )
     this.#faults[name] = (this.#faults[name] ?? 0) + 1
     await faults[name]?.()
   }
@@ -354,6 +363,7 @@ class Writers {
     for (const writer of this.#writers) {
       for (const start = performance.now(); ;) {
         try {
+          await this.#guardOnce(writer)
           const { dir } = writer.mount
           finals.push({
             log: await linesOf(join(dir, 'log')),
@@ -363,7 +373,6 @@ class Writers {
           break
         } catch (error) {
           if (performance.now() - start > END_MS) throw error
-          await this.#guardOnce(writer)
           await sleep(300)
         }
       }

@@ -116,22 +116,18 @@ export function leasingContract(name: string, make: () => Promise<LeasingSubject
         const order: string[] = []
         const recalled = vi.fn<() => void>()
         leasingOf(three).watch({ onRecall: recalled })
-        const waits = [
-          leasingOf(one)
-            .acquire()
-            .then(() => order.push('one')),
-        ]
+        const first = leasingOf(one)
+          .acquire()
+          .then(() => order.push('one'))
         await vi.waitFor(() => expect(recalled).toHaveBeenCalled(), 5000)
-        leasingOf(one).watch({ onRecall: () => void leasingOf(one).release() })
-        waits.push(
-          leasingOf(two)
-            .acquire()
-            .then(() => order.push('two')),
-        )
+        leasingOf(one).watch({ onRecall: () => void first.then(() => leasingOf(one).release()) })
+        const second = leasingOf(two)
+          .acquire()
+          .then(() => order.push('two'))
         await sleep(200)
         expect(order).toEqual([])
         await leasingOf(three).release()
-        await Promise.all(waits)
+        await Promise.all([first, second])
         expect(order).toEqual(['one', 'two'])
       })
     })
@@ -185,6 +181,23 @@ export function leasingContract(name: string, make: () => Promise<LeasingSubject
         leasingOf(one).watch({ onRecall: () => void leasingOf(one).release() })
         expect(await leasingOf(two).acquire()).toBe(after.tid)
         expect((await add(two, 4)).oid).toBeGreaterThan(after.oid)
+      })
+    })
+
+    test('a holder that rejoins as soon as it knows can commit at once', async () => {
+      await withStores(2, async ([one, two], subject) => {
+        if (one === undefined || two === undefined) throw new Error('two stores')
+        const reconnect = await subject.cutOff(two)
+        await leasingOf(one).acquire()
+        await reconnect()
+        await expect(leasingOf(two).confirm()).rejects.toBeInstanceOf(WriterGoneError)
+        await leasingOf(two).rejoin()
+        leasingOf(one).watch({ onRecall: () => void leasingOf(one).release() })
+        await leasingOf(two).acquire()
+        const committed = add(two, 1)
+        expect(await Promise.race([committed.then(() => 'committed'), sleep(10_000, 'waits')])).toBe(
+          'committed',
+        )
       })
     })
   })

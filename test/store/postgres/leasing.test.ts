@@ -1,6 +1,9 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
+import { parseAddress } from '../../../store/postgres/address.ts'
 import { openPostgresStore } from '../../../store/postgres/open-postgres-store.ts'
+import { COMMIT_LOCK, LOCK_CLASS } from '../../../store/postgres/schema.ts'
+import { Session } from '../../../store/postgres/session.ts'
 import type { WritableStore } from '../../../store/store.ts'
 import { FaultProxy } from '../../tools/fault-proxy.ts'
 import { hasPostgres, makePostgresDatabase, type TestPostgresDatabase } from '../../tools/postgres-server.ts'
@@ -91,6 +94,45 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
       }
     },
   )
+
+  test('a holder whose heartbeat arrives while it is being fenced keeps the lease', async () => {
+    const database = await makePostgresDatabase()
+    const address = parseAddress(database.url)
+    const committing = await Session.open(address)
+    const taking = await Session.open(address)
+    try {
+      await (await openShared(database.url)).close()
+      await database.execute(
+        `INSERT INTO zblkfs.writer (epoch, fenced, purpose, heartbeat) VALUES
+           (100, false, 'holder', now() - interval '1 hour'), (101, false, 'waiter', now());
+         UPDATE zblkfs.lease SET epoch = 100`,
+      )
+      await vi.waitUntil(
+        async () => (await database.execute('SELECT zblkfs.is_gone(100) AS is'))[0]?.['is'],
+        {
+          timeout: 10_000,
+        },
+      )
+      await committing.query('BEGIN')
+      await committing.query(`SELECT pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK})`)
+      const taken = taking.query('SELECT r_holder FROM zblkfs.take_lease(101)')
+      await vi.waitUntil(
+        async () =>
+          (await database.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+            .length > 0,
+      )
+      await committing.query('UPDATE zblkfs.writer SET heartbeat = clock_timestamp() WHERE epoch = 100')
+      await committing.query('COMMIT')
+      expect(await taken).toEqual([['100']])
+      expect(await database.execute('SELECT fenced FROM zblkfs.writer WHERE epoch = 100')).toEqual([
+        { fenced: false },
+      ])
+    } finally {
+      committing.close()
+      taking.close()
+      await database.remove()
+    }
+  })
 
   test('opening the database does not wait for a writer whose machine is gone', async () => {
     const database = await makePostgresDatabase()
