@@ -2,7 +2,7 @@
 import { Database } from '../core/database/database.ts'
 import { DatabaseHistory } from '../core/database/history.ts'
 import { processOwner } from '../core/process-owner.ts'
-import { NoAnswerError } from '../mount/daemon/control-protocol.ts'
+import { NoAnswerError } from '../mount/daemon/no-answer.ts'
 import { openHere, openServed, type OpenedDatabase } from '../mount/daemon/open-database.ts'
 import { servingMount } from '../mount/daemon/serving-mount.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'

@@ -1,12 +1,7 @@
 /** Finds the mount of a command's DIR, and calls its daemon. */
 import { controlPaths } from '../mount/daemon/control-path.ts'
-import {
-  callDaemon,
-  type CallName,
-  NoAnswerError,
-  type Parameters,
-  type Result,
-} from '../mount/daemon/control-protocol.ts'
+import { callDaemon, type CallName, type Parameters, type Result } from '../mount/daemon/control-protocol.ts'
+import { NoAnswerError } from '../mount/daemon/no-answer.ts'
 import { listMounts, ownerOf } from '../mount/daemon/mounts.ts'
 import { locate } from '../mount/mount-points/locate.ts'
 import { mountedAt, type MountedDirectory } from '../mount/mount-points/mount-table.ts'
@@ -69,6 +64,8 @@ export const unanswered = (mount: MountedDirectory, error: NoAnswerError): Comma
 
 function nextStep({ mountPoint }: MountedDirectory, { reason }: NoAnswerError): string {
   if (reason === 'forbidden') return 'ask that user, or root'
+  if (reason === 'unreachable')
+    return `unmount it with 'zblkfs umount ${shellWord(mountPoint)}': if its daemon runs, it stores its changes then`
   if (reason === 'gone')
     return `remove the dead mount with 'zblkfs umount -l ${shellWord(mountPoint)}' and mount again`
   return `check whether its process is stopped ('zblkfs status'), or remove the mount with 'zblkfs umount -l ${shellWord(mountPoint)}'`

@@ -117,6 +117,7 @@ const KINDS = {
   'driver-limit': 'give up',
   // The daemon of a mount.
   'daemon-gone': 'give up',
+  'daemon-unreachable': 'give up',
   'daemon-silent': 'retry',
   'daemon-forbidden': 'give up',
   'daemon-version': 'give up',

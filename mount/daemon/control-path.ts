@@ -14,8 +14,10 @@
  */
 import { CodedError } from '../../store/errors.ts'
 import { processOwner } from '../../core/process-owner.ts'
+import type { Stats } from 'node:fs'
 import { lstat, mkdir, readdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { NoAnswerError } from './no-answer.ts'
 
 const PERMISSIONS = 0o777
 
@@ -40,15 +42,27 @@ async function socketsIn(directory: string, device: string): Promise<readonly st
 /**
  * The possible paths of a mount's socket, most likely first. A name in the owner's directory may be a link to another
  * user's socket: only sockets that belong to the owner count.
+ * @throws NoAnswerError 'unreachable' if there is none.
  */
 export async function controlPaths(device: string, uid: number): Promise<readonly string[]> {
   const paths: string[] = []
+  const refused: string[] = []
   for (const directory of directories(uid)) {
-    if (!(await belongsTo(directory, uid))) continue
-    for (const path of await socketsIn(directory, device))
-      if (await mayBeSocketOf(path, uid)) paths.push(path)
+    const found = await lstat(directory).catch(() => undefined)
+    if (found === undefined) continue
+    if (!isOwn(found, uid)) {
+      refused.push(`${directory} is not a directory of its owner alone`)
+      continue
+    }
+    for (const path of await socketsIn(directory, device)) {
+      const flaw = await flawOf(path, uid)
+      if (flaw === undefined) paths.push(path)
+      else refused.push(`${path} ${flaw}`)
+    }
   }
-  return paths
+  if (paths.length > 0) return paths
+  const why = refused.length > 0 ? refused.join(', ') : `no socket is in ${directories(uid).join(' or ')}`
+  throw new NoAnswerError('unreachable', `its daemon cannot be called: ${why}`)
 }
 
 /** A control socket, of a daemon that runs or has died. */
@@ -67,7 +81,7 @@ export async function listSockets(): Promise<readonly ControlSocket[]> {
       if (!(await belongsTo(directory, user))) continue
       for (const path of await socketsIn(directory, '')) {
         const [, device, pid] = /^(\d+:\d+)\.(\d+)\.sock$/.exec(basename(path)) ?? []
-        if (device !== undefined && (await mayBeSocketOf(path, user)))
+        if (device !== undefined && (await flawOf(path, user)) === undefined)
           sockets.push({ path, device, pid: Number(pid) })
       }
     }
@@ -84,10 +98,13 @@ async function usersWithSockets(): Promise<ReadonlySet<number>> {
   return users
 }
 
-/** True also if it cannot be accessed: connecting then reports that it is another user's. */
-async function mayBeSocketOf(path: string, uid: number): Promise<boolean> {
+/** Why a path is no socket of a user; undefined also if it cannot be accessed: connecting then reports that it is another user's. */
+async function flawOf(path: string, uid: number): Promise<string | undefined> {
   const found = await lstat(path).catch(() => undefined)
-  return found === undefined || (found.isSocket() && found.uid === uid)
+  if (found === undefined) return undefined
+  if (found.isSymbolicLink()) return 'is a symbolic link'
+  if (!found.isSocket()) return 'is not a socket'
+  return found.uid === uid ? undefined : `belongs to user ${found.uid}`
 }
 
 /** The device in a control socket's name; undefined for any other name. */
@@ -115,5 +132,8 @@ export async function makeControlDirectory(): Promise<string> {
 
 async function belongsTo(directory: string, uid: number): Promise<boolean> {
   const found = await lstat(directory).catch(() => undefined)
-  return found?.isDirectory() === true && found.uid === uid && (found.mode & PERMISSIONS) === 0o700
+  return found !== undefined && isOwn(found, uid)
 }
+
+const isOwn = (found: Stats, uid: number): boolean =>
+  found.isDirectory() && found.uid === uid && (found.mode & PERMISSIONS) === 0o700

@@ -33,6 +33,7 @@ import {
   time,
 } from './answers.ts'
 import { deviceOf } from './control-path.ts'
+import { NoAnswerError } from './no-answer.ts'
 import type { MountStats } from './mount-stats.ts'
 import type { SettingChanges } from './remount.ts'
 import { type Problem, PROBLEM_LEVELS } from './problems.ts'
@@ -250,16 +251,6 @@ export type ControlResponse = { readonly result: unknown } | { readonly error: W
 
 /** Maximum length of a line. */
 export const LINE_MAX_LENGTH = 1 << 20
-
-/** No daemon answers: it is dead, stopped, or another user's. */
-export class NoAnswerError extends CodedError {
-  override readonly name = 'NoAnswerError'
-  readonly reason: 'gone' | 'silent' | 'forbidden'
-  constructor(reason: NoAnswerError['reason'], message: string, options?: ErrorOptions) {
-    super(message, { ...options, code: `daemon-${reason}` })
-    this.reason = reason
-  }
-}
 
 /** The call failed in the daemon with an error without a code: a bug, described in full in the daemon's log. */
 export class CallFailedError extends CodedError {

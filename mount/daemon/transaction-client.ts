@@ -1,7 +1,8 @@
 /** The client's side of a transaction on a mount (transaction-session.ts). */
 import type { Socket } from 'node:net'
 import { createInterface, type Interface } from 'node:readline'
-import { connectTo, NoAnswerError, requestTo, resultOf } from './control-protocol.ts'
+import { connectTo, requestTo, resultOf } from './control-protocol.ts'
+import { NoAnswerError } from './no-answer.ts'
 import type { TransactionEnd } from './transaction-session.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000

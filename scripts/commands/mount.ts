@@ -1,7 +1,8 @@
 /** `zblkfs mount DB DIR`: checks what can be checked, then serves the mount in the background or here. */
 import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
-import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import { callDaemon } from '../../mount/daemon/control-protocol.ts'
+import { NoAnswerError } from '../../mount/daemon/no-answer.ts'
 import { findMount } from '../find-mount.ts'
 import { MountError } from '../../mount/drivers/driver.ts'
 import { CodedError, toWire } from '../../store/errors.ts'

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { controlPaths, listSockets } from '../../mount/daemon/control-path.ts'
+import { NoAnswerError } from '../../mount/daemon/no-answer.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { rescueDatabase } from '../../store/open-store.ts'
@@ -48,7 +49,13 @@ async function daemonOf(what: string): Promise<Daemon> {
     return { pid, paths: sockets.filter(socket => socket.pid === pid).map(({ path }) => path) }
   }
   const mount = findMount(what)
-  const paths = await controlPaths(mount.device, ownerOf(mount))
+  const paths = await controlPaths(mount.device, ownerOf(mount)).catch((error: unknown) => {
+    if (!(error instanceof NoAnswerError)) throw error
+    throw new CommandError(`${what}: ${error.message}; name the process id of its daemon instead of it`, {
+      cause: error,
+      code: error.code,
+    })
+  })
   const socket = sockets.find(({ path }) => paths.includes(path))
   if (socket === undefined)
     throw new CommandError(`${what} has no daemon any more: its bytes are gone`, { code: 'daemon-gone' })

@@ -6,7 +6,8 @@ import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import type { ConnectionState } from '../../store/capabilities.ts'
 import { type ControlSocket, controlPaths, listSockets } from '../../mount/daemon/control-path.ts'
-import { callDaemon, type MountStatus, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import { callDaemon, type MountStatus } from '../../mount/daemon/control-protocol.ts'
+import { NoAnswerError } from '../../mount/daemon/no-answer.ts'
 import type { Problem } from '../../mount/daemon/problems.ts'
 import { processOwner } from '../../core/process-owner.ts'
 import { explain } from '../advice.ts'
@@ -25,7 +26,7 @@ type MountLine = { readonly directory: string; readonly source: string; readonly
   | ({ readonly state: 'serving' } & MountStatus)
   | ({ readonly state: 'unmounted' } & MountStatus)
   | {
-      readonly state: 'gone' | 'silent' | 'forbidden' | 'failing'
+      readonly state: NoAnswerError['reason'] | 'failing'
       readonly reason: string
       readonly log?: string
       readonly lastLogged?: string

@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
-import { callDaemon, NoAnswerError } from '../../mount/daemon/control-protocol.ts'
+import { callDaemon } from '../../mount/daemon/control-protocol.ts'
+import { NoAnswerError } from '../../mount/daemon/no-answer.ts'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { listMounts, ownerOf } from '../../mount/daemon/mounts.ts'
 import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
@@ -152,18 +153,32 @@ async function unmountWithoutDaemon(
 ): Promise<string> {
   const { mountPoint } = mount
   if (reason === 'forbidden') throw new CommandError(`${mountPoint}: ${message}; ask that user, or root`)
+  if (reason === 'unreachable') return await unmountWithoutCall(mount, options, message)
   if (reason === 'silent' && howTo(options) === 'whole')
     throw new CommandError(
       `${mountPoint}: ${message}; detach it with 'zblkfs umount -l ${shellWord(mountPoint)}', or with -f, which also fails the requests ` +
         'that wait for it; it stores everything when it continues',
     )
   await unmount(mount, options.force === true ? 'force' : 'lazy')
-  // The device number may have been reused by another mount.
-  if (listMounts().some(({ device, source }) => device === mount.device && source === mount.source))
-    throw new CommandError(`${mountPoint} is still mounted elsewhere: see /proc/self/mountinfo`)
+  assertGone(mount)
   return reason === 'silent'
     ? `${mountPoint} is unmounted; its daemon does not answer, and stores its changes when it continues`
     : `${mountPoint} is unmounted; its daemon had died, so that changes since the last fsync or commit may be missing`
+}
+
+/** @throws CommandError if another place has the mount. */
+function assertGone({ mountPoint, device, source }: MountedDirectory): void {
+  // The device number may have been reused by another mount.
+  if (listMounts().some(other => other.device === device && other.source === source))
+    throw new CommandError(`${mountPoint} is still mounted elsewhere: see /proc/self/mountinfo`)
+}
+
+/** The daemon may run: it then stores its changes when its mount is gone. */
+async function unmountWithoutCall(mount: MountedDirectory, options: Options, why: string): Promise<string> {
+  const { mountPoint } = mount
+  await unmount(mount, howTo(options))
+  assertGone(mount)
+  return `${mountPoint} is unmounted; ${why}. If it runs, it stores its changes and ends`
 }
 
 async function hasEnded(pid: number, timeoutMs: number): Promise<boolean> {

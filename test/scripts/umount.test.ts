@@ -1,9 +1,10 @@
 import { appendFileSync } from 'node:fs'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { open, readFile, writeFile } from 'node:fs/promises'
+import { open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { mountedAt } from '../../mount/mount-points/mount-table.ts'
 import { logPathFor } from '../../scripts/log.ts'
@@ -187,6 +188,38 @@ describe.each(DRIVERS)('with the driver %s', driver => {
       await mount.remount()
       expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
     })
+  })
+})
+
+test('a mount whose control socket was replaced by a link is unmounted without a call, and says so', async () => {
+  await withMount({}, async mount => {
+    await writeFile(join(mount.dir, 'file'), 'kept')
+    const { device = '' } = mountedAt(mount.dir) ?? {}
+    const [socket = ''] = await controlPaths(device, process.getuid?.() ?? 0)
+    await rename(socket, join(mount.scratch, 'socket'))
+    await symlink(join(mount.scratch, 'socket'), socket)
+    try {
+      const sync = await runZblkfs('sync', mount.dir)
+      expect(sync).toMatchObject({ exitCode: 1 })
+      expect(sync.stderr).toContain(
+        `its daemon cannot be called: ${socket} is a symbolic link; unmount it with`,
+      )
+      const user = await open(join(mount.dir, 'file'))
+      const inUse = await runZblkfs('umount', mount.dir)
+      expect(inUse).toMatchObject({ exitCode: 1 })
+      expect(inUse.stderr).toMatch(/is in use by process/)
+      await user.close()
+      const unmounted = await runZblkfs('umount', mount.dir)
+      expect(unmounted).toMatchObject({ exitCode: 0 })
+      expect(unmounted.stdout).toBe(
+        `${mount.dir} is unmounted; its daemon cannot be called: ${socket} is a symbolic link. If it runs, it stores its changes and ends\n`,
+      )
+      await expect.poll(() => isRunning(mount.pid()), { timeout: 10_000 }).toBe(false)
+    } finally {
+      await rm(socket, { force: true })
+    }
+    await mount.remount()
+    expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
   })
 })
 

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { controlPaths, makeControlPath } from '../../../mount/daemon/control-path.ts'
-import { callDaemon, CallFailedError, NoAnswerError } from '../../../mount/daemon/control-protocol.ts'
+import { callDaemon, CallFailedError } from '../../../mount/daemon/control-protocol.ts'
+import { NoAnswerError } from '../../../mount/daemon/no-answer.ts'
 import { CodedError, LockedError } from '../../../store/errors.ts'
 import { type CallHandlers, ControlServer } from '../../../mount/daemon/control-server.ts'
 
@@ -266,14 +267,25 @@ test.runIf(process.getuid?.() === 0)("a socket of another user's daemon is not t
   })
 })
 
-test('a link in the directory of sockets is ignored', async () => {
+test('a link in the directory of sockets is not used, and named', async () => {
   const device = '4095:1048575'
   const uid = process.getuid?.() ?? 0
   const socket = await makeControlPath(device)
+  const reason = async (): Promise<unknown> =>
+    await controlPaths(device, uid).catch((error: unknown) => error)
+  expect(await reason()).toMatchObject({
+    code: 'daemon-unreachable',
+    message: expect.stringMatching(
+      /^its daemon cannot be called: no socket is in \/run\/.* or \/tmp\/zblkfs-/,
+    ),
+  })
   await symlink(path, socket)
   try {
     await withServer(async () => {
-      expect(await controlPaths(device, uid)).toEqual([])
+      expect(await reason()).toMatchObject({
+        code: 'daemon-unreachable',
+        message: `its daemon cannot be called: ${socket} is a symbolic link`,
+      })
     })
   } finally {
     await rm(socket)
