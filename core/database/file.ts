@@ -46,7 +46,7 @@ export class File implements AsyncDisposable {
   readonly #parts: FileParts
   #position = 0n
   #isClosed = false
-  /** Serialises appends: each begins at the end of the file. */
+  /** Serialises appends, so that the pieces of a long one follow each other. */
   #appending: Promise<unknown> = Promise.resolve()
 
   constructor(parts: FileParts) {
@@ -245,14 +245,17 @@ export class File implements AsyncDisposable {
   }
 
   async #append(bytes: Uint8Array): Promise<void> {
-    const { operations, ino, fh } = this.#parts
-    const append = this.#appending.then(async () => {
-      const { size } = await operations.getattr(ino, fh)
-      await this.#writeAt(bytes, size)
-      this.#position = size + BigInt(bytes.length)
-    })
+    const append = this.#appending.then(() => this.#appendPieces(bytes))
     this.#appending = append.catch(() => undefined)
     await append
+  }
+
+  async #appendPieces(bytes: Uint8Array): Promise<void> {
+    const { operations, ino, fh, caller } = this.#parts
+    for (let done = 0; done < bytes.length; done += PIECE_BYTES) {
+      const piece = bytes.subarray(done, done + PIECE_BYTES)
+      this.#position = await operations.append(ino, fh, piece, () => caller.uid === 0)
+    }
   }
 
   #assertOpenFor(access: number): void {

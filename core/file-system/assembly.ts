@@ -106,7 +106,7 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
     views: new Views({ store, superblock, cacheSizeBytes }),
     handles: new Handles(),
     bookkeeping,
-    caches: new KernelCaches(),
+    caches: new KernelCaches(live),
     mappedPages,
     writeBack,
     gate,

@@ -100,6 +100,12 @@ function inodeChanges(operations: Operations, caches: KernelCaches): Partial<Ope
       caches.invalidateRange(ino, off, BigInt(data.length))
       return await settled(length)
     },
+    append: async (ino, fh, data, keepsSetuid) => {
+      const end = await operations.append(ino, fh, data, keepsSetuid)
+      const length = BigInt(data.length)
+      caches.invalidateRange(ino, end - length, length)
+      return await settled(end)
+    },
     allocate: async (ino, fh, mode, off, len, keepsSetuid) => {
       await operations.allocate(ino, fh, mode, off, len, keepsSetuid)
       caches.invalidateRange(ino, off, len)

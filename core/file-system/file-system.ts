@@ -33,7 +33,7 @@ import { OperationCounts } from './operation-counts.ts'
 import type { OperationName } from './operation-names.ts'
 import { copy } from './operations/copy.ts'
 import { mkdir, mknod, symlink } from './operations/create.ts'
-import { read, write } from './operations/io.ts'
+import { append, read, write } from './operations/io.ts'
 import { link } from './operations/link.ts'
 import { forget, lookup } from './operations/lookup.ts'
 import { create, open, openUnnamed, release } from './operations/open.ts'
@@ -337,6 +337,22 @@ export class FileSystem implements Operations {
     this.#note(opener, true)
     this.#counts.bytesWritten += written
     return written
+  }
+
+  async append(
+    ino: Ino,
+    fh: Fh,
+    data: Uint8Array,
+    keepsSetuid: KeepsSetuid = KEEPS,
+    known?: bigint,
+  ): Promise<bigint> {
+    this.#change('write', ino)
+    const opener = this.#openers[fh]
+    this.#note(opener, true)
+    const end = await append(this.#context, ino, data, keepsSetuid, known)
+    this.#note(opener, true)
+    this.#counts.bytesWritten += data.length
+    return end
   }
 
   async release(_ino: Ino, fh: Fh): Promise<void> {

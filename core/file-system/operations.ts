@@ -228,6 +228,13 @@ export interface Operations {
   read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]>
   /** Writes all of `data`; resolves to its length. */
   write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array, keepsSetuid?: KeepsSetuid): Promise<number>
+  /**
+   * Writes all of `data` at the end of the file, wherever that is by then: appends that arrive one after another follow each other.
+   * Resolves to the new end.
+   * @param known the end that the caller, who serialises its appends, believes in. It is the end, unless something else than the
+   *   driver has changed the file.
+   */
+  append(ino: Ino, fh: Fh, data: Uint8Array, keepsSetuid?: KeepsSetuid, known?: bigint): Promise<bigint>
   /** Closes a handle. This does not store anything: call fsync for that. */
   release(ino: Ino, fh: Fh): Promise<void>
   fsync(ino: Ino, fh: Fh | undefined, dataOnly: boolean): Promise<void>

@@ -21,7 +21,7 @@ import { ErrnoError, NAME_ABSENT } from './errno.ts'
 import { READING } from './following.ts'
 import { treeNumberOf, type Node } from './inodes/tree.ts'
 import { mayFillHoles } from './operations/attributes.ts'
-import type { Fh, Ino, Name, OpenFile, Operations } from './operations.ts'
+import type { Ino, Name, OpenFile, Operations } from './operations.ts'
 import { overridden } from '../overridden.ts'
 import type { HistoryOperations } from './served-file-system.ts'
 import type { Sharing } from './sharing.ts'
@@ -40,6 +40,8 @@ const CHANGING = [
   'setxattr',
   'removexattr',
   'createUnnamed',
+  'write',
+  'append',
   'allocate',
 ] as const satisfies readonly (keyof Operations)[]
 
@@ -65,8 +67,6 @@ export function sharedOperations<T extends Operations>(parts: SharedParts<T>): T
 
 class SharedOperations<T extends Operations> {
   readonly #parts: SharedParts<T>
-  /** Handles with O_APPEND. */
-  readonly #appending = new Set<Fh>()
   /** The inodes whose names were found to lead to them, since the last move. */
   #verified = new WeakSet<Node>()
   #verifiedAtMove = 0
@@ -144,9 +144,9 @@ class SharedOperations<T extends Operations> {
     return result
   }
 
-  /** Opening and writing. */
+  /** Opening and closing. */
   #files(): Partial<Operations> {
-    const { fileSystem, sharing, context, isFresh } = this.#parts
+    const { fileSystem, sharing, isFresh } = this.#parts
     return {
       open: async (ino, flags, caller, keeps) => {
         const open = async (): Promise<OpenFile> => {
@@ -172,21 +172,7 @@ class SharedOperations<T extends Operations> {
         await this.#refresh(ino)
         return fh
       },
-      write: (ino, fh, off, data, keeps) =>
-        sharing.change(async () => {
-          if (!this.#appending.has(fh)) return await fileSystem.write(ino, fh, off, data, keeps)
-          const { node, end } = await context.look(ino, (node, inode) => ({ node, end: inode.size }))
-          const written = await fileSystem.write(ino, fh, end, data, keeps)
-          if (end !== off) {
-            context.caches.invalidateRange(ino, end, BigInt(written))
-            await context.caches.invalidateAttributes(node)
-          }
-          return written
-        }),
-      release: async (ino, fh) => {
-        this.#appending.delete(fh)
-        await sharing.read(() => fileSystem.release(ino, fh))
-      },
+      release: async (ino, fh) => await sharing.read(() => fileSystem.release(ino, fh)),
       releasedir: async (ino, fh) => await sharing.read(() => fileSystem.releasedir(ino, fh)),
     }
   }
@@ -281,10 +267,7 @@ class SharedOperations<T extends Operations> {
 
   async #opened(ino: Ino, flags: number, file: OpenFile): Promise<OpenFile> {
     const isStale = await this.#refresh(ino)
-    if (flags & O_APPEND) {
-      this.#appending.add(file.fh)
-      return { ...file, pages: 'bypass' }
-    }
+    if (flags & O_APPEND) return { ...file, pages: 'bypass' }
     return isStale ? { ...file, pages: 'drop' } : file
   }
 

@@ -75,6 +75,7 @@ const PARAMETERS = {
   create: [ino, name, uint, uint, caller],
   read: [ino, uint, offset, upTo(READ_MAX_BYTES)],
   write: [ino, uint, offset, bytes],
+  append: [ino, uint, bytes],
   release: [ino, uint],
   fsync: [ino, uint, flag],
   allocate: [ino, uint, shaped({ keepSize: flag, punchHole: flag, zeroRange: flag }), offset, offset],
@@ -224,6 +225,7 @@ class Session {
 const WITH_HANDLE: ReadonlySet<OperationName> = new Set<OperationName>([
   'read',
   'write',
+  'append',
   'release',
   'fsync',
   'allocate',
@@ -246,6 +248,7 @@ const CHANGES_DATA: ReadonlySet<OperationName> = new Set<OperationName>([
   'open',
   'create',
   'write',
+  'append',
   'allocate',
   'copyFileRange',
 ])

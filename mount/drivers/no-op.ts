@@ -76,6 +76,10 @@ export class NoOpFileSystem implements Operations {
     if (ino === SINK && end > this.#sinkSize) this.#sinkSize = end
     return data.length
   }
+  async append(ino: Ino, fh: Fh, data: Uint8Array): Promise<bigint> {
+    await this.write(ino, fh, this.#sinkSize, data)
+    return this.#sinkSize
+  }
   async release(): Promise<void> {}
   async fsync(): Promise<void> {}
 

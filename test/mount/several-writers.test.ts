@@ -21,6 +21,9 @@ import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
 import { statusOf, storeSynced, succeed } from './every-command.ts'
 
 const SOON = { timeout: 20_000, interval: 100 }
+/** Its records have {@link RECORD_PAGES} pages, numbered. */
+const APPENDS = join(import.meta.dirname, 'drivers/kernel/asynchronous-appends.py')
+const RECORD_PAGES = 768
 const GONE_MS = 10_000
 /** What a slow machine adds. */
 const SLACK_MS = 5000
@@ -95,6 +98,25 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
           )
         expect(await readdir(dir)).toHaveLength(rounds * 4 + 1)
       }
+    })
+  })
+
+  test('appends of several megabytes by asynchronous requests keep their bytes in order', async () => {
+    await withTwo(async (one, two) => {
+      const rounds = 8
+      const append = (mount: TestMount, number: number) =>
+        runProgram('python3', [APPENDS, join(mount.dir, 'log'), String(number), String(rounds)])
+      const written = await Promise.all([append(one, 1), append(two, 2)])
+      expect(written.map(({ stderr }) => stderr)).toEqual(['', ''])
+      const log = await readFile(join(one.dir, 'log'))
+      expect(log.length).toBe(2 * rounds * RECORD_PAGES * 4096)
+      const next = new Map<string, number>()
+      for (let at = 0; at < log.length; at += 4096) {
+        const record = `${log.readUInt32LE(at)} ${log.readUInt32LE(at + 4)}`
+        expect(log.readUInt32LE(at + 8), `page of ${record} at ${at}`).toBe(next.get(record) ?? 0)
+        next.set(record, (next.get(record) ?? 0) + 1)
+      }
+      expect([...next.values()]).toEqual(times(2 * rounds).map(() => RECORD_PAGES))
     })
   })
 

@@ -192,6 +192,11 @@ export class MemoryOperations implements Operations {
     }
     return data.length
   }
+
+  async append(ino: Ino, fh: Fh, data: Uint8Array, keepsSetuid?: KeepsSetuid): Promise<bigint> {
+    const { size } = this.#node(ino)
+    return size + BigInt(await this.write(ino, fh, size, data, keepsSetuid))
+  }
   async release(ino: Ino, fh: Fh): Promise<void> {
     this.#handles.delete(fh)
     const node = this.#node(ino)

@@ -10,7 +10,14 @@ import { MOMENT_PREFIX } from '../reserved-names.ts'
 import type { Node, Tree } from './tree.ts'
 
 export class KernelCaches {
+  readonly #live: Tree
   #notifier: Notifier | undefined
+  /** Inodes that something else than the kernel has changed: the kernel may believe in another size, also after an invalidation. */
+  readonly #changedBeside = new WeakSet<Node>()
+
+  constructor(live: Tree) {
+    this.#live = live
+  }
 
   attach(notifier: Notifier): void {
     this.#notifier = notifier
@@ -25,7 +32,7 @@ export class KernelCaches {
   /** Invalidates pages, attributes and name of an inode. */
   invalidateNode(node: Node): void {
     if (node.lookups === 0 && node.handles === 0 && node.oid !== node.tree.rootOid) return
-    this.#notifier?.invalidateInode(node.ino, 0n, 0n)
+    this.#invalidateAll(node)
     this.invalidateName(node)
   }
 
@@ -58,8 +65,12 @@ export class KernelCaches {
   }
 
   #invalidateData(node: Node): void {
-    if (node.lookups > 0 || node.handles > 0 || node.oid === node.tree.rootOid)
-      this.#notifier?.invalidateInode(node.ino, 0n, 0n)
+    if (node.lookups > 0 || node.handles > 0 || node.oid === node.tree.rootOid) this.#invalidateAll(node)
+  }
+
+  #invalidateAll(node: Node): void {
+    this.#changedBeside.add(node)
+    this.#notifier?.invalidateInode(node.ino, 0n, 0n)
   }
 
   /** Invalidates all absent names. */
@@ -75,7 +86,14 @@ export class KernelCaches {
 
   /** Invalidates attributes, and pages `[off, off + len)`; len 0: to the end. */
   invalidateRange(ino: Ino, off: bigint, len: bigint): void {
+    const node = this.#live.known(this.#live.oidOf(ino))
+    if (node !== undefined) this.#changedBeside.add(node)
     this.#notifier?.invalidateInode(ino, off, len)
+  }
+
+  /** Whether the kernel knows the size of a file: it alone has changed it. Otherwise an append may arrive with an end of before. */
+  knowsSize(node: Node): boolean {
+    return !this.#changedBeside.has(node)
   }
 
   /** Invalidates the attributes alone. */

@@ -1,5 +1,6 @@
 /** read(2) and write(2). */
 import type { Context } from '../context.ts'
+import type { Node } from '../inodes/tree.ts'
 import type { Fh, Ino, KeepsSetuid } from '../operations.ts'
 import { noteAccess } from './access-time.ts'
 import { assertRegular } from './attributes.ts'
@@ -31,11 +32,50 @@ export function write(
 ): Promise<number> {
   return context.change(ino, data.length, async (node, inode) => {
     assertRegular(inode)
-    assertRange(off, BigInt(data.length))
-    if (data.length === 0) return 0
-    await writeBytes(node, off, data)
-    const end = off + BigInt(data.length)
-    await finishChange(context, node, end, keepsSetuid, { kind: 'write', ino, off, data })
+    await writeAt(context, node, off, data, keepsSetuid)
     return data.length
   })
+}
+
+/**
+ * Writes all of `data` at the end, and returns the new end. Requests of one large append may run at the same time: they take the inode's
+ * lock in the order of their arrival, which is that of their bytes.
+ *
+ * `known` is the end that the kernel appends at; it has the data in pages there. It does not look at the size again before it appends,
+ * even if its attributes were invalidated. If the file has another end, the data goes there, and the kernel drops its pages and attributes.
+ * @throws as {@link write}
+ */
+export function append(
+  context: Context,
+  ino: Ino,
+  data: Uint8Array,
+  keepsSetuid: KeepsSetuid,
+  known: bigint | undefined,
+): Promise<bigint> {
+  return context.change(ino, data.length, async (node, inode) => {
+    assertRegular(inode)
+    const { size } = inode
+    const { caches } = context
+    const off = known !== undefined && caches.knowsSize(node) ? known : size
+    await writeAt(context, node, off, data, keepsSetuid)
+    if (known !== undefined && known !== off) {
+      caches.invalidateRange(ino, known < off ? known : off, 0n)
+      await caches.invalidateAttributes(node)
+    }
+    return off + BigInt(data.length)
+  })
+}
+
+async function writeAt(
+  context: Context,
+  node: Node,
+  off: bigint,
+  data: Uint8Array,
+  keepsSetuid: KeepsSetuid,
+): Promise<void> {
+  assertRange(off, BigInt(data.length))
+  if (data.length === 0) return
+  await writeBytes(node, off, data)
+  const end = off + BigInt(data.length)
+  await finishChange(context, node, end, keepsSetuid, { kind: 'write', ino: node.ino, off, data })
 }

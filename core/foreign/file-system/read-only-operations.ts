@@ -33,6 +33,9 @@ export abstract class ReadOnlyOperations {
   write(_ino: Ino, _fh: Fh, _off: bigint, _data: Uint8Array): Promise<number> {
     return refuse()
   }
+  append(_ino: Ino, _fh: Fh, _data: Uint8Array): Promise<bigint> {
+    return refuse()
+  }
   allocate(): Promise<void> {
     return refuse()
   }

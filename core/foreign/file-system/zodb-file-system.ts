@@ -198,6 +198,11 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
     return data.length
   }
 
+  /** A stream has no end to know. @throws as {@link ZodbFileSystem.write} */
+  override async append(ino: Ino, fh: Fh, data: Uint8Array): Promise<bigint> {
+    return BigInt(await this.write(ino, fh, 0n, data))
+  }
+
   async seek(ino: Ino, _fh: Fh, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
     if (isControlIno(ino)) throw new ErrnoError('EINVAL')
     return await seek(this.#node(ino), off, whence)

@@ -51,6 +51,8 @@ export class Callbacks {
   /** The inode of each open handle, and how many handles an inode has. */
   readonly #inoOf = new Map<Fh, Ino>()
   readonly #handles = new Map<Ino, number>()
+  /** Handles that were opened with O_APPEND. */
+  readonly #appending = new Set<Fh>()
 
   constructor(operations: Operations, caller: Caller) {
     this.#operations = operations
@@ -107,6 +109,7 @@ export class Callbacks {
   async open(path: string, flags: number): Promise<Answer> {
     return await this.#withInode(path, async ino => {
       const { fh } = await this.#operations.open(ino, flags, this.#caller)
+      if (flags & constants.O_APPEND) this.#appending.add(fh)
       return this.#opened(ino, fh)
     })
   }
@@ -140,14 +143,17 @@ export class Callbacks {
   async write(handle: number, buffer: Buffer, len: number, low: number, high: number): Promise<Answer> {
     const fh = fhOf(handle)
     const data = buffer.subarray(0, len)
-    const length = await this.#operations.write(this.#ino(fh), fh, join(low, high), data)
-    return { result: length, values: [length] }
+    const [ino, off] = [this.#ino(fh), join(low, high)]
+    if (this.#appending.has(fh)) await this.#operations.append(ino, fh, data, undefined, off)
+    else await this.#operations.write(ino, fh, off, data)
+    return { result: len, values: [len] }
   }
 
   async release(_path: string, handle: number): Promise<Answer> {
     const fh = fhOf(handle)
     const ino = this.#ino(fh)
     this.#inoOf.delete(fh)
+    this.#appending.delete(fh)
     const others = (this.#handles.get(ino) ?? 1) - 1
     if (others > 0) this.#handles.set(ino, others)
     else this.#handles.delete(ino)

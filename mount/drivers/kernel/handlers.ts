@@ -199,16 +199,20 @@ const FILES: Readonly<Record<number, Handler>> = {
   },
   [Opcode.WRITE]: async (request, message, { operations, replies, notifier, recycle }) => {
     const [fh, off, size, flags] = [message.fh(0), message.bigU64(8), message.u32(16), message.u32(20)]
-    const isDirect = (message.u32(32) & constants.O_DIRECT) !== 0 && (flags & WRITE_CACHE) === 0
+    // The flags of open(2) and fcntl(2); pages that are written back have those of any open handle.
+    const fileFlags = flags & WRITE_CACHE ? 0 : message.u32(32)
     const data = message.data(40, size)
     const keeps = flags & WRITE_KILL_SUIDGID ? dropsSetuid : keepsSetuid
-    const written = await operations.write(request.ino, fh, off, data, keeps)
-    if (isDirect) {
+    let at = off
+    if (fileFlags & constants.O_APPEND)
+      at = (await operations.append(request.ino, fh, data, keeps, off)) - BigInt(size)
+    else await operations.write(request.ino, fh, off, data, keeps)
+    if (fileFlags & constants.O_DIRECT) {
       // After an asynchronous direct write the kernel drops no pages by itself. To drop a dirty one it writes it first.
       recycle(message)
-      await notifier.invalidatePages(request.ino, off, BigInt(written))
+      await notifier.invalidatePages(request.ino, at, BigInt(size))
     }
-    replies.count(request, written)
+    replies.count(request, size)
   },
   [Opcode.RELEASE]: async (request, message, { operations, replies }) => {
     await operations.release(request.ino, message.fh(0))

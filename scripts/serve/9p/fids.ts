@@ -13,10 +13,14 @@ export interface Fid {
   /** Whether a request opens it now. */
   isOpening?: boolean
   /** Its open file or directory. */
-  handle?: { readonly kind: 'file' | 'directory'; readonly fh: Fh }
+  handle?: FidHandle
   /** The value of an extended attribute that is read through it, or is being written. */
   attribute?: Attribute
 }
+
+export type FidHandle =
+  | { readonly kind: 'file'; readonly fh: Fh; readonly appends: boolean }
+  | { readonly kind: 'directory'; readonly fh: Fh }
 
 export type Attribute =
   | { readonly kind: 'read'; readonly value: Uint8Array }
@@ -86,7 +90,7 @@ export class Fids {
    * Opens a fid with `open`; what that has opened is closed if the fid was removed meanwhile.
    * @throws ErrnoError EBUSY if it is open, EBADF if it was removed.
    */
-  async open(number: number, open: (fid: Fid) => Promise<NonNullable<Fid['handle']>>): Promise<void> {
+  async open(number: number, open: (fid: Fid) => Promise<FidHandle>): Promise<void> {
     const fid = this.get(number)
     if (fid.handle !== undefined || fid.isOpening === true) throw new ErrnoError('EBUSY')
     fid.isOpening = true
@@ -136,7 +140,7 @@ export class Fids {
     }
   }
 
-  async #release(ino: Ino, { kind, fh }: NonNullable<Fid['handle']>): Promise<void> {
+  async #release(ino: Ino, { kind, fh }: FidHandle): Promise<void> {
     if (kind === 'file') await this.#operations.release(ino, fh)
     else await this.#operations.releasedir(ino, fh)
   }

@@ -1,10 +1,8 @@
 /** The requests of 9P2000.L as operations: one function per type, which reads the request's fields and returns the answer's. */
-import { isDirectory, isSymbolicLink } from '../../../core/tree/inode.ts'
+import { isDirectory } from '../../../core/tree/inode.ts'
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../../core/file-system/errno.ts'
 import {
-  type AttributeChanges,
-  type Attributes,
   type Caller,
   DOT_DOT,
   type Entry,
@@ -14,6 +12,7 @@ import {
   type Operations,
   ROOT_INO,
 } from '../../../core/file-system/operations.ts'
+import { attributesAnswer, changesIn, qidOf } from './attributes.ts'
 import type { Fid, Fids } from './fids.ts'
 import { LockStatus, LockType, rangeLockIn, type RangeLocks } from './locks.ts'
 import { Answer, type Fields, HEADER_BYTES, type Qid, Type } from './message.ts'
@@ -33,20 +32,7 @@ const ENTRY_BYTES = 13 + 8 + 1 + 2
 const ENTRIES_MAX = 1024
 const AT_REMOVEDIR = 0x200
 const V9FS_MAGIC = 0x0102_1997
-/** All of P9_GETATTR_ALL. */
-const GETATTR_ALL = 0x3fffn
 const ATTRIBUTE_MAX_BYTES = 64 << 10
-
-const Valid = {
-  MODE: 1,
-  UID: 2,
-  GID: 4,
-  SIZE: 8,
-  ATIME: 16,
-  MTIME: 32,
-  ATIME_SET: 128,
-  MTIME_SET: 256,
-} as const
 
 /** A connection, as its requests use it. */
 export interface Connection {
@@ -63,10 +49,8 @@ export interface Connection {
 
 type Handler = (fields: Fields, connection: Connection) => Promise<Answer>
 
-const qidOf = (ino: Ino, mode: number): Qid => ({
-  type: isDirectory({ mode }) ? 0x80 : isSymbolicLink({ mode }) ? 0x02 : 0,
-  path: BigInt(ino),
-})
+/** Clients append at the end that they believe in, which another client may have moved. */
+const appends = (flags: number): boolean => (flags & O_APPEND) !== 0
 
 const qidOfEntry = ({ attributes: { ino, mode } }: Entry): Qid => qidOf(ino, mode)
 
@@ -134,7 +118,7 @@ export const FILE_HANDLERS: Readonly<Record<number, Handler>> = {
       const caller = callerOf(uid)
       return isDirectory({ mode })
         ? { kind: 'directory', fh: await operations.opendir(ino, flags, caller) }
-        : { kind: 'file', fh: (await operations.open(ino, flags, caller)).fh }
+        : { kind: 'file', fh: (await operations.open(ino, flags, caller)).fh, appends: appends(flags) }
     })
     return answer
   },
@@ -145,7 +129,7 @@ export const FILE_HANDLERS: Readonly<Record<number, Handler>> = {
     const flags = fields.u32() & (O_ACCMODE | O_TRUNC | O_APPEND)
     const [mode, gid] = [fields.u32(), fields.u32()]
     const { entry, file } = await operations.create(ino, name, mode & 0o7777, flags, callerOf(uid, gid))
-    const handle = { kind: 'file' as const, fh: file.fh }
+    const handle = { kind: 'file' as const, fh: file.fh, appends: appends(flags) }
     await fids.put(number, { ino: fids.entered(entry), rootIno, uid, handle })
     return new Answer().qid(qidOfEntry(entry)).u32(0)
   },
@@ -173,7 +157,9 @@ export const FILE_HANDLERS: Readonly<Record<number, Handler>> = {
       return new Answer().u32(data.length)
     }
     if (handle?.kind !== 'file') throw new ErrnoError('EBADF')
-    return new Answer().u32(await operations.write(ino, handle.fh, off, data))
+    if (handle.appends) await operations.append(ino, handle.fh, data)
+    else await operations.write(ino, handle.fh, off, data)
+    return new Answer().u32(data.length)
   },
   [Type.FSYNC]: async (fields, { operations, fids }) => {
     const { ino, handle } = fids.get(fields.u32())
@@ -369,31 +355,4 @@ async function readDirectory(
       .text(entry.name)
   }
   return new Answer().u32(length).data(entries.fields())
-}
-
-function attributesAnswer(attributes: Attributes): Answer {
-  const { ino, mode, uid, gid, nlink, rdev, size, blksize, blocks } = attributes
-  const answer = new Answer().u64(GETATTR_ALL).qid(qidOf(ino, mode)).u32(mode).u32(uid).u32(gid)
-  for (const value of [nlink, rdev, size, blksize, blocks]) answer.u64(value)
-  for (const timeNs of [attributes.atimeNs, attributes.mtimeNs, attributes.ctimeNs, attributes.birthtimeNs]) {
-    const nanoseconds = ((timeNs % NS_PER_S) + NS_PER_S) % NS_PER_S
-    answer.u64((timeNs - nanoseconds) / NS_PER_S).u64(nanoseconds)
-  }
-  return answer.u64(0).u64(0)
-}
-
-const NS_PER_S = 1_000_000_000n
-
-function changesIn(fields: Fields): AttributeChanges {
-  const [valid, mode, uid, gid, size] = [fields.u32(), fields.u32(), fields.u32(), fields.u32(), fields.u64()]
-  const time = (): bigint => BigInt.asIntN(64, fields.u64()) * NS_PER_S + fields.u64()
-  const [atimeNs, mtimeNs] = [time(), time()]
-  return {
-    ...(valid & Valid.MODE && { mode: mode & 0o7777 }),
-    ...(valid & Valid.UID && { uid }),
-    ...(valid & Valid.GID && { gid }),
-    ...(valid & Valid.SIZE && { size }),
-    ...(valid & Valid.ATIME && { atimeNs: valid & Valid.ATIME_SET ? atimeNs : ('now' as const) }),
-    ...(valid & Valid.MTIME && { mtimeNs: valid & Valid.MTIME_SET ? mtimeNs : ('now' as const) }),
-  }
 }

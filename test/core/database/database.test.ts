@@ -289,6 +289,18 @@ describe('files', () => {
     const lines = (await db.files.readFile('/log', 'utf8')).trim().split('\n')
     expect(lines).toEqual(Array.from({ length: 50 }, (_, i) => String(i)))
   })
+
+  test('lose no append of two that have a file open', async () => {
+    const db = await fresh()
+    const [one, two] = [await db.files.open('/log', 'a'), await db.files.open('/log', 'a')]
+    await Promise.all(
+      Array.from({ length: 50 }, (_, i) => (i % 2 === 0 ? one : two).write(Buffer.from(`${i + 10}\n`))),
+    )
+    await one.close()
+    await two.close()
+    const lines = (await db.files.readFile('/log', 'utf8')).trim().split('\n')
+    expect(lines.sort()).toEqual(Array.from({ length: 50 }, (_, i) => String(i + 10)))
+  })
 })
 
 describe('opening', () => {

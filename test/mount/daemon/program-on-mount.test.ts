@@ -1,7 +1,8 @@
 /** A program that opens a database which a daemon has mounted works through the daemon, and the mount shows what it does. */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { open as openFile, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -48,6 +49,51 @@ test('each sees the writes of the other at once', { timeout: TIMEOUT_MS }, async
     await file.close()
   })
 })
+
+test(
+  'neither overwrites what the other appends to a file that it has open',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    await withBoth(async (db, { dir }) => {
+      const path = join(dir, 'log')
+      // It begins to append after it has opened the file.
+      const late = spawn('python3', ['-u', '-c', APPEND_BY_FCNTL, path], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      })
+      await once(late.stdout, 'data')
+      const file = await openFile(path, 'a')
+      const program = await db.files.open('/log', 'a')
+      const wanted: string[] = []
+      for (let round = 0; round < 20; round++) {
+        await file.appendFile(`kernel ${round}\n`)
+        await program.write(Buffer.from(`program ${round}, longer\n`))
+        late.stdin.write(`late ${round}\n`)
+        await once(late.stdout, 'data')
+        wanted.push(`kernel ${round}`, `program ${round}, longer`, `late ${round}`)
+        expect((await cat(path)).trimEnd().split('\n')).toEqual(wanted)
+      }
+      await Promise.all([
+        ...wanted.map(() => file.write('k')),
+        ...wanted.map(() => program.write(Buffer.from('p'))),
+      ])
+      late.stdin.end()
+      await file.close()
+      await program.close()
+      const tail = (await cat(path)).slice(wanted.join('\n').length + 1)
+      expect(tail.split('').sort().join('')).toBe('k'.repeat(wanted.length) + 'p'.repeat(wanted.length))
+    })
+  },
+)
+
+const APPEND_BY_FCNTL = `
+import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o644)
+fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+print('ready')
+for line in sys.stdin:
+    os.write(fd, line.encode())
+    print('written')
+`
 
 test(
   'names cached by the kernel, present or absent, follow changes of the program',

@@ -1,5 +1,6 @@
 /** Clients that send more than they may, or do not read, cost a server a bounded amount and keep it from nothing. */
 import { once } from 'node:events'
+import { constants } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -16,7 +17,9 @@ import { startNbdServer } from '../../../scripts/serve/nbd/server.ts'
 import type { RunningServer } from '../../../scripts/serve/server.ts'
 import { Locks } from '../../../scripts/serve/webdav/locks.ts'
 import { startWebdavServer } from '../../../scripts/serve/webdav/server.ts'
+import { memoryPaths } from '../../tools/temporary-database.ts'
 
+const { O_WRONLY, O_APPEND } = constants
 const DIRECTORY = {
   ino: 1,
   mtimeNs: 0n,
@@ -215,6 +218,32 @@ test('a 9P fid that is opened twice at once, or removed meanwhile, leaves no han
   await expect.poll(() => handles.released).toBe(2)
 })
 
+test('9P appends go to the end of the file, whatever offset the client believes in', async () => {
+  const paths = await memoryPaths()
+  await paths.write('log', 'begun ')
+  await startNineP(paths.fs.besideKernel)
+  const socket = await connected()
+  const name = (value: string): Buffer => Buffer.concat([Buffer.of(1, 0), text(value)])
+  const walkTo = (tag: number, to: number): Buffer => ninePMessage(110, tag, u32(1), u32(to), name('log'))
+  const open = (tag: number, fid: number): Buffer => ninePMessage(12, tag, u32(fid), u32(O_WRONLY | O_APPEND))
+  const append = (tag: number, fid: number, value: string): Buffer =>
+    ninePMessage(118, tag, u32(fid), u32(6), u32(0), u32(value.length), Buffer.from(value))
+  const types: number[] = []
+  socket.on('data', bytes => {
+    for (let at = 0; at < bytes.length; at += bytes.readUInt32LE(at)) types.push(bytes.readUInt8(at + 4))
+  })
+  // Each needs the answer before it.
+  const messages = [version(8192), attach, walkTo(10, 2), open(11, 2), walkTo(12, 3), open(13, 3)]
+  for (const [index, message] of messages.entries()) {
+    socket.write(message)
+    await expect.poll(() => types.length).toBe(index + 1)
+  }
+  socket.write(Buffer.concat([append(14, 2, 'one '), append(15, 3, 'two '), append(16, 2, 'three')]))
+  await expect.poll(() => types.length).toBe(9)
+  expect(types).toEqual([101, 105, 111, 13, 111, 13, 119, 119, 119])
+  expect((await paths.read('log')).toString()).toBe('begun one two three')
+})
+
 test('the fids and attributes of all 9P connections are bounded', async () => {
   const handles = { released: 0 }
   const operations = {
@@ -231,7 +260,7 @@ test('the fids and attributes of all 9P connections are bounded', async () => {
     await one.put(number, { ...fid })
     await two.put(number, { ...fid })
   }
-  const more = { ...fid, handle: { kind: 'file' as const, fh: 1 as Fh } }
+  const more = { ...fid, handle: { kind: 'file' as const, fh: 1 as Fh, appends: false } }
   await expect(one.put(1 << 16, more)).rejects.toMatchObject({ code: 'ENFILE' })
   expect(handles.released).toBe(1)
   const value = Buffer.alloc(64 << 10)
@@ -261,7 +290,7 @@ test('two 9P requests that assign a number at once leave one fid', async () => {
     ino: ROOT_INO,
     rootIno: ROOT_INO,
     uid: 0,
-    handle: { kind: 'file' as const, fh: fh as Fh },
+    handle: { kind: 'file' as const, fh: fh as Fh, appends: false },
   })
   await fids.put(1, opened(1))
   const both = [fids.put(1, opened(2)), fids.put(1, opened(3))]

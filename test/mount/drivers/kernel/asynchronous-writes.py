@@ -2,77 +2,31 @@
 
 usage: asynchronous-writes.py FILE ROUNDS
 """
-import ctypes
-import mmap
 import os
-import platform
 import random
 import sys
 import threading
 
+from aio import Requests, aligned
+
 PAGE = 4096
 FILE_PAGES = 256
 BATCH = 32
-IOCB_CMD_PWRITE = 1
-IO_SETUP, IO_SUBMIT, IO_GETEVENTS = (206, 209, 208) if platform.machine() == "x86_64" else (0, 2, 4)
-IO_EVENT_BYTES = 32
-
-syscall = ctypes.CDLL(None, use_errno=True).syscall
-
-
-class Iocb(ctypes.Structure):
-    """struct iocb of linux/aio_abi.h."""
-
-    _fields_ = [
-        ("data", ctypes.c_uint64),
-        ("key", ctypes.c_uint32),
-        ("rw_flags", ctypes.c_int32),
-        ("opcode", ctypes.c_uint16),
-        ("priority", ctypes.c_int16),
-        ("fd", ctypes.c_uint32),
-        ("buffer", ctypes.c_uint64),
-        ("length", ctypes.c_uint64),
-        ("offset", ctypes.c_int64),
-        ("reserved", ctypes.c_uint64),
-        ("flags", ctypes.c_uint32),
-        ("result_fd", ctypes.c_uint32),
-    ]
-
-
-def check(result):
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
 
 path, rounds = sys.argv[1], int(sys.argv[2])
 buffered = os.open(path, os.O_RDWR | os.O_CREAT)
 os.pwrite(buffered, bytes(FILE_PAGES * PAGE), 0)
 os.fsync(buffered)
 direct = os.open(path, os.O_RDWR | os.O_DIRECT)
-context = ctypes.c_uint64(0)
-check(syscall(IO_SETUP, 64, ctypes.byref(context)))
-buffers = [mmap.mmap(-1, PAGE) for _ in range(BATCH)]
-addresses = [ctypes.addressof(ctypes.c_char.from_buffer(buffer)) for buffer in buffers]
-events = ctypes.create_string_buffer(IO_EVENT_BYTES * 64)
+requests = Requests()
+buffers = [aligned(PAGE) for _ in range(BATCH)]
 
 
 def write(pages, value):
     """Writes pages by requests that run at the same time; returns when all have completed."""
-    requests = []
-    for page, buffer, address in zip(pages, buffers, addresses):
+    for buffer, _ in buffers:
         buffer[:] = bytes([value]) * PAGE
-        requests.append(
-            Iocb(opcode=IOCB_CMD_PWRITE, fd=direct, buffer=address, length=PAGE, offset=page * PAGE)
-        )
-    pointers = (ctypes.c_uint64 * BATCH)(*[ctypes.addressof(request) for request in requests])
-    submitted = completed = 0
-    while submitted < BATCH:
-        rest = ctypes.byref(pointers, 8 * submitted)
-        submitted += check(syscall(IO_SUBMIT, context, ctypes.c_long(BATCH - submitted), rest))
-    while completed < BATCH:
-        most = ctypes.c_long(BATCH - completed)
-        completed += check(syscall(IO_GETEVENTS, context, ctypes.c_long(1), most, events, None))
+    requests.write(direct, [(address, PAGE, page * PAGE) for page, (_, address) in zip(pages, buffers)])
 
 
 running = True
