@@ -29,7 +29,7 @@ export class ChangedObjects implements ObjectChanges {
     const changed = new ChangedObjects()
     try {
       for await (const { oids } of store.changes(after, upTo)) {
-        for (const oid of oids) changed.#add(oid)
+        for (const oid of oids) changed.add(oid)
         progress?.('changed objects found', changed.size, 0)
       }
       return changed
@@ -44,6 +44,15 @@ export class ChangedObjects implements ObjectChanges {
     return this.#size
   }
 
+  add(oid: Oid): void {
+    if (this.#oids.add(oid)) this.#size++
+    this.#end = Math.max(this.#end, oid + 1)
+  }
+
+  has(oid: Oid): boolean {
+    return this.#oids.has(oid)
+  }
+
   among(oids: readonly Oid[]): Promise<ReadonlySet<Oid>> {
     return Promise.resolve(new Set(oids.filter(oid => this.#oids.has(oid))))
   }
@@ -55,11 +64,6 @@ export class ChangedObjects implements ObjectChanges {
 
   close(): void {
     this.#oids.close()
-  }
-
-  #add(oid: Oid): void {
-    if (this.#oids.add(oid)) this.#size++
-    this.#end = Math.max(this.#end, oid + 1)
   }
 
   #find(from: number): number {

@@ -62,6 +62,12 @@ export interface Reversal {
   readonly base: Tid
 }
 
+/** Memory of a reversal besides its bytes. */
+const REVERSAL_BYTES = 300
+
+export const memoryOf = ({ source: { head, tail } }: Reversal): number =>
+  REVERSAL_BYTES + head.length + (tail?.length ?? 0)
+
 /** An inode that the undone transactions changed. */
 export interface UndoneInode {
   readonly oid: Oid
@@ -74,6 +80,7 @@ export interface UndoneInode {
   readonly isMerged: boolean
 }
 
+/** A part of what is restored. */
 export interface Reversals {
   readonly objects: readonly Reversal[]
   readonly inodes: readonly UndoneInode[]
@@ -94,37 +101,65 @@ const nameOf = ({ first, last }: UndoRange): string =>
 const BATCH = 16
 
 /**
- * Computes the changes that undo transactions at the moment `at`; nothing may be pending.
- * @throws UndoClashError; StoreError if the transaction, or the state before it, is not kept.
+ * Computes the changes that undo transactions at the moment `at`, part by part; nothing may be pending.
+ * @throws UndoClashError, also after some parts; StoreError if the transaction, or the state before it, is not kept.
  */
-export async function reversals(
+export async function* reversals(
   store: Store,
   at: Tid,
   undone: UndoRange,
   describe: (later: Tid) => Promise<string>,
-): Promise<Reversals> {
+): AsyncGenerator<Reversals> {
   const { first, last } = undone
   await assertUndoable(store, undone)
-  const clashing: Oid[] = []
-  const objects: Reversal[] = []
-  const inodes: UndoneInode[] = []
+  const clashing = new Clashes(store, undone)
   const seen = new PagedBitmap()
   try {
     for await (const { oids } of store.changes(toTid(first - 1n), last))
       for (let i = 0; i < oids.length; i += BATCH) {
         // Several transactions of the range may have changed an object.
         const batch = oids.slice(i, i + BATCH).filter(oid => seen.add(oid))
+        const objects: Reversal[] = []
+        const inodes: UndoneInode[] = []
         for (const { oid, reversal, inode } of await reverseBatch(store, batch, undone, at)) {
-          if (reversal === 'clash') clashing.push(oid)
+          if (reversal === 'clash') await clashing.add(oid)
           else if (reversal !== undefined) objects.push(reversal)
           if (inode !== undefined) inodes.push(inode)
         }
+        if (!clashing.isThere) yield { objects, inodes }
       }
   } finally {
     seen.close()
   }
-  if (clashing.length > 0) throw await clash(store, undone, clashing, describe)
-  return { objects, inodes }
+  if (clashing.isThere) throw await clashing.error(describe)
+}
+
+/** Objects that later transactions have changed, by these transactions. */
+class Clashes {
+  readonly #store: Store
+  readonly #undone: UndoRange
+  readonly #later = new Set<Tid>()
+  #isThere = false
+
+  constructor(store: Store, undone: UndoRange) {
+    this.#store = store
+    this.#undone = undone
+  }
+
+  get isThere(): boolean {
+    return this.#isThere
+  }
+
+  async add(oid: Oid): Promise<void> {
+    this.#isThere = true
+    for (const tid of await this.#store.revisions(oid, { after: this.#undone.last })) this.#later.add(tid)
+  }
+
+  async error(describe: (later: Tid) => Promise<string>): Promise<UndoClashError> {
+    const sorted = [...this.#later].sort((a, b) => (a < b ? -1 : 1))
+    const details = await Promise.all(sorted.map(describe))
+    return new UndoClashError(this.#undone.first, sorted, details, nameOf(this.#undone))
+  }
 }
 
 /** The error for objects that later transactions have changed. */
@@ -134,10 +169,9 @@ export async function clash(
   oids: Iterable<Oid>,
   describe: (later: Tid) => Promise<string>,
 ): Promise<UndoClashError> {
-  const later = new Set<Tid>()
-  for (const oid of oids) for (const tid of await store.revisions(oid, { after: undone.last })) later.add(tid)
-  const sorted = [...later].sort((a, b) => (a < b ? -1 : 1))
-  return new UndoClashError(undone.first, sorted, await Promise.all(sorted.map(describe)), nameOf(undone))
+  const clashing = new Clashes(store, undone)
+  for (const oid of oids) await clashing.add(oid)
+  return await clashing.error(describe)
 }
 
 async function assertUndoable(store: Store, undone: UndoRange): Promise<void> {

@@ -7,7 +7,8 @@
  * - `prepare` serialises all changes into pending records, `commit` stores them. Between the two, and during the
  *   commit, reads and new changes may run; what was prepared is what is committed.
  * - `spill` stores what was prepared as a part of a transaction that does not fit into memory. From then on `at` is the tid that the
- *   transaction will have; a later `commit` completes it, `abort` drops it.
+ *   transaction will have; a later `commit` completes it, `abort` drops it. `storeRecords` stores such parts of records without objects,
+ *   which appear together with `showStored`.
  *
  * Invariants:
  * - every reader sees the first of these that exists: an object's state, the newest pending record of its oid, the
@@ -29,6 +30,7 @@ import {
 } from '../../store/errors.ts'
 import { formatTid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
 import { isSlice, type ObjectChange, type RecordSource } from '../../store/changes.ts'
+import type { Spilling } from '../../store/capabilities.ts'
 import type { NewTransaction, Store, WritableStore } from '../../store/store.ts'
 import { classNamed } from './classes.ts'
 import type { DerivedCache, LeftOut, Participant } from './participant.ts'
@@ -98,6 +100,8 @@ export class Connection implements Jar {
   #overlayBytes = 0
   /** The last transaction, while `at` is that of parts. */
   #committedAt: Tid | undefined
+  /** The tid of parts that are not shown yet. */
+  #storedAs: Tid | undefined
   #spills = 0
   /** Whether a prepare has failed half-way: then the pending records include part of an operation. */
   #torn = false
@@ -441,9 +445,7 @@ export class Connection implements Jar {
    * @throws as {@link Connection.commit}; NoSpaceError if the store takes transactions as a whole only.
    */
   async spill(): Promise<void> {
-    const { spilling } = this.#writer().capabilities
-    if (spilling === undefined)
-      throw new NoSpaceError(`${this.name} stores no transaction that does not fit into memory`)
+    const spilling = this.#spilling()
     if (this.#torn) throw new Error('the last prepare has failed: repeat it before the next part')
     if (this.#pending.isEmpty) return
     const changes = this.#pending.begin()
@@ -454,13 +456,28 @@ export class Connection implements Jar {
       this.#pending.fail()
       throw error
     }
-    this.#committedAt ??= this.#at
-    this.#at = tid
-    this.#spills++
+    this.#moveToParts(tid)
     this.#pending.spilled()
     for (const oid of this.#pending.succeed(tid)) this.#cache.get(oid)?.committedAs(tid)
     // A record that is being read may have been replaced.
     this.#loader.invalidate()
+  }
+
+  /**
+   * Stores records as a part of the transaction. The view shows them from {@link Connection.showStored} on, so that reads see all of them or
+   * none. They must not be pending. @throws as {@link Connection.spill}
+   */
+  async storeRecords(changes: readonly ObjectChange[]): Promise<void> {
+    this.#storedAs = await this.#spilling().spill(changes)
+    this.#pending.spilledUnknown()
+  }
+
+  /** Shows the parts that {@link Connection.storeRecords} has stored. @param oids the objects in them. */
+  showStored(oids: Iterable<Oid>): void {
+    if (this.#storedAs === undefined) return
+    this.#moveToParts(this.#storedAs)
+    this.#storedAs = undefined
+    this.invalidate(oids)
   }
 
   /** Drops every uncommitted change, and the parts that were stored. No commit may be in progress. @throws StoreError */
@@ -472,15 +489,32 @@ export class Connection implements Jar {
     this.dropLoaded()
     this.invalidate(this.#pending.drop())
     this.#torn = false
-    if (this.#committedAt === undefined) return
-    const spilledAs = this.#at
-    this.#at = this.#committedAt
-    this.#committedAt = undefined
+    if (this.#committedAt === undefined && this.#storedAs === undefined) return
+    this.#storedAs = undefined
     this.#pending.forgetSpilled()
-    this.#spills++
-    this.invalidate(this.#cache.ofTransaction(spilledAs))
-    this.#derived?.clear()
+    if (this.#committedAt !== undefined) {
+      const spilledAs = this.#at
+      this.#at = this.#committedAt
+      this.#committedAt = undefined
+      this.#spills++
+      this.invalidate(this.#cache.ofTransaction(spilledAs))
+      this.#derived?.clear()
+    }
     await this.#writer().capabilities.spilling?.drop()
+  }
+
+  /** @throws NoSpaceError */
+  #spilling(): Spilling {
+    const { spilling } = this.#writer().capabilities
+    if (spilling !== undefined) return spilling
+    throw new NoSpaceError(`${this.name} stores no transaction that does not fit into memory`)
+  }
+
+  /** Moves the view to the transaction that is being stored in parts. */
+  #moveToParts(tid: Tid): void {
+    this.#committedAt ??= this.#at
+    this.#at = tid
+    this.#spills++
   }
 
   /** Turns objects that were changed elsewhere into ghosts. Their changes here are lost. */

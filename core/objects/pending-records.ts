@@ -129,6 +129,11 @@ export class PendingRecords {
     }
   }
 
+  /** A part has records of which the kinds are not known. */
+  spilledUnknown(): void {
+    this.#spilledKinds = undefined
+  }
+
   /** The parts belong to a transaction that has ended. */
   forgetSpilled(): void {
     this.#spilledKinds = new Map()

@@ -9,7 +9,15 @@ import { processOwner } from '../../process-owner.ts'
 import { log, transactionAt as infoAt } from '../../history/log.ts'
 import { MomentView, partsOf } from '../../history/moment-view.ts'
 import { restoreSteps, type RestoreStep } from '../../history/restore-plan.ts'
-import { clash, reversals } from '../../history/undo.ts'
+import { ChangedObjects } from '../../history/changed-objects.ts'
+import {
+  clash,
+  memoryOf,
+  reversals,
+  type Reversal,
+  type UndoneInode,
+  type UndoRange,
+} from '../../history/undo.ts'
 import { isRegular, isDirectory, type Inode } from '../../tree/inode.ts'
 import type { StoredTag, Superblock } from '../../tree/superblock.ts'
 import { StoreError } from '../../../store/errors.ts'
@@ -95,38 +103,19 @@ export class History implements HistoryOperations {
    */
   async undo(undone: Tid, upTo: Tid = undone, by?: Caller): Promise<Tid> {
     const { live, bookkeeping } = this.#context
-    const { connection } = live
     let message = `undo ${formatTid(undone)}`
     if (upTo !== undone) message += ` to ${formatTid(upTo)}`
     else
       for await (const { description } of infoAt(this.#store, undone))
         if (description !== '') message += `: ${description}`
     const undoing = this.#isolate(by, message, async () => {
-      const changed: Oid[] = []
       const heldTags = await this.#heldTags()
-      const describe = (later: Tid): Promise<string> => this.#describe(later)
-      const range = { first: undone, last: upTo }
-      const { objects, inodes } = await reversals(this.#store, connection.at, range, describe)
-      const { parts, keys: orphans } = await partsOfOrphans(await this.#superblock.orphans())
-      for (const { oid, className, source, base } of objects) {
-        if (parts.has(oid)) continue
-        connection.putRecord(oid, className, source, base)
-        changed.push(oid)
+      const changed = new ChangedObjects()
+      try {
+        await this.#revert({ first: undone, last: upTo }, changed)
+      } finally {
+        changed.close()
       }
-      connection.invalidate(changed)
-      for (const oid of changed) live.known(oid)?.revert(live.known(oid)?.isOrphan ?? false)
-      for (const node of live.nodes) node.file = undefined
-      const view = await MomentView.open(this.#store, connection.at)
-      const names = new UndoneNames({
-        context: this.#context,
-        superblock: this.#superblock,
-        view,
-        inodes,
-        changed,
-        orphans,
-      })
-      const conflicts = await names.settle()
-      if (conflicts.size > 0) throw await clash(this.#store, range, conflicts, describe)
       await bookkeeping.restored(live)
       for (const { name, tid } of heldTags)
         if (!(await this.#superblock.isHeld(name)) || (await this.#superblock.tag(name)) !== tid)
@@ -142,6 +131,46 @@ export class History implements HistoryOperations {
     } finally {
       await this.#caches.settled()
     }
+  }
+
+  /**
+   * Restores what transactions changed, and settles what follows from it.
+   * @param changed receives the restored objects.
+   */
+  async #revert(range: UndoRange, changed: ChangedObjects): Promise<void> {
+    const { live, writeBack } = this.#context
+    const { connection } = live
+    const { spilling } = this.#store.capabilities
+    const view = await MomentView.open(this.#store, connection.at)
+    const describe = (later: Tid): Promise<string> => this.#describe(later)
+    const { parts, keys: orphans } = await partsOfOrphans(await this.#superblock.orphans())
+    const inodes: UndoneInode[] = []
+    let waiting: Reversal[] = []
+    let bytes = 0
+    for await (const part of reversals(this.#store, connection.at, range, describe)) {
+      for (const inode of part.inodes) if (!inode.isQuiet) inodes.push(inode)
+      for (const reversal of part.objects) {
+        if (parts.has(reversal.oid)) continue
+        waiting.push(reversal)
+        changed.add(reversal.oid)
+        bytes += memoryOf(reversal)
+      }
+      if (bytes < writeBack.dirtyLimitBytes || spilling === undefined) continue
+      await connection.storeRecords(waiting.map(({ oid, source, base }) => ({ oid, base, record: source })))
+      waiting = []
+      bytes = 0
+    }
+    // Without a pause up to here, so that no read sees some of the objects restored and others not.
+    connection.showStored(changed.oids())
+    for (const { oid, className, source, base } of waiting) connection.putRecord(oid, className, source, base)
+    connection.invalidate(waiting.map(({ oid }) => oid))
+    for (const node of live.nodes) {
+      if (changed.has(node.oid)) node.revert(node.isOrphan)
+      node.file = undefined
+    }
+    const about = { context: this.#context, superblock: this.#superblock, view }
+    const conflicts = await new UndoneNames({ ...about, inodes, changed, orphans }).settle()
+    if (conflicts.size > 0) throw await clash(this.#store, range, conflicts, describe)
   }
 
   /**

@@ -125,6 +125,36 @@ describe('undo', () => {
     expect(await treeOf(paths, '')).toBe(before)
     expect(await fs.sync()).toBe(last)
   })
+
+  test('takes little memory, and reverts all or nothing', async () => {
+    const paths = await openPaths(temporaryDatabase())
+    const { fs } = paths
+    const blocks = 2000
+    await paths.write('file', Buffer.alloc(2 * blocks * CHUNK, 'a'))
+    const before = await fs.sync()
+    for (let i = 0; i < blocks; i++)
+      await paths.write('file', Buffer.alloc(CHUNK, 'b'), BigInt(2 * i * CHUNK))
+    for (let i = 0; i < 300; i++) await paths.write(`new-${i}`, 'new')
+    const undone = await fs.sync()
+    const tree = await treeOf(paths, '')
+    await paths.write('file', 'later', BigInt(2 * (blocks - 1) * CHUNK))
+    const later = await fs.sync()
+    fs.adjust({ dirtySizeBytes: 65_536 })
+    // The clash is found after parts were stored.
+    expect(await message(historyOf(fs).undo(undone))).toContain(formatTid(later))
+    expect(await fs.lastTid()).toBe(later)
+    await historyOf(fs).undo(later)
+    expect(await contents(paths)).toBe(await contents(paths, `@${formatTid(undone)}`))
+    expect((await treeOf(paths, '')).length).toBe(tree.length)
+    let peak = 0
+    const timer = setInterval(() => (peak = Math.max(peak, fs.stats().dirtyBytes)), 1)
+    await historyOf(fs).undo(undone)
+    clearInterval(timer)
+    expect(peak).toBeGreaterThan(0)
+    expect(peak).toBeLessThan(4 * 65_536)
+    expect(await contents(paths)).toBe(await contents(paths, `@${formatTid(before)}`))
+    expect(await paths.list('')).toEqual(['file'])
+  })
 })
 
 describe('restore and clone', () => {

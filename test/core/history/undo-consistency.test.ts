@@ -21,6 +21,8 @@ const MANY = Array.from({ length: 70 }, (_, i) => `${i}`)
 const SIZES = [0, 10, 1500, 4096, 9000]
 const OFFSETS = [0, 0, 100, 5000, 2 << 20]
 
+const DIRTY_BYTES = 32 << 20
+
 const ROOT = { uid: 0, gid: 0, pid: 0 }
 
 const errorCode = (error: unknown): unknown => (error as { code?: unknown }).code
@@ -32,8 +34,10 @@ class History {
   readonly db: Database
   readonly paths: Paths
   readonly #open: File[] = []
+  readonly #fs: FileSystem
 
-  private constructor(path: string, db: Database, paths: Paths) {
+  private constructor(path: string, db: Database, paths: Paths, fs: FileSystem) {
+    this.#fs = fs
     this.path = path
     this.db = db
     this.paths = paths
@@ -45,7 +49,7 @@ class History {
     const fs = await FileSystem.open(store, {})
     const db = new Database({ fileSystem: fs, store, caller: ROOT, umask: 0o022, close: () => fs.close() })
     onTestFinished(() => fs.close().catch(() => undefined))
-    return new History(path, db, new Paths(fs))
+    return new History(path, db, new Paths(fs), fs)
   }
 
   /** One transaction; an operation that is refused changes nothing. Resolves to whether it was done. */
@@ -63,6 +67,16 @@ class History {
       if (tid !== this.tids.at(-1)) this.tids.push(tid)
     }
     return true
+  }
+
+  /** Undoes transactions; every second time in parts. */
+  async undo(tid: string, upTo: string = tid): Promise<void> {
+    if (this.tids.length % 2 === 0) this.#fs.adjust({ dirtySizeBytes: 1 })
+    try {
+      await this.db.undo(tid, { upTo })
+    } finally {
+      this.#fs.adjust({ dirtySizeBytes: DIRTY_BYTES })
+    }
   }
 
   async openFile(path: string): Promise<void> {
@@ -172,7 +186,7 @@ async function randomStep(history: History, random: Random, isWide: boolean): Pr
       return await step(`write open #${at}`, () => history.writeOpen(at, bytes))
     }
     case 22:
-      return await step(`undo ${index} to ${tids.indexOf(later)}`, () => db.undo(tid, { upTo: later }))
+      return await step(`undo ${index} to ${tids.indexOf(later)}`, () => history.undo(tid, later))
     case 27:
     case 28:
     case 29: {
@@ -184,7 +198,7 @@ async function randomStep(history: History, random: Random, isWide: boolean): Pr
       })
     }
     default:
-      return await step(`undo ${index}`, () => db.undo(tid))
+      return await step(`undo ${index}`, () => history.undo(tid))
   }
 }
 
