@@ -14,6 +14,7 @@ import type { Progress } from '../../store/capabilities.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { type ChangedObjects, ChangeLookups, mappingsAmong } from './changed-objects.ts'
+import { DifferingNames } from './differing-names.ts'
 import { inodeAt, InodeComparison, type Difference } from './inode-difference.ts'
 import { MomentView, partsOf } from './moment-view.ts'
 import { PathComparison } from './path-difference.ts'
@@ -59,7 +60,11 @@ export async function* differences(
         changed,
         progress,
       )
-      yield* comparison.run(at => isWithin(at, top))
+      try {
+        yield* comparison.run(at => isWithin(at, top))
+      } finally {
+        comparison.close()
+      }
     }
   } finally {
     lookups.close()
@@ -73,9 +78,7 @@ class Comparison {
   readonly #inode: InodeComparison
   readonly #changed: ChangedObjects
   readonly #progress: Progress
-  /** Names that one moment has, by inode. */
-  readonly #removed = new Map<Oid, Place[]>()
-  readonly #added = new Map<Oid, Place[]>()
+  readonly #names = new DifferingNames()
   readonly #same = new LRUCache<Oid, { readonly answer: boolean }>({ max: SAME_MAX })
 
   constructor(store: Store, inode: InodeComparison, changed: ChangedObjects, progress: Progress = () => {}) {
@@ -87,13 +90,16 @@ class Comparison {
     this.#changed = changed
   }
 
+  close(): void {
+    this.#names.close()
+  }
+
   async *run(isWanted: (path: string) => boolean): AsyncGenerator<Difference> {
     for await (const oid of this.#inodes('names compared')) await this.#compareNames(oid)
-    for (const [oid, places] of this.#removed) {
-      const added = this.#added.get(oid) ?? []
-      for (const place of places) {
+    for (const { oid, removed, added } of this.#names)
+      for (const [index, place] of removed.entries()) {
         const from = await pathOf(this.#before, place)
-        const to = added.shift()
+        const to = added[index]
         const path = to && (await pathOf(this.#after, to))
         if (!(from !== undefined && isWanted(from)) && !(path !== undefined && isWanted(path))) continue
         if (from !== undefined && path !== undefined)
@@ -101,9 +107,8 @@ class Comparison {
         else if (from !== undefined) yield await this.#inode.nameOnly('removed', oid, from)
         else if (path !== undefined) yield await this.#inode.nameOnly('added', oid, path)
       }
-    }
-    for (const [oid, places] of this.#added)
-      for (const place of places) {
+    for (const { oid, removed, added } of this.#names)
+      for (const place of added.slice(removed.length)) {
         const path = await pathOf(this.#after, place)
         if (path !== undefined && isWanted(path)) yield await this.#inode.nameOnly('added', oid, path)
       }
@@ -132,7 +137,7 @@ class Comparison {
   async #commonPath(oid: Oid): Promise<string | undefined> {
     const [old, now] = [await inodeAt(this.#before, oid), await inodeAt(this.#after, oid)]
     if (old === undefined || now === undefined || old.nlink === 0 || now.nlink === 0) return undefined
-    if (this.#removed.has(oid) && this.#added.has(oid)) return undefined
+    if (this.#names.isRenamed(oid)) return undefined
     const view = (await this.#hasSamePath(oid)) ? this.#before : this.#after
     return (await view.pathOf(oid))?.text
   }
@@ -159,17 +164,10 @@ class Comparison {
 
   async #compareNames(oid: Oid): Promise<void> {
     for await (const { name, before, after } of this.#inode.names(oid)) {
-      note(this.#removed, before, { parent: oid, name })
-      note(this.#added, after, { parent: oid, name })
+      if (before !== undefined) this.#names.add('removed', before, { parent: oid, name })
+      if (after !== undefined) this.#names.add('added', after, { parent: oid, name })
     }
   }
-}
-
-function note(names: Map<Oid, Place[]>, oid: Oid | undefined, place: Place): void {
-  if (oid === undefined) return
-  const places = names.get(oid)
-  if (places === undefined) names.set(oid, [place])
-  else places.push(place)
 }
 
 /** The path of a name; undefined if its directory has none. */
