@@ -15,28 +15,45 @@ export function openScratch(schema: string): Database.Database {
 }
 
 /**
- * Names in a scratch database, encrypted with a key that is in this process alone: the file is in the directory for temporary files, and the
- * database that the names come from may be encrypted.
+ * Encrypts what is in a scratch database, with a key that is in this process alone: the file is in the directory for temporary files, and the
+ * database that the bytes come from may be encrypted.
  */
-export class ScratchNames {
+export class ScratchSeal {
   readonly #aead = openAead(randomBytes(KEY_BYTES))
   readonly #aad = Buffer.alloc(0)
 
-  seal(name: string): Buffer {
-    const plain = bytesOf(name)
+  seal(plain: Uint8Array): Buffer {
     const sealed = Buffer.allocUnsafe(plain.length + SEAL_BYTES)
     sealInto(this.#aead, this.#aad, plain, sealed)
     return sealed
   }
 
-  /** @throws Error if the name is not as it was sealed: the disk has changed it. */
-  open(sealed: Buffer): string {
+  /** @throws Error if the bytes are not as they were sealed: the disk has changed them. */
+  open(sealed: Buffer): Buffer {
     const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - SEAL_BYTES))
     if (!openInto(this.#aead, this.#aad, sealed, plain)) throw new Error('a temporary file was changed')
-    return textOf(plain)
+    return plain
   }
 
   close(): void {
     this.#aead.close()
+  }
+}
+
+/** Names in a scratch database. */
+export class ScratchNames {
+  readonly #seal = new ScratchSeal()
+
+  seal(name: string): Buffer {
+    return this.#seal.seal(bytesOf(name))
+  }
+
+  /** @throws as {@link ScratchSeal.open} */
+  open(sealed: Buffer): string {
+    return textOf(this.#seal.open(sealed))
+  }
+
+  close(): void {
+    this.#seal.close()
   }
 }

@@ -8,6 +8,7 @@ import { constants } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { ErrnoError } from '../file-system/errno.ts'
 import type { AttributeChanges, Caller, Fh, Ino, Name, Operations } from '../file-system/operations.ts'
+import { storedName, textOfStored } from '../stored-names.ts'
 import { asFileError, FileError } from './file-error.ts'
 import { File, writableTo, type Guard, type ReadStreamOptions } from './file.ts'
 import { existing, free, placed } from './found.ts'
@@ -41,8 +42,8 @@ interface Signalled {
   readonly signal?: AbortSignal | undefined
 }
 
-/** A time: seconds since 1970, or a Date. */
-export type Time = number | Date
+/** A time: seconds since 1970, a Date, or nanoseconds since 1970 as a bigint. */
+export type Time = number | Date | bigint
 
 /**
  * The files of a database, at its present or at one moment of its past.
@@ -276,6 +277,44 @@ export class Files {
     })
   }
 
+  async lutimes(path: Path, atime: Time, mtime: Time): Promise<void> {
+    await this.#setattr('lutimes', path, 'before a slash', {
+      atimeNs: nanoseconds(atime),
+      mtimeNs: nanoseconds(mtime),
+    })
+  }
+
+  /** The value of an extended attribute, such as `user.comment`. @throws FileError ENODATA if the file does not have it. */
+  async getXattr(path: Path, name: string): Promise<Buffer> {
+    const { operations } = this.#parts
+    return await this.#at('getxattr', path, 'always', async found =>
+      Buffer.from(await operations.getxattr(existing(found).ino, storedName(name))),
+    )
+  }
+
+  async setXattr(path: Path, name: string, value: string | Uint8Array): Promise<void> {
+    const { operations, caller } = this.#parts
+    await this.#at('setxattr', path, 'always', found =>
+      operations.setxattr(existing(found).ino, storedName(name), Buffer.from(value), 0, caller),
+    )
+  }
+
+  async removeXattr(path: Path, name: string): Promise<void> {
+    const { operations, caller } = this.#parts
+    await this.#at('removexattr', path, 'always', found =>
+      operations.removexattr(existing(found).ino, storedName(name), caller),
+    )
+  }
+
+  /** The names of the file's extended attributes. */
+  async listXattrs(path: Path): Promise<readonly string[]> {
+    const { operations, caller } = this.#parts
+    return await this.#at('listxattr', path, 'always', async found => {
+      const names = await operations.listxattr(existing(found).ino, () => caller.uid === 0)
+      return names.map(textOfStored)
+    })
+  }
+
   /** Copies a file in this database. The copy shares all stored bytes, so it neither reads nor writes data. */
   async copyFile(from: Path, to: Path): Promise<void> {
     const { operations } = this.#parts
@@ -412,6 +451,7 @@ export class Files {
 }
 
 function nanoseconds(time: Time): bigint {
+  if (typeof time === 'bigint') return time
   const ms = typeof time === 'number' ? time * MS_PER_S : time.getTime()
   return BigInt(Math.floor(ms)) * NS_PER_MS + BigInt(Math.round((ms - Math.floor(ms)) * Number(NS_PER_MS)))
 }

@@ -25,7 +25,8 @@ export interface MergeOptions {
 }
 
 /**
- * Brings what a branch changed since the last merge into its database, as one transaction. Conflicts are left out and returned.
+ * Brings what a branch changed since the last merge into its database, as one transaction. Conflicts are left out. Resolves to the plan, which
+ * the caller closes.
  * @throws StoreError with the code `no-branch`; `conflict` if other programs change the database all the time.
  */
 export async function mergeBranch(
@@ -41,10 +42,13 @@ export async function mergeBranch(
         await db.sync()
         const sides = await sidesOf(db, name, main, branch)
         const plan = await planMerge(sides)
-        if (isDryRun) return plan
-        if (plan.steps.length > 0 && !(await apply(db, name, plan, sides))) continue
-        if (plan.conflicts.length === 0 || isResolved) await record(db, name, sides)
-        return plan
+        try {
+          if (isDryRun || (await applied(db, name, { plan, sides, isResolved }))) return plan
+        } catch (error) {
+          plan.close()
+          throw error
+        }
+        plan.close()
       }
     } finally {
       await main.close()
@@ -65,7 +69,8 @@ async function sidesOf(db: Database, name: string, main: Store, branch: Store): 
   let merged = { main: base, branch: base }
   for await (const tag of db.tags()) {
     const [branchTid, mainTid] = [mergedUpTo(tag.name, name), parseTid(tag.tid)]
-    if (branchTid !== undefined && mainTid !== undefined && branchTid > merged.branch)
+    // A tag that is earlier than the base is that of another branch.
+    if (branchTid !== undefined && mainTid !== undefined && mainTid >= base && branchTid > merged.branch)
       merged = { main: mainTid, branch: branchTid }
   }
   return { main, branch, base, merged, now }
@@ -74,8 +79,21 @@ async function sidesOf(db: Database, name: string, main: Store, branch: Store): 
 const mergedUpTo = (tag: string, name: string): Tid | undefined =>
   tag.startsWith(mergedPrefix(name)) ? parseTid(tag.slice(mergedPrefix(name).length)) : undefined
 
+interface Planned {
+  readonly plan: MergePlan
+  readonly sides: MergeSides
+  readonly isResolved: boolean
+}
+
+/** Applies a plan and records the merge. Resolves to false as {@link apply} does. */
+async function applied(db: Database, name: string, { plan, sides, isResolved }: Planned): Promise<boolean> {
+  if (plan.steps.length > 0 && !(await apply(db, name, plan, sides))) return false
+  if (plan.conflicts.length === 0 || isResolved) await record(db, name, sides)
+  return true
+}
+
 /** Resolves to false if the database has changed since the plan was made; nothing is changed then. */
-async function apply(db: Database, name: string, { steps }: MergePlan, sides: MergeSides): Promise<boolean> {
+async function apply(db: Database, name: string, plan: MergePlan, sides: MergeSides): Promise<boolean> {
   const { main, branch, now } = sides
   const view = await MomentView.open(branch, now.branch)
   const changed = new StoreError(`${db.name} has changed`, { code: 'conflict' })
@@ -84,7 +102,7 @@ async function apply(db: Database, name: string, { steps }: MergePlan, sides: Me
       async files => {
         // What other programs had changed was stored when the transaction began.
         if ((await main.lastTid()) !== now.main) throw changed
-        await applyMerge(files, steps, view)
+        await applyMerge(files, plan, view)
       },
       { message: `merge branch ${name}` },
     )

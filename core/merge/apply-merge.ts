@@ -3,64 +3,86 @@ import type { File } from '../database/file.ts'
 import type { Files } from '../database/files.ts'
 import { FileContent } from '../history/file-content.ts'
 import type { ByteRange } from '../history/file-difference.ts'
+import { ScratchList, ScratchMap } from '../../store/scratch-list.ts'
 import type { MomentView } from '../history/moment-view.ts'
 import { depthOf, movedPath } from '../history/paths.ts'
+import { textOfStored } from '../stored-names.ts'
 import { isDirectory, type Inode } from '../tree/inode.ts'
 import { isSymlink } from './same-content.ts'
-import type { MergeStep } from './merge-step.ts'
-
-type StepOf<Kind extends MergeStep['kind']> = Extract<MergeStep, { readonly kind: Kind }>
+import type { MergePlan, StepOf } from './merge-step.ts'
 
 const PERMISSIONS = 0o7777
-const NS_PER_S = 1e9
 
 /**
  * Applies the steps: files are removed, what moves is moved out of the way, directories are removed and made and what moves gets its new
  * place, then files are made and changed.
  * @param branch the state of the branch that is merged.
  */
-export async function applyMerge(
-  files: Files,
-  steps: readonly MergeStep[],
-  branch: MomentView,
-): Promise<void> {
-  const of = <Kind extends MergeStep['kind']>(kind: Kind): StepOf<Kind>[] =>
-    steps.filter((step): step is StepOf<Kind> => step.kind === kind)
-  const removed = of('remove')
-  for (const { path } of removed.filter(step => !step.isDirectory)) await files.unlink(bytesOf(path))
-  const aside = await moveAside(files, of('move'), branch)
-  for (const { path } of removed.filter(step => step.isDirectory))
-    await files.rmdir(bytesOf(movedPath(path, aside) ?? path))
-  const made = of('create')
-  const places = [...of('move'), ...made.filter(step => step.isDirectory)]
-  for (const step of places.sort((a, b) => depthOf(a.path) - depthOf(b.path)))
-    if (step.kind === 'move')
-      await files.rename(bytesOf(aside.get(step.from) ?? step.from), bytesOf(step.path))
-    else await files.mkdir(bytesOf(step.path), { mode: 0o700 })
-  for (const step of made) await create(files, step, branch)
-  for (const { path, from } of of('link')) await files.link(bytesOf(from), bytesOf(path))
-  for (const step of of('change')) await change(files, step, branch)
+export async function applyMerge(files: Files, plan: MergePlan, branch: MomentView): Promise<void> {
+  for (const { path, isDirectory } of plan.descending('remove'))
+    if (!isDirectory) await files.unlink(bytesOf(path))
+  const aside = new ScratchMap<string, string>()
+  try {
+    await moveAside(files, plan, branch, aside)
+    for (const { path, isDirectory } of plan.descending('remove'))
+      if (isDirectory) await files.rmdir(bytesOf(movedPath(path, aside) ?? path))
+    await giveNames(files, plan, aside)
+  } finally {
+    aside.close()
+  }
+  for (const step of plan.ascending('create')) await create(files, step, branch)
+  // Afterwards, as each name that it gets changes the mtime of a directory.
+  for (const { path, inode, isDirectory } of plan.descending('create'))
+    if (isDirectory) await setTimes(files, bytesOf(path), await existing(branch, inode))
+  for (const { path, from } of plan.ascending('link')) await files.link(bytesOf(from), bytesOf(path))
+  for (const step of plan.ascending('change')) await change(files, step, branch)
 }
 
-/** Resolves to the present path of each. */
+/** @param aside receives the present path of what is moved, by the former one. */
 async function moveAside(
   files: Files,
-  moves: readonly StepOf<'move'>[],
+  plan: MergePlan,
   branch: MomentView,
-): Promise<ReadonlyMap<string, string>> {
-  const aside = new Map<string, string>()
-  const deepestFirst = moves.toSorted((a, b) => depthOf(b.from) - depthOf(a.from))
-  for (const [index, { from }] of deepestFirst.entries()) {
-    const place = `.zblkfs-merge-${branch.at}-${index}`
-    await files.rename(bytesOf(from), bytesOf(place))
-    aside.set(from, place)
+  aside: ScratchMap<string, string>,
+): Promise<void> {
+  const moves = new ScratchList<string>()
+  try {
+    for (const { from } of plan.ascending('move')) moves.add(from, '', depthOf(from))
+    let index = 0
+    for (const from of moves.descending('')) {
+      const place = `.zblkfs-merge-${branch.at}-${index++}`
+      await files.rename(bytesOf(from), bytesOf(place))
+      aside.set(from, place)
+    }
+  } finally {
+    moves.close()
   }
-  return aside
+}
+
+/** Makes directories and gives what is moved its new path, those above before those below. */
+async function giveNames(files: Files, plan: MergePlan, aside: ScratchMap<string, string>): Promise<void> {
+  const made = plan.ascending('create')[Symbol.iterator]()
+  let directory = nextDirectory(made)
+  const makeUpTo = async (depth: number): Promise<void> => {
+    for (; directory !== undefined && depthOf(directory.path) <= depth; directory = nextDirectory(made))
+      await files.mkdir(bytesOf(directory.path), { mode: 0o700 })
+  }
+  for (const { path, from } of plan.ascending('move')) {
+    await makeUpTo(depthOf(path) - 1)
+    await files.rename(bytesOf(aside.get(from) ?? from), bytesOf(path))
+  }
+  await makeUpTo(Infinity)
+}
+
+function nextDirectory(made: Iterator<StepOf<'create'>>): StepOf<'create'> | undefined {
+  for (let next = made.next(); next.done !== true; next = made.next())
+    if (next.value.isDirectory) return next.value
+  return undefined
 }
 
 async function create(
   files: Files,
-  { path, inode: oid }: StepOf<'create'>,
+  { path, inode: oid, xattrs }: StepOf<'create'>,
   branch: MomentView,
 ): Promise<void> {
   const inode = await existing(branch, oid)
@@ -69,6 +91,7 @@ async function create(
   if (isSymlink(inode)) {
     await files.symlink(Buffer.from(inode.target), at)
     await files.lchown(at, uid, gid)
+    await setTimes(files, at, await existing(branch, oid))
     return
   }
   if (!isDirectory(inode)) {
@@ -82,34 +105,52 @@ async function create(
   }
   await files.chown(at, uid, gid)
   await files.chmod(at, mode & PERMISSIONS)
-  await setTime(files, at, inode)
+  await setXattrs(files, at, await existing(branch, oid), xattrs)
+  await setTimes(files, at, await existing(branch, oid))
 }
 
 async function change(
   files: Files,
-  { path, inode: oid, ranges, attributes }: StepOf<'change'>,
+  { path, inode: oid, ranges, attributes, xattrs }: StepOf<'change'>,
   branch: MomentView,
 ): Promise<void> {
   const inode = await existing(branch, oid)
   const at = bytesOf(path)
-  if (ranges.length > 0 || attributes.includes('size')) {
+  const { uid, gid, mode, size } = inode
+  const present = await files.lstat(at)
+  const isWritten = ranges.length > 0 || attributes.includes('size')
+  if (isWritten) {
     const file = await files.open(at, 'r+')
     try {
-      if (attributes.includes('size')) await file.truncate(inode.size)
+      if (attributes.includes('size')) await file.truncate(size)
       await copy(file, await FileContent.of(branch, inode), ranges, false)
     } finally {
       await file.close()
     }
   }
-  const { uid, gid, mode } = inode
   if (attributes.includes('uid') || attributes.includes('gid')) {
-    const present = await files.lstat(at)
     const wanted = (name: 'uid' | 'gid'): number =>
       attributes.includes(name) ? { uid, gid }[name] : present[name]
     await files.lchown(at, wanted('uid'), wanted('gid'))
   }
   if (attributes.includes('mode')) await files.chmod(at, mode & PERMISSIONS)
-  if (attributes.includes('mtime')) await setTime(files, at, inode)
+  await setXattrs(files, at, await existing(branch, oid), xattrs)
+  if (attributes.includes('mtime')) await setTimes(files, at, await existing(branch, oid))
+  else if (isWritten) await files.lutimes(at, present.atimeNs, present.mtimeNs)
+}
+
+/** Sets extended attributes as an inode has them; removes those that it does not have. */
+async function setXattrs(
+  files: Files,
+  path: Buffer,
+  { xattrs }: Inode,
+  names: readonly string[],
+): Promise<void> {
+  for (const name of names) {
+    const value = xattrs.get(name)
+    if (value === undefined) await files.removeXattr(path, textOfStored(name))
+    else await files.setXattr(path, textOfStored(name), value)
+  }
 }
 
 /** Copies ranges of a file. Zeros become holes; in a new file they are nothing. */
@@ -130,10 +171,8 @@ async function copy(
   }
 }
 
-async function setTime(files: Files, path: Buffer, inode: Inode): Promise<void> {
-  const seconds = (name: 'atime' | 'mtime'): number => Number(inode.time(name)) / NS_PER_S
-  await files.utimes(path, seconds('atime'), seconds('mtime'))
-}
+const setTimes = (files: Files, path: Buffer, inode: Inode): Promise<void> =>
+  files.lutimes(path, inode.time('atime'), inode.time('mtime'))
 
 async function existing(view: MomentView, oid: StepOf<'create'>['inode']): Promise<Inode> {
   const inode = await view.inode(oid)

@@ -11,16 +11,26 @@
  * got what the database had changed by then.
  */
 import type { Oid, Tid } from '../../store/ids.ts'
+import { PagedBitmap } from '../../store/paged-bitmap.ts'
+import { ScratchList, ScratchMap } from '../../store/scratch-list.ts'
 import type { Store } from '../../store/store.ts'
 import { differences, type Difference } from '../history/difference.ts'
 import type { ByteRange } from '../history/file-difference.ts'
 import { inodeAt } from '../history/inode-difference.ts'
 import { MomentView } from '../history/moment-view.ts'
 import { depthOf } from '../history/paths.ts'
-import { Directory } from '../tree/directory.ts'
 import { isDirectory, isRegular, type Inode } from '../tree/inode.ts'
+import {
+  attributesToMake,
+  differingXattrs,
+  mergeAttributes,
+  OWNED,
+  takesMtime,
+  type FileStates,
+} from './merge-attributes.ts'
+import { joined, namesIn, placeAt, type NewPlace } from './entries.ts'
 import { isSymlink, isSameContent, isSameInode, isSameRange } from './same-content.ts'
-import type { MergeConflict, MergePlan, MergeStep } from './merge-step.ts'
+import { MergePlan, type MergeConflict } from './merge-step.ts'
 
 export interface MergeSides {
   readonly main: Store
@@ -41,18 +51,6 @@ interface Views {
   readonly branchNow: MomentView
 }
 
-/** A place that an entry gets. */
-interface NewPlace {
-  readonly parent: Oid
-  readonly name: string
-}
-
-/** Names read together. */
-const BATCH = 256
-
-/** Attributes that are merged one by one. */
-const OWNED = ['mode', 'uid', 'gid'] as const
-
 /** @throws CannotOpenError, StoreError, CorruptRecordError */
 export async function planMerge(sides: MergeSides): Promise<MergePlan> {
   const { main, branch, base, merged, now } = sides
@@ -64,31 +62,37 @@ export async function planMerge(sides: MergeSides): Promise<MergePlan> {
     branchNow: await MomentView.open(branch, now.branch),
   }
   const planner = new Planner(views)
-  for await (const difference of differences(main, merged.main, now.main))
-    await planner.addMainDifference(difference)
-  const changes: Difference[] = []
-  for await (const difference of differences(branch, merged.branch, now.branch)) changes.push(difference)
-  return await planner.plan(changes)
+  const changes = new ScratchList<Difference>()
+  try {
+    for await (const difference of differences(main, merged.main, now.main))
+      await planner.addMainDifference(difference)
+    for await (const difference of differences(branch, merged.branch, now.branch))
+      changes.add(difference, difference.kind, depthOf(difference.path))
+    return await planner.plan(changes)
+  } finally {
+    changes.close()
+    planner.close()
+  }
 }
 
 class Planner {
   readonly #views: Views
-  /** What the database changed, by inode. */
-  readonly #ofMain = new Map<Oid, Difference[]>()
-  readonly #steps: MergeStep[] = []
-  readonly #conflicts: MergeConflict[] = []
+  /** The inodes that the database changed. */
+  readonly #ofMain = new PagedBitmap()
+  readonly #plan = new MergePlan()
   /** Paths of the database that are removed, or moved away. */
-  readonly #left = new Set<string>()
+  readonly #left = new ScratchMap<string, true>()
   /** Inodes of the database that are moved, by where the branch has them. */
-  readonly #moved = new Map<Oid, NewPlace>()
+  readonly #moved = new ScratchMap<Oid, NewPlace>()
   /** Directories of the branch that the database made too. */
-  readonly #known = new Map<Oid, Oid>()
+  readonly #known = new ScratchMap<Oid, Oid>()
   /** Where inodes of the branch are made. */
-  readonly #created = new Map<Oid, string>()
-  /** Renames of the branch that are not merged, and why, by path. */
-  readonly #refused = new Map<string, string>()
+  readonly #created = new ScratchMap<Oid, string>()
+  /** Renames of the branch that are not merged, by path. */
+  readonly #refused = new ScratchMap<string, true>()
+  readonly #refusals = new ScratchList<MergeConflict>()
   /** Directories of the branch that are new in the database. */
-  readonly #newDirectories = new Set<Oid>()
+  readonly #newDirectories = new ScratchMap<Oid, true>()
 
   constructor(views: Views) {
     this.#views = views
@@ -98,40 +102,40 @@ class Planner {
     const { mainBefore, mainNow } = this.#views
     const view = difference.kind === 'removed' ? mainBefore : mainNow
     const inode = await view.find(difference.path)
-    if (inode === undefined) return
-    this.#ofMain.set(inode.oid, [...(this.#ofMain.get(inode.oid) ?? []), difference])
+    if (inode !== undefined) this.#ofMain.add(inode.oid)
   }
 
-  async plan(changes: readonly Difference[]): Promise<MergePlan> {
-    const of = (...kinds: Difference['kind'][]): Difference[] =>
-      changes.filter(({ kind }) => kinds.includes(kind))
-    const [removed, moved, added] = [
-      of('removed').sort((a, b) => depthOf(b.path) - depthOf(a.path)),
-      of('renamed').sort((a, b) => depthOf(a.path) - depthOf(b.path)),
-      of('added').sort((a, b) => depthOf(a.path) - depthOf(b.path)),
-    ]
-    // What is renamed leaves its path to others, so a rename that cannot be merged changes what can be: planned again without it.
-    for (let before = -1; before < this.#refused.size;) {
-      before = this.#refused.size
-      this.#begin()
-      for (const change of moved) await this.#leave(change)
-      for (const change of removed) await this.#remove(change)
-      for (const change of added) await this.#meet(change)
-      for (const change of moved) await this.#move(change)
+  /** Resolves to the plan, which the caller closes. */
+  async plan(changes: ScratchList<Difference>): Promise<MergePlan> {
+    try {
+      // What is renamed leaves its path to others, so a rename that cannot be merged changes what can be: planned again without it.
+      for (let before = -1; before < this.#refusals.length;) {
+        before = this.#refusals.length
+        this.#begin()
+        for (const change of changes.ascending('renamed')) await this.#leave(change)
+        for (const change of changes.descending('removed')) await this.#remove(change)
+        for (const change of changes.ascending('added')) await this.#meet(change)
+        for (const change of changes.ascending('renamed')) await this.#move(change)
+      }
+      for (const { path, reason } of this.#refusals) this.#conflict(path, reason)
+      for (const change of changes.ascending('added')) await this.#add(change)
+      for (const kind of ['renamed', 'changed'])
+        for (const change of changes.ascending(kind)) await this.#change(change)
+      return this.#plan
+    } catch (error) {
+      this.#plan.close()
+      throw error
     }
-    for (const [path, reason] of this.#refused) this.#conflict(path, reason)
-    for (const change of added) await this.#add(change)
-    for (const change of of('renamed', 'changed')) await this.#change(change)
-    return { steps: this.#steps, conflicts: this.#conflicts }
+  }
+
+  close(): void {
+    for (const each of [this.#ofMain, this.#left, this.#moved, this.#known, this.#created]) each.close()
+    for (const each of [this.#refused, this.#refusals, this.#newDirectories]) each.close()
   }
 
   #begin(): void {
-    this.#steps.length = 0
-    this.#conflicts.length = 0
-    this.#left.clear()
-    this.#moved.clear()
-    this.#known.clear()
-    this.#newDirectories.clear()
+    this.#plan.clear()
+    for (const each of [this.#left, this.#moved, this.#known, this.#newDirectories]) each.clear()
   }
 
   /** Marks the path that a renamed entry leaves. */
@@ -140,7 +144,7 @@ class Planner {
     const before = await this.#views.branchBefore.find(from)
     const oid = before && (await this.#mainOid(before.oid))
     const present = oid === undefined ? undefined : await this.#presentPath(from, oid)
-    if (present !== undefined) this.#left.add(present)
+    if (present !== undefined) this.#left.set(present, true)
   }
 
   async #remove({ path }: Difference): Promise<void> {
@@ -157,14 +161,19 @@ class Planner {
           return this.#conflict(path, 'the branch removed this directory, in which the database has more')
     } else if (this.#ofMain.has(inode.oid) || (await this.#differs(before, inode)))
       return this.#conflict(path, 'the branch removed it, the database changed it')
-    this.#left.add(place)
-    this.#steps.push({ kind: 'remove', path: place, isDirectory: isDirectory(inode) })
+    if (!(await this.#isWhereItWas(path, inode.oid)))
+      return this.#conflict(path, `the branch removed it, the database renamed it to ${place}`)
+    this.#left.set(place, true)
+    this.#plan.addStep({ kind: 'remove', path: place, isDirectory: isDirectory(inode) })
   }
 
   async #move({ path, from = '' }: Difference): Promise<void> {
     if (this.#refused.has(path)) return
     const { branchBefore, branchNow } = this.#views
-    const refuse = (reason: string): void => void this.#refused.set(path, reason)
+    const refuse = (reason: string): void => {
+      this.#refused.set(path, true)
+      this.#refusals.add({ path, reason })
+    }
     const [before, now] = [await branchBefore.find(from), await placeAt(branchNow, path)]
     const oid = before && (await this.#mainOid(before.oid))
     if (before === undefined || now === undefined) return refuse('its path is too long')
@@ -177,11 +186,10 @@ class Planner {
     if (target === undefined)
       refuse('the branch renamed it into a directory that the database removed, or moved into this one')
     else if (target !== present) {
-      if (this.#ofMain.get(oid)?.some(({ kind }) => kind === 'renamed') === true)
-        refuse(`both renamed it, the database to ${present}`)
+      if (!(await this.#isWhereItWas(from, oid))) refuse(`both renamed it, the database to ${present}`)
       else if ((await this.#standing(now)) !== undefined)
         refuse('the database has something else with this name')
-      else return void this.#steps.push({ kind: 'move', path: target, from: present })
+      else return this.#plan.addStep({ kind: 'move', path: target, from: present })
     }
     this.#moved.delete(oid)
   }
@@ -194,7 +202,7 @@ class Planner {
     if (place === undefined || inode === undefined) return
     if (!this.#newDirectories.has(place.parent) && (await this.#mainOid(place.parent)) === undefined) return
     const existing = await this.#standing(place)
-    if (existing === undefined) this.#newDirectories.add(inode.oid)
+    if (existing === undefined) this.#newDirectories.set(inode.oid, true)
     else if (isDirectory(existing)) this.#known.set(inode.oid, existing.oid)
   }
 
@@ -214,20 +222,22 @@ class Planner {
     const known = (await inodeAt(branchBefore, inode.oid)) && (await this.#mainOid(inode.oid))
     const from = known === undefined ? this.#created.get(inode.oid) : await this.#finalPath(known)
     if (from !== undefined && !isDirectory(inode))
-      return void this.#steps.push({ kind: 'link', path: target, from })
+      return this.#plan.addStep({ kind: 'link', path: target, from })
     if (!isDirectory(inode) && !isRegular(inode) && !isSymlink(inode))
       return this.#conflict(path, 'it is neither a file, a directory nor a symbolic link: make it by hand')
-    if (inode.hasXattrs) this.#conflict(path, 'its extended attributes are not merged: set them by hand')
+    const { xattrs, conflicts } = await attributesToMake(inode)
+    for (const reason of conflicts) this.#conflict(path, reason)
     this.#created.set(inode.oid, target)
-    this.#steps.push({ kind: 'create', path: target, inode: inode.oid, isDirectory: isDirectory(inode) })
+    const made = { path: target, inode: inode.oid, isDirectory: isDirectory(inode), xattrs }
+    this.#plan.addStep({ kind: 'create', ...made })
   }
 
   async #change({ path, ranges, attributes }: Difference): Promise<void> {
     const { branchNow, branchBefore, mainNow, mainBefore } = this.#views
     const inode = await branchNow.find(path)
     const before = inode && (await inodeAt(branchBefore, inode.oid))
-    const wanted = attributes.filter(name => name !== 'mtime' || ranges.length > 0)
-    if (inode === undefined || before === undefined || (ranges.length === 0 && wanted.length === 0)) return
+    if (inode === undefined || before === undefined || (ranges.length === 0 && attributes.length === 0))
+      return
     const oid = await this.#mainOid(inode.oid)
     const present = oid === undefined ? undefined : await inodeAt(mainNow, oid)
     const target = oid === undefined ? undefined : await this.#finalPath(oid)
@@ -235,26 +245,24 @@ class Planner {
       return this.#conflict(path, 'the branch changed it, the database removed it')
     if ((await inodeAt(mainBefore, oid)) === undefined)
       return this.#conflict(path, 'the two have different files there')
-    const taken: string[] = ranges.length > 0 || wanted.includes('size') ? ['mtime'] : []
-    for (const name of OWNED)
-      if (wanted.includes(name) && present[name] !== inode[name]) {
-        if (present[name] !== before[name]) this.#conflict(path, `both changed its ${name}`)
-        else taken.push(name)
-      }
-    for (const name of ['target', 'rdev', 'xattrs'])
-      if (wanted.includes(name)) this.#conflict(path, `the branch changed its ${name}: change it by hand`)
-    const bytes = await this.#bytes({ inode, before, present }, ranges)
+    const states = { inode, before, present }
+    const { taken, xattrs, conflicts } = await mergeAttributes(states, attributes)
+    for (const reason of conflicts) this.#conflict(path, reason)
+    const bytes = await this.#bytes(states, ranges)
     if (bytes === undefined) this.#conflict(path, 'both changed the same bytes, or its size')
-    else if (inode.size !== before.size && inode.size !== present.size) taken.push('size')
-    const toWrite = bytes ?? []
-    const owned = bytes === undefined ? taken.filter(name => name !== 'mtime' && name !== 'size') : taken
-    if (toWrite.length === 0 && owned.every(name => name === 'mtime')) return
-    this.#steps.push({ kind: 'change', path: target, inode: inode.oid, ranges: toWrite, attributes: owned })
+    const isResized = bytes !== undefined && inode.size !== before.size && inode.size !== present.size
+    const isWritten = isResized || (bytes !== undefined && bytes.length > 0)
+    const owned = [...taken, ...(isResized ? ['size'] : [])]
+    if (attributes.includes('mtime') && bytes !== undefined && (await takesMtime(states, isWritten)))
+      owned.push('mtime')
+    if (!isWritten && owned.length === 0 && xattrs.length === 0) return
+    const change = { ranges: bytes ?? [], attributes: owned, xattrs }
+    this.#plan.addStep({ kind: 'change', path: target, inode: inode.oid, ...change })
   }
 
   /** The ranges to be written; undefined if they clash with those of the database. */
   async #bytes(
-    { inode, before, present }: { readonly inode: Inode; readonly before: Inode; readonly present: Inode },
+    { inode, before, present }: FileStates,
     ranges: readonly ByteRange[],
   ): Promise<readonly ByteRange[] | undefined> {
     const { branchNow, branchBefore, mainNow } = this.#views
@@ -283,7 +291,8 @@ class Planner {
   async #differs(before: Inode, present: Inode): Promise<boolean> {
     const { base, branchBefore, mainNow } = this.#views
     if (branchBefore.at === base.at || !(isRegular(before) || isSymlink(before))) return false
-    if (OWNED.some(name => before[name] !== present[name])) return true
+    if (OWNED.some(name => before[name] !== present[name]) || differingXattrs(before, present).length > 0)
+      return true
     return !(await isSameInode(branchBefore, before, mainNow, present))
   }
 
@@ -298,6 +307,14 @@ class Planner {
     return parent === undefined || place === undefined
       ? undefined
       : await mainBefore.child(parent, place.name)
+  }
+
+  /** Whether the database has an inode still where the branch had it at the last merge. */
+  async #isWhereItWas(path: string, oid: Oid): Promise<boolean> {
+    const { branchBefore, mainNow } = this.#views
+    const place = await placeAt(branchBefore, path)
+    const parent = place && (await this.#mainOid(place.parent))
+    return place !== undefined && parent !== undefined && (await mainNow.child(parent, place.name)) === oid
   }
 
   /** The present path of an inode of the database that the branch had at a path, preferably under that name. */
@@ -352,25 +369,6 @@ class Planner {
   }
 
   #conflict(path: string, reason: string): void {
-    this.#conflicts.push({ path, reason })
+    this.#plan.addConflict({ path, reason })
   }
 }
-
-/** The directory and the name of a path; undefined if there is none, as of a shortened path. */
-async function placeAt(view: MomentView, path: string): Promise<NewPlace | undefined> {
-  const parts = path.split('/')
-  const name = parts.pop()
-  const parent = await view.find(parts.join('/'))
-  return parent === undefined || name === undefined || name === '' ? undefined : { parent: parent.oid, name }
-}
-
-async function* namesIn({ connection }: MomentView, directory: Inode): AsyncGenerator<string> {
-  for (let after: string | undefined; ;) {
-    await directory.activate()
-    const entries = await Directory.of(connection, directory).after(after, BATCH)
-    if (entries.length === 0) return
-    for (const { name } of entries) yield (after = name)
-  }
-}
-
-const joined = (directory: string, name: string): string => (directory === '' ? name : `${directory}/${name}`)

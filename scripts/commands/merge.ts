@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import { mergeBranch } from '../../core/database/merge.ts'
 import type { MergePlan, MergeStep } from '../../core/merge/merge-step.ts'
 import { decodedPath } from '../../core/printable.ts'
-import { branchPath } from '../../store/branches.ts'
+import { branchAt, branchPath } from '../../store/branches.ts'
 import { servingMount } from '../../mount/daemon/serving-mount.ts'
 import { withDatabase } from '../database.ts'
 import { EXIT_FAILURE, UsageError } from '../failure.ts'
@@ -29,22 +29,26 @@ export function mergeCommand(): Command {
   return new Command('merge')
     .description('Merge a branch into its database.')
     .argument('<db|dir>', 'the database, or a mount of it')
-    .argument('<name>', 'the branch')
+    .argument('<name>', 'the branch; NAME/OTHER merges a branch of the branch NAME into that')
     .option('-n, --dry-run', 'list what would change, and the conflicts')
     .option('--resolved', 'the conflicts were resolved by hand: all that the branch has now counts as merged')
     .option('--json', 'print a line of JSON per change and conflict')
     .addHelpText('after', NOTES)
     .action(
-      async (path: string, name: string, { dryRun = false, resolved = false, json = false }: Options) => {
+      async (path: string, names: string, { dryRun = false, resolved = false, json = false }: Options) => {
         if (dryRun && resolved) throw new UsageError('--dry-run and --resolved exclude each other')
-        const { database, mount } = await findTarget(path)
+        const { database, name } = branchAt((await findTarget(path)).database, names)
         const serving = await servingMount(branchPath(database, name))
         if (serving !== undefined) await callMount(serving, 'sync', {}, SYNC_TIMEOUT_MS)
-        const plan = await withDatabase({ database, mount }, 'zblkfs merge', db =>
+        const plan = await withDatabase({ database, mount: undefined }, 'zblkfs merge', db =>
           mergeBranch(db, name, { isDryRun: dryRun, isResolved: resolved }),
         )
-        await print(plan, json)
-        if (plan.conflicts.length > 0 && !resolved) process.exitCode = EXIT_FAILURE
+        try {
+          await print(plan, json)
+          if (plan.conflicts.length > 0 && !resolved) process.exitCode = EXIT_FAILURE
+        } finally {
+          plan.close()
+        }
       },
     )
 }

@@ -1,28 +1,10 @@
 /** Merges of branches: random changes on one side and on both, and the cases that conflict. */
 import { createHash } from 'node:crypto'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { deleteBranch, makeBranch } from '../../../core/database/branches.ts'
+import { describe, expect, test } from 'vitest'
+import { deleteBranch } from '../../../core/database/branches.ts'
 import type { Database } from '../../../core/database/database.ts'
-import { mergeBranch } from '../../../core/database/merge.ts'
-import { open } from '../../../index.ts'
-import { branchPath } from '../../../store/branches.ts'
 import { random } from '../../store/contract/random-history.ts'
-import { temporaryDatabase } from '../../tools/temporary-database.ts'
-
-async function opened(path: string): Promise<Database> {
-  const db = await open(path, { create: true })
-  onTestFinished(() => db.close().catch(() => undefined))
-  return db
-}
-
-/** A database with some files, and a branch of it. */
-async function both(fill: (db: Database) => Promise<void>): Promise<{ main: Database; branch: Database }> {
-  const main = await opened(temporaryDatabase())
-  await fill(main)
-  await main.sync()
-  await makeBranch(main, 'b')
-  return { main, branch: await opened(branchPath(main.name, 'b')) }
-}
+import { both, merge } from './both.ts'
 
 /** Every path with its mode, owner and content. */
 async function tree(db: Database, path = '/'): Promise<readonly string[]> {
@@ -106,9 +88,9 @@ test.each([11, 12, 13, 14])(
     for (const round of [0, 1]) {
       await change(branch, '/', seed + 1000 * round, 25)
       await branch.sync()
-      expect(await mergeBranch(main, 'b')).toMatchObject({ conflicts: [] })
+      expect(await merge(main, 'b')).toMatchObject({ conflicts: [] })
       expect(await tree(main)).toEqual(await tree(branch))
-      expect(await mergeBranch(main, 'b')).toEqual({ steps: [], conflicts: [] })
+      expect(await merge(main, 'b')).toEqual({ steps: [], conflicts: [] })
     }
   },
 )
@@ -124,13 +106,13 @@ test.each([21, 22])(
       await change(main, round === 0 ? '/m/' : '/n/', seed + 1000 * round + 500, 20)
       await main.files.rename(round === 0 ? '/m' : '/n', round === 0 ? '/n' : '/m')
       const [mine, others] = [await tree(main), await tree(branch)]
-      expect(await mergeBranch(main, 'b')).toMatchObject({ conflicts: [] })
+      expect(await merge(main, 'b')).toMatchObject({ conflicts: [] })
       const isOfBranch = (line: string): boolean => line.startsWith('/b/')
       expect(await tree(main)).toEqual(
         [...mine.filter(line => !isOfBranch(line)), ...others.filter(isOfBranch)].sort(),
       )
       // For the next round, the two have the same directories.
-      expect((await mergeBranch(main, 'b')).steps).toEqual([])
+      expect((await merge(main, 'b')).steps).toEqual([])
     }
   },
 )
@@ -144,17 +126,17 @@ test.each([31, 32, 33])(
     await branch.sync()
     await change(main, '/', seed + 500, 25)
     const before = await main.sync()
-    const dry = await mergeBranch(main, 'b', { isDryRun: true })
+    const dry = await merge(main, 'b', { isDryRun: true })
     expect(await main.sync()).toBe(before)
-    const plan = await mergeBranch(main, 'b')
+    const plan = await merge(main, 'b')
     expect(plan).toEqual(dry)
     const merged = await tree(main)
     // Once more, there is nothing left but conflicts.
-    expect(
-      (await mergeBranch(main, 'b')).steps.filter(({ kind }) => kind !== 'move' && kind !== 'remove'),
-    ).toEqual([])
-    await mergeBranch(main, 'b', { isResolved: true })
-    expect(await mergeBranch(main, 'b')).toEqual({ steps: [], conflicts: [] })
+    expect((await merge(main, 'b')).steps.filter(({ kind }) => kind !== 'move' && kind !== 'remove')).toEqual(
+      [],
+    )
+    await merge(main, 'b', { isResolved: true })
+    expect(await merge(main, 'b')).toEqual({ steps: [], conflicts: [] })
     expect(merged.length).toBeGreaterThan(0)
     await branch.close()
     await deleteBranch(main, 'b')
@@ -185,15 +167,15 @@ describe('a file that both changed', () => {
     await write(branch, 2, 'B')
     await branch.files.rename('/d', '/e')
     await branch.sync()
-    expect((await mergeBranch(main, 'b')).conflicts).toEqual([])
+    expect((await merge(main, 'b')).conflicts).toEqual([])
     expect(
       (await main.files.readFile('/e/renamed')).equals(Buffer.concat(['M', 'b', 'B', 'd'].map(block))),
     ).toBe(true)
     // The last merge is where the next one begins.
     await write(main, 2, 'N', '/e/renamed')
-    expect(await mergeBranch(main, 'b')).toEqual({ steps: [], conflicts: [] })
+    expect(await merge(main, 'b')).toEqual({ steps: [], conflicts: [] })
     await write(branch, 1, 'C')
-    expect((await mergeBranch(main, 'b')).conflicts).toEqual([])
+    expect((await merge(main, 'b')).conflicts).toEqual([])
     expect(
       (await main.files.readFile('/e/renamed')).equals(Buffer.concat(['M', 'C', 'N', 'd'].map(block))),
     ).toBe(true)
@@ -211,12 +193,12 @@ describe('a file that both changed', () => {
     await branch.files.writeFile('/g', 'branch')
     await branch.sync()
     for (const steps of [1, 0]) {
-      const plan = await mergeBranch(main, 'b')
+      const plan = await merge(main, 'b')
       expect(plan.steps.length).toBe(steps)
       expect(plan.conflicts.map(({ path }) => path)).toEqual(['g'])
     }
     await main.files.writeFile('/g', 'branch')
-    expect(await mergeBranch(main, 'b')).toEqual({ steps: [], conflicts: [] })
+    expect(await merge(main, 'b')).toEqual({ steps: [], conflicts: [] })
     expect((await main.files.readFile('/f')).equals(Buffer.concat(['M', 'b', 'B', 'd'].map(block)))).toBe(
       true,
     )
@@ -244,7 +226,7 @@ describe('a file that both changed', () => {
     await main.files.unlink('/kept')
     await branch.files.writeFile('/fine', 'fine')
     await branch.sync()
-    const { conflicts } = await mergeBranch(main, 'b')
+    const { conflicts } = await merge(main, 'b')
     expect(conflicts.map(({ path }) => path).sort()).toEqual(['gone', 'kept', 'mode', 'new', 'same', 'size'])
     expect(await main.files.readFile('/fine', 'utf8')).toBe('fine')
     expect((await main.files.readFile('/same')).equals(block('M'))).toBe(true)
@@ -255,9 +237,9 @@ describe('a file that both changed', () => {
       await main.files.writeFile(`/${name}`, await branch.files.readFile(`/${name}`))
     await main.files.chmod('/mode', 0o640)
     await main.files.unlink('/gone')
-    expect((await mergeBranch(main, 'b')).conflicts.map(({ path }) => path)).toEqual(['kept'])
-    await mergeBranch(main, 'b', { isResolved: true })
-    expect(await mergeBranch(main, 'b')).toEqual({ steps: [], conflicts: [] })
+    expect((await merge(main, 'b')).conflicts.map(({ path }) => path)).toEqual(['kept'])
+    await merge(main, 'b', { isResolved: true })
+    expect(await merge(main, 'b')).toEqual({ steps: [], conflicts: [] })
   })
 
   test('is a conflict too if the database had changed it before the last merge', async () => {
@@ -269,13 +251,13 @@ describe('a file that both changed', () => {
     await write(main, 3, 'M', '/cut')
     await main.files.chmod('/mode', 0o600)
     await write(branch, 0, 'B', '/other')
-    expect((await mergeBranch(main, 'b')).conflicts).toEqual([])
+    expect((await merge(main, 'b')).conflicts).toEqual([])
     await write(branch, 1, 'B', '/same')
     await branch.files.unlink('/gone')
     await branch.files.truncate('/cut', 3 * 4096)
     await branch.files.chmod('/mode', 0o640)
     await write(branch, 1, 'C', '/other')
-    const { conflicts } = await mergeBranch(main, 'b')
+    const { conflicts } = await merge(main, 'b')
     expect(conflicts.map(({ path }) => path).sort()).toEqual(['cut', 'gone', 'mode', 'same'])
     const contents = Buffer.concat(['a', 'M', 'c', 'd'].map(block))
     expect((await main.files.readFile('/same')).equals(contents)).toBe(true)
@@ -295,7 +277,7 @@ describe('a file that both changed', () => {
     await branch.files.rename('/a', '/b/a')
     await branch.files.rename('/b', '/c/b')
     await branch.sync()
-    const { conflicts } = await mergeBranch(main, 'b')
+    const { conflicts } = await merge(main, 'b')
     expect(conflicts.length).toBeGreaterThan(0)
     expect((await tree(main)).length).toBe(3)
   })
