@@ -54,7 +54,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
   },
   branch: {
     value: 'NAME',
-    help: 'a branch of the database, beside the database itself',
+    help: 'a branch of the database, beside the database itself; NAME/OTHER: a branch of that branch',
     apply(settings, value) {
       settings.branch = value
     },

@@ -6,6 +6,9 @@
  * (branch/branch-store.ts). So making a branch copies nothing. A branch has its own lock, intents and writer, and can be
  * mounted beside DB.
  *
+ * A branch may have branches: those of `DB-branches/NAME.zblk` are in `DB-branches/NAME.zblk-branches/`. They begin at moments of its own.
+ * `NAME/OTHER` names one of them as seen from DB.
+ *
  * DB has to keep the base: the caller holds it by a tag ({@link baseTag}) before {@link createBranch}, and deletes that
  * after {@link removeBranch}.
  */
@@ -44,14 +47,22 @@ export interface Branch {
 export function branchPath(database: string, name: string): string {
   if (isDatabaseUrl(database))
     throw new StoreError(`${database} is on a server, and cannot have branches`, { code: 'no-branches' })
-  if (branchPlace(database) !== undefined)
-    throw new StoreError(`${database} is a branch itself, and cannot have branches`, { code: 'no-branches' })
   if (!isBranchName(name))
     throw new StoreError(
       `'${name}' cannot be the name of a branch: it has up to ${NAME_MAX_LENGTH} letters, digits and . _ + -, begins with a letter or digit, and does not contain '${FILE_SUFFIX}'`,
       { code: 'bad-branch-name' },
     )
   return join(`${database}${DIRECTORY_SUFFIX}`, `${name}${FILE_SUFFIX}`)
+}
+
+/**
+ * The branch NAME of a database, or NAME/OTHER: a branch of its branch, and so on.
+ * @throws as {@link branchPath}
+ */
+export function branchAt(database: string, names: string): BranchPlace {
+  const parts = names.split('/')
+  const name = parts.pop() ?? ''
+  return { database: parts.reduce(branchPath, database), name }
 }
 
 /** What a path is a branch of; undefined if it is not the path of a branch. */

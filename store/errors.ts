@@ -82,6 +82,8 @@ const KINDS = {
   'no-branch': 'give up',
   'bad-branch-name': 'give up',
   'branch-exists': 'give up',
+  'has-branches': 'give up',
+  'before-branch': 'give up',
   'partial-branch': 'give up',
   'base-dropped': 'give up',
   'not-on-branch': 'give up',

@@ -7,7 +7,7 @@ import { StoreError } from '../../store/errors.ts'
 import { parseTid } from '../../store/ids.ts'
 import { createBranch, removeBranch } from '../../store/open-store.ts'
 import type { Database } from './database.ts'
-import type { TagInfo } from './history.ts'
+import type { DatabaseHistory, TagInfo } from './history.ts'
 
 export interface BranchInfo {
   readonly name: string
@@ -22,12 +22,13 @@ export interface BranchInfo {
 /** The branches of a database, by name. */
 export async function branchesOf(
   database: string,
-  tags: AsyncIterable<TagInfo>,
+  { branch, tags }: Pick<DatabaseHistory, 'branch'> & { readonly tags: AsyncIterable<TagInfo> },
 ): Promise<readonly BranchInfo[]> {
   const bases = new Map<string, TagInfo>()
   for await (const tag of tags) {
     const name = branchOfTag(tag.name)
-    if (name !== undefined) bases.set(name, tag)
+    // A branch has the tags that its database had, also those of other branches: these are earlier than it begins.
+    if (name !== undefined && !(branch !== undefined && tag.tid < branch.base)) bases.set(name, tag)
   }
   const there = new Set(await branchNames(database))
   return [...new Set([...there, ...bases.keys()])].sort().map(name => {
@@ -41,17 +42,22 @@ export async function branchesOf(
   })
 }
 
+const branchesIn = (db: Database): Promise<readonly BranchInfo[]> =>
+  branchesOf(db.name, { branch: db.branch, tags: db.tags() })
+
 /**
  * Makes a branch that begins at a moment, by default the present. Nothing is copied.
  * @param db the database, opened for changes.
  * @returns the tid of the moment.
- * @throws StoreError with the code `branch-exists`, `no-moment`, `bad-branch-name`, `no-branches`.
+ * @throws StoreError with the code `branch-exists`, `no-moment`, `bad-branch-name`, `no-branches`, `before-branch`.
  */
 export async function makeBranch(db: Database, name: string, at?: string): Promise<string> {
   // It refuses names that a branch cannot have.
   branchPath(db.name, name)
-  if ((await branchesOf(db.name, db.tags())).some(branch => branch.name === name))
+  if ((await branchesIn(db)).some(branch => branch.name === name))
     throw new StoreError(`${db.name} has a branch ${name} already`, { code: 'branch-exists' })
+  // That of another branch, if this database is one itself.
+  await releaseTag(db, baseTag(name))
   await db.sync()
   const base = await db.tag(baseTag(name), { hold: true, ...(at !== undefined && { at }) })
   const tid = parseTid(base)
@@ -69,10 +75,10 @@ export async function makeBranch(db: Database, name: string, at?: string): Promi
 
 /**
  * Deletes a branch with everything that is only in it.
- * @throws LockedError if it is in use; StoreError with the code `no-branch`.
+ * @throws LockedError if it is in use; StoreError with the code `no-branch`, or `has-branches`.
  */
 export async function deleteBranch(db: Database, name: string): Promise<void> {
-  const found = (await branchesOf(db.name, db.tags())).find(branch => branch.name === name)
+  const found = (await branchesIn(db)).find(branch => branch.name === name)
   if (found === undefined) throw new StoreError(`${db.name} has no branch ${name}`, { code: 'no-branch' })
   await removeBranch(db.name, name)
   const merged: string[] = []

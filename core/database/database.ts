@@ -11,7 +11,13 @@ import { storedName, storedPath } from '../stored-names.ts'
 import type { DifferenceOptions } from '../history/difference.ts'
 import { restoreSteps, type RestoreStep } from '../history/restore-plan.ts'
 import { asChange, type Change, type Transaction } from './changes.ts'
-import { DatabaseHistory, type LogOptions, type TagInfo, type TransactionChanges } from './history.ts'
+import {
+  DatabaseHistory,
+  type BranchOrigin,
+  type LogOptions,
+  type TagInfo,
+  type TransactionChanges,
+} from './history.ts'
 import { Files, type FilesParts } from './files.ts'
 import { Isolation } from './isolation.ts'
 import type { WatchOptions } from './feed.ts'
@@ -81,6 +87,11 @@ export class Database implements AsyncDisposable {
   /** Whether the database is read-only. */
   get readOnly(): boolean {
     return this.#parts.fileSystem.history === undefined
+  }
+
+  /** Of which database it is a branch, and at which transaction it begins; undefined for other databases. */
+  get branch(): BranchOrigin | undefined {
+    return this.#past.branch
   }
 
   /** The files at a moment, read-only. The moment is looked up once, by the first operation. */

@@ -13,6 +13,12 @@ import { storedName, storedPath, textOfStored } from '../stored-names.ts'
 import { asChange, asTransaction, type Change, type Transaction } from './changes.ts'
 import { changesOf, feed, type FeedTransaction, type WatchOptions } from './feed.ts'
 
+/** Where a branch begins. */
+export interface BranchOrigin {
+  readonly database: string
+  readonly base: string
+}
+
 export interface LogOptions {
   /** Only transactions after this moment. */
   readonly since?: string
@@ -57,6 +63,12 @@ export class DatabaseHistory {
 
   constructor(store: Store) {
     this.#store = store
+  }
+
+  /** Of which database it is a branch, and at which transaction it begins; undefined for other databases. */
+  get branch(): BranchOrigin | undefined {
+    const { branch } = this.#store.capabilities
+    return branch && { database: branch.database, base: formatTid(branch.base) }
   }
 
   /** The transaction that a moment refers to. @throws StoreError with the code `no-moment` or `bad-moment`. */

@@ -1,11 +1,13 @@
 /** `zblkfs branch DB [NAME]`: lists, makes and deletes branches. */
 import { Command } from 'commander'
 import { branchesOf, deleteBranch, makeBranch, type BranchInfo } from '../../core/database/branches.ts'
+import type { Database } from '../../core/database/database.ts'
+import { branchAt, branchNames } from '../../store/branches.ts'
 import { formatTime } from '../../store/moments.ts'
 import { withDatabase, withHistory } from '../database.ts'
 import { UsageError } from '../failure.ts'
 import { say } from '../say.ts'
-import { findTarget, type Target } from '../target.ts'
+import { findTarget } from '../target.ts'
 
 const NOTES = `
 A branch is a writable state that begins at a moment of the database, and takes only the space of what is changed in it. It is mounted with
@@ -22,7 +24,7 @@ export function branchCommand(): Command {
   return new Command('branch')
     .description('List, make or delete branches of a database.')
     .argument('<db|dir>', 'the database, or a mount of it')
-    .argument('[name]', 'the branch to make')
+    .argument('[name]', 'the branch to make; NAME/OTHER makes a branch of the branch NAME')
     .option('--at <when>', 'the moment at which it begins: a tid, a time, an age, or a tag (default: now)')
     .option('-d, --delete <name>', 'delete a branch with everything that is only in it')
     .option('--json', 'print a line of JSON per branch')
@@ -30,27 +32,42 @@ export function branchCommand(): Command {
     .action(async (path: string, name: string | undefined, { at, delete: deleted, json }: Options) => {
       if (name !== undefined && deleted !== undefined) throw new UsageError('name a branch, or use -d NAME')
       if (at !== undefined && name === undefined) throw new UsageError('--at is for a branch that is made')
-      const target = await findTarget(path)
+      const { database } = await findTarget(path)
       if (deleted !== undefined)
-        await change(target, async db => {
-          await deleteBranch(db, deleted)
+        await change(database, deleted, async (db, last) => {
+          await deleteBranch(db, last)
           say(`the branch ${deleted} is deleted`)
         })
-      else if (name === undefined) await list(target, json === true)
+      else if (name === undefined) await list(database, json === true)
       else
-        await change(target, async db => {
-          const tid = await makeBranch(db, name, at)
+        await change(database, name, async (db, last) => {
+          const tid = await makeBranch(db, last, at)
           say(`the branch ${name} begins at ${tid}`)
         })
     })
 }
 
-const change = ({ database, mount }: Target, use: Parameters<typeof withDatabase<void>>[2]): Promise<void> =>
-  withDatabase({ database, mount }, 'zblkfs branch', use)
+/** Runs `use` with the database, or the branch, of which a name is a branch, and with the last part of the name. */
+async function change(
+  top: string,
+  names: string,
+  use: (db: Database, name: string) => Promise<void>,
+): Promise<void> {
+  const { database, name } = branchAt(top, names)
+  await withDatabase({ database, mount: undefined }, 'zblkfs branch', db => use(db, name))
+}
 
-async function list({ database }: Target, json: boolean): Promise<void> {
-  const branches = await withHistory(database, history => branchesOf(database, history.tags()))
-  for (const branch of branches) say(json ? asJson(branch) : asText(branch))
+/** Lists the branches of a database, each followed by its own. */
+async function list(database: string, json: boolean, prefix = ''): Promise<void> {
+  const branches = await withHistory(database, history =>
+    branchesOf(database, { branch: history.branch, tags: history.tags() }),
+  )
+  for (const branch of branches) {
+    const named = { ...branch, name: `${prefix}${branch.name}` }
+    say(json ? asJson(named) : asText(named))
+    if (branch.isThere && (await branchNames(branch.path)).length > 0)
+      await list(branch.path, json, `${named.name}/`)
+  }
 }
 
 const asJson = ({ name, path, base, isThere }: BranchInfo): string =>

@@ -25,7 +25,7 @@ import { setKeySource } from '../../store/database-key.ts'
 import { EXIT_FAILURE, UsageError, CommandError } from '../failure.ts'
 import { LOG_LEVELS, type LogLevel, logPathFor, logToFile, logToTerminal } from '../log.ts'
 import { describeMountOptions, isRemount, parseMountOptions, parseRemountOptions } from '../mount-options.ts'
-import { branchPath } from '../../store/branches.ts'
+import { branchAt, branchPath } from '../../store/branches.ts'
 import { databasePath } from '../foreign/database-path.ts'
 import { ZBLK_FORMATS } from '../../core/objects/zblk-format.ts'
 import { remount } from '../remount.ts'
@@ -100,7 +100,9 @@ async function mount(database: string, path: string, options: Options, globals: 
 /** The name of what is mounted: the database, or its branch. */
 function mounted(text: string, branch: string | undefined): string {
   const database = databasePath(text)
-  return branch === undefined ? database : branchPath(realPathOf(database), branch)
+  if (branch === undefined) return database
+  const place = branchAt(realPathOf(database), branch)
+  return branchPath(place.database, place.name)
 }
 
 const realPathOf = (path: string): string => (existsSync(path) ? realpathSync(path) : path)

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { branchPath, removeBranchFiles, type BranchPlace } from '../branches.ts'
+import { branchNames, branchPath, branchPlace, removeBranchFiles, type BranchPlace } from '../branches.ts'
 import { compressionName } from '../compression.ts'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { formatTid, ROOT_OID, TID_NONE, tid as toTid, tidFromTime, type Tid } from '../ids.ts'
@@ -11,9 +11,9 @@ import { recognise } from '../recognise.ts'
 import { DATABASE_ID } from '../sqlite/open/database-id.ts'
 import { withoutWriter } from '../sqlite/open/locked-removal.ts'
 import { openSqliteStore, type OpenOptions } from '../sqlite/open/open-sqlite-store.ts'
-import type { SqliteStore } from '../sqlite/sqlite-store.ts'
 import type { Store } from '../store.ts'
 import { BRANCH, formatBranchNote, parseBranchNote, type BranchNote } from './branch-note.ts'
+import type { BranchParent } from './branch-reads.ts'
 import { BranchStore, WritableBranchStore } from './branch-store.ts'
 
 /**
@@ -23,17 +23,10 @@ import { BranchStore, WritableBranchStore } from './branch-store.ts'
 export async function openBranch(path: string, place: BranchPlace, options: OpenOptions): Promise<Store> {
   const isThere = existsSync(path)
   const create = options.create === true && !isThere
-  // A file of such a name may be a database of its own.
-  const hasParent = existsSync(place.database) && (await recognise(place.database)) === 'sqlite'
+  const hasParent = await isDatabase(place)
   if (!isThere && hasParent)
     throw new CannotOpenError(`${place.database} has no branch ${place.name}`, { code: 'no-branch' })
-  if (options.readOnly === true) {
-    const own = await openSqliteStore(path, { ...options, readOnly: true })
-    return await closedUnless(own, async () => {
-      const note = await noteOf(own, place, hasParent)
-      return note === undefined ? own : new BranchStore(own, { parent: await openParent(place, note), note })
-    })
-  }
+  if (options.readOnly === true) return await openForReading(path, options)
   const own = await openSqliteStore(path, { ...options, readOnly: false, create })
   return await closedUnless(own, async () => {
     const note = await noteOf(own, place, hasParent)
@@ -43,14 +36,38 @@ export async function openBranch(path: string, place: BranchPlace, options: Open
   })
 }
 
+/** Opens a database, or a branch, that is in a file. @throws as {@link openBranch} */
+async function openForReading(
+  path: string,
+  options: Omit<OpenOptions, 'readOnly'> = {},
+): Promise<BranchParent> {
+  const own = await openSqliteStore(path, { ...options, readOnly: true })
+  const place = branchPlace(path)
+  if (place === undefined) return own
+  return await closedUnless(own, async () => {
+    const note = await noteOf(own, place, await isDatabase(place))
+    return note === undefined ? own : new BranchStore(own, { parent: await openParent(place, note), note })
+  })
+}
+
+/** Whether there is a database where that of a branch would be. If not, a file of such a name is a database of its own. */
+const isDatabase = async ({ database }: BranchPlace): Promise<boolean> =>
+  existsSync(database) && (await recognise(database)) === 'sqlite'
+
 /**
  * Makes a branch that begins at the moment `base`, which the database has to keep from now on.
  * @throws CannotOpenError, also if the branch exists; StoreError if the moment cannot be read.
  */
 export async function createBranch(database: string, name: string, base: Tid): Promise<void> {
   const path = branchPath(database, name)
-  const parent = await openSqliteStore(database, { readOnly: true })
+  const parent = await openForReading(database)
   try {
+    const { branch } = parent.capabilities
+    if (branch !== undefined && base < branch.base)
+      throw new StoreError(
+        `${formatTid(base)} is a moment of ${branch.database}, before its branch ${database} begins`,
+        { code: 'before-branch' },
+      )
     if (!(await parent.isKept(base)))
       throw new StoreError(`${database} no longer keeps ${formatTid(base)}`, { code: 'no-moment' })
     const [root] = await parent.load([ROOT_OID], base)
@@ -88,16 +105,24 @@ export async function createBranch(database: string, name: string, base: Tid): P
   }
 }
 
-/** Removes the files of a branch. @throws LockedError if a process writes it. */
+/** Removes the files of a branch. @throws LockedError if a process writes it; StoreError with the code `has-branches`. */
 export async function removeBranch(database: string, name: string): Promise<void> {
   const path = branchPath(database, name)
   if (!existsSync(dirname(path))) return
-  await withoutWriter(path, () => removeBranchFiles(database, name))
+  await withoutWriter(path, async () => {
+    // Only the writer of a branch makes branches of it.
+    const branches = await branchNames(path)
+    if (branches.length > 0)
+      throw new StoreError(`the branch ${name} of ${database} has branches: ${branches.join(', ')}`, {
+        code: 'has-branches',
+      })
+    await removeBranchFiles(database, name)
+  })
   // The lock's file kept its directory.
   await removeBranchFiles(database, name)
 }
 
-async function noteFor(parent: SqliteStore, base: Tid): Promise<BranchNote> {
+async function noteFor(parent: BranchParent, base: Tid): Promise<BranchNote> {
   const reader = parent.capabilities.measuring?.reader()
   try {
     const nextOid = (await reader?.totals())?.nextOid
@@ -129,8 +154,8 @@ async function noteOf(
 async function openParent(
   { database, name }: BranchPlace,
   { base, databaseId }: BranchNote,
-): Promise<SqliteStore> {
-  const parent = await openSqliteStore(database, { readOnly: true }).catch((cause: unknown) => {
+): Promise<BranchParent> {
+  const parent = await openForReading(database).catch((cause: unknown) => {
     throw new CannotOpenError(
       `the branch ${name} cannot be opened, because its database cannot: ${cause instanceof Error ? cause.message : String(cause)}`,
       { cause },

@@ -81,7 +81,6 @@ test('a branch is mounted beside its database, survives a kill, and keeps its ba
       ['pack', path],
       ['send', path],
       ['history', path],
-      ['branch', path, 'x'],
     ])
       expect((await runZblkfs(...refused)).exitCode, refused.join(' ')).toBe(1)
     expect((await runZblkfs('fsck', '--repair', path)).stderr).toContain('cannot be repaired')
@@ -135,6 +134,54 @@ test('a branch begins in the past, takes little room, and is a database for prog
     // A copy of the database has the tag, not the branch.
     expect((await runZblkfs('branch', main.db, 'x', '--at', '2020-01-01')).stderr).toContain('no moment')
     expect(await zblkfsOutput('branch', main.db)).not.toContain('x.zblk')
+  })
+})
+
+test('a branch of a branch is mounted, listed, merged and deleted', async () => {
+  await withMount({}, async main => {
+    await writeFile(join(main.dir, 'big'), noise(3 << 20, 7))
+    await writeFile(join(main.dir, 'text'), 'one')
+    await zblkfsOutput('branch', main.dir, 'other')
+    await zblkfsOutput('branch', main.dir, 'outer')
+    const names = async (): Promise<readonly string[]> =>
+      (await zblkfsOutput('branch', main.dir)).split('\n').flatMap(line => line.split(' ')[0] || [])
+    await withMount({ db: main.db, options: ['branch=outer'] }, async outer => {
+      await writeFile(join(outer.dir, 'text'), 'outer')
+      // By the mount of the branch, and by the name under the database; a name may be that of a branch of the database.
+      await zblkfsOutput('branch', outer.dir, 'other')
+      await zblkfsOutput('branch', main.dir, 'outer/inner')
+      expect(await names()).toEqual(['other', 'outer', 'outer/inner', 'outer/other'])
+      await withMount({ db: main.db, options: ['branch=outer/inner'] }, async inner => {
+        expect(await readFile(join(inner.dir, 'text'), 'utf8')).toBe('outer')
+        expect(noise(3 << 20, 7).equals(await readFile(join(inner.dir, 'big')))).toBe(true)
+        const file = await openFile(join(inner.dir, 'big'), 'r+')
+        await file.write(Buffer.alloc(4096, 'i'), 0, 4096, 8192)
+        await file.close()
+        await writeFile(join(inner.dir, 'new'), 'inner')
+        await writeFile(join(outer.dir, 'text'), 'outer again')
+        expect(await zblkfsOutput('merge', main.dir, 'outer/inner')).toContain('A  new')
+      })
+      const expected = noise(3 << 20, 7)
+      expected.fill('i', 8192, 12_288)
+      expect(expected.equals(await readFile(join(outer.dir, 'big')))).toBe(true)
+      expect(await readFile(join(outer.dir, 'text'), 'utf8')).toBe('outer again')
+      expect(existsSync(join(main.dir, 'new'))).toBe(false)
+      await zblkfsOutput('merge', main.dir, 'outer')
+      expect(await readFile(join(main.dir, 'new'), 'utf8')).toBe('inner')
+      expect(expected.equals(await readFile(join(main.dir, 'big')))).toBe(true)
+    })
+    const path = branchPath(branchPath(main.db, 'outer'), 'inner')
+    expect((await runZblkfs('fsck', '--data', path)).stdout).toContain('is clean')
+    expect((await runZblkfs('branch', main.dir, 'outer/none', '--at', '2020-01-01')).stderr).toContain(
+      'no moment',
+    )
+    const { stderr } = await runZblkfs('branch', main.dir, '-d', 'outer')
+    expect(stderr).toContain('has branches: inner, other: delete these first')
+    await zblkfsOutput('branch', main.dir, '-d', 'outer/other')
+    await zblkfsOutput('branch', main.dir, '-d', 'outer/inner')
+    await zblkfsOutput('branch', main.dir, '-d', 'outer')
+    expect(await names()).toEqual(['other'])
+    expect(await zblkfsOutput('tag', '-l', '--db', main.dir)).not.toContain('outer')
   })
 })
 

@@ -2,11 +2,11 @@
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { branchNames, branchPath, branchPlace, removeBranchFiles } from '../../../store/branches.ts'
+import { branchAt, branchNames, branchPath, branchPlace, removeBranchFiles } from '../../../store/branches.ts'
 import type { ObjectChange } from '../../../store/changes.ts'
 import type { StoreError } from '../../../store/errors.ts'
 import { ROOT_OID, TID_NONE, oid as toOid, tid as toTid, type Oid, type Tid } from '../../../store/ids.ts'
-import { createBranch, openDatabase } from '../../../store/open-store.ts'
+import { createBranch, openDatabase, removeBranch } from '../../../store/open-store.ts'
 import type { Store, WritableStore } from '../../../store/store.ts'
 import {
   expectAll,
@@ -62,7 +62,7 @@ async function begun(branch: Store, upToBase: History): Promise<History> {
     user: '',
     description,
     extension: new Uint8Array(),
-    records: new Map([[ROOT_OID, ROOT]]),
+    records: new Map([[ROOT_OID, stateAt(upToBase, tid).get(ROOT_OID)?.record ?? ROOT]]),
   }
   return [...upToBase, first]
 }
@@ -95,6 +95,59 @@ test.each([1, 2])('has the history of its base and its own, seed %i', async seed
   branch = await opened(branchFile)
   const more = await writeRandomHistory(branch, seed + 300, expected)
   await expectChanges(branch, [...expected, ...more])
+})
+
+test.each([3, 4])('a branch of a branch has the history of both, seed %i', async seed => {
+  const { path, history } = await makeParent(seed)
+  const next = random(seed)
+  const pick = (from: History): Tid => from[Math.floor(next() * from.length)]!.tid
+  const base = pick(history)
+  await createBranch(path, 'outer', base)
+  const outerFile = branchPath(path, 'outer')
+  const outer = await opened(outerFile)
+  const outerBegin = await begun(
+    outer,
+    history.filter(({ tid }) => tid <= base),
+  )
+  const outerHistory = [...outerBegin, ...(await writeRandomHistory(outer, seed + 100, outerBegin))]
+  // Its base is a moment of the branch: before it, the branch has those of the database.
+  expect(await codeOf(createBranch(outerFile, 'early', toTid(base - 1n)))).toBe('before-branch')
+  const innerBase = pick(outerHistory.filter(({ tid }) => tid >= base))
+  await createBranch(outerFile, 'inner', innerBase)
+  const innerFile = branchPath(outerFile, 'inner')
+  let inner = await opened(innerFile)
+  let expected = await begun(
+    inner,
+    outerHistory.filter(({ tid }) => tid <= innerBase),
+  )
+  await expectTransactions(inner, expected)
+  const main = await opened(path)
+  const [mine, ofOuter, ofMain] = [
+    await writeRandomHistory(inner, seed + 200, expected),
+    await writeRandomHistory(outer, seed + 300, outerHistory),
+    await writeRandomHistory(main, seed + 400, history),
+  ]
+  expected = [...expected, ...mine]
+  await expectAll(inner, expected)
+  await expectTransactions(outer, [...outerHistory, ...ofOuter])
+  await expectTransactions(main, [...history, ...ofMain])
+  for (const store of [inner, await reading(innerFile)]) {
+    await expectReaders(store, expected)
+    await expectIdentities(store, expected)
+    for (const [oid, { record }] of [...stateAt(expected, await store.lastTid())].slice(-30))
+      await expectParts(store, oid, await store.lastTid(), record)
+  }
+  await inner.close()
+  inner = await opened(innerFile)
+  await expectChanges(inner, [...expected, ...(await writeRandomHistory(inner, seed + 500, expected))])
+  // The outer one stays as long as the inner one.
+  await outer.close()
+  await inner.close()
+  expect(await codeOf(removeBranch(path, 'outer'))).toBe('has-branches')
+  expect(existsSync(innerFile)).toBe(true)
+  await removeBranch(outerFile, 'inner')
+  await removeBranch(path, 'outer')
+  expect(existsSync(dirname(outerFile))).toBe(false)
 })
 
 async function reading(path: string): Promise<Store> {
@@ -222,6 +275,13 @@ test('names of branches', () => {
     'postgres://h/db-branches/x.zblk',
   ])
     expect(branchPlace(path), path).toBeUndefined()
-  expect(() => branchPath('/db-branches/x.zblk', 'y')).toThrow('is a branch itself')
+  expect(branchPath('/db-branches/x.zblk', 'y')).toBe('/db-branches/x.zblk-branches/y.zblk')
+  expect(branchPlace('/db-branches/x.zblk-branches/y.zblk')).toEqual({
+    database: '/db-branches/x.zblk',
+    name: 'y',
+  })
+  expect(branchAt('/db', 'x')).toEqual({ database: '/db', name: 'x' })
+  expect(branchAt('/db', 'x/y')).toEqual({ database: '/db-branches/x.zblk', name: 'y' })
+  for (const names of ['/y', 'x//y', '../y']) expect(() => branchAt('/db', names), names).toThrow('cannot be')
   expect(() => branchPath('postgres://h/db', 'y')).toThrow('is on a server')
 })
