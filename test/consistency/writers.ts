@@ -1,6 +1,7 @@
 /**
  * Three mounts that write one database at the same time, on a PostgreSQL server behind a proxy each that fails, with kills, pauses and
  * partitions by a seed; linearisable.ts checks what they did and saw. A mount that was fenced rejoins, without what it could not store.
+ * With an even seed the database has its bulk in a bucket, behind another proxy that fails.
  */
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -14,9 +15,13 @@ import { ownerOf } from '../../mount/daemon/mounts.ts'
 import { mountedAt } from '../../mount/mount-points/mount-table.ts'
 import { KilledMount } from '../crash/killed-mount.ts'
 import { Random } from '../stress/random.ts'
+import { hasBucketDatabases } from '../tools/bucket-database.ts'
 import { FaultProxy } from '../tools/fault-proxy.ts'
 import { PostgresServer } from '../tools/postgres-server.ts'
+import { S3Proxy, type S3Fault } from '../tools/s3-proxy.ts'
+import { makeBucket, type TestBucket } from '../tools/swift-server.ts'
 import { checkLinearisable, type Change, type Event, type Exclusive, type Final } from './linearisable.ts'
+import { MixedError, registerBytes, registerIn } from './register.ts'
 
 export interface WritersOptions {
   readonly seconds: number
@@ -31,6 +36,8 @@ export interface WritersResult {
   readonly reads: number
   readonly lost: number
   readonly faults: Readonly<Record<string, number>>
+  /** Failures of operations, by errno. */
+  readonly errors: Readonly<Record<string, number>>
 }
 
 const MOUNTS = 3
@@ -41,11 +48,21 @@ const CALL_MS = 5000
 const GUARD_MS = 250
 /** Longer than a mount may be silent before others fence it. */
 const LONG_MS = 10_000
+/** The lengths of the register: in its inode, in rows, in segments of a bucket. */
+const LENGTHS = [60, 60, 30_000, 2_500_000]
+
+/** The bucket of the database, and the proxy before it. */
+interface Remote {
+  readonly bucket: TestBucket
+  readonly proxy: S3Proxy
+}
 
 interface Writer {
   readonly mount: KilledMount
   readonly proxy: FaultProxy
   readonly number: number
+  /** Mount options. */
+  readonly options: readonly string[]
   isUp: boolean
   /** Changes that are perhaps not stored. */
   unstored: (Change | Exclusive)[]
@@ -59,16 +76,30 @@ export async function runWriters(options: WritersOptions): Promise<WritersResult
   const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-writers-'))
   const server = await PostgresServer.make()
   const writers: Writer[] = []
+  let remote: Remote | undefined
   try {
+    if (hasBucketDatabases && options.seed % 2 === 0) {
+      const bucket = await makeBucket()
+      remote = { bucket, proxy: await S3Proxy.start(bucket.endpoint) }
+    }
     const { name, url } = await server.makeDatabase()
     for (let number = 0; number < MOUNTS; number++) {
       const proxy = await FaultProxy.start(server.directory)
       const place = join(scratch, `mount${number}`)
       await mkdir(place)
       const mount = new KilledMount(place, `postgres:///${name}?host=${proxy.directory}&user=postgres`)
-      writers.push({ mount, proxy, number, isUp: false, unstored: [], soundMs: 0, losses: 0 })
+      writers.push({
+        mount,
+        proxy,
+        number,
+        options: ['commit_interval=500ms', ...placeIn(remote, join(place, 'cache'))],
+        isUp: false,
+        unstored: [],
+        soundMs: 0,
+        losses: 0,
+      })
     }
-    return await new Writers(options, server, writers).run(url)
+    return await new Writers(options, { server, remote }, writers).run(url)
   } finally {
     for (const { mount, proxy } of writers) {
       mount.signal('SIGCONT')
@@ -76,25 +107,46 @@ export async function runWriters(options: WritersOptions): Promise<WritersResult
       await mount.unmountDead()
       await proxy.stop()
     }
+    await remote?.proxy.stop()
+    remote?.bucket.remove()
     await server.remove()
     await rm(scratch, { recursive: true, force: true })
   }
 }
 
+/** Mount options: the bucket, through the proxy, and a cache. */
+const placeIn = (remote: Remote | undefined, cache: string): readonly string[] =>
+  remote === undefined
+    ? []
+    : [
+        `bulk=${remote.bucket.url.replace(remote.bucket.endpoint, remote.proxy.endpoint)}`,
+        `cache_dir=${cache}`,
+        'cache_disk=16M',
+      ]
+
+interface Servers {
+  readonly server: PostgresServer
+  /** Undefined: the bulk is in rows. */
+  readonly remote: Remote | undefined
+}
+
 class Writers {
   readonly #options: WritersOptions
   readonly #server: PostgresServer
+  readonly #remote: Remote | undefined
   readonly #writers: readonly Writer[]
   readonly #random: Random
   #events: Event[] = []
   readonly #problems: string[] = []
   readonly #faults: Record<string, number> = {}
+  readonly #errors: Record<string, number> = {}
   #isOver = false
   #count = 0
 
-  constructor(options: WritersOptions, server: PostgresServer, writers: readonly Writer[]) {
+  constructor(options: WritersOptions, { server, remote }: Servers, writers: readonly Writer[]) {
     this.#options = options
     this.#server = server
+    this.#remote = remote
     this.#writers = writers
     this.#random = new Random(options.seed)
   }
@@ -129,13 +181,14 @@ class Writers {
       reads: this.#events.filter(event => 'values' in event).length,
       lost: changes.filter(({ kind, value }) => kind !== 'set' && !kept.has(value)).length,
       faults: this.#faults,
+      errors: this.#errors,
     }
   }
 
   async #start(writer: Writer): Promise<void> {
     for (const start = performance.now(); ;) {
       try {
-        await writer.mount.start(['commit_interval=500ms'])
+        await writer.mount.start(writer.options)
         break
       } catch (error) {
         if (performance.now() - start > START_MS) throw error
@@ -177,13 +230,13 @@ class Writers {
         const path = join(dir, `new ${value}`)
         const handle = await open(path, 'wx')
         try {
-          await handle.write(value)
+          await handle.writeFile(registerBytes(value, LENGTHS[random.below(LENGTHS.length)] ?? 60))
         } finally {
           await handle.close()
         }
         await rename(path, join(dir, 'register'))
       })
-    else if (kind < 17) await this.#read(writer, 'get', async () => [await textOf(join(dir, 'register'))])
+    else if (kind < 17) await this.#read(writer, 'get', async () => [await registerIn(join(dir, 'register'))])
     else if (kind === 17) await this.#change(writer, 'mkdir', async value => await mkdir(join(dir, value)))
     else if (kind === 18) await this.#read(writer, 'readdir', async () => await namesIn(dir))
     else await this.#exclusive(writer)
@@ -201,7 +254,7 @@ class Writers {
       this.#events.push(change)
       writer.unstored.push(change)
     } catch (error) {
-      assertTolerable(error)
+      this.#tolerate(error)
       this.#events.push({ ...event, end: Infinity, isUnsure: true })
     }
   }
@@ -219,7 +272,8 @@ class Writers {
       if (writer.losses !== losses) return
       this.#events.push({ kind, values, mount: writer.number, start, end: performance.now() })
     } catch (error) {
-      assertTolerable(error)
+      if (error instanceof MixedError) this.#problems.push(error.message)
+      else this.#tolerate(error)
     }
   }
 
@@ -230,7 +284,7 @@ class Writers {
     try {
       await (await open(join(writer.mount.dir, name), 'wx')).close()
     } catch (error) {
-      assertTolerable(error)
+      this.#tolerate(error)
       return
     }
     const made: Exclusive = {
@@ -255,11 +309,18 @@ class Writers {
         await handle.close()
       }
     } catch (error) {
-      assertTolerable(error)
+      this.#tolerate(error)
       return
     }
     for (const change of before) if (!change.isUnsure && 'isSynced' in change) change.isSynced = true
     writer.unstored = writer.unstored.filter(change => !before.has(change))
+  }
+
+  /** Failures with an errno are what faults lead to. */
+  #tolerate(error: unknown): void {
+    if (!(error instanceof Error && 'code' in error)) throw error
+    const code = String(error.code)
+    this.#errors[code] = (this.#errors[code] ?? 0) + 1
   }
 
   // ---- faults
@@ -336,6 +397,7 @@ class Writers {
         await this.#server.stop('immediate')
         await this.#server.start()
       },
+      ...this.#bucketFaults(Math.min(forMs, 2500)),
     }
     const names = Object.keys(faults)
     const name = names[random.below(names.length)] ?? 'no fault'
@@ -344,6 +406,23 @@ class Writers {
     )
     this.#faults[name] = (this.#faults[name] ?? 0) + 1
     await faults[name]?.()
+  }
+
+  #bucketFaults(forMs: number): Readonly<Record<string, () => Promise<void>>> {
+    const proxy = this.#remote?.proxy
+    if (proxy === undefined) return {}
+    const fail = (fault: S3Fault) => async (): Promise<void> => {
+      proxy.fault = () => (Math.random() < 0.7 ? fault : undefined)
+      await sleep(forMs)
+      proxy.fault = () => undefined
+    }
+    return {
+      'bucket: 503': fail('busy'),
+      'bucket: bodies cut': fail('cut'),
+      'bucket: bits flipped': fail('flip'),
+      'bucket: answers lost': fail('lost'),
+      'bucket: partition': fail('reset'),
+    }
   }
 
   async #kill(writer: Writer): Promise<void> {
@@ -368,7 +447,7 @@ class Writers {
           finals.push({
             log: await linesOf(join(dir, 'log')),
             directory: await namesIn(dir),
-            register: await textOf(join(dir, 'register')),
+            register: await registerIn(join(dir, 'register')),
           })
           break
         } catch (error) {
@@ -389,11 +468,6 @@ class Writers {
     this.#lose(writer)
     await callDaemon(paths, 'rejoin', {}, CALL_MS)
   }
-}
-
-/** Failures with an errno are what faults lead to. */
-function assertTolerable(error: unknown): void {
-  if (!(error instanceof Error && 'code' in error)) throw error
 }
 
 const isAbsent = (error: unknown): boolean =>
