@@ -35,7 +35,8 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'database-gone': "'zblkfs rescue DIR TARGET' saves its bytes in a new database while it is mounted",
   'key-needed':
     'type its passphrase at a terminal, or give --key-file, --key-command (-o key_file=, key_command= for mounts), ZBLKFS_KEY_FILE or ZBLKFS_KEY_COMMAND',
-  fenced: "copy what is not stored to another place, then 'zblkfs rejoin DIR' lets the mount write again",
+  fenced:
+    "'zblkfs rescue DIR TARGET' copies what is not stored, then 'zblkfs rejoin DIR' lets the mount write again",
   locked: 'unmount it there first, or mount it read-only with -o ro',
   'read-only-medium':
     'mount it with -o ro; if it was not unmounted before it was put there, copy it to another filesystem',

@@ -116,7 +116,10 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs serve ~/files.zblk --9p --listen 5640', 'for a Linux guest'],
     ['zblkfs serve ~/files.zblk --webdav', 'for a desktop: prints the URL and a password'],
   ],
-  rescue: [['zblkfs rescue ~/files ~/saved.zblk', 'before the mount is ended']],
+  rescue: [
+    ['zblkfs rescue ~/files ~/saved.zblk', 'a removed database, before the mount is ended'],
+    ['zblkfs rescue ~/files ~/rescued', 'what a mount has not stored that was cut off from its server'],
+  ],
   copy: [
     ['zblkfs copy ~/files.zblk postgres://me@server/files', 'from a file to a server'],
     ['zblkfs copy postgres://me@server/files ~/files.zblk', 'and back'],

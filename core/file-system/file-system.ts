@@ -46,7 +46,8 @@ import { statfs, UNKNOWN_BYTES } from './operations/statfs.ts'
 import { getxattr, listxattr, removexattr, setxattr } from './operations/xattr.ts'
 import { CONTROL_NAME } from './reserved-names.ts'
 import { treeNumberOf } from './inodes/tree.ts'
-import type { Adjustments, LeaseState, Unstored } from './served-file-system.ts'
+import { unstoredPaths } from './unstored-paths.ts'
+import type { Adjustments, LeaseState, Unstored, UnstoredPath } from './served-file-system.ts'
 import type { WriteBack } from './commit/write-back.ts'
 import {
   ROOT_INO,
@@ -153,6 +154,15 @@ export class FileSystem implements Operations {
 
   /** Runs long work that may change the database. It is aborted when another mount is waiting to write. */
   async keep<T>(work: (signal: AbortSignal | undefined) => Promise<T>): Promise<T> {
+  /** @throws StoreError; also while a transaction is open: its changes may be stored in parts. */
+  async unstoredPaths(): Promise<readonly UnstoredPath[]> {
+    const find = async (): Promise<readonly UnstoredPath[]> => {
+      this.#writeBack?.transactions.assertNotOpen()
+      return await unstoredPaths(this.#store, this.#context)
+    }
+    return await (this.#sharing === undefined ? find() : this.#sharing.read(find))
+  }
+
     return await (this.#sharing === undefined ? work(undefined) : this.#sharing.keep(work))
   }
 

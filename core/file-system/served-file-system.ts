@@ -11,6 +11,15 @@ export interface Unstored {
   readonly failure: unknown
 }
 
+/** Something that is not stored. Paths are relative to the root, one character per byte. */
+export type UnstoredPath =
+  /** Its data, attributes or entries are not stored. */
+  | { readonly kind: 'changed'; readonly path: string }
+  /** As 'changed', and the last transaction has it at `from`. The content of a directory moves with it. */
+  | { readonly kind: 'renamed'; readonly path: string; readonly from: string }
+  /** The last transaction has it. */
+  | { readonly kind: 'removed'; readonly path: string }
+
 /** A name of a moment. */
 export interface Tag {
   readonly name: string
@@ -83,6 +92,8 @@ export interface ServedFileSystem extends Operations {
   lastTid(): Promise<Tid>
   /** What is not stored; absent where nothing can be changed. */
   readonly unstored?: Unstored | undefined
+  /** Everything that is not stored, in the order of paths. @throws StoreError */
+  unstoredPaths?(): Promise<readonly UnstoredPath[]>
   /** The right to write, of a filesystem that several mounts write in turns. */
   readonly lease?: LeaseState | undefined
   /** Continues as a writer after it was fenced; what is not stored is dropped. */

@@ -313,6 +313,12 @@ export class Connection implements Jar {
     return hasChanges || this.#committedAt !== undefined
   }
 
+  /** The objects whose state the store does not have, each at least once. */
+  *unstored(): Generator<{ readonly oid: Oid; readonly className: string }> {
+    for (const { oid, className } of this.#cache.changed) yield { oid, className }
+    for (const [oid, { className }] of this.#pending.unstored()) yield { oid, className }
+  }
+
   /** The moments whose bytes pending records share. */
   get sharedMoments(): readonly Tid[] {
     const tids = new Set<Tid>()

@@ -85,6 +85,12 @@ export class PendingRecords {
     return this.#pending.entries()
   }
 
+  /** All records that the store does not have: those that wait for the next commit, and those of the running one. */
+  *unstored(): Generator<readonly [Oid, PendingRecord]> {
+    yield* this.#pending.entries()
+    for (const [oid, entry] of this.#underWay ?? []) if (!this.#pending.has(oid)) yield [oid, entry]
+  }
+
   /** Drops the record of an object that waits for the next commit. */
   remove(oid: Oid): void {
     const entry = this.#pending.get(oid)

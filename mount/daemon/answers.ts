@@ -8,9 +8,13 @@ export type Check = (value: unknown) => boolean
 export type Shape = Readonly<Record<string, Check>>
 
 const TEXT_MAX_LENGTH = 4096
+/** Of a path that is shown (core/tree/shown-path.ts). */
+const BASE64_MAX_LENGTH = 8192
 const PID_MAX = 2 ** 22
 
 export const text: Check = value => typeof value === 'string' && value.length <= TEXT_MAX_LENGTH
+export const base64: Check = value =>
+  typeof value === 'string' && value.length <= BASE64_MAX_LENGTH && /^[A-Za-z0-9+/]*={0,2}$/.test(value)
 export const tid: Check = value => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value)
 export const pid: Check = value => Number.isInteger(value) && Number(value) > 0 && Number(value) <= PID_MAX
 export const count: Check = value => typeof value === 'number' && Number.isFinite(value) && value >= 0

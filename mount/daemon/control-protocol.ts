@@ -9,13 +9,11 @@
  * instead of blocking; calls that wait for the disk have a long one.
  */
 import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
-import type { PackResult } from '../../core/pack/pack.ts'
-import type { LeaseState } from '../../core/file-system/served-file-system.ts'
-import type { ConnectionState, PackProgress } from '../../store/capabilities.ts'
 import { lstat } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
 import {
+  base64,
   count,
   everyField,
   flag,
@@ -34,47 +32,11 @@ import {
 } from './answers.ts'
 import { deviceOf } from './control-path.ts'
 import { NoAnswerError } from './no-answer.ts'
+import type { EncodedPath, MountStatus, PackStatus } from './call-results.ts'
 import type { MountStats } from './mount-stats.ts'
 import type { SettingChanges } from './remount.ts'
-import { type Problem, PROBLEM_LEVELS } from './problems.ts'
+import { PROBLEM_LEVELS } from './problems.ts'
 import { peerUid } from './peer.ts'
-
-/** The status of a mount. */
-export interface MountStatus {
-  readonly pid: number
-  readonly database: string
-  readonly directory: string
-  readonly driver: string
-  readonly readOnly: boolean
-  /** When it was mounted, ISO 8601. */
-  readonly since: string
-  /** The last transaction, 16 hex digits. */
-  readonly tid: string
-  readonly residentBytes: number
-  /** Bytes of changes that are in memory alone. */
-  readonly unstoredBytes: number
-  /** Why the last attempt to store them failed; absent if it did not. */
-  readonly failure?: string
-  /** Whether the disk of the database has no room for data. */
-  readonly isFull: boolean
-  /** How long history is kept (store/retention.ts); absent for a database of ZODB's. */
-  readonly history?: string
-  /** A jump of the machine's clock, in words, if there was one in the last days. */
-  readonly clock?: string
-  /** Whether the database's server answers; absent for a database in a file. */
-  readonly connection?: ConnectionState
-  /** Whether this mount has the right to write, of a database that several mounts write in turns. */
-  readonly lease?: LeaseState
-  /** The last entry of the log that is an error; the last warning if there was no error. */
-  readonly problem?: Problem
-}
-
-/** The state of a requested pack. */
-export type PackStatus =
-  | { readonly state: 'none' }
-  | { readonly state: 'running'; readonly progress?: PackProgress }
-  | { readonly state: 'done'; readonly report: PackResult }
-  | { readonly state: 'failed'; readonly error: WireError }
 
 /** The parameters and result of every call. */
 export interface ControlCalls {
@@ -90,6 +52,14 @@ export interface ControlCalls {
   readonly reach: {
     readonly parameters: { readonly tid: string }
     readonly result: { readonly tid: string; readonly isReached: boolean }
+  }
+  /**
+   * What the mount has not stored, by paths (UnstoredPath): those from number `from` on, as many as fit an answer. The
+   * list is made for `from` 0, and stays the same for the calls that follow. Paths are base64.
+   */
+  readonly unstored: {
+    readonly parameters: { readonly from: number }
+    readonly result: { readonly paths: readonly EncodedPath[]; readonly isEnd: boolean }
   }
   /** Continues as a writer after the mount was fenced; what it has not stored is dropped. */
   readonly rejoin: {
@@ -227,6 +197,18 @@ const RESULTS: Readonly<Record<CallName, Shape>> = {
   },
   sync: { tid },
   reach: { tid, isReached: flag },
+  unstored: {
+    paths: value =>
+      Array.isArray(value) &&
+      value.every(path =>
+        hasShape(path, {
+          kind: oneOf('changed', 'renamed', 'removed'),
+          path: base64,
+          from: optional(base64),
+        }),
+      ),
+    isEnd: flag,
+  },
   rejoin: { tid },
   pack: {},
   packStatus: {

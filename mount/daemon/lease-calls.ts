@@ -1,17 +1,49 @@
 /** The control calls about other mounts of the same database. */
-import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
+import type { ServedFileSystem, UnstoredPath } from '../../core/file-system/served-file-system.ts'
 import { formatTid, parseTid, TID_MAX } from '../../store/ids.ts'
+import type { EncodedPath } from './call-results.ts'
 import type { CallHandlers } from './control-server.ts'
 
-export const leaseCalls = (fileSystem: ServedFileSystem): Pick<CallHandlers, 'reach' | 'rejoin'> => ({
-  reach: async ({ tid: wanted }) => {
-    const tid = await fileSystem.lastTid()
-    const isReached = tid >= (parseTid(wanted) ?? TID_MAX)
-    if (isReached) await fileSystem.settled?.()
-    return { tid: formatTid(tid), isReached }
-  },
-  rejoin: async () => {
-    await fileSystem.rejoin?.()
-    return { tid: formatTid(await fileSystem.lastTid()) }
-  },
-})
+/** Maximum length of the paths in an answer: well below that of a line. */
+const ANSWER_MAX_LENGTH = 1 << 18
+
+export const leaseCalls = (
+  fileSystem: ServedFileSystem,
+): Pick<CallHandlers, 'reach' | 'rejoin' | 'unstored'> => {
+  let unstored: readonly UnstoredPath[] = []
+  return {
+    reach: async ({ tid: wanted }) => {
+      const tid = await fileSystem.lastTid()
+      const isReached = tid >= (parseTid(wanted) ?? TID_MAX)
+      if (isReached) await fileSystem.settled?.()
+      return { tid: formatTid(tid), isReached }
+    },
+    rejoin: async () => {
+      await fileSystem.rejoin?.()
+      return { tid: formatTid(await fileSystem.lastTid()) }
+    },
+    unstored: async ({ from }) => {
+      if (from === 0) unstored = (await fileSystem.unstoredPaths?.()) ?? []
+      const paths: EncodedPath[] = []
+      let length = 0
+      for (let at = from; at < unstored.length && length < ANSWER_MAX_LENGTH; at++) {
+        const encoded = encode(unstored[at])
+        if (encoded === undefined) break
+        length += JSON.stringify(encoded).length
+        paths.push(encoded)
+      }
+      const isEnd = from + paths.length >= unstored.length
+      if (isEnd) unstored = []
+      return { paths, isEnd }
+    },
+  }
+}
+
+const base64 = (text: string): string => Buffer.from(text, 'latin1').toString('base64')
+
+const encode = (unstored: UnstoredPath | undefined): EncodedPath | undefined =>
+  unstored && {
+    kind: unstored.kind,
+    path: base64(unstored.path),
+    ...(unstored.kind === 'renamed' && { from: base64(unstored.from) }),
+  }

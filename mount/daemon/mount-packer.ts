@@ -23,7 +23,7 @@ import { type Retention } from '../../store/retention.ts'
 import { StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { WritableStore } from '../../store/store.ts'
-import type { PackStatus } from './control-protocol.ts'
+import type { PackStatus } from './call-results.ts'
 import type { PackFigures } from './mount-stats.ts'
 
 /** Number of checks within the time that history is kept. */

@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { CommandError } from '../failure.ts'
 import { ALIVE_TIMEOUT_MS, callMount, findMount } from '../find-mount.ts'
+import { shellWord } from '../shell-word.ts'
 import { formatBytes } from '../units.ts'
 
 const REJOIN_TIMEOUT_MS = 120_000
@@ -20,7 +21,7 @@ export function rejoinCommand(): Command {
       }
       if (unstoredBytes > 0 && !discard)
         throw new CommandError(
-          `${mount.mountPoint} has ${formatBytes(unstoredBytes)} of changes that it could not store, and shows them: copy what is needed to another place, then repeat this with --discard`,
+          `${mount.mountPoint} has ${formatBytes(unstoredBytes)} of changes that it could not store: copy them with 'zblkfs rescue ${shellWord(mount.mountPoint)} TARGET', then repeat this with --discard`,
           { code: 'unstored' },
         )
       const { tid } = await callMount(mount, 'rejoin', {}, REJOIN_TIMEOUT_MS)

@@ -6,8 +6,9 @@ import { formatTime } from '../../store/moments.ts'
 import { Command } from 'commander'
 import type { ConnectionState } from '../../store/capabilities.ts'
 import { type ControlSocket, controlPaths, listSockets } from '../../mount/daemon/control-path.ts'
-import { callDaemon, type MountStatus } from '../../mount/daemon/control-protocol.ts'
 import { NoAnswerError } from '../../mount/daemon/no-answer.ts'
+import type { MountStatus } from '../../mount/daemon/call-results.ts'
+import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import type { Problem } from '../../mount/daemon/problems.ts'
 import { processOwner } from '../../core/process-owner.ts'
 import { explain } from '../advice.ts'
@@ -173,5 +174,5 @@ const LEASES = { held: 'held: this mount was the last to write', 'not held': 'no
 
 const describeConnection = ({ state, reason = '' }: ConnectionState, directory: string): string =>
   state === 'fenced'
-    ? `CANNOT BE WRITTEN any more: ${reason}; copy what is not stored to another place, then 'zblkfs rejoin ${shellWord(directory)}'`
+    ? `CANNOT BE WRITTEN any more: ${reason}; 'zblkfs rescue ${shellWord(directory)} TARGET' copies what is not stored, then 'zblkfs rejoin ${shellWord(directory)}'`
     : `its server does not answer: ${reason}`

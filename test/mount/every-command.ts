@@ -3,7 +3,7 @@ import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import type { MountStatus } from '../../mount/daemon/control-protocol.ts'
+import type { MountStatus } from '../../mount/daemon/call-results.ts'
 import type { TestMount } from '../tools/mounted.ts'
 import { runZblkfs } from '../tools/run-zblkfs.ts'
 

@@ -6,9 +6,11 @@ import {
   open,
   readdir,
   readFile,
+  readlink,
   rename,
   rm,
   stat,
+  symlink,
   unlink,
   writeFile,
 } from 'node:fs/promises'
@@ -205,9 +207,15 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
   test('a mount that was paused is fenced: EIO, its unstored data readable, until it rejoins', async () => {
     await withTwo(
       async (one, two) => {
+        await writeFile(join(one.dir, 'kept'), 'kept')
+        await writeFile(join(one.dir, 'dropped'), 'dropped')
         storeSynced(join(one.dir, 'file'), 'stored')
         await writeFile(join(one.dir, 'file'), 'not stored')
-        await writeFile(join(one.dir, 'new'), 'not stored either')
+        await writeFile(join(one.dir, 'new'), 'not stored either', { mode: 0o640 })
+        await mkdir(join(one.dir, 'd\u{fc}r'))
+        await symlink('../new', join(one.dir, 'd\u{fc}r', 'a link'))
+        await rename(join(one.dir, 'kept'), join(one.dir, 'renamed'))
+        await unlink(join(one.dir, 'dropped'))
         process.kill(one.pid(), 'SIGSTOP')
         await writeFile(join(two.dir, 'file'), 'by another')
         process.kill(one.pid(), 'SIGCONT')
@@ -224,6 +232,23 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         const refused = await runZblkfs('rejoin', one.dir)
         expect(refused).toMatchObject({ exitCode: 1 })
         expect(refused.stderr).toContain('--discard')
+        expect(refused.stderr).toContain(`zblkfs rescue ${one.dir}`)
+        const rescued = join(one.scratch, 'rescued')
+        const listed = await succeed('rescue', one.dir, rescued)
+        expect(listed).toContain('copied: d\u{fc}r/a link')
+        expect(listed).toContain('copied: renamed, which was kept')
+        expect(listed).toContain('removed, but not stored: dropped')
+        expect(listed).toContain(`zblkfs rejoin --discard ${one.dir}`)
+        expect((await readdir(rescued)).toSorted()).toEqual(['d\u{fc}r', 'file', 'new', 'renamed'])
+        expect(await readFile(join(rescued, 'file'), 'utf8')).toBe('not stored')
+        expect(await readFile(join(rescued, 'new'), 'utf8')).toBe('not stored either')
+        expect((await stat(join(rescued, 'new'))).mode).toBe((await stat(join(one.dir, 'new'))).mode)
+        expect(await readlink(join(rescued, 'd\u{fc}r/a link'))).toBe('../new')
+        expect(await readFile(join(rescued, 'renamed'), 'utf8')).toBe('kept')
+        expect(await runZblkfs('rescue', one.dir, rescued)).toMatchObject({ exitCode: 1 })
+        expect((await runZblkfs('rescue', two.dir, join(one.scratch, 'other'))).stderr).toContain(
+          'nothing is lost',
+        )
         await succeed('rejoin', '--discard', one.dir)
         await vi.waitFor(
           async () => expect(await readFile(join(one.dir, 'file'), 'utf8')).toBe('by another'),

@@ -19,6 +19,7 @@ const handlers: CallHandlers = {
   stats: () => Promise.reject(new Error('no figures today')),
   sync: async ({ message = 'none' }) => ({ tid: tidOf(message) }),
   reach: () => Promise.resolve({ tid: '', isReached: true }),
+  unstored: () => Promise.resolve({ paths: [], isEnd: true }),
   rejoin: () => Promise.resolve({ tid: '' }),
   pack: () => Promise.resolve({}),
   packStatus: () => Promise.resolve({ state: 'none' }),
