@@ -8,6 +8,8 @@ import {
   type MountSettings,
   FRESHNESS,
   type Freshness,
+  LOCK_SCOPES,
+  type LockScope,
 } from '../mount/daemon/mount-settings.ts'
 import type { SettingChanges } from '../mount/daemon/remount.ts'
 import { UsageError } from './failure.ts'
@@ -126,6 +128,13 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     help: 'of a database on a server: open() shows all that was done before on other mounts, or what is stored',
     apply(settings, value) {
       settings.fresh = oneOf<Freshness>('fresh', value, FRESHNESS)
+    },
+  },
+  locks: {
+    value: LOCK_SCOPES.join('|'),
+    help: 'of a database on a server: flock and fcntl locks hold on this machine (the default), or among all mounts',
+    apply(settings, value) {
+      settings.locks = oneOf<LockScope>('locks', value, LOCK_SCOPES)
     },
   },
   history: {
@@ -263,6 +272,12 @@ export function parseMountOptions(lists: readonly string[]): Omit<MountSettings,
     if (settings.driver === 'fuse-native')
       throw new UsageError('layout=wcfs needs the kernel driver: use driver=kernel, or omit driver')
     // Clients rely on the invalidation of changed pages.
+    settings.driver = 'kernel'
+  }
+  if (settings.locks === 'global') {
+    if (settings.driver === 'fuse-native')
+      throw new UsageError('locks=global needs the kernel driver: use driver=kernel, or omit driver')
+    if (settings.readOnly) throw new UsageError('locks=global is for mounts that write: omit ro and at')
     settings.driver = 'kernel'
   }
   return settings

@@ -21,6 +21,7 @@
  * | `branch`   | that it is a branch, and where it begins                       |
  * | `connection` | whether the database's server answers                       |
  * | `leasing`  | writing beside other processes, in turns                       |
+ * | `fileLocking` | locks of files among these processes                        |
  * | `compressing` | how new bulk bytes are stored                               |
  * | `encrypting` | what opens an encrypted database                             |
  *
@@ -32,6 +33,7 @@ import type { Encrypting } from './encryption.ts'
 import type { Presence } from './presence.ts'
 import type { Copying, Lineage } from './copying.ts'
 import type { ForeignHistory } from './foreign-history.ts'
+import type { FileLocking } from './file-locking.ts'
 import type { Leasing } from './leasing.ts'
 import type { CompressionName } from './compression.ts'
 import type { Oid, Tid } from './ids.ts'
@@ -59,6 +61,7 @@ export interface Capabilities {
   readonly encrypting?: Encrypting | undefined
   readonly compressing?: Compressing | undefined
   readonly leasing?: Leasing | undefined
+  readonly fileLocking?: FileLocking | undefined
   readonly branch?: Branch | undefined
 }
 

@@ -17,6 +17,9 @@ export type DatabaseKind = 'sqlite' | 'postgres' | 'filestorage' | 'relstorage' 
 export const isOwn = (kind: DatabaseKind): kind is 'sqlite' | 'postgres' =>
   kind === 'sqlite' || kind === 'postgres'
 
+/** Whether a database is named that is, or will be, on a server. */
+export const isOnServer = (database: string): boolean => isPostgresUrl(database)
+
 /** The first bytes of a SQLite database; its application id follows later. */
 const SQLITE_MAGIC = 'SQLite format 3\0'
 const APPLICATION_ID_OFFSET = 68

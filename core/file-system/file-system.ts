@@ -24,7 +24,8 @@ import type { Context } from './context.ts'
 import { ControlFiles, isControlIno, paddedJson } from './control-files.ts'
 import type { FileSystemStats } from './file-system-stats.ts'
 import { Follower } from './following.ts'
-import { sharedOperations } from './shared-operations.ts'
+import { sharedOperations, type SharingOptions } from './shared-operations.ts'
+import { SharedLocks } from './shared-locks.ts'
 import { Sharing } from './sharing.ts'
 import { History } from './history/history.ts'
 import { AccessLog } from './access-log.ts'
@@ -45,8 +46,8 @@ import { allocate, seek } from './operations/space.ts'
 import { statfs, UNKNOWN_BYTES } from './operations/statfs.ts'
 import { getxattr, listxattr, removexattr, setxattr } from './operations/xattr.ts'
 import { CONTROL_NAME } from './reserved-names.ts'
-import { treeNumberOf } from './inodes/tree.ts'
 import { unstoredPaths } from './unstored-paths.ts'
+import { treeNumberOf } from './inodes/tree.ts'
 import type { Adjustments, LeaseState, Unstored, UnstoredPath } from './served-file-system.ts'
 import type { WriteBack } from './commit/write-back.ts'
 import {
@@ -129,13 +130,14 @@ export class FileSystem implements Operations {
 
   /**
    * This filesystem, as it writes beside others from the time on at which a notifier is attached. The store is the holder of the lease.
-   * @param isFresh whether open shows everything that was done before on other mounts.
+   * @param locking for locks of files among all mounts.
    */
-  sharing(leasing: Leasing, watching: Watching, log: Logger, isFresh: boolean): FileSystem {
+  sharing(leasing: Leasing, watching: Watching, { log, isFresh, locking }: SharingOptions): FileSystem {
     const context = this.#context
     const sharing = new Sharing({ store: this.#store, leasing, watching, context, log })
     this.#sharing = sharing
-    return sharedOperations({ fileSystem: this, context, sharing, isFresh })
+    const locks = locking && new SharedLocks(locking, context, sharing)
+    return sharedOperations({ fileSystem: this, context, sharing, locks, isFresh })
   }
 
   /** The lease of a filesystem that writes beside others. */
@@ -152,8 +154,6 @@ export class FileSystem implements Operations {
     await this.#sharing?.rejoin()
   }
 
-  /** Runs long work that may change the database. It is aborted when another mount is waiting to write. */
-  async keep<T>(work: (signal: AbortSignal | undefined) => Promise<T>): Promise<T> {
   /** @throws StoreError; also while a transaction is open: its changes may be stored in parts. */
   async unstoredPaths(): Promise<readonly UnstoredPath[]> {
     const find = async (): Promise<readonly UnstoredPath[]> => {
@@ -163,6 +163,8 @@ export class FileSystem implements Operations {
     return await (this.#sharing === undefined ? find() : this.#sharing.read(find))
   }
 
+  /** Runs long work that may change the database. It is aborted when another mount is waiting to write. */
+  async keep<T>(work: (signal: AbortSignal | undefined) => Promise<T>): Promise<T> {
     return await (this.#sharing === undefined ? work(undefined) : this.#sharing.keep(work))
   }
 

@@ -17,6 +17,7 @@
  *   them compares bytes.
  * - Any number of operations may run concurrently. Each is atomic: the others see all of it or nothing.
  */
+import type { LockOwner, LockRange } from '../../store/file-locking.ts'
 declare const brand: unique symbol
 
 /** An inode number on this mount. The root's is {@link ROOT_INO}. */
@@ -178,7 +179,29 @@ export interface Notifier {
   settled(): Promise<void>
 }
 
+/** A lock of `[start, last]` of a file. `pid`: the process that has it. */
+export interface RequestedLock extends LockRange {
+  readonly isExclusive: boolean
+  readonly pid: number
+}
+
+/** Advisory locks of files, as of fcntl(2) and flock(2). */
+export interface LockOperations {
+  /** A lock that is in the way; undefined if there is none. Its pid is 0 if its process is on another machine. */
+  test(ino: Ino, owner: LockOwner, lock: RequestedLock): Promise<RequestedLock | undefined>
+  /**
+   * Takes a lock, or changes one. @param signal waits until it is free, or the signal is aborted.
+   * @throws ErrnoError EAGAIN, EDEADLK; EINTR if it was aborted.
+   */
+  lock(ino: Ino, owner: LockOwner, lock: RequestedLock, signal?: AbortSignal): Promise<void>
+  unlock(ino: Ino, owner: LockOwner, range: LockRange): Promise<void>
+  /** Releases all locks that an owner has of a file. */
+  unlockAll(ino: Ino, owner: LockOwner): Promise<void>
+}
+
 export interface Operations {
+  /** Absent if the kernel keeps locks of files, among the programs of this machine. */
+  readonly locks?: LockOperations | undefined
   /** @throws NAME_ABSENT (core/file-system/errno.ts) if there is no such name, which may be cached; ENOENT if it may not. */
   lookup(parent: Ino, name: Name, caller: Caller): Promise<Entry>
   /** Removes `count` references. Never fails. */

@@ -12,6 +12,8 @@
  * | keeps pages and attributes at open            | those of a changed inode are dropped before open returns               |
  */
 import { constants } from 'node:fs'
+import type { Logger } from 'pino'
+import type { FileLocking } from '../../store/file-locking.ts'
 import { Directory } from '../tree/directory.ts'
 import { isDirectory } from '../tree/inode.ts'
 import { besideKernel } from './beside-kernel.ts'
@@ -24,6 +26,7 @@ import { mayFillHoles } from './operations/attributes.ts'
 import type { Ino, Name, OpenFile, Operations } from './operations.ts'
 import { overridden } from '../overridden.ts'
 import type { HistoryOperations } from './served-file-system.ts'
+import type { SharedLocks } from './shared-locks.ts'
 import type { Sharing } from './sharing.ts'
 
 const { O_TRUNC, O_APPEND } = constants
@@ -49,6 +52,16 @@ const CHANGING = [
 const LOOKUP_AGAIN_MS = 1000
 
 type Method = (...parameters: unknown[]) => unknown
+/** A change of an inode. */
+type ChangeOf = (ino: Ino, ...parameters: unknown[]) => unknown
+
+export interface SharingOptions {
+  readonly log: Logger
+  /** Whether open shows everything that was done before on other mounts. */
+  readonly isFresh: boolean
+  /** For locks of files among all mounts; undefined: they are kept among the programs of this machine. */
+  readonly locking: FileLocking | undefined
+}
 
 export interface SharedParts<T extends Operations> {
   readonly fileSystem: T & {
@@ -57,6 +70,8 @@ export interface SharedParts<T extends Operations> {
   }
   readonly context: Context
   readonly sharing: Sharing
+  /** Undefined: locks of files are kept by the kernel, among the programs of this machine. */
+  readonly locks: SharedLocks | undefined
   /** Whether open and lookups see everything that was done before on other mounts. */
   readonly isFresh: boolean
 }
@@ -81,8 +96,9 @@ class SharedOperations<T extends Operations> {
     const { fileSystem, sharing, context } = this.#parts
     const replaced: Record<string, unknown> = {}
     for (const name of READING) replaced[name] = this.#wrap(name, work => sharing.read(work))
-    for (const name of CHANGING) replaced[name] = this.#wrap(name, work => sharing.change(work))
+    for (const name of CHANGING) replaced[name] = this.#changing(name)
     Object.assign(replaced, this.#names(), this.#files(), this.#collecting())
+    replaced['locks'] = this.#parts.locks
     const { history } = fileSystem
     if (history !== undefined) replaced['history'] = this.#history(history)
     replaced['sync'] = (message?: string) =>
@@ -96,6 +112,17 @@ class SharedOperations<T extends Operations> {
     const { fileSystem } = this.#parts
     const method = Reflect.get<Operations, keyof Operations>(fileSystem, name) as Method
     return (...parameters) => run(() => method.apply(fileSystem, parameters))
+  }
+
+  /** A change, whose first parameter is an inode. */
+  #changing(name: (typeof CHANGING)[number]): ChangeOf {
+    const { fileSystem, sharing, locks } = this.#parts
+    const method = Reflect.get<Operations, keyof Operations>(fileSystem, name) as ChangeOf
+    return (ino, ...parameters) =>
+      sharing.change(() => {
+        locks?.assertKept(ino)
+        return method.call(fileSystem, ino, ...parameters)
+      })
   }
 
   /** Operations on names. */

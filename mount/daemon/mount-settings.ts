@@ -29,6 +29,8 @@ export interface MountSettings {
   readonly layout?: LayoutName
   /** What open shows of other mounts that write a database on a server: all that was done before, or what is stored. By default the first. */
   readonly fresh?: Freshness
+  /** Where flock and fcntl locks of a database on a server hold: on this machine, or among all mounts. By default the first. */
+  readonly locks?: LockScope
   /** Reads do not change access times. */
   readonly ignoresAccess?: boolean
   /** How long history is kept from now on, recorded in the database; by default as recorded there. */
@@ -55,6 +57,9 @@ export interface MountSettings {
 
 export const FRESHNESS = ['open', 'lag'] as const
 export type Freshness = (typeof FRESHNESS)[number]
+
+export const LOCK_SCOPES = ['local', 'global'] as const
+export type LockScope = (typeof LOCK_SCOPES)[number]
 
 /** An address of this machine where Prometheus collects metrics, or the absolute path of a file for node_exporter. */
 export type MetricsPlace =

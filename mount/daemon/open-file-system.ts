@@ -2,7 +2,9 @@
 import type { Logger } from 'pino'
 import { CannotOpenError } from '../../store/errors.ts'
 import { openStore } from '../../store/open-store.ts'
+import { isOnServer } from '../../store/recognise.ts'
 import type { Capabilities, Pinning } from '../../store/capabilities.ts'
+import type { FileLocking } from '../../store/file-locking.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
 import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
 import { watchClock } from './clock-watch.ts'
@@ -34,6 +36,7 @@ export interface OpenedFileSystem {
 export async function openFileSystem(settings: MountSettings, log: Logger): Promise<OpenedFileSystem> {
   const { database, directory, readOnly, bulk, cacheDirectory } = settings
   const { cacheDiskBytes = CACHE_DISK_BYTES } = settings
+  if (settings.locks === 'global' && !isOnServer(database)) throw noGlobalLocks(database)
   const store = await openStore(database, {
     readOnly,
     create: settings.layout === undefined,
@@ -64,6 +67,7 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     const writeBackPages = pageWriteBack(directory, log)
     const { capabilities } = store
     const { dating, leasing, pinning, watching } = capabilities
+    const locking = await lockingOf(settings, capabilities)
     const isShared = leasing !== undefined && !(await leasing.isAlone())
     const fileSystem = await FileSystem.open(store, { ...settings, isShared, log, writeBackPages })
     if (dating !== undefined) watchClock(dating, log)
@@ -79,7 +83,8 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     if (settings.history !== undefined) await packer?.setRetention(settings.history)
     if (leasing !== undefined && watching !== undefined) {
       if (pinning !== undefined) await keepPinned(store.name, pinning, fileSystem, log)
-      const served = fileSystem.sharing(leasing, watching, log, settings.fresh !== 'lag')
+      const isFresh = settings.fresh !== 'lag'
+      const served = fileSystem.sharing(leasing, watching, { log, isFresh, locking })
       return { fileSystem: served, settings, capabilities, ...(packer !== undefined && { packer }) }
     }
     return { fileSystem, settings, capabilities, ...(packer !== undefined && { packer }) }
@@ -88,6 +93,23 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     throw error
   }
 }
+
+/** What `locks=global` needs; undefined without it. @throws CannotOpenError */
+async function lockingOf(
+  { locks, database }: MountSettings,
+  { fileLocking }: Capabilities,
+): Promise<FileLocking | undefined> {
+  if (locks !== 'global') return undefined
+  if (fileLocking === undefined) throw noGlobalLocks(database)
+  await fileLocking.start()
+  return fileLocking
+}
+
+const noGlobalLocks = (database: string): CannotOpenError =>
+  new CannotOpenError(
+    `locks=global is for mounts that write a database on a server: flock and fcntl locks of ${database} hold among the programs of this machine without it`,
+    { path: database },
+  )
 
 /** Announces the moments read here to packs of the writing process. */
 async function keepPinned(

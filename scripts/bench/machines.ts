@@ -201,7 +201,7 @@ async function leaseCosts(): Promise<void> {
       const served =
         leasing === undefined || watching === undefined
           ? fileSystem
-          : fileSystem.sharing(leasing, watching, log, true)
+          : fileSystem.sharing(leasing, watching, { log, isFresh: true, locking: undefined })
       served.attach(NO_NOTIFIER)
       const before = process.cpuUsage()
       await useFiles(served)

@@ -27,8 +27,10 @@ export async function retryChange<T>(
   writer: WriterSession,
   change: (session: Session) => Promise<T>,
 ): Promise<T> {
+  let { epoch } = writer
   const once = async (): Promise<T> => {
     const session = await writer.hold()
+    ;({ epoch } = writer)
     try {
       return await change(session)
     } finally {
@@ -38,7 +40,7 @@ export async function retryChange<T>(
   try {
     return await once()
   } catch (error) {
-    if (sqlStateOf(error) === FENCED) throw writer.fence('another writer has opened it')
+    if (sqlStateOf(error) === FENCED) throw writer.fence('another writer has opened it', epoch)
     if (!(error instanceof ConnectionLostError)) throw error
     return await once()
   }

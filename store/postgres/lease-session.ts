@@ -67,26 +67,26 @@ export class LeaseSession {
    */
   async take(): Promise<number> {
     for (const start = performance.now(); ;) {
-      const [holder, grants, isWanted] = await this.#ask(TAKE, 'take_lease')
+      const [holder, grants, isWanted] = await this.ask(TAKE, 'take_lease')
       if (bigintOf(holder) === this.#parts.writer.epoch) {
         if (isWanted === 't') this.onRecall()
         return numberOf(grants)
       }
       if (performance.now() - start > WAIT_MS) {
-        await this.#ask(GIVE_UP, 'give_up')
+        await this.ask(GIVE_UP, 'give_up')
         await this.release()
         throw new StoreError(
           `${this.#parts.name}: another writer has kept the right to write for ${WAIT_MS / 1000} s`,
           { code: 'lease-kept' },
         )
       }
-      await this.#untilNotified()
+      await this.untilNotified()
     }
   }
 
   /** Frees the lease, or hands it on. @returns as {@link LeaseSession.take} if it is free now. */
   async release(): Promise<number | undefined> {
-    const [grants] = await this.#ask(RELEASE_LEASE, 'release_lease')
+    const [grants] = await this.ask(RELEASE_LEASE, 'release_lease')
     return grants == null ? undefined : numberOf(grants)
   }
 
@@ -97,7 +97,7 @@ export class LeaseSession {
   async settle(): Promise<{ readonly tid: Tid; readonly isHeld: boolean }> {
     let first: string | null | undefined
     for (const start = performance.now(); ;) {
-      const [holder, grants, last] = await this.#ask(RECALL, 'recall_lease')
+      const [holder, grants, last] = await this.ask(RECALL, 'recall_lease')
       const isHeld = holder != null && bigintOf(holder) === this.#parts.writer.epoch
       first ??= grants
       if (holder == null || isHeld || grants !== first) return { tid: toTid(bigintOf(last)), isHeld }
@@ -106,7 +106,7 @@ export class LeaseSession {
           `${this.#parts.name}: another writer has not stored its changes for ${WAIT_MS / 1000} s`,
           { code: 'lease-kept' },
         )
-      await this.#untilNotified()
+      await this.untilNotified()
     }
   }
 
@@ -120,9 +120,17 @@ export class LeaseSession {
   /** Sends a heartbeat. @throws WriterGoneError if this writer was fenced; StoreError */
   async confirm(): Promise<void> {
     const sent = { monotonicMs: performance.now(), wallMs: Date.now() }
+    const { writer } = this.#parts
+    const { epoch } = writer
     const rows = await this.#query(BEAT, 'beat')
-    if (rows.length === 0) throw this.#parts.writer.fence(CUT_OFF)
+    // After a rejoin the answer is about the former epoch.
+    if (writer.epoch !== epoch) return
+    if (rows.length === 0) throw writer.fence(CUT_OFF, epoch)
     this.#sent = sent
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
   }
 
   /** Whether there is no other writer. */
@@ -138,19 +146,25 @@ export class LeaseSession {
     this.#wake()
   }
 
-  async #ask(text: string, name: string): Promise<Cells> {
-    return (await this.#query(text, name))[0] ?? []
+  /**
+   * The first row of a statement's result, which is asked until the server answers, for a bounded time: it must be possible to repeat it. $1 is the
+   * writer's epoch, `values` begin with $2. @throws WriterGoneError, StoreError
+   */
+  async ask(text: string, name: string, values: readonly Value[] = []): Promise<Cells> {
+    return (await this.#query(text, name, values))[0] ?? []
   }
 
-  /** Asks until the server answers, for a bounded time. All statements can be repeated. */
-  async #query(text: string, name: string): Promise<readonly Cells[]> {
+  async #query(text: string, name: string, values: readonly Value[] = []): Promise<readonly Cells[]> {
+    const { writer } = this.#parts
     for (const start = performance.now(); ;) {
+      let { epoch } = writer
       try {
         const session = await this.#open()
-        const values: readonly Value[] = [this.#parts.writer.epoch]
-        return await session.query(text, values, name)
+        ;({ epoch } = writer)
+        return await session.query(text, [epoch, ...values], name)
       } catch (error) {
-        if (sqlStateOf(error) === FENCED) throw this.#parts.writer.fence(CUT_OFF)
+        if (sqlStateOf(error) === FENCED && writer.epoch !== epoch) continue
+        if (sqlStateOf(error) === FENCED) throw writer.fence(CUT_OFF, epoch)
         const isPassing = error instanceof ConnectionLostError || sqlStateOf(error) === undefined
         if (this.#isClosed || !isPassing || performance.now() - start > WAIT_MS) throw error
         await sleep(RECONNECT_DELAY_MS)
@@ -180,7 +194,7 @@ export class LeaseSession {
   #hear(payload: string): void {
     const [what, epoch] = payload.split(' ')
     if (what === 'recall' && epoch === String(this.#parts.writer.epoch)) this.onRecall()
-    if (what === 'free') this.#wake()
+    if (what === 'free' || what === 'unlocked') this.#wake()
   }
 
   async #beat(): Promise<void> {
@@ -191,10 +205,12 @@ export class LeaseSession {
     this.#isBeating = false
   }
 
-  async #untilNotified(): Promise<void> {
+  /** Waits for the next notification, or a while. */
+  async untilNotified(aborted?: AbortSignal): Promise<void> {
     const timer = new AbortController()
+    const signal = aborted === undefined ? timer.signal : AbortSignal.any([timer.signal, aborted])
     const woken = new Promise<void>(resolve => this.#sleepers.add(resolve))
-    await Promise.race([woken, sleep(POLL_MS, undefined, { signal: timer.signal }).catch(() => undefined)])
+    await Promise.race([woken, sleep(POLL_MS, undefined, { signal }).catch(() => undefined)])
     timer.abort()
   }
 

@@ -155,6 +155,7 @@ class PostgresTransaction implements IndexTransaction {
   /** Always false: the outcome is determined before `commit` rejects. */
   readonly isInDoubt = false
   readonly #writer: WriterSession
+  readonly #epoch: bigint
   readonly #session: Session
   readonly #pipeline: Pipeline
   readonly #partsOf: Tid | undefined
@@ -171,6 +172,7 @@ class PostgresTransaction implements IndexTransaction {
     onParts: (tid: Tid | undefined) => void,
   ) {
     this.#writer = writer
+    this.#epoch = writer.epoch
     this.#session = session
     this.#pipeline = pipeline
     this.#partsOf = partsOf
@@ -202,9 +204,9 @@ class PostgresTransaction implements IndexTransaction {
 
   async keep(tid: Tid): Promise<void> {
     this.#send()
-    this.#pipeline.send(BEGIN_CHANGE, [this.#writer.epoch], 'begin_change')
+    this.#pipeline.send(BEGIN_CHANGE, [this.#epoch], 'begin_change')
     try {
-      await this.#pipeline.commit(NOTE_PARTS, [this.#writer.epoch, tid], 'note_parts')
+      await this.#pipeline.commit(NOTE_PARTS, [this.#epoch, tid], 'note_parts')
     } catch (error) {
       throw this.#explain(error)
     }
@@ -223,7 +225,7 @@ class PostgresTransaction implements IndexTransaction {
     const row = this.#seal?.sealTexts(transaction) ?? transaction
     const commitId = randomUUID()
     try {
-      const values = transactionValues(this.#writer.epoch, commitId, row, this.#bases)
+      const values = transactionValues(this.#epoch, commitId, row, this.#bases)
       if (this.#pipeline.isBegun) {
         this.#send()
         await this.#pipeline.commit(ADD_TRANSACTION, values, 'add_transaction')
@@ -254,9 +256,12 @@ class PostgresTransaction implements IndexTransaction {
 
   #explain(error: unknown): unknown {
     if (!(error instanceof DatabaseError)) return error
-    if (error.code === FENCED) return this.#writer.fence('another writer has opened it')
+    if (error.code === FENCED) return this.#writer.fence('another writer has opened it', this.#epoch)
     if (error.code === TID_TOO_OLD)
-      return this.#writer.fence(`it has a transaction that is not of this writer (${error.message})`)
+      return this.#writer.fence(
+        `it has a transaction that is not of this writer (${error.message})`,
+        this.#epoch,
+      )
     if (error.code !== CONFLICT) return error
     const [oid, base, current] = (error.detail ?? '').split(' ')
     return new ConflictError(toOid(numberOf(oid)), tidOf(base), tidOf(current))

@@ -3,7 +3,7 @@
  * changes go through one session, which has the right to write (writer-session.ts).
  */
 import type { Capabilities, Checking, ConnectionState, Pinning } from '../capabilities.ts'
-import type { Access, Opener, Seals } from '../encryption/seals.ts'
+import type { Opener, Seals } from '../encryption/seals.ts'
 import { StoreError } from '../errors.ts'
 import { formatTid, type Tid } from '../ids.ts'
 import { IndexedChecking } from '../indexed/check/checking.ts'
@@ -20,30 +20,15 @@ import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../
 import type { PostgresAddress } from './address.ts'
 import { Anchor, momentsOf, PINNED } from './anchor.ts'
 import { PostgresChecked } from './postgres-checking.ts'
+import { PostgresFileLocks } from './file-locks.ts'
 import type { LeaseSession } from './lease-session.ts'
 import { halvesOver, newestEpoch, type Halves } from './open-bulk.ts'
 import { encryptingOf, openerFor, sealsFor } from './server-seals.ts'
 import { openWriters, type Writers } from './open-writers.ts'
 import { ConnectionLostError, explainQuery } from './postgres-errors.ts'
+import type { PostgresParts } from './postgres-parts.ts'
 import { ReadSessions } from './read-sessions.ts'
-import type { Session } from './session.ts'
 import type { WriterSession } from './writer-session.ts'
-
-/** Options of both kinds of store. */
-export interface PostgresParts {
-  readonly name: string
-  readonly address: PostgresAddress
-  /** The database's id. */
-  readonly id: string
-  /** An open session. */
-  readonly session: Session
-  /** Receives a sentence when the connection is lost, is restored, or this writer is fenced. */
-  readonly report: (message: string) => void
-  /** The bucket with bulk bytes; undefined: they are in rows. */
-  readonly remote: RemoteBulk | undefined
-  /** Undefined for a database that is not encrypted. */
-  readonly access: Access
-}
 
 abstract class PostgresReads extends IndexedStore {
   protected readonly sessions: ReadSessions
@@ -218,6 +203,13 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       compressing: this.compressing,
       ...(lease !== undefined && {
         leasing: this.#leasing(lease),
+        fileLocking: new PostgresFileLocks({
+          name,
+          lease,
+          writer,
+          address: parts.address,
+          report: parts.report,
+        }),
         watching: new Polling(
           // The holder commits all there is.
           async () => (this.#isHolder ? this.#writers.committer.lastTid : await this.lastTid()),

@@ -172,13 +172,15 @@ export class WriterSession {
     }
   }
 
-  /** Refuses every later change. */
-  fence(reason: string): WriterGoneError {
+  /** Refuses every later change. @param epoch of the request that failed: after a rejoin an earlier one concerns only its own. */
+  fence(reason: string, epoch: bigint = this.#epoch): WriterGoneError {
+    const { name, report } = this.#parts
+    const error = new WriterGoneError(`${name} cannot be written here any more: ${reason}`, {
+      code: 'fenced',
+    })
+    if (epoch !== this.#epoch) return error
     if (this.#fenced === undefined) {
-      const { name, report } = this.#parts
-      this.#fenced = new WriterGoneError(`${name} cannot be written here any more: ${reason}`, {
-        code: 'fenced',
-      })
+      this.#fenced = error
       this.#state = { state: 'fenced', reason }
       report(this.#fenced.message)
       clearInterval(this.#heartbeat)

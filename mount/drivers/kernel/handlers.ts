@@ -16,12 +16,14 @@ import {
   type ListedEntry,
   type Operations,
 } from '../../../core/file-system/operations.ts'
+import type { LockOwner } from '../../../store/file-locking.ts'
 import { directoryEntriesIn, directoryEntryBytes } from './abi/directory.ts'
 import {
   AllocateFlag,
   FSYNC_FDATASYNC,
   GETATTR_FH,
   OPEN_KILL_SUIDGID,
+  RELEASE_FLOCK_UNLOCK,
   RenameFlag,
   SETXATTR_ACL_KILL_SGID,
   Whence,
@@ -32,43 +34,12 @@ import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 import type { Message, RequestHeader } from './abi/message.ts'
 import { Opcode } from './abi/opcodes.ts'
 import { readSetattr } from './abi/setattr.ts'
+import type { Handler, HandlerContext } from './handler.ts'
+import { LOCK_HANDLERS } from './lock-handlers.ts'
 import { dropsSetuid, keepsSetuid, keepsSetuidAs, seesTrustedAs } from './capabilities.ts'
-import type { KernelNotifier } from './kernel-notifier.ts'
-import type { ReadBuffers } from './read-buffers.ts'
 import type { Replies } from './replies.ts'
 
-const { ENOSYS, ENOTTY } = osConstants.errno
-
-/** Everything that handlers use. */
-export interface HandlerContext {
-  readonly operations: Operations
-  readonly replies: Replies
-  readonly notifier: KernelNotifier
-  readonly readBuffers: ReadBuffers
-  readonly session: SessionRequests
-  /** The length of fuse_setxattr_in, as agreed at INIT. */
-  readonly setxattrBytes: 8 | 16
-  /** Whether the umask is not applied to the modes of requests. */
-  readonly sendsUmask: boolean
-  /** Allows the message of a WRITE to be used again before the handler has ended. */
-  readonly recycle: (message: Message) => void
-}
-
-/** Requests about the session itself. */
-export interface SessionRequests {
-  init(request: RequestHeader, message: Message): void
-  /** A lookup found no name. */
-  absent(request: RequestHeader): void
-  /** The caller of the request `unique` got a signal. */
-  interrupt(unique: number): void
-}
-
-/** Returns a promise if the operation may take time; then an INTERRUPT may find it running. */
-export type Handler = (
-  request: RequestHeader,
-  message: Message,
-  context: HandlerContext,
-) => Promise<void> | void
+const { ENOTTY } = osConstants.errno
 
 /** Maximum length of a copy_file_range whose reply has 32 bits. */
 const COPY_MAX = 0x7fff_f000n
@@ -215,7 +186,13 @@ const FILES: Readonly<Record<number, Handler>> = {
     replies.count(request, size)
   },
   [Opcode.RELEASE]: async (request, message, { operations, replies }) => {
+    const { locks } = operations
+    const owner: LockOwner | undefined =
+      locks !== undefined && (message.u32(12) & RELEASE_FLOCK_UNLOCK) !== 0
+        ? { kind: 'flock', id: message.bigU64(16) }
+        : undefined
     await operations.release(request.ino, message.fh(0))
+    if (owner !== undefined) await locks?.unlockAll(request.ino, owner)
     replies.empty(request)
   },
   [Opcode.FSYNC]: async (request, message, { operations, replies }) => {
@@ -286,8 +263,6 @@ const CONTROL: Readonly<Record<number, Handler>> = {
     for (let at = 8; at < 8 + count * 16; at += 16) operations.forget(message.ino(at), message.u64(at + 8))
   },
   [Opcode.IOCTL]: (request, _message, { replies }) => replies.error(request, ENOTTY),
-  // Closing stores nothing: the kernel sends no other FLUSH after this answer.
-  [Opcode.FLUSH]: (request, _message, { replies }) => replies.error(request, ENOSYS),
 }
 
 const HANDLERS: Readonly<Record<number, Handler>> = {
@@ -296,6 +271,7 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
   ...FILES,
   ...DIRECTORIES,
   ...CONTROL,
+  ...LOCK_HANDLERS,
 }
 
 /** The handler of an opcode; undefined if it is not supported (ENOSYS). */

@@ -18,12 +18,14 @@ import type {
   Fh,
   FileSystemStatistics,
   OpenFile,
+  RequestedLock,
 } from '../../../core/file-system/operations.ts'
 import { writeAbsence, writeAttributes, writeEntry, writeStatx } from './abi/attributes.ts'
 import { writeDirectoryEntry, writeDirectoryEntryPlus } from './abi/directory.ts'
 import { setU64 } from './abi/fields.ts'
 import { OpenFlag } from './abi/flags.ts'
 import { type Agreement, MAX_TRANSFER_BYTES, writeInit } from './abi/init.ts'
+import { writeLock } from './abi/lock.ts'
 import type { RequestHeader } from './abi/message.ts'
 import { opcodeName } from './abi/opcodes.ts'
 import { addressOf, errno, writev } from './system-calls.ts'
@@ -117,6 +119,11 @@ export class Replies {
   count(request: RequestHeader, count: number): void {
     setU64(this.#view, OUT_HEADER_BYTES, count)
     this.#send(request, 8)
+  }
+
+  /** A lock that is in the way; undefined: none. */
+  lock(request: RequestHeader, lock: RequestedLock | undefined): void {
+    this.#send(request, writeLock(this.#view, OUT_HEADER_BYTES, lock))
   }
 
   /** A 64-bit number: an offset. */

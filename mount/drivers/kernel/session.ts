@@ -26,7 +26,8 @@ import {
 import { MalformedRequestError, type Message, type RequestHeader } from './abi/message.ts'
 import { Opcode, opcodeName } from './abi/opcodes.ts'
 import { describe, NO_OPERATION, operationNumber } from './describe.ts'
-import { type HandlerContext, handlerOf, isUnanswered, type SessionRequests } from './handlers.ts'
+import type { HandlerContext, SessionRequests } from './handler.ts'
+import { handlerOf, isUnanswered } from './handlers.ts'
 import { canGiveUp, isDying } from './interrupt.ts'
 import { KernelNotifier } from './kernel-notifier.ts'
 import { Poller } from './poller.ts'
@@ -60,6 +61,8 @@ export class Session implements SessionRequests {
   readonly #end = Promise.withResolvers<void>()
   /** Requests that an INTERRUPT may end, by unique. */
   readonly #interruptible = new Map<number, RequestHeader>()
+  /** Requests that any signal to their caller ends, by unique. */
+  readonly #waiting = new Map<number, AbortController>()
   /** Of the requests that the access log gets, lookups of names that do not exist. */
   readonly #absent = new WeakSet<RequestHeader>()
   #ended = false
@@ -148,6 +151,7 @@ export class Session implements SessionRequests {
       this.#poller.completed()
       this.#record(request, startMs, code, logged)
       if (interruptible) this.#interruptible.delete(request.unique)
+      if (request.opcode === Opcode.SETLKW) this.#waiting.delete(request.unique)
       if (request.opcode === Opcode.WRITE) this.#poller.recycle(message)
       if (this.#ended) this.#closeWhenIdle()
     }
@@ -177,14 +181,22 @@ export class Session implements SessionRequests {
     if (this.#accessLog?.isOn === true) this.#absent.add(request)
   }
 
+  whileWaiting(request: RequestHeader): AbortSignal {
+    const abort = new AbortController()
+    this.#waiting.set(request.unique, abort)
+    return abort.signal
+  }
+
   interrupt(unique: number): void {
+    this.#waiting.get(unique)?.abort()
     const request = this.#interruptible.get(unique)
     if (request && isDying(request.caller.pid)) this.#replies.error(request, EINTR)
   }
 
   init(request: RequestHeader, message: Message): void {
     const init = readInit(message)
-    const agreement = agree(init, this.#options)
+    const locks = this.#context.operations.locks !== undefined
+    const agreement = agree(init, { ...this.#options, locks })
     // A kernel with a newer major sends INIT again, with ours.
     if (init.major > PROTOCOL_MAJOR) return this.#replies.init(request, agreement)
     if (init.major < PROTOCOL_MAJOR || init.minor < PROTOCOL_MINOR_MIN) {

@@ -7,7 +7,8 @@ import { Session } from '../../../store/postgres/session.ts'
 import type { WritableStore } from '../../../store/store.ts'
 import { FaultProxy } from '../../tools/fault-proxy.ts'
 import { hasPostgres, makePostgresDatabase, type TestPostgresDatabase } from '../../tools/postgres-server.ts'
-import { leasingContract } from '../contract/leasing.ts'
+import { fileLockingContract } from '../contract/file-locking.ts'
+import { leasingContract, type LeasingSubject } from '../contract/leasing.ts'
 
 const openShared = async (url: string): Promise<WritableStore> =>
   (await openPostgresStore(url, { create: true, isShared: true })) as WritableStore
@@ -16,7 +17,7 @@ const throughProxy = ({ name }: TestPostgresDatabase, proxy: FaultProxy): string
   `postgres:///${name}?host=${proxy.directory}&user=postgres`
 
 describe.skipIf(!hasPostgres)('PostgreSQL', () => {
-  leasingContract('the PostgreSQL store', async () => {
+  const make = async (): Promise<LeasingSubject> => {
     const database = await makePostgresDatabase()
     const proxies = new Map<WritableStore, FaultProxy>()
     return {
@@ -41,7 +42,9 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
         await database.remove()
       },
     }
-  })
+  }
+  leasingContract('the PostgreSQL store', make)
+  fileLockingContract('the PostgreSQL store', make)
 
   test('a writer that is alone is refused beside others, and refuses them', async () => {
     const database = await makePostgresDatabase()

@@ -4,6 +4,8 @@
 export const InitFlag = {
   /** Several reads of one file at a time. */
   ASYNC_READ: 1n << 0n,
+  /** The server keeps locks of fcntl(2). */
+  POSIX_LOCKS: 1n << 1n,
   /** OPEN carries O_TRUNC; there is no separate SETATTR. */
   ATOMIC_O_TRUNC: 1n << 3n,
   BIG_WRITES: 1n << 5n,
@@ -11,6 +13,8 @@ export const InitFlag = {
   DONT_MASK: 1n << 6n,
   DO_READDIRPLUS: 1n << 13n,
   READDIRPLUS_AUTO: 1n << 14n,
+  /** The server keeps locks of flock(2). */
+  FLOCK_LOCKS: 1n << 10n,
   ASYNC_DIO: 1n << 15n,
   PARALLEL_DIROPS: 1n << 18n,
   /** The kernel checks access by the POSIX ACLs that the server stores. */
@@ -64,6 +68,12 @@ export const SETXATTR_ACL_KILL_SGID = 1 << 0
 
 /** An FSYNC is an fdatasync. */
 export const FSYNC_FDATASYNC = 1 << 0
+
+/** A lock is one of flock(2). */
+export const LOCK_FLOCK = 1 << 0
+
+/** A RELEASE ends the locks of flock(2) of its owner. */
+export const RELEASE_FLOCK_UNLOCK = 1 << 1
 
 /** renameat2(2). */
 export const RenameFlag = { NOREPLACE: 1 << 0, EXCHANGE: 1 << 1, WHITEOUT: 1 << 2 } as const

@@ -76,11 +76,16 @@ export function readInit(message: Message): InitRequest {
 /** Features that are requested if a mount has them. */
 export interface OptionalFeatures {
   readonly acl: boolean
+  /** The server keeps locks of files. */
+  readonly locks: boolean
 }
 
 /** The features of both sides. */
-export function agree(init: InitRequest, { acl }: OptionalFeatures): Agreement {
-  const wanted = WANTED | (acl ? InitFlag.POSIX_ACL | InitFlag.DONT_MASK : 0n)
+export function agree(init: InitRequest, { acl, locks }: OptionalFeatures): Agreement {
+  const wanted =
+    WANTED |
+    (acl ? InitFlag.POSIX_ACL | InitFlag.DONT_MASK : 0n) |
+    (locks ? InitFlag.POSIX_LOCKS | InitFlag.FLOCK_LOCKS : 0n)
   return {
     minor: Math.min(init.minor, PROTOCOL_MINOR_MAX),
     maxReadaheadBytes: Math.min(init.maxReadaheadBytes, MAX_TRANSFER_BYTES),

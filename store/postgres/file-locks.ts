@@ -1,0 +1,195 @@
+/**
+ * Locks of files in tables of the server (file-lock-schema.ts). A lock that is in the way is waited for with polls, and notifications of what
+ * is unlocked.
+ *
+ * What this writer holds is remembered here by owner, so that closing a file without locks costs nothing, and that locks which were lost with
+ * an epoch are known. A request whose answer is lost is repeated: locking and unlocking are idempotent.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  LOCK_END,
+  type FileLock,
+  type FileLocking,
+  type HeldLock,
+  type LockOwner,
+  type LockRange,
+} from '../file-locking.ts'
+import { CannotOpenError, StoreError, WriterGoneError } from '../errors.ts'
+import type { Oid } from '../ids.ts'
+import { FILE_LOCKS, HAS_FILE_LOCKS, MAY_LOCK_FILES } from './file-lock-schema.ts'
+import type { LeaseSession } from './lease-session.ts'
+import type { PostgresAddress } from './address.ts'
+import { isDuplicate, isForbidden } from './postgres-errors.ts'
+import { Session, type Value } from './session.ts'
+import { bigintOf, numberOf } from './values.ts'
+import type { WriterSession } from './writer-session.ts'
+
+const LOCK = 'SELECT zblkfs.lock_file($1, $2, $3, $4::smallint, $5, $6, $7, $8, $9)'
+const UNLOCK = 'SELECT zblkfs.unlock_file($1, $2, $3, $4::smallint, $5, $6)'
+const TEST =
+  'SELECT epoch, start, last, exclusive, pid FROM zblkfs.test_file_lock($1, $2, $3, $4::smallint, $5, $6, $7)'
+const GIVE_UP = 'DELETE FROM zblkfs.file_lock_wait WHERE epoch = $1 AND owner = $2'
+const UNLOCK_RETRY_MS = 1000
+
+export interface FileLocksParts {
+  /** The database's name, for messages. */
+  readonly name: string
+  readonly address: PostgresAddress
+  readonly lease: LeaseSession
+  readonly writer: WriterSession
+  readonly report: (message: string) => void
+}
+
+/** An owner's locks of one object, in two words. */
+const keyOf = (oid: Oid, { kind, id }: LockOwner): string => `${oid} ${kind} ${id}`
+
+export class PostgresFileLocks implements FileLocking {
+  readonly #parts: FileLocksParts
+  /** Which owners have locks, by {@link keyOf}, and their objects. */
+  #held = new Map<string, Oid>()
+  /** The same of locks that were lost. */
+  readonly #lost = new Map<string, Oid>()
+  #epoch: bigint
+
+  constructor(parts: FileLocksParts) {
+    this.#parts = parts
+    this.#epoch = parts.writer.epoch
+  }
+
+  async start(): Promise<void> {
+    const session = await Session.open(this.#parts.address)
+    try {
+      await this.#makeTables(session)
+      const [[may] = []] = await session.query(MAY_LOCK_FILES)
+      if (may !== 't') throw this.#forbidden()
+    } finally {
+      session.close()
+    }
+  }
+
+  async #makeTables(session: Session): Promise<void> {
+    try {
+      const [[has] = []] = await session.query(HAS_FILE_LOCKS)
+      if (has !== 't') await session.query(`BEGIN; ${FILE_LOCKS} COMMIT`)
+    } catch (error) {
+      await session.query('ROLLBACK')
+      // Another mount has made them meanwhile.
+      if (isDuplicate(error)) return
+      throw isForbidden(error) ? this.#forbidden(error) : error
+    }
+  }
+
+  #forbidden(cause?: unknown): CannotOpenError {
+    const { name, address } = this.#parts
+    return new CannotOpenError(
+      `${name} cannot be mounted with locks=global by the user ${address.user}: let its owner mount it once with this option, then grant this user INSERT, UPDATE and DELETE on all tables in the schema zblkfs`,
+      { code: 'server-forbids', path: name, cause },
+    )
+  }
+
+  async lock(
+    oid: Oid,
+    owner: LockOwner,
+    lock: FileLock,
+    signal?: AbortSignal,
+  ): Promise<'locked' | 'busy' | 'deadlock' | 'aborted'> {
+    const { lease } = this.#parts
+    const { isExclusive, pid } = lock
+    for (;;) {
+      this.#findLost()
+      const epoch = this.#epoch
+      // Before it is asked: the answer may be lost.
+      this.#held.set(keyOf(oid, owner), oid)
+      const values = [...valuesOf(oid, owner, lock), String(isExclusive), pid, String(signal !== undefined)]
+      const [answer] = await lease.ask(LOCK, 'lock_file', values)
+      // Between the question and the answer the writer may have rejoined with another epoch.
+      if (this.#parts.writer.epoch !== epoch) continue
+      if (answer === 'locked' || answer === 'deadlock') return answer
+      if (signal === undefined) return 'busy'
+      if (signal.aborted) {
+        if (owner.kind === 'fcntl') await lease.ask(GIVE_UP, 'give_up_file', [BigInt.asIntN(64, owner.id)])
+        return 'aborted'
+      }
+      await lease.untilNotified(signal)
+    }
+  }
+
+  async unlock(oid: Oid, owner: LockOwner, range: LockRange): Promise<void> {
+    this.#findLost()
+    const key = keyOf(oid, owner)
+    this.#lost.delete(key)
+    if (range.start === 0n && range.last === LOCK_END) this.#held.delete(key)
+    const epoch = this.#epoch
+    try {
+      await this.#parts.lease.ask(UNLOCK, 'unlock_file', valuesOf(oid, owner, range))
+    } catch (error) {
+      if (error instanceof WriterGoneError) return
+      this.#parts.report(
+        `${this.#parts.name}: a lock of a file is released later, as the server does not answer`,
+      )
+      void this.#unlockLater(epoch, oid, owner, range)
+    }
+  }
+
+  async test(oid: Oid, owner: LockOwner, lock: FileLock): Promise<HeldLock | undefined> {
+    const { lease, writer } = this.#parts
+    const [holder, start, last, exclusive, pid] = await lease.ask(TEST, 'test_file_lock', [
+      ...valuesOf(oid, owner, lock),
+      String(lock.isExclusive),
+    ])
+    if (holder == null) return undefined
+    return {
+      start: bigintOf(start),
+      last: bigintOf(last),
+      isExclusive: exclusive === 't',
+      pid: numberOf(pid),
+      isOwn: bigintOf(holder) === writer.epoch,
+    }
+  }
+
+  /** Whether an owner may have locks. */
+  hasLocks(oid: Oid, owner: LockOwner): boolean {
+    const key = keyOf(oid, owner)
+    return this.#held.has(key) || this.#lost.has(key)
+  }
+
+  isLost(oid: Oid): boolean {
+    this.#findLost()
+    if (this.#lost.size === 0) return false
+    for (const lost of this.#lost.values()) if (lost === oid) return true
+    return false
+  }
+
+  /** The locks of an earlier epoch are lost. */
+  #findLost(): void {
+    const epoch = this.#parts.writer.epoch
+    if (epoch === this.#epoch) return
+    this.#epoch = epoch
+    if (this.#held.size === 0) return
+    for (const [key, oid] of this.#held) this.#lost.set(key, oid)
+    this.#held = new Map()
+    this.#parts.report(
+      `${this.#parts.name}: locks of ${new Set(this.#lost.values()).size} files were lost, because this mount was cut off: they cannot be written until the programs that had them unlock or close them`,
+    )
+  }
+
+  async #unlockLater(epoch: bigint, oid: Oid, owner: LockOwner, range: LockRange): Promise<void> {
+    while (this.#parts.writer.epoch === epoch && !this.#parts.lease.isClosed) {
+      await sleep(UNLOCK_RETRY_MS, undefined, { ref: false })
+      try {
+        await this.#parts.lease.ask(UNLOCK, 'unlock_file', valuesOf(oid, owner, range))
+        return
+      } catch (error) {
+        if (!(error instanceof StoreError) || error instanceof WriterGoneError) return
+      }
+    }
+  }
+}
+
+const valuesOf = (oid: Oid, { kind, id }: LockOwner, { start, last }: LockRange): readonly Value[] => [
+  BigInt.asIntN(64, id),
+  oid,
+  kind === 'fcntl' ? 0 : 1,
+  start,
+  last,
+]
