@@ -304,9 +304,9 @@ export class BigFile implements Participant {
   async #dropUnchanged(blk: number, overlay: Overlay): Promise<void> {
     await this.#unchanged.find(blk, overlay, (lo, hi) => {
       if (this.#users > 0 || this.#overlays.get(blk) !== overlay) return
-      const before = overlay.sizeBytes
+      const before = this.#costOf(overlay)
       overlay.drop(lo, hi)
-      this.#connection.account(overlay.sizeBytes - before)
+      this.#connection.account(this.#costOf(overlay) - before)
     })
     if (overlay.isEmpty && this.#overlays.get(blk) === overlay) this.#forget(blk)
   }
@@ -394,16 +394,22 @@ export class BigFile implements Participant {
   #change(blk: number, change: (overlay: Overlay) => void): void {
     const overlay = this.#overlays.get(blk) ?? new Overlay(this.blksize)
     this.#overlays.set(blk, overlay)
-    const before = overlay.sizeBytes
+    const before = this.#costOf(overlay)
     change(overlay)
-    this.#connection.account(overlay.sizeBytes - before)
+    this.#connection.account(this.#costOf(overlay) - before)
     if (this.#connection.keptReads.isKeeping) this.#unloaded.add(blk)
+  }
+
+  /** The bytes of memory that an overlay takes until it is stored. A changed block in ZBlk0 format is one record, of which the rest is read. */
+  #costOf(overlay: Overlay): number {
+    if (this.#connection.zblkFormat !== 'zblk0' || overlay.isEmpty) return overlay.sizeBytes
+    return Math.max(overlay.sizeBytes, this.blksize)
   }
 
   #forget(blk: number): void {
     const overlay = this.#overlays.get(blk)
     if (overlay === undefined) return
-    this.#connection.account(-overlay.sizeBytes)
+    this.#connection.account(-this.#costOf(overlay))
     this.#overlays.delete(blk)
     overlay.release()
   }

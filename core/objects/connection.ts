@@ -45,7 +45,7 @@ import { encodeRecord } from './record.ts'
 import { Records } from './records.ts'
 import { PendingRecords } from './pending-records.ts'
 import { inodeKindOf, type Origin } from './transaction-summary.ts'
-import { type DroppedFile, dropUnreachable } from './unreachable.ts'
+import { type DroppedFile, dropFiles, dropUnreachable } from './unreachable.ts'
 import { Turns } from '../turns.ts'
 import { type ZBlkFormat } from './zblk-format.ts'
 
@@ -401,12 +401,14 @@ export class Connection implements Jar {
     this.#torn = false
   }
 
-  /**
-   * Drops the pending records that nothing reaches any more. Between a prepare and its commit, while no change runs.
-   * @param files the files that were dropped since the last commit.
-   */
-  async dropUnreachable(files: readonly DroppedFile[]): Promise<void> {
-    this.invalidate(await dropUnreachable(this.#pending, this.records, files))
+  /** Drops the pending records of new objects that nothing reaches any more. Between a prepare and its commit, while no change runs. */
+  async dropUnreachable(): Promise<void> {
+    this.invalidate(await dropUnreachable(this.#pending))
+  }
+
+  /** Drops the pending records of files that nothing refers to any more. Between a prepare and its commit. @throws StoreError */
+  async dropFiles(files: readonly DroppedFile[]): Promise<void> {
+    this.invalidate(await dropFiles(this.#pending, this.records, files))
   }
 
   /**

@@ -2,8 +2,8 @@
  * Reads whose results are kept from the load step of a commit to its prepare, so that the prepare, which runs while no change may,
  * does not read them from the store again. Records are immutable, so what is kept stays right until the view moves.
  *
- * What is kept is in proportion to the changes, which are bounded, except for the stored bytes of blocks that become one record:
- * a changed byte may need 2 MiB of them. Those have a bound ({@link KeptReads.allows}).
+ * What is kept is in proportion to the changes, which are bounded. The stored bytes of blocks that could become one record, of which a
+ * changed byte may need 2 MiB, have a bound of their own ({@link KeptReads.allows}).
  */
 import type { Oid } from '../../store/ids.ts'
 import type { Revision, SliceRead } from '../../store/store.ts'
@@ -13,8 +13,6 @@ import type { DataReads, Records } from './records.ts'
 
 /** Maximum bytes of whole blocks that are kept. */
 const BLOCK_BYTES_MAX = 16 << 20
-/** Maximum bytes of records that are kept: operations that change nothing may read meanwhile. What does not fit is read again. */
-const RECORD_BYTES_MAX = 64 << 20
 
 /** What is to be read of a block. */
 export interface BytesToRead {
@@ -29,7 +27,6 @@ export class KeptReads implements DataReads {
   readonly #revisions = new Map<Oid, Revision | undefined>()
   readonly #slices = new Map<string, Uint8Array>()
   #blockBytes = 0
-  #recordBytes = 0
   #state: 'off' | 'keeping' | 'sealed' = 'off'
 
   constructor(records: Records) {
@@ -64,7 +61,6 @@ export class KeptReads implements DataReads {
     this.#revisions.clear()
     this.#slices.clear()
     this.#blockBytes = 0
-    this.#recordBytes = 0
   }
 
   async load(oids: readonly Oid[]): Promise<readonly (Revision | undefined)[]> {
@@ -72,8 +68,7 @@ export class KeptReads implements DataReads {
     const missing = oids.filter(oid => !this.#revisions.has(oid))
     const loaded = missing.length === 0 ? [] : await this.#records.load(missing)
     const found = new Map(missing.map((oid, i) => [oid, loaded[i]]))
-    for (const [oid, revision] of found)
-      if (this.#keeps(revision?.record.length ?? 0)) this.#revisions.set(oid, revision)
+    if (this.isKeeping) for (const [oid, revision] of found) this.#revisions.set(oid, revision)
     return oids.map(oid => found.get(oid) ?? this.#revisions.get(oid))
   }
 
@@ -101,13 +96,6 @@ export class KeptReads implements DataReads {
       )
     if (this.#blockBytes + bytes > BLOCK_BYTES_MAX) return false
     this.#blockBytes += bytes
-    return true
-  }
-
-  /** Whether a record is to be kept; counts its bytes. */
-  #keeps(bytes: number): boolean {
-    if (!this.isKeeping || this.#recordBytes + bytes > RECORD_BYTES_MAX) return false
-    this.#recordBytes += bytes
     return true
   }
 }

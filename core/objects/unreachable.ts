@@ -7,7 +7,8 @@
  * 2. those of new objects that no other pending record leads to. The store cannot refer to an object that it never had, so
  *    what is reached from the pending records of older objects, and from the root, is all that is in use.
  *
- * To be called between a prepare and its commit, while no change runs: then the pending records and the store have everything.
+ * Both between a prepare and its commit: then the pending records and the store have everything. The second while no change runs. The
+ * first reads from the store, and changes may run: none can reach such a file.
  */
 import { NO_BYTES } from '../../store/bytes.ts'
 import { isSlice, type RecordSource } from '../../store/changes.ts'
@@ -31,28 +32,28 @@ export interface DroppedFile {
 }
 
 /**
- * @param files the files that were dropped since the last commit.
+ * Drops the records of the first kind. @param files the files that were dropped since the last commit.
  * @returns the objects whose pending records were dropped.
  */
-export async function dropUnreachable(
+export async function dropFiles(
   pending: PendingRecords,
   records: Records,
   files: readonly DroppedFile[],
 ): Promise<readonly Oid[]> {
-  const gone: Oid[] = []
-  const drop = (oid: Oid): void => {
-    pending.remove(oid)
-    gone.push(oid)
-  }
   const data = files.map(file => file.data).filter(oid => oid !== undefined)
-  if (hasOldParts(pending)) for (const oid of await closure(data, pending, records)) drop(oid)
-  for (const { inode } of files) if (pending.get(inode) !== undefined) drop(inode)
+  const gone = hasOldParts(pending) ? [...(await closure(data, pending, records))] : []
+  for (const { inode } of files) if (pending.get(inode) !== undefined) gone.push(inode)
+  for (const oid of gone) pending.remove(oid)
+  return gone
+}
+
+/** Drops the records of the second kind. @returns the objects whose pending records were dropped. */
+export async function dropUnreachable(pending: PendingRecords): Promise<readonly Oid[]> {
   const reached = await reachable(pending)
-  if (reached === undefined) return gone
-  const unreachable: Oid[] = []
-  for (const [oid, { base }] of pending.entries())
-    if (base === TID_NONE && !reached.has(oid)) unreachable.push(oid)
-  for (const oid of unreachable) drop(oid)
+  if (reached === undefined) return []
+  const gone: Oid[] = []
+  for (const [oid, { base }] of pending.entries()) if (base === TID_NONE && !reached.has(oid)) gone.push(oid)
+  for (const oid of gone) pending.remove(oid)
   return gone
 }
 

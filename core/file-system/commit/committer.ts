@@ -13,8 +13,7 @@
  * (transaction.ts), step 4 stores a part of it, and only the dirty bound starts a commit.
  *
  * A commit that fails loses nothing: the next one (sync, timer, or a waiting change) carries its changes as
- * well. If the disk was full, the next prepare drops the records of inodes deleted since, so that the rest may fit; it alone reads from
- * the store with the gate exclusive.
+ * well. If the disk was full, it first drops the records of inodes deleted since, so that the rest may fit.
  * After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
  * replaced: from then on every commit fails at once with that error and no change is admitted. Reads continue.
  *
@@ -258,6 +257,7 @@ export class Committer {
   async #prepareAndCommit(message: string | undefined, onPrepared: () => void): Promise<void> {
     const { connection, changes, intents, reserveTid } = this.#options
     const isPart = this.#isPaused
+    const wasFull = this.#failure?.error instanceof NoSpaceError
     const attempt = ++this.#attempts
     this.stopTimer()
     const taken = changes.take()
@@ -267,6 +267,7 @@ export class Committer {
       try {
         if (this.#conflict !== undefined) throw this.#conflict
         await this.#prepare(taken.files)
+        if (wasFull) await connection.dropUnreachable()
         isPrepared = true
         const { hasPending } = connection
         try {
@@ -280,6 +281,7 @@ export class Committer {
         connection.dropLoaded()
         onPrepared()
       }
+      if (wasFull) await connection.dropFiles(this.#dropped)
       if (this.#hasPrepared && isPart) {
         await connection.spill()
         changes.putBack(taken, true)
@@ -315,7 +317,6 @@ export class Committer {
     const { connection, bookkeeping } = this.#options
     for (const file of await bookkeeping.recordOrphans(files)) this.#dropped.push(file)
     await connection.prepare(() => bookkeeping.recordUsage(files))
-    if (this.#failure?.error instanceof NoSpaceError) await connection.dropUnreachable(this.#dropped)
   }
 
   // ---- the scheduler

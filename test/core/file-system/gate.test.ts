@@ -4,12 +4,15 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { Bookkeeping } from '../../../core/file-system/commit/bookkeeping.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { ReadWriteLock } from '../../../core/file-system/locks.ts'
+import { NoSpaceError } from '../../../store/errors.ts'
 import { Connection } from '../../../core/objects/connection.ts'
 import { Paths } from '../../tools/paths.ts'
 import { TestStore } from '../../tools/test-store.ts'
 
 const BLOCK = 2 << 20
 const CHUNK = 4096
+/** Whole blocks, of more than 64 MiB together. */
+const BLOCKS = 40
 /** The least that a cache may have: what is loaded for one operation does not stay for long. */
 const OPTIONS = { cacheSizeBytes: 1 << 20, commitIntervalMs: 1e9 }
 
@@ -85,12 +88,20 @@ describe('a commit reads nothing while the gate is exclusive', () => {
     },
   }
 
+  async function evict(): Promise<void> {
+    for (let i = 20; i < 200; i++) await paths.read(`file ${i}`)
+  }
+
   /** Reads so much that what the work loaded is evicted, and counts from then on. */
   async function evictAndWatch(): Promise<void> {
-    for (let i = 20; i < 200; i++) await paths.read(`file ${i}`)
+    await evict()
     const file = await paths.open('chunks')
     for (let blk = 2; blk < 40; blk += 3)
       await paths.fs.read(file.ino, file.fh, BigInt(blk * BLOCK), 90 * CHUNK)
+    await watch()
+  }
+
+  async function watch(): Promise<void> {
     await new Promise(resolve => setImmediate(resolve))
     readsInside = 0
     const held = new Map<ReadWriteLock, number>()
@@ -185,6 +196,48 @@ describe('a commit reads nothing while the gate is exclusive', () => {
     await evictAndWatch()
     await paths.fs.history?.commit()
     expect(readsInside).toBe(0)
+  })
+
+  test('after a commit that found no room, deletions are stored', async () => {
+    const file = await paths.open('chunks')
+    for (let blk = 0; blk < 40; blk++)
+      await paths.fs.write(file.ino, file.fh, BigInt(blk * BLOCK), bytes(100, 11))
+    store.beforeCommit = () => Promise.reject(new NoSpaceError('the disk is full'))
+    await expect(paths.fs.sync()).rejects.toBeInstanceOf(NoSpaceError)
+    await paths.fs.release(file.ino, file.fh)
+    await paths.unlink('chunks')
+    store.beforeCommit = () => Promise.resolve()
+    await evict()
+    await watch()
+    const { calls } = store.reads
+    await paths.fs.sync()
+    expect(readsInside).toBe(0)
+    // What the file's tree reached was read, to drop it.
+    expect(store.reads.calls).toBeGreaterThan(calls)
+  })
+
+  test('one byte in each of many whole blocks', async () => {
+    await paths.fs.close()
+    store = store.found()
+    const whole = { ...OPTIONS, zblkFormat: 'zblk0' as const }
+    const made = new Paths(await FileSystem.open(store, whole))
+    const file = await made.create('whole')
+    for (let blk = 0; blk < BLOCKS; blk++)
+      await made.fs.write(file.ino, file.fh, BigInt(blk * BLOCK), bytes(BLOCK, blk))
+    await made.fs.close()
+    store = store.found()
+    // No commit begins by itself.
+    paths = new Paths(await FileSystem.open(store, { ...whole, dirtySizeBytes: 1 << 30 }))
+    const { ino, fh } = await paths.open('whole')
+    for (let blk = 0; blk < BLOCKS; blk++)
+      await paths.fs.write(ino, fh, BigInt(blk * BLOCK), Uint8Array.of(1))
+    expect(paths.fs.stats().dirtyBytes).toBeGreaterThanOrEqual(BLOCKS * BLOCK)
+    await watch()
+    await paths.fs.sync()
+    expect(readsInside).toBe(0)
+    expect((await paths.read('whole')).subarray(BLOCK, BLOCK + 4)).toEqual(
+      Buffer.from([1, ...bytes(4, 1).subarray(1)]),
+    )
   })
 
   test('the stored data matches the written data', async () => {
