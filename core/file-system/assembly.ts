@@ -15,6 +15,7 @@ import { Context } from './context.ts'
 import { MappedPages } from './mapped-pages.ts'
 import { Handles } from './inodes/handles.ts'
 import { KernelCaches } from './inodes/kernel-caches.ts'
+import { RememberedNodes } from './inodes/remembered-nodes.ts'
 import { storeAccessTimes } from './operations/access-time.ts'
 import { Tree } from './inodes/tree.ts'
 import { WriteBack } from './commit/write-back.ts'
@@ -78,7 +79,8 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
   const { readOnly, zblkFormat } = connection
   const superblock = await openSuperblock(connection, options.owner ?? processOwner(), nowNs)
   const identity = { number: 0, generation: 0, rootOid: await superblock.rootOid(), readOnly }
-  const live = new Tree(identity, connection)
+  const remembered = new RememberedNodes()
+  const live = new Tree(identity, connection, remembered)
   const bookkeeping = await Bookkeeping.start(superblock, live, options.isShared)
   const gate = new ReadWriteLock()
   const { intents } = store.capabilities
@@ -103,7 +105,7 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
       })
   const context = new Context({
     live,
-    views: new Views({ store, superblock, cacheSizeBytes }),
+    views: new Views({ store, superblock, remembered, cacheSizeBytes }),
     handles: new Handles(),
     bookkeeping,
     caches: new KernelCaches(live),

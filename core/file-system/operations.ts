@@ -170,6 +170,8 @@ export interface Notifier {
   invalidateNames(): void
   /** Whether it can invalidate all names at once: without a wait for operations, which single names may need. */
   readonly invalidatesNames?: boolean
+  /** Has the kernel forget inodes that nothing uses, for which it removes its references. One that is in use stays. */
+  forgetUnused?(inos: readonly Ino[]): void
   /** Invalidates attributes; resolves when that is done. It waits for no operation, so an operation may await it. */
   invalidateAttributes(ino: Ino): Promise<void>
   /**

@@ -86,6 +86,11 @@ export class MemoryOperations implements Operations {
     return entry.ino
   }
 
+  /** The kernel's references to an inode. */
+  references(parent: Ino, name: string): number {
+    return this.#node(this.find(parent, name)).references
+  }
+
   /** Removes a name without notifying the kernel. */
   vanish(parent: Ino, name: string): void {
     this.#node(parent).entries.delete(name as Name)

@@ -21,6 +21,7 @@ export class KernelCaches {
 
   attach(notifier: Notifier): void {
     this.#notifier = notifier
+    this.#live.remembered.forget = nodes => notifier.forgetUnused?.(nodes.map(({ ino }) => ino))
   }
 
   /** Invalidates everything of a tree. */

@@ -16,6 +16,7 @@ import { ErrnoError } from '../errno.ts'
 import { ReadWriteLock } from '../locks.ts'
 import { ROOT_INO, type Ino, ino as toIno } from '../operations.ts'
 import { AccessTimes } from './access-times.ts'
+import type { RememberedNodes } from './remembered-nodes.ts'
 
 /** Bound of oids, and so of inodes, that a mount can show. */
 export const INO_SPAN = 2 ** 40
@@ -32,8 +33,6 @@ export class Node {
   readonly tree: Tree
   readonly oid: Oid
   readonly ino: Ino
-  /** Number of the kernel's references. */
-  lookups = 0
   /** Number of open handles. */
   handles = 0
   /** Of these, handles for reading and writing: a shared mapping of them may have dirty pages. */
@@ -52,6 +51,7 @@ export class Node {
   unstoredBytes = 0
   /** A pending invalidation of its cached attributes; operations that caused it await it. */
   invalidation: Promise<void> | undefined
+  #lookups = 0
   #lock: ReadWriteLock | undefined
   #inode: Inode | undefined
   #isGone = false
@@ -79,9 +79,26 @@ export class Node {
     return (this.#inode ??= this.tree.inodeAt(this.oid))
   }
 
+  /** Number of the kernel's references. */
+  get lookups(): number {
+    return this.#lookups
+  }
+
+  /** Adds a reference of the kernel. */
+  refer(): void {
+    if (this.#lookups++ === 0) this.tree.remembered.add(this)
+  }
+
+  /** Removes references of the kernel. */
+  forget(count: number): void {
+    if (this.#lookups === 0) return
+    this.#lookups = Math.max(0, this.#lookups - count)
+    if (this.#lookups === 0) this.tree.remembered.delete(this)
+  }
+
   /** Whether the kernel can still refer to it. */
   get isReferenced(): boolean {
-    return this.lookups > 0 || this.handles > 0
+    return this.#lookups > 0 || this.handles > 0
   }
 
   /** Records growth of the stored data in bytes. */
@@ -155,10 +172,17 @@ export class Tree {
   users = 0
   /** Not stored yet; of the live tree only. */
   readonly accessTimes = new AccessTimes()
+  /** Those of all trees of the filesystem. */
+  readonly remembered: RememberedNodes
   readonly #nodes = new Map<Oid, Node>()
   #connection: Connection | undefined
 
-  constructor({ number, generation, rootOid, readOnly }: TreeIdentity, connection: Connection) {
+  constructor(
+    { number, generation, rootOid, readOnly }: TreeIdentity,
+    connection: Connection,
+    remembered: RememberedNodes,
+  ) {
+    this.remembered = remembered
     this.number = number
     this.generation = generation
     this.rootOid = rootOid

@@ -12,6 +12,7 @@ import { CannotOpenError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
 import type { Store } from '../../../store/store.ts'
 import { ErrnoError } from '../errno.ts'
+import type { RememberedNodes } from './remembered-nodes.ts'
 import { Tree, TREE_NUMBERS } from './tree.ts'
 
 const ATTACHED_MAX = 16
@@ -34,6 +35,7 @@ export interface ViewsOptions {
   readonly store: Store
   /** Contains the tags. */
   readonly superblock: Superblock
+  readonly remembered: RememberedNodes
   /** The size of the live tree's cache. */
   readonly cacheSizeBytes: number
 }
@@ -142,7 +144,7 @@ export class Views {
     const connection = await this.#connect(tid)
     const rootOid = await (await Superblock.open(connection)).rootOid()
     const identity = { number: this.#freeNumber(), generation: ++this.#generation, rootOid, readOnly: true }
-    const tree = new Tree(identity, connection)
+    const tree = new Tree(identity, connection, this.#options.remembered)
     const view: View = { tid, tree, attaching: undefined, names: new Set(), usedMs: performance.now() }
     this.#views.set(identity.number, view)
     this.#detachOldest()

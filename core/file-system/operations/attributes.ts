@@ -93,7 +93,7 @@ export function entryOf(node: Node): Entry {
   const { number, generation } = node.tree
   const isPast = number !== 0
   const attributes = attributesOf(node)
-  node.lookups++
+  node.refer()
   // A node records only one of its names, so only that one can be invalidated.
   const hasSeveralNames = attributes.nlink > 1 && !isDirectory(node.inode)
   return {

@@ -28,7 +28,7 @@ export function forget(context: Context, ino: Ino, count: number): void {
   const tree = number === 0 ? context.live : context.views.known(number)
   const node = tree?.known(tree.oidOf(ino))
   if (node === undefined) return
-  node.lookups = Math.max(0, node.lookups - count)
+  node.forget(count)
   context.dropUnused(node)
 }
 

@@ -7,7 +7,7 @@
  * thread more. Attributes are dropped without such a lock: their notifications do not queue, and a request may wait for them.
  *
  * fuse_notify_inval_inode_out: u64 ino, i64 off, i64 len. fuse_notify_inval_entry_out: u64 parent, u32 namelen,
- * u32 flags, name, NUL. Each follows a header (see replies.ts) whose error field holds the kind of notification.
+ * u32 flags, name, NUL. fuse_notify_prune_out: u32 count, u32 and u64 unused, then u64 inos. Each follows a header (see replies.ts) whose error field holds the kind of notification.
  */
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
@@ -25,6 +25,8 @@ const HEADER_BYTES = 16
 export class KernelNotifier implements Notifier {
   /** Whether the kernel may cache that a name does not exist: only if it can invalidate all of them. */
   cachesAbsence = false
+  /** Whether the kernel forgets inodes on request. */
+  canForget = false
   readonly #fd: number
   readonly #log: Logger
   #queue: Promise<void> = Promise.resolve()
@@ -32,6 +34,7 @@ export class KernelNotifier implements Notifier {
   #pages: Promise<void> = Promise.resolve()
   /** Notifications that run beside the queues. */
   readonly #unqueued = new Set<Promise<void>>()
+  #isForgetting = false
   #closed = false
 
   /** @param fd /dev/fuse; open until {@link KernelNotifier.close} has resolved. */
@@ -77,6 +80,21 @@ export class KernelNotifier implements Notifier {
     if (!this.cachesAbsence) return
     const sent = this.#send(notification(NotifyCode.INC_EPOCH, 0).bytes)
     this.#queue = this.#queue.then(() => sent)
+  }
+
+  /** One request runs at a time: when the kernel is busy, it is asked again later. */
+  forgetUnused(inos: readonly Ino[]): void {
+    if (!this.canForget || this.#isForgetting || inos.length === 0) return
+    const { bytes, view } = notification(NotifyCode.PRUNE, 16 + 8 * inos.length)
+    view.setUint32(HEADER_BYTES, inos.length, true)
+    for (const [index, ino] of inos.entries()) setU64(view, HEADER_BYTES + 16 + 8 * index, ino)
+    this.#isForgetting = true
+    const sent = this.#send(bytes)
+    this.#unqueued.add(sent)
+    void sent.then(() => {
+      this.#unqueued.delete(sent)
+      this.#isForgetting = false
+    })
   }
 
   async settled(): Promise<void> {

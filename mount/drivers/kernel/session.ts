@@ -19,6 +19,7 @@ import {
   type Agreement,
   agree,
   EPOCH_MINOR,
+  PRUNE_MINOR,
   PROTOCOL_MAJOR,
   PROTOCOL_MINOR_MIN,
   readInit,
@@ -212,6 +213,7 @@ export class Session implements SessionRequests {
     const sendsUmask = (agreement.flags & InitFlag.DONT_MASK) !== 0n
     this.#context = { ...this.#context, setxattrBytes, sendsUmask }
     this.#notifier.cachesAbsence = agreement.minor >= EPOCH_MINOR
+    this.#notifier.canForget = agreement.minor >= PRUNE_MINOR
     this.#replies.init(request, agreement)
     this.#start.resolve(agreement)
   }

@@ -22,6 +22,8 @@ const PROTOCOL_MINOR_MAX = 45
 
 /** Linux 6.16: the first version that invalidates all names at once (FUSE_NOTIFY_INC_EPOCH). */
 export const EPOCH_MINOR = 44
+/** Linux 6.18: the first version that forgets inodes on request (FUSE_NOTIFY_PRUNE). */
+export const PRUNE_MINOR = 45
 
 /** Maximum length of a read or write in bytes. */
 export const MAX_TRANSFER_BYTES = 1 << 20

@@ -50,7 +50,7 @@ export const Opcode = {
 } as const
 
 /** Messages to the kernel that answer no request. */
-export const NotifyCode = { INVAL_INODE: 2, INVAL_ENTRY: 3, INC_EPOCH: 8 } as const
+export const NotifyCode = { INVAL_INODE: 2, INVAL_ENTRY: 3, INC_EPOCH: 8, PRUNE: 9 } as const
 
 const NAMES: ReadonlyMap<number, string> = new Map(Object.entries(Opcode).map(([name, code]) => [code, name]))
 

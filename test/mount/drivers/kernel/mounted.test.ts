@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { release } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { ServedMount } from './served-mount.ts'
 
 let mount: ServedMount
@@ -218,7 +221,24 @@ except OSError as e: print(e.errno)`),
   })
 })
 
+/** Linux 6.18 has the notification. */
+const canForget = (([major = 0, minor = 0]) => major > 6 || (major === 6 && minor >= 18))(
+  release().split('.').map(Number),
+)
+
 describe('notifications', () => {
+  test.skipIf(!canForget)('inodes that nothing uses are forgotten on request', async () => {
+    mount.run('echo idle > idle; echo busy > busy')
+    const holding = spawn('tail', ['-f', join(mount.path, 'busy')])
+    await once(holding.stdout, 'data')
+    expect(await mount.order({ do: 'references', name: 'idle' })).toBeGreaterThan(0)
+    await mount.order({ do: 'forget', names: ['idle', 'busy'] })
+    await vi.waitFor(async () => expect(await mount.order({ do: 'references', name: 'idle' })).toBe(0))
+    expect(await mount.order({ do: 'references', name: 'busy' })).toBeGreaterThan(0)
+    expect(mount.run('cat idle busy')).toBe('idle\nbusy\n')
+    holding.kill()
+  })
+
   test('cached pages are read again after invalidateInode', async () => {
     mount.run('printf "old data" > cached; cat cached')
     await mount.order({ do: 'poke', name: 'cached', off: 0, text: 'new' })

@@ -33,6 +33,8 @@ type Order =
   | { readonly do: 'hold-fsync' }
   | { readonly do: 'release-fsync' }
   | { readonly do: 'inodes' }
+  | { readonly do: 'forget'; readonly names: readonly string[] }
+  | { readonly do: 'references'; readonly name: string }
 
 export class ServedMount {
   readonly path: string
@@ -148,6 +150,10 @@ async function serve(settings: ServerOptions): Promise<void> {
         return releaseFsync?.()
       case 'inodes':
         return operations.inodes
+      case 'forget':
+        return operations.notifier?.forgetUnused?.(order.names.map(name => operations.find(ROOT_INO, name)))
+      case 'references':
+        return operations.references(ROOT_INO, order.name)
       default:
         throw new Error('an order that is not known')
     }
