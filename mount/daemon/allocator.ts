@@ -6,13 +6,15 @@
  * 100 MiB stays at 1 GiB. With fixed limits every large block is a separate mapping, unmapped when it is freed. Other C
  * libraries, without mallopt(3), are left alone.
  *
- * Small blocks are between others that stay, and V8 keeps a heap as large as a burst of requests has made it. So free pages are
- * given back periodically while the daemon works, and free slabs and garbage once when it has become idle.
+ * Small blocks are between others that stay, and V8 keeps a heap as large as a burst of requests has made it: later requests may allocate
+ * outside of it alone. So free pages are given back periodically while the daemon works, and garbage is collected if the heap has grown;
+ * free slabs are given back, and garbage collected, once when the daemon has become idle.
  *
  * Of the program itself, half of the pages in memory are those that only its start needed. They are given up as well; the
  * kernel maps those in use again from its page cache.
  */
 import { readFileSync } from 'node:fs'
+import { getHeapStatistics } from 'node:v8'
 import koffi from 'koffi'
 import { collectAll } from '../../store/gc-pacing.ts'
 import { slabs } from '../../store/slabs.ts'
@@ -29,6 +31,9 @@ const LARGE_BYTES = 128 << 10
 const ARENAS = 1
 
 const TRIM_INTERVAL_MS = 5000
+/** Growth of the heap since the last collection from which it is collected while the daemon works: a collection takes a fraction of a millisecond per MiB. */
+const GROWTH_BYTES = 16 << 20
+const GROWTH = 1.4
 /** Fraction of the interval's processor time from which the daemon counts as working, and below which it is idle. */
 const WORKING = 0.05
 const IDLE = 0.01
@@ -83,10 +88,13 @@ export function unchangedMappings(
   return found
 }
 
+const heapBytes = (): number => getHeapStatistics().used_heap_size
+
 function trimPeriodically(trim: () => void, dropPages: () => void): void {
   let before = process.cpuUsage()
   let hasGarbage = false
   let isStarted = false
+  let collectedBytes = heapBytes()
   setInterval(() => {
     const { user, system } = process.cpuUsage(before)
     before = process.cpuUsage()
@@ -99,7 +107,15 @@ function trimPeriodically(trim: () => void, dropPages: () => void): void {
       dropPages()
       hasGarbage = false
     } else if (load < WORKING) return
-    else hasGarbage = true
+    else {
+      hasGarbage = true
+      // V8 collects it as well: what is left then is less than before.
+      collectedBytes = Math.min(collectedBytes, heapBytes())
+      if (heapBytes() > GROWTH * collectedBytes + GROWTH_BYTES) {
+        collectAll()
+        collectedBytes = heapBytes()
+      }
+    }
     trim()
   }, TRIM_INTERVAL_MS).unref()
 }

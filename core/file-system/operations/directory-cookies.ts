@@ -31,46 +31,54 @@ export function dotEntries(ino: Ino, parent: Ino): DirectoryEntry[] {
   ]
 }
 
-/** Names that the open directories of a filesystem remember together: at most 35 MiB. */
-const NAMES_MAX = 1 << 17
-/** Forgotten at once. */
+/** What the open directories of a filesystem remember together. */
+const BYTES_MAX = 16 << 20
+/** Approximate memory of a name, besides its bytes. */
+const NAME_BYTES = 80
+/** Names forgotten at once. */
 const FORGOTTEN_NAMES = 1 << 10
-/** A listing keeps this many in any case: more than the last answer has that did not fit into the reply. */
-const KEPT_LAST = 128
+/**
+ * A listing keeps as many of the last names in any case as a page of entries has. The kernel asks again from within its last answer if
+ * that did not fit into its caller's buffer, which may be larger than a page; an answer is at most a page then.
+ */
+const KEPT_ENTRY_BYTES = 4096
+/** Minimum length of an entry without its name. Source: struct fuse_dirent. */
+const ENTRY_BYTES = 24
 
 /** Bounds what all listings of a filesystem remember: any user can open thousands of directories. */
 export class ListingMemory {
   /** The one that was listed longest ago comes first. */
   readonly #listings = new Set<DirectoryListing>()
-  readonly #max: number
-  #names = 0
+  readonly #maxBytes: number
+  #bytes = 0
 
-  constructor(max = NAMES_MAX) {
-    this.#max = max
+  constructor(maxBytes = BYTES_MAX) {
+    this.#maxBytes = maxBytes
   }
 
-  /** Names remembered now. */
-  get names(): number {
-    return this.#names
+  /** Approximate memory of the names remembered now. */
+  get bytes(): number {
+    return this.#bytes
   }
 
-  /** The listing remembers `more` names, or as many fewer. */
+  /** The listing remembers `more` bytes, or as many fewer. */
   add(listing: DirectoryListing, more: number): void {
-    this.#names += more
+    this.#bytes += more
     if (more <= 0) return
     this.#listings.delete(listing)
     this.#listings.add(listing)
     for (const oldest of this.#listings) {
-      if (this.#names <= this.#max) return
-      this.#names -= oldest.forget(FORGOTTEN_NAMES)
-      if (oldest.isForgotten) this.#listings.delete(oldest)
+      if (this.#bytes <= this.#maxBytes) return
+      const forgotten = oldest.forget(FORGOTTEN_NAMES)
+      this.#bytes -= forgotten
+      if (forgotten === 0) this.#listings.delete(oldest)
     }
   }
 
   /** The listing has ended. */
   remove(listing: DirectoryListing): void {
     this.#listings.delete(listing)
-    this.#names -= listing.names
+    this.#bytes -= listing.bytes
   }
 }
 
@@ -79,19 +87,15 @@ export class DirectoryListing {
   readonly #names = new Map<number, Name>()
   #next = Number(COOKIE_PARENT) + 1
   #oldest = this.#next
+  #bytes = 0
 
   constructor(memory: ListingMemory) {
     this.#memory = memory
   }
 
-  /** Names that it remembers. */
-  get names(): number {
-    return this.#names.size
-  }
-
-  /** Whether it remembers no more than it must. */
-  get isForgotten(): boolean {
-    return this.#oldest >= this.#next - KEPT_LAST
+  /** Approximate memory of the names that it remembers. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   /** Called when the directory is closed. */
@@ -99,13 +103,24 @@ export class DirectoryListing {
     this.#memory.remove(this)
   }
 
-  /** Forgets the cookies of up to `count` names, the oldest first, but for one of {@link KEPT_EVERY}. Returns how many it forgot. */
+  /** Forgets the cookies of up to `count` names, the oldest first, but for one of {@link KEPT_EVERY}. Returns how many bytes that frees. */
   forget(count: number): number {
-    const before = this.#names.size
-    const end = Math.min(this.#oldest + count, this.#next - KEPT_LAST)
-    for (; this.#oldest < end; this.#oldest++)
-      if (this.#oldest % KEPT_EVERY !== 0) this.#names.delete(this.#oldest)
-    return before - this.#names.size
+    const before = this.#bytes
+    const end = Math.min(this.#oldest + count, this.#firstKept())
+    for (; this.#oldest < end; this.#oldest++) {
+      if (this.#oldest % KEPT_EVERY === 0) continue
+      this.#bytes -= bytesOf(this.#names.get(this.#oldest))
+      this.#names.delete(this.#oldest)
+    }
+    return before - this.#bytes
+  }
+
+  /** The first cookie that it keeps in any case. */
+  #firstKept(): number {
+    let first = this.#next
+    for (let bytes = 0; first > this.#oldest && bytes < KEPT_ENTRY_BYTES; first--)
+      bytes += ENTRY_BYTES + (this.#names.get(first - 1)?.length ?? 0)
+    return first
   }
 
   /** The name after which a listing continues from a cookie; undefined: from the first. */
@@ -121,8 +136,12 @@ export class DirectoryListing {
     if (this.#names.get(following) === name) return BigInt(following)
     const cookie = this.#next++
     this.#names.set(cookie, name)
+    const added = bytesOf(name)
+    this.#bytes += added
     const forgotten = this.#next - this.#oldest > REMEMBERED ? this.forget(1) : 0
-    this.#memory.add(this, 1 - forgotten)
+    this.#memory.add(this, added - forgotten)
     return BigInt(cookie)
   }
 }
+
+const bytesOf = (name: Name | undefined): number => (name === undefined ? 0 : NAME_BYTES + name.length)

@@ -112,18 +112,18 @@ describe('very many open directories', () => {
     })
   }
 
-  test('remember a bounded number of names in total, and each its last name', () => {
-    const memory = new ListingMemory(10_000)
+  test('remember bounded memory in total, and each its last name', () => {
+    const memory = new ListingMemory(1_000_000)
     const listings = Array.from({ length: 50 }, () => new DirectoryListing(memory))
     const last = list(listings, 2000)
-    expect(memory.names).toBeLessThanOrEqual(10_000)
+    expect(memory.bytes).toBeLessThanOrEqual(1_000_000)
     for (const [i, listing] of listings.entries()) expect(listing.nameAt(last[i]!)).toBe('name 1999')
     for (const listing of listings) listing.close()
-    expect(memory.names).toBe(0)
+    expect(memory.bytes).toBe(0)
   })
 
   test('do not evict the names that an active listing needs', () => {
-    const memory = new ListingMemory(1000)
+    const memory = new ListingMemory(100_000)
     const listing = new DirectoryListing(memory)
     const [cookie] = list([listing], 500)
     list(
@@ -131,5 +131,17 @@ describe('very many open directories', () => {
       500,
     )
     expect(listing.nameAt(cookie! - 50n)).toBe('name 449')
+  })
+
+  test('with long names keep those of the last page of entries alone', () => {
+    const memory = new ListingMemory(100_000)
+    const listings = Array.from({ length: 100 }, () => new DirectoryListing(memory))
+    for (const listing of listings) {
+      let cookie = 2n
+      for (let i = 0; i < 200; i++) cookie = listing.cookieOf(String(i).padStart(240, 'n') as Name, cookie)
+      expect(listing.nameAt(cookie - 10n)).toBe(String(189).padStart(240, 'n'))
+    }
+    // 16 names each.
+    expect(memory.bytes).toBeLessThan(100 * 17 * (80 + 240))
   })
 })
