@@ -12,8 +12,8 @@
  * {@link Committer.commitExclusively} runs steps 3 and 4 with the gate exclusive throughout. While a delimited transaction is open
  * (transaction.ts), step 4 stores a part of it, and only the dirty bound starts a commit.
  *
- * A commit that fails loses nothing: the next one (sync, timer, or a waiting change) carries its changes as
- * well. If the disk was full, it first drops the records of inodes deleted since, so that the rest may fit.
+ * A commit that fails loses nothing: the next one (sync, timer, or a waiting change) carries its changes as well. If the disk
+ * was full, it first drops the records of inodes deleted since, so that the rest may fit.
  * After a ConflictError no commit can succeed, because the changes were made from a state that another writer has
  * replaced: from then on every commit fails at once with that error and no change is admitted. Reads continue.
  *
@@ -266,8 +266,7 @@ export class Committer {
     try {
       try {
         if (this.#conflict !== undefined) throw this.#conflict
-        await this.#prepare(taken.files)
-        if (wasFull) await connection.dropUnreachable()
+        await this.#prepare(taken.files, wasFull)
         isPrepared = true
         const { hasPending } = connection
         try {
@@ -313,10 +312,11 @@ export class Committer {
     }
   }
 
-  async #prepare(files: Set<Node>): Promise<void> {
+  async #prepare(files: Set<Node>, wasFull: boolean): Promise<void> {
     const { connection, bookkeeping } = this.#options
-    for (const file of await bookkeeping.recordOrphans(files)) this.#dropped.push(file)
+    this.#dropped.push(...(await bookkeeping.recordOrphans(files)))
     await connection.prepare(() => bookkeeping.recordUsage(files))
+    if (wasFull) await connection.dropUnreachable()
   }
 
   // ---- the scheduler
@@ -361,13 +361,13 @@ export class Committer {
   async #addAccessTimes(): Promise<void> {
     const { gate, changes, storeAccessTimes } = this.#options
     if (changes.isEmpty) return
-    // If it fails, they stay noted for the next commit: a failed read must not keep changes from being stored.
+    // If it fails, they stay noted: a failed read must not keep changes from being stored.
     await gate.whileShared(() => storeAccessTimes(this.#isClosing)).catch(() => undefined)
   }
 
   /**
-   * Loads what the prepare needs, so that it does not read from the store while the gate is exclusive. What is changed meanwhile is
-   * loaded at its end; only changes that run then load for themselves, because a change loads its whole block.
+   * Loads what the prepare needs, so that it reads nothing while the gate is exclusive. What is changed meanwhile is loaded at its
+   * end; only changes that run then load for themselves, because a change loads its whole block.
    */
   async #load(): Promise<void> {
     const { gate, bookkeeping, changes, connection } = this.#options
@@ -389,8 +389,7 @@ export class Committer {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       const pages = this.#options.collectPages()
-      if (pages === undefined) this.#commitInBackground()
-      else void pages.then(() => this.#commitInBackground())
+      void (pages ?? Promise.resolve()).then(() => this.#commitInBackground())
     }, this.#options.commitIntervalMs)
   }
 
