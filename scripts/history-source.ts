@@ -107,14 +107,21 @@ export function assertPresent(path: string, { moment }: HistorySource): void {
   if (moment !== undefined) throw new CommandError(`${path} is in the past, which cannot be changed`)
 }
 
+/** Whether a store is that of an encrypted database, opened without its key. */
+export const lacksKey = ({ capabilities }: Store): boolean => capabilities.encrypting?.hasKey === false
+
 /** Runs `use` with a database opened for reading. @throws CannotOpenError, CommandError */
-export async function withStore<T>(database: string, use: (store: Store) => Promise<T>): Promise<T> {
+export async function withStore<T>(
+  database: string,
+  use: (store: Store) => Promise<T>,
+  { mayLackKey = false }: { readonly mayLackKey?: boolean } = {},
+): Promise<T> {
   const kind = await recognise(database)
   if (kind === 'none')
     throw new CommandError(`${database} does not exist or is empty`, { code: 'no-database' })
   if (!isOwn(kind))
     throw new CommandError(`${database} is not a zblkfs database: import it first ('zblkfs import')`)
-  const store = await openDatabase(database, { readOnly: true, warn })
+  const store = await openDatabase(database, { readOnly: true, warn, mayLackKey })
   try {
     return await use(store)
   } finally {

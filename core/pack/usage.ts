@@ -54,6 +54,14 @@ export async function summedUsage(store: Store, measuring: Measuring, plan: Pack
   }
 }
 
+/** What sums alone say, of a database whose records cannot be read: objects of removed files count as present. */
+export async function legibleUsage(measuring: Measuring): Promise<Omit<Usage, 'packFreesBytes'>> {
+  const space = await measuring.space()
+  const { live, history } = split(scaled(await measuring.sums(), shrinkOf(space)), Infinity, space.bulkBytes)
+  const { totalBytes: fileBytes, freeBytes } = space
+  return { fileBytes, freeBytes, liveBytes: Math.round(live), historyBytes: Math.round(history) }
+}
+
 /** About the bytes of states between two moments, of which the pack keeps the later one. */
 async function droppedBetween(
   store: Store,

@@ -3,7 +3,7 @@ import { decodedPath, printable } from '../../core/printable.ts'
 import { Command } from 'commander'
 import { FileHistory } from '../../core/pack/file-history.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
-import { measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts'
+import { legibleUsage, measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts'
 import { momentNamed, retentionOf, superblockAt } from '../../core/pack/moments.ts'
 import { packPlan, planOfRetention } from '../../core/pack/plan.ts'
 import { formatTid, TID_NONE } from '../../store/ids.ts'
@@ -15,6 +15,7 @@ import { UsageError } from '../failure.ts'
 import { describeForeignUsage, foreignUsage } from '../foreign/usage.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../target.ts'
+import { lacksKey } from '../history-source.ts'
 import { formatBytes } from '../units.ts'
 import { warn } from '../say.ts'
 
@@ -26,14 +27,10 @@ interface Options {
 }
 
 /** In bytes. */
-interface Report extends Usage {
+interface Report extends Omit<Usage, 'packFreesBytes'>, Partial<Legible> {
   readonly database: string
   /** How long history is kept (store/retention.ts). */
   readonly history: string
-  /** The moment to which `packFreesBytes` refers. */
-  readonly packTo: string
-  /** Files and directories of the present state. */
-  readonly inodes: number
   readonly objects: number
   readonly revisions: number
   /** Of what the database is a branch, and since which transaction. Sizes are those of the branch alone. */
@@ -42,6 +39,15 @@ interface Report extends Usage {
   readonly compression?: string
   /** Of all that was compressed: its length, and that on disk. Absent if nothing was. */
   readonly compressed?: { readonly bytes: number; readonly storedBytes: number }
+}
+
+/** What only records say: absent for an encrypted database without its key. */
+interface Legible {
+  readonly packFreesBytes: number
+  /** The moment to which `packFreesBytes` refers. */
+  readonly packTo: string
+  /** Files and directories of the present state. */
+  readonly inodes: number
 }
 
 export function dfCommand(): Command {
@@ -59,13 +65,18 @@ export function dfCommand(): Command {
     .option('--json', 'print JSON; with --files, one line per file')
     .action(async (path: string, options: Options) => {
       const { database } = await findTarget(path)
-      const store = await openStore(database, { readOnly: true, warn })
+      const store = await openStore(database, { readOnly: true, warn, mayLackKey: true })
       try {
         if (store.isForeign) return await printForeign(store, options)
         const { json = false, exact = false } = options
+        if (lacksKey(store)) assertLegible(store, options)
         if (options.files === true) await (exact ? printHistories : printFiles)(store, json)
         const usage = await measure(store, options.to, exact)
         console.log(json ? JSON.stringify(usage) : describe(usage, options.to ?? usage.history))
+        if (lacksKey(store))
+          warn(
+            'no key was given: the number of files and what a pack would give back are encrypted; removed files count as present',
+          )
       } finally {
         await store.close()
       }
@@ -78,6 +89,12 @@ async function printForeign(store: Store, { files, exact, to, json }: Options): 
     throw new UsageError(`${store.name} is a ZODB database: --files, --exact and --to need a zblkfs database`)
   const usage = await foreignUsage(store)
   console.log(json === true ? JSON.stringify(usage) : describeForeignUsage(usage))
+}
+
+/** @throws UsageError for an option that needs the key. */
+function assertLegible({ name }: Store, { files, exact, to }: Options): void {
+  if ((files ?? exact ?? to) === undefined) return
+  throw new UsageError(`${name} is encrypted, and no key was given: --files, --exact and --to need it`)
 }
 
 async function printFiles(store: Store, json: boolean): Promise<void> {
@@ -137,10 +154,30 @@ function measuringOf(store: Store): Measuring {
 
 async function measure(store: Store, to: string | undefined, exact: boolean): Promise<Report> {
   const measuring = measuringOf(store)
-  const retention = await retentionOf(store)
+  const usage = lacksKey(store) ? await legibleUsage(measuring) : await recordedUsage(store, to, exact)
+  const { objects, all } = await measuring.sums()
+  const { framed } = await measuring.space()
+  const { branch } = store.capabilities
+  const compression = await store.capabilities.compressing?.compression()
+  return {
+    database: store.name,
+    ...usage,
+    history: formatRetention(await retentionOf(store)),
+    objects,
+    revisions: all.revisions,
+    ...(branch !== undefined && { branch: { database: branch.database, base: formatTid(branch.base) } }),
+    ...(compression !== undefined && { compression }),
+    ...(framed !== undefined && {
+      compressed: { bytes: framed.unitBytes, storedBytes: framed.storedBytes },
+    }),
+  }
+}
+
+async function recordedUsage(store: Store, to: string | undefined, exact: boolean): Promise<Usage & Legible> {
+  const measuring = measuringOf(store)
   const plan =
     to === undefined
-      ? await planOfRetention(store, measuring, retention)
+      ? await planOfRetention(store, measuring, await retentionOf(store))
       : await packPlan(store, measuring, await momentNamed(store, to))
   const bar = new ProgressBar()
   try {
@@ -148,24 +185,8 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
       ? await measuredUsage(store, measuring, plan, what => bar.update.bind(bar, what))
       : await summedUsage(store, measuring, plan)
     const superblock = await superblockAt(store, await store.lastTid())
-    const { objects, all } = await measuring.sums()
-    const { framed } = await measuring.space()
-    const { branch } = store.capabilities
-    const compression = await store.capabilities.compressing?.compression()
-    return {
-      database: store.name,
-      ...usage,
-      history: formatRetention(retention),
-      packTo: formatTid(plan.after.from),
-      inodes: superblock === undefined ? 0 : (await superblock.usage()).inodes,
-      objects,
-      revisions: all.revisions,
-      ...(branch !== undefined && { branch: { database: branch.database, base: formatTid(branch.base) } }),
-      ...(compression !== undefined && { compression }),
-      ...(framed !== undefined && {
-        compressed: { bytes: framed.unitBytes, storedBytes: framed.storedBytes },
-      }),
-    }
+    const inodes = superblock === undefined ? 0 : (await superblock.usage()).inodes
+    return { ...usage, packTo: formatTid(plan.after.from), inodes }
   } finally {
     bar.stop()
   }
@@ -173,8 +194,6 @@ async function measure(store: Store, to: string | undefined, exact: boolean): Pr
 
 function describe(usage: Report, to: string): string {
   const { fileBytes, freeBytes, liveBytes, historyBytes, branch } = usage
-  // All history may be younger than the setting says.
-  const packTo = usage.packTo === formatTid(TID_NONE) ? '' : ` (transaction ${usage.packTo})`
   const other = Math.max(0, fileBytes - freeBytes - liveBytes - historyBytes)
   const lines: readonly (readonly [number, string])[] = [
     [fileBytes, usage.database],
@@ -184,14 +203,22 @@ function describe(usage: Report, to: string): string {
     [freeBytes, 'free pages'],
   ]
   const rows = lines.map(([bytes, what]) => `${formatBytes(bytes).padStart(10)}  ${what}`)
+  const files = usage.inodes === undefined ? '' : `${usage.inodes} files and directories; `
   return [
     ...rows,
     ...describeCompression(usage),
-    `${usage.inodes} files and directories; ${usage.revisions} states of ${usage.objects} objects`,
-    branch !== undefined
-      ? `a branch of ${branch.database} since ${branch.base}: its history stays until it is deleted`
-      : `a pack to ${to}${packTo} would give back about ${formatBytes(usage.packFreesBytes)}`,
+    `${files}${usage.revisions} states of ${usage.objects} objects`,
+    ...(branch === undefined
+      ? describePack(usage, to)
+      : [`a branch of ${branch.database} since ${branch.base}: its history stays until it is deleted`]),
   ].join('\n')
+}
+
+function describePack({ packTo, packFreesBytes }: Report, to: string): readonly string[] {
+  if (packFreesBytes === undefined) return []
+  // All history may be younger than the setting says.
+  const moment = packTo === formatTid(TID_NONE) ? '' : ` (transaction ${packTo})`
+  return [`a pack to ${to}${moment} would give back about ${formatBytes(packFreesBytes)}`]
 }
 
 function describeCompression({ compression = 'off', compressed }: Report): readonly string[] {

@@ -1,14 +1,21 @@
 /** `zblkfs log DB|DIR [PATH]`: the transactions, newest first. */
 import { Command } from 'commander'
 import type { Transaction } from '../../core/database/changes.ts'
-import type { DatabaseHistory, LogOptions } from '../../core/database/history.ts'
+import { DatabaseHistory, type LogOptions } from '../../core/database/history.ts'
 import { textOfStored } from '../../core/stored-names.ts'
+import { warn } from '../say.ts'
 import { isGlob } from '../../core/history/glob.ts'
 import type { Store } from '../../store/store.ts'
-import { withHistory } from '../database.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { listTransactions } from '../foreign/listing.ts'
-import { findSource, momentOf, withAnyStore, type HistorySource } from '../history-source.ts'
+import {
+  findSource,
+  lacksKey,
+  momentOf,
+  withAnyStore,
+  withStore,
+  type HistorySource,
+} from '../history-source.ts'
 import { isForeignDatabase } from '../history-source.ts'
 import { lineFormat, withLineOptions, type LineOptions } from '../line-format.ts'
 import { paged } from '../pager.ts'
@@ -50,7 +57,15 @@ export function logCommand(): Command {
       const source = await findPlaceOrPattern(place, inner)
       if (await isForeignDatabase(source.database))
         await withAnyStore(source.database, store => listForeign(store, source, options))
-      else await withHistory(source.database, history => list(history, source, options))
+      else
+        await withStore(
+          source.database,
+          store =>
+            lacksKey(store)
+              ? listLegible(store, source, options)
+              : list(new DatabaseHistory(store), source, options),
+          { mayLackKey: true },
+        )
     })
   return withLineOptions(command, 'print one line of JSON per transaction')
 }
@@ -126,11 +141,28 @@ function expression(text: string): RegExp {
 
 /** A ZODB database has no files of ours, and is not searched. */
 async function listForeign(store: Store, source: Place, options: Options): Promise<void> {
-  const { deleted, grep, patch, S, oneline } = options
-  if ((deleted ?? grep ?? patch ?? S ?? oneline ?? source.pattern) !== undefined)
+  if (isSearch(source, options) || options.oneline !== undefined)
     throw new CommandError(
       `${store.name} is a ZODB database: its log has no patterns, searches and patches; import it first`,
     )
+  await listSums(store, source, options)
+}
+
+/** Of an encrypted database without its key: moments and sizes. */
+async function listLegible(store: Store, source: Place, options: Options): Promise<void> {
+  if (isSearch(source, options) || source.path !== '')
+    throw new CommandError(
+      `${store.name} is encrypted, and no key was given: without it, the log has no paths, searches and patches`,
+      { code: 'key-needed' },
+    )
+  await listSums(store, source, options)
+  warn('no key was given: messages and the names of files are encrypted')
+}
+
+const isSearch = ({ pattern }: Place, { deleted, grep, patch, S }: Options): boolean =>
+  (deleted ?? grep ?? patch ?? S ?? pattern) !== undefined
+
+async function listSums(store: Store, source: Place, options: Options): Promise<void> {
   const { since, until, limit = Infinity } = rangeOf(source, options)
   const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
   const after = since === undefined ? undefined : await momentOf(store, since)

@@ -48,7 +48,7 @@ describe('an encrypted database', () => {
       const bytes = readFileSync(path)
       for (const text of ['SECRET', 'a hidden text', key]) expect(bytes.includes(text)).toBe(false)
     }
-    const missing = await runZblkfs('log', database)
+    const missing = await runZblkfs('ls', database)
     expect(missing).toMatchObject({ exitCode: 1, stdout: '' })
     expect(missing.stderr).toMatch(/^zblkfs: .* is encrypted, and no key was given: .*--key-file.*\n$/)
     const wrong = await runZblkfs('log', database, '--key-file', keyFile(database, 'wrong'))
@@ -107,6 +107,48 @@ describe('an encrypted database', () => {
       '3 files and directories, every byte',
     )
     expect((await runZblkfs('fsck', '--repair', database)).stderr).toContain('no key was given')
+  })
+
+  test('shows sizes and times without its key, and says what it cannot show', async () => {
+    const database = temporaryDatabase()
+    const file = keyFile(database)
+    await make(database, file)
+    const key = ['--key-file', file]
+    const legible = await runZblkfs('df', database)
+    expect(legible.exitCode).toBe(0)
+    expect(legible.stderr).toContain('no key was given')
+    expect(legible.stdout).not.toContain('files and directories')
+    const [known, lacking] = await Promise.all(
+      [key, []].map(
+        async options =>
+          JSON.parse((await runZblkfs('df', database, '--json', ...options)).stdout) as Record<
+            string,
+            number
+          >,
+      ),
+    )
+    for (const field of ['fileBytes', 'freeBytes', 'liveBytes', 'objects', 'revisions', 'history'])
+      expect([field, lacking?.[field]]).toEqual([field, known?.[field]])
+    expect(Object.keys(known ?? {}).filter(field => !(field in (lacking ?? {})))).toEqual([
+      'packFreesBytes',
+      'packTo',
+      'inodes',
+    ])
+    for (const option of [['--files'], ['--exact'], ['--to', 'now']])
+      expect(await runZblkfs('df', database, ...option)).toMatchObject({ exitCode: 2, stdout: '' })
+
+    const log = await runZblkfs('log', database)
+    expect(log.exitCode).toBe(0)
+    expect(log.stderr).toBe('zblkfs: no key was given: messages and the names of files are encrypted\n')
+    const tids = (text: string): readonly string[] => text.match(/\b[0-9a-f]{16}\b/g) ?? []
+    expect(tids(log.stdout)).toEqual(tids(await zblkfsOutput('log', '--oneline', database, ...key)))
+    expect(log.stdout).toMatch(/ objects?, [0-9.]+ /)
+    for (const options of [['SECRET'], ['--grep', 'x'], ['-p'], ['*.txt'], ['--until', 'a tag']]) {
+      const refused = await runZblkfs('log', database, ...options)
+      expect([options, refused.exitCode, refused.stdout]).toEqual([options, 1, ''])
+      expect(refused.stderr).toContain('no key was given')
+    }
+    expect((await runZblkfs('pack', database)).stderr).toContain('no key was given')
   })
 
   test('is sent, received, backed up and copied encrypted', async () => {
