@@ -62,6 +62,8 @@ export class DatabaseKeys {
   /** Begins the authenticated data of everything that is sealed. */
   readonly id: Buffer
   readonly #keys = new LRUCache<string, Aead>({ max: SUB_KEYS_KEPT, dispose: aead => aead.close() })
+  /** The sub-key that was asked for last, which is the most recent one of {@link DatabaseKeys.#keys}: mostly the next one, too. */
+  #last: { readonly label: KeyLabel; readonly salt: Buffer; readonly aead: Aead } | undefined
 
   constructor(master: MasterKey) {
     this.master = master
@@ -70,9 +72,14 @@ export class DatabaseKeys {
 
   /** The sub-key of a label and salt. Valid until other sub-keys are asked for. */
   subKey(label: KeyLabel, salt: Buffer): Aead {
+    if (this.#last?.label === label && this.#last.salt.equals(salt)) return this.#last.aead
     const name = `${label} ${salt.toString('latin1')}`
-    const known = this.#keys.get(name)
-    if (known !== undefined) return known
+    const aead = this.#keys.get(name) ?? this.#derive(name, label, salt)
+    this.#last = { label, salt: Buffer.from(salt), aead }
+    return aead
+  }
+
+  #derive(name: string, label: KeyLabel, salt: Buffer): Aead {
     const bytes = subKeyBytes(this.master, label, salt)
     const aead = openAead(bytes)
     bytes.fill(0)

@@ -31,8 +31,11 @@ export const FRAME_BYTES = FRAME_UNITS * UNIT_BYTES
 
 export const FRAME_HEADER_BYTES = 24
 
+/** The length of a full frame that is neither compressed nor encrypted. */
+export const FRAME_UNCOMPRESSED_BYTES = FRAME_HEADER_BYTES + FRAME_BYTES
+
 /** The length of the longest stored frame. */
-export const STORED_FRAME_BYTES = FRAME_HEADER_BYTES + FRAME_BYTES + SEAL_BYTES
+export const STORED_FRAME_BYTES = FRAME_UNCOMPRESSED_BYTES + SEAL_BYTES
 
 const SUM_BYTES = 8
 const POSITION_OFFSET = 8
@@ -124,8 +127,7 @@ export class FrameDecoder {
     // The tag of an encrypted frame covers more than its checksum does, and is verified faster.
     const isSealed = this.#opener?.isKeyless === false && stored[SEALED_OFFSET] !== 0
     if (stored.length < end || (!isSealed && !isSumRight(stored, end))) throw new BulkDamageError(DIFFERS)
-    if (stored.readBigUInt64LE(POSITION_OFFSET) !== BigInt(pos))
-      throw new BulkDamageError('its bytes belong to another place')
+    assertPlace(pos, stored)
     const length = (stored[UNITS_OFFSET] ?? 0) * UNIT_BYTES
     const body = stored.subarray(FRAME_HEADER_BYTES, end)
     const method = stored[METHOD_OFFSET]
@@ -139,6 +141,20 @@ export class FrameDecoder {
     if (method === AS_IT_IS) this.#copy(pos, stored, body, units)
     else this.#expand(pos, stored, body, units)
     return length
+  }
+
+  /**
+   * Verifies the stored frame at position `pos`, which is neither compressed nor encrypted; returns its units, in the memory of `stored`.
+   * @throws BulkDamageError
+   */
+  rawUnits(pos: number, stored: Buffer): Buffer {
+    const end = FRAME_HEADER_BYTES + (stored[UNITS_OFFSET] ?? 0) * UNIT_BYTES
+    const isWhole = end <= stored.length && end === FRAME_HEADER_BYTES + stored.readUInt32LE(LENGTH_OFFSET)
+    if (!isWhole || !isSumRight(stored, end)) throw new BulkDamageError(DIFFERS)
+    assertPlace(pos, stored)
+    if (stored[SEALED_OFFSET] !== 0) throw new BulkDamageError(FORGED)
+    if (stored[METHOD_OFFSET] !== AS_IT_IS) throw new BulkDamageError(MALFORMED)
+    return stored.subarray(FRAME_HEADER_BYTES, end)
   }
 
   #copy(pos: number, stored: Buffer, body: Buffer, units: Uint8Array): void {
@@ -171,6 +187,11 @@ export const storedSum = (header: Buffer): bigint => header.readBigUInt64LE(0)
 const DIFFERS = 'the checksum of its bytes in the log differs'
 const MALFORMED = 'its bytes in the log have another form than those of a frame'
 const FORGED = 'its bytes in the log were not encrypted with the key of this database for this place'
+
+function assertPlace(pos: number, stored: Buffer): void {
+  if (stored.readBigUInt64LE(POSITION_OFFSET) !== BigInt(pos))
+    throw new BulkDamageError('its bytes belong to another place')
+}
 
 const isSumRight = (stored: Buffer, end: number): boolean =>
   storedSum(stored) === xxh64(stored.subarray(SUM_BYTES, end))

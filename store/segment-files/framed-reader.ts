@@ -1,10 +1,10 @@
 /** Reads positions of segments with frames (framed-layout.ts), and verifies each frame that a read touches. */
-import { LRUCache } from 'lru-cache'
 import type { FrameOpener } from '../encryption/frame-seal.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import {
   FRAME_BYTES,
   FRAME_HEADER_BYTES,
+  FRAME_UNCOMPRESSED_BYTES,
   FrameDecoder,
   frameDown,
   STORED_FRAME_BYTES,
@@ -16,6 +16,7 @@ import {
   entryOffset,
   type FrameEntry,
   frameNumber,
+  FRAMES_PER_SEGMENT,
   PAGE_BYTES,
 } from './framed-layout.ts'
 import { CUT_SHORT, readUpTo } from './read-at.ts'
@@ -23,42 +24,43 @@ import { CUT_SHORT, readUpTo } from './read-at.ts'
 /** Pages of tables that are cached: 4 MiB, for 8 GiB of positions. */
 const PAGES_KEPT = 1024
 const FRAMES_PER_PAGE = PAGE_BYTES / ENTRY_BYTES
+const PAGES_PER_SEGMENT = FRAMES_PER_SEGMENT / FRAMES_PER_PAGE
 
-/** Frames that were read in part and are cached: 1 MiB. Neighbouring short reads expand a frame once. */
+/** Frames that were read in part and are cached, a power of two: 1 MiB. Neighbouring short reads expand a frame once. */
 const FRAMES_KEPT = 64
 
 /** Maximum length of a run of frames that is read with one call. */
 const RUN_BYTES = 1 << 20
 
-interface KnownFrame {
+/** A place of the cache of frames. Each position has one, so that a read allocates nothing. */
+interface CachedFrame {
+  /** The position of the frame; -1 for none. */
+  start: number
   /** Of the stored frame: a position can be written again if its transaction fails. */
-  readonly sum: bigint
-  readonly units: Buffer
-  /** {@link FRAME_BYTES}, of which the units are the beginning. */
+  sum: bigint
+  /** In {@link CachedFrame.memory}. */
+  units: Buffer
   readonly memory: Buffer
 }
 
 export class FramedReader {
   readonly #decoder: FrameDecoder
-  /** By segment and number of the page. */
-  readonly #pages = new LRUCache<string, Buffer>({ max: PAGES_KEPT })
-  /** By position. */
-  readonly #frames = new LRUCache<number, KnownFrame>({
-    max: FRAMES_KEPT,
-    dispose: ({ memory }) => void (this.#spare = memory),
-  })
-  /** Memory of a frame that is not cached any more: allocating it for each read would keep the garbage collector busy. */
-  #spare: Buffer | undefined
+  readonly #isEncrypted: boolean
+  /** By number, counted over all segments; the oldest is dropped first. */
+  readonly #pages = new Map<number, Buffer>()
+  /** By the lowest bits of the frame's number. */
+  readonly #frames: CachedFrame[] = []
   readonly #stored = Buffer.allocUnsafeSlow(RUN_BYTES + STORED_FRAME_BYTES)
 
   /** @param opener undefined for a database that is not encrypted. */
   constructor(opener?: FrameOpener) {
     this.#decoder = new FrameDecoder(opener)
+    this.#isEncrypted = opener !== undefined
   }
 
   /** Forgets a segment that was removed and made again. */
   forget(index: number): void {
-    for (const key of this.#pages.keys()) if (key.startsWith(`${index}:`)) this.#pages.delete(key)
+    for (let page = 0; page < PAGES_PER_SEGMENT; page++) this.#pages.delete(index * PAGES_PER_SEGMENT + page)
   }
 
   /**
@@ -84,18 +86,25 @@ export class FramedReader {
   /** Reads a part of a frame. */
   #readPart(fd: number, index: number, start: number, off: number, target: Uint8Array): void {
     const entry = this.#entry(fd, index, start)
-    const known = this.#frames.get(start)
-    if (known !== undefined && this.#isSame(fd, entry, known)) {
-      copyPart(known.units, off, target)
-      return
-    }
-    const stored = this.#stored.subarray(0, entry.length)
-    const memory = this.#spare ?? Buffer.allocUnsafeSlow(FRAME_BYTES)
-    this.#spare = undefined
-    const length = this.#decode(fd, start, entry, stored, memory)
-    const units = memory.subarray(0, length)
-    copyPart(units, off, target)
-    this.#frames.set(start, { sum: storedSum(stored), units, memory })
+    const frame = (this.#frames[(start / FRAME_BYTES) % FRAMES_KEPT] ??= emptyFrame())
+    if (frame.start !== start || !this.#isSame(fd, entry, frame)) this.#load(fd, start, entry, frame)
+    const { units } = frame
+    if (units.length < off + target.length) throw new BulkDamageError(CUT_SHORT)
+    units.copy(target, 0, off, off + target.length)
+  }
+
+  /** Reads a frame to the cache. One that is stored as it is is verified where it was read to. */
+  #load(fd: number, start: number, { offset, length }: FrameEntry, frame: CachedFrame): void {
+    const { memory } = frame
+    const isRaw = !this.#isEncrypted && length >= FRAME_UNCOMPRESSED_BYTES && length <= memory.length
+    const stored = (isRaw ? memory : this.#stored).subarray(0, length)
+    frame.start = -1
+    if (readUpTo(fd, stored, offset) < length) throw new BulkDamageError(CUT_SHORT)
+    frame.units = isRaw
+      ? this.#decoder.rawUnits(start, stored)
+      : memory.subarray(0, this.#decoder.decode(start, stored, memory))
+    frame.sum = storedSum(stored)
+    frame.start = start
   }
 
   /** Reads whole frames from `start` on, as many as are adjacent in the file; returns their length. `target` has room for one at least. */
@@ -124,13 +133,8 @@ export class FramedReader {
     return entries.length * FRAME_BYTES
   }
 
-  #decode(fd: number, start: number, entry: FrameEntry, stored: Buffer, units: Buffer): number {
-    if (readUpTo(fd, stored, entry.offset) < stored.length) throw new BulkDamageError(CUT_SHORT)
-    return this.#decoder.decode(start, stored, units)
-  }
-
   /** Whether the file still has the frame that is cached. */
-  #isSame(fd: number, { offset, length }: FrameEntry, { sum }: KnownFrame): boolean {
+  #isSame(fd: number, { offset, length }: FrameEntry, { sum }: CachedFrame): boolean {
     const header = this.#stored.subarray(0, FRAME_HEADER_BYTES)
     return (
       length >= header.length && readUpTo(fd, header, offset) === header.length && storedSum(header) === sum
@@ -150,20 +154,27 @@ export class FramedReader {
     const number = frameNumber(start)
     const page = Math.floor(number / FRAMES_PER_PAGE)
     const at = (number % FRAMES_PER_PAGE) * ENTRY_BYTES
-    const key = `${index}:${page}`
+    const key = index * PAGES_PER_SEGMENT + page
     const known = this.#pages.get(key)
     const entry = known && entryAt(known, at)
     if (entry !== undefined) return entry
     // Not cached, or cached before this frame was written.
-    const table = Buffer.alloc(PAGE_BYTES)
-    readUpTo(fd, table, entryOffset(page * FRAMES_PER_PAGE))
-    this.#pages.set(key, table)
+    const table = known ?? Buffer.alloc(PAGE_BYTES)
+    table.fill(0, readUpTo(fd, table, entryOffset(page * FRAMES_PER_PAGE)))
+    if (known === undefined) this.#keep(key, table)
     return entryAt(table, at)
+  }
+
+  #keep(key: number, table: Buffer): void {
+    const [oldest] = this.#pages.keys()
+    if (this.#pages.size === PAGES_KEPT && oldest !== undefined) this.#pages.delete(oldest)
+    this.#pages.set(key, table)
   }
 }
 
-/** @throws BulkDamageError if the frame ends before the part. */
-function copyPart(units: Buffer, off: number, target: Uint8Array): void {
-  if (units.length < off + target.length) throw new BulkDamageError(CUT_SHORT)
-  target.set(units.subarray(off, off + target.length))
-}
+const emptyFrame = (): CachedFrame => ({
+  start: -1,
+  sum: 0n,
+  units: Buffer.alloc(0),
+  memory: Buffer.allocUnsafeSlow(FRAME_UNCOMPRESSED_BYTES),
+})
