@@ -14,6 +14,7 @@ import { processOwner } from './core/process-owner.ts'
 import { openHere, openServed } from './mount/daemon/open-database.ts'
 import { servingMount } from './mount/daemon/serving-mount.ts'
 import type { CompressionName } from './store/compression.ts'
+import { rememberingSource } from './store/database-key.ts'
 import type { EncryptionName, Secret } from './store/encryption.ts'
 
 export { Database, type RestoreChange, type RestoreOptions } from './core/database/database.ts'
@@ -62,7 +63,10 @@ export interface OpenOptions {
   readonly compression?: CompressionName
   /** Encrypts the database if it is created; the key is then needed whenever it is opened. */
   readonly encryption?: EncryptionName
-  /** Returns the passphrase or key of an encrypted database. A key file has at least 32 random bytes. */
+  /**
+   * Returns the passphrase or key of an encrypted database. A key file has at least 32 random bytes. It is asked once, also for streams,
+   * backups and branches made through the Database.
+   */
   readonly key?: () => Promise<Secret>
   /** Permission bits cleared from the mode of new files and directories; by default 0o022. */
   readonly umask?: number
@@ -79,11 +83,12 @@ export async function open(path: string, options: OpenOptions = {}): Promise<Dat
   const { readOnly = false, umask = UMASK } = options
   const caller = { ...processOwner(), pid: process.pid }
   const mount = readOnly ? undefined : await servingMount(path)
+  const key = options.key && rememberingSource(options.key)
   const parts =
     mount === undefined
-      ? await openHere(path, { ...options, fileSystem: fileSystemOptions(options) })
-      : await openServed(path, mount, 'at once', options.key)
-  return new Database({ ...parts, caller, umask })
+      ? await openHere(path, { ...options, key, fileSystem: fileSystemOptions(options) })
+      : await openServed(path, mount, 'at once', key)
+  return new Database({ ...parts, caller, umask, key })
 }
 
 const fileSystemOptions = ({ cacheSize, dirtySize, commitInterval }: OpenOptions): FileSystemOptions => ({

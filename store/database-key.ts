@@ -14,12 +14,26 @@ import type { Access } from './encryption/seals.ts'
 import { CannotOpenError } from './errors.ts'
 
 let commonSource: KeySource | undefined
-/** The keys that it has unlocked, by id: a command that opens a database several times asks once. */
-const unlocked = new Map<string, MasterKey>()
+/** Of each source that remembers: the keys that it has unlocked, by id. They last as long as the source. */
+const unlockedBy = new WeakMap<KeySource, Map<string, MasterKey>>()
 
-/** Sets the source of keys for all databases that are opened without one of their own: the command line's. */
+/** A source that asks `source` once for each master key, however often a database is opened with it. That there is no key is remembered, too. */
+export function rememberingSource(source: KeySource): KeySource {
+  if (unlockedBy.has(source)) return source
+  const lacking = new Set<string>()
+  const remembering: KeySource = async question => {
+    if (!question.isNew && lacking.has(question.path)) return undefined
+    const secret = await source(question)
+    if (secret === undefined) lacking.add(question.path)
+    return secret
+  }
+  unlockedBy.set(remembering, new Map())
+  return remembering
+}
+
+/** Sets the source of keys for all databases that this process opens without one of their own. Only the command line does. */
 export function setKeySource(source: KeySource | undefined): void {
-  commonSource = source
+  commonSource = source && rememberingSource(source)
 }
 
 /** The source that a caller names, else the common one. */
@@ -40,7 +54,7 @@ export async function makeKeys(
     })
   const master = newMasterKey()
   const slot = await sealSlot(secretName(secret.kind), secret, master)
-  if (key === commonSource) unlocked.set(master.id, master)
+  if (key !== undefined) unlockedBy.get(key)?.set(master.id, master)
   return { master, note: formatKeySlots({ cipher: 'aes-256-gcm', id: master.id, slots: [slot] }) }
 }
 
@@ -61,7 +75,7 @@ export async function keyOf(
 export async function accessOf(
   path: string,
   note: string | undefined,
-  { encryption, key = commonSource, mayLackKey = false }: EncryptionOptions,
+  { encryption, key = commonSource, mayLackKey = false, keysOf }: EncryptionOptions,
 ): Promise<Access> {
   const present: EncryptionName = note === undefined ? 'off' : 'aes-256-gcm'
   if (encryption !== undefined && encryption !== present)
@@ -71,7 +85,13 @@ export async function accessOf(
     )
   if (note === undefined) return undefined
   const slots = parseKeySlots(note)
-  const known = key === commonSource ? unlocked.get(slots.id) : undefined
+  if (keysOf !== undefined) return assertSame(path, slots, await keysOf())
+  if (slots.slots.length === 0)
+    throw new CannotOpenError(`${path} is a branch, and its database, which has its keys, is missing`, {
+      code: 'other-database',
+      path,
+    })
+  const known = key && unlockedBy.get(key)?.get(slots.id)
   if (known !== undefined) return known
   if (key !== undefined) forbidDumps()
   const secret = await key?.({ path, isNew: false })
@@ -80,8 +100,17 @@ export async function accessOf(
     throw new CannotOpenError(`${path} is encrypted, and no key was given`, { code: 'key-needed', path })
   }
   const master = await masterKeyFor(path, slots, secret)
-  if (key === commonSource) unlocked.set(slots.id, master)
+  if (key !== undefined) unlockedBy.get(key)?.set(slots.id, master)
   return master
+}
+
+/** @throws CannotOpenError if the master key of another database does not open this one. */
+function assertSame(path: string, slots: KeySlots, access: Access): Access {
+  if (access === 'keyless' || access?.id === slots.id) return access
+  throw new CannotOpenError(`${path} is a branch, and its database has other keys`, {
+    code: 'other-database',
+    path,
+  })
 }
 
 /** The master key in a database's slots. @throws CannotOpenError `wrong-key` */

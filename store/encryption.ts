@@ -39,6 +39,8 @@ export interface EncryptionOptions {
   readonly key?: KeySource | undefined
   /** The keys of a new database, instead of new ones. */
   readonly keys?: KeyCopy | undefined
+  /** Opens with what this resolves to, instead of the database's own slots: a branch has the keys of its database. */
+  readonly keysOf?: (() => Promise<MasterKey | 'keyless' | undefined>) | undefined
   /** Whether an encrypted database is opened for reading even if no key is given: what is legible can be checked and measured. */
   readonly mayLackKey?: boolean
 }

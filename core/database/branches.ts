@@ -63,7 +63,7 @@ export async function makeBranch(db: Database, name: string, at?: string): Promi
   const tid = parseTid(base)
   try {
     if (tid === undefined) throw new StoreError(`${base} is not a transaction`)
-    await createBranch(db.name, name, tid)
+    await createBranch(db.name, name, tid, db.key)
   } catch (error) {
     // What cannot be removed now is listed as incomplete, and can be deleted.
     await removeBranch(db.name, name).catch(() => undefined)

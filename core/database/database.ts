@@ -1,5 +1,6 @@
 /** A database as a program uses it: its files, its history, and transactions. */
 import { branchNames, branchOfTag } from '../../store/branches.ts'
+import type { KeySource } from '../../store/encryption.ts'
 import { ReadOnlyError, StoreError } from '../../store/errors.ts'
 import { formatTid, parseTid, type Tid } from '../../store/ids.ts'
 import { momentToSend } from '../../store/moments.ts'
@@ -31,6 +32,8 @@ export interface DatabaseParts {
   readonly caller: Caller
   /** Permission bits cleared from the mode of new files and directories. */
   readonly umask: number
+  /** Where the key comes from when the database or a branch of it is opened once more. */
+  readonly key?: KeySource | undefined
   /** Closes the filesystem and the store. */
   readonly close: () => Promise<void>
 }
@@ -82,6 +85,11 @@ export class Database implements AsyncDisposable {
   /** The database's path. */
   get name(): string {
     return this.#parts.store.name
+  }
+
+  /** Where the key of an encrypted database comes from, if the caller named a source. */
+  get key(): KeySource | undefined {
+    return this.#parts.key
   }
 
   /** Whether the database is read-only. */
@@ -266,13 +274,15 @@ export class Database implements AsyncDisposable {
    */
   async *send(options: SendOptions = {}): AsyncGenerator<Uint8Array> {
     if (options.to === undefined) await this.#syncIfWritable()
-    yield* send(this.name, options)
+    yield* send(this.name, { ...options, key: options.key ?? this.key })
   }
 
   /** The size of the stream that {@link Database.send} would yield; the bytes of files are not read. */
-  async sizeToSend(range: Pick<SendOptions, 'from' | 'to' | 'selfContained'> = {}): Promise<StreamSize> {
+  async sizeToSend(
+    range: Pick<SendOptions, 'from' | 'to' | 'selfContained' | 'key'> = {},
+  ): Promise<StreamSize> {
     if (range.to === undefined) await this.#syncIfWritable()
-    return await sizeToSend(this.name, range)
+    return await sizeToSend(this.name, { ...range, key: range.key ?? this.key })
   }
 
   /**
@@ -281,7 +291,7 @@ export class Database implements AsyncDisposable {
    */
   async backup(directory: string, options: BackupOptions = {}): Promise<BackedUp> {
     await this.#syncIfWritable()
-    return await backup(this.name, directory, options)
+    return await backup(this.name, directory, { ...options, key: options.key ?? this.key })
   }
 
   /** Makes everything durable and closes the database. @throws StoreError; the database then stays open and close may be retried. */

@@ -34,9 +34,9 @@ export async function mergeBranch(
   name: string,
   { isDryRun = false, isResolved = false }: MergeOptions = {},
 ): Promise<MergePlan> {
-  const branch = await openDatabase(branchPath(db.name, name), { readOnly: true })
+  const branch = await openDatabase(branchPath(db.name, name), { readOnly: true, key: db.key })
   try {
-    const main = await openDatabase(db.name, { readOnly: true })
+    const main = await openDatabase(db.name, { readOnly: true, key: db.key })
     try {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         await db.sync()

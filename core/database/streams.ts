@@ -23,13 +23,13 @@ export interface SendOptions {
   readonly to?: string
   /** Sends bytes again that the receiver should have: for one that has dropped them (code `bytes-dropped`). */
   readonly selfContained?: boolean
-  /** Returns the passphrase or key of an encrypted database, with which the stream is encrypted. */
-  readonly key?: KeySource
+  /** Returns the passphrase or key of an encrypted database, with which the stream is encrypted; by default as it was opened. */
+  readonly key?: KeySource | undefined
   readonly signal?: AbortSignal
   readonly onProgress?: OnSent
 }
 
-type Range = Pick<SendOptions, 'from' | 'to' | 'selfContained'>
+type Range = Pick<SendOptions, 'from' | 'to' | 'selfContained' | 'key'>
 
 /** What {@link receive} did. */
 export interface Received {
@@ -47,7 +47,7 @@ export interface ReceiveOptions {
    */
   readonly pack?: boolean
   /** Returns the passphrase or key of an encrypted stream and its database. */
-  readonly key?: KeySource
+  readonly key?: KeySource | undefined
   readonly signal?: AbortSignal
   readonly onProgress?: (done: number, total: number) => void
   /** Receives a warning for the user. */
@@ -72,8 +72,8 @@ export async function* send(
 }
 
 /** The size of the stream that {@link send} would send; the bytes of files are not read. @throws as send */
-export async function sizeToSend(name: string, range: Range = {}): Promise<StreamSize> {
-  const store = await openDatabase(name, { readOnly: true })
+export async function sizeToSend(name: string, { key, ...range }: Range = {}): Promise<StreamSize> {
+  const store = await openDatabase(name, { readOnly: true, key })
   try {
     return await measureHistory(store, await rangeOf(store, range))
   } finally {
@@ -144,8 +144,8 @@ export interface BackedUp {
 export interface BackupOptions {
   /** Begins with everything again. */
   readonly full?: boolean
-  /** Returns the passphrase or key of an encrypted database, with which the files are encrypted. */
-  readonly key?: KeySource
+  /** Returns the passphrase or key of an encrypted database, with which the files are encrypted; by default as it was opened. */
+  readonly key?: KeySource | undefined
   readonly signal?: AbortSignal
   readonly onProgress?: (phase: 'write' | 'verify', done: number, total: number) => void
 }
@@ -188,7 +188,10 @@ async function packLikeSource(target: WritableStore, { moments }: ReceiveResult)
   await pack(target, { from: moments.from, moments: earlier })
 }
 
-async function rangeOf(store: Store, { from, to, selfContained = false }: Range): Promise<SendRange> {
+async function rangeOf(
+  store: Store,
+  { from, to, selfContained = false }: Omit<Range, 'key'>,
+): Promise<SendRange> {
   return {
     isSelfContained: selfContained,
     ...(from !== undefined && { from: parseTid(from) ?? (await momentIn(store, from)) }),

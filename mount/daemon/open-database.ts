@@ -17,7 +17,7 @@ export interface OpenHereOptions {
   readonly purpose?: string
   readonly compression?: CompressionName
   readonly encryption?: EncryptionName
-  readonly key?: KeySource
+  readonly key?: KeySource | undefined
   readonly fileSystem?: FileSystemOptions
 }
 

@@ -13,6 +13,7 @@ import type {
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
+import { branchKeys } from './branch-keys.ts'
 import type { BranchNote } from './branch-note.ts'
 import { BranchReader } from './branch-reader.ts'
 
@@ -162,14 +163,14 @@ export abstract class BranchReads implements ReadableStore {
 
   /** The capabilities that both kinds of branches have. */
   protected shared(own: Capabilities): Capabilities {
-    const { pinning, measuring, dating, compressing, encrypting } = own
+    const { pinning, measuring, dating, compressing } = own
     return {
       branch: { base: this.base, database: this.parent.name },
       ...(pinning !== undefined && { pinning: this.#pinning(pinning) }),
       ...(measuring !== undefined && { measuring: this.#measuring(measuring) }),
       dating,
       compressing,
-      ...(encrypting !== undefined && { encrypting }),
+      ...branchKeys(this.name, this.parent),
     }
   }
 

@@ -4,6 +4,9 @@ import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { branchNames, branchPath, branchPlace, removeBranchFiles, type BranchPlace } from '../branches.ts'
 import { compressionName } from '../compression.ts'
+import { rememberingSource } from '../database-key.ts'
+import type { EncryptionOptions } from '../encryption.ts'
+import type { MasterKey } from '../encryption/keys.ts'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { formatTid, ROOT_OID, TID_NONE, tid as toTid, tidFromTime, type Tid } from '../ids.ts'
 import { CLOCK_JUMPS } from '../indexed/database-clock.ts'
@@ -12,6 +15,7 @@ import { DATABASE_ID } from '../sqlite/open/database-id.ts'
 import { withoutWriter } from '../sqlite/open/locked-removal.ts'
 import { openSqliteStore, type OpenOptions } from '../sqlite/open/open-sqlite-store.ts'
 import type { Store } from '../store.ts'
+import { removeSlots, withoutSlots } from './branch-keys.ts'
 import { BRANCH, formatBranchNote, parseBranchNote, type BranchNote } from './branch-note.ts'
 import type { BranchParent } from './branch-reads.ts'
 import { BranchStore, WritableBranchStore } from './branch-store.ts'
@@ -26,28 +30,54 @@ export async function openBranch(path: string, place: BranchPlace, options: Open
   const hasParent = await isDatabase(place)
   if (!isThere && hasParent)
     throw new CannotOpenError(`${place.database} has no branch ${place.name}`, { code: 'no-branch' })
-  if (options.readOnly === true) return await openForReading(path, options)
-  const own = await openSqliteStore(path, { ...options, readOnly: false, create })
+  // Asked once, though the branch and its database are opened.
+  const key = options.key && rememberingSource(options.key)
+  if (options.readOnly === true) return await openForReading(path, { ...options, key })
+  const keysOf = hasParent ? () => masterOf(place, { key }) : undefined
+  const own = await openSqliteStore(path, { ...options, key, keysOf, readOnly: false, create })
   return await closedUnless(own, async () => {
     const note = await noteOf(own, place, hasParent)
-    return note === undefined
-      ? own
-      : new WritableBranchStore(own, { parent: await openParent(place, note), note })
+    if (note === undefined) return own
+    const store = new WritableBranchStore(own, { parent: await openParent(place, note, { key }), note })
+    await removeSlots(own)
+    return store
   })
 }
+
+type KeyingOptions = Pick<EncryptionOptions, 'key' | 'mayLackKey'>
 
 /** Opens a database, or a branch, that is in a file. @throws as {@link openBranch} */
 async function openForReading(
   path: string,
   options: Omit<OpenOptions, 'readOnly'> = {},
 ): Promise<BranchParent> {
-  const own = await openSqliteStore(path, { ...options, readOnly: true })
   const place = branchPlace(path)
-  if (place === undefined) return own
+  if (place === undefined) return await openSqliteStore(path, { ...options, readOnly: true })
+  const { key, mayLackKey = false } = options
+  const hasParent = await isDatabase(place)
+  const keysOf = hasParent ? () => masterOf(place, { key, mayLackKey }) : undefined
+  const own = await openSqliteStore(path, { ...options, keysOf, readOnly: true })
   return await closedUnless(own, async () => {
-    const note = await noteOf(own, place, await isDatabase(place))
-    return note === undefined ? own : new BranchStore(own, { parent: await openParent(place, note), note })
+    const note = await noteOf(own, place, hasParent)
+    if (note === undefined) return own
+    return new BranchStore(own, { parent: await openParent(place, note, { key, mayLackKey }), note })
   })
+}
+
+/** How the database at the root of all branches is opened, which opens a branch. */
+async function masterOf(
+  place: BranchPlace,
+  keying: KeyingOptions,
+): Promise<MasterKey | 'keyless' | undefined> {
+  const above = branchPlace(place.database)
+  if (above !== undefined && (await isDatabase(above))) return await masterOf(above, keying)
+  const root = await openSqliteStore(place.database, { ...keying, readOnly: true })
+  try {
+    const { encrypting } = root.capabilities
+    return encrypting?.hasKey === false ? 'keyless' : (await encrypting?.copy())?.master
+  } finally {
+    await root.close()
+  }
 }
 
 /** Whether there is a database where that of a branch would be. If not, a file of such a name is a database of its own. */
@@ -56,11 +86,17 @@ const isDatabase = async ({ database }: BranchPlace): Promise<boolean> =>
 
 /**
  * Makes a branch that begins at the moment `base`, which the database has to keep from now on.
+ * @param key of an encrypted database.
  * @throws CannotOpenError, also if the branch exists; StoreError if the moment cannot be read.
  */
-export async function createBranch(database: string, name: string, base: Tid): Promise<void> {
+export async function createBranch(
+  database: string,
+  name: string,
+  base: Tid,
+  key?: EncryptionOptions['key'],
+): Promise<void> {
   const path = branchPath(database, name)
-  const parent = await openForReading(database)
+  const parent = await openForReading(database, { key: key && rememberingSource(key) })
   try {
     const { branch } = parent.capabilities
     if (branch !== undefined && base < branch.base)
@@ -81,7 +117,7 @@ export async function createBranch(database: string, name: string, base: Tid): P
       create: true,
       purpose: 'being created',
       compression,
-      ...(keys !== undefined && { encryption: 'aes-256-gcm', keys }),
+      ...(keys !== undefined && { encryption: 'aes-256-gcm', keys: withoutSlots(keys) }),
     })
     try {
       if ((await own.lastTid()) !== TID_NONE)
@@ -154,8 +190,9 @@ async function noteOf(
 async function openParent(
   { database, name }: BranchPlace,
   { base, databaseId }: BranchNote,
+  keying: KeyingOptions,
 ): Promise<BranchParent> {
-  const parent = await openForReading(database).catch((cause: unknown) => {
+  const parent = await openForReading(database, keying).catch((cause: unknown) => {
     throw new CannotOpenError(
       `the branch ${name} cannot be opened, because its database cannot: ${cause instanceof Error ? cause.message : String(cause)}`,
       { cause },

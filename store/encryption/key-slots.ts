@@ -6,7 +6,7 @@
  *
  * `key` is the master key sealed (aead.ts) with the key that `kdf` derives from the secret and the salt; authenticated with the text
  * `zblkfs key ` and the key's id. `kdf` is `scrypt`, or `hkdf-sha256` for the random bytes of a key file, with the label
- * `zblkfs key file`. Changing a secret changes this note alone.
+ * `zblkfs key file`. Changing a secret changes this note alone. A branch has no slots: those of its database open it.
  */
 import { hkdfSync, randomBytes, scrypt } from 'node:crypto'
 import type { Secret, SecretKind } from '../encryption.ts'
@@ -51,7 +51,7 @@ export interface KeySlots {
 export function parseKeySlots(note: string): KeySlots {
   try {
     const { cipher, id, slots } = JSON.parse(note) as Partial<KeySlots>
-    if (cipher === 'aes-256-gcm' && isHex(id, KEY_ID_BYTES) && Array.isArray(slots) && slots.length > 0)
+    if (cipher === 'aes-256-gcm' && isHex(id, KEY_ID_BYTES) && Array.isArray(slots))
       return { cipher, id: id as string, slots: (slots as readonly KeySlot[]).slice(0, SLOTS_MAX) }
   } catch {
     // Reported below.

@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { checkDatabase } from '../../../core/check/check-database.ts'
 import type { Damage } from '../../../core/check/damage.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
+import { open } from '../../../index.ts'
 import { historyOf } from '../../../mount/daemon/history-calls.ts'
 import { xxh64 } from '../../../store/checksum.ts'
 import type { CompressionName } from '../../../store/compression.ts'
@@ -82,6 +83,21 @@ class Frames {
     frame.writeBigUInt64LE(xxh64(frame.subarray(8)))
     writeFileSync(this.#path, this.bytes)
   }
+}
+
+/** Every name and all content, as a text. */
+async function contentOf(path: string): Promise<string> {
+  await using db = await open(path, { readOnly: true, key })
+  const found: string[] = []
+  for (const directory of ['/', '/d/'])
+    for (const name of (await db.files.readdir(directory)).sort()) {
+      const isFile = (await db.files.lstat(directory + name)).isFile()
+      found.push(
+        directory + name,
+        isFile ? (await db.files.readFile(directory + name)).toString('latin1') : '',
+      )
+    }
+  return found.join('\n')
 }
 
 /** Every file of a database. */
@@ -274,6 +290,47 @@ test('each opening and each discarded transaction begins an epoch with another s
   db.close()
   expect(new Set(rows).size).toBe(3)
 })
+
+test('a forged tombstone is an error and a damage, but never an absent file or a hole', async () => {
+  const path = temporaryDatabase()
+  {
+    await using made = await open(path, opened)
+    await made.files.mkdir('/d')
+    for (let i = 0; i < 10; i++) await made.files.writeFile(`/d/${i}`, `file ${i}`)
+    await made.files.writeFile('/large', Buffer.alloc(3 << 20, 'L'))
+    await made.files.writeFile('/chunks', Buffer.alloc(40_000, 'C'))
+    await made.sync()
+    const file = await made.files.open('/chunks', 'r+')
+    await file.write(Buffer.from('x'), 0, 1, 20_000)
+    await file.close()
+  }
+  const db = new Database(path, { readonly: true })
+  const newest = db
+    .prepare<[], { oid: bigint; tid: bigint }>('SELECT oid, max(tid) AS tid FROM revision GROUP BY oid')
+    .safeIntegers()
+    .all()
+  db.close()
+  const whole = await contentOf(path)
+  let errors = 0
+  for (const { oid, tid } of newest) {
+    const copy = temporaryDatabase()
+    await copyDatabase(path, copy)
+    const forged = new Database(copy)
+    forged
+      .prepare(
+        'UPDATE revision SET head = NULL, pos = NULL, len = 0, tail = NULL, sum = ? WHERE oid = ? AND tid = ?',
+      )
+      .run(rowSum(Number(oid), tid, null, null, 0, null), oid, tid)
+    forged.close()
+    const found = await contentOf(copy).catch(String)
+    expect([oid, found]).not.toEqual([oid, expect.stringContaining('ENOENT')])
+    if (found === whole) continue
+    expect([oid, found]).toEqual([oid, expect.stringMatching(/^[A-Za-z]*Error/)])
+    errors++
+    expect(await damagesOf(copy, key).catch(() => ['cannot be opened'])).not.toEqual([])
+  }
+  expect(errors).toBeGreaterThan(newest.length / 2)
+}, 120_000)
 
 test('wrong keys and missing ones are refused, and a plain database with encryption=', async () => {
   const path = temporaryDatabase()
