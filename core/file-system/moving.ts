@@ -68,7 +68,7 @@ export async function revertNode(node: Node): Promise<void> {
   try {
     await node.inode.activate()
   } catch (error) {
-    if (error instanceof ObjectNotFoundError) node.vanish()
+    if (error instanceof ObjectNotFoundError && error.oid === node.oid) node.vanish()
   } finally {
     node.detach()
   }

@@ -12,7 +12,7 @@
  *   changes of all mounts are linearisable.
  * - Every operation runs inside the turnstile, which is closed for a move, an acquisition and a release: each sees one state.
  * - The lease is kept for at least {@link HOLD_MS}, so that mounts which compete for it do more than one operation per turn; and
- *   while a delimited transaction is open, for at most {@link TRANSACTION_MS}: then the transaction is rolled back.
+ *   while a delimited transaction is open, for a bounded time (shared-transaction.ts).
  * - A mount that was fenced with unstored changes keeps them, readable, and refuses every change until {@link Sharing.rejoin}. One without any
  *   rejoins by itself.
  *
@@ -28,17 +28,15 @@ import { StoreError, WriterGoneError } from '../../store/errors.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import type { Context } from './context.ts'
-import { ErrnoError } from './errno.ts'
 import { INTERVAL_MS } from './following.ts'
 import type { LeaseState } from './served-file-system.ts'
 import type { Node } from './inodes/tree.ts'
 import { moveTo, revertNode } from './moving.ts'
+import { SharedTransaction } from './shared-transaction.ts'
 import { Turnstile } from './turnstile.ts'
 
 /** Minimum time for which the lease is kept, if there are changes. */
 const HOLD_MS = 10
-/** How long a delimited transaction keeps the lease from another mount. */
-const TRANSACTION_MS = 10_000
 const RETRY_MS = 250
 
 export interface SharingParts {
@@ -61,11 +59,7 @@ export class Sharing {
   #isReleasing = false
   #settling: Promise<void> | undefined
   #nextSettling: Promise<void> | undefined
-  /** Rolls the open delimited transaction back. */
-  #rollBack: (() => Promise<void>) | undefined
-  #wasRolledBack = false
-  /** Whether its command is ending it. */
-  #isEnding = false
+  readonly #transaction = new SharedTransaction()
   /** Work that keeps the lease until it has ended, or is aborted because another mount asks for it. */
   readonly #kept = new Set<{ readonly abort: AbortController; readonly ended: Promise<unknown> }>()
   #lost: WriterGoneError | undefined
@@ -142,8 +136,7 @@ export class Sharing {
       await this.#obtain()
     }
     try {
-      if (this.#wasRolledBack)
-        throw new ErrnoError('EIO', 'the transaction was rolled back, and its command is still running')
+      this.#transaction.assertMayChange()
       return await work()
     } finally {
       this.#turnstile.leave()
@@ -168,45 +161,31 @@ export class Sharing {
   async beginTransaction(begin: () => Promise<void>, rollBack: () => Promise<void>): Promise<void> {
     await this.change(async () => {
       await begin()
-      this.#rollBack = rollBack
-      this.#wasRolledBack = false
+      this.#transaction.begin(rollBack)
     })
   }
 
-  /** Runs `end`, which ends the transaction. @throws StoreError 'conflict' if it was rolled back for another mount. */
+  /** Runs `end`, which ends the transaction. @throws StoreError 'conflict' if it was rolled back, for another mount or by a rejoin. */
   async endTransaction<T>(end: () => Promise<T>): Promise<T> {
-    this.#assertNotRolledBack()
-    return await this.change(async () => {
-      this.#isEnding = true
-      try {
-        return await end()
-      } finally {
-        this.#isEnding = false
-        this.#rollBack = undefined
-      }
-    })
+    this.#transaction.assertNotRolledBack()
+    try {
+      return await this.change(() => this.#transaction.end(end))
+    } catch (error) {
+      // It may have rejoined for this.
+      this.#transaction.assertNotRolledBack()
+      throw error
+    }
   }
 
   /** @throws as {@link Sharing.endTransaction} */
   async rollBackTransaction(rollBack: () => Promise<void>): Promise<void> {
-    this.#assertNotRolledBack()
-    if (this.#rollBack === undefined) return
-    this.#isEnding = true
+    this.#transaction.assertNotRolledBack()
+    if (!this.#transaction.isOpen) return
     try {
-      await rollBack()
-      this.#rollBack = undefined
+      await this.#transaction.rollBack(rollBack)
     } finally {
-      this.#isEnding = false
+      if (this.#lost !== undefined) this.#transaction.forget()
     }
-  }
-
-  #assertNotRolledBack(): void {
-    if (!this.#wasRolledBack) return
-    this.#wasRolledBack = false
-    throw new StoreError(
-      `another mount waited to write for ${TRANSACTION_MS / 1000} s: the transaction was rolled back, and nothing of it is stored`,
-      { code: 'conflict' },
-    )
   }
 
   /** Runs long work with the lease, and aborts it when another mount asks for that. */
@@ -236,7 +215,7 @@ export class Sharing {
     if (lost === undefined) return
     const { leasing, context, store } = this.#parts
     await leasing.rejoin()
-    this.#rollBack = undefined
+    this.#transaction.drop()
     // A commit that was waiting has no lease: the store is fenced again by it.
     this.#lost = undefined
     try {
@@ -316,7 +295,7 @@ export class Sharing {
       // Leaves little for the time during which no operation runs.
       await writeBack.storeAll()
       await this.#turnstile.whileClosed(async () => {
-        if (this.#rollBack !== undefined || this.#kept.size > 0) return
+        if (this.#transaction.isOpen || this.#kept.size > 0) return
         await writeBack.storeAll()
         this.#dropLease()
         await leasing.release()
@@ -345,16 +324,8 @@ export class Sharing {
     for (const { abort } of this.#kept)
       abort.abort(new StoreError('it was ended early, because another mount is waiting to write'))
     await Promise.all([...this.#kept].map(({ ended }) => ended))
-    const start = performance.now()
-    while (this.#rollBack !== undefined && (this.#isEnding || performance.now() - start < TRANSACTION_MS))
-      await sleep(HOLD_MS)
-    const rollBack = this.#rollBack
-    if (rollBack === undefined) return
-    this.#parts.log.warn('a transaction was rolled back, because another mount is waiting to write')
-    // Its command may end meanwhile.
-    this.#wasRolledBack = true
-    await rollBack()
-    this.#rollBack = undefined
+    if (await this.#transaction.yield())
+      this.#parts.log.warn('a transaction was rolled back, because another mount is waiting to write')
   }
 
   #fenced(error: WriterGoneError): void {

@@ -86,3 +86,52 @@ test('a mount that is fenced again while it rejoins rejoins once more', async ()
   expect(state.rejoined).toBe(2)
   expect(sharing.state).toBe('held')
 })
+
+test.each([true, false])(
+  'a transaction that is open when the mount rejoins is rolled back, and its command changes nothing outside of it (unstored changes: %s)',
+  async isDirty => {
+    const { state, sharing, fence } = opened()
+    await sharing.beginTransaction(
+      async () => undefined,
+      async () => undefined,
+    )
+    state.isDirty = isDirty
+    fence?.(new WriterGoneError('cut off'))
+    if (isDirty) await sharing.rejoin()
+    const change = vi.fn<() => void>()
+    await expect(sharing.change(change)).rejects.toMatchObject({ code: 'EIO' })
+    expect(change).not.toHaveBeenCalled()
+    const end = vi.fn<() => Promise<void>>(async () => undefined)
+    await expect(sharing.endTransaction(end)).rejects.toMatchObject({ code: 'conflict' })
+    expect(end).not.toHaveBeenCalled()
+    await sharing.rollBackTransaction(async () => undefined)
+    expect(await sharing.change(() => 'changed')).toBe('changed')
+  },
+)
+
+test('the end of a transaction for which the mount rejoins is a conflict', async () => {
+  const { sharing, fence } = opened()
+  await sharing.beginTransaction(
+    async () => undefined,
+    async () => undefined,
+  )
+  fence?.(new WriterGoneError('cut off'))
+  await sleep(10)
+  await expect(sharing.endTransaction(async () => undefined)).rejects.toMatchObject({ code: 'conflict' })
+  expect(await sharing.change(() => 'changed')).toBe('changed')
+})
+
+test('a transaction whose command ends while the mount is fenced stops nothing after the rejoin', async () => {
+  const { state, sharing, fence } = opened()
+  await sharing.beginTransaction(
+    async () => undefined,
+    async () => undefined,
+  )
+  state.isDirty = true
+  const gone = new WriterGoneError('cut off')
+  fence?.(gone)
+  await expect(sharing.endTransaction(async () => undefined)).rejects.toBe(gone)
+  await expect(sharing.rollBackTransaction(() => Promise.reject(gone))).rejects.toBe(gone)
+  await sharing.rejoin()
+  expect(await sharing.change(() => 'changed')).toBe('changed')
+})
