@@ -73,6 +73,7 @@ export const KINDS = {
   'not-on-branch': 'give up',
   'undo-clash': 'refresh',
   'transaction-open': 'retry',
+  'pack-running': 'retry',
   'cannot-import': 'give up',
   'import-exists': 'give up',
   'import-overlap': 'give up',

@@ -179,6 +179,7 @@ async function assertUndoable(store: Store, undone: UndoRange): Promise<void> {
   if (first > last)
     throw new StoreError(
       `${formatTid(first)} is later than ${formatTid(last)}: name the older transaction first`,
+      { code: 'usage' },
     )
   for (const each of new Set([first, last])) {
     let isThere = false
@@ -192,7 +193,9 @@ async function assertUndoable(store: Store, undone: UndoRange): Promise<void> {
   let isFirst = true
   for await (const _ of store.transactions({ upTo: before, limit: 1 })) isFirst = false
   if (isFirst || (await store.isKept?.(before)) === false)
-    throw new StoreError(`${name} cannot be undone: the state before it is no longer kept`)
+    throw new StoreError(`${name} cannot be undone: the state before it is no longer kept`, {
+      code: 'history-dropped',
+    })
 }
 
 interface Reversed {

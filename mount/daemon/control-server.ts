@@ -16,6 +16,7 @@ import type { Caller, Operations } from '../../core/file-system/operations.ts'
 import { peerOf } from './peer.ts'
 import { serveOperations } from './operations-session.ts'
 import { serveTransaction, type TransactionHandler } from './transaction-session.ts'
+import { logFailure } from './log-failure.ts'
 
 /** Maximum time for a client to send its request. */
 const REQUEST_TIMEOUT_MS = 10_000
@@ -155,7 +156,7 @@ async function answer(
     ) => Promise<unknown>
     return { result: await handler(field(request, 'parameters') ?? {}, by) }
   } catch (error) {
-    log.warn({ err: error }, 'a control call failed')
+    logFailure(log, error, 'a control call failed', { call: field(request, 'call') })
     return { error: sentError(error) }
   }
 }

@@ -39,7 +39,8 @@ export function historyCalls(fileSystem: ServedFileSystem, canInvalidate: boolea
 /** @throws StoreError */
 function transactionOf(text: string): Tid {
   const tid = parseTid(text)
-  if (tid === undefined) throw new StoreError(`${text} is not a transaction id: these have 16 hex digits`)
+  if (tid === undefined)
+    throw new StoreError(`${text} is not a transaction id: these have 16 hex digits`, { code: 'usage' })
   return tid
 }
 

@@ -18,9 +18,9 @@ import {
 } from '../../core/pack/moments.ts'
 import { thinnedMoments } from '../../core/pack/thinning.ts'
 import { pack, type PackOptions, type PackResult } from '../../core/pack/pack.ts'
-import type { Measuring, Packing, Retaining } from '../../store/capabilities.ts'
+import type { Capabilities, Measuring, Packing, Retaining } from '../../store/capabilities.ts'
 import { type Retention } from '../../store/retention.ts'
-import { StoreError } from '../../store/errors.ts'
+import { ReadOnlyError, StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { WritableStore } from '../../store/store.ts'
 import type { PackStatus } from './call-results.ts'
@@ -153,7 +153,9 @@ export class MountPacker {
         ? await historyStart(this.#store, this.#retention)
         : await momentNamed(this.#store, before)
     if (this.#running?.isBackground === false)
-      throw new StoreError(`${this.#store.name} is being packed already: wait until that pack is done`)
+      throw new StoreError(`${this.#store.name} is being packed already: wait until that pack is done`, {
+        code: 'pack-running',
+      })
     await this.#stop()
     this.#status = { state: 'running' }
     this.#run(false, {
@@ -287,3 +289,11 @@ export class MountPacker {
     await this.#running?.settled
   }
 }
+
+/** Why a mount has no {@link MountPacker}. */
+export const packsNothing = (directory: string, { branch }: Capabilities): StoreError =>
+  branch === undefined
+    ? new ReadOnlyError(`${directory} is mounted read-only: pack, and set the history, on a writable mount`)
+    : new StoreError(`${directory} is a mount of a branch, which keeps its history until it is deleted`, {
+        code: 'not-on-branch',
+      })

@@ -27,7 +27,7 @@ import type { MountStatus } from './call-results.ts'
 import { ControlServer } from './control-server.ts'
 import { assertInvalidating, historyCalls, historyOf } from './history-calls.ts'
 import { leaseCalls } from './lease-calls.ts'
-import type { MountPacker } from './mount-packer.ts'
+import { type MountPacker, packsNothing } from './mount-packer.ts'
 import type { MetricsPublisher } from './metrics/publish.ts'
 import type { MetricsPlace, MountSettings } from './mount-settings.ts'
 import { changedSettings, type SettingChanges } from './remount.ts'
@@ -37,6 +37,7 @@ import { ROOT_INO } from '../../core/file-system/operations.ts'
 import { showAs } from '../../core/file-system/show-as.ts'
 import { type MountStats, takeStats } from './mount-stats.ts'
 import { Problems } from './problems.ts'
+import { logFailure } from './log-failure.ts'
 import { RequestMeter } from '../../core/file-system/request-meter.ts'
 import { startDriver } from '../drivers/start-driver.ts'
 
@@ -158,7 +159,7 @@ export class MountServer {
     // A reader that waits for the next line would keep a detached mount.
     if (lazy) this.#fileSystem.accessLog?.close()
     const unmounted = this.#driver.unmount(lazy).then(() => true)
-    unmounted.catch((error: unknown) => this.#log.warn({ err: error }, 'not unmounted'))
+    unmounted.catch((error: unknown) => logFailure(this.#log, error, 'not unmounted'))
     const isGone = await Promise.race([unmounted, sleep(lazy ? LAZY_WAIT_MS : END_WAIT_MS, false)])
     if (isGone) return await this.#closeFileSystem()
     return this.#discards ? this.#lastTid : await this.sync()
@@ -257,21 +258,14 @@ export class MountServer {
 
   #packerOrFail(): MountPacker {
     if (this.#packer !== undefined) return this.#packer
-    if (this.#capabilities.branch !== undefined)
-      throw new StoreError(
-        `${this.#settings.directory} is a mount of a branch, which keeps its history until it is deleted`,
-        { code: 'not-on-branch' },
-      )
-    throw new StoreError(
-      `${this.#settings.directory} is mounted read-only: pack, and set the history, on a writable mount`,
-    )
+    throw packsNothing(this.#settings.directory, this.#capabilities)
   }
 
   async #history(keep: string | undefined): Promise<{ readonly history: string }> {
     const packer = this.#packerOrFail()
-    const retention = keep === undefined ? undefined : parseRetention(keep)
-    if (keep !== undefined && retention === undefined) throw new StoreError(`'${keep}' is not a retention`)
-    if (retention !== undefined) {
+    if (keep !== undefined) {
+      const retention = parseRetention(keep)
+      if (retention === undefined) throw new StoreError(`'${keep}' is not a retention`, { code: 'usage' })
       await packer.setRetention(retention)
       this.#log.info({ history: keep }, 'the time that history is kept was set')
     }

@@ -15,6 +15,7 @@ import {
 import { type Check, flag, isObject, optional } from './answers.ts'
 import { sentError } from './control-protocol.ts'
 import { FrameError, FrameReader, sendFrame } from './operations-protocol.ts'
+import { logFailure } from './log-failure.ts'
 
 /** Maximum concurrent requests of one connection; at the limit the connection is not read. */
 const REQUESTS_MAX = 64
@@ -67,12 +68,13 @@ const PARAMETERS = {
   readlink: [ino],
   symlink: [ino, name, bytes, caller],
   mkdir: [ino, name, uint, caller],
-  link: [ino, ino, name, caller],
+  link: [ino, ino, name, caller, optional(flag)],
   unlink: [ino, name, caller],
   rmdir: [ino, name, caller],
   rename: [ino, name, ino, name, shaped({ noReplace: optional(flag), exchange: optional(flag) }), caller],
   open: [ino, uint, caller],
   create: [ino, name, uint, uint, caller],
+  createUnnamed: [ino, uint, uint, caller],
   read: [ino, uint, offset, upTo(READ_MAX_BYTES)],
   write: [ino, uint, offset, bytes],
   append: [ino, uint, bytes],
@@ -107,7 +109,7 @@ export function serveOperations(socket: Socket, operations: Operations, log: Log
     try {
       for (const frame of reader.push(data)) session.request(frame)
     } catch (error) {
-      log.warn({ err: error }, 'a program sent what is not an operation')
+      logFailure(log, error, 'a program sent what is not an operation')
       socket.destroy()
     }
   })
@@ -171,7 +173,7 @@ class Session {
     } catch (error) {
       if (error instanceof ErrnoError) answer = { id, errno: error.code }
       else {
-        this.#log.warn({ err: error, operation: name }, 'an operation of a program failed')
+        logFailure(this.#log, error, 'an operation of a program failed', { operation: name })
         answer = { id, error: sentError(error) }
       }
     }
@@ -197,7 +199,7 @@ class Session {
     else if (name === 'opendir') this.#directories.set(toFh(Number(result)), ino)
     else if (name === 'release') this.#files.delete(fh)
     else if (name === 'releasedir') this.#directories.delete(fh)
-    else if (name === 'create') {
+    else if (name === 'create' || name === 'createUnnamed') {
       const { entry, file } = result as { readonly entry: Entry; readonly file: OpenFile }
       this.#refer(entry.attributes.ino, 1)
       this.#files.set(file.fh, entry.attributes.ino)

@@ -9,6 +9,7 @@
  * If the client dies or closes the connection, the transaction is rolled back.
  */
 import { sentError } from './control-protocol.ts'
+import { logFailure } from './log-failure.ts'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { formatTid, type Tid } from '../../store/ids.ts'
@@ -49,7 +50,7 @@ export async function serveTransaction(
       throw error
     }
   } catch (error) {
-    log.warn({ err: error }, 'a transaction failed')
+    logFailure(log, error, 'a transaction failed')
     answer({ error: sentError(error) })
   } finally {
     socket.end()

@@ -355,6 +355,7 @@ function assertTagName(name: string): void {
   if (isUsable && 'tag' in parseMoment(name, 0)) return
   throw new StoreError(
     `'${text(name)}' cannot be a tag: it reads as another moment, is too long, or contains a '/'`,
+    { code: 'usage' },
   )
 }
 

@@ -251,4 +251,5 @@ const hasChanged = ({ attributes, ranges }: RestoreStep['difference']): boolean 
 const tooLong = (path: string): StoreError =>
   new StoreError(
     `${printablePath(path)} cannot be restored: its path is too long, or it has changed meanwhile`,
+    { code: 'no-path' },
   )

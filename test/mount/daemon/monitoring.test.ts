@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { open, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { request, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -148,6 +148,28 @@ test('status shows the last error and its remedy', async () => {
     expect(block).toMatch(
       /^ {2}last error {3}[\d-]+T[^ ]+: an operation failed \(.*: run 'zblkfs fsck' on the database\)$/m,
     )
+  })
+})
+
+test('status does not show what is wrong with a command alone', async () => {
+  await withMount({}, async ({ dir }) => {
+    await writeFile(join(dir, 'file'), 'x')
+    const wrong = [
+      ['untag', 'none', '--db', dir],
+      ['tag', '2h', '--db', dir],
+      ['restore', join(dir, 'none'), '--at', 'now'],
+      ['clone', join(dir, 'none'), join(dir, 'copy')],
+      ['undo', '0000000000000001', '--db', dir],
+      ['pack', dir, '--before', 'nonsense'],
+      ['history', dir, '--keep', 'nonsense'],
+    ]
+    for (const parameters of wrong) expect((await runZblkfs(...parameters)).exitCode).toBeGreaterThan(0)
+    const file = await open(join(dir, 'file'))
+    expect((await runZblkfs('umount', dir)).stderr).toContain('use')
+    await file.close()
+    expect((await statsOf(dir)).problems).toEqual({ warnings: 0, errors: 0, damage: 0 })
+    const { stdout } = await runZblkfs('status')
+    expect(stdout.split('\n\n').find(text => text.startsWith(`${dir}\n`))).not.toContain('last ')
   })
 })
 
