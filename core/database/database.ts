@@ -235,7 +235,7 @@ export class Database implements AsyncDisposable {
     const at = momentToSend(storedName(when))
     const [first, ...others] = paths
     if (first === undefined || (to !== undefined && others.length > 0))
-      throw new StoreError('restore takes one path, or several without `to`')
+      throw new StoreError('restore takes one path, or several without `to`', { code: 'usage' })
     return formatTid(
       await this.#isolation.outside(() =>
         to === undefined

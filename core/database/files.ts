@@ -7,18 +7,27 @@
 import { constants } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { ErrnoError } from '../file-system/errno.ts'
-import type { AttributeChanges, Caller, Fh, Ino, Name, Operations } from '../file-system/operations.ts'
+import type {
+  AttributeChanges,
+  Attributes,
+  Caller,
+  Fh,
+  Ino,
+  Name,
+  Operations,
+} from '../file-system/operations.ts'
+import { S_ISGID, S_ISUID } from '../file-system/operations/attributes.ts'
 import { storedName, textOfStored } from '../stored-names.ts'
 import { asFileError, FileError } from './file-error.ts'
 import { File, writableTo, type Guard, type ReadStreamOptions } from './file.ts'
-import { existing, free, placed } from './found.ts'
+import { existing, free, placed, replaceable } from './found.ts'
 import { openFlags, type OpenMode } from './open-flags.ts'
 import { bytesOf, SLASH, textOf, type Path } from './path.ts'
 import { Dirent, Stats } from './stats.ts'
 import { makeDirectories, removeTree } from './trees.ts'
 import { isType, Walk, type Following, type Found } from './walk.ts'
 
-const { S_IFREG, S_IFDIR, S_IFLNK, O_CREAT, O_EXCL } = constants
+const { S_IFREG, S_IFDIR, S_IFLNK, O_RDWR, O_CREAT, O_EXCL } = constants
 const PERMISSIONS = 0o7777
 const FILE_MODE = 0o666
 const DIRECTORY_MODE = 0o777
@@ -89,7 +98,7 @@ export class Files {
     return await this.#opened(path, 'r', undefined, file => file.readFile(how))
   }
 
-  /** Creates or replaces the file. Not atomic: a reader may see a part. For atomicity write to another name and rename it. */
+  /** Creates or replaces the file. Not atomic: a reader may see a part; {@link Files.replaceFile} is. */
   async writeFile(
     path: Path,
     data: string | Uint8Array | AsyncIterable<Uint8Array>,
@@ -99,6 +108,36 @@ export class Files {
       if (typeof data === 'string' || data instanceof Uint8Array) await file.writeFile(data, { signal })
       else for await (const piece of data) await file.writeFile(piece, { signal })
     })
+  }
+
+  /**
+   * Creates or replaces a file in one step, once all of `data` has arrived. Until then, and if it fails, or this process ends,
+   * the earlier file is unchanged, and nothing of the new one stays. A symbolic link is replaced itself. The new file has the
+   * permissions of the one that it replaces, without setuid and setgid, and its owner, if this process may give files away.
+   */
+  async replaceFile(
+    path: Path,
+    data: string | Uint8Array | AsyncIterable<Uint8Array>,
+    { mode = FILE_MODE }: { readonly mode?: number } = {},
+  ): Promise<void> {
+    const { operations, caller, guard } = this.#parts
+    const file = await this.#at('open', path, 'never', async found => {
+      const { ino, fh } = await this.#openUnnamed(replaceable(found).parent, mode)
+      return new File({ operations, caller, guard, ino, fh, flags: O_RDWR, path: textOf(path) })
+    })
+    try {
+      if (typeof data === 'string' || data instanceof Uint8Array) await file.writeFile(data)
+      else for await (const piece of data) await file.writeFile(piece)
+      const { ino } = file.handle
+      await this.#at('link', path, 'never', async found => {
+        const { parent, name } = replaceable(found)
+        if (found.attributes !== undefined) await this.#copyPermissions(found.attributes, ino)
+        await operations.link(ino, parent, name, caller, true)
+        operations.forget(ino, 1)
+      })
+    } finally {
+      await file.close()
+    }
   }
 
   async appendFile(
@@ -401,6 +440,29 @@ export class Files {
     const { entry, file } = await operations.create(parent, name, made, flags, caller)
     operations.forget(entry.attributes.ino, 1)
     return { ino: entry.attributes.ino, fh: file.fh }
+  }
+
+  /** Opens a file without a name, which is dropped with its handle unless it gets one. */
+  async #openUnnamed(directory: Ino, mode: number): Promise<{ readonly ino: Ino; readonly fh: Fh }> {
+    const { operations, caller, umask } = this.#parts
+    if (operations.createUnnamed === undefined) throw new ErrnoError('EOPNOTSUPP')
+    const { entry, file } = await operations.createUnnamed(
+      directory,
+      mode & ~umask & PERMISSIONS,
+      O_RDWR,
+      caller,
+    )
+    operations.forget(entry.attributes.ino, 1)
+    return { ino: entry.attributes.ino, fh: file.fh }
+  }
+
+  /** Of a regular file; the permissions of any other say nothing about its replacement's. */
+  async #copyPermissions(from: Attributes, to: Ino): Promise<void> {
+    const { operations, caller } = this.#parts
+    if (!isType(from, S_IFREG)) return
+    const owner = caller.uid === 0 && { uid: from.uid, gid: from.gid }
+    // Other data are not to run with the rights of those that they replace.
+    await operations.setattr(to, { ...owner, mode: from.mode & PERMISSIONS & ~(S_ISUID | S_ISGID) }, caller)
   }
 
   async #setattr(

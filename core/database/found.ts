@@ -27,3 +27,12 @@ export function free({ place, attributes, ending }: Found, type?: number): NonNu
   if (ending !== undefined && type !== S_IFDIR) throw new ErrnoError('ENOENT')
   return place
 }
+
+/** The name of a file that may exist. @throws ErrnoError EISDIR for a directory; ENOTDIR, ENOENT */
+export function replaceable(found: Found): NonNullable<Found['place']> {
+  const { place, attributes, ending } = found
+  if (place === undefined || (attributes !== undefined && isType(attributes, S_IFDIR)))
+    throw new ErrnoError('EISDIR')
+  if (ending !== undefined) throw new ErrnoError(attributes === undefined ? 'ENOENT' : 'ENOTDIR')
+  return place
+}

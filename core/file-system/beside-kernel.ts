@@ -17,16 +17,8 @@ export function besideKernel(operations: Operations, caches: KernelCaches): Oper
 
 /** Changes of names. */
 function nameChanges(operations: Operations, caches: KernelCaches): Partial<Operations> {
-  /** The inode that a name leads to; undefined if there is none. */
-  const inoOf = async (parent: Ino, name: Name, caller: Caller): Promise<Ino | undefined> => {
-    try {
-      const { attributes } = await operations.lookup(parent, name, caller)
-      operations.forget(attributes.ino, 1)
-      return attributes.ino
-    } catch {
-      return undefined
-    }
-  }
+  const inoOf = (parent: Ino, name: Name, caller: Caller): Promise<Ino | undefined> =>
+    findIno(operations, parent, name, caller)
   const removing = async (
     parent: Ino,
     name: Name,
@@ -56,10 +48,11 @@ function nameChanges(operations: Operations, caches: KernelCaches): Partial<Oper
         if (flags & O_TRUNC) caches.invalidateRange(made.entry.attributes.ino, 0n, 0n)
         return made
       }),
-    link: (ino, parent, name, caller) =>
+    link: (ino, parent, name, caller, replaces) =>
       naming(parent, name, async () => {
-        const entry = await operations.link(ino, parent, name, caller)
-        caches.invalidateStat(ino)
+        const replaced = replaces === true ? await inoOf(parent, name, caller) : undefined
+        const entry = await operations.link(ino, parent, name, caller, replaces)
+        for (const changed of [ino, replaced]) if (changed !== undefined) caches.invalidateStat(changed)
         return entry
       }),
     unlink: (parent, name, caller) =>
@@ -74,6 +67,22 @@ function nameChanges(operations: Operations, caches: KernelCaches): Partial<Oper
       for (const ino of inos) if (ino !== undefined) caches.invalidateStat(ino)
       await caches.settled()
     },
+  }
+}
+
+/** The inode that a name leads to; undefined if there is none. */
+async function findIno(
+  operations: Operations,
+  parent: Ino,
+  name: Name,
+  caller: Caller,
+): Promise<Ino | undefined> {
+  try {
+    const { attributes } = await operations.lookup(parent, name, caller)
+    operations.forget(attributes.ino, 1)
+    return attributes.ino
+  } catch {
+    return undefined
   }
 }
 

@@ -197,9 +197,9 @@ export class FileSystem implements Operations {
     return await this.#by(caller, mkdir(this.#context, parent, name, mode, caller))
   }
 
-  async link(ino: Ino, parent: Ino, name: Name, caller?: Caller): Promise<Entry> {
+  async link(ino: Ino, parent: Ino, name: Name, caller?: Caller, replaces = false): Promise<Entry> {
     this.#change('link', parent, ino)
-    return await this.#by(caller, link(this.#context, ino, parent, name))
+    return await this.#by(caller, link(this.#context, ino, parent, name, replaces))
   }
 
   async unlink(parent: Ino, name: Name, caller?: Caller): Promise<void> {

@@ -217,7 +217,8 @@ export interface Operations {
   /** Creates a regular file, FIFO, socket or device, by the type bits of `mode`, to which the umask has been applied. */
   mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Promise<Entry>
   mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Promise<Entry>
-  link(ino: Ino, parent: Ino, name: Name, caller: Caller): Promise<Entry>
+  /** `replaces`: a file without a name (O_TMPFILE) takes the place of a file that has the name. */
+  link(ino: Ino, parent: Ino, name: Name, caller: Caller, replaces?: boolean): Promise<Entry>
   unlink(parent: Ino, name: Name, caller: Caller): Promise<void>
   rmdir(parent: Ino, name: Name, caller: Caller): Promise<void>
   rename(

@@ -145,8 +145,8 @@ class SharedOperations<T extends Operations> {
           throw error === NAME_ABSENT ? ABSENT_NOW : error
         }
       },
-      link: (ino, parent, name, caller) =>
-        this.#naming([[parent, name]], () => fileSystem.link(ino, parent, name, caller)),
+      link: (ino, parent, name, caller, replaces) =>
+        this.#naming([[parent, name]], () => fileSystem.link(ino, parent, name, caller, replaces)),
       unlink: (parent, name, caller) =>
         this.#naming([[parent, name]], () => fileSystem.unlink(parent, name, caller)),
       rmdir: (parent, name, caller) =>

@@ -30,6 +30,9 @@ export abstract class ReadOnlyOperations {
   create(): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
     return refuse()
   }
+  createUnnamed(): Promise<{ readonly entry: Entry; readonly file: OpenFile }> {
+    return refuse()
+  }
   write(_ino: Ino, _fh: Fh, _off: bigint, _data: Uint8Array): Promise<number> {
     return refuse()
   }

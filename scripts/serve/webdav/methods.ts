@@ -159,13 +159,10 @@ async function put({ files, request, response, segments }: Call): Promise<void> 
   const before = await statIfThere(files, path)
   if (before?.isDirectory() === true) throw new HttpError(405, 'this is a directory')
   checkPreconditions(request, before)
-  const temporary = pathOf([...segments.slice(0, -1), Buffer.from(`.upload-${randomUUID()}`)])
   try {
-    await pipeline(request, files.createWriteStream(temporary, { flags: 'wx' }))
-    if (before !== undefined) await files.chmod(temporary, before.mode & 0o7777)
-    await files.rename(temporary, path)
+    // A request that is destroyed gets no answer.
+    await files.replaceFile(path, request.iterator({ destroyOnReturn: false }))
   } catch (error) {
-    await files.rm(temporary, { force: true }).catch(() => undefined)
     throw codeOf(error) === 'ENOENT' ? new HttpError(409, 'its directory does not exist') : error
   }
   response.writeHead(before === undefined ? 201 : 204, { etag: etagOf(await files.stat(path)) }).end()

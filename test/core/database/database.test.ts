@@ -243,6 +243,59 @@ describe('files', () => {
     ).rejects.toThrow('ENOENT')
   })
 
+  test('are replaced in one step, and keep their permissions', async () => {
+    const db = await fresh()
+    await db.files.writeFile('/old', 'before', { mode: 0o4750 })
+    await db.files.chown('/old', 5, 6)
+    await db.files.chmod('/old', 0o4750)
+    await db.files.link('/old', '/other')
+    const open = await db.files.open('/old')
+    const seen: string[] = []
+    const data = async function* (): AsyncGenerator<Buffer> {
+      yield Buffer.from('after')
+      seen.push(await db.files.readFile('/old', 'utf8'), ...(await db.files.readdir('/')).toSorted())
+      yield Buffer.from('wards')
+    }
+    await db.files.replaceFile('/old', data())
+    expect(seen).toEqual(['before', 'old', 'other'])
+    expect(await db.files.readFile('/old', 'utf8')).toBe('afterwards')
+    const { mode, uid, gid, nlink } = await db.files.stat('/old')
+    const owner = process.getuid?.() === 0 ? [5, 6] : [process.getuid?.(), process.getgid?.()]
+    expect([mode & 0o7777, uid, gid, nlink]).toEqual([0o750, ...owner, 1])
+    // The replaced file keeps its other name and its handles.
+    expect(await open.readFile({ encoding: 'utf8' })).toBe('before')
+    await open.close()
+    expect((await db.files.stat('/other')).nlink).toBe(1)
+    await db.files.replaceFile('/new', 'made')
+    await db.files.symlink('new', '/link')
+    await db.files.replaceFile('/link', 'not behind it')
+    expect(await db.files.readFile('/new', 'utf8')).toBe('made')
+    expect((await db.files.lstat('/link')).isSymbolicLink()).toBe(false)
+  })
+
+  test('stay as they are if a replacement fails, and nothing else stays', async () => {
+    const db = await fresh()
+    await db.files.writeFile('/a', 'before')
+    await db.files.mkdir('/d')
+    const broken = async function* (): AsyncGenerator<Buffer> {
+      yield randomBytes(1 << 20)
+      await db.sync()
+      throw Object.assign(new Error('the client is gone'), { code: 'ECONNRESET' })
+    }
+    expect(await failure(db.files.replaceFile('/a', broken()))).toBe('ECONNRESET')
+    const removed = async function* (): AsyncGenerator<Buffer> {
+      yield Buffer.from('x')
+      await db.files.rmdir('/d')
+    }
+    expect(await failure(db.files.replaceFile('/d/new', removed()))).toBe('ENOENT')
+    expect(await failure(db.files.replaceFile('/', 'x'))).toBe('EISDIR')
+    expect(await failure(db.files.replaceFile('/a/', 'x'))).toBe('ENOTDIR')
+    expect(await failure(db.files.replaceFile('/none/', 'x'))).toBe('ENOENT')
+    expect(await failure(db.files.replaceFile('/none/x', 'x'))).toBe('ENOENT')
+    expect(await db.files.readFile('/a', 'utf8')).toBe('before')
+    expect(await db.files.readdir('/')).toEqual(['a'])
+  })
+
   test('have holes', async () => {
     const db = await fresh()
     const file = await db.files.open('/a', 'w+')

@@ -328,6 +328,18 @@ describe('an fsync of', () => {
         await paths.fs.release(ino, file.fh)
       },
     ],
+    [
+      'a file without a name that takes the place of another',
+      async paths => {
+        const { entry, file } = await paths.fs.createUnnamed(ROOT_INO, 0o600, constants.O_RDWR, ROOT_CALLER)
+        const { ino } = entry.attributes
+        await paths.fs.write(ino, file.fh, 0n, data(5000))
+        await paths.fs.fsync()
+        await expect(paths.fs.link(ino, ROOT_INO, 'b' as Name)).rejects.toMatchObject({ code: 'EEXIST' })
+        await paths.fs.link(ino, ROOT_INO, 'b' as Name, ROOT_CALLER, true)
+        await paths.fs.release(ino, file.fh)
+      },
+    ],
     ['a whiteout', paths => paths.rename('a', 'c', { whiteout: true })],
   ])('%s makes a transaction, and loses nothing', async (_what, change) => {
     const paths = await begin(['a', 'b'])

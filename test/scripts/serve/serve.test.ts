@@ -1,11 +1,12 @@
 /** `zblkfs serve`, used by clients of other projects: qemu-io, nbdinfo, diodcat, cadaver, and by fetch. */
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { link, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { open } from '../../../index.ts'
 import { withMount } from '../../tools/mounted.ts'
@@ -38,7 +39,7 @@ afterEach(async () => {
 /** Runs `zblkfs serve` while `body` uses it; resolves to all of its output. */
 async function whileServing(
   parameters: readonly string[],
-  body: (line: string) => Promise<void>,
+  body: (line: string, server: ChildProcess) => Promise<void>,
 ): Promise<string> {
   const server = spawn(ZBLKFS, ['serve', ...parameters], { stdio: ['ignore', 'pipe', 'pipe'] })
   const exited = once(server, 'exit')
@@ -53,7 +54,7 @@ async function whileServing(
   })
   try {
     await served
-    await body(output)
+    await body(output, server)
   } finally {
     server.kill('SIGTERM')
     await exited
@@ -264,6 +265,41 @@ describe('over WebDAV', () => {
     const database = await open(db, { readOnly: true })
     expect((await database.files.readdir('/')).sort()).toEqual(['dir', 'disk', 'hello'])
     await database.close()
+  })
+
+  test('an upload to a server that is killed leaves nothing', async () => {
+    const upload = async (server: ChildProcess, port: number): Promise<void> => {
+      const client = connect(port, '127.0.0.1')
+      client.on('error', () => undefined)
+      client.write('PUT /hello HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3000000\r\n\r\n')
+      client.write(Buffer.alloc(2_000_000))
+      // What has arrived is stored.
+      await sleep(1500)
+      server.kill('SIGKILL')
+      await once(client, 'close')
+    }
+    const parameters = ['--webdav', '--listen', '18084', '--no-password']
+    await whileServing([db, ...parameters], (_line, server) => upload(server, 18_084))
+    const database = await open(db)
+    expect((await database.files.readdir('/')).sort()).toEqual(['dir', 'disk', 'hello'])
+    expect(await database.files.readFile('/hello', 'utf8')).toBe('hello')
+    await database.close()
+    const check = await runZblkfs('fsck', db)
+    expect(check.stdout).not.toMatch(/reach/)
+    expect(check.exitCode).toBe(0)
+    await withMount({ driver: 'kernel' }, async ({ dir }) => {
+      await writeFile(join(dir, 'hello'), 'hello')
+      await whileServing([dir, ...parameters], (_line, server) => upload(server, 18_084))
+      expect(await readdir(dir)).toEqual(['hello'])
+      expect(await readFile(join(dir, 'hello'), 'utf8')).toBe('hello')
+      // What the kernel has cached of a replaced file is dropped.
+      await whileServing([dir, ...parameters], async () => {
+        await link(join(dir, 'hello'), join(dir, 'other'))
+        await fetch('http://127.0.0.1:18084/hello', { method: 'PUT', body: 'replaced' })
+        expect(await readFile(join(dir, 'hello'), 'utf8')).toBe('replaced')
+        expect((await stat(join(dir, 'other'))).nlink).toBe(1)
+      })
+    })
   })
 
   test.runIf(hasCadaver)('cadaver puts, copies, locks and removes; a moment is read-only', async () => {
