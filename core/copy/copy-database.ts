@@ -18,7 +18,8 @@ const COMPARED = 8
 export interface CopyOptions {
   readonly source: Store
   readonly target: WritableStore
-  readonly onProgress: (phase: 'copy' | 'compare', bytes: number) => void
+  /** Receives the bytes of records copied or compared, and of all; 0: unknown. Shared bytes count once for each record. */
+  readonly onProgress: (phase: 'copy' | 'compare', done: number, total: number) => void
 }
 
 export interface CopyResult {
@@ -59,11 +60,17 @@ async function copy({ source, target, onProgress }: CopyOptions, upTo: Tid): Pro
       `${target.name} has a transaction ${formatTid(done)} that ${source.name} does not have: name a new database`,
     )
   const writer = new HistoryWriter(target)
+  const total = await recordBytes(source)
+  let bytes = await recordBytes(target)
   let transactions = 0
   for await (const item of readHistory(source, done, upTo)) {
     if (item.kind === 'transaction') writer.begin(item.head)
-    else if (item.kind === 'record') onProgress('copy', await writer.add(item.record))
-    else {
+    else if (item.kind === 'record') {
+      const { head, body, tail } = item.record
+      await writer.add(item.record)
+      bytes += (head?.length ?? 0) + (body?.len ?? 0) + tail.length
+      onProgress('copy', bytes, total)
+    } else {
       await writer.end()
       transactions++
     }
@@ -73,31 +80,37 @@ async function copy({ source, target, onProgress }: CopyOptions, upTo: Tid): Pro
 
 /** Compares every record; resolves to their number. @throws StoreError */
 async function compare(options: CopyOptions, upTo: Tid): Promise<number> {
-  let records = 0
+  const total = await recordBytes(options.source)
+  let [records, bytes] = [0, 0]
   for await (const page of revisionsBetween(copyingOf(options.source), TID_NONE, upTo)) {
     for (const [tid, rows] of Map.groupBy(page, (row: StoredRecord) => row.tid))
-      for (let i = 0; i < rows.length; i += COMPARED)
-        await compareAll(
-          options,
-          rows.slice(i, i + COMPARED).map(({ oid }) => oid),
-          tid,
-        )
+      for (let i = 0; i < rows.length; i += COMPARED) {
+        const oids = rows.slice(i, i + COMPARED).map(({ oid }) => oid)
+        bytes += await compareAll(options, oids, tid)
+        options.onProgress('compare', bytes, total)
+      }
     records += page.length
   }
   return records
 }
 
-async function compareAll(
-  { source, target, onProgress }: CopyOptions,
-  oids: readonly Oid[],
-  tid: Tid,
-): Promise<void> {
+/** Resolves to the number of bytes that were compared. @throws StoreError */
+async function compareAll({ source, target }: CopyOptions, oids: readonly Oid[], tid: Tid): Promise<number> {
+  let bytes = 0
   const [wanted, found] = await Promise.all([source.load(oids, tid), target.load(oids, tid)])
   for (const [i, oid] of oids.entries()) {
     if (!isSameState(wanted[i], found[i]))
       throw new StoreError(
         `object ${formatOid(oid)} of transaction ${formatTid(tid)} is another one in ${target.name}: name a new database`,
       )
-    onProgress('compare', wanted[i]?.record.length ?? 0)
+    bytes += wanted[i]?.record.length ?? 0
   }
+  return bytes
+}
+
+/** The bytes of a store's records; 0 if they are unknown. */
+async function recordBytes({ capabilities: { measuring } }: Store): Promise<number> {
+  if (measuring === undefined) return 0
+  const { rowBytes, bulkBytes } = (await measuring.sums()).all
+  return rowBytes + bulkBytes
 }

@@ -46,3 +46,16 @@ export async function streamsIn(place: string): Promise<readonly string[]> {
   if (files.length === 0) throw new StoreError(`${place} has no streams of a backup`)
   return files.map(({ path }) => path)
 }
+
+/** The sum of the lengths of files; one that cannot be read counts as nothing. */
+export async function bytesIn(paths: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(
+    paths.map(path =>
+      stat(path).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    ),
+  )
+  return sizes.reduce((sum, size) => sum + size, 0)
+}

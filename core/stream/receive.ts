@@ -36,7 +36,7 @@ export interface ReceiveResult {
 }
 
 export interface ReceiveOptions {
-  /** Receives the bytes of records so far, and an estimate of all bytes of the stream. */
+  /** Receives the bytes of records so far, and an estimate of all bytes of the stream, which may prove too low. */
   readonly onProgress?: (done: number, total: number) => void
   readonly signal?: AbortSignal | undefined
 }
@@ -77,7 +77,7 @@ export async function receiveHistory(
       const receiver = await Receiver.begin(target, next)
       const done = await receiver.receive(readItems(frames, next), added => {
         signal?.throwIfAborted()
-        onProgress?.(bytes + added, Math.max(next.bytes, bytes + added))
+        onProgress?.(bytes + added, bytes + next.bytes)
       })
       transactions += done.transactions
       bytes += done.bytes

@@ -37,7 +37,7 @@ export interface StreamSize {
   readonly bytes: number
 }
 
-/** Receives the length of the stream so far, and an estimate of its whole length. */
+/** Receives the length of the stream so far, and an estimate of its whole length, which may prove too low. */
 export type OnSent = (done: number, total: number) => void
 
 interface SendOptions {
@@ -75,7 +75,7 @@ async function* plainHistory(
     for await (const frame of framesOf(source, header, shared, reader)) {
       signal?.throwIfAborted()
       done += frame.length
-      onProgress?.(done, Math.max(done, header.bytes))
+      onProgress?.(done, header.bytes)
       const chunk = batch.add(frame)
       if (chunk !== undefined) yield chunk
     }

@@ -2,9 +2,9 @@
 import { Command } from 'commander'
 import { backup as makeBackup, type BackedUp } from '../../core/database/streams.ts'
 import { verifyStream } from '../../core/stream/backup.ts'
-import { streamsIn } from '../../core/stream/directory.ts'
+import { bytesIn, streamsIn } from '../../core/stream/directory.ts'
 import { count } from '../foreign/count.ts'
-import { ByteProgress } from '../foreign/progress.ts'
+import { ProgressBar } from '../progress-bar.ts'
 import { say } from '../say.ts'
 import { syncTarget } from '../sync-target.ts'
 import { findTarget } from '../target.ts'
@@ -42,17 +42,13 @@ async function backup(
 ): Promise<void> {
   const target = await findTarget(place)
   await syncTarget(target)
-  const progress = new ByteProgress()
-  let shown = 0
+  const progress = new ProgressBar('bytes')
   let result: BackedUp
   let verified: number | undefined
   try {
     result = await makeBackup(target.database, directory, {
       full,
-      onProgress: (phase, done, total) => {
-        progress.add(PHASES[phase], done < shown ? done : done - shown, total)
-        shown = done
-      },
+      onProgress: (phase, done, total) => progress.update(PHASES[phase], done, total),
     })
     verified = verify ? await verifyAll(directory, progress) : undefined
   } finally {
@@ -63,10 +59,12 @@ async function backup(
 }
 
 /** Resolves to the number of bytes. @throws StoreError */
-async function verifyAll(directory: string, progress: ByteProgress): Promise<number> {
+async function verifyAll(directory: string, progress: ProgressBar): Promise<number> {
+  const paths = await streamsIn(directory)
+  const total = await bytesIn(paths)
   let bytes = 0
-  for (const path of await streamsIn(directory))
-    bytes += (await verifyStream(path, undefined, read => progress.add('verifying all', read, 0))).bytes
+  for (const path of paths)
+    bytes += (await verifyStream(path, undefined, read => progress.add('verifying all', read, total))).bytes
   return bytes
 }
 

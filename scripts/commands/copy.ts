@@ -13,9 +13,11 @@ import { isOwn, recognise } from '../../store/recognise.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
-import { ByteProgress } from '../foreign/progress.ts'
+import { ProgressBar } from '../progress-bar.ts'
 import { say, warn } from '../say.ts'
 import { findTarget } from '../target.ts'
+
+const PHASES = { copy: 'copying', compare: 'comparing' }
 
 export function copyCommand(): Command {
   return new Command('copy')
@@ -57,9 +59,8 @@ async function copy(
   const target = canonicalName(dst)
   const mark = await markFor(database, target)
   const source = await openDatabase(database, { readOnly: true, warn })
-  const progress = new ByteProgress()
+  const progress = new ProgressBar('bytes')
   try {
-    const bytes = (await source.capabilities.measuring?.space())?.totalBytes ?? 0
     const purpose = `a copy of ${source.name}`
     const compression = options.compression ?? (await compressionFor(source, target))
     const copied = await openDatabase(target, {
@@ -75,7 +76,7 @@ async function copy(
       const { transactions, records, upTo } = await copyDatabase({
         source,
         target: copied,
-        onProgress: (phase, done) => progress.add(phase === 'copy' ? 'copying' : 'comparing', done, bytes),
+        onProgress: (phase, done, total) => progress.update(PHASES[phase], done, total),
       })
       await rm(mark, { force: true })
       progress.stop()

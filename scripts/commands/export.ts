@@ -12,7 +12,7 @@ import type { Store, TransactionWriter } from '../../store/store.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
 import { exportTransactions, type ExportResult } from '../../core/foreign/export-database.ts'
-import { ByteProgress } from '../foreign/progress.ts'
+import { ProgressBar } from '../progress-bar.ts'
 import { say, warn } from '../say.ts'
 
 const FILE_MODE_BITS = 0o666
@@ -36,7 +36,7 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
   if (kind === 'filestorage' || kind === 'relstorage')
     throw new CannotOpenError(`${db} is a ZODB database already: only a zblkfs database can be exported`)
   const source = await openDatabase(name, { readOnly: true, warn })
-  const progress = new ByteProgress()
+  const progress = new ProgressBar('bytes')
   try {
     const path = resolve(file)
     // A database on a server has no file mode here: its export is readable only by its owner.

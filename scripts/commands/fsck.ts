@@ -26,6 +26,9 @@ interface Options {
   readonly json?: boolean
 }
 
+/** The phases of a check that count bytes. */
+const IN_BYTES: ReadonlySet<string> = new Set(['the bulk', 'the log'])
+
 export function fsckCommand(): Command {
   return new Command('fsck')
     .description('Check a database, mounted or not, and report damage by path and range.')
@@ -80,7 +83,7 @@ async function fsck(
       repair,
       report,
       onResumed: (bytes, startedMs) => console.error(describeResumed(bytes, startedMs)),
-      progress: bar.update.bind(bar),
+      progress: (what, done, total) => bar.update(what, done, total, IN_BYTES.has(what) ? 'bytes' : 'count'),
     })
   } catch (error) {
     bar.stop()

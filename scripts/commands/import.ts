@@ -19,7 +19,7 @@ import { count } from '../foreign/count.ts'
 import { databasePath } from '../foreign/database-path.ts'
 import { importDatabase, type ImportResult } from '../../core/foreign/import/import-database.ts'
 import { isExport, restoreExport } from '../../core/foreign/import/restore-export.ts'
-import { ByteProgress } from '../foreign/progress.ts'
+import { ProgressBar } from '../progress-bar.ts'
 
 interface Options {
   readonly into: string
@@ -49,14 +49,19 @@ async function importFiles(src: string, db: string, { into, history = false }: O
   if (!isOwn(kind) && kind !== 'none')
     throw new CannotOpenError(`${db} is a ZODB database: name a zblkfs database, or a new file`)
   const source = await openForeignDatabase(databasePath(src), { warn })
-  const progress = new ByteProgress()
+  const progress = new ProgressBar('bytes')
   try {
-    const { size } = await stat(source.name)
     await assertImportable(source, history)
-    const report = (phase: 'copy' | 'compare', bytes: number): void =>
-      progress.add(phase === 'copy' ? 'copying' : 'comparing', bytes, size)
+    const isRestored = await isExport(source)
+    const { size } = await stat(source.name)
+    // How much of a database its present state takes is not known before it is copied.
+    const total = isRestored || history ? size : 0
+    const report: Report = (phase, bytes, compared) =>
+      phase === 'copy'
+        ? progress.add('copying', bytes, total)
+        : progress.add('comparing', bytes, compared ?? total)
     const message = await withTarget(path, source, async target =>
-      (await isExport(source))
+      isRestored
         ? await restore(source, target, into, report)
         : await copy(source, target, { into, history }, report),
     )
@@ -112,7 +117,8 @@ function incomplete(path: string, error: unknown): unknown {
   )
 }
 
-type Report = (phase: 'copy' | 'compare', bytes: number) => void
+/** Receives more bytes that were copied or compared, and how many are to be compared, if that is known. */
+type Report = (phase: 'copy' | 'compare', bytes: number, compared?: number) => void
 
 async function copy(
   source: Store,

@@ -8,7 +8,7 @@ import type { MountedDirectory } from '../../mount/mount-points/mount-table.ts'
 import type { PackProgress } from '../../store/capabilities.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { callMount } from '../find-mount.ts'
-import { ProgressBar } from '../progress-bar.ts'
+import { ProgressBar, type ProgressUnit } from '../progress-bar.ts'
 import { findTarget } from '../target.ts'
 import { packPlan, planOfRetention } from '../../core/pack/plan.ts'
 import { printPreview } from '../pack-preview.ts'
@@ -24,11 +24,11 @@ import { formatBytes } from '../units.ts'
 const CALL_TIMEOUT_MS = 60_000
 const POLL_MS = 200
 
-const PHASES: Readonly<Record<PackProgress['phase'], string>> = {
-  mark: 'objects, finding those in use',
-  sweep: 'objects, dropping the others',
-  bulk: 'bytes of data, freeing space',
-  'give back': 'bytes of the index, freeing space',
+const PHASES: Readonly<Record<PackProgress['phase'], readonly [what: string, unit: ProgressUnit]>> = {
+  mark: ['objects, finding those in use', 'count'],
+  sweep: ['objects, dropping the others', 'count'],
+  bulk: ['data, freeing space', 'bytes'],
+  'give back': ['the index, freeing space', 'bytes'],
 }
 
 interface Options {
@@ -161,8 +161,10 @@ const keptFrom = async (store: Store): Promise<Tid> => historyStart(store, await
 const stopped = (): CommandError =>
   new CommandError('the pack was interrupted; its completed steps are kept, and the next pack does the rest')
 
-const show = (bar: ProgressBar, { phase, done, total }: PackProgress): void =>
-  bar.update(PHASES[phase], done, total)
+const show = (bar: ProgressBar, { phase, done, total }: PackProgress): void => {
+  const [what, unit] = PHASES[phase]
+  bar.update(what, done, total, unit)
+}
 
 function describe(database: string, report: PackResult): string {
   const { bytesBefore, bytesAfter, revisionsDropped, objectsDropped, durationMs } = report

@@ -2,13 +2,13 @@
 import { createReadStream } from 'node:fs'
 import { Command } from 'commander'
 import { lastReceived, receive as receiveStream, type Received } from '../../core/database/streams.ts'
-import { streamsIn } from '../../core/stream/directory.ts'
+import { bytesIn, streamsIn } from '../../core/stream/directory.ts'
 import { CodedError, messageOf } from '../../store/errors.ts'
 import { canonicalName } from '../../store/database-name.ts'
 import { EXIT_FAILURE, CommandError, UsageError } from '../failure.ts'
 import { explain } from '../advice.ts'
 import { count } from '../foreign/count.ts'
-import { ByteProgress } from '../foreign/progress.ts'
+import { ProgressBar } from '../progress-bar.ts'
 import { say, warn } from '../say.ts'
 import { findTarget } from '../target.ts'
 import { formatBytes } from '../units.ts'
@@ -53,14 +53,13 @@ async function receive(place: string, streams: readonly string[], options: Optio
   if (state) return console.log(JSON.stringify({ database, tid: (await lastReceived(database)) ?? null }))
   if (streams.length === 0 && process.stdin.isTTY)
     throw new UsageError('there is no stream on a terminal: name its file, or pipe it into this command')
-  const progress = new ByteProgress()
-  let shown = 0
-  const onProgress = (done: number, total: number): void => {
-    progress.add('receiving', done - shown, total)
-    shown = done
-  }
+  const progress = new ProgressBar('bytes')
+  const paths = (await Promise.all(streams.map(streamsIn))).flat()
+  const length = await bytesIn(paths)
+  const onProgress = (done: number, total: number): void =>
+    progress.update('receiving', done, paths.length === 0 ? total : length)
   try {
-    const input = streams.length === 0 ? process.stdin : filesOf(streams)
+    const input = paths.length === 0 ? process.stdin : bytesOf(paths)
     const received = await receiveStream(database, input, { pack, onProgress, warn })
     progress.stop()
     if (json) console.log(JSON.stringify(received))
@@ -72,14 +71,13 @@ async function receive(place: string, streams: readonly string[], options: Optio
   }
 }
 
-async function* filesOf(places: readonly string[]): AsyncGenerator<Buffer> {
-  for (const place of places)
-    for (const path of await streamsIn(place))
-      try {
-        yield* createReadStream(path) as AsyncIterable<Buffer>
-      } catch (error) {
-        throw new CommandError(`${path} cannot be read: ${messageOf(error)}`, { cause: error })
-      }
+async function* bytesOf(paths: readonly string[]): AsyncGenerator<Buffer> {
+  for (const path of paths)
+    try {
+      yield* createReadStream(path) as AsyncIterable<Buffer>
+    } catch (error) {
+      throw new CommandError(`${path} cannot be read: ${messageOf(error)}`, { cause: error })
+    }
 }
 
 const describe = (database: string, { transactions, bytes, tid }: Received): string =>

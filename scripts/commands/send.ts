@@ -6,7 +6,7 @@ import { parseTid } from '../../store/ids.ts'
 import { CodedError, messageOf, systemCode } from '../../store/errors.ts'
 import { CommandError, UsageError } from '../failure.ts'
 import { count } from '../foreign/count.ts'
-import { ByteProgress } from '../foreign/progress.ts'
+import { ProgressBar } from '../progress-bar.ts'
 import { say } from '../say.ts'
 import { syncTarget } from '../sync-target.ts'
 import { findTarget } from '../target.ts'
@@ -65,12 +65,8 @@ async function send(
     else say(`${formatBytes(bytes)} in ${count(transactions, 'transaction')}, ${count(records, 'record')}`)
     return
   }
-  const progress = new ByteProgress()
-  let shown = 0
-  const onProgress = (done: number, total: number): void => {
-    progress.add('sending', done - shown, total)
-    shown = done
-  }
+  const progress = new ProgressBar('bytes')
+  const onProgress = (done: number, total: number): void => progress.update('sending', done, total)
   try {
     await pipeline(sendStream(target.database, { ...range, onProgress }), process.stdout, { end: false })
   } catch (error) {

@@ -36,8 +36,8 @@ export interface ImportOptions {
   readonly into: string
   readonly history: boolean
   readonly cacheSizeBytes?: number
-  /** Receives the number of bytes of records copied, and then of those of files compared. */
-  readonly progress?: (phase: 'copy' | 'compare', bytes: number) => void
+  /** Receives the number of bytes of records copied; then of those of files compared, with an estimate of all that will be compared. */
+  readonly progress?: (phase: 'copy' | 'compare', bytes: number, compared?: number) => void
   readonly log?: (message: string) => void
   /** Maximum bytes of a commit, for tests. */
   readonly partBytes?: number
@@ -191,13 +191,15 @@ class Importer {
     const ours = await Connection.open(target, { at, cacheSizeBytes: this.#cacheSizeBytes })
     let files = 0
     let comparedBytes = 0
+    let total = 0
+    for (const { file } of this.#map.paths()) total += this.#map.file(file)?.stored ?? 0
     for (const { name, file } of this.#map.paths()) {
       if ((await openIfThere(from, file)) === undefined) continue
       const copy = { connection: ours, file: this.#map.get(file)?.ours ?? file }
       const difference = await compareFiles({ connection: from, file }, copy, {
         progress: bytes => {
           comparedBytes += bytes
-          progress?.('compare', bytes)
+          progress?.('compare', bytes, total)
         },
         onMissing: oid => this.#missing.add(oid, upTo),
       })

@@ -60,6 +60,8 @@ class Check {
   /** The transactions read so far, from the current one on. */
   #transactions: readonly CheckedTransaction[] = []
   #transactionsReadTo = 0n
+  /** Known once {@link Check.#usedUnits} has read all revisions. */
+  #revisionCount = 0
 
   constructor({ index, bulk }: CheckedParts, options: StorageCheckOptions, gaps: BulkGaps) {
     this.#index = index
@@ -85,6 +87,7 @@ class Check {
   async #usedUnits(): Promise<PagedBitmap> {
     const used = new PagedBitmap()
     for await (const row of this.#revisions(FIRST, this.#options.upTo)) {
+      this.#revisionCount++
       const { isIntact, pos, len } = row
       if (isIntact && pos !== null && pos + len <= POSITIONS_MAX)
         used.addRange(Math.floor(pos / UNIT_BYTES), Math.ceil((pos + len) / UNIT_BYTES))
@@ -94,16 +97,17 @@ class Check {
 
   async *#rows(): AsyncGenerator<StorageDamage> {
     const { upTo, progress } = this.#options
-    const { lastTid } = await this.#index.end()
+    let done = 0
     let tid = 0n
     let sums = NOTHING
     for await (const row of this.#revisions(FIRST, upTo)) {
       if (row.tid !== tid) {
         yield* this.#transaction(tid, sums)
-        progress('revisions', Number(row.tid), Number(lastTid))
+        progress('revisions', done, this.#revisionCount)
         tid = row.tid
         sums = NOTHING
       }
+      done++
       if (row.isIntact) {
         sums = added(sums, row)
         yield* this.#missing(row)
