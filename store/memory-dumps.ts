@@ -2,7 +2,7 @@
  * Keeps the keys of a process out of core dumps: the kernel writes none of a process that is not dumpable, and lets no other process of its
  * user read its memory.
  */
-import koffi from 'koffi'
+import { koffi } from './koffi.ts'
 
 const PR_SET_DUMPABLE = 4
 let isForbidden = false

@@ -4,7 +4,7 @@
  * used. Each thread has its own contexts.
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import koffi from 'koffi'
+import { koffi } from './koffi.ts'
 
 /** Compresses and expands bytes. */
 export interface Zstd {

@@ -15,7 +15,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { getHeapStatistics } from 'node:v8'
-import koffi from 'koffi'
+import { koffi } from '../../store/koffi.ts'
 import { collectAll } from '../../store/gc-pacing.ts'
 import { slabs } from '../../store/slabs.ts'
 

@@ -1,6 +1,6 @@
 /** The process and user at the other end of a Unix socket, as the kernel reports them (SO_PEERCRED). */
 import type { Socket } from 'node:net'
-import koffi from 'koffi'
+import { koffi } from '../../store/koffi.ts'
 import type { Caller } from '../../core/file-system/operations.ts'
 
 const SOL_SOCKET = 1

@@ -15,7 +15,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import koffi from 'koffi'
+import { koffi } from '../../store/koffi.ts'
 
 const PAGE_BYTES = 4096
 const RECORD_BYTES_MIN = 100

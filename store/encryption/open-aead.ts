@@ -4,7 +4,7 @@
  * is used.
  */
 import { createCipheriv, createDecipheriv } from 'node:crypto'
-import koffi from 'koffi'
+import { koffi } from '../koffi.ts'
 import { type Aead, KEY_BYTES, NONCE_BYTES, TAG_BYTES } from './aead.ts'
 
 /** Opens an AES-256-GCM key. */

@@ -1,7 +1,7 @@
 /** Linux system calls on ranges of files that Node lacks, and the errors of failing disks. */
 import { systemCode } from '../errors.ts'
 import { constants } from 'node:os'
-import koffi from 'koffi'
+import { koffi } from '../koffi.ts'
 
 const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2

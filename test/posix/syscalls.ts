@@ -7,7 +7,7 @@
  */
 import { constants } from 'node:os'
 import { constants as fsConstants } from 'node:fs'
-import koffi from 'koffi'
+import { koffi } from '../../store/koffi.ts'
 
 /** A path: text, or bytes if it is not UTF-8. */
 export type Path = string | Uint8Array

@@ -1,5 +1,5 @@
 /** What systemd sees of a mount, and its units' commands: run without systemd. */
-import koffi from 'koffi'
+import { koffi } from '../../store/koffi.ts'
 import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -3,7 +3,7 @@
  * has the reason. Memory is passed by address: `addressOf` a buffer is valid while the buffer lives, so code that
  * keeps an address must keep the buffer.
  */
-import koffi from 'koffi'
+import { koffi } from '../../../store/koffi.ts'
 
 const libc = koffi.load('libc.so.6')
 type NativeFunction = ReturnType<typeof libc.func>

@@ -24,7 +24,7 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import koffi from 'koffi'
+import { koffi } from '../../koffi.ts'
 import { DatabaseGoneError, StoreError } from '../../errors.ts'
 import { O_PATH } from '../../o-path.ts'
 import { heldPath, shown, syncNames } from '../../segment-files/held-path.ts'

@@ -6,7 +6,7 @@
  *   applies to the inode, under any name, and does not conflict with SQLite's locks, which are below 2 GiB. A flock on
  *   the database file would conflict on NFS, which turns it into a lock of all bytes.
  */
-import koffi from 'koffi'
+import { koffi } from '../../koffi.ts'
 
 const LOCK_EX = 2
 const LOCK_NB = 4
