@@ -26,6 +26,8 @@ const SOON = { timeout: 20_000, interval: 100 }
 /** Its records have {@link RECORD_PAGES} pages, numbered. */
 const APPENDS = join(import.meta.dirname, 'drivers/kernel/asynchronous-appends.py')
 const RECORD_PAGES = 768
+const WRITES = join(import.meta.dirname, 'drivers/kernel/asynchronous-writes.py')
+const DIRECT_ROUNDS = process.env['ZBLKFS_DIRECT_ROUNDS'] ?? '30'
 const GONE_MS = 10_000
 /** What a slow machine adds. */
 const SLACK_MS = 5000
@@ -119,6 +121,22 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         next.set(record, (next.get(record) ?? 0) + 1)
       }
       expect([...next.values()]).toEqual(times(2 * rounds).map(() => RECORD_PAGES))
+    })
+  })
+
+  test('asynchronous direct writes leave no old pages in the cache while the lease comes and goes', async () => {
+    await withTwo(async (one, two) => {
+      const running = { isOver: false }
+      const other = (async () => {
+        for (let round = 0; !running.isOver; round++) await writeFile(join(two.dir, 'other'), `${round}\n`)
+      })()
+      try {
+        const written = await runProgram('python3', [WRITES, join(one.dir, 'direct'), DIRECT_ROUNDS])
+        expect(written).toMatchObject({ stdout: '0\n', stderr: '' })
+      } finally {
+        running.isOver = true
+        await other
+      }
     })
   })
 

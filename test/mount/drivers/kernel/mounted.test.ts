@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { ServedMount } from './served-mount.ts'
 
+const DIRECT_ROUNDS = process.env['ZBLKFS_DIRECT_ROUNDS'] ?? '200'
+
 let mount: ServedMount
 beforeAll(async () => {
   mount = await ServedMount.start({ allowOther: true })
@@ -32,7 +34,7 @@ describe('files', () => {
 
   test('asynchronous direct writes leave no old pages in the cache', () => {
     const program = join(import.meta.dirname, 'asynchronous-writes.py')
-    expect(mount.run(`/usr/bin/env python3 ${program} direct 200; rm direct`)).toBe('0\n')
+    expect(mount.run(`/usr/bin/env python3 ${program} direct ${DIRECT_ROUNDS}; rm direct`)).toBe('0\n')
   })
 
   test('O_TRUNC empties, O_APPEND appends, O_EXCL refuses', () => {
