@@ -109,6 +109,8 @@ export interface AttributeChanges {
   readonly fh?: Fh
   /** For a change of size, the inverse of {@link KeepsSetuid}; by default false. A change of owner always drops them. */
   readonly dropsSetuid?: boolean
+  /** Drops privileges as a change of owner does: chown(2) that keeps owner and group. */
+  readonly dropsPrivileges?: boolean
 }
 
 export interface OpenFile {

@@ -42,7 +42,7 @@ export function setattr(context: Context, ino: Ino, changes: AttributeChanges): 
     }
     if (uid !== undefined) inode.uid = uid
     if (gid !== undefined) inode.gid = gid
-    if (uid !== undefined || gid !== undefined) dropAllPrivileges(inode)
+    if (uid !== undefined || gid !== undefined || changes.dropsPrivileges === true) dropAllPrivileges(inode)
     if (mode !== undefined) {
       inode.mode = typeOf(inode) | (mode & PERMISSIONS)
       followMode(inode)
@@ -60,7 +60,8 @@ export function setattr(context: Context, ino: Ino, changes: AttributeChanges): 
 
 /** What a setattr sets when it is repeated. Of an inode whose privileges it dropped, the mode is set as well. */
 function outcome(inode: Inode, changes: AttributeChanges, nowNs: bigint): SetAttributes {
-  const { uid, gid, size, atimeNs, mtimeNs, ctimeNs } = changes
+  const { gid, size, atimeNs, mtimeNs, ctimeNs } = changes
+  const uid = changes.dropsPrivileges === true ? inode.uid : changes.uid
   return {
     mode: inode.mode & PERMISSIONS,
     ...(uid !== undefined && { uid }),

@@ -11,6 +11,7 @@ import { ErrnoError, NAME_ABSENT } from '../../../core/file-system/errno.ts'
 import {
   DOT,
   DOT_DOT,
+  type Attributes,
   type DirectoryEntry,
   type Entry,
   type ListedEntry,
@@ -33,7 +34,7 @@ import {
 import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 import type { Message, RequestHeader } from './abi/message.ts'
 import { Opcode } from './abi/opcodes.ts'
-import { readSetattr } from './abi/setattr.ts'
+import { changesNothing, readSetattr } from './abi/setattr.ts'
 import type { Handler, HandlerContext } from './handler.ts'
 import { LOCK_HANDLERS } from './lock-handlers.ts'
 import { dropsSetuid, keepsSetuid, keepsSetuidAs, seesTrustedAs } from './capabilities.ts'
@@ -119,7 +120,10 @@ const INODES: Readonly<Record<number, Handler>> = {
   },
   [Opcode.SETATTR]: async (request, message, { operations, replies }) => {
     const changes = readSetattr(message)
-    replies.attributes(request, await operations.setattr(request.ino, changes, request.caller))
+    const attributes = changesNothing(message)
+      ? await dropPrivileges(request, operations)
+      : await operations.setattr(request.ino, changes, request.caller)
+    replies.attributes(request, attributes)
   },
   [Opcode.READLINK]: async (request, _message, { operations, replies }) => {
     replies.data(request, [await operations.readlink(request.ino)], MAX_TRANSFER_BYTES)
@@ -324,6 +328,16 @@ function copy(
 }
 
 /** The entries that fit into a reply of the requested size. */
+/**
+ * A SETATTR of nothing: chown(2) that keeps owner and group, which drops setuid and setgid if the caller may change the mode; also sent
+ * before a write that drops them, whose own request says so.
+ */
+async function dropPrivileges({ ino, caller }: RequestHeader, operations: Operations): Promise<Attributes> {
+  const attributes = await operations.getattr(ino, undefined, false)
+  if (caller.uid !== 0 && caller.uid !== attributes.uid) return attributes
+  return await operations.setattr(ino, { dropsPrivileges: true }, caller)
+}
+
 async function readDirectory(
   request: RequestHeader,
   message: Message,

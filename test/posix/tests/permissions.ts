@@ -238,10 +238,36 @@ export const setIdAndSticky: Tests = {
       chownSync(path, OTHER, OTHER)
       assert.equal(permissions(path), 0o755, mode.toString(8))
     }
+    chmodSync(path, 0o6644)
+    chownSync(path, OWNER, OWNER)
+    assert.equal(permissions(path), 0o2644, 'setgid without group execute is no privilege')
     chownSync(path, OWNER, OWNER)
     chmodSync(path, 0o6755)
     asUser(OWNER, OWNER, () => chownSync(path, OWNER, GROUP), [GROUP])
     assert.equal(permissions(path), 0o755)
+  },
+
+  'chown of neither owner nor group drops setuid and setgid': dir => {
+    needsRoot()
+    const path = dir.file('file')
+    chownSync(path, OWNER, OWNER)
+    chmodSync(path, 0o6755)
+    chownSync(path, -1, -1)
+    assert.equal(permissions(path), 0o755)
+    chmodSync(path, 0o4711)
+    asUser(OWNER, OWNER, () => chownSync(path, -1, -1))
+    assert.equal(permissions(path), 0o711)
+    chmodSync(path, 0o4755)
+    try {
+      asUser(OTHER, OTHER, () => chownSync(path, -1, -1))
+    } catch (error) {
+      assert.equal(errorCode(error as NodeJS.ErrnoException), 'EPERM')
+    }
+    assert.equal(permissions(path), 0o4755)
+    mkdirSync(dir.at('directory'))
+    chmodSync(dir.at('directory'), 0o6755)
+    chownSync(dir.at('directory'), -1, -1)
+    assert.equal(permissions(dir.at('directory')), 0o6755)
   },
 
   'fallocate, copy_file_range and truncate by a member of the group drop setuid and setgid, by root keep them':

@@ -39,3 +39,6 @@ export function readSetattr(message: Message): AttributeChanges {
     ...(has(SetattrField.KILL_SUIDGID) && { dropsSetuid: true }),
   }
 }
+
+/** Whether no attribute is to be changed. */
+export const changesNothing = (message: Message): boolean => (message.u32(0) & ~SetattrField.FH) === 0
