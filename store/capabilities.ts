@@ -142,6 +142,8 @@ export interface Watcher {
   readonly onError: (error: unknown) => void
   /** Maximum delay between a commit and its call, in milliseconds, if the store polls. */
   readonly intervalMs: number
+  /** Whether it is called as soon as possible, at the price of more polls while another process commits. */
+  readonly isEager?: boolean
 }
 
 /** Publishes the moments that this process reads, and lists those that other processes read. */

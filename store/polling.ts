@@ -4,6 +4,12 @@ import type { Tid } from './ids.ts'
 /** Calls `onHint` when there may be a later transaction; returns a function that ends that. */
 export type SubscribeHints = (onHint: () => void) => () => void
 
+const NO_HINTS: SubscribeHints = () => () => undefined
+
+/** How long after an early hint a transaction is expected, and the time between polls meanwhile. */
+const EXPECTED_MS = 20
+const EXPECTING_MS = 1
+
 /**
  * Implements Watching by polling the last transaction of a store. A hint, if the store gets hints, causes a poll at once;
  * a missed one costs only time.
@@ -11,13 +17,21 @@ export type SubscribeHints = (onHint: () => void) => () => void
 export class Polling implements Watching {
   readonly #lastTid: () => Promise<Tid>
   readonly #hints: SubscribeHints
+  readonly #earlyHints: SubscribeHints
 
-  constructor(lastTid: () => Promise<Tid>, hints: SubscribeHints = () => () => undefined) {
+  /** @param earlyHints come before the transaction can be read: only eager watchers take them, and poll every millisecond for a while. */
+  constructor(
+    lastTid: () => Promise<Tid>,
+    hints: SubscribeHints = NO_HINTS,
+    earlyHints: SubscribeHints = NO_HINTS,
+  ) {
     this.#lastTid = lastTid
     this.#hints = hints
+    this.#earlyHints = earlyHints
   }
 
-  watch({ after, onAdvance, onError, intervalMs }: Watcher): () => void {
+  watch({ after, onAdvance, onError, intervalMs, isEager = false }: Watcher): () => void {
+    let expectedUntilMs = 0
     let known = after
     let isPolling = false
     let isHinted = false
@@ -26,6 +40,7 @@ export class Polling implements Watching {
     const poll = async (): Promise<void> => {
       const lastTid = await this.#lastTid()
       if (lastTid <= known || hasEnded) return
+      expectedUntilMs = 0
       await onAdvance(lastTid)
       known = lastTid
     }
@@ -44,6 +59,7 @@ export class Polling implements Watching {
         .finally(() => {
           isPolling = false
           if (isHinted && !hasFailed) start()
+          else if (performance.now() < expectedUntilMs) setTimeout(start, EXPECTING_MS).unref()
         })
     }
     const timer = setInterval(start, intervalMs)
@@ -52,10 +68,15 @@ export class Polling implements Watching {
       isHinted = true
       start()
     })
+    const unsubscribeEarly = (isEager ? this.#earlyHints : NO_HINTS)(() => {
+      expectedUntilMs = performance.now() + EXPECTED_MS
+      start()
+    })
     return () => {
       hasEnded = true
       clearInterval(timer)
       unsubscribe()
+      unsubscribeEarly()
     }
   }
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
 import { formatTid, tid as toTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
-import { differences, type Difference } from '../history/difference.ts'
+import { differencesOfViews, type Difference } from '../history/difference.ts'
 import { MomentView } from '../history/moment-view.ts'
 import { timelineOf } from '../../store/moments.ts'
 import { asHead, type TransactionHead } from './changes.ts'
@@ -27,7 +27,8 @@ export interface FeedTransaction<C> extends TransactionHead {
 export interface FeedSource<C> {
   readonly store: Store
   readonly moment: (when: string) => Promise<Tid>
-  readonly changesOf: (tid: Tid) => AsyncGenerator<C>
+  /** @param previous the transaction before `tid`, if the feed has seen it. */
+  readonly changesOf: (tid: Tid, previous: Tid | undefined) => AsyncGenerator<C>
 }
 
 /**
@@ -45,12 +46,15 @@ export async function* feed<C>(
     throw new StoreError(`the history after ${formatTid(known)} is not whole: a pack has dropped a part`, {
       code: 'no-moment',
     })
+  let previous: Tid | undefined
   while (!isAborted(signal)) {
     const last = await store.lastTid()
     const timeline = await timelineOf(store)
     for await (const info of store.transactions({ after: known, upTo: last })) {
       if (isAborted(signal)) return
-      yield { ...asHead(info, timeline), changes: () => changesOf(info.tid) }
+      const before = previous
+      yield { ...asHead(info, timeline), changes: () => changesOf(info.tid, before) }
+      previous = info.tid
     }
     known = last
     await advance(store, known, signal)
@@ -76,6 +80,7 @@ async function advance(store: Store, known: Tid, signal: AbortSignal | undefined
     onAdvance: () => Promise.resolve(resolve()),
     onError: reject,
     intervalMs: INTERVAL_MS,
+    isEager: true,
   })
   try {
     if (!isAborted(signal)) await promise
@@ -86,22 +91,42 @@ async function advance(store: Store, known: Tid, signal: AbortSignal | undefined
   }
 }
 
-/** The changes of a transaction at a path or below it; without an earlier state to compare with, everything that exists. */
-export async function* changesOf(store: Store, tid: Tid, path: string): AsyncGenerator<Difference> {
-  const before = toTid(tid - 1n)
-  if (await isFileSystem(store, before)) yield* differences(store, before, tid, { path })
-  else yield* everything(await MomentView.open(store, tid), path)
-}
+/** The changes of transactions at a path or below it. Those of successive transactions share what was read. */
+export class FileChanges {
+  readonly #store: Store
+  readonly #path: string
+  /** The state after the last transaction. */
+  #last: MomentView | undefined
 
-/** Whether an earlier state exists to compare with: false for the first transaction, and for the first that is kept. */
-async function isFileSystem(store: Store, at: Tid): Promise<boolean> {
-  if ((await store.isKept?.(at)) === false) return false
-  try {
-    await MomentView.open(store, at)
-    return true
-  } catch (error) {
-    if (error instanceof CannotOpenError) return false
-    throw error
+  constructor(store: Store, path: string) {
+    this.#store = store
+    this.#path = path
+  }
+
+  /**
+   * The changes of a transaction; without an earlier state to compare with, everything that exists.
+   * @param previous the transaction before it, if known.
+   */
+  async *of(tid: Tid, previous: Tid | undefined): AsyncGenerator<Difference> {
+    const store = this.#store
+    const last = previous !== undefined && this.#last?.at === previous ? this.#last : undefined
+    const before = await this.#before(toTid(tid - 1n), last)
+    const after = await MomentView.open(store, tid)
+    if (before !== undefined) yield* differencesOfViews(store, [before, after], { path: this.#path })
+    else yield* everything(after, this.#path)
+    this.#last = after
+  }
+
+  /** The earlier state; undefined for the first transaction, and for the first that is kept. `known`: the same state, if it was read. */
+  async #before(at: Tid, known: MomentView | undefined): Promise<MomentView | undefined> {
+    if ((await this.#store.isKept?.(at)) === false) return undefined
+    if (known !== undefined) return known
+    try {
+      return await MomentView.open(this.#store, at)
+    } catch (error) {
+      if (error instanceof CannotOpenError) return undefined
+      throw error
+    }
   }
 }
 

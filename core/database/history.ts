@@ -11,7 +11,7 @@ import { patch } from '../history/patch.ts'
 import { viewAt, viewBefore } from '../history/transaction-changes.ts'
 import { storedName, storedPath, textOfStored } from '../stored-names.ts'
 import { asChange, asTransaction, type Change, type Transaction } from './changes.ts'
-import { changesOf, feed, type FeedTransaction, type WatchOptions } from './feed.ts'
+import { FileChanges, feed, type FeedTransaction, type WatchOptions } from './feed.ts'
 
 /** Where a branch begins. */
 export interface BranchOrigin {
@@ -154,8 +154,9 @@ export class DatabaseHistory {
   }: WatchOptions & { readonly path?: string } = {}): AsyncGenerator<TransactionChanges> {
     const store = this.#store
     const inner = storedPath(path)
-    async function* changes(tid: Tid): AsyncGenerator<Change> {
-      for await (const difference of changesOf(store, tid, inner)) yield asChange(difference)
+    const found = new FileChanges(store, inner)
+    async function* changes(tid: Tid, previous: Tid | undefined): AsyncGenerator<Change> {
+      for await (const difference of found.of(tid, previous)) yield asChange(difference)
     }
     return feed({ store, moment: when => this.moment(when), changesOf: changes }, options)
   }

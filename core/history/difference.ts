@@ -38,14 +38,22 @@ export async function* differences(
   after: Tid,
   options: DifferenceOptions = {},
 ): AsyncGenerator<Difference> {
-  const { path = '', progress } = options
   if (before > after) {
     for await (const difference of differences(store, after, before, options)) yield reverse(difference)
     return
   }
   const views = [await MomentView.open(store, before), await MomentView.open(store, after)] as const
+  yield* differencesOfViews(store, views, options)
+}
+
+/** As {@link differences}, of moments that were opened: the earlier one and the later one. */
+export async function* differencesOfViews(
+  store: Store,
+  views: readonly [MomentView, MomentView],
+  { path = '', progress }: DifferenceOptions = {},
+): AsyncGenerator<Difference> {
   const top = partsOf(path).join('/')
-  const lookups = new ChangeLookups(store, before, after, progress)
+  const lookups = new ChangeLookups(store, views[0].at, views[1].at, progress)
   try {
     const below =
       top === ''

@@ -17,6 +17,7 @@ import { isSlice, type ObjectChange, type RecordSlice } from '../changes.ts'
 import { StoreError } from '../errors.ts'
 import type { Tid } from '../ids.ts'
 import { Polling } from '../polling.ts'
+import { walHints } from '../sqlite/wal-hints.ts'
 import type { SqliteStore, WritableSqliteStore } from '../sqlite/sqlite-store.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { BranchReader } from './branch-reader.ts'
@@ -35,7 +36,7 @@ export class BranchStore extends BranchReads implements ReadOnlyStore {
     const { checking } = own.capabilities
     this.capabilities = {
       ...this.shared(own.capabilities),
-      watching: new Polling(() => this.lastTid()),
+      watching: new Polling(() => this.lastTid(), undefined, walHints(own.name)),
       ...(checking !== undefined && { checking: this.#checking(checking) }),
     }
   }

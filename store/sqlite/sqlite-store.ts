@@ -20,6 +20,7 @@ import { readDatabaseId } from './open/database-id.ts'
 import { waitingIntents } from './intents/intent-file.ts'
 import { IntentLog } from './intents/intent-log.ts'
 import { Polling } from '../polling.ts'
+import { walHints } from './wal-hints.ts'
 import { SqliteChecking } from './check/sqlite-checking.ts'
 import type { PackSource } from '../indexed/pack/pack-source.ts'
 import { epochsOf } from './epoch-rows.ts'
@@ -137,7 +138,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
     super(place, db, key)
     this.#place = place
     this.capabilities = {
-      watching: new Polling(() => this.lastTid()),
+      watching: new Polling(() => this.lastTid(), undefined, walHints(place.held)),
       pinning: this.pinning,
       retaining: this.retaining,
       dating: this.dating,

@@ -1,0 +1,76 @@
+/** Hints end the wait for a poll: with an interval of an hour, only they make a watcher see a transaction. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { Polling } from '../../store/polling.ts'
+import { ROOT_OID, TID_NONE, tid, type Tid } from '../../store/ids.ts'
+import { openDatabase } from '../../store/open-store.ts'
+import { temporaryDatabase } from '../tools/temporary-database.ts'
+
+const HOUR_MS = 3_600_000
+
+const fail = (error: unknown): never => {
+  throw error
+}
+
+test('after an early hint an eager watcher polls until the transaction is there; others do not', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  let last = TID_NONE
+  const early: (() => void)[] = []
+  const polling = new Polling(
+    () => Promise.resolve(last),
+    undefined,
+    onHint => {
+      early.push(onHint)
+      return () => void early.splice(early.indexOf(onHint), 1)
+    },
+  )
+  const seen: Tid[] = []
+  const watcher = { after: TID_NONE, onError: fail, intervalMs: HOUR_MS }
+  const stops = [
+    polling.watch({ ...watcher, isEager: true, onAdvance: async at => void seen.push(at) }),
+    polling.watch({ ...watcher, onAdvance: async at => void seen.push(at) }),
+  ]
+  expect(early.length).toBe(1)
+  early[0]?.()
+  await vi.advanceTimersByTimeAsync(10)
+  expect(seen).toEqual([])
+  last = tid(7n)
+  await vi.advanceTimersByTimeAsync(2)
+  expect(seen).toEqual([7n])
+  last = tid(8n)
+  await vi.advanceTimersByTimeAsync(100)
+  expect(seen).toEqual([7n])
+  for (const stop of stops) stop()
+  expect(early.length).toBe(0)
+})
+
+test('what another process writes to the WAL is a hint, also of a database that is opened later', async () => {
+  const path = temporaryDatabase()
+  const change = (base: Tid): { oid: typeof ROOT_OID; base: Tid; record: { head: Uint8Array } } => ({
+    oid: ROOT_OID,
+    base,
+    record: { head: Uint8Array.of(1) },
+  })
+  const first = await openDatabase(path, { create: true })
+  const begin = await first.commit({ changes: [change(TID_NONE)] })
+  const reader = await openDatabase(path, { readOnly: true })
+  onTestFinished(() => reader.close())
+  const seen: Tid[] = []
+  const stop = reader.capabilities.watching?.watch({
+    after: begin,
+    onAdvance: async at => void seen.push(at),
+    onError: fail,
+    intervalMs: HOUR_MS,
+    isEager: true,
+  })
+  onTestFinished(() => stop?.())
+  const made = [await first.commit({ changes: [change(begin)] })]
+  await expect.poll(() => seen, { timeout: 10_000 }).toEqual(made)
+  await first.close()
+  const second = await openDatabase(path)
+  onTestFinished(() => second.close())
+  await sleep(600)
+  made.push(await second.commit({ changes: [change(made[0] ?? begin)] }))
+  await expect.poll(() => seen, { timeout: 10_000 }).toEqual(made)
+})
