@@ -110,7 +110,7 @@ export class PostgresFileLocks implements FileLocking {
         if (owner.kind === 'fcntl') await lease.ask(GIVE_UP, 'give_up_file', [BigInt.asIntN(64, owner.id)])
         return 'aborted'
       }
-      await lease.untilNotified(signal)
+      await lease.untilNotified('changed', signal)
     }
   }
 

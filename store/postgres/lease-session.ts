@@ -5,6 +5,8 @@
  *
  *     none ──take_lease──▶ waiting ──handed on, or free──▶ held ──recalled: release_lease──▶ none
  *
+ * A grant is known from its notification alone; the writers that go on waiting ask nothing then.
+ *
  * The session is replaced when it is lost. The lease outlives it, unless another writer finds this one gone and fences it.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -41,6 +43,21 @@ export interface LeaseParts {
   readonly writer: WriterSession
 }
 
+/** What waits for a notification: that this writer may have the lease, or that anything has changed. */
+interface Sleeper {
+  readonly wanted: 'granted' | 'changed'
+  readonly wake: () => void
+}
+
+/** Which writer has the lease. */
+interface Grant {
+  readonly epoch: bigint
+  /** The number of changes of the lease, this one included. */
+  readonly grants: number
+  /** Whether another writer waits for it already. */
+  readonly isWanted: boolean
+}
+
 const CUT_OFF = 'it was cut off from its server for too long while others wrote'
 
 export class LeaseSession {
@@ -49,7 +66,9 @@ export class LeaseSession {
   readonly #parts: LeaseParts
   #session: Promise<Session> | undefined
   readonly #heartbeat: NodeJS.Timeout
-  readonly #sleepers = new Set<() => void>()
+  readonly #sleepers = new Set<Sleeper>()
+  /** The last grant to this writer that was notified. */
+  #granted: Grant | undefined
   #isClosed = false
   #isBeating = false
   /** When the last heartbeat that was answered had been sent: by the clock that stands still in a suspended machine, and by that which can be set. */
@@ -66,11 +85,12 @@ export class LeaseSession {
    * @throws WriterGoneError; StoreError if its holder does not release it.
    */
   async take(): Promise<number> {
+    let granted: Grant | undefined
     for (const start = performance.now(); ;) {
-      const [holder, grants, isWanted] = await this.ask(TAKE, 'take_lease')
-      if (bigintOf(holder) === this.#parts.writer.epoch) {
-        if (isWanted === 't') this.onRecall()
-        return numberOf(grants)
+      granted ??= await this.#ask()
+      if (granted.epoch === this.#parts.writer.epoch) {
+        if (granted.isWanted) this.onRecall()
+        return granted.grants
       }
       if (performance.now() - start > WAIT_MS) {
         await this.ask(GIVE_UP, 'give_up')
@@ -80,8 +100,22 @@ export class LeaseSession {
           { code: 'lease-kept' },
         )
       }
-      await this.untilNotified()
+      // The notification may have been faster than the answer.
+      if (this.#grantAfter(granted) === undefined) await this.untilNotified('granted')
+      granted = this.#grantAfter(granted)
     }
+  }
+
+  /** Takes the lease, or queues for it. @returns its holder. */
+  async #ask(): Promise<Grant> {
+    const [holder, grants, isWanted] = await this.ask(TAKE, 'take_lease')
+    return { epoch: bigintOf(holder), grants: numberOf(grants), isWanted: isWanted === 't' }
+  }
+
+  /** The notified grant to this writer, if it is later than another state of the lease: an earlier one may have ended since. */
+  #grantAfter({ grants }: Grant): Grant | undefined {
+    const granted = this.#granted
+    return granted?.epoch === this.#parts.writer.epoch && granted.grants > grants ? granted : undefined
   }
 
   /** Frees the lease, or hands it on. @returns as {@link LeaseSession.take} if it is free now. */
@@ -106,7 +140,7 @@ export class LeaseSession {
           `${this.#parts.name}: another writer has not stored its changes for ${WAIT_MS / 1000} s`,
           { code: 'lease-kept' },
         )
-      await this.untilNotified()
+      await this.untilNotified('changed')
     }
   }
 
@@ -192,9 +226,14 @@ export class LeaseSession {
   }
 
   #hear(payload: string): void {
-    const [what, epoch] = payload.split(' ')
-    if (what === 'recall' && epoch === String(this.#parts.writer.epoch)) this.onRecall()
-    if (what === 'free' || what === 'unlocked') this.#wake()
+    const [what, epoch, grants, isWanted] = payload.split(' ')
+    const own = this.#parts.writer.epoch
+    const isOwn = epoch === String(own)
+    if (what === 'recall' && isOwn) this.onRecall()
+    if (what === 'free' && isOwn && grants !== undefined)
+      this.#granted = { epoch: own, grants: Number(grants), isWanted: isWanted === 't' }
+    if (what === 'free') this.#wake(isOwn || epoch === '0' ? undefined : 'changed')
+    if (what === 'unlocked') this.#wake('changed')
   }
 
   async #beat(): Promise<void> {
@@ -205,17 +244,21 @@ export class LeaseSession {
     this.#isBeating = false
   }
 
-  /** Waits for the next notification, or a while. */
-  async untilNotified(aborted?: AbortSignal): Promise<void> {
+  /** Waits for the next notification, or a while. @param wanted 'granted': only for one that this writer may have the lease. */
+  async untilNotified(wanted: Sleeper['wanted'], aborted?: AbortSignal): Promise<void> {
     const timer = new AbortController()
     const signal = aborted === undefined ? timer.signal : AbortSignal.any([timer.signal, aborted])
-    const woken = new Promise<void>(resolve => this.#sleepers.add(resolve))
-    await Promise.race([woken, sleep(POLL_MS, undefined, { signal }).catch(() => undefined)])
+    const { promise, resolve: wake } = Promise.withResolvers<void>()
+    const sleeper = { wanted, wake }
+    this.#sleepers.add(sleeper)
+    await Promise.race([promise, sleep(POLL_MS, undefined, { signal }).catch(() => undefined)])
+    this.#sleepers.delete(sleeper)
     timer.abort()
   }
 
-  #wake(): void {
-    for (const wake of this.#sleepers) wake()
-    this.#sleepers.clear()
+  /** @param wanted undefined: all. */
+  #wake(wanted?: Sleeper['wanted']): void {
+    for (const sleeper of this.#sleepers)
+      if (wanted === undefined || sleeper.wanted === wanted) sleeper.wake()
   }
 }

@@ -51,7 +51,10 @@ export const COMMIT_LOCK = 2
 
 /** The channel of NOTIFY: the payload is the tid of a transaction. */
 export const CHANNEL = 'zblkfs'
-/** The channel about the lease. The payload is `recall EPOCH` or `free EPOCH`: the epoch that holds it from now on, 0 for none. */
+/**
+ * The channel about the lease. The payload is `recall EPOCH`, or `free EPOCH GRANTS ISWANTED`: the epoch that holds it from now on, 0 for none, the
+ * number of changes of the lease, and whether another writer waits for it ('t'). Functions of earlier versions send `free EPOCH`.
+ */
 export const LEASE_CHANNEL = 'zblkfs_lease'
 
 /** A writer without a heartbeat for this long is gone; one whose session has ended as well is gone sooner. */
@@ -278,7 +281,9 @@ const LEASE_FUNCTIONS = `
     DELETE FROM zblkfs.lease_waiter WHERE epoch = p_epoch OR zblkfs.is_gone(epoch);
     DELETE FROM zblkfs.lease_waiter WHERE since = (SELECT min(since) FROM zblkfs.lease_waiter) RETURNING epoch INTO v_next;
     UPDATE zblkfs.lease SET epoch = v_next, grants = grants + 1 RETURNING grants INTO v_grants;
-    PERFORM pg_notify('${LEASE_CHANNEL}', 'free ' || coalesce(v_next, 0));
+    PERFORM pg_notify(
+      '${LEASE_CHANNEL}', concat_ws(' ', 'free', coalesce(v_next, 0), v_grants, EXISTS (SELECT FROM zblkfs.lease_waiter))
+    );
     -- Handed on, it may come back by one change, after commits.
     RETURN CASE WHEN v_next IS NULL THEN v_grants END;
   END $$;

@@ -137,6 +137,34 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
     }
   })
 
+  test('the lease goes on in a database whose functions are of an earlier version', async () => {
+    const database = await makePostgresDatabase()
+    try {
+      const one = await openShared(database.url)
+      await database.execute(`
+        CREATE OR REPLACE FUNCTION zblkfs.release_lease(p_epoch bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+        DECLARE
+          v_next bigint;
+        BEGIN
+          DELETE FROM zblkfs.lease_waiter WHERE since = (SELECT min(since) FROM zblkfs.lease_waiter) RETURNING epoch INTO v_next;
+          UPDATE zblkfs.lease SET epoch = v_next, grants = grants + 1 WHERE epoch = p_epoch;
+          PERFORM pg_notify('zblkfs_lease', 'free ' || coalesce(v_next, 0));
+          RETURN NULL;
+        END $$`)
+      one.capabilities.leasing?.watch({ onRecall: () => void one.capabilities.leasing?.release() })
+      const two = await openShared(database.url)
+      await commitOne(two)
+      const acquired = one.capabilities.leasing?.acquire()
+      await two.capabilities.leasing?.release()
+      await acquired
+      await commitOne(one)
+      await one.close()
+      await two.close()
+    } finally {
+      await database.remove()
+    }
+  })
+
   test('opening the database does not wait for a writer whose machine is gone', async () => {
     const database = await makePostgresDatabase()
     const proxy = await FaultProxy.start(database.server.directory)
