@@ -34,7 +34,7 @@ programs="fusermount3"
 servers="postgresql swift-proxy swift-account swift-container swift-object"
 [ "${1-}" != --servers ] || packages="$packages $servers"
 if [ "${1-}" = --tests ]; then
-  packages="$packages acl attr cadaver chromium debootstrap diod e2fsprogs fio git libnbd-bin lintian man-db mount openssl procps qemu-utils rsync sqlite3 tar
+  packages="$packages acl attr cadaver chromium debootstrap diod e2fsprogs fio git libnbd-bin lintian man-db mount openssl procps qemu-utils rclone rsync sqlite3 tar
     $servers pgbouncer python3 python3-persistent python3-btrees python3-zodbpickle"
   programs="$programs chromium debootstrap lintian setfacl setfattr mkfs.ext4 fio git mount openssl ps qemu-img rsync sqlite3 tar python3"
 fi

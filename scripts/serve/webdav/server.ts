@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import { FileError } from '../../../core/database/file-error.ts'
 import type { Files } from '../../../core/database/files.ts'
 import { isOwnHost } from '../../../mount/daemon/own-host.ts'
+import { systemCode } from '../../../store/errors.ts'
 import { listenAt, type ListenPlace } from '../listen.ts'
 import type { RunningServer } from '../server.ts'
 import { Locks } from './locks.ts'
@@ -96,7 +97,9 @@ function fail(request: IncomingMessage, response: ServerResponse, error: unknown
   const isOurs = error instanceof HttpError
   const code = error instanceof FileError ? error.code : ''
   const status = isOurs ? error.status : (STATUS[code] ?? 500)
-  const isBroken = request.destroyed && !request.complete
+  // A client that has gone, in the middle of its request or of the answer.
+  const isBroken =
+    (request.destroyed && !request.complete) || systemCode(error) === 'ERR_STREAM_PREMATURE_CLOSE'
   if (status === 500 && !isBroken)
     log.error({ err: error, method: request.method }, 'a WebDAV request failed')
   if (response.headersSent) {

@@ -10,9 +10,6 @@ import { GROUP_BYTES, UNIT_BYTES } from '../frame.ts'
 /** Beyond every position that a row may name. */
 export const POSITIONS_MAX = 2 ** 52
 
-/** Groups between two reports of progress. */
-const PROGRESS_GROUPS = 512
-
 /** Groups that are verified at the same time. */
 const GROUPS_AT_ONCE = 4
 
@@ -56,7 +53,7 @@ export class BulkGaps {
     const running: { readonly pos: number; readonly gaps: Promise<readonly BulkGap[]> }[] = []
     let isIntact = true
     let end = 0
-    let [count, notedAt] = [0, performance.now()]
+    let notedAt = performance.now()
     const settle = async (): Promise<void> => {
       const first = running.shift()
       if (first === undefined) return
@@ -64,7 +61,7 @@ export class BulkGaps {
         this.#extend(gap)
         isIntact = false
       }
-      if (++count % PROGRESS_GROUPS === 0) onProgress(first.pos)
+      onProgress(first.pos)
       // Findings are not kept: the next check reads from the first one on.
       if (!isIntact || first.pos < from || performance.now() - notedAt < NOTE_MS) return
       verified?.note(first.pos)

@@ -117,3 +117,17 @@ test('only what precedes the first damage is noted, and several groups are read 
   gaps.close()
   used.close()
 })
+
+test('the progress of reading every byte is reported from the start, in bytes', async () => {
+  const steps: { readonly done: number; readonly total: number }[] = []
+  await checkDatabase(await database(), {
+    data: true,
+    repair: false,
+    report: () => undefined,
+    progress: (what, done, total) => void (what === 'the log' && steps.push({ done, total })),
+  })
+  expect(steps.length).toBeGreaterThan(2)
+  expect(steps[0]?.done).toBeLessThan(FILE_BYTES / 2)
+  expect(steps.at(-1)?.done).toBeGreaterThan(FILE_BYTES / 2)
+  for (const { total } of steps) expect(total).toBeGreaterThanOrEqual(FILE_BYTES)
+})

@@ -1,9 +1,20 @@
-/** `zblkfs serve`, used by clients of other projects: qemu-io, nbdinfo, diodcat, cadaver, and by fetch. */
+/** `zblkfs serve`, used by clients of other projects: qemu-io, nbdinfo, diodcat, cadaver, rclone, and by fetch. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { link, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import {
+  link,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,8 +25,8 @@ import { runProgram, runZblkfs, ZBLKFS } from '../../tools/run-zblkfs.ts'
 
 const has = async (program: string): Promise<boolean> =>
   (await runProgram('sh', ['-c', `PATH=$PATH:/usr/sbin command -v ${program}`])).exitCode === 0
-const [hasQemu, hasNbdinfo, hasDiod, hasCadaver] = await Promise.all(
-  ['qemu-io', 'nbdinfo', 'diodcat', 'cadaver'].map(has),
+const [hasQemu, hasNbdinfo, hasDiod, hasCadaver, hasRclone] = await Promise.all(
+  ['qemu-io', 'nbdinfo', 'diodcat', 'cadaver', 'rclone'].map(has),
 )
 
 let scratch: string
@@ -299,6 +310,50 @@ describe('over WebDAV', () => {
         expect(await readFile(join(dir, 'hello'), 'utf8')).toBe('replaced')
         expect((await stat(join(dir, 'other'))).nlink).toBe(1)
       })
+    })
+  })
+
+  test('a client that ends in the middle of an answer is no error', async () => {
+    const database = await open(db)
+    await database.files.truncate('/disk', 256 << 20)
+    await database.close()
+    const output = await whileServing([db, '--webdav', '--listen', '18085', '--no-password'], async () => {
+      const { body } = await fetch('http://127.0.0.1:18085/disk')
+      await body?.cancel()
+      await sleep(300)
+    })
+    expect(output).not.toContain('error')
+  })
+
+  test.runIf(hasRclone)('rclone copies, compares, renames and removes a tree', async () => {
+    const source = join(scratch, 'source')
+    await mkdir(join(source, 'ünï dir'), { recursive: true })
+    for (const [name, text] of [
+      ['ünï dir/a #%', 'one'],
+      ['b', 'x'.repeat(3_000_000)],
+      ['empty', ''],
+    ] as const)
+      await writeFile(join(source, name), text)
+    const remote = ":webdav,url='http://127.0.0.1:18086/':sub/"
+    const rclone = async (...parameters: readonly string[]): Promise<string> => {
+      const { stdout, stderr } = await runProgram('rclone', ['--config', '/dev/null', ...parameters])
+      return stdout + stderr
+    }
+    await whileServing([db, '--webdav', '--listen', '18086', '--no-password'], async () => {
+      expect(await rclone('copy', source, remote)).toBe('')
+      expect(await rclone('check', '--download', source, remote)).toContain('3 matching files')
+      await rename(join(source, 'b'), join(source, 'c'))
+      await rm(join(source, 'empty'))
+      expect(await rclone('sync', source, remote)).toBe('')
+      expect(await rclone('moveto', `${remote}c`, `${remote}ünï dir/moved`)).toBe('')
+      expect((await rclone('lsf', '-R', remote)).split('\n').toSorted()).toEqual([
+        '',
+        'ünï dir/',
+        'ünï dir/a #%',
+        'ünï dir/moved',
+      ])
+      expect(await rclone('cat', ":webdav,url='http://127.0.0.1:18086/@v1':hello")).toBe('old')
+      expect(await rclone('purge', `${remote}ünï dir`)).toBe('')
     })
   })
 
