@@ -61,9 +61,9 @@ export type KeepsSetuid = () => boolean
 
 /**
  * How long a result may be cached: for ever; until the filesystem notifies ({@link Notifier}) or an operation of the same
- * driver changes it; for about a second, because it also changes without an operation; or not at all.
+ * driver changes it; for about a second, because it also changes without an operation; for some milliseconds; or not at all.
  */
-export type Validity = 'forever' | 'until changed' | 'briefly' | 'never'
+export type Validity = 'forever' | 'until changed' | 'briefly' | 'momentarily' | 'never'
 
 /** Times are nanoseconds since 1970. */
 export interface Attributes {

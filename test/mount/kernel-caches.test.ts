@@ -1,6 +1,14 @@
 /** What the kernel keeps of attributes and names: it asks once, and what it keeps stays true. */
-import { execFileSync } from 'node:child_process'
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
@@ -47,6 +55,13 @@ async function requestsInTheEnd(
 
 const isNone = (requests: Record<string, number>): boolean => Object.keys(requests).length === 0
 
+/** Looks up the end of a file 2,000 times. */
+const SEEKS = `
+import os, sys
+f = os.open(sys.argv[1], os.O_RDWR)
+for _ in range(2000): end = os.lseek(f, 0, os.SEEK_END)
+print(end)`
+
 const namesOf = (count: number): readonly string[] => Array.from({ length: count }, (_, i) => `f${i}`)
 
 async function run(...parameters: string[]): Promise<void> {
@@ -82,6 +97,22 @@ test('the requests of create, lookup, write, rename and remove', { timeout: 300_
     expect(read['lookup'] ?? 0).toBe(0)
     expect(read['getattr'] ?? 0).toBeLessThanOrEqual(1)
   }),
+)
+
+test(
+  'the end of a file with holes that is open for writing is not asked for each time',
+  { timeout: 300_000 },
+  () =>
+    withMount({ driver: 'kernel' }, async ({ dir }) => {
+      const path = join(dir, 'f')
+      writeFileSync(path, '')
+      truncateSync(path, 1 << 20)
+      const ends = (): void => {
+        const { stdout } = spawnSync('python3', ['-c', SEEKS, path], { encoding: 'utf8' })
+        expect(stdout).toBe(`${1 << 20}\n`)
+      }
+      expect(requestsOf(dir, ends)['getattr']).toBeLessThan(500)
+    }),
 )
 
 test('attributes cached by the kernel match the filesystem', { timeout: 300_000 }, () =>

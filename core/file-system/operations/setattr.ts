@@ -16,8 +16,10 @@ import { dropAllPrivileges, dropPrivileges } from './privileges.ts'
 /** @param needsBlocks whether st_blocks counts pages of mappings that the kernel has not sent yet. */
 export function getattr(context: Context, ino: Ino, needsBlocks: boolean): Promise<Attributes> {
   return context.look(ino, node => {
-    const collecting =
-      needsBlocks && mayFillHoles(node) ? context.mappedPages.collectFor(node, 'stat') : undefined
+    if (!mayFillHoles(node)) return attributesOf(node)
+    // Programs look up the end of a file again and again. A stat(2) within that time may lack pages that were changed in it.
+    if (!needsBlocks) return { ...attributesOf(node), validity: 'momentarily' }
+    const collecting = context.mappedPages.collectFor(node, 'stat')
     return collecting === undefined ? attributesOf(node) : afterwards(node, collecting)
   })
 }

@@ -28,6 +28,7 @@ const VALID_MS: Readonly<Record<Validity, number>> = {
   forever: UNLIMITED_MS,
   'until changed': UNLIMITED_MS,
   never: 0,
+  momentarily: 10,
   briefly: 1000,
 }
 
