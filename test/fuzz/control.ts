@@ -25,6 +25,8 @@ const CALLS: readonly CallName[] = [
   'unmount',
 ]
 const ANSWER_TIMEOUT_MS = 500
+/** Generous: the processor may be another's. */
+const SERVED_TIMEOUT_MS = 120_000
 const STATUS = {
   result: {
     version: '0.1.0',
@@ -69,7 +71,7 @@ export async function controlFuzzer(directory: string): Promise<Fuzzer> {
       await ask(fake, pick(chosen, CALLS))
       await send(asked, chosen)
       // Whatever was sent, the next client is served.
-      const { pid } = await callDaemon([asked], 'unmount', { lazy: false }, 5000)
+      const { pid } = await callDaemon([asked], 'unmount', { lazy: false }, SERVED_TIMEOUT_MS)
       if (pid !== 1) throw new Error(`a wrong answer: ${pid}`)
     },
     async close() {

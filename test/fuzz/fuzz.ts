@@ -5,11 +5,12 @@
  * one. Rounds run in a child process, which reports the beginning of each; this process watches it. A round fails
  *
  * - if it throws: an error that is not one on purpose, a wrong answer;
- * - if a step of it takes more than {@link HANG_SECONDS} of the processor, or it has not ended after {@link WAIT_SECONDS};
+ * - if a step of it takes more than {@link HANG_SECONDS} of the processor, or its process neither runs nor waits for a processor for
+ *   {@link WAIT_SECONDS};
  * - if the process has had more than {@link MEMORY_MAX_MIB} in memory after it.
  */
 import { fork } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,7 +20,6 @@ import { Random } from '../stress/random.ts'
 import { KINDS } from './kinds.ts'
 
 const HANG_SECONDS = 2
-/** Generous: the processor may be another's. */
 const WAIT_SECONDS = 60
 const MEMORY_MAX_MIB = 300
 /** A child begins anew after this many: memory of many rounds must not hide that of one. */
@@ -98,10 +98,10 @@ function runChild({ kind, seed, first, count, end }: ChildRun): Promise<FuzzResu
   return new Promise(resolve => {
     let watch: NodeJS.Timeout | undefined
     child.on('message', (report: Report) => {
-      clearTimeout(watch)
+      clearInterval(watch)
       if ('begins' in report) {
         progress.current = report.begins
-        watch = setTimeout(() => fail(`a round does not end`), WAIT_SECONDS * 1000)
+        watch = watchRound(child.pid ?? 0, () => fail(`a round does not end`))
         return
       }
       progress.rounds++
@@ -111,13 +111,37 @@ function runChild({ kind, seed, first, count, end }: ChildRun): Promise<FuzzResu
       else if (report.peakMiB > MEMORY_MAX_MIB) fail(`${Math.round(report.peakMiB)} MiB in memory`)
     })
     child.once('exit', code => {
-      clearTimeout(watch)
+      clearInterval(watch)
       rmSync(directory, { recursive: true, force: true })
       if (code !== 0) fail(`the process ended with ${String(code)}: ${stderr}`)
       const { rounds, peakMiB, slowestSeconds } = progress
       resolve({ rounds, peakMiB, slowestSeconds, failure })
     })
   })
+}
+
+/** Calls `onHang` if a process sleeps for {@link WAIT_SECONDS}. On a loaded machine it may have to wait for a processor for that long. */
+function watchRound(pid: number, onHang: () => void): NodeJS.Timeout {
+  let before = ''
+  let asleep = 0
+  return setInterval(() => {
+    const { state, used } = stateOf(pid)
+    asleep = state === 'R' || used !== before ? 0 : asleep + 1
+    before = used
+    if (asleep >= WAIT_SECONDS) onHang()
+  }, 1000)
+}
+
+/** The state of a process, and the processor time that it has used, as text. Source: proc_pid_stat(5). */
+function stateOf(pid: number): { readonly state: string; readonly used: string } {
+  try {
+    const [state = '', ...numbers] = readFileSync(`/proc/${pid}/stat`, 'latin1')
+      .replace(/^.*\) /, '')
+      .split(' ')
+    return { state, used: numbers.slice(10, 12).join(' ') }
+  } catch {
+    return { state: 'ended', used: '' }
+  }
 }
 
 async function serve([kind = '', seed, first, count, end, directory = '']: readonly string[]): Promise<void> {
