@@ -163,6 +163,7 @@ async function serve(
       done()
       break
     case 'close':
+      await opened.bulk.close?.()
       guard.close()
       opened.files.close()
       close(opened.db, checkpoints)
