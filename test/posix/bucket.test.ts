@@ -5,5 +5,5 @@ import { KERNEL } from './exclusions.ts'
 import { describeMounted } from './mounted-suite.ts'
 
 describe.skipIf(!hasBucketDatabases)('with real servers', () => {
-  describeMounted('kernel', KERNEL, makeBucketDatabase)
+  describeMounted('kernel', KERNEL, { name: 'on a server with a bucket', make: makeBucketDatabase })
 })

@@ -14,15 +14,21 @@ export interface SuiteDatabase {
   readonly remove: () => Promise<void>
 }
 
+export interface SuitePlace {
+  /** For the names of tests. */
+  readonly name: string
+  readonly make: () => Promise<SuiteDatabase>
+}
+
 /** Describes the suite on a mount through a driver. */
 export function describeMounted(
   driver: 'kernel' | 'fuse-native',
   exclusions: Exclusions,
-  makeDatabase?: () => Promise<SuiteDatabase>,
+  place?: SuitePlace,
 ): void {
-  const where = makeDatabase === undefined ? '' : ' on a server with a bucket'
+  const where = place === undefined ? '' : ` ${place.name}`
   describeSuite(`posix through ${driver}${where}`, exclusions, async () => {
-    const made = await makeDatabase?.()
+    const made = await place?.make()
     const options = [...ROOT_OPTIONS, ...(made?.options ?? [])]
     try {
       return await withMount({ driver, options, ...(made && { db: made.db }) }, async ({ dir, scratch }) => {
