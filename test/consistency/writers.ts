@@ -100,6 +100,10 @@ export async function runWriters(options: WritersOptions): Promise<WritersResult
       })
     }
     return await new Writers(options, { server, remote }, writers).run(url)
+  } catch (error) {
+    // What follows may fail because of it.
+    options.log(`ended by ${error instanceof Error ? error.stack : String(error)}`)
+    throw error
   } finally {
     for (const { mount, proxy } of writers) {
       mount.signal('SIGCONT')
@@ -159,9 +163,12 @@ class Writers {
       this.#guard(writer),
       ...Array.from({ length: WORKERS }, () => this.#work(writer)),
     ])
-    while (performance.now() < deadline) await this.#disturb()
-    this.#isOver = true
-    await Promise.all(loops)
+    try {
+      while (performance.now() < deadline) await this.#disturb()
+    } finally {
+      this.#isOver = true
+      await Promise.all(loops)
+    }
     const finals = await this.#finals()
     const [final] = finals
     if (final === undefined) throw new Error('no mount')
@@ -192,6 +199,7 @@ class Writers {
         break
       } catch (error) {
         if (performance.now() - start > START_MS) throw error
+        this.#options.log(`mount ${writer.number} did not start: ${String(error)}`)
         await writer.mount.end()
         await writer.mount.unmountDead()
         await sleep(200)
