@@ -8,7 +8,18 @@ import { runProgram } from './tools/run-zblkfs.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const TIMEOUT_MS = 300_000
-const COPIED = ['docs', 'scripts', 'mount', 'core', 'store', 'index.ts', 'package.json', 'tsconfig.json']
+const COPIED = [
+  'docs',
+  'examples',
+  'CHANGELOG.md',
+  'scripts',
+  'mount',
+  'core',
+  'store',
+  'index.ts',
+  'package.json',
+  'tsconfig.json',
+]
 
 test(
   'the site builds without dead links and has every page and command',

@@ -7,12 +7,40 @@ const REFERENCE = join(import.meta.dirname, '../reference')
 
 const page = (text: string, name: string): { text: string; link: string } => ({ text, link: `/${name}` })
 
+/** The anchor of a heading. */
+const slugify = (text: string): string =>
+  text
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+    .trim()
+    .replaceAll(/\s/g, '-')
+
+/** Leads links to files of the repository beside docs/ to the pages that scripts/docs/reference.ts makes of them. */
+function linkFiles({ tokens }: { readonly tokens: readonly Token[] }): void {
+  for (const token of tokens.flatMap(({ children }) => children ?? [])) {
+    const href = token.type === 'link_open' ? token.attrGet('href') : null
+    if (href?.startsWith('../') === true)
+      token.attrSet('href', `/reference/files/${href.slice(3).replace(/\.md$/, '')}`)
+  }
+}
+
+/** Of markdown-it. */
+interface Token {
+  readonly type: string
+  readonly children: readonly Token[] | null
+  attrGet(name: string): string | null
+  attrSet(name: string, value: string): void
+}
+
 export default defineConfig({
   title: 'zblkfs',
   description: 'A filesystem for files that are too big to copy',
   cleanUrls: true,
-  // Links to files of the repository that are not pages.
-  ignoreDeadLinks: [/\.\.\//],
+  markdown: {
+    // Links to headings are written as GitHub has them.
+    anchor: { slugify },
+    config: markdown => markdown.core.ruler.push('repository-files', linkFiles),
+  },
   themeConfig: {
     search: { provider: 'local' },
     outline: [2, 3],
@@ -56,6 +84,7 @@ export default defineConfig({
         items: [
           page('Overview', 'commands'),
           ...readdirSync(REFERENCE)
+            .filter(name => name.endsWith('.md'))
             .toSorted()
             .map(name =>
               page(`zblkfs ${name.replace(/\.md$/, '')}`, `reference/${name.replace(/\.md$/, '')}`),
