@@ -32,9 +32,17 @@ const FIRST_MS = Date.UTC(1900, 0, 1)
 export class Timeline {
   /** Oldest first. */
   readonly jumps: readonly ClockJump[]
+  /** A last jump that is possible, but not known. */
+  readonly doubt: ClockJump | undefined
 
-  constructor(jumps: readonly ClockJump[] = []) {
+  constructor(jumps: readonly ClockJump[] = [], doubt?: ClockJump) {
     this.jumps = jumps
+    this.doubt = doubt
+  }
+
+  /** The timeline if the jump in doubt occurred. */
+  get atWorst(): Timeline {
+    return this.doubt === undefined ? this : new Timeline([...this.jumps, this.doubt])
   }
 
   /** The clock's reading when a transaction was made. */

@@ -44,12 +44,14 @@ export async function historyStart(store: Store, { keepMs }: Retention): Promise
   if (keepMs === 0) return TID_MAX
   if (keepMs === Number.POSITIVE_INFINITY) return TID_NONE
   const nowMs = Date.now()
-  const [real, shown] = [
-    (await timelineOf(store)).ago(keepMs, nowMs),
+  const timeline = await timelineOf(store)
+  const [real, atWorst, shown] = [
+    timeline.ago(keepMs, nowMs),
+    timeline.atWorst.ago(keepMs, nowMs),
     tidFromTime(Math.max(0, nowMs - keepMs)),
   ]
-  // A jump of the clock drops nothing that either way of counting keeps.
-  return real < shown ? real : shown
+  // A jump of the clock drops nothing that any way of counting keeps.
+  return [atWorst, shown].reduce((least, tid) => (tid < least ? tid : least), real)
 }
 
 /**

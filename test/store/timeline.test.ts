@@ -19,13 +19,15 @@ class Machine {
   upMs = 0
   boot = 'first'
   isUpKnown = true
+  isSynchronised = false
 
   open(): MemoryStore {
     return new MemoryStore(this.database, () => this.#sample())
   }
 
   #sample(): ClockSample | undefined {
-    return this.isUpKnown ? { wallMs: Date.now(), upMs: this.upMs, boot: this.boot } : undefined
+    const { upMs, boot, isSynchronised } = this
+    return this.isUpKnown ? { wallMs: Date.now(), upMs, boot, isSynchronised } : undefined
   }
 
   pass(ms: number): void {
@@ -35,6 +37,18 @@ class Machine {
 
   jump(ms: number): void {
     vi.setSystemTime(Date.now() + ms)
+  }
+
+  /** @param offMs how long it is off. @param errorMs how far its clock is ahead then. */
+  async reboot(offMs: number, errorMs = 0): Promise<void> {
+    this.jump(offMs + errorMs)
+    this.boot += '+'
+    this.upMs = 0
+    await this.restart()
+  }
+
+  async jumps(): Promise<number> {
+    return (await this.store.capabilities.dating?.timeline())?.jumps.length ?? 0
   }
 
   async commit(): Promise<Tid> {
@@ -150,4 +164,97 @@ test('a clock change of less than a minute, or an unknown one, is accepted', asy
   machine.jump(DAY_MS)
   await machine.commit()
   expect((await machine.store.capabilities.dating?.timeline())?.jumps).toEqual([])
+})
+
+/** Two transactions, an hour and a minute before the machine is switched off. */
+async function commitTwo(): Promise<readonly [Tid, Tid]> {
+  const first = await machine.commit()
+  machine.pass(59 * 60 * SECOND_MS)
+  const second = await machine.commit()
+  machine.pass(60 * SECOND_MS)
+  return [first, second]
+}
+
+test.each([
+  ['ahead', 30 * DAY_MS],
+  ['behind the last transaction', -30 * DAY_MS],
+  ['behind, by less than the time off', -3 * HOUR_MS],
+])('a clock that is %s after a boot, and is soon corrected, changes no age', async (_, errorMs) => {
+  const [first, second] = await commitTwo()
+  await machine.reboot(5 * HOUR_MS, errorMs)
+  machine.pass(60 * SECOND_MS)
+  const wrong = await machine.commit()
+  machine.pass(60 * SECOND_MS)
+  machine.jump(-errorMs)
+  machine.pass(60 * SECOND_MS)
+  const right = await machine.commit()
+  await machine.restart()
+  machine.pass(60 * SECOND_MS)
+  const at = async (...texts: readonly string[]): Promise<readonly (Tid | undefined)[]> =>
+    await Promise.all(texts.map(async text => await machine.at(text)))
+  expect(await at('30s', '90s', '4h', '5h', '19500s')).toEqual([right, wrong, second, second, first])
+  expect(await machine.shownAt(second)).toBe(START_MS + 59 * 60 * SECOND_MS)
+  expect(await machine.shownAt(right)).toBeCloseTo(Date.now() - 60 * SECOND_MS, -1)
+  expect(await historyStart(machine.store, { keepMs: DAY_MS })).toBeLessThan(first)
+  expect(await machine.jumps()).toBe(2)
+})
+
+test('a clock that is corrected after a boot before anything was written was never wrong', async () => {
+  const [, second] = await commitTwo()
+  await machine.reboot(5 * HOUR_MS, -30 * DAY_MS)
+  expect(await machine.jumps()).toBe(1)
+  machine.pass(60 * SECOND_MS)
+  machine.jump(30 * DAY_MS)
+  expect(await machine.jumps()).toBe(0)
+  await machine.restart()
+  expect([await machine.jumps(), await machine.at('5h')]).toEqual([0, second])
+})
+
+test('a clock that is set hours after a boot is wrong from then on, unless it was wrong for certain', async () => {
+  const [first] = await commitTwo()
+  await machine.reboot(5 * HOUR_MS)
+  machine.pass(2 * HOUR_MS)
+  const third = await machine.commit()
+  machine.jump(30 * DAY_MS)
+  machine.pass(60 * SECOND_MS)
+  expect([await machine.at('30s'), await machine.at('8h'), await machine.jumps()]).toEqual([third, first, 1])
+
+  await machine.reboot(HOUR_MS, -60 * DAY_MS)
+  machine.pass(2 * HOUR_MS)
+  const behind = await machine.commit()
+  machine.pass(60 * SECOND_MS)
+  machine.jump(60 * DAY_MS)
+  expect([await machine.at('30s'), await machine.at('3h'), await machine.jumps()]).toEqual([behind, third, 3])
+})
+
+test('a clock that was set back over a reboot is detected from the last sample', async () => {
+  const first = await machine.commit()
+  machine.pass(2 * HOUR_MS)
+  // Keeps a sample later than the last transaction.
+  machine.jump(HOUR_MS)
+  await machine.jumps()
+  await machine.reboot(0, -2 * HOUR_MS)
+  machine.pass(60 * SECOND_MS)
+  expect([await machine.jumps(), await machine.at('119m'), await machine.at('10s')]).toEqual([
+    2,
+    first,
+    first,
+  ])
+})
+
+test('a long time off drops no history before the clock is known to be right', async () => {
+  const [first] = await commitTwo()
+  const isKept = async (): Promise<boolean> =>
+    (await historyStart(machine.store, { keepMs: 7 * DAY_MS })) <= first
+  await machine.reboot(365 * DAY_MS)
+  machine.pass(60 * SECOND_MS)
+  await machine.commit()
+  expect([await isKept(), await machine.at('1h')]).toEqual([true, await machine.at('364d')])
+  machine.isSynchronised = true
+  expect(await isKept()).toBe(false)
+  machine.isSynchronised = false
+  await machine.restart()
+  expect(await isKept()).toBe(true)
+  machine.pass(DAY_MS)
+  expect(await isKept()).toBe(false)
 })
