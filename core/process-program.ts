@@ -1,5 +1,5 @@
 /** The name of a process's program. */
-import { readFileSync, readlinkSync } from 'node:fs'
+import { readFileSync, readlinkSync } from '../store/os-files.ts'
 import { basename } from 'node:path'
 
 /** The name that Node.js gives to its main thread. */

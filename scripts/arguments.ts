@@ -1,6 +1,6 @@
-/** The command line and the working directory as bytes: texts as store/os-text.ts has them. */
-import { readFileSync } from 'node:fs'
-import { bytesOf, isOdd, textOf } from '../store/os-text.ts'
+/** The command line as bytes: texts as store/os-text.ts has them. */
+import { splitAtNul } from '../store/os-command.ts'
+import { readFileSync } from '../store/os-files.ts'
 
 /** A command line as Node has it, with what Node could not decode in its place. */
 export function commandLine(argv: readonly string[]): readonly string[] {
@@ -9,43 +9,4 @@ export function commandLine(argv: readonly string[]): readonly string[] {
   // Node's own options come before the script.
   const given = argv.length - 2
   return [...argv.slice(0, 2), ...all.slice(all.length - given)]
-}
-
-/** A program and its arguments as Node can start them, with the same bytes. */
-export function startable(command: readonly string[]): readonly string[] {
-  const variables = oddVariables()
-  if (!command.some(isOdd) && variables.length === 0) return command
-  // The shell decodes what Node cannot pass on, and then becomes the program.
-  const words = command.map((_, index) => `"$w${index}"`)
-  const script = [
-    ...command.map((word, index) => assign(`w${index}`, word)),
-    ...variables.map(([name, value]) => `${assign(name, value)}; export ${name}`),
-    `exec ${words.join(' ')}`,
-  ]
-  return ['sh', '-c', script.join('\n')]
-}
-
-/** A command substitution drops newlines at the end: an `x` behind them is cut off afterwards. */
-function assign(variable: string, text: string): string {
-  const octal = [...bytesOf(text)].map(byte => `\\${byte.toString(8).padStart(3, '0')}`).join('')
-  return `${variable}=$(printf '${octal}x'); ${variable}=\${${variable}%x}`
-}
-
-/** The variables of the environment whose values Node cannot pass on. */
-function oddVariables(): readonly (readonly [name: string, value: string])[] {
-  if (!Object.values(process.env).some(value => value?.includes('\ufffd'))) return []
-  return splitAtNul(readFileSync('/proc/self/environ')).flatMap(entry => {
-    const [name = '', ...value] = entry.split('=')
-    return isOdd(entry) && /^[A-Za-z_]\w*$/.test(name) ? [[name, value.join('=')] as const] : []
-  })
-}
-
-function splitAtNul(bytes: Buffer): string[] {
-  const texts: string[] = []
-  for (let from = 0; from < bytes.length;) {
-    const end = bytes.indexOf(0, from)
-    texts.push(textOf(bytes.subarray(from, end < 0 ? bytes.length : end)))
-    from = end < 0 ? bytes.length : end + 1
-  }
-  return texts
 }

@@ -8,8 +8,10 @@
 import type { KeyQuestion, KeySource, Secret } from '../store/encryption.ts'
 import { CodedError, fromWire, type WireError } from '../store/errors.ts'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, fstatSync } from 'node:fs'
+import { openSync, readFileSync } from '../store/os-files.ts'
 import { forbidDumps } from '../store/memory-dumps.ts'
+import { startable } from '../store/os-command.ts'
 import { closeOnExec } from './inherited-descriptors.ts'
 import { CommandError } from './failure.ts'
 import { LOG_FLAGS } from './rotating-file.ts'
@@ -58,16 +60,20 @@ export async function startDaemon(
   const before = fstatSync(log).size
   const main = process.argv[1] ?? ''
   closeOnExec()
-  const child = spawn(
+  const [program = '', ...words] = startable([
     process.execPath,
-    [...process.execArgv, ...MEMORY_FLAGS, main, ...parameters, '--daemon'],
-    {
-      detached: true,
-      cwd: '/',
-      env: { ...process.env, ...ENVIRONMENT },
-      stdio: ['ignore', log, log, 'ipc'],
-    },
-  )
+    ...process.execArgv,
+    ...MEMORY_FLAGS,
+    main,
+    ...parameters,
+    '--daemon',
+  ])
+  const child = spawn(program, words, {
+    detached: true,
+    cwd: '/',
+    env: { ...process.env, ...ENVIRONMENT },
+    stdio: ['ignore', log, log, 'ipc'],
+  })
   closeSync(log)
   const exited = new Promise<void>(resolve => child.once('exit', () => resolve()))
   let isInterrupted = false

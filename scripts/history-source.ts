@@ -2,9 +2,9 @@
  * The database of a command about the past, given by its file, its mount, or a path in its mount. To read it, the command
  * opens it directly, without the daemon.
  */
-import { existsSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { isOdd, textOf } from '../store/os-text.ts'
+import { existsSync } from '../store/os-files.ts'
+import { stat } from '../store/os-files-async.ts'
+import { textOf } from '../store/os-text.ts'
 import { storedName, storedPath } from '../core/stored-names.ts'
 import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
 import { followInside, locate } from '../mount/mount-points/locate.ts'
@@ -154,8 +154,6 @@ export async function momentOf(store: Store, when: string): Promise<Tid> {
 /** Whether a file is a database of any kind. @throws CannotOpenError if the user may not read it. */
 async function isDatabase(path: string): Promise<boolean> {
   try {
-    // A database is opened by a name in UTF-8.
-    if (isOdd(path)) return false
     const found = await stat(path).catch(() => undefined)
     return found?.isFile() === true && (await recognise(path)) !== 'none'
   } catch (error) {

@@ -1,6 +1,6 @@
 /** Prevents a daemon from inheriting open descriptors of the command's caller: a script's `flock 200` would stay locked. */
-import { readdirSync } from 'node:fs'
 import { koffi } from '../store/koffi.ts'
+import { readdirSync } from '../store/os-files.ts'
 
 const F_SETFD = 2
 const FD_CLOEXEC = 1

@@ -3,8 +3,9 @@
  * terminal. The key itself is in no argument, in no variable of the environment and in no file of zblkfs.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, writeSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { closeSync, writeSync } from 'node:fs'
+import { openSync } from '../store/os-files.ts'
+import { readFile } from '../store/os-files-async.ts'
 import { ReadStream } from 'node:tty'
 import type { KeySource, Secret } from '../store/encryption.ts'
 import { CannotOpenError, CodedError, systemCode } from '../store/errors.ts'

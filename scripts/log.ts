@@ -3,18 +3,8 @@ import { makeDirectories } from '../store/make-directories.ts'
 import { isRoot, processOwner } from '../core/process-owner.ts'
 import { CodedError } from '../store/errors.ts'
 import { adviceFor } from './advice.ts'
-import {
-  accessSync,
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, constants, fstatSync, readSync, writeSync } from 'node:fs'
+import { accessSync, lstatSync, openSync, readdirSync, rmSync } from '../store/os-files.ts'
 import { homedir, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import {

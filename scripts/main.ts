@@ -1,5 +1,5 @@
 /** The `zblkfs` command. */
-import { writeFileSync } from 'node:fs'
+import { writeFileSync } from '../store/os-files.ts'
 import { paceCollections } from '../store/gc-pacing.ts'
 import { commandLine } from './arguments.ts'
 import { run } from './run.ts'

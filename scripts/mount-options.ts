@@ -1,6 +1,7 @@
 /** The options of `zblkfs mount`: `-o key=value,...` as mount(8) writes them, into MountSettings. */
+import { absolutePath } from '../store/os-files.ts'
 import { LAYOUTS, type LayoutName } from '../core/foreign/file-system/layouts.ts'
-import { isAbsolute, resolve } from 'node:path'
+import { isAbsolute } from 'node:path'
 import {
   type DriverChoice,
   DRIVERS,
@@ -169,7 +170,7 @@ export const MOUNT_OPTIONS: Readonly<Record<string, MountOption>> = {
     value: 'FILE',
     help: 'the key of an encrypted database: at least 32 random bytes',
     apply(settings, value) {
-      settings.key = { ...settings.key, keyFile: resolve(value) }
+      settings.key = { ...settings.key, keyFile: absolutePath(value) }
     },
   },
   key_command: {

@@ -1,5 +1,5 @@
 /** The limit of open files, and what needs how many. */
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../store/os-files.ts'
 
 /** What the daemon of a mount has open at most while it is in use: the database, 32 segments of its log, its threads' and its callers' descriptors. */
 export const MOUNT_FILES_MIN = 128

@@ -1,5 +1,6 @@
 /** A progress bar on standard error, if that is a terminal. It is removed when its work ends, so that results stand alone. */
 import { SingleBar } from 'cli-progress'
+import { say } from './say.ts'
 import { formatBytes } from './units.ts'
 
 const UPDATE_MS = 100
@@ -90,7 +91,7 @@ export class ProgressBar {
   /** Prints a line, above the bar if there is one. */
   print(line: string): void {
     this.stop()
-    console.log(line)
+    say(line)
   }
 
   /** Removes the bar. */

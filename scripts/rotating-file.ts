@@ -1,5 +1,6 @@
 /** A log file of bounded size: at the bound it is renamed to NAME.1, replacing the previous one. */
-import { closeSync, constants, fstatSync, openSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, writeSync } from 'node:fs'
+import { openSync, renameSync } from '../store/os-files.ts'
 
 const SIZE_MAX_BYTES = 8 << 20
 

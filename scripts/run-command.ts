@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { systemCode } from '../store/errors.ts'
-import { startable } from './arguments.ts'
+import { startable } from '../store/os-command.ts'
 import { CommandError } from './failure.ts'
 import { warn } from './say.ts'
 

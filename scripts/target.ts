@@ -1,5 +1,5 @@
 /** Finds a database and the mount that serves it, given either. */
-import { realpath, stat } from 'node:fs/promises'
+import { realpath, stat } from '../store/os-files-async.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { locate } from '../mount/mount-points/locate.ts'
 import { isDatabaseUrl } from '../store/database-name.ts'

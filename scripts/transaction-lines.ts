@@ -1,5 +1,5 @@
 /** Transactions as lines of text and JSON. */
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../store/os-files.ts'
 import { bytesOf } from '../store/os-text.ts'
 import { decodedPath } from '../core/printable.ts'
 import { isRegular } from '../core/tree/inode.ts'

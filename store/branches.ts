@@ -12,7 +12,7 @@
  * DB has to keep the base: the caller holds it by a tag ({@link baseTag}) before {@link createBranch}, and deletes that
  * after {@link removeBranch}.
  */
-import { readdir, rm, rmdir } from 'node:fs/promises'
+import { readdir, rm, rmdir } from './os-files-async.ts'
 import { basename, dirname, join } from 'node:path'
 import { isDatabaseUrl } from './database-name.ts'
 import type { Tid } from './ids.ts'

@@ -1,7 +1,8 @@
 /** The names of databases: paths, and URLs of databases on a server. */
+import { absolutePath } from './os-files.ts'
 import { createHash } from 'node:crypto'
 import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { formatAddress, isPostgresUrl, parseAddress } from './postgres/address.ts'
 
 /** Whether a name is the URL of a database on a server, and not a path. */
@@ -12,7 +13,7 @@ export const isDatabaseUrl = isPostgresUrl
  * @throws CannotOpenError if a URL has another form, or a password.
  */
 export const canonicalName = (name: string): string =>
-  isDatabaseUrl(name) ? formatAddress(parseAddress(name)) : resolve(name)
+  isDatabaseUrl(name) ? formatAddress(parseAddress(name)) : absolutePath(name)
 
 /** The file with the state of an unfinished import: next to the database, or, if that is on a server, in the user's state directory. */
 export function importMapPath(name: string): string {

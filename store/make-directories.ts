@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync } from './os-files.ts'
 import { dirname } from 'node:path'
 import { systemCode } from './errors.ts'
 

@@ -2,8 +2,8 @@
  * Opens the store at a path, whatever kind of database it is. Layers above import this file and none of the
  * folders below it.
  */
-import { existsSync, realpathSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { existsSync, realpathSync } from './os-files.ts'
+import { rm } from './os-files-async.ts'
 import { openBranch } from './branch/open-branch.ts'
 import { branchPlace } from './branches.ts'
 import { importMapPath, isDatabaseUrl } from './database-name.ts'

@@ -1,7 +1,8 @@
 /** Determines from its content which kind of database a file is. */
 import { constants } from 'node:fs'
-import { open, stat } from 'node:fs/promises'
+import { open, stat } from './os-files-async.ts'
 import Database from 'better-sqlite3'
+import { sqliteName } from './sqlite-name.ts'
 import { CannotOpenError, systemCode, messageOf } from './errors.ts'
 import { MAGIC, MAGIC_LENGTH, MAGIC_PYTHON_2 } from './filestorage/format.ts'
 import { isPostgresUrl } from './postgres/address.ts'
@@ -70,7 +71,7 @@ async function readStart(path: string): Promise<Buffer | undefined> {
 function recogniseSqlite(path: string): DatabaseKind {
   let db: Database.Database | undefined
   try {
-    db = new Database(path, { readonly: true, fileMustExist: true })
+    db = new Database(sqliteName(path), { readonly: true, fileMustExist: true })
     if (db.pragma('application_id', { simple: true }) === APPLICATION_ID) return 'sqlite'
     if (relStorageSchema(db) !== undefined) return 'relstorage'
   } catch (error) {

@@ -9,6 +9,9 @@ import { describe, expect, test } from 'vitest'
 const ROOT = join(import.meta.dirname, '..')
 const LAYERS = ['store', 'core', 'mount', 'scripts']
 
+/** Programs of the project itself, and files of the package: their paths are no user's. */
+const TYPES_NO_PATHS = /^scripts\/(?:bench|soak|crash|package|docs|web\/assets)/
+
 /** What measures or makes stores, and so names the kind of store that it is about. */
 const KNOWS_STORES = [/^scripts\/bench\//]
 
@@ -91,6 +94,42 @@ describe('imports', () => {
     expect(cycles()).toEqual([])
   })
 })
+
+describe('paths', () => {
+  test('reach the system as bytes: through store/os-files.ts', () => {
+    const wrapped = new Map([
+      ['node:fs', exportsOf('store/os-files.ts')],
+      ['node:fs/promises', exportsOf('store/os-files-async.ts')],
+    ])
+    const direct = [...textOf]
+      .filter(([file]) => !file.startsWith('store/os-files') && !TYPES_NO_PATHS.test(file))
+      .flatMap(([file, text]) =>
+        [...text.matchAll(/import \{([^}]*)\} from '(node:fs(?:\/promises)?)'/g)].flatMap(
+          ([, names = '', from = '']) =>
+            names
+              .split(',')
+              .map(name => name.trim().split(' ')[0] ?? '')
+              .filter(name => wrapped.get(from)?.has(name))
+              .map(name => `${file}: ${name}`),
+        ),
+      )
+    expect(direct).toEqual([])
+  })
+
+  test('reach SQLite through store/sqlite-name.ts', () => {
+    const direct = [...textOf].flatMap(([file, text]) =>
+      file.startsWith('scripts/bench/') || !text.includes("from 'better-sqlite3'")
+        ? []
+        : [...text.matchAll(/new Database\((?!sqliteName\(|''|':memory:'|\w+Uri\(|name,|$)/gm)].map(
+            () => file,
+          ),
+    )
+    expect(direct).toEqual([])
+  })
+})
+
+const exportsOf = (file: string): ReadonlySet<string> =>
+  new Set([...(textOf.get(file) ?? '').matchAll(/^export const (\w+)/gm)].map(([, name]) => name ?? ''))
 
 describe('branded ids', () => {
   test.each(Object.entries(CONSTRUCTORS))('%s is cast in %s only', (brand, home) => {

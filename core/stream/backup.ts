@@ -6,8 +6,8 @@
  * transaction of the directory, as a pack has dropped it, a stream of everything begins a new row of files. A lock file excludes other backups into
  * the directory.
  */
-import { createReadStream } from 'node:fs'
-import { link, mkdir, open, readFile, rename, rm, unlink } from 'node:fs/promises'
+import { createReadStream } from '../../store/os-files.ts'
+import { link, mkdir, open, readFile, rename, rm, unlink } from '../../store/os-files-async.ts'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { KeyCopy } from '../../store/encryption.ts'

@@ -1,5 +1,5 @@
 /** The files of streams in a directory, as `backup` writes them. */
-import { readdir, stat } from 'node:fs/promises'
+import { readdir, stat } from '../../store/os-files-async.ts'
 import { join } from 'node:path'
 import { StoreError } from '../../store/errors.ts'
 import { parseTid, TID_NONE, type Tid } from '../../store/ids.ts'

@@ -13,9 +13,9 @@
  * Of the program itself, half of the pages in memory are those that only its start needed. They are given up as well; the
  * kernel maps those in use again from its page cache.
  */
-import { readFileSync } from 'node:fs'
 import { getHeapStatistics } from 'node:v8'
 import { koffi } from '../../store/koffi.ts'
+import { readFileSync } from '../../store/os-files.ts'
 import { collectAll } from '../../store/gc-pacing.ts'
 import { slabs } from '../../store/slabs.ts'
 

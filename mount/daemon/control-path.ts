@@ -15,7 +15,7 @@
 import { CodedError } from '../../store/errors.ts'
 import { processOwner } from '../../core/process-owner.ts'
 import type { Stats } from 'node:fs'
-import { lstat, mkdir, readdir, rm } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rm } from '../../store/os-files-async.ts'
 import { basename, join } from 'node:path'
 import { NoAnswerError } from './no-answer.ts'
 

@@ -9,7 +9,7 @@
  * instead of blocking; calls that wait for the disk have a long one.
  */
 import { systemCode, CodedError, fromWire, toWire, type WireError } from '../../store/errors.ts'
-import { lstat } from 'node:fs/promises'
+import { lstat } from '../../store/os-files-async.ts'
 import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
 import {

@@ -1,6 +1,6 @@
 /** The daemon's side of the control socket. */
 import { CodedError } from '../../store/errors.ts'
-import { chmod, rm } from 'node:fs/promises'
+import { chmod, rm } from '../../store/os-files-async.ts'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'

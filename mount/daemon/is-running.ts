@@ -1,5 +1,5 @@
 /** Whether a process is running. A zombie is not. */
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../../store/os-files.ts'
 
 export function isRunning(pid: number): boolean {
   try {

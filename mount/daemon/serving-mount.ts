@@ -1,5 +1,5 @@
 /** The mount that serves a database for writing. */
-import { stat } from 'node:fs/promises'
+import { stat } from '../../store/os-files-async.ts'
 import { processOwner } from '../../core/process-owner.ts'
 import type { MountedDirectory } from '../mount-points/mount-table.ts'
 import { controlPaths } from './control-path.ts'

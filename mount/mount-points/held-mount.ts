@@ -9,7 +9,8 @@
  * Both descriptors are O_PATH: opening them asks nothing of the filesystem, so a stopped or dead daemon cannot block it.
  */
 import { constants } from 'node:fs'
-import { type FileHandle, open, readFile } from 'node:fs/promises'
+import { type FileHandle } from 'node:fs/promises'
+import { open, readFile } from '../../store/os-files-async.ts'
 import { basename, dirname } from 'node:path'
 import { MountError } from '../drivers/driver.ts'
 import { systemCode } from '../../store/errors.ts'

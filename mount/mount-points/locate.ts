@@ -3,11 +3,10 @@
  * bind mounts of a subdirectory work. No zblkfs mount is accessed, because its daemon may be stopped or dead: only links
  * outside these mounts are followed (see {@link followInside}).
  */
-import { lstatSync, readlinkSync } from 'node:fs'
-import { realpath } from 'node:fs/promises'
+import { lstatSync, readlinkSync, workingDirectory } from '../../store/os-files.ts'
+import { realpath } from '../../store/os-files-async.ts'
 import { basename, dirname, isAbsolute, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { pathOf, textOf } from '../../store/os-text.ts'
 import { FILE_SYSTEM_TYPE } from '../drivers/kernel/mount-point.ts'
 import { MountError } from '../drivers/driver.ts'
 import { type MountedDirectory, mountTable } from './mount-table.ts'
@@ -30,7 +29,7 @@ export interface Location {
 /** @throws MountError if the path is relative and the working directory has no path, or links form a circle. */
 export function locate(path: string): Location {
   const mounts = mountTable()
-  const parts = (isAbsolute(path) ? path : `${workingDirectory()}/${path}`).split('/')
+  const parts = (isAbsolute(path) ? path : `${namedWorkingDirectory()}/${path}`).split('/')
   let current = '/'
   let links = 0
   for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
@@ -64,16 +63,14 @@ export async function followInside(location: Location): Promise<Location> {
   const parent = dirname(location.path)
   const late = sleep(FOLLOW_TIMEOUT_MS, undefined, { ref: false })
   // A missing path has no links to follow.
-  const real = await Promise.race([realpath(pathOf(parent), 'buffer').then(textOf, () => undefined), late])
+  const real = await Promise.race([realpath(parent).catch(() => undefined), late])
   return real === undefined || real === parent ? location : locate(join(real, basename(location.path)))
 }
 
 /** @throws MountError if it was removed, or its path is too long for the kernel. */
-function workingDirectory(): string {
+function namedWorkingDirectory(): string {
   try {
-    // A name that is not UTF-8 is not decoded by Node.
-    const path = process.cwd()
-    return path.includes('\ufffd') ? textOf(readlinkSync('/proc/self/cwd', 'buffer')) : path
+    return workingDirectory()
   } catch (error) {
     throw new MountError(NO_WORKING_DIRECTORY, { cause: error })
   }
@@ -83,9 +80,8 @@ const isOurs = (mount: MountedDirectory | undefined): boolean => mount?.type ===
 
 function linkTarget(path: string): string | undefined {
   try {
-    const name = pathOf(path)
-    return lstatSync(name, { throwIfNoEntry: false })?.isSymbolicLink() === true
-      ? textOf(readlinkSync(name, 'buffer'))
+    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
+      ? readlinkSync(path)
       : undefined
   } catch {
     return undefined

@@ -1,5 +1,5 @@
 /** The kernel's list of mounts. Reading it does not access any mount, so a dead one cannot block it. */
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../../store/os-files.ts'
 import { textOf } from '../../store/os-text.ts'
 
 /** A line of /proc/self/mountinfo. Source: proc_pid_mountinfo(5). */

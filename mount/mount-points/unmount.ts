@@ -5,12 +5,13 @@
 import { isRoot } from '../../core/process-owner.ts'
 import { systemCode } from '../../store/errors.ts'
 import { execFile } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
-import { readdir, readFile, readlink } from 'node:fs/promises'
+import { writeFileSync } from '../../store/os-files.ts'
+import { readdir, readFile, readlink } from '../../store/os-files-async.ts'
 import { getSystemErrorMessage, getSystemErrorName, promisify } from 'node:util'
 import { MountError } from '../drivers/driver.ts'
 import { umount2, UnmountFlag } from '../drivers/kernel/system-calls.ts'
 import { HeldMount } from './held-mount.ts'
+import { startable } from '../../store/os-command.ts'
 import type { MountedDirectory } from './mount-table.ts'
 
 const run = promisify(execFile)
@@ -63,7 +64,8 @@ async function unmountAsUser(
   let failure: unknown
   for (const command of ['fusermount3', 'fusermount']) {
     try {
-      await run(command, [how === 'whole' ? '-u' : '-uz', `./${held.name}`], { cwd: held.parentPath })
+      const words = startable([command, how === 'whole' ? '-u' : '-uz', `./${held.name}`])
+      await run(words[0] ?? command, words.slice(1), { cwd: held.parentPath })
       return
     } catch (error) {
       failure = error

@@ -1,5 +1,6 @@
 /** `zblkfs bisect PATH -- COMMAND`: finds the transaction that broke something, by running a command on past states. */
-import { mkdtemp, open, rm, stat } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
+import { open, rm, stat } from '../../store/os-files-async.ts'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
@@ -14,7 +15,6 @@ import { storedPath, textOfStored } from '../../core/stored-names.ts'
 import { isRegular } from '../../core/tree/inode.ts'
 import { parseTid, TID_NONE } from '../../store/ids.ts'
 import { formatTime } from '../../store/moments.ts'
-import { pathOf } from '../../store/os-text.ts'
 import type { Store } from '../../store/store.ts'
 import { CommandError } from '../failure.ts'
 import { findSource, withStore, type HistorySource } from '../history-source.ts'
@@ -151,8 +151,7 @@ async function judgeState(
     mount === undefined
       ? await copyOf(store, state, scratch)
       : join(mount.mountPoint, `${MOMENT_PREFIX}${tid}`, textOfStored(state.path))
-  if (place === undefined || (await stat(pathOf(place)).catch(() => undefined)) === undefined)
-    return 'untestable'
+  if (place === undefined || (await stat(place).catch(() => undefined)) === undefined) return 'untestable'
   const words = command.map(word => word.replaceAll(PLACE, () => place))
   const isPlaced = command.some(word => word.includes(PLACE))
   const exitCode = await runCommand(isPlaced ? words : [...words, place], { ZBLKFS_TID: tid })
@@ -177,9 +176,9 @@ async function copyOf(
       `${printablePath(path) || '/'} is not a regular file: mount the database to search it`,
     )
   const copy = join(scratch, textOfStored(path).split('/').at(-1) ?? 'file')
-  await rm(pathOf(copy), { force: true })
+  await rm(copy, { force: true })
   const content = await FileContent.of(view, inode)
-  const file = await open(pathOf(copy), 'wx', (inode.mode & PERMISSIONS) | 0o400)
+  const file = await open(copy, 'wx', (inode.mode & PERMISSIONS) | 0o400)
   try {
     let end = 0
     for await (const piece of content.pieces()) {

@@ -1,6 +1,6 @@
 /** `zblkfs copy SRC DST`: a database with its history, from a file to a server or back. */
-import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { existsSync, readFileSync } from '../../store/os-files.ts'
+import { mkdir, rm, writeFile } from '../../store/os-files-async.ts'
 import { dirname } from 'node:path'
 import { Command, Option } from 'commander'
 import { copyDatabase } from '../../core/copy/copy-database.ts'

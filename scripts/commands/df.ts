@@ -196,7 +196,7 @@ function describe(usage: Report, to: string): string {
   const { fileBytes, freeBytes, liveBytes, historyBytes, branch } = usage
   const other = Math.max(0, fileBytes - freeBytes - liveBytes - historyBytes)
   const lines: readonly (readonly [number, string])[] = [
-    [fileBytes, usage.database],
+    [fileBytes, printable(usage.database)],
     [liveBytes, 'the present state'],
     [historyBytes, 'history, and what is not used any more'],
     [other, 'indexes and the ends of pages'],

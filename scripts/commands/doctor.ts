@@ -1,6 +1,7 @@
 /** `zblkfs doctor`: checks this machine's requirements for a mount, and prints the remedy for each one that fails. */
 import { execFileSync } from 'node:child_process'
-import { closeSync, constants, openSync, statfsSync } from 'node:fs'
+import { closeSync, constants } from 'node:fs'
+import { openSync, statfsSync } from '../../store/os-files.ts'
 import { release } from 'node:os'
 import { Command } from 'commander'
 import { isRoot } from '../../core/process-owner.ts'

@@ -1,7 +1,7 @@
 /** `zblkfs export DB Data.fs`: a FileStorage that ZODB opens, with all transactions; with `--from`, more of them. */
-import { existsSync } from 'node:fs'
-import { rename, rm, stat } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { absolutePath, existsSync } from '../../store/os-files.ts'
+import { rename, rm, stat } from '../../store/os-files-async.ts'
+import { dirname } from 'node:path'
 import { Command } from 'commander'
 import { CannotOpenError } from '../../store/errors.ts'
 import { formatTid, parseTid, tid as tidOf, TID_NONE, type Tid } from '../../store/ids.ts'
@@ -38,7 +38,7 @@ async function exportFile(db: string, file: string, { from }: { readonly from?: 
   const source = await openDatabase(name, { readOnly: true, warn })
   const progress = new ProgressBar('bytes')
   try {
-    const path = resolve(file)
+    const path = absolutePath(file)
     // A database on a server has no file mode here: its export is readable only by its owner.
     const mode = isDatabaseUrl(name) ? OWNER_ONLY : (await stat(name)).mode
     const run = async (writer: TransactionWriter, after: Tid): Promise<Exported> => {

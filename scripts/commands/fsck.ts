@@ -1,5 +1,5 @@
 /** `zblkfs fsck DB|DIR`: checks a database, mounted or not, and repairs it on request. */
-import { existsSync } from 'node:fs'
+import { existsSync } from '../../store/os-files.ts'
 import { Command } from 'commander'
 import { checkDatabase, type CheckSummary } from '../../core/check/check-database.ts'
 import { describeDamage, type Damage } from '../../core/check/damage.ts'

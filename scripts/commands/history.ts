@@ -1,4 +1,5 @@
 /** `zblkfs history DB|DIR [--keep TIME|all|0]`: shows and sets how long a database keeps its history. */
+import { printable } from '../../core/printable.ts'
 import { Command } from 'commander'
 import { openDatabase } from '../../store/open-store.ts'
 import { DEFAULT_RETENTION, formatRetention, type Retention } from '../../store/retention.ts'
@@ -39,7 +40,7 @@ export function historyCommand(): Command {
       console.log(
         json
           ? JSON.stringify({ history: formatRetention(history), isDefault: found === undefined })
-          : `${target.database}: ${describeRetention(history)}${found === undefined ? ' (the default)' : ''}`,
+          : `${printable(target.database)}: ${describeRetention(history)}${found === undefined ? ' (the default)' : ''}`,
       )
     })
 }

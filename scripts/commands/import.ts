@@ -1,6 +1,6 @@
 /** `zblkfs import SRC DB`: copies the big files of a ZODB database into a zblkfs database. */
-import { existsSync } from 'node:fs'
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { existsSync } from '../../store/os-files.ts'
+import { mkdir, rm, stat } from '../../store/os-files-async.ts'
 import { dirname } from 'node:path'
 import { Command } from 'commander'
 import { CannotOpenError, StoreError } from '../../store/errors.ts'
@@ -13,7 +13,7 @@ import { describeRetention } from '../retention.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
 import { explain } from '../advice.ts'
 import { CommandError } from '../failure.ts'
-import { warn } from '../say.ts'
+import { sayLines, warn } from '../say.ts'
 import { formatBytes } from '../units.ts'
 import { count } from '../foreign/count.ts'
 import { databasePath } from '../foreign/database-path.ts'
@@ -66,7 +66,7 @@ async function importFiles(src: string, db: string, { into, history = false }: O
         : await copy(source, target, { into, history }, report),
     )
     progress.stop()
-    console.log(message)
+    sayLines(message)
   } finally {
     progress.stop()
     await source.close()

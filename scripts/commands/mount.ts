@@ -8,7 +8,7 @@ import { MountError } from '../../mount/drivers/driver.ts'
 import { CodedError, toWire } from '../../store/errors.ts'
 import { explain } from '../advice.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { existsSync, realpathSync } from 'node:fs'
+import { existsSync, realpathSync } from '../../store/os-files.ts'
 import { Command, Option } from 'commander'
 import type { Logger } from 'pino'
 import { checkMountPoint } from '../../mount/drivers/kernel/mount-point.ts'
@@ -17,7 +17,6 @@ import type { MountSettings } from '../../mount/daemon/mount-settings.ts'
 import { MountServer } from '../../mount/daemon/mount-server.ts'
 import { Problems } from '../../mount/daemon/problems.ts'
 import { openFileSystem } from '../../mount/daemon/open-file-system.ts'
-import { isOdd } from '../../store/os-text.ts'
 import { formatTid } from '../../store/ids.ts'
 import { askStarter, reportStart, startDaemon } from '../daemon-process.ts'
 import { type KeyOptions, keySourceOf } from '../key-source.ts'
@@ -72,8 +71,6 @@ export function mountCommand(): Command {
 }
 
 async function mount(database: string, path: string, options: Options, globals: Command): Promise<void> {
-  if (isOdd(database) || isOdd(path))
-    throw new UsageError('the names of a database and of a mount point have to be UTF-8: rename what is not')
   const lists = [...options.option, ...(options.zblkFormat ? [`zblk_format=${options.zblkFormat}`] : [])]
   if (isRemount(lists)) return await remount(path, parseRemountOptions(lists))
   const parsed = parseMountOptions(lists)

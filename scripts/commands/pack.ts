@@ -13,6 +13,7 @@ import { findTarget } from '../target.ts'
 import { packPlan, planOfRetention } from '../../core/pack/plan.ts'
 import { printPreview } from '../pack-preview.ts'
 import { openDatabase } from '../../store/open-store.ts'
+import { printable } from '../../core/printable.ts'
 import { warn } from '../say.ts'
 import { formatTid, parseTid, timeFromTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import { formatTime } from '../../store/moments.ts'
@@ -170,7 +171,7 @@ function describe(database: string, report: PackResult): string {
   const { bytesBefore, bytesAfter, revisionsDropped, objectsDropped, durationMs } = report
   const freed = formatBytes(Math.max(0, bytesBefore - bytesAfter))
   return (
-    `${database}: ${freed} freed, ${formatBytes(bytesAfter)} left ` +
+    `${printable(database)}: ${freed} freed, ${formatBytes(bytesAfter)} left ` +
     `(${revisionsDropped} old states and ${objectsDropped} unused objects dropped in ${(durationMs / 1000).toFixed(1)} s)\n` +
     describeHistory(report)
   )

@@ -1,5 +1,5 @@
 /** `zblkfs receive DB`: adds the transactions of a stream to a database. */
-import { createReadStream } from 'node:fs'
+import { createReadStream } from '../../store/os-files.ts'
 import { Command } from 'commander'
 import { lastReceived, receive as receiveStream, type Received } from '../../core/database/streams.ts'
 import { bytesIn, streamsIn } from '../../core/stream/directory.ts'

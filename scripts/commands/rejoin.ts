@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { CommandError } from '../failure.ts'
 import { ALIVE_TIMEOUT_MS, callMount, findMount } from '../find-mount.ts'
+import { say } from '../say.ts'
 import { shellWord } from '../shell-word.ts'
 import { formatBytes } from '../units.ts'
 
@@ -16,7 +17,7 @@ export function rejoinCommand(): Command {
       const mount = findMount(directory)
       const { connection, unstoredBytes } = await callMount(mount, 'status', {}, ALIVE_TIMEOUT_MS)
       if (connection?.state !== 'fenced') {
-        console.log(`${mount.mountPoint} can be written: there is nothing to do`)
+        say(`${mount.mountPoint} can be written: there is nothing to do`)
         return
       }
       if (unstoredBytes > 0 && !discard)
@@ -25,6 +26,6 @@ export function rejoinCommand(): Command {
           { code: 'unstored' },
         )
       const { tid } = await callMount(mount, 'rejoin', {}, REJOIN_TIMEOUT_MS)
-      console.log(`${mount.mountPoint} can be written again, from transaction ${tid} on`)
+      say(`${mount.mountPoint} can be written again, from transaction ${tid} on`)
     })
 }

@@ -1,5 +1,5 @@
 /** `zblkfs rescue DIR|PID TARGET`: saves a database that was removed while it was mounted, or what a fenced mount has not stored. */
-import { resolve } from 'node:path'
+import { absolutePath } from '../../store/os-files.ts'
 import { Command } from 'commander'
 import { controlPaths, listSockets } from '../../mount/daemon/control-path.ts'
 import { NoAnswerError } from '../../mount/daemon/no-answer.ts'
@@ -41,7 +41,7 @@ export function rescueCommand(): Command {
 
 async function rescueRemoved(pid: number, paths: readonly string[], target: string): Promise<void> {
   const unstored = await storeAll(paths)
-  const { database, logFiles } = await rescueDatabase(pid, resolve(target))
+  const { database, logFiles } = await rescueDatabase(pid, absolutePath(target))
   say(
     `${database} is saved as ${target}, with ${logFiles} files of its log; check it with 'zblkfs fsck --data ${target}'`,
   )
@@ -66,8 +66,8 @@ async function rescueUnstored(
     say(`${directory} has stored everything`)
     return
   }
-  await makeTarget(resolve(target))
-  await copyFiles(directory, resolve(target), files)
+  await makeTarget(absolutePath(target))
+  await copyFiles(directory, absolutePath(target), files)
   for (const file of files) if (file.path.toString() !== '.') say(describe(file))
   const rejoin = `zblkfs rejoin --discard ${shellWord(directory)}`
   say(`saved in ${target}; '${rejoin}' drops these changes from the mount and lets it write again`)

@@ -1,8 +1,9 @@
 /** What an external ZODB database holds, by its own transactions: for `zblkfs df`. */
-import { stat } from 'node:fs/promises'
+import { stat } from '../../store/os-files-async.ts'
 import { formatTime } from '../../store/moments.ts'
 import { formatTid, parseTid, TID_NONE, timeFromTid, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
+import { printable } from '../../core/printable.ts'
 import { formatBytes } from '../units.ts'
 
 /** In bytes. */
@@ -44,7 +45,7 @@ export function describeForeignUsage(usage: ForeignUsage): string {
   const when = (tid: string): string => `${tid} of ${formatTime(timeFromTid(parseTid(tid) ?? TID_NONE))}`
   const row = (bytes: number, what: string): string => `${formatBytes(bytes).padStart(10)}  ${what}`
   return [
-    row(fileBytes, `${database}, a ZODB database`),
+    row(fileBytes, `${printable(database)}, a ZODB database`),
     row(recordBytes, 'records, present and history'),
     row(Math.max(0, fileBytes - recordBytes), 'what the file has beside them'),
     `${revisions} states in ${transactions} transactions` +

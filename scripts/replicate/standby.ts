@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { pipeline } from 'node:stream/promises'
 import type { Received } from '../../core/database/streams.ts'
 import { messageOf, StoreError, systemCode, type ErrorCode, fromWire } from '../../store/errors.ts'
+import { startable } from '../../store/os-command.ts'
 import { CommandError, UsageError } from '../failure.ts'
 
 /** Shown of what a process has written to standard error. */
@@ -85,19 +86,21 @@ export class Standby {
   }
 
   #spawn(options: readonly string[]): ChildProcess {
-    const stdio = 'pipe'
     const { ssh, remoteCommand = 'zblkfs' } = this.#options
     if (this.#remote === undefined) {
       const main = process.argv[1] ?? ''
-      return spawn(process.execPath, [...process.execArgv, main, 'receive', ...options, '--', this.#target], {
-        stdio,
-      })
+      return start([process.execPath, ...process.execArgv, main, 'receive', ...options, '--', this.#target])
     }
     const { host, port, path } = this.#remote
     const [program = 'ssh', ...own] = ssh === undefined ? SSH : ssh.split(' ').filter(word => word !== '')
     const command = `${remoteCommand} receive ${options.join(' ')} -- ${quoted(path)}`
-    return spawn(program, [...own, ...(port === '' ? [] : ['-p', port]), host, command], { stdio })
+    return start([program, ...own, ...(port === '' ? [] : ['-p', port]), host, command])
   }
+}
+
+function start(command: readonly string[]): ChildProcess {
+  const [program = '', ...parameters] = startable(command)
+  return spawn(program, parameters, { stdio: 'pipe' })
 }
 
 /** Writes a stream to a process; resolves to the error if that fails. */

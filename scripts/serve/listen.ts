@@ -1,5 +1,5 @@
 /** Where a server listens: a Unix socket that only its owner may use, or an address of this machine. */
-import { chmod, lstat, rm } from 'node:fs/promises'
+import { chmod, lstat, rm } from '../../store/os-files-async.ts'
 import { connect, type Server } from 'node:net'
 import { systemCode } from '../../store/errors.ts'
 import { CommandError } from '../failure.ts'

@@ -1,6 +1,6 @@
 /** The protocols of `zblkfs serve`: how each is started, and what is printed about it. */
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../../store/os-files.ts'
 import { join, resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { FileError } from '../../core/database/file-error.ts'

@@ -1,6 +1,6 @@
 /** Opens and creates branches (store/branches.ts). */
-import { existsSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { existsSync } from '../os-files.ts'
+import { mkdir } from '../os-files-async.ts'
 import { dirname } from 'node:path'
 import { branchNames, branchPath, branchPlace, removeBranchFiles, type BranchPlace } from '../branches.ts'
 import { compressionName } from '../compression.ts'

@@ -8,8 +8,7 @@
  * Memory does not grow with the file: positions are in an index on disk (position-index.ts), and data is read on
  * demand.
  */
-import { statSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { absolutePath, statSync } from '../os-files.ts'
 import { setImmediate } from 'node:timers/promises'
 import { CannotOpenError, StoreError, messageOf } from '../errors.ts'
 import { TID_MAX, TID_NONE, type Oid, type Tid } from '../ids.ts'
@@ -51,7 +50,7 @@ export async function openFileStorage(
   path: string,
   options: FileStorageOptions = {},
 ): Promise<ReadOnlyStore> {
-  const storage = new FileStorage(resolve(path), {
+  const storage = new FileStorage(absolutePath(path), {
     cacheDirectory: options.cacheDirectory ?? defaultCacheDirectory(),
     warn: options.warn ?? (() => {}),
     progress: options.progress,

@@ -11,11 +11,13 @@
  */
 import { messageOf } from '../errors.ts'
 import { createHash } from 'node:crypto'
-import { readdirSync, rmSync, type BigIntStats } from 'node:fs'
+import { type BigIntStats } from 'node:fs'
+import { readdirSync, rmSync } from '../os-files.ts'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
 import { makeDirectories } from '../make-directories.ts'
 import { decodeTransactionHeader, POINTER_LENGTH, readPosition, TRANSACTION_HEADER_LENGTH } from './format.ts'
+import { bytesOf } from '../os-text.ts'
 import { isBusy, PositionIndex, type IndexedTransaction } from './position-index.ts'
 import type { ScannedFile } from './scan.ts'
 
@@ -106,5 +108,5 @@ function removeIndex(path: string): void {
 }
 
 function digest(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 20)
+  return createHash('sha256').update(bytesOf(text)).digest('hex').slice(0, 20)
 }

@@ -1,6 +1,7 @@
 /** One FileStorage file (one inode), open and indexed: reads the transactions indexed so far. */
 import { textOf } from '../os-text.ts'
-import { closeSync, constants, fstatSync, openSync, realpathSync, type BigIntStats } from 'node:fs'
+import { closeSync, constants, fstatSync, type BigIntStats } from 'node:fs'
+import { openSync, realpathSync } from '../os-files.ts'
 import { CannotOpenError, StoreError } from '../errors.ts'
 import { oid, TID_NONE, type Oid, type Tid } from '../ids.ts'
 import type { ChangeSet, Revision, RevisionPart, TransactionInfo } from '../store.ts'

@@ -14,6 +14,7 @@
  * Several processes may extend one index: each write begins by reading the last indexed transaction.
  */
 import Database from 'better-sqlite3'
+import { sqliteName } from '../sqlite-name.ts'
 import { type Oid, type Tid, knownTid } from '../ids.ts'
 import { TID_NONE } from '../ids.ts'
 import { MAGIC_LENGTH, POINTER_LENGTH } from './format.ts'
@@ -130,9 +131,11 @@ export class PositionIndex {
   readonly #tids = new Map<number, Tid>()
   #last: IndexedTransaction
 
-  /** Opens the index in the SQLite file `path`, or creates it there; '' is a nameless temporary file. */
-  constructor(path: string, identity: string) {
-    this.#db = new Database(path, { timeout: BUSY_TIMEOUT_MS })
+  /** Opens the index of `file` in the SQLite file `path`, or creates it there; '' is a nameless temporary file. */
+  constructor(path: string, file: string) {
+    // SQLite stores no other text.
+    const identity = file.toWellFormed()
+    this.#db = new Database(sqliteName(path), { timeout: BUSY_TIMEOUT_MS })
     try {
       if (path !== '') this.#db.pragma('journal_mode = WAL')
       this.#db.pragma('synchronous = NORMAL')

@@ -8,8 +8,10 @@
  * The positions of earlier records, needed for `prev`, are in a position index on disk, not in memory.
  */
 import { bytesOf } from '../os-text.ts'
-import { closeSync, constants, fstatSync, openSync, realpathSync } from 'node:fs'
-import { open, type FileHandle } from 'node:fs/promises'
+import { closeSync, constants, fstatSync } from 'node:fs'
+import { openSync, realpathSync } from '../os-files.ts'
+import { type FileHandle } from 'node:fs/promises'
+import { open } from '../os-files-async.ts'
 import { dirname } from 'node:path'
 import { CannotOpenError, StoreError, systemCode } from '../errors.ts'
 import { formatOid, formatTid, type Tid } from '../ids.ts'

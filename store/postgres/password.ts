@@ -1,5 +1,5 @@
 /** The password of a database: PGPASSWORD, else the first line of the password file that fits (libpq's format). */
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, statSync } from '../os-files.ts'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { PostgresAddress } from './address.ts'

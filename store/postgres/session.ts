@@ -3,7 +3,7 @@
  * in order. Values arrive as text: pg does not support binary results.
  */
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls'
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../os-files.ts'
 import { hostname } from 'node:os'
 import { Client, type Notification } from 'pg'
 import { CannotOpenError, messageOf } from '../errors.ts'

@@ -6,10 +6,11 @@
  * newest record: an object that has changed since `at` is not found at `at` any more, its transactions are those that
  * still have a record, and they have no texts.
  */
+import { absolutePath } from '../os-files.ts'
 import { textOf } from '../os-text.ts'
-import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
+import { sqliteName } from '../sqlite-name.ts'
 import { CannotOpenError, StoreError, messageOf } from '../errors.ts'
 import { oid as oidOf, TID_MAX, TID_NONE, type Oid, type Tid, knownTid } from '../ids.ts'
 import { readSlicesInTurn } from '../read-slices.ts'
@@ -40,10 +41,10 @@ const MAX_CHANGE_OIDS = 10_000
  * beyond 2^53.
  */
 export async function openRelStorage(path: string): Promise<ReadOnlyStore> {
-  const name = resolve(path)
+  const name = absolutePath(path)
   let db: Database.Database | undefined
   try {
-    db = new Database(name, { readonly: true, fileMustExist: true })
+    db = new Database(sqliteName(name), { readonly: true, fileMustExist: true })
     const schema = relStorageSchema(db)
     if (schema === undefined)
       throw new CannotOpenError(

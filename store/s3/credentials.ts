@@ -3,7 +3,7 @@
  * AWS_SESSION_TOKEN), else a profile (AWS_PROFILE, by default `default`) of ~/.aws/credentials or of the file that
  * AWS_SHARED_CREDENTIALS_FILE names. They appear in no message.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../os-files.ts'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 

@@ -20,16 +20,8 @@
  * Nothing is synced or locked. A torn or mixed slot fails its checksum and is a miss. A segment's key is never used twice, so
  * an intact slot is never stale.
  */
-import {
-  closeSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  renameSync,
-  write,
-  writeSync,
-} from 'node:fs'
+import { closeSync, ftruncateSync, readSync, write, writeSync } from 'node:fs'
+import { mkdirSync, openSync, renameSync } from '../os-files.ts'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { xxh64 } from '../checksum.ts'

@@ -3,16 +3,8 @@
  * that directory was moved or its old path is now taken: openat(2) for calls that take a path. Threads share descriptors,
  * so such a path is valid in all threads of the process, and in no other process.
  */
-import {
-  closeSync,
-  constants,
-  fchownSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readlinkSync,
-  type Stats,
-} from 'node:fs'
+import { closeSync, constants, fchownSync, fstatSync, fsyncSync, type Stats } from 'node:fs'
+import { openSync, readlinkSync } from '../os-files.ts'
 import { StoreError, systemCode } from '../errors.ts'
 
 /** The path of `name` in the open directory `fd`. */

@@ -2,7 +2,8 @@
  * The directory of a log. It belongs to the owner of the database, the only user who may write to it: another user
  * could move the segments away, or replace them with links.
  */
-import { closeSync, constants, fstatSync, mkdirSync, openSync, type Stats } from 'node:fs'
+import { closeSync, constants, fstatSync, type Stats } from 'node:fs'
+import { mkdirSync, openSync } from '../os-files.ts'
 import { StoreError, systemCode } from '../errors.ts'
 import { giveTo, isMissing, isTrusted, shown, SideFileError } from './held-path.ts'
 

@@ -5,17 +5,8 @@
  * detected. Its files may come from elsewhere (an unpacked archive, a shared directory), so only regular files are
  * opened, never through a link, and only segments of this database are truncated or replaced.
  */
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  fsyncSync,
-  ftruncateSync,
-  openSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, writeSync } from 'node:fs'
+import { openSync, rmSync, statSync } from '../os-files.ts'
 import { dirname } from 'node:path'
 import { LRUCache } from 'lru-cache'
 import { DatabaseGoneError, StoreError } from '../errors.ts'

@@ -1,5 +1,6 @@
 /** The segment files of a log by their names and headers: which ones there are, what they consist of, and to which database they belong. */
-import { closeSync, constants, fstatSync, readdirSync, readSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, readSync } from 'node:fs'
+import { readdirSync, statSync } from '../os-files.ts'
 import { dirname, join } from 'node:path'
 import { systemCode } from '../errors.ts'
 import { framesEnd, isMarkedFramed } from './framed-segment.ts'

@@ -1,5 +1,5 @@
 /** The log of a SQLite database: the directory of segment files next to the database file. */
-import { statSync } from 'node:fs'
+import { statSync } from '../os-files.ts'
 import { join } from 'node:path'
 import type { Database } from 'better-sqlite3'
 import { TID_NONE, type Tid, knownTid } from '../ids.ts'

@@ -9,11 +9,13 @@
  * | `DB-log`                 | `TARGET-log/NAME` | all others, if the directory is still there                  |
  */
 import { execFile } from 'node:child_process'
-import { lstatSync, mkdirSync, readdirSync, readlinkSync, statSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readlinkSync, statSync } from '../os-files.ts'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import Database from 'better-sqlite3'
+import { sqliteName } from '../sqlite-name.ts'
 import { CannotOpenError, StoreError } from '../errors.ts'
+import { startable } from '../os-command.ts'
 import { logDirectory } from './log.ts'
 import { removeMark } from './open/writing-mark.ts'
 
@@ -100,12 +102,14 @@ async function copyLog(files: ReadonlyMap<string, OpenFile>, log: string, target
 }
 
 /** Copies a file with its holes. */
-const copy = async (from: string, to: string): Promise<void> =>
-  void (await run('cp', ['--sparse=always', '--', from, to]))
+async function copy(from: string, to: string): Promise<void> {
+  const [program = '', ...parameters] = startable(['cp', '--sparse=always', '--', from, to])
+  await run(program, parameters)
+}
 
 /** Copies the WAL into the file, and marks it as complete. */
 function close(path: string): void {
-  const db = new Database(path, { fileMustExist: true })
+  const db = new Database(sqliteName(path), { fileMustExist: true })
   try {
     removeMark(db)
     db.pragma('wal_checkpoint(TRUNCATE)')

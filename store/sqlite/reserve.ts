@@ -11,7 +11,8 @@
  * A disk with ample free space has no reserve, so copies and small databases do not carry one. A filesystem that cannot
  * preallocate blocks (ZFS, NFS) has none either.
  */
-import { closeSync, constants, rmSync, statfsSync, statSync } from 'node:fs'
+import { closeSync, constants } from 'node:fs'
+import { rmSync, statfsSync, statSync } from '../os-files.ts'
 import { dirname, join } from 'node:path'
 import { allocateBlocks } from '../segment-files/file-ranges.ts'
 import { giveTo, heldPath, openSideFile } from '../segment-files/held-path.ts'

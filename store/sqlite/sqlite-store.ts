@@ -2,7 +2,7 @@
  * A store over a SQLite index and segment files. It reads on the event loop's thread over its own connection, and
  * writes through the thread of writer.ts. schema.ts has the format; open-sqlite-store.ts opens and checks a database.
  */
-import { statSync } from 'node:fs'
+import { statSync } from '../os-files.ts'
 import type { Database } from 'better-sqlite3'
 import type { Capabilities, Pinning } from '../capabilities.ts'
 import type { MasterKey } from '../encryption/keys.ts'

@@ -1,9 +1,10 @@
 /** Names that are not UTF-8, on the command line: a shell gives the bytes, as Node cannot. */
-import { readdir, readFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { bytesOf, isOdd, pathOf, textOf } from '../../store/os-text.ts'
-import { startable } from '../../scripts/arguments.ts'
+import { startable } from '../../store/os-command.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, ZBLKFS } from '../tools/run-zblkfs.ts'
 
@@ -74,10 +75,68 @@ test('cat, ls, log, tag, clone, restore, diff and sync accept them', async () =>
   })
 })
 
-test('a database or a mount point with such a name is refused with the reason', async () => {
-  const { exitCode, stderr } = await runProgram('sh', ['-c', `${SET_N}\n"$1" mount "$n" /tmp`, 'sh', ZBLKFS])
-  expect(exitCode).toBe(2)
-  expect(stderr).toContain('have to be UTF-8')
+/** Runs `script` in an empty directory whose own name is not UTF-8, in `$d`; nothing stays mounted there. */
+async function inOddDirectory(script: string): Promise<string> {
+  const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-test-'))
+  const CLEAN = 'for m in "$d"/* "$d"; do umount -l "$m" 2>/dev/null; done'
+  try {
+    return await shell(
+      `d="$2/$n"; mkdir "$d"; cd "$d"; z() { timeout 60 "$ZBLKFS" "$@"; }; ZBLKFS=$1
+      trap '(${CLEAN}) || true' EXIT
+      ${script}`,
+      ZBLKFS,
+      scratch,
+    )
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
+}
+
+test('a database and a mount point may have such names, as may the working directory', async () => {
+  const output = await inOddDirectory(`
+    mkdir m$t; z mount db$t m$t
+    echo one > m$t/f; z sync m$t; z tag v1 --db m$t
+    echo two > m$t/f; z pack "$d/m$t"; z cat m$t/@v1/f; z cat --at v1 db$t f
+    ! z mount db$t m$t 2>&1; z status -z | tr '\\0' '\\n' | grep -ac "/m$t  /" ; z status --json | grep 'dbt.udcff'
+    z umount m$t; z fsck --data db$t
+    cd m$t; z mount ../db$t .; cd ..; mv db$t moved$t; head -c 3M /dev/urandom > m$t/g; echo three > m$t/f; z sync m$t; z umount m$t; z cat moved$t f
+    ls -b`)
+  expect(output).toContain('v1 is ')
+  expect(output).toMatch(/\none\none\n[^]*unmount it first with 'zblkfs umount [^]*\n1\n[^]*udcff/)
+  expect(output).toMatch(/dbt\\xff is clean[^]*\nthree\n/)
+  expect(output).toMatch(/^movedt\\377-log$/m)
+  // Nothing has a name with U+FFFD, or stayed under the old name.
+  expect(output).not.toMatch(/\\357\\277\\275|dbt\\377-log/)
+})
+
+test('databases with such names are exported, imported, sent, copied and backed up', async () => {
+  const output = await inOddDirectory(`
+    mkdir m; z mount db$t m; echo one > m/f; z umount m
+    z export db$t fs$t; z import fs$t i$t; z cat i$t f; z df fs$t
+    z send db$t 2>/dev/null | z receive r$t; z cat r$t f; z copy db$t c$t; z backup db$t b$t; ls -b b$t
+    z branch db$t b1; z mount db$t m -o branch=b1; cat m/f; z umount m`)
+  expect(output.match(/^one$/gm)).toHaveLength(3)
+  expect(output).toContain('fst\\xff, a ZODB database')
+  expect(output).toMatch(/backed up and verified .* bt\\xff has everything/)
+})
+
+test('a dead mount at such a name is named as it can be typed, and removed', async () => {
+  const output = await inOddDirectory(`
+    mkdir m$t; z mount db$t m$t
+    kill -9 $(z status --json | grep -B2 'mt.udcff' | sed -n 's/.*"pid": *//p' | tr -d ,)
+    z sync m$t 2>&1 || z umount -l m$t; z mount db$t m$t; z umount m$t`)
+  expect(output).toMatch(/zblkfs umount -l \$'.*mt\\xff'/)
+})
+
+test('a database that was removed while mounted is saved under such a name', async () => {
+  await inOddDirectory(`
+    mkdir m; z mount db$t m; head -c 3000000 /dev/urandom > m/f; z sync m >/dev/null; rm -r db$t*
+    z rescue m s$t >/dev/null; z umount -l m 2>/dev/null || z umount --discard m 2>/dev/null; z fsck --data s$t >/dev/null`)
+})
+
+test('a name that ends in white space is no other name', async () => {
+  await inOddDirectory(`
+    mkdir m; z mount 'a.db ' m; echo one > m/f; z umount m; [ -e 'a.db ' ]; [ ! -e a.db ]; [ "$(z cat 'a.db ' f)" = one ]`)
 })
 
 test('with -z lines end in NUL, and names and messages are printed byte for byte', async () => {

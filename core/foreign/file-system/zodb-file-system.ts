@@ -22,7 +22,7 @@
  * | view.ts        | moments, each with a connection while it is used    |
  */
 import { constants } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { stat } from '../../../store/os-files-async.ts'
 import { pathToFileURL } from 'node:url'
 import { pino, type Logger } from 'pino'
 import { formatTid, type Oid, type Tid } from '../../../store/ids.ts'

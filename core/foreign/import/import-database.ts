@@ -10,7 +10,7 @@
  * An object that the source refers to but does not have (missing-objects.ts) is missing in the import too. An interrupted
  * import is resumed: its state is in a file next to the database (import-map.ts).
  */
-import { rmSync } from 'node:fs'
+import { rmSync } from '../../../store/os-files.ts'
 import { Connection } from '../../objects/connection.ts'
 import { formatTid, nextTid, tid as tidOf, timeFromTid, TID_NONE, type Tid } from '../../../store/ids.ts'
 import type { Store, TransactionInfo, WritableStore } from '../../../store/store.ts'

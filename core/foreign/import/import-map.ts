@@ -7,6 +7,8 @@
  * asks the database whether that commit took place.
  */
 import Database from 'better-sqlite3'
+import { pathOf, textOf } from '../../../store/os-text.ts'
+import { sqliteName } from '../../../store/sqlite-name.ts'
 import { oid as oidOf, tid as tidOf, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 
 /** An object that is part of a big file. */
@@ -98,7 +100,7 @@ export class ImportMap {
    * @param wasCommitted whether the database has a transaction, that is, whether the last step took effect.
    */
   static async open(path: string, wasCommitted: (tid: Tid) => Promise<boolean>): Promise<ImportMap> {
-    const db = new Database(path)
+    const db = new Database(sqliteName(path))
     db.pragma('journal_mode = WAL')
     db.pragma('synchronous = FULL')
     if (db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'state'").get() === undefined)
@@ -124,10 +126,10 @@ export class ImportMap {
   /** The parameters of the import; undefined in a new map. */
   get purpose(): string | undefined {
     const value = this.#sql.state.get('purpose')
-    return typeof value === 'string' ? value : undefined
+    return Buffer.isBuffer(value) ? textOf(value) : typeof value === 'string' ? value : undefined
   }
   set purpose(value: string) {
-    this.#sql.setState.run('purpose', value)
+    this.#sql.setState.run('purpose', pathOf(value))
   }
 
   /** The last transaction of the source that is copied; TID_NONE before the first. */

@@ -2,7 +2,7 @@
  * Restores an export: a FileStorage with a zblkfs filesystem becomes a database again, with identical transactions,
  * records and oids. Afterwards all records are compared.
  */
-import { rmSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from '../../../store/os-files.ts'
 import { isSameState } from '../../copy/same-state.ts'
 import { PersistentMapping } from '../../objects/persistent-mapping.ts'
 import { Connection } from '../../objects/connection.ts'

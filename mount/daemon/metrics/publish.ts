@@ -1,5 +1,5 @@
 /** Publishes the metrics of a mount: over HTTP for Prometheus, or in a file for the textfile collector of node_exporter. */
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { rename, rm, writeFile } from '../../../store/os-files-async.ts'
 import { createServer, type Server } from 'node:http'
 import type { Logger } from 'pino'
 import { systemCode } from '../../../store/errors.ts'

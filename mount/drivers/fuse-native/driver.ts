@@ -4,8 +4,10 @@
  * It runs where the kernel driver cannot. docs/drivers.md lists its limits and their reasons.
  */
 import { processOwner } from '../../../core/process-owner.ts'
-import { accessSync, constants, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import { constants } from 'node:fs'
+import { accessSync, readdirSync, readlinkSync, realpathSync } from '../../../store/os-files.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isOdd } from '../../../store/os-text.ts'
 import { type Driver, type MountOptions, MountError } from '../driver.ts'
 import { deviceError, FUSE_DEVICE } from '../fuse-device.ts'
 import { errnoOf } from '../../../core/file-system/errno.ts'
@@ -56,6 +58,10 @@ type Handler = (...parameters: readonly unknown[]) => Promise<Answer>
 
 /** Serves `operations` through libfuse2. @throws MountError if libfuse2 is missing or does not mount. */
 export async function mountFuseNative(operations: Operations, options: MountOptions): Promise<Driver> {
+  if (isOdd(options.mountPoint))
+    throw new MountError(
+      `${options.mountPoint} is not UTF-8, and fuse-native takes no such mount point: mount with -o driver=kernel`,
+    )
   const Fuse = loadFuseNative()
   checkFuseDevice()
   const caller = { ...processOwner(), pid: 0 }

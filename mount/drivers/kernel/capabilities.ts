@@ -1,5 +1,5 @@
 /** Capabilities of the caller of a request, for rules about which the kernel leaves the decision to the server. */
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../../../store/os-files.ts'
 import type { Caller, KeepsSetuid } from '../../../core/file-system/operations.ts'
 
 /** Numbers of linux/capability.h. */

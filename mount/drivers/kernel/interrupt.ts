@@ -5,7 +5,7 @@
  * not expect EINTR from a file, so the operation continues, unless its caller has been killed: then the result is
  * not needed, and answering EINTR lets the process end at once instead of after a slow commit.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../../../store/os-files.ts'
 import { Opcode } from './abi/opcodes.ts'
 
 /** SIGKILL's bit in the masks of /proc/PID/status. */

@@ -1,7 +1,8 @@
 /** Mounting by mount(2), for root. */
 import { processOwner } from '../../../core/process-owner.ts'
 import { systemCode } from '../../../store/errors.ts'
-import { closeSync, constants as fsConstants, openSync, readlinkSync } from 'node:fs'
+import { closeSync, constants as fsConstants } from 'node:fs'
+import { openSync, readlinkSync } from '../../../store/os-files.ts'
 import { constants } from 'node:os'
 import { getSystemErrorMessage } from 'node:util'
 import { MountError, type MountOptions } from '../driver.ts'

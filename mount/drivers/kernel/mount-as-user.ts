@@ -3,8 +3,10 @@
  * back over a socket whose number is in _FUSE_COMMFD (one byte with SCM_RIGHTS).
  */
 import { spawn } from 'node:child_process'
-import { accessSync, closeSync, constants as fsConstants } from 'node:fs'
+import { closeSync, constants as fsConstants } from 'node:fs'
+import { accessSync } from '../../../store/os-files.ts'
 import { text } from 'node:stream/consumers'
+import { startable } from '../../../store/os-command.ts'
 import { MountError, type MountOptions } from '../driver.ts'
 import { deviceError, FUSE_DEVICE } from '../fuse-device.ts'
 import { addressOf, fcntl, recvmsg, socketpair } from './system-calls.ts'
@@ -53,7 +55,8 @@ interface Output {
 }
 
 async function runFusermount(parameters: readonly string[], socket: number): Promise<Output> {
-  const child = spawn(FUSERMOUNT, parameters, {
+  const [program = '', ...words] = startable([FUSERMOUNT, ...parameters])
+  const child = spawn(program, words, {
     stdio: ['ignore', 'ignore', 'pipe', socket],
     env: { ...process.env, _FUSE_COMMFD: '3' },
   })

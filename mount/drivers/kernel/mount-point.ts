@@ -1,7 +1,8 @@
 /** Checks whether a directory can be mounted over, without accessing a filesystem that may be mounted there already. */
 import { systemCode } from '../../../store/errors.ts'
-import { lstatSync, readdirSync, realpathSync, type Stats } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { type Stats } from 'node:fs'
+import { absolutePath, lstatSync, readdirSync, realpathSync } from '../../../store/os-files.ts'
+import { basename, dirname, join } from 'node:path'
 import { MountError } from '../driver.ts'
 import { mountedAt } from '../../mount-points/mount-table.ts'
 
@@ -27,7 +28,7 @@ export function checkMountPoint(path: string, nonEmpty: boolean): string {
 
 /** The path with all symbolic links but the last component followed. */
 function realParent(path: string): string {
-  const absolute = resolve(path)
+  const absolute = absolutePath(path)
   if (absolute === '/') return absolute
   try {
     return join(realpathSync(dirname(absolute)), basename(absolute))

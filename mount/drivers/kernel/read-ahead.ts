@@ -1,5 +1,5 @@
 /** The kernel's read-ahead. */
-import { writeFileSync } from 'node:fs'
+import { writeFileSync } from '../../../store/os-files.ts'
 import type { Logger } from 'pino'
 import { mountedAt } from '../../mount-points/mount-table.ts'
 

@@ -4,6 +4,7 @@
  * keeps an address must keep the buffer.
  */
 import { koffi } from '../../../store/koffi.ts'
+import { bytesOf, isOdd } from '../../../store/os-text.ts'
 
 const libc = koffi.load('libc.so.6')
 type NativeFunction = ReturnType<typeof libc.func>
@@ -35,9 +36,18 @@ export interface Outcome {
 export const writevElsewhere = (fd: number, vectors: bigint, count: number): Promise<Outcome> =>
   elsewhere(writevFunction, fd, vectors, count)
 
-export const mount = libc.func(
+const mountFunction = libc.func(
   'int mount(str source, str target, str type, unsigned long flags, str options)',
-) as (source: string, target: string, type: string, flags: number, options: string) => number
+) as (source: CString, target: CString, type: string, flags: number, options: string) => number
+
+/** mount(2), for texts (store/os-text.ts). */
+export const mount = (source: string, target: string, type: string, flags: number, options: string): number =>
+  mountFunction(cString(source), cString(target), type, flags, options)
+
+/** koffi encodes texts as UTF-8, and passes the memory of bytes. */
+type CString = string | Buffer
+
+const cString = (text: string): CString => (isOdd(text) ? Buffer.concat([bytesOf(text), Buffer.of(0)]) : text)
 
 const umount2Function = libc.func('int umount2(str target, int flags)')
 
@@ -46,7 +56,7 @@ export const UnmountFlag = { FORCE: 1, DETACH: 2, NOFOLLOW: 8 } as const
 
 /** umount2(2) in another thread: meanwhile this thread may have to answer requests. */
 export const umount2 = (target: string, flags: number): Promise<Outcome> =>
-  elsewhere(umount2Function, target, flags)
+  elsewhere(umount2Function, cString(target), flags)
 
 /** `pair` receives two descriptors. */
 export const socketpair = libc.func(

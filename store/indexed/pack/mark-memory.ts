@@ -21,9 +21,10 @@
  * another database, or of an older copy, is ignored, and so is any file after a repair.
  */
 import { randomUUID } from 'node:crypto'
-import { rmSync, truncateSync } from 'node:fs'
+import { rmSync, truncateSync } from '../../os-files.ts'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import Database from 'better-sqlite3'
+import { sqliteName } from '../../sqlite-name.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
 import { PagedCounters } from '../../paged-counters.ts'
 import type { PageFile } from '../../paged-memory.ts'
@@ -262,7 +263,7 @@ export class MarkMemory {
 }
 
 function openDatabase(path: string, journal: 'OFF' | 'MEMORY' | 'DELETE'): Database.Database {
-  const db = new Database(path)
+  const db = new Database(sqliteName(path))
   try {
     db.pragma('locking_mode = EXCLUSIVE')
     db.pragma(`journal_mode = ${journal}`)

@@ -4,7 +4,8 @@
  * interrupted starts again.
  */
 import type { CheckMemory } from '../../check-memory.ts'
-import { closeSync, constants, ftruncateSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, ftruncateSync, writeSync } from 'node:fs'
+import { readFileSync, rmSync, statSync } from '../../os-files.ts'
 import { join } from 'node:path'
 import { giveTo, openSideFile } from '../../segment-files/held-path.ts'
 import { logDirectory } from '../log.ts'

@@ -1,5 +1,7 @@
-import { existsSync, fsyncSync } from 'node:fs'
+import { fsyncSync } from 'node:fs'
+import { existsSync } from '../../os-files.ts'
 import Database from 'better-sqlite3'
+import { sqliteName } from '../../sqlite-name.ts'
 import { StoreError } from '../../errors.ts'
 import { newDatabaseId } from '../../indexed/database-id.ts'
 import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
@@ -18,7 +20,7 @@ import { filesToCheck } from './storage-check.ts'
  * @throws StoreError if the whole log is missing: it may have been left elsewhere.
  */
 export function repairLog(path: string): void {
-  const db = new Database(path, { fileMustExist: true })
+  const db = new Database(sqliteName(path), { fileMustExist: true })
   try {
     const id = readDatabaseId(db)
     const end = lastLogEnd(db)
@@ -41,7 +43,7 @@ export function repairLog(path: string): void {
  *   it before any repair.
  */
 export function assertRepairable(path: string): void {
-  const db = new Database(path, { readonly: true, fileMustExist: true })
+  const db = new Database(sqliteName(path), { readonly: true, fileMustExist: true })
   const files = filesToCheck(db)
   try {
     assertIsThere(path, lastLogEnd(db))

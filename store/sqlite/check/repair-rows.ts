@@ -3,6 +3,7 @@
  * corrects the counts of transactions. The caller holds the writer's lock and has nothing else open.
  */
 import Database from 'better-sqlite3'
+import { sqliteName } from '../../sqlite-name.ts'
 import { UNIT_BYTES } from '../../indexed/frame.ts'
 import { MARK } from '../../indexed/pack/mark-memory.ts'
 import { PACKED, VOID } from '../../indexed/pack/packed-note.ts'
@@ -14,7 +15,7 @@ import { isGoodRow, type RevisionCells } from './storage-check.ts'
 
 /** @throws SqliteError if the tables cannot be read to their end. Only parts of an unfinished transaction are gone then. */
 export function repairRows(path: string): void {
-  const db = new Database(path, { fileMustExist: true })
+  const db = new Database(sqliteName(path), { fileMustExist: true })
   try {
     db.function(
       'is_good',
@@ -80,7 +81,7 @@ function repairTransactions(db: Database.Database): void {
 
 /** Records past states that are lost for good, so that later checks do not report them. */
 export function noteLosses(path: string, names: Iterable<string>): void {
-  const db = new Database(path, { fileMustExist: true })
+  const db = new Database(sqliteName(path), { fileMustExist: true })
   try {
     const note = db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 'accepted by a repair')")
     db.transaction(() => {

@@ -3,7 +3,8 @@
  * bytes is the cheapest durable write: one write and one sync, without a change of the file's length or blocks.
  */
 import { closeSync, readSync } from 'node:fs'
-import { constants, open, type FileHandle } from 'node:fs/promises'
+import { constants, type FileHandle } from 'node:fs/promises'
+import { open } from '../../os-files-async.ts'
 import { dirname } from 'node:path'
 import type { FoundIntents } from '../../capabilities.ts'
 import type { IntentSeal } from '../../encryption/intent-seal.ts'

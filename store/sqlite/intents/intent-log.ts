@@ -9,7 +9,8 @@
  * voids them without touching them. When no entry is valid, the next one is written at the beginning.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fstatSync, openSync, write, writeSync } from 'node:fs'
+import { closeSync, fstatSync, write, writeSync } from 'node:fs'
+import { openSync } from '../../os-files.ts'
 import { constants, type FileHandle } from 'node:fs/promises'
 import type { FoundIntents, IntentEntries } from '../../capabilities.ts'
 import type { IntentSeal } from '../../encryption/intent-seal.ts'

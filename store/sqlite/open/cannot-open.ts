@@ -1,5 +1,6 @@
 /** Turns what goes wrong when a database is opened into an error that says why, and what to do. */
-import { accessSync, constants } from 'node:fs'
+import { constants } from 'node:fs'
+import { accessSync } from '../../os-files.ts'
 import { dirname } from 'node:path'
 import { CannotOpenError, type ErrorCode, StoreError, systemCode } from '../../errors.ts'
 import { SideFileError } from '../../segment-files/held-path.ts'

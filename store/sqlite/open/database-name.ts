@@ -12,17 +12,8 @@
  *
  * If a name is taken by another file, nothing is renamed and nothing is stored until that is corrected.
  */
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  renameSync,
-  statSync,
-} from 'node:fs'
+import { closeSync, constants, fstatSync } from 'node:fs'
+import { lstatSync, openSync, readdirSync, readlinkSync, renameSync, statSync } from '../../os-files.ts'
 import { basename, dirname } from 'node:path'
 import { koffi } from '../../koffi.ts'
 import { DatabaseGoneError, StoreError } from '../../errors.ts'

@@ -10,7 +10,8 @@
  * process's POSIX locks on it, which are SQLite's. Therefore all places of one inode in this process share their descriptors,
  * and the last one closes them. A descriptor opened with O_PATH drops no locks.
  */
-import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
+import { closeSync, constants, fstatSync, type Stats } from 'node:fs'
+import { openSync, readlinkSync } from '../../os-files.ts'
 import { basename, dirname } from 'node:path'
 import { systemCode } from '../../errors.ts'
 import { notADatabase } from './not-a-database.ts'

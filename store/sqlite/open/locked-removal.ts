@@ -1,5 +1,6 @@
 /** Removes databases while holding their lock, so that no other process begins to write what is being removed. */
 import Database from 'better-sqlite3'
+import { sqliteName } from '../../sqlite-name.ts'
 import { TID_NONE } from '../../ids.ts'
 import { lastTidOf } from '../log.ts'
 import { WriterLock } from './writer-lock.ts'
@@ -16,7 +17,7 @@ export async function withoutWriter(path: string, remove: () => Promise<void>): 
 
 /** Whether a database has no transaction. */
 export function isEmptyDatabase(path: string): boolean {
-  const db = new Database(path, { readonly: true, fileMustExist: true })
+  const db = new Database(sqliteName(path), { readonly: true, fileMustExist: true })
   try {
     return lastTidOf(db) === TID_NONE
   } finally {

@@ -1,6 +1,7 @@
 /** Why a path is not a database of zblkfs, in the same words wherever that is found. */
 import { basename } from 'node:path'
 import { CannotOpenError } from '../../errors.ts'
+import { bytesOf } from '../../os-text.ts'
 
 /** Linux's limit for a name, and the longest suffix without which a database cannot be opened (SQLite's). */
 const NAME_MAX_BYTES = 255
@@ -12,7 +13,7 @@ export const notADatabase = (path: string, reason: string): CannotOpenError =>
 
 /** @throws CannotOpenError if the files beside a database of this name would have names that are too long. */
 export function assertNameFits(path: string): void {
-  const bytes = Buffer.byteLength(basename(path))
+  const bytes = bytesOf(basename(path)).length
   const maxBytes = NAME_MAX_BYTES - SUFFIX.length
   if (bytes > maxBytes)
     throw new CannotOpenError(

@@ -7,9 +7,11 @@
  * 4. that the database is complete (writing-mark.ts), of this format, and has its log;
  * 5. the connections.
  */
-import { closeSync, lstatSync, openSync, realpathSync, statSync, type Stats } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { closeSync, type Stats } from 'node:fs'
+import { absolutePath, lstatSync, openSync, realpathSync, statSync } from '../../os-files.ts'
+import { basename, dirname, join } from 'node:path'
 import Database from 'better-sqlite3'
+import { sqliteName } from '../../sqlite-name.ts'
 import type { CompressionName } from '../../compression.ts'
 import { accessOf, keyOf, makeKeys } from '../../database-key.ts'
 import type { EncryptionOptions } from '../../encryption.ts'
@@ -127,7 +129,7 @@ async function openForWriting(
     try {
       return new WritableSqliteStore(
         place,
-        connectForReading(place.held, place, cacheBytes, skipIndexCheck),
+        connectForReading(sqliteName(place.held), place, cacheBytes, skipIndexCheck),
         writer,
         lock,
         key,
@@ -172,23 +174,23 @@ function warnOfIntents(place: DatabasePlace, db: Database.Database, warn: (messa
   if (entries.length > 0) warn(waitingIntents(place.path, last, entries.length))
 }
 
-/** The path that a read-only connection opens. @throws LockedError if a writer has the file under another name. */
+/** The name that a read-only connection opens. @throws LockedError if a writer has the file under another name. */
 function nameToRead(place: DatabasePlace): string {
   const hasWal = lstatSync(`${place.held}-wal`, { throwIfNoEntry: false }) !== undefined
   // The writer's WAL is next to its own name for the file: without it, an old state would be read.
   if (place.isLockedElsewhere) {
-    if (hasWal) return place.held
+    if (hasWal) return sqliteName(place.held)
     throw new CannotOpenError(
       `${place.path} is in use by ${inodeHolder(place.stat())}: read it under that name, or unmount it there first`,
       { code: 'in-use-elsewhere', path: place.path },
     )
   }
-  return isReadAlone(place.held) && place.keepWriterOut() ? immutableUri(place.held) : place.held
+  return isReadAlone(place.held) && place.keepWriterOut() ? immutableUri(place.held) : sqliteName(place.held)
 }
 
 /** The path without symbolic links. */
 function findFile(path: string, create: boolean): string {
-  const wanted = resolve(path)
+  const wanted = absolutePath(path)
   assertNameFits(wanted)
   const found = explain(wanted, () => statSync(wanted, { throwIfNoEntry: false }))
   if (found !== undefined) return checkFile(realpathSync(wanted), found, create)
@@ -251,7 +253,7 @@ async function createFile(lock: WriterLock, encryption: EncryptionOptions): Prom
     syncNames([dirname(place.held)])
     lock.lockInode()
   }
-  const db = new Database(place.held, { fileMustExist: true })
+  const db = new Database(sqliteName(place.held), { fileMustExist: true })
   try {
     createSchema(db, keys?.note)
     db.pragma('journal_mode = WAL')
@@ -266,7 +268,7 @@ async function createFile(lock: WriterLock, encryption: EncryptionOptions): Prom
  * @returns the note of its keys; undefined if it is not encrypted.
  */
 function checkForWriting(place: DatabasePlace, skipIndexCheck: boolean): string | undefined {
-  const db = new Database(place.held, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  const db = new Database(sqliteName(place.held), { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkFormat(db, place.path)
     if (!skipIndexCheck) checkLog(db, place.path)
@@ -276,14 +278,14 @@ function checkForWriting(place: DatabasePlace, skipIndexCheck: boolean): string 
   }
 }
 
-/** @param path the database's path or URI. */
+/** @param name the database's (store/sqlite-name.ts). */
 function connectForReading(
-  path: string,
+  name: string,
   place: DatabasePlace,
   cacheSizeBytes: number,
   skipIndexCheck: boolean,
 ): Database.Database {
-  const db = new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  const db = new Database(name, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkFormat(db, place.path)
     db.pragma(`cache_size = -${Math.ceil(cacheSizeBytes / 1024)}`)

@@ -1,5 +1,5 @@
 /** Checks the files next to a database before SQLite opens them: it opens them by name and follows links. */
-import { lstatSync, statSync } from 'node:fs'
+import { lstatSync, statSync } from '../../os-files.ts'
 import { isTrusted, shown, SideFileError } from '../../segment-files/held-path.ts'
 import type { DatabasePlace } from './database-place.ts'
 import { userName } from './user-name.ts'

@@ -10,17 +10,8 @@
  * create files in the directory could keep history for ever.
  */
 import { systemCode } from '../../errors.ts'
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, constants, fstatSync, ftruncateSync, writeSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync } from '../../os-files.ts'
 import { basename, dirname, join } from 'node:path'
 import { formatTid, parseTid, type Tid } from '../../ids.ts'
 import { isTrusted, openSideFile, SideFileError } from '../../segment-files/held-path.ts'

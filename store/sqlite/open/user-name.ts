@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync } from '../../os-files.ts'
 
 /** A user for messages: by name if /etc/passwd has one, else by number. */
 export function userName(uid: number): string {

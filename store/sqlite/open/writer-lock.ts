@@ -7,22 +7,10 @@
  * 2. The lock of the database's inode (file-locks.ts). It excludes a writer that uses another name of the database: a hard
  *    link, a bind mount, the name after a rename.
  */
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  lstatSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeSync,
-  type Stats,
-} from 'node:fs'
+import { closeSync, constants, fstatSync, ftruncateSync, readSync, writeSync, type Stats } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from '../../os-files.ts'
 import { CannotOpenError, LockedError, systemCode } from '../../errors.ts'
+import { bytesOf, textOf } from '../../os-text.ts'
 import { isTrusted, openSideFile, shown } from '../../segment-files/held-path.ts'
 import { DatabasePlace } from './database-place.ts'
 import { tryLock } from './file-locks.ts'
@@ -73,7 +61,7 @@ export class WriterLock {
   /** Records what this process does with the database, for processes that cannot open it. */
   describe(purpose: string): void {
     ftruncateSync(this.#fd)
-    writeSync(this.#fd, `process ${process.pid} (${purpose})`, 0)
+    writeSync(this.#fd, bytesOf(`process ${process.pid} (${purpose})`), 0, undefined, 0)
   }
 
   /** No connection of this process to the database may be open. */
@@ -137,7 +125,7 @@ function holderOf(fd: number): string | undefined {
   const length = readSync(fd, bytes, 0, bytes.length, 0)
   if (length === 0) return undefined
   // Another user may have written it.
-  const holder = bytes.toString('utf8', 0, length).replaceAll(/\p{Cc}/gu, '?')
+  const holder = textOf(bytes.subarray(0, length)).replaceAll(/\p{Cc}/gu, '?')
   const { uid } = fstatSync(fd)
   return uid === process.geteuid?.() ? holder : `${holder} of ${userName(uid)}`
 }

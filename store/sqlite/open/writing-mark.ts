@@ -13,9 +13,10 @@
  * | set   | missing, empty   | different | a copy that lacks the WAL's content: rejected. (A read-only       |
  * |       |                  |           | connection leaves an empty WAL next to such a copy)               |
  */
-import { existsSync, lstatSync } from 'node:fs'
+import { existsSync, lstatSync } from '../../os-files.ts'
 import Database from 'better-sqlite3'
 import { CannotOpenError } from '../../errors.ts'
+import { pathOf, textOf } from '../../os-text.ts'
 import { logDirectory } from '../log.ts'
 import type { DatabasePlace } from './database-place.ts'
 import { immutableUri } from './immutable.ts'
@@ -34,7 +35,7 @@ interface Mark {
 export function setMark(db: Database.Database, inode: number, path: string): void {
   const insert = db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)')
   insert.run(INODE, String(inode))
-  insert.run(PATH, path)
+  insert.run(PATH, pathOf(path))
 }
 
 export function removeMark(db: Database.Database): void {
@@ -77,15 +78,19 @@ export function assertWhole(place: DatabasePlace, isInUse: boolean): void {
   )
 }
 
+const textOfCell = (cell: string | Buffer | undefined): string | undefined =>
+  Buffer.isBuffer(cell) ? textOf(cell) : cell
+
 /** The mark; undefined without one, or if this is not our database, which is detected later. */
 function markOf(place: DatabasePlace): Mark | undefined {
   let db: Database.Database | undefined
   try {
     // An ordinary connection would create a WAL.
     db = new Database(immutableUri(place.held), { readonly: true, fileMustExist: true })
-    const value = db.prepare<[string], string>('SELECT value FROM meta WHERE name = ?').pluck()
+    const value = db.prepare<[string], string | Buffer>('SELECT value FROM meta WHERE name = ?').pluck()
     const inode = value.get(INODE)
-    return inode === undefined ? undefined : { inode, path: value.get(PATH) }
+    const path = value.get(PATH)
+    return inode === undefined ? undefined : { inode: String(inode), path: textOfCell(path) }
   } catch (error) {
     if (error instanceof Database.SqliteError) return undefined
     throw error

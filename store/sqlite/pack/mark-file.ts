@@ -1,5 +1,6 @@
 /** The file of the mark memory (store/indexed/pack/mark-memory.ts) in the directory of a database's log. */
-import { closeSync, constants, fstatSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync } from 'node:fs'
+import { statSync } from '../../os-files.ts'
 import { join } from 'node:path'
 import { MarkMemory } from '../../indexed/pack/mark-memory.ts'
 import { giveTo, isMissing, isTrusted, openSideFile, SideFileError } from '../../segment-files/held-path.ts'

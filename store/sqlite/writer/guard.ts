@@ -5,7 +5,8 @@
  * A file without a name accepts writes and syncs like any other, but disappears with its last descriptor: a commit would
  * report bytes as stored that no later process can find.
  */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { closeSync, constants, fstatSync } from 'node:fs'
+import { openSync } from '../../os-files.ts'
 import type { Database } from 'better-sqlite3'
 import { DatabaseGoneError } from '../../errors.ts'
 import { O_PATH } from '../../o-path.ts'

@@ -2,7 +2,8 @@
  * The event loop's end of the writer's thread: a queue of commits, answered in order. If the thread dies for any reason,
  * all waiting and later commits are rejected, so that nothing hangs.
  */
-import { constants, openSync } from 'node:fs'
+import { constants } from 'node:fs'
+import { openSync } from '../../os-files.ts'
 import { Worker } from 'node:worker_threads'
 import { O_PATH } from '../../o-path.ts'
 import { siblingModule } from '../../sibling-module.ts'

@@ -4,6 +4,7 @@ import { fstatSync } from 'node:fs'
 import { NoSpaceError, toWire } from '../../errors.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
+import { sqliteName } from '../../sqlite-name.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { openWriters, type Writers } from './open-writers.ts'
 import { logFilesOf } from '../log.ts'
@@ -60,7 +61,7 @@ function main(port: Port): void {
 }
 
 async function open(): Promise<Opened> {
-  const db = new Database(name.held, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
+  const db = new Database(sqliteName(name.held), { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   db.pragma('journal_mode = WAL')
   db.pragma('synchronous = FULL')
   db.pragma(`cache_size = -${CACHE_KIB}`)
