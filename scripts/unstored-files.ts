@@ -1,7 +1,7 @@
 /** Copies what a mount has not stored, and cannot store any more, into a directory. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir } from '../store/os-files-async.ts'
 import type { EncodedPath } from '../mount/daemon/call-results.ts'
 import { callDaemon } from '../mount/daemon/control-protocol.ts'
 import { locate } from '../mount/mount-points/locate.ts'

@@ -267,6 +267,12 @@ export interface Measuring {
    */
   availableBytes(): Promise<number | undefined>
 
+  /**
+   * Bytes of changes that can be stored even if another program fills the disk now: space is reserved for them. Undefined if the
+   * disk is far from full, or nothing can be reserved on it.
+   */
+  securedBytes(): Promise<number | undefined>
+
   /** What the transactions `(after, upTo]` added, from stored totals, also if it was dropped since. Constant time. */
   added(after: Tid, upTo: Tid): Promise<Added>
 

@@ -1,5 +1,5 @@
 /** Whether the system's clock is synchronised, by NTP for example: adjtimex(2). */
-import koffi from 'koffi'
+import { koffi } from './koffi.ts'
 
 /** Size of struct timex on 64-bit Linux, and the mode that changes nothing. */
 const TIMEX_BYTES = 208

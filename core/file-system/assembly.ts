@@ -98,7 +98,7 @@ export async function assemble(store: Store, options: FileSystemOptions): Promis
         commitIntervalMs,
         dirtySizeBytes,
         log,
-        availableBytes: async () => await store.capabilities.measuring?.availableBytes(),
+        measuring: store.capabilities.measuring,
         collectPages: () => mappedPages.collect(),
         storeAccessTimes: isLast => storeAccessTimes(live, isLast ? Infinity : ACCESS_TIMES_PER_COMMIT),
         snapshot: () => snapshotOf(live, bookkeeping),

@@ -196,6 +196,7 @@ export abstract class BranchReads implements ReadableStore {
     return {
       space: () => own.space(),
       availableBytes: () => own.availableBytes(),
+      securedBytes: () => own.securedBytes(),
       added: (after, upTo) => own.added(after, upTo),
       sums: () => own.sums(),
       all: () => own.all(),

@@ -146,6 +146,11 @@ export abstract class IndexedStore implements ReadableStore, MeasuredStore, Note
     return Promise.resolve(undefined)
   }
 
+  /** As {@link Measuring.securedBytes}; overridden likewise. */
+  securedBytes(): Promise<number | undefined> {
+    return Promise.resolve(undefined)
+  }
+
   /** A reader over a separate connection. */
   abstract openSource(): PackSource
 

@@ -11,6 +11,7 @@ export interface MeasuredStore {
   added(after: Tid, upTo: Tid): Promise<Added>
   sums(): Promise<Sums>
   availableBytes(): Promise<number | undefined>
+  securedBytes(): Promise<number | undefined>
   /** A reader over a separate connection. */
   openSource(): PackSource
 }
@@ -28,6 +29,10 @@ export class IndexedMeasuring implements Measuring {
 
   availableBytes(): Promise<number | undefined> {
     return this.#store.availableBytes()
+  }
+
+  securedBytes(): Promise<number | undefined> {
+    return this.#store.securedBytes()
   }
 
   added(after: Tid, upTo: Tid): Promise<Added> {

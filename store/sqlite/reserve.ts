@@ -27,6 +27,10 @@ const DISK_PART = 32
 const SMALL_DISK_PART = 8
 /** A disk with less free space than this multiple of the reserve is short of space. */
 const SHORT_FACTOR = 32
+/** Less is not secured. Many small commits store blocks several times: with 2 MiB, a file of 30 MiB took 54 MiB. */
+const SECURED_MIN_BYTES = 16 << 20
+/** Fraction of the reserve that one transaction may use; the rest is for what SQLite writes, and for the next one. */
+const TRANSACTION_PART = 1 / 2
 /** Space left free when the reserve takes the rest, and the minimum by which it grows. */
 const SLACK_BYTES = 256 << 10
 
@@ -56,6 +60,15 @@ const heldBytes = (database: string): number =>
 export function roomBeforeReserve(database: string): number {
   const { freeBytes, reserveBytes } = diskOf(database)
   return Math.max(0, freeBytes - Math.max(0, reserveBytes - heldBytes(database)))
+}
+
+/** As Measuring.securedBytes (store/capabilities.ts): see {@link Reserve.admits}. @throws the errors of statfs(2) */
+export function securedBytes(database: string): number | undefined {
+  const held = heldBytes(database)
+  if (held === 0) return undefined
+  const { freeBytes, reserveBytes } = diskOf(database)
+  const bytes = held * TRANSACTION_PART
+  return freeBytes > SHORT_FACTOR * reserveBytes || bytes < SECURED_MIN_BYTES ? undefined : bytes
 }
 
 /** Releases the reserve of a database. @returns whether it had one. */
@@ -114,12 +127,12 @@ export class Reserve {
   }
 
   /**
-   * Whether a transaction of `bytes` may use the reserve: if half of it makes up for what the disk lacks. That is more than
-   * a deletion needs, and what an admitted write may need beyond its own bytes: the block that it completes is stored whole.
+   * Whether a transaction of `bytes` may use the reserve: if half of it makes up for what the disk lacks. So a deletion finds room,
+   * together with the changes that were admitted before it: unstored changes take no more than that ({@link securedBytes}).
    * @param freeBytes were free before it failed: what it has written is discarded.
    */
   admits(bytes: number, freeBytes: number): boolean {
-    return bytes - freeBytes <= heldBytes(this.#database()) / 2
+    return bytes - freeBytes <= heldBytes(this.#database()) * TRANSACTION_PART
   }
 
   #allocate(bytes: number): void {

@@ -29,7 +29,7 @@ import type { WriterStats } from './writer/messages.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { SqlitePacking } from './pack/sqlite-packing.ts'
 import { pinnedMoments, ReaderPin } from './open/reader-pin.ts'
-import { roomBeforeReserve } from './reserve.ts'
+import { roomBeforeReserve, securedBytes } from './reserve.ts'
 import { storeError } from './sqlite-errors.ts'
 import { SqliteIndex } from './sqlite-index.ts'
 import { SqliteIndexScan } from './sqlite-index-scan.ts'
@@ -86,6 +86,16 @@ abstract class SqliteReads extends IndexedStore {
       return roomBeforeReserve(this.#place.held)
     } catch {
       // The database was closed, for example.
+      return undefined
+    }
+  }
+
+  /** As {@link Measuring.securedBytes}. */
+  // oxlint-disable-next-line require-await -- as availableBytes
+  override async securedBytes(): Promise<number | undefined> {
+    try {
+      return securedBytes(this.#place.held)
+    } catch {
       return undefined
     }
   }

@@ -60,9 +60,16 @@ const LEFT_MIB = 80
 /** How a small disk is mounted at a directory. */
 const DISKS: Readonly<Record<string, (disk: string) => string>> = {
   tmpfs: disk => `mount -t tmpfs -o size=${SMALL_MIB}m none ${disk}`,
-  ext4: disk =>
-    `truncate -s ${SMALL_MIB}M ${disk}.img && mkfs.ext4 -q -m 0 ${disk}.img && mount -o loop ${disk}.img ${disk}`,
+  ext4: disk => mountExt4(disk, SMALL_MIB),
 }
+
+function mountExt4(disk: string, mib: number): string {
+  return `truncate -s ${mib}M ${disk}.img && mkfs.ext4 -q -m 0 ${disk}.img && mount -o loop ${disk}.img ${disk}`
+}
+
+/** A disk that is large enough for a reserve that secures the changes in memory, and has little free space for it. */
+const SHORT_MIB = 1200
+const mountShort = (disk: string): string => mountExt4(disk, SHORT_MIB)
 
 interface SmallDisk {
   readonly disk: string
@@ -76,6 +83,7 @@ interface SmallDisk {
 async function onSmallDisk(
   mountDisk: (disk: string) => string,
   body: (on: SmallDisk) => Promise<void>,
+  options = 'commit_interval=60s',
 ): Promise<void> {
   await withMount({}, async ({ scratch }) => {
     const disk = join(scratch, 'disk')
@@ -85,7 +93,7 @@ async function onSmallDisk(
     await mkdir(dir)
     await sh(mountDisk(disk))
     try {
-      expect((await runZblkfs('mount', db, dir, '-o', 'commit_interval=60s')).stderr).toBe('')
+      expect((await runZblkfs('mount', db, dir, '-o', options)).stderr).toBe('')
       const freeMib = async (): Promise<number> => {
         const { bavail, bsize } = await statfs(disk)
         return (bavail * bsize) / 2 ** 20
@@ -170,3 +178,30 @@ for (const [name, mountDisk] of Object.entries(DISKS))
       })
     })
   })
+
+test.skipIf(process.getuid?.() !== 0)(
+  'changes that were accepted are stored when another program fills the disk, and so is a deletion after them',
+  async () => {
+    const body = async ({ disk, db, dir, freeMib }: SmallDisk): Promise<void> => {
+      await sh(`head -c 30M /dev/urandom > ${dir}/big`)
+      expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+      const free = await freeMib()
+      await sh(`head -c 40M /dev/urandom | dd of=${dir}/kept bs=1M iflag=fullblock`)
+      const before = await sh(`sha256sum < ${dir}/kept`)
+      await sh(
+        `fallocate -l $(($(df --output=avail ${disk} | tail -1) - 1024))k ${disk}/most; dd if=/dev/zero of=${disk}/ballast bs=4k || true`,
+      )
+      expect(await freeMib()).toBeLessThan(1)
+      await sh(`rm ${dir}/big`)
+      expect(await runZblkfs('sync', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+      expect(await runZblkfs('pack', '--keep', '0', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+      await sh(`rm ${disk}/most ${disk}/ballast`)
+      expect(await freeMib()).toBeGreaterThan(free - 20)
+      expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+      expect(await runZblkfs('fsck', '--data', db)).toMatchObject({ exitCode: 0 })
+      expect((await runZblkfs('mount', db, dir)).stderr).toBe('')
+      expect(await sh(`sha256sum < ${dir}/kept`)).toBe(before)
+    }
+    await onSmallDisk(mountShort, body, 'commit_interval=60s,dirty_size=256M')
+  },
+)

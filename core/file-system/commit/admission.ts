@@ -7,9 +7,12 @@
  * change waits for one commit attempt that began after it arrived, and fails with that attempt's error.
  *
  * Admitted changes must fit on the disk: a write without free space fails here (ENOSPC), not in a later commit. A
+ * While the disk is short of space, unstored changes are bounded by what the store has **secured** for them: another program that
+ * fills the disk cannot prevent the commit of admitted data, nor of the deletions that follow it in the same commit. A
  * change that **frees** space (a deletion, a truncation) needs none, and is admitted while commits fail, within
  * {@link FREEING_FACTOR} times the dirty bound: it is the way out of a full disk.
  */
+import type { Measuring } from '../../../store/capabilities.ts'
 import { NoSpaceError } from '../../../store/errors.ts'
 import { ReadWriteLock } from '../locks.ts'
 import type { Committer } from './committer.ts'
@@ -19,11 +22,14 @@ const FREEING_FACTOR = 4
 /** Fraction of the free space that data may fill; records, index and checksums take the rest. */
 const DATA_PART = 15 / 16
 
+/** Measures the free space of the database's disk. */
+export type DiskRoom = Pick<Measuring, 'availableBytes' | 'securedBytes'>
+
 export class Admission {
   readonly #committer: Committer
   /** Maximum bytes of changes in memory. */
   dirtySizeBytes: number
-  readonly #availableBytes: () => Promise<number | undefined>
+  readonly #disk: DiskRoom | undefined
   /** Whether every change is admitted; true while intents are replayed. */
   isUnbounded = false
   /** Bytes of admitted changes that have not finished. */
@@ -35,15 +41,11 @@ export class Admission {
   /** Held exclusively by the first waiting change; later ones queue on it. */
   readonly #line = new ReadWriteLock()
 
-  /** @param availableBytes measures the free space of the disk; undefined if it is unlimited. */
-  constructor(
-    committer: Committer,
-    dirtySizeBytes: number,
-    availableBytes: () => Promise<number | undefined>,
-  ) {
+  /** @param disk undefined if its space is unlimited. */
+  constructor(committer: Committer, dirtySizeBytes: number, disk: DiskRoom | undefined) {
     this.#committer = committer
     this.dirtySizeBytes = dirtySizeBytes
-    this.#availableBytes = availableBytes
+    this.#disk = disk
     committer.onSettled = () => {
       this.#commits++
       // What was stored is not in memory any more, and the room that it took is not free any more.
@@ -82,7 +84,12 @@ export class Admission {
     if (conflict !== undefined) return false
     if (frees && failure !== undefined) return this.#fits(bytes, FREEING_FACTOR * this.dirtySizeBytes)
     if (failure !== undefined && dataBytes > 0) return false
-    return this.#fits(bytes, this.dirtySizeBytes) && (frees || this.#hasDiskRoom(bytes))
+    return this.#fits(bytes, this.#boundBytes) && (frees || this.#hasDiskRoom(bytes))
+  }
+
+  /** Maximum bytes of changes in memory while commits succeed. */
+  get #boundBytes(): number {
+    return Math.min(this.dirtySizeBytes, this.#committer.securedBytes)
   }
 
   /** Whether a change fits within a memory bound. A change without others is admitted whatever its size. */
@@ -98,10 +105,12 @@ export class Admission {
   async #measure(): Promise<void> {
     for (;;) {
       const commits = this.#commits
-      const roomBytes = ((await this.#availableBytes()) ?? Infinity) * DATA_PART
+      const roomBytes = ((await this.#disk?.availableBytes()) ?? Infinity) * DATA_PART
+      const securedBytes = (await this.#disk?.securedBytes()) ?? Infinity
       // A measurement from before the end of a commit may count room that this commit has taken.
       if (commits !== this.#commits) continue
       this.#roomBytes = roomBytes
+      this.#committer.securedBytes = securedBytes
       return
     }
   }

@@ -1,8 +1,7 @@
 /**
  * The committer: turns changes into transactions on request (sync), on a timer, and at half the dirty bound.
  *
- * One commit runs at a time and at most one is queued behind it; requests that arrive before the queued one has begun share
- * it. A commit
+ * One commit runs at a time, at most one is queued behind it, and requests share the queued one until it begins. A commit
  *
  * 1. waits for the running one, and after a failure until {@link RETRY_MS} have passed;
  * 2. with the gate shared, loads what the prepare reads; at the end, changes load what they add;
@@ -43,6 +42,7 @@ const RETRY_MS = 250
 export class Committer {
   /** Whether automatic commits are suspended: while intents are replayed. */
   isSuspended = false
+  securedBytes = Infinity // as Measuring.securedBytes, which admission measures
   readonly figures = new CommitFigures()
   readonly #options: CommitterOptions
   /** Prepared changes that no commit has stored. */
@@ -129,12 +129,12 @@ export class Committer {
     return this.#running ?? this.#commit()
   }
 
-  /** To be called after each addition to the changes: starts the timer, and a commit at half the dirty bound. */
+  /** To be called after each addition to the changes: starts the timer, and a commit at half the bound of dirty bytes. */
   noteChange(): void {
     this.figures.changed()
     if (this.#conflict !== undefined || this.isSuspended) return
     this.#startTimer()
-    if (this.dirtyBytes * 2 >= this.#options.dirtySizeBytes) this.commitSoon()
+    if (this.dirtyBytes * 2 >= Math.min(this.#options.dirtySizeBytes, this.securedBytes)) this.commitSoon()
   }
 
   /** Starts a commit unless one runs or the last one failed. */

@@ -25,7 +25,7 @@ import { NoSpaceError } from '../../../store/errors.ts'
 import type { Tid } from '../../../store/ids.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { Caller } from '../operations.ts'
-import { Admission } from './admission.ts'
+import { Admission, type DiskRoom } from './admission.ts'
 import { Changes } from './changes.ts'
 import type { CommitFigures } from './commit-figures.ts'
 import { Committer } from './committer.ts'
@@ -40,8 +40,8 @@ export interface WriteBackOptions
   extends Omit<CommitterOptions, 'changes' | 'intents' | 'reserveTid'>, TransactionOptions {
   /** The store's intent log. */
   readonly intents: Intents | undefined
-  /** Measures the free space for new data on the disk; undefined if it is unlimited. */
-  readonly availableBytes: () => Promise<number | undefined>
+  /** Measures the free space of the disk; undefined if it is unlimited. */
+  readonly measuring: DiskRoom | undefined
 }
 
 /** The bounds that a remount can change. */
@@ -69,7 +69,7 @@ export class WriteBack {
     this.#limits = committing
     this.#committer = new Committer(committing)
     this.#fsync = new Fsync(intents, this.#intents, this.#committer)
-    this.admission = new Admission(this.#committer, options.dirtySizeBytes, options.availableBytes)
+    this.admission = new Admission(this.#committer, options.dirtySizeBytes, options.measuring)
     this.#collectPages = options.collectPages
     this.transactions = new Transactions(this.#committer, options)
   }

@@ -10,6 +10,7 @@ const MIB = 1 << 20
 /** An admission over a disk with room for `availableBytes`, and a committer that stores what is dirty, or fails. */
 function admissionOver(disk: {
   availableBytes: number
+  securedBytes?: number
   fails?: boolean
   measured?: Promise<void> | undefined
 }): {
@@ -18,6 +19,7 @@ function admissionOver(disk: {
 } {
   const committer = {
     dirtyBytes: 0,
+    securedBytes: Infinity,
     attempts: 0,
     failure: undefined as { readonly error: unknown; readonly attempt: number } | undefined,
     conflict: undefined,
@@ -37,10 +39,13 @@ function admissionOver(disk: {
       committer.onSettled()
     },
   }
-  const admission = new Admission(committer as unknown as Committer, 32 * MIB, async () => {
-    const { availableBytes } = disk
-    await disk.measured
-    return availableBytes
+  const admission = new Admission(committer as unknown as Committer, 32 * MIB, {
+    availableBytes: async () => {
+      const { availableBytes } = disk
+      await disk.measured
+      return availableBytes
+    },
+    securedBytes: () => Promise.resolve(disk.securedBytes),
   })
   return { admission, committer }
 }
@@ -71,6 +76,20 @@ test('a change that frees space is admitted on a full disk, and while commits fa
   expect(await codeOf(Promise.resolve(admission.admit(4096)))).toBe('NoSpaceError')
   await admission.admit(0, true)
   expect(await codeOf(Promise.resolve(admission.admit(0)))).toBe('NoSpaceError')
+})
+
+test('on a disk that is short of space no more stays in memory than is secured', async () => {
+  const { admission, committer } = admissionOver({ availableBytes: 20 * MIB, securedBytes: 2 * MIB })
+  const write = async (bytes: number): Promise<number> => {
+    await admission.admit(bytes)
+    committer.dirtyBytes += bytes
+    admission.leave(bytes)
+    return committer.attempts
+  }
+  expect([await write(MIB), await write(MIB / 2), await write(MIB), await write(8 * MIB)]).toEqual([
+    0, 0, 1, 2,
+  ])
+  expect(await write(MIB)).toBe(3)
 })
 
 test('between the end of a commit and the next measurement nothing is admitted by the previous one', async () => {
