@@ -62,7 +62,10 @@ export function branchPath(database: string, name: string): string {
 export function branchAt(database: string, names: string): BranchPlace {
   const parts = names.split('/')
   const name = parts.pop() ?? ''
-  return { database: parts.reduce(branchPath, database), name }
+  const place = { database: parts.reduce(branchPath, database), name }
+  // It refuses what cannot be a branch.
+  branchPath(place.database, name)
+  return place
 }
 
 /** What a path is a branch of; undefined if it is not the path of a branch. */

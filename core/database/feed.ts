@@ -5,6 +5,7 @@ import { formatTid, tid as toTid, TID_NONE, type Tid } from '../../store/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { differencesOfViews, type Difference } from '../history/difference.ts'
 import { MomentView } from '../history/moment-view.ts'
+import { withReplacements } from '../history/replaced-files.ts'
 import { timelineOf } from '../../store/moments.ts'
 import { asHead, type TransactionHead } from './changes.ts'
 
@@ -112,8 +113,10 @@ export class FileChanges {
     const last = previous !== undefined && this.#last?.at === previous ? this.#last : undefined
     const before = await this.#before(toTid(tid - 1n), last)
     const after = await MomentView.open(store, tid)
-    if (before !== undefined) yield* differencesOfViews(store, [before, after], { path: this.#path })
-    else yield* everything(after, this.#path)
+    if (before !== undefined) {
+      const found = differencesOfViews(store, [before, after], { path: this.#path })
+      yield* withReplacements(found, before, after)
+    } else yield* everything(after, this.#path)
     this.#last = after
   }
 

@@ -8,6 +8,7 @@ import { globMatcher } from '../history/glob.ts'
 import { formerAt, log, type LoggedTransaction } from '../history/log.ts'
 import { MomentView } from '../history/moment-view.ts'
 import { patch } from '../history/patch.ts'
+import { withReplacements } from '../history/replaced-files.ts'
 import { viewAt, viewBefore } from '../history/transaction-changes.ts'
 import { storedName, storedPath, textOfStored } from '../stored-names.ts'
 import { asChange, asTransaction, type Change, type Transaction } from './changes.ts'
@@ -118,8 +119,9 @@ export class DatabaseHistory {
     { path = '', ...options }: DifferenceOptions = {},
   ): AsyncGenerator<Change> {
     const [a, b] = [await this.moment(before), await this.moment(after)]
-    for await (const difference of differences(this.#store, a, b, { path: storedPath(path), ...options }))
-      yield asChange(difference)
+    const views = [await MomentView.open(this.#store, a), await MomentView.open(this.#store, b)] as const
+    const found = differences(this.#store, a, b, { path: storedPath(path), ...options })
+    for await (const difference of withReplacements(found, ...views)) yield asChange(difference)
   }
 
   /**
@@ -134,10 +136,8 @@ export class DatabaseHistory {
     const store = this.#store
     const [a, b] = [await this.moment(before), await this.moment(after)]
     const views = [await MomentView.open(store, a), await MomentView.open(store, b)] as const
-    for await (const { kind, path: at, from } of differences(store, a, b, {
-      path: storedPath(path),
-      ...options,
-    })) {
+    const found = differences(store, a, b, { path: storedPath(path), ...options })
+    for await (const { kind, path: at, from } of withReplacements(found, ...views)) {
       const patched = { kind, path: at, ...(from !== undefined && { from }) }
       for await (const line of patch(store, ...views, patched)) yield Buffer.from(line, 'latin1')
     }

@@ -76,22 +76,44 @@ export class InodeComparison {
     const [old, now] = [await inodeAt(this.before, oid), await inodeAt(this.after, oid)]
     if (old === undefined || now === undefined)
       throw this.after.connection.corrupt(oid, 'a name leads to a missing object')
-    await old.activate()
-    const state = { mode: now.mode, sizeBefore: old.size, sizeAfter: now.size }
-    const attributes = changedAttributes(old, now)
-    const ranges: ByteRange[] = []
-    const states = [
-      { connection: this.before.connection, data: old.fileData, size: old.size },
-      { connection: this.after.connection, data: now.fileData, size: now.size },
-    ] as const
-    for await (const range of changedRanges(...states, this.changes, () =>
-      this.#progress('blocks compared', ++this.#blocks, 0),
-    )) {
-      const last = ranges.length === RANGES_MAX ? ranges.pop() : undefined
-      ranges.push(last === undefined ? range : { lo: last.lo, hi: range.hi })
-    }
-    return { ...about, ...state, attributes, ranges }
+    return await contentDifference(
+      { view: this.before, inode: old },
+      { view: this.after, inode: now },
+      about,
+      this.changes,
+      () => this.#progress('blocks compared', ++this.#blocks, 0),
+    )
   }
+}
+
+/** An inode at a moment. */
+export interface InodeState {
+  readonly view: MomentView
+  readonly inode: Inode
+}
+
+/** The differences of attributes and data of two inodes. @param onBlock is called before each block. */
+export async function contentDifference(
+  { view: before, inode: old }: InodeState,
+  { view: after, inode: now }: InodeState,
+  about: Pick<Difference, 'kind' | 'path' | 'from'>,
+  changes: Pick<ObjectChanges, 'among'>,
+  onBlock?: () => void,
+): Promise<Difference> {
+  await now.activate()
+  await old.activate()
+  const state = { mode: now.mode, sizeBefore: old.size, sizeAfter: now.size }
+  const attributes = changedAttributes(old, now)
+  const ranges: ByteRange[] = []
+  const states = [
+    { connection: before.connection, data: old.fileData, size: old.size },
+    { connection: after.connection, data: now.fileData, size: now.size },
+  ] as const
+  for await (const range of changedRanges(...states, changes, onBlock)) {
+    const last = ranges.length === RANGES_MAX ? ranges.pop() : undefined
+    ranges.push(last === undefined ? range : { lo: last.lo, hi: range.hi })
+  }
+  return { ...about, ...state, attributes, ranges }
 }
 
 function changedAttributes(old: Inode, now: Inode): string[] {
