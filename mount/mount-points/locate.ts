@@ -24,6 +24,13 @@ export interface Location {
   readonly mount: MountedDirectory | undefined
   /** Relative to the root of the filesystem that is mounted there; '' for the root, and outside of mounts. */
   readonly inner: string
+  /** The symbolic links that were followed, and their owners. */
+  readonly links: readonly FollowedLink[]
+}
+
+export interface FollowedLink {
+  readonly path: string
+  readonly uid: number
 }
 
 /** @throws MountError if the path is relative and the working directory has no path, or links form a circle. */
@@ -31,7 +38,7 @@ export function locate(path: string): Location {
   const mounts = mountTable()
   const parts = (isAbsolute(path) ? path : `${namedWorkingDirectory()}/${path}`).split('/')
   let current = '/'
-  let links = 0
+  const links: FollowedLink[] = []
   for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
     if (part === '' || part === '.') continue
     if (part === '..') {
@@ -39,19 +46,21 @@ export function locate(path: string): Location {
       continue
     }
     const next = join(current, part)
-    const target = isOurs(innermost(mounts, next)) ? undefined : linkTarget(next)
-    if (target === undefined) {
+    const link = isOurs(innermost(mounts, next)) ? undefined : linkAt(next)
+    if (link === undefined) {
       current = next
       continue
     }
-    if (++links > LINKS_MAX) throw new MountError(`${path} leads through too many symbolic links`)
+    const { target, uid } = link
+    links.push({ path: next, uid })
+    if (links.length > LINKS_MAX) throw new MountError(`${path} leads through too many symbolic links`)
     parts.unshift(...target.split('/'))
     if (isAbsolute(target)) current = '/'
   }
   const mount = innermost(mounts, current)
   return mount !== undefined && isOurs(mount)
-    ? { path: current, mount, inner: innerOf(mount, current) }
-    : { path: current, mount: undefined, inner: '' }
+    ? { path: current, mount, inner: innerOf(mount, current), links }
+    : { path: current, mount: undefined, inner: '', links }
 }
 
 /**
@@ -78,11 +87,10 @@ function namedWorkingDirectory(): string {
 
 const isOurs = (mount: MountedDirectory | undefined): boolean => mount?.type === FILE_SYSTEM_TYPE
 
-function linkTarget(path: string): string | undefined {
+function linkAt(path: string): { readonly target: string; readonly uid: number } | undefined {
   try {
-    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
-      ? readlinkSync(path)
-      : undefined
+    const found = lstatSync(path, { throwIfNoEntry: false })
+    return found?.isSymbolicLink() === true ? { target: readlinkSync(path), uid: found.uid } : undefined
   } catch {
     return undefined
   }

@@ -1,7 +1,7 @@
 import { appendFileSync } from 'node:fs'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { lchown, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
@@ -220,6 +220,27 @@ test('a mount whose control socket was replaced by a link is unmounted without a
     }
     await mount.remount()
     expect(await readFile(join(mount.dir, 'file'), 'utf8')).toBe('kept')
+  })
+})
+
+test.runIf(process.getuid?.() === 0)('a link of another user leads to no mount of root', async () => {
+  await withMount({}, async mount => {
+    const link = join(mount.scratch, 'link')
+    await symlink(mount.scratch, link)
+    await lchown(link, 65_534, 65_534)
+    const path = join(link, 'mnt')
+    for (const how of [[], ['-l'], ['-f']]) {
+      const refused = await runZblkfs('umount', ...how, path)
+      expect(refused).toMatchObject({ exitCode: 1, stdout: '' })
+      expect(refused.stderr).toContain(
+        `${path} leads to the mount ${mount.dir} by ${link}, a symbolic link of user 65534: nothing was unmounted; ` +
+          `if you mean that mount, run 'zblkfs umount ${mount.dir}'`,
+      )
+      expect(mountedAt(mount.dir)).toBeDefined()
+    }
+    await lchown(link, 0, 0)
+    expect(await runZblkfs('umount', path)).toMatchObject({ exitCode: 0 })
+    expect(mountedAt(mount.dir)).toBeUndefined()
   })
 })
 
