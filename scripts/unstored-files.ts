@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { mkdir, readdir } from '../store/os-files-async.ts'
 import type { EncodedPath } from '../mount/daemon/call-results.ts'
 import { callDaemon } from '../mount/daemon/control-protocol.ts'
+import { startable } from '../store/os-command.ts'
 import { locate } from '../mount/mount-points/locate.ts'
 import { isRoot } from '../core/process-owner.ts'
 import { systemCode } from '../store/errors.ts'
@@ -60,26 +61,23 @@ export async function copyFiles(
 ): Promise<void> {
   const wanted = files.filter(({ kind, path }) => kind !== 'removed' && path.length <= PATH_MAX_BYTES)
   const attributes = ['--xattrs', `--xattrs-include=${isRoot() ? '*' : 'user.*'}`]
-  const reader = spawn(
+  const [source = '', ...reading] = startable([
     'tar',
-    [
-      '-C',
-      directory,
-      '--null',
-      '--no-recursion',
-      '--verbatim-files-from',
-      '-S',
-      ...attributes,
-      '-T',
-      '-',
-      '-cf',
-      '-',
-    ],
-    { stdio: ['pipe', 'pipe', 'inherit'] },
-  )
-  const writer = spawn('tar', ['-C', target, '-xpf', '-', ...attributes], {
-    stdio: [reader.stdout, 'inherit', 'inherit'],
-  })
+    '-C',
+    directory,
+    '--null',
+    '--no-recursion',
+    '--verbatim-files-from',
+    '-S',
+    ...attributes,
+    '-T',
+    '-',
+    '-cf',
+    '-',
+  ])
+  const [sink = '', ...writing] = startable(['tar', '-C', target, '-xpf', '-', ...attributes])
+  const reader = spawn(source, reading, { stdio: ['pipe', 'pipe', 'inherit'] })
+  const writer = spawn(sink, writing, { stdio: [reader.stdout, 'inherit', 'inherit'] })
   const ends = Promise.all([exitOf(reader), exitOf(writer)])
   reader.stdout.destroy()
   reader.stdin.on('error', () => undefined)
