@@ -87,10 +87,9 @@ export async function accessOf(
   const slots = parseKeySlots(note)
   if (keysOf !== undefined) return assertSame(path, slots, await keysOf())
   if (slots.slots.length === 0)
-    throw new CannotOpenError(`${path} is a branch, and its database, which has its keys, is missing`, {
-      code: 'other-database',
-      path,
-    })
+    throw new CannotOpenError(
+      `${path} is a branch, and its database, which has its keys, is missing: put it back beside the database`,
+    )
   const known = key && unlockedBy.get(key)?.get(slots.id)
   if (known !== undefined) return known
   if (key !== undefined) forbidDumps()
@@ -107,10 +106,7 @@ export async function accessOf(
 /** @throws CannotOpenError if the master key of another database does not open this one. */
 function assertSame(path: string, slots: KeySlots, access: Access): Access {
   if (access === 'keyless' || access?.id === slots.id) return access
-  throw new CannotOpenError(`${path} is a branch, and its database has other keys`, {
-    code: 'other-database',
-    path,
-  })
+  throw new CannotOpenError(`${path} is a branch of another database: the one beside it has other keys`)
 }
 
 /** The master key in a database's slots. @throws CannotOpenError `wrong-key` */

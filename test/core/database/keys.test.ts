@@ -1,4 +1,5 @@
 /** Encrypted databases in a program: its own source of the key, and branches, which have the keys of their database. */
+import { copyFile, rm } from 'node:fs/promises'
 import Sqlite from 'better-sqlite3'
 import { expect, test } from 'vitest'
 import { makeBranch } from '../../../core/database/branches.ts'
@@ -123,6 +124,18 @@ test('a branch of a branch is opened with the keys of the database, too', async 
     expect(await db.files.readFile('/b', 'utf8')).toBe('of the branch')
   }
   expect(asked).toBe(2)
+})
+
+test('a branch that is moved away from its database, or beside another one, is refused', async () => {
+  const [path, other] = [await make(), await make()]
+  const beside = branchPath(other, 'b')
+  await copyFile(branchPath(path, 'b'), beside)
+  const key = keyOf('first')
+  await expect(open(beside, { readOnly: true, key })).rejects.toThrow('is a branch of another database')
+  await rm(other)
+  await expect(open(beside, { readOnly: true, key })).rejects.toThrow(
+    'its database, which has its keys, is missing',
+  )
 })
 
 test('the slots that a branch of an earlier version has are removed', async () => {
