@@ -119,6 +119,20 @@ export const directories: Tests = {
     assert.deepEqual(dir.list(), [])
   },
 
+  'a listing ends if each listed entry is renamed away and back': dir => {
+    const names = Array.from({ length: 150 }, (_, at) => `file-${at}`)
+    for (const name of names) dir.file(name)
+    const listing = opendirSync(dir.path)
+    let listed = 0
+    for (let entry = listing.readSync(); entry !== null; entry = listing.readSync()) {
+      renameSync(dir.at(entry.name), dir.at('away'))
+      renameSync(dir.at('away'), dir.at(entry.name))
+      assert.ok(++listed < 1500, 'it does not end')
+    }
+    listing.closeSync()
+    assert.deepEqual(dir.list(), names.sort())
+  },
+
   'a listing has the type of each entry': dir => {
     dir.file('file')
     dir.directory('directory')

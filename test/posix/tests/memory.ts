@@ -184,6 +184,32 @@ export const directAndSynchronous: Tests = {
     })
   },
 
+  'a mapping of a file is read and written by direct and buffered calls on the file itself': dir => {
+    const data = pattern(4 * PAGE)
+    dir.file('file', data)
+    withFd(dir.at('file'), constants.O_RDWR | O_DIRECT, fd => {
+      using map = new Mapping(fd, 4 * PAGE)
+      assert.equal(writeSync(fd, map.bytes, 0, PAGE, 2 * PAGE), PAGE)
+      data.copy(data, 2 * PAGE, 0, PAGE)
+      assert.equal(readSync(fd, map.bytes, PAGE, PAGE, 0), PAGE)
+      data.copy(data, PAGE, 0, PAGE)
+      // The page is dirty, and is overwritten by itself.
+      map.bytes.write('dirty', 10)
+      data.write('dirty', 10)
+      assert.equal(writeSync(fd, map.bytes, 0, PAGE, 0), PAGE)
+      assert.equal(readSync(fd, map.bytes, 0, PAGE, 0), PAGE)
+      assert.ok(map.bytes.equals(data), 'the mapping')
+      map.sync()
+    })
+    assert.ok(readFileSync(dir.at('file')).equals(data), 'the file')
+    withFd(dir.at('file'), 'r+', fd => {
+      using map = new Mapping(fd, 4 * PAGE)
+      assert.equal(writeSync(fd, map.bytes, 3 * PAGE, PAGE, PAGE / 2), PAGE)
+      data.copy(data, PAGE / 2, 3 * PAGE, 4 * PAGE)
+      assert.ok(map.bytes.equals(data), 'a buffered write')
+    })
+  },
+
   'an O_DIRECT read stops at the end': dir => {
     dir.file('file', pattern(PAGE + 100))
     using memory = alignedMemory(4 * PAGE)

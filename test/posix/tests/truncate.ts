@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { readFileSync, readSync, writeSync } from 'node:fs'
 import { fails, pattern, stat, text, tick, withFd, type Tests } from '../directory.ts'
 import { ftruncate, pread, pwrite, truncate } from '../syscalls.ts'
@@ -90,6 +91,18 @@ export const sparseAndTruncate: Tests = {
       assert.equal(stat(fd).size, 50_000n)
       assert.equal(readSync(fd, Buffer.alloc(100_000), 0, 100_000, 0), 50_000)
     })
+  },
+
+  'no file grows beyond the limit of its process': dir => {
+    const path = dir.at('file')
+    const script = `trap '' XFSZ; ulimit -f 64
+      head -c 100000 /dev/zero > "$0" && echo written
+      truncate -s 65537 "$0" && echo extended
+      truncate -s 100 "$0" && truncate -s 65536 "$0" && echo within`
+    const { stdout, error } = spawnSync('bash', ['-c', script, path], { encoding: 'utf8' })
+    assert.equal(error, undefined)
+    assert.equal(stdout, 'within\n')
+    assert.equal(stat(path).size, 65_536n)
   },
 
   'an invalid truncation is refused': dir => {
