@@ -39,13 +39,13 @@ function decode(path: string): Buffer {
 
 /** Makes the directory for a copy. @throws CommandError if it has entries, or is in a mount. */
 export async function makeTarget(target: string): Promise<void> {
+  if (locate(target).mount !== undefined)
+    throw new CommandError(`${target} is in a zblkfs mount: name a directory on another filesystem`)
   await mkdir(target, { recursive: true }).catch((error: unknown) => {
     throw new CommandError(`${target} could not be made: ${systemCode(error) ?? String(error)}`, {
       cause: error,
     })
   })
-  if (locate(target).mount !== undefined)
-    throw new CommandError(`${target} is in a zblkfs mount: name a directory on another filesystem`)
   if ((await readdir(target)).length > 0)
     throw new CommandError(`${target} has entries: name a new directory`)
 }

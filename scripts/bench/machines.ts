@@ -7,7 +7,7 @@
  * - What the lease costs a mount that is alone, in processor time: small files created, written and read by the operations of a filesystem in
  *   this process, opened for writing alone and beside others.
  * - Sequential write and read through the bucket, with a cold and a warm disk cache, beside the same server used directly: objects of
- *   8 MiB, four at once. Rounds alternate, so that other load on the machine meets both.
+ *   8 MiB, four at once; and beside rclone and s3backer, if they are installed. Rounds alternate, so that other load on the machine meets all.
  */
 import { randomFillSync } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
@@ -25,6 +25,7 @@ import { setup } from '../../test/tools/shared-server.ts'
 import { makeBucket, type TestBucket } from '../../test/tools/swift-server.ts'
 import { median, MIB } from './measure.ts'
 import { run } from './programs.ts'
+import { installedPeers } from './s3-peers.ts'
 
 const OBJECT_BYTES = 8 * MIB
 const AT_ONCE = 4
@@ -82,6 +83,7 @@ async function measure(
   printTimes('fsync of 4 KiB', await syncTimes(writer))
   await turnTimes()
   await leaseCosts()
+  const peers = await installedPeers(bucket, scratch, mib * MIB)
   const figures = new Map<string, number[]>()
   for (let round = 0; round < rounds; round++) {
     const add = async (name: string, work: () => Promise<void>): Promise<void> => {
@@ -100,6 +102,18 @@ async function measure(
     await add('read, cold', async () => await readAll(join(reader.dir, `big${round}`)))
     await remount(reader, cache)
     await add('read, warm', async () => await readAll(join(reader.dir, `big${round}`)))
+    for (const { name, file, mount, unmount } of peers)
+      try {
+        await mount()
+        await add(`${name} write`, async () => {
+          await writeFile(file, name === 's3backer' ? 'r+' : 'w')
+          await unmount()
+        })
+        await mount()
+        await add(`${name} read, cold`, async () => await readAll(file))
+      } finally {
+        await unmount()
+      }
   }
   const middle = (name: string): number => median(figures.get(name) ?? [])
   for (const [name, found] of figures) {
@@ -107,7 +121,7 @@ async function measure(
     const ratio = name === base ? '' : `${(middle(name) / middle(base)).toFixed(2)} of ${base}`
     const range = `(${Math.min(...found).toFixed(0)} - ${Math.max(...found).toFixed(0)})`
     console.log(
-      `${name.padEnd(18)} ${middle(name).toFixed(0).padStart(5)} MiB/s ${range.padEnd(14)} ${ratio}`,
+      `${name.padEnd(20)} ${middle(name).toFixed(0).padStart(5)} MiB/s ${range.padEnd(14)} ${ratio}`,
     )
   }
 }
@@ -248,8 +262,8 @@ async function direct(request: (index: number) => Promise<unknown>): Promise<voi
   await Promise.all(Array.from({ length: AT_ONCE }, work))
 }
 
-async function writeFile(path: string): Promise<void> {
-  const file = await open(path, 'w')
+async function writeFile(path: string, flags = 'w'): Promise<void> {
+  const file = await open(path, flags)
   const bytes = randomFillSync(Buffer.allocUnsafe(MIB))
   for (let number = 0; number < mib; number++) {
     bytes.writeUInt32LE(number)

@@ -264,6 +264,9 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         expect(await readlink(join(rescued, 'd\u{fc}r/a link'))).toBe('../new')
         expect(await readFile(join(rescued, 'renamed'), 'utf8')).toBe('kept')
         expect(await runZblkfs('rescue', one.dir, rescued)).toMatchObject({ exitCode: 1 })
+        const inMount = join(two.dir, 'rescued')
+        expect((await runZblkfs('rescue', one.dir, inMount)).stderr).toContain('in a zblkfs mount')
+        await expect(stat(inMount)).rejects.toMatchObject({ code: 'ENOENT' })
         expect((await runZblkfs('rescue', two.dir, join(one.scratch, 'other'))).stderr).toContain(
           'nothing is lost',
         )
