@@ -264,6 +264,14 @@ describe('in a browser', () => {
     expect((await zblkfsOutput('tag', '-l', '--db', mount.dir)).trim().split('\n')).toHaveLength(1)
   })
 
+  test('bytes that are no text have no preview', async () => {
+    await writeFile(join(mount.dir, 'control'), '\u0001'.repeat(100))
+    await page.goto(url)
+    await page.getByRole('link', { name: 'Files', exact: true }).click()
+    await page.getByRole('link', { name: 'control' }).click()
+    await page.getByText('No preview').waitFor()
+  })
+
   test('the map of a 1 TiB file and the views of space and mount are shown', async () => {
     await page.getByRole('link', { name: 'Files', exact: true }).click()
     await page.getByRole('link', { name: 'root' }).click()
@@ -275,6 +283,7 @@ describe('in a browser', () => {
     await page.getByText(/a hole/).waitFor()
     await page.getByRole('link', { name: 'Space', exact: true }).click()
     await page.getByRole('cell', { name: '/sparse' }).waitFor()
+    await page.getByText(/are\s+free\. The history shows/).waitFor()
     await page.getByRole('link', { name: 'Live', exact: true }).click()
     await page.getByRole('img', { name: /resident/ }).waitFor()
     await page.emulateMedia({ colorScheme: 'dark' })

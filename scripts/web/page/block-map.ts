@@ -84,8 +84,8 @@ function CellText({ cell, blksize, place }: { cell: Answers.Cell; blksize: numbe
   const where = `${bytesText(lo * blksize)} to ${bytesText(hi * blksize)}: `
   if (tid === undefined || time === undefined) return `${where}a hole`
   return html`${where}changed
-    ${ageText(time)}${isSampled ? ' or later (not all of its blocks were read)' : ''}, ${timeText(time)}.
-    <a href=${linkTo({ ...place, at: tid })}>Show the file as of then</a>`
+    ${ageText(time)}${isSampled ? ' or later (not all of its blocks were read)' : ''},
+    ${timeText(time)}.${' '} <a href=${linkTo({ ...place, at: tid })}>Show the file as of then</a>`
 }
 
 function draw(

@@ -7,6 +7,9 @@ import { ageText, bytesText, change, pathValue, query, rawUrl, shown, timeText }
 import { linkTo, useLoaded, type Place, type ViewProps } from './state.ts'
 
 const PREVIEW_BYTES = 64 << 10
+const SPACE = 32
+/** Control characters that texts have: tab, line feed, form feed, carriage return, escape. */
+const IN_TEXT: ReadonlySet<number> = new Set([9, 10, 12, 13, 27])
 const NO_BYTES = new Uint8Array()
 const IMAGE = /\.(png|jpe?g|gif|webp|avif)$/i
 
@@ -188,7 +191,7 @@ async function start(url: string, signal: AbortSignal): Promise<Uint8Array> {
 
 /** Undefined if it is not text. */
 function textOf(bytes: Uint8Array): string | undefined {
-  if (bytes.includes(0)) return undefined
+  if (bytes.some(byte => byte < SPACE && !IN_TEXT.has(byte))) return undefined
   try {
     // The end may be within a character.
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true })

@@ -89,7 +89,7 @@ const Facts = ({ info }: { info: Info }): unknown => html`
 /** Says that the past is shown. */
 function Past({ place }: { place: Place }): unknown {
   return html`<p class="past">
-    The files are shown as they were after transaction <code>${place.at}</code>.
+    The files are shown as they were after transaction <code>${place.at}</code>.${' '}
     <a href=${linkTo({ ...place, at: undefined })}>Show the present</a>
   </p>`
 }

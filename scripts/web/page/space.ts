@@ -14,7 +14,8 @@ export function SpaceView({ info, place }: ViewProps): unknown {
     <section aria-labelledby="ages">
       <h2 id="ages">By age</h2>
       <p>
-        The database takes ${bytesText(info.totalBytes)}, of which ${bytesText(info.freeBytes)} are free.
+        The database takes ${bytesText(info.totalBytes)}, of which ${bytesText(info.freeBytes)} are
+        free.${' '}
         <a href=${linkTo({ ...place, view: 'history' })}>The history</a> shows what was stored when.
       </p>
       ${
