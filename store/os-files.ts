@@ -30,6 +30,7 @@ export const rmSync = byText(fs.rmSync)
 export const statSync = byText(fs.statSync)
 export const statfsSync = byText(fs.statfsSync)
 export const truncateSync = byText(fs.truncateSync)
+export const watch = byText(fs.watch)
 export const writeFileSync = byText(fs.writeFileSync)
 
 export const readdirSync = (path: string): string[] => fs.readdirSync(pathOf(path), 'buffer').map(textOf)

@@ -7,7 +7,7 @@ export type SubscribeHints = (onHint: () => void) => () => void
 const NO_HINTS: SubscribeHints = () => () => undefined
 
 /** How long after an early hint a transaction is expected, and the time between polls meanwhile. */
-const EXPECTED_MS = 20
+const EXPECTED_MS = 100
 const EXPECTING_MS = 1
 
 /**
@@ -72,6 +72,8 @@ export class Polling implements Watching {
       expectedUntilMs = performance.now() + EXPECTED_MS
       start()
     })
+    // What was committed before has given no hint.
+    if (isEager) start()
     return () => {
       hasEnded = true
       clearInterval(timer)

@@ -2,7 +2,8 @@
  * Hints that another process is committing to a database: something was written to its WAL. A transaction can be read some milliseconds after
  * the first hint, once it is synced; SQLite's index of the WAL, which makes it visible, is mapped memory, of whose changes there is no notification.
  */
-import { watch, type FSWatcher } from 'node:fs'
+import type { FSWatcher } from 'node:fs'
+import { watch } from '../os-files.ts'
 import type { SubscribeHints } from '../polling.ts'
 
 /** Time between attempts to watch a WAL that does not exist, as no process has the database open for writing. */
@@ -16,8 +17,9 @@ export function walHints(database: string): SubscribeHints {
       watcher?.close()
       watcher = undefined
     }
-    const attach = (): void => {
-      if (watcher !== undefined) return
+    /** Returns whether it begins to watch. */
+    const attach = (): boolean => {
+      if (watcher !== undefined) return false
       try {
         watcher = watch(`${database}-wal`, { persistent: false }, event => {
           // The file was removed or replaced.
@@ -25,13 +27,16 @@ export function walHints(database: string): SubscribeHints {
           onHint()
         })
         watcher.on('error', detach)
-        onHint()
+        return true
       } catch {
         detach()
+        return false
       }
     }
     attach()
-    const timer = setInterval(attach, RETRY_MS)
+    const timer = setInterval(() => {
+      if (attach()) onHint()
+    }, RETRY_MS)
     timer.unref()
     return () => {
       clearInterval(timer)

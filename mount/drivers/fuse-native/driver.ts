@@ -59,9 +59,9 @@ type Handler = (...parameters: readonly unknown[]) => Promise<Answer>
 /** Serves `operations` through libfuse2. @throws MountError if libfuse2 is missing or does not mount. */
 export async function mountFuseNative(operations: Operations, options: MountOptions): Promise<Driver> {
   if (isOdd(options.mountPoint))
-    throw new MountError(
-      `${options.mountPoint} is not UTF-8, and fuse-native takes no such mount point: mount with -o driver=kernel`,
-    )
+    throw new MountError(`${options.mountPoint} is not UTF-8, and fuse-native takes no such mount point`, {
+      code: 'driver-limit',
+    })
   const Fuse = loadFuseNative()
   checkFuseDevice()
   const caller = { ...processOwner(), pid: 0 }
