@@ -49,6 +49,23 @@ test.each(['off', 'zstd', 'zstd-3', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuf
   },
 )
 
+test.each(['zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const)(
+  'memory of any alignment has the same frame, and receives the same units: %s',
+  name => {
+    const bytes = numbers(FRAME_BYTES)
+    const aligned = Buffer.alloc(FRAME_BYTES + 8)
+    const frame = encoded(bytes, 0, name)
+    for (let off = 0; off < 4; off++) {
+      const shifted = aligned.subarray(off, off + FRAME_BYTES)
+      bytes.copy(shifted)
+      expect(encoded(shifted, 0, name).equals(frame)).toBe(true)
+      shifted.fill(0)
+      new FrameDecoder().decode(0, frame, shifted)
+      expect(shifted.equals(bytes)).toBe(true)
+    }
+  },
+)
+
 test('compressible data is stored compressed, noise uncompressed', () => {
   expect(encoded(Buffer.alloc(FRAME_BYTES)).length).toBeLessThan(100)
   const lengthAs = (name: CompressionName): number => encoded(numbers(FRAME_BYTES), 0, name).length
