@@ -12,6 +12,8 @@ import { isSymlink } from './same-content.ts'
 import type { MergePlan, StepOf } from './merge-step.ts'
 
 const PERMISSIONS = 0o7777
+/** Set-user-ID and set-group-ID. */
+const PRIVILEGES = 0o6000
 
 /**
  * Applies the steps: files are removed, what moves is moved out of the way, directories are removed and made and what moves gets its new
@@ -132,6 +134,8 @@ async function change(
     const wanted = (name: 'uid' | 'gid'): number =>
       attributes.includes(name) ? { uid, gid }[name] : present[name]
     await files.lchown(at, wanted('uid'), wanted('gid'))
+    // That has dropped setuid and setgid, which the branch has kept.
+    if (present.mode & PRIVILEGES && present.mode === mode) await files.chmod(at, mode & PERMISSIONS)
   }
   if (attributes.includes('mode')) await files.chmod(at, mode & PERMISSIONS)
   await setXattrs(files, at, await existing(branch, oid), xattrs)

@@ -1,6 +1,6 @@
 /** Merges attributes of a file one by one: the branch's change of one is taken if the database did not change that one. */
 import { isAcl } from '../file-system/operations/acl.ts'
-import { isSymbolicLink, type Inode } from '../tree/inode.ts'
+import { isRegular, isSymbolicLink, type Inode } from '../tree/inode.ts'
 
 /** The states of a file: at the last merge, now in the branch, and now in the database. */
 export interface FileStates {
@@ -58,6 +58,28 @@ export async function attributesToMake(inode: Inode): Promise<Omit<MergedAttribu
     xattrs: names.filter(isMade),
     conflicts: names.filter(name => !isMade(name)).map(byHand),
   }
+}
+
+/** Set-user-ID and set-group-ID. */
+const PRIVILEGES = 0o6000
+const CAPABILITIES = 'security.capability'
+
+/**
+ * Whether a file would get privileges (setuid, setgid, capabilities) from one side that the other one gives to other bytes or another owner:
+ * each of them granted them only to what it had itself.
+ * @param isWritten whether the branch's bytes are taken. @param hasOtherBytes whether the database has changed the bytes.
+ */
+export async function mixesPrivileges(
+  { before, inode, present }: FileStates,
+  { taken, xattrs }: Pick<MergedAttributes, 'taken' | 'xattrs'>,
+  isWritten: boolean,
+  hasOtherBytes: () => Promise<boolean>,
+): Promise<boolean> {
+  if (!isRegular(present)) return false
+  const mode = taken.includes('mode') ? inode.mode : present.mode
+  if ((mode & PRIVILEGES) === 0 && !xattrs.includes(CAPABILITIES)) return false
+  if (taken.length === 0 && !isWritten && !xattrs.includes(CAPABILITIES)) return false
+  return OWNED.some(name => present[name] !== before[name]) || (await hasOtherBytes())
 }
 
 /**

@@ -24,6 +24,7 @@ import {
   attributesToMake,
   differingXattrs,
   mergeAttributes,
+  mixesPrivileges,
   OWNED,
   takesMtime,
   type FileStates,
@@ -252,6 +253,10 @@ class Planner {
     if (bytes === undefined) this.#conflict(path, 'both changed the same bytes, or its size')
     const isResized = bytes !== undefined && inode.size !== before.size && inode.size !== present.size
     const isWritten = isResized || (bytes !== undefined && bytes.length > 0)
+    const hasOtherBytes = async (): Promise<boolean> =>
+      !(await isSameContent(branchBefore, before, mainNow, present))
+    if (await mixesPrivileges(states, { taken, xattrs }, isWritten, hasOtherBytes))
+      return this.#conflict(path, 'both changed it, and it is setuid, setgid or has capabilities')
     const owned = [...taken, ...(isResized ? ['size'] : [])]
     if (attributes.includes('mtime') && bytes !== undefined && (await takesMtime(states, isWritten)))
       owned.push('mtime')
