@@ -221,6 +221,8 @@ export class Session implements SessionRequests {
   /** The mount is gone: no request follows. */
   #finish(): void {
     this.#ended = true
+    // No INTERRUPT follows either.
+    for (const abort of this.#waiting.values()) abort.abort()
     this.#start.reject(new Error('the mount ended before it began'))
     this.#closeWhenIdle()
   }

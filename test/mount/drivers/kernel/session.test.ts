@@ -2,6 +2,7 @@
 import { constants } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ErrnoError } from '../../../../core/file-system/errno.ts'
+import type { LockOperations } from '../../../../core/file-system/operations.ts'
 import { MemoryOperations } from '../../../tools/memory-operations.ts'
 import { FakeKernel, names, u32, u64 } from './fake-kernel.ts'
 
@@ -241,4 +242,33 @@ describe('requests', () => {
     for (let left = sent.length; left > 0; left--) expect((await kernel.receive()).error).toBe(0)
     expect(seen.toSorted()).toEqual(sent.toSorted())
   })
+})
+
+test('the end of a mount ends waiting for a lock', async () => {
+  let hasEnded = false
+  const waiting = Promise.withResolvers<void>()
+  const unused = (): never => {
+    throw new Error('not used')
+  }
+  const locks: LockOperations = {
+    test: unused,
+    unlock: unused,
+    unlockAll: unused,
+    lock: (_ino, _owner, _lock, signal) =>
+      new Promise((_, reject) => {
+        signal?.addEventListener('abort', () => {
+          hasEnded = true
+          reject(new ErrnoError('EINTR'))
+        })
+        waiting.resolve()
+      }),
+  }
+  await kernel.init()
+  const locking = new FakeKernel(Object.assign(new MemoryOperations(), { locks }))
+  await locking.init()
+  // fuse_lk_in: SETLKW of a write lock of the whole file.
+  locking.send(33, 1, concat([u64(0, 5, 0, 2n ** 63n - 1n), u32(1, 42, 0, 0)]))
+  await waiting.promise
+  await locking.close()
+  expect(hasEnded).toBe(true)
 })
