@@ -10,7 +10,8 @@ const ANSWER_MAX_LENGTH = 1 << 18
 export const leaseCalls = (
   fileSystem: ServedFileSystem,
 ): Pick<CallHandlers, 'reach' | 'rejoin' | 'unstored'> => {
-  let unstored: readonly UnstoredPath[] = []
+  /** Undefined after the end of a list: another call may be in the middle of it, and finds it again. */
+  let unstored: readonly UnstoredPath[] | undefined
   return {
     reach: async ({ tid: wanted }) => {
       const tid = await fileSystem.lastTid()
@@ -23,17 +24,18 @@ export const leaseCalls = (
       return { tid: formatTid(await fileSystem.lastTid()) }
     },
     unstored: async ({ from }) => {
-      if (from === 0) unstored = (await fileSystem.unstoredPaths?.()) ?? []
+      if (from === 0 || unstored === undefined) unstored = (await fileSystem.unstoredPaths?.()) ?? []
+      const found = unstored
       const paths: EncodedPath[] = []
       let length = 0
-      for (let at = from; at < unstored.length && length < ANSWER_MAX_LENGTH; at++) {
-        const encoded = encode(unstored[at])
+      for (let at = from; at < found.length && length < ANSWER_MAX_LENGTH; at++) {
+        const encoded = encode(found[at])
         if (encoded === undefined) break
         length += JSON.stringify(encoded).length
         paths.push(encoded)
       }
-      const isEnd = from + paths.length >= unstored.length
-      if (isEnd) unstored = []
+      const isEnd = from + paths.length >= found.length
+      if (isEnd) unstored = undefined
       return { paths, isEnd }
     },
   }
