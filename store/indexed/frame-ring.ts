@@ -98,9 +98,14 @@ export class FrameRing {
     const slot = ticket & (SLOTS - 1)
     const units = this.units(slot).subarray(0, this.#unitBytes[slot])
     const into = this.#packed[slot] ?? Buffer.alloc(0)
-    const length = this.#compressor.compress(units, this.shared.compression, into)
-    Atomics.store(this.#packedBytes, slot, length)
-    Atomics.notify(this.#packedBytes, slot)
+    let length = 0
+    try {
+      length = this.#compressor.compress(units, this.shared.compression, into)
+    } finally {
+      // A thread that fails leaves the units as they are: the writer waits for this slot.
+      Atomics.store(this.#packedBytes, slot, length)
+      Atomics.notify(this.#packedBytes, slot)
+    }
     return true
   }
 
