@@ -44,6 +44,8 @@ const FORGOTTEN_NAMES = 1 << 10
 const KEPT_ENTRY_BYTES = 4096
 /** Minimum length of an entry without its name. Source: struct fuse_dirent. */
 const ENTRY_BYTES = 24
+/** Maximum number of names that are kept in any case. */
+const KEPT_ENTRIES_MAX = Math.ceil(KEPT_ENTRY_BYTES / ENTRY_BYTES)
 
 /** Bounds what all listings of a filesystem remember: any user can open thousands of directories. */
 export class ListingMemory {
@@ -106,7 +108,8 @@ export class DirectoryListing {
   /** Forgets the cookies of up to `count` names, the oldest first, but for one of {@link KEPT_EVERY}. Returns how many bytes that frees. */
   forget(count: number): number {
     const before = this.#bytes
-    const end = Math.min(this.#oldest + count, this.#firstKept())
+    const wanted = this.#oldest + count
+    const end = wanted <= this.#next - KEPT_ENTRIES_MAX ? wanted : Math.min(wanted, this.#firstKept())
     for (; this.#oldest < end; this.#oldest++) {
       if (this.#oldest % KEPT_EVERY === 0) continue
       this.#bytes -= bytesOf(this.#names.get(this.#oldest))
