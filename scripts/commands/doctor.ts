@@ -174,6 +174,13 @@ async function mount(place: MountedDirectory): Promise<Finding | undefined> {
       : finding(what, true, 'serving', '')
   } catch (error) {
     if (!(error instanceof NoAnswerError) || error.reason === 'forbidden') return undefined
-    return finding(what, false, error.message, `remove it with 'zblkfs umount -l ${shellWord(mountPoint)}'`)
+    // A daemon that cannot be called may run: then -l would detach the mount from its users.
+    const how = error.reason === 'unreachable' ? '' : '-l '
+    return finding(
+      what,
+      false,
+      error.message,
+      `remove it with 'zblkfs umount ${how}${shellWord(mountPoint)}'`,
+    )
   }
 }

@@ -119,7 +119,7 @@ function factsOf(line: MountLine): readonly Fact[] {
     const next =
       line.state === 'forbidden' || isUnmounted(line)
         ? ''
-        : `; 'zblkfs umount -l ${shellWord(line.directory)}' removes it`
+        : `; 'zblkfs umount ${line.state === 'unreachable' ? '' : '-l '}${shellWord(line.directory)}' removes it`
     const { log, lastLogged } = line
     return [
       ['database', line.source],

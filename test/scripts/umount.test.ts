@@ -204,6 +204,9 @@ test('a mount whose control socket was replaced by a link is unmounted without a
       expect(sync.stderr).toContain(
         `its daemon cannot be called: ${socket} is a symbolic link; unmount it with`,
       )
+      expect((await runZblkfs('status')).stdout).toContain(
+        `${socket} is a symbolic link; 'zblkfs umount ${mount.dir}' removes it`,
+      )
       const user = await open(join(mount.dir, 'file'))
       const inUse = await runZblkfs('umount', mount.dir)
       expect(inUse).toMatchObject({ exitCode: 1 })
