@@ -118,7 +118,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   ],
   rescue: [
     ['zblkfs rescue ~/files ~/saved.zblk', 'a removed database, before the mount is ended'],
-    ['zblkfs rescue ~/files ~/rescued', 'what a mount has not stored that was cut off from its server'],
+    ['zblkfs rescue ~/files ~/rescued', 'what a mount that was cut off from its server has not stored'],
   ],
   copy: [
     ['zblkfs copy ~/files.zblk postgres://me@server/files', 'from a file to a server'],

@@ -7,13 +7,13 @@ const UPDATE_MS = 100
 const MS_PER_S = 1000
 const S_PER_MIN = 60
 const BAR_WIDTH = 30
-/** The rate of a shorter time says little about what is left. */
+/** Time after which the rate is shown: before, it says little about the time left. */
 const RATE_AFTER_MS = 1000
 
 /** What is counted: pieces, or bytes. */
 export type ProgressUnit = 'count' | 'bytes'
 
-/** How far a phase is. */
+/** The progress of a phase. */
 export interface Step {
   readonly what: string
   readonly done: number

@@ -6,8 +6,8 @@
  * (branch/branch-store.ts). So making a branch copies nothing. A branch has its own lock, intents and writer, and can be
  * mounted beside DB.
  *
- * A branch may have branches: those of `DB-branches/NAME.zblk` are in `DB-branches/NAME.zblk-branches/`. They begin at moments of its own.
- * `NAME/OTHER` names one of them as seen from DB.
+ * A branch may have branches: those of `DB-branches/NAME.zblk` are in `DB-branches/NAME.zblk-branches/`, and begin at moments not before
+ * its base. `NAME/OTHER` is the name of one of them relative to DB.
  *
  * DB has to keep the base: the caller holds it by a tag ({@link baseTag}) before {@link createBranch}, and deletes that
  * after {@link removeBranch}.

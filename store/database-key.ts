@@ -14,10 +14,10 @@ import type { Access } from './encryption/seals.ts'
 import { CannotOpenError } from './errors.ts'
 
 let commonSource: KeySource | undefined
-/** Of each source that remembers: the keys that it has unlocked, by id. They last as long as the source. */
+/** The keys that each caching source has unlocked, by id. They last as long as the source. */
 const unlockedBy = new WeakMap<KeySource, Map<string, MasterKey>>()
 
-/** A source that asks `source` once for each master key, however often a database is opened with it. That there is no key is remembered, too. */
+/** A source that calls `source` once for each master key, however often a database is opened with it. The absence of a key is cached too. */
 export function rememberingSource(source: KeySource): KeySource {
   if (unlockedBy.has(source)) return source
   const lacking = new Set<string>()

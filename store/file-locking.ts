@@ -1,7 +1,10 @@
 /** The capability to lock files among all processes that write a database beside each other. */
 import type { Oid } from './ids.ts'
 
-/** The owner of locks: `kind` separates locks of fcntl(2) from those of flock(2), which do not conflict. `id` has 64 bits, without a sign. */
+/**
+ * The owner of locks. `kind` separates locks of fcntl(2) from those of flock(2), which do not conflict. `id` is an unsigned 64-bit
+ * number.
+ */
 export interface LockOwner {
   readonly kind: 'fcntl' | 'flock'
   readonly id: bigint
@@ -20,7 +23,7 @@ export interface FileLock extends LockRange {
   readonly pid: number
 }
 
-/** A lock that is in the way of another. */
+/** A lock that conflicts with another. */
 export interface HeldLock extends FileLock {
   /** Whether a process of this machine's mount has it. */
   readonly isOwn: boolean
@@ -29,8 +32,8 @@ export interface HeldLock extends FileLock {
 export const LOCK_END = (1n << 63n) - 1n
 
 /**
- * Advisory locks of ranges of files, as of fcntl(2) and flock(2). A lock is held until its owner unlocks it, or the store is fenced or closed:
- * so the locks of a process that is cut off are free at the latest when it can store nothing any more.
+ * Advisory locks of ranges of files, as of fcntl(2) and flock(2). A lock is held until its owner unlocks it, or the store is fenced or
+ * closed. So a process that was cut off cannot store anything any more once its locks are free.
  */
 export interface FileLocking {
   /** Makes the locks usable. @throws StoreError if the database cannot have them. */
@@ -39,7 +42,7 @@ export interface FileLocking {
   /**
    * Takes a lock; it replaces what its owner has in the range.
    * @param signal waits until the lock is free, or it is aborted; undefined: does not wait.
-   * @returns 'busy': another lock is in the way; 'deadlock': its owner waits, directly or not, for this one; 'aborted'.
+   * @returns 'busy': another lock conflicts; 'deadlock': the owner of that lock waits, directly or not, for this one; 'aborted'.
    * @throws StoreError, WriterGoneError
    */
   lock(
@@ -52,15 +55,15 @@ export interface FileLocking {
   /** Unlocks a range. If the database does not answer, it is unlocked later. */
   unlock(oid: Oid, owner: LockOwner, range: LockRange): Promise<void>
 
-  /** A lock that is in the way; undefined if there is none. @throws StoreError */
+  /** A conflicting lock; undefined if there is none. @throws StoreError */
   test(oid: Oid, owner: LockOwner, lock: FileLock): Promise<HeldLock | undefined>
 
-  /** Whether an owner has locks of an object: without asking the database. */
+  /** Whether an owner may have locks of an object. Does not query the database. */
   hasLocks(oid: Oid, owner: LockOwner): boolean
 
   /**
-   * Whether locks of this object were lost, because the store was fenced, and their owners have not unlocked them since: what they do may
-   * interfere with others.
+   * Whether locks of this object were lost because the store was fenced, and their owners have not unlocked them since. Until then the
+   * owners may rely on locks that others hold.
    */
   isLost(oid: Oid): boolean
 }

@@ -1,6 +1,6 @@
 /**
- * koffi, which calls C functions: its binary for this processor alone. The package `koffi` only finds and loads that binary, and has
- * an install script, of which npm warns; so it is a dependency for its types and no more.
+ * Loads koffi, which calls C functions: its binary for this processor. The package `koffi` only finds and loads that binary, and has an
+ * install script, of which npm warns. So it is a development dependency, for its types.
  */
 import { createRequire } from 'node:module'
 import type Koffi from 'koffi'

@@ -19,7 +19,10 @@ export class Polling implements Watching {
   readonly #hints: SubscribeHints
   readonly #earlyHints: SubscribeHints
 
-  /** @param earlyHints come before the transaction can be read: only eager watchers take them, and poll every millisecond for a while. */
+  /**
+   * @param earlyHints arrive before the transaction can be read. Only eager watchers subscribe to them, and poll every millisecond for a
+   *   while after one.
+   */
   constructor(
     lastTid: () => Promise<Tid>,
     hints: SubscribeHints = NO_HINTS,

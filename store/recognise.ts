@@ -18,7 +18,7 @@ export type DatabaseKind = 'sqlite' | 'postgres' | 'filestorage' | 'relstorage' 
 export const isOwn = (kind: DatabaseKind): kind is 'sqlite' | 'postgres' =>
   kind === 'sqlite' || kind === 'postgres'
 
-/** Whether a database is named that is, or will be, on a server. */
+/** Whether a name is that of a database on a server, which need not exist. */
 export const isOnServer = (database: string): boolean => isPostgresUrl(database)
 
 /** The first bytes of a SQLite database; its application id follows later. */

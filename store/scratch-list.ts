@@ -1,7 +1,7 @@
 /**
- * Lists and tables of values that may not fit into memory, in scratch databases (scratch.ts). As these are files in the directory for
- * temporary files, and the values may come from an encrypted database, values are encrypted and texts that are keys are hashed, each with a key
- * that only this process has.
+ * Lists and tables of values that may not fit into memory, in scratch databases (scratch.ts). These are in the directory for temporary
+ * files, and the values may come from an encrypted database. So values are encrypted, and keys of tables that are texts are hashed, with
+ * keys that only this process has.
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import { deserialize, serialize } from 'node:v8'

@@ -15,7 +15,7 @@ export function openScratch(schema: string): Database.Database {
 }
 
 /**
- * Encrypts what is in a scratch database, with a key that is in this process alone: the file is in the directory for temporary files, and the
+ * Encrypts what is in a scratch database, with a key that only this process has: the file is in the directory for temporary files, and the
  * database that the bytes come from may be encrypted.
  */
 export class ScratchSeal {

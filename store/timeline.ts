@@ -32,7 +32,7 @@ const FIRST_MS = Date.UTC(1900, 0, 1)
 export class Timeline {
   /** Oldest first. */
   readonly jumps: readonly ClockJump[]
-  /** A last jump that is possible, but not known. */
+  /** A last jump that may have happened. */
   readonly doubt: ClockJump | undefined
 
   constructor(jumps: readonly ClockJump[] = [], doubt?: ClockJump) {

@@ -400,7 +400,10 @@ export class BigFile implements Participant {
     if (this.#connection.keptReads.isKeeping) this.#unloaded.add(blk)
   }
 
-  /** The bytes of memory that an overlay takes until it is stored. A changed block in ZBlk0 format is one record, of which the rest is read. */
+  /**
+   * Memory that an overlay takes until it is stored, in bytes. In ZBlk0 format a changed block is stored as one record, for which its other
+   * bytes are read.
+   */
   #costOf(overlay: Overlay): number {
     if (this.#connection.zblkFormat !== 'zblk0' || overlay.isEmpty) return overlay.sizeBytes
     return Math.max(overlay.sizeBytes, this.blksize)

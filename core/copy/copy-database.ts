@@ -18,7 +18,7 @@ const COMPARED = 8
 export interface CopyOptions {
   readonly source: Store
   readonly target: WritableStore
-  /** Receives the bytes of records copied or compared, and of all; 0: unknown. Shared bytes count once for each record. */
+  /** Receives the bytes of records copied or compared so far, and those of all records (0: unknown). Shared bytes count once per record. */
   readonly onProgress: (phase: 'copy' | 'compare', done: number, total: number) => void
 }
 

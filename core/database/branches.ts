@@ -27,7 +27,7 @@ export async function branchesOf(
   const bases = new Map<string, TagInfo>()
   for await (const tag of tags) {
     const name = branchOfTag(tag.name)
-    // A branch has the tags that its database had, also those of other branches: these are earlier than it begins.
+    // A branch inherits the tags of its database, also those of other branches. Their moments are before its base.
     if (name !== undefined && !(branch !== undefined && tag.tid < branch.base)) bases.set(name, tag)
   }
   const there = new Set(await branchNames(database))
@@ -56,7 +56,7 @@ export async function makeBranch(db: Database, name: string, at?: string): Promi
   branchPath(db.name, name)
   if ((await branchesIn(db)).some(branch => branch.name === name))
     throw new StoreError(`${db.name} has a branch ${name} already`, { code: 'branch-exists' })
-  // That of another branch, if this database is one itself.
+  // If this database is a branch, it may have inherited a tag of this name.
   await releaseTag(db, baseTag(name))
   await db.sync()
   const base = await db.tag(baseTag(name), { hold: true, ...(at !== undefined && { at }) })

@@ -456,12 +456,12 @@ export class Files {
     return { ino: entry.attributes.ino, fh: file.fh }
   }
 
-  /** Of a regular file; the permissions of any other say nothing about its replacement's. */
+  /** Copies the permissions of a regular file. Those of other files, such as symbolic links, are not meant for their replacement. */
   async #copyPermissions(from: Attributes, to: Ino): Promise<void> {
     const { operations, caller } = this.#parts
     if (!isType(from, S_IFREG)) return
     const owner = caller.uid === 0 && { uid: from.uid, gid: from.gid }
-    // Other data are not to run with the rights of those that they replace.
+    // New content must not run with the rights of the content that it replaces.
     await operations.setattr(to, { ...owner, mode: from.mode & PERMISSIONS & ~(S_ISUID | S_ISGID) }, caller)
   }
 

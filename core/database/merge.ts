@@ -25,8 +25,8 @@ export interface MergeOptions {
 }
 
 /**
- * Brings what a branch changed since the last merge into its database, as one transaction. Conflicts are left out. Resolves to the plan, which
- * the caller closes.
+ * Brings what a branch changed since the last merge into its database, as one transaction. Conflicts are left out. Resolves to the plan,
+ * which the caller closes.
  * @throws StoreError with the code `no-branch`; `conflict` if other programs change the database all the time.
  */
 export async function mergeBranch(

@@ -191,7 +191,7 @@ export interface RequestedLock extends LockRange {
 
 /** Advisory locks of files, as of fcntl(2) and flock(2). */
 export interface LockOperations {
-  /** A lock that is in the way; undefined if there is none. Its pid is 0 if its process is on another machine. */
+  /** A conflicting lock; undefined if there is none. Its pid is 0 if its process is on another machine. */
   test(ino: Ino, owner: LockOwner, lock: RequestedLock): Promise<RequestedLock | undefined>
   /**
    * Takes a lock, or changes one. @param signal waits until it is free, or the signal is aborted.
@@ -259,8 +259,8 @@ export interface Operations {
   /**
    * Writes all of `data` at the end of the file, wherever that is by then: appends that arrive one after another follow each other.
    * Resolves to the new end.
-   * @param known the end that the caller, who serialises its appends, believes in. It is the end, unless something else than the
-   *   driver has changed the file.
+   * @param known the end that the caller, which serialises its appends, has computed. It is used unless the file was changed otherwise
+   *   than through the driver.
    */
   append(ino: Ino, fh: Fh, data: Uint8Array, keepsSetuid?: KeepsSetuid, known?: bigint): Promise<bigint>
   /** Closes a handle. This does not store anything: call fsync for that. */

@@ -1,7 +1,7 @@
 /**
- * Locks of files (fcntl, flock) among all mounts of a database, `-o locks=global`. As with NFS, a lock that was taken shows everything that was
- * done before under locks elsewhere: the mount moves to a moment that has it, and the kernel drops its pages of the file if they changed.
- * Unlocking stores nothing: what a mount has not stored yet, another one asks for when it moves.
+ * Locks of files (fcntl, flock) among all mounts of a database, `-o locks=global`. As with NFS, the holder of a lock sees everything that
+ * was done under locks before, on any machine: the mount moves to a moment that has it, and the kernel drops its pages of the file if they
+ * changed. Unlocking stores nothing: a mount that moves requests what other mounts have not stored yet.
  *
  * Files of the past cannot change: a shared lock of them is granted here, and conflicts with nothing.
  */

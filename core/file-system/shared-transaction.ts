@@ -1,7 +1,7 @@
 /**
- * The delimited transaction of a mount that writes beside others. It keeps the lease. It is rolled back while its command still runs if another
- * mount waits to write for {@link TRANSACTION_MS}, or if the mount was fenced and rejoins: then every change fails until the command ends, so that
- * nothing of it is made outside of the transaction.
+ * The delimited transaction of a mount that writes beside others. It keeps the lease. It is rolled back while its command still runs if
+ * another mount has waited for the lease for {@link TRANSACTION_MS}, or if the mount was fenced and rejoins. Then every change fails until
+ * the command ends, so that the command changes nothing outside of the transaction.
  *
  *     closed ──begin──▶ open ──end, rollBack──▶ closed
  *                        │ yield, drop

@@ -171,7 +171,7 @@ export class Sharing {
     try {
       return await this.change(() => this.#transaction.end(end))
     } catch (error) {
-      // It may have rejoined for this.
+      // The change may have made the mount rejoin.
       this.#transaction.assertNotRolledBack()
       throw error
     }

@@ -1,6 +1,6 @@
 /**
- * Names of inodes that one of two moments has, by inode: in memory, and on disk as soon as there are many. The order is that in which they were
- * added while they are in memory, and that of the inodes' numbers on disk.
+ * Names of inodes that only one of two moments has, by inode: in memory, and on disk as soon as there are many. In memory they are in the
+ * order in which they were added, on disk in that of the inodes' numbers.
  */
 import { knownOid, type Oid } from '../../store/ids.ts'
 import { openScratch, ScratchNames } from '../../store/scratch.ts'

@@ -83,8 +83,8 @@ export async function mixesPrivileges(
 }
 
 /**
- * Whether the database gets the branch's mtime: if it did not change its own, or has an earlier one and its bytes change. Otherwise the time
- * of the database's own change stays.
+ * Whether the database gets the branch's mtime: if it did not change its own, or if its own is earlier and its bytes change. Otherwise
+ * it keeps the time of its own change.
  */
 export async function takesMtime(
   { before, inode, present }: FileStates,

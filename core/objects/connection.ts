@@ -472,8 +472,8 @@ export class Connection implements Jar {
   }
 
   /**
-   * Stores records as a part of the transaction. The view shows them from {@link Connection.showStored} on, so that reads see all of them or
-   * none. They must not be pending. @throws as {@link Connection.spill}
+   * Stores records as a part of the transaction. The view shows them from {@link Connection.showStored} on, so that reads see all or none
+   * of them. They must not be pending. @throws as {@link Connection.spill}
    */
   async storeRecords(changes: readonly ObjectChange[]): Promise<void> {
     this.#storedAs = await this.#spilling().spill(changes)

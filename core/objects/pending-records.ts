@@ -135,7 +135,7 @@ export class PendingRecords {
     }
   }
 
-  /** A part has records of which the kinds are not known. */
+  /** A part was stored without noting the kinds of its records. */
   spilledUnknown(): void {
     this.#spilledKinds = undefined
   }

@@ -54,7 +54,7 @@ export async function summedUsage(store: Store, measuring: Measuring, plan: Pack
   }
 }
 
-/** What sums alone say, of a database whose records cannot be read: objects of removed files count as present. */
+/** The usage by sums alone, for a database whose records cannot be read: objects of removed files count as present. */
 export async function legibleUsage(measuring: Measuring): Promise<Omit<Usage, 'packFreesBytes'>> {
   const space = await measuring.space()
   const { live, history } = split(scaled(await measuring.sums(), shrinkOf(space)), Infinity, space.bulkBytes)

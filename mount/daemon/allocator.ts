@@ -31,7 +31,10 @@ const LARGE_BYTES = 128 << 10
 const ARENAS = 1
 
 const TRIM_INTERVAL_MS = 5000
-/** Growth of the heap since the last collection from which it is collected while the daemon works: a collection takes a fraction of a millisecond per MiB. */
+/**
+ * Growth of the heap, since the last collection, at which garbage is collected while the daemon works. A collection takes a fraction of a
+ * millisecond per MiB.
+ */
 const GROWTH_BYTES = 16 << 20
 const GROWTH = 1.4
 /** Fraction of the interval's processor time from which the daemon counts as working, and below which it is idle. */
@@ -109,7 +112,7 @@ function trimPeriodically(trim: () => void, dropPages: () => void): void {
     } else if (load < WORKING) return
     else {
       hasGarbage = true
-      // V8 collects it as well: what is left then is less than before.
+      // V8 collects garbage as well, after which the heap is smaller.
       collectedBytes = Math.min(collectedBytes, heapBytes())
       if (heapBytes() > GROWTH * collectedBytes + GROWTH_BYTES) {
         collectAll()

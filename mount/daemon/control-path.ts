@@ -98,7 +98,7 @@ async function usersWithSockets(): Promise<ReadonlySet<number>> {
   return users
 }
 
-/** Why a path is no socket of a user; undefined also if it cannot be accessed: connecting then reports that it is another user's. */
+/** Why a path is not a socket of the user; undefined also if it cannot be accessed, as connecting then reports that it is another user's. */
 async function flawOf(path: string, uid: number): Promise<string | undefined> {
   const found = await lstat(path).catch(() => undefined)
   if (found === undefined) return undefined

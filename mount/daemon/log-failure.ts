@@ -1,10 +1,10 @@
-/** How the log has a failure of what a client has requested. */
+/** Logs failures of what clients request: as warnings only if they concern the mount. */
 import type { Logger } from 'pino'
 import { ErrnoError, type ErrnoName } from '../../core/file-system/errno.ts'
 import { CodedError, type ErrorCode } from '../../store/errors.ts'
 import { FrameError } from './operations-protocol.ts'
 
-/** Errors that are the request's alone: the client learns of them, and nothing is wrong with the mount. */
+/** Errors that concern the request alone: the client receives them, and the mount is sound. */
 const OF_REQUESTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'usage',
   'read-only',
@@ -39,10 +39,10 @@ const OF_REQUESTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'daemon-version',
 ])
 
-/** Errors of the system that are not the request's alone. */
+/** Errors of the system that concern the mount. */
 const OF_MOUNTS: ReadonlySet<ErrnoName> = new Set<ErrnoName>(['EIO', 'ENOSPC', 'ENOMEM', 'EMFILE', 'ENFILE'])
 
-/** Logs a failure: as a warning if it concerns the mount, so that `zblkfs status` shows it; else as information. */
+/** Logs a failure: as a warning if it concerns the mount, so that `zblkfs status` shows it, otherwise as information. */
 export function logFailure(
   log: Logger,
   error: unknown,

@@ -107,7 +107,7 @@ async function lockingOf(
 
 const noGlobalLocks = (database: string): CannotOpenError =>
   new CannotOpenError(
-    `locks=global is for mounts that write a database on a server: flock and fcntl locks of ${database} hold among the programs of this machine without it`,
+    `locks=global is for mounts that write a database on a server: flock and fcntl locks of ${database} hold among the programs of this machine, without this option`,
     { path: database },
   )
 

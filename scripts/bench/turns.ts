@@ -1,10 +1,10 @@
 /**
- * Loaded into a daemon by NODE_OPTIONS: records how long its event loop stands still. Each line of the file $TURNS_FILE is the processor time
- * in ms of the longest turn within {@link REPORT_MS}: processor time and not the clock's, so that a loaded machine does not count.
+ * Loaded into a daemon by NODE_OPTIONS: records the longest turns of its event loop. Each line of the file $TURNS_FILE is the processor
+ * time of the longest turn within {@link REPORT_MS}, in ms. Other load of the machine does not add to it.
  */
 import { appendFileSync } from 'node:fs'
 
-/** The timer is late by the length of the turn that runs meanwhile. */
+/** A turn that is running delays the timer. */
 const TICK_MS = 5
 const REPORT_MS = 250
 

@@ -148,7 +148,7 @@ async function listForeign(store: Store, source: Place, options: Options): Promi
   await listSums(store, source, options)
 }
 
-/** Of an encrypted database without its key: moments and sizes. */
+/** Lists moments and sizes of an encrypted database without its key. */
 async function listLegible(store: Store, source: Place, options: Options): Promise<void> {
   if (isSearch(source, options) || source.path !== '')
     throw new CommandError(

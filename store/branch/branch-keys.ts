@@ -1,6 +1,6 @@
 /**
- * The keys of a branch are those of its database: it has a note of its master key, but no slots. So a passphrase that is changed or removed
- * there opens no branch any more.
+ * The keys of a branch are those of its database: it has the id of the master key, but no slots. So a passphrase that was changed or
+ * removed in the database does not open its branches any more.
  */
 import type { Capabilities } from '../capabilities.ts'
 import type { Encrypting, KeyCopy, SlotInfo } from '../encryption.ts'
@@ -16,7 +16,7 @@ export const branchKeys = (
 ): Pick<Capabilities, 'encrypting'> =>
   encrypting === undefined ? {} : { encrypting: new BranchKeys(name, database, encrypting) }
 
-/** Read from its database, and changed only there. */
+/** Reads the keys from the database, and refuses changes: they are made there. */
 class BranchKeys implements Encrypting {
   readonly hasKey: boolean
   readonly #name: string

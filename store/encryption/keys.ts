@@ -62,7 +62,7 @@ export class DatabaseKeys {
   /** Begins the authenticated data of everything that is sealed. */
   readonly id: Buffer
   readonly #keys = new LRUCache<string, Aead>({ max: SUB_KEYS_KEPT, dispose: aead => aead.close() })
-  /** The sub-key that was asked for last, which is the most recent one of {@link DatabaseKeys.#keys}: mostly the next one, too. */
+  /** The sub-key that was used last, the most recent one in {@link DatabaseKeys.#keys}. Usually the next use is of the same one. */
   #last: { readonly label: KeyLabel; readonly salt: Buffer; readonly aead: Aead } | undefined
 
   constructor(master: MasterKey) {

@@ -4,7 +4,7 @@
  * The system's clock is compared with the time since boot, which includes suspension and cannot be set. A
  * **sample** of both is kept in the database, so that a jump between two processes is detected too.
  *
- * How long a machine was off, only the clock says. After a boot
+ * Only the clock says how long a machine was off. After a boot
  *
  * - a clock that is behind the last sample, or the last transaction, was set back;
  * - a jump within an hour is a **correction**: the clock was wrong since the boot, and right before it. So is a later one if the

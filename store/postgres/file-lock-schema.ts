@@ -1,11 +1,11 @@
 /**
- * The tables and functions for locks of files among all mounts (`-o locks=global`). Databases of earlier versions get them when they are first
- * used.
+ * The tables and functions for locks of files among all mounts (`-o locks=global`). They are made when a database is first mounted with this
+ * option.
  *
  * | table            | a row is                                                                                           |
  * |------------------|----------------------------------------------------------------------------------------------------|
- * | `file_lock`      | a lock: `start` to `last` of the file `oid`. It counts while its epoch is not fenced                |
- * | `file_lock_wait` | a lock of fcntl(2) that its owner waits for: deadlocks are found by it                              |
+ * | `file_lock`      | a lock: `start` to `last` of the file `oid`. It is valid while its epoch is not fenced             |
+ * | `file_lock_wait` | a lock of fcntl(2) that its owner waits for, by which deadlocks are detected                       |
  *
  * `kind` is 0 for fcntl(2), 1 for flock(2). `owner` is the kernel's number of the owner on its machine. All functions run one at a time
  * ({@link FILE_LOCKS_LOCK}).
@@ -20,8 +20,8 @@ export const HAS_FILE_LOCKS = "SELECT to_regclass('zblkfs.file_lock_wait') IS NO
 export const MAY_LOCK_FILES =
   "SELECT has_table_privilege('zblkfs.file_lock', 'INSERT') AND has_table_privilege('zblkfs.file_lock_wait', 'INSERT')"
 
-/** Conflicts of `l` with the lock that an owner wants. */
-const IN_THE_WAY = `l.oid = p_oid AND l.kind = p_kind AND (l.epoch, l.owner) <> (p_epoch, p_owner)
+/** Whether the lock `l` conflicts with the requested one. */
+const CONFLICTS = `l.oid = p_oid AND l.kind = p_kind AND (l.epoch, l.owner) <> (p_epoch, p_owner)
       AND l.start <= p_last AND p_start <= l.last AND (l.exclusive OR p_exclusive)`
 
 export const FILE_LOCKS = `
@@ -78,14 +78,14 @@ export const FILE_LOCKS = `
     RETURN true;
   END $$;
 
-  -- Drops the locks of a file whose writers are fenced. Writers that are gone, and whose locks are in the way, are fenced.
+  -- Fences writers that are gone and have conflicting locks. Drops all locks of the file whose writers are fenced.
   CREATE FUNCTION zblkfs.clear_file_locks(
     p_epoch bigint, p_owner bigint, p_oid bigint, p_kind smallint, p_start bigint, p_last bigint, p_exclusive boolean
   ) RETURNS void LANGUAGE plpgsql AS $$
   DECLARE
     v_epoch bigint;
   BEGIN
-    FOR v_epoch IN SELECT DISTINCT l.epoch FROM zblkfs.file_lock AS l WHERE ${IN_THE_WAY} LOOP
+    FOR v_epoch IN SELECT DISTINCT l.epoch FROM zblkfs.file_lock AS l WHERE ${CONFLICTS} LOOP
       PERFORM zblkfs.fence_gone(v_epoch);
     END LOOP;
     DELETE FROM zblkfs.file_lock AS l WHERE l.oid = p_oid AND l.epoch <> p_epoch
@@ -117,7 +117,7 @@ export const FILE_LOCKS = `
     RETURN v_found;
   END $$;
 
-  -- Takes a lock. Returns whether it was taken, or 'busy', or 'deadlock' for one that would wait for itself.
+  -- Takes a lock. Returns 'locked', 'busy', or 'deadlock' if it would wait for itself.
   CREATE FUNCTION zblkfs.lock_file(
     p_epoch bigint, p_owner bigint, p_oid bigint, p_kind smallint, p_start bigint, p_last bigint,
     p_exclusive boolean, p_pid integer, p_waits boolean
@@ -134,13 +134,13 @@ export const FILE_LOCKS = `
     END IF;
     PERFORM zblkfs.clear_file_locks(p_epoch, p_owner, p_oid, p_kind, p_start, p_last, p_exclusive);
     DELETE FROM zblkfs.file_lock_wait WHERE epoch = p_epoch AND owner = p_owner;
-    IF EXISTS (SELECT FROM zblkfs.file_lock AS l WHERE ${IN_THE_WAY}) THEN
+    IF EXISTS (SELECT FROM zblkfs.file_lock AS l WHERE ${CONFLICTS}) THEN
       IF NOT p_waits OR p_kind <> 0 THEN
         RETURN 'busy';
       END IF;
       IF EXISTS (
         WITH RECURSIVE blocking (epoch, owner) AS (
-          SELECT l.epoch, l.owner FROM zblkfs.file_lock AS l WHERE ${IN_THE_WAY}
+          SELECT l.epoch, l.owner FROM zblkfs.file_lock AS l WHERE ${CONFLICTS}
           UNION
           SELECT l.epoch, l.owner FROM blocking AS b
           JOIN zblkfs.file_lock_wait AS w ON w.epoch = b.epoch AND w.owner = b.owner
@@ -183,13 +183,13 @@ export const FILE_LOCKS = `
     END IF;
   END $$;
 
-  -- A lock that is in the way of another.
+  -- A lock that conflicts with another.
   CREATE FUNCTION zblkfs.test_file_lock(
     p_epoch bigint, p_owner bigint, p_oid bigint, p_kind smallint, p_start bigint, p_last bigint, p_exclusive boolean
   ) RETURNS SETOF zblkfs.file_lock LANGUAGE plpgsql AS $$
   BEGIN
     PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${FILE_LOCKS_LOCK});
     PERFORM zblkfs.clear_file_locks(p_epoch, p_owner, p_oid, p_kind, p_start, p_last, p_exclusive);
-    RETURN QUERY SELECT l.* FROM zblkfs.file_lock AS l WHERE ${IN_THE_WAY} ORDER BY l.start LIMIT 1;
+    RETURN QUERY SELECT l.* FROM zblkfs.file_lock AS l WHERE ${CONFLICTS} ORDER BY l.start LIMIT 1;
   END $$;
 `

@@ -1,9 +1,9 @@
 /**
- * Locks of files in tables of the server (file-lock-schema.ts). A lock that is in the way is waited for with polls, and notifications of what
- * is unlocked.
+ * Locks of files in tables of the server (file-lock-schema.ts). While a lock conflicts, the request is repeated at intervals, and when a
+ * notification says that a file was unlocked.
  *
- * What this writer holds is remembered here by owner, so that closing a file without locks costs nothing, and that locks which were lost with
- * an epoch are known. A request whose answer is lost is repeated: locking and unlocking are idempotent.
+ * The owners of locks of this writer are kept in memory, so that closing a file without locks costs nothing, and to know which locks were
+ * lost with an epoch. A request whose answer is lost is repeated: locking and unlocking are idempotent.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -40,7 +40,7 @@ export interface FileLocksParts {
   readonly report: (message: string) => void
 }
 
-/** An owner's locks of one object, in two words. */
+/** The key of an owner's locks of one object. */
 const keyOf = (oid: Oid, { kind, id }: LockOwner): string => `${oid} ${kind} ${id}`
 
 export class PostgresFileLocks implements FileLocking {
@@ -98,11 +98,11 @@ export class PostgresFileLocks implements FileLocking {
     for (;;) {
       this.#findLost()
       const epoch = this.#epoch
-      // Before it is asked: the answer may be lost.
+      // Before the request, as its answer may be lost.
       this.#held.set(keyOf(oid, owner), oid)
       const values = [...valuesOf(oid, owner, lock), String(isExclusive), pid, String(signal !== undefined)]
       const [answer] = await lease.ask(LOCK, 'lock_file', values)
-      // Between the question and the answer the writer may have rejoined with another epoch.
+      // Before the answer, the writer may have rejoined with another epoch.
       if (this.#parts.writer.epoch !== epoch) continue
       if (answer === 'locked' || answer === 'deadlock') return answer
       if (signal === undefined) return 'busy'

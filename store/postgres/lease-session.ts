@@ -5,7 +5,7 @@
  *
  *     none ──take_lease──▶ waiting ──handed on, or free──▶ held ──recalled: release_lease──▶ none
  *
- * A grant is known from its notification alone; the writers that go on waiting ask nothing then.
+ * The notification of a grant is enough for the writer that gets the lease; those that continue to wait send no query then.
  *
  * The session is replaced when it is lost. The lease outlives it, unless another writer finds this one gone and fences it.
  */
@@ -43,7 +43,7 @@ export interface LeaseParts {
   readonly writer: WriterSession
 }
 
-/** What waits for a notification: that this writer may have the lease, or that anything has changed. */
+/** A wait for a notification: that this writer may have the lease, or that anything has changed. */
 interface Sleeper {
   readonly wanted: 'granted' | 'changed'
   readonly wake: () => void
@@ -181,8 +181,8 @@ export class LeaseSession {
   }
 
   /**
-   * The first row of a statement's result, which is asked until the server answers, for a bounded time: it must be possible to repeat it. $1 is the
-   * writer's epoch, `values` begin with $2. @throws WriterGoneError, StoreError
+   * The first row of a statement's result. The statement is repeated until the server answers, for a bounded time, so it must be idempotent.
+   * $1 is the writer's epoch, `values` begin with $2. @throws WriterGoneError, StoreError
    */
   async ask(text: string, name: string, values: readonly Value[] = []): Promise<Cells> {
     return (await this.#query(text, name, values))[0] ?? []

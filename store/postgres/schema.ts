@@ -52,8 +52,9 @@ export const COMMIT_LOCK = 2
 /** The channel of NOTIFY: the payload is the tid of a transaction. */
 export const CHANNEL = 'zblkfs'
 /**
- * The channel about the lease. The payload is `recall EPOCH`, or `free EPOCH GRANTS ISWANTED`: the epoch that holds it from now on, 0 for none, the
- * number of changes of the lease, and whether another writer waits for it ('t'). Functions of earlier versions send `free EPOCH`.
+ * The channel about the lease. The payload is `recall EPOCH`, or `free EPOCH GRANTS ISWANTED`: the epoch that holds it from now on, 0 for
+ * none, the number of changes of the lease, and whether another writer waits for it ('t'). Functions of earlier versions send
+ * `free EPOCH`. `unlocked OID` says that a lock of a file was released (file-lock-schema.ts).
  */
 export const LEASE_CHANNEL = 'zblkfs_lease'
 

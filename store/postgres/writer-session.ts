@@ -73,7 +73,7 @@ export class WriterSession {
   #epoch: bigint
   #session: Session
   #lastTid: Tid = TID_NONE
-  /** The reason for which the last session was lost. */
+  /** Why the last session was lost. */
   #lost: ConnectionLostError | undefined
   #regaining: Promise<void> | undefined
   #state: ConnectionState = { state: 'connected' }
@@ -172,7 +172,10 @@ export class WriterSession {
     }
   }
 
-  /** Refuses every later change. @param epoch of the request that failed: after a rejoin an earlier one concerns only its own. */
+  /**
+   * Refuses every later change.
+   * @param epoch of the request that failed. If it is not the present one, because of a rejoin, only the error is returned.
+   */
   fence(reason: string, epoch: bigint = this.#epoch): WriterGoneError {
     const { name, report } = this.#parts
     const error = new WriterGoneError(`${name} cannot be written here any more: ${reason}`, {
@@ -252,7 +255,10 @@ export class WriterSession {
     }
   }
 
-  /** Retries until there is a session that holds the lock (also one of {@link WriterSession.rejoin}), it is fenced, or it is closed. Never rejects. */
+  /**
+   * Retries until there is a session that holds the lock, which may be one of {@link WriterSession.rejoin}, or this writer is fenced or
+   * closed. Never rejects.
+   */
   async #regain(): Promise<void> {
     for (let delayMs = REGAIN_FIRST_DELAY_MS; this.#isLost;) {
       try {

@@ -1,7 +1,7 @@
 /**
- * Compresses the frames of a writer, in the order in which they are gathered. A writer of much data gets a thread beside it, which compresses
- * half of the frames while the writer compresses the others, or does something else. So no frame waits for that thread to start, and a
- * machine that has no processor to spare loses nothing.
+ * Compresses the frames of a writer, in the order in which they are gathered. Beside a writer of much data a second thread compresses
+ * half of the frames, while the writer compresses the others or writes. No frame waits for that thread to start, and without a free
+ * processor nothing is lost, as the writer compresses whatever the thread has not begun.
  */
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
@@ -13,16 +13,16 @@ import { siblingModule } from '../sibling-module.ts'
 
 const THREAD_FILE = siblingModule('compress-thread', import.meta.url)
 
-/** The thread is started after as many frames: 8 MiB. */
+/** Number of frames after which the thread is started: 8 MiB. */
 const FRAMES_BEFORE_THREAD = (8 << 20) / FRAME_BYTES
 
-/** It is not woken for fewer frames. */
+/** Minimum number of waiting frames for which the thread is woken. */
 const FRAMES_TO_WAKE = 4
 
-/** The thread is ended when it was not used for so long. */
+/** Time without frames after which the thread is ended. */
 const IDLE_MS = 30_000
 
-/** A frame takes microseconds; a machine may stop for seconds. */
+/** Maximum wait for a frame, which takes microseconds; but a machine may be suspended for seconds. */
 const TIMEOUT_MS = 60_000
 
 /** A frame that was gathered. */
@@ -36,7 +36,7 @@ export interface GatheredFrame {
 export class FrameCompressor {
   readonly #ring: FrameRing
   readonly #capacity: number
-  /** Of the frames that are submitted, and not taken. */
+  /** The frames that are submitted and not taken. */
   readonly #pending: { readonly pos: number; readonly unitBytes: number }[] = []
   /** The number of frames submitted ever. */
   #submitted = 0
@@ -53,7 +53,7 @@ export class FrameCompressor {
     return this.#ring.units(this.#submitted)
   }
 
-  /** The number of frames that are submitted, and not taken. */
+  /** The number of frames that are submitted and not taken. */
   get length(): number {
     return this.#pending.length
   }
@@ -115,7 +115,7 @@ export class FrameCompressor {
       this.#thread = undefined
       clearInterval(this.#idle)
     }
-    // It is done without.
+    // The writer then compresses alone.
     thread.on('error', ended).on('exit', ended)
     this.#thread = thread
   }

@@ -24,9 +24,9 @@ const OUT_BYTES = 1 << 20
 /**
  * Appends frames to the log (framed-layout.ts). They are durable after {@link FramedLogWriter.sync}.
  *
- * Units are gathered into frames, which are compressed (frame-compressor.ts); compressed frames are gathered into a run. A run is written past the page cache where the filesystem supports it: its pages
- * but the first and the last one, which it shares with other runs. The next run is gathered during that write. The table's entries are
- * written at the end of the transaction.
+ * Units are gathered into frames, which are compressed (frame-compressor.ts); compressed frames are gathered into a run. A run is written
+ * past the page cache where the filesystem supports it, except for its first and its last page, which it shares with other runs. The next
+ * run is gathered during that write. The table's entries are written at the end of the transaction.
  */
 export class FramedLogWriter extends SegmentWriter implements BulkWriter {
   readonly #encoder: FrameEncoder
@@ -122,7 +122,7 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
     return this.#frames.isFull ? this.#takeFrames(this.#frames.length >> 1) : undefined
   }
 
-  /** Adds all frames but the last `rest` to the run: those are being compressed meanwhile. */
+  /** Adds all frames to the run except the last `rest`, which are being compressed meanwhile. */
   async #takeFrames(rest: number): Promise<void> {
     while (this.#frames.length > rest) {
       const adding = this.#add(this.#frames.take())

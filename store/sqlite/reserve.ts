@@ -27,7 +27,7 @@ const DISK_PART = 32
 const SMALL_DISK_PART = 8
 /** A disk with less free space than this multiple of the reserve is short of space. */
 const SHORT_FACTOR = 32
-/** Less is not secured. Many small commits store blocks several times: with 2 MiB, a file of 30 MiB took 54 MiB. */
+/** Minimum that is secured. Smaller commits store blocks several times: with 2 MiB, a file of 30 MiB took 54 MiB. */
 const SECURED_MIN_BYTES = 16 << 20
 /** Fraction of the reserve that one transaction may use; the rest is for what SQLite writes, and for the next one. */
 const TRANSACTION_PART = 1 / 2

@@ -1,6 +1,7 @@
 /**
- * Hints that another process is committing to a database: something was written to its WAL. A transaction can be read some milliseconds after
- * the first hint, once it is synced; SQLite's index of the WAL, which makes it visible, is mapped memory, of whose changes there is no notification.
+ * Hints that another process is committing to a database: something was written to its WAL. A transaction can be read some milliseconds
+ * after the first hint, once it is synced. SQLite's index of the WAL, which makes it visible, is mapped memory, whose changes cause no
+ * notification.
  */
 import type { FSWatcher } from 'node:fs'
 import { watch } from '../os-files.ts'

@@ -68,7 +68,7 @@ interface Writer {
   unstored: (Change | Exclusive)[]
   /** When it was last seen not to be fenced. */
   soundMs: number
-  /** How often {@link Writers} has counted what it has shown as its own state alone. */
+  /** How often its unstored changes were lost, so that what it has shown before does not count. */
   losses: number
 }
 
@@ -101,7 +101,7 @@ export async function runWriters(options: WritersOptions): Promise<WritersResult
     }
     return await new Writers(options, { server, remote }, writers).run(url)
   } catch (error) {
-    // What follows may fail because of it.
+    // The clean-up below may fail as a consequence, with another error.
     options.log(`ended by ${error instanceof Error ? error.stack : String(error)}`)
     throw error
   } finally {

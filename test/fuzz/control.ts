@@ -25,7 +25,7 @@ const CALLS: readonly CallName[] = [
   'unmount',
 ]
 const ANSWER_TIMEOUT_MS = 500
-/** Generous: the processor may be another's. */
+/** Generous: other processes may occupy the processor. */
 const SERVED_TIMEOUT_MS = 120_000
 const STATUS = {
   result: {

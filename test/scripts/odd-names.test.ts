@@ -134,7 +134,7 @@ test('a database that was removed while mounted is saved under such a name', asy
     z rescue m s$t >/dev/null; z umount -l m 2>/dev/null || z umount --discard m 2>/dev/null; z fsck --data s$t >/dev/null`)
 })
 
-test('a name that ends in white space is no other name', async () => {
+test('white space at the end of a name belongs to it', async () => {
   await inOddDirectory(`
     mkdir m; z mount 'a.db ' m; echo one > m/f; z umount m; [ -e 'a.db ' ]; [ ! -e a.db ]; [ "$(z cat 'a.db ' f)" = one ]`)
 })

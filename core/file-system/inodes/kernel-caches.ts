@@ -12,7 +12,7 @@ import type { Node, Tree } from './tree.ts'
 export class KernelCaches {
   readonly #live: Tree
   #notifier: Notifier | undefined
-  /** Inodes that something else than the kernel has changed: the kernel may believe in another size, also after an invalidation. */
+  /** Inodes that were changed otherwise than through the kernel: it may have an old size of them, even after an invalidation. */
   readonly #changedBeside = new WeakSet<Node>()
 
   constructor(live: Tree) {
@@ -92,7 +92,7 @@ export class KernelCaches {
     this.#notifier?.invalidateInode(ino, off, len)
   }
 
-  /** Whether the kernel knows the size of a file: it alone has changed it. Otherwise an append may arrive with an end of before. */
+  /** Whether the kernel knows the size of a file: if all changes came from it. Otherwise an append may arrive with an old end. */
   knowsSize(node: Node): boolean {
     return !this.#changedBeside.has(node)
   }

@@ -13,7 +13,7 @@ export interface RememberedNode {
 
 /** 20 MiB with short names, 35 with the longest. */
 export const REMEMBERED_MAX = 50_000
-/** Inodes that are looked up between two such requests. */
+/** Minimum number of inodes that are looked up between two requests to forget some. */
 const STEP = 256
 /** Maximum number of inodes in a request. */
 const REQUEST_MAX = 4096

@@ -38,8 +38,8 @@ const NAME_BYTES = 80
 /** Names forgotten at once. */
 const FORGOTTEN_NAMES = 1 << 10
 /**
- * A listing keeps as many of the last names in any case as a page of entries has. The kernel asks again from within its last answer if
- * that did not fit into its caller's buffer, which may be larger than a page; an answer is at most a page then.
+ * A listing always keeps its last names, as many as fit into a page of entries. The kernel requests entries of its
+ * last answer again if they did not fit into its caller's buffer. That answer is at most a page, even if the buffer is larger.
  */
 const KEPT_ENTRY_BYTES = 4096
 /** Minimum length of an entry without its name. Source: struct fuse_dirent. */

@@ -72,7 +72,7 @@ async function holdExisting(context: Context, directory: Node, name: Name): Prom
   return oid === undefined ? undefined : context.hold(directory.tree.node(oid))
 }
 
-/** Takes a name from an inode whose entry another one has already. */
+/** Removes a name from an inode after its directory entry has been given to another inode. */
 async function removeName(
   context: Context,
   directory: Node,

@@ -4,7 +4,7 @@
  * | change                                            | setuid, setgid                        | capabilities |
  * |---------------------------------------------------|---------------------------------------|--------------|
  * | data: write, truncate, fallocate, copy_file_range | dropped unless the caller keeps them  | dropped      |
- * | owner or group, also to what they are             | dropped                               | dropped      |
+ * | owner or group, even if they stay the same        | dropped                               | dropped      |
  *
  * setgid without group execute means mandatory locking, which is not a privilege: it stays. These are Linux's rules for
  * local filesystems (file_remove_privs, setattr_should_drop_suidgid). Directories keep everything.

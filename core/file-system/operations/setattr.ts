@@ -17,7 +17,7 @@ import { dropAllPrivileges, dropPrivileges } from './privileges.ts'
 export function getattr(context: Context, ino: Ino, needsBlocks: boolean): Promise<Attributes> {
   return context.look(ino, node => {
     if (!mayFillHoles(node)) return attributesOf(node)
-    // Programs look up the end of a file again and again. A stat(2) within that time may lack pages that were changed in it.
+    // Programs seek to the end of a file repeatedly. A stat(2) within this time may not count pages that were changed in it.
     if (!needsBlocks) return { ...attributesOf(node), validity: 'momentarily' }
     const collecting = context.mappedPages.collectFor(node, 'stat')
     return collecting === undefined ? attributesOf(node) : afterwards(node, collecting)

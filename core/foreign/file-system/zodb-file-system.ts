@@ -198,7 +198,7 @@ export class ZodbFileSystem extends ReadOnlyOperations implements ServedFileSyst
     return data.length
   }
 
-  /** A stream has no end to know. @throws as {@link ZodbFileSystem.write} */
+  /** Writes to a stream, which has no end. @throws as {@link ZodbFileSystem.write} */
   override async append(ino: Ino, fh: Fh, data: Uint8Array): Promise<bigint> {
     return BigInt(await this.write(ino, fh, 0n, data))
   }

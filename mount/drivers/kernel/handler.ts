@@ -25,7 +25,7 @@ export interface SessionRequests {
   init(request: RequestHeader, message: Message): void
   /** A lookup found no name. */
   absent(request: RequestHeader): void
-  /** Is aborted when the caller of a request gets a signal. */
+  /** Returns a signal that is aborted when the caller of the request gets a signal. */
   whileWaiting(request: RequestHeader): AbortSignal
   /** The caller of the request `unique` got a signal. */
   interrupt(unique: number): void

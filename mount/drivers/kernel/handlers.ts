@@ -327,10 +327,9 @@ function copy(
   return operations.copyFileRange(from, to, bounded, keepsSetuidAs(request.caller))
 }
 
-/** The entries that fit into a reply of the requested size. */
 /**
- * A SETATTR of nothing: chown(2) that keeps owner and group, which drops setuid and setgid if the caller may change the mode; also sent
- * before a write that drops them, whose own request says so.
+ * A SETATTR without attributes: a chown(2) that keeps owner and group, which drops setuid and setgid if the caller may change the mode. The
+ * kernel also sends it before a write that drops them, although the WRITE has a flag for that.
  */
 async function dropPrivileges({ ino, caller }: RequestHeader, operations: Operations): Promise<Attributes> {
   const attributes = await operations.getattr(ino, undefined, false)
@@ -338,6 +337,7 @@ async function dropPrivileges({ ino, caller }: RequestHeader, operations: Operat
   return await operations.setattr(ino, { dropsPrivileges: true }, caller)
 }
 
+/** The entries that fit into a reply of the requested size. */
 async function readDirectory(
   request: RequestHeader,
   message: Message,

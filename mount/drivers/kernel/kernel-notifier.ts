@@ -7,7 +7,8 @@
  * thread more. Attributes are dropped without such a lock: their notifications do not queue, and a request may wait for them.
  *
  * fuse_notify_inval_inode_out: u64 ino, i64 off, i64 len. fuse_notify_inval_entry_out: u64 parent, u32 namelen,
- * u32 flags, name, NUL. fuse_notify_prune_out: u32 count, u32 and u64 unused, then u64 inos. Each follows a header (see replies.ts) whose error field holds the kind of notification.
+ * u32 flags, name, NUL. fuse_notify_prune_out: u32 count, u32 and u64 unused, then u64 inos. Each follows a header (see replies.ts)
+ * whose error field holds the kind of notification.
  */
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
@@ -82,7 +83,7 @@ export class KernelNotifier implements Notifier {
     this.#queue = this.#queue.then(() => sent)
   }
 
-  /** One request runs at a time: when the kernel is busy, it is asked again later. */
+  /** One request runs at a time. Others are dropped: their inodes are requested again when they have become the oldest once more. */
   forgetUnused(inos: readonly Ino[]): void {
     if (!this.canForget || this.#isForgetting || inos.length === 0) return
     const { bytes, view } = notification(NotifyCode.PRUNE, 16 + 8 * inos.length)

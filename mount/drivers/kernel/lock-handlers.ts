@@ -16,7 +16,8 @@ export const LOCK_HANDLERS: Readonly<Record<number, Handler>> = {
   [Opcode.SETLK]: (request, message, context) => setLock(request, message, context, undefined),
   [Opcode.SETLKW]: (request, message, context) =>
     setLock(request, message, context, context.session.whileWaiting(request)),
-  // Closing stores nothing, and releases locks of fcntl(2) if they are kept here. Otherwise the kernel sends no other FLUSH after this answer.
+  // Closing stores nothing. It releases locks of fcntl(2) if these are kept here; otherwise the kernel sends no other FLUSH after this
+  // answer.
   [Opcode.FLUSH]: (request, message, { operations, replies }) => {
     const { locks } = operations
     if (locks === undefined) return replies.error(request, ENOSYS)

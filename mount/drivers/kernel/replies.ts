@@ -121,7 +121,7 @@ export class Replies {
     this.#send(request, 8)
   }
 
-  /** A lock that is in the way; undefined: none. */
+  /** A conflicting lock; undefined: none. */
   lock(request: RequestHeader, lock: RequestedLock | undefined): void {
     this.#send(request, writeLock(this.#view, OUT_HEADER_BYTES, lock))
   }

@@ -49,7 +49,7 @@ export interface Connection {
 
 type Handler = (fields: Fields, connection: Connection) => Promise<Answer>
 
-/** Clients append at the end that they believe in, which another client may have moved. */
+/** A client sends the end that it knows as the offset of an append, but another client may have moved the end. */
 const appends = (flags: number): boolean => (flags & O_APPEND) !== 0
 
 const qidOfEntry = ({ attributes: { ino, mode } }: Entry): Qid => qidOf(ino, mode)

@@ -160,7 +160,7 @@ async function put({ files, request, response, segments }: Call): Promise<void> 
   if (before?.isDirectory() === true) throw new HttpError(405, 'this is a directory')
   checkPreconditions(request, before)
   try {
-    // A request that is destroyed gets no answer.
+    // Destroying the request would close the connection before the answer.
     await files.replaceFile(path, request.iterator({ destroyOnReturn: false }))
   } catch (error) {
     throw codeOf(error) === 'ENOENT' ? new HttpError(409, 'its directory does not exist') : error

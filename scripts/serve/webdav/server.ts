@@ -97,7 +97,7 @@ function fail(request: IncomingMessage, response: ServerResponse, error: unknown
   const isOurs = error instanceof HttpError
   const code = error instanceof FileError ? error.code : ''
   const status = isOurs ? error.status : (STATUS[code] ?? 500)
-  // A client that has gone, in the middle of its request or of the answer.
+  // The client has closed the connection during its request or the answer.
   const isBroken =
     (request.destroyed && !request.complete) || systemCode(error) === 'ERR_STREAM_PREMATURE_CLOSE'
   if (status === 500 && !isBroken)

@@ -218,7 +218,7 @@ test('a 9P fid that is opened twice at once, or removed meanwhile, leaves no han
   await expect.poll(() => handles.released).toBe(2)
 })
 
-test('9P appends go to the end of the file, whatever offset the client believes in', async () => {
+test('9P appends go to the end of the file, whatever offset the client sends', async () => {
   const paths = await memoryPaths()
   await paths.write('log', 'begun ')
   await startNineP(paths.fs.besideKernel)

@@ -40,7 +40,7 @@ export function readLock(message: Message): LockRequest {
   }
 }
 
-/** Writes a fuse_lk_out: a lock that is in the way, or none; returns its length. */
+/** Writes a fuse_lk_out, with a conflicting lock or none; returns its length. */
 export function writeLock(view: DataView, at: number, lock: RequestedLock | undefined): number {
   view.setBigUint64(at, lock?.start ?? 0n, true)
   view.setBigUint64(at + 8, lock?.last ?? 0n, true)
