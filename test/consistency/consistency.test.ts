@@ -3,14 +3,14 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { Random } from '../stress/random.ts'
 import { hasBucketDatabases } from '../tools/bucket-database.ts'
 import { hasPostgres } from '../tools/postgres-server.ts'
 import type { ConsistencyResult } from './cluster.ts'
 import type { WritersResult } from './writers.ts'
 
 const SECONDS = Number(process.env['CONSISTENCY_SECONDS'] ?? 40)
-const SEED = Number(process.env['CONSISTENCY_SEED'] ?? Random.seed())
+/** The same faults each time; the command tries others. */
+const SEED = Number(process.env['CONSISTENCY_SEED'] ?? 203_591_913)
 const RUN = fileURLToPath(new URL('run.ts', import.meta.url))
 
 const RUN_WRITERS_SECONDS = Number(process.env['CONSISTENCY_SECONDS'] ?? 25)
