@@ -3,7 +3,7 @@
  * of the mounting user. Both sides derive it from /proc/self/mountinfo alone, independent of their environment.
  *
  * The kernel may reuse a device number while the previous daemon is still ending: with the pid in the name, a daemon does
- * not remove its successor's socket.
+ * not remove its successor's socket. When its mount has ended, the socket is renamed to `0:0.PID.sock`.
  *
  * | user   | first choice          | if that cannot be written    |
  * |--------|-----------------------|------------------------------|
@@ -16,7 +16,8 @@ import { CodedError } from '../../store/errors.ts'
 import { processOwner } from '../../core/process-owner.ts'
 import type { Stats } from 'node:fs'
 import { lstat, mkdir, readdir, rm } from '../../store/os-files-async.ts'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
+import { isRunning } from './is-running.ts'
 import { NoAnswerError } from './no-answer.ts'
 
 const PERMISSIONS = 0o777
@@ -113,9 +114,15 @@ export const deviceOf = (path: string): string | undefined => /^(\d+:\d+)\./.exe
 /** Creates the directory for a socket, removes stale sockets of the device, and returns the path. @throws CodedError if none can be created. */
 export async function makeControlPath(device: string): Promise<string> {
   const directory = await makeControlDirectory()
-  for (const left of await socketsIn(directory, device)) await rm(left, { force: true })
+  for (const left of await socketsIn(directory, device))
+    if (!isRunning(pidOf(left))) await rm(left, { force: true })
   return join(directory, `${device}.${process.pid}.sock`)
 }
+
+const pidOf = (path: string): number => Number(/\.(\d+)\.sock$/.exec(path)?.[1])
+
+/** The path of a daemon's socket after its mount has ended: no mount has this device. */
+export const detachedPath = (path: string): string => join(dirname(path), `0:0.${pidOf(path)}.sock`)
 
 /** Creates the directory for sockets of this user. @throws CodedError if none can be created. */
 export async function makeControlDirectory(): Promise<string> {

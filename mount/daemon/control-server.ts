@@ -1,6 +1,6 @@
 /** The daemon's side of the control socket. */
 import { CodedError } from '../../store/errors.ts'
-import { chmod, rm } from '../../store/os-files-async.ts'
+import { chmod, rename, rm } from '../../store/os-files-async.ts'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -11,7 +11,7 @@ import {
   sentError,
   LINE_MAX_LENGTH,
 } from './control-protocol.ts'
-import { deviceOf } from './control-path.ts'
+import { detachedPath, deviceOf } from './control-path.ts'
 import type { Caller, Operations } from '../../core/file-system/operations.ts'
 import { peerOf } from './peer.ts'
 import { serveOperations } from './operations-session.ts'
@@ -33,11 +33,11 @@ export type CallHandlers = {
 
 export class ControlServer {
   readonly #server: Server
-  readonly #path: string
+  readonly #place: { path: string }
 
-  private constructor(server: Server, path: string) {
+  private constructor(server: Server, place: { path: string }) {
     this.#server = server
-    this.#path = path
+    this.#place = place
   }
 
   /** Listens at `path` with mode 0600; removes a dead daemon's socket. */
@@ -48,21 +48,29 @@ export class ControlServer {
     { transactions, operations }: ControlSessions = {},
   ): Promise<ControlServer> {
     await rm(path, { force: true })
+    const place = { path }
     const server = createServer({ allowHalfOpen: true }, socket =>
-      serveConnection(socket, { device: deviceOf(path), handlers, log, transactions, operations }),
+      serveConnection(socket, { device: deviceOf(place.path), handlers, log, transactions, operations }),
     )
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen(path, resolve)
     })
     await chmod(path, 0o600)
-    return new ControlServer(server, path)
+    return new ControlServer(server, place)
+  }
+
+  /** The mount has ended: the kernel may give its device number to another mount, whose calls must not come here. */
+  async detach(): Promise<void> {
+    const path = detachedPath(this.#place.path)
+    await rename(this.#place.path, path)
+    this.#place.path = path
   }
 
   /** Stops accepting calls, removes the socket, and waits a bounded time for pending answers to be sent. */
   async close(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
-    await rm(this.#path, { force: true })
+    await rm(this.#place.path, { force: true })
     await Promise.race([closed, sleep(CLOSE_TIMEOUT_MS, undefined, { ref: false })])
   }
 }

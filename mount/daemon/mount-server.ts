@@ -191,6 +191,7 @@ export class MountServer {
 
   async #untilEnded(): Promise<void> {
     await this.#driver.done
+    await this.#control?.detach().catch(() => undefined)
     try {
       await this.#closeFileSystem()
     } finally {

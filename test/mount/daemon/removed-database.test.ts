@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { controlPaths } from '../../../mount/daemon/control-path.ts'
 import { mountedAt } from '../../../mount/mount-points/mount-table.ts'
 import { withMount } from '../../tools/mounted.ts'
 import { runProgram, runZblkfs } from '../../tools/run-zblkfs.ts'
@@ -78,8 +79,13 @@ test('status lists a daemon with a detached mount, and rescue finds its removed 
     await writeFile(join(dir, 'a'), 'stored')
     expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
     await rm(db)
+    const device = mountedAt(dir)?.device ?? ''
     await runProgram('umount', ['-l', dir])
     const pid = String(mount.pid())
+    // The kernel may give the next mount the same device number.
+    const ofDevice = async (): Promise<readonly string[]> =>
+      (await controlPaths(device, process.getuid?.() ?? 0)).filter(path => path.includes(`.${pid}.`))
+    await expect.poll(ofDevice, { timeout: 10_000 }).toEqual([])
     expect((await runZblkfs('status')).stdout).toMatch(
       new RegExp(`${dir}\\n.*\\n.* unmounted, [^]* process ${pid},`),
     )
