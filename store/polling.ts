@@ -75,7 +75,7 @@ export class Polling implements Watching {
       expectedUntilMs = performance.now() + EXPECTED_MS
       start()
     })
-    // What was committed before has given no hint.
+    // A transaction that was committed before the subscription gives no hint.
     if (isEager) start()
     return () => {
       hasEnded = true

@@ -9,11 +9,10 @@ import { depthOf, movedPath } from '../history/paths.ts'
 import { textOfStored } from '../stored-names.ts'
 import { isDirectory, type Inode } from '../tree/inode.ts'
 import { isSymlink } from './same-content.ts'
+import { PRIVILEGES } from './merge-attributes.ts'
 import type { MergePlan, StepOf } from './merge-step.ts'
 
 const PERMISSIONS = 0o7777
-/** Set-user-ID and set-group-ID. */
-const PRIVILEGES = 0o6000
 
 /**
  * Applies the steps: files are removed, what moves is moved out of the way, directories are removed and made and what moves gets its new
@@ -134,7 +133,7 @@ async function change(
     const wanted = (name: 'uid' | 'gid'): number =>
       attributes.includes(name) ? { uid, gid }[name] : present[name]
     await files.lchown(at, wanted('uid'), wanted('gid'))
-    // That has dropped setuid and setgid, which the branch has kept.
+    // The change of owner has dropped setuid and setgid, which the branch has.
     if (present.mode & PRIVILEGES && present.mode === mode) await files.chmod(at, mode & PERMISSIONS)
   }
   if (attributes.includes('mode')) await files.chmod(at, mode & PERMISSIONS)

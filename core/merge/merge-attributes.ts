@@ -1,5 +1,6 @@
 /** Merges attributes of a file one by one: the branch's change of one is taken if the database did not change that one. */
 import { isAcl } from '../file-system/operations/acl.ts'
+import { S_ISGID, S_ISUID } from '../file-system/operations/attributes.ts'
 import { isRegular, isSymbolicLink, type Inode } from '../tree/inode.ts'
 
 /** The states of a file: at the last merge, now in the branch, and now in the database. */
@@ -60,13 +61,13 @@ export async function attributesToMake(inode: Inode): Promise<Omit<MergedAttribu
   }
 }
 
-/** Set-user-ID and set-group-ID. */
-const PRIVILEGES = 0o6000
+/** Mode bits of a file that runs with other rights. */
+export const PRIVILEGES = S_ISUID | S_ISGID
 const CAPABILITIES = 'security.capability'
 
 /**
- * Whether a file would get privileges (setuid, setgid, capabilities) from one side that the other one gives to other bytes or another owner:
- * each of them granted them only to what it had itself.
+ * Whether a file would have privileges (setuid, setgid, capabilities) of one side with bytes or an owner of the other. Each side grants
+ * privileges only to the file as it has it.
  * @param isWritten whether the branch's bytes are taken. @param hasOtherBytes whether the database has changed the bytes.
  */
 export async function mixesPrivileges(

@@ -10,7 +10,7 @@ const ANSWER_MAX_LENGTH = 1 << 18
 export const leaseCalls = (
   fileSystem: ServedFileSystem,
 ): Pick<CallHandlers, 'reach' | 'rejoin' | 'unstored'> => {
-  /** Undefined after the end of a list: another call may be in the middle of it, and finds it again. */
+  /** Undefined after its end was sent: a client that has read only a part of it causes a new list. */
   let unstored: readonly UnstoredPath[] | undefined
   return {
     reach: async ({ tid: wanted }) => {

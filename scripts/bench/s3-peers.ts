@@ -51,10 +51,9 @@ async function rclone({ endpoint, bucket }: TestBucket, scratch: string): Promis
     '0',
   ]
   return peer('rclone', dir, join(dir, 'file'), () =>
-    // It cannot use the certificates that this names, and needs none.
     spawn('rclone', ['mount', `peer:${bucket}/rclone`, dir, ...options], {
       stdio: ['ignore', 'ignore', 'pipe'],
-      // It cannot use the certificates that this names, and needs none.
+      // rclone fails with the certificates that this variable names, and needs none.
       env: { ...process.env, AWS_CA_BUNDLE: undefined },
     }),
   )
@@ -68,7 +67,7 @@ async function s3backer({ endpoint, bucket }: TestBucket, scratch: string, bytes
   const options = [
     ...access,
     `--baseURL=${endpoint}/`,
-    // With aws4 it wants a host of its own for the bucket.
+    // With aws4 it needs a host name for each bucket.
     '--authVersion=aws2',
     '--prefix=s3backer-',
     '--blockSize=1M',

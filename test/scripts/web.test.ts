@@ -264,7 +264,7 @@ describe('in a browser', () => {
     expect((await zblkfsOutput('tag', '-l', '--db', mount.dir)).trim().split('\n')).toHaveLength(1)
   })
 
-  test('bytes that are no text have no preview', async () => {
+  test('a file with control characters has no preview', async () => {
     await writeFile(join(mount.dir, 'control'), '\u0001'.repeat(100))
     await page.goto(url)
     await page.getByRole('link', { name: 'Files', exact: true }).click()

@@ -221,7 +221,7 @@ export class Session implements SessionRequests {
   /** The mount is gone: no request follows. */
   #finish(): void {
     this.#ended = true
-    // No INTERRUPT follows either.
+    // These requests would wait for an INTERRUPT, which does not follow either.
     for (const abort of this.#waiting.values()) abort.abort()
     this.#start.reject(new Error('the mount ended before it began'))
     this.#closeWhenIdle()
