@@ -7,7 +7,6 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
-  LOCK_END,
   type FileLock,
   type FileLocking,
   type HeldLock,
@@ -30,6 +29,8 @@ const TEST =
   'SELECT epoch, start, last, exclusive, pid FROM zblkfs.test_file_lock($1, $2, $3, $4::smallint, $5, $6, $7)'
 const GIVE_UP = 'DELETE FROM zblkfs.file_lock_wait WHERE epoch = $1 AND owner = $2'
 const UNLOCK_RETRY_MS = 1000
+/** How long a lock waits for an earlier unlocking by the same owner that the server has not answered. */
+const UNLOCK_WAIT_MS = 60_000
 
 export interface FileLocksParts {
   /** The database's name, for messages. */
@@ -40,15 +41,23 @@ export interface FileLocksParts {
   readonly report: (message: string) => void
 }
 
+/** What an owner has, or may have, of an object. */
+interface Held {
+  readonly oid: Oid
+  readonly ranges: readonly LockRange[]
+}
+
 /** The key of an owner's locks of one object. */
 const keyOf = (oid: Oid, { kind, id }: LockOwner): string => `${oid} ${kind} ${id}`
 
 export class PostgresFileLocks implements FileLocking {
   readonly #parts: FileLocksParts
-  /** Which owners have locks, by {@link keyOf}, and their objects. */
-  #held = new Map<string, Oid>()
+  /** Which owners have locks, by {@link keyOf}. */
+  #held = new Map<string, Held>()
   /** The same of locks that were lost. */
-  readonly #lost = new Map<string, Oid>()
+  readonly #lost = new Map<string, Held>()
+  /** What is unlocked later, by {@link keyOf}. */
+  readonly #unlocking = new Map<string, Promise<void>>()
   #epoch: bigint
 
   constructor(parts: FileLocksParts) {
@@ -95,11 +104,13 @@ export class PostgresFileLocks implements FileLocking {
   ): Promise<'locked' | 'busy' | 'deadlock' | 'aborted'> {
     const { lease } = this.#parts
     const { isExclusive, pid } = lock
+    const key = keyOf(oid, owner)
     for (;;) {
+      if (!(await this.#untilUnlocked(key, signal))) return 'aborted'
       this.#findLost()
       const epoch = this.#epoch
       // Before the request, as its answer may be lost.
-      this.#held.set(keyOf(oid, owner), oid)
+      this.#held.set(key, { oid, ranges: [...without(this.#held.get(key)?.ranges ?? [], lock), lock] })
       const values = [...valuesOf(oid, owner, lock), String(isExclusive), pid, String(signal !== undefined)]
       const [answer] = await lease.ask(LOCK, 'lock_file', values)
       // Before the answer, the writer may have rejoined with another epoch.
@@ -117,8 +128,7 @@ export class PostgresFileLocks implements FileLocking {
   async unlock(oid: Oid, owner: LockOwner, range: LockRange): Promise<void> {
     this.#findLost()
     const key = keyOf(oid, owner)
-    this.#lost.delete(key)
-    if (range.start === 0n && range.last === LOCK_END) this.#held.delete(key)
+    for (const held of [this.#lost, this.#held]) remove(held, key, range)
     const epoch = this.#epoch
     try {
       await this.#parts.lease.ask(UNLOCK, 'unlock_file', valuesOf(oid, owner, range))
@@ -127,7 +137,11 @@ export class PostgresFileLocks implements FileLocking {
       this.#parts.report(
         `${this.#parts.name}: a lock of a file is released later, as the server does not answer`,
       )
-      void this.#unlockLater(epoch, oid, owner, range)
+      const earlier = this.#unlocking.get(key)
+      const unlocking = Promise.all([earlier, this.#unlockLater(epoch, oid, owner, range)]).then(() => {
+        if (this.#unlocking.get(key) === unlocking) this.#unlocking.delete(key)
+      })
+      this.#unlocking.set(key, unlocking)
     }
   }
 
@@ -156,7 +170,7 @@ export class PostgresFileLocks implements FileLocking {
   isLost(oid: Oid): boolean {
     this.#findLost()
     if (this.#lost.size === 0) return false
-    for (const lost of this.#lost.values()) if (lost === oid) return true
+    for (const lost of this.#lost.values()) if (lost.oid === oid) return true
     return false
   }
 
@@ -166,11 +180,29 @@ export class PostgresFileLocks implements FileLocking {
     if (epoch === this.#epoch) return
     this.#epoch = epoch
     if (this.#held.size === 0) return
-    for (const [key, oid] of this.#held) this.#lost.set(key, oid)
+    for (const [key, { oid, ranges }] of this.#held)
+      this.#lost.set(key, { oid, ranges: [...(this.#lost.get(key)?.ranges ?? []), ...ranges] })
     this.#held = new Map()
     this.#parts.report(
-      `${this.#parts.name}: locks of ${new Set(this.#lost.values()).size} files were lost, because this mount was cut off: they cannot be written until the programs that had them unlock or close them`,
+      `${this.#parts.name}: locks of ${new Set([...this.#lost.values()].map(({ oid }) => oid)).size} files were lost, because this mount was cut off: they cannot be written until the programs that had them unlock or close them`,
     )
+  }
+
+  /** Waits for an earlier unlocking, which would release the new lock. @returns false if it was aborted meanwhile. @throws StoreError */
+  async #untilUnlocked(key: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const unlocking = this.#unlocking.get(key)
+    if (unlocking === undefined) return true
+    const timer = new AbortController()
+    const signals = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal])
+    const isLate = sleep(UNLOCK_WAIT_MS, true, { signal: signals, ref: false }).catch(() => false)
+    try {
+      if (!(await Promise.race([unlocking.then(() => false), isLate]))) return signal?.aborted !== true
+    } finally {
+      timer.abort()
+    }
+    throw new StoreError(`the server of ${this.#parts.name} has not released an earlier lock`, {
+      code: 'server-gone',
+    })
   }
 
   async #unlockLater(epoch: bigint, oid: Oid, owner: LockOwner, range: LockRange): Promise<void> {
@@ -185,6 +217,22 @@ export class PostgresFileLocks implements FileLocking {
     }
   }
 }
+
+/** Removes a range of what an owner has. */
+function remove(held: Map<string, Held>, key: string, range: LockRange): void {
+  const found = held.get(key)
+  if (found === undefined) return
+  const ranges = without(found.ranges, range)
+  if (ranges.length === 0) held.delete(key)
+  else held.set(key, { ...found, ranges })
+}
+
+/** Ranges without the bytes of another one. */
+const without = (ranges: readonly LockRange[], { start, last }: LockRange): readonly LockRange[] =>
+  ranges.flatMap(each => [
+    ...(each.start < start ? [{ start: each.start, last: each.last < start ? each.last : start - 1n }] : []),
+    ...(each.last > last ? [{ start: each.start > last ? each.start : last + 1n, last: each.last }] : []),
+  ])
 
 const valuesOf = (oid: Oid, { kind, id }: LockOwner, { start, last }: LockRange): readonly Value[] => [
   BigInt.asIntN(64, id),

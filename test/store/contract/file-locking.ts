@@ -8,6 +8,7 @@ import type { LeasingSubject } from './leasing.ts'
 
 const FILE = oid(100)
 const OTHER = oid(101)
+const THIRD = oid(102)
 const fcntl = (id: number): LockOwner => ({ kind: 'fcntl', id: BigInt(id) })
 const flock = (id: number): LockOwner => ({ kind: 'flock', id: BigInt(id) })
 const lock = (isExclusive: boolean, start = 0n, last = LOCK_END) => ({ isExclusive, start, last, pid: 7 })
@@ -158,6 +159,8 @@ export function fileLockingContract(name: string, make: () => Promise<LeasingSub
       await withTwo(async (one, two, [first], subject) => {
         if (first === undefined) throw new Error('two stores')
         expect(await one.lock(FILE, fcntl(1), EXCLUSIVE)).toBe('locked')
+        expect(await one.lock(OTHER, fcntl(3), lock(true, 0n, 9n))).toBe('locked')
+        expect(await one.lock(OTHER, fcntl(3), lock(true, 20n, 29n))).toBe('locked')
         const reconnect = await subject.cutOff(first)
         const start = performance.now()
         expect(await two.lock(FILE, fcntl(1), EXCLUSIVE, new AbortController().signal)).toBe('locked')
@@ -167,6 +170,11 @@ export function fileLockingContract(name: string, make: () => Promise<LeasingSub
         await expect(leasing?.acquire()).rejects.toMatchObject({ code: 'fenced' })
         await leasing?.rejoin()
         expect(one.isLost(FILE)).toBe(true)
+        expect(one.isLost(THIRD)).toBe(false)
+        // All of them have to be unlocked.
+        await one.unlock(OTHER, fcntl(3), { start: 0n, last: 9n })
+        expect(one.isLost(OTHER)).toBe(true)
+        await one.unlock(OTHER, fcntl(3), { start: 15n, last: 29n })
         expect(one.isLost(OTHER)).toBe(false)
         expect(await one.lock(FILE, fcntl(2), EXCLUSIVE)).toBe('busy')
         await one.unlock(FILE, fcntl(1), ALL)
