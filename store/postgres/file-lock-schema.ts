@@ -13,7 +13,7 @@
 import { COMMIT_LOCK, FENCED, LEASE_CHANNEL, LOCK_CLASS } from './schema.ts'
 
 /** The second key of the advisory lock of these functions. */
-export const FILE_LOCKS_LOCK = 3
+const FILE_LOCKS_LOCK = 3
 
 export const HAS_FILE_LOCKS = "SELECT to_regclass('zblkfs.file_lock_wait') IS NOT NULL"
 /** Whether the user may use them. */
