@@ -63,7 +63,7 @@ export function branchAt(database: string, names: string): BranchPlace {
   const parts = names.split('/')
   const name = parts.pop() ?? ''
   const place = { database: parts.reduce(branchPath, database), name }
-  // It refuses what cannot be a branch.
+  // Throws if a branch cannot have this name.
   branchPath(place.database, name)
   return place
 }

@@ -1,6 +1,6 @@
 /**
- * A file that took the name of a removed one has replaced it: many programs save so. Such a removal and addition are shown as a change of the file
- * at that path. What undoes or merges differences needs both, as the two are different inodes.
+ * A file that took the name of a removed one has replaced it: many programs save files this way. Such a removal and addition are shown as a
+ * change of the file at that path. Undo and merge need both, as the two are different inodes.
  */
 import { isRegular, type Inode } from '../tree/inode.ts'
 import type { Oid } from '../../store/ids.ts'
@@ -21,7 +21,7 @@ export async function* withReplacements(
     const isName = (kind === 'removed' || kind === 'added') && isRegular(difference)
     const files = isName ? await replacedAt(path, before, after) : undefined
     if (files === undefined) yield difference
-    // It is both removed and added.
+    // The differences have its removal and its addition.
     else if (kind === 'removed') {
       const [was, is] = [
         { view: before, inode: files.was },
