@@ -252,7 +252,7 @@ export interface Spilling {
    */
   spill(changes: readonly ObjectChange[], tid?: Tid): Promise<Tid>
 
-  /** Removes the parts, and frees their space. */
+  /** Removes the parts, and frees their space. What cannot be removed now is removed before the next transaction or part. */
   drop(): Promise<void>
 }
 

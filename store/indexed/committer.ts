@@ -77,6 +77,8 @@ export class Committer {
   #commits = 0
   #committedBytes = 0
   #parts: Parts | undefined
+  /** Whether the parts are to be dropped before the next transaction. */
+  #dropsParts = false
 
   /** @param last the last transaction; undefined if there is none. */
   constructor({ index, bulk, reader }: CommitterParts, last: TransactionRow | undefined) {
@@ -97,6 +99,7 @@ export class Committer {
   /** Continues after the last transaction of another writer, and drops the parts that it has left. @throws as {@link Committer.open} */
   async resume(): Promise<void> {
     await this.#index.dropParts()
+    this.forgetSpilled()
     this.#continueAfter(await this.#index.last())
     await this.#bulk.begin(this.#bulkEnd)
   }
@@ -133,6 +136,7 @@ export class Committer {
    */
   async commit(transaction: NewTransaction, allocated: number): Promise<Tid> {
     const { changes } = transaction
+    if (this.#dropsParts) await this.#drop()
     if (changes.length === 0 && this.#parts === undefined) return this.#lastTid
     const parts = this.#parts ?? this.#noParts(transaction.tid)
     const { tid } = parts
@@ -164,6 +168,7 @@ export class Committer {
    * @param newTid returns the tid of the transaction; used for the first part only.
    */
   async spill(changes: readonly ObjectChange[], allocated: number, newTid?: Tid): Promise<Tid> {
+    if (this.#dropsParts) await this.#drop()
     const parts = this.#parts ?? this.#noParts(newTid)
     const { tid, bulkStart } = parts
     const rows = await this.#index.begin(true)
@@ -183,12 +188,23 @@ export class Committer {
     }
   }
 
-  /** Removes the parts spilled since the last commit, and frees their space. */
+  /** Removes the parts spilled since the last commit, and frees their space. If this rejects, the next transaction does it first. */
   async dropSpilled(): Promise<void> {
     if (this.#parts === undefined) return
-    await this.#index.dropParts()
-    this.#bulkEnd = this.#parts.bulkStart
+    this.#dropsParts = true
+    await this.#drop()
+  }
+
+  /** Forgets the parts: this writer has lost the right to write, and the next one drops them. */
+  forgetSpilled(): void {
     this.#parts = undefined
+    this.#dropsParts = false
+  }
+
+  async #drop(): Promise<void> {
+    await this.#index.dropParts()
+    this.#bulkEnd = this.#parts?.bulkStart ?? this.#bulkEnd
+    this.forgetSpilled()
     await this.#bulk.settle()
     await this.#bulk.begin(this.#bulkEnd)
   }

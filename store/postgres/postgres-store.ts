@@ -185,7 +185,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       clock: this.dating,
       spill: (changes, nextOid, tid) =>
         this.#queue(() => this.#change(() => committer.spill(changes, nextOid, tid))),
-      dropSpilled: () => this.#queue(() => this.#change(() => committer.dropSpilled())),
+      dropSpilled: () => this.#queue(() => this.#dropSpilled()),
       intents: undefined,
       describeWaiting: (base, count) =>
         `${name} has ${count} synced changes that are not in a transaction yet (after ${formatTid(base)})`,
@@ -381,6 +381,14 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     } catch (error) {
       throw explainQuery(error, this.name)
     }
+  }
+
+  /** Without the lease it would drop the parts that its holder is writing: those of all writers are dropped. */
+  async #dropSpilled(): Promise<void> {
+    const { committer } = this.#writers
+    if (!this.#isHolder) return committer.forgetSpilled()
+    // The next transaction tries again.
+    await committer.dropSpilled().catch(() => undefined)
   }
 
   #queue<T>(work: () => Promise<T>): Promise<T> {

@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
+import type { ObjectChange } from '../../../store/changes.ts'
 import { TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { parseAddress } from '../../../store/postgres/address.ts'
 import { openPostgresStore } from '../../../store/postgres/open-postgres-store.ts'
@@ -45,6 +46,67 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
   }
   leasingContract('the PostgreSQL store', make)
   fileLockingContract('the PostgreSQL store', make)
+
+  describe('parts of a transaction', () => {
+    const part = (oid: Oid, value: number): ObjectChange => ({
+      oid,
+      base: TID_NONE,
+      record: { head: Uint8Array.of(value), body: [new Uint8Array(100_000).fill(value)] },
+    })
+    const oidOf = async (store: WritableStore): Promise<Oid> => (await store.allocateOids(1)).first
+    const valueAt = async (store: WritableStore, oid: Oid, tid: Tid): Promise<number | undefined> =>
+      (await store.load([oid], tid))[0]?.record[0]
+
+    test('that a fenced writer drops are not those of the holder', async () => {
+      const database = await makePostgresDatabase()
+      const stores: WritableStore[] = []
+      try {
+        const fenced = await openShared(database.url)
+        stores.push(fenced)
+        await fenced.capabilities.spilling?.spill([part(await oidOf(fenced), 1)])
+        const session = await Session.open(parseAddress(database.url))
+        await session.query('UPDATE zblkfs.writer SET fenced = true')
+        await session.query('UPDATE zblkfs.lease SET epoch = NULL, grants = grants + 1')
+        session.close()
+        const holder = await openShared(database.url)
+        stores.push(holder)
+        const kept = await oidOf(holder)
+        await holder.capabilities.spilling?.spill([part(kept, 2)])
+        await expect(fenced.capabilities.leasing?.confirm()).rejects.toMatchObject({ code: 'fenced' })
+        await fenced.capabilities.leasing?.rejoin()
+        await fenced.capabilities.spilling?.drop()
+        const tid = await holder.commit({ changes: [part(await oidOf(holder), 3)] })
+        expect(await valueAt(holder, kept, tid)).toBe(2)
+        await holder.capabilities.leasing?.release()
+        await fenced.capabilities.leasing?.acquire()
+        const next = await fenced.commit({ changes: [part(await oidOf(fenced), 4)] })
+        expect(await valueAt(fenced, kept, next)).toBe(2)
+      } finally {
+        for (const store of stores) await store.close().catch(() => undefined)
+        await database.remove()
+      }
+    })
+
+    test('that could not be dropped are dropped before the next transaction', async () => {
+      const database = await makePostgresDatabase()
+      const session = await Session.open(parseAddress(database.url))
+      const store = await openShared(database.url)
+      try {
+        const dropped = await oidOf(store)
+        await store.capabilities.spilling?.spill([part(dropped, 1)])
+        await session.query('ALTER TABLE zblkfs.writer RENAME COLUMN unfinished TO hidden')
+        await store.capabilities.spilling?.drop()
+        await session.query('ALTER TABLE zblkfs.writer RENAME COLUMN hidden TO unfinished')
+        const added = await oidOf(store)
+        const tid = await store.commit({ changes: [part(added, 2)] })
+        expect([await valueAt(store, dropped, tid), await valueAt(store, added, tid)]).toEqual([undefined, 2])
+      } finally {
+        session.close()
+        await store.close()
+        await database.remove()
+      }
+    })
+  })
 
   test('a writer that is alone is refused beside others, and refuses them', async () => {
     const database = await makePostgresDatabase()
