@@ -19,8 +19,10 @@ const POLL_MS = 10
 export class SharedTransaction {
   /** Rolls it back. */
   #rollBack: (() => Promise<void>) | undefined
-  /** Why it was rolled back, while its command is still running. */
+  /** Why it is being rolled back, or was, until both the rollback and its command have ended. */
   #reason: string | undefined
+  /** Whether its command has ended since. */
+  #isReported = false
   /** Whether its command is ending it. */
   #isEnding = false
 
@@ -31,6 +33,7 @@ export class SharedTransaction {
   begin(rollBack: () => Promise<void>): void {
     this.#rollBack = rollBack
     this.#reason = undefined
+    this.#isReported = false
   }
 
   /** @throws ErrnoError EIO if it was rolled back and its command is still running. */
@@ -42,8 +45,9 @@ export class SharedTransaction {
   /** Reports a rollback to the command that ends it. @throws StoreError 'conflict' */
   assertNotRolledBack(): void {
     const reason = this.#reason
-    if (reason === undefined) return
-    this.#reason = undefined
+    if (reason === undefined || this.#isReported) return
+    this.#isReported = true
+    this.#forgetReason()
     throw new StoreError(`${reason}: the transaction was rolled back, and nothing of it is stored`, {
       code: 'conflict',
     })
@@ -54,25 +58,35 @@ export class SharedTransaction {
     try {
       return await this.#ending(end)
     } finally {
-      this.#rollBack = undefined
+      this.#close()
     }
   }
 
   /** Runs `rollBack`. It stays open if that fails, so that it can be repeated. */
   async rollBack(rollBack: () => Promise<void>): Promise<void> {
     await this.#ending(rollBack)
-    this.#rollBack = undefined
+    this.#close()
   }
 
   /** Closes it without a rollback, after its command: a rejoin drops what it has changed. */
   forget(): void {
-    this.#rollBack = undefined
+    this.#close()
   }
 
   /** Closes it because a rejoin has dropped what it changed. Its command may go on. */
   drop(): void {
-    if (this.#rollBack !== undefined) this.#reason = 'this mount was cut off while others wrote'
+    if (this.#rollBack !== undefined) this.#reason ??= 'this mount was cut off while others wrote'
+    this.#close()
+  }
+
+  #close(): void {
     this.#rollBack = undefined
+    this.#forgetReason()
+  }
+
+  /** What is changed before the rollback has ended would be dropped by it. */
+  #forgetReason(): void {
+    if (this.#isReported && this.#rollBack === undefined) this.#reason = undefined
   }
 
   /** Waits until it is closed, and rolls it back after a while. @returns whether it was rolled back. */
@@ -85,7 +99,7 @@ export class SharedTransaction {
     // Its command may end meanwhile.
     this.#reason = `another mount waited to write for ${TRANSACTION_MS / 1000} s`
     await rollBack()
-    this.#rollBack = undefined
+    this.#close()
     return true
   }
 
