@@ -1,7 +1,7 @@
 /**
  * The delimited transaction of a mount that writes beside others. It keeps the lease. It is rolled back while its command still runs if
  * another mount has waited for the lease for {@link TRANSACTION_MS}, or if the mount was fenced and rejoins. Then every change fails until
- * the command ends, so that the command changes nothing outside of the transaction.
+ * the command has ended, so that it changes nothing outside of the transaction, and the rollback too, which would drop the change.
  *
  *     closed ──begin──▶ open ──end, rollBack──▶ closed
  *                        │ yield, drop
@@ -19,9 +19,9 @@ const POLL_MS = 10
 export class SharedTransaction {
   /** Rolls it back. */
   #rollBack: (() => Promise<void>) | undefined
-  /** Why it is being rolled back, or was, until both the rollback and its command have ended. */
+  /** Why it is or was rolled back, kept until both the rollback and its command have ended. */
   #reason: string | undefined
-  /** Whether its command has ended since. */
+  /** Whether the rollback was reported to its command, which has ended then. */
   #isReported = false
   /** Whether its command is ending it. */
   #isEnding = false
@@ -36,10 +36,13 @@ export class SharedTransaction {
     this.#isReported = false
   }
 
-  /** @throws ErrnoError EIO if it was rolled back and its command is still running. */
+  /** @throws ErrnoError EIO if it is being rolled back, or was and its command is still running. */
   assertMayChange(): void {
     if (this.#reason !== undefined)
-      throw new ErrnoError('EIO', 'the transaction was rolled back, and its command is still running')
+      throw new ErrnoError(
+        'EIO',
+        'the transaction is being rolled back, or was and its command is still running',
+      )
   }
 
   /** Reports a rollback to the command that ends it. @throws StoreError 'conflict' */
@@ -84,7 +87,7 @@ export class SharedTransaction {
     this.#forgetReason()
   }
 
-  /** What is changed before the rollback has ended would be dropped by it. */
+  /** Not before the rollback has ended, which would drop changes made meanwhile. */
   #forgetReason(): void {
     if (this.#isReported && this.#rollBack === undefined) this.#reason = undefined
   }

@@ -383,7 +383,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     }
   }
 
-  /** Without the lease it would drop the parts that its holder is writing: those of all writers are dropped. */
+  /** Drops the parts of all writers; only with the lease, because otherwise its holder may be writing some. */
   async #dropSpilled(): Promise<void> {
     const { committer } = this.#writers
     if (!this.#isHolder) return committer.forgetSpilled()
