@@ -78,9 +78,6 @@ export interface BulkWriter {
   /** Waits until all appended bytes are durable. */
   sync(): Awaitable<void>
 
-  /** Ends what the writer runs beside its thread. */
-  close?(): Awaitable<void>
-
   /** Waits until no write is in progress, whether the last one succeeded or not. Never throws. */
   settle(): Awaitable<void>
 

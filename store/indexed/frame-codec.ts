@@ -54,14 +54,17 @@ export const frameDown = (pos: number): number => pos - (pos % FRAME_BYTES)
 /** The start of the first frame at or after `pos`. */
 export const frameUp = (pos: number): number => frameDown(pos + FRAME_BYTES - 1)
 
-/** Writes frames. */
+/** Writes frames. Not reentrant. */
 export class FrameEncoder {
-  readonly compression: Compression
+  readonly #compression: Compression
   readonly #seal: FrameSeal | undefined
+  readonly #units = new UnitCompression(FRAME_BYTES)
+  /** Receives compressed units that are to be encrypted. */
+  readonly #memory = Buffer.allocUnsafeSlow(FRAME_BYTES)
 
   /** @param seal undefined for a database that is not encrypted. */
   constructor(compression: Compression, seal?: FrameSeal) {
-    this.compression = compression
+    this.#compression = compression
     this.#seal = seal
   }
 
@@ -73,14 +76,19 @@ export class FrameEncoder {
   /**
    * Writes the frame of `units` (1 to {@link FRAME_UNITS} of them) at position `pos` to the start of `into`, which has room for
    * {@link STORED_FRAME_BYTES}; returns its length.
-   * @param packed the units as {@link UnitCompression} has compressed them; empty if they are to be stored as they are.
    */
-  encode(pos: number, units: Uint8Array, packed: Uint8Array, into: Buffer): number {
+  encode(pos: number, units: Uint8Array, into: Buffer): number {
     const seal = this.#seal
-    const method = packed.length === 0 ? AS_IT_IS : ZSTD
-    const body = method === AS_IT_IS ? units : packed
-    const { length } = body
-    const elementBytes = method === AS_IT_IS ? 0 : this.compression.elementBytes
+    const room = seal === undefined ? into.subarray(FRAME_HEADER_BYTES) : this.#memory
+    const packed = room.subarray(0, units.length)
+    let { elementBytes } = this.#compression
+    let length = this.#units.compress(units, this.#compression, packed)
+    const method = length === 0 ? AS_IT_IS : ZSTD
+    if (method === AS_IT_IS) {
+      if (seal === undefined) packed.set(units)
+      length = units.length
+      elementBytes = 0
+    }
     const end = FRAME_HEADER_BYTES + length + (seal === undefined ? 0 : SEAL_BYTES)
     into.writeBigUInt64LE(BigInt(pos), POSITION_OFFSET)
     into[METHOD_OFFSET] = method
@@ -88,8 +96,10 @@ export class FrameEncoder {
     into[ELEMENT_OFFSET] = elementBytes
     into[SEALED_OFFSET] = seal === undefined ? 0 : 1
     into.writeUInt32LE(end - FRAME_HEADER_BYTES, LENGTH_OFFSET)
-    if (seal === undefined) into.set(body, FRAME_HEADER_BYTES)
-    else seal.seal(pos, sealedHeader(into), body, into.subarray(FRAME_HEADER_BYTES, end))
+    if (seal !== undefined) {
+      const plain = method === AS_IT_IS ? units : packed.subarray(0, length)
+      seal.seal(pos, sealedHeader(into), plain, into.subarray(FRAME_HEADER_BYTES, end))
+    }
     into.writeBigUInt64LE(xxh64(into.subarray(SUM_BYTES, end)))
     return end
   }

@@ -3,7 +3,6 @@ import { FRAME_BYTES, frameUp, STORED_FRAME_BYTES, type FrameEncoder } from '../
 import { unitDown } from '../indexed/frame.ts'
 import { alignedMemory } from './aligned-memory.ts'
 import { startWriteOut } from './file-ranges.ts'
-import { FrameCompressor, type GatheredFrame } from './frame-compressor.ts'
 import {
   ENTRY_BYTES,
   entryOffset,
@@ -24,14 +23,14 @@ const OUT_BYTES = 1 << 20
 /**
  * Appends frames to the log (framed-layout.ts). They are durable after {@link FramedLogWriter.sync}.
  *
- * Units are gathered into frames, which are compressed (frame-compressor.ts); compressed frames are gathered into a run. A run is written
- * past the page cache where the filesystem supports it, except for its first and its last page, which it shares with other runs. The next
- * run is gathered during that write. The table's entries are written at the end of the transaction.
+ * Units are gathered into a frame, frames into a run. A run is written past the page cache where the filesystem supports it: its pages
+ * but the first and the last one, which it shares with other runs. The next run is gathered during that write. The table's entries are
+ * written at the end of the transaction.
  */
 export class FramedLogWriter extends SegmentWriter implements BulkWriter {
   readonly #encoder: FrameEncoder
-  readonly #frames: FrameCompressor
-  /** The length of the units of the frame being gathered. */
+  /** The units of the frame being gathered. */
+  readonly #units = Buffer.allocUnsafeSlow(FRAME_BYTES)
   #fill = 0
   /** The position of that frame. */
   #start = 0
@@ -57,7 +56,6 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
   constructor(files: LogFiles, encoder: FrameEncoder) {
     super(files)
     this.#encoder = encoder
-    this.#frames = new FrameCompressor(encoder.compression)
   }
 
   get end(): number {
@@ -73,7 +71,6 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
     // A transaction begins at a frame boundary.
     this.#start = frameUp(this.positionFor('frames', end))
     this.#fill = 0
-    this.#frames.clear()
     this.#segment = undefined
     this.#entries = []
     this.#isDirty = false
@@ -86,7 +83,7 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
     for (const bytes of parts) {
       for (let off = 0; off < bytes.length;) {
         const part = bytes.subarray(off, off + FRAME_BYTES - this.#fill)
-        this.#frames.units.set(part, this.#fill)
+        this.#units.set(part, this.#fill)
         off += part.length
         this.#fill += part.length
         this.#isDirty = true
@@ -103,60 +100,45 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
       return
     }
     if (this.#fill > 0) await this.#endFrame()
-    await this.#takeFrames(0)
     await this.#endSegment()
     this.syncTouched()
     this.#base = this.#start
     this.#isDirty = false
   }
 
-  async close(): Promise<void> {
-    await this.#frames.close()
-  }
-
-  /** Ends the frame of the units gathered so far. */
+  /** Encodes the units gathered so far as a frame. */
   #endFrame(): Promise<void> | undefined {
-    this.#frames.submit(this.#start, this.#fill)
-    this.#start += FRAME_BYTES
-    this.#fill = 0
-    return this.#frames.isFull ? this.#takeFrames(this.#frames.length >> 1) : undefined
-  }
-
-  /** Adds all frames to the run except the last `rest`, which are being compressed meanwhile. */
-  async #takeFrames(rest: number): Promise<void> {
-    while (this.#frames.length > rest) {
-      const adding = this.#add(this.#frames.take())
-      if (adding !== undefined) await adding
-    }
-  }
-
-  #add(frame: GatheredFrame): Promise<void> | undefined {
-    const index = segmentOf(frame.pos)
-    if (this.#segment !== index) return this.#beginSegment(index, frame)
-    const { pos, units, packed } = frame
-    const length = this.#encoder.encode(pos, units, packed, this.#run.subarray(this.#runEnd))
+    const index = segmentOf(this.#start)
+    if (this.#segment !== index) return this.#beginSegment(index)
+    const length = this.#encoder.encode(
+      this.#start,
+      this.#units.subarray(0, this.#fill),
+      this.#run.subarray(this.#runEnd),
+    )
     this.#entries.push({ offset: this.#runOffset + this.#runEnd, length, isReleased: false })
     this.#totals = {
-      unitBytes: this.#totals.unitBytes + units.length,
+      unitBytes: this.#totals.unitBytes + this.#fill,
       storedBytes: this.#totals.storedBytes + length,
     }
     this.#runEnd += length
+    this.#start += FRAME_BYTES
+    this.#fill = 0
     return this.#runEnd < OUT_BYTES ? undefined : this.#write(index, false)
   }
 
-  async #beginSegment(index: number, first: GatheredFrame): Promise<void> {
+  async #beginSegment(index: number): Promise<void> {
     await this.#endSegment()
-    const isNew = first.pos % SEGMENT_BYTES === 0
+    const isNew = this.#start % SEGMENT_BYTES === 0
     if (isNew) this.create(index, 'frames')
     else this.touch(index)
-    const end = isNew ? FRAMES_OFFSET : this.files.tailLength(first.pos)
+    const end = isNew ? FRAMES_OFFSET : this.files.tailLength(this.#start)
     this.#totals = readFrameTotals(this.files.segment(index))
-    this.#firstEntry = frameNumber(first.pos)
+    this.#firstEntry = frameNumber(this.#start)
     this.#runStart = end % PAGE_BYTES
     this.#runEnd = this.#runStart
     this.#runOffset = end - this.#runStart
     this.#segment = index
-    await this.#add(first)
+    await this.#endFrame()
   }
 
   async #endSegment(): Promise<void> {

@@ -20,7 +20,6 @@ import { SqliteIndexWriter } from './sqlite-index-writer.ts'
 export interface Writers {
   readonly committer: Committer
   readonly packWriter: PackWriter
-  readonly bulk: BulkWriter
 }
 
 /**
@@ -47,7 +46,7 @@ export async function openWriters(
   }
   const bulk = openBulk(files, compression ?? found, seals)
   const committer = await Committer.open({ index, bulk, reader: new LogReader(files, seals?.frames) })
-  return { committer, packWriter: new PackWriter(packer, bulk), bulk }
+  return { committer, packWriter: new PackWriter(packer, bulk) }
 }
 
 function openBulk(files: LogFiles, name: CompressionName, seals: Seals | undefined): BulkWriter {

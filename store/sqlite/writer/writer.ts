@@ -165,7 +165,6 @@ async function serve(
       done()
       break
     case 'close':
-      await opened.bulk.close?.()
       guard.close()
       opened.files.close()
       close(opened.db, checkpoints)

@@ -10,15 +10,11 @@ import {
   STORED_FRAME_BYTES,
 } from '../../../store/indexed/frame-codec.ts'
 import { UNIT_BYTES } from '../../../store/indexed/frame.ts'
-import { UnitCompression } from '../../../store/indexed/unit-compression.ts'
 import { zlibZstd, zstd } from '../../../store/zstd.ts'
 
 const encoded = (units: Uint8Array, pos = 0, name: CompressionName = 'zstd'): Buffer => {
   const into = Buffer.alloc(STORED_FRAME_BYTES)
-  const compression = parseCompression(name)
-  const packed = Buffer.alloc(FRAME_BYTES)
-  const length = new UnitCompression(FRAME_BYTES).compress(units, compression, packed)
-  return into.subarray(0, new FrameEncoder(compression).encode(pos, units, packed.subarray(0, length), into))
+  return into.subarray(0, new FrameEncoder(parseCompression(name)).encode(pos, units, into))
 }
 
 const decoded = (stored: Buffer, pos = 0): Buffer => {

@@ -1,5 +1,5 @@
 /** Segments with frames: appended to, cut off, released, and beside segments of groups. */
-import { readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseCompression } from '../../../store/compression.ts'
@@ -37,7 +37,6 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
-  await writer.close()
   files.close()
   await rm(directory, { recursive: true })
 })
@@ -106,36 +105,6 @@ test('large transactions are written past the page cache and across segments', a
   const late = await append(writer, large, end)
   expect(late.pos).toBe(SEGMENT_BYTES - 2 * MIB)
   expect(read(late.pos, large.length).equals(large)).toBe(true)
-}, 60_000)
-
-test('a thread beside the writer compresses much data, whole transactions and discarded ones, and ends with it', async () => {
-  const threads = (): number => readdirSync('/proc/self/task').length
-  const noise = new Random(7)
-  // Every third frame does not shrink, so that frames are ready out of order.
-  const bytes = bytesOf(24 * MIB, 1)
-  for (let at = 0; at < bytes.length; at += 3 * FRAME_BYTES)
-    for (let off = 0; off < FRAME_BYTES; off += 4) bytes.writeUInt32LE(noise.below(2 ** 32), at + off)
-  const first = await append(writer, bytes.subarray(0, 12 * MIB), 0)
-  const before = threads()
-  writer.begin(first.end)
-  await writer.append([bytes.subarray(0, 5 * MIB)])
-  await writer.settle()
-  let { end } = first
-  const written = [{ pos: first.pos, from: 0, to: 12 * MIB }]
-  for (let from = 12 * MIB; from < bytes.length; from += 3 * MIB) {
-    const to = Math.min(bytes.length, from + 3 * MIB)
-    const { pos, end: next } = await append(writer, bytes.subarray(from, to), end)
-    written.push({ pos, from, to })
-    end = next
-  }
-  for (const { pos, from, to } of written)
-    expect(read(pos, to - from).equals(bytes.subarray(from, to))).toBe(true)
-  await writer.close()
-  expect(threads()).toBeLessThan(before)
-  // It is done without, and the thread is started again.
-  const after = await append(writer, bytes.subarray(0, 2 * MIB), end)
-  expect(read(after.pos, 2 * MIB).equals(bytes.subarray(0, 2 * MIB))).toBe(true)
-  await writer.close()
 }, 60_000)
 
 test('the positions of a failed transaction are reused, and readers do not cache its bytes', async () => {
