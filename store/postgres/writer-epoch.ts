@@ -83,7 +83,7 @@ export async function nextEpoch(
     ...(isShared ? [] : [session.query(FENCE_OTHERS), session.query(TAKE_LEASE)]),
     session.query(
       `DELETE FROM zblkfs.writer WHERE epoch < (SELECT max(epoch) FROM zblkfs.writer) - ${WRITERS_KEPT}
-         AND (fenced OR heartbeat < now() - interval '1 day')`,
+         AND unfinished IS NULL AND (fenced OR heartbeat < now() - interval '1 day')`,
     ),
     session.query('COMMIT'),
   ])

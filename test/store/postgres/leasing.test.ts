@@ -227,6 +227,22 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
     }
   })
 
+  test('the parts of a transaction are removed, however many writers have opened the database since', async () => {
+    const database = await makePostgresDatabase()
+    try {
+      await (await openShared(database.url)).close()
+      await database.execute(
+        `INSERT INTO zblkfs.writer (epoch, fenced, purpose, unfinished)
+           SELECT epoch, true, 'gone', CASE epoch WHEN 5 THEN 7 END FROM generate_series(5, 150) AS epoch;
+         INSERT INTO zblkfs.revision (oid, tid, len, sum, head) VALUES (1000, 7, 0, 0, 'part')`,
+      )
+      await (await openShared(database.url)).close()
+      expect(await database.execute('SELECT oid FROM zblkfs.revision WHERE tid = 7')).toEqual([])
+    } finally {
+      await database.remove()
+    }
+  })
+
   test('opening the database does not wait for a writer whose machine is gone', async () => {
     const database = await makePostgresDatabase()
     const proxy = await FaultProxy.start(database.server.directory)
