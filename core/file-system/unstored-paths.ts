@@ -31,19 +31,32 @@ export async function unstoredPaths(store: Store, { live }: Context): Promise<re
   const now = await MomentView.of(connection)
   const comparison = new InodeComparison(before, now, changes)
   const removed = new Map<Oid, string[]>()
+  const added = new Map<Oid, string[]>()
+  const note = async (
+    names: Map<Oid, string[]>,
+    oid: Oid,
+    view: MomentView,
+    directory: Oid,
+    name: string,
+  ) => {
+    const path = (await view.pathOf(directory))?.child(name).text
+    if (path !== undefined) names.set(oid, [...(names.get(oid) ?? []), path])
+  }
   for (const directory of mappings)
     for await (const { name, before: was, after: is } of comparison.names(directory)) {
-      const path = was === undefined || is !== undefined ? undefined : await before.pathOf(directory)
-      if (was === undefined || path === undefined) continue
-      removed.set(was, [...(removed.get(was) ?? []), path.child(name).text])
+      if (is === undefined && was !== undefined) await note(removed, was, before, directory, name)
+      if (is !== undefined && is !== was) await note(added, is, now, directory, name)
     }
   const paths: UnstoredPath[] = []
   for (const oid of mappings) {
     if ((await inodeAt(now, oid)) === undefined) continue
-    const path = (await now.pathOf(oid))?.text
-    if (path === undefined) continue
-    const from = removed.get(oid)?.shift()
-    paths.push(from === undefined ? { kind: 'changed', path } : { kind: 'renamed', path, from })
+    // A new name of a file that has others too may not be the one by which it is found.
+    const found = (await now.pathOf(oid))?.text
+    const names = new Set([...(added.get(oid) ?? []), ...(found === undefined ? [] : [found])])
+    for (const path of names) {
+      const from = removed.get(oid)?.shift()
+      paths.push(from === undefined ? { kind: 'changed', path } : { kind: 'renamed', path, from })
+    }
   }
   for (const names of removed.values()) for (const path of names) paths.push({ kind: 'removed', path })
   return paths.toSorted((a, b) => (a.path < b.path ? -1 : 1))

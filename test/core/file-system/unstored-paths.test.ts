@@ -28,6 +28,8 @@ describe('unstored paths', () => {
       store.commit = () => Promise.reject(new Error('fenced'))
       await paths.write('changed', 'y', 50_000n)
       await paths.write('dir/changed', 'y')
+      await paths.link('kept', 'dir/also kept')
+      await paths.link('kept', 'dir/and again')
       await paths.mkdir('dir/new')
       await paths.write('dir/new/file', 'z')
       await paths.unlink('removed')
@@ -41,6 +43,8 @@ describe('unstored paths', () => {
       expect(found.filter(({ path }) => path !== '')).toEqual([
         { kind: 'changed', path: 'changed' },
         { kind: 'changed', path: 'dir' },
+        { kind: 'changed', path: 'dir/also kept' },
+        { kind: 'changed', path: 'dir/and again' },
         { kind: 'changed', path: 'dir/changed' },
         { kind: 'renamed', path: 'dir/moved', from: 'moved' },
         { kind: 'changed', path: 'dir/new' },
