@@ -366,7 +366,7 @@ const held = (name: string): StoreError =>
   new StoreError(`the tag ${text(name)} is held`, { code: 'tag-held', path: text(name) })
 
 const neverWas = (path: string, at: Tid): StoreError =>
-  new StoreError(`there was no ${text(path)} at ${formatTid(at)}`, { code: 'no-path' })
+  new StoreError(`${text(path)} did not exist at ${formatTid(at)}`, { code: 'no-path' })
 
 /** A path as text. */
 const text = (path: string): string => textOfStored(path) || '/'
