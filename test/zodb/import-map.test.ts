@@ -68,7 +68,7 @@ describe('an import that is killed', () => {
     const database = DATABASES[0]!
     const path = join(temporaryDirectory(), 'db')
     let kills = 0
-    for (let patienceMs = 200; ; patienceMs *= 1.25) {
+    for (let patienceMs = 100; ; patienceMs *= 1.15) {
       const child = spawn(ZBLKFS, ['import', database.path, path, '--history'], {
         stdio: ['ignore', 'ignore', 'pipe'],
       })
