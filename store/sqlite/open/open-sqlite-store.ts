@@ -8,7 +8,15 @@
  * 5. the connections.
  */
 import { closeSync, type Stats } from 'node:fs'
-import { absolutePath, lstatSync, openSync, realpathSync, statSync } from '../../os-files.ts'
+import {
+  absolutePath,
+  lstatSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from '../../os-files.ts'
 import { basename, dirname, join } from 'node:path'
 import Database from 'better-sqlite3'
 import { sqliteName } from '../../sqlite-name.ts'
@@ -227,7 +235,8 @@ function keysOf(db: Database.Database): string | undefined {
 }
 
 /**
- * Creates a database, readable only by its owner; SQLite gives the WAL the same permissions.
+ * Creates a database, readable only by its owner; SQLite gives the WAL the same permissions. A new file gets its name when it is
+ * complete: SQLite writes it in steps, and a process that is killed between them would leave a database that nothing can open.
  * @returns the key of a new encrypted one.
  */
 async function createFile(lock: WriterLock, encryption: EncryptionOptions): Promise<MasterKey | undefined> {
@@ -249,18 +258,26 @@ async function createFile(lock: WriterLock, encryption: EncryptionOptions): Prom
   const isEncrypted = encryption.encryption !== undefined && encryption.encryption !== 'off'
   const keys = isEncrypted ? await makeKeys(place.path, encryption) : undefined
   if (found === undefined) {
-    closeSync(openSync(place.held, 'wx', 0o600))
+    const unnamed = `${place.held}-new`
+    rmSync(unnamed, { force: true })
+    closeSync(openSync(unnamed, 'wx', 0o600))
+    fill(unnamed, 'MEMORY', keys?.note)
+    renameSync(unnamed, place.held)
     syncNames([dirname(place.held)])
     lock.lockInode()
-  }
-  const db = new Database(sqliteName(place.held), { fileMustExist: true })
+  } else fill(place.held, 'DELETE', keys?.note)
+  return keys?.master
+}
+
+/** Makes an empty file a database. The writer turns it into one with a WAL. @param journal where SQLite keeps what a rollback needs. */
+function fill(path: string, journal: 'MEMORY' | 'DELETE', keys: string | undefined): void {
+  const db = new Database(sqliteName(path), { fileMustExist: true })
   try {
-    createSchema(db, keys?.note)
-    db.pragma('journal_mode = WAL')
+    db.pragma(`journal_mode = ${journal}`)
+    createSchema(db, keys)
   } finally {
     db.close()
   }
-  return keys?.master
 }
 
 /**

@@ -13,6 +13,7 @@ import {
   truncate,
   writeFile,
 } from 'node:fs/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { CannotOpenError, LockedError } from '../../../store/errors.ts'
@@ -42,6 +43,28 @@ async function changeDatabase(sql: string): Promise<void> {
   db.exec(sql)
   db.close()
 }
+
+test('a database gets its name when it is complete, and what an interrupted creation left is removed', async () => {
+  await writeFile(`${path}-new`, 'half a database')
+  const found: number[] = []
+  const watching = new AbortController()
+  const watched = (async () => {
+    // No size but that of the finished database is ever seen under its name.
+    while (!watching.signal.aborted) {
+      const size = await stat(path).then(
+        ({ size }) => size,
+        () => undefined,
+      )
+      if (size !== undefined) found.push(size)
+      await turn()
+    }
+  })()
+  await (await openSqliteStore(path, { create: true })).close()
+  watching.abort()
+  await watched
+  expect(Math.min(...found)).toBeGreaterThan(4096)
+  expect((await readdir(directory)).filter(name => name.endsWith('-new'))).toEqual([])
+})
 
 test.each([2, 3])('a database of format %i is read, and has format 4 after a change', async previous => {
   await changeDatabase(`PRAGMA user_version = ${previous}`)
