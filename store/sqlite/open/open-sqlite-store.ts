@@ -7,6 +7,7 @@
  * 4. that the database is complete (writing-mark.ts), of this format, and has its log;
  * 5. the connections.
  */
+import { randomBytes } from 'node:crypto'
 import { closeSync, type Stats } from 'node:fs'
 import {
   absolutePath,
@@ -258,11 +259,16 @@ async function createFile(lock: WriterLock, encryption: EncryptionOptions): Prom
   const isEncrypted = encryption.encryption !== undefined && encryption.encryption !== 'off'
   const keys = isEncrypted ? await makeKeys(place.path, encryption) : undefined
   if (found === undefined) {
-    const unnamed = `${place.held}-new`
-    rmSync(unnamed, { force: true })
-    closeSync(openSync(unnamed, 'wx', 0o600))
-    fill(unnamed, 'MEMORY', keys?.note)
-    renameSync(unnamed, place.held)
+    // A name that no other file has, as long as that of a journal.
+    const unfinished = `${place.held}-${randomBytes(3).toString('hex')}~`
+    closeSync(openSync(unfinished, 'wx', 0o600))
+    try {
+      fill(unfinished, 'MEMORY', keys?.note)
+      renameSync(unfinished, place.held)
+    } catch (error) {
+      rmSync(unfinished, { force: true })
+      throw error
+    }
     syncNames([dirname(place.held)])
     lock.lockInode()
   } else fill(place.held, 'DELETE', keys?.note)

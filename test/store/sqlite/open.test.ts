@@ -44,8 +44,8 @@ async function changeDatabase(sql: string): Promise<void> {
   db.close()
 }
 
-test('a database gets its name when it is complete, and what an interrupted creation left is removed', async () => {
-  await writeFile(`${path}-new`, 'half a database')
+test('a database gets its name when it is complete, and other files stay', async () => {
+  await writeFile(`${path}-new`, 'of another program')
   const found: number[] = []
   const watching = new AbortController()
   const watched = (async () => {
@@ -63,7 +63,8 @@ test('a database gets its name when it is complete, and what an interrupted crea
   watching.abort()
   await watched
   expect(Math.min(...found)).toBeGreaterThan(4096)
-  expect((await readdir(directory)).filter(name => name.endsWith('-new'))).toEqual([])
+  expect(await readFile(`${path}-new`, 'latin1')).toBe('of another program')
+  expect((await readdir(directory)).filter(name => name.endsWith('~'))).toEqual([])
 })
 
 test.each([2, 3])('a database of format %i is read, and has format 4 after a change', async previous => {
