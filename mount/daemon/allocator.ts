@@ -113,8 +113,9 @@ function trimPeriodically(trim: () => void, dropPages: () => void): void {
     else {
       hasGarbage = true
       // V8 collects garbage as well, after which the heap is smaller.
-      collectedBytes = Math.min(collectedBytes, heapBytes())
-      if (heapBytes() > GROWTH * collectedBytes + GROWTH_BYTES) {
+      const usedBytes = heapBytes()
+      collectedBytes = Math.min(collectedBytes, usedBytes)
+      if (usedBytes > GROWTH * collectedBytes + GROWTH_BYTES) {
         collectAll()
         collectedBytes = heapBytes()
       }

@@ -25,10 +25,6 @@ export class RememberedNodes {
   readonly #nodes = new Set<RememberedNode>()
   #added = 0
 
-  get size(): number {
-    return this.#nodes.size
-  }
-
   add(node: RememberedNode): void {
     this.#nodes.add(node)
     if (this.#nodes.size <= REMEMBERED_MAX || this.forget === undefined || ++this.#added < STEP) return
