@@ -1,6 +1,7 @@
 /**
  * Opens the store at a path, whatever kind of database it is. Layers above import this file and none of the
- * folders below it.
+ * folders below it. The modules of a kind are loaded when a database of that kind is opened: a process that opens a file
+ * does without those for servers, which take longer to load than the file takes to open.
  */
 import { existsSync, realpathSync } from './os-files.ts'
 import { rm } from './os-files-async.ts'
@@ -8,16 +9,17 @@ import { openBranch } from './branch/open-branch.ts'
 import { branchPlace } from './branches.ts'
 import { importMapPath, isDatabaseUrl } from './database-name.ts'
 import { CannotOpenError, LockedError } from './errors.ts'
-import { openFileStorage } from './filestorage/file-storage.ts'
-import { FileStorageWriter } from './filestorage/writer.ts'
-import { openPostgresStore, removePostgresDatabase } from './postgres/open-postgres-store.ts'
 import { recognise } from './recognise.ts'
-import { openRelStorage } from './relstorage/rel-storage.ts'
 import type { BulkCacheOptions } from './s3/remote-bulk.ts'
 import { logDirectory } from './sqlite/log.ts'
 import { isEmptyDatabase, withoutWriter } from './sqlite/open/locked-removal.ts'
 import { openSqliteStore, type OpenOptions } from './sqlite/open/open-sqlite-store.ts'
 import type { ReadOnlyStore, Store, TransactionWriter, WritableStore } from './store.ts'
+
+const filestorage = () => import('./filestorage/file-storage.ts')
+const filestorageWriter = () => import('./filestorage/writer.ts')
+const postgres = () => import('./postgres/open-postgres-store.ts')
+const relstorage = () => import('./relstorage/rel-storage.ts')
 
 /** Options for an external database (a FileStorage or a RelStorage database). */
 export interface OpenForeignOptions {
@@ -53,8 +55,8 @@ export async function openStore(
   options: OpenDatabaseOptions & OpenForeignOptions = {},
 ): Promise<Store> {
   const kind = await recognise(path)
-  if (kind === 'filestorage') return await openFileStorage(path, options)
-  if (kind === 'relstorage') return await openRelStorage(path)
+  if (kind === 'filestorage') return await (await filestorage()).openFileStorage(path, options)
+  if (kind === 'relstorage') return await (await relstorage()).openRelStorage(path)
   return options.readOnly === true
     ? await openDatabase(path, { ...options, readOnly: true })
     : await openDatabase(path, { ...options, readOnly: false })
@@ -75,7 +77,7 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
       `${path} has only a part of an import, whose state is in ${importMapPath(path)}`,
       { code: 'unfinished-import' },
     )
-  if (isDatabaseUrl(path)) return await openPostgresStore(path, options)
+  if (isDatabaseUrl(path)) return await (await postgres()).openPostgresStore(path, options)
   if (options.bulk !== undefined)
     throw new CannotOpenError(
       `${path} is a file, with its bulk bytes beside it: bulk= is for a database on a server`,
@@ -94,7 +96,7 @@ export { createBranch, removeBranch } from './branch/open-branch.ts'
  * @throws StoreError if it cannot be removed.
  */
 export async function removeEmptyDatabase(path: string): Promise<void> {
-  if (isDatabaseUrl(path)) return await removePostgresDatabase(path)
+  if (isDatabaseUrl(path)) return await (await postgres()).removePostgresDatabase(path)
   const file = realpathSync(path)
   try {
     await withoutWriter(file, async () => {
@@ -107,7 +109,7 @@ export async function removeEmptyDatabase(path: string): Promise<void> {
 
 /** Removes a zblkfs database and the files that belong to it. It must not be open anywhere. */
 export async function removeDatabase(path: string): Promise<void> {
-  if (isDatabaseUrl(path)) return await removePostgresDatabase(path)
+  if (isDatabaseUrl(path)) return await (await postgres()).removePostgresDatabase(path)
   for (const suffix of ['', '-wal', '-shm', '-lock']) await rm(path + suffix, { force: true })
   await rm(logDirectory(path), { recursive: true, force: true })
 }
@@ -118,12 +120,12 @@ export async function removeDatabase(path: string): Promise<void> {
  * @throws CannotOpenError if the path exists already.
  */
 export async function createFileStorage(path: string, mode: number): Promise<TransactionWriter> {
-  return await FileStorageWriter.create(path, mode)
+  return await (await filestorageWriter()).FileStorageWriter.create(path, mode)
 }
 
 /** Opens a FileStorage to append to it. @throws CannotOpenError, also if another process writes it. */
 export async function appendToFileStorage(path: string): Promise<TransactionWriter> {
-  return await FileStorageWriter.reopen(path)
+  return await (await filestorageWriter()).FileStorageWriter.reopen(path)
 }
 
 /** Opens an external database. @throws CannotOpenError if it is missing, damaged, or a zblkfs database. */
@@ -132,8 +134,8 @@ export async function openForeignDatabase(
   options: OpenForeignOptions = {},
 ): Promise<ReadOnlyStore> {
   const kind = await recognise(path)
-  if (kind === 'filestorage') return await openFileStorage(path, options)
-  if (kind === 'relstorage') return await openRelStorage(path)
+  if (kind === 'filestorage') return await (await filestorage()).openFileStorage(path, options)
+  if (kind === 'relstorage') return await (await relstorage()).openRelStorage(path)
   throw new CannotOpenError(
     kind === 'none'
       ? `${path} does not exist or is empty: name a ZODB database (Data.fs, or RelStorage's main.sqlite3)`

@@ -6,7 +6,6 @@ import { sqliteName } from './sqlite-name.ts'
 import { CannotOpenError, systemCode, messageOf } from './errors.ts'
 import { MAGIC, MAGIC_LENGTH, MAGIC_PYTHON_2 } from './filestorage/format.ts'
 import { isPostgresUrl } from './postgres/address.ts'
-import { examine } from './postgres/open-postgres-store.ts'
 import { relStorageSchema } from './relstorage/schema.ts'
 import { assertNameFits, notADatabase } from './sqlite/open/not-a-database.ts'
 import { APPLICATION_ID } from './sqlite/schema.ts'
@@ -32,7 +31,10 @@ const SQLITE_HEADER_LENGTH = 100
  * @throws CannotOpenError if it is something else, or cannot be read.
  */
 export async function recognise(path: string): Promise<DatabaseKind> {
-  if (isPostgresUrl(path)) return (await examine(path)) === 'ours' ? 'postgres' : 'none'
+  if (isPostgresUrl(path)) {
+    const { examine } = await import('./postgres/open-postgres-store.ts')
+    return (await examine(path)) === 'ours' ? 'postgres' : 'none'
+  }
   assertNameFits(path)
   const start = await readStart(path)
   if (start === undefined || start.length === 0) return 'none'

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
-import { logPathFor } from '../../scripts/log.ts'
+import { logPathFor } from '../../scripts/log-file.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runZblkfs } from '../tools/run-zblkfs.ts'
 

@@ -3,7 +3,7 @@ import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from '
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { logPathFor } from '../../scripts/log.ts'
+import { logPathFor } from '../../scripts/log-file.ts'
 import { RotatingFile } from '../../scripts/rotating-file.ts'
 
 const NOBODY = 65_534

@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { isRunning } from '../../mount/daemon/is-running.ts'
 import { mountedAt } from '../../mount/mount-points/mount-table.ts'
-import { logPathFor } from '../../scripts/log.ts'
+import { logPathFor } from '../../scripts/log-file.ts'
 import { runProgram, runZblkfs } from '../tools/run-zblkfs.ts'
 import { withMount } from '../tools/mounted.ts'
 
