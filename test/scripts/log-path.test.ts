@@ -1,10 +1,22 @@
 /** The directory of log files is the user's own: another user may have made it first, with links in it. */
-import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { logPathFor } from '../../scripts/log-file.ts'
 import { RotatingFile } from '../../scripts/rotating-file.ts'
+import { withMount } from '../tools/mounted.ts'
 
 const NOBODY = 65_534
 
@@ -48,4 +60,24 @@ test('a link in place of a log file is not followed', async () => {
   await symlink(`${state}/victim`, `${state}/x.log`)
   expect(() => new RotatingFile(`${state}/x.log`)).toThrow(/ELOOP/)
   expect(await readFile(`${state}/victim`, 'utf8')).toBe('of importance')
+})
+
+test('a mount removes logs that were not written for 90 days, and nothing else', async () => {
+  const logs = `${state}/zblkfs`
+  await mkdir(logs, { mode: 0o700 })
+  const daysAgo = (days: number) => Date.now() / 1000 - days * 86_400
+  for (const [name, days] of [
+    ['old.log', 91],
+    ['old.log.1', 91],
+    ['newer.log', 89],
+    ['old.txt', 91],
+  ] as const) {
+    await writeFile(`${logs}/${name}`, '')
+    await utimes(`${logs}/${name}`, daysAgo(days), daysAgo(days))
+  }
+  await withMount({}, async ({ dir }) => {
+    const own = logPathFor(dir).slice(logs.length + 1)
+    await expect.poll(() => readdir(logs)).toEqual(expect.not.arrayContaining(['old.log', 'old.log.1']))
+    expect(new Set(await readdir(logs))).toEqual(new Set(['newer.log', 'old.txt', own]))
+  })
 })
