@@ -27,3 +27,11 @@ test.each(PAGES)('%s names files that exist', page => {
   ]
   expect(named.filter(path => !existsSync(path))).toEqual([])
 })
+
+test('each rule of docs/format.md has a number of its own, and a rule that a page refers to exists', () => {
+  const format = readFileSync(join(ROOT, 'docs/format.md'), 'utf8')
+  const rules = matches(format, /^- \*\*(R\d+[a-z]?)\*\*/gm)
+  expect(rules.filter((rule, index) => rules.indexOf(rule) !== index)).toEqual([])
+  const referred = PAGES.flatMap(page => matches(readFileSync(join(ROOT, page), 'utf8'), /\b(R\d+[a-z]?)\b/g))
+  expect([...new Set(referred)].filter(rule => !rules.includes(rule))).toEqual([])
+})
