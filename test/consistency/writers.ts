@@ -2,7 +2,10 @@
  * Three mounts that write one database at the same time, on a PostgreSQL server behind a proxy each that fails, with kills, pauses and
  * partitions by a seed; linearisable.ts checks what they did and saw. A mount that was fenced rejoins, without what it could not store.
  * With an even seed the database has its bulk in a bucket, behind another proxy that fails.
+ *
+ * Longer than 400 lines: the steps of one run share its state.
  */
+/* oxlint-disable max-lines -- see above */
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,3 +1,5 @@
+/** Files of blocks and chunks, beside a buffer with the same bytes. Longer than 400 lines: the cases of one class, with one set-up. */
+/* oxlint-disable max-lines -- see above */
 import * as fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { BigFile } from '../../core/big-file/big-file.ts'

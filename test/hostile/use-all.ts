@@ -8,8 +8,8 @@ import {
   ROOT_INO,
   type Entry,
   type Ino,
-  type Name,
   type Operations,
+  name as toName,
 } from '../../core/file-system/operations.ts'
 import { ENTRY_OUT_BYTES, writeEntry } from '../../mount/drivers/kernel/abi/attributes.ts'
 import { StoreError } from '../../store/errors.ts'
@@ -89,7 +89,7 @@ class User {
       const entry = await this.#attempt(`lookup ${below}`, () => fs.lookup(ino, name, ROOT_CALLER))
       if (entry !== undefined) await this.#entry(entry, below, depth)
     }
-    const made = `new ${depth}` as Name
+    const made = toName(`new ${depth}`)
     await this.#attempt(`create in ${path}`, async () => {
       await fs.mknod(ino, made, 0o100644, 0, ROOT_CALLER)
       await fs.unlink(ino, made, ROOT_CALLER)

@@ -11,6 +11,7 @@ import {
   type Ino,
   type Name,
   type RenameFlags,
+  name as toName,
 } from '../../core/file-system/operations.ts'
 
 export const ROOT_CALLER: Caller = { uid: 0, gid: 0, pid: 1 }
@@ -36,7 +37,7 @@ export class Paths {
     const held: Ino[] = []
     try {
       for (const name of path.split('/').filter(part => part !== '')) {
-        entry = await this.fs.lookup(ino, name as Name)
+        entry = await this.fs.lookup(ino, toName(name))
         ino = entry.attributes.ino
         held.push(ino)
       }
@@ -49,7 +50,7 @@ export class Paths {
   /** Runs `use` with the directory that a path's last name is in, and that name. */
   async inParent<T>(path: string, use: (parent: Ino, name: Name) => Promise<T>): Promise<T> {
     const cut = path.lastIndexOf('/')
-    return await this.at(path.slice(0, Math.max(0, cut)), parent => use(parent, path.slice(cut + 1) as Name))
+    return await this.at(path.slice(0, Math.max(0, cut)), parent => use(parent, toName(path.slice(cut + 1))))
   }
 
   stat(path: string): Promise<Attributes> {

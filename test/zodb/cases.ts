@@ -1,6 +1,6 @@
 /** Small databases of kinds that readers get wrong, and what is right: one ZBigFile `f` with blocks of 4,096 bytes. */
 import { join, resolve } from 'node:path'
-import type { Oid, Tid } from '../../store/ids.ts'
+import { knownOid, knownTid } from '../../store/ids.ts'
 import { openFileStorage } from '../../store/filestorage/file-storage.ts'
 import { openRelStorage } from '../../store/relstorage/rel-storage.ts'
 import type { Store } from '../../store/store.ts'
@@ -49,11 +49,11 @@ export const CASES: readonly Case[] = [
 /** A FileStorage's transactions. */
 export const historyOf = (path: string): History =>
   [...readFileStorage(path)].map(({ tid, user, description, extension, records }) => ({
-    tid: tid as Tid,
+    tid: knownTid(tid),
     user: String(user),
     description: String(description),
     extension,
-    records: new Map(records.map(({ oid, data }) => [Number(oid) as Oid, data])),
+    records: new Map(records.map(({ oid, data }) => [knownOid(Number(oid)), data])),
   }))
 
 /** The same transactions as a RelStorage database. */

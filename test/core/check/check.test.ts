@@ -14,7 +14,7 @@ import { ByteString, Ref } from '../../../core/objects/pickle/value.ts'
 import { encodeRecord } from '../../../core/objects/record.ts'
 import { Superblock } from '../../../core/tree/superblock.ts'
 import { OOBTree } from '../../../core/btree/tree.ts'
-import type { Oid } from '../../../store/ids.ts'
+import { knownOid } from '../../../store/ids.ts'
 import { segmentPath } from '../../../store/segment-files/log-layout.ts'
 import { logDirectory } from '../../../store/sqlite/log.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
@@ -128,7 +128,7 @@ const cases: readonly Case[] = [
         const tree = connection.resolve((await at('/a')).entries!) as OOBTree
         await tree.set(
           new ByteString('nowhere'),
-          new Ref(987_654 as Oid, 'persistent.mapping.PersistentMapping'),
+          new Ref(knownOid(987_654), 'persistent.mapping.PersistentMapping'),
         )
       }),
     named: /^\/a\/nowhere: the entry does not lead to an inode/m,

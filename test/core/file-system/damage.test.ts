@@ -10,7 +10,7 @@ import type { Ref } from '../../../core/objects/pickle/value.ts'
 import { ZBlk1 } from '../../../core/zblk/zblk.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { CorruptRecordError } from '../../../store/errors.ts'
-import { oid, type Oid, type Tid } from '../../../store/ids.ts'
+import { knownOid, oid, type Oid, type Tid } from '../../../store/ids.ts'
 import { readSlicesInTurn } from '../../../store/read-slices.ts'
 import type { RevisionPart, SliceRead } from '../../../store/store.ts'
 import { MemoryDatabase } from '../../../store/memory/memory-store.ts'
@@ -61,7 +61,7 @@ async function wornPaths(
   if (block instanceof ZBlk1) {
     await block.activate()
     const { oids } = await loadChunkIndex(block, BLKSIZE)
-    store.worn = { oid: oids[0] as Oid, lo, hi }
+    store.worn = { oid: knownOid(oids[0]!), lo, hi }
   } else store.worn = { oid: ref.oid, lo, hi }
   return { paths: new Paths(await FileSystem.open(store, { commitIntervalMs: 1e8, zblkFormat })), store }
 }

@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { DirectoryListing, ListingMemory } from '../../../core/file-system/operations/directory-cookies.ts'
-import type { DirectoryEntry, Fh, Ino, Name } from '../../../core/file-system/operations.ts'
+import {
+  type DirectoryEntry,
+  type Fh,
+  type Ino,
+  name as toName,
+  ino as toIno,
+} from '../../../core/file-system/operations.ts'
 import type { Paths } from '../../tools/paths.ts'
 import { memoryPaths } from '../../tools/temporary-database.ts'
 
@@ -13,7 +19,7 @@ async function open(): Promise<{
 }> {
   const paths = await memoryPaths()
   await paths.mkdir('d')
-  const { attributes } = await paths.fs.lookup(1 as Ino, 'd' as Name)
+  const { attributes } = await paths.fs.lookup(toIno(1), toName('d'))
   for (let i = 0; i < 200; i++) await paths.write(`d/${name(i)}`, '')
   const { ino } = attributes
   const fh = await paths.fs.opendir(ino)
@@ -77,7 +83,7 @@ test('an old cookie misses no entry, with bounded memory', () => {
   const count = 200_000
   const cookies: bigint[] = []
   for (let i = 0; i < count; i++)
-    cookies.push((cookie = listing.cookieOf(String(i).padStart(7, '0') as Name, cookie)))
+    cookies.push((cookie = listing.cookieOf(toName(String(i).padStart(7, '0')), cookie)))
   for (const at of [0, 5, 1000, 100_000, count - 1]) {
     const name = listing.nameAt(cookies[at]!)
     expect(Number(name ?? -1)).toBeLessThanOrEqual(at)
@@ -91,11 +97,11 @@ test('20,000 entries are created, listed, looked up and removed', async () => {
   const count = 20_000
   await paths.at('d', async ino => {
     for (let i = 0; i < count; i++) {
-      const { attributes } = await paths.fs.mknod(ino, `file${i}` as Name, 0o100644, 0, paths.caller)
+      const { attributes } = await paths.fs.mknod(ino, toName(`file${i}`), 0o100644, 0, paths.caller)
       paths.fs.forget(attributes.ino, 1)
     }
     expect(await paths.list('d', 1000)).toHaveLength(count)
-    for (let i = 0; i < count; i++) await paths.fs.unlink(ino, `file${i}` as Name)
+    for (let i = 0; i < count; i++) await paths.fs.unlink(ino, toName(`file${i}`))
   })
   expect(await paths.list('d')).toEqual([])
   await paths.fs.sync()
@@ -107,7 +113,7 @@ describe('very many open directories', () => {
   function list(listings: readonly DirectoryListing[], count: number): bigint[] {
     return listings.map(listing => {
       let cookie = 2n
-      for (let i = 0; i < count; i++) cookie = listing.cookieOf(`name ${i}` as Name, cookie)
+      for (let i = 0; i < count; i++) cookie = listing.cookieOf(toName(`name ${i}`), cookie)
       return cookie
     })
   }
@@ -138,7 +144,7 @@ describe('very many open directories', () => {
     const listings = Array.from({ length: 100 }, () => new DirectoryListing(memory))
     for (const listing of listings) {
       let cookie = 2n
-      for (let i = 0; i < 200; i++) cookie = listing.cookieOf(String(i).padStart(240, 'n') as Name, cookie)
+      for (let i = 0; i < 200; i++) cookie = listing.cookieOf(toName(String(i).padStart(240, 'n')), cookie)
       expect(listing.nameAt(cookie - 10n)).toBe(String(189).padStart(240, 'n'))
     }
     // 16 names each.

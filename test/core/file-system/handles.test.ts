@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { Handles } from '../../../core/file-system/inodes/handles.ts'
-import { ROOT_INO, type Fh, type Name } from '../../../core/file-system/operations.ts'
+import { ROOT_INO, type Fh, name as toName } from '../../../core/file-system/operations.ts'
 import { codeOf, Paths } from '../../tools/paths.ts'
 import { TestStore } from '../../tools/test-store.ts'
 
@@ -16,7 +16,7 @@ describe('a user', () => {
     const fs = await FileSystem.open(new TestStore())
     const paths = new Paths(fs)
     await paths.write('file', 'content')
-    const { ino } = (await fs.lookup(ROOT_INO, 'file' as Name)).attributes
+    const { ino } = (await fs.lookup(ROOT_INO, toName('file'))).attributes
     let last: Fh | undefined
     for (let i = 0; i < MAX / 2; i++) {
       last = (await fs.open(ino, constants.O_RDONLY, user)).fh
@@ -24,7 +24,7 @@ describe('a user', () => {
     }
     expect(await codeOf(fs.open(ino, constants.O_RDWR | constants.O_TRUNC, user))).toBe('ENFILE')
     expect(await codeOf(fs.opendir(ROOT_INO, 0, user))).toBe('ENFILE')
-    expect(await codeOf(fs.create(ROOT_INO, 'new' as Name, 0o644, constants.O_RDWR, user))).toBe('ENFILE')
+    expect(await codeOf(fs.create(ROOT_INO, toName('new'), 0o644, constants.O_RDWR, user))).toBe('ENFILE')
     expect((await paths.list('')).sort()).toEqual(['file'])
     expect((await paths.read('file')).toString()).toBe('content')
     const other = await fs.open(ino, constants.O_RDONLY, { ...user, uid: USER + 1 })
@@ -37,10 +37,10 @@ describe('a user', () => {
 
   test('may not exceed that with opens that run at once', async () => {
     const fs = await FileSystem.open(new TestStore())
-    const { ino } = (await fs.mkdir(ROOT_INO, 'directory' as Name, 0o777, user)).attributes
+    const { ino } = (await fs.mkdir(ROOT_INO, toName('directory'), 0o777, user)).attributes
     const opens: Promise<unknown>[] = []
     const make = async (name: string): Promise<void> =>
-      void (await fs.create(ino, name as Name, 0o644, constants.O_RDWR, user))
+      void (await fs.create(ino, toName(name), 0o644, constants.O_RDWR, user))
     for (let i = 0; i < MAX - 10; i++) await fs.opendir(ino, 0, user)
     for (let i = 0; i < 20; i++) opens.push(make(`${i}`), fs.opendir(ino, 0, user))
     const outcomes = await Promise.allSettled(opens)
@@ -53,7 +53,7 @@ describe('a user', () => {
     const fs = await FileSystem.open(new TestStore())
     const paths = new Paths(fs)
     await paths.write('file', 'content')
-    const { ino } = (await fs.lookup(ROOT_INO, 'file' as Name)).attributes
+    const { ino } = (await fs.lookup(ROOT_INO, toName('file'))).attributes
     for (let i = 0; i < MAX; i++)
       expect(await codeOf(fs.open(ROOT_INO, constants.O_RDONLY, user))).toBe('EISDIR')
     await fs.open(ino, constants.O_RDONLY, user)

@@ -6,11 +6,11 @@ import {
   type AllocateMode,
   type AttributeChanges,
   type Attributes,
-  type Fh,
   type Ino,
   type OpenFile,
   name as toName,
   ROOT_INO,
+  fh as toFh,
 } from '../../../core/file-system/operations.ts'
 import { StoreError } from '../../../store/errors.ts'
 import { oid } from '../../../store/ids.ts'
@@ -61,7 +61,7 @@ describe('setuid and setgid', () => {
     await paths.fs.allocate(ino, (await openFile()).fh, mode, 0n, 3n, kept)
   const copyOnto = async (kept: () => boolean): Promise<void> => {
     await paths.write('source', 'bytes')
-    const from = { ino: (await paths.stat('source')).ino, fh: 0 as Fh, off: 0n }
+    const from = { ino: (await paths.stat('source')).ino, fh: toFh(0), off: 0n }
     await paths.fs.copyFileRange(from, { ino, fh: (await openFile()).fh, off: 0n }, 3n, kept)
   }
 

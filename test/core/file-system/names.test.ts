@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { Name, RenameFlags } from '../../../core/file-system/operations.ts'
+import { type RenameFlags, name as toName } from '../../../core/file-system/operations.ts'
 import { codeOf, type Paths } from '../../tools/paths.ts'
 import { memoryPaths, openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
 
@@ -165,7 +165,7 @@ describe('unlinked inodes', () => {
     expect((await paths.fs.getattr(file.ino)).nlink).toBe(0)
     await paths.fs.write(file.ino, file.fh, 7n, Buffer.from(' and more'))
     expect((await paths.readAt(file, 0n, 100)).toString()).toBe('content and more')
-    expect(await codeOf(paths.fs.link(file.ino, 1 as never, 'again' as Name))).toBe('ENOENT')
+    expect(await codeOf(paths.fs.link(file.ino, 1 as never, toName('again')))).toBe('ENOENT')
     await paths.close(file)
     await paths.fs.fsync()
     expect((await paths.fs.statfs()).files).toBe(used - 1)
@@ -178,7 +178,7 @@ describe('unlinked inodes', () => {
       const fh = await paths.fs.opendir(ino)
       await paths.rmdir('directory')
       expect(await paths.fs.readdir(ino, fh, 2n, 10)).toEqual([])
-      expect(await codeOf(paths.fs.mkdir(ino, 'new' as Name, 0o755, paths.caller))).toBe('ENOENT')
+      expect(await codeOf(paths.fs.mkdir(ino, toName('new'), 0o755, paths.caller))).toBe('ENOENT')
       await paths.fs.releasedir(ino, fh)
     })
   })

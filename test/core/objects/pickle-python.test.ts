@@ -11,7 +11,7 @@ import {
   type PickleValue,
 } from '../../../core/objects/pickle/value.ts'
 import { decodeRecord, encodeRecord } from '../../../core/objects/record.ts'
-import { oid, tid, type Oid } from '../../../store/ids.ts'
+import { oid, tid, knownOid } from '../../../store/ids.ts'
 
 /** A Python that has zodbpickle: Debian's has, when the package is installed; another may come first in PATH. */
 const PYTHON = ['python3', '/usr/bin/python3'].find(command => {
@@ -66,7 +66,7 @@ function expectPythonsBytes(cases: readonly Case[]): void {
     const ours = encodeRecord(className, state)
     expect(hex(ours), `record of ${className}, case ${i}`).toBe(answers[i]!.written)
     expect(answers[i]!.same, `case ${i}`).toBe(true)
-    expect(describeValue(decodeRecord(ours, 0 as Oid, tid(0n)).state)).toEqual(describeValue(state))
+    expect(describeValue(decodeRecord(ours, knownOid(0), tid(0n)).state)).toEqual(describeValue(state))
   }
 }
 

@@ -60,7 +60,7 @@ export class ObjectModel {
     for (const oid of fresh) states.set(oid, random(3) === 0 ? this.#node([...live, ...fresh]) : this.#data())
     const changed = random(3)
     for (let count = 0; count < changed && live.length > 0; count++) {
-      const oid = live[random(live.length)] as Oid
+      const oid = live[random(live.length)]!
       if (oid === ROOT_OID) continue
       const isNode = nodes.includes(oid)
       const change = random(10)
@@ -68,7 +68,7 @@ export class ObjectModel {
       else states.set(oid, isNode ? this.#node([...live, ...fresh]) : this.#data())
     }
     // Some node, often the root, refers to what is new; what it referred to before is often cut loose.
-    const parent = nodes.length > 0 && random(2) === 0 ? (nodes[random(nodes.length)] as Oid) : ROOT_OID
+    const parent = nodes.length > 0 && random(2) === 0 ? nodes[random(nodes.length)]! : ROOT_OID
     const before = this.#newest(parent)?.state?.refs ?? []
     states.set(parent, this.#nodeOf([...before.filter(() => random(4) > 0), ...fresh]))
     return await this.#store(store, states)
@@ -163,7 +163,7 @@ export class ObjectModel {
   #slice(): { source: RecordSource; state: State } | undefined {
     const random = this.#random
     const oids = this.#usable()
-    const from = this.#newest(oids[random(oids.length)] as Oid)
+    const from = this.#newest(oids[random(oids.length)]!)
     if (from === undefined || from.state === null || from.state.refs.length > 0 || from.oid === ROOT_OID)
       return undefined
     const { record } = from.state
@@ -182,9 +182,7 @@ export class ObjectModel {
 
   #node(candidates: readonly Oid[]): { source: RecordSource; state: State } {
     const count = 1 + this.#random(4)
-    return this.#nodeOf(
-      Array.from({ length: count }, () => candidates[this.#random(candidates.length)] as Oid),
-    )
+    return this.#nodeOf(Array.from({ length: count }, () => candidates[this.#random(candidates.length)]!))
   }
 
   #nodeOf(refs: readonly Oid[]): { source: RecordSource; state: State } {

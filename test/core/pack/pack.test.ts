@@ -8,7 +8,7 @@ import { PersistentMapping } from '../../../core/objects/persistent-mapping.ts'
 import { Ref } from '../../../core/objects/pickle/value.ts'
 import { encodeData, encodeRecord, ZDATA } from '../../../core/objects/record.ts'
 import { CorruptRecordError } from '../../../store/errors.ts'
-import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
+import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid, knownTid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import type { RecordSource } from '../../../store/changes.ts'
 import { databaseBytes } from '../../tools/database-files.ts'
@@ -24,7 +24,7 @@ test.each(SEEDS)('what kept moments see stays, everything else goes: seed %i', a
   const path = temporaryDatabase()
   let store = await openSqliteStore(path, { create: true })
   const model = new ObjectModel(random)
-  let packedFrom = 0n as Tid
+  let packedFrom = knownTid(0n)
   let tags: Tid[] = []
   for (let round = 0; round < 4; round++) {
     for (let count = 0; count < 5 + random(40); count++) {
@@ -32,10 +32,10 @@ test.each(SEEDS)('what kept moments see stays, everything else goes: seed %i', a
       if (random(8) === 0) tags.push(tid)
     }
     tags = tags.filter(() => random(5) > 0)
-    const chosen = model.tids[random(model.tids.length)] as Tid
+    const chosen = model.tids[random(model.tids.length)]!
     const from = random(4) === 0 ? TID_MAX : chosen
     await pack(store, { from, moments: () => Promise.resolve(tags) })
-    const at = from === TID_MAX ? (model.tids.at(-1) as Tid) : from
+    const at = from === TID_MAX ? model.tids.at(-1)! : from
     if (at > packedFrom) packedFrom = at
     const expected = model.expected(packedFrom, tags)
     expect(storedRevisions(path)).toEqual(expected)
@@ -61,8 +61,8 @@ test.each([1, 2, 3])('what is committed and read while a pack runs is whole: see
   const store = await openSqliteStore(path, { create: true })
   const model = new ObjectModel(random, { isTidy: true })
   for (let count = 0; count < 150; count++) await model.commit(store)
-  const from = model.tids[120] as Tid
-  const tags = [model.tids[30] as Tid, model.tids[70] as Tid]
+  const from = model.tids[120]!
+  const tags = [model.tids[30]!, model.tids[70]!]
   const packed = new AbortController()
   const packing = pack(store, { from, moments: () => Promise.resolve(tags), rest: 1 }).finally(() =>
     packed.abort(),
@@ -71,7 +71,7 @@ test.each([1, 2, 3])('what is committed and read while a pack runs is whole: see
   while (!packed.signal.aborted) {
     await model.commit(store)
     commits++
-    if (commits % 5 === 0) await model.check(store, (random(2) === 0 ? from : tags[random(2)]) as Tid)
+    if (commits % 5 === 0) await model.check(store, random(2) === 0 ? from : tags[random(2)]!)
     await sleep(1)
   }
   await packing
@@ -91,8 +91,8 @@ test.each([1, 2])('a pack that is killed loses nothing, and the next does the re
   const model = new ObjectModel(random)
   let store = await openSqliteStore(path, { create: true })
   for (let count = 0; count < 120; count++) await model.commit(store)
-  const from = model.tids[90] as Tid
-  const tags = [model.tids[50] as Tid]
+  const from = model.tids[90]!
+  const tags = [model.tids[50]!]
   const kept = [...tags, ...model.tids.filter(tid => tid >= from)]
   const sizes = new Set([storedRevisions(path).size])
   for (let kill = 0; kill < 5; kill++) {
@@ -109,7 +109,7 @@ test.each([1, 2])('a pack that is killed loses nothing, and the next does the re
     await once(child, 'exit')
     store = await openSqliteStore(path)
     sizes.add(storedRevisions(path).size)
-    for (const moment of [tags[0], from, model.tids.at(-1)]) await model.check(store, moment as Tid)
+    for (const moment of [tags[0], from, model.tids.at(-1)]) await model.check(store, moment!)
   }
   expect(sizes.size, 'how many different states the kills left').toBeGreaterThan(1)
   await pack(store, { from, moments: () => Promise.resolve(tags) })
@@ -128,9 +128,9 @@ test('an aborted pack loses nothing and leaves the store usable', async () => {
   const packing = pack(store, { from: TID_MAX, rest: 20, signal: ended.signal })
   setTimeout(() => ended.abort(new Error('enough')), 100)
   await expect(packing).rejects.toThrow('enough')
-  await model.check(store, model.tids.at(-1) as Tid)
+  await model.check(store, model.tids.at(-1)!)
   await pack(store, { from: TID_MAX })
-  expect(storedRevisions(path)).toEqual(model.expected(model.tids.at(-1) as Tid, []))
+  expect(storedRevisions(path)).toEqual(model.expected(model.tids.at(-1)!, []))
   await store.close()
 })
 
@@ -164,19 +164,19 @@ test('shared bytes stay, and stay shared, when the bytes around them are dropped
   const garbage = await newOids(store, 5)
   const original = await store.commit({
     changes: [
-      { oid: ROOT_OID, base: TID_NONE, record: mapping([kept as Oid, ...copies]) },
+      { oid: ROOT_OID, base: TID_NONE, record: mapping([kept!, ...copies]) },
       ...garbage.flatMap(oid => [{ oid, base: TID_NONE, record: { head, body: [body], tail } }]),
-      { oid: kept as Oid, base: TID_NONE, record: { head, body: [body.subarray(0, 40_000)], tail } },
-      { oid: root as Oid, base: TID_NONE, record: { head, body: [body], tail } },
+      { oid: kept!, base: TID_NONE, record: { head, body: [body.subarray(0, 40_000)], tail } },
+      { oid: root!, base: TID_NONE, record: { head, body: [body], tail } },
     ],
   })
-  const slice = { oid: kept as Oid, tid: original, off: head.length, len: 40_000 }
+  const slice = { oid: kept!, tid: original, off: head.length, len: 40_000 }
   await store.commit({
     changes: copies.map(oid => ({ oid, base: TID_NONE, record: { head, body: slice, tail } })),
   })
   const { bulkBytesFreed } = await pack(store, { from: TID_MAX })
   expect(bulkBytesFreed).toBeGreaterThan(6 * 390_000)
-  const [first, ...others] = await store.load([kept as Oid, ...copies], TID_MAX)
+  const [first, ...others] = await store.load([kept!, ...copies], TID_MAX)
   for (const other of others)
     expect(Buffer.compare(other?.record ?? Buffer.of(), first?.record ?? Buffer.of())).toBe(0)
   await store.close()

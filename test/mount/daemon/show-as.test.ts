@@ -1,10 +1,9 @@
 import { expect, test } from 'vitest'
 import { showAs } from '../../../core/file-system/show-as.ts'
-import { type Name, ROOT_INO } from '../../../core/file-system/operations.ts'
+import { name, ROOT_INO } from '../../../core/file-system/operations.ts'
 import { MemoryOperations } from '../../tools/memory-operations.ts'
 
 const caller = { uid: 7, gid: 8, pid: 9 }
-const name = (text: string): Name => text as Name
 
 test('without options the operations are returned unchanged', () => {
   const operations = new MemoryOperations()

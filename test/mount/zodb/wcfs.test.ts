@@ -1,3 +1,5 @@
+/** The layout of WCFS and its isolation protocol, with a client written from the protocol's description. Longer than 400 lines: the client is used here only. */
+/* oxlint-disable max-lines -- see above */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Files } from '../../../core/database/files.ts'
-import { ino as toIno, ROOT_INO, type Fh, type Operations } from '../../../core/file-system/operations.ts'
+import { ino as toIno, ROOT_INO, type Operations, fh as toFh } from '../../../core/file-system/operations.ts'
 import { Fids } from '../../../scripts/serve/9p/fids.ts'
 import { LockType, RangeLocks } from '../../../scripts/serve/9p/locks.ts'
 import { startNinePServer } from '../../../scripts/serve/9p/server.ts'
@@ -260,7 +260,7 @@ test('the fids and attributes of all 9P connections are bounded', async () => {
     await one.put(number, { ...fid })
     await two.put(number, { ...fid })
   }
-  const more = { ...fid, handle: { kind: 'file' as const, fh: 1 as Fh, appends: false } }
+  const more = { ...fid, handle: { kind: 'file' as const, fh: toFh(1), appends: false } }
   await expect(one.put(1 << 16, more)).rejects.toMatchObject({ code: 'ENFILE' })
   expect(handles.released).toBe(1)
   const value = Buffer.alloc(64 << 10)
@@ -290,7 +290,7 @@ test('two 9P requests that assign a number at once leave one fid', async () => {
     ino: ROOT_INO,
     rootIno: ROOT_INO,
     uid: 0,
-    handle: { kind: 'file' as const, fh: fh as Fh, appends: false },
+    handle: { kind: 'file' as const, fh: toFh(fh), appends: false },
   })
   await fids.put(1, opened(1))
   const both = [fids.put(1, opened(2)), fids.put(1, opened(3))]

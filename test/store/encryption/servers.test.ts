@@ -201,7 +201,7 @@ describe.skipIf(!hasPostgres || !hasSwift).each(['off', 'zstd'] as const)('compr
         units: row['units'] as Buffer,
       }))
     const [own, foreign] = [await bulk(setting), await bulk(await make(compression))]
-    const [oid] = setting.short as [Oid]
+    const oid = setting.short[0]!
     const [{ pos, sums, units }] = own as [(typeof own)[0]]
     const forge = async (change: (sums: Buffer, units: Buffer) => void): Promise<void> => {
       const [newSums, newUnits] = [Buffer.from(sums), Buffer.from(units)]
@@ -232,7 +232,7 @@ describe.skipIf(!hasPostgres || !hasSwift).each(['off', 'zstd'] as const)('compr
   })
 
   test('a row at the place of another one, a flipped byte of a row, and one that points elsewhere', async () => {
-    const [oid, other] = setting.short as [Oid, Oid]
+    const [oid, other] = [setting.short[0]!, setting.short[1]!]
     const rows = await setting.database.execute(
       `SELECT oid, tid, pos, len, head FROM zblkfs.revision WHERE oid IN (${oid}, ${other}) ORDER BY oid`,
     )

@@ -4,7 +4,7 @@ import { constants, openSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { TID_MAX, TID_NONE, type Oid } from '../../../store/ids.ts'
+import { TID_MAX, TID_NONE, knownOid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 import { newOids } from '../../tools/new-oids.ts'
@@ -20,7 +20,7 @@ async function roundTrip(path: string, lengths: readonly number[]): Promise<void
   let store = await openSqliteStore(path, { create: true })
   const oids = await newOids(store, 2 * lengths.length)
   const records = [...lengths, ...lengths].map((length, index) => ({
-    oid: oids[index] as Oid,
+    oid: knownOid(oids[index] ?? 0),
     body: new Uint8Array(length).map((_, at) => (at * 7 + index + (at >> 12)) % 251),
   }))
   const change = ({

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import Database from 'better-sqlite3'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Packing } from '../../../store/capabilities.ts'
-import { ROOT_OID, TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
+import { ROOT_OID, TID_NONE, knownOid, type Oid, type Tid } from '../../../store/ids.ts'
 import { keptMoments } from '../../../store/kept-moments.ts'
 import type { ObjectChange } from '../../../store/changes.ts'
 import type { WritableStore } from '../../../store/store.ts'
@@ -51,7 +51,7 @@ const rows = (): readonly Row[] => {
 async function commitBodies(bodies: readonly Uint8Array[]): Promise<readonly Oid[]> {
   const oids = await newOids(store, bodies.length)
   const changes = bodies.map((body, index): ObjectChange => ({
-    oid: oids[index] as Oid,
+    oid: knownOid(oids[index] ?? 0),
     base: TID_NONE,
     record: { head: HEAD, body: [body], tail: TAIL },
   }))

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { TID_NONE, type Oid } from '../../../store/ids.ts'
+import { TID_NONE, knownOid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { decodeTransaction, encodeTransaction } from '../../../store/sqlite/writer/wire.ts'
 import { oid as toOid, tid as toTid } from '../../../store/ids.ts'
@@ -50,12 +50,12 @@ test('a change to a small part of a database costs less than 64 KiB of file', as
     store = await openSqliteStore(path)
     const base = count === 0 ? TID_NONE : tid
     const rows = [1, 2, 3].map(index => ({
-      oid: (first + index) as Oid,
+      oid: knownOid(first + index),
       base,
       record: { head: new Uint8Array(1000) },
     }))
     const record = { head: new Uint8Array(60), body: [body.subarray(0, 4096)] }
-    tid = await store.commit({ changes: [...rows, { oid: (first + 4) as Oid, base, record }] })
+    tid = await store.commit({ changes: [...rows, { oid: knownOid(first + 4), base, record }] })
     await store.close()
     expect((await databaseBytes(path)) - before).toBeLessThanOrEqual(64 << 10)
   }
@@ -72,7 +72,7 @@ test('when the writer thread exits, pending and later commits are rejected, and 
   const body = [new Uint8Array(30 << 20)]
   const waiting = [0, 1].map(async index => {
     const changes = [
-      { oid: (oid + 1 + index) as Oid, base: TID_NONE, record: { head: new Uint8Array(0), body } },
+      { oid: knownOid(oid + 1 + index), base: TID_NONE, record: { head: new Uint8Array(0), body } },
     ]
     return await store.commit({ changes })
   })

@@ -11,7 +11,7 @@ import { pino } from 'pino'
 import type { MountOptions } from '../../../../mount/drivers/driver.ts'
 import { mountFuseNative } from '../../../../mount/drivers/fuse-native/driver.ts'
 import { mountKernel } from '../../../../mount/drivers/kernel/driver.ts'
-import { type Name, ROOT_INO } from '../../../../core/file-system/operations.ts'
+import { ROOT_INO, name as toName } from '../../../../core/file-system/operations.ts'
 import { MemoryOperations } from '../../../tools/memory-operations.ts'
 
 /** A command that takes longer hangs, also on a machine under load: a little less than vitest's own bound, to be named. */
@@ -140,7 +140,7 @@ async function serve(settings: ServerOptions): Promise<void> {
       case 'vanish':
         return operations.vanish(ROOT_INO, order.name)
       case 'invalidate':
-        if (order.entry) operations.notifier?.invalidateEntry(ROOT_INO, order.name as Name)
+        if (order.entry) operations.notifier?.invalidateEntry(ROOT_INO, toName(order.name))
         else operations.notifier?.invalidateInode(operations.find(ROOT_INO, order.name), 0n, 0n)
         return operations.notifier?.settled()
       case 'hold-fsync':
