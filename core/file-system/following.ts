@@ -1,6 +1,6 @@
 /**
  * A read-only mount that follows the commits of another process. It shows one transaction at a time, and moves to a later one
- * between operations (moving.ts): all of them see the same transaction, from their beginning to their end.
+ * between operations (advance.ts): all of them see the same transaction, from their beginning to their end.
  */
 import type { Logger } from 'pino'
 import type { Watching } from '../../store/capabilities.ts'
@@ -9,7 +9,7 @@ import type { Store } from '../../store/store.ts'
 import type { Context } from './context.ts'
 import { overridden } from '../overridden.ts'
 import { ReadWriteLock } from './locks.ts'
-import { moveTo } from './moving.ts'
+import { advanceTo } from './advance.ts'
 import type { Operations } from './operations.ts'
 
 /** Maximum polling delay, for stores without notifications. */
@@ -55,7 +55,7 @@ export class Follower {
     this.#stop ??= watching.watch({
       after: context.live.connection.at,
       intervalMs: INTERVAL_MS,
-      onAdvance: tid => this.#moveTo(tid),
+      onAdvance: tid => this.#advanceTo(tid),
       onError: error => log.warn({ err: error }, 'later transactions cannot be shown: trying again'),
     })
   }
@@ -77,9 +77,9 @@ export class Follower {
     return overridden<Operations, T>(operations, waiting as Partial<Operations>)
   }
 
-  async #moveTo(at: Tid): Promise<void> {
+  async #advanceTo(at: Tid): Promise<void> {
     const { store, context, log } = this.#parts
-    await this.#lock.whileAlone(async () => await moveTo(at, store, context))
+    await this.#lock.whileAlone(async () => await advanceTo(at, store, context))
     await context.caches.settled()
     log.debug({ tid: formatTid(at) }, 'showing a later transaction')
   }

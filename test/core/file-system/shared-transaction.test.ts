@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest'
-import { SharedTransaction } from '../../../core/file-system/shared-transaction.ts'
+import { SharedTransaction } from '../../../core/file-system/shared/transaction.ts'
 
 test('nothing is changed between the end of a command and that of the rollback of its transaction', async () => {
   vi.useFakeTimers({ toFake: ['performance'] })

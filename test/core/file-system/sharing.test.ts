@@ -2,7 +2,7 @@
 import { pino } from 'pino'
 import { expect, test, vi } from 'vitest'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Sharing, type SharingParts } from '../../../core/file-system/sharing.ts'
+import { Sharing, type SharingParts } from '../../../core/file-system/shared/sharing.ts'
 import { WriterGoneError } from '../../../store/errors.ts'
 import { TID_NONE } from '../../../store/ids.ts'
 import type { LeaseWatcher } from '../../../store/leasing.ts'

@@ -16,7 +16,7 @@ import { isDirectory } from '../tree/inode.ts'
  * Moves to a later transaction. No operation may run, and nothing may be changed in memory.
  * @returns the inodes in use that were changed: the kernel's copies of them are being invalidated.
  */
-export async function moveTo(at: Tid, store: Store, context: Context): Promise<ReadonlySet<Node>> {
+export async function advanceTo(at: Tid, store: Store, context: Context): Promise<ReadonlySet<Node>> {
   // Send the replies of operations that have just ended first: their pages would otherwise arrive after the invalidation.
   await turn()
   const changed = await dropChanged(at, store, context)

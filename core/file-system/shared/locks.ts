@@ -5,14 +5,14 @@
  *
  * Files of the past cannot change: a shared lock of them is granted here, and conflicts with nothing.
  */
-import type { FileLocking, LockOwner, LockRange } from '../../store/file-locking.ts'
-import { LOCK_END } from '../../store/file-locking.ts'
-import type { Oid } from '../../store/ids.ts'
-import type { Context } from './context.ts'
-import { isControlIno } from './control-files.ts'
-import { ErrnoError } from './errno.ts'
-import { treeNumberOf } from './inodes/tree.ts'
-import type { Ino, LockOperations, RequestedLock } from './operations.ts'
+import type { FileLocking, LockOwner, LockRange } from '../../../store/file-locking.ts'
+import { LOCK_END } from '../../../store/file-locking.ts'
+import type { Oid } from '../../../store/ids.ts'
+import type { Context } from '../context.ts'
+import { isControlIno } from '../control-files.ts'
+import { ErrnoError } from '../errno.ts'
+import { treeNumberOf } from '../inodes/tree.ts'
+import type { Ino, LockOperations, RequestedLock } from '../operations.ts'
 import type { Sharing } from './sharing.ts'
 
 const ALL: LockRange = { start: 0n, last: LOCK_END }

@@ -12,7 +12,7 @@
  *   changes of all mounts are linearisable.
  * - Every operation runs inside the turnstile, which is closed for a move, an acquisition and a release: each sees one state.
  * - The lease is kept for at least {@link HOLD_MS}, so that mounts which compete for it do more than one operation per turn; and
- *   while a delimited transaction is open, for a bounded time (shared-transaction.ts).
+ *   while a delimited transaction is open, for a bounded time (transaction.ts).
  * - A mount that was fenced with unstored changes keeps them, readable, and refuses every change until {@link Sharing.rejoin}. One without any
  *   rejoins by itself.
  *
@@ -22,17 +22,17 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Watching } from '../../store/capabilities.ts'
-import type { Leasing } from '../../store/leasing.ts'
-import { StoreError, WriterGoneError } from '../../store/errors.ts'
-import { formatTid, type Tid } from '../../store/ids.ts'
-import type { Store } from '../../store/store.ts'
-import type { Context } from './context.ts'
-import { INTERVAL_MS } from './following.ts'
-import type { LeaseState } from './served-file-system.ts'
-import type { Node } from './inodes/tree.ts'
-import { moveTo, revertNode } from './moving.ts'
-import { SharedTransaction } from './shared-transaction.ts'
+import type { Watching } from '../../../store/capabilities.ts'
+import type { Leasing } from '../../../store/leasing.ts'
+import { StoreError, WriterGoneError } from '../../../store/errors.ts'
+import { formatTid, type Tid } from '../../../store/ids.ts'
+import type { Store } from '../../../store/store.ts'
+import type { Context } from '../context.ts'
+import { INTERVAL_MS } from '../following.ts'
+import type { LeaseState } from '../served-file-system.ts'
+import type { Node } from '../inodes/tree.ts'
+import { advanceTo, revertNode } from '../advance.ts'
+import { SharedTransaction } from './transaction.ts'
 import { Turnstile } from './turnstile.ts'
 
 /** Minimum time for which the lease is kept, if there are changes. */
@@ -96,7 +96,7 @@ export class Sharing {
     this.#stop ??= watching.watch({
       after: context.live.connection.at,
       intervalMs: INTERVAL_MS,
-      onAdvance: tid => this.#turnstile.whileClosed(() => this.#moveTo(tid)),
+      onAdvance: tid => this.#turnstile.whileClosed(() => this.#advanceTo(tid)),
       onError: error => log.warn({ err: error }, 'later transactions cannot be shown: trying again'),
     })
     if (this.#isRecalled) this.#recalled()
@@ -228,7 +228,7 @@ export class Sharing {
       throw error
     }
     this.#dropLease()
-    await this.#moveTo(await store.lastTid())
+    await this.#advanceTo(await store.lastTid())
     context.caches.invalidateTree(context.live)
   }
 
@@ -256,7 +256,7 @@ export class Sharing {
     const tid = await leasing.acquire()
     try {
       await this.#turnstile.whileClosed(async () => {
-        await this.#moveTo(tid)
+        await this.#advanceTo(tid)
         context.live.connection.forgetOids()
         context.mayCommit = true
         this.#isHeld = true
@@ -351,14 +351,14 @@ export class Sharing {
     const { leasing } = this.#parts
     const { tid, isHeld } = await leasing.settle()
     if (isHeld) await this.#obtain()
-    else await this.#turnstile.whileClosed(() => this.#moveTo(tid))
+    else await this.#turnstile.whileClosed(() => this.#advanceTo(tid))
   }
 
   /** With the turnstile closed. */
-  async #moveTo(tid: Tid): Promise<void> {
+  async #advanceTo(tid: Tid): Promise<void> {
     const { store, context, log } = this.#parts
     if (this.#isHeld || tid <= context.live.connection.at) return
-    const changed = await moveTo(tid, store, context)
+    const changed = await advanceTo(tid, store, context)
     this.#moves++
     for (const node of changed) this.#stale.add(node)
     const { size } = changed

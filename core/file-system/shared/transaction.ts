@@ -9,8 +9,8 @@
  *                   rolled back ──end, rollBack: 'conflict'──▶ closed
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { StoreError } from '../../store/errors.ts'
-import { ErrnoError } from './errno.ts'
+import { StoreError } from '../../../store/errors.ts'
+import { ErrnoError } from '../errno.ts'
 
 /** How long a transaction keeps the lease from another mount. */
 const TRANSACTION_MS = 10_000
