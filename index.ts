@@ -59,7 +59,7 @@ export interface OpenOptions {
   readonly dirtySize?: number
   /** Time between a change and its transaction, in milliseconds. */
   readonly commitInterval?: number
-  /** How new data is stored from now on: `zstd` compresses it. Recorded in the database; by default as recorded there. */
+  /** How new data is stored from now on: `zstd` and `lz4` compress it. Recorded in the database; by default as recorded there. */
   readonly compression?: CompressionName
   /** Encrypts the database if it is created; the key is then needed whenever it is opened. */
   readonly encryption?: EncryptionName

@@ -3,9 +3,20 @@
 /** The name of the note. Absent for a database that was never compressed. */
 export const COMPRESSION = 'compression'
 
+export type CompressionMethod = 'zstd' | 'lz4'
+
+/** Compresses and expands the bytes of one frame. */
+export interface BlockCodec {
+  /** Compresses `from` to the start of `into`; returns the length, 0 if it does not fit. */
+  compress(from: Uint8Array, into: Uint8Array, level: number): number
+
+  /** Expands `from` to `into`; false if the result does not have exactly that length. */
+  expand(from: Uint8Array, into: Uint8Array): boolean
+}
+
 export interface Compression {
-  readonly method: 'zstd' | 'off'
-  /** Of Zstandard; negative levels code no entropy. docs/notes.md has figures. */
+  readonly method: CompressionMethod | 'off'
+  /** Of Zstandard: negative levels code no entropy. Of LZ4: its acceleration. docs/notes.md has figures. */
   readonly level: number
   /** The size of the numbers whose bytes are shuffled first; 0 if they are not. */
   readonly elementBytes: number
@@ -16,6 +27,7 @@ export const NO_COMPRESSION: Compression = { method: 'off', level: 0, elementByt
 /** The values of `compression=`. */
 export const COMPRESSIONS = [
   'off',
+  'lz4',
   'zstd',
   'zstd-3',
   'zstd-shuffle2',
@@ -25,15 +37,14 @@ export const COMPRESSIONS = [
 
 export type CompressionName = (typeof COMPRESSIONS)[number]
 
-/** A random read expands a whole frame, so the default level is one that expands fast. Columns of numbers need entropy coding. */
-const SETTINGS: Readonly<
-  Record<Exclude<CompressionName, 'off'>, Pick<Compression, 'level' | 'elementBytes'>>
-> = {
-  zstd: { level: -1, elementBytes: 0 },
-  'zstd-3': { level: 3, elementBytes: 0 },
-  'zstd-shuffle2': { level: 1, elementBytes: 2 },
-  'zstd-shuffle4': { level: 1, elementBytes: 4 },
-  'zstd-shuffle8': { level: 1, elementBytes: 8 },
+/** A random read expands a whole frame, so the default level is one that expands fast. Columns of numbers gain from entropy coding. */
+const SETTINGS: Readonly<Record<Exclude<CompressionName, 'off'>, Compression>> = {
+  lz4: { method: 'lz4', level: 1, elementBytes: 0 },
+  zstd: { method: 'zstd', level: -1, elementBytes: 0 },
+  'zstd-3': { method: 'zstd', level: 3, elementBytes: 0 },
+  'zstd-shuffle2': { method: 'zstd', level: 1, elementBytes: 2 },
+  'zstd-shuffle4': { method: 'zstd', level: 1, elementBytes: 4 },
+  'zstd-shuffle8': { method: 'zstd', level: 1, elementBytes: 8 },
 }
 
 /** Whether a text is one of {@link COMPRESSIONS}. */
@@ -47,5 +58,5 @@ export const compressionName = (note: string | undefined): CompressionName =>
 /** The compression that a note names; an unknown one of a later version is off, which every reader can read. */
 export function parseCompression(note: string | undefined): Compression {
   if (!isCompressionName(note) || note === 'off') return NO_COMPRESSION
-  return { method: 'zstd', ...SETTINGS[note] }
+  return SETTINGS[note]
 }

@@ -4,19 +4,11 @@
  * used. Each thread has its own contexts.
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import type { BlockCodec } from './compression.ts'
 import { koffi } from './koffi.ts'
 
-/** Compresses and expands bytes. */
-export interface Zstd {
-  /** Compresses `from` to the start of `into`; returns the length, 0 if it does not fit. */
-  compress(from: Uint8Array, into: Uint8Array, level: number): number
-
-  /** Expands `from` to `into`; false if the result does not have exactly that length. */
-  expand(from: Uint8Array, into: Uint8Array): boolean
-}
-
 /** Through the functions of the library. @throws if this process does not have them. */
-function openLibrary(): Zstd {
+function openLibrary(): BlockCodec {
   const library = koffi.load(null)
   const createCompressor = library.func('void *ZSTD_createCCtx()') as () => unknown
   const createExpander = library.func('void *ZSTD_createDCtx()') as () => unknown
@@ -45,7 +37,7 @@ function openLibrary(): Zstd {
 }
 
 /** Through node:zlib. */
-export const zlibZstd: Zstd = {
+export const zlibZstd: BlockCodec = {
   compress(from, into, level) {
     const bytes = zstdCompressSync(from, { params: { [constants.ZSTD_c_compressionLevel]: level } })
     if (bytes.length > into.length) return 0
@@ -64,10 +56,10 @@ export const zlibZstd: Zstd = {
   },
 }
 
-let found: Zstd | undefined
+let found: BlockCodec | undefined
 
 /** The fastest implementation in this process. */
-export function zstd(): Zstd {
+export function zstd(): BlockCodec {
   if (found !== undefined) return found
   try {
     found = openLibrary()

@@ -1,5 +1,5 @@
 /**
- * `npm run bench:compression [-- --size 256M --rounds 5]`: databases stored in different ways, beside one with neither compression nor
+ * `npm run bench:compression [-- --size 256M --rounds 5 --only virtual --ways off,lz4]`: databases stored in different ways, beside one with neither compression nor
  * encryption, in one run. Data of four kinds is written and read in sequence and at random; figures are medians, and ratios to `off`. A second line
  * has the CPU time of the daemon, which another load of the machine changes less: for a MiB, or for an operation.
  * Needs root, fio, and disk space of about eight times the size.
@@ -25,11 +25,13 @@ const { values } = parseArgs({
     size: { type: 'string', default: '256M' },
     rounds: { type: 'string', default: '5' },
     only: { type: 'string', default: '' },
+    ways: { type: 'string', default: '' },
   },
 })
 const bytes = parseSizeBytes(values.size) ?? 0
 if (bytes < MIB) throw new Error(`--size ${values.size}: write it as 256M`)
 const rounds = Number(values.rounds)
+const chosenWays = values.ways === '' ? undefined : values.ways.split(',')
 
 const root = mkdtempSync(join(tmpdir(), 'zblkfs-bench-compression-'))
 const KEY_FILE = join(root, 'key')
@@ -38,21 +40,23 @@ const KEY_OPTION = `key_file=${KEY_FILE}`
 /** The ways of storing, by name: options of the mount. */
 const WAYS: Readonly<Record<string, readonly string[]>> = {
   off: [],
+  lz4: ['compression=lz4'],
   zstd: ['compression=zstd'],
   'zstd-3': ['compression=zstd-3'],
   'zstd-shuffle4': ['compression=zstd-shuffle4'],
   'zstd-shuffle8': ['compression=zstd-shuffle8'],
   encrypted: ['encryption=aes-256-gcm', KEY_OPTION],
+  'lz4 encrypted': ['compression=lz4', 'encryption=aes-256-gcm', KEY_OPTION],
   'zstd encrypted': ['compression=zstd', 'encryption=aes-256-gcm', KEY_OPTION],
 }
 
 /** The ways that are measured for each kind of data: shuffling suits numbers of one size only. */
 const WAYS_OF: Readonly<Record<DataKind, readonly string[]>> = {
-  'virtual machine': ['off', 'zstd', 'zstd-3', 'encrypted', 'zstd encrypted'],
-  'git checkout': ['off', 'zstd', 'encrypted', 'zstd encrypted'],
-  'numpy float64': ['off', 'zstd', 'zstd-shuffle8', 'encrypted', 'zstd encrypted'],
-  'numpy int32': ['off', 'zstd', 'zstd-shuffle4'],
-  random: ['off', 'zstd', 'encrypted', 'zstd encrypted'],
+  'virtual machine': ['off', 'lz4', 'zstd', 'zstd-3', 'encrypted', 'lz4 encrypted', 'zstd encrypted'],
+  'git checkout': ['off', 'lz4', 'zstd', 'encrypted', 'zstd encrypted'],
+  'numpy float64': ['off', 'lz4', 'zstd', 'zstd-shuffle8', 'encrypted', 'zstd encrypted'],
+  'numpy int32': ['off', 'lz4', 'zstd', 'zstd-shuffle4'],
+  random: ['off', 'lz4', 'zstd', 'encrypted', 'zstd encrypted'],
 }
 
 interface Target {
@@ -73,7 +77,7 @@ async function measure(root: string, kind: DataKind): Promise<void> {
   writeData(source, kind, bytes)
   const targets: Target[] = []
   try {
-    for (const way of WAYS_OF[kind]) {
+    for (const way of WAYS_OF[kind].filter(name => chosenWays?.includes(name) ?? true)) {
       const mount = await mountZblkfs(join(root, `${way}.zblk`), join(root, way), WAYS[way])
       const file = join(mount.directory, 'file')
       const cpu: Target['cpu'] = [[], [], [], []]

@@ -19,6 +19,7 @@ Architecture: ${architecture}
 Maintainer: ${MAINTAINER}
 Installed-Size: ${kibibytes}
 Depends: fuse3, libc6 (>= 2.28), libgcc-s1, libstdc++6
+Recommends: liblz4-1
 Section: utils
 Priority: optional
 Description: filesystem for files too big to copy, with every moment of its past

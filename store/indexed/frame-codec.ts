@@ -6,7 +6,7 @@
  * |------------|--------|------------------------------------------------------------------|
  * | 0          | 8      | XXH64 of everything after it                                     |
  * | 8          | 8      | the position of its first unit, a multiple of {@link FRAME_BYTES} |
- * | 16         | 1      | how its units are stored: 0 as they are, 1 with Zstandard        |
+ * | 16         | 1      | how its units are stored: 0 as they are, 1 Zstandard, 2 LZ4      |
  * | 17         | 1      | the number of its units, 1 to {@link FRAME_UNITS}                |
  * | 18         | 1      | the size of the elements whose bytes are shuffled; 0 for none    |
  * | 19         | 1      | 1 if the body is encrypted (encryption/frame-seal.ts), otherwise 0 |
@@ -17,7 +17,7 @@
  */
 import { xxh64 } from '../checksum.ts'
 import { BulkDamageError } from './bulk.ts'
-import type { Compression } from '../compression.ts'
+import type { Compression, CompressionMethod } from '../compression.ts'
 import { SEAL_BYTES } from '../encryption/aead.ts'
 import { type FrameOpener, type FrameSeal, SEALED_HEADER_BYTES } from '../encryption/frame-seal.ts'
 import { UNIT_BYTES } from './frame.ts'
@@ -46,7 +46,9 @@ const SEALED_OFFSET = 19
 const LENGTH_OFFSET = 20
 
 const AS_IT_IS = 0
-const ZSTD = 1
+/** By the number in a header. */
+const METHODS: readonly (CompressionMethod | undefined)[] = [undefined, 'zstd', 'lz4']
+const NUMBERS = { off: AS_IT_IS, zstd: 1, lz4: 2 } as const
 
 /** The start of the frame with the byte at `pos`. */
 export const frameDown = (pos: number): number => pos - (pos % FRAME_BYTES)
@@ -83,7 +85,7 @@ export class FrameEncoder {
     const packed = room.subarray(0, units.length)
     let { elementBytes } = this.#compression
     let length = this.#units.compress(units, this.#compression, packed)
-    const method = length === 0 ? AS_IT_IS : ZSTD
+    const method = length === 0 ? AS_IT_IS : NUMBERS[this.#compression.method]
     if (method === AS_IT_IS) {
       if (seal === undefined) packed.set(units)
       length = units.length
@@ -172,8 +174,8 @@ export class FrameDecoder {
       packed = this.#memory.subarray(0, length)
       if (!this.#opener.open(pos, sealedHeader(stored), body, packed)) throw notSealed(stored)
     }
-    const isKnown = stored[METHOD_OFFSET] === ZSTD
-    if (!isKnown || !this.#units.expand(packed, stored[ELEMENT_OFFSET] ?? 0, units))
+    const method = METHODS[stored[METHOD_OFFSET] ?? 0]
+    if (method === undefined || !this.#units.expand(packed, method, stored[ELEMENT_OFFSET] ?? 0, units))
       throw new BulkDamageError(MALFORMED)
   }
 }

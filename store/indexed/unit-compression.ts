@@ -4,12 +4,15 @@
  * Shuffled bytes have the first bytes of all elements first, then the second ones, and so on: the high bytes of numbers that
  * differ little are equal, and compress well.
  */
-import type { Compression } from '../compression.ts'
+import type { BlockCodec, Compression, CompressionMethod } from '../compression.ts'
+import { lz4 } from '../lz4.ts'
 import { zstd } from '../zstd.ts'
 import { UNIT_BYTES } from './frame.ts'
 
 /** Units that shrink by less than this part are stored as they are: expanding them would cost more than reading them. */
 const LEAST_SAVED = 1 / 16
+
+const codecOf = (method: CompressionMethod): BlockCodec => (method === 'zstd' ? zstd() : lz4())
 
 /** Not reentrant. */
 export class UnitCompression {
@@ -25,18 +28,18 @@ export class UnitCompression {
   compress(units: Uint8Array, { method, level, elementBytes }: Compression, into: Uint8Array): number {
     if (method === 'off') return 0
     const room = into.subarray(0, Math.floor(units.length * (1 - LEAST_SAVED)))
-    if (elementBytes === 0) return zstd().compress(units, room, level)
+    if (elementBytes === 0) return codecOf(method).compress(units, room, level)
     const shuffled = this.#memory.subarray(0, units.length)
     shuffle(units, elementBytes, shuffled)
-    return zstd().compress(shuffled, room, level)
+    return codecOf(method).compress(shuffled, room, level)
   }
 
   /** Expands to `units`; false if the result does not have exactly that length. */
-  expand(from: Uint8Array, elementBytes: number, units: Uint8Array): boolean {
-    if (elementBytes === 0) return zstd().expand(from, units)
+  expand(from: Uint8Array, method: CompressionMethod, elementBytes: number, units: Uint8Array): boolean {
+    if (elementBytes === 0) return codecOf(method).expand(from, units)
     if (UNIT_BYTES % elementBytes !== 0) return false
     const shuffled = this.#memory.subarray(0, units.length)
-    if (!zstd().expand(from, shuffled)) return false
+    if (!codecOf(method).expand(from, shuffled)) return false
     unshuffle(shuffled, elementBytes, units)
     return true
   }

@@ -19,20 +19,20 @@
  * |---------------|-------------|------------------------------------------------------------------|
  * | 0             | 6           | the number of the first unit: its position / 4096                |
  * | 6             | 1           | U, the number of units                                           |
- * | 7             | 1           | if it is compressed: the size of the elements that are shuffled, 0 for none; 128 more if it is encrypted |
+ * | 7             | 1           | if it is compressed: the size of the elements that are shuffled, 0 for none; 64 more if with LZ4; 128 more if it is encrypted |
  * | 8             | 4           | the offset of the frame in the object                            |
  * | 12            | 4           | its length: U x 4104, or less if it is compressed; 36 more if it is encrypted (encryption/segment-seal.ts) |
  *
  * | in a frame    | length      | is                                                               |
  * |---------------|-------------|------------------------------------------------------------------|
  * | 0             | 8 x U       | the checksum of each unit (store/indexed/frame.ts)               |
- * | 8 x U         | 4096 x U    | the units; if it is compressed, one or more frames of Zstandard  |
+ * | 8 x U         | 4096 x U    | the units; if it is compressed, frames of Zstandard or one block of LZ4 |
  *
  * The key of the object is `segments/EPOCH/COUNTER`, both as 8 hex digits or more. No key is used twice: an epoch belongs to one
  * writer, which counts.
  */
 import { xxh64 } from '../checksum.ts'
-import type { Compression } from '../compression.ts'
+import type { Compression, CompressionMethod } from '../compression.ts'
 import { StoreError } from '../errors.ts'
 import { SUM_BYTES, UNIT_BYTES, unitSum } from '../indexed/frame.ts'
 import { SEGMENT_SEAL_BYTES, type SegmentOpener, type SegmentSeal } from '../encryption/segment-seal.ts'
@@ -54,6 +54,7 @@ const HEADER_BYTES = 48
 const ENTRY_BYTES = 16
 /** The part of an entry that an encrypted frame is bound to. */
 const BOUND_BYTES = 8
+const IS_LZ4 = 0x40
 const IS_ENCRYPTED = 0x80
 
 /** Identifies a segment. */
@@ -96,6 +97,8 @@ export interface FrameEntry {
   readonly offset: number
   /** Its length in the object: less than that of its checksums and units if it is compressed. */
   readonly bytes: number
+  /** How it is compressed, if it is. */
+  readonly method: CompressionMethod
   /** As {@link Compression.elementBytes}. */
   readonly elementBytes: number
   readonly isEncrypted: boolean
@@ -139,11 +142,13 @@ export class FrameTable {
 
   at(index: number): FrameEntry {
     const at = index * ENTRY_BYTES
+    const flags = this.encoded.readUInt8(at + 7)
     return {
       pos: this.encoded.readUIntLE(at, 6) * UNIT_BYTES,
       len: this.encoded.readUInt8(at + 6) * UNIT_BYTES,
-      elementBytes: this.encoded.readUInt8(at + 7) % IS_ENCRYPTED,
-      isEncrypted: this.encoded.readUInt8(at + 7) >= IS_ENCRYPTED,
+      method: (flags & IS_LZ4) === 0 ? 'zstd' : 'lz4',
+      elementBytes: flags % IS_LZ4,
+      isEncrypted: flags >= IS_ENCRYPTED,
       bound: this.encoded.subarray(at, at + BOUND_BYTES),
       offset: this.encoded.readUInt32LE(at + 8),
       bytes: this.encoded.readUInt32LE(at + 12),
@@ -182,6 +187,7 @@ interface SealedFrame {
   readonly pos: number
   /** The length of its units. */
   readonly len: number
+  readonly method: CompressionMethod
   readonly elementBytes: number
   readonly sealed: Buffer
 }
@@ -236,11 +242,12 @@ export class SegmentBuilder {
     const table = Buffer.alloc(this.#frames.length * ENTRY_BYTES)
     let offset = HEADER_BYTES + table.length + SUM_BYTES
     const stored: Buffer[] = []
-    for (const [index, { pos, len, elementBytes, sealed }] of this.#frames.entries()) {
+    for (const [index, { pos, len, method, elementBytes, sealed }] of this.#frames.entries()) {
       const at = index * ENTRY_BYTES
       table.writeUIntLE(pos / UNIT_BYTES, at, 6)
       table.writeUInt8(len / UNIT_BYTES, at + 6)
-      table.writeUInt8(elementBytes + (seal === undefined ? 0 : IS_ENCRYPTED), at + 7)
+      const flags = (method === 'lz4' ? IS_LZ4 : 0) + (seal === undefined ? 0 : IS_ENCRYPTED)
+      table.writeUInt8(elementBytes + flags, at + 7)
       const bound = table.subarray(at, at + BOUND_BYTES)
       const frame = seal?.sealFrame(id.epoch, id.counter, bound, sealed) ?? sealed
       stored.push(frame)
@@ -296,18 +303,19 @@ function sealFrame({ pos, stored, sums, fill }: OpenFrame, compression: Compress
     sealed.writeBigUInt64LE(unitSum(units.subarray(off, off + UNIT_BYTES), pos + off), at)
   if (isCompressed) sealed.set(compressed.subarray(0, bytes), length)
   else if (!isInPlace) sealed.set(units, length)
-  return { pos, len: fill, elementBytes: isCompressed ? compression.elementBytes : 0, sealed }
+  const method = isCompressed && compression.method === 'lz4' ? 'lz4' : 'zstd'
+  return { pos, len: fill, method, elementBytes: isCompressed ? compression.elementBytes : 0, sealed }
 }
 
 /** The units of a sealed frame, in its own memory unless they are compressed; undefined if they cannot be expanded. */
 function unitsIn(
   sealed: Buffer,
-  { len, elementBytes }: Pick<FrameEntry, 'len' | 'elementBytes'>,
+  { len, method, elementBytes }: Pick<FrameEntry, 'len' | 'method' | 'elementBytes'>,
 ): Buffer | undefined {
   const body = sealed.subarray((len / UNIT_BYTES) * SUM_BYTES)
   if (body.length === len) return body
   const units = Buffer.allocUnsafeSlow(len)
-  return compressor.expand(body, elementBytes, units) ? units : undefined
+  return compressor.expand(body, method, elementBytes, units) ? units : undefined
 }
 
 /** A frame in its stored form, and which of its units are intact. */

@@ -175,7 +175,7 @@ describe('a reader written from docs/format.md', () => {
       expect(withoutInos(found.moments[formatTid(moment)])).toEqual(trees[i])
   })
 
-  test.each(['zstd', 'zstd-shuffle4'] as const)('sees what is compressed: %s', async compression => {
+  test.each(['zstd', 'zstd-shuffle4', 'lz4'] as const)('sees what is compressed: %s', async compression => {
     const database = temporaryDatabase()
     const { moments, trees } = await makeHistory(database, compression)
     const found = readByPage(database, ...moments)
@@ -188,7 +188,7 @@ describe('a reader written from docs/format.md', () => {
     expect(readByPage(database, ...moments).problems).toContainEqual(expect.stringMatching(/^R14: /))
   })
 
-  test.each(['off', 'zstd'] as const)('decrypts a database, compression %s', async compression => {
+  test.each(['off', 'zstd', 'lz4'] as const)('decrypts a database, compression %s', async compression => {
     const database = temporaryDatabase()
     const { moments, trees } = await makeHistory(database, compression, 'aes-256-gcm')
     const found = readByPage(database, ...moments)

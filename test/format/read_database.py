@@ -167,7 +167,7 @@ def decode_frame(stored, pos, keys=None):
     if keys is not None:
         body = keys.frame(pos, stored[8:24], body)
         rule("R52", body is not None, f"the frame at {pos} of the log")
-    data = expand(body, units * UNIT) if method == 1 else body
+    data = {0: lambda plain, _: plain, 1: expand, 2: expand_lz4}[method](body, units * UNIT)
     rule("R17b", len(data) == units * UNIT and 1 <= units <= 4, f"the frame at {pos} of the log")
     if element > 0:
         data = bytes(data[i % element * (len(data) // element) + i // element] for i in range(len(data)))
@@ -182,6 +182,32 @@ def expand(body, length):
     data = ctypes.create_string_buffer(length)
     rule("R17b", library.ZSTD_decompress(data, length, body, len(body)) == length, "a compressed frame")
     return data.raw
+
+
+def expand_lz4(body, length):
+    """One block of LZ4."""
+    data, at = bytearray(), 0
+
+    def continued(count):
+        nonlocal at
+        while count >= 15 and (more := body[at]) == 255:
+            count, at = count + more, at + 1
+        if count >= 15:
+            count, at = count + body[at], at + 1
+        return count
+
+    while True:
+        token, at = body[at], at + 1
+        count = continued(token >> 4)
+        data += body[at : at + count]
+        at += count
+        if at >= len(body):
+            break
+        distance, at = int.from_bytes(body[at : at + 2], "little"), at + 2
+        rule("R17b", 0 < distance <= len(data), "a compressed frame")
+        for _ in range(continued(token & 15) + 4):
+            data.append(data[-distance])
+    return bytes(data)
 
 
 class Database:

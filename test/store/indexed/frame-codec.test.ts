@@ -9,8 +9,10 @@ import {
   FRAME_HEADER_BYTES,
   STORED_FRAME_BYTES,
 } from '../../../store/indexed/frame-codec.ts'
+import { xxh64 } from '../../../store/checksum.ts'
 import { UNIT_BYTES } from '../../../store/indexed/frame.ts'
 import { zlibZstd, zstd } from '../../../store/zstd.ts'
+import { Random } from '../../stress/random.ts'
 
 const encoded = (units: Uint8Array, pos = 0, name: CompressionName = 'zstd'): Buffer => {
   const into = Buffer.alloc(STORED_FRAME_BYTES)
@@ -32,7 +34,7 @@ const noise = (length: number): Buffer => {
   )
 }
 
-test.each(['off', 'zstd', 'zstd-3', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const)(
+test.each(['off', 'lz4', 'zstd', 'zstd-3', 'zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const)(
   'a frame of any number of units round-trips: %s',
   name => {
     for (const units of [1, 2, 3, 4])
@@ -71,27 +73,67 @@ test('compressible data is stored compressed, noise uncompressed', () => {
   expect(encoded(Buffer.alloc(FRAME_BYTES), 0, 'off').length).toBe(FRAME_HEADER_BYTES + FRAME_BYTES)
 })
 
-test('the frame in docs/format.md is read', () => {
-  const stored = Buffer.from(
-    'b7249e4a9a8da0ee0000010000000000010100001700000028b52ffd60000f6d0000307a626c6b66730100f78f5f8a',
-    'hex',
-  )
+test.each([
+  ['zstd', 'b7249e4a9a8da0ee0000010000000000010100001700000028b52ffd60000f6d0000307a626c6b66730100f78f5f8a'],
+  [
+    'lz4',
+    '4c6232bd9ce1fbe80000010000000000020100001f0000006f7a626c6b66730600fffffffffffffffffffffffffffffff150737a626c6b',
+  ],
+])('the frame in docs/format.md is read: %s', (_, hex) => {
+  const stored = Buffer.from(hex, 'hex')
   expect(decoded(stored, 65_536).equals(Buffer.alloc(UNIT_BYTES, 'zblkfs'))).toBe(true)
   const page = readFileSync('docs/format.md', 'utf8').replaceAll(/\s/g, '')
   expect(page).toContain(stored.toString('hex'))
 })
 
-test('a frame with a changed bit or at another position is rejected', () => {
-  const stored = encoded(numbers(2 * UNIT_BYTES), FRAME_BYTES)
-  for (let bit = 0; bit < stored.length * 8; bit++) {
-    const flipped = Buffer.from(stored)
-    flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-    expect(() => decoded(flipped, FRAME_BYTES)).toThrow(BulkDamageError)
-  }
-  expect(() => decoded(stored, 0)).toThrow('another place')
-  for (let length = 0; length < stored.length; length++)
-    expect(() => decoded(stored.subarray(0, length), FRAME_BYTES)).toThrow(BulkDamageError)
-})
+test.each(['zstd', 'lz4'] as const)(
+  'a frame with a changed bit or at another position is rejected: %s',
+  name => {
+    const bytes = numbers(2 * UNIT_BYTES).fill('zblkfs', UNIT_BYTES)
+    const stored = encoded(bytes, FRAME_BYTES, name)
+    expect(stored.length).toBeLessThan(bytes.length)
+    for (let bit = 0; bit < stored.length * 8; bit++) {
+      const flipped = Buffer.from(stored)
+      flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+      expect(() => decoded(flipped, FRAME_BYTES)).toThrow(BulkDamageError)
+    }
+    expect(() => decoded(stored, 0)).toThrow('another place')
+    for (let length = 0; length < stored.length; length++)
+      expect(() => decoded(stored.subarray(0, length), FRAME_BYTES)).toThrow(BulkDamageError)
+  },
+)
+
+test.each(['zstd', 'lz4'] as const)(
+  'a forged frame with the right checksum is rejected or has its length: %s',
+  name => {
+    const bytes = numbers(3 * UNIT_BYTES).fill('zblkfs', UNIT_BYTES)
+    const stored = encoded(bytes, 0, name)
+    const random = new Random(1)
+    let rejected = 0
+    for (let round = 0; round < 3000; round++) {
+      const forged = Buffer.from(stored)
+      for (let edits = 1 + random.below(3); edits > 0; edits--) {
+        // The method, the number of units, the elements, or the body.
+        const at =
+          random.below(3) === 0
+            ? 16 + random.below(3)
+            : FRAME_HEADER_BYTES + random.below(stored.length - FRAME_HEADER_BYTES)
+        forged[at] = random.below(random.below(2) === 0 ? 10 : 256)
+      }
+      forged.writeBigUInt64LE(xxh64(forged.subarray(8)))
+      const into = Buffer.alloc(FRAME_BYTES + 64, 0xa5)
+      try {
+        const length = new FrameDecoder().decode(0, forged, into.subarray(0, FRAME_BYTES))
+        expect(length).toBe((forged[17] ?? 0) * UNIT_BYTES)
+      } catch (error) {
+        expect(error).toBeInstanceOf(BulkDamageError)
+        rejected++
+      }
+      expect(into.subarray(FRAME_BYTES).every(byte => byte === 0xa5)).toBe(true)
+    }
+    expect(rejected).toBeGreaterThan(500)
+  },
+)
 
 test('the zstd library and node:zlib decompress the output of each other', () => {
   const bytes = numbers(FRAME_BYTES)

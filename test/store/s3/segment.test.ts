@@ -32,7 +32,7 @@ function framesOf({ segment, object }: { segment: Segment; object: Buffer }): re
   })
 }
 
-test.each(['off', 'zstd', 'zstd-shuffle4'] as const)('frames of a segment round-trip: %s', name => {
+test.each(['off', 'lz4', 'zstd', 'zstd-shuffle4'] as const)('frames of a segment round-trip: %s', name => {
   const built = build(name)
   expect(built.object.length).toBe(built.segment.bytes)
   const frames = framesOf(built)
