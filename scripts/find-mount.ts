@@ -6,10 +6,18 @@ import { listMounts, ownerOf } from '../mount/daemon/mounts.ts'
 import { locate } from '../mount/mount-points/locate.ts'
 import { mountedAt, type MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CommandError } from './failure.ts'
+import { assertOwnLinks } from './own-links.ts'
 import { shellWord } from './shell-word.ts'
 
-/** The mount that contains a path. @throws CommandError if there is none. */
+/** The mount that contains a path, to change something. @throws CommandError as {@link mountAt} and {@link assertOwnLinks}. */
 export function findMount(path: string): MountedDirectory {
+  const mount = mountAt(path)
+  assertOwnLinks(path)
+  return mount
+}
+
+/** The mount that contains a path. @throws CommandError if there is none. */
+export function mountAt(path: string): MountedDirectory {
   const { mount, path: real } = locate(path)
   const hidden = mount === undefined ? hiddenAt(real) : undefined
   if (hidden !== undefined)

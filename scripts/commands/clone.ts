@@ -5,6 +5,7 @@ import { withDatabase } from '../database.ts'
 import { assertPresent, assertSameDatabase, findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
+import { assertOwnLinks } from '../own-links.ts'
 
 export function cloneCommand(): Command {
   return new Command('clone')
@@ -13,6 +14,7 @@ export function cloneCommand(): Command {
     .argument('<dst>', 'a path that does not exist, or a directory')
     .addOption(databaseOption())
     .action(async (src: string, dst: string, { db }: DatabaseOption) => {
+      assertOwnLinks(db ?? dst)
       const source = db === undefined ? await findSource(src) : await findSource(db, src)
       const target =
         db === undefined

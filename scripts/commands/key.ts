@@ -7,6 +7,7 @@ import { CommandError, UsageError } from '../failure.ts'
 import { keySourceOf } from '../key-source.ts'
 import { say } from '../say.ts'
 import { findTarget } from '../target.ts'
+import { assertOwnLinks } from '../own-links.ts'
 
 interface Options {
   readonly change?: string | true
@@ -35,6 +36,7 @@ export function keyCommand(): Command {
     .action(async (path: string, options: Options) => {
       const wanted = [options.change, options.add, options.remove].filter(one => one !== undefined)
       if (wanted.length > 1) throw new UsageError('--change, --add and --remove exclude each other')
+      if (wanted.length > 0) assertOwnLinks(path)
       const { database } = await findTarget(path)
       if (wanted.length === 0) await list(database, options.json === true)
       else await change(database, options)

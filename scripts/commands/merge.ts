@@ -11,6 +11,7 @@ import { callMount } from '../find-mount.ts'
 import { lineFormat } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { findTarget } from '../target.ts'
+import { assertOwnLinks } from '../own-links.ts'
 
 const SYNC_TIMEOUT_MS = 60_000
 
@@ -37,6 +38,7 @@ export function mergeCommand(): Command {
     .action(
       async (path: string, names: string, { dryRun = false, resolved = false, json = false }: Options) => {
         if (dryRun && resolved) throw new UsageError('--dry-run and --resolved exclude each other')
+        if (!dryRun) assertOwnLinks(path)
         const { database, name } = branchAt((await findTarget(path)).database, names)
         const serving = await servingMount(branchPath(database, name))
         if (serving !== undefined) await callMount(serving, 'sync', {}, SYNC_TIMEOUT_MS)

@@ -21,6 +21,7 @@ import type { Store } from '../../store/store.ts'
 import { retention } from '../retention.ts'
 import { thinnedMoments } from '../../core/pack/thinning.ts'
 import { formatBytes } from '../units.ts'
+import { assertOwnLinks } from '../own-links.ts'
 
 const CALL_TIMEOUT_MS = 60_000
 const POLL_MS = 200
@@ -61,6 +62,7 @@ export function packCommand(): Command {
         "\n(all=7d,daily=30d), to try it before 'zblkfs history' sets it.",
     )
     .action(async (path: string, options: Options) => {
+      if (options.dryRun !== true) assertOwnLinks(path)
       const { database, mount } = await findTarget(path)
       if (options.dryRun === true) return await preview(database, options)
       const before = momentOf(options)

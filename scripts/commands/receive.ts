@@ -12,6 +12,7 @@ import { ProgressBar } from '../progress-bar.ts'
 import { say, warn } from '../say.ts'
 import { findTarget } from '../target.ts'
 import { formatBytes } from '../units.ts'
+import { assertOwnLinks } from '../own-links.ts'
 
 interface Options {
   readonly pack?: boolean
@@ -49,6 +50,7 @@ export function receiveCommand(): Command {
 
 async function receive(place: string, streams: readonly string[], options: Options): Promise<void> {
   const { pack = false, state = false, json = false } = options
+  if (!state) assertOwnLinks(place)
   const database = canonicalName((await findTarget(place)).database)
   if (state) return console.log(JSON.stringify({ database, tid: (await lastReceived(database)) ?? null }))
   if (streams.length === 0 && process.stdin.isTTY)

@@ -9,6 +9,7 @@ import { lineFormat } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { say } from '../say.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
+import { assertOwnLinks } from '../own-links.ts'
 
 interface Options extends DatabaseOption {
   readonly at?: string
@@ -37,7 +38,9 @@ export function restoreCommand(): Command {
     .addOption(databaseOption())
     .addHelpText('after', NOTES)
     .action(async (paths: readonly string[], options: Options) => {
-      const { db } = options
+      const { db, to } = options
+      for (const place of db === undefined ? [...paths, ...(to === undefined ? [] : [to])] : [db])
+        assertOwnLinks(place)
       const sources = await Promise.all(
         paths.map(path => (db === undefined ? findSource(path) : findSource(db, path))),
       )

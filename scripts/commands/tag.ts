@@ -10,6 +10,7 @@ import { findSource, type HistorySource } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
+import { assertOwnLinks } from '../own-links.ts'
 
 interface Options extends DatabaseOption, LineOptions {
   readonly list?: boolean
@@ -40,7 +41,9 @@ export function tagCommand(): Command {
       if (holds !== undefined && name === undefined) throw new UsageError('name the tag to hold or release')
       if (release !== undefined && when !== undefined)
         throw new UsageError('a tag is released where it is: omit the moment')
-      const source = await findSource(options.db ?? '.')
+      const place = options.db ?? '.'
+      if (name !== undefined || deleted !== undefined) assertOwnLinks(place)
+      const source = await findSource(place)
       if (deleted !== undefined) await withDatabase(source, 'zblkfs tag', database => database.untag(deleted))
       else if (name === undefined) await printTags(source, options)
       else {

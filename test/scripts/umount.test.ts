@@ -232,15 +232,49 @@ test.runIf(process.getuid?.() === 0)('a link of another user leads to no mount o
     await symlink(mount.scratch, link)
     await lchown(link, 65_534, 65_534)
     const path = join(link, 'mnt')
-    for (const how of [[], ['-l'], ['-f']]) {
-      const refused = await runZblkfs('umount', ...how, path)
-      expect(refused).toMatchObject({ exitCode: 1, stdout: '' })
-      expect(refused.stderr).toContain(
-        `${path} leads to the mount ${mount.dir} by ${link}, a symbolic link of user 65534: nothing was unmounted; ` +
-          `if you mean that mount, run 'zblkfs umount ${mount.dir}'`,
+    const refused = async (...command: readonly string[]): Promise<void> => {
+      const result = await runZblkfs(...command)
+      expect({ command, ...result }).toMatchObject({ stdout: '', exitCode: command[0] === 'fsck' ? 4 : 1 })
+      expect(result.stderr).toMatch(
+        new RegExp(
+          `leads to \\S+ by ${link}, a symbolic link of user 65534: nothing was done; if you mean that, name /`,
+        ),
       )
+    }
+    for (const how of [[], ['-l'], ['-f']]) {
+      await refused('umount', ...how, path)
       expect(mountedAt(mount.dir)).toBeDefined()
     }
+    const { stdout: before } = await runZblkfs('sync', mount.dir)
+    const file = join(path, 'file')
+    const database = join(link, 'db')
+    const commands = [
+      ['tag', 'x', '--db', database],
+      ['undo', before.trim(), '--db', path],
+      ['pack', path, '--keep', '0'],
+      ['history', path, '--keep', '0'],
+      ['branch', path, 'x'],
+      ['merge', path, 'x'],
+      ['key', database, '--change'],
+      ['receive', database, '/dev/null'],
+      ['fsck', database, '--repair'],
+      ['restore', file, '--at', before.trim()],
+      ['restore', join(mount.dir, 'file'), '--at', before.trim(), '--to', join(path, 'copy')],
+      ['clone', join(mount.dir, 'file'), join(path, 'copy')],
+      ['txn', path, '--', 'true'],
+      ['mount', mount.db, path, '-o', 'remount,suid'],
+    ]
+    for (const command of commands) await refused(...command)
+    expect((await runZblkfs('sync', mount.dir)).stdout).toBe(before)
+    // What only reads follows it, and so does everything once the link is root's.
+    for (const command of [
+      ['log', path],
+      ['df', path],
+      ['stats', path],
+      ['pack', '-n', path],
+      ['history', path],
+    ])
+      expect(await runZblkfs(...command)).toMatchObject({ exitCode: 0 })
     await lchown(link, 0, 0)
     expect(await runZblkfs('umount', path)).toMatchObject({ exitCode: 0 })
     expect(mountedAt(mount.dir)).toBeUndefined()

@@ -1,0 +1,28 @@
+/**
+ * Symbolic links of other users on the path of a command that changes something.
+ *
+ * Another user can make any name lead to any mount or database by a symbolic link, also between two system calls. So such a link is followed
+ * only to what belongs to the user who made it. Commands that only read follow all links.
+ */
+import { processOwner } from '../core/process-owner.ts'
+import { ownerOf } from '../mount/daemon/mounts.ts'
+import { locate } from '../mount/mount-points/locate.ts'
+import { isDatabaseUrl } from '../store/database-name.ts'
+import { statSync } from '../store/os-files.ts'
+import { CommandError } from './failure.ts'
+import { shellWord } from './shell-word.ts'
+
+/** @throws CommandError if the path leads through a link of a user other than root, this one, and the owner of the mount or file. */
+export function assertOwnLinks(path: string): void {
+  if (isDatabaseUrl(path)) return
+  const { path: target, mount, links } = locate(path)
+  if (links.length === 0) return
+  const owner = mount === undefined ? statSync(target, { throwIfNoEntry: false })?.uid : ownerOf(mount)
+  const trusted = new Set([0, processOwner().uid, owner])
+  const foreign = links.find(({ uid }) => !trusted.has(uid))
+  if (foreign !== undefined)
+    throw new CommandError(
+      `${path} leads to ${target} by ${foreign.path}, a symbolic link of user ${foreign.uid}: nothing was done; ` +
+        `if you mean that, name ${shellWord(target)}`,
+    )
+}
