@@ -1,15 +1,16 @@
 /**
- * Reserved space on a nearly full disk, for changes that free space: `DATABASE-log/reserve`, a file of allocated blocks without content.
+ * Reserved space for changes that free space on a full disk: `DATABASE-log/reserve`, a file of allocated blocks without content.
  *
  * A deletion is a transaction too, and so is each step of a pack. If the disk is full, the reserve is released, the
  * work is retried in the freed space, and the reserve is allocated again as far as space permits. Programs cannot
  * use it up: statfs(2) and admission (core/file-system/commit/admission.ts) count its missing part as used.
  *
- *     free space  0 ........ size ................. 32 x size ........... 64 x size ........
- *     the file    what fits  whole                  whole, once made      none
+ *     free space            0 ........ size ................. 32 x size ........
+ *     open for writing      what fits  whole                  whole
+ *     closed                kept       kept                   none
  *
- * A disk with ample free space has no reserve, so copies and small databases do not carry one. A filesystem that cannot
- * preallocate blocks (ZFS, NFS) has none either.
+ * Another program may fill any disk at once, so a database that is open for writing has a reserve on every disk. One that is closed
+ * has none where space is ample: its copies do not carry one. A filesystem that cannot preallocate blocks (ZFS, NFS) has none.
  */
 import { closeSync, constants } from 'node:fs'
 import { rmSync, statfsSync, statSync } from '../os-files.ts'
@@ -90,21 +91,26 @@ export class Reserve {
     this.#owner = owner
   }
 
-  /** Fills up the reserve if the disk is short of space; releases it if space is ample. Never throws. */
+  /** Fills up the reserve as far as space permits. Never throws. */
   hold(): void {
     if (!this.#isPossible) return
     try {
       const { freeBytes, reserveBytes } = diskOf(this.#database())
-      if (freeBytes > 2 * SHORT_FACTOR * reserveBytes) {
-        if (heldBytes(this.#database()) > 0) removeReserve(this.#database())
-        return
-      }
-      if (freeBytes > SHORT_FACTOR * reserveBytes) return
       const held = heldBytes(this.#database())
       const wanted = Math.min(reserveBytes, held + freeBytes - SLACK_BYTES)
       if (wanted >= held + SLACK_BYTES || (wanted === reserveBytes && held < wanted)) this.#allocate(wanted)
     } catch {
       // Tried again after the next change.
+    }
+  }
+
+  /** Releases the reserve if space is ample, when the database is closed. Never throws. */
+  close(): void {
+    try {
+      const { freeBytes, reserveBytes } = diskOf(this.#database())
+      if (freeBytes > SHORT_FACTOR * reserveBytes) removeReserve(this.#database())
+    } catch {
+      // The next writer that closes the database tries again.
     }
   }
 

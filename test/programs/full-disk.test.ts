@@ -1,5 +1,5 @@
 /** A host's filesystem that runs full under a mount: synced data stays, reads continue, and deletions succeed. */
-import { mkdir, readFile, rm, statfs } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { mountedAt } from '../../mount/mount-points/mount-table.ts'
@@ -203,5 +203,37 @@ test.skipIf(process.getuid?.() !== 0)(
       expect(await sh(`sha256sum < ${dir}/kept`)).toBe(before)
     }
     await onSmallDisk(mountShort, body, 'commit_interval=60s,dirty_size=256M')
+  },
+)
+
+const AMPLE_MIB = 5000
+
+/** What a program writes that takes all of a disk at once. */
+const takeAll = (disk: string): string =>
+  `fallocate -l $(($(df --output=avail -B1 ${disk} | tail -1) - (64 << 20))) ${disk}/taken
+   dd if=/dev/zero of=${disk}/rest bs=64k || true`
+
+test.runIf(process.getuid?.() === 0)(
+  'on a disk with ample space that another program fills at once, accepted data and deletions are stored',
+  async () => {
+    const body = async ({ disk, db, dir }: SmallDisk): Promise<void> => {
+      const reserve = `${db}-log/reserve`
+      await sh(`head -c 24M /dev/urandom > ${dir}/big`)
+      expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
+      await sh(`head -c 10M /dev/urandom > ${dir}/accepted; ${takeAll(disk)}`)
+      const before = await sh(`sha256sum < ${dir}/accepted`)
+      await sh(`rm ${dir}/big`)
+      expect(await runZblkfs('sync', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+      expect(await runZblkfs('pack', '--keep', '0', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+      expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+      expect(await runZblkfs('fsck', '--data', db)).toMatchObject({ exitCode: 0 })
+      await sh(`rm ${disk}/taken ${disk}/rest`)
+      expect((await runZblkfs('mount', db, dir)).stderr).toBe('')
+      expect(await sh(`ls ${dir}; sha256sum < ${dir}/accepted`)).toBe(`accepted\n${before}`)
+      expect((await stat(reserve)).size).toBe(64 << 20)
+      expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
+      await expect(stat(reserve)).rejects.toThrow(/ENOENT/)
+    }
+    await onSmallDisk(disk => mountExt4(disk, AMPLE_MIB), body)
   },
 )

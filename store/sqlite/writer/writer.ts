@@ -165,6 +165,7 @@ async function serve(
       done()
       break
     case 'close':
+      reserve.close()
       guard.close()
       opened.files.close()
       close(opened.db, checkpoints)
