@@ -59,7 +59,10 @@ export interface HistoryOperations {
   clone(source: string, target: string, at?: string, by?: Caller): Promise<Tid>
   /** Opens a transaction: nothing is stored until commit or rollBack. @throws StoreError */
   begin(): Promise<void>
-  /** Stores everything since begin as one transaction. @throws StoreError; then it is rolled back. */
+  /**
+   * Stores everything since begin as one transaction. @throws StoreError; then it is rolled back, and another caller's may be open
+   * already, which a {@link HistoryOperations.rollBack} would hit.
+   */
   commit(message?: string): Promise<Tid>
   /** Drops everything since begin. */
   rollBack(): Promise<void>

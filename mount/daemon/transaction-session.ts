@@ -17,6 +17,7 @@ import { formatTid, type Tid } from '../../store/ids.ts'
 /** Carries out a transaction. */
 export interface TransactionHandler {
   begin(): Promise<void>
+  /** Rejects after the transaction has been rolled back. */
   commit(message?: string): Promise<Tid>
   rollBack(): Promise<void>
 }
@@ -36,18 +37,17 @@ export async function serveTransaction(
   try {
     await handler.begin()
     answer({ result: {} })
-    try {
-      const end = parseEnd(await asked)
-      if (end !== undefined && 'commit' in end)
-        answer({ result: { tid: formatTid(await handler.commit(end.commit.message)) } })
-      else {
-        await handler.rollBack()
-        log.info('a transaction was rolled back')
-        answer({ result: {} })
-      }
-    } catch (error) {
+    const end = await asked.then(parseEnd).catch(async (error: unknown) => {
       await handler.rollBack()
       throw error
+    })
+    if (end !== undefined && 'commit' in end)
+      // If this fails, nothing is left to roll back: the transaction that is open then is another client's.
+      answer({ result: { tid: formatTid(await handler.commit(end.commit.message)) } })
+    else {
+      await handler.rollBack()
+      log.info('a transaction was rolled back')
+      answer({ result: {} })
     }
   } catch (error) {
     logFailure(log, error, 'a transaction failed')

@@ -193,21 +193,21 @@ export class History implements HistoryOperations {
       for (const path of paths)
         if (!deletes && (await view.find(path)) === undefined) throw neverWas(path, view.at)
       await transactions.begin()
+      const steps: RestoreStep[] = []
       try {
-        const steps: RestoreStep[] = []
         const range = { now: context.live.connection.committedAt, at: view.at, paths, deletes }
         for await (const step of restoreSteps(this.#store, range)) steps.push(step)
         const caller = by ?? { ...processOwner(), pid: process.pid }
         await new TreeRestore(context, view, paths, caller).apply(steps)
         if (by !== undefined && steps.length > 0) context.writeBack.noteWriter(by, false)
-        const names = paths.map(text).join(', ').slice(0, NAMES_MAX_LENGTH)
-        const tid = await transactions.end(steps.length === 0 ? undefined : `restore ${names} as of ${when}`)
-        await this.#invalidateAll()
-        return tid
       } catch (error) {
         await this.rollBack()
         throw error
       }
+      const names = paths.map(text).join(', ').slice(0, NAMES_MAX_LENGTH)
+      const tid = await this.commit(steps.length === 0 ? undefined : `restore ${names} as of ${when}`)
+      await this.#invalidateAll()
+      return tid
     })
   }
 
@@ -234,7 +234,10 @@ export class History implements HistoryOperations {
     await this.#context.writeBack.transactions.begin()
   }
 
-  /** @throws StoreError; then everything since {@link History.begin} is rolled back. */
+  /**
+   * @throws StoreError; then everything since {@link History.begin} is rolled back, and another transaction may be open already: it is
+   *   not the caller's to roll back.
+   */
   async commit(message?: string): Promise<Tid> {
     try {
       return await this.#context.writeBack.transactions.end(message)

@@ -14,6 +14,7 @@
 import { constants } from 'node:fs'
 import type { Logger } from 'pino'
 import type { FileLocking } from '../../../store/file-locking.ts'
+import type { Tid } from '../../../store/ids.ts'
 import { Directory } from '../../tree/directory.ts'
 import { isDirectory } from '../../tree/inode.ts'
 import { besideKernel } from '../beside-kernel.ts'
@@ -261,7 +262,18 @@ class SharedOperations<T extends Operations> {
       },
       commit: async message => {
         await this.#parts.context.mappedPages.collect()
-        return await sharing.endTransaction(() => this.#withoutPages(() => history.commit(message)))
+        let isEnding = false
+        const end = async (): Promise<Tid> => {
+          isEnding = true
+          return await this.#withoutPages(() => history.commit(message))
+        }
+        try {
+          return await sharing.endTransaction(end)
+        } catch (error) {
+          // Later, the transaction that is open may be another one.
+          if (!isEnding) await sharing.rollBackTransaction(() => history.rollBack())
+          throw error
+        }
       },
       rollBack: () => sharing.rollBackTransaction(() => history.rollBack()),
     }

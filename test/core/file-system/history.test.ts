@@ -1,7 +1,10 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { historyOf } from '../../../mount/daemon/history-calls.ts'
+import { NoSpaceError } from '../../../store/errors.ts'
 import { formatTid, tid, type Tid } from '../../../store/ids.ts'
-import { codeOf } from '../../tools/paths.ts'
+import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
+import { codeOf, Paths } from '../../tools/paths.ts'
 import { openPaths, temporaryDatabase } from '../../tools/temporary-database.ts'
 import { treeOf } from '../../tools/tree-hash.ts'
 
@@ -275,6 +278,31 @@ describe('a delimited transaction', () => {
     await paths.write('dir/file', 'goes on')
     const last = await fs.sync()
     expect(await treeOf(paths, '')).toBe(await treeOf(paths, `@${formatTid(last)}`))
+  })
+
+  test('that begins while another one fails to be stored is not rolled back with it', async () => {
+    const store = await openSqliteStore(temporaryDatabase(), { create: true })
+    const fs = await FileSystem.open(store)
+    onTestFinished(() => fs.close().catch(() => undefined))
+    const paths = new Paths(fs)
+    await paths.write('file', 'old')
+    const old = formatTid(await fs.sync())
+    await paths.write('file', 'new')
+    await fs.sync()
+    const history = historyOf(fs)
+    const commit = store.commit.bind(store)
+    let begun: Promise<void> | undefined
+    store.commit = transaction => {
+      if (!transaction.description?.startsWith('restore')) return commit(transaction)
+      begun = history.begin()
+      return Promise.reject(new NoSpaceError('the disk is full'))
+    }
+    expect(await codeOf(history.restore(['file'], old, false))).toBe('NoSpaceError')
+    await begun
+    await paths.write('other', 'other')
+    await history.commit()
+    expect(await paths.list('')).toEqual(['file', 'other'])
+    expect((await paths.read('file')).toString()).toBe('new')
   })
 
   test('may be larger than memory, and is atomic', async () => {
