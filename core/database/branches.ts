@@ -56,8 +56,8 @@ export async function makeBranch(db: Database, name: string, at?: string): Promi
   branchPath(db.name, name)
   if ((await branchesIn(db)).some(branch => branch.name === name))
     throw new StoreError(`${db.name} has a branch ${name} already`, { code: 'branch-exists' })
-  // If this database is a branch, it may have inherited a tag of this name.
-  await releaseTag(db, baseTag(name))
+  // A branch may have inherited a tag of this name. Any other one is that of a branch that is being made at this moment.
+  if (db.branch !== undefined) await releaseTag(db, baseTag(name), db.branch.base)
   await db.sync()
   const base = await db.tag(baseTag(name), { hold: true, ...(at !== undefined && { at }) })
   const tid = parseTid(base)
@@ -65,6 +65,9 @@ export async function makeBranch(db: Database, name: string, at?: string): Promi
     if (tid === undefined) throw new StoreError(`${base} is not a transaction`)
     await createBranch(db.name, name, tid, db.key)
   } catch (error) {
+    // Another process has made the branch meanwhile, or is making it: its files and its tag stay.
+    if (error instanceof StoreError && (error.code === 'branch-exists' || error.code === 'locked'))
+      throw error
     // What cannot be removed now is listed as incomplete, and can be deleted.
     await removeBranch(db.name, name).catch(() => undefined)
     await releaseTag(db, baseTag(name)).catch(() => undefined)
@@ -88,10 +91,10 @@ export async function deleteBranch(db: Database, name: string): Promise<void> {
   await releaseTag(db, baseTag(name))
 }
 
-/** Releases and deletes a tag, if it exists. */
-export async function releaseTag(db: Database, tag: string): Promise<void> {
-  for await (const { name } of db.tags()) {
-    if (name !== tag) continue
+/** Releases and deletes a tag, if it exists. @param before only if its moment is earlier than this one. */
+export async function releaseTag(db: Database, tag: string, before?: string): Promise<void> {
+  for await (const { name, tid } of db.tags()) {
+    if (name !== tag || (before !== undefined && tid >= before)) continue
     await db.tag(tag, { hold: false })
     await db.untag(tag)
     return
