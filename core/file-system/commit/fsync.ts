@@ -61,6 +61,7 @@ export class Fsync {
       }
       if (sealed === undefined) return true
     }
+    this.#intents.fellShort()
     return false
   }
 }

@@ -8,9 +8,14 @@
 import { beginEntry, encodeIntent, isEncodable } from './intent-codec.ts'
 import type { IntentChange } from './intent.ts'
 
-/** Initial and maximum length of an entry: beyond the maximum a transaction is as cheap. */
+/** Initial length of an entry's memory. */
 const ENTRY_BYTES = 16 << 10
-const ENTRY_BYTES_MAX = 256 << 10
+/** Maximum length of an entry until an fsync comes that needs a longer one. */
+const SHORT_ENTRY_BYTES = 256 << 10
+/** Eight fit into the log's file: beyond that a transaction is as cheap. */
+const LONG_ENTRY_BYTES = 2 << 20
+/** The length of most intents, without the data of a write. */
+const INTENT_BYTES = 128
 
 export class StagedIntents {
   readonly #isUsed: boolean
@@ -20,6 +25,11 @@ export class StagedIntents {
   #taken = Buffer.alloc(0)
   #end = 0
   #sealedEnd = 0
+  #bytesMax = SHORT_ENTRY_BYTES
+  /** Estimated length of all intents since the last prepare, if an entry cannot have them; Infinity if only a transaction can store them. */
+  #excessBytes = Infinity
+  /** Whether an fsync took an entry since the last prepare, or would have taken a longer one. */
+  #isSynced = false
   /** Whether every change since the last prepare is staged here or in the log. */
   #isComplete = false
   /** Whether every change that the running commit stores is sealed here, in the log, or stored. */
@@ -49,6 +59,9 @@ export class StagedIntents {
     this.#entry = sealed
     this.#end = 0
     this.#isComplete = this.#isUsed
+    if (this.#excessBytes > 0 && !this.#isSynced) this.#shorten()
+    this.#excessBytes = 0
+    this.#isSynced = false
   }
 
   /** The transaction is stored. */
@@ -61,6 +74,7 @@ export class StagedIntents {
   spoil(): void {
     this.#end = 0
     this.#isComplete = false
+    this.#excessBytes = Infinity
   }
 
   /** To be called when a commit has failed, and when a taken entry could not be added to the log: only a transaction can store everything. */
@@ -70,14 +84,21 @@ export class StagedIntents {
     this.#isSealedComplete = false
   }
 
+  /** To be called when an fsync needs a transaction: if a longer entry would have served it, the next ones may be longer. */
+  fellShort(): void {
+    if (this.#excessBytes === 0 || this.#excessBytes > LONG_ENTRY_BYTES) return
+    this.#isSynced = true
+    this.#bytesMax = LONG_ENTRY_BYTES
+  }
+
   /** Stages a change; its data is copied. */
   note(timeNs: bigint, change: IntentChange): void {
-    if (!this.#isComplete) return
+    if (!this.#isComplete) return void (this.#excessBytes += lengthOf(change))
     if (!isEncodable(change)) return this.spoil()
     for (;;) {
       const end = this.#end === 0 ? undefined : encodeIntent(timeNs, change, this.#entry, this.#end)
       if (end !== undefined) return void (this.#end = end)
-      if (!this.#makeRoom()) return this.spoil()
+      if (!this.#makeRoom()) return this.#exceed(change)
     }
   }
 
@@ -100,13 +121,29 @@ export class StagedIntents {
     this.#entry = this.#taken
     this.#taken = entry
     this.#end = 0
+    this.#isSynced = true
     return entry.subarray(0, end)
+  }
+
+  #exceed(change: IntentChange): void {
+    this.#excessBytes = this.#end + lengthOf(change)
+    this.#end = 0
+    this.#isComplete = false
+  }
+
+  /** More is written than entries are for: longer ones would only be filled and dropped. */
+  #shorten(): void {
+    if (this.#bytesMax === SHORT_ENTRY_BYTES) return
+    this.#bytesMax = SHORT_ENTRY_BYTES
+    this.#entry = Buffer.alloc(0)
+    this.#taken = Buffer.alloc(0)
+    if (this.#sealedEnd === 0) this.#sealed = Buffer.alloc(0)
   }
 
   /** Begins the entry or doubles its capacity. Returns whether it did. */
   #makeRoom(): boolean {
     const isBegun = this.#end > 0
-    if (isBegun && this.#entry.length === ENTRY_BYTES_MAX) return false
+    if (isBegun && this.#entry.length >= this.#bytesMax) return false
     const bytes = isBegun ? 2 * this.#entry.length : Math.max(ENTRY_BYTES, this.#entry.length)
     if (bytes > this.#entry.length) {
       const longer = Buffer.allocUnsafeSlow(bytes)
@@ -117,3 +154,6 @@ export class StagedIntents {
     return true
   }
 }
+
+const lengthOf = (change: IntentChange): number =>
+  INTENT_BYTES + (change.kind === 'write' ? change.data.length : 0)

@@ -17,7 +17,7 @@
  * | Connection          | the data itself (overlays, then records), its size     | the commit                 |
  * | Node                | how many bytes the file's stored data will grow by     | the prepare                |
  * | Changes             | which files, their names, approximate other memory     | the prepare                |
- * | StagedIntents       | its intent, with a copy of the data (256 KiB in all)   | an fsync or the prepare    |
+ * | StagedIntents       | its intent, with a copy of the data (at most 2 MiB)    | an fsync or the prepare    |
  * | Admission           | the size of writes that run                            | the end of the operation   |
  */
 import type { Intents } from '../../../store/capabilities.ts'

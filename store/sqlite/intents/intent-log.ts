@@ -24,8 +24,10 @@ import { INTENTS_BYTES, openIntentFile, readIntents } from './intent-file.ts'
 const PAGES = INTENTS_BYTES / PAGE_BYTES
 const SIDE_FILES_CHECK_MS = 1000
 
-/** If the last write took less than this, the next one is synchronous: blocking is cheaper than a thread-pool round trip. */
+/** If the last short entry took less than this, the next one is written synchronously: blocking is cheaper than a thread-pool round trip. */
 const QUICK_MS = 1
+/** Maximum length of a short entry. */
+const QUICK_BYTES = 64 << 10
 
 /** The entries that follow one transaction; in pages, as if the file had no end. */
 interface Run {
@@ -53,7 +55,7 @@ export class IntentLog implements IntentEntries {
   #isAdding = false
   /** Of the entry that is being added. */
   #memory = Buffer.alloc(0)
-  /** Duration of the last write. */
+  /** Duration of the last write of a short entry. */
   #tookMs = Infinity
   #sideFilesCheckedMs = -Infinity
 
@@ -173,6 +175,7 @@ export class IntentLog implements IntentEntries {
 
   /** Waits for a fast disk: that takes less time than two thread switches. */
   async #write({ fd }: FileHandle, entry: Buffer, position: number): Promise<number> {
+    if (entry.length > QUICK_BYTES) return await writeInPool(fd, entry, position)
     const startMs = performance.now()
     const written =
       this.#tookMs < QUICK_MS

@@ -73,6 +73,33 @@ describe('an fsync', () => {
     expect(await treeOf(await afterCrash(paths.store), '')).toBe(await treeOf(paths, ''))
   })
 
+  test('that needed a transaction only for its length is an entry the next time, until more is written without one', async () => {
+    const paths = await begin(['a'])
+    const write = async (byte: number): Promise<number> => {
+      const before = commitsOf(paths)
+      await paths.write('a', Buffer.alloc(1_500_000, byte))
+      await paths.fs.fsync()
+      return commitsOf(paths) - before
+    }
+    expect([await write(1), await write(2), await write(3)]).toStrictEqual([1, 0, 0])
+    expect(await treeOf(await afterCrash(paths.store), '')).toBe(await treeOf(paths, ''))
+    await paths.fs.sync()
+    await paths.write('a', Buffer.alloc(5_000_000, 4))
+    await paths.fs.sync()
+    expect([await write(5), await write(6)]).toStrictEqual([1, 0])
+    expect(await treeOf(await afterCrash(paths.store), '')).toBe(await treeOf(paths, ''))
+  })
+
+  test('of more than the longest entry makes a transaction each time', async () => {
+    const paths = await begin(['a'])
+    const before = commitsOf(paths)
+    for (let count = 1; count <= 3; count++) {
+      await paths.write('a', Buffer.alloc(2_200_000, count))
+      await paths.fs.fsync()
+      expect(commitsOf(paths)).toBe(before + count)
+    }
+  })
+
   test('without room in the log makes a transaction', async () => {
     const paths = await begin(['a'])
     const before = commitsOf(paths)
