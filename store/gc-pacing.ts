@@ -15,7 +15,7 @@ const IDLE_MS = 11_000
 /** Tells the threads of a process that it has forced collections. */
 const IN_PROCESS = 'zblkfs: collections are forced'
 
-type Collect = (options: { readonly type: 'minor' | 'major' }) => void
+type Collect = (options: { readonly type: 'minor' | 'major'; readonly flavor?: 'last-resort' }) => void
 
 let collect: Collect | undefined
 let bytes = 0
@@ -39,13 +39,18 @@ export function paceCollections(): void {
 export function collectWhenIdle(): () => void {
   if (getEnvironmentData(IN_PROCESS) !== true) return () => undefined
   paceCollections()
-  const timer = setTimeout(collectAll, IDLE_MS).unref()
+  const timer = setTimeout(shrinkHeap, IDLE_MS).unref()
   return () => void timer.refresh()
 }
 
 /** Collects all garbage of this thread, if {@link paceCollections} was called: takes up to a tenth of a second. */
 export function collectAll(): void {
   collect?.({ type: 'major' })
+}
+
+/** As {@link collectAll}, and returns the pages of the heap that are free then: V8 keeps them otherwise. Takes two collections. */
+export function shrinkHeap(): void {
+  collect?.({ type: 'major', flavor: 'last-resort' })
 }
 
 /** Records `length` bytes of short-lived buffers; from time to time forces a collection. */

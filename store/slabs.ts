@@ -8,8 +8,12 @@
  * await: readers get copies.
  */
 
-/** The length of slabs for several buffers; a buffer of at least half of it has its own. */
-const SLAB_BYTES = 256 << 10
+/**
+ * The length of slabs for several buffers; a buffer of at least half of it has its own. It is the length of the longest write, because
+ * slabs of one length are reused for the other kind of writes, while those of another length are dropped and wait for the garbage
+ * collection of two threads.
+ */
+const SLAB_BYTES = 1 << 20
 /** The length of a longer slab is a multiple of this, so that slabs of records of similar length are reused. */
 const ROUND_BYTES = 64 << 10
 

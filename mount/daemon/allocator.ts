@@ -8,7 +8,7 @@
  *
  * Small blocks are between others that stay, and V8 keeps a heap as large as a burst of requests has made it: later requests may allocate
  * outside of it alone. So free pages are given back periodically while the daemon works, and garbage is collected if the heap has grown;
- * free slabs are given back, and garbage collected, once when the daemon has become idle.
+ * free slabs and the free pages of V8's heap are given back once when the daemon has become idle.
  *
  * Of the program itself, half of the pages in memory are those that only its start needed. They are given up as well; the
  * kernel maps those in use again from its page cache.
@@ -16,7 +16,7 @@
 import { getHeapStatistics } from 'node:v8'
 import { koffi } from '../../store/koffi.ts'
 import { readFileSync } from '../../store/os-files.ts'
-import { collectAll } from '../../store/gc-pacing.ts'
+import { collectAll, shrinkHeap } from '../../store/gc-pacing.ts'
 import { slabs } from '../../store/slabs.ts'
 
 /** mallopt(3)'s parameters. Source: malloc.h. */
@@ -106,7 +106,7 @@ function trimPeriodically(trim: () => void, dropPages: () => void): void {
     const load = (user + system) / 1000 / TRIM_INTERVAL_MS
     if (load < IDLE && hasGarbage) {
       slabs.dropFree()
-      collectAll()
+      shrinkHeap()
       dropPages()
       hasGarbage = false
     } else if (load < WORKING) return

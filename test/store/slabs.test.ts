@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Slabs } from '../../store/slabs.ts'
 
 const CHUNK = 4096
-const SLAB = 256 << 10
+const SLAB = 1 << 20
 
 describe('Slabs', () => {
   it('places short buffers side by side and allocates separate memory for a long one', () => {
@@ -33,16 +33,26 @@ describe('Slabs', () => {
     const slabs = new Slabs()
     const memory = new Set<ArrayBufferLike>()
     for (let round = 0; round < 10; round++) {
-      const taken = Array.from({ length: 200 }, () => slabs.take(CHUNK))
-      const long = slabs.take(1 << 20)
+      const taken = Array.from({ length: 800 }, () => slabs.take(CHUNK))
+      const long = slabs.take(2 << 20)
       slabs.hold(long)
       for (const bytes of [...taken, long, long]) {
         memory.add(bytes.buffer)
         slabs.release(bytes)
       }
     }
-    // 200 chunks take 3.1 slabs.
+    // 800 chunks take 3.1 slabs.
     expect(memory.size).toBe(5)
+  })
+
+  it('reuses the memory of short buffers for long ones, which are writes of the kernel', () => {
+    const slabs = new Slabs()
+    const short = Array.from({ length: 20 * (SLAB / CHUNK) }, () => slabs.take(CHUNK))
+    const known = new Set(short.map(({ buffer }) => buffer))
+    for (const bytes of short) slabs.release(bytes)
+    const long = Array.from({ length: 20 }, () => slabs.take(SLAB))
+    // The last slab stays open for short buffers.
+    expect(long.filter(({ buffer }) => known.has(buffer))).toHaveLength(19)
   })
 
   it('bounds free memory across all lengths, and releases it on request', () => {

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { ConflictError } from '../../../store/errors.ts'
 import { TID_NONE, knownOid } from '../../../store/ids.ts'
 import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
 import { decodeTransaction, encodeTransaction } from '../../../store/sqlite/writer/wire.ts'
@@ -59,6 +60,21 @@ test('a change to a small part of a database costs less than 64 KiB of file', as
     await store.close()
     expect((await databaseBytes(path)) - before).toBeLessThanOrEqual(64 << 10)
   }
+})
+
+test('what was copied for the writer is freed with its commit, also with one that fails', async () => {
+  const store = await openSqliteStore(`${directory}/test.db`, { create: true })
+  const oid = (await store.allocateOids(1)).first
+  const record = { head: new Uint8Array(0), body: [new Uint8Array(4 << 20)] }
+  let base = await store.commit({ changes: [{ oid, base: TID_NONE, record }] })
+  const before = process.memoryUsage().arrayBuffers
+  for (let count = 0; count < 6; count++) {
+    await expect(store.commit({ changes: [{ oid, base: TID_NONE, record }] })).rejects.toThrow(ConflictError)
+    base = await store.commit({ changes: [{ oid, base, record }] })
+  }
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 << 20)
+  expect((await store.loadPart(oid, base, 0, 8 << 20))?.bytes.length).toBe(4 << 20)
+  await store.close()
 })
 
 test('when the writer thread exits, pending and later commits are rejected, and reads continue', async () => {
