@@ -42,24 +42,29 @@ export async function* feed<C>(
 ): AsyncGenerator<FeedTransaction<C>> {
   let known =
     since === undefined ? await store.lastTid() : since === BEGINNING ? TID_NONE : await moment(since)
-  // A single kept moment is not followed by whole history.
-  if (known !== TID_NONE && (await store.isKept?.(toTid(known + 1n))) === false)
-    throw new StoreError(`the history after ${formatTid(known)} is not whole: a pack has dropped a part`, {
-      code: 'no-moment',
-    })
+  await assertWhole(store, known)
   let previous: Tid | undefined
   while (!isAborted(signal)) {
     const last = await store.lastTid()
     const timeline = await timelineOf(store)
     for await (const info of store.transactions({ after: known, upTo: last })) {
       if (isAborted(signal)) return
+      // After it was read: a pack records what it keeps before it drops anything.
+      await assertWhole(store, known)
       const before = previous
       yield { ...asHead(info, timeline), changes: () => changesOf(info.tid, before) }
-      previous = info.tid
+      previous = known = info.tid
     }
-    known = last
     await advance(store, known, signal)
   }
+}
+
+/** A single kept moment is not followed by whole history. @throws StoreError with the code `no-moment`. */
+async function assertWhole(store: Store, known: Tid): Promise<void> {
+  if (known === TID_NONE || (await store.isKept?.(toTid(known + 1n))) !== false) return
+  throw new StoreError(`the history after ${formatTid(known)} is not whole: a pack has dropped a part`, {
+    code: 'no-moment',
+  })
 }
 
 const isAborted = (signal: AbortSignal | undefined): boolean => signal?.aborted === true

@@ -152,11 +152,14 @@ export class MountPacker {
       before === undefined
         ? await historyStart(this.#store, this.#retention)
         : await momentNamed(this.#store, before)
-    if (this.#running?.isBackground === false)
-      throw new StoreError(`${this.#store.name} is being packed already: wait until that pack is done`, {
-        code: 'pack-running',
-      })
-    await this.#stop()
+    // Another pack may begin while one is being stopped.
+    for (let running = this.#running; running !== undefined; running = this.#running) {
+      if (!running.isBackground)
+        throw new StoreError(`${this.#store.name} is being packed already: wait until that pack is done`, {
+          code: 'pack-running',
+        })
+      await this.#stop()
+    }
     this.#status = { state: 'running' }
     this.#run(false, {
       from,

@@ -63,6 +63,20 @@ test('background packs keep imported history of any age', async () => {
   await fileSystem.close()
 })
 
+test('of two packs that are requested at once, one runs', async () => {
+  vi.useRealTimers()
+  const store = new MemoryStore()
+  const fileSystem = await FileSystem.open(store)
+  const packer = await MountPacker.of(store, fileSystem, log)
+  const begun = await Promise.allSettled([packer?.start('now'), packer?.start('now')])
+  expect(begun).toMatchObject([
+    { status: 'fulfilled' },
+    { status: 'rejected', reason: { code: 'pack-running' } },
+  ])
+  await packer?.close()
+  await fileSystem.close()
+})
+
 test('an import keeps an existing retention setting', async () => {
   const { store, fileSystem } = await oldDatabase()
   vi.useRealTimers()
