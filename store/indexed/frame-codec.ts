@@ -9,17 +9,23 @@
  * | 16         | 1      | how its units are stored: 0 as they are, 1 Zstandard, 2 LZ4      |
  * | 17         | 1      | the number of its units, 1 to {@link FRAME_UNITS}                |
  * | 18         | 1      | the size of the elements whose bytes are shuffled; 0 for none    |
- * | 19         | 1      | 1 if the body is encrypted (encryption/frame-seal.ts), otherwise 0 |
+ * | 19         | 1      | how the body is encrypted (encryption/frame-seal.ts): 0 not, 1 as a whole, 2 in parts |
  * | 20         | 4      | the length of the body                                           |
  * | 24         |        | the body                                                         |
  *
- * A frame is the least that can be read, verified and released, so it is short: a random read of 4 KiB expands 16 KiB.
+ * A frame is the least that can be released, and that can be read and verified, so it is short: a random read of 4 KiB expands 16 KiB. Only
+ * the parts of an encrypted frame that is not compressed can be read by themselves.
  */
 import { xxh64 } from '../checksum.ts'
 import { BulkDamageError } from './bulk.ts'
 import type { Compression, CompressionMethod } from '../compression.ts'
 import { SEAL_BYTES } from '../encryption/aead.ts'
-import { type FrameOpener, type FrameSeal, SEALED_HEADER_BYTES } from '../encryption/frame-seal.ts'
+import {
+  type FrameOpener,
+  type FrameSeal,
+  SEALED_HEADER_BYTES,
+  sealedPartsBytes,
+} from '../encryption/frame-seal.ts'
 import { UNIT_BYTES } from './frame.ts'
 import { UnitCompression } from './unit-compression.ts'
 
@@ -34,8 +40,11 @@ export const FRAME_HEADER_BYTES = 24
 /** The length of a full frame that is neither compressed nor encrypted. */
 export const FRAME_UNCOMPRESSED_BYTES = FRAME_HEADER_BYTES + FRAME_BYTES
 
+/** A full frame whose parts are encrypted by themselves (encryption/frame-seal.ts). No other frame is as long. */
+export const FRAME_OF_PARTS_BYTES = FRAME_HEADER_BYTES + sealedPartsBytes(FRAME_BYTES)
+
 /** The length of the longest stored frame. */
-export const STORED_FRAME_BYTES = FRAME_UNCOMPRESSED_BYTES + SEAL_BYTES
+export const STORED_FRAME_BYTES = FRAME_OF_PARTS_BYTES
 
 const SUM_BYTES = 8
 const POSITION_OFFSET = 8
@@ -49,6 +58,10 @@ const AS_IT_IS = 0
 /** By the number in a header. */
 const METHODS: readonly (CompressionMethod | undefined)[] = [undefined, 'zstd', 'lz4']
 const NUMBERS = { off: AS_IT_IS, zstd: 1, lz4: 2 } as const
+
+const PLAIN = 0
+const SEALED_WHOLE = 1
+const SEALED_PARTS = 2
 
 /** The start of the frame with the byte at `pos`. */
 export const frameDown = (pos: number): number => pos - (pos % FRAME_BYTES)
@@ -83,25 +96,22 @@ export class FrameEncoder {
     const seal = this.#seal
     const room = seal === undefined ? into.subarray(FRAME_HEADER_BYTES) : this.#memory
     const packed = room.subarray(0, units.length)
-    let { elementBytes } = this.#compression
-    let length = this.#units.compress(units, this.#compression, packed)
-    const method = length === 0 ? AS_IT_IS : NUMBERS[this.#compression.method]
-    if (method === AS_IT_IS) {
-      if (seal === undefined) packed.set(units)
-      length = units.length
-      elementBytes = 0
-    }
-    const end = FRAME_HEADER_BYTES + length + (seal === undefined ? 0 : SEAL_BYTES)
+    const length = this.#units.compress(units, this.#compression, packed)
+    const isCompressed = length > 0
+    const count = units.length / UNIT_BYTES
+    const sealing = seal === undefined ? PLAIN : isCompressed ? SEALED_WHOLE : SEALED_PARTS
+    const end = FRAME_HEADER_BYTES + bodyBytes(isCompressed ? length : units.length, sealing)
     into.writeBigUInt64LE(BigInt(pos), POSITION_OFFSET)
-    into[METHOD_OFFSET] = method
-    into[UNITS_OFFSET] = units.length / UNIT_BYTES
-    into[ELEMENT_OFFSET] = elementBytes
-    into[SEALED_OFFSET] = seal === undefined ? 0 : 1
+    into[METHOD_OFFSET] = isCompressed ? NUMBERS[this.#compression.method] : AS_IT_IS
+    into[UNITS_OFFSET] = count
+    into[ELEMENT_OFFSET] = isCompressed ? this.#compression.elementBytes : 0
+    into[SEALED_OFFSET] = sealing
     into.writeUInt32LE(end - FRAME_HEADER_BYTES, LENGTH_OFFSET)
-    if (seal !== undefined) {
-      const plain = method === AS_IT_IS ? units : packed.subarray(0, length)
-      seal.seal(pos, sealedHeader(into), plain, into.subarray(FRAME_HEADER_BYTES, end))
-    }
+    const body = into.subarray(FRAME_HEADER_BYTES, end)
+    if (seal === undefined) {
+      if (!isCompressed) body.set(units)
+    } else if (isCompressed) seal.seal(pos, sealedHeader(into), packed.subarray(0, length), body)
+    else seal.sealParts(pos, sealedHeader(into), units, body)
     into.writeBigUInt64LE(xxh64(into.subarray(SUM_BYTES, end)))
     return end
   }
@@ -159,11 +169,28 @@ export class FrameDecoder {
     return stored.subarray(FRAME_HEADER_BYTES, end)
   }
 
+  /**
+   * Decrypts consecutive parts of a frame of {@link FRAME_OF_PARTS_BYTES}, the first at position `pos`, that were read without the rest of the
+   * frame; false if they are damaged, or the key is missing.
+   */
+  openParts(pos: number, sealed: Buffer, units: Uint8Array): boolean {
+    return this.#opener?.openParts(pos, PARTS_HEADER, sealed, units) ?? false
+  }
+
   #copy(pos: number, stored: Buffer, body: Buffer, units: Uint8Array): void {
-    const extra = this.#opener === undefined ? 0 : SEAL_BYTES
-    if (body.length !== units.length + extra) throw new BulkDamageError(MALFORMED)
-    if (this.#opener === undefined) units.set(body)
-    else if (!this.#opener.open(pos, sealedHeader(stored), body, units)) throw notSealed(stored)
+    const sealing = stored[SEALED_OFFSET] ?? PLAIN
+    if (body.length !== bodyBytes(units.length, sealing)) throw new BulkDamageError(MALFORMED)
+    const opener = this.#opener
+    if (opener === undefined) {
+      units.set(body)
+      return
+    }
+    const header = sealedHeader(stored)
+    const isOpen =
+      sealing === SEALED_PARTS
+        ? opener.openParts(pos, header, body, units)
+        : opener.open(pos, header, body, units)
+    if (!isOpen) throw notSealed(stored)
   }
 
   #expand(pos: number, stored: Buffer, body: Buffer, units: Uint8Array): void {
@@ -182,6 +209,17 @@ export class FrameDecoder {
 
 const sealedHeader = (stored: Buffer): Buffer =>
   stored.subarray(POSITION_OFFSET, POSITION_OFFSET + SEALED_HEADER_BYTES)
+
+/** What is authenticated of the header of frames of {@link FRAME_OF_PARTS_BYTES}, all the same but for their positions. */
+const PARTS_HEADER = Buffer.alloc(SEALED_HEADER_BYTES)
+PARTS_HEADER[METHOD_OFFSET - POSITION_OFFSET] = AS_IT_IS
+PARTS_HEADER[UNITS_OFFSET - POSITION_OFFSET] = FRAME_UNITS
+PARTS_HEADER[SEALED_OFFSET - POSITION_OFFSET] = SEALED_PARTS
+PARTS_HEADER.writeUInt32LE(FRAME_OF_PARTS_BYTES - FRAME_HEADER_BYTES, LENGTH_OFFSET - POSITION_OFFSET)
+
+/** The length of the body with `length` bytes to be sealed. */
+const bodyBytes = (length: number, sealing: number): number =>
+  sealing === PLAIN ? length : sealing === SEALED_PARTS ? sealedPartsBytes(length) : length + SEAL_BYTES
 
 /** The checksum in a frame's header: it tells frames apart, too. */
 export const storedSum = (header: Buffer): bigint => header.readBigUInt64LE(0)

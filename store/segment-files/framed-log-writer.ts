@@ -29,7 +29,7 @@ const OUT_BYTES = 1 << 20
  */
 export class FramedLogWriter extends SegmentWriter implements BulkWriter {
   readonly #encoder: FrameEncoder
-  /** The units of the frame being gathered. */
+  /** The units of the frame being gathered, unless they are appended all at once. */
   readonly #units = Buffer.allocUnsafeSlow(FRAME_BYTES)
   #fill = 0
   /** The position of that frame. */
@@ -83,12 +83,14 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
     for (const bytes of parts) {
       for (let off = 0; off < bytes.length;) {
         const part = bytes.subarray(off, off + FRAME_BYTES - this.#fill)
-        this.#units.set(part, this.#fill)
+        // A whole frame is encoded from where it is: copying it would take as long as encrypting it.
+        const isWhole = part.length === FRAME_BYTES
+        if (!isWhole) this.#units.set(part, this.#fill)
         off += part.length
         this.#fill += part.length
         this.#isDirty = true
         if (this.#fill < FRAME_BYTES) continue
-        const ending = this.#endFrame()
+        const ending = this.#endFrame(isWhole ? part : this.#units)
         if (ending !== undefined) await ending
       }
     }
@@ -99,22 +101,18 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
       this.#start = this.#base
       return
     }
-    if (this.#fill > 0) await this.#endFrame()
+    if (this.#fill > 0) await this.#endFrame(this.#units.subarray(0, this.#fill))
     await this.#endSegment()
     this.syncTouched()
     this.#base = this.#start
     this.#isDirty = false
   }
 
-  /** Encodes the units gathered so far as a frame. */
-  #endFrame(): Promise<void> | undefined {
+  /** Encodes the units of the frame being gathered. */
+  #endFrame(units: Uint8Array): Promise<void> | undefined {
     const index = segmentOf(this.#start)
-    if (this.#segment !== index) return this.#beginSegment(index)
-    const length = this.#encoder.encode(
-      this.#start,
-      this.#units.subarray(0, this.#fill),
-      this.#run.subarray(this.#runEnd),
-    )
+    if (this.#segment !== index) return this.#beginSegment(index, units)
+    const length = this.#encoder.encode(this.#start, units, this.#run.subarray(this.#runEnd))
     this.#entries.push({ offset: this.#runOffset + this.#runEnd, length, isReleased: false })
     this.#totals = {
       unitBytes: this.#totals.unitBytes + this.#fill,
@@ -126,7 +124,8 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
     return this.#runEnd < OUT_BYTES ? undefined : this.#write(index, false)
   }
 
-  async #beginSegment(index: number): Promise<void> {
+  /** Begins a segment with a frame. */
+  async #beginSegment(index: number, units: Uint8Array): Promise<void> {
     await this.#endSegment()
     const isNew = this.#start % SEGMENT_BYTES === 0
     if (isNew) this.create(index, 'frames')
@@ -138,7 +137,7 @@ export class FramedLogWriter extends SegmentWriter implements BulkWriter {
     this.#runEnd = this.#runStart
     this.#runOffset = end - this.#runStart
     this.#segment = index
-    await this.#endFrame()
+    await this.#endFrame(units)
   }
 
   async #endSegment(): Promise<void> {

@@ -1,15 +1,17 @@
 /** Reads positions of segments with frames (framed-layout.ts), and verifies each frame that a read touches. */
-import type { FrameOpener } from '../encryption/frame-seal.ts'
+import { type FrameOpener, PART_BYTES, SEALED_PART_BYTES } from '../encryption/frame-seal.ts'
 import { BulkDamageError } from '../indexed/bulk.ts'
 import {
   FRAME_BYTES,
   FRAME_HEADER_BYTES,
+  FRAME_OF_PARTS_BYTES,
   FRAME_UNCOMPRESSED_BYTES,
   FrameDecoder,
   frameDown,
   STORED_FRAME_BYTES,
   storedSum,
 } from '../indexed/frame-codec.ts'
+import { UNIT_BYTES } from '../indexed/frame.ts'
 import {
   ENTRY_BYTES,
   entryAt,
@@ -51,6 +53,8 @@ export class FramedReader {
   /** By the lowest bits of the frame's number. */
   readonly #frames: CachedFrame[] = []
   readonly #stored = Buffer.allocUnsafeSlow(RUN_BYTES + STORED_FRAME_BYTES)
+  /** Receives parts of a frame of which not all is wanted. */
+  readonly #units = Buffer.allocUnsafeSlow(FRAME_BYTES)
 
   /** @param opener undefined for a database that is not encrypted. */
   constructor(opener?: FrameOpener) {
@@ -86,11 +90,34 @@ export class FramedReader {
   /** Reads a part of a frame. */
   #readPart(fd: number, index: number, start: number, off: number, target: Uint8Array): void {
     const entry = this.#entry(fd, index, start)
+    if (this.#readParts(fd, entry, start, off, target)) return
     const frame = (this.#frames[(start / FRAME_BYTES) % FRAMES_KEPT] ??= emptyFrame())
     if (frame.start !== start || !this.#isSame(fd, entry, frame)) this.#load(fd, start, entry, frame)
     const { units } = frame
     if (units.length < off + target.length) throw new BulkDamageError(CUT_SHORT)
     units.copy(target, 0, off, off + target.length)
+  }
+
+  /** Reads whole units of a frame whose parts are encrypted by themselves; false if it is another frame, or damaged. */
+  #readParts(
+    fd: number,
+    { offset, length }: FrameEntry,
+    start: number,
+    off: number,
+    target: Uint8Array,
+  ): boolean {
+    const end = off + target.length
+    if (length !== FRAME_OF_PARTS_BYTES || off % UNIT_BYTES !== 0 || end % UNIT_BYTES !== 0) return false
+    const first = Math.floor(off / PART_BYTES)
+    const count = Math.ceil(end / PART_BYTES) - first
+    const sealed = this.#stored.subarray(0, count * SEALED_PART_BYTES)
+    const at = offset + FRAME_HEADER_BYTES + first * SEALED_PART_BYTES
+    if (readUpTo(fd, sealed, at) < sealed.length) return false
+    const isWhole = count * PART_BYTES === target.length
+    const units = isWhole ? target : this.#units.subarray(0, count * PART_BYTES)
+    if (!this.#decoder.openParts(start + first * PART_BYTES, sealed, units)) return false
+    if (!isWhole) target.set(units.subarray(off - first * PART_BYTES, end - first * PART_BYTES))
+    return true
   }
 
   /** Reads a frame to the cache. One that is stored as it is is verified where it was read to. */

@@ -27,6 +27,7 @@ from pathlib import Path
 
 UNIT = 4096
 FRAME = 4 * UNIT
+PART = 2 * UNIT
 GROUP = 512 * UNIT
 SEGMENT = 1 << 30
 MASK = (1 << 64) - 1
@@ -163,8 +164,16 @@ def decode_frame(stored, pos, keys=None):
     body = stored[24 : 24 + length]
     is_right = len(body) == length and xxh64(stored[8 : 24 + length]) == total
     rule("R14", is_right and found == pos, f"the frame at {pos} of the log")
-    rule("R52", sealed == (keys is not None), f"the frame at {pos} of the log")
-    if keys is not None:
+    rule("R52", (sealed != 0) == (keys is not None), f"the frame at {pos} of the log")
+    if sealed == 2:
+        sealed_part = PART + 28
+        parts = [
+            keys.frame(pos + i * PART, struct.pack("<Q", pos + i * PART) + stored[16:24], body[at : at + sealed_part])
+            for i, at in enumerate(range(0, len(body), sealed_part))
+        ]
+        rule("R52", None not in parts and method == 0, f"the frame at {pos} of the log")
+        body = b"".join(parts)
+    elif sealed == 1:
         body = keys.frame(pos, stored[8:24], body)
         rule("R52", body is not None, f"the frame at {pos} of the log")
     data = {0: lambda plain, _: plain, 1: expand, 2: expand_lz4}[method](body, units * UNIT)

@@ -4,7 +4,10 @@ import { rm } from 'node:fs/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseCompression } from '../../../store/compression.ts'
 import { BulkDamageError, type BulkWriter } from '../../../store/indexed/bulk.ts'
-import { FRAME_BYTES, FrameEncoder } from '../../../store/indexed/frame-codec.ts'
+import { Epochs } from '../../../store/encryption/epochs.ts'
+import { FrameSeal, SEALED_PART_BYTES } from '../../../store/encryption/frame-seal.ts'
+import { DatabaseKeys, newMasterKey } from '../../../store/encryption/keys.ts'
+import { FRAME_BYTES, FRAME_HEADER_BYTES, FrameEncoder } from '../../../store/indexed/frame-codec.ts'
 import { UNIT_BYTES } from '../../../store/indexed/frame.ts'
 import { FramedLogWriter } from '../../../store/segment-files/framed-log-writer.ts'
 import {
@@ -198,4 +201,52 @@ test('a segment with a damaged header is read, and its header is restored', asyn
   files.mendHeader(0)
   expect(files.hasHeader(0)).toBe(true)
   expect(read(0, bytes.length).equals(bytes)).toBe(true)
+})
+
+test('parts of an encrypted frame are read and verified by themselves', async () => {
+  const seal = new FrameSeal(new DatabaseKeys(newMasterKey()), new Epochs(() => []))
+  const encrypted = new FramedLogWriter(files, new FrameEncoder(parseCompression('zstd'), seal))
+  const random = new Random(3)
+  const bytes = Buffer.from(Uint8Array.from({ length: 11 * UNIT_BYTES }, () => random.below(256)))
+  const { pos } = await append(encrypted, bytes, 0)
+  const readUnits = (lo: number, hi: number): Buffer => {
+    const into = Buffer.alloc((hi - lo) * UNIT_BYTES)
+    new LogReader(files, seal).readAt(pos + lo * UNIT_BYTES, into)
+    return into
+  }
+  const expectUnits = (lo: number, hi: number): void =>
+    expect(readUnits(lo, hi).equals(bytes.subarray(lo * UNIT_BYTES, hi * UNIT_BYTES))).toBe(true)
+  for (let lo = 0; lo < 11; lo++) for (let hi = lo + 1; hi <= 11; hi++) expectUnits(lo, hi)
+  // A read that is not of whole units.
+  const piece = Buffer.alloc(5000)
+  new LogReader(files, seal).readAt(pos + 3000, piece)
+  expect(piece.equals(bytes.subarray(3000, 8000))).toBe(true)
+
+  const whole = readFileSync(path())
+  const second = whole.readUInt32LE(entryOffset(frameNumber(pos) + 1)) + FRAME_HEADER_BYTES
+  const flipped = Buffer.from(whole)
+  flipped.writeUInt8(flipped.readUInt8(second + SEALED_PART_BYTES + 50) ^ 1, second + SEALED_PART_BYTES + 50)
+  writeFileSync(path(), flipped)
+  expectUnits(4, 6)
+  for (const [lo, hi] of [
+    [6, 7],
+    [7, 8],
+    [5, 7],
+    [4, 8],
+  ] as const)
+    expect(() => readUnits(lo, hi)).toThrow(BulkDamageError)
+  // Both parts in each other's place.
+  const swapped = Buffer.from(whole)
+  whole.copy(swapped, second, second + SEALED_PART_BYTES, second + 2 * SEALED_PART_BYTES)
+  whole.copy(swapped, second + SEALED_PART_BYTES, second, second + SEALED_PART_BYTES)
+  writeFileSync(path(), swapped)
+  for (let unit = 4; unit < 8; unit++) expect(() => readUnits(unit, unit + 1)).toThrow(BulkDamageError)
+  // The part of the frame before it.
+  const first = whole.readUInt32LE(entryOffset(frameNumber(pos))) + FRAME_HEADER_BYTES
+  const moved = Buffer.from(whole)
+  whole.copy(moved, second, first, first + SEALED_PART_BYTES)
+  writeFileSync(path(), moved)
+  expect(() => readUnits(4, 5)).toThrow(BulkDamageError)
+  writeFileSync(path(), whole)
+  expectUnits(0, 11)
 })
