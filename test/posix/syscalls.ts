@@ -41,6 +41,10 @@ export const FALLOC_FL_PUNCH_HOLE = 2
 export const FALLOC_FL_COLLAPSE_RANGE = 8
 export const FALLOC_FL_ZERO_RANGE = 16
 
+/** `pwritev2`'s flags: at the end, whatever the descriptor says, and at the offset, whatever the descriptor says (Linux 6.9). */
+export const RWF_APPEND = 0x10
+export const RWF_NOAPPEND = 0x20
+
 export const SEEK_SET = 0
 export const SEEK_END = 2
 export const SEEK_DATA = 3
@@ -94,6 +98,7 @@ const c = {
   truncate: bind('int truncate(void *path, int64_t len)'),
   pread: bind('int64_t pread(int fd, void *buffer, size_t len, int64_t off)'),
   pwrite: bind('int64_t pwrite(int fd, void *buffer, size_t len, int64_t off)'),
+  pwritev2: bind('int64_t pwritev2(int fd, void *vector, int count, int64_t off, int flags)'),
   mknod: bind('int mknod(void *path, unsigned int mode, uint64_t device)'),
   utimensat: bind('int utimensat(int fd, void *path, void *times, int flags)'),
   statx: bind('int statx(int fd, void *path, int flags, unsigned int mask, void *result)'),
@@ -146,6 +151,14 @@ export function pread(fd: number, buffer: Uint8Array, off: number | bigint): num
 /** Writes at an offset up to 2^63 - 1; returns how many bytes. */
 export function pwrite(fd: number, data: Uint8Array, off: number | bigint): number {
   return Number(c.pwrite(fd, data, data.length, off))
+}
+
+/** pwritev2(2) of one buffer. */
+export function pwritev2(fd: number, data: Uint8Array, off: number | bigint, flags: number): number {
+  const vector = Buffer.alloc(16)
+  vector.writeBigUInt64LE(koffi.address(data), 0)
+  vector.writeBigUInt64LE(BigInt(data.length), 8)
+  return Number(c.pwritev2(fd, vector, 1, off, flags))
 }
 
 /** Makes a FIFO, socket, device or file, by the type bits of `mode`. */

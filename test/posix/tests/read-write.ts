@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync, readSync, writeFileSync, writeSync, writevSync } from 'node:fs'
+import { pwritev2, RWF_APPEND, RWF_NOAPPEND, SyscallError } from '../syscalls.ts'
 import { pattern, stat, text, withFd, type Tests } from '../directory.ts'
 
 const KiB = 1024
@@ -48,6 +49,35 @@ export const readAndWrite: Tests = {
       writeSync(fd, Buffer.alloc(10, 'c'), 0, 10, 7495)
       const expected = 'a'.repeat(2500) + 'b'.repeat(4995) + 'c'.repeat(10) + 'a'.repeat(2495)
       assert.equal(read(fd, 0, 20_000).toString(), expected)
+    })
+  },
+
+  'pwritev2 appends on a descriptor without O_APPEND, and writes at an offset on one with it': dir => {
+    const path = dir.file('file', 'abcdef')
+    const content = (): string => readFileSync(path, 'utf8')
+    withFd(path, 'r+', fd => {
+      assert.equal(pwritev2(fd, Buffer.from('GH'), 0, RWF_APPEND), 2)
+      assert.equal(content(), 'abcdefGH')
+      // The end is where others have moved it.
+      withFd(path, 'a', other => writeSync(other, 'ij'))
+      pwritev2(fd, Buffer.from('KL'), 1, RWF_APPEND)
+      assert.equal(content(), 'abcdefGHijKL')
+      writeSync(fd, 'mn')
+      assert.equal(content(), 'mncdefGHijKL')
+    })
+    withFd(path, 'a+', fd => {
+      try {
+        pwritev2(fd, Buffer.from('OP'), 1, RWF_NOAPPEND)
+      } catch (error) {
+        // Linux before 6.9.
+        if (error instanceof SyscallError && error.code === 'EOPNOTSUPP') return
+        throw error
+      }
+      assert.equal(content(), 'mOPdefGHijKL')
+      writeSync(fd, 'qr')
+      assert.equal(content(), 'mOPdefGHijKLqr')
+      pwritev2(fd, Buffer.from('s'), 0, RWF_NOAPPEND)
+      assert.equal(content(), 'sOPdefGHijKLqr')
     })
   },
 
