@@ -598,7 +598,7 @@ export class FileSystem implements Operations {
     const { live } = this.#context
     if (treeNumberOf(ino) !== live.number) return undefined
     if (ino === ROOT_INO) return ''
-    const node = live.known(live.oidOf(ino))
+    const node = live.knownOf(ino)
     const found = node && nodePath(node)
     return found?.isWhole === true ? found.path : undefined
   }

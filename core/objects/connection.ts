@@ -28,7 +28,7 @@ import {
   ObjectNotFoundError,
   ReadOnlyError,
 } from '../../store/errors.ts'
-import { formatTid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
+import { formatTid, oid as toOid, ROOT_OID, type Oid, type Tid } from '../../store/ids.ts'
 import { isSlice, type ObjectChange, type RecordSource } from '../../store/changes.ts'
 import type { Spilling } from '../../store/capabilities.ts'
 import type { NewTransaction, Store, WritableStore } from '../../store/store.ts'
@@ -432,6 +432,7 @@ export class Connection implements Jar {
         : [...pending, ...deletions.map(({ oid, base }) => ({ oid, base, record: null }))]
     // The classes of deleted objects are not known here.
     const extension = deletions.length === 0 ? this.#pending.summary(origin) : undefined
+    const oidsEnd = this.#lease().end
     let tid: Tid
     try {
       tid = await store.commit({ changes, ...(extension !== undefined && { extension }), ...about })
@@ -439,6 +440,7 @@ export class Connection implements Jar {
       this.#pending.fail()
       throw error
     }
+    this.#lease().stored(oidsEnd)
     this.#at = tid
     this.#committedAt = undefined
     for (const oid of this.#pending.succeed(tid)) this.#cache.get(oid)?.committedAs(tid)
@@ -539,6 +541,22 @@ export class Connection implements Jar {
   advance(at: Tid, changed: Iterable<Oid>): void {
     this.#at = at
     this.invalidate(changed)
+  }
+
+  /**
+   * Forgets the objects that were created and never stored, after an abort: another writer may have allocated their oids for other objects. No
+   * object may be in use but ghosts of stored ones.
+   * @returns the first of these oids; undefined if there are none.
+   */
+  forgetNew(): Oid | undefined {
+    const from = this.#lease().unstoredFrom
+    this.#loader.invalidate()
+    this.#derived?.clear()
+    // Afterwards no object refers to another one.
+    for (const object of this.#cache.all()) this.#ghost(object)
+    if (from === undefined) return undefined
+    this.#cache.deleteFrom(from)
+    return toOid(from)
   }
 
   statistics(): ConnectionStatistics {

@@ -78,6 +78,18 @@ export class ObjectCache {
     return this.#known.get(oid)?.deref()
   }
 
+  *all(): Generator<Persistent> {
+    for (const reference of this.#known.values()) {
+      const object = reference.deref()
+      if (object !== undefined) yield object
+    }
+  }
+
+  /** Deletes the ghosts whose oid is `from` or higher: others may take their place. */
+  deleteFrom(from: number): void {
+    for (const oid of this.#known.keys()) if (oid >= from) this.#known.delete(oid)
+  }
+
   /** Adds an object as the one with its oid. */
   add(object: Persistent): void {
     this.#known.set(object.oid, new WeakRef(object))

@@ -15,6 +15,7 @@ export class OidLease {
   #left = 0
   #length = RANGE_MIN / 2
   #requested: Promise<OidRange> | undefined
+  #unstoredFrom: number | undefined
 
   constructor(store: WritableStore) {
     this.#store = store
@@ -35,8 +36,27 @@ export class OidLease {
     return undefined
   }
 
+  /** The end of the oids that may be taken now. */
+  get end(): number {
+    return this.#next + this.#left
+  }
+
+  /**
+   * No transaction records that the oids from this one on are allocated, so another writer that follows the last transaction may allocate
+   * them as well. Undefined if none of them was taken.
+   */
+  get unstoredFrom(): number | undefined {
+    return this.#unstoredFrom
+  }
+
+  /** A transaction is stored that was requested when {@link OidLease.end} was this. */
+  stored(end: number): void {
+    if (this.#unstoredFrom !== undefined) this.#unstoredFrom = Math.max(this.#unstoredFrom, end)
+  }
+
   /** Gives up what was allocated: another writer may have allocated the same since. */
   forget(): void {
+    this.#unstoredFrom = undefined
     this.#left = 0
     this.#requested = undefined
   }
@@ -75,6 +95,7 @@ export class OidLease {
       // Another caller may have adopted it.
       if (this.#requested !== requested) continue
       this.#requested = undefined
+      this.#unstoredFrom ??= range.first
       this.#next = range.first
       this.#left = range.count
     }

@@ -87,7 +87,7 @@ export class KernelCaches {
 
   /** Invalidates attributes, and pages `[off, off + len)`; len 0: to the end. */
   invalidateRange(ino: Ino, off: bigint, len: bigint): void {
-    const node = this.#live.known(this.#live.oidOf(ino))
+    const node = this.#live.knownOf(ino)
     if (node !== undefined) this.#changedBeside.add(node)
     this.#notifier?.invalidateInode(ino, off, len)
   }

@@ -6,7 +6,8 @@
  *
  * **Inode numbers.** `tree number * 2^40 + oid`, so that a file of the past differs from the same file today. The
  * root of a tree has oid 1 in its inode number. The live tree has number 0. The number of a tree that was dropped is
- * used again, with another generation.
+ * used again, with another generation. An inode whose oid an earlier one has had, which was lost before it was stored, has a number from
+ * the end of the tree's range instead ({@link Tree.retire}).
  */
 import type { BigFile } from '../../big-file/big-file.ts'
 import type { Connection } from '../../objects/connection.ts'
@@ -47,6 +48,8 @@ export class Node {
   file: BigFile | undefined
   /** A name by which it was found, and its directory: for descriptions and notifications. */
   name: { readonly parent: Oid; readonly name: string } | undefined
+  /** Whether the kernel may know it by more than one name. */
+  hadSeveralNames = false
   /** Approximate number of written bytes not yet in a record. Guarded by `lock`. */
   unstoredBytes = 0
   /** A pending invalidation of its cached attributes; operations that caused it await it. */
@@ -140,6 +143,11 @@ export class Node {
     this.unstoredBytes = 0
   }
 
+  /** Whether its inode was never stored and never will be. */
+  get isGone(): boolean {
+    return this.#isGone
+  }
+
   /** Marks that its inode was never stored and never will be. */
   vanish(): void {
     this.#isGone = true
@@ -175,6 +183,11 @@ export class Tree {
   /** Those of all trees of the filesystem. */
   readonly remembered: RememberedNodes
   readonly #nodes = new Map<Oid, Node>()
+  /** Nodes of lost inodes, by the oid in their inode numbers. */
+  readonly #retired = new Map<Oid, Node>()
+  /** What inode numbers have instead of an oid, and the oids for that. */
+  readonly #numbers = new Map<Oid, Oid>()
+  readonly #oids = new Map<Oid, Oid>()
   #connection: Connection | undefined
 
   constructor(
@@ -206,20 +219,22 @@ export class Tree {
   /** Releases the connection and all its objects. Nodes stay; attach a connection before using one. */
   detach(): void {
     this.#connection = undefined
-    for (const node of this.#nodes.values()) node.detach()
+    for (const node of this.nodes) node.detach()
   }
 
   get isInUse(): boolean {
-    return this.#nodes.size > 0
+    return this.nodeCount > 0
   }
 
   /** The nodes in use. */
   get nodes(): Iterable<Node> {
-    return this.#nodes.values()
+    return this.#retired.size === 0
+      ? this.#nodes.values()
+      : [...this.#nodes.values(), ...this.#retired.values()]
   }
 
   get nodeCount(): number {
-    return this.#nodes.size
+    return this.#nodes.size + this.#retired.size
   }
 
   get root(): Node {
@@ -228,7 +243,7 @@ export class Tree {
 
   inoOf(of: Oid): Ino {
     if (of >= INO_SPAN) throw new ErrnoError('EOVERFLOW', `object ${of} is too large for an inode number`)
-    return toIno(this.number * INO_SPAN + (of === this.rootOid ? ROOT_INO : of))
+    return toIno(this.number * INO_SPAN + (of === this.rootOid ? ROOT_INO : (this.#numbers.get(of) ?? of)))
   }
 
   /** The same for a listing. An inode without a number, which cannot be used, has the last one. */
@@ -252,13 +267,40 @@ export class Tree {
 
   /** The node of an inode number of this tree. */
   nodeOf(ino: Ino): Node {
-    return this.node(this.oidOf(ino))
+    return this.#retiredOf(ino) ?? this.node(this.oidOf(ino))
+  }
+
+  /** The node of an inode number of this tree if it is in use. */
+  knownOf(ino: Ino): Node | undefined {
+    return this.#retiredOf(ino) ?? this.known(this.oidOf(ino))
   }
 
   /** The oid of an inode number of this tree. */
   oidOf(ino: Ino): Oid {
     const local = ino - this.number * INO_SPAN
-    return local === ROOT_INO ? this.rootOid : oid(local)
+    if (local === ROOT_INO) return this.rootOid
+    const number = oid(local)
+    return this.#oids.get(number) ?? number
+  }
+
+  #retiredOf(ino: Ino): Node | undefined {
+    return this.#retired.size === 0 ? undefined : this.#retired.get(oid(ino - this.number * INO_SPAN))
+  }
+
+  /**
+   * Ends the use of an oid by the node of an inode that was never stored and never will be: another inode may have it from now on. The node
+   * keeps its inode number, with which the kernel refers to it.
+   */
+  retire(node: Node): void {
+    node.vanish()
+    node.detach()
+    if (this.#nodes.get(node.oid) !== node) return
+    this.#nodes.delete(node.oid)
+    this.#retired.set(oid(node.ino - this.number * INO_SPAN), node)
+    // The last one is that of inodes without a number.
+    const number = oid(INO_SPAN - 2 - this.#oids.size)
+    this.#numbers.set(node.oid, number)
+    this.#oids.set(number, node.oid)
   }
 
   /** The node of an inode if it is in use. */
@@ -272,5 +314,6 @@ export class Tree {
     node.detach()
     if (node.isReferenced || node.isOrphan) return
     if (this.#nodes.get(node.oid) === node) this.#nodes.delete(node.oid)
+    else if (this.#retiredOf(node.ino) === node) this.#retired.delete(oid(node.ino - this.number * INO_SPAN))
   }
 }

@@ -26,7 +26,7 @@ export function lookup(context: Context, parent: Ino, name: Name): Promise<Entry
 export function forget(context: Context, ino: Ino, count: number): void {
   const number = treeNumberOf(ino)
   const tree = number === 0 ? context.live : context.views.known(number)
-  const node = tree?.known(tree.oidOf(ino))
+  const node = tree?.knownOf(ino)
   if (node === undefined) return
   node.forget(count)
   context.dropUnused(node)

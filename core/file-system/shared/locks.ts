@@ -42,6 +42,7 @@ export class SharedLocks implements LockOperations {
       if (lock.isExclusive) throw new ErrnoError('ENOLCK', 'the past cannot change')
       return
     }
+    if (this.#context.live.knownOf(ino)?.isGone === true) throw new ErrnoError('ESTALE', 'the file was lost')
     const answer = await this.#locking.lock(oid, owner, lock, signal)
     if (answer === 'busy') throw new ErrnoError('EAGAIN')
     if (answer === 'deadlock') throw new ErrnoError('EDEADLK')

@@ -221,7 +221,12 @@ export class Sharing {
     try {
       await context.writeBack.revert(async () => {
         await context.bookkeeping.restart()
-        for (const node of context.live.nodes) await revertNode(node)
+        const { live } = context
+        live.accessTimes.clear()
+        const from = live.connection.forgetNew()
+        for (const node of live.nodes)
+          if (from !== undefined && node.oid >= from) live.retire(node)
+          else await revertNode(node)
       })
     } catch (error) {
       this.#lost ??= lost
@@ -257,7 +262,6 @@ export class Sharing {
     try {
       await this.#turnstile.whileClosed(async () => {
         await this.#advanceTo(tid)
-        context.live.connection.forgetOids()
         context.mayCommit = true
         this.#isHeld = true
         this.#heldSinceMs = performance.now()
@@ -316,7 +320,10 @@ export class Sharing {
   #dropLease(): void {
     this.#isHeld = false
     this.#isRecalled = false
-    this.#parts.context.mayCommit = false
+    const { context } = this.#parts
+    context.mayCommit = false
+    // From the last transaction on, another mount allocates the same.
+    context.live.connection.forgetOids()
   }
 
   /** Resolves when nothing keeps the lease any more. */
