@@ -29,6 +29,8 @@ const RECORD_PAGES = 768
 const WRITES = join(import.meta.dirname, 'drivers/kernel/asynchronous-writes.py')
 const DIRECT_ROUNDS = process.env['ZBLKFS_DIRECT_ROUNDS'] ?? '30'
 const GONE_MS = 10_000
+/** How often a file is replaced while another mount opens it. */
+const REPLACED = 60
 /** What a slow machine adds. */
 const SLACK_MS = 5000
 
@@ -167,6 +169,40 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
     })
   })
 
+  test('open never fails while another mount replaces the file, and shows what was there when it began or later', async () => {
+    await withTwo(async (one, two) => {
+      const [from, shown] = [join(one.dir, 'new'), join(two.dir, 'file')]
+      const state = { replaced: 0 }
+      const replace = async (): Promise<void> => {
+        await writeFile(from, String(state.replaced + 1))
+        await rename(from, join(one.dir, 'file'))
+        state.replaced++
+      }
+      await replace()
+      const read = times(4).map(async () => {
+        while (state.replaced < REPLACED) {
+          const before = state.replaced
+          expect(Number(await readFile(shown, 'utf8'))).toBeGreaterThanOrEqual(before)
+        }
+      })
+      while (state.replaced < REPLACED) await replace()
+      await Promise.all(read)
+    })
+  })
+
+  test('a file that another mount has renamed can be opened by its descriptor', async () => {
+    await withTwo(async (one, two) => {
+      await writeFile(join(one.dir, 'file'), 'kept')
+      const fd = openSync(join(two.dir, 'file'), 'r')
+      try {
+        await rename(join(one.dir, 'file'), join(one.dir, 'renamed'))
+        expect(await readFile(`/proc/self/fd/${fd}`, 'utf8')).toBe('kept')
+      } finally {
+        closeSync(fd)
+      }
+    })
+  })
+
   test('a rename of one file by two mounts succeeds once, across directories as well', async () => {
     await withTwo(async (one, two) => {
       for (const name of ['from', 'to0', 'to1']) await mkdir(join(one.dir, name))
@@ -228,6 +264,12 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         await writeFile(join(one.dir, 'kept'), 'kept')
         await writeFile(join(one.dir, 'dropped'), 'dropped')
         storeSynced(join(one.dir, 'file'), 'stored')
+        // From its next turn on both allocate the same inode numbers.
+        await writeFile(join(two.dir, 'turn'), 'x')
+        await mkdir(join(one.dir, 'lost'))
+        for (const n of times(8))
+          await writeFile(join(one.dir, 'lost', `${n}`), 'not stored'.repeat(2000 * n))
+        const lost = openSync(join(one.dir, 'lost', '4'), 'r')
         await writeFile(join(one.dir, 'file'), 'not stored')
         await writeFile(join(one.dir, 'new'), 'not stored either', { mode: 0o640 })
         await mkdir(join(one.dir, 'd\u{fc}r'))
@@ -236,6 +278,11 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         await unlink(join(one.dir, 'dropped'))
         process.kill(one.pid(), 'SIGSTOP')
         await writeFile(join(two.dir, 'file'), 'by another')
+        for (const n of times(8)) {
+          await mkdir(join(two.dir, `d${n}`))
+          await writeFile(join(two.dir, `f${n}`), `file ${n}`)
+          await mkdir(join(two.dir, `d${n}`, 'inner'))
+        }
         process.kill(one.pid(), 'SIGCONT')
         await vi.waitFor(
           async () => expect((await statusOf(one.dir))?.connection).toMatchObject({ state: 'fenced' }),
@@ -257,7 +304,7 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         expect(listed).toContain('copied: renamed, which was kept')
         expect(listed).toContain('removed, but not stored: dropped')
         expect(listed).toContain(`zblkfs rejoin --discard ${one.dir}`)
-        expect((await readdir(rescued)).toSorted()).toEqual(['d\u{fc}r', 'file', 'new', 'renamed'])
+        expect((await readdir(rescued)).toSorted()).toEqual(['d\u{fc}r', 'file', 'lost', 'new', 'renamed'])
         expect(await readFile(join(rescued, 'file'), 'utf8')).toBe('not stored')
         expect(await readFile(join(rescued, 'new'), 'utf8')).toBe('not stored either')
         expect((await stat(join(rescued, 'new'))).mode).toBe((await stat(join(one.dir, 'new'))).mode)
@@ -276,6 +323,15 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
           SOON,
         )
         await expect(readFile(join(one.dir, 'new'))).rejects.toMatchObject({ code: 'ENOENT' })
+        expect((await readdir(one.dir)).toSorted()).toEqual((await readdir(two.dir)).toSorted())
+        for (const n of times(8)) {
+          expect(await readFile(join(one.dir, `f${n}`), 'utf8')).toBe(`file ${n}`)
+          expect(await readdir(join(one.dir, `d${n}`))).toEqual(['inner'])
+          await writeFile(join(one.dir, `d${n}`, 'made'), 'made')
+          expect(await readFile(join(two.dir, `d${n}`, 'made'), 'utf8')).toBe('made')
+        }
+        expect(() => readSync(lost, Buffer.alloc(10))).toThrow('116')
+        closeSync(lost)
         storeSynced(join(one.dir, 'file'), 'again')
         expect(await readFile(join(two.dir, 'file'), 'utf8')).toBe('again')
       },

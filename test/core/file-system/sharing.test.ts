@@ -18,7 +18,11 @@ function opened() {
     rejoin: async () => void state.rejoined++,
   }
   const context = {
-    live: { nodes: [], connection: { at: TID_NONE, forgetOids: () => undefined } },
+    live: {
+      nodes: [],
+      accessTimes: new Map(),
+      connection: { at: TID_NONE, forgetOids: () => undefined, forgetNew: () => undefined },
+    },
     caches: { invalidateTree: () => undefined },
     bookkeeping: { restart: async () => undefined },
     writeBack: {
