@@ -10,6 +10,9 @@ export interface BlockCodec {
   /** Compresses `from` to the start of `into`; returns the length, 0 if it does not fit. */
   compress(from: Uint8Array, into: Uint8Array, level: number): number
 
+  /** As {@link BlockCodec.compress}, in a thread of libuv's pool. Both must stay as they are meanwhile. */
+  compressAsync(from: Uint8Array, into: Uint8Array, level: number): Promise<number>
+
   /** Expands `from` to `into`; false if the result does not have exactly that length. */
   expand(from: Uint8Array, into: Uint8Array): boolean
 }

@@ -16,3 +16,23 @@ function load(): typeof Koffi {
 }
 
 export const koffi = load()
+
+type NativeFunction = ReturnType<ReturnType<typeof koffi.load>['func']>
+
+/** What calls in other threads work on. */
+const held = new Set<readonly unknown[]>()
+
+/** Calls a function of a library in a thread of libuv's pool. The memory that it is given must stay as it is meanwhile. */
+export function callElsewhere(
+  call: NativeFunction,
+  ...parameters: readonly unknown[]
+): Promise<number | bigint> {
+  held.add(parameters)
+  return new Promise((resolve, reject) => {
+    call.async(...parameters, (error: Error | null, result: number | bigint) => {
+      held.delete(parameters)
+      if (error) reject(error)
+      else resolve(result)
+    })
+  })
+}

@@ -117,4 +117,9 @@ function expand(from: Uint8Array, into: Uint8Array): boolean {
   }
 }
 
-export const typescriptLz4: BlockCodec = { compress, expand }
+export const typescriptLz4: BlockCodec = {
+  compress,
+  // On this thread: nothing is prepared for machines without the library.
+  compressAsync: async (from, into, level) => compress(from, into, level),
+  expand,
+}

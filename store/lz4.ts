@@ -3,7 +3,7 @@
  * TypeScript (lz4-block.ts) takes its place, which is slower. All functions may be called in any thread.
  */
 import type { BlockCodec } from './compression.ts'
-import { koffi } from './koffi.ts'
+import { callElsewhere, koffi } from './koffi.ts'
 import { typescriptLz4 } from './lz4-block.ts'
 
 const LIBRARY = 'liblz4.so.1'
@@ -21,12 +21,15 @@ function openLibrary(): BlockCodec {
   const library = koffi.load(LIBRARY)
   const compress = library.func(
     'int LZ4_compress_fast(const void *from, void *into, int length, int room, int acceleration)',
-  ) as Call
+  )
   const expand = library.func(
     'int LZ4_decompress_safe(const void *from, void *into, int length, int room)',
   ) as Call
   return {
-    compress: (from, into, level) => compress(from, into, from.length, into.length, level),
+    compress: (from, into, level) => (compress as Call)(from, into, from.length, into.length, level),
+    async compressAsync(from, into, level) {
+      return Number(await callElsewhere(compress, from, into, from.length, into.length, level))
+    },
     expand: (from, into) => expand(from, into, from.length, into.length) === into.length,
   }
 }

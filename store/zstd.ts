@@ -3,9 +3,18 @@
  * that Node contains is called directly, with contexts that are reused. Where a build of Node does not export it, node:zlib is
  * used. Each thread has its own contexts.
  */
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { promisify } from 'node:util'
+import {
+  constants,
+  zstdCompress as zstdWithCallback,
+  zstdCompressSync,
+  zstdDecompressSync,
+  type ZstdOptions,
+} from 'node:zlib'
 import type { BlockCodec } from './compression.ts'
-import { koffi } from './koffi.ts'
+import { callElsewhere, koffi } from './koffi.ts'
+
+const zstdCompress = promisify(zstdWithCallback)
 
 /** Through the functions of the library. @throws if this process does not have them. */
 function openLibrary(): BlockCodec {
@@ -22,28 +31,44 @@ function openLibrary(): BlockCodec {
     length: number,
     level: number,
   ) => number | bigint
+  // Makes a context: several calls may be in progress.
+  const compressAlone = library.func(
+    'size_t ZSTD_compress(void *into, size_t room, const void *from, size_t length, int level)',
+  )
   const expand = library.func(
     'size_t ZSTD_decompressDCtx(void *ctx, void *into, size_t room, const void *from, size_t length)',
   ) as (ctx: unknown, into: Uint8Array, room: number, from: Uint8Array, length: number) => number | bigint
   const [compressor, expander] = [createCompressor(), createExpander()]
-  // Errors are returned as lengths near 2^64.
   return {
     compress(from, into, level) {
-      const length = Number(compress(compressor, into, into.length, from, from.length, level))
-      return length <= into.length ? length : 0
+      return fitting(compress(compressor, into, into.length, from, from.length, level), into)
+    },
+    async compressAsync(from, into, level) {
+      return fitting(await callElsewhere(compressAlone, into, into.length, from, from.length, level), into)
     },
     expand: (from, into) => Number(expand(expander, into, into.length, from, from.length)) === into.length,
   }
 }
 
+/** The length that a call returned; 0 for an error, which is a length near 2^64. */
+function fitting(result: number | bigint, into: Uint8Array): number {
+  const length = Number(result)
+  return length <= into.length ? length : 0
+}
+
+/** Writes what node:zlib returned. */
+function put(bytes: Uint8Array, into: Uint8Array): number {
+  if (bytes.length > into.length) return 0
+  into.set(bytes)
+  return bytes.length
+}
+
+const atLevel = (level: number): ZstdOptions => ({ params: { [constants.ZSTD_c_compressionLevel]: level } })
+
 /** Through node:zlib. */
 export const zlibZstd: BlockCodec = {
-  compress(from, into, level) {
-    const bytes = zstdCompressSync(from, { params: { [constants.ZSTD_c_compressionLevel]: level } })
-    if (bytes.length > into.length) return 0
-    into.set(bytes)
-    return bytes.length
-  },
+  compress: (from, into, level) => put(zstdCompressSync(from, atLevel(level)), into),
+  compressAsync: async (from, into, level) => put(await zstdCompress(from, atLevel(level)), into),
   expand(from, into) {
     try {
       const bytes = zstdDecompressSync(from, { maxOutputLength: into.length })

@@ -27,7 +27,7 @@ export class UnitCompression {
   /** Compresses units to the start of `into`; returns the length, 0 if they are not worth it. */
   compress(units: Uint8Array, { method, level, elementBytes }: Compression, into: Uint8Array): number {
     if (method === 'off') return 0
-    const room = into.subarray(0, Math.floor(units.length * (1 - LEAST_SAVED)))
+    const room = roomFor(units, into)
     if (elementBytes === 0) return codecOf(method).compress(units, room, level)
     const shuffled = this.#memory.subarray(0, units.length)
     shuffle(units, elementBytes, shuffled)
@@ -44,6 +44,24 @@ export class UnitCompression {
     return true
   }
 }
+
+/** As {@link UnitCompression.compress}, in another thread; several calls may be in progress. `into` has the length of the units at least. */
+export async function compressElsewhere(
+  units: Uint8Array,
+  { method, level, elementBytes }: Compression,
+  into: Uint8Array,
+): Promise<number> {
+  if (method === 'off') return 0
+  let from = units
+  if (elementBytes > 0) {
+    from = Buffer.allocUnsafeSlow(units.length)
+    shuffle(units, elementBytes, from)
+  }
+  return await codecOf(method).compressAsync(from, roomFor(units, into), level)
+}
+
+const roomFor = (units: Uint8Array, into: Uint8Array): Uint8Array =>
+  into.subarray(0, Math.floor(units.length * (1 - LEAST_SAVED)))
 
 function shuffle(from: Uint8Array, elementBytes: number, into: Uint8Array): void {
   const words = wordsOf(from, elementBytes)

@@ -112,19 +112,22 @@ export class S3BulkWriter implements BulkWriter {
     this.#restart()
   }
 
+  /** Starts to compress and to upload what was gathered. */
   #upload(): void {
-    const { client, nextId, databaseId, seal } = this.#parts
-    const { segment, object } = this.#builder.finish(nextId(), databaseId, seal)
-    recordShortLived(segment.bytes)
+    const upload = this.#put(this.#builder).catch((error: unknown) => {
+      this.#failure ??= { error }
+    })
     this.#restart()
-    const upload = client.put(segmentKey(segment), object).then(
-      () => void this.#uploaded.push(segment),
-      (error: unknown) => {
-        this.#failure ??= { error }
-      },
-    )
     this.#uploads.add(upload)
     void upload.then(() => this.#uploads.delete(upload))
+  }
+
+  async #put(builder: SegmentBuilder): Promise<void> {
+    const { client, nextId, databaseId, seal } = this.#parts
+    const { segment, object } = await builder.finish(nextId(), databaseId, seal)
+    recordShortLived(segment.bytes)
+    await client.put(segmentKey(segment), object)
+    this.#uploaded.push(segment)
   }
 
   #restart(): void {

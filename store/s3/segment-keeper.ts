@@ -210,7 +210,7 @@ export class SegmentKeeper {
     const builder = new SegmentBuilder(compression)
     for (const { pos, into } of reads)
       for (let off = 0; off < into.length;) off += builder.add(pos + off, into.subarray(off))
-    const { segment, object } = builder.finish(nextId(), databaseId, seal)
+    const { segment, object } = await builder.finish(nextId(), databaseId, seal)
     await client.put(segmentKey(segment), object)
     return segment
   }

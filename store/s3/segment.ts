@@ -36,7 +36,7 @@ import type { Compression, CompressionMethod } from '../compression.ts'
 import { StoreError } from '../errors.ts'
 import { SUM_BYTES, UNIT_BYTES, unitSum } from '../indexed/frame.ts'
 import { SEGMENT_SEAL_BYTES, type SegmentOpener, type SegmentSeal } from '../encryption/segment-seal.ts'
-import { UnitCompression } from '../indexed/unit-compression.ts'
+import { compressElsewhere, UnitCompression } from '../indexed/unit-compression.ts'
 
 /** Maximum units in a frame. */
 export const FRAME_UNITS = 32
@@ -171,7 +171,7 @@ export class FrameTable {
 const damagedTable = (): StoreError =>
   new StoreError('the table of a segment is damaged', { code: 'damaged-index' })
 
-/** A frame that is not sealed yet, in its stored form without checksums. */
+/** A frame that is being gathered, or complete: in its stored form, uncompressed and without checksums. */
 interface OpenFrame {
   readonly pos: number
   /** Has room for the units up to the end of the frame. */
@@ -194,10 +194,14 @@ interface SealedFrame {
 
 const compressor = new UnitCompression(FRAME_UNIT_BYTES)
 
+/** Frames that are compressed at a time. */
+const COMPRESSIONS_MAX = 2
+
 /** Assembles a segment. Positions ascend; they may have gaps between whole units. */
 export class SegmentBuilder {
   readonly #compression: Compression
-  readonly #frames: SealedFrame[] = []
+  /** Those that are complete. */
+  readonly #frames: OpenFrame[] = []
   #open: OpenFrame | undefined
   #unitBytes = 0
 
@@ -212,37 +216,37 @@ export class SegmentBuilder {
 
   /** Adds bytes at a position, as many as fit into its frame; returns their number. */
   add(pos: number, bytes: Uint8Array): number {
-    if (this.#open !== undefined && this.#open.pos + this.#open.fill !== pos) this.#seal()
+    if (this.#open !== undefined && this.#open.pos + this.#open.fill !== pos) this.#complete()
     const open = (this.#open ??= openFrame(pos))
     const part = bytes.subarray(0, FRAME_UNIT_BYTES - (pos % FRAME_UNIT_BYTES))
     open.stored.set(part, open.sums + open.fill)
     open.fill += part.length
     this.#unitBytes += part.length
-    if ((pos + part.length) % FRAME_UNIT_BYTES === 0) this.#seal()
+    if ((pos + part.length) % FRAME_UNIT_BYTES === 0) this.#complete()
     return part.length
   }
 
   /** The units that were added, in their order. */
   units(): readonly Uint8Array[] {
-    this.#seal()
-    return this.#frames.map(frame => {
-      const units = unitsIn(frame.sealed, frame)
-      if (units === undefined) throw new StoreError(`a frame at ${frame.pos} cannot be expanded`)
-      return units
-    })
+    this.#complete()
+    return this.#frames.map(({ stored, sums, fill }) => stored.subarray(sums, sums + fill))
   }
 
-  /** The finished segment, and the parts of its object. @param seal undefined for a database that is not encrypted. */
-  finish(
+  /**
+   * The finished segment, and the parts of its object. Frames are compressed in other threads; nothing may be added meanwhile.
+   * @param seal undefined for a database that is not encrypted.
+   */
+  async finish(
     id: SegmentId,
     databaseId: string,
     seal?: SegmentSeal,
-  ): { readonly segment: Segment; readonly object: readonly Buffer[] } {
-    this.#seal()
-    const table = Buffer.alloc(this.#frames.length * ENTRY_BYTES)
+  ): Promise<{ readonly segment: Segment; readonly object: readonly Buffer[] }> {
+    this.#complete()
+    const frames = await this.#sealed()
+    const table = Buffer.alloc(frames.length * ENTRY_BYTES)
     let offset = HEADER_BYTES + table.length + SUM_BYTES
     const stored: Buffer[] = []
-    for (const [index, { pos, len, method, elementBytes, sealed }] of this.#frames.entries()) {
+    for (const [index, { pos, len, method, elementBytes, sealed }] of frames.entries()) {
       const at = index * ENTRY_BYTES
       table.writeUIntLE(pos / UNIT_BYTES, at, 6)
       table.writeUInt8(len / UNIT_BYTES, at + 6)
@@ -262,10 +266,19 @@ export class SegmentBuilder {
     }
   }
 
-  #seal(): void {
+  #complete(): void {
     const open = this.#open
     this.#open = undefined
-    if (open !== undefined && open.fill > 0) this.#frames.push(sealFrame(open, this.#compression))
+    if (open !== undefined && open.fill > 0) this.#frames.push(open)
+  }
+
+  async #sealed(): Promise<readonly SealedFrame[]> {
+    const sealed: SealedFrame[] = []
+    for (let index = 0; index < this.#frames.length; index += COMPRESSIONS_MAX) {
+      const some = this.#frames.slice(index, index + COMPRESSIONS_MAX)
+      sealed.push(...(await Promise.all(some.map(frame => sealFrame(frame, this.#compression)))))
+    }
+    return sealed
   }
 }
 
@@ -287,25 +300,31 @@ function headerOf({ epoch, counter }: SegmentId, databaseId: string, table: Buff
   return header
 }
 
-/** Receives compressed units. */
-const compressed = Buffer.allocUnsafeSlow(FRAME_UNIT_BYTES)
-
 /** The stored form of a frame of whole units. */
-function sealFrame({ pos, stored, sums, fill }: OpenFrame, compression: Compression): SealedFrame {
+async function sealFrame(
+  { pos, stored, sums, fill }: OpenFrame,
+  compression: Compression,
+): Promise<SealedFrame> {
   const units = stored.subarray(sums, sums + fill)
   const length = (fill / UNIT_BYTES) * SUM_BYTES
-  const bytes = compressor.compress(units, compression, compressed.subarray(0, fill))
+  const compressed = compression.method === 'off' ? NO_BYTES : Buffer.allocUnsafeSlow(length + fill)
+  const bytes = await compressElsewhere(units, compression, compressed.subarray(length))
   const isCompressed = bytes > 0
   // A frame may have fewer units than it has room for.
   const isInPlace = !isCompressed && length === sums
-  const sealed = isInPlace ? stored : Buffer.allocUnsafeSlow(length + (isCompressed ? bytes : fill))
+  const sealed = isCompressed
+    ? compressed.subarray(0, length + bytes)
+    : isInPlace
+      ? stored
+      : Buffer.allocUnsafeSlow(length + fill)
   for (let off = 0, at = 0; off < fill; off += UNIT_BYTES, at += SUM_BYTES)
     sealed.writeBigUInt64LE(unitSum(units.subarray(off, off + UNIT_BYTES), pos + off), at)
-  if (isCompressed) sealed.set(compressed.subarray(0, bytes), length)
-  else if (!isInPlace) sealed.set(units, length)
+  if (!isCompressed && !isInPlace) sealed.set(units, length)
   const method = isCompressed && compression.method === 'lz4' ? 'lz4' : 'zstd'
   return { pos, len: fill, method, elementBytes: isCompressed ? compression.elementBytes : 0, sealed }
 }
+
+const NO_BYTES = Buffer.alloc(0)
 
 /** The units of a sealed frame, in its own memory unless they are compressed; undefined if they cannot be expanded. */
 function unitsIn(
