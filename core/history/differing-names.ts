@@ -22,6 +22,7 @@ interface Spilled {
   readonly db: ReturnType<typeof openScratch>
   readonly names: ScratchNames
   readonly add: (side: Side, oid: Oid, place: Place) => void
+  readonly rowsOf: (oid: Oid) => readonly Row[]
 }
 
 type Side = 'removed' | 'added'
@@ -75,11 +76,8 @@ export class DifferingNames {
   #of(oid: Oid): NamesOf {
     const found = this.#memory.get(oid) ?? { oid, removed: [], added: [] }
     if (this.#spilled === undefined) return found
-    const { db, names } = this.#spilled
-    const rows = db
-      .prepare<[number], Row>('SELECT side, parent, name FROM item WHERE oid = ? ORDER BY seq')
-      .all(oid)
-    for (const { side, parent, name } of rows)
+    const { rowsOf, names } = this.#spilled
+    for (const { side, parent, name } of rowsOf(oid))
       found[side].push({ parent: knownOid(parent), name: names.open(name) })
     return found
   }
@@ -95,7 +93,8 @@ export class DifferingNames {
     )
     const add = (side: Side, oid: Oid, { parent, name }: Place): void =>
       void insert.run(oid, side, parent, names.seal(name))
-    this.#spilled = { db, names, add }
+    const select = db.prepare<[number], Row>('SELECT side, parent, name FROM item WHERE oid = ? ORDER BY seq')
+    this.#spilled = { db, names, add, rowsOf: oid => select.all(oid) }
     for (const { oid, removed, added } of this.#memory.values()) {
       for (const place of removed) add('removed', oid, place)
       for (const place of added) add('added', oid, place)

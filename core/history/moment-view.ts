@@ -3,12 +3,13 @@
  *
  * Paths are relative to the root, without a leading slash, one character per byte; the root's is ''.
  */
-import { LRUCache } from 'lru-cache'
+import { growingCache } from '../growing-cache.ts'
 import { Connection } from '../objects/connection.ts'
 import { Directory } from '../tree/directory.ts'
 import { isDirectory, Inode } from '../tree/inode.ts'
 import { PathResolver, type Place, type ShownPath, ROOT_PATH } from '../tree/shown-path.ts'
 import { Superblock } from '../tree/superblock.ts'
+import { Turns } from '../turns.ts'
 import { ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
@@ -20,6 +21,8 @@ const CACHE_BYTES = 8 << 20
 const BATCH = 256
 /** Maximum number of directory places in memory. */
 const PLACES_MAX = 16_384
+/** Of all views: a loop over transactions opens one for each. */
+const turns = new Turns()
 
 interface Unrecorded {
   readonly db: ReturnType<typeof openScratch>
@@ -38,7 +41,7 @@ export class MomentView {
   readonly connection: Connection
   readonly superblock: Superblock
   readonly rootOid: Oid
-  readonly #places = new LRUCache<Oid, Place>({ max: PLACES_MAX })
+  readonly #places = growingCache<Oid, Place>(PLACES_MAX)
   readonly #resolver = new PathResolver(oid => (oid === this.rootOid ? ROOT_PATH : this.placeOf(oid)))
   /** Places that inodes do not record, once they were looked for. */
   #unrecorded: Promise<Unrecorded> | undefined
@@ -66,6 +69,7 @@ export class MomentView {
 
   /** An inode, activated; undefined if there was none of that oid. */
   async inode(oid: Oid): Promise<Inode | undefined> {
+    await turns.pass()
     const inode = Inode.at(this.connection, oid)
     try {
       await inode.activate()
@@ -78,6 +82,7 @@ export class MomentView {
 
   /** The existing ones of these inodes, loaded together and activated. Use them before the next turn of the event loop. */
   async inodes(oids: readonly Oid[]): Promise<readonly Inode[]> {
+    await turns.pass()
     const inodes = oids.map(oid => Inode.at(this.connection, oid))
     try {
       await this.connection.loadMany(inodes.map(({ object }) => object))
@@ -199,6 +204,7 @@ export class MomentView {
         if (directory === undefined || !isDirectory(directory)) break
         const entries = await Directory.of(this.connection, directory).after(after, BATCH)
         if (entries.length === 0) break
+        await turns.pass()
         await this.connection.loadMany(entries.map(({ oid }) => Inode.at(this.connection, oid).object))
         for (const { name, oid: child } of entries) {
           after = name

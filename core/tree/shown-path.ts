@@ -7,7 +7,7 @@
  * Linux refuses paths of 4,096 bytes (PATH_MAX), so a path that is shortened here cannot be opened as it stands anyway. What
  * it begins with is whole up to that length: a path that was typed can be compared with it.
  */
-import { LRUCache } from 'lru-cache'
+import { growingCache } from '../growing-cache.ts'
 import type { Oid } from '../../store/ids.ts'
 
 /** PATH_MAX: the names at the beginning of a shortened path. */
@@ -81,8 +81,8 @@ const DIRECTORIES_MAX = 4096
  */
 export class PathResolver {
   readonly #placeOf: PlaceOf
-  readonly #paths = new LRUCache<Oid, ShownPath>({ max: DIRECTORIES_MAX })
-  readonly #within = new LRUCache<Oid, { readonly answer: boolean }>({ max: DIRECTORIES_MAX })
+  readonly #paths = growingCache<Oid, ShownPath>(DIRECTORIES_MAX)
+  readonly #within = growingCache<Oid, { readonly answer: boolean }>(DIRECTORIES_MAX)
   #top: Oid | undefined
 
   constructor(placeOf: PlaceOf) {

@@ -8,7 +8,7 @@ import { ROOT_INO, name as toName } from '../../../core/file-system/operations.t
 import { openDatabase } from '../../../store/open-store.ts'
 import { memoryMib } from '../measure.ts'
 import { commandCost, cpuSecondsOf } from '../metadata/command-cost.ts'
-import { addFiles, changeOneFile, directoryOf } from '../metadata/make-files.ts'
+import { addFiles, changeOneFile, directoryOf, firstTransaction } from '../metadata/make-files.ts'
 import { mountZblkfs } from '../places/zblkfs.ts'
 import { interrupted, run } from '../programs.ts'
 import type { Axis, Curve, Plot } from '../svg-plot.ts'
@@ -144,9 +144,7 @@ function growth(
 }
 
 async function commands(database: string, path: string): Promise<Series> {
-  const zblkfs = join(import.meta.dirname, '../../zblkfs')
-  const [first] = (await run(zblkfs, 'log', '--json', database)).trim().split('\n').slice(-1)
-  const { tid } = JSON.parse(first ?? '') as { tid: string }
+  const tid = await firstTransaction(database)
   const df = await commandCost('df', database)
   const log = await commandCost('log', '-n', '3', database)
   const diff = await commandCost('diff', '--db', database, tid, 'now', path)

@@ -4,6 +4,7 @@
  */
 import { FileSystem } from '../../../core/file-system/file-system.ts'
 import { ROOT_INO, type Caller, type Ino, name as toName } from '../../../core/file-system/operations.ts'
+import { formatTid } from '../../../store/ids.ts'
 import { openDatabase } from '../../../store/open-store.ts'
 import { interrupted } from '../programs.ts'
 
@@ -82,5 +83,16 @@ export async function changeOneFile(database: string): Promise<void> {
     await fs.sync()
   } finally {
     await fs.close()
+  }
+}
+
+/** The tid of a database's first transaction. */
+export async function firstTransaction(database: string): Promise<string> {
+  const store = await openDatabase(database, { readOnly: true })
+  try {
+    for await (const { tid } of store.transactions({ limit: 1 })) return formatTid(tid)
+    throw new Error(`${database} has no transaction`)
+  } finally {
+    await store.close()
   }
 }
