@@ -8,7 +8,7 @@ import { ROOT_INO, name as toName } from '../../../core/file-system/operations.t
 import { openDatabase } from '../../../store/open-store.ts'
 import { memoryMib } from '../measure.ts'
 import { commandCost, cpuSecondsOf } from '../metadata/command-cost.ts'
-import { addFiles, changeOneFile, directoryOf, firstTransaction } from '../metadata/make-files.ts'
+import { addFiles, changeFiles, directoryOf, firstTransaction } from '../metadata/make-files.ts'
 import { mountZblkfs } from '../places/zblkfs.ts'
 import { interrupted, run } from '../programs.ts'
 import type { Axis, Curve, Plot } from '../svg-plot.ts'
@@ -32,7 +32,7 @@ export async function inodeGrowth(root: string, inodes: number): Promise<readonl
   const points: [number, Series][] = []
   for (let done = 0, wanted = INODES_FROM; wanted <= inodes; done = wanted, wanted *= STEP) {
     await addFiles(database, done, wanted)
-    await changeOneFile(database)
+    await changeFiles(database, 1)
     const measured = {
       ...(await commands(database, `${directoryOf(0).join('/')}/file-0`)),
       ...(await listing(database, join(root, `inodes-${wanted}`), wanted)),

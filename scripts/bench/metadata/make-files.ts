@@ -70,20 +70,29 @@ async function enter(fs: FileSystem, parent: Ino, name: string): Promise<Ino> {
   }
 }
 
-/** Changes one file in a separate transaction. */
-export async function changeOneFile(database: string): Promise<void> {
-  const fs = await FileSystem.open(await openDatabase(database))
+/** Changes the first `count` files in one transaction. */
+export async function changeFiles(database: string, count: number): Promise<void> {
+  const fs = await FileSystem.open(await openDatabase(database), { commitIntervalMs: 2 ** 31 - 1 })
   try {
-    const [outer, inner] = directoryOf(0)
-    const directory = await enter(fs, await enter(fs, ROOT_INO, outer), inner)
-    const { ino } = (await fs.lookup(directory, toName('file-0'))).attributes
-    const { fh } = await fs.open(ino, O_RDWR)
-    await fs.write(ino, fh, 0n, Buffer.from(`changed at ${Date.now()}`))
-    await fs.release(ino, fh)
+    for (let index = 0; index < count; index++) {
+      interrupted.throwIfAborted()
+      const [outer, inner] = directoryOf(Math.floor(index / FILES_PER_DIRECTORY))
+      const parent = await enter(fs, ROOT_INO, outer)
+      const directory = await enter(fs, parent, inner)
+      const found = await fs.lookup(directory, toName(`file-${index % FILES_PER_DIRECTORY}`))
+      await changeFile(fs, found.attributes.ino)
+      for (const ino of [parent, directory, found.attributes.ino]) fs.forget(ino, 1)
+    }
     await fs.sync()
   } finally {
     await fs.close()
   }
+}
+
+async function changeFile(fs: FileSystem, ino: Ino): Promise<void> {
+  const { fh } = await fs.open(ino, O_RDWR)
+  await fs.write(ino, fh, 0n, Buffer.from(`changed at ${Date.now()}`))
+  await fs.release(ino, fh)
 }
 
 /** The tid of a database's first transaction. */
