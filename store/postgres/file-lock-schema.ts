@@ -24,6 +24,15 @@ export const MAY_LOCK_FILES =
 const CONFLICTS = `l.oid = p_oid AND l.kind = p_kind AND (l.epoch, l.owner) <> (p_epoch, p_owner)
       AND l.start <= p_last AND p_start <= l.last AND (l.exclusive OR p_exclusive)`
 
+/** Deletes what ended writers have left about files that nothing locks any more. */
+export const DROP_ENDED_FILE_LOCKS = ['file_lock', 'file_lock_wait']
+  .map(
+    table =>
+      `DELETE FROM zblkfs.${table} AS l
+       WHERE NOT EXISTS (SELECT FROM zblkfs.writer AS w WHERE w.epoch = l.epoch AND NOT w.fenced)`,
+  )
+  .join('; ')
+
 export const FILE_LOCKS = `
   CREATE TABLE zblkfs.file_lock (
     oid bigint NOT NULL,

@@ -15,7 +15,7 @@ import {
 } from '../file-locking.ts'
 import { CannotOpenError, StoreError, WriterGoneError } from '../errors.ts'
 import type { Oid } from '../ids.ts'
-import { FILE_LOCKS, HAS_FILE_LOCKS, MAY_LOCK_FILES } from './file-lock-schema.ts'
+import { DROP_ENDED_FILE_LOCKS, FILE_LOCKS, HAS_FILE_LOCKS, MAY_LOCK_FILES } from './file-lock-schema.ts'
 import type { LeaseSession } from './lease-session.ts'
 import type { PostgresAddress } from './address.ts'
 import { isDuplicate, isForbidden } from './postgres-errors.ts'
@@ -71,6 +71,7 @@ export class PostgresFileLocks implements FileLocking {
       await this.#makeTables(session)
       const [[may] = []] = await session.query(MAY_LOCK_FILES)
       if (may !== 't') throw this.#forbidden()
+      await session.query(DROP_ENDED_FILE_LOCKS)
     } finally {
       session.close()
     }

@@ -198,6 +198,10 @@ export class WriterSession {
     const session = await Session.open(this.#parts.address)
     try {
       const taken = await WriterSession.take(this.#parts, session)
+      if (this.#isClosed) {
+        await taken.close()
+        throw new StoreError(`${this.#parts.name} was closed meanwhile`)
+      }
       this.#session.onLost = undefined
       this.#session.close()
       this.#session = session

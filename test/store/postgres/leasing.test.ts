@@ -108,6 +108,58 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
     })
   })
 
+  test('what ended writers have left of locks is deleted when locks are next used', async () => {
+    const database = await makePostgresDatabase()
+    const session = await Session.open(parseAddress(database.url))
+    try {
+      const store = await openShared(database.url)
+      await store.capabilities.fileLocking?.start()
+      await session.query(`
+        INSERT INTO zblkfs.file_lock SELECT 7, 0, epoch, 1, 0, 9, true, 1 FROM zblkfs.writer;
+        INSERT INTO zblkfs.file_lock_wait SELECT epoch, 1, 7, 0, 9, true FROM zblkfs.writer`)
+      const left =
+        'SELECT (SELECT count(*) FROM zblkfs.file_lock), (SELECT count(*) FROM zblkfs.file_lock_wait)'
+      await store.capabilities.leasing?.release()
+      const other = await openShared(database.url)
+      await other.capabilities.fileLocking?.start()
+      expect(await session.query(left)).toEqual([['1', '1']])
+      await other.close()
+      await store.close()
+      const next = await openShared(database.url)
+      await next.capabilities.fileLocking?.start()
+      expect(await session.query(left)).toEqual([['0', '0']])
+      await next.close()
+    } finally {
+      session.close()
+      await database.remove()
+    }
+  })
+
+  test('a store that is closed while it rejoins leaves no session', async () => {
+    const database = await makePostgresDatabase()
+    const session = await Session.open(parseAddress(database.url))
+    try {
+      const store = await openShared(database.url)
+      await session.query('UPDATE zblkfs.writer SET fenced = true')
+      await expect(store.capabilities.leasing?.confirm()).rejects.toMatchObject({ code: 'fenced' })
+      await session.query(`BEGIN; SELECT pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK})`)
+      const rejoining = store.capabilities.leasing?.rejoin()
+      const failing = expect(rejoining).rejects.toThrow('closed')
+      const waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+      await vi.waitFor(async () => expect(await session.query(waiting)).toEqual([['1']]), { timeout: 10_000 })
+      const closing = store.close()
+      await session.query('COMMIT')
+      await closing
+      await failing
+      const others =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+      await vi.waitFor(async () => expect(await session.query(others)).toEqual([['0']]), { timeout: 10_000 })
+    } finally {
+      session.close()
+      await database.remove()
+    }
+  })
+
   test('a writer that is alone is refused beside others, and refuses them', async () => {
     const database = await makePostgresDatabase()
     try {
