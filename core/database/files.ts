@@ -35,6 +35,8 @@ const READDIR_BATCH = 256
 /** Maximum bytes copied by one operation. */
 const COPY_BYTES = 1n << 30n
 const MS_PER_S = 1000
+/** How often a path is walked: operations of this process at the same time may each make one of them fail. */
+const WALKS_MAX = 20
 const NS_PER_MS = 1_000_000n
 
 export interface FilesParts {
@@ -485,7 +487,7 @@ export class Files {
     work: (found: Found) => T | Promise<T>,
   ): Promise<T> {
     return await this.#run(syscall, path, () =>
-      this.#walking(async walk => await work(await walk.find(path, following))),
+      againIfStale(() => this.#walking(async walk => await work(await walk.find(path, following)))),
     )
   }
 
@@ -516,4 +518,15 @@ function nanoseconds(time: Time): bigint {
   if (typeof time === 'bigint') return time
   const ms = typeof time === 'number' ? time * MS_PER_S : time.getTime()
   return BigInt(Math.floor(ms)) * NS_PER_MS + BigInt(Math.round((ms - Math.floor(ms)) * Number(NS_PER_MS)))
+}
+
+/** Walks a path again if what it led to was replaced on another machine meanwhile, as the kernel does. */
+async function againIfStale<T>(walk: () => Promise<T>): Promise<T> {
+  for (let walks = 1; ; walks++) {
+    try {
+      return await walk()
+    } catch (error) {
+      if (!(error instanceof ErrnoError) || error.code !== 'ESTALE' || walks === WALKS_MAX) throw error
+    }
+  }
 }
