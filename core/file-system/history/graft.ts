@@ -3,7 +3,8 @@
  *
  * A copy is made in steps, between which other operations and commits run, so it may have any size. Until it gets its
  * name, its top is an orphan in use: invisible, kept by a pack, and dropped like any orphan if the clone fails or the
- * process dies. The moment is kept open until the copy is stored.
+ * process dies. After each step all of the copy can be reached from the top: a pack would drop the rest. The moment is kept
+ * open until the copy is stored.
  */
 import type { MomentView } from '../../history/moment-view.ts'
 import { SHARED_RECORD_BYTES, SharedFile } from '../../history/share.ts'
@@ -75,43 +76,48 @@ export class Graft {
       const { oid } = inode
       const known = this.#linked.get(oid)
       const made = known ?? (await this.#copyInto(inode, parent, name))
-      if (known !== undefined) await this.#enter(parent, name, known)
+      if (known !== undefined) await this.#context.withGate(0, () => this.#enter(parent, name, known))
       await inode.activate()
       if (isDirectory(inode)) copies.set(oid, made)
       else if (inode.nlink > 1) this.#linked.set(oid, made)
     }
   }
 
+  /** Copies an inode to a name in the copy of its directory. It gets the name first: no transaction has objects that nothing refers to. */
   async #copyInto(inode: Inode, parent: Oid, name: string): Promise<Oid> {
     const context = this.#context
     const oid = await context.withGate(0, async () => {
       await inode.activate()
       const copy = await this.#newInode(inode)
       copy.nlink = isDirectory(inode) ? 2 : 0
+      await this.#enter(parent, name, copy.oid)
       return copy.oid
     })
     this.#inodes++
     const stored = await this.#fill(inode, oid)
-    await this.#enter(parent, name, oid, stored)
+    if (stored > 0)
+      await context.withGate(0, async () => {
+        const copy = context.live.inodeAt(oid)
+        await copy.activate()
+        copy.stored = stored
+        context.writeBack.changedOther(INODE_BYTES)
+      })
     return oid
   }
 
-  /** Adds a copy to the copy of its directory; `stored`: stored bytes of its new data. */
-  #enter(parent: Oid, name: string, oid: Oid, stored?: number): Promise<void> {
+  /** Adds a copy to the copy of its directory. With the gate shared. */
+  async #enter(parent: Oid, name: string, oid: Oid): Promise<void> {
     const { live } = this.#context
-    return this.#context.withGate(0, async () => {
-      const [directory, copy] = [live.inodeAt(parent), live.inodeAt(oid)]
-      await directory.activate()
-      await Directory.of(live.connection, directory).set(name, copy)
-      await directory.activate()
-      await copy.activate()
-      copy.named(directory.ref, name)
-      if (stored !== undefined) copy.stored = stored
-      // A transaction that changes entries changes the directory's inode as well: an undo finds them by it.
-      directory.nlink += isDirectory(copy) ? 1 : 0
-      if (!isDirectory(copy)) copy.nlink++
-      this.#context.writeBack.changedOther(INODE_BYTES)
-    })
+    const [directory, copy] = [live.inodeAt(parent), live.inodeAt(oid)]
+    await directory.activate()
+    await Directory.of(live.connection, directory).set(name, copy)
+    await directory.activate()
+    await copy.activate()
+    copy.named(directory.ref, name)
+    // A transaction that changes entries changes the directory's inode as well: an undo finds them by it.
+    directory.nlink += isDirectory(copy) ? 1 : 0
+    if (!isDirectory(copy)) copy.nlink++
+    this.#context.writeBack.changedOther(INODE_BYTES)
   }
 
   /** A new inode with the attributes of another, without name, data and entries. */
