@@ -8,13 +8,15 @@
  * The positions of earlier records, needed for `prev`, are in a position index on disk, not in memory.
  */
 import { bytesOf } from '../os-text.ts'
-import { closeSync, constants, fstatSync } from 'node:fs'
-import { openSync, realpathSync } from '../os-files.ts'
+import { closeSync, constants, fstatSync, ftruncateSync, writeSync } from 'node:fs'
+import { realpathSync } from '../os-files.ts'
 import { type FileHandle } from 'node:fs/promises'
 import { open } from '../os-files-async.ts'
 import { dirname } from 'node:path'
-import { CannotOpenError, StoreError, systemCode } from '../errors.ts'
+import { CannotOpenError, messageOf, StoreError, systemCode } from '../errors.ts'
 import { formatOid, formatTid, type Tid } from '../ids.ts'
+import { openSideFile } from '../segment-files/held-path.ts'
+import { tryLock } from '../sqlite/open/file-locks.ts'
 import { extendIndex } from './extend-index.ts'
 import {
   encodeRecordHeader,
@@ -37,18 +39,23 @@ const BATCH_RECORDS = 1 << 14
 const MAX_TEXT_BYTES = 0xffff
 /** Maximum length read of ZODB's lock file: a process id. */
 const MAX_LOCK_BYTES = 64
+/** The permissions of a new lock file, less the process's umask. */
+const LOCK_MODE = 0o666
 
 export class FileStorageWriter implements TransactionWriter {
   readonly #path: string
   readonly #file: FileHandle
   readonly #index: PositionIndex
+  readonly #lock: number | undefined
   #pending: Uint8Array[] = []
   #pendingBytes = 0
   /** The position of the buffered bytes. */
   #pos: number
 
-  private constructor(path: string, file: FileHandle, index: PositionIndex, pos: number) {
+  /** @param lock the descriptor of its lock. A new file has none. */
+  private constructor(path: string, file: FileHandle, index: PositionIndex, pos: number, lock?: number) {
     this.#path = path
+    this.#lock = lock
     this.#file = file
     this.#index = index
     this.#pos = pos
@@ -69,24 +76,27 @@ export class FileStorageWriter implements TransactionWriter {
 
   /**
    * Opens a FileStorage to append to it. No other process may be writing it. Removes a torn tail.
-   * @throws CannotOpenError as `openFileStorage`, and if a live process holds ZODB's lock file.
+   * @throws CannotOpenError as `openFileStorage`, and if another process has ZODB's lock.
    */
   static async reopen(path: string, cacheDirectory = defaultCacheDirectory()): Promise<FileStorageWriter> {
-    checkLock(path)
     const file = await openHandle(path, constants.O_RDWR | constants.O_NONBLOCK)
+    let lock: number | undefined
     let index: PositionIndex | undefined
     try {
       const stats = fstatSync(file.fd, { bigint: true })
       if (!stats.isFile()) throw new CannotOpenError(`${path} is not a regular file`)
       const scanned = { path, fd: file.fd, window: new Window(file.fd), size: Number(stats.size) }
       checkMagic(scanned)
+      // Before the end is looked for: what another process is appending would be removed as a torn tail.
+      lock = takeLock(path)
       index = openIndex(scanned, realpathSync(path), stats, cacheDirectory, () => {})
       const tail = await extendIndex(scanned, index)
       const end = tail?.pos ?? scanned.size
       await file.truncate(end)
-      return new FileStorageWriter(path, file, index, end)
+      return new FileStorageWriter(path, file, index, end, lock)
     } catch (error) {
       index?.close()
+      if (lock !== undefined) closeSync(lock)
       await file.close()
       throw error
     }
@@ -126,6 +136,10 @@ export class FileStorageWriter implements TransactionWriter {
     } finally {
       this.#index.close()
       await this.#file.close()
+      if (this.#lock !== undefined) {
+        ftruncateSync(this.#lock)
+        closeSync(this.#lock)
+      }
     }
     const directory = await open(dirname(this.#path))
     try {
@@ -224,31 +238,32 @@ async function openHandle(path: string, flags: number, mode?: number): Promise<F
   }
 }
 
-/** ZODB writes its process id into `Data.fs.lock`, and leaves the file there when it ends. */
-function checkLock(path: string): void {
-  const text = readLockFile(`${path}.lock`)
-  const holder = Number.parseInt(text.trim(), 10)
-  if (holder > 0 && holder !== process.pid && isAlive(holder))
-    throw new CannotOpenError(
-      `${path} is in use by process ${holder}: end it first (or remove ${path}.lock, if that process does not use it)`,
-    )
-}
-
-/** The beginning of a regular file; '' if there is none. */
-function readLockFile(path: string): string {
+/**
+ * Takes the lock that ZODB takes of a file it writes: flock(2) of `Data.fs.lock`, which has the process id of the last holder and stays
+ * when it ends. The id counts too: the locks of a network filesystem may not reach other machines.
+ * @returns the descriptor that has the lock until it is closed.
+ * @throws CannotOpenError if another process has it.
+ */
+function takeLock(path: string): number {
   let fd: number
   try {
-    // Opening a FIFO would wait for a writer.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
-  } catch {
-    return ''
+    fd = openSideFile(`${path}.lock`, constants.O_RDWR | constants.O_CREAT, LOCK_MODE)
+  } catch (error) {
+    throw new CannotOpenError(`${path} cannot be locked: ${messageOf(error)}`, { cause: error })
   }
   try {
-    if (!fstatSync(fd).isFile()) return ''
     const bytes = Buffer.alloc(MAX_LOCK_BYTES)
-    return bytes.toString('latin1', 0, readFully(fd, bytes, 0))
-  } finally {
+    const holder = Number.parseInt(bytes.toString('latin1', 0, readFully(fd, bytes, 0)).trim(), 10)
+    if (!tryLock(fd) || (holder > 0 && holder !== process.pid && isAlive(holder)))
+      throw new CannotOpenError(
+        `${path} is in use by ${holder > 0 ? `process ${holder}` : 'another process'}: end it first (or remove ${path}.lock, if that process does not use it)`,
+      )
+    ftruncateSync(fd)
+    writeSync(fd, ` ${process.pid}\n`, 0)
+    return fd
+  } catch (error) {
     closeSync(fd)
+    throw error
   }
 }
 

@@ -1,10 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { appendFileSync, readFileSync, statSync } from 'node:fs'
+import { appendFileSync, closeSync, openSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { CannotOpenError, StoreError } from '../../../store/errors.ts'
 import { FileStorageWriter } from '../../../store/filestorage/writer.ts'
+import { tryLock } from '../../../store/sqlite/open/file-locks.ts'
 import type { RecordToWrite } from '../../../store/store.ts'
 import { formatOid, formatTid, oid, tid, type Oid } from '../../../store/ids.ts'
 import { readFileStorage } from '../../tools/file-storage-reader.ts'
@@ -185,5 +186,24 @@ describe('what cannot be written', () => {
     )
     temp.current.write(' 999999999\n', 'written.fs.lock')
     await (await FileStorageWriter.reopen(path, temp.current.cacheDirectory)).close()
+  })
+
+  test('a file that ZODB has locked is left as it is, and one that is open here is locked', async () => {
+    const path = await write([])
+    // A transaction that is being appended, by a process whose id means nothing here, as that of a container.
+    appendFileSync(path, 'the beginning of a transaction')
+    const before = readFileSync(path)
+    temp.current.write(' 999999999\n', 'written.fs.lock')
+    const lock = openSync(`${path}.lock`, 'r+')
+    expect(tryLock(lock)).toBe(true)
+    await expect(FileStorageWriter.reopen(path, temp.current.cacheDirectory)).rejects.toThrow('is in use by')
+    expect(readFileSync(path).equals(before)).toBe(true)
+    closeSync(lock)
+    const writer = await FileStorageWriter.reopen(path, temp.current.cacheDirectory)
+    const again = openSync(`${path}.lock`, 'r+')
+    expect(tryLock(again)).toBe(false)
+    await writer.close()
+    expect(tryLock(again)).toBe(true)
+    closeSync(again)
   })
 })
