@@ -85,14 +85,15 @@ export class Reply {
     return { oids: this.#chunks.map(({ oid }) => oid), slices: this.#slices, bytes: slices + chunks }
   }
 
-  /** Reads the planned data. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
+  /** Reads the planned data. No read is running when this settles: the memory may be used again. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
   async fetch(records: DataReads): Promise<void> {
     if (this.#chunks.length === 0) {
       if (this.#slices.length > 0) await records.readSlices(this.#slices)
       return
     }
     const slices = this.#slices.length > 0 ? records.readSlices(this.#slices) : undefined
-    await Promise.all([this.#fetchChunks(records), slices])
+    const ended = await Promise.allSettled([this.#fetchChunks(records), slices])
+    for (const one of ended) if (one.status === 'rejected') throw one.reason
   }
 
   async #fetchChunks(records: DataReads): Promise<void> {

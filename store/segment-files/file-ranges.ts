@@ -7,6 +7,8 @@ const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2
 const SEEK_DATA = 3
 const SYNC_FILE_RANGE_WRITE = 2
+const POSIX_FADV_WILLNEED = 3
+const RWF_NOWAIT = 8
 
 const libc = koffi.load(null)
 const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)') as (
@@ -23,6 +25,36 @@ const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)') as 
 const syncFileRange = libc.func(
   'int sync_file_range(int fd, int64_t offset, int64_t nbytes, uint32_t flags)',
 ) as (fd: number, offset: number, length: number, flags: number) => number
+
+const fadvise = libc.func('int posix_fadvise(int fd, int64_t offset, int64_t len, int advice)') as (
+  fd: number,
+  offset: number,
+  length: number,
+  advice: number,
+) => number
+const preadv2 = libc.func('int64_t preadv2(int fd, void *vectors, int count, int64_t offset, int flags)') as (
+  fd: number,
+  vectors: Uint8Array,
+  count: number,
+  offset: number,
+  flags: number,
+) => number
+
+const VECTOR_BYTES = 16
+/** For {@link isCached}: a vector of the byte behind it. Passed as an object, so that it stays alive. */
+const probe = Buffer.allocUnsafeSlow(VECTOR_BYTES + 1)
+probe.writeBigUInt64LE(koffi.address(probe) + BigInt(VECTOR_BYTES), 0)
+probe.writeBigUInt64LE(1n, 8)
+
+/** Whether a byte can be read without waiting for the disk; true if the filesystem cannot tell. */
+export const isCached = (fd: number, offset: number): boolean =>
+  preadv2(fd, probe, 1, offset, RWF_NOWAIT) >= 0 || koffi.errno() !== constants.errno.EAGAIN
+
+/** Starts to read a range from the disk into the kernel's cache, without waiting. */
+export function startReading(fd: number, offset: number, length: number): void {
+  // Best effort: reading the range waits for the rest.
+  fadvise(fd, offset, length, POSIX_FADV_WILLNEED)
+}
 
 /** Frees a range, which reads as zeros afterwards; false if the filesystem does not support that. */
 export const punchHole = (fd: number, offset: number, length: number): boolean =>

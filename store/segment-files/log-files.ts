@@ -56,6 +56,7 @@ export class LogFiles {
     max: OPEN_MAX,
     dispose: ({ fd }) => closeSync(fd),
   })
+  #isClosed = false
   /** The last segment opened for direct writes; false if the filesystem does not support them. */
   #direct: { readonly index: number; readonly fd: number } | false | undefined
 
@@ -75,7 +76,13 @@ export class LogFiles {
     this.#owner = owner
   }
 
+  /** @throws StoreError after {@link LogFiles.close}. */
+  assertOpen(): void {
+    if (this.#isClosed) throw new StoreError(`${shown(this.#path())} is closed`)
+  }
+
   close(): void {
+    this.#isClosed = true
     this.#open.clear()
     this.#closeDirect()
     if (this.#directory !== undefined) closeSync(this.#directory)

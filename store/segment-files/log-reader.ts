@@ -1,4 +1,6 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
+import type { Awaitable } from '../awaitable.ts'
 import type { FrameOpener } from '../encryption/frame-seal.ts'
 import {
   BulkDamageError,
@@ -9,6 +11,7 @@ import {
 } from '../indexed/bulk.ts'
 import { verifyByReading } from '../indexed/check/verify.ts'
 import { GROUP_BYTES, isIntact, SUM_BYTES, UNIT_BYTES, unitDown } from '../indexed/frame.ts'
+import type { ColdRanges } from './cold-ranges.ts'
 import { FramedReader } from './framed-reader.ts'
 import type { LogFiles } from './log-files.ts'
 import { offsetOf, SEGMENT_BYTES, segmentOf, sumOffsetOf } from './log-layout.ts'
@@ -35,16 +38,37 @@ export class LogReader implements BulkScan {
   readonly #framed: FramedReader
   readonly #isEncrypted: boolean
   readonly #unit = Buffer.allocUnsafeSlow(UNIT_BYTES)
+  readonly #cold: ColdRanges | undefined
 
-  /** @param opener undefined for a database that is not encrypted. */
-  constructor(files: LogFiles, opener?: FrameOpener) {
+  /**
+   * @param opener undefined for a database that is not encrypted.
+   * @param cold present if other reads can begin while one waits for the disk: if the thread serves requests.
+   */
+  constructor(files: LogFiles, opener?: FrameOpener, cold?: ColdRanges) {
     this.#files = files
+    this.#cold = cold
     this.#framed = new FramedReader(opener)
     this.#isEncrypted = opener !== undefined
   }
 
   /** Reads in the order of positions; adjacent ranges of the log are read with one call. @throws as {@link BulkReader.read}. */
-  read(reads: readonly BulkRead[]): void {
+  read(reads: readonly BulkRead[]): Awaitable<void> {
+    const cold = this.#cold
+    if (cold === undefined) return this.#readNow(reads)
+    if (!cold.isWarm) return cold.start(reads) ? this.#readLater(reads) : this.#readNow(reads)
+    const startMs = performance.now()
+    this.#readNow(reads)
+    cold.took(performance.now() - startMs, reads)
+  }
+
+  /** Other reads begin first. */
+  async #readLater(reads: readonly BulkRead[]): Promise<void> {
+    await nextTurn()
+    this.#files.assertOpen()
+    this.#readNow(reads)
+  }
+
+  #readNow(reads: readonly BulkRead[]): void {
     const [only] = reads
     if (reads.length === 1 && only !== undefined) {
       this.readAt(only.pos, only.into)

@@ -14,6 +14,7 @@ import { keyKeepingOf } from '../indexed/key-keeping.ts'
 import { IndexedStore } from '../indexed/indexed-store.ts'
 import { WriteHalf } from '../indexed/write-half.ts'
 import type { LogFiles } from '../segment-files/log-files.ts'
+import { ColdRanges } from '../segment-files/cold-ranges.ts'
 import { LogReader } from '../segment-files/log-reader.ts'
 import type { NewTransaction, OidRange, ReadOnlyStore, WritableStore } from '../store.ts'
 import { readDatabaseId } from './open/database-id.ts'
@@ -69,7 +70,7 @@ abstract class SqliteReads extends IndexedStore {
       },
       index: new SqliteIndex(db, opener?.rows),
       scan: new SqliteIndexScan(db, opener?.rows),
-      bulk: new LogReader(files, opener?.frames),
+      bulk: new LogReader(files, opener?.frames, new ColdRanges(files)),
       explain: error => storeError(error, place.path),
       idNote: 'database id',
     })

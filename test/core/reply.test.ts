@@ -1,8 +1,10 @@
 /** A read plans all of its parts before it fetches any data, and fetches them in one call. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { BigFile } from '../../core/big-file/big-file.ts'
 import { Connection } from '../../core/objects/connection.ts'
 import { ZBigFile } from '../../core/zblk/zbigfile.ts'
+import { StoreError } from '../../store/errors.ts'
 import type { SliceRead } from '../../store/store.ts'
 import { TestStore } from '../tools/test-store.ts'
 
@@ -64,4 +66,28 @@ test('all slices of a read are fetched with one call, into the memory of the rep
     }
     expect(Buffer.concat(await file.read(BigInt(off), len)).equals(bytes.subarray(off, off + len))).toBe(true)
   }
+})
+
+test('a read that fails ends after all that fill its memory', async () => {
+  const { store, file } = await written()
+  const { promise: disk, resolve: answer } = Promise.withResolvers<void>()
+  let isFetching = false
+  store.readSlices = async () => {
+    isFetching = true
+    await disk
+  }
+  const load = store.load.bind(store)
+  store.load = async (...parameters) => {
+    if (isFetching) throw new StoreError('the disk is gone')
+    return await load(...parameters)
+  }
+  let isEnded = false
+  const reading = file
+    .read(BigInt(3 * BLK + 290_000), 30_000, new Uint8Array(30_000))
+    .finally(() => (isEnded = true))
+  reading.catch(() => undefined)
+  await sleep(20)
+  expect([isFetching, isEnded]).toStrictEqual([true, false])
+  answer()
+  await expect(reading).rejects.toThrow('the disk is gone')
 })

@@ -11,7 +11,8 @@
  *   usually sends the next request within microseconds, and waking up costs more than polling. If another process took the
  *   processor meanwhile, polling competes with the callers: then there is no spinning for {@link REST_MS}. The time
  *   between two reads shows it. Polling ends after {@link BUSY_MS}, so that timers, the
- *   store's worker and the control socket are served under any load.
+ *   store's worker and the control socket are served under any load. While operations run, the event loop has a turn after each read
+ *   that gave no request, because they may wait for it.
  * - **paused**: nothing is read while writes hold all {@link MESSAGES_MAX} messages.
  */
 import { constants } from 'node:os'
@@ -120,10 +121,17 @@ export class Poller {
         if (this.#isGone(length)) return this.#end()
         if (this.#spin.wasPreempted(nowMs)) this.#restUntilMs = nowMs + REST_MS
         if (this.#spin.isOver(nowMs) || nowMs < this.#restUntilMs) return this.#rest()
+        if (this.#running > 0) return this.#serveOthers()
       }
       if (nowMs > this.#busyUntilMs) return this.#rest()
       if (length > 0) return void MICROTASKS.then(this.#pollAfterMicrotasks)
     }
+  }
+
+  /** Running operations may go on in the event loop: it has a turn between two polls. */
+  #serveOthers(): void {
+    this.#spin.interrupt()
+    setImmediate(this.#poll)
   }
 
   /** A tick that a microtask has queued runs when no microtask is left. */
@@ -170,6 +178,11 @@ class Spin {
 
   restart(): void {
     this.#sinceMs = Infinity
+    this.#lastMs = Infinity
+  }
+
+  /** Other work follows: the time until the next one does not count as another process's. */
+  interrupt(): void {
     this.#lastMs = Infinity
   }
 
