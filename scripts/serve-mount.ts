@@ -11,6 +11,7 @@ import { CodedError, toWire } from '../store/errors.ts'
 import { formatTid } from '../store/ids.ts'
 import { explain } from './advice.ts'
 import { reportStart } from './daemon-process.ts'
+import { endProcess } from './end-process.ts'
 import { EXIT_FAILURE } from './failure.ts'
 import { logToFile, logToTerminal } from './log.ts'
 import { type LogLevel, logPathFor, removeOldLogs } from './log-file.ts'
@@ -40,12 +41,11 @@ export async function runInBackground(settings: MountSettings, level: LogLevel):
   await reportStart({ mounted: settings.directory })
   void removeOldLogs(dirname(path)).catch((error: unknown) => log.warn({ err: error }, 'old logs stay'))
   // Why it rejects is in the log.
-  process.exit(
-    await ended.then(
-      () => 0,
-      () => EXIT_FAILURE,
-    ),
+  const code = await ended.then(
+    () => 0,
+    () => EXIT_FAILURE,
   )
+  endProcess(code, log)
 }
 
 /** Serves in the foreground and logs to the terminal; exits at the end. */
@@ -63,7 +63,7 @@ export async function runHere(settings: MountSettings, level: LogLevel): Promise
     process.exit(EXIT_FAILURE)
   })
   say(`${settings.directory} is unmounted, all is stored (transaction ${formatTid(server.lastTid)})`)
-  process.exit(0)
+  endProcess(0, log)
 }
 
 /** From here on `handle` gets the signals that ask for an end, those that came before included. */
@@ -128,7 +128,7 @@ async function untilEnded(
         )
         if (isRepeated) {
           await Promise.race([server.discard().catch(() => undefined), sleep(DISCARD_TIMEOUT_MS)])
-          process.exit(EXIT_FAILURE)
+          endProcess(EXIT_FAILURE, log)
         }
       }
     }

@@ -30,6 +30,7 @@ import { leaseCalls } from './lease-calls.ts'
 import { type MountPacker, packsNothing } from './mount-packer.ts'
 import type { MetricsPublisher } from './metrics/publish.ts'
 import type { MetricsPlace, MountSettings } from './mount-settings.ts'
+import { endService } from './end-service.ts'
 import { changedSettings, type SettingChanges } from './remount.ts'
 import type { OpenedFileSystem } from './open-file-system.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
@@ -195,8 +196,8 @@ export class MountServer {
     try {
       await this.#closeFileSystem()
     } finally {
-      await this.#metrics?.close()
-      await this.#control?.close()
+      await endService('metrics', this.#metrics, this.#log)
+      await endService('control socket', this.#control, this.#log)
     }
     this.#log.info({ tid: formatTid(this.#lastTid) }, 'everything is stored, the mount has ended')
   }

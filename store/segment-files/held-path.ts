@@ -48,9 +48,19 @@ export function openSideFile(path: string, flags: number, mode = 0o600): number 
 const notRegular = (path: string, what: string): string =>
   `${shown(path)} is ${what}: zblkfs did not create it; move it away`
 
-/** Gives a file that root creates to the database's owner, as SQLite does with the WAL. */
+/**
+ * Gives a file that root creates to the database's owner, as SQLite does with the WAL.
+ * @throws SideFileError for a file that is another user's or has a second name: the owner could get any file by a link to it.
+ */
 export function giveTo(fd: number, { uid, gid }: Pick<Stats, 'uid' | 'gid'>): void {
-  if (process.geteuid?.() === 0 && uid !== 0) fchownSync(fd, uid, gid)
+  if (process.geteuid?.() !== 0 || uid === 0) return
+  const now = fstatSync(fd)
+  if (now.uid === uid) return
+  if (now.uid !== 0 || (now.isFile() && now.nlink > 1))
+    throw new SideFileError(
+      `${shown(readlinkSync(`/proc/self/fd/${fd}`))} is not the database's: move it away`,
+    )
+  fchownSync(fd, uid, gid)
 }
 
 /** Whether to trust files of user `uid` next to a database of `owner`: those of the owner, root and this process's user. */

@@ -1,5 +1,5 @@
 /**
- * Reserved space for changes that free space on a full disk: `DATABASE-log/reserve`, a file of allocated blocks without content.
+ * Reserved space for changes that free space: `DATABASE-log/reserve`, a file of allocated blocks without content.
  *
  * A deletion is a transaction too, and so is each step of a pack. If the disk is full, the reserve is released, the
  * work is retried in the freed space, and the reserve is allocated again as far as space permits. Programs cannot
@@ -9,11 +9,12 @@
  *     open for writing      what fits  whole                  whole
  *     closed                kept       kept                   none
  *
- * Another program may fill any disk at once, so a database that is open for writing has a reserve on every disk. One that is closed
- * has none where space is ample: its copies do not carry one. A filesystem that cannot preallocate blocks (ZFS, NFS) has none.
+ * A writer holds it on a disk with ample space too, because another program may fill the disk at once. It is released
+ * there when the database is closed, so that copies do not carry it; a process that was killed leaves it to the next one.
+ * A filesystem that cannot preallocate blocks (ZFS, NFS) has none.
  */
 import { closeSync, constants } from 'node:fs'
-import { rmSync, statfsSync, statSync } from '../os-files.ts'
+import { lstatSync, rmSync, statfsSync } from '../os-files.ts'
 import { dirname, join } from 'node:path'
 import { allocateBlocks } from '../segment-files/file-ranges.ts'
 import { giveTo, heldPath, openSideFile } from '../segment-files/held-path.ts'
@@ -21,17 +22,22 @@ import { makeLogDirectory, type Owner } from '../segment-files/log-directory.ts'
 import { logDirectory } from './log.ts'
 
 const NAME = 'reserve'
-const MIN_BYTES = 4 << 20
 const MAX_BYTES = 64 << 20
 const DISK_PART = 32
-/** Maximum fraction of a small disk (a few megabytes). */
+/** Minimum, as far as {@link SMALL_DISK_PART} allows it. */
+const MIN_BYTES = 32 << 20
+/** Maximum fraction of a small disk. */
 const SMALL_DISK_PART = 8
+/** The reserve of a disk that is too small to secure changes in memory: for deletions and packs. */
+const BARE_BYTES = 4 << 20
 /** A disk with less free space than this multiple of the reserve is short of space. */
 const SHORT_FACTOR = 32
 /** Minimum that is secured. Smaller commits store blocks several times: with 2 MiB, a file of 30 MiB took 54 MiB. */
-const SECURED_MIN_BYTES = 16 << 20
-/** Fraction of the reserve that one transaction may use; the rest is for what SQLite writes, and for the next one. */
-const TRANSACTION_PART = 1 / 2
+const SECURED_MIN_BYTES = 8 << 20
+/** Fraction of the reserve that unstored changes may use. The rest is for what SQLite writes, and for the next transaction. */
+const SECURED_PART = 1 / 2
+/** Space of a reserve for the deletions behind the unstored changes that it secures. */
+const DELETIONS_BYTES = 2 << 20
 /** Space left free when the reserve takes the rest, and the minimum by which it grows. */
 const SLACK_BYTES = 256 << 10
 
@@ -47,15 +53,19 @@ interface Disk {
 function diskOf(database: string): Disk {
   const { bsize, blocks, bavail } = statfsSync(dirname(database))
   const diskBytes = blocks * bsize
-  const wanted = Math.min(MAX_BYTES, Math.max(MIN_BYTES, diskBytes / DISK_PART))
-  return {
-    freeBytes: bavail * bsize,
-    reserveBytes: Math.floor(Math.min(wanted, diskBytes / SMALL_DISK_PART)),
-  }
+  const maxBytes = Math.min(MAX_BYTES, diskBytes / SMALL_DISK_PART)
+  const wanted = Math.max(
+    maxBytes * SECURED_PART < SECURED_MIN_BYTES ? BARE_BYTES : MIN_BYTES,
+    diskBytes / DISK_PART,
+  )
+  return { freeBytes: bavail * bsize, reserveBytes: Math.floor(Math.min(wanted, maxBytes)) }
 }
 
-const heldBytes = (database: string): number =>
-  statSync(reservePath(database), { throwIfNoEntry: false })?.size ?? 0
+/** Bytes that removing the file frees: none if it has a second name (`cp -al`). */
+function heldBytes(database: string): number {
+  const stats = lstatSync(reservePath(database), { throwIfNoEntry: false })
+  return stats?.isFile() === true && stats.nlink === 1 ? stats.size : 0
+}
 
 /** Free bytes on the database's disk, less the missing part of its reserve. @throws the errors of statfs(2) */
 export function roomBeforeReserve(database: string): number {
@@ -68,7 +78,7 @@ export function securedBytes(database: string): number | undefined {
   const held = heldBytes(database)
   if (held === 0) return undefined
   const { freeBytes, reserveBytes } = diskOf(database)
-  const bytes = held * TRANSACTION_PART
+  const bytes = held * SECURED_PART
   return freeBytes > SHORT_FACTOR * reserveBytes || bytes < SECURED_MIN_BYTES ? undefined : bytes
 }
 
@@ -91,7 +101,7 @@ export class Reserve {
     this.#owner = owner
   }
 
-  /** Fills up the reserve as far as space permits. Never throws. */
+  /** Fills up the reserve. Never throws. */
   hold(): void {
     if (!this.#isPossible) return
     try {
@@ -104,14 +114,9 @@ export class Reserve {
     }
   }
 
-  /** Releases the reserve if space is ample, when the database is closed. Never throws. */
+  /** Releases the reserve unless the disk is short of space. Call when the database is closed. Never throws. */
   close(): void {
-    try {
-      const { freeBytes, reserveBytes } = diskOf(this.#database())
-      if (freeBytes > SHORT_FACTOR * reserveBytes) removeReserve(this.#database())
-    } catch {
-      // The next writer that closes the database tries again.
-    }
+    if (!this.#isShort()) this.giveUp()
   }
 
   /** Releases the reserve. @returns whether there was one. */
@@ -133,18 +138,31 @@ export class Reserve {
   }
 
   /**
-   * Whether a transaction of `bytes` may use the reserve: if half of it makes up for what the disk lacks. So a deletion finds room,
-   * together with the changes that were admitted before it: unstored changes take no more than that ({@link securedBytes}).
+   * Whether a transaction of `bytes` may use the reserve: if little more than half of it makes up for what the disk lacks. So a deletion
+   * finds room, together with the changes that were admitted before it: those take no more than half ({@link securedBytes}).
    * @param freeBytes were free before it failed: what it has written is discarded.
    */
   admits(bytes: number, freeBytes: number): boolean {
-    return bytes - freeBytes <= heldBytes(this.#database()) * TRANSACTION_PART
+    const half = heldBytes(this.#database()) * SECURED_PART
+    return bytes - freeBytes <= (half < SECURED_MIN_BYTES ? half : half + DELETIONS_BYTES)
+  }
+
+  /** Whether the disk has little free space; true if that is unknown. */
+  #isShort(): boolean {
+    try {
+      const { freeBytes, reserveBytes } = diskOf(this.#database())
+      return freeBytes <= SHORT_FACTOR * reserveBytes
+    } catch {
+      return true
+    }
   }
 
   #allocate(bytes: number): void {
     const directory = makeLogDirectory(logDirectory(this.#database()), this.#owner())
     try {
-      const fd = openSideFile(heldPath(directory, NAME), constants.O_RDWR | constants.O_CREAT)
+      const path = heldPath(directory, NAME)
+      if (heldBytes(this.#database()) === 0) rmSync(path, { force: true })
+      const fd = openSideFile(path, constants.O_RDWR | constants.O_CREAT)
       try {
         giveTo(fd, this.#owner())
         this.#isPossible = allocateBlocks(fd, bytes)

@@ -33,7 +33,7 @@ export function describeMounted(
     try {
       return await withMount({ driver, options, ...(made && { db: made.db }) }, async ({ dir, scratch }) => {
         chmodSync(scratch, 0o755)
-        return await runSuite(dir, { testTimeoutMs: made === undefined ? 30_000 : 120_000 })
+        return await runSuite(dir, { testTimeoutMs: 120_000 })
       })
     } finally {
       await made?.remove()

@@ -86,7 +86,7 @@ export function describeSuite(
   title: string,
   exclusions: Exclusions,
   run: () => Promise<readonly Outcome[]>,
-  timeoutMs = 300_000,
+  timeoutMs = 600_000,
 ): void {
   describe(title, () => {
     let outcomes: ReadonlyMap<string, Outcome>

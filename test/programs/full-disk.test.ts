@@ -67,10 +67,6 @@ function mountExt4(disk: string, mib: number): string {
   return `truncate -s ${mib}M ${disk}.img && mkfs.ext4 -q -m 0 ${disk}.img && mount -o loop ${disk}.img ${disk}`
 }
 
-/** A disk that is large enough for a reserve that secures the changes in memory, and has little free space for it. */
-const SHORT_MIB = 1200
-const mountShort = (disk: string): string => mountExt4(disk, SHORT_MIB)
-
 interface SmallDisk {
   readonly disk: string
   readonly db: string
@@ -179,14 +175,21 @@ for (const [name, mountDisk] of Object.entries(DISKS))
     })
   })
 
-test.skipIf(process.getuid?.() !== 0)(
-  'changes that were accepted are stored when another program fills the disk, and so is a deletion after them',
-  async () => {
+/** Disks that another program fills, by their size; options of the mount, MiB of the files that are deleted and kept. */
+const FILLED_DISKS: readonly (readonly [string, number, string, number, number])[] = [
+  ['a disk that is short of space', 1200, 'commit_interval=60s,dirty_size=256M', 30, 40],
+  ['a disk of 256 MiB', 256, 'commit_interval=60s', 30, 40],
+  ['a disk of 144 MiB', 144, 'commit_interval=60s', 30, 20],
+]
+
+test.skipIf(process.getuid?.() !== 0).for(FILLED_DISKS)(
+  'changes that were accepted are stored when another program fills %s at once, and so is a deletion after them',
+  async ([, diskMib, options, bigMib, keptMib]) => {
     const body = async ({ disk, db, dir, freeMib }: SmallDisk): Promise<void> => {
-      await sh(`head -c 30M /dev/urandom > ${dir}/big`)
+      await sh(`head -c ${bigMib}M /dev/urandom > ${dir}/big`)
       expect((await runZblkfs('sync', dir)).exitCode).toBe(0)
       const free = await freeMib()
-      await sh(`head -c 40M /dev/urandom | dd of=${dir}/kept bs=1M iflag=fullblock`)
+      await sh(`head -c ${keptMib}M /dev/urandom | dd of=${dir}/kept bs=1M iflag=fullblock`)
       const before = await sh(`sha256sum < ${dir}/kept`)
       await sh(
         `fallocate -l $(($(df --output=avail ${disk} | tail -1) - 1024))k ${disk}/most; dd if=/dev/zero of=${disk}/ballast bs=4k || true`,
@@ -202,7 +205,7 @@ test.skipIf(process.getuid?.() !== 0)(
       expect((await runZblkfs('mount', db, dir)).stderr).toBe('')
       expect(await sh(`sha256sum < ${dir}/kept`)).toBe(before)
     }
-    await onSmallDisk(mountShort, body, 'commit_interval=60s,dirty_size=256M')
+    await onSmallDisk(disk => mountExt4(disk, diskMib), body, options)
   },
 )
 

@@ -13,7 +13,7 @@ test('reported faults of other filesystems', async () => {
   await withPlace(async ({ dir }) => {
     const failed: string[] = []
     for (const name of cases)
-      await sh(`timeout 60 python3 ${SCRIPT} run ${name} ${dir}`).catch((error: unknown) => {
+      await sh(`timeout 200 python3 ${SCRIPT} run ${name} ${dir}`).catch((error: unknown) => {
         failed.push(`${name}: ${String(error)}`)
       })
     expect(failed).toEqual([])

@@ -195,8 +195,12 @@ const FILES: Readonly<Record<number, Handler>> = {
       locks !== undefined && (message.u32(12) & RELEASE_FLOCK_UNLOCK) !== 0
         ? { kind: 'flock', id: message.bigU64(16) }
         : undefined
-    await operations.release(request.ino, message.fh(0))
-    if (owner !== undefined) await locks?.unlockAll(request.ino, owner)
+    try {
+      await operations.release(request.ino, message.fh(0))
+    } finally {
+      // The kernel ignores errors of RELEASE and does not repeat it.
+      if (owner !== undefined) await locks?.unlockAll(request.ino, owner)
+    }
     replies.empty(request)
   },
   [Opcode.FSYNC]: async (request, message, { operations, replies }) => {

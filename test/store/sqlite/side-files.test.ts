@@ -1,6 +1,6 @@
 /** What lies beside a database may have been put there by someone else: links, FIFOs, foreign files, other users' files. */
 import { execFileSync } from 'node:child_process'
-import { chmod, chown, mkdir, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, link, mkdir, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TID_NONE } from '../../../store/ids.ts'
@@ -134,4 +134,47 @@ describe.runIf(IS_ROOT)('of another user,', () => {
     for (const name of ['', '/intents', '/00000000'])
       expect((await stat(`${path}-log${name}`)).uid).toBe(NOBODY)
   })
+
+  test.each(['intents', 'reserve'])(
+    "a link to root's file named %s is neither given away nor written to",
+    async name => {
+      await writeFile(path, '')
+      await chown(path, NOBODY, NOBODY)
+      await mkdir(`${path}-log`, { mode: 0o700 })
+      await chown(`${path}-log`, NOBODY, NOBODY)
+      await link(victim, `${path}-log/${name}`)
+      expect(await use()).toBe(name === 'intents' ? 'the intent' : 'nothing')
+      expect((await stat(victim)).uid).toBe(0)
+      expect(await readFile(victim, 'utf8')).toBe(TEXT)
+    },
+  )
+})
+
+test('a database of hard links (cp -al) keeps its intent log, and has a reserve of its own', async () => {
+  const store = await openSqliteStore(path, { create: true })
+  const commit = async (): Promise<void> => {
+    const record = { head: Uint8Array.of(1), body: [new Uint8Array(300_000)] }
+    await store.commit({ changes: [{ oid: (await store.allocateOids(1)).first, base: TID_NONE, record }] })
+  }
+  await commit()
+  const reserve = `${path}-log/reserve`
+  // The writer's thread answers before it allocates.
+  await expect.poll(async () => (await stat(reserve)).size).toBeGreaterThan(1 << 20)
+  await link(reserve, `${directory}/copy`)
+  await commit()
+  await expect.poll(async () => (await stat(reserve)).nlink).toBe(1)
+  await store.close()
+  await expect(stat(reserve)).rejects.toThrow('ENOENT')
+  await link(`${path}-log/intents`, `${directory}/copied-intents`).catch(() => undefined)
+  expect(await use()).toBe('nothing')
+})
+
+test('the reserve that a killed process left is adopted, and removed when the database is closed', async () => {
+  expect(await use()).toBe('nothing')
+  await writeFile(`${path}-log/reserve`, new Uint8Array(1 << 20))
+  const store = await openSqliteStore(path, { readOnly: true })
+  await store.close()
+  expect((await stat(`${path}-log/reserve`)).size).toBe(1 << 20)
+  expect(await use()).toBe('nothing')
+  await expect(stat(`${path}-log/reserve`)).rejects.toThrow('ENOENT')
 })

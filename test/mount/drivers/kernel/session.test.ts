@@ -244,6 +244,29 @@ describe('requests', () => {
   })
 })
 
+test('a RELEASE that fails releases its flock lock nevertheless', async () => {
+  const unlocked: unknown[] = []
+  const unused = (): Promise<undefined> => Promise.resolve(undefined)
+  const locks: LockOperations = {
+    test: unused,
+    unlock: unused,
+    unlockAll: async (...call) => void unlocked.push(call),
+    lock: unused,
+  }
+  await kernel.init()
+  const failing = Object.assign(new MemoryOperations(), {
+    locks,
+    release: async () => await Promise.reject(new ErrnoError('EIO')),
+  })
+  const locking = new FakeKernel(failing)
+  await locking.init()
+  // fuse_release_in: the handle, flags, FUSE_RELEASE_FLOCK_UNLOCK, the owner of the lock.
+  const body = concat([u64(7), u32(0, 2), u64(99)])
+  expect((await locking.call(18, 1, body)).error).toBe(-5)
+  expect(unlocked).toEqual([[1, { kind: 'flock', id: 99n }]])
+  await locking.close()
+})
+
 test('the end of a mount ends waiting for a lock', async () => {
   let hasEnded = false
   const waiting = Promise.withResolvers<void>()
