@@ -20,6 +20,8 @@ import { serviceManager } from './service-manager.ts'
 
 /** Time for unmounting if what is not stored is given up. */
 const DISCARD_TIMEOUT_MS = 5000
+/** Time after a signal for what a mount offers beside its files to end. */
+const SERVICES_TIMEOUT_MS = 1000
 
 /** Serves in the process that startDaemon started, which exits at the end. */
 export async function runInBackground(settings: MountSettings, level: LogLevel): Promise<void> {
@@ -135,4 +137,9 @@ async function untilEnded(
     onSignal(signal => void terminate(signal))
   })
   await Promise.race([server.ended, terminated])
+  // The control socket and the metrics are removed; a detached mount that is still in use does not end.
+  await Promise.race([
+    server.ended.catch(() => undefined),
+    sleep(SERVICES_TIMEOUT_MS, undefined, { ref: false }),
+  ])
 }

@@ -1,4 +1,5 @@
-/** A daemon ends even if a file of another filesystem does not answer. */
+/** The end of a daemon: what it leaves, and that it ends even if a file of another filesystem does not answer. */
+import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -39,5 +40,17 @@ test('a daemon whose metrics lie on a mount that does not answer stores everythi
       if (mountedAt(dir) !== undefined) await runProgram('umount', ['-l', dir])
     }
     expect((await runZblkfs('cat', db, 'file')).stdout).toBe('kept')
+  })
+})
+
+test('after SIGTERM neither the socket nor the metrics are left', async () => {
+  await withMount({}, async mount => {
+    const metrics = join(mount.scratch, 'figures.prom')
+    await mount.remount([`metrics=${metrics}`])
+    const [socket = ''] = await controlPaths(mountedAt(mount.dir)?.device ?? '', process.getuid?.() ?? 0)
+    expect([existsSync(metrics), existsSync(socket)]).toEqual([true, true])
+    process.kill(mount.pid(), 'SIGTERM')
+    for (let waited = 0; isRunning(mount.pid()) && waited < ENDS_MS; waited += POLL_MS) await sleep(POLL_MS)
+    expect([existsSync(metrics), existsSync(socket)]).toEqual([false, false])
   })
 })
