@@ -192,12 +192,12 @@ class SharedOperations<T extends Operations> {
       open: async (ino, flags, caller, keeps) => {
         const isRetried = this.#retriedWalks.end(caller.pid, ino)
         const open = async (): Promise<OpenFile> => {
-          if (!isRetried) await this.#assertNamed(ino, caller)
+          if (isRetried !== true) await this.#assertNamed(ino, caller, isRetried === undefined)
           return await fileSystem.open(ino, flags, caller, keeps)
         }
         if (!isPresent(ino)) return await sharing.read(() => fileSystem.open(ino, flags, caller, keeps))
         if (flags & O_TRUNC) return await this.#opened(ino, flags, await sharing.change(open))
-        if (isFresh && !isRetried) await sharing.settle()
+        if (isFresh && isRetried !== true) await sharing.settle()
         return await this.#opened(ino, flags, await sharing.read(open))
       },
       create: async (parent, name, mode, flags, caller, keeps) => {
@@ -207,9 +207,9 @@ class SharedOperations<T extends Operations> {
       opendir: async (ino, flags, caller) => {
         if (!isPresent(ino)) return await sharing.read(() => fileSystem.opendir(ino, flags, caller))
         const isRetried = this.#retriedWalks.end(caller.pid, ino)
-        if (isFresh && !isRetried) await sharing.settle()
+        if (isFresh && isRetried !== true) await sharing.settle()
         const fh = await sharing.read(async () => {
-          if (!isRetried) await this.#assertNamed(ino, caller)
+          if (isRetried !== true) await this.#assertNamed(ino, caller, isRetried === undefined)
           return await fileSystem.opendir(ino, flags, caller)
         })
         await this.#refresh(ino)
@@ -294,8 +294,11 @@ class SharedOperations<T extends Operations> {
     }
   }
 
-  /** @throws ErrnoError ESTALE if the name by which the kernel knows an inode leads elsewhere now. */
-  async #assertNamed(ino: Ino, { pid }: Caller): Promise<void> {
+  /**
+   * @param isFirst whether the kernel repeats the walk if this fails.
+   * @throws ErrnoError ESTALE if the name by which the kernel knows an inode leads elsewhere now.
+   */
+  async #assertNamed(ino: Ino, { pid }: Caller, isFirst: boolean): Promise<void> {
     const { sharing, context } = this.#parts
     if (sharing.moves !== this.#verifiedAtMove) {
       this.#verified = new WeakSet()
@@ -313,7 +316,8 @@ class SharedOperations<T extends Operations> {
         this.#verified.add(node)
         return
       }
-      this.#retriedWalks.begin(pid, ino)
+      // Otherwise the program sees the error, and its next open is another one.
+      if (isFirst) this.#retriedWalks.begin(pid, ino)
       throw new ErrnoError('ESTALE', 'its name leads elsewhere')
     })
   }

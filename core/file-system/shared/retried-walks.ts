@@ -38,10 +38,10 @@ export class RetriedWalks {
     else this.#walks.set(thread, { ...walk, ino })
   }
 
-  /** Whether an open ends a repeated walk. */
-  end(thread: number, ino: Ino): boolean {
+  /** An open of an inode begins. @returns whether a repeated walk has led to it; undefined if none was repeated. */
+  end(thread: number, ino: Ino): boolean | undefined {
     const walk = this.#walks.get(thread)
-    if (walk === undefined) return false
+    if (walk === undefined) return undefined
     this.#walks.delete(thread)
     return walk.ino === ino && walk.untilMs > performance.now()
   }

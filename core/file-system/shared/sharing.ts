@@ -262,6 +262,7 @@ export class Sharing {
     try {
       await this.#turnstile.whileClosed(async () => {
         await this.#advanceTo(tid)
+        context.live.connection.forgetOids()
         context.mayCommit = true
         this.#isHeld = true
         this.#heldSinceMs = performance.now()
