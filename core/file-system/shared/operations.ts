@@ -6,7 +6,7 @@
  *
  * | the kernel                                    | the operation                                                          |
  * |-----------------------------------------------|------------------------------------------------------------------------|
- * | opens an inode by a name that it had before   | ESTALE if the name leads elsewhere now: the kernel looks the path up again (retried-walks.ts) |
+ * | opens an inode by a name that it had before   | ESTALE if the name leads elsewhere now: the kernel looks the path up again |
  * | knows that a name does not exist              | it is never told so; the lookup of an absent name moves first          |
  * | appends at the end that it knows              | the data goes to the end; such handles bypass the kernel's pages       |
  * | keeps pages and attributes at open            | those of a changed inode are dropped before open returns               |
@@ -24,11 +24,10 @@ import { ErrnoError, NAME_ABSENT } from '../errno.ts'
 import { READING } from '../following.ts'
 import { treeNumberOf, type Node } from '../inodes/tree.ts'
 import { mayFillHoles } from '../operations/attributes.ts'
-import type { Caller, Entry, Ino, Name, OpenFile, Operations } from '../operations.ts'
+import type { Ino, Name, OpenFile, Operations } from '../operations.ts'
 import { overridden } from '../../overridden.ts'
 import type { HistoryOperations } from '../served-file-system.ts'
 import type { SharedLocks } from './locks.ts'
-import { RetriedWalks } from './retried-walks.ts'
 import type { Sharing } from './sharing.ts'
 
 const { O_TRUNC, O_APPEND } = constants
@@ -50,8 +49,8 @@ const CHANGING = [
   'allocate',
 ] as const satisfies readonly (keyof Operations)[]
 
-/** Within this time after a move, the kernel may open an inode by a name that it has followed before. */
-const WALK_MS = 1000
+/** Within this time the kernel looks a path up again after ESTALE. */
+const LOOKUP_AGAIN_MS = 1000
 
 type Method = (...parameters: unknown[]) => unknown
 /** A change of an inode. */
@@ -87,8 +86,8 @@ class SharedOperations<T extends Operations> {
   /** The inodes whose names were found to lead to them, since the last move. */
   #verified = new WeakSet<Node>()
   #verifiedAtMove = 0
-  #movedAtMs = -Infinity
-  readonly #retriedWalks = new RetriedWalks()
+  /** The inodes whose names lead elsewhere, and since when. */
+  readonly #unnamed = new WeakMap<Node, number>()
 
   constructor(parts: SharedParts<T>) {
     this.#parts = parts
@@ -129,16 +128,22 @@ class SharedOperations<T extends Operations> {
 
   /** Operations on names. */
   #names(): Partial<Operations> {
-    const { fileSystem } = this.#parts
+    const { fileSystem, sharing, isFresh } = this.#parts
     return {
       lookup: async (parent, name, caller) => {
+        const find = (): ReturnType<Operations['lookup']> =>
+          sharing.read(() => fileSystem.lookup(parent, name, caller))
+        if (!isFresh || !isPresent(parent)) return await find()
         try {
-          const entry = await this.#lookup(parent, name, caller)
-          this.#retriedWalks.found(caller.pid, entry.attributes.ino)
-          return entry
+          return await find()
         } catch (error) {
-          this.#retriedWalks.found(caller.pid, undefined)
-          throw error
+          if (error !== NAME_ABSENT) throw error
+        }
+        try {
+          await sharing.settle()
+          return await find()
+        } catch (error) {
+          throw error === NAME_ABSENT ? ABSENT_NOW : error
         }
       },
       link: (ino, parent, name, caller, replaces) =>
@@ -157,24 +162,6 @@ class SharedOperations<T extends Operations> {
     }
   }
 
-  async #lookup(parent: Ino, name: Name, caller: Caller): Promise<Entry> {
-    const { fileSystem, sharing, isFresh } = this.#parts
-    const find = (): ReturnType<Operations['lookup']> =>
-      sharing.read(() => fileSystem.lookup(parent, name, caller))
-    if (!isFresh || !isPresent(parent)) return await find()
-    try {
-      return await find()
-    } catch (error) {
-      if (error !== NAME_ABSENT) throw error
-    }
-    try {
-      await sharing.settle()
-      return await find()
-    } catch (error) {
-      throw error === NAME_ABSENT ? ABSENT_NOW : error
-    }
-  }
-
   /** A change of names. If the mount has moved for it, the kernel may keep another inode under a name than the one that has it now. */
   async #naming<R>(names: readonly (readonly [Ino, Name])[], work: () => Promise<R>): Promise<R> {
     const { sharing, context } = this.#parts
@@ -190,14 +177,13 @@ class SharedOperations<T extends Operations> {
     const { fileSystem, sharing, isFresh } = this.#parts
     return {
       open: async (ino, flags, caller, keeps) => {
-        const isRetried = this.#retriedWalks.end(caller.pid, ino)
         const open = async (): Promise<OpenFile> => {
-          if (isRetried !== true) await this.#assertNamed(ino, caller, isRetried === undefined)
+          await this.#assertNamed(ino)
           return await fileSystem.open(ino, flags, caller, keeps)
         }
         if (!isPresent(ino)) return await sharing.read(() => fileSystem.open(ino, flags, caller, keeps))
         if (flags & O_TRUNC) return await this.#opened(ino, flags, await sharing.change(open))
-        if (isFresh && isRetried !== true) await sharing.settle()
+        if (isFresh) await sharing.settle()
         return await this.#opened(ino, flags, await sharing.read(open))
       },
       create: async (parent, name, mode, flags, caller, keeps) => {
@@ -206,10 +192,9 @@ class SharedOperations<T extends Operations> {
       },
       opendir: async (ino, flags, caller) => {
         if (!isPresent(ino)) return await sharing.read(() => fileSystem.opendir(ino, flags, caller))
-        const isRetried = this.#retriedWalks.end(caller.pid, ino)
-        if (isFresh && isRetried !== true) await sharing.settle()
+        if (isFresh) await sharing.settle()
         const fh = await sharing.read(async () => {
-          if (isRetried !== true) await this.#assertNamed(ino, caller, isRetried === undefined)
+          await this.#assertNamed(ino)
           return await fileSystem.opendir(ino, flags, caller)
         })
         await this.#refresh(ino)
@@ -294,30 +279,27 @@ class SharedOperations<T extends Operations> {
     }
   }
 
-  /**
-   * @param isFirst whether the kernel repeats the walk if this fails.
-   * @throws ErrnoError ESTALE if the name by which the kernel knows an inode leads elsewhere now.
-   */
-  async #assertNamed(ino: Ino, { pid }: Caller, isFirst: boolean): Promise<void> {
+  /** @throws ErrnoError ESTALE if the name by which the kernel knows an inode leads elsewhere now. */
+  async #assertNamed(ino: Ino): Promise<void> {
     const { sharing, context } = this.#parts
     if (sharing.moves !== this.#verifiedAtMove) {
       this.#verified = new WeakSet()
       this.#verifiedAtMove = sharing.moves
-      this.#movedAtMs = performance.now()
     }
     if (sharing.moves === 0) return
     await context.look(ino, async (node, inode) => {
       if (this.#verified.has(node)) return
       // A file that is open here and has no name left: it is opened by its descriptor.
       if (inode.nlink === 0 && node.handles > 0) return
-      // Of several names, only the one that was looked up last is known.
-      const isSure = !node.hadSeveralNames || performance.now() - this.#movedAtMs > WALK_MS
-      if (isSure && (await isNamed(node))) {
+      if (await isNamed(node)) {
         this.#verified.add(node)
+        this.#unnamed.delete(node)
         return
       }
-      // Otherwise the program sees the error, and its next open is another one.
-      if (isFirst) this.#retriedWalks.begin(pid, ino)
+      // By now the kernel has looked the path up again: this is an open of a descriptor (/proc/self/fd).
+      const sinceMs = this.#unnamed.get(node) ?? performance.now()
+      if (performance.now() - sinceMs > LOOKUP_AGAIN_MS) return
+      this.#unnamed.set(node, sinceMs)
       throw new ErrnoError('ESTALE', 'its name leads elsewhere')
     })
   }
