@@ -4,7 +4,7 @@
  * is kept for the next run. Parts: change, df, log, diff, fsck, pack, start, list, create, pgbench (which needs PostgreSQL). Beside
  * wall times the processor time is printed: on a busy machine only that can be compared. Needs root.
  */
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -111,7 +111,8 @@ async function starts(database: string, directory: string): Promise<void> {
 
 /** The index beside the log, after a program that writes single pages. */
 async function indexAfterPgbench(database: string, directory: string): Promise<void> {
-  const zblkfs = await mountZblkfs(database, directory)
+  // The server has a user of its own.
+  const zblkfs = await mountZblkfs(database, directory, ['allow_other'])
   try {
     await pgbench(directory, PGBENCH_SECONDS)
   } finally {
@@ -162,6 +163,7 @@ async function creates(database: string, directory: string): Promise<void> {
 async function main(): Promise<void> {
   endOnSignals()
   const scratch = mkdtempSync(join(tmpdir(), 'zblkfs-bench-metadata-'))
+  chmodSync(scratch, 0o755)
   const database = values.database ?? join(scratch, 'data.zblk')
   try {
     if (!existsSync(database)) {
