@@ -54,6 +54,13 @@ export function unpackInto(value: PickleValue, entries: Map<string, PickleValue>
   return true
 }
 
+/** The mode in a packed string, which it begins with; undefined if there is none. */
+export function packedMode(value: PickleValue | undefined): number | undefined {
+  if (!(value instanceof ByteString)) return undefined
+  const mode = new Input(value.latin1).next()
+  return typeof mode === 'number' ? mode : undefined
+}
+
 function pack(entries: ReadonlyMap<string, PickleValue>): ByteString | undefined {
   const output: number[] = []
   for (const key of COUNTS) if (!putCount(output, entries.get(key))) return undefined

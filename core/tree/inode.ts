@@ -25,6 +25,7 @@ import type { Connection } from '../objects/connection.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import { ByteString, Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { NO_BYTES } from '../../store/bytes.ts'
+import { TYPES } from './inode-type.ts'
 
 /** The attributes of a new inode; every other number is 0. */
 export interface NewInode {
@@ -67,8 +68,7 @@ const SIZE_MAX = (1n << 63n) - 1n
 /** Seconds of a time have 64 bits. */
 const TIME_MAX_NS = (1n << 63n) * 1_000_000_000n
 
-const { S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK } = constants
-const TYPES: ReadonlySet<number> = new Set([S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK])
+const { S_IFMT, S_IFREG, S_IFDIR, S_IFLNK } = constants
 const MENDED_MODE = S_IFREG | 0o600
 
 const TIME_KEYS = ['atime', 'mtime', 'ctime', 'birthtime'] as const

@@ -19,6 +19,7 @@ import type { DirectoryHandle } from '../inodes/handles.ts'
 import { assertDirectory, entryOf } from './attributes.ts'
 import { COOKIE_PARENT, DirectoryListing, dotEntries } from './directory-cookies.ts'
 import { type Inode, typeOf } from '../../tree/inode.ts'
+import { typeInRecord } from '../../tree/inode-type.ts'
 
 /** Maximum entries per call: their inodes are loaded together. */
 const BATCH_MAX = 256
@@ -45,7 +46,7 @@ export function readdir(
   const handle = directoryHandle(context, ino, fh)
   return context.read(
     ino,
-    async (node, inode) => await listWithDots(context, node, inode, handle, cookie, limit),
+    async (node, inode) => await listWithDots(context, node, inode, handle, cookie, limit, storedTypesOf),
   )
 }
 
@@ -64,7 +65,7 @@ export function readdirplus(
   const handle = directoryHandle(context, ino, fh)
   return context.read(ino, async (node, inode) => {
     const listed: ListedEntry[] = []
-    for (const entry of await listWithDots(context, node, inode, handle, cookie, limit)) {
+    for (const entry of await listWithDots(context, node, inode, handle, cookie, limit, typesOf)) {
       if (!fits(entry)) break
       const isDot = entry.cookie <= COOKIE_PARENT
       const entering = isDot ? undefined : enterListed(context, node, entry)
@@ -114,13 +115,14 @@ async function listWithDots(
   { listing, ignoresAccess }: DirectoryHandle,
   cookie: bigint,
   limit: number,
+  findTypes: FindTypes,
 ): Promise<readonly DirectoryEntry[]> {
   if (cookie === 0n && !ignoresAccess) noteAccess(context, node)
   const parent = inode.parent?.oid
   const dots = dotEntries(node.ino, parent === undefined ? node.ino : node.tree.inoOf(parent))
   const entries = dots.filter(dot => dot.cookie > cookie).slice(0, limit)
   const rest = Math.min(limit - entries.length, BATCH_MAX)
-  if (rest > 0 && inode.nlink > 0) entries.push(...(await list(node, listing, cookie, rest)))
+  if (rest > 0 && inode.nlink > 0) entries.push(...(await list(node, listing, cookie, rest, findTypes)))
   return entries
 }
 
@@ -129,9 +131,10 @@ async function list(
   listing: DirectoryListing,
   cookie: bigint,
   limit: number,
+  findTypes: FindTypes,
 ): Promise<DirectoryEntry[]> {
   const found = await Directory.of(tree.connection, inode).after(listing.nameAt(cookie), limit)
-  const types = await typesOf(tree, found).catch(unlessUnreadable)
+  const types = await findTypes(tree, found).catch(unlessUnreadable)
   const entries: DirectoryEntry[] = []
   let after = cookie
   for (const [i, { name, oid }] of found.entries()) {
@@ -142,7 +145,36 @@ async function list(
   return entries
 }
 
-/** The types of inodes that are all readable. @throws CorruptRecordError, ObjectNotFoundError */
+/** Finds the types of inodes that are all readable. @throws CorruptRecordError, ObjectNotFoundError */
+type FindTypes = (tree: Tree, found: readonly NamedInode[]) => Promise<readonly number[]>
+
+/**
+ * As {@link typesOf}, but the inodes that are not in memory stay out of it: a listing of names needs nothing else of them. The type of
+ * an inode never changes, so any of its records will do.
+ */
+async function storedTypesOf(tree: Tree, found: readonly NamedInode[]): Promise<readonly number[]> {
+  const { connection } = tree
+  const types = found.map(({ oid }) =>
+    (connection.known(oid)?.status ?? 'ghost') === 'ghost' ? undefined : typeOf(tree.inodeAt(oid)),
+  )
+  const missing = found.filter((_, index) => types[index] === undefined).map(({ oid }) => oid)
+  const revisions = missing.length === 0 ? [] : await connection.records.load(missing)
+  let next = 0
+  for (const [index, type] of types.entries()) {
+    if (type !== undefined) continue
+    const [oid, revision] = [missing[next], revisions[next]]
+    next++
+    types[index] =
+      oid === undefined || revision === undefined
+        ? undefined
+        : typeInRecord(revision.record, oid, revision.tid)
+  }
+  const known = types.filter(type => type !== undefined)
+  // Others are new, or records of another form.
+  return known.length === types.length ? known : await typesOf(tree, found)
+}
+
+/** The types of inodes that are all readable, which are loaded. @throws CorruptRecordError, ObjectNotFoundError */
 async function typesOf(tree: Tree, found: readonly NamedInode[]): Promise<readonly number[]> {
   const inodes = found.map(({ oid }) => tree.inodeAt(oid))
   await tree.connection.loadMany(inodes.map(({ object }) => object))
