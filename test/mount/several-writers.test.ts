@@ -29,6 +29,8 @@ const RECORD_PAGES = 768
 const WRITES = join(import.meta.dirname, 'drivers/kernel/asynchronous-writes.py')
 const DIRECT_ROUNDS = process.env['ZBLKFS_DIRECT_ROUNDS'] ?? '30'
 const GONE_MS = 10_000
+/** How often a file is replaced while another mount opens it. */
+const REPLACED = 60
 /** What a slow machine adds. */
 const SLACK_MS = 5000
 
@@ -163,6 +165,40 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         await writeFile(join(from, `e${round}`, 'inner'), 'x')
         await expect(readFile(join(to, `d${round}`, 'inner'))).rejects.toMatchObject({ code: 'ENOENT' })
         expect(await readFile(join(to, `e${round}`, 'inner'), 'utf8')).toBe('x')
+      }
+    })
+  })
+
+  test('open never fails while another mount replaces the file, and shows what was there when it began or later', async () => {
+    await withTwo(async (one, two) => {
+      const [from, shown] = [join(one.dir, 'new'), join(two.dir, 'file')]
+      const state = { replaced: 0 }
+      const replace = async (): Promise<void> => {
+        await writeFile(from, String(state.replaced + 1))
+        await rename(from, join(one.dir, 'file'))
+        state.replaced++
+      }
+      await replace()
+      const read = times(4).map(async () => {
+        while (state.replaced < REPLACED) {
+          const before = state.replaced
+          expect(Number(await readFile(shown, 'utf8'))).toBeGreaterThanOrEqual(before)
+        }
+      })
+      while (state.replaced < REPLACED) await replace()
+      await Promise.all(read)
+    })
+  })
+
+  test('a file that another mount has renamed can be opened by its descriptor', async () => {
+    await withTwo(async (one, two) => {
+      await writeFile(join(one.dir, 'file'), 'kept')
+      const fd = openSync(join(two.dir, 'file'), 'r')
+      try {
+        await rename(join(one.dir, 'file'), join(one.dir, 'renamed'))
+        expect(await readFile(`/proc/self/fd/${fd}`, 'utf8')).toBe('kept')
+      } finally {
+        closeSync(fd)
       }
     })
   })

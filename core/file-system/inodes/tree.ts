@@ -48,6 +48,8 @@ export class Node {
   file: BigFile | undefined
   /** A name by which it was found, and its directory: for descriptions and notifications. */
   name: { readonly parent: Oid; readonly name: string } | undefined
+  /** Whether the kernel may know it by more than one name. */
+  hadSeveralNames = false
   /** Approximate number of written bytes not yet in a record. Guarded by `lock`. */
   unstoredBytes = 0
   /** A pending invalidation of its cached attributes; operations that caused it await it. */

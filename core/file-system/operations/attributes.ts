@@ -96,6 +96,7 @@ export function entryOf(node: Node): Entry {
   node.refer()
   // A node records only one of its names, so only that one can be invalidated.
   const hasSeveralNames = attributes.nlink > 1 && !isDirectory(node.inode)
+  if (hasSeveralNames) node.hadSeveralNames = true
   return {
     attributes,
     generation,

@@ -6,7 +6,7 @@
  *
  * | the kernel                                    | the operation                                                          |
  * |-----------------------------------------------|------------------------------------------------------------------------|
- * | opens an inode by a name that it had before   | ESTALE if the name leads elsewhere now: the kernel looks the path up again |
+ * | opens an inode by a name that it had before   | ESTALE if the name leads elsewhere now: the kernel looks the path up again (retried-walks.ts) |
  * | knows that a name does not exist              | it is never told so; the lookup of an absent name moves first          |
  * | appends at the end that it knows              | the data goes to the end; such handles bypass the kernel's pages       |
  * | keeps pages and attributes at open            | those of a changed inode are dropped before open returns               |
@@ -24,10 +24,11 @@ import { ErrnoError, NAME_ABSENT } from '../errno.ts'
 import { READING } from '../following.ts'
 import { treeNumberOf, type Node } from '../inodes/tree.ts'
 import { mayFillHoles } from '../operations/attributes.ts'
-import type { Ino, Name, OpenFile, Operations } from '../operations.ts'
+import type { Caller, Entry, Ino, Name, OpenFile, Operations } from '../operations.ts'
 import { overridden } from '../../overridden.ts'
 import type { HistoryOperations } from '../served-file-system.ts'
 import type { SharedLocks } from './locks.ts'
+import { RetriedWalks } from './retried-walks.ts'
 import type { Sharing } from './sharing.ts'
 
 const { O_TRUNC, O_APPEND } = constants
@@ -49,8 +50,8 @@ const CHANGING = [
   'allocate',
 ] as const satisfies readonly (keyof Operations)[]
 
-/** Within this time the kernel looks a path up again after ESTALE. */
-const LOOKUP_AGAIN_MS = 1000
+/** Within this time after a move, the kernel may open an inode by a name that it has followed before. */
+const WALK_MS = 1000
 
 type Method = (...parameters: unknown[]) => unknown
 /** A change of an inode. */
@@ -86,8 +87,8 @@ class SharedOperations<T extends Operations> {
   /** The inodes whose names were found to lead to them, since the last move. */
   #verified = new WeakSet<Node>()
   #verifiedAtMove = 0
-  /** The inodes whose names lead elsewhere, and since when. */
-  readonly #unnamed = new WeakMap<Node, number>()
+  #movedAtMs = -Infinity
+  readonly #retriedWalks = new RetriedWalks()
 
   constructor(parts: SharedParts<T>) {
     this.#parts = parts
@@ -128,22 +129,16 @@ class SharedOperations<T extends Operations> {
 
   /** Operations on names. */
   #names(): Partial<Operations> {
-    const { fileSystem, sharing, isFresh } = this.#parts
+    const { fileSystem } = this.#parts
     return {
       lookup: async (parent, name, caller) => {
-        const find = (): ReturnType<Operations['lookup']> =>
-          sharing.read(() => fileSystem.lookup(parent, name, caller))
-        if (!isFresh || !isPresent(parent)) return await find()
         try {
-          return await find()
+          const entry = await this.#lookup(parent, name, caller)
+          this.#retriedWalks.found(caller.pid, entry.attributes.ino)
+          return entry
         } catch (error) {
-          if (error !== NAME_ABSENT) throw error
-        }
-        try {
-          await sharing.settle()
-          return await find()
-        } catch (error) {
-          throw error === NAME_ABSENT ? ABSENT_NOW : error
+          this.#retriedWalks.found(caller.pid, undefined)
+          throw error
         }
       },
       link: (ino, parent, name, caller, replaces) =>
@@ -162,6 +157,24 @@ class SharedOperations<T extends Operations> {
     }
   }
 
+  async #lookup(parent: Ino, name: Name, caller: Caller): Promise<Entry> {
+    const { fileSystem, sharing, isFresh } = this.#parts
+    const find = (): ReturnType<Operations['lookup']> =>
+      sharing.read(() => fileSystem.lookup(parent, name, caller))
+    if (!isFresh || !isPresent(parent)) return await find()
+    try {
+      return await find()
+    } catch (error) {
+      if (error !== NAME_ABSENT) throw error
+    }
+    try {
+      await sharing.settle()
+      return await find()
+    } catch (error) {
+      throw error === NAME_ABSENT ? ABSENT_NOW : error
+    }
+  }
+
   /** A change of names. If the mount has moved for it, the kernel may keep another inode under a name than the one that has it now. */
   async #naming<R>(names: readonly (readonly [Ino, Name])[], work: () => Promise<R>): Promise<R> {
     const { sharing, context } = this.#parts
@@ -177,13 +190,14 @@ class SharedOperations<T extends Operations> {
     const { fileSystem, sharing, isFresh } = this.#parts
     return {
       open: async (ino, flags, caller, keeps) => {
+        const isRetried = this.#retriedWalks.end(caller.pid, ino)
         const open = async (): Promise<OpenFile> => {
-          await this.#assertNamed(ino)
+          if (isRetried !== true) await this.#assertNamed(ino, caller, isRetried === undefined)
           return await fileSystem.open(ino, flags, caller, keeps)
         }
         if (!isPresent(ino)) return await sharing.read(() => fileSystem.open(ino, flags, caller, keeps))
         if (flags & O_TRUNC) return await this.#opened(ino, flags, await sharing.change(open))
-        if (isFresh) await sharing.settle()
+        if (isFresh && isRetried !== true) await sharing.settle()
         return await this.#opened(ino, flags, await sharing.read(open))
       },
       create: async (parent, name, mode, flags, caller, keeps) => {
@@ -192,9 +206,10 @@ class SharedOperations<T extends Operations> {
       },
       opendir: async (ino, flags, caller) => {
         if (!isPresent(ino)) return await sharing.read(() => fileSystem.opendir(ino, flags, caller))
-        if (isFresh) await sharing.settle()
+        const isRetried = this.#retriedWalks.end(caller.pid, ino)
+        if (isFresh && isRetried !== true) await sharing.settle()
         const fh = await sharing.read(async () => {
-          await this.#assertNamed(ino)
+          if (isRetried !== true) await this.#assertNamed(ino, caller, isRetried === undefined)
           return await fileSystem.opendir(ino, flags, caller)
         })
         await this.#refresh(ino)
@@ -279,27 +294,28 @@ class SharedOperations<T extends Operations> {
     }
   }
 
-  /** @throws ErrnoError ESTALE if the name by which the kernel knows an inode leads elsewhere now. */
-  async #assertNamed(ino: Ino): Promise<void> {
+  /**
+   * @param isFirst whether the kernel repeats the walk if this fails.
+   * @throws ErrnoError ESTALE if the name by which the kernel knows an inode leads elsewhere now.
+   */
+  async #assertNamed(ino: Ino, { pid }: Caller, isFirst: boolean): Promise<void> {
     const { sharing, context } = this.#parts
     if (sharing.moves !== this.#verifiedAtMove) {
       this.#verified = new WeakSet()
       this.#verifiedAtMove = sharing.moves
+      this.#movedAtMs = performance.now()
     }
     if (sharing.moves === 0) return
-    await context.look(ino, async (node, inode) => {
+    await context.look(ino, async node => {
       if (this.#verified.has(node)) return
-      // A file that is open here and has no name left: it is opened by its descriptor.
-      if (inode.nlink === 0 && node.handles > 0) return
-      if (await isNamed(node)) {
+      // Of several names, only the one that was looked up last is known.
+      const isSure = !node.hadSeveralNames || performance.now() - this.#movedAtMs > WALK_MS
+      if (isSure && (await isNamed(node))) {
         this.#verified.add(node)
-        this.#unnamed.delete(node)
         return
       }
-      // By now the kernel has looked the path up again: this is an open of a descriptor (/proc/self/fd).
-      const sinceMs = this.#unnamed.get(node) ?? performance.now()
-      if (performance.now() - sinceMs > LOOKUP_AGAIN_MS) return
-      this.#unnamed.set(node, sinceMs)
+      // Otherwise the program sees the error, and its next open is another one.
+      if (isFirst) this.#retriedWalks.begin(pid, ino)
       throw new ErrnoError('ESTALE', 'its name leads elsewhere')
     })
   }

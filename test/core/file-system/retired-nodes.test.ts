@@ -2,7 +2,9 @@
 import { expect, test } from 'vitest'
 import { RememberedNodes } from '../../../core/file-system/inodes/remembered-nodes.ts'
 import { INO_SPAN, Tree } from '../../../core/file-system/inodes/tree.ts'
+import { RetriedWalks } from '../../../core/file-system/shared/retried-walks.ts'
 import type { Connection } from '../../../core/objects/connection.ts'
+import { ino } from '../../../core/file-system/operations.ts'
 import { oid } from '../../../store/ids.ts'
 
 const openTree = (): Tree =>
@@ -38,4 +40,26 @@ test('another inode with the oid of a lost one has another inode number, as long
   }
   expect([...tree.nodes]).toEqual([last])
   expect(tree.nodeOf(last.ino)).toBe(last)
+})
+
+test('a path walk is repeated once, by the thread whose open failed', () => {
+  const walks = new RetriedWalks()
+  const [old, found] = [ino(70), ino(71)]
+  expect(walks.end(1, old)).toBe(undefined)
+  walks.begin(1, old)
+  walks.found(2, found)
+  walks.found(1, ino(2))
+  walks.found(1, found)
+  expect(walks.end(2, found)).toBe(undefined)
+  expect(walks.end(1, found)).toBe(true)
+  expect(walks.end(1, found)).toBe(undefined)
+  walks.begin(1, old)
+  walks.found(1, found)
+  expect(walks.end(1, old)).toBe(false)
+  walks.begin(1, old)
+  walks.found(1, undefined)
+  expect(walks.end(1, old)).toBe(undefined)
+  // A descriptor.
+  walks.begin(1, old)
+  expect(walks.end(1, old)).toBe(true)
 })
