@@ -197,7 +197,7 @@ class SharedOperations<T extends Operations> {
         }
         if (!isPresent(ino)) return await sharing.read(() => fileSystem.open(ino, flags, caller, keeps))
         if (flags & O_TRUNC) return await this.#opened(ino, flags, await sharing.change(open))
-        if (isFresh && isRetried !== true) await sharing.settle()
+        if (isFresh) await sharing.settle()
         return await this.#opened(ino, flags, await sharing.read(open))
       },
       create: async (parent, name, mode, flags, caller, keeps) => {
@@ -207,7 +207,7 @@ class SharedOperations<T extends Operations> {
       opendir: async (ino, flags, caller) => {
         if (!isPresent(ino)) return await sharing.read(() => fileSystem.opendir(ino, flags, caller))
         const isRetried = this.#retriedWalks.end(caller.pid, ino)
-        if (isFresh && isRetried !== true) await sharing.settle()
+        if (isFresh) await sharing.settle()
         const fh = await sharing.read(async () => {
           if (isRetried !== true) await this.#assertNamed(ino, caller, isRetried === undefined)
           return await fileSystem.opendir(ino, flags, caller)
