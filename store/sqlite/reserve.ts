@@ -14,7 +14,7 @@
  * A filesystem that cannot preallocate blocks (ZFS, NFS) has none.
  */
 import { closeSync, constants } from 'node:fs'
-import { lstatSync, rmSync, statfsSync } from '../os-files.ts'
+import { lstatSync, rmdirSync, rmSync, statfsSync } from '../os-files.ts'
 import { dirname, join } from 'node:path'
 import { allocateBlocks } from '../segment-files/file-ranges.ts'
 import { giveTo, heldPath, openSideFile } from '../segment-files/held-path.ts'
@@ -114,9 +114,18 @@ export class Reserve {
     }
   }
 
-  /** Releases the reserve unless the disk is short of space. Call when the database is closed. Never throws. */
+  /**
+   * Releases the reserve unless the disk is short of space, and removes the directory that was created for it if nothing else is in it.
+   * Call when the database is closed. Never throws.
+   */
   close(): void {
-    if (!this.#isShort()) this.giveUp()
+    if (this.#isShort()) return
+    this.giveUp()
+    try {
+      rmdirSync(logDirectory(this.#database()))
+    } catch {
+      // There is none, or the log is in it.
+    }
   }
 
   /** Releases the reserve. @returns whether there was one. */
