@@ -9,7 +9,7 @@ import { depthOf, movedPath } from '../history/paths.ts'
 import { textOfStored } from '../stored-names.ts'
 import { isDirectory, type Inode } from '../tree/inode.ts'
 import { isSymlink } from './same-content.ts'
-import { PRIVILEGES } from './merge-attributes.ts'
+import { CAPABILITIES, PRIVILEGES } from './merge-attributes.ts'
 import type { MergePlan, StepOf } from './merge-step.ts'
 
 const PERMISSIONS = 0o7777
@@ -119,6 +119,7 @@ async function change(
   const at = bytesOf(path)
   const { uid, gid, mode, size } = inode
   const present = await files.lstat(at)
+  const capabilities = await sharedCapabilities(files, at, inode)
   const isWritten = ranges.length > 0 || attributes.includes('size')
   if (isWritten) {
     const file = await files.open(at, 'r+')
@@ -138,8 +139,17 @@ async function change(
   }
   if (attributes.includes('mode')) await files.chmod(at, mode & PERMISSIONS)
   await setXattrs(files, at, await existing(branch, oid), xattrs)
+  if (capabilities !== undefined) await files.setXattr(at, CAPABILITIES, capabilities)
   if (attributes.includes('mtime')) await setTimes(files, at, await existing(branch, oid))
   else if (isWritten) await files.lutimes(at, present.atimeNs, present.mtimeNs)
+}
+
+/** The capabilities of a file, if the branch has the same ones: a write and a change of owner drop them, though they are not merged. */
+async function sharedCapabilities(files: Files, path: Buffer, branch: Inode): Promise<Buffer | undefined> {
+  const shared = branch.xattrs.get(CAPABILITIES)
+  if (shared === undefined || !(await files.listXattrs(path)).includes(CAPABILITIES)) return undefined
+  const present = await files.getXattr(path, CAPABILITIES)
+  return present.equals(shared) ? present : undefined
 }
 
 /** Sets extended attributes as an inode has them; removes those that it does not have. */

@@ -63,7 +63,7 @@ export async function attributesToMake(inode: Inode): Promise<Omit<MergedAttribu
 
 /** Mode bits of a file that runs with other rights. */
 export const PRIVILEGES = S_ISUID | S_ISGID
-const CAPABILITIES = 'security.capability'
+export const CAPABILITIES = 'security.capability'
 
 /**
  * Whether a file would have privileges (setuid, setgid, capabilities) of one side with bytes or an owner of the other. Each side grants
@@ -78,7 +78,8 @@ export async function mixesPrivileges(
 ): Promise<boolean> {
   if (!isRegular(present)) return false
   const mode = taken.includes('mode') ? inode.mode : present.mode
-  if ((mode & PRIVILEGES) === 0 && !xattrs.includes(CAPABILITIES)) return false
+  const hasCapabilities = present.xattrs.has(CAPABILITIES) || xattrs.includes(CAPABILITIES)
+  if ((mode & PRIVILEGES) === 0 && !hasCapabilities) return false
   if (taken.length === 0 && !isWritten && !xattrs.includes(CAPABILITIES)) return false
   return OWNED.some(name => present[name] !== before[name]) || (await hasOtherBytes())
 }

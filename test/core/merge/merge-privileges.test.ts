@@ -59,6 +59,25 @@ describe.runIf(isRoot)('privileges are a conflict', () => {
   })
 })
 
+test.runIf(isRoot)('capabilities that both have are a conflict, if each has changed the bytes', async () => {
+  const capabilities = Buffer.from('0100000200040000000000000000000000000000', 'hex')
+  const { main, branch } = await both(async ({ files }) => {
+    await files.writeFile('/f', Buffer.alloc(8 << 20))
+    await files.setXattr('/f', 'security.capability', capabilities)
+  })
+  for (const [database, position] of [
+    [main, 0],
+    [branch, 6 << 20],
+  ] as const) {
+    const file = await database.files.open('/f', 'r+')
+    await file.write(Buffer.from('changed'), 0, 7, position)
+    await file.close()
+    await database.files.setXattr('/f', 'security.capability', capabilities)
+  }
+  await branch.sync()
+  expect(await conflicting(main)).toEqual([`f: ${REASON}`])
+})
+
 describe.runIf(isRoot)('privileges are merged', () => {
   test('if the database did not change the file', async () => {
     const { main, branch } = await pair()
@@ -80,5 +99,23 @@ describe.runIf(isRoot)('privileges are merged', () => {
     await branch.sync()
     expect(await conflicting(main)).toEqual([])
     expect(await stateOf(main)).toEqual(['old', 0o4755, 7])
+  })
+
+  test('and capabilities stay if both have the same', async () => {
+    const capabilities = Buffer.from('0100000200040000000000000000000000000000', 'hex')
+    for (const change of [
+      ({ files }: Database) => files.chown('/f', 7, 7),
+      ({ files }: Database) => files.writeFile('/f', 'new'),
+    ]) {
+      const { main, branch } = await both(async ({ files }) => {
+        await files.writeFile('/f', 'old')
+        await files.setXattr('/f', 'security.capability', capabilities)
+      })
+      await change(branch)
+      await branch.files.setXattr('/f', 'security.capability', capabilities)
+      await branch.sync()
+      expect(await conflicting(main)).toEqual([])
+      expect(await main.files.getXattr('/f', 'security.capability')).toEqual(capabilities)
+    }
   })
 })
