@@ -9,7 +9,7 @@
  */
 import { bytesOf } from '../os-text.ts'
 import { closeSync, constants, fstatSync, ftruncateSync, writeSync } from 'node:fs'
-import { realpathSync } from '../os-files.ts'
+import { realpathSync, statSync } from '../os-files.ts'
 import { type FileHandle } from 'node:fs/promises'
 import { open } from '../os-files-async.ts'
 import { dirname } from 'node:path'
@@ -85,11 +85,15 @@ export class FileStorageWriter implements TransactionWriter {
     try {
       const stats = fstatSync(file.fd, { bigint: true })
       if (!stats.isFile()) throw new CannotOpenError(`${path} is not a regular file`)
-      const scanned = { path, fd: file.fd, window: new Window(file.fd), size: Number(stats.size) }
-      checkMagic(scanned)
+      checkMagic({ path, fd: file.fd, window: new Window(file.fd), size: Number(stats.size) })
       // Before the end is looked for: what another process is appending would be removed as a torn tail.
       lock = takeLock(path)
-      index = openIndex(scanned, realpathSync(path), stats, cacheDirectory, () => {})
+      const locked = fstatSync(file.fd, { bigint: true })
+      const named = statSync(path, { bigint: true })
+      if (named.dev !== locked.dev || named.ino !== locked.ino)
+        throw new CannotOpenError(`${path} was replaced by another program: try again`)
+      const scanned = { path, fd: file.fd, window: new Window(file.fd), size: Number(locked.size) }
+      index = openIndex(scanned, realpathSync(path), locked, cacheDirectory, () => {})
       const tail = await extendIndex(scanned, index)
       const end = tail?.pos ?? scanned.size
       await file.truncate(end)
