@@ -61,11 +61,15 @@ export const punchHole = (fd: number, offset: number, length: number): boolean =
   fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0
 
 /**
- * Allocates blocks up to a length, and extends the file to it. False if the filesystem does not support that; true if it does, even
+ * Allocates blocks up to a length, and extends the file to it. False if the filesystem does not support that, or a quota forbids it; true if it does, even
  * if the disk is full.
  */
 export function allocateBlocks(fd: number, length: number): boolean {
-  return fallocate(fd, 0, 0, length) === 0 || koffi.errno() === constants.errno.ENOSPC
+  for (;;) {
+    if (fallocate(fd, 0, 0, length) === 0) return true
+    const errno = koffi.errno()
+    if (errno !== constants.errno.EINTR) return errno === constants.errno.ENOSPC
+  }
 }
 
 /** Whether `[offset, end)` contains data; true if the filesystem cannot tell. */

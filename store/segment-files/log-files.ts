@@ -333,6 +333,11 @@ export class LogFiles {
 
   /** The path of the directory through its descriptor; its name if there is none yet. */
   #heldPath(): string {
+    // An empty directory is removed by the writer that closes the database, and made again by the next one.
+    if (this.#use === 'read' && this.#directory !== undefined && fstatSync(this.#directory).nlink === 0) {
+      closeSync(this.#directory)
+      this.#directory = undefined
+    }
     this.#directory ??= openLogDirectory(this.#path(), this.#use === 'write' ? this.#owner : undefined)
     return this.#directory === undefined ? this.#path() : `/proc/self/fd/${this.#directory}`
   }

@@ -21,7 +21,8 @@ import { giveTo, heldPath, openSideFile } from '../segment-files/held-path.ts'
 import { makeLogDirectory, type Owner } from '../segment-files/log-directory.ts'
 import { logDirectory } from './log.ts'
 
-const NAME = 'reserve'
+/** Its name in the log's directory. */
+export const RESERVE = 'reserve'
 const MAX_BYTES = 64 << 20
 const DISK_PART = 32
 /** Minimum, as far as {@link SMALL_DISK_PART} allows it. */
@@ -41,7 +42,7 @@ const DELETIONS_BYTES = 2 << 20
 /** Space left free when the reserve takes the rest, and the minimum by which it grows. */
 const SLACK_BYTES = 256 << 10
 
-const reservePath = (database: string): string => join(logDirectory(database), NAME)
+const reservePath = (database: string): string => join(logDirectory(database), RESERVE)
 
 interface Disk {
   /** Space available to this process. */
@@ -169,12 +170,14 @@ export class Reserve {
   #allocate(bytes: number): void {
     const directory = makeLogDirectory(logDirectory(this.#database()), this.#owner())
     try {
-      const path = heldPath(directory, NAME)
+      const path = heldPath(directory, RESERVE)
       if (heldBytes(this.#database()) === 0) rmSync(path, { force: true })
       const fd = openSideFile(path, constants.O_RDWR | constants.O_CREAT)
       try {
         giveTo(fd, this.#owner())
         this.#isPossible = allocateBlocks(fd, bytes)
+        // It would keep what fallocate(2) has got of a user's quota.
+        if (!this.#isPossible) rmSync(path, { force: true })
       } finally {
         closeSync(fd)
       }

@@ -13,11 +13,12 @@
  * | set   | missing, empty   | different | a copy that lacks the WAL's content: rejected. (A read-only       |
  * |       |                  |           | connection leaves an empty WAL next to such a copy)               |
  */
-import { existsSync, lstatSync } from '../../os-files.ts'
+import { existsSync, lstatSync, readdirSync } from '../../os-files.ts'
 import Database from 'better-sqlite3'
 import { CannotOpenError } from '../../errors.ts'
 import { pathOf, textOf } from '../../os-text.ts'
 import { logDirectory } from '../log.ts'
+import { RESERVE } from '../reserve.ts'
 import type { DatabasePlace } from './database-place.ts'
 import { immutableUri } from './immutable.ts'
 
@@ -50,9 +51,12 @@ const hasDatabase = (path: string): boolean => (lstatSync(path, { throwIfNoEntry
 /** Whether a WAL with content is left where no database is. */
 export const hasOrphanWal = (path: string): boolean => hasWal(path) && !hasDatabase(path)
 
+/** Whether there is a log: more than a reserve of space. */
+const hasLog = (path: string): boolean =>
+  existsSync(logDirectory(path)) && readdirSync(logDirectory(path)).some(name => name !== RESERVE)
+
 /** As {@link hasOrphanWal}, or a log, which may have synced changes. */
-const hasOrphans = (path: string): boolean =>
-  hasOrphanWal(path) || (existsSync(logDirectory(path)) && !hasDatabase(path))
+const hasOrphans = (path: string): boolean => hasOrphanWal(path) || (hasLog(path) && !hasDatabase(path))
 
 /**
  * @param isInUse whether it is open for writing: then its WAL follows it.

@@ -170,10 +170,11 @@ async function serve(
       done()
       break
     case 'close':
-      reserve.close()
       guard.close()
       opened.files.close()
       close(opened.db, checkpoints)
+      // Last, as it may remove the directory, which the others check.
+      reserve.close()
       done()
       port.close()
       return
