@@ -3,22 +3,25 @@ import { controlPaths } from '../mount/daemon/control-path.ts'
 import { callDaemon, type CallName, type Parameters, type Result } from '../mount/daemon/control-protocol.ts'
 import { NoAnswerError } from '../mount/daemon/no-answer.ts'
 import { listMounts, ownerOf } from '../mount/daemon/mounts.ts'
-import { locate } from '../mount/mount-points/locate.ts'
+import { locate, type Location } from '../mount/mount-points/locate.ts'
 import { mountedAt, type MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CommandError } from './failure.ts'
-import { assertOwnLinks } from './own-links.ts'
+import { assertLinks } from './own-links.ts'
 import { shellWord } from './shell-word.ts'
 
-/** The mount that contains a path, to change something. @throws CommandError as {@link mountAt} and {@link assertOwnLinks}. */
+/** The mount that contains a path, to change something. @throws CommandError as {@link mountAt} and {@link assertLinks}. */
 export function findMount(path: string): MountedDirectory {
-  const mount = mountAt(path)
-  assertOwnLinks(path)
-  return mount
+  const located = locate(path)
+  assertLinks(path, located)
+  return mountOf(path, located)
 }
 
 /** The mount that contains a path. @throws CommandError if there is none. */
 export function mountAt(path: string): MountedDirectory {
-  const { mount, path: real } = locate(path)
+  return mountOf(path, locate(path))
+}
+
+function mountOf(path: string, { mount, path: real }: Location): MountedDirectory {
   const hidden = mount === undefined ? hiddenAt(real) : undefined
   if (hidden !== undefined)
     throw new CommandError(

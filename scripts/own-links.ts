@@ -6,7 +6,7 @@
  */
 import { processOwner } from '../core/process-owner.ts'
 import { ownerOf } from '../mount/daemon/mounts.ts'
-import { locate } from '../mount/mount-points/locate.ts'
+import { locate, type Location } from '../mount/mount-points/locate.ts'
 import { isDatabaseUrl } from '../store/database-name.ts'
 import { statSync } from '../store/os-files.ts'
 import { CommandError } from './failure.ts'
@@ -14,8 +14,11 @@ import { shellWord } from './shell-word.ts'
 
 /** @throws CommandError if the path leads through a link of a user other than root, this one, and the owner of the mount or file. */
 export function assertOwnLinks(path: string): void {
-  if (isDatabaseUrl(path)) return
-  const { path: target, mount, links } = locate(path)
+  if (!isDatabaseUrl(path)) assertLinks(path, locate(path))
+}
+
+/** As {@link assertOwnLinks}, of a path that leads to `located`: what is used must be what was checked. */
+export function assertLinks(path: string, { path: target, mount, links }: Location): void {
   if (links.length === 0) return
   const owner = mount === undefined ? statSync(target, { throwIfNoEntry: false })?.uid : ownerOf(mount)
   const trusted = new Set([0, processOwner().uid, owner])

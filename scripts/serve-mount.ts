@@ -62,7 +62,7 @@ export async function runHere(settings: MountSettings, level: LogLevel): Promise
   manager.ready(`${settings.database} is mounted at ${settings.directory}`)
   await untilEnded(server, onSignal, log, () => manager.stopping()).catch((error: unknown) => {
     warn(error instanceof CodedError ? explain(error) : String(error))
-    process.exit(EXIT_FAILURE)
+    return endProcess(EXIT_FAILURE, log)
   })
   say(`${settings.directory} is unmounted, all is stored (transaction ${formatTid(server.lastTid)})`)
   endProcess(0, log)

@@ -196,8 +196,10 @@ export class MountServer {
     try {
       await this.#closeFileSystem()
     } finally {
-      await endService('metrics', this.#metrics, this.#log)
-      await endService('control socket', this.#control, this.#log)
+      await Promise.all([
+        endService('metrics', this.#metrics, this.#log),
+        endService('control socket', this.#control, this.#log),
+      ])
     }
     this.#log.info({ tid: formatTid(this.#lastTid) }, 'everything is stored, the mount has ended')
   }
