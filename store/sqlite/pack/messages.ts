@@ -21,6 +21,8 @@ export interface PackData {
 
 /** From the thread, which sends a step only after the answer to the previous one. */
 export type PackMessage =
+  /** All modules are loaded: the thread may be terminated. */
+  | { readonly kind: 'loaded' }
   | { readonly kind: 'step'; readonly step: PackStep }
   | { readonly kind: 'progress'; readonly progress: PackProgress }
   | { readonly kind: 'done'; readonly report: PackReport }

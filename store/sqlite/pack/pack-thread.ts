@@ -53,6 +53,7 @@ async function main(port: Port, data: PackData): Promise<void> {
   try {
     const marker = (await import(data.marker)) as MarkModule
     const reader = openRevisionReader(data.path, data.key)
+    post({ kind: 'loaded' })
     try {
       const kept = { from: toTid(data.from), earlier: data.earlier.map(toTid) }
       const outside = new Outside(port, data.rest)

@@ -43,12 +43,9 @@ export class SqlitePacking extends NotedPacking {
       spareBytes,
     }
     const worker = new Worker(THREAD_FILE, { workerData: data, resourceLimits: THREAD_LIMITS })
-    const stop = (): void => void worker.terminate()
-    signal?.addEventListener('abort', stop, { once: true })
     try {
       return await this.#follow(worker, work)
     } finally {
-      signal?.removeEventListener('abort', stop)
       await worker.terminate()
     }
   }
@@ -56,8 +53,14 @@ export class SqlitePacking extends NotedPacking {
   #follow(worker: Worker, { onProgress, signal }: PackWork): Promise<PackReport> {
     return new Promise((resolve, reject) => {
       const answer = (answer: StepAnswer): void => worker.postMessage(answer, [])
+      const stop = (): void => void worker.terminate()
       worker.on('message', (message: PackMessage) => {
         switch (message.kind) {
+          case 'loaded':
+            // A thread that is terminated while it loads a native module ends the whole process (napi_fatal_error).
+            if (signal?.aborted === true) stop()
+            else signal?.addEventListener('abort', stop, { once: true })
+            break
           case 'step':
             this.#store.packStep(message.step).then(
               result => answer({ result }),
@@ -76,6 +79,7 @@ export class SqlitePacking extends NotedPacking {
       })
       worker.on('error', reject)
       worker.on('exit', () => {
+        signal?.removeEventListener('abort', stop)
         reject(
           signal?.aborted === true
             ? (signal.reason as Error)

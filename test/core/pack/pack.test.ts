@@ -134,6 +134,23 @@ test('an aborted pack loses nothing and leaves the store usable', async () => {
   await store.close()
 })
 
+test('a pack may be aborted at any time of the start of its thread', async () => {
+  const path = temporaryDatabase()
+  const model = new ObjectModel(seeded(1))
+  const store = await openSqliteStore(path, { create: true })
+  for (let count = 0; count < 5; count++) await model.commit(store)
+  for (let delayMs = 0; delayMs < 160; delayMs += 8) {
+    const ended = new AbortController()
+    const packing = pack(store, { from: TID_MAX, rest: 20, signal: ended.signal })
+    setTimeout(() => ended.abort(new Error('enough')), delayMs)
+    expect(await packing.catch((error: unknown) => String(error))).toSatisfy(
+      answer => typeof answer === 'object' || answer === 'Error: enough',
+    )
+  }
+  await model.check(store, model.tids.at(-1)!)
+  await store.close()
+})
+
 test('the database takes little more than its scattered live data', async () => {
   const path = temporaryDatabase()
   const model = new ObjectModel(seeded(5), { maxDataBytes: 200_000 })
