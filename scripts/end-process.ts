@@ -11,7 +11,7 @@ const EXIT_TIMEOUT_S = 10
 export function endProcess(code: number, log: Logger): never {
   const unfinished = process.getActiveResourcesInfo().filter(kind => kind.startsWith('FSReq'))
   if (unfinished.length > 0)
-    log.warn(
+    log.info(
       { unfinished },
       `accesses to files have not ended: the process ends within ${EXIT_TIMEOUT_S} s nevertheless`,
     )
