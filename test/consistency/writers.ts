@@ -67,6 +67,8 @@ interface Writer {
   /** Mount options. */
   readonly options: readonly string[]
   isUp: boolean
+  /** Operations in progress. */
+  running: number
   /** Changes that are perhaps not stored. */
   unstored: (Change | Exclusive)[]
   /** When it was last seen not to be fenced. */
@@ -97,6 +99,7 @@ export async function runWriters(options: WritersOptions): Promise<WritersResult
         number,
         options: ['commit_interval=500ms', ...placeIn(remote, join(place, 'cache'))],
         isUp: false,
+        running: 0,
         unstored: [],
         soundMs: 0,
         losses: 0,
@@ -217,7 +220,10 @@ class Writers {
   async #work(writer: Writer): Promise<void> {
     const random = new Random(this.#random.below(2 ** 31))
     while (!this.#isOver) {
-      if (writer.isUp) await this.#once(writer, random)
+      if (writer.isUp) {
+        writer.running++
+        await this.#once(writer, random).finally(() => writer.running--)
+      }
       await sleep(random.below(30))
     }
   }
@@ -439,9 +445,10 @@ class Writers {
   async #kill(writer: Writer): Promise<void> {
     writer.isUp = false
     await writer.mount.end()
-    // Operations end with the mount.
+    // Operations end with the daemon. One that ran after the unmount would find the directory below the mount.
+    for (const start = performance.now(); writer.running > 0 && performance.now() - start < END_MS;)
+      await sleep(10)
     await writer.mount.unmountDead()
-    await sleep(100)
     writer.soundMs = Math.min(writer.soundMs, performance.now())
     this.#lose(writer)
     await this.#start(writer)
