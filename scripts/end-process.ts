@@ -13,7 +13,7 @@ export function endProcess(code: number, log: Logger): never {
   if (unfinished.length > 0)
     log.info(
       { unfinished },
-      `accesses to files have not ended: the process ends within ${EXIT_TIMEOUT_S} s nevertheless`,
+      `file accesses are still in progress: the process ends within ${EXIT_TIMEOUT_S} s regardless`,
     )
   // Without a listener this signal ends the process.
   process.removeAllListeners('SIGALRM')

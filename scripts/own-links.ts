@@ -2,7 +2,7 @@
  * Symbolic links of other users on the path of a command that changes something.
  *
  * Another user can make any name lead to any mount or database by a symbolic link, also between two system calls. So such a link is followed
- * only to what belongs to the user who made it. Commands that only read follow all links.
+ * only to mounts and databases of the user that owns the link. Commands that only read follow all links.
  */
 import { processOwner } from '../core/process-owner.ts'
 import { ownerOf } from '../mount/daemon/mounts.ts'

@@ -59,10 +59,10 @@ export async function* feed<C>(
   }
 }
 
-/** A single kept moment is not followed by whole history. @throws StoreError with the code `no-moment`. */
+/** Checks that every transaction after `known` is kept. @throws StoreError with the code `no-moment`. */
 async function assertWhole(store: Store, known: Tid): Promise<void> {
   if (known === TID_NONE || (await store.isKept?.(toTid(known + 1n))) !== false) return
-  throw new StoreError(`the history after ${formatTid(known)} is not whole: a pack has dropped a part`, {
+  throw new StoreError(`the history after ${formatTid(known)} is incomplete: a pack has dropped a part`, {
     code: 'no-moment',
   })
 }

@@ -520,7 +520,7 @@ function nanoseconds(time: Time): bigint {
   return BigInt(Math.floor(ms)) * NS_PER_MS + BigInt(Math.round((ms - Math.floor(ms)) * Number(NS_PER_MS)))
 }
 
-/** Walks a path again if what it led to was replaced on another machine meanwhile, as the kernel does. */
+/** Walks a path again, as the kernel does, if another machine has replaced its target meanwhile. */
 async function againIfStale<T>(walk: () => Promise<T>): Promise<T> {
   for (let walks = 1; ; walks++) {
     try {

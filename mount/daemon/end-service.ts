@@ -1,4 +1,4 @@
-/** The end of what a mount offers beside its files, once everything is stored. */
+/** Closes services of a mount other than its files (control socket, metrics ...), after everything is stored. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 
@@ -18,9 +18,12 @@ export async function endService(
   const isLate = sleep(TIMEOUT_MS, true, { signal: timer.signal }).catch(() => false)
   try {
     if (await Promise.race([service.close().then(() => false), isLate]))
-      log.warn({ service: name, timeoutMs: TIMEOUT_MS }, 'a service does not end: the mount ends without it')
+      log.warn(
+        { service: name, timeoutMs: TIMEOUT_MS },
+        'a service does not close: the mount ends without waiting for it',
+      )
   } catch (error) {
-    log.warn({ err: error, service: name }, 'a service failed at its end')
+    log.warn({ err: error, service: name }, 'closing a service failed')
   } finally {
     timer.abort()
   }

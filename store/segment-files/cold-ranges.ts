@@ -4,7 +4,7 @@
  *
  *     warm --a read took as long as the disk takes--> cold --PROBES reads in a row were cached--> warm
  *
- * Only while cold the kernel is asked whether a read is cached: that takes as long as a tenth of a short read.
+ * The kernel is asked whether a read is cached only while cold: the call takes a tenth of the time of a short read.
  */
 import { isCached, startReading } from './file-ranges.ts'
 import type { LogFiles } from './log-files.ts'
@@ -17,7 +17,7 @@ const CACHED_MS = 0.03
 const CACHED_MS_PER_MIB = 0.5
 const MIB = 1 << 20
 
-/** What the kernel says of a file's ranges, and does. */
+/** Queries and requests to the kernel about ranges of a file. */
 export interface Disk {
   isCached(fd: number, offset: number): boolean
   startReading(fd: number, offset: number, length: number): void
@@ -26,7 +26,7 @@ export interface Disk {
 export class ColdRanges {
   readonly #files: LogFiles
   readonly #disk: Disk
-  /** How many more reads are probed. */
+  /** The number of reads that are still to be probed. */
   #probes = 0
 
   constructor(files: LogFiles, disk: Disk = { isCached, startReading }) {

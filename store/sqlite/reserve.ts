@@ -29,7 +29,7 @@ const DISK_PART = 32
 const MIN_BYTES = 32 << 20
 /** Maximum fraction of a small disk. */
 const SMALL_DISK_PART = 8
-/** The reserve of a disk that is too small to secure changes in memory: for deletions and packs. */
+/** The reserve, for deletions and packs, of a disk that is too small to secure changes in memory. */
 const BARE_BYTES = 4 << 20
 /** A disk with less free space than this multiple of the reserve is short of space. */
 const SHORT_FACTOR = 32

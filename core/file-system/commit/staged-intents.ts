@@ -10,9 +10,9 @@ import type { IntentChange } from './intent.ts'
 
 /** Initial length of an entry's memory. */
 const ENTRY_BYTES = 16 << 10
-/** Maximum length of an entry until an fsync comes that needs a longer one. */
+/** Maximum length of an entry until an fsync needs a longer one. */
 const SHORT_ENTRY_BYTES = 256 << 10
-/** Eight fit into the log's file: beyond that a transaction is as cheap. */
+/** Maximum length of an entry, an eighth of the log's file. */
 const LONG_ENTRY_BYTES = 2 << 20
 /** The length of most intents, without the data of a write. */
 const INTENT_BYTES = 128

@@ -181,7 +181,7 @@ class Spin {
     this.#lastMs = Infinity
   }
 
-  /** Other work follows: the time until the next one does not count as another process's. */
+  /** Other work follows: the time until the next one is not counted as that of another process. */
   interrupt(): void {
     this.#lastMs = Infinity
   }
