@@ -32,7 +32,7 @@ const STEP_SHIFT = 6
 const wordAt = (bytes: Uint8Array, at: number): number =>
   (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)
 
-/** Writes what the token has no room for; returns the end. */
+/** Writes the rest of a length that does not fit into the token; returns the end. */
 function writeLength(into: Uint8Array, at: number, length: number): number {
   let [to, rest] = [at, length - CONTINUED]
   for (; rest >= 255; rest -= 255) into[to++] = 255
@@ -119,7 +119,7 @@ function expand(from: Uint8Array, into: Uint8Array): boolean {
 
 export const typescriptLz4: BlockCodec = {
   compress,
-  // On this thread: nothing is prepared for machines without the library.
+  // Runs on the calling thread: only the library has a threaded path.
   compressAsync: async (from, into, level) => compress(from, into, level),
   expand,
 }

@@ -112,7 +112,7 @@ export class S3BulkWriter implements BulkWriter {
     this.#restart()
   }
 
-  /** Starts to compress and to upload what was gathered. */
+  /** Starts to compress and upload the gathered units. */
   #upload(): void {
     const upload = this.#put(this.#builder).catch((error: unknown) => {
       this.#failure ??= { error }

@@ -61,7 +61,7 @@ export class LogReader implements BulkScan {
     cold.took(performance.now() - startMs, reads)
   }
 
-  /** Other reads begin first. */
+  /** Lets other waiting reads begin first. */
   async #readLater(reads: readonly BulkRead[]): Promise<void> {
     await nextTurn()
     this.#files.assertOpen()

@@ -77,7 +77,7 @@ test('damaged blocks are rejected by both, or expanded to the same bytes', () =>
     const length = random.below(4) === 0 ? random.below(4000) : bytes.length
     const own = expanded(codecs.typescript, cut, length)
     const other = expanded(codecs.library, cut, length)
-    // The library takes a distance of 0 for one that repeats what was in memory.
+    // The library accepts a distance of 0, and copies what the output's memory contained.
     if (own === undefined) outcomes.rejected++
     else {
       expect(other?.equals(own)).toBe(true)

@@ -5,7 +5,7 @@ import { open } from '../../../index.ts'
 import { branchPath } from '../../../store/branches.ts'
 import { temporaryDatabase } from '../../tools/temporary-database.ts'
 
-test('what finds that another process has made the same branch leaves it as it is', async () => {
+test('a branch that another process has made meanwhile is left as it is', async () => {
   const db = await open(temporaryDatabase(), { create: true })
   onTestFinished(() => db.close())
   await db.files.writeFile('/file', 'base')

@@ -63,7 +63,7 @@ test('background packs keep imported history of any age', async () => {
   await fileSystem.close()
 })
 
-test('of two packs that are requested at once, one runs', async () => {
+test('of two packs that are requested at once, the second is refused', async () => {
   vi.useRealTimers()
   const store = new MemoryStore()
   const fileSystem = await FileSystem.open(store)

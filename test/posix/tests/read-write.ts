@@ -58,7 +58,7 @@ export const readAndWrite: Tests = {
     withFd(path, 'r+', fd => {
       assert.equal(pwritev2(fd, Buffer.from('GH'), 0, RWF_APPEND), 2)
       assert.equal(content(), 'abcdefGH')
-      // The end is where others have moved it.
+      // Another descriptor has moved the end.
       withFd(path, 'a', other => writeSync(other, 'ij'))
       pwritev2(fd, Buffer.from('KL'), 1, RWF_APPEND)
       assert.equal(content(), 'abcdefGHijKL')

@@ -62,7 +62,7 @@ test('each is started at once, and filled later', async () => {
   expect(reads.every(isRead)).toBe(true)
 })
 
-test('cached bytes are read at once, and after a row of them none is asked for', () => {
+test('cached bytes are read at once, and after several such reads the kernel is no longer asked', () => {
   cold.took(SLOW_MS, [unit(0)])
   isInCache = true
   for (let index = 0; index < PROBES; index++) {
@@ -78,20 +78,20 @@ test('cached bytes are read at once, and after a row of them none is asked for',
   expect([isRead(read), started.length]).toStrictEqual([true, 0])
 })
 
-test('a read that was quick for its length says nothing of the disk', () => {
+test('a read that was fast for its length did not wait for the disk', () => {
   cold.took(0.01, [unit(0)])
   cold.took(0.4, [{ pos: 0, into: Buffer.alloc(1 << 20) }])
   expect(cold.isWarm).toBe(true)
 })
 
-test('one that is started and not filled when the store is closed rejects', async () => {
+test('a read that is started but not filled when the store is closed rejects', async () => {
   cold.took(SLOW_MS, [unit(0)])
   const reading = reader.read([unit(2)])
   files.close()
   await expect(reading).rejects.toThrow(StoreError)
 })
 
-test('the kernel says what is cached, and takes requests', () => {
+test('the kernel reports what is cached, and starts reads', () => {
   const fd = files.segment(0)
   startReading(fd, offsetOf(0), BYTES.length)
   void new LogReader(files).read([{ pos: 0, into: Buffer.alloc(BYTES.length) }])
