@@ -17,7 +17,6 @@ import { ConnectionLostError, sqlStateOf } from './postgres-errors.ts'
 import { FENCED, LEASE_CHANNEL } from './schema.ts'
 import { Session, type Cells, type Value } from './session.ts'
 import { bigintOf, numberOf } from './values.ts'
-import { RELEASE_LEASE } from './writer-epoch.ts'
 import type { WriterSession } from './writer-session.ts'
 
 const HEARTBEAT_MS = 1000
@@ -31,9 +30,18 @@ const WAIT_MS = 60_000
 
 const TAKE = 'SELECT r_holder, r_grants, r_is_wanted FROM zblkfs.take_lease($1)'
 const RECALL = 'SELECT r_holder, r_grants, r_last FROM zblkfs.recall_lease($1)'
+const GRANTS = 'SELECT grants FROM zblkfs.lease WHERE epoch = $1'
+/**
+ * Releases one grant of the lease, by the writer's epoch ($1) and the number of the grant ($2). The server may execute a statement whose connection was lost after it has executed its repetition: it
+ * must not release a grant that came in between.
+ */
+export const RELEASE = `
+  WITH held AS MATERIALIZED (SELECT epoch FROM zblkfs.lease WHERE epoch = $1 AND grants = $2 FOR UPDATE)
+  SELECT zblkfs.release_lease(epoch) FROM held`
 const GIVE_UP = 'DELETE FROM zblkfs.lease_waiter WHERE epoch = $1'
 const BEAT =
-  'UPDATE zblkfs.writer SET heartbeat = clock_timestamp() WHERE epoch = $1 AND NOT fenced RETURNING 1'
+  'UPDATE zblkfs.writer SET heartbeat = clock_timestamp() WHERE epoch = $1 AND NOT fenced ' +
+  'RETURNING EXISTS (SELECT FROM zblkfs.lease WHERE lease.epoch = $1)'
 const OTHERS = 'SELECT FROM zblkfs.writer WHERE epoch <> $1 AND NOT zblkfs.is_gone(epoch) LIMIT 1'
 
 export interface LeaseParts {
@@ -67,6 +75,8 @@ export class LeaseSession {
   #session: Promise<Session> | undefined
   readonly #heartbeat: NodeJS.Timeout
   readonly #sleepers = new Set<Sleeper>()
+  /** The grant by which this writer has the lease; undefined without it. */
+  #held: Grant | undefined
   /** The last grant to this writer that was notified. */
   #granted: Grant | undefined
   #isClosed = false
@@ -89,6 +99,7 @@ export class LeaseSession {
     for (const start = performance.now(); ;) {
       granted ??= await this.#ask()
       if (granted.epoch === this.#parts.writer.epoch) {
+        this.#held = granted
         if (granted.isWanted) this.onRecall()
         return granted.grants
       }
@@ -120,7 +131,13 @@ export class LeaseSession {
 
   /** Frees the lease, or hands it on. @returns as {@link LeaseSession.take} if it is free now. */
   async release(): Promise<number | undefined> {
-    const [grants] = await this.ask(RELEASE_LEASE, 'release_lease')
+    const held = this.#held
+    this.#held = undefined
+    const isKnown = held?.epoch === this.#parts.writer.epoch
+    // It is unknown if the answer to a request was lost.
+    const [last] = isKnown ? [String(held.grants)] : await this.ask(GRANTS, 'grants')
+    if (last == null) return undefined
+    const [grants] = await this.ask(RELEASE, 'release_grant', [last])
     return grants == null ? undefined : numberOf(grants)
   }
 
@@ -156,10 +173,13 @@ export class LeaseSession {
     const sent = { monotonicMs: performance.now(), wallMs: Date.now() }
     const { writer } = this.#parts
     const { epoch } = writer
+    const held = this.#held
     const rows = await this.#query(BEAT, 'beat')
     // After a rejoin the answer is about the former epoch.
     if (writer.epoch !== epoch) return
-    if (rows.length === 0) throw writer.fence(CUT_OFF, epoch)
+    const [hasLease] = rows[0] ?? []
+    const isLost = held?.epoch === epoch && held === this.#held && hasLease === 'f'
+    if (rows.length === 0 || isLost) throw writer.fence(CUT_OFF, epoch)
     this.#sent = sent
   }
 

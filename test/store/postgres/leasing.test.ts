@@ -2,6 +2,7 @@ import { describe, expect, test, vi } from 'vitest'
 import type { ObjectChange } from '../../../store/changes.ts'
 import { TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
 import { parseAddress } from '../../../store/postgres/address.ts'
+import { RELEASE } from '../../../store/postgres/lease-session.ts'
 import { openPostgresStore } from '../../../store/postgres/open-postgres-store.ts'
 import { COMMIT_LOCK, LOCK_CLASS } from '../../../store/postgres/schema.ts'
 import { Session } from '../../../store/postgres/session.ts'
@@ -13,6 +14,13 @@ import { leasingContract, type LeasingSubject } from '../contract/leasing.ts'
 
 const openShared = async (url: string): Promise<WritableStore> =>
   (await openPostgresStore(url, { create: true, isShared: true })) as WritableStore
+
+/** A store that does not have the lease. */
+async function openReleased(url: string): Promise<WritableStore> {
+  const store = await openShared(url)
+  await store.capabilities.leasing?.release()
+  return store
+}
 
 const throughProxy = ({ name }: TestPostgresDatabase, proxy: FaultProxy): string =>
   `postgres:///${name}?host=${proxy.directory}&user=postgres`
@@ -211,6 +219,45 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
       }
     },
   )
+
+  test('a release that the server executes late does not release the next grant', async () => {
+    const database = await makePostgresDatabase()
+    const session = await Session.open(parseAddress(database.url))
+    const stores = [await openReleased(database.url), await openReleased(database.url)]
+    try {
+      const [first, second] = stores.map(store => store.capabilities.leasing)
+      await first?.acquire()
+      const [[epoch, grants] = []] = await session.query('SELECT epoch, grants FROM zblkfs.lease')
+      const late = [epoch ?? null, grants ?? null]
+      await first?.release()
+      await second?.acquire()
+      await second?.release()
+      await first?.acquire()
+      expect(await session.query(RELEASE, late)).toEqual([])
+      expect(await session.query('SELECT epoch FROM zblkfs.lease')).toEqual([[epoch]])
+      await first?.confirm()
+    } finally {
+      session.close()
+      for (const store of stores) await store.close()
+      await database.remove()
+    }
+  })
+
+  test('a holder finds out that it no longer has the lease', async () => {
+    const database = await makePostgresDatabase()
+    const stores = [await openReleased(database.url), await openReleased(database.url)]
+    try {
+      const [leasing] = stores.map(store => store.capabilities.leasing)
+      await leasing?.acquire()
+      const session = await Session.open(parseAddress(database.url))
+      await session.query('UPDATE zblkfs.lease SET epoch = NULL, grants = grants + 1')
+      session.close()
+      await expect(leasing?.confirm()).rejects.toMatchObject({ code: 'fenced' })
+    } finally {
+      for (const store of stores) await store.close()
+      await database.remove()
+    }
+  })
 
   test('a holder whose heartbeat arrives while it is being fenced keeps the lease', async () => {
     const database = await makePostgresDatabase()
