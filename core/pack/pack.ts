@@ -1,7 +1,7 @@
 /**
  * Packs a database: drops history before a moment, and unreachable objects, and returns their space to the host's
- * filesystem, while the database is in use. This file decides which moments are kept, mark.ts which objects are
- * reachable; the store drops the rest (store/capabilities.ts, `Packing`).
+ * filesystem, while the database is in use. The caller names the moments that are kept (moments.ts, thinning.ts), this file adds those
+ * in use, and mark.ts finds the objects that are reachable; the store drops the rest (store/capabilities.ts, `Packing`).
  *
  * A moment may come into use while the pack begins. So:
  *

@@ -61,8 +61,8 @@ export const punchHole = (fd: number, offset: number, length: number): boolean =
   fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0
 
 /**
- * Allocates blocks up to a length, and extends the file to it. False if the filesystem does not support that, or a quota forbids it; true if it does, even
- * if the disk is full.
+ * Allocates blocks up to a length, and extends the file to it. True also if the disk is too full for that; false if the filesystem does
+ * not support it, or a quota forbids it.
  */
 export function allocateBlocks(fd: number, length: number): boolean {
   for (;;) {
