@@ -12,7 +12,7 @@ import { UNIT_BYTES } from './frame.ts'
 /** Units that shrink by less than this part are stored as they are: expanding them would cost more than reading them. */
 const LEAST_SAVED = 1 / 16
 
-const codecOf = (method: CompressionMethod): BlockCodec => (method === 'zstd' ? zstd() : lz4())
+const CODECS: Record<CompressionMethod, () => BlockCodec> = { zstd, lz4 }
 
 /** Not reentrant. */
 export class UnitCompression {
@@ -28,18 +28,18 @@ export class UnitCompression {
   compress(units: Uint8Array, { method, level, elementBytes }: Compression, into: Uint8Array): number {
     if (method === 'off') return 0
     const room = roomFor(units, into)
-    if (elementBytes === 0) return codecOf(method).compress(units, room, level)
+    if (elementBytes === 0) return CODECS[method]().compress(units, room, level)
     const shuffled = this.#memory.subarray(0, units.length)
     shuffle(units, elementBytes, shuffled)
-    return codecOf(method).compress(shuffled, room, level)
+    return CODECS[method]().compress(shuffled, room, level)
   }
 
   /** Expands to `units`; false if the result does not have exactly that length. */
   expand(from: Uint8Array, method: CompressionMethod, elementBytes: number, units: Uint8Array): boolean {
-    if (elementBytes === 0) return codecOf(method).expand(from, units)
+    if (elementBytes === 0) return CODECS[method]().expand(from, units)
     if (UNIT_BYTES % elementBytes !== 0) return false
     const shuffled = this.#memory.subarray(0, units.length)
-    if (!codecOf(method).expand(from, shuffled)) return false
+    if (!CODECS[method]().expand(from, shuffled)) return false
     unshuffle(shuffled, elementBytes, units)
     return true
   }
@@ -57,7 +57,7 @@ export async function compressElsewhere(
     from = Buffer.allocUnsafeSlow(units.length)
     shuffle(units, elementBytes, from)
   }
-  return await codecOf(method).compressAsync(from, roomFor(units, into), level)
+  return await CODECS[method]().compressAsync(from, roomFor(units, into), level)
 }
 
 const roomFor = (units: Uint8Array, into: Uint8Array): Uint8Array =>

@@ -55,6 +55,7 @@ const ENTRY_BYTES = 16
 /** The part of an entry that an encrypted frame is bound to. */
 const BOUND_BYTES = 8
 const IS_LZ4 = 0x40
+const METHOD_FLAG: Record<CompressionMethod, number> = { zstd: 0, lz4: IS_LZ4 }
 const IS_ENCRYPTED = 0x80
 
 /** Identifies a segment. */
@@ -250,7 +251,7 @@ export class SegmentBuilder {
       const at = index * ENTRY_BYTES
       table.writeUIntLE(pos / UNIT_BYTES, at, 6)
       table.writeUInt8(len / UNIT_BYTES, at + 6)
-      const flags = (method === 'lz4' ? IS_LZ4 : 0) + (seal === undefined ? 0 : IS_ENCRYPTED)
+      const flags = METHOD_FLAG[method] + (seal === undefined ? 0 : IS_ENCRYPTED)
       table.writeUInt8(elementBytes + flags, at + 7)
       const bound = table.subarray(at, at + BOUND_BYTES)
       const frame = seal?.sealFrame(id.epoch, id.counter, bound, sealed) ?? sealed
