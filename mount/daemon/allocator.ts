@@ -8,7 +8,7 @@
  *
  * Small blocks are between others that stay, and V8 keeps a heap as large as a burst of requests has made it: later requests may allocate
  * outside of it alone. So free pages are given back periodically while the daemon works, and garbage is collected if the heap has grown;
- * free slabs and the free pages of V8's heap are given back once when the daemon has become idle.
+ * free slabs and the free pages of V8's heap are given back once when the daemon has become idle, and when its memory is large.
  *
  * Of the program itself, half of the pages in memory are those that only its start needed. They are given up as well; the
  * kernel maps those in use again from its page cache.
@@ -29,6 +29,11 @@ const MADV_DONTNEED = 4
 
 const LARGE_BYTES = 128 << 10
 const ARENAS = 1
+
+/** Resident memory from which all of this is done while the daemon works, again each time that the memory has grown by `PRESSURE_STEP_BYTES`. */
+const PRESSURE_BYTES = 160 << 20
+const PRESSURE_STEP_BYTES = 8 << 20
+const PRESSURE_INTERVAL_MS = 250
 
 const TRIM_INTERVAL_MS = 5000
 /**
@@ -57,12 +62,12 @@ export function returnFreedMemory(): void {
   mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
   mallopt(M_TRIM_THRESHOLD, LARGE_BYTES)
   mallopt(M_ARENA_MAX, ARENAS)
-  trimPeriodically(
-    () => void mallocTrim(0),
-    () => {
-      dropProgramPages(madvise)
-    },
-  )
+  const trim = () => void mallocTrim(0)
+  const dropPages = (): void => {
+    dropProgramPages(madvise)
+  }
+  trimPeriodically(trim, dropPages)
+  trimUnderPressure(trim, dropPages)
 }
 
 type Madvise = (start: bigint, length: number, advice: number) => number
@@ -92,6 +97,29 @@ export function unchangedMappings(
 }
 
 const heapBytes = (): number => getHeapStatistics().used_heap_size
+
+function trimUnderPressure(trim: () => void, dropPages: () => void): void {
+  const check = pressureCheck(
+    () => process.memoryUsage.rss(),
+    () => {
+      slabs.dropFree()
+      collectAll()
+      dropPages()
+      trim()
+    },
+  )
+  setInterval(check, PRESSURE_INTERVAL_MS).unref()
+}
+
+/** A function that relieves when there is much memory, and again only when there is more than the last time has left. */
+export function pressureCheck(residentBytes: () => number, relieve: () => void): () => void {
+  let next = PRESSURE_BYTES
+  return () => {
+    if (residentBytes() < next) return
+    relieve()
+    next = Math.max(PRESSURE_BYTES, residentBytes() + PRESSURE_STEP_BYTES)
+  }
+}
 
 function trimPeriodically(trim: () => void, dropPages: () => void): void {
   let before = process.cpuUsage()

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
-import { unchangedMappings } from '../../../mount/daemon/allocator.ts'
+import { pressureCheck, unchangedMappings } from '../../../mount/daemon/allocator.ts'
 import { withMount } from '../../tools/mounted.ts'
 
 /** Its memory of a kind, in MiB. */
@@ -48,4 +48,18 @@ test('mappings of the program that have a changed page, or may have one, are kep
     [0x400000n, 0x500000n],
     [0x500000n, 0x600000n],
   ])
+})
+
+test('a daemon with much memory collects garbage as soon as it has more, and not again for what is in use', () => {
+  let mib = 100
+  const left: number[] = []
+  const check = pressureCheck(
+    () => mib * 2 ** 20,
+    () => void left.push((mib -= 5)),
+  )
+  for (const now of [100, 159, 160, 155, 162, 170, 170, 172, 173, 140, 159, 200, 195, 202, 203]) {
+    mib = now
+    check()
+  }
+  expect(left).toEqual([155, 165, 168, 195, 198])
 })
